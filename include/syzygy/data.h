@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * data: objects on disk and on their way to a training step. HDF5 files, shards, the global sampler, read-ahead, augmentation, token cache.
+ */
+#pragma once
+
+#include "syzygy/base.h"
+#include "syzygy/comm.h"
+
+/* ------------------------------------------------------------- HDF5 files */
+
+/**
+ * A syzygy HDF5 file: created under `path`.tmp, published under its name only when complete; every dataset carries units, description
+ * and a checksum (syz_checksum_rows as a 16-digit hexadecimal string attribute `checksum`).
+ * `comm` NULL: this process alone (serial driver). Otherwise all functions marked Collective must be called by all its ranks.
+ */
+typedef struct syz_h5 syz_h5;
+
+typedef enum syz_h5_type { SYZ_H5_F32, SYZ_H5_F64, SYZ_H5_I64, SYZ_H5_I32, SYZ_H5_U8, SYZ_H5_BF16 } syz_h5_type;
+size_t syz_h5_type_size(syz_h5_type t);
+
+/** Collective. Root attributes: syzygy_format = `format`, format_version = 1, created_by, input (YAML text). SYZ_ERR_WRITE with path and reason. */
+syz_status syz_h5_create(syz_comm *c, const char *path, const char *format, const char *created_by, const char *input_yaml, syz_h5 **out);
+/** Collective. Write a dataset [rows, shape...]: this rank holds rows [first, first + n); ranks' ranges are disjoint and cover `rows`. Groups in the
+ * name are made. The checksum is formed over all ranks. */
+syz_status syz_h5_write(syz_h5 *f, const char *name, syz_h5_type type, int64_t rows, int ndim_row, const int64_t *shape_row, int64_t first, int64_t n,
+                        const void *data, const char *units, const char *description);
+/** Collective. For datasets that arrive in pieces: create, then write row ranges in any order; checksums are summed at close. */
+syz_status syz_h5_dataset(syz_h5 *f, const char *name, syz_h5_type type, int64_t rows, int ndim_row, const int64_t *shape_row, const char *units,
+                          const char *description);
+/** Collective; n may be 0. Each row must be written exactly once. */
+syz_status syz_h5_write_rows(syz_h5 *f, const char *name, int64_t first, int64_t n, const void *data);
+/** Collective. Root attribute. */
+syz_status syz_h5_write_text(syz_h5 *f, const char *attribute, const char *text);
+/** Collective. Write checksums, close, fsync, rename to the final name. Frees *f. On failure the temporary file is removed and any old file is intact. */
+syz_status syz_h5_publish(syz_h5 **f);
+/** Collective. Give up: close and remove the temporary file; also what cleanup calls after an error. NULL is fine. */
+void syz_h5_discard(syz_h5 **f);
+
+/** Open for reading; any HDF5 file. Collective with comm (rank-wise independent reads afterwards are allowed); NULL: this process alone. SYZ_ERR_DATA. */
+syz_status syz_h5_open(syz_comm *c, const char *path, syz_h5 **out);
+void syz_h5_close(syz_h5 **f);
+bool syz_h5_has(syz_h5 *f, const char *name);
+/** Shape of a dataset: ndim <= 8; SYZ_ERR_DATA when absent. */
+syz_status syz_h5_shape(syz_h5 *f, const char *name, int *ndim, int64_t shape[8]);
+/** Rows [first, first + n) converted to `type` (row = all further axes). SYZ_ERR_DATA names file, dataset, found and wanted shape. Independent. */
+syz_status syz_h5_read(syz_h5 *f, const char *name, syz_h5_type type, int64_t first, int64_t n, void *data);
+/** Text attribute of the root ("" object) or of an object: fixed or variable length; owned by the caller (syz_free). *text NULL when absent. */
+syz_status syz_h5_read_text(syz_h5 *f, const char *object, const char *attribute, char **text);
+/** Names of the datasets below a group (recursive, "a/b/c" relative to it): calls `visit` for each in alphabetical order until it returns non-zero status. */
+syz_status syz_h5_visit(syz_h5 *f, const char *group, syz_status (*visit)(void *context, const char *name), void *context);
+/** Recompute a dataset's checksum and compare: SYZ_OK; SYZ_ERR_DATA names the dataset, stored and found values. *has = false when none is stored. */
+syz_status syz_h5_verify(syz_h5 *f, const char *name, bool *has);
+
+/* ----------------------------------------------------------------- shards */
+
+enum { SYZ_LABELS_MAX = 256, SYZ_LABEL_NAME = 64 };
+
+/** What one object carries besides pixels. */
+typedef struct syz_object {
+  int64_t object_id;
+  double ra, dec; /**< degrees, NaN when unknown */
+  uint8_t has_image, has_spectrum;
+} syz_object;
+
+/** Write one shard of known size on this process alone (shards are written whole by one rank). */
+typedef struct syz_shard_writer syz_shard_writer;
+/** `label`: [n_labels] names without "label/". has_segment: also the optional `segment` (N,152,152) uint8. */
+syz_status syz_shard_writer_create(const char *path, int64_t n, int n_labels, const char *const *label, const char *const *label_units, bool has_segment,
+                                   const char *created_by, const char *input_yaml, syz_shard_writer **out);
+/** Objects [first, first + n): image [n,3,152,152] (NULL: zeros), flux, ivar [n,7781], labels [n, n_labels] (NULL: NaN), segment [n,152,152]. */
+syz_status syz_shard_writer_put(syz_shard_writer *w, int64_t first, int64_t n, const syz_object *object, const float *image, const float *flux,
+                                const float *ivar, const float *labels, const uint8_t *segment);
+syz_status syz_shard_writer_publish(syz_shard_writer **w);
+void syz_shard_writer_discard(syz_shard_writer **w);
+
+typedef enum syz_split { SYZ_SPLIT_ALL, SYZ_SPLIT_TRAIN, SYZ_SPLIT_TEST } syz_split;
+
+/** An open data set: one global numbering over many files (shards, AstroCLIP HDF5). */
+typedef struct syz_shardset syz_shardset;
+/**
+ * Collective. `path`: files or folders (all *.h5, *.hdf5 below, sorted). The files are scanned by the ranks in shares and the tables gathered, so the
+ * numbering does not depend on the rank count. split: the first 80 % of each group (a shard is a group; AstroCLIP's groups as published) train, the
+ * rest test. `skip_bad`: objects with NaN/inf or all-zero pixels are skipped and listed (syz_shardset_rejected), otherwise SYZ_ERR_DATA names the first.
+ * Checked at open: shapes, row counts that differ, types; pixels are checked when read.
+ */
+syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, syz_split split, bool skip_bad, syz_shardset **out);
+void syz_shardset_close(syz_shardset **s);
+int64_t syz_shardset_size(const syz_shardset *s);
+/** Table of all objects, in order; borrowed, the same on every rank. */
+const syz_object *syz_shardset_objects(const syz_shardset *s);
+/** Labels that any file has; a file without one gives NaN. */
+int syz_shardset_labels(const syz_shardset *s, const char *const **name);
+/** Digest of the data set (names, sizes, checksums of its files): the same on every rank; for caches and restart checks. */
+uint64_t syz_shardset_digest(const syz_shardset *s);
+/** Read chosen objects in the order asked for (independent, any thread-safe only through the loader): any output may be NULL. image [n,3,152,152]
+ * nanomaggy (band, y, x), flux, ivar [n,7781]. Missing modalities are zero-filled. SYZ_ERR_DATA names file and object for unreadable or non-finite pixels. */
+syz_status syz_shardset_read(syz_shardset *s, int64_t n, const int64_t *index, float *image, float *flux, float *ivar);
+/** Whole label column [size] (float32, NaN where unknown). Collective. SYZ_ERR_INPUT when no file has it (names the labels there are). */
+syz_status syz_shardset_read_label(syz_shardset *s, const char *name, float *value);
+
+/* ---------------------------------------------------------------- sampler */
+
+/** Which object is at place `place` of global batch `step`: a pure function, so every rank count and every restart sees the same order. */
+typedef struct syz_sampler {
+  int64_t n, global_batch;
+  uint64_t seed;
+  bool shuffles;
+} syz_sampler;
+/** Global index of object `place` (0 .. global_batch-1) of step `step`: without shuffle (step * G + place) mod n in file order; with it, epoch e of n
+ * objects is a keyed permutation; a batch that crosses an epoch's end goes on in the next one. */
+int64_t syz_sampler_index(const syz_sampler *s, int64_t step, int64_t place);
+
+/* ------------------------------------------------------------ augmentation */
+
+/** Applied in physical units before the colour mapping; all off by default. Every draw is a function of (seed, step, place, purpose). */
+typedef struct syz_augment {
+  bool flips, quarter_turns;
+  double image_noise;      /**< sigma, nanomaggy; 0 = off */
+  double spectrum_noise;   /**< added noise in units of 1/sqrt(ivar); 0 = off */
+  int mask_runs, mask_run_pixels; /**< runs of pixels set to zero; 0 = off */
+} syz_augment;
+
+/* ---------------------------------------------------------------- loader */
+
+/** What the network is fed for one step's share of this rank: read, augmented, colour-mapped and cropped ahead of the step by a thread. */
+typedef struct syz_batch {
+  int64_t step, n;         /**< n objects of this rank */
+  const int64_t *index;    /**< [n] global object numbers */
+  const int64_t *place;    /**< [n] place in the global batch */
+  const float *image;      /**< [n,3,size,size] planes z, r, g; NULL when not wanted */
+  const float *flux;       /**< [n,7781]; NULL when not wanted */
+} syz_batch;
+
+typedef struct syz_loader_config {
+  syz_sampler sampler;
+  int64_t first_place, count; /**< this rank's places of each global batch */
+  int64_t first_step, last_step; /**< steps first .. last-1 will be asked for in order */
+  int64_t image_size;         /**< centre crop fed to the network; 0: no images wanted */
+  bool wants_flux;
+  syz_augment augment;
+  int ahead;                  /**< batches read ahead (>= 1) */
+} syz_loader_config;
+
+typedef struct syz_loader syz_loader;
+/** Not collective. Starts the read-ahead thread; the thread calls neither MPI nor HDF5 (contiguous datasets are read by pread at their file offset;
+ * others are read by syz_loader_next on the main thread). */
+syz_status syz_loader_create(syz_shardset *s, const syz_loader_config *config, syz_loader **out);
+void syz_loader_destroy(syz_loader **l);
+/** The next step's batch, borrowed until the next call. A bad object is an error here (rank-local: agree on it). wait_s: += seconds waited. */
+syz_status syz_loader_next(syz_loader *l, syz_batch *out, double *wait_s);
+/** Prepare network input from raw arrays on the calling thread: crop + colour map (image may be NULL). Used by embed. */
+void syz_prepare_images(const float *image, int64_t n, int64_t size, float *planes);
+
+/* ------------------------------------------------------------ token cache */
+
+/** Tokens of frozen towers for every object: a flat scratch file per tower, rows of T x D in the activation type, written and read by pwrite/pread. */
+typedef struct syz_token_cache syz_token_cache;
+/**
+ * Collective. `key`: digest of weights, data set and precision: a cache with another key is discarded. Rows already there are kept (restart).
+ * `row_bytes` = T * D * sizeof(act). in_memory: rows live in the memory of the rank that owns the block of row numbers and travel by messages.
+ */
+syz_status syz_token_cache_open(syz_comm *c, const char *path, uint64_t key, int64_t rows, size_t row_bytes, bool in_memory, syz_token_cache **out);
+void syz_token_cache_close(syz_token_cache **t);
+/** Rows this rank has to compute: contiguous share, those already there left out. Borrowed list. */
+int64_t syz_token_cache_missing(const syz_token_cache *t, const int64_t **row);
+syz_status syz_token_cache_put(syz_token_cache *t, int64_t n, const int64_t *row, const void *tokens);
+/** Collective: all rows are there from now on. */
+syz_status syz_token_cache_seal(syz_token_cache *t);
+/** Collective (n may be 0): rows in the order asked for. */
+syz_status syz_token_cache_get(syz_token_cache *t, int64_t n, const int64_t *row, void *tokens);

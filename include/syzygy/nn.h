@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * nn: the training engine's numerical core. Matrix products on two engines, transformer layers forward and backward, optimiser,
+ * schedules. Knows nothing of galaxies.
+ *
+ * Precision: in bfloat16 the activations that enter a product are bfloat16, products accumulate in float32; the residual stream,
+ * its gradient, statistics, weight gradients, master weights and moments are float32 always. In float32 everything is float32.
+ * `act` below stands for the activation type of the compute context: syz_bf16 or float.
+ * Nothing here is collective or allocates after creation; "workspace" is scratch memory that the caller plans (bytes from the
+ * matching *_bytes function, 64-byte aligned).
+ * Results for a row do not depend on how many rows are in the call where noted: that is what makes 1 and 8 ranks agree.
+ */
+#pragma once
+
+#include "syzygy/base.h"
+
+/* -------------------------------------------------------- compute context */
+
+typedef enum syz_dtype { SYZ_F32, SYZ_BF16 } syz_dtype;
+static inline size_t syz_dtype_size(syz_dtype t) { return t == SYZ_F32 ? sizeof(float) : sizeof(syz_bf16); }
+
+typedef enum syz_engine { SYZ_ENGINE_AUTO, SYZ_ENGINE_REFERENCE, SYZ_ENGINE_BLIS, SYZ_ENGINE_ONEDNN } syz_engine;
+
+/** Which engine, which activation type, how many threads. Created once; borrowed by every layer. */
+typedef struct syz_compute syz_compute;
+
+/**
+ * `act` SYZ_BF16 needs oneDNN and AVX512_BF16: without them float32 on BLIS takes over (a warning says so; see
+ * syz_compute_act). AUTO: oneDNN for bfloat16, the faster of the two for float32. Sets the thread counts of OpenMP, BLIS and oneDNN: call before any
+ * other product. SYZ_ERR_INPUT when an engine is asked for by name and is not there.
+ */
+syz_status syz_compute_create(syz_dtype act, syz_engine engine, int threads, syz_compute **out);
+void syz_compute_destroy(syz_compute **c);
+syz_dtype syz_compute_act(const syz_compute *c);
+int syz_compute_threads(const syz_compute *c);
+/** "oneDNN 2.6.3 brgemm avx512_core_bf16, 1 thread" for the banner. Borrowed. */
+const char *syz_compute_describe(const syz_compute *c);
+
+/* --------------------------------------------------------- matrix product */
+
+/** C[m,n] = op(A) op(B) (+ C when accumulate) (+ bias[n]) (then GELU), row-major; `batch` of them with the given strides. */
+typedef struct syz_gemm_shape {
+  int64_t m, n, k;
+  bool transpose_a, transpose_b; /**< A stored [k,m], B stored [n,k] */
+  int64_t lda, ldb, ldc;         /**< elements between rows as stored; 0 = dense */
+  int64_t batch;                 /**< >= 1 */
+  int64_t stride_a, stride_b, stride_c;
+  syz_dtype type_ab, type_c;
+  bool accumulate; /**< type_c must be SYZ_F32 */
+  bool has_bias, has_gelu;
+} syz_gemm_shape;
+
+/** A product prepared for one shape: creating is slow (milliseconds) and may allocate, running is not and does not. */
+typedef struct syz_gemm syz_gemm;
+syz_status syz_gemm_create(const syz_compute *c, const syz_gemm_shape *shape, syz_gemm **out);
+void syz_gemm_destroy(syz_gemm **g);
+/** bias: float32 [n] or NULL as the shape says. Rows of C do not depend on m (same k, n, engine). */
+void syz_gemm_run(const syz_gemm *g, const void *a, const void *b, const float *bias, void *c);
+
+/** Best matrix-product rate of one thread, in FLOP/s: the largest of several shapes, best of repeated runs within about `seconds`. */
+double syz_gemm_limit(const syz_compute *c, double seconds);
+
+/* ----------------------------------------------------------------- linear */
+
+/** y = x W^T + b, W [out, in] float32 master weights kept by the caller; packed copies in the engine's format are kept here. */
+typedef struct syz_linear syz_linear;
+
+typedef enum syz_epilogue {
+  SYZ_EPILOGUE_NONE,     /**< y act */
+  SYZ_EPILOGUE_F32,      /**< y float32 */
+  SYZ_EPILOGUE_RESIDUAL, /**< y float32, y += x W^T + b */
+  SYZ_EPILOGUE_GELU,     /**< y act = gelu(u), u = x W^T + b; u [rows, out] act is stored too when u != NULL */
+} syz_epilogue;
+
+/** `max_rows` bounds the rows of a call; `trains` also prepares the backward products. */
+syz_status syz_linear_create(const syz_compute *c, int64_t out, int64_t in, int64_t max_rows, bool trains, syz_linear **l);
+void syz_linear_destroy(syz_linear **l);
+/** Take new weights: once a step. bias, scale [out] may be NULL; scale (LayerScale) multiplies row and bias of each output. */
+void syz_linear_pack(syz_linear *l, const float *weight, const float *bias, const float *scale);
+/** x [rows, in] act -> y [rows, out]. Same row, same bits, for any number of rows. */
+void syz_linear_forward(const syz_linear *l, int64_t rows, const void *x, syz_epilogue epilogue, void *y, void *u);
+/** dx [rows, in] act (written; may be NULL) from dy [rows, out] act. */
+void syz_linear_backward_input(const syz_linear *l, int64_t rows, const void *dy, void *dx);
+/** dweight [out, in] += dy^T x, dbias [out] += column sums of dy (dbias may be NULL). float32. For a packed `scale` these are the
+ * gradients of the scaled weights: finish with syz_layerscale_backward once a step. */
+void syz_linear_backward_weight(const syz_linear *l, int64_t rows, const void *dy, const void *x, float *dweight, float *dbias);
+/** With W' = scale W, b' = scale b: turns dW', db' into dW, db in place and adds dscale += sum_k dW' W + db' b. */
+void syz_layerscale_backward(int64_t out, int64_t in, const float *weight, const float *bias, const float *scale, float *dweight,
+                             float *dbias, float *dscale);
+
+/* ---------------------------------------------------------- layernorm, GELU */
+
+/** y act or float32 (`type_y`) [rows, width] = gain (x - mean) rstd + bias, x float32; mean, rstd [rows] kept (NULL: not). */
+void syz_layernorm_forward(syz_dtype type_y, void *y, float *mean, float *rstd, const float *x, const float *gain, const float *bias,
+                           float eps, int64_t rows, int64_t width);
+/** dx float32 += (is_added) or = ; dgain, dbias [width] +=. dy is act or float32 (`type_dy`). */
+void syz_layernorm_backward(float *dx, bool is_added, float *dgain, float *dbias, syz_dtype type_dy, const void *dy, const float *x,
+                            const float *mean, const float *rstd, const float *gain, int64_t rows, int64_t width);
+/** Exact GELU, u (1 + erf(u / sqrt 2)) / 2. */
+void syz_gelu_forward(syz_dtype type, void *y, const void *u, int64_t n);
+/** du = dy gelu'(u); du may be dy. */
+void syz_gelu_backward(syz_dtype type, void *du, const void *dy, const void *u, int64_t n);
+
+/* -------------------------------------------------------------- attention */
+
+/**
+ * Multi-head self-attention without mask: out = softmax(q k^T / sqrt(Dh)) v per head.
+ *
+ * qkv [B, T, 3, N, Dh] act (one row of the qkv product), out [B, T, N, Dh] act, lse [B, N, T] float32: log of each row's sum of
+ * exponentials, kept for the backward pass (NULL: not). Blocked so that scores stay in cache; no transposed copies of whole arrays.
+ */
+typedef struct syz_attention syz_attention;
+syz_status syz_attention_create(const syz_compute *c, int64_t max_batch, int64_t tokens, int64_t heads, int64_t head_dim, bool trains,
+                                syz_attention **out);
+void syz_attention_destroy(syz_attention **a);
+void syz_attention_forward(const syz_attention *a, int64_t batch, const void *qkv, void *out, float *lse);
+/** dqkv [B, T, 3, N, Dh] act, written. */
+void syz_attention_backward(const syz_attention *a, int64_t batch, const void *dout, const void *qkv, const void *out, const float *lse,
+                            void *dqkv);
+
+/* ------------------------------------------------------ transformer block */
+
+/** Pre-norm block: x += ls1 proj(attention(norm1 x)); x += ls2 fc2(gelu(fc1(norm2 x))). */
+typedef struct syz_block_config {
+  int64_t dim, heads, hidden; /**< hidden = 4 dim in both towers */
+  float eps;
+  bool has_layerscale;
+} syz_block_config;
+
+/** Addresses of one block's parameters (or of their gradients) inside the caller's flat array; names as in the image tower. */
+typedef struct syz_block_parameters {
+  float *norm1_gain, *norm1_bias;       /* [D] */
+  float *qkv_weight, *qkv_bias;         /* [3D, D], [3D] */
+  float *proj_weight, *proj_bias, *ls1; /* [D, D], [D], [D] or NULL */
+  float *norm2_gain, *norm2_bias;       /* [D] */
+  float *fc1_weight, *fc1_bias;         /* [4D, D], [4D] */
+  float *fc2_weight, *fc2_bias, *ls2;   /* [D, 4D], [D], [D] or NULL */
+} syz_block_parameters;
+
+typedef struct syz_block syz_block;
+syz_status syz_block_create(const syz_compute *c, const syz_block_config *config, int64_t max_batch, int64_t tokens, bool trains,
+                            syz_block **out);
+void syz_block_destroy(syz_block **b);
+void syz_block_pack(syz_block *b, const syz_block_parameters *weights);
+/** Bytes of activations kept for the backward pass of `batch` samples, and of scratch (shared by all blocks). */
+size_t syz_block_saved_bytes(const syz_block *b, int64_t batch);
+size_t syz_block_workspace_bytes(const syz_block *b, int64_t batch);
+/** x [B, T, D] float32 in place. saved NULL: inference. */
+void syz_block_forward(const syz_block *b, int64_t batch, float *x, void *saved, void *workspace);
+/** dx [B, T, D] float32 in place; gradients += (LayerScale resolved inside: call once a step per block and micro-batch order). */
+void syz_block_backward(const syz_block *b, int64_t batch, float *dx, const void *saved, const syz_block_parameters *weights,
+                        const syz_block_parameters *gradients, void *workspace);
+
+/* ------------------------------------------------------------- small layers */
+
+/** y = x / max(|x|, eps) per row, float32; norm [rows] kept. */
+void syz_l2norm_forward(float *y, float *norm, const float *x, float eps, int64_t rows, int64_t width);
+void syz_l2norm_backward(float *dx, const float *dy, const float *y, const float *norm, float eps, int64_t rows, int64_t width);
+/** Counter-based dropout, in place: element d of row r is kept with probability 1 - p, scaled by 1 / (1 - p); the mask is a function of
+ * (seed, purpose DROPOUT, step, sample[r], layer, d) only. The backward pass is the same call on the gradient. */
+void syz_dropout(float *x, float p, uint64_t seed, uint64_t step, const int64_t *sample, uint32_t layer, int64_t rows, int64_t width);
+
+/* --------------------------------------------------------------- optimiser */
+
+typedef struct syz_adamw {
+  double lr, beta1, beta2, eps, weight_decay;
+} syz_adamw;
+/**
+ * One AdamW step (Loshchilov & Hutter 2019, arXiv:1711.05101; PyTorch's form): w -= lr wd w; m, v updated with g * gradient_scale;
+ * w -= lr m^ / (sqrt(v^) + eps). step counts from 1. Element-wise: equal for any partition of n.
+ */
+void syz_adamw_update(const syz_adamw *o, int64_t step, double gradient_scale, float *w, float *m, float *v, const float *g, int64_t n,
+                      int threads);
+/** Sum of squares in float64, over fixed blocks in block order: does not depend on the thread count. */
+double syz_sum_of_squares(const float *x, int64_t n, int threads);
+/** Linear from 0 over the warm-up (step s of 0.. has lr * s / warmup... see schedule.c for the exact rule), then cosine from lr to lr_min at `steps`. */
+double syz_schedule_lr(int64_t step, double lr, double lr_min, int64_t warmup_steps, int64_t steps);
+
+/** Arrays between types. */
+void syz_convert_to_act(syz_dtype type, void *y, const float *x, int64_t n);
+void syz_convert_to_f32(syz_dtype type, float *y, const void *x, int64_t n);
