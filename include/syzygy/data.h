@@ -6,18 +6,22 @@
 
 #include "syzygy/base.h"
 #include "syzygy/comm.h"
+#include "syzygy/sky.h"
 
 /* ------------------------------------------------------------- HDF5 files */
 
 /**
  * A syzygy HDF5 file: created under `path`.tmp, published under its name only when complete; every dataset carries units, description
  * and a checksum (syz_checksum_rows as a 16-digit hexadecimal string attribute `checksum`).
- * `comm` NULL: this process alone (serial driver). Otherwise all functions marked Collective must be called by all its ranks.
+ * `comm` NULL: this process alone. Otherwise all functions marked Collective must be called by all its ranks, and return the same
+ * status on each. The same arguments except first, n, data must be given on every rank. How it is done: src/data/h5_write.c.
  */
 typedef struct syz_h5 syz_h5;
 
 typedef enum syz_h5_type { SYZ_H5_F32, SYZ_H5_F64, SYZ_H5_I64, SYZ_H5_I32, SYZ_H5_U8, SYZ_H5_BF16 } syz_h5_type;
 size_t syz_h5_type_size(syz_h5_type t);
+/** "float32", "int64", ... */
+const char *syz_h5_type_name(syz_h5_type t);
 
 /** Collective. Root attributes: syzygy_format = `format`, format_version = 1, created_by, input (YAML text). SYZ_ERR_WRITE with path and reason. */
 syz_status syz_h5_create(syz_comm *c, const char *path, const char *format, const char *created_by, const char *input_yaml, syz_h5 **out);
@@ -41,12 +45,21 @@ void syz_h5_discard(syz_h5 **f);
 syz_status syz_h5_open(syz_comm *c, const char *path, syz_h5 **out);
 void syz_h5_close(syz_h5 **f);
 bool syz_h5_has(syz_h5 *f, const char *name);
+/** The name it was opened or created under; borrowed. */
+const char *syz_h5_path(const syz_h5 *f);
 /** Shape of a dataset: ndim <= 8; SYZ_ERR_DATA when absent. */
 syz_status syz_h5_shape(syz_h5 *f, const char *name, int *ndim, int64_t shape[8]);
 /** Rows [first, first + n) converted to `type` (row = all further axes). SYZ_ERR_DATA names file, dataset, found and wanted shape. Independent. */
 syz_status syz_h5_read(syz_h5 *f, const char *name, syz_h5_type type, int64_t first, int64_t n, void *data);
 /** Text attribute of the root ("" object) or of an object: fixed or variable length; owned by the caller (syz_free). *text NULL when absent. */
 syz_status syz_h5_read_text(syz_h5 *f, const char *object, const char *attribute, char **text);
+/** Numeric scalar attribute of the root ("") or of an object; *found = false when absent or not one number. */
+syz_status syz_h5_read_number(syz_h5 *f, const char *object, const char *attribute, double *value, bool *found);
+/** Rows [first, first + n) of a one-dimensional dataset of strings (fixed or variable length), each cut to room - 1 bytes and
+ * NUL-terminated in text[i * room]; trailing blanks are removed. SYZ_ERR_DATA when it holds no strings. Independent. */
+syz_status syz_h5_read_strings(syz_h5 *f, const char *name, int64_t first, int64_t n, size_t room, char *text);
+/** What the elements are: 'f' float, 'i' signed and 'u' unsigned integer, 'b' boolean (HDF5 enumeration), 's' string, '?' other; *bits of one. */
+syz_status syz_h5_class(syz_h5 *f, const char *name, char *kind, int *bits);
 /** Names of the datasets below a group (recursive, "a/b/c" relative to it): calls `visit` for each in alphabetical order until it returns non-zero status. */
 syz_status syz_h5_visit(syz_h5 *f, const char *group, syz_status (*visit)(void *context, const char *name), void *context);
 /** Recompute a dataset's checksum and compare: SYZ_OK; SYZ_ERR_DATA names the dataset, stored and found values. *has = false when none is stored. */
@@ -93,11 +106,65 @@ const syz_object *syz_shardset_objects(const syz_shardset *s);
 int syz_shardset_labels(const syz_shardset *s, const char *const **name);
 /** Digest of the data set (names, sizes, checksums of its files): the same on every rank; for caches and restart checks. */
 uint64_t syz_shardset_digest(const syz_shardset *s);
+/** An object that was left out (skip_bad). Strings are borrowed from the set. */
+typedef struct syz_rejected {
+  const char *file; /**< path */
+  int64_t row;      /**< in the file; AstroCLIP: in the group named in `reason` */
+  int64_t object_id;
+  const char *reason;
+} syz_rejected;
+/** How many were left out, and the list in file order; the same on every rank. */
+int64_t syz_shardset_rejected(const syz_shardset *s, const syz_rejected **list);
+/** Where an object comes from, for messages: "path: object 39627788403084375 (row 17)" cut to room. */
+void syz_shardset_describe(const syz_shardset *s, int64_t index, char *text, size_t room);
+/** Whether any file holds inverse variances (AstroCLIP's do not: ivar is then read as 1 where the flux is known). */
+bool syz_shardset_has_ivar(const syz_shardset *s);
 /** Read chosen objects in the order asked for (independent, any thread-safe only through the loader): any output may be NULL. image [n,3,152,152]
  * nanomaggy (band, y, x), flux, ivar [n,7781]. Missing modalities are zero-filled. SYZ_ERR_DATA names file and object for unreadable or non-finite pixels. */
 syz_status syz_shardset_read(syz_shardset *s, int64_t n, const int64_t *index, float *image, float *flux, float *ivar);
 /** Whole label column [size] (float32, NaN where unknown). Collective. SYZ_ERR_INPUT when no file has it (names the labels there are). */
 syz_status syz_shardset_read_label(syz_shardset *s, const char *name, float *value);
+/** Segment maps [n,152,152] uint8 of chosen objects; 0 where a file has none. Independent. */
+syz_status syz_shardset_read_segment(syz_shardset *s, int64_t n, const int64_t *index, uint8_t *segment);
+
+/* --------------------------------------------------- other people's files */
+
+/** What an HDF5 file is, judged by what is in it (never by its name). */
+typedef enum syz_foreign_kind {
+  SYZ_FOREIGN_NONE,
+  SYZ_FOREIGN_ASTROCLIP,  /**< groups 0 .. 9: images (x, y, band), spectra, redshifts, targetids */
+  SYZ_FOREIGN_SSL,        /**< ssl-legacysurvey: images (n,3,152,152) */
+  SYZ_FOREIGN_MMU_DESI,   /**< Multimodal Universe desi: spectrum_flux, spectrum_mask True = bad */
+  SYZ_FOREIGN_MMU_LEGACY, /**< Multimodal Universe legacysurvey: image_array (n,4,160,160), image_mask True = clean */
+  SYZ_FOREIGN_MMU_SSL     /**< Multimodal Universe ssl_legacysurvey: image_array (n,3,152,152) */
+} syz_foreign_kind;
+const char *syz_foreign_kind_text(syz_foreign_kind kind);
+
+/**
+ * An open survey file of that kind, as rows of objects in syzygy's units and axis order. Not collective; rank-local. See src/data/foreign.c.
+ *
+ * object_id: AstroCLIP and MMU desi TARGETID; images RELEASE << 42 | BRICKID << 22 | OBJID (the TARGETID of an imaging object) when the
+ * three columns are there, otherwise a whole number in `object_id`, otherwise a 62-bit hash of the text in `object_id`.
+ */
+typedef struct syz_foreign syz_foreign;
+/** SYZ_ERR_DATA names file, dataset, shape found and wanted; also for a file that is none of these kinds. */
+syz_status syz_foreign_open(const char *path, syz_foreign **out);
+void syz_foreign_close(syz_foreign **f);
+syz_foreign_kind syz_foreign_get_kind(const syz_foreign *f);
+int64_t syz_foreign_size(const syz_foreign *f);
+/** Rows [first, first + n): identifiers, positions (NaN when the file has none), which modalities. */
+syz_status syz_foreign_objects(syz_foreign *f, int64_t first, int64_t n, syz_object *object);
+/** Pixels of these rows; any output may be NULL. image [n,3,152,152] g, r, z nanomaggy (band, y, x), the central 152 of larger ones;
+ * flux, ivar [n,7781] (ivar 0 where the file's mask says bad, 1 everywhere for AstroCLIP); zeros for the modality the kind lacks. Values
+ * are as in the file: NaN is the caller's to refuse. */
+syz_status syz_foreign_read(syz_foreign *f, int64_t first, int64_t n, float *image, float *flux, float *ivar);
+/** Clean pixels [n,152,152]: 1 = clean, whatever the file's polarity; all 1 when the file has no image mask. */
+syz_status syz_foreign_read_clean(syz_foreign *f, int64_t first, int64_t n, uint8_t *clean);
+/** Numeric columns usable as labels, in alphabetical order: "redshift" first when the kind has one, then the file's own names; (n,3)
+ * columns are given as <name>_g, _r, _z. Columns whose length is not n are left out. Borrowed. */
+int syz_foreign_labels(const syz_foreign *f, const char *const **name);
+/** One label of these rows as float32; NaN where unknown (redshift: also where the file says -99). SYZ_ERR_INPUT for an unknown name. */
+syz_status syz_foreign_read_label(syz_foreign *f, const char *name, int64_t first, int64_t n, float *value);
 
 /* ---------------------------------------------------------------- sampler */
 
@@ -120,6 +187,12 @@ typedef struct syz_augment {
   double spectrum_noise;   /**< added noise in units of 1/sqrt(ivar); 0 = off */
   int mask_runs, mask_run_pixels; /**< runs of pixels set to zero; 0 = off */
 } syz_augment;
+/** Whether anything is on. */
+bool syz_augment_is_on(const syz_augment *a);
+/** image [3, size, size] nanomaggy, in place: quarter turns, flips, then noise. Not collective, cannot fail. */
+void syz_augment_image(const syz_augment *a, uint64_t seed, int64_t step, int64_t place, int64_t size, float *image);
+/** flux [7781] in place, ivar [7781] (NULL: no noise can be added); pixels with ivar 0 get no noise. Masked runs last. */
+void syz_augment_spectrum(const syz_augment *a, uint64_t seed, int64_t step, int64_t place, float *flux, const float *ivar);
 
 /* ---------------------------------------------------------------- loader */
 
@@ -138,7 +211,7 @@ typedef struct syz_loader_config {
   int64_t first_step, last_step; /**< steps first .. last-1 will be asked for in order */
   int64_t image_size;         /**< centre crop fed to the network; 0: no images wanted */
   bool wants_flux;
-  syz_augment augment;
+  syz_augment augment;        /**< drawn with sampler.seed */
   int ahead;                  /**< batches read ahead (>= 1) */
 } syz_loader_config;
 
