@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Checksums: XXH3 of bytes, and sums of row hashes that do not depend on who holds which rows. */
+#include <xxhash.h>
+
+#include "syzygy/base.h"
+
+uint64_t syz_checksum(const void *bytes, size_t n, uint64_t seed) { return XXH3_64bits_withSeed(bytes, n, seed); }
+
+uint64_t syz_checksum_rows(const void *rows, int64_t n, size_t row_bytes, int64_t first_row)
+{
+  uint64_t sum = 0;
+  const unsigned char *row = rows;
+  for (int64_t i = 0; i < n; i++) sum += XXH3_64bits_withSeed(row + (size_t)i * row_bytes, row_bytes, (uint64_t)(first_row + i) + 1);
+  return sum;
+}

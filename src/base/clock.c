@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Time: a monotonic clock, and the book of where a rank's time went. */
+#include <string.h>
+#include <time.h>
+
+#include "syzygy/base.h"
+
+static double start_s;
+
+double syz_clock_s(void)
+{
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+__attribute__((constructor)) static void remember_start(void) { start_s = syz_clock_s(); }
+
+double syz_clock_since_start_s(void) { return syz_clock_s() - start_s; }
+
+void syz_clock_utc(char text[32])
+{
+  time_t now = time(NULL);
+  struct tm tm;
+  gmtime_r(&now, &tm);
+  strftime(text, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
+}
+
+static int phase_find(syz_timing *t, const char *phase)
+{
+  for (int i = 0; i < t->n; i++)
+    if (t->name[i] == phase || strcmp(t->name[i], phase) == 0) return i;
+  SYZ_ASSERT(t->n < SYZ_TIMING_PHASES);
+  t->name[t->n] = phase;
+  return t->n++;
+}
+
+/* Time since the last change belongs to the innermost open phase. */
+static void charge(syz_timing *t)
+{
+  double now = syz_clock_s();
+  if (t->depth > 0) t->seconds[t->stack[t->depth - 1]] += now - t->t_last;
+  t->t_last = now;
+}
+
+void syz_timing_begin(syz_timing *t, const char *phase)
+{
+  int i = phase_find(t, phase);
+  charge(t);
+  SYZ_ASSERT(t->depth < SYZ_TIMING_DEPTH);
+  t->stack[t->depth++] = i;
+  t->count[i]++;
+}
+
+void syz_timing_end(syz_timing *t)
+{
+  charge(t);
+  if (t->depth > 0) t->depth--;
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** The log: rank 0 alone talks, to stdout and to log.txt; errors go to stderr from any rank. Progress lines with rate and time left. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "syzygy/base.h"
+
+static int log_rank, log_size = 1;
+static FILE *log_stream;
+static bool has_live_line;
+
+void syz_log_rank(int rank, int size)
+{
+  log_rank = rank;
+  log_size = size;
+  setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
+}
+
+int syz_log_get_rank(void) { return log_rank; }
+
+syz_status syz_log_file(const char *path)
+{
+  syz_status st = SYZ_OK;
+  if (log_stream) fclose(log_stream);
+  log_stream = NULL;
+  if (path && log_rank == 0) {
+    log_stream = fopen(path, "a");
+    SYZ_REQUIRE(log_stream, SYZ_ERR_WRITE, "%s: cannot open the log: %s", path, strerror(errno));
+    setvbuf(log_stream, NULL, _IOLBF, BUFSIZ);
+  }
+cleanup:
+  return st;
+}
+
+static void put(FILE *stream, syz_log_level level, const char *format, va_list ap)
+{
+  if (level == SYZ_LOG_WARN) fputs("warning: ", stream);
+  if (level == SYZ_LOG_ERROR && log_size > 1) fprintf(stream, "rank %d: error: ", log_rank);
+  if (level == SYZ_LOG_ERROR && log_size == 1) fputs("error: ", stream);
+  vfprintf(stream, format, ap);
+  fputc('\n', stream);
+}
+
+void syz_log(syz_log_level level, const char *format, ...)
+{
+  if (level != SYZ_LOG_ERROR && log_rank != 0) return;
+  va_list ap;
+  if (has_live_line) fputc('\n', stdout);
+  has_live_line = false;
+  fflush(stdout);
+  va_start(ap, format);
+  put(level == SYZ_LOG_ERROR ? stderr : stdout, level, format, ap);
+  va_end(ap);
+  if (log_stream) {
+    va_start(ap, format);
+    put(log_stream, level, format, ap);
+    va_end(ap);
+  }
+}
+
+/* A terminal's live line moves twice a second; a log file gets a line each half minute. */
+static const double live_interval_s = 0.5, log_interval_s = 30.0;
+
+static void time_text(char text[32], double s)
+{
+  if (s >= 3600)
+    snprintf(text, 32, "%d h %02d min", (int)(s / 3600), (int)(s / 60) % 60);
+  else if (s >= 60)
+    snprintf(text, 32, "%d min %02d s", (int)(s / 60), (int)s % 60);
+  else
+    snprintf(text, 32, "%.0f s", s);
+}
+
+static void progress_print(syz_progress *p, int64_t done, const char *note, bool is_last)
+{
+  double t = syz_clock_s(), elapsed = t - p->t0;
+  char spent[32], left[32], line[512];
+  double rate = elapsed > 0 ? (double)(done - p->start) / elapsed : 0;
+  time_text(spent, elapsed);
+  time_text(left, rate > 0 ? (double)(p->total - done) / rate : 0);
+  int n = snprintf(line, sizeof line, "%s %lld / %lld %s, %.3g %s/s, %s%s", p->what, (long long)done, (long long)p->total, p->unit, rate, p->unit,
+                   spent, is_last ? "" : ", ");
+  if (!is_last && n > 0 && (size_t)n < sizeof line)
+    snprintf(line + n, sizeof line - (size_t)n, "%s left", rate > 0 ? left : "unknown time");
+  n = (int)strlen(line);
+  if (note && *note) snprintf(line + n, sizeof line - (size_t)n, " | %s", note);
+  if (isatty(STDOUT_FILENO) && !is_last) {
+    fprintf(stdout, "\r\033[K%s", line);
+    fflush(stdout);
+    has_live_line = true;
+  } else {
+    if (has_live_line) fputs("\r\033[K", stdout);
+    has_live_line = false;
+    syz_info("%s", line);
+  }
+}
+
+void syz_progress_begin(syz_progress *p, const char *what, const char *unit, int64_t start, int64_t total)
+{
+  double now = syz_clock_s();
+  *p = (syz_progress){.what = what, .unit = unit, .total = total, .start = start, .t0 = now, .t_last = now};
+}
+
+void syz_progress_tell(syz_progress *p, int64_t done, const char *note)
+{
+  if (log_rank != 0) return;
+  double now = syz_clock_s();
+  if (now - p->t_last < (isatty(STDOUT_FILENO) ? live_interval_s : log_interval_s)) return;
+  p->t_last = now;
+  progress_print(p, done, note, false);
+}
+
+void syz_progress_end(syz_progress *p, int64_t done)
+{
+  if (log_rank == 0) progress_print(p, done, NULL, true);
+}

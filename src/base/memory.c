@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * Aligned, counted memory. Each block has a 64-byte header with its size, so that freeing needs no size and the books balance.
+ * Blocks above 2 MiB ask for huge pages: first touch is then about ten times faster on machines whose policy is `madvise`.
+ */
+/* madvise and anonymous mappings are outside POSIX. */
+#define _DEFAULT_SOURCE
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "syzygy/base.h"
+
+enum { ALIGNMENT = 64, HUGE_PAGE = 2 << 20 };
+
+typedef struct header {
+  size_t bytes;    /* as asked for */
+  size_t mapped;   /* bytes of the mapping, 0 when from the heap */
+  unsigned char pad[ALIGNMENT - 2 * sizeof(size_t)];
+} header;
+
+static _Atomic int64_t allocations, live_blocks;
+static _Atomic size_t live_bytes, peak_bytes;
+
+void *syz_alloc(const char *label, size_t count, size_t size)
+{
+  header *h = NULL;
+  if (size && count > (SIZE_MAX - 2 * HUGE_PAGE) / size) {
+    syz_error_set(SYZ_ERR_MEMORY, __FILE__, __LINE__, "%s: %zu x %zu bytes do not fit an address", label, count, size);
+    return NULL;
+  }
+  size_t bytes = count * size, total = bytes + sizeof(header), mapped = 0;
+  bool is_injected = syz_fault("alloc");
+  if (!is_injected && total >= HUGE_PAGE) {
+    mapped = (total + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+    void *p = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p != MAP_FAILED) {
+      (void)madvise(p, mapped, MADV_HUGEPAGE);
+      h = p;
+    }
+  } else if (!is_injected) {
+    void *p = NULL;
+    if (posix_memalign(&p, ALIGNMENT, total) == 0) {
+      memset(p, 0, total);
+      h = p;
+    }
+  }
+  if (!h) {
+    syz_error_set(SYZ_ERR_MEMORY, __FILE__, __LINE__, "%s: no memory for %.1f MiB (%.1f MiB in use)", label, (double)bytes / 1048576.0,
+                  (double)live_bytes / 1048576.0);
+    return NULL;
+  }
+  h->bytes = bytes;
+  h->mapped = mapped;
+  allocations++;
+  live_blocks++;
+  size_t now = (live_bytes += bytes), peak = peak_bytes;
+  while (now > peak && !atomic_compare_exchange_weak(&peak_bytes, &peak, now)) {
+  }
+  return h + 1;
+}
+
+void syz_free_(void **p)
+{
+  if (!p || !*p) return;
+  header *h = (header *)*p - 1;
+  live_blocks--;
+  live_bytes -= h->bytes;
+  if (h->mapped)
+    munmap(h, h->mapped);
+  else
+    free(h);
+  *p = NULL;
+}
+
+syz_memory_stats syz_memory_get(void)
+{
+  return (syz_memory_stats){.allocations = allocations, .live_blocks = live_blocks, .live_bytes = live_bytes, .peak_bytes = peak_bytes};
+}
+
+size_t syz_memory_resident_peak(void)
+{
+  struct rusage u;
+  return getrusage(RUSAGE_SELF, &u) == 0 ? (size_t)u.ru_maxrss * 1024 : 0;
+}
+
+static size_t number_in_file(const char *path, const char *key)
+{
+  char line[256];
+  size_t value = 0;
+  FILE *f = fopen(path, "r");
+  if (!f) return 0;
+  while (fgets(line, sizeof line, f)) {
+    const char *at = key ? strstr(line, key) : line;
+    if (at) {
+      value = (size_t)strtoull(at + (key ? strlen(key) : 0), NULL, 10);
+      break;
+    }
+  }
+  fclose(f);
+  return value;
+}
+
+size_t syz_memory_available(void)
+{
+  size_t available = number_in_file("/proc/meminfo", "MemAvailable:") * 1024;
+  size_t limit = number_in_file("/sys/fs/cgroup/memory.max", NULL), used = number_in_file("/sys/fs/cgroup/memory.current", NULL);
+  if (limit > used && used > 0 && limit - used < available) available = limit - used;
+  return available;
+}
+
+void *syz_arena_take(syz_arena *a, size_t count, size_t size)
+{
+  size_t at = (a->used + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+  a->used = at + count * size;
+  if (!a->base) return NULL;
+  SYZ_ASSERT(a->used <= a->size);
+  return a->base + at;
+}
