@@ -207,6 +207,7 @@ typedef struct syz_batch {
 
 typedef struct syz_loader_config {
   syz_sampler sampler;
+  const int64_t *subset;      /**< [sampler.n] object numbers that the sampler's numbers stand for (borrowed, outlives the loader); NULL: themselves */
   int64_t first_place, count; /**< this rank's places of each global batch */
   int64_t first_step, last_step; /**< steps first .. last-1 will be asked for in order */
   int64_t image_size;         /**< centre crop fed to the network; 0: no images wanted */
