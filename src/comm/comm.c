@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Start and end of MPI, groups of ranks, and agreement: how all ranks come to the same outcome. */
+#include "comm.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void comm_check(int code, const char *call, const char *file, int line)
+{
+  if (code == MPI_SUCCESS) return;
+  char text[MPI_MAX_ERROR_STRING];
+  int n = 0;
+  if (MPI_Error_string(code, text, &n) != MPI_SUCCESS) snprintf(text, sizeof text, "MPI error %d", code);
+  syz_abort(SYZ_ERR_RANK, file, line, "%.80s: %s", call, text);
+}
+
+static void abort_all(int code) { MPI_Abort(MPI_COMM_WORLD, code); }
+
+static void unwrap(syz_comm **c)
+{
+  if (!*c) return;
+  syz_free(&(*c)->count);
+  syz_free(&(*c)->place);
+  syz_free(c);
+}
+
+static syz_status wrap(MPI_Comm mpi, syz_comm **out)
+{
+  syz_status st = SYZ_OK;
+  syz_comm *c = NULL;
+  *out = NULL;
+  SYZ_ALLOC(c, "communicator", 1);
+  c->mpi = mpi;
+  COMM(MPI_Comm_set_errhandler(mpi, MPI_ERRORS_RETURN));
+  COMM(MPI_Comm_rank(mpi, &c->rank));
+  COMM(MPI_Comm_size(mpi, &c->size));
+  SYZ_ALLOC(c->count, "message counts", c->size);
+  SYZ_ALLOC(c->place, "message places", c->size);
+  *out = c;
+  c = NULL;
+cleanup:
+  unwrap(&c);
+  return st;
+}
+
+syz_status syz_comm_start(int *argc, char ***argv, syz_comm **world)
+{
+  syz_status st = SYZ_OK;
+  int provided = 0;
+  *world = NULL;
+  SYZ_REQUIRE(MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided) == MPI_SUCCESS, SYZ_ERR_RANK, "MPI does not start");
+  syz_abort_hook(abort_all);
+  SYZ_TRY(wrap(MPI_COMM_WORLD, world));
+  syz_log_rank((*world)->rank, (*world)->size);
+  SYZ_REQUIRE(provided >= MPI_THREAD_FUNNELED, SYZ_ERR_RANK, "this MPI cannot be used beside threads (level %d)", provided);
+cleanup:
+  return st;
+}
+
+void syz_comm_finish(syz_comm **world)
+{
+  unwrap(world);
+  syz_abort_hook(NULL);
+  MPI_Finalize();
+}
+
+int syz_comm_rank(const syz_comm *c) { return c->rank; }
+int syz_comm_size(const syz_comm *c) { return c->size; }
+void *syz_comm_raw(syz_comm *c) { return &c->mpi; }
+
+static syz_status wrap_agreed(syz_comm *parent, MPI_Comm mpi, syz_comm **out)
+{
+  syz_status st = SYZ_OK;
+  *out = NULL;
+  SYZ_TRY_ALL(parent, mpi == MPI_COMM_NULL ? SYZ_OK : wrap(mpi, out));
+cleanup:
+  return st;
+}
+
+syz_status syz_comm_split(syz_comm *c, int colour, syz_comm **out)
+{
+  MPI_Comm mpi;
+  COMM(MPI_Comm_split(c->mpi, colour < 0 ? MPI_UNDEFINED : colour, c->rank, &mpi));
+  return wrap_agreed(c, mpi, out);
+}
+
+syz_status syz_comm_split_node(syz_comm *c, syz_comm **out)
+{
+  MPI_Comm mpi;
+  COMM(MPI_Comm_split_type(c->mpi, MPI_COMM_TYPE_SHARED, c->rank, MPI_INFO_NULL, &mpi));
+  return wrap_agreed(c, mpi, out);
+}
+
+void syz_comm_destroy(syz_comm **c)
+{
+  if (!*c) return;
+  COMM(MPI_Comm_free(&(*c)->mpi));
+  unwrap(c);
+}
+
+void syz_share(int64_t n, int size, int rank, int64_t *first, int64_t *count)
+{
+  int64_t least = n / size, more = n % size;
+  *first = least * rank + (rank < more ? rank : more);
+  *count = least + (rank < more ? 1 : 0);
+}
+
+syz_status syz_agree(syz_comm *c, syz_status local)
+{
+  struct {
+    int code, rank;
+  } mine = {(int)local, c->rank}, worst;
+  COMM(MPI_Allreduce(&mine, &worst, 1, MPI_2INT, MPI_MAXLOC, c->mpi)); /* worst code, lowest rank */
+  if (worst.code == SYZ_OK) return SYZ_OK;
+  char text[SYZ_ERROR_TEXT];
+  memcpy(text, syz_error_text(), sizeof text);
+  COMM(MPI_Bcast(text, sizeof text, MPI_CHAR, worst.rank, c->mpi));
+  if (c->size > 1 && strncmp(text, "rank ", 5) != 0)
+    snprintf(syz_error_text(), SYZ_ERROR_TEXT, "rank %d: %.*s", worst.rank, SYZ_ERROR_TEXT - 32, text);
+  else
+    memcpy(syz_error_text(), text, sizeof text);
+  return (syz_status)worst.code;
+}

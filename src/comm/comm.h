@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Inside of comm: what a group is, and the one way out when MPI itself fails. */
+#pragma once
+
+#include <mpi.h>
+
+#include "syzygy/comm.h"
+
+struct syz_comm {
+  MPI_Comm mpi;
+  int rank, size;
+  int *count, *place; /* [size] scratch of the collectives with int counts: nothing is allocated inside a step */
+};
+
+/** Elements of one message at most: far below the int limit of MPI 3.1. */
+enum { COMM_CHUNK = 1 << 28 };
+
+void comm_check(int code, const char *call, const char *file, int line);
+#define COMM(call) comm_check((call), #call, __FILE__, __LINE__)
