@@ -35,6 +35,8 @@ typedef struct syz_app {
   syz_input *input;    /**< resolved; already written to <output.dir>/input.yaml for commands with a run folder */
   syz_command_id command;
   const char *command_name;
+  bool has_run_folder; /**< set by syz_app_open_run_folder */
+  char *input_yaml;    /**< see syz_app_input_yaml */
   bool is_dry_run;     /**< check, print the plan, write nothing */
   int n_arguments;     /**< positional arguments behind the input file: only `info` and `report` take any */
   char **arguments;

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** The program: starts MPI, reads command line and input, runs one command, says where the time went and why it ended. */
+#include <ctype.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "keys.h"
+
+typedef struct command {
+  const char *name, *summary;
+  syz_status (*run)(syz_app *app);
+} command;
+
+static const command commands[SYZ_COMMAND_COUNT] = {
+#define COMMAND_ROW(name, summary) {#name, summary, syz_command_##name},
+    SYZ_COMMANDS(COMMAND_ROW)
+#undef COMMAND_ROW
+};
+
+typedef struct command_line {
+  int command; /* -1: none */
+  const char *input_file;
+  const char **set;
+  int n_set;
+  bool is_help, is_dry_run, is_version;
+} command_line;
+
+static void usage(void)
+{
+  printf("syzygy %s: cross-modal foundation models of galaxies on CPU supercomputers\n\n"
+         "  mpirun -n RANKS syzygy COMMAND [INPUT.yaml] [--set path.key=value]... [--dry-run] [--help]\n\n",
+         syz_version());
+  for (int i = 0; i < SYZ_COMMAND_COUNT; i++) printf("  %-10s %s\n", commands[i].name, commands[i].summary);
+  printf("\n`syzygy COMMAND --help` lists the keys of a command with type, default, unit and range.\n"
+         "Exit codes: 0 done, 2 command line or input file, 3 bad input data, 4 cannot write, 5 no usable checkpoint, 6 numerical failure,\n"
+         "7 a rank died, 8 not enough memory or ranks, 10 internal error, 75 stopped early (run the same command again).\n");
+}
+
+static bool is_yaml(const char *name)
+{
+  const char *dot = strrchr(name, '.');
+  return dot && (strcmp(dot, ".yaml") == 0 || strcmp(dot, ".yml") == 0);
+}
+
+static syz_status parse_command_line(int argc, char **argv, command_line *line, syz_app *app)
+{
+  syz_status st = SYZ_OK;
+  line->command = -1;
+  for (int i = 1; i < argc; i++) {
+    const char *a = argv[i];
+    if (strcmp(a, "--help") == 0 || strcmp(a, "-h") == 0) {
+      line->is_help = true;
+    } else if (strcmp(a, "--version") == 0) {
+      line->is_version = true;
+    } else if (strcmp(a, "--dry-run") == 0) {
+      line->is_dry_run = true;
+    } else if (strcmp(a, "--set") == 0) {
+      SYZ_REQUIRE(i + 1 < argc, SYZ_ERR_INPUT, "--set: expected path.key=value behind it");
+      line->set[line->n_set++] = argv[++i];
+    } else if (strncmp(a, "--set=", 6) == 0) {
+      line->set[line->n_set++] = a + 6;
+    } else if (a[0] == '-' && a[1]) {
+      SYZ_REQUIRE(false, SYZ_ERR_INPUT, "%s: unknown option (there are --set, --dry-run, --help, --version)", a);
+    } else if (line->command < 0) {
+      for (int k = 0; k < SYZ_COMMAND_COUNT; k++)
+        if (strcmp(a, commands[k].name) == 0) line->command = k;
+      SYZ_REQUIRE(line->command >= 0, SYZ_ERR_INPUT, "\"%s\" is not a command; see syzygy --help", a);
+    } else if (is_yaml(a)) {
+      SYZ_REQUIRE(!line->input_file, SYZ_ERR_INPUT, "%s: a second input file beside %s", a, line->input_file);
+      line->input_file = a;
+    } else {
+      SYZ_REQUIRE(line->command == SYZ_COMMAND_info || line->command == SYZ_COMMAND_report, SYZ_ERR_INPUT,
+                  "%s: unexpected argument; an input file ends in .yaml or .yml", a);
+      app->arguments[app->n_arguments++] = argv[i];
+    }
+  }
+cleanup:
+  return st;
+}
+
+/* Rank 0 reads the file, everybody parses the same bytes and so finds the same mistake. */
+static syz_status read_input(syz_app *app, const command_line *line)
+{
+  enum { LIMIT = 4 << 20 };
+  syz_status st = SYZ_OK;
+  char *text = NULL;
+  int64_t n = 0;
+  if (line->input_file) {
+    if (syz_comm_rank(app->world) == 0) {
+      size_t size = 0;
+      st = syz_file_read(line->input_file, LIMIT, &text, &size);
+      if (st == SYZ_ERR_DATA) st = SYZ_ERR_INPUT; /* an input file that cannot be read is a mistake of the command line */
+      n = (int64_t)size;
+    }
+    SYZ_TRY_ALL(app->world, st);
+    syz_bcast(app->world, &n, sizeof n, 0);
+    if (syz_comm_rank(app->world) != 0) {
+      text = syz_alloc("input file", (size_t)n + 1, 1);
+      if (!text) st = SYZ_ERR_MEMORY;
+    }
+    SYZ_TRY_ALL(app->world, st);
+    syz_bcast(app->world, text, (size_t)n, 0);
+    SYZ_TRY(syz_input_parse(app->input, line->input_file, text, (size_t)n));
+  }
+  for (int i = 0; i < line->n_set; i++) SYZ_TRY(syz_input_override(app->input, line->set[i]));
+  if (!*syz_input_text(app->input, "output.dir")) {
+    char folder[64];
+    snprintf(folder, sizeof folder, "runs/%s", app->command_name);
+    SYZ_TRY(syz_input_assign(app->input, "output.dir", folder));
+  }
+cleanup:
+  syz_free(&text);
+  return st;
+}
+
+static void print_line(const char *line) { puts(line); }
+
+static void banner(const syz_app *app)
+{
+  char utc[32], host[256] = "";
+  const char *threads = getenv("OMP_NUM_THREADS");
+  long cores = sysconf(_SC_NPROCESSORS_ONLN);
+  syz_clock_utc(utc);
+  gethostname(host, sizeof host - 1);
+  syz_info("syzygy %s (%s) %s, %s on %s", syz_version(), syz_commit(), app->command_name, utc, host);
+  syz_info("%s", syz_build());
+  syz_info("%d ranks x %s threads, %ld cores here, instruction set %s", syz_comm_size(app->world), threads ? threads : "1", cores, syz_instruction_set());
+}
+
+static syz_status run(int argc, char **argv, syz_app *app)
+{
+  syz_status st = SYZ_OK;
+  command_line line = {.command = -1};
+  SYZ_ALLOC(line.set, "command line", argc);
+  SYZ_ALLOC(app->arguments, "command line", argc);
+  SYZ_TRY(parse_command_line(argc, argv, &line, app));
+  bool is_first = syz_comm_rank(app->world) == 0;
+  if (line.is_version || line.command < 0) {
+    if (is_first && line.is_version) printf("syzygy %s (%s)\n", syz_version(), syz_commit());
+    if (is_first && !line.is_version) usage();
+    SYZ_REQUIRE(line.is_version || line.is_help, SYZ_ERR_INPUT, "no command given");
+    goto cleanup;
+  }
+  app->command = (syz_command_id)line.command;
+  app->command_name = commands[line.command].name;
+  app->is_dry_run = line.is_dry_run;
+  SYZ_TRY(syz_app_make_input(&app->input));
+  if (line.is_help) {
+    if (is_first) {
+      printf("syzygy %s: %s\n\nkeys (default; type, range, unit):\n", app->command_name, commands[line.command].summary);
+      syz_input_help(app->input, 1u << line.command, print_line);
+    }
+    goto cleanup;
+  }
+  SYZ_TRY(read_input(app, &line));
+  if (app->command != SYZ_COMMAND_info) banner(app);
+  if (app->is_dry_run && is_first) printf("%s", syz_app_input_yaml(app));
+  syz_stop_install();
+  st = commands[line.command].run(app);
+cleanup:
+  syz_free(&line.set);
+  return st;
+}
+
+/* The error text was agreed upon; if ranks disagree even so, each that failed speaks for itself. */
+static syz_status finish(syz_app *app, syz_status st)
+{
+  char path[PATH_MAX];
+  const char *folder = app->input ? syz_input_text(app->input, "output.dir") : "";
+  bool has_table = app->has_run_folder && snprintf(path, sizeof path, "%s/timing.json", folder) < (int)sizeof path;
+  if (has_table && (st == SYZ_OK || st == SYZ_STOPPED)) {
+    syz_status written = syz_timing_report(app->world, &app->timing, path);
+    if (written != SYZ_OK) st = written;
+  }
+  if (syz_comm_rank(app->world) == 0) {
+    if (st != SYZ_OK && st != SYZ_STOPPED) syz_log(SYZ_LOG_ERROR, "%s", syz_error_text());
+    if (app->input && app->command != SYZ_COMMAND_info && (st != SYZ_OK || app->has_run_folder))
+      syz_info("end: %s (exit code %d) after %.1f s", syz_status_text(st), (int)st, syz_clock_since_start_s());
+  }
+  return st;
+}
+
+int main(int argc, char **argv)
+{
+  syz_app app = {0};
+  syz_status st = syz_comm_start(&argc, &argv, &app.world);
+  if (st != SYZ_OK) {
+    fprintf(stderr, "%s\n", syz_error_text());
+    return (int)st;
+  }
+  st = syz_agree(app.world, run(argc, argv, &app));
+  st = finish(&app, st);
+  syz_log_file(NULL);
+  syz_free(&app.arguments);
+  syz_free(&app.input_yaml);
+  syz_input_destroy(&app.input);
+  syz_comm_finish(&app.world);
+  return (int)st;
+}
