@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * The learning rate of a step: linear warm-up, then half a cosine.
+ *
+ * Step s counts from 0 and is the number of updates already made.
+ *   s <  warmup:  lr * s / warmup                                (step 0 has 0, the first update of a warmed-up run moves nothing)
+ *   s >= warmup:  lr_min + (lr - lr_min) / 2 * (1 + cos(pi * min(1, (s - warmup) / max(1, steps - warmup))))
+ * Step `warmup` therefore has lr itself, step `steps` (one past the last update) and everything later lr_min. Without warm-up step 0
+ * has lr. Pure function of its arguments in float64: equal on all ranks and after a restart.
+ * Source: Loshchilov & Hutter 2017, arXiv:1608.03983, without restarts; warm-up as in Goyal et al. 2017, arXiv:1706.02677.
+ */
+#include <math.h>
+
+#include "syzygy/nn.h"
+
+static const double pi = 3.14159265358979323846;
+
+double syz_schedule_lr(int64_t step, double lr, double lr_min, int64_t warmup_steps, int64_t steps) {
+  if (step < warmup_steps) return lr * (double)(step > 0 ? step : 0) / (double)warmup_steps;
+  int64_t length = steps > warmup_steps ? steps - warmup_steps : 1;
+  double t = (double)(step - warmup_steps) / (double)length;
+  if (t >= 1.0) return lr_min;
+  return lr_min + 0.5 * (lr - lr_min) * (1.0 + cos(pi * t));
+}
