@@ -10,6 +10,9 @@
 static int log_rank, log_size = 1;
 static FILE *log_stream;
 static bool has_live_line;
+/* What was said before log.txt could be opened (the banner) goes there too. */
+static char early[16384];
+static size_t early_size;
 
 void syz_log_rank(int rank, int size)
 {
@@ -29,6 +32,8 @@ syz_status syz_log_file(const char *path)
     log_stream = fopen(path, "a");
     SYZ_REQUIRE(log_stream, SYZ_ERR_WRITE, "%s: cannot open the log: %s", path, strerror(errno));
     setvbuf(log_stream, NULL, _IOLBF, BUFSIZ);
+    fwrite(early, 1, early_size, log_stream);
+    early_size = 0;
   }
 cleanup:
   return st;
@@ -57,6 +62,12 @@ void syz_log(syz_log_level level, const char *format, ...)
     va_start(ap, format);
     put(log_stream, level, format, ap);
     va_end(ap);
+  } else if (early_size + 2 < sizeof early) {
+    va_start(ap, format);
+    int n = vsnprintf(early + early_size, sizeof early - early_size - 2, format, ap);
+    va_end(ap);
+    early_size += strnlen(early + early_size, n > 0 ? (size_t)n : 0);
+    early[early_size++] = '\n';
   }
 }
 
