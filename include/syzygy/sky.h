@@ -211,4 +211,202 @@ syz_status syz_wcs_to_sky(syz_wcs *w, int64_t n, const double *x, const double *
 /** The keywords of that TAN (CTYPE, CRVAL, CRPIX, CD, CUNIT, EQUINOX, RADESYS) for writing; returns their number, <= 16. */
 int syz_wcs_tan_cards(double ra, double dec, double x, double y, double pixel_arcsec, syz_fits_card cards[16]);
 
-/* ---------------------------------------------------------- (more below) */
+/* ------------------------------------------------------------ cross-match */
+
+/** Great-circle distance in degrees (Vincenty's form: exact at all separations). */
+double syz_separation(double ra1, double dec1, double ra2, double dec2);
+
+/** Positions in a k-d tree of unit vectors: the poles and RA = 0 need no special cases. */
+typedef struct syz_skytree syz_skytree;
+/** Positions that are not finite are left out of the tree. Arrays are copied. */
+syz_status syz_skytree_create(int64_t n, const double *ra, const double *dec, syz_skytree **out);
+void syz_skytree_destroy(syz_skytree **t);
+/** Number of the nearest position within `radius_deg`, or -1; of equally near ones the lowest number. *separation_deg may be NULL. */
+int64_t syz_skytree_nearest(const syz_skytree *t, double ra, double dec, double radius_deg, double *separation_deg);
+
+/** TARGETID of an imaging object: OBJID | BRICKID << 22 | RELEASE << 42. Source: desitarget data/targetmask.yaml. */
+int64_t syz_targetid(int64_t release, int64_t brickid, int64_t objid);
+/** Whether a TARGETID is a sky or blank position: negative, or bit 59 (SKY) set. */
+bool syz_targetid_is_sky(int64_t targetid);
+/** Identifier of an SDSS spectrum: PLATE 10^9 + MJD 10^4 + FIBERID (readable: 266516300367 is spec-0266-51630-0367). */
+int64_t syz_sdss_id(int64_t plate, int64_t mjd, int64_t fiber);
+
+/* ---------------------------------------------------------------- spectra */
+
+/** One arm of a spectrograph: n pixels of wave_A (vacuum). */
+typedef struct syz_arm {
+  int64_t n;
+  const double *wave_A;
+  const float *flux, *ivar;
+} syz_arm;
+
+/**
+ * Join arms on the common grid, as desispec.coaddition.coadd_cameras does (data-models.md section 3.3).
+ *
+ * Every pixel of every arm must lie on the common grid within 1e-4 Angstrom, and together they must cover it. A pixel of one arm is
+ * copied (also its flux where ivar = 0); a shared one is flux = sum ivar flux / sum ivar (0 where the sum is 0), ivar = sum ivar, summed
+ * in float64 in the order of the arms' mean wavelength. flux, ivar [S]. SYZ_ERR_DATA with `what` in front otherwise.
+ */
+syz_status syz_spectrum_join(int n_arms, const syz_arm *arm, const char *what, float *flux, float *ivar);
+
+/**
+ * Any spectrum onto the common grid, conserving flux and the variance of integrated flux.
+ *
+ * Source pixel i reaches half-way (in log wavelength) to its neighbours: width D_i; target pixel j is 0.8 Angstrom wide; o_ij is their
+ * common length. With c_j = sum over good i (ivar > 0, finite) of o_ij / 0.8:
+ *
+ *     flux_j = sum_good o_ij f_i / (0.8 c_j),     var_j = sum_good o_ij D_i var_i / (0.64 c_j^2).
+ *
+ * So where all pixels are good, sum_j 0.8 flux_j = sum_i D_i f_i and sum_j 0.64 var_j = sum_i D_i^2 var_i: the integral over any stretch
+ * has its flux and its variance, with the target pixels taken as independent. (Sum o^2 var, the variance of one pixel, would lose
+ * that: neighbours share source pixels.) Where c_j < 1/2, ivar = 0, and flux is the mean of whatever source pixels overlap (SDSS
+ * interpolates across bad ones) or 0 outside. wave_A vacuum, increasing. flux, ivar [S]. SYZ_ERR_DATA with `what` in front.
+ */
+syz_status syz_spectrum_resample(int64_t n, const double *wave_A, const double *flux_in, const double *ivar_in, const char *what, float *flux,
+                                 float *ivar);
+/** Air to vacuum wavelength above 2000 Angstrom. Source: Ciddor 1996, Appl. Opt. 35, 1566; inverse by Morton 2000, ApJS 130, 403 (as the VALD form). */
+double syz_air_to_vacuum(double air_A);
+
+typedef enum syz_spectra_kind { SYZ_SPECTRA_DESI_COADD, SYZ_SPECTRA_DESI_EXPOSURES, SYZ_SPECTRA_SDSS_SPEC, SYZ_SPECTRA_SDSS_PLATE } syz_spectra_kind;
+const char *syz_spectra_kind_text(syz_spectra_kind kind);
+
+typedef struct syz_spectra_options {
+  bool verify;             /**< compare CHECKSUM and DATASUM */
+  bool keeps_exposures;    /**< DESI per-exposure files: one object an exposure instead of one a TARGETID */
+  bool is_air;             /**< SDSS-like files hold air wavelengths although they do not say so */
+  uint32_t mask_bits;      /**< pixels with any of these mask bits get ivar 0 (DESI MASK, SDSS and_mask) */
+} syz_spectra_options;
+
+/** What a spectrum file says of one object. */
+typedef struct syz_spectrum_info {
+  int64_t object_id;     /**< TARGETID, or syz_sdss_id */
+  double ra, dec;        /**< degrees, NaN when the file has none */
+  double redshift;       /**< NaN when unknown */
+  int64_t zwarn;         /**< -1 when unknown */
+  int64_t fiberstatus;   /**< -1 when unknown */
+  char objtype[8];       /**< TGT, SKY, ...; from TARGETID or ZWARNING when there is no such column */
+  char spectype[16];     /**< GALAXY, QSO, STAR, "" unknown */
+  int exposures;         /**< rows that make it up */
+} syz_spectrum_info;
+
+/** An open file of spectra of any of the kinds: open, count, read rows. */
+typedef struct syz_spectra syz_spectra;
+/** The kind is judged by what is in the file. SYZ_ERR_DATA names file, HDU and reason. */
+syz_status syz_spectra_open(const char *path, const syz_spectra_options *options, syz_spectra **out);
+void syz_spectra_close(syz_spectra **s);
+syz_spectra_kind syz_spectra_get_kind(const syz_spectra *s);
+int64_t syz_spectra_count(const syz_spectra *s);
+/** Borrowed until closed. Redshifts are there for SDSS (HDU 2, spZbest beside an spPlate) and after syz_spectra_join_redshifts. */
+const syz_spectrum_info *syz_spectra_info(const syz_spectra *s, int64_t i);
+/** Rows by TARGETID from a redrock file or redshift catalogue (columns TARGETID, Z, ZWARN, SPECTYPE); returns the number found in *joined. */
+syz_status syz_spectra_join_redshifts(syz_spectra *s, const char *path, int64_t *joined);
+/** The redrock file that belongs to a DESI file, by name (coadd-X -> redrock-X, also .gz) if it exists; false otherwise. */
+bool syz_spectra_redrock_path(const char *path, char *redrock, size_t room);
+/** Spectrum i on the common grid: flux, ivar [S]. ivar is 0 where it was not finite or negative. Flux is as in the file, also NaN. */
+syz_status syz_spectra_read(syz_spectra *s, int64_t i, float *flux, float *ivar);
+/** Value of a numeric column (case ignored) of the object's own tables: FIBERMAP, joined redshifts, SDSS specobj; NaN when there is none. */
+double syz_spectra_column(syz_spectra *s, int64_t i, const char *name);
+
+/** Cuts on spectra; each can be switched off. */
+typedef struct syz_spectra_cuts {
+  const char *objtype;     /**< allowed types, comma-separated; "" = any */
+  bool fiberstatus;        /**< COADD_FIBERSTATUS (FIBERSTATUS) must be 0 where known */
+  int64_t zwarn_bits;      /**< ZWARN bits that cut an object */
+  const char *spectype;    /**< allowed types, comma-separated; "" = any */
+  bool needs_redshift;
+  double good_fraction;    /**< least share of pixels with ivar > 0 */
+  const char *primary;     /**< column that must be true, "" = none */
+} syz_spectra_cuts;
+typedef enum syz_cut {
+  SYZ_CUT_NONE, SYZ_CUT_OBJTYPE, SYZ_CUT_FIBERSTATUS, SYZ_CUT_ZWARN, SYZ_CUT_SPECTYPE, SYZ_CUT_REDSHIFT, SYZ_CUT_PRIMARY, SYZ_CUT_PIXELS,
+  SYZ_CUT_COUNT
+} syz_cut;
+const char *syz_cut_text(syz_cut cut);
+/** The first cut that the object does not pass, pixels aside; `primary` is that column's value (NaN: no such column, cut). */
+syz_cut syz_spectra_check(const syz_spectrum_info *info, const syz_spectra_cuts *cuts, double primary);
+/** NULL, or why these pixels cannot be used: not finite where ivar > 0, or all zero. *good_fraction out. */
+const char *syz_spectrum_fault(const float *flux, const float *ivar, double *good_fraction, char reason[160]);
+
+/* ------------------------------------------------------- redshift catalogues */
+
+typedef struct syz_redshift {
+  int64_t object_id;
+  double redshift;
+  int64_t zwarn;
+  char spectype[16];
+} syz_redshift;
+/** All rows of a redrock file or zcatalog (HDU REDSHIFTS, ZCATALOG, ZALL_PIX or the first table with TARGETID and Z), sorted by object_id; of
+ * several rows of one object the one with ZWARN 0 and else the first stays. *rows is the caller's (syz_free). */
+syz_status syz_redshifts_read(const char *path, bool verify, int64_t *n, syz_redshift **rows);
+
+/* ------------------------------------------------- catalogues of positions */
+
+/** A table with positions: Tractor, sweep, any FITS table with RA and Dec under a usual name in any case. */
+typedef struct syz_catalogue syz_catalogue;
+/** `ra_column`, `dec_column`: "" = found by name (ra, dec; radeg, dedeg; target_ra; raj2000; alpha_j2000; ...). */
+syz_status syz_catalogue_open(const char *path, bool verify, const char *ra_column, const char *dec_column, syz_catalogue **out);
+void syz_catalogue_close(syz_catalogue **c);
+int64_t syz_catalogue_count(const syz_catalogue *c);
+/** Identifier: TARGETID; else RELEASE, BRICKID, OBJID packed; else -1 (has_ids false). */
+bool syz_catalogue_has_ids(const syz_catalogue *c);
+/** Rows [first, first + n); any output may be NULL. */
+syz_status syz_catalogue_read(syz_catalogue *c, int64_t first, int64_t n, double *ra, double *dec, int64_t *object_id);
+/** A numeric column by name (case ignored) as float64; all NaN when there is none (*has = false). */
+syz_status syz_catalogue_column(syz_catalogue *c, const char *name, int64_t first, int64_t n, double *value, bool *has);
+
+/* ----------------------------------------------------------------- images */
+
+typedef enum syz_resampling { SYZ_RESAMPLE_AUTO, SYZ_RESAMPLE_LANCZOS, SYZ_RESAMPLE_AREA } syz_resampling;
+
+typedef struct syz_images_options {
+  bool verify;
+  syz_resampling resampling; /**< auto: Lanczos-3, area-exact where the file's pixels are less than 0.8 of the wanted ones */
+  /** What a pixel value is per: the file's own pixel (conserved flux), or a pixel of this many arcsec whatever the file's scale (the Legacy viewer's
+   * cutouts at other scales: 0.262). 0 = the file's own. */
+  double value_per_pixel_arcsec;
+  const char *unit;          /**< "" = as BUNIT says, or MAGZERO; "nanomaggy" states it where the file does not */
+  const char *bands;         /**< bands of a cube's planes in order where the file does not say: "grz"; "" = refuse */
+  const char *zero_points;   /**< survey-ccds table for instrumental units, "" = none */
+} syz_images_options;
+
+/** One band's image inside a file. */
+typedef struct syz_plane {
+  int band;                  /**< 0 g, 1 r, 2 z */
+  int hdu;
+  int64_t width, height, first_pixel;
+  double factor;             /**< file units to nanomaggy per own pixel */
+  double pixel_arcsec;       /**< square root of the pixel's area at the centre */
+  bool is_aligned;           /**< North up, East left, 0.262 arcsec within 1e-3: cutouts are the file's own pixels */
+  double ra, dec;            /**< of the centre */
+  double radius_deg;         /**< centre to farthest corner */
+} syz_plane;
+
+/** A file with images of one or more bands: bricks, frames, cubes. */
+typedef struct syz_images syz_images;
+/** Headers only. SYZ_ERR_DATA with a clear reason: no WCS, no unit, no band, weights or masks instead of an image. */
+syz_status syz_images_open(const char *path, const syz_images_options *options, syz_images **out);
+void syz_images_close(syz_images **f);
+int syz_images_count(const syz_images *f);
+const syz_plane *syz_images_plane(const syz_images *f, int i);
+/** Whether a file name is that of a weight, mask or exposure map that comes beside images (invvar, nexp, ood, oow, psf, ...): to be passed over. */
+bool syz_images_is_side_product(const char *path);
+/** The WCS of a plane, borrowed. */
+syz_wcs *syz_images_wcs(const syz_images *f, int i);
+/** Free the decoded pixels; they come back when needed. */
+void syz_images_unload(syz_images *f);
+
+/**
+ * A square cutout around a position, nanomaggy per wanted pixel, North up and East left, [size, size].
+ *
+ * pixel_arcsec 0: the file's own pixels and orientation, nothing resampled. A plane that already has the wanted scale and orientation
+ * (is_aligned at 0.262) is not resampled either: the window of its pixels whose centre is nearest to the position is copied, as the Legacy
+ * Surveys' cutouts are made, so the galaxy lies within half a pixel of the middle and pixel values are exact. Otherwise the galaxy lies at the
+ * middle, (size - 1) / 2, and values are resampled with the pixel-area factor (flux is conserved).
+ * Pixels outside the file or without a value are NaN; *covered is the share of pixels with a value.
+ */
+syz_status syz_images_cutout(syz_images *f, int i, double ra, double dec, int size, double pixel_arcsec, float *out, double *covered);
+
+/** Lanczos-3 or area-exact resampling of in [height, width] to out [size, size]: the kernels behind it, for tests and other grids. `factor` multiplies. */
+syz_status syz_resample(const float *in, int64_t width, int64_t height, syz_wcs *from, syz_wcs *to, int size, syz_resampling how, double factor,
+                        float *out);
+
