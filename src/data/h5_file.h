@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Inside of room data: what h5.c (reading) and h5_write.c (writing) share. The only header that includes hdf5.h. */
+#pragma once
+
+#include <hdf5.h>
+
+#include "syzygy/data.h"
+
+enum { H5_REASON = 400, H5_DIMS = 8 };
+
+/** A dataset being written. */
+typedef struct h5_column {
+  char *name;
+  int64_t rows, offset; /* offset: of the first byte in the file; -1 when it has no bytes */
+  size_t row_bytes;
+  uint64_t sum;    /* checksum of the rows this rank wrote */
+  int64_t written; /* rows this rank wrote */
+} h5_column;
+
+struct syz_h5 {
+  syz_comm *comm; /* NULL: this process alone */
+  char *path, *temporary;
+  hid_t file; /* while writing only on rank 0; -1 elsewhere */
+  int fd;     /* writing: every rank's own descriptor of the temporary file; -1 when reading */
+  int rank, size;
+  bool is_writing, is_unflushed;
+  h5_column *column;
+  int columns, room;
+};
+
+/** Once a process: HDF5 must not print its error stack, and knows h5py's LZF. */
+void h5_begin(void);
+/** The innermost message on HDF5's error stack ("unknown reason" when it is empty). */
+const char *h5_reason(char text[H5_REASON]);
+/** How a type is stored (little-endian) and held in memory; not to be closed by H5Tclose unless it is bfloat16: use h5_type_close. */
+hid_t h5_file_type(syz_h5_type t);
+void h5_type_close(syz_h5_type t, hid_t id);
+/** Access list without file locks where the file system has none. */
+hid_t h5_access(void);
+/** NUL-terminated copy owned by the caller; NULL without memory. */
+char *h5_copy_text(const char *text);
+/** Agreement when there is a communicator, otherwise the status itself. */
+static inline syz_status h5_agree(const syz_h5 *f, syz_status st) { return f->comm ? syz_agree(f->comm, st) : st; }
