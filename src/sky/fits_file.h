@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Inside of the FITS reader: what fits_load.c, fits_open.c, fits_read.c and fits_tile.c share. */
+#pragma once
+
+#include "syzygy/sky.h"
+
+enum { FITS_BLOCK = 2880, FITS_CARD = 80 };
+
+/** The bytes of a file, unpacked: either mapped or owned. */
+typedef struct fits_bytes {
+  const unsigned char *data;
+  size_t size;
+  void *map;            /**< mmap of `size` bytes, or NULL */
+  unsigned char *owned; /**< unpacked copy, or NULL */
+} fits_bytes;
+
+/** Scaling of an image or a column. */
+typedef struct fits_scale {
+  double scale, zero;
+  bool is_scaled, has_null;
+  int64_t null;
+} fits_scale;
+
+typedef struct fits_hdu {
+  syz_fits_hdu face;
+  const char *header; /**< cards, borrowed from the bytes */
+  int n_cards;
+  size_t header_at, data_at, data_size; /**< bytes; data_size without padding */
+  size_t end;                           /**< first byte behind the padded data, cut to the file */
+  int64_t row_bytes, heap_at;           /**< of tables; heap offset from data_at */
+  syz_fits_field *field;                /**< [columns] */
+  fits_scale *scale;                    /**< [1] for images, [columns] for tables */
+  bool is_verified;
+} fits_hdu;
+
+struct syz_fits {
+  char *path;
+  bool verify;
+  fits_bytes bytes;
+  int n;
+  fits_hdu *hdu;
+  int tile_hdu; /**< which compressed image is unpacked in `tile`, -1 = none */
+  int tile_item; /**< 4: float, 8: double */
+  void *tile;
+};
+
+syz_status fits_bytes_load(const char *path, fits_bytes *out);
+void fits_bytes_free(fits_bytes *b);
+
+/** Ones' complement sum of big-endian 32-bit words, folded below 2^32; `at` is the position of the first byte in its HDU. */
+uint64_t fits_sum(const unsigned char *bytes, size_t n, size_t at, uint64_t sum);
+/** The 16 characters of CHECKSUM for a sum (complemented), Seaman, Pence & Rots 2012, NOST checksum convention. */
+void fits_sum_encode(uint32_t sum, char text[17]);
+/** Compare CHECKSUM and DATASUM with the bytes, once, if the file was opened so. */
+syz_status fits_verify(syz_fits *f, int hdu);
+
+/** Where a message points: `path[EXTNAME]` or `path[HDU 3]`. */
+const char *fits_where(const syz_fits *f, int hdu, char text[256]);
+/** Unpack a compressed image in a child process into f->tile. */
+syz_status fits_tile_unpack(syz_fits *f, int hdu);
+
+/** Value field of a card: 'T' text, 'N' number, 'L' logical, 0 none. `text` gets the string or the number's characters. */
+char fits_card_value(const char *card, char text[72]);
+/** Whole number without anything behind it. */
+bool fits_parse_int(const char *text, int64_t *value);
+bool fits_parse_real(const char *text, double *value);
+
+static inline uint16_t fits_be16(const unsigned char *p) { return (uint16_t)((unsigned)p[0] << 8 | (unsigned)p[1]); }
+static inline uint32_t fits_be32(const unsigned char *p) {
+  return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | (uint32_t)p[3];
+}
+static inline uint64_t fits_be64(const unsigned char *p) { return (uint64_t)fits_be32(p) << 32 | fits_be32(p + 4); }
+static inline float fits_be_f32(const unsigned char *p) {
+  union { uint32_t u; float f; } v = {fits_be32(p)};
+  return v.f;
+}
+static inline double fits_be_f64(const unsigned char *p) {
+  union { uint64_t u; double f; } v = {fits_be64(p)};
+  return v.f;
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * The bytes of a FITS file, whatever it is packed with. Plain files are mapped; gzip and bzip2 (known by their first bytes, not
+ * their name: products are delivered under all three names) are unpacked into memory, with a cap on what they may grow to.
+ */
+#include "fits_file.h"
+
+#include <bzlib.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+/* Growing output buffer of an unpacker. */
+typedef struct grow {
+  unsigned char *data;
+  size_t used, room, limit;
+} grow;
+
+static syz_status grow_more(grow *g, const char *path) {
+  syz_status st = SYZ_OK;
+  size_t room = g->room * 2;
+  unsigned char *bigger = NULL;
+  if (room > g->limit) room = g->limit;
+  SYZ_REQUIRE(room > g->room, SYZ_ERR_DATA, "%s: unpacks to more than %zu bytes, more than this machine can hold", path, g->limit);
+  SYZ_ALLOC(bigger, "unpacked FITS file", room);
+  memcpy(bigger, g->data, g->used);
+  syz_free(&g->data);
+  g->data = bigger;
+  g->room = room;
+cleanup:
+  return st;
+}
+
+static syz_status unpack_gzip(const char *path, const unsigned char *in, size_t n, grow *g) {
+  syz_status st = SYZ_OK;
+  z_stream z;
+  memset(&z, 0, sizeof z);
+  bool is_open = inflateInit2(&z, 15 + 16) == Z_OK;
+  SYZ_REQUIRE(is_open, SYZ_ERR_MEMORY, "%s: zlib cannot start", path);
+  size_t at = 0;
+  for (;;) {
+    if (z.avail_in == 0 && at < n) {
+      size_t step = n - at > (1u << 30) ? (1u << 30) : n - at;
+      z.next_in = (unsigned char *)(uintptr_t)(in + at);
+      z.avail_in = (uInt)step;
+      at += step;
+    }
+    if (g->used == g->room) SYZ_TRY(grow_more(g, path));
+    size_t space = g->room - g->used > (1u << 30) ? (1u << 30) : g->room - g->used;
+    z.next_out = g->data + g->used;
+    z.avail_out = (uInt)space;
+    int code = inflate(&z, Z_NO_FLUSH);
+    g->used += space - z.avail_out;
+    if (code == Z_STREAM_END) {
+      /* Members may follow one another; anything else behind the end (padding of tapes) is not ours. */
+      size_t left = z.avail_in + (n - at);
+      if (left < 2 || z.avail_in < 2 || z.next_in[0] != 0x1f || z.next_in[1] != 0x8b) break;
+      SYZ_REQUIRE(inflateReset(&z) == Z_OK, SYZ_ERR_DATA, "%s: gzip member cannot be read", path);
+      continue;
+    }
+    SYZ_REQUIRE(code == Z_OK || (code == Z_BUF_ERROR && z.avail_out == 0), SYZ_ERR_DATA, "%s: gzip data %s (after %zu bytes)", path,
+                code == Z_BUF_ERROR ? "cut short" : "damaged", g->used);
+  }
+cleanup:
+  if (is_open) inflateEnd(&z);
+  return st;
+}
+
+static syz_status unpack_bzip2(const char *path, const unsigned char *in, size_t n, grow *g) {
+  syz_status st = SYZ_OK;
+  bz_stream z;
+  memset(&z, 0, sizeof z);
+  bool is_open = BZ2_bzDecompressInit(&z, 0, 0) == BZ_OK;
+  SYZ_REQUIRE(is_open, SYZ_ERR_MEMORY, "%s: bzip2 cannot start", path);
+  size_t at = 0;
+  for (;;) {
+    if (z.avail_in == 0 && at < n) {
+      size_t step = n - at > (1u << 30) ? (1u << 30) : n - at;
+      z.next_in = (char *)(uintptr_t)(in + at);
+      z.avail_in = (unsigned)step;
+      at += step;
+    }
+    if (g->used == g->room) SYZ_TRY(grow_more(g, path));
+    size_t space = g->room - g->used > (1u << 30) ? (1u << 30) : g->room - g->used;
+    z.next_out = (char *)g->data + g->used;
+    z.avail_out = (unsigned)space;
+    unsigned before = z.avail_in;
+    int code = BZ2_bzDecompress(&z);
+    g->used += space - z.avail_out;
+    if (code == BZ_STREAM_END) {
+      if (z.avail_in < 3 || memcmp(z.next_in, "BZh", 3) != 0) break;
+      char *next = z.next_in;
+      unsigned left = z.avail_in;
+      BZ2_bzDecompressEnd(&z);
+      memset(&z, 0, sizeof z);
+      is_open = BZ2_bzDecompressInit(&z, 0, 0) == BZ_OK;
+      SYZ_REQUIRE(is_open, SYZ_ERR_MEMORY, "%s: bzip2 cannot start", path);
+      z.next_in = next;
+      z.avail_in = left;
+      continue;
+    }
+    SYZ_REQUIRE(code == BZ_OK, SYZ_ERR_DATA, "%s: bzip2 data damaged (after %zu bytes)", path, g->used);
+    SYZ_REQUIRE(z.avail_out == 0 || z.avail_in != before || at < n, SYZ_ERR_DATA, "%s: bzip2 data cut short (after %zu bytes)", path,
+                g->used);
+  }
+cleanup:
+  if (is_open) BZ2_bzDecompressEnd(&z);
+  return st;
+}
+
+syz_status fits_bytes_load(const char *path, fits_bytes *out) {
+  syz_status st = SYZ_OK;
+  grow g = {NULL, 0, 0, 0};
+  memset(out, 0, sizeof *out);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  SYZ_REQUIRE(fd >= 0, SYZ_ERR_DATA, "%s: cannot be opened: %s", path, strerror(errno));
+  struct stat info;
+  SYZ_REQUIRE(fstat(fd, &info) == 0, SYZ_ERR_DATA, "%s: %s", path, strerror(errno));
+  SYZ_REQUIRE(S_ISREG(info.st_mode), SYZ_ERR_DATA, "%s: not a file", path);
+  SYZ_REQUIRE(info.st_size > 0, SYZ_ERR_DATA, "%s: the file is empty", path);
+  out->size = (size_t)info.st_size;
+  void *map = mmap(NULL, out->size, PROT_READ, MAP_PRIVATE, fd, 0);
+  SYZ_REQUIRE(map != MAP_FAILED, SYZ_ERR_DATA, "%s: cannot be mapped: %s", path, strerror(errno));
+  out->map = map;
+  out->data = map;
+  bool is_gzip = out->size > 18 && out->data[0] == 0x1f && out->data[1] == 0x8b;
+  bool is_bzip2 = out->size > 14 && memcmp(out->data, "BZh", 3) == 0;
+  if (is_gzip || is_bzip2) {
+    /* zlib cannot exceed 1032 : 1; bzip2 can (45 bytes to 1 MB and more), so memory is the cap. */
+    g.limit = syz_memory_available() / 2;
+    if (is_gzip && out->size < g.limit / 1040) g.limit = out->size * 1040;
+    g.room = out->size < g.limit / 4 ? out->size * 4 : g.limit;
+    SYZ_ALLOC(g.data, "unpacked FITS file", g.room);
+    if (is_gzip)
+      SYZ_TRY(unpack_gzip(path, out->data, out->size, &g));
+    else
+      SYZ_TRY(unpack_bzip2(path, out->data, out->size, &g));
+    munmap(out->map, out->size);
+    out->map = NULL;
+    out->data = out->owned = g.data;
+    out->size = g.used;
+    g.data = NULL;
+  }
+cleanup:
+  if (fd >= 0) close(fd);
+  syz_free(&g.data);
+  if (st != SYZ_OK) fits_bytes_free(out);
+  return st;
+}
+
+void fits_bytes_free(fits_bytes *b) {
+  if (b->map) munmap(b->map, b->size);
+  syz_free(&b->owned);
+  memset(b, 0, sizeof *b);
+}

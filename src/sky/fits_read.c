@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Pixels and columns out of an indexed FITS file: big-endian bytes to numbers, BZERO/BSCALE, BLANK/TNULL. */
+#include "fits_file.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One number of BITPIX `bitpix` or of a column's type, unscaled. */
+static double raw_f64(const unsigned char *p, int bitpix) {
+  switch (bitpix) {
+    case 8: return *p;
+    case 16: return (int16_t)fits_be16(p);
+    case 32: return (int32_t)fits_be32(p);
+    case 64: return (double)(int64_t)fits_be64(p);
+    case -32: return fits_be_f32(p);
+    default: return fits_be_f64(p);
+  }
+}
+
+static int64_t raw_i64(const unsigned char *p, int bitpix) {
+  switch (bitpix) {
+    case 8: return *p;
+    case 16: return (int16_t)fits_be16(p);
+    case 32: return (int32_t)fits_be32(p);
+    default: return (int64_t)fits_be64(p);
+  }
+}
+
+/* The image's stretch [first, first + n) is there and readable; *data points to its first byte (plain images only). */
+static syz_status image_span(syz_fits *f, int hdu, int64_t first, int64_t n, const unsigned char **data) {
+  syz_status st = SYZ_OK;
+  char where[256];
+  SYZ_REQUIRE(hdu >= 0 && hdu < f->n, SYZ_ERR_DATA, "%s: no HDU %d", f->path, hdu);
+  const fits_hdu *h = &f->hdu[hdu];
+  SYZ_REQUIRE(h->face.kind == SYZ_FITS_IMAGE || h->face.kind == SYZ_FITS_COMPRESSED, SYZ_ERR_DATA, "%s: not an image",
+              fits_where(f, hdu, where));
+  SYZ_REQUIRE(first >= 0 && n >= 0 && first <= h->face.pixels && n <= h->face.pixels - first, SYZ_ERR_DATA,
+              "%s: pixels %lld to %lld of %lld", fits_where(f, hdu, where), (long long)first, (long long)(first + n),
+              (long long)h->face.pixels);
+  if (h->face.kind == SYZ_FITS_COMPRESSED) {
+    SYZ_TRY(fits_tile_unpack(f, hdu));
+    *data = NULL;
+  } else {
+    SYZ_TRY(fits_verify(f, hdu));
+    *data = f->bytes.data + h->data_at + (size_t)first * (size_t)(abs(h->face.bitpix) / 8);
+  }
+cleanup:
+  return st;
+}
+
+syz_status syz_fits_read_f64(syz_fits *f, int hdu, int64_t first, int64_t n, double *out) {
+  syz_status st = SYZ_OK;
+  const unsigned char *p = NULL;
+  SYZ_TRY(image_span(f, hdu, first, n, &p));
+  const fits_hdu *h = &f->hdu[hdu];
+  if (!p) {
+    for (int64_t i = 0; i < n; i++)
+      out[i] = f->tile_item == 4 ? (double)((const float *)f->tile)[first + i] : ((const double *)f->tile)[first + i];
+    return SYZ_OK;
+  }
+  int bitpix = h->face.bitpix;
+  size_t bytes = (size_t)(abs(bitpix) / 8);
+  const fits_scale *s = h->scale;
+  for (int64_t i = 0; i < n; i++) {
+    double v = raw_f64(p + (size_t)i * bytes, bitpix);
+    if (s->has_null && raw_i64(p + (size_t)i * bytes, bitpix) == s->null) v = (double)NAN;
+    out[i] = s->is_scaled ? v * s->scale + s->zero : v;
+  }
+cleanup:
+  return st;
+}
+
+syz_status syz_fits_read_f32(syz_fits *f, int hdu, int64_t first, int64_t n, float *out) {
+  syz_status st = SYZ_OK;
+  const unsigned char *p = NULL;
+  SYZ_TRY(image_span(f, hdu, first, n, &p));
+  const fits_hdu *h = &f->hdu[hdu];
+  if (!p) {
+    if (f->tile_item == 4)
+      memcpy(out, (const float *)f->tile + first, (size_t)n * sizeof *out);
+    else
+      for (int64_t i = 0; i < n; i++) out[i] = (float)((const double *)f->tile)[first + i];
+    return SYZ_OK;
+  }
+  int bitpix = h->face.bitpix;
+  const fits_scale *s = h->scale;
+  if (bitpix == -32 && !s->is_scaled) {
+    for (int64_t i = 0; i < n; i++) out[i] = fits_be_f32(p + 4 * (size_t)i);
+    return SYZ_OK;
+  }
+  size_t bytes = (size_t)(abs(bitpix) / 8);
+  for (int64_t i = 0; i < n; i++) {
+    double v = raw_f64(p + (size_t)i * bytes, bitpix);
+    if (s->has_null && raw_i64(p + (size_t)i * bytes, bitpix) == s->null) v = (double)NAN;
+    out[i] = (float)(s->is_scaled ? v * s->scale + s->zero : v);
+  }
+cleanup:
+  return st;
+}
+
+syz_status syz_fits_read_u32(syz_fits *f, int hdu, int64_t first, int64_t n, uint32_t *out) {
+  syz_status st = SYZ_OK;
+  char where[256];
+  const unsigned char *p = NULL;
+  SYZ_TRY(image_span(f, hdu, first, n, &p));
+  const fits_hdu *h = &f->hdu[hdu];
+  SYZ_REQUIRE(h->face.bitpix > 0, SYZ_ERR_DATA, "%s: BITPIX %d, whole numbers are needed", fits_where(f, hdu, where), h->face.bitpix);
+  if (!p) {
+    for (int64_t i = 0; i < n; i++) {
+      double v = f->tile_item == 4 ? (double)((const float *)f->tile)[first + i] : ((const double *)f->tile)[first + i];
+      SYZ_REQUIRE(v >= -9.2e18 && v <= 9.2e18, SYZ_ERR_DATA, "%s: pixel %lld has no value", fits_where(f, hdu, where),
+                  (long long)(first + i));
+      out[i] = (uint32_t)(uint64_t)(int64_t)v;
+    }
+    return SYZ_OK;
+  }
+  const fits_scale *s = h->scale;
+  SYZ_REQUIRE(s->scale == 1 && s->zero == floor(s->zero) && fabs(s->zero) <= 9.2e18, SYZ_ERR_DATA,
+              "%s: BSCALE %g, BZERO %g do not give whole numbers", fits_where(f, hdu, where), s->scale, s->zero);
+  int bitpix = h->face.bitpix;
+  size_t bytes = (size_t)(bitpix / 8);
+  uint64_t zero = (uint64_t)(int64_t)s->zero;
+  for (int64_t i = 0; i < n; i++) out[i] = (uint32_t)((uint64_t)raw_i64(p + (size_t)i * bytes, bitpix) + zero);
+cleanup:
+  return st;
+}
+
+/* ---------------------------------------------------------------- columns */
+
+static int type_bitpix(char type) {
+  switch (type) {
+    case 'L': case 'B': case 'A': return 8;
+    case 'I': return 16;
+    case 'J': return 32;
+    case 'K': return 64;
+    case 'E': return -32;
+    case 'D': return -64;
+    default: return 0;
+  }
+}
+
+static syz_status column_span(syz_fits *f, int hdu, int column, int64_t item, int64_t first, int64_t n, const unsigned char **data) {
+  syz_status st = SYZ_OK;
+  char where[256];
+  SYZ_REQUIRE(hdu >= 0 && hdu < f->n, SYZ_ERR_DATA, "%s: no HDU %d", f->path, hdu);
+  const fits_hdu *h = &f->hdu[hdu];
+  SYZ_REQUIRE(h->face.kind == SYZ_FITS_TABLE, SYZ_ERR_DATA, "%s: not a table", fits_where(f, hdu, where));
+  SYZ_REQUIRE(column >= 0 && column < h->face.columns, SYZ_ERR_DATA, "%s: no column %d of %d", fits_where(f, hdu, where), column,
+              h->face.columns);
+  const syz_fits_field *c = &h->field[column];
+  SYZ_REQUIRE(type_bitpix(c->type) != 0, SYZ_ERR_DATA, "%s: column %s of type %c is not read", fits_where(f, hdu, where), c->name,
+              c->type);
+  SYZ_REQUIRE(item >= 0 && item < c->repeat, SYZ_ERR_DATA, "%s: column %s has %lld items, number %lld is asked for",
+              fits_where(f, hdu, where), c->name, (long long)c->repeat, (long long)item);
+  SYZ_REQUIRE(first >= 0 && n >= 0 && first <= h->face.rows && n <= h->face.rows - first, SYZ_ERR_DATA,
+              "%s: rows %lld to %lld of %lld", fits_where(f, hdu, where), (long long)first, (long long)(first + n),
+              (long long)h->face.rows);
+  SYZ_TRY(fits_verify(f, hdu));
+  *data = f->bytes.data + h->data_at + first * h->row_bytes + c->offset + item * (abs(type_bitpix(c->type)) / 8);
+cleanup:
+  return st;
+}
+
+static double column_value(const unsigned char *p, char type, const fits_scale *s) {
+  if (type == 'L') return *p == 'T' || *p == 1 ? 1.0 : *p == 'F' ? 0.0 : (double)NAN;
+  int bitpix = type_bitpix(type);
+  if (s->has_null && bitpix > 0 && raw_i64(p, bitpix) == s->null) return (double)NAN;
+  double v = raw_f64(p, bitpix);
+  return s->is_scaled ? v * s->scale + s->zero : v;
+}
+
+syz_status syz_fits_column_f64(syz_fits *f, int hdu, int column, int64_t item, int64_t first, int64_t n, double *out) {
+  syz_status st = SYZ_OK;
+  char where[256];
+  const unsigned char *p = NULL;
+  SYZ_TRY(column_span(f, hdu, column, item, first, n, &p));
+  const fits_hdu *h = &f->hdu[hdu];
+  char type = h->field[column].type;
+  SYZ_REQUIRE(type != 'A', SYZ_ERR_DATA, "%s: column %s is text, a number is needed", fits_where(f, hdu, where), h->field[column].name);
+  for (int64_t i = 0; i < n; i++) out[i] = column_value(p + i * h->row_bytes, type, &h->scale[column]);
+cleanup:
+  return st;
+}
+
+syz_status syz_fits_column_i64(syz_fits *f, int hdu, int column, int64_t item, int64_t first, int64_t n, int64_t *out) {
+  syz_status st = SYZ_OK;
+  char where[256];
+  const unsigned char *p = NULL;
+  SYZ_TRY(column_span(f, hdu, column, item, first, n, &p));
+  const fits_hdu *h = &f->hdu[hdu];
+  const fits_scale *s = &h->scale[column];
+  char type = h->field[column].type;
+  SYZ_REQUIRE(type != 'A' && type != 'E' && type != 'D', SYZ_ERR_DATA, "%s: column %s is of type %c, a whole number is needed",
+              fits_where(f, hdu, where), h->field[column].name, type);
+  SYZ_REQUIRE(s->scale == 1 && s->zero == floor(s->zero) && fabs(s->zero) <= 9.3e18, SYZ_ERR_DATA,
+              "%s: column %s is scaled to fractions, a whole number is needed", fits_where(f, hdu, where), h->field[column].name);
+  /* TZERO = 2^63 marks unsigned 64-bit numbers: modulo 2^64 it is the sign bit. */
+  uint64_t zero = s->zero >= 9223372036854775808.0 ? (uint64_t)1 << 63 : (uint64_t)(int64_t)s->zero;
+  for (int64_t i = 0; i < n; i++) {
+    const unsigned char *q = p + i * h->row_bytes;
+    if (type == 'L')
+      out[i] = *q == 'T' || *q == 1;
+    else
+      out[i] = (int64_t)((uint64_t)raw_i64(q, type_bitpix(type)) + zero);
+  }
+cleanup:
+  return st;
+}
+
+syz_status syz_fits_column_f32s(syz_fits *f, int hdu, int column, int64_t first, int64_t n, float *out) {
+  syz_status st = SYZ_OK;
+  char where[256];
+  const unsigned char *p = NULL;
+  SYZ_TRY(column_span(f, hdu, column, 0, first, n, &p));
+  const fits_hdu *h = &f->hdu[hdu];
+  const syz_fits_field *c = &h->field[column];
+  SYZ_REQUIRE(c->type != 'A', SYZ_ERR_DATA, "%s: column %s is text, numbers are needed", fits_where(f, hdu, where), c->name);
+  int64_t bytes = abs(type_bitpix(c->type)) / 8;
+  for (int64_t i = 0; i < n; i++)
+    for (int64_t k = 0; k < c->repeat; k++)
+      out[i * c->repeat + k] = (float)column_value(p + i * h->row_bytes + k * bytes, c->type, &h->scale[column]);
+cleanup:
+  return st;
+}
+
+syz_status syz_fits_column_text(syz_fits *f, int hdu, int column, int64_t row, char *text, size_t room) {
+  syz_status st = SYZ_OK;
+  char where[256];
+  const unsigned char *p = NULL;
+  SYZ_REQUIRE(room >= 1, SYZ_ERR_INTERNAL, "no room for text");
+  text[0] = '\0';
+  SYZ_TRY(column_span(f, hdu, column, 0, row, 1, &p));
+  const syz_fits_field *c = &f->hdu[hdu].field[column];
+  SYZ_REQUIRE(c->type == 'A', SYZ_ERR_DATA, "%s: column %s is not text", fits_where(f, hdu, where), c->name);
+  size_t n = 0;
+  for (; n < (size_t)c->repeat && n < room - 1 && p[n]; n++) text[n] = p[n] >= 32 && p[n] < 127 ? (char)p[n] : '?';
+  while (n && text[n - 1] == ' ') n--;
+  text[n] = '\0';
+cleanup:
+  return st;
+}
