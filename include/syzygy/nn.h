@@ -19,7 +19,13 @@
 typedef enum syz_dtype { SYZ_F32, SYZ_BF16 } syz_dtype;
 static inline size_t syz_dtype_size(syz_dtype t) { return t == SYZ_F32 ? sizeof(float) : sizeof(syz_bf16); }
 
-typedef enum syz_engine { SYZ_ENGINE_AUTO, SYZ_ENGINE_REFERENCE, SYZ_ENGINE_BLIS, SYZ_ENGINE_ONEDNN } syz_engine;
+typedef enum syz_engine {
+  SYZ_ENGINE_AUTO,
+  SYZ_ENGINE_REFERENCE, /**< the plain loop, for tests */
+  SYZ_ENGINE_BLIS,      /**< float32 everywhere */
+  SYZ_ENGINE_ONEDNN,    /**< bfloat16 and float32, when the build has it */
+  SYZ_ENGINE_NATIVE,    /**< own kernels with packed weights: float32 with AVX-512, bfloat16 with AVX512_BF16 */
+} syz_engine;
 
 /** Which engine, which activation type, how many threads. Created once; borrowed by every layer. */
 typedef struct syz_compute syz_compute;
@@ -68,25 +74,26 @@ typedef struct syz_linear syz_linear;
 typedef enum syz_epilogue {
   SYZ_EPILOGUE_NONE,     /**< y act */
   SYZ_EPILOGUE_F32,      /**< y float32 */
-  SYZ_EPILOGUE_RESIDUAL, /**< y float32, y += x W^T + b */
+  SYZ_EPILOGUE_RESIDUAL, /**< y float32, y += scale v, v = x W^T + b; v [rows, out] act is stored too when u != NULL */
   SYZ_EPILOGUE_GELU,     /**< y act = gelu(u), u = x W^T + b; u [rows, out] act is stored too when u != NULL */
 } syz_epilogue;
 
 /** `max_rows` bounds the rows of a call; `trains` also prepares the backward products. */
 syz_status syz_linear_create(const syz_compute *c, int64_t out, int64_t in, int64_t max_rows, bool trains, syz_linear **l);
 void syz_linear_destroy(syz_linear **l);
-/** Take new weights: once a step. bias, scale [out] may be NULL; scale (LayerScale) multiplies row and bias of each output. */
+/** Take new weights: once a step. bias, scale [out] may be NULL; scale (LayerScale) is used by the residual epilogue only. */
 void syz_linear_pack(syz_linear *l, const float *weight, const float *bias, const float *scale);
 /** x [rows, in] act -> y [rows, out]. Same row, same bits, for any number of rows. */
 void syz_linear_forward(const syz_linear *l, int64_t rows, const void *x, syz_epilogue epilogue, void *y, void *u);
 /** dx [rows, in] act (written; may be NULL) from dy [rows, out] act. */
 void syz_linear_backward_input(const syz_linear *l, int64_t rows, const void *dy, void *dx);
-/** dweight [out, in] += dy^T x, dbias [out] += column sums of dy (dbias may be NULL). float32. For a packed `scale` these are the
- * gradients of the scaled weights: finish with syz_layerscale_backward once a step. */
+/** dweight [out, in] += dy^T x, dbias [out] += column sums of dy (dbias may be NULL). float32. With a scale, dy is the gradient of
+ * the unscaled v: see syz_layerscale_backward. */
 void syz_linear_backward_weight(const syz_linear *l, int64_t rows, const void *dy, const void *x, float *dweight, float *dbias);
-/** With W' = scale W, b' = scale b: turns dW', db' into dW, db in place and adds dscale += sum_k dW' W + db' b. */
-void syz_layerscale_backward(int64_t out, int64_t in, const float *weight, const float *bias, const float *scale, float *dweight,
-                             float *dbias, float *dscale);
+/** Residual y += scale v backward: dy [rows, width] of `type` = scale dx (scale NULL: dx); dscale [width] += column sums of dx v unless
+ * NULL. v [rows, width] of `type`, as the residual epilogue stored it (NULL when dscale is). */
+void syz_layerscale_backward(syz_dtype type, void *dy, float *dscale, const float *dx, const void *v, const float *scale, int64_t rows,
+                             int64_t width);
 
 /* ---------------------------------------------------------- layernorm, GELU */
 
@@ -147,7 +154,7 @@ size_t syz_block_saved_bytes(const syz_block *b, int64_t batch);
 size_t syz_block_workspace_bytes(const syz_block *b, int64_t batch);
 /** x [B, T, D] float32 in place. saved NULL: inference. */
 void syz_block_forward(const syz_block *b, int64_t batch, float *x, void *saved, void *workspace);
-/** dx [B, T, D] float32 in place; gradients += (LayerScale resolved inside: call once a step per block and micro-batch order). */
+/** dx [B, T, D] float32 in place; gradients +=, with every micro-batch. */
 void syz_block_backward(const syz_block *b, int64_t batch, float *dx, const void *saved, const syz_block_parameters *weights,
                         const syz_block_parameters *gradients, void *workspace);
 

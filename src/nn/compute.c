@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * The compute context: chooses the engines by what processor and build offer, and is the one place that sets the thread counts
+ * of OpenMP, BLIS and oneDNN.
+ */
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine.h"
+
+static const syz_engine_ops *engine_table(syz_engine e) {
+  switch (e) {
+    case SYZ_ENGINE_REFERENCE: return &syz_engine_reference;
+    case SYZ_ENGINE_BLIS: return &syz_engine_blis;
+    case SYZ_ENGINE_ONEDNN: return &syz_engine_onednn;
+    case SYZ_ENGINE_NATIVE: return &syz_engine_native;
+    case SYZ_ENGINE_AUTO: break;
+  }
+  return NULL;
+}
+
+/** The first engine of the list that has the type. */
+static const syz_engine_ops *first_that_can(syz_dtype type, const syz_engine_ops *const *list, int n) {
+  for (int i = 0; i < n; i++)
+    if (list[i]->can(type)) return list[i];
+  return NULL;
+}
+
+syz_status syz_compute_create(syz_dtype act, syz_engine engine, int threads, syz_compute **out) {
+  syz_status st = SYZ_OK;
+  syz_compute *c = NULL;
+  *out = NULL;
+  SYZ_REQUIRE(threads >= 1 && threads <= 4096, SYZ_ERR_INPUT, "compute: %d threads; 1 to 4096 are allowed", threads);
+  SYZ_ALLOC(c, "compute", 1);
+  SYZ_ALLOC(c->scratch, "compute", 1);
+  c->threads = threads;
+
+  /* Fastest first (speed_gemm measures them). */
+  const syz_engine_ops *const order_bf16[] = {&syz_engine_native, &syz_engine_onednn};
+  const syz_engine_ops *const order_f32[] = {&syz_engine_native, &syz_engine_blis};
+  if (engine == SYZ_ENGINE_AUTO) {
+    c->engine[SYZ_F32] = first_that_can(SYZ_F32, order_f32, 2);
+    c->engine[SYZ_BF16] = first_that_can(SYZ_BF16, order_bf16, 2);
+  } else {
+    const syz_engine_ops *chosen = engine_table(engine);
+    SYZ_REQUIRE(chosen, SYZ_ERR_INPUT, "compute: no engine has the number %d", (int)engine);
+    SYZ_REQUIRE(chosen->can(SYZ_F32), SYZ_ERR_INPUT, "compute: the matrix engine %s is not there (build or processor); use auto",
+                chosen->name);
+    c->engine[SYZ_F32] = chosen;
+    if (chosen->can(SYZ_BF16)) c->engine[SYZ_BF16] = chosen;
+  }
+  c->act = act;
+  if (act == SYZ_BF16 && !c->engine[SYZ_BF16]) {
+    c->act = SYZ_F32;
+    syz_warn("bfloat16 products need AVX512_BF16 and an engine that has them (asked for: %s): computing in float32 on %s",
+             engine == SYZ_ENGINE_AUTO ? "auto" : engine_table(engine)->name, c->engine[SYZ_F32]->name);
+  }
+
+  omp_set_dynamic(0);
+  omp_set_num_threads(threads);
+  for (syz_engine e = SYZ_ENGINE_REFERENCE; e <= SYZ_ENGINE_NATIVE; e++) engine_table(e)->set_threads(threads);
+
+  char kernels[128];
+  c->engine[c->act]->describe(c->act, kernels, sizeof kernels);
+  snprintf(c->text, sizeof c->text, "%s, %s, %d thread%s", kernels, c->act == SYZ_BF16 ? "bfloat16" : "float32", threads,
+           threads == 1 ? "" : "s");
+  *out = c;
+  c = NULL;
+cleanup:
+  syz_compute_destroy(&c);
+  return st;
+}
+
+void syz_compute_destroy(syz_compute **c) {
+  if (!*c) return;
+  if ((*c)->scratch) syz_free(&(*c)->scratch->bytes);
+  syz_free(&(*c)->scratch);
+  syz_free(c);
+}
+
+syz_dtype syz_compute_act(const syz_compute *c) { return c->act; }
+int syz_compute_threads(const syz_compute *c) { return c->threads; }
+const char *syz_compute_describe(const syz_compute *c) { return c->text; }
+
+syz_status syz_compute_reserve(const syz_compute *c, size_t bytes) {
+  syz_status st = SYZ_OK;
+  if (bytes > c->scratch->size) {
+    unsigned char *larger;
+    SYZ_ALLOC(larger, "compute scratch", bytes);
+    syz_free(&c->scratch->bytes);
+    c->scratch->bytes = larger;
+    c->scratch->size = bytes;
+  }
+cleanup:
+  return st;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** What the files of the matrix engines share; private to this room. An engine is one table of functions in one file. */
+#pragma once
+
+#include "syzygy/nn.h"
+
+/** One matrix engine. Plans are its own; everything that may fail or allocate happens in `create`. */
+typedef struct syz_engine_ops {
+  const char *name;
+  /** Whether this processor and build can run products of this type. */
+  bool (*can)(syz_dtype type_ab);
+  /** Set the thread count; called once, before any plan is made. */
+  void (*set_threads)(int threads);
+  syz_status (*create)(const syz_compute *c, const syz_gemm_shape *shape, void **plan);
+  void (*destroy)(void **plan);
+  void (*run)(const void *plan, const void *a, const void *b, const float *bias, void *c);
+  /** Name, version and kernels in a few words, for the banner. */
+  void (*describe)(syz_dtype type_ab, char *text, size_t n);
+} syz_engine_ops;
+
+extern const syz_engine_ops syz_engine_reference, syz_engine_blis, syz_engine_onednn, syz_engine_native;
+
+/** Memory that all layers of a compute context use in turn; grown while layers are created, never in a step. */
+typedef struct syz_scratch {
+  void *bytes;
+  size_t size;
+} syz_scratch;
+
+struct syz_compute {
+  syz_dtype act;
+  int threads;
+  const syz_engine_ops *engine[2]; /**< by type of A and B; NULL: no engine here has that type */
+  syz_scratch *scratch;
+  char text[192];
+};
+
+/** Make the shared scratch at least `bytes` large. Pointers taken before are void. */
+syz_status syz_compute_reserve(const syz_compute *c, size_t bytes);
+
+/** The shape with every 0 replaced by what it stands for, checked. */
+syz_status syz_gemm_shape_resolve(const syz_gemm_shape *shape, syz_gemm_shape *out);
+
+/** Best FLOP/s seen of a packed oneDNN product within `seconds`; 0 without oneDNN. For syz_gemm_limit. */
+double syz_onednn_packed_rate(syz_dtype type, int64_t m, int64_t n, int64_t k, double seconds);
+
+/** Seconds that this thread has computed: not disturbed by other processes on a shared machine. */
+double syz_thread_seconds(void);

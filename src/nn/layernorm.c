@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * Layer normalisation, forward and backward (Ba, Kiros & Hinton 2016, arXiv:1607.06450).
+ *
+ * Mean and variance are two passes over a row in cache: the one-pass form loses digits when the mean is large. Sums within a row
+ * run in LANES partial float32 sums that are then added in a fixed order: vector code with the same bits on every processor.
+ * Gain and bias gradients are summed over fixed blocks of rows and added in block order, whatever the thread count.
+ */
+#include <math.h>
+
+#include "rowwise.h"
+
+enum {
+  LANES = 64,        /* partial sums of a row: four vectors of 16, enough to hide the latency of an addition */
+  BLOCK_ROWS = 64,   /* rows whose gain and bias gradients are summed together */
+  STRIPE = 256,      /* columns of those partial sums kept at a time */
+};
+
+static inline float add_up(const float part[LANES]) {
+  float quarter[LANES / 4], sum = 0;
+  for (int i = 0; i < LANES / 4; i++)
+    quarter[i] = (part[i] + part[i + LANES / 4]) + (part[i + LANES / 2] + part[i + 3 * LANES / 4]);
+  for (int i = 0; i < LANES / 4; i++) sum += quarter[i];
+  return sum;
+}
+
+/** Mean and 1 / sqrt(variance + eps) of one row. */
+SYZ_CLONES static void statistics(const float *x, int64_t width, float eps, float *mean, float *rstd) {
+  float part[LANES] = {0}, rest = 0;
+  const int64_t whole = width - width % LANES;
+  for (int64_t i = 0; i < whole; i += LANES)
+    for (int l = 0; l < LANES; l++) part[l] += x[i + l];
+  for (int64_t i = whole; i < width; i++) rest += x[i];
+  const float mu = (add_up(part) + rest) / (float)width;
+  for (int l = 0; l < LANES; l++) part[l] = 0;
+  rest = 0;
+  for (int64_t i = 0; i < whole; i += LANES)
+    for (int l = 0; l < LANES; l++) {
+      const float d = x[i + l] - mu;
+      part[l] += d * d;
+    }
+  for (int64_t i = whole; i < width; i++) rest += (x[i] - mu) * (x[i] - mu);
+  *mean = mu;
+  *rstd = 1.0f / sqrtf((add_up(part) + rest) / (float)width + eps);
+}
+
+SYZ_CLONES static void normalise_f32(float *y, const float *x, float mu, float rs, const float *gain, const float *bias, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; i++) y[i] = (x[i] - mu) * rs * gain[i] + bias[i];
+}
+
+SYZ_CLONES static void normalise_bf16(syz_bf16 *restrict y, const float *restrict x, float mu, float rs, const float *restrict gain,
+                                      const float *restrict bias, int64_t n) {
+  for (int64_t i = 0; i < n; i++) y[i] = syz_bf16_from_f32((x[i] - mu) * rs * gain[i] + bias[i]);
+}
+
+void syz_layernorm_forward(syz_dtype type_y, void *y, float *mean, float *rstd, const float *x, const float *gain, const float *bias,
+                           float eps, int64_t rows, int64_t width) {
+#pragma omp parallel for schedule(static) if (rows > BLOCK_ROWS)
+  for (int64_t r = 0; r < rows; r++) {
+    float mu, rs;
+    statistics(x + r * width, width, eps, &mu, &rs);
+    if (type_y == SYZ_F32) normalise_f32((float *)y + r * width, x + r * width, mu, rs, gain, bias, width);
+    else normalise_bf16((syz_bf16 *)y + r * width, x + r * width, mu, rs, gain, bias, width);
+    if (mean) mean[r] = mu;
+    if (rstd) rstd[r] = rs;
+  }
+}
+
+/* With g = dy gain and h = (x - mean) rstd: dx = rstd (g - average(g) - h average(g h)). */
+
+SYZ_CLONES static void backward_sums(const float *dy, const float *x, float mu, float rs, const float *gain, int64_t width,
+                                     float *mean_g, float *mean_gh) {
+  float part[LANES] = {0}, part_h[LANES] = {0}, rest = 0, rest_h = 0;
+  const int64_t whole = width - width % LANES;
+  for (int64_t i = 0; i < whole; i += LANES)
+    for (int l = 0; l < LANES; l++) {
+      const float g = dy[i + l] * gain[i + l], h = (x[i + l] - mu) * rs;
+      part[l] += g;
+      part_h[l] += g * h;
+    }
+  for (int64_t i = whole; i < width; i++) {
+    const float g = dy[i] * gain[i], h = (x[i] - mu) * rs;
+    rest += g;
+    rest_h += g * h;
+  }
+  *mean_g = (add_up(part) + rest) / (float)width;
+  *mean_gh = (add_up(part_h) + rest_h) / (float)width;
+}
+
+SYZ_CLONES static void backward_row(float *restrict dx, bool is_added, const float *restrict dy, const float *restrict x, float mu,
+                                    float rs, const float *restrict gain, float mean_g, float mean_gh, int64_t n) {
+  if (is_added)
+    for (int64_t i = 0; i < n; i++) dx[i] += rs * (dy[i] * gain[i] - mean_g - (x[i] - mu) * rs * mean_gh);
+  else
+    for (int64_t i = 0; i < n; i++) dx[i] = rs * (dy[i] * gain[i] - mean_g - (x[i] - mu) * rs * mean_gh);
+}
+
+SYZ_CLONES static void add_column_terms(float *restrict dgain, float *restrict dbias, const float *restrict dy,
+                                        const float *restrict x, float mu, float rs, int64_t n) {
+  for (int64_t i = 0; i < n; i++) {
+    dgain[i] += dy[i] * ((x[i] - mu) * rs);
+    dbias[i] += dy[i];
+  }
+}
+
+/** dgain, dbias of columns [first, first + n): block sums of rows, added in block order. */
+static void backward_columns(float *dgain, float *dbias, syz_dtype type_dy, const void *dy, const float *x, const float *mean,
+                             const float *rstd, int64_t rows, int64_t width, int64_t first, int64_t n) {
+  float block_gain[STRIPE], block_bias[STRIPE], wide[STRIPE];
+  for (int64_t r0 = 0; r0 < rows; r0 += BLOCK_ROWS) {
+    for (int64_t i = 0; i < n; i++) block_gain[i] = block_bias[i] = 0;
+    for (int64_t r = r0; r < rows && r < r0 + BLOCK_ROWS; r++) {
+      const int64_t at = r * width + first;
+      const float *d = type_dy == SYZ_F32 ? (const float *)dy + at : wide;
+      if (type_dy == SYZ_BF16) syz_convert_to_f32(SYZ_BF16, wide, (const syz_bf16 *)dy + at, n);
+      add_column_terms(block_gain, block_bias, d, x + at, mean[r], rstd[r], n);
+    }
+    syz_row_add(dgain + first, block_gain, n);
+    syz_row_add(dbias + first, block_bias, n);
+  }
+}
+
+enum { MAX_WIDTH = 8192 }; /* of the stack copy of one bfloat16 row */
+
+void syz_layernorm_backward(float *dx, bool is_added, float *dgain, float *dbias, syz_dtype type_dy, const void *dy, const float *x,
+                            const float *mean, const float *rstd, const float *gain, int64_t rows, int64_t width) {
+  SYZ_ASSERT(width <= MAX_WIDTH);
+#pragma omp parallel if (rows > BLOCK_ROWS)
+  {
+#pragma omp for schedule(static) nowait
+    for (int64_t first = 0; first < width; first += STRIPE)
+      backward_columns(dgain, dbias, type_dy, dy, x, mean, rstd, rows, width, first, width - first < STRIPE ? width - first : STRIPE);
+#pragma omp for schedule(static)
+    for (int64_t r = 0; r < rows; r++) {
+      float wide[MAX_WIDTH], mean_g, mean_gh;
+      const float *d = (const float *)dy + r * width;
+      if (type_dy == SYZ_BF16) {
+        syz_convert_to_f32(SYZ_BF16, wide, (const syz_bf16 *)dy + r * width, width);
+        d = wide;
+      }
+      backward_sums(d, x + r * width, mean[r], rstd[r], gain, width, &mean_g, &mean_gh);
+      backward_row(dx + r * width, is_added, d, x + r * width, mean[r], rstd[r], gain, mean_g, mean_gh, width);
+    }
+  }
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * The linear layer over any matrix engine.
+ *
+ * An engine's plan has a fixed number of rows, a call may have any: rows are taken in pieces of a few sizes, all planned at
+ * creation. A row's bits do not depend on the piece it falls into.
+ */
+#include <string.h>
+
+#include "linear_native.h"
+#include "rowwise.h"
+
+enum { PIECES = 6 };
+
+struct syz_linear {
+  const syz_compute *compute;
+  int64_t out, in, max_rows;
+  bool trains, has_bias, has_scale;
+  float *bias, *scale;           /* [out] */
+  syz_linear_native *native;     /* set: everything below is unused */
+  void *weight;                  /* [out, in] act */
+  int64_t piece[PIECES];         /* row counts with plans, largest first */
+  int pieces;
+  syz_gemm *forward[PIECES];     /* float32 product into the shared scratch */
+  syz_gemm *input[PIECES];       /* dx = dy W */
+  syz_gemm *weight_sum[PIECES];  /* dW += dy^T x */
+};
+
+enum { SCRATCH_ROWS = 256 };
+
+static syz_status create_plans(syz_linear *l) {
+  syz_status st = SYZ_OK;
+  const int64_t sizes[PIECES] = {l->max_rows, SCRATCH_ROWS, 64, 16, 4, 1};
+  const syz_dtype act = l->compute->act;
+  for (int i = 0; i < PIECES; i++)
+    if ((i == 0 || sizes[i] < l->piece[l->pieces - 1])) l->piece[l->pieces++] = sizes[i];
+  for (int i = 0; i < l->pieces; i++) {
+    const int64_t rows = l->piece[i];
+    const syz_gemm_shape forward = {
+        .m = rows, .n = l->out, .k = l->in, .transpose_b = true, .batch = 1, .type_ab = act, .type_c = SYZ_F32};
+    const syz_gemm_shape input = {.m = rows, .n = l->in, .k = l->out, .batch = 1, .type_ab = act, .type_c = act};
+    const syz_gemm_shape weight = {.m = l->out, .n = l->in, .k = rows, .transpose_a = true, .batch = 1, .type_ab = act,
+                                   .type_c = SYZ_F32, .accumulate = true};
+    if (rows <= SCRATCH_ROWS) SYZ_TRY(syz_gemm_create(l->compute, &forward, &l->forward[i]));
+    if (!l->trains) continue;
+    SYZ_TRY(syz_gemm_create(l->compute, &input, &l->input[i]));
+    SYZ_TRY(syz_gemm_create(l->compute, &weight, &l->weight_sum[i]));
+  }
+  SYZ_TRY(syz_compute_reserve(l->compute, (size_t)(SCRATCH_ROWS * l->out) * sizeof(float)));
+cleanup:
+  return st;
+}
+
+syz_status syz_linear_create(const syz_compute *c, int64_t out, int64_t in, int64_t max_rows, bool trains, syz_linear **result) {
+  syz_status st = SYZ_OK;
+  syz_linear *l = NULL;
+  *result = NULL;
+  SYZ_REQUIRE(out >= 1 && in >= 1 && max_rows >= 1, SYZ_ERR_INTERNAL, "linear: %lld x %lld for %lld rows", (long long)out,
+              (long long)in, (long long)max_rows);
+  SYZ_ALLOC(l, "linear", 1);
+  l->compute = c;
+  l->out = out, l->in = in, l->max_rows = max_rows, l->trains = trains;
+  SYZ_ALLOC(l->bias, "linear bias", out);
+  SYZ_ALLOC(l->scale, "linear scale", out);
+  if (c->engine[c->act] == &syz_engine_native) {
+    SYZ_TRY(syz_linear_native_create(c, out, in, max_rows, trains, &l->native));
+  } else {
+    l->weight = syz_alloc("linear weight", (size_t)(out * in), syz_dtype_size(c->act));
+    SYZ_REQUIRE(l->weight, SYZ_ERR_MEMORY, "%s", syz_error_text());
+    SYZ_TRY(create_plans(l));
+  }
+  *result = l;
+  l = NULL;
+cleanup:
+  syz_linear_destroy(&l);
+  return st;
+}
+
+void syz_linear_destroy(syz_linear **l) {
+  if (!*l) return;
+  for (int i = 0; i < PIECES; i++) {
+    syz_gemm_destroy(&(*l)->forward[i]);
+    syz_gemm_destroy(&(*l)->input[i]);
+    syz_gemm_destroy(&(*l)->weight_sum[i]);
+  }
+  syz_linear_native_destroy(&(*l)->native);
+  syz_free(&(*l)->weight);
+  syz_free(&(*l)->bias);
+  syz_free(&(*l)->scale);
+  syz_free(l);
+}
+
+void syz_linear_pack(syz_linear *l, const float *weight, const float *bias, const float *scale) {
+  const size_t bytes = (size_t)l->out * sizeof(float);
+  l->has_bias = bias != NULL;
+  l->has_scale = scale != NULL;
+  if (bias) memcpy(l->bias, bias, bytes);
+  if (scale) memcpy(l->scale, scale, bytes);
+  if (l->native) {
+    syz_linear_native_pack(l->native, weight);
+    return;
+  }
+  const size_t row = (size_t)l->in * syz_dtype_size(l->compute->act);
+#pragma omp parallel for schedule(static)
+  for (int64_t o = 0; o < l->out; o++)
+    syz_convert_to_act(l->compute->act, (char *)l->weight + (size_t)o * row, weight + o * l->in, l->in);
+}
+
+const float *syz_linear_scale(const syz_linear *l) { return l->has_scale ? l->scale : NULL; }
+
+/** The largest piece that `rows` still fills. Piece 1 always does. */
+static int next_piece(const syz_linear *l, int64_t rows, int64_t limit) {
+  int i = 0;
+  while (l->piece[i] > rows || l->piece[i] > limit) i++;
+  return i;
+}
+
+void syz_linear_forward(const syz_linear *l, int64_t rows, const void *x, syz_epilogue epilogue, void *y, void *u) {
+  SYZ_ASSERT(rows >= 0 && rows <= l->max_rows);
+  const float *bias = l->has_bias ? l->bias : NULL, *scale = l->has_scale ? l->scale : NULL;
+  if (l->native) {
+    syz_linear_native_forward(l->native, rows, x, epilogue, bias, scale, y, u);
+    return;
+  }
+  const syz_dtype act = l->compute->act;
+  const bool is_f32 = epilogue == SYZ_EPILOGUE_F32 || epilogue == SYZ_EPILOGUE_RESIDUAL;
+  const size_t size = syz_dtype_size(act), size_y = is_f32 ? sizeof(float) : size;
+  float *product = l->compute->scratch->bytes;
+  for (int64_t r = 0; r < rows;) {
+    const int i = next_piece(l, rows - r, SCRATCH_ROWS);
+    syz_gemm_run(l->forward[i], (const char *)x + (size_t)(r * l->in) * size, l->weight, NULL, product);
+#pragma omp parallel for schedule(static)
+    for (int64_t k = 0; k < l->piece[i]; k++)
+      syz_row_epilogue(act, epilogue, product + k * l->out, bias, scale, (char *)y + (size_t)((r + k) * l->out) * size_y,
+                       u ? (char *)u + (size_t)((r + k) * l->out) * size : NULL, l->out);
+    r += l->piece[i];
+  }
+}
+
+void syz_linear_backward_input(const syz_linear *l, int64_t rows, const void *dy, void *dx) {
+  SYZ_ASSERT(l->trains && rows >= 0 && rows <= l->max_rows);
+  if (!dx) return;
+  if (l->native) {
+    syz_linear_native_backward_input(l->native, rows, dy, dx);
+    return;
+  }
+  const size_t size = syz_dtype_size(l->compute->act);
+  for (int64_t r = 0; r < rows;) {
+    const int i = next_piece(l, rows - r, l->max_rows);
+    syz_gemm_run(l->input[i], (const char *)dy + (size_t)(r * l->out) * size, l->weight, NULL,
+                 (char *)dx + (size_t)(r * l->in) * size);
+    r += l->piece[i];
+  }
+}
+
+/* Column sums over blocks of rows, added in block order: the same for any thread count, and more exact than one long sum. */
+enum { SUM_ROWS = 64, STRIPE = 256 };
+
+static void add_column_sums(syz_dtype act, float *sum, const void *dy, int64_t rows, int64_t width) {
+  const size_t size = syz_dtype_size(act);
+#pragma omp parallel for schedule(static)
+  for (int64_t first = 0; first < width; first += STRIPE) {
+    const int64_t n = width - first < STRIPE ? width - first : STRIPE;
+    float block[STRIPE], wide[STRIPE];
+    for (int64_t r0 = 0; r0 < rows; r0 += SUM_ROWS) {
+      for (int64_t i = 0; i < n; i++) block[i] = 0;
+      for (int64_t r = r0; r < rows && r < r0 + SUM_ROWS; r++) {
+        syz_convert_to_f32(act, wide, (const char *)dy + (size_t)(r * width + first) * size, n);
+        syz_row_add(block, wide, n);
+      }
+      syz_row_add(sum + first, block, n);
+    }
+  }
+}
+
+void syz_linear_backward_weight(const syz_linear *l, int64_t rows, const void *dy, const void *x, float *dweight, float *dbias) {
+  SYZ_ASSERT(l->trains && rows >= 0 && rows <= l->max_rows);
+  if (dbias) add_column_sums(l->compute->act, dbias, dy, rows, l->out);
+  if (l->native) {
+    syz_linear_native_backward_weight(l->native, rows, dy, x, dweight);
+    return;
+  }
+  const size_t size = syz_dtype_size(l->compute->act);
+  for (int64_t r = 0; r < rows;) {
+    const int i = next_piece(l, rows - r, l->max_rows);
+    syz_gemm_run(l->weight_sum[i], (const char *)dy + (size_t)(r * l->out) * size, (const char *)x + (size_t)(r * l->in) * size, NULL,
+                 dweight);
+    r += l->piece[i];
+  }
+}
