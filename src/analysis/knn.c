@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Regression by nearest neighbours. The index holds the rank's share of all rows with only the training ones switched on, so that files are read in
+ * contiguous ranges; test rows travel to all ranks block by block as queries.
+ *
+ * Mean and deviation must not depend on how rows are shared out, or the standardised embeddings would differ in the last bit from one rank count to the
+ * next: they are summed as whole numbers of a fixed unit, and the sum of whole numbers has no order.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "syzygy/analysis.h"
+
+typedef struct knn {
+  syz_comm *comm;
+  int64_t rows, width, first, n;
+  const float *x;
+  const uint8_t *role; /* [rows] */
+  int64_t n_train, n_test;
+  double *mean, *deviation; /* [E] */
+  int64_t *sum;             /* [E] */
+  int64_t *test_row;        /* [n_test] global rows, ascending */
+} knn;
+
+/* sum_i f(x[i, e]) over all training rows as whole multiples of a unit that leaves no overflow; `largest` bounds |f|. */
+static void exact_means(const knn *s, bool is_square, double largest, double *out) {
+  int exponent;
+  frexp(largest * (double)s->n_train, &exponent);
+  double unit = ldexp(1, exponent - 61);
+  memset(s->sum, 0, (size_t)s->width * sizeof *s->sum);
+  for (int64_t i = 0; i < s->n; i++) {
+    if (s->role[s->first + i] != SYZ_ROLE_TRAIN) continue;
+    for (int64_t e = 0; e < s->width; e++) {
+      double v = (double)s->x[i * s->width + e];
+      if (is_square) v = (v - s->mean[e]) * (v - s->mean[e]);
+      s->sum[e] += llrint(v / unit);
+    }
+  }
+  syz_allreduce_i64(s->comm, s->sum, (size_t)s->width, SYZ_SUM);
+  for (int64_t e = 0; e < s->width; e++) out[e] = (double)s->sum[e] * unit / (double)s->n_train;
+}
+
+static void standardisation(const knn *s) {
+  double largest = 0;
+  for (int64_t i = 0; i < s->n; i++)
+    for (int64_t e = 0; s->role[s->first + i] == SYZ_ROLE_TRAIN && e < s->width; e++) largest = fmax(largest, fabs((double)s->x[i * s->width + e]));
+  syz_allreduce_f64(s->comm, &largest, 1, SYZ_MAX);
+  if (largest == 0) largest = 1;
+  exact_means(s, false, largest, s->mean);
+  exact_means(s, true, 4 * largest * largest, s->deviation);
+  for (int64_t e = 0; e < s->width; e++) s->deviation[e] = s->deviation[e] > 0 ? sqrt(s->deviation[e]) : 1.0;
+}
+
+static void standardise(const knn *s, const float *x, float *y) {
+  for (int64_t e = 0; e < s->width; e++) y[e] = (float)(((double)x[e] - s->mean[e]) / s->deviation[e]);
+}
+
+static syz_status knn_allocate(knn *s) {
+  syz_status st = SYZ_OK;
+  for (int64_t i = 0; i < s->rows; i++) {
+    s->n_train += s->role[i] == SYZ_ROLE_TRAIN;
+    s->n_test += s->role[i] == SYZ_ROLE_TEST;
+  }
+  SYZ_REQUIRE(s->n_train > 0 && s->n_test > 0, SYZ_ERR_INPUT, "regression by neighbours needs training and test rows: there are %lld and %lld",
+              (long long)s->n_train, (long long)s->n_test);
+  SYZ_ALLOC(s->mean, "embedding mean", s->width);
+  SYZ_ALLOC(s->deviation, "embedding deviation", s->width);
+  SYZ_ALLOC(s->sum, "embedding sums", s->width);
+  SYZ_ALLOC(s->test_row, "test rows", s->n_test);
+  int64_t t = 0;
+  for (int64_t i = 0; i < s->rows; i++)
+    if (s->role[i] == SYZ_ROLE_TEST) s->test_row[t++] = i;
+cleanup:
+  return st;
+}
+
+/* Test rows number t .. t + n - 1, standardised, to all ranks: each brings those of its share, and shares are in row order. */
+static void gather_queries(const knn *s, int64_t t, int64_t n, float *mine, float *all, size_t *bytes) {
+  int64_t put = 0;
+  int size = syz_comm_size(s->comm);
+  for (int r = 0; r < size; r++) bytes[r] = 0;
+  for (int64_t i = t; i < t + n; i++) {
+    int64_t row = s->test_row[i];
+    if (row < s->first || row >= s->first + s->n) continue;
+    standardise(s, s->x + (row - s->first) * s->width, mine + put++ * s->width);
+  }
+  size_t my_bytes = (size_t)(put * s->width) * sizeof *mine;
+  syz_allgather(s->comm, &my_bytes, bytes, sizeof my_bytes);
+  syz_allgatherv(s->comm, mine, all, bytes);
+}
+
+static float weighted_mean(const syz_neighbour *b, int64_t k, const float *target) {
+  double sum = 0, weights = 0;
+  bool is_coincident = b[0].score == 0;
+  for (int64_t i = 0; i < k && b[i].row >= 0; i++) {
+    double w = is_coincident ? b[i].score == 0 : 1 / (double)b[i].score;
+    sum += w * (double)target[b[i].row];
+    weights += w;
+  }
+  return (float)(sum / weights);
+}
+
+static syz_status fill_index(const knn *s, syz_index *index) {
+  float *rows = syz_index_rows(index);
+  uint8_t *valid = syz_index_valid(index);
+  for (int64_t i = 0; i < s->n; i++) {
+    valid[i] = s->role[s->first + i] == SYZ_ROLE_TRAIN;
+    if (valid[i]) standardise(s, s->x + i * s->width, rows + i * s->width);
+  }
+  return syz_index_seal(index, NULL);
+}
+
+syz_status syz_knn_regress(syz_comm *c, const syz_compute *compute, int64_t rows, int64_t width, const float *x, const float *target, const uint8_t *role,
+                           int64_t k, float *prediction) {
+  syz_status st = SYZ_OK;
+  knn s = {.comm = c, .rows = rows, .width = width, .x = x, .role = role};
+  syz_index *index = NULL;
+  float *mine = NULL, *query = NULL, *part = NULL;
+  syz_neighbour *best = NULL;
+  size_t *bytes = NULL;
+  int size = syz_comm_size(c), rank = syz_comm_rank(c);
+  syz_index_share(rows, size, rank, &s.first, &s.n);
+  for (int64_t i = 0; i < rows; i++) prediction[i] = NAN;
+  SYZ_TRY_ALL(c, knn_allocate(&s));
+  if (k > s.n_train) k = s.n_train;
+  standardisation(&s);
+  SYZ_TRY(syz_index_create(c, compute, SYZ_METRIC_EUCLIDEAN, rows, width, &index));
+  SYZ_TRY_ALL(c, fill_index(&s, index));
+  int64_t block = syz_index_block(k);
+  mine = syz_alloc("test rows", (size_t)(block * width), sizeof *mine);
+  query = syz_alloc("test rows", (size_t)(block * width), sizeof *query);
+  part = syz_alloc("predictions", (size_t)block, sizeof *part);
+  best = syz_alloc("neighbours", (size_t)(block * k), sizeof *best);
+  bytes = syz_alloc("shares", (size_t)size, sizeof *bytes);
+  SYZ_TRY_ALL(c, mine && query && part && best && bytes ? SYZ_OK : SYZ_ERR_MEMORY);
+  for (int64_t t = 0; t < s.n_test; t += block) {
+    int64_t n = s.n_test - t < block ? s.n_test - t : block, first, count;
+    gather_queries(&s, t, n, mine, query, bytes);
+    SYZ_TRY(syz_index_search(index, n, query, NULL, &(syz_search_options){.k = k}, best, NULL));
+    syz_share(n, size, rank, &first, &count);
+    for (int64_t i = 0; i < count; i++) part[i] = weighted_mean(best + i * k, k, target);
+    for (int r = 0; r < size; r++) {
+      int64_t f, m;
+      syz_share(n, size, r, &f, &m);
+      bytes[r] = (size_t)m * sizeof *part;
+    }
+    syz_allgatherv(c, part, query, bytes); /* the queries are done with: their array takes the predictions */
+    for (int64_t i = 0; i < n; i++) prediction[s.test_row[t + i]] = query[i];
+  }
+cleanup:
+  syz_index_destroy(&index);
+  syz_free(&mine);
+  syz_free(&query);
+  syz_free(&part);
+  syz_free(&best);
+  syz_free(&bytes);
+  syz_free(&s.mean);
+  syz_free(&s.deviation);
+  syz_free(&s.sum);
+  syz_free(&s.test_row);
+  return st;
+}

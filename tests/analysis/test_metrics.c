@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Retrieval figures and R2 against values worked out by hand. */
+#include "check.h"
+#include "syzygy/analysis.h"
+
+static void known_ranks(void)
+{
+  /* Ranks 1, 1, 3, 7, 40, 200 and one query without partner. */
+  const syz_pair pair[] = {{5, 0, 0, 1}, {6, 0, 0, 1}, {7, 2, 0, 1}, {-1, 0, 0, NAN}, {8, 6, 0, 1}, {9, 39, 0, 1}, {10, 199, 0, 1}};
+  syz_retrieval r;
+  CHECK_OK(syz_retrieval_score(pair, 7, 1000, &r));
+  CHECK_EQ(r.pairs, 6);
+  CHECK_EQ(r.candidates, 1000);
+  CHECK_NEAR(r.recall[0], 2.0 / 6, 1e-15);
+  CHECK_NEAR(r.recall[1], 3.0 / 6, 1e-15);
+  CHECK_NEAR(r.recall[2], 4.0 / 6, 1e-15);
+  CHECK_NEAR(r.recall[3], 5.0 / 6, 1e-15);
+  CHECK_NEAR(r.median_rank, 5, 1e-15);
+  CHECK_NEAR(r.mean_reciprocal_rank, (1 + 1 + 1 / 3.0 + 1 / 7.0 + 1 / 40.0 + 1 / 200.0) / 6, 1e-15);
+  CHECK_NEAR(r.chance[2], 0.01, 1e-15);
+  CHECK_NEAR(r.chance_median_rank, 500.5, 1e-12);
+}
+
+static void ties(void)
+{
+  /* Two larger, four as near: the partner is at 3, 4, 5, 6 or 7 with equal chance. */
+  const syz_pair pair[] = {{0, 2, 4, 1}};
+  syz_retrieval r;
+  CHECK_OK(syz_retrieval_score(pair, 1, 20, &r));
+  CHECK_NEAR(r.recall[0], 0, 0);
+  CHECK_NEAR(r.recall[1], 0.6, 1e-15);
+  CHECK_NEAR(r.recall[2], 1, 1e-15);
+  CHECK_NEAR(r.median_rank, 5, 1e-15);
+  CHECK_NEAR(r.chance[3], 1, 0);
+}
+
+static void nothing(void)
+{
+  const syz_pair pair[] = {{-1, 0, 0, NAN}};
+  syz_retrieval r;
+  CHECK_OK(syz_retrieval_score(pair, 1, 20, &r));
+  CHECK_EQ(r.pairs, 0);
+  CHECK(isnan(r.recall[0]) && isnan(r.median_rank));
+  CHECK_OK(syz_retrieval_score(NULL, 0, 0, &r));
+  CHECK_EQ(r.pairs, 0);
+}
+
+static void r_squared(void)
+{
+  const float y[] = {1, 2, 3, 4}, perfect[] = {1, 2, 3, 4}, mean[] = {2.5f, 2.5f, 2.5f, 2.5f}, off[] = {1, 2, 3, 5}, flat[] = {3, 3, 3, 3};
+  CHECK_NEAR(syz_r_squared(y, perfect, 4), 1, 0);
+  CHECK_NEAR(syz_r_squared(y, mean, 4), 0, 1e-15);
+  CHECK_NEAR(syz_r_squared(y, off, 4), 1 - 1.0 / 5, 1e-15);
+  CHECK(isnan(syz_r_squared(flat, y, 4)));
+  CHECK(isnan(syz_r_squared(y, y, 1)) && isnan(syz_r_squared(y, y, 0)));
+}
+
+int main(void)
+{
+  known_ranks();
+  ties();
+  nothing();
+  r_squared();
+  CHECK_EQ(syz_memory_get().live_blocks, 0);
+  return CHECK_RESULT();
+}
