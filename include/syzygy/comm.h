@@ -52,6 +52,8 @@ syz_status syz_agree(syz_comm *c, syz_status local);
 typedef enum syz_op { SYZ_SUM, SYZ_MAX, SYZ_MIN } syz_op;
 
 void syz_barrier(syz_comm *c);
+/** A barrier whose waiting ranks sleep instead of spinning, so that a late one has the machine for itself. */
+void syz_barrier_idle(syz_comm *c);
 void syz_bcast(syz_comm *c, void *bytes, size_t n, int root);
 /** In place, same n on all ranks. The order of additions depends only on the group size and n. */
 void syz_allreduce_f32(syz_comm *c, float *x, size_t n, syz_op op);
