@@ -1,38 +1,63 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Multi-head self-attention, forward and backward, one (sample, head) after another, in float32.
+ * Multi-head self-attention: picks a kernel for this processor, hands (sample, head) pairs to threads, and widens bfloat16 for float32
+ * kernels where there is no bfloat16 unit. The method is in attention_core.h.
  *
- * Each head's q, k, v are widened into scratch; a row of scores lives in cache; the backward pass recomputes the probabilities from
- * the kept log-sum-exp.
+ * A head never sees another one, and its kernel never the batch: results do not depend on batch size, position or threads.
  */
-#include <math.h>
-#include <omp.h>
+#include "attention.h"
 
-#include "syzygy/nn.h"
+#include <omp.h>
+#include <string.h>
 
 struct syz_attention {
+  const attention_kernel *kernel;
   syz_dtype act;
   int threads;
   int64_t max_batch, tokens, heads, dim;
-  size_t scratch_floats; /**< per thread */
-  float *scratch;
+  bool trains;
+  size_t kernel_bytes, thread_bytes; /**< of scratch: the kernel's part, all of a thread */
+  unsigned char *scratch;
 };
 
-syz_status syz_attention_create(const syz_compute *c, int64_t max_batch, int64_t tokens, int64_t heads, int64_t head_dim, bool trains,
-                                syz_attention **out) {
+const attention_kernel *syz_attention_kernel(syz_dtype act)
+{
+  __builtin_cpu_init();
+  if (act == SYZ_BF16 && syz_attention_avx512_bf16.is_supported()) return &syz_attention_avx512_bf16;
+  if (syz_attention_avx512.is_supported()) return &syz_attention_avx512;
+  return &syz_attention_avx2;
+}
+
+/* Widened heads behind the kernel's scratch: q, k, v, out, and for the backward pass dout, dq, dk, dv. */
+enum { WIDE_FORWARD = 4, WIDE_BACKWARD = 8 };
+
+/** Scratch of the whole object in bytes; false when it would not fit a size_t comfortably (absurd sizes). */
+static bool plan_scratch(syz_attention *a)
+{
+  const int64_t limit = (int64_t)1 << 24;
+  if (a->tokens > limit || a->dim > limit || a->heads > limit || a->tokens * a->dim > (int64_t)1 << 40) return false;
+  a->kernel_bytes = (a->kernel->scratch_bytes(a->tokens, a->dim, a->trains) + 63) / 64 * 64;
+  size_t wide = a->kernel->type == a->act ? 0 : (size_t)(a->trains ? WIDE_BACKWARD : WIDE_FORWARD);
+  /* 4096 + 64: threads must not share a page's worth of cache sets at the same offsets. */
+  a->thread_bytes = a->kernel_bytes + (wide * (size_t)(a->tokens * a->dim) * sizeof(float) + 63) / 64 * 64 + 4160;
+  return true;
+}
+
+syz_status syz_attention_create_with(const syz_compute *c, const attention_kernel *kernel, int64_t max_batch, int64_t tokens,
+                                     int64_t heads, int64_t head_dim, bool trains, syz_attention **out)
+{
   syz_status st = SYZ_OK;
   syz_attention *a = NULL;
-  (void)trains;
   *out = NULL;
   SYZ_REQUIRE(max_batch >= 1 && tokens >= 1 && heads >= 1 && head_dim >= 1, SYZ_ERR_INTERNAL,
-              "attention of batch %lld, %lld tokens, %lld heads of %lld: each must be at least 1", (long long)max_batch,
+              "attention over batch %lld, %lld tokens, %lld heads of %lld: each must be at least 1", (long long)max_batch,
               (long long)tokens, (long long)heads, (long long)head_dim);
   SYZ_ALLOC(a, "attention", 1);
-  a->act = syz_compute_act(c);
-  a->threads = syz_compute_threads(c);
-  a->max_batch = max_batch, a->tokens = tokens, a->heads = heads, a->dim = head_dim;
-  a->scratch_floats = (size_t)tokens * (size_t)(8 * head_dim + 2);
-  SYZ_ALLOC(a->scratch, "attention scratch", a->scratch_floats * (size_t)a->threads);
+  *a = (syz_attention){.kernel = kernel, .act = syz_compute_act(c), .threads = syz_compute_threads(c), .max_batch = max_batch,
+                       .tokens = tokens, .heads = heads, .dim = head_dim, .trains = trains};
+  SYZ_REQUIRE(plan_scratch(a), SYZ_ERR_MEMORY, "attention over %lld tokens, %lld heads of %lld is too large", (long long)tokens,
+              (long long)heads, (long long)head_dim);
+  SYZ_ALLOC(a->scratch, "attention scratch", (size_t)a->threads * a->thread_bytes);
   *out = a;
   a = NULL;
 cleanup:
@@ -40,93 +65,90 @@ cleanup:
   return st;
 }
 
-void syz_attention_destroy(syz_attention **a) {
-  if (!*a) return;
+syz_status syz_attention_create(const syz_compute *c, int64_t max_batch, int64_t tokens, int64_t heads, int64_t head_dim, bool trains,
+                                syz_attention **out)
+{
+  return syz_attention_create_with(c, syz_attention_kernel(syz_compute_act(c)), max_batch, tokens, heads, head_dim, trains, out);
+}
+
+void syz_attention_destroy(syz_attention **a)
+{
+  if (!a || !*a) return;
   syz_free(&(*a)->scratch);
   syz_free(a);
 }
 
-static void load(syz_dtype type, float *y, const void *x, int64_t at, int64_t n) {
-  for (int64_t i = 0; i < n; i++) y[i] = type == SYZ_F32 ? ((const float *)x)[at + i] : syz_bf16_to_f32(((const syz_bf16 *)x)[at + i]);
+static void widen(float *y, const void *x, int64_t stride, int64_t rows, int64_t dim)
+{
+  const syz_bf16 *from = x;
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t d = 0; d < dim; d++) y[r * dim + d] = syz_bf16_to_f32(from[r * stride + d]);
 }
 
-static void store(syz_dtype type, void *y, int64_t at, const float *x, float scale, int64_t n) {
-  for (int64_t i = 0; i < n; i++) {
-    if (type == SYZ_F32) ((float *)y)[at + i] = x[i] * scale;
-    else ((syz_bf16 *)y)[at + i] = syz_bf16_from_f32(x[i] * scale);
-  }
+static void narrow(void *y, int64_t stride, const float *x, int64_t rows, int64_t dim)
+{
+  syz_bf16 *to = y;
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t d = 0; d < dim; d++) to[r * stride + d] = syz_bf16_from_f32(x[r * dim + d]);
 }
 
-static float dot(const float *x, const float *y, int64_t n) {
-  float lane[16] = {0.0f}, sum = 0.0f;
-  int64_t i = 0;
-  for (; i + 16 <= n; i += 16)
-    for (int j = 0; j < 16; j++) lane[j] += x[i + j] * y[i + j];
-  for (; i < n; i++) sum += x[i] * y[i];
-  for (int j = 0; j < 16; j++) sum += lane[j];
-  return sum;
+/** Runs a float32 kernel on a head stored in bfloat16. */
+static void run_widened(const syz_attention *a, const attention_head *h, bool is_backward, void *scratch)
+{
+  const int64_t T = a->tokens, D = a->dim, n = T * D;
+  float *q = (float *)(void *)((unsigned char *)scratch + a->kernel_bytes), *k = q + n, *v = k + n, *out = v + n;
+  attention_head wide = {.tokens = T, .dim = D, .q = q, .k = k, .v = v, .in = D, .out = out, .row = D, .lse = h->lse};
+  widen(q, h->q, h->in, T, D);
+  widen(k, h->k, h->in, T, D);
+  widen(v, h->v, h->in, T, D);
+  if (!is_backward) {
+    a->kernel->forward(&wide, scratch);
+    narrow(h->out, h->row, out, T, D);
+    return;
+  }
+  float *dout = out + n;
+  wide.dout = dout, wide.dq = dout + n, wide.dk = dout + 2 * n, wide.dv = dout + 3 * n;
+  widen(out, h->out, h->row, T, D);
+  widen(dout, h->dout, h->row, T, D);
+  a->kernel->backward(&wide, scratch);
+  narrow(h->dq, h->in, wide.dq, T, D);
+  narrow(h->dk, h->in, wide.dk, T, D);
+  narrow(h->dv, h->in, wide.dv, T, D);
 }
 
-static void add(float *y, float a, const float *x, int64_t n) {
-  for (int64_t i = 0; i < n; i++) y[i] += a * x[i];
+static void run_head(const syz_attention *a, int64_t index, const void *dout, const void *qkv, const void *out, const float *lse,
+                     void *dqkv)
+{
+  const int64_t b = index / a->heads, head = index % a->heads, size = (int64_t)syz_dtype_size(a->act);
+  const int64_t width = a->heads * a->dim;
+  const int64_t at_in = (b * a->tokens * 3 * width + head * a->dim) * size, at_row = (b * a->tokens * width + head * a->dim) * size;
+  const unsigned char *in = (const unsigned char *)qkv + at_in;
+  /* One struct serves both passes: out and lse are written by the first and only read by the second. */
+  attention_head h = {.tokens = a->tokens, .dim = a->dim, .q = in, .k = in + width * size, .v = in + 2 * width * size, .in = 3 * width,
+                      .out = (unsigned char *)(uintptr_t)out + at_row, .row = width,
+                      .lse = lse ? (float *)(uintptr_t)lse + index * a->tokens : NULL};
+  if (dqkv) {
+    unsigned char *grad = (unsigned char *)dqkv + at_in;
+    h.dout = (const unsigned char *)dout + at_row;
+    h.dq = grad, h.dk = grad + width * size, h.dv = grad + 2 * width * size;
+  }
+  void *scratch = a->scratch + (size_t)omp_get_thread_num() * a->thread_bytes;
+  if (a->kernel->type != a->act) run_widened(a, &h, dqkv != NULL, scratch);
+  else if (dqkv) a->kernel->backward(&h, scratch);
+  else a->kernel->forward(&h, scratch);
 }
 
-static void head_forward(const syz_attention *a, int64_t b, int64_t h, const void *qkv, void *out, float *lse, float *s) {
-  const int64_t T = a->tokens, N = a->heads, D = a->dim;
-  float *q = s, *k = q + T * D, *v = k + T * D, *p = v + T * D, *o = p + T, scale = 1.0f / sqrtf((float)D);
-  for (int64_t t = 0; t < T; t++) {
-    int64_t row = (b * T + t) * 3 * N * D + h * D;
-    load(a->act, q + t * D, qkv, row, D), load(a->act, k + t * D, qkv, row + N * D, D), load(a->act, v + t * D, qkv, row + 2 * N * D, D);
-  }
-  for (int64_t t = 0; t < T; t++) {
-    float max = -INFINITY, sum = 0.0f;
-    for (int64_t j = 0; j < T; j++) max = fmaxf(max, p[j] = scale * dot(q + t * D, k + j * D, D));
-    for (int64_t j = 0; j < T; j++) sum += p[j] = expf(p[j] - max);
-    for (int64_t d = 0; d < D; d++) o[d] = 0.0f;
-    for (int64_t j = 0; j < T; j++) add(o, p[j], v + j * D, D);
-    store(a->act, out, ((b * T + t) * N + h) * D, o, 1.0f / sum, D);
-    if (lse) lse[(b * N + h) * T + t] = max + logf(sum);
-  }
-}
-
-static void head_backward(const syz_attention *a, int64_t b, int64_t h, const void *dout, const void *qkv, const void *out,
-                          const float *lse, void *dqkv, float *s) {
-  const int64_t T = a->tokens, N = a->heads, D = a->dim;
-  float *q = s, *k = q + T * D, *v = k + T * D, *dq = v + T * D, *dk = dq + T * D, *dv = dk + T * D, *go = dv + T * D, *o = go + T * D;
-  const float scale = 1.0f / sqrtf((float)D);
-  for (int64_t t = 0; t < T; t++) {
-    int64_t row = (b * T + t) * 3 * N * D + h * D;
-    load(a->act, q + t * D, qkv, row, D), load(a->act, k + t * D, qkv, row + N * D, D), load(a->act, v + t * D, qkv, row + 2 * N * D, D);
-  }
-  for (int64_t i = 0; i < 3 * T * D; i++) dq[i] = 0.0f;
-  for (int64_t t = 0; t < T; t++) {
-    load(a->act, go, dout, ((b * T + t) * N + h) * D, D);
-    load(a->act, o, out, ((b * T + t) * N + h) * D, D);
-    float delta = dot(go, o, D), l = lse[(b * N + h) * T + t];
-    for (int64_t j = 0; j < T; j++) {
-      float p = expf(scale * dot(q + t * D, k + j * D, D) - l), ds = p * (dot(go, v + j * D, D) - delta) * scale;
-      add(dv + j * D, p, go, D), add(dk + j * D, ds, q + t * D, D), add(dq + t * D, ds, k + j * D, D);
-    }
-  }
-  for (int64_t t = 0; t < T; t++) {
-    int64_t row = (b * T + t) * 3 * N * D + h * D;
-    store(a->act, dqkv, row, dq + t * D, 1.0f, D), store(a->act, dqkv, row + N * D, dk + t * D, 1.0f, D);
-    store(a->act, dqkv, row + 2 * N * D, dv + t * D, 1.0f, D);
-  }
-}
-
-void syz_attention_forward(const syz_attention *a, int64_t batch, const void *qkv, void *out, float *lse) {
-  SYZ_ASSERT(batch <= a->max_batch);
+void syz_attention_forward(const syz_attention *a, int64_t batch, const void *qkv, void *out, float *lse)
+{
+  SYZ_ASSERT(batch >= 0 && batch <= a->max_batch);
 #pragma omp parallel for schedule(static) num_threads(a->threads) if (a->threads > 1)
-  for (int64_t i = 0; i < batch * a->heads; i++)
-    head_forward(a, i / a->heads, i % a->heads, qkv, out, lse, a->scratch + a->scratch_floats * (size_t)omp_get_thread_num());
+  for (int64_t i = 0; i < batch * a->heads; i++) run_head(a, i, NULL, qkv, out, lse, NULL);
 }
 
 void syz_attention_backward(const syz_attention *a, int64_t batch, const void *dout, const void *qkv, const void *out, const float *lse,
-                            void *dqkv) {
-  SYZ_ASSERT(batch <= a->max_batch);
+                            void *dqkv)
+{
+  SYZ_ASSERT(batch >= 0 && batch <= a->max_batch && a->trains && lse);
 #pragma omp parallel for schedule(static) num_threads(a->threads) if (a->threads > 1)
-  for (int64_t i = 0; i < batch * a->heads; i++)
-    head_backward(a, i / a->heads, i % a->heads, dout, qkv, out, lse, dqkv,
-                  a->scratch + a->scratch_floats * (size_t)omp_get_thread_num());
+  for (int64_t i = 0; i < batch * a->heads; i++) run_head(a, i, dout, qkv, out, lse, dqkv);
 }
