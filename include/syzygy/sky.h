@@ -489,7 +489,7 @@ enum {
 /** First pixel and number of pixels of each arm on the common grid: B 3600-5800, R 5760-7620, Z 7520-9824 A (data-models.md 3.2). */
 extern const int syz_arm_first[SYZ_ARMS], syz_arm_count[SYZ_ARMS];
 
-/** A stellar-population emulator as plain arrays (PROVABGS, Hahn & Tinker 2023): four wavelength bins, each a network; see src/sky/emulator.c. */
+/** A stellar-population emulator as plain arrays (PROVABGS, Hahn & Tinker 2023): four wavelength bins, each a network; see src/sky/stellar_emulator.c. */
 enum { SYZ_EMULATOR_BINS = 4, SYZ_EMULATOR_INPUTS = 9, SYZ_EMULATOR_LAYERS_MAX = 16 };
 typedef struct syz_emulator_bin {
   int n_layers;                            /**< weight matrices, <= SYZ_EMULATOR_LAYERS_MAX */
