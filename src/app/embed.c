@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * `embed`: a data set through a model. Objects are cut into blocks of fixed size by their number; each rank takes a share of the blocks that are still missing,
+ * a read-ahead thread brings their pixels, and every finished block is kept at once, so that a repeated command goes on with the blocks that are left.
+ * When none is left all ranks write embedding.h5 and embedding.fits together. An object's embedding depends on the object and the model only.
+ */
+#include <inttypes.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "app.h"
+#include "compute.h"
+#include "embed_part.h"
+#include "embed_write.h"
+#include "syzygy/data.h"
+#include "syzygy/model.h"
+#include "syzygy/sky.h"
+
+const syz_key syz_embed_keys[] = {
+    {"embed.batch", SYZ_KEY_INT, "16", "objects a rank", 1, 65536, NULL, SYZ_USED_BY(embed), "Objects that go through a tower at once; the result does not depend on it."},
+    {NULL, SYZ_KEY_INT, NULL, NULL, 0, 0, NULL, 0, NULL},
+};
+
+enum { DIGEST_TEXT = 17 };
+
+typedef struct job {
+  syz_app *app;
+  syz_comm *comm;
+  const char *folder;
+  syz_shardset *data;
+  syz_compute *compute;
+  syz_model *model;
+  syz_model_config config;
+  bool has_tower[SYZ_MODALITIES];
+  int towers;
+  int64_t width, batch;
+  char key[DIGEST_TEXT], model_digest[DIGEST_TEXT], data_digest[DIGEST_TEXT];
+  uint64_t key_value;
+  char *data_path;
+  syz_split split;
+} job;
+
+static void digest_text(uint64_t digest, char text[DIGEST_TEXT]) { snprintf(text, DIGEST_TEXT, "%016" PRIx64, digest); }
+
+/* -------------------------------------------------------------- opening */
+
+static syz_status open_data(job *s)
+{
+  syz_status st = SYZ_OK;
+  const syz_input *in = s->app->input;
+  const char *split = syz_input_text(in, "data.split"), **path = NULL;
+  int n = syz_input_list_size(in, "data.path");
+  size_t length = 1;
+  const syz_rejected *rejected;
+  s->split = strcmp(split, "train") == 0 ? SYZ_SPLIT_TRAIN : strcmp(split, "test") == 0 ? SYZ_SPLIT_TEST : SYZ_SPLIT_ALL;
+  SYZ_REQUIRE(n > 0, SYZ_ERR_INPUT, "data.path: name the files or folders to embed");
+  SYZ_ALLOC(path, "data paths", n);
+  for (int i = 0; i < n; i++) {
+    path[i] = syz_input_list_item(in, "data.path", i);
+    length += strlen(path[i]) + 1;
+  }
+  SYZ_ALLOC(s->data_path, "data paths", length);
+  for (int i = 0; i < n; i++) {
+    if (i) strcat(s->data_path, "\n");
+    strcat(s->data_path, path[i]);
+  }
+  SYZ_TRY(syz_shardset_open(s->comm, n, path, s->split, strcmp(syz_input_text(in, "data.bad_objects"), "skip") == 0, &s->data));
+  int64_t bad = syz_shardset_rejected(s->data, &rejected);
+  for (int64_t i = 0; i < bad && i < 20; i++)
+    syz_warn("left out: %s, row %lld, object %lld: %s", rejected[i].file, (long long)rejected[i].row, (long long)rejected[i].object_id, rejected[i].reason);
+  if (bad > 20) syz_warn("left out: %lld more objects", (long long)(bad - 20));
+  SYZ_REQUIRE(syz_shardset_size(s->data) > 0, SYZ_ERR_DATA, "data.path: no object in %s%s (split %s)", path[0], n > 1 ? " and the others" : "", split);
+cleanup:
+  syz_free(&path);
+  return st;
+}
+
+/* Digest of all that the embeddings depend on in the model: configuration and weights of the towers. */
+static syz_status model_digest(job *s, uint64_t *digest)
+{
+  syz_status st = SYZ_OK;
+  int n;
+  const syz_parameter *p = syz_model_parameters(s->model, &n);
+  const float *weights = syz_model_weights(s->model);
+  char *yaml = syz_model_config_yaml(&s->config);
+  SYZ_REQUIRE(yaml, SYZ_ERR_MEMORY, "no memory for the model's configuration");
+  *digest = syz_checksum(yaml, strlen(yaml), 0);
+  for (int i = 0; i < n; i++) {
+    *digest = syz_checksum(p[i].name, strlen(p[i].name), *digest);
+    *digest = syz_checksum(weights + p[i].offset, (size_t)p[i].size * sizeof *weights, *digest);
+  }
+cleanup:
+  syz_free(&yaml);
+  return st;
+}
+
+static syz_status open_model(job *s)
+{
+  syz_status st = SYZ_OK;
+  const syz_input *in = s->app->input;
+  const char *path = syz_input_text(in, "model.file");
+  syz_model_parts parts;
+  uint64_t digest = 0;
+  SYZ_REQUIRE(*path, SYZ_ERR_INPUT, "model.file: name the model file to embed with");
+  SYZ_TRY(syz_model_file_parts(s->comm, path, &s->config, &parts));
+  for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++) {
+    s->has_tower[m] = parts.has_backbone[m] && parts.has_head[m];
+    s->towers += s->has_tower[m];
+    if (!s->has_tower[m] && (parts.has_backbone[m] || parts.has_head[m]))
+      syz_warn("%s: the %s tower has no %s, so it gives no embedding", path, syz_modality_name(m), parts.has_backbone[m] ? "head" : "backbone");
+  }
+  SYZ_REQUIRE(s->towers > 0, SYZ_ERR_DATA, "%s: no tower with both backbone and head, so there is nothing that embeds", path);
+  s->width = s->config.embedding.dim;
+  SYZ_TRY_ALL(s->comm, syz_app_make_compute(in, &s->compute));
+  SYZ_TRY_ALL(s->comm, syz_model_create(&s->config, s->has_tower[SYZ_IMAGE], s->has_tower[SYZ_SPECTRUM], s->compute, &s->model));
+  SYZ_TRY(syz_model_file_read(s->comm, path, s->model, false));
+  SYZ_TRY_ALL(s->comm, model_digest(s, &digest));
+  digest_text(digest, s->model_digest);
+cleanup:
+  return st;
+}
+
+/* What a result may be reused under: the model, the data and how they are computed. */
+static void make_key(job *s)
+{
+  char text[256];
+  digest_text(syz_shardset_digest(s->data), s->data_digest);
+  snprintf(text, sizeof text, "%s %s %d %d %s %s %d", s->model_digest, s->data_digest, (int)s->split, (int)(syz_compute_act(s->compute) == SYZ_BF16),
+           syz_input_text(s->app->input, "compute.engine"), syz_version(), (int)(s->has_tower[SYZ_IMAGE] + 2 * s->has_tower[SYZ_SPECTRUM]));
+  s->key_value = syz_checksum(text, strlen(text), (uint64_t)syz_shardset_size(s->data));
+  digest_text(s->key_value, s->key);
+}
+
+/* Whether the run folder already holds what this command would write; decided by rank 0. */
+static bool is_finished(job *s)
+{
+  char path[PATH_MAX], *key = NULL;
+  syz_h5 *f = NULL;
+  uint8_t finished = 0;
+  if (syz_comm_rank(s->comm) == 0) {
+    snprintf(path, sizeof path, "%s/embedding.fits", s->folder);
+    bool has_fits = access(path, F_OK) == 0;
+    snprintf(path, sizeof path, "%s/embedding.h5", s->folder);
+    if (has_fits && access(path, F_OK) == 0 && syz_h5_open(NULL, path, &f) == SYZ_OK && syz_h5_read_text(f, "", "embed_key", &key) == SYZ_OK && key)
+      finished = strcmp(key, s->key) == 0;
+    if (f) syz_h5_close(&f);
+    syz_free(&key);
+  }
+  syz_bcast(s->comm, &finished, 1, 0);
+  return finished != 0;
+}
+
+/* ------------------------------------------------------------- computing */
+
+/* This rank's share of the missing blocks, in steps of `group` blocks. */
+typedef struct share {
+  const int64_t *block; /* [n_blocks] */
+  int64_t n_blocks, group, steps;
+  int64_t *row;         /* [steps * group * SYZ_EMBED_BLOCK] objects in order; the last one repeated to fill the last step */
+  float *result;        /* [group * SYZ_EMBED_BLOCK, towers, E] */
+  float *embedding;     /* [batch, E] */
+  syz_loader *loader;
+} share;
+
+static syz_status share_make(job *s, syz_embed_part *part, const int64_t *missing, int64_t n_missing, share *h)
+{
+  syz_status st = SYZ_OK;
+  int64_t first, n = 0;
+  syz_share(n_missing, syz_comm_size(s->comm), syz_comm_rank(s->comm), &first, &h->n_blocks);
+  h->block = missing + first;
+  h->group = (s->batch + SYZ_EMBED_BLOCK - 1) / SYZ_EMBED_BLOCK;
+  if (h->group > h->n_blocks) h->group = h->n_blocks ? h->n_blocks : 1;
+  h->steps = (h->n_blocks + h->group - 1) / h->group;
+  int64_t step_rows = h->group * SYZ_EMBED_BLOCK;
+  SYZ_ALLOC(h->row, "objects to embed", h->steps * step_rows);
+  SYZ_ALLOC(h->result, "results", step_rows * s->towers * s->width);
+  SYZ_ALLOC(h->embedding, "embeddings", s->batch * s->width);
+  for (int64_t b = 0; b < h->n_blocks; b++) {
+    int64_t row, count;
+    syz_embed_part_block(part, h->block[b], &row, &count);
+    for (int64_t i = 0; i < count; i++) h->row[n++] = row + i;
+  }
+  for (; n && n < h->steps * step_rows; n++) h->row[n] = h->row[n - 1];
+  for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++)
+    if (s->has_tower[m]) SYZ_TRY(syz_tower_plan(s->model, m, s->batch < n ? s->batch : n, SYZ_MODE_EMBED));
+  if (!n) goto cleanup;
+  syz_loader_config config = {
+      .sampler = {.n = n, .global_batch = step_rows},
+      .subset = h->row,
+      .count = step_rows,
+      .last_step = h->steps,
+      .image_size = s->has_tower[SYZ_IMAGE] ? s->config.image.size : 0,
+      .wants_flux = s->has_tower[SYZ_SPECTRUM],
+      .ahead = 1,
+  };
+  SYZ_TRY(syz_loader_create(s->data, &config, &h->loader));
+cleanup:
+  return st;
+}
+
+static void share_free(share *h)
+{
+  syz_loader_destroy(&h->loader);
+  syz_free(&h->row);
+  syz_free(&h->result);
+  syz_free(&h->embedding);
+}
+
+/* One tower over a step's objects; those that lack the modality get NaN and cost nothing. `slot`: place of the tower in a result row. */
+static syz_status run_tower(job *s, share *h, syz_modality m, int slot, const syz_batch *in, int64_t n)
+{
+  syz_status st = SYZ_OK;
+  const syz_object *object = syz_shardset_objects(s->data);
+  int64_t item = m == SYZ_IMAGE ? 3 * s->config.image.size * s->config.image.size : SYZ_SPECTRUM_PIXELS, width = s->width;
+  const float *input = m == SYZ_IMAGE ? in->image : in->flux;
+  for (int64_t i = 0; i < n;) {
+    const syz_object *o = &object[in->index[i]];
+    bool has = m == SYZ_IMAGE ? o->has_image : o->has_spectrum;
+    int64_t count = 1;
+    if (!has) {
+      for (int64_t e = 0; e < width; e++) h->result[(i * s->towers + slot) * width + e] = NAN;
+      i++;
+      continue;
+    }
+    while (count < s->batch && i + count < n && (m == SYZ_IMAGE ? object[in->index[i + count]].has_image : object[in->index[i + count]].has_spectrum)) count++;
+    syz_tower_forward(s->model, m, count, input + i * item, NULL, h->embedding);
+    for (int64_t b = 0; b < count; b++) {
+      bool is_finite = true;
+      for (int64_t e = 0; e < width; e++) is_finite = is_finite && isfinite(h->embedding[b * width + e]);
+      SYZ_REQUIRE(is_finite, SYZ_ERR_NUMERIC, "object %lld: its %s embedding is not finite", (long long)object[in->index[i + b]].object_id, syz_modality_name(m));
+      memcpy(h->result + ((i + b) * s->towers + slot) * width, h->embedding + b * width, (size_t)width * sizeof(float));
+    }
+    i += count;
+  }
+cleanup:
+  return st;
+}
+
+/* Step `step` of this rank: load, compute, keep. *done += objects. */
+static syz_status run_step(job *s, share *h, syz_embed_part *part, int64_t step, int64_t *done)
+{
+  syz_status st = SYZ_OK;
+  syz_timing *timing = &s->app->timing;
+  syz_batch in;
+  double wait_s = 0;
+  int64_t n = 0, first, count, b0 = step * h->group, b1 = b0 + h->group < h->n_blocks ? b0 + h->group : h->n_blocks;
+  int slot = 0;
+  for (int64_t b = b0; b < b1; b++) {
+    syz_embed_part_block(part, h->block[b], &first, &count);
+    n += count;
+  }
+  syz_timing_begin(timing, "wait for data");
+  st = syz_loader_next(h->loader, &in, &wait_s);
+  syz_timing_end(timing);
+  SYZ_TRY(st);
+  for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++) {
+    if (!s->has_tower[m]) continue;
+    syz_timing_begin(timing, m == SYZ_IMAGE ? "image tower" : "spectrum tower");
+    st = run_tower(s, h, m, slot++, &in, n);
+    syz_timing_end(timing);
+    SYZ_TRY(st);
+  }
+  syz_timing_begin(timing, "keep");
+  const float *result = h->result;
+  for (int64_t b = b0; b < b1 && st == SYZ_OK; b++) {
+    syz_embed_part_block(part, h->block[b], &first, &count);
+    st = syz_embed_part_put(part, h->block[b], result);
+    result += count * s->towers * s->width;
+  }
+  syz_timing_end(timing);
+  SYZ_TRY(st);
+  *done += n;
+cleanup:
+  return st;
+}
+
+static int64_t missing_rows(const syz_embed_part *part, const int64_t *missing, int64_t n)
+{
+  int64_t rows = 0, first, count;
+  for (int64_t b = 0; b < n; b++) {
+    syz_embed_part_block(part, missing[b], &first, &count);
+    rows += count;
+  }
+  return rows;
+}
+
+/* All missing blocks. After each step all ranks agree, count and hear of stop requests; ranks that are done keep answering. */
+static syz_status compute_missing(job *s, syz_embed_part *part, const int64_t *missing, int64_t n_missing)
+{
+  syz_status st = SYZ_OK;
+  share h = {0};
+  syz_progress progress;
+  int64_t total = syz_shardset_size(s->data), before = total - missing_rows(part, missing, n_missing), mine = 0;
+  if (before) syz_info("%lld of %lld objects were embedded by an earlier run", (long long)before, (long long)total);
+  SYZ_TRY_ALL(s->comm, share_make(s, part, missing, n_missing, &h));
+  int64_t steps = h.steps;
+  syz_allreduce_i64(s->comm, &steps, 1, SYZ_MAX);
+  syz_progress_begin(&progress, "embed", "objects", before, total);
+  for (int64_t step = 0; step < steps; step++) {
+    SYZ_TRY_ALL(s->comm, step < h.steps ? run_step(s, &h, part, step, &mine) : SYZ_OK);
+    int64_t now[2] = {syz_stop_asked(s->comm, s->folder), mine};
+    syz_allreduce_i64(s->comm, now, 2, SYZ_SUM);
+    syz_progress_tell(&progress, before + now[1], NULL);
+    if (now[0] && step + 1 < steps) {
+      syz_info("stopped (%s): %lld of %lld objects are embedded; the same command goes on from there", syz_stop_reason(), (long long)(before + now[1]), (long long)total);
+      st = SYZ_STOPPED;
+      goto cleanup;
+    }
+  }
+  syz_progress_end(&progress, total);
+cleanup:
+  share_free(&h);
+  return st;
+}
+
+static syz_status write_files(job *s, syz_embed_part *part)
+{
+  syz_status st = SYZ_OK;
+  syz_embed_result r = {
+      .comm = s->comm,
+      .data = s->data,
+      .part = part,
+      .has_tower = {s->has_tower[SYZ_IMAGE], s->has_tower[SYZ_SPECTRUM]},
+      .width = s->width,
+      .folder = s->folder,
+      .created_by = syz_app_created_by(),
+      .input_yaml = syz_app_input_yaml(s->app),
+      .key = s->key,
+      .model_digest = s->model_digest,
+      .data_digest = s->data_digest,
+      .model_file = syz_input_text(s->app->input, "model.file"),
+      .precision = syz_compute_act(s->compute) == SYZ_BF16 ? "bfloat16" : "float32",
+      .split = s->split == SYZ_SPLIT_ALL ? "all" : s->split == SYZ_SPLIT_TRAIN ? "train" : "test",
+      .data_path = s->data_path,
+  };
+  syz_timing_begin(&s->app->timing, "write");
+  syz_barrier(s->comm);
+  st = syz_embed_write_h5(&r);
+  if (st == SYZ_OK) st = syz_embed_write_fits(&r);
+  syz_timing_end(&s->app->timing);
+  return st;
+}
+
+static void announce(const job *s)
+{
+  const syz_object *object = syz_shardset_objects(s->data);
+  int64_t n = syz_shardset_size(s->data), count[SYZ_MODALITIES] = {0};
+  for (int64_t i = 0; i < n; i++) {
+    count[SYZ_IMAGE] += object[i].has_image;
+    count[SYZ_SPECTRUM] += object[i].has_spectrum;
+  }
+  syz_info("%lld objects, %lld with an image, %lld with a spectrum", (long long)n, (long long)count[SYZ_IMAGE], (long long)count[SYZ_SPECTRUM]);
+  syz_info("model %s (digest %s), embeddings %lld wide; %s", syz_input_text(s->app->input, "model.file"), s->model_digest, (long long)s->width,
+           syz_compute_describe(s->compute));
+  for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++) {
+    if (!s->has_tower[m]) syz_info("the model has no %s tower: no %s embeddings", syz_modality_name(m), syz_modality_name(m));
+    else if (!count[m]) syz_warn("no object has %s: that embedding is NaN everywhere", m == SYZ_IMAGE ? "an image" : "a spectrum");
+  }
+}
+
+syz_status syz_command_embed(syz_app *app)
+{
+  syz_status st = SYZ_OK;
+  job s = {.app = app, .comm = app->world, .folder = syz_input_text(app->input, "output.dir"), .batch = syz_input_int(app->input, "embed.batch")};
+  syz_embed_part *part = NULL;
+  const int64_t *missing;
+  int64_t n_missing = 0;
+  char path[PATH_MAX];
+  syz_timing_begin(&app->timing, "open");
+  st = open_data(&s);
+  if (st == SYZ_OK) st = open_model(&s);
+  syz_timing_end(&app->timing);
+  SYZ_TRY(st);
+  make_key(&s);
+  announce(&s);
+  if (app->is_dry_run) goto cleanup;
+  SYZ_TRY(syz_app_open_run_folder(app));
+  if (is_finished(&s)) {
+    syz_info("%s/embedding.h5 and .fits are there already, of this model and data: nothing to do", s.folder);
+    goto cleanup;
+  }
+  snprintf(path, sizeof path, "%s/embedding.part", s.folder);
+  SYZ_TRY(syz_embed_part_open(s.comm, path, s.key_value, syz_shardset_size(s.data), (size_t)(s.towers * s.width) * sizeof(float), &part, &missing, &n_missing));
+  SYZ_TRY(compute_missing(&s, part, missing, n_missing));
+  SYZ_TRY(write_files(&s, part));
+  syz_embed_part_remove(&part);
+  syz_info("wrote %s/embedding.h5 and embedding.fits", s.folder);
+cleanup:
+  syz_embed_part_close(&part);
+  syz_model_destroy(&s.model);
+  syz_compute_destroy(&s.compute);
+  syz_shardset_close(&s.data);
+  syz_free(&s.data_path);
+  return st;
+}
