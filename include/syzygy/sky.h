@@ -208,6 +208,8 @@ void syz_wcs_destroy(syz_wcs **w);
 /** Degrees to pixel centres counted from 0; a position that cannot be projected becomes NaN. */
 syz_status syz_wcs_to_pixel(syz_wcs *w, int64_t n, const double *ra, const double *dec, double *x, double *y);
 syz_status syz_wcs_to_sky(syz_wcs *w, int64_t n, const double *x, const double *y, double *ra, double *dec);
+/** Whether it is a TAN with North up, East left and this scale at its reference point, each matrix element within 1e-3 of the scale. */
+bool syz_wcs_is_aligned(const syz_wcs *w, double pixel_arcsec);
 /** The keywords of that TAN (CTYPE, CRVAL, CRPIX, CD, CUNIT, EQUINOX, RADESYS) for writing; returns their number, <= 16. */
 int syz_wcs_tan_cards(double ra, double dec, double x, double y, double pixel_arcsec, syz_fits_card cards[16]);
 

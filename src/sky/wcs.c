@@ -196,3 +196,12 @@ syz_status syz_wcs_to_sky(syz_wcs *w, int64_t n, const double *x, const double *
 cleanup:
   return st;
 }
+
+bool syz_wcs_is_aligned(const syz_wcs *w, double pixel_arcsec) {
+  const struct wcsprm *p = w->one;
+  if (p->lng != 0 || strcmp(p->ctype[0], "RA---TAN") != 0 || strcmp(p->ctype[1], "DEC--TAN") != 0 || p->npv > 0) return false;
+  double scale = pixel_arcsec / 3600, want[4] = {-scale, 0, 0, scale};
+  for (int i = 0; i < 4; i++) /* wcsset has turned CD and CROTA into PC and CDELT */
+    if (!(fabs(p->pc[i] * p->cdelt[i / 2] - want[i]) <= 1e-3 * scale)) return false;
+  return true;
+}
