@@ -91,7 +91,8 @@ void syz_model_pack(syz_model *m, bool only_heads);
 typedef enum syz_tower_mode {
   SYZ_MODE_EMBED,      /**< forward only */
   SYZ_MODE_TRAIN_HEAD, /**< backbone forward only; head backward */
-  SYZ_MODE_TRAIN       /**< everything backward */
+  SYZ_MODE_TRAIN,      /**< everything backward */
+  SYZ_MODE_HEAD        /**< head only, forward and backward, for tokens from a cache: takes no memory for the backbone */
 } syz_tower_mode;
 
 /**
@@ -122,7 +123,7 @@ typedef struct syz_dropout_key {
 void syz_tower_backbone(syz_model *m, syz_modality tower, int64_t batch, const float *input, void *tokens);
 /** Head: tokens [B, T, D] act -> embedding [B, E] float32 (not normalised). Keeps what its backward pass needs (not in mode EMBED). */
 void syz_tower_head(syz_model *m, syz_modality tower, int64_t batch, const void *tokens, const syz_dropout_key *dropout, float *embedding);
-/** Head backward: gradients (same layout as the block) +=; same tokens as in the forward call. Mode TRAIN_HEAD or TRAIN. */
+/** Head backward: gradients (same layout as the block) +=; same tokens as in the forward call. Not in mode EMBED. */
 void syz_tower_head_backward(syz_model *m, syz_modality tower, int64_t batch, const void *tokens, const float *dembedding,
                              const syz_dropout_key *dropout, float *gradients);
 /** Backbone and head in one (tokens stay inside). */

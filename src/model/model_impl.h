@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Inside of the model room: where parameters lie, what a planned tower owns. */
+#pragma once
+
+#include "syzygy/model.h"
+
+#include "pool.h"
+
+enum { BLOCK_PARAMETERS = 14 };
+
+/** Offsets of one transformer block's parameters in the block of all, in the order of syz_block_parameters; -1: has none. */
+typedef struct block_layout {
+  int64_t offset[BLOCK_PARAMETERS];
+  int64_t first, count; /**< the whole transformer block, contiguous */
+} block_layout;
+
+/** Offsets of a tower's other backbone parameters. */
+typedef struct backbone_layout {
+  int64_t first, count;
+  int64_t embed_first, embed_count;             /**< everything before the transformer blocks */
+  int64_t class_token, position;                /**< position: the image's pos_embed or the spectrum's table */
+  int64_t embed_weight, embed_bias;             /**< patch_embed.proj or data_embed */
+  int64_t last_first, last_count;               /**< everything behind the transformer blocks */
+  int64_t norm_gain, norm_bias;
+  block_layout *block; /**< [depth]; owned */
+} backbone_layout;
+
+/** What a tower is and, once planned, the layers and memory that it works with. */
+typedef struct tower {
+  bool is_there, is_planned;
+  syz_modality modality;
+  int64_t dim, depth, heads, tokens;
+  int64_t embed_width;       /**< numbers of one token's input: 3 patch^2 or section + 2 */
+  int64_t extra;             /**< tokens in front that do not come from the input's pieces: 1 with a class token */
+  bool has_position;
+  float eps;
+  backbone_layout backbone;
+  head_layout head;
+
+  syz_tower_mode mode;
+  int64_t max_batch;
+  syz_linear *embed;
+  syz_block **block; /**< [depth]; owned */
+  pool *pool;
+
+  syz_arena arena;
+  void *pieces;          /**< [B, T - extra, embed_width] act */
+  float *x;              /**< [B, T, D] residual stream; in mode TRAIN kept for the last norm's backward pass */
+  void *tokens_act;      /**< [B, T, D] act, after the last norm */
+  float *mean, *rstd;    /**< [B, T] of the last norm, TRAIN */
+  unsigned char *saved;  /**< depth x saved_bytes, TRAIN */
+  size_t saved_bytes;
+  void *workspace;
+  float *dx;             /**< [B, T, D], TRAIN */
+  float *dtokens;        /**< [T, D] of one object, TRAIN */
+  void *dpieces;         /**< [B, T - extra, D] act, TRAIN */
+} tower;
+
+struct syz_model {
+  syz_model_config config;
+  const syz_compute *compute;
+  tower tower[SYZ_MODALITIES];
+  syz_parameter *parameter;
+  int n_parameters;
+  float *weights;
+  int64_t size;
+};
+
+/**
+ * The table of parameters of the towers wanted, the only list of names and shapes in the program. `out` NULL: count only. layout NULL or
+ * [SYZ_MODALITIES] with room for the blocks. *size: elements of the block.
+ */
+int model_table(const syz_model_config *config, bool has_image, bool has_spectrum, syz_parameter *out, backbone_layout *layout, head_layout *head,
+                int64_t *size);
+
+/** Addresses of a transformer block's parameters inside `base` (weights or gradients). */
+syz_block_parameters block_at(const block_layout *layout, float *base);
+
+/** Image [B, 3, size, size] -> patches [B, P, 3 patch^2] act, in the order of the published convolution's weight. */
+void image_pieces(const syz_model_config *config, syz_dtype act, int64_t batch, const float *planes, void *pieces, int threads);
+/** Flux [B, SYZ_TOWER_PIXELS] -> [B, T, section + 2] act: normalised sections and the token of mean and deviation. */
+void spectrum_pieces(const syz_model_config *config, syz_dtype act, int64_t batch, const float *flux, void *pieces, int threads);
+
+/** Drop layers and memory of a plan. */
+void tower_unplan(tower *t);
