@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * train: one loop for every objective, the contrastive objective `align`, exact global InfoNCE, retrieval figures, checkpoints.
+ *
+ * A step is a pure function of (weights, moments, seed, step): nothing has a history, so a run that was stopped and continued on the
+ * same number of ranks repeats an uninterrupted one bit for bit, and the number of ranks changes nothing but the order in which
+ * gradients are added. The parts: infonce.c (loss), similarity.c (tiles of cosines), retrieval.c, parts.c (which parameters train, and
+ * which share of them each rank updates), gradients.c (sums over ranks while the backward pass runs), optimiser.c, metrics.c,
+ * checkpoint.c, loop.c, align.c.
+ */
+#pragma once
+
+#include "syzygy/base.h"
+#include "syzygy/comm.h"
+#include "syzygy/data.h"
+#include "syzygy/model.h"
+#include "syzygy/nn.h"
+
+/* ---------------------------------------------------------------- InfoNCE */
+
+/** Smallest norm an embedding is divided by (recipes.md section 4). */
+#define SYZ_EMBEDDING_EPS 1e-3f
+
+/**
+ * Symmetric cross-entropy over the global batch: logits[i,j] = s <x_i, y_j> of the L2-normalised image and spectrum embeddings.
+ *
+ * Each rank holds rows of one or both modalities: those that hold a modality share its G rows in contiguous blocks, in world order
+ * (syz_share). The normalised embeddings of all ranks are gathered (2 G x E); no rank ever holds the G x G logits, only tiles of them.
+ * Every row's statistics are formed over the same column tiles in the same order on any rank, in float64 from float32 products, and the
+ * loss is the sum of the G rows in row order: neither it nor a row's gradient depends on the number of ranks.
+ */
+typedef struct syz_infonce syz_infonce;
+
+typedef struct syz_infonce_loss {
+  double loss;              /**< mean of the two directions, natural logarithm */
+  double image_to_spectrum; /**< mean over images of -log softmax over the spectra */
+  double spectrum_to_image;
+} syz_infonce_loss;
+
+/** Collective; agreed. `global_batch` >= 1, may be smaller than the number of ranks. has_*: whether this rank holds rows of it. */
+syz_status syz_infonce_create(syz_comm *world, const syz_compute *compute, int64_t global_batch, int64_t width, bool has_image, bool has_spectrum,
+                              syz_infonce **out);
+void syz_infonce_destroy(syz_infonce **l);
+/** The rows of the global batch that this rank holds; count 0 for a modality it does not have. */
+void syz_infonce_rows(const syz_infonce *l, syz_modality m, int64_t *first, int64_t *count);
+/** Collective. embedding[m]: [count, E] as the towers give them, NULL without rows. scale: s. The same result on every rank; not finite
+ * when an embedding is not. */
+void syz_infonce_forward(syz_infonce *l, double scale, const float *const embedding[SYZ_MODALITIES], syz_infonce_loss *out);
+/**
+ * Gradient of the global loss by this rank's rows, after syz_infonce_forward: dembedding[m] [count, E] is written.
+ * dlog_scale (NULL: not wanted): derivative by log s, the same on every rank; collective then, otherwise no communication.
+ */
+void syz_infonce_backward(syz_infonce *l, float *const dembedding[SYZ_MODALITIES], double *dlog_scale);
+/** The gathered normalised embeddings [G, E] of the last forward call; borrowed until the next. */
+const float *syz_infonce_gathered(const syz_infonce *l, syz_modality m);
+
+/* -------------------------------------------------------------- retrieval */
+
+enum { SYZ_RECALL_CUTS = 3 };
+/** Cuts of the recall figures: 1, 5, 10. */
+extern const int syz_recall_cut[SYZ_RECALL_CUTS];
+
+/** How well the pair of a query is found among n candidates, by cosine. Equal cosines share their places. */
+typedef struct syz_retrieval {
+  int64_t n;
+  double recall[SYZ_MODALITIES][SYZ_RECALL_CUTS]; /**< [modality of the query]: share of queries with their pair among the first k */
+  double median_rank[SYZ_MODALITIES];             /**< 1 is best; (n + 1) / 2 is chance */
+} syz_retrieval;
+
+/**
+ * Collective; agreed. image, spectrum [n, E] normalised, the same on every rank; pair i is (image i, spectrum i). The queries are shared
+ * out over the ranks and compared tile by tile.
+ */
+syz_status syz_retrieval_evaluate(syz_comm *world, const syz_compute *compute, int64_t n, int64_t width, const float *image, const float *spectrum,
+                                  syz_retrieval *out);
+
+/* -------------------------------------------------------------- gradients */
+
+/** The gradient block of a model, summed over the ranks that hold the same tower while the backward pass still runs. */
+typedef struct syz_gradients syz_gradients;
+/** Layout of syz_model_weights; the trained parts are zero at the start of a step. */
+float *syz_gradients_block(syz_gradients *g);
+/** The callback for syz_tower_backward (context: the syz_gradients): elements [first, first + count) are final on this rank. */
+void syz_gradients_ready(void *g, int64_t first, int64_t count);
+
+/* ------------------------------------------------------------- objectives */
+
+enum { SYZ_TERMS_MAX = 8, SYZ_SCALARS_MAX = 4, SYZ_FIGURES_MAX = 24, SYZ_FIGURE_NAME = 48 };
+
+/** What a step's forward pass gives: the same on every rank, except wait_s. */
+typedef struct syz_step_result {
+  double loss, term[SYZ_TERMS_MAX];
+  double wait_s; /**< seconds this rank waited for data */
+} syz_step_result;
+
+/** Named results of a validation; figure 0 is what the best model is judged by, smaller is better. */
+typedef struct syz_validation {
+  int n;
+  char name[SYZ_FIGURES_MAX][SYZ_FIGURE_NAME];
+  double value[SYZ_FIGURES_MAX];
+} syz_validation;
+
+/**
+ * What is trained: a table of functions, so that the loop knows nothing of towers and losses.
+ *
+ * Scalars are parameters outside the model's block (a learned temperature): replicated, float64, updated by the same AdamW.
+ */
+typedef struct syz_objective {
+  const char *name;
+  int n_terms, n_scalars;
+  const char *term_name[SYZ_TERMS_MAX], *scalar_name[SYZ_SCALARS_MAX];
+  double scalar_start[SYZ_SCALARS_MAX];
+  void *self;
+  /** Steps first .. last-1 will come, in order. Collective; agreed. */
+  syz_status (*begin)(void *self, int64_t first, int64_t last);
+  /** Collective: a failure of this rank is returned, but only after it has taken part in all communication of the step. */
+  syz_status (*forward)(void *self, int64_t step, const double *scalar, syz_step_result *out);
+  /** Adds this rank's part of the gradients; scalar_gradient is the same on all ranks. Collective, failures as in forward; not called
+   * when a forward failed. */
+  syz_status (*backward)(void *self, int64_t step, syz_gradients *g, double *scalar_gradient);
+  /** What was not finite in this step (objects), for the message. Collective; the same text on all ranks. */
+  void (*describe)(void *self, int64_t step, char *text, size_t room);
+  /** Figures on held-out objects; n = 0 without any. Collective; agreed. */
+  syz_status (*validate)(void *self, int64_t step, const double *scalar, syz_validation *out);
+  void (*destroy)(void *self);
+} syz_objective;
+
+/* ------------------------------------------------------------------- loop */
+
+/** A value of the input that a checkpoint remembers. When it differs on continuing: is_fixed refuses by name, otherwise a warning. */
+typedef struct syz_fact {
+  char key[48], value[208];
+  bool is_fixed;
+} syz_fact;
+
+typedef struct syz_train_config {
+  int64_t steps, global_batch, warmup_steps;
+  double lr, lr_min, beta1, beta2, eps, weight_decay;
+  double clip_grad_norm;             /**< largest global gradient norm; 0 = off */
+  bool trains_backbones;             /**< otherwise only the heads */
+  int64_t validate_interval;         /**< steps; 0: only at the end */
+  int64_t checkpoint_interval_steps; /**< 0 = off */
+  double checkpoint_interval_s;      /**< 0 = off */
+  double time_limit_s;               /**< seconds since the program started; 0 = none */
+  const char *folder;                /**< run folder, exists */
+  const char *created_by, *input_yaml;
+  const syz_fact *fact; /**< [n_facts] */
+  int n_facts;
+} syz_train_config;
+
+/**
+ * Train `model` (weights initialised) to config->steps, going on from the newest good checkpoint in <folder>/checkpoints.
+ *
+ * Writes metrics.jsonl (one line a step), validation.jsonl, checkpoints/, model-best.h5, and model.h5 at the end. Collective over
+ * grid->world; the same status on every rank: SYZ_OK, SYZ_STOPPED (signal, STOP file, time limit; a checkpoint was written),
+ * SYZ_ERR_NUMERIC (names the step and the objects; nothing was updated or written), SYZ_ERR_CHECKPOINT (there are checkpoints but none
+ * is usable), SYZ_ERR_INPUT (the input contradicts the checkpoint), SYZ_ERR_WRITE.
+ */
+syz_status syz_train_run(const syz_train_config *config, const syz_grid *grid, syz_model *model, const syz_compute *compute,
+                         syz_objective *objective, syz_timing *timing);
+
+/* ------------------------------------------------------------ checkpoints */
+
+/**
+ * A checkpoint is a folder checkpoints/step-######## (steps done) with state.h5 and, last, manifest.json. state.h5 has weight/, moment1/ and
+ * moment2/<part> [rows, 16] of the trained parts of the model's block (image_backbone, image_head, spectrum_backbone, spectrum_head),
+ * `progress`, `scalar`, and as text attributes what must agree when it is continued. Nothing in it depends on the number of ranks or on the
+ * layout of the towers; the sampler and all random numbers are functions of seed and step, so the step is all there is to remember of them.
+ */
+/** What a checkpoint folder says of itself. */
+typedef struct syz_checkpoint_summary {
+  int64_t step, bytes;
+  int ranks;
+  char objective[32];
+} syz_checkpoint_summary;
+/**
+ * Check a folder `step-########`: manifest, file sizes, file checksums. Collective. SYZ_OK, or SYZ_ERR_CHECKPOINT with the reason.
+ * The manifest (manifest.json) lists each file with its size and the sum modulo 2^64 of XXH3(block, block number + 1) over blocks of
+ * 1 MiB, so that all ranks check it together.
+ */
+syz_status syz_checkpoint_check(syz_comm *world, const char *folder, syz_checkpoint_summary *out);
+
+/* ------------------------------------------------------------------ align */
+
+typedef enum syz_cache_place { SYZ_CACHE_DISK, SYZ_CACHE_MEMORY, SYZ_CACHE_NONE } syz_cache_place;
+
+typedef struct syz_align_config {
+  uint64_t seed;
+  int64_t global_batch;
+  int64_t micro_batch; /**< objects a forward pass; a rank with more runs them in turn, and twice; 0: see align.c */
+  bool freezes_backbones, shuffles, learns_logit_scale;
+  double logit_scale;        /**< s; the start when it is learned */
+  double dropout;            /**< of the heads, as in the model's configuration; only to know whether any is drawn */
+  syz_augment augment;
+  syz_cache_place cache;     /**< where the tokens of frozen towers are kept */
+  const char *cache_folder;  /**< for SYZ_CACHE_DISK */
+  int64_t validate_objects;  /**< at most so many held-out objects */
+  int loader_ahead;
+  const char *folder;        /**< run folder: a STOP file there ends the computation of tokens early; NULL: not looked at */
+  double time_limit_s;       /**< as in syz_train_config */
+} syz_align_config;
+
+/**
+ * The contrastive objective. Objects of `train` with both modalities take part; `test` (may be NULL) is for validation. Plans the
+ * towers of `model`; with frozen backbones and a cache, computes the tokens of all objects first (with progress). Everything is
+ * borrowed and outlives the objective. Collective; agreed. SYZ_ERR_DATA when no object has both modalities, SYZ_ERR_INPUT for
+ * augmentation with a token cache, SYZ_ERR_MEMORY when activations do not fit (names the batch that would), SYZ_STOPPED when asked to stop
+ * while tokens are computed: those on disk are kept.
+ */
+syz_status syz_align_create(const syz_align_config *config, const syz_grid *grid, const syz_compute *compute, syz_model *model, syz_shardset *train,
+                            syz_shardset *test, syz_timing *timing, syz_objective *out);
+/** Bytes a rank needs for activations at this configuration and share; for --dry-run. */
+size_t syz_align_bytes(const syz_align_config *config, const syz_grid *grid, const syz_model *model);

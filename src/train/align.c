@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * The contrastive objective: embeddings of the step's images and spectra, InfoNCE over the global batch, gradients of both towers.
+ *
+ * The loss needs the embeddings of the whole batch before any backward pass can begin. A rank whose share does not fit into one pass
+ * (train.micro_batch) runs the forward pass in chunks without keeping activations, and runs each chunk but the last again before its
+ * backward pass: one forward pass more, memory of one chunk (Gao et al. 2021, arXiv:2101.06983). Dropout is a function of (seed, step,
+ * place), so the second pass is the first one again. Chunks go backwards, so that the last forward pass is used as it is, and the gradient
+ * sums over ranks begin while the final chunk runs.
+ *
+ * With frozen backbones the towers' tokens are computed once for all objects (align_tokens.c), and a step reads them and runs the heads.
+ * With augmentation there is nothing to keep: then the frozen towers run in every step (cache: none).
+ */
+#include "align.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "gradients.h"
+
+enum { PASS_OBJECTS = 32, HEAD_OBJECTS = 256 };
+
+/* ------------------------------------------------------------------ set-up */
+
+/* Objects with both modalities; how many were left out. */
+static syz_status choose_objects(align_set *set, int64_t *left_out)
+{
+  syz_status st = SYZ_OK;
+  const int64_t all = syz_shardset_size(set->shards);
+  const syz_object *table = syz_shardset_objects(set->shards);
+  SYZ_ALLOC(set->object, "objects of both modalities", all + 1);
+  for (int64_t i = 0; i < all; i++)
+    if (table[i].has_image && table[i].has_spectrum) set->object[set->n++] = i;
+  *left_out = all - set->n;
+cleanup:
+  return st;
+}
+
+/* At most `most` objects of a set, spread evenly over it. */
+static void thin_out(align_set *set, int64_t most)
+{
+  if (set->n <= most) return;
+  for (int64_t i = 0; i < most; i++) set->object[i] = set->object[(int64_t)((double)i * (double)set->n / (double)most)];
+  set->n = most;
+}
+
+static int64_t chunk_size(const syz_align_config *c, int64_t most)
+{
+  const int64_t preset = c->freezes_backbones && c->cache != SYZ_CACHE_NONE ? HEAD_OBJECTS : PASS_OBJECTS;
+  const int64_t wanted = c->micro_batch > 0 ? c->micro_batch : preset;
+  return wanted < most ? wanted : most;
+}
+
+static syz_tower_mode mode_of(const syz_align_config *c)
+{
+  if (!c->freezes_backbones) return SYZ_MODE_TRAIN;
+  return c->cache == SYZ_CACHE_NONE ? SYZ_MODE_TRAIN_HEAD : SYZ_MODE_HEAD;
+}
+
+/* Largest share of any rank that holds a tower. */
+static int64_t largest_share(const syz_align_config *c, const syz_grid *grid)
+{
+  const int64_t size = syz_comm_size(grid->data);
+  return (c->global_batch + size - 1) / size;
+}
+
+size_t syz_align_bytes(const syz_align_config *config, const syz_grid *grid, const syz_model *model)
+{
+  const int64_t most = largest_share(config, grid);
+  size_t sum = 0;
+  for (int m = 0; m < SYZ_MODALITIES; m++) {
+    if (!syz_model_has(model, (syz_modality)m)) continue;
+    sum += syz_tower_plan_bytes(model, (syz_modality)m, chunk_size(config, most), mode_of(config));
+    const syz_model_config *c = syz_model_get_config(model);
+    const int64_t dim = m == SYZ_IMAGE ? c->image.dim : c->spectrum.dim;
+    if (config->freezes_backbones) sum += (size_t)(most * syz_model_tokens(c, (syz_modality)m) * dim) * sizeof(float);
+    sum += (size_t)(6 * most * c->embedding.dim + 2 * config->global_batch * c->embedding.dim) * sizeof(float);
+  }
+  /* Weights, gradients, packed weights, and this rank's share of the moments. */
+  sum += (size_t)syz_model_size(model) * (3 * sizeof(float)) + (size_t)syz_model_size(model) * 2 * sizeof(float) / (size_t)syz_comm_size(grid->data);
+  return sum;
+}
+
+/* Whether all ranks of this node fit together. Collective. */
+static syz_status check_memory(align *a)
+{
+  syz_status st = SYZ_OK;
+  syz_comm *node = NULL;
+  SYZ_TRY(syz_comm_split_node(a->world, &node));
+  const int64_t mine = (int64_t)syz_align_bytes(&a->config, a->grid, a->model), available = (int64_t)syz_memory_available();
+  int64_t sum = mine;
+  syz_allreduce_i64(node, &sum, 1, SYZ_SUM);
+  if (sum > available) {
+    int64_t chunk = chunk_size(&a->config, largest_share(&a->config, a->grid));
+    syz_align_config smaller = a->config;
+    int64_t less = mine;
+    while (chunk > 1 && less > available / syz_comm_size(node)) {
+      smaller.micro_batch = chunk /= 2;
+      less = (int64_t)syz_align_bytes(&smaller, a->grid, a->model);
+    }
+    st = syz_error_set(SYZ_ERR_MEMORY, __FILE__, __LINE__,
+                       "the %d ranks of this node need %.1f GiB for weights and activations, %.1f GiB are there: use fewer ranks a node, more nodes, "
+                       "or train.micro_batch=%" PRId64,
+                       syz_comm_size(node), (double)sum / 1073741824.0, (double)available / 1073741824.0, chunk);
+  }
+  SYZ_TRY_ALL(a->world, st);
+cleanup:
+  syz_comm_destroy(&node);
+  return st;
+}
+
+static syz_status create_tower(align *a, syz_modality m)
+{
+  syz_status st = SYZ_OK;
+  align_tower *t = &a->tower[m];
+  const syz_model_config *c = syz_model_get_config(a->model);
+  t->is_here = syz_model_has(a->model, m);
+  t->input = m == SYZ_IMAGE ? 3 * c->image.size * c->image.size : SYZ_TOWER_PIXELS;
+  if (!t->is_here) return st;
+  const int64_t most = largest_share(&a->config, a->grid), dim = m == SYZ_IMAGE ? c->image.dim : c->spectrum.dim;
+  t->chunk = chunk_size(&a->config, most);
+  t->chunks = (most + t->chunk - 1) / t->chunk;
+  t->row_bytes = (size_t)(syz_model_tokens(c, m) * dim) * syz_dtype_size(syz_compute_act(a->compute));
+  syz_share(a->config.global_batch, syz_comm_size(a->grid->data), syz_comm_rank(a->grid->data), &t->first, &t->count);
+  SYZ_ALLOC(t->embedding, "embeddings", t->count * a->width + 1);
+  SYZ_ALLOC(t->dembedding, "embedding gradients", t->count * a->width + 1);
+  SYZ_ALLOC(t->place, "places", t->count + 1);
+  SYZ_ALLOC(t->row, "rows", t->count + 1);
+  for (int64_t i = 0; i < t->count; i++) t->place[i] = t->first + i;
+  if (a->config.freezes_backbones) SYZ_ALLOC(t->tokens, "tokens of a batch", (size_t)(t->count + 1) * t->row_bytes);
+cleanup:
+  return st;
+}
+
+/* Plans hold packed weights and activations; made once tokens are there. */
+static syz_status plan_towers(align *a)
+{
+  syz_status st = SYZ_OK;
+  for (int m = 0; m < SYZ_MODALITIES; m++)
+    if (a->tower[m].is_here) SYZ_TRY(syz_tower_plan(a->model, (syz_modality)m, a->tower[m].chunk, mode_of(&a->config)));
+cleanup:
+  return st;
+}
+
+static void destroy_set(align_set *set)
+{
+  for (int m = 0; m < SYZ_MODALITIES; m++)
+    if (set->cache[m]) syz_token_cache_close(&set->cache[m]);
+  syz_free(&set->object);
+}
+
+static void destroy(void *self)
+{
+  align *a = self;
+  if (!a) return;
+  syz_loader_destroy(&a->loader);
+  destroy_set(&a->train);
+  destroy_set(&a->test);
+  for (int m = 0; m < SYZ_MODALITIES; m++) {
+    align_tower *t = &a->tower[m];
+    syz_free(&t->tokens);
+    syz_free(&t->embedding);
+    syz_free(&t->dembedding);
+    syz_free(&t->place);
+    syz_free(&t->row);
+    syz_free(&a->held_out[m]);
+  }
+  syz_infonce_destroy(&a->loss);
+  syz_infonce_destroy(&a->test_loss);
+  syz_free(&a->raw_image);
+  syz_free(&a->raw_flux);
+  syz_free(&a->planes);
+  syz_free(&a);
+}
+
+/* ------------------------------------------------------------------- steps */
+
+static syz_status begin(void *self, int64_t first, int64_t last)
+{
+  syz_status st = SYZ_OK;
+  align *a = self;
+  syz_loader_destroy(&a->loader);
+  if (align_has_cache(a) || first >= last) return st;
+  const align_tower *image = &a->tower[SYZ_IMAGE], *spectrum = &a->tower[SYZ_SPECTRUM], *here = image->is_here ? image : spectrum;
+  const syz_loader_config config = {.sampler = a->sampler,
+                                    .subset = a->train.object,
+                                    .first_place = here->first,
+                                    .count = here->count,
+                                    .first_step = first,
+                                    .last_step = last,
+                                    .image_size = image->is_here ? syz_model_get_config(a->model)->image.size : 0,
+                                    .wants_flux = spectrum->is_here,
+                                    .augment = a->config.augment,
+                                    .ahead = a->config.loader_ahead};
+  SYZ_TRY_ALL(a->world, syz_loader_create(a->train.shards, &config, &a->loader));
+cleanup:
+  return st;
+}
+
+static syz_dropout_key dropout_key(const align *a, const align_tower *t, int64_t step, int64_t at)
+{
+  return (syz_dropout_key){.seed = a->config.seed, .step = (uint64_t)step, .sample = t->place + at};
+}
+
+static int64_t chunk_count(const align_tower *t, int64_t at)
+{
+  const int64_t left = t->count - at;
+  return left <= 0 ? 0 : left < t->chunk ? left : t->chunk;
+}
+
+static const float *batch_input(const align *a, syz_modality m, int64_t at)
+{
+  const float *input = m == SYZ_IMAGE ? a->batch.image : a->batch.flux;
+  return input ? input + at * a->tower[m].input : NULL;
+}
+
+/* The forward pass of one chunk, from tokens when the backbone is frozen. */
+static void forward_chunk(align *a, syz_modality m, int64_t step, int64_t at, int64_t n)
+{
+  align_tower *t = &a->tower[m];
+  const syz_dropout_key dropout = dropout_key(a, t, step, at);
+  float *embedding = t->embedding + at * a->width;
+  if (a->config.freezes_backbones)
+    syz_tower_head(a->model, m, n, t->tokens + (size_t)at * t->row_bytes, &dropout, embedding);
+  else
+    syz_tower_forward(a->model, m, n, batch_input(a, m, at), &dropout, embedding);
+}
+
+/* Inputs of the step: tokens from the cache, or objects from the loader. A failure is this rank's alone. Collective over the data axis. */
+static syz_status fetch(align *a, int64_t step, double *wait_s)
+{
+  syz_status st = SYZ_OK;
+  if (!align_has_cache(a)) return syz_loader_next(a->loader, &a->batch, wait_s);
+  const double start = syz_clock_s();
+  for (int m = 0; m < SYZ_MODALITIES; m++) {
+    align_tower *t = &a->tower[m];
+    if (!t->is_here) continue;
+    for (int64_t i = 0; i < t->count; i++) t->row[i] = syz_sampler_index(&a->sampler, step, t->place[i]);
+    const syz_status got = syz_token_cache_get(a->train.cache[m], t->count, t->row, t->tokens);
+    if (st == SYZ_OK) st = got;
+  }
+  *wait_s += syz_clock_s() - start;
+  return st;
+}
+
+static double scale_of(const align *a, const double *scalar) { return a->config.learns_logit_scale ? exp(scalar[0]) : a->config.logit_scale; }
+
+static syz_status forward(void *self, int64_t step, const double *scalar, syz_step_result *out)
+{
+  align *a = self;
+  syz_infonce_loss loss;
+  const float *embedding[SYZ_MODALITIES];
+  syz_timing_begin(a->timing, "data");
+  syz_status st = fetch(a, step, &out->wait_s);
+  syz_timing_end(a->timing);
+  syz_timing_begin(a->timing, "forward");
+  for (int m = 0; m < SYZ_MODALITIES; m++) {
+    align_tower *t = &a->tower[m];
+    embedding[m] = t->embedding;
+    /* Without data this rank still takes part in the loss, which all ranks then give up. */
+    for (int64_t at = 0; st == SYZ_OK && at < t->count; at += t->chunk) {
+      const int64_t n = chunk_count(t, at);
+      if (a->config.freezes_backbones && !align_has_cache(a))
+        syz_tower_backbone(a->model, (syz_modality)m, n, batch_input(a, (syz_modality)m, at), t->tokens + (size_t)at * t->row_bytes);
+      forward_chunk(a, (syz_modality)m, step, at, n);
+    }
+  }
+  syz_timing_end(a->timing);
+  syz_timing_begin(a->timing, "loss");
+  syz_infonce_forward(a->loss, scale_of(a, scalar), embedding, &loss);
+  syz_timing_end(a->timing);
+  out->loss = loss.loss;
+  out->term[0] = loss.image_to_spectrum;
+  out->term[1] = loss.spectrum_to_image;
+  out->term[2] = log((double)a->config.global_batch) - loss.loss;
+  return st;
+}
+
+static void backward_chunk(align *a, syz_modality m, int64_t step, int64_t at, int64_t n, bool is_final, syz_gradients *g)
+{
+  align_tower *t = &a->tower[m];
+  const syz_dropout_key dropout = dropout_key(a, t, step, at);
+  const float *dembedding = t->dembedding + at * a->width;
+  if (!a->config.freezes_backbones) {
+    syz_tower_backward(a->model, m, n, dembedding, &dropout, syz_gradients_block(g), is_final ? syz_gradients_ready : NULL, g);
+    return;
+  }
+  if (n > 0) syz_tower_head_backward(a->model, m, n, t->tokens + (size_t)at * t->row_bytes, dembedding, &dropout, syz_gradients_block(g));
+  if (!is_final) return;
+  int64_t first, count;
+  syz_model_range(a->model, m, true, &first, &count);
+  syz_gradients_ready(g, first, count);
+}
+
+static syz_status backward(void *self, int64_t step, syz_gradients *g, double *scalar_gradient)
+{
+  align *a = self;
+  float *dembedding[SYZ_MODALITIES] = {a->tower[SYZ_IMAGE].dembedding, a->tower[SYZ_SPECTRUM].dembedding};
+  syz_timing_begin(a->timing, "loss");
+  syz_infonce_backward(a->loss, dembedding, a->config.learns_logit_scale ? &scalar_gradient[0] : NULL);
+  syz_timing_end(a->timing);
+  syz_timing_begin(a->timing, "backward");
+  for (int m = 0; m < SYZ_MODALITIES; m++) {
+    align_tower *t = &a->tower[m];
+    if (!t->is_here) continue;
+    const int64_t mine = (t->count + t->chunk - 1) / t->chunk;
+    if (mine == 0) backward_chunk(a, (syz_modality)m, step, 0, 0, true, g);
+    for (int64_t k = mine - 1; k >= 0; k--) {
+      const int64_t at = k * t->chunk, n = chunk_count(t, at);
+      if (k < mine - 1) forward_chunk(a, (syz_modality)m, step, at, n);
+      backward_chunk(a, (syz_modality)m, step, at, n, k == 0, g);
+    }
+  }
+  syz_timing_end(a->timing);
+  return SYZ_OK;
+}
+
+/* Objects whose embedding is not finite, from the gathered rows, which every rank has. */
+static void describe(void *self, int64_t step, char *text, size_t room)
+{
+  align *a = self;
+  size_t n = 0;
+  int64_t bad = 0;
+  const syz_object *table = syz_shardset_objects(a->train.shards);
+  text[0] = '\0';
+  for (int m = 0; m < SYZ_MODALITIES; m++) {
+    const float *all = syz_infonce_gathered(a->loss, (syz_modality)m);
+    for (int64_t i = 0; i < a->config.global_batch; i++) {
+      bool is_finite = true;
+      for (int64_t d = 0; d < a->width; d++) is_finite = is_finite && isfinite(all[i * a->width + d]);
+      if (is_finite) continue;
+      if (++bad > 4) continue;
+      const int64_t object = a->train.object[syz_sampler_index(&a->sampler, step, i)];
+      n += (size_t)snprintf(text + n, n < room ? room - n : 0, "%sthe %s embedding of object %" PRId64 " is not finite", bad > 1 ? ", " : "",
+                            syz_modality_name((syz_modality)m), table[object].object_id);
+    }
+  }
+  if (bad > 4 && n < room) snprintf(text + n, room - n, ", and %" PRId64 " more", bad - 4);
+}
+
+/* ------------------------------------------------------------------ create */
+
+static syz_status check(const align *a)
+{
+  syz_status st = SYZ_OK;
+  const syz_align_config *c = &a->config;
+  SYZ_REQUIRE(a->train.n > 0, SYZ_ERR_DATA, "none of the %" PRId64 " objects has both an image and a spectrum: nothing to align",
+              syz_shardset_size(a->train.shards));
+  SYZ_REQUIRE(!(align_has_cache(a) && syz_augment_is_on(&c->augment)), SYZ_ERR_INPUT,
+              "augmentation changes the objects in every step, so the tokens of frozen towers cannot be kept: switch augmentation off, or set "
+              "train.token_cache=none (the towers then run in every step), or train.freeze_backbones=false");
+cleanup:
+  return st;
+}
+
+static syz_status create_local(align *a)
+{
+  syz_status st = SYZ_OK;
+  for (int m = 0; m < SYZ_MODALITIES; m++) SYZ_TRY(create_tower(a, (syz_modality)m));
+  SYZ_TRY(align_validate_plan(a));
+  SYZ_TRY(align_raw_create(a, PASS_OBJECTS));
+cleanup:
+  return st;
+}
+
+static syz_status create_losses(align *a)
+{
+  syz_status st = SYZ_OK;
+  const bool has_image = a->tower[SYZ_IMAGE].is_here, has_spectrum = a->tower[SYZ_SPECTRUM].is_here;
+  SYZ_TRY(syz_infonce_create(a->world, a->compute, a->config.global_batch, a->width, has_image, has_spectrum, &a->loss));
+  if (a->blocks > 0 && a->block != a->config.global_batch)
+    SYZ_TRY(syz_infonce_create(a->world, a->compute, a->block, a->width, has_image, has_spectrum, &a->test_loss));
+cleanup:
+  return st;
+}
+
+syz_status syz_align_create(const syz_align_config *config, const syz_grid *grid, const syz_compute *compute, syz_model *model, syz_shardset *train,
+                            syz_shardset *test, syz_timing *timing, syz_objective *out)
+{
+  syz_status st = SYZ_OK;
+  int64_t left_out = 0, left_out_test = 0;
+  *out = (syz_objective){.name = "align",
+                         .n_terms = 3,
+                         .term_name = {"image_to_spectrum", "spectrum_to_image", "information_nats"},
+                         .n_scalars = config->learns_logit_scale,
+                         .scalar_name = {"log_logit_scale"},
+                         .scalar_start = {log(config->logit_scale)},
+                         .begin = begin,
+                         .forward = forward,
+                         .backward = backward,
+                         .describe = describe,
+                         .validate = align_validate,
+                         .destroy = destroy};
+  align *a = syz_alloc("align", 1, sizeof *a);
+  SYZ_TRY_ALL(grid->world, a ? SYZ_OK : SYZ_ERR_MEMORY);
+  a->config = *config;
+  a->grid = grid;
+  a->world = grid->world;
+  a->compute = compute;
+  a->model = model;
+  a->timing = timing;
+  a->width = syz_model_get_config(model)->embedding.dim;
+  a->train.shards = train;
+  a->test.shards = test;
+  SYZ_TRY_ALL(a->world, choose_objects(&a->train, &left_out));
+  if (test) SYZ_TRY_ALL(a->world, choose_objects(&a->test, &left_out_test));
+  thin_out(&a->test, config->validate_objects);
+  SYZ_TRY_ALL(a->world, check(a));
+  a->sampler = (syz_sampler){.n = a->train.n, .global_batch = config->global_batch, .seed = config->seed, .shuffles = config->shuffles};
+  syz_info("%" PRId64 " objects with image and spectrum%s", a->train.n, left_out ? "" : ", none left out");
+  if (left_out) syz_warn("%" PRId64 " objects have only one modality and are left out", left_out);
+  if (config->global_batch > a->train.n)
+    syz_warn("train.global_batch %" PRId64 " is more than the %" PRId64 " objects: some are in a batch twice and count as each other's negatives",
+             config->global_batch, a->train.n);
+  SYZ_TRY(check_memory(a));
+  SYZ_TRY_ALL(a->world, create_local(a));
+  SYZ_TRY(create_losses(a));
+  if (align_has_cache(a)) {
+    SYZ_TRY(align_tokens_fill(a, &a->train, "train"));
+    if (a->blocks > 0) SYZ_TRY(align_tokens_fill(a, &a->test, "test"));
+  }
+  SYZ_TRY_ALL(a->world, plan_towers(a));
+  out->self = a;
+cleanup:
+  if (st != SYZ_OK) {
+    destroy(a);
+    *out = (syz_objective){0};
+  }
+  return st;
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Inside of the contrastive objective: align.c (steps), align_tokens.c (frozen towers), align_validate.c (held-out objects). */
+#pragma once
+
+#include "syzygy/train.h"
+
+/** Objects of a data set that take part, numbered 0 .. n-1, and the tokens that frozen towers make of them. */
+typedef struct align_set {
+  syz_shardset *shards;
+  int64_t *object; /**< [n] numbers in the data set; ascending */
+  int64_t n;
+  syz_token_cache *cache[SYZ_MODALITIES]; /**< NULL: tokens are not kept, or the tower is elsewhere */
+} align_set;
+
+/** One tower as this rank trains it. */
+typedef struct align_tower {
+  bool is_here;
+  int64_t first, count;  /**< this rank's places of the global batch */
+  int64_t chunk, chunks; /**< objects a pass, passes (the same on all ranks of the tower) */
+  size_t row_bytes;      /**< tokens of one object */
+  int64_t input;         /**< floats of one object's network input */
+  unsigned char *tokens; /**< frozen: [count] rows of tokens */
+  float *embedding, *dembedding; /**< [count, E] */
+  int64_t *place, *row;  /**< [count] place in the global batch; number in the set */
+} align_tower;
+
+typedef struct align {
+  syz_align_config config;
+  const syz_grid *grid;
+  syz_comm *world;
+  const syz_compute *compute;
+  syz_model *model;
+  syz_timing *timing;
+  int64_t width; /**< E */
+  align_set train, test;
+  syz_sampler sampler;
+  align_tower tower[SYZ_MODALITIES];
+  syz_loader *loader;
+  syz_batch batch;
+  syz_infonce *loss;
+  /* For objects outside the loader: frozen towers' tokens and validation. */
+  int64_t raw_room; /**< objects */
+  float *raw_image, *raw_flux, *planes;
+  /* Validation. */
+  int64_t block, blocks; /**< held-out objects are taken in `blocks` batches of `block` */
+  syz_infonce *test_loss;  /**< NULL: as `loss` */
+  float *held_out[SYZ_MODALITIES]; /**< [blocks * block, E] normalised */
+} align;
+
+/** Whether frozen towers' tokens are kept. */
+static inline bool align_has_cache(const align *a) { return a->config.freezes_backbones && a->config.cache != SYZ_CACHE_NONE; }
+
+/** Room for `n` raw objects and their network input. Rank-local. */
+syz_status align_raw_create(align *a, int64_t n);
+/** Network input of n <= raw_room objects of a set, numbered as in align_set. Rank-local; borrowed until the next call. */
+syz_status align_raw_read(align *a, const align_set *set, syz_modality m, int64_t n, const int64_t *row, const float **input);
+
+/** Compute the tokens of all objects of a set that are not there yet. name: of the cache, "train" or "test". Collective; agreed. */
+syz_status align_tokens_fill(align *a, align_set *set, const char *name);
+
+/** Plan the validation; rank-local failures. */
+syz_status align_validate_plan(align *a);
+syz_status align_validate(void *self, int64_t step, const double *scalar, syz_validation *out);

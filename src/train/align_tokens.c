@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * Tokens of frozen towers: the same in every epoch, so they are computed once.
+ *
+ * Each rank computes its share of the objects and puts the rows into the cache of its tower; rows that an earlier run left are kept. All
+ * ranks go on in step, a pass at a time, because a failure or a request to stop has to reach everybody: one small reduction a pass, which
+ * is nothing beside a pass through a tower. The cache's key is a digest of everything the tokens depend on.
+ */
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "align.h"
+
+enum { CACHE_PASS = 16 };
+
+syz_status align_raw_create(align *a, int64_t n)
+{
+  syz_status st = SYZ_OK;
+  a->raw_room = n;
+  if (a->tower[SYZ_IMAGE].is_here) {
+    SYZ_ALLOC(a->raw_image, "raw images", n * 3 * 152 * 152);
+    SYZ_ALLOC(a->planes, "image planes", n * a->tower[SYZ_IMAGE].input);
+  }
+  if (a->tower[SYZ_SPECTRUM].is_here) SYZ_ALLOC(a->raw_flux, "raw spectra", n * SYZ_TOWER_PIXELS);
+cleanup:
+  return st;
+}
+
+syz_status align_raw_read(align *a, const align_set *set, syz_modality m, int64_t n, const int64_t *row, const float **input)
+{
+  syz_status st = SYZ_OK;
+  int64_t object[64];
+  SYZ_ASSERT(n <= a->raw_room && n <= 64);
+  for (int64_t i = 0; i < n; i++) object[i] = set->object[row[i]];
+  SYZ_TRY(syz_shardset_read(set->shards, n, object, m == SYZ_IMAGE ? a->raw_image : NULL, m == SYZ_SPECTRUM ? a->raw_flux : NULL, NULL));
+  if (m == SYZ_IMAGE) syz_prepare_images(a->raw_image, n, syz_model_get_config(a->model)->image.size, a->planes);
+  *input = m == SYZ_IMAGE ? a->planes : a->raw_flux;
+cleanup:
+  return st;
+}
+
+static uint64_t cache_key(const align *a, const align_set *set, syz_modality m)
+{
+  int64_t first, count;
+  const syz_dtype act = syz_compute_act(a->compute);
+  const uint64_t digest = syz_shardset_digest(set->shards);
+  const char *engine = syz_compute_describe(a->compute);
+  uint64_t key = syz_checksum(&digest, sizeof digest, (uint64_t)m + 1);
+  char *config = syz_model_config_yaml(syz_model_get_config(a->model));
+  if (config) key = syz_checksum(config, strlen(config), key);
+  syz_free(&config);
+  syz_model_range(a->model, m, false, &first, &count);
+  key = syz_checksum(syz_model_weights(a->model) + first, (size_t)count * sizeof(float), key);
+  key = syz_checksum(set->object, (size_t)set->n * sizeof *set->object, key);
+  key = syz_checksum(&act, sizeof act, key);
+  return syz_checksum(engine, strlen(engine), key);
+}
+
+/* One pass: n rows of the cache. Rank-local. */
+static syz_status run_pass(align *a, align_set *set, syz_modality m, int64_t n, const int64_t *row)
+{
+  syz_status st = SYZ_OK;
+  const float *input = NULL;
+  SYZ_TRY(align_raw_read(a, set, m, n, row, &input));
+  syz_tower_backbone(a->model, m, n, input, a->tower[m].tokens);
+  SYZ_TRY(syz_token_cache_put(set->cache[m], n, row, a->tower[m].tokens));
+cleanup:
+  return st;
+}
+
+/* Passes until no rank has rows left. Collective over world: towers apart may have different ones under way. */
+static syz_status run_passes(align *a, align_set *set, syz_modality here, const char *name)
+{
+  syz_status st = SYZ_OK;
+  enum { LEFT, STATUS, STOP, FLAGS };
+  const int64_t *row = NULL, room = a->tower[here].is_here && a->tower[here].count ? a->tower[here].count : 0;
+  const int64_t missing = a->tower[here].is_here ? syz_token_cache_missing(set->cache[here], &row) : 0;
+  /* A rank's buffer of a batch's tokens serves for the pass; a rank without a share of the batch has room for one object. */
+  const int64_t pass = room == 0 ? 1 : room < CACHE_PASS ? room : CACHE_PASS;
+  int64_t done = 0, all = missing, all_done = 0;
+  syz_progress progress;
+  char what[64];
+  syz_allreduce_i64(a->world, &all, 1, SYZ_SUM);
+  if (all == 0) return SYZ_OK;
+  snprintf(what, sizeof what, "%s tokens (%s)", a->grid->towers == SYZ_TOWERS_APART ? "both towers'" : syz_modality_name(here), name);
+  syz_progress_begin(&progress, what, "objects", 0, all);
+  for (;;) {
+    double flags[FLAGS] = {(double)(missing - done), (double)st, syz_stop_asked(a->world, a->config.folder)};
+    if (a->config.time_limit_s > 0 && syz_clock_since_start_s() > a->config.time_limit_s) flags[STOP] = 1;
+    syz_allreduce_f64(a->world, flags, FLAGS, SYZ_MAX);
+    if (flags[STATUS] > 0) SYZ_TRY(syz_agree(a->world, st));
+    if (flags[LEFT] <= 0) break;
+    SYZ_REQUIRE(flags[STOP] <= 0, SYZ_STOPPED, "stopped (%s) while tokens were computed: %" PRId64 " of about %" PRId64 " done%s", syz_stop_reason(), all_done, all,
+                a->config.cache == SYZ_CACHE_DISK ? " and kept" : "; a cache in memory is not kept");
+    const int64_t n = missing - done < pass ? missing - done : pass;
+    if (n > 0) st = run_pass(a, set, here, n, row + done);
+    done += n;
+    all_done = (int64_t)((double)all * (missing ? (double)done / (double)missing : 1));
+    syz_progress_tell(&progress, all_done, NULL);
+  }
+  syz_progress_end(&progress, all);
+cleanup:
+  return st;
+}
+
+static syz_status open_cache(align *a, align_set *set, syz_modality m, const char *name)
+{
+  syz_status st = SYZ_OK;
+  char path[PATH_MAX];
+  const uint64_t key = cache_key(a, set, m);
+  SYZ_REQUIRE((size_t)snprintf(path, sizeof path, "%s/%s-%s.tokens", a->config.cache_folder, syz_modality_name(m), name) < sizeof path, SYZ_ERR_WRITE,
+              "%s: the name is too long", a->config.cache_folder);
+  SYZ_TRY(syz_token_cache_open(a->grid->data, path, key, set->n, a->tower[m].row_bytes, a->config.cache == SYZ_CACHE_MEMORY, &set->cache[m]));
+cleanup:
+  return st;
+}
+
+/* One tower of each rank: both with towers together, its own with towers apart. Collective; agreed. */
+static syz_status fill(align *a, align_set *set, syz_modality m, const char *name)
+{
+  syz_status st = SYZ_OK;
+  const bool is_here = a->tower[m].is_here;
+  SYZ_TRY_ALL(a->world, is_here ? open_cache(a, set, m, name) : SYZ_OK);
+  SYZ_TRY_ALL(a->world, is_here ? syz_tower_plan(a->model, m, CACHE_PASS, SYZ_MODE_EMBED) : SYZ_OK);
+  SYZ_TRY(run_passes(a, set, m, name));
+  SYZ_TRY_ALL(a->world, is_here ? syz_token_cache_seal(set->cache[m]) : SYZ_OK);
+cleanup:
+  return st;
+}
+
+syz_status align_tokens_fill(align *a, align_set *set, const char *name)
+{
+  syz_status st = SYZ_OK;
+  syz_timing_begin(a->timing, "tokens of frozen towers");
+  if (a->config.cache == SYZ_CACHE_DISK)
+    SYZ_TRY_ALL(a->world, syz_comm_rank(a->world) == 0 ? syz_make_folder(a->config.cache_folder) : SYZ_OK);
+  if (a->grid->towers == SYZ_TOWERS_APART)
+    SYZ_TRY(fill(a, set, a->tower[SYZ_IMAGE].is_here ? SYZ_IMAGE : SYZ_SPECTRUM, name)); /* both kinds of ranks at the same time */
+  else
+    for (int m = 0; m < SYZ_MODALITIES; m++) SYZ_TRY(fill(a, set, (syz_modality)m, name));
+cleanup:
+  syz_timing_end(a->timing);
+  return st;
+}

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * Checkpoints: written by all ranks together, each its own share of every array, under a temporary name; read back and summed; renamed;
+ * made complete by the manifest (manifest.c). Two are kept.
+ *
+ * Frozen parts are not in it: they are what the run began with, and a digest of them is, so that a run whose model file was exchanged in
+ * between does not go on with other towers.
+ */
+#include "checkpoint.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "manifest.h"
+
+static const char state_file[] = "state.h5";
+static const int64_t row_shape[1] = {PART_ROW};
+
+enum { FACTS_LIMIT = 65536, PROGRESS = 1 };
+
+syz_status checkpoint_open(syz_comm *world, const syz_train_config *config, const syz_objective *objective, checkpoint_store *out)
+{
+  syz_status st = SYZ_OK;
+  *out = (checkpoint_store){.world = world, .config = config, .objective = objective, .last = -1, .before = -1};
+  SYZ_REQUIRE((size_t)snprintf(out->folder, sizeof out->folder - 64, "%s/checkpoints", config->folder) < sizeof out->folder - 64, SYZ_ERR_WRITE,
+              "%s: the name is too long", config->folder);
+  SYZ_TRY_ALL(world, syz_comm_rank(world) == 0 ? syz_make_folder(out->folder) : SYZ_OK);
+cleanup:
+  return st;
+}
+
+/* ------------------------------------------------------------------- facts */
+
+/* Digest of a part's weights, the same on every rank and for any number of them. Collective over world. */
+static uint64_t weights_digest(syz_comm *world, const state *s, const part *p)
+{
+  uint64_t sum = 0;
+  if (p->is_here) {
+    sum = syz_checksum_rows(s->weights + p->first + p->own_first, p->own_count / PART_ROW, PART_ROW * sizeof(float), p->own_first / PART_ROW);
+    syz_allreduce_u64(s->parts->grid->data, &sum, 1, SYZ_SUM);
+  }
+  syz_allreduce_u64(world, &sum, 1, SYZ_MAX);
+  return sum;
+}
+
+/* One line a fact: "!" or "~" (must agree, or only warned of), key, "=", value. Collective. */
+static syz_status make_facts(checkpoint_store *store, const state *s, char *text)
+{
+  syz_status st = SYZ_OK;
+  size_t n = 0;
+  const syz_train_config *c = store->config;
+  n += (size_t)snprintf(text, FACTS_LIMIT, "!objective=%s\n", store->objective->name);
+  for (int i = 0; i < c->n_facts; i++) {
+    const syz_fact *f = &c->fact[i];
+    SYZ_REQUIRE(n + sizeof *f + 8 < FACTS_LIMIT && !strpbrk(f->value, "\n"), SYZ_ERR_INTERNAL, "%s cannot be remembered", f->key);
+    n += (size_t)snprintf(text + n, FACTS_LIMIT - n, "%c%s=%s\n", f->is_fixed ? '!' : '~', f->key, f->value);
+  }
+  for (int i = 0; i < PARTS; i++) {
+    const part *p = &s->parts->part[i];
+    n += (size_t)snprintf(text + n, FACTS_LIMIT - n, "!layout.%s=%016" PRIx64 "\n", p->name, p->layout);
+    if (p->is_trained) continue;
+    const uint64_t digest = weights_digest(store->world, s, p);
+    n += (size_t)snprintf(text + n, FACTS_LIMIT - n, "!frozen weights of %s=%016" PRIx64 "\n", p->name, digest);
+  }
+cleanup:
+  return st;
+}
+
+/* The next line "?key=value" of *at; false at the end. */
+static bool next_fact(char **at, char *mark, char **key, char **value)
+{
+  char *line = *at, *end = strchr(line, '\n');
+  if (!end || line + 1 >= end) return false;
+  *end = '\0';
+  *at = end + 1;
+  *mark = line[0];
+  *key = line + 1;
+  *value = strchr(line, '=');
+  if (!*value) return false;
+  *(*value)++ = '\0';
+  return true;
+}
+
+/* Compare what the checkpoint remembers with what this run would. Both texts are taken apart. */
+static syz_status compare_facts(const char *path, char *stored, char *now)
+{
+  syz_status st = SYZ_OK;
+  char mark, *key, *value, mark_now, *key_now, *value_now;
+  while (next_fact(&stored, &mark, &key, &value)) {
+    SYZ_REQUIRE(next_fact(&now, &mark_now, &key_now, &value_now) && strcmp(key, key_now) == 0, SYZ_ERR_INPUT,
+                "%s was written by a version with other settings (\"%s\"); choose another output.dir to start anew", path, key);
+    if (strcmp(value, value_now) == 0) continue;
+    SYZ_REQUIRE(mark_now != '!', SYZ_ERR_INPUT, "%s: %s is %s now and was %s in %s; set it back, or choose another output.dir to start anew", key, key,
+                value_now, value, path);
+    syz_warn("%s is %s now and was %s when %s was written: the run goes on with the new value", key, value_now, value, path);
+  }
+  SYZ_REQUIRE(!next_fact(&now, &mark_now, &key_now, &value_now), SYZ_ERR_INPUT,
+              "%s was written by a version with other settings; choose another output.dir to start anew", path);
+cleanup:
+  return st;
+}
+
+/* ----------------------------------------------------------------- writing */
+
+static syz_status write_array(syz_h5 *file, const char *group, const part *p, const float *own, const char *what)
+{
+  char name[96], description[160];
+  snprintf(name, sizeof name, "%s/%s", group, p->name);
+  snprintf(description, sizeof description, "%s of %s, in the order of the model's block, rows of %d with padding", what, p->name, PART_ROW);
+  return syz_h5_write(file, name, SYZ_H5_F32, p->total / PART_ROW, 1, row_shape, p->is_here ? p->own_first / PART_ROW : 0,
+                      p->is_here ? p->own_count / PART_ROW : 0, own, "1", description);
+}
+
+static syz_status write_state(checkpoint_store *store, const state *s, const char *path, const char *facts)
+{
+  syz_status st = SYZ_OK;
+  syz_h5 *file = NULL;
+  const bool is_first = syz_comm_rank(store->world) == 0;
+  const double progress[PROGRESS] = {s->best};
+  double scalar[SYZ_SCALARS_MAX * 3];
+  const int64_t three[1] = {3};
+  SYZ_TRY(syz_h5_create(store->world, path, "checkpoint", store->config->created_by, store->config->input_yaml, &file));
+  SYZ_TRY(syz_h5_write_text(file, "facts", facts));
+  SYZ_TRY(syz_h5_write(file, "step", SYZ_H5_I64, 1, 0, NULL, 0, is_first, &s->step, "1", "updates done"));
+  SYZ_TRY(syz_h5_write(file, "progress", SYZ_H5_F64, PROGRESS, 0, NULL, 0, is_first ? PROGRESS : 0, progress, "1", "best validation figure"));
+  for (int i = 0; i < s->scalars->n; i++) {
+    scalar[3 * i] = s->scalars->value[i];
+    scalar[3 * i + 1] = s->scalars->moment1[i];
+    scalar[3 * i + 2] = s->scalars->moment2[i];
+  }
+  if (s->scalars->n)
+    SYZ_TRY(syz_h5_write(file, "scalar", SYZ_H5_F64, s->scalars->n, 1, three, 0, is_first ? s->scalars->n : 0, scalar, "1", "value and moments of scalar parameters"));
+  for (int i = 0; i < PARTS; i++) {
+    const part *p = &s->parts->part[i];
+    if (!p->is_trained || p->total == 0) continue;
+    SYZ_TRY(write_array(file, "weight", p, p->is_here ? s->weights + p->first + p->own_first : NULL, "weights"));
+    SYZ_TRY(write_array(file, "moment1", p, p->moment1, "first moments of AdamW"));
+    SYZ_TRY(write_array(file, "moment2", p, p->moment2, "second moments of AdamW"));
+  }
+  SYZ_TRY(syz_h5_publish(&file));
+cleanup:
+  if (file) syz_h5_discard(&file);
+  return st;
+}
+
+static syz_status sync_folder(const char *path)
+{
+  syz_status st = SYZ_OK;
+  const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  SYZ_REQUIRE(fd >= 0 && fsync(fd) == 0, SYZ_ERR_WRITE, "%s: %s", path, strerror(errno));
+cleanup:
+  if (fd >= 0) close(fd);
+  return st;
+}
+
+/* Rank 0: give the finished folder its name, complete it, and let older ones than the last go. */
+static syz_status publish(checkpoint_store *store, const char *temporary, int64_t step, int64_t bytes, uint64_t sum)
+{
+  syz_status st = SYZ_OK;
+  char path[PATH_MAX];
+  int64_t *kept = NULL;
+  int n = 0, n_removed = 0;
+  syz_checkpoint_summary about = {.step = step, .bytes = bytes, .ranks = syz_comm_size(store->world)};
+  snprintf(about.objective, sizeof about.objective, "%s", store->objective->name);
+  SYZ_TRY(manifest_step_path(store->folder, step, path, sizeof path));
+  SYZ_TRY(sync_folder(temporary));
+  SYZ_TRY(manifest_remove_folder(path)); /* a bad one of this step that was skipped when the run went on from an earlier one */
+  SYZ_REQUIRE(!syz_fault("checkpoint_rename"), SYZ_ERR_WRITE, "%s: injected failure before the rename", path);
+  SYZ_REQUIRE(rename(temporary, path) == 0, SYZ_ERR_WRITE, "%s: cannot rename to %s: %s", temporary, path, strerror(errno));
+  SYZ_TRY(sync_folder(store->folder));
+  SYZ_REQUIRE(!syz_fault("checkpoint_manifest"), SYZ_ERR_WRITE, "%s: injected failure before the manifest", path);
+  SYZ_TRY(manifest_write(path, state_file, bytes, sum, &about, store->config->created_by));
+  SYZ_REQUIRE(!syz_fault("checkpoint_prune"), SYZ_ERR_WRITE, "%s: injected failure before older checkpoints are removed", path);
+  SYZ_TRY(manifest_list(store->folder, &kept, &n, &n_removed));
+  for (int i = 0; i < n; i++) {
+    if (kept[i] == step || kept[i] == store->last) continue;
+    SYZ_TRY(manifest_step_path(store->folder, kept[i], path, sizeof path));
+    SYZ_TRY(manifest_remove_folder(path));
+  }
+cleanup:
+  syz_free(&kept);
+  return st;
+}
+
+syz_status checkpoint_write(checkpoint_store *store, const state *s)
+{
+  syz_status st = SYZ_OK;
+  char temporary[PATH_MAX], file[PATH_MAX], *facts = NULL;
+  int64_t bytes = 0;
+  uint64_t sum = 0;
+  const bool is_first = syz_comm_rank(store->world) == 0;
+  const double start = syz_clock_s();
+  if (store->last == s->step) return SYZ_OK;
+  facts = syz_alloc("checkpoint", FACTS_LIMIT, 1);
+  SYZ_TRY_ALL(store->world, facts ? SYZ_OK : SYZ_ERR_MEMORY);
+  SYZ_TRY(make_facts(store, s, facts));
+  SYZ_REQUIRE((size_t)snprintf(temporary, sizeof temporary, "%s/tmp-step-%08" PRId64, store->folder, s->step) < sizeof temporary, SYZ_ERR_WRITE,
+              "%s: the name is too long", store->folder);
+  SYZ_REQUIRE((size_t)snprintf(file, sizeof file, "%s/%s", temporary, state_file) < sizeof file, SYZ_ERR_WRITE, "%s: the name is too long", temporary);
+  if (is_first) {
+    st = manifest_remove_folder(temporary);
+    if (st == SYZ_OK) st = syz_make_folder(temporary);
+  }
+  SYZ_TRY_ALL(store->world, st);
+  SYZ_TRY(write_state(store, s, file, facts));
+  if (syz_fault("checkpoint_written")) st = syz_error_set(SYZ_ERR_WRITE, __FILE__, __LINE__, "%s: injected failure after writing", file);
+  SYZ_TRY_ALL(store->world, st);
+  st = manifest_sum_file(store->world, file, &bytes, &sum);
+  if (st == SYZ_ERR_CHECKPOINT) st = SYZ_ERR_WRITE; /* what was just written cannot be read back */
+  SYZ_TRY(st);
+  SYZ_TRY_ALL(store->world, is_first ? publish(store, temporary, s->step, bytes, sum) : SYZ_OK);
+  store->before = store->last;
+  store->last = s->step;
+  store->write_s = syz_clock_s() - start;
+  syz_info("checkpoint at step %" PRId64 ": %.1f MiB in %.2f s", s->step, (double)bytes / 1048576.0, store->write_s);
+cleanup:
+  if (st != SYZ_OK && is_first && facts) {
+    char kept[SYZ_ERROR_TEXT]; /* removing may fail too, and is not what the user must hear of */
+    memcpy(kept, syz_error_text(), sizeof kept);
+    manifest_remove_folder(temporary);
+    memcpy(syz_error_text(), kept, sizeof kept);
+  }
+  syz_free(&facts);
+  return st;
+}
+
+/* ----------------------------------------------------------------- reading */
+
+static syz_status check_rows(syz_h5 *file, const char *name, int64_t rows, int64_t width)
+{
+  syz_status st = SYZ_OK;
+  int ndim = 0;
+  int64_t shape[8];
+  SYZ_TRY(syz_h5_shape(file, name, &ndim, shape));
+  SYZ_REQUIRE(ndim == (width > 1 ? 2 : 1) && shape[0] == rows && (width == 1 || shape[1] == width), SYZ_ERR_DATA,
+              "%s: %s has %d axes and %lld rows, not %lld rows of %lld", syz_h5_path(file), name, ndim, (long long)shape[0], (long long)rows, (long long)width);
+cleanup:
+  return st;
+}
+
+static syz_status read_array(syz_h5 *file, const char *group, const part *p, float *own)
+{
+  syz_status st = SYZ_OK;
+  char name[96];
+  snprintf(name, sizeof name, "%s/%s", group, p->name);
+  SYZ_TRY(check_rows(file, name, p->total / PART_ROW, PART_ROW));
+  SYZ_TRY(syz_h5_read(file, name, SYZ_H5_F32, p->own_first / PART_ROW, p->own_count / PART_ROW, own));
+cleanup:
+  return st;
+}
+
+/* This rank's shares. Weights go to the scratch block until all ranks have agreed; moments and scalars are read again in full when another
+ * checkpoint has to be used instead. */
+static syz_status read_local(syz_h5 *file, state *s)
+{
+  syz_status st = SYZ_OK;
+  double progress[PROGRESS], scalar[SYZ_SCALARS_MAX * 3];
+  SYZ_TRY(check_rows(file, "step", 1, 1));
+  SYZ_TRY(syz_h5_read(file, "step", SYZ_H5_I64, 0, 1, &s->step));
+  SYZ_TRY(check_rows(file, "progress", PROGRESS, 1));
+  SYZ_TRY(syz_h5_read(file, "progress", SYZ_H5_F64, 0, PROGRESS, progress));
+  s->best = progress[0];
+  if (s->scalars->n) {
+    SYZ_TRY(check_rows(file, "scalar", s->scalars->n, 3));
+    SYZ_TRY(syz_h5_read(file, "scalar", SYZ_H5_F64, 0, s->scalars->n, scalar));
+  }
+  for (int i = 0; i < s->scalars->n; i++) {
+    s->scalars->value[i] = scalar[3 * i];
+    s->scalars->moment1[i] = scalar[3 * i + 1];
+    s->scalars->moment2[i] = scalar[3 * i + 2];
+  }
+  for (int i = 0; i < PARTS; i++) {
+    part *p = &s->parts->part[i];
+    if (!p->is_here || !p->is_trained) continue;
+    SYZ_TRY(read_array(file, "weight", p, s->scratch + p->first + p->own_first));
+    SYZ_TRY(read_array(file, "moment1", p, p->moment1));
+    SYZ_TRY(read_array(file, "moment2", p, p->moment2));
+  }
+cleanup:
+  return st;
+}
+
+static syz_status read_state(checkpoint_store *store, const char *folder, state *s)
+{
+  syz_status st = SYZ_OK;
+  char path[PATH_MAX], *stored = NULL, *now = NULL;
+  syz_h5 *file = NULL;
+  SYZ_REQUIRE((size_t)snprintf(path, sizeof path, "%s/%s", folder, state_file) < sizeof path, SYZ_ERR_CHECKPOINT, "%s: the name is too long", folder);
+  SYZ_TRY(syz_h5_open(store->world, path, &file));
+  SYZ_TRY_ALL(store->world, syz_h5_read_text(file, "", "facts", &stored));
+  if (!stored) st = syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__, "%s: the attribute `facts` is missing", path);
+  SYZ_TRY_ALL(store->world, st);
+  now = syz_alloc("checkpoint", FACTS_LIMIT, 1);
+  SYZ_TRY_ALL(store->world, now ? SYZ_OK : SYZ_ERR_MEMORY);
+  SYZ_TRY(make_facts(store, s, now));
+  SYZ_TRY_ALL(store->world, compare_facts(folder, stored, now));
+  SYZ_TRY_ALL(store->world, read_local(file, s));
+  for (int i = 0; i < PARTS; i++) {
+    const part *p = &s->parts->part[i];
+    if (!p->is_here || !p->is_trained) continue;
+    syz_allgatherv(s->parts->grid->data, s->scratch + p->first + p->own_first, s->weights + p->first, p->bytes);
+  }
+cleanup:
+  if (file) syz_h5_close(&file);
+  syz_free(&stored);
+  syz_free(&now);
+  return st;
+}
+
+syz_status checkpoint_resume(checkpoint_store *store, state *s, bool *found)
+{
+  syz_status st = SYZ_OK;
+  char path[PATH_MAX], first_reason[512] = "";
+  int64_t *step = NULL, n = 0;
+  int listed = 0, n_removed = 0, n_bad = 0;
+  const bool is_first = syz_comm_rank(store->world) == 0;
+  *found = false;
+  SYZ_TRY_ALL(store->world, is_first ? manifest_list(store->folder, &step, &listed, &n_removed) : SYZ_OK);
+  if (n_removed) syz_info("removed %d checkpoint%s that an earlier run did not finish writing", n_removed, n_removed == 1 ? "" : "s");
+  n = listed;
+  syz_bcast(store->world, &n, sizeof n, 0);
+  for (int64_t i = 0; i < n; i++) {
+    int64_t candidate = is_first ? step[i] : 0;
+    syz_checkpoint_summary about = {0};
+    syz_bcast(store->world, &candidate, sizeof candidate, 0);
+    if (*found) {
+      if (store->before < 0) store->before = candidate;
+      continue;
+    }
+    SYZ_TRY(manifest_step_path(store->folder, candidate, path, sizeof path));
+    st = syz_checkpoint_check(store->world, path, &about);
+    if (st == SYZ_OK) st = read_state(store, path, s);
+    if (st == SYZ_OK && s->step != candidate)
+      st = syz_error_set(SYZ_ERR_CHECKPOINT, __FILE__, __LINE__, "%s holds step %" PRId64, path, s->step);
+    if (st == SYZ_OK) {
+      *found = true;
+      store->last = candidate;
+      syz_info("going on from step %" PRId64 " (%s, written on %d rank%s)", s->step, path, about.ranks, about.ranks == 1 ? "" : "s");
+    } else if (st == SYZ_ERR_CHECKPOINT || st == SYZ_ERR_DATA) {
+      syz_warn("skipping a bad checkpoint: %s", syz_error_text());
+      if (!n_bad++) snprintf(first_reason, sizeof first_reason, "%.500s", syz_error_text());
+      st = SYZ_OK;
+    } else {
+      SYZ_TRY(st);
+    }
+  }
+  SYZ_REQUIRE(*found || !n_bad, SYZ_ERR_CHECKPOINT, "%s: none of %d checkpoints is usable; the newest: %s (choose another output.dir to start anew)",
+              store->folder, n_bad, first_reason);
+cleanup:
+  syz_free(&step);
+  return st;
+}

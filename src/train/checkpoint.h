@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Writing and reading the state of a run. See checkpoint.c. */
+#pragma once
+
+#include "optimiser.h"
+#include "parts.h"
+#include "syzygy/train.h"
+
+/** All that a run is made of, besides its input. */
+typedef struct state {
+  int64_t step;   /**< updates done */
+  double best;    /**< best validation figure so far; infinite without any */
+  parts *parts;
+  float *weights; /**< the model's block */
+  float *scratch; /**< the gradient block, free between steps */
+  scalars *scalars;
+} state;
+
+typedef struct checkpoint_store {
+  syz_comm *world;
+  const syz_train_config *config;
+  const syz_objective *objective;
+  char folder[4096];     /**< <run folder>/checkpoints */
+  int64_t last, before;  /**< steps of the newest two good checkpoints; -1: none */
+  double write_s;        /**< duration of the last write */
+} checkpoint_store;
+
+/** Collective; agreed. Makes the folder and removes what an earlier run left half-written. */
+syz_status checkpoint_open(syz_comm *world, const syz_train_config *config, const syz_objective *objective, checkpoint_store *out);
+/**
+ * Go on from the newest good checkpoint: fills the state and sets *found. Bad ones are named in the log and skipped. Collective; agreed.
+ * SYZ_ERR_CHECKPOINT when there are checkpoints and none is good, SYZ_ERR_INPUT when the input contradicts the one that would be used.
+ */
+syz_status checkpoint_resume(checkpoint_store *store, state *s, bool *found);
+/** Write the state; then only it and the one before remain. Collective; agreed. On failure everything older is intact. */
+syz_status checkpoint_write(checkpoint_store *store, const state *s);

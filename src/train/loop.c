@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * The loop: one for every objective.
+ *
+ * A step is: forward (loss of the global batch), one small reduction that carries everybody's status and requests to stop, backward with
+ * the gradient sums under way beside it, global norm, AdamW on this rank's share, gather of the new weights, one line of metrics. All
+ * decisions (go on, save, stop, give up) follow from values that are the same on every rank.
+ */
+#include <inttypes.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "checkpoint.h"
+#include "gradients.h"
+#include "metrics.h"
+#include "optimiser.h"
+#include "parts.h"
+#include "syzygy/train.h"
+
+enum { BUCKET_ELEMENTS = 4 << 20 };
+
+/* What rides in the small reduction of a step: the maximum over ranks of each. */
+typedef enum flag { FLAG_STATUS, FLAG_STOP, FLAG_SAVE, FLAG_TIME, FLAG_WAIT, FLAGS } flag;
+
+typedef struct trainer {
+  const syz_train_config *config;
+  const syz_grid *grid;
+  syz_comm *world;
+  syz_model *model;
+  syz_objective *objective;
+  syz_timing *timing;
+  int threads;
+  bool is_first;
+  parts parts;
+  scalars scalars;
+  syz_gradients *gradients;
+  state state;
+  checkpoint_store store;
+  metrics metrics, validation;
+  metrics_line line;
+  syz_status carried;   /* a failure of rank 0 after the step's last agreement: told at the next */
+  double saved_s, longest_step_s, loss; /* clock of the last save; of the steps so far; of the last step */
+} trainer;
+
+static syz_status create_local(trainer *t)
+{
+  syz_status st = SYZ_OK;
+  SYZ_TRY(gradients_create(&t->parts, syz_model_size(t->model), BUCKET_ELEMENTS, &t->gradients));
+  SYZ_REQUIRE(t->objective->n_scalars <= SYZ_SCALARS_MAX && t->objective->n_terms <= SYZ_TERMS_MAX, SYZ_ERR_INTERNAL, "too many terms");
+cleanup:
+  return st;
+}
+
+static syz_status create(trainer *t)
+{
+  syz_status st = SYZ_OK;
+  SYZ_TRY(parts_create(t->grid, t->model, t->config->trains_backbones, &t->parts));
+  SYZ_TRY_ALL(t->world, create_local(t));
+  t->scalars.n = t->objective->n_scalars;
+  for (int i = 0; i < t->scalars.n; i++) t->scalars.value[i] = t->objective->scalar_start[i];
+  t->state = (state){.best = INFINITY,
+                     .parts = &t->parts,
+                     .weights = syz_model_weights(t->model),
+                     .scratch = syz_gradients_block(t->gradients),
+                     .scalars = &t->scalars};
+  SYZ_TRY(checkpoint_open(t->world, t->config, t->objective, &t->store));
+cleanup:
+  return st;
+}
+
+static void destroy(trainer *t)
+{
+  metrics_close(&t->metrics);
+  metrics_close(&t->validation);
+  gradients_destroy(&t->gradients);
+  parts_destroy(&t->parts);
+}
+
+static syz_status open_metrics(trainer *t)
+{
+  syz_status st = SYZ_OK;
+  if (!t->is_first) return st;
+  SYZ_TRY(metrics_open(t->config->folder, "metrics.jsonl", t->state.step, &t->metrics));
+  SYZ_TRY(metrics_open(t->config->folder, "validation.jsonl", t->state.step + 1, &t->validation));
+cleanup:
+  return st;
+}
+
+static syz_status path_in_folder(const trainer *t, const char *name, char *path)
+{
+  syz_status st = SYZ_OK;
+  SYZ_REQUIRE((size_t)snprintf(path, PATH_MAX, "%s/%s", t->config->folder, name) < PATH_MAX, SYZ_ERR_WRITE, "%s: the name is too long", t->config->folder);
+cleanup:
+  return st;
+}
+
+static syz_status write_model(trainer *t, const char *name)
+{
+  syz_status st = SYZ_OK;
+  char path[PATH_MAX];
+  SYZ_TRY(path_in_folder(t, name, path));
+  SYZ_TRY(syz_model_file_write(t->world, path, t->model, t->config->created_by, t->config->input_yaml));
+cleanup:
+  return st;
+}
+
+/* Figures on held-out objects; the best model so far is kept. Collective; agreed. */
+static syz_status validate(trainer *t)
+{
+  syz_status st = SYZ_OK;
+  syz_validation figures = {0};
+  syz_timing_begin(t->timing, "validation");
+  SYZ_TRY(t->objective->validate(t->objective->self, t->state.step, t->scalars.value, &figures));
+  if (figures.n == 0) goto cleanup;
+  if (t->is_first) {
+    metrics_begin(&t->line, t->state.step);
+    for (int i = 0; i < figures.n; i++) metrics_add(&t->line, figures.name[i], figures.value[i]);
+    st = metrics_write(&t->validation, &t->line);
+    if (st == SYZ_OK) st = metrics_sync(&t->validation);
+  }
+  SYZ_TRY_ALL(t->world, st);
+  const bool is_best = figures.value[0] < t->state.best;
+  char text[512];
+  int n = snprintf(text, sizeof text, "validation after step %" PRId64 ":", t->state.step);
+  for (int i = 0; i < figures.n && n > 0 && (size_t)n < sizeof text; i++)
+    n += snprintf(text + n, sizeof text - (size_t)n, " %s %.4g", figures.name[i], figures.value[i]);
+  syz_info("%s%s", text, is_best ? " (best so far)" : "");
+  if (is_best) {
+    t->state.best = figures.value[0];
+    SYZ_TRY(write_model(t, "model-best.h5"));
+  }
+cleanup:
+  syz_timing_end(t->timing);
+  return st;
+}
+
+/* Save; the metrics up to here reach the disk first, so that a continued run finds them. Collective; agreed. */
+static syz_status save(trainer *t)
+{
+  syz_status st = SYZ_OK;
+  syz_timing_begin(t->timing, "checkpoint");
+  if (t->is_first) {
+    st = t->carried;
+    if (st == SYZ_OK) st = metrics_sync(&t->metrics);
+  }
+  SYZ_TRY_ALL(t->world, st);
+  SYZ_TRY(checkpoint_write(&t->store, &t->state));
+  t->saved_s = syz_clock_s();
+cleanup:
+  syz_timing_end(t->timing);
+  return st;
+}
+
+static void ask(const trainer *t, syz_status local, double *flags)
+{
+  const syz_train_config *c = t->config;
+  memset(flags, 0, FLAGS * sizeof *flags);
+  flags[FLAG_STATUS] = (double)local;
+  flags[FLAG_STOP] = syz_stop_asked(t->world, c->folder);
+  if (!t->is_first) return;
+  const double now = syz_clock_s();
+  flags[FLAG_SAVE] = c->checkpoint_interval_s > 0 && now - t->saved_s >= c->checkpoint_interval_s;
+  /* Leave while there is time for a step and a checkpoint of the usual length. */
+  flags[FLAG_TIME] = c->time_limit_s > 0 && syz_clock_since_start_s() + 2 * t->longest_step_s + 2 * t->store.write_s >= c->time_limit_s;
+}
+
+/* Names what a gradient that is not finite belongs to. */
+static void describe_gradients(trainer *t, char *text, size_t room)
+{
+  int n_parameters = 0;
+  const syz_parameter *table = syz_model_parameters(t->model, &n_parameters);
+  const float *g = syz_gradients_block(t->gradients);
+  snprintf(text, room, "the gradient norm is not finite");
+  for (int i = 0; i < n_parameters; i++) {
+    if (!table[i].is_used || (!table[i].is_head && !t->config->trains_backbones)) continue;
+    if (isfinite(syz_sum_of_squares(g + table[i].offset, table[i].size, 1))) continue;
+    snprintf(text, room, "the gradient of %s is not finite", table[i].name);
+    return;
+  }
+}
+
+static void report(trainer *t, const syz_step_result *result, double lr, double norm, double wait_s, double step_s)
+{
+  const syz_objective *o = t->objective;
+  if (!t->is_first) return;
+  metrics_begin(&t->line, t->state.step - 1);
+  metrics_add(&t->line, "loss", result->loss);
+  for (int i = 0; i < o->n_terms; i++) metrics_add(&t->line, o->term_name[i], result->term[i]);
+  for (int i = 0; i < o->n_scalars; i++) metrics_add(&t->line, o->scalar_name[i], t->scalars.value[i]);
+  metrics_add(&t->line, "lr", lr);
+  metrics_add(&t->line, "grad_norm", norm);
+  metrics_add(&t->line, "samples_per_s", step_s > 0 ? (double)t->config->global_batch / step_s : 0);
+  metrics_add(&t->line, "wait_s", wait_s);
+  t->carried = metrics_write(&t->metrics, &t->line);
+}
+
+/* One step. Collective; agreed. flags: what the step's reduction said. */
+static syz_status step(trainer *t, double *flags)
+{
+  syz_status st = SYZ_OK, local = SYZ_OK;
+  syz_objective *o = t->objective;
+  const syz_train_config *c = t->config;
+  const int64_t s = t->state.step;
+  const double start = syz_clock_s();
+  syz_step_result result = {0};
+  gradients_begin(t->gradients);
+  memset(t->scalars.gradient, 0, sizeof t->scalars.gradient);
+  local = o->forward(o->self, s, t->scalars.value, &result);
+  if (local == SYZ_OK) local = t->carried;
+  ask(t, local, flags);
+  flags[FLAG_WAIT] = result.wait_s;
+  syz_allreduce_f64(t->world, flags, FLAGS, SYZ_MAX);
+  if (flags[FLAG_STATUS] > 0) SYZ_TRY(syz_agree(t->world, local));
+  if (!isfinite(result.loss)) {
+    char text[1024] = "";
+    o->describe(o->self, s, text, sizeof text);
+    SYZ_REQUIRE(false, SYZ_ERR_NUMERIC, "step %" PRId64 ": the loss is %g%s%s", s, result.loss, text[0] ? ": " : "", text);
+  }
+  local = o->backward(o->self, s, t->gradients, t->scalars.gradient);
+  syz_timing_begin(t->timing, "gradient sums");
+  gradients_finish(t->gradients);
+  syz_timing_end(t->timing);
+  syz_timing_begin(t->timing, "optimiser");
+  double norm = optimiser_norm(&t->parts, syz_gradients_block(t->gradients), &t->scalars, local == SYZ_OK ? 0 : NAN, t->threads);
+  syz_timing_end(t->timing);
+  if (!isfinite(norm)) {
+    char text[256];
+    if (local == SYZ_OK) {
+      describe_gradients(t, text, sizeof text);
+      local = syz_error_set(SYZ_ERR_NUMERIC, __FILE__, __LINE__, "step %" PRId64 ": %s (loss %g)", s, text, result.loss);
+    }
+    SYZ_TRY(syz_agree(t->world, local));
+  }
+  const double lr = syz_schedule_lr(s, c->lr, c->lr_min, c->warmup_steps, c->steps);
+  const syz_adamw rule = {.lr = lr, .beta1 = c->beta1, .beta2 = c->beta2, .eps = c->eps, .weight_decay = c->weight_decay};
+  syz_timing_begin(t->timing, "optimiser");
+  optimiser_update(&t->parts, &rule, s + 1, optimiser_clip(norm, c->clip_grad_norm), t->state.weights, syz_gradients_block(t->gradients), &t->scalars,
+                   t->threads);
+  syz_model_pack(t->model, !c->trains_backbones);
+  syz_timing_end(t->timing);
+  t->state.step = s + 1;
+  t->loss = result.loss;
+  const double step_s = syz_clock_s() - start;
+  if (step_s > t->longest_step_s) t->longest_step_s = step_s;
+  report(t, &result, lr, norm, flags[FLAG_WAIT], step_s);
+cleanup:
+  return st;
+}
+
+static syz_status run(trainer *t)
+{
+  syz_status st = SYZ_OK;
+  const syz_train_config *c = t->config;
+  const char *reason = NULL;
+  syz_progress progress;
+  char note[96];
+  double flags[FLAGS];
+  SYZ_TRY(t->objective->begin(t->objective->self, t->state.step, c->steps));
+  syz_progress_begin(&progress, t->objective->name, "steps", t->state.step, c->steps);
+  t->saved_s = syz_clock_s();
+  while (t->state.step < c->steps) {
+    SYZ_TRY(step(t, flags));
+    if (t->is_first) {
+      snprintf(note, sizeof note, "loss %.4f", t->loss);
+      syz_progress_tell(&progress, t->state.step, note);
+    }
+    const bool is_last = t->state.step == c->steps;
+    if (is_last || (c->validate_interval > 0 && t->state.step % c->validate_interval == 0)) SYZ_TRY(validate(t));
+    const bool stops = flags[FLAG_STOP] > 0, is_late = flags[FLAG_TIME] > 0;
+    if (is_last || stops || is_late || flags[FLAG_SAVE] > 0 ||
+        (c->checkpoint_interval_steps > 0 && t->state.step % c->checkpoint_interval_steps == 0))
+      SYZ_TRY(save(t));
+    if (!is_last && (stops || is_late)) {
+      reason = is_late && !stops ? "time limit" : syz_stop_reason();
+      break;
+    }
+  }
+  syz_progress_end(&progress, t->state.step);
+  SYZ_REQUIRE(!reason, SYZ_STOPPED, "stopped after step %" PRId64 " of %" PRId64 " (%s)", t->state.step, c->steps, reason ? reason : "");
+cleanup:
+  if (st == SYZ_STOPPED) syz_info("stopped after step %" PRId64 " of %" PRId64 " (%s); run the same command again to go on", t->state.step, c->steps, reason);
+  return st;
+}
+
+syz_status syz_train_run(const syz_train_config *config, const syz_grid *grid, syz_model *model, const syz_compute *compute,
+                         syz_objective *objective, syz_timing *timing)
+{
+  syz_status st = SYZ_OK;
+  bool found = false;
+  int64_t has_model = 0;
+  char path[PATH_MAX];
+  trainer t = {.config = config,
+               .grid = grid,
+               .world = grid->world,
+               .model = model,
+               .objective = objective,
+               .timing = timing,
+               .threads = syz_compute_threads(compute),
+               .is_first = syz_comm_rank(grid->world) == 0,
+               .metrics = {.fd = -1},
+               .validation = {.fd = -1}};
+  SYZ_TRY(create(&t));
+  SYZ_TRY(checkpoint_resume(&t.store, &t.state, &found));
+  if (found) syz_model_pack(model, false);
+  SYZ_TRY(path_in_folder(&t, "model.h5", path));
+  has_model = t.is_first && access(path, R_OK) == 0;
+  syz_bcast(t.world, &has_model, sizeof has_model, 0);
+  if (found && t.state.step >= config->steps && has_model) {
+    syz_info("this run is done: %" PRId64 " steps, %s (raise train.steps to go on, or choose another output.dir)", t.state.step, path);
+    goto cleanup;
+  }
+  SYZ_TRY_ALL(t.world, open_metrics(&t));
+  SYZ_TRY(run(&t));
+  SYZ_TRY(write_model(&t, "model.h5"));
+  syz_info("wrote %s after %" PRId64 " steps", path, t.state.step);
+cleanup:
+  destroy(&t);
+  return st;
+}

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * Checkpoint folders on disk.
+ *
+ * A folder counts when manifest.json is there, which is written last, and only when everything else has reached the disk; so a run that
+ * dies at any moment leaves either a complete checkpoint or a folder without manifest, which the next run removes. The manifest carries a
+ * checksum of itself in its last line: what follows the check reads text that this program wrote.
+ */
+#include "manifest.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { BLOCK = 1 << 20, MANIFEST_LIMIT = 1 << 16 };
+
+static const char seal_key[] = "  \"manifest_xxh3\": \"";
+
+syz_status manifest_step_path(const char *folder, int64_t step, char *path, size_t room)
+{
+  syz_status st = SYZ_OK;
+  const int n = snprintf(path, room, "%s/step-%08" PRId64, folder, step);
+  SYZ_REQUIRE(n > 0 && (size_t)n < room, SYZ_ERR_WRITE, "%s: the name is too long", folder);
+cleanup:
+  return st;
+}
+
+static syz_status sum_blocks(const char *path, int rank, int size, int64_t *bytes, uint64_t *sum)
+{
+  syz_status st = SYZ_OK;
+  unsigned char *block = NULL;
+  struct stat about;
+  int64_t first = 0, count = 0;
+  *sum = 0;
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  SYZ_REQUIRE(fd >= 0, SYZ_ERR_CHECKPOINT, "%s: %s", path, strerror(errno));
+  SYZ_REQUIRE(fstat(fd, &about) == 0, SYZ_ERR_CHECKPOINT, "%s: %s", path, strerror(errno));
+  *bytes = (int64_t)about.st_size;
+  SYZ_ALLOC(block, "checksum block", BLOCK);
+  syz_share((*bytes + BLOCK - 1) / BLOCK, size, rank, &first, &count);
+  for (int64_t b = first; b < first + count; b++) {
+    const size_t want = *bytes - b * BLOCK < BLOCK ? (size_t)(*bytes - b * BLOCK) : BLOCK;
+    size_t got = 0;
+    while (got < want) {
+      const ssize_t n = pread(fd, block + got, want - got, (off_t)(b * BLOCK + (int64_t)got));
+      if (n < 0 && errno == EINTR) continue;
+      SYZ_REQUIRE(n > 0, SYZ_ERR_CHECKPOINT, "%s: cannot read byte %" PRId64 ": %s", path, b * BLOCK + (int64_t)got, n ? strerror(errno) : "the file ends early");
+      got += (size_t)n;
+    }
+    *sum += syz_checksum(block, want, (uint64_t)b + 1);
+  }
+cleanup:
+  if (fd >= 0) close(fd);
+  syz_free(&block);
+  return st;
+}
+
+syz_status manifest_sum_file(syz_comm *world, const char *path, int64_t *bytes, uint64_t *sum)
+{
+  syz_status st = SYZ_OK;
+  *bytes = 0;
+  *sum = 0;
+  SYZ_TRY_ALL(world, sum_blocks(path, syz_comm_rank(world), syz_comm_size(world), bytes, sum));
+  syz_allreduce_u64(world, sum, 1, SYZ_SUM);
+cleanup:
+  return st;
+}
+
+/* created_by holds no character that JSON would have to escape: "syzygy 0.1.0 (commit)"; others become blanks. */
+static void plain_copy(char *to, size_t room, const char *from)
+{
+  size_t n = 0;
+  for (; from && from[n] && n + 1 < room; n++) to[n] = from[n] < ' ' || from[n] == '"' || from[n] == '\\' ? ' ' : from[n];
+  to[n] = '\0';
+}
+
+syz_status manifest_write(const char *folder, const char *file, int64_t bytes, uint64_t sum, const syz_checkpoint_summary *about, const char *created_by)
+{
+  syz_status st = SYZ_OK;
+  char path[PATH_MAX], text[2048], maker[256], utc[32];
+  syz_clock_utc(utc);
+  plain_copy(maker, sizeof maker, created_by);
+  int n = snprintf(text, sizeof text,
+                   "{\n  \"syzygy_format\": \"checkpoint\",\n  \"format_version\": 1,\n  \"created_by\": \"%s\",\n  \"written\": \"%s\",\n"
+                   "  \"objective\": \"%s\",\n  \"step\": %" PRId64 ",\n  \"ranks\": %d,\n"
+                   "  \"files\": [{\"name\": \"%s\", \"bytes\": %" PRId64 ", \"xxh3_blocks\": \"%016" PRIx64 "\"}],\n",
+                   maker, utc, about->objective, about->step, about->ranks, file, bytes, sum);
+  SYZ_REQUIRE(n > 0 && (size_t)n + 64 < sizeof text, SYZ_ERR_INTERNAL, "manifest of %s is too long", folder);
+  const uint64_t seal = syz_checksum(text, (size_t)n, 0);
+  n += snprintf(text + n, sizeof text - (size_t)n, "%s%016" PRIx64 "\"\n}\n", seal_key, seal);
+  SYZ_REQUIRE((size_t)snprintf(path, sizeof path, "%s/manifest.json", folder) < sizeof path, SYZ_ERR_WRITE, "%s: the name is too long", folder);
+  SYZ_TRY(syz_file_write(path, text, (size_t)n));
+cleanup:
+  return st;
+}
+
+/* Text behind `key` in a manifest whose seal holds. */
+static const char *value_of(const char *text, const char *key)
+{
+  const char *at = strstr(text, key);
+  return at ? at + strlen(key) : "";
+}
+
+static void copy_name(char *to, size_t room, const char *from)
+{
+  size_t n = 0;
+  for (; from[n] && from[n] != '"' && n + 1 < room; n++) to[n] = from[n];
+  to[n] = '\0';
+}
+
+typedef struct manifest {
+  syz_checkpoint_summary about;
+  char file[64];
+  int64_t bytes;
+  uint64_t sum;
+} manifest;
+
+static syz_status manifest_read(const char *folder, manifest *out)
+{
+  syz_status st = SYZ_OK;
+  char path[PATH_MAX], *text = NULL;
+  size_t n = 0;
+  SYZ_REQUIRE((size_t)snprintf(path, sizeof path, "%s/manifest.json", folder) < sizeof path, SYZ_ERR_CHECKPOINT, "%s: the name is too long", folder);
+  if (syz_file_read(path, MANIFEST_LIMIT, &text, &n) != SYZ_OK) {
+    st = syz_error_pass(SYZ_ERR_CHECKPOINT, __FILE__, __LINE__);
+    goto cleanup;
+  }
+  const char *seal = strstr(text, seal_key);
+  SYZ_REQUIRE(strlen(text) == n && seal, SYZ_ERR_CHECKPOINT, "%s: not a whole manifest", path);
+  const uint64_t stored = strtoull(seal + sizeof seal_key - 1, NULL, 16), found = syz_checksum(text, (size_t)(seal - text), 0);
+  SYZ_REQUIRE(stored == found, SYZ_ERR_CHECKPOINT, "%s: its checksum is %016" PRIx64 ", not %016" PRIx64, path, found, stored);
+  SYZ_REQUIRE(strstr(text, "\"syzygy_format\": \"checkpoint\"") && strtol(value_of(text, "\"format_version\": "), NULL, 10) == 1, SYZ_ERR_CHECKPOINT,
+              "%s: not a checkpoint of format version 1", path);
+  out->about.step = strtoll(value_of(text, "\"step\": "), NULL, 10);
+  out->about.ranks = (int)strtol(value_of(text, "\"ranks\": "), NULL, 10);
+  copy_name(out->about.objective, sizeof out->about.objective, value_of(text, "\"objective\": \""));
+  copy_name(out->file, sizeof out->file, value_of(text, "\"name\": \""));
+  out->bytes = out->about.bytes = strtoll(value_of(text, "\"bytes\": "), NULL, 10);
+  out->sum = strtoull(value_of(text, "\"xxh3_blocks\": \""), NULL, 16);
+  SYZ_REQUIRE(out->file[0] && !strchr(out->file, '/'), SYZ_ERR_CHECKPOINT, "%s: names no file", path);
+cleanup:
+  syz_free(&text);
+  return st;
+}
+
+syz_status syz_checkpoint_check(syz_comm *world, const char *folder, syz_checkpoint_summary *out)
+{
+  syz_status st = SYZ_OK;
+  manifest m = {0};
+  char path[PATH_MAX];
+  int64_t bytes = 0;
+  uint64_t sum = 0;
+  SYZ_TRY_ALL(world, syz_comm_rank(world) == 0 ? manifest_read(folder, &m) : SYZ_OK);
+  syz_bcast(world, &m, sizeof m, 0);
+  if ((size_t)snprintf(path, sizeof path, "%s/%s", folder, m.file) >= sizeof path)
+    st = syz_error_set(SYZ_ERR_CHECKPOINT, __FILE__, __LINE__, "%s: the name is too long", folder);
+  SYZ_TRY_ALL(world, st);
+  SYZ_TRY(manifest_sum_file(world, path, &bytes, &sum));
+  SYZ_REQUIRE(bytes == m.bytes, SYZ_ERR_CHECKPOINT, "%s: %" PRId64 " bytes, the manifest says %" PRId64, path, bytes, m.bytes);
+  SYZ_REQUIRE(sum == m.sum, SYZ_ERR_CHECKPOINT, "%s: its checksum is %016" PRIx64 ", the manifest says %016" PRIx64, path, sum, m.sum);
+  *out = m.about;
+cleanup:
+  return st;
+}
+
+syz_status manifest_remove_folder(const char *path)
+{
+  syz_status st = SYZ_OK;
+  char name[PATH_MAX];
+  DIR *d = NULL;
+  if ((size_t)snprintf(name, sizeof name, "%s/manifest.json", path) < sizeof name) unlink(name);
+  d = opendir(path);
+  if (!d && errno == ENOENT) goto cleanup;
+  SYZ_REQUIRE(d, SYZ_ERR_WRITE, "%s: %s", path, strerror(errno));
+  for (const struct dirent *e = readdir(d); e; e = readdir(d)) {
+    if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+    SYZ_REQUIRE((size_t)snprintf(name, sizeof name, "%s/%s", path, e->d_name) < sizeof name, SYZ_ERR_WRITE, "%s: a name is too long", path);
+    SYZ_REQUIRE(unlink(name) == 0, SYZ_ERR_WRITE, "%s: cannot remove: %s", name, strerror(errno));
+  }
+  SYZ_REQUIRE(rmdir(path) == 0, SYZ_ERR_WRITE, "%s: cannot remove: %s", path, strerror(errno));
+cleanup:
+  if (d) closedir(d);
+  return st;
+}
+
+static int newest_first(const void *a, const void *b)
+{
+  const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+  return (x < y) - (x > y);
+}
+
+/* The step in "step-00001000"; -1 for any other name. */
+static int64_t step_of(const char *name)
+{
+  if (strncmp(name, "step-", 5) != 0) return -1;
+  char *end;
+  errno = 0;
+  const long long step = strtoll(name + 5, &end, 10);
+  return errno || *end || end - name < 13 || step < 0 ? -1 : step;
+}
+
+syz_status manifest_list(const char *folder, int64_t **step, int *n, int *n_removed)
+{
+  syz_status st = SYZ_OK;
+  char path[PATH_MAX], manifest_path[PATH_MAX];
+  int room = 0;
+  DIR *d = opendir(folder);
+  *step = NULL;
+  *n = *n_removed = 0;
+  if (!d && errno == ENOENT) goto cleanup;
+  SYZ_REQUIRE(d, SYZ_ERR_WRITE, "%s: %s", folder, strerror(errno));
+  while (readdir(d)) room++;
+  rewinddir(d);
+  SYZ_ALLOC(*step, "checkpoint list", room + 1);
+  for (const struct dirent *e = readdir(d); e; e = readdir(d)) {
+    const int64_t s = step_of(e->d_name);
+    const bool is_leftover = strncmp(e->d_name, "tmp-step-", 9) == 0;
+    if (s < 0 && !is_leftover) continue;
+    SYZ_REQUIRE((size_t)snprintf(path, sizeof path, "%s/%s", folder, e->d_name) < sizeof path &&
+                    (size_t)snprintf(manifest_path, sizeof manifest_path, "%s/%s/manifest.json", folder, e->d_name) < sizeof manifest_path,
+                SYZ_ERR_WRITE, "%s: a name is too long", folder);
+    if (!is_leftover && access(manifest_path, F_OK) == 0) {
+      if (*n < room) (*step)[(*n)++] = s;
+    } else {
+      SYZ_TRY(manifest_remove_folder(path));
+      (*n_removed)++;
+    }
+  }
+  qsort(*step, (size_t)*n, sizeof **step, newest_first);
+cleanup:
+  if (d) closedir(d);
+  if (st != SYZ_OK) syz_free(step);
+  return st;
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Gradient norm, clipping and AdamW with the optimiser shared out over ranks. See optimiser.c. */
+#pragma once
+
+#include "parts.h"
+#include "syzygy/train.h"
+
+/** Parameters outside the block: replicated on all ranks. */
+typedef struct scalars {
+  int n;
+  double value[SYZ_SCALARS_MAX], gradient[SYZ_SCALARS_MAX], moment1[SYZ_SCALARS_MAX], moment2[SYZ_SCALARS_MAX];
+} scalars;
+
+/** Norm of the summed gradients over everything that is trained, both towers and the scalars. `poison` is added on the way: NAN lets a rank
+ * that has failed tell all others. Collective over grid->world; the same on every rank. */
+double optimiser_norm(const parts *p, const float *gradients, const scalars *s, double poison, int threads);
+/** PyTorch's clip_grad_norm_: min(1, limit / (norm + 1e-6)); 1 when limit is 0. */
+double optimiser_clip(double norm, double limit);
+/** One AdamW update of the trained segments of `weights` with gradients * scale; step counts from 1. The gradient block is used as
+ * scratch. Collective over grid->data. */
+void optimiser_update(const parts *p, const syz_adamw *rule, int64_t step, double scale, float *weights, float *gradients, scalars *s, int threads);
