@@ -115,6 +115,9 @@ typedef struct syz_rejected {
 } syz_rejected;
 /** How many were left out, and the list in file order; the same on every rank. */
 int64_t syz_shardset_rejected(const syz_shardset *s, const syz_rejected **list);
+/** Leave out objects that lack a modality that is needed, and number the others anew; *left_out: how many. Not collective, but to be called
+ * with the same arguments on every rank, before any index is used. SYZ_ERR_DATA when none is left. */
+syz_status syz_shardset_select(syz_shardset *s, bool needs_image, bool needs_spectrum, int64_t *left_out);
 /** Where an object comes from, for messages: "path: object 39627788403084375 (row 17)" cut to room. */
 void syz_shardset_describe(const syz_shardset *s, int64_t index, char *text, size_t room);
 /** Whether any file holds inverse variances (AstroCLIP's do not: ivar is then read as 1 where the flux is known). */

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "paths.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { DEPTH = 16, FILES_MAX = 10000000 };
+
+static syz_status add(path_list *list, const char *path)
+{
+  syz_status st = SYZ_OK;
+  char **bigger = NULL, *copy = NULL;
+  SYZ_REQUIRE(list->n < FILES_MAX, SYZ_ERR_DATA, "%s: more than %d files", path, FILES_MAX);
+  if (list->n == list->room) {
+    int room = list->room ? 2 * list->room : 32;
+    SYZ_ALLOC(bigger, "paths", room);
+    if (list->n) memcpy(bigger, list->path, (size_t)list->n * sizeof *bigger);
+    syz_free(&list->path);
+    list->path = bigger;
+    list->room = room;
+  }
+  SYZ_ALLOC(copy, "path", strlen(path) + 1);
+  strcpy(copy, path);
+  list->path[list->n++] = copy;
+cleanup:
+  return st;
+}
+
+void syz_paths_free(path_list *list)
+{
+  for (int i = 0; i < list->n; i++) syz_free(&list->path[i]);
+  syz_free(&list->path);
+  *list = (path_list){0};
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+  size_t n = strlen(text), m = strlen(end);
+  return n > m && strcmp(text + n - m, end) == 0;
+}
+
+static syz_status add_folder(path_list *list, const char *folder, int depth)
+{
+  syz_status st = SYZ_OK;
+  char path[PATH_MAX];
+  struct stat s;
+  size_t n = strlen(folder);
+  while (n > 1 && folder[n - 1] == '/') n--;
+  DIR *d = opendir(folder);
+  SYZ_REQUIRE(d, SYZ_ERR_DATA, "%s: cannot read the folder: %s", folder, strerror(errno));
+  SYZ_REQUIRE(depth < DEPTH, SYZ_ERR_DATA, "%s: folders more than %d deep", folder, DEPTH);
+  for (struct dirent *e; (e = readdir(d));) {
+    if (e->d_name[0] == '.') continue;
+    SYZ_REQUIRE(snprintf(path, sizeof path, "%.*s/%s", (int)n, folder, e->d_name) < (int)sizeof path, SYZ_ERR_DATA, "%s: name too long", folder);
+    if (stat(path, &s) != 0) continue; /* a link that leads nowhere */
+    if (S_ISDIR(s.st_mode)) SYZ_TRY(add_folder(list, path, depth + 1));
+    else if (S_ISREG(s.st_mode) && (ends_with(path, ".h5") || ends_with(path, ".hdf5"))) SYZ_TRY(add(list, path));
+  }
+cleanup:
+  if (d) closedir(d);
+  return st;
+}
+
+static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+typedef struct identity {
+  dev_t device;
+  ino_t number;
+  int at;
+} identity;
+
+static int by_identity(const void *a, const void *b)
+{
+  const identity *x = a, *y = b;
+  if (x->device != y->device) return x->device < y->device ? -1 : 1;
+  if (x->number != y->number) return x->number < y->number ? -1 : 1;
+  return x->at - y->at;
+}
+
+/* The same file twice would put the same object into training and test. */
+static syz_status refuse_repeats(const path_list *list)
+{
+  syz_status st = SYZ_OK;
+  identity *id = NULL;
+  SYZ_ALLOC(id, "file identities", list->n);
+  for (int i = 0; i < list->n; i++) {
+    struct stat s;
+    SYZ_REQUIRE(stat(list->path[i], &s) == 0, SYZ_ERR_DATA, "%s: %s", list->path[i], strerror(errno));
+    id[i] = (identity){s.st_dev, s.st_ino, i};
+  }
+  qsort(id, (size_t)list->n, sizeof *id, by_identity);
+  for (int i = 1; i < list->n; i++)
+    SYZ_REQUIRE(id[i].device != id[i - 1].device || id[i].number != id[i - 1].number, SYZ_ERR_DATA, "%s and %s are the same file",
+                list->path[id[i - 1].at], list->path[id[i].at]);
+cleanup:
+  syz_free(&id);
+  return st;
+}
+
+syz_status syz_paths_collect(int n, const char *const *given, path_list *out)
+{
+  syz_status st = SYZ_OK;
+  *out = (path_list){0};
+  SYZ_REQUIRE(n > 0, SYZ_ERR_INPUT, "no data set is named (data.path)");
+  for (int i = 0; i < n; i++) {
+    struct stat s;
+    SYZ_REQUIRE(stat(given[i], &s) == 0, SYZ_ERR_DATA, "%s: %s", given[i], strerror(errno));
+    if (S_ISDIR(s.st_mode)) {
+      int before = out->n;
+      SYZ_TRY(add_folder(out, given[i], 0));
+      SYZ_REQUIRE(out->n > before, SYZ_ERR_DATA, "%s: no *.h5 or *.hdf5 file in this folder", given[i]);
+      qsort(out->path + before, (size_t)(out->n - before), sizeof *out->path, by_text);
+    } else {
+      SYZ_TRY(add(out, given[i]));
+    }
+  }
+  SYZ_TRY(refuse_repeats(out));
+cleanup:
+  if (st != SYZ_OK) syz_paths_free(out);
+  return st;
+}
+
+syz_status syz_paths_broadcast(syz_comm *c, path_list *list)
+{
+  syz_status st = SYZ_OK;
+  int64_t size[2] = {list->n, 0}; /* number of paths, bytes of all of them */
+  char *text = NULL;
+  bool is_root = syz_comm_rank(c) == 0;
+  for (int i = 0; is_root && i < list->n; i++) size[1] += (int64_t)strlen(list->path[i]) + 1;
+  syz_bcast(c, size, sizeof size, 0);
+  text = syz_alloc("paths", (size_t)size[1] + 1, 1);
+  SYZ_TRY_ALL(c, text ? SYZ_OK : SYZ_ERR_MEMORY);
+  char *at = text;
+  for (int i = 0; is_root && i < list->n; i++) {
+    strcpy(at, list->path[i]);
+    at += strlen(at) + 1;
+  }
+  syz_bcast(c, text, (size_t)size[1], 0);
+  at = text;
+  for (int64_t i = 0; !is_root && st == SYZ_OK && i < size[0]; i++) {
+    st = add(list, at);
+    at += strlen(at) + 1;
+  }
+  SYZ_TRY_ALL(c, st);
+cleanup:
+  syz_free(&text);
+  return st;
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Inside of room data: from what the user names to a list of files. */
+#pragma once
+
+#include "syzygy/data.h"
+
+typedef struct path_list {
+  char **path;
+  int n, room;
+} path_list;
+
+/**
+ * Files as given; folders: all *.h5 and *.hdf5 below, sorted by path. SYZ_ERR_DATA when nothing is there, a folder holds no such file, or a
+ * file is named twice. Rank-local.
+ */
+syz_status syz_paths_collect(int n, const char *const *given, path_list *out);
+/** The list of rank 0 to everybody. Collective. */
+syz_status syz_paths_broadcast(syz_comm *c, path_list *list);
+void syz_paths_free(path_list *list);

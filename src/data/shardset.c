@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * An open data set: one global numbering over many files.
+ *
+ * The files are scanned by the ranks in turns (file f by rank f mod size), each as a whole, and what was found travels file by file in
+ * file order, so that every rank holds the same tables whatever their number. Objects that are left out (damaged ones, or those
+ * without the modality wanted) are a sorted list of raw numbers; the numbers in use skip them.
+ *
+ * Memory on each rank: 32 bytes an object, about 200 a file. Nothing else grows with the data set.
+ */
+#include "shardset.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "paths.h"
+
+enum { PIECE = 65536, LOOK_ROWS = 16 };
+
+/* What the owner of a file found in it. */
+typedef struct bad_row {
+  int32_t part, fault;
+  int64_t row, object_id;
+} bad_row;
+typedef struct own_file {
+  set_scan scan;
+  syz_object *object; /* all used rows, part after part */
+  int64_t objects;
+  bad_row *bad;
+  int64_t bads, bad_room;
+} own_file;
+
+/* ---------------------------------------------------- rank-local: scanning */
+
+static syz_status keep_bad(own_file *o, int part, pixel_fault fault, int64_t row, int64_t object_id)
+{
+  syz_status st = SYZ_OK;
+  bad_row *bigger = NULL;
+  if (o->bads == o->bad_room) {
+    int64_t room = o->bad_room ? 2 * o->bad_room : 16;
+    SYZ_ALLOC(bigger, "damaged objects", room);
+    if (o->bads) memcpy(bigger, o->bad, (size_t)o->bads * sizeof *bigger);
+    syz_free(&o->bad);
+    o->bad = bigger;
+    o->bad_room = room;
+  }
+  o->bad[o->bads++] = (bad_row){part, (int32_t)fault, row, object_id};
+cleanup:
+  return st;
+}
+
+/* Every pixel of a part's used rows is looked at; rows are read in blocks. */
+static syz_status find_bad(syz_h5 *f, own_file *o, int part, const syz_object *object)
+{
+  syz_status st = SYZ_OK;
+  const set_part *p = &o->scan.part[part];
+  float *block = NULL;
+  char name[64];
+  pixel_fault fault[LOOK_ROWS];
+  SYZ_ALLOC(block, "pixels to check", LOOK_ROWS * SET_IMAGE);
+  for (int64_t at = 0; at < p->used; at += LOOK_ROWS) {
+    int64_t n = p->used - at < LOOK_ROWS ? p->used - at : LOOK_ROWS;
+    for (int64_t i = 0; i < n; i++) fault[i] = PIXELS_GOOD;
+    if (p->has_image) {
+      snprintf(name, sizeof name, "%s%s", p->group, p->is_astroclip ? "images" : "image");
+      SYZ_TRY(syz_h5_read(f, name, SYZ_H5_F32, p->first + at, n, block));
+      for (int64_t i = 0; i < n; i++)
+        if (object[at + i].has_image) fault[i] = syz_check_image(block + i * SET_IMAGE);
+    }
+    if (p->has_flux) {
+      snprintf(name, sizeof name, "%s%s", p->group, p->is_astroclip ? "spectra" : "spectrum");
+      SYZ_TRY(syz_h5_read(f, name, SYZ_H5_F32, p->first + at, n, block));
+      for (int64_t i = 0; i < n; i++)
+        if (object[at + i].has_spectrum && !fault[i]) fault[i] = syz_check_flux(block + i * SYZ_SPECTRUM_PIXELS);
+    }
+    if (p->has_ivar) {
+      SYZ_TRY(syz_h5_read(f, "spectrum_ivar", SYZ_H5_F32, p->first + at, n, block));
+      for (int64_t i = 0; i < n; i++)
+        if (object[at + i].has_spectrum && !fault[i]) fault[i] = syz_check_ivar(block + i * SYZ_SPECTRUM_PIXELS);
+    }
+    for (int64_t i = 0; i < n; i++)
+      if (fault[i]) SYZ_TRY(keep_bad(o, part, fault[i], p->first + at + i, object[at + i].object_id));
+  }
+cleanup:
+  syz_free(&block);
+  return st;
+}
+
+static syz_status scan_file(const char *path, int number, syz_split split, bool skip_bad, own_file *o)
+{
+  syz_status st = SYZ_OK;
+  syz_h5 *f = NULL;
+  char(*label)[SYZ_LABEL_NAME] = NULL;
+  SYZ_ALLOC(label, "label names", SYZ_LABELS_MAX);
+  o->scan.label = label;
+  SYZ_TRY(syz_shardset_scan(path, number, split, &o->scan));
+  o->scan.label = NULL;
+  if (o->scan.labels) {
+    SYZ_ALLOC(o->scan.label, "label names", o->scan.labels);
+    memcpy(o->scan.label, label, (size_t)o->scan.labels * sizeof *label);
+  }
+  o->objects = 0;
+  for (int i = 0; i < o->scan.parts; i++) o->objects += o->scan.part[i].used;
+  SYZ_ALLOC(o->object, "object table", o->objects + 1);
+  SYZ_TRY(syz_h5_open(NULL, path, &f));
+  syz_object *at = o->object;
+  for (int i = 0; i < o->scan.parts; i++) {
+    const set_part *p = &o->scan.part[i];
+    SYZ_TRY(syz_shardset_read_table(f, p, p->first, p->used, at));
+    if (skip_bad) SYZ_TRY(find_bad(f, o, i, at));
+    at += p->used;
+  }
+cleanup:
+  if (o->scan.label == label) o->scan.label = NULL;
+  syz_free(&label);
+  syz_h5_close(&f);
+  return st;
+}
+
+/* ---------------------------------------------------- collective: exchange */
+
+typedef struct file_header {
+  int64_t bytes, bads;
+  uint64_t digest;
+  int32_t parts, labels;
+} file_header;
+
+static int find_label(const syz_shardset *s, const char *name)
+{
+  for (int i = 0; i < s->labels; i++)
+    if (strcmp(s->label[i], name) == 0) return i;
+  return -1;
+}
+
+static syz_status add_labels(syz_shardset *s, int file, int n, char (*label)[SYZ_LABEL_NAME])
+{
+  syz_status st = SYZ_OK;
+  for (int i = 0; i < n; i++) {
+    int at = find_label(s, label[i]);
+    if (at < 0) {
+      SYZ_REQUIRE(s->labels < SYZ_LABELS_MAX, SYZ_ERR_DATA, "%s: more than %d labels in the data set", s->file[file].path, SYZ_LABELS_MAX);
+      at = s->labels++;
+      memcpy(s->label[at], label[i], SYZ_LABEL_NAME);
+    }
+    s->file[file].labels[at / 64] |= UINT64_C(1) << (at % 64);
+  }
+cleanup:
+  return st;
+}
+
+static int by_label(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+/* Names in alphabetical order for the caller; the bits of the files keep the order of first appearance. */
+static syz_status sort_labels(syz_shardset *s)
+{
+  syz_status st = SYZ_OK;
+  SYZ_ALLOC(s->label_name, "label names", s->labels + 1);
+  for (int i = 0; i < s->labels; i++) s->label_name[i] = s->label[i];
+  if (s->labels) qsort(s->label_name, (size_t)s->labels, sizeof *s->label_name, by_label);
+cleanup:
+  return st;
+}
+
+static syz_status grow(void **array, const char *label, int64_t used, int64_t more, size_t item)
+{
+  syz_status st = SYZ_OK;
+  void *bigger = syz_alloc(label, (size_t)(used + more + 1), item);
+  SYZ_REQUIRE(bigger, SYZ_ERR_MEMORY, "data set: no memory for %s", label);
+  if (used) memcpy(bigger, *array, (size_t)used * item);
+  syz_free(array);
+  *array = bigger;
+cleanup:
+  return st;
+}
+
+static syz_status receive_file(syz_shardset *s, int file, const file_header *h, const set_part *part, char (*label)[SYZ_LABEL_NAME],
+                               const bad_row *bad)
+{
+  syz_status st = SYZ_OK;
+  s->file[file].bytes = h->bytes;
+  s->file[file].digest = h->digest;
+  SYZ_TRY(add_labels(s, file, h->labels, label));
+  if (h->bads) {
+    SYZ_TRY(grow((void **)&s->skipped, "objects left out", s->skips, h->bads, sizeof *s->skipped));
+    SYZ_TRY(grow((void **)&s->rejected, "objects left out", s->rejects, h->bads, sizeof *s->rejected));
+  }
+  int64_t k = 0;
+  for (int i = 0; i < h->parts; i++) {
+    set_part *p = &s->part[s->parts];
+    *p = part[i];
+    p->raw = s->raw_size;
+    s->raw_size += p->used;
+    s->has_ivar |= p->has_ivar;
+    for (; k < h->bads && bad[k].part == i; k++) { /* in order of part and row */
+      char **reason = &s->reason[(size_t)s->parts * PIXEL_FAULTS + (size_t)bad[k].fault];
+      if (!*reason) {
+        SYZ_ALLOC(*reason, "reason", 128);
+        if (*p->group) snprintf(*reason, 128, "group %c: %s", p->group[0], syz_pixel_fault_text((pixel_fault)bad[k].fault));
+        else snprintf(*reason, 128, "%s", syz_pixel_fault_text((pixel_fault)bad[k].fault));
+      }
+      s->skipped[s->skips++] = p->raw + bad[k].row - p->first;
+      s->rejected[s->rejects++] = (syz_rejected){s->file[file].path, bad[k].row, bad[k].object_id, *reason};
+    }
+    s->parts++;
+  }
+cleanup:
+  return st;
+}
+
+/* Rooms for parts and reasons are made once their number is known. */
+static syz_status count_parts(syz_shardset *s, const own_file *own)
+{
+  syz_status st = SYZ_OK;
+  int size = syz_comm_size(s->comm), rank = syz_comm_rank(s->comm);
+  int64_t parts = 0;
+  for (int f = rank; f < s->files; f += size) parts += own[f / size].scan.parts;
+  syz_allreduce_i64(s->comm, &parts, 1, SYZ_SUM);
+  SYZ_REQUIRE(parts < INT32_MAX / PIXEL_FAULTS, SYZ_ERR_DATA, "data set: %lld groups", (long long)parts);
+  SYZ_ALLOC(s->part, "groups of the data set", parts + 1);
+  SYZ_ALLOC(s->reason, "reasons", (parts + 1) * PIXEL_FAULTS);
+  SYZ_ALLOC(s->label, "label names", SYZ_LABELS_MAX);
+cleanup:
+  return st;
+}
+
+static syz_status exchange_files(syz_shardset *s, const own_file *own)
+{
+  syz_status st = SYZ_OK, mine = SYZ_OK;
+  int size = syz_comm_size(s->comm), rank = syz_comm_rank(s->comm);
+  set_part part[16];
+  char(*label)[SYZ_LABEL_NAME] = NULL;
+  bad_row *bad = NULL;
+  SYZ_TRY_ALL(s->comm, count_parts(s, own));
+  label = syz_alloc("label names", SYZ_LABELS_MAX, sizeof *label);
+  SYZ_TRY_ALL(s->comm, label ? SYZ_OK : SYZ_ERR_MEMORY);
+  for (int f = 0; f < s->files; f++) {
+    const own_file *o = f % size == rank ? &own[f / size] : NULL;
+    file_header h = {0};
+    if (o) h = (file_header){o->scan.bytes, o->bads, o->scan.digest, o->scan.parts, o->scan.labels};
+    syz_bcast(s->comm, &h, sizeof h, f % size);
+    syz_free(&bad);
+    if (h.bads) bad = syz_alloc("damaged objects", (size_t)h.bads, sizeof *bad);
+    if (h.bads) SYZ_TRY_ALL(s->comm, bad ? SYZ_OK : SYZ_ERR_MEMORY);
+    if (o) {
+      memcpy(part, o->scan.part, sizeof part);
+      if (h.labels) memcpy(label, o->scan.label, (size_t)h.labels * sizeof *label);
+      if (h.bads) memcpy(bad, o->bad, (size_t)h.bads * sizeof *bad);
+    }
+    if (h.parts) syz_bcast(s->comm, part, (size_t)h.parts * sizeof *part, f % size);
+    if (h.labels) syz_bcast(s->comm, label, (size_t)h.labels * sizeof *label, f % size);
+    if (h.bads) syz_bcast(s->comm, bad, (size_t)h.bads * sizeof *bad, f % size);
+    if (mine == SYZ_OK) mine = receive_file(s, f, &h, part, label, bad);
+  }
+  SYZ_TRY_ALL(s->comm, mine);
+  SYZ_TRY_ALL(s->comm, sort_labels(s));
+cleanup:
+  syz_free(&label);
+  syz_free(&bad);
+  return st;
+}
+
+static syz_status exchange_objects(syz_shardset *s, const own_file *own)
+{
+  syz_status st = SYZ_OK;
+  int size = syz_comm_size(s->comm), rank = syz_comm_rank(s->comm);
+  syz_object *piece = NULL;
+  s->size = s->raw_size - s->skips;
+  s->object = syz_alloc("object table", (size_t)s->size + 1, sizeof *s->object);
+  piece = syz_alloc("piece of the object table", PIECE, sizeof *piece);
+  SYZ_TRY_ALL(s->comm, s->object && piece ? SYZ_OK : SYZ_ERR_MEMORY);
+  int64_t raw = 0, skip = 0, at = 0;
+  int p = 0;
+  for (int f = 0; f < s->files; f++) {
+    int64_t objects = 0;
+    for (; p < s->parts && s->part[p].file == f; p++) objects += s->part[p].used;
+    for (int64_t first = 0; first < objects; first += PIECE) {
+      int64_t n = objects - first < PIECE ? objects - first : PIECE;
+      if (f % size == rank) memcpy(piece, own[f / size].object + first, (size_t)n * sizeof *piece);
+      syz_bcast(s->comm, piece, (size_t)n * sizeof *piece, f % size);
+      for (int64_t i = 0; i < n; i++, raw++) {
+        if (skip < s->skips && s->skipped[skip] == raw) skip++;
+        else s->object[at++] = piece[i];
+      }
+    }
+  }
+cleanup:
+  syz_free(&piece);
+  return st;
+}
+
+static uint64_t digest_of(const syz_shardset *s)
+{
+  uint64_t digest = 1;
+  for (int f = 0; f < s->files; f++) {
+    const char *name = strrchr(s->file[f].path, '/'); /* a data set may be moved as a whole */
+    name = name ? name + 1 : s->file[f].path;
+    const uint64_t about[2] = {(uint64_t)s->file[f].bytes, s->file[f].digest};
+    digest = syz_checksum(name, strlen(name), digest);
+    digest = syz_checksum(about, sizeof about, digest);
+  }
+  for (int64_t i = 0; i < s->size; i += 512) {
+    int64_t id[512], n = s->size - i < 512 ? s->size - i : 512;
+    for (int64_t k = 0; k < n; k++) id[k] = s->object[i + k].object_id;
+    digest = syz_checksum(id, (size_t)n * sizeof *id, digest);
+  }
+  return digest;
+}
+
+/* ------------------------------------------------------------------ public */
+
+static syz_status scan_share(syz_shardset *s, syz_split split, bool skip_bad, own_file *own)
+{
+  syz_status st = SYZ_OK;
+  int size = syz_comm_size(s->comm), rank = syz_comm_rank(s->comm);
+  for (int f = rank; f < s->files; f += size) SYZ_TRY(scan_file(s->file[f].path, f, split, skip_bad, &own[f / size]));
+cleanup:
+  return st;
+}
+
+static syz_status take_paths(syz_shardset *s, path_list *list)
+{
+  syz_status st = SYZ_OK;
+  SYZ_ALLOC(s->file, "files of the data set", list->n + 1);
+  s->files = list->n;
+  for (int i = 0; i < list->n; i++) {
+    s->file[i].path = list->path[i];
+    list->path[i] = NULL;
+  }
+cleanup:
+  return st;
+}
+
+syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, syz_split split, bool skip_bad, syz_shardset **out)
+{
+  syz_status st = SYZ_OK;
+  syz_shardset *s = syz_alloc("data set", 1, sizeof *s);
+  own_file *own = NULL;
+  path_list list = {0};
+  int size = syz_comm_size(c), owns = 0;
+  *out = NULL;
+  SYZ_TRY_ALL(c, s ? SYZ_OK : SYZ_ERR_MEMORY);
+  s->comm = c;
+  syz_set_reader_begin(&s->reader);
+  SYZ_TRY_ALL(c, syz_comm_rank(c) == 0 ? syz_paths_collect(n_paths, path, &list) : SYZ_OK);
+  SYZ_TRY(syz_paths_broadcast(c, &list));
+  SYZ_TRY_ALL(c, take_paths(s, &list));
+  owns = s->files / size + 1;
+  own = syz_alloc("scanned files", (size_t)owns, sizeof *own);
+  SYZ_TRY_ALL(c, own ? SYZ_OK : SYZ_ERR_MEMORY);
+  SYZ_TRY_ALL(c, scan_share(s, split, skip_bad, own));
+  SYZ_TRY(exchange_files(s, own));
+  SYZ_TRY(exchange_objects(s, own));
+  SYZ_REQUIRE(s->size > 0, SYZ_ERR_DATA, "%s: no usable object in %d file(s) (%lld in this split, %lld left out)", s->file[0].path, s->files,
+              (long long)s->raw_size, (long long)s->skips);
+  s->digest = digest_of(s);
+  *out = s;
+  s = NULL;
+cleanup:
+  for (int i = 0; own && i < owns; i++) {
+    syz_free(&own[i].scan.label);
+    syz_free(&own[i].object);
+    syz_free(&own[i].bad);
+  }
+  syz_free(&own);
+  syz_paths_free(&list);
+  syz_shardset_close(&s);
+  return st;
+}
+
+void syz_shardset_close(syz_shardset **set)
+{
+  syz_shardset *s = *set;
+  if (!s) return;
+  for (int i = 0; i < SET_OPEN; i++) syz_h5_close(&s->open[i].h5);
+  syz_set_reader_end(&s->reader);
+  for (int i = 0; i < s->files; i++) syz_free(&s->file[i].path);
+  for (int i = 0; s->reason && i < s->parts * PIXEL_FAULTS; i++) syz_free(&s->reason[i]);
+  syz_free(&s->file);
+  syz_free(&s->part);
+  syz_free(&s->object);
+  syz_free(&s->skipped);
+  syz_free(&s->rejected);
+  syz_free(&s->reason);
+  syz_free(&s->label);
+  syz_free(&s->label_name);
+  syz_free(set);
+}
+
+int64_t syz_shardset_size(const syz_shardset *s) { return s->size; }
+const syz_object *syz_shardset_objects(const syz_shardset *s) { return s->object; }
+uint64_t syz_shardset_digest(const syz_shardset *s) { return s->digest; }
+bool syz_shardset_has_ivar(const syz_shardset *s) { return s->has_ivar; }
+
+int syz_shardset_labels(const syz_shardset *s, const char *const **name)
+{
+  *name = s->label_name;
+  return s->labels;
+}
+
+int64_t syz_shardset_rejected(const syz_shardset *s, const syz_rejected **list)
+{
+  *list = s->rejected;
+  return s->rejects;
+}
+
+syz_status syz_shardset_select(syz_shardset *s, bool needs_image, bool needs_spectrum, int64_t *left_out)
+{
+  syz_status st = SYZ_OK;
+  int64_t lacking = 0, *skipped = NULL;
+  for (int64_t i = 0; i < s->size; i++)
+    lacking += (needs_image && !s->object[i].has_image) || (needs_spectrum && !s->object[i].has_spectrum);
+  *left_out = lacking;
+  if (!lacking) return SYZ_OK;
+  SYZ_REQUIRE(lacking < s->size, SYZ_ERR_DATA, "%s: none of the %lld objects has %s", s->file[0].path, (long long)s->size,
+              needs_image && needs_spectrum ? "both image and spectrum" : needs_image ? "an image" : "a spectrum");
+  SYZ_ALLOC(skipped, "objects left out", s->skips + lacking);
+  int64_t n = 0, skip = 0, index = 0, kept = 0; /* merge the old list with the new one, in raw order */
+  for (int64_t raw = 0; raw < s->raw_size; raw++) {
+    if (skip < s->skips && s->skipped[skip] == raw) {
+      skipped[n++] = raw;
+      skip++;
+      continue;
+    }
+    const syz_object o = s->object[index++];
+    if ((needs_image && !o.has_image) || (needs_spectrum && !o.has_spectrum)) skipped[n++] = raw;
+    else s->object[kept++] = o;
+  }
+  syz_free(&s->skipped);
+  s->skipped = skipped;
+  s->skips = n;
+  s->size = kept;
+  s->digest = digest_of(s);
+cleanup:
+  return st;
+}
+
+/* ------------------------------------------------------------------ labels */
+
+static syz_status read_labels_of_file(const syz_shardset *s, int file, int first_part, const char *name, float *value)
+{
+  syz_status st = SYZ_OK;
+  syz_h5 *f = NULL;
+  char dataset[SYZ_LABEL_NAME + 32];
+  SYZ_TRY(syz_h5_open(NULL, s->file[file].path, &f));
+  for (int p = first_part; p < s->parts && s->part[p].file == file; p++) {
+    const set_part *part = &s->part[p];
+    if (part->is_astroclip) snprintf(dataset, sizeof dataset, "%sredshifts", part->group);
+    else snprintf(dataset, sizeof dataset, "label/%s", name);
+    if (part->is_astroclip && !syz_h5_has(f, dataset)) {
+      for (int64_t i = 0; i < part->used; i++) memset(value + i, 0xff, sizeof *value); /* a NaN */
+    } else {
+      SYZ_TRY(syz_h5_read(f, dataset, SYZ_H5_F32, part->first, part->used, value));
+    }
+    value += part->used;
+  }
+cleanup:
+  syz_h5_close(&f);
+  return st;
+}
+
+static void list_labels(const syz_shardset *s, char *text, size_t room)
+{
+  size_t at = 0;
+  text[0] = '\0';
+  for (int i = 0; i < s->labels && at + 1 < room; i++)
+    at += (size_t)snprintf(text + at, room - at, "%s%s", i ? ", " : "", s->label_name[i]);
+}
+
+syz_status syz_shardset_read_label(syz_shardset *s, const char *name, float *value)
+{
+  syz_status st = SYZ_OK;
+  int size = syz_comm_size(s->comm), rank = syz_comm_rank(s->comm), which = find_label(s, name);
+  float *column = NULL;
+  int64_t longest = 0, raw = 0, skip = 0, at = 0;
+  char there[1024];
+  if (which < 0) {
+    list_labels(s, there, sizeof there);
+    SYZ_REQUIRE(false, SYZ_ERR_INPUT, "%s: no label \"%s\" in this data set; there are: %s", s->file[0].path, name, *there ? there : "none");
+  }
+  for (int p = 0; p < s->parts;) {
+    int64_t n = 0;
+    for (int f = s->part[p].file; p < s->parts && s->part[p].file == f; p++) n += s->part[p].used;
+    if (n > longest) longest = n;
+  }
+  column = syz_alloc("label column", (size_t)longest + 1, sizeof *column);
+  SYZ_TRY_ALL(s->comm, column ? SYZ_OK : SYZ_ERR_MEMORY);
+  for (int p = 0; p < s->parts;) {
+    int f = s->part[p].file, first = p;
+    int64_t n = 0;
+    for (; p < s->parts && s->part[p].file == f; p++) n += s->part[p].used;
+    bool has = (s->file[f].labels[which / 64] >> (which % 64)) & 1;
+    if (has) {
+      SYZ_TRY_ALL(s->comm, f % size == rank ? read_labels_of_file(s, f, first, name, column) : SYZ_OK);
+      syz_bcast(s->comm, column, (size_t)n * sizeof *column, f % size);
+    } else {
+      memset(column, 0xff, (size_t)n * sizeof *column);
+    }
+    for (int64_t i = 0; i < n; i++, raw++) {
+      if (skip < s->skips && s->skipped[skip] == raw) skip++;
+      else value[at++] = column[i];
+    }
+  }
+cleanup:
+  syz_free(&column);
+  return st;
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Inside of room data: what an open data set consists of. */
+#pragma once
+
+#include "syzygy/data.h"
+
+enum {
+  SET_IMAGE = SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE, /* floats of an image */
+  SET_PLANE = SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE,
+  SET_GROUP = 24,
+  SET_OPEN = 32 /* files kept open at a time */
+};
+
+/** Why an object cannot be used. */
+typedef enum pixel_fault { PIXELS_GOOD, IMAGE_NOT_FINITE, IMAGE_ZERO, FLUX_NOT_FINITE, FLUX_ZERO, IVAR_NOT_FINITE, IVAR_NEGATIVE, IVAR_ZERO, PIXEL_FAULTS } pixel_fault;
+const char *syz_pixel_fault_text(pixel_fault fault);
+/** Images [3,152,152]. */
+pixel_fault syz_check_image(const float *image);
+pixel_fault syz_check_flux(const float *flux);
+pixel_fault syz_check_ivar(const float *ivar);
+
+/** Rows of a file that belong together: a shard, or a group of AstroCLIP's file. The same on every rank; no pointers: it travels. */
+typedef struct set_part {
+  int32_t file;
+  uint8_t is_astroclip, has_image, has_flux, has_ivar, has_segment, has_position;
+  char group[SET_GROUP]; /* "" or "3/" */
+  int64_t rows;          /* in the file */
+  int64_t first, used;   /* rows first .. first + used - 1 belong to the split */
+  int64_t raw;           /* number of its first used row before anything is left out */
+  int64_t image_at, flux_at, ivar_at; /* file offsets of row 0, -1: read through HDF5 */
+} set_part;
+
+typedef struct set_file {
+  char *path;
+  int64_t bytes;
+  uint64_t digest;
+  uint64_t labels[(SYZ_LABELS_MAX + 63) / 64]; /* which of the set's labels it has */
+} set_file;
+
+/** Open descriptors of a reader; one for the main thread, one for each loader thread. */
+typedef struct set_reader {
+  struct {
+    int file, fd;
+    int64_t used;
+  } slot[SET_OPEN];
+  int64_t clock;
+  float *scratch; /* one image in AstroCLIP's axis order */
+} set_reader;
+
+struct syz_shardset {
+  syz_comm *comm;
+  set_file *file;
+  int files;
+  set_part *part;
+  int parts;
+  int64_t raw_size, size;
+  syz_object *object; /* [size] */
+  int64_t *skipped;   /* sorted raw numbers left out */
+  int64_t skips;
+  syz_rejected *rejected;
+  int64_t rejects;
+  char **reason; /* [parts * PIXEL_FAULTS], NULL where not needed */
+  char (*label)[SYZ_LABEL_NAME];
+  const char **label_name;
+  int labels;
+  uint64_t digest;
+  bool has_ivar;
+  set_reader reader;
+  struct {
+    int file;
+    syz_h5 *h5;
+    int64_t used;
+  } open[SET_OPEN]; /* for what pread cannot read; main thread only */
+  int64_t clock;
+};
+
+/** Rank-local: what is in file `number`. Appends at most `room` parts (row numbers of the split filled in); labels by name through `label`. */
+typedef struct set_scan {
+  set_part part[16];
+  int parts;
+  char (*label)[SYZ_LABEL_NAME]; /* [SYZ_LABELS_MAX], allocated by the caller */
+  int labels;
+  uint64_t digest;
+  int64_t bytes;
+} set_scan;
+syz_status syz_shardset_scan(const char *path, int number, syz_split split, set_scan *out);
+/** Identifiers, positions, flags of a part's used rows. */
+syz_status syz_shardset_read_table(syz_h5 *f, const set_part *part, int64_t first, int64_t n, syz_object *object);
+
+/** Part and row in the file of object `index`. */
+const set_part *syz_shardset_find(const syz_shardset *s, int64_t index, int64_t *row);
+void syz_set_reader_begin(set_reader *r);
+void syz_set_reader_end(set_reader *r);
+/** Whether the loader's thread can read these arrays of this object. */
+bool syz_shardset_is_direct(const syz_shardset *s, int64_t index, bool image, bool flux, bool ivar);
+/** One object by pread alone (is_direct must hold): thread-safe with a reader of its own. Outputs may be NULL. Checks the pixels. */
+syz_status syz_shardset_read_direct(const syz_shardset *s, set_reader *r, int64_t index, float *image, float *flux, float *ivar);
+/** The same by whatever means; main thread only. */
+syz_status syz_shardset_read_one(syz_shardset *s, int64_t index, float *image, float *flux, float *ivar);
+/** The HDF5 handle of a file, opened when needed; main thread only. */
+syz_status syz_shardset_h5(syz_shardset *s, int file, syz_h5 **out);
+/** AstroCLIP's (x, y, band) to (band, y, x). */
+void syz_transpose_xyb(const float *restrict xyb, float *restrict image);

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * Pixels of single objects. Where a dataset is contiguous float32 (own shards, AstroCLIP's file) its rows are read with pread at
+ * their offset in the file, which any thread may do; what is chunked, compressed or of another type goes through HDF5 on the main thread.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "shardset.h"
+
+/* ------------------------------------------------------------ pixel checks */
+
+const char *syz_pixel_fault_text(pixel_fault fault)
+{
+  switch (fault) {
+  case PIXELS_GOOD: return "good";
+  case IMAGE_NOT_FINITE: return "the image has NaN or infinite pixels";
+  case IMAGE_ZERO: return "the image is all zero";
+  case FLUX_NOT_FINITE: return "the spectrum has NaN or infinite pixels";
+  case FLUX_ZERO: return "the spectrum is all zero";
+  case IVAR_NOT_FINITE: return "the inverse variance has NaN or infinite pixels";
+  case IVAR_NEGATIVE: return "the inverse variance has negative pixels";
+  case IVAR_ZERO: return "the inverse variance is all zero: every pixel is masked";
+  case PIXEL_FAULTS: break;
+  }
+  return "?";
+}
+
+/* On the bits, so that the loop vectorises: an exponent of all ones is NaN or infinity. */
+static void look(const float *x, int64_t n, bool *is_finite, bool *is_zero, bool *is_negative)
+{
+  uint32_t bad = 0, any = 0, negative = 0;
+  for (int64_t i = 0; i < n; i++) {
+    union {
+      float f;
+      uint32_t u;
+    } v = {x[i]};
+    bad |= (uint32_t)((v.u & 0x7f800000u) == 0x7f800000u);
+    any |= v.u & 0x7fffffffu;
+    negative |= (uint32_t)(v.u > 0x80000000u);
+  }
+  *is_finite = !bad;
+  *is_zero = !any;
+  *is_negative = negative != 0;
+}
+
+pixel_fault syz_check_image(const float *image)
+{
+  bool is_finite, is_zero, is_negative;
+  look(image, SET_IMAGE, &is_finite, &is_zero, &is_negative);
+  return !is_finite ? IMAGE_NOT_FINITE : is_zero ? IMAGE_ZERO : PIXELS_GOOD;
+}
+
+pixel_fault syz_check_flux(const float *flux)
+{
+  bool is_finite, is_zero, is_negative;
+  look(flux, SYZ_SPECTRUM_PIXELS, &is_finite, &is_zero, &is_negative);
+  return !is_finite ? FLUX_NOT_FINITE : is_zero ? FLUX_ZERO : PIXELS_GOOD;
+}
+
+pixel_fault syz_check_ivar(const float *ivar)
+{
+  bool is_finite, is_zero, is_negative;
+  look(ivar, SYZ_SPECTRUM_PIXELS, &is_finite, &is_zero, &is_negative);
+  return !is_finite ? IVAR_NOT_FINITE : is_negative ? IVAR_NEGATIVE : is_zero ? IVAR_ZERO : PIXELS_GOOD;
+}
+
+/* ------------------------------------------------------------ where it is */
+
+static int64_t raw_number(const syz_shardset *s, int64_t index)
+{
+  /* The raw number r of object `index`: index = r - (number of skipped ones below r). Binary search over the skipped. */
+  int64_t low = 0, high = s->skips;
+  while (low < high) {
+    int64_t middle = low + (high - low) / 2;
+    if (s->skipped[middle] - middle <= index) low = middle + 1;
+    else high = middle;
+  }
+  return index + low;
+}
+
+const set_part *syz_shardset_find(const syz_shardset *s, int64_t index, int64_t *row)
+{
+  int64_t raw = raw_number(s, index);
+  int low = 0, high = s->parts - 1; /* last part that begins at or before raw; empty parts share their beginning with the next */
+  while (low < high) {
+    int middle = low + (high - low + 1) / 2;
+    if (s->part[middle].raw <= raw) low = middle;
+    else high = middle - 1;
+  }
+  *row = s->part[low].first + raw - s->part[low].raw;
+  return &s->part[low];
+}
+
+void syz_shardset_describe(const syz_shardset *s, int64_t index, char *text, size_t room)
+{
+  int64_t row;
+  const set_part *p = syz_shardset_find(s, index, &row);
+  snprintf(text, room, "%s: object %lld (%s%srow %lld)", s->file[p->file].path, (long long)s->object[index].object_id, p->group, *p->group ? " " : "",
+           (long long)row);
+}
+
+/* ----------------------------------------------------------------- reading */
+
+void syz_set_reader_begin(set_reader *r)
+{
+  r->clock = 0;
+  for (int i = 0; i < SET_OPEN; i++) {
+    r->slot[i].fd = r->slot[i].file = -1;
+    r->slot[i].used = 0;
+  }
+}
+
+void syz_set_reader_end(set_reader *r)
+{
+  for (int i = 0; i < SET_OPEN; i++)
+    if (r->slot[i].fd >= 0) close(r->slot[i].fd);
+  syz_free(&r->scratch);
+  syz_set_reader_begin(r);
+}
+
+static syz_status descriptor(const syz_shardset *s, set_reader *r, int file, int *fd)
+{
+  syz_status st = SYZ_OK;
+  int oldest = 0;
+  for (int i = 0; i < SET_OPEN; i++) {
+    if (r->slot[i].file == file) {
+      r->slot[i].used = ++r->clock;
+      *fd = r->slot[i].fd;
+      return SYZ_OK;
+    }
+    if (r->slot[i].used < r->slot[oldest].used) oldest = i;
+  }
+  if (r->slot[oldest].fd >= 0) close(r->slot[oldest].fd);
+  r->slot[oldest].file = -1;
+  r->slot[oldest].fd = open(s->file[file].path, O_RDONLY);
+  SYZ_REQUIRE(r->slot[oldest].fd >= 0, SYZ_ERR_DATA, "%s: cannot open: %s", s->file[file].path, strerror(errno));
+  r->slot[oldest].file = file;
+  r->slot[oldest].used = ++r->clock;
+  *fd = r->slot[oldest].fd;
+cleanup:
+  return st;
+}
+
+static syz_status read_at(const syz_shardset *s, int file, int fd, int64_t at, size_t bytes, void *to)
+{
+  syz_status st = SYZ_OK;
+  char *p = to;
+  while (bytes) {
+    ssize_t got = pread(fd, p, bytes, (off_t)at);
+    if (got < 0 && errno == EINTR) continue;
+    SYZ_REQUIRE(got > 0, SYZ_ERR_DATA, "%s: cannot read at byte %lld: %s", s->file[file].path, (long long)at,
+                got < 0 ? strerror(errno) : "the file ends there");
+    p += got;
+    at += got;
+    bytes -= (size_t)got;
+  }
+cleanup:
+  return st;
+}
+
+void syz_transpose_xyb(const float *restrict xyb, float *restrict image)
+{
+  for (int y = 0; y < SYZ_IMAGE_SIZE; y++)
+    for (int x = 0; x < SYZ_IMAGE_SIZE; x++) {
+      const float *p = xyb + ((int64_t)x * SYZ_IMAGE_SIZE + y) * SYZ_BANDS;
+      for (int b = 0; b < SYZ_BANDS; b++) image[b * SET_PLANE + y * SYZ_IMAGE_SIZE + x] = p[b];
+    }
+}
+
+/* What cannot come from the file: absent modalities are zeros, unknown ivar is 1. Returns which are still to be read. */
+static void fill_absent(const syz_shardset *s, int64_t index, const set_part *p, float **image, float **flux, float **ivar)
+{
+  const syz_object *o = &s->object[index];
+  if (*image && !o->has_image) {
+    memset(*image, 0, SET_IMAGE * sizeof(float));
+    *image = NULL;
+  }
+  if (*flux && !o->has_spectrum) {
+    memset(*flux, 0, SYZ_SPECTRUM_PIXELS * sizeof(float));
+    *flux = NULL;
+  }
+  if (*ivar && (!o->has_spectrum || !p->has_ivar)) {
+    float value = o->has_spectrum ? 1.0f : 0.0f;
+    for (int i = 0; i < SYZ_SPECTRUM_PIXELS; i++) (*ivar)[i] = value;
+    *ivar = NULL;
+  }
+}
+
+static syz_status check_pixels(const syz_shardset *s, int64_t index, const float *image, const float *flux, const float *ivar)
+{
+  syz_status st = SYZ_OK;
+  pixel_fault fault = PIXELS_GOOD;
+  if (image) fault = syz_check_image(image);
+  if (!fault && flux) fault = syz_check_flux(flux);
+  if (!fault && ivar) fault = syz_check_ivar(ivar);
+  if (fault) {
+    char where[600];
+    syz_shardset_describe(s, index, where, sizeof where);
+    SYZ_REQUIRE(false, SYZ_ERR_DATA, "%s: %s; leave such objects out with data.bad_objects: skip", where, syz_pixel_fault_text(fault));
+  }
+cleanup:
+  return st;
+}
+
+bool syz_shardset_is_direct(const syz_shardset *s, int64_t index, bool image, bool flux, bool ivar)
+{
+  int64_t row;
+  const set_part *p = syz_shardset_find(s, index, &row);
+  const syz_object *o = &s->object[index];
+  if (image && o->has_image && p->image_at < 0) return false;
+  if (flux && o->has_spectrum && p->flux_at < 0) return false;
+  return !(ivar && o->has_spectrum && p->has_ivar && p->ivar_at < 0);
+}
+
+syz_status syz_shardset_read_direct(const syz_shardset *s, set_reader *r, int64_t index, float *image, float *flux, float *ivar)
+{
+  syz_status st = SYZ_OK;
+  int64_t row;
+  int fd = -1;
+  const set_part *p = syz_shardset_find(s, index, &row);
+  fill_absent(s, index, p, &image, &flux, &ivar);
+  if (!image && !flux && !ivar) return SYZ_OK;
+  SYZ_TRY(descriptor(s, r, p->file, &fd));
+  if (image) {
+    float *to = image;
+    if (p->is_astroclip) {
+      if (!r->scratch) SYZ_ALLOC(r->scratch, "image of another axis order", SET_IMAGE);
+      to = r->scratch;
+    }
+    SYZ_TRY(read_at(s, p->file, fd, p->image_at + row * (int64_t)(SET_IMAGE * sizeof(float)), SET_IMAGE * sizeof(float), to));
+    if (p->is_astroclip) syz_transpose_xyb(to, image);
+  }
+  const int64_t bytes = SYZ_SPECTRUM_PIXELS * sizeof(float);
+  if (flux) SYZ_TRY(read_at(s, p->file, fd, p->flux_at + row * bytes, (size_t)bytes, flux));
+  if (ivar) SYZ_TRY(read_at(s, p->file, fd, p->ivar_at + row * bytes, (size_t)bytes, ivar));
+  SYZ_TRY(check_pixels(s, index, image, flux, ivar));
+cleanup:
+  return st;
+}
+
+syz_status syz_shardset_h5(syz_shardset *s, int file, syz_h5 **out)
+{
+  syz_status st = SYZ_OK;
+  int oldest = 0;
+  for (int i = 0; i < SET_OPEN; i++) {
+    if (s->open[i].h5 && s->open[i].file == file) {
+      s->open[i].used = ++s->clock;
+      *out = s->open[i].h5;
+      return SYZ_OK;
+    }
+    if (s->open[i].used < s->open[oldest].used) oldest = i;
+  }
+  syz_h5_close(&s->open[oldest].h5);
+  s->open[oldest].used = 0;
+  SYZ_TRY(syz_h5_open(NULL, s->file[file].path, &s->open[oldest].h5));
+  s->open[oldest].file = file;
+  s->open[oldest].used = ++s->clock;
+  *out = s->open[oldest].h5;
+cleanup:
+  return st;
+}
+
+syz_status syz_shardset_read_one(syz_shardset *s, int64_t index, float *image, float *flux, float *ivar)
+{
+  syz_status st = SYZ_OK;
+  int64_t row;
+  syz_h5 *f = NULL;
+  char name[64];
+  if (syz_shardset_is_direct(s, index, image, flux, ivar)) return syz_shardset_read_direct(s, &s->reader, index, image, flux, ivar);
+  const set_part *p = syz_shardset_find(s, index, &row);
+  fill_absent(s, index, p, &image, &flux, &ivar);
+  SYZ_TRY(syz_shardset_h5(s, p->file, &f));
+  if (image) {
+    float *to = image;
+    if (p->is_astroclip) {
+      if (!s->reader.scratch) SYZ_ALLOC(s->reader.scratch, "image of another axis order", SET_IMAGE);
+      to = s->reader.scratch;
+    }
+    snprintf(name, sizeof name, "%s%s", p->group, p->is_astroclip ? "images" : "image");
+    SYZ_TRY(syz_h5_read(f, name, SYZ_H5_F32, row, 1, to));
+    if (p->is_astroclip) syz_transpose_xyb(to, image);
+  }
+  snprintf(name, sizeof name, "%s%s", p->group, p->is_astroclip ? "spectra" : "spectrum");
+  if (flux) SYZ_TRY(syz_h5_read(f, name, SYZ_H5_F32, row, 1, flux));
+  if (ivar) SYZ_TRY(syz_h5_read(f, "spectrum_ivar", SYZ_H5_F32, row, 1, ivar));
+  SYZ_TRY(check_pixels(s, index, image, flux, ivar));
+cleanup:
+  return st;
+}
+
+syz_status syz_shardset_read(syz_shardset *s, int64_t n, const int64_t *index, float *image, float *flux, float *ivar)
+{
+  syz_status st = SYZ_OK;
+  for (int64_t i = 0; i < n; i++) {
+    SYZ_REQUIRE(index[i] >= 0 && index[i] < s->size, SYZ_ERR_INTERNAL, "object number %lld of a data set of %lld", (long long)index[i],
+                (long long)s->size);
+    SYZ_REQUIRE(!syz_fault("shard_read"), SYZ_ERR_DATA, "%s: injected failure", s->file[0].path);
+    SYZ_TRY(syz_shardset_read_one(s, index[i], image ? image + i * SET_IMAGE : NULL, flux ? flux + i * SYZ_SPECTRUM_PIXELS : NULL,
+                                  ivar ? ivar + i * SYZ_SPECTRUM_PIXELS : NULL));
+  }
+cleanup:
+  return st;
+}
+
+syz_status syz_shardset_read_segment(syz_shardset *s, int64_t n, const int64_t *index, uint8_t *segment)
+{
+  syz_status st = SYZ_OK;
+  for (int64_t i = 0; i < n; i++) {
+    int64_t row;
+    syz_h5 *f = NULL;
+    SYZ_REQUIRE(index[i] >= 0 && index[i] < s->size, SYZ_ERR_INTERNAL, "object number %lld of a data set of %lld", (long long)index[i],
+                (long long)s->size);
+    const set_part *p = syz_shardset_find(s, index[i], &row);
+    memset(segment + i * SET_PLANE, 0, SET_PLANE);
+    if (!p->has_segment) continue;
+    SYZ_TRY(syz_shardset_h5(s, p->file, &f));
+    SYZ_TRY(syz_h5_read(f, "segment", SYZ_H5_U8, row, 1, segment + i * SET_PLANE));
+  }
+cleanup:
+  return st;
+}
