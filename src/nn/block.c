@@ -168,7 +168,7 @@ void syz_block_backward(const syz_block *b, int64_t batch, float *dx, const void
   syz_arena a = {.base = (unsigned char *)(uintptr_t)saved, .size = SIZE_MAX}, scratch = {.base = workspace, .size = SIZE_MAX};
   const saved_views v = saved_plan(b, batch, true, &a);
   const backward_views w = backward_plan(b, batch, &scratch);
-  const int64_t rows = batch * b->tokens, dim = b->config.dim, hidden = b->config.hidden;
+  const int64_t rows = batch * b->tokens, dim = b->config.dim;
   const syz_dtype act = b->compute->act;
   const syz_block_parameters *g = gradients;
   const float *ls1 = b->config.has_layerscale ? syz_linear_scale(b->proj) : NULL;
@@ -176,8 +176,7 @@ void syz_block_backward(const syz_block *b, int64_t batch, float *dx, const void
 
   syz_layerscale_backward(act, w.dy, ls2 ? g->ls2 : NULL, dx, v.branch2, ls2, rows, dim);
   syz_linear_backward_weight(b->fc2, rows, w.dy, v.g, g->fc2_weight, g->fc2_bias);
-  syz_linear_backward_input(b->fc2, rows, w.dy, w.wide);
-  syz_gelu_backward(act, w.wide, w.wide, v.u, rows * hidden);
+  syz_linear_backward_gelu_input(b->fc2, rows, w.dy, v.u, w.wide);
   syz_linear_backward_weight(b->fc1, rows, w.wide, v.n2, g->fc1_weight, g->fc1_bias);
   syz_linear_backward_input(b->fc1, rows, w.wide, w.dn);
   syz_layernorm_backward(dx, true, g->norm2_gain, g->norm2_bias, act, w.dn, v.x1, v.mean2, v.rstd2, b->norm2_gain, rows, dim);

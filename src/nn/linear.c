@@ -141,7 +141,7 @@ void syz_linear_backward_input(const syz_linear *l, int64_t rows, const void *dy
   SYZ_ASSERT(l->trains && rows >= 0 && rows <= l->max_rows);
   if (!dx) return;
   if (l->native) {
-    syz_linear_native_backward_input(l->native, rows, dy, dx);
+    syz_linear_native_backward_input(l->native, rows, dy, NULL, dx);
     return;
   }
   const size_t size = syz_dtype_size(l->compute->act);
@@ -151,6 +151,16 @@ void syz_linear_backward_input(const syz_linear *l, int64_t rows, const void *dy
                  (char *)dx + (size_t)(r * l->in) * size);
     r += l->piece[i];
   }
+}
+
+void syz_linear_backward_gelu_input(const syz_linear *l, int64_t rows, const void *dy, const void *u, void *dx) {
+  SYZ_ASSERT(l->trains && rows >= 0 && rows <= l->max_rows);
+  if (l->native) {
+    syz_linear_native_backward_input(l->native, rows, dy, u, dx);
+    return;
+  }
+  syz_linear_backward_input(l, rows, dy, dx);
+  syz_gelu_backward(l->compute->act, dx, dx, u, rows * l->in);
 }
 
 /* Column sums over blocks of rows, added in block order: the same for any thread count, and more exact than one long sum. */
@@ -175,11 +185,12 @@ static void add_column_sums(syz_dtype act, float *sum, const void *dy, int64_t r
 
 void syz_linear_backward_weight(const syz_linear *l, int64_t rows, const void *dy, const void *x, float *dweight, float *dbias) {
   SYZ_ASSERT(l->trains && rows >= 0 && rows <= l->max_rows);
-  if (dbias) add_column_sums(l->compute->act, dbias, dy, rows, l->out);
   if (l->native) {
+    if (dbias) syz_linear_native_add_column_sums(l->native, rows, dy, dbias);
     syz_linear_native_backward_weight(l->native, rows, dy, x, dweight);
     return;
   }
+  if (dbias) add_column_sums(l->compute->act, dbias, dy, rows, l->out);
   const size_t size = syz_dtype_size(l->compute->act);
   for (int64_t r = 0; r < rows;) {
     const int i = next_piece(l, rows - r, l->max_rows);

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Driving the own kernels: which processor has them, the order of tiles, packing whole operands. */
+#include "kernel.h"
+
+const syz_kernel *syz_kernel_of(syz_dtype type) {
+  __builtin_cpu_init();
+  const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+  if (!has_avx512) return NULL;
+  if (type == SYZ_F32) return &syz_kernel_f32;
+  return __builtin_cpu_supports("avx512bf16") ? &syz_kernel_bf16 : NULL;
+}
+
+enum {
+  BLOCK_BYTES = 512 << 10, /* of packed B that stay in L2 (1 MiB) while rows of A pass by */
+  CHUNK_ROWS = 96,         /* rows of one piece of parallel work */
+};
+
+void syz_kernel_product(const syz_kernel *q, int64_t rows, int64_t n, int64_t units, syz_left a, const uint32_t *b,
+                        const syz_tile_end *end) {
+  const int64_t panels = syz_ceil_div(n, SYZ_TILE_COLUMNS), panel_words = SYZ_TILE_COLUMNS * units;
+  const int64_t fit = BLOCK_BYTES / (panel_words * (int64_t)sizeof(uint32_t));
+  const int64_t blocks = syz_ceil_div(panels, fit > 1 ? fit : 1), block = syz_ceil_div(panels, blocks);
+  const bool is_packed = a.row_stride == 0;
+  const int64_t row_words = is_packed ? units : a.row_stride; /* a panel of six rows is six times that */
+#pragma omp parallel for collapse(2) schedule(static)
+  for (int64_t first = 0; first < panels; first += block)
+    for (int64_t chunk = 0; chunk < rows; chunk += CHUNK_ROWS)
+      for (int64_t i = chunk; i < rows && i < chunk + CHUNK_ROWS; i += SYZ_TILE_ROWS) {
+        const int m = rows - i < SYZ_TILE_ROWS ? (int)(rows - i) : SYZ_TILE_ROWS;
+        for (int64_t p = first; p < panels && p < first + block; p++) {
+          const int64_t column = p * SYZ_TILE_COLUMNS;
+          const int width = n - column < SYZ_TILE_COLUMNS ? (int)(n - column) : SYZ_TILE_COLUMNS;
+          q->tile(m, width, units, a.words + i * row_words, is_packed ? 1 : a.row_stride, is_packed ? SYZ_TILE_ROWS : 1,
+                  b + p * panel_words, end, i, column);
+        }
+      }
+}
+
+static const void *step(const syz_kernel *q, const void *x, int64_t elements) {
+  return (const char *)x + elements * (q->unit == 1 ? (int64_t)sizeof(float) : (int64_t)sizeof(syz_bf16));
+}
+
+void syz_kernel_pack_rows(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t n, int64_t k) {
+#pragma omp parallel for schedule(static)
+  for (int64_t j = 0; j < n; j += SYZ_TILE_COLUMNS)
+    q->pack_rows(packed + j * syz_units(q, k), step(q, x, j * ld), ld, n - j < SYZ_TILE_COLUMNS ? (int)(n - j) : SYZ_TILE_COLUMNS, k);
+}
+
+void syz_kernel_pack_columns(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t n, int64_t k) {
+#pragma omp parallel for schedule(static)
+  for (int64_t j = 0; j < n; j += SYZ_TILE_COLUMNS)
+    q->pack_columns(packed + j * syz_units(q, k), step(q, x, j), ld, n - j < SYZ_TILE_COLUMNS ? (int)(n - j) : SYZ_TILE_COLUMNS, k);
+}
+
+void syz_kernel_pack_left_rows(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t m, int64_t k) {
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < m; i += SYZ_TILE_ROWS)
+    q->pack_left_rows(packed + i * syz_units(q, k), step(q, x, i * ld), ld, m - i < SYZ_TILE_ROWS ? (int)(m - i) : SYZ_TILE_ROWS, k);
+}
+
+void syz_kernel_pack_left_columns(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t m, int64_t k) {
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < m; i += SYZ_TILE_ROWS)
+    q->pack_left_columns(packed + i * syz_units(q, k), step(q, x, i), ld, m - i < SYZ_TILE_ROWS ? (int)(m - i) : SYZ_TILE_ROWS, k);
+}

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * The body of kernel_f32.c and kernel_bf16.c, which say what a unit is:
+ *
+ *   KERNEL_TARGET              function attribute with the instruction sets
+ *   KERNEL_TYPE, KERNEL_UNIT   element type and elements a unit
+ *   DOT(sum, a, b)             sum + the products of a unit, per lane
+ *   STORE_ACT(p, v), LOAD_ACT(p)              16 elements to and from float32, and with a mask:
+ *   STORE_ACT_MASK(p, mask, v), LOAD_ACT_MASK(mask, p)
+ *   UNITS_OF_WEIGHTS(w)        16 units from 16 KERNEL_UNIT consecutive floats
+ *   UNITS_OF_WEIGHT_ROWS(lo, hi, mask)        16 units from 16 columns of one or two rows of floats (hi may be NULL: 0)
+ *   UNITS_OF_ROWS(lo, hi, mask)               the same from rows of KERNEL_TYPE
+ *   UNITS8_OF_ROWS(lo, hi, mask)              8 of them, __m256i
+ *   KERNEL_ONE(x)              a unit from up to KERNEL_UNIT elements at x, the first `k` of them: scalar, for edges
+ *   KERNEL_ONE_WEIGHT(x, k)    the same from floats
+ */
+#include <immintrin.h>
+
+#include "kernel.h"
+#include "rowwise.h"
+
+#define INLINE static inline __attribute__((always_inline)) KERNEL_TARGET
+
+enum { VECTORS = SYZ_TILE_COLUMNS / 16 };
+
+INLINE __m512 half_plus_odd(__m512 u, float cut, float square, const float *term, int terms) {
+  const __m512 c = _mm512_set1_ps(cut);
+  /* The second operand of min and max is what a NaN in the first gives way to: so u stands second. */
+  const __m512 x = _mm512_max_ps(_mm512_sub_ps(_mm512_setzero_ps(), c), _mm512_min_ps(c, u));
+  const __m512 t = _mm512_fmadd_ps(_mm512_mul_ps(x, x), _mm512_set1_ps(square), _mm512_set1_ps(-1.0f));
+  __m512 p = _mm512_set1_ps(term[terms - 1]);
+#pragma GCC unroll 16
+  for (int i = terms - 2; i >= 0; i--) p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(term[i]));
+  const __m512 y = _mm512_fmadd_ps(x, p, _mm512_set1_ps(0.5f));
+  const __m512 z = _mm512_mask_blend_ps(_mm512_cmp_ps_mask(u, c, _CMP_GT_OQ), y, _mm512_set1_ps(1.0f));
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(u, _mm512_sub_ps(_mm512_setzero_ps(), c), _CMP_LT_OQ), z, _mm512_setzero_ps());
+}
+
+INLINE __m512 gelu16(__m512 u) {
+  return _mm512_mul_ps(u, half_plus_odd(u, SYZ_CDF_CUT, SYZ_CDF_SQUARE, syz_cdf_term, SYZ_CDF_TERMS));
+}
+
+INLINE __m512 slope16(__m512 u) { return half_plus_odd(u, SYZ_SLOPE_CUT, SYZ_SLOPE_SQUARE, syz_slope_term, SYZ_SLOPE_TERMS); }
+
+/** 16 sums at (row, column) to where they go; full vectors or the lanes of `mask`. */
+INLINE void finish(const syz_tile_end *e, syz_tile_action action, __m512 v, int64_t row, int64_t column, bool is_full, __mmask16 mask) {
+  float *y32 = (float *)e->y + row * e->ldy + column;
+  KERNEL_TYPE *y = (KERNEL_TYPE *)e->y + row * e->ldy + column, *u = (KERNEL_TYPE *)e->u + row * e->ldu + column;
+  if (action != SYZ_TILE_SLOPE && action != SYZ_TILE_ADD && e->bias)
+    v = _mm512_add_ps(v, is_full ? _mm512_loadu_ps(e->bias + column) : _mm512_maskz_loadu_ps(mask, e->bias + column));
+#define PUT_F32(p, x) (is_full ? _mm512_storeu_ps(p, x) : _mm512_mask_storeu_ps(p, mask, x))
+#define GET_F32(p) (is_full ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(mask, p))
+#define PUT_ACT(p, x)                        \
+  do {                                       \
+    if (is_full) STORE_ACT(p, x);            \
+    else STORE_ACT_MASK(p, mask, x);         \
+  } while (0)
+  switch (action) {
+    case SYZ_TILE_F32: PUT_F32(y32, v); break;
+    case SYZ_TILE_ACT: PUT_ACT(y, v); break;
+    case SYZ_TILE_RESIDUAL:
+      if (e->u) PUT_ACT(u, v);
+      if (e->scale) PUT_F32(y32, _mm512_fmadd_ps(v, GET_F32(e->scale + column), GET_F32(y32)));
+      else PUT_F32(y32, _mm512_add_ps(GET_F32(y32), v));
+      break;
+    case SYZ_TILE_GELU:
+      if (e->u) PUT_ACT(u, v);
+      PUT_ACT(y, gelu16(v));
+      break;
+    case SYZ_TILE_GELU_F32: PUT_F32(y32, gelu16(v)); break;
+    case SYZ_TILE_SLOPE: PUT_ACT(y, _mm512_mul_ps(v, slope16(is_full ? LOAD_ACT(u) : LOAD_ACT_MASK(mask, u)))); break;
+    case SYZ_TILE_ADD: PUT_F32(y32, _mm512_add_ps(GET_F32(y32), v)); break;
+    case SYZ_TILE_ADD_ALL:
+      v = _mm512_add_ps(v, GET_F32(y32));
+      PUT_F32(y32, e->is_gelu ? gelu16(v) : v);
+      break;
+  }
+#undef PUT_F32
+#undef GET_F32
+#undef PUT_ACT
+}
+
+INLINE void finish_tile(const syz_tile_end *e, syz_tile_action action, const float *sum, int m, int n, int64_t row, int64_t column) {
+  for (int i = 0; i < m; i++)
+    for (int j = 0; j < n; j += 16) {
+      const __m512 v = _mm512_load_ps(sum + i * SYZ_TILE_COLUMNS + j);
+      if (n - j >= 16) finish(e, action, v, row + i, column + j, true, 0xffff);
+      else finish(e, action, v, row + i, column + j, false, (__mmask16)((1u << (n - j)) - 1));
+    }
+}
+
+/** The sums of m rows (a constant where this is inlined): the loop that everything waits for. */
+INLINE void sum_tile(int m, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b, float *sum) {
+  __m512 acc[SYZ_TILE_ROWS][VECTORS];
+  /* Unrolled by hand-set pragma: left to itself gcc 12 keeps the array in memory around the loop. */
+#pragma GCC unroll 8
+  for (int i = 0; i < m; i++)
+#pragma GCC unroll 8
+    for (int j = 0; j < VECTORS; j++) acc[i][j] = _mm512_setzero_ps();
+  for (int64_t k = 0; k < units; k++) {
+    __m512i bv[VECTORS];
+#pragma GCC unroll 8
+    for (int j = 0; j < VECTORS; j++) bv[j] = _mm512_loadu_si512(b + j * 16);
+#pragma GCC unroll 8
+    for (int i = 0; i < m; i++) {
+      const __m512i av = _mm512_set1_epi32((int)a[i * row_stride]);
+#pragma GCC unroll 8
+      for (int j = 0; j < VECTORS; j++) acc[i][j] = DOT(acc[i][j], av, bv[j]);
+    }
+    a += unit_stride;
+    b += SYZ_TILE_COLUMNS;
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < m; i++)
+#pragma GCC unroll 8
+    for (int j = 0; j < VECTORS; j++) _mm512_store_ps(sum + i * SYZ_TILE_COLUMNS + j * 16, acc[i][j]);
+}
+
+/** One function a row count: inlining six of them into one gave gcc 12 a frame with spills in the loop. */
+#define SUM_TILE(M)                                                                                                                   \
+  __attribute__((noinline)) KERNEL_TARGET static void sum_tile_##M(int64_t units, const uint32_t *a, int64_t row_stride,              \
+                                                                   int64_t unit_stride, const uint32_t *b, float *sum) {              \
+    sum_tile(M, units, a, row_stride, unit_stride, b, sum);                                                                           \
+  }
+SUM_TILE(1)
+SUM_TILE(2)
+SUM_TILE(3)
+SUM_TILE(4)
+SUM_TILE(5)
+SUM_TILE(6)
+
+KERNEL_TARGET static void tile(int m, int n, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride,
+                               const uint32_t *b, const syz_tile_end *e, int64_t row, int64_t column) {
+  _Alignas(64) float sum[SYZ_TILE_ROWS * SYZ_TILE_COLUMNS];
+  if (e->action == SYZ_TILE_ADD || e->action == SYZ_TILE_RESIDUAL)
+    /* The lines to be added to come from memory while the sums are formed: without this 24 loads wait at the end of each tile. */
+    for (int i = 0; i < m; i++)
+      for (int j = 0; j < n; j += 16) __builtin_prefetch((const float *)e->y + (row + i) * e->ldy + column + j, 1, 3);
+  switch (m) {
+    case 1: sum_tile_1(units, a, row_stride, unit_stride, b, sum); break;
+    case 2: sum_tile_2(units, a, row_stride, unit_stride, b, sum); break;
+    case 3: sum_tile_3(units, a, row_stride, unit_stride, b, sum); break;
+    case 4: sum_tile_4(units, a, row_stride, unit_stride, b, sum); break;
+    case 5: sum_tile_5(units, a, row_stride, unit_stride, b, sum); break;
+    default: sum_tile_6(units, a, row_stride, unit_stride, b, sum); break;
+  }
+  switch (e->action) {
+    case SYZ_TILE_F32: finish_tile(e, SYZ_TILE_F32, sum, m, n, row, column); break;
+    case SYZ_TILE_ACT: finish_tile(e, SYZ_TILE_ACT, sum, m, n, row, column); break;
+    case SYZ_TILE_RESIDUAL: finish_tile(e, SYZ_TILE_RESIDUAL, sum, m, n, row, column); break;
+    case SYZ_TILE_GELU: finish_tile(e, SYZ_TILE_GELU, sum, m, n, row, column); break;
+    case SYZ_TILE_GELU_F32: finish_tile(e, SYZ_TILE_GELU_F32, sum, m, n, row, column); break;
+    case SYZ_TILE_SLOPE: finish_tile(e, SYZ_TILE_SLOPE, sum, m, n, row, column); break;
+    case SYZ_TILE_ADD: finish_tile(e, SYZ_TILE_ADD, sum, m, n, row, column); break;
+    case SYZ_TILE_ADD_ALL: finish_tile(e, SYZ_TILE_ADD_ALL, sum, m, n, row, column); break;
+  }
+}
+
+/** 16 x 16 words: r[i] holds row i, becomes column i. */
+INLINE void transpose16(__m512i r[16]) {
+  __m512i t[16];
+  for (int i = 0; i < 8; i++) {
+    t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+    t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
+  }
+  for (int i = 0; i < 4; i++) {
+    r[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
+    r[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
+    r[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
+    r[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
+  }
+  for (int i = 0; i < 4; i++) {
+    t[i] = _mm512_shuffle_i32x4(r[i], r[4 + i], 0x88);
+    t[4 + i] = _mm512_shuffle_i32x4(r[i], r[4 + i], 0xdd);
+    t[8 + i] = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0x88);
+    t[12 + i] = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0xdd);
+  }
+  for (int i = 0; i < 4; i++) {
+    r[i] = _mm512_shuffle_i32x4(t[i], t[8 + i], 0x88);
+    r[4 + i] = _mm512_shuffle_i32x4(t[4 + i], t[12 + i], 0x88);
+    r[8 + i] = _mm512_shuffle_i32x4(t[i], t[8 + i], 0xdd);
+    r[12 + i] = _mm512_shuffle_i32x4(t[4 + i], t[12 + i], 0xdd);
+  }
+}
+
+KERNEL_TARGET static void pack_weight_rows(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k) {
+  const int64_t units = (k + KERNEL_UNIT - 1) / KERNEL_UNIT, whole = k / (16 * KERNEL_UNIT) * 16;
+  for (int j = 0; j < SYZ_TILE_COLUMNS; j += 16) {
+    int64_t p = 0;
+    for (; j + 16 <= n && p < whole; p += 16) {
+      __m512i r[16];
+      for (int i = 0; i < 16; i++) r[i] = UNITS_OF_WEIGHTS(w + (j + i) * ld + p * KERNEL_UNIT);
+      transpose16(r);
+      for (int i = 0; i < 16; i++) _mm512_storeu_si512(panel + (p + i) * SYZ_TILE_COLUMNS + j, r[i]);
+    }
+    for (; p < units; p++)
+      for (int i = j; i < j + 16; i++)
+        panel[p * SYZ_TILE_COLUMNS + i] = i < n ? KERNEL_ONE_WEIGHT(w + i * ld + p * KERNEL_UNIT, k - p * KERNEL_UNIT) : 0;
+  }
+}
+
+KERNEL_TARGET static void pack_weight_columns(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k) {
+  for (int64_t p = 0; p * KERNEL_UNIT < k; p++)
+    for (int j = 0; j < SYZ_TILE_COLUMNS; j += 16) {
+      const __mmask16 mask = n >= j + 16 ? 0xffff : n <= j ? 0 : (__mmask16)((1u << (n - j)) - 1);
+      const float *lo = w + p * KERNEL_UNIT * ld + (n > j ? j : 0), *hi = p * KERNEL_UNIT + 1 < k ? lo + ld : NULL;
+      _mm512_storeu_si512(panel + p * SYZ_TILE_COLUMNS + j, UNITS_OF_WEIGHT_ROWS(lo, hi, mask));
+    }
+}
+
+KERNEL_TARGET static void pack_rows(uint32_t *panel, const void *source, int64_t ld, int n, int64_t k) {
+  const KERNEL_TYPE *x = source;
+  const int64_t units = (k + KERNEL_UNIT - 1) / KERNEL_UNIT, whole = k / (16 * KERNEL_UNIT) * 16;
+  for (int j = 0; j < SYZ_TILE_COLUMNS; j += 16) {
+    int64_t p = 0;
+    for (; j + 16 <= n && p < whole; p += 16) {
+      __m512i r[16];
+      for (int i = 0; i < 16; i++) r[i] = _mm512_loadu_si512(x + (j + i) * ld + p * KERNEL_UNIT);
+      transpose16(r);
+      for (int i = 0; i < 16; i++) _mm512_storeu_si512(panel + (p + i) * SYZ_TILE_COLUMNS + j, r[i]);
+    }
+    for (; p < units; p++)
+      for (int i = j; i < j + 16; i++)
+        panel[p * SYZ_TILE_COLUMNS + i] = i < n ? KERNEL_ONE(x + i * ld + p * KERNEL_UNIT, k - p * KERNEL_UNIT) : 0;
+  }
+}
+
+KERNEL_TARGET static void pack_columns(uint32_t *panel, const void *source, int64_t ld, int n, int64_t k) {
+  const KERNEL_TYPE *x = source;
+  for (int64_t p = 0; p * KERNEL_UNIT < k; p++)
+    for (int j = 0; j < SYZ_TILE_COLUMNS; j += 16) {
+      const __mmask16 mask = n >= j + 16 ? 0xffff : n <= j ? 0 : (__mmask16)((1u << (n - j)) - 1);
+      const KERNEL_TYPE *lo = x + p * KERNEL_UNIT * ld + (n > j ? j : 0), *hi = p * KERNEL_UNIT + 1 < k ? lo + ld : NULL;
+      _mm512_storeu_si512(panel + p * SYZ_TILE_COLUMNS + j, UNITS_OF_ROWS(lo, hi, mask));
+    }
+}
+
+KERNEL_TARGET static void pack_left_rows(uint32_t *panel, const void *source, int64_t ld, int m, int64_t k) {
+  const KERNEL_TYPE *x = source;
+  for (int64_t p = 0; p * KERNEL_UNIT < k; p++)
+    for (int i = 0; i < SYZ_TILE_ROWS; i++)
+      panel[p * SYZ_TILE_ROWS + i] = i < m ? KERNEL_ONE(x + i * ld + p * KERNEL_UNIT, k - p * KERNEL_UNIT) : 0;
+}
+
+KERNEL_TARGET static void pack_left_columns(uint32_t *panel, const void *source, int64_t ld, int m, int64_t k) {
+  const KERNEL_TYPE *x = source;
+  const __mmask8 mask = (__mmask8)((1u << m) - 1);
+  /* Eight words are stored, six kept: the next unit overwrites the other two. The last unit has no next one. */
+  for (int64_t p = 0; p * KERNEL_UNIT < k; p++) {
+    const KERNEL_TYPE *lo = x + p * KERNEL_UNIT * ld, *hi = p * KERNEL_UNIT + 1 < k ? lo + ld : NULL;
+    uint32_t *at = panel + p * SYZ_TILE_ROWS;
+    const __m256i units = UNITS8_OF_ROWS(lo, hi, mask);
+    if ((p + 1) * KERNEL_UNIT < k) _mm256_storeu_si256((__m256i *)(void *)at, units);
+    else _mm256_mask_storeu_epi32(at, (__mmask8)((1u << SYZ_TILE_ROWS) - 1), units);
+  }
+}
+
+/* Blocks of rows are summed first and then added: more exact than one long sum. */
+enum { SUM_ROWS = 64 };
+
+KERNEL_TARGET static void add_column_sums(float *sum, const void *source, int64_t ld, int64_t rows, int64_t n) {
+  const KERNEL_TYPE *x = source;
+  for (int64_t r0 = 0; r0 < rows; r0 += SUM_ROWS) {
+    const int64_t r1 = rows < r0 + SUM_ROWS ? rows : r0 + SUM_ROWS;
+    int64_t j = 0;
+    for (; j + 64 <= n; j += 64) {
+      __m512 v[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
+      for (int64_t r = r0; r < r1; r++)
+        for (int i = 0; i < 4; i++) v[i] = _mm512_add_ps(v[i], LOAD_ACT(x + r * ld + j + 16 * i));
+      for (int i = 0; i < 4; i++) _mm512_storeu_ps(sum + j + 16 * i, _mm512_add_ps(_mm512_loadu_ps(sum + j + 16 * i), v[i]));
+    }
+    for (; j < n; j += 16) {
+      const __mmask16 mask = n - j >= 16 ? 0xffff : (__mmask16)((1u << (n - j)) - 1);
+      __m512 v = _mm512_setzero_ps();
+      for (int64_t r = r0; r < r1; r++) v = _mm512_add_ps(v, LOAD_ACT_MASK(mask, x + r * ld + j));
+      _mm512_mask_storeu_ps(sum + j, mask, _mm512_add_ps(_mm512_maskz_loadu_ps(mask, sum + j), v));
+    }
+  }
+}
+
+#define KERNEL_TABLE                                                                                                              \
+  {                                                                                                                               \
+    .unit = KERNEL_UNIT, .tile = tile, .pack_weight_rows = pack_weight_rows, .pack_weight_columns = pack_weight_columns,         \
+    .pack_rows = pack_rows, .pack_columns = pack_columns, .pack_left_rows = pack_left_rows,                                      \
+    .pack_left_columns = pack_left_columns, .add_column_sums = add_column_sums                                                   \
+  }
