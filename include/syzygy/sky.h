@@ -567,8 +567,8 @@ const char *syz_sim_label_name(int label);
 const char *syz_sim_label_unit(int label);
 
 /**
- * Simulate objects [first, first + n) of one brick and write below `folder`: legacy/coadd/<AAA>/<brick>/legacysurvey-<brick>-image-{g,r,z}.fits.fz and
- * -invvar-, legacy/tractor/<AAA>/tractor-<brick>.fits, desi/coadd-main-bright-<brickid>.fits, desi/redrock-main-bright-<brickid>.fits.
- * All of first .. first + n - 1 must be in one brick (SYZ_ERR_INPUT). SYZ_ERR_WRITE, SYZ_ERR_MEMORY.
+ * Simulate objects [first, first + n), all of one brick (SYZ_ERR_INPUT otherwise), and write below `folder` what surveys would deliver: Legacy
+ * Surveys images and inverse variances of g, r, z, a Tractor table, a DESI coadd with its redrock file, and a table of the truth. Names and
+ * formats: src/sky/simulate_survey.c. SYZ_ERR_WRITE, SYZ_ERR_MEMORY.
  */
 syz_status syz_simulator_write_survey(syz_simulator *s, int64_t first, int64_t n, const char *folder);

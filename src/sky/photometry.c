@@ -11,7 +11,8 @@
 #include "decam.h"
 #include "syzygy/sky.h"
 
-double syz_filter_response(int band, double wave_A) {
+double syz_filter_response(int band, double wave_A)
+{
   double u = (wave_A - DECAM_FIRST_A) / DECAM_STEP_A;
   if (band < 0 || band >= SYZ_BANDS || !(u >= 0.0) || u >= DECAM_SAMPLES - 1) return 0.0;
   int i = (int)u;
@@ -19,7 +20,8 @@ double syz_filter_response(int band, double wave_A) {
   return 1.0e-5 * ((1.0 - f) * DECAM_RESPONSE[band][i] + f * DECAM_RESPONSE[band][i + 1]);
 }
 
-void syz_photometry_weights(int band, double first_A, double step_A, int64_t n, double *weight) {
+void syz_photometry_weights(int band, double first_A, double step_A, int64_t n, double *weight)
+{
   /* 3631 Jy in 1e-17 erg/s/cm2/A is 3631e-23 c / w^2 * 1e17, c = 2.99792458e18 A/s; 1e9 nanomaggies are the standard's flux. */
   const double standard = 3631.0e-23 * 2.99792458e18 * 1.0e17;
   double sum = 0.0;
@@ -31,7 +33,8 @@ void syz_photometry_weights(int band, double first_A, double step_A, int64_t n, 
   for (int64_t i = 0; i < n; i++) weight[i] *= sum > 0.0 ? 1.0e9 / sum : 0.0;
 }
 
-double syz_photometry_flux(const double *weight, const float *flux, int64_t n) {
+double syz_photometry_flux(const double *weight, const float *flux, int64_t n)
+{
   /* Four partial sums: the order of additions is fixed by n alone. */
   double s[4] = {0.0, 0.0, 0.0, 0.0};
   int64_t i = 0;

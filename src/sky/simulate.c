@@ -21,26 +21,38 @@ struct syz_simulator {
   bool has_emulator;
 };
 
-syz_sim_config syz_sim_config_default(void) {
-  return (syz_sim_config){.seed = 0, .redshift_min = 0.02, .redshift_max = 0.6, .magnitude_limit = 19.5, .lrg_fraction = 0.3, .image_noise = 1.0,
-                          .spectrum_noise = 1.0, .neighbours = 1.0, .artefacts = 0.03, .exposure_s = 600.0};
+syz_sim_config syz_sim_config_default(void)
+{
+  return (syz_sim_config){.seed = 0,
+                          .redshift_min = 0.02,
+                          .redshift_max = 0.6,
+                          .magnitude_limit = 19.5,
+                          .lrg_fraction = 0.3,
+                          .image_noise = 1.0,
+                          .spectrum_noise = 1.0,
+                          .neighbours = 1.0,
+                          .artefacts = 0.03,
+                          .exposure_s = 600.0};
 }
 
-const char *syz_sim_label_name(int label) {
+const char *syz_sim_label_name(int label)
+{
 #define SYZ_SIM_NAME(name, unit, meaning) #name,
   static const char *const names[] = {SYZ_SIM_LABELS(SYZ_SIM_NAME)};
 #undef SYZ_SIM_NAME
   return label >= 0 && label < SYZ_SIM_LABEL_COUNT ? names[label] : "";
 }
 
-const char *syz_sim_label_unit(int label) {
+const char *syz_sim_label_unit(int label)
+{
 #define SYZ_SIM_UNIT(name, unit, meaning) unit,
   static const char *const units[] = {SYZ_SIM_LABELS(SYZ_SIM_UNIT)};
 #undef SYZ_SIM_UNIT
   return label >= 0 && label < SYZ_SIM_LABEL_COUNT ? units[label] : "";
 }
 
-static syz_status check_config(const syz_sim_config *c) {
+static syz_status check_config(const syz_sim_config *c)
+{
   syz_status st = SYZ_OK;
   SYZ_REQUIRE(c->redshift_min >= 0.002 && c->redshift_max <= 0.62 && c->redshift_min < c->redshift_max, SYZ_ERR_INPUT,
               "simulated redshifts %g to %g: 0.002 <= min < max <= 0.62 is needed", c->redshift_min, c->redshift_max);
@@ -48,15 +60,16 @@ static syz_status check_config(const syz_sim_config *c) {
               c->magnitude_limit);
   SYZ_REQUIRE(c->lrg_fraction >= 0.0 && c->lrg_fraction <= 1.0 && c->artefacts >= 0.0 && c->artefacts <= 1.0, SYZ_ERR_INPUT,
               "shares of red galaxies %g and artefacts %g are not within 0 to 1", c->lrg_fraction, c->artefacts);
-  SYZ_REQUIRE(c->image_noise >= 0.0 && c->image_noise <= 100.0 && c->spectrum_noise >= 0.0 && c->spectrum_noise <= 100.0 &&
-                  c->neighbours >= 0.0 && c->neighbours <= 10.0,
+  SYZ_REQUIRE(c->image_noise >= 0.0 && c->image_noise <= 100.0 && c->spectrum_noise >= 0.0 && c->spectrum_noise <= 100.0 && c->neighbours >= 0.0 &&
+                  c->neighbours <= 10.0,
               SYZ_ERR_INPUT, "noise %g, %g (0 to 100) or neighbours %g (0 to 10) out of range", c->image_noise, c->spectrum_noise, c->neighbours);
   SYZ_REQUIRE(c->exposure_s >= 10.0 && c->exposure_s <= 1.0e5, SYZ_ERR_INPUT, "exposure %g s is not within 10 to 1e5", c->exposure_s);
 cleanup:
   return st;
 }
 
-syz_status syz_simulator_create(const syz_sim_config *config, const syz_emulator *emulator, syz_simulator **out) {
+syz_status syz_simulator_create(const syz_sim_config *config, const syz_emulator *emulator, syz_simulator **out)
+{
   syz_status st = SYZ_OK;
   syz_simulator *s = NULL;
   *out = NULL;
@@ -75,7 +88,8 @@ cleanup:
   return st;
 }
 
-void syz_simulator_destroy(syz_simulator **s) {
+void syz_simulator_destroy(syz_simulator **s)
+{
   if (!*s) return;
   sim_population_destroy(&(*s)->population);
   sim_spectrograph_destroy(&(*s)->spectrograph);
@@ -87,7 +101,8 @@ void syz_simulator_destroy(syz_simulator **s) {
 /* --------------------------------------------------------------- bricks */
 
 /* Columns of a row of bricks and the number of bricks before it. Source: desihub/desiutil brick.py, 0.25 degree bricks. */
-static int brick_row(int row, int *before) {
+static int brick_row(int row, int *before)
+{
   int columns = 0;
   *before = 0;
   for (int i = 0; i <= row; i++) {
@@ -98,7 +113,8 @@ static int brick_row(int row, int *before) {
   return columns;
 }
 
-void syz_simulator_brick(int64_t brick, syz_sim_object *o) {
+void syz_simulator_brick(int64_t brick, syz_sim_object *o)
+{
   int before, columns, row = FIRST_BRICK_ROW;
   columns = brick_row(row, &before);
   while (brick >= columns && row < 700) {
@@ -114,7 +130,8 @@ void syz_simulator_brick(int64_t brick, syz_sim_object *o) {
 }
 
 /* Where a brick's pixel (from 0) is on the sky: inverse gnomonic projection, North up, East left (Calabretta & Greisen 2002, section 5.1.3). */
-static void pixel_to_sky(const syz_sim_object *o, double x, double y, double *ra, double *dec) {
+static void pixel_to_sky(const syz_sim_object *o, double x, double y, double *ra, double *dec)
+{
   const double rad = SYZ_PI / 180.0, step = SYZ_PIXEL_ARCSEC / 3600.0 * rad, middle = 0.5 * (SYZ_BRICK_SIZE - 1);
   double xi = -(x - middle) * step, eta = (y - middle) * step, d0 = o->brick_dec * rad;
   double down = cos(d0) - eta * sin(d0);
@@ -122,7 +139,8 @@ static void pixel_to_sky(const syz_sim_object *o, double x, double y, double *ra
   *dec = atan2(sin(d0) + eta * cos(d0), hypot(xi, down)) / rad;
 }
 
-static void place(const syz_sim_config *c, int64_t index, syz_sim_object *o) {
+static void place(const syz_sim_config *c, int64_t index, syz_sim_object *o)
+{
   enum { CELLS = SYZ_BRICK_CELLS * SYZ_BRICK_CELLS };
   sim_draw sky = {syz_random_make(c->seed, SYZ_RANDOM_SIM_SKY, 2, (uint64_t)index), 0};
   syz_simulator_brick(index / CELLS, o);
@@ -138,7 +156,8 @@ static void place(const syz_sim_config *c, int64_t index, syz_sim_object *o) {
 
 /* --------------------------------------------------------------- object */
 
-static void describe(const sim_galaxy *g, const sim_spectra *light, syz_sim_object *o) {
+static void describe(const sim_galaxy *g, const sim_spectra *light, syz_sim_object *o)
+{
   float *l = o->label;
   double r_bulge = light->flux[PART_BULGE][1], r_all = o->flux[1], bt = r_all > 0.0 ? r_bulge / r_all : 0.0;
   l[SYZ_SIM_redshift] = (float)g->z;
@@ -163,7 +182,8 @@ static void describe(const sim_galaxy *g, const sim_spectra *light, syz_sim_obje
   for (int b = 0; b < SYZ_BANDS; b++) l[SYZ_SIM_mag_g + b] = (float)syz_magnitude(o->flux[b]);
 }
 
-void syz_simulator_make(syz_simulator *s, int64_t index, syz_sim_object *o) {
+void syz_simulator_make(syz_simulator *s, int64_t index, syz_sim_object *o)
+{
   sim_galaxy g;
   const sim_spectra *light = NULL;
   const syz_sim_config *c = &s->config;
@@ -175,11 +195,9 @@ void syz_simulator_make(syz_simulator *s, int64_t index, syz_sim_object *o) {
     bool passes = g.is_lrg ? syz_magnitude(o->flux[2]) < 20.4 : syz_magnitude(o->flux[1]) < c->magnitude_limit;
     if (passes) break;
   }
-  for (int i = 0; i < SYZ_SIM_WAVES; i++)
-    s->model[i] = light->part[PART_BULGE][i] + light->part[PART_DISK][i] + light->part[PART_YOUNG][i];
+  for (int i = 0; i < SYZ_SIM_WAVES; i++) s->model[i] = light->part[PART_BULGE][i] + light->part[PART_DISK][i] + light->part[PART_YOUNG][i];
   describe(&g, light, o);
   if (o->model) memcpy(o->model, s->model, sizeof(float) * SYZ_SIM_WAVES);
-  if (o->spectrum || o->ivar || o->arm_flux || o->arm_ivar || o->arm_sigma_A)
-    sim_spectrograph_observe(s->spectrograph, c, index, s->model, o);
+  if (o->spectrum || o->ivar || o->arm_flux || o->arm_ivar || o->arm_sigma_A) sim_spectrograph_observe(s->spectrograph, c, index, s->model, o);
   sim_camera_expose(s->camera, c, index, &g, light, o);
 }

@@ -25,16 +25,16 @@ static inline double sim_clip(double x, double low, double high) { return x < lo
 
 /** Everything that is drawn about a galaxy. */
 typedef struct sim_galaxy {
-  double z, distance_mpc;          /**< redshift, luminosity distance */
+  double z, distance_mpc; /**< redshift, luminosity distance */
   double log_m, log_sfr, age_gyr, log_z_mean, oh12;
   bool is_quiescent, is_agn, is_lrg;
-  double log_z[PART_COUNT];        /**< metallicity of each part's stars */
-  double ebv[PART_COUNT], ebv_gas; /**< colour excesses */
+  double log_z[PART_COUNT];                    /**< metallicity of each part's stars */
+  double ebv[PART_COUNT], ebv_gas;             /**< colour excesses */
   double formed[PART_COUNT][SYZ_STELLAR_AGES]; /**< solar masses formed in each age bin */
-  double formed_total[PART_COUNT]; /**< what the emulator scales with */
+  double formed_total[PART_COUNT];             /**< what the emulator scales with */
   double age_universe_gyr;
-  double sigma_v;                  /**< km/s */
-  double log_agn;                  /**< log10 of the nucleus' narrow Halpha in erg/s */
+  double sigma_v; /**< km/s */
+  double log_agn; /**< log10 of the nucleus' narrow Halpha in erg/s */
   double bulge_mass_fraction;
   /* Shape; angles in radians, lengths in arcsec. */
   double cos_i, position_angle;
@@ -63,7 +63,7 @@ double sim_distance_mpc(double z);
 
 /** Spectra of the parts. */
 typedef struct sim_spectra {
-  float *part[PART_COUNT]; /**< [SYZ_SIM_WAVES] 1e-17 erg/s/cm2/Angstrom, observed frame, noise-free */
+  float *part[PART_COUNT];            /**< [SYZ_SIM_WAVES] 1e-17 erg/s/cm2/Angstrom, observed frame, noise-free */
   double flux[PART_COUNT][SYZ_BANDS]; /**< nanomaggy */
 } sim_spectra;
 typedef struct sim_spectrograph sim_spectrograph;
@@ -79,5 +79,4 @@ typedef struct sim_camera sim_camera;
 syz_status sim_camera_create(sim_camera **out);
 void sim_camera_destroy(sim_camera **c);
 /** Image, segment map and labels of the observation, from the fluxes of the parts. */
-void sim_camera_expose(sim_camera *c, const syz_sim_config *config, int64_t index, const sim_galaxy *g, const sim_spectra *light,
-                       syz_sim_object *o);
+void sim_camera_expose(sim_camera *c, const syz_sim_config *config, int64_t index, const sim_galaxy *g, const sim_spectra *light, syz_sim_object *o);

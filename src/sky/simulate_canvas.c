@@ -13,7 +13,8 @@ typedef struct radial {
 } radial;
 
 /* Sersic 1963; b(n) of Ciotti & Bertin 1999 (A&A 352, 447). Tapered over the last eighth. Total flux 1 on the plane for axis ratio q. */
-static void tabulate_sersic(radial *t, double n, double re, double cut_in_re, double q) {
+static void tabulate_sersic(radial *t, double n, double re, double cut_in_re, double q)
+{
   double b = 2.0 * n - 1.0 / 3.0 + 4.0 / (405.0 * n) + 46.0 / (25515.0 * n * n), sum = 0.0, before = 0.0, before_r = 0.0;
   double profile[TABLE + 1];
   t->cut = cut_in_re * re;
@@ -32,7 +33,8 @@ static void tabulate_sersic(radial *t, double n, double re, double cut_in_re, do
   t->value[TABLE] = t->value[TABLE + 1] = 0.0f;
 }
 
-static inline float look_up(const radial *t, float r2_over_cut2) {
+static inline float look_up(const radial *t, float r2_over_cut2)
+{
   if (!(r2_over_cut2 < 1.0f)) return 0.0f;
   float u = sqrtf(sqrtf(r2_over_cut2)) * TABLE;
   int i = (int)u;
@@ -40,7 +42,8 @@ static inline float look_up(const radial *t, float r2_over_cut2) {
 }
 
 /* Mean of the profile over a pixel, from k x k samples; (u, v) from the centre of the profile. */
-static float sample(const radial *t, const sim_ellipse *e, double u, double v, int k) {
+static float sample(const radial *t, const sim_ellipse *e, double u, double v, int k)
+{
   float c = (float)cos(e->angle), s = (float)sin(e->angle), major = (float)(1.0 / t->cut), minor = (float)(1.0 / (t->cut * e->q)), sum = 0.0f;
   for (int j = 0; j < k; j++)
     for (int i = 0; i < k; i++) {
@@ -52,16 +55,19 @@ static float sample(const radial *t, const sim_ellipse *e, double u, double v, i
 }
 
 /* Bounds of [centre - reach, centre + reach] on the canvas. */
-static void bounds(double centre, double reach, int *from, int *to) {
+static void bounds(double centre, double reach, int *from, int *to)
+{
   *from = (int)sim_clip(floor(centre - reach), -MARGIN, STAMP + MARGIN);
   *to = (int)sim_clip(ceil(centre + reach), -MARGIN - 1, STAMP + MARGIN - 1);
 }
 
-static bool is_inside(double x, double y, double reach) {
+static bool is_inside(double x, double y, double reach)
+{
   return x - reach > -MARGIN && y - reach > -MARGIN && x + reach < STAMP + MARGIN - 1 && y + reach < STAMP + MARGIN - 1;
 }
 
-void sim_draw_sersic(float *canvas, const sim_ellipse *e, double n, double flux) {
+void sim_draw_sersic(float *canvas, const sim_ellipse *e, double n, double flux)
+{
   radial t;
   int x0, x1, y0, y1;
   tabulate_sersic(&t, n, e->radius, n > 1.5 ? 8.0 : 5.0, e->q);
@@ -95,7 +101,8 @@ void sim_draw_sersic(float *canvas, const sim_ellipse *e, double n, double flux)
   }
 }
 
-void sim_draw_bar(float *canvas, const sim_ellipse *e, double length, double q, double angle) {
+void sim_draw_bar(float *canvas, const sim_ellipse *e, double length, double q, double angle)
+{
   int x0, x1, y0, y1;
   bounds(e->x, length, &x0, &x1);
   bounds(e->y, length, &y0, &y1);
@@ -113,13 +120,16 @@ void sim_draw_bar(float *canvas, const sim_ellipse *e, double length, double q, 
           double along = (a * cb + b * sb) / length, off = (b * cb - a * sb) / (length * q), m2 = along * along + off * off;
           if (m2 < 1.0) value += (1.0 - m2) * (1.0 - m2) / 9.0;
         }
-        if (pass == 0) sum += value;
-        else canvas[(y + MARGIN) * CANVAS + MARGIN + x] += (float)(scale * value);
+        if (pass == 0)
+          sum += value;
+        else
+          canvas[(y + MARGIN) * CANVAS + MARGIN + x] += (float)(scale * value);
         if (pass == 0 && y == y1 && x == x1 && sum > 0.0) scale = 1.0 / sum;
       }
 }
 
-void sim_draw_arms(float *canvas, const sim_ellipse *e, int arms, double pitch, double phase, double power) {
+void sim_draw_arms(float *canvas, const sim_ellipse *e, int arms, double pitch, double phase, double power)
+{
   enum { PHASES = 512 };
   float wave[PHASES + 1];
   int x0, x1, y0, y1;
@@ -150,20 +160,24 @@ void sim_draw_arms(float *canvas, const sim_ellipse *e, int arms, double pitch, 
         turn *= 0.15915494f;
         turn = (turn - floorf(turn)) * PHASES;
         float value = expf(-r) * (1.0f - expf(-r2)) * wave[(int)turn < PHASES ? (int)turn : 0];
-        if (pass == 0) sum += value;
-        else canvas[(y + MARGIN) * CANVAS + MARGIN + x] += (float)scale * value;
+        if (pass == 0)
+          sum += value;
+        else
+          canvas[(y + MARGIN) * CANVAS + MARGIN + x] += (float)scale * value;
       }
     if (pass == 0 && sum > 0.0) scale = 1.0 / sum;
   }
 }
 
 /* Share of a unit Gaussian within a pixel at distance d (pixels), per axis. */
-static double gauss_pixel(double d, double sigma) {
+static double gauss_pixel(double d, double sigma)
+{
   double n = 0.70710678118654752 / sigma;
   return 0.5 * (erf((d + 0.5) * n) - erf((d - 0.5) * n));
 }
 
-static void draw_gauss(float *canvas, double x, double y, double sigma, double flux) {
+static void draw_gauss(float *canvas, double x, double y, double sigma, double flux)
+{
   enum { WIDE = 2 * 160 + 3 };
   double row[WIDE];
   int x0, x1, y0, y1;
@@ -177,7 +191,8 @@ static void draw_gauss(float *canvas, double x, double y, double sigma, double f
   }
 }
 
-void sim_draw_tail(float *canvas, double x, double y, double length, double angle, double pitch, double width, double flux) {
+void sim_draw_tail(float *canvas, double x, double y, double length, double angle, double pitch, double width, double flux)
+{
   enum { BEADS = 40 };
   double total = 0.0;
   for (int k = 0; k < BEADS; k++) total += 1.0 - 0.6 * k / BEADS;
@@ -187,11 +202,13 @@ void sim_draw_tail(float *canvas, double x, double y, double length, double angl
   }
 }
 
-void sim_draw_star(float *const canvas[SYZ_BANDS], double x, double y, const double flux[SYZ_BANDS]) {
+void sim_draw_star(float *const canvas[SYZ_BANDS], double x, double y, const double flux[SYZ_BANDS])
+{
   for (int b = 0; b < SYZ_BANDS; b++) draw_gauss(canvas[b], x, y, 0.5, flux[b]);
 }
 
-void sim_draw_small_galaxy(float *const canvas[SYZ_BANDS], double x, double y, double re, double q, double angle, const double flux[SYZ_BANDS]) {
+void sim_draw_small_galaxy(float *const canvas[SYZ_BANDS], double x, double y, double re, double q, double angle, const double flux[SYZ_BANDS])
+{
   int x0, x1, y0, y1;
   double h = fmax(re, 0.3) / 1.67835, reach = 6.0 * h + 1.0, c = cos(angle), s = sin(angle), sum = 0.0;
   bounds(x, reach, &x0, &x1);

@@ -18,19 +18,21 @@ enum { LAYER_BULGE, LAYER_DISK, LAYER_BAR, LAYER_ARMS, LAYER_COMPANION, LAYER_CO
 
 /* log-normal fits: shape, loc, scale; seeing is a Gaussian sigma in pixels, noise in nanomaggies. */
 static const double SEEING[SYZ_BANDS][3] = {{0.2109966, 1.0807153, 1.3153171}, {0.3008485, 1.2394326, 0.9164757}, {0.3471172, 1.1928363, 0.8233702}};
-static const double NOISE[SYZ_BANDS][3] = {{0.2264926, -0.0006735, 0.0037602}, {0.2431146, -0.0023663, 0.0067417}, {0.1334844, -0.0143416, 0.0260779}};
+static const double NOISE[SYZ_BANDS][3] = {
+    {0.2264926, -0.0006735, 0.0037602}, {0.2431146, -0.0023663, 0.0067417}, {0.1334844, -0.0143416, 0.0260779}};
 
 struct sim_camera {
-  float *layer[LAYER_COUNT];    /* [CANVAS, CANVAS] flux 1 */
-  float *neighbour[SYZ_BANDS];  /* [CANVAS, CANVAS] nanomaggy */
-  float *sum, *across;          /* [CANVAS, CANVAS] and the row pass of a convolution */
-  float *blurred;               /* [LAYER_COUNT + 1, STAMP, STAMP] for the segment map */
-  float *stamp;                 /* [BANDS, STAMP, STAMP] */
-  float *normal;                /* [STAMP, STAMP] */
-  uint8_t *artefact;            /* [STAMP, STAMP] */
+  float *layer[LAYER_COUNT];   /* [CANVAS, CANVAS] flux 1 */
+  float *neighbour[SYZ_BANDS]; /* [CANVAS, CANVAS] nanomaggy */
+  float *sum, *across;         /* [CANVAS, CANVAS] and the row pass of a convolution */
+  float *blurred;              /* [LAYER_COUNT + 1, STAMP, STAMP] for the segment map */
+  float *stamp;                /* [BANDS, STAMP, STAMP] */
+  float *normal;               /* [STAMP, STAMP] */
+  uint8_t *artefact;           /* [STAMP, STAMP] */
 };
 
-syz_status sim_camera_create(sim_camera **out) {
+syz_status sim_camera_create(sim_camera **out)
+{
   syz_status st = SYZ_OK;
   sim_camera *c = NULL;
   *out = NULL;
@@ -50,7 +52,8 @@ cleanup:
   return st;
 }
 
-void sim_camera_destroy(sim_camera **c) {
+void sim_camera_destroy(sim_camera **c)
+{
   if (!*c) return;
   for (int l = 0; l < LAYER_COUNT; l++) syz_free(&(*c)->layer[l]);
   for (int b = 0; b < SYZ_BANDS; b++) syz_free(&(*c)->neighbour[b]);
@@ -69,7 +72,8 @@ void sim_camera_destroy(sim_camera **c) {
 static const double PSF_WEIGHT[3] = {0.70, 0.25, 0.05}, PSF_WIDTH[3] = {0.9500, 1.5676, 3.2301};
 
 /* out [STAMP, STAMP] (+)= weight * Gaussian(sigma) applied to canvas. */
-static void blur(sim_camera *c, const float *canvas, double sigma, double weight, bool adds, float *out) {
+static void blur(sim_camera *c, const float *canvas, double sigma, double weight, bool adds, float *out)
+{
   float kernel[2 * MARGIN + 1];
   int reach = (int)ceil(4.0 * sigma);
   if (reach > MARGIN) reach = MARGIN;
@@ -99,7 +103,8 @@ static void blur(sim_camera *c, const float *canvas, double sigma, double weight
 
 /* --------------------------------------------------------------- layers */
 
-static void draw_layers(sim_camera *c, const sim_galaxy *g, double x, double y) {
+static void draw_layers(sim_camera *c, const sim_galaxy *g, double x, double y)
+{
   const double px = 1.0 / SYZ_PIXEL_ARCSEC;
   sim_ellipse bulge = {x, y, g->bulge_re * px, g->bulge_q, g->position_angle}, disk = {x, y, g->disk_h * px, g->disk_q, g->position_angle};
   sim_ellipse disk_half = disk;
@@ -117,8 +122,9 @@ static void draw_layers(sim_camera *c, const sim_galaxy *g, double x, double y) 
 }
 
 /* How much of each layer a band shows. */
-static void mix_of_band(const sim_galaxy *g, const sim_spectra *light, int b, double mix[LAYER_COUNT]) {
-  const double (*flux)[SYZ_BANDS] = light->flux;
+static void mix_of_band(const sim_galaxy *g, const sim_spectra *light, int b, double mix[LAYER_COUNT])
+{
+  const double(*flux)[SYZ_BANDS] = light->flux;
   double total = flux[PART_BULGE][b] + flux[PART_DISK][b] + flux[PART_YOUNG][b];
   double main_share = 1.0 - g->companion_fraction - g->tail_fraction, old_in_arms = g->arms ? 0.35 * g->arm_contrast : 0.0;
   double bar = g->bar_fraction, smooth_disk = flux[PART_DISK][b] * (1.0 - bar);
@@ -132,7 +138,8 @@ static void mix_of_band(const sim_galaxy *g, const sim_spectra *light, int b, do
 /* ----------------------------------------------------------- neighbours */
 
 /* Stars and galaxies of r = 17 to 23.5; counts per square arcminute and slope after Capak et al. 2007 (ApJS 172, 99) figure 6. */
-static int draw_neighbours(sim_camera *c, const syz_sim_config *config, int64_t index, double x, double y) {
+static int draw_neighbours(sim_camera *c, const syz_sim_config *config, int64_t index, double x, double y)
+{
   sim_draw stream = {syz_random_make(config->seed, SYZ_RANDOM_SIM_NEIGHBOUR, 0, (uint64_t)index), 0}, *d = &stream;
   for (int b = 0; b < SYZ_BANDS; b++) memset(c->neighbour[b], 0, sizeof(float) * CANVAS * CANVAS);
   double side = CANVAS * SYZ_PIXEL_ARCSEC / 60.0, expected = 24.0 * side * side * config->neighbours;
@@ -151,8 +158,10 @@ static int draw_neighbours(sim_camera *c, const syz_sim_config *config, int64_t 
     double q = sim_between(d, 0.3, 1.0), angle = sim_between(d, 0.0, SYZ_PI);
     if (r < 19.5 && hypot(px - x, py - y) < 25.0) continue; /* a bright one on top would have been another target */
     double flux[SYZ_BANDS] = {pow(10.0, 0.4 * (22.5 - r - gr)), pow(10.0, 0.4 * (22.5 - r)), pow(10.0, 0.4 * (22.5 - r + rz))};
-    if (is_star) sim_draw_star(c->neighbour, px, py, flux);
-    else sim_draw_small_galaxy(c->neighbour, px, py, re, q, angle, flux);
+    if (is_star)
+      sim_draw_star(c->neighbour, px, py, flux);
+    else
+      sim_draw_small_galaxy(c->neighbour, px, py, re, q, angle, flux);
     on_stamp += px >= 0.0 && px < STAMP && py >= 0.0 && py < STAMP;
   }
   return on_stamp;
@@ -160,7 +169,8 @@ static int draw_neighbours(sim_camera *c, const syz_sim_config *config, int64_t 
 
 /* ------------------------------------------------------------ artefacts */
 
-static void add_trail(sim_camera *c, int band, double x0, double y0, double angle, double length, double width, double peak) {
+static void add_trail(sim_camera *c, int band, double x0, double y0, double angle, double length, double width, double peak)
+{
   double ux = cos(angle), uy = sin(angle);
   for (int y = 0; y < STAMP; y++)
     for (int x = 0; x < STAMP; x++) {
@@ -173,7 +183,8 @@ static void add_trail(sim_camera *c, int band, double x0, double y0, double angl
 }
 
 /* Returns which artefact (0 none): 1 satellite trail, 2 bleed trail of a saturated star, 3 cosmic ray. */
-static int add_artefact(sim_camera *c, const syz_sim_config *config, int64_t index, const double *sigma, const double *seeing) {
+static int add_artefact(sim_camera *c, const syz_sim_config *config, int64_t index, const double *sigma, const double *seeing)
+{
   sim_draw stream = {syz_random_make(config->seed, SYZ_RANDOM_SIM_ARTEFACT, 0, (uint64_t)index), 0}, *d = &stream;
   memset(c->artefact, 0, STAMP * STAMP);
   if (!(sim_uniform(d) < config->artefacts)) return 0;
@@ -205,9 +216,10 @@ static int add_artefact(sim_camera *c, const syz_sim_config *config, int64_t ind
 
 /* --------------------------------------------------------- segment map */
 
-static void segment(sim_camera *c, const double mix[LAYER_COUNT], double seeing, double threshold, uint8_t *map) {
-  static const uint8_t name[LAYER_COUNT + 1] = {SYZ_SEGMENT_BULGE, SYZ_SEGMENT_DISK, SYZ_SEGMENT_BAR, SYZ_SEGMENT_ARMS, SYZ_SEGMENT_COMPANION,
-                                                SYZ_SEGMENT_NEIGHBOUR};
+static void segment(sim_camera *c, const double mix[LAYER_COUNT], double seeing, double threshold, uint8_t *map)
+{
+  static const uint8_t name[LAYER_COUNT + 1] = {SYZ_SEGMENT_BULGE, SYZ_SEGMENT_DISK,      SYZ_SEGMENT_BAR,
+                                                SYZ_SEGMENT_ARMS,  SYZ_SEGMENT_COMPANION, SYZ_SEGMENT_NEIGHBOUR};
   const int pixels = STAMP * STAMP;
   bool shows[LAYER_COUNT + 1];
   for (int l = 0; l <= LAYER_COUNT; l++) {
@@ -229,8 +241,8 @@ static void segment(sim_camera *c, const double mix[LAYER_COUNT], double seeing,
 
 /* ------------------------------------------------------------- exposure */
 
-void sim_camera_expose(sim_camera *c, const syz_sim_config *config, int64_t index, const sim_galaxy *g, const sim_spectra *light,
-                       syz_sim_object *o) {
+void sim_camera_expose(sim_camera *c, const syz_sim_config *config, int64_t index, const sim_galaxy *g, const sim_spectra *light, syz_sim_object *o)
+{
   sim_draw sky = {syz_random_make(config->seed, SYZ_RANDOM_SIM_SKY, 1, (uint64_t)index), 0}, *d = &sky;
   double seeing[SYZ_BANDS], sigma[SYZ_BANDS], mix[SYZ_BANDS][LAYER_COUNT];
   for (int b = 0; b < SYZ_BANDS; b++) {

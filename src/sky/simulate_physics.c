@@ -26,7 +26,7 @@ enum { Z_STEPS = 120, M_STEPS = 80, TYPES = 2 };
 static const double M_FIRST = 8.4, M_LAST = 12.0;
 
 struct sim_population {
-  double z[2][Z_STEPS], dz[2];      /* bin centres of the flux-limited part and of the red galaxies */
+  double z[2][Z_STEPS], dz[2]; /* bin centres of the flux-limited part and of the red galaxies */
   double m[M_STEPS], dm;
   double cumulative[2][Z_STEPS * M_STEPS * TYPES]; /* each ends at 1 */
   double lrg_share;
@@ -34,14 +34,16 @@ struct sim_population {
 
 /* ----------------------------------------------------------- cosmology */
 
-double sim_age_universe_gyr(double z) {
+double sim_age_universe_gyr(double z)
+{
   double om = 0.3, a = pow(1.0 + z, -1.5);
   return 977.8 / 70.0 * 2.0 / (3.0 * sqrt(1.0 - om)) * asinh(sqrt((1.0 - om) / om) * a);
 }
 
 static double expansion(double z) { return sqrt(0.3 * (1.0 + z) * (1.0 + z) * (1.0 + z) + 0.7); }
 
-double sim_distance_mpc(double z) {
+double sim_distance_mpc(double z)
+{
   /* Simpson's rule on 64 intervals: relative error below 1e-9 for z < 1. */
   double sum = 0.0, h = z / 64.0;
   for (int i = 0; i <= 64; i++) sum += (i == 0 || i == 64 ? 1.0 : i % 2 ? 4.0 : 2.0) / expansion(h * i);
@@ -50,7 +52,8 @@ double sim_distance_mpc(double z) {
 
 /* ---------------------------------------------------------- population */
 
-static double mass_function(double log_m) {
+static double mass_function(double log_m)
+{
   double x = pow(10.0, log_m - 10.66);
   return exp(-x) * (3.96e-3 * pow(x, -0.35) + 0.79e-3 * pow(x, -1.47)) * x;
 }
@@ -60,7 +63,8 @@ static double quiescent_fraction(double log_m, double z) { return 1.0 / (1.0 + e
 static double gauss_integral(double x) { return 0.5 * erfc(-x * 0.70710678118654752); }
 
 /* Rough apparent magnitude: log M/L and colours of old and star-forming galaxies, and how they redden with z. */
-static double rough_magnitude(double log_m, double z, bool quiescent, bool in_z) {
+static double rough_magnitude(double log_m, double z, bool quiescent, bool in_z)
+{
   double log_ml = quiescent ? 0.38 : 0.05 + 0.12 * (log_m - 10.3);
   double absolute = 4.65 - 2.5 * (log_m - log_ml), k = quiescent ? 1.1 * z + 1.6 * z * z : 0.9 * z + 0.5 * z * z;
   double modulus = 5.0 * log10(sim_distance_mpc(z)) + 25.0;
@@ -70,7 +74,8 @@ static double rough_magnitude(double log_m, double z, bool quiescent, bool in_z)
 
 static const double LRG_LIMIT = 20.4, LRG_Z = 0.3;
 
-syz_status sim_population_create(const syz_sim_config *c, sim_population **out) {
+syz_status sim_population_create(const syz_sim_config *c, sim_population **out)
+{
   syz_status st = SYZ_OK;
   sim_population *p = NULL;
   *out = NULL;
@@ -114,7 +119,8 @@ void sim_population_destroy(sim_population **p) { syz_free(p); }
 /* ------------------------------------------------ star-formation history */
 
 /* Share of a delayed-tau history's mass that has formed by the fraction u of its duration; x = duration / tau, may be negative. */
-static double formed_by(double x, double u) {
+static double formed_by(double x, double u)
+{
   if (u <= 0.0) return 0.0;
   if (u >= 1.0) return 1.0;
   if (fabs(x) < 1e-3) return u * u;
@@ -122,17 +128,21 @@ static double formed_by(double x, double u) {
 }
 
 /* x that gives the present rate per formed mass, in units of 1 / duration; the rate falls with x. */
-static double solve_history(double rate) {
+static double solve_history(double rate)
+{
   double low = -12.0, high = 40.0;
   for (int i = 0; i < 48; i++) {
     double x = 0.5 * (low + high), r = fabs(x) < 1e-3 ? 2.0 : x * x * exp(-x) / (1.0 - (1.0 + x) * exp(-x));
-    if (r > rate) low = x;
-    else high = x;
+    if (r > rate)
+      low = x;
+    else
+      high = x;
   }
   return 0.5 * (low + high);
 }
 
-static void fill_history(const syz_stellar *s, double mass, double begin_gyr, double x, double *formed) {
+static void fill_history(const syz_stellar *s, double mass, double begin_gyr, double x, double *formed)
+{
   for (int a = 0; a < SYZ_STELLAR_AGES; a++) {
     double newer = 1.0 - s->age_edge_gyr[a] / begin_gyr, older = 1.0 - s->age_edge_gyr[a + 1] / begin_gyr;
     formed[a] = mass * fmax(0.0, formed_by(x, newer) - formed_by(x, older));
@@ -143,7 +153,8 @@ static void fill_history(const syz_stellar *s, double mass, double begin_gyr, do
  * NMF_2basis_SFH_components_nowgt_lin_Nc4.txt at ages 9 to 13 Gyr; the other three form nothing now. */
 static const double EMULATOR_RATE = 0.243, EMULATOR_AGE[PART_COUNT] = {9.0, 6.6, 2.4};
 
-static void history(const syz_stellar *s, sim_draw *d, sim_galaxy *g, double sfr, bool has_emulator) {
+static void history(const syz_stellar *s, sim_draw *d, sim_galaxy *g, double sfr, bool has_emulator)
+{
   double surviving = 0.62, formed = pow(10.0, g->log_m) / surviving, t = g->age_universe_gyr;
   double bulge = formed * g->bulge_mass_fraction, disk = formed - bulge;
   double begin_bulge = t * sim_between(d, 0.82, 0.95), begin_disk = t * sim_between(d, 0.70, 0.92);
@@ -196,7 +207,8 @@ static void history(const syz_stellar *s, sim_draw *d, sim_galaxy *g, double sfr
 
 /* -------------------------------------------------------------- shape */
 
-static void shape(sim_draw *d, sim_galaxy *g, double kpc_per_arcsec) {
+static void shape(sim_draw *d, sim_galaxy *g, double kpc_per_arcsec)
+{
   bool early = g->is_quiescent;
   double m = g->log_m - 10.7, size;
   if (early)
@@ -243,7 +255,8 @@ static void shape(sim_draw *d, sim_galaxy *g, double kpc_per_arcsec) {
 }
 
 void sim_galaxy_draw(const sim_population *p, const syz_stellar *s, const syz_sim_config *c, int64_t index, int attempt, bool has_emulator,
-                     sim_galaxy *g) {
+                     sim_galaxy *g)
+{
   sim_draw physics = {syz_random_make(c->seed, SYZ_RANDOM_SIM_PHYSICS, (uint64_t)attempt, (uint64_t)index), 0}, *d = &physics;
   sim_draw morphology = {syz_random_make(c->seed, SYZ_RANDOM_SIM_MORPHOLOGY, (uint64_t)attempt, (uint64_t)index), 0};
   memset(g, 0, sizeof *g);
@@ -254,8 +267,10 @@ void sim_galaxy_draw(const sim_population *p, const syz_stellar *s, const syz_si
   int low = 0, high = Z_STEPS * M_STEPS * TYPES - 1;
   while (low < high) {
     int middle = (low + high) / 2;
-    if (p->cumulative[part][middle] > u) high = middle;
-    else low = middle + 1;
+    if (p->cumulative[part][middle] > u)
+      high = middle;
+    else
+      low = middle + 1;
   }
   g->is_lrg = part == 1;
   g->is_quiescent = low % TYPES == 1;
@@ -267,8 +282,10 @@ void sim_galaxy_draw(const sim_population *p, const syz_stellar *s, const syz_si
   double log_sfr = (0.84 - 0.026 * t) * g->log_m - (6.51 - 0.11 * t) + 0.25 * sim_normal(d);
   bool green = sim_uniform(d) < 0.08;
   double quiet = -12.0 + 0.35 * sim_normal(d);
-  if (g->is_quiescent) log_sfr = g->log_m + quiet;
-  else if (green) log_sfr -= 0.8;
+  if (g->is_quiescent)
+    log_sfr = g->log_m + quiet;
+  else if (green)
+    log_sfr -= 0.8;
   g->bulge_mass_fraction = g->is_quiescent ? sim_clip(0.55 + 0.22 * x * (x > 0.0) + 0.15 * sim_normal(d), 0.15, 0.95)
                                            : sim_clip(0.10 + 0.16 * x + 0.10 * sim_normal(d), 0.0, 0.6);
   double metal = -0.15 + 0.45 * tanh((g->log_m - 10.2) / 0.75) * (g->log_m < 10.2 ? 1.5 : 0.65) + 0.12 * sim_normal(d);

@@ -12,13 +12,13 @@ enum { SYZ_STELLAR_PIXELS = 16275, SYZ_STELLAR_AGES = 16, SYZ_STELLAR_METALS = 5
 #define SYZ_STELLAR_STEP 1.0e-4
 
 typedef struct syz_stellar {
-  double wave_A[SYZ_STELLAR_PIXELS];          /**< pixel centres */
-  double age_gyr[SYZ_STELLAR_AGES];           /**< ages of the populations */
-  double age_edge_gyr[SYZ_STELLAR_AGES + 1];  /**< borders of the age bins they stand for, from 0 */
-  double surviving[SYZ_STELLAR_AGES];         /**< mass in stars and remnants per unit formed mass */
-  double log_z[SYZ_STELLAR_METALS];           /**< log10 of metallicity in solar units, increasing */
-  float calzetti[SYZ_STELLAR_PIXELS];         /**< k(wavelength) = A / E(B-V) */
-  float *luminosity;                          /**< [METALS, AGES, PIXELS] Lsun/Angstrom per solar mass formed; owned */
+  double wave_A[SYZ_STELLAR_PIXELS];         /**< pixel centres */
+  double age_gyr[SYZ_STELLAR_AGES];          /**< ages of the populations */
+  double age_edge_gyr[SYZ_STELLAR_AGES + 1]; /**< borders of the age bins they stand for, from 0 */
+  double surviving[SYZ_STELLAR_AGES];        /**< mass in stars and remnants per unit formed mass */
+  double log_z[SYZ_STELLAR_METALS];          /**< log10 of metallicity in solar units, increasing */
+  float calzetti[SYZ_STELLAR_PIXELS];        /**< k(wavelength) = A / E(B-V) */
+  float *luminosity;                         /**< [METALS, AGES, PIXELS] Lsun/Angstrom per solar mass formed; owned */
 } syz_stellar;
 
 /** Compute the populations (about 0.1 s). SYZ_ERR_MEMORY. */

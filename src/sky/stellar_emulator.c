@@ -8,7 +8,8 @@
 
 #include "syzygy/sky.h"
 
-void syz_emulator_destroy(syz_emulator **e) {
+void syz_emulator_destroy(syz_emulator **e)
+{
   if (!*e) return;
   for (int k = 0; k < SYZ_EMULATOR_BINS; k++) {
     syz_emulator_bin *b = &(*e)->bin[k];
@@ -30,13 +31,15 @@ void syz_emulator_destroy(syz_emulator **e) {
   syz_free(e);
 }
 
-int syz_emulator_waves(const syz_emulator *e) {
+int syz_emulator_waves(const syz_emulator *e)
+{
   int n = 0;
   for (int k = 0; k < SYZ_EMULATOR_BINS; k++) n += e->bin[k].n_wave;
   return n;
 }
 
-int syz_emulator_width(const syz_emulator *e) {
+int syz_emulator_width(const syz_emulator *e)
+{
   int widest = SYZ_EMULATOR_INPUTS;
   for (int k = 0; k < SYZ_EMULATOR_BINS; k++)
     for (int l = 0; l <= e->bin[k].n_layers; l++)
@@ -45,7 +48,8 @@ int syz_emulator_width(const syz_emulator *e) {
 }
 
 /* y[n] += sum over m of x[m] w[m, n]. */
-static void product(float *restrict y, const float *restrict x, const float *restrict w, int m, int n) {
+static void product(float *restrict y, const float *restrict x, const float *restrict w, int m, int n)
+{
   for (int i = 0; i < m; i++) {
     const float *row = w + (size_t)i * (size_t)n;
     float a = x[i];
@@ -53,7 +57,8 @@ static void product(float *restrict y, const float *restrict x, const float *res
   }
 }
 
-void syz_emulator_evaluate(const syz_emulator *e, const double theta[SYZ_EMULATOR_INPUTS], float *scratch, float *ln_luminosity) {
+void syz_emulator_evaluate(const syz_emulator *e, const double theta[SYZ_EMULATOR_INPUTS], float *scratch, float *ln_luminosity)
+{
   int widest = syz_emulator_width(e);
   float *out = ln_luminosity;
   for (int k = 0; k < SYZ_EMULATOR_BINS; k++) {
