@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the Python references of the sky room share: where the tool and the data are, how results are compared."""
+import os
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+
+warnings.filterwarnings("ignore")
+S = 7781
+GRID = 3600.0 + 0.8 * np.arange(S)
+TOOL = os.path.join(os.environ.get("SYZYGY_BUILD", "build"), "tests", "sky_tool")
+SOURCE = os.environ.get("SYZYGY_SOURCE", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+DATA = os.environ.get("SYZYGY_SKY_DATA", os.path.join(SOURCE, "..", "shared", "data"))
+failures = 0
+checks = 0
+
+
+def need_data():
+    if not os.path.isdir(DATA):
+        print(f"skipped: no real survey files at {DATA} (environment SYZYGY_SKY_DATA)")
+        sys.exit(77)
+
+
+def check(ok, text):
+    global failures, checks
+    checks += 1
+    if not ok:
+        failures += 1
+        print("FAILED:", text)
+    return ok
+
+
+def below(value, limit, text):
+    ok = bool(np.isfinite(value) and value <= limit)
+    print(f"{'ok' if ok else 'FAILED'}: {text}: {value:.3g} (limit {limit:.3g})")
+    return check(ok, f"{text}: {value} > {limit}")
+
+
+def run(*arguments, data=None):
+    """Exit code, bytes, message."""
+    p = subprocess.run([TOOL] + [str(a) for a in arguments], input=data, capture_output=True, timeout=200)
+    return p.returncode, p.stdout, p.stderr.decode(errors="replace")
+
+
+def good(*arguments, data=None):
+    code, out, message = run(*arguments, data=data)
+    check(code == 0, f"{arguments}: exit code {code}: {message}")
+    return out
+
+
+def refused(text, *arguments, code=3):
+    got, _, message = run(*arguments)
+    check(got == code and text in message, f"{arguments}: expected code {code} with '{text}', got {got}: {message}")
+
+
+def spectra(path, *options):
+    """Kind, table of text fields, flux and ivar (n, S)."""
+    out = good("spectra", path, *options)
+    lines = out.split(b"\n", 2)
+    kind, n, rest = lines[0].decode(), int(lines[1]), lines[2]
+    table = []
+    for _ in range(n):
+        line, rest = rest.split(b"\n", 1)
+        table.append(line.decode().split())
+    pixels = np.frombuffer(rest, np.float32).reshape(n, 2, S)
+    return kind, table, pixels[:, 0], pixels[:, 1]
+
+
+def finish():
+    print(f"{checks} checks, {failures} failed")
+    sys.exit(1 if failures or not checks else 0)
