@@ -87,14 +87,14 @@ extern const int syz_recall_at[SYZ_RECALLS];
  * Retrieval of known pairs among `candidates` entries. Where entries tie with the partner, its place is taken to be uniform among
  * them (so that a collapsed embedding scores chance, not 100 %).
  */
-typedef struct syz_retrieval {
+typedef struct syz_pair_figures {
   int64_t pairs, candidates;
   double recall[SYZ_RECALLS];  /**< fraction of pairs within the first 1, 5, 10, 50 */
   double chance[SYZ_RECALLS];  /**< k / candidates, at most 1 */
   double median_rank, mean_reciprocal_rank, chance_median_rank;
-} syz_retrieval;
+} syz_pair_figures;
 /** Not collective. pair [n]; entries without a partner do not count. NaN figures when there is no pair at all. SYZ_ERR_MEMORY. */
-syz_status syz_retrieval_score(const syz_pair *pair, int64_t n, int64_t candidates, syz_retrieval *out);
+syz_status syz_pair_score(const syz_pair *pair, int64_t n, int64_t candidates, syz_pair_figures *out);
 
 /** 1 - sum (y - p)^2 / sum (y - mean y)^2 in float64; NaN when n < 2 or y is constant. */
 double syz_r_squared(const float *y, const float *prediction, int64_t n);

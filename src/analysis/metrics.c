@@ -12,10 +12,10 @@ static int ascending(const void *a, const void *b) {
   return x < y ? -1 : x > y;
 }
 
-syz_status syz_retrieval_score(const syz_pair *pair, int64_t n, int64_t candidates, syz_retrieval *out) {
+syz_status syz_pair_score(const syz_pair *pair, int64_t n, int64_t candidates, syz_pair_figures *out) {
   syz_status st = SYZ_OK;
   double *rank = NULL;
-  *out = (syz_retrieval){.candidates = candidates, .median_rank = NAN, .mean_reciprocal_rank = NAN, .chance_median_rank = NAN};
+  *out = (syz_pair_figures){.candidates = candidates, .median_rank = NAN, .mean_reciprocal_rank = NAN, .chance_median_rank = NAN};
   for (int r = 0; r < SYZ_RECALLS; r++) out->recall[r] = out->chance[r] = NAN;
   SYZ_ALLOC(rank, "ranks of pairs", n);
   double found[SYZ_RECALLS] = {0}, reciprocal = 0;

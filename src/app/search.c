@@ -34,7 +34,7 @@ enum { TEST_EVERY = 5, LABELLED_LEAST = 10 };
 
 typedef struct direction {
   bool is_wanted;
-  syz_retrieval retrieval;
+  syz_pair_figures retrieval;
   bool has_retrieval;
   int64_t candidates;
   char file[64];
@@ -256,7 +256,7 @@ static syz_status search_direction(job *s, syz_modality q, syz_modality i, syz_i
   syz_progress_end(&progress, s->query->rows);
   SYZ_TRY(syz_h5_publish(&out));
   if (wants_pairs) {
-    SYZ_TRY_ALL(s->comm, syz_comm_rank(s->comm) == 0 ? syz_retrieval_score(b.all_pair, s->query->rows, d->candidates, &d->retrieval) : SYZ_OK);
+    SYZ_TRY_ALL(s->comm, syz_comm_rank(s->comm) == 0 ? syz_pair_score(b.all_pair, s->query->rows, d->candidates, &d->retrieval) : SYZ_OK);
     syz_bcast(s->comm, &d->retrieval, sizeof d->retrieval, 0);
     d->has_retrieval = d->retrieval.pairs > 0;
   }
@@ -355,7 +355,7 @@ static void print_figures(const job *s)
   if (has_any) syz_info("own partner found    %9s %9s %9s %9s %9s   among  median rank (chance)", "pairs", "recall@1", "@5", "@10", "@50");
   for (int e = 0; e < 4; e++) {
     const direction *d = &s->d[e / 2][e % 2];
-    const syz_retrieval *r = &d->retrieval;
+    const syz_pair_figures *r = &d->retrieval;
     char name[32];
     snprintf(name, sizeof name, "%s to %s", syz_modality_name((syz_modality)(e / 2)), syz_modality_name((syz_modality)(e % 2)));
     if (!d->is_wanted || e / 2 == e % 2) continue;

@@ -7,8 +7,8 @@ static void known_ranks(void)
 {
   /* Ranks 1, 1, 3, 7, 40, 200 and one query without partner. */
   const syz_pair pair[] = {{5, 0, 0, 1}, {6, 0, 0, 1}, {7, 2, 0, 1}, {-1, 0, 0, NAN}, {8, 6, 0, 1}, {9, 39, 0, 1}, {10, 199, 0, 1}};
-  syz_retrieval r;
-  CHECK_OK(syz_retrieval_score(pair, 7, 1000, &r));
+  syz_pair_figures r;
+  CHECK_OK(syz_pair_score(pair, 7, 1000, &r));
   CHECK_EQ(r.pairs, 6);
   CHECK_EQ(r.candidates, 1000);
   CHECK_NEAR(r.recall[0], 2.0 / 6, 1e-15);
@@ -25,8 +25,8 @@ static void ties(void)
 {
   /* Two larger, four as near: the partner is at 3, 4, 5, 6 or 7 with equal chance. */
   const syz_pair pair[] = {{0, 2, 4, 1}};
-  syz_retrieval r;
-  CHECK_OK(syz_retrieval_score(pair, 1, 20, &r));
+  syz_pair_figures r;
+  CHECK_OK(syz_pair_score(pair, 1, 20, &r));
   CHECK_NEAR(r.recall[0], 0, 0);
   CHECK_NEAR(r.recall[1], 0.6, 1e-15);
   CHECK_NEAR(r.recall[2], 1, 1e-15);
@@ -37,11 +37,11 @@ static void ties(void)
 static void nothing(void)
 {
   const syz_pair pair[] = {{-1, 0, 0, NAN}};
-  syz_retrieval r;
-  CHECK_OK(syz_retrieval_score(pair, 1, 20, &r));
+  syz_pair_figures r;
+  CHECK_OK(syz_pair_score(pair, 1, 20, &r));
   CHECK_EQ(r.pairs, 0);
   CHECK(isnan(r.recall[0]) && isnan(r.median_rank));
-  CHECK_OK(syz_retrieval_score(NULL, 0, 0, &r));
+  CHECK_OK(syz_pair_score(NULL, 0, 0, &r));
   CHECK_EQ(r.pairs, 0);
 }
 

@@ -211,8 +211,8 @@ static void collapsed(syz_comm *c, const syz_compute *compute)
     wrong += pair[i].larger != 0 || pair[i].ties != n - 1;
   }
   CHECK_EQ(wrong, 0);
-  syz_retrieval score;
-  CHECK_OK(syz_retrieval_score(pair, share, n, &score));
+  syz_pair_figures score;
+  CHECK_OK(syz_pair_score(pair, share, n, &score));
   if (share) CHECK_NEAR(score.recall[2], 10.0 / (double)n, 1e-12);
   if (share) CHECK_NEAR(score.median_rank, (double)(n + 1) / 2, 1e-9);
   syz_free(&best);

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Where the parts of a page come from. A user names one run folder; training, embedding and search usually have folders of their own beside it.
+ * What the input names comes first, then the run folder, then folders beside it that say in their files that they belong to it: an embedding by the
+ * model it was made with, a search by the embeddings it searched. Nothing is taken on its name alone.
+ */
+#include <cjson/cJSON.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "report.h"
+
+enum { SIBLINGS_MAX = 1000, JSON_LIMIT = 16 << 20 };
+
+static bool exists(const char *path) { return access(path, F_OK) == 0; }
+
+static bool is_folder(const char *path)
+{
+  struct stat info;
+  return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+static bool is_same(const char *a, const char *b)
+{
+  struct stat x, y;
+  return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* "folder/name" into path; false when it is too long. */
+static bool join(char path[PATH_MAX], const char *folder, const char *name) { return snprintf(path, PATH_MAX, "%s/%s", folder, name) < PATH_MAX; }
+
+static void folder_of(char folder[PATH_MAX], const char *path)
+{
+  snprintf(folder, PATH_MAX, "%s", path);
+  char *slash = strrchr(folder, '/');
+  if (slash && slash != folder) *slash = '\0';
+  else if (!slash) snprintf(folder, PATH_MAX, ".");
+}
+
+/* A list of texts that grows; items that name the same file are kept once. */
+static syz_status list_add(char ***list, int *n, const char *item)
+{
+  syz_status st = SYZ_OK;
+  char **bigger = NULL, *copy = NULL;
+  for (int i = 0; i < *n; i++)
+    if (strcmp((*list)[i], item) == 0 || is_same((*list)[i], item)) return SYZ_OK;
+  SYZ_ALLOC(bigger, "paths", *n + 1);
+  SYZ_ALLOC(copy, "path", strlen(item) + 1);
+  memcpy(copy, item, strlen(item) + 1);
+  for (int i = 0; i < *n; i++) bigger[i] = (*list)[i];
+  bigger[(*n)++] = copy;
+  syz_free(list);
+  *list = bigger;
+  bigger = NULL;
+cleanup:
+  syz_free(&bigger);
+  return st;
+}
+
+static void list_free(char ***list, int *n)
+{
+  for (int i = 0; i < *n; i++) syz_free(&(*list)[i]);
+  syz_free(list);
+  *n = 0;
+}
+
+void syz_report_sources_free(syz_report_sources *s)
+{
+  list_free(&s->embedding, &s->n_embeddings);
+  list_free(&s->neighbours, &s->n_neighbours);
+  list_free(&s->data, &s->n_data);
+  list_free(&s->folder, &s->n_folders);
+}
+
+static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+/* Names in a folder in alphabetical order: sub-folders, or files called prefix*suffix. */
+static syz_status list_folder(const char *folder, bool wants_folders, const char *prefix, const char *suffix, char ***list, int *n)
+{
+  syz_status st = SYZ_OK;
+  DIR *d = opendir(folder);
+  if (!d) return SYZ_OK;
+  for (struct dirent *e; (e = readdir(d)) && *n < SIBLINGS_MAX;) {
+    char path[PATH_MAX];
+    size_t length = strlen(e->d_name);
+    if (e->d_name[0] == '.' || !join(path, folder, e->d_name) || is_folder(path) != wants_folders) continue;
+    if (!wants_folders && (strncmp(e->d_name, prefix, strlen(prefix)) != 0 || length < strlen(suffix) || strcmp(e->d_name + length - strlen(suffix), suffix) != 0)) continue;
+    SYZ_TRY(list_add(list, n, path));
+  }
+  if (*n) qsort(*list, (size_t)*n, sizeof **list, by_name);
+cleanup:
+  closedir(d);
+  return st;
+}
+
+/* Root attribute of an HDF5 file; NULL when there is no such file or attribute. What is wrong with the file is said later, where it is read. */
+static char *attribute_of(const char *file, const char *name)
+{
+  syz_h5 *f = NULL;
+  char *text = NULL;
+  if (!exists(file) || syz_h5_open(NULL, file, &f) != SYZ_OK) return NULL;
+  if (syz_h5_read_text(f, "", name, &text) != SYZ_OK) text = NULL;
+  syz_h5_close(&f);
+  return text;
+}
+
+static cJSON *read_json(const char *folder, const char *name)
+{
+  char path[PATH_MAX], *text = NULL;
+  size_t n;
+  if (!join(path, folder, name) || !exists(path) || syz_file_read(path, JSON_LIMIT, &text, &n) != SYZ_OK) return NULL;
+  cJSON *json = cJSON_Parse(text);
+  syz_free(&text);
+  return json;
+}
+
+/* Files that a retrieval.json names under "index" and "query". */
+static syz_status embeddings_of_search(const char *folder, char ***list, int *n)
+{
+  syz_status st = SYZ_OK;
+  cJSON *json = read_json(folder, "retrieval.json");
+  const char *key[] = {"query", "index"};
+  for (int k = 0; k < 2; k++) {
+    const cJSON *item;
+    cJSON_ArrayForEach(item, cJSON_GetObjectItem(json, key[k]))
+      if (cJSON_IsString(item) && exists(item->valuestring)) SYZ_TRY(list_add(list, n, item->valuestring));
+  }
+cleanup:
+  cJSON_Delete(json);
+  return st;
+}
+
+static bool has_search(const char *folder)
+{
+  char path[PATH_MAX];
+  char **files = NULL;
+  int n = 0;
+  bool has = join(path, folder, "retrieval.json") && exists(path);
+  if (!has && list_folder(folder, false, "neighbours", ".h5", &files, &n) == SYZ_OK) has = n > 0;
+  list_free(&files, &n);
+  return has;
+}
+
+static syz_status find_embeddings(const syz_input *in, syz_report_sources *s, char **sibling, int n_siblings)
+{
+  syz_status st = SYZ_OK;
+  char path[PATH_MAX], model[PATH_MAX];
+  for (int i = 0; i < syz_input_list_size(in, "report.embedding"); i++) {
+    const char *item = syz_input_list_item(in, "report.embedding", i);
+    SYZ_REQUIRE(exists(item), SYZ_ERR_DATA, "report.embedding: %s: no such file or folder", item);
+    if (is_folder(item) && join(path, item, "embedding.h5")) item = path;
+    SYZ_TRY(list_add(&s->embedding, &s->n_embeddings, item));
+  }
+  if (s->n_embeddings) goto cleanup;
+  if (join(path, s->run, "embedding.h5") && exists(path)) SYZ_TRY(list_add(&s->embedding, &s->n_embeddings, path));
+  if (s->n_embeddings) goto cleanup;
+  SYZ_TRY(embeddings_of_search(s->run, &s->embedding, &s->n_embeddings));
+  for (int i = 0; i < n_siblings && !s->n_embeddings; i++) {
+    char *made_with;
+    if (!join(path, sibling[i], "embedding.h5") || !(made_with = attribute_of(path, "model_file"))) continue;
+    folder_of(model, made_with);
+    syz_free(&made_with);
+    if (is_same(model, s->run)) SYZ_TRY(list_add(&s->embedding, &s->n_embeddings, path));
+  }
+cleanup:
+  return st;
+}
+
+static syz_status find_search(const syz_input *in, syz_report_sources *s, char **sibling, int n_siblings)
+{
+  syz_status st = SYZ_OK;
+  char **searched = NULL;
+  int n_searched = 0;
+  for (int i = 0; i < syz_input_list_size(in, "report.neighbours"); i++) {
+    const char *item = syz_input_list_item(in, "report.neighbours", i);
+    SYZ_REQUIRE(exists(item), SYZ_ERR_DATA, "report.neighbours: %s: no such file or folder", item);
+    if (is_folder(item)) SYZ_TRY(list_folder(item, false, "neighbours", ".h5", &s->neighbours, &s->n_neighbours));
+    else SYZ_TRY(list_add(&s->neighbours, &s->n_neighbours, item));
+    if (is_folder(item)) snprintf(s->search, sizeof s->search, "%s", item);
+    else folder_of(s->search, item);
+  }
+  if (s->n_neighbours) goto cleanup;
+  if (has_search(s->run)) snprintf(s->search, sizeof s->search, "%s", s->run);
+  for (int i = 0; i < n_siblings && !*s->search; i++) {
+    SYZ_TRY(embeddings_of_search(sibling[i], &searched, &n_searched));
+    for (int a = 0; a < n_searched; a++)
+      for (int b = 0; b < s->n_embeddings; b++)
+        if (is_same(searched[a], s->embedding[b])) snprintf(s->search, sizeof s->search, "%s", sibling[i]);
+    list_free(&searched, &n_searched);
+  }
+  if (*s->search) SYZ_TRY(list_folder(s->search, false, "neighbours", ".h5", &s->neighbours, &s->n_neighbours));
+cleanup:
+  list_free(&searched, &n_searched);
+  return st;
+}
+
+static syz_status find_training(syz_report_sources *s)
+{
+  syz_status st = SYZ_OK;
+  char path[PATH_MAX], folder[PATH_MAX];
+  if (join(path, s->run, "metrics.jsonl") && exists(path)) snprintf(s->training, sizeof s->training, "%s", s->run);
+  for (int i = 0; i < s->n_embeddings && !*s->training; i++) {
+    char *model = attribute_of(s->embedding[i], "model_file");
+    if (!model) continue;
+    folder_of(folder, model);
+    syz_free(&model);
+    if (join(path, folder, "metrics.jsonl") && exists(path)) snprintf(s->training, sizeof s->training, "%s", folder);
+  }
+  return st;
+}
+
+static syz_status find_data(const syz_input *in, syz_report_sources *s)
+{
+  syz_status st = SYZ_OK;
+  char *paths = NULL;
+  for (int i = 0; i < syz_input_list_size(in, "data.path"); i++) SYZ_TRY(list_add(&s->data, &s->n_data, syz_input_list_item(in, "data.path", i)));
+  for (int i = 0; i < s->n_embeddings && !syz_input_list_size(in, "data.path"); i++) {
+    paths = attribute_of(s->embedding[i], "data_path");
+    char *rest = paths;
+    for (char *line; paths && (line = strtok_r(rest, "\n", &rest));)
+      if (exists(line)) SYZ_TRY(list_add(&s->data, &s->n_data, line));
+    syz_free(&paths);
+  }
+cleanup:
+  syz_free(&paths);
+  return st;
+}
+
+syz_status syz_report_find(const syz_input *in, const char *run, syz_report_sources *s)
+{
+  syz_status st = SYZ_OK;
+  char parent[PATH_MAX], **sibling = NULL;
+  int n = 0;
+  *s = (syz_report_sources){.n_embeddings = 0};
+  SYZ_REQUIRE(is_folder(run), SYZ_ERR_INPUT, "%s: no such run folder", run);
+  SYZ_REQUIRE(strlen(run) + 64 < sizeof s->run, SYZ_ERR_INPUT, "%s: name too long", run);
+  snprintf(s->run, sizeof s->run, "%s", run);
+  for (size_t last = strlen(s->run); last > 1 && s->run[last - 1] == '/';) s->run[--last] = '\0';
+  folder_of(parent, s->run);
+  SYZ_TRY(list_folder(parent, true, "", "", &sibling, &n));
+  SYZ_TRY(find_embeddings(in, s, sibling, n));
+  SYZ_TRY(find_search(in, s, sibling, n));
+  SYZ_TRY(find_training(s));
+  SYZ_TRY(find_data(in, s));
+  if (*s->training) SYZ_TRY(list_add(&s->folder, &s->n_folders, s->training));
+  for (int i = 0; i < s->n_embeddings; i++) {
+    folder_of(parent, s->embedding[i]);
+    SYZ_TRY(list_add(&s->folder, &s->n_folders, parent));
+  }
+  if (*s->search) SYZ_TRY(list_add(&s->folder, &s->n_folders, s->search));
+  SYZ_TRY(list_add(&s->folder, &s->n_folders, s->run));
+cleanup:
+  list_free(&sibling, &n);
+  if (st != SYZ_OK) syz_report_sources_free(s);
+  return st;
+}
