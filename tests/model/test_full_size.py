@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The published sizes once (ViT-L/12 and the 6-layer spectrum transformer, 345 M parameters), six objects, both token modes, both precisions,
+against PyTorch. The model file takes 1.4 GB of the temporary folder; skipped where there is no room for it or for the model in memory."""
+import os
+import shutil
+import sys
+import tempfile
+
+import h5py
+import torch
+import yaml
+
+import drive
+from drive import Case, check
+
+import syzygy_torch as ref
+
+torch.set_num_threads(1)
+LIMITS = {"float32": (0.99999, 0.9999), "bfloat16": (0.999, 0.97)}
+available = int(next(line for line in open("/proc/meminfo") if line.startswith("MemAvailable")).split()[1]) * 1024
+if shutil.disk_usage(tempfile.gettempdir()).free < 3e9 or available < 6e9:
+    print("skipped: needs 3 GB of temporary space and 6 GB of memory")
+    sys.exit(drive.SKIP)
+
+with tempfile.TemporaryDirectory() as folder:
+    config = ref.make_config()
+    model = ref.random_model(config, 1)
+    path = os.path.join(folder, "model.h5")
+    ref.write_model_file(path, config, model.state_dict())
+    check("parameters, millions", sum(p.numel() for p in model.parameters()) / 1e6, 340, above=True)
+    planes = ref.prepare_images(ref.random_images(6, 2), config)
+    flux = torch.as_tensor(ref.random_flux(6, 3))
+    case = Case(path, planes.numpy(), flux.numpy())
+    for tokens in ("patches", "dinov2"):
+        config["image"]["tokens"] = model.image_encoder.backbone.config["tokens"] = tokens
+        with h5py.File(path, "a") as f:
+            f.attrs["model_config"] = yaml.safe_dump({"model": config})
+        with torch.no_grad():
+            wanted = {"image": model.image_encoder(planes).numpy(), "spectrum": model.spectrum_encoder(flux).numpy()}
+        for precision, (plain, centred) in LIMITS.items():
+            try:
+                found = case.forward(precision=precision)
+            except drive.BadRun as bad:
+                if bad.code != drive.SKIP:
+                    raise
+                continue
+            for tower in ("image", "spectrum"):
+                check(f"{tokens} {precision} {tower} cosine", ref.cosines(found[tower], wanted[tower]).min(), plain, above=True)
+                check(f"{tokens} {precision} {tower} cosine about the mean", ref.cosines(found[tower], wanted[tower], True).min(), centred, above=True)
+drive.finish()
