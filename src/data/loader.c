@@ -181,7 +181,7 @@ syz_status syz_loader_create(syz_shardset *s, const syz_loader_config *config, s
   syz_loader *l = NULL;
   const syz_loader_config *c = config;
   *out = NULL;
-  SYZ_REQUIRE(c->sampler.n == s->size && c->sampler.global_batch >= 1 && c->first_place >= 0 && c->count >= 0 &&
+  SYZ_REQUIRE((c->subset ? c->sampler.n >= 1 : c->sampler.n == s->size) && c->sampler.global_batch >= 1 && c->first_place >= 0 && c->count >= 0 &&
                   c->first_place + c->count <= c->sampler.global_batch && c->image_size >= 0 && c->image_size <= SYZ_IMAGE_SIZE && c->ahead >= 1 &&
                   c->first_step >= 0,
               SYZ_ERR_INTERNAL, "loader: n %lld of %lld, places %lld + %lld of %lld, image size %lld, ahead %d", (long long)c->sampler.n,
