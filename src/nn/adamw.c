@@ -2,11 +2,11 @@
 /**
  * AdamW: one pass over weight, both moments and gradient, 28 bytes an element, bound by memory.
  *
- * The scalars (bias corrections, step size) are float64 and rounded once; the element-wise part is float32, as PyTorch's is. One
- * rounding differs: sqrt(v) is multiplied by the float32 of 1 / sqrt(1 - beta2^t), where PyTorch divides, because a division less
- * keeps the loop bound by memory.
- * Without contraction of multiply and add (-ffp-contract=off) the scalar end of a block rounds as its vector part, so that the result
- * does not depend on how the arrays are cut.
+ * The scalars (bias corrections, step size) are float64 and rounded once; the element-wise part is float32, as PyTorch's is. Two
+ * roundings differ: products and sums are fused, and sqrt(v) is multiplied by the float32 of 1 / sqrt(1 - beta2^t) where PyTorch
+ * divides, because a division less keeps the loop bound by memory.
+ * Every fusion of a product and a sum is written out: the compiler has no choice left in which the scalar end of a block could round
+ * otherwise than its vector part, so the result does not depend on how the arrays are cut.
  */
 #include <math.h>
 
@@ -24,11 +24,11 @@ static void update_block(const adamw_scalars *s, float *restrict w, float *restr
   const adamw_scalars k = *s;
   for (int64_t i = 0; i < n; i++) {
     float gi = g[i] * k.scale;
-    float mi = m[i] * k.beta1 + gi * k.one_minus_beta1;
-    float vi = v[i] * k.beta2 + gi * gi * k.one_minus_beta2;
+    float mi = fmaf(m[i], k.beta1, gi * k.one_minus_beta1);
+    float vi = fmaf(v[i], k.beta2, gi * gi * k.one_minus_beta2);
     m[i] = mi;
     v[i] = vi;
-    w[i] = w[i] * k.decay - k.step_size * (mi / (sqrtf(vi) * k.inverse_root_correction2 + k.eps));
+    w[i] = fmaf(-k.step_size, mi / fmaf(sqrtf(vi), k.inverse_root_correction2, k.eps), w[i] * k.decay);
   }
 }
 

@@ -28,6 +28,12 @@ OPERATION vec v_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
  * rounding). n is added to the exponent. A NaN stays one: maximum returns its second operand then. */
 OPERATION vec v_exp2(vec x)
 {
+#ifdef E1
+  {vec r1 = _mm512_reduce_ps(x, 1); vec p1 = _mm512_fmadd_ps(r1,_mm512_set1_ps(0x1.ec320ap-10f),_mm512_set1_ps(0x1.26900cp-7f)); p1=_mm512_fmadd_ps(p1,r1,_mm512_set1_ps(0x1.c95446p-5f));p1=_mm512_fmadd_ps(p1,r1,_mm512_set1_ps(0x1.ebd5a8p-3f));p1=_mm512_fmadd_ps(p1,r1,_mm512_set1_ps(0x1.62e4f6p-1f));p1=_mm512_fmadd_ps(p1,r1,_mm512_set1_ps(1.0f)); return _mm512_scalef_ps(p1,x);}
+#endif
+#ifdef NOEXP
+  return x;
+#endif
   const vec shift = _mm512_set1_ps(0x1.8p23f);
   x = _mm512_max_ps(_mm512_set1_ps(-126.0f), x);
   vec t = _mm512_add_ps(x, shift), r = _mm512_sub_ps(x, _mm512_sub_ps(t, shift));

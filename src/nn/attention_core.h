@@ -38,9 +38,18 @@
 
 enum {
   PANEL = VECTORS * LANES,  /* queries of a panel */
-  FORWARD_KEYS = 144,       /* most keys of a block: with a panel of scores 27 KiB of a 48 KiB L1 */
-  BACKWARD_KEYS = 144,      /* most keys and queries of a block of the backward pass: P and dS of a block are 124 KiB of L2 */
-  BACKWARD_PANELS = 3,
+#ifndef FKEYS
+#define FKEYS 144
+#endif
+#ifndef BKEYS
+#define BKEYS 144
+#endif
+#ifndef BPAN
+#define BPAN 3
+#endif
+  FORWARD_KEYS = FKEYS,       /* most keys of a block: with a panel of scores 27 KiB of a 48 KiB L1 */
+  BACKWARD_KEYS = BKEYS,      /* most keys and queries of a block of the backward pass: P and dS of a block are 124 KiB of L2 */
+  BACKWARD_PANELS = BPAN,
   BLOCK_LANES = BACKWARD_PANELS * PANEL,
   BLOCK_UNITS = BLOCK_LANES / PAIR,
 };
@@ -153,6 +162,10 @@ INLINE void product(const int n, const uint32_t *a, ptrdiff_t row, ptrdiff_t ste
 {
   for (int i = 0; i < ROWS; i++)
     for (int j = 0; j < n; j++) c[i][j] = v_zero();
+#ifdef UNROLL
+  enum { UNR = UNROLL };
+#pragma GCC unroll UNR
+#endif
   for (int64_t k = 0; k < steps; k++) {
     unit_vec bk[VECTORS];
     for (int j = 0; j < n; j++) bk[j] = u_load(b + j * LANES);
@@ -434,26 +447,26 @@ static backward_scratch backward_layout(const geometry *g, syz_arena *arena)
   return s;
 }
 
-static inline float element_value(const element *x)
-{
-#if PAIR == 2
-  return syz_bf16_to_f32(*x);
-#else
-  return *x;
-#endif
-}
-
-/** delta[t] = sum_d dout[t, d] out[t, d]. */
+/** delta[t] = sum_d dout[t, d] out[t, d], by the products of units that the micro-kernel uses. */
 OUTLINED void row_products(const geometry *g, float *delta, const element *x, const element *y, int64_t stride)
 {
+  enum { STRIDE = LANES * PAIR };
   for (int64_t t = 0; t < g->tokens; t++, x += stride, y += stride) {
-    float lane[LANES] = {0.0f}, sum = 0.0f;
+    vec sum = v_zero();
+    float lane[LANES];
     int64_t d = 0;
-    for (; d + LANES <= g->dim; d += LANES)
-      for (int j = 0; j < LANES; j++) lane[j] += element_value(x + d + j) * element_value(y + d + j);
-    for (; d < g->dim; d++) sum += element_value(x + d) * element_value(y + d);
-    for (int j = 0; j < LANES; j++) sum += lane[j];
-    delta[t] = sum;
+    for (; d + STRIDE <= g->dim; d += STRIDE)
+      sum = u_dot(sum, u_load((const uint32_t *)(const void *)(x + d)), u_load((const uint32_t *)(const void *)(y + d)));
+    if (d < g->dim) {
+      element end[2][STRIDE] = {{(element){0}}};
+      memcpy(end[0], x + d, (size_t)(g->dim - d) * sizeof *x);
+      memcpy(end[1], y + d, (size_t)(g->dim - d) * sizeof *y);
+      sum = u_dot(sum, u_load((const uint32_t *)(const void *)end[0]), u_load((const uint32_t *)(const void *)end[1]));
+    }
+    v_store(lane, sum);
+    for (int width = LANES / 2; width >= 1; width /= 2)
+      for (int j = 0; j < width; j++) lane[j] += lane[j + width];
+    delta[t] = lane[0];
   }
 }
 

@@ -75,7 +75,7 @@ static void run_one(const native_plan *p, const char *a, const char *b, const fl
       const int64_t m = smaller(s->m - i, BLOCK_ROWS);
       syz_left left = {p->left, 0};
       if (is_plain) left = (syz_left){(const uint32_t *)(const void *)(a + i * s->lda * size), s->lda / q->unit};
-      else if (s->transpose_a) syz_kernel_pack_left_columns(q, p->left, a + i * size, s->lda, m, s->k);
+      else if (s->transpose_a) q->pack_left_columns(p->left, a + i * size, s->lda, m, s->k);
       else syz_kernel_pack_left_rows(q, p->left, a + i * s->lda * size, s->lda, m, s->k);
       end.y = c + (i * s->ldc + j) * size_c;
       end.bias = bias ? bias + j : NULL;

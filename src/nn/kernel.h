@@ -48,9 +48,10 @@ typedef struct syz_kernel {
   /** The same two from arrays of the type itself. */
   void (*pack_rows)(uint32_t *panel, const void *x, int64_t ld, int n, int64_t k);
   void (*pack_columns)(uint32_t *panel, const void *x, int64_t ld, int n, int64_t k);
-  /** A panel of m <= 6 rows from X [m, k] or, transposed, from X [k, m]. */
+  /** A panel of m <= 6 rows from X [m, k]. */
   void (*pack_left_rows)(uint32_t *panel, const void *x, int64_t ld, int m, int64_t k);
-  void (*pack_left_columns)(uint32_t *panel, const void *x, int64_t ld, int m, int64_t k);
+  /** All panels of A from X [k, m], across the summed axis. */
+  void (*pack_left_columns)(uint32_t *packed, const void *x, int64_t ld, int64_t m, int64_t k);
   /** sum [n] += column sums of x [rows, n]. */
   void (*add_column_sums)(float *sum, const void *x, int64_t ld, int64_t rows, int64_t n);
 } syz_kernel;
@@ -78,8 +79,11 @@ typedef struct syz_left {
 /** All tiles of one product of `rows` rows and n columns; parallel over blocks of columns that stay in L2, and chunks of rows. */
 void syz_kernel_product(const syz_kernel *q, int64_t rows, int64_t n, int64_t units, syz_left a, const uint32_t *b,
                         const syz_tile_end *end);
-/** Whole operands packed in parallel; the last two take X [k, n] and X [k, m] across the summed axis, the first two along it. */
+/** Whole operands packed, in parallel: X [n, k] and X [m, k] along the summed axis, X [k, n] across it. */
 void syz_kernel_pack_rows(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t n, int64_t k);
 void syz_kernel_pack_left_rows(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t m, int64_t k);
 void syz_kernel_pack_columns(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t n, int64_t k);
-void syz_kernel_pack_left_columns(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t m, int64_t k);
+/** One of syz_pack_groups parts of the last, for the caller's own parallel loop. */
+int64_t syz_pack_groups(const syz_kernel *q, int64_t k);
+void syz_kernel_pack_columns_group(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t n, int64_t k,
+                                   int64_t group);

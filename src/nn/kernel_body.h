@@ -10,9 +10,11 @@
  *   UNITS_OF_WEIGHTS(w)        16 units from 16 KERNEL_UNIT consecutive floats
  *   UNITS_OF_WEIGHT_ROWS(lo, hi, mask)        16 units from 16 columns of one or two rows of floats (hi may be NULL: 0)
  *   UNITS_OF_ROWS(lo, hi, mask)               the same from rows of KERNEL_TYPE
- *   UNITS8_OF_ROWS(lo, hi, mask)              8 of them, __m256i
+ *   PUT_64_UNITS(at, lo, hi)                  64 of them without a mask, stored; hi is there
+ *   PUT_6_UNITS(at, lo, hi)                   the first 6 of 8 readable columns, exactly 6 stored
  *   KERNEL_ONE(x)              a unit from up to KERNEL_UNIT elements at x, the first `k` of them: scalar, for edges
  *   KERNEL_ONE_WEIGHT(x, k)    the same from floats
+ *   KERNEL_ONE_ACROSS(x, ld, k)               the same from elements ld apart
  */
 #include <immintrin.h>
 
@@ -227,12 +229,19 @@ KERNEL_TARGET static void pack_rows(uint32_t *panel, const void *source, int64_t
 
 KERNEL_TARGET static void pack_columns(uint32_t *panel, const void *source, int64_t ld, int n, int64_t k) {
   const KERNEL_TYPE *x = source;
-  for (int64_t p = 0; p * KERNEL_UNIT < k; p++)
+  for (int64_t p = 0; p * KERNEL_UNIT < k; p++) {
+    const KERNEL_TYPE *lo = x + p * KERNEL_UNIT * ld, *hi = p * KERNEL_UNIT + 1 < k ? lo + ld : NULL;
+    uint32_t *at = panel + p * SYZ_TILE_COLUMNS;
+    if (n == SYZ_TILE_COLUMNS && (p + 1) * KERNEL_UNIT <= k) {
+      PUT_64_UNITS(at, lo, hi);
+      continue;
+    }
     for (int j = 0; j < SYZ_TILE_COLUMNS; j += 16) {
       const __mmask16 mask = n >= j + 16 ? 0xffff : n <= j ? 0 : (__mmask16)((1u << (n - j)) - 1);
-      const KERNEL_TYPE *lo = x + p * KERNEL_UNIT * ld + (n > j ? j : 0), *hi = p * KERNEL_UNIT + 1 < k ? lo + ld : NULL;
-      _mm512_storeu_si512(panel + p * SYZ_TILE_COLUMNS + j, UNITS_OF_ROWS(lo, hi, mask));
+      const int at_most = n > j ? j : 0; /* no address beyond the row, even where nothing is read */
+      _mm512_storeu_si512(at + j, UNITS_OF_ROWS(lo + at_most, hi ? hi + at_most : NULL, mask));
     }
+  }
 }
 
 KERNEL_TARGET static void pack_left_rows(uint32_t *panel, const void *source, int64_t ld, int m, int64_t k) {
@@ -242,16 +251,24 @@ KERNEL_TARGET static void pack_left_rows(uint32_t *panel, const void *source, in
       panel[p * SYZ_TILE_ROWS + i] = i < m ? KERNEL_ONE(x + i * ld + p * KERNEL_UNIT, k - p * KERNEL_UNIT) : 0;
 }
 
-KERNEL_TARGET static void pack_left_columns(uint32_t *panel, const void *source, int64_t ld, int m, int64_t k) {
+/* A panel takes six columns, less than a cache line: all panels take theirs of a few rows before the next few rows. */
+enum { LEFT_UNITS = 4 };
+
+KERNEL_TARGET static void pack_left_columns(uint32_t *packed, const void *source, int64_t ld, int64_t m, int64_t k) {
   const KERNEL_TYPE *x = source;
-  const __mmask8 mask = (__mmask8)((1u << m) - 1);
-  /* Eight words are stored, six kept: the next unit overwrites the other two. The last unit has no next one. */
-  for (int64_t p = 0; p * KERNEL_UNIT < k; p++) {
-    const KERNEL_TYPE *lo = x + p * KERNEL_UNIT * ld, *hi = p * KERNEL_UNIT + 1 < k ? lo + ld : NULL;
-    uint32_t *at = panel + p * SYZ_TILE_ROWS;
-    const __m256i units = UNITS8_OF_ROWS(lo, hi, mask);
-    if ((p + 1) * KERNEL_UNIT < k) _mm256_storeu_si256((__m256i *)(void *)at, units);
-    else _mm256_mask_storeu_epi32(at, (__mmask8)((1u << SYZ_TILE_ROWS) - 1), units);
+  const int64_t units = (k + KERNEL_UNIT - 1) / KERNEL_UNIT, whole_units = k / KERNEL_UNIT;
+  for (int64_t p0 = 0; p0 < units; p0 += LEFT_UNITS) {
+    const int64_t p1 = units < p0 + LEFT_UNITS ? units : p0 + LEFT_UNITS;
+    for (int64_t i = 0; i < m; i += SYZ_TILE_ROWS) {
+      const KERNEL_TYPE *from = x + p0 * KERNEL_UNIT * ld + i;
+      uint32_t *at = packed + i * units + p0 * SYZ_TILE_ROWS;
+      if (i + 8 <= m && p1 <= whole_units) {
+        for (int64_t p = p0; p < p1; p++, at += SYZ_TILE_ROWS, from += KERNEL_UNIT * ld) PUT_6_UNITS(at, from, from + ld);
+        continue;
+      }
+      for (int64_t p = p0; p < p1; p++, at += SYZ_TILE_ROWS, from += KERNEL_UNIT * ld)
+        for (int j = 0; j < SYZ_TILE_ROWS; j++) at[j] = i + j < m ? KERNEL_ONE_ACROSS(from + j, ld, k - p * KERNEL_UNIT) : 0;
+    }
   }
 }
 

@@ -186,8 +186,7 @@ static void add_column_sums(syz_dtype act, float *sum, const void *dy, int64_t r
 void syz_linear_backward_weight(const syz_linear *l, int64_t rows, const void *dy, const void *x, float *dweight, float *dbias) {
   SYZ_ASSERT(l->trains && rows >= 0 && rows <= l->max_rows);
   if (l->native) {
-    if (dbias) syz_linear_native_add_column_sums(l->native, rows, dy, dbias);
-    syz_linear_native_backward_weight(l->native, rows, dy, x, dweight);
+    syz_linear_native_backward_weight(l->native, rows, dy, x, dweight, dbias);
     return;
   }
   if (dbias) add_column_sums(l->compute->act, dbias, dy, rows, l->out);

@@ -3,10 +3,12 @@
  * The linear layer on the own kernels.
  *
  * Two packed copies of the weights, one for y = x W^T (summed over the inputs) and one for dx = dy W (summed over the outputs). The
- * weight gradient dW += dy^T x sums over rows: dy and x are packed on the way in, in blocks of rows that stay in cache, which costs
- * 2 % of the product and lets it run at full speed (oneDNN's strided form reaches 80 to 85 % of the limit).
+ * weight gradient dW += dy^T x sums over rows: x is packed in blocks of rows, dy in pieces that then stay in L2, which costs 2 to 6 % of the
+ * product and lets it run at full speed (oneDNN's strided form reaches 80 to 85 % of the limit).
  */
 #include "linear_native.h"
+
+#include <omp.h>
 
 #include "kernel.h"
 
@@ -17,12 +19,23 @@ struct syz_linear_native {
   uint32_t *forward, *input;
 };
 
-enum { SUM_ROWS_MAX = 1280 }; /* rows of a block of the weight gradient: its packed panels of 6 stay in L1, of 64 in L2 */
+enum {
+  SUM_ROWS_MAX = 1280, /* rows that one block of the weight gradient sums over */
+  LEFT_ROWS = 192,     /* rows of dW a thread takes at a time: their part of dy, packed (480 KiB), and a panel of x (160 KiB) stay in L2 */
+};
 
 /** Blocks of about equal size with a whole number of pairs, so that only the last row of all can be single. */
 static int64_t sum_rows(int64_t rows) {
   const int64_t blocks = syz_ceil_div(rows, SUM_ROWS_MAX);
   return syz_ceil_div(syz_ceil_div(rows, blocks), 2) * 2;
+}
+
+/** Words of scratch for a block of `rows`: x packed, shared; and each thread's part of dy. Whole cache lines. */
+static int64_t weight_right_words(const syz_linear_native *l, int64_t rows) {
+  return syz_packed_words(l->in, syz_units(l->kernel, rows));
+}
+static int64_t weight_left_words(const syz_linear_native *l, int64_t rows) {
+  return syz_ceil_div(syz_packed_left_words(LEFT_ROWS, syz_units(l->kernel, rows)), 16) * 16;
 }
 
 syz_status syz_linear_native_create(const syz_compute *c, int64_t out, int64_t in, int64_t max_rows, bool trains,
@@ -40,8 +53,8 @@ syz_status syz_linear_native_create(const syz_compute *c, int64_t out, int64_t i
   int64_t words = longest % l->kernel->unit ? max_rows * syz_units(l->kernel, longest) : 0;
   if (trains) {
     SYZ_ALLOC(l->input, "linear weight", syz_packed_words(in, syz_units(l->kernel, out)));
-    const int64_t units = syz_units(l->kernel, max_rows < SUM_ROWS_MAX ? max_rows : SUM_ROWS_MAX);
-    const int64_t packed = syz_packed_left_words(out, units) + syz_packed_words(in, units) + 64;
+    const int64_t block = max_rows < SUM_ROWS_MAX ? max_rows + 1 : SUM_ROWS_MAX;
+    const int64_t packed = weight_right_words(l, block) + c->threads * weight_left_words(l, block);
     if (packed > words) words = packed;
   }
   SYZ_TRY(syz_compute_reserve(c, (size_t)words * sizeof(uint32_t)));
@@ -111,24 +124,35 @@ void syz_linear_native_backward_input(const syz_linear_native *l, int64_t rows, 
   syz_kernel_product(l->kernel, rows, l->in, syz_units(l->kernel, l->out), left_of(l, dy, rows, l->out), l->input, &end);
 }
 
-void syz_linear_native_backward_weight(const syz_linear_native *l, int64_t rows, const void *dy, const void *x, float *dweight) {
+/** Rows [first, first + m) of dW, and their bias sums, from one block of n rows of dy and the packed block of x. */
+static void add_weight_rows(const syz_linear_native *l, int64_t first, int64_t m, int64_t n, const char *dy, const uint32_t *x,
+                            uint32_t *left, float *dweight, float *dbias) {
   const syz_kernel *q = l->kernel;
-  const size_t size = syz_dtype_size(l->compute->act);
-  const int64_t block = rows ? sum_rows(rows) : 1;
+  const char *from = dy + (size_t)first * syz_dtype_size(l->compute->act);
+  const int64_t units = syz_units(q, n);
   const syz_tile_end end = {.action = SYZ_TILE_ADD, .y = dweight, .ldy = l->in};
-  for (int64_t r = 0; r < rows; r += block) {
-    const int64_t n = rows - r < block ? rows - r : block, units = syz_units(q, n);
-    uint32_t *left = l->compute->scratch->bytes, *right = left + syz_ceil_div(syz_packed_left_words(l->out, units), 16) * 16;
-    syz_kernel_pack_left_columns(q, left, (const char *)dy + (size_t)(r * l->out) * size, l->out, l->out, n);
-    syz_kernel_pack_columns(q, right, (const char *)x + (size_t)(r * l->in) * size, l->in, l->in, n);
-    syz_kernel_product(q, l->out, l->in, units, (syz_left){left, 0}, right, &end);
-  }
+  q->pack_left_columns(left, from, l->out, m, n);
+  if (dbias) q->add_column_sums(dbias + first, from, l->out, n, m);
+  for (int64_t j = 0; j < l->in; j += SYZ_TILE_COLUMNS)
+    for (int64_t i = 0; i < m; i += SYZ_TILE_ROWS)
+      q->tile(m - i < SYZ_TILE_ROWS ? (int)(m - i) : SYZ_TILE_ROWS, l->in - j < SYZ_TILE_COLUMNS ? (int)(l->in - j) : SYZ_TILE_COLUMNS,
+              units, left + i * units, 1, SYZ_TILE_ROWS, x + j * units, &end, first + i, j);
 }
 
-void syz_linear_native_add_column_sums(const syz_linear_native *l, int64_t rows, const void *dy, float *dbias) {
-  enum { STRIPE = 256 };
-  const size_t size = syz_dtype_size(l->compute->act);
-#pragma omp parallel for schedule(static)
-  for (int64_t j = 0; j < l->out; j += STRIPE)
-    l->kernel->add_column_sums(dbias + j, (const char *)dy + (size_t)j * size, l->out, rows, l->out - j < STRIPE ? l->out - j : STRIPE);
+void syz_linear_native_backward_weight(const syz_linear_native *l, int64_t rows, const void *dy, const void *x, float *dweight,
+                                       float *dbias) {
+  const int64_t size = (int64_t)syz_dtype_size(l->compute->act), block = rows ? sum_rows(rows) : 1;
+  const int64_t left_words = weight_left_words(l, block);
+#pragma omp parallel
+  for (int64_t r = 0; r < rows; r += block) {
+    const int64_t n = rows - r < block ? rows - r : block;
+    uint32_t *right = l->compute->scratch->bytes, *left = right + weight_right_words(l, block) + left_words * omp_get_thread_num();
+#pragma omp for schedule(static)
+    for (int64_t p = 0; p < syz_pack_groups(l->kernel, n); p++)
+      syz_kernel_pack_columns_group(l->kernel, right, (const char *)x + r * l->in * size, l->in, l->in, n, p);
+#pragma omp for schedule(static)
+    for (int64_t o = 0; o < l->out; o += LEFT_ROWS)
+      add_weight_rows(l, o, l->out - o < LEFT_ROWS ? l->out - o : LEFT_ROWS, n, (const char *)dy + r * l->out * size, right, left,
+                      dweight, dbias);
+  }
 }

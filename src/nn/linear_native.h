@@ -19,5 +19,5 @@ void syz_linear_native_forward(const syz_linear_native *l, int64_t rows, const v
                                const float *scale, void *y, void *u);
 /** u NULL: dx = dy W. */
 void syz_linear_native_backward_input(const syz_linear_native *l, int64_t rows, const void *dy, const void *u, void *dx);
-void syz_linear_native_backward_weight(const syz_linear_native *l, int64_t rows, const void *dy, const void *x, float *dweight);
-void syz_linear_native_add_column_sums(const syz_linear_native *l, int64_t rows, const void *dy, float *dbias);
+void syz_linear_native_backward_weight(const syz_linear_native *l, int64_t rows, const void *dy, const void *x, float *dweight,
+                                       float *dbias);
