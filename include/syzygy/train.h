@@ -111,7 +111,7 @@ typedef struct syz_objective {
   const char *term_name[SYZ_TERMS_MAX], *scalar_name[SYZ_SCALARS_MAX];
   double scalar_start[SYZ_SCALARS_MAX];
   void *self;
-  /** Steps first .. last-1 will come, in order. Collective; agreed. */
+  /** Steps first .. last-1 will come, in order; the weights are in place. Collective; agreed. */
   syz_status (*begin)(void *self, int64_t first, int64_t last);
   /** Collective: a failure of this rank is returned, but only after it has taken part in all communication of the step. */
   syz_status (*forward)(void *self, int64_t step, const double *scalar, syz_step_result *out);
@@ -190,7 +190,6 @@ typedef struct syz_align_config {
   int64_t micro_batch; /**< objects a forward pass; a rank with more runs them in turn, and twice; 0: see align.c */
   bool freezes_backbones, shuffles, learns_logit_scale;
   double logit_scale;        /**< s; the start when it is learned */
-  double dropout;            /**< of the heads, as in the model's configuration; only to know whether any is drawn */
   syz_augment augment;
   syz_cache_place cache;     /**< where the tokens of frozen towers are kept */
   const char *cache_folder;  /**< for SYZ_CACHE_DISK */
@@ -201,11 +200,10 @@ typedef struct syz_align_config {
 } syz_align_config;
 
 /**
- * The contrastive objective. Objects of `train` with both modalities take part; `test` (may be NULL) is for validation. Plans the
- * towers of `model`; with frozen backbones and a cache, computes the tokens of all objects first (with progress). Everything is
- * borrowed and outlives the objective. Collective; agreed. SYZ_ERR_DATA when no object has both modalities, SYZ_ERR_INPUT for
- * augmentation with a token cache, SYZ_ERR_MEMORY when activations do not fit (names the batch that would), SYZ_STOPPED when asked to stop
- * while tokens are computed: those on disk are kept.
+ * The contrastive objective. Objects of `train` with both modalities take part; `test` (may be NULL) is for validation. Its begin plans
+ * the towers of `model`; with frozen backbones and a cache, it computes the tokens of all objects first (with progress), and may return
+ * SYZ_STOPPED when asked to stop meanwhile: tokens on disk are kept. Everything is borrowed and outlives the objective. Collective; agreed. SYZ_ERR_DATA when no object has both modalities, SYZ_ERR_INPUT for
+ * augmentation with a token cache, SYZ_ERR_MEMORY when activations do not fit (names the batch that would).
  */
 syz_status syz_align_create(const syz_align_config *config, const syz_grid *grid, const syz_compute *compute, syz_model *model, syz_shardset *train,
                             syz_shardset *test, syz_timing *timing, syz_objective *out);

@@ -182,7 +182,13 @@ static syz_status begin(void *self, int64_t first, int64_t last)
   syz_status st = SYZ_OK;
   align *a = self;
   syz_loader_destroy(&a->loader);
-  if (align_has_cache(a) || first >= last) return st;
+  if (first >= last) return st;
+  if (align_has_cache(a)) {
+    SYZ_TRY(align_tokens_fill(a, &a->train, "train"));
+    if (a->blocks > 0) SYZ_TRY(align_tokens_fill(a, &a->test, "test"));
+  }
+  SYZ_TRY_ALL(a->world, plan_towers(a));
+  if (align_has_cache(a)) return st;
   const align_tower *image = &a->tower[SYZ_IMAGE], *spectrum = &a->tower[SYZ_SPECTRUM], *here = image->is_here ? image : spectrum;
   const syz_loader_config config = {.sampler = a->sampler,
                                     .subset = a->train.object,
@@ -417,11 +423,6 @@ syz_status syz_align_create(const syz_align_config *config, const syz_grid *grid
   SYZ_TRY(check_memory(a));
   SYZ_TRY_ALL(a->world, create_local(a));
   SYZ_TRY(create_losses(a));
-  if (align_has_cache(a)) {
-    SYZ_TRY(align_tokens_fill(a, &a->train, "train"));
-    if (a->blocks > 0) SYZ_TRY(align_tokens_fill(a, &a->test, "test"));
-  }
-  SYZ_TRY_ALL(a->world, plan_towers(a));
   out->self = a;
 cleanup:
   if (st != SYZ_OK) {
