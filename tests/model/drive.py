@@ -65,10 +65,10 @@ class Case:
             if array is not None:
                 np.ascontiguousarray(array, np.float32).tofile(f"{self.prefix}-{name}.bin")
 
-    def forward(self, command="embed", precision="float32", batch=4, ranks=1, towers=("image", "spectrum")):
-        """{tower: array [N, ...]} of embeddings or tokens."""
+    def forward(self, command="embed", precision="float32", batch=4, ranks=1, towers=("image", "spectrum"), size=None):
+        """{tower: array [N, ...]} of embeddings or tokens; size: pixels fed when not the file's."""
         out = os.path.join(self.folder.name, "out")
-        run(["tower_driver", self.path, precision, batch, command, self.n, self.prefix, out], ranks)
+        run(["tower_driver", self.path, precision, batch, command, self.n, self.prefix, out] + ([size] if size else []), ranks)
         return {tower: np.concatenate([np.fromfile(f"{out}-{tower}-{r}.bin", np.float32) for r in range(ranks)]).reshape(self.n, -1) for tower in towers}
 
     def gradients(self, d_image, d_spectrum, precision="float32", command="gradients"):

@@ -10,7 +10,7 @@
  * Reads PREFIX-image.bin (planes [N, 3, size, size]), PREFIX-spectrum.bin ([N, 7781]) and for gradients PREFIX-image-d.bin, PREFIX-spectrum-d.bin
  * ([N, E] gradients of the embeddings), all float32; writes the same names below the output prefix, or the gradients as a model file.
  * `heads` takes the gradients of the heads alone, through the calls for cached tokens. Runs on any number of ranks: each takes a share of the objects
- * (gradients: one rank).
+ * (gradients: one rank). With a last argument SIZE the image tower is fed SIZE pixels, whatever the file says: positions are interpolated.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -145,7 +145,7 @@ int main(int argc, char **argv)
   syz_model_config config;
   bool has[SYZ_MODALITIES];
   SYZ_TRY(syz_comm_start(&argc, &argv, &j.world));
-  SYZ_REQUIRE(argc == 8, SYZ_ERR_INPUT, "usage: tower_driver MODEL PRECISION BATCH tokens|embed|gradients|heads N INPUT OUTPUT");
+  SYZ_REQUIRE(argc == 8 || argc == 9, SYZ_ERR_INPUT, "usage: tower_driver MODEL PRECISION BATCH tokens|embed|gradients|heads N INPUT OUTPUT [SIZE]");
   const char *path = argv[1], *command = argv[4];
   j.batch = strtoll(argv[3], NULL, 10);
   j.n = strtoll(argv[5], NULL, 10);
@@ -159,6 +159,7 @@ int main(int argc, char **argv)
     goto cleanup;
   }
   SYZ_TRY(syz_model_file_config(j.world, path, &config, has));
+  if (argc == 9) config.image.size = strtoll(argv[8], NULL, 10);
   SYZ_TRY(syz_model_create(&config, has[SYZ_IMAGE], has[SYZ_SPECTRUM], compute, &j.m));
   SYZ_TRY(syz_model_file_read(j.world, path, j.m, false));
   if (strcmp(command, "gradients") == 0 || strcmp(command, "heads") == 0) {
