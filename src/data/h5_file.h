@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of room data: what h5.c (reading) and h5_write.c (writing) share. The only header that includes hdf5.h. */
+/** Inside of room data: what h5.c (reading) and h5_write.c (writing) share. */
 #pragma once
 
 #include <hdf5.h>
 
+#include "h5_image.h"
 #include "syzygy/data.h"
 
 enum { H5_REASON = 400, H5_DIMS = 8 };
@@ -21,6 +22,7 @@ struct syz_h5 {
   syz_comm *comm; /* NULL: this process alone */
   char *path, *temporary;
   hid_t file; /* while writing only on rank 0; -1 elsewhere */
+  h5_image *image; /* writing, rank 0: what HDF5 wrote */
   int fd;     /* writing: every rank's own descriptor of the temporary file; -1 when reading */
   int rank, size;
   bool is_writing, is_unflushed;

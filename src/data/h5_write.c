@@ -2,17 +2,16 @@
 /**
  * Writing HDF5 files from many ranks.
  *
- * HDF5 describes the file, on rank 0 alone and with the serial driver; the rows themselves are written by every rank with pwrite to
- * where the dataset lies. All datasets are contiguous and allocated when they are declared, so their places are known at once. Every
+ * HDF5 describes the file, on rank 0 alone and into memory (h5_image.c); the description and the rows are written with pwrite, the rows
+ * by every rank to where the dataset lies. All datasets are contiguous and allocated when they are declared, so their places are known at once. Every
  * failure is then a return code on the rank that met it, and all ranks agree before anybody goes on.
  *
  * Why not HDF5's MPI-IO driver: on a full disk a collective H5Dwrite of 1.10.8 over ompio never returns (3 ranks, 600 MB into a tmpfs
- * of 64 MB: all ranks still inside after 30 s; an independent one returns, but the file can then be neither closed nor left alone), and a
- * failed flush inside H5Fclose reaches some ranks only. Speed is the same: both are pwrite calls in the end, 2.3 to 2.8 GB/s here.
+ * of 64 MB: all ranks still inside after 30 s), and a failed flush inside H5Fclose leaves the library unable to end. Speed is the same: both are pwrite calls in the end, 2.3 to 2.8 GB/s here.
  * What is asked of the file system is what MPI-IO asks too: bytes written by one node are seen by another after fsync (Lustre, GPFS, BeeGFS, local).
  *
- * The description is flushed before the first row is written, checksum attributes included (as zeros, replaced in place at the end),
- * so that closing the file needs no new space.
+ * The description is written before the first row, checksum attributes included (as zeros, replaced in place at the end), so that
+ * publishing needs no new space.
  */
 #include "h5_file.h"
 
@@ -68,7 +67,7 @@ static syz_status create_file(syz_h5 *f, const char *format, const char *created
 {
   syz_status st = SYZ_OK;
   char reason[H5_REASON];
-  hid_t access = h5_access(), space = -1, a = -1;
+  hid_t access = H5Pcreate(H5P_FILE_ACCESS), space = -1, a = -1;
   const int version = 1;
   SYZ_REQUIRE(!syz_fault("h5_create"), SYZ_ERR_WRITE, "%s: injected failure", f->temporary);
   f->fd = open(f->temporary, O_RDWR | O_CREAT | O_TRUNC, 0666); /* first by hand: errno says it shortest */
@@ -76,6 +75,8 @@ static syz_status create_file(syz_h5 *f, const char *format, const char *created
   /* Format of HDF5 1.8: its object headers carry checksums of their own, so that a damaged description is noticed. */
   H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V18);
   H5Pset_alignment(access, ALIGN_ABOVE, ALIGN_TO);
+  SYZ_TRY(h5_image_create(&f->image));
+  SYZ_TRY(h5_image_attach(f->image, access));
   f->file = H5Fcreate(f->temporary, H5F_ACC_TRUNC, H5P_DEFAULT, access);
   SYZ_REQUIRE(f->file >= 0, SYZ_ERR_WRITE, "%s: cannot create: %s", f->temporary, h5_reason(reason));
   SYZ_TRY(put_text(f, f->file, "syzygy_format", format));
@@ -273,6 +274,7 @@ static syz_status flush_description(syz_h5 *f)
   char reason[H5_REASON];
   if (f->rank != 0 || !f->is_unflushed) return SYZ_OK;
   SYZ_REQUIRE(H5Fflush(f->file, H5F_SCOPE_LOCAL) >= 0, SYZ_ERR_WRITE, "%s: cannot write: %s", f->path, h5_reason(reason));
+  SYZ_TRY(h5_image_save(f->image, f->fd, f->path));
   f->is_unflushed = false;
 cleanup:
   return st;
@@ -337,6 +339,7 @@ static void free_handle(syz_h5 **file)
 {
   syz_h5 *f = *file;
   for (int i = 0; i < f->columns; i++) syz_free(&f->column[i].name);
+  h5_image_destroy(&f->image);
   syz_free(&f->column);
   syz_free(&f->path);
   syz_free(&f->temporary);
@@ -367,10 +370,10 @@ static syz_status close_description(syz_h5 *f)
     H5Dclose(d);
     d = -1;
   }
-  SYZ_REQUIRE(H5Fflush(f->file, H5F_SCOPE_LOCAL) >= 0, SYZ_ERR_WRITE, "%s: cannot write: %s", f->path, h5_reason(reason));
   herr_t rc = H5Fclose(f->file);
   f->file = -1;
   SYZ_REQUIRE(rc >= 0, SYZ_ERR_WRITE, "%s: cannot close: %s", f->path, h5_reason(reason));
+  SYZ_TRY(h5_image_save(f->image, f->fd, f->path));
   SYZ_TRY(syz_file_publish(f->temporary, f->path));
 cleanup:
   if (d >= 0) H5Dclose(d);
@@ -424,13 +427,9 @@ void syz_h5_discard(syz_h5 **file)
     syz_h5_close(file);
     return;
   }
-  if (f->rank == 0 && f->fd >= 0) {
-    /* A full disk: what is cut off makes room for the few blocks that H5Fclose insists on writing. */
-    (void)!ftruncate(f->fd, 0);
-    if (f->file >= 0) H5Fclose(f->file);
-    H5Eclear2(H5E_DEFAULT);
-    unlink(f->temporary);
-  }
+  if (f->file >= 0) H5Fclose(f->file);
+  H5Eclear2(H5E_DEFAULT);
+  if (f->rank == 0 && f->fd >= 0) unlink(f->temporary);
   if (f->fd >= 0) close(f->fd);
   free_handle(file);
 }
