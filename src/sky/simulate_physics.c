@@ -289,7 +289,7 @@ void sim_galaxy_draw(const sim_population *p, const syz_stellar *s, const syz_si
   g->bulge_mass_fraction = g->is_quiescent ? sim_clip(0.55 + 0.22 * x * (x > 0.0) + 0.15 * sim_normal(d), 0.15, 0.95)
                                            : sim_clip(0.10 + 0.16 * x + 0.10 * sim_normal(d), 0.0, 0.6);
   double metal = -0.15 + 0.45 * tanh((g->log_m - 10.2) / 0.75) * (g->log_m < 10.2 ? 1.5 : 0.65) + 0.12 * sim_normal(d);
-  g->log_z[PART_BULGE] = sim_clip(metal + 0.05, -1.5, 0.3);
+  g->log_z[PART_BULGE] = sim_clip(metal + 0.02, -1.5, 0.3);
   g->log_z[PART_DISK] = sim_clip(metal - 0.05, -1.5, 0.3);
   g->log_z[PART_YOUNG] = sim_clip(metal + 0.05, -1.5, 0.3);
   double begin = g->log_m - 10.0 - 0.32 * log_sfr;
