@@ -55,8 +55,8 @@ syz_status syz_h5_read(syz_h5 *f, const char *name, syz_h5_type type, int64_t fi
 syz_status syz_h5_read_text(syz_h5 *f, const char *object, const char *attribute, char **text);
 /** Numeric scalar attribute of the root ("") or of an object; *found = false when absent or not one number. */
 syz_status syz_h5_read_number(syz_h5 *f, const char *object, const char *attribute, double *value, bool *found);
-/** Rows [first, first + n) of a one-dimensional dataset of strings (fixed or variable length), each cut to room - 1 bytes and
- * NUL-terminated in text[i * room]; trailing blanks are removed. SYZ_ERR_DATA when it holds no strings. Independent. */
+/** Rows [first, first + n) of a dataset of strings (fixed or variable length), each cut to room - 1 bytes and NUL-terminated in
+ * text[i * room] (i counts all items of the rows); trailing blanks are removed. SYZ_ERR_DATA when it holds no strings. Independent. */
 syz_status syz_h5_read_strings(syz_h5 *f, const char *name, int64_t first, int64_t n, size_t room, char *text);
 /** What the elements are: 'f' float, 'i' signed and 'u' unsigned integer, 'b' boolean (HDF5 enumeration), 's' string, '?' other; *bits of one. */
 syz_status syz_h5_class(syz_h5 *f, const char *name, char *kind, int *bits);
@@ -158,8 +158,8 @@ int64_t syz_foreign_size(const syz_foreign *f);
 /** Rows [first, first + n): identifiers, positions (NaN when the file has none), which modalities. */
 syz_status syz_foreign_objects(syz_foreign *f, int64_t first, int64_t n, syz_object *object);
 /** Pixels of these rows; any output may be NULL. image [n,3,152,152] g, r, z nanomaggy (band, y, x), the central 152 of larger ones;
- * flux, ivar [n,7781] (ivar 0 where the file's mask says bad, 1 everywhere for AstroCLIP); zeros for the modality the kind lacks. Values
- * are as in the file: NaN is the caller's to refuse. */
+ * flux, ivar [n,7781] (ivar 0 where the file's mask says bad, and 1 elsewhere when the file holds none, as AstroCLIP's); zeros for the
+ * modality the kind lacks. NaN is the caller's to refuse, except that a masked pixel's flux becomes 0. SYZ_ERR_DATA also for wavelengths off the grid. */
 syz_status syz_foreign_read(syz_foreign *f, int64_t first, int64_t n, float *image, float *flux, float *ivar);
 /** Clean pixels [n,152,152]: 1 = clean, whatever the file's polarity; all 1 when the file has no image mask. */
 syz_status syz_foreign_read_clean(syz_foreign *f, int64_t first, int64_t n, uint8_t *clean);

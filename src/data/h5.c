@@ -430,25 +430,26 @@ syz_status syz_h5_read_strings(syz_h5 *f, const char *name, int64_t first, int64
   bool is_read = false;
   SYZ_TRY(opened_open(f, name, &o));
   SYZ_REQUIRE(H5Tget_class(o.type) == H5T_STRING, SYZ_ERR_DATA, "%s: dataset %s does not hold text", f->path, name);
-  SYZ_REQUIRE(o.ndim == 1 && first >= 0 && n >= 0 && first <= o.rows && n <= o.rows - first, SYZ_ERR_DATA,
-              "%s: dataset %s has %d axes and %lld rows; rows %lld .. %lld of one axis are wanted", f->path, name, o.ndim, (long long)o.rows,
-              (long long)first, (long long)(first + n));
-  if (n == 0) goto cleanup;
+  SYZ_REQUIRE(o.ndim >= 1 && first >= 0 && n >= 0 && first <= o.rows && n <= o.rows - first, SYZ_ERR_DATA,
+              "%s: dataset %s has %lld rows; rows %lld .. %lld are wanted", f->path, name, (long long)o.rows, (long long)first,
+              (long long)(first + n));
+  int64_t texts = n * o.row_elements;
+  if (texts == 0) goto cleanup;
   SYZ_REQUIRE(select_rows(&o, first, n, &memory) == SYZ_OK, SYZ_ERR_DATA, "%s: dataset %s: %s", f->path, name, h5_reason(reason));
   if (H5Tis_variable_str(o.type) > 0) {
-    SYZ_ALLOC(variable, "strings", n);
+    SYZ_ALLOC(variable, "strings", texts);
     is_read = H5Dread(o.dataset, o.type, memory, o.space, H5P_DEFAULT, variable) >= 0;
     SYZ_REQUIRE(is_read, SYZ_ERR_DATA, "%s: dataset %s cannot be read: %s", f->path, name, h5_reason(reason));
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < texts; i++)
       put_text(text + (size_t)i * room, room, variable[i] ? variable[i] : "", variable[i] ? strlen(variable[i]) : 0);
   } else {
     size_t width = H5Tget_size(o.type);
     SYZ_REQUIRE(width > 0 && width < TEXT_LIMIT, SYZ_ERR_DATA, "%s: dataset %s holds texts of %zu bytes", f->path, name, width);
-    fixed = syz_alloc("strings", (size_t)n, width);
+    fixed = syz_alloc("strings", (size_t)texts, width);
     SYZ_REQUIRE(fixed, SYZ_ERR_MEMORY, "%s: dataset %s: no memory for its text", f->path, name);
     SYZ_REQUIRE(H5Dread(o.dataset, o.type, memory, o.space, H5P_DEFAULT, fixed) >= 0, SYZ_ERR_DATA, "%s: dataset %s cannot be read: %s",
                 f->path, name, h5_reason(reason));
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < texts; i++) {
       const char *from = fixed + (size_t)i * width;
       put_text(text + (size_t)i * room, room, from, text_length(from, width));
     }
