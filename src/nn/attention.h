@@ -34,17 +34,6 @@ extern const attention_kernel syz_attention_avx512_bf16, syz_attention_avx512, s
 /** The kernel that a new syz_attention of this type would use: the fastest one that this processor runs. */
 const attention_kernel *syz_attention_kernel(syz_dtype act);
 
-/*
- * Packing. A unit is 32 bits along the summed axis of a product: two bfloat16 or one float32. Rows are given by address, byte
- * distance, count and byte width; what lies beyond the width counts as zero.
- */
-
-/** dst[u * ld + i] = unit u of row i, for all units of the width, i < rows. */
-void syz_pack_transpose(uint32_t *dst, ptrdiff_t ld, const void *src, ptrdiff_t stride, int64_t rows, int64_t width);
-/** dst[p * ld + d] = (element d of row 2p, element d of row 2p + 1), p < (rows + 1) / 2, d < columns <= ld; a missing row is zero,
- * and so is what stands beyond `columns` up to `ld`. */
-void syz_pack_pairs(uint32_t *dst, ptrdiff_t ld, const syz_bf16 *src, ptrdiff_t stride, int64_t rows, int64_t columns);
-
 /** syz_attention_create with a kernel of the caller's choice: tests compare all of them. The processor must run it. */
 syz_status syz_attention_create_with(const syz_compute *c, const attention_kernel *kernel, int64_t max_batch, int64_t tokens,
                                      int64_t heads, int64_t head_dim, bool trains, syz_attention **out);

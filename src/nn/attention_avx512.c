@@ -3,6 +3,7 @@
 #include <immintrin.h>
 
 #include "attention.h"
+#include "attention_transpose.h"
 
 #define KERNEL __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
 
@@ -40,8 +41,14 @@ OPERATION vec v_exp2(vec x)
 }
 
 OPERATION unit_vec u_load(const uint32_t *x) { return _mm512_castsi512_ps(_mm512_loadu_si512(x)); }
+OPERATION void u_store(uint32_t *x, unit_vec u) { _mm512_storeu_si512(x, _mm512_castps_si512(u)); }
 OPERATION unit_vec u_broadcast(const uint32_t *x) { return _mm512_castsi512_ps(_mm512_set1_epi32((int)*x)); }
 OPERATION vec u_dot(vec c, unit_vec a, unit_vec b) { return _mm512_fmadd_ps(a, b, c); }
+
+OPERATION void u_transpose(uint32_t *dst, ptrdiff_t ld, const void *src, ptrdiff_t stride)
+{
+  syz_transpose_16x16(dst, ld, src, stride);
+}
 
 OPERATION void e_row(void *dst, vec x) { _mm512_storeu_ps(dst, x); }
 OPERATION void e_part(void *dst, vec x, int64_t n) { _mm512_mask_storeu_ps(dst, (__mmask16)((1u << n) - 1u), x); }
