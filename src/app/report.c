@@ -14,8 +14,8 @@ const syz_key syz_report_keys[] = {
      "Embedding files; empty: those of the run folder, or beside it those made with its model."},
     {"report.neighbours", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, SYZ_USED_BY(report),
      "Neighbours files; empty: those of the run folder, or beside it those of its embeddings."},
-    {"report.objects", SYZ_KEY_INT, "6", "objects", 0, 64, NULL, SYZ_USED_BY(report), "Objects in the gallery."},
-    {"report.neighbours_shown", SYZ_KEY_INT, "6", "objects", 1, 50, NULL, SYZ_USED_BY(report), "Neighbours of each object and direction in the gallery."},
+    {"report.objects", SYZ_KEY_INT, "5", "objects", 0, 64, NULL, SYZ_USED_BY(report), "Objects in the gallery."},
+    {"report.neighbours_shown", SYZ_KEY_INT, "5", "objects", 1, 50, NULL, SYZ_USED_BY(report), "Neighbours of each object and direction in the gallery."},
     {NULL, SYZ_KEY_INT, NULL, NULL, 0, 0, NULL, 0, NULL},
 };
 

@@ -5,7 +5,7 @@
 
 #include "report.h"
 
-enum { WIDTH = 560, HEIGHT = 300, LEFT = 58, RIGHT = 14, TOP = 12, BOTTOM = 46, TICKS_MAX = 16, POINTS_MAX = 700 };
+enum { WIDTH = 560, HEIGHT = 300, LEFT = 70, RIGHT = 14, TOP = 12, BOTTOM = 46, TICKS_MAX = 16, POINTS_MAX = 700 };
 
 int syz_chart_ticks(double low, double high, int wanted, double *tick, int room)
 {
@@ -98,7 +98,7 @@ static void draw_axes(syz_page *p, const syz_chart *c, const axis *x, const axis
   }
   syz_page_printf(p, "<line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\"/>\n<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>\n", LEFT, WIDTH - RIGHT, HEIGHT - BOTTOM,
                   HEIGHT - BOTTOM, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, c->x_label);
-  syz_page_printf(p, "<text transform=\"translate(14 %d) rotate(-90)\" text-anchor=\"middle\">%s</text>\n", (TOP + HEIGHT - BOTTOM) / 2, c->y_label);
+  syz_page_printf(p, "<text transform=\"translate(13 %d) rotate(-90)\" text-anchor=\"middle\">%s</text>\n", (TOP + HEIGHT - BOTTOM) / 2, c->y_label);
 }
 
 static void draw_dots(syz_page *p, const syz_series *s, const axis *x, const axis *y)

@@ -248,8 +248,8 @@ static syz_status draw_direction(gallery *g, const direction *d, int64_t query, 
   float *similarity = NULL;
   int shown = 0;
   while (row < d->rows && d->query_id[row] != query) row++;
-  syz_page_printf(g->p, "<div class=\"direction\"><div>%s \xe2\x86\x92 %s<small>nearest %ss to its %s</small></div>\n", syz_modality_name(d->query), syz_modality_name(d->index),
-                  d->index == SYZ_IMAGE ? "image" : "spectrum", syz_modality_name(d->query));
+  syz_page_printf(g->p, "<div class=\"direction\"><div>%s \xe2\x86\x92 %s<small>nearest %s to its %s</small></div>\n", syz_modality_name(d->query), syz_modality_name(d->index),
+                  d->index == SYZ_IMAGE ? "images" : "spectra", syz_modality_name(d->query));
   if (row == d->rows) {
     syz_page_missing(g->p, "This object is not among the queries of this direction.");
     goto cleanup;

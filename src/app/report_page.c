@@ -114,7 +114,7 @@ static const char style[] =
     ".legend{display:flex;flex-wrap:wrap;gap:4px 16px;margin:2px 0 8px;color:var(--soft);font-size:.875rem}.legend svg{width:22px;height:10px;display:inline-block;vertical-align:middle;margin-right:6px}\n"
     ".scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.94rem}caption{text-align:left;color:var(--soft);padding:0 0 8px}th,td{padding:8px 10px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}\n"
     "th{font-weight:600;color:var(--soft);font-size:.85rem}th:first-child,td:first-child{text-align:left}tbody th{color:var(--ink);font-size:inherit;font-weight:500}tbody tr:last-child>*{border-bottom:0}.by{color:var(--soft);font-size:.82rem}\n"
-    ".bar{display:inline-block;width:120px;height:8px;border-radius:4px;background:var(--grid);vertical-align:middle;margin-left:10px;overflow:hidden}.bar i{display:block;height:100%;background:var(--c0);border-radius:4px}\n"
+    ".bar{display:inline-block;width:80px;height:8px;border-radius:4px;background:var(--grid);vertical-align:middle;margin-left:10px;overflow:hidden}.bar i{display:block;height:100%;background:var(--c0);border-radius:4px}\n"
     ".missing{background:var(--note);color:var(--note-ink);border-radius:12px;padding:12px 16px;margin:0 0 16px}\n"
     ".query{display:grid;grid-template-columns:auto minmax(0,1fr);gap:18px;align-items:center;border-bottom:1px solid var(--line);padding-bottom:16px;margin-bottom:14px}\n"
     ".id{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:.8rem;color:var(--soft);overflow-wrap:anywhere}.stamp{display:block;border-radius:8px;background:#000}.query .stamp{width:190px;height:190px}\n"

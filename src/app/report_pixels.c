@@ -201,7 +201,7 @@ static void draw_frame(syz_page *p, const frame *f)
   int n = syz_chart_ticks(f->low, f->high, 3, tick, 12);
   for (int i = 0; i < n; i++)
     syz_page_printf(p, "<line class=\"gridline\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.4g</text>", f->left, f->width - f->right,
-                    y_of(f, tick[i]), y_of(f, tick[i]), f->left - 7, y_of(f, tick[i]) + 4, tick[i]);
+                    y_of(f, tick[i]), y_of(f, tick[i]), f->left - 7, y_of(f, tick[i]) + 4, tick[i] == 0 ? 0.0 : tick[i]);
   for (int wave = 4000; wave <= 9000; wave += 1000)
     syz_page_printf(p, "<line class=\"axis\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/><text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%d</text>", x_of(f, wave), x_of(f, wave),
                     f->height - f->bottom, f->height - f->bottom + 4, x_of(f, wave), f->height - f->bottom + 17, wave);

@@ -93,8 +93,8 @@ static void regression_table(syz_page *p, const cJSON *list, syz_report_figures 
     return;
   }
   syz_page_put(p, "<div class=\"card scroll\"><table><caption>What the nearest neighbours know: mean of their labels, weights 1/distance, against the truth of held-out objects"
-                  "</caption><thead><tr><th scope=\"col\">label</th><th scope=\"col\">from</th><th scope=\"col\">neighbours</th><th scope=\"col\">training objects</th>"
-                  "<th scope=\"col\">test objects</th><th scope=\"col\">R\xc2\xb2</th></tr></thead><tbody>\n");
+                  "</caption><thead><tr><th scope=\"col\">label</th><th scope=\"col\">from</th><th scope=\"col\">k</th><th scope=\"col\">train / test</th>"
+                  "<th scope=\"col\">R\xc2\xb2</th></tr></thead><tbody>\n");
   cJSON_ArrayForEach(r, list) {
     char k[32], train[32], test[32];
     double r2 = number(r, "r2");
@@ -105,7 +105,7 @@ static void regression_table(syz_page *p, const cJSON *list, syz_report_figures 
     syz_page_escape(p, text_of(r, "label"));
     syz_page_put(p, "</th><td>");
     syz_page_escape(p, text_of(r, "embedding"));
-    syz_page_printf(p, " embedding</td><td>%s</td><td>%s</td><td>%s</td><td>%.4f<span class=\"bar\" aria-hidden=\"true\"><i style=\"width:%.0f%%\"></i></span></td></tr>\n",
+    syz_page_printf(p, "</td><td>%s</td><td>%s / %s</td><td>%.3f<span class=\"bar\" aria-hidden=\"true\"><i style=\"width:%.0f%%\"></i></span></td></tr>\n",
                     syz_page_number(number(r, "k"), k), syz_page_number(number(r, "train"), train), syz_page_number(number(r, "test"), test), r2, 100 * fmin(fmax(r2, 0), 1));
   }
   syz_page_put(p, "</tbody></table></div>\n");
@@ -139,9 +139,12 @@ syz_status syz_report_retrieval(syz_page *p, const syz_report_sources *s, syz_re
     }
     syz_page_put(p, "</tbody></table></div>\n");
     retrieval_chart(p, directions);
+    regression_table(p, cJSON_GetObjectItem(json, "regression"), f);
     syz_page_put(p, "</div>\n");
-  } else syz_page_missing(p, "%s/retrieval.json knows no pairs: no object of the queries is in the index with the other modality.", s->search);
-  regression_table(p, cJSON_GetObjectItem(json, "regression"), f);
+  } else {
+    syz_page_missing(p, "%s/retrieval.json knows no pairs: no object of the queries is in the index with the other modality.", s->search);
+    regression_table(p, cJSON_GetObjectItem(json, "regression"), f);
+  }
   cJSON_Delete(json);
   return SYZ_OK;
 }

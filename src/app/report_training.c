@@ -161,7 +161,7 @@ syz_status syz_report_training(syz_page *p, const syz_report_sources *s, syz_rep
   if (column(&m, "samples_per_s")) chart_one(p, &m, "samples_per_s", "Speed", "objects per second", 1, false, rate);
   syz_page_put(p, "</div>\n");
   if (!v.n) syz_page_missing(p, "No validation.jsonl: nothing was validated during the training.");
-  if (column(&m, "step")) f->steps = column(&m, "step")[m.n - 1];
+  if (column(&m, "step")) f->steps = column(&m, "step")[m.n - 1] - column(&m, "step")[0] + 1;
   if (column(&m, "loss")) f->loss = loss[m.n - 1];
 cleanup:
   table_free(&m);
