@@ -125,10 +125,10 @@ def test_survey(root):
             worst_flux = max(worst_flux, np.abs(22.5 - 2.5 * np.log10(t[f"flux_{band}"]) - label[f"mag_{band}"][rows]).max())
             base = f"{folder}/legacy/coadd/{brick[:3]}/{brick}/legacysurvey-{brick}"
             with fits.open(f"{base}-image-{band}.fits.fz") as f, fits.open(f"{base}-invvar-{band}.fits.fz") as g:
-                check(f[1].name == f"IMAGE_{band}".upper() and f[1].shape == (3600, 3600) and f[1].header["BUNIT"] == "nanomaggy", f"brick {brick} {band}: name, shape and unit")
+                check(f[1].name == f"IMAGE_{band}" and f[1].shape == (3600, 3600) and f[1].header["BUNIT"] == "nanomaggy", f"brick {brick} {band}: name, shape and unit")
                 pixels, invvar, wcs = f[1].data, g[1].data, WCS(f[1].header)
             with fits.open(f"{base}-image-{band}.fits.fz", disable_image_compression=True) as f:
-                check(f[1].header["ZCMPTYPE"] == "RICE_1" and f[1].header["ZQUANTIZ"] == "SUBTRACTIVE_DITHER_2", f"brick {brick} {band}: Rice, SUBTRACTIVE_DITHER_2")
+                check(f[1].header["ZCMPTYPE"] in ("RICE_1", "RICE_ONE") and f[1].header["ZQUANTIZ"] == "SUBTRACTIVE_DITHER_2", f"brick {brick} {band}: Rice, SUBTRACTIVE_DITHER_2")
             x, y = wcs.all_world2pix(t["ra"], t["dec"], 0)
             worst_position = max(worst_position, np.abs(x - t["bx"]).max(), np.abs(y - t["by"]).max())
             for i, r in enumerate(rows):
