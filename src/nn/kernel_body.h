@@ -252,13 +252,16 @@ KERNEL_TARGET static void pack_left_rows(uint32_t *panel, const void *source, in
 }
 
 /* A panel takes six columns, less than a cache line: all panels take theirs of a few rows before the next few rows. */
-enum { LEFT_UNITS = 4 };
+enum { LEFT_UNITS = 4, LEFT_AHEAD = 8 };
 
 KERNEL_TARGET static void pack_left_columns(uint32_t *packed, const void *source, int64_t ld, int64_t m, int64_t k) {
   const KERNEL_TYPE *x = source;
   const int64_t units = (k + KERNEL_UNIT - 1) / KERNEL_UNIT, whole_units = k / KERNEL_UNIT;
   for (int64_t p0 = 0; p0 < units; p0 += LEFT_UNITS) {
     const int64_t p1 = units < p0 + LEFT_UNITS ? units : p0 + LEFT_UNITS;
+    /* Short pieces of rows far apart: the hardware does not foresee them. */
+    for (int64_t r = (p0 + LEFT_AHEAD) * KERNEL_UNIT; r < k && r < (p0 + LEFT_AHEAD + LEFT_UNITS) * KERNEL_UNIT; r++)
+      for (int64_t i = 0; i < m; i += 64 / (int64_t)sizeof *x) __builtin_prefetch(x + r * ld + i, 0, 3);
     for (int64_t i = 0; i < m; i += SYZ_TILE_ROWS) {
       const KERNEL_TYPE *from = x + p0 * KERNEL_UNIT * ld + i;
       uint32_t *at = packed + i * units + p0 * SYZ_TILE_ROWS;

@@ -7,6 +7,7 @@
  * Gain and bias gradients are summed over fixed blocks of rows and added in block order, whatever the thread count.
  */
 #include <math.h>
+#include <omp.h>
 
 #include "rowwise.h"
 
@@ -104,11 +105,11 @@ SYZ_CLONES static void add_column_terms(float *restrict dgain, float *restrict d
   }
 }
 
-/** dgain, dbias of columns [first, first + n): block sums of rows, added in block order. */
+/** dgain, dbias of columns [first, first + n) from rows [first_row, rows): block sums of rows, added in block order. */
 static void backward_columns(float *dgain, float *dbias, syz_dtype type_dy, const void *dy, const float *x, const float *mean,
-                             const float *rstd, int64_t rows, int64_t width, int64_t first, int64_t n) {
+                             const float *rstd, int64_t first_row, int64_t rows, int64_t width, int64_t first, int64_t n) {
   float block_gain[STRIPE], block_bias[STRIPE], wide[STRIPE];
-  for (int64_t r0 = 0; r0 < rows; r0 += BLOCK_ROWS) {
+  for (int64_t r0 = first_row; r0 < rows; r0 += BLOCK_ROWS) {
     for (int64_t i = 0; i < n; i++) block_gain[i] = block_bias[i] = 0;
     for (int64_t r = r0; r < rows && r < r0 + BLOCK_ROWS; r++) {
       const int64_t at = r * width + first;
@@ -128,19 +129,25 @@ void syz_layernorm_backward(float *dx, bool is_added, float *dgain, float *dbias
   SYZ_ASSERT(width <= MAX_WIDTH);
 #pragma omp parallel if (rows > BLOCK_ROWS)
   {
+    /* Row pass and column pass of the same few rows follow each other, so that the second finds them in L2. Both only read what they
+     * share: no thread waits. The blocks of the column sums are the same for any thread count. */
+    const int64_t part = BLOCK_ROWS * (int64_t)omp_get_num_threads();
+    for (int64_t first = 0; first < rows; first += part) {
+      const int64_t last = rows < first + part ? rows : first + part;
 #pragma omp for schedule(static) nowait
-    for (int64_t first = 0; first < width; first += STRIPE)
-      backward_columns(dgain, dbias, type_dy, dy, x, mean, rstd, rows, width, first, width - first < STRIPE ? width - first : STRIPE);
-#pragma omp for schedule(static)
-    for (int64_t r = 0; r < rows; r++) {
-      float wide[MAX_WIDTH], mean_g, mean_gh;
-      const float *d = (const float *)dy + r * width;
-      if (type_dy == SYZ_BF16) {
-        syz_convert_to_f32(SYZ_BF16, wide, (const syz_bf16 *)dy + r * width, width);
-        d = wide;
+      for (int64_t r = first; r < last; r++) {
+        float wide[MAX_WIDTH], mean_g, mean_gh;
+        const float *d = (const float *)dy + r * width;
+        if (type_dy == SYZ_BF16) {
+          syz_convert_to_f32(SYZ_BF16, wide, (const syz_bf16 *)dy + r * width, width);
+          d = wide;
+        }
+        backward_sums(d, x + r * width, mean[r], rstd[r], gain, width, &mean_g, &mean_gh);
+        backward_row(dx + r * width, is_added, d, x + r * width, mean[r], rstd[r], gain, mean_g, mean_gh, width);
       }
-      backward_sums(d, x + r * width, mean[r], rstd[r], gain, width, &mean_g, &mean_gh);
-      backward_row(dx + r * width, is_added, d, x + r * width, mean[r], rstd[r], gain, mean_g, mean_gh, width);
+#pragma omp for schedule(static) nowait
+      for (int64_t c = 0; c < width; c += STRIPE)
+        backward_columns(dgain, dbias, type_dy, dy, x, mean, rstd, first, last, width, c, width - c < STRIPE ? width - c : STRIPE);
     }
   }
 }
