@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Files named by the input, and the gathering of what ranks found in their shares of them. */
+#include "ingest.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+enum { DEPTH = 32 };
+
+static bool ends_with(const char *text, const char *end) {
+  size_t n = strlen(text), m = strlen(end);
+  return n > m && !strcasecmp(text + n - m, end);
+}
+
+static bool begins_with(const char *text, const char *start) { return !strncasecmp(text, start, strlen(start)); }
+
+/* In a folder, what other products lie beside those of a role; a file named outright is always taken. */
+static bool is_of_role(const char *path, ingest_role role) {
+  const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+  if (role == ROLE_HDF5) return ends_with(name, ".h5") || ends_with(name, ".hdf5");
+  static const char *const end[] = {".fits", ".fit", ".fits.gz", ".fits.fz", ".fits.bz2", ".fit.gz"};
+  bool is_fits = false;
+  for (size_t i = 0; i < sizeof end / sizeof *end; i++) is_fits = is_fits || ends_with(name, end[i]);
+  if (!is_fits) return false;
+  bool is_redshifts = begins_with(name, "redrock-") || begins_with(name, "zcatalog") || begins_with(name, "zall-") || begins_with(name, "zpix-") ||
+                      begins_with(name, "ztile-");
+  bool is_catalogue = begins_with(name, "tractor") || begins_with(name, "sweep-");
+  bool is_spectra_side = is_redshifts || begins_with(name, "spZbest") || begins_with(name, "spZall") || begins_with(name, "spZline") ||
+                         begins_with(name, "emline-") || begins_with(name, "qso_") || begins_with(name, "rrdetails") || begins_with(name, "tile-qa") ||
+                         begins_with(name, "survey-bricks") || begins_with(name, "survey-ccds");
+  switch (role) {
+    case ROLE_SPECTRA: return !is_spectra_side && !is_catalogue;
+    case ROLE_REDSHIFTS: return is_redshifts;
+    case ROLE_IMAGES: return !syz_images_is_side_product(path) && !is_catalogue && !is_spectra_side && !begins_with(name, "coadd-");
+    default: return !is_spectra_side && !begins_with(name, "coadd-");
+  }
+}
+
+typedef struct listing {
+  ingest_bytes text; /**< role digit, path, NUL */
+} listing;
+
+syz_status ingest_add(ingest_bytes *b, const void *item, size_t n) {
+  syz_status st = SYZ_OK;
+  unsigned char *bigger = NULL;
+  if (b->room - b->n < n) {
+    size_t room = b->room ? b->room * 2 : 65536;
+    while (room - b->n < n) room *= 2;
+    SYZ_ALLOC(bigger, "ingest table", room);
+    if (b->n) memcpy(bigger, b->data, b->n);
+    syz_free(&b->data);
+    b->data = bigger;
+    b->room = room;
+  }
+  memcpy(b->data + b->n, item, n);
+  b->n += n;
+cleanup:
+  return st;
+}
+
+static int compare_texts(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+static syz_status list_folder(listing *l, const char *folder, ingest_role role, int depth) {
+  syz_status st = SYZ_OK;
+  char **entry = NULL, path[PATH_MAX];
+  int n = 0, room = 0;
+  struct stat info;
+  size_t length = strlen(folder);
+  while (length > 1 && folder[length - 1] == '/') length--;
+  DIR *d = opendir(folder);
+  SYZ_REQUIRE(d, SYZ_ERR_DATA, "%s: cannot read the folder: %s", folder, strerror(errno));
+  SYZ_REQUIRE(depth < DEPTH, SYZ_ERR_DATA, "%s: folders more than %d deep", folder, (int)DEPTH);
+  for (struct dirent *e; (e = readdir(d));) {
+    if (e->d_name[0] == '.') continue;
+    if (n == room) {
+      int more = room ? room * 2 : 64;
+      char **bigger = realloc(entry, (size_t)more * sizeof *entry);
+      SYZ_REQUIRE(bigger, SYZ_ERR_MEMORY, "%s: no memory for its names", folder);
+      entry = bigger;
+      room = more;
+    }
+    SYZ_REQUIRE(snprintf(path, sizeof path, "%.*s/%s", (int)length, folder, e->d_name) < (int)sizeof path, SYZ_ERR_DATA, "%s: name too long", folder);
+    entry[n] = strdup(path);
+    SYZ_REQUIRE(entry[n], SYZ_ERR_MEMORY, "%s: no memory for its names", folder);
+    n++;
+  }
+  if (n) qsort(entry, (size_t)n, sizeof *entry, compare_texts);
+  for (int i = 0; i < n; i++) {
+    if (stat(entry[i], &info) != 0) continue; /* a link that leads nowhere */
+    if (S_ISDIR(info.st_mode)) {
+      SYZ_TRY(list_folder(l, entry[i], role, depth + 1));
+    } else if (S_ISREG(info.st_mode) && is_of_role(entry[i], role)) {
+      char digit = (char)('0' + role);
+      SYZ_TRY(ingest_add(&l->text, &digit, 1));
+      SYZ_TRY(ingest_add(&l->text, entry[i], strlen(entry[i]) + 1));
+    }
+  }
+cleanup:
+  if (d) closedir(d);
+  for (int i = 0; i < n; i++) free(entry[i]);
+  free(entry);
+  return st;
+}
+
+static syz_status list_role(ingest *g, listing *l, const char *key, ingest_role role) {
+  syz_status st = SYZ_OK;
+  struct stat info;
+  for (int i = 0; i < syz_input_list_size(g->app->input, key); i++) {
+    const char *path = syz_input_list_item(g->app->input, key, i);
+    SYZ_REQUIRE(stat(path, &info) == 0, SYZ_ERR_DATA, "%s: %s: %s", key, path, strerror(errno));
+    size_t before = l->text.n;
+    if (S_ISDIR(info.st_mode)) {
+      SYZ_TRY(list_folder(l, path, role, 0));
+      SYZ_REQUIRE(l->text.n > before, SYZ_ERR_DATA, "%s: %s: no such file in the folder", key, path);
+    } else {
+      char digit = (char)('0' + role);
+      SYZ_TRY(ingest_add(&l->text, &digit, 1));
+      SYZ_TRY(ingest_add(&l->text, path, strlen(path) + 1));
+    }
+  }
+cleanup:
+  return st;
+}
+
+static syz_status list_all(ingest *g, listing *l) {
+  syz_status st = SYZ_OK;
+  SYZ_TRY(list_role(g, l, "ingest.spectra", ROLE_SPECTRA));
+  SYZ_TRY(list_role(g, l, "ingest.redshifts", ROLE_REDSHIFTS));
+  SYZ_TRY(list_role(g, l, "ingest.images", ROLE_IMAGES));
+  SYZ_TRY(list_role(g, l, "ingest.catalogues", ROLE_CATALOGUE));
+  SYZ_TRY(list_role(g, l, "ingest.hdf5", ROLE_HDF5));
+cleanup:
+  return st;
+}
+
+static syz_status index_files(ingest *g, int64_t n) {
+  syz_status st = SYZ_OK;
+  struct stat info;
+  for (int64_t at = 0; at < n; at += (int64_t)strlen(g->paths + at) + 1) g->n_files++;
+  SYZ_ALLOC(g->file, "file table", g->n_files + 1);
+  int i = 0;
+  for (int64_t at = 0; at < n; at += (int64_t)strlen(g->paths + at) + 1, i++) {
+    g->file[i].role = (ingest_role)(g->paths[at] - '0');
+    g->file[i].path = g->paths + at + 1;
+    for (int k = 0; k < i && g->n_files < 2000; k++) /* beyond that a user lists folders, which cannot repeat by accident */
+      SYZ_REQUIRE(g->file[k].role != g->file[i].role || strcmp(g->file[k].path, g->file[i].path) != 0, SYZ_ERR_INPUT, "%s is given twice",
+                  g->file[i].path);
+    if (stat(g->file[i].path, &info) == 0) {
+      g->file[i].bytes = (int64_t)info.st_size;
+      g->file[i].modified_s = (int64_t)info.st_mtime;
+    }
+  }
+cleanup:
+  return st;
+}
+
+syz_status ingest_list_files(ingest *g) {
+  syz_status st = SYZ_OK;
+  listing l = {{NULL, 0, 0}};
+  SYZ_TRY_ALL(g->world, g->rank == 0 ? list_all(g, &l) : SYZ_OK);
+  int64_t n = (int64_t)l.text.n;
+  syz_bcast(g->world, &n, sizeof n, 0);
+  g->paths = syz_alloc("file names", (size_t)n + 1, 1);
+  SYZ_TRY_ALL(g->world, g->paths ? SYZ_OK : SYZ_ERR_MEMORY);
+  if (g->rank == 0 && n) memcpy(g->paths, l.text.data, (size_t)n);
+  if (n) syz_bcast(g->world, g->paths, (size_t)n, 0);
+  SYZ_TRY_ALL(g->world, index_files(g, n));
+cleanup:
+  syz_free(&l.text.data);
+  return st;
+}
+
+syz_status ingest_gather(ingest *g, const ingest_bytes *mine, size_t item, int (*compare)(const void *, const void *), void **all, int64_t *n) {
+  syz_status st = SYZ_OK;
+  size_t *bytes = NULL, total = 0;
+  *all = NULL;
+  *n = 0;
+  bytes = syz_alloc("ingest table", (size_t)g->size, sizeof *bytes);
+  SYZ_TRY_ALL(g->world, bytes ? SYZ_OK : SYZ_ERR_MEMORY);
+  syz_allgather(g->world, &mine->n, bytes, sizeof mine->n);
+  for (int r = 0; r < g->size; r++) total += bytes[r];
+  *all = syz_alloc("ingest table", total + item, 1);
+  SYZ_TRY_ALL(g->world, *all ? SYZ_OK : SYZ_ERR_MEMORY);
+  syz_allgatherv(g->world, mine->data ? mine->data : (unsigned char *)bytes, *all, bytes);
+  *n = (int64_t)(total / item);
+  if (*n) qsort(*all, (size_t)*n, item, compare);
+cleanup:
+  syz_free(&bytes);
+  return st;
+}
+
+syz_status ingest_note(ingest *g, int file, int64_t row, int64_t object_id, const char *reason) {
+  ingest_reject r;
+  memset(&r, 0, sizeof r);
+  r.file = file;
+  r.row = row;
+  r.is_object = row >= 0;
+  r.object_id = object_id;
+  snprintf(r.reason, sizeof r.reason, "%.*s", REASON_TEXT - 1, reason ? reason : syz_error_text());
+  return ingest_add(&g->found_rejects, &r, sizeof r);
+}
+
+static int compare_rejects(const void *a, const void *b) {
+  const ingest_reject *x = a, *y = b;
+  if (x->file != y->file) return x->file < y->file ? -1 : 1;
+  if (x->row != y->row) return x->row < y->row ? -1 : 1;
+  return strcmp(x->reason, y->reason);
+}
+
+syz_status ingest_share_rejects(ingest *g) {
+  syz_status st = SYZ_OK;
+  void *all = NULL, *grown = NULL;
+  int64_t n = 0;
+  SYZ_TRY(ingest_gather(g, &g->found_rejects, sizeof(ingest_reject), compare_rejects, &all, &n));
+  g->found_rejects.n = 0;
+  if (!n) goto cleanup;
+  grown = syz_alloc("rejects", (size_t)(g->n_rejects + n), sizeof(ingest_reject));
+  SYZ_TRY_ALL(g->world, grown ? SYZ_OK : SYZ_ERR_MEMORY);
+  if (g->n_rejects) memcpy(grown, g->reject, (size_t)g->n_rejects * sizeof(ingest_reject));
+  memcpy((ingest_reject *)grown + g->n_rejects, all, (size_t)n * sizeof(ingest_reject));
+  syz_free(&g->reject);
+  g->reject = grown;
+  g->n_rejects += n;
+  grown = NULL;
+  const ingest_reject *r = all;
+  if (g->refuses) {
+    if (r->is_object)
+      st = syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__, "%s: object %lld (row %lld): %s (%lld bad; data.bad_objects: skip lists them and goes on)",
+                         g->file[r->file].path, (long long)r->object_id, (long long)r->row, r->reason, (long long)n);
+    else
+      st = syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__, "%s (%lld bad; data.bad_objects: skip lists them and goes on)", r->reason, (long long)n);
+  }
+cleanup:
+  syz_free(&all);
+  syz_free(&grown);
+  return st;
+}
+
+int64_t ingest_made_id(const char *path, int64_t row) {
+  const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+  return (int64_t)(syz_checksum(name, strlen(name), (uint64_t)row) >> 2);
+}

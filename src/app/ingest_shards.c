@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * Ingest, last pass: shard k holds objects [k n, (k + 1) n) and is written whole by rank k mod ranks, from the source files. A shard that an
+ * earlier run completed from the same objects, files and options carries their digest in its input text and is kept.
+ */
+#include "ingest.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { CHUNK = 32, OPEN_IMAGES = 6 };
+static const int64_t IMAGE = (int64_t)SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE;
+
+/** Files this rank has open: one of spectra, one HDF5, and as many image files as two bricks have. */
+typedef struct sources {
+  int spectra_file, foreign_file;
+  syz_spectra *spectra;
+  syz_foreign *foreign;
+  int image_file[OPEN_IMAGES];
+  int64_t image_used[OPEN_IMAGES], clock;
+  syz_images *image[OPEN_IMAGES];
+} sources;
+
+static void sources_close(sources *s) {
+  syz_spectra_close(&s->spectra);
+  syz_foreign_close(&s->foreign);
+  for (int i = 0; i < OPEN_IMAGES; i++) syz_images_close(&s->image[i]);
+}
+
+static syz_status open_spectra(ingest *g, sources *s, int file) {
+  syz_status st = SYZ_OK;
+  if (s->spectra && s->spectra_file == file) return st;
+  syz_spectra_close(&s->spectra);
+  SYZ_TRY(syz_spectra_open(g->file[file].path, &g->spectra_options, &s->spectra));
+  s->spectra_file = file;
+cleanup:
+  return st;
+}
+
+static syz_status open_foreign(ingest *g, sources *s, int file) {
+  syz_status st = SYZ_OK;
+  if (s->foreign && s->foreign_file == file) return st;
+  syz_foreign_close(&s->foreign);
+  SYZ_TRY(syz_foreign_open(g->file[file].path, &s->foreign));
+  s->foreign_file = file;
+cleanup:
+  return st;
+}
+
+static syz_status open_images(ingest *g, sources *s, int file, syz_images **out) {
+  syz_status st = SYZ_OK;
+  int oldest = 0;
+  for (int i = 0; i < OPEN_IMAGES; i++) {
+    if (s->image[i] && s->image_file[i] == file) {
+      s->image_used[i] = ++s->clock;
+      *out = s->image[i];
+      return st;
+    }
+    if (!s->image[i] || (s->image[oldest] && s->image_used[i] < s->image_used[oldest])) oldest = i;
+  }
+  syz_images_close(&s->image[oldest]);
+  SYZ_TRY(syz_images_open(g->file[file].path, &g->image_options, &s->image[oldest]));
+  s->image_file[oldest] = file;
+  s->image_used[oldest] = ++s->clock;
+  *out = s->image[oldest];
+cleanup:
+  return st;
+}
+
+/* Masked pixels as the input asks: as in the file, zero, or a straight line between good neighbours. */
+static void treat_masked(const ingest *g, float *flux, const float *ivar) {
+  const char *how = syz_input_text(g->app->input, "ingest.masked_flux");
+  int64_t last = -1;
+  for (int64_t j = 0; j < SYZ_SPECTRUM_PIXELS; j++) {
+    if (ivar[j] > 0) {
+      if (!strcmp(how, "interpolate") && last >= 0)
+        for (int64_t k = last + 1; k < j; k++)
+          flux[k] = flux[last] + (flux[j] - flux[last]) * (float)(k - last) / (float)(j - last);
+      last = j;
+    } else if (!strcmp(how, "zero") || !isfinite(flux[j]) || !strcmp(how, "interpolate")) {
+      flux[j] = 0;
+    }
+  }
+}
+
+static syz_status read_object(ingest *g, sources *s, const ingest_object *o, syz_object *face, float *image, float *flux, float *ivar, float *label) {
+  syz_status st = SYZ_OK;
+  double covered;
+  char reason[160];
+  double good;
+  memset(image, 0, (size_t)IMAGE * sizeof *image);
+  memset(flux, 0, SYZ_SPECTRUM_PIXELS * sizeof *flux);
+  memset(ivar, 0, SYZ_SPECTRUM_PIXELS * sizeof *ivar);
+  *face = (syz_object){.object_id = o->object_id, .ra = o->ra, .dec = o->dec, .has_image = o->has_image, .has_spectrum = o->spectrum >= 0};
+  if (isnan(face->ra) && o->candidate >= 0) {
+    face->ra = o->image_ra;
+    face->dec = o->image_dec;
+  }
+  const ingest_spectrum *p = o->spectrum >= 0 ? &g->spectrum[o->spectrum] : NULL;
+  const ingest_candidate *c = o->candidate >= 0 ? &g->candidate[o->candidate] : NULL;
+  if (p) {
+    if (g->file[p->file].role == ROLE_HDF5) {
+      SYZ_TRY(open_foreign(g, s, p->file));
+      SYZ_TRY(syz_foreign_read(s->foreign, p->row, 1, p->has_image && !c ? image : NULL, flux, ivar));
+    } else {
+      SYZ_TRY(open_spectra(g, s, p->file));
+      SYZ_REQUIRE(p->row < syz_spectra_count(s->spectra) && syz_spectra_info(s->spectra, p->row)->object_id == p->info.object_id, SYZ_ERR_DATA,
+                  "%s: the file has changed since it was scanned", g->file[p->file].path);
+      SYZ_TRY(syz_spectra_read(s->spectra, p->row, flux, ivar));
+    }
+    SYZ_REQUIRE(!syz_spectrum_fault(flux, ivar, &good, reason), SYZ_ERR_DATA, "%s: object %lld: %s", g->file[p->file].path,
+                (long long)o->object_id, reason);
+    treat_masked(g, flux, ivar);
+  }
+  if (o->has_image && c && c->has_pixels) {
+    SYZ_TRY(open_foreign(g, s, c->file));
+    SYZ_TRY(syz_foreign_read(s->foreign, c->row, 1, image, NULL, NULL));
+  } else if (o->has_image && o->wants_image) {
+    for (int b = 0; b < SYZ_BANDS; b++) {
+      syz_images *m = NULL;
+      float *plane = image + (int64_t)b * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE;
+      if (o->image_file[b] == NO_FILE) continue;
+      SYZ_TRY(open_images(g, s, o->image_file[b], &m));
+      SYZ_TRY(syz_images_cutout(m, o->image_plane[b], o->image_ra, o->image_dec, SYZ_IMAGE_SIZE, SYZ_PIXEL_ARCSEC, plane, &covered));
+      for (int64_t k = 0; k < SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE; k++)
+        if (isnan(plane[k])) plane[k] = 0; /* ingest.edge: zero */
+    }
+  }
+  for (int k = 0; k < g->n_labels; k++) {
+    double v = p ? p->label[k] : (double)NAN;
+    if (isnan(v) && c) v = c->label[k];
+    label[k] = (float)v;
+  }
+cleanup:
+  return st;
+}
+
+/* Everything that decides what is in a shard. */
+static uint64_t shard_digest(const ingest *g, int64_t first, int64_t n) {
+  static const char *const key[] = {"ingest.exposures", "ingest.masked_flux", "ingest.resample", "ingest.unit", "ingest.bands",
+                                    "ingest.zero_points", "ingest.edge", "ingest.missing_band"};
+  uint64_t h = syz_checksum("ingest 1", 8, (uint64_t)n);
+  for (size_t k = 0; k < sizeof key / sizeof *key; k++) {
+    const char *text = syz_input_text(g->app->input, key[k]);
+    h = syz_checksum(text, strlen(text) + 1, h);
+  }
+  double real[3] = {g->image_options.value_per_pixel_arcsec, (double)g->spectra_options.mask_bits, g->spectra_options.is_air};
+  h = syz_checksum(real, sizeof real, h);
+  for (int k = 0; k < g->n_labels; k++) h = syz_checksum(g->label[k], strlen(g->label[k]) + 1, h);
+  for (int64_t i = first; i < first + n; i++) {
+    const ingest_object *o = &g->object[i];
+    int files[2 + SYZ_BANDS] = {o->spectrum >= 0 ? g->spectrum[o->spectrum].file : NO_FILE, o->candidate >= 0 ? g->candidate[o->candidate].file : NO_FILE,
+                                o->image_file[0], o->image_file[1], o->image_file[2]};
+    for (int k = 0; k < 2 + SYZ_BANDS; k++) {
+      if (files[k] == NO_FILE) continue;
+      const ingest_file *f = &g->file[files[k]];
+      int64_t stamp[2] = {f->bytes, f->modified_s};
+      h = syz_checksum(f->path, strlen(f->path) + 1, h);
+      h = syz_checksum(stamp, sizeof stamp, h);
+    }
+    int64_t whole[4] = {o->object_id, o->spectrum >= 0 ? g->spectrum[o->spectrum].row : -1, o->candidate >= 0 ? g->candidate[o->candidate].row : -1,
+                        o->has_image};
+    double place[4] = {o->ra, o->dec, o->image_ra, o->image_dec};
+    h = syz_checksum(whole, sizeof whole, h);
+    h = syz_checksum(place, sizeof place, h);
+    if (o->spectrum >= 0) h = syz_checksum(g->spectrum[o->spectrum].label, (size_t)g->n_labels * sizeof(double), h);
+    if (o->candidate >= 0) h = syz_checksum(g->candidate[o->candidate].label, (size_t)g->n_labels * sizeof(double), h);
+  }
+  return h;
+}
+
+/* Whether a complete shard of that digest is there already. */
+static bool is_done(const char *path, const char *mark) {
+  syz_h5 *f = NULL;
+  char *text = NULL;
+  bool done = false;
+  if (access(path, R_OK) != 0 || syz_h5_open(NULL, path, &f) != SYZ_OK) return false;
+  if (syz_h5_read_text(f, "", "input", &text) == SYZ_OK && text) done = strstr(text, mark) != NULL;
+  syz_free(&text);
+  syz_h5_close(&f);
+  return done;
+}
+
+static syz_status write_shard(ingest *g, sources *s, const char *path, int64_t first, int64_t n, bool *was_there, syz_progress *progress) {
+  syz_status st = SYZ_OK;
+  syz_shard_writer *w = NULL;
+  float *image = NULL, *flux = NULL, *ivar = NULL, *label = NULL;
+  char *input = NULL, mark[64];
+  syz_object face[CHUNK];
+  const char *names[INGEST_LABELS], *units[INGEST_LABELS];
+  const char *yaml = syz_app_input_yaml(g->app);
+  snprintf(mark, sizeof mark, "# ingest digest %016llx", (unsigned long long)shard_digest(g, first, n));
+  *was_there = is_done(path, mark);
+  if (*was_there) return st;
+  for (int k = 0; k < g->n_labels; k++) {
+    names[k] = g->label[k];
+    units[k] = "";
+  }
+  size_t room = strlen(yaml) + sizeof mark + 2;
+  SYZ_ALLOC(input, "input text", room);
+  snprintf(input, room, "%s%s\n", yaml, mark);
+  SYZ_ALLOC(image, "shard rows", CHUNK * IMAGE);
+  SYZ_ALLOC(flux, "shard rows", CHUNK * SYZ_SPECTRUM_PIXELS);
+  SYZ_ALLOC(ivar, "shard rows", CHUNK * SYZ_SPECTRUM_PIXELS);
+  SYZ_ALLOC(label, "shard rows", CHUNK * g->n_labels);
+  SYZ_TRY(syz_shard_writer_create(path, n, g->n_labels, names, units, false, syz_app_created_by(), input, &w));
+  for (int64_t i = 0; i < n; i += CHUNK) {
+    int64_t m = n - i < CHUNK ? n - i : CHUNK;
+    for (int64_t k = 0; k < m; k++)
+      SYZ_TRY(read_object(g, s, &g->object[first + i + k], &face[k], image + k * IMAGE, flux + k * SYZ_SPECTRUM_PIXELS,
+                          ivar + k * SYZ_SPECTRUM_PIXELS, label + k * g->n_labels));
+    SYZ_TRY(syz_shard_writer_put(w, i, m, face, image, flux, ivar, label, NULL));
+    syz_progress_tell(progress, first + i + m, NULL);
+  }
+  SYZ_TRY(syz_shard_writer_publish(&w));
+cleanup:
+  if (w) syz_shard_writer_discard(&w);
+  syz_free(&input);
+  syz_free(&image);
+  syz_free(&flux);
+  syz_free(&ivar);
+  syz_free(&label);
+  return st;
+}
+
+static syz_status write_mine(ingest *g, const char *folder, int64_t rows, int64_t shards, int64_t *kept) {
+  syz_status st = SYZ_OK;
+  sources s;
+  char path[4096];
+  syz_progress progress;
+  memset(&s, 0, sizeof s);
+  syz_progress_begin(&progress, "writing shards", "objects", 0, g->n_objects);
+  for (int64_t k = g->rank; k < shards; k += g->size) {
+    bool was_there = false;
+    SYZ_REQUIRE(snprintf(path, sizeof path, "%s/shard-%05lld.h5", folder, (long long)k) < (int)sizeof path, SYZ_ERR_INPUT, "%s: name too long", folder);
+    int64_t n = g->n_objects - k * rows < rows ? g->n_objects - k * rows : rows;
+    SYZ_TRY(write_shard(g, &s, path, k * rows, n, &was_there, &progress));
+    *kept += was_there;
+  }
+  syz_progress_end(&progress, g->n_objects);
+cleanup:
+  sources_close(&s);
+  return st;
+}
+
+syz_status ingest_write_shards(ingest *g) {
+  syz_status st = SYZ_OK;
+  char folder[4096], path[4200];
+  int64_t rows = syz_input_int(g->app->input, "ingest.shard_objects"), kept = 0;
+  int64_t shards = (g->n_objects + rows - 1) / rows;
+  syz_status code = snprintf(folder, sizeof folder, "%s/shards", syz_input_text(g->app->input, "output.dir")) < (int)sizeof folder ? SYZ_OK : SYZ_ERR_INPUT;
+  if (code == SYZ_OK && g->rank == 0) code = syz_make_folder(folder);
+  SYZ_TRY_ALL(g->world, code);
+  SYZ_TRY_ALL(g->world, write_mine(g, folder, rows, shards, &kept));
+  syz_allreduce_i64(g->world, &kept, 1, SYZ_SUM);
+  /* Shards of an earlier, longer run would be read with ours. */
+  if (g->rank == 0)
+    for (int64_t k = shards;; k++) {
+      if (snprintf(path, sizeof path, "%s/shard-%05lld.h5", folder, (long long)k) >= (int)sizeof path || unlink(path) != 0) break;
+    }
+  syz_barrier(g->world);
+  syz_info("%lld objects in %lld shards of up to %lld in %s%s", (long long)g->n_objects, (long long)shards, (long long)rows, folder,
+           kept ? " (some were there already)" : "");
+cleanup:
+  return st;
+}
