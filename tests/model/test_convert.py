@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""tools/convert-checkpoint: checkpoints of the published structures, made here, become model files that give PyTorch's embeddings, and come back
+with equal bits; unknown content is refused by name; nothing in a file is executed."""
+import collections
+import contextlib
+import importlib.machinery
+import importlib.util
+import io
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import types
+
+import h5py
+import numpy as np
+import torch
+
+import drive
+from drive import Case, check, expect
+
+import syzygy_torch as ref
+
+torch.set_num_threads(1)
+TOOL = os.path.join(drive.SOURCE, "tools", "convert-checkpoint")
+
+# Lightning keeps hyper-parameters in a class of its own, which a reader need not have.
+foreign = types.ModuleType("lightning_like")
+exec("class AttributeDict(dict):\n    pass\nclass Scheduler:\n    def __init__(self):\n        self.last = 3\n", foreign.__dict__)
+foreign.AttributeDict.__module__ = foreign.Scheduler.__module__ = "lightning_like"
+
+
+def save(value, path, **options):
+    sys.modules["lightning_like"] = foreign
+    torch.save(value, path, **options)
+    del sys.modules["lightning_like"]
+
+
+loader = importlib.machinery.SourceFileLoader("convert_checkpoint", TOOL)
+program = importlib.util.module_from_spec(importlib.util.spec_from_loader("convert_checkpoint", loader))
+loader.exec_module(program)
+
+
+def tool(*arguments):
+    """Inside this process, which saves two seconds of imports a call; one call below starts it as a user does."""
+    sys.argv, out = [TOOL] + [str(a) for a in arguments], io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        try:
+            program.main()
+        except SystemExit as end:
+            return end.code, out.getvalue()
+    return 0, out.getvalue()
+
+
+def good(label, *arguments):
+    code, text = tool(*arguments)
+    expect(f"{label}: exit code {code}", code == 0)
+    if code:
+        print(text)
+    return text
+
+
+def refused(label, words, *arguments, code=3):
+    found, text = tool(*arguments)
+    lacking = [w for w in words if w not in text]
+    expect(f"{label}: exit code {found}, message lacks {lacking}", found == code and not lacking)
+    if lacking:
+        print(text)
+
+
+def same_bits(a, b):
+    return list(sorted(a)) == list(sorted(b)) and all(a[k].dtype == b[k].dtype and a[k].shape == b[k].shape and torch.equal(a[k], b[k]) for k in a)
+
+
+def nested(state, chunk):
+    """DINOv2's names with chunks of `chunk` blocks."""
+    out = collections.OrderedDict()
+    for name, value in state.items():
+        head, dot, rest = name.partition("image_encoder.backbone.blocks.") if "image_encoder" in name else ("", "", "")
+        if dot:
+            i = int(rest.split(".")[0])
+            name = f"{dot}{i // chunk}.{rest}"
+        out[name] = value
+    return out
+
+
+def embeddings(label, path, model, planes, flux, towers):
+    case = Case(path, planes.numpy(), flux.numpy())
+    found = case.forward(towers=towers)
+    with torch.no_grad():
+        wanted = {"image": model.image_encoder(planes).numpy(), "spectrum": model.spectrum_encoder(flux).numpy()}
+    for tower in towers:
+        check(f"{label} {tower} cosine about the mean", ref.cosines(found[tower], wanted[tower], True).min(), 0.9999, above=True)
+
+
+with tempfile.TemporaryDirectory() as folder:
+    def at(name):
+        return os.path.join(folder, name)
+
+    config = ref.small_config("patches", embedding=32, depth=5, size=48, section=600, overlap=100)
+    config["image"]["layerscale"] = 1e-5
+    model = ref.random_model(config, 3)
+    state = model.state_dict()
+    planes, flux = ref.prepare_images(ref.random_images(10, 2), config), torch.as_tensor(ref.random_flux(10, 3))
+    sizes = [w for key, value in (("image.heads", 4), ("spectrum.heads", 3), ("spectrum.overlap", 100), ("embedding.heads", 4)) for w in ("--set", f"{key}={value}")]
+
+    # AstroCLIP, as Lightning saves it, the image blocks nested in chunks of two (5 blocks: 2, 2, 1), a learned temperature beside them.
+    full = nested(state, 2)
+    full["logit_scale"] = torch.tensor(2.7408)
+    astroclip = {"epoch": 3, "global_step": 12, "pytorch-lightning_version": "2.1", "state_dict": full, "optimizer_states": [{"state": {0: torch.ones(3)}}],
+                 "lr_schedulers": [foreign.Scheduler()], "hyper_parameters": foreign.AttributeDict(lr=1e-4, temperature=15.5)}
+    for label, options in (("zip", {}), ("legacy", {"_use_new_zipfile_serialization": False})):
+        save(astroclip, at("astroclip.ckpt"), **options)
+        text = good(f"astroclip ({label})", "to-model", at("astroclip.ckpt"), at("astroclip.h5"), *sizes)
+        expect("what is left behind is said", "[optimizer_states]" in text and "[lr_schedulers]" in text)
+        good("and back", "to-pytorch", at("astroclip.h5"), at("back.ckpt"))
+        expect("equal bits", same_bits(torch.load(at("back.ckpt"))["state_dict"], full))
+    embeddings("astroclip", at("astroclip.h5"), model, planes, flux, ("image", "spectrum"))
+    with h5py.File(at("astroclip.h5")) as f:
+        expect("logit_scale is carried", float(f["parameter/logit_scale"][()]) == np.float32(2.7408))
+        expect("checksums are there", "checksum" in f["parameter/image_encoder.mlp.encoder.weight"].attrs)
+    done = subprocess.run([TOOL, "show", at("astroclip.h5")], stdout=subprocess.PIPE, text=True)
+    expect("show, started as a program", done.returncode == 0 and "image_encoder.backbone.blocks.4.ls2.gamma (32,) float32" in done.stdout)
+    good("flat names on request", "to-pytorch", at("astroclip.h5"), at("flat.ckpt"), "--block-chunks", 0)
+    expect("flat names", same_bits(torch.load(at("flat.ckpt"))["state_dict"], {**state, "logit_scale": full["logit_scale"]}))
+
+    # DINOv2 / AstroDINO: teacher with heads, nested; student and teacher under "model"; a bare state_dict, flat.
+    backbone = {k[len("image_encoder.backbone."):]: v for k, v in nested(state, 2).items() if k.startswith("image_encoder.backbone.")}
+    head = {"dino_head.mlp.0.weight": torch.ones(4, 4), "dino_head.last_layer.weight_v": torch.ones(4, 4)}
+    prefixed = {"backbone." + k: v for k, v in backbone.items()}
+    save({"teacher": {**prefixed, **head}}, at("teacher.pth"))
+    text = good("dinov2 teacher", "to-model", at("teacher.pth"), at("dino.h5"), "--set", "image.heads=4")
+    expect("its head is said to be left behind", "dino_head" in text)
+    with h5py.File(at("dino.h5")) as f:
+        expect("tokens dinov2", "tokens: dinov2" in ref.text_attribute(f, "model_config"))
+    good("and back", "to-pytorch", at("dino.h5"), at("back.pth"))
+    expect("equal bits", same_bits(torch.load(at("back.pth"))["teacher"], prefixed))
+    both = {f"{branch}.{k}": v + (branch == "student") for branch in ("student", "teacher") for k, v in {**prefixed, **head}.items()}
+    both["dino_loss.center"] = torch.zeros(1, 4)
+    save({"model": both, "optimizer": {"state": {}}, "iteration": 7}, at("model.rank_0.pth"))
+    good("dinov2 student", "to-model", at("model.rank_0.pth"), at("dino.h5"), "--set", "image.heads=4", "--branch", "student", "--tokens", "patches")
+    good("and back", "to-pytorch", at("dino.h5"), at("back.pth"))
+    expect("the student's bits", same_bits(torch.load(at("back.pth"))["teacher"], {k: v + 1 for k, v in prefixed.items()}))
+    bare = {k[len("image_encoder.backbone."):]: v for k, v in state.items() if k.startswith("image_encoder.backbone.")}
+    save(bare, at("bare.pth"))
+    good("bare state_dict", "to-model", at("bare.pth"), at("bare.h5"), "--set", "image.heads=4")
+    good("and back", "to-pytorch", at("bare.h5"), at("back.pth"))
+    expect("equal bits", same_bits(torch.load(at("back.pth"))["teacher"], {"backbone." + k: v for k, v in bare.items()}))
+
+    # SpecFormer: sizes that shapes don't say are in hyper_parameters, whose class is unknown here.
+    spectrum = {k[len("spectrum_encoder.backbone."):]: v for k, v in state.items() if k.startswith("spectrum_encoder.backbone.")}
+    hyper = dict(input_dim=602, embed_dim=24, num_layers=5, num_heads=3, max_len=80, slice_section_length=600, slice_overlap=100, dropout=0.0)
+    save({"state_dict": spectrum, "hyper_parameters": foreign.AttributeDict(hyper), "callbacks": {}}, at("specformer.ckpt"))
+    good("specformer", "to-model", at("specformer.ckpt"), at("specformer.h5"))
+    with h5py.File(at("specformer.h5")) as f:
+        found, _ = ref.read_model_file(at("specformer.h5"))
+        expect("its configuration", found["spectrum"] == config["spectrum"])
+    good("and back", "to-pytorch", at("specformer.h5"), at("back.ckpt"))
+    expect("equal bits", same_bits(torch.load(at("back.ckpt"))["state_dict"], spectrum))
+    good("one tower and head", "to-pytorch", at("astroclip.h5"), at("part.ckpt"), "--kind", "specformer")
+    expect("part of a full model", same_bits(torch.load(at("part.ckpt"))["state_dict"], spectrum))
+
+    # Half precision widens exactly; other float64 does not fit.
+    save({"state_dict": {k: v.half() for k, v in spectrum.items()}, "hyper_parameters": hyper}, at("half.ckpt"))
+    good("float16", "to-model", at("half.ckpt"), at("half.h5"))
+    save({"state_dict": {k: v.double() * (1 + 1e-12) for k, v in spectrum.items()}, "hyper_parameters": hyper}, at("double.ckpt"))
+    refused("float64", ["float64"], "to-model", at("double.ckpt"), at("no.h5"))
+
+    # Refusals.
+    def changed(name, change):
+        copy = {"state_dict": dict(spectrum), "hyper_parameters": dict(hyper)}
+        change(copy)
+        save(copy, at(name))
+        return at(name)
+
+    first = "blocks.0.mlp.encoder.weight"
+    refused("unknown parameter", ["unknown content", "rope.freqs"], "to-model", changed("u.ckpt", lambda c: c["state_dict"].update({"rope.freqs": torch.ones(2)})), at("no.h5"))
+    refused("missing parameter", ["missing", first], "to-model", changed("m.ckpt", lambda c: c["state_dict"].pop(first)), at("no.h5"))
+    refused("wrong shape", [first, "(5, 5)"], "to-model", changed("s.ckpt", lambda c: c["state_dict"].update({first: torch.ones(5, 5)})), at("no.h5"))
+    refused("not finite", [first, "finite"], "to-model", changed("n.ckpt", lambda c: c["state_dict"].update({first: spectrum[first] * float("nan")})), at("no.h5"))
+    refused("integers", [first, "int64"], "to-model", changed("i.ckpt", lambda c: c["state_dict"].update({first: spectrum[first].long()})), at("no.h5"))
+    refused("no tensor", ["not tensors", first], "to-model", changed("t.ckpt", lambda c: c["state_dict"].update({first: 3})), at("no.h5"))
+    refused("heads unknown", ["spectrum.heads", "--set"], "to-model", changed("h.ckpt", lambda c: c.pop("hyper_parameters")), at("no.h5"))
+    refused("blocks in disorder", ["chunks"], "to-model", (save({"teacher": {k.replace("blocks.0.1.", "blocks.1.1."): v for k, v in prefixed.items()}}, at("d.pth")), at("d.pth"))[1],
+            at("no.h5"), "--set", "image.heads=4")
+    refused("unknown key", ["image.foo"], "to-model", at("bare.pth"), at("no.h5"), "--set", "image.heads=4", "--set", "image.foo=1")
+    for name, content in (("empty", b""), ("garbage", os.urandom(3000)), ("truncated", open(at("bare.pth"), "rb").read()[:5000])):
+        with open(at(name), "wb") as f:
+            f.write(content)
+        refused(name, [at(name)], "to-model", at(name), at("no.h5"))
+    refused("absent", ["absent"], "to-model", at("absent"), at("no.h5"))
+    refused("other pickle", ["no state_dict"], "to-model", (save({"a": [1, 2]}, at("a.pth")), at("a.pth"))[1], at("no.h5"))
+    refused("not a model file", [at("bare.pth")], "to-pytorch", at("bare.pth"), at("no.pth"))
+    refused("no folder to write to", ["cannot write"], "to-model", at("bare.pth"), at("nowhere/no.h5"), "--set", "image.heads=4", code=4)
+    refused("no arguments", ["usage"], code=2)
+
+    # A pickle that would run a program when loaded in the ordinary way.
+    class Attack:
+        def __reduce__(self):
+            return os.system, (f"touch {at('attacked')}",)
+
+    for options in ({}, {"_use_new_zipfile_serialization": False}):
+        torch.save({"state_dict": spectrum, "hyper_parameters": hyper, "callbacks": Attack()}, at("attack.ckpt"), **options)
+        good("a file with code in it", "to-model", at("attack.ckpt"), at("attack.h5"))
+        expect("the code was not run", not os.path.exists(at("attacked")))
+    with open(at("attack.pkl"), "wb") as f:
+        pickle.dump(Attack(), f)
+    refused("plain pickle with code", [at("attack.pkl")], "to-model", at("attack.pkl"), at("no.h5"))
+    expect("the code was not run either", not os.path.exists(at("attacked")))
+    expect("nothing half-written", not [n for n in os.listdir(folder) if n.endswith(".tmp") or n.startswith("no.")])
+drive.finish()
