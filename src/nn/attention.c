@@ -43,8 +43,8 @@ static bool plan_scratch(syz_attention *a)
   return true;
 }
 
-syz_status syz_attention_create_with(const syz_compute *c, const attention_kernel *kernel, int64_t max_batch, int64_t tokens,
-                                     int64_t heads, int64_t head_dim, bool trains, syz_attention **out)
+syz_status syz_attention_create_for(syz_dtype act, int threads, const attention_kernel *kernel, int64_t max_batch, int64_t tokens,
+                                    int64_t heads, int64_t head_dim, bool trains, syz_attention **out)
 {
   syz_status st = SYZ_OK;
   syz_attention *a = NULL;
@@ -53,7 +53,7 @@ syz_status syz_attention_create_with(const syz_compute *c, const attention_kerne
               "attention over batch %lld, %lld tokens, %lld heads of %lld: each must be at least 1", (long long)max_batch,
               (long long)tokens, (long long)heads, (long long)head_dim);
   SYZ_ALLOC(a, "attention", 1);
-  *a = (syz_attention){.kernel = kernel, .act = syz_compute_act(c), .threads = syz_compute_threads(c), .max_batch = max_batch,
+  *a = (syz_attention){.kernel = kernel, .act = act, .threads = threads, .max_batch = max_batch,
                        .tokens = tokens, .heads = heads, .dim = head_dim, .trains = trains};
   SYZ_REQUIRE(plan_scratch(a), SYZ_ERR_MEMORY, "attention over %lld tokens, %lld heads of %lld is too large", (long long)tokens,
               (long long)heads, (long long)head_dim);
@@ -68,7 +68,8 @@ cleanup:
 syz_status syz_attention_create(const syz_compute *c, int64_t max_batch, int64_t tokens, int64_t heads, int64_t head_dim, bool trains,
                                 syz_attention **out)
 {
-  return syz_attention_create_with(c, syz_attention_kernel(syz_compute_act(c)), max_batch, tokens, heads, head_dim, trains, out);
+  syz_dtype act = syz_compute_act(c);
+  return syz_attention_create_for(act, syz_compute_threads(c), syz_attention_kernel(act), max_batch, tokens, heads, head_dim, trains, out);
 }
 
 void syz_attention_destroy(syz_attention **a)

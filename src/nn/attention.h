@@ -34,6 +34,6 @@ extern const attention_kernel syz_attention_avx512_bf16, syz_attention_avx512, s
 /** The kernel that a new syz_attention of this type would use: the fastest one that this processor runs. */
 const attention_kernel *syz_attention_kernel(syz_dtype act);
 
-/** syz_attention_create with a kernel of the caller's choice: tests compare all of them. The processor must run it. */
-syz_status syz_attention_create_with(const syz_compute *c, const attention_kernel *kernel, int64_t max_batch, int64_t tokens,
-                                     int64_t heads, int64_t head_dim, bool trains, syz_attention **out);
+/** syz_attention_create with everything chosen by the caller: tests compare all kernels. The processor must run it. */
+syz_status syz_attention_create_for(syz_dtype act, int threads, const attention_kernel *kernel, int64_t max_batch, int64_t tokens,
+                                    int64_t heads, int64_t head_dim, bool trains, syz_attention **out);
