@@ -158,6 +158,7 @@ static void tell_table(const ingest *g) {
   }
   syz_info("what was read, and what became of it:");
   tell("files", g->n_files);
+  tell("files of other kinds in the folders, passed over", c->passed_over);
   tell("files refused (rejected.csv)", files);
   tell("spectra read", c->read);
   for (int k = 1; k < SYZ_CUT_COUNT; k++) {
@@ -185,6 +186,8 @@ static void tell_table(const ingest *g) {
 }
 
 static void forget(ingest *g) {
+  ingest_close_images(g);
+  syz_free(&g->open);
   syz_free(&g->paths);
   syz_free(&g->file);
   syz_free(&g->spectrum);

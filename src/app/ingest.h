@@ -18,6 +18,7 @@ typedef enum ingest_role { ROLE_SPECTRA, ROLE_REDSHIFTS, ROLE_IMAGES, ROLE_CATAL
 typedef struct ingest_file {
   const char *path; /**< into ingest.paths */
   ingest_role role;
+  bool is_named;             /**< by itself, not found in a folder */
   int64_t bytes, modified_s; /**< for the digest */
 } ingest_file;
 
@@ -88,7 +89,7 @@ typedef struct ingest_object {
 } ingest_object;
 
 typedef struct ingest_cuts {
-  int64_t read, kept, cut[SYZ_CUT_COUNT], bad, unmatched, outside, edge, missing_band, unpaired;
+  int64_t passed_over, read, kept, cut[SYZ_CUT_COUNT], bad, unmatched, outside, edge, missing_band, unpaired;
 } ingest_cuts;
 
 typedef struct ingest {
@@ -113,6 +114,8 @@ typedef struct ingest {
   ingest_object *object;
   ingest_reject *reject;
   ingest_cuts count;
+  syz_images **open;                   /**< [n_files] image files of this rank that are kept open: those that cost most to unpack */
+  size_t open_bytes;
   ingest_bytes found_rejects;          /**< of this rank, gathered by ingest_share_rejects */
   ingest_bytes found_candidates;       /**< of this rank: image-only rows of HDF5 files, found on the way through the spectra */
 } ingest;
@@ -128,6 +131,12 @@ syz_status ingest_note(ingest *g, int file, int64_t row, int64_t object_id, cons
 syz_status ingest_share_rejects(ingest *g);
 /** Identifier for objects that have none: 62 bits of a hash of file name and row. */
 int64_t ingest_made_id(const char *path, int64_t row);
+
+/** An image file, perhaps still open from before; give it back by ingest_release_images. Rank-local. */
+syz_status ingest_open_images(ingest *g, int file, syz_images **out);
+/** Close it, or keep it for the next stage when it had to be unpacked whole (.gz, .bz2) and memory allows. Sets *m to NULL. */
+void ingest_release_images(ingest *g, int file, syz_images **m);
+void ingest_close_images(ingest *g);
 
 /* ingest_scan.c */
 syz_status ingest_scan_spectra(ingest *g);    /**< Collective: spectra of FITS and HDF5 files, pixels checked. */

@@ -43,7 +43,7 @@ static bool is_of_role(const char *path, ingest_role role) {
 }
 
 typedef struct listing {
-  ingest_bytes text; /**< role digit, path, NUL */
+  ingest_bytes text; /**< role (a digit: found in a folder; a letter: named), path, NUL */
 } listing;
 
 syz_status ingest_add(ingest_bytes *b, const void *item, size_t n) {
@@ -119,8 +119,8 @@ static syz_status list_role(ingest *g, listing *l, const char *key, ingest_role 
       SYZ_TRY(list_folder(l, path, role, 0));
       SYZ_REQUIRE(l->text.n > before, SYZ_ERR_DATA, "%s: %s: no such file in the folder", key, path);
     } else {
-      char digit = (char)('0' + role);
-      SYZ_TRY(ingest_add(&l->text, &digit, 1));
+      char letter = (char)('A' + role);
+      SYZ_TRY(ingest_add(&l->text, &letter, 1));
       SYZ_TRY(ingest_add(&l->text, path, strlen(path) + 1));
     }
   }
@@ -144,9 +144,11 @@ static syz_status index_files(ingest *g, int64_t n) {
   struct stat info;
   for (int64_t at = 0; at < n; at += (int64_t)strlen(g->paths + at) + 1) g->n_files++;
   SYZ_ALLOC(g->file, "file table", g->n_files + 1);
+  SYZ_ALLOC(g->open, "open files", g->n_files + 1);
   int i = 0;
   for (int64_t at = 0; at < n; at += (int64_t)strlen(g->paths + at) + 1, i++) {
-    g->file[i].role = (ingest_role)(g->paths[at] - '0');
+    g->file[i].is_named = g->paths[at] >= 'A';
+    g->file[i].role = (ingest_role)(g->paths[at] - (g->file[i].is_named ? 'A' : '0'));
     g->file[i].path = g->paths + at + 1;
     for (int k = 0; k < i && g->n_files < 2000; k++) /* beyond that a user lists folders, which cannot repeat by accident */
       SYZ_REQUIRE(g->file[k].role != g->file[i].role || strcmp(g->file[k].path, g->file[i].path) != 0, SYZ_ERR_INPUT, "%s is given twice",
@@ -203,6 +205,9 @@ syz_status ingest_note(ingest *g, int file, int64_t row, int64_t object_id, cons
   r.is_object = row >= 0;
   r.object_id = object_id;
   snprintf(r.reason, sizeof r.reason, "%.*s", REASON_TEXT - 1, reason ? reason : syz_error_text());
+  /* The places in the source that an error passed are for developers, and would differ between builds. */
+  char *trail = strstr(r.reason, " [src/");
+  if (trail) *trail = '\0';
   return ingest_add(&g->found_rejects, &r, sizeof r);
 }
 
@@ -245,4 +250,31 @@ cleanup:
 int64_t ingest_made_id(const char *path, int64_t row) {
   const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
   return (int64_t)(syz_checksum(name, strlen(name), (uint64_t)row) >> 2);
+}
+
+syz_status ingest_open_images(ingest *g, int file, syz_images **out) {
+  *out = g->open[file];
+  g->open[file] = NULL;
+  if (*out) return SYZ_OK;
+  return syz_images_open(g->file[file].path, &g->image_options, out);
+}
+
+void ingest_release_images(ingest *g, int file, syz_images **m) {
+  enum { UNPACKING = 4 }; /* what bzip2 and gzip make of FITS images, about */
+  const char *path = g->file[file].path;
+  if (*m && (ends_with(path, ".bz2") || ends_with(path, ".gz"))) {
+    size_t bytes = (size_t)g->file[file].bytes * UNPACKING;
+    if (g->open_bytes + bytes < syz_memory_available() / 4 / (size_t)g->size) {
+      syz_images_unload(*m);
+      g->open[file] = *m;
+      g->open_bytes += bytes;
+      *m = NULL;
+    }
+  }
+  syz_images_close(m);
+}
+
+void ingest_close_images(ingest *g) {
+  for (int i = 0; g->open && i < g->n_files; i++) syz_images_close(&g->open[i]);
+  g->open_bytes = 0;
 }

@@ -134,7 +134,7 @@ static syz_status offer_planes(ingest *g, const by_dec *sorted, int64_t n, inges
   syz_images *m = NULL;
   for (int f = g->rank; f < g->n_files; f += g->size) {
     if (g->file[f].role != ROLE_IMAGES) continue;
-    if (syz_images_open(g->file[f].path, &g->image_options, &m) != SYZ_OK) continue; /* noted by the scan */
+    if (ingest_open_images(g, f, &m) != SYZ_OK) continue; /* noted by the scan */
     for (int k = 0; k < syz_images_count(m); k++) {
       const syz_plane *p = syz_images_plane(m, k);
       double half = SYZ_PIXEL_ARCSEC * SYZ_IMAGE_SIZE / 2 / p->pixel_arcsec;
@@ -157,7 +157,7 @@ static syz_status offer_planes(ingest *g, const by_dec *sorted, int64_t n, inges
         SYZ_TRY(ingest_add(offers, &c, sizeof c));
       }
     }
-    syz_images_close(&m);
+    ingest_release_images(g, f, &m);
   }
 cleanup:
   syz_images_close(&m);
@@ -175,7 +175,7 @@ static syz_status try_cutouts(ingest *g, const ingest_choice *chosen, int64_t n,
     if (g->file[f].role != ROLE_IMAGES) continue;
     for (int64_t i = 0; i < n; i++) {
       if (chosen[i].file != f) continue;
-      if (!m && syz_images_open(g->file[f].path, &g->image_options, &m) != SYZ_OK) break;
+      if (!m && ingest_open_images(g, f, &m) != SYZ_OK) break;
       const ingest_object *o = &g->object[chosen[i].object];
       double covered = 0;
       syz_status code = syz_images_cutout(m, chosen[i].plane, o->image_ra, o->image_dec, SYZ_IMAGE_SIZE, SYZ_PIXEL_ARCSEC, image, &covered);
@@ -194,7 +194,7 @@ static syz_status try_cutouts(ingest *g, const ingest_choice *chosen, int64_t n,
       out.is_empty = is_empty;
       SYZ_TRY(ingest_add(outcomes, &out, sizeof out));
     }
-    syz_images_close(&m);
+    ingest_release_images(g, f, &m);
   }
 cleanup:
   syz_images_close(&m);

@@ -172,6 +172,15 @@ cleanup:
   return st;
 }
 
+/* A sound file of another kind that lay in a folder is passed over; anything else is noted. */
+static syz_status note_file(ingest *g, int file, const char *other_kind) {
+  if (!g->file[file].is_named && strstr(syz_error_text(), other_kind)) {
+    g->count.passed_over++;
+    return SYZ_OK;
+  }
+  return ingest_note(g, file, -1, 0, NULL);
+}
+
 static syz_status scan_my_spectra(ingest *g, ingest_bytes *spectra, ingest_bytes *candidates) {
   syz_status st = SYZ_OK;
   float *flux = NULL, *ivar = NULL;
@@ -188,7 +197,7 @@ static syz_status scan_my_spectra(ingest *g, ingest_bytes *spectra, ingest_bytes
     if (code == SYZ_ERR_DATA) {
       spectra->n = before; /* a refused file gives nothing */
       candidates->n = before_candidates;
-      SYZ_TRY(ingest_note(g, i, -1, 0, NULL));
+      SYZ_TRY(note_file(g, i, "no spectra in it"));
     }
     syz_progress_tell(&progress, i + 1, NULL);
   }
@@ -246,7 +255,7 @@ cleanup:
 static syz_status scan_images(ingest *g, int file, bool wants_centres, ingest_bytes *planes, ingest_bytes *candidates) {
   syz_status st = SYZ_OK;
   syz_images *m = NULL;
-  SYZ_TRY(syz_images_open(g->file[file].path, &g->image_options, &m));
+  SYZ_TRY(ingest_open_images(g, file, &m));
   for (int i = 0; i < syz_images_count(m); i++) {
     const syz_plane *p = syz_images_plane(m, i);
     ingest_plane o = {file, i, p->band, 0, p->ra, p->dec, p->radius_deg};
@@ -264,7 +273,7 @@ static syz_status scan_images(ingest *g, int file, bool wants_centres, ingest_by
     SYZ_TRY(ingest_add(candidates, &c, sizeof c));
   }
 cleanup:
-  syz_images_close(&m);
+  ingest_release_images(g, file, &m);
   return st;
 }
 
@@ -280,7 +289,7 @@ static syz_status scan_my_candidates(ingest *g, ingest_bytes *candidates, ingest
     if (code == SYZ_ERR_DATA) {
       candidates->n = before;
       planes->n = before_planes;
-      SYZ_TRY(ingest_note(g, i, -1, 0, NULL));
+      SYZ_TRY(note_file(g, i, g->file[i].role == ROLE_IMAGES ? "no image in it" : "no table in it"));
     }
   }
 cleanup:
@@ -328,6 +337,7 @@ syz_status ingest_scan_candidates(ingest *g) {
   SYZ_TRY(ingest_gather(g, &planes, sizeof(ingest_plane), compare_planes, &all, &g->n_planes));
   g->plane = all;
   SYZ_TRY(ingest_share_rejects(g));
+  syz_allreduce_i64(g->world, &g->count.passed_over, 1, SYZ_SUM);
   merge_centres(g);
   for (int64_t i = 0; i < g->n_candidates; i++)
     if (g->candidate[i].object_id == -1) g->candidate[i].object_id = ingest_made_id(g->file[g->candidate[i].file].path, g->candidate[i].row);

@@ -62,8 +62,8 @@ static syz_status open_images(ingest *g, sources *s, int file, syz_images **out)
     }
     if (!s->image[i] || (s->image[oldest] && s->image_used[i] < s->image_used[oldest])) oldest = i;
   }
-  syz_images_close(&s->image[oldest]);
-  SYZ_TRY(syz_images_open(g->file[file].path, &g->image_options, &s->image[oldest]));
+  if (s->image[oldest]) ingest_release_images(g, s->image_file[oldest], &s->image[oldest]);
+  SYZ_TRY(ingest_open_images(g, file, &s->image[oldest]));
   s->image_file[oldest] = file;
   s->image_used[oldest] = ++s->clock;
   *out = s->image[oldest];

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Pieces of the sky room against plain versions: colour map, nearest on the sky against brute force, air to vacuum, identifiers, misuse. */
+#include "check.h"
+#include "syzygy/sky.h"
+
+#include <stdlib.h>
+
+static void test_colour_map(void) {
+  enum { N = 5003 };
+  float *image = syz_alloc("test", 3 * N, sizeof *image), *planes = syz_alloc("test", 3 * N, sizeof *planes);
+  syz_random r = syz_random_make(1, SYZ_RANDOM_TEST, 0, 0);
+  double worst = 0, worst_faulty = 0;
+  for (int i = 0; i < N; i++)
+    for (int b = 0; b < 3; b++) /* faint, bright, negative, and all-negative pixels */
+      image[b * N + i] = (float)(syz_random_normal(&r, (uint32_t)(3 * i + b)) * pow(10, -4 + i % 8) - (i % 5 == 0));
+  image[0] = image[N] = image[2 * N] = 3e38f;
+  syz_colour_map(planes, image, N);
+  const double s[3] = {6.0, 3.4, 2.2}, m = 0.03, Q = 20;
+  for (int i = 0; i < N; i++) {
+    double I = 0;
+    for (int b = 0; b < 3; b++) I += fmax(0, s[b] * (double)image[b * N + i] + m) / 3;
+    double f = asinh(Q * I) / sqrt(Q);
+    for (int b = 0; b < 3; b++) {
+      double want = fmin(1, fmax(0, (s[b] * (double)image[b * N + i] + m) * f / (I > 0 ? I : 1e-6)));
+      if (i == 0) continue; /* beyond float32: only finite and in range */
+      worst = fmax(worst, fabs((double)planes[(2 - b) * N + i] - want));
+      worst_faulty = fmax(worst_faulty, fabs((double)planes[(2 - b) * N + i] - 1.01 * want));
+    }
+    for (int b = 0; b < 3; b++) CHECK(planes[b * N + i] >= 0 && planes[b * N + i] <= 1);
+  }
+  CHECK_LT(worst, 1e-6);
+  CHECK_GT(worst_faulty, 1e-6);
+  syz_free(&image);
+  syz_free(&planes);
+}
+
+static void test_skytree(void) {
+  enum { N = 3000, M = 400 };
+  double *ra = syz_alloc("test", N, sizeof *ra), *dec = syz_alloc("test", N, sizeof *dec);
+  syz_random r = syz_random_make(2, SYZ_RANDOM_TEST, 0, 0);
+  for (int i = 0; i < N; i++) {
+    ra[i] = 360 * syz_random_uniform(&r, (uint32_t)(4 * i));
+    dec[i] = asin(2 * syz_random_uniform(&r, (uint32_t)(4 * i + 1)) - 1) * 57.29577951308232;
+  }
+  for (int i = 0; i < 300; i++) { /* crowds at a pole and across RA = 0 */
+    dec[i] = 89.9 + 0.1 * syz_random_uniform(&r, (uint32_t)(4 * i + 2));
+    ra[300 + i] = fmod(359.9 + 0.2 * syz_random_uniform(&r, (uint32_t)(4 * i + 2)), 360);
+    dec[300 + i] = 0.2 * syz_random_uniform(&r, (uint32_t)(4 * i + 3));
+  }
+  ra[N - 1] = NAN;
+  ra[N - 2] = ra[10]; /* a double: the lower number is found */
+  dec[N - 2] = dec[10];
+  syz_skytree *t = NULL;
+  CHECK_OK(syz_skytree_create(N, ra, dec, &t));
+  int found = 0, missed = 0;
+  for (int k = 0; k < M; k++) {
+    double a = fmod(ra[k * 7 % (N - 2)] + 0.02 * syz_random_normal(&r, (uint32_t)(20000 + 2 * k)) + 360, 360);
+    double d = fmin(90, fmax(-90, dec[k * 7 % (N - 2)] + 0.02 * syz_random_normal(&r, (uint32_t)(20001 + 2 * k))));
+    double radius = k % 3 ? 0.01 : 5, best = radius, separation = -1;
+    int64_t want = -1;
+    for (int64_t i = 0; i < N; i++) {
+      double s = syz_separation(a, d, ra[i], dec[i]);
+      if (s < best) {
+        best = s;
+        want = i;
+      }
+    }
+    int64_t got = syz_skytree_nearest(t, a, d, radius, &separation);
+    CHECK_EQ(got, want);
+    if (want >= 0) {
+      CHECK_NEAR(separation, best, 1e-9 + 1e-7 * best);
+      found++;
+    } else {
+      missed++;
+    }
+  }
+  CHECK_GT(found, 100);
+  CHECK_GT(missed, 50);
+  CHECK_EQ(syz_skytree_nearest(t, ra[N - 2], dec[N - 2], 1e-6, NULL), 10);
+  CHECK_EQ(syz_skytree_nearest(t, NAN, 0, 180, NULL), -1);
+  CHECK_EQ(syz_skytree_nearest(t, 0, -90, 180, NULL) >= 0, 1);
+  syz_skytree_destroy(&t);
+  CHECK_OK(syz_skytree_create(0, ra, dec, &t));
+  CHECK_EQ(syz_skytree_nearest(t, 0, 0, 180, NULL), -1);
+  syz_skytree_destroy(&t);
+  CHECK_NEAR(syz_separation(0, 90, 180, 89), 1, 1e-12);
+  CHECK_NEAR(syz_separation(359.9999, 0, 0.0001, 0), 2e-4, 1e-12);
+  syz_free(&ra);
+  syz_free(&dec);
+}
+
+static void test_small(void) {
+  CHECK(syz_targetid(9011, 635727, 622) == 39633463543857774); /* data-models.md section 9 */
+  CHECK(syz_targetid_is_sky(-1695072) && syz_targetid_is_sky(616094145466860255) && !syz_targetid_is_sky(39633300968442591));
+  CHECK(syz_sdss_id(266, 51630, 367) == 266516300367);
+  CHECK_NEAR(syz_air_to_vacuum(5006.843), 5008.240, 0.002); /* NIST [O III] */
+  CHECK_NEAR(syz_air_to_vacuum(6562.79), 6564.60, 0.01);
+  CHECK_EQ(syz_wave_grid(7780), 9824.0);
+  float flux[SYZ_SPECTRUM_PIXELS] = {0}, ivar[SYZ_SPECTRUM_PIXELS] = {0};
+  char reason[160];
+  double good;
+  CHECK(!syz_spectrum_fault(flux, ivar, &good, reason) && good == 0);
+  ivar[3] = 1;
+  CHECK(syz_spectrum_fault(flux, ivar, &good, reason) && strstr(syz_spectrum_fault(flux, ivar, &good, reason), "zero"));
+  flux[3] = NAN;
+  CHECK(strstr(syz_spectrum_fault(flux, ivar, &good, reason), "3602.4 A") != NULL);
+  double wave[3] = {4000, 4001, 4000.5}, ones[3] = {1, 1, 1};
+  CHECK_ERROR(syz_spectrum_resample(3, wave, ones, ones, "here", flux, ivar), SYZ_ERR_DATA, "do not increase");
+  double far[3] = {14000, 14001, 14002};
+  CHECK_ERROR(syz_spectrum_resample(3, far, ones, ones, "here", flux, ivar), SYZ_ERR_DATA, "does not overlap");
+  syz_wcs *w = NULL;
+  CHECK_ERROR(syz_wcs_create(NULL, 0, "empty header", &w), SYZ_ERR_DATA, "empty header: no WCS");
+  CHECK_OK(syz_wcs_create_tan(10, 20, 75.5, 75.5, SYZ_PIXEL_ARCSEC, &w));
+  CHECK(syz_wcs_is_aligned(w, 0.262) && !syz_wcs_is_aligned(w, 0.263));
+  double ra[2] = {10, NAN}, dec[2] = {20, 0}, x[2], y[2];
+  CHECK_OK(syz_wcs_to_pixel(w, 2, ra, dec, x, y));
+  CHECK_NEAR(x[0], 75.5, 1e-9);
+  CHECK(isnan(x[1]));
+  syz_wcs_destroy(&w);
+}
+
+int main(void) {
+  test_colour_map();
+  test_skytree();
+  test_small();
+  CHECK_EQ(syz_memory_get().live_blocks, 0);
+  return CHECK_RESULT();
+}
