@@ -22,7 +22,7 @@
   }
 
 const syz_key syz_simulate_keys[] = {
-    KEY("objects", SYZ_KEY_INT, "2000", "objects", 1, 2.0e8, NULL, "Galaxies to simulate."),
+    KEY("objects", SYZ_KEY_INT, "2000", "objects", 1, 1.0e8, NULL, "Galaxies to simulate."),
     KEY("output", SYZ_KEY_CHOICE, "shards", "", 0, 0, "shards|survey",
         "Shards in <output.dir>/shards, or files as surveys deliver them in <output.dir>/survey (529 objects a brick)."),
     KEY("redshift_min", SYZ_KEY_REAL, "0.02", "", 0.002, 0.62, NULL, "Lowest redshift."),

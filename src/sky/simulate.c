@@ -10,7 +10,7 @@
 
 #include "simulate.h"
 
-enum { ATTEMPTS_MAX = 40, RELEASE = 9010, FIRST_BRICK_ROW = 368, CELL_MARGIN = (SYZ_BRICK_SIZE - SYZ_BRICK_CELLS * SYZ_IMAGE_SIZE) / 2 };
+enum { ATTEMPTS_MAX = 40, RELEASE = 9010, FIRST_BRICK_ROW = 369, CELL_MARGIN = (SYZ_BRICK_SIZE - SYZ_BRICK_CELLS * SYZ_IMAGE_SIZE) / 2 };
 
 struct syz_simulator {
   syz_sim_config config;
@@ -100,33 +100,28 @@ void syz_simulator_destroy(syz_simulator **s)
 
 /* --------------------------------------------------------------- bricks */
 
-/* Columns of a row of bricks and the number of bricks before it. Source: desihub/desiutil brick.py, 0.25 degree bricks. */
-static int brick_row(int row, int *before)
+/* Columns of a row of bricks. Rows are centred on multiples of 0.25 degrees from pole to pole, each
+ * cut into the even number of columns that keeps them 0.25 degrees wide or less: 662,174 bricks. Source: desihub/desiutil brick.py. */
+static int brick_columns(int row)
 {
-  int columns = 0;
-  *before = 0;
-  for (int i = 0; i <= row; i++) {
-    double low = fabs(-90.0 + 0.25 * i), high = fabs(-90.0 + 0.25 * (i + 1)), near = fmin(low, high);
-    *before += columns;
-    columns = (int)(ceil(360.0 * cos(near * SYZ_PI / 180.0) / 0.25 / 2.0 - 1e-9) * 2.0);
-  }
-  return columns;
+  double near = fmax(0.0, fabs(-90.0 + 0.25 * row) - 0.125); /* the edge nearer to the equator */
+  return row == 0 || row == 720 ? 1 : (int)(ceil(360.0 * cos(near * SYZ_PI / 180.0) / 0.25 / 2.0 - 1e-9) * 2.0);
 }
 
 void syz_simulator_brick(int64_t brick, syz_sim_object *o)
 {
-  int before, columns, row = FIRST_BRICK_ROW;
-  columns = brick_row(row, &before);
-  while (brick >= columns && row < 700) {
+  int before = 0, row = 0, columns = 1;
+  for (; row < FIRST_BRICK_ROW; columns = brick_columns(++row)) before += columns;
+  for (; brick >= columns && row < 700; columns = brick_columns(++row)) {
+    before += columns;
     brick -= columns;
-    columns = brick_row(++row, &before);
   }
   int column = (int)((brick + 600) % columns);
   o->brick_id = before + column + 1;
   o->brick_ra = 360.0 * (column + 0.5) / columns;
-  o->brick_dec = -90.0 + 0.25 * (row + 0.5);
-  snprintf(o->brick_name, sizeof o->brick_name, "%04d%c%03d", (int)(10.0 * o->brick_ra) % 3600, o->brick_dec < 0 ? 'm' : 'p',
-           (int)(10.0 * fabs(o->brick_dec)) % 1000);
+  o->brick_dec = -90.0 + 0.25 * row;
+  snprintf(o->brick_name, sizeof o->brick_name, "%04d%c%03d", (int)(10.0 * o->brick_ra + 1e-9) % 3600, o->brick_dec < 0 ? 'm' : 'p',
+           (int)(10.0 * fabs(o->brick_dec) + 1e-9) % 1000);
 }
 
 /* Where a brick's pixel (from 0) is on the sky: inverse gnomonic projection, North up, East left (Calabretta & Greisen 2002, section 5.1.3). */

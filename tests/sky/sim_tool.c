@@ -4,6 +4,7 @@
  *
  *   sim_tool objects N SEED EMULATOR|- FILE   for each object: model [9250] f32, flux [3] f64, labels f32
  *   sim_tool labels                           the names of the labels, one a line
+ *   sim_tool bricks N                         number, name, RA and Dec of the first N bricks, one a line
  *   sim_tool populations FILE                 wave f64, ages f64, age edges f64, log_z f64, luminosity f32 [5,16,n]
  *   sim_tool emulator EMULATOR IN OUT         IN: parameters [n,9] f64; OUT: ln luminosity [n,waves] f32
  */
@@ -77,6 +78,14 @@ int main(int argc, char **argv)
   FILE *in = NULL, *out = NULL;
   if (argc == 2 && !strcmp(argv[1], "labels")) {
     for (int l = 0; l < SYZ_SIM_LABEL_COUNT; l++) puts(syz_sim_label_name(l));
+    return 0;
+  }
+  if (argc == 3 && !strcmp(argv[1], "bricks")) {
+    syz_sim_object o = {0};
+    for (int64_t i = 0; i < atoll(argv[2]); i++) {
+      syz_simulator_brick(i, &o);
+      printf("%d %s %.9f %.9f\n", (int)o.brick_id, o.brick_name, o.brick_ra, o.brick_dec);
+    }
     return 0;
   }
   if (argc == 6 && !strcmp(argv[1], "objects") && (out = fopen(argv[5], "wb")))

@@ -132,6 +132,32 @@ def test_populations(folder, h):
     check(worst[0] < 0.10 and worst[1] < 0.15 and worst[2] < 0.30, "own populations have FSPS's colours (0.10, 0.15 mag) and light per mass (0.30 mag)")
 
 
+# ------------------------------------------------------------------- bricks
+
+def test_bricks():
+    """Numbers and names against real catalogues, and no number twice."""
+    import glob
+    from astropy.io import fits
+    ours = {int(i): (name, float(ra), float(dec)) for i, name, ra, dec in (line.split() for line in run("bricks", 300000).splitlines())}
+    seen = 0
+    for path in glob.glob(os.path.join(SKY, "legacy", "catalogues", "*.fits*")) + glob.glob(os.path.join(SKY, "desi", "tile*", "*.fits*")):
+        with fits.open(path) as f:
+            for hdu in f[1:]:
+                columns = {c.lower(): c for c in getattr(hdu, "columns", fits.ColDefs([])).names}
+                if not {"brickid", "brickname"} <= columns.keys() or not {"ra", "target_ra"} & columns.keys():
+                    continue
+                ra_name, dec_name = (columns.get(k) or columns["target_" + k] for k in ("ra", "dec"))
+                for row in hdu.data:
+                    if row[columns["brickid"]] in ours:
+                        name, ra, dec = ours[row[columns["brickid"]]]
+                        near = abs(row[dec_name] - dec) <= 0.1251 and abs(row[ra_name] - ra) * np.cos(np.radians(dec)) <= 0.1251
+                        seen += 1
+                        if name != row[columns["brickname"]] or not near:
+                            check(False, f"brick {row[columns['brickid']]} is {row[columns['brickname']]}, not {name}")
+    check(seen > 0, f"{seen} rows of real catalogues lie in the bricks of that number and name")
+    check(len(ours) == 300000 and len({name for name, _, _ in ours.values()}) > 0.99 * len(ours), "300,000 bricks, each number once")
+
+
 # ------------------------------------------------------------------ realism
 
 def test_eigenspectra(model, label, name):
@@ -199,6 +225,7 @@ def main():
         model, flux, label = read_objects(folder, 600, 11)
         test_photometry(model[:60], flux[:60])
         test_emulator(folder, h)
+        test_bricks()
         test_populations(folder, h)
         test_eigenspectra(model[:200], {k: v[:200] for k, v in label.items()}, "own populations")
         test_colours(flux, label, "own populations")
