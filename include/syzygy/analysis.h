@@ -36,7 +36,8 @@ typedef struct syz_pair {
 /** A table of rows to search in, shared out over ranks. See src/analysis/search.c for the method. */
 typedef struct syz_index syz_index;
 
-/** Which rows of a table of `rows` rank `rank` of `size` must hold: contiguous, whole tiles, so that products have the same bits on any rank count. */
+/** Which rows of a table of `rows` rank `rank` of `size` must hold: contiguous, whole tiles, so that products have the same bits on any rank count.
+ */
 void syz_index_share(int64_t rows, int size, int rank, int64_t *first, int64_t *n);
 
 /**
@@ -89,8 +90,8 @@ extern const int syz_recall_at[SYZ_RECALLS];
  */
 typedef struct syz_pair_figures {
   int64_t pairs, candidates;
-  double recall[SYZ_RECALLS];  /**< fraction of pairs within the first 1, 5, 10, 50 */
-  double chance[SYZ_RECALLS];  /**< k / candidates, at most 1 */
+  double recall[SYZ_RECALLS]; /**< fraction of pairs within the first 1, 5, 10, 50 */
+  double chance[SYZ_RECALLS]; /**< k / candidates, at most 1 */
   double median_rank, mean_reciprocal_rank, chance_median_rank;
 } syz_pair_figures;
 /** Not collective. pair [n]; entries without a partner do not count. NaN figures when there is no pair at all. SYZ_ERR_MEMORY. */
@@ -107,9 +108,9 @@ typedef enum syz_role { SYZ_ROLE_NONE, SYZ_ROLE_TRAIN, SYZ_ROLE_TEST } syz_role;
  * Zero-shot regression (recipes.md section 6): the mean of the targets of the k nearest training rows, weights 1/distance, in embeddings that are
  * standardised by the training rows' mean and deviation (n; 1 where it is 0). A test row that coincides with training rows takes their mean.
  *
- * Collective. Same on all ranks: rows, width, target [rows], role [rows] (syz_role), k >= 1. x: this rank's rows by syz_index_share, finite where the role is
- * not NONE. prediction [rows]: NaN except at test rows; the same on all ranks, bit for bit on any rank count. k is cut to the number of training rows.
- * SYZ_ERR_INPUT without training or test rows.
+ * Collective. Same on all ranks: rows, width, target [rows], role [rows] (syz_role), k >= 1. x: this rank's rows by syz_index_share, finite where the
+ * role is not NONE. prediction [rows]: NaN except at test rows; the same on all ranks, bit for bit on any rank count. k is cut to the number of
+ * training rows. SYZ_ERR_INPUT without training or test rows.
  */
 syz_status syz_knn_regress(syz_comm *c, const syz_compute *compute, int64_t rows, int64_t width, const float *x, const float *target,
                            const uint8_t *role, int64_t k, float *prediction);

@@ -3,8 +3,8 @@
  * Regression by nearest neighbours. The index holds the rank's share of all rows with only the training ones switched on, so that files are read in
  * contiguous ranges; test rows travel to all ranks block by block as queries.
  *
- * Mean and deviation must not depend on how rows are shared out, or the standardised embeddings would differ in the last bit from one rank count to the
- * next: they are summed as whole numbers of a fixed unit, and the sum of whole numbers has no order.
+ * Mean and deviation must not depend on how rows are shared out, or the standardised embeddings would differ in the last bit from one rank count to
+ * the next: they are summed as whole numbers of a fixed unit, and the sum of whole numbers has no order.
  */
 #include <math.h>
 #include <string.h>
@@ -23,7 +23,8 @@ typedef struct knn {
 } knn;
 
 /* sum_i f(x[i, e]) over all training rows as whole multiples of a unit that leaves no overflow; `largest` bounds |f|. */
-static void exact_means(const knn *s, bool is_square, double largest, double *out) {
+static void exact_means(const knn *s, bool is_square, double largest, double *out)
+{
   int exponent;
   frexp(largest * (double)s->n_train, &exponent);
   double unit = ldexp(1, exponent - 61);
@@ -40,7 +41,8 @@ static void exact_means(const knn *s, bool is_square, double largest, double *ou
   for (int64_t e = 0; e < s->width; e++) out[e] = (double)s->sum[e] * unit / (double)s->n_train;
 }
 
-static void standardisation(const knn *s) {
+static void standardisation(const knn *s)
+{
   double largest = 0;
   for (int64_t i = 0; i < s->n; i++)
     for (int64_t e = 0; s->role[s->first + i] == SYZ_ROLE_TRAIN && e < s->width; e++) largest = fmax(largest, fabs((double)s->x[i * s->width + e]));
@@ -51,11 +53,13 @@ static void standardisation(const knn *s) {
   for (int64_t e = 0; e < s->width; e++) s->deviation[e] = s->deviation[e] > 0 ? sqrt(s->deviation[e]) : 1.0;
 }
 
-static void standardise(const knn *s, const float *x, float *y) {
+static void standardise(const knn *s, const float *x, float *y)
+{
   for (int64_t e = 0; e < s->width; e++) y[e] = (float)(((double)x[e] - s->mean[e]) / s->deviation[e]);
 }
 
-static syz_status knn_allocate(knn *s) {
+static syz_status knn_allocate(knn *s)
+{
   syz_status st = SYZ_OK;
   for (int64_t i = 0; i < s->rows; i++) {
     s->n_train += s->role[i] == SYZ_ROLE_TRAIN;
@@ -75,7 +79,8 @@ cleanup:
 }
 
 /* Test rows number t .. t + n - 1, standardised, to all ranks: each brings those of its share, and shares are in row order. */
-static void gather_queries(const knn *s, int64_t t, int64_t n, float *mine, float *all, size_t *bytes) {
+static void gather_queries(const knn *s, int64_t t, int64_t n, float *mine, float *all, size_t *bytes)
+{
   int64_t put = 0;
   int size = syz_comm_size(s->comm);
   for (int r = 0; r < size; r++) bytes[r] = 0;
@@ -89,7 +94,8 @@ static void gather_queries(const knn *s, int64_t t, int64_t n, float *mine, floa
   syz_allgatherv(s->comm, mine, all, bytes);
 }
 
-static float weighted_mean(const syz_neighbour *b, int64_t k, const float *target) {
+static float weighted_mean(const syz_neighbour *b, int64_t k, const float *target)
+{
   double sum = 0, weights = 0;
   bool is_coincident = b[0].score == 0;
   for (int64_t i = 0; i < k && b[i].row >= 0; i++) {
@@ -100,7 +106,8 @@ static float weighted_mean(const syz_neighbour *b, int64_t k, const float *targe
   return (float)(sum / weights);
 }
 
-static syz_status fill_index(const knn *s, syz_index *index) {
+static syz_status fill_index(const knn *s, syz_index *index)
+{
   float *rows = syz_index_rows(index);
   uint8_t *valid = syz_index_valid(index);
   for (int64_t i = 0; i < s->n; i++) {
@@ -110,8 +117,9 @@ static syz_status fill_index(const knn *s, syz_index *index) {
   return syz_index_seal(index, NULL);
 }
 
-syz_status syz_knn_regress(syz_comm *c, const syz_compute *compute, int64_t rows, int64_t width, const float *x, const float *target, const uint8_t *role,
-                           int64_t k, float *prediction) {
+syz_status syz_knn_regress(syz_comm *c, const syz_compute *compute, int64_t rows, int64_t width, const float *x, const float *target,
+                           const uint8_t *role, int64_t k, float *prediction)
+{
   syz_status st = SYZ_OK;
   knn s = {.comm = c, .rows = rows, .width = width, .x = x, .role = role};
   syz_index *index = NULL;

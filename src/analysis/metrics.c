@@ -7,12 +7,14 @@
 
 const int syz_recall_at[SYZ_RECALLS] = {1, 5, 10, 50};
 
-static int ascending(const void *a, const void *b) {
+static int ascending(const void *a, const void *b)
+{
   double x = *(const double *)a, y = *(const double *)b;
   return x < y ? -1 : x > y;
 }
 
-syz_status syz_pair_score(const syz_pair *pair, int64_t n, int64_t candidates, syz_pair_figures *out) {
+syz_status syz_pair_score(const syz_pair *pair, int64_t n, int64_t candidates, syz_pair_figures *out)
+{
   syz_status st = SYZ_OK;
   double *rank = NULL;
   *out = (syz_pair_figures){.candidates = candidates, .median_rank = NAN, .mean_reciprocal_rank = NAN, .chance_median_rank = NAN};
@@ -40,7 +42,8 @@ cleanup:
   return st;
 }
 
-double syz_r_squared(const float *y, const float *prediction, int64_t n) {
+double syz_r_squared(const float *y, const float *prediction, int64_t n)
+{
   double mean = 0, residual = 0, total = 0;
   for (int64_t i = 0; i < n; i++) mean += (double)y[i];
   mean /= (double)n;

@@ -47,7 +47,8 @@ struct syz_index {
   float *scores; /* [TILE_QUERIES, TILE_ENTRIES] */
 };
 
-void syz_index_share(int64_t rows, int size, int rank, int64_t *first, int64_t *n) {
+void syz_index_share(int64_t rows, int size, int rank, int64_t *first, int64_t *n)
+{
   int64_t tile, tiles;
   syz_share((rows + TILE_ENTRIES - 1) / TILE_ENTRIES, size, rank, &tile, &tiles);
   int64_t end = (tile + tiles) * TILE_ENTRIES;
@@ -55,19 +56,22 @@ void syz_index_share(int64_t rows, int size, int rank, int64_t *first, int64_t *
   *n = (end < rows ? end : rows) - *first;
 }
 
-int64_t syz_index_block(int64_t k) {
+int64_t syz_index_block(int64_t k)
+{
   int64_t n = (int64_t)(48 << 20) / (int64_t)sizeof(syz_neighbour) / k / TILE_QUERIES * TILE_QUERIES;
   int64_t most = 8 * TILE_QUERIES;
   return n < TILE_QUERIES ? TILE_QUERIES : n > most ? most : n;
 }
 
-static syz_status gemm_create(const syz_index *x, int64_t m, syz_gemm **out) {
-  return syz_gemm_create(x->compute,
-                         &(syz_gemm_shape){.m = m, .n = TILE_ENTRIES, .k = x->width, .transpose_b = true, .batch = 1, .type_ab = SYZ_F32, .type_c = SYZ_F32},
-                         out);
+static syz_status gemm_create(const syz_index *x, int64_t m, syz_gemm **out)
+{
+  return syz_gemm_create(
+      x->compute, &(syz_gemm_shape){.m = m, .n = TILE_ENTRIES, .k = x->width, .transpose_b = true, .batch = 1, .type_ab = SYZ_F32, .type_c = SYZ_F32},
+      out);
 }
 
-static syz_status index_allocate(syz_index *x) {
+static syz_status index_allocate(syz_index *x)
+{
   syz_status st = SYZ_OK;
   int64_t padded = x->tiles * TILE_ENTRIES;
   SYZ_REQUIRE(x->width >= 1 && x->width <= 1 << 20 && x->rows >= 0, SYZ_ERR_INTERNAL, "an index of %lld rows of width %lld", (long long)x->rows,
@@ -87,7 +91,8 @@ cleanup:
   return st;
 }
 
-syz_status syz_index_create(syz_comm *c, const syz_compute *compute, syz_metric metric, int64_t rows, int64_t width, syz_index **out) {
+syz_status syz_index_create(syz_comm *c, const syz_compute *compute, syz_metric metric, int64_t rows, int64_t width, syz_index **out)
+{
   syz_status st = SYZ_OK;
   syz_index *x = syz_alloc("index", 1, sizeof *x);
   *out = NULL;
@@ -103,7 +108,8 @@ cleanup:
   return st;
 }
 
-void syz_index_destroy(syz_index **xp) {
+void syz_index_destroy(syz_index **xp)
+{
   syz_index *x = *xp;
   if (!x) return;
   syz_gemm_destroy(&x->full);
@@ -123,7 +129,8 @@ int64_t *syz_index_ids(syz_index *x) { return x->id; }
 uint8_t *syz_index_valid(syz_index *x) { return x->valid; }
 
 /* Copy a row, normalised for cosines; a row that cannot be compared becomes zeros and false. y may be x. */
-static bool prepare_row(syz_metric metric, float *y, const float *x, int64_t width, double *squares) {
+static bool prepare_row(syz_metric metric, float *y, const float *x, int64_t width, double *squares)
+{
   double sum = 0;
   for (int64_t e = 0; e < width; e++) sum += (double)x[e] * (double)x[e];
   *squares = sum;
@@ -134,13 +141,15 @@ static bool prepare_row(syz_metric metric, float *y, const float *x, int64_t wid
   return is_usable;
 }
 
-static int by_id(const void *a, const void *b) {
+static int by_id(const void *a, const void *b)
+{
   const id_row *p = a, *q = b;
   if (p->id != q->id) return p->id < q->id ? -1 : 1;
   return p->row < q->row ? -1 : p->row > q->row;
 }
 
-syz_status syz_index_seal(syz_index *x, int64_t *valid) {
+syz_status syz_index_seal(syz_index *x, int64_t *valid)
+{
   x->n_sorted = 0;
   for (int64_t i = 0; i < x->tiles * TILE_ENTRIES; i++) x->bias[i] = -INFINITY;
   for (int64_t i = 0; i < x->n; i++) {
@@ -161,12 +170,15 @@ syz_status syz_index_seal(syz_index *x, int64_t *valid) {
 }
 
 /* First place in the sorted ids that is not below `id`. */
-static int64_t id_lower(const syz_index *x, int64_t id) {
+static int64_t id_lower(const syz_index *x, int64_t id)
+{
   int64_t low = 0, high = x->n_sorted;
   while (low < high) {
     int64_t middle = low + (high - low) / 2;
-    if (x->sorted[middle].id < id) low = middle + 1;
-    else high = middle;
+    if (x->sorted[middle].id < id)
+      low = middle + 1;
+    else
+      high = middle;
   }
   return low;
 }
@@ -174,11 +186,10 @@ static int64_t id_lower(const syz_index *x, int64_t id) {
 /* ------------------------------------------------- the k best so far, as a heap with the worst on top */
 
 /* Whether a is a worse neighbour than b: scores inside are "larger is nearer"; of equal ones the higher row is worse. */
-static inline bool is_worse(const syz_neighbour *a, const syz_neighbour *b) {
-  return a->score != b->score ? a->score < b->score : a->row > b->row;
-}
+static inline bool is_worse(const syz_neighbour *a, const syz_neighbour *b) { return a->score != b->score ? a->score < b->score : a->row > b->row; }
 
-static void heap_sink(syz_neighbour *heap, int64_t count, int64_t i) {
+static void heap_sink(syz_neighbour *heap, int64_t count, int64_t i)
+{
   syz_neighbour moved = heap[i];
   for (;;) {
     int64_t child = 2 * i + 1;
@@ -191,7 +202,8 @@ static void heap_sink(syz_neighbour *heap, int64_t count, int64_t i) {
   heap[i] = moved;
 }
 
-static void heap_push(syz_neighbour *heap, int64_t *count, int64_t k, syz_neighbour item) {
+static void heap_push(syz_neighbour *heap, int64_t *count, int64_t k, syz_neighbour item)
+{
   if (*count == k) {
     heap[0] = item;
     heap_sink(heap, k, 0);
@@ -205,7 +217,8 @@ static void heap_push(syz_neighbour *heap, int64_t *count, int64_t k, syz_neighb
   heap[i] = item;
 }
 
-static int best_first(const void *a, const void *b) {
+static int best_first(const void *a, const void *b)
+{
   const syz_neighbour *p = a, *q = b;
   if (p->row < 0 || q->row < 0) return (p->row < 0) - (q->row < 0);
   return is_worse(p, q) ? 1 : is_worse(q, p) ? -1 : 0;
@@ -230,13 +243,15 @@ typedef struct search {
   int64_t n_same;
 } search;
 
-static int by_row(const void *a, const void *b) {
+static int by_row(const void *a, const void *b)
+{
   const same_id *p = a, *q = b;
   if (p->row != q->row) return p->row < q->row ? -1 : 1;
   return p->query < q->query ? -1 : p->query > q->query;
 }
 
-static syz_status search_allocate(search *s, bool wants_pairs) {
+static syz_status search_allocate(search *s, bool wants_pairs)
+{
   syz_status st = SYZ_OK;
   syz_index *x = s->x;
   SYZ_ALLOC(s->heap, "neighbours", s->n * s->k);
@@ -269,7 +284,8 @@ cleanup:
 }
 
 /* Queries [q0, q0 + m) into the block, zeros up to the product's rows; the product for them. */
-static const syz_gemm *load_block(search *s, int64_t q0, int64_t m) {
+static const syz_gemm *load_block(search *s, int64_t q0, int64_t m)
+{
   syz_index *x = s->x;
   double squares;
   for (int64_t q = 0; q < m; q++)
@@ -280,7 +296,8 @@ static const syz_gemm *load_block(search *s, int64_t q0, int64_t m) {
 }
 
 /* Scores of the block's queries with their own partners, from a product of the same shape as the search's: the partners' rows make up a tile. */
-static void score_pairs(search *s, int64_t q0, int64_t m, const syz_gemm *product, float *tile) {
+static void score_pairs(search *s, int64_t q0, int64_t m, const syz_gemm *product, float *tile)
+{
   syz_index *x = s->x;
   bool has_any = false;
   memset(tile, 0, (size_t)(TILE_ENTRIES * x->width) * sizeof *tile);
@@ -299,7 +316,8 @@ static void score_pairs(search *s, int64_t q0, int64_t m, const syz_gemm *produc
 }
 
 /* One query's row of scores against the tile that begins at local row `row0`. */
-static void scan_row(search *s, int64_t q, float *score, int64_t row0) {
+static void scan_row(search *s, int64_t q, float *score, int64_t row0)
+{
   syz_index *x = s->x;
   const float *bias = x->bias + row0;
   for (int64_t j = 0; j < TILE_ENTRIES; j++) score[j] += bias[j];
@@ -324,13 +342,16 @@ static void scan_row(search *s, int64_t q, float *score, int64_t row0) {
 }
 
 /* Entries of the query's own id were counted with the others: take the very comparisons that counted them back. */
-static void take_back(search *s, int64_t q0, int64_t m, int64_t row0) {
+static void take_back(search *s, int64_t q0, int64_t m, int64_t row0)
+{
   const float *scores = s->x->scores;
   int64_t low = 0, high = s->n_same;
   while (low < high) {
     int64_t middle = low + (high - low) / 2;
-    if (s->same[middle].row < row0) low = middle + 1;
-    else high = middle;
+    if (s->same[middle].row < row0)
+      low = middle + 1;
+    else
+      high = middle;
   }
   for (; low < s->n_same && s->same[low].row < row0 + TILE_ENTRIES; low++) {
     int64_t q = s->same[low].query;
@@ -342,7 +363,8 @@ static void take_back(search *s, int64_t q0, int64_t m, int64_t row0) {
 }
 
 /* The winners' distances from differences, as "larger is nearer". */
-static void refine_distances(search *s) {
+static void refine_distances(search *s)
+{
   const syz_index *x = s->x;
   for (int64_t q = 0; q < s->n; q++)
     for (int64_t i = 0; i < s->count[q]; i++) {
@@ -357,7 +379,8 @@ static void refine_distances(search *s) {
     }
 }
 
-static void search_tiles(search *s, float *pair_tile) {
+static void search_tiles(search *s, float *pair_tile)
+{
   syz_index *x = s->x;
   for (int64_t q0 = 0; q0 < s->n; q0 += TILE_QUERIES) {
     int64_t m = s->n - q0 < TILE_QUERIES ? s->n - q0 : TILE_QUERIES;
@@ -377,7 +400,8 @@ static void search_tiles(search *s, float *pair_tile) {
 }
 
 /* Every query's partial lists to the rank that keeps it, and the k best of them. */
-static syz_status merge(search *s, syz_neighbour *best, bool *has_memory) {
+static syz_status merge(search *s, syz_neighbour *best, bool *has_memory)
+{
   syz_status st = SYZ_OK;
   syz_comm *c = s->x->comm;
   int size = syz_comm_size(c);
@@ -417,7 +441,8 @@ cleanup:
   return st;
 }
 
-static void keep_pairs(const search *s, syz_pair *pair) {
+static void keep_pairs(const search *s, syz_pair *pair)
+{
   const syz_comm *c = s->x->comm;
   int64_t first, mine;
   syz_share(s->n, syz_comm_size(c), syz_comm_rank(c), &first, &mine);
@@ -428,7 +453,8 @@ static void keep_pairs(const search *s, syz_pair *pair) {
   }
 }
 
-static syz_status search_check(const syz_index *x, int64_t n, const int64_t *query_id, const syz_search_options *o, bool wants_pairs) {
+static syz_status search_check(const syz_index *x, int64_t n, const int64_t *query_id, const syz_search_options *o, bool wants_pairs)
+{
   syz_status st = SYZ_OK;
   SYZ_REQUIRE(n >= 0 && o->k >= 1, SYZ_ERR_INTERNAL, "search of %lld queries for %lld neighbours", (long long)n, (long long)o->k);
   SYZ_REQUIRE(query_id || !(wants_pairs || o->excludes_same_id), SYZ_ERR_INTERNAL, "search by id without ids");
@@ -437,8 +463,9 @@ cleanup:
   return st;
 }
 
-syz_status syz_index_search(syz_index *x, int64_t n, const float *query, const int64_t *query_id, const syz_search_options *options, syz_neighbour *best,
-                            syz_pair *pair) {
+syz_status syz_index_search(syz_index *x, int64_t n, const float *query, const int64_t *query_id, const syz_search_options *options,
+                            syz_neighbour *best, syz_pair *pair)
+{
   syz_status st = SYZ_OK;
   search s = {.x = x, .n = n, .k = options->k, .query = query, .query_id = query_id, .excludes_same_id = options->excludes_same_id};
   float *pair_tile = NULL;

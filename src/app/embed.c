@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * `embed`: a data set through a model. Objects are cut into blocks of fixed size by their number; each rank takes a share of the blocks that are still missing,
- * a read-ahead thread brings their pixels, and every finished block is kept at once, so that a repeated command goes on with the blocks that are left.
- * When none is left all ranks write embedding.h5 and embedding.fits together. An object's embedding depends on the object and the model only.
+ * `embed`: a data set through a model. Objects are cut into blocks of fixed size by their number; each rank takes a share of the blocks that are
+ * still missing, a read-ahead thread brings their pixels, and every finished block is kept at once, so that a repeated command goes on with the
+ * blocks that are left. When none is left all ranks write embedding.h5 and embedding.fits together. An object's embedding depends on the object and
+ * the model only.
  */
 #include <inttypes.h>
 #include <limits.h>
@@ -20,7 +21,8 @@
 #include "syzygy/sky.h"
 
 const syz_key syz_embed_keys[] = {
-    {"embed.batch", SYZ_KEY_INT, "16", "objects a rank", 1, 65536, NULL, SYZ_USED_BY(embed), "Objects that go through a tower at once; the result does not depend on it."},
+    {"embed.batch", SYZ_KEY_INT, "16", "objects a rank", 1, 65536, NULL, SYZ_USED_BY(embed),
+     "Objects that go through a tower at once; the result does not depend on it."},
     {NULL, SYZ_KEY_INT, NULL, NULL, 0, 0, NULL, 0, NULL},
 };
 
@@ -70,9 +72,11 @@ static syz_status open_data(job *s)
   SYZ_TRY(syz_shardset_open(s->comm, n, path, s->split, strcmp(syz_input_text(in, "data.bad_objects"), "skip") == 0, &s->data));
   int64_t bad = syz_shardset_rejected(s->data, &rejected);
   for (int64_t i = 0; i < bad && i < 20; i++)
-    syz_warn("left out: %s, row %lld, object %lld: %s", rejected[i].file, (long long)rejected[i].row, (long long)rejected[i].object_id, rejected[i].reason);
+    syz_warn("left out: %s, row %lld, object %lld: %s", rejected[i].file, (long long)rejected[i].row, (long long)rejected[i].object_id,
+             rejected[i].reason);
   if (bad > 20) syz_warn("left out: %lld more objects", (long long)(bad - 20));
-  SYZ_REQUIRE(syz_shardset_size(s->data) > 0, SYZ_ERR_DATA, "data.path: no object in %s%s (split %s)", path[0], n > 1 ? " and the others" : "", split);
+  SYZ_REQUIRE(syz_shardset_size(s->data) > 0, SYZ_ERR_DATA, "data.path: no object in %s%s (split %s)", path[0], n > 1 ? " and the others" : "",
+              split);
 cleanup:
   syz_free(&path);
   return st;
@@ -159,9 +163,9 @@ static bool is_finished(job *s)
 typedef struct share {
   const int64_t *block; /* [n_blocks] */
   int64_t n_blocks, group, steps;
-  int64_t *row;         /* [steps * group * SYZ_EMBED_BLOCK] objects in order; the last one repeated to fill the last step */
-  float *result;        /* [group * SYZ_EMBED_BLOCK, towers, E] */
-  float *embedding;     /* [batch, E] */
+  int64_t *row;     /* [steps * group * SYZ_EMBED_BLOCK] objects in order; the last one repeated to fill the last step */
+  float *result;    /* [group * SYZ_EMBED_BLOCK, towers, E] */
+  float *embedding; /* [batch, E] */
   syz_loader *loader;
 } share;
 
@@ -225,12 +229,14 @@ static syz_status run_tower(job *s, share *h, syz_modality m, int slot, const sy
       i++;
       continue;
     }
-    while (count < s->batch && i + count < n && (m == SYZ_IMAGE ? object[in->index[i + count]].has_image : object[in->index[i + count]].has_spectrum)) count++;
+    while (count < s->batch && i + count < n && (m == SYZ_IMAGE ? object[in->index[i + count]].has_image : object[in->index[i + count]].has_spectrum))
+      count++;
     syz_tower_forward(s->model, m, count, input + i * item, NULL, h->embedding);
     for (int64_t b = 0; b < count; b++) {
       bool is_finite = true;
       for (int64_t e = 0; e < width; e++) is_finite = is_finite && isfinite(h->embedding[b * width + e]);
-      SYZ_REQUIRE(is_finite, SYZ_ERR_NUMERIC, "object %lld: its %s embedding is not finite", (long long)object[in->index[i + b]].object_id, syz_modality_name(m));
+      SYZ_REQUIRE(is_finite, SYZ_ERR_NUMERIC, "object %lld: its %s embedding is not finite", (long long)object[in->index[i + b]].object_id,
+                  syz_modality_name(m));
       memcpy(h->result + ((i + b) * s->towers + slot) * width, h->embedding + b * width, (size_t)width * sizeof(float));
     }
     i += count;
@@ -305,7 +311,8 @@ static syz_status compute_missing(job *s, syz_embed_part *part, const int64_t *m
     syz_allreduce_i64(s->comm, now, 2, SYZ_SUM);
     syz_progress_tell(&progress, before + now[1], NULL);
     if (now[0] && step + 1 < steps) {
-      syz_info("stopped (%s): %lld of %lld objects are embedded; the same command goes on from there", syz_stop_reason(), (long long)(before + now[1]), (long long)total);
+      syz_info("stopped (%s): %lld of %lld objects are embedded; the same command goes on from there", syz_stop_reason(),
+               (long long)(before + now[1]), (long long)total);
       st = SYZ_STOPPED;
       goto cleanup;
     }
@@ -333,7 +340,9 @@ static syz_status write_files(job *s, syz_embed_part *part)
       .data_digest = s->data_digest,
       .model_file = syz_input_text(s->app->input, "model.file"),
       .precision = syz_compute_act(s->compute) == SYZ_BF16 ? "bfloat16" : "float32",
-      .split = s->split == SYZ_SPLIT_ALL ? "all" : s->split == SYZ_SPLIT_TRAIN ? "train" : "test",
+      .split = s->split == SYZ_SPLIT_ALL     ? "all"
+               : s->split == SYZ_SPLIT_TRAIN ? "train"
+                                             : "test",
       .data_path = s->data_path,
   };
   syz_timing_begin(&s->app->timing, "write");
@@ -356,8 +365,10 @@ static void announce(const job *s)
   syz_info("model %s (digest %s), embeddings %lld wide; %s", syz_input_text(s->app->input, "model.file"), s->model_digest, (long long)s->width,
            syz_compute_describe(s->compute));
   for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++) {
-    if (!s->has_tower[m]) syz_info("the model has no %s tower: no %s embeddings", syz_modality_name(m), syz_modality_name(m));
-    else if (!count[m]) syz_warn("no object has %s: that embedding is NaN everywhere", m == SYZ_IMAGE ? "an image" : "a spectrum");
+    if (!s->has_tower[m])
+      syz_info("the model has no %s tower: no %s embeddings", syz_modality_name(m), syz_modality_name(m));
+    else if (!count[m])
+      syz_warn("no object has %s: that embedding is NaN everywhere", m == SYZ_IMAGE ? "an image" : "a spectrum");
   }
 }
 
@@ -383,7 +394,8 @@ syz_status syz_command_embed(syz_app *app)
     goto cleanup;
   }
   snprintf(path, sizeof path, "%s/embedding.part", s.folder);
-  SYZ_TRY(syz_embed_part_open(s.comm, path, s.key_value, syz_shardset_size(s.data), (size_t)(s.towers * s.width) * sizeof(float), &part, &missing, &n_missing));
+  SYZ_TRY(syz_embed_part_open(s.comm, path, s.key_value, syz_shardset_size(s.data), (size_t)(s.towers * s.width) * sizeof(float), &part, &missing,
+                              &n_missing));
   SYZ_TRY(compute_missing(&s, part, missing, n_missing));
   SYZ_TRY(write_files(&s, part));
   syz_embed_part_remove(&part);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Files of the scratch folder: `rows` (rows x row_bytes), `digests` (8 bytes a block, 0 = not there), `key` (text). A block's rows are written before its
- * digest. Nothing is flushed to disk: if the machine goes down the digests that do not hold tell which blocks to compute again.
+ * Files of the scratch folder: `rows` (rows x row_bytes), `digests` (8 bytes a block, 0 = not there), `key` (text). A block's rows are written before
+ * its digest. Nothing is flushed to disk: if the machine goes down the digests that do not hold tell which blocks to compute again.
  */
 #include "embed_part.h"
 
@@ -41,7 +41,8 @@ static syz_status write_all(int fd, const void *bytes, size_t n, int64_t at, con
   while (n) {
     ssize_t done = pwrite(fd, p, n < (size_t)1 << 30 ? n : (size_t)1 << 30, (off_t)at);
     if (done < 0 && errno == EINTR) continue;
-    SYZ_REQUIRE(done > 0, SYZ_ERR_WRITE, "%s: cannot write %zu bytes at %lld: %s", what, n, (long long)at, done < 0 ? strerror(errno) : "nothing was written");
+    SYZ_REQUIRE(done > 0, SYZ_ERR_WRITE, "%s: cannot write %zu bytes at %lld: %s", what, n, (long long)at,
+                done < 0 ? strerror(errno) : "nothing was written");
     p += done;
     at += done;
     n -= (size_t)done;
@@ -161,8 +162,8 @@ cleanup:
   return st;
 }
 
-syz_status syz_embed_part_open(syz_comm *c, const char *folder, uint64_t key, int64_t rows, size_t row_bytes, syz_embed_part **out, const int64_t **missing,
-                               int64_t *n_missing)
+syz_status syz_embed_part_open(syz_comm *c, const char *folder, uint64_t key, int64_t rows, size_t row_bytes, syz_embed_part **out,
+                               const int64_t **missing, int64_t *n_missing)
 {
   syz_status st = SYZ_OK;
   char text[160];
@@ -203,8 +204,8 @@ cleanup:
 syz_status syz_embed_part_get(syz_embed_part *p, int64_t first, int64_t n, void *rows)
 {
   syz_status st = SYZ_OK;
-  SYZ_REQUIRE(read_all(p->rows_fd, rows, (size_t)n * p->row_bytes, first * (int64_t)p->row_bytes), SYZ_ERR_DATA, "%s/rows: rows %lld to %lld cannot be read", p->folder,
-              (long long)first, (long long)(first + n - 1));
+  SYZ_REQUIRE(read_all(p->rows_fd, rows, (size_t)n * p->row_bytes, first * (int64_t)p->row_bytes), SYZ_ERR_DATA,
+              "%s/rows: rows %lld to %lld cannot be read", p->folder, (long long)first, (long long)(first + n - 1));
 cleanup:
   return st;
 }

@@ -6,8 +6,8 @@
 #include "syzygy/comm.h"
 
 /**
- * A scratch folder with one file of result rows and one of block digests. A block (fixed rows, by global row number) counts as done when the digest of
- * its bytes is there and holds, so it does not matter when or how an earlier run ended, nor on how many ranks.
+ * A scratch folder with one file of result rows and one of block digests. A block (fixed rows, by global row number) counts as done when the digest
+ * of its bytes is there and holds, so it does not matter when or how an earlier run ended, nor on how many ranks.
  */
 typedef struct syz_embed_part syz_embed_part;
 
@@ -18,8 +18,8 @@ enum { SYZ_EMBED_BLOCK = 64 };
  * Open or begin `folder`. Results made under another `key` (model, data, precision) or of another shape are thrown away, and that is said.
  * Collective. *missing: the blocks that are still to be computed, ascending, the same on all ranks; borrowed. SYZ_ERR_WRITE.
  */
-syz_status syz_embed_part_open(syz_comm *c, const char *folder, uint64_t key, int64_t rows, size_t row_bytes, syz_embed_part **out, const int64_t **missing,
-                               int64_t *n_missing);
+syz_status syz_embed_part_open(syz_comm *c, const char *folder, uint64_t key, int64_t rows, size_t row_bytes, syz_embed_part **out,
+                               const int64_t **missing, int64_t *n_missing);
 /** First row and number of rows of a block. */
 void syz_embed_part_block(const syz_embed_part *p, int64_t block, int64_t *first, int64_t *n);
 /** Keep a block's rows. Not collective. SYZ_ERR_WRITE. */

@@ -35,7 +35,7 @@ static int64_t piece_rows(const pieces *p, int64_t i, int64_t *first)
 
 /* A piece's rows as columns. */
 typedef struct columns {
-  float *raw;                        /* [rows, towers, E] */
+  float *raw;                       /* [rows, towers, E] */
   float *embedding[SYZ_MODALITIES]; /* [rows, E] */
   int64_t *id;
   double *ra, *dec;
@@ -120,7 +120,8 @@ static syz_status create_datasets(const syz_embed_result *r, syz_h5 *f)
   if (r->has_tower[SYZ_IMAGE])
     SYZ_TRY(syz_h5_dataset(f, "image_embedding", SYZ_H5_F32, rows, 1, &width, "", "image tower's embedding, not normalised; NaN without an image"));
   if (r->has_tower[SYZ_SPECTRUM])
-    SYZ_TRY(syz_h5_dataset(f, "spectrum_embedding", SYZ_H5_F32, rows, 1, &width, "", "spectrum tower's embedding, not normalised; NaN without a spectrum"));
+    SYZ_TRY(syz_h5_dataset(f, "spectrum_embedding", SYZ_H5_F32, rows, 1, &width, "",
+                           "spectrum tower's embedding, not normalised; NaN without a spectrum"));
   SYZ_TRY(syz_h5_dataset(f, "object_id", SYZ_H5_I64, rows, 0, NULL, "", "identifier of the object, as in the data set"));
   SYZ_TRY(syz_h5_dataset(f, "ra", SYZ_H5_F64, rows, 0, NULL, "deg", "right ascension, ICRS; NaN when unknown"));
   SYZ_TRY(syz_h5_dataset(f, "dec", SYZ_H5_F64, rows, 0, NULL, "deg", "declination, ICRS; NaN when unknown"));
@@ -143,7 +144,8 @@ static syz_status write_labels(const syz_embed_result *r, syz_h5 *f)
     char dataset[SYZ_LABEL_NAME + 8];
     snprintf(dataset, sizeof dataset, "label/%s", name[i]);
     SYZ_TRY(syz_shardset_read_label(r->data, name[i], value));
-    SYZ_TRY(syz_h5_write(f, dataset, SYZ_H5_F32, rows, 0, NULL, first, count, value + first, "", "label carried over from the data set; NaN where unknown"));
+    SYZ_TRY(syz_h5_write(f, dataset, SYZ_H5_F32, rows, 0, NULL, first, count, value + first, "",
+                         "label carried over from the data set; NaN where unknown"));
   }
 cleanup:
   syz_free(&value);
@@ -192,7 +194,8 @@ static int fits_columns(const syz_embed_result *r, syz_fits_column column[COLUMN
   if (r->has_tower[SYZ_IMAGE])
     column[n++] = (syz_fits_column){.name = "IMAGE_EMBEDDING", .type = 'E', .repeat = r->width, .comment = "image tower, NaN without an image"};
   if (r->has_tower[SYZ_SPECTRUM])
-    column[n++] = (syz_fits_column){.name = "SPECTRUM_EMBEDDING", .type = 'E', .repeat = r->width, .comment = "spectrum tower, NaN without a spectrum"};
+    column[n++] =
+        (syz_fits_column){.name = "SPECTRUM_EMBEDDING", .type = 'E', .repeat = r->width, .comment = "spectrum tower, NaN without a spectrum"};
   return n;
 }
 

@@ -12,10 +12,10 @@ typedef struct syz_embed_result {
   syz_shardset *data;
   syz_embed_part *part; /**< complete; a row is the embeddings of the towers in order, [towers, E] float32 */
   bool has_tower[SYZ_MODALITIES];
-  int64_t width;        /**< E */
+  int64_t width; /**< E */
   const char *folder, *created_by, *input_yaml;
   const char *key, *model_digest, *data_digest, *model_file, *precision, *split; /**< root attributes */
-  const char *data_path; /**< one path a line */
+  const char *data_path;                                                         /**< one path a line */
 } syz_embed_result;
 
 /** Collective. Each file appears under its name when complete. SYZ_ERR_WRITE, SYZ_ERR_DATA. */

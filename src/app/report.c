@@ -9,13 +9,15 @@
 #include "app.h"
 
 const syz_key syz_report_keys[] = {
-    {"report.run", SYZ_KEY_TEXT, "", "folder", 0, 0, NULL, SYZ_USED_BY(report), "Run folder to report on (or as argument: syzygy report FOLDER); empty: output.dir."},
+    {"report.run", SYZ_KEY_TEXT, "", "folder", 0, 0, NULL, SYZ_USED_BY(report),
+     "Run folder to report on (or as argument: syzygy report FOLDER); empty: output.dir."},
     {"report.embedding", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, SYZ_USED_BY(report),
      "Embedding files; empty: those of the run folder, or beside it those made with its model."},
     {"report.neighbours", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, SYZ_USED_BY(report),
      "Neighbours files; empty: those of the run folder, or beside it those of its embeddings."},
     {"report.objects", SYZ_KEY_INT, "5", "objects", 0, 64, NULL, SYZ_USED_BY(report), "Objects in the gallery."},
-    {"report.neighbours_shown", SYZ_KEY_INT, "5", "objects", 1, 50, NULL, SYZ_USED_BY(report), "Neighbours of each object and direction in the gallery."},
+    {"report.neighbours_shown", SYZ_KEY_INT, "5", "objects", 1, 50, NULL, SYZ_USED_BY(report),
+     "Neighbours of each object and direction in the gallery."},
     {NULL, SYZ_KEY_INT, NULL, NULL, 0, 0, NULL, 0, NULL},
 };
 
@@ -38,7 +40,8 @@ static void tiles(syz_page *p, const syz_report_figures *f)
     if (!isfinite(f->recall10[q])) continue;
     char objects[32];
     snprintf(value, sizeof value, "%.1f\xc2\xa0%%", 100 * f->recall10[q]);
-    snprintf(what, sizeof what, "recall@10 %s among %s: %.3g \xc3\x97 chance", from[q], syz_page_number(f->objects, objects), f->recall10[q] / f->chance10);
+    snprintf(what, sizeof what, "recall@10 %s among %s: %.3g \xc3\x97 chance", from[q], syz_page_number(f->objects, objects),
+             f->recall10[q] / f->chance10);
     tile(p, value, what);
   }
   for (int m = 0; m < 2; m++) {
@@ -74,8 +77,10 @@ static void put_header(syz_page *p, const syz_report_sources *s, const syz_repor
   }
   syz_page_printf(p, ". Reported %s.</p>\n", utc);
   tiles(p, f);
-  syz_page_put(p, "</header>\n<nav aria-label=\"Sections\"><a href=\"#training\">Training</a><a href=\"#retrieval\">Retrieval</a><a href=\"#gallery\">Gallery</a>"
-                  "<a href=\"#timing\">Timing</a><a href=\"#provenance\">Provenance</a></nav>\n<main>\n");
+  syz_page_put(
+      p,
+      "</header>\n<nav aria-label=\"Sections\"><a href=\"#training\">Training</a><a href=\"#retrieval\">Retrieval</a><a href=\"#gallery\">Gallery</a>"
+      "<a href=\"#timing\">Timing</a><a href=\"#provenance\">Provenance</a></nav>\n<main>\n");
 }
 
 /* Sections first, because the head shows figures that they find. */

@@ -45,6 +45,7 @@ typedef struct syz_series {
 typedef struct syz_chart {
   const char *title, *x_label, *y_label; /**< with units */
   bool is_log_x, is_log_y;
+  bool has_x_ticks_at_points; /**< ticks where the first series has its points, instead of round numbers */
   int n_series;
   const syz_series *series;
 } syz_chart;
@@ -56,23 +57,25 @@ int syz_chart_ticks(double low, double high, int wanted, double *tick, int room)
 
 /* ---------------------------------------------------------------- pixels */
 
-/** <img> of g, r, z [3,152,152] nanomaggy as a PNG inside the page: colour mapping of the Legacy Survey viewer, north up, east left. SYZ_ERR_MEMORY. */
+/** <img> of g, r, z [3,152,152] nanomaggy as a PNG inside the page: colour mapping of the Legacy Survey viewer, north up, east left. SYZ_ERR_MEMORY.
+ */
 syz_status syz_page_stamp(syz_page *p, const float *image, const char *alt, const char *css);
 /** The same pixels as PNG bytes [*n] (syz_free). */
 syz_status syz_stamp_png(const float *image, unsigned char **png, size_t *n);
-/** Inline SVG of a spectrum, flux [7781], ivar [7781] or NULL: smoothed; lines marked when the redshift is finite. `is_large`: with axes and names. */
+/** Inline SVG of a spectrum, flux [7781], ivar [7781] or NULL: smoothed; lines marked when the redshift is finite. `is_large`: with axes and names.
+ */
 void syz_page_spectrum(syz_page *p, const float *flux, const float *ivar, double redshift, bool is_large, const char *alt);
 
 /* --------------------------------------------------------------- sources */
 
 /** Where the parts of the page come from; an empty text: not found. */
 typedef struct syz_report_sources {
-  char run[PATH_MAX];       /**< the run folder asked for */
-  char training[PATH_MAX];  /**< folder with metrics.jsonl */
-  char search[PATH_MAX];    /**< folder with retrieval.json */
+  char run[PATH_MAX];      /**< the run folder asked for */
+  char training[PATH_MAX]; /**< folder with metrics.jsonl */
+  char search[PATH_MAX];   /**< folder with retrieval.json */
   int n_embeddings, n_neighbours, n_data, n_folders;
   char **embedding, **neighbours, **data; /**< files; data: paths as the embedding file gives them */
-  char **folder;            /**< all folders that took part, for timing and provenance */
+  char **folder;                          /**< all folders that took part, for timing and provenance */
 } syz_report_sources;
 syz_status syz_report_find(const syz_input *in, const char *run, syz_report_sources *s);
 void syz_report_sources_free(syz_report_sources *s);

@@ -53,8 +53,10 @@ static bool fit_axis(axis *a, const syz_chart *c, bool is_x)
   if (!(span > 0)) span = fabs(a->low) > 0 ? 0.2 * fabs(a->low) : 1;
   if (a->high - a->low <= 0 || !is_x) {
     a->high += 0.05 * span;
-    if (a->is_log || a->low < 0 || a->low > 0.4 * a->high) a->low -= 0.05 * span;
-    else a->low = 0; /* near enough to zero to show it */
+    if (a->is_log || a->low < 0 || a->low > 0.4 * a->high)
+      a->low -= 0.05 * span;
+    else
+      a->low = 0; /* near enough to zero to show it */
   }
   return true;
 }
@@ -63,10 +65,14 @@ static void tick_text(double v, bool is_log, char text[32])
 {
   if (is_log) {
     double value = pow(10, v);
-    if (value >= 0.001 && value < 99999) snprintf(text, 32, "%g", value);
-    else snprintf(text, 32, "1e%g", v);
-  } else if (fabs(v) >= 1e5 || (v != 0 && fabs(v) < 1e-3)) snprintf(text, 32, "%.3g", v);
-  else snprintf(text, 32, "%.6g", fabs(v) < 1e-12 ? 0.0 : v);
+    if (value >= 0.001 && value < 99999)
+      snprintf(text, 32, "%g", value);
+    else
+      snprintf(text, 32, "1e%g", v);
+  } else if (fabs(v) >= 1e5 || (v != 0 && fabs(v) < 1e-3))
+    snprintf(text, 32, "%.3g", v);
+  else
+    snprintf(text, 32, "%.6g", fabs(v) < 1e-12 ? 0.0 : v);
 }
 
 static int axis_ticks(const axis *a, double *tick)
@@ -86,25 +92,30 @@ static void draw_axes(syz_page *p, const syz_chart *c, const axis *x, const axis
   for (int i = 0; i < n; i++) {
     double at = y->from + (tick[i] - y->low) / (y->high - y->low) * (y->to - y->from);
     tick_text(tick[i], y->is_log, text);
-    syz_page_printf(p, "<line class=\"gridline\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%s</text>\n", LEFT, WIDTH - RIGHT, at, at,
-                    LEFT - 8, at + 4, text);
+    syz_page_printf(p,
+                    "<line class=\"gridline\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%s</text>\n",
+                    LEFT, WIDTH - RIGHT, at, at, LEFT - 8, at + 4, text);
   }
-  n = axis_ticks(x, tick);
+  n = c->has_x_ticks_at_points ? 0 : axis_ticks(x, tick);
+  for (int64_t i = 0; c->has_x_ticks_at_points && i < c->series[0].n && n < TICKS_MAX; i++)
+    tick[n++] = x->is_log ? log10(c->series[0].x[i]) : c->series[0].x[i];
   for (int i = 0; i < n; i++) {
     double at = x->from + (tick[i] - x->low) / (x->high - x->low) * (x->to - x->from);
     tick_text(tick[i], x->is_log, text);
-    syz_page_printf(p, "<line class=\"axis\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/><text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n", at, at, HEIGHT - BOTTOM,
-                    HEIGHT - BOTTOM + 4, at, HEIGHT - BOTTOM + 18, text);
+    syz_page_printf(p,
+                    "<line class=\"axis\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/><text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n",
+                    at, at, HEIGHT - BOTTOM, HEIGHT - BOTTOM + 4, at, HEIGHT - BOTTOM + 18, text);
   }
-  syz_page_printf(p, "<line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\"/>\n<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>\n", LEFT, WIDTH - RIGHT, HEIGHT - BOTTOM,
-                  HEIGHT - BOTTOM, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, c->x_label);
+  syz_page_printf(p, "<line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\"/>\n<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>\n",
+                  LEFT, WIDTH - RIGHT, HEIGHT - BOTTOM, HEIGHT - BOTTOM, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, c->x_label);
   syz_page_printf(p, "<text transform=\"translate(13 %d) rotate(-90)\" text-anchor=\"middle\">%s</text>\n", (TOP + HEIGHT - BOTTOM) / 2, c->y_label);
 }
 
 static void draw_dots(syz_page *p, const syz_series *s, const axis *x, const axis *y)
 {
   for (int64_t i = 0; i < s->n; i++)
-    if (can_show(x, s->x[i]) && can_show(y, s->y[i])) syz_page_printf(p, "<circle class=\"f%d\" r=\"4\" cx=\"%.1f\" cy=\"%.1f\"/>", s->colour, along(x, s->x[i]), along(y, s->y[i]));
+    if (can_show(x, s->x[i]) && can_show(y, s->y[i]))
+      syz_page_printf(p, "<circle class=\"f%d\" r=\"4\" cx=\"%.1f\" cy=\"%.1f\"/>", s->colour, along(x, s->x[i]), along(y, s->y[i]));
   syz_page_put(p, "\n");
 }
 
@@ -139,10 +150,13 @@ static void draw_legend(syz_page *p, const syz_chart *c)
   for (int s = 0; s < c->n_series; s++) {
     const syz_series *l = &c->series[s];
     if (!l->name) continue;
-    if (l->style == SYZ_LINE_DOTS) syz_page_printf(p, "<span><svg viewBox=\"0 0 22 10\" aria-hidden=\"true\"><circle class=\"f%d\" cx=\"11\" cy=\"5\" r=\"4\"/></svg>", l->colour);
+    if (l->style == SYZ_LINE_DOTS)
+      syz_page_printf(p, "<span><svg viewBox=\"0 0 22 10\" aria-hidden=\"true\"><circle class=\"f%d\" cx=\"11\" cy=\"5\" r=\"4\"/></svg>", l->colour);
     else
       syz_page_printf(p, "<span><svg viewBox=\"0 0 22 10\" aria-hidden=\"true\"><path class=\"curve k%d%s\" d=\"M1 5H21\"/></svg>", l->colour,
-                      l->style == SYZ_LINE_DASHED ? " dashed" : l->style == SYZ_LINE_FAINT ? " faint" : "");
+                      l->style == SYZ_LINE_DASHED  ? " dashed"
+                      : l->style == SYZ_LINE_FAINT ? " faint"
+                                                   : "");
     syz_page_escape(p, l->name);
     syz_page_put(p, "</span>");
   }
@@ -159,11 +173,14 @@ void syz_page_chart(syz_page *p, const syz_chart *c)
     return;
   }
   draw_legend(p, c);
-  syz_page_printf(p, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"Chart: %s, %s against %s\"><title>%s</title>\n", WIDTH, HEIGHT, c->title, c->y_label, c->x_label, c->title);
+  syz_page_printf(p, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"Chart: %s, %s against %s\"><title>%s</title>\n", WIDTH, HEIGHT, c->title,
+                  c->y_label, c->x_label, c->title);
   draw_axes(p, c, &x, &y);
   for (int s = 0; s < c->n_series; s++) {
-    if (c->series[s].style == SYZ_LINE_DOTS) draw_dots(p, &c->series[s], &x, &y);
-    else draw_line(p, &c->series[s], &x, &y);
+    if (c->series[s].style == SYZ_LINE_DOTS)
+      draw_dots(p, &c->series[s], &x, &y);
+    else
+      draw_line(p, &c->series[s], &x, &y);
   }
   syz_page_put(p, "</svg></div>\n");
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The gallery: a few objects, and what each of the four directions finds nearest to them, as colour stamps and spectra. Objects are taken at even steps
- * through their redshifts (or through the file, without redshifts), so that one look shows the whole range.
+ * The gallery: a few objects, and what each of the four directions finds nearest to them, as colour stamps and spectra. Objects are taken at even
+ * steps through their redshifts (or through the file, without redshifts), so that one look shows the whole range.
  */
 #include <math.h>
 #include <stdio.h>
@@ -49,8 +49,10 @@ static int64_t find_object(const gallery *g, int64_t id)
   int64_t low = 0, n = g->data ? syz_shardset_size(g->data) : 0, high = n;
   while (low < high) {
     int64_t middle = low + (high - low) / 2;
-    if (g->by_id[middle].id < id) low = middle + 1;
-    else high = middle;
+    if (g->by_id[middle].id < id)
+      low = middle + 1;
+    else
+      high = middle;
   }
   return low < n && g->by_id[low].id == id ? g->by_id[low].index : -1;
 }
@@ -82,7 +84,8 @@ static syz_status open_direction(gallery *g, const char *path)
   char *format = NULL;
   SYZ_TRY(syz_h5_open(NULL, path, &d.file));
   SYZ_TRY(syz_h5_read_text(d.file, "", "syzygy_format", &format));
-  SYZ_REQUIRE(format && strcmp(format, "neighbours") == 0, SYZ_ERR_DATA, "%s: a neighbours file is wanted (made by `syzygy search`), this is %s", path, format ? format : "something else");
+  SYZ_REQUIRE(format && strcmp(format, "neighbours") == 0, SYZ_ERR_DATA, "%s: a neighbours file is wanted (made by `syzygy search`), this is %s",
+              path, format ? format : "something else");
   SYZ_REQUIRE(modality_of(d.file, "query_modality", &d.query) && modality_of(d.file, "index_modality", &d.index), SYZ_ERR_DATA,
               "%s: its attributes query_modality and index_modality say no direction", path);
   SYZ_TRY(syz_h5_shape(d.file, "neighbour_id", &ndim, shape));
@@ -207,15 +210,20 @@ static syz_status draw_object(gallery *g, int64_t id, bool is_large)
     return SYZ_OK;
   }
   const syz_object *o = &syz_shardset_objects(g->data)[object];
-  if (!o->has_image) blank(g->p, "no image");
-  else if (syz_shardset_read(g->data, 1, &object, g->image, NULL, NULL) != SYZ_OK) blank(g->p, "image not readable");
+  if (!o->has_image)
+    blank(g->p, "no image");
+  else if (syz_shardset_read(g->data, 1, &object, g->image, NULL, NULL) != SYZ_OK)
+    blank(g->p, "image not readable");
   else {
-    snprintf(alt, sizeof alt, "Colour image of object %lld%s: %.0f arcsec a side, z, r, g as red, green, blue", (long long)id, redshift, SYZ_IMAGE_SIZE * SYZ_PIXEL_ARCSEC);
+    snprintf(alt, sizeof alt, "Colour image of object %lld%s: %.0f arcsec a side, z, r, g as red, green, blue", (long long)id, redshift,
+             SYZ_IMAGE_SIZE * SYZ_PIXEL_ARCSEC);
     SYZ_TRY(syz_page_stamp(g->p, g->image, alt, "stamp"));
   }
   if (is_large) syz_page_put(g->p, "<div>");
-  if (!o->has_spectrum) syz_page_put(g->p, "<p class=\"id\">no spectrum</p>");
-  else if (syz_shardset_read(g->data, 1, &object, NULL, g->flux, g->ivar) != SYZ_OK) syz_page_put(g->p, "<p class=\"id\">spectrum not readable</p>");
+  if (!o->has_spectrum)
+    syz_page_put(g->p, "<p class=\"id\">no spectrum</p>");
+  else if (syz_shardset_read(g->data, 1, &object, NULL, g->flux, g->ivar) != SYZ_OK)
+    syz_page_put(g->p, "<p class=\"id\">spectrum not readable</p>");
   else {
     snprintf(alt, sizeof alt, "Spectrum of object %lld%s, 3600 to 9824 Angstrom, smoothed", (long long)id, redshift);
     syz_page_spectrum(g->p, g->flux, g->ivar, z, is_large, alt);
@@ -248,8 +256,8 @@ static syz_status draw_direction(gallery *g, const direction *d, int64_t query, 
   float *similarity = NULL;
   int shown = 0;
   while (row < d->rows && d->query_id[row] != query) row++;
-  syz_page_printf(g->p, "<div class=\"direction\"><div>%s \xe2\x86\x92 %s<small>nearest %s to its %s</small></div>\n", syz_modality_name(d->query), syz_modality_name(d->index),
-                  d->index == SYZ_IMAGE ? "images" : "spectra", syz_modality_name(d->query));
+  syz_page_printf(g->p, "<div class=\"direction\"><div>%s \xe2\x86\x92 %s<small>nearest %s to its %s</small></div>\n", syz_modality_name(d->query),
+                  syz_modality_name(d->index), d->index == SYZ_IMAGE ? "images" : "spectra", syz_modality_name(d->query));
   if (row == d->rows) {
     syz_page_missing(g->p, "This object is not among the queries of this direction.");
     goto cleanup;
@@ -281,7 +289,8 @@ static syz_status draw_query(gallery *g, int64_t id, int wanted)
   syz_page_printf(g->p, "<article class=\"card\"><h3>Object <span class=\"id\">%lld</span>", (long long)id);
   if (isfinite(z)) syz_page_printf(g->p, " at redshift %.4f", z);
   if (object >= 0 && isfinite(syz_shardset_objects(g->data)[object].ra))
-    syz_page_printf(g->p, " <span class=\"id\">RA %.5f\xc2\xb0, Dec %+.5f\xc2\xb0</span>", syz_shardset_objects(g->data)[object].ra, syz_shardset_objects(g->data)[object].dec);
+    syz_page_printf(g->p, " <span class=\"id\">RA %.5f\xc2\xb0, Dec %+.5f\xc2\xb0</span>", syz_shardset_objects(g->data)[object].ra,
+                    syz_shardset_objects(g->data)[object].dec);
   syz_page_put(g->p, "</h3>\n<div class=\"query\">");
   SYZ_TRY(draw_object(g, id, true));
   syz_page_put(g->p, "</div>\n");
@@ -296,7 +305,8 @@ static void say_missing_directions(const gallery *g)
 {
   for (int e = 0; e < 4; e++)
     if (!g->d[e / 2][e % 2].file)
-      syz_page_missing(g->p, "No neighbours file for the direction %s to %s: it is not shown.", syz_modality_name((syz_modality)(e / 2)), syz_modality_name((syz_modality)(e % 2)));
+      syz_page_missing(g->p, "No neighbours file for the direction %s to %s: it is not shown.", syz_modality_name((syz_modality)(e / 2)),
+                       syz_modality_name((syz_modality)(e % 2)));
 }
 
 syz_status syz_report_gallery(syz_page *p, syz_comm *self, const syz_input *in, const syz_report_sources *s)
@@ -306,15 +316,18 @@ syz_status syz_report_gallery(syz_page *p, syz_comm *self, const syz_input *in, 
   int64_t id[SHOWN_MAX];
   int n = 0;
   syz_page_section(p, "gallery", "Gallery",
-                   "Objects and their nearest neighbours by cosine, best first. Stamps: g, r, z in the colours of the Legacy Survey viewer, 40 arcsec a side, north up, east left. "
-                   "Spectra: flux against observed wavelength, 3600 to 9824 \xc3\x85, averaged over 10 \xc3\x85 (29 \xc3\x85 in small ones); dashes mark lines at the known redshift.");
+                   "Objects and their nearest neighbours by cosine, best first. Stamps: g, r, z in the colours of the Legacy Survey viewer, 40 "
+                   "arcsec a side, north up, east left. "
+                   "Spectra: flux against observed wavelength, 3600 to 9824 \xc3\x85, averaged over 10 \xc3\x85 (29 \xc3\x85 in small ones); dashes "
+                   "mark lines at the known redshift.");
   for (int i = 0; i < s->n_neighbours; i++)
     if (open_direction(&g, s->neighbours[i]) != SYZ_OK) syz_page_missing(p, "Left out: %s", syz_error_text());
   if (!g.n_directions) {
     syz_page_missing(p, "No neighbours file in %s or a folder beside it that belongs to it: there is no gallery. syzygy search writes them.", s->run);
     goto cleanup;
   }
-  if (!s->n_data) syz_page_missing(p, "The data set is not known or not there (give data.path): neighbours are listed without pixels.");
+  if (!s->n_data)
+    syz_page_missing(p, "The data set is not known or not there (give data.path): neighbours are listed without pixels.");
   else if (open_data(&g, self, s) != SYZ_OK) {
     syz_page_missing(p, "The data set cannot be read, so neighbours are listed without pixels: %s", syz_error_text());
     if (g.data) syz_shardset_close(&g.data);

@@ -123,8 +123,9 @@ typedef struct line {
 
 /* NIST vacuum wavelengths as in DESI's line lists; doublets at their mean. */
 static const line lines[] = {
-    {"[O II]", 3728.5, true}, {"Ca K", 3934.8, false}, {"Ca H", 3969.6, true},  {"H\xce\xb4", 4102.9, false}, {"H\xce\xb3", 4341.7, false}, {"H\xce\xb2", 4862.7, true},
-    {"[O III]", 5008.2, true}, {"Mg b", 5176.6, true}, {"Na D", 5895.6, true}, {"H\xce\xb1", 6564.6, true},  {"[S II]", 6725.5, true},
+    {"[O II]", 3728.5, true},     {"Ca K", 3934.8, false},     {"Ca H", 3969.6, true},    {"H\xce\xb4", 4102.9, false},
+    {"H\xce\xb3", 4341.7, false}, {"H\xce\xb2", 4862.7, true}, {"[O III]", 5008.2, true}, {"Mg b", 5176.6, true},
+    {"Na D", 5895.6, true},       {"H\xce\xb1", 6564.6, true}, {"[S II]", 6725.5, true},
 };
 
 typedef struct frame {
@@ -186,7 +187,8 @@ static void draw_lines(syz_page *p, const frame *f, double redshift, bool is_lar
   for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
     double wave = lines[i].wave_A * (1 + redshift), x = x_of(f, wave);
     if (wave < SYZ_WAVE_FIRST_A || wave > syz_wave_grid(SYZ_SPECTRUM_PIXELS - 1) || (!is_large && !lines[i].is_major)) continue;
-    syz_page_printf(p, "<line class=\"k1 faint\" stroke-dasharray=\"2 3\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/>", x, x, f->top, f->height - f->bottom);
+    syz_page_printf(p, "<line class=\"k1 faint\" stroke-dasharray=\"2 3\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/>", x, x, f->top,
+                    f->height - f->bottom);
     if (is_large && lines[i].is_major && x - last_label > 38) {
       syz_page_printf(p, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>", x, f->top - 5, lines[i].name);
       last_label = x;
@@ -200,14 +202,19 @@ static void draw_frame(syz_page *p, const frame *f)
   double tick[12];
   int n = syz_chart_ticks(f->low, f->high, 3, tick, 12);
   for (int i = 0; i < n; i++)
-    syz_page_printf(p, "<line class=\"gridline\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.4g</text>", f->left, f->width - f->right,
-                    y_of(f, tick[i]), y_of(f, tick[i]), f->left - 7, y_of(f, tick[i]) + 4, tick[i] == 0 ? 0.0 : tick[i]);
+    syz_page_printf(
+        p, "<line class=\"gridline\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.4g</text>", f->left,
+        f->width - f->right, y_of(f, tick[i]), y_of(f, tick[i]), f->left - 7, y_of(f, tick[i]) + 4, tick[i] == 0 ? 0.0 : tick[i]);
   for (int wave = 4000; wave <= 9000; wave += 1000)
-    syz_page_printf(p, "<line class=\"axis\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/><text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%d</text>", x_of(f, wave), x_of(f, wave),
-                    f->height - f->bottom, f->height - f->bottom + 4, x_of(f, wave), f->height - f->bottom + 17, wave);
-  syz_page_printf(p, "<line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\"/>", f->left, f->width - f->right, f->height - f->bottom, f->height - f->bottom);
-  syz_page_printf(p, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">observed wavelength (\xc3\x85, vacuum)</text>", (f->left + f->width - f->right) / 2, f->height - 4);
-  syz_page_printf(p, "<text transform=\"translate(12 %d) rotate(-90)\" text-anchor=\"middle\">flux (10\xe2\x81\xbb\xc2\xb9\xe2\x81\xb7 erg/s/cm\xc2\xb2/\xc3\x85)</text>\n",
+    syz_page_printf(p, "<line class=\"axis\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/><text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%d</text>",
+                    x_of(f, wave), x_of(f, wave), f->height - f->bottom, f->height - f->bottom + 4, x_of(f, wave), f->height - f->bottom + 17, wave);
+  syz_page_printf(p, "<line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\"/>", f->left, f->width - f->right, f->height - f->bottom,
+                  f->height - f->bottom);
+  syz_page_printf(p, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">observed wavelength (\xc3\x85, vacuum)</text>",
+                  (f->left + f->width - f->right) / 2, f->height - 4);
+  syz_page_printf(p,
+                  "<text transform=\"translate(12 %d) rotate(-90)\" text-anchor=\"middle\">flux (10\xe2\x81\xbb\xc2\xb9\xe2\x81\xb7 "
+                  "erg/s/cm\xc2\xb2/\xc3\x85)</text>\n",
                   (f->top + f->height - f->bottom) / 2);
 }
 

@@ -37,8 +37,10 @@ static void folder_of(char folder[PATH_MAX], const char *path)
 {
   snprintf(folder, PATH_MAX, "%s", path);
   char *slash = strrchr(folder, '/');
-  if (slash && slash != folder) *slash = '\0';
-  else if (!slash) snprintf(folder, PATH_MAX, ".");
+  if (slash && slash != folder)
+    *slash = '\0';
+  else if (!slash)
+    snprintf(folder, PATH_MAX, ".");
 }
 
 /* A list of texts that grows; items that name the same file are kept once. */
@@ -88,7 +90,9 @@ static syz_status list_folder(const char *folder, bool wants_folders, const char
     char path[PATH_MAX];
     size_t length = strlen(e->d_name);
     if (e->d_name[0] == '.' || !join(path, folder, e->d_name) || is_folder(path) != wants_folders) continue;
-    if (!wants_folders && (strncmp(e->d_name, prefix, strlen(prefix)) != 0 || length < strlen(suffix) || strcmp(e->d_name + length - strlen(suffix), suffix) != 0)) continue;
+    if (!wants_folders &&
+        (strncmp(e->d_name, prefix, strlen(prefix)) != 0 || length < strlen(suffix) || strcmp(e->d_name + length - strlen(suffix), suffix) != 0))
+      continue;
     SYZ_TRY(list_add(list, n, path));
   }
   if (*n) qsort(*list, (size_t)*n, sizeof **list, by_name);
@@ -126,8 +130,8 @@ static syz_status embeddings_of_search(const char *folder, char ***list, int *n)
   const char *key[] = {"query", "index"};
   for (int k = 0; k < 2; k++) {
     const cJSON *item;
-    cJSON_ArrayForEach(item, cJSON_GetObjectItem(json, key[k]))
-      if (cJSON_IsString(item) && exists(item->valuestring)) SYZ_TRY(list_add(list, n, item->valuestring));
+    cJSON_ArrayForEach(item, cJSON_GetObjectItem(json, key[k])) if (cJSON_IsString(item) && exists(item->valuestring))
+        SYZ_TRY(list_add(list, n, item->valuestring));
   }
 cleanup:
   cJSON_Delete(json);
@@ -178,10 +182,14 @@ static syz_status find_search(const syz_input *in, syz_report_sources *s, char *
   for (int i = 0; i < syz_input_list_size(in, "report.neighbours"); i++) {
     const char *item = syz_input_list_item(in, "report.neighbours", i);
     SYZ_REQUIRE(exists(item), SYZ_ERR_DATA, "report.neighbours: %s: no such file or folder", item);
-    if (is_folder(item)) SYZ_TRY(list_folder(item, false, "neighbours", ".h5", &s->neighbours, &s->n_neighbours));
-    else SYZ_TRY(list_add(&s->neighbours, &s->n_neighbours, item));
-    if (is_folder(item)) snprintf(s->search, sizeof s->search, "%s", item);
-    else folder_of(s->search, item);
+    if (is_folder(item))
+      SYZ_TRY(list_folder(item, false, "neighbours", ".h5", &s->neighbours, &s->n_neighbours));
+    else
+      SYZ_TRY(list_add(&s->neighbours, &s->n_neighbours, item));
+    if (is_folder(item))
+      snprintf(s->search, sizeof s->search, "%s", item);
+    else
+      folder_of(s->search, item);
   }
   if (s->n_neighbours) goto cleanup;
   if (has_search(s->run)) snprintf(s->search, sizeof s->search, "%s", s->run);

@@ -53,10 +53,13 @@ static void retrieval_row(syz_page *p, const cJSON *d)
   syz_page_printf(p, "</th><td>%s</td><td>%s</td>", syz_page_number(number(d, "pairs"), a), syz_page_number(number(d, "candidates"), b));
   for (int r = 0; r < SYZ_RECALLS; r++) {
     double found = recall(d, "recall", syz_recall_at[r]), chance = recall(d, "chance", syz_recall_at[r]);
-    if (isfinite(found)) syz_page_printf(p, "<td>%.1f&nbsp;%%<br><span class=\"by\">%.3g&nbsp;\xc3\x97 chance</span></td>", 100 * found, found / chance);
-    else syz_page_put(p, "<td>n/a</td>");
+    if (isfinite(found))
+      syz_page_printf(p, "<td>%.1f&nbsp;%%<br><span class=\"by\">%.3g&nbsp;\xc3\x97 chance</span></td>", 100 * found, found / chance);
+    else
+      syz_page_put(p, "<td>n/a</td>");
   }
-  syz_page_printf(p, "<td>%s<br><span class=\"by\">chance %s</span></td></tr>\n", syz_page_number(number(d, "median_rank"), a), syz_page_number(number(d, "chance_median_rank"), b));
+  syz_page_printf(p, "<td>%s<br><span class=\"by\">chance %s</span></td></tr>\n", syz_page_number(number(d, "median_rank"), a),
+                  syz_page_number(number(d, "chance_median_rank"), b));
 }
 
 static void retrieval_chart(syz_page *p, const cJSON *directions)
@@ -67,7 +70,8 @@ static void retrieval_chart(syz_page *p, const cJSON *directions)
   int n = 0, found = 0;
   const cJSON *d;
   for (int r = 0; r < SYZ_RECALLS; r++) x[r] = syz_recall_at[r];
-  cJSON_ArrayForEach(d, directions) {
+  cJSON_ArrayForEach(d, directions)
+  {
     if (found == 2 || !isfinite(recall(d, "recall", 1))) continue;
     for (int r = 0; r < SYZ_RECALLS; r++) {
       y[found][r] = recall(d, "recall", syz_recall_at[r]);
@@ -81,8 +85,14 @@ static void retrieval_chart(syz_page *p, const cJSON *directions)
   }
   if (!found) return;
   s[n++] = (syz_series){"chance", 3, SYZ_LINE_DASHED, SYZ_RECALLS, x, chance};
-  syz_page_chart(p, &(syz_chart){.title = "Own partner among the first k", .x_label = "k neighbours looked at", .y_label = "fraction of objects", .is_log_x = true, .is_log_y = true,
-                                 .n_series = n, .series = s});
+  syz_page_chart(p, &(syz_chart){.title = "Own partner among the first k",
+                                 .x_label = "k neighbours looked at",
+                                 .y_label = "fraction of objects",
+                                 .is_log_x = true,
+                                 .is_log_y = true,
+                                 .has_x_ticks_at_points = true,
+                                 .n_series = n,
+                                 .series = s});
 }
 
 static void regression_table(syz_page *p, const cJSON *list, syz_report_figures *f)
@@ -92,10 +102,13 @@ static void regression_table(syz_page *p, const cJSON *list, syz_report_figures 
     syz_page_missing(p, "No regression by nearest neighbours: the searched embeddings carry no such label.");
     return;
   }
-  syz_page_put(p, "<div class=\"card scroll\"><table><caption>What the nearest neighbours know: mean of their labels, weights 1/distance, against the truth of held-out objects"
-                  "</caption><thead><tr><th scope=\"col\">label</th><th scope=\"col\">from</th><th scope=\"col\">k</th><th scope=\"col\">train / test</th>"
-                  "<th scope=\"col\">R\xc2\xb2</th></tr></thead><tbody>\n");
-  cJSON_ArrayForEach(r, list) {
+  syz_page_put(
+      p, "<div class=\"card scroll\"><table><caption>What the nearest neighbours know: mean of their labels, weights 1/distance, against the truth "
+         "of held-out objects"
+         "</caption><thead><tr><th scope=\"col\">label</th><th scope=\"col\">from</th><th scope=\"col\">k</th><th scope=\"col\">train / test</th>"
+         "<th scope=\"col\">R\xc2\xb2</th></tr></thead><tbody>\n");
+  cJSON_ArrayForEach(r, list)
+  {
     char k[32], train[32], test[32];
     double r2 = number(r, "r2");
     int m = strcmp(text_of(r, "embedding"), "spectrum") == 0;
@@ -105,8 +118,10 @@ static void regression_table(syz_page *p, const cJSON *list, syz_report_figures 
     syz_page_escape(p, text_of(r, "label"));
     syz_page_put(p, "</th><td>");
     syz_page_escape(p, text_of(r, "embedding"));
-    syz_page_printf(p, "</td><td>%s</td><td>%s / %s</td><td>%.3f<span class=\"bar\" aria-hidden=\"true\"><i style=\"width:%.0f%%\"></i></span></td></tr>\n",
-                    syz_page_number(number(r, "k"), k), syz_page_number(number(r, "train"), train), syz_page_number(number(r, "test"), test), r2, 100 * fmin(fmax(r2, 0), 1));
+    syz_page_printf(
+        p, "</td><td>%s</td><td>%s / %s</td><td>%.3f<span class=\"bar\" aria-hidden=\"true\"><i style=\"width:%.0f%%\"></i></span></td></tr>\n",
+        syz_page_number(number(r, "k"), k), syz_page_number(number(r, "train"), train), syz_page_number(number(r, "test"), test), r2,
+        100 * fmin(fmax(r2, 0), 1));
   }
   syz_page_put(p, "</tbody></table></div>\n");
 }
@@ -117,19 +132,25 @@ syz_status syz_report_retrieval(syz_page *p, const syz_report_sources *s, syz_re
   const cJSON *d, *directions;
   bool has_any = false;
   syz_page_section(p, "retrieval", "Retrieval",
-                   "Is an object&#39;s spectrum among the neighbours of its image, and the other way round? Cosine of the embeddings, every object of the index compared.");
+                   "Is an object&#39;s spectrum among the neighbours of its image, and the other way round? Cosine of the embeddings, every object "
+                   "of the index compared.");
   if (*s->search) read_json(s->search, "retrieval.json", &json);
   if (!json) {
-    syz_page_missing(p, "No retrieval.json in %s%s: there are no retrieval figures. syzygy search writes it.", s->run, *s->search ? " or its search folder" : " or a folder beside it");
+    syz_page_missing(p, "No retrieval.json in %s%s: there are no retrieval figures. syzygy search writes it.", s->run,
+                     *s->search ? " or its search folder" : " or a folder beside it");
     return SYZ_OK;
   }
   directions = cJSON_GetObjectItem(json, "directions");
   cJSON_ArrayForEach(d, directions) has_any = has_any || isfinite(recall(d, "recall", 1));
   if (has_any) {
-    syz_page_put(p, "<div class=\"charts\" style=\"margin-bottom:16px\"><div class=\"card scroll\" style=\"grid-column:1/-1\"><table><caption>Pairs: objects whose partner is in the index. Chance: k of all "
-                    "candidates.</caption><thead><tr><th scope=\"col\">direction</th><th scope=\"col\">pairs</th><th scope=\"col\">among</th><th scope=\"col\">recall@1</th>"
-                    "<th scope=\"col\">recall@5</th><th scope=\"col\">recall@10</th><th scope=\"col\">recall@50</th><th scope=\"col\">median rank</th></tr></thead><tbody>\n");
-    cJSON_ArrayForEach(d, directions) {
+    syz_page_put(p, "<div class=\"charts\" style=\"margin-bottom:16px\"><div class=\"card scroll\" style=\"grid-column:1/-1\"><table><caption>Pairs: "
+                    "objects whose partner is in the index. Chance: k of all "
+                    "candidates.</caption><thead><tr><th scope=\"col\">direction</th><th scope=\"col\">pairs</th><th scope=\"col\">among</th><th "
+                    "scope=\"col\">recall@1</th>"
+                    "<th scope=\"col\">recall@5</th><th scope=\"col\">recall@10</th><th scope=\"col\">recall@50</th><th scope=\"col\">median "
+                    "rank</th></tr></thead><tbody>\n");
+    cJSON_ArrayForEach(d, directions)
+    {
       if (!isfinite(recall(d, "recall", 1))) continue;
       retrieval_row(p, d);
       int q = strcmp(text_of(d, "query"), "spectrum") == 0;
@@ -158,14 +179,18 @@ static void timing_table(syz_page *p, const char *folder, const cJSON *json)
   syz_page_put(p, "<div class=\"card scroll\"><table><caption>");
   syz_page_escape(p, folder);
   if (isfinite(ranks)) syz_page_printf(p, ", %g rank%s", ranks, ranks == 1 ? "" : "s");
-  syz_page_put(p, "</caption><thead><tr><th scope=\"col\">phase</th><th scope=\"col\">calls</th><th scope=\"col\">min (s)</th><th scope=\"col\">mean (s)</th><th scope=\"col\">max (s)</th>"
+  syz_page_put(p, "</caption><thead><tr><th scope=\"col\">phase</th><th scope=\"col\">calls</th><th scope=\"col\">min (s)</th><th scope=\"col\">mean "
+                  "(s)</th><th scope=\"col\">max (s)</th>"
                   "<th scope=\"col\">share</th></tr></thead><tbody>\n");
-  cJSON_ArrayForEach(row, cJSON_GetObjectItem(json, "phases")) {
+  cJSON_ArrayForEach(row, cJSON_GetObjectItem(json, "phases"))
+  {
     char calls[32];
     double share = 100 * number(row, "share");
     syz_page_put(p, "<tr><th scope=\"row\">");
     syz_page_escape(p, text_of(row, "phase"));
-    syz_page_printf(p, "</th><td>%s</td><td>%.3f</td><td>%.3f</td><td>%.3f</td><td>%.1f&nbsp;%%<span class=\"bar\" aria-hidden=\"true\"><i style=\"width:%.1f%%\"></i></span></td></tr>\n",
+    syz_page_printf(p,
+                    "</th><td>%s</td><td>%.3f</td><td>%.3f</td><td>%.3f</td><td>%.1f&nbsp;%%<span class=\"bar\" aria-hidden=\"true\"><i "
+                    "style=\"width:%.1f%%\"></i></span></td></tr>\n",
                     syz_page_number(number(row, "count"), calls), number(row, "min_s"), number(row, "mean_s"), number(row, "max_s"), share, share);
   }
   syz_page_put(p, "</tbody></table></div>\n");
@@ -174,7 +199,8 @@ static void timing_table(syz_page *p, const char *folder, const cJSON *json)
 syz_status syz_report_timing(syz_page *p, const syz_report_sources *s)
 {
   bool has_any = false;
-  syz_page_section(p, "timing", "Where the time went", "Seconds of each phase, over the ranks of the run; a phase inside another one is counted once.");
+  syz_page_section(p, "timing", "Where the time went",
+                   "Seconds of each phase, over the ranks of the run; a phase inside another one is counted once.");
   for (int i = 0; i < s->n_folders; i++) {
     cJSON *json;
     read_json(s->folder[i], "timing.json", &json);
@@ -202,13 +228,14 @@ static void file_record(syz_page *p, const char *path)
 {
   static const struct {
     const char *attribute, *name;
-  } wanted[] = {{"created_by", "made by"}, {"model_file", "model"}, {"model_digest", "model digest"}, {"data_path", "data"},
+  } wanted[] = {{"created_by", "made by"},      {"model_file", "model"}, {"model_digest", "model digest"}, {"data_path", "data"},
                 {"data_digest", "data digest"}, {"data_split", "split"}, {"precision", "precision"}};
   syz_h5 *f = NULL;
   syz_page_put(p, "<div class=\"card\"><h3>");
   syz_page_escape(p, path);
   syz_page_put(p, "</h3>\n");
-  if (syz_h5_open(NULL, path, &f) != SYZ_OK) syz_page_missing(p, "cannot be read: %s", syz_error_text());
+  if (syz_h5_open(NULL, path, &f) != SYZ_OK)
+    syz_page_missing(p, "cannot be read: %s", syz_error_text());
   else {
     syz_page_put(p, "<dl>\n");
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
@@ -230,7 +257,8 @@ static void text_file(syz_page *p, const char *folder, const char *name, bool is
   syz_page_put(p, "<details><summary>");
   syz_page_escape(p, path);
   syz_page_put(p, "</summary><pre>");
-  if (syz_file_read(path, TEXT_LIMIT, &text, &n) != SYZ_OK) syz_page_put(p, "(cannot be read, or larger than 4 MB)");
+  if (syz_file_read(path, TEXT_LIMIT, &text, &n) != SYZ_OK)
+    syz_page_put(p, "(cannot be read, or larger than 4 MB)");
   else {
     const char *from = text;
     if (is_tail)
@@ -248,7 +276,8 @@ static void text_file(syz_page *p, const char *folder, const char *name, bool is
 syz_status syz_report_provenance(syz_page *p, const syz_report_sources *s)
 {
   char path[PATH_MAX];
-  syz_page_section(p, "provenance", "Where it comes from", "Inputs as resolved by the runs, the ends of their logs, and what the files say of themselves.");
+  syz_page_section(p, "provenance", "Where it comes from",
+                   "Inputs as resolved by the runs, the ends of their logs, and what the files say of themselves.");
   for (int i = 0; i < s->n_embeddings; i++) file_record(p, s->embedding[i]);
   for (int i = 0; i < s->n_folders; i++) {
     text_file(p, s->folder[i], "input.yaml", false);

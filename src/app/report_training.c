@@ -37,7 +37,8 @@ static syz_status add_line(table *t, const cJSON *line, int64_t room)
 {
   syz_status st = SYZ_OK;
   const cJSON *item;
-  cJSON_ArrayForEach(item, line) {
+  cJSON_ArrayForEach(item, line)
+  {
     int c = 0;
     if (!cJSON_IsNumber(item) || !item->string || strlen(item->string) >= NAME) continue;
     while (c < t->columns && strcmp(t->name[c], item->string) != 0) c++;
@@ -67,8 +68,10 @@ static syz_status table_read(const char *folder, const char *file, table *t)
   for (size_t i = 0; i < n; i++) room += text[i] == '\n';
   for (char *rest = text, *line; (line = strtok_r(rest, "\n", &rest));) {
     cJSON *json = cJSON_Parse(line);
-    if (cJSON_IsObject(json)) st = add_line(t, json, room);
-    else t->broken++;
+    if (cJSON_IsObject(json))
+      st = add_line(t, json, room);
+    else
+      t->broken++;
     cJSON_Delete(json);
     SYZ_TRY(st);
   }
@@ -103,7 +106,8 @@ static void chart_loss(syz_page *p, const table *m, const table *v, double *smoo
   smooth(loss, m->n, smoothed);
   s[n++] = (syz_series){"training", 0, SYZ_LINE_FAINT, m->n, step, loss};
   s[n++] = (syz_series){"training, smoothed", 0, SYZ_LINE_SOLID, m->n, step, smoothed};
-  if (v->n && column(v, "step") && column(v, "loss")) s[n++] = (syz_series){"validation", 1, SYZ_LINE_DOTS, v->n, column(v, "step"), column(v, "loss")};
+  if (v->n && column(v, "step") && column(v, "loss"))
+    s[n++] = (syz_series){"validation", 1, SYZ_LINE_DOTS, v->n, column(v, "step"), column(v, "loss")};
   syz_page_chart(p, &(syz_chart){.title = "Loss", .x_label = "step", .y_label = "loss (nats)", .n_series = n, .series = s});
 }
 
@@ -130,7 +134,9 @@ static void chart_validation(syz_page *p, const table *v)
                           {"spectrum to image", 1, SYZ_LINE_DASHED, v->n, step, s},
                           {NULL, 0, SYZ_LINE_DOTS, v->n, step, i},
                           {NULL, 1, SYZ_LINE_DOTS, v->n, step, s}};
-  syz_page_chart(p, &(syz_chart){.title = "Held-out objects: recall@10", .x_label = "step", .y_label = "fraction of pairs found", .n_series = 4, .series = series});
+  syz_page_chart(
+      p,
+      &(syz_chart){.title = "Held-out objects: recall@10", .x_label = "step", .y_label = "fraction of pairs found", .n_series = 4, .series = series});
 }
 
 syz_status syz_report_training(syz_page *p, const syz_report_sources *s, syz_report_figures *f)
@@ -140,7 +146,8 @@ syz_status syz_report_training(syz_page *p, const syz_report_sources *s, syz_rep
   double *loss = NULL, *norm = NULL, *rate = NULL;
   syz_page_section(p, "training", "Training", "Every step of the run, from metrics.jsonl; steps of a continued run are there once.");
   if (!*s->training) {
-    syz_page_missing(p, "No metrics.jsonl in %s, nor beside the model of its embeddings: this page has no training curves. syzygy align writes it.", s->run);
+    syz_page_missing(p, "No metrics.jsonl in %s, nor beside the model of its embeddings: this page has no training curves. syzygy align writes it.",
+                     s->run);
     goto cleanup;
   }
   SYZ_TRY(table_read(s->training, "metrics.jsonl", &m));

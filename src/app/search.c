@@ -19,13 +19,16 @@
 const syz_key syz_search_keys[] = {
     {"search.index", SYZ_KEY_LIST, "", "", 0, 0, NULL, SYZ_USED_BY(search),
      "embedding files (or run folders with one) to search in; empty: <output.dir>/embedding.h5"},
-    {"search.query", SYZ_KEY_LIST, "", "", 0, 0, NULL, SYZ_USED_BY(search), "embedding files whose objects are looked for; empty: those of the index"},
+    {"search.query", SYZ_KEY_LIST, "", "", 0, 0, NULL, SYZ_USED_BY(search),
+     "embedding files whose objects are looked for; empty: those of the index"},
     {"search.index_modality", SYZ_KEY_CHOICE, "all", "", 0, 0, "image|spectrum|all", SYZ_USED_BY(search), "embedding to search in"},
     {"search.query_modality", SYZ_KEY_CHOICE, "all", "", 0, 0, "image|spectrum|all", SYZ_USED_BY(search), "embedding to search with"},
-    {"search.k", SYZ_KEY_INT, "10", "", 1, 100000, NULL, SYZ_USED_BY(search), "neighbours of each query; where the index has fewer, id -1 and similarity NaN follow"},
+    {"search.k", SYZ_KEY_INT, "10", "", 1, 100000, NULL, SYZ_USED_BY(search),
+     "neighbours of each query; where the index has fewer, id -1 and similarity NaN follow"},
     {"search.exclude_self", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, SYZ_USED_BY(search),
      "leave the query's own object (same object_id) out of its neighbours when both modalities are the same"},
-    {"search.label", SYZ_KEY_TEXT, "redshift", "", 0, 0, NULL, SYZ_USED_BY(search), "label whose regression by neighbours is scored; every fifth object is a test object"},
+    {"search.label", SYZ_KEY_TEXT, "redshift", "", 0, 0, NULL, SYZ_USED_BY(search),
+     "label whose regression by neighbours is scored; every fifth object is a test object"},
     {"search.label_k", SYZ_KEY_INT, "64", "", 0, 10000, NULL, SYZ_USED_BY(search), "neighbours in that regression; 0: none"},
     {NULL, SYZ_KEY_INT, NULL, NULL, 0, 0, NULL, 0, NULL},
 };
@@ -69,10 +72,12 @@ static syz_status plan_directions(job *s)
   const char *index_choice = syz_input_text(in, "search.index_modality"), *query_choice = syz_input_text(in, "search.query_modality");
   int n = 0;
   for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++) {
-    SYZ_REQUIRE(s->index->width[m] || strcmp(index_choice, syz_modality_name(m)) != 0, SYZ_ERR_DATA, "search.index_modality: %s, but %s%s has no %s_embedding",
-                index_choice, s->index->path[0], s->index->n_files > 1 ? " and the others" : "", syz_modality_name(m));
-    SYZ_REQUIRE(s->query->width[m] || strcmp(query_choice, syz_modality_name(m)) != 0, SYZ_ERR_DATA, "search.query_modality: %s, but %s%s has no %s_embedding",
-                query_choice, s->query->path[0], s->query->n_files > 1 ? " and the others" : "", syz_modality_name(m));
+    SYZ_REQUIRE(s->index->width[m] || strcmp(index_choice, syz_modality_name(m)) != 0, SYZ_ERR_DATA,
+                "search.index_modality: %s, but %s%s has no %s_embedding", index_choice, s->index->path[0],
+                s->index->n_files > 1 ? " and the others" : "", syz_modality_name(m));
+    SYZ_REQUIRE(s->query->width[m] || strcmp(query_choice, syz_modality_name(m)) != 0, SYZ_ERR_DATA,
+                "search.query_modality: %s, but %s%s has no %s_embedding", query_choice, s->query->path[0],
+                s->query->n_files > 1 ? " and the others" : "", syz_modality_name(m));
   }
   for (syz_modality q = SYZ_IMAGE; q < SYZ_MODALITIES; q++)
     for (syz_modality i = SYZ_IMAGE; i < SYZ_MODALITIES; i++) {
@@ -82,8 +87,9 @@ static syz_status plan_directions(job *s)
         syz_warn("no search from %s to %s: the files hold no such embeddings", syz_modality_name(q), syz_modality_name(i));
         continue;
       }
-      SYZ_REQUIRE(s->query->width[q] == s->index->width[i], SYZ_ERR_DATA, "%s embeddings of %s are %lld wide, %s embeddings of %s %lld: they cannot be compared",
-                  syz_modality_name(q), s->query->path[0], (long long)s->query->width[q], syz_modality_name(i), s->index->path[0], (long long)s->index->width[i]);
+      SYZ_REQUIRE(s->query->width[q] == s->index->width[i], SYZ_ERR_DATA,
+                  "%s embeddings of %s are %lld wide, %s embeddings of %s %lld: they cannot be compared", syz_modality_name(q), s->query->path[0],
+                  (long long)s->query->width[q], syz_modality_name(i), s->index->path[0], (long long)s->index->width[i]);
       d->is_wanted = true;
       n++;
       snprintf(d->file, sizeof d->file, "neighbours-%s-%s.h5", syz_modality_name(q), syz_modality_name(i));
@@ -108,7 +114,8 @@ static syz_status create_output(job *s, syz_modality q, syz_modality i, syz_h5 *
   SYZ_TRY(syz_h5_write_text(*out, "index_modality", syz_modality_name(i)));
   SYZ_TRY(syz_h5_dataset(*out, "query_id", SYZ_H5_I64, rows, 0, NULL, "", "object_id of each query, in the order of the query files"));
   SYZ_TRY(syz_h5_dataset(*out, "neighbour_id", SYZ_H5_I64, rows, 1, &k, "", "object_id of the neighbours, best first; -1: there is none"));
-  SYZ_TRY(syz_h5_dataset(*out, "neighbour_row", SYZ_H5_I64, rows, 1, &k, "", "row of the neighbours in the index files, counted through them in order; -1: there is none"));
+  SYZ_TRY(syz_h5_dataset(*out, "neighbour_row", SYZ_H5_I64, rows, 1, &k, "",
+                         "row of the neighbours in the index files, counted through them in order; -1: there is none"));
   SYZ_TRY(syz_h5_dataset(*out, "similarity", SYZ_H5_F32, rows, 1, &k, "", "cosine of query and neighbour, best first; NaN: there is none"));
 cleanup:
   return st;
@@ -117,13 +124,13 @@ cleanup:
 /* Buffers of one block of queries; sized once a direction. */
 typedef struct block {
   int64_t room, width;
-  float *query, *mine;      /* [room, E] */
-  int64_t *id, *my_id;      /* [room] */
-  syz_neighbour *best;      /* [room, k] of this rank's queries */
+  float *query, *mine;       /* [room, E] */
+  int64_t *id, *my_id;       /* [room] */
+  syz_neighbour *best;       /* [room, k] of this rank's queries */
   syz_pair *pair, *all_pair; /* [room]; all_pair [queries] on rank 0 */
-  int64_t *ids, *rows;      /* [room, k] */
-  float *similarity;        /* [room, k] */
-  size_t *bytes;            /* [size] */
+  int64_t *ids, *rows;       /* [room, k] */
+  float *similarity;         /* [room, k] */
+  size_t *bytes;             /* [size] */
 } block;
 
 static void block_free(block *b)
@@ -269,7 +276,8 @@ cleanup:
 /* ------------------------------------------------------------ regression */
 
 /* Roles of all rows: labelled rows with a usable embedding, every fifth one for testing. x is this rank's share. */
-static void assign_roles(const job *s, int64_t width, int64_t first, int64_t n, const float *x, const float *value, uint8_t *role, uint8_t *mine, size_t *bytes)
+static void assign_roles(const job *s, int64_t width, int64_t first, int64_t n, const float *x, const float *value, uint8_t *role, uint8_t *mine,
+                         size_t *bytes)
 {
   int64_t f, c;
   for (int64_t i = 0; i < n; i++) {
@@ -363,14 +371,14 @@ static void print_figures(const job *s)
       syz_info("%-20s no object of the query is in the index: no retrieval figures", name);
       continue;
     }
-    syz_info("%-20s %9lld %9.4f %9.4f %9.4f %9.4f %7lld  %.1f (%.1f)", name, (long long)r->pairs, r->recall[0], r->recall[1], r->recall[2], r->recall[3],
-             (long long)r->candidates, r->median_rank, r->chance_median_rank);
+    syz_info("%-20s %9lld %9.4f %9.4f %9.4f %9.4f %7lld  %.1f (%.1f)", name, (long long)r->pairs, r->recall[0], r->recall[1], r->recall[2],
+             r->recall[3], (long long)r->candidates, r->median_rank, r->chance_median_rank);
     syz_info("%-20s %9s %9.4f %9.4f %9.4f %9.4f", "  by chance", "", r->chance[0], r->chance[1], r->chance[2], r->chance[3]);
   }
   for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++)
     if (s->r[m].is_done)
-      syz_info("%s from the %s embedding by %lld nearest neighbours: R2 %.4f (%lld training, %lld test objects)", s->label, syz_modality_name(m), (long long)s->r[m].k,
-               s->r[m].r2, (long long)s->r[m].train, (long long)s->r[m].test);
+      syz_info("%s from the %s embedding by %lld nearest neighbours: R2 %.4f (%lld training, %lld test objects)", s->label, syz_modality_name(m),
+               (long long)s->r[m].k, s->r[m].r2, (long long)s->r[m].train, (long long)s->r[m].test);
 }
 
 static cJSON *names(const syz_embedding_set *s)
@@ -382,8 +390,10 @@ static cJSON *names(const syz_embedding_set *s)
 
 static void add_number(cJSON *o, const char *name, double value)
 {
-  if (isfinite(value)) cJSON_AddNumberToObject(o, name, value);
-  else cJSON_AddNullToObject(o, name);
+  if (isfinite(value))
+    cJSON_AddNumberToObject(o, name, value);
+  else
+    cJSON_AddNullToObject(o, name);
 }
 
 static void add_recalls(cJSON *o, const char *name, const double *value)
@@ -510,15 +520,21 @@ static syz_status make_compute(const syz_input *in, syz_compute **out)
 syz_status syz_command_search(syz_app *app)
 {
   syz_status st = SYZ_OK;
-  job s = {.app = app, .comm = app->world, .folder = syz_input_text(app->input, "output.dir"), .k = syz_input_int(app->input, "search.k"),
-           .excludes_self = syz_input_bool(app->input, "search.exclude_self"), .label = syz_input_text(app->input, "search.label")};
+  job s = {.app = app,
+           .comm = app->world,
+           .folder = syz_input_text(app->input, "output.dir"),
+           .k = syz_input_int(app->input, "search.k"),
+           .excludes_self = syz_input_bool(app->input, "search.exclude_self"),
+           .label = syz_input_text(app->input, "search.label")};
   SYZ_REQUIRE(strlen(s.label) < SYZ_LABEL_NAME, SYZ_ERR_INPUT, "search.label: \"%s\" is longer than %d characters", s.label, SYZ_LABEL_NAME - 1);
   SYZ_TRY(open_list(&s, "search.index", &s.index));
-  if (syz_input_list_size(app->input, "search.query")) SYZ_TRY(open_list(&s, "search.query", &s.query));
-  else s.query = s.index;
+  if (syz_input_list_size(app->input, "search.query"))
+    SYZ_TRY(open_list(&s, "search.query", &s.query));
+  else
+    s.query = s.index;
   SYZ_TRY_ALL(s.comm, plan_directions(&s));
-  syz_info("index %lld objects in %d file(s), queries %lld, k %lld%s", (long long)s.index->rows, s.index->n_files, (long long)s.query->rows, (long long)s.k,
-           s.k > s.index->rows ? " (more than there are: the rest is marked -1)" : "");
+  syz_info("index %lld objects in %d file(s), queries %lld, k %lld%s", (long long)s.index->rows, s.index->n_files, (long long)s.query->rows,
+           (long long)s.k, s.k > s.index->rows ? " (more than there are: the rest is marked -1)" : "");
   if (app->is_dry_run) goto cleanup;
   SYZ_TRY(syz_app_open_run_folder(app));
   SYZ_TRY_ALL(s.comm, make_compute(app->input, &s.compute));

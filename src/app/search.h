@@ -11,16 +11,17 @@
 typedef struct syz_embedding_set {
   syz_comm *comm; /**< borrowed; NULL: this process alone */
   int n_files;
-  char **path;       /**< [n_files] */
-  syz_h5 **file;     /**< [n_files] */
-  int64_t *begin;    /**< [n_files + 1] first row of each file; the last is the number of rows */
+  char **path;    /**< [n_files] */
+  syz_h5 **file;  /**< [n_files] */
+  int64_t *begin; /**< [n_files + 1] first row of each file; the last is the number of rows */
   int64_t rows;
   int64_t width[SYZ_MODALITIES]; /**< 0: no file holds this modality */
 } syz_embedding_set;
 
 /**
- * Open and check: object_id (N), image_embedding and/or spectrum_embedding (N, E), the same E in all files. An item may be a folder: its embedding.h5.
- * Collective with `comm`. `key` (the input key that named the files) goes into messages. SYZ_ERR_DATA names file, dataset, found, wanted.
+ * Open and check: object_id (N), image_embedding and/or spectrum_embedding (N, E), the same E in all files. An item may be a folder: its
+ * embedding.h5. Collective with `comm`. `key` (the input key that named the files) goes into messages. SYZ_ERR_DATA names file, dataset, found,
+ * wanted.
  */
 syz_status syz_embedding_set_open(syz_comm *c, const char *key, int n, const char *const *path, syz_embedding_set **out);
 void syz_embedding_set_close(syz_embedding_set **s);

@@ -14,8 +14,8 @@ static syz_status check_format(syz_h5 *f, const char *key)
   syz_status st = SYZ_OK;
   char *format = NULL;
   SYZ_TRY(syz_h5_read_text(f, "", "syzygy_format", &format));
-  SYZ_REQUIRE(!format || strcmp(format, "embedding") == 0, SYZ_ERR_DATA, "%s: %s is a %s file; an embedding file is wanted (made by `syzygy embed`)", key,
-              syz_h5_path(f), format);
+  SYZ_REQUIRE(!format || strcmp(format, "embedding") == 0, SYZ_ERR_DATA, "%s: %s is a %s file; an embedding file is wanted (made by `syzygy embed`)",
+              key, syz_h5_path(f), format);
 cleanup:
   syz_free(&format);
   return st;
@@ -30,7 +30,8 @@ static syz_status check_file(syz_embedding_set *s, int i, const char *key)
   int64_t shape[8];
   bool has_any = false;
   SYZ_TRY(check_format(f, key));
-  SYZ_REQUIRE(syz_h5_has(f, "object_id"), SYZ_ERR_DATA, "%s: %s has no dataset object_id; an embedding file is wanted (made by `syzygy embed`)", key, s->path[i]);
+  SYZ_REQUIRE(syz_h5_has(f, "object_id"), SYZ_ERR_DATA, "%s: %s has no dataset object_id; an embedding file is wanted (made by `syzygy embed`)", key,
+              s->path[i]);
   SYZ_TRY(syz_h5_shape(f, "object_id", &ndim, shape));
   SYZ_REQUIRE(ndim == 1, SYZ_ERR_DATA, "%s: %s: object_id has %d axes, wanted 1", key, s->path[i], ndim);
   int64_t n = shape[0];
@@ -40,10 +41,11 @@ static syz_status check_file(syz_embedding_set *s, int i, const char *key)
     if (!syz_h5_has(f, name)) continue;
     SYZ_TRY(syz_h5_shape(f, name, &ndim, shape));
     SYZ_REQUIRE(ndim == 2 && shape[0] == n && shape[1] >= 1 && shape[1] <= 65536, SYZ_ERR_DATA,
-                "%s: %s: %s has %d axes and shape (%lld, %lld); wanted (%lld, E) with E in 1 .. 65536", key, s->path[i], name, ndim, (long long)shape[0],
-                ndim > 1 ? (long long)shape[1] : 0LL, (long long)n);
-    SYZ_REQUIRE(!s->width[m] || s->width[m] == shape[1], SYZ_ERR_DATA, "%s: %s: %s is %lld wide, but %lld in the files before it: embeddings of one model are wanted",
-                key, s->path[i], name, (long long)shape[1], (long long)s->width[m]);
+                "%s: %s: %s has %d axes and shape (%lld, %lld); wanted (%lld, E) with E in 1 .. 65536", key, s->path[i], name, ndim,
+                (long long)shape[0], ndim > 1 ? (long long)shape[1] : 0LL, (long long)n);
+    SYZ_REQUIRE(!s->width[m] || s->width[m] == shape[1], SYZ_ERR_DATA,
+                "%s: %s: %s is %lld wide, but %lld in the files before it: embeddings of one model are wanted", key, s->path[i], name,
+                (long long)shape[1], (long long)s->width[m]);
     s->width[m] = shape[1];
     has_any = true;
   }
@@ -190,7 +192,8 @@ syz_status syz_embedding_set_label(syz_embedding_set *s, const char *name, int64
   for (int i = 0; i < s->n_files; i++) {
     int64_t row, at, count = overlap(s, i, first, n, &row, &at);
     if (!count) continue;
-    if (syz_h5_has(s->file[i], dataset)) SYZ_TRY(syz_h5_read(s->file[i], dataset, SYZ_H5_F32, row, count, value + at));
+    if (syz_h5_has(s->file[i], dataset))
+      SYZ_TRY(syz_h5_read(s->file[i], dataset, SYZ_H5_F32, row, count, value + at));
     else
       for (int64_t j = 0; j < count; j++) value[at + j] = NAN;
   }

@@ -16,7 +16,7 @@ static void make_data(void)
   syz_random_fill_normal(&r, x, ROWS * WIDTH);
   for (int i = 0; i < ROWS; i++) {
     x[i * WIDTH + 1] = 1e3f + 20 * x[i * WIDTH + 1]; /* standardising matters: far from 0, and 20 times as wide */
-    x[i * WIDTH + 2] = 4;                             /* no spread at all */
+    x[i * WIDTH + 2] = 4;                            /* no spread at all */
     target[i] = x[i * WIDTH] * x[i * WIDTH] + x[i * WIDTH + 1] / 20;
     role[i] = i % 7 == 0 ? SYZ_ROLE_NONE : i % 5 == 4 ? SYZ_ROLE_TEST : SYZ_ROLE_TRAIN;
     if (role[i] == SYZ_ROLE_NONE) x[i * WIDTH] = target[i] = NAN;
@@ -95,8 +95,10 @@ int main(int argc, char **argv)
     char text[32], *before = NULL;
     size_t length;
     snprintf(text, sizeof text, "%016llx", (unsigned long long)syz_checksum(prediction, sizeof prediction, 0));
-    if (syz_comm_size(world) == 1) CHECK_OK(syz_file_write(argv[1], text, strlen(text)));
-    else if (syz_file_read(argv[1], 1024, &before, &length) == SYZ_OK) CHECK(strcmp(before, text) == 0);
+    if (syz_comm_size(world) == 1)
+      CHECK_OK(syz_file_write(argv[1], text, strlen(text)));
+    else if (syz_file_read(argv[1], 1024, &before, &length) == SYZ_OK)
+      CHECK(strcmp(before, text) == 0);
     syz_free(&before);
   }
   memset(role, SYZ_ROLE_TRAIN, sizeof role);

@@ -66,7 +66,8 @@ static int best_first(const void *a, const void *b)
 }
 
 /* One search of all of q in x, compared with the sort. Scores that differ by less than `close` may change places. */
-static void compare(syz_comm *c, const syz_compute *compute, syz_metric metric, const table *x, const table *q, int64_t k, bool excludes, bool wants_pairs)
+static void compare(syz_comm *c, const syz_compute *compute, syz_metric metric, const table *x, const table *q, int64_t k, bool excludes,
+                    bool wants_pairs)
 {
   const double close = 3e-6;
   bool is_cosine = metric == SYZ_METRIC_COSINE;
@@ -121,11 +122,12 @@ static void compare(syz_comm *c, const syz_compute *compute, syz_metric metric, 
       larger_high += all[j].score > p - close;
     }
     int64_t not_below = pair[i].larger + pair[i].ties;
-    wrong_pair += pair[i].row != partner || (partner >= 0 && (pair[i].larger < larger_low || not_below > larger_high || !(fabs((double)pair[i].score - p) <= close)));
+    wrong_pair += pair[i].row != partner ||
+                  (partner >= 0 && (pair[i].larger < larger_low || not_below > larger_high || !(fabs((double)pair[i].score - p) <= close)));
   }
   if (wrong_order || wrong_score || wrong_padding || wrong_pair)
-    fprintf(stderr, "N %lld Q %lld E %lld k %lld: order %d score %d padding %d pair %d\n", (long long)x->n, (long long)q->n, (long long)x->width, (long long)k,
-            wrong_order, wrong_score, wrong_padding, wrong_pair);
+    fprintf(stderr, "N %lld Q %lld E %lld k %lld: order %d score %d padding %d pair %d\n", (long long)x->n, (long long)q->n, (long long)x->width,
+            (long long)k, wrong_order, wrong_score, wrong_padding, wrong_pair);
   CHECK_EQ(wrong_order, 0);
   CHECK_EQ(wrong_score, 0);
   CHECK_EQ(wrong_padding, 0);
