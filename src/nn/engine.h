@@ -43,5 +43,8 @@ syz_status syz_gemm_shape_resolve(const syz_gemm_shape *shape, syz_gemm_shape *o
 /** Best FLOP/s seen of a packed oneDNN product within `seconds`; 0 without oneDNN. For syz_gemm_limit. */
 double syz_onednn_packed_rate(syz_dtype type, int64_t m, int64_t n, int64_t k, double seconds);
 
+/** Fill memory with ordinary numbers, in either type; whole words. */
+void syz_fill_ordinary(void *bytes, size_t n);
+
 /** Seconds that this thread has computed: not disturbed by other processes on a shared machine. */
 double syz_thread_seconds(void);

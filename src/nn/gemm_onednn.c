@@ -157,6 +157,12 @@ double syz_onednn_packed_rate(syz_dtype type, int64_t m, int64_t n, int64_t k, d
       dnnl_memory_create(&memory[1], dnnl_primitive_desc_query_md(desc, dnnl_query_weights_md, 0), engine, DNNL_MEMORY_ALLOCATE) ==
           dnnl_success &&
       dnnl_memory_create(&memory[2], &c, engine, DNNL_MEMORY_ALLOCATE) == dnnl_success;
+  for (int i = 0; is_made && i < 2; i++) { /* the order of the packed weights does not matter here */
+    const dnnl_memory_desc_t *md;
+    void *bytes;
+    if (dnnl_memory_get_memory_desc(memory[i], &md) == dnnl_success && dnnl_memory_get_data_handle(memory[i], &bytes) == dnnl_success)
+      syz_fill_ordinary(bytes, dnnl_memory_desc_get_size(md));
+  }
   const dnnl_exec_arg_t args[3] = {{DNNL_ARG_SRC, memory[0]}, {DNNL_ARG_WEIGHTS, memory[1]}, {DNNL_ARG_DST, memory[2]}};
   const double start = syz_thread_seconds();
   for (double t = start; is_made && t < start + seconds;) {

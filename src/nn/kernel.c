@@ -14,31 +14,54 @@ const syz_kernel *syz_kernel_of(syz_dtype type) {
 enum {
   BLOCK_BYTES = 512 << 10, /* of packed B that stay in L2 (1 MiB) while rows of A pass by */
   CHUNK_ROWS = 96,         /* rows of one piece of parallel work */
+  PIECE_UNITS = 2048,      /* of a panel's length at most in one go: 512 KiB */
   SWEEP_ROWS = 1152,       /* rows of A that one sweep over B takes: they are read again for each block of B, from L3 */
 };
+
+/** Tiles of rows [row, last) of a chunk and one panel. */
+static void panel_product(const syz_kernel *q, int64_t row, int64_t last, int n, int64_t units, syz_left a, const uint32_t *panel,
+                          const syz_tile_end *end, int64_t column) {
+  const bool is_packed = a.row_stride == 0;
+  const int64_t row_words = is_packed ? units : a.row_stride; /* a packed panel of six rows is six times `units` */
+  const int64_t row_stride = is_packed ? 1 : a.row_stride, unit_stride = is_packed ? SYZ_TILE_ROWS : 1;
+  if (units <= PIECE_UNITS) {
+    for (int64_t i = row; i < last; i += SYZ_TILE_ROWS)
+      q->tile(last - i < SYZ_TILE_ROWS ? (int)(last - i) : SYZ_TILE_ROWS, n, units, a.words + i * row_words, row_stride, unit_stride, panel,
+              end, i, column);
+    return;
+  }
+  /* The panel is too long for L2: a piece of it for all rows, then the next piece. Sums rest in memory between pieces, exactly. */
+  _Alignas(64) float sum[CHUNK_ROWS * SYZ_TILE_COLUMNS];
+  for (int64_t p = 0; p < units; p += PIECE_UNITS)
+    for (int64_t i = row; i < last; i += SYZ_TILE_ROWS) {
+      const int m = last - i < SYZ_TILE_ROWS ? (int)(last - i) : SYZ_TILE_ROWS;
+      const bool is_last = p + PIECE_UNITS >= units;
+      float *at = sum + (i - row) * SYZ_TILE_COLUMNS;
+      q->sum_tile(m, is_last ? units - p : PIECE_UNITS, a.words + i * row_words + p * unit_stride, row_stride, unit_stride,
+                  panel + p * SYZ_TILE_COLUMNS, at, p > 0);
+      if (is_last) q->end_tile(m, n, at, end, i, column);
+    }
+}
 
 void syz_kernel_product(const syz_kernel *q, int64_t rows, int64_t n, int64_t units, syz_left a, const uint32_t *b,
                         const syz_tile_end *end) {
   const int64_t panels = syz_ceil_div(n, SYZ_TILE_COLUMNS), panel_words = SYZ_TILE_COLUMNS * units;
   const int64_t fit = BLOCK_BYTES / (panel_words * (int64_t)sizeof(uint32_t));
   const int64_t blocks = syz_ceil_div(panels, fit > 1 ? fit : 1), block = syz_ceil_div(panels, blocks);
-  const bool is_packed = a.row_stride == 0;
-  const int64_t row_words = is_packed ? units : a.row_stride; /* a panel of six rows is six times that */
 #pragma omp parallel
   for (int64_t sweep = 0; sweep < rows; sweep += SWEEP_ROWS) {
-    const int64_t last = rows < sweep + SWEEP_ROWS ? rows : sweep + SWEEP_ROWS;
+    const int64_t end_row = rows < sweep + SWEEP_ROWS ? rows : sweep + SWEEP_ROWS;
 #pragma omp for collapse(2) schedule(static) nowait
     for (int64_t first = 0; first < panels; first += block)
-      for (int64_t chunk = sweep; chunk < last; chunk += CHUNK_ROWS)
-        for (int64_t i = chunk; i < last && i < chunk + CHUNK_ROWS; i += SYZ_TILE_ROWS) {
-          const int m = last - i < SYZ_TILE_ROWS ? (int)(last - i) : SYZ_TILE_ROWS;
-          for (int64_t p = first; p < panels && p < first + block; p++) {
-            const int64_t column = p * SYZ_TILE_COLUMNS;
-            const int width = n - column < SYZ_TILE_COLUMNS ? (int)(n - column) : SYZ_TILE_COLUMNS;
-            q->tile(m, width, units, a.words + i * row_words, is_packed ? 1 : a.row_stride, is_packed ? SYZ_TILE_ROWS : 1,
-                    b + p * panel_words, end, i, column);
-          }
-        }
+      for (int64_t chunk = sweep; chunk < end_row; chunk += CHUNK_ROWS) {
+        const int64_t last = end_row < chunk + CHUNK_ROWS ? end_row : chunk + CHUNK_ROWS;
+        const int64_t step_rows = units <= PIECE_UNITS ? SYZ_TILE_ROWS : CHUNK_ROWS;
+        for (int64_t i = chunk; i < last; i += step_rows)
+          for (int64_t p = first; p < panels && p < first + block; p++)
+            panel_product(q, i, last < i + step_rows ? last : i + step_rows,
+                          n - p * SYZ_TILE_COLUMNS < SYZ_TILE_COLUMNS ? (int)(n - p * SYZ_TILE_COLUMNS) : SYZ_TILE_COLUMNS, units, a,
+                          b + p * panel_words, end, p * SYZ_TILE_COLUMNS);
+      }
   }
 }
 

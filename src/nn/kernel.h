@@ -41,6 +41,10 @@ typedef struct syz_kernel {
   /** C rows [row, row + m) x columns [column, column + n), m <= 6, n <= 64. a points at the first row, b at the panel. */
   void (*tile)(int m, int n, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b,
                const syz_tile_end *end, int64_t row, int64_t column);
+  /** The two halves of `tile`: sums [6][64], 64-byte aligned, on top of what is there when continued; and what becomes of them. */
+  void (*sum_tile)(int m, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b, float *sum,
+                   bool is_continued);
+  void (*end_tile)(int m, int n, const float *sum, const syz_tile_end *end, int64_t row, int64_t column);
   /** B panel from rows that lie along the summed axis: W [n <= 64, k] float32 with row stride ld, rounded to the type. */
   void (*pack_weight_rows)(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k);
   /** B panel from rows that lie across it: W [k, n <= 64] float32. */

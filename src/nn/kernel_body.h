@@ -91,14 +91,22 @@ INLINE void finish_tile(const syz_tile_end *e, syz_tile_action action, const flo
     }
 }
 
-/** The sums of m rows (a constant where this is inlined): the loop that everything waits for. */
-INLINE void sum_tile(int m, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b, float *sum) {
+/**
+ * The sums of m rows (a constant where this is inlined): the loop that everything waits for. `is_continued`: on top of what is in `sum`.
+ * Unrolled by hand-set pragma: left to itself gcc 12 keeps the array in memory around the loop.
+ */
+INLINE void sum_rows(int m, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b, float *sum,
+                     bool is_continued) {
   __m512 acc[SYZ_TILE_ROWS][VECTORS];
-  /* Unrolled by hand-set pragma: left to itself gcc 12 keeps the array in memory around the loop. */
 #pragma GCC unroll 8
   for (int i = 0; i < m; i++)
 #pragma GCC unroll 8
     for (int j = 0; j < VECTORS; j++) acc[i][j] = _mm512_setzero_ps();
+  if (is_continued)
+#pragma GCC unroll 8
+    for (int i = 0; i < m; i++)
+#pragma GCC unroll 8
+      for (int j = 0; j < VECTORS; j++) acc[i][j] = _mm512_load_ps(sum + i * SYZ_TILE_COLUMNS + j * 16);
   for (int64_t k = 0; k < units; k++) {
     __m512i bv[VECTORS];
 #pragma GCC unroll 8
@@ -119,33 +127,32 @@ INLINE void sum_tile(int m, int64_t units, const uint32_t *a, int64_t row_stride
 }
 
 /** One function a row count: inlining six of them into one gave gcc 12 a frame with spills in the loop. */
-#define SUM_TILE(M)                                                                                                                   \
-  __attribute__((noinline)) KERNEL_TARGET static void sum_tile_##M(int64_t units, const uint32_t *a, int64_t row_stride,              \
-                                                                   int64_t unit_stride, const uint32_t *b, float *sum) {              \
-    sum_tile(M, units, a, row_stride, unit_stride, b, sum);                                                                           \
+#define SUM_ROWS_OF(M)                                                                                                                \
+  __attribute__((noinline)) KERNEL_TARGET static void sum_rows_##M(int64_t units, const uint32_t *a, int64_t row_stride,              \
+                                                                   int64_t unit_stride, const uint32_t *b, float *sum,                \
+                                                                   bool is_continued) {                                               \
+    sum_rows(M, units, a, row_stride, unit_stride, b, sum, is_continued);                                                             \
   }
-SUM_TILE(1)
-SUM_TILE(2)
-SUM_TILE(3)
-SUM_TILE(4)
-SUM_TILE(5)
-SUM_TILE(6)
+SUM_ROWS_OF(1)
+SUM_ROWS_OF(2)
+SUM_ROWS_OF(3)
+SUM_ROWS_OF(4)
+SUM_ROWS_OF(5)
+SUM_ROWS_OF(6)
 
-KERNEL_TARGET static void tile(int m, int n, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride,
-                               const uint32_t *b, const syz_tile_end *e, int64_t row, int64_t column) {
-  _Alignas(64) float sum[SYZ_TILE_ROWS * SYZ_TILE_COLUMNS];
-  if (e->action == SYZ_TILE_ADD || e->action == SYZ_TILE_RESIDUAL)
-    /* The lines to be added to come from memory while the sums are formed: without this 24 loads wait at the end of each tile. */
-    for (int i = 0; i < m; i++)
-      for (int j = 0; j < n; j += 16) __builtin_prefetch((const float *)e->y + (row + i) * e->ldy + column + j, 1, 3);
+KERNEL_TARGET static void sum_tile(int m, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b,
+                                   float *sum, bool is_continued) {
   switch (m) {
-    case 1: sum_tile_1(units, a, row_stride, unit_stride, b, sum); break;
-    case 2: sum_tile_2(units, a, row_stride, unit_stride, b, sum); break;
-    case 3: sum_tile_3(units, a, row_stride, unit_stride, b, sum); break;
-    case 4: sum_tile_4(units, a, row_stride, unit_stride, b, sum); break;
-    case 5: sum_tile_5(units, a, row_stride, unit_stride, b, sum); break;
-    default: sum_tile_6(units, a, row_stride, unit_stride, b, sum); break;
+    case 1: sum_rows_1(units, a, row_stride, unit_stride, b, sum, is_continued); break;
+    case 2: sum_rows_2(units, a, row_stride, unit_stride, b, sum, is_continued); break;
+    case 3: sum_rows_3(units, a, row_stride, unit_stride, b, sum, is_continued); break;
+    case 4: sum_rows_4(units, a, row_stride, unit_stride, b, sum, is_continued); break;
+    case 5: sum_rows_5(units, a, row_stride, unit_stride, b, sum, is_continued); break;
+    default: sum_rows_6(units, a, row_stride, unit_stride, b, sum, is_continued); break;
   }
+}
+
+KERNEL_TARGET static void end_tile(int m, int n, const float *sum, const syz_tile_end *e, int64_t row, int64_t column) {
   switch (e->action) {
     case SYZ_TILE_F32: finish_tile(e, SYZ_TILE_F32, sum, m, n, row, column); break;
     case SYZ_TILE_ACT: finish_tile(e, SYZ_TILE_ACT, sum, m, n, row, column); break;
@@ -156,6 +163,17 @@ KERNEL_TARGET static void tile(int m, int n, int64_t units, const uint32_t *a, i
     case SYZ_TILE_ADD: finish_tile(e, SYZ_TILE_ADD, sum, m, n, row, column); break;
     case SYZ_TILE_ADD_ALL: finish_tile(e, SYZ_TILE_ADD_ALL, sum, m, n, row, column); break;
   }
+}
+
+KERNEL_TARGET static void tile(int m, int n, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride,
+                               const uint32_t *b, const syz_tile_end *e, int64_t row, int64_t column) {
+  _Alignas(64) float sum[SYZ_TILE_ROWS * SYZ_TILE_COLUMNS];
+  if (e->action == SYZ_TILE_ADD || e->action == SYZ_TILE_RESIDUAL)
+    /* The lines to be added to come from memory while the sums are formed: without this 24 loads wait at the end of each tile. */
+    for (int i = 0; i < m; i++)
+      for (int j = 0; j < n; j += 16) __builtin_prefetch((const float *)e->y + (row + i) * e->ldy + column + j, 1, 3);
+  sum_tile(m, units, a, row_stride, unit_stride, b, sum, false);
+  end_tile(m, n, sum, e, row, column);
 }
 
 /** 16 x 16 words: r[i] holds row i, becomes column i. */
@@ -276,12 +294,12 @@ KERNEL_TARGET static void pack_left_columns(uint32_t *packed, const void *source
 }
 
 /* Blocks of rows are summed first and then added: more exact than one long sum. */
-enum { SUM_ROWS = 64 };
+enum { COLUMN_SUM_ROWS = 64 };
 
 KERNEL_TARGET static void add_column_sums(float *sum, const void *source, int64_t ld, int64_t rows, int64_t n) {
   const KERNEL_TYPE *x = source;
-  for (int64_t r0 = 0; r0 < rows; r0 += SUM_ROWS) {
-    const int64_t r1 = rows < r0 + SUM_ROWS ? rows : r0 + SUM_ROWS;
+  for (int64_t r0 = 0; r0 < rows; r0 += COLUMN_SUM_ROWS) {
+    const int64_t r1 = rows < r0 + COLUMN_SUM_ROWS ? rows : r0 + COLUMN_SUM_ROWS;
     int64_t j = 0;
     for (; j + 64 <= n; j += 64) {
       __m512 v[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
@@ -300,7 +318,8 @@ KERNEL_TARGET static void add_column_sums(float *sum, const void *source, int64_
 
 #define KERNEL_TABLE                                                                                                              \
   {                                                                                                                               \
-    .unit = KERNEL_UNIT, .tile = tile, .pack_weight_rows = pack_weight_rows, .pack_weight_columns = pack_weight_columns,         \
+    .unit = KERNEL_UNIT, .tile = tile, .sum_tile = sum_tile, .end_tile = end_tile, .pack_weight_rows = pack_weight_rows,         \
+    .pack_weight_columns = pack_weight_columns,                                                                                  \
     .pack_rows = pack_rows, .pack_columns = pack_columns, .pack_left_rows = pack_left_rows,                                      \
     .pack_left_columns = pack_left_columns, .add_column_sums = add_column_sums                                                   \
   }

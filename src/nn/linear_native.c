@@ -20,13 +20,13 @@ struct syz_linear_native {
 };
 
 enum {
-  SUM_ROWS_MAX = 1280, /* rows that one block of the weight gradient sums over */
+  SUM_UNITS_MAX = 640, /* that one block of the weight gradient sums over */
   LEFT_ROWS = 192,     /* rows of dW a thread takes at a time: their part of dy, packed (480 KiB), and a panel of x (160 KiB) stay in L2 */
 };
 
 /** Blocks of about equal size with a whole number of pairs, so that only the last row of all can be single. */
-static int64_t sum_rows(int64_t rows) {
-  const int64_t blocks = syz_ceil_div(rows, SUM_ROWS_MAX);
+static int64_t sum_rows(const syz_kernel *q, int64_t rows) {
+  const int64_t blocks = syz_ceil_div(rows, SUM_UNITS_MAX * q->unit);
   return syz_ceil_div(syz_ceil_div(rows, blocks), 2) * 2;
 }
 
@@ -53,7 +53,7 @@ syz_status syz_linear_native_create(const syz_compute *c, int64_t out, int64_t i
   int64_t words = longest % l->kernel->unit ? max_rows * syz_units(l->kernel, longest) : 0;
   if (trains) {
     SYZ_ALLOC(l->input, "linear weight", syz_packed_words(in, syz_units(l->kernel, out)));
-    const int64_t block = max_rows < SUM_ROWS_MAX ? max_rows + 1 : SUM_ROWS_MAX;
+    const int64_t most = SUM_UNITS_MAX * l->kernel->unit, block = max_rows < most ? max_rows + 1 : most;
     const int64_t packed = weight_right_words(l, block) + c->threads * weight_left_words(l, block);
     if (packed > words) words = packed;
   }
@@ -141,7 +141,7 @@ static void add_weight_rows(const syz_linear_native *l, int64_t first, int64_t m
 
 void syz_linear_native_backward_weight(const syz_linear_native *l, int64_t rows, const void *dy, const void *x, float *dweight,
                                        float *dbias) {
-  const int64_t size = (int64_t)syz_dtype_size(l->compute->act), block = rows ? sum_rows(rows) : 1;
+  const int64_t size = (int64_t)syz_dtype_size(l->compute->act), block = rows ? sum_rows(l->kernel, rows) : 1;
   const int64_t left_words = weight_left_words(l, block);
 #pragma omp parallel
   for (int64_t r = 0; r < rows; r += block) {
