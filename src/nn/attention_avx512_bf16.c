@@ -51,12 +51,9 @@ OPERATION void u_transpose(uint32_t *dst, ptrdiff_t ld, const void *src, ptrdiff
 
 OPERATION void u_interleave(uint32_t *dst, const element *even, const element *odd)
 {
-  const __m512i low = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37, 5, 36, 4, 35, 3, 34,
-                                       2, 33, 1, 32, 0);
-  const __m512i high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
-  __m512i a = _mm512_loadu_si512(even), b = _mm512_loadu_si512(odd);
-  _mm512_storeu_si512(dst, _mm512_permutex2var_epi16(a, low, b));
-  _mm512_storeu_si512(dst + 16, _mm512_permutex2var_epi16(a, high, b));
+  __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)even));
+  __m512i high = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)odd));
+  _mm512_storeu_si512(dst, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
 }
 
 OPERATION void e_row(element *dst, vec x) { _mm256_storeu_si256((__m256i *)(void *)dst, (__m256i)_mm512_cvtneps_pbh(x)); }

@@ -12,7 +12,7 @@
  *   unit_vec                   a unit in each lane; u_load, u_store, u_broadcast
  *   u_dot(c, a, b)             adds to lane i of c the products of lane i's units
  *   u_transpose(dst, ld, src, stride)   dst[u * ld + i] = unit u of row i, LANES x LANES; src rows `stride` bytes apart
- *   u_interleave(dst, even, odd)        only PAIR = 2: dst[d] = (even[d], odd[d]), d < 2 LANES
+ *   u_interleave(dst, even, odd)        only PAIR = 2: dst[d] = (even[d], odd[d]), d < LANES
  *   e_row(dst, x)              LANES float32 rounded to elements in a row
  *   e_pair(dst, even, odd)     only PAIR = 2: lane i's unit is (even[i], odd[i])
  *   e_part(dst, x, n)          the first n < LANES lanes of e_row
@@ -122,22 +122,30 @@ OUTLINED void pack_rows(const geometry *g, uint32_t *dst, const element *x, int6
   }
 }
 
+/** LANES tokens by the units of d from `d` on, as far as there are both; transposed by way of a square with zeros around them. */
+OUTLINED void pack_corner(const geometry *g, uint32_t *dst, ptrdiff_t ld, const element *x, int64_t stride, int64_t rows, int64_t d)
+{
+  enum { WIDTH = LANES * PAIR };
+  element square[LANES][WIDTH];
+  uint32_t transposed[LANES][LANES];
+  int64_t width = g->dim - d < WIDTH ? g->dim - d : WIDTH, units = ceil_divide(width, PAIR);
+  memset(square, 0, sizeof square);
+  for (int64_t i = 0; i < rows; i++) memcpy(square[i], x + i * stride + d, (size_t)width * sizeof *x);
+  u_transpose(transposed[0], LANES, square, sizeof square[0]);
+  for (int64_t u = 0; u < units; u++) memcpy(dst + (d / PAIR + u) * ld, transposed[u], sizeof transposed[u]);
+}
+
 /** A panel of tokens for the lane side: [unit of d][lane]; missing tokens are zero. */
 OUTLINED void pack_lanes(const geometry *g, uint32_t *dst, const element *x, int64_t stride, range r)
 {
+  enum { WIDTH = LANES * PAIR };
   for (int64_t t = 0; t < r.padded; t += LANES) {
     const element *from = x + (r.start + t) * stride;
-    int64_t d = 0, rows = r.count - t < LANES ? r.count - t : LANES;
-    if (rows == LANES)
-      for (; d + LANES * PAIR <= g->dim; d += LANES * PAIR)
+    int64_t rows = r.count - t < LANES ? r.count - t : LANES;
+    for (int64_t d = 0; d < g->dim; d += WIDTH) {
+      if (rows == LANES && d + WIDTH <= g->dim)
         u_transpose(dst + d / PAIR * r.padded + t, r.padded, from + d, stride * (ptrdiff_t)sizeof *x);
-    for (; d < g->dim; d += PAIR) {
-      uint32_t *units = dst + d / PAIR * r.padded + t;
-      size_t bytes = (size_t)(g->dim - d < PAIR ? g->dim - d : PAIR) * sizeof *x;
-      for (int64_t i = 0; i < LANES; i++) {
-        units[i] = 0;
-        if (i < rows) memcpy(units + i, from + i * stride + d, bytes);
-      }
+      else pack_corner(g, dst + t, r.padded, from, stride, rows, d);
     }
   }
 }
@@ -155,9 +163,9 @@ OUTLINED void pack_columns(const geometry *g, uint32_t *dst, const element *x, i
       uint32_t *to = dst + u * ld;
       int64_t c = 0;
 #if PAIR == 2
-      const element zeros[2 * LANES] = {{0}};
+      const element zeros[LANES] = {{0}};
       bool is_pair = 2 * u + 1 < r.count;
-      for (; c + 2 * LANES <= columns; c += 2 * LANES) u_interleave(to + c, row + c, is_pair ? row + stride + c : zeros);
+      for (; c + LANES <= columns; c += LANES) u_interleave(to + c, row + c, is_pair ? row + stride + c : zeros);
       for (; c < columns; c++) to[c] = (uint32_t)row[c].bits | (is_pair ? (uint32_t)row[stride + c].bits << 16 : 0u);
 #else
       for (; c + LANES <= columns; c += LANES) v_store((float *)(void *)(to + c), v_load(row + c));
