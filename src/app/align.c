@@ -161,16 +161,16 @@ static syz_status read_config(job *j)
   SYZ_REQUIRE(!*whole || (!*one[0] && !*one[1]), SYZ_ERR_INPUT, "model.file and model.image_file or model.spectrum_file: give the one or the others");
   if (*whole) {
     SYZ_TRY(syz_model_file_parts(world, whole, &config, &parts));
-    SYZ_TRY(take_config(j->app->input, whole, &config, "model."));
+    SYZ_TRY_ALL(world, take_config(j->app->input, whole, &config, "model."));
   }
   for (int m = 0; m < SYZ_MODALITIES; m++) {
     if (!*one[m]) continue;
     SYZ_TRY(syz_model_file_parts(world, one[m], &config, &parts));
     SYZ_REQUIRE(parts.has_backbone[m], SYZ_ERR_DATA, "%s: has no %s tower", one[m], syz_modality_name((syz_modality)m));
-    SYZ_TRY(take_config(j->app->input, one[m], &config, section[m]));
-    if (parts.has_head[m]) SYZ_TRY(take_config(j->app->input, one[m], &config, section[2]));
+    SYZ_TRY_ALL(world, take_config(j->app->input, one[m], &config, section[m]));
+    if (parts.has_head[m]) SYZ_TRY_ALL(world, take_config(j->app->input, one[m], &config, section[2]));
   }
-  SYZ_TRY(syz_model_config_read(j->in, &j->config));
+  SYZ_TRY_ALL(world, syz_model_config_read(j->in, &j->config));
 cleanup:
   return st;
 }
@@ -237,7 +237,8 @@ static syz_status open_set(job *j, syz_split split, syz_shardset **out)
   const syz_rejected *rejected;
   const int n = syz_input_list_size(j->in, "data.path");
   SYZ_REQUIRE(n > 0, SYZ_ERR_INPUT, "data.path: name the files or folders to train on");
-  SYZ_ALLOC(path, "data paths", n);
+  path = syz_alloc("data paths", (size_t)n, sizeof *path);
+  SYZ_TRY_ALL(j->app->world, path ? SYZ_OK : SYZ_ERR_MEMORY);
   for (int i = 0; i < n; i++) path[i] = syz_input_list_item(j->in, "data.path", i);
   SYZ_TRY(syz_shardset_open(j->app->world, n, path, split, strcmp(syz_input_text(j->in, "data.bad_objects"), "skip") == 0, out));
   const int64_t bad = syz_shardset_rejected(*out, &rejected);
