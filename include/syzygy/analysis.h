@@ -59,7 +59,7 @@ uint8_t *syz_index_valid(syz_index *x);
  */
 syz_status syz_index_seal(syz_index *x, int64_t *valid);
 
-/** How many queries to hand over at once so that partial results stay within some tens of MB; a multiple of the tile. */
+/** How many queries to hand over at once so that partial results stay within some tens of MB (more only for k above 40,000). */
 int64_t syz_index_block(int64_t k);
 
 typedef struct syz_search_options {

@@ -58,9 +58,10 @@ void syz_index_share(int64_t rows, int size, int rank, int64_t *first, int64_t *
 
 int64_t syz_index_block(int64_t k)
 {
-  int64_t n = (int64_t)(48 << 20) / (int64_t)sizeof(syz_neighbour) / k / TILE_QUERIES * TILE_QUERIES;
-  int64_t most = 8 * TILE_QUERIES;
-  return n < TILE_QUERIES ? TILE_QUERIES : n > most ? most : n;
+  const int64_t bytes = 48 << 20, most = 8 * TILE_QUERIES;
+  int64_t n = bytes / (int64_t)sizeof(syz_neighbour) / k, step = n < TILE_QUERIES ? ROW_STEP : TILE_QUERIES;
+  n = n / step * step;
+  return n < ROW_STEP ? ROW_STEP : n > most ? most : n;
 }
 
 static syz_status gemm_create(const syz_index *x, int64_t m, syz_gemm **out)

@@ -364,6 +364,10 @@ static void announce(const job *s)
   syz_info("%lld objects, %lld with an image, %lld with a spectrum", (long long)n, (long long)count[SYZ_IMAGE], (long long)count[SYZ_SPECTRUM]);
   syz_info("model %s (digest %s), embeddings %lld wide; %s", syz_input_text(s->app->input, "model.file"), s->model_digest, (long long)s->width,
            syz_compute_describe(s->compute));
+  size_t bytes = 2 * (size_t)syz_model_size(s->model) * sizeof(float); /* weights, and their packed copies */
+  for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++)
+    if (s->has_tower[m]) bytes += syz_tower_plan_bytes(s->model, m, s->batch, SYZ_MODE_EMBED);
+  syz_info("%d rank(s), batches of %lld, about %.0f MB a rank", syz_comm_size(s->comm), (long long)s->batch, (double)bytes / 1e6);
   for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++) {
     if (!s->has_tower[m])
       syz_info("the model has no %s tower: no %s embeddings", syz_modality_name(m), syz_modality_name(m));

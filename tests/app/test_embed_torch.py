@@ -91,6 +91,21 @@ for tokens in ("patches", "dinov2"):
         check(np.array_equal(read_datasets(f"{part}/embedding.h5")["object_id"], np.concatenate([object_id[56:70], object_id[70:71], object_id[71 + 63 : N]])),
               "split test: the last fifth of each file")
 
+# AstroCLIP's own file: groups, axes (x, y, band), no positions. The same pixels, so the same bits.
+both = np.flatnonzero(has_image & has_spectrum)
+with h5py.File(f"{folder}/astroclip.h5", "w") as f:
+    for group, rows in (("0", both[:60]), ("1", both[60:])):
+        f[f"{group}/images"] = image[rows].transpose(0, 3, 2, 1)
+        f[f"{group}/spectra"] = flux[rows][:, :, None]
+        f[f"{group}/redshifts"] = redshift[rows]
+        f[f"{group}/targetids"] = object_id[rows]
+run(2, "embed", {"data.path": f"{folder}/astroclip.h5", "model.file": f"{folder}/patches.h5", "output.dir": f"{folder}/astroclip", "compute.precision": "float32"})
+got, shards = read_datasets(f"{folder}/astroclip/embedding.h5"), read_datasets(f"{folder}/patches-float32-1/embedding.h5")
+check((got["object_id"] == object_id[both]).all() and np.isnan(got["ra"]).all(), "AstroCLIP: identifiers, no positions")
+check(np.array_equal(got["label/redshift"], redshift[both], equal_nan=True), "AstroCLIP: redshifts")
+for m in ("image_embedding", "spectrum_embedding"):
+    check(np.array_equal(got[m], shards[m][both]), f"AstroCLIP: {m} as from shards")
+
 # A model with one tower: only its embedding.
 config = ref.small_config()
 whole = ref.random_model(config, seed=9)
