@@ -244,5 +244,7 @@ int64_t syz_token_cache_missing(const syz_token_cache *t, const int64_t **row);
 syz_status syz_token_cache_put(syz_token_cache *t, int64_t n, const int64_t *row, const void *tokens);
 /** Collective: all rows are there from now on. */
 syz_status syz_token_cache_seal(syz_token_cache *t);
+/** What a file is, for `info`: *is_cache = false for any other file; otherwise its rows, how many are there, bytes a row. Rank-local. */
+syz_status syz_token_cache_describe(const char *path, bool *is_cache, int64_t *rows, int64_t *there, int64_t *row_bytes);
 /** Collective (n may be 0): rows in the order asked for. */
 syz_status syz_token_cache_get(syz_token_cache *t, int64_t n, const int64_t *row, void *tokens);

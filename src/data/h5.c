@@ -145,24 +145,42 @@ cleanup:
   return st;
 }
 
+syz_status h5_open_known(const char *path, syz_h5 **out)
+{
+  syz_status st = SYZ_OK;
+  syz_h5 *f = NULL;
+  *out = NULL;
+  h5_begin();
+  SYZ_ALLOC(f, "hdf5 file", 1);
+  f->file = -1;
+  f->fd = -1;
+  f->size = 1;
+  f->path = h5_copy_text(path);
+  SYZ_REQUIRE(f->path, SYZ_ERR_MEMORY, "%s: no memory for its name", path);
+  SYZ_TRY(open_here(path, &f->file));
+  *out = f;
+  f = NULL;
+cleanup:
+  syz_h5_close(&f);
+  return st;
+}
+
+syz_status syz_h5_reopen(const char *path, syz_h5 **out) { return h5_open_known(path, out); }
+
 syz_status syz_h5_open(syz_comm *c, const char *path, syz_h5 **out)
 {
   syz_status st = SYZ_OK;
-  syz_h5 *f = syz_alloc("hdf5 file", 1, sizeof *f);
+  syz_h5 *f = NULL;
   *out = NULL;
   h5_begin();
-  if (f) {
-    f->file = -1;
-    f->fd = -1;
-    f->size = 1;
-    f->path = h5_copy_text(path);
-  }
-  st = f && f->path ? open_here(path, &f->file) : SYZ_ERR_MEMORY;
+  st = !c || syz_comm_rank(c) == 0 ? h5_guard(path) : SYZ_OK; /* one look is enough for all */
+  if (c) st = syz_agree(c, st);
+  if (st != SYZ_OK) return syz_error_pass(st, __FILE__, __LINE__);
+  st = h5_open_known(path, &f);
   if (c) st = syz_agree(c, st);
   if (st != SYZ_OK) {
-    st = syz_error_pass(st, __FILE__, __LINE__);
     syz_h5_close(&f);
-    return st;
+    return syz_error_pass(st, __FILE__, __LINE__);
   }
   f->comm = c;
   *out = f;

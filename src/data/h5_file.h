@@ -39,6 +39,10 @@ hid_t h5_file_type(syz_h5_type t);
 void h5_type_close(syz_h5_type t, hid_t id);
 /** Access list without file locks where the file system has none. */
 hid_t h5_access(void);
+/** Go through a file in a child process: SYZ_ERR_DATA when that kills it. Rank-local. */
+syz_status h5_guard(const char *path);
+/** Open a file that was gone through before, on this process alone. */
+syz_status h5_open_known(const char *path, syz_h5 **out);
 /** NUL-terminated copy owned by the caller; NULL without memory. */
 char *h5_copy_text(const char *text);
 /** Agreement when there is a communicator, otherwise the status itself. */

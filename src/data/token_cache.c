@@ -358,3 +358,29 @@ syz_status syz_token_cache_get(syz_token_cache *t, int64_t n, const int64_t *row
 cleanup:
   return st;
 }
+
+syz_status syz_token_cache_describe(const char *path, bool *is_cache, int64_t *rows, int64_t *there, int64_t *row_bytes)
+{
+  syz_status st = SYZ_OK;
+  header h;
+  struct stat s;
+  int fd = open(path, O_RDONLY);
+  *is_cache = false;
+  SYZ_REQUIRE(fd >= 0 && fstat(fd, &s) == 0, SYZ_ERR_DATA, "%s: cannot open: %s", path, strerror(errno));
+  if (pread(fd, &h, sizeof h, 0) != (ssize_t)sizeof h || memcmp(h.magic, magic, sizeof magic)) goto cleanup;
+  *is_cache = true;
+  SYZ_REQUIRE(h.check == syz_checksum(&h, offsetof(header, check), 0) && h.rows >= 1 && TAGS_AT + (double)h.rows * 8 < (double)s.st_size, SYZ_ERR_DATA,
+              "%s: a token cache whose header is damaged", path);
+  *rows = h.rows;
+  *row_bytes = (int64_t)h.row_bytes;
+  *there = 0;
+  for (int64_t i = 0; i < h.rows; i += 512) {
+    uint64_t tag[512];
+    int64_t n = h.rows - i < 512 ? h.rows - i : 512;
+    SYZ_REQUIRE(pread(fd, tag, (size_t)n * 8, (off_t)(TAGS_AT + i * 8)) == (ssize_t)(n * 8), SYZ_ERR_DATA, "%s: cannot read", path);
+    for (int64_t k = 0; k < n; k++) *there += tag[k] != 0;
+  }
+cleanup:
+  if (fd >= 0) close(fd);
+  return st;
+}
