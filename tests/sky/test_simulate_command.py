@@ -177,6 +177,30 @@ def test_desi(folder, shard, label, row_of):
             check(worst < 1e-4 and np.allclose(bottom, shard["spectrum_ivar"][rows], rtol=1e-6), f"and join to the shard's where they do: {worst:.1e} sigma")
 
 
+def test_ingest(root):
+    """The delivered files through `ingest` are the simulated shard again."""
+    command = ["mpirun", "--oversubscribe", "--mca", "mpi_yield_when_idle", "1", "--bind-to", "none", "--timeout", "120", "-n", "2", BINARY, "ingest"]
+    survey = f"{root}/survey/survey"
+    for key in (f"output.dir={root}/ingest", f"ingest.spectra={survey}/desi", f"ingest.images={survey}/legacy/coadd", f"ingest.catalogues={survey}/legacy/tractor"):
+        command += ["--set", key]
+    run = subprocess.run(command, capture_output=True, text=True)
+    check(run.returncode == 0, "ingest reads the survey")
+    if run.returncode:
+        print(run.stdout + run.stderr)
+        return
+    with h5py.File(f"{root}/shards/shards/simulated-00000.h5") as a, h5py.File(sorted(glob.glob(f"{root}/ingest/shards/*.h5"))[0]) as b:
+        row_of = {t: i for i, t in enumerate(a["object_id"][:])}
+        rows = np.array([row_of[t] for t in b["object_id"][:]])
+        check(len(rows) == len(row_of) and (b["has_image"][:] == 1).all() and (b["has_spectrum"][:] == 1).all(), f"{len(rows)} pairs, none lost")
+        noise = np.stack([a[f"label/noise_{x}"][:][rows] for x in "grz"], 1)[:, :, None, None]
+        differ = np.abs(a["image"][:][rows] - b["image"][:]) / noise
+        print(f"        cutouts after ingest: {differ.max():.2f} of the noise at most, {np.sqrt((differ**2).mean()):.3f} rms")
+        check(differ.max() < 0.6, "cutouts after ingest equal the stamps to the quantisation (gate 0.6 of the noise)")
+        flux, ivar = a["spectrum"][:][rows], a["spectrum_ivar"][:][rows]
+        check(np.allclose(b["spectrum"][:], flux, rtol=2e-6, atol=1e-5) and np.allclose(b["spectrum_ivar"][:], ivar, rtol=2e-6), "spectra after ingest equal the simulated ones to float rounding")
+        check(np.array_equal(b["label/redshift"][:], a["label/redshift"][:][rows]) and np.array_equal(b["ra"][:], a["ra"][:][rows]), "redshifts and positions are the truth's")
+
+
 def test_errors(root):
     text = simulate(2, f"{root}/e", "simulate.redshift_min=0.5", "simulate.redshift_max=0.1", expect=2)
     check("0.5 to 0.1" in text and not os.path.exists(f"{root}/e"), "a contradiction is refused before anything is written")
@@ -206,6 +230,7 @@ def main():
         test_ranks(root)
         test_restart(root)
         test_survey(root)
+        test_ingest(root)
         test_errors(root)
         test_emulator(root)
     finally:
