@@ -25,6 +25,9 @@
 
 enum { VECTORS = SYZ_TILE_COLUMNS / 16 };
 
+/** The first n lanes, n of any size. */
+INLINE __mmask16 lanes(int64_t n) { return (__mmask16)(n >= 16 ? 0xffffu : n <= 0 ? 0u : (1u << n) - 1u); }
+
 INLINE __m512 half_plus_odd(__m512 u, float cut, float square, const float *term, int terms) {
   const __m512 c = _mm512_set1_ps(cut);
   /* The second operand of min and max is what a NaN in the first gives way to: so u stands second. */
@@ -87,7 +90,7 @@ INLINE void finish_tile(const syz_tile_end *e, syz_tile_action action, const flo
     for (int j = 0; j < n; j += 16) {
       const __m512 v = _mm512_load_ps(sum + i * SYZ_TILE_COLUMNS + j);
       if (n - j >= 16) finish(e, action, v, row + i, column + j, true, 0xffff);
-      else finish(e, action, v, row + i, column + j, false, (__mmask16)((1u << (n - j)) - 1));
+      else finish(e, action, v, row + i, column + j, false, lanes(n - j));
     }
 }
 
@@ -222,7 +225,7 @@ KERNEL_TARGET static void pack_weight_rows(uint32_t *panel, const float *w, int6
 KERNEL_TARGET static void pack_weight_columns(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k) {
   for (int64_t p = 0; p * KERNEL_UNIT < k; p++)
     for (int j = 0; j < SYZ_TILE_COLUMNS; j += 16) {
-      const __mmask16 mask = n >= j + 16 ? 0xffff : n <= j ? 0 : (__mmask16)((1u << (n - j)) - 1);
+      const __mmask16 mask = lanes(n - j);
       const float *lo = w + p * KERNEL_UNIT * ld + (n > j ? j : 0), *hi = p * KERNEL_UNIT + 1 < k ? lo + ld : NULL;
       _mm512_storeu_si512(panel + p * SYZ_TILE_COLUMNS + j, UNITS_OF_WEIGHT_ROWS(lo, hi, mask));
     }
@@ -255,7 +258,7 @@ KERNEL_TARGET static void pack_columns(uint32_t *panel, const void *source, int6
       continue;
     }
     for (int j = 0; j < SYZ_TILE_COLUMNS; j += 16) {
-      const __mmask16 mask = n >= j + 16 ? 0xffff : n <= j ? 0 : (__mmask16)((1u << (n - j)) - 1);
+      const __mmask16 mask = lanes(n - j);
       const int at_most = n > j ? j : 0; /* no address beyond the row, even where nothing is read */
       _mm512_storeu_si512(at + j, UNITS_OF_ROWS(lo + at_most, hi ? hi + at_most : NULL, mask));
     }
@@ -308,7 +311,7 @@ KERNEL_TARGET static void add_column_sums(float *sum, const void *source, int64_
       for (int i = 0; i < 4; i++) _mm512_storeu_ps(sum + j + 16 * i, _mm512_add_ps(_mm512_loadu_ps(sum + j + 16 * i), v[i]));
     }
     for (; j < n; j += 16) {
-      const __mmask16 mask = n - j >= 16 ? 0xffff : (__mmask16)((1u << (n - j)) - 1);
+      const __mmask16 mask = lanes(n - j);
       __m512 v = _mm512_setzero_ps();
       for (int64_t r = r0; r < r1; r++) v = _mm512_add_ps(v, LOAD_ACT_MASK(mask, x + r * ld + j));
       _mm512_mask_storeu_ps(sum + j, mask, _mm512_add_ps(_mm512_maskz_loadu_ps(mask, sum + j), v));

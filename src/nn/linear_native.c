@@ -75,18 +75,15 @@ void syz_linear_native_destroy(syz_linear_native **l) {
 void syz_linear_native_pack(syz_linear_native *l, const float *weight) {
   const syz_kernel *q = l->kernel;
   const int64_t units_in = syz_units(q, l->in), units_out = syz_units(q, l->out);
-#pragma omp parallel
-  {
-#pragma omp for schedule(static) nowait
-    for (int64_t j = 0; j < l->out; j += SYZ_TILE_COLUMNS)
-      q->pack_weight_rows(l->forward + j * units_in, weight + j * l->in, l->in,
-                          l->out - j < SYZ_TILE_COLUMNS ? (int)(l->out - j) : SYZ_TILE_COLUMNS, l->in);
-    if (l->input) {
-#pragma omp for schedule(static)
-      for (int64_t j = 0; j < l->in; j += SYZ_TILE_COLUMNS)
-        q->pack_weight_columns(l->input + j * units_out, weight + j, l->in,
-                               l->in - j < SYZ_TILE_COLUMNS ? (int)(l->in - j) : SYZ_TILE_COLUMNS, l->out);
-    }
+  /* Both copies from 64 rows of W at a time, which the second finds in L2: reading W twice from memory takes half as long again. */
+#pragma omp parallel for schedule(static)
+  for (int64_t o = 0; o < l->out; o += SYZ_TILE_COLUMNS) {
+    const int rows = l->out - o < SYZ_TILE_COLUMNS ? (int)(l->out - o) : SYZ_TILE_COLUMNS;
+    q->pack_weight_rows(l->forward + o * units_in, weight + o * l->in, l->in, rows, l->in);
+    if (!l->input) continue;
+    for (int64_t i = 0; i < l->in; i += SYZ_TILE_COLUMNS)
+      q->pack_weight_columns(l->input + i * units_out + o / q->unit * SYZ_TILE_COLUMNS, weight + o * l->in + i, l->in,
+                             l->in - i < SYZ_TILE_COLUMNS ? (int)(l->in - i) : SYZ_TILE_COLUMNS, rows);
   }
 }
 

@@ -197,7 +197,7 @@ int main(void) {
         continue;
       }
       for (size_t i = 0; i < sizeof size / sizeof size[0]; i++) test_size(c, engine_name[e], size[i][0], size[i][1], size[i][2], size[i][2] + 3);
-      /* More rows than the own kernels sum, sweep and chunk at a time (1280, 1152, 96). */
+      /* More rows than the own kernels sum (640 units), sweep (1152) and chunk (96) at a time. */
       if (e == SYZ_ENGINE_AUTO) test_size(c, engine_name[e], 70, 40, 2563, 2563);
       syz_compute_destroy(&c);
       test_threads(type, e);
