@@ -321,11 +321,40 @@ static void test_zero_queries_mean(void)
   }
 }
 
+/** Nothing is read from scratch that the call has not written, and nothing is written beyond it: scratch of NaN changes no bit. */
+static void test_scratch(void)
+{
+  const int64_t sizes[][2] = {{1, 1}, {2, 3}, {15, 7}, {17, 24}, {33, 5}, {49, 80}, {145, 64}, {300, 9}};
+  const size_t guard = 4096;
+  for (int e = 0; e < engine_count; e++)
+    for (size_t i = 0; engines[e].act == engines[e].kernel->type && i < sizeof sizes / sizeof *sizes; i++) {
+      problem p = make_problem(1, sizes[i][0], 1, sizes[i][1], engines[e].act, 19, 1.0);
+      problem s = make_problem(1, p.T, 1, p.D, p.act, 19, 1.0);
+      run(&p, engines[e].kernel, 1, true);
+      size_t bytes = engines[e].kernel->scratch_bytes(p.T, p.D, true), third = (size_t)p.D * p.size;
+      unsigned char *scratch = syz_alloc("test", bytes + guard, 1);
+      SYZ_ASSERT(scratch);
+      attention_head h = {.tokens = p.T, .dim = p.D, .q = s.qkv, .k = (char *)s.qkv + third, .v = (char *)s.qkv + 2 * third, .in = 3 * p.D,
+                          .out = s.out, .row = p.D, .lse = s.lse, .dout = s.dout, .dq = s.dqkv, .dk = (char *)s.dqkv + third,
+                          .dv = (char *)s.dqkv + 2 * third};
+      memset(scratch, 0xff, bytes + guard);
+      engines[e].kernel->forward(&h, scratch);
+      memset(scratch, 0xff, bytes);
+      engines[e].kernel->backward(&h, scratch);
+      CHECK(!memcmp(s.out, p.out, p.n * p.size));
+      CHECK(!memcmp(s.lse, p.lse, (size_t)p.T * sizeof *p.lse));
+      CHECK(!memcmp(s.dqkv, p.dqkv, 3 * p.n * p.size));
+      for (size_t k = bytes; k < bytes + guard; k++) CHECK(scratch[k] == 0xff);
+      syz_free(&scratch);
+      free_problem(&p);
+      free_problem(&s);
+    }
+}
+
 /** A sample's bits are the same alone, at another place of a larger batch, and on more threads. */
-static void test_bits(void)
+static void test_bits(int64_t B, int64_t T, int64_t N, int64_t D)
 {
   for (int e = 0; e < engine_count; e++) {
-    const int64_t B = 5, T = 49, N = 3, D = 24;
     problem p = make_problem(B, T, N, D, engines[e].act, 13, 1.0);
     run(&p, engines[e].kernel, 1, true);
     const size_t row = (size_t)(T * N * D) * p.size, lse = (size_t)(N * T);
@@ -434,7 +463,9 @@ int main(void)
   test_gradient();
   test_commutes_with_order();
   test_zero_queries_mean();
-  test_bits();
+  test_scratch();
+  test_bits(5, 49, 3, 24);
+  test_bits(3, 289, 2, 64); /* long enough for threads to meet in a scratch that they should not share */
   test_extremes();
   test_nan_is_kept();
   CHECK_EQ(syz_memory_get().live_blocks, 0);
