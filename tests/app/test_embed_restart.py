@@ -85,6 +85,26 @@ check("thrown away" in text, "results of another model are thrown away")
 other = read_datasets(f"{folder}/fails/embedding.h5")
 check(not np.array_equal(whole["image_embedding"], other["image_embedding"]), "and not mixed in")
 
+# A disk that fills up: while blocks are kept, while embedding.h5 or embedding.fits is written. With more space the same command goes on.
+for size in ("100k", "300k", "700k"):
+    small = f"{folder}/small-{size}"
+    os.mkdir(small)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "syzygy-test", small], stderr=subprocess.DEVNULL).returncode != 0:
+        print("SKIPPED: the full disk: cannot mount a small tmpfs (not root?)")
+        break
+    try:
+        text = run(2, "embed", keys(f"small-{size}"), expect=4)
+        check(f"small-{size}" in text and "space" in text.lower(), f"{size}: the message names folder and reason: {text[-300:]}")
+        left = [name for name in os.listdir(small) if name in ("embedding.h5", "embedding.fits")]
+        check(all(name == "embedding.h5" for name in left), f"{size}: {left}")  # complete before the FITS file began
+        if left:
+            check(same_bits(whole, read_datasets(f"{small}/embedding.h5")), f"{size}: what has its final name is whole")
+        subprocess.run(["mount", "-o", "remount,size=8m", small], check=True)
+        run(1, "embed", keys(f"small-{size}"))
+        check(same_bits(whole, read_datasets(f"{small}/embedding.h5")) and os.path.exists(f"{small}/embedding.fits"), f"{size}: goes on with more space")
+    finally:
+        subprocess.run(["umount", small], check=False)
+
 # What cannot be used: the code, and what the message names.
 cases = [
     (2, keys("bad", model__file=""), "model.file"),
