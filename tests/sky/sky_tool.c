@@ -255,7 +255,7 @@ static syz_status write_file(char **argv) {
   for (int i = 0; i < ROWS; i++) {
     id[i] = 39627788403084375 + i;
     ra[i] = 359.999999 - i / 3.0;
-    snprintf(name + 5 * i, 5, "n%d", i);
+    name[5 * i] = (char)('n'), snprintf(name + 5 * i + 1, 4, "%u", (unsigned)i % 1000u);
     flag[i] = i % 3 == 0;
     small[i] = (int16_t)(i - 500);
     for (int k = 0; k < E; k++) vector[i * E + k] = (float)(i + k * 0.25);
