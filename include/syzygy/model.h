@@ -52,13 +52,13 @@ double syz_model_flops(const syz_model_config *config, syz_modality m);
 
 /** One parameter: a view of the block. */
 typedef struct syz_parameter {
-  char name[112];  /**< full name, e.g. "image_encoder.backbone.blocks.0.attn.qkv.weight" */
+  char name[112]; /**< full name, e.g. "image_encoder.backbone.blocks.0.attn.qkv.weight" */
   int ndim;
   int64_t shape[4];
-  int64_t offset;  /**< first element in the block; every parameter begins at a multiple of 16 elements (padding is zero) */
-  int64_t size;    /**< elements */
+  int64_t offset; /**< first element in the block; every parameter begins at a multiple of 16 elements (padding is zero) */
+  int64_t size;   /**< elements */
   syz_modality modality;
-  bool is_head;    /**< cross_attention.* and mlp.*; otherwise backbone */
+  bool is_head; /**< cross_attention.* and mlp.*; otherwise backbone */
   /**
    * Whether the embedding depends on it. mask_token, the spectrum's `head` and, with tokens: patches, cls_token and pos_embed are carried
    * for the sake of round trips only: no forward or backward pass touches them, their gradient stays as it is, and as in PyTorch (whose

@@ -40,23 +40,25 @@ syz_status syz_model_config_check(const syz_model_config *config)
   const syz_image_config *im = &config->image;
   const syz_spectrum_config *sp = &config->spectrum;
   const syz_embedding_config *em = &config->embedding;
-  SYZ_REQUIRE(im->dim >= 1 && im->depth >= 1 && im->heads >= 1 && im->patch >= 1 && im->size >= 1 && sp->dim >= 1 && sp->depth >= 1 && sp->heads >= 1 &&
-                  sp->section >= 1 && sp->overlap >= 0 && sp->max_tokens >= 1 && em->dim >= 1 && em->heads >= 1,
+  SYZ_REQUIRE(im->dim >= 1 && im->depth >= 1 && im->heads >= 1 && im->patch >= 1 && im->size >= 1 && sp->dim >= 1 && sp->depth >= 1 &&
+                  sp->heads >= 1 && sp->section >= 1 && sp->overlap >= 0 && sp->max_tokens >= 1 && em->dim >= 1 && em->heads >= 1,
               SYZ_ERR_INPUT, "model: every size must be at least 1");
-  SYZ_REQUIRE(im->dim % im->heads == 0, SYZ_ERR_INPUT, "model.image.heads = %" PRId64 " does not divide model.image.dim = %" PRId64, im->heads, im->dim);
-  SYZ_REQUIRE(im->size % im->patch == 0, SYZ_ERR_INPUT, "model.image.patch = %" PRId64 " does not divide model.image.size = %" PRId64, im->patch, im->size);
+  SYZ_REQUIRE(im->dim % im->heads == 0, SYZ_ERR_INPUT, "model.image.heads = %" PRId64 " does not divide model.image.dim = %" PRId64, im->heads,
+              im->dim);
+  SYZ_REQUIRE(im->size % im->patch == 0, SYZ_ERR_INPUT, "model.image.patch = %" PRId64 " does not divide model.image.size = %" PRId64, im->patch,
+              im->size);
   SYZ_REQUIRE(sp->dim % sp->heads == 0, SYZ_ERR_INPUT, "model.spectrum.heads = %" PRId64 " does not divide model.spectrum.dim = %" PRId64, sp->heads,
               sp->dim);
-  SYZ_REQUIRE(sp->section <= SYZ_TOWER_PIXELS, SYZ_ERR_INPUT, "model.spectrum.section = %" PRId64 " is more than the %d pixels of a spectrum", sp->section,
-              SYZ_TOWER_PIXELS);
+  SYZ_REQUIRE(sp->section <= SYZ_TOWER_PIXELS, SYZ_ERR_INPUT, "model.spectrum.section = %" PRId64 " is more than the %d pixels of a spectrum",
+              sp->section, SYZ_TOWER_PIXELS);
   SYZ_REQUIRE(sp->overlap < sp->section, SYZ_ERR_INPUT, "model.spectrum.overlap = %" PRId64 " must be less than model.spectrum.section = %" PRId64,
               sp->overlap, sp->section);
   int64_t tokens = syz_model_tokens(config, SYZ_SPECTRUM);
   SYZ_REQUIRE(tokens <= sp->max_tokens, SYZ_ERR_INPUT,
               "model.spectrum.max_tokens = %" PRId64 " is less than the %" PRId64 " tokens that section = %" PRId64 " and overlap = %" PRId64 " make",
               sp->max_tokens, tokens, sp->section, sp->overlap);
-  SYZ_REQUIRE(em->dim % em->heads == 0, SYZ_ERR_INPUT, "model.embedding.heads = %" PRId64 " does not divide model.embedding.dim = %" PRId64, em->heads,
-              em->dim);
+  SYZ_REQUIRE(em->dim % em->heads == 0, SYZ_ERR_INPUT, "model.embedding.heads = %" PRId64 " does not divide model.embedding.dim = %" PRId64,
+              em->heads, em->dim);
   SYZ_REQUIRE(em->dropout >= 0 && em->dropout < 1, SYZ_ERR_INPUT, "model.embedding.dropout = %g must be at least 0 and less than 1", em->dropout);
   SYZ_REQUIRE(im->layerscale >= 0 && isfinite(im->layerscale), SYZ_ERR_INPUT, "model.image.layerscale = %g must be finite and not negative",
               im->layerscale);
@@ -66,23 +68,23 @@ cleanup:
 
 syz_status syz_model_config_read(const syz_input *in, syz_model_config *out)
 {
-  *out = (syz_model_config){
-      .image = {.dim = syz_input_int(in, "model.image.dim"),
-                .depth = syz_input_int(in, "model.image.depth"),
-                .heads = syz_input_int(in, "model.image.heads"),
-                .patch = syz_input_int(in, "model.image.patch"),
-                .size = syz_input_int(in, "model.image.size"),
-                .tokens = strcmp(syz_input_text(in, "model.image.tokens"), "dinov2") == 0 ? SYZ_TOKENS_DINOV2 : SYZ_TOKENS_PATCHES,
-                .layerscale = syz_input_real(in, "model.image.layerscale")},
-      .spectrum = {.dim = syz_input_int(in, "model.spectrum.dim"),
-                   .depth = syz_input_int(in, "model.spectrum.depth"),
-                   .heads = syz_input_int(in, "model.spectrum.heads"),
-                   .section = syz_input_int(in, "model.spectrum.section"),
-                   .overlap = syz_input_int(in, "model.spectrum.overlap"),
-                   .max_tokens = syz_input_int(in, "model.spectrum.max_tokens")},
-      .embedding = {.dim = syz_input_int(in, "model.embedding.dim"),
-                    .heads = syz_input_int(in, "model.embedding.heads"),
-                    .dropout = syz_input_real(in, "model.embedding.dropout")}};
+  *out =
+      (syz_model_config){.image = {.dim = syz_input_int(in, "model.image.dim"),
+                                   .depth = syz_input_int(in, "model.image.depth"),
+                                   .heads = syz_input_int(in, "model.image.heads"),
+                                   .patch = syz_input_int(in, "model.image.patch"),
+                                   .size = syz_input_int(in, "model.image.size"),
+                                   .tokens = strcmp(syz_input_text(in, "model.image.tokens"), "dinov2") == 0 ? SYZ_TOKENS_DINOV2 : SYZ_TOKENS_PATCHES,
+                                   .layerscale = syz_input_real(in, "model.image.layerscale")},
+                         .spectrum = {.dim = syz_input_int(in, "model.spectrum.dim"),
+                                      .depth = syz_input_int(in, "model.spectrum.depth"),
+                                      .heads = syz_input_int(in, "model.spectrum.heads"),
+                                      .section = syz_input_int(in, "model.spectrum.section"),
+                                      .overlap = syz_input_int(in, "model.spectrum.overlap"),
+                                      .max_tokens = syz_input_int(in, "model.spectrum.max_tokens")},
+                         .embedding = {.dim = syz_input_int(in, "model.embedding.dim"),
+                                       .heads = syz_input_int(in, "model.embedding.heads"),
+                                       .dropout = syz_input_real(in, "model.embedding.dropout")}};
   return syz_model_config_check(out);
 }
 
@@ -112,17 +114,15 @@ char *syz_model_config_yaml(const syz_model_config *config)
   snprintf(text, ROOM,
            "model:\n"
            "  image: {dim: %" PRId64 ", depth: %" PRId64 ", heads: %" PRId64 ", patch: %" PRId64 ", size: %" PRId64 ", tokens: %s, layerscale: %s}\n"
-           "  spectrum: {dim: %" PRId64 ", depth: %" PRId64 ", heads: %" PRId64 ", section: %" PRId64 ", overlap: %" PRId64 ", max_tokens: %" PRId64 "}\n"
+           "  spectrum: {dim: %" PRId64 ", depth: %" PRId64 ", heads: %" PRId64 ", section: %" PRId64 ", overlap: %" PRId64 ", max_tokens: %" PRId64
+           "}\n"
            "  embedding: {dim: %" PRId64 ", heads: %" PRId64 ", dropout: %s}\n",
            im->dim, im->depth, im->heads, im->patch, im->size, im->tokens == SYZ_TOKENS_DINOV2 ? "dinov2" : "patches", layerscale, sp->dim, sp->depth,
            sp->heads, sp->section, sp->overlap, sp->max_tokens, config->embedding.dim, config->embedding.heads, dropout);
   return text;
 }
 
-const char *syz_modality_name(syz_modality m)
-{
-  return m == SYZ_IMAGE ? "image" : "spectrum";
-}
+const char *syz_modality_name(syz_modality m) { return m == SYZ_IMAGE ? "image" : "spectrum"; }
 
 int64_t syz_model_tokens(const syz_model_config *config, syz_modality m)
 {

@@ -53,35 +53,48 @@ static void fill_constant(const syz_parameter *p, float *w, float value)
   for (int64_t i = 0; i < p->size; i++) w[i] = value;
 }
 
-static double sqrt_of(int64_t n)
-{
-  return sqrt((double)n);
-}
+static double sqrt_of(int64_t n) { return sqrt((double)n); }
 
 static void fill_head(const syz_model_config *c, const syz_parameter *p, float *w, uint64_t seed)
 {
   const int64_t e = c->embedding.dim;
-  if (ends_with(p->name, "query")) fill_normal(p, w, seed, 1.0, 0);
-  else if (ends_with(p->name, "in_proj_weight")) fill_uniform(p, w, seed, sqrt(6.0 / (double)(p->shape[0] + p->shape[1])));
-  else if (ends_with(p->name, "_proj_weight")) fill_uniform(p, w, seed, sqrt(6.0 / (double)(p->shape[0] + p->shape[1])));
-  else if (ends_with(p->name, "in_proj_bias") || ends_with(p->name, "out_proj.bias")) fill_constant(p, w, 0.0f);
-  else if (ends_with(p->name, "layernorm.weight")) fill_constant(p, w, 1.0f);
-  else if (ends_with(p->name, "layernorm.bias")) fill_constant(p, w, 0.0f);
-  else if (ends_with(p->name, "decoder.bias")) fill_uniform(p, w, seed, 1 / sqrt_of(4 * e));
-  else if (ends_with(p->name, "encoder.bias")) fill_uniform(p, w, seed, 1 / sqrt_of(e));
-  else fill_uniform(p, w, seed, 1 / sqrt_of(p->shape[1])); /* out_proj.weight, mlp.*.weight */
+  if (ends_with(p->name, "query"))
+    fill_normal(p, w, seed, 1.0, 0);
+  else if (ends_with(p->name, "in_proj_weight"))
+    fill_uniform(p, w, seed, sqrt(6.0 / (double)(p->shape[0] + p->shape[1])));
+  else if (ends_with(p->name, "_proj_weight"))
+    fill_uniform(p, w, seed, sqrt(6.0 / (double)(p->shape[0] + p->shape[1])));
+  else if (ends_with(p->name, "in_proj_bias") || ends_with(p->name, "out_proj.bias"))
+    fill_constant(p, w, 0.0f);
+  else if (ends_with(p->name, "layernorm.weight"))
+    fill_constant(p, w, 1.0f);
+  else if (ends_with(p->name, "layernorm.bias"))
+    fill_constant(p, w, 0.0f);
+  else if (ends_with(p->name, "decoder.bias"))
+    fill_uniform(p, w, seed, 1 / sqrt_of(4 * e));
+  else if (ends_with(p->name, "encoder.bias"))
+    fill_uniform(p, w, seed, 1 / sqrt_of(e));
+  else
+    fill_uniform(p, w, seed, 1 / sqrt_of(p->shape[1])); /* out_proj.weight, mlp.*.weight */
 }
 
 static void fill_image(const syz_image_config *c, const syz_parameter *p, float *w, uint64_t seed)
 {
   const int64_t patch_width = 3 * c->patch * c->patch;
-  if (ends_with(p->name, "cls_token")) fill_normal(p, w, seed, 1e-6, 0);
-  else if (ends_with(p->name, "pos_embed")) fill_normal(p, w, seed, 0.02, 0);
-  else if (ends_with(p->name, "mask_token")) fill_constant(p, w, 0.0f);
-  else if (strstr(p->name, "patch_embed.proj.")) fill_uniform(p, w, seed, 1 / sqrt_of(patch_width));
-  else if (ends_with(p->name, "gamma")) fill_constant(p, w, (float)c->layerscale);
-  else if (p->ndim == 2) fill_normal(p, w, seed, 0.02, 0);
-  else fill_constant(p, w, ends_with(p->name, "norm.weight") || ends_with(p->name, "norm1.weight") || ends_with(p->name, "norm2.weight") ? 1.0f : 0.0f);
+  if (ends_with(p->name, "cls_token"))
+    fill_normal(p, w, seed, 1e-6, 0);
+  else if (ends_with(p->name, "pos_embed"))
+    fill_normal(p, w, seed, 0.02, 0);
+  else if (ends_with(p->name, "mask_token"))
+    fill_constant(p, w, 0.0f);
+  else if (strstr(p->name, "patch_embed.proj."))
+    fill_uniform(p, w, seed, 1 / sqrt_of(patch_width));
+  else if (ends_with(p->name, "gamma"))
+    fill_constant(p, w, (float)c->layerscale);
+  else if (p->ndim == 2)
+    fill_normal(p, w, seed, 0.02, 0);
+  else
+    fill_constant(p, w, ends_with(p->name, "norm.weight") || ends_with(p->name, "norm1.weight") || ends_with(p->name, "norm2.weight") ? 1.0f : 0.0f);
 }
 
 static void fill_spectrum(const syz_spectrum_config *c, const syz_parameter *p, float *w, uint64_t seed)
@@ -89,9 +102,12 @@ static void fill_spectrum(const syz_spectrum_config *c, const syz_parameter *p, 
   const float cut = 3.0f;
   if (p->ndim == 2) {
     double std;
-    if (strstr(p->name, "_embed.")) std = 1 / sqrt_of(c->dim);
-    else if (ends_with(p->name, "backbone.head.weight")) std = 1 / sqrt_of(p->shape[1]);
-    else std = 1 / sqrt(2.0 * (double)p->shape[1] * (double)c->depth);
+    if (strstr(p->name, "_embed."))
+      std = 1 / sqrt_of(c->dim);
+    else if (ends_with(p->name, "backbone.head.weight"))
+      std = 1 / sqrt_of(p->shape[1]);
+    else
+      std = 1 / sqrt(2.0 * (double)p->shape[1] * (double)c->depth);
     fill_normal(p, w, seed, std, cut);
   } else {
     fill_constant(p, w, strstr(p->name, "layernorm") && ends_with(p->name, ".weight") ? 1.0f : 0.0f);
@@ -103,9 +119,12 @@ void syz_model_initialise(syz_model *m, uint64_t seed)
   for (int i = 0; i < m->n_parameters; i++) {
     const syz_parameter *p = &m->parameter[i];
     float *w = m->weights + p->offset;
-    if (p->is_head) fill_head(&m->config, p, w, seed);
-    else if (p->modality == SYZ_IMAGE) fill_image(&m->config.image, p, w, seed);
-    else fill_spectrum(&m->config.spectrum, p, w, seed);
+    if (p->is_head)
+      fill_head(&m->config, p, w, seed);
+    else if (p->modality == SYZ_IMAGE)
+      fill_image(&m->config.image, p, w, seed);
+    else
+      fill_spectrum(&m->config.spectrum, p, w, seed);
   }
   syz_model_pack(m, false);
 }

@@ -20,10 +20,7 @@
 /* AstroCLIP with a learned temperature carries its logarithm beside the towers; it is no part of them. */
 static const char *const extra_name = "logit_scale";
 
-static const char *part_name(bool is_head)
-{
-  return is_head ? "head" : "backbone";
-}
+static const char *part_name(bool is_head) { return is_head ? "head" : "backbone"; }
 
 /* --------------------------------------------------------------- writing */
 
@@ -106,7 +103,8 @@ static syz_status read_config(const char *path, syz_h5 *file, syz_model_config *
   SYZ_REQUIRE(text, SYZ_ERR_DATA, "%s is no model file: it has no text attribute model_config at its root", path);
   const char *start = text;
   while (*start == '\n' || *start == ' ') start++;
-  SYZ_REQUIRE(strncmp(start, "model:", 6) == 0, SYZ_ERR_DATA, "%s: attribute model_config begins with \"%.20s\", it must begin with \"model:\"", path, start);
+  SYZ_REQUIRE(strncmp(start, "model:", 6) == 0, SYZ_ERR_DATA, "%s: attribute model_config begins with \"%.20s\", it must begin with \"model:\"", path,
+              start);
   const syz_key *const tables[] = {syz_model_keys, other_keys};
   SYZ_TRY(syz_input_create(tables, 2, &in));
   st = syz_input_parse(in, "model_config", text, strlen(text));
@@ -157,10 +155,7 @@ typedef struct found_names {
   name_list unknown;
 } found_names;
 
-static int compare_names(const void *a, const void *b)
-{
-  return strcmp(((const named_row *)a)->name, ((const named_row *)b)->name);
-}
+static int compare_names(const void *a, const void *b) { return strcmp(((const named_row *)a)->name, ((const named_row *)b)->name); }
 
 static syz_status visit_name(void *context, const char *name)
 {
@@ -172,8 +167,10 @@ static syz_status visit_name(void *context, const char *name)
       found->is_found[found->by_name[middle].row] = 1;
       return SYZ_OK;
     }
-    if (order < 0) high = middle - 1;
-    else low = middle + 1;
+    if (order < 0)
+      high = middle - 1;
+    else
+      low = middle + 1;
   }
   if (strcmp(name, extra_name) != 0) name_list_add(&found->unknown, name);
   return SYZ_OK;
@@ -214,8 +211,10 @@ static syz_status check_parts(const char *path, checked *f, const unsigned char 
     int present = 0;
     for (int k = 0; k < f->n; k++) {
       if (f->table[k].modality != modality || f->table[k].is_head != is_head) continue;
-      if (is_found[k]) present++;
-      else name_list_add(&missing, f->table[k].name);
+      if (is_found[k])
+        present++;
+      else
+        name_list_add(&missing, f->table[k].name);
     }
     SYZ_REQUIRE(!present || !missing.n, SYZ_ERR_DATA, "%s: the %s %s is incomplete, these parameters are missing: %s", path,
                 syz_modality_name(modality), part_name(is_head), name_list_end(&missing));
@@ -297,29 +296,33 @@ static syz_status check_config(const char *path, const checked *f, const syz_mod
 {
   syz_status st = SYZ_OK;
   const syz_model_config *a = &f->config, *b = &m->config;
-  struct { const char *key; int64_t in_file, in_model; syz_modality modality; bool is_head; } same[] = {
-      {"model.image.dim", a->image.dim, b->image.dim, SYZ_IMAGE, false},
-      {"model.image.depth", a->image.depth, b->image.depth, SYZ_IMAGE, false},
-      {"model.image.heads", a->image.heads, b->image.heads, SYZ_IMAGE, false},
-      {"model.image.patch", a->image.patch, b->image.patch, SYZ_IMAGE, false},
-      {"model.image.layerscale (0 or not)", a->image.layerscale > 0, b->image.layerscale > 0, SYZ_IMAGE, false},
-      {"model.spectrum.dim", a->spectrum.dim, b->spectrum.dim, SYZ_SPECTRUM, false},
-      {"model.spectrum.depth", a->spectrum.depth, b->spectrum.depth, SYZ_SPECTRUM, false},
-      {"model.spectrum.heads", a->spectrum.heads, b->spectrum.heads, SYZ_SPECTRUM, false},
-      {"model.spectrum.section", a->spectrum.section, b->spectrum.section, SYZ_SPECTRUM, false},
-      {"model.spectrum.overlap", a->spectrum.overlap, b->spectrum.overlap, SYZ_SPECTRUM, false},
-      {"model.spectrum.max_tokens", a->spectrum.max_tokens, b->spectrum.max_tokens, SYZ_SPECTRUM, false},
-      {"model.image.dim", a->image.dim, b->image.dim, SYZ_IMAGE, true},
-      {"model.spectrum.dim", a->spectrum.dim, b->spectrum.dim, SYZ_SPECTRUM, true},
-      {"model.embedding.dim", a->embedding.dim, b->embedding.dim, SYZ_IMAGE, true},
-      {"model.embedding.heads", a->embedding.heads, b->embedding.heads, SYZ_IMAGE, true},
-      {"model.embedding.dim", a->embedding.dim, b->embedding.dim, SYZ_SPECTRUM, true},
-      {"model.embedding.heads", a->embedding.heads, b->embedding.heads, SYZ_SPECTRUM, true}};
+  struct {
+    const char *key;
+    int64_t in_file, in_model;
+    syz_modality modality;
+    bool is_head;
+  } same[] = {{"model.image.dim", a->image.dim, b->image.dim, SYZ_IMAGE, false},
+              {"model.image.depth", a->image.depth, b->image.depth, SYZ_IMAGE, false},
+              {"model.image.heads", a->image.heads, b->image.heads, SYZ_IMAGE, false},
+              {"model.image.patch", a->image.patch, b->image.patch, SYZ_IMAGE, false},
+              {"model.image.layerscale (0 or not)", a->image.layerscale > 0, b->image.layerscale > 0, SYZ_IMAGE, false},
+              {"model.spectrum.dim", a->spectrum.dim, b->spectrum.dim, SYZ_SPECTRUM, false},
+              {"model.spectrum.depth", a->spectrum.depth, b->spectrum.depth, SYZ_SPECTRUM, false},
+              {"model.spectrum.heads", a->spectrum.heads, b->spectrum.heads, SYZ_SPECTRUM, false},
+              {"model.spectrum.section", a->spectrum.section, b->spectrum.section, SYZ_SPECTRUM, false},
+              {"model.spectrum.overlap", a->spectrum.overlap, b->spectrum.overlap, SYZ_SPECTRUM, false},
+              {"model.spectrum.max_tokens", a->spectrum.max_tokens, b->spectrum.max_tokens, SYZ_SPECTRUM, false},
+              {"model.image.dim", a->image.dim, b->image.dim, SYZ_IMAGE, true},
+              {"model.spectrum.dim", a->spectrum.dim, b->spectrum.dim, SYZ_SPECTRUM, true},
+              {"model.embedding.dim", a->embedding.dim, b->embedding.dim, SYZ_IMAGE, true},
+              {"model.embedding.heads", a->embedding.heads, b->embedding.heads, SYZ_IMAGE, true},
+              {"model.embedding.dim", a->embedding.dim, b->embedding.dim, SYZ_SPECTRUM, true},
+              {"model.embedding.heads", a->embedding.heads, b->embedding.heads, SYZ_SPECTRUM, true}};
   for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
     const bool has = same[i].is_head ? f->parts.has_head[same[i].modality] : f->parts.has_backbone[same[i].modality];
     if (!m->tower[same[i].modality].is_there || !has) continue;
-    SYZ_REQUIRE(same[i].in_file == same[i].in_model, SYZ_ERR_INPUT, "%s was made with %s = %" PRId64 ", this run asks for %" PRId64, path, same[i].key,
-                same[i].in_file, same[i].in_model);
+    SYZ_REQUIRE(same[i].in_file == same[i].in_model, SYZ_ERR_INPUT, "%s was made with %s = %" PRId64 ", this run asks for %" PRId64, path,
+                same[i].key, same[i].in_file, same[i].in_model);
   }
   for (int i = 0; i < SYZ_MODALITIES; i++) {
     if (!m->tower[i].is_there || allow_missing) continue;

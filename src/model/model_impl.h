@@ -17,10 +17,10 @@ typedef struct block_layout {
 /** Offsets of a tower's other backbone parameters. */
 typedef struct backbone_layout {
   int64_t first, count;
-  int64_t embed_first, embed_count;             /**< everything before the transformer blocks */
-  int64_t class_token, position;                /**< position: the image's pos_embed or the spectrum's table */
-  int64_t embed_weight, embed_bias;             /**< patch_embed.proj or data_embed */
-  int64_t last_first, last_count;               /**< everything behind the transformer blocks */
+  int64_t embed_first, embed_count; /**< everything before the transformer blocks */
+  int64_t class_token, position;    /**< position: the image's pos_embed or the spectrum's table */
+  int64_t embed_weight, embed_bias; /**< patch_embed.proj or data_embed */
+  int64_t last_first, last_count;   /**< everything behind the transformer blocks */
   int64_t norm_gain, norm_bias;
   block_layout *block; /**< [depth]; owned */
 } backbone_layout;
@@ -30,8 +30,8 @@ typedef struct tower {
   bool is_there, is_planned;
   syz_modality modality;
   int64_t dim, depth, heads, tokens;
-  int64_t embed_width;       /**< numbers of one token's input: 3 patch^2 or section + 2 */
-  int64_t extra;             /**< tokens in front that do not come from the input's pieces: 1 with a class token */
+  int64_t embed_width; /**< numbers of one token's input: 3 patch^2 or section + 2 */
+  int64_t extra;       /**< tokens in front that do not come from the input's pieces: 1 with a class token */
   bool has_position;
   float eps;
   backbone_layout backbone;
@@ -44,16 +44,16 @@ typedef struct tower {
   pool *pool;
 
   syz_arena arena;
-  void *pieces;          /**< [B, T - extra, embed_width] act */
-  float *x;              /**< [B, T, D] residual stream; in mode TRAIN kept for the last norm's backward pass */
-  void *tokens_act;      /**< [B, T, D] act, after the last norm */
-  float *mean, *rstd;    /**< [B, T] of the last norm, TRAIN */
-  unsigned char *saved;  /**< depth x saved_bytes, TRAIN */
+  void *pieces;         /**< [B, T - extra, embed_width] act */
+  float *x;             /**< [B, T, D] residual stream; in mode TRAIN kept for the last norm's backward pass */
+  void *tokens_act;     /**< [B, T, D] act, after the last norm */
+  float *mean, *rstd;   /**< [B, T] of the last norm, TRAIN */
+  unsigned char *saved; /**< depth x saved_bytes, TRAIN */
   size_t saved_bytes;
   void *workspace;
-  float *dx;             /**< [B, T, D], TRAIN */
-  float *dtokens;        /**< [T, D] of one object, TRAIN */
-  void *dpieces;         /**< [B, T - extra, D] act, TRAIN */
+  float *dx;      /**< [B, T, D], TRAIN */
+  float *dtokens; /**< [T, D] of one object, TRAIN */
+  void *dpieces;  /**< [B, T - extra, D] act, TRAIN */
 } tower;
 
 struct syz_model {

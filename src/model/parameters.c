@@ -78,8 +78,8 @@ static int64_t add_filter(builder *b, int64_t out, int64_t side, const char *for
 
 /* Names of the two towers' blocks, in the order of syz_block_parameters; the shapes are the same. */
 static const char *const block_names[SYZ_MODALITIES][BLOCK_PARAMETERS] = {
-    {"norm1.weight", "norm1.bias", "attn.qkv.weight", "attn.qkv.bias", "attn.proj.weight", "attn.proj.bias", "ls1.gamma", "norm2.weight", "norm2.bias",
-     "mlp.fc1.weight", "mlp.fc1.bias", "mlp.fc2.weight", "mlp.fc2.bias", "ls2.gamma"},
+    {"norm1.weight", "norm1.bias", "attn.qkv.weight", "attn.qkv.bias", "attn.proj.weight", "attn.proj.bias", "ls1.gamma", "norm2.weight",
+     "norm2.bias", "mlp.fc1.weight", "mlp.fc1.bias", "mlp.fc2.weight", "mlp.fc2.bias", "ls2.gamma"},
     {"layernorm1.weight", "layernorm1.bias", "attention.attention.weight", "attention.attention.bias", "attention.projection.weight",
      "attention.projection.bias", NULL, "layernorm2.weight", "layernorm2.bias", "mlp.encoder.weight", "mlp.encoder.bias", "mlp.decoder.weight",
      "mlp.decoder.bias", NULL}};
@@ -87,17 +87,21 @@ static const char *const block_names[SYZ_MODALITIES][BLOCK_PARAMETERS] = {
 static void add_blocks(builder *b, int64_t depth, int64_t d, bool has_layerscale, block_layout *layout)
 {
   /* In units of the width: rows and columns of each parameter; 0 columns: a vector. */
-  static const struct { int rows, columns; bool is_scale; } shape[BLOCK_PARAMETERS] = {
-      {1, 0, false}, {1, 0, false}, {3, 1, false}, {3, 0, false}, {1, 1, false}, {1, 0, false}, {1, 0, true},
-      {1, 0, false}, {1, 0, false}, {4, 1, false}, {4, 0, false}, {1, 4, false}, {1, 0, false}, {1, 0, true}};
+  static const struct {
+    int rows, columns;
+    bool is_scale;
+  } shape[BLOCK_PARAMETERS] = {{1, 0, false}, {1, 0, false}, {3, 1, false}, {3, 0, false}, {1, 1, false}, {1, 0, false}, {1, 0, true},
+                               {1, 0, false}, {1, 0, false}, {4, 1, false}, {4, 0, false}, {1, 4, false}, {1, 0, false}, {1, 0, true}};
   for (int64_t i = 0; i < depth; i++) {
     int64_t first = b->at;
     for (int k = 0; k < BLOCK_PARAMETERS; k++) {
       const char *name = block_names[b->modality][k];
       int64_t offset = -1;
       if (!shape[k].is_scale || has_layerscale) {
-        if (shape[k].columns) offset = add_matrix(b, shape[k].rows * d, shape[k].columns * d, "blocks.%" PRId64 ".%s", i, name);
-        else offset = add_vector(b, shape[k].rows * d, "blocks.%" PRId64 ".%s", i, name);
+        if (shape[k].columns)
+          offset = add_matrix(b, shape[k].rows * d, shape[k].columns * d, "blocks.%" PRId64 ".%s", i, name);
+        else
+          offset = add_vector(b, shape[k].rows * d, "blocks.%" PRId64 ".%s", i, name);
       }
       if (layout) layout[i].offset[k] = offset;
     }
@@ -203,9 +207,20 @@ syz_block_parameters block_at(const block_layout *layout, float *base)
 {
   float *p[BLOCK_PARAMETERS];
   for (int k = 0; k < BLOCK_PARAMETERS; k++) p[k] = layout->offset[k] >= 0 ? base + layout->offset[k] : NULL;
-  return (syz_block_parameters){.norm1_gain = p[0],   .norm1_bias = p[1],  .qkv_weight = p[2],  .qkv_bias = p[3],   .proj_weight = p[4],
-                                .proj_bias = p[5],    .ls1 = p[6],         .norm2_gain = p[7],  .norm2_bias = p[8], .fc1_weight = p[9],
-                                .fc1_bias = p[10],    .fc2_weight = p[11], .fc2_bias = p[12],   .ls2 = p[13]};
+  return (syz_block_parameters){.norm1_gain = p[0],
+                                .norm1_bias = p[1],
+                                .qkv_weight = p[2],
+                                .qkv_bias = p[3],
+                                .proj_weight = p[4],
+                                .proj_bias = p[5],
+                                .ls1 = p[6],
+                                .norm2_gain = p[7],
+                                .norm2_bias = p[8],
+                                .fc1_weight = p[9],
+                                .fc1_bias = p[10],
+                                .fc2_weight = p[11],
+                                .fc2_bias = p[12],
+                                .ls2 = p[13]};
 }
 
 /* ------------------------------------------------------------ model object */
@@ -284,15 +299,9 @@ void syz_model_destroy(syz_model **model)
   syz_free(model);
 }
 
-const syz_model_config *syz_model_get_config(const syz_model *m)
-{
-  return &m->config;
-}
+const syz_model_config *syz_model_get_config(const syz_model *m) { return &m->config; }
 
-bool syz_model_has(const syz_model *m, syz_modality modality)
-{
-  return m->tower[modality].is_there;
-}
+bool syz_model_has(const syz_model *m, syz_modality modality) { return m->tower[modality].is_there; }
 
 const syz_parameter *syz_model_parameters(const syz_model *m, int *n)
 {
@@ -300,15 +309,9 @@ const syz_parameter *syz_model_parameters(const syz_model *m, int *n)
   return m->parameter;
 }
 
-float *syz_model_weights(const syz_model *m)
-{
-  return m->weights;
-}
+float *syz_model_weights(const syz_model *m) { return m->weights; }
 
-int64_t syz_model_size(const syz_model *m)
-{
-  return m->size;
-}
+int64_t syz_model_size(const syz_model *m) { return m->size; }
 
 void syz_model_range(const syz_model *m, syz_modality modality, bool is_head, int64_t *first, int64_t *count)
 {

@@ -12,8 +12,10 @@
 
 static inline void store(syz_dtype act, void *out, int64_t at, float x)
 {
-  if (act == SYZ_F32) ((float *)out)[at] = x;
-  else ((syz_bf16 *)out)[at] = syz_bf16_from_f32(x);
+  if (act == SYZ_F32)
+    ((float *)out)[at] = x;
+  else
+    ((syz_bf16 *)out)[at] = syz_bf16_from_f32(x);
 }
 
 void image_pieces(const syz_model_config *config, syz_dtype act, int64_t batch, const float *planes, void *pieces, int threads)
@@ -62,6 +64,5 @@ void spectrum_pieces(const syz_model_config *config, syz_dtype act, int64_t batc
 {
   const int64_t tokens = syz_model_tokens(config, SYZ_SPECTRUM), width = config->spectrum.section + 2;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-  for (int64_t b = 0; b < batch; b++)
-    one_spectrum(&config->spectrum, act, tokens, flux + b * SYZ_TOWER_PIXELS, pieces, b * tokens * width);
+  for (int64_t b = 0; b < batch; b++) one_spectrum(&config->spectrum, act, tokens, flux + b * SYZ_TOWER_PIXELS, pieces, b * tokens * width);
 }

@@ -44,9 +44,9 @@ struct pool {
   void *z_act, *hidden_u, *hidden;      /* [B, E], [B, 4 E], [B, 4 E] act */
   float *y;                             /* [B, E] */
 
-  float *ds, *du, *du_sum;              /* [B, T, NP], [B, NP, DP], [NP, DP]; trains from here on */
-  void *dy_act, *dhidden, *dv;          /* [B, E], [B, 4 E], [B, E] act */
-  float *dq;                            /* [E] */
+  float *ds, *du, *du_sum;     /* [B, T, NP], [B, NP, DP], [NP, DP]; trains from here on */
+  void *dy_act, *dhidden, *dv; /* [B, E], [B, 4 E], [B, E] act */
+  float *dq;                   /* [E] */
 };
 
 static void lay_out(pool *p, syz_arena *a)
@@ -124,10 +124,7 @@ void pool_destroy(pool **address)
   syz_free(address);
 }
 
-size_t pool_bytes(const pool *p)
-{
-  return p->arena.size;
-}
+size_t pool_bytes(const pool *p) { return p->arena.size; }
 
 void pool_pack(pool *p, const head_layout *l, const float *weights)
 {
@@ -164,8 +161,10 @@ static void copy_head(const pool *p, int64_t batch, int64_t n, void *all, void *
   const size_t size = syz_dtype_size(p->act), bytes = (size_t)(p->shape.dim / p->shape.heads) * size, row = (size_t)p->shape.dim * size;
   for (int64_t b = 0; b < batch; b++) {
     unsigned char *x = (unsigned char *)all + (size_t)b * row + (size_t)n * bytes, *y = (unsigned char *)head + (size_t)b * bytes;
-    if (to_head) memcpy(y, x, bytes);
-    else memcpy(x, y, bytes);
+    if (to_head)
+      memcpy(y, x, bytes);
+    else
+      memcpy(x, y, bytes);
   }
 }
 
@@ -183,8 +182,12 @@ static void *head_rows(const pool *p, int64_t n)
 static pool_tokens object_tokens(const pool *p, const void *tokens, int64_t b)
 {
   const size_t bytes = (size_t)(p->shape.tokens * p->shape.width) * syz_dtype_size(p->act);
-  return (pool_tokens){.act = p->act, .tokens = p->shape.tokens, .width = p->shape.width, .heads = p->shape.heads,
-                       .x = (const unsigned char *)tokens + (size_t)b * bytes, .rows = p->rows + (int64_t)omp_get_thread_num() * POOL_ROWS * p->dp};
+  return (pool_tokens){.act = p->act,
+                       .tokens = p->shape.tokens,
+                       .width = p->shape.width,
+                       .heads = p->shape.heads,
+                       .x = (const unsigned char *)tokens + (size_t)b * bytes,
+                       .rows = p->rows + (int64_t)omp_get_thread_num() * POOL_ROWS * p->dp};
 }
 
 void pool_forward(pool *p, int64_t batch, const void *tokens, const syz_dropout_key *dropout, float *embedding)
@@ -265,8 +268,8 @@ void pool_backward(pool *p, int64_t batch, const void *tokens, const float *demb
 
   /* LayerNorm, dropout, output projection; z is free once g is taken through the norm. */
   float *dpooled = p->z;
-  syz_layernorm_backward(dpooled, false, gradients + l->norm_gain, gradients + l->norm_bias, SYZ_F32, g, p->pooled, p->mean, p->rstd, p->norm_gain, batch,
-                         e);
+  syz_layernorm_backward(dpooled, false, gradients + l->norm_gain, gradients + l->norm_bias, SYZ_F32, g, p->pooled, p->mean, p->rstd, p->norm_gain,
+                         batch, e);
   drop(p, batch, dpooled, dropout, 0);
   syz_convert_to_act(p->act, p->dy_act, dpooled, batch * e);
   syz_linear_backward_weight(p->out, batch, p->dy_act, p->v, gradients + l->out_weight, gradients + l->out_bias);

@@ -9,13 +9,13 @@
 /** Offsets of a head's parameters in the block of all. */
 typedef struct head_layout {
   int64_t first, count;
-  int64_t query;                          /**< [E] */
-  int64_t q_weight, k_weight, v_weight;   /**< [E, E], [E, D], [E, D]: rows of in_proj_weight or three arrays of their own */
-  int64_t in_bias;                        /**< [3 E]: q, k, v */
-  int64_t out_weight, out_bias;           /**< [E, E], [E] */
-  int64_t norm_gain, norm_bias;           /**< [E] */
-  int64_t encoder_weight, encoder_bias;   /**< [4 E, E], [4 E] */
-  int64_t decoder_weight, decoder_bias;   /**< [E, 4 E], [E] */
+  int64_t query;                        /**< [E] */
+  int64_t q_weight, k_weight, v_weight; /**< [E, E], [E, D], [E, D]: rows of in_proj_weight or three arrays of their own */
+  int64_t in_bias;                      /**< [3 E]: q, k, v */
+  int64_t out_weight, out_bias;         /**< [E, E], [E] */
+  int64_t norm_gain, norm_bias;         /**< [E] */
+  int64_t encoder_weight, encoder_bias; /**< [4 E, E], [4 E] */
+  int64_t decoder_weight, decoder_bias; /**< [E, 4 E], [E] */
 } head_layout;
 
 typedef struct pool_shape {

@@ -13,10 +13,7 @@
 
 typedef float lanes __attribute__((vector_size(POOL_LANES * sizeof(float)), aligned(4), may_alias));
 
-static inline float lane_sum(lanes v)
-{
-  return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
-}
+static inline float lane_sum(lanes v) { return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7])); }
 
 /* Rows t .. t + POOL_ROWS - 1 as float32 into in->rows; rows behind the last and columns behind the width are zero. */
 static void widen_rows(const pool_tokens *in, int64_t t, int64_t dp)
@@ -114,8 +111,7 @@ void pool_spread(int64_t tokens, int64_t width, int64_t heads, const float *p, c
     float *out = dx + t * width;
     for (int64_t d = 0; d < whole; d += POOL_LANES) {
       lanes sum = {0};
-      for (int64_t n = 0; n < heads; n++)
-        sum += *(const lanes *)(g + n * dp + d) * p[t * np + n] + *(const lanes *)(u + n * dp + d) * ds[t * np + n];
+      for (int64_t n = 0; n < heads; n++) sum += *(const lanes *)(g + n * dp + d) * p[t * np + n] + *(const lanes *)(u + n * dp + d) * ds[t * np + n];
       *(lanes *)(out + d) = sum;
     }
     for (int64_t d = whole; d < width; d++) {

@@ -22,10 +22,7 @@ static void keys_weights(double t, double weight[4])
   weight[3] = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a;
 }
 
-static int64_t clamp(int64_t i, int64_t n)
-{
-  return i < 0 ? 0 : i >= n ? n - 1 : i;
-}
+static int64_t clamp(int64_t i, int64_t n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }
 
 void syz_positions_interpolate(float *out, int64_t to, const float *in, int64_t from, int64_t dim)
 {

@@ -12,10 +12,7 @@
 
 /* ---------------------------------------------------------------- plan */
 
-static bool has_backbone_mode(syz_tower_mode mode)
-{
-  return mode != SYZ_MODE_HEAD;
-}
+static bool has_backbone_mode(syz_tower_mode mode) { return mode != SYZ_MODE_HEAD; }
 
 static void drop_layers(tower *t, int64_t blocks)
 {
@@ -40,10 +37,17 @@ static syz_status make_layers(const syz_model *m, tower *t, int64_t blocks)
   syz_status st = SYZ_OK;
   const bool trains = t->mode == SYZ_MODE_TRAIN;
   const int64_t rows = t->extra ? t->tokens - t->extra : t->max_batch * t->tokens; /* with a class token: object by object */
-  const syz_block_config block = {.dim = t->dim, .heads = t->heads, .hidden = 4 * t->dim, .eps = t->eps,
+  const syz_block_config block = {.dim = t->dim,
+                                  .heads = t->heads,
+                                  .hidden = 4 * t->dim,
+                                  .eps = t->eps,
                                   .has_layerscale = t->modality == SYZ_IMAGE && m->config.image.layerscale > 0};
-  const pool_shape head = {.tokens = t->tokens, .width = t->dim, .dim = m->config.embedding.dim, .heads = m->config.embedding.heads,
-                           .dropout = m->config.embedding.dropout, .is_residual = t->modality == SYZ_SPECTRUM,
+  const pool_shape head = {.tokens = t->tokens,
+                           .width = t->dim,
+                           .dim = m->config.embedding.dim,
+                           .heads = m->config.embedding.heads,
+                           .dropout = m->config.embedding.dropout,
+                           .is_residual = t->modality == SYZ_SPECTRUM,
                            .dropout_layer = t->modality == SYZ_SPECTRUM ? 2 : 0};
   if (has_backbone_mode(t->mode)) {
     /* The weight gradient runs over all rows at once. */
@@ -145,8 +149,10 @@ static void embed_pieces(syz_model *m, tower *t, int64_t batch, const float *inp
   const int threads = syz_compute_threads(m->compute);
   const syz_dtype act = syz_compute_act(m->compute);
   const int64_t d = t->dim, pieces = t->tokens - t->extra;
-  if (t->modality == SYZ_IMAGE) image_pieces(&m->config, act, batch, input, t->pieces, threads);
-  else spectrum_pieces(&m->config, act, batch, input, t->pieces, threads);
+  if (t->modality == SYZ_IMAGE)
+    image_pieces(&m->config, act, batch, input, t->pieces, threads);
+  else
+    spectrum_pieces(&m->config, act, batch, input, t->pieces, threads);
   if (t->extra == 0) {
     syz_linear_forward(t->embed, batch * pieces, t->pieces, SYZ_EPILOGUE_F32, t->x, NULL);
   } else {
@@ -243,7 +249,8 @@ static void backward_pieces(syz_model *m, tower *t, int64_t batch, float *gradie
   for (int64_t b = 0; b < batch; b++)
     syz_convert_to_act(act, (unsigned char *)t->dpieces + (size_t)(b * pieces * d) * syz_dtype_size(act), t->dx + (b * t->tokens + t->extra) * d,
                        pieces * d);
-  syz_linear_backward_weight(t->embed, batch * pieces, t->dpieces, t->pieces, gradients + t->backbone.embed_weight, gradients + t->backbone.embed_bias);
+  syz_linear_backward_weight(t->embed, batch * pieces, t->dpieces, t->pieces, gradients + t->backbone.embed_weight,
+                             gradients + t->backbone.embed_bias);
 }
 
 void syz_tower_backward(syz_model *m, syz_modality modality, int64_t batch, const float *dembedding, const syz_dropout_key *dropout, float *gradients,

@@ -162,18 +162,20 @@ static void check_initial_weights(void)
   syz_model_initialise(both, 7);
   syz_model_initialise(one, 7);
 
-  const struct { const char *name; double std, largest; } expected[] = {
-      {"image_encoder.backbone.blocks.0.attn.qkv.weight", 0.02, 0},
-      {"image_encoder.backbone.pos_embed", 0.02, 0},
-      {"image_encoder.backbone.patch_embed.proj.weight", 1 / sqrt(3 * 432.0), 1 / sqrt(432.0)},
-      {"image_encoder.cross_attention.multihead_attn.k_proj_weight", sqrt(2.0 / (128 + 192)), sqrt(6.0 / (128 + 192))},
-      {"image_encoder.cross_attention.multihead_attn.out_proj.weight", 1 / sqrt(3 * 128.0), 1 / sqrt(128.0)},
-      {"image_encoder.mlp.encoder.weight", 1 / sqrt(3 * 128.0), 1 / sqrt(128.0)},
-      {"image_encoder.mlp.decoder.weight", 1 / sqrt(3 * 512.0), 1 / sqrt(512.0)},
-      /* Cut at 3 std, which leaves a std of 0.9866. */
-      {"spectrum_encoder.backbone.position_embed.weight", 0.9866 / sqrt(96), 3 / sqrt(96)},
-      {"spectrum_encoder.backbone.blocks.1.mlp.decoder.weight", 0.9866 / sqrt(2 * 384.0 * 2), 3 / sqrt(2 * 384.0 * 2)},
-      {"spectrum_encoder.backbone.blocks.0.attention.attention.weight", 0.9866 / sqrt(2 * 96.0 * 2), 3 / sqrt(2 * 96.0 * 2)}};
+  const struct {
+    const char *name;
+    double std, largest;
+  } expected[] = {{"image_encoder.backbone.blocks.0.attn.qkv.weight", 0.02, 0},
+                  {"image_encoder.backbone.pos_embed", 0.02, 0},
+                  {"image_encoder.backbone.patch_embed.proj.weight", 1 / sqrt(3 * 432.0), 1 / sqrt(432.0)},
+                  {"image_encoder.cross_attention.multihead_attn.k_proj_weight", sqrt(2.0 / (128 + 192)), sqrt(6.0 / (128 + 192))},
+                  {"image_encoder.cross_attention.multihead_attn.out_proj.weight", 1 / sqrt(3 * 128.0), 1 / sqrt(128.0)},
+                  {"image_encoder.mlp.encoder.weight", 1 / sqrt(3 * 128.0), 1 / sqrt(128.0)},
+                  {"image_encoder.mlp.decoder.weight", 1 / sqrt(3 * 512.0), 1 / sqrt(512.0)},
+                  /* Cut at 3 std, which leaves a std of 0.9866. */
+                  {"spectrum_encoder.backbone.position_embed.weight", 0.9866 / sqrt(96), 3 / sqrt(96)},
+                  {"spectrum_encoder.backbone.blocks.1.mlp.decoder.weight", 0.9866 / sqrt(2 * 384.0 * 2), 3 / sqrt(2 * 384.0 * 2)},
+                  {"spectrum_encoder.backbone.blocks.0.attention.attention.weight", 0.9866 / sqrt(2 * 96.0 * 2), 3 / sqrt(2 * 96.0 * 2)}};
   for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
     const moments r = moments_of(both, expected[i].name);
     const double n = (double)find(both, expected[i].name)->size;

@@ -40,7 +40,10 @@ static void randomise(syz_model *m)
     const bool is_gain = strstr(p[i].name, "norm") && strstr(p[i].name, ".weight");
     const double fan_in = p[i].ndim >= 2 && p[i].shape[0] > 1 ? (double)(p[i].size / p[i].shape[0]) : 10;
     for (int64_t k = 0; k < p[i].size; k++)
-      w[k] = strstr(p[i].name, "gamma") ? 0.5f + 0.1f * w[k] : is_gain ? 1 + 0.1f * w[k] : strstr(p[i].name, "query") ? w[k] : w[k] / (float)sqrt(fan_in);
+      w[k] = strstr(p[i].name, "gamma")   ? 0.5f + 0.1f * w[k]
+             : is_gain                    ? 1 + 0.1f * w[k]
+             : strstr(p[i].name, "query") ? w[k]
+                                          : w[k] / (float)sqrt(fan_in);
   }
   syz_model_pack(m, false);
 }
@@ -61,8 +64,7 @@ static void bench_open(bench *b, syz_modality tower, const syz_model_config *con
   syz_random_fill_normal(&r, b->input, (size_t)(BATCH * b->width));
   /* Sections must differ in more than noise that averages out: a slope and an offset that differ from object to object. */
   for (int64_t i = 0; i < BATCH; i++)
-    for (int64_t k = 0; k < b->width; k++)
-      b->input[i * b->width + k] += (float)i + 3.0f * (float)sin(0.002 * (double)((i + 1) * k));
+    for (int64_t k = 0; k < b->width; k++) b->input[i * b->width + k] += (float)i + 3.0f * (float)sin(0.002 * (double)((i + 1) * k));
   r = syz_random_make(6, SYZ_RANDOM_TEST, 3, (uint64_t)tower);
   syz_random_fill_normal(&r, b->v, (size_t)(BATCH * b->e));
   b->key = (syz_dropout_key){.seed = 3, .step = 8, .sample = samples};
