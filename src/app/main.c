@@ -103,13 +103,13 @@ static syz_status read_input(syz_app *app, const command_line *line)
     }
     SYZ_TRY_ALL(app->world, st);
     syz_bcast(app->world, text, (size_t)n, 0);
-    SYZ_TRY(syz_input_parse(app->input, line->input_file, text, (size_t)n));
+    SYZ_TRY_ALL(app->world, syz_input_parse(app->input, line->input_file, text, (size_t)n));
   }
-  for (int i = 0; i < line->n_set; i++) SYZ_TRY(syz_input_override(app->input, line->set[i]));
+  for (int i = 0; i < line->n_set; i++) SYZ_TRY_ALL(app->world, syz_input_override(app->input, line->set[i]));
   if (!*syz_input_text(app->input, "output.dir")) {
     char folder[64];
     snprintf(folder, sizeof folder, "runs/%s", app->command_name);
-    SYZ_TRY(syz_input_assign(app->input, "output.dir", folder));
+    SYZ_TRY_ALL(app->world, syz_input_assign(app->input, "output.dir", folder));
   }
 cleanup:
   syz_free(&text);
@@ -147,7 +147,7 @@ static syz_status run(int argc, char **argv, syz_app *app)
   app->command = (syz_command_id)line.command;
   app->command_name = commands[line.command].name;
   app->is_dry_run = line.is_dry_run;
-  SYZ_TRY(syz_app_make_input(&app->input));
+  SYZ_TRY_ALL(app->world, syz_app_make_input(&app->input));
   if (line.is_help) {
     if (is_first) {
       printf("syzygy %s: %s\n\nkeys (default; type, range, unit):\n", app->command_name, commands[line.command].summary);

@@ -68,19 +68,29 @@ static int64_t largest_share(const syz_align_config *c, const syz_grid *grid)
 
 size_t syz_align_bytes(const syz_align_config *config, const syz_grid *grid, const syz_model *model)
 {
-  const int64_t most = largest_share(config, grid);
-  size_t sum = 0;
+  const syz_model_config *c = syz_model_get_config(model);
+  const int64_t most = largest_share(config, grid), chunk = chunk_size(config, most);
+  const syz_tower_mode mode = mode_of(config);
+  int64_t trained = 0;
+  size_t steps = 0, filling = 0; /* while steps run, and while tokens are computed (one tower at a time) */
   for (int m = 0; m < SYZ_MODALITIES; m++) {
     if (!syz_model_has(model, (syz_modality)m)) continue;
-    sum += syz_tower_plan_bytes(model, (syz_modality)m, chunk_size(config, most), mode_of(config));
-    const syz_model_config *c = syz_model_get_config(model);
-    const int64_t dim = m == SYZ_IMAGE ? c->image.dim : c->spectrum.dim;
-    if (config->freezes_backbones) sum += (size_t)(most * syz_model_tokens(c, (syz_modality)m) * dim) * sizeof(float);
-    sum += (size_t)(6 * most * c->embedding.dim + 2 * config->global_batch * c->embedding.dim) * sizeof(float);
+    int64_t first, backbone, head;
+    syz_model_range(model, (syz_modality)m, false, &first, &backbone);
+    syz_model_range(model, (syz_modality)m, true, &first, &head);
+    const int64_t dim = m == SYZ_IMAGE ? c->image.dim : c->spectrum.dim, tokens = most * syz_model_tokens(c, (syz_modality)m) * dim;
+    trained += head + (mode == SYZ_MODE_TRAIN ? backbone : 0);
+    steps += syz_tower_plan_bytes(model, (syz_modality)m, chunk, mode) + (size_t)(2 * head + (mode == SYZ_MODE_HEAD ? 0 : 2 * backbone)) * sizeof(float);
+    if (config->freezes_backbones) steps += (size_t)tokens * sizeof(float);
+    steps += (size_t)(6 * most * c->embedding.dim + 2 * config->global_batch * c->embedding.dim) * sizeof(float);
+    if (mode != SYZ_MODE_HEAD) continue;
+    const size_t fill = syz_tower_plan_bytes(model, (syz_modality)m, CACHE_PASS, SYZ_MODE_EMBED) + (size_t)backbone * sizeof(float);
+    filling = fill > filling ? fill : filling;
   }
-  /* Weights, gradients, packed weights, and this rank's share of the moments. */
-  sum += (size_t)syz_model_size(model) * (3 * sizeof(float)) + (size_t)syz_model_size(model) * 2 * sizeof(float) / (size_t)syz_comm_size(grid->data);
-  return sum;
+  /* Weights, gradients, this rank's share of the moments. */
+  const size_t fixed = (size_t)syz_model_size(model) * sizeof(float) + (size_t)trained * sizeof(float) +
+                       (size_t)trained * 2 * sizeof(float) / (size_t)syz_comm_size(grid->data);
+  return fixed + (steps > filling ? steps : filling);
 }
 
 /* Whether all ranks of this node fit together. Collective. */
@@ -134,7 +144,6 @@ cleanup:
   return st;
 }
 
-/* Plans hold packed weights and activations; made once tokens are there. */
 static syz_status plan_towers(align *a)
 {
   syz_status st = SYZ_OK;
@@ -183,12 +192,8 @@ static syz_status begin(void *self, int64_t first, int64_t last)
   align *a = self;
   syz_loader_destroy(&a->loader);
   if (first >= last) return st;
-  if (align_has_cache(a)) {
-    SYZ_TRY(align_tokens_fill(a, &a->train, "train"));
-    if (a->blocks > 0) SYZ_TRY(align_tokens_fill(a, &a->test, "test"));
-  }
+  if (align_has_cache(a)) return align_tokens_fill(a);
   SYZ_TRY_ALL(a->world, plan_towers(a));
-  if (align_has_cache(a)) return st;
   const align_tower *image = &a->tower[SYZ_IMAGE], *spectrum = &a->tower[SYZ_SPECTRUM], *here = image->is_here ? image : spectrum;
   const syz_loader_config config = {.sampler = a->sampler,
                                     .subset = a->train.object,

@@ -55,8 +55,9 @@ syz_status align_raw_create(align *a, int64_t n);
 /** Network input of n <= raw_room objects of a set, numbered as in align_set. Rank-local; borrowed until the next call. */
 syz_status align_raw_read(align *a, const align_set *set, syz_modality m, int64_t n, const int64_t *row, const float **input);
 
-/** Compute the tokens of all objects of a set that are not there yet. name: of the cache, "train" or "test". Collective; agreed. */
-syz_status align_tokens_fill(align *a, align_set *set, const char *name);
+/** Compute the tokens of all objects that are not there yet, and plan the heads. Collective; agreed. SYZ_STOPPED when asked to stop. */
+syz_status align_tokens_fill(align *a);
+enum { CACHE_PASS = 16 /**< objects a pass */ };
 
 /** Plan the validation; rank-local failures. */
 syz_status align_validate_plan(align *a);

@@ -13,8 +13,6 @@
 
 #include "align.h"
 
-enum { CACHE_PASS = 16 };
-
 syz_status align_raw_create(align *a, int64_t n)
 {
   syz_status st = SYZ_OK;
@@ -70,20 +68,18 @@ cleanup:
   return st;
 }
 
-/* Passes until no rank has rows left. Collective over world: towers apart may have different ones under way. */
-static syz_status run_passes(align *a, align_set *set, syz_modality here, const char *name)
+/* Passes until no rank has rows left. Collective over world: towers apart have different ones under way at the same time. */
+static syz_status run_passes(align *a, align_set *set, syz_modality here, int64_t all, const char *name)
 {
   syz_status st = SYZ_OK;
   enum { LEFT, STATUS, STOP, FLAGS };
-  const int64_t *row = NULL, room = a->tower[here].is_here && a->tower[here].count ? a->tower[here].count : 0;
+  const int64_t *row = NULL;
   const int64_t missing = a->tower[here].is_here ? syz_token_cache_missing(set->cache[here], &row) : 0;
-  /* A rank's buffer of a batch's tokens serves for the pass; a rank without a share of the batch has room for one object. */
-  const int64_t pass = room == 0 ? 1 : room < CACHE_PASS ? room : CACHE_PASS;
-  int64_t done = 0, all = missing, all_done = 0;
+  /* The buffer of a batch's tokens serves for a pass; a rank without a share of the batch has room for one object. */
+  const int64_t room = a->tower[here].count > 0 ? a->tower[here].count : 1, pass = room < CACHE_PASS ? room : CACHE_PASS;
+  int64_t done = 0, all_done = 0;
   syz_progress progress;
   char what[64];
-  syz_allreduce_i64(a->world, &all, 1, SYZ_SUM);
-  if (all == 0) return SYZ_OK;
   snprintf(what, sizeof what, "%s tokens (%s)", a->grid->towers == SYZ_TOWERS_APART ? "both towers'" : syz_modality_name(here), name);
   syz_progress_begin(&progress, what, "objects", 0, all);
   for (;;) {
@@ -92,16 +88,18 @@ static syz_status run_passes(align *a, align_set *set, syz_modality here, const 
     syz_allreduce_f64(a->world, flags, FLAGS, SYZ_MAX);
     if (flags[STATUS] > 0) SYZ_TRY(syz_agree(a->world, st));
     if (flags[LEFT] <= 0) break;
-    SYZ_REQUIRE(flags[STOP] <= 0, SYZ_STOPPED, "stopped (%s) while tokens were computed: %" PRId64 " of about %" PRId64 " done%s", syz_stop_reason(), all_done, all,
-                a->config.cache == SYZ_CACHE_DISK ? " and kept" : "; a cache in memory is not kept");
+    SYZ_REQUIRE(flags[STOP] <= 0, SYZ_STOPPED, "stopped while tokens were computed");
     const int64_t n = missing - done < pass ? missing - done : pass;
     if (n > 0) st = run_pass(a, set, here, n, row + done);
     done += n;
-    all_done = (int64_t)((double)all * (missing ? (double)done / (double)missing : 1));
+    all_done = missing ? (int64_t)((double)all * (double)done / (double)missing) : all; /* shares are alike: good enough to show */
     syz_progress_tell(&progress, all_done, NULL);
   }
   syz_progress_end(&progress, all);
 cleanup:
+  if (st == SYZ_STOPPED)
+    syz_info("stopped (%s) while tokens were computed, about %" PRId64 " of %" PRId64 " done%s", syz_stop_reason(), all_done, all,
+             a->config.cache == SYZ_CACHE_DISK ? " and kept; run the same command again to go on" : "; a cache in memory is not kept");
   return st;
 }
 
@@ -117,29 +115,51 @@ cleanup:
   return st;
 }
 
-/* One tower of each rank: both with towers together, its own with towers apart. Collective; agreed. */
-static syz_status fill(align *a, align_set *set, syz_modality m, const char *name)
+/* The caches of a set's objects; *all: rows that no rank has yet. Collective; agreed. */
+static syz_status open_set(align *a, align_set *set, syz_modality m, const char *name, int64_t *all)
 {
   syz_status st = SYZ_OK;
   const bool is_here = a->tower[m].is_here;
+  const int64_t *row = NULL;
   SYZ_TRY_ALL(a->world, is_here ? open_cache(a, set, m, name) : SYZ_OK);
-  SYZ_TRY_ALL(a->world, is_here ? syz_tower_plan(a->model, m, CACHE_PASS, SYZ_MODE_EMBED) : SYZ_OK);
-  SYZ_TRY(run_passes(a, set, m, name));
-  SYZ_TRY_ALL(a->world, is_here ? syz_token_cache_seal(set->cache[m]) : SYZ_OK);
+  *all = is_here ? syz_token_cache_missing(set->cache[m], &row) : 0;
+  syz_allreduce_i64(a->world, all, 1, SYZ_SUM);
 cleanup:
   return st;
 }
 
-syz_status align_tokens_fill(align *a, align_set *set, const char *name)
+/* One tower of each rank, for all objects; the backbone is planned only while it runs. Collective; agreed. */
+static syz_status fill_tower(align *a, syz_modality m)
+{
+  syz_status st = SYZ_OK;
+  const bool is_here = a->tower[m].is_here;
+  align_set *const set[] = {&a->train, &a->test};
+  static const char *const name[] = {"train", "test"};
+  const int sets = a->blocks > 0 ? 2 : 1;
+  bool is_planned = false;
+  for (int i = 0; i < sets; i++) {
+    int64_t all = 0;
+    SYZ_TRY(open_set(a, set[i], m, name[i], &all));
+    if (all > 0 && !is_planned) SYZ_TRY_ALL(a->world, is_here ? syz_tower_plan(a->model, m, CACHE_PASS, SYZ_MODE_EMBED) : SYZ_OK);
+    is_planned = is_planned || all > 0;
+    if (all > 0) SYZ_TRY(run_passes(a, set[i], m, all, name[i]));
+    SYZ_TRY_ALL(a->world, is_here ? syz_token_cache_seal(set[i]->cache[m]) : SYZ_OK);
+  }
+  SYZ_TRY_ALL(a->world, is_here ? syz_tower_plan(a->model, m, a->tower[m].chunk, SYZ_MODE_HEAD) : SYZ_OK);
+cleanup:
+  return st;
+}
+
+syz_status align_tokens_fill(align *a)
 {
   syz_status st = SYZ_OK;
   syz_timing_begin(a->timing, "tokens of frozen towers");
   if (a->config.cache == SYZ_CACHE_DISK)
     SYZ_TRY_ALL(a->world, syz_comm_rank(a->world) == 0 ? syz_make_folder(a->config.cache_folder) : SYZ_OK);
   if (a->grid->towers == SYZ_TOWERS_APART)
-    SYZ_TRY(fill(a, set, a->tower[SYZ_IMAGE].is_here ? SYZ_IMAGE : SYZ_SPECTRUM, name)); /* both kinds of ranks at the same time */
+    SYZ_TRY(fill_tower(a, a->tower[SYZ_IMAGE].is_here ? SYZ_IMAGE : SYZ_SPECTRUM)); /* both kinds of ranks at the same time */
   else
-    for (int m = 0; m < SYZ_MODALITIES; m++) SYZ_TRY(fill(a, set, (syz_modality)m, name));
+    for (int m = 0; m < SYZ_MODALITIES; m++) SYZ_TRY(fill_tower(a, (syz_modality)m));
 cleanup:
   syz_timing_end(a->timing);
   return st;
