@@ -277,7 +277,7 @@ cleanup:
 
 static syz_foreign_kind recognise(syz_h5 *f)
 {
-  char name[16];
+  char name[32];
   int ndim;
   int64_t shape[8];
   for (int g = 0; g < 10; g++) {

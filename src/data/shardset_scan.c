@@ -165,7 +165,7 @@ cleanup:
 
 static bool is_astroclip(syz_h5 *f)
 {
-  char name[16];
+  char name[32];
   for (int g = 0; g < 10; g++) {
     snprintf(name, sizeof name, "%d/images", g);
     if (syz_h5_has(f, name)) return true;

@@ -78,7 +78,7 @@ static void fuzz(const char *what, const unsigned char *bytes, size_t n, size_t 
     for (int k = 0; k < changes; k++) {
       size_t at = (size_t)syz_random_below(&r, (uint32_t)(10 + k), trial % 5 == 1 ? n : described);
       uint32_t how = syz_random_u32(&r, (uint32_t)(200 + k));
-      copy[at] = how % 3 == 0 ? 0xff : how % 3 == 1 ? (unsigned char)(how >> 8) : (unsigned char)(copy[at] ^ 1u << (how >> 8) % 8);
+      copy[at] = (unsigned char)(how % 3 == 0 ? 0xffu : how % 3 == 1 ? how >> 8 : copy[at] ^ 1u << (how >> 8) % 8);
     }
     scratch_write(path, copy, length);
     int status = run_child();

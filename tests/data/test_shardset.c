@@ -298,6 +298,89 @@ static void test_loader(void)
   syz_shardset_close(&s);
 }
 
+/* Spectra stored as float64 cannot be read by the loader's thread: they are left to the main thread, mixed with others in a batch. */
+static void test_loader_left_over(void)
+{
+  enum { WIDE = 5, G = 8 };
+  char wide[SCRATCH + 40], shards[SCRATCH + 40];
+  const char *path[2] = {wide, shards};
+  syz_h5 *f = NULL;
+  syz_shardset *s = NULL;
+  syz_loader *l = NULL;
+  const int64_t shape[] = {S};
+  int64_t id[WIDE];
+  static double spectrum[WIDE * S];
+  snprintf(wide, sizeof wide, "%s/wide.h5", folder);
+  snprintf(shards, sizeof shards, "%s/good", folder);
+  for (int i = 0; i < WIDE; i++) {
+    id[i] = 1000 + i;
+    for (int k = 0; k < S; k++) spectrum[i * S + k] = 0.25 * i + 1e-3 * k + 1;
+  }
+  if (syz_comm_rank(world) == 0) {
+    CHECK_OK(syz_h5_create(NULL, wide, "shard", "test", "", &f));
+    CHECK_OK(syz_h5_write(f, "object_id", SYZ_H5_I64, WIDE, 0, NULL, 0, WIDE, id, "", ""));
+    CHECK_OK(syz_h5_write(f, "spectrum", SYZ_H5_F64, WIDE, 1, shape, 0, WIDE, spectrum, "", ""));
+    CHECK_OK(syz_h5_publish(&f));
+  }
+  syz_barrier(world);
+  CHECK_OK(syz_shardset_open(world, 2, path, SYZ_SPLIT_ALL, false, &s));
+  if (!s) return;
+  CHECK_EQ(syz_shardset_size(s), N + WIDE);
+  syz_loader_config c = {.sampler = {N + WIDE, G, 4, true}, .count = G, .last_step = 8, .image_size = 8, .wants_flux = true, .ahead = 1};
+  int64_t seen_wide = 0;
+  CHECK_OK(syz_loader_create(s, &c, &l));
+  for (int step = 0; step < 8; step++) {
+    syz_batch b;
+    CHECK_OK(syz_loader_next(l, &b, NULL));
+    for (int64_t i = 0; i < G; i++) {
+      CHECK_OK(syz_shardset_read(s, 1, &b.index[i], NULL, flux, ivar));
+      CHECK(memcmp(flux, b.flux + i * S, sizeof flux) == 0);
+      int64_t row = syz_shardset_objects(s)[b.index[i]].object_id - 1000;
+      if (row >= WIDE) continue;
+      CHECK_EQ(b.flux[i * S + 777], (float)spectrum[row * S + 777]);
+      CHECK_EQ(ivar[3], 1);
+      seen_wide++;
+    }
+  }
+  CHECK_GT((double)seen_wide, WIDE - 1.0);
+  syz_loader_destroy(&l);
+  c.augment.spectrum_noise = 1; /* some files have ivar: allowed */
+  CHECK_OK(syz_loader_create(s, &c, &l));
+  syz_loader_destroy(&l);
+  syz_shardset_close(&s);
+  CHECK_OK(syz_shardset_open(world, 1, path, SYZ_SPLIT_ALL, false, &s));
+  c.sampler.n = WIDE;
+  CHECK_ERROR(syz_loader_create(s, &c, &l), SYZ_ERR_INPUT, "holds no inverse variances");
+  syz_shardset_close(&s);
+}
+
+/* The thread's failure and a failure on one rank only come out where they are asked for, and agreement spreads them. */
+static void test_faults(void)
+{
+#ifdef SYZ_FAULTS
+  char shards[SCRATCH + 40], wish[64];
+  const char *path = shards;
+  syz_shardset *s = NULL;
+  syz_loader *l = NULL;
+  syz_batch b;
+  const int64_t index[3] = {0, 1, 2};
+  snprintf(shards, sizeof shards, "%s/good", folder);
+  CHECK_OK(syz_shardset_open(world, 1, &path, SYZ_SPLIT_ALL, false, &s));
+  int last = syz_comm_size(world) - 1;
+  snprintf(wish, sizeof wish, "shard_read:%d:2", last);
+  setenv("SYZ_FAULT", wish, 1);
+  CHECK_ERROR(syz_agree(world, syz_shardset_read(s, 3, index, NULL, image, NULL) == SYZ_OK ? SYZ_OK : SYZ_ERR_DATA), SYZ_ERR_DATA, "injected");
+  snprintf(wish, sizeof wish, "loader_read:%d:5", last); /* visits are counted over all points: the third object of the thread */
+  setenv("SYZ_FAULT", wish, 1);
+  syz_loader_config c = {.sampler = {N, 6, 4, true}, .count = 6, .last_step = 2, .wants_flux = true, .ahead = 1};
+  CHECK_OK(syz_loader_create(s, &c, &l));
+  CHECK_ERROR(syz_agree(world, syz_loader_next(l, &b, NULL)), SYZ_ERR_DATA, "injected failure");
+  syz_loader_destroy(&l);
+  unsetenv("SYZ_FAULT");
+  syz_shardset_close(&s);
+#endif
+}
+
 int main(int argc, char **argv)
 {
   if (syz_comm_start(&argc, &argv, &world) != SYZ_OK) return 1;
@@ -307,6 +390,8 @@ int main(int argc, char **argv)
   test_damaged();
   test_wrong_files();
   test_loader();
+  test_loader_left_over();
+  test_faults();
   scratch_remove(world, folder);
   CHECK_EQ(syz_memory_get().live_blocks, blocks);
   int64_t failures = check_failures;
