@@ -254,6 +254,7 @@ static syz_status search_direction(job *s, syz_modality q, syz_modality i, syz_i
   for (int64_t q0 = 0; q0 < s->query->rows; q0 += b.room) {
     int64_t n = s->query->rows - q0 < b.room ? s->query->rows - q0 : b.room;
     if (must_stop(s)) {
+      syz_info("stopped (%s): the directions that are complete are kept; the same command searches again from the start", syz_stop_reason());
       st = SYZ_STOPPED;
       goto cleanup;
     }
