@@ -6,6 +6,9 @@
  * BLIS 0.9 reads the kernel set from BLIS_ARCH_TYPE, as a number of its own enum (names came later, flame/blis #870), and knows no
  * AMD processor after family 25: left alone it takes the generic kernels there, 42 GF/s instead of 230 on one Zen 5 core. So the
  * number is chosen by CPUID here, before BLIS's first call, unless the user has set one.
+ *
+ * BLIS's own path for small matrices is left out: its AVX2 kernels of 0.9 read beyond the end of A and B (flame/blis #635, #821), and it
+ * takes over by size, so that a row's bits would depend on the number of rows.
  */
 #include <blis.h>
 #include <stdio.h>
@@ -49,13 +52,16 @@ static void blis_destroy(void **plan) { syz_free(plan); }
 static void blis_run(const void *plan, const void *a, const void *b, const float *bias, void *c) {
   const syz_gemm_shape *s = plan;
   float one = 1, beta = s->accumulate ? 1.0f : 0.0f;
+  rntm_t how;
+  bli_rntm_init_from_global(&how);
+  bli_rntm_disable_l3_sup(&how);
   for (int64_t z = 0; z < s->batch; z++) {
     /* BLIS's interface lacks const; it does not write A and B. */
     float *az = (float *)(uintptr_t)((const float *)a + z * s->stride_a);
     float *bz = (float *)(uintptr_t)((const float *)b + z * s->stride_b);
     float *cz = (float *)c + z * s->stride_c;
-    bli_sgemm(BLIS_NO_TRANSPOSE, BLIS_NO_TRANSPOSE, s->m, s->n, s->k, &one, az, s->transpose_a ? 1 : s->lda,
-              s->transpose_a ? s->lda : 1, bz, s->transpose_b ? 1 : s->ldb, s->transpose_b ? s->ldb : 1, &beta, cz, s->ldc, 1);
+    bli_sgemm_ex(BLIS_NO_TRANSPOSE, BLIS_NO_TRANSPOSE, s->m, s->n, s->k, &one, az, s->transpose_a ? 1 : s->lda,
+              s->transpose_a ? s->lda : 1, bz, s->transpose_b ? 1 : s->ldb, s->transpose_b ? s->ldb : 1, &beta, cz, s->ldc, 1, NULL, &how);
     if (s->has_bias || s->has_gelu)
       for (int64_t i = 0; i < s->m; i++) {
         if (s->has_bias) syz_row_add(cz + i * s->ldc, bias, s->n);
