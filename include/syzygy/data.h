@@ -100,7 +100,7 @@ typedef struct syz_shardset syz_shardset;
 syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, syz_split split, bool skip_bad, syz_shardset **out);
 void syz_shardset_close(syz_shardset **s);
 int64_t syz_shardset_size(const syz_shardset *s);
-/** Table of all objects, in order; borrowed, the same on every rank. */
+/** Table of all objects, in order; borrowed, the same on every rank (the ranks of a node share its memory: read only). */
 const syz_object *syz_shardset_objects(const syz_shardset *s);
 /** Labels that any file has; a file without one gives NaN. */
 int syz_shardset_labels(const syz_shardset *s, const char *const **name);
@@ -115,8 +115,8 @@ typedef struct syz_rejected {
 } syz_rejected;
 /** How many were left out, and the list in file order; the same on every rank. */
 int64_t syz_shardset_rejected(const syz_shardset *s, const syz_rejected **list);
-/** Leave out objects that lack a modality that is needed, and number the others anew; *left_out: how many. Not collective, but to be called
- * with the same arguments on every rank, before any index is used. SYZ_ERR_DATA when none is left. */
+/** Leave out objects that lack a modality that is needed, and number the others anew; *left_out: how many. Collective, with the same
+ * arguments on every rank, before any index or loader is used. SYZ_ERR_DATA when none is left. */
 syz_status syz_shardset_select(syz_shardset *s, bool needs_image, bool needs_spectrum, int64_t *left_out);
 /** Where an object comes from, for messages: "path: object 39627788403084375 (row 17)" cut to room. */
 void syz_shardset_describe(const syz_shardset *s, int64_t index, char *text, size_t room);

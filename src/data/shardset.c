@@ -6,7 +6,7 @@
  * file order, so that every rank holds the same tables whatever their number. Objects that are left out (damaged ones, or those
  * without the modality wanted) are a sorted list of raw numbers; the numbers in use skip them.
  *
- * Memory on each rank: 32 bytes an object, about 200 a file. Nothing else grows with the data set.
+ * Memory: 32 bytes an object on each node (shared.c), about 200 a file on each rank. Nothing else grows with the data set.
  */
 #include "shardset.h"
 
@@ -267,9 +267,10 @@ static syz_status exchange_objects(syz_shardset *s, const own_file *own)
   int size = syz_comm_size(s->comm), rank = syz_comm_rank(s->comm);
   syz_object *piece = NULL;
   s->size = s->raw_size - s->skips;
-  s->object = syz_alloc("object table", (size_t)s->size + 1, sizeof *s->object);
+  SYZ_TRY(shared_table_create(s->comm, "object table", (size_t)s->size * sizeof *s->object, SET_SHARED, &s->table));
+  s->object = s->table.bytes;
   piece = syz_alloc("piece of the object table", PIECE, sizeof *piece);
-  SYZ_TRY_ALL(s->comm, s->object && piece ? SYZ_OK : SYZ_ERR_MEMORY);
+  SYZ_TRY_ALL(s->comm, piece ? SYZ_OK : SYZ_ERR_MEMORY);
   int64_t raw = 0, skip = 0, at = 0;
   int p = 0;
   for (int f = 0; f < s->files; f++) {
@@ -280,11 +281,16 @@ static syz_status exchange_objects(syz_shardset *s, const own_file *own)
       if (f % size == rank) memcpy(piece, own[f / size].object + first, (size_t)n * sizeof *piece);
       syz_bcast(s->comm, piece, (size_t)n * sizeof *piece, f % size);
       for (int64_t i = 0; i < n; i++, raw++) {
-        if (skip < s->skips && s->skipped[skip] == raw) skip++;
-        else s->object[at++] = piece[i];
+        if (skip < s->skips && s->skipped[skip] == raw) {
+          skip++;
+          continue;
+        }
+        if (s->table.is_writer) s->object[at] = piece[i];
+        at++;
       }
     }
   }
+  shared_table_settle(&s->table);
 cleanup:
   syz_free(&piece);
   return st;
@@ -379,7 +385,7 @@ void syz_shardset_close(syz_shardset **set)
   for (int i = 0; s->reason && i < s->parts * PIXEL_FAULTS; i++) syz_free(&s->reason[i]);
   syz_free(&s->file);
   syz_free(&s->part);
-  syz_free(&s->object);
+  shared_table_destroy(&s->table);
   syz_free(&s->skipped);
   syz_free(&s->rejected);
   syz_free(&s->reason);
@@ -415,7 +421,8 @@ syz_status syz_shardset_select(syz_shardset *s, bool needs_image, bool needs_spe
   if (!lacking) return SYZ_OK;
   SYZ_REQUIRE(lacking < s->size, SYZ_ERR_DATA, "%s: none of the %lld objects has %s", s->file[0].path, (long long)s->size,
               needs_image && needs_spectrum ? "both image and spectrum" : needs_image ? "an image" : "a spectrum");
-  SYZ_ALLOC(skipped, "objects left out", s->skips + lacking);
+  skipped = syz_alloc("objects left out", (size_t)(s->skips + lacking), sizeof *skipped);
+  SYZ_TRY_ALL(s->comm, skipped ? SYZ_OK : SYZ_ERR_MEMORY);
   int64_t n = 0, skip = 0, index = 0, kept = 0; /* merge the old list with the new one, in raw order */
   for (int64_t raw = 0; raw < s->raw_size; raw++) {
     if (skip < s->skips && s->skipped[skip] == raw) {
@@ -423,10 +430,16 @@ syz_status syz_shardset_select(syz_shardset *s, bool needs_image, bool needs_spe
       skip++;
       continue;
     }
-    const syz_object o = s->object[index++];
-    if ((needs_image && !o.has_image) || (needs_spectrum && !o.has_spectrum)) skipped[n++] = raw;
-    else s->object[kept++] = o;
+    const syz_object *o = &s->object[index++];
+    if ((needs_image && !o->has_image) || (needs_spectrum && !o->has_spectrum)) skipped[n++] = raw;
+    else kept++;
   }
+  shared_table_settle(&s->table); /* all have looked; now the table may change */
+  for (int64_t i = 0, to = 0; s->table.is_writer && i < s->size; i++) {
+    const syz_object o = s->object[i];
+    if (!((needs_image && !o.has_image) || (needs_spectrum && !o.has_spectrum))) s->object[to++] = o;
+  }
+  shared_table_settle(&s->table);
   syz_free(&s->skipped);
   s->skipped = skipped;
   s->skips = n;

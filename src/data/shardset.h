@@ -2,13 +2,15 @@
 /** Inside of room data: what an open data set consists of. */
 #pragma once
 
+#include "shared.h"
 #include "syzygy/data.h"
 
 enum {
   SET_IMAGE = SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE, /* floats of an image */
   SET_PLANE = SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE,
   SET_GROUP = 24,
-  SET_OPEN = 32 /* files kept open at a time */
+  SET_OPEN = 32,        /* files kept open at a time */
+  SET_SHARED = 1 << 20  /* bytes from which the object table is shared by the ranks of a node */
 };
 
 /** Why an object cannot be used. */
@@ -54,7 +56,8 @@ struct syz_shardset {
   set_part *part;
   int parts;
   int64_t raw_size, size;
-  syz_object *object; /* [size] */
+  syz_object *object; /* [size], in `table` */
+  shared_table table;
   int64_t *skipped;   /* sorted raw numbers left out */
   int64_t skips;
   syz_rejected *rejected;
