@@ -236,6 +236,8 @@ static syz_status write_mine(ingest *g, const char *folder, int64_t rows, int64_
   syz_progress_begin(&progress, "writing shards", "objects", 0, g->n_objects);
   for (int64_t k = g->rank; k < shards; k += g->size) {
     bool was_there = false;
+    /* Rank-local on purpose: whoever is asked stops, the agreement behind the loop makes it everybody's. Complete shards stay. */
+    SYZ_REQUIRE(!syz_stop_asked(g->world, syz_input_text(g->app->input, "output.dir")), SYZ_STOPPED, "stopped by %s", syz_stop_reason());
     SYZ_REQUIRE(snprintf(path, sizeof path, "%s/shard-%05lld.h5", folder, (long long)k) < (int)sizeof path, SYZ_ERR_INPUT, "%s: name too long", folder);
     int64_t n = g->n_objects - k * rows < rows ? g->n_objects - k * rows : rows;
     SYZ_TRY(write_shard(g, &s, path, k * rows, n, &was_there, &progress));

@@ -225,6 +225,15 @@ def made():
     same(f"{folder}/skip-1", out)
     _, text = ingest("skip-3", 2, spectra=[folder + "/desi"], data__bad_objects="skip", shard_objects=6, labels=["SHAPE_R"])
     check("already" not in text and "label/SHAPE_R" in load(out), "other labels: made again")
+    # Stopped before the first shard, and gone on with.
+    os.makedirs(folder + "/stopped")
+    open(folder + "/stopped/STOP", "w").close()
+    ingest("stopped", 2, 75, spectra=[folder + "/desi"], data__bad_objects="skip", shard_objects=6)
+    if os.path.exists(folder + "/stopped/STOP"):
+        os.unlink(folder + "/stopped/STOP")
+    out, _ = ingest("stopped", 2, spectra=[folder + "/desi"], data__bad_objects="skip", shard_objects=6)
+    same(f"{folder}/skip-1", out)
+
     # Redshifts from catalogues, the good row of several.
     z = fits.BinTableHDU.from_columns([fits.Column("TARGETID", "K", array=[ids[0][0], ids[0][0], ids[1][2], 5]), fits.Column("Z", "D", array=[9.0, 0.25, 0.5, 7]),
                                        fits.Column("ZWARN", "K", array=[4, 0, 0, 0]), fits.Column("SPECTYPE", "6A", array=["STAR", "GALAXY", "QSO", "QSO"])], name="ZCATALOG")
@@ -275,9 +284,44 @@ def made():
         check(list(d["object_id"]) == target[:pairs] and (d["image"] == ssl[:pairs]).all() and np.allclose(d["label/z_spec"], [0.3, 0.4, 0.5][:pairs]), f"ssl by {how}")
 
 
+def simulated():
+    """A simulated survey's files give the objects that the simulator writes directly; bricks keep pixels to 1/16 of the noise."""
+    for output in ("survey", "shards"):
+        p = subprocess.run(["mpirun", "--oversubscribe", "-n", "2", BINARY, "simulate", "--set", f"output.dir={folder}/sim-{output}", "--set", "simulate.objects=40",
+                            "--set", "simulate.output=" + output], capture_output=True, text=True, timeout=200)
+        check(p.returncode == 0, p.stdout + p.stderr)
+    survey = folder + "/sim-survey/survey"
+    runs = [ingest(f"sim-{n}", n, spectra=[survey + "/desi"], images=[survey + "/legacy/coadd"], catalogues=[survey + "/legacy/tractor"], keep="paired",
+                   data__bad_objects="skip", shard_objects=15)[0] for n in (1, 3)]
+    same(*runs)
+    d, want = load(runs[0]), load(folder + "/sim-shards")
+    order, place = np.argsort(d["object_id"]), np.argsort(want["object_id"])
+    if not check((d["object_id"][order] == want["object_id"][place]).all(), "every simulated object is ingested"):
+        return
+    for name in ("spectrum", "spectrum_ivar", "label/redshift"):
+        check((d[name][order] == want[name][place]).all(), name + " equal to the simulator's")
+    error = np.abs(d["image"][order] - want["image"][place]).max(axis=(2, 3))
+    noise = np.stack([want["label/noise_" + b][place] for b in "grz"], 1)
+    check((error < 0.2 * noise).all(), f"images equal but for quantisation (1/16 of a tile's scatter): {(error / noise).max():.3f} of the noise")
+    # A brick with a damaged tile: caught by its checksum, and without one by the decoder in its child.
+    brick = glob.glob(survey + "/legacy/coadd/*/*/*-image-r.fits.fz")[0]
+    whole = open(brick, "rb").read()
+    for name, data in (("sum", whole), ("decoder", whole.replace(b"CHECKSUM=", b"XHECKSUM=").replace(b"DATASUM =", b"XATASUM ="))):
+        with open(brick, "wb") as f:
+            at = len(data) // 2
+            f.write(data[:at] + bytes(x ^ 0x55 for x in data[at:at + 400]) + data[at + 400:])
+        keys = dict(spectra=[survey + "/desi"], images=[survey + "/legacy/coadd"], catalogues=[survey + "/legacy/tractor"])
+        ingest("tile-refused-" + name, 3, 3, "-image-r.fits.fz", **keys)
+        out, _ = ingest("tile-skipped-" + name, 3, data__bad_objects="skip", **keys)
+        d = load(out)
+        check(len(d["object_id"]) >= 40 and d["has_spectrum"].sum() == 40 and not d["has_image"].any(), f"spectra kept without images: {d['has_image'].sum()}")
+        check(any("-image-r" in r[0] and ("DATASUM" in r[3] or "CHECKSUM" in r[3] if name == "sum" else "tiles" in r[3]) for r in rejected(out)), str(rejected(out)))
+
+
 try:
     if len(sys.argv) > 1 and sys.argv[1] == "made":
         made()
+        simulated()
     else:
         if not os.path.isdir(DATA):
             print(f"skipped: no real survey files at {DATA} (environment SYZYGY_SKY_DATA)")
