@@ -189,6 +189,9 @@ syz_status syz_loader_create(syz_shardset *s, const syz_loader_config *config, s
               c->ahead);
   SYZ_REQUIRE(!(c->wants_flux && c->augment.spectrum_noise > 0) || s->has_ivar, SYZ_ERR_INPUT,
               "%s: spectrum noise is wanted in units of 1/sqrt(ivar), but this data set holds no inverse variances", s->file[0].path);
+  for (int64_t i = 0; c->subset && i < c->sampler.n; i++)
+    SYZ_REQUIRE(c->subset[i] >= 0 && c->subset[i] < s->size, SYZ_ERR_INTERNAL, "loader: object %lld of the subset is number %lld of a data set of %lld",
+                (long long)i, (long long)c->subset[i], (long long)s->size);
   SYZ_ALLOC(l, "loader", 1);
   l->set = s;
   l->config = *c;

@@ -282,6 +282,22 @@ static void test_loader(void)
   syz_colour_map(direct, in, 16);
   CHECK(memcmp(small, direct, sizeof small) == 0);
 
+  /* A subset: the sampler's numbers stand for chosen objects. */
+  const int64_t chosen[5] = {22, 3, 3, 17, 0}, outside[5] = {1, 2, 23, 4, 5};
+  syz_loader_config few = {.sampler = {5, 4, 3, true}, .count = 4, .last_step = 3, .wants_flux = true, .ahead = 1, .subset = chosen};
+  CHECK_OK(syz_loader_create(s, &few, &l));
+  for (int64_t step = 0; step < 3; step++) {
+    CHECK_OK(syz_loader_next(l, &b, &wait_s));
+    for (int64_t i = 0; i < 4; i++) {
+      CHECK_EQ(b.index[i], chosen[syz_sampler_index(&few.sampler, step, i)]);
+      CHECK_OK(syz_shardset_read(s, 1, &b.index[i], NULL, flux, NULL));
+      CHECK(memcmp(flux, b.flux + i * S, sizeof flux) == 0);
+    }
+  }
+  syz_loader_destroy(&l);
+  few.subset = outside;
+  CHECK_ERROR(syz_loader_create(s, &few, &l), SYZ_ERR_INTERNAL, "number 23 of a data set of 23");
+
   /* A loader that is not drained ends; one object with a damaged image is an error that names it. */
   c.image_size = 0;
   CHECK_OK(syz_loader_create(s, &c, &l));
