@@ -3,7 +3,7 @@
  * The simulator: one object at a time, each a pure function of (configuration, index).
  *
  * A galaxy is drawn, its spectrum computed, and its flux compared with the survey's limit; refused ones are drawn again with the next
- * attempt number (1.3 attempts on average). Then the same spectrum is observed by the spectrograph and, through the filters, by the
+ * attempt number (1.12 attempts on average). Then the same spectrum is observed by the spectrograph and, through the filters, by the
  * camera. Objects live in the cells of the Legacy Surveys' real bricks, so identifiers, names and positions are of the real form.
  */
 #include <stdio.h>
