@@ -63,7 +63,7 @@ typedef struct syz_fits_hdu {
 
 /**
  * Open and index all HDUs. Headers are parsed by own code: a header that contradicts itself or the file's size is refused here.
- * With `verify`, CHECKSUM and DATASUM are compared where present. Names are taken literally (no extended file name syntax).
+ * With `verify`, CHECKSUM and DATASUM of an HDU, where present, are compared when it is first read. Names are taken literally (no extended file name syntax).
  * SYZ_ERR_DATA names the file, the HDU and the reason. A file cut short is refused: nothing behind the cut is usable.
  */
 syz_status syz_fits_open(const char *path, bool verify, syz_fits **out);
@@ -385,7 +385,7 @@ typedef struct syz_plane {
 
 /** A file with images of one or more bands: bricks, frames, cubes. */
 typedef struct syz_images syz_images;
-/** Headers only. SYZ_ERR_DATA with a clear reason: no WCS, no unit, no band, weights or masks instead of an image. */
+/** Headers only; the texts in `options` are borrowed until closed. SYZ_ERR_DATA with a clear reason: no WCS, no unit, no band, weights or masks instead of an image. */
 syz_status syz_images_open(const char *path, const syz_images_options *options, syz_images **out);
 void syz_images_close(syz_images **f);
 int syz_images_count(const syz_images *f);

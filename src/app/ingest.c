@@ -49,6 +49,8 @@ const syz_key syz_ingest_keys[] = {
     {"ingest.bands", SYZ_KEY_TEXT, "", "letters", 0, 0, NULL, USED, "Bands of a cube's planes in order, where the file does not say: grz."},
     {"ingest.zero_points", SYZ_KEY_TEXT, "", "file", 0, 0, NULL, USED, "survey-ccds table with zero points of images in instrumental units."},
     {"ingest.verify_checksums", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, USED, "Compare CHECKSUM and DATASUM of every HDU that is read."},
+    {"ingest.repeated", SYZ_KEY_CHOICE, "keep", "", 0, 0, "keep|first", USED,
+     "Several spectra of one identifier: all of them (a train/test split may then part them), or the first in file order."},
     {"ingest.shard_objects", SYZ_KEY_INT, "1000", "objects", 1, 1000000, NULL, USED, "Objects in a shard."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 
@@ -166,6 +168,7 @@ static void tell_table(const ingest *g) {
     tell(line, c->cut[k]);
   }
   tell("objects bad (rejected.csv)", objects);
+  tell("spectra of an identifier seen before", c->repeated);
   tell("image positions", g->n_candidates);
   tell("spectra without a match among them", c->unmatched);
   tell("objects outside every image", c->outside);

@@ -34,12 +34,31 @@ static int64_t find_id(const id_entry *table, int64_t n, int64_t id) {
   return low < n && table[low].id == id ? table[low].number : -1;
 }
 
+/* Spectra whose identifier an earlier kept one has: the same object in two files, which a split into train and test would tear apart. */
+static syz_status find_repeats(ingest *g, bool *is_repeat) {
+  syz_status st = SYZ_OK;
+  id_entry *ids = NULL;
+  int64_t n = 0;
+  SYZ_ALLOC(ids, "identifiers", g->n_spectra + 1);
+  for (int64_t i = 0; i < g->n_spectra; i++)
+    if (g->spectrum[i].cut == SYZ_CUT_NONE) ids[n++] = (id_entry){g->spectrum[i].info.object_id, i};
+  qsort(ids, (size_t)n, sizeof *ids, compare_ids);
+  for (int64_t i = 1; i < n; i++)
+    if (ids[i].id == ids[i - 1].id) {
+      is_repeat[ids[i].number] = true;
+      g->count.repeated++;
+    }
+cleanup:
+  syz_free(&ids);
+  return st;
+}
+
 syz_status ingest_make_objects(ingest *g) {
   syz_status st = SYZ_OK;
   syz_skytree *tree = NULL;
   double *ra = NULL, *dec = NULL;
   id_entry *ids = NULL;
-  bool *is_taken = NULL;
+  bool *is_taken = NULL, *is_repeat = NULL;
   const syz_input *in = g->app->input;
   const char *match = syz_input_text(in, "ingest.match");
   double radius_deg = syz_input_real(in, "ingest.match_radius_arcsec") / 3600;
@@ -49,6 +68,9 @@ syz_status ingest_make_objects(ingest *g) {
   SYZ_ALLOC(dec, "match", g->n_candidates + 1);
   SYZ_ALLOC(ids, "match", g->n_candidates + 1);
   SYZ_ALLOC(is_taken, "match", g->n_candidates + 1);
+  SYZ_ALLOC(is_repeat, "match", g->n_spectra + 1);
+  SYZ_TRY(find_repeats(g, is_repeat));
+  bool keeps_repeats = !strcmp(syz_input_text(in, "ingest.repeated"), "keep");
   for (int64_t i = 0; i < g->n_candidates; i++) {
     ra[i] = g->candidate[i].ra;
     dec[i] = g->candidate[i].dec;
@@ -59,7 +81,7 @@ syz_status ingest_make_objects(ingest *g) {
   SYZ_TRY(syz_skytree_create(g->n_candidates, ra, dec, &tree));
   for (int64_t i = 0; i < g->n_spectra; i++) {
     const ingest_spectrum *s = &g->spectrum[i];
-    if (s->cut != SYZ_CUT_NONE) continue;
+    if (s->cut != SYZ_CUT_NONE || (is_repeat[i] && !keeps_repeats)) continue;
     ingest_object *o = &g->object[g->n_objects++];
     *o = (ingest_object){.object_id = s->info.object_id, .ra = s->info.ra, .dec = s->info.dec, .image_ra = s->info.ra, .image_dec = s->info.dec,
                          .spectrum = i, .candidate = -1, .image_file = {NO_FILE, NO_FILE, NO_FILE}};
@@ -97,6 +119,7 @@ cleanup:
   syz_free(&dec);
   syz_free(&ids);
   syz_free(&is_taken);
+  syz_free(&is_repeat);
   return st;
 }
 

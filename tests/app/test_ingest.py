@@ -109,6 +109,10 @@ def real():
     check(all(d["label/plate"][list(d["object_id"]).index(k)] == v for k, v in plates.items()), "label from specobj, any case")
     check(np.isnan(d["ra"][list(d["object_id"]).index(39632936152072660)]), "no position in a fibermap of one column: NaN")
 
+    out, _ = ingest("first", 3, spectra=[DATA + "/desi"], repeated="first")
+    d = load(out)
+    check(len(d["object_id"]) == 9 and len(set(d["object_id"])) == 9, "the first of two spectra of a target")
+
     # Cuts.
     out, text = ingest("galaxies", 2, spectra=[DATA + "/sdss/spec-lite", DATA + "/sdss/sky-fibres"], spectype=["GALAXY"], zwarn_bits=4294967295)
     n = sum(1 for p in glob.glob(DATA + "/sdss/spec-lite/*.fits") for t in [fits.getdata(p, 2)] for c in [{n.upper(): n for n in t.columns.names}]
@@ -241,6 +245,8 @@ def made():
     out, _ = ingest("zcat", 3, spectra=[folder + "/desi"], data__bad_objects="skip", redshifts=[folder + "/zcat.fits"], needs_redshift="true")
     d = load(out)
     check(list(d["object_id"]) == [ids[0][0], ids[1][2]] and list(d["label/redshift"]) == [0.25, 0.5], str(d["label/redshift"]))
+    ingest("primary", 2, 3, "nothing usable", spectra=[folder + "/desi/coadd-sv3-bright-0.fits"], primary="SV_PRIMARY")
+    ingest("primary-2", 2, spectra=[folder + "/desi/coadd-sv3-bright-0.fits"], primary="TARGET_DEC")
     # Damaged files: truncated, a flipped bit found by the checksum, another grid, a missing HDU.
     whole = open(f"{folder}/desi/coadd-sv3-bright-0.fits", "rb").read()
     for name, data, text in (("cut", whole[:len(whole) // 2], "cut short"), ("flip", whole[:60000] + bytes([whole[60000] ^ 1]) + whole[60001:], "DATASUM"),
