@@ -101,6 +101,18 @@ output: {{checkpoint_interval_steps: 7}}
     code, text = run(2, arguments(work, name, train__steps=100000, train__time_limit_s=3, **keys))
     check(code == 75 and "time limit" in text and len(metrics(f"{work}/{name}")) > done, f"the time limit ends with {code}")
 
+    # Stopped while the tokens of frozen towers are computed: what is there is kept, and the next run needs only the rest.
+    name = "tokens"
+    os.makedirs(f"{work}/{name}")
+    open(f"{work}/{name}/STOP", "w").close()
+    code, text = run(2, arguments(work, name, **keys))
+    check(code == 75 and "while tokens were computed" in text, f"stopped while tokens are computed: {code}")
+    code, text = run(3, arguments(work, name, **keys))
+    check(code == 0 and len(metrics(f"{work}/{name}")) == STEPS, f"and continued: {code}")
+    shutil.rmtree(f"{work}/{name}/checkpoints")
+    code, text = run(1, arguments(work, name, **keys))
+    check(code == 0 and "tokens (" not in text, f"finished tokens are not computed again: {code}")
+
     # A changed input.
     name = "changed"
     code, text = run(2, arguments(work, name, **keys))
