@@ -31,15 +31,16 @@ typedef enum syz_engine {
 typedef struct syz_compute syz_compute;
 
 /**
- * `act` SYZ_BF16 needs oneDNN and AVX512_BF16: without them float32 on BLIS takes over (a warning says so; see
- * syz_compute_act). AUTO: oneDNN for bfloat16, the faster of the two for float32. Sets the thread counts of OpenMP, BLIS and oneDNN: call before any
- * other product. SYZ_ERR_INPUT when an engine is asked for by name and is not there.
+ * `act` SYZ_BF16 needs AVX512_BF16 and an engine that has the type (own kernels or oneDNN): otherwise float32 takes over, a warning says
+ * so, and syz_compute_act tells. AUTO: own kernels, else oneDNN for bfloat16 and BLIS for float32. Sets the thread counts of OpenMP, BLIS
+ * and oneDNN, and BLIS's kernels: call before any other product. Layers and products of one context share scratch memory: one call at a
+ * time. SYZ_ERR_INPUT when an engine is asked for by name and is not there.
  */
 syz_status syz_compute_create(syz_dtype act, syz_engine engine, int threads, syz_compute **out);
 void syz_compute_destroy(syz_compute **c);
 syz_dtype syz_compute_act(const syz_compute *c);
 int syz_compute_threads(const syz_compute *c);
-/** "oneDNN 2.6.3 brgemm avx512_core_bf16, 1 thread" for the banner. Borrowed. */
+/** "own kernels avx512_bf16, bfloat16, 1 thread" for the banner. Borrowed. */
 const char *syz_compute_describe(const syz_compute *c);
 
 /* --------------------------------------------------------- matrix product */

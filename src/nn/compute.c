@@ -37,7 +37,7 @@ syz_status syz_compute_create(syz_dtype act, syz_engine engine, int threads, syz
   SYZ_ALLOC(c->scratch, "compute", 1);
   c->threads = threads;
 
-  /* Fastest first (speed_gemm measures them). */
+  /* Fastest first; speed_block measures them. */
   const syz_engine_ops *const order_bf16[] = {&syz_engine_native, &syz_engine_onednn};
   const syz_engine_ops *const order_f32[] = {&syz_engine_native, &syz_engine_blis};
   if (engine == SYZ_ENGINE_AUTO) {

@@ -140,7 +140,8 @@ void syz_linear_native_backward_weight(const syz_linear_native *l, int64_t rows,
                                        float *dbias) {
   const int64_t size = (int64_t)syz_dtype_size(l->compute->act), block = rows ? sum_rows(l->kernel, rows) : 1;
   const int64_t left_words = weight_left_words(l, block);
-#pragma omp parallel
+  /* Never more threads than have scratch, whatever another context has set since. */
+#pragma omp parallel num_threads(l->compute->threads)
   for (int64_t r = 0; r < rows; r += block) {
     const int64_t n = rows - r < block ? rows - r : block;
     uint32_t *right = l->compute->scratch->bytes, *left = right + weight_right_words(l, block) + left_words * omp_get_thread_num();

@@ -166,10 +166,50 @@ static int run_tower(const syz_compute *c, const char *name, int64_t dim, int64_
   return 0;
 }
 
+/** Every engine on one layer's three products, operands as they lie: which is the fastest for AUTO. */
+static void run_engines(syz_dtype type) {
+  static const char *const name[] = {"BLIS", "oneDNN", "own kernels"};
+  static const syz_engine engine[] = {SYZ_ENGINE_BLIS, SYZ_ENGINE_ONEDNN, SYZ_ENGINE_NATIVE};
+  const int64_t rows = 1152, out = 4096, in = 1024;
+  float *x = numbers((size_t)(rows * out), 1, 1), *w = numbers((size_t)(out * in), 1, 2), *y = numbers((size_t)(rows * out), 1, 3);
+  void *a = syz_alloc("a", (size_t)(rows * out), syz_dtype_size(type)), *b = syz_alloc("b", (size_t)(out * in), syz_dtype_size(type));
+  syz_convert_to_act(type, a, x, rows * out);
+  syz_convert_to_act(type, b, w, out * in);
+  for (int e = 0; e < 3; e++) {
+    syz_compute *c = NULL;
+    if (syz_compute_create(type, engine[e], 1, &c) != SYZ_OK || syz_compute_act(c) != type) {
+      syz_compute_destroy(&c);
+      continue;
+    }
+    const syz_gemm_shape shape[3] = {
+        {.m = rows, .n = out, .k = in, .transpose_b = true, .batch = 1, .type_ab = type, .type_c = SYZ_F32},
+        {.m = rows, .n = in, .k = out, .batch = 1, .type_ab = type, .type_c = SYZ_F32},
+        {.m = out, .n = in, .k = rows, .transpose_a = true, .batch = 1, .type_ab = type, .type_c = SYZ_F32, .accumulate = true}};
+    printf("%s %s, 1152 x 4096 x 1024, nothing kept packed:", type == SYZ_BF16 ? "bfloat16" : "float32", name[e]);
+    for (int i = 0; i < 3; i++) {
+      syz_gemm *g = NULL;
+      CHECK_OK(syz_gemm_create(c, &shape[i], &g));
+      double best = 1e9;
+      for (int r = 0; g && r < 5; r++) {
+        const double t0 = seconds();
+        syz_gemm_run(g, a, b, NULL, y);
+        best = fmin(best, seconds() - t0);
+      }
+      printf("  %s %.0f", i == 0 ? "y" : i == 1 ? "dx" : "dw", 2e-9 * (double)rows * (double)out * (double)in / best);
+      syz_gemm_destroy(&g);
+    }
+    printf(" GFLOP/s\n");
+    syz_compute_destroy(&c);
+  }
+  void *all[] = {x, w, y, a, b};
+  for (int i = 0; i < 5; i++) syz_free(&all[i]);
+}
+
 int main(int argc, char **argv) {
   const bool is_f32 = argc > 1 && !strcmp(argv[1], "f32");
   const int repeats = argc > 1 + is_f32 ? atoi(argv[1 + is_f32]) : 5;
   syz_compute *c = NULL;
+  run_engines(is_f32 ? SYZ_F32 : SYZ_BF16);
   CHECK_OK(syz_compute_create(is_f32 ? SYZ_F32 : SYZ_BF16, SYZ_ENGINE_AUTO, 1, &c));
   if (check_failures) return 1;
   int result = run_tower(c, "image tower (dim 1024, 16 heads, 144 tokens)", 1024, 16, 144, true, repeats);
