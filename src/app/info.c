@@ -158,7 +158,15 @@ static void print_dataset(syz_h5 *f, const char *name, const char *checksum)
   int64_t shape[8] = {0};
   char kind = '?', type[16], dims[160] = "scalar", more[96], *units = NULL;
   if (syz_h5_shape(f, name, &ndim, shape) != SYZ_OK || syz_h5_class(f, name, &kind, &bits) != SYZ_OK) return;
-  const char *word = kind == 'f' ? (bits == 16 ? "bfloat" : "float") : kind == 'i' ? "int" : kind == 'u' ? "uint" : kind == 'b' ? "bool" : kind == 's' ? "text" : "record";
+  const char *word = "record";
+  switch (kind) {
+  case 'f': word = bits == 16 ? "bfloat" : "float"; break;
+  case 'i': word = "int"; break;
+  case 'u': word = "uint"; break;
+  case 'b': word = "bool"; break;
+  case 's': word = "text"; break;
+  default: break;
+  }
   if (strchr("fiu", kind)) snprintf(type, sizeof type, "%s%d", word, bits);
   else snprintf(type, sizeof type, "%s", word);
   for (int i = 0; i < ndim && at < 140; i++) at += snprintf(dims + at, sizeof dims - (size_t)at, i ? " x %lld" : "%lld", (long long)shape[i]);
@@ -367,7 +375,8 @@ static syz_status recognise(const char *path, sort *what, char format[64])
       *what = SORT_OWN; /* a shard somebody else wrote */
       snprintf(format, 64, "shard (without its format attribute)");
     }
-  } else if (memcmp(head, "SIMPLE  =", 9) == 0 || ends_with(path, ".fits.gz") || ends_with(path, ".fits.bz2") || ends_with(path, ".fits") || ends_with(path, ".fz")) {
+  } else if (memcmp(head, "SIMPLE  =", 9) == 0 || ends_with(path, ".fits.gz") || ends_with(path, ".fits.bz2") || ends_with(path, ".fits") ||
+             ends_with(path, ".fz")) {
     *what = SORT_FITS;
   }
   SYZ_REQUIRE(*what != SORT_UNKNOWN, SYZ_ERR_DATA, "%s: neither HDF5 nor FITS", path);

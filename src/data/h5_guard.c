@@ -3,7 +3,7 @@
  * libhdf5 1.10.8 crashes on some damaged files (SIGSEGV in about one of 3000 copies with one to four bytes of the description changed,
  * test_fuzz). So a file that comes from outside is first gone through in a child process: every object, attribute and chunk index is
  * opened, the first and the last row of every dataset read. When the child dies, the file is refused; otherwise it is opened as usual, and errors
- * are reported from there.
+ * are reported from there. The child calls nothing of MPI and leaves by _exit.
  */
 #include "h5_file.h"
 

@@ -14,7 +14,17 @@ enum {
 };
 
 /** Why an object cannot be used. */
-typedef enum pixel_fault { PIXELS_GOOD, IMAGE_NOT_FINITE, IMAGE_ZERO, FLUX_NOT_FINITE, FLUX_ZERO, IVAR_NOT_FINITE, IVAR_NEGATIVE, IVAR_ZERO, PIXEL_FAULTS } pixel_fault;
+typedef enum pixel_fault {
+  PIXELS_GOOD,
+  IMAGE_NOT_FINITE,
+  IMAGE_ZERO,
+  FLUX_NOT_FINITE,
+  FLUX_ZERO,
+  IVAR_NOT_FINITE,
+  IVAR_NEGATIVE,
+  IVAR_ZERO,
+  PIXEL_FAULTS
+} pixel_fault;
 const char *syz_pixel_fault_text(pixel_fault fault);
 /** Images [3,152,152]. */
 pixel_fault syz_check_image(const float *image);
