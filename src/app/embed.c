@@ -132,8 +132,9 @@ static void make_key(job *s)
 {
   char text[256];
   digest_text(syz_shardset_digest(s->data), s->data_digest);
-  snprintf(text, sizeof text, "%s %s %d %d %s %s %d", s->model_digest, s->data_digest, (int)s->split, (int)(syz_compute_act(s->compute) == SYZ_BF16),
-           syz_input_text(s->app->input, "compute.engine"), syz_version(), (int)(s->has_tower[SYZ_IMAGE] + 2 * s->has_tower[SYZ_SPECTRUM]));
+  snprintf(text, sizeof text, "%s %s %d %d %s %s %s %d", s->model_digest, s->data_digest, (int)s->split,
+           (int)(syz_compute_act(s->compute) == SYZ_BF16), syz_input_text(s->app->input, "compute.engine"), syz_version(), syz_commit(),
+           (int)(s->has_tower[SYZ_IMAGE] + 2 * s->has_tower[SYZ_SPECTRUM]));
   s->key_value = syz_checksum(text, strlen(text), (uint64_t)syz_shardset_size(s->data));
   digest_text(s->key_value, s->key);
 }

@@ -337,7 +337,7 @@ syz_status syz_report_gallery(syz_page *p, syz_comm *self, const syz_input *in, 
   SYZ_ALLOC(g.flux, "spectrum", SYZ_SPECTRUM_PIXELS);
   SYZ_ALLOC(g.ivar, "spectrum", SYZ_SPECTRUM_PIXELS);
   SYZ_TRY(choose(&g, (int)syz_input_int(in, "report.objects"), id, &n));
-  if (!n) syz_page_missing(p, "None of the queries has both image and spectrum in the data set.");
+  if (!n && syz_input_int(in, "report.objects") > 0) syz_page_missing(p, "None of the queries has both image and spectrum in the data set.");
   for (int i = 0; i < n; i++) SYZ_TRY(draw_query(&g, id[i], (int)syz_input_int(in, "report.neighbours_shown")));
 cleanup:
   gallery_close(&g);

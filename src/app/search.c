@@ -518,6 +518,18 @@ static syz_status make_compute(const syz_input *in, syz_compute **out)
   return syz_app_make_compute(in, out);
 }
 
+/* Memory of the busiest rank: its share of the index, one block of queries with their neighbours on both sides of the merge, the rows of all pairs.
+ */
+static double rank_bytes(const job *s)
+{
+  int64_t first, rows,
+      width = s->index->width[SYZ_IMAGE] > s->index->width[SYZ_SPECTRUM] ? s->index->width[SYZ_IMAGE] : s->index->width[SYZ_SPECTRUM];
+  int64_t queries = syz_index_block(s->k) < s->query->rows ? syz_index_block(s->k) : s->query->rows;
+  syz_index_share(s->index->rows, syz_comm_size(s->comm), 0, &first, &rows);
+  return (double)rows * (4.0 * (double)width + 40) + (double)queries * (8.0 * (double)width + 3.0 * (double)s->k * (double)sizeof(syz_neighbour)) +
+         (double)s->query->rows * (double)sizeof(syz_pair);
+}
+
 syz_status syz_command_search(syz_app *app)
 {
   syz_status st = SYZ_OK;
@@ -536,6 +548,7 @@ syz_status syz_command_search(syz_app *app)
   SYZ_TRY_ALL(s.comm, plan_directions(&s));
   syz_info("index %lld objects in %d file(s), queries %lld, k %lld%s", (long long)s.index->rows, s.index->n_files, (long long)s.query->rows,
            (long long)s.k, s.k > s.index->rows ? " (more than there are: the rest is marked -1)" : "");
+  syz_info("%d rank(s), about %.0f MB a rank", syz_comm_size(s.comm), rank_bytes(&s) / 1e6);
   if (app->is_dry_run) goto cleanup;
   SYZ_TRY(syz_app_open_run_folder(app));
   SYZ_TRY_ALL(s.comm, make_compute(app->input, &s.compute));

@@ -80,6 +80,8 @@ run(2, "embed", keys("killed"))
 check(same_bits(whole, read_datasets(f"{folder}/killed/embedding.h5")), "a killed rank and a damaged block: the same bits")
 
 run(2, "embed", keys("fails"), expect=4, SYZ_FAULT="embed_part:1:4")
+text = run(3, "embed", keys("reads"), expect=3, SYZ_FAULT="loader_read:2:70")
+check("injected failure" in text and "rank 2" in text, f"a read that fails on one rank ends all of them: {text[-300:]}")
 text = run(2, "embed", keys("fails", model__file=f"{folder}/model-2.h5"))
 check("thrown away" in text, "results of another model are thrown away")
 other = read_datasets(f"{folder}/fails/embedding.h5")
