@@ -152,7 +152,7 @@ static void label_text(syz_h5 *f, const char *name, int64_t rows, char text[96])
   else snprintf(text, 96, "  none known");
 }
 
-static void print_dataset(syz_h5 *f, const char *name, const char *checksum)
+static void print_dataset(syz_h5 *f, int width, const char *name, const char *checksum)
 {
   int ndim = 0, bits = 0, at = 0;
   int64_t shape[8] = {0};
@@ -172,7 +172,7 @@ static void print_dataset(syz_h5 *f, const char *name, const char *checksum)
   for (int i = 0; i < ndim && at < 140; i++) at += snprintf(dims + at, sizeof dims - (size_t)at, i ? " x %lld" : "%lld", (long long)shape[i]);
   if (syz_h5_read_text(f, name, "units", &units) != SYZ_OK) units = NULL;
   label_text(f, name, ndim ? shape[0] : 0, more);
-  printf("  %-44s %-9s %-22s %-12s %s%s\n", name, type, dims, checksum, units ? units : "", more);
+  printf("  %-*s %-9s %-22s %-12s %s%s\n", width, name, type, dims, checksum, units ? units : "", more);
   syz_free(&units);
 }
 
@@ -220,11 +220,14 @@ static syz_status own_file(context *c, const char *path, const char *format)
     printf(", %s\n", bytes_text((double)s.st_size, size));
     print_provenance(c, f);
     print_objects(f);
-    printf("  %-44s %-9s %-22s %-12s %s\n", "dataset", "type", "shape", "checksum", "units");
+    int width = 20;
+    for (int i = 0; i < list.n; i++)
+      if ((int)strlen(list.name[i]) > width) width = (int)strlen(list.name[i]);
+    printf("  %-*s %-9s %-22s %-12s %s\n", width, "dataset", "type", "shape", "checksum", "units");
     for (int i = 0; i < list.n; i++) {
       none += state[i] == 0;
       damaged += state[i] == 2;
-      print_dataset(f, list.name[i], !c->verifies ? "not looked at" : state[i] == 2 ? "DAMAGED" : state[i] == 1 ? "holds" : "none");
+      print_dataset(f, width, list.name[i], !c->verifies ? "not looked at" : state[i] == 2 ? "DAMAGED" : state[i] == 1 ? "holds" : "none");
     }
     if (c->verifies)
       printf("  %d datasets: %lld checksums hold, %lld damaged, %lld without one\n", list.n, (long long)(list.n - none - damaged), (long long)damaged,
