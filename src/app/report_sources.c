@@ -149,10 +149,70 @@ static bool has_search(const char *folder)
   return has;
 }
 
+/* When a file was last written; the newest of several that fit is shown. */
+static double written(const char *folder, const char *name)
+{
+  char path[PATH_MAX];
+  struct stat info;
+  return join(path, folder, name) && stat(path, &info) == 0 ? (double)info.st_mtim.tv_sec + 1e-9 * (double)info.st_mtim.tv_nsec : -1;
+}
+
+/* The newest folder beside the run whose search used one of these embeddings, into `found`; empty when there is none. */
+static syz_status newest_search(char **embedding, int n, char **sibling, int n_siblings, char found[PATH_MAX])
+{
+  syz_status st = SYZ_OK;
+  char **searched = NULL;
+  int n_searched = 0;
+  double newest = -1;
+  *found = '\0';
+  for (int i = 0; i < n_siblings; i++) {
+    bool fits = false;
+    SYZ_TRY(embeddings_of_search(sibling[i], &searched, &n_searched));
+    for (int a = 0; a < n_searched; a++)
+      for (int b = 0; b < n; b++) fits = fits || is_same(searched[a], embedding[b]);
+    list_free(&searched, &n_searched);
+    if (!fits || written(sibling[i], "retrieval.json") <= newest) continue;
+    newest = written(sibling[i], "retrieval.json");
+    snprintf(found, PATH_MAX, "%s", sibling[i]);
+  }
+cleanup:
+  list_free(&searched, &n_searched);
+  return st;
+}
+
+/* Embeddings beside the run that were made with its model: those of the newest search, or the newest one when none was searched. */
+static syz_status choose_sibling_embedding(syz_report_sources *s, char **sibling, int n_siblings)
+{
+  syz_status st = SYZ_OK;
+  char path[PATH_MAX], model[PATH_MAX], search[PATH_MAX], **candidate = NULL;
+  int n = 0, chosen = -1;
+  double newest = -1;
+  for (int i = 0; i < n_siblings; i++) {
+    char *made_with;
+    if (!join(path, sibling[i], "embedding.h5") || !(made_with = attribute_of(path, "model_file"))) continue;
+    folder_of(model, made_with);
+    syz_free(&made_with);
+    if (!is_same(model, s->run)) continue;
+    SYZ_TRY(list_add(&candidate, &n, path));
+    if (written(sibling[i], "embedding.h5") > newest) {
+      newest = written(sibling[i], "embedding.h5");
+      chosen = n - 1;
+    }
+  }
+  SYZ_TRY(newest_search(candidate, n, sibling, n_siblings, search));
+  if (*search)
+    SYZ_TRY(embeddings_of_search(search, &s->embedding, &s->n_embeddings));
+  else if (chosen >= 0)
+    SYZ_TRY(list_add(&s->embedding, &s->n_embeddings, candidate[chosen]));
+cleanup:
+  list_free(&candidate, &n);
+  return st;
+}
+
 static syz_status find_embeddings(const syz_input *in, syz_report_sources *s, char **sibling, int n_siblings)
 {
   syz_status st = SYZ_OK;
-  char path[PATH_MAX], model[PATH_MAX];
+  char path[PATH_MAX];
   for (int i = 0; i < syz_input_list_size(in, "report.embedding"); i++) {
     const char *item = syz_input_list_item(in, "report.embedding", i);
     SYZ_REQUIRE(exists(item), SYZ_ERR_DATA, "report.embedding: %s: no such file or folder", item);
@@ -163,13 +223,7 @@ static syz_status find_embeddings(const syz_input *in, syz_report_sources *s, ch
   if (join(path, s->run, "embedding.h5") && exists(path)) SYZ_TRY(list_add(&s->embedding, &s->n_embeddings, path));
   if (s->n_embeddings) goto cleanup;
   SYZ_TRY(embeddings_of_search(s->run, &s->embedding, &s->n_embeddings));
-  for (int i = 0; i < n_siblings && !s->n_embeddings; i++) {
-    char *made_with;
-    if (!join(path, sibling[i], "embedding.h5") || !(made_with = attribute_of(path, "model_file"))) continue;
-    folder_of(model, made_with);
-    syz_free(&made_with);
-    if (is_same(model, s->run)) SYZ_TRY(list_add(&s->embedding, &s->n_embeddings, path));
-  }
+  if (!s->n_embeddings) SYZ_TRY(choose_sibling_embedding(s, sibling, n_siblings));
 cleanup:
   return st;
 }
@@ -177,8 +231,6 @@ cleanup:
 static syz_status find_search(const syz_input *in, syz_report_sources *s, char **sibling, int n_siblings)
 {
   syz_status st = SYZ_OK;
-  char **searched = NULL;
-  int n_searched = 0;
   for (int i = 0; i < syz_input_list_size(in, "report.neighbours"); i++) {
     const char *item = syz_input_list_item(in, "report.neighbours", i);
     SYZ_REQUIRE(exists(item), SYZ_ERR_DATA, "report.neighbours: %s: no such file or folder", item);
@@ -192,17 +244,12 @@ static syz_status find_search(const syz_input *in, syz_report_sources *s, char *
       folder_of(s->search, item);
   }
   if (s->n_neighbours) goto cleanup;
-  if (has_search(s->run)) snprintf(s->search, sizeof s->search, "%s", s->run);
-  for (int i = 0; i < n_siblings && !*s->search; i++) {
-    SYZ_TRY(embeddings_of_search(sibling[i], &searched, &n_searched));
-    for (int a = 0; a < n_searched; a++)
-      for (int b = 0; b < s->n_embeddings; b++)
-        if (is_same(searched[a], s->embedding[b])) snprintf(s->search, sizeof s->search, "%s", sibling[i]);
-    list_free(&searched, &n_searched);
-  }
+  if (has_search(s->run))
+    snprintf(s->search, sizeof s->search, "%s", s->run);
+  else
+    SYZ_TRY(newest_search(s->embedding, s->n_embeddings, sibling, n_siblings, s->search));
   if (*s->search) SYZ_TRY(list_folder(s->search, false, "neighbours", ".h5", &s->neighbours, &s->n_neighbours));
 cleanup:
-  list_free(&searched, &n_searched);
   return st;
 }
 

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 from html.parser import HTMLParser
 
 import h5py
@@ -94,7 +95,8 @@ keys = {"data.path": f"{folder}/data.h5", "compute.precision": "float32"}
 run(2, "embed", {**keys, "model.file": f"{folder}/align/model.h5", "output.dir": f"{folder}/embed"})
 run(2, "search", {"search.index": f"{folder}/embed", "search.k": 8, "output.dir": f"{folder}/search"})
 
-# Everything is found from the training's folder alone: what belongs to it is beside it.
+# Everything is found from the training's folder alone: what belongs to it is beside it. An embedding that was not searched does not come in the way.
+shutil.copytree(f"{folder}/embed", f"{folder}/another")
 run(2, "report", arguments=[f"{folder}/align"])
 page, text = read(f"{folder}/align/report.html")
 check({"training", "retrieval", "gallery", "timing", "provenance"} <= page.ids, f"sections: {page.ids}")
