@@ -37,6 +37,9 @@ typedef struct syz_compute syz_compute;
  * time. SYZ_ERR_INPUT when an engine is asked for by name and is not there.
  */
 syz_status syz_compute_create(syz_dtype act, syz_engine engine, int threads, syz_compute **out);
+/** The part of it that every user of BLAS needs: BLIS's kernels by CPUID (BLIS 0.9 does not know new processors), unless the user has set
+ * BLIS_ARCH_TYPE. For programs that call BLAS or ScaLAPACK without a compute context; call before the first such call. */
+void syz_blis_choose_kernels(void);
 void syz_compute_destroy(syz_compute **c);
 syz_dtype syz_compute_act(const syz_compute *c);
 int syz_compute_threads(const syz_compute *c);

@@ -17,7 +17,7 @@
 #include "engine.h"
 #include "rowwise.h"
 
-static void choose_kernels(void) {
+void syz_blis_choose_kernels(void) {
   __builtin_cpu_init();
   char number[8];
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
@@ -32,7 +32,7 @@ static void choose_kernels(void) {
 static bool blis_can(syz_dtype type_ab) { return type_ab == SYZ_F32; }
 
 static void blis_set_threads(int threads) {
-  choose_kernels();
+  syz_blis_choose_kernels();
   bli_thread_set_num_threads(threads);
 }
 
