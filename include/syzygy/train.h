@@ -156,8 +156,8 @@ typedef struct syz_train_config {
  * SYZ_ERR_NUMERIC (names the step and the objects; nothing was updated or written), SYZ_ERR_CHECKPOINT (there are checkpoints but none
  * is usable), SYZ_ERR_INPUT (the input contradicts the checkpoint), SYZ_ERR_WRITE.
  */
-syz_status syz_train_run(const syz_train_config *config, const syz_grid *grid, syz_model *model, const syz_compute *compute,
-                         syz_objective *objective, syz_timing *timing);
+syz_status syz_train_run(const syz_train_config *config, const syz_grid *grid, syz_model *model, const syz_compute *compute, syz_objective *objective,
+                         syz_timing *timing);
 
 /* ------------------------------------------------------------ checkpoints */
 
@@ -189,21 +189,22 @@ typedef struct syz_align_config {
   int64_t global_batch;
   int64_t micro_batch; /**< objects a forward pass; a rank with more runs them in turn, and twice; 0: see align.c */
   bool freezes_backbones, shuffles, learns_logit_scale;
-  double logit_scale;        /**< s; the start when it is learned */
+  double logit_scale; /**< s; the start when it is learned */
   syz_augment augment;
-  syz_cache_place cache;     /**< where the tokens of frozen towers are kept */
-  const char *cache_folder;  /**< for SYZ_CACHE_DISK */
-  int64_t validate_objects;  /**< at most so many held-out objects */
+  syz_cache_place cache;    /**< where the tokens of frozen towers are kept */
+  const char *cache_folder; /**< for SYZ_CACHE_DISK */
+  int64_t validate_objects; /**< at most so many held-out objects */
   int loader_ahead;
-  const char *folder;        /**< run folder: a STOP file there ends the computation of tokens early; NULL: not looked at */
-  double time_limit_s;       /**< as in syz_train_config */
+  const char *folder;  /**< run folder: a STOP file there ends the computation of tokens early; NULL: not looked at */
+  double time_limit_s; /**< as in syz_train_config */
 } syz_align_config;
 
 /**
  * The contrastive objective. Objects of `train` with both modalities take part; `test` (may be NULL) is for validation. Its begin plans
  * the towers of `model`; with frozen backbones and a cache, it computes the tokens of all objects first (with progress), and may return
- * SYZ_STOPPED when asked to stop meanwhile: tokens on disk are kept. Everything is borrowed and outlives the objective. Collective; agreed. SYZ_ERR_DATA when no object has both modalities, SYZ_ERR_INPUT for
- * augmentation with a token cache, SYZ_ERR_MEMORY when activations do not fit (names the batch that would).
+ * SYZ_STOPPED when asked to stop meanwhile: tokens on disk are kept. Everything is borrowed and outlives the objective. Collective; agreed.
+ * SYZ_ERR_DATA when no object has both modalities, SYZ_ERR_INPUT for augmentation with a token cache, SYZ_ERR_MEMORY when activations do not fit
+ * (names the batch that would).
  */
 syz_status syz_align_create(const syz_align_config *config, const syz_grid *grid, const syz_compute *compute, syz_model *model, syz_shardset *train,
                             syz_shardset *test, syz_timing *timing, syz_objective *out);

@@ -16,9 +16,11 @@
 
 const syz_key syz_align_keys[] = {
     {"model.image_file", SYZ_KEY_TEXT, "", "model file", 0, 0, NULL, ALIGN, "Image tower to start from; its model.image section then rules."},
-    {"model.spectrum_file", SYZ_KEY_TEXT, "", "model file", 0, 0, NULL, ALIGN, "Spectrum tower to start from; its model.spectrum section then rules."},
+    {"model.spectrum_file", SYZ_KEY_TEXT, "", "model file", 0, 0, NULL, ALIGN,
+     "Spectrum tower to start from; its model.spectrum section then rules."},
     {"train.steps", SYZ_KEY_INT, "10000", "", 1, 4.0e9, NULL, ALIGN, "Optimiser steps; a finished run goes on when this is raised."},
-    {"train.global_batch", SYZ_KEY_INT, "256", "objects", 1, 1048576, NULL, ALIGN, "Objects a step on all ranks together; each is the negative of all others."},
+    {"train.global_batch", SYZ_KEY_INT, "256", "objects", 1, 1048576, NULL, ALIGN,
+     "Objects a step on all ranks together; each is the negative of all others."},
     {"train.micro_batch", SYZ_KEY_INT, "0", "objects a rank", 0, 65536, NULL, ALIGN,
      "Objects in one pass; a larger share runs in several, and forward twice. 0: 32, or 256 when only heads run."},
     {"train.lr", SYZ_KEY_REAL, "1.0e-4", "", 0, 10, NULL, ALIGN, "Learning rate after the warm-up."},
@@ -33,11 +35,15 @@ const syz_key syz_align_keys[] = {
     {"train.token_cache", SYZ_KEY_CHOICE, "disk", "", 0, 0, "disk|memory|none", ALIGN,
      "Where the tokens of frozen towers are kept; none: the towers run in every step."},
     {"train.token_cache_dir", SYZ_KEY_TEXT, "", "folder", 0, 0, NULL, ALIGN, "Folder of the token cache on disk; empty: <output.dir>/cache."},
-    {"train.logit_scale", SYZ_KEY_REAL, "15.5", "", 1e-3, 1e4, NULL, ALIGN, "Factor of the cosines (inverse temperature); the start when it is learned."},
+    {"train.logit_scale", SYZ_KEY_REAL, "15.5", "", 1e-3, 1e4, NULL, ALIGN,
+     "Factor of the cosines (inverse temperature); the start when it is learned."},
     {"train.learn_logit_scale", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, ALIGN, "Learn the logarithm of logit_scale."},
-    {"train.validate_interval", SYZ_KEY_INT, "500", "steps", 0, 4.0e9, NULL, ALIGN, "Steps between validations on held-out objects; 0: only at the end."},
-    {"train.validate_objects", SYZ_KEY_INT, "1024", "objects", 0, 1048576, NULL, ALIGN, "At most so many of the test split are used; 0: no validation."},
-    {"train.time_limit_s", SYZ_KEY_REAL, "0", "s", 0, 1e9, NULL, ALIGN, "Save and end with code 75 before the program has run this long; 0: no limit."},
+    {"train.validate_interval", SYZ_KEY_INT, "500", "steps", 0, 4.0e9, NULL, ALIGN,
+     "Steps between validations on held-out objects; 0: only at the end."},
+    {"train.validate_objects", SYZ_KEY_INT, "1024", "objects", 0, 1048576, NULL, ALIGN,
+     "At most so many of the test split are used; 0: no validation."},
+    {"train.time_limit_s", SYZ_KEY_REAL, "0", "s", 0, 1e9, NULL, ALIGN,
+     "Save and end with code 75 before the program has run this long; 0: no limit."},
     {"train.read_ahead", SYZ_KEY_INT, "2", "batches", 1, 64, NULL, ALIGN, "Batches read ahead of the step."},
     {"augment.flips", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, ALIGN, "Flip images at random in both directions."},
     {"augment.quarter_turns", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, ALIGN, "Turn images by a random multiple of 90 degrees."},
@@ -285,7 +291,9 @@ static void read_align(job *j)
                   .spectrum_noise = syz_input_real(in, "augment.spectrum_noise"),
                   .mask_runs = (int)syz_input_int(in, "augment.mask_runs"),
                   .mask_run_pixels = (int)syz_input_int(in, "augment.mask_run_pixels")},
-      .cache = strcmp(cache, "disk") == 0 ? SYZ_CACHE_DISK : strcmp(cache, "memory") == 0 ? SYZ_CACHE_MEMORY : SYZ_CACHE_NONE,
+      .cache = strcmp(cache, "disk") == 0     ? SYZ_CACHE_DISK
+               : strcmp(cache, "memory") == 0 ? SYZ_CACHE_MEMORY
+                                              : SYZ_CACHE_NONE,
       .cache_folder = j->cache_folder,
       .validate_objects = syz_input_int(in, "train.validate_objects"),
       .loader_ahead = (int)syz_input_int(in, "train.read_ahead"),
@@ -428,8 +436,8 @@ syz_status syz_command_align(syz_app *app)
   st = open_data(j);
   if (st == SYZ_OK) st = syz_agree(world, syz_app_make_compute(j->in, &j->compute));
   if (st == SYZ_OK)
-    st = syz_grid_create(world, strcmp(syz_input_text(j->in, "parallel.towers"), "apart") == 0 ? SYZ_TOWERS_APART : SYZ_TOWERS_TOGETHER, cost(j, SYZ_IMAGE),
-                         cost(j, SYZ_SPECTRUM), &j->grid);
+    st = syz_grid_create(world, strcmp(syz_input_text(j->in, "parallel.towers"), "apart") == 0 ? SYZ_TOWERS_APART : SYZ_TOWERS_TOGETHER,
+                         cost(j, SYZ_IMAGE), cost(j, SYZ_SPECTRUM), &j->grid);
   if (st == SYZ_OK) st = make_model(j);
   syz_timing_end(&app->timing);
   SYZ_TRY(st);

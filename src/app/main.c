@@ -49,6 +49,8 @@ static syz_status parse_command_line(int argc, char **argv, command_line *line, 
 {
   syz_status st = SYZ_OK;
   line->command = -1;
+  SYZ_ALLOC(line->set, "command line", argc);
+  SYZ_ALLOC(app->arguments, "command line", argc);
   for (int i = 1; i < argc; i++) {
     const char *a = argv[i];
     if (strcmp(a, "--help") == 0 || strcmp(a, "-h") == 0) {
@@ -134,9 +136,7 @@ static syz_status run(int argc, char **argv, syz_app *app)
 {
   syz_status st = SYZ_OK;
   command_line line = {.command = -1};
-  SYZ_ALLOC(line.set, "command line", argc);
-  SYZ_ALLOC(app->arguments, "command line", argc);
-  SYZ_TRY(parse_command_line(argc, argv, &line, app));
+  SYZ_TRY_ALL(app->world, parse_command_line(argc, argv, &line, app));
   bool is_first = syz_comm_rank(app->world) == 0;
   if (line.is_version || line.command < 0) {
     if (is_first && line.is_version) printf("syzygy %s (%s)\n", syz_version(), syz_commit());

@@ -80,7 +80,8 @@ size_t syz_align_bytes(const syz_align_config *config, const syz_grid *grid, con
     syz_model_range(model, (syz_modality)m, true, &first, &head);
     const int64_t dim = m == SYZ_IMAGE ? c->image.dim : c->spectrum.dim, tokens = most * syz_model_tokens(c, (syz_modality)m) * dim;
     trained += head + (mode == SYZ_MODE_TRAIN ? backbone : 0);
-    steps += syz_tower_plan_bytes(model, (syz_modality)m, chunk, mode) + (size_t)(2 * head + (mode == SYZ_MODE_HEAD ? 0 : 2 * backbone)) * sizeof(float);
+    steps +=
+        syz_tower_plan_bytes(model, (syz_modality)m, chunk, mode) + (size_t)(2 * head + (mode == SYZ_MODE_HEAD ? 0 : 2 * backbone)) * sizeof(float);
     if (config->freezes_backbones) steps += (size_t)tokens * sizeof(float);
     steps += (size_t)(6 * most * c->embedding.dim + 2 * config->global_batch * c->embedding.dim) * sizeof(float);
     if (mode != SYZ_MODE_HEAD) continue;

@@ -15,13 +15,13 @@ typedef struct align_set {
 /** One tower as this rank trains it. */
 typedef struct align_tower {
   bool is_here;
-  int64_t first, count;  /**< this rank's places of the global batch */
-  int64_t chunk, chunks; /**< objects a pass, passes (the same on all ranks of the tower) */
-  size_t row_bytes;      /**< tokens of one object */
-  int64_t input;         /**< floats of one object's network input */
-  unsigned char *tokens; /**< frozen: [count] rows of tokens */
+  int64_t first, count;          /**< this rank's places of the global batch */
+  int64_t chunk, chunks;         /**< objects a pass, passes (the same on all ranks of the tower) */
+  size_t row_bytes;              /**< tokens of one object */
+  int64_t input;                 /**< floats of one object's network input */
+  unsigned char *tokens;         /**< frozen: [count] rows of tokens */
   float *embedding, *dembedding; /**< [count, E] */
-  int64_t *place, *row;  /**< [count] place in the global batch; number in the set */
+  int64_t *place, *row;          /**< [count] place in the global batch; number in the set */
 } align_tower;
 
 typedef struct align {
@@ -42,8 +42,8 @@ typedef struct align {
   int64_t raw_room; /**< objects */
   float *raw_image, *raw_flux, *planes;
   /* Validation. */
-  int64_t block, blocks; /**< held-out objects are taken in `blocks` batches of `block` */
-  syz_infonce *test_loss;  /**< NULL: as `loss` */
+  int64_t block, blocks;           /**< held-out objects are taken in `blocks` batches of `block` */
+  syz_infonce *test_loss;          /**< NULL: as `loss` */
   float *held_out[SYZ_MODALITIES]; /**< [blocks * block, E] normalised */
 } align;
 

@@ -154,8 +154,7 @@ syz_status align_tokens_fill(align *a)
 {
   syz_status st = SYZ_OK;
   syz_timing_begin(a->timing, "tokens of frozen towers");
-  if (a->config.cache == SYZ_CACHE_DISK)
-    SYZ_TRY_ALL(a->world, syz_comm_rank(a->world) == 0 ? syz_make_folder(a->config.cache_folder) : SYZ_OK);
+  if (a->config.cache == SYZ_CACHE_DISK) SYZ_TRY_ALL(a->world, syz_comm_rank(a->world) == 0 ? syz_make_folder(a->config.cache_folder) : SYZ_OK);
   if (a->grid->towers == SYZ_TOWERS_APART)
     SYZ_TRY(fill_tower(a, a->tower[SYZ_IMAGE].is_here ? SYZ_IMAGE : SYZ_SPECTRUM)); /* both kinds of ranks at the same time */
   else

@@ -97,8 +97,8 @@ static syz_status compare_facts(const char *path, char *stored, char *now)
     SYZ_REQUIRE(next_fact(&now, &mark_now, &key_now, &value_now) && strcmp(key, key_now) == 0, SYZ_ERR_INPUT,
                 "%s was written by a version with other settings (\"%s\"); choose another output.dir to start anew", path, key);
     if (strcmp(value, value_now) == 0) continue;
-    SYZ_REQUIRE(mark_now != '!', SYZ_ERR_INPUT, "%s: %s is %s now and was %s in %s; set it back, or choose another output.dir to start anew", key, key,
-                value_now, value, path);
+    SYZ_REQUIRE(mark_now != '!', SYZ_ERR_INPUT, "%s: %s is %s now and was %s in %s; set it back, or choose another output.dir to start anew", key,
+                key, value_now, value, path);
     syz_warn("%s is %s now and was %s when %s was written: the run goes on with the new value", key, value_now, value, path);
   }
   SYZ_REQUIRE(!next_fact(&now, &mark_now, &key_now, &value_now), SYZ_ERR_INPUT,
@@ -136,7 +136,8 @@ static syz_status write_state(checkpoint_store *store, const state *s, const cha
     scalar[3 * i + 2] = s->scalars->moment2[i];
   }
   if (s->scalars->n)
-    SYZ_TRY(syz_h5_write(file, "scalar", SYZ_H5_F64, s->scalars->n, 1, three, 0, is_first ? s->scalars->n : 0, scalar, "1", "value and moments of scalar parameters"));
+    SYZ_TRY(syz_h5_write(file, "scalar", SYZ_H5_F64, s->scalars->n, 1, three, 0, is_first ? s->scalars->n : 0, scalar, "1",
+                         "value and moments of scalar parameters"));
   for (int i = 0; i < PARTS; i++) {
     const part *p = &s->parts->part[i];
     if (!p->is_trained || p->total == 0) continue;
@@ -203,7 +204,8 @@ syz_status checkpoint_write(checkpoint_store *store, const state *s)
   SYZ_TRY(make_facts(store, s, facts));
   SYZ_REQUIRE((size_t)snprintf(temporary, sizeof temporary, "%s/tmp-step-%08" PRId64, store->folder, s->step) < sizeof temporary, SYZ_ERR_WRITE,
               "%s: the name is too long", store->folder);
-  SYZ_REQUIRE((size_t)snprintf(file, sizeof file, "%s/%s", temporary, state_file) < sizeof file, SYZ_ERR_WRITE, "%s: the name is too long", temporary);
+  SYZ_REQUIRE((size_t)snprintf(file, sizeof file, "%s/%s", temporary, state_file) < sizeof file, SYZ_ERR_WRITE, "%s: the name is too long",
+              temporary);
   if (is_first) {
     st = manifest_remove_folder(temporary);
     if (st == SYZ_OK) st = syz_make_folder(temporary);
@@ -240,7 +242,8 @@ static syz_status check_rows(syz_h5 *file, const char *name, int64_t rows, int64
   int64_t shape[8];
   SYZ_TRY(syz_h5_shape(file, name, &ndim, shape));
   SYZ_REQUIRE(ndim == (width > 1 ? 2 : 1) && shape[0] == rows && (width == 1 || shape[1] == width), SYZ_ERR_DATA,
-              "%s: %s has %d axes and %lld rows, not %lld rows of %lld", syz_h5_path(file), name, ndim, (long long)shape[0], (long long)rows, (long long)width);
+              "%s: %s has %d axes and %lld rows, not %lld rows of %lld", syz_h5_path(file), name, ndim, (long long)shape[0], (long long)rows,
+              (long long)width);
 cleanup:
   return st;
 }
@@ -337,8 +340,7 @@ syz_status checkpoint_resume(checkpoint_store *store, state *s, bool *found)
     SYZ_TRY(manifest_step_path(store->folder, candidate, path, sizeof path));
     st = syz_checkpoint_check(store->world, path, &about);
     if (st == SYZ_OK) st = read_state(store, path, s);
-    if (st == SYZ_OK && s->step != candidate)
-      st = syz_error_set(SYZ_ERR_CHECKPOINT, __FILE__, __LINE__, "%s holds step %" PRId64, path, s->step);
+    if (st == SYZ_OK && s->step != candidate) st = syz_error_set(SYZ_ERR_CHECKPOINT, __FILE__, __LINE__, "%s holds step %" PRId64, path, s->step);
     if (st == SYZ_OK) {
       *found = true;
       store->last = candidate;

@@ -8,8 +8,8 @@
 
 /** All that a run is made of, besides its input. */
 typedef struct state {
-  int64_t step;   /**< updates done */
-  double best;    /**< best validation figure so far; infinite without any */
+  int64_t step; /**< updates done */
+  double best;  /**< best validation figure so far; infinite without any */
   parts *parts;
   float *weights; /**< the model's block */
   float *scratch; /**< the gradient block, free between steps */
@@ -20,9 +20,9 @@ typedef struct checkpoint_store {
   syz_comm *world;
   const syz_train_config *config;
   const syz_objective *objective;
-  char folder[4096];     /**< <run folder>/checkpoints */
-  int64_t last, before;  /**< steps of the newest two good checkpoints; -1: none */
-  double write_s;        /**< duration of the last write */
+  char folder[4096];    /**< <run folder>/checkpoints */
+  int64_t last, before; /**< steps of the newest two good checkpoints; -1: none */
+  double write_s;       /**< duration of the last write */
 } checkpoint_store;
 
 /** Collective; agreed. Makes the folder and removes what an earlier run left half-written. */

@@ -41,7 +41,7 @@ typedef struct trainer {
   checkpoint_store store;
   metrics metrics, validation;
   metrics_line line;
-  syz_status carried;   /* a failure of rank 0 after the step's last agreement: told at the next */
+  syz_status carried;                   /* a failure of rank 0 after the step's last agreement: told at the next */
   double saved_s, longest_step_s, loss; /* clock of the last save; of the steps so far; of the last step */
 } trainer;
 
@@ -92,7 +92,8 @@ cleanup:
 static syz_status path_in_folder(const trainer *t, const char *name, char *path)
 {
   syz_status st = SYZ_OK;
-  SYZ_REQUIRE((size_t)snprintf(path, PATH_MAX, "%s/%s", t->config->folder, name) < PATH_MAX, SYZ_ERR_WRITE, "%s: the name is too long", t->config->folder);
+  SYZ_REQUIRE((size_t)snprintf(path, PATH_MAX, "%s/%s", t->config->folder, name) < PATH_MAX, SYZ_ERR_WRITE, "%s: the name is too long",
+              t->config->folder);
 cleanup:
   return st;
 }
@@ -281,12 +282,13 @@ static syz_status run(trainer *t)
   syz_progress_end(&progress, t->state.step);
   SYZ_REQUIRE(!reason, SYZ_STOPPED, "stopped after step %" PRId64 " of %" PRId64 " (%s)", t->state.step, c->steps, reason ? reason : "");
 cleanup:
-  if (st == SYZ_STOPPED) syz_info("stopped after step %" PRId64 " of %" PRId64 " (%s); run the same command again to go on", t->state.step, c->steps, reason);
+  if (st == SYZ_STOPPED)
+    syz_info("stopped after step %" PRId64 " of %" PRId64 " (%s); run the same command again to go on", t->state.step, c->steps, reason);
   return st;
 }
 
-syz_status syz_train_run(const syz_train_config *config, const syz_grid *grid, syz_model *model, const syz_compute *compute,
-                         syz_objective *objective, syz_timing *timing)
+syz_status syz_train_run(const syz_train_config *config, const syz_grid *grid, syz_model *model, const syz_compute *compute, syz_objective *objective,
+                         syz_timing *timing)
 {
   syz_status st = SYZ_OK;
   bool found = false;

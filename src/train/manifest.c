@@ -51,7 +51,8 @@ static syz_status sum_blocks(const char *path, int rank, int size, int64_t *byte
     while (got < want) {
       const ssize_t n = pread(fd, block + got, want - got, (off_t)(b * BLOCK + (int64_t)got));
       if (n < 0 && errno == EINTR) continue;
-      SYZ_REQUIRE(n > 0, SYZ_ERR_CHECKPOINT, "%s: cannot read byte %" PRId64 ": %s", path, b * BLOCK + (int64_t)got, n ? strerror(errno) : "the file ends early");
+      SYZ_REQUIRE(n > 0, SYZ_ERR_CHECKPOINT, "%s: cannot read byte %" PRId64 ": %s", path, b * BLOCK + (int64_t)got,
+                  n ? strerror(errno) : "the file ends early");
       got += (size_t)n;
     }
     *sum += syz_checksum(block, want, (uint64_t)b + 1);
@@ -81,7 +82,8 @@ static void plain_copy(char *to, size_t room, const char *from)
   to[n] = '\0';
 }
 
-syz_status manifest_write(const char *folder, const char *file, int64_t bytes, uint64_t sum, const syz_checkpoint_summary *about, const char *created_by)
+syz_status manifest_write(const char *folder, const char *file, int64_t bytes, uint64_t sum, const syz_checkpoint_summary *about,
+                          const char *created_by)
 {
   syz_status st = SYZ_OK;
   char path[PATH_MAX], text[2048], maker[256], utc[32];

@@ -17,7 +17,8 @@ syz_status similarity_create(const syz_compute *compute, int64_t n, int64_t widt
   int64_t least = round_up(n < 1 ? 1 : n, 8);
   out->rows = least < TILE_ROWS ? least : TILE_ROWS;
   out->columns = least < TILE_COLUMNS ? least : TILE_COLUMNS;
-  const syz_gemm_shape forward = {.m = out->rows, .n = out->columns, .k = width, .transpose_b = true, .batch = 1, .type_ab = SYZ_F32, .type_c = SYZ_F32};
+  const syz_gemm_shape forward = {
+      .m = out->rows, .n = out->columns, .k = width, .transpose_b = true, .batch = 1, .type_ab = SYZ_F32, .type_c = SYZ_F32};
   const syz_gemm_shape backward = {
       .m = out->rows, .n = width, .k = out->columns, .batch = 1, .type_ab = SYZ_F32, .type_c = SYZ_F32, .accumulate = true};
   SYZ_TRY(syz_gemm_create(compute, &forward, &out->forward));

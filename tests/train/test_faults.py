@@ -24,7 +24,8 @@ def clean(folder):
     found = []
     for top, folders, files in os.walk(folder):
         found += [f"{top}/{n}" for n in files if n.endswith(".tmp")]
-        found += [f"{top}/{n}" for n in folders if n.startswith("tmp-step") or (n.startswith("step-") and not os.path.exists(f"{top}/{n}/manifest.json"))]
+        found += [f"{top}/{n}" for n in folders if n.startswith("tmp-step")]
+        found += [f"{top}/{n}" for n in folders if n.startswith("step-") and not os.path.exists(f"{top}/{n}/manifest.json")]
     return found
 
 
@@ -48,7 +49,8 @@ def injected(work):
         keys = dict(dict(train__freeze_backbones="true"), **keys)
         code, text = timed(arguments(work, name, **keys), env={"SYZ_FAULT": fault})
         rank = fault.split(":")[1]
-        check(code == expected and said in text and (f"rank {rank}" in text or rank == "0"), f"{fault}: exit code {code} ({expected}), names rank {rank} and the reason")
+        check(code == expected and said in text and (f"rank {rank}" in text or rank == "0"),
+              f"{fault}: exit code {code} ({expected}), names rank {rank} and the reason")
         if code != expected:
             print(text)
         if fault.startswith("checkpoint_") and "manifest" not in fault:
@@ -78,8 +80,8 @@ def numeric(work):
         print(text)
     check(clean(f"{work}/huge") == [] and not os.path.exists(f"{work}/huge/model.h5"), "and nothing is written")
     # A good checkpoint survives a failure behind it, and says what is to be done about it.
-    keys = dict(train__steps=400, train__warmup_steps=0, train__lr=10, train__clip_grad_norm=0, train__freeze_backbones="false", output__checkpoint_interval_steps=1,
-                train__weight_decay=10)
+    keys = dict(train__steps=400, train__warmup_steps=0, train__lr=10, train__clip_grad_norm=0, train__freeze_backbones="false",
+                output__checkpoint_interval_steps=1, train__weight_decay=10)
     code, text = timed(arguments(work, "diverges", **keys))
     kept = sorted(os.listdir(f"{work}/diverges/checkpoints"))
     check(code in (0, 6) and len(kept) >= 1 and clean(f"{work}/diverges") == [], f"a learning rate of 10 ends with {code}, checkpoints {kept}")
@@ -149,18 +151,18 @@ def full_disk(work):
         sys.exit(77)
     try:
         keys = dict(train__token_cache_dir=f"{work}/cache", train__freeze_backbones="false")
-        code, text = timed(arguments(disk, "run", train__steps=10, **keys)[:1] + [f"{work}/input.yaml"] + arguments(disk, "run", train__steps=10, **keys)[2:])
+        code, text = timed(["align", f"{work}/input.yaml"] + arguments(disk, "run", train__steps=10, **keys)[2:])
         check(code == 0, f"first part ends with {code}")
         done = metrics(f"{disk}/run")
         free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
         with open(f"{disk}/ballast", "wb") as f:
             f.write(b"x" * (free - 300000))
-        full = [a.replace(f"{disk}/input", f"{work}/input") for a in arguments(disk, "run", train__steps=20, **keys)]
+        full = ["align", f"{work}/input.yaml"] + arguments(disk, "run", train__steps=20, **keys)[2:]
         code, text = timed(full)
         check(code == 4 and ("space" in text or "written" in text or "write" in text), f"a full disk ends with {code}")
         if code != 4:
             print(text)
-        check([c for c in clean(f"{disk}/run")] == [], f"nothing half-written: {clean(f'{disk}/run')}")
+        check(clean(f"{disk}/run") == [], f"nothing half-written: {clean(f'{disk}/run')}")
         os.remove(f"{disk}/ballast")
         code, text = timed(full)
         check(code == 0 and "going on from step" in text and metrics(f"{disk}/run")[:10] == done, f"with room again the run goes on: {code}")

@@ -12,9 +12,10 @@
 #include "gradients.h"
 #include "optimiser.h"
 
-static const syz_model_config small = {.image = {.dim = 32, .depth = 2, .heads = 2, .patch = 24, .size = 144, .tokens = SYZ_TOKENS_PATCHES, .layerscale = 0.1},
-                                       .spectrum = {.dim = 32, .depth = 2, .heads = 2, .section = 200, .overlap = 100, .max_tokens = 100},
-                                       .embedding = {.dim = 32, .heads = 4, .dropout = 0.1}};
+static const syz_model_config small = {
+    .image = {.dim = 32, .depth = 2, .heads = 2, .patch = 24, .size = 144, .tokens = SYZ_TOKENS_PATCHES, .layerscale = 0.1},
+    .spectrum = {.dim = 32, .depth = 2, .heads = 2, .section = 200, .overlap = 100, .max_tokens = 100},
+    .embedding = {.dim = 32, .heads = 4, .dropout = 0.1}};
 
 /* What rank `rank` adds to element i. */
 static float gift(int rank, int64_t i) { return (float)((i % 97) - 48) * 0.25f + (float)rank; }
@@ -64,7 +65,8 @@ static void sums(syz_comm *world, const syz_compute *compute, syz_towers towers,
 
   /* Shared AdamW against one that has all moments. */
   const int64_t total = syz_model_size(model);
-  float *w = syz_model_weights(model), *whole = calloc((size_t)total, sizeof *whole), *m = calloc((size_t)total, sizeof *m), *v = calloc((size_t)total, sizeof *v);
+  float *w = syz_model_weights(model), *whole = calloc((size_t)total, sizeof *whole), *m = calloc((size_t)total, sizeof *m),
+        *v = calloc((size_t)total, sizeof *v);
   syz_model_initialise(model, 3);
   memcpy(whole, w, (size_t)total * sizeof *w);
   const syz_adamw rule = {.lr = 1e-2, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.1};
@@ -77,7 +79,8 @@ static void sums(syz_comm *world, const syz_compute *compute, syz_towers towers,
         block[table[i].offset + k] = gift(0, table[i].offset + k + step);
         expected += (double)block[table[i].offset + k] * (double)block[table[i].offset + k];
       }
-      syz_adamw_update(&rule, step, 0.5, whole + table[i].offset, m + table[i].offset, v + table[i].offset, block + table[i].offset, table[i].size, 1);
+      syz_adamw_update(&rule, step, 0.5, whole + table[i].offset, m + table[i].offset, v + table[i].offset, block + table[i].offset, table[i].size,
+                       1);
     }
     /* Every rank of a tower counts it once. */
     double share = expected / size;
@@ -106,7 +109,10 @@ typedef struct witness {
   int64_t at_step[16];
 } witness;
 
-static syz_status witness_begin(void *self, int64_t first, int64_t last) { return ((witness *)self)->inner.begin(((witness *)self)->inner.self, first, last); }
+static syz_status witness_begin(void *self, int64_t first, int64_t last)
+{
+  return ((witness *)self)->inner.begin(((witness *)self)->inner.self, first, last);
+}
 static syz_status witness_forward(void *self, int64_t step, const double *scalar, syz_step_result *out)
 {
   witness *w = self;
@@ -117,7 +123,10 @@ static syz_status witness_backward(void *self, int64_t step, syz_gradients *g, d
 {
   return ((witness *)self)->inner.backward(((witness *)self)->inner.self, step, g, scalar);
 }
-static void witness_describe(void *self, int64_t step, char *text, size_t room) { ((witness *)self)->inner.describe(((witness *)self)->inner.self, step, text, room); }
+static void witness_describe(void *self, int64_t step, char *text, size_t room)
+{
+  ((witness *)self)->inner.describe(((witness *)self)->inner.self, step, text, room);
+}
 static syz_status witness_validate(void *self, int64_t step, const double *scalar, syz_validation *out)
 {
   (void)self, (void)step, (void)scalar;
@@ -143,10 +152,30 @@ static void steps(syz_comm *world, const syz_compute *compute, const char *folde
   CHECK_OK(syz_grid_create(world, SYZ_TOWERS_TOGETHER, 1, 1, &grid));
   CHECK_OK(syz_model_create(&small, true, true, compute, &model));
   syz_model_initialise(model, 3);
-  const syz_align_config config = {.seed = 1, .global_batch = BATCH, .micro_batch = micro, .freezes_backbones = freezes, .shuffles = true,
-                                   .learns_logit_scale = true, .logit_scale = 15.5, .cache = cache, .cache_folder = tokens, .loader_ahead = 2, .folder = run};
-  const syz_train_config loop = {.steps = STEPS, .global_batch = BATCH, .lr = 1e-3, .lr_min = 1e-5, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.05,
-                                 .clip_grad_norm = 1, .trains_backbones = !freezes, .folder = run, .created_by = "test", .input_yaml = "test: true\n"};
+  const syz_align_config config = {.seed = 1,
+                                   .global_batch = BATCH,
+                                   .micro_batch = micro,
+                                   .freezes_backbones = freezes,
+                                   .shuffles = true,
+                                   .learns_logit_scale = true,
+                                   .logit_scale = 15.5,
+                                   .cache = cache,
+                                   .cache_folder = tokens,
+                                   .loader_ahead = 2,
+                                   .folder = run};
+  const syz_train_config loop = {.steps = STEPS,
+                                 .global_batch = BATCH,
+                                 .lr = 1e-3,
+                                 .lr_min = 1e-5,
+                                 .beta1 = 0.9,
+                                 .beta2 = 0.999,
+                                 .eps = 1e-8,
+                                 .weight_decay = 0.05,
+                                 .clip_grad_norm = 1,
+                                 .trains_backbones = !freezes,
+                                 .folder = run,
+                                 .created_by = "test",
+                                 .input_yaml = "test: true\n"};
   witness w = {0};
   CHECK_OK(syz_align_create(&config, &grid, compute, model, set, NULL, &timing, &w.inner));
   syz_objective outer = w.inner;

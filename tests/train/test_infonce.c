@@ -166,7 +166,8 @@ static void equal_embeddings(syz_comm *world, const syz_compute *compute, int64_
   int64_t first, count;
   CHECK_OK(syz_infonce_create(world, compute, G, E, true, true, &l));
   syz_infonce_rows(l, SYZ_IMAGE, &first, &count);
-  float *x = malloc((size_t)(count * E + 1) * sizeof *x), *dx[2] = {calloc((size_t)(count * E + 1), sizeof(float)), calloc((size_t)(count * E + 1), sizeof(float))};
+  float *x = malloc((size_t)(count * E + 1) * sizeof *x),
+        *dx[2] = {calloc((size_t)(count * E + 1), sizeof(float)), calloc((size_t)(count * E + 1), sizeof(float))};
   for (int64_t i = 0; i < count * E; i++) x[i] = 0.3f + 0.01f * (float)(i % E);
   const float *in[2] = {x, x};
   syz_infonce_forward(l, 15.5, in, &loss);

@@ -17,7 +17,7 @@ train: {{steps: 100000, global_batch: 6, lr: 5.0e-4, warmup_steps: 5, validate_o
     with open(f"{work}/bin/sbatch", "w") as f:
         f.write(f'#!/bin/sh\necho "$@" >> {work}/submitted\n')
     os.chmod(f"{work}/bin/sbatch", 0o755)
-    env = dict(os.environ, **RANKS_ENV, SYZYGY=BINARY, PATH=f"{work}/bin:" + os.environ["PATH"], SLURM_CPUS_PER_TASK="1", OMPI_MCA_orte_set_default_slots="2")
+    env = dict(os.environ, **RANKS_ENV, SYZYGY=BINARY, PATH=f"{work}/bin:" + os.environ["PATH"], SLURM_CPUS_PER_TASK="1")
     arguments_ = [f"{work}/input.yaml", "--set", f"output.dir={work}/run"]
     with open(f"{work}/log", "w") as log:
         p = subprocess.Popen(["bash", SCRIPT] + arguments_, env=env, stdout=log, stderr=subprocess.STDOUT)

@@ -22,7 +22,7 @@ train: {{steps: 240, global_batch: 32, lr: 2.0e-3, warmup_steps: 20, validate_in
         loss = [m["loss"] for m in metrics(f"{work}/{name}")]
         valid = metrics(f"{work}/{name}", "validation.jsonl")
         recall = [v["recall_at_10_image_to_spectrum"] for v in valid]
-        print(name, "loss", loss[0], loss[-1], "validation", [v["loss"] for v in valid], "recall@10", recall, "median", valid[-1]["median_rank_image_to_spectrum"])
+        print(name, "loss", loss[0], loss[-1], "validation", [v["loss"] for v in valid], "recall@10", recall)
         chance = 10 / valid[-1]["objects"]
         check(valid[-1]["objects"] == 64, f"{valid[-1]['objects']} held-out objects")
         # The heads of random towers learn 320 objects by heart before long: there the training loss and the early retrieval count.

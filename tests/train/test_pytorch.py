@@ -20,8 +20,8 @@ CASES = {
     "heads": dict(freeze_backbones=True, learn_logit_scale=False, tokens="patches", clip_grad_norm=0.3),
 }
 case = CASES[which]
-OPTIONS = dict(lr=2e-3, lr_min=1e-5, warmup_steps=2, weight_decay=0.05, clip_grad_norm=case["clip_grad_norm"], learn_logit_scale=case["learn_logit_scale"],
-               freeze_backbones=case["freeze_backbones"])
+OPTIONS = dict(lr=2e-3, lr_min=1e-5, warmup_steps=2, weight_decay=0.05, clip_grad_norm=case["clip_grad_norm"],
+               learn_logit_scale=case["learn_logit_scale"], freeze_backbones=case["freeze_backbones"])
 
 
 def reference(image, flux, config, **changed):
