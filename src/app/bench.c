@@ -260,11 +260,17 @@ static void run_adamw(void *context)
   syz_adamw_update(&options, 10, 1.0, o->w, o->m, o->v, o->g, OPTIMISER_N, o->threads);
 }
 
-/* a = b + s c, read 2 and write 1: the bandwidth that AdamW (read 4, write 3) is held against. */
-static void run_triad(void *context)
+/* Two arrays updated in place from two others: as many streams as AdamW has (reads 4, writes 2 of its 3) and no arithmetic to speak of, so its
+ * rate is the bandwidth that AdamW is held against. In place, because a store to an array that was not read first reads it all the same. */
+static void run_update(void *context)
 {
   optimiser_work *o = context;
-  for (int64_t i = 0; i < OPTIMISER_N; i++) o->w[i] = o->m[i] + 0.5f * o->v[i];
+  float *restrict w = o->w, *restrict m = o->m;
+  const float *restrict v = o->v, *restrict g = o->g;
+  for (int64_t i = 0; i < OPTIMISER_N; i++) {
+    w[i] += 0.5f * v[i];
+    m[i] += 0.5f * g[i];
+  }
 }
 
 static syz_status bench_optimiser(bench *b)
@@ -280,17 +286,17 @@ static syz_status bench_optimiser(bench *b)
   o.g = block + 3 * (size_t)OPTIMISER_N;
   for (int64_t i = 0; i < 4 * (int64_t)OPTIMISER_N; i++) block[i] = 1e-3f * (float)(i % 1000);
   syz_barrier(c);
-  double triad = 3.0 * sizeof(float) * OPTIMISER_N / time_work(b->repeats, &(work){run_triad, &o}).best;
+  double update = 6.0 * sizeof(float) * OPTIMISER_N / time_work(b->repeats, &(work){run_update, &o}).best;
   syz_barrier(c);
   double adamw = 7.0 * sizeof(float) * OPTIMISER_N / time_work(b->repeats, &(work){run_adamw, &o}).best;
-  rate bandwidth = over_ranks(c, triad), reached = over_ranks(c, adamw);
-  syz_info("%-12s %-26s %9.1f GB/s of %.1f GB/s (triad) %.0f%%", "optimiser", "AdamW", reached.mean / 1e9, bandwidth.mean / 1e9,
-           100 * reached.mean / bandwidth.mean);
+  rate bandwidth = over_ranks(c, update), reached = over_ranks(c, adamw);
+  syz_info("%-12s %-26s %9.1f GB/s, %.0f%% of plain updates in place (%.1f GB/s)", "optimiser", "AdamW", reached.mean / 1e9,
+           100 * reached.mean / bandwidth.mean, bandwidth.mean / 1e9);
   if (syz_comm_rank(c) == 0) {
     cJSON *row = add_row(b, "optimiser", "AdamW");
     cJSON_AddNumberToObject(row, "gbytes_per_s", reached.mean / 1e9);
-    cJSON_AddNumberToObject(row, "triad_gbytes_per_s", bandwidth.mean / 1e9);
-    cJSON_AddNumberToObject(row, "fraction_of_triad", reached.mean / bandwidth.mean);
+    cJSON_AddNumberToObject(row, "update_gbytes_per_s", bandwidth.mean / 1e9);
+    cJSON_AddNumberToObject(row, "fraction_of_update", reached.mean / bandwidth.mean);
   }
 cleanup:
   syz_free(&block);

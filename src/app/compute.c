@@ -19,7 +19,7 @@ syz_status syz_app_make_compute(const syz_input *in, syz_compute **out)
   static const struct {
     const char *name;
     syz_engine engine;
-  } engines[] = {{"auto", SYZ_ENGINE_AUTO}, {"reference", SYZ_ENGINE_REFERENCE}, {"blis", SYZ_ENGINE_BLIS}, {"onednn", SYZ_ENGINE_ONEDNN}};
+  } engines[] = {{"auto", SYZ_ENGINE_AUTO}, {"reference", SYZ_ENGINE_REFERENCE}, {"native", SYZ_ENGINE_NATIVE}, {"blis", SYZ_ENGINE_BLIS}, {"onednn", SYZ_ENGINE_ONEDNN}};
   syz_engine engine = SYZ_ENGINE_AUTO;
   const char *wish = syz_input_text(in, "compute.engine");
   for (size_t i = 0; i < sizeof engines / sizeof *engines; i++)

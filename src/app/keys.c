@@ -21,8 +21,8 @@ static const syz_key shared_keys[] = {
     {"model.file", SYZ_KEY_TEXT, "", "model file", 0, 0, NULL, ALL_MODEL, "Model to start from or to use; its own `model:` section then rules."},
     {"compute.precision", SYZ_KEY_CHOICE, "bfloat16", "", 0, 0, "bfloat16|float32", ALL_MODEL | SYZ_USED_BY(search),
      "Type of the inputs of matrix products; sums and master weights are always float32."},
-    {"compute.engine", SYZ_KEY_CHOICE, "auto", "", 0, 0, "auto|reference|blis|onednn", ALL_MODEL | SYZ_USED_BY(search),
-     "Which library computes matrix products; auto takes the fastest that this processor can run."},
+    {"compute.engine", SYZ_KEY_CHOICE, "auto", "", 0, 0, "auto|reference|native|blis|onednn", ALL_MODEL | SYZ_USED_BY(search),
+     "Who computes matrix products: own kernels (native), a library, or the plain loop; auto takes the fastest that this processor can run."},
     {"compute.threads", SYZ_KEY_INT, "0", "threads a rank", 0, 1024, NULL, ALL_MODEL | SYZ_USED_BY(search), "0: OMP_NUM_THREADS, or 1 without it."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 
