@@ -138,6 +138,8 @@ int64_t syz_skytree_nearest(const syz_skytree *t, double ra, double dec, double 
   return s.best;
 }
 
-int64_t syz_targetid(int64_t release, int64_t brickid, int64_t objid) { return objid | brickid << 22 | release << 42; }
+int64_t syz_targetid(int64_t release, int64_t brickid, int64_t objid) {
+  return (int64_t)((uint64_t)objid | (uint64_t)brickid << 22 | (uint64_t)release << 42); /* unsigned: columns may hold anything */
+}
 bool syz_targetid_is_sky(int64_t targetid) { return targetid < 0 || (targetid >> 59 & 1); }
 int64_t syz_sdss_id(int64_t plate, int64_t mjd, int64_t fiber) { return plate * 1000000000 + mjd * 10000 + fiber; }

@@ -145,7 +145,7 @@ syz_status desi_open(syz_spectra *s) {
     o->exposures = (int)(s->row_start[i + 1] - s->row_start[i]);
     for (int64_t k = s->row_start[i]; k < s->row_start[i + 1]; k++) {
       double status = spectra_number(f, s->table, s->row[k], status_name);
-      if (isfinite(status)) o->fiberstatus = o->fiberstatus < 0 ? (int64_t)status : o->fiberstatus & (int64_t)status;
+      if (fabs(status) < 9e15) o->fiberstatus = o->fiberstatus < 0 ? (int64_t)status : o->fiberstatus & (int64_t)status;
     }
     spectra_text(f, s->table, r, "OBJTYPE", o->objtype, sizeof o->objtype);
     if (!o->objtype[0] || syz_targetid_is_sky(o->object_id))

@@ -374,7 +374,7 @@ static syz_status index_hdu(const syz_fits *f, int number, size_t at, fits_hdu *
                 naxis, h->face.bitpix);
     h->face.kind = SYZ_FITS_TABLE;
     h->row_bytes = h->face.shape[1];
-    h->face.rows = h->face.shape[0];
+    h->face.rows = h->row_bytes ? h->face.shape[0] : 0; /* rows of no bytes could be any number: nobody must ask memory for them */
     h->heap_at = pixels;
     SYZ_REQUIRE(!find_card(h, "THEAP") || (key_int(h, "THEAP", &h->heap_at) && h->heap_at >= pixels && h->heap_at <= bytes),
                 SYZ_ERR_DATA, "%s: THEAP %lld lies outside the data", where, (long long)h->heap_at);

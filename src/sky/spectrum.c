@@ -45,14 +45,14 @@ syz_status syz_spectrum_join(int n_arms, const syz_arm *arm, const char *what, f
       SYZ_REQUIRE(fabs(m->wave_A[i] - syz_wave_grid(j)) <= ALIGNED_A, SYZ_ERR_DATA,
                   "%s: wavelength grids not aligned: pixel %lld at %.5f A, the common grid (3600 + 0.8 i) has %.5f A", what, (long long)i,
                   m->wave_A[i], syz_wave_grid(j));
-      double w = (double)m->ivar[i];
+      double w = (double)m->ivar[i], weighted = w > 0 ? w * (double)m->flux[i] : 0; /* no weight, no say: not even a NaN's */
       if (covered[j] == 0) {
         flux[j] = m->flux[i];
         ivar[j] = m->ivar[i];
-        sum_flux[j] = w * (double)m->flux[i];
+        sum_flux[j] = weighted;
       } else {
         if (covered[j] == 1) sum_ivar[j] = (double)ivar[j];
-        sum_flux[j] += w * (double)m->flux[i];
+        sum_flux[j] += weighted;
         sum_ivar[j] += w;
         flux[j] = sum_ivar[j] > 0 ? (float)(sum_flux[j] / sum_ivar[j]) : 0.0f;
         ivar[j] = (float)sum_ivar[j];

@@ -4,6 +4,8 @@
 #include "syzygy/sky.h"
 
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 static void test_colour_map(void) {
   enum { N = 5003 };
@@ -119,7 +121,56 @@ static void test_small(void) {
   syz_wcs_destroy(&w);
 }
 
+/* A pixel without weight has no say where arms overlap, whatever it holds; the other arm's value stands. */
+static void test_join(void) {
+  enum { FIRST = 4500, SECOND = 4000, LENGTH = SYZ_SPECTRUM_PIXELS - SECOND };
+  double *wave = syz_alloc("test", SYZ_SPECTRUM_PIXELS, sizeof *wave);
+  float *in = syz_alloc("test", 4 * SYZ_SPECTRUM_PIXELS, sizeof *in), *flux = in + 2 * SYZ_SPECTRUM_PIXELS, *ivar = flux + SYZ_SPECTRUM_PIXELS;
+  float *a = in, *b = in + FIRST, *weight = syz_alloc("test", 2 * SYZ_SPECTRUM_PIXELS, sizeof *weight), *wa = weight, *wb = weight + FIRST;
+  for (int i = 0; i < SYZ_SPECTRUM_PIXELS; i++) wave[i] = syz_wave_grid(i);
+  for (int i = 0; i < FIRST; i++) a[i] = 2, wa[i] = 1;
+  for (int i = 0; i < LENGTH; i++) b[i] = 5, wb[i] = 3;
+  a[4100] = NAN, wa[4100] = 0;
+  b[200] = NAN, wb[200] = 0; /* pixel 4200 */
+  const syz_arm arm[2] = {{FIRST, wave, a, wa}, {LENGTH, wave + SECOND, b, wb}};
+  CHECK_OK(syz_spectrum_join(2, arm, "test", flux, ivar));
+  CHECK_NEAR((double)flux[4000], 4.25, 1e-6); /* (2 + 3 x 5) / 4 */
+  CHECK_NEAR((double)ivar[4000], 4, 0);
+  CHECK_NEAR((double)flux[4100], 5, 1e-6);
+  CHECK_NEAR((double)ivar[4100], 3, 0);
+  CHECK_NEAR((double)flux[4200], 2, 1e-6);
+  CHECK_NEAR((double)ivar[4200], 1, 0);
+  syz_free(&wave);
+  syz_free(&in);
+  syz_free(&weight);
+}
+
+/* A table of 10^15 rows of no bytes fits into any file; nobody may ask memory for them. */
+static void test_rows_without_bytes(void) {
+  static const char *const card[] = {"SIMPLE  =                    T", "BITPIX  =                    8", "NAXIS   =                    0", "END", NULL,
+                                     "XTENSION= 'BINTABLE'", "BITPIX  =                    8", "NAXIS   =                    2",
+                                     "NAXIS1  =                    0", "NAXIS2  =     1000000000000000", "PCOUNT  =                    0",
+                                     "GCOUNT  =                    1", "TFIELDS =                    2", "TTYPE1  = 'TARGETID'", "TFORM1  = '0K'",
+                                     "TTYPE2  = 'Z'", "TFORM2  = '0D'", "END"};
+  char bytes[2 * 2880], path[] = "/tmp/syzygy-test-XXXXXX";
+  memset(bytes, ' ', sizeof bytes);
+  size_t at = 0;
+  for (size_t i = 0; i < sizeof card / sizeof *card; i++, at += 80) {
+    if (!card[i]) at = 2880 - 80;
+    else memcpy(bytes + at, card[i], strlen(card[i]));
+  }
+  int fd = mkstemp(path);
+  CHECK(fd >= 0 && write(fd, bytes, sizeof bytes) == (ssize_t)sizeof bytes);
+  close(fd);
+  int64_t n;
+  syz_redshift *z = NULL;
+  CHECK_ERROR(syz_redshifts_read(path, false, &n, &z), SYZ_ERR_DATA, "TARGETID has 0 items");
+  unlink(path);
+}
+
 int main(void) {
+  test_join();
+  test_rows_without_bytes();
   test_colour_map();
   test_skytree();
   test_small();
