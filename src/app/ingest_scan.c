@@ -296,22 +296,31 @@ cleanup:
   return st;
 }
 
-/* Several planes (bands, files) of one place give one candidate: a centre within a quarter of an earlier plane's radius is the same. */
-static void merge_centres(ingest *g) {
+/* Several planes (bands, files) of one place give one candidate: a centre within a quarter of its plane's radius of an earlier one is the same.
+ * Declinations are compared first, in an array of their own: tens of thousands of cutouts are usual. */
+static syz_status merge_centres(ingest *g) {
+  syz_status st = SYZ_OK;
   int64_t kept = 0;
+  double *dec = NULL; /* of kept centres, beyond the sky for anything else */
+  SYZ_ALLOC(dec, "image centres", g->n_candidates + 1);
   for (int64_t i = 0; i < g->n_candidates; i++) {
     ingest_candidate *c = &g->candidate[i];
     bool is_known = false;
     if (c->is_centre) {
-      double radius = 0;
-      for (int64_t p = 0; p < g->n_planes; p++)
-        if (g->plane[p].file == c->file && g->plane[p].plane == c->row) radius = g->plane[p].radius_deg;
+      const ingest_plane wanted = {.file = c->file, .plane = (int32_t)c->row};
+      const ingest_plane *p = bsearch(&wanted, g->plane, (size_t)g->n_planes, sizeof wanted, compare_planes);
+      double near_deg = p ? p->radius_deg / 4 : 0;
       for (int64_t k = 0; k < kept && !is_known; k++)
-        is_known = g->candidate[k].is_centre && syz_separation(c->ra, c->dec, g->candidate[k].ra, g->candidate[k].dec) < radius / 4;
+        is_known = fabs(c->dec - dec[k]) < near_deg && syz_separation(c->ra, c->dec, g->candidate[k].ra, g->candidate[k].dec) < near_deg;
     }
-    if (!is_known) g->candidate[kept++] = *c;
+    if (is_known) continue;
+    dec[kept] = c->is_centre ? c->dec : 1000;
+    g->candidate[kept++] = *c;
   }
   g->n_candidates = kept;
+cleanup:
+  syz_free(&dec);
+  return st;
 }
 
 syz_status ingest_scan_spectra(ingest *g) {
@@ -338,7 +347,7 @@ syz_status ingest_scan_candidates(ingest *g) {
   g->plane = all;
   SYZ_TRY(ingest_share_rejects(g));
   syz_allreduce_i64(g->world, &g->count.passed_over, 1, SYZ_SUM);
-  merge_centres(g);
+  SYZ_TRY_ALL(g->world, merge_centres(g));
   for (int64_t i = 0; i < g->n_candidates; i++)
     if (g->candidate[i].object_id == -1) g->candidate[i].object_id = ingest_made_id(g->file[g->candidate[i].file].path, g->candidate[i].row);
 cleanup:

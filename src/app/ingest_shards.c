@@ -5,6 +5,7 @@
  */
 #include "ingest.h"
 
+#include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -249,9 +250,23 @@ cleanup:
   return st;
 }
 
+/* Shards of an earlier, longer run would be read with ours. An interrupted run leaves gaps, so every name in the folder is looked at. */
+static void remove_leftovers(const char *folder, int64_t shards) {
+  DIR *d = opendir(folder);
+  if (!d) return;
+  for (struct dirent *e; (e = readdir(d));) {
+    char path[4400], wanted[64];
+    long long number = -1;
+    if (sscanf(e->d_name, "shard-%lld", &number) != 1 || number < shards) continue;
+    snprintf(wanted, sizeof wanted, "shard-%05lld.h5", number);
+    if (strcmp(e->d_name, wanted) == 0 && snprintf(path, sizeof path, "%s/%s", folder, e->d_name) < (int)sizeof path) (void)unlink(path);
+  }
+  closedir(d);
+}
+
 syz_status ingest_write_shards(ingest *g) {
   syz_status st = SYZ_OK;
-  char folder[4096], path[4200];
+  char folder[4096];
   int64_t rows = syz_input_int(g->app->input, "ingest.shard_objects"), kept = 0;
   int64_t shards = (g->n_objects + rows - 1) / rows;
   syz_status code = snprintf(folder, sizeof folder, "%s/shards", syz_input_text(g->app->input, "output.dir")) < (int)sizeof folder ? SYZ_OK : SYZ_ERR_INPUT;
@@ -259,11 +274,7 @@ syz_status ingest_write_shards(ingest *g) {
   SYZ_TRY_ALL(g->world, code);
   SYZ_TRY_ALL(g->world, write_mine(g, folder, rows, shards, &kept));
   syz_allreduce_i64(g->world, &kept, 1, SYZ_SUM);
-  /* Shards of an earlier, longer run would be read with ours. */
-  if (g->rank == 0)
-    for (int64_t k = shards;; k++) {
-      if (snprintf(path, sizeof path, "%s/shard-%05lld.h5", folder, (long long)k) >= (int)sizeof path || unlink(path) != 0) break;
-    }
+  if (g->rank == 0) remove_leftovers(folder, shards);
   syz_barrier(g->world);
   syz_info("%lld objects in %lld shards of up to %lld in %s%s", (long long)g->n_objects, (long long)shards, (long long)rows, folder,
            kept ? " (some were there already)" : "");
