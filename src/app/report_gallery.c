@@ -92,6 +92,12 @@ static syz_status open_direction(gallery *g, const char *path)
   SYZ_REQUIRE(ndim == 2 && shape[1] >= 1 && shape[1] <= 1 << 20, SYZ_ERR_DATA, "%s: neighbour_id has %d axes, wanted 2", path, ndim);
   d.rows = shape[0];
   d.k = shape[1];
+  SYZ_TRY(syz_h5_shape(d.file, "query_id", &ndim, shape));
+  SYZ_REQUIRE(ndim == 1 && shape[0] == d.rows, SYZ_ERR_DATA, "%s: query_id has %d axes and %lld rows, wanted 1 and %lld", path, ndim,
+              (long long)shape[0], (long long)d.rows);
+  SYZ_TRY(syz_h5_shape(d.file, "similarity", &ndim, shape));
+  SYZ_REQUIRE(ndim == 2 && shape[0] == d.rows && shape[1] == d.k, SYZ_ERR_DATA, "%s: similarity is not of neighbour_id's shape (%lld, %lld)", path,
+              (long long)d.rows, (long long)d.k);
   SYZ_ALLOC(d.query_id, "query ids", d.rows);
   SYZ_TRY(syz_h5_read(d.file, "query_id", SYZ_H5_I64, 0, d.rows, d.query_id));
   direction *place = &g->d[d.query][d.index];
