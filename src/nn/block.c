@@ -30,6 +30,8 @@ syz_status syz_block_create(const syz_compute *c, const syz_block_config *config
   SYZ_REQUIRE(dim >= 1 && config->heads >= 1 && dim % config->heads == 0 && config->hidden >= 1 && max_batch >= 1 && tokens >= 1,
               SYZ_ERR_INTERNAL, "block: dim %lld, heads %lld, hidden %lld, batch %lld, tokens %lld", (long long)dim,
               (long long)config->heads, (long long)config->hidden, (long long)max_batch, (long long)tokens);
+  SYZ_REQUIRE(!trains || c->act == SYZ_F32 || dim <= SYZ_NORM_WIDTH, SYZ_ERR_INPUT,
+              "a block of width %lld cannot be trained in bfloat16: at most %d", (long long)dim, (int)SYZ_NORM_WIDTH);
   SYZ_ALLOC(b, "block", 1);
   b->compute = c;
   b->config = *config;

@@ -122,11 +122,9 @@ static void backward_columns(float *dgain, float *dbias, syz_dtype type_dy, cons
   }
 }
 
-enum { MAX_WIDTH = 8192 }; /* of the stack copy of one bfloat16 row */
-
 void syz_layernorm_backward(float *dx, bool is_added, float *dgain, float *dbias, syz_dtype type_dy, const void *dy, const float *x,
                             const float *mean, const float *rstd, const float *gain, int64_t rows, int64_t width) {
-  SYZ_ASSERT(width <= MAX_WIDTH);
+  SYZ_ASSERT(type_dy == SYZ_F32 || width <= SYZ_NORM_WIDTH);
 #pragma omp parallel if (rows > BLOCK_ROWS)
   {
     /* Row pass and column pass of the same few rows follow each other, so that the second finds them in L2. Both only read what they
@@ -136,7 +134,7 @@ void syz_layernorm_backward(float *dx, bool is_added, float *dgain, float *dbias
       const int64_t last = rows < first + part ? rows : first + part;
 #pragma omp for schedule(static) nowait
       for (int64_t r = first; r < last; r++) {
-        float wide[MAX_WIDTH], mean_g, mean_gh;
+        float wide[SYZ_NORM_WIDTH], mean_g, mean_gh;
         const float *d = (const float *)dy + r * width;
         if (type_dy == SYZ_BF16) {
           syz_convert_to_f32(SYZ_BF16, wide, (const syz_bf16 *)dy + r * width, width);

@@ -47,6 +47,9 @@ static inline float syz_gelu_slope(float u) {
   return syz_half_plus_odd(u, SYZ_SLOPE_CUT, SYZ_SLOPE_SQUARE, syz_slope_term, SYZ_SLOPE_TERMS);
 }
 
+/** Widest row of bfloat16 gradients that syz_layernorm_backward takes: it widens a row on the stack. */
+enum { SYZ_NORM_WIDTH = 8192 };
+
 /** y[i] += x[i]. */
 void syz_row_add(float *y, const float *x, int64_t n);
 
