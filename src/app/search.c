@@ -541,6 +541,7 @@ syz_status syz_command_search(syz_app *app)
            .label = syz_input_text(app->input, "search.label")};
   SYZ_REQUIRE(strlen(s.label) < SYZ_LABEL_NAME, SYZ_ERR_INPUT, "search.label: \"%s\" is longer than %d characters", s.label, SYZ_LABEL_NAME - 1);
   SYZ_TRY(open_list(&s, "search.index", &s.index));
+  SYZ_TRY_ALL(s.comm, syz_embedding_set_check_label(s.index, "search.index", s.label));
   if (syz_input_list_size(app->input, "search.query"))
     SYZ_TRY(open_list(&s, "search.query", &s.query));
   else

@@ -28,6 +28,8 @@ void syz_embedding_set_close(syz_embedding_set **s);
 /** Rows [first, first + n): embedding [n, width], NaN for files without this modality or objects whose has_<modality> is 0. Independent. */
 syz_status syz_embedding_set_read(syz_embedding_set *s, syz_modality m, int64_t first, int64_t n, float *x);
 syz_status syz_embedding_set_ids(syz_embedding_set *s, int64_t first, int64_t n, int64_t *id);
-/** label/<name> of rows [first, first + n), NaN where a file has none. */
+/** SYZ_ERR_DATA unless label/<name> is one number a row in every file that has it. */
+syz_status syz_embedding_set_check_label(syz_embedding_set *s, const char *key, const char *name);
+/** label/<name> of rows [first, first + n), NaN where a file has none. Checked before by syz_embedding_set_check_label. */
 syz_status syz_embedding_set_label(syz_embedding_set *s, const char *name, int64_t first, int64_t n, float *value);
 bool syz_embedding_set_has_label(syz_embedding_set *s, const char *name);

@@ -9,6 +9,9 @@
 
 static void dataset_name(syz_modality m, char name[32]) { snprintf(name, 32, "%s_embedding", syz_modality_name(m)); }
 
+static void flag_name(syz_modality m, char name[32]) { snprintf(name, 32, "has_%s", syz_modality_name(m)); }
+static void label_dataset(const char *name, char *dataset, size_t room) { snprintf(dataset, room, "label/%s", name); }
+
 static syz_status check_format(syz_h5 *f, const char *key)
 {
   syz_status st = SYZ_OK;
@@ -18,6 +21,20 @@ static syz_status check_format(syz_h5 *f, const char *key)
               key, syz_h5_path(f), format);
 cleanup:
   syz_free(&format);
+  return st;
+}
+
+/* One number a row: a file from elsewhere may hold more under that name than a buffer of rows has room for. */
+static syz_status check_column(syz_h5 *f, const char *key, const char *name, int64_t rows)
+{
+  syz_status st = SYZ_OK;
+  int ndim;
+  int64_t shape[8];
+  if (!syz_h5_has(f, name)) return SYZ_OK;
+  SYZ_TRY(syz_h5_shape(f, name, &ndim, shape));
+  SYZ_REQUIRE(ndim == 1 && shape[0] == rows, SYZ_ERR_DATA, "%s: %s: %s has %d axes and %lld rows, wanted 1 and %lld", key, syz_h5_path(f), name, ndim,
+              ndim ? (long long)shape[0] : 0LL, (long long)rows);
+cleanup:
   return st;
 }
 
@@ -37,6 +54,8 @@ static syz_status check_file(syz_embedding_set *s, int i, const char *key)
   int64_t n = shape[0];
   for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++) {
     char name[32];
+    flag_name(m, name);
+    SYZ_TRY(check_column(f, key, name, n));
     dataset_name(m, name);
     if (!syz_h5_has(f, name)) continue;
     SYZ_TRY(syz_h5_shape(f, name, &ndim, shape));
@@ -132,7 +151,7 @@ static syz_status blank_missing(syz_h5 *f, syz_modality m, int64_t first, int64_
   syz_status st = SYZ_OK;
   uint8_t *has = NULL;
   char name[32];
-  snprintf(name, sizeof name, "has_%s", syz_modality_name(m));
+  flag_name(m, name);
   if (!syz_h5_has(f, name)) return SYZ_OK;
   SYZ_ALLOC(has, "flags", n);
   SYZ_TRY(syz_h5_read(f, name, SYZ_H5_U8, first, n, has));
@@ -173,7 +192,15 @@ cleanup:
   return st;
 }
 
-static void label_dataset(const char *name, char *dataset, size_t room) { snprintf(dataset, room, "label/%s", name); }
+syz_status syz_embedding_set_check_label(syz_embedding_set *s, const char *key, const char *name)
+{
+  syz_status st = SYZ_OK;
+  char dataset[SYZ_LABEL_NAME + 8];
+  label_dataset(name, dataset, sizeof dataset);
+  for (int i = 0; i < s->n_files; i++) SYZ_TRY(check_column(s->file[i], key, dataset, s->begin[i + 1] - s->begin[i]));
+cleanup:
+  return st;
+}
 
 bool syz_embedding_set_has_label(syz_embedding_set *s, const char *name)
 {
@@ -192,10 +219,11 @@ syz_status syz_embedding_set_label(syz_embedding_set *s, const char *name, int64
   for (int i = 0; i < s->n_files; i++) {
     int64_t row, at, count = overlap(s, i, first, n, &row, &at);
     if (!count) continue;
-    if (syz_h5_has(s->file[i], dataset))
-      SYZ_TRY(syz_h5_read(s->file[i], dataset, SYZ_H5_F32, row, count, value + at));
-    else
+    if (!syz_h5_has(s->file[i], dataset)) {
       for (int64_t j = 0; j < count; j++) value[at + j] = NAN;
+      continue;
+    }
+    SYZ_TRY(syz_h5_read(s->file[i], dataset, SYZ_H5_F32, row, count, value + at));
   }
 cleanup:
   return st;

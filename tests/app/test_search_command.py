@@ -156,6 +156,11 @@ write_embedding(f"{folder}/narrow.h5", np.arange(50), image[:50, :20])
 with h5py.File(f"{folder}/torn.h5", "w") as f:
     f["object_id"] = np.arange(50)
     f["image_embedding"] = image[:49]
+for name, dataset in (("flag", "has_image"), ("label", "label/redshift")):
+    with h5py.File(f"{folder}/{name}.h5", "w") as f:
+        f["object_id"] = np.arange(50)
+        f["image_embedding"] = image[100:150]
+        f[dataset] = np.ones((50, 400), np.uint8)  # one number a row is wanted
 with h5py.File(f"{folder}/format.h5", "w") as f:
     f.attrs["syzygy_format"] = "shard"
     f["object_id"] = np.arange(5)
@@ -167,7 +172,7 @@ with open(f"{folder}/a.h5", "rb") as f:
 with open(f"{folder}/cut.h5", "wb") as f:
     f.write(head[: len(head) // 2])
 cases = [
-    (3, {"search.index": f"{folder}/{name}.h5"}, f"{name}.h5") for name in ("torn", "format", "empty", "random", "cut", "absent")
+    (3, {"search.index": f"{folder}/{name}.h5"}, f"{name}.h5") for name in ("torn", "flag", "label", "format", "empty", "random", "cut", "absent")
 ] + [
     (3, {"search.index": index, "search.query": f"{folder}/narrow.h5"}, "narrow.h5"),
     (3, {"search.index": f"[{folder}/a.h5,{folder}/narrow.h5]"}, "narrow.h5"),
