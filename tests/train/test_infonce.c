@@ -193,7 +193,7 @@ static void retrieval(syz_comm *world, const syz_compute *compute, int64_t n)
   syz_retrieval r;
   float *x = calloc((size_t)(n * E + 1), sizeof *x), *y = calloc((size_t)(n * E + 1), sizeof *y);
   draw(n, x, y);
-  double *a = malloc((size_t)(2 * n * E + 1) * sizeof *a), *b = a + n * E;
+  double *a = calloc((size_t)(2 * n * E + 1), sizeof *a), *b = a + n * E;
   for (int64_t i = 0; i < n * E; i++) a[i] = x[i], b[i] = y[i];
   normalise(a, a, n);
   normalise(b, b, n);
