@@ -100,6 +100,12 @@ typedef struct syz_shardset syz_shardset;
 syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, syz_split split, bool skip_bad, syz_shardset **out);
 void syz_shardset_close(syz_shardset **s);
 int64_t syz_shardset_size(const syz_shardset *s);
+/** Bytes of its files together. */
+int64_t syz_shardset_bytes(const syz_shardset *s);
+/** Compare every checksum that the files hold; files without any pass in silence. Collective: the files are shared over the ranks. SYZ_ERR_DATA
+ * names file and dataset, and the object where a damaged dataset holds one with pixels that cannot be used; a set opened with skip_bad
+ * has left such objects out, so they are warned of and the file is accepted. */
+syz_status syz_shardset_verify(syz_shardset *s);
 /** Table of all objects, in order; borrowed, the same on every rank (the ranks of a node share its memory: read only). */
 const syz_object *syz_shardset_objects(const syz_shardset *s);
 /** Labels that any file has; a file without one gives NaN. */

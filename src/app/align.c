@@ -11,6 +11,7 @@
 #include "app.h"
 #include "compute.h"
 #include "syzygy/train.h"
+#include "verify_data.h"
 
 #define ALIGN SYZ_USED_BY(align)
 
@@ -263,6 +264,7 @@ static syz_status open_data(job *j)
   j->split = strcmp(split, "all") == 0 ? SYZ_SPLIT_ALL : strcmp(split, "test") == 0 ? SYZ_SPLIT_TEST : SYZ_SPLIT_TRAIN;
   SYZ_TRY(open_set(j, j->split, &j->train));
   /* Only a training split leaves objects to hold out. */
+  SYZ_TRY(syz_app_verify_data(j->app, j->train)); /* the test split is of the same files */
   if (j->split == SYZ_SPLIT_TRAIN && syz_input_int(j->in, "train.validate_objects") > 0)
     SYZ_TRY(open_set(j, SYZ_SPLIT_TEST, &j->test));
   else

@@ -19,6 +19,7 @@
 #include "syzygy/data.h"
 #include "syzygy/model.h"
 #include "syzygy/sky.h"
+#include "verify_data.h"
 
 const syz_key syz_embed_keys[] = {
     {"embed.batch", SYZ_KEY_INT, "16", "objects a rank", 1, 65536, NULL, SYZ_USED_BY(embed),
@@ -74,6 +75,7 @@ static syz_status open_data(job *s)
   for (int64_t i = 0; i < bad && i < 20; i++)
     syz_warn("left out: %s, row %lld, object %lld: %s", rejected[i].file, (long long)rejected[i].row, (long long)rejected[i].object_id,
              rejected[i].reason);
+  SYZ_TRY(syz_app_verify_data(s->app, s->data));
   if (bad > 20) syz_warn("left out: %lld more objects", (long long)(bad - 20));
   SYZ_REQUIRE(syz_shardset_size(s->data) > 0, SYZ_ERR_DATA, "data.path: no object in %s%s (split %s)", path[0], n > 1 ? " and the others" : "",
               split);

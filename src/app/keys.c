@@ -18,6 +18,8 @@ static const syz_key shared_keys[] = {
     {"data.shuffle", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, SYZ_USED_BY(align), "A new order in every epoch; false: file order."},
     {"data.bad_objects", SYZ_KEY_CHOICE, "refuse", "", 0, 0, "refuse|skip", ALL_DATA,
      "Objects with NaN, infinite or all-zero pixels: end with exit code 3 (refuse), or list them and go on (skip)."},
+    {"data.verify", SYZ_KEY_CHOICE, "auto", "", 0, 0, "auto|always|never", SYZ_USED_BY(align) | SYZ_USED_BY(embed),
+     "Compare the checksums that the data files hold before they are used; auto: when they are together smaller than 4 GiB."},
     {"model.file", SYZ_KEY_TEXT, "", "model file", 0, 0, NULL, ALL_MODEL, "Model to start from or to use; its own `model:` section then rules."},
     {"compute.precision", SYZ_KEY_CHOICE, "bfloat16", "", 0, 0, "bfloat16|float32", ALL_MODEL | SYZ_USED_BY(search),
      "Type of the inputs of matrix products; sums and master weights are always float32."},

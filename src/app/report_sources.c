@@ -209,6 +209,15 @@ cleanup:
   return st;
 }
 
+/* What was found beside the run may be unreadable, and the page then says so; what was asked for by name may not. */
+static syz_status must_open(const char *path)
+{
+  syz_h5 *f = NULL;
+  syz_status st = syz_h5_open(NULL, path, &f);
+  syz_h5_close(&f);
+  return st;
+}
+
 static syz_status find_embeddings(const syz_input *in, syz_report_sources *s, char **sibling, int n_siblings)
 {
   syz_status st = SYZ_OK;
@@ -217,6 +226,7 @@ static syz_status find_embeddings(const syz_input *in, syz_report_sources *s, ch
     const char *item = syz_input_list_item(in, "report.embedding", i);
     SYZ_REQUIRE(exists(item), SYZ_ERR_DATA, "report.embedding: %s: no such file or folder", item);
     if (is_folder(item) && join(path, item, "embedding.h5")) item = path;
+    SYZ_TRY(must_open(item));
     SYZ_TRY(list_add(&s->embedding, &s->n_embeddings, item));
   }
   if (s->n_embeddings) goto cleanup;
@@ -238,6 +248,7 @@ static syz_status find_search(const syz_input *in, syz_report_sources *s, char *
       SYZ_TRY(list_folder(item, false, "neighbours", ".h5", &s->neighbours, &s->n_neighbours));
     else
       SYZ_TRY(list_add(&s->neighbours, &s->n_neighbours, item));
+    if (!is_folder(item)) SYZ_TRY(must_open(item));
     if (is_folder(item))
       snprintf(s->search, sizeof s->search, "%s", item);
     else

@@ -41,11 +41,22 @@ cleanup:
 
 static void put(FILE *stream, syz_log_level level, const char *format, va_list ap)
 {
-  if (level == SYZ_LOG_WARN) fputs("warning: ", stream);
-  if (level == SYZ_LOG_ERROR && log_size > 1) fprintf(stream, "rank %d: error: ", log_rank);
-  if (level == SYZ_LOG_ERROR && log_size == 1) fputs("error: ", stream);
-  vfprintf(stream, format, ap);
-  fputc('\n', stream);
+  char text[SYZ_ERROR_TEXT + 256];
+  int rank = log_rank, skip = 0;
+  if (level != SYZ_LOG_ERROR) {
+    if (level == SYZ_LOG_WARN) fputs("warning: ", stream);
+    vfprintf(stream, format, ap);
+    fputc('\n', stream);
+    return;
+  }
+  vsnprintf(text, sizeof text, format, ap);
+  /* An agreed error names the rank that had it; that rank then speaks, once. */
+  if (sscanf(text, "rank %d: %n", &rank, &skip) != 1 || !skip) {
+    rank = log_rank;
+    skip = 0;
+  }
+  if (log_size > 1) fprintf(stream, "rank %d: ", rank);
+  fprintf(stream, "error: %s\n", text + skip);
 }
 
 void syz_log(syz_log_level level, const char *format, ...)

@@ -348,6 +348,7 @@ syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, 
   *out = NULL;
   SYZ_TRY_ALL(c, s ? SYZ_OK : SYZ_ERR_MEMORY);
   s->comm = c;
+  s->skips_bad = skip_bad;
   syz_set_reader_begin(&s->reader);
   SYZ_TRY_ALL(c, syz_comm_rank(c) == 0 ? syz_paths_collect(n_paths, path, &list) : SYZ_OK);
   SYZ_TRY(syz_paths_broadcast(c, &list));
@@ -395,6 +396,14 @@ void syz_shardset_close(syz_shardset **set)
 }
 
 int64_t syz_shardset_size(const syz_shardset *s) { return s->size; }
+
+int64_t syz_shardset_bytes(const syz_shardset *s)
+{
+  int64_t bytes = 0;
+  for (int f = 0; f < s->files; f++) bytes += s->file[f].bytes;
+  return bytes;
+}
+
 const syz_object *syz_shardset_objects(const syz_shardset *s) { return s->object; }
 uint64_t syz_shardset_digest(const syz_shardset *s) { return s->digest; }
 bool syz_shardset_has_ivar(const syz_shardset *s) { return s->has_ivar; }
@@ -446,6 +455,99 @@ syz_status syz_shardset_select(syz_shardset *s, bool needs_image, bool needs_spe
   s->size = kept;
   s->digest = digest_of(s);
 cleanup:
+  return st;
+}
+
+/* --------------------------------------------------------------- checksums */
+
+typedef struct verify_pass {
+  syz_h5 *f;
+  char damage[SYZ_ERROR_TEXT]; /* the first dataset of pixels that differs from its checksum; empty: none */
+} verify_pass;
+
+/* Damaged pixels wait until it is known whether they can be laid to an object; anything else ends the pass. */
+static syz_status verify_dataset(void *context, const char *name)
+{
+  verify_pass *v = context;
+  bool has;
+  syz_status st = syz_h5_verify(v->f, name, &has);
+  bool is_pixels = strcmp(name, "image") == 0 || strcmp(name, "spectrum") == 0 || strcmp(name, "spectrum_ivar") == 0;
+  if (st != SYZ_ERR_DATA || !is_pixels) return st;
+  if (*v->damage) return SYZ_OK;
+  snprintf(v->damage, sizeof v->damage, "%s", syz_error_text());
+  char *place = strrchr(v->damage, '['); /* " [file:line]" ends a message; more is said behind this one */
+  if (place && place > v->damage) place[-1] = '\0';
+  return SYZ_OK;
+}
+
+/* The first object of a file, of any split, whose pixels cannot be used; bad->bads is 0 when there is none. */
+static syz_status find_first_bad(const syz_shardset *s, syz_h5 *f, int file, own_file *bad)
+{
+  syz_status st = SYZ_OK;
+  syz_object *object = NULL;
+  for (int p = 0; p < s->parts && !bad->bads; p++) {
+    if (s->part[p].file != file) continue;
+    set_part *whole = &bad->scan.part[0];
+    *whole = s->part[p];
+    whole->first = 0;
+    whole->used = whole->rows;
+    syz_free(&object);
+    SYZ_ALLOC(object, "object table", whole->rows + 1);
+    SYZ_TRY(syz_shardset_read_table(f, whole, 0, whole->rows, object));
+    SYZ_TRY(find_bad(f, bad, 0, object));
+  }
+cleanup:
+  syz_free(&object);
+  return st;
+}
+
+/* Rank-local. *is_doubtful: its damage is in objects that are left out, as far as can be told. */
+static syz_status verify_file(const syz_shardset *s, int file, int32_t *is_doubtful)
+{
+  syz_status st = SYZ_OK;
+  const char *path = s->file[file].path;
+  own_file bad = {.bads = 0};
+  verify_pass *v = NULL;
+  SYZ_ALLOC(v, "checksums", 1);
+  SYZ_TRY(syz_h5_reopen(path, &v->f));
+  SYZ_TRY(syz_h5_visit(v->f, "", verify_dataset, v));
+  if (!*v->damage) goto cleanup;
+  SYZ_TRY(find_first_bad(s, v->f, file, &bad));
+  SYZ_REQUIRE(bad.bads, SYZ_ERR_DATA, "%s; data.verify: never reads it all the same", v->damage);
+  SYZ_REQUIRE(s->skips_bad, SYZ_ERR_DATA, "%s; object %lld (row %lld): %s; leave such objects out with data.bad_objects: skip", v->damage,
+              (long long)bad.bad[0].object_id, (long long)bad.bad[0].row, syz_pixel_fault_text((pixel_fault)bad.bad[0].fault));
+  *is_doubtful = 1;
+cleanup:
+  if (v) syz_h5_close(&v->f);
+  syz_free(&v);
+  syz_free(&bad.bad);
+  return st;
+}
+
+syz_status syz_shardset_verify(syz_shardset *s)
+{
+  syz_status st = SYZ_OK;
+  const int size = syz_comm_size(s->comm), rank = syz_comm_rank(s->comm);
+  const double start_s = syz_clock_s(), long_s = 5;
+  int64_t done = 0;
+  syz_progress progress;
+  int32_t *is_doubtful = syz_alloc("checksums", (size_t)size, sizeof *is_doubtful);
+  SYZ_TRY_ALL(s->comm, is_doubtful ? SYZ_OK : SYZ_ERR_MEMORY);
+  syz_progress_begin(&progress, "verify", "MB", 0, syz_shardset_bytes(s) / 1000000);
+  for (int first = 0; first < s->files; first += size) { /* in rounds, so that the first bad file is the same on any number of ranks */
+    int32_t mine = 0;
+    SYZ_TRY_ALL(s->comm, first + rank < s->files ? verify_file(s, first + rank, &mine) : SYZ_OK);
+    syz_allgather(s->comm, &mine, is_doubtful, sizeof mine);
+    for (int f = first; f < s->files && f < first + size; f++) {
+      done += s->file[f].bytes;
+      if (is_doubtful[f - first])
+        syz_warn("%s: differs from its checksums and holds damaged objects, which are left out; others may be damaged as well", s->file[f].path);
+    }
+    syz_progress_tell(&progress, done / 1000000, NULL);
+  }
+  if (syz_clock_s() - start_s > long_s) syz_progress_end(&progress, done / 1000000);
+cleanup:
+  syz_free(&is_doubtful);
   return st;
 }
 

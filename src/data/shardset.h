@@ -77,7 +77,7 @@ struct syz_shardset {
   const char **label_name;
   int labels;
   uint64_t digest;
-  bool has_ivar;
+  bool has_ivar, skips_bad;
   set_reader reader;
   struct {
     int file;
