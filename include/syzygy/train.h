@@ -199,6 +199,9 @@ typedef struct syz_align_config {
   double time_limit_s; /**< as in syz_train_config */
 } syz_align_config;
 
+/** Contradictions within a configuration: SYZ_ERR_INPUT. Not collective; the same on every rank. */
+syz_status syz_align_check(const syz_align_config *config);
+
 /**
  * The contrastive objective. Objects of `train` with both modalities take part; `test` (may be NULL) is for validation. Its begin plans
  * the towers of `model`; with frozen backbones and a cache, it computes the tokens of all objects first (with progress), and may return

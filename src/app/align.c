@@ -25,8 +25,9 @@ const syz_key syz_align_keys[] = {
     {"train.micro_batch", SYZ_KEY_INT, "0", "objects a rank", 0, 65536, NULL, ALIGN,
      "Objects in one pass; a larger share runs in several, and forward twice. 0: 32, or 256 when only heads run."},
     {"train.lr", SYZ_KEY_REAL, "1.0e-4", "", 0, 10, NULL, ALIGN, "Learning rate after the warm-up."},
-    {"train.lr_min", SYZ_KEY_REAL, "2.0e-7", "", 0, 10, NULL, ALIGN, "Learning rate at the end of the cosine."},
-    {"train.warmup_steps", SYZ_KEY_INT, "1000", "steps", 0, 4.0e9, NULL, ALIGN, "Linear from 0 to lr over these steps."},
+    {"train.lr_min", SYZ_KEY_REAL, "2.0e-7", "", 0, 10, NULL, ALIGN, "Learning rate at the end of the cosine; not given: train.lr / 500."},
+    {"train.warmup_steps", SYZ_KEY_INT, "1000", "steps", 0, 4.0e9, NULL, ALIGN,
+     "Linear from 0 to lr over these steps; not given: 1000, or a tenth of train.steps where that is less."},
     {"train.weight_decay", SYZ_KEY_REAL, "0.05", "", 0, 10, NULL, ALIGN, "Decoupled weight decay, on all parameters as published."},
     {"train.beta1", SYZ_KEY_REAL, "0.9", "", 0, 0.999999, NULL, ALIGN, "AdamW: decay of the first moment."},
     {"train.beta2", SYZ_KEY_REAL, "0.999", "", 0, 0.99999999, NULL, ALIGN, "AdamW: decay of the second moment."},
@@ -263,8 +264,10 @@ static syz_status open_data(job *j)
   const char *split = syz_input_text(j->in, "data.split");
   j->split = strcmp(split, "all") == 0 ? SYZ_SPLIT_ALL : strcmp(split, "test") == 0 ? SYZ_SPLIT_TEST : SYZ_SPLIT_TRAIN;
   SYZ_TRY(open_set(j, j->split, &j->train));
-  /* Only a training split leaves objects to hold out. */
   SYZ_TRY(syz_app_verify_data(j->app, j->train)); /* the test split is of the same files */
+  SYZ_REQUIRE(j->align.augment.spectrum_noise <= 0 || syz_shardset_has_ivar(j->train), SYZ_ERR_INPUT,
+              "augment.spectrum_noise is in units of 1/sqrt(ivar), but data.path holds no inverse variances");
+  /* Only a training split leaves objects to hold out. */
   if (j->split == SYZ_SPLIT_TRAIN && syz_input_int(j->in, "train.validate_objects") > 0)
     SYZ_TRY(open_set(j, SYZ_SPLIT_TEST, &j->test));
   else
@@ -362,12 +365,13 @@ static syz_status check_input(const job *j)
   syz_status st = SYZ_OK;
   const syz_input *in = j->in;
   const int64_t warmup = syz_input_int(in, "train.warmup_steps"), steps = syz_input_int(in, "train.steps");
-  SYZ_REQUIRE(warmup < steps || !syz_input_is_given(in, "train.warmup_steps"), SYZ_ERR_INPUT,
-              "train.warmup_steps = %" PRId64 " is not less than train.steps = %" PRId64 ": the learning rate would never be reached", warmup, steps);
   SYZ_REQUIRE(syz_input_real(in, "train.lr_min") <= syz_input_real(in, "train.lr") || !syz_input_is_given(in, "train.lr_min"), SYZ_ERR_INPUT,
               "train.lr_min = %g is larger than train.lr = %g", syz_input_real(in, "train.lr_min"), syz_input_real(in, "train.lr"));
   SYZ_REQUIRE((syz_input_int(in, "augment.mask_runs") > 0) == (syz_input_int(in, "augment.mask_run_pixels") > 0), SYZ_ERR_INPUT,
               "augment.mask_runs and augment.mask_run_pixels: both or none must be 0");
+  SYZ_TRY(syz_align_check(&j->align));
+  if (warmup >= steps)
+    syz_warn("train.warmup_steps = %" PRId64 " and train.steps = %" PRId64 ": the run ends before train.lr is reached", warmup, steps);
 cleanup:
   return st;
 }
@@ -382,6 +386,7 @@ static syz_status settle_defaults(job *j)
   if (!syz_input_is_given(in, "train.warmup_steps") && syz_input_int(in, "train.warmup_steps") > steps / 10) {
     snprintf(text, sizeof text, "%" PRId64, steps / 10);
     SYZ_TRY(syz_input_assign(in, "train.warmup_steps", text));
+    syz_info("train.warmup_steps: %s, a tenth of train.steps, as none are given", text);
   }
   if (!syz_input_is_given(in, "train.lr_min")) {
     snprintf(text, sizeof text, "%.17g", syz_input_real(in, "train.lr") / 500); /* recipes.md section 4 */
@@ -432,6 +437,7 @@ syz_status syz_command_align(syz_app *app)
   j->app = app;
   j->in = app->input;
   SYZ_TRY_ALL(world, settle_defaults(j));
+  read_align(j);
   SYZ_TRY_ALL(world, check_input(j));
   SYZ_TRY(read_config(j));
   syz_timing_begin(&app->timing, "set-up");
@@ -443,7 +449,6 @@ syz_status syz_command_align(syz_app *app)
   if (st == SYZ_OK) st = make_model(j);
   syz_timing_end(&app->timing);
   SYZ_TRY(st);
-  read_align(j);
   read_loop(j);
   add_facts(j);
   tell_plan(j);

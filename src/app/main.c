@@ -157,9 +157,10 @@ static syz_status run(int argc, char **argv, syz_app *app)
   }
   SYZ_TRY(read_input(app, &line));
   if (app->command != SYZ_COMMAND_info) banner(app);
-  if (app->is_dry_run && is_first) printf("%s", syz_app_input_yaml(app));
   syz_stop_install();
   st = commands[line.command].run(app);
+  /* Behind the command, which settles defaults that follow other keys and takes over what a model file says. */
+  if (app->is_dry_run && is_first && st == SYZ_OK && app->command != SYZ_COMMAND_info) printf("%s", syz_app_input_yaml(app));
 cleanup:
   syz_free(&line.set);
   return st;
@@ -174,6 +175,13 @@ static syz_status finish(syz_app *app, syz_status st)
   if (has_table && (st == SYZ_OK || st == SYZ_STOPPED)) {
     syz_status written = syz_timing_report(app->world, &app->timing, path);
     if (written != SYZ_OK) st = written;
+  }
+  /* A refused input leaves the folder of an earlier run as it was. */
+  if (st == SYZ_ERR_INPUT && app->input_before && snprintf(path, sizeof path, "%s/input.yaml", folder) < (int)sizeof path) {
+    char kept[SYZ_ERROR_TEXT];
+    memcpy(kept, syz_error_text(), sizeof kept);
+    (void)!syz_file_write(path, app->input_before, strlen(app->input_before));
+    memcpy(syz_error_text(), kept, sizeof kept);
   }
   if (syz_comm_rank(app->world) == 0) {
     if (st != SYZ_OK && st != SYZ_STOPPED) syz_log(SYZ_LOG_ERROR, "%s", syz_error_text());
@@ -196,6 +204,7 @@ int main(int argc, char **argv)
   syz_log_file(NULL);
   syz_free(&app.arguments);
   syz_free(&app.input_yaml);
+  syz_free(&app.input_before);
   syz_input_destroy(&app.input);
   syz_comm_finish(&app.world);
   return (int)st;

@@ -9,6 +9,8 @@
 
 #include "app.h"
 
+enum { INPUT_LIMIT = 64 << 20 };
+
 const char *syz_app_created_by(void)
 {
   static char text[128];
@@ -45,6 +47,8 @@ static syz_status take_folder(syz_app *app)
   int n = snprintf(holder, sizeof holder, "%ld\n", (long)getpid());
   SYZ_REQUIRE(ftruncate(fd, 0) == 0 && write(fd, holder, (size_t)n) == n, SYZ_ERR_WRITE, "%s: cannot write: %s", path, strerror(errno));
   SYZ_REQUIRE(snprintf(path, sizeof path, "%s/input.yaml", folder) < (int)sizeof path, SYZ_ERR_WRITE, "output.dir: name too long");
+  size_t before;
+  (void)!syz_file_read(path, INPUT_LIMIT, &app->input_before, &before); /* none, or unreadable: there is nothing to put back */
   SYZ_TRY(syz_file_write(path, yaml, strlen(yaml)));
   SYZ_REQUIRE(snprintf(path, sizeof path, "%s/log.txt", folder) < (int)sizeof path, SYZ_ERR_WRITE, "output.dir: name too long");
   SYZ_TRY(syz_log_file(path));

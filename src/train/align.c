@@ -354,15 +354,22 @@ static void describe(void *self, int64_t step, char *text, size_t room)
 
 /* ------------------------------------------------------------------ create */
 
+syz_status syz_align_check(const syz_align_config *c)
+{
+  syz_status st = SYZ_OK;
+  SYZ_REQUIRE(!c->freezes_backbones || c->cache == SYZ_CACHE_NONE || !syz_augment_is_on(&c->augment), SYZ_ERR_INPUT,
+              "augmentation changes the objects in every step, so the tokens of frozen towers cannot be kept: switch augmentation off, or set "
+              "train.token_cache=none (the towers then run in every step), or train.freeze_backbones=false");
+cleanup:
+  return st;
+}
+
 static syz_status check(const align *a)
 {
   syz_status st = SYZ_OK;
-  const syz_align_config *c = &a->config;
   SYZ_REQUIRE(a->train.n > 0, SYZ_ERR_DATA, "none of the %" PRId64 " objects has both an image and a spectrum: nothing to align",
               syz_shardset_size(a->train.shards));
-  SYZ_REQUIRE(!(align_has_cache(a) && syz_augment_is_on(&c->augment)), SYZ_ERR_INPUT,
-              "augmentation changes the objects in every step, so the tokens of frozen towers cannot be kept: switch augmentation off, or set "
-              "train.token_cache=none (the towers then run in every step), or train.freeze_backbones=false");
+  SYZ_TRY(syz_align_check(&a->config));
 cleanup:
   return st;
 }

@@ -2,6 +2,7 @@
 """Where a run begins: from the seed, from a model file, from two files of one tower each: the same weights give the same first loss, whatever
 file they came from and however the towers are laid out; the file's configuration rules, and a contradiction is refused by name. The example
 inputs are understood."""
+import re
 import sys
 
 from common import *
@@ -63,6 +64,16 @@ train: {{steps: 3, global_batch: 8, lr: 1.0e-3, warmup_steps: 1, validate_object
     check(code == 0 and "370" in text, f"inputs/align.yaml is understood: {code}")
     if code:
         print(text)
+    # A run that ends within its warm-up, and the defaults that follow other keys: the same in the plan, in the resolved input and in the run.
+    code, text = run(1, arguments(work, "warm", train__warmup_steps=10))
+    check(code == 0 and all(abs(m["lr"] - 1e-4 * m["step"]) < 1e-12 for m in metrics(f"{work}/warm")), f"a warm-up longer than the run: {code}")
+    with open(f"{work}/follow.yaml", "w") as f:
+        f.write(f"data: {{path: [{work}/shards], split: all}}\ntrain: {{steps: 20, global_batch: 8, lr: 1.0e-3, freeze_backbones: false}}\n{MODEL}")
+    code, text = run(1, ["align", f"{work}/follow.yaml", "--dry-run", "--set", f"output.dir={work}/follow"])
+    check(code == 0 and re.search(r"^  warmup_steps: 2$", text, re.M) and abs(float(re.search(r"^  lr_min: (\S+)$", text, re.M)[1]) - 2e-6) < 1e-15,
+          f"a plan shows what would be used: {code}")
+    code, text = run(1, ["align", f"{work}/follow.yaml", "--set", f"output.dir={work}/follow"])
+    check(code == 0 and abs(metrics(f"{work}/follow")[1]["lr"] - 5e-4) < 1e-15, f"and a run uses it: {code}")
     code, text = run(2, ["align", f"{ROOT}/inputs/align-small.yaml", "--set", f"data.path={work}/shards", "--set", "train.global_batch=8", "--set",
                          "train.steps=3", "--set", "train.warmup_steps=0", "--set", f"output.dir={work}/small"])
     check(code == 0, f"inputs/align-small.yaml runs: {code}")
