@@ -78,13 +78,17 @@ static syz_status run_passes(align *a, align_set *set, syz_modality here, int64_
   /* The buffer of a batch's tokens serves for a pass; a rank without a share of the batch has room for one object. */
   const int64_t room = a->tower[here].count > 0 ? a->tower[here].count : 1, pass = room < CACHE_PASS ? room : CACHE_PASS;
   int64_t done = 0, all_done = 0;
+  double last_s = syz_clock_s(), longest_s = 0; /* of a pass */
   syz_progress progress;
   char what[64];
   snprintf(what, sizeof what, "%s tokens (%s)", a->grid->towers == SYZ_TOWERS_APART ? "both towers'" : syz_modality_name(here), name);
   syz_progress_begin(&progress, what, "objects", 0, all);
   for (;;) {
     double flags[FLAGS] = {(double)(missing - done), (double)st, syz_stop_asked(a->world, a->config.folder)};
-    if (a->config.time_limit_s > 0 && syz_clock_since_start_s() > a->config.time_limit_s) flags[STOP] = 1;
+    const double now_s = syz_clock_s();
+    if (now_s - last_s > longest_s) longest_s = now_s - last_s;
+    last_s = now_s;
+    if (a->config.time_limit_s > 0 && syz_clock_since_start_s() + 2 * longest_s >= a->config.time_limit_s) flags[STOP] = 1;
     syz_allreduce_f64(a->world, flags, FLAGS, SYZ_MAX);
     if (flags[STATUS] > 0) SYZ_TRY(syz_agree(a->world, st));
     if (flags[LEFT] <= 0) break;

@@ -11,10 +11,11 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include "checkpoint.h"
 #include "gradients.h"
+#include "manifest.h"
 #include "metrics.h"
 #include "optimiser.h"
 #include "parts.h"
@@ -42,7 +43,8 @@ typedef struct trainer {
   metrics metrics, validation;
   metrics_line line;
   syz_status carried;                   /* a failure of rank 0 after the step's last agreement: told at the next */
-  double saved_s, longest_step_s, loss; /* clock of the last save; of the steps so far; of the last step */
+  double saved_s, loss; /* clock of the last save; of the last step */
+  double longest_step_s, longest_validation_s; /* so far */
 } trainer;
 
 static syz_status create_local(trainer *t)
@@ -113,6 +115,7 @@ static syz_status validate(trainer *t)
 {
   syz_status st = SYZ_OK;
   syz_validation figures = {0};
+  const double start = syz_clock_s();
   syz_timing_begin(t->timing, "validation");
   SYZ_TRY(t->objective->validate(t->objective->self, t->state.step, t->scalars.value, &figures));
   if (figures.n == 0) goto cleanup;
@@ -134,6 +137,7 @@ static syz_status validate(trainer *t)
     SYZ_TRY(write_model(t, "model-best.h5"));
   }
 cleanup:
+  t->longest_validation_s = fmax(t->longest_validation_s, syz_clock_s() - start);
   syz_timing_end(t->timing);
   return st;
 }
@@ -164,23 +168,24 @@ static void ask(const trainer *t, syz_status local, double *flags)
   if (!t->is_first) return;
   const double now = syz_clock_s();
   flags[FLAG_SAVE] = c->checkpoint_interval_s > 0 && now - t->saved_s >= c->checkpoint_interval_s;
-  /* Leave while there is time for a step and a checkpoint of the usual length. */
-  flags[FLAG_TIME] = c->time_limit_s > 0 && syz_clock_since_start_s() + 2 * t->longest_step_s + 2 * t->store.write_s >= c->time_limit_s;
+  /* Leave while there is time for a step, a validation and a checkpoint of the usual length. */
+  const double needed_s = 2 * t->longest_step_s + t->longest_validation_s + 2 * t->store.write_s;
+  flags[FLAG_TIME] = c->time_limit_s > 0 && syz_clock_since_start_s() + needed_s >= c->time_limit_s;
 }
 
-/* Names what a gradient that is not finite belongs to. */
-static void describe_gradients(trainer *t, char *text, size_t room)
+/* Names what a gradient that is not finite belongs to; false when it is nothing of this rank's towers. */
+static bool describe_gradients(trainer *t, char *text, size_t room)
 {
   int n_parameters = 0;
   const syz_parameter *table = syz_model_parameters(t->model, &n_parameters);
   const float *g = syz_gradients_block(t->gradients);
-  snprintf(text, room, "the gradient norm is not finite");
   for (int i = 0; i < n_parameters; i++) {
     if (!table[i].is_used || (!table[i].is_head && !t->config->trains_backbones)) continue;
     if (isfinite(syz_sum_of_squares(g + table[i].offset, table[i].size, 1))) continue;
     snprintf(text, room, "the gradient of %s is not finite", table[i].name);
-    return;
+    return true;
   }
+  return false;
 }
 
 static void report(trainer *t, const syz_step_result *result, double lr, double norm, double wait_s, double step_s)
@@ -229,11 +234,10 @@ static syz_status step(trainer *t, double *flags)
   syz_timing_end(t->timing);
   if (!isfinite(norm)) {
     char text[256];
-    if (local == SYZ_OK) {
-      describe_gradients(t, text, sizeof text);
+    if (local == SYZ_OK && describe_gradients(t, text, sizeof text))
       local = syz_error_set(SYZ_ERR_NUMERIC, __FILE__, __LINE__, "step %" PRId64 ": %s (loss %g)", s, text, result.loss);
-    }
     SYZ_TRY(syz_agree(t->world, local));
+    SYZ_REQUIRE(false, SYZ_ERR_NUMERIC, "step %" PRId64 ": the gradient norm is not finite (loss %g)", s, result.loss);
   }
   const double lr = syz_schedule_lr(s, c->lr, c->lr_min, c->warmup_steps, c->steps);
   const syz_adamw rule = {.lr = lr, .beta1 = c->beta1, .beta2 = c->beta2, .eps = c->eps, .weight_decay = c->weight_decay};
@@ -282,9 +286,21 @@ static syz_status run(trainer *t)
   syz_progress_end(&progress, t->state.step);
   SYZ_REQUIRE(!reason, SYZ_STOPPED, "stopped after step %" PRId64 " of %" PRId64 " (%s)", t->state.step, c->steps, reason ? reason : "");
 cleanup:
-  if (st == SYZ_STOPPED)
+  if (st == SYZ_STOPPED && reason) /* without: while the objective began, which has said so */
     syz_info("stopped after step %" PRId64 " of %" PRId64 " (%s); run the same command again to go on", t->state.step, c->steps, reason);
   return st;
+}
+
+/* Whether model.h5 is of the checkpoint that the run goes on from: not when the run ended between the two. Rank 0. */
+static bool model_is_newer(const trainer *t, const char *path)
+{
+  struct stat written, saved;
+  char manifest[PATH_MAX];
+  if (manifest_step_path(t->store.folder, t->store.last, manifest, sizeof manifest - 16) != SYZ_OK) return false;
+  strcat(manifest, "/manifest.json");
+  if (stat(path, &written) != 0 || stat(manifest, &saved) != 0) return false;
+  return written.st_mtim.tv_sec != saved.st_mtim.tv_sec ? written.st_mtim.tv_sec > saved.st_mtim.tv_sec
+                                                        : written.st_mtim.tv_nsec >= saved.st_mtim.tv_nsec;
 }
 
 syz_status syz_train_run(const syz_train_config *config, const syz_grid *grid, syz_model *model, const syz_compute *compute, syz_objective *objective,
@@ -308,7 +324,7 @@ syz_status syz_train_run(const syz_train_config *config, const syz_grid *grid, s
   SYZ_TRY(checkpoint_resume(&t.store, &t.state, &found));
   if (found) syz_model_pack(model, false);
   SYZ_TRY(path_in_folder(&t, "model.h5", path));
-  has_model = t.is_first && access(path, R_OK) == 0;
+  has_model = t.is_first && found && model_is_newer(&t, path);
   syz_bcast(t.world, &has_model, sizeof has_model, 0);
   if (found && t.state.step >= config->steps && has_model) {
     syz_info("this run is done: %" PRId64 " steps, %s (raise train.steps to go on, or choose another output.dir)", t.state.step, path);

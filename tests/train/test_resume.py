@@ -2,6 +2,7 @@
 """Stopped and continued: the same metrics bit for bit on the same ranks, within 1e-5 on others; by SIGUSR1 to mpirun, by a STOP file, by the
 time limit; twice in one run; a finished run says so; a changed input is refused by name; bad checkpoints are skipped, none is exit code 5."""
 import glob
+import io
 import random
 import sys
 
@@ -107,6 +108,7 @@ output: {{checkpoint_interval_steps: 7}}
     open(f"{work}/{name}/STOP", "w").close()
     code, text = run(2, arguments(work, name, **keys))
     check(code == 75 and "while tokens were computed" in text, f"stopped while tokens are computed: {code}")
+    check("stopped (STOP file)" in text and "(null)" not in text and "stopped after step" not in text, "and says why, once")
     code, text = run(3, arguments(work, name, **keys))
     check(code == 0 and len(metrics(f"{work}/{name}")) == STEPS, f"and continued: {code}")
     shutil.rmtree(f"{work}/{name}/checkpoints")
@@ -117,12 +119,21 @@ output: {{checkpoint_interval_steps: 7}}
     name = "changed"
     code, text = run(2, arguments(work, name, **keys))
     check(code == 0, f"a run ends with {code}")
+    shutil.copy2(f"{work}/{name}/model.h5", f"{work}/first.h5")
+    resolved = open(f"{work}/{name}/input.yaml").read()
     for key, value in [("seed", 1), ("train.global_batch", 13), ("data.shuffle", "false"), ("model.spectrum.depth", 1), ("data.split", "all")]:
         code, text = run(1, arguments(work, name, train__steps=80, **keys, **{key.replace(".", "__"): value}))
         # With another split the data differ too, and whichever is found first is named.
         check(code == 2 and (key in text.replace("digest of data.path", key)), f"{key}={value} on continuing ends with {code}")
+        check(open(f"{work}/{name}/input.yaml").read() == resolved, f"{key}={value}: input.yaml is still that of the run")
     code, text = run(1, arguments(work, name, train__steps=STEPS + 4, train__lr=1e-4, **keys))
     check(code == 0 and "train.lr is" in text and len(metrics(f"{work}/{name}")) == STEPS + 4, f"another rate is warned of: {code}")
+    # Killed between the last checkpoint and model.h5: the model there is of the run before it was prolonged.
+    longer = open(f"{work}/{name}/model.h5", "rb").read()
+    shutil.copy2(f"{work}/first.h5", f"{work}/{name}/model.h5")
+    code, text = run(2, arguments(work, name, train__steps=STEPS + 4, train__lr=1e-4, **keys))
+    with h5py.File(f"{work}/{name}/model.h5") as a, h5py.File(io.BytesIO(longer)) as b:
+        check(code == 0 and all((a["parameter"][k][()] == b["parameter"][k][()]).all() for k in b["parameter"]), f"an older model.h5 is replaced: {code}")
 
     # Bad checkpoints: the newest is skipped with a reason, and with no good one the run does not begin anew.
     newest, older = sorted(glob.glob(f"{work}/{name}/checkpoints/step-*"))[::-1]
