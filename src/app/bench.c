@@ -237,9 +237,14 @@ static syz_status bench_towers(bench *b)
 {
   syz_status st = SYZ_OK;
   syz_model_config config;
-  SYZ_TRY(syz_model_config_read(b->app->input, &config));
-  SYZ_TRY(bench_tower(b, &config, SYZ_IMAGE));
-  SYZ_TRY(bench_tower(b, &config, SYZ_SPECTRUM));
+  syz_model_parts parts = {.has_backbone = {true, true}};
+  const char *file = syz_input_text(b->app->input, "model.file");
+  if (*file)
+    SYZ_TRY(syz_model_file_parts(b->app->world, file, &config, &parts));
+  else
+    SYZ_TRY(syz_model_config_read(b->app->input, &config));
+  for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++)
+    if (parts.has_backbone[m]) SYZ_TRY(bench_tower(b, &config, m));
 cleanup:
   return st;
 }

@@ -60,12 +60,11 @@ static syz_status open_data(job *s)
   const syz_rejected *rejected;
   s->split = strcmp(split, "train") == 0 ? SYZ_SPLIT_TRAIN : strcmp(split, "test") == 0 ? SYZ_SPLIT_TEST : SYZ_SPLIT_ALL;
   SYZ_REQUIRE(n > 0, SYZ_ERR_INPUT, "data.path: name the files or folders to embed");
-  SYZ_ALLOC(path, "data paths", n);
-  for (int i = 0; i < n; i++) {
-    path[i] = syz_input_list_item(in, "data.path", i);
-    length += strlen(path[i]) + 1;
-  }
-  SYZ_ALLOC(s->data_path, "data paths", length);
+  for (int i = 0; i < n; i++) length += strlen(syz_input_list_item(in, "data.path", i)) + 1;
+  path = syz_alloc("data paths", (size_t)n, sizeof *path);
+  s->data_path = syz_alloc("data paths", length, 1);
+  SYZ_TRY_ALL(s->comm, path && s->data_path ? SYZ_OK : SYZ_ERR_MEMORY);
+  for (int i = 0; i < n; i++) path[i] = syz_input_list_item(in, "data.path", i);
   for (int i = 0; i < n; i++) {
     if (i) strcat(s->data_path, "\n");
     strcat(s->data_path, path[i]);
@@ -75,8 +74,8 @@ static syz_status open_data(job *s)
   for (int64_t i = 0; i < bad && i < 20; i++)
     syz_warn("left out: %s, row %lld, object %lld: %s", rejected[i].file, (long long)rejected[i].row, (long long)rejected[i].object_id,
              rejected[i].reason);
-  SYZ_TRY(syz_app_verify_data(s->app, s->data));
   if (bad > 20) syz_warn("left out: %lld more objects", (long long)(bad - 20));
+  SYZ_TRY(syz_app_verify_data(s->app, s->data));
   SYZ_REQUIRE(syz_shardset_size(s->data) > 0, SYZ_ERR_DATA, "data.path: no object in %s%s (split %s)", path[0], n > 1 ? " and the others" : "",
               split);
 cleanup:
