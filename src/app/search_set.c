@@ -8,9 +8,9 @@
 #include "search.h"
 
 static void dataset_name(syz_modality m, char name[32]) { snprintf(name, 32, "%s_embedding", syz_modality_name(m)); }
-
 static void flag_name(syz_modality m, char name[32]) { snprintf(name, 32, "has_%s", syz_modality_name(m)); }
 static void label_dataset(const char *name, char *dataset, size_t room) { snprintf(dataset, room, "label/%s", name); }
+
 /* The key goes in front of the recorded message, behind the rank that agreement put there. */
 static syz_status add_key(syz_status st, const char *key)
 {
@@ -22,7 +22,6 @@ static syz_status add_key(syz_status st, const char *key)
   if (place && place > reason + at) place[-1] = '\0';
   return syz_error_set(st, __FILE__, __LINE__, "%.*s%s: %s", at, reason, key, reason + at);
 }
-
 
 static syz_status check_format(syz_h5 *f, const char *key)
 {
@@ -85,6 +84,7 @@ static syz_status check_file(syz_embedding_set *s, int i, const char *key)
 cleanup:
   return st;
 }
+
 typedef struct verify_share {
   syz_h5 *f;
   int number, rank, size;
@@ -105,7 +105,6 @@ static syz_status verify_file(const syz_embedding_set *s, int i, const char *key
   syz_status st = syz_h5_visit(s->file[i], "", verify_dataset, &v);
   return st == SYZ_OK ? st : add_key(st, key);
 }
-
 
 static syz_status allocate(syz_embedding_set *s, int n, const char *const *path)
 {
@@ -140,8 +139,8 @@ syz_status syz_embedding_set_open(syz_comm *c, const char *key, int n, const cha
       st = add_key(st, key);
       goto cleanup;
     }
-    if (st == SYZ_OK) st = verify_file(s, i, key);
     st = check_file(s, i, key);
+    if (st == SYZ_OK) st = verify_file(s, i, key);
     if (c) st = syz_agree(c, st);
     SYZ_TRY(st);
   }
