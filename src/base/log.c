@@ -2,6 +2,7 @@
 /** The log: rank 0 alone talks, to stdout and to log.txt; errors go to stderr from any rank. Progress lines with rate and time left. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -85,6 +86,25 @@ void syz_log(syz_log_level level, const char *format, ...)
 /* A terminal's live line moves twice a second; a log file gets a line each half minute. */
 static const double live_interval_s = 0.5, log_interval_s = 30.0;
 
+/*
+ * mpirun gives its ranks a terminal of its own as stdout, whatever its own stdout is. So under mpirun the question is whether the parent
+ * process (mpirun itself, on rank 0's node) writes to a terminal; where that cannot be known, it is taken for a file.
+ */
+static bool is_terminal(void)
+{
+  static int answer = -1;
+  if (answer >= 0) return answer;
+  answer = isatty(STDOUT_FILENO) ? 1 : 0;
+  if (answer && getenv("OMPI_COMM_WORLD_SIZE")) {
+    char link[64], target[64];
+    snprintf(link, sizeof link, "/proc/%ld/fd/1", (long)getppid());
+    ssize_t n = readlink(link, target, sizeof target - 1);
+    target[n > 0 ? n : 0] = '\0';
+    answer = strncmp(target, "/dev/pts/", 9) == 0 || strncmp(target, "/dev/tty", 8) == 0;
+  }
+  return answer;
+}
+
 static void time_text(char text[32], double s)
 {
   if (s >= 3600)
@@ -108,7 +128,7 @@ static void progress_print(syz_progress *p, int64_t done, const char *note, bool
     snprintf(line + n, sizeof line - (size_t)n, "%s left", rate > 0 ? left : "unknown time");
   n = (int)strlen(line);
   if (note && *note) snprintf(line + n, sizeof line - (size_t)n, " | %s", note);
-  if (isatty(STDOUT_FILENO) && !is_last) {
+  if (is_terminal() && !is_last) {
     fprintf(stdout, "\r\033[K%s", line);
     fflush(stdout);
     has_live_line = true;
@@ -129,7 +149,7 @@ void syz_progress_tell(syz_progress *p, int64_t done, const char *note)
 {
   if (log_rank != 0) return;
   double now = syz_clock_s();
-  if (now - p->t_last < (isatty(STDOUT_FILENO) ? live_interval_s : log_interval_s)) return;
+  if (now - p->t_last < (is_terminal() ? live_interval_s : log_interval_s)) return;
   p->t_last = now;
   progress_print(p, done, note, false);
 }
