@@ -68,7 +68,7 @@ static syz_status create_file(syz_h5 *f, const char *format, const char *created
 {
   syz_status st = SYZ_OK;
   char reason[H5_REASON];
-  hid_t access = H5Pcreate(H5P_FILE_ACCESS), space = -1, a = -1;
+  hid_t access = H5Pcreate(H5P_FILE_ACCESS), root = H5Pcreate(H5P_FILE_CREATE), space = -1, a = -1;
   const int version = 1;
   SYZ_REQUIRE(!syz_fault("h5_create"), SYZ_ERR_WRITE, "%s: injected failure", f->temporary);
   f->fd = open(f->temporary, O_RDWR | O_CREAT | O_TRUNC, 0666); /* first by hand: errno says it shortest */
@@ -78,7 +78,8 @@ static syz_status create_file(syz_h5 *f, const char *format, const char *created
   H5Pset_alignment(access, ALIGN_ABOVE, ALIGN_TO);
   SYZ_TRY(h5_image_create(&f->image));
   SYZ_TRY(h5_image_attach(f->image, access));
-  f->file = H5Fcreate(f->temporary, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+  H5Pset_obj_track_times(root, 0); /* equal content gives equal files: neither the root, nor groups, nor datasets keep a time */
+  f->file = H5Fcreate(f->temporary, H5F_ACC_TRUNC, root, access);
   SYZ_REQUIRE(f->file >= 0, SYZ_ERR_WRITE, "%s: cannot create: %s", f->temporary, h5_reason(reason));
   SYZ_TRY(put_text(f, f->file, "syzygy_format", format));
   space = H5Screate(H5S_SCALAR);
@@ -90,6 +91,7 @@ cleanup:
   if (a >= 0) H5Aclose(a);
   if (space >= 0) H5Sclose(space);
   if (access >= 0) H5Pclose(access);
+  if (root >= 0) H5Pclose(root);
   return st;
 }
 
@@ -170,22 +172,42 @@ cleanup:
   return st;
 }
 
+/* The groups in a dataset's name that are not there yet; HDF5's own intermediate groups would keep the time of their creation. */
+static syz_status make_groups(syz_h5 *f, const char *name)
+{
+  syz_status st = SYZ_OK;
+  char reason[H5_REASON], group[512];
+  hid_t create = H5Pcreate(H5P_GROUP_CREATE);
+  H5Pset_obj_track_times(create, 0);
+  for (const char *slash = strchr(name, '/'); slash; slash = strchr(slash + 1, '/')) {
+    SYZ_REQUIRE(snprintf(group, sizeof group, "%.*s", (int)(slash - name), name) < (int)sizeof group, SYZ_ERR_WRITE, "%s: dataset name too long: %s",
+                f->path, name);
+    htri_t is_there = H5Lexists(f->file, group, H5P_DEFAULT);
+    hid_t g = is_there == 0 ? H5Gcreate2(f->file, group, H5P_DEFAULT, create, H5P_DEFAULT) : -1;
+    SYZ_REQUIRE(is_there > 0 || g >= 0, SYZ_ERR_WRITE, "%s: cannot create group %s: %s", f->path, group, h5_reason(reason));
+    if (g >= 0) H5Gclose(g);
+  }
+cleanup:
+  if (create >= 0) H5Pclose(create);
+  return st;
+}
+
 /* On rank 0: declare it and learn where its rows will lie. */
 static syz_status declare(syz_h5 *f, const char *name, syz_h5_type type, int ndim, const hsize_t *dims, int64_t bytes, const char *units,
                           const char *description, int64_t *offset)
 {
   syz_status st = SYZ_OK;
   char reason[H5_REASON];
-  hid_t link = H5Pcreate(H5P_LINK_CREATE), create = H5Pcreate(H5P_DATASET_CREATE), space = H5Screate_simple(ndim, dims, NULL);
+  hid_t create = H5Pcreate(H5P_DATASET_CREATE), space = H5Screate_simple(ndim, dims, NULL);
   hid_t stored = h5_file_type(type), d = -1;
   *offset = -1;
-  SYZ_REQUIRE(link >= 0 && create >= 0 && space >= 0 && stored >= 0, SYZ_ERR_WRITE, "%s: dataset %s: %s", f->path, name, h5_reason(reason));
-  H5Pset_create_intermediate_group(link, 1);
+  SYZ_REQUIRE(create >= 0 && space >= 0 && stored >= 0, SYZ_ERR_WRITE, "%s: dataset %s: %s", f->path, name, h5_reason(reason));
+  SYZ_TRY(make_groups(f, name));
   H5Pset_layout(create, H5D_CONTIGUOUS);
   H5Pset_alloc_time(create, H5D_ALLOC_TIME_EARLY);
   H5Pset_fill_time(create, H5D_FILL_TIME_NEVER);
-  H5Pset_obj_track_times(create, 0); /* equal content gives equal files */
-  d = H5Dcreate2(f->file, name, stored, space, link, create, H5P_DEFAULT);
+  H5Pset_obj_track_times(create, 0);
+  d = H5Dcreate2(f->file, name, stored, space, H5P_DEFAULT, create, H5P_DEFAULT);
   SYZ_REQUIRE(d >= 0, SYZ_ERR_WRITE, "%s: cannot create dataset %s: %s", f->path, name, h5_reason(reason));
   SYZ_TRY(put_text(f, d, "units", units ? units : ""));
   SYZ_TRY(put_text(f, d, "description", description ? description : ""));
@@ -201,7 +223,6 @@ cleanup:
   h5_type_close(type, stored);
   if (space >= 0) H5Sclose(space);
   if (create >= 0) H5Pclose(create);
-  if (link >= 0) H5Pclose(link);
   return st;
 }
 
