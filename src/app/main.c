@@ -157,7 +157,6 @@ static syz_status run(int argc, char **argv, syz_app *app)
   }
   SYZ_TRY(read_input(app, &line));
   if (app->command != SYZ_COMMAND_info) banner(app);
-  syz_stop_install();
   st = commands[line.command].run(app);
   /* Behind the command, which settles defaults that follow other keys and takes over what a model file says. */
   if (app->is_dry_run && is_first && st == SYZ_OK && app->command != SYZ_COMMAND_info) printf("%s", syz_app_input_yaml(app));
@@ -194,6 +193,7 @@ static syz_status finish(syz_app *app, syz_status st)
 int main(int argc, char **argv)
 {
   syz_app app = {0};
+  syz_stop_install(); /* before anything else: a signal during set-up must not end the run without its checkpoint */
   syz_status st = syz_comm_start(&argc, &argv, &app.world);
   if (st != SYZ_OK) {
     fprintf(stderr, "%s\n", syz_error_text());
