@@ -153,7 +153,14 @@ void syz_timing_end(syz_timing *t);
   X(SYZ_RANDOM_SIM_SKY, 13)                                                                                    \
   X(SYZ_RANDOM_SIM_ARTEFACT, 14)                                                                               \
   X(SYZ_RANDOM_SIM_NEIGHBOUR, 15)                                                                              \
-  X(SYZ_RANDOM_BENCH, 16)
+  X(SYZ_RANDOM_BENCH, 16)                                                                                      \
+  X(SYZ_RANDOM_CROP, 17)                                                                                       \
+  X(SYZ_RANDOM_CROP_NOISE, 18)                                                                                 \
+  X(SYZ_RANDOM_BLOCK_MASK, 19)                                                                                 \
+  X(SYZ_RANDOM_MASK_ORDER, 20)                                                                                 \
+  X(SYZ_RANDOM_RUN_MASK, 21)                                                                                   \
+  X(SYZ_RANDOM_DROP_PATH, 22)                                                                                  \
+  X(SYZ_RANDOM_PROBE, 23)
 
 typedef enum syz_random_purpose {
 #define SYZ_RANDOM_ENUM(name, value) name = value,

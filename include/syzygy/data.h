@@ -203,6 +203,51 @@ void syz_augment_image(const syz_augment *a, uint64_t seed, int64_t step, int64_
 /** flux [7781] in place, ivar [7781] (NULL: no noise can be added); pixels with ivar 0 get no noise. Masked runs last. */
 void syz_augment_spectrum(const syz_augment *a, uint64_t seed, int64_t step, int64_t place, float *flux, const float *ivar);
 
+/* ----------------------------------------------------- crops and masks (DINOv2) */
+
+enum { SYZ_CROP_GROUPS = 2 /**< global, local */ };
+/** A level of blur or noise in the survey: exp(log(scale) + shape n) + loc with n standard normal. */
+typedef struct syz_lognormal {
+  double shape, loc, scale;
+} syz_lognormal;
+/** The survey's fits of PSF (sigma, pixels) and noise (sigma, nanomaggy) in g, r, z: recipes.md section 5. */
+extern const syz_lognormal syz_survey_psf[SYZ_BANDS], syz_survey_noise[SYZ_BANDS];
+
+/**
+ * Crops of an object: cut at random places of the stamp, flipped, turned, blurred and given noise in nanomaggies, colour-mapped.
+ *
+ * For blur and noise a true and a wanted level are drawn per band from the survey's fits; where the wanted one is larger, sqrt(wanted^2 - true^2) is
+ * applied. Every draw is a function of (seed, purpose, step, place, group, crop).
+ */
+typedef struct syz_crops_augment {
+  int64_t size[SYZ_CROP_GROUPS], count[SYZ_CROP_GROUPS];      /**< pixels a side, crops an object; count 0: none of that group */
+  double blur_first, blur_global, blur_local;    /**< probability for the first global crop, the other global crops, local crops */
+  double noise_first, noise_global, noise_local;
+  bool flips, quarter_turns;
+} syz_crops_augment;
+/** Room for scratch that the function below needs, in floats. */
+size_t syz_crop_scratch(const syz_crops_augment *a);
+/** image [3,152,152] nanomaggy -> planes [3, size, size] of crop c of group g. Not collective, cannot fail. */
+void syz_crop_make(const syz_crops_augment *a, uint64_t seed, int64_t step, int64_t place, int group, int64_t crop, const float *image, float *planes,
+                   float *scratch);
+
+/** Block-wise masks of iBOT (BEiT, Bao et al. 2021, arXiv:2106.08254; DINOv2's masking.py and collate.py). */
+typedef struct syz_block_masks {
+  int64_t crops, side;               /**< global crops of the global batch; patches a side */
+  double probability;                /**< share of the crops with a mask: 0.5 */
+  double ratio_min, ratio_max;       /**< 0.1, 0.5: stratified over the masked crops of the global batch */
+  double aspect_min;                 /**< 0.3; the largest is its inverse */
+} syz_block_masks;
+/** mask [side * side] of crop `crop` (0 .. crops-1) at `step`: 1 = masked. Which crops have one, and with which ratio, is a keyed permutation of the
+ * global batch: no rank count in it. Returns the number of masked patches. */
+int64_t syz_block_mask(const syz_block_masks *m, uint64_t seed, int64_t step, int64_t crop, uint8_t *mask);
+/** Upper bound of the sum of that number over any `n` crops in a row, for planning memory. */
+int64_t syz_block_mask_most(const syz_block_masks *m, int64_t n);
+
+/** Masked runs of spectrum tokens (recipes.md section 3): `runs` equal stretches of the sequence, in each one run of `width` tokens, start uniform in [0,
+ * stretch - width). mask [tokens] is written, 1 = masked; returns runs * width. */
+int64_t syz_run_mask(int64_t tokens, int64_t runs, int64_t width, uint64_t seed, int64_t step, int64_t place, uint8_t *mask);
+
 /* ---------------------------------------------------------------- loader */
 
 /** What the network is fed for one step's share of this rank: read, augmented, colour-mapped and cropped ahead of the step by a thread. */
@@ -212,6 +257,8 @@ typedef struct syz_batch {
   const int64_t *place;    /**< [n] place in the global batch */
   const float *image;      /**< [n,3,size,size] planes z, r, g; NULL when not wanted */
   const float *flux;       /**< [n,7781]; NULL when not wanted */
+  const float *ivar;       /**< [n,7781]; NULL when not wanted */
+  const float *crop[SYZ_CROP_GROUPS]; /**< [n, count, 3, size, size] planes z, r, g; NULL when not wanted */
 } syz_batch;
 
 typedef struct syz_loader_config {
@@ -220,7 +267,8 @@ typedef struct syz_loader_config {
   int64_t first_place, count; /**< this rank's places of each global batch */
   int64_t first_step, last_step; /**< steps first .. last-1 will be asked for in order */
   int64_t image_size;         /**< centre crop fed to the network; 0: no images wanted */
-  bool wants_flux;
+  bool wants_flux, wants_ivar; /**< ivar only with flux */
+  const syz_crops_augment *crops; /**< borrowed for the create call; NULL: no crops. With crops image_size is 0 and `augment` is off */
   syz_augment augment;        /**< drawn with sampler.seed */
   int ahead;                  /**< batches read ahead (>= 1) */
 } syz_loader_config;

@@ -21,6 +21,7 @@ typedef struct syz_image_config {
   int64_t dim, depth, heads, patch, size; /**< size: pixels a side fed to the network (centre crop) */
   syz_tokens tokens;
   double layerscale; /**< initial value; 0: the tower has none (and no ls*.gamma parameters) */
+  int64_t registers; /**< register tokens behind the class token (Darcet et al. 2024, arXiv:2309.16588), `register_tokens` (1,R,D); DINOV2 only */
 } syz_image_config;
 typedef struct syz_spectrum_config {
   int64_t dim, depth, heads, section, overlap, max_tokens; /**< sections of `section` pixels begin every section - overlap pixels */
@@ -29,11 +30,39 @@ typedef struct syz_embedding_config {
   int64_t dim, heads;
   double dropout;
 } syz_embedding_config;
+/** Projection heads of DINO and iBOT (recipes.md section 5): layers - 1 hidden layers with GELU, bottleneck, L2 norm, prototypes. */
+typedef struct syz_dino_config {
+  int64_t layers, hidden, bottleneck, prototypes; /**< 3, 2048, 256, 65536 */
+  bool has_ibot_head;                             /**< a head of its own for masked patches; otherwise the DINO head serves both */
+} syz_dino_config;
 typedef struct syz_model_config {
   syz_image_config image;
   syz_spectrum_config spectrum;
   syz_embedding_config embedding;
+  syz_dino_config dino; /**< matters to models with projection heads only */
 } syz_model_config;
+
+/** What a model is for: which parameters it has and which of them take part in the loss. */
+typedef enum syz_purpose {
+  SYZ_PURPOSE_EMBED, /**< towers with pooling heads: align, embed */
+  SYZ_PURPOSE_DINO,  /**< image backbone with class token, positions and mask token, and projection heads: pretrain-image */
+  SYZ_PURPOSE_MASKED /**< spectrum backbone with its reconstruction `head`: pretrain-spectrum */
+} syz_purpose;
+
+/** The contiguous stretches of a model's block, in this order. */
+typedef enum syz_part {
+  SYZ_PART_IMAGE_BACKBONE,
+  SYZ_PART_IMAGE_HEAD, /**< pooling: cross_attention.* and mlp.* */
+  SYZ_PART_SPECTRUM_BACKBONE,
+  SYZ_PART_SPECTRUM_HEAD,
+  SYZ_PART_DINO_HEAD, /**< dino_head.* */
+  SYZ_PART_IBOT_HEAD, /**< ibot_head.*, when it is separate */
+  SYZ_PARTS
+} syz_part;
+/** "image_backbone", "dino_head", ...: the name in checkpoints. */
+const char *syz_part_name(syz_part part);
+/** The backbone or the pooling head of a tower. */
+syz_part syz_part_of(syz_modality tower, bool is_head);
 
 /** The keys of the `model:` section (design.md), for the application's table and for `model_config` in files. */
 extern const syz_key syz_model_keys[];
@@ -58,11 +87,12 @@ typedef struct syz_parameter {
   int64_t offset; /**< first element in the block; every parameter begins at a multiple of 16 elements (padding is zero) */
   int64_t size;   /**< elements */
   syz_modality modality;
-  bool is_head; /**< cross_attention.* and mlp.*; otherwise backbone */
+  syz_part part;
   /**
-   * Whether the embedding depends on it. mask_token, the spectrum's `head` and, with tokens: patches, cls_token and pos_embed are carried
-   * for the sake of round trips only: no forward or backward pass touches them, their gradient stays as it is, and as in PyTorch (whose
-   * AdamW skips parameters without gradient) the optimiser must leave them alone, weight decay included.
+   * Whether the loss of the model's purpose depends on it. In PURPOSE_EMBED mask_token, the spectrum's `head` and, with tokens: patches,
+   * cls_token, register_tokens and pos_embed are carried for the sake of round trips only: no forward or backward pass touches them, their
+   * gradient stays as it is, and as in PyTorch (whose AdamW skips parameters without gradient) the optimiser must leave them alone, weight
+   * decay included. In PURPOSE_DINO last_layer.weight_g (fixed at 1) is such a parameter.
    */
   bool is_used;
 } syz_parameter;
@@ -74,6 +104,8 @@ typedef struct syz_model syz_model;
  * of the weights are made by syz_tower_plan. SYZ_ERR_INPUT for a contradictory configuration, SYZ_ERR_MEMORY. Not collective.
  */
 syz_status syz_model_create(const syz_model_config *config, bool has_image, bool has_spectrum, const syz_compute *compute, syz_model **out);
+/** The same for another purpose than PURPOSE_EMBED. PURPOSE_DINO wants tokens: dinov2 (SYZ_ERR_INPUT). */
+syz_status syz_model_create_for(syz_purpose purpose, const syz_model_config *config, const syz_compute *compute, syz_model **out);
 void syz_model_destroy(syz_model **m);
 const syz_model_config *syz_model_get_config(const syz_model *m);
 bool syz_model_has(const syz_model *m, syz_modality tower);
@@ -81,8 +113,8 @@ bool syz_model_has(const syz_model *m, syz_modality tower);
 const syz_parameter *syz_model_parameters(const syz_model *m, int *n);
 float *syz_model_weights(const syz_model *m);
 int64_t syz_model_size(const syz_model *m); /**< elements of the block, padding included */
-/** First element and count of one tower's backbone or head in the block: contiguous; count 0 for a tower that is not there. */
-void syz_model_range(const syz_model *m, syz_modality tower, bool is_head, int64_t *first, int64_t *count);
+/** First element and count of a part in the block: contiguous; count 0 for a part that is not there. */
+void syz_model_range(const syz_model *m, syz_part part, int64_t *first, int64_t *count);
 /** Published initial weights (src/model/initialise.c), a function of (seed, parameter name, element) only. Packs. */
 void syz_model_initialise(syz_model *m, uint64_t seed);
 /** Take the weights of the block into the engine's format; only_heads: the backbones have not changed. Nothing for unplanned towers. */
@@ -137,14 +169,109 @@ void syz_tower_forward(syz_model *m, syz_modality tower, int64_t batch, const fl
 void syz_tower_backward(syz_model *m, syz_modality tower, int64_t batch, const float *dembedding, const syz_dropout_key *dropout, float *gradients,
                         void (*ready)(void *context, int64_t first, int64_t count), void *context);
 
-/** Positions of one grid on another, as DINOv2 does it (bicubic, scale factor (to + 0.1) / from): in [from, from, D], out [to, to, D]. */
+/** Positions of one grid on another, as DINOv2 does it (bicubic, scale factor (to + 0.1) / from): in [from, from, D], out [to, to, D]. to == from
+ * copies, as the published code does. */
 void syz_positions_interpolate(float *out, int64_t to, const float *in, int64_t from, int64_t dim);
+/** Its transpose: din [from, from, D] += of dout [to, to, D]. */
+void syz_positions_interpolate_backward(float *din, int64_t from, const float *dout, int64_t to, int64_t dim);
+
+/* ------------------------------------------------ image tower on crops */
+
+/**
+ * The image backbone of a model on crops of several sizes: [class, registers, patches] a crop, positions interpolated to its grid, masked
+ * patches replaced by mask_token, all crops through the linear layers in one batch, attention per crop, stochastic depth. Layers and memory of
+ * its own; the model's weights are borrowed. Crops of group g are numbered crop = object * (crops an object) + c, so that a rank's objects have a
+ * contiguous range of them.
+ */
+typedef struct syz_crops syz_crops;
+typedef struct syz_crops_config {
+  int groups;                                             /**< 1 .. SYZ_GROUPS_MAX */
+  int64_t size[SYZ_GROUPS_MAX], most[SYZ_GROUPS_MAX];     /**< pixels a side (a multiple of the patch); most crops of a call */
+  int64_t most_rows;                                      /**< most rows that syz_crops_rows is asked for */
+  double drop_rate;                                       /**< stochastic depth, every block; 0 <= rate < 1; 0 when it does not train */
+  bool trains;
+} syz_crops_config;
+/** SYZ_ERR_INPUT for contradictions, SYZ_ERR_MEMORY. Not collective. */
+syz_status syz_crops_create(syz_model *m, const syz_crops_config *config, syz_crops **out);
+void syz_crops_destroy(syz_crops **c);
+/** What a create would take in all (activations, workspace, packed weights). Nothing stays allocated. 0 when it can't be made. */
+size_t syz_crops_bytes(const syz_model *m, const syz_crops_config *config);
+/** Take the model's weights as they are now: once a step. */
+void syz_crops_pack(syz_crops *c);
+/** Useful operations of one crop's forward pass through all blocks (nothing dropped). */
+double syz_crops_flops(const syz_model_config *config, int64_t size);
+
+typedef struct syz_crops_input {
+  int64_t count[SYZ_GROUPS_MAX];
+  const float *planes[SYZ_GROUPS_MAX];   /**< [count, 3, size, size] planes z, r, g after the colour mapping */
+  const uint8_t *mask[SYZ_GROUPS_MAX];   /**< [count, patches], 1 = masked; NULL: none */
+  uint64_t seed, step;                   /**< of stochastic depth */
+  int64_t first_crop[SYZ_GROUPS_MAX];    /**< number of the first crop in the global batch, for stochastic depth */
+} syz_crops_input;
+
+/**
+ * Whether stochastic depth keeps a crop: systematic sampling. Crop i of a group is kept when floor((i + 1) q + u) > floor(i q + u), q = 1 - rate, u
+ * uniform in [0, 1) from (seed, DROP_PATH, step, block, branch, group). Each crop is kept with probability q, any n crops in a row hold n q to within
+ * one: ranks have equal work, and the choice does not depend on how many there are. What is kept is scaled by 1 / q. Differs from the
+ * published code (a random subset of floor(B q) for each process, scaled by B / kept), whose result depends on the number of processes.
+ */
+bool syz_drop_path_keeps(uint64_t seed, uint64_t step, int64_t block, int branch, int group, double rate, int64_t crop);
+
+/** Through all blocks; keeps what the backward pass needs when it trains. Nothing is allocated. Not collective. */
+void syz_crops_forward(syz_crops *c, const syz_crops_input *input);
+/** Number of a token among the rows of the last call: group, crop within this call, token (0 class, then registers, then patches). */
+int64_t syz_crops_row(const syz_crops *c, int group, int64_t crop, int64_t token);
+/** Tokens after the last norm, float32 [n, D], for chosen rows (of the last forward call), each at most once, ascending. */
+void syz_crops_rows(syz_crops *c, int64_t n, const int64_t *row, float *out);
+/** Backward of the whole: drows [n, D] float32 for the rows of the last syz_crops_rows call; other tokens have no gradient. ready as in
+ * syz_tower_backward. Gradients +=. With no crops at all only calls ready. */
+void syz_crops_backward(syz_crops *c, const float *drows, float *gradients, void (*ready)(void *context, int64_t first, int64_t count),
+                        void *context);
+
+/* -------------------------------------------------------- projection head */
+
+/** MLP of a DINO or iBOT head up to the L2-normalised bottleneck; the prototypes behind it are a loss's business (train). */
+typedef struct syz_projection syz_projection;
+syz_status syz_projection_create(const syz_model *m, syz_part part, int64_t max_rows, bool trains, syz_projection **out);
+void syz_projection_destroy(syz_projection **p);
+size_t syz_projection_bytes(const syz_model *m, syz_part part, int64_t max_rows, bool trains);
+void syz_projection_pack(syz_projection *p);
+/** x [rows, D] float32 -> z [rows, bottleneck] float32 of length 1 (eps 1e-12). A row's bits do not depend on the others. */
+void syz_projection_forward(syz_projection *p, int64_t rows, const float *x, float *z);
+/** dz [rows, bottleneck] -> dx [rows, D] float32 (written), gradients +=. After syz_projection_forward of the same rows. */
+void syz_projection_backward(syz_projection *p, int64_t rows, const float *dz, float *gradients, float *dx);
+/** Offset in the block of last_layer.weight_v [prototypes, bottleneck]. */
+int64_t syz_projection_prototypes(const syz_model *m, syz_part part);
+
+/* ------------------------------------------------ masked spectrum modelling */
+
+/**
+ * The spectrum backbone with its reconstruction head on tokens of which some are set to zero. Sections of 22 numbers as recipes.md section 3 makes
+ * them; layers and memory of its own; the model's weights are borrowed.
+ */
+typedef struct syz_masked syz_masked;
+/** most: spectra of a call; most_rows: masked tokens of a call. SYZ_ERR_INPUT, SYZ_ERR_MEMORY. Not collective. */
+syz_status syz_masked_create(syz_model *m, int64_t most, int64_t most_rows, bool trains, syz_masked **out);
+void syz_masked_destroy(syz_masked **k);
+size_t syz_masked_bytes(const syz_model *m, int64_t most, int64_t most_rows, bool trains);
+void syz_masked_pack(syz_masked *k);
+/**
+ * Network input of one spectrum: piece [T, section + 2] float32; flux [SYZ_TOWER_PIXELS]. good NULL: all pixels count. Otherwise [SYZ_TOWER_PIXELS], 0 =
+ * bad: bad pixels take no part in mean and deviation and are 0 (the mean) in the pieces. deviation may be NULL.
+ */
+void syz_masked_pieces(const syz_model_config *config, const float *flux, const uint8_t *good, float *piece, float *deviation);
+/** pieces [batch, T, section + 2] float32 (not masked); row [n] ascending numbers b * T + t of the masked tokens, fed as zeros -> prediction
+ * [n, section + 2] float32 for these tokens alone. */
+void syz_masked_forward(syz_masked *k, int64_t batch, const float *pieces, int64_t n, const int64_t *row, float *prediction);
+/** dprediction [n, section + 2]; gradients +=; ready as in syz_tower_backward; batch 0 only calls ready. */
+void syz_masked_backward(syz_masked *k, const float *dprediction, float *gradients, void (*ready)(void *context, int64_t first, int64_t count),
+                         void *context);
 
 /* -------------------------------------------------------------- model file */
 
 /** The parts of a model file: each is complete or absent. */
 typedef struct syz_model_parts {
-  bool has_backbone[SYZ_MODALITIES], has_head[SYZ_MODALITIES];
+  bool has[SYZ_PARTS];
 } syz_model_parts;
 
 /**

@@ -136,6 +136,7 @@ typedef struct syz_block_config {
   int64_t dim, heads, hidden; /**< hidden = 4 dim in both towers */
   float eps;
   bool has_layerscale;
+  float branch_scale; /**< both branches are multiplied by it; 0 stands for 1 */
 } syz_block_config;
 
 /** Addresses of one block's parameters (or of their gradients) inside the caller's flat array; names as in the image tower. */
@@ -148,19 +149,37 @@ typedef struct syz_block_parameters {
   float *fc2_weight, *fc2_bias, *ls2;   /* [D, 4D], [D], [D] or NULL */
 } syz_block_parameters;
 
+/**
+ * Sequences of a few lengths in one array of rows: group g has count[g] sequences of tokens[g] rows each; groups lie behind one another.
+ * The linear layers and norms of a block run over all rows at once, attention over each sequence.
+ */
+enum { SYZ_GROUPS_MAX = 8 };
+typedef struct syz_sequences {
+  int groups;
+  int64_t count[SYZ_GROUPS_MAX], tokens[SYZ_GROUPS_MAX];
+} syz_sequences;
+int64_t syz_sequences_rows(const syz_sequences *s);
+
+/** The sequences of each group that a branch computes, ascending; the others pass it by unchanged (stochastic depth). */
+typedef struct syz_subset {
+  const int64_t *kept[SYZ_GROUPS_MAX]; /**< [n[g]] numbers within the group */
+  int64_t n[SYZ_GROUPS_MAX];
+} syz_subset;
+
 typedef struct syz_block syz_block;
-syz_status syz_block_create(const syz_compute *c, const syz_block_config *config, int64_t max_batch, int64_t tokens, bool trains,
-                            syz_block **out);
+/** `most`: the largest count of each group that a call has. branch_scale: factor of both branches, 1 / (1 - rate) of stochastic depth. */
+syz_status syz_block_create(const syz_compute *c, const syz_block_config *config, const syz_sequences *most, bool trains, syz_block **out);
 void syz_block_destroy(syz_block **b);
 void syz_block_pack(syz_block *b, const syz_block_parameters *weights);
-/** Bytes of activations kept for the backward pass of `batch` samples, and of scratch (shared by all blocks). */
-size_t syz_block_saved_bytes(const syz_block *b, int64_t batch);
-size_t syz_block_workspace_bytes(const syz_block *b, int64_t batch);
-/** x [B, T, D] float32 in place. saved NULL: inference. */
-void syz_block_forward(const syz_block *b, int64_t batch, float *x, void *saved, void *workspace);
-/** dx [B, T, D] float32 in place; gradients +=, with every micro-batch. */
-void syz_block_backward(const syz_block *b, int64_t batch, float *dx, const void *saved, const syz_block_parameters *weights,
-                        const syz_block_parameters *gradients, void *workspace);
+/** Bytes of activations kept for the backward pass when each branch computes at most the sequences `kept`, and of scratch (shared by all blocks). */
+size_t syz_block_saved_bytes(const syz_block *b, const syz_sequences *kept);
+size_t syz_block_workspace_bytes(const syz_block *b, const syz_sequences *kept);
+/** x [rows, D] float32 in place. subset[2]: of the attention and of the MLP branch; NULL: all. saved NULL: inference. Work and memory are in
+ * proportion to the rows kept. */
+void syz_block_forward(const syz_block *b, const syz_sequences *s, const syz_subset *subset, float *x, void *saved, void *workspace);
+/** dx [rows, D] float32 in place; gradients +=, with every micro-batch. Sequences and subsets as in the forward call. */
+void syz_block_backward(const syz_block *b, const syz_sequences *s, const syz_subset *subset, float *dx, const void *saved,
+                        const syz_block_parameters *weights, const syz_block_parameters *gradients, void *workspace);
 
 /* ------------------------------------------------------------- small layers */
 
@@ -186,6 +205,10 @@ void syz_adamw_update(const syz_adamw *o, int64_t step, double gradient_scale, f
 double syz_sum_of_squares(const float *x, int64_t n, int threads);
 /** Linear from 0 over the warm-up (step s of 0.. has lr * s / warmup... see schedule.c for the exact rule), then cosine from lr to lr_min at `steps`. */
 double syz_schedule_lr(int64_t step, double lr, double lr_min, int64_t warmup_steps, int64_t steps);
+/** Half a cosine from `start` at step 0 to `end` at `steps` and after: weight decay, momentum of a moving average. */
+double syz_schedule_cosine(int64_t step, double start, double end, int64_t steps);
+/** From `start` in a straight line to `end` over `ramp_steps`, then `end`: the teacher's temperature. */
+double syz_schedule_ramp(int64_t step, double start, double end, int64_t ramp_steps);
 
 /** Arrays between types. */
 void syz_convert_to_act(syz_dtype type, void *y, const float *x, int64_t n);

@@ -83,9 +83,97 @@ float *syz_gradients_block(syz_gradients *g);
 /** The callback for syz_tower_backward (context: the syz_gradients): elements [first, first + count) are final on this rank. */
 void syz_gradients_ready(void *g, int64_t first, int64_t count);
 
+/* --------------------------------------------------- losses of pretraining */
+
+/** How a teacher's logits become targets. */
+typedef enum syz_centring {
+  SYZ_CENTRE_MEAN,    /**< softmax((logits - centre) / temperature), centre a moving mean of the batch mean over all ranks */
+  SYZ_CENTRE_SINKHORN /**< Sinkhorn-Knopp over the global batch, in the log domain (Caron et al. 2020, arXiv:2006.09882) */
+} syz_centring;
+
+/**
+ * Cross-entropy between teacher and student over prototypes (DINO, Caron et al. 2021, arXiv:2104.14294; iBOT, Zhou et al. 2022, arXiv:2111.07832).
+ *
+ * Logits are <z, w_k / |w_k|> of the K = `prototypes` rows of last_layer.weight_v with unit vectors z; they exist only a tile of prototypes at a
+ * time and are computed again where they are needed again. Teacher rows come in sets (class tokens, masked patches) with a centre
+ * [K] or a Sinkhorn-Knopp problem each. Statistics of teacher and student rows are in float32 over a fixed order of tiles with float64 sums: no
+ * row's result depends on the number of ranks; sums over rows are over the global batch.
+ */
+enum { SYZ_TARGET_SETS = 2, SYZ_TARGETS_PER_ROW = 8 };
+typedef struct syz_distillation syz_distillation;
+typedef struct syz_distillation_config {
+  int64_t prototypes, width;        /**< K, bottleneck */
+  int64_t most_student, most_teacher; /**< most rows of this rank in a call */
+  int sets;                         /**< of teacher rows */
+  syz_centring centring;
+  int sinkhorn_iterations;          /**< 3 */
+  double centre_momentum;           /**< 0.9 */
+  double student_temperature;       /**< 0.1 */
+} syz_distillation_config;
+/** Not collective. SYZ_ERR_MEMORY. */
+syz_status syz_distillation_create(syz_comm *world, const syz_compute *compute, const syz_distillation_config *config, syz_distillation **out);
+void syz_distillation_destroy(syz_distillation **d);
+size_t syz_distillation_bytes(const syz_compute *compute, const syz_distillation_config *config);
+/** The moving centre [K] of a set (SYZ_CENTRE_MEAN): state of the run, the same on every rank; borrowed. Starts at zero. */
+float *syz_distillation_centre(syz_distillation *d, int set);
+/** What a step brings. Teacher rows of set s: [n_teacher[s], width] in z_teacher, sets behind one another; global_teacher[s] rows on all ranks. */
+typedef struct syz_distillation_batch {
+  const float *weight_student, *weight_teacher; /**< last_layer.weight_v [K, width] */
+  int64_t n_teacher[SYZ_TARGET_SETS];
+  const float *z_teacher;
+  double teacher_temperature;
+  int64_t n_student;
+  const float *z_student;      /**< [n_student, width] */
+  const int64_t *target;       /**< [n_student, SYZ_TARGETS_PER_ROW] teacher rows of this rank that a student row is held against; -1: none */
+  const float *row_weight;     /**< [n_student] factor of a row's sum of cross-entropies */
+  const int *term;             /**< [n_student] which of the terms below a row adds to */
+} syz_distillation_batch;
+enum { SYZ_DISTILLATION_TERMS = 4 };
+typedef struct syz_distillation_loss {
+  double term[SYZ_DISTILLATION_TERMS];     /**< sums over all ranks of row_weight * sum over targets of cross-entropy */
+  double target_entropy[SYZ_TARGET_SETS];  /**< mean entropy of a target, in nats: log K is uniform, 0 one prototype */
+  double mean_entropy[SYZ_TARGET_SETS];    /**< entropy of the mean target over the global batch: 0 when all rows have the same prototype */
+} syz_distillation_loss;
+/** Collective. The same result on every rank; not finite when an input is not. A set that has no row on any rank is left out. */
+void syz_distillation_forward(syz_distillation *d, const syz_distillation_batch *batch, syz_distillation_loss *out);
+/** Gradient by this rank's student rows and by the student's weight_v: dz [n_student, width] is written, dweight [K, width] += . After forward, with
+ * the same batch. No communication. */
+void syz_distillation_backward(syz_distillation *d, const syz_distillation_batch *batch, float *dz, float *dweight);
+/** Move the centres by the step's batch means (SYZ_CENTRE_MEAN); after forward, before the weights change. No communication. */
+void syz_distillation_update(syz_distillation *d);
+
+/**
+ * KoLeo (Sablayrolles et al. 2019, arXiv:1806.03198): -mean log(|x_i - x_nn(i)| + 1e-8) of the unit vectors of the global batch, with gradient through
+ * both ends. The rows are shared by syz_share over world in order.
+ */
+typedef struct syz_koleo syz_koleo;
+/** Not collective. rows: of the global batch. */
+syz_status syz_koleo_create(syz_comm *world, const syz_compute *compute, int64_t rows, int64_t width, syz_koleo **out);
+void syz_koleo_destroy(syz_koleo **k);
+size_t syz_koleo_bytes(const syz_compute *compute, int64_t rows, int64_t width);
+/** Collective. x: this rank's rows, `stride` floats apart, not normalised (eps 1e-8). *spread: root mean square distance of the unit vectors from their
+ * mean, 1 when they fill the sphere, 0 when all are the same. Loss 0 for a global batch of one. The same on every rank. */
+void syz_koleo_forward(syz_koleo *k, const float *x, int64_t stride, double *loss, double *spread);
+/** dx [own rows] of `stride` floats += scale * gradient. No communication. */
+void syz_koleo_backward(syz_koleo *k, double scale, float *dx, int64_t stride);
+
 /* ------------------------------------------------------------- objectives */
 
-enum { SYZ_TERMS_MAX = 8, SYZ_SCALARS_MAX = 4, SYZ_FIGURES_MAX = 24, SYZ_FIGURE_NAME = 48 };
+enum { SYZ_TERMS_MAX = 16, SYZ_SCALARS_MAX = 4, SYZ_FIGURES_MAX = 24, SYZ_FIGURE_NAME = 48, SYZ_CLIP_GROUPS = 4, SYZ_ARRAYS_MAX = 12 };
+
+/** How one parameter is updated. */
+typedef struct syz_rule {
+  double lr_factor, decay_factor; /**< of the step's learning rate and weight decay */
+  int64_t frozen_steps;           /**< learning rate 0 in steps below it; the moments move all the same */
+  int clip_group;                 /**< gradient norms are formed and clipped within a group */
+} syz_rule;
+
+/** State of an objective besides the model's weights (a teacher, a centre): the same on every rank, part of every checkpoint. */
+typedef struct syz_array {
+  const char *name; /**< of the dataset in state.h5 below `array/` */
+  float *x;
+  int64_t count;
+} syz_array;
 
 /** What a step's forward pass gives: the same on every rank, except wait_s. */
 typedef struct syz_step_result {
@@ -110,6 +198,13 @@ typedef struct syz_objective {
   int n_terms, n_scalars;
   const char *term_name[SYZ_TERMS_MAX], *scalar_name[SYZ_SCALARS_MAX];
   double scalar_start[SYZ_SCALARS_MAX];
+  int n_clip_groups; /**< 0: one */
+  const char *clip_group_name[SYZ_CLIP_GROUPS];
+  int n_arrays;
+  syz_array array[SYZ_ARRAYS_MAX];
+  /** What model.h5 (and model-best.h5) is: NULL: the model that trains. With a teacher it is the teacher, and the one that trains becomes
+   * model-student.h5. */
+  const syz_model *result;
   void *self;
   /** Steps first .. last-1 will come, in order; the weights are in place. Collective; agreed. */
   syz_status (*begin)(void *self, int64_t first, int64_t last);
@@ -118,6 +213,11 @@ typedef struct syz_objective {
   /** Adds this rank's part of the gradients; scalar_gradient is the same on all ranks. Collective, failures as in forward; not called
    * when a forward failed. */
   syz_status (*backward)(void *self, int64_t step, syz_gradients *g, double *scalar_gradient);
+  /** How a parameter is updated; NULL: factors 1, never frozen, group 0. Asked once, at the beginning. */
+  void (*rule)(void *self, const syz_parameter *p, syz_rule *out);
+  /** The weights have changed: by the update of `step` (a teacher moves), or, step -1, because a checkpoint was read (arrays too). NULL: nothing to
+   * do. No communication. */
+  void (*updated)(void *self, int64_t step);
   /** What was not finite in this step (objects), for the message. Collective; the same text on all ranks. */
   void (*describe)(void *self, int64_t step, char *text, size_t room);
   /** Figures on held-out objects; n = 0 without any. Collective; agreed. */
@@ -136,7 +236,8 @@ typedef struct syz_fact {
 typedef struct syz_train_config {
   int64_t steps, global_batch, warmup_steps;
   double lr, lr_min, beta1, beta2, eps, weight_decay;
-  double clip_grad_norm;             /**< largest global gradient norm; 0 = off */
+  double weight_decay_end;           /**< half a cosine from weight_decay to it over the steps; equal: constant */
+  double clip_grad_norm;             /**< largest gradient norm of each clip group; 0 = off */
   bool trains_backbones;             /**< otherwise only the heads */
   int64_t validate_interval;         /**< steps; 0: only at the end */
   int64_t checkpoint_interval_steps; /**< 0 = off */
@@ -213,3 +314,62 @@ syz_status syz_align_create(const syz_align_config *config, const syz_grid *grid
                             syz_shardset *test, syz_timing *timing, syz_objective *out);
 /** Bytes a rank needs for activations at this configuration and share; for --dry-run. */
 size_t syz_align_bytes(const syz_align_config *config, const syz_grid *grid, const syz_model *model);
+
+/* ------------------------------------------------------------------- dino */
+
+/** A figure on held-out objects from outside this room (nearest neighbours, src/app): collective; agreed. */
+typedef struct syz_judge {
+  void *context;
+  syz_status (*judge)(void *context, int64_t step, syz_validation *out);
+} syz_judge;
+
+typedef struct syz_dino_options {
+  uint64_t seed;
+  int64_t global_batch, steps;
+  bool shuffles;
+  syz_crops_augment crops;
+  double mask_probability, mask_ratio_min, mask_ratio_max, mask_aspect_min;
+  double drop_rate;
+  double dino_weight, ibot_weight, koleo_weight;
+  syz_centring centring;
+  int sinkhorn_iterations;
+  double centre_momentum, student_temperature;
+  double teacher_temperature_start, teacher_temperature; /**< ramp over teacher_warmup_steps */
+  int64_t teacher_warmup_steps;
+  double momentum, momentum_end;                         /**< of the teacher: half a cosine over the steps */
+  double layer_decay, patch_lr_factor;                   /**< 0.9, 0.2 */
+  int64_t freeze_last_layer_steps;
+  int loader_ahead;
+} syz_dino_options;
+
+/** SYZ_ERR_INPUT for contradictions. Not collective. */
+syz_status syz_dino_check(const syz_dino_options *options, const syz_model_config *model);
+/** Bytes a rank needs for the run, all in (weights, packed copies, gradients, moments, teacher, activations, losses, batches read ahead). */
+size_t syz_dino_bytes(const syz_dino_options *options, const syz_grid *grid, const syz_model *student);
+/** Useful operations of one object's step, forward and backward, with what stochastic depth leaves out not counted. */
+double syz_dino_flops(const syz_dino_options *options, const syz_model_config *model);
+/**
+ * The DINOv2 objective: student and teacher hold equal configurations of PURPOSE_DINO (the teacher starts as it is). Collective; agreed.
+ * SYZ_ERR_MEMORY when the ranks of a node do not fit together.
+ */
+syz_status syz_dino_create(const syz_dino_options *options, const syz_grid *grid, const syz_compute *compute, syz_model *student, syz_model *teacher,
+                           syz_shardset *train, const syz_judge *judge, syz_timing *timing, syz_objective *out);
+
+/* ----------------------------------------------------------------- masked */
+
+typedef struct syz_masked_options {
+  uint64_t seed;
+  int64_t global_batch, micro_batch; /**< micro_batch: spectra of one pass; 0: 16 */
+  bool shuffles;
+  int64_t runs, run_tokens;          /**< 6, 50 */
+  bool weighs_ivar;                  /**< squares weighted by ivar over the object's mean ivar */
+  bool hides_bad;                    /**< pixels with ivar 0 are neither seen nor scored */
+  int64_t validate_objects;          /**< at most so many held-out spectra */
+  int loader_ahead;
+} syz_masked_options;
+syz_status syz_masked_check(const syz_masked_options *options, const syz_model_config *model);
+size_t syz_masked_train_bytes(const syz_masked_options *options, const syz_grid *grid, const syz_model *model);
+/** The masked-modelling objective on a model of PURPOSE_MASKED. `test` may be NULL. Validation: the loss on held-out spectra with fixed masks, and that of
+ * linear interpolation across the masked runs on the same numbers. Collective; agreed. */
+syz_status syz_masked_train_create(const syz_masked_options *options, const syz_grid *grid, const syz_compute *compute, syz_model *model,
+                                   syz_shardset *train, syz_shardset *test, const syz_judge *judge, syz_timing *timing, syz_objective *out);
