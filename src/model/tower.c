@@ -14,6 +14,9 @@
 
 static bool has_backbone_mode(syz_tower_mode mode) { return mode != SYZ_MODE_HEAD; }
 
+/* Every object has the same tokens: one group of sequences. */
+static syz_sequences sequences_of(const tower *t, int64_t batch) { return (syz_sequences){.groups = 1, .count = {batch}, .tokens = {t->tokens}}; }
+
 static void drop_layers(tower *t, int64_t blocks)
 {
   syz_linear_destroy(&t->embed);
@@ -53,7 +56,8 @@ static syz_status make_layers(const syz_model *m, tower *t, int64_t blocks)
     /* The weight gradient runs over all rows at once. */
     SYZ_TRY(syz_linear_create(m->compute, t->dim, t->embed_width, trains ? t->max_batch * (t->tokens - t->extra) : rows, trains, &t->embed));
     SYZ_ALLOC(t->block, "transformer blocks", t->depth);
-    for (int64_t i = 0; i < blocks; i++) SYZ_TRY(syz_block_create(m->compute, &block, t->max_batch, t->tokens, trains, &t->block[i]));
+    const syz_sequences most = sequences_of(t, t->max_batch);
+    for (int64_t i = 0; i < blocks; i++) SYZ_TRY(syz_block_create(m->compute, &block, &most, trains, &t->block[i]));
   }
   SYZ_TRY(pool_create(m->compute, &head, t->max_batch, t->mode != SYZ_MODE_EMBED, &t->pool));
 cleanup:
@@ -68,9 +72,10 @@ static void lay_out(const syz_model *m, tower *t, syz_arena *a)
   t->pieces = syz_arena_take(a, pieces * (size_t)t->embed_width, act);
   t->x = syz_arena_take(a, rows * d, sizeof(float));
   t->tokens_act = syz_arena_take(a, rows * d, act);
-  t->workspace = syz_arena_take(a, syz_block_workspace_bytes(t->block[0], t->max_batch), 1);
+  const syz_sequences most = sequences_of(t, t->max_batch);
+  t->workspace = syz_arena_take(a, syz_block_workspace_bytes(t->block[0], &most), 1);
   if (t->mode != SYZ_MODE_TRAIN) return;
-  t->saved_bytes = (syz_block_saved_bytes(t->block[0], t->max_batch) + 63) / 64 * 64;
+  t->saved_bytes = (syz_block_saved_bytes(t->block[0], &most) + 63) / 64 * 64;
   t->saved = syz_arena_take(a, (size_t)t->depth * t->saved_bytes, 1);
   t->mean = syz_arena_take(a, rows, sizeof(float));
   t->rstd = syz_arena_take(a, rows, sizeof(float));
@@ -175,9 +180,10 @@ static void embed_pieces(syz_model *m, tower *t, int64_t batch, const float *inp
 
 static void run_backbone(syz_model *m, tower *t, int64_t batch, const float *input, void *tokens, bool keeps)
 {
+  const syz_sequences all = sequences_of(t, batch);
   embed_pieces(m, t, batch, input);
   for (int64_t i = 0; i < t->depth; i++)
-    syz_block_forward(t->block[i], batch, t->x, keeps ? t->saved + (size_t)i * t->saved_bytes : NULL, t->workspace);
+    syz_block_forward(t->block[i], &all, NULL, t->x, keeps ? t->saved + (size_t)i * t->saved_bytes : NULL, t->workspace);
   syz_layernorm_forward(syz_compute_act(m->compute), tokens, keeps ? t->mean : NULL, keeps ? t->rstd : NULL, t->x, m->weights + t->backbone.norm_gain,
                         m->weights + t->backbone.norm_bias, t->eps, batch * t->tokens, t->dim);
 }
@@ -257,6 +263,7 @@ void syz_tower_backward(syz_model *m, syz_modality modality, int64_t batch, cons
                         void (*ready)(void *context, int64_t first, int64_t count), void *context)
 {
   tower *t = &m->tower[modality];
+  const syz_sequences all = sequences_of(t, batch);
   check_call(t, batch, true);
   SYZ_ASSERT(t->mode == SYZ_MODE_TRAIN);
   pool_backward(t->pool, batch, t->tokens_act, dembedding, dropout, &t->head, m->weights, gradients);
@@ -267,7 +274,7 @@ void syz_tower_backward(syz_model *m, syz_modality modality, int64_t batch, cons
     const block_layout *l = &t->backbone.block[i];
     if (batch > 0) {
       const syz_block_parameters weights = block_at(l, m->weights), dweights = block_at(l, gradients);
-      syz_block_backward(t->block[i], batch, t->dx, t->saved + (size_t)i * t->saved_bytes, &weights, &dweights, t->workspace);
+      syz_block_backward(t->block[i], &all, NULL, t->dx, t->saved + (size_t)i * t->saved_bytes, &weights, &dweights, t->workspace);
     }
     if (ready) ready(context, l->first, l->count);
   }
