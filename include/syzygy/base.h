@@ -188,6 +188,8 @@ double syz_random_normal(const syz_random *r, uint32_t draw);
 uint64_t syz_random_below(const syz_random *r, uint32_t draw, uint64_t n);
 /** Standard normals 0 .. n-1 of the stream as float32: fast path for pixels; two normals from each 64 bits. */
 void syz_random_fill_normal(const syz_random *r, float *x, size_t n);
+/** x[i] += sigma times normal i of the stream; the normals are those of syz_random_fill_normal within 2e-6, more than four times as fast. */
+void syz_random_add_normal(const syz_random *r, float sigma, float *x, size_t n);
 /** Where position `i` of a shuffled 0..n-1 comes from: a keyed bijection (Feistel network with cycle walking), O(1), no table. */
 uint64_t syz_random_permute(const syz_random *r, uint64_t n, uint64_t i);
 
@@ -246,6 +248,32 @@ static inline syz_bf16 syz_bf16_from_f32(float x) {
   uint32_t rounded = v.u + 0x7fffu + ((v.u >> 16) & 1u);
   uint32_t is_nan = (v.u & 0x7fffffffu) > 0x7f800000u;
   return (syz_bf16){(uint16_t)(is_nan ? (v.u >> 16) | 0x40u : rounded >> 16)};
+}
+
+/* -------------------------------------------------------------- logarithm */
+
+/** log(w) for normal w > 0, relative error below 1e-7; inline and without branches, so that loops over pixels vectorise. Source: Cephes
+ * single/logf.c (S. Moshier). */
+static inline float syz_log_f32(float w) {
+  union { float f; uint32_t u; } v = {w};
+  uint32_t shifted = v.u - 0x3f3504f3u; /* bits of sqrt(1/2) */
+  int32_t e = (int32_t)shifted >> 23;
+  v.u = (shifted & 0x007fffffu) + 0x3f3504f3u;
+  float x = v.f - 1.0f, z = x * x;
+  float y = 7.0376836292e-2f;
+  y = y * x - 1.1514610310e-1f;
+  y = y * x + 1.1676998740e-1f;
+  y = y * x - 1.2420140846e-1f;
+  y = y * x + 1.4249322787e-1f;
+  y = y * x - 1.6668057665e-1f;
+  y = y * x + 2.0000714765e-1f;
+  y = y * x - 2.4999993993e-1f;
+  y = y * x + 3.3333331174e-1f;
+  y = y * x * z;
+  float fe = (float)e;
+  y += -2.12194440e-4f * fe;
+  y += -0.5f * z;
+  return x + y + 0.693359375f * fe;
 }
 
 /* -------------------------------------------------------------- checksums */

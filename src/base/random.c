@@ -6,7 +6,7 @@
  */
 #include <math.h>
 
-#include "syzygy/base.h"
+#include "random.h"
 
 static const double two_pi = 6.283185307179586;
 
@@ -21,15 +21,15 @@ syz_random syz_random_make(uint64_t seed, syz_random_purpose purpose, uint64_t s
 static void philox(uint32_t c[4], uint64_t key)
 {
   uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
-  for (int round = 0; round < 10; round++) {
-    uint64_t p0 = (uint64_t)0xD2511F53u * c[0], p1 = (uint64_t)0xCD9E8D57u * c[2];
+  for (int round = 0; round < PHILOX_ROUNDS; round++) {
+    uint64_t p0 = (uint64_t)PHILOX_M0 * c[0], p1 = (uint64_t)PHILOX_M1 * c[2];
     uint32_t n0 = (uint32_t)(p1 >> 32) ^ c[1] ^ k0, n2 = (uint32_t)(p0 >> 32) ^ c[3] ^ k1;
     c[1] = (uint32_t)p1;
     c[3] = (uint32_t)p0;
     c[0] = n0;
     c[2] = n2;
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
+    k0 += PHILOX_W0;
+    k1 += PHILOX_W1;
   }
 }
 

@@ -3,7 +3,7 @@
  * The Legacy Survey viewer's colour mapping, branch-free so that the compiler vectorises it (libm's asinhf is a call a pixel).
  *
  * asinh(t) = log1p(u), u = t + t^2 / (1 + sqrt(1 + t^2)), t >= 0. With w = fl(1 + u), log1p(u) = log(w) + (u - (w - 1)) / w to
- * first order in the rounding of w; log(w) = e log 2 + log(m), m in [sqrt(1/2), sqrt(2)), by the polynomial of Cephes' logf.
+ * first order in the rounding of w; log(w) = e log 2 + log(m), m in [sqrt(1/2), sqrt(2)), by syz_log_f32.
  */
 #include "syzygy/sky.h"
 
@@ -11,29 +11,6 @@
 #include <string.h>
 
 int syz_band_index(char band) { return band == 'g' ? 0 : band == 'r' ? 1 : band == 'z' ? 2 : -1; }
-
-/* log(w) for normal w > 0; relative error below 1e-7. Source: Cephes single/logf.c (S. Moshier). */
-static inline float log_f32(float w) {
-  union { float f; uint32_t u; } v = {w};
-  uint32_t shifted = v.u - 0x3f3504f3u; /* bits of sqrt(1/2) */
-  int32_t e = (int32_t)shifted >> 23;
-  v.u = (shifted & 0x007fffffu) + 0x3f3504f3u;
-  float x = v.f - 1.0f, z = x * x;
-  float y = 7.0376836292e-2f;
-  y = y * x - 1.1514610310e-1f;
-  y = y * x + 1.1676998740e-1f;
-  y = y * x - 1.2420140846e-1f;
-  y = y * x + 1.4249322787e-1f;
-  y = y * x - 1.6668057665e-1f;
-  y = y * x + 2.0000714765e-1f;
-  y = y * x - 2.4999993993e-1f;
-  y = y * x + 3.3333331174e-1f;
-  y = y * x * z;
-  float fe = (float)e;
-  y += -2.12194440e-4f * fe;
-  y += -0.5f * z;
-  return x + y + 0.693359375f * fe;
-}
 
 void syz_colour_map(float *restrict planes, const float *restrict image, int64_t n) {
   const float *g = image, *r = image + n, *z = image + 2 * n;
@@ -46,7 +23,7 @@ void syz_colour_map(float *restrict planes, const float *restrict image, int64_t
     t = t < 1e18f ? t : 1e18f; /* t^2 stays finite; beyond it the plane is at its limits anyway */
     float u = t + t * t / (1.0f + sqrtf(1.0f + t * t));
     float w = 1.0f + u;
-    float f = (log_f32(w) + (u - (w - 1.0f)) / w) / root;
+    float f = (syz_log_f32(w) + (u - (w - 1.0f)) / w) / root;
     float factor = f / (I > 0 ? I : 1e-6f);
     float a = sz * factor, b = sr * factor, c = sg * factor;
     a = a > 0 ? a : 0;

@@ -50,7 +50,32 @@ static void moments(void)
   float part[5];
   syz_random_fill_normal(&r, part, 5);
   CHECK(memcmp(part, x, sizeof part) == 0);
+
+  /* The vectorised path: the same normals, whatever the length (whole groups of blocks, and the rest of one). */
+  static const size_t lengths[] = {0, 1, 5, 127, 128, 129, 1000, N};
+  float *y = malloc((N + 1) * sizeof *y);
+  for (size_t k = 0; k < sizeof lengths / sizeof *lengths; k++) {
+    double worst = 0;
+    for (size_t i = 0; i <= lengths[k]; i++) y[i] = 1.0f;
+    syz_random_add_normal(&r, 4.0f, y, lengths[k]); /* 1 + 4 x: errors of rounding at most 1e-6 beside those of 4 x */
+    for (size_t i = 0; i < lengths[k]; i++) worst = fmax(worst, fabs(((double)y[i] - 1) / 4 - x[i]));
+    CHECK_LT(worst, 2e-6);
+    CHECK_EQ(y[lengths[k]], 1);
+  }
+  free(y);
   free(x);
+}
+
+static void logarithm(void)
+{
+  double worst = 0;
+  for (double x = 1e-37; x < 1e38; x *= 1.0007) {
+    float w = (float)x;
+    double exact = log((double)w);
+    if (fabs(exact) > 1e-3) worst = fmax(worst, fabs((double)syz_log_f32(w) / exact - 1));
+  }
+  CHECK_LT(worst, 1.2e-7);
+  CHECK_EQ(syz_log_f32(1.0f), 0);
 }
 
 static void integers(void)
@@ -112,6 +137,7 @@ int main(void)
 {
   known_answers();
   moments();
+  logarithm();
   integers();
   streams_differ();
   permutation();
