@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The pre-norm transformer block (Xiong et al. 2020, arXiv:2002.04745; LayerScale: Touvron et al. 2021, arXiv:2103.17239).
+ * The pre-norm transformer block (Xiong et al. 2020, arXiv:2002.04745; LayerScale: Touvron et al. 2021, arXiv:2103.17239) over sequences of
+ * several lengths, with stochastic depth (Huang et al. 2016, arXiv:1603.09382) that computes only what it keeps.
  *
  * What the forward pass keeps for the backward pass is everything that a product or a statistic would have to be computed again for:
  * both residual streams in float32, and the inputs of the four products in the activation type. LayerScale multiplies in the
  * product's epilogue, in float32; its gradient, sum over rows of dx times the unscaled branch, needs that branch's output, kept too.
+ *
+ * A branch sees its kept sequences as one compact array, group behind group. Nothing is gathered or scattered in passes of its own: a table
+ * tells where in the stream each kept row lies, the norm reads the stream and the product's epilogue adds to it through that table, and so the other
+ * way round. Without a subset there is no table. The factor of stochastic depth is part of the packed LayerScale.
  */
 #include <string.h>
 
@@ -14,37 +19,64 @@
 struct syz_block {
   const syz_compute *compute;
   syz_block_config config;
-  int64_t max_batch, tokens;
+  float branch_scale;
+  syz_sequences most;
   bool trains;
   syz_linear *qkv, *proj, *fc1, *fc2;
-  syz_attention *attention;
+  syz_attention *attention[SYZ_GROUPS_MAX];                 /* NULL for a group that never has a sequence */
   float *norm1_gain, *norm1_bias, *norm2_gain, *norm2_bias; /* [D] copies of the packed step */
+  float *scale;                                             /* [D] branch_scale times LayerScale, on its way into the packed weights */
 };
 
-syz_status syz_block_create(const syz_compute *c, const syz_block_config *config, int64_t max_batch, int64_t tokens, bool trains,
-                            syz_block **out) {
+int64_t syz_sequences_rows(const syz_sequences *s)
+{
+  int64_t rows = 0;
+  for (int g = 0; g < s->groups; g++) rows += s->count[g] * s->tokens[g];
+  return rows;
+}
+
+static syz_status check_sequences(const syz_sequences *most)
+{
+  syz_status st = SYZ_OK;
+  SYZ_REQUIRE(most->groups >= 1 && most->groups <= SYZ_GROUPS_MAX, SYZ_ERR_INTERNAL, "block: %d groups of sequences, 1 to %d are possible",
+              most->groups, (int)SYZ_GROUPS_MAX);
+  for (int g = 0; g < most->groups; g++)
+    SYZ_REQUIRE(most->count[g] >= 0 && most->tokens[g] >= 1, SYZ_ERR_INTERNAL, "block: group %d has %lld sequences of %lld tokens", g,
+                (long long)most->count[g], (long long)most->tokens[g]);
+cleanup:
+  return st;
+}
+
+syz_status syz_block_create(const syz_compute *c, const syz_block_config *config, const syz_sequences *most, bool trains, syz_block **out)
+{
   syz_status st = SYZ_OK;
   syz_block *b = NULL;
   *out = NULL;
-  const int64_t dim = config->dim, rows = max_batch * tokens;
-  SYZ_REQUIRE(dim >= 1 && config->heads >= 1 && dim % config->heads == 0 && config->hidden >= 1 && max_batch >= 1 && tokens >= 1,
-              SYZ_ERR_INTERNAL, "block: dim %lld, heads %lld, hidden %lld, batch %lld, tokens %lld", (long long)dim,
-              (long long)config->heads, (long long)config->hidden, (long long)max_batch, (long long)tokens);
-  SYZ_REQUIRE(!trains || c->act == SYZ_F32 || dim <= SYZ_NORM_WIDTH, SYZ_ERR_INPUT,
-              "a block of width %lld cannot be trained in bfloat16: at most %d", (long long)dim, (int)SYZ_NORM_WIDTH);
+  const int64_t dim = config->dim;
+  SYZ_TRY(check_sequences(most));
+  const int64_t rows = syz_sequences_rows(most) > 0 ? syz_sequences_rows(most) : 1;
+  SYZ_REQUIRE(dim >= 1 && config->heads >= 1 && dim % config->heads == 0 && config->hidden >= 1, SYZ_ERR_INTERNAL,
+              "block: dim %lld, heads %lld, hidden %lld", (long long)dim, (long long)config->heads, (long long)config->hidden);
+  SYZ_REQUIRE(!trains || c->act == SYZ_F32 || dim <= SYZ_NORM_WIDTH, SYZ_ERR_INPUT, "a block of width %lld cannot be trained in bfloat16: at most %d",
+              (long long)dim, (int)SYZ_NORM_WIDTH);
   SYZ_ALLOC(b, "block", 1);
   b->compute = c;
   b->config = *config;
-  b->max_batch = max_batch, b->tokens = tokens, b->trains = trains;
+  b->branch_scale = config->branch_scale == 0 ? 1 : config->branch_scale;
+  b->most = *most;
+  b->trains = trains;
   SYZ_TRY(syz_linear_create(c, 3 * dim, dim, rows, trains, &b->qkv));
   SYZ_TRY(syz_linear_create(c, dim, dim, rows, trains, &b->proj));
   SYZ_TRY(syz_linear_create(c, config->hidden, dim, rows, trains, &b->fc1));
   SYZ_TRY(syz_linear_create(c, dim, config->hidden, rows, trains, &b->fc2));
-  SYZ_TRY(syz_attention_create(c, max_batch, tokens, config->heads, dim / config->heads, trains, &b->attention));
+  for (int g = 0; g < most->groups; g++)
+    if (most->count[g] > 0)
+      SYZ_TRY(syz_attention_create(c, most->count[g], most->tokens[g], config->heads, dim / config->heads, trains, &b->attention[g]));
   SYZ_ALLOC(b->norm1_gain, "block norm", dim);
   SYZ_ALLOC(b->norm1_bias, "block norm", dim);
   SYZ_ALLOC(b->norm2_gain, "block norm", dim);
   SYZ_ALLOC(b->norm2_bias, "block norm", dim);
+  SYZ_ALLOC(b->scale, "block scale", dim);
   *out = b;
   b = NULL;
 cleanup:
@@ -52,62 +84,111 @@ cleanup:
   return st;
 }
 
-void syz_block_destroy(syz_block **b) {
+void syz_block_destroy(syz_block **b)
+{
   if (!*b) return;
   syz_linear_destroy(&(*b)->qkv);
   syz_linear_destroy(&(*b)->proj);
   syz_linear_destroy(&(*b)->fc1);
   syz_linear_destroy(&(*b)->fc2);
-  syz_attention_destroy(&(*b)->attention);
+  for (int g = 0; g < SYZ_GROUPS_MAX; g++) syz_attention_destroy(&(*b)->attention[g]);
   syz_free(&(*b)->norm1_gain);
   syz_free(&(*b)->norm1_bias);
   syz_free(&(*b)->norm2_gain);
   syz_free(&(*b)->norm2_bias);
+  syz_free(&(*b)->scale);
   syz_free(b);
 }
 
-void syz_block_pack(syz_block *b, const syz_block_parameters *w) {
+/** What the epilogue multiplies a branch by; NULL for 1. */
+static const float *packed_scale(syz_block *b, const float *layerscale)
+{
+  if (!b->config.has_layerscale) layerscale = NULL;
+  if (b->branch_scale == 1) return layerscale;
+  for (int64_t i = 0; i < b->config.dim; i++) b->scale[i] = layerscale ? b->branch_scale * layerscale[i] : b->branch_scale;
+  return b->scale;
+}
+
+void syz_block_pack(syz_block *b, const syz_block_parameters *w)
+{
   const size_t bytes = (size_t)b->config.dim * sizeof(float);
-  const bool has_scale = b->config.has_layerscale;
   memcpy(b->norm1_gain, w->norm1_gain, bytes);
   memcpy(b->norm1_bias, w->norm1_bias, bytes);
   memcpy(b->norm2_gain, w->norm2_gain, bytes);
   memcpy(b->norm2_bias, w->norm2_bias, bytes);
   syz_linear_pack(b->qkv, w->qkv_weight, w->qkv_bias, NULL);
-  syz_linear_pack(b->proj, w->proj_weight, w->proj_bias, has_scale ? w->ls1 : NULL);
+  syz_linear_pack(b->proj, w->proj_weight, w->proj_bias, packed_scale(b, w->ls1));
   syz_linear_pack(b->fc1, w->fc1_weight, w->fc1_bias, NULL);
-  syz_linear_pack(b->fc2, w->fc2_weight, w->fc2_bias, has_scale ? w->ls2 : NULL);
+  syz_linear_pack(b->fc2, w->fc2_weight, w->fc2_bias, packed_scale(b, w->ls2));
+}
+
+/* ------------------------------------------------- the rows of a branch */
+
+/** The sequences that a branch computes. */
+typedef struct kept_rows {
+  int64_t n[SYZ_GROUPS_MAX]; /* sequences of each group */
+  int64_t rows;
+  const int64_t *at; /* [rows] row of the stream; NULL: row r is row r */
+} kept_rows;
+
+/** `room` [rows kept] takes the table. */
+static kept_rows keep(const syz_block *b, const syz_sequences *s, const syz_subset *subset, int64_t *room)
+{
+  kept_rows k = {.at = NULL};
+  bool is_all = true;
+  SYZ_ASSERT(s->groups == b->most.groups);
+  for (int g = 0; g < s->groups; g++) {
+    SYZ_ASSERT(s->count[g] >= 0 && s->count[g] <= b->most.count[g] && s->tokens[g] == b->most.tokens[g]);
+    k.n[g] = subset ? subset->n[g] : s->count[g];
+    SYZ_ASSERT(k.n[g] >= 0 && k.n[g] <= s->count[g]);
+    k.rows += k.n[g] * s->tokens[g];
+    is_all = is_all && k.n[g] == s->count[g];
+  }
+  if (is_all || !room) return k;
+  int64_t first = 0, r = 0;
+  for (int g = 0; g < s->groups; g++) {
+    for (int64_t i = 0; i < k.n[g]; i++) {
+      const int64_t q = subset->kept[g][i];
+      SYZ_ASSERT(q >= 0 && q < s->count[g] && (i == 0 || q > subset->kept[g][i - 1]));
+      for (int64_t t = 0; t < s->tokens[g]; t++) room[r++] = first + q * s->tokens[g] + t;
+    }
+    first += s->count[g] * s->tokens[g];
+  }
+  k.at = room;
+  return k;
 }
 
 /** Activations kept by the forward pass. In inference some share memory or are absent (NULL). */
 typedef struct saved_views {
-  float *x0, *x1;             /* [R, D] the stream before each half */
+  float *x0, *x1; /* [R1, D], [R2, D] the rows of the stream that enter each branch */
   float *mean1, *rstd1, *mean2, *rstd2, *lse;
-  void *n1, *qkv, *heads, *branch1; /* [R, D], [R, 3D], [R, D], [R, D] (LayerScale only) act */
-  void *n2, *u, *g, *branch2;       /* [R, D], [R, hidden] x 2, [R, D] act */
+  void *n1, *qkv, *heads, *branch1; /* [R1, D], [R1, 3D], [R1, D], [R1, D] (LayerScale only) act */
+  void *n2, *u, *g, *branch2;       /* [R2, D], [R2, hidden] x 2, [R2, D] act */
 } saved_views;
 
-static saved_views saved_plan(const syz_block *b, int64_t batch, bool is_kept, syz_arena *a) {
+/** For r1 rows in the attention branch and r2 in the MLP; never less memory for more rows. */
+static saved_views saved_plan(const syz_block *b, int64_t r1, int64_t r2, bool is_kept, syz_arena *a)
+{
   const size_t act = syz_dtype_size(b->compute->act), f32 = sizeof(float);
-  const size_t rows = (size_t)(batch * b->tokens), dim = (size_t)b->config.dim, hidden = (size_t)b->config.hidden;
+  const size_t rows1 = (size_t)r1, rows2 = (size_t)r2, dim = (size_t)b->config.dim, hidden = (size_t)b->config.hidden;
   saved_views v = {0};
-  v.n1 = syz_arena_take(a, rows * dim, act);
-  v.qkv = syz_arena_take(a, rows * 3 * dim, act);
-  v.heads = syz_arena_take(a, rows * dim, act);
-  v.n2 = is_kept ? syz_arena_take(a, rows * dim, act) : v.n1;
-  v.g = syz_arena_take(a, rows * hidden, act);
+  v.n1 = syz_arena_take(a, (is_kept || r1 > r2 ? rows1 : rows2) * dim, act);
+  v.qkv = syz_arena_take(a, rows1 * 3 * dim, act);
+  v.heads = syz_arena_take(a, rows1 * dim, act);
+  v.n2 = is_kept ? syz_arena_take(a, rows2 * dim, act) : v.n1;
+  v.g = syz_arena_take(a, rows2 * hidden, act);
   if (!is_kept) return v;
-  v.u = syz_arena_take(a, rows * hidden, act);
-  v.x0 = syz_arena_take(a, rows * dim, f32);
-  v.x1 = syz_arena_take(a, rows * dim, f32);
-  v.mean1 = syz_arena_take(a, rows, f32);
-  v.rstd1 = syz_arena_take(a, rows, f32);
-  v.mean2 = syz_arena_take(a, rows, f32);
-  v.rstd2 = syz_arena_take(a, rows, f32);
-  v.lse = syz_arena_take(a, rows * (size_t)b->config.heads, f32);
+  v.u = syz_arena_take(a, rows2 * hidden, act);
+  v.x0 = syz_arena_take(a, rows1 * dim, f32);
+  v.x1 = syz_arena_take(a, rows2 * dim, f32);
+  v.mean1 = syz_arena_take(a, rows1, f32);
+  v.rstd1 = syz_arena_take(a, rows1, f32);
+  v.mean2 = syz_arena_take(a, rows2, f32);
+  v.rstd2 = syz_arena_take(a, rows2, f32);
+  v.lse = syz_arena_take(a, rows1 * (size_t)b->config.heads, f32);
   if (b->config.has_layerscale) {
-    v.branch1 = syz_arena_take(a, rows * dim, act);
-    v.branch2 = syz_arena_take(a, rows * dim, act);
+    v.branch1 = syz_arena_take(a, rows1 * dim, act);
+    v.branch2 = syz_arena_take(a, rows2 * dim, act);
   }
   return v;
 }
@@ -117,8 +198,9 @@ typedef struct backward_views {
   void *dy, *dn, *wide; /* [R, D], [R, D], [R, max(hidden, 3D)] act */
 } backward_views;
 
-static backward_views backward_plan(const syz_block *b, int64_t batch, syz_arena *a) {
-  const size_t act = syz_dtype_size(b->compute->act), rows = (size_t)(batch * b->tokens);
+static backward_views backward_plan(const syz_block *b, int64_t most_rows, syz_arena *a)
+{
+  const size_t act = syz_dtype_size(b->compute->act), rows = (size_t)most_rows;
   const int64_t dim = b->config.dim, wide = b->config.hidden > 3 * dim ? b->config.hidden : 3 * dim;
   backward_views v;
   v.dy = syz_arena_take(a, rows * (size_t)dim, act);
@@ -127,67 +209,129 @@ static backward_views backward_plan(const syz_block *b, int64_t batch, syz_arena
   return v;
 }
 
-size_t syz_block_saved_bytes(const syz_block *b, int64_t batch) {
+/** The two tables of kept rows come first in every workspace. */
+static void plan_tables(int64_t r1, int64_t r2, int64_t *table[2], syz_arena *a)
+{
+  table[0] = syz_arena_take(a, (size_t)r1, sizeof(int64_t));
+  table[1] = syz_arena_take(a, (size_t)r2, sizeof(int64_t));
+}
+
+size_t syz_block_saved_bytes(const syz_block *b, const syz_sequences *kept)
+{
   syz_arena a = {0};
-  saved_plan(b, batch, true, &a);
+  const int64_t rows = syz_sequences_rows(kept);
+  saved_plan(b, rows, rows, true, &a);
   return a.used + 64;
 }
 
-size_t syz_block_workspace_bytes(const syz_block *b, int64_t batch) {
+size_t syz_block_workspace_bytes(const syz_block *b, const syz_sequences *kept)
+{
   syz_arena forward = {0}, backward = {0};
-  saved_plan(b, batch, false, &forward);
-  if (b->trains) backward_plan(b, batch, &backward);
+  const int64_t rows = syz_sequences_rows(kept);
+  int64_t *table[2];
+  plan_tables(rows, rows, table, &forward);
+  backward.used = forward.used;
+  saved_plan(b, rows, rows, false, &forward);
+  if (b->trains) backward_plan(b, rows, &backward);
   return (forward.used > backward.used ? forward.used : backward.used) + 64;
 }
 
-void syz_block_forward(const syz_block *b, int64_t batch, float *x, void *saved, void *workspace) {
-  SYZ_ASSERT(batch >= 0 && batch <= b->max_batch);
-  if (batch == 0) return;
-  syz_arena a = {.base = saved ? saved : workspace, .size = SIZE_MAX};
-  const saved_views v = saved_plan(b, batch, saved != NULL, &a);
-  const int64_t rows = batch * b->tokens, dim = b->config.dim;
-  const syz_dtype act = b->compute->act;
-  const float eps = b->config.eps;
-  const size_t stream = (size_t)(rows * dim) * sizeof(float);
+/* ------------------------------------------------------------ the passes */
 
-  if (v.x0) memcpy(v.x0, x, stream);
-  syz_layernorm_forward(act, v.n1, v.mean1, v.rstd1, x, b->norm1_gain, b->norm1_bias, eps, rows, dim);
-  syz_linear_forward(b->qkv, rows, v.n1, SYZ_EPILOGUE_NONE, v.qkv, NULL);
-  syz_attention_forward(b->attention, batch, v.qkv, v.heads, v.lse);
-  syz_linear_forward(b->proj, rows, v.heads, SYZ_EPILOGUE_RESIDUAL, x, v.branch1);
+typedef struct branches {
+  kept_rows attention, mlp;
+} branches;
 
-  if (v.x1) memcpy(v.x1, x, stream);
-  syz_layernorm_forward(act, v.n2, v.mean2, v.rstd2, x, b->norm2_gain, b->norm2_bias, eps, rows, dim);
-  syz_linear_forward(b->fc1, rows, v.n2, SYZ_EPILOGUE_GELU, v.g, v.u);
-  syz_linear_forward(b->fc2, rows, v.g, SYZ_EPILOGUE_RESIDUAL, x, v.branch2);
+static branches begin(const syz_block *b, const syz_sequences *s, const syz_subset *subset, syz_arena *workspace)
+{
+  const syz_subset *attention = subset, *mlp = subset ? subset + 1 : NULL;
+  int64_t *table[2];
+  plan_tables(keep(b, s, attention, NULL).rows, keep(b, s, mlp, NULL).rows, table, workspace);
+  return (branches){keep(b, s, attention, table[0]), keep(b, s, mlp, table[1])};
 }
 
-void syz_block_backward(const syz_block *b, int64_t batch, float *dx, const void *saved, const syz_block_parameters *weights,
-                        const syz_block_parameters *gradients, void *workspace) {
-  SYZ_ASSERT(b->trains && batch >= 0 && batch <= b->max_batch);
-  (void)weights;
-  if (batch == 0) return;
-  syz_arena a = {.base = (unsigned char *)(uintptr_t)saved, .size = SIZE_MAX}, scratch = {.base = workspace, .size = SIZE_MAX};
-  const saved_views v = saved_plan(b, batch, true, &a);
-  const backward_views w = backward_plan(b, batch, &scratch);
-  const int64_t rows = batch * b->tokens, dim = b->config.dim;
+/** Element i of an array of the activation type. */
+static void *at(const syz_block *b, const void *x, int64_t i) { return (unsigned char *)(uintptr_t)x + (size_t)i * syz_dtype_size(b->compute->act); }
+
+/** dqkv NULL: forward, heads and lse (unless NULL) are written. Otherwise backward: dheads and heads are read. */
+static void attend(const syz_block *b, const kept_rows *k, const void *qkv, const void *heads, const float *lse, const void *dheads, void *dqkv)
+{
+  const int64_t dim = b->config.dim;
+  int64_t row = 0;
+  for (int g = 0; g < b->most.groups; g++) {
+    if (k->n[g] == 0) continue;
+    float *sums = lse ? (float *)(uintptr_t)lse + row * b->config.heads : NULL;
+    if (dqkv)
+      syz_attention_backward(b->attention[g], k->n[g], at(b, dheads, row * dim), at(b, qkv, row * 3 * dim), at(b, heads, row * dim), sums,
+                             at(b, dqkv, row * 3 * dim));
+    else
+      syz_attention_forward(b->attention[g], k->n[g], at(b, qkv, row * 3 * dim), at(b, heads, row * dim), sums);
+    row += k->n[g] * b->most.tokens[g];
+  }
+}
+
+void syz_block_forward(const syz_block *b, const syz_sequences *s, const syz_subset *subset, float *x, void *saved, void *workspace)
+{
+  SYZ_ASSERT(workspace);
+  syz_arena scratch = {.base = workspace, .size = SIZE_MAX}, kept = {.base = saved, .size = SIZE_MAX};
+  const branches k = begin(b, s, subset, &scratch);
+  const int64_t r1 = k.attention.rows, r2 = k.mlp.rows, dim = b->config.dim;
+  const saved_views v = saved_plan(b, r1, r2, saved != NULL, saved ? &kept : &scratch);
   const syz_dtype act = b->compute->act;
-  const syz_block_parameters *g = gradients;
-  const float *ls1 = b->config.has_layerscale ? syz_linear_scale(b->proj) : NULL;
-  const float *ls2 = b->config.has_layerscale ? syz_linear_scale(b->fc2) : NULL;
+  const float eps = b->config.eps;
 
-  syz_layerscale_backward(act, w.dy, ls2 ? g->ls2 : NULL, dx, v.branch2, ls2, rows, dim);
-  syz_linear_backward_weight(b->fc2, rows, w.dy, v.g, g->fc2_weight, g->fc2_bias);
-  syz_linear_backward_gelu_input(b->fc2, rows, w.dy, v.u, w.wide);
-  syz_linear_backward_weight(b->fc1, rows, w.wide, v.n2, g->fc1_weight, g->fc1_bias);
-  syz_linear_backward_input(b->fc1, rows, w.wide, w.dn);
-  syz_layernorm_backward(dx, true, g->norm2_gain, g->norm2_bias, act, w.dn, v.x1, v.mean2, v.rstd2, b->norm2_gain, rows, dim);
+  if (r1 > 0) {
+    syz_layernorm_forward_at(act, v.n1, v.mean1, v.rstd1, v.x0, x, k.attention.at, b->norm1_gain, b->norm1_bias, eps, r1, dim);
+    syz_linear_forward(b->qkv, r1, v.n1, SYZ_EPILOGUE_NONE, v.qkv, NULL);
+    attend(b, &k.attention, v.qkv, v.heads, v.lse, NULL, NULL);
+    syz_linear_forward_residual(b->proj, r1, v.heads, k.attention.at, x, v.branch1);
+  }
+  if (r2 > 0) {
+    syz_layernorm_forward_at(act, v.n2, v.mean2, v.rstd2, v.x1, x, k.mlp.at, b->norm2_gain, b->norm2_bias, eps, r2, dim);
+    syz_linear_forward(b->fc1, r2, v.n2, SYZ_EPILOGUE_GELU, v.g, v.u);
+    syz_linear_forward_residual(b->fc2, r2, v.g, k.mlp.at, x, v.branch2);
+  }
+}
 
-  syz_layerscale_backward(act, w.dy, ls1 ? g->ls1 : NULL, dx, v.branch1, ls1, rows, dim);
-  syz_linear_backward_weight(b->proj, rows, w.dy, v.heads, g->proj_weight, g->proj_bias);
-  syz_linear_backward_input(b->proj, rows, w.dy, w.dn);
-  syz_attention_backward(b->attention, batch, w.dn, v.qkv, v.heads, v.lse, w.wide);
-  syz_linear_backward_weight(b->qkv, rows, w.wide, v.n1, g->qkv_weight, g->qkv_bias);
-  syz_linear_backward_input(b->qkv, rows, w.wide, w.dn);
-  syz_layernorm_backward(dx, true, g->norm1_gain, g->norm1_bias, act, w.dn, v.x0, v.mean1, v.rstd1, b->norm1_gain, rows, dim);
+static void backward_mlp(const syz_block *b, const kept_rows *k, float *dx, const saved_views *v, const backward_views *w,
+                         const syz_block_parameters *g)
+{
+  const int64_t rows = k->rows, dim = b->config.dim;
+  const syz_dtype act = b->compute->act;
+  float *dscale = b->config.has_layerscale ? g->ls2 : NULL;
+  syz_layerscale_backward_at(act, w->dy, dscale, b->branch_scale, dx, k->at, v->branch2, syz_linear_scale(b->fc2), rows, dim);
+  syz_linear_backward_weight(b->fc2, rows, w->dy, v->g, g->fc2_weight, g->fc2_bias);
+  syz_linear_backward_gelu_input(b->fc2, rows, w->dy, v->u, w->wide);
+  syz_linear_backward_weight(b->fc1, rows, w->wide, v->n2, g->fc1_weight, g->fc1_bias);
+  syz_linear_backward_input(b->fc1, rows, w->wide, w->dn);
+  syz_layernorm_backward_at(dx, k->at, true, g->norm2_gain, g->norm2_bias, act, w->dn, v->x1, v->mean2, v->rstd2, b->norm2_gain, rows, dim);
+}
+
+static void backward_attention(const syz_block *b, const kept_rows *k, float *dx, const saved_views *v, const backward_views *w,
+                               const syz_block_parameters *g)
+{
+  const int64_t rows = k->rows, dim = b->config.dim;
+  const syz_dtype act = b->compute->act;
+  float *dscale = b->config.has_layerscale ? g->ls1 : NULL;
+  syz_layerscale_backward_at(act, w->dy, dscale, b->branch_scale, dx, k->at, v->branch1, syz_linear_scale(b->proj), rows, dim);
+  syz_linear_backward_weight(b->proj, rows, w->dy, v->heads, g->proj_weight, g->proj_bias);
+  syz_linear_backward_input(b->proj, rows, w->dy, w->dn);
+  attend(b, k, v->qkv, v->heads, v->lse, w->dn, w->wide);
+  syz_linear_backward_weight(b->qkv, rows, w->wide, v->n1, g->qkv_weight, g->qkv_bias);
+  syz_linear_backward_input(b->qkv, rows, w->wide, w->dn);
+  syz_layernorm_backward_at(dx, k->at, true, g->norm1_gain, g->norm1_bias, act, w->dn, v->x0, v->mean1, v->rstd1, b->norm1_gain, rows, dim);
+}
+
+void syz_block_backward(const syz_block *b, const syz_sequences *s, const syz_subset *subset, float *dx, const void *saved,
+                        const syz_block_parameters *weights, const syz_block_parameters *gradients, void *workspace)
+{
+  SYZ_ASSERT(b->trains && saved && workspace);
+  (void)weights;
+  syz_arena kept = {.base = (unsigned char *)(uintptr_t)saved, .size = SIZE_MAX}, scratch = {.base = workspace, .size = SIZE_MAX};
+  const branches k = begin(b, s, subset, &scratch);
+  const int64_t r1 = k.attention.rows, r2 = k.mlp.rows;
+  const saved_views v = saved_plan(b, r1, r2, true, &kept);
+  const backward_views w = backward_plan(b, r1 > r2 ? r1 : r2, &scratch);
+  if (r2 > 0) backward_mlp(b, &k.mlp, dx, &v, &w, gradients);
+  if (r1 > 0) backward_attention(b, &k.attention, dx, &v, &w, gradients);
 }

@@ -34,6 +34,7 @@ typedef struct syz_tile_end {
   const float *bias, *scale; /**< [N] or NULL (0, 1) */
   void *y, *u;               /**< [M, N] */
   int64_t ldy, ldu;          /**< elements between rows */
+  const int64_t *row_of_y;   /**< SYZ_TILE_RESIDUAL: the row of y that each row of C is added to; NULL: the same */
 } syz_tile_end;
 
 typedef struct syz_kernel {

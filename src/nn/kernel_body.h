@@ -64,6 +64,7 @@ INLINE void finish(const syz_tile_end *e, syz_tile_action action, __m512 v, int6
     case SYZ_TILE_F32: PUT_F32(y32, v); break;
     case SYZ_TILE_ACT: PUT_ACT(y, v); break;
     case SYZ_TILE_RESIDUAL:
+      if (e->row_of_y) y32 = (float *)e->y + e->row_of_y[row] * e->ldy + column;
       if (e->u) PUT_ACT(u, v);
       if (e->scale) PUT_F32(y32, _mm512_fmadd_ps(v, GET_F32(e->scale + column), GET_F32(y32)));
       else PUT_F32(y32, _mm512_add_ps(GET_F32(y32), v));

@@ -8,6 +8,7 @@
  */
 #include <math.h>
 #include <omp.h>
+#include <string.h>
 
 #include "rowwise.h"
 
@@ -55,17 +56,24 @@ SYZ_CLONES static void normalise_bf16(syz_bf16 *restrict y, const float *restric
   for (int64_t i = 0; i < n; i++) y[i] = syz_bf16_from_f32((x[i] - mu) * rs * gain[i] + bias[i]);
 }
 
-void syz_layernorm_forward(syz_dtype type_y, void *y, float *mean, float *rstd, const float *x, const float *gain, const float *bias,
-                           float eps, int64_t rows, int64_t width) {
+void syz_layernorm_forward_at(syz_dtype type_y, void *y, float *mean, float *rstd, float *copy, const float *x, const int64_t *at,
+                              const float *gain, const float *bias, float eps, int64_t rows, int64_t width) {
 #pragma omp parallel for schedule(static) if (rows > BLOCK_ROWS)
   for (int64_t r = 0; r < rows; r++) {
+    const float *from = x + (at ? at[r] : r) * width;
     float mu, rs;
-    statistics(x + r * width, width, eps, &mu, &rs);
-    if (type_y == SYZ_F32) normalise_f32((float *)y + r * width, x + r * width, mu, rs, gain, bias, width);
-    else normalise_bf16((syz_bf16 *)y + r * width, x + r * width, mu, rs, gain, bias, width);
+    statistics(from, width, eps, &mu, &rs);
+    if (type_y == SYZ_F32) normalise_f32((float *)y + r * width, from, mu, rs, gain, bias, width);
+    else normalise_bf16((syz_bf16 *)y + r * width, from, mu, rs, gain, bias, width);
     if (mean) mean[r] = mu;
     if (rstd) rstd[r] = rs;
+    if (copy) memcpy(copy + r * width, from, (size_t)width * sizeof *copy);
   }
+}
+
+void syz_layernorm_forward(syz_dtype type_y, void *y, float *mean, float *rstd, const float *x, const float *gain, const float *bias,
+                           float eps, int64_t rows, int64_t width) {
+  syz_layernorm_forward_at(type_y, y, mean, rstd, NULL, x, NULL, gain, bias, eps, rows, width);
 }
 
 /* With g = dy gain and h = (x - mean) rstd: dx = rstd (g - average(g) - h average(g h)). */
@@ -122,8 +130,8 @@ static void backward_columns(float *dgain, float *dbias, syz_dtype type_dy, cons
   }
 }
 
-void syz_layernorm_backward(float *dx, bool is_added, float *dgain, float *dbias, syz_dtype type_dy, const void *dy, const float *x,
-                            const float *mean, const float *rstd, const float *gain, int64_t rows, int64_t width) {
+void syz_layernorm_backward_at(float *dx, const int64_t *at, bool is_added, float *dgain, float *dbias, syz_dtype type_dy, const void *dy,
+                               const float *x, const float *mean, const float *rstd, const float *gain, int64_t rows, int64_t width) {
   SYZ_ASSERT(type_dy == SYZ_F32 || width <= SYZ_NORM_WIDTH);
 #pragma omp parallel if (rows > BLOCK_ROWS)
   {
@@ -141,11 +149,16 @@ void syz_layernorm_backward(float *dx, bool is_added, float *dgain, float *dbias
           d = wide;
         }
         backward_sums(d, x + r * width, mean[r], rstd[r], gain, width, &mean_g, &mean_gh);
-        backward_row(dx + r * width, is_added, d, x + r * width, mean[r], rstd[r], gain, mean_g, mean_gh, width);
+        backward_row(dx + (at ? at[r] : r) * width, is_added, d, x + r * width, mean[r], rstd[r], gain, mean_g, mean_gh, width);
       }
 #pragma omp for schedule(static) nowait
       for (int64_t c = 0; c < width; c += STRIPE)
         backward_columns(dgain, dbias, type_dy, dy, x, mean, rstd, first, last, width, c, width - c < STRIPE ? width - c : STRIPE);
     }
   }
+}
+
+void syz_layernorm_backward(float *dx, bool is_added, float *dgain, float *dbias, syz_dtype type_dy, const void *dy, const float *x,
+                            const float *mean, const float *rstd, const float *gain, int64_t rows, int64_t width) {
+  syz_layernorm_backward_at(dx, NULL, is_added, dgain, dbias, type_dy, dy, x, mean, rstd, gain, rows, width);
 }

@@ -12,8 +12,12 @@ SYZ_CLONES static void add_products(float *restrict sum, const float *restrict d
   for (int64_t i = 0; i < n; i++) sum[i] += dx[i] * branch[i];
 }
 
-void syz_layerscale_backward(syz_dtype type, void *dy, float *dscale, const float *dx, const void *branch, const float *scale,
-                             int64_t rows, int64_t width) {
+SYZ_CLONES static void add_scaled(float *restrict sum, const float *restrict block, float factor, int64_t n) {
+  for (int64_t i = 0; i < n; i++) sum[i] += factor * block[i];
+}
+
+void syz_layerscale_backward_at(syz_dtype type, void *dy, float *dscale, float factor, const float *dx, const int64_t *at_row,
+                                const void *branch, const float *scale, int64_t rows, int64_t width) {
   const size_t size = syz_dtype_size(type);
   /* Column stripes go to threads, blocks of rows are added in order: the sums do not depend on the thread count. */
 #pragma omp parallel for schedule(static)
@@ -24,14 +28,20 @@ void syz_layerscale_backward(syz_dtype type, void *dy, float *dscale, const floa
       for (int64_t i = 0; i < n; i++) block[i] = 0;
       for (int64_t r = r0; r < rows && r < r0 + SUM_ROWS; r++) {
         const int64_t at = r * width + first;
+        const float *d = dx + (at_row ? at_row[r] : r) * width + first;
         if (dscale) {
           syz_convert_to_f32(type, v, (const char *)branch + (size_t)at * size, n);
-          add_products(block, dx + at, v, n);
+          add_products(block, d, v, n);
         }
-        if (scale) scale_row(v, dx + at, scale + first, n);
-        syz_convert_to_act(type, (char *)dy + (size_t)at * size, scale ? v : dx + at, n);
+        if (scale) scale_row(v, d, scale + first, n);
+        syz_convert_to_act(type, (char *)dy + (size_t)at * size, scale ? v : d, n);
       }
-      if (dscale) syz_row_add(dscale + first, block, n);
+      if (dscale) add_scaled(dscale + first, block, factor, n);
     }
   }
+}
+
+void syz_layerscale_backward(syz_dtype type, void *dy, float *dscale, const float *dx, const void *branch, const float *scale,
+                             int64_t rows, int64_t width) {
+  syz_layerscale_backward_at(type, dy, dscale, 1.0f, dx, NULL, branch, scale, rows, width);
 }

@@ -115,11 +115,12 @@ static int next_piece(const syz_linear *l, int64_t rows, int64_t limit) {
   return i;
 }
 
-void syz_linear_forward(const syz_linear *l, int64_t rows, const void *x, syz_epilogue epilogue, void *y, void *u) {
+static void forward_rows(const syz_linear *l, int64_t rows, const void *x, syz_epilogue epilogue, const int64_t *row_of_y, void *y,
+                         void *u) {
   SYZ_ASSERT(rows >= 0 && rows <= l->max_rows);
   const float *bias = l->has_bias ? l->bias : NULL, *scale = l->has_scale ? l->scale : NULL;
   if (l->native) {
-    syz_linear_native_forward(l->native, rows, x, epilogue, bias, scale, y, u);
+    syz_linear_native_forward(l->native, rows, x, epilogue, bias, scale, row_of_y, y, u);
     return;
   }
   const syz_dtype act = l->compute->act;
@@ -131,10 +132,17 @@ void syz_linear_forward(const syz_linear *l, int64_t rows, const void *x, syz_ep
     syz_gemm_run(l->forward[i], (const char *)x + (size_t)(r * l->in) * size, l->weight, NULL, product);
 #pragma omp parallel for schedule(static)
     for (int64_t k = 0; k < l->piece[i]; k++)
-      syz_row_epilogue(act, epilogue, product + k * l->out, bias, scale, (char *)y + (size_t)((r + k) * l->out) * size_y,
-                       u ? (char *)u + (size_t)((r + k) * l->out) * size : NULL, l->out);
+      syz_row_epilogue(act, epilogue, product + k * l->out, bias, scale, (char *)y + (size_t)((row_of_y ? row_of_y[r + k] : r + k) * l->out) * size_y, u ? (char *)u + (size_t)((r + k) * l->out) * size : NULL, l->out);
     r += l->piece[i];
   }
+}
+
+void syz_linear_forward(const syz_linear *l, int64_t rows, const void *x, syz_epilogue epilogue, void *y, void *u) {
+  forward_rows(l, rows, x, epilogue, NULL, y, u);
+}
+
+void syz_linear_forward_residual(const syz_linear *l, int64_t rows, const void *x, const int64_t *row_of_y, float *y, void *u) {
+  forward_rows(l, rows, x, SYZ_EPILOGUE_RESIDUAL, row_of_y, y, u);
 }
 
 void syz_linear_backward_input(const syz_linear *l, int64_t rows, const void *dy, void *dx) {

@@ -102,13 +102,14 @@ static syz_left left_of(const syz_linear_native *l, const void *x, int64_t rows,
 }
 
 void syz_linear_native_forward(const syz_linear_native *l, int64_t rows, const void *x, syz_epilogue epilogue, const float *bias,
-                               const float *scale, void *y, void *u) {
+                               const float *scale, const int64_t *row_of_y, void *y, void *u) {
   static const syz_tile_action action[] = {[SYZ_EPILOGUE_NONE] = SYZ_TILE_ACT,
                                            [SYZ_EPILOGUE_F32] = SYZ_TILE_F32,
                                            [SYZ_EPILOGUE_RESIDUAL] = SYZ_TILE_RESIDUAL,
                                            [SYZ_EPILOGUE_GELU] = SYZ_TILE_GELU};
   const syz_tile_end end = {
-      .action = action[epilogue], .bias = bias, .scale = scale, .y = y, .ldy = l->out, .u = u, .ldu = u ? l->out : 0};
+      .action = action[epilogue], .bias = bias, .scale = scale, .y = y, .ldy = l->out, .u = u, .ldu = u ? l->out : 0,
+      .row_of_y = row_of_y};
   syz_kernel_product(l->kernel, rows, l->out, syz_units(l->kernel, l->in), left_of(l, x, rows, l->in), l->forward, &end);
 }
 

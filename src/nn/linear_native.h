@@ -9,14 +9,18 @@ const float *syz_linear_scale(const syz_linear *l);
 /** dx = (dy W) gelu'(u), u [rows, in] act: the gradient of u when the layer's input is gelu(u). dx may not be u or dy. */
 void syz_linear_backward_gelu_input(const syz_linear *l, int64_t rows, const void *dy, const void *u, void *dx);
 
-/* Arguments as in nn.h. */
+/** y[row_of_y[r]] += scale v[r], rows of the stream y: the residual epilogue for the sequences that a branch keeps (NULL: row r). No
+ * two rows have the same place. u [rows, out] act or NULL. */
+void syz_linear_forward_residual(const syz_linear *l, int64_t rows, const void *x, const int64_t *row_of_y, float *y, void *u);
+
+/* Arguments as in nn.h and above. */
 typedef struct syz_linear_native syz_linear_native;
 syz_status syz_linear_native_create(const syz_compute *c, int64_t out, int64_t in, int64_t max_rows, bool trains,
                                     syz_linear_native **result);
 void syz_linear_native_destroy(syz_linear_native **l);
 void syz_linear_native_pack(syz_linear_native *l, const float *weight);
 void syz_linear_native_forward(const syz_linear_native *l, int64_t rows, const void *x, syz_epilogue epilogue, const float *bias,
-                               const float *scale, void *y, void *u);
+                               const float *scale, const int64_t *row_of_y, void *y, void *u);
 /** u NULL: dx = dy W. */
 void syz_linear_native_backward_input(const syz_linear_native *l, int64_t rows, const void *dy, const void *u, void *dx);
 void syz_linear_native_backward_weight(const syz_linear_native *l, int64_t rows, const void *dy, const void *x, float *dweight,

@@ -1,13 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The learning rate of a step: linear warm-up, then half a cosine.
+ * What changes from step to step. All are pure functions of their arguments in float64: equal on all ranks and after a restart.
+ *
+ * The learning rate: linear warm-up, then half a cosine.
  *
  * Step s counts from 0 and is the number of updates already made.
  *   s <  warmup:  lr * s / warmup                                (step 0 has 0, the first update of a warmed-up run moves nothing)
  *   s >= warmup:  lr_min + (lr - lr_min) / 2 * (1 + cos(pi * min(1, (s - warmup) / max(1, steps - warmup))))
  * Step `warmup` therefore has lr itself, step `steps` (one past the last update) and everything later lr_min. Without warm-up step 0
- * has lr. Pure function of its arguments in float64: equal on all ranks and after a restart.
+ * has lr.
  * Source: Loshchilov & Hutter 2017, arXiv:1608.03983, without restarts; warm-up as in Goyal et al. 2017, arXiv:1706.02677.
+ *
+ * Weight decay and a moving average's momentum: the same half cosine without warm-up, end + (start - end) / 2 * (1 + cos(pi s / steps)), as
+ * CosineScheduler of DINOv2 (dinov2/utils/utils.py) tabulates it; step `steps` and later: end, exactly. The teacher's temperature: a straight
+ * line, start + (end - start) s / ramp_steps (np.linspace without its last point, DINO's main_dino.py has it with that point: there the end
+ * is reached one step earlier).
  */
 #include <math.h>
 
@@ -21,4 +28,17 @@ double syz_schedule_lr(int64_t step, double lr, double lr_min, int64_t warmup_st
   double t = (double)(step - warmup_steps) / (double)length;
   if (t >= 1.0) return lr_min;
   return lr_min + 0.5 * (lr - lr_min) * (1.0 + cos(pi * t));
+}
+
+double syz_schedule_cosine(int64_t step, double start, double end, int64_t steps)
+{
+  if (step >= steps) return end;
+  const double t = step > 0 ? (double)step / (double)steps : 0.0;
+  return end + 0.5 * (start - end) * (1.0 + cos(pi * t));
+}
+
+double syz_schedule_ramp(int64_t step, double start, double end, int64_t ramp_steps)
+{
+  if (step >= ramp_steps) return end;
+  return start + (end - start) * ((double)(step > 0 ? step : 0) / (double)ramp_steps);
 }
