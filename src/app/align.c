@@ -174,9 +174,9 @@ static syz_status read_config(job *j)
   for (int m = 0; m < SYZ_MODALITIES; m++) {
     if (!*one[m]) continue;
     SYZ_TRY(syz_model_file_parts(world, one[m], &config, &parts));
-    SYZ_REQUIRE(parts.has_backbone[m], SYZ_ERR_DATA, "%s: has no %s tower", one[m], syz_modality_name((syz_modality)m));
+    SYZ_REQUIRE(parts.has[syz_part_of((syz_modality)m, false)], SYZ_ERR_DATA, "%s: has no %s tower", one[m], syz_modality_name((syz_modality)m));
     SYZ_TRY_ALL(world, take_config(j->app->input, one[m], &config, section[m]));
-    if (parts.has_head[m]) SYZ_TRY_ALL(world, take_config(j->app->input, one[m], &config, section[2]));
+    if (parts.has[syz_part_of((syz_modality)m, true)]) SYZ_TRY_ALL(world, take_config(j->app->input, one[m], &config, section[2]));
   }
   SYZ_TRY_ALL(world, syz_model_config_read(j->in, &j->config));
 cleanup:
@@ -195,8 +195,8 @@ static syz_status read_tower(job *j, const char *path, syz_modality m)
   if (syz_model_has(j->model, m)) {
     for (int head = 0; head < 2; head++) {
       int64_t from, to, count, room;
-      syz_model_range(one, m, head, &from, &count);
-      syz_model_range(j->model, m, head, &to, &room);
+      syz_model_range(one, syz_part_of(m, head), &from, &count);
+      syz_model_range(j->model, syz_part_of(m, head), &to, &room);
       SYZ_ASSERT(count == room);
       memcpy(syz_model_weights(j->model) + to, syz_model_weights(one) + from, (size_t)count * sizeof(float));
     }
@@ -222,8 +222,8 @@ static syz_status make_model(job *j)
     SYZ_TRY(syz_model_file_read(world, whole, j->model, true));
     syz_info("the model begins from %s", whole);
     for (int m = 0; m < SYZ_MODALITIES; m++) {
-      if (!parts.has_backbone[m]) syz_warn("%s has no %s tower: it begins with random weights", whole, syz_modality_name((syz_modality)m));
-      if (!parts.has_head[m]) syz_info("%s has no %s head: it begins with random weights", whole, syz_modality_name((syz_modality)m));
+      if (!parts.has[syz_part_of((syz_modality)m, false)]) syz_warn("%s has no %s tower: it begins with random weights", whole, syz_modality_name((syz_modality)m));
+      if (!parts.has[syz_part_of((syz_modality)m, true)]) syz_info("%s has no %s head: it begins with random weights", whole, syz_modality_name((syz_modality)m));
     }
   }
   for (int m = 0; m < SYZ_MODALITIES; m++)
@@ -414,7 +414,7 @@ static void tell_plan(const job *j)
   const syz_parameter *table = syz_model_parameters(j->model, &count);
   for (int i = 0; i < count; i++) {
     parameters += table[i].size;
-    if (table[i].is_used && (table[i].is_head || !j->align.freezes_backbones)) trained += table[i].size;
+    if (table[i].is_used && (table[i].part == syz_part_of(table[i].modality, true) || !j->align.freezes_backbones)) trained += table[i].size;
   }
   syz_info("%s", syz_compute_describe(j->compute));
   if (g->towers == SYZ_TOWERS_APART)

@@ -237,14 +237,14 @@ static syz_status bench_towers(bench *b)
 {
   syz_status st = SYZ_OK;
   syz_model_config config;
-  syz_model_parts parts = {.has_backbone = {true, true}};
+  syz_model_parts parts = {.has = {[SYZ_PART_IMAGE_BACKBONE] = true, [SYZ_PART_SPECTRUM_BACKBONE] = true}};
   const char *file = syz_input_text(b->app->input, "model.file");
   if (*file)
     SYZ_TRY(syz_model_file_parts(b->app->world, file, &config, &parts));
   else
     SYZ_TRY(syz_model_config_read(b->app->input, &config));
   for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++)
-    if (parts.has_backbone[m]) SYZ_TRY(bench_tower(b, &config, m));
+    if (parts.has[syz_part_of(m, false)]) SYZ_TRY(bench_tower(b, &config, m));
 cleanup:
   return st;
 }

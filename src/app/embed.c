@@ -112,10 +112,10 @@ static syz_status open_model(job *s)
   SYZ_REQUIRE(*path, SYZ_ERR_INPUT, "model.file: name the model file to embed with");
   SYZ_TRY(syz_model_file_parts(s->comm, path, &s->config, &parts));
   for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++) {
-    s->has_tower[m] = parts.has_backbone[m] && parts.has_head[m];
+    s->has_tower[m] = parts.has[syz_part_of(m, false)] && parts.has[syz_part_of(m, true)];
     s->towers += s->has_tower[m];
-    if (!s->has_tower[m] && (parts.has_backbone[m] || parts.has_head[m]))
-      syz_warn("%s: the %s tower has no %s, so it gives no embedding", path, syz_modality_name(m), parts.has_backbone[m] ? "head" : "backbone");
+    if (!s->has_tower[m] && (parts.has[syz_part_of(m, false)] || parts.has[syz_part_of(m, true)]))
+      syz_warn("%s: the %s tower has no %s, so it gives no embedding", path, syz_modality_name(m), parts.has[syz_part_of(m, false)] ? "head" : "backbone");
   }
   SYZ_REQUIRE(s->towers > 0, SYZ_ERR_DATA, "%s: no tower with both backbone and head, so there is nothing that embeds", path);
   s->width = s->config.embedding.dim;

@@ -3,8 +3,9 @@
  * Initial weights, as the published programs draw them; every number is a function of (seed, parameter name, element).
  *
  * Image backbone (DINOv2, Oquab et al. 2023, arXiv:2304.07193, vision_transformer.py): linear weights and positions normal with std 0.02
- * (its truncation at +-2 is 100 sigma away), class token normal with std 1e-6, mask token and biases 0, the patch convolution
- * PyTorch's default, LayerScale its configured value. Spectrum backbone (recipes.md section 3): embeddings truncated normal with std
+ * (its truncation at +-2 is 100 sigma away), class token and registers normal with std 1e-6, mask token and biases 0, the patch convolution
+ * PyTorch's default, LayerScale its configured value. Projection heads (dino_head.py there): linear weights normal with std 0.02, biases 0, prototypes
+ * PyTorch's default of a linear layer, their gains 1. Spectrum backbone (recipes.md section 3): embeddings truncated normal with std
  * 1/sqrt(dim), linear layers 1/sqrt(2 fan_in depth), `head` as with depth 1/2, each cut at 3 std, biases 0. Heads: PyTorch's MultiheadAttention
  * (Glorot uniform) and Linear (uniform up to 1/sqrt(fan_in), biases too), query standard normal. LayerNorm 1 and 0 everywhere.
  */
@@ -81,7 +82,7 @@ static void fill_head(const syz_model_config *c, const syz_parameter *p, float *
 static void fill_image(const syz_image_config *c, const syz_parameter *p, float *w, uint64_t seed)
 {
   const int64_t patch_width = 3 * c->patch * c->patch;
-  if (ends_with(p->name, "cls_token"))
+  if (ends_with(p->name, "cls_token") || ends_with(p->name, "register_tokens"))
     fill_normal(p, w, seed, 1e-6, 0);
   else if (ends_with(p->name, "pos_embed"))
     fill_normal(p, w, seed, 0.02, 0);
@@ -114,17 +115,32 @@ static void fill_spectrum(const syz_spectrum_config *c, const syz_parameter *p, 
   }
 }
 
+static void fill_projection(const syz_parameter *p, float *w, uint64_t seed)
+{
+  if (ends_with(p->name, "last_layer.weight_v"))
+    fill_uniform(p, w, seed, 1 / sqrt_of(p->shape[1]));
+  else if (ends_with(p->name, "last_layer.weight_g"))
+    fill_constant(p, w, 1.0f);
+  else if (p->ndim == 2)
+    fill_normal(p, w, seed, 0.02, 0);
+  else
+    fill_constant(p, w, 0.0f);
+}
+
 void syz_model_initialise(syz_model *m, uint64_t seed)
 {
   for (int i = 0; i < m->n_parameters; i++) {
     const syz_parameter *p = &m->parameter[i];
     float *w = m->weights + p->offset;
-    if (p->is_head)
-      fill_head(&m->config, p, w, seed);
-    else if (p->modality == SYZ_IMAGE)
-      fill_image(&m->config.image, p, w, seed);
-    else
-      fill_spectrum(&m->config.spectrum, p, w, seed);
+    switch (p->part) {
+      case SYZ_PART_IMAGE_BACKBONE: fill_image(&m->config.image, p, w, seed); break;
+      case SYZ_PART_SPECTRUM_BACKBONE: fill_spectrum(&m->config.spectrum, p, w, seed); break;
+      case SYZ_PART_IMAGE_HEAD:
+      case SYZ_PART_SPECTRUM_HEAD: fill_head(&m->config, p, w, seed); break;
+      case SYZ_PART_DINO_HEAD:
+      case SYZ_PART_IBOT_HEAD: fill_projection(p, w, seed); break;
+      case SYZ_PARTS: break;
+    }
   }
   syz_model_pack(m, false);
 }

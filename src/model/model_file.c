@@ -20,7 +20,25 @@
 /* AstroCLIP with a learned temperature carries its logarithm beside the towers; it is no part of them. */
 static const char *const extra_name = "logit_scale";
 
-static const char *part_name(bool is_head) { return is_head ? "head" : "backbone"; }
+/* The part for messages: "image backbone", "spectrum head", "dino head". */
+static const char *part_text(int part)
+{
+  static const char *const text[SYZ_PARTS] = {"image backbone", "image head", "spectrum backbone", "spectrum head", "dino head", "ibot head"};
+  return text[part];
+}
+
+static const bool every_part[SYZ_PARTS] = {true, true, true, true, true, true};
+
+static bool model_has_part(const syz_model *m, int part) { return m->layout.part[part].count > 0; }
+
+/* All the parts that a file with this configuration may have. */
+static int file_table(const syz_model_config *config, syz_parameter *out)
+{
+  bool may_have[SYZ_PARTS];
+  memcpy(may_have, every_part, sizeof may_have);
+  may_have[SYZ_PART_IBOT_HEAD] = config->dino.has_ibot_head;
+  return model_table(config, SYZ_PURPOSE_EMBED, may_have, out, NULL, NULL);
+}
 
 /* --------------------------------------------------------------- writing */
 
@@ -30,37 +48,42 @@ syz_status syz_model_file_write(syz_comm *c, const char *path, const syz_model *
   syz_h5 *file = NULL;
   char *config = NULL, dataset[160];
   syz_parameter *table = NULL;
-  int64_t holders[SYZ_MODALITIES], place[SYZ_MODALITIES];
-  for (int i = 0; i < SYZ_MODALITIES; i++) {
-    holders[i] = m->tower[i].is_there ? 1 : 0;
+  int64_t holders[SYZ_PARTS], place[SYZ_PARTS];
+  bool has[SYZ_PARTS];
+  for (int i = 0; i < SYZ_PARTS; i++) {
+    holders[i] = model_has_part(m, i) ? 1 : 0;
     place[i] = syz_exscan_i64(c, holders[i]);
   }
-  syz_allreduce_i64(c, holders, SYZ_MODALITIES, SYZ_SUM);
+  syz_allreduce_i64(c, holders, SYZ_PARTS, SYZ_SUM);
+  for (int i = 0; i < SYZ_PARTS; i++) has[i] = holders[i] > 0;
 
-  const bool has_image = holders[SYZ_IMAGE] > 0, has_spectrum = holders[SYZ_SPECTRUM] > 0;
-  const int n = model_table(&m->config, has_image, has_spectrum, NULL, NULL, NULL, NULL);
+  syz_model_config described = m->config;
+  if (!has[SYZ_PART_DINO_HEAD] && !has[SYZ_PART_IBOT_HEAD]) described.dino = (syz_dino_config){.layers = 0};
+  const int n = model_table(&m->config, m->purpose, has, NULL, NULL, NULL);
   table = syz_alloc("table of parameters", (size_t)n, sizeof *table);
-  config = syz_model_config_yaml(&m->config);
+  config = syz_model_config_yaml(&described);
   SYZ_TRY_ALL(c, table && config ? SYZ_OK : SYZ_ERR_MEMORY);
-  model_table(&m->config, has_image, has_spectrum, table, NULL, NULL, NULL);
+  model_table(&m->config, m->purpose, has, table, NULL, NULL);
 
   SYZ_TRY(syz_h5_create(c, path, "model", created_by, input_yaml, &file));
   SYZ_TRY(syz_h5_write_text(file, "model_config", config));
+  static const char *const description[SYZ_PARTS] = {"backbone", "pooling head", "backbone", "pooling head", "projection head of DINO",
+                                                     "projection head of iBOT"};
   const syz_parameter *own = m->parameter;
   for (int i = 0; i < n; i++) {
     const syz_parameter *p = &table[i];
-    const bool is_mine = m->tower[p->modality].is_there;
+    const bool is_mine = model_has_part(m, p->part);
     int64_t first = 0, count = 0;
     const float *rows = NULL;
     if (is_mine) {
       SYZ_ASSERT(strcmp(own->name, p->name) == 0);
-      syz_share(p->shape[0], (int)holders[p->modality], (int)place[p->modality], &first, &count);
+      syz_share(p->shape[0], (int)holders[p->part], (int)place[p->part], &first, &count);
       rows = m->weights + own->offset + first * (p->size / p->shape[0]);
       own++;
     }
     snprintf(dataset, sizeof dataset, "parameter/%s", p->name);
     SYZ_TRY(syz_h5_write(file, dataset, SYZ_H5_F32, p->shape[0], p->ndim - 1, &p->shape[1], first, count, rows, "1",
-                         p->is_head ? "pooling head" : "backbone"));
+                         description[p->part]));
   }
   SYZ_TRY(syz_h5_publish(&file));
 cleanup:
@@ -77,7 +100,7 @@ typedef struct checked {
   syz_h5 *file;
   syz_model_config config;
   syz_model_parts parts;
-  syz_parameter *table; /**< of both towers */
+  syz_parameter *table; /**< of all parts that it may have */
   int n;
 } checked;
 
@@ -200,25 +223,23 @@ cleanup:
   return st;
 }
 
-/* Each backbone and head must be complete or absent. */
+/* Each part must be complete or absent. */
 static syz_status check_parts(const char *path, checked *f, const unsigned char *is_found)
 {
   syz_status st = SYZ_OK;
-  for (int i = 0; i < 2 * SYZ_MODALITIES; i++) {
-    const syz_modality modality = (syz_modality)(i / 2);
-    const bool is_head = i % 2;
+  for (int i = 0; i < SYZ_PARTS; i++) {
     name_list missing = {.n = 0};
     int present = 0;
     for (int k = 0; k < f->n; k++) {
-      if (f->table[k].modality != modality || f->table[k].is_head != is_head) continue;
+      if ((int)f->table[k].part != i) continue;
       if (is_found[k])
         present++;
       else
         name_list_add(&missing, f->table[k].name);
     }
-    SYZ_REQUIRE(!present || !missing.n, SYZ_ERR_DATA, "%s: the %s %s is incomplete, these parameters are missing: %s", path,
-                syz_modality_name(modality), part_name(is_head), name_list_end(&missing));
-    *(is_head ? &f->parts.has_head[modality] : &f->parts.has_backbone[modality]) = present > 0;
+    SYZ_REQUIRE(!present || !missing.n, SYZ_ERR_DATA, "%s: the %s is incomplete, these parameters are missing: %s", path, part_text(i),
+                name_list_end(&missing));
+    f->parts.has[i] = present > 0;
   }
 cleanup:
   return st;
@@ -232,11 +253,11 @@ static syz_status checked_open(const char *path, checked *f)
   *f = (checked){.file = NULL};
   SYZ_TRY(syz_h5_open(NULL, path, &f->file));
   SYZ_TRY(read_config(path, f->file, &f->config));
-  f->n = model_table(&f->config, true, true, NULL, NULL, NULL, NULL);
+  f->n = file_table(&f->config, NULL);
   SYZ_ALLOC(f->table, "table of parameters", f->n);
   SYZ_ALLOC(by_name, "order of names", f->n);
   SYZ_ALLOC(found.is_found, "names found", f->n);
-  model_table(&f->config, true, true, f->table, NULL, NULL, NULL);
+  file_table(&f->config, f->table);
   for (int i = 0; i < f->n; i++) by_name[i] = (named_row){f->table[i].name, i};
   qsort(by_name, (size_t)f->n, sizeof *by_name, compare_names);
   found.by_name = by_name;
@@ -245,7 +266,7 @@ static syz_status checked_open(const char *path, checked *f)
               name_list_end(&found.unknown));
   SYZ_TRY(check_parts(path, f, found.is_found));
   bool has_any = false;
-  for (int i = 0; i < SYZ_MODALITIES; i++) has_any = has_any || f->parts.has_backbone[i] || f->parts.has_head[i];
+  for (int i = 0; i < SYZ_PARTS; i++) has_any = has_any || f->parts.has[i];
   SYZ_REQUIRE(has_any, SYZ_ERR_DATA, "%s holds no parameters: nothing below parameter/", path);
   for (int i = 0; i < f->n; i++)
     if (found.is_found[i]) SYZ_TRY(check_shape(path, f->file, &f->table[i]));
@@ -283,9 +304,9 @@ cleanup:
 
 syz_status syz_model_file_config(syz_comm *c, const char *path, syz_model_config *config, bool has[SYZ_MODALITIES])
 {
-  syz_model_parts parts = {{0}, {0}};
+  syz_model_parts parts = {{0}};
   syz_status st = syz_model_file_parts(c, path, config, &parts);
-  for (int i = 0; i < SYZ_MODALITIES; i++) has[i] = st == SYZ_OK && (parts.has_backbone[i] || parts.has_head[i]);
+  for (int i = 0; i < SYZ_MODALITIES; i++) has[i] = st == SYZ_OK && (parts.has[syz_part_of((syz_modality)i, false)] || parts.has[syz_part_of((syz_modality)i, true)]);
   return st;
 }
 
@@ -296,41 +317,50 @@ static syz_status check_config(const char *path, const checked *f, const syz_mod
 {
   syz_status st = SYZ_OK;
   const syz_model_config *a = &f->config, *b = &m->config;
-  struct {
+  const struct {
     const char *key;
     int64_t in_file, in_model;
-    syz_modality modality;
-    bool is_head;
-  } same[] = {{"model.image.dim", a->image.dim, b->image.dim, SYZ_IMAGE, false},
-              {"model.image.depth", a->image.depth, b->image.depth, SYZ_IMAGE, false},
-              {"model.image.heads", a->image.heads, b->image.heads, SYZ_IMAGE, false},
-              {"model.image.patch", a->image.patch, b->image.patch, SYZ_IMAGE, false},
-              {"model.image.layerscale (0 or not)", a->image.layerscale > 0, b->image.layerscale > 0, SYZ_IMAGE, false},
-              {"model.spectrum.dim", a->spectrum.dim, b->spectrum.dim, SYZ_SPECTRUM, false},
-              {"model.spectrum.depth", a->spectrum.depth, b->spectrum.depth, SYZ_SPECTRUM, false},
-              {"model.spectrum.heads", a->spectrum.heads, b->spectrum.heads, SYZ_SPECTRUM, false},
-              {"model.spectrum.section", a->spectrum.section, b->spectrum.section, SYZ_SPECTRUM, false},
-              {"model.spectrum.overlap", a->spectrum.overlap, b->spectrum.overlap, SYZ_SPECTRUM, false},
-              {"model.spectrum.max_tokens", a->spectrum.max_tokens, b->spectrum.max_tokens, SYZ_SPECTRUM, false},
-              {"model.image.dim", a->image.dim, b->image.dim, SYZ_IMAGE, true},
-              {"model.spectrum.dim", a->spectrum.dim, b->spectrum.dim, SYZ_SPECTRUM, true},
-              {"model.embedding.dim", a->embedding.dim, b->embedding.dim, SYZ_IMAGE, true},
-              {"model.embedding.heads", a->embedding.heads, b->embedding.heads, SYZ_IMAGE, true},
-              {"model.embedding.dim", a->embedding.dim, b->embedding.dim, SYZ_SPECTRUM, true},
-              {"model.embedding.heads", a->embedding.heads, b->embedding.heads, SYZ_SPECTRUM, true}};
+    syz_part part;
+  } same[] = {{"model.image.dim", a->image.dim, b->image.dim, SYZ_PART_IMAGE_BACKBONE},
+              {"model.image.depth", a->image.depth, b->image.depth, SYZ_PART_IMAGE_BACKBONE},
+              {"model.image.heads", a->image.heads, b->image.heads, SYZ_PART_IMAGE_BACKBONE},
+              {"model.image.patch", a->image.patch, b->image.patch, SYZ_PART_IMAGE_BACKBONE},
+              {"model.image.registers", a->image.registers, b->image.registers, SYZ_PART_IMAGE_BACKBONE},
+              {"model.image.layerscale (0 or not)", a->image.layerscale > 0, b->image.layerscale > 0, SYZ_PART_IMAGE_BACKBONE},
+              {"model.spectrum.dim", a->spectrum.dim, b->spectrum.dim, SYZ_PART_SPECTRUM_BACKBONE},
+              {"model.spectrum.depth", a->spectrum.depth, b->spectrum.depth, SYZ_PART_SPECTRUM_BACKBONE},
+              {"model.spectrum.heads", a->spectrum.heads, b->spectrum.heads, SYZ_PART_SPECTRUM_BACKBONE},
+              {"model.spectrum.section", a->spectrum.section, b->spectrum.section, SYZ_PART_SPECTRUM_BACKBONE},
+              {"model.spectrum.overlap", a->spectrum.overlap, b->spectrum.overlap, SYZ_PART_SPECTRUM_BACKBONE},
+              {"model.spectrum.max_tokens", a->spectrum.max_tokens, b->spectrum.max_tokens, SYZ_PART_SPECTRUM_BACKBONE},
+              {"model.image.dim", a->image.dim, b->image.dim, SYZ_PART_IMAGE_HEAD},
+              {"model.embedding.dim", a->embedding.dim, b->embedding.dim, SYZ_PART_IMAGE_HEAD},
+              {"model.embedding.heads", a->embedding.heads, b->embedding.heads, SYZ_PART_IMAGE_HEAD},
+              {"model.spectrum.dim", a->spectrum.dim, b->spectrum.dim, SYZ_PART_SPECTRUM_HEAD},
+              {"model.embedding.dim", a->embedding.dim, b->embedding.dim, SYZ_PART_SPECTRUM_HEAD},
+              {"model.embedding.heads", a->embedding.heads, b->embedding.heads, SYZ_PART_SPECTRUM_HEAD},
+              {"model.image.dim", a->image.dim, b->image.dim, SYZ_PART_DINO_HEAD},
+              {"model.dino.layers", a->dino.layers, b->dino.layers, SYZ_PART_DINO_HEAD},
+              {"model.dino.hidden", a->dino.hidden, b->dino.hidden, SYZ_PART_DINO_HEAD},
+              {"model.dino.bottleneck", a->dino.bottleneck, b->dino.bottleneck, SYZ_PART_DINO_HEAD},
+              {"model.dino.prototypes", a->dino.prototypes, b->dino.prototypes, SYZ_PART_DINO_HEAD},
+              {"model.image.dim", a->image.dim, b->image.dim, SYZ_PART_IBOT_HEAD},
+              {"model.dino.layers", a->dino.layers, b->dino.layers, SYZ_PART_IBOT_HEAD},
+              {"model.dino.hidden", a->dino.hidden, b->dino.hidden, SYZ_PART_IBOT_HEAD},
+              {"model.dino.bottleneck", a->dino.bottleneck, b->dino.bottleneck, SYZ_PART_IBOT_HEAD},
+              {"model.dino.prototypes", a->dino.prototypes, b->dino.prototypes, SYZ_PART_IBOT_HEAD}};
   for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
-    const bool has = same[i].is_head ? f->parts.has_head[same[i].modality] : f->parts.has_backbone[same[i].modality];
-    if (!m->tower[same[i].modality].is_there || !has) continue;
+    if (!model_has_part(m, same[i].part) || !f->parts.has[same[i].part]) continue;
     SYZ_REQUIRE(same[i].in_file == same[i].in_model, SYZ_ERR_INPUT, "%s was made with %s = %" PRId64 ", this run asks for %" PRId64, path,
                 same[i].key, same[i].in_file, same[i].in_model);
   }
-  for (int i = 0; i < SYZ_MODALITIES; i++) {
-    if (!m->tower[i].is_there || allow_missing) continue;
-    const char *name = syz_modality_name((syz_modality)i);
-    SYZ_REQUIRE(f->parts.has_backbone[i] || f->parts.has_head[i], SYZ_ERR_DATA, "%s has no %s tower", path, name);
-    SYZ_REQUIRE(f->parts.has_backbone[i], SYZ_ERR_DATA, "%s has no backbone of the %s tower, only its head", path, name);
-    SYZ_REQUIRE(f->parts.has_head[i], SYZ_ERR_DATA, "%s has no head of the %s tower, only its backbone", path, name);
+  for (int i = 0; i < SYZ_MODALITIES && !allow_missing; i++) {
+    const int backbone = syz_part_of((syz_modality)i, false), head = syz_part_of((syz_modality)i, true);
+    SYZ_REQUIRE(!model_has_part(m, backbone) || f->parts.has[backbone] || f->parts.has[head], SYZ_ERR_DATA, "%s has no %s tower", path,
+                syz_modality_name((syz_modality)i));
   }
+  for (int i = 0; i < SYZ_PARTS && !allow_missing; i++)
+    SYZ_REQUIRE(!model_has_part(m, i) || f->parts.has[i], SYZ_ERR_DATA, "%s has no %s", path, part_text(i));
 cleanup:
   return st;
 }
@@ -369,19 +399,10 @@ static void take_parameter(syz_model *m, const syz_parameter *in_file, const flo
   syz_positions_interpolate(to + dim, side, values + dim, from, dim);
 }
 
-static bool is_wanted(const syz_model *m, const checked *f, const syz_parameter *p)
-{
-  return m->tower[p->modality].is_there && (p->is_head ? f->parts.has_head[p->modality] : f->parts.has_backbone[p->modality]);
-}
-
 static void tell_missing(const char *path, const checked *f, const syz_model *m)
 {
-  for (int i = 0; i < 2 * SYZ_MODALITIES; i++) {
-    const int modality = i / 2;
-    const bool is_head = i % 2, has = is_head ? f->parts.has_head[modality] : f->parts.has_backbone[modality];
-    if (m->tower[modality].is_there && !has)
-      syz_info("%s has no %s of the %s tower: it stays as it is", path, part_name(is_head), syz_modality_name((syz_modality)modality));
-  }
+  for (int i = 0; i < SYZ_PARTS; i++)
+    if (model_has_part(m, i) && !f->parts.has[i]) syz_info("%s has no %s: it stays as it is", path, part_text(i));
 }
 
 syz_status syz_model_file_read(syz_comm *c, const char *path, syz_model *m, bool allow_missing)
@@ -396,25 +417,24 @@ syz_status syz_model_file_read(syz_comm *c, const char *path, syz_model *m, bool
   tell_missing(path, &f, m);
 
   /* The table follows from the configuration, so every rank makes its own. */
-  const int n = model_table(&f.config, true, true, NULL, NULL, NULL, NULL);
-  int64_t largest = 1, is_used[SYZ_MODALITIES];
-  for (int i = 0; i < SYZ_MODALITIES; i++) is_used[i] = m->tower[i].is_there;
-  syz_allreduce_i64(c, is_used, SYZ_MODALITIES, SYZ_MAX);
+  const int n = file_table(&f.config, NULL);
+  int64_t largest = 1, is_used[SYZ_PARTS];
+  for (int i = 0; i < SYZ_PARTS; i++) is_used[i] = model_has_part(m, i);
+  syz_allreduce_i64(c, is_used, SYZ_PARTS, SYZ_MAX);
   table = syz_alloc("table of parameters", (size_t)n, sizeof *table);
   SYZ_TRY_ALL(c, table ? SYZ_OK : SYZ_ERR_MEMORY);
-  model_table(&f.config, true, true, table, NULL, NULL, NULL);
+  file_table(&f.config, table);
   for (int i = 0; i < n; i++)
-    if (is_used[table[i].modality] && table[i].size > largest) largest = table[i].size;
+    if (is_used[table[i].part] && f.parts.has[table[i].part] && table[i].size > largest) largest = table[i].size;
   values = syz_alloc("parameter on its way", (size_t)largest, sizeof *values);
   SYZ_TRY_ALL(c, values ? SYZ_OK : SYZ_ERR_MEMORY);
 
   for (int i = 0; i < n; i++) {
     const syz_parameter *p = &table[i];
-    const bool is_there = p->is_head ? f.parts.has_head[p->modality] : f.parts.has_backbone[p->modality];
-    if (!is_used[p->modality] || !is_there) continue;
+    if (!is_used[p->part] || !f.parts.has[p->part]) continue;
     SYZ_TRY_ALL(c, is_root ? read_parameter(path, f.file, p, values) : SYZ_OK);
     syz_bcast(c, values, (size_t)p->size * sizeof *values, 0);
-    if (is_wanted(m, &f, p)) take_parameter(m, p, values);
+    if (model_has_part(m, p->part)) take_parameter(m, p, values);
   }
   syz_model_pack(m, false);
 cleanup:

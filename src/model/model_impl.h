@@ -6,7 +6,7 @@
 
 #include "pool.h"
 
-enum { BLOCK_PARAMETERS = 14 };
+enum { BLOCK_PARAMETERS = 14, PROJECTION_LAYERS = 8 };
 
 /** Offsets of one transformer block's parameters in the block of all, in the order of syz_block_parameters; -1: has none. */
 typedef struct block_layout {
@@ -19,19 +19,40 @@ typedef struct backbone_layout {
   int64_t first, count;
   int64_t embed_first, embed_count; /**< everything before the transformer blocks */
   int64_t class_token, position;    /**< position: the image's pos_embed or the spectrum's table */
+  int64_t registers, mask_token;    /**< of the image tower; registers -1: has none */
   int64_t embed_weight, embed_bias; /**< patch_embed.proj or data_embed */
   int64_t last_first, last_count;   /**< everything behind the transformer blocks */
   int64_t norm_gain, norm_bias;
+  int64_t head_weight, head_bias; /**< of the spectrum tower: reconstruction */
   block_layout *block; /**< [depth]; owned */
 } backbone_layout;
+
+/** Offsets of a projection head's parameters. */
+typedef struct projection_layout {
+  int64_t weight[PROJECTION_LAYERS], bias[PROJECTION_LAYERS];
+  int64_t prototypes; /**< last_layer.weight_v */
+} projection_layout;
+
+enum { PROJECTIONS = 2 /**< DINO's head and iBOT's own */ };
+
+/** Where everything lies: what one pass over the table finds out. */
+typedef struct model_layout {
+  backbone_layout backbone[SYZ_MODALITIES];
+  head_layout head[SYZ_MODALITIES];
+  projection_layout projection[PROJECTIONS];
+  struct {
+    int64_t first, count; /**< count 0: the part is not there */
+  } part[SYZ_PARTS];
+} model_layout;
 
 /** What a tower is and, once planned, the layers and memory that it works with. */
 typedef struct tower {
   bool is_there, is_planned;
+  bool has_head; /**< pooling: absent in pretraining */
   syz_modality modality;
   int64_t dim, depth, heads, tokens;
   int64_t embed_width; /**< numbers of one token's input: 3 patch^2 or section + 2 */
-  int64_t extra;       /**< tokens in front that do not come from the input's pieces: 1 with a class token */
+  int64_t extra;       /**< tokens in front that do not come from the input's pieces: class token and registers */
   bool has_position;
   float eps;
   backbone_layout backbone;
@@ -41,7 +62,7 @@ typedef struct tower {
   int64_t max_batch;
   syz_linear *embed;
   syz_block **block; /**< [depth]; owned */
-  pool *pool;
+  pool *pool; /**< NULL without a head */
 
   syz_arena arena;
   void *pieces;         /**< [B, T - extra, embed_width] act */
@@ -58,8 +79,10 @@ typedef struct tower {
 
 struct syz_model {
   syz_model_config config;
+  syz_purpose purpose;
   const syz_compute *compute;
   tower tower[SYZ_MODALITIES];
+  model_layout layout; /* the towers have copies of their own parts of it */
   syz_parameter *parameter;
   int n_parameters;
   float *weights;
@@ -67,11 +90,10 @@ struct syz_model {
 };
 
 /**
- * The table of parameters of the towers wanted, the only list of names and shapes in the program. `out` NULL: count only. layout NULL or
- * [SYZ_MODALITIES] with room for the blocks. *size: elements of the block.
+ * The table of parameters of the parts wanted, the only list of names and shapes in the program. `out` NULL: count only. layout NULL, or with
+ * room for the blocks of the backbones wanted. *size: elements of the block.
  */
-int model_table(const syz_model_config *config, bool has_image, bool has_spectrum, syz_parameter *out, backbone_layout *layout, head_layout *head,
-                int64_t *size);
+int model_table(const syz_model_config *config, syz_purpose purpose, const bool has[SYZ_PARTS], syz_parameter *out, model_layout *layout, int64_t *size);
 
 /** Addresses of a transformer block's parameters inside `base` (weights or gradients). */
 syz_block_parameters block_at(const block_layout *layout, float *base);

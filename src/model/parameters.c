@@ -19,7 +19,9 @@ typedef struct builder {
   int n;
   int64_t at;
   syz_modality modality;
-  bool is_head, is_used;
+  syz_part part;
+  const char *prefix; /**< of the names of this part */
+  bool is_used;
 } builder;
 
 static int64_t add_shaped(builder *b, const int64_t shape[4], int ndim, const char *format, va_list arguments)
@@ -28,8 +30,8 @@ static int64_t add_shaped(builder *b, const int64_t shape[4], int ndim, const ch
   for (int i = 0; i < ndim; i++) size *= shape[i];
   if (b->out) {
     syz_parameter *p = &b->out[b->n];
-    *p = (syz_parameter){.ndim = ndim, .offset = offset, .size = size, .modality = b->modality, .is_head = b->is_head, .is_used = b->is_used};
-    int prefix = snprintf(p->name, sizeof p->name, "%s_encoder.%s", syz_modality_name(b->modality), b->is_head ? "" : "backbone.");
+    *p = (syz_parameter){.ndim = ndim, .offset = offset, .size = size, .modality = b->modality, .part = b->part, .is_used = b->is_used};
+    int prefix = snprintf(p->name, sizeof p->name, "%s", b->prefix);
     int rest = vsnprintf(p->name + prefix, sizeof p->name - (size_t)prefix, format, arguments);
     SYZ_ASSERT(rest > 0 && (size_t)(prefix + rest) < sizeof p->name);
     for (int i = 0; i < ndim; i++) p->shape[i] = shape[i];
@@ -112,15 +114,16 @@ static void add_blocks(builder *b, int64_t depth, int64_t d, bool has_layerscale
   }
 }
 
-static void add_image_backbone(builder *b, const syz_image_config *c, backbone_layout *l)
+static void add_image_backbone(builder *b, const syz_image_config *c, syz_purpose purpose, backbone_layout *l)
 {
   int64_t side = c->size / c->patch;
   l->first = l->embed_first = b->at;
   b->is_used = c->tokens == SYZ_TOKENS_DINOV2;
   l->class_token = add_table(b, 1, c->dim, "cls_token");
   l->position = add_table(b, 1 + side * side, c->dim, "pos_embed");
-  b->is_used = false;
-  add_matrix(b, 1, c->dim, "mask_token");
+  l->registers = c->registers > 0 ? add_table(b, c->registers, c->dim, "register_tokens") : -1;
+  b->is_used = purpose == SYZ_PURPOSE_DINO;
+  l->mask_token = add_matrix(b, 1, c->dim, "mask_token");
   b->is_used = true;
   l->embed_weight = add_filter(b, c->dim, c->patch, "patch_embed.proj.weight");
   l->embed_bias = add_vector(b, c->dim, "patch_embed.proj.bias");
@@ -133,10 +136,10 @@ static void add_image_backbone(builder *b, const syz_image_config *c, backbone_l
   l->count = b->at - l->first;
 }
 
-static void add_spectrum_backbone(builder *b, const syz_spectrum_config *c, backbone_layout *l)
+static void add_spectrum_backbone(builder *b, const syz_spectrum_config *c, syz_purpose purpose, backbone_layout *l)
 {
   l->first = l->embed_first = b->at;
-  l->class_token = -1;
+  l->class_token = l->registers = l->mask_token = -1;
   b->is_used = true;
   l->embed_weight = add_matrix(b, c->dim, c->section + 2, "data_embed.weight");
   l->embed_bias = add_vector(b, c->dim, "data_embed.bias");
@@ -146,9 +149,9 @@ static void add_spectrum_backbone(builder *b, const syz_spectrum_config *c, back
   l->last_first = b->at;
   l->norm_gain = add_vector(b, c->dim, "final_layernorm.weight");
   l->norm_bias = add_vector(b, c->dim, "final_layernorm.bias");
-  b->is_used = false; /* reconstructs masked sections in pretraining; the embedding does not pass through it */
-  add_matrix(b, c->section + 2, c->dim, "head.weight");
-  add_vector(b, c->section + 2, "head.bias");
+  b->is_used = purpose == SYZ_PURPOSE_MASKED; /* reconstructs masked sections in pretraining; the embedding does not pass through it */
+  l->head_weight = add_matrix(b, c->section + 2, c->dim, "head.weight");
+  l->head_bias = add_vector(b, c->section + 2, "head.bias");
   b->is_used = true;
   l->last_count = b->at - l->last_first;
   l->count = b->at - l->first;
@@ -157,7 +160,7 @@ static void add_spectrum_backbone(builder *b, const syz_spectrum_config *c, back
 static void add_head(builder *b, int64_t width, int64_t e, head_layout *l)
 {
   l->first = b->at;
-  b->is_head = b->is_used = true;
+  b->is_used = true;
   l->query = add_table(b, 1, e, "cross_attention.query");
   if (width == e) {
     l->q_weight = add_matrix(b, 3 * e, e, "cross_attention.multihead_attn.in_proj_weight");
@@ -177,27 +180,71 @@ static void add_head(builder *b, int64_t width, int64_t e, head_layout *l)
   l->encoder_bias = add_vector(b, 4 * e, "mlp.encoder.bias");
   l->decoder_weight = add_matrix(b, e, 4 * e, "mlp.decoder.weight");
   l->decoder_bias = add_vector(b, e, "mlp.decoder.bias");
-  b->is_head = false;
   l->count = b->at - l->first;
 }
 
-int model_table(const syz_model_config *config, bool has_image, bool has_spectrum, syz_parameter *out, backbone_layout *layout, head_layout *head,
-                int64_t *size)
+/*
+ * DINOv2's DINOHead: an nn.Sequential of linear layers with activations between them (so every second number), or, with one layer, that layer itself;
+ * then the weight-normalised prototypes. Their gain weight_g is fixed at 1 and never learned; it is carried for the sake of the published names.
+ */
+static void add_projection(builder *b, const syz_dino_config *c, int64_t width, projection_layout *l)
+{
+  b->is_used = true;
+  for (int64_t i = 0; i < c->layers; i++) {
+    const int64_t in = i == 0 ? width : c->hidden, out = i == c->layers - 1 ? c->bottleneck : c->hidden;
+    if (c->layers == 1) {
+      l->weight[i] = add_matrix(b, out, in, "mlp.weight");
+      l->bias[i] = add_vector(b, out, "mlp.bias");
+    } else {
+      l->weight[i] = add_matrix(b, out, in, "mlp.%" PRId64 ".weight", 2 * i);
+      l->bias[i] = add_vector(b, out, "mlp.%" PRId64 ".bias", 2 * i);
+    }
+  }
+  b->is_used = false;
+  add_matrix(b, c->prototypes, 1, "last_layer.weight_g");
+  b->is_used = true;
+  l->prototypes = add_matrix(b, c->prototypes, c->bottleneck, "last_layer.weight_v");
+}
+
+static const struct {
+  const char *name, *prefix;
+  syz_modality modality;
+} part_table[SYZ_PARTS] = {[SYZ_PART_IMAGE_BACKBONE] = {"image_backbone", "image_encoder.backbone.", SYZ_IMAGE},
+                           [SYZ_PART_IMAGE_HEAD] = {"image_head", "image_encoder.", SYZ_IMAGE},
+                           [SYZ_PART_SPECTRUM_BACKBONE] = {"spectrum_backbone", "spectrum_encoder.backbone.", SYZ_SPECTRUM},
+                           [SYZ_PART_SPECTRUM_HEAD] = {"spectrum_head", "spectrum_encoder.", SYZ_SPECTRUM},
+                           [SYZ_PART_DINO_HEAD] = {"dino_head", "dino_head.", SYZ_IMAGE},
+                           [SYZ_PART_IBOT_HEAD] = {"ibot_head", "ibot_head.", SYZ_IMAGE}};
+
+const char *syz_part_name(syz_part part) { return part_table[part].name; }
+
+syz_part syz_part_of(syz_modality modality, bool is_head)
+{
+  if (modality == SYZ_IMAGE) return is_head ? SYZ_PART_IMAGE_HEAD : SYZ_PART_IMAGE_BACKBONE;
+  return is_head ? SYZ_PART_SPECTRUM_HEAD : SYZ_PART_SPECTRUM_BACKBONE;
+}
+
+int model_table(const syz_model_config *config, syz_purpose purpose, const bool has[SYZ_PARTS], syz_parameter *out, model_layout *layout, int64_t *size)
 {
   builder b = {.out = out};
-  backbone_layout no_layout[SYZ_MODALITIES] = {0};
-  head_layout no_head[SYZ_MODALITIES];
-  if (!layout) layout = no_layout;
-  if (!head) head = no_head;
-  if (has_image) {
-    b.modality = SYZ_IMAGE;
-    add_image_backbone(&b, &config->image, &layout[SYZ_IMAGE]);
-    add_head(&b, config->image.dim, config->embedding.dim, &head[SYZ_IMAGE]);
-  }
-  if (has_spectrum) {
-    b.modality = SYZ_SPECTRUM;
-    add_spectrum_backbone(&b, &config->spectrum, &layout[SYZ_SPECTRUM]);
-    add_head(&b, config->spectrum.dim, config->embedding.dim, &head[SYZ_SPECTRUM]);
+  model_layout no_layout = {.backbone = {{0}}};
+  model_layout *l = layout ? layout : &no_layout;
+  for (int i = 0; i < SYZ_PARTS; i++) {
+    if (!has[i]) continue;
+    b.part = (syz_part)i;
+    b.modality = part_table[i].modality;
+    b.prefix = part_table[i].prefix;
+    l->part[i].first = b.at;
+    switch (b.part) {
+      case SYZ_PART_IMAGE_BACKBONE: add_image_backbone(&b, &config->image, purpose, &l->backbone[SYZ_IMAGE]); break;
+      case SYZ_PART_IMAGE_HEAD: add_head(&b, config->image.dim, config->embedding.dim, &l->head[SYZ_IMAGE]); break;
+      case SYZ_PART_SPECTRUM_BACKBONE: add_spectrum_backbone(&b, &config->spectrum, purpose, &l->backbone[SYZ_SPECTRUM]); break;
+      case SYZ_PART_SPECTRUM_HEAD: add_head(&b, config->spectrum.dim, config->embedding.dim, &l->head[SYZ_SPECTRUM]); break;
+      case SYZ_PART_DINO_HEAD: add_projection(&b, &config->dino, config->image.dim, &l->projection[0]); break;
+      case SYZ_PART_IBOT_HEAD: add_projection(&b, &config->dino, config->image.dim, &l->projection[1]); break;
+      case SYZ_PARTS: break;
+    }
+    l->part[i].count = b.at - l->part[i].first;
   }
   if (size) *size = b.at;
   return b.n;
@@ -238,7 +285,7 @@ static void describe_tower(syz_model *m, syz_modality modality, bool is_there)
     t->heads = c->image.heads;
     t->embed_width = 3 * c->image.patch * c->image.patch;
     t->has_position = c->image.tokens == SYZ_TOKENS_DINOV2;
-    t->extra = t->has_position ? 1 : 0;
+    t->extra = t->has_position ? 1 + c->image.registers : 0;
     t->eps = 1e-6f; /* DINOv2 */
   } else {
     t->dim = c->spectrum.dim;
@@ -250,39 +297,66 @@ static void describe_tower(syz_model *m, syz_modality modality, bool is_there)
   }
 }
 
-syz_status syz_model_create(const syz_model_config *config, bool has_image, bool has_spectrum, const syz_compute *compute, syz_model **out)
+static syz_status create(const syz_model_config *config, syz_purpose purpose, const bool has[SYZ_PARTS], const syz_compute *compute, syz_model **out)
 {
   syz_status st = SYZ_OK;
   syz_model *m = NULL;
   *out = NULL;
-  SYZ_REQUIRE(has_image || has_spectrum, SYZ_ERR_INTERNAL, "a model needs at least one tower");
   SYZ_TRY(syz_model_config_check(config));
   SYZ_ALLOC(m, "model", 1);
   m->config = *config;
+  m->purpose = purpose;
   m->compute = compute;
-  describe_tower(m, SYZ_IMAGE, has_image);
-  describe_tower(m, SYZ_SPECTRUM, has_spectrum);
-
-  backbone_layout layout[SYZ_MODALITIES] = {0};
-  head_layout head[SYZ_MODALITIES] = {0};
   for (int i = 0; i < SYZ_MODALITIES; i++) {
+    const syz_modality modality = (syz_modality)i;
     tower *t = &m->tower[i];
+    describe_tower(m, modality, has[syz_part_of(modality, false)]);
+    t->has_head = has[syz_part_of(modality, true)];
     if (!t->is_there) continue;
     SYZ_ALLOC(t->backbone.block, "layout of blocks", t->depth);
-    layout[i].block = t->backbone.block;
+    m->layout.backbone[i].block = t->backbone.block;
   }
-  m->n_parameters = model_table(config, has_image, has_spectrum, NULL, NULL, NULL, NULL);
+  m->n_parameters = model_table(config, purpose, has, NULL, NULL, NULL);
   SYZ_ALLOC(m->parameter, "table of parameters", m->n_parameters);
-  model_table(config, has_image, has_spectrum, m->parameter, layout, head, &m->size);
+  model_table(config, purpose, has, m->parameter, &m->layout, &m->size);
   for (int i = 0; i < SYZ_MODALITIES; i++) {
-    m->tower[i].backbone = layout[i];
-    m->tower[i].head = head[i];
+    m->tower[i].backbone = m->layout.backbone[i];
+    m->tower[i].head = m->layout.head[i];
   }
   SYZ_ALLOC(m->weights, "parameters", m->size);
   *out = m;
   m = NULL;
 cleanup:
   syz_model_destroy(&m);
+  return st;
+}
+
+syz_status syz_model_create(const syz_model_config *config, bool has_image, bool has_spectrum, const syz_compute *compute, syz_model **out)
+{
+  syz_status st = SYZ_OK;
+  const bool has[SYZ_PARTS] = {has_image, has_image, has_spectrum, has_spectrum};
+  *out = NULL;
+  SYZ_REQUIRE(has_image || has_spectrum, SYZ_ERR_INTERNAL, "a model needs at least one tower");
+  SYZ_TRY(create(config, SYZ_PURPOSE_EMBED, has, compute, out));
+cleanup:
+  return st;
+}
+
+syz_status syz_model_create_for(syz_purpose purpose, const syz_model_config *config, const syz_compute *compute, syz_model **out)
+{
+  syz_status st = SYZ_OK;
+  const bool is_dino = purpose == SYZ_PURPOSE_DINO, is_masked = purpose == SYZ_PURPOSE_MASKED;
+  bool has[SYZ_PARTS] = {false};
+  if (purpose == SYZ_PURPOSE_EMBED) return syz_model_create(config, true, true, compute, out);
+  *out = NULL;
+  has[SYZ_PART_IMAGE_BACKBONE] = has[SYZ_PART_DINO_HEAD] = is_dino;
+  has[SYZ_PART_IBOT_HEAD] = is_dino && config->dino.has_ibot_head;
+  has[SYZ_PART_SPECTRUM_BACKBONE] = is_masked;
+  SYZ_REQUIRE(!is_dino || config->image.tokens == SYZ_TOKENS_DINOV2, SYZ_ERR_INPUT,
+              "model.image.tokens = patches: pretraining of the image tower needs class token and positions (dinov2)");
+  SYZ_REQUIRE(!is_dino || config->dino.prototypes >= 1, SYZ_ERR_INPUT, "model.dino: every size must be at least 1");
+  SYZ_TRY(create(config, purpose, has, compute, out));
+cleanup:
   return st;
 }
 
@@ -313,9 +387,8 @@ float *syz_model_weights(const syz_model *m) { return m->weights; }
 
 int64_t syz_model_size(const syz_model *m) { return m->size; }
 
-void syz_model_range(const syz_model *m, syz_modality modality, bool is_head, int64_t *first, int64_t *count)
+void syz_model_range(const syz_model *m, syz_part part, int64_t *first, int64_t *count)
 {
-  const tower *t = &m->tower[modality];
-  *first = !t->is_there ? 0 : is_head ? t->head.first : t->backbone.first;
-  *count = !t->is_there ? 0 : is_head ? t->head.count : t->backbone.count;
+  *first = m->layout.part[part].first;
+  *count = m->layout.part[part].count;
 }

@@ -59,7 +59,7 @@ static syz_status make_layers(const syz_model *m, tower *t, int64_t blocks)
     const syz_sequences most = sequences_of(t, t->max_batch);
     for (int64_t i = 0; i < blocks; i++) SYZ_TRY(syz_block_create(m->compute, &block, &most, trains, &t->block[i]));
   }
-  SYZ_TRY(pool_create(m->compute, &head, t->max_batch, t->mode != SYZ_MODE_EMBED, &t->pool));
+  if (t->has_head) SYZ_TRY(pool_create(m->compute, &head, t->max_batch, t->mode != SYZ_MODE_EMBED, &t->pool));
 cleanup:
   return st;
 }
@@ -94,7 +94,7 @@ static void pack_tower(syz_model *m, tower *t, bool only_heads)
       syz_block_pack(t->block[i], &weights);
     }
   }
-  pool_pack(t->pool, &t->head, m->weights);
+  if (t->pool) pool_pack(t->pool, &t->head, m->weights);
 }
 
 void syz_model_pack(syz_model *m, bool only_heads)
@@ -107,6 +107,7 @@ syz_status syz_tower_plan(syz_model *m, syz_modality modality, int64_t max_batch
   syz_status st = SYZ_OK;
   tower *t = &m->tower[modality];
   SYZ_REQUIRE(t->is_there, SYZ_ERR_INTERNAL, "this model has no %s tower to plan", syz_modality_name(modality));
+  SYZ_REQUIRE(t->has_head || mode == SYZ_MODE_EMBED, SYZ_ERR_INTERNAL, "the %s tower has no pooling head to train", syz_modality_name(modality));
   tower_unplan(t);
   t->mode = mode;
   t->max_batch = max_batch > 0 ? max_batch : 1;
@@ -135,7 +136,7 @@ size_t syz_tower_plan_bytes(const syz_model *m, syz_modality modality, int64_t m
   t.max_batch = max_batch > 0 ? max_batch : 1;
   if (t.is_there && make_layers(m, &t, 1) == SYZ_OK) {
     lay_out(m, &t, &t.arena);
-    bytes = t.arena.used + pool_bytes(t.pool);
+    bytes = t.arena.used + (t.pool ? pool_bytes(t.pool) : 0);
   }
   drop_layers(&t, 1);
   return bytes;
@@ -143,9 +144,16 @@ size_t syz_tower_plan_bytes(const syz_model *m, syz_modality modality, int64_t m
 
 /* ------------------------------------------------------------- forward */
 
-static void check_call(const tower *t, int64_t batch, bool needs_backbone)
+static void check_call(const tower *t, int64_t batch, bool needs_backbone, bool needs_head)
 {
-  SYZ_ASSERT(t->is_planned && batch >= 0 && batch <= t->max_batch && (!needs_backbone || has_backbone_mode(t->mode)));
+  SYZ_ASSERT(t->is_planned && batch >= 0 && batch <= t->max_batch && (!needs_backbone || has_backbone_mode(t->mode)) && (!needs_head || t->pool));
+}
+
+/* Row of the table of positions that belongs to a token: registers, between class token and patches, are at no place (-1). */
+static int64_t position_of(const tower *t, int64_t row)
+{
+  if (t->extra <= 1 || row == 0) return row;
+  return row < t->extra ? -1 : row - t->extra + 1;
 }
 
 /* x [B, T, D] before the first block. */
@@ -161,12 +169,13 @@ static void embed_pieces(syz_model *m, tower *t, int64_t batch, const float *inp
   if (t->extra == 0) {
     syz_linear_forward(t->embed, batch * pieces, t->pieces, SYZ_EPILOGUE_F32, t->x, NULL);
   } else {
-    const float *class_token = m->weights + t->backbone.class_token;
+    const float *class_token = m->weights + t->backbone.class_token, *registers = m->weights + t->backbone.registers;
     for (int64_t b = 0; b < batch; b++) {
       const unsigned char *in = (const unsigned char *)t->pieces + (size_t)(b * pieces * t->embed_width) * syz_dtype_size(act);
       float *x = t->x + b * t->tokens * d;
       memcpy(x, class_token, (size_t)d * sizeof *x);
-      syz_linear_forward(t->embed, pieces, in, SYZ_EPILOGUE_F32, x + d, NULL);
+      if (t->extra > 1) memcpy(x + d, registers, (size_t)((t->extra - 1) * d) * sizeof *x);
+      syz_linear_forward(t->embed, pieces, in, SYZ_EPILOGUE_F32, x + t->extra * d, NULL);
     }
   }
   if (!t->has_position) return;
@@ -174,7 +183,10 @@ static void embed_pieces(syz_model *m, tower *t, int64_t batch, const float *inp
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
   for (int64_t b = 0; b < batch; b++) {
     float *x = t->x + b * t->tokens * d;
-    for (int64_t i = 0; i < t->tokens * d; i++) x[i] += position[i];
+    for (int64_t row = 0; row < t->tokens; row++) {
+      const int64_t place = position_of(t, row);
+      for (int64_t i = 0; i < d && place >= 0; i++) x[row * d + i] += position[place * d + i];
+    }
   }
 }
 
@@ -191,21 +203,21 @@ static void run_backbone(syz_model *m, tower *t, int64_t batch, const float *inp
 void syz_tower_backbone(syz_model *m, syz_modality modality, int64_t batch, const float *input, void *tokens)
 {
   tower *t = &m->tower[modality];
-  check_call(t, batch, true);
+  check_call(t, batch, true, false);
   if (batch > 0) run_backbone(m, t, batch, input, tokens, false);
 }
 
 void syz_tower_head(syz_model *m, syz_modality modality, int64_t batch, const void *tokens, const syz_dropout_key *dropout, float *embedding)
 {
   tower *t = &m->tower[modality];
-  check_call(t, batch, false);
+  check_call(t, batch, false, true);
   pool_forward(t->pool, batch, tokens, dropout, embedding);
 }
 
 void syz_tower_forward(syz_model *m, syz_modality modality, int64_t batch, const float *input, const syz_dropout_key *dropout, float *embedding)
 {
   tower *t = &m->tower[modality];
-  check_call(t, batch, true);
+  check_call(t, batch, true, true);
   if (batch == 0) return;
   run_backbone(m, t, batch, input, t->tokens_act, t->mode == SYZ_MODE_TRAIN);
   pool_forward(t->pool, batch, t->tokens_act, dropout, embedding);
@@ -217,7 +229,7 @@ void syz_tower_head_backward(syz_model *m, syz_modality modality, int64_t batch,
                              const syz_dropout_key *dropout, float *gradients)
 {
   tower *t = &m->tower[modality];
-  check_call(t, batch, false);
+  check_call(t, batch, false, true);
   SYZ_ASSERT(t->mode != SYZ_MODE_EMBED);
   pool_backward(t->pool, batch, tokens, dembedding, dropout, &t->head, m->weights, gradients);
 }
@@ -241,16 +253,18 @@ static void backward_pieces(syz_model *m, tower *t, int64_t batch, float *gradie
   if (t->has_position) {
     float *dposition = gradients + t->backbone.position;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (int64_t row = 0; row < t->tokens; row++)
-      for (int64_t b = 0; b < batch; b++) {
+    for (int64_t row = 0; row < t->tokens; row++) {
+      const int64_t place = position_of(t, row);
+      for (int64_t b = 0; b < batch && place >= 0; b++) {
         const float *dx = t->dx + (b * t->tokens + row) * d;
-        for (int64_t k = 0; k < d; k++) dposition[row * d + k] += dx[k];
+        for (int64_t k = 0; k < d; k++) dposition[place * d + k] += dx[k];
       }
+    }
   }
-  if (t->extra) {
-    float *dclass = gradients + t->backbone.class_token;
+  for (int64_t row = 0; row < t->extra; row++) {
+    float *dtoken = gradients + (row == 0 ? t->backbone.class_token : t->backbone.registers + (row - 1) * d);
     for (int64_t b = 0; b < batch; b++)
-      for (int64_t k = 0; k < d; k++) dclass[k] += t->dx[b * t->tokens * d + k];
+      for (int64_t k = 0; k < d; k++) dtoken[k] += t->dx[(b * t->tokens + row) * d + k];
   }
   for (int64_t b = 0; b < batch; b++)
     syz_convert_to_act(act, (unsigned char *)t->dpieces + (size_t)(b * pieces * d) * syz_dtype_size(act), t->dx + (b * t->tokens + t->extra) * d,
@@ -264,7 +278,7 @@ void syz_tower_backward(syz_model *m, syz_modality modality, int64_t batch, cons
 {
   tower *t = &m->tower[modality];
   const syz_sequences all = sequences_of(t, batch);
-  check_call(t, batch, true);
+  check_call(t, batch, true, true);
   SYZ_ASSERT(t->mode == SYZ_MODE_TRAIN);
   pool_backward(t->pool, batch, t->tokens_act, dembedding, dropout, &t->head, m->weights, gradients);
   if (ready) ready(context, t->head.first, t->head.count);

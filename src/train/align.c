@@ -76,8 +76,8 @@ size_t syz_align_bytes(const syz_align_config *config, const syz_grid *grid, con
   for (int m = 0; m < SYZ_MODALITIES; m++) {
     if (!syz_model_has(model, (syz_modality)m)) continue;
     int64_t first, backbone, head;
-    syz_model_range(model, (syz_modality)m, false, &first, &backbone);
-    syz_model_range(model, (syz_modality)m, true, &first, &head);
+    syz_model_range(model, syz_part_of((syz_modality)m, false), &first, &backbone);
+    syz_model_range(model, syz_part_of((syz_modality)m, true), &first, &head);
     const int64_t dim = m == SYZ_IMAGE ? c->image.dim : c->spectrum.dim, tokens = most * syz_model_tokens(c, (syz_modality)m) * dim;
     trained += head + (mode == SYZ_MODE_TRAIN ? backbone : 0);
     steps +=
@@ -302,7 +302,7 @@ static void backward_chunk(align *a, syz_modality m, int64_t step, int64_t at, i
   if (n > 0) syz_tower_head_backward(a->model, m, n, t->tokens + (size_t)at * t->row_bytes, dembedding, &dropout, syz_gradients_block(g));
   if (!is_final) return;
   int64_t first, count;
-  syz_model_range(a->model, m, true, &first, &count);
+  syz_model_range(a->model, syz_part_of(m, true), &first, &count);
   syz_gradients_ready(g, first, count);
 }
 

@@ -49,7 +49,7 @@ static uint64_t cache_key(const align *a, const align_set *set, syz_modality m)
   char *config = syz_model_config_yaml(syz_model_get_config(a->model));
   if (config) key = syz_checksum(config, strlen(config), key);
   syz_free(&config);
-  syz_model_range(a->model, m, false, &first, &count);
+  syz_model_range(a->model, syz_part_of(m, false), &first, &count);
   key = syz_checksum(syz_model_weights(a->model) + first, (size_t)count * sizeof(float), key);
   key = syz_checksum(set->object, (size_t)set->n * sizeof *set->object, key);
   key = syz_checksum(&act, sizeof act, key);

@@ -53,8 +53,9 @@ syz_status gradients_create(const parts *p, int64_t block_elements, int64_t buck
   for (int i = 0; i < PARTS; i++)
     if (p->part[i].is_here && p->part[i].is_trained) room += (p->part[i].count + bucket_elements - 1) / bucket_elements;
   SYZ_ALLOC(g->bucket, "gradient buckets", room + 1);
-  /* Descending within a tower; parts are in the order image backbone, image head, spectrum backbone, spectrum head. */
-  static const int order[PARTS] = {1, 0, 3, 2};
+  /* Heads before the backbone that feeds them. */
+  static const syz_part order[PARTS] = {SYZ_PART_DINO_HEAD,      SYZ_PART_IBOT_HEAD,     SYZ_PART_IMAGE_HEAD,
+                                        SYZ_PART_IMAGE_BACKBONE, SYZ_PART_SPECTRUM_HEAD, SYZ_PART_SPECTRUM_BACKBONE};
   for (int i = 0; i < PARTS; i++) {
     const part *q = &p->part[order[i]];
     if (!q->is_here || !q->is_trained) continue;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The model's block has four parts: backbone and head of each tower. A rank holds the parts of its tower(s), and the ranks that hold the
+ * The model's block has parts: backbone and head of each tower, projection heads. A rank holds those of its tower(s), and the ranks that hold the
  * same ones share out the optimiser: each keeps the moments of, and updates, one contiguous share of each part, and the new weights are
  * gathered. Shares are whole rows of 16 elements (64 bytes), the unit in which checkpoints store and check them.
  *
@@ -11,14 +11,14 @@
 
 #include <string.h>
 
-static const char *const part_name[PARTS] = {"image_backbone", "image_head", "spectrum_backbone", "spectrum_head"};
+bool part_is_backbone(syz_part which) { return which == SYZ_PART_IMAGE_BACKBONE || which == SYZ_PART_SPECTRUM_BACKBONE; }
 
 static uint64_t layout_digest(const syz_parameter *table, int n, const part *p)
 {
   uint64_t digest = 0;
   for (int i = 0; i < n; i++) {
     const syz_parameter *q = &table[i];
-    if (q->modality != p->modality || q->is_head != p->is_head) continue;
+    if (q->part != p->part) continue;
     const int64_t place = q->offset - p->first;
     digest = syz_checksum(q->name, strlen(q->name), digest);
     digest = syz_checksum(q->shape, (size_t)q->ndim * sizeof q->shape[0], digest);
@@ -34,13 +34,12 @@ static syz_status create_local(parts *out, const syz_model *model, bool trains_b
   const syz_parameter *table = syz_model_parameters(model, &n);
   for (int i = 0; i < PARTS; i++) {
     part *p = &out->part[i];
-    p->name = part_name[i];
-    p->modality = i < 2 ? SYZ_IMAGE : SYZ_SPECTRUM;
-    p->is_head = i & 1;
-    p->is_here = syz_model_has(model, p->modality);
-    p->is_trained = p->is_head || trains_backbones;
+    p->part = (syz_part)i;
+    p->name = syz_part_name(p->part);
+    syz_model_range(model, p->part, &p->first, &p->count);
+    p->is_here = p->count > 0;
+    p->is_trained = trains_backbones || !part_is_backbone(p->part);
     if (!p->is_here) continue;
-    syz_model_range(model, p->modality, p->is_head, &p->first, &p->count);
     SYZ_REQUIRE(p->count % PART_ROW == 0 && p->first % PART_ROW == 0, SYZ_ERR_INTERNAL, "%s: %lld elements from %lld are not whole rows of %d",
                 p->name, (long long)p->count, (long long)p->first, PART_ROW);
     p->layout = layout_digest(table, n, p);
@@ -51,7 +50,7 @@ static syz_status create_local(parts *out, const syz_model *model, bool trains_b
     bool joins = false; /* the previous parameter was trained and in this part: only padding lies between */
     for (int i = 0; i < n && p->is_here && p->is_trained; i++) {
       const syz_parameter *q = &table[i];
-      if (q->modality != p->modality || q->is_head != p->is_head) continue;
+      if (q->part != p->part) continue;
       if (q->is_used && joins) {
         segment *s = &out->segment[out->n_segments - 1];
         s->count = q->offset + q->size - s->first;

@@ -4,13 +4,13 @@
 
 #include "syzygy/model.h"
 
-enum { PARTS = 4, PART_ROW = 16 };
+enum { PARTS = SYZ_PARTS, PART_ROW = 16 };
 
-/** One contiguous stretch of the model's block: a tower's backbone or head. */
+/** One contiguous stretch of the model's block: a backbone or a head. */
 typedef struct part {
   const char *name; /**< "image_backbone": also the name in checkpoints */
-  syz_modality modality;
-  bool is_head, is_here, is_trained;
+  syz_part part;
+  bool is_here, is_trained;
   int64_t first, count;         /**< elements of this rank's block; 0 when the tower is elsewhere */
   int64_t total;                /**< elements of the part: the same on every rank */
   uint64_t layout;              /**< digest of names, shapes and places in the part: the same on every rank */
@@ -31,6 +31,8 @@ typedef struct parts {
   int n_segments;
 } parts;
 
+/** A backbone, which a run may leave frozen; everything else is trained always. */
+bool part_is_backbone(syz_part which);
 /** Collective over grid->world; agreed. Parameters without a gradient (is_used false) are in a part but in no segment. */
 syz_status parts_create(const syz_grid *grid, const syz_model *model, bool trains_backbones, parts *out);
 void parts_destroy(parts *p);

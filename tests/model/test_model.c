@@ -46,7 +46,7 @@ static void check_published(void)
   const syz_parameter *p = syz_model_parameters(m, &n);
   int64_t backbone[SYZ_MODALITIES] = {0}, at = 0;
   for (int i = 0; i < n; i++) {
-    if (!p[i].is_head) backbone[p[i].modality] += p[i].size;
+    if (p[i].part == syz_part_of(p[i].modality, false)) backbone[p[i].modality] += p[i].size;
     CHECK(p[i].offset >= at && p[i].offset % 16 == 0 && p[i].offset - at < 16);
     at = p[i].offset + p[i].size;
   }
@@ -56,7 +56,7 @@ static void check_published(void)
   int64_t end = 0;
   for (int i = 0; i < 2 * SYZ_MODALITIES; i++) {
     int64_t first, count;
-    syz_model_range(m, (syz_modality)(i / 2), i % 2, &first, &count);
+    syz_model_range(m, (syz_part)i, &first, &count);
     CHECK_EQ(first, end);
     end = first + count;
   }
@@ -193,8 +193,8 @@ static void check_initial_weights(void)
 
   /* The same tower beside another one, or alone: the same weights; another seed: others. */
   int64_t first, count, first_one;
-  syz_model_range(both, SYZ_SPECTRUM, false, &first, &count);
-  syz_model_range(one, SYZ_SPECTRUM, false, &first_one, &count);
+  syz_model_range(both, SYZ_PART_SPECTRUM_BACKBONE, &first, &count);
+  syz_model_range(one, SYZ_PART_SPECTRUM_BACKBONE, &first_one, &count);
   CHECK(memcmp(syz_model_weights(both) + first, syz_model_weights(one) + first_one, (size_t)count * sizeof(float)) == 0);
   syz_model_initialise(one, 8);
   CHECK(memcmp(syz_model_weights(both) + first, syz_model_weights(one) + first_one, (size_t)count * sizeof(float)) != 0);
@@ -240,7 +240,7 @@ static void check_files(const char *folder)
   const char *const paths[] = {together, apart};
   for (int i = 0; i < 2; i++) {
     CHECK_OK(syz_model_file_parts(world, paths[i], &found, &parts));
-    CHECK(parts.has_backbone[0] && parts.has_head[0] && parts.has_backbone[1] && parts.has_head[1]);
+    for (int k = 0; k < SYZ_PARTS; k++) CHECK(parts.has[k] == (k < 2 * SYZ_MODALITIES));
     CHECK(found.image.dim == 16 && found.image.tokens == SYZ_TOKENS_DINOV2 && found.image.layerscale == 1e-5);
     CHECK_OK(syz_model_create(&found, true, true, compute, &back));
     CHECK_OK(syz_model_file_read(world, paths[i], back, false));

@@ -20,7 +20,7 @@ static const syz_model_config small = {
 /* What rank `rank` adds to element i. */
 static float gift(int rank, int64_t i) { return (float)((i % 97) - 48) * 0.25f + (float)rank; }
 
-static bool is_trained(const syz_parameter *p, bool backbones) { return p->is_used && (p->is_head || backbones); }
+static bool is_trained(const syz_parameter *p, bool backbones) { return p->is_used && (!part_is_backbone(p->part) || backbones); }
 
 static void sums(syz_comm *world, const syz_compute *compute, syz_towers towers, bool backbones)
 {
