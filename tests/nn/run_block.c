@@ -2,8 +2,9 @@
 /**
  * One transformer block, forward and backward, on raw float32 arrays: the C side of test_block.py.
  *
- * run_block IN OUT f32|bf16 ENGINE THREADS BATCH TOKENS DIM HEADS HIDDEN LAYERSCALE EPS
- * IN:  parameters in the order of syz_block_parameters (ls1, ls2 only with LAYERSCALE 1), x [B, T, D], dy [B, T, D].
+ * run_block IN OUT f32|bf16 ENGINE THREADS DIM HEADS HIDDEN LAYERSCALE EPS BRANCH_SCALE (COUNT TOKENS KEPT KEPT)...
+ * One quadruple a group of sequences; KEPT, of the attention and of the MLP branch: "all", or the numbers of those kept ("0,2,3"), or "-" for none.
+ * IN:  parameters in the order of syz_block_parameters (ls1, ls2 only with LAYERSCALE 1), x [rows, D], dy [rows, D].
  * OUT: y of training, y of inference, dx, gradients in the same order (two backward passes' sum, halved).
  */
 #include <stdio.h>
@@ -29,18 +30,45 @@ static syz_block_parameters views(const int64_t size[14], float *p) {
   return (syz_block_parameters){at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], at[8], at[9], at[10], at[11], at[12], at[13]};
 }
 
+enum { FIXED = 12, GROUP = 4, SEQUENCES = 64 };
+
+/** Groups from the command line; false when no sequence of either branch is left out. */
+static bool read_groups(int argc, char **argv, syz_sequences *s, syz_subset subset[2], int64_t list[2][SYZ_GROUPS_MAX][SEQUENCES]) {
+  bool has_subset = false;
+  for (; FIXED + (s->groups + 1) * GROUP <= argc; s->groups++) {
+    const int g = s->groups;
+    char **word = argv + FIXED + g * GROUP;
+    s->count[g] = atoll(word[0]);
+    s->tokens[g] = atoll(word[1]);
+    for (int branch = 0; branch < 2; branch++) {
+      const char *text = word[2 + branch];
+      const bool is_all = !strcmp(text, "all");
+      int64_t n = 0, *kept = list[branch][g];
+      has_subset = has_subset || !is_all;
+      for (; is_all && n < s->count[g]; n++) kept[n] = n;
+      for (char *end = NULL; !is_all && *text && *text != '-'; text = *end ? end + 1 : end) kept[n++] = strtoll(text, &end, 10);
+      subset[branch].kept[g] = kept;
+      subset[branch].n[g] = n;
+    }
+  }
+  return has_subset;
+}
+
 int main(int argc, char **argv) {
-  if (argc != 13) {
+  if (argc < FIXED + GROUP || argc > FIXED + GROUP * SYZ_GROUPS_MAX || (argc - FIXED) % GROUP) {
     fprintf(stderr, "usage: see run_block.c\n");
     return 2;
   }
   const syz_dtype act = strcmp(argv[3], "bf16") ? SYZ_F32 : SYZ_BF16;
   const syz_engine engine = (syz_engine)atoi(argv[4]);
-  const int64_t batch = atoll(argv[6]), tokens = atoll(argv[7]);
-  const syz_block_config config = {.dim = atoll(argv[8]), .heads = atoll(argv[9]), .hidden = atoll(argv[10]),
-                                   .has_layerscale = atoi(argv[11]) != 0, .eps = (float)atof(argv[12])};
+  static int64_t list[2][SYZ_GROUPS_MAX][SEQUENCES];
+  syz_sequences all = {0};
+  syz_subset subsets[2] = {0};
+  const syz_subset *subset = read_groups(argc, argv, &all, subsets, list) ? subsets : NULL;
+  const syz_block_config config = {.dim = atoll(argv[6]), .heads = atoll(argv[7]), .hidden = atoll(argv[8]),
+                                   .has_layerscale = atoi(argv[9]) != 0, .eps = (float)atof(argv[10]), .branch_scale = (float)atof(argv[11])};
   int64_t size[14];
-  const int64_t n = parameter_sizes(&config, size), rows = batch * tokens, stream = rows * config.dim;
+  const int64_t n = parameter_sizes(&config, size), stream = syz_sequences_rows(&all) * config.dim;
   float *in = syz_alloc("in", (size_t)(n + 2 * stream), sizeof(float)), *gradient = syz_alloc("gradient", (size_t)n, sizeof(float));
   float *y = syz_alloc("y", (size_t)stream, sizeof(float)), *y2 = syz_alloc("y", (size_t)stream, sizeof(float));
   float *dx = syz_alloc("dx", (size_t)stream, sizeof(float));
@@ -56,24 +84,33 @@ int main(int argc, char **argv) {
   CHECK(compute != NULL);
   if (check_failures) return CHECK_RESULT();
   CHECK_EQ(syz_compute_act(compute), act);
-  /* One sample more than is used: batch and max_batch must not be mixed up. */
-  CHECK_OK(syz_block_create(compute, &config, batch + 1, tokens, true, &block));
+  /* One sequence more than is used: what is there and what may be there must not be mixed up. Memory for what is kept, no more. */
+  syz_sequences most = all, kept = all;
+  for (int g = 0; g < all.groups; g++) {
+    most.count[g]++;
+    kept.count[g] = subsets[0].n[g] > subsets[1].n[g] ? subsets[0].n[g] : subsets[1].n[g];
+  }
+  CHECK_OK(syz_block_create(compute, &config, &most, true, &block));
   if (check_failures) return CHECK_RESULT();
-  void *saved = syz_alloc("saved", syz_block_saved_bytes(block, batch), 1);
-  void *workspace = syz_alloc("workspace", syz_block_workspace_bytes(block, batch), 1);
+  enum { GUARD = 4096 };
+  const size_t saved_bytes = syz_block_saved_bytes(block, &kept), workspace_bytes = syz_block_workspace_bytes(block, &kept);
+  unsigned char *saved = syz_alloc("saved", saved_bytes + GUARD, 1), *workspace = syz_alloc("workspace", workspace_bytes + GUARD, 1);
+  memset(saved + saved_bytes, 0x5a, GUARD);
+  memset(workspace + workspace_bytes, 0x5a, GUARD);
   const syz_block_parameters w = views(size, in), g = views(size, gradient);
   syz_block_pack(block, &w);
   const int64_t before = syz_memory_get().allocations;
   memcpy(y, in + n, (size_t)stream * sizeof(float));
   memcpy(y2, y, (size_t)stream * sizeof(float));
-  syz_block_forward(block, batch, y2, NULL, workspace);
-  syz_block_forward(block, batch, y, saved, workspace);
+  syz_block_forward(block, &all, subset, y2, NULL, workspace);
+  syz_block_forward(block, &all, subset, y, saved, workspace);
   for (int pass = 0; pass < 2; pass++) {
     memcpy(dx, in + n + stream, (size_t)stream * sizeof(float));
-    syz_block_backward(block, batch, dx, saved, &w, &g, workspace);
+    syz_block_backward(block, &all, subset, dx, saved, &w, &g, workspace);
   }
   for (int64_t i = 0; i < n; i++) gradient[i] *= 0.5f;
   CHECK_EQ(syz_memory_get().allocations, before);
+  for (int i = 0; i < GUARD; i++) CHECK(saved[saved_bytes + (size_t)i] == 0x5a && workspace[workspace_bytes + (size_t)i] == 0x5a);
   f = fopen(argv[2], "wb");
   CHECK(f && fwrite(y, sizeof(float), (size_t)stream, f) == (size_t)stream);
   CHECK(f && fwrite(y2, sizeof(float), (size_t)stream, f) == (size_t)stream);

@@ -116,6 +116,28 @@ static void test_sum_of_squares(void)
   syz_free(&x);
 }
 
+/** CosineScheduler of DINOv2 without warm-up: final + 0.5 (base - final) (1 + cos(pi i / n)) for i < n, then final. */
+static double dinov2_cosine(int64_t i, double base, double final, int64_t n)
+{
+  return i < n ? final + 0.5 * (base - final) * (1 + cos(acos(-1.0) * (double)i / (double)n)) : final;
+}
+
+static void test_other_schedules(void)
+{
+  for (int64_t i = 0; i <= 130; i++) CHECK_NEAR(syz_schedule_cosine(i, 0.04, 0.4, 125), dinov2_cosine(i, 0.04, 0.4, 125), 1e-15);
+  CHECK_EQ(syz_schedule_cosine(0, 0.992, 1.0, 1000), 0.992);
+  CHECK_EQ(syz_schedule_cosine(1000, 0.992, 1.0, 1000), 1.0);
+  CHECK_NEAR(syz_schedule_cosine(250, 0, 1, 1000), 0.5 - 0.25 * sqrt(2.0), 1e-15); /* cos(pi / 4); a fault of 1 % is 1e-3 */
+  CHECK_EQ(syz_schedule_cosine(0, 3, 7, 0), 7.0);
+  for (int64_t i = 0; i < 9; i++) CHECK_EQ(syz_schedule_cosine(i, 0.05, 0.05, 8), 0.05);
+  CHECK_EQ(syz_schedule_ramp(0, 0.04, 0.07, 30), 0.04);
+  CHECK_NEAR(syz_schedule_ramp(10, 0.04, 0.07, 30), 0.05, 1e-17);
+  CHECK_NEAR(syz_schedule_ramp(29, 0.04, 0.07, 30), 0.069, 2e-17);
+  CHECK_EQ(syz_schedule_ramp(30, 0.04, 0.07, 30), 0.07);
+  CHECK_EQ(syz_schedule_ramp(31, 0.04, 0.07, 30), 0.07);
+  CHECK_EQ(syz_schedule_ramp(0, 0.04, 0.07, 0), 0.07);
+}
+
 static void test_schedule(void)
 {
   const double lr = 1e-3, lr_min = 1e-5;
@@ -141,6 +163,7 @@ int main(void)
   test_adamw_partition();
   test_sum_of_squares();
   test_schedule();
+  test_other_schedules();
   CHECK_EQ(syz_memory_get().live_blocks, 0);
   return CHECK_RESULT();
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Laws of the transformer block: the backward pass is the derivative (central differences, planted faults are seen), a sample's bits do not
- * depend on the batch, nothing on the threads, and a step calls no allocator at all, not even inside a library.
+ * Laws of the transformer block: the backward pass is the derivative (central differences, planted faults are seen), a sequence's bits do not
+ * depend on what else is in the call, sequences that a branch does not keep pass it by, and a step calls no allocator at all, not even inside a
+ * library.
  */
 #include <stdlib.h>
 
@@ -42,7 +43,7 @@ enum { PARAMETERS = 14 };
 
 typedef struct fixture {
   syz_block_config config;
-  int64_t batch, tokens;
+  syz_sequences all;
   size_t size[PARAMETERS], total, stream;
   syz_compute *compute;
   syz_block *block;
@@ -67,18 +68,19 @@ static float *draw(size_t n, double scale, double shift, uint64_t sample) {
   return x;
 }
 
-static bool create(fixture *f, syz_dtype act, syz_engine engine, int threads, int64_t dim, int64_t heads, int64_t batch, int64_t tokens,
-                   bool has_layerscale) {
+static bool create(fixture *f, syz_dtype act, syz_engine engine, int threads, int64_t dim, int64_t heads, const syz_sequences *all,
+                   bool has_layerscale, float branch_scale) {
   const size_t d = (size_t)dim, h = 4 * d, ls = has_layerscale ? d : 0;
   const size_t size[PARAMETERS] = {d, d, 3 * d * d, 3 * d, d * d, d, ls, d, d, h * d, h, d * h, d, ls};
-  *f = (fixture){.config = {.dim = dim, .heads = heads, .hidden = 4 * dim, .eps = 1e-6f, .has_layerscale = has_layerscale},
-                 .batch = batch, .tokens = tokens, .stream = (size_t)(batch * tokens) * d};
+  *f = (fixture){.config = {.dim = dim, .heads = heads, .hidden = 4 * dim, .eps = 1e-6f, .has_layerscale = has_layerscale,
+                            .branch_scale = branch_scale},
+                 .all = *all, .stream = (size_t)syz_sequences_rows(all) * d};
   for (int i = 0; i < PARAMETERS; i++) f->total += f->size[i] = size[i];
   if (syz_compute_create(act, engine, threads, &f->compute) != SYZ_OK || syz_compute_act(f->compute) != act) {
     syz_compute_destroy(&f->compute);
     return false;
   }
-  CHECK_OK(syz_block_create(f->compute, &f->config, batch, tokens, true, &f->block));
+  CHECK_OK(syz_block_create(f->compute, &f->config, all, true, &f->block));
   if (check_failures) return false;
   f->w = syz_alloc("w", f->total, sizeof(float));
   f->g = syz_alloc("g", f->total, sizeof(float));
@@ -93,8 +95,8 @@ static bool create(fixture *f, syz_dtype act, syz_engine engine, int threads, in
     at += size[i];
     syz_free(&p);
   }
-  f->saved = syz_alloc("saved", syz_block_saved_bytes(f->block, batch), 1);
-  f->workspace = syz_alloc("workspace", syz_block_workspace_bytes(f->block, batch), 1);
+  f->saved = syz_alloc("saved", syz_block_saved_bytes(f->block, all), 1);
+  f->workspace = syz_alloc("workspace", syz_block_workspace_bytes(f->block, all), 1);
   const syz_block_parameters w = views(f, f->w);
   syz_block_pack(f->block, &w);
   return true;
@@ -118,9 +120,9 @@ static double dot(const float *a, const float *b, size_t n) {
  * measured up to 8e-5 of the slope's scale (the norm of its 15 terms); 1 % on any of the terms shows as 3e-4 or more on at least one of the
  * six directions, which is what the test asks for.
  */
-static void test_gradient(bool has_layerscale) {
+static void test_gradient(const syz_sequences *sequences, const syz_subset *subset, bool has_layerscale, float branch_scale) {
   fixture f;
-  if (!create(&f, SYZ_F32, SYZ_ENGINE_AUTO, 1, 24, 3, 3, 11, has_layerscale)) return;
+  if (!create(&f, SYZ_F32, SYZ_ENGINE_AUTO, 1, 24, 3, sequences, has_layerscale, branch_scale)) return;
   const float step = 2e-3f;
   const syz_block_parameters w = views(&f, f.w), g = views(&f, f.g);
   float *moved = syz_alloc("moved", f.total, sizeof(float)), *dx = syz_alloc("dx", f.stream, sizeof(float));
@@ -138,15 +140,15 @@ static void test_gradient(bool has_layerscale) {
       for (size_t i = 0; i < f.total; i++) moved[i] = f.w[i] + h * u[i];
       for (size_t i = 0; i < f.stream; i++) y[side][i] = f.x[i] + h * ux[i];
       syz_block_pack(f.block, &moved_views);
-      syz_block_forward(f.block, f.batch, y[side], NULL, f.workspace);
+      syz_block_forward(f.block, sequences, subset, y[side], NULL, f.workspace);
     }
     const double slope = (dot(v, y[1], f.stream) - dot(v, y[0], f.stream)) / (2 * (double)step);
     syz_block_pack(f.block, &w);
     memcpy(f.y, f.x, f.stream * sizeof(float));
-    syz_block_forward(f.block, f.batch, f.y, f.saved, f.workspace);
+    syz_block_forward(f.block, sequences, subset, f.y, f.saved, f.workspace);
     memset(f.g, 0, f.total * sizeof(float));
     memcpy(dx, v, f.stream * sizeof(float));
-    syz_block_backward(f.block, f.batch, dx, f.saved, &w, &g, f.workspace);
+    syz_block_backward(f.block, sequences, subset, dx, f.saved, &w, &g, f.workspace);
     double term[PARAMETERS + 1], sum = dot(dx, ux, f.stream), scale = sum * sum;
     term[PARAMETERS] = sum;
     at = 0;
@@ -169,54 +171,135 @@ static void test_gradient(bool has_layerscale) {
       CHECK_GT(faulty[k], tolerance);
       least = fmin(least, faulty[k]);
     }
-  fprintf(stderr, "block gradient%s: worst %.2e, least of the faulty %.2e\n", has_layerscale ? " with LayerScale" : "", worst, least);
+  fprintf(stderr, "block gradient%s%s: worst %.2e, least of the faulty %.2e\n", has_layerscale ? " with LayerScale" : "",
+          subset ? ", some sequences kept" : "", worst, least);
   void *all[] = {moved, dx, y[0], y[1]};
   for (int i = 0; i < 4; i++) syz_free(&all[i]);
   destroy(&f);
 }
 
-/** A sample alone, at another place in the batch, kept or not: the same bits forward and in dx. */
-static void test_batch(syz_dtype act, syz_engine engine) {
+/** What two groups of sequences keep in the two branches; the first row of a branch is kept, the last not, and the other way round. */
+static const int64_t kept_first[2][3] = {{0, 2}, {1, 2, 3}}, kept_second[2][3] = {{1, 2}, {0, 3}};
+static const syz_subset some_kept[2] = {{.kept = {kept_first[0], kept_first[1]}, .n = {2, 3}},
+                                        {.kept = {kept_second[0], kept_second[1]}, .n = {2, 2}}};
+static const syz_subset none_kept[2] = {{.n = {0, 0}}, {.n = {0, 0}}};
+static const int64_t every[] = {0, 1, 2, 3};
+static const syz_subset all_kept[2] = {{.kept = {every, every}, .n = {3, 4}}, {.kept = {every, every}, .n = {3, 4}}};
+static const syz_sequences two_groups = {.groups = 2, .count = {3, 4}, .tokens = {19, 7}};
+
+static bool is_kept(const syz_subset *subset, int group, int64_t sequence) {
+  bool found = false;
+  for (int64_t i = 0; i < subset->n[group]; i++) found = found || subset->kept[group][i] == sequence;
+  return found;
+}
+
+/** A sequence alone, kept for the backward pass or not: the same bits forward and in dx as among others of two lengths. */
+static void test_alone(syz_dtype act, syz_engine engine, const syz_subset *subset) {
   fixture f;
-  if (!create(&f, act, engine, 1, 64, 2, 5, 19, true)) return;
-  const size_t sample = f.stream / 5;
+  if (!create(&f, act, engine, 1, 64, 2, &two_groups, true, 1.25f)) return;
   const syz_block_parameters w = views(&f, f.w), g = views(&f, f.g);
   float *dy = draw(f.stream, 1, 0, 60), *dx = syz_alloc("dx", f.stream, 4), *y1 = syz_alloc("y", f.stream, 4);
   float *dx1 = syz_alloc("dx", f.stream, 4);
   memcpy(f.y, f.x, f.stream * sizeof(float));
-  syz_block_forward(f.block, 5, f.y, f.saved, f.workspace);
+  syz_block_forward(f.block, &two_groups, subset, f.y, f.saved, f.workspace);
   memcpy(dx, dy, f.stream * sizeof(float));
-  syz_block_backward(f.block, 5, dx, f.saved, &w, &g, f.workspace);
-  for (int64_t s = 0; s < 5; s++) {
-    memcpy(y1, f.x + (size_t)s * sample, sample * sizeof(float));
-    syz_block_forward(f.block, 1, y1, NULL, f.workspace);
-    CHECK(!memcmp(y1, f.y + (size_t)s * sample, sample * sizeof(float)));
-    memcpy(y1, f.x + (size_t)s * sample, sample * sizeof(float));
-    syz_block_forward(f.block, 1, y1, f.saved, f.workspace);
-    CHECK(!memcmp(y1, f.y + (size_t)s * sample, sample * sizeof(float)));
-    memcpy(dx1, dy + (size_t)s * sample, sample * sizeof(float));
-    syz_block_backward(f.block, 1, dx1, f.saved, &w, &g, f.workspace);
-    CHECK(!memcmp(dx1, dx + (size_t)s * sample, sample * sizeof(float)));
-  }
-  syz_block_forward(f.block, 0, y1, NULL, f.workspace);
-  syz_block_backward(f.block, 0, dx1, f.saved, &w, &g, f.workspace);
+  syz_block_backward(f.block, &two_groups, subset, dx, f.saved, &w, &g, f.workspace);
+  size_t first = 0;
+  for (int group = 0; group < two_groups.groups; group++)
+    for (int64_t q = 0; q < two_groups.count[group]; q++) {
+      static const int64_t only[1] = {0};
+      syz_sequences one = two_groups;
+      syz_subset alone[2] = {0};
+      const size_t bytes = (size_t)two_groups.tokens[group] * 64 * sizeof(float);
+      one.count[0] = one.count[1] = 0;
+      one.count[group] = 1;
+      bool passes_by = true;
+      for (int branch = 0; branch < 2; branch++) {
+        alone[branch].kept[group] = only;
+        alone[branch].n[group] = !subset || is_kept(&subset[branch], group, q);
+        passes_by = passes_by && !alone[branch].n[group];
+      }
+      for (int keeps = 0; keeps < 2; keeps++) {
+        memcpy(y1, f.x + first, bytes);
+        syz_block_forward(f.block, &one, alone, y1, keeps ? f.saved : NULL, f.workspace);
+        CHECK(!memcmp(y1, f.y + first, bytes));
+      }
+      memcpy(dx1, dy + first, bytes);
+      syz_block_backward(f.block, &one, alone, dx1, f.saved, &w, &g, f.workspace);
+      CHECK(!memcmp(dx1, dx + first, bytes));
+      CHECK_EQ(!memcmp(f.y + first, f.x + first, bytes), passes_by);
+      CHECK_EQ(!memcmp(dx + first, dy + first, bytes), passes_by);
+      first += bytes / sizeof(float);
+    }
+  CHECK_EQ(first, f.stream);
+  syz_sequences empty = two_groups;
+  empty.count[0] = empty.count[1] = 0;
+  syz_block_forward(f.block, &empty, NULL, y1, NULL, f.workspace);
+  syz_block_backward(f.block, &empty, NULL, dx1, f.saved, &w, &g, f.workspace);
   void *all[] = {dy, dx, y1, dx1};
   for (int i = 0; i < 4; i++) syz_free(&all[i]);
   destroy(&f);
 }
 
+/** Everything kept is the same as no subset, in every bit; nothing kept changes nothing; memory is in proportion to what is kept. */
+static void test_whole_and_none(syz_dtype act) {
+  fixture f;
+  if (!create(&f, act, SYZ_ENGINE_AUTO, 1, 64, 2, &two_groups, true, 1.25f)) return;
+  const syz_block_parameters w = views(&f, f.w), g = views(&f, f.g);
+  const syz_subset *subset[3] = {NULL, all_kept, none_kept};
+  float *y = syz_alloc("y", 3 * f.stream, 4), *dx = syz_alloc("dx", 3 * f.stream, 4), *gradient = syz_alloc("gradient", 3 * f.total, 4);
+  for (size_t i = 0; i < 3; i++) {
+    memcpy(y + i * f.stream, f.x, f.stream * sizeof(float));
+    memcpy(dx + i * f.stream, f.x, f.stream * sizeof(float));
+    memset(f.g, 0, f.total * sizeof(float));
+    syz_block_forward(f.block, &two_groups, subset[i], y + i * f.stream, f.saved, f.workspace);
+    syz_block_backward(f.block, &two_groups, subset[i], dx + i * f.stream, f.saved, &w, &g, f.workspace);
+    memcpy(gradient + i * f.total, f.g, f.total * sizeof(float));
+  }
+  CHECK(!memcmp(y, y + f.stream, f.stream * sizeof(float)) && memcmp(y, f.x, f.stream * sizeof(float)));
+  CHECK(!memcmp(dx, dx + f.stream, f.stream * sizeof(float)) && memcmp(dx, f.x, f.stream * sizeof(float)));
+  CHECK(!memcmp(gradient, gradient + f.total, f.total * sizeof(float)));
+  CHECK(!memcmp(y + 2 * f.stream, f.x, f.stream * sizeof(float)) && !memcmp(dx + 2 * f.stream, f.x, f.stream * sizeof(float)));
+  for (size_t i = 0; i < f.total; i++) CHECK(gradient[2 * f.total + i] == 0);
+  const syz_sequences most = {.groups = 2, .count = {300, 400}, .tokens = {19, 7}}, half = {.groups = 2, .count = {150, 200}, .tokens = {19, 7}};
+  CHECK_NEAR((double)syz_block_saved_bytes(f.block, &half) / (double)syz_block_saved_bytes(f.block, &most), 0.5, 1e-3);
+  CHECK_NEAR((double)syz_block_workspace_bytes(f.block, &half) / (double)syz_block_workspace_bytes(f.block, &most), 0.5, 1e-3);
+  void *all[] = {y, dx, gradient};
+  for (int i = 0; i < 3; i++) syz_free(&all[i]);
+  destroy(&f);
+}
+
+static void test_misuse(void) {
+  const syz_block_config config = {.dim = 8, .heads = 2, .hidden = 32, .eps = 1e-6f}, odd = {.dim = 9, .heads = 2, .hidden = 32};
+  const syz_sequences none = {0}, many = {.groups = SYZ_GROUPS_MAX + 1}, short_one = {.groups = 1, .count = {2}, .tokens = {0}};
+  const syz_sequences negative = {.groups = 2, .count = {2, -1}, .tokens = {3, 3}}, idle = {.groups = 1, .count = {0}, .tokens = {5}};
+  syz_compute *c = NULL;
+  syz_block *b = NULL;
+  CHECK_OK(syz_compute_create(SYZ_F32, SYZ_ENGINE_AUTO, 1, &c));
+  CHECK_ERROR(syz_block_create(c, &config, &none, true, &b), SYZ_ERR_INTERNAL, "0 groups");
+  CHECK_ERROR(syz_block_create(c, &config, &many, true, &b), SYZ_ERR_INTERNAL, "9 groups");
+  CHECK_ERROR(syz_block_create(c, &config, &short_one, true, &b), SYZ_ERR_INTERNAL, "2 sequences of 0 tokens");
+  CHECK_ERROR(syz_block_create(c, &config, &negative, true, &b), SYZ_ERR_INTERNAL, "group 1 has -1 sequences");
+  CHECK_ERROR(syz_block_create(c, &odd, &idle, true, &b), SYZ_ERR_INTERNAL, "dim 9, heads 2");
+  CHECK_OK(syz_block_create(c, &config, &idle, true, &b)); /* a rank without work */
+  syz_block_destroy(&b);
+  syz_compute_destroy(&c);
+}
+
 /** After a first step, another one calls no allocator (own kernels, BLIS excepted: it asks for thread records itself). */
 static void test_no_allocation(syz_dtype act, int threads) {
   fixture f;
-  if (!create(&f, act, SYZ_ENGINE_NATIVE, threads, 128, 2, 4, 145, true)) return;
+  const syz_sequences all = {.groups = 2, .count = {3, 4}, .tokens = {145, 26}};
+  if (!create(&f, act, SYZ_ENGINE_NATIVE, threads, 128, 2, &all, true, 1.25f)) return;
   const syz_block_parameters w = views(&f, f.w), g = views(&f, f.g);
   long before = 0;
-  for (int step = 0; step < 2; step++) {
-    if (step == 1) before = malloc_calls;
+  for (int step = 0; step < 4; step++) {
+    const syz_subset *subset = step % 2 ? some_kept : NULL;
+    if (step == 2) before = malloc_calls;
     memcpy(f.y, f.x, f.stream * sizeof(float));
     syz_block_pack(f.block, &w);
-    syz_block_forward(f.block, 4, f.y, f.saved, f.workspace);
-    syz_block_backward(f.block, 4, f.y, f.saved, &w, &g, f.workspace);
+    syz_block_forward(f.block, &all, subset, f.y, f.saved, f.workspace);
+    syz_block_backward(f.block, &all, subset, f.y, f.saved, &w, &g, f.workspace);
   }
   CHECK_EQ(malloc_calls - before, 0);
 #if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
@@ -226,12 +309,17 @@ static void test_no_allocation(syz_dtype act, int threads) {
 }
 
 int main(void) {
-  test_gradient(true);
-  test_gradient(false);
-  for (syz_engine e = SYZ_ENGINE_AUTO; e <= SYZ_ENGINE_NATIVE; e++) {
-    test_batch(SYZ_F32, e);
-    test_batch(SYZ_BF16, e);
+  const syz_sequences one_group = {.groups = 1, .count = {3}, .tokens = {11}}, short_groups = {.groups = 2, .count = {3, 4}, .tokens = {11, 4}};
+  for (int has_layerscale = 0; has_layerscale < 2; has_layerscale++) {
+    test_gradient(&one_group, NULL, has_layerscale, 0);
+    test_gradient(&short_groups, NULL, has_layerscale, 1.25f);
+    test_gradient(&short_groups, some_kept, has_layerscale, 1.25f);
   }
+  for (syz_engine e = SYZ_ENGINE_AUTO; e <= SYZ_ENGINE_NATIVE; e++)
+    for (int i = 0; i < 4; i++) test_alone(i % 2 ? SYZ_BF16 : SYZ_F32, e, i / 2 ? some_kept : NULL);
+  test_whole_and_none(SYZ_F32);
+  test_whole_and_none(SYZ_BF16);
+  test_misuse();
   for (int threads = 1; threads <= 2; threads++) {
     test_no_allocation(SYZ_F32, threads);
     test_no_allocation(SYZ_BF16, threads);
