@@ -8,10 +8,12 @@
 #include "syzygy/base.h"
 #include "syzygy/comm.h"
 
-/** The commands, in the order of --help: X(name, summary). */
+/** The commands, in the order of --help: X(name, summary). An underscore is shown and read as a hyphen: pretrain_image is `pretrain-image`. */
 #define SYZ_COMMANDS(X)                                                                                  \
   X(simulate, "a synthetic survey with known physics, as shards or as files of a survey")                \
   X(ingest, "survey files (DESI, SDSS, Legacy Surveys, AstroCLIP, Multimodal Universe) to shards")       \
+  X(pretrain_image, "DINOv2 on the image tower: self-distillation between crops, no labels")             \
+  X(pretrain_spectrum, "masked modelling on the spectrum tower: runs of it hidden and reconstructed")    \
   X(align, "image and spectrum towers aligned in one space by InfoNCE over the global batch")            \
   X(embed, "embeddings of a data set as HDF5 and as a FITS catalogue")                                   \
   X(search, "nearest neighbours within and across modalities, retrieval figures")                        \
@@ -34,7 +36,7 @@ typedef struct syz_app {
   syz_comm *world;
   syz_input *input;    /**< resolved; already written to <output.dir>/input.yaml for commands with a run folder */
   syz_command_id command;
-  const char *command_name;
+  char command_name[32]; /**< as typed: "pretrain-image" */
   bool has_run_folder; /**< set by syz_app_open_run_folder */
   char *input_yaml;    /**< see syz_app_input_yaml */
   char *input_before;  /**< on rank 0: input.yaml of an earlier run in this folder; put back when this one is refused */

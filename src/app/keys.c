@@ -1,24 +1,32 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The one table of keys: those that several commands share, and the tables of the commands and of the model. */
+/**
+ * The one table of keys: those that several commands share, the tables of the commands and of the model, and the defaults that a key has in
+ * one command and not in another.
+ */
 #include "keys.h"
 
-#include "syzygy/model.h"
+#include <string.h>
 
-#define ALL_DATA (SYZ_USED_BY(align) | SYZ_USED_BY(embed) | SYZ_USED_BY(ingest))
-#define ALL_MODEL (SYZ_USED_BY(align) | SYZ_USED_BY(embed) | SYZ_USED_BY(bench))
-#define ALL_RUNS (SYZ_USED_BY(simulate) | SYZ_USED_BY(ingest) | SYZ_USED_BY(align) | SYZ_USED_BY(embed) | SYZ_USED_BY(search) | SYZ_USED_BY(report) | SYZ_USED_BY(bench))
+#include "syzygy/model.h"
+#include "training.h"
+
+#define TRAINING (SYZ_USED_BY(align) | SYZ_USED_BY(pretrain_image) | SYZ_USED_BY(pretrain_spectrum))
+#define ALL_DATA (TRAINING | SYZ_USED_BY(embed) | SYZ_USED_BY(ingest))
+#define ALL_MODEL (TRAINING | SYZ_USED_BY(embed) | SYZ_USED_BY(bench))
+#define ALL_RUNS                                                                                                                             \
+  (TRAINING | SYZ_USED_BY(simulate) | SYZ_USED_BY(ingest) | SYZ_USED_BY(embed) | SYZ_USED_BY(search) | SYZ_USED_BY(report) | SYZ_USED_BY(bench))
 
 static const syz_key shared_keys[] = {
     {"seed", SYZ_KEY_INT, "20240601", "", 0, 9.0e15, NULL, ALL_RUNS, "Seed of every random number: a result is a function of it, the input and the global batch."},
     {"output.dir", SYZ_KEY_TEXT, "", "folder", 0, 0, NULL, ALL_RUNS, "Run folder, made if needed; empty: runs/<command>."},
-    {"data.path", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, SYZ_USED_BY(align) | SYZ_USED_BY(embed) | SYZ_USED_BY(report),
+    {"data.path", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, TRAINING | SYZ_USED_BY(embed) | SYZ_USED_BY(report),
      "Shards or AstroCLIP HDF5 files: a file, a folder, or a list of them."},
-    {"data.split", SYZ_KEY_CHOICE, "default", "", 0, 0, "default|train|test|all", SYZ_USED_BY(align) | SYZ_USED_BY(embed),
+    {"data.split", SYZ_KEY_CHOICE, "default", "", 0, 0, "default|train|test|all", TRAINING | SYZ_USED_BY(embed),
      "First 80 % of each file (train), the rest (test), or all; default: train when training, all for embed."},
-    {"data.shuffle", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, SYZ_USED_BY(align), "A new order in every epoch; false: file order."},
+    {"data.shuffle", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, TRAINING, "A new order in every epoch; false: file order."},
     {"data.bad_objects", SYZ_KEY_CHOICE, "refuse", "", 0, 0, "refuse|skip", ALL_DATA,
      "Objects with NaN, infinite or all-zero pixels: end with exit code 3 (refuse), or list them and go on (skip)."},
-    {"data.verify", SYZ_KEY_CHOICE, "auto", "", 0, 0, "auto|always|never", SYZ_USED_BY(align) | SYZ_USED_BY(embed),
+    {"data.verify", SYZ_KEY_CHOICE, "auto", "", 0, 0, "auto|always|never", TRAINING | SYZ_USED_BY(embed),
      "Compare the checksums that the data files hold before they are used; auto: when they are together smaller than 4 GiB."},
     {"model.file", SYZ_KEY_TEXT, "", "model file", 0, 0, NULL, ALL_MODEL, "Model to start from or to use; its own `model:` section then rules."},
     {"compute.precision", SYZ_KEY_CHOICE, "bfloat16", "", 0, 0, "bfloat16|float32", ALL_MODEL | SYZ_USED_BY(search),
@@ -28,22 +36,78 @@ static const syz_key shared_keys[] = {
     {"compute.threads", SYZ_KEY_INT, "0", "threads a rank", 0, 1024, NULL, ALL_MODEL | SYZ_USED_BY(search), "0: OMP_NUM_THREADS, or 1 without it."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 
-enum { MODEL_KEYS_MAX = 64 };
+/* A key's default in some commands, where it is not that of its table. */
+static const struct {
+  const char *path;
+  uint32_t commands;
+  const char *preset;
+} presets[] = {
+    /* DINOv2 on galaxies: recipes.md section 5. */
+    {"model.image.tokens", SYZ_USED_BY(pretrain_image), "dinov2"},
+    {"train.steps", SYZ_USED_BY(pretrain_image), "250000"},
+    {"train.global_batch", SYZ_USED_BY(pretrain_image), "1440"},
+    {"train.lr", SYZ_USED_BY(pretrain_image), "2.0e-4"},
+    {"train.lr_min", SYZ_USED_BY(pretrain_image), "1.0e-6"},
+    {"train.warmup_steps", SYZ_USED_BY(pretrain_image), "12500"},
+    {"train.weight_decay", SYZ_USED_BY(pretrain_image), "0.001"},
+    {"train.weight_decay_end", SYZ_USED_BY(pretrain_image), "0.01"},
+    {"train.clip_grad_norm", SYZ_USED_BY(pretrain_image), "3.0"},
+    {"train.validate_interval", SYZ_USED_BY(pretrain_image), "1250"},
+    {"augment.flips", SYZ_USED_BY(pretrain_image), "true"},
+    {"augment.quarter_turns", SYZ_USED_BY(pretrain_image), "true"},
+    /* Masked modelling of spectra: recipes.md section 3. */
+    {"train.steps", SYZ_USED_BY(pretrain_spectrum), "500000"},
+    {"train.global_batch", SYZ_USED_BY(pretrain_spectrum), "64"},
+    {"train.lr", SYZ_USED_BY(pretrain_spectrum), "1.0e-5"},
+    {"train.lr_min", SYZ_USED_BY(pretrain_spectrum), "1.0e-7"},
+    {"train.warmup_steps", SYZ_USED_BY(pretrain_spectrum), "2000"},
+    {"train.weight_decay", SYZ_USED_BY(pretrain_spectrum), "0.1"},
+    {"train.weight_decay_end", SYZ_USED_BY(pretrain_spectrum), "0.1"},
+    {"train.beta2", SYZ_USED_BY(pretrain_spectrum), "0.95"},
+};
 
-syz_status syz_app_make_input(syz_input **out)
+/* Of a model's configuration, what a command leaves alone: the other tower, and heads it does not have. */
+static uint32_t users_of_model_key(const char *path)
 {
-  static syz_key model_keys[MODEL_KEYS_MAX]; /* the model's table with the commands that use it; filled with the same values each time */
-  const syz_key *table[SYZ_COMMAND_COUNT + 2];
-  int n = 0, m = 0;
-  for (; syz_model_keys[m].path; m++) {
-    SYZ_ASSERT(m + 1 < MODEL_KEYS_MAX);
-    model_keys[m] = syz_model_keys[m];
-    model_keys[m].commands = ALL_MODEL;
+  uint32_t users = ALL_MODEL;
+  if (strncmp(path, "model.image.", 12) == 0) users &= ~SYZ_USED_BY(pretrain_spectrum);
+  if (strncmp(path, "model.dino.", 11) == 0) users = SYZ_USED_BY(pretrain_image) | SYZ_USED_BY(bench);
+  if (strncmp(path, "model.spectrum.", 15) == 0) users &= ~SYZ_USED_BY(pretrain_image);
+  if (strncmp(path, "model.embedding.", 16) == 0) users &= ~(SYZ_USED_BY(pretrain_image) | SYZ_USED_BY(pretrain_spectrum));
+  return users;
+}
+
+bool syz_app_uses_model_key(syz_command_id command, const char *path) { return users_of_model_key(path) & (1u << command); }
+
+enum { KEYS_MAX = 512 };
+
+static void add_table(syz_key *all, int *n, const syz_key *table)
+{
+  for (; table->path; table++) {
+    SYZ_ASSERT(*n + 1 < KEYS_MAX);
+    all[(*n)++] = *table;
   }
-  table[n++] = shared_keys;
-  table[n++] = model_keys;
-#define ADD_TABLE(name, summary) table[n++] = syz_##name##_keys;
+}
+
+syz_status syz_app_make_input(syz_command_id command, syz_input **out)
+{
+  static syz_key all[KEYS_MAX]; /* an input borrows its keys for ever; one input a process */
+  const syz_key *const table[1] = {all};
+  int n = 0;
+  memset(all, 0, sizeof all);
+  add_table(all, &n, shared_keys);
+  const int first = n;
+  add_table(all, &n, syz_model_keys);
+  for (int i = first; i < n; i++) all[i].commands = users_of_model_key(all[i].path);
+  add_table(all, &n, syz_training_keys);
+#define ADD_TABLE(name, summary) add_table(all, &n, syz_##name##_keys);
   SYZ_COMMANDS(ADD_TABLE)
 #undef ADD_TABLE
-  return syz_input_create(table, n, out);
+  for (size_t p = 0; p < sizeof presets / sizeof *presets; p++) {
+    int i = 0;
+    while (i < n && strcmp(all[i].path, presets[p].path) != 0) i++;
+    SYZ_ASSERT(i < n && (all[i].commands & presets[p].commands));
+    if (presets[p].commands & (1u << command)) all[i].preset = presets[p].preset;
+  }
+  return syz_input_create(table, 1, out);
 }

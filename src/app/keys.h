@@ -4,5 +4,7 @@
 
 #include "app.h"
 
-/** All keys of all commands at their defaults. Not collective. */
-syz_status syz_app_make_input(syz_input **out);
+/** All keys of all commands, at the defaults that they have in `command`. Not collective. */
+syz_status syz_app_make_input(syz_command_id command, syz_input **out);
+/** Whether `command` uses this key of the model's table (not the other tower's, nor those of heads it does not have). */
+bool syz_app_uses_model_key(syz_command_id command, const char *path);

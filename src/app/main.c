@@ -20,6 +20,17 @@ static const command commands[SYZ_COMMAND_COUNT] = {
 #undef COMMAND_ROW
 };
 
+enum { NAME_ROOM = sizeof((syz_app *)0)->command_name };
+
+/* The name as it is typed: "pretrain-image". */
+static const char *shown_name(int which, char name[NAME_ROOM])
+{
+  snprintf(name, NAME_ROOM, "%s", commands[which].name);
+  for (char *c = name; *c; c++)
+    if (*c == '_') *c = '-';
+  return name;
+}
+
 typedef struct command_line {
   int command; /* -1: none */
   const char *input_file;
@@ -30,10 +41,11 @@ typedef struct command_line {
 
 static void usage(void)
 {
+  char name[NAME_ROOM];
   printf("syzygy %s: cross-modal foundation models of galaxies on CPU supercomputers\n\n"
          "  mpirun -n RANKS syzygy COMMAND [INPUT.yaml] [--set path.key=value]... [--dry-run] [--help]\n\n",
          syz_version());
-  for (int i = 0; i < SYZ_COMMAND_COUNT; i++) printf("  %-10s %s\n", commands[i].name, commands[i].summary);
+  for (int i = 0; i < SYZ_COMMAND_COUNT; i++) printf("  %-18s %s\n", shown_name(i, name), commands[i].summary);
   printf("\n`syzygy COMMAND --help` lists the keys of a command with type, default, unit and range.\n"
          "Exit codes: 0 done, 2 command line or input file, 3 bad input data, 4 cannot write, 5 no usable checkpoint, 6 numerical failure,\n"
          "7 a rank died, 8 not enough memory or ranks, 10 internal error, 75 stopped early (run the same command again).\n");
@@ -48,6 +60,7 @@ static bool is_yaml(const char *name)
 static syz_status parse_command_line(int argc, char **argv, command_line *line, syz_app *app)
 {
   syz_status st = SYZ_OK;
+  char name[NAME_ROOM];
   line->command = -1;
   SYZ_ALLOC(line->set, "command line", argc);
   SYZ_ALLOC(app->arguments, "command line", argc);
@@ -68,7 +81,7 @@ static syz_status parse_command_line(int argc, char **argv, command_line *line, 
       SYZ_REQUIRE(false, SYZ_ERR_INPUT, "%s: unknown option (there are --set, --dry-run, --help, --version)", a);
     } else if (line->command < 0) {
       for (int k = 0; k < SYZ_COMMAND_COUNT; k++)
-        if (strcmp(a, commands[k].name) == 0) line->command = k;
+        if (strcmp(a, shown_name(k, name)) == 0) line->command = k;
       SYZ_REQUIRE(line->command >= 0, SYZ_ERR_INPUT, "\"%s\" is not a command; see syzygy --help", a);
     } else if (is_yaml(a)) {
       SYZ_REQUIRE(!line->input_file, SYZ_ERR_INPUT, "%s: a second input file beside %s", a, line->input_file);
@@ -145,9 +158,9 @@ static syz_status run(int argc, char **argv, syz_app *app)
     goto cleanup;
   }
   app->command = (syz_command_id)line.command;
-  app->command_name = commands[line.command].name;
+  shown_name(line.command, app->command_name);
   app->is_dry_run = line.is_dry_run;
-  SYZ_TRY_ALL(app->world, syz_app_make_input(&app->input));
+  SYZ_TRY_ALL(app->world, syz_app_make_input(app->command, &app->input));
   if (line.is_help) {
     if (is_first) {
       printf("syzygy %s: %s\n\nkeys (default; type, range, unit):\n", app->command_name, commands[line.command].summary);

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** What the commands that train have in common. See training.h. */
+#include "training.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "compute.h"
+#include "keys.h"
+#include "verify_data.h"
+
+static const syz_remembered shared_facts[] = {
+    {"seed", SYZ_KEY_INT, true},
+    {"data.shuffle", SYZ_KEY_BOOL, true},
+    {"train.global_batch", SYZ_KEY_INT, true},
+    {"train.steps", SYZ_KEY_INT, false},
+    {"train.lr", SYZ_KEY_REAL, false},
+    {"train.lr_min", SYZ_KEY_REAL, false},
+    {"train.warmup_steps", SYZ_KEY_INT, false},
+    {"train.weight_decay", SYZ_KEY_REAL, false},
+    {"train.weight_decay_end", SYZ_KEY_REAL, false},
+    {"train.beta1", SYZ_KEY_REAL, false},
+    {"train.beta2", SYZ_KEY_REAL, false},
+    {"train.eps", SYZ_KEY_REAL, false},
+    {"train.clip_grad_norm", SYZ_KEY_REAL, false},
+    {"compute.precision", SYZ_KEY_TEXT, false},
+    {"compute.engine", SYZ_KEY_TEXT, false},
+};
+
+void syz_training_open(syz_training *t, syz_app *app)
+{
+  *t = (syz_training){.app = app, .in = app->input};
+}
+
+void syz_training_close(syz_training *t)
+{
+  syz_model_destroy(&t->model);
+  syz_shardset_close(&t->train);
+  syz_shardset_close(&t->test);
+  syz_grid_destroy(&t->grid);
+  syz_compute_destroy(&t->compute);
+}
+
+/* ------------------------------------------------------------------- input */
+
+static syz_status assign_real(syz_input *in, const char *key, double value)
+{
+  char text[64];
+  snprintf(text, sizeof text, "%.17g", value);
+  return syz_input_assign(in, key, text);
+}
+
+syz_status syz_training_settle(syz_training *t, double lr_divisor, bool decay_is_constant)
+{
+  syz_status st = SYZ_OK;
+  char text[64];
+  syz_input *in = t->app->input;
+  const int64_t steps = syz_input_int(in, "train.steps");
+  if (!syz_input_is_given(in, "train.warmup_steps") && syz_input_int(in, "train.warmup_steps") > steps / 10) {
+    snprintf(text, sizeof text, "%" PRId64, steps / 10);
+    SYZ_TRY(syz_input_assign(in, "train.warmup_steps", text));
+    syz_info("train.warmup_steps: %s, a tenth of train.steps, as none are given", text);
+  }
+  if (lr_divisor > 0 && !syz_input_is_given(in, "train.lr_min")) SYZ_TRY(assign_real(in, "train.lr_min", syz_input_real(in, "train.lr") / lr_divisor));
+  if (decay_is_constant && !syz_input_is_given(in, "train.weight_decay_end"))
+    SYZ_TRY(assign_real(in, "train.weight_decay_end", syz_input_real(in, "train.weight_decay")));
+cleanup:
+  return st;
+}
+
+syz_status syz_training_check_keys(const syz_training *t)
+{
+  syz_status st = SYZ_OK;
+  const syz_input *in = t->in;
+  const int64_t warmup = syz_input_int(in, "train.warmup_steps"), steps = syz_input_int(in, "train.steps");
+  SYZ_REQUIRE(syz_input_real(in, "train.lr_min") <= syz_input_real(in, "train.lr") || !syz_input_is_given(in, "train.lr_min"), SYZ_ERR_INPUT,
+              "train.lr_min = %g is larger than train.lr = %g", syz_input_real(in, "train.lr_min"), syz_input_real(in, "train.lr"));
+  if (warmup >= steps)
+    syz_warn("train.warmup_steps = %" PRId64 " and train.steps = %" PRId64 ": the run ends before train.lr is reached", warmup, steps);
+cleanup:
+  return st;
+}
+
+void syz_training_value(const syz_input *in, const char *key, syz_key_type type, char *text, size_t room)
+{
+  if (type == SYZ_KEY_INT)
+    snprintf(text, room, "%" PRId64, syz_input_int(in, key));
+  else if (type == SYZ_KEY_REAL)
+    snprintf(text, room, "%.17g", syz_input_real(in, key));
+  else if (type == SYZ_KEY_BOOL)
+    snprintf(text, room, "%s", syz_input_bool(in, key) ? "true" : "false");
+  else
+    snprintf(text, room, "%s", syz_input_text(in, key));
+}
+
+static bool begins_with(const char *text, const char *start) { return strncmp(text, start, strlen(start)) == 0; }
+
+syz_status syz_training_take_config(syz_training *t, const char *path, const syz_model_config *config, const char *section)
+{
+  syz_status st = SYZ_OK;
+  const syz_key *const table[1] = {syz_model_keys};
+  syz_input *file = NULL, *in = t->app->input;
+  char *yaml = syz_model_config_yaml(config);
+  SYZ_REQUIRE(yaml, SYZ_ERR_MEMORY, "no memory for the configuration of %s", path);
+  SYZ_TRY(syz_input_create(table, 1, &file));
+  SYZ_TRY(syz_input_parse(file, path, yaml, strlen(yaml)));
+  for (const syz_key *k = syz_model_keys; k->path; k++) {
+    char theirs[128], ours[128];
+    if (!begins_with(k->path, section)) continue;
+    syz_training_value(file, k->path, k->type, theirs, sizeof theirs);
+    syz_training_value(in, k->path, k->type, ours, sizeof ours);
+    if (strcmp(theirs, ours) == 0) continue;
+    const bool may_differ = strcmp(k->path, "model.embedding.dropout") == 0 || strcmp(k->path, "model.image.size") == 0;
+    if (syz_input_is_given(in, k->path)) {
+      SYZ_REQUIRE(may_differ, SYZ_ERR_INPUT, "%s is %s in the input and %s in %s: leave it out, the file rules", k->path, ours, theirs, path);
+      continue;
+    }
+    SYZ_TRY(syz_input_assign(in, k->path, theirs));
+  }
+cleanup:
+  syz_input_destroy(&file);
+  syz_free(&yaml);
+  return st;
+}
+
+/* ------------------------------------------------------------------- data */
+
+static syz_status open_set(syz_training *t, syz_split split, syz_shardset **out)
+{
+  syz_status st = SYZ_OK;
+  const char **path = NULL;
+  const syz_rejected *rejected;
+  const int n = syz_input_list_size(t->in, "data.path");
+  SYZ_REQUIRE(n > 0, SYZ_ERR_INPUT, "data.path: name the files or folders to train on");
+  path = syz_alloc("data paths", (size_t)n, sizeof *path);
+  SYZ_TRY_ALL(t->app->world, path ? SYZ_OK : SYZ_ERR_MEMORY);
+  for (int i = 0; i < n; i++) path[i] = syz_input_list_item(t->in, "data.path", i);
+  SYZ_TRY(syz_shardset_open(t->app->world, n, path, split, strcmp(syz_input_text(t->in, "data.bad_objects"), "skip") == 0, out));
+  const int64_t bad = syz_shardset_rejected(*out, &rejected);
+  for (int64_t i = 0; i < bad && i < 20; i++)
+    syz_warn("left out: %s, row %" PRId64 ", object %" PRId64 ": %s", rejected[i].file, rejected[i].row, rejected[i].object_id, rejected[i].reason);
+  if (bad > 20) syz_warn("left out: %" PRId64 " more objects", bad - 20);
+cleanup:
+  syz_free(&path);
+  return st;
+}
+
+syz_status syz_training_open_data(syz_training *t, bool wants_test)
+{
+  syz_status st = SYZ_OK;
+  const char *split = syz_input_text(t->in, "data.split");
+  t->split = strcmp(split, "all") == 0 ? SYZ_SPLIT_ALL : strcmp(split, "test") == 0 ? SYZ_SPLIT_TEST : SYZ_SPLIT_TRAIN;
+  SYZ_TRY(open_set(t, t->split, &t->train));
+  SYZ_TRY(syz_app_verify_data(t->app, t->train)); /* the test split is of the same files */
+  /* Only a training split leaves objects to hold out. */
+  if (t->split == SYZ_SPLIT_TRAIN && wants_test) SYZ_TRY(open_set(t, SYZ_SPLIT_TEST, &t->test));
+cleanup:
+  return st;
+}
+
+/* ---------------------------------------------------------- loop and facts */
+
+void syz_training_read_loop(syz_training *t)
+{
+  const syz_input *in = t->in;
+  t->loop = (syz_train_config){
+      .steps = syz_input_int(in, "train.steps"),
+      .global_batch = syz_input_int(in, "train.global_batch"),
+      .warmup_steps = syz_input_int(in, "train.warmup_steps"),
+      .lr = syz_input_real(in, "train.lr"),
+      .lr_min = syz_input_real(in, "train.lr_min"),
+      .beta1 = syz_input_real(in, "train.beta1"),
+      .beta2 = syz_input_real(in, "train.beta2"),
+      .eps = syz_input_real(in, "train.eps"),
+      .weight_decay = syz_input_real(in, "train.weight_decay"),
+      .weight_decay_end = syz_input_real(in, "train.weight_decay_end"),
+      .clip_grad_norm = syz_input_real(in, "train.clip_grad_norm"),
+      .trains_backbones = true,
+      .validate_interval = syz_input_int(in, "train.validate_interval"),
+      .checkpoint_interval_steps = syz_input_int(in, "output.checkpoint_interval_steps"),
+      .checkpoint_interval_s = syz_input_real(in, "output.checkpoint_interval_s"),
+      .time_limit_s = syz_input_real(in, "train.time_limit_s"),
+      .folder = syz_input_text(in, "output.dir"),
+      .created_by = syz_app_created_by(),
+      .input_yaml = syz_app_input_yaml(t->app),
+      .fact = t->fact,
+  };
+}
+
+void syz_training_add_fact(syz_training *t, const char *key, const char *value, bool is_fixed)
+{
+  SYZ_ASSERT(t->loop.n_facts < SYZ_FACTS_MAX);
+  syz_fact *f = &t->fact[t->loop.n_facts++];
+  snprintf(f->key, sizeof f->key, "%s", key);
+  snprintf(f->value, sizeof f->value, "%s", value);
+  f->is_fixed = is_fixed;
+}
+
+static void add_remembered(syz_training *t, const syz_remembered *r, int n)
+{
+  char text[128];
+  for (int i = 0; i < n; i++) {
+    syz_training_value(t->in, r[i].key, r[i].type, text, sizeof text);
+    syz_training_add_fact(t, r[i].key, text, r[i].is_fixed);
+  }
+}
+
+void syz_training_add_facts(syz_training *t, const syz_remembered *own, int n)
+{
+  static const char *const split[] = {"all", "train", "test"};
+  char text[128];
+  for (const syz_key *k = syz_model_keys; k->path; k++) {
+    if (!syz_app_uses_model_key(t->app->command, k->path)) continue;
+    syz_training_value(t->in, k->path, k->type, text, sizeof text);
+    syz_training_add_fact(t, k->path, text, strcmp(k->path, "model.embedding.dropout") != 0);
+  }
+  snprintf(text, sizeof text, "%016" PRIx64, syz_shardset_digest(t->train));
+  syz_training_add_fact(t, "digest of data.path", text, true);
+  syz_training_add_fact(t, "data.split", split[t->split], true);
+  add_remembered(t, shared_facts, (int)(sizeof shared_facts / sizeof *shared_facts));
+  add_remembered(t, own, n);
+}
+
+/* -------------------------------------------------------------------- plan */
+
+void syz_training_tell(const syz_training *t, size_t bytes)
+{
+  const int64_t n = syz_shardset_size(t->train), G = t->loop.global_batch;
+  int64_t parameters = 0, trained = 0;
+  int count = 0;
+  const syz_parameter *table = syz_model_parameters(t->model, &count);
+  for (int i = 0; i < count; i++) {
+    const bool is_backbone = table[i].part == SYZ_PART_IMAGE_BACKBONE || table[i].part == SYZ_PART_SPECTRUM_BACKBONE;
+    parameters += table[i].size;
+    if (table[i].is_used && (t->loop.trains_backbones || !is_backbone)) trained += table[i].size;
+  }
+  syz_info("%s", syz_compute_describe(t->compute));
+  if (t->grid.towers == SYZ_TOWERS_APART)
+    syz_info("towers apart: %d ranks with the image tower, %d with the spectrum tower; rank 0 holds %.1f M parameters, trains %.1f M",
+             t->grid.image_ranks, t->grid.spectrum_ranks, (double)parameters / 1e6, (double)trained / 1e6);
+  else
+    syz_info("%.1f M parameters, %.1f M of them trained", (double)parameters / 1e6, (double)trained / 1e6);
+  syz_info("%" PRId64 " objects, global batch %" PRId64 ": %.1f steps an epoch, %" PRId64 " steps are %.1f epochs", n, G, (double)n / (double)G,
+           t->loop.steps, (double)t->loop.steps * (double)G / (double)(n > 0 ? n : 1));
+  syz_info("needs about %.2f GiB a rank", (double)bytes / 1073741824.0);
+}
+
+void syz_training_tell_peak(const syz_training *t, size_t planned)
+{
+  double peak = (double)syz_memory_resident_peak();
+  syz_allreduce_f64(t->app->world, &peak, 1, SYZ_MAX);
+  syz_info("at most %.2f GiB of a rank were in memory (%.2f GiB planned)", peak / 1073741824.0, (double)planned / 1073741824.0);
+}

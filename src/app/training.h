@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * What the commands that train have in common: keys, defaults that follow other keys, data sets, what a checkpoint remembers of the input, the
+ * configuration that a model file brings, the plan that is told. See training.c; keys in training_keys.c.
+ *
+ * A command goes through it in this order (align.c, pretrain_image.c): open, settle, its own checks, read_config or take_config, open_data,
+ * compute, grid, model, read_loop, facts, tell, run folder, objective, syz_train_run, tell_peak, close.
+ */
+#pragma once
+
+#include "app.h"
+#include "syzygy/train.h"
+
+/** Keys that more than one of these commands have: train.*, augment.*, output.checkpoint_*. */
+extern const syz_key syz_training_keys[];
+
+enum { SYZ_FACTS_MAX = 128 };
+
+/** All that a command holds while it trains. */
+typedef struct syz_training {
+  syz_app *app;
+  const syz_input *in; /**< app->input */
+  syz_model_config config;
+  syz_compute *compute;
+  syz_grid grid;
+  syz_model *model;          /**< the one that trains */
+  syz_shardset *train, *test; /**< test: NULL when nothing is held out */
+  syz_split split;           /**< of `train` */
+  syz_train_config loop;
+  syz_fact fact[SYZ_FACTS_MAX];
+} syz_training;
+
+/** Not collective. */
+void syz_training_open(syz_training *t, syz_app *app);
+/** Collective. Frees what is there. */
+void syz_training_close(syz_training *t);
+
+/**
+ * Keys that were left at defaults made for long runs follow the keys that were given: train.warmup_steps at most a tenth of train.steps; train.lr_min
+ * = train.lr / lr_divisor (0: stays); train.weight_decay_end = train.weight_decay when `decay_is_constant`. Not collective; the same on
+ * every rank.
+ */
+syz_status syz_training_settle(syz_training *t, double lr_divisor, bool decay_is_constant);
+/** Contradictions among the shared keys; warns of a run that ends within its warm-up. Not collective. */
+syz_status syz_training_check_keys(const syz_training *t);
+
+/** A file's configuration takes the place of the input's keys that begin with `section` ("model.", "model.image."). What the input says itself
+ * must agree (SYZ_ERR_INPUT), except for what does not change a parameter's shape. Not collective; the same on every rank. */
+syz_status syz_training_take_config(syz_training *t, const char *path, const syz_model_config *config, const char *section);
+/** data.path and data.split: the set to train on, verified; with wants_test the objects held out, when the split leaves any. Collective; agreed. */
+syz_status syz_training_open_data(syz_training *t, bool wants_test);
+
+/** Fill `loop` from the shared keys (not trains_backbones: the command's). */
+void syz_training_read_loop(syz_training *t);
+/** What a checkpoint remembers of the input: fixed values must agree when a run is continued, others are warned of. */
+typedef struct syz_remembered {
+  const char *key;
+  syz_key_type type;
+  bool is_fixed;
+} syz_remembered;
+void syz_training_add_fact(syz_training *t, const char *key, const char *value, bool is_fixed);
+/** A value of the input as text, for facts: numbers with all their digits. */
+void syz_training_value(const syz_input *in, const char *key, syz_key_type type, char *text, size_t room);
+/** The model's keys that the command uses, the data set, the shared keys, and the command's own [n]. After read_loop and open_data. */
+void syz_training_add_facts(syz_training *t, const syz_remembered *own, int n);
+
+/** Engine, parameters, epochs, bytes a rank: what a dry run shows and a run begins with. */
+void syz_training_tell(const syz_training *t, size_t bytes);
+/** Beside the plan: the largest resident set of any rank. Collective. */
+void syz_training_tell_peak(const syz_training *t, size_t planned);

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Keys that several of the commands that train have. Their defaults are those of `align`; where another command has others, keys.c says so. */
+#include "training.h"
+
+#define ALIGN SYZ_USED_BY(align)
+#define IMAGE SYZ_USED_BY(pretrain_image)
+#define SPECTRUM SYZ_USED_BY(pretrain_spectrum)
+#define ALL (ALIGN | IMAGE | SPECTRUM)
+
+const syz_key syz_training_keys[] = {
+    {"train.steps", SYZ_KEY_INT, "10000", "", 1, 4.0e9, NULL, ALL, "Optimiser steps; a finished run goes on when this is raised."},
+    {"train.global_batch", SYZ_KEY_INT, "256", "objects", 1, 1048576, NULL, ALL,
+     "Objects a step on all ranks together; the result depends on it, never on the number of ranks."},
+    {"train.micro_batch", SYZ_KEY_INT, "0", "objects a rank", 0, 65536, NULL, ALIGN | SPECTRUM,
+     "Objects in one pass; a larger share runs in several. 0: align 32, or 256 when only heads run; pretrain-spectrum 16."},
+    {"train.lr", SYZ_KEY_REAL, "1.0e-4", "", 0, 10, NULL, ALL,
+     "Learning rate after the warm-up; pretrain-image, not given: 2e-4 sqrt(train.global_batch / 1024)."},
+    {"train.lr_min", SYZ_KEY_REAL, "2.0e-7", "", 0, 10, NULL, ALL,
+     "Learning rate at the end of the cosine; not given: train.lr / 500 (align), train.lr / 100 (pretrain-spectrum)."},
+    {"train.warmup_steps", SYZ_KEY_INT, "1000", "steps", 0, 4.0e9, NULL, ALL,
+     "Linear from 0 to lr over these steps; not given: the default, or a tenth of train.steps where that is less."},
+    {"train.weight_decay", SYZ_KEY_REAL, "0.05", "", 0, 10, NULL, ALL,
+     "Decoupled weight decay, as published: on all parameters; in pretrain-image not on biases, norms and LayerScale."},
+    {"train.weight_decay_end", SYZ_KEY_REAL, "0.05", "", 0, 10, NULL, ALL,
+     "Half a cosine leads from weight_decay to it; not given: constant, but 0.01 in pretrain-image."},
+    {"train.beta1", SYZ_KEY_REAL, "0.9", "", 0, 0.999999, NULL, ALL, "AdamW: decay of the first moment."},
+    {"train.beta2", SYZ_KEY_REAL, "0.999", "", 0, 0.99999999, NULL, ALL, "AdamW: decay of the second moment."},
+    {"train.eps", SYZ_KEY_REAL, "1.0e-8", "", 1e-30, 1, NULL, ALL, "AdamW: added to the root of the second moment."},
+    {"train.clip_grad_norm", SYZ_KEY_REAL, "1.0", "", 0, 1e30, NULL, ALL,
+     "Largest norm of the global gradient; in pretrain-image of backbone and heads apart; 0: off."},
+    {"train.validate_interval", SYZ_KEY_INT, "500", "steps", 0, 4.0e9, NULL, ALL,
+     "Steps between validations on held-out objects; 0: only at the end."},
+    {"train.validate_objects", SYZ_KEY_INT, "1024", "objects", 0, 1048576, NULL, ALIGN | SPECTRUM,
+     "At most so many of the test split are used; 0: no validation."},
+    {"train.time_limit_s", SYZ_KEY_REAL, "0", "s", 0, 1e9, NULL, ALL,
+     "Save and end with code 75 before the program has run this long; 0: no limit."},
+    {"train.read_ahead", SYZ_KEY_INT, "2", "batches", 1, 64, NULL, ALL, "Batches read ahead of the step."},
+    {"augment.flips", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, ALIGN | IMAGE, "Flip images (crops) at random in both directions."},
+    {"augment.quarter_turns", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, ALIGN | IMAGE, "Turn images (crops) by a random multiple of 90 degrees."},
+    {"output.checkpoint_interval_s", SYZ_KEY_REAL, "1800", "s", 0, 1e9, NULL, ALL, "Time between checkpoints; 0: none by time."},
+    {"output.checkpoint_interval_steps", SYZ_KEY_INT, "0", "steps", 0, 4.0e9, NULL, ALL, "Steps between checkpoints; 0: none by steps."},
+    {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
