@@ -16,10 +16,12 @@ import types
 import h5py
 import numpy as np
 import torch
+import yaml
 
 import drive
 from drive import Case, check, expect
 
+import syzygy_dino as dino
 import syzygy_torch as ref
 
 torch.set_num_threads(1)
@@ -127,21 +129,78 @@ with tempfile.TemporaryDirectory() as folder:
 
     # DINOv2 / AstroDINO: teacher with heads, nested; student and teacher under "model"; a bare state_dict, flat.
     backbone = {k[len("image_encoder.backbone."):]: v for k, v in nested(state, 2).items() if k.startswith("image_encoder.backbone.")}
-    head = {"dino_head.mlp.0.weight": torch.ones(4, 4), "dino_head.last_layer.weight_v": torch.ones(4, 4)}
     prefixed = {"backbone." + k: v for k, v in backbone.items()}
+    sizes = dict(hidden=20, bottleneck=8, prototypes=30)
+    both_heads = dino.random_network(dino.make_config(dict(dim=32, depth=1, heads=4), dict(sizes, ibot_head="separate")), 4).state_dict()
+    head = {k: v for k, v in both_heads.items() if k.startswith("dino_head.")}
+    heads = {k: v for k, v in both_heads.items() if k.startswith(("dino_head.", "ibot_head."))}
     save({"teacher": {**prefixed, **head}}, at("teacher.pth"))
     text = good("dinov2 teacher", "to-model", at("teacher.pth"), at("dino.h5"), "--set", "image.heads=4")
-    expect("its head is said to be left behind", "dino_head" in text)
+    expect("its head is carried", "heads dino_head" in text and "not carried" not in text)
     with h5py.File(at("dino.h5")) as f:
-        expect("tokens dinov2", "tokens: dinov2" in ref.text_attribute(f, "model_config"))
+        written = yaml.safe_load(ref.text_attribute(f, "model_config"))["model"]
+        expect("tokens dinov2", written["image"]["tokens"] == "dinov2" and "registers" not in written["image"])
+        expect("sizes of the head", written["dino"] == dict(sizes, layers=3, ibot_head="shared"))
+        expect("the head's bits", all((f["parameter/" + k][()] == v.numpy()).all() for k, v in head.items()))
+    network = dino.load_network(at("dino.h5"))
+    expect("the reference reads it", same_bits(network.dino_head.state_dict(), {k[len("dino_head."):]: v for k, v in head.items()}))
     good("and back", "to-pytorch", at("dino.h5"), at("back.pth"))
-    expect("equal bits", same_bits(torch.load(at("back.pth"))["teacher"], prefixed))
-    both = {f"{branch}.{k}": v + (branch == "student") for branch in ("student", "teacher") for k, v in {**prefixed, **head}.items()}
-    both["dino_loss.center"] = torch.zeros(1, 4)
-    save({"model": both, "optimizer": {"state": {}}, "iteration": 7}, at("model.rank_0.pth"))
-    good("dinov2 student", "to-model", at("model.rank_0.pth"), at("dino.h5"), "--set", "image.heads=4", "--branch", "student", "--tokens", "patches")
-    good("and back", "to-pytorch", at("dino.h5"), at("back.pth"))
-    expect("the student's bits", same_bits(torch.load(at("back.pth"))["teacher"], {k: v + 1 for k, v in prefixed.items()}))
+    expect("equal bits", same_bits(torch.load(at("back.pth"))["teacher"], {**prefixed, **head}))
+    both = {f"{branch}.{k}": v + (branch == "student" and "weight_g" not in k) for branch in ("student", "teacher") for k, v in {**prefixed, **heads}.items()}
+    both["dino_loss.center"] = torch.zeros(1, 30)
+    save({"model": both, "optimizer": {"state": {}}, "iteration": 7}, at("training.pth"))
+    text = good("dinov2 student", "to-model", at("training.pth"), at("student.h5"), "--set", "image.heads=4", "--branch", "student")
+    expect("what is left behind is said", all(word in text for word in ("[optimizer]", "teacher.*", "dino_loss.*")))
+    good("dinov2 teacher of the same", "to-model", at("training.pth"), at("dino.h5"), "--set", "image.heads=4")
+    good("and back", "to-pytorch", at("student.h5"), at("back.pth"))
+    expect("the student's bits", same_bits(torch.load(at("back.pth"))["teacher"], {k[len("student."):]: v for k, v in both.items() if k.startswith("student.")}))
+    good("both back", "to-pytorch", at("dino.h5"), at("back.pth"), "--student", at("student.h5"))
+    expect("both branches' bits", same_bits(torch.load(at("back.pth"))["model"], {k: v for k, v in both.items() if k != "dino_loss.center"}))
+    wrapped = {k.replace("backbone.", "backbone._fsdp_wrapped_module.").replace("blocks.0.", "blocks.0._fsdp_wrapped_module."): v for k, v in both.items()}
+    save({"model": wrapped}, at("fsdp.pth"))
+    good("names as FSDP wraps them", "to-model", at("fsdp.pth"), at("fsdp.h5"), "--set", "image.heads=4")
+    with h5py.File(at("fsdp.h5")) as a, h5py.File(at("dino.h5")) as b:
+        same = []
+        a["parameter"].visititems(lambda k, v: same.append((v[()] == b["parameter/" + k][()]).all()) if isinstance(v, h5py.Dataset) else None)
+        expect("the same model", len(same) == len(prefixed) + len(heads) and all(same))
+
+    # Registers; heads of one layer; weight normalisation as newer PyTorch names it.
+    c = dino.make_config(dict(dim=16, depth=2, heads=4, patch=8, size=40, registers=3, layerscale=0.3), dict(layers=1, bottleneck=8, prototypes=30))
+    network = dino.random_network(c, 6)
+    flat = {k.replace("image_encoder.", ""): v for k, v in network.state_dict().items()}
+    published = {k.replace("mlp.0.", "mlp."): v for k, v in flat.items()}
+    newer = {k.replace("weight_g", "parametrizations.weight.original0").replace("weight_v", "parametrizations.weight.original1"): v for k, v in published.items()}
+    for label, content in (("as published", published), ("newer names", newer)):
+        save({"teacher": content}, at("registers.pth"))
+        good(f"registers and a head of one layer, {label}", "to-model", at("registers.pth"), at("registers.h5"), "--set", "image.heads=4", "--set", "image.layerscale=0.3")
+        expect("the same network", same_bits(dino.load_network(at("registers.h5")).state_dict(), network.state_dict()))
+        expect("its configuration", dino.load_network(at("registers.h5")).config["image"] == c["image"])
+        good("and back", "to-pytorch", at("registers.h5"), at("back.pth"))
+        expect("equal bits", same_bits(torch.load(at("back.pth"))["teacher"], published))
+    good("another grid of positions", "to-model", at("registers.pth"), at("grid.h5"), "--set", "image.heads=4", "--size", 24)
+    with h5py.File(at("grid.h5")) as f, torch.no_grad():
+        check("positions as DINOv2 interpolates them", float(np.abs(f["parameter/image_encoder.backbone.pos_embed"][()] - network.backbone.positions(3).numpy()).max()), 1e-6)
+        expect("its size", yaml.safe_load(ref.text_attribute(f, "model_config"))["model"]["image"]["size"] == 24)
+    natural = dict(published, **{"backbone.pos_embed": torch.ones(1, 1 + 37 * 37, 16)})
+    save({"teacher": natural}, at("natural.pth"))
+    refused("larger than a stamp", ["296", "--size"], "to-model", at("natural.pth"), at("no.h5"), "--set", "image.heads=4")
+    good("fitted to the stamp", "to-model", at("natural.pth"), at("natural.h5"), "--set", "image.heads=4", "--size", 144)
+
+    def spoilt(name, words, change, *more):
+        copy = dict(both)
+        change(copy)
+        save({"model": copy}, at("spoilt.pth"))
+        refused(name, words, "to-model", at("spoilt.pth"), at("no.h5"), "--set", "image.heads=4", *more)
+
+    spoilt("a gain that is not 1", ["dino_head.last_layer.weight_g"], lambda d: d.update({"teacher.dino_head.last_layer.weight_g": torch.full((30, 1), 1.01)}))
+    spoilt("heads of two sizes", ["different sizes"], lambda d: d.update({"teacher.ibot_head.last_layer.weight_v": torch.ones(31, 8), "teacher.ibot_head.last_layer.weight_g": torch.ones(31, 1)}))
+    spoilt("half a head", ["missing", "dino_head.mlp.2.bias"], lambda d: d.pop("teacher.dino_head.mlp.2.bias"))
+    spoilt("a head with batch normalisation", ["dino_head.mlp.1.running_mean"], lambda d: d.update({"teacher.dino_head.mlp.1.running_mean": torch.ones(20)}))
+    spoilt("a patch head alone", ["ibot_head without dino_head"], lambda d: [d.pop(k) for k in list(d) if k.startswith("teacher.dino_head")])
+    spoilt("flattened shares", ["FSDP"], lambda d: d.update({"teacher.backbone._flat_param": torch.ones(9)}))
+    spoilt("no backbone", ["backbone.patch_embed.proj.weight"], lambda d: d.pop("teacher.backbone.patch_embed.proj.weight"))
+    refused("registers without class token", ["register"], "to-model", at("registers.pth"), at("no.h5"), "--set", "image.heads=4", "--tokens", "patches")
+    refused("another student", ["configurations differ"], "to-pytorch", at("dino.h5"), at("no.pth"), "--student", at("registers.h5"))
     bare = {k[len("image_encoder.backbone."):]: v for k, v in state.items() if k.startswith("image_encoder.backbone.")}
     save(bare, at("bare.pth"))
     good("bare state_dict", "to-model", at("bare.pth"), at("bare.h5"), "--set", "image.heads=4")
