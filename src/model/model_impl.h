@@ -4,6 +4,7 @@
 
 #include "syzygy/model.h"
 
+#include "blocks.h"
 #include "pool.h"
 
 enum { BLOCK_PARAMETERS = 14, PROJECTION_LAYERS = 8 };
@@ -61,7 +62,7 @@ typedef struct tower {
   syz_tower_mode mode;
   int64_t max_batch;
   syz_linear *embed;
-  syz_block **block; /**< [depth]; owned */
+  blocks blocks; /**< none in mode HEAD */
   pool *pool; /**< NULL without a head */
 
   syz_arena arena;
@@ -69,12 +70,9 @@ typedef struct tower {
   float *x;             /**< [B, T, D] residual stream; in mode TRAIN kept for the last norm's backward pass */
   void *tokens_act;     /**< [B, T, D] act, after the last norm */
   float *mean, *rstd;   /**< [B, T] of the last norm, TRAIN */
-  unsigned char *saved; /**< depth x saved_bytes, TRAIN */
-  size_t saved_bytes;
-  void *workspace;
-  float *dx;      /**< [B, T, D], TRAIN */
-  float *dtokens; /**< [T, D] of one object, TRAIN */
-  void *dpieces;  /**< [B, T - extra, D] act, TRAIN */
+  float *dx;            /**< [B, T, D], TRAIN */
+  float *dtokens;       /**< [T, D] of one object, TRAIN */
+  void *dpieces;        /**< [B, T - extra, D] act, TRAIN */
 } tower;
 
 struct syz_model {
@@ -98,8 +96,8 @@ int model_table(const syz_model_config *config, syz_purpose purpose, const bool 
 /** Addresses of a transformer block's parameters inside `base` (weights or gradients). */
 syz_block_parameters block_at(const block_layout *layout, float *base);
 
-/** Image [B, 3, size, size] -> patches [B, P, 3 patch^2] act, in the order of the published convolution's weight. */
-void image_pieces(const syz_model_config *config, syz_dtype act, int64_t batch, const float *planes, void *pieces, int threads);
+/** Images [B, 3, size, size] -> patches [B, P, 3 patch^2] act, in the order of the published convolution's weight. */
+void image_pieces(int64_t size, int64_t patch, syz_dtype act, int64_t batch, const float *planes, void *pieces, int threads);
 /** Flux [B, SYZ_TOWER_PIXELS] -> [B, T, section + 2] act: normalised sections and the token of mean and deviation. */
 void spectrum_pieces(const syz_model_config *config, syz_dtype act, int64_t batch, const float *flux, void *pieces, int threads);
 

@@ -184,21 +184,16 @@ static void add_head(builder *b, int64_t width, int64_t e, head_layout *l)
 }
 
 /*
- * DINOv2's DINOHead: an nn.Sequential of linear layers with activations between them (so every second number), or, with one layer, that layer itself;
- * then the weight-normalised prototypes. Their gain weight_g is fixed at 1 and never learned; it is carried for the sake of the published names.
+ * DINOv2's DINOHead: an nn.Sequential of linear layers with activations between them (so every second number; a single layer, which is no
+ * sequence there, is number 0 here), then the weight-normalised prototypes. Their gain weight_g is fixed at 1 and never learned; it is carried for the sake of the published names.
  */
 static void add_projection(builder *b, const syz_dino_config *c, int64_t width, projection_layout *l)
 {
   b->is_used = true;
   for (int64_t i = 0; i < c->layers; i++) {
     const int64_t in = i == 0 ? width : c->hidden, out = i == c->layers - 1 ? c->bottleneck : c->hidden;
-    if (c->layers == 1) {
-      l->weight[i] = add_matrix(b, out, in, "mlp.weight");
-      l->bias[i] = add_vector(b, out, "mlp.bias");
-    } else {
-      l->weight[i] = add_matrix(b, out, in, "mlp.%" PRId64 ".weight", 2 * i);
-      l->bias[i] = add_vector(b, out, "mlp.%" PRId64 ".bias", 2 * i);
-    }
+    l->weight[i] = add_matrix(b, out, in, "mlp.%" PRId64 ".weight", 2 * i);
+    l->bias[i] = add_vector(b, out, "mlp.%" PRId64 ".bias", 2 * i);
   }
   b->is_used = false;
   add_matrix(b, c->prototypes, 1, "last_layer.weight_g");

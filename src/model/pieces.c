@@ -18,9 +18,9 @@ static inline void store(syz_dtype act, void *out, int64_t at, float x)
     ((syz_bf16 *)out)[at] = syz_bf16_from_f32(x);
 }
 
-void image_pieces(const syz_model_config *config, syz_dtype act, int64_t batch, const float *planes, void *pieces, int threads)
+void image_pieces(int64_t size, int64_t patch, syz_dtype act, int64_t batch, const float *planes, void *pieces, int threads)
 {
-  const int64_t size = config->image.size, patch = config->image.patch, side = size / patch, width = 3 * patch * patch;
+  const int64_t side = size / patch, width = 3 * patch * patch;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
   for (int64_t row = 0; row < batch * side; row++) {
     int64_t b = row / side, py = row % side;

@@ -4,7 +4,7 @@
  *
  * Both towers are the same machine: pieces of the input through one product, a token in front, positions, blocks, a last norm, a pooling head. What
  * differs (names, epsilon, which of these exist) is in the tower's description. The residual stream x is float32 and is changed in place from the
- * first block to the last; in mode TRAIN each block keeps what its backward pass needs in its own slice of `saved`.
+ * first block to the last (blocks.c).
  */
 #include <string.h>
 
@@ -17,34 +17,29 @@ static bool has_backbone_mode(syz_tower_mode mode) { return mode != SYZ_MODE_HEA
 /* Every object has the same tokens: one group of sequences. */
 static syz_sequences sequences_of(const tower *t, int64_t batch) { return (syz_sequences){.groups = 1, .count = {batch}, .tokens = {t->tokens}}; }
 
-static void drop_layers(tower *t, int64_t blocks)
+static void drop_layers(tower *t)
 {
   syz_linear_destroy(&t->embed);
-  if (t->block)
-    for (int64_t i = 0; i < blocks; i++) syz_block_destroy(&t->block[i]);
-  syz_free(&t->block);
+  blocks_drop(&t->blocks);
   pool_destroy(&t->pool);
 }
 
 void tower_unplan(tower *t)
 {
-  drop_layers(t, t->depth);
+  drop_layers(t);
   syz_free(&t->arena.base);
   t->arena = (syz_arena){0};
   t->is_planned = false;
 }
 
-/* Layers for t->mode and t->max_batch; `blocks` of them, which is fewer than the depth when only measuring. */
-static syz_status make_layers(const syz_model *m, tower *t, int64_t blocks)
+/* Layers for t->mode and t->max_batch; not of all blocks when only measuring. */
+static syz_status make_layers(const syz_model *m, tower *t, bool is_measuring)
 {
   syz_status st = SYZ_OK;
   const bool trains = t->mode == SYZ_MODE_TRAIN;
   const int64_t rows = t->extra ? t->tokens - t->extra : t->max_batch * t->tokens; /* with a class token: object by object */
-  const syz_block_config block = {.dim = t->dim,
-                                  .heads = t->heads,
-                                  .hidden = 4 * t->dim,
-                                  .eps = t->eps,
-                                  .has_layerscale = t->modality == SYZ_IMAGE && m->config.image.layerscale > 0};
+  const syz_sequences most = sequences_of(t, t->max_batch);
+  const blocks_shape shape = {.modality = t->modality, .most = most, .kept = most, .trains = trains};
   const pool_shape head = {.tokens = t->tokens,
                            .width = t->dim,
                            .dim = m->config.embedding.dim,
@@ -55,9 +50,7 @@ static syz_status make_layers(const syz_model *m, tower *t, int64_t blocks)
   if (has_backbone_mode(t->mode)) {
     /* The weight gradient runs over all rows at once. */
     SYZ_TRY(syz_linear_create(m->compute, t->dim, t->embed_width, trains ? t->max_batch * (t->tokens - t->extra) : rows, trains, &t->embed));
-    SYZ_ALLOC(t->block, "transformer blocks", t->depth);
-    const syz_sequences most = sequences_of(t, t->max_batch);
-    for (int64_t i = 0; i < blocks; i++) SYZ_TRY(syz_block_create(m->compute, &block, &most, trains, &t->block[i]));
+    SYZ_TRY(blocks_make(m, &shape, is_measuring, &t->blocks));
   }
   if (t->has_head) SYZ_TRY(pool_create(m->compute, &head, t->max_batch, t->mode != SYZ_MODE_EMBED, &t->pool));
 cleanup:
@@ -72,11 +65,8 @@ static void lay_out(const syz_model *m, tower *t, syz_arena *a)
   t->pieces = syz_arena_take(a, pieces * (size_t)t->embed_width, act);
   t->x = syz_arena_take(a, rows * d, sizeof(float));
   t->tokens_act = syz_arena_take(a, rows * d, act);
-  const syz_sequences most = sequences_of(t, t->max_batch);
-  t->workspace = syz_arena_take(a, syz_block_workspace_bytes(t->block[0], &most), 1);
+  blocks_lay_out(&t->blocks, a);
   if (t->mode != SYZ_MODE_TRAIN) return;
-  t->saved_bytes = (syz_block_saved_bytes(t->block[0], &most) + 63) / 64 * 64;
-  t->saved = syz_arena_take(a, (size_t)t->depth * t->saved_bytes, 1);
   t->mean = syz_arena_take(a, rows, sizeof(float));
   t->rstd = syz_arena_take(a, rows, sizeof(float));
   t->dx = syz_arena_take(a, rows * d, sizeof(float));
@@ -89,10 +79,7 @@ static void pack_tower(syz_model *m, tower *t, bool only_heads)
   if (!t->is_planned) return;
   if (!only_heads && has_backbone_mode(t->mode)) {
     syz_linear_pack(t->embed, m->weights + t->backbone.embed_weight, m->weights + t->backbone.embed_bias, NULL);
-    for (int64_t i = 0; i < t->depth; i++) {
-      const syz_block_parameters weights = block_at(&t->backbone.block[i], m->weights);
-      syz_block_pack(t->block[i], &weights);
-    }
+    blocks_pack(&t->blocks);
   }
   if (t->pool) pool_pack(t->pool, &t->head, m->weights);
 }
@@ -111,7 +98,7 @@ syz_status syz_tower_plan(syz_model *m, syz_modality modality, int64_t max_batch
   tower_unplan(t);
   t->mode = mode;
   t->max_batch = max_batch > 0 ? max_batch : 1;
-  SYZ_TRY(make_layers(m, t, t->depth));
+  SYZ_TRY(make_layers(m, t, false));
   lay_out(m, t, &t->arena);
   t->arena.size = t->arena.used;
   SYZ_ALLOC(t->arena.base, "tower activations", t->arena.size ? t->arena.size : 1);
@@ -129,16 +116,16 @@ size_t syz_tower_plan_bytes(const syz_model *m, syz_modality modality, int64_t m
   tower t = m->tower[modality];
   size_t bytes = 0;
   t.embed = NULL;
-  t.block = NULL;
+  t.blocks = (blocks){0};
   t.pool = NULL;
   t.arena = (syz_arena){0};
   t.mode = mode;
   t.max_batch = max_batch > 0 ? max_batch : 1;
-  if (t.is_there && make_layers(m, &t, 1) == SYZ_OK) {
+  if (t.is_there && make_layers(m, &t, true) == SYZ_OK) {
     lay_out(m, &t, &t.arena);
     bytes = t.arena.used + (t.pool ? pool_bytes(t.pool) : 0);
   }
-  drop_layers(&t, 1);
+  drop_layers(&t);
   return bytes;
 }
 
@@ -163,7 +150,7 @@ static void embed_pieces(syz_model *m, tower *t, int64_t batch, const float *inp
   const syz_dtype act = syz_compute_act(m->compute);
   const int64_t d = t->dim, pieces = t->tokens - t->extra;
   if (t->modality == SYZ_IMAGE)
-    image_pieces(&m->config, act, batch, input, t->pieces, threads);
+    image_pieces(m->config.image.size, m->config.image.patch, act, batch, input, t->pieces, threads);
   else
     spectrum_pieces(&m->config, act, batch, input, t->pieces, threads);
   if (t->extra == 0) {
@@ -194,8 +181,7 @@ static void run_backbone(syz_model *m, tower *t, int64_t batch, const float *inp
 {
   const syz_sequences all = sequences_of(t, batch);
   embed_pieces(m, t, batch, input);
-  for (int64_t i = 0; i < t->depth; i++)
-    syz_block_forward(t->block[i], &all, NULL, t->x, keeps ? t->saved + (size_t)i * t->saved_bytes : NULL, t->workspace);
+  blocks_forward(&t->blocks, &all, NULL, t->x, keeps);
   syz_layernorm_forward(syz_compute_act(m->compute), tokens, keeps ? t->mean : NULL, keeps ? t->rstd : NULL, t->x, m->weights + t->backbone.norm_gain,
                         m->weights + t->backbone.norm_bias, t->eps, batch * t->tokens, t->dim);
 }
@@ -284,14 +270,7 @@ void syz_tower_backward(syz_model *m, syz_modality modality, int64_t batch, cons
   if (ready) ready(context, t->head.first, t->head.count);
   backward_norm(m, t, batch, gradients);
   if (ready) ready(context, t->backbone.last_first, t->backbone.last_count);
-  for (int64_t i = t->depth - 1; i >= 0; i--) {
-    const block_layout *l = &t->backbone.block[i];
-    if (batch > 0) {
-      const syz_block_parameters weights = block_at(l, m->weights), dweights = block_at(l, gradients);
-      syz_block_backward(t->block[i], &all, NULL, t->dx, t->saved + (size_t)i * t->saved_bytes, &weights, &dweights, t->workspace);
-    }
-    if (ready) ready(context, l->first, l->count);
-  }
+  blocks_backward(&t->blocks, &all, NULL, t->dx, gradients, ready, context);
   if (batch > 0) backward_pieces(m, t, batch, gradients);
   if (ready) ready(context, t->backbone.embed_first, t->backbone.embed_count);
 }
