@@ -100,17 +100,142 @@ syz_status syz_pair_score(const syz_pair *pair, int64_t n, int64_t candidates, s
 /** 1 - sum (y - p)^2 / sum (y - mean y)^2 in float64; NaN when n < 2 or y is constant. */
 double syz_r_squared(const float *y, const float *prediction, int64_t n);
 
+enum { SYZ_CLASSES_MAX = 64 };
+
+/** What a table of true against predicted classes says. Classes that occur neither in truth nor in prediction count nowhere. */
+typedef struct syz_class_figures {
+  int classes;
+  int64_t n;
+  double accuracy;
+  double balanced_accuracy;    /**< mean of the recalls of the classes that occur in truth */
+  double macro_f1, mean_iou;   /**< mean over the classes that occur in truth or prediction */
+  double weighted_f1;          /**< F1 weighted by the numbers of the true classes */
+  double majority;             /**< accuracy of always saying the commonest class */
+  double recall[SYZ_CLASSES_MAX], f1[SYZ_CLASSES_MAX], iou[SYZ_CLASSES_MAX]; /**< NaN for a class that has none; iou: both / either */
+} syz_class_figures;
+/** count [classes, classes]: rows truth, columns prediction; 1 <= classes <= SYZ_CLASSES_MAX. Not collective. All NaN without objects. */
+void syz_class_score(const int64_t *count, int classes, syz_class_figures *out);
+
 /* ------------------------------------------------- regression by neighbours */
 
 typedef enum syz_role { SYZ_ROLE_NONE, SYZ_ROLE_TRAIN, SYZ_ROLE_TEST } syz_role;
 
+/** One thing to be predicted from neighbours. */
+typedef struct syz_knn_target {
+  int classes;        /**< 0: a number, the weighted mean; otherwise classes 0 .. classes - 1 <= SYZ_CLASSES_MAX, the largest sum of weights, ties to the lower */
+  const float *value; /**< [rows]; NaN: unknown, such a neighbour is passed over. The same on all ranks */
+  float *prediction;  /**< [rows], written: NaN except at test rows, and where none of the k neighbours has a value. The same on all ranks */
+} syz_knn_target;
+
 /**
- * Zero-shot regression (recipes.md section 6): the mean of the targets of the k nearest training rows, weights 1/distance, in embeddings that are
- * standardised by the training rows' mean and deviation (n; 1 where it is 0). A test row that coincides with training rows takes their mean.
+ * Zero-shot regression and classification (recipes.md section 6) of many targets from one search: from the targets of the k nearest training rows,
+ * weights 1/distance, in embeddings that are standardised by the training rows' mean and deviation (n; 1 where it is 0). A test row that coincides
+ * with training rows follows those alone.
  *
- * Collective. Same on all ranks: rows, width, target [rows], role [rows] (syz_role), k >= 1. x: this rank's rows by syz_index_share, finite where the
- * role is not NONE. prediction [rows]: NaN except at test rows; the same on all ranks, bit for bit on any rank count. k is cut to the number of
- * training rows. SYZ_ERR_INPUT without training or test rows.
+ * Collective. Same on all ranks: rows, width, role [rows] (syz_role), k >= 1, targets. x: this rank's rows by syz_index_share, finite where the
+ * role is not NONE. Predictions are the same bits on any rank count. k is cut to the number of training rows. SYZ_ERR_INPUT without training or
+ * test rows, SYZ_ERR_DATA for a class that is not one of the target's.
  */
+syz_status syz_knn_predict(syz_comm *c, const syz_compute *compute, int64_t rows, int64_t width, const float *x, const uint8_t *role, int64_t k,
+                           int n_targets, const syz_knn_target *target);
+/** The same for one number; target [rows] finite where the role is not NONE. */
 syz_status syz_knn_regress(syz_comm *c, const syz_compute *compute, int64_t rows, int64_t width, const float *x, const float *target,
                            const uint8_t *role, int64_t k, float *prediction);
+
+/* ------------------------------------------------ tall matrices over ranks */
+
+/**
+ * A tall matrix whose rows the ranks hold in rank order, handed out a block at a time: rows stay in whatever form and type they are kept.
+ * `read` writes rows first .. first + n - 1 of this rank as float32 [n, width]; it cannot fail and does not communicate.
+ */
+typedef struct syz_rows {
+  int64_t n, width; /**< rows of this rank; width is the same on all ranks */
+  void *context;
+  void (*read)(void *context, int64_t first, int64_t n, float *out);
+} syz_rows;
+
+/** An array as rows: context of syz_rows_of_array. */
+typedef struct syz_array_rows {
+  syz_dtype type;
+  const void *x; /**< [n, width] */
+  int64_t width;
+} syz_array_rows;
+void syz_array_rows_read(void *context, int64_t first, int64_t n, float *out);
+
+/** Mean and deviation (divided by n; 1 where it is 0 or rounding) [width] of the columns, float64. Collective; agreed. total: rows on all ranks, may be
+ * NULL. SYZ_ERR_INPUT without rows, SYZ_ERR_NUMERIC when they are not finite. */
+syz_status syz_column_moments(syz_comm *c, const syz_rows *rows, double *mean, double *deviation, int64_t *total);
+
+/**
+ * Principal components: mean, directions of largest variance (divided by n - 1), their variances. Float64.
+ *
+ * A direction's sign makes its component of largest size positive, so results agree between rank counts and with other programs.
+ */
+typedef struct syz_pca {
+  int64_t rows, width, components; /**< rows of all ranks; components found, may be fewer than asked for: directions without variance are left out */
+  double total_variance;
+  double *mean;      /**< [width] */
+  double *variance;  /**< [components], descending */
+  double *direction; /**< [components, width], orthonormal */
+} syz_pca;
+
+/** Components that eigenproblems of the size of the smaller side are solved for. */
+typedef struct syz_pca_options {
+  int64_t components;     /**< most components wanted, >= 1 */
+  int64_t scalapack_from; /**< eigenproblems of this size and more go to ScaLAPACK over all ranks; smaller ones to LAPACK on rank 0 */
+} syz_pca_options;
+
+/**
+ * Collective; agreed; the same on all ranks. The covariance of the columns [width, width], or for more columns than rows the products of the rows
+ * [n, n], is summed over ranks in float64 and held whole by each rank. SYZ_ERR_INPUT with fewer than 2 rows, SYZ_ERR_NUMERIC for rows that are not finite or
+ * an eigenproblem that fails (residuals are checked), SYZ_ERR_MEMORY.
+ */
+syz_status syz_pca_fit(syz_comm *c, const syz_rows *rows, const syz_pca_options *options, syz_pca **out);
+void syz_pca_destroy(syz_pca **p);
+/** y [n, components] = (x - mean) direction^T, x [n, width] float32. Not collective; allocates nothing. */
+void syz_pca_project(const syz_pca *p, int64_t n, const float *x, float *y);
+
+/* ------------------------------------------------------------ linear heads */
+
+/** A linear map of raw features: y = weight x + bias. */
+typedef struct syz_linear_head {
+  int64_t outputs, width;
+  double *weight; /**< [outputs, width] */
+  double *bias;   /**< [outputs]; -inf for a class that the training rows do not have */
+} syz_linear_head;
+void syz_linear_head_destroy(syz_linear_head **h);
+/** y [n, outputs] of x [n, width]. Not collective; allocates nothing. */
+void syz_linear_head_apply(const syz_linear_head *h, int64_t n, const float *x, float *y);
+
+typedef struct syz_softmax_options {
+  int classes;                /**< 1 .. SYZ_CLASSES_MAX */
+  const double *class_weight; /**< [classes] factor of a row's loss; NULL: 1 */
+  double l2;                  /**< penalty l2/2 |W|^2 on the weights of standardised features, beside the weighted mean of the losses */
+  int64_t iterations;         /**< at most so many */
+  double tolerance;           /**< converged when no component of the gradient is larger */
+} syz_softmax_options;
+typedef struct syz_softmax_result {
+  double loss; /**< weighted mean cross-entropy, without the penalty */
+  double gradient;
+  int64_t iterations;
+  bool has_converged;
+} syz_softmax_result;
+/**
+ * Softmax regression on standardised features by L-BFGS over all rows at once, float64 (Nocedal & Wright 2006, algorithm 7.4).
+ *
+ * Collective; agreed. label [rows.n]: class of each row of this rank; -1: left out. Classes without rows keep a bias of -inf. The result does not
+ * depend on the ranks but for the order of float64 sums. SYZ_ERR_INPUT without rows or for a label out of range.
+ */
+syz_status syz_softmax_fit(syz_comm *c, const syz_rows *rows, const int8_t *label, const syz_softmax_options *options, syz_linear_head **out,
+                           syz_softmax_result *result);
+
+/**
+ * Ridge regression of several targets on standardised features: sum (y - w x - b)^2 + alpha n |w|^2, b free, by Cholesky in float64.
+ *
+ * Collective; agreed. target [rows.n, targets]; rows with a NaN target are left out of all. SYZ_ERR_INPUT with fewer than 2 rows, SYZ_ERR_NUMERIC when
+ * the equations are singular (alpha 0).
+ */
+syz_status syz_ridge_fit(syz_comm *c, const syz_rows *rows, int targets, const float *target, double alpha, syz_linear_head **out);
+
+/** R^2 of several targets over rows that the ranks hold; a row with a NaN target is left out. y, prediction [n, targets]; out [targets]. Collective. */
+void syz_r_squared_over_ranks(syz_comm *c, int64_t n, int targets, const float *y, const float *prediction, double *out);

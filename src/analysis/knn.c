@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Regression by nearest neighbours. The index holds the rank's share of all rows with only the training ones switched on, so that files are read in
- * contiguous ranges; test rows travel to all ranks block by block as queries.
+ * Regression and classification by nearest neighbours. The index holds the rank's share of all rows with only the training ones switched on, so that
+ * files are read in contiguous ranges; test rows travel to all ranks block by block as queries.
  *
  * Mean and deviation must not depend on how rows are shared out, or the standardised embeddings would differ in the last bit from one rank count to
  * the next: they are summed as whole numbers of a fixed unit, and the sum of whole numbers has no order.
@@ -94,16 +94,40 @@ static void gather_queries(const knn *s, int64_t t, int64_t n, float *mine, floa
   syz_allgatherv(s->comm, mine, all, bytes);
 }
 
-static float weighted_mean(const syz_neighbour *b, int64_t k, const float *target)
+/* What k neighbours, best first, say of one target. */
+static float decide(const syz_neighbour *b, int64_t k, const syz_knn_target *target)
 {
-  double sum = 0, weights = 0;
+  double sum = 0, weights = 0, votes[SYZ_CLASSES_MAX] = {0};
   bool is_coincident = b[0].score == 0;
+  int best = 0;
   for (int64_t i = 0; i < k && b[i].row >= 0; i++) {
     double w = is_coincident ? b[i].score == 0 : 1 / (double)b[i].score;
-    sum += w * (double)target[b[i].row];
+    const float value = target->value[b[i].row];
+    if (isnan(value)) continue;
+    if (target->classes)
+      votes[(int)value] += w;
+    else
+      sum += w * (double)value;
     weights += w;
   }
-  return (float)(sum / weights);
+  for (int c = 1; c < target->classes; c++)
+    if (votes[c] > votes[best]) best = c;
+  return !(weights > 0) ? NAN : target->classes ? (float)best : (float)(sum / weights);
+}
+
+static syz_status check_targets(const knn *s, int n, const syz_knn_target *target)
+{
+  syz_status st = SYZ_OK;
+  for (int t = 0; t < n; t++) {
+    SYZ_ASSERT(target[t].classes >= 0 && target[t].classes <= SYZ_CLASSES_MAX);
+    for (int64_t i = 0; target[t].classes && i < s->rows; i++) {
+      const float v = target[t].value[i];
+      SYZ_REQUIRE(s->role[i] == SYZ_ROLE_NONE || isnan(v) || (v >= 0 && v < (float)target[t].classes && v == floorf(v)), SYZ_ERR_DATA,
+                  "class %g of row %lld is none of 0 .. %d", (double)v, (long long)i, target[t].classes - 1);
+    }
+  }
+cleanup:
+  return st;
 }
 
 static syz_status fill_index(const knn *s, syz_index *index)
@@ -117,18 +141,20 @@ static syz_status fill_index(const knn *s, syz_index *index)
   return syz_index_seal(index, NULL);
 }
 
-syz_status syz_knn_regress(syz_comm *c, const syz_compute *compute, int64_t rows, int64_t width, const float *x, const float *target,
-                           const uint8_t *role, int64_t k, float *prediction)
+syz_status syz_knn_predict(syz_comm *c, const syz_compute *compute, int64_t rows, int64_t width, const float *x, const uint8_t *role, int64_t k,
+                           int n_targets, const syz_knn_target *target)
 {
   syz_status st = SYZ_OK;
   knn s = {.comm = c, .rows = rows, .width = width, .x = x, .role = role};
   syz_index *index = NULL;
-  float *mine = NULL, *query = NULL, *part = NULL;
+  float *mine = NULL, *query = NULL, *part = NULL, *said = NULL;
   syz_neighbour *best = NULL;
   size_t *bytes = NULL;
   int size = syz_comm_size(c), rank = syz_comm_rank(c);
   syz_index_share(rows, size, rank, &s.first, &s.n);
-  for (int64_t i = 0; i < rows; i++) prediction[i] = NAN;
+  for (int t = 0; t < n_targets; t++)
+    for (int64_t i = 0; i < rows; i++) target[t].prediction[i] = NAN;
+  SYZ_TRY_ALL(c, check_targets(&s, n_targets, target));
   SYZ_TRY_ALL(c, knn_allocate(&s));
   if (k > s.n_train) k = s.n_train;
   standardisation(&s);
@@ -138,28 +164,32 @@ syz_status syz_knn_regress(syz_comm *c, const syz_compute *compute, int64_t rows
   mine = syz_alloc("test rows", (size_t)(block * width), sizeof *mine);
   query = syz_alloc("test rows", (size_t)(block * width), sizeof *query);
   part = syz_alloc("predictions", (size_t)block, sizeof *part);
+  said = syz_alloc("predictions", (size_t)block, sizeof *said);
   best = syz_alloc("neighbours", (size_t)(block * k), sizeof *best);
   bytes = syz_alloc("shares", (size_t)size, sizeof *bytes);
-  SYZ_TRY_ALL(c, mine && query && part && best && bytes ? SYZ_OK : SYZ_ERR_MEMORY);
-  for (int64_t t = 0; t < s.n_test; t += block) {
-    int64_t n = s.n_test - t < block ? s.n_test - t : block, first, count;
-    gather_queries(&s, t, n, mine, query, bytes);
+  SYZ_TRY_ALL(c, mine && query && part && said && best && bytes ? SYZ_OK : SYZ_ERR_MEMORY);
+  for (int64_t at = 0; at < s.n_test; at += block) {
+    int64_t n = s.n_test - at < block ? s.n_test - at : block, first, count;
+    gather_queries(&s, at, n, mine, query, bytes);
     SYZ_TRY(syz_index_search(index, n, query, NULL, &(syz_search_options){.k = k}, best, NULL));
     syz_share(n, size, rank, &first, &count);
-    for (int64_t i = 0; i < count; i++) part[i] = weighted_mean(best + i * k, k, target);
     for (int r = 0; r < size; r++) {
       int64_t f, m;
       syz_share(n, size, r, &f, &m);
       bytes[r] = (size_t)m * sizeof *part;
     }
-    syz_allgatherv(c, part, query, bytes); /* the queries are done with: their array takes the predictions */
-    for (int64_t i = 0; i < n; i++) prediction[s.test_row[t + i]] = query[i];
+    for (int t = 0; t < n_targets; t++) {
+      for (int64_t i = 0; i < count; i++) part[i] = decide(best + i * k, k, &target[t]);
+      syz_allgatherv(c, part, said, bytes);
+      for (int64_t i = 0; i < n; i++) target[t].prediction[s.test_row[at + i]] = said[i];
+    }
   }
 cleanup:
   syz_index_destroy(&index);
   syz_free(&mine);
   syz_free(&query);
   syz_free(&part);
+  syz_free(&said);
   syz_free(&best);
   syz_free(&bytes);
   syz_free(&s.mean);
@@ -167,4 +197,11 @@ cleanup:
   syz_free(&s.sum);
   syz_free(&s.test_row);
   return st;
+}
+
+syz_status syz_knn_regress(syz_comm *c, const syz_compute *compute, int64_t rows, int64_t width, const float *x, const float *target,
+                           const uint8_t *role, int64_t k, float *prediction)
+{
+  const syz_knn_target one = {.value = target, .prediction = prediction};
+  return syz_knn_predict(c, compute, rows, width, x, role, k, 1, &one);
 }

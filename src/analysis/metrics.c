@@ -53,3 +53,41 @@ double syz_r_squared(const float *y, const float *prediction, int64_t n)
   }
   return n >= 2 && total > 0 ? 1 - residual / total : (double)NAN;
 }
+
+void syz_class_score(const int64_t *count, int classes, syz_class_figures *out)
+{
+  double right = 0, n = 0, occurring = 0, present = 0, commonest = 0;
+  SYZ_ASSERT(classes >= 1 && classes <= SYZ_CLASSES_MAX);
+  *out = (syz_class_figures){.classes = classes};
+  for (int k = 0; k < classes; k++) {
+    double truth = 0, said = 0, both = (double)count[k * classes + k];
+    for (int j = 0; j < classes; j++) {
+      truth += (double)count[k * classes + j];
+      said += (double)count[j * classes + k];
+    }
+    const double either = truth + said - both;
+    out->recall[k] = truth > 0 ? both / truth : (double)NAN;
+    out->f1[k] = either > 0 ? 2 * both / (truth + said) : (double)NAN;
+    out->iou[k] = either > 0 ? both / either : (double)NAN;
+    right += both;
+    n += truth;
+    commonest = fmax(commonest, truth);
+    if (truth > 0) {
+      occurring++;
+      out->balanced_accuracy += out->recall[k];
+      out->weighted_f1 += truth * out->f1[k];
+    }
+    if (either > 0) {
+      present++;
+      out->macro_f1 += out->f1[k];
+      out->mean_iou += out->iou[k];
+    }
+  }
+  out->n = (int64_t)n;
+  out->accuracy = right / n; /* without objects all of these are 0 / 0 */
+  out->majority = commonest / n;
+  out->balanced_accuracy /= occurring;
+  out->weighted_f1 /= n;
+  out->macro_f1 /= present;
+  out->mean_iou /= present;
+}

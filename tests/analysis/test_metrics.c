@@ -55,12 +55,34 @@ static void r_squared(void)
   CHECK(isnan(syz_r_squared(y, y, 1)) && isnan(syz_r_squared(y, y, 0)));
 }
 
+/* Values of scikit-learn 1.2.1 for the same table; class 2 occurs nowhere. */
+static void classes(void)
+{
+  const int64_t count[16] = {50, 3, 0, 2, 4, 30, 0, 1, 0, 0, 0, 0, 5, 0, 0, 5}, none[4] = {0};
+  syz_class_figures f;
+  syz_class_score(count, 4, &f);
+  CHECK_EQ(f.n, 100);
+  CHECK_NEAR(f.accuracy, 0.85, 1e-15);
+  CHECK_NEAR(f.balanced_accuracy, 0.7554112554112553, 1e-14);
+  CHECK_NEAR(f.macro_f1, 0.7717004930627221, 1e-14);
+  CHECK_NEAR(f.weighted_f1, 0.8468352253181974, 1e-14);
+  CHECK_NEAR(f.mean_iou, 0.651779689608637, 1e-14);
+  CHECK_NEAR(f.majority, 0.55, 1e-15);
+  CHECK_NEAR(f.iou[0], 50.0 / 64, 1e-15);
+  CHECK_NEAR(f.iou[3], 5.0 / 13, 1e-15);
+  CHECK_NEAR(f.recall[1], 30.0 / 35, 1e-15);
+  CHECK(isnan(f.iou[2]) && isnan(f.recall[2]) && isnan(f.f1[2]));
+  syz_class_score(none, 2, &f);
+  CHECK(f.n == 0 && isnan(f.accuracy) && isnan(f.mean_iou) && isnan(f.balanced_accuracy));
+}
+
 int main(void)
 {
   known_ranks();
   ties();
   nothing();
   r_squared();
+  classes();
   CHECK_EQ(syz_memory_get().live_blocks, 0);
   return CHECK_RESULT();
 }

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * Driver of test_linear.py: run_linear TASK FOLDER ROWS WIDTH OPTION... reads FOLDER/x.f32 [rows, width] and what else a task needs, and leaves
+ * float64 results in FOLDER. With three ranks and more, rank 1 has no rows.
+ *
+ *   pca COMPONENTS SCALAPACK_FROM      -> pca.f64: mean, variance, direction, total; projection.f32 of all rows
+ *   softmax CLASSES L2                 <- label.i8, weight.f64 [classes]   -> head.f64: weight, bias; softmax.f64: loss, gradient, iterations
+ *   ridge TARGETS ALPHA                <- y.f32 [rows, targets]            -> head.f64; r2.f64 of the training rows
+ *   knn K CLASSES                      <- y.f32 [rows, 2], role.u8         -> prediction.f32 [2, rows]: target 0 a number, target 1 a class
+ */
+#include <stdlib.h>
+
+#include "check.h"
+#include "syzygy/analysis.h"
+
+static syz_comm *world;
+static const char *folder;
+static int64_t rows, width, first, count;
+static float *x;
+
+static FILE *file(const char *name, const char *mode)
+{
+  char path[4096];
+  snprintf(path, sizeof path, "%s/%s", folder, name);
+  FILE *f = fopen(path, mode);
+  if (!f) {
+    perror(path);
+    exit(1);
+  }
+  return f;
+}
+
+static void *load(const char *name, size_t n, size_t size)
+{
+  void *data = syz_alloc(name, n, size);
+  FILE *f = file(name, "rb");
+  if (fread(data, size, n, f) != n) exit(1);
+  fclose(f);
+  return data;
+}
+
+static void save(const char *name, const char *mode, const void *data, size_t n, size_t size)
+{
+  if (syz_comm_rank(world) != 0) return;
+  FILE *f = file(name, mode);
+  if (fwrite(data, size, n, f) != n) exit(1);
+  fclose(f);
+}
+
+static void share(void)
+{
+  const int rank = syz_comm_rank(world), size = syz_comm_size(world);
+  syz_share(rows, size, rank, &first, &count);
+  if (size < 3) return;
+  int64_t from, n;
+  syz_share(rows, size, 1, &from, &n);
+  if (rank == 0) count += n;
+  if (rank == 1) count = 0;
+}
+
+static void save_head(const syz_linear_head *h)
+{
+  save("head.f64", "wb", h->weight, (size_t)(h->outputs * h->width), 8);
+  save("head.f64", "ab", h->bias, (size_t)h->outputs, 8);
+}
+
+static void run_pca(const syz_rows *r, int64_t components, int64_t scalapack_from)
+{
+  syz_pca *p = NULL;
+  CHECK_OK(syz_pca_fit(world, r, &(syz_pca_options){components, scalapack_from}, &p));
+  if (!p) return;
+  float *y = syz_alloc("projection", (size_t)(rows * p->components + 1), sizeof *y);
+  save("pca.f64", "wb", p->mean, (size_t)width, 8);
+  save("pca.f64", "ab", p->variance, (size_t)p->components, 8);
+  save("pca.f64", "ab", p->direction, (size_t)(p->components * width), 8);
+  save("pca.f64", "ab", &p->total_variance, 1, 8);
+  syz_pca_project(p, rows, x, y);
+  save("projection.f32", "wb", y, (size_t)(rows * p->components), 4);
+  syz_free(&y);
+  syz_pca_destroy(&p);
+}
+
+static void run_softmax(const syz_rows *r, int classes, double l2)
+{
+  int8_t *label = load("label.i8", (size_t)rows, 1);
+  double *weight = load("weight.f64", (size_t)classes, 8);
+  const syz_softmax_options options = {.classes = classes, .class_weight = weight, .l2 = l2, .iterations = 2000, .tolerance = 1e-9};
+  syz_softmax_result result;
+  syz_linear_head *h = NULL;
+  CHECK_OK(syz_softmax_fit(world, r, label + first, &options, &h, &result));
+  CHECK(result.has_converged);
+  const double out[3] = {result.loss, result.gradient, (double)result.iterations};
+  save("softmax.f64", "wb", out, 3, 8);
+  if (h) save_head(h);
+  syz_linear_head_destroy(&h);
+  label[count ? first : 0] = (int8_t)classes;
+  CHECK_ERROR(syz_softmax_fit(world, r, label + first, &options, &h, &result), SYZ_ERR_INPUT, "none of the");
+  CHECK(h == NULL);
+  syz_free(&label);
+  syz_free(&weight);
+}
+
+static void run_ridge(const syz_rows *r, int targets, double alpha)
+{
+  float *y = load("y.f32", (size_t)(rows * targets), 4), *prediction = syz_alloc("prediction", (size_t)(rows * targets), 4);
+  double r2[8];
+  syz_linear_head *h = NULL;
+  CHECK_OK(syz_ridge_fit(world, r, targets, y + first * targets, alpha, &h));
+  if (h) {
+    syz_linear_head_apply(h, rows, x, prediction);
+    syz_r_squared_over_ranks(world, count, targets, y + first * targets, prediction + first * targets, r2);
+    save_head(h);
+    save("r2.f64", "wb", r2, (size_t)targets, 8);
+  }
+  syz_linear_head_destroy(&h);
+  syz_free(&y);
+  syz_free(&prediction);
+}
+
+static void run_knn(int64_t k, int classes)
+{
+  float *y = load("y.f32", (size_t)(2 * rows), 4), *prediction = syz_alloc("prediction", (size_t)(2 * rows), 4);
+  uint8_t *role = load("role.u8", (size_t)rows, 1);
+  syz_compute *compute = NULL;
+  int64_t from, n;
+  syz_knn_target target[2] = {{0, y, prediction}, {classes, y + rows, prediction + rows}};
+  CHECK_OK(syz_compute_create(SYZ_F32, SYZ_ENGINE_BLIS, 1, &compute));
+  syz_index_share(rows, syz_comm_size(world), syz_comm_rank(world), &from, &n);
+  CHECK_OK(syz_knn_predict(world, compute, rows, width, x + from * width, role, k, 2, target));
+  save("prediction.f32", "wb", prediction, (size_t)(2 * rows), 4);
+  target[1].classes = classes - 1;
+  CHECK_ERROR(syz_knn_predict(world, compute, rows, width, x + from * width, role, k, 2, target), SYZ_ERR_DATA, "none of 0 ..");
+  syz_compute_destroy(&compute);
+  syz_free(&y);
+  syz_free(&prediction);
+  syz_free(&role);
+}
+
+/* What must be refused is refused on all ranks. */
+static void refusals(syz_rows *r)
+{
+  syz_pca *p = NULL;
+  syz_linear_head *h = NULL;
+  syz_softmax_result result;
+  float y = 1;
+  syz_rows none = *r;
+  none.n = syz_comm_rank(world) == 0 ? 1 : 0;
+  CHECK_ERROR(syz_pca_fit(world, &none, &(syz_pca_options){3, 1000}, &p), SYZ_ERR_INPUT, "at least 2 rows");
+  CHECK_ERROR(syz_ridge_fit(world, &none, 1, &y, 1, &h), SYZ_ERR_INPUT, "at least 2 rows");
+  none.n = 0;
+  CHECK_ERROR(syz_softmax_fit(world, &none, NULL, &(syz_softmax_options){.classes = 2}, &h, &result), SYZ_ERR_INPUT, "no row");
+  if (syz_comm_rank(world) == syz_comm_size(world) - 1) x[first * width + 1] = NAN;
+  CHECK_ERROR(syz_pca_fit(world, r, &(syz_pca_options){3, 1000}, &p), SYZ_ERR_NUMERIC, "column 1");
+  CHECK(p == NULL && h == NULL);
+}
+
+int main(int argc, char **argv)
+{
+  CHECK_OK(syz_comm_start(&argc, &argv, &world));
+  if (argc < 7) return 2;
+  const int64_t blocks = syz_memory_get().live_blocks;
+  folder = argv[2];
+  rows = atoll(argv[3]);
+  width = atoll(argv[4]);
+  x = load("x.f32", (size_t)(rows * width), 4);
+  share();
+  syz_array_rows array = {SYZ_F32, x + first * width, width};
+  syz_rows r = {count, width, &array, syz_array_rows_read};
+  const double a = atof(argv[5]), b = atof(argv[6]);
+  if (strcmp(argv[1], "pca") == 0) run_pca(&r, (int64_t)a, (int64_t)b);
+  if (strcmp(argv[1], "softmax") == 0) run_softmax(&r, (int)a, b);
+  if (strcmp(argv[1], "ridge") == 0) run_ridge(&r, (int)a, b);
+  if (strcmp(argv[1], "knn") == 0) run_knn((int64_t)a, (int)b);
+  if (strcmp(argv[1], "refusals") == 0) refusals(&r);
+  syz_free(&x);
+  CHECK_EQ(syz_memory_get().live_blocks, blocks);
+  int64_t failed = CHECK_RESULT();
+  syz_allreduce_i64(world, &failed, 1, SYZ_MAX);
+  syz_comm_finish(&world);
+  return failed != 0;
+}

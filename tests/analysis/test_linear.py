@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Principal components, softmax and ridge regression, classification by neighbours against NumPy and scikit-learn; on 1, 2, 3 and 4 ranks, with LAPACK and ScaLAPACK."""
+import os
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import r2_score
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.preprocessing import StandardScaler
+
+DRIVER = os.path.join(os.environ.get("SYZYGY_BUILD", "build"), "tests", "run_linear")
+RANKS = (1, 2, 3, 4)
+failures = 0
+rng = np.random.default_rng(5)
+
+
+def check(condition, what):
+    global failures
+    if not condition:
+        failures += 1
+        print("FAILED:", what)
+
+
+def run(folder, ranks, task, x, a, b, **files):
+    for name, value in {"x.f32": x.astype(np.float32), **files}.items():
+        np.ascontiguousarray(value).tofile(f"{folder}/{name.replace('__', '.')}")
+    command = ["mpirun", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1", "--timeout", "60", "-n", str(ranks), DRIVER, task, folder,
+               *map(str, (*x.shape, a, b))]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=90)
+    text = done.stdout.decode(errors="replace")
+    check(done.returncode == 0, f"{task} on {ranks} ranks: {text[-1500:]}")
+    check("illegal value" not in text, f"{task} on {ranks} ranks: ScaLAPACK complains: {text[-500:]}")
+
+
+def rotate(n, d, spread):
+    return (rng.standard_normal((n, d)) * spread) @ np.linalg.qr(rng.standard_normal((d, d)))[0] + rng.standard_normal(d) * 30
+
+
+def pca_reference(x, k):
+    """By singular values, float64; the component of largest size positive."""
+    x = x.astype(np.float32).astype(np.float64)
+    mean = x.mean(0)
+    _, s, v = np.linalg.svd(x - mean, full_matrices=False)
+    v = v[:k]
+    v *= np.sign(v[np.arange(len(v)), np.abs(v).argmax(1)])[:, None]
+    return mean, s[:k] ** 2 / (len(x) - 1), v, (s**2).sum() / (len(x) - 1)
+
+
+def read_pca(folder, width, k):
+    data = np.fromfile(f"{folder}/pca.f64")
+    check(len(data) == width + k + k * width + 1, f"pca: {len(data)} numbers, {width + k + k * width + 1} expected")
+    return data[:width], data[width:width + k], data[width + k:-1].reshape(k, width), data[-1]
+
+
+def pca(folder):
+    cases = [  # rows, width, components asked for, found
+        (700, 40, 12, 12), (400, 130, 130, 130), (60, 500, 20, 20), (35, 90, 50, 34), (1300, 33, 5, 5)]
+    for rows, width, asked, k in cases:
+        x = rotate(rows, width, 1.25 ** -np.arange(width)) if width < 100 else rotate(rows, width, np.linspace(9, 0.5, width))
+        want = pca_reference(x, k)
+        first = None
+        for ranks in RANKS:
+            for scalapack_from in (1, 100000):
+                run(folder, ranks, "pca", x, asked, scalapack_from)
+                got = read_pca(folder, width, k)
+                what = f"pca {rows} x {width}, {ranks} ranks, {'LAPACK' if scalapack_from > 1 else 'ScaLAPACK'}"
+                check(np.allclose(got[0], want[0], rtol=1e-10, atol=1e-10), f"{what}: mean")
+                check(np.allclose(got[1], want[1], rtol=1e-8), f"{what}: variances differ by {np.abs(got[1] / want[1] - 1).max()}")
+                # A direction is known as well as its variance is apart from the next ones.
+                check(np.abs(got[2] - want[2]).max() < 1e-6, f"{what}: directions differ by {np.abs(got[2] - want[2]).max()}")
+                check(np.abs(got[2] @ got[2].T - np.eye(k)).max() < 1e-9, f"{what}: not orthonormal")
+                check(abs(got[3] / want[3] - 1) < 1e-10, f"{what}: total variance")
+                if first is None:
+                    first = got
+                check(np.abs(got[2] - first[2]).max() < 1e-8 and np.allclose(got[1], first[1], rtol=1e-10), f"{what}: differs from 1 rank")
+                y = np.fromfile(f"{folder}/projection.f32", np.float32).reshape(rows, k)
+                z = (x.astype(np.float32).astype(np.float64) - want[0]) @ want[2].T
+                check(np.abs(y - z).max() < 3e-6 * np.abs(z).max(), f"{what}: projection differs by {np.abs(y - z).max()}")
+        spoiled = want[2].copy()
+        spoiled[0] *= 1.01
+        check(np.abs(got[2] - spoiled).max() > 1e-6, "one per cent would be seen")
+
+
+def softmax(folder):
+    n, d, classes = 900, 12, 5
+    centres = rng.standard_normal((classes, d)) * 0.8
+    label = rng.choice(classes, n, p=[0.6, 0.2, 0, 0.15, 0.05])  # class 2 has no rows
+    x = (centres[label] + rng.standard_normal((n, d))) * np.linspace(0.1, 40, d) + 100
+    left_out = rng.random(n) < 0.05
+    mark = np.where(left_out, -1, label).astype(np.int8)
+    weight = np.array([1, 2, 1, 0.5, 4.0])
+    l2 = 3e-4
+    scaler = StandardScaler().fit(x.astype(np.float32).astype(np.float64))
+    z, use = scaler.transform(x.astype(np.float32).astype(np.float64)), ~left_out
+    total = weight[label[use]].sum()
+    model = LogisticRegression(C=1 / (l2 * total), solver="newton-cg", tol=1e-8, max_iter=10000, class_weight=dict(enumerate(weight))).fit(z[use], label[use])
+    first = None
+    for ranks in RANKS:
+        run(folder, ranks, "softmax", x, classes, l2, label__i8=mark, weight__f64=weight)
+        head = np.fromfile(f"{folder}/head.f64")
+        w, b = head[:classes * d].reshape(classes, d), head[classes * d:]
+        check(b[2] == -np.inf and not w[2].any(), "a class without rows is never chosen")
+        logits = x.astype(np.float32).astype(np.float64) @ w.T + b
+        logits = np.delete(logits, 2, 1)
+        p = np.exp(logits - logits.max(1, keepdims=True))
+        p /= p.sum(1, keepdims=True)
+        q = model.predict_proba(z)
+        check(np.abs(p - q).max() < 1e-5, f"softmax on {ranks} ranks: probabilities differ from scikit-learn's by {np.abs(p - q).max()}")
+        loss = -(weight[label[use]] * np.log(q[use, np.searchsorted([0, 1, 3, 4], label[use])])).sum() / total
+        got = np.fromfile(f"{folder}/softmax.f64")
+        check(abs(got[0] - loss) < 1e-7, f"softmax: loss {got[0]}, {loss} expected")
+        if first is None:
+            first = head
+            print(f"softmax: loss {got[0]:.6f} after {got[2]:.0f} iterations, gradient {got[1]:.1e}, probabilities within {np.abs(p - q).max():.1e}")
+        ok = np.isfinite(head)
+        check(np.abs(head[ok] - first[ok]).max() < 1e-5 * np.abs(first[ok]).max(), f"softmax on {ranks} ranks differs from 1 rank")
+    check(np.abs(model.predict_proba(z * 1.01) - q).max() > 1e-5, "one per cent would be seen")
+
+
+def ridge(folder):
+    n, d, targets = 800, 30, 3
+    x = rng.standard_normal((n, d)) @ rng.standard_normal((d, d)) + 50
+    x[:, 7] = 4.1  # constant
+    y = (x @ rng.standard_normal((d, targets)) + rng.standard_normal((n, targets)) * 5 + 1000).astype(np.float32)
+    xf = x.astype(np.float32).astype(np.float64)
+    y_missing = y.copy()
+    y_missing[::17, 1] = np.nan
+    for alpha, target, use in ((1e-3, y, np.ones(n, bool)), (0.3, y_missing, np.isfinite(y_missing).all(1))):
+        scaler = StandardScaler().fit(xf)
+        model = Ridge(alpha=alpha * use.sum(), solver="cholesky").fit(scaler.transform(xf)[use], y[use].astype(np.float64))
+        want = model.predict(scaler.transform(xf))
+        first = None
+        for ranks in RANKS:
+            run(folder, ranks, "ridge", x, targets, alpha, y__f32=target)
+            head = np.fromfile(f"{folder}/head.f64")
+            got = xf @ head[:targets * d].reshape(targets, d).T + head[targets * d:]
+            scale = y.std(0).max()
+            check(np.abs(got - want).max() < 1e-6 * scale, f"ridge {alpha} on {ranks} ranks: predictions differ by {np.abs(got - want).max() / scale}")
+            check(np.abs(got - want * 1.01).max() > 1e-6 * scale, "one per cent would be seen")
+            r2 = np.fromfile(f"{folder}/r2.f64")
+            for t in range(targets):
+                ok = np.isfinite(target[:, t])
+                check(abs(r2[t] - r2_score(target[ok, t], want[ok, t])) < 1e-6, f"R2 {r2[t]}")
+            if first is None:
+                first = head
+            check(np.allclose(head, first, rtol=1e-8, atol=1e-10), f"ridge on {ranks} ranks differs from 1 rank")
+
+
+def knn(folder):
+    n, d, k, classes = 900, 6, 16, 4
+    x = (rng.standard_normal((n, d)) * [1, 20, 3, 0.01, 1, 1]).astype(np.float32)
+    label = np.digitize(x[:, 0] + 0.3 * rng.standard_normal(n), [-0.8, 0.2, 1.0]).astype(np.float32)
+    number = x[:, 0] ** 2 + x[:, 1] / 20
+    role = np.where(np.arange(n) % 5 == 4, 2, np.where(np.arange(n) % 7 == 0, 0, 1)).astype(np.uint8)
+    x[9] = x[10]  # a test row that coincides with a training row
+    role[9], role[10] = 2, 1
+    train, test = role == 1, role == 2
+    scaler = StandardScaler().fit(x[train].astype(np.float64))
+    z = scaler.transform(x.astype(np.float64))
+    want_class = KNeighborsClassifier(k, weights="distance").fit(z[train], label[train]).predict(z[test])
+    want_number = KNeighborsRegressor(k, weights="distance").fit(z[train], number[train].astype(np.float64)).predict(z[test])
+    unknown = label.copy()
+    unknown[np.flatnonzero(train)[::3]] = np.nan
+    first = None
+    for ranks in RANKS:
+        run(folder, ranks, "knn", x, k, classes, y__f32=np.stack([number, label]).astype(np.float32), role__u8=role)
+        got = np.fromfile(f"{folder}/prediction.f32", np.float32).reshape(2, n)
+        check(np.isnan(got[:, ~test]).all(), "nothing but test rows is predicted")
+        check(np.allclose(got[0, test], want_number, rtol=1e-4, atol=1e-4), f"numbers differ by {np.abs(got[0, test] - want_number).max()}")
+        check((got[1, test] == want_class).all(), f"{(got[1, test] != want_class).sum()} classes differ from scikit-learn's")
+        check(got[1, 9] == label[10], "a coincident row follows its twin")
+        if first is None:
+            first = got
+            print(f"knn: accuracy {(got[1, test] == label[test]).mean():.3f}")
+        check(got.tobytes() == first.tobytes(), f"knn on {ranks} ranks: other bits than on 1")
+    # Neighbours without a class are passed over: a vote among those that have one.
+    run(folder, 2, "knn", x, k, classes, y__f32=np.stack([number, unknown]).astype(np.float32), role__u8=role)
+    got = np.fromfile(f"{folder}/prediction.f32", np.float32).reshape(2, n)[1, test]
+    distance = np.linalg.norm(z[test][:, None] - z[train][None], axis=2)
+    near = distance.argsort(1)[:, :k]
+    for i in range(test.sum()):
+        votes = np.zeros(classes)
+        for j in near[i]:
+            c = unknown[train][j]
+            if np.isfinite(c):
+                votes[int(c)] += 1 / distance[i, j] if distance[i, near[i, 0]] > 0 else distance[i, j] == 0
+        check(np.isnan(got[i]) if votes.sum() == 0 else got[i] == votes.argmax(), f"vote {i}: {got[i]}, {votes}")
+
+
+with tempfile.TemporaryDirectory(prefix="syzygy-test-") as scratch:
+    task = sys.argv[1]
+    if task == "refusals":
+        for n_ranks in RANKS:
+            run(scratch, n_ranks, "refusals", rng.standard_normal((50, 8)), 1, 1)
+    else:
+        {"pca": pca, "softmax": softmax, "ridge": ridge, "knn": knn}[task](scratch)
+print(f"{failures} failed")
+sys.exit(1 if failures else 0)
