@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "gradients.h"
+#include "memory.h"
 
 enum { PASS_OBJECTS = 32, HEAD_OBJECTS = 256 };
 
@@ -94,31 +95,25 @@ size_t syz_align_bytes(const syz_align_config *config, const syz_grid *grid, con
   return fixed + (steps > filling ? steps : filling);
 }
 
-/* Whether all ranks of this node fit together. Collective. */
+/* Whether all ranks of this node fit together; otherwise the batch of a pass that would is named. Collective. */
 static syz_status check_memory(align *a)
 {
   syz_status st = SYZ_OK;
-  syz_comm *node = NULL;
-  SYZ_TRY(syz_comm_split_node(a->world, &node));
-  const int64_t mine = (int64_t)syz_align_bytes(&a->config, a->grid, a->model), available = (int64_t)syz_memory_available();
-  int64_t sum = mine;
-  syz_allreduce_i64(node, &sum, 1, SYZ_SUM);
-  if (sum > available) {
-    int64_t chunk = chunk_size(&a->config, largest_share(&a->config, a->grid));
+  memory_fit fit;
+  char advice[64] = "";
+  const int64_t mine = (int64_t)syz_align_bytes(&a->config, a->grid, a->model);
+  SYZ_TRY(memory_check(a->world, (size_t)mine, &fit));
+  if (!fit.fits) {
+    int64_t chunk = chunk_size(&a->config, largest_share(&a->config, a->grid)), less = mine;
     syz_align_config smaller = a->config;
-    int64_t less = mine;
-    while (chunk > 1 && less > available / syz_comm_size(node)) {
+    while (chunk > 1 && less > fit.available / fit.ranks) {
       smaller.micro_batch = chunk /= 2;
       less = (int64_t)syz_align_bytes(&smaller, a->grid, a->model);
     }
-    st = syz_error_set(SYZ_ERR_MEMORY, __FILE__, __LINE__,
-                       "the %d ranks of this node need %.1f GiB for weights and activations, %.1f GiB are there: use fewer ranks a node, more nodes, "
-                       "or train.micro_batch=%" PRId64,
-                       syz_comm_size(node), (double)sum / 1073741824.0, (double)available / 1073741824.0, chunk);
+    snprintf(advice, sizeof advice, ", or train.micro_batch=%" PRId64, chunk);
   }
-  SYZ_TRY_ALL(a->world, st);
+  SYZ_TRY_ALL(a->world, memory_refuse(&fit, advice));
 cleanup:
-  syz_comm_destroy(&node);
   return st;
 }
 

@@ -62,6 +62,10 @@ static syz_status make_facts(checkpoint_store *store, const state *s, char *text
     SYZ_REQUIRE(n + sizeof *f + 8 < FACTS_LIMIT && !strpbrk(f->value, "\n"), SYZ_ERR_INTERNAL, "%s cannot be remembered", f->key);
     n += (size_t)snprintf(text + n, FACTS_LIMIT - n, "%c%s=%s\n", f->is_fixed ? '!' : '~', f->key, f->value);
   }
+  for (int i = 0; i < store->objective->n_arrays; i++) {
+    const syz_array *a = &store->objective->array[i];
+    n += (size_t)snprintf(text + n, FACTS_LIMIT - n, "!array.%s=%" PRId64 "\n", a->name, a->count);
+  }
   for (int i = 0; i < PARTS; i++) {
     const part *p = &s->parts->part[i];
     n += (size_t)snprintf(text + n, FACTS_LIMIT - n, "!layout.%s=%016" PRIx64 "\n", p->name, p->layout);
@@ -118,6 +122,38 @@ static syz_status write_array(syz_h5 *file, const char *group, const part *p, co
                       p->is_here ? p->own_count / PART_ROW : 0, own, "1", description);
 }
 
+/* Rows of an array: as long as its count allows, because each has a checksum. */
+static int64_t array_row(const syz_array *a)
+{
+  int64_t row = 1;
+  while (row < 1024 && a->count % (2 * row) == 0) row *= 2;
+  return row;
+}
+
+/* This rank's share of an array that all of them have. */
+static void array_share(syz_comm *world, const syz_array *a, int rank, int64_t *first, int64_t *count)
+{
+  syz_share(a->count / array_row(a), syz_comm_size(world), rank, first, count);
+}
+
+static syz_status write_arrays(checkpoint_store *store, syz_h5 *file)
+{
+  syz_status st = SYZ_OK;
+  const syz_objective *o = store->objective;
+  for (int i = 0; i < o->n_arrays; i++) {
+    const syz_array *a = &o->array[i];
+    const int64_t shape[1] = {array_row(a)};
+    int64_t first, count;
+    char name[96];
+    snprintf(name, sizeof name, "array/%s", a->name);
+    array_share(store->world, a, syz_comm_rank(store->world), &first, &count);
+    SYZ_TRY(syz_h5_write(file, name, SYZ_H5_F32, a->count / shape[0], shape[0] > 1, shape, first, count, a->x + first * shape[0], "1",
+                         "state of the objective besides the trained weights, cut into rows"));
+  }
+cleanup:
+  return st;
+}
+
 static syz_status write_state(checkpoint_store *store, const state *s, const char *path, const char *facts)
 {
   syz_status st = SYZ_OK;
@@ -145,6 +181,7 @@ static syz_status write_state(checkpoint_store *store, const state *s, const cha
     SYZ_TRY(write_array(file, "moment1", p, p->moment1, "first moments of AdamW"));
     SYZ_TRY(write_array(file, "moment2", p, p->moment2, "second moments of AdamW"));
   }
+  SYZ_TRY(write_arrays(store, file));
   SYZ_TRY(syz_h5_publish(&file));
 cleanup:
   if (file) syz_h5_discard(&file);
@@ -259,9 +296,61 @@ cleanup:
   return st;
 }
 
-/* This rank's shares. Weights go to the scratch block until all ranks have agreed; moments and scalars are read again in full when another
- * checkpoint has to be used instead. */
-static syz_status read_local(syz_h5 *file, state *s)
+/* This rank's shares of the objective's arrays, in their places. */
+static syz_status read_arrays(checkpoint_store *store, syz_h5 *file)
+{
+  syz_status st = SYZ_OK;
+  const syz_objective *o = store->objective;
+  for (int i = 0; i < o->n_arrays; i++) {
+    const syz_array *a = &o->array[i];
+    const int64_t row = array_row(a);
+    int64_t first, count;
+    char name[96];
+    snprintf(name, sizeof name, "array/%s", a->name);
+    array_share(store->world, a, syz_comm_rank(store->world), &first, &count);
+    SYZ_TRY(check_rows(file, name, a->count / row, row));
+    SYZ_TRY(syz_h5_read(file, name, SYZ_H5_F32, first, count, a->x + first * row));
+  }
+cleanup:
+  return st;
+}
+
+/* Everybody's shares of the arrays to everybody. Collective; agreed. */
+static syz_status gather_arrays(checkpoint_store *store)
+{
+  syz_status st = SYZ_OK;
+  const syz_objective *o = store->objective;
+  const int size = syz_comm_size(store->world), rank = syz_comm_rank(store->world);
+  size_t *bytes = NULL;
+  float *mine = NULL;
+  if (size == 1) return st;
+  bytes = syz_alloc("shares", (size_t)size, sizeof *bytes);
+  SYZ_TRY_ALL(store->world, bytes ? SYZ_OK : SYZ_ERR_MEMORY);
+  for (int i = 0; i < o->n_arrays; i++) {
+    const syz_array *a = &o->array[i];
+    const int64_t row = array_row(a);
+    int64_t first, count;
+    for (int r = size - 1; r >= 0; r--) {
+      array_share(store->world, a, r, &first, &count);
+      bytes[r] = (size_t)(count * row) * sizeof *a->x;
+    }
+    array_share(store->world, a, rank, &first, &count);
+    /* The gather's source must not overlap its destination. */
+    mine = syz_alloc("share of an array", (size_t)(count * row) + 1, sizeof *mine);
+    SYZ_TRY_ALL(store->world, mine ? SYZ_OK : SYZ_ERR_MEMORY);
+    memcpy(mine, a->x + first * row, bytes[rank]);
+    syz_allgatherv(store->world, mine, a->x, bytes);
+    syz_free(&mine);
+  }
+cleanup:
+  syz_free(&mine);
+  syz_free(&bytes);
+  return st;
+}
+
+/* This rank's shares. Weights go to the scratch block until all ranks have agreed; moments, scalars and arrays are read again in full when
+ * another checkpoint has to be used instead. */
+static syz_status read_local(checkpoint_store *store, syz_h5 *file, state *s)
 {
   syz_status st = SYZ_OK;
   double progress[PROGRESS], scalar[SYZ_SCALARS_MAX * 3];
@@ -286,6 +375,7 @@ static syz_status read_local(syz_h5 *file, state *s)
     SYZ_TRY(read_array(file, "moment1", p, p->moment1));
     SYZ_TRY(read_array(file, "moment2", p, p->moment2));
   }
+  SYZ_TRY(read_arrays(store, file));
 cleanup:
   return st;
 }
@@ -304,12 +394,13 @@ static syz_status read_state(checkpoint_store *store, const char *folder, state 
   SYZ_TRY_ALL(store->world, now ? SYZ_OK : SYZ_ERR_MEMORY);
   SYZ_TRY(make_facts(store, s, now));
   SYZ_TRY_ALL(store->world, compare_facts(folder, stored, now));
-  SYZ_TRY_ALL(store->world, read_local(file, s));
+  SYZ_TRY_ALL(store->world, read_local(store, file, s));
   for (int i = 0; i < PARTS; i++) {
     const part *p = &s->parts->part[i];
     if (!p->is_here || !p->is_trained) continue;
     syz_allgatherv(s->parts->grid->data, s->scratch + p->first + p->own_first, s->weights + p->first, p->bytes);
   }
+  SYZ_TRY(gather_arrays(store));
 cleanup:
   if (file) syz_h5_close(&file);
   syz_free(&stored);

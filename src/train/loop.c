@@ -3,8 +3,8 @@
  * The loop: one for every objective.
  *
  * A step is: forward (loss of the global batch), one small reduction that carries everybody's status and requests to stop, backward with
- * the gradient sums under way beside it, global norm, AdamW on this rank's share, gather of the new weights, one line of metrics. All
- * decisions (go on, save, stop, give up) follow from values that are the same on every rank.
+ * the gradient sums under way beside it, norms, AdamW on this rank's share, gather of the new weights, what follows from them in the objective
+ * (a teacher), one line of metrics. All decisions (go on, save, stop, give up) follow from values that are the same on every rank.
  */
 #include <inttypes.h>
 #include <limits.h>
@@ -51,7 +51,9 @@ static syz_status create_local(trainer *t)
 {
   syz_status st = SYZ_OK;
   SYZ_TRY(gradients_create(&t->parts, syz_model_size(t->model), BUCKET_ELEMENTS, &t->gradients));
-  SYZ_REQUIRE(t->objective->n_scalars <= SYZ_SCALARS_MAX && t->objective->n_terms <= SYZ_TERMS_MAX, SYZ_ERR_INTERNAL, "too many terms");
+  const syz_objective *o = t->objective;
+  SYZ_REQUIRE(o->n_scalars <= SYZ_SCALARS_MAX && o->n_terms <= SYZ_TERMS_MAX && o->n_clip_groups <= SYZ_CLIP_GROUPS && o->n_arrays <= SYZ_ARRAYS_MAX,
+              SYZ_ERR_INTERNAL, "too many terms, clip groups or arrays");
 cleanup:
   return st;
 }
@@ -59,7 +61,7 @@ cleanup:
 static syz_status create(trainer *t)
 {
   syz_status st = SYZ_OK;
-  SYZ_TRY(parts_create(t->grid, t->model, t->config->trains_backbones, &t->parts));
+  SYZ_TRY(parts_create(t->grid, t->model, t->config->trains_backbones, t->objective, &t->parts));
   SYZ_TRY_ALL(t->world, create_local(t));
   t->scalars.n = t->objective->n_scalars;
   for (int i = 0; i < t->scalars.n; i++) t->scalars.value[i] = t->objective->scalar_start[i];
@@ -100,15 +102,18 @@ cleanup:
   return st;
 }
 
-static syz_status write_model(trainer *t, const char *name)
+static syz_status write_model(trainer *t, const syz_model *model, const char *name)
 {
   syz_status st = SYZ_OK;
   char path[PATH_MAX];
   SYZ_TRY(path_in_folder(t, name, path));
-  SYZ_TRY(syz_model_file_write(t->world, path, t->model, t->config->created_by, t->config->input_yaml));
+  SYZ_TRY(syz_model_file_write(t->world, path, model, t->config->created_by, t->config->input_yaml));
 cleanup:
   return st;
 }
+
+/* What the run is for: the model that trains, or its teacher. */
+static const syz_model *result_of(const trainer *t) { return t->objective->result ? t->objective->result : t->model; }
 
 /* Figures on held-out objects; the best model so far is kept. Collective; agreed. */
 static syz_status validate(trainer *t)
@@ -134,7 +139,7 @@ static syz_status validate(trainer *t)
   syz_info("%s%s", text, is_best ? " (best so far)" : "");
   if (is_best) {
     t->state.best = figures.value[0];
-    SYZ_TRY(write_model(t, "model-best.h5"));
+    SYZ_TRY(write_model(t, result_of(t), "model-best.h5"));
   }
 cleanup:
   t->longest_validation_s = fmax(t->longest_validation_s, syz_clock_s() - start);
@@ -188,7 +193,12 @@ static bool describe_gradients(trainer *t, char *text, size_t room)
   return false;
 }
 
-static void report(trainer *t, const syz_step_result *result, double lr, double norm, double wait_s, double step_s)
+/* What the step's update was made with. */
+typedef struct update {
+  double lr, weight_decay, norm, group[SYZ_CLIP_GROUPS];
+} update;
+
+static void report(trainer *t, const syz_step_result *result, const update *u, double wait_s, double step_s)
 {
   const syz_objective *o = t->objective;
   if (!t->is_first) return;
@@ -196,8 +206,14 @@ static void report(trainer *t, const syz_step_result *result, double lr, double 
   metrics_add(&t->line, "loss", result->loss);
   for (int i = 0; i < o->n_terms; i++) metrics_add(&t->line, o->term_name[i], result->term[i]);
   for (int i = 0; i < o->n_scalars; i++) metrics_add(&t->line, o->scalar_name[i], t->scalars.value[i]);
-  metrics_add(&t->line, "lr", lr);
-  metrics_add(&t->line, "grad_norm", norm);
+  metrics_add(&t->line, "lr", u->lr);
+  if (t->config->weight_decay_end != t->config->weight_decay) metrics_add(&t->line, "weight_decay", u->weight_decay);
+  metrics_add(&t->line, "grad_norm", u->norm);
+  for (int i = 0; i < o->n_clip_groups; i++) {
+    char name[64];
+    snprintf(name, sizeof name, "grad_norm_%s", o->clip_group_name[i]);
+    metrics_add(&t->line, name, u->group[i]);
+  }
   metrics_add(&t->line, "samples_per_s", step_s > 0 ? (double)t->config->global_batch / step_s : 0);
   metrics_add(&t->line, "wait_s", wait_s);
   t->carried = metrics_write(&t->metrics, &t->line);
@@ -230,27 +246,30 @@ static syz_status step(trainer *t, double *flags)
   gradients_finish(t->gradients);
   syz_timing_end(t->timing);
   syz_timing_begin(t->timing, "optimiser");
-  double norm = optimiser_norm(&t->parts, syz_gradients_block(t->gradients), &t->scalars, local == SYZ_OK ? 0 : NAN, t->threads);
+  update u = {.lr = syz_schedule_lr(s, c->lr, c->lr_min, c->warmup_steps, c->steps), .weight_decay = c->weight_decay};
+  if (c->weight_decay_end != c->weight_decay) u.weight_decay = syz_schedule_cosine(s, c->weight_decay, c->weight_decay_end, c->steps);
+  u.norm = optimiser_norm(&t->parts, syz_gradients_block(t->gradients), &t->scalars, local == SYZ_OK ? 0 : NAN, t->threads, u.group);
   syz_timing_end(t->timing);
-  if (!isfinite(norm)) {
+  if (!isfinite(u.norm)) {
     char text[256];
     if (local == SYZ_OK && describe_gradients(t, text, sizeof text))
       local = syz_error_set(SYZ_ERR_NUMERIC, __FILE__, __LINE__, "step %" PRId64 ": %s (loss %g)", s, text, result.loss);
     SYZ_TRY(syz_agree(t->world, local));
     SYZ_REQUIRE(false, SYZ_ERR_NUMERIC, "step %" PRId64 ": the gradient norm is not finite (loss %g)", s, result.loss);
   }
-  const double lr = syz_schedule_lr(s, c->lr, c->lr_min, c->warmup_steps, c->steps);
-  const syz_adamw rule = {.lr = lr, .beta1 = c->beta1, .beta2 = c->beta2, .eps = c->eps, .weight_decay = c->weight_decay};
+  const syz_adamw rule = {.lr = u.lr, .beta1 = c->beta1, .beta2 = c->beta2, .eps = c->eps, .weight_decay = u.weight_decay};
+  double scale[SYZ_CLIP_GROUPS];
+  for (int i = 0; i < SYZ_CLIP_GROUPS; i++) scale[i] = optimiser_clip(u.group[i], c->clip_grad_norm);
   syz_timing_begin(t->timing, "optimiser");
-  optimiser_update(&t->parts, &rule, s + 1, optimiser_clip(norm, c->clip_grad_norm), t->state.weights, syz_gradients_block(t->gradients), &t->scalars,
-                   t->threads);
+  optimiser_update(&t->parts, &rule, s + 1, scale, t->state.weights, syz_gradients_block(t->gradients), &t->scalars, t->threads);
   syz_model_pack(t->model, !c->trains_backbones);
   syz_timing_end(t->timing);
+  if (o->updated) o->updated(o->self, s);
   t->state.step = s + 1;
   t->loss = result.loss;
   const double step_s = syz_clock_s() - start;
   if (step_s > t->longest_step_s) t->longest_step_s = step_s;
-  report(t, &result, lr, norm, flags[FLAG_WAIT], step_s);
+  report(t, &result, &u, flags[FLAG_WAIT], step_s);
 cleanup:
   return st;
 }
@@ -323,6 +342,7 @@ syz_status syz_train_run(const syz_train_config *config, const syz_grid *grid, s
   SYZ_TRY(create(&t));
   SYZ_TRY(checkpoint_resume(&t.store, &t.state, &found));
   if (found) syz_model_pack(model, false);
+  if (found && objective->updated) objective->updated(objective->self, -1);
   SYZ_TRY(path_in_folder(&t, "model.h5", path));
   has_model = t.is_first && found && model_is_newer(&t, path);
   syz_bcast(t.world, &has_model, sizeof has_model, 0);
@@ -332,7 +352,9 @@ syz_status syz_train_run(const syz_train_config *config, const syz_grid *grid, s
   }
   SYZ_TRY_ALL(t.world, open_metrics(&t));
   SYZ_TRY(run(&t));
-  SYZ_TRY(write_model(&t, "model.h5"));
+  /* model.h5 last: where it is, the other is as well. */
+  if (result_of(&t) != model) SYZ_TRY(write_model(&t, model, "model-student.h5"));
+  SYZ_TRY(write_model(&t, result_of(&t), "model.h5"));
   syz_info("wrote %s after %" PRId64 " steps", path, t.state.step);
 cleanup:
   destroy(&t);

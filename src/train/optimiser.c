@@ -11,17 +11,23 @@
 #include <math.h>
 #include <string.h>
 
-double optimiser_norm(const parts *p, const float *gradients, const scalars *s, double poison, int threads)
+double optimiser_norm(const parts *p, const float *gradients, const scalars *s, double poison, int threads, double group[SYZ_CLIP_GROUPS])
 {
-  double sum = poison;
+  double sum = 0;
+  memset(group, 0, SYZ_CLIP_GROUPS * sizeof *group);
+  group[0] = poison;
   for (int i = 0; i < p->n_segments; i++) {
     const part *owner;
     int64_t first, count;
     parts_own(p, i, &first, &count, &owner);
-    if (count > 0) sum += syz_sum_of_squares(gradients + first, count, threads);
+    if (count > 0) group[p->segment[i].rule.clip_group] += syz_sum_of_squares(gradients + first, count, threads);
   }
-  syz_allreduce_f64(p->grid->world, &sum, 1, SYZ_SUM);
-  for (int i = 0; i < s->n; i++) sum += s->gradient[i] * s->gradient[i];
+  syz_allreduce_f64(p->grid->world, group, SYZ_CLIP_GROUPS, SYZ_SUM);
+  for (int i = 0; i < s->n; i++) group[0] += s->gradient[i] * s->gradient[i];
+  for (int k = 0; k < SYZ_CLIP_GROUPS; k++) {
+    sum += group[k];
+    group[k] = sqrt(group[k]);
+  }
   return sqrt(sum);
 }
 
@@ -45,7 +51,17 @@ static void update_scalars(const syz_adamw *o, int64_t step, double scale, scala
   }
 }
 
-void optimiser_update(const parts *p, const syz_adamw *rule, int64_t step, double scale, float *weights, float *gradients, scalars *s, int threads)
+/* A segment's own rule. Its steps are counted from 0, so the first `frozen_steps` updates have no rate (nor decay, which is times the rate). */
+static syz_adamw rule_of(const syz_adamw *all, const syz_rule *own, int64_t step)
+{
+  syz_adamw o = *all;
+  o.lr = step - 1 < own->frozen_steps ? 0 : all->lr * own->lr_factor;
+  o.weight_decay = all->weight_decay * own->decay_factor;
+  return o;
+}
+
+void optimiser_update(const parts *p, const syz_adamw *rule, int64_t step, const double scale[SYZ_CLIP_GROUPS], float *weights, float *gradients,
+                      scalars *s, int threads)
 {
   for (int i = 0; i < p->n_segments; i++) {
     const part *owner;
@@ -53,9 +69,11 @@ void optimiser_update(const parts *p, const syz_adamw *rule, int64_t step, doubl
     parts_own(p, i, &first, &count, &owner);
     if (count <= 0) continue;
     const int64_t place = first - owner->first - owner->own_first;
-    syz_adamw_update(rule, step, scale, weights + first, owner->moment1 + place, owner->moment2 + place, gradients + first, count, threads);
+    const syz_rule *own = &p->segment[i].rule;
+    const syz_adamw o = rule_of(rule, own, step);
+    syz_adamw_update(&o, step, scale[own->clip_group], weights + first, owner->moment1 + place, owner->moment2 + place, gradients + first, count, threads);
   }
-  update_scalars(rule, step, scale, s);
+  update_scalars(rule, step, scale[0], s);
   if (syz_comm_size(p->grid->data) == 1) return;
   for (int i = 0; i < PARTS; i++) {
     const part *q = &p->part[i];

@@ -11,11 +11,12 @@ typedef struct scalars {
   double value[SYZ_SCALARS_MAX], gradient[SYZ_SCALARS_MAX], moment1[SYZ_SCALARS_MAX], moment2[SYZ_SCALARS_MAX];
 } scalars;
 
-/** Norm of the summed gradients over everything that is trained, both towers and the scalars. `poison` is added on the way: NAN lets a rank
- * that has failed tell all others. Collective over grid->world; the same on every rank. */
-double optimiser_norm(const parts *p, const float *gradients, const scalars *s, double poison, int threads);
+/** Norm of the summed gradients over everything that is trained, both towers and the scalars, and of each clip group (scalars are of group 0).
+ * `poison` is added on the way: NAN lets a rank that has failed tell all others. Collective over grid->world; the same on every rank. */
+double optimiser_norm(const parts *p, const float *gradients, const scalars *s, double poison, int threads, double group[SYZ_CLIP_GROUPS]);
 /** PyTorch's clip_grad_norm_: min(1, limit / (norm + 1e-6)); 1 when limit is 0. */
 double optimiser_clip(double norm, double limit);
-/** One AdamW update of the trained segments of `weights` with gradients * scale; step counts from 1. The gradient block is used as
- * scratch. Collective over grid->data. */
-void optimiser_update(const parts *p, const syz_adamw *rule, int64_t step, double scale, float *weights, float *gradients, scalars *s, int threads);
+/** One AdamW update of the trained segments of `weights`, each by its own rule, with gradients * scale[its clip group]; step counts from 1. The
+ * gradient block is used as scratch. Collective over grid->data. */
+void optimiser_update(const parts *p, const syz_adamw *rule, int64_t step, const double scale[SYZ_CLIP_GROUPS], float *weights, float *gradients,
+                      scalars *s, int threads);

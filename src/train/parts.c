@@ -27,7 +27,19 @@ static uint64_t layout_digest(const syz_parameter *table, int n, const part *p)
   return digest;
 }
 
-static syz_status create_local(parts *out, const syz_model *model, bool trains_backbones)
+static syz_rule rule_of(const syz_objective *o, const syz_parameter *p)
+{
+  syz_rule rule = {.lr_factor = 1, .decay_factor = 1};
+  if (o && o->rule) o->rule(o->self, p, &rule);
+  return rule;
+}
+
+static bool is_same_rule(const syz_rule *a, const syz_rule *b)
+{
+  return a->lr_factor == b->lr_factor && a->decay_factor == b->decay_factor && a->frozen_steps == b->frozen_steps && a->clip_group == b->clip_group;
+}
+
+static syz_status create_local(parts *out, const syz_model *model, bool trains_backbones, const syz_objective *objective)
 {
   syz_status st = SYZ_OK;
   int n = 0;
@@ -51,11 +63,13 @@ static syz_status create_local(parts *out, const syz_model *model, bool trains_b
     for (int i = 0; i < n && p->is_here && p->is_trained; i++) {
       const syz_parameter *q = &table[i];
       if (q->part != p->part) continue;
-      if (q->is_used && joins) {
+      const syz_rule rule = q->is_used ? rule_of(objective, q) : (syz_rule){0};
+      SYZ_REQUIRE(rule.clip_group >= 0 && rule.clip_group < SYZ_CLIP_GROUPS, SYZ_ERR_INTERNAL, "%s: no clip group %d", q->name, rule.clip_group);
+      if (q->is_used && joins && is_same_rule(&rule, &out->segment[out->n_segments - 1].rule)) {
         segment *s = &out->segment[out->n_segments - 1];
         s->count = q->offset + q->size - s->first;
       } else if (q->is_used) {
-        out->segment[out->n_segments++] = (segment){q->offset, q->size};
+        out->segment[out->n_segments++] = (segment){q->offset, q->size, rule};
       }
       joins = q->is_used;
     }
@@ -86,13 +100,13 @@ cleanup:
   return st;
 }
 
-syz_status parts_create(const syz_grid *grid, const syz_model *model, bool trains_backbones, parts *out)
+syz_status parts_create(const syz_grid *grid, const syz_model *model, bool trains_backbones, const syz_objective *objective, parts *out)
 {
   syz_status st = SYZ_OK;
   uint64_t layout[PARTS];
   int64_t total[PARTS];
   *out = (parts){.grid = grid};
-  SYZ_TRY_ALL(grid->world, create_local(out, model, trains_backbones));
+  SYZ_TRY_ALL(grid->world, create_local(out, model, trains_backbones, objective));
   SYZ_TRY_ALL(grid->world, create_shares(out));
   for (int i = 0; i < PARTS; i++) total[i] = out->part[i].count, layout[i] = out->part[i].layout;
   syz_allreduce_i64(grid->world, total, PARTS, SYZ_MAX);

@@ -2,7 +2,7 @@
 /** Which parameters train, and which share of them each rank updates. See parts.c. */
 #pragma once
 
-#include "syzygy/model.h"
+#include "syzygy/train.h"
 
 enum { PARTS = SYZ_PARTS, PART_ROW = 16 };
 
@@ -19,22 +19,24 @@ typedef struct part {
   size_t *bytes;                /**< [data ranks] of the shares, for gathering */
 } part;
 
-/** Elements that are trained, without gaps: what the optimiser and the norm go over. */
+/** Elements that are trained by one rule, without gaps: what the optimiser and the norm go over. */
 typedef struct segment {
   int64_t first, count; /**< in the block */
+  syz_rule rule;
 } segment;
 
 typedef struct parts {
   const syz_grid *grid;
   part part[PARTS];
-  segment *segment; /**< ascending, neighbours merged across padding; within one part each */
+  segment *segment; /**< ascending, neighbours of the same rule merged across padding; within one part each */
   int n_segments;
 } parts;
 
 /** A backbone, which a run may leave frozen; everything else is trained always. */
 bool part_is_backbone(syz_part which);
-/** Collective over grid->world; agreed. Parameters without a gradient (is_used false) are in a part but in no segment. */
-syz_status parts_create(const syz_grid *grid, const syz_model *model, bool trains_backbones, parts *out);
+/** Collective over grid->world; agreed. Parameters without a gradient (is_used false) are in a part but in no segment. `objective` gives the
+ * rules; NULL, or one without: factors 1, never frozen, clip group 0. */
+syz_status parts_create(const syz_grid *grid, const syz_model *model, bool trains_backbones, const syz_objective *objective, parts *out);
 void parts_destroy(parts *p);
 /** Elements of segment s that this rank updates: those in its share of the part. count may be 0. `owner`: the part. */
 void parts_own(const parts *p, int s, int64_t *first, int64_t *count, const part **owner);

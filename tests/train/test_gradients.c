@@ -31,7 +31,7 @@ static void sums(syz_comm *world, const syz_compute *compute, syz_towers towers,
   int n = 0, begun, all;
   CHECK_OK(syz_grid_create(world, towers, 3, 1, &grid));
   CHECK_OK(syz_model_create(&small, grid.has_image, grid.has_spectrum, compute, &model));
-  CHECK_OK(parts_create(&grid, model, backbones, &p));
+  CHECK_OK(parts_create(&grid, model, backbones, NULL, &p));
   CHECK_OK(gradients_create(&p, syz_model_size(model), 1000, &g));
   const syz_parameter *table = syz_model_parameters(model, &n);
   const int rank = syz_comm_rank(grid.data), size = syz_comm_size(grid.data);
@@ -85,10 +85,12 @@ static void sums(syz_comm *world, const syz_compute *compute, syz_towers towers,
     /* Every rank of a tower counts it once. */
     double share = expected / size;
     syz_allreduce_f64(world, &share, 1, SYZ_SUM);
-    const double norm = optimiser_norm(&p, block, &none, 0, 1);
+    double group[SYZ_CLIP_GROUPS], poisoned[SYZ_CLIP_GROUPS];
+    const double norm = optimiser_norm(&p, block, &none, 0, 1, group);
     CHECK_NEAR(norm, sqrt(share), 1e-9 * norm);
-    CHECK(isnan(optimiser_norm(&p, block, &none, syz_comm_rank(world) == 0 ? NAN : 0, 1)));
-    optimiser_update(&p, &rule, step, 0.5, w, block, &none, 1);
+    CHECK_EQ(group[0], norm);
+    CHECK(isnan(optimiser_norm(&p, block, &none, syz_comm_rank(world) == 0 ? NAN : 0, 1, poisoned)));
+    optimiser_update(&p, &rule, step, (const double[SYZ_CLIP_GROUPS]){0.5}, w, block, &none, 1);
     CHECK_EQ(memcmp(w, whole, (size_t)total * sizeof *w), 0);
   }
   CHECK_NEAR(optimiser_clip(4, 1), 1 / (4 + 1e-6), 0);
@@ -98,6 +100,74 @@ static void sums(syz_comm *world, const syz_compute *compute, syz_towers towers,
   free(m);
   free(v);
   gradients_destroy(&g);
+  parts_destroy(&p);
+  syz_model_destroy(&model);
+  syz_grid_destroy(&grid);
+}
+
+/* Rules as pretraining has them: no decay on biases, slower blocks, a frozen query, heads clipped apart. */
+static void uneven_rule(void *self, const syz_parameter *p, syz_rule *out)
+{
+  (void)self;
+  const size_t n = strlen(p->name);
+  if (n > 4 && strcmp(p->name + n - 4, "bias") == 0) out->decay_factor = 0;
+  if (strstr(p->name, "blocks.0.")) out->lr_factor = 0.25;
+  if (strstr(p->name, "query")) out->frozen_steps = 2;
+  out->clip_group = part_is_backbone(p->part) ? 0 : 1;
+}
+
+/* Shared AdamW by rules against one that has all moments and goes parameter by parameter. */
+static void rules(syz_comm *world, const syz_compute *compute)
+{
+  syz_grid grid;
+  syz_model *model = NULL;
+  parts p;
+  int n = 0;
+  const syz_objective objective = {.rule = uneven_rule, .n_clip_groups = 2};
+  CHECK_OK(syz_grid_create(world, SYZ_TOWERS_TOGETHER, 1, 1, &grid));
+  CHECK_OK(syz_model_create(&small, true, true, compute, &model));
+  CHECK_OK(parts_create(&grid, model, true, &objective, &p));
+  const syz_parameter *table = syz_model_parameters(model, &n);
+  const int64_t total = syz_model_size(model);
+  float *w = syz_model_weights(model), *whole = calloc((size_t)total, sizeof *whole), *m = calloc((size_t)total, sizeof *m),
+        *v = calloc((size_t)total, sizeof *v), *block = calloc((size_t)total, sizeof *block), *start = calloc((size_t)total, sizeof *start);
+  syz_model_initialise(model, 3);
+  memcpy(whole, w, (size_t)total * sizeof *w);
+  memcpy(start, w, (size_t)total * sizeof *w);
+  const syz_adamw all = {.lr = 1e-2, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.1};
+  scalars none = {0};
+  for (int64_t step = 1; step <= 4; step++) {
+    double expected[2] = {0, 0}, group[SYZ_CLIP_GROUPS], scale[SYZ_CLIP_GROUPS] = {0.5, 0.125, 1, 1};
+    bool query_moved = false;
+    for (int i = 0; i < n; i++) {
+      if (!table[i].is_used) continue;
+      syz_rule own = {.lr_factor = 1, .decay_factor = 1};
+      uneven_rule(NULL, &table[i], &own);
+      const int64_t at = table[i].offset;
+      for (int64_t k = 0; k < table[i].size; k++) {
+        block[at + k] = gift(0, at + k + step);
+        expected[own.clip_group] += (double)block[at + k] * (double)block[at + k];
+      }
+      syz_adamw o = all;
+      o.lr = step <= own.frozen_steps ? 0 : all.lr * own.lr_factor;
+      o.weight_decay = all.weight_decay * own.decay_factor;
+      syz_adamw_update(&o, step, scale[own.clip_group], whole + at, m + at, v + at, block + at, table[i].size, 1);
+      if (strstr(table[i].name, "query")) query_moved = query_moved || memcmp(whole + at, start + at, (size_t)table[i].size * sizeof *w) != 0;
+    }
+    const double norm = optimiser_norm(&p, block, &none, 0, 1, group);
+    CHECK_NEAR(group[0], sqrt(expected[0]), 1e-12 * norm);
+    CHECK_NEAR(group[1], sqrt(expected[1]), 1e-12 * norm);
+    CHECK_EQ(group[2], 0);
+    CHECK_NEAR(norm, sqrt(expected[0] + expected[1]), 1e-12 * norm);
+    optimiser_update(&p, &all, step, scale, w, block, &none, 1);
+    CHECK_EQ(memcmp(w, whole, (size_t)total * sizeof *w), 0);
+    CHECK_EQ(query_moved, step > 2);
+  }
+  free(whole);
+  free(m);
+  free(v);
+  free(block);
+  free(start);
   parts_destroy(&p);
   syz_model_destroy(&model);
   syz_grid_destroy(&grid);
@@ -171,6 +241,7 @@ static void steps(syz_comm *world, const syz_compute *compute, const char *folde
                                  .beta2 = 0.999,
                                  .eps = 1e-8,
                                  .weight_decay = 0.05,
+                                 .weight_decay_end = 0.05,
                                  .clip_grad_norm = 1,
                                  .trains_backbones = !freezes,
                                  .folder = run,
@@ -203,6 +274,7 @@ int main(int argc, char **argv)
   CHECK_OK(syz_compute_create(SYZ_F32, SYZ_ENGINE_AUTO, 1, &compute));
   for (int apart = 0; apart < (syz_comm_size(world) > 1 ? 2 : 1); apart++)
     for (int backbones = 0; backbones < 2; backbones++) sums(world, compute, apart ? SYZ_TOWERS_APART : SYZ_TOWERS_TOGETHER, backbones);
+  rules(world, compute);
   if (syz_comm_rank(world) == 0) {
     const char *tmp = getenv("TMPDIR");
     char path[512];

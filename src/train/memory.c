@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Memory is planned before anything large is allocated: a run that does not fit ends at once, with figures, and not after hours by the kernel. */
+#include "memory.h"
+
+syz_status memory_check(syz_comm *world, size_t bytes, memory_fit *out)
+{
+  syz_status st = SYZ_OK;
+  syz_comm *node = NULL;
+  SYZ_TRY(syz_comm_split_node(world, &node));
+  *out = (memory_fit){.ranks = syz_comm_size(node), .needed = (int64_t)bytes, .available = (int64_t)syz_memory_available()};
+  syz_allreduce_i64(node, &out->needed, 1, SYZ_SUM);
+  out->fits = out->needed <= out->available;
+cleanup:
+  syz_comm_destroy(&node);
+  return st;
+}
+
+syz_status memory_refuse(const memory_fit *fit, const char *advice)
+{
+  syz_status st = SYZ_OK;
+  SYZ_REQUIRE(fit->fits, SYZ_ERR_MEMORY, "the %d ranks of this node need %.1f GiB for weights and activations, %.1f GiB are there: use fewer ranks a node, more nodes%s",
+              fit->ranks, (double)fit->needed / 1073741824.0, (double)fit->available / 1073741824.0, advice);
+cleanup:
+  return st;
+}
