@@ -174,8 +174,8 @@ void syz_block_pack(syz_block *b, const syz_block_parameters *weights);
 /** Bytes of activations kept for the backward pass when each branch computes at most the sequences `kept`, and of scratch (shared by all blocks). */
 size_t syz_block_saved_bytes(const syz_block *b, const syz_sequences *kept);
 size_t syz_block_workspace_bytes(const syz_block *b, const syz_sequences *kept);
-/** x [rows, D] float32 in place. subset[2]: of the attention and of the MLP branch; NULL: all. saved NULL: inference. Work and memory are in
- * proportion to the rows kept. */
+/** x [rows, D] float32 in place. subset[2]: of the attention and of the MLP branch; NULL: all. saved NULL: inference; workspace is always
+ * needed. Work and memory are in proportion to the rows kept. No row depends on which other sequences are in the call. */
 void syz_block_forward(const syz_block *b, const syz_sequences *s, const syz_subset *subset, float *x, void *saved, void *workspace);
 /** dx [rows, D] float32 in place; gradients +=, with every micro-batch. Sequences and subsets as in the forward call. */
 void syz_block_backward(const syz_block *b, const syz_sequences *s, const syz_subset *subset, float *dx, const void *saved,
