@@ -170,7 +170,7 @@ def hostile(folder, config, model, planes, flux):
     refused("group for dataset", altered("group", lambda f: (f.__delitem__("parameter/" + gamma), f.create_group("parameter/" + gamma))), case, [gamma])
     refused("nothing inside", altered("nothing", lambda f: f.__delitem__("parameter")), case, ["no parameters"])
     refused("no head", altered("nohead", lambda f: [f.__delitem__("parameter/" + k) for k in model.state_dict() if "image_encoder" in k and "backbone" not in k]),
-            case, ["no head of the image tower"])
+            case, ["no image head"])
 
 
 with tempfile.TemporaryDirectory() as folder:
