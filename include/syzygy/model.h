@@ -108,6 +108,7 @@ syz_status syz_model_create(const syz_model_config *config, bool has_image, bool
 syz_status syz_model_create_for(syz_purpose purpose, const syz_model_config *config, const syz_compute *compute, syz_model **out);
 void syz_model_destroy(syz_model **m);
 const syz_model_config *syz_model_get_config(const syz_model *m);
+const syz_compute *syz_model_get_compute(const syz_model *m);
 bool syz_model_has(const syz_model *m, syz_modality tower);
 /** The table and the block, borrowed. Same layout for the same towers. After writing weights call syz_model_pack. */
 const syz_parameter *syz_model_parameters(const syz_model *m, int *n);
