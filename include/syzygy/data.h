@@ -227,7 +227,8 @@ typedef struct syz_crops_augment {
 } syz_crops_augment;
 /** Room for scratch that the function below needs, in floats. */
 size_t syz_crop_scratch(const syz_crops_augment *a);
-/** image [3,152,152] nanomaggy -> planes [3, size, size] of crop c of group g. Not collective, cannot fail. */
+/** image [3,152,152] nanomaggy -> planes [3, size, size] of crop c of group g; `crop` below 4096. Not collective, cannot fail. The blur sees the
+ * stamp around the crop and mirrors only the stamp's own edge: a crop is what is cut out of a blurred stamp (published: cut first). */
 void syz_crop_make(const syz_crops_augment *a, uint64_t seed, int64_t step, int64_t place, int group, int64_t crop, const float *image, float *planes,
                    float *scratch);
 
@@ -244,8 +245,9 @@ int64_t syz_block_mask(const syz_block_masks *m, uint64_t seed, int64_t step, in
 /** Upper bound of the sum of that number over any `n` crops in a row, for planning memory. */
 int64_t syz_block_mask_most(const syz_block_masks *m, int64_t n);
 
-/** Masked runs of spectrum tokens (recipes.md section 3): `runs` equal stretches of the sequence, in each one run of `width` tokens, start uniform in [0,
- * stretch - width). mask [tokens] is written, 1 = masked; returns runs * width. */
+/** Masked runs of spectrum tokens (recipes.md section 3): in each of `runs` stretches (tokens / runs of them, rounded down, from token
+ * i * tokens / runs on) one run of `width` tokens, start uniform in [0, stretch - width). mask [tokens] is written, 1 = masked; returns
+ * runs * width. width <= stretch (the published code asks for (2 runs - 1) width <= tokens). */
 int64_t syz_run_mask(int64_t tokens, int64_t runs, int64_t width, uint64_t seed, int64_t step, int64_t place, uint8_t *mask);
 
 /* ---------------------------------------------------------------- loader */
@@ -257,7 +259,7 @@ typedef struct syz_batch {
   const int64_t *place;    /**< [n] place in the global batch */
   const float *image;      /**< [n,3,size,size] planes z, r, g; NULL when not wanted */
   const float *flux;       /**< [n,7781]; NULL when not wanted */
-  const float *ivar;       /**< [n,7781]; NULL when not wanted */
+  const float *ivar;       /**< [n,7781] as the file has it (1 where it has none and the flux is known); NULL when not wanted */
   const float *crop[SYZ_CROP_GROUPS]; /**< [n, count, 3, size, size] planes z, r, g; NULL when not wanted */
 } syz_batch;
 
@@ -268,7 +270,8 @@ typedef struct syz_loader_config {
   int64_t first_step, last_step; /**< steps first .. last-1 will be asked for in order */
   int64_t image_size;         /**< centre crop fed to the network; 0: no images wanted */
   bool wants_flux, wants_ivar; /**< ivar only with flux */
-  const syz_crops_augment *crops; /**< borrowed for the create call; NULL: no crops. With crops image_size is 0 and `augment` is off */
+  const syz_crops_augment *crops; /**< borrowed for the create call; NULL: no crops. With crops image_size is 0 and `augment` is off, and an object
+                               * without an image is SYZ_ERR_DATA (syz_shardset_select leaves such out) */
   syz_augment augment;        /**< drawn with sampler.seed */
   int ahead;                  /**< batches read ahead (>= 1) */
 } syz_loader_config;
@@ -280,6 +283,8 @@ syz_status syz_loader_create(syz_shardset *s, const syz_loader_config *config, s
 void syz_loader_destroy(syz_loader **l);
 /** The next step's batch, borrowed until the next call. A bad object is an error here (rank-local: agree on it). wait_s: += seconds waited. */
 syz_status syz_loader_next(syz_loader *l, syz_batch *out, double *wait_s);
+/** Bytes that a loader of this configuration takes, for plans of memory; needs no loader and reads no pointer but `crops`. */
+size_t syz_loader_bytes(const syz_loader_config *config);
 /** Prepare network input from raw arrays on the calling thread: crop + colour map (image may be NULL). Used by embed. */
 void syz_prepare_images(const float *image, int64_t n, int64_t size, float *planes);
 
