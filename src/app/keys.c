@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "judge.h"
 #include "syzygy/model.h"
 #include "training.h"
 
@@ -100,6 +101,7 @@ syz_status syz_app_make_input(syz_command_id command, syz_input **out)
   add_table(all, &n, syz_model_keys);
   for (int i = first; i < n; i++) all[i].commands = users_of_model_key(all[i].path);
   add_table(all, &n, syz_training_keys);
+  add_table(all, &n, syz_validate_keys);
 #define ADD_TABLE(name, summary) add_table(all, &n, syz_##name##_keys);
   SYZ_COMMANDS(ADD_TABLE)
 #undef ADD_TABLE

@@ -62,6 +62,8 @@ int syz_chart_ticks(double low, double high, int wanted, double *tick, int room)
 syz_status syz_page_stamp(syz_page *p, const float *image, const char *alt, const char *css);
 /** The same pixels as PNG bytes [*n] (syz_free). */
 syz_status syz_stamp_png(const float *image, unsigned char **png, size_t *n);
+/** Bytes as base64 text, for data: addresses. */
+void syz_page_base64(syz_page *p, const unsigned char *data, size_t n);
 /** Inline SVG of a spectrum, flux [7781], ivar [7781] or NULL: smoothed; lines marked when the redshift is finite. `is_large`: with axes and names.
  */
 void syz_page_spectrum(syz_page *p, const float *flux, const float *ivar, double redshift, bool is_large, const char *alt);

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Objects as pictures: colour stamps as PNG inside the page, spectra as SVG. */
 #include <math.h>
-#include <png.h>
-#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "picture.h"
 #include "report.h"
 #include "syzygy/sky.h"
 
@@ -14,72 +13,24 @@ enum { SIDE = SYZ_IMAGE_SIZE, PIXELS = SIDE * SIDE };
 
 /* ---------------------------------------------------------------- stamps */
 
-typedef struct bytes {
-  unsigned char *data;
-  size_t n, room;
-} bytes;
-
-static void png_out(png_structp png, png_bytep data, png_size_t n)
-{
-  bytes *b = png_get_io_ptr(png);
-  if (n > b->room - b->n) png_error(png, "a stamp larger than its pixels"); /* the room is chosen so that this cannot be */
-  memcpy(b->data + b->n, data, n);
-  b->n += n;
-}
-
-static void png_done(png_structp png) { (void)png; }
-static void png_quiet(png_structp png, png_const_charp text) { (void)png, (void)text; }
-
-/* Rows of RGB into b. Apart from the rest because of setjmp: nothing here but what libpng owns is live across it. */
-static bool png_encode(const unsigned char *rgb, bytes *b)
-{
-  png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, NULL, NULL, png_quiet);
-  png_infop info = png ? png_create_info_struct(png) : NULL;
-  if (!info) {
-    png_destroy_write_struct(&png, NULL);
-    return false;
-  }
-  if (setjmp(png_jmpbuf(png))) {
-    png_destroy_write_struct(&png, &info);
-    return false;
-  }
-  png_set_write_fn(png, b, png_out, png_done);
-  png_set_IHDR(png, info, SIDE, SIDE, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
-  png_set_compression_level(png, 9);
-  png_write_info(png, info);
-  for (int row = 0; row < SIDE; row++) png_write_row(png, rgb + 3 * SIDE * row);
-  png_write_end(png, info);
-  png_destroy_write_struct(&png, &info);
-  return true;
-}
-
 syz_status syz_stamp_png(const float *image, unsigned char **png, size_t *n)
 {
   syz_status st = SYZ_OK;
   float *planes = NULL;
   unsigned char *rgb = NULL;
-  bytes b = {.room = 4 * 3 * PIXELS + 65536};
   *png = NULL;
   SYZ_ALLOC(planes, "stamp planes", 3 * PIXELS);
   SYZ_ALLOC(rgb, "stamp pixels", 3 * PIXELS);
-  SYZ_ALLOC(b.data, "stamp file", b.room);
   syz_colour_map(planes, image, PIXELS);
-  for (int y = 0; y < SIDE; y++) /* row 0 of the sky's image is at the bottom */
-    for (int x = 0; x < SIDE; x++)
-      for (int plane = 0; plane < 3; plane++)
-        rgb[3 * ((SIDE - 1 - y) * SIDE + x) + plane] = (unsigned char)lrintf(255 * fminf(fmaxf(planes[plane * PIXELS + y * SIDE + x], 0), 1));
-  SYZ_REQUIRE(png_encode(rgb, &b), SYZ_ERR_MEMORY, "a stamp could not be encoded as PNG");
-  *png = b.data;
-  *n = b.n;
-  b.data = NULL;
+  syz_planes_to_rgb(planes, SIDE, rgb);
+  SYZ_TRY(syz_png_encode(rgb, SIDE, SIDE, png, n));
 cleanup:
   syz_free(&planes);
   syz_free(&rgb);
-  syz_free(&b.data);
   return st;
 }
 
-static void put_base64(syz_page *p, const unsigned char *data, size_t n)
+void syz_page_base64(syz_page *p, const unsigned char *data, size_t n)
 {
   static const char letter[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   char out[4096];
@@ -106,7 +57,7 @@ syz_status syz_page_stamp(syz_page *p, const float *image, const char *alt, cons
   syz_page_printf(p, "<img class=\"%s\" width=\"%d\" height=\"%d\" alt=\"", css, SIDE, SIDE);
   syz_page_escape(p, alt);
   syz_page_put(p, "\" src=\"data:image/png;base64,");
-  put_base64(p, png, n);
+  syz_page_base64(p, png, n);
   syz_page_put(p, "\">");
 cleanup:
   syz_free(&png);
