@@ -35,34 +35,48 @@ void image_pieces(int64_t size, int64_t patch, syz_dtype act, int64_t batch, con
 }
 
 /*
- * Mean and standard deviation over all pixels in float64 (n - 1); the deviation is floored at 0.2 (recipes.md section 3). A token is two zeros
- * and its section; the one in front carries (mean - 2) / 2 and (deviation - 2) / 8.
+ * Mean and standard deviation over all (good) pixels in float64 (n - 1); the deviation is floored at 0.2 (recipes.md section 3). A token is two
+ * zeros and its section; the one in front carries (mean - 2) / 2 and (deviation - 2) / 8. Without a good pixel: mean 0, deviation 0.2.
  */
-static void one_spectrum(const syz_spectrum_config *c, syz_dtype act, int64_t tokens, const float *flux, void *pieces, int64_t at)
+static double one_spectrum(const syz_spectrum_config *c, syz_dtype act, int64_t tokens, const float *flux, const uint8_t *good, void *pieces,
+                           int64_t at)
 {
   const int64_t width = c->section + 2, step = c->section - c->overlap;
   double sum = 0, squares = 0;
-  for (int64_t i = 0; i < SYZ_TOWER_PIXELS; i++) sum += flux[i];
-  double mean = sum / SYZ_TOWER_PIXELS;
-  for (int64_t i = 0; i < SYZ_TOWER_PIXELS; i++) squares += (flux[i] - mean) * (flux[i] - mean);
-  double deviation = fmax(sqrt(squares / (SYZ_TOWER_PIXELS - 1)), 0.2);
+  int64_t n = 0;
+  for (int64_t i = 0; i < SYZ_TOWER_PIXELS; i++) {
+    if (good && !good[i]) continue;
+    sum += flux[i];
+    n++;
+  }
+  double mean = n > 0 ? sum / (double)n : 0;
+  for (int64_t i = 0; i < SYZ_TOWER_PIXELS; i++)
+    if (!good || good[i]) squares += (flux[i] - mean) * (flux[i] - mean);
+  double deviation = fmax(n > 1 ? sqrt(squares / (double)(n - 1)) : 0, 0.2);
 
   for (int64_t j = 0; j < width; j++) store(act, pieces, at + j, 0.0f);
   store(act, pieces, at, (float)((mean - 2) / 2));
   store(act, pieces, at + 1, (float)((deviation - 2) / 8));
   const float centre = (float)mean, scale = (float)(1 / deviation);
   for (int64_t t = 1; t < tokens; t++) {
-    const float *in = flux + (t - 1) * step;
-    int64_t row = at + t * width;
+    const int64_t first = (t - 1) * step, row = at + t * width;
     store(act, pieces, row, 0.0f);
     store(act, pieces, row + 1, 0.0f);
-    for (int64_t j = 0; j < c->section; j++) store(act, pieces, row + 2 + j, (in[j] - centre) * scale);
+    for (int64_t j = 0; j < c->section; j++)
+      store(act, pieces, row + 2 + j, good && !good[first + j] ? 0.0f : (flux[first + j] - centre) * scale);
   }
+  return deviation;
 }
 
 void spectrum_pieces(const syz_model_config *config, syz_dtype act, int64_t batch, const float *flux, void *pieces, int threads)
 {
   const int64_t tokens = syz_model_tokens(config, SYZ_SPECTRUM), width = config->spectrum.section + 2;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-  for (int64_t b = 0; b < batch; b++) one_spectrum(&config->spectrum, act, tokens, flux + b * SYZ_TOWER_PIXELS, pieces, b * tokens * width);
+  for (int64_t b = 0; b < batch; b++) one_spectrum(&config->spectrum, act, tokens, flux + b * SYZ_TOWER_PIXELS, NULL, pieces, b * tokens * width);
+}
+
+void syz_masked_pieces(const syz_model_config *config, const float *flux, const uint8_t *good, float *piece, float *deviation)
+{
+  const double found = one_spectrum(&config->spectrum, SYZ_F32, syz_model_tokens(config, SYZ_SPECTRUM), flux, good, piece, 0);
+  if (deviation) *deviation = (float)found;
 }
