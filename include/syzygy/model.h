@@ -61,6 +61,8 @@ typedef enum syz_part {
 } syz_part;
 /** "image_backbone", "dino_head", ...: the name in checkpoints. */
 const char *syz_part_name(syz_part part);
+/** Which part a parameter's full name ("image_encoder.backbone.norm.weight") belongs to; false: none. */
+bool syz_part_of_name(const char *name, syz_part *out);
 /** The backbone or the pooling head of a tower. */
 syz_part syz_part_of(syz_modality tower, bool is_head);
 

@@ -16,6 +16,7 @@
 
 #include "app.h"
 #include "syzygy/data.h"
+#include "syzygy/model.h"
 #include "syzygy/sky.h"
 #include "syzygy/train.h"
 
@@ -130,6 +131,25 @@ static void print_objects(syz_h5 *f)
   putchar('\n');
 }
 
+/* Of a model file: which parts it has, and how many numbers they are. */
+static void print_parts(syz_h5 *f, const names *l)
+{
+  static const char group[] = "parameter/";
+  double size[SYZ_PARTS] = {0};
+  for (int i = 0; i < l->n; i++) {
+    syz_part part;
+    int ndim;
+    int64_t shape[8];
+    double count = 1;
+    if (strncmp(l->name[i], group, sizeof group - 1) || !syz_part_of_name(l->name[i] + sizeof group - 1, &part)) continue;
+    if (syz_h5_shape(f, l->name[i], &ndim, shape) != SYZ_OK) continue;
+    for (int k = 0; k < ndim; k++) count *= (double)shape[k];
+    size[part] += count;
+  }
+  for (int i = 0; i < SYZ_PARTS; i++)
+    if (size[i] > 0) printf("  %-16s %s, %.4g M parameters\n", "part", syz_part_name((syz_part)i), size[i] / 1e6);
+}
+
 /* Behind a label: how many are known, and their range. */
 static void label_text(syz_h5 *f, const char *name, int64_t rows, char text[96])
 {
@@ -219,6 +239,7 @@ static syz_status own_file(context *c, const char *path, const char *format)
     if (has_version) printf(", format version %.0f", version);
     printf(", %s\n", bytes_text((double)s.st_size, size));
     print_provenance(c, f);
+    print_parts(f, &list);
     print_objects(f);
     int width = 20;
     for (int i = 0; i < list.n; i++)

@@ -213,6 +213,17 @@ static const struct {
 
 const char *syz_part_name(syz_part part) { return part_table[part].name; }
 
+bool syz_part_of_name(const char *name, syz_part *out)
+{
+  /* A backbone's prefix goes on where its tower's ends, and stands before it in the table. */
+  for (int i = 0; i < SYZ_PARTS; i++) {
+    if (strncmp(name, part_table[i].prefix, strlen(part_table[i].prefix)) != 0) continue;
+    *out = (syz_part)i;
+    return true;
+  }
+  return false;
+}
+
 syz_part syz_part_of(syz_modality modality, bool is_head)
 {
   if (modality == SYZ_IMAGE) return is_head ? SYZ_PART_IMAGE_HEAD : SYZ_PART_IMAGE_BACKBONE;

@@ -15,7 +15,8 @@ static syz_model_config small_config(void)
 {
   return (syz_model_config){.image = {.dim = 16, .depth = 2, .heads = 2, .patch = 8, .size = 24, .tokens = SYZ_TOKENS_DINOV2, .layerscale = 1e-5},
                             .spectrum = {.dim = 12, .depth = 3, .heads = 2, .section = 600, .overlap = 100, .max_tokens = 20},
-                            .embedding = {.dim = 16, .heads = 4, .dropout = 0.1}};
+                            .embedding = {.dim = 16, .heads = 4, .dropout = 0.1},
+                            .dino = {.layers = 3, .hidden = 24, .bottleneck = 8, .prototypes = 40, .has_ibot_head = true}};
 }
 
 static syz_model_config published(void)
@@ -93,6 +94,73 @@ static void check_contradictions(void)
   CHECK_ERROR(syz_model_config_check(&c), SYZ_ERR_INPUT, "model.embedding.dropout");
 }
 
+static const syz_parameter *find(const syz_model *m, const char *name);
+
+static bool is_there(const syz_model *m, const char *name)
+{
+  int n;
+  const syz_parameter *p = syz_model_parameters(m, &n);
+  for (int i = 0; i < n; i++)
+    if (strcmp(p[i].name, name) == 0) return true;
+  return false;
+}
+
+/* Which parts and parameters a model has for each purpose, which of them take part, and the published names and shapes of projection heads. */
+static void check_purposes(void)
+{
+  syz_model_config c = small_config();
+  syz_model *m[3] = {NULL}, *shared = NULL;
+  const bool parts[3][SYZ_PARTS] = {{true, true, true, true, false, false}, {true, false, false, false, true, true}, {false, false, true, false, false, false}};
+  c.image.registers = 3;
+  for (int purpose = 0; purpose < 3; purpose++) {
+    CHECK_OK(syz_model_create_for((syz_purpose)purpose, &c, compute, &m[purpose]));
+    CHECK(syz_model_has(m[purpose], SYZ_IMAGE) == (purpose != SYZ_PURPOSE_MASKED) && syz_model_has(m[purpose], SYZ_SPECTRUM) == (purpose != SYZ_PURPOSE_DINO));
+    int64_t end = 0;
+    int n, at = 0;
+    const syz_parameter *p = syz_model_parameters(m[purpose], &n);
+    for (int part = 0; part < SYZ_PARTS; part++) {
+      int64_t first, count;
+      syz_part named;
+      syz_model_range(m[purpose], (syz_part)part, &first, &count);
+      CHECK((count > 0) == parts[purpose][part]);
+      if (count == 0) continue;
+      CHECK_EQ(first, end);
+      for (; at < n && p[at].offset < first + count; at++) CHECK(p[at].part == (syz_part)part && syz_part_of_name(p[at].name, &named) && named == p[at].part);
+      end = first + count;
+    }
+    CHECK_EQ(end, syz_model_size(m[purpose]));
+    CHECK_EQ(at, n);
+  }
+  const syz_model *embed = m[SYZ_PURPOSE_EMBED], *dino = m[SYZ_PURPOSE_DINO], *masked = m[SYZ_PURPOSE_MASKED];
+  CHECK(!find(embed, "image_encoder.backbone.mask_token")->is_used && find(dino, "image_encoder.backbone.mask_token")->is_used);
+  CHECK(!find(embed, "spectrum_encoder.backbone.head.weight")->is_used && find(masked, "spectrum_encoder.backbone.head.weight")->is_used);
+  CHECK(find(masked, "spectrum_encoder.backbone.head.bias")->is_used && find(embed, "image_encoder.backbone.register_tokens")->is_used);
+  CHECK(!find(dino, "dino_head.last_layer.weight_g")->is_used && find(dino, "dino_head.last_layer.weight_v")->is_used);
+  const struct {
+    const char *name;
+    int64_t shape[3];
+  } expected[] = {{"image_encoder.backbone.register_tokens", {1, 3, 16}}, {"dino_head.mlp.0.weight", {24, 16}},      {"dino_head.mlp.0.bias", {24}},
+                  {"dino_head.mlp.2.weight", {24, 24}},                   {"ibot_head.mlp.4.weight", {8, 24}},       {"ibot_head.mlp.4.bias", {8}},
+                  {"ibot_head.last_layer.weight_g", {40, 1}},             {"ibot_head.last_layer.weight_v", {40, 8}}};
+  for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+    const syz_parameter *p = find(dino, expected[i].name);
+    for (int k = 0; k < 3; k++) CHECK_EQ(k < p->ndim ? p->shape[k] : 0, expected[i].shape[k]);
+  }
+  c.dino.has_ibot_head = false;
+  c.image.registers = 0;
+  CHECK_OK(syz_model_create_for(SYZ_PURPOSE_DINO, &c, compute, &shared));
+  CHECK(!is_there(shared, "ibot_head.mlp.0.weight") && !is_there(shared, "image_encoder.backbone.register_tokens"));
+  syz_model_destroy(&shared);
+  c.image.tokens = SYZ_TOKENS_PATCHES;
+  CHECK_ERROR(syz_model_create_for(SYZ_PURPOSE_DINO, &c, compute, &shared), SYZ_ERR_INPUT, "model.image.tokens = patches");
+  c = small_config();
+  c.dino.layers = 9;
+  CHECK_ERROR(syz_model_create_for(SYZ_PURPOSE_DINO, &c, compute, &shared), SYZ_ERR_INPUT, "layers = 9 at most 8");
+  c.dino.prototypes = 0;
+  CHECK_ERROR(syz_model_create_for(SYZ_PURPOSE_DINO, &c, compute, &shared), SYZ_ERR_INPUT, "model.dino");
+  for (int i = 0; i < 3; i++) syz_model_destroy(&m[i]);
+}
+
 /* The text is read back to the same configuration, numbers to the last bit. */
 static void check_yaml(void)
 {
@@ -102,6 +170,8 @@ static void check_yaml(void)
   for (int i = 0; i < 3; i++) {
     const double scales[] = {1.0 / 3, 1e-5, 0};
     c.image.layerscale = scales[i];
+    c.image.registers = i == 1 ? 4 : 0;
+    c.dino = (syz_dino_config){.layers = 2, .hidden = 24, .bottleneck = 8, .prototypes = i == 2 ? 0 : 40, .has_ibot_head = i == 1};
     char *text = syz_model_config_yaml(&c);
     const syz_key *const table[] = {syz_model_keys};
     syz_input *in = NULL;
@@ -112,6 +182,12 @@ static void check_yaml(void)
     CHECK(back.image.layerscale == c.image.layerscale && back.embedding.dropout == c.embedding.dropout);
     CHECK(back.image.tokens == c.image.tokens && back.image.depth == c.image.depth && back.spectrum.section == c.spectrum.section &&
           back.embedding.heads == c.embedding.heads && back.spectrum.max_tokens == c.spectrum.max_tokens);
+    CHECK(back.image.registers == c.image.registers && (strstr(text, "registers") != NULL) == (i == 1) && (strstr(text, "dino: {") != NULL) == (i != 2));
+    if (i == 2)
+      CHECK(back.dino.layers == 3 && back.dino.prototypes == 65536 && !back.dino.has_ibot_head); /* published */
+    else
+      CHECK(back.dino.layers == 2 && back.dino.hidden == 24 && back.dino.bottleneck == 8 && back.dino.prototypes == 40 &&
+            back.dino.has_ibot_head == c.dino.has_ibot_head);
     syz_input_destroy(&in);
     syz_free(&text);
   }
@@ -190,6 +266,26 @@ static void check_initial_weights(void)
   CHECK_EQ(moments_of(both, "spectrum_encoder.backbone.final_layernorm.weight").mean, 1);
   CHECK_NEAR(moments_of(both, "image_encoder.backbone.blocks.0.ls2.gamma").mean, 1e-5, 1e-11);
   CHECK_GT(moments_of(both, "spectrum_encoder.mlp.decoder.bias").largest, 0);
+
+  /* Projection heads and registers. */
+  syz_model *dino = NULL;
+  syz_model_config d = c;
+  d.image.tokens = SYZ_TOKENS_DINOV2;
+  d.image.registers = 50;
+  d.dino = (syz_dino_config){.layers = 3, .hidden = 200, .bottleneck = 64, .prototypes = 900, .has_ibot_head = true};
+  CHECK_OK(syz_model_create_for(SYZ_PURPOSE_DINO, &d, compute, &dino));
+  syz_model_initialise(dino, 7);
+  CHECK_NEAR(moments_of(dino, "dino_head.mlp.0.weight").std / 0.02, 1, 4 / sqrt(2 * 200.0 * 192));
+  CHECK_NEAR(moments_of(dino, "ibot_head.mlp.4.weight").std / 0.02, 1, 4 / sqrt(2 * 200.0 * 64));
+  CHECK_EQ(moments_of(dino, "dino_head.mlp.2.bias").largest, 0);
+  CHECK_NEAR(moments_of(dino, "dino_head.last_layer.weight_v").std * sqrt(3 * 64.0), 1, 4 / sqrt(2 * 900.0 * 64));
+  CHECK(moments_of(dino, "dino_head.last_layer.weight_v").largest <= 0.125000001);
+  CHECK(moments_of(dino, "ibot_head.last_layer.weight_g").mean == 1 && moments_of(dino, "ibot_head.last_layer.weight_g").std == 0);
+  CHECK_NEAR(moments_of(dino, "image_encoder.backbone.register_tokens").std / 1e-6, 1, 4 / sqrt(2 * 50.0 * 192));
+  CHECK_EQ(memcmp(syz_model_weights(dino) + find(dino, "image_encoder.backbone.pos_embed")->offset,
+                  syz_model_weights(both) + find(both, "image_encoder.backbone.pos_embed")->offset, 1000),
+           0); /* the same backbone for every purpose */
+  syz_model_destroy(&dino);
 
   /* The same tower beside another one, or alone: the same weights; another seed: others. */
   int64_t first, count, first_one;
@@ -291,6 +387,90 @@ static void check_files(const char *folder)
   }
 }
 
+static bool same_part(const syz_model *a, const syz_model *b, syz_part part)
+{
+  int64_t first_a, first_b, n_a, n_b;
+  syz_model_range(a, part, &first_a, &n_a);
+  syz_model_range(b, part, &first_b, &n_b);
+  return n_a == n_b && memcmp(syz_model_weights(a) + first_a, syz_model_weights(b) + first_b, (size_t)n_a * sizeof(float)) == 0;
+}
+
+/* Files of pretraining: what they hold, and who takes what from them. */
+static void check_pretraining_files(const char *folder)
+{
+  const syz_model_config config = small_config();
+  syz_model_config found;
+  syz_model_parts parts;
+  syz_model *dino = NULL, *masked = NULL, *embed = NULL, *back = NULL;
+  char dino_path[300], masked_path[300], embed_path[300];
+  snprintf(dino_path, sizeof dino_path, "%s/dino.h5", folder);
+  snprintf(masked_path, sizeof masked_path, "%s/masked.h5", folder);
+  snprintf(embed_path, sizeof embed_path, "%s/embed.h5", folder);
+  CHECK_OK(syz_model_create_for(SYZ_PURPOSE_DINO, &config, compute, &dino));
+  CHECK_OK(syz_model_create_for(SYZ_PURPOSE_MASKED, &config, compute, &masked));
+  CHECK_OK(syz_model_create(&config, true, true, compute, &embed));
+  syz_model_initialise(dino, 1);
+  syz_model_initialise(masked, 2);
+  syz_model_initialise(embed, 3);
+  CHECK_OK(syz_model_file_write(world, dino_path, dino, "test", ""));
+  CHECK_OK(syz_model_file_write(world, masked_path, masked, "test", ""));
+  CHECK_OK(syz_model_file_write(world, embed_path, embed, "test", ""));
+
+  CHECK_OK(syz_model_file_parts(world, dino_path, &found, &parts));
+  CHECK(parts.has[SYZ_PART_IMAGE_BACKBONE] && parts.has[SYZ_PART_DINO_HEAD] && parts.has[SYZ_PART_IBOT_HEAD] && !parts.has[SYZ_PART_IMAGE_HEAD] &&
+        !parts.has[SYZ_PART_SPECTRUM_BACKBONE]);
+  CHECK(found.dino.prototypes == 40 && found.dino.has_ibot_head);
+  CHECK_OK(syz_model_create_for(SYZ_PURPOSE_DINO, &found, compute, &back));
+  CHECK_OK(syz_model_file_read(world, dino_path, back, false));
+  CHECK(same_weights(back, dino));
+  CHECK_OK(syz_model_file_parts(world, masked_path, &found, &parts));
+  for (int i = 0; i < SYZ_PARTS; i++) CHECK(parts.has[i] == (i == SYZ_PART_SPECTRUM_BACKBONE));
+
+  /* Alignment takes the backbones and leaves its own heads; pretraining takes the backbone of an aligned model and leaves its projections. */
+  CHECK_ERROR(syz_model_file_read(world, dino_path, embed, false), SYZ_ERR_DATA, "has no spectrum tower");
+  CHECK_OK(syz_model_file_read(world, dino_path, embed, true));
+  CHECK_OK(syz_model_file_read(world, masked_path, embed, true));
+  CHECK(same_part(embed, dino, SYZ_PART_IMAGE_BACKBONE) && same_part(embed, masked, SYZ_PART_SPECTRUM_BACKBONE));
+  syz_model_initialise(back, 5);
+  CHECK_ERROR(syz_model_file_read(world, embed_path, back, false), SYZ_ERR_DATA, "has no dino head");
+  CHECK_OK(syz_model_file_read(world, embed_path, back, true));
+  CHECK(!same_part(back, dino, SYZ_PART_IMAGE_BACKBONE) && !same_part(back, dino, SYZ_PART_DINO_HEAD));
+  CHECK_OK(syz_model_file_read(world, embed_path, masked, false));
+  CHECK(!same_part(masked, embed, SYZ_PART_SPECTRUM_BACKBONE)); /* embed has taken the other one meanwhile */
+  syz_model_destroy(&back);
+
+  /* Another grid of patches; projections of another size. */
+  syz_model_config other = config;
+  other.image.size = 40;
+  CHECK_OK(syz_model_create_for(SYZ_PURPOSE_DINO, &other, compute, &back));
+  CHECK_OK(syz_model_file_read(world, dino_path, back, false));
+  const syz_parameter *from = find(dino, "image_encoder.backbone.pos_embed"), *to = find(back, "image_encoder.backbone.pos_embed");
+  float grid[25 * 16];
+  syz_positions_interpolate(grid, 5, syz_model_weights(dino) + from->offset + 16, 3, 16);
+  CHECK(memcmp(grid, syz_model_weights(back) + to->offset + 16, sizeof grid) == 0);
+  syz_model_destroy(&back);
+  other = config;
+  other.dino.prototypes = 41;
+  CHECK_OK(syz_model_create_for(SYZ_PURPOSE_DINO, &other, compute, &back));
+  CHECK_ERROR(syz_model_file_read(world, dino_path, back, true), SYZ_ERR_INPUT, "model.dino.prototypes = 40, this run asks for 41");
+  syz_model_destroy(&back);
+  other = config;
+  other.dino.has_ibot_head = false; /* the file's own head for patches is left out */
+  CHECK_OK(syz_model_create_for(SYZ_PURPOSE_DINO, &other, compute, &back));
+  CHECK_OK(syz_model_file_read(world, dino_path, back, false));
+  CHECK(same_part(back, dino, SYZ_PART_DINO_HEAD));
+  syz_model_destroy(&back);
+  syz_model_destroy(&dino);
+  syz_model_destroy(&masked);
+  syz_model_destroy(&embed);
+  syz_barrier(world);
+  if (syz_comm_rank(world) == 0) {
+    unlink(dino_path);
+    unlink(masked_path);
+    unlink(embed_path);
+  }
+}
+
 int main(int argc, char **argv)
 {
   char folder[256] = "/tmp/syzygy-model-XXXXXX";
@@ -303,9 +483,11 @@ int main(int argc, char **argv)
     check_published();
     check_contradictions();
     check_yaml();
+    check_purposes();
     check_initial_weights();
   }
   check_files(folder);
+  check_pretraining_files(folder);
   CHECK_EQ(syz_memory_get().live_blocks, start.live_blocks);
   if (syz_comm_rank(world) == 0) rmdir(folder);
   int result = CHECK_RESULT();
