@@ -366,6 +366,9 @@ typedef struct syz_masked_options {
   bool hides_bad;                    /**< pixels with ivar 0 are neither seen nor scored */
   int64_t validate_objects;          /**< at most so many held-out spectra */
   int loader_ahead;
+  const char *folder;                /**< every validation writes reconstruction.h5 into it: some held-out spectra, what was hidden, what was said of it;
+                                        NULL: does not */
+  const char *created_by, *input_yaml; /**< for that file */
 } syz_masked_options;
 syz_status syz_masked_check(const syz_masked_options *options, const syz_model_config *model);
 size_t syz_masked_train_bytes(const syz_masked_options *options, const syz_grid *grid, const syz_model *model);
