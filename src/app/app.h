@@ -17,6 +17,8 @@
   X(align, "image and spectrum towers aligned in one space by InfoNCE over the global batch")            \
   X(embed, "embeddings of a data set as HDF5 and as a FITS catalogue")                                   \
   X(search, "nearest neighbours within and across modalities, retrieval figures")                        \
+  X(probe, "what frozen features know: linear heads on patches (dense)")                                 \
+  X(analyse, "what features are made of: principal components of patches")                               \
   X(report, "a run folder as one self-contained HTML page")                                              \
   X(bench, "speed of every part against this machine's measured limit")                                  \
   X(info, "what a file is, its provenance, whether its checksums hold")

@@ -12,22 +12,23 @@
 #include "training.h"
 
 #define TRAINING (SYZ_USED_BY(align) | SYZ_USED_BY(pretrain_image) | SYZ_USED_BY(pretrain_spectrum))
-#define ALL_DATA (TRAINING | SYZ_USED_BY(embed) | SYZ_USED_BY(ingest))
-#define ALL_MODEL (TRAINING | SYZ_USED_BY(embed) | SYZ_USED_BY(bench))
+#define FEATURES (SYZ_USED_BY(embed) | SYZ_USED_BY(probe) | SYZ_USED_BY(analyse))
+#define ALL_DATA (TRAINING | FEATURES | SYZ_USED_BY(ingest))
+#define ALL_MODEL (TRAINING | FEATURES | SYZ_USED_BY(bench))
 #define ALL_RUNS                                                                                                                             \
-  (TRAINING | SYZ_USED_BY(simulate) | SYZ_USED_BY(ingest) | SYZ_USED_BY(embed) | SYZ_USED_BY(search) | SYZ_USED_BY(report) | SYZ_USED_BY(bench))
+  (TRAINING | FEATURES | SYZ_USED_BY(simulate) | SYZ_USED_BY(ingest) | SYZ_USED_BY(search) | SYZ_USED_BY(report) | SYZ_USED_BY(bench))
 
 static const syz_key shared_keys[] = {
     {"seed", SYZ_KEY_INT, "20240601", "", 0, 9.0e15, NULL, ALL_RUNS, "Seed of every random number: a result is a function of it, the input and the global batch."},
     {"output.dir", SYZ_KEY_TEXT, "", "folder", 0, 0, NULL, ALL_RUNS, "Run folder, made if needed; empty: runs/<command>."},
-    {"data.path", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, TRAINING | SYZ_USED_BY(embed) | SYZ_USED_BY(report),
+    {"data.path", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, TRAINING | FEATURES | SYZ_USED_BY(report),
      "Shards or AstroCLIP HDF5 files: a file, a folder, or a list of them."},
-    {"data.split", SYZ_KEY_CHOICE, "default", "", 0, 0, "default|train|test|all", TRAINING | SYZ_USED_BY(embed),
-     "First 80 % of each file (train), the rest (test), or all; default: train when training, all for embed."},
+    {"data.split", SYZ_KEY_CHOICE, "default", "", 0, 0, "default|train|test|all", TRAINING | SYZ_USED_BY(embed) | SYZ_USED_BY(analyse),
+     "First 80 % of each file (train), the rest (test), or all; default: train when training, all for embed and analyse."},
     {"data.shuffle", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, TRAINING, "A new order in every epoch; false: file order."},
     {"data.bad_objects", SYZ_KEY_CHOICE, "refuse", "", 0, 0, "refuse|skip", ALL_DATA,
      "Objects with NaN, infinite or all-zero pixels: end with exit code 3 (refuse), or list them and go on (skip)."},
-    {"data.verify", SYZ_KEY_CHOICE, "auto", "", 0, 0, "auto|always|never", TRAINING | SYZ_USED_BY(embed),
+    {"data.verify", SYZ_KEY_CHOICE, "auto", "", 0, 0, "auto|always|never", TRAINING | FEATURES,
      "Compare the checksums that the data files hold before they are used; auto: when they are together smaller than 4 GiB."},
     {"model.file", SYZ_KEY_TEXT, "", "model file", 0, 0, NULL, ALL_MODEL, "Model to start from or to use; its own `model:` section then rules."},
     {"compute.precision", SYZ_KEY_CHOICE, "bfloat16", "", 0, 0, "bfloat16|float32", ALL_MODEL | SYZ_USED_BY(search),
@@ -73,8 +74,8 @@ static uint32_t users_of_model_key(const char *path)
   uint32_t users = ALL_MODEL;
   if (strncmp(path, "model.image.", 12) == 0) users &= ~SYZ_USED_BY(pretrain_spectrum);
   if (strncmp(path, "model.dino.", 11) == 0) users = SYZ_USED_BY(pretrain_image) | SYZ_USED_BY(bench);
-  if (strncmp(path, "model.spectrum.", 15) == 0) users &= ~SYZ_USED_BY(pretrain_image);
-  if (strncmp(path, "model.embedding.", 16) == 0) users &= ~(SYZ_USED_BY(pretrain_image) | SYZ_USED_BY(pretrain_spectrum));
+  if (strncmp(path, "model.spectrum.", 15) == 0) users &= ~(SYZ_USED_BY(pretrain_image) | SYZ_USED_BY(probe) | SYZ_USED_BY(analyse));
+  if (strncmp(path, "model.embedding.", 16) == 0) users &= ~(SYZ_USED_BY(pretrain_image) | SYZ_USED_BY(pretrain_spectrum) | SYZ_USED_BY(probe) | SYZ_USED_BY(analyse));
   return users;
 }
 

@@ -34,6 +34,7 @@ static const char *shown_name(int which, char name[NAME_ROOM])
 typedef struct command_line {
   int command; /* -1: none */
   const char *input_file;
+  const char *task; /* `probe dense`: the value of probe.task */
   const char **set;
   int n_set;
   bool is_help, is_dry_run, is_version;
@@ -43,7 +44,7 @@ static void usage(void)
 {
   char name[NAME_ROOM];
   printf("syzygy %s: cross-modal foundation models of galaxies on CPU supercomputers\n\n"
-         "  mpirun -n RANKS syzygy COMMAND [INPUT.yaml] [--set path.key=value]... [--dry-run] [--help]\n\n",
+         "  mpirun -n RANKS syzygy COMMAND [TASK] [INPUT.yaml] [--set path.key=value]... [--dry-run] [--help]\n\n",
          syz_version());
   for (int i = 0; i < SYZ_COMMAND_COUNT; i++) printf("  %-18s %s\n", shown_name(i, name), commands[i].summary);
   printf("\n`syzygy COMMAND --help` lists the keys of a command with type, default, unit and range.\n"
@@ -83,6 +84,8 @@ static syz_status parse_command_line(int argc, char **argv, command_line *line, 
       for (int k = 0; k < SYZ_COMMAND_COUNT; k++)
         if (strcmp(a, shown_name(k, name)) == 0) line->command = k;
       SYZ_REQUIRE(line->command >= 0, SYZ_ERR_INPUT, "\"%s\" is not a command; see syzygy --help", a);
+    } else if ((line->command == SYZ_COMMAND_probe || line->command == SYZ_COMMAND_analyse) && !line->task && !strpbrk(a, "./")) {
+      line->task = a;
     } else if (is_yaml(a)) {
       SYZ_REQUIRE(!line->input_file, SYZ_ERR_INPUT, "%s: a second input file beside %s", a, line->input_file);
       line->input_file = a;
@@ -121,6 +124,11 @@ static syz_status read_input(syz_app *app, const command_line *line)
     SYZ_TRY_ALL(app->world, syz_input_parse(app->input, line->input_file, text, (size_t)n));
   }
   for (int i = 0; i < line->n_set; i++) SYZ_TRY_ALL(app->world, syz_input_override(app->input, line->set[i]));
+  if (line->task) {
+    char assignment[128];
+    snprintf(assignment, sizeof assignment, "%s.task=%.64s", app->command_name, line->task);
+    SYZ_TRY_ALL(app->world, syz_input_override(app->input, assignment));
+  }
   if (!*syz_input_text(app->input, "output.dir")) {
     char folder[64];
     snprintf(folder, sizeof folder, "runs/%s", app->command_name);

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Opening what analyse and probe look at. */
+#include "frozen.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "compute.h"
+#include "verify_data.h"
+
+/* Digest of all that features depend on in the model. */
+static syz_status make_digest(syz_frozen *f)
+{
+  syz_status st = SYZ_OK;
+  int64_t first, count;
+  char *yaml = syz_model_config_yaml(&f->config);
+  SYZ_REQUIRE(yaml, SYZ_ERR_MEMORY, "no memory for the model's configuration");
+  syz_model_range(f->model, SYZ_PART_IMAGE_BACKBONE, &first, &count);
+  const uint64_t digest = syz_checksum(syz_model_weights(f->model) + first, (size_t)count * sizeof(float), syz_checksum(yaml, strlen(yaml), 0));
+  snprintf(f->digest, sizeof f->digest, "%016" PRIx64, digest);
+cleanup:
+  syz_free(&yaml);
+  return st;
+}
+
+syz_status syz_frozen_open(syz_app *app, bool is_untrained, syz_frozen *out)
+{
+  syz_status st = SYZ_OK;
+  const syz_input *in = app->input;
+  syz_comm *c = app->world;
+  const char *path = syz_input_text(in, "model.file");
+  syz_model_parts parts;
+  *out = (syz_frozen){.digest = ""};
+  SYZ_REQUIRE(*path || is_untrained, SYZ_ERR_INPUT, "model.file: name a model file with an image tower");
+  if (*path) {
+    SYZ_TRY(syz_model_file_parts(c, path, &out->config, &parts));
+    SYZ_REQUIRE(parts.has[SYZ_PART_IMAGE_BACKBONE], SYZ_ERR_DATA, "%s: has no image tower", path);
+  } else {
+    SYZ_TRY_ALL(c, syz_model_config_read(in, &out->config));
+  }
+  SYZ_TRY_ALL(c, syz_app_make_compute(in, &out->compute));
+  SYZ_TRY_ALL(c, syz_model_create(&out->config, true, false, out->compute, &out->model));
+  syz_model_initialise(out->model, (uint64_t)syz_input_int(in, "seed")); /* a pooling head that the file does not have is not looked at */
+  if (*path && !is_untrained) SYZ_TRY(syz_model_file_read(c, path, out->model, true));
+  SYZ_TRY_ALL(c, make_digest(out));
+  syz_info("%s; image backbone of %s (digest %s): %" PRId64 " wide, %" PRId64 " blocks, %" PRId64 " patches of %" PRId64 " pixels",
+           syz_compute_describe(out->compute), is_untrained ? "initial weights" : path, out->digest, out->config.image.dim, out->config.image.depth,
+           (out->config.image.size / out->config.image.patch) * (out->config.image.size / out->config.image.patch), out->config.image.patch);
+cleanup:
+  if (st != SYZ_OK) syz_frozen_close(out);
+  return st;
+}
+
+void syz_frozen_forget(syz_frozen *f, uint64_t seed) { syz_model_initialise(f->model, seed); }
+
+void syz_frozen_close(syz_frozen *f)
+{
+  syz_model_destroy(&f->model);
+  syz_compute_destroy(&f->compute);
+}
+
+syz_status syz_frozen_data(syz_app *app, const char *task, syz_split split, bool verifies, syz_shardset **out)
+{
+  syz_status st = SYZ_OK;
+  const syz_input *in = app->input;
+  const char **path = NULL;
+  const syz_rejected *rejected;
+  const int n = syz_input_list_size(in, "data.path");
+  *out = NULL;
+  SYZ_REQUIRE(n > 0, SYZ_ERR_INPUT, "data.path: name the files or folders for %s", task);
+  path = syz_alloc("data paths", (size_t)n, sizeof *path);
+  SYZ_TRY_ALL(app->world, path ? SYZ_OK : SYZ_ERR_MEMORY);
+  for (int i = 0; i < n; i++) path[i] = syz_input_list_item(in, "data.path", i);
+  SYZ_TRY(syz_shardset_open(app->world, n, path, split, strcmp(syz_input_text(in, "data.bad_objects"), "skip") == 0, out));
+  const int64_t bad = syz_shardset_rejected(*out, &rejected);
+  for (int64_t i = 0; i < bad && i < 20; i++)
+    syz_warn("left out: %s, row %" PRId64 ", object %" PRId64 ": %s", rejected[i].file, rejected[i].row, rejected[i].object_id, rejected[i].reason);
+  if (bad > 20) syz_warn("left out: %" PRId64 " more objects", bad - 20);
+  if (verifies) SYZ_TRY(syz_app_verify_data(app, *out));
+cleanup:
+  syz_free(&path);
+  if (st != SYZ_OK) syz_shardset_close(out);
+  return st;
+}
+
+char *syz_frozen_data_path(const syz_input *in)
+{
+  size_t length = 1;
+  const int n = syz_input_list_size(in, "data.path");
+  for (int i = 0; i < n; i++) length += strlen(syz_input_list_item(in, "data.path", i)) + 1;
+  char *text = syz_alloc("data paths", length, 1);
+  for (int i = 0; text && i < n; i++) {
+    if (i) strcat(text, "\n");
+    strcat(text, syz_input_list_item(in, "data.path", i));
+  }
+  return text;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** `probe dense`: linear heads on the frozen patch features of an image backbone, held against truth of the simulator, and against an untrained net.
+ */
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "probe.h"
+
+#define USED SYZ_USED_BY(probe)
+
+const syz_key syz_probe_keys[] = {
+    {"probe.task", SYZ_KEY_CHOICE, "dense", "", 0, 0, "dense", USED,
+     "dense: segmentation and regression of patches. May also stand behind the command: syzygy probe dense."},
+    {"probe.model", SYZ_KEY_CHOICE, "trained", "", 0, 0, "trained|untrained", USED,
+     "untrained: initial weights (from seed) of the architecture of model.file, or of the model: section."},
+    {"probe.compare_untrained", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, USED, "Also do it with initial weights, and print both."},
+    {"probe.train_objects", SYZ_KEY_INT, "1000", "objects", 1, 1048576, NULL, USED, "Objects of the training split that the heads are fitted on."},
+    {"probe.test_objects", SYZ_KEY_INT, "500", "objects", 1, 1048576, NULL, USED, "Held-out objects that they are judged on."},
+    {"probe.batch", SYZ_KEY_INT, "16", "objects a rank", 1, 4096, NULL, USED,
+     "Images that go through the tower at once; the result does not depend on it."},
+    {"probe.class_weights", SYZ_KEY_LIST, "none", "", 0, 0, NULL, USED,
+     "none, balanced (inverse to how common a class is), or a number for each of background, bulge, disk, bar, arms, companion, neighbour, "
+     "artefact."},
+    {"probe.l2", SYZ_KEY_REAL, "1.0e-4", "", 0, 1e6, NULL, USED, "Segmentation: penalty l2/2 |W|^2 beside the mean loss, on standardised features."},
+    {"probe.iterations", SYZ_KEY_INT, "1000", "", 1, 1000000, NULL, USED, "Segmentation: most iterations of L-BFGS."},
+    {"probe.tolerance", SYZ_KEY_REAL, "1.0e-5", "", 0, 1, NULL, USED, "Segmentation: converged when no component of the gradient is larger."},
+    {"probe.ridge", SYZ_KEY_REAL, "1.0e-3", "", 0, 1e6, NULL, USED, "Regression: penalty a row on the weights of standardised features."},
+    {"probe.pictures", SYZ_KEY_INT, "8", "files", 0, 65536, NULL, USED, "Held-out objects that get a PNG file: image, truth and prediction."},
+    {NULL, SYZ_KEY_INT, NULL, NULL, 0, 0, NULL, 0, NULL},
+};
+
+static syz_status read_class_weights(const syz_input *in, syz_dense_options *o)
+{
+  syz_status st = SYZ_OK;
+  const char *key = "probe.class_weights";
+  const int n = syz_input_list_size(in, key);
+  for (int k = 0; k < SYZ_SEGMENTS; k++) o->class_weight[k] = 1;
+  if (n == 0 || (n == 1 && strcmp(syz_input_list_item(in, key, 0), "none") == 0)) goto cleanup;
+  o->is_balanced = n == 1 && strcmp(syz_input_list_item(in, key, 0), "balanced") == 0;
+  if (o->is_balanced) goto cleanup;
+  SYZ_REQUIRE(n == SYZ_SEGMENTS, SYZ_ERR_INPUT, "%s: none, balanced, or %d numbers are wanted, not %d items", key, SYZ_SEGMENTS, n);
+  for (int k = 0; k < SYZ_SEGMENTS; k++) {
+    const char *item = syz_input_list_item(in, key, k);
+    char *end;
+    errno = 0;
+    o->class_weight[k] = strtod(item, &end);
+    SYZ_REQUIRE(end != item && !*end && errno == 0 && isfinite(o->class_weight[k]) && o->class_weight[k] >= 0, SYZ_ERR_INPUT,
+                "%s: \"%s\" (of %s) is not a number of at least 0", key, item, syz_segment_name[k]);
+  }
+cleanup:
+  return st;
+}
+
+static syz_status read_options(const syz_input *in, syz_dense_options *o)
+{
+  *o = (syz_dense_options){.train_objects = syz_input_int(in, "probe.train_objects"),
+                           .test_objects = syz_input_int(in, "probe.test_objects"),
+                           .batch = syz_input_int(in, "probe.batch"),
+                           .l2 = syz_input_real(in, "probe.l2"),
+                           .tolerance = syz_input_real(in, "probe.tolerance"),
+                           .ridge = syz_input_real(in, "probe.ridge"),
+                           .iterations = syz_input_int(in, "probe.iterations")};
+  return read_class_weights(in, o);
+}
+
+static void compare(const syz_dense_result *trained, const syz_dense_result *untrained)
+{
+  syz_info("%-24s %10s %10s", "", "trained", "untrained");
+  syz_info("%-24s %10.4f %10.4f", "mean IoU, patches", trained->patch.mean_iou, untrained->patch.mean_iou);
+  syz_info("%-24s %10.4f %10.4f", "mean IoU, pixels", trained->pixel.mean_iou, untrained->pixel.mean_iou);
+  for (int t = 0; t < trained->targets; t++) {
+    char name[48];
+    snprintf(name, sizeof name, "R2 %s", syz_truth_name[t]);
+    syz_info("%-24s %10.4f %10.4f", name, trained->r2[t], untrained->r2[t]);
+  }
+}
+
+syz_status syz_command_probe(syz_app *app)
+{
+  syz_status st = SYZ_OK;
+  const syz_input *in = app->input;
+  const uint64_t seed = (uint64_t)syz_input_int(in, "seed");
+  const bool is_untrained = strcmp(syz_input_text(in, "probe.model"), "untrained") == 0,
+             compares = !is_untrained && syz_input_bool(in, "probe.compare_untrained");
+  syz_frozen net = {.model = NULL};
+  syz_shardset *train = NULL, *test = NULL;
+  syz_dense_options options;
+  syz_dense_result result[2] = {{.weights = NULL}, {.weights = NULL}};
+  SYZ_TRY_ALL(app->world, read_options(in, &options));
+  syz_timing_begin(&app->timing, "open");
+  st = syz_frozen_data(app, "probe", SYZ_SPLIT_TRAIN, true, &train);
+  if (st == SYZ_OK) st = syz_frozen_data(app, "probe", SYZ_SPLIT_TEST, false, &test); /* of the same files */
+  if (st == SYZ_OK) st = syz_frozen_open(app, is_untrained, &net);
+  syz_timing_end(&app->timing);
+  SYZ_TRY(st);
+  if (app->is_dry_run) goto cleanup;
+  SYZ_TRY(syz_app_open_run_folder(app));
+  SYZ_TRY(syz_dense_run(app, &net, train, test, &options, is_untrained ? "untrained" : "trained", &result[0]));
+  if (compares) {
+    syz_frozen_forget(&net, seed);
+    SYZ_TRY(syz_dense_run(app, &net, train, test, &options, "untrained", &result[1]));
+    compare(&result[0], &result[1]);
+  }
+  SYZ_TRY(syz_dense_write(app, &net, test, &options, compares ? 2 : 1, result));
+  syz_info("wrote %s/probe.json, dense.h5 and pictures", syz_input_text(in, "output.dir"));
+cleanup:
+  for (int i = 0; i < 2; i++) syz_dense_free(&result[i]);
+  syz_frozen_close(&net);
+  syz_shardset_close(&train);
+  syz_shardset_close(&test);
+  return st;
+}
