@@ -134,7 +134,8 @@ typedef struct syz_distillation_loss {
   double target_entropy[SYZ_TARGET_SETS];  /**< mean entropy of a target, in nats: log K is uniform, 0 one prototype */
   double mean_entropy[SYZ_TARGET_SETS];    /**< entropy of the mean target over the global batch: 0 when all rows have the same prototype */
 } syz_distillation_loss;
-/** Collective. The same result on every rank; not finite when an input is not. A set that has no row on any rank is left out. */
+/** Collective. The same result on every rank; not finite when an input is not. A set that has no row on any rank is left out: its entropies are 0,
+ * its centre stays. */
 void syz_distillation_forward(syz_distillation *d, const syz_distillation_batch *batch, syz_distillation_loss *out);
 /** Gradient by this rank's student rows and by the student's weight_v: dz [n_student, width] is written, dweight [K, width] += . After forward, with
  * the same batch. No communication. */
