@@ -1,11 +1,251 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** `pretrain-image`. */
+/**
+ * `pretrain-image`: DINOv2 on the image tower. Reads the input, opens the data, makes student and teacher (from the seed, from a model file, or each
+ * from its own) and hands over to the loop of room train. The result, model.h5, is the teacher; the student is beside it.
+ */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "app.h"
+#include "compute.h"
+#include "judge.h"
 #include "training.h"
 
-const syz_key syz_pretrain_image_keys[] = {{NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
+#define IMAGE SYZ_USED_BY(pretrain_image)
+
+const syz_key syz_pretrain_image_keys[] = {
+    {"model.teacher_file", SYZ_KEY_TEXT, "", "model file", 0, 0, NULL, IMAGE, "Model that the teacher starts from; empty: as the student."},
+    {"augment.preset", SYZ_KEY_CHOICE, "published", "", 0, 0, "published|intended", IMAGE,
+     "How often crops are blurred and given noise: as the published code does, which inverts its probabilities, or as it means to."},
+    {"augment.blur_first", SYZ_KEY_REAL, "0", "", 0, 1, NULL, IMAGE, "Probability of blur for the first global crop; not given: 0 (published) or 1 (intended)."},
+    {"augment.blur_global", SYZ_KEY_REAL, "0.9", "", 0, 1, NULL, IMAGE, "For the other global crops; not given: 0.9 (published) or 0.1 (intended)."},
+    {"augment.blur_local", SYZ_KEY_REAL, "0.5", "", 0, 1, NULL, IMAGE, "For local crops."},
+    {"augment.noise_first", SYZ_KEY_REAL, "0", "", 0, 1, NULL, IMAGE, "Probability of noise for the first global crop; not given: 0 (published) or 1 (intended)."},
+    {"augment.noise_global", SYZ_KEY_REAL, "0.9", "", 0, 1, NULL, IMAGE, "For the other global crops; not given: 0.9 (published) or 0.1 (intended)."},
+    {"augment.noise_local", SYZ_KEY_REAL, "0.5", "", 0, 1, NULL, IMAGE, "For local crops."},
+    {"dino.global_size", SYZ_KEY_INT, "144", "pixel", 1, 152, NULL, IMAGE, "Side of a global crop, a multiple of model.image.patch."},
+    {"dino.global_crops", SYZ_KEY_INT, "2", "", 1, SYZ_TARGETS_PER_ROW, NULL, IMAGE, "Global crops an object: seen by student and teacher."},
+    {"dino.local_size", SYZ_KEY_INT, "60", "pixel", 1, 152, NULL, IMAGE, "Side of a local crop, a multiple of model.image.patch."},
+    {"dino.local_crops", SYZ_KEY_INT, "8", "", 0, 64, NULL, IMAGE, "Local crops an object: seen by the student alone."},
+    {"dino.dino_weight", SYZ_KEY_REAL, "1.0", "", 0, 1e6, NULL, IMAGE, "Weight of the terms of class tokens, dino_global and dino_local."},
+    {"dino.ibot_weight", SYZ_KEY_REAL, "1.0", "", 0, 1e6, NULL, IMAGE, "Weight of the term of masked patches, ibot."},
+    {"dino.koleo_weight", SYZ_KEY_REAL, "0.1", "", 0, 1e6, NULL, IMAGE, "Weight of KoLeo, which spreads the class tokens of the batch."},
+    {"dino.mask_probability", SYZ_KEY_REAL, "0.5", "", 0, 1, NULL, IMAGE, "Share of the global crops that are masked."},
+    {"dino.mask_ratio_min", SYZ_KEY_REAL, "0.1", "", 0, 1, NULL, IMAGE, "Least share of the patches of a masked crop that is masked."},
+    {"dino.mask_ratio_max", SYZ_KEY_REAL, "0.5", "", 0, 1, NULL, IMAGE, "Largest share; stratified over the masked crops of the global batch."},
+    {"dino.mask_aspect_min", SYZ_KEY_REAL, "0.3", "", 1e-3, 1, NULL, IMAGE, "Least aspect ratio of a masked block; the largest is its inverse."},
+    {"dino.drop_rate", SYZ_KEY_REAL, "0.3", "", 0, 0.95, NULL, IMAGE, "Stochastic depth: share of the crops that each branch of each block leaves out."},
+    {"dino.centring", SYZ_KEY_CHOICE, "mean", "", 0, 0, "mean|sinkhorn", IMAGE,
+     "How the teacher's logits become targets: less a moving mean, or by Sinkhorn-Knopp; both over the global batch."},
+    {"dino.sinkhorn_iterations", SYZ_KEY_INT, "3", "", 1, 100, NULL, IMAGE, "Iterations of Sinkhorn-Knopp."},
+    {"dino.centre_momentum", SYZ_KEY_REAL, "0.9", "", 0, 1, NULL, IMAGE, "Momentum of the moving mean."},
+    {"dino.student_temperature", SYZ_KEY_REAL, "0.1", "", 1e-4, 100, NULL, IMAGE, "Temperature of the student's softmax."},
+    {"dino.teacher_temperature_start", SYZ_KEY_REAL, "0.04", "", 1e-4, 100, NULL, IMAGE, "Temperature of the teacher's softmax at step 0."},
+    {"dino.teacher_temperature", SYZ_KEY_REAL, "0.07", "", 1e-4, 100, NULL, IMAGE, "After the warm-up of the teacher."},
+    {"dino.teacher_warmup_steps", SYZ_KEY_INT, "37500", "steps", 0, 4.0e9, NULL, IMAGE,
+     "Straight line between the two; not given: 37500, or train.steps where that is less."},
+    {"dino.momentum", SYZ_KEY_REAL, "0.992", "", 0, 1, NULL, IMAGE, "Momentum of the teacher's moving average at step 0."},
+    {"dino.momentum_end", SYZ_KEY_REAL, "1.0", "", 0, 1, NULL, IMAGE, "At the end of train.steps; half a cosine between the two."},
+    {"dino.layer_decay", SYZ_KEY_REAL, "0.9", "", 1e-3, 1, NULL, IMAGE, "Learning rate of a block is this factor times that of the block behind it."},
+    {"dino.patch_lr_factor", SYZ_KEY_REAL, "0.2", "", 0, 10, NULL, IMAGE, "Further factor of the patch embedding's learning rate."},
+    {"dino.freeze_last_layer_steps", SYZ_KEY_INT, "1250", "steps", 0, 4.0e9, NULL, IMAGE,
+     "Prototypes stay as they are in these steps; not given: 1250, or train.warmup_steps where that is less."},
+    {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
+
+/* Every key of the command's own, but for those that are read elsewhere, is a value to remember; these must not change. */
+static const char *const fixed_facts[] = {"dino.global_size", "dino.global_crops", "dino.local_size", "dino.local_crops", "dino.centring"};
+
+typedef struct job {
+  syz_training t;
+  syz_model *teacher;
+  syz_dino_options dino;
+  syz_judge judge;
+} job;
+
+/* ------------------------------------------------------------------- input */
+
+static syz_status settle_real(syz_input *in, const char *key, double value)
+{
+  char text[64];
+  if (syz_input_is_given(in, key)) return SYZ_OK;
+  snprintf(text, sizeof text, "%.17g", value);
+  return syz_input_assign(in, key, text);
+}
+
+/* A number of steps made for a long run is at most `most`, unless it is given. */
+static syz_status settle_steps(syz_input *in, const char *key, int64_t most)
+{
+  char text[64];
+  if (syz_input_is_given(in, key) || syz_input_int(in, key) <= most) return SYZ_OK;
+  snprintf(text, sizeof text, "%" PRId64, most);
+  return syz_input_assign(in, key, text);
+}
+
+static syz_status settle_defaults(job *j)
+{
+  syz_status st = SYZ_OK;
+  syz_input *in = j->t.app->input;
+  const double intended[][2] = {{0, 1}, {0.9, 0.1}, {0.5, 0.5}};
+  static const char *const often[][2] = {{"augment.blur_first", "augment.noise_first"}, {"augment.blur_global", "augment.noise_global"}, {"augment.blur_local", "augment.noise_local"}};
+  const bool is_intended = strcmp(syz_input_text(in, "augment.preset"), "intended") == 0;
+  for (int i = 0; i < 3; i++)
+    for (int k = 0; k < 2; k++) SYZ_TRY(settle_real(in, often[i][k], intended[i][is_intended]));
+  SYZ_TRY(settle_real(in, "train.lr", 2e-4 * sqrt((double)syz_input_int(in, "train.global_batch") / 1024))); /* recipes.md section 5 */
+  SYZ_TRY(syz_training_settle(&j->t, 0, false));
+  SYZ_TRY(settle_steps(in, "dino.teacher_warmup_steps", syz_input_int(in, "train.steps")));
+  SYZ_TRY(settle_steps(in, "dino.freeze_last_layer_steps", syz_input_int(in, "train.warmup_steps")));
+  if (!syz_input_is_given(in, "train.lr_min") && syz_input_real(in, "train.lr_min") > syz_input_real(in, "train.lr"))
+    SYZ_TRY(settle_real(in, "train.lr_min", syz_input_real(in, "train.lr")));
+cleanup:
+  return st;
+}
+
+static void read_dino(job *j)
+{
+  const syz_input *in = j->t.in;
+  j->dino = (syz_dino_options){
+      .seed = (uint64_t)syz_input_int(in, "seed"),
+      .global_batch = syz_input_int(in, "train.global_batch"),
+      .steps = syz_input_int(in, "train.steps"),
+      .shuffles = syz_input_bool(in, "data.shuffle"),
+      .crops = {.size = {syz_input_int(in, "dino.global_size"), syz_input_int(in, "dino.local_size")},
+                .count = {syz_input_int(in, "dino.global_crops"), syz_input_int(in, "dino.local_crops")},
+                .blur_first = syz_input_real(in, "augment.blur_first"),
+                .blur_global = syz_input_real(in, "augment.blur_global"),
+                .blur_local = syz_input_real(in, "augment.blur_local"),
+                .noise_first = syz_input_real(in, "augment.noise_first"),
+                .noise_global = syz_input_real(in, "augment.noise_global"),
+                .noise_local = syz_input_real(in, "augment.noise_local"),
+                .flips = syz_input_bool(in, "augment.flips"),
+                .quarter_turns = syz_input_bool(in, "augment.quarter_turns")},
+      .mask_probability = syz_input_real(in, "dino.mask_probability"),
+      .mask_ratio_min = syz_input_real(in, "dino.mask_ratio_min"),
+      .mask_ratio_max = syz_input_real(in, "dino.mask_ratio_max"),
+      .mask_aspect_min = syz_input_real(in, "dino.mask_aspect_min"),
+      .drop_rate = syz_input_real(in, "dino.drop_rate"),
+      .dino_weight = syz_input_real(in, "dino.dino_weight"),
+      .ibot_weight = syz_input_real(in, "dino.ibot_weight"),
+      .koleo_weight = syz_input_real(in, "dino.koleo_weight"),
+      .centring = strcmp(syz_input_text(in, "dino.centring"), "sinkhorn") == 0 ? SYZ_CENTRE_SINKHORN : SYZ_CENTRE_MEAN,
+      .sinkhorn_iterations = (int)syz_input_int(in, "dino.sinkhorn_iterations"),
+      .centre_momentum = syz_input_real(in, "dino.centre_momentum"),
+      .student_temperature = syz_input_real(in, "dino.student_temperature"),
+      .teacher_temperature_start = syz_input_real(in, "dino.teacher_temperature_start"),
+      .teacher_temperature = syz_input_real(in, "dino.teacher_temperature"),
+      .teacher_warmup_steps = syz_input_int(in, "dino.teacher_warmup_steps"),
+      .momentum = syz_input_real(in, "dino.momentum"),
+      .momentum_end = syz_input_real(in, "dino.momentum_end"),
+      .layer_decay = syz_input_real(in, "dino.layer_decay"),
+      .patch_lr_factor = syz_input_real(in, "dino.patch_lr_factor"),
+      .freeze_last_layer_steps = syz_input_int(in, "dino.freeze_last_layer_steps"),
+      .loader_ahead = (int)syz_input_int(in, "train.read_ahead"),
+  };
+}
+
+static void add_facts(job *j)
+{
+  syz_remembered own[sizeof syz_pretrain_image_keys / sizeof *syz_pretrain_image_keys + 2];
+  int n = 0;
+  for (const syz_key *k = syz_pretrain_image_keys; k->path; k++) {
+    if (strcmp(k->path, "model.teacher_file") == 0 || strcmp(k->path, "augment.preset") == 0) continue; /* where it began; the probabilities say it */
+    bool is_fixed = false;
+    for (size_t i = 0; i < sizeof fixed_facts / sizeof *fixed_facts; i++) is_fixed = is_fixed || strcmp(k->path, fixed_facts[i]) == 0;
+    own[n++] = (syz_remembered){k->path, k->type, is_fixed};
+  }
+  own[n++] = (syz_remembered){"augment.flips", SYZ_KEY_BOOL, false};
+  own[n++] = (syz_remembered){"augment.quarter_turns", SYZ_KEY_BOOL, false};
+  syz_training_add_facts(&j->t, own, n);
+}
+
+/* ------------------------------------------------------------------- model */
+
+/* The configuration: of the input, overruled by the file that the student starts from. Collective; agreed. */
+static syz_status read_config(job *j)
+{
+  syz_status st = SYZ_OK;
+  syz_comm *world = j->t.app->world;
+  const char *path = syz_input_text(j->t.in, "model.file");
+  if (*path) {
+    syz_model_config config;
+    syz_model_parts parts;
+    SYZ_TRY(syz_model_file_parts(world, path, &config, &parts));
+    SYZ_REQUIRE(parts.has[SYZ_PART_IMAGE_BACKBONE], SYZ_ERR_DATA, "%s: has no image tower", path);
+    if (!syz_input_is_given(j->t.in, "model.image.tokens")) config.image.tokens = SYZ_TOKENS_DINOV2; /* how a tower is used, not what it is */
+    SYZ_TRY_ALL(world, syz_training_take_config(&j->t, path, &config, "model.image."));
+    if (parts.has[SYZ_PART_DINO_HEAD]) SYZ_TRY_ALL(world, syz_training_take_config(&j->t, path, &config, "model.dino."));
+  }
+  SYZ_TRY_ALL(world, syz_model_config_read(j->t.in, &j->t.config));
+  SYZ_TRY_ALL(world, syz_dino_check(&j->dino, &j->t.config));
+cleanup:
+  return st;
+}
+
+/* Student and teacher; the teacher begins as the student unless it has its own file. Collective; agreed. */
+static syz_status make_models(job *j)
+{
+  syz_status st = SYZ_OK;
+  syz_comm *world = j->t.app->world;
+  const char *path = syz_input_text(j->t.in, "model.file"), *taught = syz_input_text(j->t.in, "model.teacher_file");
+  syz_model_config config;
+  syz_model_parts parts;
+  SYZ_TRY_ALL(world, syz_model_create_for(SYZ_PURPOSE_DINO, &j->t.config, j->t.compute, &j->t.model));
+  SYZ_TRY_ALL(world, syz_model_create_for(SYZ_PURPOSE_DINO, &j->t.config, j->t.compute, &j->teacher));
+  syz_model_initialise(j->t.model, (uint64_t)syz_input_int(j->t.in, "seed"));
+  if (*path) {
+    SYZ_TRY(syz_model_file_parts(world, path, &config, &parts));
+    SYZ_TRY(syz_model_file_read(world, path, j->t.model, true));
+    syz_info("the student begins from %s%s", path, parts.has[SYZ_PART_DINO_HEAD] ? "" : ", which has no projection head: it begins with random weights");
+  }
+  memcpy(syz_model_weights(j->teacher), syz_model_weights(j->t.model), (size_t)syz_model_size(j->teacher) * sizeof(float));
+  if (*taught) {
+    SYZ_TRY(syz_model_file_read(world, taught, j->teacher, true));
+    syz_info("the teacher begins from %s", taught);
+  }
+cleanup:
+  return st;
+}
+
+/* ----------------------------------------------------------------- command */
 
 syz_status syz_command_pretrain_image(syz_app *app)
 {
-  (void)app;
-  return syz_error_set(SYZ_ERR_INPUT, __FILE__, __LINE__, "pretrain-image cannot train yet");
+  syz_status st = SYZ_OK;
+  syz_comm *world = app->world;
+  job *j = syz_alloc("pretrain-image", 1, sizeof *j);
+  syz_objective objective = {0};
+  size_t planned = 0;
+  SYZ_TRY_ALL(world, j ? SYZ_OK : SYZ_ERR_MEMORY);
+  syz_training_open(&j->t, app);
+  SYZ_TRY_ALL(world, settle_defaults(j));
+  read_dino(j);
+  SYZ_TRY_ALL(world, syz_training_check_keys(&j->t));
+  SYZ_TRY(read_config(j));
+  syz_timing_begin(&app->timing, "set-up");
+  st = syz_training_open_data(&j->t, true);
+  if (st == SYZ_OK) st = syz_agree(world, syz_app_make_compute(j->t.in, &j->t.compute));
+  if (st == SYZ_OK) st = syz_grid_create(world, SYZ_TOWERS_TOGETHER, 1, 1, &j->t.grid);
+  if (st == SYZ_OK) st = make_models(j);
+  syz_timing_end(&app->timing);
+  SYZ_TRY(st);
+  syz_training_read_loop(&j->t);
+  add_facts(j);
+  planned = syz_dino_bytes(&j->dino, &j->t.grid, j->t.model) + (j->t.test ? syz_judge_bytes(j->t.in, j->teacher) : 0);
+  syz_training_tell(&j->t, planned);
+  if (app->is_dry_run) goto cleanup;
+  SYZ_TRY(syz_app_open_run_folder(app));
+  SYZ_TRY(syz_judge_create(app, j->t.compute, j->teacher, j->t.train, j->t.test, &j->judge));
+  SYZ_TRY(syz_dino_create(&j->dino, &j->t.grid, j->t.compute, j->t.model, j->teacher, j->t.train, &j->judge, &app->timing, &objective));
+  SYZ_TRY(syz_train_run(&j->t.loop, &j->t.grid, j->t.model, j->t.compute, &objective, &app->timing));
+  syz_training_tell_peak(&j->t, planned);
+cleanup:
+  if (objective.destroy) objective.destroy(objective.self);
+  if (j) {
+    syz_judge_destroy(&j->judge);
+    syz_model_destroy(&j->teacher);
+    syz_training_close(&j->t);
+  }
+  syz_free(&j);
+  return st;
 }

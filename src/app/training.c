@@ -96,6 +96,12 @@ void syz_training_value(const syz_input *in, const char *key, syz_key_type type,
 
 static bool begins_with(const char *text, const char *start) { return strncmp(text, start, strlen(start)) == 0; }
 
+/* Not what a tower is but how it is used: every tower can be used so. */
+static bool is_of_use(const char *key)
+{
+  return strcmp(key, "model.embedding.dropout") == 0 || strcmp(key, "model.image.size") == 0 || strcmp(key, "model.image.tokens") == 0;
+}
+
 syz_status syz_training_take_config(syz_training *t, const char *path, const syz_model_config *config, const char *section)
 {
   syz_status st = SYZ_OK;
@@ -111,7 +117,7 @@ syz_status syz_training_take_config(syz_training *t, const char *path, const syz
     syz_training_value(file, k->path, k->type, theirs, sizeof theirs);
     syz_training_value(in, k->path, k->type, ours, sizeof ours);
     if (strcmp(theirs, ours) == 0) continue;
-    const bool may_differ = strcmp(k->path, "model.embedding.dropout") == 0 || strcmp(k->path, "model.image.size") == 0;
+    const bool may_differ = is_of_use(k->path);
     if (syz_input_is_given(in, k->path)) {
       SYZ_REQUIRE(may_differ, SYZ_ERR_INPUT, "%s is %s in the input and %s in %s: leave it out, the file rules", k->path, ours, theirs, path);
       continue;

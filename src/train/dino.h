@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Inside of DINOv2's objective: dino.c (steps), dino_plan.c (what a step has, what it costs), dino_teacher.c (moving average, collapse). */
+#pragma once
+
+#include "syzygy/train.h"
+
+enum { DINO_GLOBAL, DINO_LOCAL, DINO_HEADS = 2 };
+
+/** Terms of metrics.jsonl, in this order. */
+typedef enum dino_term {
+  TERM_GLOBAL,
+  TERM_LOCAL,
+  TERM_PATCH,
+  TERM_KOLEO,
+  TERM_ENTROPY,
+  TERM_ENTROPY_PATCH,
+  TERM_MEAN_ENTROPY,
+  TERM_MEAN_ENTROPY_PATCH,
+  TERM_SPREAD,
+  TERM_TEMPERATURE,
+  TERM_MOMENTUM,
+  DINO_TERMS
+} dino_term;
+
+/** Sizes of a rank's step: the largest that its places of the global batch can have. */
+typedef struct dino_sizes {
+  int64_t first, count;         /**< this rank's places of the global batch */
+  int64_t crops, locals;        /**< global and local crops an object: G, L */
+  int64_t side, patches, width; /**< patches a side and of a global crop; D */
+  int64_t most_masked;          /**< masked patches of this rank */
+  int64_t most_student, most_teacher;
+  int heads; /**< 1: shared, 2: a head of its own for masked patches */
+  syz_block_masks masks;
+} dino_sizes;
+
+void dino_sizes_of(const syz_dino_options *o, const syz_model_config *c, int size, int rank, dino_sizes *out);
+/** Configurations of the parts, from which both the plan and the parts are made. */
+syz_crops_config dino_crops_config(const syz_dino_options *o, const dino_sizes *z, bool is_student);
+syz_distillation_config dino_distillation_config(const syz_dino_options *o, const syz_model_config *c, const dino_sizes *z, int head);
+syz_loader_config dino_loader_config(const syz_dino_options *o, const dino_sizes *z);
+/** Rows that head h projects: of student or teacher. */
+int64_t dino_head_rows(const dino_sizes *z, int head, bool is_student);
+static inline syz_part dino_head_part(int head) { return head ? SYZ_PART_IBOT_HEAD : SYZ_PART_DINO_HEAD; }
+
+/** teacher += (1 - momentum) (student - teacher), n elements. */
+void dino_follow(float *teacher, const float *student, double momentum, int64_t n, int threads);
+
+/** What collapse looks like, told once each time it begins. */
+typedef struct dino_watch {
+  bool is_flat, is_single, is_uniform; /**< as of the last step */
+  bool was_alive;                      /**< some step of this run had none of these */
+} dino_watch;
+/** Rank 0 speaks. Same values on all ranks. */
+void dino_watch_step(dino_watch *w, const syz_dino_options *o, int64_t prototypes, int64_t step, const double term[SYZ_TERMS_MAX]);

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** What a step of DINOv2 has on a rank, what it costs in memory and operations, and what must not be asked of it. */
+#include <inttypes.h>
+#include <math.h>
+
+#include "dino.h"
+#include "syzygy/sky.h"
+
+/* Resident without any model: program, libraries, MPI's and HDF5's buffers; measured on 1 and 4 ranks. */
+enum { PROCESS_BYTES = 96 << 20 };
+
+void dino_sizes_of(const syz_dino_options *o, const syz_model_config *c, int size, int rank, dino_sizes *out)
+{
+  dino_sizes z = {.crops = o->crops.count[DINO_GLOBAL], .locals = o->crops.count[DINO_LOCAL], .width = c->image.dim, .heads = c->dino.has_ibot_head ? 2 : 1};
+  syz_share(o->global_batch, size, rank, &z.first, &z.count);
+  z.side = o->crops.size[DINO_GLOBAL] / c->image.patch;
+  z.patches = z.side * z.side;
+  z.masks = (syz_block_masks){.crops = o->global_batch * z.crops,
+                              .side = z.side,
+                              .probability = o->mask_probability,
+                              .ratio_min = o->mask_ratio_min,
+                              .ratio_max = o->mask_ratio_max,
+                              .aspect_min = o->mask_aspect_min};
+  z.most_masked = syz_block_mask_most(&z.masks, z.count * z.crops);
+  z.most_student = z.count * (z.crops + z.locals) + z.most_masked;
+  z.most_teacher = z.count * z.crops + z.most_masked;
+  *out = z;
+}
+
+syz_crops_config dino_crops_config(const syz_dino_options *o, const dino_sizes *z, bool is_student)
+{
+  syz_crops_config c = {.groups = 1, .trains = is_student, .drop_rate = is_student ? o->drop_rate : 0};
+  c.size[DINO_GLOBAL] = o->crops.size[DINO_GLOBAL];
+  c.most[DINO_GLOBAL] = z->count * z->crops;
+  c.most_rows = is_student ? z->most_student : z->most_teacher;
+  if (is_student && z->locals > 0) {
+    c.groups = 2;
+    c.size[DINO_LOCAL] = o->crops.size[DINO_LOCAL];
+    c.most[DINO_LOCAL] = z->count * z->locals;
+  }
+  return c;
+}
+
+int64_t dino_head_rows(const dino_sizes *z, int head, bool is_student)
+{
+  const int64_t tokens = z->count * (z->crops + (is_student ? z->locals : 0));
+  if (z->heads == 1) return tokens + z->most_masked;
+  return head == 0 ? tokens : z->most_masked;
+}
+
+syz_distillation_config dino_distillation_config(const syz_dino_options *o, const syz_model_config *c, const dino_sizes *z, int head)
+{
+  return (syz_distillation_config){.prototypes = c->dino.prototypes,
+                                   .width = c->dino.bottleneck,
+                                   .most_student = dino_head_rows(z, head, true),
+                                   .most_teacher = dino_head_rows(z, head, false),
+                                   .sets = z->heads == 1 ? 2 : 1,
+                                   .centring = o->centring,
+                                   .sinkhorn_iterations = o->sinkhorn_iterations,
+                                   .centre_momentum = o->centre_momentum,
+                                   .student_temperature = o->student_temperature};
+}
+
+syz_loader_config dino_loader_config(const syz_dino_options *o, const dino_sizes *z)
+{
+  return (syz_loader_config){.first_place = z->first, .count = z->count, .crops = &o->crops, .ahead = o->loader_ahead};
+}
+
+/* -------------------------------------------------------------------- cost */
+
+size_t syz_dino_bytes(const syz_dino_options *o, const syz_grid *grid, const syz_model *student)
+{
+  const syz_model_config *c = syz_model_get_config(student);
+  const syz_compute *compute = syz_model_get_compute(student);
+  const int64_t size = syz_model_size(student), ranks = syz_comm_size(grid->data);
+  dino_sizes z;
+  dino_sizes_of(o, c, (int)ranks, 0, &z); /* the first rank has the largest share */
+  const syz_crops_config seen = dino_crops_config(o, &z, true), taught = dino_crops_config(o, &z, false);
+  const syz_loader_config loader = dino_loader_config(o, &z);
+  /* Two blocks of weights, gradients, this rank's share of the moments. */
+  size_t sum = (size_t)(3 * size + 2 * (size / ranks + 1)) * sizeof(float);
+  sum += syz_crops_bytes(student, &seen) + syz_crops_bytes(student, &taught) + syz_loader_bytes(&loader);
+  for (int h = 0; h < z.heads; h++) {
+    const syz_distillation_config d = dino_distillation_config(o, c, &z, h);
+    sum += syz_projection_bytes(student, dino_head_part(h), dino_head_rows(&z, h, true), true);
+    sum += syz_projection_bytes(student, dino_head_part(h), dino_head_rows(&z, h, false), false);
+    sum += syz_distillation_bytes(compute, &d);
+  }
+  sum += (size_t)z.crops * syz_koleo_bytes(compute, o->global_batch, z.width);
+  /* Chosen tokens and their gradients, projections, masks. */
+  sum += (size_t)(2 * z.most_student * z.width + (2 * z.most_student + z.most_teacher) * c->dino.bottleneck) * sizeof(float);
+  sum += (size_t)(z.most_student * (SYZ_TARGETS_PER_ROW + 4)) * sizeof(int64_t) + (size_t)(z.count * z.crops * z.patches);
+  return sum + PROCESS_BYTES;
+}
+
+double syz_dino_flops(const syz_dino_options *o, const syz_model_config *c)
+{
+  const double G = (double)o->crops.count[DINO_GLOBAL], L = (double)o->crops.count[DINO_LOCAL], kept = 1 - o->drop_rate;
+  const double side = (double)(o->crops.size[DINO_GLOBAL] / c->image.patch), D = (double)c->image.dim;
+  const double on_global = syz_crops_flops(c, o->crops.size[DINO_GLOBAL]), on_local = L > 0 ? syz_crops_flops(c, o->crops.size[DINO_LOCAL]) : 0;
+  const double masked = G * o->mask_probability * 0.5 * (o->mask_ratio_min + o->mask_ratio_max) * side * side;
+  /* A head's MLP and prototypes for a row. A backward pass is twice a forward pass. */
+  double row = 2 * (double)c->dino.prototypes * (double)c->dino.bottleneck, in = D;
+  for (int64_t i = 1; i < c->dino.layers; i++, in = (double)c->dino.hidden) row += 2 * in * (double)c->dino.hidden;
+  row += 2 * in * (double)c->dino.bottleneck;
+  const double backbones = 3 * kept * (G * on_global + L * on_local) + G * on_global;
+  return backbones + row * (3 * (G + L + masked) + G + masked);
+}
+
+/* ------------------------------------------------------------------- check */
+
+static syz_status check_crop(const char *key, int64_t size, int64_t patch)
+{
+  syz_status st = SYZ_OK;
+  SYZ_REQUIRE(size >= patch && size <= SYZ_IMAGE_SIZE, SYZ_ERR_INPUT, "%s = %" PRId64 " is outside %" PRId64 " (a patch) .. %d (a stamp)", key, size, patch, SYZ_IMAGE_SIZE);
+  SYZ_REQUIRE(size % patch == 0, SYZ_ERR_INPUT, "%s = %" PRId64 " is not a multiple of model.image.patch = %" PRId64, key, size, patch);
+cleanup:
+  return st;
+}
+
+static bool is_share(double x) { return x >= 0 && x <= 1; }
+
+syz_status syz_dino_check(const syz_dino_options *o, const syz_model_config *c)
+{
+  syz_status st = SYZ_OK;
+  const int64_t G = o->crops.count[DINO_GLOBAL], L = o->crops.count[DINO_LOCAL];
+  SYZ_REQUIRE(c->image.tokens == SYZ_TOKENS_DINOV2, SYZ_ERR_INPUT, "model.image.tokens must be dinov2 to pretrain: the loss is of the class token");
+  SYZ_REQUIRE(G >= 1 && G <= SYZ_TARGETS_PER_ROW && L >= 0, SYZ_ERR_INPUT, "dino.global_crops = %" PRId64 " is outside 1 .. %d, or dino.local_crops = %" PRId64 " is negative",
+              G, SYZ_TARGETS_PER_ROW, L);
+  SYZ_REQUIRE(G > 1 || L > 0, SYZ_ERR_INPUT, "one crop an object has nothing to be compared with: raise dino.global_crops or dino.local_crops");
+  SYZ_TRY(check_crop("dino.global_size", o->crops.size[DINO_GLOBAL], c->image.patch));
+  if (L > 0) SYZ_TRY(check_crop("dino.local_size", o->crops.size[DINO_LOCAL], c->image.patch));
+  SYZ_REQUIRE(o->global_batch >= 1 && o->steps >= 1, SYZ_ERR_INPUT, "train.global_batch and train.steps must be at least 1");
+  SYZ_REQUIRE(o->drop_rate >= 0 && o->drop_rate < 1, SYZ_ERR_INPUT, "dino.drop_rate = %g is outside 0 .. 1 (1 not included)", o->drop_rate);
+  SYZ_REQUIRE(is_share(o->mask_probability) && is_share(o->mask_ratio_min) && is_share(o->mask_ratio_max) && o->mask_ratio_min <= o->mask_ratio_max, SYZ_ERR_INPUT,
+              "dino.mask_ratio_min = %g must not be above dino.mask_ratio_max = %g, and both and dino.mask_probability within 0 .. 1", o->mask_ratio_min, o->mask_ratio_max);
+  SYZ_REQUIRE(o->mask_aspect_min > 0 && o->mask_aspect_min <= 1, SYZ_ERR_INPUT, "dino.mask_aspect_min = %g is outside 0 .. 1 (0 not included)", o->mask_aspect_min);
+  SYZ_REQUIRE(o->dino_weight >= 0 && o->ibot_weight >= 0 && o->koleo_weight >= 0 && o->dino_weight + o->ibot_weight + o->koleo_weight > 0, SYZ_ERR_INPUT,
+              "dino.dino_weight, dino.ibot_weight and dino.koleo_weight: none may be negative and one must be positive");
+  SYZ_REQUIRE(o->student_temperature > 0 && o->teacher_temperature_start > 0 && o->teacher_temperature > 0, SYZ_ERR_INPUT, "dino.*temperature* must be positive");
+  SYZ_REQUIRE(is_share(o->momentum) && is_share(o->momentum_end) && is_share(o->centre_momentum), SYZ_ERR_INPUT, "dino.*momentum* must be within 0 .. 1");
+  SYZ_REQUIRE(o->centring != SYZ_CENTRE_SINKHORN || o->sinkhorn_iterations >= 1, SYZ_ERR_INPUT, "dino.sinkhorn_iterations must be at least 1");
+  SYZ_REQUIRE(o->layer_decay > 0 && o->patch_lr_factor >= 0 && o->freeze_last_layer_steps >= 0 && o->teacher_warmup_steps >= 0, SYZ_ERR_INPUT,
+              "dino.layer_decay must be positive, dino.patch_lr_factor, dino.freeze_last_layer_steps and dino.teacher_warmup_steps not negative");
+cleanup:
+  return st;
+}
