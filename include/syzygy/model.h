@@ -132,7 +132,8 @@ typedef enum syz_tower_mode {
 
 /**
  * Make the layers and plan memory for up to `max_batch` objects a call; replaces an earlier plan; packs the weights as they are. All that the
- * calls below need is allocated here. max_batch 0 (a rank without objects) is planned as 1. SYZ_ERR_MEMORY. Not collective.
+ * calls below need is allocated here. max_batch 0 (a rank without objects) is planned as 1. A tower without pooling head (pretraining) has mode
+ * EMBED only, for syz_tower_backbone. SYZ_ERR_MEMORY. Not collective.
  */
 syz_status syz_tower_plan(syz_model *m, syz_modality tower, int64_t max_batch, syz_tower_mode mode);
 /**
@@ -227,7 +228,7 @@ int64_t syz_crops_row(const syz_crops *c, int group, int64_t crop, int64_t token
 /** Tokens after the last norm, float32 [n, D], for chosen rows (of the last forward call), each at most once, ascending. */
 void syz_crops_rows(syz_crops *c, int64_t n, const int64_t *row, float *out);
 /** Backward of the whole: drows [n, D] float32 for the rows of the last syz_crops_rows call; other tokens have no gradient. ready as in
- * syz_tower_backward. Gradients +=. With no crops at all only calls ready. */
+ * syz_tower_backward. Gradients +=. With no crops or rows at all only calls ready. Once for a forward call: its gradient takes the stream's place. */
 void syz_crops_backward(syz_crops *c, const float *drows, float *gradients, void (*ready)(void *context, int64_t first, int64_t count),
                         void *context);
 

@@ -43,8 +43,8 @@ struct syz_crops {
   float *dgrid;       /* [largest patches, D] gradient of one group's interpolated positions */
 
   syz_sequences sequences; /* of the last forward call */
-  bool has_mask;
-  int64_t n_rows; /* of the last syz_crops_rows */
+  bool has_mask, has_stream; /* x holds the stream, not its gradient */
+  int64_t n_rows;            /* of the last syz_crops_rows */
 };
 
 /* ---------------------------------------------------------------- plan */
@@ -314,6 +314,7 @@ void syz_crops_forward(syz_crops *c, const syz_crops_input *input)
   for (int g = 0; g < c->config.groups; g++) SYZ_ASSERT(input->count[g] >= 0 && input->count[g] <= c->config.most[g]);
   c->sequences = sequences_of(c, input->count);
   c->n_rows = 0;
+  c->has_stream = true;
   if (drops(c)) choose_kept(c, input);
   embed_pieces(c, input);
   int64_t row = 0, patch = 0;
@@ -340,7 +341,7 @@ int64_t syz_crops_row(const syz_crops *c, int group, int64_t crop, int64_t token
 void syz_crops_rows(syz_crops *c, int64_t n, const int64_t *row, float *out)
 {
   const int64_t d = c->tower->dim, rows = syz_sequences_rows(&c->sequences);
-  SYZ_ASSERT(n >= 0 && n <= c->config.most_rows);
+  SYZ_ASSERT((c->has_stream || n == 0) && n >= 0 && n <= c->config.most_rows);
   for (int64_t i = 0; i < n; i++) {
     SYZ_ASSERT(row[i] >= 0 && row[i] < rows && (i == 0 || row[i] > row[i - 1]));
     c->row[i] = row[i];
@@ -421,7 +422,8 @@ static void backward_embedding(syz_crops *c, float *gradients)
 
 void syz_crops_backward(syz_crops *c, const float *drows, float *gradients, void (*ready)(void *context, int64_t first, int64_t count), void *context)
 {
-  SYZ_ASSERT(c->config.trains);
+  SYZ_ASSERT(c->config.trains && (c->has_stream || c->n_rows == 0));
+  c->has_stream = false;
   const backbone_layout *l = &c->tower->backbone;
   const bool is_empty = c->n_rows == 0; /* no crops, or no rows of them that anybody looked at: all gradients are zero */
   const syz_sequences none = {.groups = 0}, *s = is_empty ? &none : &c->sequences;
