@@ -373,8 +373,7 @@ static syz_status judge_step(void *context, int64_t step, syz_validation *out)
   syz_model_pack(j->teacher, false);
   SYZ_TRY_ALL(j->comm, run_teacher(j, NULL, NULL));
   SYZ_TRY(evaluate(j, j->width, j->mine, j->all, &now));
-  out->n = 0;
-  snprintf(out->name[0], SYZ_FIGURE_NAME, "knn_error");
+  snprintf(out->name[out->n], SYZ_FIGURE_NAME, "knn_error"); /* the objective may have put figures of its own in front */
   out->value[out->n++] = error_of(j, &now);
   add_all(j, out, "knn", &now);
   add_all(j, out, "start", &j->start);

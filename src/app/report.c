@@ -35,7 +35,7 @@ static void tiles(syz_page *p, const syz_report_figures *f)
   char value[64], what[160];
   syz_page_put(p, "<div class=\"tiles\">\n");
   if (isfinite(f->steps)) tile(p, syz_page_number(f->steps, value), "training steps");
-  if (isfinite(f->loss)) tile(p, syz_page_number(f->loss, value), "loss at the end, smoothed (nats)");
+  if (isfinite(f->loss)) tile(p, syz_page_number(f->loss, value), f->is_pretraining ? "loss at the end, smoothed" : "loss at the end, smoothed (nats)");
   for (int q = 0; q < 2; q++) {
     if (!isfinite(f->recall10[q])) continue;
     char objects[32];
@@ -50,6 +50,23 @@ static void tiles(syz_page *p, const syz_report_figures *f)
     snprintf(what, sizeof what, "R\xc2\xb2 of %s from the %s embedding's neighbours", f->label, modality[m]);
     tile(p, value, what);
   }
+  if (isfinite(f->knn)) {
+    snprintf(value, sizeof value, "%.3f", f->knn);
+    int n = snprintf(what, sizeof what, "%s by nearest neighbours of the class token", f->knn_label);
+    for (char *c = what; *c; c++)
+      if (*c == '_') *c = ' ';
+    if (isfinite(f->start)) n += snprintf(what + n, sizeof what - (size_t)n, "; before training %.3f", f->start);
+    if (isfinite(f->pixels)) snprintf(what + n, sizeof what - (size_t)n, ", pixels %.3f", f->pixels);
+    tile(p, value, what);
+  }
+  if (isfinite(f->iou)) {
+    snprintf(value, sizeof value, "%.3f", f->iou);
+    if (isfinite(f->iou_untrained))
+      snprintf(what, sizeof what, "mean IoU of a linear head on patches; untrained %.3f", f->iou_untrained);
+    else
+      snprintf(what, sizeof what, "mean IoU of a linear head on patches");
+    tile(p, value, what);
+  }
   syz_page_put(p, "</div>\n");
 }
 
@@ -59,7 +76,23 @@ static const char *base_name(const char *path)
   return slash && slash[1] ? slash + 1 : path;
 }
 
-static void put_header(syz_page *p, const syz_report_sources *s, const syz_report_figures *f)
+/* Links to the sections that the page has. */
+static void put_navigation(syz_page *p, const syz_page *body)
+{
+  static const struct {
+    const char *id, *name;
+  } section[] = {{"training", "Training"}, {"reconstruction", "Reconstruction"}, {"patches", "Patches"}, {"dense", "Linear heads"},
+                 {"retrieval", "Retrieval"}, {"gallery", "Gallery"}, {"timing", "Timing"}, {"provenance", "Provenance"}};
+  char mark[64];
+  syz_page_put(p, "</header>\n<nav aria-label=\"Sections\">");
+  for (size_t i = 0; i < sizeof section / sizeof *section; i++) {
+    snprintf(mark, sizeof mark, "<h2 id=\"%s\">", section[i].id);
+    if (body->text && strstr(body->text, mark)) syz_page_printf(p, "<a href=\"#%s\">%s</a>", section[i].id, section[i].name);
+  }
+  syz_page_put(p, "</nav>\n<main>\n");
+}
+
+static void put_header(syz_page *p, const syz_report_sources *s, const syz_report_figures *f, const syz_page *body)
 {
   char utc[32], title[PATH_MAX + 32];
   syz_clock_utc(utc);
@@ -77,10 +110,7 @@ static void put_header(syz_page *p, const syz_report_sources *s, const syz_repor
   }
   syz_page_printf(p, ". Reported %s.</p>\n", utc);
   tiles(p, f);
-  syz_page_put(
-      p,
-      "</header>\n<nav aria-label=\"Sections\"><a href=\"#training\">Training</a><a href=\"#retrieval\">Retrieval</a><a href=\"#gallery\">Gallery</a>"
-      "<a href=\"#timing\">Timing</a><a href=\"#provenance\">Provenance</a></nav>\n<main>\n");
+  put_navigation(p, body);
 }
 
 /* Sections first, because the head shows figures that they find. */
@@ -88,13 +118,18 @@ static syz_status write_page(syz_comm *self, const syz_input *in, const syz_repo
 {
   syz_status st = SYZ_OK;
   syz_page page = {0}, body = {0};
-  syz_report_figures f = {NAN, NAN, {NAN, NAN}, NAN, {NAN, NAN}, NAN, ""};
+  syz_report_figures f = {.steps = NAN, .loss = NAN, .recall10 = {NAN, NAN}, .chance10 = NAN, .r2 = {NAN, NAN}, .objects = NAN};
+  f.knn = f.start = f.pixels = f.iou = f.iou_untrained = NAN;
   SYZ_TRY(syz_report_training(&body, s, &f));
-  SYZ_TRY(syz_report_retrieval(&body, s, &f));
-  SYZ_TRY(syz_report_gallery(&body, self, in, s));
+  SYZ_TRY(syz_report_patches(&body, s));
+  SYZ_TRY(syz_report_dense(&body, s, &f));
+  if (!f.is_pretraining || *s->search) { /* one tower alone has no pairs to find: a page of its training does not say so twice */
+    SYZ_TRY(syz_report_retrieval(&body, s, &f));
+    SYZ_TRY(syz_report_gallery(&body, self, in, s));
+  }
   SYZ_TRY(syz_report_timing(&body, s));
   SYZ_TRY(syz_report_provenance(&body, s));
-  put_header(&page, s, &f);
+  put_header(&page, s, &f, &body);
   if (body.n) syz_page_bytes(&page, body.text, body.n);
   syz_page_printf(&page, "</main>\n<footer>Made by %s. This page is complete in itself: it loads nothing.</footer>\n", syz_app_created_by());
   syz_page_end(&page);
@@ -114,6 +149,8 @@ static void print_sources(const syz_report_sources *s)
   for (int i = 0; i < s->n_embeddings; i++) syz_info("embedding: %s", s->embedding[i]);
   if (!s->n_embeddings) syz_info("embedding: none found");
   syz_info("search: %s, %d neighbours file(s)", *s->search ? s->search : "none found", s->n_neighbours);
+  if (*s->patches) syz_info("maps of patches: %s", s->patches);
+  if (*s->probe) syz_info("linear heads: %s", s->probe);
   for (int i = 0; i < s->n_data; i++) syz_info("data: %s", s->data[i]);
   if (!s->n_data) syz_info("data: none known");
 }

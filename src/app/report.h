@@ -68,6 +68,25 @@ void syz_page_base64(syz_page *p, const unsigned char *data, size_t n);
  */
 void syz_page_spectrum(syz_page *p, const float *flux, const float *ivar, double redshift, bool is_large, const char *alt);
 
+/* --------------------------------------------------------------- metrics */
+
+enum { SYZ_METRICS_COLUMNS = 64, SYZ_METRICS_NAME = 48 };
+/** Numbers of a .jsonl file by name, one row a line. */
+typedef struct syz_metrics {
+  int64_t n;
+  int columns;
+  char name[SYZ_METRICS_COLUMNS][SYZ_METRICS_NAME];
+  double *value[SYZ_METRICS_COLUMNS]; /**< [n], NaN where a line has none */
+  int64_t broken;                     /**< lines that are no JSON, left out */
+} syz_metrics;
+/** n = 0 without such a file. SYZ_ERR_DATA, SYZ_ERR_MEMORY. */
+syz_status syz_metrics_read(const char *folder, const char *file, syz_metrics *t);
+void syz_metrics_free(syz_metrics *t);
+/** [n], or NULL. */
+const double *syz_metrics_column(const syz_metrics *t, const char *name);
+/** Exponential mean [n] with a memory of about 2 % of the run. */
+void syz_metrics_smooth(const double *y, int64_t n, double *out);
+
 /* --------------------------------------------------------------- sources */
 
 /** Where the parts of the page come from; an empty text: not found. */
@@ -75,6 +94,8 @@ typedef struct syz_report_sources {
   char run[PATH_MAX];      /**< the run folder asked for */
   char training[PATH_MAX]; /**< folder with metrics.jsonl */
   char search[PATH_MAX];   /**< folder with retrieval.json */
+  char patches[PATH_MAX];  /**< folder with patches.h5, of analyse */
+  char probe[PATH_MAX];    /**< folder with probe.json */
   int n_embeddings, n_neighbours, n_data, n_folders;
   char **embedding, **neighbours, **data; /**< files; data: paths as the embedding file gives them */
   char **folder;                          /**< all folders that took part, for timing and provenance */
@@ -88,9 +109,20 @@ void syz_report_sources_free(syz_report_sources *s);
 typedef struct syz_report_figures {
   double steps, loss, recall10[2], chance10, r2[2], objects;
   char label[64];
+  bool is_pretraining; /**< of one tower: no pairs to retrieve */
+  double knn, start, pixels; /**< first figure of the nearest-neighbour judge at the end, and its baselines */
+  char knn_label[64];
+  double iou, iou_untrained;
 } syz_report_figures;
 
 syz_status syz_report_training(syz_page *p, const syz_report_sources *s, syz_report_figures *f);
+/** Cards for the curves that only pretraining has: every term of the loss, guards against collapse, schedules, figures on held-out objects. False, and
+ * nothing, for other runs. */
+bool syz_report_is_pretraining(const syz_metrics *m);
+syz_status syz_report_pretraining(syz_page *p, const syz_metrics *m, const syz_metrics *v, syz_report_figures *f);
+/** Maps of principal components of patch features; linear heads on them. Nothing when there are none. */
+syz_status syz_report_patches(syz_page *p, const syz_report_sources *s);
+syz_status syz_report_dense(syz_page *p, const syz_report_sources *s, syz_report_figures *f);
 syz_status syz_report_retrieval(syz_page *p, const syz_report_sources *s, syz_report_figures *f);
 syz_status syz_report_gallery(syz_page *p, syz_comm *self, const syz_input *in, const syz_report_sources *s);
 syz_status syz_report_timing(syz_page *p, const syz_report_sources *s);

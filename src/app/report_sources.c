@@ -264,6 +264,14 @@ cleanup:
   return st;
 }
 
+static void take_training(syz_report_sources *s, const char *model_file)
+{
+  char path[PATH_MAX], folder[PATH_MAX];
+  if (!model_file || !*model_file) return;
+  folder_of(folder, model_file);
+  if (join(path, folder, "metrics.jsonl") && exists(path)) snprintf(s->training, sizeof s->training, "%s", folder);
+}
+
 static syz_status find_training(syz_report_sources *s)
 {
   syz_status st = SYZ_OK;
@@ -276,7 +284,57 @@ static syz_status find_training(syz_report_sources *s)
     syz_free(&model);
     if (join(path, folder, "metrics.jsonl") && exists(path)) snprintf(s->training, sizeof s->training, "%s", folder);
   }
+  /* A run of analyse or probe: the training of its model. */
+  if (!*s->training && join(path, s->run, "patches.h5")) {
+    char *model = attribute_of(path, "model_file");
+    take_training(s, model);
+    syz_free(&model);
+  }
+  if (!*s->training) {
+    cJSON *json = read_json(s->run, "probe.json");
+    const cJSON *model = cJSON_GetObjectItem(json, "model_file");
+    if (cJSON_IsString(model)) take_training(s, model->valuestring);
+    cJSON_Delete(json);
+  }
   return st;
+}
+
+/* Whether the file names a model of the run folder. */
+static bool is_of_run(const syz_report_sources *s, const char *model_file)
+{
+  char folder[PATH_MAX];
+  if (!model_file || !*model_file) return false;
+  folder_of(folder, model_file);
+  return is_same(folder, s->run);
+}
+
+/* What analyse and probe left: in the run folder, or in the newest folder beside it that was made with a model of the run. */
+static void find_features(syz_report_sources *s, char **sibling, int n_siblings)
+{
+  char path[PATH_MAX];
+  double newest_patches = -1, newest_probe = -1;
+  if (join(path, s->run, "patches.h5") && exists(path)) snprintf(s->patches, sizeof s->patches, "%s", s->run);
+  if (join(path, s->run, "probe.json") && exists(path)) snprintf(s->probe, sizeof s->probe, "%s", s->run);
+  const bool wants_patches = !*s->patches, wants_probe = !*s->probe;
+  for (int i = 0; i < n_siblings; i++) {
+    if (wants_patches && join(path, sibling[i], "patches.h5") && written(sibling[i], "patches.h5") > newest_patches) {
+      char *made_with = attribute_of(path, "model_file");
+      if (is_of_run(s, made_with)) {
+        newest_patches = written(sibling[i], "patches.h5");
+        snprintf(s->patches, sizeof s->patches, "%s", sibling[i]);
+      }
+      syz_free(&made_with);
+    }
+    if (wants_probe && written(sibling[i], "probe.json") > newest_probe) {
+      cJSON *json = read_json(sibling[i], "probe.json");
+      const cJSON *made_with = cJSON_GetObjectItem(json, "model_file");
+      if (cJSON_IsString(made_with) && is_of_run(s, made_with->valuestring)) {
+        newest_probe = written(sibling[i], "probe.json");
+        snprintf(s->probe, sizeof s->probe, "%s", sibling[i]);
+      }
+      cJSON_Delete(json);
+    }
+  }
 }
 
 static syz_status find_data(const syz_input *in, syz_report_sources *s)
@@ -311,6 +369,7 @@ syz_status syz_report_find(const syz_input *in, const char *run, syz_report_sour
   SYZ_TRY(find_embeddings(in, s, sibling, n));
   SYZ_TRY(find_search(in, s, sibling, n));
   SYZ_TRY(find_training(s));
+  find_features(s, sibling, n);
   SYZ_TRY(find_data(in, s));
   if (*s->training) SYZ_TRY(list_add(&s->folder, &s->n_folders, s->training));
   for (int i = 0; i < s->n_embeddings; i++) {
@@ -318,6 +377,8 @@ syz_status syz_report_find(const syz_input *in, const char *run, syz_report_sour
     SYZ_TRY(list_add(&s->folder, &s->n_folders, parent));
   }
   if (*s->search) SYZ_TRY(list_add(&s->folder, &s->n_folders, s->search));
+  if (*s->patches && !is_same(s->patches, s->run)) SYZ_TRY(list_add(&s->folder, &s->n_folders, s->patches));
+  if (*s->probe && !is_same(s->probe, s->run)) SYZ_TRY(list_add(&s->folder, &s->n_folders, s->probe));
   SYZ_TRY(list_add(&s->folder, &s->n_folders, s->run));
 cleanup:
   list_free(&sibling, &n);
