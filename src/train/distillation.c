@@ -19,11 +19,10 @@
  * keeping none of them: memory is a tile of targets and gradients, (rows t 4 + rows s 2 or 4) x 512 bytes, and the packed prototypes. The second
  * pass over t is owed to the entropy of the mean target alone; the lse and sum q a could be had in one pass.
  *
- * Measured on one Zen 5 core (tests/train/speed_distillation.c), bfloat16, 424 student and 360 teacher rows, 65,536 prototypes of 256: 265 ms, 72 % of
- * the limit for what is done, 42 % counted; float32 82 and 48 %. Of the time 77 % are products, 11 % the float32 weights passing through memory (norms,
- * packing, dweight), the rest exponentials (10 a nanosecond) and sums. Tiles of 256 to 1024 and chunks of 96 to 192 rows differ by 2 %. Keeping the
- * teacher's exponentials of the first pass in bfloat16 (47 MB here) would save both later passes over t and reach half the limit counted: 0.05 s of a
- * ViT-L step of 15.
+ * Measured on one Zen 5 core (tests/train/speed_distillation.c), bfloat16, 424 student and 360 teacher rows, 65,536 prototypes of 256: 265 ms, 72 %
+ * of the limit for what is done, 42 % counted; float32 82 and 48 %. Profile: products 82 %, exponentials 7 %, the rest norms, packing and gradient
+ * of the weights and sums. Tiles of 256 to 1024 prototypes and chunks of 96 to 192 rows are equally fast to 3 %. Not built: the teacher's
+ * exponentials of the first pass kept in bfloat16 (47 MB here) would save the products of both later passes over t, 50 ms by their count.
  */
 #include <math.h>
 #include <string.h>
