@@ -189,10 +189,10 @@ void syz_positions_interpolate_backward(float *din, int64_t from, const float *d
  */
 typedef struct syz_crops syz_crops;
 typedef struct syz_crops_config {
-  int groups;                                             /**< 1 .. SYZ_GROUPS_MAX */
-  int64_t size[SYZ_GROUPS_MAX], most[SYZ_GROUPS_MAX];     /**< pixels a side (a multiple of the patch); most crops of a call */
-  int64_t most_rows;                                      /**< most rows that syz_crops_rows is asked for */
-  double drop_rate;                                       /**< stochastic depth, every block; 0 <= rate < 1; 0 when it does not train */
+  int groups;                                         /**< 1 .. SYZ_GROUPS_MAX */
+  int64_t size[SYZ_GROUPS_MAX], most[SYZ_GROUPS_MAX]; /**< pixels a side (a multiple of the patch); most crops of a call */
+  int64_t most_rows;                                  /**< most rows that syz_crops_rows is asked for */
+  double drop_rate;                                   /**< stochastic depth, every block; 0 <= rate < 1; 0 when it does not train */
   bool trains;
 } syz_crops_config;
 /** SYZ_ERR_INPUT for contradictions, SYZ_ERR_MEMORY. Not collective. */
@@ -207,10 +207,10 @@ double syz_crops_flops(const syz_model_config *config, int64_t size);
 
 typedef struct syz_crops_input {
   int64_t count[SYZ_GROUPS_MAX];
-  const float *planes[SYZ_GROUPS_MAX];   /**< [count, 3, size, size] planes z, r, g after the colour mapping */
-  const uint8_t *mask[SYZ_GROUPS_MAX];   /**< [count, patches], 1 = masked; NULL: none */
-  uint64_t seed, step;                   /**< of stochastic depth */
-  int64_t first_crop[SYZ_GROUPS_MAX];    /**< number of the first crop in the global batch, for stochastic depth */
+  const float *planes[SYZ_GROUPS_MAX]; /**< [count, 3, size, size] planes z, r, g after the colour mapping */
+  const uint8_t *mask[SYZ_GROUPS_MAX]; /**< [count, patches], 1 = masked; NULL: none */
+  uint64_t seed, step;                 /**< of stochastic depth */
+  int64_t first_crop[SYZ_GROUPS_MAX];  /**< number of the first crop in the global batch, for stochastic depth */
 } syz_crops_input;
 
 /**
@@ -260,8 +260,8 @@ void syz_masked_destroy(syz_masked **k);
 size_t syz_masked_bytes(const syz_model *m, int64_t most, int64_t most_rows, bool trains);
 void syz_masked_pack(syz_masked *k);
 /**
- * Network input of one spectrum: piece [T, section + 2] float32; flux [SYZ_TOWER_PIXELS]. good NULL: all pixels count. Otherwise [SYZ_TOWER_PIXELS], 0 =
- * bad: bad pixels take no part in mean and deviation and are 0 (the mean) in the pieces. deviation may be NULL.
+ * Network input of one spectrum: piece [T, section + 2] float32; flux [SYZ_TOWER_PIXELS]. good NULL: all pixels count. Otherwise [SYZ_TOWER_PIXELS],
+ * 0 = bad: bad pixels take no part in mean and deviation and are 0 (the mean) in the pieces. deviation may be NULL.
  */
 void syz_masked_pieces(const syz_model_config *config, const float *flux, const uint8_t *good, float *piece, float *deviation);
 /** pieces [batch, T, section + 2] float32 (not masked); row [n] ascending numbers b * T + t of the masked tokens, fed as zeros -> prediction

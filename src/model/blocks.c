@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The blocks of a backbone share one workspace; each has its own slice of `saved` for what its backward pass needs. All are alike, so what one block's
- * packed weights take is measured on a second one (the first may also make the compute context's scratch memory grow).
+ * The blocks of a backbone share one workspace; each has its own slice of `saved` for what its backward pass needs. All are alike, so what one
+ * block's packed weights take is measured on a second one (the first may also make the compute context's scratch memory grow).
  */
 #include "blocks.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The transformer blocks of a backbone, from the first to the last and back: what towers, crops and masked modelling have in common. See blocks.c. */
+/** The transformer blocks of a backbone, from the first to the last and back: what towers, crops and masked modelling have in common. See blocks.c.
+ */
 #pragma once
 
 #include "syzygy/model.h"

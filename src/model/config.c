@@ -34,7 +34,8 @@ const syz_key syz_model_keys[] = {
     {"model.embedding.dim", SYZ_KEY_INT, "1024", "", 1, 65536, NULL, EVERY_COMMAND, "Width of the common embedding."},
     {"model.embedding.heads", SYZ_KEY_INT, "4", "", 1, 64, NULL, EVERY_COMMAND, "Attention heads of the pooling; they divide embedding.dim."},
     {"model.embedding.dropout", SYZ_KEY_REAL, "0.1", "", 0, 0.99, NULL, EVERY_COMMAND, "Dropout of the pooling heads in training."},
-    {"model.dino.layers", SYZ_KEY_INT, "3", "", 1, PROJECTION_LAYERS, NULL, EVERY_COMMAND, "Linear layers of a projection head before its prototypes."},
+    {"model.dino.layers", SYZ_KEY_INT, "3", "", 1, PROJECTION_LAYERS, NULL, EVERY_COMMAND,
+     "Linear layers of a projection head before its prototypes."},
     {"model.dino.hidden", SYZ_KEY_INT, "2048", "", 1, 65536, NULL, EVERY_COMMAND, "Width of the hidden layers of a projection head."},
     {"model.dino.bottleneck", SYZ_KEY_INT, "256", "", 1, 65536, NULL, EVERY_COMMAND, "Width in which tokens and prototypes are compared."},
     {"model.dino.prototypes", SYZ_KEY_INT, "65536", "", 1, 16777216, NULL, EVERY_COMMAND, "Prototypes: outputs of a projection head."},
@@ -69,7 +70,8 @@ syz_status syz_model_config_check(const syz_model_config *config)
               em->heads, em->dim);
   SYZ_REQUIRE(im->registers >= 0 && im->registers <= 64, SYZ_ERR_INPUT, "model.image.registers = %" PRId64 " must be 0 to 64", im->registers);
   const syz_dino_config *di = &config->dino;
-  SYZ_REQUIRE(di->prototypes == 0 || (di->layers >= 1 && di->layers <= PROJECTION_LAYERS && di->hidden >= 1 && di->bottleneck >= 1 && di->prototypes >= 1),
+  SYZ_REQUIRE(di->prototypes == 0 ||
+                  (di->layers >= 1 && di->layers <= PROJECTION_LAYERS && di->hidden >= 1 && di->bottleneck >= 1 && di->prototypes >= 1),
               SYZ_ERR_INPUT, "model.dino: every size must be at least 1, and layers = %" PRId64 " at most %d", di->layers, PROJECTION_LAYERS);
   SYZ_REQUIRE(em->dropout >= 0 && em->dropout < 1, SYZ_ERR_INPUT, "model.embedding.dropout = %g must be at least 0 and less than 1", em->dropout);
   SYZ_REQUIRE(im->layerscale >= 0 && isfinite(im->layerscale), SYZ_ERR_INPUT, "model.image.layerscale = %g must be finite and not negative",
@@ -132,18 +134,19 @@ char *syz_model_config_yaml(const syz_model_config *config)
   /* Written only where they say something, so that a model without them has the text that it always had. */
   if (im->registers > 0) snprintf(registers, sizeof registers, ", registers: %" PRId64, im->registers);
   if (config->dino.prototypes > 0)
-    snprintf(dino, sizeof dino, "  dino: {layers: %" PRId64 ", hidden: %" PRId64 ", bottleneck: %" PRId64 ", prototypes: %" PRId64 ", ibot_head: %s}\n",
+    snprintf(dino, sizeof dino,
+             "  dino: {layers: %" PRId64 ", hidden: %" PRId64 ", bottleneck: %" PRId64 ", prototypes: %" PRId64 ", ibot_head: %s}\n",
              config->dino.layers, config->dino.hidden, config->dino.bottleneck, config->dino.prototypes,
              config->dino.has_ibot_head ? "separate" : "shared");
-  snprintf(text, ROOM,
-           "model:\n"
-           "  image: {dim: %" PRId64 ", depth: %" PRId64 ", heads: %" PRId64 ", patch: %" PRId64 ", size: %" PRId64 ", tokens: %s, layerscale: %s%s}\n"
-           "  spectrum: {dim: %" PRId64 ", depth: %" PRId64 ", heads: %" PRId64 ", section: %" PRId64 ", overlap: %" PRId64 ", max_tokens: %" PRId64
-           "}\n"
-           "  embedding: {dim: %" PRId64 ", heads: %" PRId64 ", dropout: %s}\n"
-           "%s",
-           im->dim, im->depth, im->heads, im->patch, im->size, im->tokens == SYZ_TOKENS_DINOV2 ? "dinov2" : "patches", layerscale, registers, sp->dim, sp->depth,
-           sp->heads, sp->section, sp->overlap, sp->max_tokens, config->embedding.dim, config->embedding.heads, dropout, dino);
+  snprintf(
+      text, ROOM,
+      "model:\n"
+      "  image: {dim: %" PRId64 ", depth: %" PRId64 ", heads: %" PRId64 ", patch: %" PRId64 ", size: %" PRId64 ", tokens: %s, layerscale: %s%s}\n"
+      "  spectrum: {dim: %" PRId64 ", depth: %" PRId64 ", heads: %" PRId64 ", section: %" PRId64 ", overlap: %" PRId64 ", max_tokens: %" PRId64 "}\n"
+      "  embedding: {dim: %" PRId64 ", heads: %" PRId64 ", dropout: %s}\n"
+      "%s",
+      im->dim, im->depth, im->heads, im->patch, im->size, im->tokens == SYZ_TOKENS_DINOV2 ? "dinov2" : "patches", layerscale, registers, sp->dim,
+      sp->depth, sp->heads, sp->section, sp->overlap, sp->max_tokens, config->embedding.dim, config->embedding.heads, dropout, dino);
   return text;
 }
 

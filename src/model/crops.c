@@ -4,8 +4,8 @@
  *
  * All patches of all crops go through the patch product together; then each crop's rows of the residual stream are made: class token, registers, and
  * its patches, masked ones replaced by the mask token, with the positions of its grid (positions.c). The stream runs through the blocks in place.
- * Which crops a branch of a block computes (stochastic depth) is known before the pass, for all blocks. The last norm is for the rows that somebody asks
- * for: class tokens and masked patches; all others would have no gradient.
+ * Which crops a branch of a block computes (stochastic depth) is known before the pass, for all blocks. The last norm is for the rows that somebody
+ * asks for: class tokens and masked patches; all others would have no gradient.
  *
  * The rows asked for are copied out, so that in the backward pass the stream's own memory can take its gradient.
  */
@@ -30,19 +30,19 @@ struct syz_crops {
   size_t packed_bytes;
 
   syz_arena arena;
-  void *pieces;   /* [patches of all crops, 3 patch^2] act */
-  float *patches; /* [patches of all crops, D] float32 product, or its gradient in act; memory shared with the workspace of the blocks */
-  float *x;       /* [rows, D] the stream, in the backward pass its gradient */
-  uint8_t *mask;  /* [patches of all crops] of the last forward call */
-  int64_t *kept;  /* [depth, 2, crops kept] lists of stochastic depth; none without it */
+  void *pieces;            /* [patches of all crops, 3 patch^2] act */
+  float *patches;          /* [patches of all crops, D] float32 product, or its gradient in act; memory shared with the workspace of the blocks */
+  float *x;                /* [rows, D] the stream, in the backward pass its gradient */
+  uint8_t *mask;           /* [patches of all crops] of the last forward call */
+  int64_t *kept;           /* [depth, 2, crops kept] lists of stochastic depth; none without it */
   syz_subset (*subset)[2]; /* [depth] */
-  float *last;        /* [most_rows, D] rows asked for, before the last norm; in the backward pass their gradient */
-  float *dlast;       /* [most_rows, D] */
-  float *mean, *rstd; /* [most_rows] */
-  int64_t *row;       /* [most_rows] */
-  float *dgrid;       /* [largest patches, D] gradient of one group's interpolated positions */
+  float *last;             /* [most_rows, D] rows asked for, before the last norm; in the backward pass their gradient */
+  float *dlast;            /* [most_rows, D] */
+  float *mean, *rstd;      /* [most_rows] */
+  int64_t *row;            /* [most_rows] */
+  float *dgrid;            /* [largest patches, D] gradient of one group's interpolated positions */
 
-  syz_sequences sequences; /* of the last forward call */
+  syz_sequences sequences;   /* of the last forward call */
   bool has_mask, has_stream; /* x holds the stream, not its gradient */
   int64_t n_rows;            /* of the last syz_crops_rows */
 };

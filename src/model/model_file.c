@@ -67,8 +67,8 @@ syz_status syz_model_file_write(syz_comm *c, const char *path, const syz_model *
 
   SYZ_TRY(syz_h5_create(c, path, "model", created_by, input_yaml, &file));
   SYZ_TRY(syz_h5_write_text(file, "model_config", config));
-  static const char *const description[SYZ_PARTS] = {"backbone", "pooling head", "backbone", "pooling head", "projection head of DINO",
-                                                     "projection head of iBOT"};
+  static const char *const description[SYZ_PARTS] = {
+      "backbone", "pooling head", "backbone", "pooling head", "projection head of DINO", "projection head of iBOT"};
   const syz_parameter *own = m->parameter;
   for (int i = 0; i < n; i++) {
     const syz_parameter *p = &table[i];
@@ -82,8 +82,7 @@ syz_status syz_model_file_write(syz_comm *c, const char *path, const syz_model *
       own++;
     }
     snprintf(dataset, sizeof dataset, "parameter/%s", p->name);
-    SYZ_TRY(syz_h5_write(file, dataset, SYZ_H5_F32, p->shape[0], p->ndim - 1, &p->shape[1], first, count, rows, "1",
-                         description[p->part]));
+    SYZ_TRY(syz_h5_write(file, dataset, SYZ_H5_F32, p->shape[0], p->ndim - 1, &p->shape[1], first, count, rows, "1", description[p->part]));
   }
   SYZ_TRY(syz_h5_publish(&file));
 cleanup:
@@ -306,7 +305,8 @@ syz_status syz_model_file_config(syz_comm *c, const char *path, syz_model_config
 {
   syz_model_parts parts = {{0}};
   syz_status st = syz_model_file_parts(c, path, config, &parts);
-  for (int i = 0; i < SYZ_MODALITIES; i++) has[i] = st == SYZ_OK && (parts.has[syz_part_of((syz_modality)i, false)] || parts.has[syz_part_of((syz_modality)i, true)]);
+  for (int i = 0; i < SYZ_MODALITIES; i++)
+    has[i] = st == SYZ_OK && (parts.has[syz_part_of((syz_modality)i, false)] || parts.has[syz_part_of((syz_modality)i, true)]);
   return st;
 }
 

@@ -25,7 +25,7 @@ typedef struct backbone_layout {
   int64_t last_first, last_count;   /**< everything behind the transformer blocks */
   int64_t norm_gain, norm_bias;
   int64_t head_weight, head_bias; /**< of the spectrum tower: reconstruction */
-  block_layout *block; /**< [depth]; owned */
+  block_layout *block;            /**< [depth]; owned */
 } backbone_layout;
 
 /** Offsets of a projection head's parameters. */
@@ -63,16 +63,16 @@ typedef struct tower {
   int64_t max_batch;
   syz_linear *embed;
   blocks blocks; /**< none in mode HEAD */
-  pool *pool; /**< NULL without a head */
+  pool *pool;    /**< NULL without a head */
 
   syz_arena arena;
-  void *pieces;         /**< [B, T - extra, embed_width] act */
-  float *x;             /**< [B, T, D] residual stream; in mode TRAIN kept for the last norm's backward pass */
-  void *tokens_act;     /**< [B, T, D] act, after the last norm */
-  float *mean, *rstd;   /**< [B, T] of the last norm, TRAIN */
-  float *dx;            /**< [B, T, D], TRAIN */
-  float *dtokens;       /**< [T, D] of one object, TRAIN */
-  void *dpieces;        /**< [B, T - extra, D] act, TRAIN */
+  void *pieces;       /**< [B, T - extra, embed_width] act */
+  float *x;           /**< [B, T, D] residual stream; in mode TRAIN kept for the last norm's backward pass */
+  void *tokens_act;   /**< [B, T, D] act, after the last norm */
+  float *mean, *rstd; /**< [B, T] of the last norm, TRAIN */
+  float *dx;          /**< [B, T, D], TRAIN */
+  float *dtokens;     /**< [T, D] of one object, TRAIN */
+  void *dpieces;      /**< [B, T - extra, D] act, TRAIN */
 } tower;
 
 struct syz_model {
@@ -91,7 +91,8 @@ struct syz_model {
  * The table of parameters of the parts wanted, the only list of names and shapes in the program. `out` NULL: count only. layout NULL, or with
  * room for the blocks of the backbones wanted. *size: elements of the block.
  */
-int model_table(const syz_model_config *config, syz_purpose purpose, const bool has[SYZ_PARTS], syz_parameter *out, model_layout *layout, int64_t *size);
+int model_table(const syz_model_config *config, syz_purpose purpose, const bool has[SYZ_PARTS], syz_parameter *out, model_layout *layout,
+                int64_t *size);
 
 /** Addresses of a transformer block's parameters inside `base` (weights or gradients). */
 syz_block_parameters block_at(const block_layout *layout, float *base);

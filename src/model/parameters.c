@@ -185,7 +185,8 @@ static void add_head(builder *b, int64_t width, int64_t e, head_layout *l)
 
 /*
  * DINOv2's DINOHead: an nn.Sequential of linear layers with activations between them (so every second number; a single layer, which is no
- * sequence there, is number 0 here), then the weight-normalised prototypes. Their gain weight_g is fixed at 1 and never learned; it is carried for the sake of the published names.
+ * sequence there, is number 0 here), then the weight-normalised prototypes. Their gain weight_g is fixed at 1 and never learned; it is carried for
+ * the sake of the published names.
  */
 static void add_projection(builder *b, const syz_dino_config *c, int64_t width, projection_layout *l)
 {
@@ -230,7 +231,8 @@ syz_part syz_part_of(syz_modality modality, bool is_head)
   return is_head ? SYZ_PART_SPECTRUM_HEAD : SYZ_PART_SPECTRUM_BACKBONE;
 }
 
-int model_table(const syz_model_config *config, syz_purpose purpose, const bool has[SYZ_PARTS], syz_parameter *out, model_layout *layout, int64_t *size)
+int model_table(const syz_model_config *config, syz_purpose purpose, const bool has[SYZ_PARTS], syz_parameter *out, model_layout *layout,
+                int64_t *size)
 {
   builder b = {.out = out};
   model_layout no_layout = {.backbone = {{0}}};
@@ -242,13 +244,26 @@ int model_table(const syz_model_config *config, syz_purpose purpose, const bool 
     b.prefix = part_table[i].prefix;
     l->part[i].first = b.at;
     switch (b.part) {
-      case SYZ_PART_IMAGE_BACKBONE: add_image_backbone(&b, &config->image, purpose, &l->backbone[SYZ_IMAGE]); break;
-      case SYZ_PART_IMAGE_HEAD: add_head(&b, config->image.dim, config->embedding.dim, &l->head[SYZ_IMAGE]); break;
-      case SYZ_PART_SPECTRUM_BACKBONE: add_spectrum_backbone(&b, &config->spectrum, purpose, &l->backbone[SYZ_SPECTRUM]); break;
-      case SYZ_PART_SPECTRUM_HEAD: add_head(&b, config->spectrum.dim, config->embedding.dim, &l->head[SYZ_SPECTRUM]); break;
-      case SYZ_PART_DINO_HEAD: add_projection(&b, &config->dino, config->image.dim, &l->projection[0]); break;
-      case SYZ_PART_IBOT_HEAD: add_projection(&b, &config->dino, config->image.dim, &l->projection[1]); break;
-      case SYZ_PARTS: break;
+    case SYZ_PART_IMAGE_BACKBONE:
+      add_image_backbone(&b, &config->image, purpose, &l->backbone[SYZ_IMAGE]);
+      break;
+    case SYZ_PART_IMAGE_HEAD:
+      add_head(&b, config->image.dim, config->embedding.dim, &l->head[SYZ_IMAGE]);
+      break;
+    case SYZ_PART_SPECTRUM_BACKBONE:
+      add_spectrum_backbone(&b, &config->spectrum, purpose, &l->backbone[SYZ_SPECTRUM]);
+      break;
+    case SYZ_PART_SPECTRUM_HEAD:
+      add_head(&b, config->spectrum.dim, config->embedding.dim, &l->head[SYZ_SPECTRUM]);
+      break;
+    case SYZ_PART_DINO_HEAD:
+      add_projection(&b, &config->dino, config->image.dim, &l->projection[0]);
+      break;
+    case SYZ_PART_IBOT_HEAD:
+      add_projection(&b, &config->dino, config->image.dim, &l->projection[1]);
+      break;
+    case SYZ_PARTS:
+      break;
     }
     l->part[i].count = b.at - l->part[i].first;
   }

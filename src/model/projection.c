@@ -40,8 +40,7 @@ static syz_status describe(const syz_model *m, syz_part part, int64_t max_rows, 
   p->width[0] = m->config.image.dim;
   for (int64_t i = 0; i < p->layers; i++) p->width[i + 1] = i == p->layers - 1 ? c->bottleneck : c->hidden;
   const size_t before = syz_memory_get().live_bytes;
-  for (int64_t i = 0; i < p->layers; i++)
-    SYZ_TRY(syz_linear_create(m->compute, p->width[i + 1], p->width[i], p->max_rows, trains, &p->linear[i]));
+  for (int64_t i = 0; i < p->layers; i++) SYZ_TRY(syz_linear_create(m->compute, p->width[i + 1], p->width[i], p->max_rows, trains, &p->linear[i]));
   p->packed_bytes = syz_memory_get().live_bytes - before;
 cleanup:
   return st;

@@ -64,7 +64,8 @@ static syz_status read_job(job *j)
   FILE *f = fopen(path, "r");
   SYZ_REQUIRE(f, SYZ_ERR_DATA, "no %s", path);
   long long seed, step, a, b, c;
-  SYZ_REQUIRE(fscanf(f, "%d %d %lld %lld %lf %d", &part, &trains, &seed, &step, &j->config.drop_rate, &j->config.groups) == 6, SYZ_ERR_DATA, "%s", path);
+  SYZ_REQUIRE(fscanf(f, "%d %d %lld %lld %lf %d", &part, &trains, &seed, &step, &j->config.drop_rate, &j->config.groups) == 6, SYZ_ERR_DATA, "%s",
+              path);
   j->part = part ? SYZ_PART_IBOT_HEAD : SYZ_PART_DINO_HEAD;
   j->config.trains = trains != 0;
   j->input.seed = (uint64_t)seed;

@@ -192,8 +192,8 @@ static double slope(bench *b, float *w, const float *kept, const double *directi
 }
 
 /*
- * Every parameter of the backbone alone: the slope along (its gradient + a random direction), against the gradient's inner product with it; the term of
- * third order is removed by a second, double step. Measured worst 7.3e-5; one per cent off anywhere gives 4.1e-3 or more.
+ * Every parameter of the backbone alone: the slope along (its gradient + a random direction), against the gradient's inner product with it; the term
+ * of third order is removed by a second, double step. Measured worst 7.3e-5; one per cent off anywhere gives 4.1e-3 or more.
  */
 static void check_gradients(const char *label, int64_t registers, double rate)
 {
@@ -219,7 +219,8 @@ static void check_gradients(const char *label, int64_t registers, double rate)
       inner += g[k] * direction[k];
     }
     memcpy(kept, w, (size_t)p[i].size * sizeof *kept);
-    const double h = 0.02 / (1 + 0.1 * norm), once = slope(&b, w, kept, direction, p[i].size, h), twice = slope(&b, w, kept, direction, p[i].size, 2 * h);
+    const double h = 0.02 / (1 + 0.1 * norm), once = slope(&b, w, kept, direction, p[i].size, h),
+                 twice = slope(&b, w, kept, direction, p[i].size, 2 * h);
     const double found = (4 * once - twice) / 3, error = fabs(found - inner) / norm, faulty = fabs(found - 1.01 * inner) / norm;
     if (error > 1e-3) fprintf(stderr, "%s: %s: slope %.8g, gradient %.8g\n", label, p[i].name, found, inner);
     worst = fmax(worst, error);
@@ -384,8 +385,7 @@ static void check_bytes(syz_dtype act, bool trains)
   config.image.depth = 5;
   CHECK_OK(syz_compute_create(act, SYZ_ENGINE_AUTO, 1, &compute));
   CHECK_OK(syz_model_create_for(SYZ_PURPOSE_DINO, &config, compute, &m));
-  const syz_crops_config c = {
-      .groups = 2, .size = {24, 16}, .most = {40, 60}, .most_rows = 200, .drop_rate = trains ? 0.3 : 0, .trains = trains};
+  const syz_crops_config c = {.groups = 2, .size = {24, 16}, .most = {40, 60}, .most_rows = 200, .drop_rate = trains ? 0.3 : 0, .trains = trains};
   CHECK_OK(syz_crops_create(m, &c, &crops)); /* the compute context grows its scratch and keeps it */
   syz_crops_destroy(&crops);
   size_t before = syz_memory_get().live_bytes, said = syz_crops_bytes(m, &c);
@@ -514,7 +514,8 @@ static syz_status make_head(void *context)
 static void check_memory_faults(void)
 {
 #ifdef SYZ_FAULTS
-  made k = {.config = small_config(1, true), .crops_config = {.groups = 2, .size = {24, 16}, .most = {3, 4}, .most_rows = 9, .drop_rate = 0.3, .trains = true}};
+  made k = {.config = small_config(1, true),
+            .crops_config = {.groups = 2, .size = {24, 16}, .most = {3, 4}, .most_rows = 9, .drop_rate = 0.3, .trains = true}};
   syz_status (*const make[])(void *) = {make_model, make_crops, make_head};
   const int at_least[] = {4, 10, 5};
   CHECK_OK(syz_compute_create(SYZ_F32, SYZ_ENGINE_AUTO, 1, &k.compute));

@@ -110,11 +110,13 @@ static void check_purposes(void)
 {
   syz_model_config c = small_config();
   syz_model *m[3] = {NULL}, *shared = NULL;
-  const bool parts[3][SYZ_PARTS] = {{true, true, true, true, false, false}, {true, false, false, false, true, true}, {false, false, true, false, false, false}};
+  const bool parts[3][SYZ_PARTS] = {
+      {true, true, true, true, false, false}, {true, false, false, false, true, true}, {false, false, true, false, false, false}};
   c.image.registers = 3;
   for (int purpose = 0; purpose < 3; purpose++) {
     CHECK_OK(syz_model_create_for((syz_purpose)purpose, &c, compute, &m[purpose]));
-    CHECK(syz_model_has(m[purpose], SYZ_IMAGE) == (purpose != SYZ_PURPOSE_MASKED) && syz_model_has(m[purpose], SYZ_SPECTRUM) == (purpose != SYZ_PURPOSE_DINO));
+    CHECK(syz_model_has(m[purpose], SYZ_IMAGE) == (purpose != SYZ_PURPOSE_MASKED) &&
+          syz_model_has(m[purpose], SYZ_SPECTRUM) == (purpose != SYZ_PURPOSE_DINO));
     int64_t end = 0;
     int n, at = 0;
     const syz_parameter *p = syz_model_parameters(m[purpose], &n);
@@ -125,7 +127,8 @@ static void check_purposes(void)
       CHECK((count > 0) == parts[purpose][part]);
       if (count == 0) continue;
       CHECK_EQ(first, end);
-      for (; at < n && p[at].offset < first + count; at++) CHECK(p[at].part == (syz_part)part && syz_part_of_name(p[at].name, &named) && named == p[at].part);
+      for (; at < n && p[at].offset < first + count; at++)
+        CHECK(p[at].part == (syz_part)part && syz_part_of_name(p[at].name, &named) && named == p[at].part);
       end = first + count;
     }
     CHECK_EQ(end, syz_model_size(m[purpose]));
@@ -139,9 +142,14 @@ static void check_purposes(void)
   const struct {
     const char *name;
     int64_t shape[3];
-  } expected[] = {{"image_encoder.backbone.register_tokens", {1, 3, 16}}, {"dino_head.mlp.0.weight", {24, 16}},      {"dino_head.mlp.0.bias", {24}},
-                  {"dino_head.mlp.2.weight", {24, 24}},                   {"ibot_head.mlp.4.weight", {8, 24}},       {"ibot_head.mlp.4.bias", {8}},
-                  {"ibot_head.last_layer.weight_g", {40, 1}},             {"ibot_head.last_layer.weight_v", {40, 8}}};
+  } expected[] = {{"image_encoder.backbone.register_tokens", {1, 3, 16}},
+                  {"dino_head.mlp.0.weight", {24, 16}},
+                  {"dino_head.mlp.0.bias", {24}},
+                  {"dino_head.mlp.2.weight", {24, 24}},
+                  {"ibot_head.mlp.4.weight", {8, 24}},
+                  {"ibot_head.mlp.4.bias", {8}},
+                  {"ibot_head.last_layer.weight_g", {40, 1}},
+                  {"ibot_head.last_layer.weight_v", {40, 8}}};
   for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
     const syz_parameter *p = find(dino, expected[i].name);
     for (int k = 0; k < 3; k++) CHECK_EQ(k < p->ndim ? p->shape[k] : 0, expected[i].shape[k]);
@@ -182,7 +190,8 @@ static void check_yaml(void)
     CHECK(back.image.layerscale == c.image.layerscale && back.embedding.dropout == c.embedding.dropout);
     CHECK(back.image.tokens == c.image.tokens && back.image.depth == c.image.depth && back.spectrum.section == c.spectrum.section &&
           back.embedding.heads == c.embedding.heads && back.spectrum.max_tokens == c.spectrum.max_tokens);
-    CHECK(back.image.registers == c.image.registers && (strstr(text, "registers") != NULL) == (i == 1) && (strstr(text, "dino: {") != NULL) == (i != 2));
+    CHECK(back.image.registers == c.image.registers && (strstr(text, "registers") != NULL) == (i == 1) &&
+          (strstr(text, "dino: {") != NULL) == (i != 2));
     if (i == 2)
       CHECK(back.dino.layers == 3 && back.dino.prototypes == 65536 && !back.dino.has_ibot_head); /* published */
     else
