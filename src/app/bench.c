@@ -7,7 +7,6 @@
  * for padding, recomputation or element-wise work. Each figure is the best of several repetitions; the median stands beside it.
  * With several ranks, rank 0 works alone first (the others sleep), then all together: the ratio is the parallel speed-up.
  */
-#include <cjson/cJSON.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -17,30 +16,18 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "app.h"
+#include "bench.h"
 #include "compute.h"
 #include "syzygy/data.h"
-#include "syzygy/model.h"
 
 const syz_key syz_bench_keys[] = {
     {"bench.parts", SYZ_KEY_LIST, "product,towers,optimiser,allreduce,io", "", 0, 0, NULL, SYZ_USED_BY(bench),
-     "What to measure: product, towers, optimiser, allreduce, io."},
+     "What to measure: product, towers, optimiser, allreduce, io, and pretrain: whole steps of pretrain-image."},
     {"bench.batch", SYZ_KEY_INT, "8", "objects a rank", 1, 4096, NULL, SYZ_USED_BY(bench), "Objects in a tower's batch."},
     {"bench.repeats", SYZ_KEY_INT, "5", "", 1, 1000, NULL, SYZ_USED_BY(bench), "Repetitions of each part behind one that does not count."},
     {"bench.limit_s", SYZ_KEY_REAL, "2", "s", 0.1, 600, NULL, SYZ_USED_BY(bench), "Time for each measurement of the matrix-product limit."},
     {"bench.io_bytes", SYZ_KEY_INT, "268435456", "bytes a rank", 1048576, 1e12, NULL, SYZ_USED_BY(bench), "Size of the files of the i/o part."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
-
-enum { REPEATS_MAX = 1000 };
-
-typedef struct bench {
-  syz_app *app;
-  syz_compute *compute;
-  cJSON *json; /* rows are added on rank 0 only */
-  int64_t batch;
-  int repeats;
-  double limit; /* FLOP/s of this rank's threads, largest seen so far */
-} bench;
 
 /* One timed piece of work on this rank. */
 typedef struct work {
@@ -58,26 +45,34 @@ static int compare(const void *a, const void *b)
   return (x > y) - (x < y);
 }
 
+void syz_bench_best(double *t, int n, double *best, double *median)
+{
+  qsort(t, (size_t)n, sizeof *t, compare);
+  *best = t[0];
+  *median = t[n / 2];
+}
+
 static seconds time_work(int repeats, const work *w)
 {
-  double t[REPEATS_MAX];
+  double t[SYZ_BENCH_REPEATS];
   w->run(w->context);
   for (int i = 0; i < repeats; i++) {
     double start = syz_clock_s();
     w->run(w->context);
     t[i] = syz_clock_s() - start;
   }
-  qsort(t, (size_t)repeats, sizeof *t, compare);
-  return (seconds){t[0], t[repeats / 2]};
+  seconds out;
+  syz_bench_best(t, repeats, &out.best, &out.median);
+  return out;
 }
 
-static void measure_limit(bench *b)
+void syz_bench_measure_limit(syz_bench *b)
 {
   double rate = syz_gemm_limit(b->compute, syz_input_real(b->app->input, "bench.limit_s")) * syz_compute_threads(b->compute);
   b->limit = fmax(b->limit, rate);
 }
 
-static cJSON *add_row(bench *b, const char *part, const char *what)
+cJSON *syz_bench_add_row(syz_bench *b, const char *part, const char *what)
 {
   cJSON *row = cJSON_CreateObject();
   if (!row || !cJSON_AddItemToArray(b->json, row)) {
@@ -89,37 +84,33 @@ static cJSON *add_row(bench *b, const char *part, const char *what)
   return row;
 }
 
-/* Smallest, mean over ranks and sum of a rate. */
-typedef struct rate {
-  double least, mean, sum;
-} rate;
-
-static rate over_ranks(syz_comm *c, double mine)
+syz_bench_rate syz_bench_over_ranks(syz_comm *c, double mine)
 {
   double least = mine, sum = mine;
   syz_allreduce_f64(c, &least, 1, SYZ_MIN);
   syz_allreduce_f64(c, &sum, 1, SYZ_SUM);
-  return (rate){least, sum / syz_comm_size(c), sum};
+  return (syz_bench_rate){least, sum / syz_comm_size(c), sum};
 }
 
 /* Work with a known number of useful operations, against the limit: alone, then on all ranks at once. Collective. */
-static void measure_flops(bench *b, const char *part, const char *what, double flops, const work *w)
+static void measure_flops(syz_bench *b, const char *part, const char *what, double flops, const work *w)
 {
   syz_comm *c = b->app->world;
   int size = syz_comm_size(c);
   double alone = 0;
   if (size > 1) {
     if (syz_comm_rank(c) == 0) {
-      measure_limit(b);
+      syz_bench_measure_limit(b);
       alone = flops / time_work(b->repeats, w).best;
     }
     syz_barrier_idle(c);
   }
-  measure_limit(b);
+  syz_bench_measure_limit(b);
   syz_barrier(c);
   seconds t = time_work(b->repeats, w);
-  measure_limit(b);
-  rate best = over_ranks(c, flops / t.best), median = over_ranks(c, flops / t.median), share = over_ranks(c, flops / t.best / b->limit);
+  syz_bench_measure_limit(b);
+  syz_bench_rate best = syz_bench_over_ranks(c, flops / t.best), median = syz_bench_over_ranks(c, flops / t.median),
+                 share = syz_bench_over_ranks(c, flops / t.best / b->limit);
   double speedup = alone > 0 ? best.sum / alone : 0;
   syz_bcast(c, &speedup, sizeof speedup, 0);
   if (size > 1)
@@ -127,7 +118,7 @@ static void measure_flops(bench *b, const char *part, const char *what, double f
   else
     syz_info("%-12s %-26s %9.1f %9.1f %11.1f%%", part, what, best.mean / 1e9, median.mean / 1e9, 100 * share.mean);
   if (syz_comm_rank(c) != 0) return;
-  cJSON *row = add_row(b, part, what);
+  cJSON *row = syz_bench_add_row(b, part, what);
   cJSON_AddNumberToObject(row, "gflops_per_rank", best.mean / 1e9);
   cJSON_AddNumberToObject(row, "gflops_per_rank_median", median.mean / 1e9);
   cJSON_AddNumberToObject(row, "fraction_of_limit", share.mean);
@@ -138,7 +129,7 @@ static void measure_flops(bench *b, const char *part, const char *what, double f
 
 /* ----------------------------------------------------------------- products */
 
-static syz_status bench_products(bench *b)
+static syz_status bench_products(syz_bench *b)
 {
   syz_status st = SYZ_OK;
   syz_compute *plain = NULL;
@@ -150,10 +141,10 @@ static syz_status bench_products(bench *b)
     const syz_compute *compute = kind == 0 ? plain : b->compute;
     if (kind == 1 && syz_compute_act(b->compute) != SYZ_BF16) break;
     syz_barrier(c);
-    rate r = over_ranks(c, syz_gemm_limit(compute, limit_s) * syz_compute_threads(compute));
+    syz_bench_rate r = syz_bench_over_ranks(c, syz_gemm_limit(compute, limit_s) * syz_compute_threads(compute));
     syz_info("%-12s %-26s %9.1f            %s", "product", name[kind], r.mean / 1e9, syz_compute_describe(compute));
     if (syz_comm_rank(c) != 0) continue;
-    cJSON *row = add_row(b, "product", name[kind]);
+    cJSON *row = syz_bench_add_row(b, "product", name[kind]);
     cJSON_AddNumberToObject(row, "gflops_per_rank", r.mean / 1e9);
     cJSON_AddNumberToObject(row, "gflops_per_rank_least", r.least / 1e9);
     cJSON_AddStringToObject(row, "engine", syz_compute_describe(compute));
@@ -194,7 +185,7 @@ static void destroy_tower_work(tower_work *w)
   syz_model_destroy(&w->model);
 }
 
-static syz_status make_tower_work(bench *b, const syz_model_config *config, syz_modality tower, tower_work *w)
+static syz_status make_tower_work(syz_bench *b, const syz_model_config *config, syz_modality tower, tower_work *w)
 {
   syz_status st = SYZ_OK;
   int64_t size = config->image.size, pixels = tower == SYZ_IMAGE ? SYZ_BANDS * size * size : SYZ_SPECTRUM_PIXELS, width = config->embedding.dim;
@@ -216,7 +207,7 @@ cleanup:
   return st;
 }
 
-static syz_status bench_tower(bench *b, const syz_model_config *config, syz_modality tower)
+static syz_status bench_tower(syz_bench *b, const syz_model_config *config, syz_modality tower)
 {
   syz_status st = SYZ_OK;
   tower_work w = {0};
@@ -233,7 +224,7 @@ cleanup:
   return st;
 }
 
-static syz_status bench_towers(bench *b)
+static syz_status bench_towers(syz_bench *b)
 {
   syz_status st = SYZ_OK;
   syz_model_config config;
@@ -278,7 +269,7 @@ static void run_update(void *context)
   }
 }
 
-static syz_status bench_optimiser(bench *b)
+static syz_status bench_optimiser(syz_bench *b)
 {
   syz_status st = SYZ_OK;
   syz_comm *c = b->app->world;
@@ -294,11 +285,11 @@ static syz_status bench_optimiser(bench *b)
   double update = 6.0 * sizeof(float) * OPTIMISER_N / time_work(b->repeats, &(work){run_update, &o}).best;
   syz_barrier(c);
   double adamw = 7.0 * sizeof(float) * OPTIMISER_N / time_work(b->repeats, &(work){run_adamw, &o}).best;
-  rate bandwidth = over_ranks(c, update), reached = over_ranks(c, adamw);
+  syz_bench_rate bandwidth = syz_bench_over_ranks(c, update), reached = syz_bench_over_ranks(c, adamw);
   syz_info("%-12s %-26s %9.1f GB/s, %.0f%% of plain updates in place (%.1f GB/s)", "optimiser", "AdamW", reached.mean / 1e9,
            100 * reached.mean / bandwidth.mean, bandwidth.mean / 1e9);
   if (syz_comm_rank(c) == 0) {
-    cJSON *row = add_row(b, "optimiser", "AdamW");
+    cJSON *row = syz_bench_add_row(b, "optimiser", "AdamW");
     cJSON_AddNumberToObject(row, "gbytes_per_s", reached.mean / 1e9);
     cJSON_AddNumberToObject(row, "update_gbytes_per_s", bandwidth.mean / 1e9);
     cJSON_AddNumberToObject(row, "fraction_of_update", reached.mean / bandwidth.mean);
@@ -322,7 +313,7 @@ static void run_allreduce(void *context)
   syz_allreduce_f32(w->c, w->x, w->n, SYZ_SUM);
 }
 
-static syz_status bench_allreduce(bench *b)
+static syz_status bench_allreduce(syz_bench *b)
 {
   enum { LARGEST = 16 << 20 };
   syz_status st = SYZ_OK;
@@ -340,7 +331,7 @@ static syz_status bench_allreduce(bench *b)
     snprintf(what, sizeof what, "%.0f KiB", (double)n * sizeof *x / 1024);
     syz_info("%-12s %-26s %9.3f GB/s, %.3f ms", "all-reduce", what, (double)n * sizeof *x / t / 1e9, 1e3 * t);
     if (syz_comm_rank(c) != 0) continue;
-    cJSON *row = add_row(b, "allreduce", what);
+    cJSON *row = syz_bench_add_row(b, "allreduce", what);
     cJSON_AddNumberToObject(row, "bytes", (double)n * sizeof *x);
     cJSON_AddNumberToObject(row, "seconds", t);
   }
@@ -371,7 +362,7 @@ cleanup:
   return st;
 }
 
-static syz_status bench_io(bench *b)
+static syz_status bench_io(syz_bench *b)
 {
   enum { WIDTH = 1024 };
   syz_status st = SYZ_OK;
@@ -405,14 +396,14 @@ static syz_status bench_io(bench *b)
   read = syz_clock_s() - start;
   syz_allreduce_f64(c, &raw, 1, SYZ_MAX);
   syz_allreduce_f64(c, &written, 1, SYZ_MAX);
-  syz_info("%-12s %-26s %9.3f GB/s, %.0f%% of one plain file a rank (%.3f GB/s)", "io", "collective write", bytes / written / 1e9, 100 * raw / written,
-           bytes / raw / 1e9);
+  syz_info("%-12s %-26s %9.3f GB/s, %.0f%% of one plain file a rank (%.3f GB/s)", "io", "collective write", bytes / written / 1e9,
+           100 * raw / written, bytes / raw / 1e9);
   syz_info("%-12s %-26s %9.3f GB/s (from the page cache)", "io", "read", bytes / read / 1e9);
   if (syz_comm_rank(c) == 0) {
-    cJSON *row = add_row(b, "io", "collective write");
+    cJSON *row = syz_bench_add_row(b, "io", "collective write");
     cJSON_AddNumberToObject(row, "gbytes_per_s", bytes / written / 1e9);
     cJSON_AddNumberToObject(row, "raw_gbytes_per_s", bytes / raw / 1e9);
-    row = add_row(b, "io", "read");
+    row = syz_bench_add_row(b, "io", "read");
     cJSON_AddNumberToObject(row, "gbytes_per_s", bytes / read / 1e9);
   }
 cleanup:
@@ -426,8 +417,9 @@ cleanup:
 
 static const struct {
   const char *name;
-  syz_status (*run)(bench *b);
-} parts[] = {{"product", bench_products}, {"towers", bench_towers}, {"optimiser", bench_optimiser}, {"allreduce", bench_allreduce}, {"io", bench_io}};
+  syz_status (*run)(syz_bench *b);
+} parts[] = {{"product", bench_products},    {"towers", bench_towers}, {"optimiser", bench_optimiser},
+             {"allreduce", bench_allreduce}, {"io", bench_io},         {"pretrain", syz_bench_pretrain}};
 
 static bool is_wanted(const syz_input *in, const char *name)
 {
@@ -443,13 +435,13 @@ static syz_status check_parts(const syz_input *in)
     const char *wish = syz_input_list_item(in, "bench.parts", i);
     bool is_known = false;
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) is_known = is_known || strcmp(parts[k].name, wish) == 0;
-    SYZ_REQUIRE(is_known, SYZ_ERR_INPUT, "bench.parts: \"%s\" is not one of product, towers, optimiser, allreduce, io", wish);
+    SYZ_REQUIRE(is_known, SYZ_ERR_INPUT, "bench.parts: \"%s\" is not one of product, towers, optimiser, allreduce, io, pretrain", wish);
   }
 cleanup:
   return st;
 }
 
-static syz_status write_json(const bench *b, cJSON *root)
+static syz_status write_json(const syz_bench *b, cJSON *root)
 {
   syz_status st = SYZ_OK;
   char path[PATH_MAX], *text = NULL;
@@ -471,7 +463,7 @@ cleanup:
 syz_status syz_command_bench(syz_app *app)
 {
   syz_status st = SYZ_OK;
-  bench b = {.app = app, .batch = syz_input_int(app->input, "bench.batch"), .repeats = (int)syz_input_int(app->input, "bench.repeats")};
+  syz_bench b = {.app = app, .batch = syz_input_int(app->input, "bench.batch"), .repeats = (int)syz_input_int(app->input, "bench.repeats")};
   cJSON *root = NULL;
   SYZ_TRY(check_parts(app->input));
   if (app->is_dry_run) goto cleanup;

@@ -6,9 +6,6 @@
 #include "dino.h"
 #include "syzygy/sky.h"
 
-/* Resident without any model: program, libraries, MPI's and HDF5's buffers; measured on 1 and 4 ranks. */
-enum { PROCESS_BYTES = 96 << 20 };
-
 void dino_sizes_of(const syz_dino_options *o, const syz_model_config *c, int size, int rank, dino_sizes *out)
 {
   dino_sizes z = {.crops = o->crops.count[DINO_GLOBAL], .locals = o->crops.count[DINO_LOCAL], .width = c->image.dim, .heads = c->dino.has_ibot_head ? 2 : 1};
@@ -90,20 +87,24 @@ size_t syz_dino_bytes(const syz_dino_options *o, const syz_grid *grid, const syz
   /* Chosen tokens and their gradients, projections, masks. */
   sum += (size_t)(2 * z.most_student * z.width + (2 * z.most_student + z.most_teacher) * c->dino.bottleneck) * sizeof(float);
   sum += (size_t)(z.most_student * (SYZ_TARGETS_PER_ROW + 4)) * sizeof(int64_t) + (size_t)(z.count * z.crops * z.patches);
-  return sum + PROCESS_BYTES;
+  return sum + DINO_PROCESS_BYTES;
 }
 
 double syz_dino_flops(const syz_dino_options *o, const syz_model_config *c)
 {
   const double G = (double)o->crops.count[DINO_GLOBAL], L = (double)o->crops.count[DINO_LOCAL], kept = 1 - o->drop_rate;
   const double side = (double)(o->crops.size[DINO_GLOBAL] / c->image.patch), D = (double)c->image.dim;
-  const double on_global = syz_crops_flops(c, o->crops.size[DINO_GLOBAL]), on_local = L > 0 ? syz_crops_flops(c, o->crops.size[DINO_LOCAL]) : 0;
+  const double patch = 2 * 3 * (double)(c->image.patch * c->image.patch) * D; /* embedding of one: never dropped, and pixels have no gradient */
+  const double local_side = (double)(o->crops.size[DINO_LOCAL] / c->image.patch);
+  const double all_global = syz_crops_flops(c, o->crops.size[DINO_GLOBAL]), on_global = all_global - patch * side * side;
+  const double embedding = patch * (G * side * side + L * local_side * local_side);
+  const double on_local = L > 0 ? syz_crops_flops(c, o->crops.size[DINO_LOCAL]) - patch * local_side * local_side : 0;
   const double masked = G * o->mask_probability * 0.5 * (o->mask_ratio_min + o->mask_ratio_max) * side * side;
   /* A head's MLP and prototypes for a row. A backward pass is twice a forward pass. */
   double row = 2 * (double)c->dino.prototypes * (double)c->dino.bottleneck, in = D;
   for (int64_t i = 1; i < c->dino.layers; i++, in = (double)c->dino.hidden) row += 2 * in * (double)c->dino.hidden;
   row += 2 * in * (double)c->dino.bottleneck;
-  const double backbones = 3 * kept * (G * on_global + L * on_local) + G * on_global;
+  const double backbones = 3 * kept * (G * on_global + L * on_local) + 2 * embedding + G * all_global;
   return backbones + row * (3 * (G + L + masked) + G + masked);
 }
 

@@ -11,7 +11,7 @@ D, DEPTH, PATCH, HIDDEN, BOTTLENECK, K = 48, 2, 12, 64, 32, 512
 
 def operations(rate):
     """Products and attention of one image: 2 crops of 144 and 8 of 60 pixels, half of the large ones masked by 10 to 50 %; teacher forward, student forward
-    and twice that backward. The embedding of the patches (0.1 % at full size) is not counted."""
+    and twice that backward, but once for the embedding of the patches: pixels have no gradient. Nor is it ever dropped."""
 
     def blocks(tokens):
         return DEPTH * (24 * tokens * D * D + 4 * tokens * tokens * D)
@@ -21,8 +21,9 @@ def operations(rate):
 
     large, small = (144 // PATCH) ** 2, (60 // PATCH) ** 2
     masked = 2 * 0.5 * 0.3 * large
-    teacher = 2 * blocks(1 + large) + head(2 + masked)
-    student = 3 * (1 - rate) * (2 * blocks(1 + large) + 8 * blocks(1 + small)) + 3 * head(10 + masked)
+    embedding = 2 * 3 * PATCH * PATCH * D
+    teacher = 2 * (blocks(1 + large) + embedding * large) + head(2 + masked)
+    student = 3 * (1 - rate) * (2 * blocks(1 + large) + 8 * blocks(1 + small)) + 2 * embedding * (2 * large + 8 * small) + 3 * head(10 + masked)
     return teacher + student
 
 

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** What the parts of `bench` share. See bench.c. */
+#pragma once
+
+#include <cjson/cJSON.h>
+
+#include "app.h"
+#include "syzygy/model.h"
+
+enum { SYZ_BENCH_REPEATS = 1000 };
+
+typedef struct syz_bench {
+  syz_app *app;
+  syz_compute *compute;
+  cJSON *json; /**< rows are added on rank 0 only */
+  int64_t batch;
+  int repeats;
+  double limit; /**< FLOP/s of this rank's threads, largest seen so far */
+} syz_bench;
+
+/** The limit of matrix products, measured again. */
+void syz_bench_measure_limit(syz_bench *b);
+/** A row of bench.json; NULL without memory, which cJSON's functions take. */
+cJSON *syz_bench_add_row(syz_bench *b, const char *part, const char *what);
+
+/** Smallest, mean over ranks and sum of a rate. */
+typedef struct syz_bench_rate {
+  double least, mean, sum;
+} syz_bench_rate;
+/** Collective. */
+syz_bench_rate syz_bench_over_ranks(syz_comm *c, double mine);
+/** Best and median of n times; sorts them. */
+void syz_bench_best(double *t, int n, double *best, double *median);
+
+/** Whole steps of pretrain-image. See bench_pretrain.c. Collective; agreed. */
+syz_status syz_bench_pretrain(syz_bench *b);
