@@ -5,6 +5,8 @@
 #include "syzygy/train.h"
 
 enum { DINO_GLOBAL, DINO_LOCAL, DINO_HEADS = 2 };
+/** Resident without any model: program, libraries, MPI's and HDF5's buffers. */
+enum { DINO_PROCESS_BYTES = 96 << 20 };
 
 /** Terms of metrics.jsonl, in this order. */
 typedef enum dino_term {
