@@ -331,6 +331,7 @@ static void run_student(dino *d, int64_t step)
   syz_timing_begin(d->timing, "forward");
   syz_crops_forward(d->seen, &input);
   take_tokens(d, d->seen, true);
+  if (d->n > 0 && syz_fault("dino_token")) d->token[0] = NAN;
   project(d, true);
   syz_timing_end(d->timing);
 }
