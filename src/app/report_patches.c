@@ -75,11 +75,10 @@ static syz_status chart_variances(syz_page *p, syz_h5 *f)
   if (syz_h5_read(f, "variance_ratio", SYZ_H5_F64, 0, shape[0], ratio) != SYZ_OK) goto cleanup;
   for (int64_t i = 0; i < shape[0]; i++) number[i] = (double)i + 1;
   syz_series s[2] = {{NULL, 0, SYZ_LINE_SOLID, shape[0], number, ratio}, {NULL, 0, SYZ_LINE_DOTS, shape[0], number, ratio}};
-  syz_page_put(p, "<div class=\"charts\" style=\"margin-top:16px\">\n");
+  syz_page_put(p, "<div style=\"max-width:600px\">\n");
   syz_page_chart(p, &(syz_chart){.title = "Variance of the patch features by component",
                                  .x_label = "principal component",
                                  .y_label = "share of the variance",
-                                 .is_log_y = true,
                                  .n_series = 2,
                                  .series = s});
   syz_page_put(p, "</div>\n");
@@ -135,7 +134,7 @@ static void put_value(syz_page *p, double v)
 static void put_row(syz_page *p, const cJSON *models, const char *name, const char *group, const char *part, const char *figure)
 {
   const cJSON *m;
-  syz_page_put(p, "<tr><th scope=\"row\">");
+  syz_page_put(p, "<tr><th scope=\"row\" style=\"white-space:normal\">");
   syz_page_escape(p, name);
   syz_page_put(p, "</th>");
   cJSON_ArrayForEach(m, models)
@@ -163,7 +162,6 @@ static void put_head(syz_page *p, const cJSON *models, const char *caption)
 static void put_tables(syz_page *p, const cJSON *json, syz_report_figures *f)
 {
   const cJSON *models = cJSON_GetObjectItem(json, "models"), *first = cJSON_GetArrayItem(models, 0), *item;
-  syz_page_put(p, "<div class=\"charts\" style=\"margin-bottom:16px\">\n");
   put_head(p, models, "Segmentation of held-out patches: intersection over union.");
   put_row(p, models, "mean", "patches", NULL, "mean_iou");
   cJSON_ArrayForEach(item, cJSON_GetObjectItem(cJSON_GetObjectItem(first, "patches"), "iou"))
@@ -178,7 +176,7 @@ static void put_tables(syz_page *p, const cJSON *json, syz_report_figures *f)
     const cJSON *help = cJSON_GetObjectItem(cJSON_GetObjectItem(json, "targets"), item->string);
     put_row(p, models, cJSON_IsString(help) ? help->valuestring : item->string, "r2", NULL, item->string);
   }
-  syz_page_put(p, "</tbody></table></div>\n</div>\n");
+  syz_page_put(p, "</tbody></table></div>\n");
   cJSON_ArrayForEach(item, models)
   {
     const cJSON *weights = cJSON_GetObjectItem(item, "weights");
