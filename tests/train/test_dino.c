@@ -169,8 +169,8 @@ static void steps(syz_comm *world, const syz_compute *compute, const char *folde
   CHECK_OK(syz_train_run(&loop, &grid, student, compute, &outer, &timing));
   CHECK(w.at_step[STEPS - 1] > 0);
   CHECK_EQ(w.at_step[STEPS - 1] - w.at_step[1], 0);
-  /* All that was allocated, against the plan without the process itself. */
-  const double planned = (double)(syz_dino_bytes(&options, &grid, student) - DINO_PROCESS_BYTES), used = (double)(syz_memory_get().peak_bytes - before);
+  /* All that was allocated, against the plan without MPI's memory and the process itself. */
+  const double planned = (double)dino_own_bytes(&options, &grid, student), used = (double)(syz_memory_get().peak_bytes - before);
   if (syz_comm_rank(world) == 0) printf("planned %.2f MiB, allocated at most %.2f MiB\n", planned / 1048576, used / 1048576);
   /* The peak is of the whole program: only the first, larger case is compared. */
   if (separate && syz_comm_rank(world) == 0) CHECK_NEAR(planned, used, 0.1 * used);
