@@ -121,6 +121,7 @@ static syz_status write_page(syz_comm *self, const syz_input *in, const syz_repo
   syz_report_figures f = {.steps = NAN, .loss = NAN, .recall10 = {NAN, NAN}, .chance10 = NAN, .r2 = {NAN, NAN}, .objects = NAN};
   f.knn = f.start = f.pixels = f.iou = f.iou_untrained = NAN;
   SYZ_TRY(syz_report_training(&body, s, &f));
+  SYZ_TRY(syz_report_reconstruction(&body, s));
   SYZ_TRY(syz_report_patches(&body, s));
   SYZ_TRY(syz_report_dense(&body, s, &f));
   if (!f.is_pretraining || *s->search) { /* one tower alone has no pairs to find: a page of its training does not say so twice */

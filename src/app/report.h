@@ -67,6 +67,15 @@ void syz_page_base64(syz_page *p, const unsigned char *data, size_t n);
 /** Inline SVG of a spectrum, flux [7781], ivar [7781] or NULL: smoothed; lines marked when the redshift is finite. `is_large`: with axes and names.
  */
 void syz_page_spectrum(syz_page *p, const float *flux, const float *ivar, double redshift, bool is_large, const char *alt);
+/** A spectrum of which runs were hidden from a network: [7781] each, in flux units; NaN where there is nothing to draw. */
+typedef struct syz_hidden_spectrum {
+  const float *flux, *ivar; /**< ivar NULL: all pixels count the same */
+  const unsigned char *hidden;
+  const float *reconstruction, *interpolation;
+  double redshift; /**< NaN: no lines are marked */
+} syz_hidden_spectrum;
+/** Inline SVG: the hidden runs shaded, the spectrum, what the network and what linear interpolation say of it; with axes. */
+void syz_page_hidden_spectrum(syz_page *p, const syz_hidden_spectrum *s, const char *alt);
 
 /* --------------------------------------------------------------- metrics */
 
@@ -120,6 +129,8 @@ syz_status syz_report_training(syz_page *p, const syz_report_sources *s, syz_rep
  * nothing, for other runs. */
 bool syz_report_is_pretraining(const syz_metrics *m);
 syz_status syz_report_pretraining(syz_page *p, const syz_metrics *m, const syz_metrics *v, syz_report_figures *f);
+/** Held-out spectra that masked modelling filled in, from reconstruction.h5 beside metrics.jsonl. Nothing when there is none. */
+syz_status syz_report_reconstruction(syz_page *p, const syz_report_sources *s);
 /** Maps of principal components of patch features; linear heads on them. Nothing when there are none. */
 syz_status syz_report_patches(syz_page *p, const syz_report_sources *s);
 syz_status syz_report_dense(syz_page *p, const syz_report_sources *s, syz_report_figures *f);

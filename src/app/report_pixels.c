@@ -169,29 +169,74 @@ static void draw_frame(syz_page *p, const frame *f)
                   (f->top + f->height - f->bottom) / 2);
 }
 
-void syz_page_spectrum(syz_page *p, const float *flux, const float *ivar, double redshift, bool is_large, const char *alt)
+/* Means of stretches as a curve; gaps where there is none. */
+static void draw_curve(syz_page *p, const frame *f, const double *mean, const char *classes, const char *width)
 {
-  enum { LARGE_POINTS = 648, SMALL_POINTS = 216 }; /* 12 and 36 pixels of 0.8 A: 10 and 29 A */
-  double mean[LARGE_POINTS], scratch[LARGE_POINTS];
-  frame f = is_large ? (frame){720, 220, 52, 8, 22, 42, LARGE_POINTS, 0, 0} : (frame){180, 60, 0, 0, 2, 2, SMALL_POINTS, 0, 0};
   bool is_open = false;
-  thin(flux, ivar, f.points, mean);
+  syz_page_printf(p, "<path class=\"curve %s\" style=\"stroke-width:%s\" d=\"", classes, width);
+  for (int k = 0; k < f->points; k++) {
+    if (isfinite(mean[k])) {
+      double wave = syz_wave_grid((int64_t)SYZ_SPECTRUM_PIXELS * k / f->points) + 0.5 * SYZ_WAVE_STEP_A * SYZ_SPECTRUM_PIXELS / f->points;
+      syz_page_printf(p, "%c%.1f %.1f", is_open ? 'L' : 'M', x_of(f, wave), y_of(f, fmin(fmax(mean[k], f->low), f->high)));
+    }
+    is_open = isfinite(mean[k]);
+  }
+  syz_page_put(p, "\"/>");
+}
+
+enum { LARGE_POINTS = 648, SMALL_POINTS = 216 }; /* 12 and 36 pixels of 0.8 A: 10 and 29 A */
+
+static frame begin_spectrum(syz_page *p, bool is_large, const char *alt)
+{
+  frame f = is_large ? (frame){720, 220, 52, 8, 22, 42, LARGE_POINTS, 0, 0} : (frame){180, 60, 0, 0, 2, 2, SMALL_POINTS, 0, 0};
   syz_page_printf(p, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"", f.width, f.height);
   syz_page_escape(p, alt);
   syz_page_put(p, "\">");
+  return f;
+}
+
+static void end_empty(syz_page *p, const frame *f)
+{
+  syz_page_printf(p, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">no good pixel</text></svg>", f->width / 2, f->height / 2);
+}
+
+void syz_page_spectrum(syz_page *p, const float *flux, const float *ivar, double redshift, bool is_large, const char *alt)
+{
+  double mean[LARGE_POINTS], scratch[LARGE_POINTS];
+  frame f = begin_spectrum(p, is_large, alt);
+  thin(flux, ivar, f.points, mean);
   if (!fit_range(&f, mean, scratch)) {
-    syz_page_printf(p, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">no good pixel</text></svg>", f.width / 2, f.height / 2);
+    end_empty(p, &f);
     return;
   }
   if (is_large) draw_frame(p, &f);
   if (isfinite(redshift)) draw_lines(p, &f, redshift, is_large);
-  syz_page_printf(p, "<path class=\"curve k0\" style=\"stroke-width:%s\" d=\"", is_large ? "1.3" : "1.1");
-  for (int k = 0; k < f.points; k++) {
-    if (isfinite(mean[k])) {
-      double wave = syz_wave_grid((int64_t)SYZ_SPECTRUM_PIXELS * k / f.points) + 0.5 * SYZ_WAVE_STEP_A * SYZ_SPECTRUM_PIXELS / f.points;
-      syz_page_printf(p, "%c%.1f %.1f", is_open ? 'L' : 'M', x_of(&f, wave), y_of(&f, fmin(fmax(mean[k], f.low), f.high)));
-    }
-    is_open = isfinite(mean[k]);
+  draw_curve(p, &f, mean, "k0", is_large ? "1.3" : "1.1");
+  syz_page_put(p, "</svg>\n");
+}
+
+void syz_page_hidden_spectrum(syz_page *p, const syz_hidden_spectrum *s, const char *alt)
+{
+  double mean[LARGE_POINTS], scratch[LARGE_POINTS];
+  frame f = begin_spectrum(p, true, alt);
+  thin(s->flux, s->ivar, f.points, mean);
+  if (!fit_range(&f, mean, scratch)) {
+    end_empty(p, &f);
+    return;
   }
-  syz_page_put(p, "\"/></svg>\n");
+  for (int64_t i = 0; i < SYZ_SPECTRUM_PIXELS; i++) {
+    int64_t first = i;
+    while (i < SYZ_SPECTRUM_PIXELS && s->hidden[i]) i++;
+    if (i - first < 2) continue; /* the odd pixel that no section has */
+    double from = x_of(&f, syz_wave_grid(first)), to = x_of(&f, syz_wave_grid(i - 1));
+    syz_page_printf(p, "<rect style=\"fill:var(--line);opacity:.55\" x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\"/>", from, f.top, to - from, f.height - f.bottom - f.top);
+  }
+  draw_frame(p, &f);
+  if (isfinite(s->redshift)) draw_lines(p, &f, s->redshift, true);
+  draw_curve(p, &f, mean, "k0", "1.3");
+  thin(s->interpolation, NULL, f.points, mean);
+  draw_curve(p, &f, mean, "k2 dashed", "1.4");
+  thin(s->reconstruction, NULL, f.points, mean);
+  draw_curve(p, &f, mean, "k1", "1.6");
+  syz_page_put(p, "</svg>\n");
 }
