@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """How fast a whole DINOv2 step of `syzygy pretrain-image` is beside the same step in PyTorch, on one core, in the same run.
 
-    tools/bench-pretrain.py [--binary build/syzygy] [--batch 8] [--torch-batch 4] [--repeats 3] [--size full|small] [--only syzygy|torch]
+    tools/bench-pretrain.py [--binary build/syzygy] [--batch 8] [--torch-batch 4] [--repeats 3] [--size full|small] [--depth N] [--only syzygy|torch]
 
 Both do the same work for an image: teacher on the global crops, student on all crops, prototypes, DINO, iBOT and KoLeo losses with moving centres, all
 gradients, clipping, AdamW, moving average. syzygy's step is that of `syzygy bench` (bench.parts: pretrain), which also measures this core's limit of
 matrix products and counts useful operations; PyTorch's is tests/reference/syzygy_dino.py under bfloat16 autocast with the arrangement of the published
 code: one batch a crop size, one call of the head, fused parameter groups, multi-tensor optimiser and average. Neither reads images in its step: crops are
-noise. Prints seconds an image, the share of the limit and the ratio; nothing is asserted. Needs python3-torch; full size needs about 16 GiB for either.
+noise. Prints seconds an image, the share of the limit and the ratio; nothing is asserted. Needs python3-torch; full size needs 12.2 GiB for syzygy
+(it prints its plan first) and about 9 GiB for PyTorch with their batches.
 """
 import argparse
 import json
@@ -22,7 +23,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SIZES = {
-    "full": dict(image=dict(dim=1024, depth=24, heads=16, patch=12, size=144), dino=dict(hidden=2048, bottleneck=256, prototypes=65536), gib=16),
+    "full": dict(image=dict(dim=1024, depth=24, heads=16, patch=12, size=144), dino=dict(hidden=2048, bottleneck=256, prototypes=65536), gib=13),
     "small": dict(image=dict(dim=192, depth=4, heads=3, patch=12, size=144), dino=dict(hidden=512, bottleneck=128, prototypes=4096), gib=1),
 }
 CROPS = dict(global_size=144, global_crops=2, local_size=60, local_crops=8)
@@ -64,6 +65,8 @@ class TorchStep:
         import syzygy_dino as dino
 
         torch.set_num_threads(1)
+        # Weight normalisation as the published code has it: one kernel.
+        dino.LastLayer.forward = lambda layer, z: torch.nn.functional.linear(z, torch._weight_norm(layer.weight_v, layer.weight_g, 0))
         self.torch, self.dino, size = torch, dino, SIZES[a.size]
         self.config = dino.make_config(size["image"], size["dino"])
         self.options = dino.options(drop_rate=drop_rate)
@@ -115,8 +118,9 @@ class TorchStep:
             y = self.student.backbone(self.local, None, self.kept(m), rate)
             logits = self.student.dino_head(torch.cat([x[:, 0], y[:, 0], x[:, 1:][self.mask]])).float()
         tokens = x[:, 0].float().view(b, -1, x.shape[-1])
-        first, second = dino.dino_losses(logits[:n].view(b, -1, logits.shape[1]), logits[n : n + m].view(b, -1, logits.shape[1]), target, 0.1)
-        loss = first + second + dino.ibot_loss(logits[n + m :], patch_target, self.mask, 0.1) + 0.1 * sum(dino.koleo_loss(t) for t in tokens.unbind(1))
+        large, small, patches = logits.split([n, m, len(logits) - n - m])
+        first, second = dino.dino_losses(large.view(b, -1, logits.shape[1]), small.view(b, -1, logits.shape[1]), target, 0.1)
+        loss = first + second + dino.ibot_loss(patches, patch_target, self.mask, 0.1) + 0.1 * sum(dino.koleo_loss(t) for t in tokens.unbind(1))
         loss.backward()
         for named in self.student.groups().values():
             torch.nn.utils.clip_grad_norm_([p for p in named.values() if p.grad is not None], 3.0)
@@ -141,7 +145,8 @@ def run_torch(a, drop_rate):
 
 def torch_process(a, drop_rate):
     """In a process of its own, so that memory is freed and its peak is its own."""
-    arguments = [sys.executable, os.path.abspath(__file__), "--torch-drop-rate", str(drop_rate), "--size", a.size, "--torch-batch", str(a.torch_batch), "--repeats", str(a.repeats)]
+    arguments = [sys.executable, os.path.abspath(__file__), "--torch-drop-rate", str(drop_rate), "--size", a.size, "--depth", str(a.depth), "--torch-batch",
+                 str(a.torch_batch), "--repeats", str(a.repeats)]
     done = subprocess.run(arguments, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     return json.loads(done.stdout)
 
@@ -154,15 +159,20 @@ def main():
     for name, preset in (("batch", 8), ("torch-batch", 4), ("repeats", 3)):
         parser.add_argument(f"--{name}", type=int, default=preset)
     parser.add_argument("--size", choices=SIZES, default="full")
+    parser.add_argument("--depth", type=int, default=0, help="another number of blocks, for a quick look at full width")
     parser.add_argument("--only", choices=("syzygy", "torch"))
     parser.add_argument("--binary", default=os.path.join(HERE, "..", "build", "syzygy"))
     parser.add_argument("--torch-drop-rate", type=float, help=argparse.SUPPRESS)
     a = parser.parse_args()
+    size = SIZES[a.size]
+    if a.depth > 0:
+        size["gib"] *= max(a.depth / size["image"]["depth"], 0.3)
+        size["image"]["depth"] = a.depth
     if a.torch_drop_rate is not None:
         print(json.dumps(run_torch(a, a.torch_drop_rate)))
         return
-    if available_gib() < SIZES[a.size]["gib"]:
-        sys.exit(f"bench-pretrain: {available_gib():.1f} GiB of memory are free, about {SIZES[a.size]['gib']} GiB are needed; --size small takes little")
+    if available_gib() < size["gib"]:
+        sys.exit(f"bench-pretrain: {available_gib():.1f} GiB of memory are free, about {size['gib']:.0f} GiB are needed; --size small takes little")
     mine = {}
     if a.only != "torch":
         with tempfile.TemporaryDirectory() as folder:
@@ -170,18 +180,21 @@ def main():
         limit = result["limit_gflops"]
         mine = {row["drop_rate"]: row for row in result["rows"] if row["part"] == "pretrain"}
     theirs = {} if a.only == "syzygy" else {rate: torch_process(a, rate) for rate in (sorted(mine) or (0.0, 0.3))}
-    print(f"\n{'':24} {'s an image':>11} {'median':>8} {'of the limit':>13} {'peak GiB':>9}")
+    print(f"\n{'':30}{'s an image':>11}{'median':>9}{'of the limit':>14}{'peak GiB':>10}")
     for rate in sorted(mine or theirs):
-        flops = mine[rate]["flops_per_object"] / 1e9 if mine else 0
+        label = f"drop {rate:g}"
         if mine:
             m = mine[rate]
-            print(f"drop {rate:<4g} syzygy, batch {a.batch:<3} {m['s_per_object']:>10.3f} {m['s_per_object_median']:>8.3f} {100 * m['fraction_of_limit']:>12.1f}% {m['peak_bytes'] / 2**30:>9.2f}")
+            row(f"{label}: syzygy, batch {a.batch}", m["s_per_object"], m["s_per_object_median"], m["fraction_of_limit"], m["peak_bytes"] / 2**30)
         if theirs:
             t = theirs[rate]
-            share = f"{100 * flops / t['best'] / limit:>12.1f}%" if mine else f"{'':>13}"
-            print(f"          PyTorch, batch {a.torch_batch:<3}{t['best']:>10.3f} {t['median']:>8.3f} {share} {t['peak_gib']:>9.2f}")
+            row(f"{label}: PyTorch, batch {a.torch_batch}", t["best"], t["median"], mine[rate]["flops_per_object"] / t["best"] / 1e9 / limit if mine else None, t["peak_gib"])
         if mine and theirs:
-            print(f"          ratio{'':14}{theirs[rate]['best'] / mine[rate]['s_per_object']:>9.2f} x {theirs[rate]['median'] / mine[rate]['s_per_object_median']:>6.2f} x")
+            print(f"{label + ': ratio':30}{theirs[rate]['best'] / mine[rate]['s_per_object']:>9.2f} x{theirs[rate]['median'] / mine[rate]['s_per_object_median']:>7.2f} x")
+
+
+def row(label, best, median, share, gib):
+    print(f"{label:30}{best:>11.3f}{median:>9.3f}" + (f"{100 * share:>12.1f} %" if share else " " * 14) + f"{gib:>10.2f}")
 
 
 if __name__ == "__main__":

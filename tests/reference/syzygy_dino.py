@@ -230,8 +230,8 @@ def dino_losses(student_global, student_local, target, temperature):
     crops, local = student_global.shape[1], student_local.shape[1]
     pairs = crops * (crops - 1) + max(local * crops, 1)  # the published code counts one local pair even without local crops
     everything = target.sum(1)
-    term_global = sum(cross_entropy(student_global[:, c], everything - target[:, c], temperature).mean() for c in range(crops))
-    term_local = sum((cross_entropy(student_local[:, c], everything, temperature).mean() for c in range(local)), student_global.new_zeros(()))
+    term_global = sum(cross_entropy(s, everything - t, temperature).mean() for s, t in zip(student_global.unbind(1), target.unbind(1)))
+    term_local = sum((cross_entropy(s, everything, temperature).mean() for s in student_local.unbind(1)), student_global.new_zeros(()))
     return term_global / pairs, term_local / pairs
 
 
