@@ -154,6 +154,69 @@ run(1, "report", arguments=[f"{folder}/align"])
 page, text = read(f"{folder}/align/report.html")
 check("The data set is not known or not there" in text and "neighbours-image-spectrum.h5" in text and "No neighbours file for the direction image to spectrum" in text,
       "missing data and a damaged file are said")
+# A pretraining run: every number of a step has a chart, neighbours stand beside their baselines, maps and heads are found beside it; no pairs.
+os.mkdir(f"{folder}/pre")
+tower = f"{folder}/pre/run"
+os.mkdir(tower)
+terms = ["dino_local", "dino_global", "ibot", "koleo", "target_entropy", "mean_target_entropy", "embedding_spread", "teacher_temperature", "momentum", "grad_norm_backbone"]
+with open(f"{tower}/metrics.jsonl", "w") as f:
+    for s in range(200):
+        f.write(json.dumps({"step": s, "loss": 10 - s / 100, "lr": 1e-4, "grad_norm": 2.0, "samples_per_s": 5.0, "<b>odd": 1.0, **{t: i + s / 200 for i, t in enumerate(terms)}}) + "\n")
+with open(f"{tower}/validation.jsonl", "w") as f:
+    for s in (100, 200):
+        f.write(json.dumps({"step": s, "knn_error": 0.5, "knn_redshift_r2": s / 400, "start_redshift_r2": 0.11, "pixels_redshift_r2": 0.22, "knn_morphology_accuracy": 0.6,
+                            "start_morphology_accuracy": 0.3, "pixels_morphology_accuracy": 0.4}) + "\n")
+ref.write_model_file(f"{tower}/model.h5", config, {k: v for k, v in ref.random_model(config, seed=1).state_dict().items() if k.startswith("image_encoder.backbone.")})
+run(2, "report", arguments=[tower])
+page, text = read(f"{tower}/report.html")
+check({"training", "timing", "provenance"} <= page.ids and not {"retrieval", "gallery", "patches", "dense"} & page.ids, f"sections of a pretraining run: {page.ids}")
+check([a["href"] for a in page.all("a")] == ["#training", "#timing", "#provenance"], "links to the sections that are there")
+labels = [s.get("aria-label", "") for s in page.all("svg")]
+for chart in ("DINO", "iBOT", "KoLeo", "entropy of the teacher", "spread of the class tokens", "temperature", "momentum", "grad_norm_backbone", "nearest neighbours: redshift r2",
+              "nearest neighbours: morphology accuracy"):
+    check(any(chart in label for label in labels), f"chart {chart}")
+check("<b>odd" not in text, "names from files do not become markup")
+check(text.count("class token before training") == 2 and text.count("principal components of the pixels") == 2, "baselines in both charts")
+check("0.500" in text and "before training 0.110, pixels 0.220" in text, "the tile of the neighbours")
+
+# Maps and heads that another run of its model left; of another model they are not taken.
+for name, model in (("maps", tower), ("strangers", f"{folder}/align")):
+    os.mkdir(f"{folder}/pre/{name}")
+    with h5py.File(f"{folder}/pre/{name}/patches.h5", "w") as f:
+        f.attrs["syzygy_format"] = "patches"
+        f.attrs["model_file"] = f"{model}/model.h5"
+        f["object_id"] = [7, 8]
+        f["variance_ratio"] = [0.5, 0.2, 0.1]
+    Image.new("RGB", (584, 288), (10, 20, 30)).save(f"{folder}/pre/{name}/patches-00000-7.png")
+    with open(f"{folder}/pre/{name}/patches-00001-8.png", "wb") as f:
+        f.write(b"no picture")
+dense = {"task": "dense", "model_file": f"{tower}/model.h5", "colours": {"background": "#262830", "disk": "red;x:url(y)"}, "targets": {"distance": "distance <far>"},
+         "models": [{"weights": w, "patches": {"mean_iou": m, "accuracy": 0.9, "majority": 0.8, "iou": {"background": 0.95, "bar": None}}, "pixels": {"mean_iou": 0.2}, "r2": {"distance": 0.1}}
+                    for w, m in (("trained", 0.456), ("untrained", 0.123))]}
+json.dump(dense, open(f"{folder}/pre/maps/probe.json", "w"))
+with h5py.File(f"{folder}/pre/maps/dense.h5", "w") as f:
+    f["object_id"] = [9]
+Image.new("RGB", (744, 144), (1, 2, 3)).save(f"{folder}/pre/maps/dense-00000-9.png")
+said = run(1, "report", arguments=[tower])
+check(f"maps of patches: {folder}/pre/maps" in said, f"the maps of its own model are taken: {said[-600:]}")
+page, text = read(f"{tower}/report.html")
+check({"patches", "dense"} <= page.ids, f"sections {page.ids}")
+pictures = [np.asarray(Image.open(io.BytesIO(base64.b64decode(i["src"].split(",")[1])))) for i in page.all("img")]
+check([p.shape for p in pictures] == [(288, 584, 3), (144, 744, 3)] and (pictures[0] == [10, 20, 30]).all(), f"pictures that are pictures: {[p.shape for p in pictures]}")
+check("0.456" in text and "0.123" in text and "distance &lt;far&gt;" in text and "n/a" in text, "the tables of the heads")
+check("#262830" in text and "x:url" not in text, "only colours become styles")
+check(any("Variance of the patch features" in s.get("aria-label", "") for s in page.all("svg")), "the variances")
+# From the folder of the probe itself: the training of its model.
+run(1, "report", arguments=[f"{folder}/pre/maps"])
+page, text = read(f"{folder}/pre/maps/report.html")
+check("KoLeo" in text and "dense" in page.ids, "from the probe's folder")
+open(f"{folder}/pre/maps/probe.json", "w").write("{")
+with open(f"{folder}/pre/maps/patches.h5", "r+b") as f:
+    f.truncate(100)
+run(1, "report", arguments=[f"{folder}/pre/maps"])
+page, text = read(f"{folder}/pre/maps/report.html")
+check("patches.h5 cannot be read" in text and "probe.json cannot be read" in text, "damaged results are said")
+
 run(2, "report", arguments=[f"{folder}/absent"], expect=2)
 run(2, "report", {"report.embedding": f"{folder}/absent.h5"}, arguments=[f"{folder}/align"], expect=3)
 result()
