@@ -70,14 +70,15 @@ size_t syz_masked_train_bytes(const syz_masked_options *options, const syz_grid 
   const masked_shape s = masked_shape_of(options, syz_model_get_config(model));
   const int64_t most = largest_share(options, grid), chunk = chunk_size(options, grid), size = syz_model_size(model);
   const size_t parameters = (size_t)size * sizeof(float);
-  const size_t spectra = (size_t)((options->loader_ahead + 1) * most * SYZ_TOWER_PIXELS) * sizeof(float);
+  const syz_loader_config batches = {
+      .count = most, .wants_flux = true, .wants_ivar = options->weighs_ivar || options->hides_bad, .ahead = options->loader_ahead};
   const size_t network = syz_masked_bytes(model, chunk, chunk * s.rows, true);
   if (!network) return 0;
   const size_t ranks = (size_t)syz_comm_size(grid->data);
   /* Weights, gradients (twice when there are several passes), this rank's share of the moments; MPI's own copies of sums under way. */
   size_t bytes = (most > chunk ? 3 : 2) * parameters + 2 * parameters / ranks + (ranks > 1 ? parameters : 0);
-  bytes += network + (options->weighs_ivar || options->hides_bad ? 2 : 1) * spectra;
-  bytes += masked_room_bytes(&s, most) + (size_t)(chunk * s.rows) * ((size_t)s.width * sizeof(float) + sizeof(int64_t));
+  bytes += network + syz_loader_bytes(&batches) + masked_room_bytes(&s, most);
+  bytes += (size_t)(chunk * s.rows) * ((size_t)s.width * sizeof(float) + sizeof(int64_t));
   bytes += options->validate_objects > 0 ? masked_validate_bytes(&s, chunk) : 0;
   /* The program itself, its libraries and buffers of MPI and HDF5: what is there by now beside our own blocks. */
   const size_t resident = syz_memory_resident_peak(), own = syz_memory_get().live_bytes;
