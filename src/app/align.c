@@ -35,9 +35,9 @@ const syz_key syz_align_keys[] = {
 
 /* What a checkpoint remembers of the keys of this command alone. */
 static const syz_remembered own_facts[] = {
-    {"train.freeze_backbones", SYZ_KEY_BOOL, true}, {"train.learn_logit_scale", SYZ_KEY_BOOL, true}, {"train.micro_batch", SYZ_KEY_INT, false},
-    {"train.logit_scale", SYZ_KEY_REAL, false},     {"augment.flips", SYZ_KEY_BOOL, false},          {"augment.quarter_turns", SYZ_KEY_BOOL, false},
-    {"augment.image_noise", SYZ_KEY_REAL, false},   {"augment.spectrum_noise", SYZ_KEY_REAL, false}, {"augment.mask_runs", SYZ_KEY_INT, false},
+    {"train.freeze_backbones", SYZ_KEY_BOOL, true},  {"train.learn_logit_scale", SYZ_KEY_BOOL, true}, {"train.micro_batch", SYZ_KEY_INT, false},
+    {"train.logit_scale", SYZ_KEY_REAL, false},      {"augment.flips", SYZ_KEY_BOOL, false},          {"augment.quarter_turns", SYZ_KEY_BOOL, false},
+    {"augment.image_noise", SYZ_KEY_REAL, false},    {"augment.spectrum_noise", SYZ_KEY_REAL, false}, {"augment.mask_runs", SYZ_KEY_INT, false},
     {"augment.mask_run_pixels", SYZ_KEY_INT, false},
 };
 
@@ -115,8 +115,10 @@ static syz_status make_model(job *j)
     SYZ_TRY(syz_model_file_read(world, whole, j->t.model, true));
     syz_info("the model begins from %s", whole);
     for (int m = 0; m < SYZ_MODALITIES; m++) {
-      if (!parts.has[syz_part_of((syz_modality)m, false)]) syz_warn("%s has no %s tower: it begins with random weights", whole, syz_modality_name((syz_modality)m));
-      if (!parts.has[syz_part_of((syz_modality)m, true)]) syz_info("%s has no %s head: it begins with random weights", whole, syz_modality_name((syz_modality)m));
+      if (!parts.has[syz_part_of((syz_modality)m, false)])
+        syz_warn("%s has no %s tower: it begins with random weights", whole, syz_modality_name((syz_modality)m));
+      if (!parts.has[syz_part_of((syz_modality)m, true)])
+        syz_info("%s has no %s head: it begins with random weights", whole, syz_modality_name((syz_modality)m));
     }
   }
   for (int m = 0; m < SYZ_MODALITIES; m++)

@@ -150,7 +150,8 @@ static void banner(const syz_app *app)
   gethostname(host, sizeof host - 1);
   syz_info("syzygy %s (%s) %s, %s on %s", syz_version(), syz_commit(), app->command_name, utc, host);
   syz_info("%s", syz_build());
-  syz_info("%d ranks x %s threads, %ld cores here, instruction set %s", syz_comm_size(app->world), threads ? threads : "1", cores, syz_instruction_set());
+  syz_info("%d ranks x %s threads, %ld cores here, instruction set %s", syz_comm_size(app->world), threads ? threads : "1", cores,
+           syz_instruction_set());
 }
 
 static syz_status run(int argc, char **argv, syz_app *app)

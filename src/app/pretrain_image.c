@@ -19,10 +19,12 @@ const syz_key syz_pretrain_image_keys[] = {
     {"model.teacher_file", SYZ_KEY_TEXT, "", "model file", 0, 0, NULL, IMAGE, "Model that the teacher starts from; empty: as the student."},
     {"augment.preset", SYZ_KEY_CHOICE, "published", "", 0, 0, "published|intended", IMAGE,
      "How often crops are blurred and given noise: as the published code does, which inverts its probabilities, or as it means to."},
-    {"augment.blur_first", SYZ_KEY_REAL, "0", "", 0, 1, NULL, IMAGE, "Probability of blur for the first global crop; not given: 0 (published) or 1 (intended)."},
+    {"augment.blur_first", SYZ_KEY_REAL, "0", "", 0, 1, NULL, IMAGE,
+     "Probability of blur for the first global crop; not given: 0 (published) or 1 (intended)."},
     {"augment.blur_global", SYZ_KEY_REAL, "0.9", "", 0, 1, NULL, IMAGE, "For the other global crops; not given: 0.9 (published) or 0.1 (intended)."},
     {"augment.blur_local", SYZ_KEY_REAL, "0.5", "", 0, 1, NULL, IMAGE, "For local crops."},
-    {"augment.noise_first", SYZ_KEY_REAL, "0", "", 0, 1, NULL, IMAGE, "Probability of noise for the first global crop; not given: 0 (published) or 1 (intended)."},
+    {"augment.noise_first", SYZ_KEY_REAL, "0", "", 0, 1, NULL, IMAGE,
+     "Probability of noise for the first global crop; not given: 0 (published) or 1 (intended)."},
     {"augment.noise_global", SYZ_KEY_REAL, "0.9", "", 0, 1, NULL, IMAGE, "For the other global crops; not given: 0.9 (published) or 0.1 (intended)."},
     {"augment.noise_local", SYZ_KEY_REAL, "0.5", "", 0, 1, NULL, IMAGE, "For local crops."},
     {"dino.global_size", SYZ_KEY_INT, "144", "pixel", 1, 152, NULL, IMAGE, "Side of a global crop, a multiple of model.image.patch."},
@@ -36,7 +38,8 @@ const syz_key syz_pretrain_image_keys[] = {
     {"dino.mask_ratio_min", SYZ_KEY_REAL, "0.1", "", 0, 1, NULL, IMAGE, "Least share of the patches of a masked crop that is masked."},
     {"dino.mask_ratio_max", SYZ_KEY_REAL, "0.5", "", 0, 1, NULL, IMAGE, "Largest share; stratified over the masked crops of the global batch."},
     {"dino.mask_aspect_min", SYZ_KEY_REAL, "0.3", "", 1e-3, 1, NULL, IMAGE, "Least aspect ratio of a masked block; the largest is its inverse."},
-    {"dino.drop_rate", SYZ_KEY_REAL, "0.3", "", 0, 0.95, NULL, IMAGE, "Stochastic depth: share of the crops that each branch of each block leaves out."},
+    {"dino.drop_rate", SYZ_KEY_REAL, "0.3", "", 0, 0.95, NULL, IMAGE,
+     "Stochastic depth: share of the crops that each branch of each block leaves out."},
     {"dino.centring", SYZ_KEY_CHOICE, "mean", "", 0, 0, "mean|sinkhorn", IMAGE,
      "How the teacher's logits become targets: less a moving mean, or by Sinkhorn-Knopp; both over the global batch."},
     {"dino.sinkhorn_iterations", SYZ_KEY_INT, "3", "", 1, 100, NULL, IMAGE, "Iterations of Sinkhorn-Knopp."},
@@ -88,7 +91,8 @@ static syz_status settle_defaults(job *j)
   syz_status st = SYZ_OK;
   syz_input *in = j->t.app->input;
   const double intended[][2] = {{0, 1}, {0.9, 0.1}, {0.5, 0.5}};
-  static const char *const often[][2] = {{"augment.blur_first", "augment.noise_first"}, {"augment.blur_global", "augment.noise_global"}, {"augment.blur_local", "augment.noise_local"}};
+  static const char *const often[][2] = {
+      {"augment.blur_first", "augment.noise_first"}, {"augment.blur_global", "augment.noise_global"}, {"augment.blur_local", "augment.noise_local"}};
   const bool is_intended = strcmp(syz_input_text(in, "augment.preset"), "intended") == 0;
   for (int i = 0; i < 3; i++)
     for (int k = 0; k < 2; k++) SYZ_TRY(settle_real(in, often[i][k], intended[i][is_intended]));
@@ -196,7 +200,8 @@ static syz_status make_models(job *j)
   if (*path) {
     SYZ_TRY(syz_model_file_parts(world, path, &config, &parts));
     SYZ_TRY(syz_model_file_read(world, path, j->t.model, true));
-    syz_info("the student begins from %s%s", path, parts.has[SYZ_PART_DINO_HEAD] ? "" : ", which has no projection head: it begins with random weights");
+    syz_info("the student begins from %s%s", path,
+             parts.has[SYZ_PART_DINO_HEAD] ? "" : ", which has no projection head: it begins with random weights");
   }
   memcpy(syz_model_weights(j->teacher), syz_model_weights(j->t.model), (size_t)syz_model_size(j->teacher) * sizeof(float));
   if (*taught) {

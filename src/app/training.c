@@ -28,10 +28,7 @@ static const syz_remembered shared_facts[] = {
     {"compute.engine", SYZ_KEY_TEXT, false},
 };
 
-void syz_training_open(syz_training *t, syz_app *app)
-{
-  *t = (syz_training){.app = app, .in = app->input};
-}
+void syz_training_open(syz_training *t, syz_app *app) { *t = (syz_training){.app = app, .in = app->input}; }
 
 void syz_training_close(syz_training *t)
 {
@@ -62,7 +59,8 @@ syz_status syz_training_settle(syz_training *t, double lr_divisor, bool decay_is
     SYZ_TRY(syz_input_assign(in, "train.warmup_steps", text));
     syz_info("train.warmup_steps: %s, a tenth of train.steps, as none are given", text);
   }
-  if (lr_divisor > 0 && !syz_input_is_given(in, "train.lr_min")) SYZ_TRY(assign_real(in, "train.lr_min", syz_input_real(in, "train.lr") / lr_divisor));
+  if (lr_divisor > 0 && !syz_input_is_given(in, "train.lr_min"))
+    SYZ_TRY(assign_real(in, "train.lr_min", syz_input_real(in, "train.lr") / lr_divisor));
   if (decay_is_constant && !syz_input_is_given(in, "train.weight_decay_end"))
     SYZ_TRY(assign_real(in, "train.weight_decay_end", syz_input_real(in, "train.weight_decay")));
 cleanup:

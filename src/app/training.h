@@ -23,9 +23,9 @@ typedef struct syz_training {
   syz_model_config config;
   syz_compute *compute;
   syz_grid grid;
-  syz_model *model;          /**< the one that trains */
+  syz_model *model;           /**< the one that trains */
   syz_shardset *train, *test; /**< test: NULL when nothing is held out */
-  syz_split split;           /**< of `train` */
+  syz_split split;            /**< of `train` */
   syz_train_config loop;
   syz_fact fact[SYZ_FACTS_MAX];
 } syz_training;

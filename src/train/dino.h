@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of DINOv2's objective: dino.c (steps), dino_plan.c (what a step has, what it costs), dino_teacher.c (moving average, collapse). */
+/** Inside of DINOv2's objective: dino.c (set-up, rules), dino_step.c (steps), dino_plan.c (what a step has, what it costs), dino_teacher.c (moving
+ * average, collapse). */
 #pragma once
 
 #include "syzygy/train.h"
@@ -56,3 +57,50 @@ typedef struct dino_watch {
 } dino_watch;
 /** Rank 0 speaks. Same values on all ranks. */
 void dino_watch_step(dino_watch *w, const syz_dino_options *o, int64_t prototypes, int64_t step, const double term[SYZ_TERMS_MAX]);
+
+/** What a head takes part in: its projections, its prototypes, and the rows of this step. */
+typedef struct dino_head {
+  syz_part part;
+  syz_projection *student, *teacher;
+  syz_distillation *loss;
+  int64_t first_student, first_teacher; /* of its rows among all */
+  syz_distillation_batch batch;
+} dino_head;
+
+/** The objective on this rank. */
+typedef struct dino {
+  syz_dino_options options;
+  const syz_grid *grid;
+  syz_comm *world;
+  syz_model *student, *teacher;
+  syz_timing *timing;
+  syz_judge judge;
+  dino_sizes sizes;
+  int threads;
+  syz_shardset *shards;
+  int64_t *object, n_objects; /* those with an image */
+  syz_sampler sampler;
+  syz_loader *loader;
+  syz_batch data;
+  syz_crops *seen, *taught; /* the student's and the teacher's backbone */
+  dino_head head[DINO_HEADS];
+  syz_koleo *koleo[SYZ_TARGETS_PER_ROW];
+  dino_watch watch;
+  /* Of the step. */
+  int64_t n, masked;         /* objects; masked patches of this rank */
+  uint8_t *mask;             /* [n G, patches] */
+  int64_t *row, *place;      /* [rows] chosen rows of the stream, ascending, and where each is put */
+  float *chosen, *token;     /* [rows, D] in the order of `row`; put together. In the backward pass their gradients */
+  float *z, *dz, *z_teacher; /* [rows, bottleneck] */
+  int64_t *target;           /* [rows, SYZ_TARGETS_PER_ROW] */
+  float *row_weight;
+  int *term;
+} dino;
+
+/** Both networks into their engine's form. */
+void dino_pack(dino *d);
+/** As in syz_objective. */
+syz_status dino_forward(void *self, int64_t step, const double *scalar, syz_step_result *out);
+syz_status dino_backward(void *self, int64_t step, syz_gradients *g, double *scalar_gradient);
+void dino_updated(void *self, int64_t step);
+void dino_describe(void *self, int64_t step, char *text, size_t room);

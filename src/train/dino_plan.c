@@ -4,11 +4,11 @@
 #include <math.h>
 
 #include "dino.h"
-#include "syzygy/sky.h"
 
 void dino_sizes_of(const syz_dino_options *o, const syz_model_config *c, int size, int rank, dino_sizes *out)
 {
-  dino_sizes z = {.crops = o->crops.count[DINO_GLOBAL], .locals = o->crops.count[DINO_LOCAL], .width = c->image.dim, .heads = c->dino.has_ibot_head ? 2 : 1};
+  dino_sizes z = {
+      .crops = o->crops.count[DINO_GLOBAL], .locals = o->crops.count[DINO_LOCAL], .width = c->image.dim, .heads = c->dino.has_ibot_head ? 2 : 1};
   syz_share(o->global_batch, size, rank, &z.first, &z.count);
   z.side = o->crops.size[DINO_GLOBAL] / c->image.patch;
   z.patches = z.side * z.side;
@@ -120,7 +120,8 @@ double syz_dino_flops(const syz_dino_options *o, const syz_model_config *c)
 static syz_status check_crop(const char *key, int64_t size, int64_t patch)
 {
   syz_status st = SYZ_OK;
-  SYZ_REQUIRE(size >= patch && size <= SYZ_IMAGE_SIZE, SYZ_ERR_INPUT, "%s = %" PRId64 " is outside %" PRId64 " (a patch) .. %d (a stamp)", key, size, patch, SYZ_IMAGE_SIZE);
+  SYZ_REQUIRE(size >= patch && size <= SYZ_IMAGE_SIZE, SYZ_ERR_INPUT, "%s = %" PRId64 " is outside %" PRId64 " (a patch) .. %d (a stamp)", key, size,
+              patch, SYZ_IMAGE_SIZE);
   SYZ_REQUIRE(size % patch == 0, SYZ_ERR_INPUT, "%s = %" PRId64 " is not a multiple of model.image.patch = %" PRId64, key, size, patch);
 cleanup:
   return st;
@@ -133,20 +134,24 @@ syz_status syz_dino_check(const syz_dino_options *o, const syz_model_config *c)
   syz_status st = SYZ_OK;
   const int64_t G = o->crops.count[DINO_GLOBAL], L = o->crops.count[DINO_LOCAL];
   SYZ_REQUIRE(c->image.tokens == SYZ_TOKENS_DINOV2, SYZ_ERR_INPUT, "model.image.tokens must be dinov2 to pretrain: the loss is of the class token");
-  SYZ_REQUIRE(G >= 1 && G <= SYZ_TARGETS_PER_ROW && L >= 0, SYZ_ERR_INPUT, "dino.global_crops = %" PRId64 " is outside 1 .. %d, or dino.local_crops = %" PRId64 " is negative",
-              G, SYZ_TARGETS_PER_ROW, L);
+  SYZ_REQUIRE(G >= 1 && G <= SYZ_TARGETS_PER_ROW && L >= 0, SYZ_ERR_INPUT,
+              "dino.global_crops = %" PRId64 " is outside 1 .. %d, or dino.local_crops = %" PRId64 " is negative", G, SYZ_TARGETS_PER_ROW, L);
   SYZ_REQUIRE(G > 1 || L > 0, SYZ_ERR_INPUT, "one crop an object has nothing to be compared with: raise dino.global_crops or dino.local_crops");
   SYZ_TRY(check_crop("dino.global_size", o->crops.size[DINO_GLOBAL], c->image.patch));
   if (L > 0) SYZ_TRY(check_crop("dino.local_size", o->crops.size[DINO_LOCAL], c->image.patch));
   SYZ_REQUIRE(o->global_batch >= 1 && o->steps >= 1, SYZ_ERR_INPUT, "train.global_batch and train.steps must be at least 1");
   SYZ_REQUIRE(o->drop_rate >= 0 && o->drop_rate < 1, SYZ_ERR_INPUT, "dino.drop_rate = %g is outside 0 .. 1 (1 not included)", o->drop_rate);
-  SYZ_REQUIRE(is_share(o->mask_probability) && is_share(o->mask_ratio_min) && is_share(o->mask_ratio_max) && o->mask_ratio_min <= o->mask_ratio_max, SYZ_ERR_INPUT,
-              "dino.mask_ratio_min = %g must not be above dino.mask_ratio_max = %g, and both and dino.mask_probability within 0 .. 1", o->mask_ratio_min, o->mask_ratio_max);
-  SYZ_REQUIRE(o->mask_aspect_min > 0 && o->mask_aspect_min <= 1, SYZ_ERR_INPUT, "dino.mask_aspect_min = %g is outside 0 .. 1 (0 not included)", o->mask_aspect_min);
-  SYZ_REQUIRE(o->dino_weight >= 0 && o->ibot_weight >= 0 && o->koleo_weight >= 0 && o->dino_weight + o->ibot_weight + o->koleo_weight > 0, SYZ_ERR_INPUT,
-              "dino.dino_weight, dino.ibot_weight and dino.koleo_weight: none may be negative and one must be positive");
-  SYZ_REQUIRE(o->student_temperature > 0 && o->teacher_temperature_start > 0 && o->teacher_temperature > 0, SYZ_ERR_INPUT, "dino.*temperature* must be positive");
-  SYZ_REQUIRE(is_share(o->momentum) && is_share(o->momentum_end) && is_share(o->centre_momentum), SYZ_ERR_INPUT, "dino.*momentum* must be within 0 .. 1");
+  SYZ_REQUIRE(is_share(o->mask_probability) && is_share(o->mask_ratio_min) && is_share(o->mask_ratio_max) && o->mask_ratio_min <= o->mask_ratio_max,
+              SYZ_ERR_INPUT, "dino.mask_ratio_min = %g must not be above dino.mask_ratio_max = %g, and both and dino.mask_probability within 0 .. 1",
+              o->mask_ratio_min, o->mask_ratio_max);
+  SYZ_REQUIRE(o->mask_aspect_min > 0 && o->mask_aspect_min <= 1, SYZ_ERR_INPUT, "dino.mask_aspect_min = %g is outside 0 .. 1 (0 not included)",
+              o->mask_aspect_min);
+  SYZ_REQUIRE(o->dino_weight >= 0 && o->ibot_weight >= 0 && o->koleo_weight >= 0 && o->dino_weight + o->ibot_weight + o->koleo_weight > 0,
+              SYZ_ERR_INPUT, "dino.dino_weight, dino.ibot_weight and dino.koleo_weight: none may be negative and one must be positive");
+  SYZ_REQUIRE(o->student_temperature > 0 && o->teacher_temperature_start > 0 && o->teacher_temperature > 0, SYZ_ERR_INPUT,
+              "dino.*temperature* must be positive");
+  SYZ_REQUIRE(is_share(o->momentum) && is_share(o->momentum_end) && is_share(o->centre_momentum), SYZ_ERR_INPUT,
+              "dino.*momentum* must be within 0 .. 1");
   SYZ_REQUIRE(o->centring != SYZ_CENTRE_SINKHORN || o->sinkhorn_iterations >= 1, SYZ_ERR_INPUT, "dino.sinkhorn_iterations must be at least 1");
   SYZ_REQUIRE(o->layer_decay > 0 && o->patch_lr_factor >= 0 && o->freeze_last_layer_steps >= 0 && o->teacher_warmup_steps >= 0, SYZ_ERR_INPUT,
               "dino.layer_decay must be positive, dino.patch_lr_factor, dino.freeze_last_layer_steps and dino.teacher_warmup_steps not negative");

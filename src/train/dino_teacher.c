@@ -3,9 +3,9 @@
  * The teacher's moving average, and the signs of collapse.
  *
  * Three ways to lose are looked for: all images have the same class token (embedding_spread), all have the same target (mean_target_entropy near
- * 0: one prototype wins), or every target is uniform (target_entropy near log K: nothing to learn from). A net at its initial weights shows the first and
- * often the last, because with LayerScale 1e-5 its class token hardly depends on the image yet. So they count only once they were gone, or
- * when a tenth of the run has passed, and 100 steps at least.
+ * 0: one prototype wins), or every target is uniform (target_entropy near log K: nothing to learn from). A net at its initial weights shows the first
+ * and often the last, because with LayerScale 1e-5 its class token hardly depends on the image yet. So they count only once they were gone, or when a
+ * tenth of the run has passed, and 100 steps at least.
  */
 #include "dino.h"
 
@@ -32,7 +32,7 @@ static void tell(bool is, bool *was, int64_t step, const char *what, double valu
 void dino_watch_step(dino_watch *w, const syz_dino_options *o, int64_t prototypes, int64_t step, const double term[SYZ_TERMS_MAX])
 {
   const double all = log((double)prototypes), flat = 0.01, single = 0.01 * all, uniform = 0.999 * all;
-  const bool is_flat = term[TERM_SPREAD] < flat, is_single = term[TERM_MEAN_ENTROPY] < single, is_uniform = term[TERM_ENTROPY] > uniform;
+  const bool is_flat = term[TERM_SPREAD] < flat, is_single = term[TERM_MEAN_ENTROPY]<single, is_uniform = term[TERM_ENTROPY]> uniform;
   if (!is_flat && !is_single && !is_uniform) w->was_alive = true;
   if (!w->was_alive && (step < o->steps / 10 || step < FIRST_STEPS)) return;
   tell(is_flat, &w->is_flat, step, "the class tokens of all images are nearly the same; embedding_spread", term[TERM_SPREAD], flat);

@@ -42,8 +42,8 @@ typedef struct trainer {
   checkpoint_store store;
   metrics metrics, validation;
   metrics_line line;
-  syz_status carried;                   /* a failure of rank 0 after the step's last agreement: told at the next */
-  double saved_s, loss; /* clock of the last save; of the last step */
+  syz_status carried;                          /* a failure of rank 0 after the step's last agreement: told at the next */
+  double saved_s, loss;                        /* clock of the last save; of the last step */
   double longest_step_s, longest_validation_s; /* so far */
 } trainer;
 

@@ -18,7 +18,8 @@ cleanup:
 syz_status memory_refuse(const memory_fit *fit, const char *advice)
 {
   syz_status st = SYZ_OK;
-  SYZ_REQUIRE(fit->fits, SYZ_ERR_MEMORY, "the %d ranks of this node need %.1f GiB for weights and activations, %.1f GiB are there: use fewer ranks a node, more nodes%s",
+  SYZ_REQUIRE(fit->fits, SYZ_ERR_MEMORY,
+              "the %d ranks of this node need %.1f GiB for weights and activations, %.1f GiB are there: use fewer ranks a node, more nodes%s",
               fit->ranks, (double)fit->needed / 1073741824.0, (double)fit->available / 1073741824.0, advice);
 cleanup:
   return st;

@@ -71,7 +71,8 @@ void optimiser_update(const parts *p, const syz_adamw *rule, int64_t step, const
     const int64_t place = first - owner->first - owner->own_first;
     const syz_rule *own = &p->segment[i].rule;
     const syz_adamw o = rule_of(rule, own, step);
-    syz_adamw_update(&o, step, scale[own->clip_group], weights + first, owner->moment1 + place, owner->moment2 + place, gradients + first, count, threads);
+    syz_adamw_update(&o, step, scale[own->clip_group], weights + first, owner->moment1 + place, owner->moment2 + place, gradients + first, count,
+                     threads);
   }
   update_scalars(rule, step, scale[0], s);
   if (syz_comm_size(p->grid->data) == 1) return;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * DINOv2's objective from inside: a step allocates nothing, memory is what the plan says, the rates, decays, frozen steps and clip groups of parameters
- * are the published ones, the teacher's moving average is right to the last bit on what is equal, and collapse is told once.
+ * DINOv2's objective from inside: a step allocates nothing, memory is what the plan says, the rates, decays, frozen steps and clip groups of
+ * parameters are the published ones, the teacher's moving average is right to the last bit on what is equal, and collapse is told once.
  */
 #include <stdlib.h>
 #include <unistd.h>
@@ -14,41 +14,48 @@ enum { STEPS = 5, BATCH = 5, DEPTH = 3 };
 
 static syz_model_config config_of(bool separate)
 {
-  return (syz_model_config){
-      .image = {.dim = 96, .depth = DEPTH, .heads = 3, .patch = 12, .size = 72, .tokens = SYZ_TOKENS_DINOV2, .layerscale = 0.1, .registers = separate ? 2 : 0},
-      .spectrum = {.dim = 32, .depth = 1, .heads = 2, .section = 200, .overlap = 100, .max_tokens = 100},
-      .embedding = {.dim = 32, .heads = 4, .dropout = 0.1},
-      .dino = {.layers = 3, .hidden = 128, .bottleneck = 64, .prototypes = 6000, .has_ibot_head = separate}};
+  return (syz_model_config){.image = {.dim = 96,
+                                      .depth = DEPTH,
+                                      .heads = 3,
+                                      .patch = 12,
+                                      .size = 72,
+                                      .tokens = SYZ_TOKENS_DINOV2,
+                                      .layerscale = 0.1,
+                                      .registers = separate ? 2 : 0},
+                            .spectrum = {.dim = 32, .depth = 1, .heads = 2, .section = 200, .overlap = 100, .max_tokens = 100},
+                            .embedding = {.dim = 32, .heads = 4, .dropout = 0.1},
+                            .dino = {.layers = 3, .hidden = 128, .bottleneck = 64, .prototypes = 6000, .has_ibot_head = separate}};
 }
 
 static syz_dino_options options_of(syz_centring centring)
 {
-  return (syz_dino_options){.seed = 3,
-                            .global_batch = BATCH,
-                            .steps = STEPS,
-                            .shuffles = true,
-                            .crops = {.size = {72, 36}, .count = {2, 4}, .blur_global = 0.9, .noise_global = 0.9, .flips = true, .quarter_turns = true},
-                            .mask_probability = 0.5,
-                            .mask_ratio_min = 0.1,
-                            .mask_ratio_max = 0.5,
-                            .mask_aspect_min = 0.3,
-                            .drop_rate = 0.3,
-                            .dino_weight = 1,
-                            .ibot_weight = 1,
-                            .koleo_weight = 0.1,
-                            .centring = centring,
-                            .sinkhorn_iterations = 3,
-                            .centre_momentum = 0.9,
-                            .student_temperature = 0.1,
-                            .teacher_temperature_start = 0.04,
-                            .teacher_temperature = 0.07,
-                            .teacher_warmup_steps = 3,
-                            .momentum = 0.9,
-                            .momentum_end = 1,
-                            .layer_decay = 0.8,
-                            .patch_lr_factor = 0.2,
-                            .freeze_last_layer_steps = 7,
-                            .loader_ahead = 2};
+  return (syz_dino_options){
+      .seed = 3,
+      .global_batch = BATCH,
+      .steps = STEPS,
+      .shuffles = true,
+      .crops = {.size = {72, 36}, .count = {2, 4}, .blur_global = 0.9, .noise_global = 0.9, .flips = true, .quarter_turns = true},
+      .mask_probability = 0.5,
+      .mask_ratio_min = 0.1,
+      .mask_ratio_max = 0.5,
+      .mask_aspect_min = 0.3,
+      .drop_rate = 0.3,
+      .dino_weight = 1,
+      .ibot_weight = 1,
+      .koleo_weight = 0.1,
+      .centring = centring,
+      .sinkhorn_iterations = 3,
+      .centre_momentum = 0.9,
+      .student_temperature = 0.1,
+      .teacher_temperature_start = 0.04,
+      .teacher_temperature = 0.07,
+      .teacher_warmup_steps = 3,
+      .momentum = 0.9,
+      .momentum_end = 1,
+      .layer_decay = 0.8,
+      .patch_lr_factor = 0.2,
+      .freeze_last_layer_steps = 7,
+      .loader_ahead = 2};
 }
 
 /* Counts allocations at the beginning of each step, from outside of the loop. */
@@ -57,7 +64,10 @@ typedef struct witness {
   int64_t at_step[STEPS];
 } witness;
 
-static syz_status witness_begin(void *self, int64_t first, int64_t last) { return ((witness *)self)->inner.begin(((witness *)self)->inner.self, first, last); }
+static syz_status witness_begin(void *self, int64_t first, int64_t last)
+{
+  return ((witness *)self)->inner.begin(((witness *)self)->inner.self, first, last);
+}
 static syz_status witness_forward(void *self, int64_t step, const double *scalar, syz_step_result *out)
 {
   witness *w = self;
@@ -70,7 +80,10 @@ static syz_status witness_backward(void *self, int64_t step, syz_gradients *g, d
 }
 static void witness_rule(void *self, const syz_parameter *p, syz_rule *out) { ((witness *)self)->inner.rule(((witness *)self)->inner.self, p, out); }
 static void witness_updated(void *self, int64_t step) { ((witness *)self)->inner.updated(((witness *)self)->inner.self, step); }
-static void witness_describe(void *self, int64_t step, char *text, size_t room) { ((witness *)self)->inner.describe(((witness *)self)->inner.self, step, text, room); }
+static void witness_describe(void *self, int64_t step, char *text, size_t room)
+{
+  ((witness *)self)->inner.describe(((witness *)self)->inner.self, step, text, room);
+}
 static syz_status witness_validate(void *self, int64_t step, const double *scalar, syz_validation *out)
 {
   return ((witness *)self)->inner.validate(((witness *)self)->inner.self, step, scalar, out);
@@ -237,7 +250,8 @@ static void operations(void)
   syz_dino_options all = options_of(SYZ_CENTRE_MEAN), dropped = all;
   all.drop_rate = 0;
   dropped.drop_rate = 0.5;
-  const double patch = 2.0 * 3 * 12 * 12 * 96, on_global = syz_crops_flops(&config, 72) - 36 * patch, on_local = syz_crops_flops(&config, 36) - 9 * patch;
+  const double patch = 2.0 * 3 * 12 * 12 * 96, on_global = syz_crops_flops(&config, 72) - 36 * patch,
+               on_local = syz_crops_flops(&config, 36) - 9 * patch;
   CHECK_NEAR(syz_dino_flops(&all, &config) - syz_dino_flops(&dropped, &config), 0.5 * 3 * (2 * on_global + 4 * on_local), 1);
 }
 
