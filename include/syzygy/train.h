@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * train: one loop for every objective, the contrastive objective `align`, exact global InfoNCE, retrieval figures, checkpoints.
+ * train: one loop for three objectives (contrastive `align`, DINOv2, masked modelling of spectra), their losses over the global batch, retrieval
+ * figures, checkpoints.
  *
- * A step is a pure function of (weights, moments, seed, step): nothing has a history, so a run that was stopped and continued on the
- * same number of ranks repeats an uninterrupted one bit for bit, and the number of ranks changes nothing but the order in which
- * gradients are added. The parts: infonce.c (loss), similarity.c (tiles of cosines), retrieval.c, parts.c (which parameters train, and
- * which share of them each rank updates), gradients.c (sums over ranks while the backward pass runs), optimiser.c, metrics.c,
- * checkpoint.c, loop.c, align.c.
+ * A step is a pure function of (weights, moments, arrays of the objective such as a teacher, seed, step), and all of these are in a checkpoint:
+ * nothing else has a history, so a run that was stopped and continued on the same number of ranks repeats an uninterrupted one bit for bit, and
+ * the number of ranks changes nothing but the order in which gradients are added. The parts: loop.c, checkpoint.c and manifest.c, metrics.c,
+ * memory.c (whether the ranks of a node fit), parts.c (which parameters train, and which share of them each rank updates), gradients.c (sums over
+ * ranks while the backward pass runs), optimiser.c; align*.c, infonce.c, retrieval.c; dino*.c, distillation*.c, koleo.c; masked*.c; similarity.c
+ * (tiles of cosines).
  */
 #pragma once
 
@@ -253,7 +255,8 @@ typedef struct syz_train_config {
 /**
  * Train `model` (weights initialised) to config->steps, going on from the newest good checkpoint in <folder>/checkpoints.
  *
- * Writes metrics.jsonl (one line a step), validation.jsonl, checkpoints/, model-best.h5, and model.h5 at the end. Collective over
+ * Writes metrics.jsonl (one line a step), validation.jsonl, checkpoints/, model-best.h5, and model.h5 at the end (with a teacher: of the teacher, and
+ * model-student.h5). Collective over
  * grid->world; the same status on every rank: SYZ_OK, SYZ_STOPPED (signal, STOP file, time limit; a checkpoint was written),
  * SYZ_ERR_NUMERIC (names the step and the objects; nothing was updated or written), SYZ_ERR_CHECKPOINT (there are checkpoints but none
  * is usable), SYZ_ERR_INPUT (the input contradicts the checkpoint), SYZ_ERR_WRITE.
@@ -265,7 +268,7 @@ syz_status syz_train_run(const syz_train_config *config, const syz_grid *grid, s
 
 /**
  * A checkpoint is a folder checkpoints/step-######## (steps done) with state.h5 and, last, manifest.json. state.h5 has weight/, moment1/ and
- * moment2/<part> [rows, 16] of the trained parts of the model's block (image_backbone, image_head, spectrum_backbone, spectrum_head),
+ * moment2/<part> [rows, 16] of the trained parts of the model's block (syz_part_name), array/<name> of the objective's arrays,
  * `progress`, `scalar`, and as text attributes what must agree when it is continued. Nothing in it depends on the number of ranks or on the
  * layout of the towers; the sampler and all random numbers are functions of seed and step, so the step is all there is to remember of them.
  */
@@ -367,7 +370,7 @@ typedef struct syz_masked_options {
   bool hides_bad;                    /**< pixels with ivar 0 are neither seen nor scored */
   int64_t validate_objects;          /**< at most so many held-out spectra */
   int loader_ahead;
-  const char *folder;                /**< every validation writes reconstruction.h5 into it: some held-out spectra, what was hidden, what was said of it;
+  const char *folder;                /**< every validation writes reconstruction.h5 into it: held-out spectra, what was hidden, what was said of it;
                                         NULL: does not */
   const char *created_by, *input_yaml; /**< for that file */
 } syz_masked_options;

@@ -21,11 +21,8 @@ const syz_key syz_pretrain_spectrum_keys[] = {
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 
 static const syz_remembered own_facts[] = {
-    {"masked.runs", SYZ_KEY_INT, true},
-    {"masked.run_tokens", SYZ_KEY_INT, true},
-    {"masked.ivar_weighted", SYZ_KEY_BOOL, true},
-    {"masked.bad_pixels", SYZ_KEY_TEXT, true},
-    {"train.micro_batch", SYZ_KEY_INT, false},
+    {"masked.runs", SYZ_KEY_INT, true},        {"masked.run_tokens", SYZ_KEY_INT, true},  {"masked.ivar_weighted", SYZ_KEY_BOOL, true},
+    {"masked.bad_pixels", SYZ_KEY_TEXT, true}, {"train.micro_batch", SYZ_KEY_INT, false},
 };
 
 typedef struct job {

@@ -229,7 +229,8 @@ void syz_page_hidden_spectrum(syz_page *p, const syz_hidden_spectrum *s, const c
     while (i < SYZ_SPECTRUM_PIXELS && s->hidden[i]) i++;
     if (i - first < 2) continue; /* the odd pixel that no section has */
     double from = x_of(&f, syz_wave_grid(first)), to = x_of(&f, syz_wave_grid(i - 1));
-    syz_page_printf(p, "<rect style=\"fill:var(--line);opacity:.55\" x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\"/>", from, f.top, to - from, f.height - f.bottom - f.top);
+    syz_page_printf(p, "<rect style=\"fill:var(--line);opacity:.55\" x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\"/>", from, f.top, to - from,
+                    f.height - f.bottom - f.top);
   }
   draw_frame(p, &f);
   if (isfinite(s->redshift)) draw_lines(p, &f, s->redshift, true);

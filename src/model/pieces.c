@@ -62,8 +62,7 @@ static double one_spectrum(const syz_spectrum_config *c, syz_dtype act, int64_t 
     const int64_t first = (t - 1) * step, row = at + t * width;
     store(act, pieces, row, 0.0f);
     store(act, pieces, row + 1, 0.0f);
-    for (int64_t j = 0; j < c->section; j++)
-      store(act, pieces, row + 2 + j, good && !good[first + j] ? 0.0f : (flux[first + j] - centre) * scale);
+    for (int64_t j = 0; j < c->section; j++) store(act, pieces, row + 2 + j, good && !good[first + j] ? 0.0f : (flux[first + j] - centre) * scale);
   }
   return deviation;
 }

@@ -7,10 +7,10 @@
 /** Sizes that follow from options and model. */
 typedef struct masked_shape {
   const syz_model_config *config;
-  int64_t tokens, width;     /**< T, section + 2 */
-  int64_t section, step;     /**< pixels of a section, pixels between the beginnings of two */
+  int64_t tokens, width; /**< T, section + 2 */
+  int64_t section, step; /**< pixels of a section, pixels between the beginnings of two */
   int64_t runs, run_tokens;
-  int64_t rows;              /**< masked tokens of a spectrum: runs * run_tokens */
+  int64_t rows; /**< masked tokens of a spectrum: runs * run_tokens */
   bool weighs_ivar, hides_bad;
 } masked_shape;
 masked_shape masked_shape_of(const syz_masked_options *o, const syz_model_config *config);
@@ -81,20 +81,20 @@ typedef struct masked {
   syz_sampler sampler;
   syz_loader *loader;
   syz_batch batch;
-  int64_t first, count; /**< this rank's places of the global batch */
-  int64_t chunk;        /**< spectra a pass */
-  masked_room room;     /**< [count] spectra of the step */
-  int64_t *row;         /**< [chunk * rows] */
-  float *prediction;    /**< [chunk * rows, width] */
+  int64_t first, count;               /**< this rank's places of the global batch */
+  int64_t chunk;                      /**< spectra a pass */
+  masked_room room;                   /**< [count] spectra of the step */
+  int64_t *row;                       /**< [chunk * rows] */
+  float *prediction;                  /**< [chunk * rows, width] */
   double *numbers, *weight, *squares; /**< [global_batch] by place, the same on every rank after a reduction; weight is numbers' second half */
-  double total;         /**< sum of the step's weights */
-  float *early;         /**< gradients of all passes but the last, which forward has done; NULL with one pass */
+  double total;                       /**< sum of the step's weights */
+  float *early;                       /**< gradients of all passes but the last, which forward has done; NULL with one pass */
   /* Held-out spectra. */
-  masked_room test_room;           /**< [chunk] */
-  float *flux, *ivar, *value;      /**< [chunk, pixels], [chunk, pixels], [pixels] */
-  uint8_t *hidden;                 /**< [pixels] */
-  double *test_sums;               /**< [test.n, MASKED_SUMS] */
-  int64_t pictures;                /**< spectra in reconstruction.h5 */
+  masked_room test_room;      /**< [chunk] */
+  float *flux, *ivar, *value; /**< [chunk, pixels], [chunk, pixels], [pixels] */
+  uint8_t *hidden;            /**< [pixels] */
+  double *test_sums;          /**< [test.n, MASKED_SUMS] */
+  int64_t pictures;           /**< spectra in reconstruction.h5 */
   masked_picture picture;
   float *redshift; /**< of all objects of the test set; NULL: unknown */
 } masked;

@@ -2,8 +2,8 @@
 /**
  * What of a spectrum is hidden, which numbers are scored, and what linear interpolation would have said of them.
  *
- * A masked token is scored where its numbers were changed by masking (`locs = input != target` in the published program): so the two zeros in front of
- * each section never count, and neither does a pixel that equals the mean, which is what a bad pixel is set to when bad pixels are hidden.
+ * A masked token is scored where its numbers were changed by masking (`locs = input != target` in the published program): so the two zeros in front
+ * of each section never count, and neither does a pixel that equals the mean, which is what a bad pixel is set to when bad pixels are hidden.
  *
  * Sections overlap: with sections of 20 pixels every 10, a run of 50 masked sections spans 510 pixels, of which the outermost 10 on each side still
  * stand in a neighbour that is not masked. The network is scored on them all the same, as published; a pixel is hidden only when all sections with

@@ -62,8 +62,7 @@ static void bench_open(bench *b, syz_dtype act, int threads)
       b->row[(i * 2) * RUN + t] = i * b->tokens + i + t;
       b->row[(i * 2 + 1) * RUN + t] = i * b->tokens + b->tokens - BATCH - RUN + 1 + i + t;
     }
-  for (int64_t i = 0; i < BATCH; i++)
-    syz_masked_pieces(&config, b->flux + i * SYZ_TOWER_PIXELS, NULL, b->pieces + i * b->tokens * b->width, NULL);
+  for (int64_t i = 0; i < BATCH; i++) syz_masked_pieces(&config, b->flux + i * SYZ_TOWER_PIXELS, NULL, b->pieces + i * b->tokens * b->width, NULL);
 }
 
 static void bench_close(bench *b)

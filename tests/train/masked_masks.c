@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** For the Python tests: the masks that the program draws. masked_masks TOKENS RUNS WIDTH SEED FIRST_STEP STEPS PLACES FILE: uint8 [STEPS, PLACES, TOKENS]. */
+/** For the Python tests: the masks that the program draws. masked_masks TOKENS RUNS WIDTH SEED FIRST_STEP STEPS PLACES FILE: uint8 [STEPS, PLACES,
+ * TOKENS]. */
 #include <stdio.h>
 #include <stdlib.h>
 
