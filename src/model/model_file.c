@@ -365,7 +365,15 @@ cleanup:
   return st;
 }
 
-/* Rank 0: one parameter into `values`, checksum and finiteness checked. */
+/* Pretraining does not read the gains of prototypes (recipes.md section 5: fixed at 1). Others would be ignored, and written back as if they had
+ * been in use. */
+static bool is_gain(const syz_parameter *p)
+{
+  const char *last = strrchr(p->name, '.');
+  return last && strcmp(last, ".weight_g") == 0;
+}
+
+/* Rank 0: one parameter into `values`, checksum, finiteness and gains checked. */
 static syz_status read_parameter(const char *path, syz_h5 *file, const syz_parameter *p, float *values)
 {
   syz_status st = SYZ_OK;
@@ -377,6 +385,9 @@ static syz_status read_parameter(const char *path, syz_h5 *file, const syz_param
   for (int64_t i = 0; i < p->size; i++)
     SYZ_REQUIRE(isfinite(values[i]), SYZ_ERR_DATA, "%s: dataset %s: element %" PRId64 " is %g, weights must be finite", path, dataset, i,
                 (double)values[i]);
+  for (int64_t i = 0; i < p->size && is_gain(p); i++)
+    SYZ_REQUIRE(values[i] == 1, SYZ_ERR_DATA, "%s: dataset %s: element %" PRId64 " is %g; gains of prototypes other than 1 are not supported", path,
+                dataset, i, (double)values[i]);
 cleanup:
   return st;
 }

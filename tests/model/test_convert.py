@@ -192,7 +192,14 @@ with tempfile.TemporaryDirectory() as folder:
         save({"model": copy}, at("spoilt.pth"))
         refused(name, words, "to-model", at("spoilt.pth"), at("no.h5"), "--set", "image.heads=4", *more)
 
-    spoilt("a gain that is not 1", ["dino_head.last_layer.weight_g"], lambda d: d.update({"teacher.dino_head.last_layer.weight_g": torch.full((30, 1), 1.01)}))
+    spoilt("a gain that is not 1", ["dino_head.last_layer.weight_g", "--without-heads"],
+           lambda d: d.update({"teacher.dino_head.last_layer.weight_g": torch.full((30, 1), 1.01)}))
+    text = good("its backbone alone", "to-model", at("spoilt.pth"), at("backbone.h5"), "--set", "image.heads=4", "--without-heads")
+    expect("the heads are said to be left behind", "heads none" in text and "dino_head.*, ibot_head.*" in text)
+    with h5py.File(at("backbone.h5")) as a, h5py.File(at("dino.h5")) as b:
+        mine, theirs = a["parameter"], b["parameter"]
+        expect("the backbone's bits, and nothing else", sorted(mine) == [k for k in sorted(theirs) if k.startswith("image_encoder.")]
+               and all((mine[k][()] == theirs[k][()]).all() for k in mine))
     spoilt("heads of two sizes", ["different sizes"], lambda d: d.update({"teacher.ibot_head.last_layer.weight_v": torch.ones(31, 8), "teacher.ibot_head.last_layer.weight_g": torch.ones(31, 1)}))
     spoilt("half a head", ["missing", "dino_head.mlp.2.bias"], lambda d: d.pop("teacher.dino_head.mlp.2.bias"))
     spoilt("a head with batch normalisation", ["dino_head.mlp.1.running_mean"], lambda d: d.update({"teacher.dino_head.mlp.1.running_mean": torch.ones(20)}))

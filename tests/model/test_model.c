@@ -469,6 +469,15 @@ static void check_pretraining_files(const char *folder)
   CHECK_OK(syz_model_file_read(world, dino_path, back, false));
   CHECK(same_part(back, dino, SYZ_PART_DINO_HEAD));
   syz_model_destroy(&back);
+
+  /* Gains of prototypes are fixed at 1: others are refused by who would use the head, and by nobody else. */
+  const syz_parameter *gain = find(dino, "ibot_head.last_layer.weight_g");
+  syz_model_weights(dino)[gain->offset + 39] = 1.01f;
+  CHECK_OK(syz_model_file_write(world, dino_path, dino, "test", ""));
+  CHECK_OK(syz_model_create_for(SYZ_PURPOSE_DINO, &config, compute, &back));
+  CHECK_ERROR(syz_model_file_read(world, dino_path, back, true), SYZ_ERR_DATA, "ibot_head.last_layer.weight_g: element 39 is 1.01");
+  CHECK_OK(syz_model_file_read(world, dino_path, embed, true));
+  syz_model_destroy(&back);
   syz_model_destroy(&dino);
   syz_model_destroy(&masked);
   syz_model_destroy(&embed);
