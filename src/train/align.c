@@ -102,7 +102,7 @@ static syz_status check_memory(align *a)
   memory_fit fit;
   char advice[64] = "";
   const int64_t mine = (int64_t)syz_align_bytes(&a->config, a->grid, a->model);
-  SYZ_TRY(memory_check(a->world, (size_t)mine, &fit));
+  SYZ_TRY(memory_check(a->world, (size_t)mine, (size_t)syz_model_size(a->model) * sizeof(float), &fit));
   if (!fit.fits) {
     int64_t chunk = chunk_size(&a->config, largest_share(&a->config, a->grid)), less = mine;
     syz_align_config smaller = a->config;

@@ -33,7 +33,8 @@ static syz_status check_memory(dino *d)
 {
   syz_status st = SYZ_OK;
   memory_fit fit;
-  SYZ_TRY(memory_check(d->world, syz_dino_bytes(&d->options, d->grid, d->student), &fit));
+  const size_t held = 2 * (size_t)syz_model_size(d->student) * sizeof(float) + DINO_PROCESS_BYTES; /* both models are there, and so is the process */
+  SYZ_TRY(memory_check(d->world, syz_dino_bytes(&d->options, d->grid, d->student), held, &fit));
   SYZ_TRY_ALL(d->world, memory_refuse(&fit, ", or a smaller train.global_batch"));
 cleanup:
   return st;

@@ -28,8 +28,8 @@ syz_status syz_masked_check(const syz_masked_options *o, const syz_model_config 
   SYZ_REQUIRE(o->runs >= 1 && o->run_tokens >= 1, SYZ_ERR_INPUT, "masked.runs = %" PRId64 " and masked.run_tokens = %" PRId64 ": nothing is masked",
               o->runs, o->run_tokens);
   SYZ_REQUIRE(tokens / o->runs > o->run_tokens, SYZ_ERR_INPUT,
-              "masked.runs = %" PRId64 " cuts the %" PRId64 " tokens of a spectrum into stretches of %" PRId64 ", in which a run of masked.run_tokens = %" PRId64
-              " has no place: at most %" PRId64,
+              "masked.runs = %" PRId64 " cuts the %" PRId64 " tokens of a spectrum into stretches of %" PRId64
+              ", in which a run of masked.run_tokens = %" PRId64 " has no place: at most %" PRId64,
               o->runs, tokens, tokens / o->runs, o->run_tokens, tokens / o->runs - 1);
 cleanup:
   return st;
@@ -65,6 +65,13 @@ static int64_t chunk_size(const syz_masked_options *o, const syz_grid *grid)
   return wanted < most ? wanted : most;
 }
 
+/* The program itself, its libraries and buffers of MPI and HDF5: what is there by now beside our own blocks. */
+static size_t process_bytes(void)
+{
+  const size_t resident = syz_memory_resident_peak(), own = syz_memory_get().live_bytes;
+  return resident > own ? resident - own : 0;
+}
+
 size_t syz_masked_train_bytes(const syz_masked_options *options, const syz_grid *grid, const syz_model *model)
 {
   const masked_shape s = masked_shape_of(options, syz_model_get_config(model));
@@ -80,9 +87,7 @@ size_t syz_masked_train_bytes(const syz_masked_options *options, const syz_grid 
   bytes += network + syz_loader_bytes(&batches) + masked_room_bytes(&s, most);
   bytes += (size_t)(chunk * s.rows) * ((size_t)s.width * sizeof(float) + sizeof(int64_t));
   bytes += options->validate_objects > 0 ? masked_validate_bytes(&s, chunk) : 0;
-  /* The program itself, its libraries and buffers of MPI and HDF5: what is there by now beside our own blocks. */
-  const size_t resident = syz_memory_resident_peak(), own = syz_memory_get().live_bytes;
-  return bytes + (resident > own ? resident - own : 0);
+  return bytes + process_bytes();
 }
 
 /* Whether all ranks of this node fit together. Collective. */
@@ -93,7 +98,7 @@ static syz_status check_memory(masked *k)
   char advice[64];
   const size_t bytes = syz_masked_train_bytes(&k->options, k->grid, k->model);
   SYZ_TRY_ALL(k->world, bytes ? SYZ_OK : SYZ_ERR_MEMORY);
-  SYZ_TRY(memory_check(k->world, bytes, &fit));
+  SYZ_TRY(memory_check(k->world, bytes, (size_t)syz_model_size(k->model) * sizeof(float) + process_bytes(), &fit));
   snprintf(advice, sizeof advice, ", or a train.micro_batch below %" PRId64, k->chunk);
   SYZ_TRY_ALL(k->world, memory_refuse(&fit, k->chunk > 1 ? advice : ""));
 cleanup:
@@ -108,10 +113,23 @@ static void destroy(void *self)
   syz_masked_destroy(&k->network);
   masked_room_destroy(&k->room);
   masked_room_destroy(&k->test_room);
-  void **owned[] = {(void **)&k->train.object, (void **)&k->test.object, (void **)&k->row,           (void **)&k->prediction, (void **)&k->numbers,
-                    (void **)&k->squares,      (void **)&k->early,       (void **)&k->flux,          (void **)&k->ivar,       (void **)&k->value,
-                    (void **)&k->hidden,       (void **)&k->test_sums,   (void **)&k->redshift,      (void **)&k->picture.flux,
-                    (void **)&k->picture.ivar, (void **)&k->picture.reconstruction, (void **)&k->picture.interpolation};
+  void **owned[] = {(void **)&k->train.object,
+                    (void **)&k->test.object,
+                    (void **)&k->row,
+                    (void **)&k->prediction,
+                    (void **)&k->numbers,
+                    (void **)&k->squares,
+                    (void **)&k->early,
+                    (void **)&k->flux,
+                    (void **)&k->ivar,
+                    (void **)&k->value,
+                    (void **)&k->hidden,
+                    (void **)&k->test_sums,
+                    (void **)&k->redshift,
+                    (void **)&k->picture.flux,
+                    (void **)&k->picture.ivar,
+                    (void **)&k->picture.reconstruction,
+                    (void **)&k->picture.interpolation};
   for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) syz_free_(owned[i]);
   syz_free(&k);
 }
@@ -264,7 +282,8 @@ static syz_status check_data(const masked *k)
 {
   syz_status st = SYZ_OK;
   SYZ_TRY(syz_masked_check(&k->options, syz_model_get_config(k->model)));
-  SYZ_REQUIRE(k->train.n > 0, SYZ_ERR_DATA, "none of the %" PRId64 " objects has a spectrum: nothing to learn from", syz_shardset_size(k->train.shards));
+  SYZ_REQUIRE(k->train.n > 0, SYZ_ERR_DATA, "none of the %" PRId64 " objects has a spectrum: nothing to learn from",
+              syz_shardset_size(k->train.shards));
   SYZ_REQUIRE(!k->options.weighs_ivar || syz_shardset_has_ivar(k->train.shards), SYZ_ERR_INPUT,
               "masked.ivar_weighted: data.path holds no inverse variances");
 cleanup:

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * Whether the ranks of a node fit: needs are added up over the node, what a rank has taken already is not asked for twice, and a refusal says both
+ * figures. Margins are a quarter of what is available, because that moves while other programs run.
+ */
+#include "check.h"
+#include "memory.h"
+
+int main(int argc, char **argv)
+{
+  syz_comm *world = NULL;
+  memory_fit fit;
+  if (syz_comm_start(&argc, &argv, &world) != SYZ_OK) return 1;
+  const int ranks = syz_comm_size(world);
+  int64_t all = (int64_t)syz_memory_available();
+  syz_bcast(world, &all, sizeof all, 0);
+  const size_t mine = (size_t)(all / ranks);
+
+  CHECK_OK(memory_check(world, mine / 4 * 3, 0, &fit));
+  CHECK(fit.fits && fit.ranks == ranks && fit.needed == (int64_t)(mine / 4 * 3) * ranks);
+  CHECK_OK(memory_refuse(&fit, ""));
+  CHECK_OK(memory_check(world, mine / 4 * 5, 0, &fit));
+  CHECK(!fit.fits);
+  CHECK_ERROR(memory_refuse(&fit, ", or a smaller batch"), SYZ_ERR_MEMORY, "or a smaller batch");
+  /* Half of it is there before the check: three quarters of what is left are wanted. */
+  CHECK_OK(memory_check(world, mine / 4 * 5, mine / 4 * 2, &fit));
+  CHECK(fit.fits && fit.needed == (int64_t)(mine / 4 * 5) * ranks);
+  /* One rank alone may need it all. */
+  const bool is_last = syz_comm_rank(world) == ranks - 1;
+  CHECK_OK(memory_check(world, is_last ? (size_t)all / 4 * 5 : 0, 0, &fit));
+  CHECK(!fit.fits && fit.needed == (int64_t)((size_t)all / 4 * 5));
+
+  int64_t failed = CHECK_RESULT();
+  syz_allreduce_i64(world, &failed, 1, SYZ_MAX);
+  syz_comm_finish(&world);
+  CHECK_EQ(syz_memory_get().live_blocks, 0);
+  return failed || check_failures;
+}
