@@ -6,7 +6,7 @@
 
 #include "syzygy/base.h"
 #include "syzygy/comm.h"
-#include "syzygy/sky.h"
+#include "syzygy/sky.h" /* the common grids of stamps and spectra, which are part of this face: SYZ_IMAGE_SIZE, syz_wave_grid, ... */
 
 /* ------------------------------------------------------------- HDF5 files */
 

@@ -61,8 +61,7 @@ static void reconstruct(masked *k, int64_t i, const float *prediction, float *ou
   const masked_shape *s = &k->shape;
   const int64_t *token = k->test_room.token + i * s->rows;
   const double mean = 2.0 * k->test_room.piece[i * s->tokens * s->width] + 2, deviation = k->test_room.deviation[i];
-  int16_t *times = (int16_t *)k->value; /* scratch of the same number of elements */
-  memset(times, 0, SYZ_TOWER_PIXELS * sizeof *times);
+  int16_t times[SYZ_TOWER_PIXELS] = {0};
   for (int64_t p = 0; p < SYZ_TOWER_PIXELS; p++) out[p] = 0;
   for (int64_t r = 0; r < s->rows; r++)
     for (int64_t j = 0; token[r] > 0 && j < s->section; j++) {
@@ -145,8 +144,7 @@ syz_status masked_validate(void *self, int64_t step, const double *scalar, syz_v
   memset(k->test_sums, 0, (size_t)(k->test.n * MASKED_SUMS) * sizeof(double));
   float *const picture[] = {k->picture.flux, k->picture.ivar, k->picture.reconstruction, k->picture.interpolation};
   for (int i = 0; i < 4 && k->pictures > 0; i++) memset(picture[i], 0, (size_t)(k->pictures * SYZ_TOWER_PIXELS) * sizeof(float));
-  for (int64_t at = 0; at < count && local == SYZ_OK; at += k->chunk)
-    local = run_pass(k, first + at, count - at < k->chunk ? count - at : k->chunk);
+  for (int64_t at = 0; at < count && local == SYZ_OK; at += k->chunk) local = run_pass(k, first + at, count - at < k->chunk ? count - at : k->chunk);
   SYZ_TRY_ALL(k->world, local);
   syz_allreduce_f64(k->world, k->test_sums, (size_t)(k->test.n * MASKED_SUMS), SYZ_SUM);
   for (int64_t i = 0; i < k->test.n * MASKED_SUMS; i++) sum[i % MASKED_SUMS] += k->test_sums[i];

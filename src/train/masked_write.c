@@ -6,7 +6,6 @@
 #include <stdio.h>
 
 #include "masked.h"
-#include "syzygy/sky.h"
 
 /* One value a picture. */
 typedef struct record {
@@ -86,7 +85,8 @@ syz_status masked_write(masked *k, int64_t step)
        "flux by linear interpolation between the last and the first pixel seen; NaN where it was seen"},
   };
   SYZ_TRY(syz_h5_create(k->world, path, "reconstruction", k->options.created_by, k->options.input_yaml, &file));
-  SYZ_TRY(syz_h5_write(file, "wavelength", SYZ_H5_F64, pixels, 0, NULL, 0, is_first ? pixels : 0, wave, "Angstrom", "vacuum wavelength of the pixels"));
+  SYZ_TRY(
+      syz_h5_write(file, "wavelength", SYZ_H5_F64, pixels, 0, NULL, 0, is_first ? pixels : 0, wave, "Angstrom", "vacuum wavelength of the pixels"));
   for (size_t i = 0; i < sizeof column / sizeof *column; i++)
     SYZ_TRY(syz_h5_write(file, column[i].name, column[i].type, n, column[i].is_per_pixel, &pixels, 0, mine, column[i].data, column[i].units,
                          column[i].description));
