@@ -297,7 +297,8 @@ syz_status syz_model_file_parts(syz_comm *c, const char *path, syz_model_config 
  *
  * Unknown, missing and ill-shaped parameters, values that are not finite, gains of prototypes other than 1 (pretraining has them fixed there), and
  * checksums that do not hold (where the file has them) are SYZ_ERR_DATA. The file's configuration must be that of `m` for the towers read (size:
- * positions are interpolated to the model's grid; layerscale and dropout may differ); otherwise SYZ_ERR_INPUT names the key. A backbone or head that is not in the file is SYZ_ERR_DATA unless
- * `allow_missing`: then it is left as it is. Collective: rank 0 of c reads and the others receive.
+ * positions are interpolated to the model's grid; layerscale and dropout may differ); otherwise SYZ_ERR_INPUT names the key. A backbone or
+ * head that is not in the file is SYZ_ERR_DATA unless `allow_missing`: then it is left as it is. Collective: rank 0 of c reads and the others
+ * receive.
  */
 syz_status syz_model_file_read(syz_comm *c, const char *path, syz_model *m, bool allow_missing);

@@ -332,8 +332,8 @@ typedef struct syz_dino_options {
   int64_t global_batch, steps;
   bool shuffles;
   syz_crops_augment crops;
-  double mask_probability, mask_ratio_min, mask_ratio_max, mask_aspect_min;
-  double drop_rate;
+  double mask_probability, mask_ratio_min, mask_ratio_max, mask_aspect_min; /**< as in syz_block_masks, of the global crops */
+  double drop_rate;                                      /**< stochastic depth of the student */
   double dino_weight, ibot_weight, koleo_weight;
   syz_centring centring;
   int sinkhorn_iterations;
@@ -348,13 +348,15 @@ typedef struct syz_dino_options {
 
 /** SYZ_ERR_INPUT for contradictions. Not collective. */
 syz_status syz_dino_check(const syz_dino_options *options, const syz_model_config *model);
-/** Bytes a rank needs for the run, all in (weights, packed copies, gradients, moments, teacher, activations, losses, batches read ahead). */
+/** Bytes a rank needs for the run, all in (process, weights, packed copies, gradients, moments, teacher, activations, losses, batches read ahead). Not
+ * collective; the same on every rank: what the one with the largest share needs. */
 size_t syz_dino_bytes(const syz_dino_options *options, const syz_grid *grid, const syz_model *student);
 /** Useful operations of one object's step, forward and backward, with what stochastic depth leaves out not counted. */
 double syz_dino_flops(const syz_dino_options *options, const syz_model_config *model);
 /**
- * The DINOv2 objective: student and teacher hold equal configurations of PURPOSE_DINO (the teacher starts as it is). Collective; agreed.
- * SYZ_ERR_MEMORY when the ranks of a node do not fit together.
+ * The DINOv2 objective: student and teacher hold equal configurations of PURPOSE_DINO (the teacher starts as it is). Everything is borrowed and
+ * outlives the objective; judge may be NULL. Collective; agreed. SYZ_ERR_DATA when no object has an image, SYZ_ERR_MEMORY when the ranks of a node do
+ * not fit together.
  */
 syz_status syz_dino_create(const syz_dino_options *options, const syz_grid *grid, const syz_compute *compute, syz_model *student, syz_model *teacher,
                            syz_shardset *train, const syz_judge *judge, syz_timing *timing, syz_objective *out);
@@ -365,7 +367,7 @@ typedef struct syz_masked_options {
   uint64_t seed;
   int64_t global_batch, micro_batch; /**< micro_batch: spectra of one pass; 0: 16 */
   bool shuffles;
-  int64_t runs, run_tokens;          /**< 6, 50 */
+  int64_t runs, run_tokens;          /**< masked runs of a spectrum, tokens of each: 6, 50 */
   bool weighs_ivar;                  /**< squares weighted by ivar over the object's mean ivar */
   bool hides_bad;                    /**< pixels with ivar 0 are neither seen nor scored */
   int64_t validate_objects;          /**< at most so many held-out spectra */
@@ -374,9 +376,16 @@ typedef struct syz_masked_options {
                                         NULL: does not */
   const char *created_by, *input_yaml; /**< for that file */
 } syz_masked_options;
+/** SYZ_ERR_INPUT for contradictions. Not collective. */
 syz_status syz_masked_check(const syz_masked_options *options, const syz_model_config *model);
+/** Bytes a rank needs for the run, all in, the process as it is now too; 0 when the layers can't be made (syz_error_text says why). Not
+ * collective. */
 size_t syz_masked_train_bytes(const syz_masked_options *options, const syz_grid *grid, const syz_model *model);
-/** The masked-modelling objective on a model of PURPOSE_MASKED. `test` may be NULL. Validation: the loss on held-out spectra with fixed masks, and that of
- * linear interpolation across the masked runs on the same numbers. Collective; agreed. */
+/**
+ * The masked-modelling objective on a model of PURPOSE_MASKED. `test` and `judge` may be NULL. Validation: the loss on held-out spectra with fixed
+ * masks, and that of linear interpolation across the masked runs on the same numbers. Everything is borrowed and outlives the objective. Collective;
+ * agreed. SYZ_ERR_DATA when no object has a spectrum, SYZ_ERR_INPUT for weights by ivar without any, SYZ_ERR_MEMORY when the ranks of a node do not
+ * fit together.
+ */
 syz_status syz_masked_train_create(const syz_masked_options *options, const syz_grid *grid, const syz_compute *compute, syz_model *model,
                                    syz_shardset *train, syz_shardset *test, const syz_judge *judge, syz_timing *timing, syz_objective *out);
