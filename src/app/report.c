@@ -32,7 +32,7 @@ static void tile(syz_page *p, const char *value, const char *what)
 static void tiles(syz_page *p, const syz_report_figures *f)
 {
   static const char *const from[2] = {"image to spectrum", "spectrum to image"}, *const modality[2] = {"image", "spectrum"};
-  char value[64], what[160];
+  char value[64], what[256];
   syz_page_put(p, "<div class=\"tiles\">\n");
   if (isfinite(f->steps)) tile(p, syz_page_number(f->steps, value), "training steps");
   if (isfinite(f->loss)) tile(p, syz_page_number(f->loss, value), f->is_pretraining ? "loss at the end, smoothed" : "loss at the end, smoothed (nats)");
@@ -52,11 +52,14 @@ static void tiles(syz_page *p, const syz_report_figures *f)
   }
   if (isfinite(f->knn)) {
     snprintf(value, sizeof value, "%.3f", f->knn);
-    int n = snprintf(what, sizeof what, "%s by nearest neighbours of the class token", f->knn_label);
+    char start[32], pixels[32]; /* numbers of a file: as long as they like */
+    const bool has_start = isfinite(f->start), has_pixels = isfinite(f->pixels);
+    snprintf(start, sizeof start, "%.3f", f->start);
+    snprintf(pixels, sizeof pixels, "%.3f", f->pixels);
+    snprintf(what, sizeof what, "%s by nearest neighbours of the class token%s%s%s%s", f->knn_label, has_start ? "; before training " : "",
+             has_start ? start : "", has_pixels ? ", pixels " : "", has_pixels ? pixels : "");
     for (char *c = what; *c; c++)
       if (*c == '_') *c = ' ';
-    if (isfinite(f->start)) n += snprintf(what + n, sizeof what - (size_t)n, "; before training %.3f", f->start);
-    if (isfinite(f->pixels)) snprintf(what + n, sizeof what - (size_t)n, ", pixels %.3f", f->pixels);
     tile(p, value, what);
   }
   if (isfinite(f->iou)) {

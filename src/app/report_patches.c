@@ -116,6 +116,13 @@ cleanup:
 
 /* ----------------------------------------------------------------- heads */
 
+/* An item with a name that follows `item`, or the first one of `parent`: a list where an object belongs has none. */
+static const cJSON *next_named(const cJSON *parent, const cJSON *item)
+{
+  const cJSON *next = item ? item->next : cJSON_IsObject(parent) ? parent->child : NULL;
+  return next && next->string ? next : NULL;
+}
+
 static double number(const cJSON *o, const char *name)
 {
   const cJSON *item = cJSON_GetObjectItem(o, name);
@@ -164,15 +171,14 @@ static void put_tables(syz_page *p, const cJSON *json, syz_report_figures *f)
   const cJSON *models = cJSON_GetObjectItem(json, "models"), *first = cJSON_GetArrayItem(models, 0), *item;
   put_head(p, models, "Segmentation of held-out patches: intersection over union.");
   put_row(p, models, "mean", "patches", NULL, "mean_iou");
-  cJSON_ArrayForEach(item, cJSON_GetObjectItem(cJSON_GetObjectItem(first, "patches"), "iou"))
-      put_row(p, models, item->string, "patches", "iou", item->string);
+  const cJSON *iou = cJSON_GetObjectItem(cJSON_GetObjectItem(first, "patches"), "iou"), *r2 = cJSON_GetObjectItem(first, "r2");
+  for (item = next_named(iou, NULL); item; item = next_named(iou, item)) put_row(p, models, item->string, "patches", "iou", item->string);
   put_row(p, models, "mean, of pixels", "pixels", NULL, "mean_iou");
   put_row(p, models, "accuracy", "patches", NULL, "accuracy");
   put_row(p, models, "accuracy of always saying the commonest", "patches", NULL, "majority");
   syz_page_put(p, "</tbody></table></div>\n");
   put_head(p, models, "Numbers of held-out patches: R\xc2\xb2.");
-  cJSON_ArrayForEach(item, cJSON_GetObjectItem(first, "r2"))
-  {
+  for (item = next_named(r2, NULL); item; item = next_named(r2, item)) {
     const cJSON *help = cJSON_GetObjectItem(cJSON_GetObjectItem(json, "targets"), item->string);
     put_row(p, models, cJSON_IsString(help) ? help->valuestring : item->string, "r2", NULL, item->string);
   }
@@ -180,9 +186,9 @@ static void put_tables(syz_page *p, const cJSON *json, syz_report_figures *f)
   cJSON_ArrayForEach(item, models)
   {
     const cJSON *weights = cJSON_GetObjectItem(item, "weights");
-    const double iou = number(cJSON_GetObjectItem(item, "patches"), "mean_iou");
-    if (cJSON_IsString(weights) && strcmp(weights->valuestring, "trained") == 0) f->iou = iou;
-    if (cJSON_IsString(weights) && strcmp(weights->valuestring, "untrained") == 0) f->iou_untrained = iou;
+    const double mean = number(cJSON_GetObjectItem(item, "patches"), "mean_iou");
+    if (cJSON_IsString(weights) && strcmp(weights->valuestring, "trained") == 0) f->iou = mean;
+    if (cJSON_IsString(weights) && strcmp(weights->valuestring, "untrained") == 0) f->iou_untrained = mean;
   }
 }
 
@@ -196,10 +202,9 @@ static bool is_colour(const char *text)
 
 static void put_legend(syz_page *p, const cJSON *json)
 {
-  const cJSON *item;
+  const cJSON *colours = cJSON_GetObjectItem(json, "colours");
   syz_page_put(p, "<div class=\"legend\">");
-  cJSON_ArrayForEach(item, cJSON_GetObjectItem(json, "colours"))
-  {
+  for (const cJSON *item = next_named(colours, NULL); item; item = next_named(colours, item)) {
     if (!cJSON_IsString(item) || !is_colour(item->valuestring)) continue;
     syz_page_printf(p,
                     "<span><i style=\"display:inline-block;width:12px;height:12px;border-radius:3px;border:1px solid "

@@ -210,6 +210,13 @@ check(any("Variance of the patch features" in s.get("aria-label", "") for s in p
 run(1, "report", arguments=[f"{folder}/pre/maps"])
 page, text = read(f"{folder}/pre/maps/report.html")
 check("KoLeo" in text and "dense" in page.ids, "from the probe's folder")
+# Lists where objects belong, and numbers of three hundred digits: a page all the same.
+json.dump({**dense, "colours": ["#262830"], "targets": [1], "models": [{"weights": 3, "patches": {"mean_iou": 1e300, "iou": [0.5, "x"]}, "r2": [0.1]}, 7]}, open(f"{folder}/pre/maps/probe.json", "w"))
+with open(f"{tower}/validation.jsonl", "a") as f:
+    f.write(json.dumps({"step": 300, "knn_error": 0.5, "knn_redshift_r2": 1e300, "start_redshift_r2": 1e300, "pixels_redshift_r2": -1e300}) + "\n")
+run(1, "report", arguments=[tower])
+page, text = read(f"{tower}/report.html")
+check("dense" in page.ids and "before training 1000" in text and ", pixels -1000" in text, "odd values in the files of others")
 open(f"{folder}/pre/maps/probe.json", "w").write("{")
 with open(f"{folder}/pre/maps/patches.h5", "r+b") as f:
     f.truncate(100)
