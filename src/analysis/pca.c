@@ -145,7 +145,7 @@ static syz_status check_residuals(const fit *f, double trace)
     for (int64_t i = 0; i < n; i++) {
       double sum = -f->value[k] * v[i];
       for (int64_t j = 0; j < n; j++) sum += f->matrix[i * n + j] * v[j];
-      worst = fmax(worst, fabs(sum));
+      if (!(fabs(sum) <= worst) && !isnan(worst)) worst = fabs(sum); /* a NaN stays, and is refused below */
     }
     SYZ_REQUIRE(worst <= 1e-9 * trace, SYZ_ERR_NUMERIC, "principal component %lld of %lld is not an eigenvector: residual %.3g of %.3g", (long long)k,
                 (long long)n, worst, trace);
