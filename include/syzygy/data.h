@@ -110,6 +110,7 @@ syz_status syz_shardset_verify(syz_shardset *s);
 const syz_object *syz_shardset_objects(const syz_shardset *s);
 /** Labels that any file has; a file without one gives NaN. */
 int syz_shardset_labels(const syz_shardset *s, const char *const **name);
+bool syz_shardset_has_label(const syz_shardset *s, const char *name);
 /** Digest of the data set (names, sizes, checksums of its files): the same on every rank; for caches and restart checks. */
 uint64_t syz_shardset_digest(const syz_shardset *s);
 /** An object that was left out (skip_bad). Strings are borrowed from the set. */

@@ -414,6 +414,13 @@ int syz_shardset_labels(const syz_shardset *s, const char *const **name)
   return s->labels;
 }
 
+bool syz_shardset_has_label(const syz_shardset *s, const char *name)
+{
+  for (int i = 0; i < s->labels; i++)
+    if (strcmp(s->label_name[i], name) == 0) return true;
+  return false;
+}
+
 int64_t syz_shardset_rejected(const syz_shardset *s, const syz_rejected **list)
 {
   *list = s->rejected;
