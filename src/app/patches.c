@@ -43,7 +43,7 @@ syz_status syz_features_run(syz_model *m, const syz_compute *compute, syz_shards
                                     .image_size = image->size,
                                     .ahead = 2};
   SYZ_TRY(syz_loader_create(data, &config, &loader));
-  if (what) syz_progress_begin(&progress, what, "images of rank 0", 0, n);
+  if (what) syz_progress_begin(&progress, what, "images", 0, n); /* of rank 0, who talks */
   for (int64_t step = 0; step < steps; step++) {
     const int64_t at = step * batch, count = n - at < batch ? n - at : batch;
     syz_batch b;

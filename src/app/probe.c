@@ -104,7 +104,7 @@ syz_status syz_command_probe(syz_app *app)
     SYZ_TRY(syz_dense_run(app, &net, train, test, &options, "untrained", &result[1]));
     compare(&result[0], &result[1]);
   }
-  SYZ_TRY(syz_dense_write(app, &net, test, &options, compares ? 2 : 1, result));
+  SYZ_TRY(syz_dense_write(app, &net, test, compares ? 2 : 1, result));
   syz_info("wrote %s/probe.json, dense.h5 and pictures", syz_input_text(in, "output.dir"));
 cleanup:
   for (int i = 0; i < 2; i++) syz_dense_free(&result[i]);

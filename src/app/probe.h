@@ -21,6 +21,7 @@ typedef struct syz_dense_result {
   syz_softmax_result fit;
   syz_class_figures patch, pixel; /**< held-out patches; pixels, by logits between patch centres in straight lines */
   double r2[SYZ_TRUTH_TARGETS];
+  int64_t train_objects;                  /**< that the heads were fitted on: fewer than asked for in a small data set */
   int64_t objects, first, n, cells, side; /**< held-out objects: of all ranks, of this rank */
   int targets;
   syz_truth truth;
@@ -37,4 +38,4 @@ void syz_dense_free(syz_dense_result *r);
 void syz_dense_pixels(const float *logit, int64_t side, int64_t size, uint8_t *pixel);
 
 /** probe.json of all results, dense.h5 and pictures of the first. Collective; agreed. */
-syz_status syz_dense_write(syz_app *app, const syz_frozen *net, syz_shardset *test, const syz_dense_options *options, int n, const syz_dense_result *result);
+syz_status syz_dense_write(syz_app *app, const syz_frozen *net, syz_shardset *test, int n, const syz_dense_result *result);

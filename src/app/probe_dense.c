@@ -9,15 +9,6 @@
 
 #include "probe.h"
 
-static bool has_label(const syz_shardset *s, const char *name)
-{
-  const char *const *label;
-  const int n = syz_shardset_labels(s, &label);
-  for (int i = 0; i < n; i++)
-    if (strcmp(label[i], name) == 0) return true;
-  return false;
-}
-
 /* Weights of the classes of rows as scikit-learn balances them: rows / (classes x rows of the class). */
 static void balance(syz_comm *c, const syz_truth *t, double *weight)
 {
@@ -53,6 +44,7 @@ static syz_status fit_heads(syz_app *app, const syz_frozen *net, syz_shardset *t
   st = syz_patches_create(c, net->compute, net->model, train, o->train_objects, o->batch, "training features", &p);
   syz_timing_end(&app->timing);
   SYZ_TRY(st);
+  r->train_objects = p->objects;
   SYZ_TRY(syz_truth_read(c, train, p, net->config.image.size, has_radius, &t));
   memcpy(weight, o->class_weight, sizeof weight);
   if (o->is_balanced) balance(c, &t, weight);
@@ -173,8 +165,8 @@ cleanup:
 
 static void tell(const syz_dense_result *r)
 {
-  syz_info("%s features, %lld held-out objects: mean IoU %.4f of patches (%.4f of pixels), accuracy %.4f (always the commonest: %.4f)", r->weights,
-           (long long)r->objects, r->patch.mean_iou, r->pixel.mean_iou, r->patch.accuracy, r->patch.majority);
+  syz_info("%s features, %lld training and %lld held-out objects: mean IoU %.4f of patches (%.4f of pixels), accuracy %.4f (always the commonest: %.4f)", r->weights,
+           (long long)r->train_objects, (long long)r->objects, r->patch.mean_iou, r->pixel.mean_iou, r->patch.accuracy, r->patch.majority);
   for (int k = 0; k < SYZ_SEGMENTS; k++)
     if (!isnan(r->patch.iou[k]) || !isnan(r->pixel.iou[k]))
       syz_info("  %-12s IoU %.4f of patches, %.4f of pixels", syz_segment_name[k], r->patch.iou[k], r->pixel.iou[k]);
@@ -186,7 +178,7 @@ syz_status syz_dense_run(syz_app *app, const syz_frozen *net, syz_shardset *trai
 {
   syz_status st = SYZ_OK;
   heads h = {NULL, NULL};
-  const bool has_radius = has_label(train, "half_light_radius") && has_label(test, "half_light_radius");
+  const bool has_radius = syz_shardset_has_label(train, "half_light_radius") && syz_shardset_has_label(test, "half_light_radius");
   *out = (syz_dense_result){.weights = weights};
   if (!has_radius) syz_info("no label/half_light_radius in the data: distances are left out");
   SYZ_TRY(fit_heads(app, net, train, options, has_radius, &h, out));

@@ -97,15 +97,6 @@ cleanup:
   return st;
 }
 
-static bool has_label(const syz_shardset *s, const char *name)
-{
-  const char *const *label;
-  const int n = syz_shardset_labels(s, &label);
-  for (int i = 0; i < n; i++)
-    if (strcmp(label[i], name) == 0) return true;
-  return false;
-}
-
 static syz_status allocate(reader *r, syz_truth *t, bool has_noise, bool has_radius)
 {
   syz_status st = SYZ_OK;
@@ -134,7 +125,7 @@ syz_status syz_truth_read(syz_comm *c, syz_shardset *data, const syz_patches *pa
 {
   syz_status st = SYZ_OK;
   reader r = {.data = data, .patches = patches, .patch = size / patches->side, .edge = (SYZ_IMAGE_SIZE - size) / 2};
-  const bool has_noise = has_label(data, "noise_r");
+  const bool has_noise = syz_shardset_has_label(data, "noise_r");
   int64_t marked = 0;
   *out = (syz_truth){.n = patches->n, .cells = patches->side * patches->side, .size = size, .targets = has_radius ? SYZ_TRUTH_TARGETS : 1};
   SYZ_TRY_ALL(c, allocate(&r, out, has_noise, has_radius));

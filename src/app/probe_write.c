@@ -49,7 +49,7 @@ static cJSON *result_json(const syz_dense_result *r)
 }
 
 /* On rank 0. cJSON returns NULL without memory, and its adders pass that on: one check at the end. */
-static syz_status write_json(syz_app *app, const syz_frozen *net, const syz_dense_options *options, int n, const syz_dense_result *result)
+static syz_status write_json(syz_app *app, const syz_frozen *net, int n, const syz_dense_result *result)
 {
   syz_status st = SYZ_OK;
   char path[PATH_MAX], colour[16], *text = NULL;
@@ -58,7 +58,7 @@ static syz_status write_json(syz_app *app, const syz_frozen *net, const syz_dens
   cJSON_AddStringToObject(root, "task", "dense");
   cJSON_AddStringToObject(root, "model_file", syz_input_text(app->input, "model.file"));
   cJSON_AddStringToObject(root, "model_digest", net->digest);
-  cJSON_AddNumberToObject(root, "train_objects", (double)options->train_objects);
+  cJSON_AddNumberToObject(root, "train_objects", (double)result[0].train_objects);
   cJSON_AddNumberToObject(root, "test_objects", (double)result[0].objects);
   list = cJSON_AddArrayToObject(root, "models");
   for (int i = 0; i < n; i++) cJSON_AddItemToArray(list, result_json(&result[i]));
@@ -214,14 +214,13 @@ cleanup:
   return st;
 }
 
-syz_status syz_dense_write(syz_app *app, const syz_frozen *net, syz_shardset *test, const syz_dense_options *options, int n,
-                           const syz_dense_result *result)
+syz_status syz_dense_write(syz_app *app, const syz_frozen *net, syz_shardset *test, int n, const syz_dense_result *result)
 {
   syz_status st = SYZ_OK;
   syz_timing_begin(&app->timing, "write");
   st = write_numbers(app, net, test, &result[0]);
   if (st == SYZ_OK) st = syz_agree(app->world, write_pictures(app, test, &result[0]));
-  if (st == SYZ_OK) st = syz_agree(app->world, syz_comm_rank(app->world) == 0 ? write_json(app, net, options, n, result) : SYZ_OK);
+  if (st == SYZ_OK) st = syz_agree(app->world, syz_comm_rank(app->world) == 0 ? write_json(app, net, n, result) : SYZ_OK);
   syz_timing_end(&app->timing);
   return st;
 }
