@@ -72,24 +72,41 @@ typedef struct judge {
 
 /* ----------------------------------------------------------------- labels */
 
-static bool has_label(const syz_shardset *s, const char *name)
+/* Keys of labels to predict: numbers, classes. */
+static const char *const label_key[2] = {"validate.regress", "validate.classify"};
+
+static bool is_derived(const syz_shardset *const set[2], const char *name)
 {
-  const char *const *label;
-  const int n = syz_shardset_labels(s, &label);
-  for (int i = 0; i < n; i++)
-    if (strcmp(label[i], name) == 0) return true;
-  return false;
+  return strcmp(name, "morphology") == 0 && !syz_shardset_has_label(set[0], name) && !syz_shardset_has_label(set[1], name);
 }
 
-static bool is_derived(const judge *j, const char *name)
+static bool is_there(const syz_shardset *const set[2], const char *name)
 {
-  return strcmp(name, "morphology") == 0 && !has_label(j->set[0], name) && !has_label(j->set[1], name);
+  if (!is_derived(set, name)) return syz_shardset_has_label(set[0], name) && syz_shardset_has_label(set[1], name);
+  return is_there(set, "is_merger") && is_there(set, "n_arms") && is_there(set, "bulge_fraction");
 }
 
-static bool is_there(const judge *j, const char *name)
+syz_status syz_judge_check(const syz_input *in, const syz_shardset *train, const syz_shardset *test)
 {
-  if (!is_derived(j, name)) return has_label(j->set[0], name) && has_label(j->set[1], name);
-  return is_there(j, "is_merger") && is_there(j, "n_arms") && is_there(j, "bulge_fraction");
+  syz_status st = SYZ_OK;
+  const syz_shardset *const set[2] = {train, test};
+  int figures = 1, targets = 0;
+  if (!test || syz_input_int(in, "validate.train_objects") == 0) return SYZ_OK;
+  for (int k = 0; k < 2; k++)
+    for (int i = 0; i < syz_input_list_size(in, label_key[k]); i++) {
+      const char *key = label_key[k], *name = syz_input_list_item(in, key, i);
+      SYZ_REQUIRE(strlen(name) < SYZ_LABEL_NAME - 1 && strlen(name) + 28 < SYZ_FIGURE_NAME, SYZ_ERR_INPUT, "%s: \"%s\" is too long a name", key,
+                  name);
+      SYZ_REQUIRE(is_there(set, name) || !syz_input_is_given(in, key), SYZ_ERR_INPUT, "%s: no label/%s in data.path (in both splits)", key, name);
+      if (!is_there(set, name)) continue;
+      targets++;
+      figures += k ? 6 : 3; /* own, and two baselines */
+    }
+  SYZ_REQUIRE(targets <= TARGETS_MAX && figures <= SYZ_FIGURES_MAX, SYZ_ERR_INPUT,
+              "validate.regress and validate.classify: %d labels with %d figures, %d with %d are possible: name fewer labels", targets, figures,
+              (int)TARGETS_MAX, (int)SYZ_FIGURES_MAX);
+cleanup:
+  return st;
 }
 
 /* One label of the objects of a list. Collective. */
@@ -126,6 +143,14 @@ cleanup:
   return st;
 }
 
+/* Whether enough is known of a label, in either set, to say anything. */
+static bool is_known(const judge *j, const target *t)
+{
+  int64_t n[2] = {0};
+  for (int64_t i = 0; i < j->rows; i++) n[i >= j->n[0]] += !isnan(t->value[i]);
+  return n[0] > 0 && n[1] > 1;
+}
+
 /* Whole numbers from 0, and how many classes they make. */
 static syz_status count_classes(const judge *j, target *t)
 {
@@ -137,7 +162,6 @@ static syz_status count_classes(const judge *j, target *t)
                 "validate.classify: label/%s holds %g: whole numbers from 0 to %d are wanted", t->label, (double)v, SYZ_CLASSES_MAX - 1);
     if ((int)v >= t->classes) t->classes = (int)v + 1;
   }
-  SYZ_REQUIRE(t->classes > 0, SYZ_ERR_INPUT, "validate.classify: label/%s is unknown for every object", t->label);
 cleanup:
   return st;
 }
@@ -146,13 +170,11 @@ static syz_status add_target(judge *j, const char *key, const char *name, bool i
 {
   syz_status st = SYZ_OK;
   target *t = &j->target[j->n_targets];
-  SYZ_REQUIRE(strlen(name) < sizeof t->label - 1 && strlen(name) + 28 < SYZ_FIGURE_NAME, SYZ_ERR_INPUT, "%s: \"%s\" is too long a name", key, name);
-  SYZ_REQUIRE(is_there(j, name) || !is_given, SYZ_ERR_INPUT, "%s: no label/%s in data.path (in both splits)", key, name);
-  if (!is_there(j, name)) {
+  const syz_shardset *const set[2] = {j->set[0], j->set[1]};
+  if (!is_there(set, name)) {
     syz_info("%s: no label/%s in the data: left out", key, name);
     goto cleanup;
   }
-  SYZ_REQUIRE(j->n_targets < TARGETS_MAX - 1, SYZ_ERR_INPUT, "validate.regress and validate.classify: more than %d labels", TARGETS_MAX - 1);
   snprintf(t->label, sizeof t->label, "%s", name);
   t->value = syz_alloc("labels", (size_t)j->rows, sizeof *t->value);
   t->prediction = syz_alloc("predictions", (size_t)j->rows, sizeof *t->prediction);
@@ -160,7 +182,16 @@ static syz_status add_target(judge *j, const char *key, const char *name, bool i
   SYZ_TRY_ALL(j->comm, t->value && t->prediction ? SYZ_OK : SYZ_ERR_MEMORY);
   for (int s = 0; s < 2; s++) {
     float *out = t->value + (s ? j->n[0] : 0);
-    SYZ_TRY(is_derived(j, name) ? derive_morphology(j, s, out) : read_label(j, s, name, out));
+    SYZ_TRY(is_derived(set, name) ? derive_morphology(j, s, out) : read_label(j, s, name, out));
+  }
+  if (!is_known(j, t)) {
+    SYZ_REQUIRE(!is_given, SYZ_ERR_INPUT, "%s: label/%s is unknown for (nearly) all objects that are looked at", key, name);
+    syz_info("%s: label/%s is unknown for (nearly) all objects that are looked at: left out", key, name);
+    syz_free(&t->value);
+    syz_free(&t->prediction);
+    *t = (target){.classes = 0};
+    j->n_targets--;
+    goto cleanup;
   }
   if (is_class) SYZ_TRY_ALL(j->comm, count_classes(j, t));
 cleanup:
@@ -170,14 +201,10 @@ cleanup:
 static syz_status add_targets(judge *j, const syz_input *in)
 {
   syz_status st = SYZ_OK;
-  static const char *const key[2] = {"validate.regress", "validate.classify"};
-  int figures = 1;
+  SYZ_TRY(syz_judge_check(in, j->set[0], j->set[1]));
   for (int k = 0; k < 2; k++)
-    for (int i = 0; i < syz_input_list_size(in, key[k]); i++)
-      SYZ_TRY(add_target(j, key[k], syz_input_list_item(in, key[k], i), syz_input_is_given(in, key[k]), k == 1));
-  for (int t = 0; t < j->n_targets; t++) figures += j->target[t].classes ? 6 : 3; /* own, and two baselines */
-  SYZ_REQUIRE(figures <= SYZ_FIGURES_MAX, SYZ_ERR_INPUT, "validate.regress and validate.classify: %d figures, %d are possible: name fewer labels",
-              figures, (int)SYZ_FIGURES_MAX);
+    for (int i = 0; i < syz_input_list_size(in, label_key[k]); i++)
+      SYZ_TRY(add_target(j, label_key[k], syz_input_list_item(in, label_key[k], i), syz_input_is_given(in, label_key[k]), k == 1));
 cleanup:
   return st;
 }
@@ -348,7 +375,8 @@ static void add_all(const judge *j, syz_validation *v, const char *who, const kn
   }
 }
 
-/* Smaller is better: what the numbers leave unexplained; without numbers, the classes that are wrong. */
+/* Smaller is better: what the numbers leave unexplained; without numbers, the classes that are wrong. A number that is the same everywhere has no
+ * R^2. */
 static double error_of(const judge *j, const knowledge *k)
 {
   double numbers = 0, classes = 0, r2 = 0, accuracy = 0;
@@ -356,7 +384,7 @@ static double error_of(const judge *j, const knowledge *k)
     if (j->target[t].classes) {
       classes++;
       accuracy += k->accuracy[t];
-    } else {
+    } else if (!isnan(j->start.r2[t])) {
       numbers++;
       r2 += k->r2[t];
     }

@@ -3,7 +3,6 @@
  * `pretrain-image`: DINOv2 on the image tower. Reads the input, opens the data, makes student and teacher (from the seed, from a model file, or each
  * from its own) and hands over to the loop of room train. The result, model.h5, is the teacher; the student is beside it.
  */
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -69,23 +68,6 @@ typedef struct job {
 
 /* ------------------------------------------------------------------- input */
 
-static syz_status settle_real(syz_input *in, const char *key, double value)
-{
-  char text[64];
-  if (syz_input_is_given(in, key)) return SYZ_OK;
-  snprintf(text, sizeof text, "%.17g", value);
-  return syz_input_assign(in, key, text);
-}
-
-/* A number of steps made for a long run is at most `most`, unless it is given. */
-static syz_status settle_steps(syz_input *in, const char *key, int64_t most)
-{
-  char text[64];
-  if (syz_input_is_given(in, key) || syz_input_int(in, key) <= most) return SYZ_OK;
-  snprintf(text, sizeof text, "%" PRId64, most);
-  return syz_input_assign(in, key, text);
-}
-
 static syz_status settle_defaults(job *j)
 {
   syz_status st = SYZ_OK;
@@ -95,13 +77,13 @@ static syz_status settle_defaults(job *j)
       {"augment.blur_first", "augment.noise_first"}, {"augment.blur_global", "augment.noise_global"}, {"augment.blur_local", "augment.noise_local"}};
   const bool is_intended = strcmp(syz_input_text(in, "augment.preset"), "intended") == 0;
   for (int i = 0; i < 3; i++)
-    for (int k = 0; k < 2; k++) SYZ_TRY(settle_real(in, often[i][k], intended[i][is_intended]));
-  SYZ_TRY(settle_real(in, "train.lr", 2e-4 * sqrt((double)syz_input_int(in, "train.global_batch") / 1024))); /* recipes.md section 5 */
+    for (int k = 0; k < 2; k++) SYZ_TRY(syz_training_settle_real(in, often[i][k], intended[i][is_intended]));
+  SYZ_TRY(syz_training_settle_real(in, "train.lr", 2e-4 * sqrt((double)syz_input_int(in, "train.global_batch") / 1024))); /* recipes.md section 5 */
   SYZ_TRY(syz_training_settle(&j->t, 0, false));
-  SYZ_TRY(settle_steps(in, "dino.teacher_warmup_steps", syz_input_int(in, "train.steps")));
-  SYZ_TRY(settle_steps(in, "dino.freeze_last_layer_steps", syz_input_int(in, "train.warmup_steps")));
-  if (!syz_input_is_given(in, "train.lr_min") && syz_input_real(in, "train.lr_min") > syz_input_real(in, "train.lr"))
-    SYZ_TRY(settle_real(in, "train.lr_min", syz_input_real(in, "train.lr")));
+  SYZ_TRY(syz_training_settle_steps(in, "dino.teacher_warmup_steps", syz_input_int(in, "train.steps")));
+  SYZ_TRY(syz_training_settle_steps(in, "dino.freeze_last_layer_steps", syz_input_int(in, "train.warmup_steps")));
+  if (syz_input_real(in, "train.lr_min") > syz_input_real(in, "train.lr"))
+    SYZ_TRY(syz_training_settle_real(in, "train.lr_min", syz_input_real(in, "train.lr")));
 cleanup:
   return st;
 }
@@ -238,6 +220,7 @@ syz_status syz_command_pretrain_image(syz_app *app)
   add_facts(j);
   planned = syz_dino_bytes(&j->dino, &j->t.grid, j->t.model) + (j->t.test ? syz_judge_bytes(j->t.in, j->teacher) : 0);
   syz_training_tell(&j->t, planned);
+  SYZ_TRY_ALL(world, syz_judge_check(j->t.in, j->t.train, j->t.test));
   if (app->is_dry_run) goto cleanup;
   SYZ_TRY(syz_app_open_run_folder(app));
   SYZ_TRY(syz_judge_create(app, j->t.compute, j->teacher, j->t.train, j->t.test, &j->judge));

@@ -58,8 +58,9 @@ syz_status syz_report_training(syz_page *p, const syz_report_sources *s, syz_rep
   double *loss = NULL, *norm = NULL, *rate = NULL;
   syz_page_section(p, "training", "Training", "Every step of the run, from metrics.jsonl; steps of a continued run are there once.");
   if (!*s->training) {
-    syz_page_missing(p, "No metrics.jsonl in %s, nor beside the model of its embeddings: this page has no training curves. align and the pretrain "
-                        "commands write it.",
+    syz_page_missing(p,
+                     "No metrics.jsonl in %s, nor beside the model of its embeddings: this page has no training curves. align and the pretrain "
+                     "commands write it.",
                      s->run);
     goto cleanup;
   }

@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "compute.h"
@@ -41,28 +42,36 @@ void syz_training_close(syz_training *t)
 
 /* ------------------------------------------------------------------- input */
 
-static syz_status assign_real(syz_input *in, const char *key, double value)
+/* As few digits as give the number back: people read the plan. */
+syz_status syz_training_settle_real(syz_input *in, const char *key, double value)
 {
   char text[64];
-  snprintf(text, sizeof text, "%.17g", value);
+  if (syz_input_is_given(in, key)) return SYZ_OK;
+  for (int digits = 15; digits <= 17; digits++) {
+    snprintf(text, sizeof text, "%.*g", digits, value);
+    if (strtod(text, NULL) == value) break;
+  }
+  return syz_input_assign(in, key, text);
+}
+
+syz_status syz_training_settle_steps(syz_input *in, const char *key, int64_t most)
+{
+  char text[64];
+  if (syz_input_is_given(in, key) || syz_input_int(in, key) <= most) return SYZ_OK;
+  snprintf(text, sizeof text, "%" PRId64, most);
   return syz_input_assign(in, key, text);
 }
 
 syz_status syz_training_settle(syz_training *t, double lr_divisor, bool decay_is_constant)
 {
   syz_status st = SYZ_OK;
-  char text[64];
   syz_input *in = t->app->input;
-  const int64_t steps = syz_input_int(in, "train.steps");
-  if (!syz_input_is_given(in, "train.warmup_steps") && syz_input_int(in, "train.warmup_steps") > steps / 10) {
-    snprintf(text, sizeof text, "%" PRId64, steps / 10);
-    SYZ_TRY(syz_input_assign(in, "train.warmup_steps", text));
-    syz_info("train.warmup_steps: %s, a tenth of train.steps, as none are given", text);
-  }
-  if (lr_divisor > 0 && !syz_input_is_given(in, "train.lr_min"))
-    SYZ_TRY(assign_real(in, "train.lr_min", syz_input_real(in, "train.lr") / lr_divisor));
-  if (decay_is_constant && !syz_input_is_given(in, "train.weight_decay_end"))
-    SYZ_TRY(assign_real(in, "train.weight_decay_end", syz_input_real(in, "train.weight_decay")));
+  const int64_t warmup = syz_input_int(in, "train.warmup_steps");
+  SYZ_TRY(syz_training_settle_steps(in, "train.warmup_steps", syz_input_int(in, "train.steps") / 10));
+  if (syz_input_int(in, "train.warmup_steps") < warmup)
+    syz_info("train.warmup_steps: %" PRId64 ", a tenth of train.steps, as none are given", syz_input_int(in, "train.warmup_steps"));
+  if (lr_divisor > 0) SYZ_TRY(syz_training_settle_real(in, "train.lr_min", syz_input_real(in, "train.lr") / lr_divisor));
+  if (decay_is_constant) SYZ_TRY(syz_training_settle_real(in, "train.weight_decay_end", syz_input_real(in, "train.weight_decay")));
 cleanup:
   return st;
 }

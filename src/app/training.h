@@ -41,6 +41,10 @@ void syz_training_close(syz_training *t);
  * every rank.
  */
 syz_status syz_training_settle(syz_training *t, double lr_divisor, bool decay_is_constant);
+/** A key that was not given gets this value. Not collective. */
+syz_status syz_training_settle_real(syz_input *in, const char *key, double value);
+/** A number of steps made for a long run is at most `most`, unless it is given. Not collective. */
+syz_status syz_training_settle_steps(syz_input *in, const char *key, int64_t most);
 /** Contradictions among the shared keys; warns of a run that ends within its warm-up. Not collective. */
 syz_status syz_training_check_keys(const syz_training *t);
 

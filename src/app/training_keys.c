@@ -16,7 +16,7 @@ const syz_key syz_training_keys[] = {
     {"train.lr", SYZ_KEY_REAL, "1.0e-4", "", 0, 10, NULL, ALL,
      "Learning rate after the warm-up; pretrain-image, not given: 2e-4 sqrt(train.global_batch / 1024)."},
     {"train.lr_min", SYZ_KEY_REAL, "2.0e-7", "", 0, 10, NULL, ALL,
-     "Learning rate at the end of the cosine; not given: train.lr / 500 (align), train.lr / 100 (pretrain-spectrum)."},
+     "Learning rate at the end of the cosine; not given: train.lr / 500 (align), train.lr / 100 (pretrain-spectrum), 1e-6 but at most train.lr (pretrain-image)."},
     {"train.warmup_steps", SYZ_KEY_INT, "1000", "steps", 0, 4.0e9, NULL, ALL,
      "Linear from 0 to lr over these steps; not given: the default, or a tenth of train.steps where that is less."},
     {"train.weight_decay", SYZ_KEY_REAL, "0.05", "", 0, 10, NULL, ALL,

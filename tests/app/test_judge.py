@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The judge of pretrain-image: neighbours of class tokens (PyTorch) and of principal components of pixels (scikit-learn), as validation.jsonl tells them."""
 import json
+import os
 
 import h5py
 import numpy as np
@@ -86,6 +87,10 @@ text = run(2, "pretrain-image", {**keys, "output.dir": f"{folder}/fraction", "va
 check("whole numbers" in text, "classes are whole numbers")
 text = run(2, "pretrain-image", {**keys, "output.dir": f"{folder}/many", "validate.regress": "[redshift,log_mstar,log_sfr,age_gyr,log_z,ebv]"}, expect=2)
 check("name fewer labels" in text, "not more figures than there is room for")
+for bad in ({"validate.classify": "[votes]"}, {"validate.regress": "[redshift,log_mstar,log_sfr,age_gyr,log_z,ebv]"}):
+    text = run(2, "pretrain-image", {**keys, "output.dir": f"{folder}/early", **bad}, arguments=["--dry-run"], expect=2)
+    text = run(2, "pretrain-image", {**keys, "output.dir": f"{folder}/early", **bad}, expect=2)
+    check(not os.path.exists(f"{folder}/early"), f"{bad}: refused in a dry run too, and before anything is written")
 with h5py.File(path) as f:
     plain = {k: f[k][...] for k in ("image", "spectrum", "spectrum_ivar", "object_id", "ra", "dec", "has_image", "has_spectrum")}
 with h5py.File(f"{folder}/plain.h5", "w") as f:
@@ -95,4 +100,17 @@ with h5py.File(f"{folder}/plain.h5", "w") as f:
 bare = {k: v for k, v in keys.items() if k != "validate.regress"}
 text = run(2, "pretrain-image", {**bare, "data.path": f"{folder}/plain.h5", "output.dir": f"{folder}/bare"})
 check("no validation by neighbours" in text and "left out" in text, "a data set without labels is said")
+# A label that is there but known nowhere: refused when it was asked for, left out otherwise; the other figure still chooses the best model.
+with h5py.File(f"{folder}/unknown.h5", "w") as f:
+    f.attrs["syzygy_format"] = "shard"
+    for k, v in plain.items():
+        f[k] = v
+    f["label/redshift"] = np.full(N, np.nan, np.float32)
+    f["label/morphology"] = (np.arange(N) % 3).astype(np.float32)
+text = run(2, "pretrain-image", {**bare, "data.path": f"{folder}/unknown.h5", "output.dir": f"{folder}/unknown"})
+line = json.loads(open(f"{folder}/unknown/validation.jsonl").readline())
+check("label/redshift is unknown" in text and "knn_redshift_r2" not in line and 0 < line["knn_error"] < 1, f"a label that is known nowhere is left out: {line}")
+check(os.path.exists(f"{folder}/unknown/model-best.h5"), "and the best model is kept all the same")
+text = run(2, "pretrain-image", {**bare, "data.path": f"{folder}/unknown.h5", "output.dir": f"{folder}/bad", "validate.regress": "[redshift]"}, expect=2)
+check("validate.regress: label/redshift is unknown" in text, f"or refused: {text[-300:]}")
 result()
