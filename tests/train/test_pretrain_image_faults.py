@@ -3,7 +3,9 @@
 contradictions in the input are refused before anything is written. Where a run begins: from the seed, from a model file, student and
 teacher each from its own; and `align` begins from what it leaves.
 
-    test_pretrain_image_faults.py injected|input|start
+    test_pretrain_image_faults.py injected|input|start|memory
+
+memory: what is planned for the published model and recipe is right within 10 %.
 """
 import re
 import sys
@@ -160,8 +162,25 @@ train: {{steps: 1, global_batch: 6, warmup_steps: 1, freeze_backbones: false, va
     check(all((back[k] == v).all() for k, v in mine.items() if k.startswith("image_encoder.backbone")), "the same backbone")
 
 
+def memory(work):
+    """Two steps of two images a rank, bfloat16, the published model and recipe; with the judge, on few objects."""
+    with open(f"{work}/published.yaml", "w") as f:
+        f.write(f"data: {{path: [{work}/shards]}}\ntrain: {{global_batch: 2, steps: 2}}\noutput: {{checkpoint_interval_s: 0}}\n")
+    code, text = run(1, ["pretrain-image", f"{work}/published.yaml", "--set", f"output.dir={work}/published"], timeout=380)
+    if code == 8:
+        print(f"skipped: not enough memory here\n{text}")
+        sys.exit(77)
+    found = re.search(r"at most ([0-9.]+) GiB of a rank were in memory \(([0-9.]+) GiB planned\)", text)
+    check(code == 0 and found, f"ends with {code}")
+    if not found:
+        print(text)
+        return
+    used, planned = float(found[1]), float(found[2])
+    check(abs(planned / used - 1) < 0.1, f"{used} GiB in memory, {planned} GiB planned: within 10 %")
+
+
 with Work() as work:
     write_shards(f"{work}/shards", 24)
     write_pretrain_input(work, "steps: 12, global_batch: 5, lr: 1.0e-3, warmup_steps: 2", output="checkpoint_interval_steps: 4")
-    {"injected": injected, "input": input_, "start": start_}[sys.argv[1]](work)
+    {"injected": injected, "input": input_, "start": start_, "memory": memory}[sys.argv[1]](work)
 sys.exit(check.result())
