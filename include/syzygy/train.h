@@ -250,6 +250,10 @@ typedef struct syz_train_config {
   const char *created_by, *input_yaml;
   const syz_fact *fact; /**< [n_facts] */
   int n_facts;
+  /** For measurements: called at the start of each step; what it returns must be the same on all ranks, and other than SYZ_OK ends the run there,
+   * with nothing written. NULL: not called. */
+  syz_status (*at_step)(void *watcher, int64_t step);
+  void *watcher;
 } syz_train_config;
 
 /**

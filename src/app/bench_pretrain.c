@@ -3,8 +3,8 @@
  * The part `pretrain` of `bench`: whole steps of `pretrain-image` by the published recipe (2 crops of 144 and 8 of 60 pixels), without and with
  * stochastic depth: reading, augmentation, teacher, student, losses, gradients, clipping, AdamW and the moving average.
  *
- * The objective is the program's own and runs in the program's own loop, on noise for images; only its forward function is wrapped, which takes the
- * time at the start of each step and ends the run before anything is written: what is measured is what a run does. A step lasts from one start to the
+ * The objective is the program's own and runs in the program's own loop, on noise for images; the loop tells the start of each step, which is where
+ * the run is ended before anything is written: what is measured is what a run does. A step lasts from one start to the
  * next. Operations are those of syz_dino_flops: products and attention of what stochastic depth leaves, nothing for padding, recomputation or
  * element-wise work.
  */
@@ -19,9 +19,8 @@
 
 static const double drop_rates[] = {0, 0.3};
 
-/* The objective that is measured, and when its steps began. */
+/* When the steps began. */
 typedef struct rehearsal {
-  syz_objective inner;
   const syz_timing *timing;
   syz_timing before, after; /* of the steps that count */
   int64_t last;             /* the step that is begun but not run */
@@ -29,58 +28,15 @@ typedef struct rehearsal {
   double start[SYZ_BENCH_REPEATS + 2];
 } rehearsal;
 
-static syz_status rehearse_begin(void *self, int64_t first, int64_t last)
+static syz_status rehearse(void *watcher, int64_t step)
 {
-  return ((rehearsal *)self)->inner.begin(((rehearsal *)self)->inner.self, first, last);
-}
-
-static syz_status rehearse_forward(void *self, int64_t step, const double *scalar, syz_step_result *out)
-{
-  rehearsal *r = self;
+  rehearsal *r = watcher;
   r->start[step] = syz_clock_s();
   if (step == 1) r->before = *r->timing;
-  if (step < r->last) return r->inner.forward(r->inner.self, step, scalar, out);
+  if (step < r->last) return SYZ_OK;
   r->after = *r->timing;
   r->has_ended = true;
   return syz_error_set(SYZ_STOPPED, __FILE__, __LINE__, "enough steps");
-}
-
-static syz_status rehearse_backward(void *self, int64_t step, syz_gradients *g, double *scalar_gradient)
-{
-  return ((rehearsal *)self)->inner.backward(((rehearsal *)self)->inner.self, step, g, scalar_gradient);
-}
-
-static void rehearse_rule(void *self, const syz_parameter *p, syz_rule *out)
-{
-  ((rehearsal *)self)->inner.rule(((rehearsal *)self)->inner.self, p, out);
-}
-
-static void rehearse_updated(void *self, int64_t step) { ((rehearsal *)self)->inner.updated(((rehearsal *)self)->inner.self, step); }
-
-static void rehearse_describe(void *self, int64_t step, char *text, size_t room)
-{
-  ((rehearsal *)self)->inner.describe(((rehearsal *)self)->inner.self, step, text, room);
-}
-
-static syz_status rehearse_validate(void *self, int64_t step, const double *scalar, syz_validation *out)
-{
-  return ((rehearsal *)self)->inner.validate(((rehearsal *)self)->inner.self, step, scalar, out);
-}
-
-/* The same objective, by way of the functions above. */
-static syz_objective wrap(rehearsal *r)
-{
-  syz_objective o = r->inner;
-  o.self = r;
-  o.begin = rehearse_begin;
-  o.forward = rehearse_forward;
-  o.backward = rehearse_backward;
-  o.rule = r->inner.rule ? rehearse_rule : NULL;
-  o.updated = r->inner.updated ? rehearse_updated : NULL;
-  o.describe = rehearse_describe;
-  o.validate = rehearse_validate;
-  o.destroy = NULL;
-  return o;
 }
 
 typedef struct pretrain {
@@ -91,6 +47,7 @@ typedef struct pretrain {
   syz_model *student, *teacher;
   syz_shardset *set;
   char folder[PATH_MAX - 64], shard[PATH_MAX];
+  syz_objective objective;
   rehearsal r;
   size_t planned;
 } pretrain;
@@ -169,7 +126,7 @@ cleanup:
 
 static void destroy(pretrain *p)
 {
-  if (p->r.inner.destroy) p->r.inner.destroy(p->r.inner.self);
+  if (p->objective.destroy) p->objective.destroy(p->objective.self);
   syz_model_destroy(&p->student);
   syz_model_destroy(&p->teacher);
   syz_shardset_close(&p->set);
@@ -199,7 +156,7 @@ static syz_status prepare(pretrain *p)
   SYZ_TRY_ALL(world, syz_comm_rank(world) == 0 ? syz_make_folder(p->folder) : SYZ_OK);
   SYZ_TRY_ALL(world, syz_comm_rank(world) == 0 ? write_noise(p) : SYZ_OK);
   SYZ_TRY(syz_shardset_open(world, 1, &path, SYZ_SPLIT_ALL, false, &p->set));
-  SYZ_TRY(syz_dino_create(&p->options, &p->grid, b->compute, p->student, p->teacher, p->set, NULL, &b->app->timing, &p->r.inner));
+  SYZ_TRY(syz_dino_create(&p->options, &p->grid, b->compute, p->student, p->teacher, p->set, NULL, &b->app->timing, &p->objective));
 cleanup:
   return st;
 }
@@ -260,7 +217,6 @@ static syz_status run(syz_bench *b, double drop_rate)
 {
   syz_status st = SYZ_OK;
   pretrain p = {.b = b, .options = published(b, drop_rate)};
-  syz_objective objective;
   SYZ_TRY(syz_model_config_read(b->app->input, &p.config));
   p.config.image.tokens = SYZ_TOKENS_DINOV2;
   snprintf(p.folder, sizeof p.folder, "%s/pretrain", syz_input_text(b->app->input, "output.dir"));
@@ -268,7 +224,6 @@ static syz_status run(syz_bench *b, double drop_rate)
   p.r.timing = &b->app->timing;
   p.r.last = b->repeats + 1;
   SYZ_TRY(prepare(&p));
-  objective = wrap(&p.r);
   const syz_train_config loop = {.steps = b->repeats + 2,
                                  .global_batch = p.options.global_batch,
                                  .lr = 1e-5,
@@ -282,9 +237,11 @@ static syz_status run(syz_bench *b, double drop_rate)
                                  .trains_backbones = true,
                                  .folder = p.folder,
                                  .created_by = syz_app_created_by(),
-                                 .input_yaml = ""};
+                                 .input_yaml = "",
+                                 .at_step = rehearse,
+                                 .watcher = &p.r};
   syz_bench_measure_limit(b);
-  st = syz_train_run(&loop, &p.grid, p.student, b->compute, &objective, &b->app->timing);
+  st = syz_train_run(&loop, &p.grid, p.student, b->compute, &p.objective, &b->app->timing);
   if (st == SYZ_STOPPED && p.r.has_ended) st = SYZ_OK;
   if (st != SYZ_OK) goto cleanup;
   syz_bench_measure_limit(b);

@@ -228,6 +228,7 @@ static syz_status step(trainer *t, double *flags)
   const int64_t s = t->state.step;
   const double start = syz_clock_s();
   syz_step_result result = {0};
+  if (c->at_step) SYZ_TRY(c->at_step(c->watcher, s));
   gradients_begin(t->gradients);
   memset(t->scalars.gradient, 0, sizeof t->scalars.gradient);
   local = o->forward(o->self, s, t->scalars.value, &result);

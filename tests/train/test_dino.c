@@ -3,12 +3,10 @@
  * DINOv2's objective from inside: a step allocates nothing, memory is what the plan says, the rates, decays, frozen steps and clip groups of
  * parameters are the published ones, the teacher's moving average is right to the last bit on what is equal, and collapse is told once.
  */
-#include <stdlib.h>
-#include <unistd.h>
-
 #include "check.h"
 #include "dino.h"
 #include "fixture.h"
+#include "scratch.h"
 
 enum { STEPS = 5, BATCH = 5, DEPTH = 3 };
 
@@ -58,35 +56,11 @@ static syz_dino_options options_of(syz_centring centring)
       .loader_ahead = 2};
 }
 
-/* Counts allocations at the beginning of each step, from outside of the loop. */
-typedef struct witness {
-  syz_objective inner;
-  int64_t at_step[STEPS];
-} witness;
-
-static syz_status witness_begin(void *self, int64_t first, int64_t last)
+/* Counts allocations at the beginning of each step. */
+static syz_status count_allocations(void *watcher, int64_t step)
 {
-  return ((witness *)self)->inner.begin(((witness *)self)->inner.self, first, last);
-}
-static syz_status witness_forward(void *self, int64_t step, const double *scalar, syz_step_result *out)
-{
-  witness *w = self;
-  w->at_step[step] = syz_memory_get().allocations;
-  return w->inner.forward(w->inner.self, step, scalar, out);
-}
-static syz_status witness_backward(void *self, int64_t step, syz_gradients *g, double *scalar)
-{
-  return ((witness *)self)->inner.backward(((witness *)self)->inner.self, step, g, scalar);
-}
-static void witness_rule(void *self, const syz_parameter *p, syz_rule *out) { ((witness *)self)->inner.rule(((witness *)self)->inner.self, p, out); }
-static void witness_updated(void *self, int64_t step) { ((witness *)self)->inner.updated(((witness *)self)->inner.self, step); }
-static void witness_describe(void *self, int64_t step, char *text, size_t room)
-{
-  ((witness *)self)->inner.describe(((witness *)self)->inner.self, step, text, room);
-}
-static syz_status witness_validate(void *self, int64_t step, const double *scalar, syz_validation *out)
-{
-  return ((witness *)self)->inner.validate(((witness *)self)->inner.self, step, scalar, out);
+  ((int64_t *)watcher)[step] = syz_memory_get().allocations;
+  return SYZ_OK;
 }
 
 static void check_rules(const syz_objective *o, const syz_model *model, bool separate)
@@ -138,7 +112,9 @@ static void steps(syz_comm *world, const syz_compute *compute, const char *folde
   syz_model *student = NULL, *teacher = NULL;
   syz_shardset *set = NULL;
   syz_timing timing = {0};
-  char path[512], run[512];
+  syz_objective objective;
+  int64_t allocations[STEPS] = {0};
+  char path[600], run[600];
   const syz_model_config config = config_of(separate);
   const syz_dino_options options = options_of(centring);
   snprintf(path, sizeof path, "%s/shards", folder);
@@ -166,28 +142,20 @@ static void steps(syz_comm *world, const syz_compute *compute, const char *folde
                                  .trains_backbones = true,
                                  .folder = run,
                                  .created_by = "test",
-                                 .input_yaml = "test: true\n"};
-  witness w = {0};
-  CHECK_OK(syz_dino_create(&options, &grid, compute, student, teacher, set, NULL, &timing, &w.inner));
-  check_rules(&w.inner, student, separate);
-  syz_objective outer = w.inner;
-  outer.self = &w;
-  outer.begin = witness_begin;
-  outer.forward = witness_forward;
-  outer.backward = witness_backward;
-  outer.rule = witness_rule;
-  outer.updated = witness_updated;
-  outer.describe = witness_describe;
-  outer.validate = witness_validate;
-  CHECK_OK(syz_train_run(&loop, &grid, student, compute, &outer, &timing));
-  CHECK(w.at_step[STEPS - 1] > 0);
-  CHECK_EQ(w.at_step[STEPS - 1] - w.at_step[1], 0);
+                                 .input_yaml = "test: true\n",
+                                 .at_step = count_allocations,
+                                 .watcher = allocations};
+  CHECK_OK(syz_dino_create(&options, &grid, compute, student, teacher, set, NULL, &timing, &objective));
+  check_rules(&objective, student, separate);
+  CHECK_OK(syz_train_run(&loop, &grid, student, compute, &objective, &timing));
+  CHECK(allocations[STEPS - 1] > 0);
+  CHECK_EQ(allocations[STEPS - 1] - allocations[1], 0);
   /* All that was allocated, against the plan without MPI's memory and the process itself. */
   const double planned = (double)dino_own_bytes(&options, &grid, student), used = (double)(syz_memory_get().peak_bytes - before);
   if (syz_comm_rank(world) == 0) printf("planned %.2f MiB, allocated at most %.2f MiB\n", planned / 1048576, used / 1048576);
   /* The peak is of the whole program: only the first, larger case is compared. */
   if (separate && syz_comm_rank(world) == 0) CHECK_NEAR(planned, used, 0.1 * used);
-  w.inner.destroy(w.inner.self);
+  objective.destroy(objective.self);
   syz_model_destroy(&student);
   syz_model_destroy(&teacher);
   syz_shardset_close(&set);
@@ -259,30 +227,22 @@ int main(int argc, char **argv)
 {
   syz_comm *world = NULL;
   syz_compute *compute = NULL;
-  char folder[300] = "";
+  char folder[SCRATCH];
   if (syz_comm_start(&argc, &argv, &world) != SYZ_OK) return 1;
   CHECK_OK(syz_compute_create(SYZ_F32, SYZ_ENGINE_AUTO, 1, &compute));
+  scratch_make(world, folder);
   if (syz_comm_rank(world) == 0) {
-    const char *tmp = getenv("TMPDIR");
-    char path[512];
-    snprintf(folder, sizeof folder, "%s/syzygy-dino-%ld", tmp ? tmp : "/tmp", (long)getpid());
-    CHECK_OK(syz_make_folder(folder));
+    char path[600];
     snprintf(path, sizeof path, "%s/shards", folder);
     CHECK_OK(syz_make_folder(path));
     CHECK_OK(syz_fixture_shards(path, 5, 20, 10));
   }
-  syz_bcast(world, folder, sizeof folder, 0);
   following();
   watching();
   operations();
   steps(world, compute, folder, true, SYZ_CENTRE_MEAN);
   steps(world, compute, folder, false, SYZ_CENTRE_SINKHORN);
-  syz_barrier(world);
-  if (syz_comm_rank(world) == 0) {
-    char command[512];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    CHECK_EQ(system(command), 0);
-  }
+  scratch_remove(world, folder);
   syz_compute_destroy(&compute);
   int64_t failed = CHECK_RESULT();
   syz_allreduce_i64(world, &failed, 1, SYZ_MAX);

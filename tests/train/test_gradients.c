@@ -5,12 +5,12 @@
  * weights of an undivided one bit for bit, and a training step allocates nothing.
  */
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "check.h"
 #include "fixture.h"
 #include "gradients.h"
 #include "optimiser.h"
+#include "scratch.h"
 
 static const syz_model_config small = {
     .image = {.dim = 32, .depth = 2, .heads = 2, .patch = 24, .size = 144, .tokens = SYZ_TOKENS_PATCHES, .layerscale = 0.1},
@@ -173,34 +173,10 @@ static void rules(syz_comm *world, const syz_compute *compute)
   syz_grid_destroy(&grid);
 }
 
-/* Counts allocations at the beginning of each step, from outside of the loop. */
-typedef struct witness {
-  syz_objective inner;
-  int64_t at_step[16];
-} witness;
-
-static syz_status witness_begin(void *self, int64_t first, int64_t last)
+/* Counts allocations at the beginning of each step. */
+static syz_status count_allocations(void *watcher, int64_t step)
 {
-  return ((witness *)self)->inner.begin(((witness *)self)->inner.self, first, last);
-}
-static syz_status witness_forward(void *self, int64_t step, const double *scalar, syz_step_result *out)
-{
-  witness *w = self;
-  w->at_step[step] = syz_memory_get().allocations;
-  return w->inner.forward(w->inner.self, step, scalar, out);
-}
-static syz_status witness_backward(void *self, int64_t step, syz_gradients *g, double *scalar)
-{
-  return ((witness *)self)->inner.backward(((witness *)self)->inner.self, step, g, scalar);
-}
-static void witness_describe(void *self, int64_t step, char *text, size_t room)
-{
-  ((witness *)self)->inner.describe(((witness *)self)->inner.self, step, text, room);
-}
-static syz_status witness_validate(void *self, int64_t step, const double *scalar, syz_validation *out)
-{
-  (void)self, (void)step, (void)scalar;
-  out->n = 0;
+  ((int64_t *)watcher)[step] = syz_memory_get().allocations;
   return SYZ_OK;
 }
 
@@ -211,7 +187,9 @@ static void steps(syz_comm *world, const syz_compute *compute, const char *folde
   syz_model *model = NULL;
   syz_shardset *set = NULL;
   syz_timing timing = {0};
-  char path[512], run[512], tokens[600];
+  syz_objective objective;
+  int64_t allocations[STEPS] = {0};
+  char path[600], run[600], tokens[700];
   snprintf(path, sizeof path, "%s/shards", folder);
   snprintf(run, sizeof run, "%s/run-%d-%d-%d", folder, freezes, (int)cache, (int)micro);
   snprintf(tokens, sizeof tokens, "%s/cache", run);
@@ -246,20 +224,14 @@ static void steps(syz_comm *world, const syz_compute *compute, const char *folde
                                  .trains_backbones = !freezes,
                                  .folder = run,
                                  .created_by = "test",
-                                 .input_yaml = "test: true\n"};
-  witness w = {0};
-  CHECK_OK(syz_align_create(&config, &grid, compute, model, set, NULL, &timing, &w.inner));
-  syz_objective outer = w.inner;
-  outer.self = &w;
-  outer.begin = witness_begin;
-  outer.forward = witness_forward;
-  outer.backward = witness_backward;
-  outer.describe = witness_describe;
-  outer.validate = witness_validate;
-  CHECK_OK(syz_train_run(&loop, &grid, model, compute, &outer, &timing));
-  CHECK(w.at_step[STEPS - 1] > 0);
-  CHECK_EQ(w.at_step[STEPS - 1] - w.at_step[1], 0); /* four whole steps */
-  w.inner.destroy(w.inner.self);
+                                 .input_yaml = "test: true\n",
+                                 .at_step = count_allocations,
+                                 .watcher = allocations};
+  CHECK_OK(syz_align_create(&config, &grid, compute, model, set, NULL, &timing, &objective));
+  CHECK_OK(syz_train_run(&loop, &grid, model, compute, &objective, &timing));
+  CHECK(allocations[STEPS - 1] > 0);
+  CHECK_EQ(allocations[STEPS - 1] - allocations[1], 0); /* four whole steps */
+  objective.destroy(objective.self);
   syz_model_destroy(&model);
   syz_shardset_close(&set);
   syz_grid_destroy(&grid);
@@ -269,33 +241,25 @@ int main(int argc, char **argv)
 {
   syz_comm *world = NULL;
   syz_compute *compute = NULL;
-  char folder[300] = "";
+  char folder[SCRATCH];
   if (syz_comm_start(&argc, &argv, &world) != SYZ_OK) return 1;
   CHECK_OK(syz_compute_create(SYZ_F32, SYZ_ENGINE_AUTO, 1, &compute));
   for (int apart = 0; apart < (syz_comm_size(world) > 1 ? 2 : 1); apart++)
     for (int backbones = 0; backbones < 2; backbones++) sums(world, compute, apart ? SYZ_TOWERS_APART : SYZ_TOWERS_TOGETHER, backbones);
   rules(world, compute);
+  scratch_make(world, folder);
   if (syz_comm_rank(world) == 0) {
-    const char *tmp = getenv("TMPDIR");
-    char path[512];
-    snprintf(folder, sizeof folder, "%s/syzygy-step-%ld", tmp ? tmp : "/tmp", (long)getpid());
-    CHECK_OK(syz_make_folder(folder));
+    char path[600];
     snprintf(path, sizeof path, "%s/shards", folder);
     CHECK_OK(syz_make_folder(path));
     CHECK_OK(syz_fixture_shards(path, 5, 20, 10));
   }
-  syz_bcast(world, folder, sizeof folder, 0);
   steps(world, compute, folder, false, SYZ_CACHE_NONE, 0);
   steps(world, compute, folder, false, SYZ_CACHE_NONE, 2);
   steps(world, compute, folder, true, SYZ_CACHE_DISK, 0);
   steps(world, compute, folder, true, SYZ_CACHE_MEMORY, 2);
   steps(world, compute, folder, true, SYZ_CACHE_NONE, 0);
-  syz_barrier(world);
-  if (syz_comm_rank(world) == 0) {
-    char command[512];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    CHECK_EQ(system(command), 0);
-  }
+  scratch_remove(world, folder);
   syz_compute_destroy(&compute);
   int64_t failed = CHECK_RESULT();
   syz_allreduce_i64(world, &failed, 1, SYZ_MAX);
