@@ -32,5 +32,23 @@ syz_bench_rate syz_bench_over_ranks(syz_comm *c, double mine);
 /** Best and median of n times; sorts them. */
 void syz_bench_best(double *t, int n, double *best, double *median);
 
-/** Whole steps of pretrain-image. See bench_pretrain.c. Collective; agreed. */
+/** One timed piece of work on this rank. */
+typedef struct syz_bench_work {
+  void (*run)(void *context);
+  void *context;
+} syz_bench_work;
+typedef struct syz_bench_seconds {
+  double best, median;
+} syz_bench_seconds;
+/** Once without counting, then `repeats` times. Not collective. */
+syz_bench_seconds syz_bench_time(int repeats, const syz_bench_work *w);
+/** Work with a known number of useful operations, against the limit: alone, then on all ranks at once; prints and adds a row. Collective. */
+void syz_bench_measure_flops(syz_bench *b, const char *part, const char *what, double flops, const syz_bench_work *w);
+
+/* The parts, a file each. Collective; agreed. */
+syz_status syz_bench_towers(syz_bench *b);
+syz_status syz_bench_optimiser(syz_bench *b);
+syz_status syz_bench_allreduce(syz_bench *b);
+syz_status syz_bench_io(syz_bench *b);
+/** Whole steps of pretrain-image. */
 syz_status syz_bench_pretrain(syz_bench *b);

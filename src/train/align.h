@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of the contrastive objective: align.c (steps), align_tokens.c (frozen towers), align_validate.c (held-out objects). */
+/** Inside of the contrastive objective: align.c (steps), align_plan.c (memory), align_tokens.c (frozen towers), align_validate.c (held-out objects). */
 #pragma once
 
 #include "syzygy/train.h"
@@ -49,6 +49,15 @@ typedef struct align {
 
 /** Whether frozen towers' tokens are kept. */
 static inline bool align_has_cache(const align *a) { return a->config.freezes_backbones && a->config.cache != SYZ_CACHE_NONE; }
+
+enum { ALIGN_PASS = 32 /**< objects a pass through a tower, unless the input says otherwise */ };
+/** Objects a pass, when the largest share of a rank is `most`. */
+int64_t align_chunk_size(const syz_align_config *c, int64_t most);
+syz_tower_mode align_mode_of(const syz_align_config *c);
+/** Largest share of any rank that holds a tower. */
+int64_t align_largest_share(const syz_align_config *c, const syz_grid *grid);
+/** Whether all ranks of this node fit together; otherwise the batch of a pass that would is named. Collective; agreed. */
+syz_status align_check_memory(align *a);
 
 /** Room for `n` raw objects and their network input. Rank-local. */
 syz_status align_raw_create(align *a, int64_t n);

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** The part `towers` of `bench`: both towers at the sizes of the input, forward, and forward with backward. */
+#include <math.h>
+
+#include "bench.h"
+#include "syzygy/data.h"
+
+typedef struct tower_work {
+  syz_model *model;
+  syz_modality tower;
+  int64_t batch;
+  float *input, *embedding, *dembedding, *gradients;
+} tower_work;
+
+static void run_forward(void *context)
+{
+  tower_work *w = context;
+  syz_tower_forward(w->model, w->tower, w->batch, w->input, NULL, w->embedding);
+}
+
+static void run_forward_backward(void *context)
+{
+  tower_work *w = context;
+  run_forward(context);
+  syz_tower_backward(w->model, w->tower, w->batch, w->dembedding, NULL, w->gradients, NULL, NULL);
+}
+
+static void destroy_tower_work(tower_work *w)
+{
+  syz_free(&w->input);
+  syz_free(&w->embedding);
+  syz_free(&w->dembedding);
+  syz_free(&w->gradients);
+  syz_model_destroy(&w->model);
+}
+
+static syz_status make_tower_work(syz_bench *b, const syz_model_config *config, syz_modality tower, tower_work *w)
+{
+  syz_status st = SYZ_OK;
+  int64_t size = config->image.size, pixels = tower == SYZ_IMAGE ? SYZ_BANDS * size * size : SYZ_SPECTRUM_PIXELS, width = config->embedding.dim;
+  uint64_t seed = (uint64_t)syz_input_int(b->app->input, "seed");
+  *w = (tower_work){.tower = tower, .batch = b->batch};
+  SYZ_TRY(syz_model_create(config, tower == SYZ_IMAGE, tower == SYZ_SPECTRUM, b->compute, &w->model));
+  syz_model_initialise(w->model, seed);
+  SYZ_ALLOC(w->input, "bench input", b->batch * pixels);
+  SYZ_ALLOC(w->embedding, "bench embedding", b->batch * width);
+  SYZ_ALLOC(w->dembedding, "bench embedding gradient", b->batch * width);
+  SYZ_ALLOC(w->gradients, "bench gradients", syz_model_size(w->model));
+  syz_random r = syz_random_make(seed, SYZ_RANDOM_BENCH, (uint64_t)tower, 0);
+  syz_random_fill_normal(&r, w->input, (size_t)(b->batch * pixels));
+  if (tower == SYZ_IMAGE)
+    for (int64_t i = 0; i < b->batch * pixels; i++) w->input[i] = fminf(fmaxf(0.5f + 0.2f * w->input[i], 0), 1);
+  r.step = 7;
+  syz_random_fill_normal(&r, w->dembedding, (size_t)(b->batch * width));
+cleanup:
+  return st;
+}
+
+static syz_status bench_tower(syz_bench *b, const syz_model_config *config, syz_modality tower)
+{
+  syz_status st = SYZ_OK;
+  tower_work w = {0};
+  syz_comm *c = b->app->world;
+  const char *name = tower == SYZ_IMAGE ? "image tower" : "spectrum";
+  double flops = (double)b->batch * syz_model_flops(config, tower);
+  SYZ_TRY_ALL(c, make_tower_work(b, config, tower, &w));
+  SYZ_TRY_ALL(c, syz_tower_plan(w.model, tower, b->batch, SYZ_MODE_EMBED));
+  syz_bench_measure_flops(b, name, "forward", flops, &(syz_bench_work){run_forward, &w});
+  SYZ_TRY_ALL(c, syz_tower_plan(w.model, tower, b->batch, SYZ_MODE_TRAIN));
+  syz_bench_measure_flops(b, name, "forward + backward", 3 * flops, &(syz_bench_work){run_forward_backward, &w});
+cleanup:
+  destroy_tower_work(&w);
+  return st;
+}
+
+syz_status syz_bench_towers(syz_bench *b)
+{
+  syz_status st = SYZ_OK;
+  syz_model_config config;
+  syz_model_parts parts = {.has = {[SYZ_PART_IMAGE_BACKBONE] = true, [SYZ_PART_SPECTRUM_BACKBONE] = true}};
+  const char *file = syz_input_text(b->app->input, "model.file");
+  if (*file)
+    SYZ_TRY(syz_model_file_parts(b->app->world, file, &config, &parts));
+  else
+    SYZ_TRY(syz_model_config_read(b->app->input, &config));
+  for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++)
+    if (parts.has[syz_part_of(m, false)]) SYZ_TRY(bench_tower(b, &config, m));
+cleanup:
+  return st;
+}
