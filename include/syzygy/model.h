@@ -122,6 +122,9 @@ void syz_model_range(const syz_model *m, syz_part part, int64_t *first, int64_t 
 void syz_model_initialise(syz_model *m, uint64_t seed);
 /** Take the weights of the block into the engine's format; only_heads: the backbones have not changed. Nothing for unplanned towers. */
 void syz_model_pack(syz_model *m, bool only_heads);
+/** The first `n` blocks of each backbone (all, where it has fewer) keep only what enters them when they train, and are run again in the backward
+ * pass: the same bits, less memory, more time. For layers made after it (plans, crops, masked modelling). */
+void syz_model_recompute(syz_model *m, int64_t n);
 
 typedef enum syz_tower_mode {
   SYZ_MODE_EMBED,      /**< forward only */

@@ -107,6 +107,7 @@ static syz_status make_model(job *j)
   const char *whole = syz_input_text(j->t.in, "model.file");
   const char *one[SYZ_MODALITIES] = {syz_input_text(j->t.in, "model.image_file"), syz_input_text(j->t.in, "model.spectrum_file")};
   SYZ_TRY_ALL(world, syz_model_create(&j->t.config, j->t.grid.has_image, j->t.grid.has_spectrum, j->t.compute, &j->t.model));
+  syz_model_recompute(j->t.model, syz_input_int(j->t.in, "train.recompute"));
   syz_model_initialise(j->t.model, (uint64_t)syz_input_int(j->t.in, "seed"));
   if (*whole) {
     syz_model_config config;

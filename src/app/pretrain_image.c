@@ -177,6 +177,7 @@ static syz_status make_models(job *j)
   syz_model_config config;
   syz_model_parts parts;
   SYZ_TRY_ALL(world, syz_model_create_for(SYZ_PURPOSE_DINO, &j->t.config, j->t.compute, &j->t.model));
+  syz_model_recompute(j->t.model, syz_input_int(j->t.in, "train.recompute"));
   SYZ_TRY_ALL(world, syz_model_create_for(SYZ_PURPOSE_DINO, &j->t.config, j->t.compute, &j->teacher));
   syz_model_initialise(j->t.model, (uint64_t)syz_input_int(j->t.in, "seed"));
   if (*path) {

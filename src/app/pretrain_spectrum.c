@@ -74,6 +74,7 @@ static syz_status make_model(job *j)
   syz_comm *world = j->t.app->world;
   const char *file = syz_input_text(j->t.in, "model.file");
   SYZ_TRY_ALL(world, syz_model_create_for(SYZ_PURPOSE_MASKED, &j->t.config, j->t.compute, &j->t.model));
+  syz_model_recompute(j->t.model, syz_input_int(j->t.in, "train.recompute"));
   syz_model_initialise(j->t.model, (uint64_t)syz_input_int(j->t.in, "seed"));
   if (*file) {
     SYZ_TRY(syz_model_file_read(world, file, j->t.model, false));

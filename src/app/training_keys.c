@@ -13,6 +13,8 @@ const syz_key syz_training_keys[] = {
      "Objects a step on all ranks together; the result depends on it, never on the number of ranks."},
     {"train.micro_batch", SYZ_KEY_INT, "0", "objects a rank", 0, 65536, NULL, ALIGN | SPECTRUM,
      "Objects in one pass; a larger share runs in several. 0: align 32, or 256 when only heads run; pretrain-spectrum 16."},
+    {"train.recompute", SYZ_KEY_INT, "0", "blocks", 0, 1024, NULL, ALL,
+     "First blocks of each tower that keep no activations and are run again in the backward pass: less memory, up to a third more time; 1024: all."},
     {"train.lr", SYZ_KEY_REAL, "1.0e-4", "", 0, 10, NULL, ALL,
      "Learning rate after the warm-up; pretrain-image, not given: 2e-4 sqrt(train.global_batch / 1024)."},
     {"train.lr_min", SYZ_KEY_REAL, "2.0e-7", "", 0, 10, NULL, ALL,

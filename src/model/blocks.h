@@ -23,8 +23,11 @@ typedef struct blocks {
   int64_t depth;
   syz_block **block;    /**< [depth]; only the first ones when measuring */
   size_t packed_bytes;  /**< of all blocks' packed weights, also when only some were made */
-  unsigned char *saved; /**< depth x saved_bytes when it trains */
+  int64_t recomputed;   /**< the first so many blocks are run again in the backward pass */
+  unsigned char *saved; /**< slices of saved_bytes when it trains */
   size_t saved_bytes;
+  float *stream; /**< [recomputed, stream_floats] what enters the blocks that are run again */
+  size_t stream_floats;
   void *workspace;
   size_t workspace_bytes;
 } blocks;

@@ -85,6 +85,7 @@ struct syz_model {
   int n_parameters;
   float *weights;
   int64_t size;
+  int64_t recomputed; /**< first blocks of each backbone that keep no activations */
 };
 
 /**

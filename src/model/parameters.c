@@ -396,6 +396,7 @@ void syz_model_destroy(syz_model **model)
 
 const syz_model_config *syz_model_get_config(const syz_model *m) { return &m->config; }
 const syz_compute *syz_model_get_compute(const syz_model *m) { return m->compute; }
+void syz_model_recompute(syz_model *m, int64_t n) { m->recomputed = n; }
 
 bool syz_model_has(const syz_model *m, syz_modality modality) { return m->tower[modality].is_there; }
 

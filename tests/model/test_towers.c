@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Towers on their own: gradients against central differences, independence of the batch, no allocation in a step, order of `ready`, dropout, plans.
+ * Towers on their own: gradients against central differences, independence of the batch, no allocation in a step, order of `ready`, dropout, plans,
+ * recomputation.
  */
 #include <stdlib.h>
 
@@ -283,6 +284,36 @@ static void check_plan_bytes(syz_modality tower, const syz_model_config *config,
   bench_close(&b);
 }
 
+/* Blocks run again in the backward pass give the same bits in less memory. */
+static void check_recompute(syz_modality tower, const syz_model_config *shallow, syz_dtype act)
+{
+  syz_model_config config = *shallow;
+  config.image.depth = config.spectrum.depth = 4;
+  bench b;
+  bench_open(&b, tower, &config, act, 1, SYZ_MODE_TRAIN);
+  const size_t bytes = (size_t)syz_model_size(b.m) * sizeof(float);
+  float *expected = syz_alloc("expected", bytes, 1);
+  size_t before = syz_tower_plan_bytes(b.m, tower, 300, SYZ_MODE_TRAIN);
+  loss(&b);
+  syz_tower_backward(b.m, tower, BATCH, b.v, NULL, b.gradients, NULL, NULL);
+  memcpy(expected, b.gradients, bytes);
+  for (int64_t blocks = 2; blocks <= 8; blocks += 2) { /* 8: more than there are */
+    syz_model_recompute(b.m, blocks);
+    const size_t planned = syz_tower_plan_bytes(b.m, tower, 300, SYZ_MODE_TRAIN);
+    CHECK(blocks > 4 ? planned == before : planned < before);
+    before = planned;
+    CHECK_OK(syz_tower_plan(b.m, tower, BATCH, SYZ_MODE_TRAIN));
+    memset(b.gradients, 0, bytes);
+    loss(&b);
+    const int64_t allocations = syz_memory_get().allocations;
+    syz_tower_backward(b.m, tower, BATCH, b.v, NULL, b.gradients, NULL, NULL);
+    CHECK_EQ(syz_memory_get().allocations, allocations);
+    CHECK(memcmp(expected, b.gradients, bytes) == 0);
+  }
+  syz_free(&expected);
+  bench_close(&b);
+}
+
 int main(void)
 {
   const syz_model_config patches = small_config(SYZ_TOKENS_PATCHES, 16, 0), dinov2 = small_config(SYZ_TOKENS_DINOV2, 20, 0);
@@ -300,6 +331,8 @@ int main(void)
     check_batches(SYZ_SPECTRUM, &patches, type);
     check_steps(SYZ_IMAGE, &dinov2, type);
     check_steps(SYZ_SPECTRUM, &patches, type);
+    check_recompute(SYZ_IMAGE, &dinov2, type);
+    check_recompute(SYZ_SPECTRUM, &patches, type);
   }
   check_dropout();
   for (int mode = SYZ_MODE_EMBED; mode <= SYZ_MODE_HEAD; mode++) {
