@@ -306,5 +306,10 @@ syz_status syz_token_cache_put(syz_token_cache *t, int64_t n, const int64_t *row
 syz_status syz_token_cache_seal(syz_token_cache *t);
 /** What a file is, for `info`: *is_cache = false for any other file; otherwise its rows, how many are there, bytes a row. Rank-local. */
 syz_status syz_token_cache_describe(const char *path, bool *is_cache, int64_t *rows, int64_t *there, int64_t *row_bytes);
-/** Collective (n may be 0): rows in the order asked for. */
+/** Say which rows a later get will want: on disk a thread reads them into `tokens` meanwhile (no MPI there), which are its own until the get with the
+ * same rows and the same `tokens`, or until the cache is closed; `row` is copied. One reading at a time: a second call, or a get of other rows, waits
+ * for the first. In memory nothing is done. Not collective; what goes wrong on the thread is that get's error. */
+syz_status syz_token_cache_ahead(syz_token_cache *t, int64_t n, const int64_t *row, void *tokens);
+/** Rows in the order asked for. In memory: collective (n may be 0), agreed. On disk: not collective, a failure is this rank's alone, so that no rank
+ * waits for another's disk here. */
 syz_status syz_token_cache_get(syz_token_cache *t, int64_t n, const int64_t *row, void *tokens);

@@ -5,7 +5,8 @@
  * On disk: one flat file, sparse until written: a header of 4096 bytes, one 64-bit tag a row, then the rows, beginning at a multiple of
  * 4096. A row's tag is the checksum of its bytes and is written after them; 0 means that the row is not there. A run that is killed
  * loses at most the rows under way, and a row that did not reach the disk whole (power, another program) is noticed when it is read.
- * The file is scratch in this machine's byte order; nobody else is meant to read it.
+ * The file is scratch in this machine's byte order; nobody else is meant to read it. Rows wanted later are read and checked by a thread
+ * (token_ahead.c), into memory of the caller's.
  *
  * In memory: rank r owns the r-th block of row numbers. A get is a round trip: row numbers to the owners, bytes back, in rounds whose
  * buffers were taken when the cache was opened and stay below 64 MiB for any number of ranks.
@@ -19,6 +20,7 @@
 #include <unistd.h>
 
 #include "syzygy/data.h"
+#include "token_ahead.h"
 
 enum { PAGE = 4096, TAGS_AT = PAGE, ROWS_A_ROUND = 256 };
 static const size_t buffer_limit = (size_t)64 << 20;
@@ -44,6 +46,7 @@ struct syz_token_cache {
   int64_t missings;
   uint8_t *is_there; /* [count] */
   unsigned char *own; /* [count, row_bytes] in memory */
+  token_ahead *ahead; /* on disk; made when first asked */
   /* Buffers of a round; in memory only. */
   int64_t round_rows;
   size_t segment;
@@ -264,6 +267,7 @@ void syz_token_cache_close(syz_token_cache **cache)
 {
   syz_token_cache *t = *cache;
   if (!t) return;
+  token_ahead_destroy(&t->ahead); /* before the file that it reads */
   if (t->fd >= 0) close(t->fd);
   syz_free(&t->path);
   syz_free(&t->missing);
@@ -326,13 +330,16 @@ cleanup:
   return st;
 }
 
-static syz_status read_rows(const syz_token_cache *t, int64_t n, const int64_t *row, unsigned char *tokens)
+/* On either thread. In memory only the row numbers are checked. */
+static syz_status read_rows(const void *cache, int64_t n, const int64_t *row, unsigned char *tokens)
 {
   syz_status st = SYZ_OK;
+  const syz_token_cache *t = cache;
   for (int64_t i = 0; i < n; i++, tokens += t->row_bytes) {
     uint64_t tag;
     SYZ_REQUIRE(row[i] >= 0 && row[i] < t->rows, SYZ_ERR_INTERNAL, "token cache: row %lld of %lld", (long long)row[i], (long long)t->rows);
     if (t->in_memory) continue;
+    SYZ_REQUIRE(!syz_fault("token_cache_get"), SYZ_ERR_DATA, "%s: row %lld: injected failure", t->path, (long long)row[i]);
     SYZ_TRY(move_bytes(t, false, TAGS_AT + row[i] * 8, sizeof tag, &tag));
     SYZ_TRY(move_bytes(t, false, t->data_at + row[i] * (int64_t)t->row_bytes, t->row_bytes, tokens));
     SYZ_REQUIRE(tag == tag_of(t, row[i], tokens), SYZ_ERR_DATA, "%s: row %lld of the token cache is damaged; remove the file and run again", t->path,
@@ -342,18 +349,27 @@ cleanup:
   return st;
 }
 
+syz_status syz_token_cache_ahead(syz_token_cache *t, int64_t n, const int64_t *row, void *tokens)
+{
+  syz_status st = SYZ_OK;
+  if (t->in_memory) return st;
+  if (!t->ahead) SYZ_TRY(token_ahead_create(read_rows, t, &t->ahead));
+  SYZ_TRY(token_ahead_begin(t->ahead, n, row, tokens));
+cleanup:
+  return st;
+}
+
 syz_status syz_token_cache_get(syz_token_cache *t, int64_t n, const int64_t *row, void *tokens)
 {
   syz_status st = SYZ_OK;
-  SYZ_TRY_ALL(t->comm, read_rows(t, n, row, tokens)); /* in memory: only the row numbers are checked */
-  if (t->in_memory) {
-    int64_t rounds = (n + t->round_rows - 1) / t->round_rows;
-    syz_allreduce_i64(t->comm, &rounds, 1, SYZ_MAX);
-    for (int64_t k = 0, at = 0; k < rounds; k++) {
-      int64_t some = n - at < t->round_rows ? n - at : t->round_rows;
-      get_round(t, some, row + at, (unsigned char *)tokens + (size_t)at * t->row_bytes);
-      at += some;
-    }
+  if (!t->in_memory) return t->ahead && token_ahead_take(t->ahead, n, row, tokens, &st) ? st : read_rows(t, n, row, tokens);
+  SYZ_TRY_ALL(t->comm, read_rows(t, n, row, tokens));
+  int64_t rounds = (n + t->round_rows - 1) / t->round_rows;
+  syz_allreduce_i64(t->comm, &rounds, 1, SYZ_MAX);
+  for (int64_t k = 0, at = 0; k < rounds; k++) {
+    int64_t some = n - at < t->round_rows ? n - at : t->round_rows;
+    get_round(t, some, row + at, (unsigned char *)tokens + (size_t)at * t->row_bytes);
+    at += some;
   }
 cleanup:
   return st;

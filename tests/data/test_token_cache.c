@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Token cache, on disk and in memory, on any number of ranks: what was put is what is got, in any order and number; a killed run's rows
- * are kept; another key starts anew; a damaged row is noticed.
+ * Token cache, on disk and in memory, on any number of ranks: what was put is what is got, in any order and number, read ahead or not;
+ * a killed run's rows are kept; another key starts anew; a damaged row is noticed.
  */
 #include "check.h"
 #include "scratch.h"
@@ -105,7 +105,12 @@ static void test_disk(void)
   unsigned char got[2 * BYTES];
   const int64_t some[2] = {3, 7}, good[2] = {8, 3};
   CHECK_OK(syz_token_cache_get(t, 2, good, got));
-  CHECK_ERROR(syz_token_cache_get(t, rank == 0 ? 2 : 1, some, got), SYZ_ERR_DATA, "row 7 of the token cache is damaged");
+  CHECK_ERROR(syz_agree(world, syz_token_cache_get(t, rank == 0 ? 2 : 1, some, got)), SYZ_ERR_DATA, "row 7 of the token cache is damaged");
+  /* The thread's failure is that of the get which wanted the rows, on that rank alone, and of no other get. */
+  CHECK_OK(syz_token_cache_ahead(t, rank == 0 ? 2 : 1, some, got));
+  CHECK_ERROR(syz_agree(world, syz_token_cache_get(t, rank == 0 ? 2 : 1, some, got)), SYZ_ERR_DATA, "row 7 of the token cache is damaged");
+  CHECK_OK(syz_token_cache_ahead(t, 2, some, got));
+  CHECK_OK(syz_token_cache_get(t, 2, good, got));
   syz_token_cache_close(&t);
 
   /* Another key, another shape, a file cut short: begun anew. */
@@ -124,6 +129,58 @@ static void test_disk(void)
   CHECK_EQ(syz_token_cache_missing(t, &row), count);
   syz_token_cache_close(&t);
   CHECK_ERROR(syz_token_cache_open(world, "/nowhere/tokens", 18, ROWS, BYTES, false, &t), SYZ_ERR_WRITE, "/nowhere/tokens");
+}
+
+/* Steps as a training run takes them: two buffers in turn, the next step's rows asked for while this one's are looked at. Some steps ask for
+ * other rows than were announced (a run that resumes), some for none, and the last announcement is never taken. */
+static void test_ahead(void)
+{
+  enum { STEPS = 60, BATCH = 5 };
+  char path[SCRATCH + 20];
+  int64_t row[BATCH + 1] = {0}, wrong = 0, allocations = 0;
+  unsigned char *buffer[2] = {malloc(BATCH * BYTES), malloc(BATCH * BYTES)}, want[BYTES];
+  syz_token_cache *t = NULL;
+  snprintf(path, sizeof path, "%s/ahead", folder);
+  CHECK_OK(syz_token_cache_open(world, path, 3, ROWS, BYTES, false, &t));
+  if (!t) return;
+  CHECK_OK(put_missing(t, BYTES, ROWS));
+  CHECK_OK(syz_token_cache_seal(t));
+  for (int step = 0; step < STEPS; step++) {
+    const int64_t n = (step + rank) % 7 == 6 ? 0 : BATCH;
+    const int64_t shift = step % 11 == 10 ? 1 : 0; /* not what was announced */
+    unsigned char *now = buffer[step % 2];
+    for (int64_t i = 0; i < n; i++) row[i] = (step * 13 + i * 7 + rank * 3 + shift) % ROWS;
+    CHECK_OK(syz_token_cache_get(t, n, row, now));
+    const int64_t next = (step + 1 + rank) % 7 == 6 ? 0 : BATCH;
+    for (int64_t i = 0; i < next; i++) row[i] = ((step + 1) * 13 + i * 7 + rank * 3) % ROWS;
+    CHECK_OK(syz_token_cache_ahead(t, next, row, buffer[(step + 1) % 2]));
+    for (int64_t i = 0; i <= BATCH; i++) row[i] = -1; /* the list was copied */
+    for (int64_t i = 0; i < n; i++) {
+      fill((step * 13 + i * 7 + rank * 3 + shift) % ROWS, BYTES, want);
+      wrong += memcmp(want, now + i * BYTES, BYTES) != 0;
+    }
+    if (step == 2) allocations = syz_memory_get().allocations;
+  }
+  CHECK_EQ(wrong, 0);
+  CHECK_EQ(syz_memory_get().allocations, allocations);
+#ifdef SYZ_FAULTS
+  /* A failure on the thread of the last rank, told by all. */
+  char wish[64];
+  int64_t three[1] = {3};
+  CHECK_OK(syz_token_cache_get(t, 1, three, buffer[0]));
+  snprintf(wish, sizeof wish, "token_cache_get:%d:1", size - 1);
+  setenv("SYZ_FAULT", wish, 1);
+  CHECK_OK(syz_token_cache_ahead(t, 1, three, buffer[1]));
+  CHECK_ERROR(syz_agree(world, syz_token_cache_get(t, 1, three, buffer[1])), SYZ_ERR_DATA, "row 3: injected failure");
+  unsetenv("SYZ_FAULT");
+#endif
+  const int64_t beyond[1] = {ROWS};
+  CHECK_OK(syz_token_cache_ahead(t, 1, beyond, buffer[1]));
+  CHECK_ERROR(syz_token_cache_get(t, 1, beyond, buffer[1]), SYZ_ERR_INTERNAL, "row 41 of 41");
+  CHECK_OK(syz_token_cache_ahead(t, BATCH, (int64_t[BATCH]){4, 3, 2, 1, 0}, buffer[0]));
+  syz_token_cache_close(&t); /* with a reading under way */
+  free(buffer[0]);
+  free(buffer[1]);
 }
 
 /* A child fills the cache and is killed somewhere in between; what its tags promise is true. Rank 0 only, with a group of its own. */
@@ -209,6 +266,7 @@ int main(int argc, char **argv)
   size = syz_comm_size(world);
   scratch_make(world, folder);
   test_disk();
+  test_ahead();
   test_kill();
   test_memory();
   scratch_remove(world, folder);
