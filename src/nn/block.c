@@ -11,22 +11,9 @@
  * tells where in the stream each kept row lies, the norm reads the stream and the product's epilogue adds to it through that table, and so the other
  * way round. Without a subset there is no table. The factor of stochastic depth is part of the packed LayerScale.
  */
+#include "block.h"
+
 #include <string.h>
-
-#include "linear_native.h"
-#include "rowwise.h"
-
-struct syz_block {
-  const syz_compute *compute;
-  syz_block_config config;
-  float branch_scale;
-  syz_sequences most;
-  bool trains;
-  syz_linear *qkv, *proj, *fc1, *fc2;
-  syz_attention *attention[SYZ_GROUPS_MAX];                 /* NULL for a group that never has a sequence */
-  float *norm1_gain, *norm1_bias, *norm2_gain, *norm2_bias; /* [D] copies of the packed step */
-  float *scale;                                             /* [D] branch_scale times LayerScale, on its way into the packed weights */
-};
 
 int64_t syz_sequences_rows(const syz_sequences *s)
 {
@@ -54,9 +41,13 @@ syz_status syz_block_create(const syz_compute *c, const syz_block_config *config
   *out = NULL;
   const int64_t dim = config->dim;
   SYZ_TRY(check_sequences(most));
-  const int64_t rows = syz_sequences_rows(most) > 0 ? syz_sequences_rows(most) : 1;
+  const int64_t ranks = config->tensor ? syz_comm_size(config->tensor) : 1;
+  const int64_t rows = ranks * (syz_sequences_rows(most) > 0 ? syz_sequences_rows(most) : 1);
   SYZ_REQUIRE(dim >= 1 && config->heads >= 1 && dim % config->heads == 0 && config->hidden >= 1, SYZ_ERR_INTERNAL,
               "block: dim %lld, heads %lld, hidden %lld", (long long)dim, (long long)config->heads, (long long)config->hidden);
+  SYZ_REQUIRE(config->heads % ranks == 0 && config->hidden % ranks == 0, SYZ_ERR_INPUT,
+              "parallel.tensor = %lld does not divide the %lld heads and %lld hidden columns of a block", (long long)ranks, (long long)config->heads,
+              (long long)config->hidden);
   SYZ_REQUIRE(!trains || c->act == SYZ_F32 || dim <= SYZ_NORM_WIDTH, SYZ_ERR_INPUT, "a block of width %lld cannot be trained in bfloat16: at most %d",
               (long long)dim, (int)SYZ_NORM_WIDTH);
   SYZ_ALLOC(b, "block", 1);
@@ -65,18 +56,22 @@ syz_status syz_block_create(const syz_compute *c, const syz_block_config *config
   b->branch_scale = config->branch_scale == 0 ? 1 : config->branch_scale;
   b->most = *most;
   b->trains = trains;
-  SYZ_TRY(syz_linear_create(c, 3 * dim, dim, rows, trains, &b->qkv));
-  SYZ_TRY(syz_linear_create(c, dim, dim, rows, trains, &b->proj));
-  SYZ_TRY(syz_linear_create(c, config->hidden, dim, rows, trains, &b->fc1));
-  SYZ_TRY(syz_linear_create(c, dim, config->hidden, rows, trains, &b->fc2));
+  b->heads = config->heads / ranks;
+  b->width = dim / ranks;
+  b->hidden = config->hidden / ranks;
+  SYZ_TRY(syz_linear_create(c, 3 * b->width, dim, rows, trains, &b->qkv));
+  SYZ_TRY(syz_linear_create(c, dim, b->width, rows, trains, &b->proj));
+  SYZ_TRY(syz_linear_create(c, b->hidden, dim, rows, trains, &b->fc1));
+  SYZ_TRY(syz_linear_create(c, dim, b->hidden, rows, trains, &b->fc2));
   for (int g = 0; g < most->groups; g++)
     if (most->count[g] > 0)
-      SYZ_TRY(syz_attention_create(c, most->count[g], most->tokens[g], config->heads, dim / config->heads, trains, &b->attention[g]));
+      SYZ_TRY(syz_attention_create(c, most->count[g], most->tokens[g], b->heads, dim / config->heads, trains, &b->attention[g]));
   SYZ_ALLOC(b->norm1_gain, "block norm", dim);
   SYZ_ALLOC(b->norm1_bias, "block norm", dim);
   SYZ_ALLOC(b->norm2_gain, "block norm", dim);
   SYZ_ALLOC(b->norm2_bias, "block norm", dim);
   SYZ_ALLOC(b->scale, "block scale", dim);
+  if (ranks > 1) SYZ_TRY(block_tensor_create(b));
   *out = b;
   b = NULL;
 cleanup:
@@ -97,11 +92,11 @@ void syz_block_destroy(syz_block **b)
   syz_free(&(*b)->norm2_gain);
   syz_free(&(*b)->norm2_bias);
   syz_free(&(*b)->scale);
+  block_tensor_destroy(&(*b)->tensor);
   syz_free(b);
 }
 
-/** What the epilogue multiplies a branch by; NULL for 1. */
-static const float *packed_scale(syz_block *b, const float *layerscale)
+const float *block_scale(syz_block *b, const float *layerscale)
 {
   if (!b->config.has_layerscale) layerscale = NULL;
   if (b->branch_scale == 1) return layerscale;
@@ -116,20 +111,23 @@ void syz_block_pack(syz_block *b, const syz_block_parameters *w)
   memcpy(b->norm1_bias, w->norm1_bias, bytes);
   memcpy(b->norm2_gain, w->norm2_gain, bytes);
   memcpy(b->norm2_bias, w->norm2_bias, bytes);
+  if (b->tensor) {
+    block_tensor_pack(b, w);
+    return;
+  }
   syz_linear_pack(b->qkv, w->qkv_weight, w->qkv_bias, NULL);
-  syz_linear_pack(b->proj, w->proj_weight, w->proj_bias, packed_scale(b, w->ls1));
+  syz_linear_pack(b->proj, w->proj_weight, w->proj_bias, block_scale(b, w->ls1));
   syz_linear_pack(b->fc1, w->fc1_weight, w->fc1_bias, NULL);
-  syz_linear_pack(b->fc2, w->fc2_weight, w->fc2_bias, packed_scale(b, w->ls2));
+  syz_linear_pack(b->fc2, w->fc2_weight, w->fc2_bias, block_scale(b, w->ls2));
+}
+
+syz_linear *syz_block_linear(syz_block *b, syz_block_product which)
+{
+  syz_linear *const product[SYZ_BLOCK_PRODUCTS] = {b->qkv, b->proj, b->fc1, b->fc2};
+  return product[which];
 }
 
 /* ------------------------------------------------- the rows of a branch */
-
-/** The sequences that a branch computes. */
-typedef struct kept_rows {
-  int64_t n[SYZ_GROUPS_MAX]; /* sequences of each group */
-  int64_t rows;
-  const int64_t *at; /* [rows] row of the stream; NULL: row r is row r */
-} kept_rows;
 
 /** `room` [rows kept] takes the table. */
 static kept_rows keep(const syz_block *b, const syz_sequences *s, const syz_subset *subset, int64_t *room)
@@ -209,8 +207,7 @@ static backward_views backward_plan(const syz_block *b, int64_t most_rows, syz_a
   return v;
 }
 
-/** The two tables of kept rows come first in every workspace. */
-static void plan_tables(int64_t r1, int64_t r2, int64_t *table[2], syz_arena *a)
+void block_plan_tables(int64_t r1, int64_t r2, int64_t *table[2], syz_arena *a)
 {
   table[0] = syz_arena_take(a, (size_t)r1, sizeof(int64_t));
   table[1] = syz_arena_take(a, (size_t)r2, sizeof(int64_t));
@@ -220,6 +217,7 @@ size_t syz_block_saved_bytes(const syz_block *b, const syz_sequences *kept)
 {
   syz_arena a = {0};
   const int64_t rows = syz_sequences_rows(kept);
+  if (b->tensor) return block_tensor_saved_bytes(b, rows);
   saved_plan(b, rows, rows, true, &a);
   return a.used + 64;
 }
@@ -228,8 +226,9 @@ size_t syz_block_workspace_bytes(const syz_block *b, const syz_sequences *kept)
 {
   syz_arena forward = {0}, backward = {0};
   const int64_t rows = syz_sequences_rows(kept);
+  if (b->tensor) return block_tensor_workspace_bytes(b, rows);
   int64_t *table[2];
-  plan_tables(rows, rows, table, &forward);
+  block_plan_tables(rows, rows, table, &forward);
   backward.used = forward.used;
   saved_plan(b, rows, rows, false, &forward);
   if (b->trains) backward_plan(b, rows, &backward);
@@ -238,43 +237,40 @@ size_t syz_block_workspace_bytes(const syz_block *b, const syz_sequences *kept)
 
 /* ------------------------------------------------------------ the passes */
 
-typedef struct branches {
-  kept_rows attention, mlp;
-} branches;
-
-static branches begin(const syz_block *b, const syz_sequences *s, const syz_subset *subset, syz_arena *workspace)
+branches block_begin(const syz_block *b, const syz_sequences *s, const syz_subset *subset, syz_arena *workspace)
 {
   const syz_subset *attention = subset, *mlp = subset ? subset + 1 : NULL;
   int64_t *table[2];
-  plan_tables(keep(b, s, attention, NULL).rows, keep(b, s, mlp, NULL).rows, table, workspace);
+  block_plan_tables(keep(b, s, attention, NULL).rows, keep(b, s, mlp, NULL).rows, table, workspace);
   return (branches){keep(b, s, attention, table[0]), keep(b, s, mlp, table[1])};
 }
 
-/** Element i of an array of the activation type. */
-static void *at(const syz_block *b, const void *x, int64_t i) { return (unsigned char *)(uintptr_t)x + (size_t)i * syz_dtype_size(b->compute->act); }
-
-/** dqkv NULL: forward, heads and lse (unless NULL) are written. Otherwise backward: dheads and heads are read. */
-static void attend(const syz_block *b, const kept_rows *k, const void *qkv, const void *heads, const float *lse, const void *dheads, void *dqkv)
+int64_t block_attend(const syz_block *b, const int64_t *n, int64_t row, const void *qkv, const void *heads, const float *lse, const void *dheads,
+                     void *dqkv)
 {
-  const int64_t dim = b->config.dim;
-  int64_t row = 0;
+  const int64_t width = b->width;
   for (int g = 0; g < b->most.groups; g++) {
-    if (k->n[g] == 0) continue;
-    float *sums = lse ? (float *)(uintptr_t)lse + row * b->config.heads : NULL;
+    if (n[g] == 0) continue;
+    float *sums = lse ? (float *)(uintptr_t)lse + row * b->heads : NULL;
     if (dqkv)
-      syz_attention_backward(b->attention[g], k->n[g], at(b, dheads, row * dim), at(b, qkv, row * 3 * dim), at(b, heads, row * dim), sums,
-                             at(b, dqkv, row * 3 * dim));
+      syz_attention_backward(b->attention[g], n[g], block_at(b, dheads, row * width), block_at(b, qkv, row * 3 * width),
+                             block_at(b, heads, row * width), sums, block_at(b, dqkv, row * 3 * width));
     else
-      syz_attention_forward(b->attention[g], k->n[g], at(b, qkv, row * 3 * dim), at(b, heads, row * dim), sums);
-    row += k->n[g] * b->most.tokens[g];
+      syz_attention_forward(b->attention[g], n[g], block_at(b, qkv, row * 3 * width), block_at(b, heads, row * width), sums);
+    row += n[g] * b->most.tokens[g];
   }
+  return row;
 }
 
 void syz_block_forward(const syz_block *b, const syz_sequences *s, const syz_subset *subset, float *x, void *saved, void *workspace)
 {
   SYZ_ASSERT(workspace);
+  if (b->tensor) {
+    block_tensor_forward(b, s, subset, x, saved, workspace);
+    return;
+  }
   syz_arena scratch = {.base = workspace, .size = SIZE_MAX}, kept = {.base = saved, .size = SIZE_MAX};
-  const branches k = begin(b, s, subset, &scratch);
+  const branches k = block_begin(b, s, subset, &scratch);
   const int64_t r1 = k.attention.rows, r2 = k.mlp.rows, dim = b->config.dim;
   const saved_views v = saved_plan(b, r1, r2, saved != NULL, saved ? &kept : &scratch);
   const syz_dtype act = b->compute->act;
@@ -283,7 +279,7 @@ void syz_block_forward(const syz_block *b, const syz_sequences *s, const syz_sub
   if (r1 > 0) {
     syz_layernorm_forward_at(act, v.n1, v.mean1, v.rstd1, v.x0, x, k.attention.at, b->norm1_gain, b->norm1_bias, eps, r1, dim);
     syz_linear_forward(b->qkv, r1, v.n1, SYZ_EPILOGUE_NONE, v.qkv, NULL);
-    attend(b, &k.attention, v.qkv, v.heads, v.lse, NULL, NULL);
+    block_attend(b, k.attention.n, 0, v.qkv, v.heads, v.lse, NULL, NULL);
     syz_linear_forward_residual(b->proj, r1, v.heads, k.attention.at, x, v.branch1);
   }
   if (r2 > 0) {
@@ -316,7 +312,7 @@ static void backward_attention(const syz_block *b, const kept_rows *k, float *dx
   syz_layerscale_backward_at(act, w->dy, dscale, b->branch_scale, dx, k->at, v->branch1, syz_linear_scale(b->proj), rows, dim);
   syz_linear_backward_weight(b->proj, rows, w->dy, v->heads, g->proj_weight, g->proj_bias);
   syz_linear_backward_input(b->proj, rows, w->dy, w->dn);
-  attend(b, k, v->qkv, v->heads, v->lse, w->dn, w->wide);
+  block_attend(b, k->n, 0, v->qkv, v->heads, v->lse, w->dn, w->wide);
   syz_linear_backward_weight(b->qkv, rows, w->wide, v->n1, g->qkv_weight, g->qkv_bias);
   syz_linear_backward_input(b->qkv, rows, w->wide, w->dn);
   syz_layernorm_backward_at(dx, k->at, true, g->norm1_gain, g->norm1_bias, act, w->dn, v->x0, v->mean1, v->rstd1, b->norm1_gain, rows, dim);
@@ -327,8 +323,12 @@ void syz_block_backward(const syz_block *b, const syz_sequences *s, const syz_su
 {
   SYZ_ASSERT(b->trains && saved && workspace);
   (void)weights;
+  if (b->tensor) {
+    block_tensor_backward(b, s, subset, dx, saved, gradients, workspace);
+    return;
+  }
   syz_arena kept = {.base = (unsigned char *)(uintptr_t)saved, .size = SIZE_MAX}, scratch = {.base = workspace, .size = SIZE_MAX};
-  const branches k = begin(b, s, subset, &scratch);
+  const branches k = block_begin(b, s, subset, &scratch);
   const int64_t r1 = k.attention.rows, r2 = k.mlp.rows;
   const saved_views v = saved_plan(b, r1, r2, true, &kept);
   const backward_views w = backward_plan(b, r1 > r2 ? r1 : r2, &scratch);
