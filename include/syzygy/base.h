@@ -116,18 +116,24 @@ double syz_clock_since_start_s(void);
 /** UTC now as "2026-01-31T12:00:00Z" into at least 21 bytes. */
 void syz_clock_utc(char text[32]);
 
-/** Where the time went on this rank: phases by name, exclusive (a phase begun inside another pauses the outer one). */
+/**
+ * Where the time went on this rank: phases by name, exclusive (a phase begun inside another pauses the outer one). `within_s`, where it is
+ * given, is a running count of seconds (those inside MPI): what it gains while a phase runs is kept beside the phase's time.
+ */
 enum { SYZ_TIMING_PHASES = 32, SYZ_TIMING_DEPTH = 8 };
 typedef struct syz_timing {
   const char *name[SYZ_TIMING_PHASES];
-  double seconds[SYZ_TIMING_PHASES];
+  double seconds[SYZ_TIMING_PHASES], within[SYZ_TIMING_PHASES];
   int64_t count[SYZ_TIMING_PHASES];
   int n, depth;
   int stack[SYZ_TIMING_DEPTH];
-  double t_last;
+  double t_first, t_last, within_last; /**< clock of the first begin, of the last change; within_s then */
+  const double *within_s;              /**< borrowed; NULL: none */
 } syz_timing;
 void syz_timing_begin(syz_timing *t, const char *phase); /**< `phase` must be a string that outlives t */
 void syz_timing_end(syz_timing *t);
+/** Forget all phases and start the count of time now; no phase may be open. */
+void syz_timing_restart(syz_timing *t);
 
 /* ---------------------------------------------------------------- random */
 
@@ -221,6 +227,8 @@ typedef struct syz_memory_stats {
 syz_memory_stats syz_memory_get(void);
 /** Peak resident set of this process in bytes, from the kernel. */
 size_t syz_memory_resident_peak(void);
+/** Resident set of this process now, in which a page that n processes share counts 1/n (the kernel's Pss); 0 when the kernel does not tell. */
+size_t syz_memory_proportional(void);
 /** Memory this process may still use: the machine's, or the tighter limit of its control group. */
 size_t syz_memory_available(void);
 
@@ -337,6 +345,13 @@ const char *syz_commit(void);  /**< git commit, "-dirty" appended when it was; "
 const char *syz_build(void);   /**< compiler, build type, flags in one line */
 /** Best instruction set that this processor offers among those with own kernels: "avx512_bf16", "avx512", "avx2". */
 const char *syz_instruction_set(void);
+/** Instructions that own kernels and libraries are chosen by, each including those before it. */
+typedef enum syz_isa { SYZ_ISA_AVX2, SYZ_ISA_AVX512, SYZ_ISA_AVX512_BF16 } syz_isa;
+/** What this processor has, at most the limit below. */
+syz_isa syz_processor_isa(void);
+/** Do as on an older processor, from the next compute context on. Before any thread. The compiler's own versions of element-wise loops are not
+ * concerned. */
+void syz_processor_limit(syz_isa most);
 
 /* ----------------------------------------------------------------- files */
 

@@ -6,13 +6,14 @@
  * Precision: in bfloat16 the activations that enter a product are bfloat16, products accumulate in float32; the residual stream,
  * its gradient, statistics, weight gradients, master weights and moments are float32 always. In float32 everything is float32.
  * `act` below stands for the activation type of the compute context: syz_bf16 or float.
- * Nothing here is collective or allocates after creation; "workspace" is scratch memory that the caller plans (bytes from the
+ * Nothing here is collective (but for blocks of a tensor group) or allocates after creation; "workspace" is scratch memory that the caller plans (bytes from the
  * matching *_bytes function, 64-byte aligned).
  * Results for a row do not depend on how many rows are in the call where noted: that is what makes 1 and 8 ranks agree.
  */
 #pragma once
 
 #include "syzygy/base.h"
+#include "syzygy/comm.h"
 
 /* -------------------------------------------------------- compute context */
 
@@ -89,6 +90,24 @@ void syz_linear_destroy(syz_linear **l);
 void syz_linear_pack(syz_linear *l, const float *weight, const float *bias, const float *scale);
 /** x [rows, in] act -> y [rows, out]. Same row, same bits, for any number of rows. */
 void syz_linear_forward(const syz_linear *l, int64_t rows, const void *x, syz_epilogue epilogue, void *y, void *u);
+/*
+ * The forward product in 8-bit integers: weights with one scale for each output, activations with one scale and zero for each row of each call. Sums are
+ * exact; bias, GELU and residual stay in float32, inputs and outputs of type act. For inference: the backward pass knows nothing of it.
+ */
+/** Whether this processor has the instructions (AVX512_VNNI). */
+bool syz_compute_has_int8(const syz_compute *c);
+/**
+ * Make the int8 form of `weight`, beside the one that syz_linear_pack takes; it is not yet used. most [in], largest |x| of each input as
+ * syz_linear_observe found it, moves the range of outlying inputs into the weights (Xiao et al. 2022, arXiv:2211.10438): input j is divided and its
+ * weights are multiplied by sqrt(most_j / largest |w_j|). NULL: not. SYZ_ERR_INPUT without the instructions or for in > 66000, SYZ_ERR_MEMORY.
+ */
+syz_status syz_linear_quantise(syz_linear *l, const float *weight, const float *most);
+/** Which form forward calls use from now on. */
+void syz_linear_use_int8(syz_linear *l, bool is_int8);
+/** Drop the form of the weights that is not in use. The layer cannot be packed or switched afterwards. */
+void syz_linear_settle(syz_linear *l);
+/** Forward calls from now on raise most [in] to the largest |x| of each input; NULL: no longer. Of one thread at a time. */
+void syz_linear_observe(syz_linear *l, float *most);
 /** dx [rows, in] act (written; may be NULL) from dy [rows, out] act. */
 void syz_linear_backward_input(const syz_linear *l, int64_t rows, const void *dy, void *dx);
 /** dweight [out, in] += dy^T x, dbias [out] += column sums of dy (dbias may be NULL). float32. With a scale, dy is the gradient of
@@ -98,6 +117,37 @@ void syz_linear_backward_weight(const syz_linear *l, int64_t rows, const void *d
  * NULL. v [rows, width] of `type`, as the residual epilogue stored it (NULL when dscale is). */
 void syz_layerscale_backward(syz_dtype type, void *dy, float *dscale, const float *dx, const void *v, const float *scale, int64_t rows,
                              int64_t width);
+
+/* ------------------------------------------------------------------- pairs */
+
+/**
+ * Products between all rows of x [m, width] and of y [n, width], act: c = x y^T tile by tile, never whole; and, with a weight w of every pair,
+ * dx += w y and dy += w^T x. What contrastive losses are made of: 2 m n width operations forward, 6 backward.
+ *
+ * Rows are `stride` elements apart (syz_pairs_stride: the width, in bfloat16 rounded up to even) and what is behind the width is zero; x and y are
+ * 4-byte aligned. dx [m, width], dy [n, width] float32. An element of c is the same whichever tile it is in.
+ */
+typedef struct syz_pairs syz_pairs;
+enum { SYZ_PAIRS_ROWS = 96, SYZ_PAIRS_COLUMNS = 256 };
+/** Rows [row, row + rows) of x by rows [column, column + columns) of y; row and column are multiples of the two numbers above. */
+typedef struct syz_pairs_tile {
+  int64_t row, rows, column, columns;
+  const float *c; /**< [rows] SYZ_PAIRS_COLUMNS apart */
+  void *w;        /**< backward only: weights act, [rows] ldw apart, all to be written */
+  int64_t ldw;
+} syz_pairs_tile;
+/** What becomes of a tile. Called by several threads at once, in no order. */
+typedef void (*syz_pairs_use)(void *context, const syz_pairs_tile *tile);
+
+int64_t syz_pairs_stride(const syz_compute *c, int64_t width);
+/** max_m, max_n: most rows of x and y in a call; `trains`: the backward products too. */
+syz_status syz_pairs_create(const syz_compute *c, int64_t width, int64_t max_m, int64_t max_n, bool trains, syz_pairs **out);
+void syz_pairs_destroy(syz_pairs **p);
+size_t syz_pairs_bytes(const syz_compute *c, int64_t width, int64_t max_m, int64_t max_n, bool trains);
+/** The y of the calls that follow; copied. */
+void syz_pairs_take(syz_pairs *p, int64_t n, const void *y);
+void syz_pairs_product(syz_pairs *p, int64_t m, const void *x, syz_pairs_use use, void *context);
+void syz_pairs_backward(syz_pairs *p, int64_t m, const void *x, syz_pairs_use use, void *context, float *dx, float *dy);
 
 /* ---------------------------------------------------------- layernorm, GELU */
 
@@ -137,6 +187,7 @@ typedef struct syz_block_config {
   float eps;
   bool has_layerscale;
   float branch_scale; /**< both branches are multiplied by it; 0 stands for 1 */
+  syz_comm *tensor;   /**< ranks that compute the block together; borrowed; NULL or one rank: alone */
 } syz_block_config;
 
 /** Addresses of one block's parameters (or of their gradients) inside the caller's flat array; names as in the image tower. */
@@ -167,10 +218,20 @@ typedef struct syz_subset {
 } syz_subset;
 
 typedef struct syz_block syz_block;
+/**
+ * A block with a tensor group of t ranks (src/nn/block_tensor.c): each rank has sequences of its own, the heads and hidden columns are shared out.
+ * Forward and backward are then collective over the group, in the same order on all its ranks, also with no sequences of one's own. Parameters
+ * and gradients keep their full layout on every rank; a rank reads and adds to its share of them, so that the sum of all ranks' gradients is the
+ * whole. `most` and `kept` must be the same on all ranks of the group, groups and tokens of a call too; counts and subsets are each rank's own.
+ * SYZ_ERR_INPUT when t does not divide heads and hidden. Creating is not collective.
+ */
 /** `most`: the largest count of each group that a call has. branch_scale: factor of both branches, 1 / (1 - rate) of stochastic depth. */
 syz_status syz_block_create(const syz_compute *c, const syz_block_config *config, const syz_sequences *most, bool trains, syz_block **out);
 void syz_block_destroy(syz_block **b);
 void syz_block_pack(syz_block *b, const syz_block_parameters *weights);
+/** The products of a block, borrowed: for their int8 form. */
+typedef enum syz_block_product { SYZ_BLOCK_QKV, SYZ_BLOCK_PROJ, SYZ_BLOCK_FC1, SYZ_BLOCK_FC2, SYZ_BLOCK_PRODUCTS } syz_block_product;
+syz_linear *syz_block_linear(syz_block *b, syz_block_product which);
 /** Bytes of activations kept for the backward pass when each branch computes at most the sequences `kept`, and of scratch (shared by all blocks). */
 size_t syz_block_saved_bytes(const syz_block *b, const syz_sequences *kept);
 size_t syz_block_workspace_bytes(const syz_block *b, const syz_sequences *kept);
@@ -213,3 +274,34 @@ double syz_schedule_ramp(int64_t step, double start, double end, int64_t ramp_st
 /** Arrays between types. */
 void syz_convert_to_act(syz_dtype type, void *y, const float *x, int64_t n);
 void syz_convert_to_f32(syz_dtype type, float *y, const void *x, int64_t n);
+
+/* ------------------------------------------------------------------ profile */
+
+/** What a layer's time is spent on. */
+typedef enum syz_profile_kind {
+  SYZ_PROFILE_PRODUCT, /**< with what is fused into it: bias, GELU, residual */
+  SYZ_PROFILE_ATTENTION,
+  SYZ_PROFILE_NORM,
+  SYZ_PROFILE_ELEMENTWISE,
+  SYZ_PROFILE_POOLING,
+  SYZ_PROFILE_PACKING, /**< weights into the engine's format */
+  SYZ_PROFILE_OPTIMISER,
+  SYZ_PROFILE_KINDS
+} syz_profile_kind;
+/** All calls of one kind and size. bytes: each operand read or written once, as if nothing stayed in cache. */
+typedef struct syz_profile_row {
+  char name[64]; /**< "forward 3072 x 1024" */
+  syz_profile_kind kind;
+  int64_t calls;
+  double seconds, flops, bytes;
+} syz_profile_row;
+enum { SYZ_PROFILE_ROWS = 128 };
+/** Forget what there is and begin; end. One profile a process, main thread only. Off, a layer pays for one comparison. */
+void syz_profile_start(void);
+void syz_profile_stop(void);
+/** Rows in order of their first call; borrowed. */
+int syz_profile_rows(const syz_profile_row **row);
+/** Around a layer's work: start = syz_profile_begin(); ...; syz_profile_end(start, ...). what: a literal; a x b: the size that makes a row of its own
+ * (b 0: a alone). */
+double syz_profile_begin(void);
+void syz_profile_end(double start, syz_profile_kind kind, const char *what, int64_t a, int64_t b, double flops, double bytes);

@@ -24,6 +24,8 @@ const syz_key syz_align_keys[] = {
     {"train.token_cache_dir", SYZ_KEY_TEXT, "", "folder", 0, 0, NULL, ALIGN, "Folder of the token cache on disk; empty: <output.dir>/cache."},
     {"train.logit_scale", SYZ_KEY_REAL, "15.5", "", 1e-3, 1e4, NULL, ALIGN,
      "Factor of the cosines (inverse temperature); the start when it is learned."},
+    {"loss.ring_pairs", SYZ_KEY_INT, "16384", "pairs", 0, 1e12, NULL, ALIGN,
+     "Largest global batch whose embeddings every rank holds; those of a larger one travel around the ranks. 0: always."},
     {"train.learn_logit_scale", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, ALIGN, "Learn the logarithm of logit_scale."},
     {"augment.image_noise", SYZ_KEY_REAL, "0", "nanomaggy", 0, 1e6, NULL, ALIGN, "Standard deviation of noise added to image pixels."},
     {"augment.spectrum_noise", SYZ_KEY_REAL, "0", "1/sqrt(ivar)", 0, 1e6, NULL, ALIGN, "Noise added to spectra, in units of their own."},
@@ -35,7 +37,7 @@ const syz_key syz_align_keys[] = {
 
 /* What a checkpoint remembers of the keys of this command alone. */
 static const syz_remembered own_facts[] = {
-    {"train.freeze_backbones", SYZ_KEY_BOOL, true},  {"train.learn_logit_scale", SYZ_KEY_BOOL, true}, {"train.micro_batch", SYZ_KEY_INT, false},
+    {"train.freeze_backbones", SYZ_KEY_BOOL, true},  {"train.learn_logit_scale", SYZ_KEY_BOOL, true},
     {"train.logit_scale", SYZ_KEY_REAL, false},      {"augment.flips", SYZ_KEY_BOOL, false},          {"augment.quarter_turns", SYZ_KEY_BOOL, false},
     {"augment.image_noise", SYZ_KEY_REAL, false},    {"augment.spectrum_noise", SYZ_KEY_REAL, false}, {"augment.mask_runs", SYZ_KEY_INT, false},
     {"augment.mask_run_pixels", SYZ_KEY_INT, false},
@@ -91,7 +93,7 @@ static syz_status read_tower(job *j, const char *path, syz_modality m)
       syz_model_range(one, syz_part_of(m, head), &from, &count);
       syz_model_range(j->t.model, syz_part_of(m, head), &to, &room);
       SYZ_ASSERT(count == room);
-      memcpy(syz_model_weights(j->t.model) + to, syz_model_weights(one) + from, (size_t)count * sizeof(float));
+      syz_model_set_weights(j->t.model, to, syz_model_weights(one) + from, count);
     }
   }
   syz_info("the %s tower begins from %s", syz_modality_name(m), path);
@@ -108,6 +110,8 @@ static syz_status make_model(job *j)
   const char *one[SYZ_MODALITIES] = {syz_input_text(j->t.in, "model.image_file"), syz_input_text(j->t.in, "model.spectrum_file")};
   SYZ_TRY_ALL(world, syz_model_create(&j->t.config, j->t.grid.has_image, j->t.grid.has_spectrum, j->t.compute, &j->t.model));
   syz_model_recompute(j->t.model, syz_input_int(j->t.in, "train.recompute"));
+  SYZ_TRY_ALL(world, syz_model_set_tensor(j->t.model, j->t.grid.tensor));
+  SYZ_TRY(syz_training_share_weights(&j->t, j->t.model));
   syz_model_initialise(j->t.model, (uint64_t)syz_input_int(j->t.in, "seed"));
   if (*whole) {
     syz_model_config config;
@@ -155,10 +159,12 @@ static void read_align(job *j)
       .seed = (uint64_t)syz_input_int(in, "seed"),
       .global_batch = syz_input_int(in, "train.global_batch"),
       .micro_batch = syz_input_int(in, "train.micro_batch"),
+      .leaves = syz_training_leaves(in),
       .freezes_backbones = syz_input_bool(in, "train.freeze_backbones"),
       .shuffles = syz_input_bool(in, "data.shuffle"),
       .learns_logit_scale = syz_input_bool(in, "train.learn_logit_scale"),
       .logit_scale = syz_input_real(in, "train.logit_scale"),
+      .ring_pairs = syz_input_int(in, "loss.ring_pairs"),
       .augment = {.flips = syz_input_bool(in, "augment.flips"),
                   .quarter_turns = syz_input_bool(in, "augment.quarter_turns"),
                   .image_noise = syz_input_real(in, "augment.image_noise"),
@@ -206,13 +212,21 @@ cleanup:
 
 static double cost(const job *j, syz_modality m) { return syz_model_flops(&j->t.config, m); }
 
+static syz_status plan(void *context, int64_t global_batch, int ranks, syz_plan *out)
+{
+  const job *j = context;
+  syz_align_config config = j->align;
+  config.global_batch = global_batch;
+  return syz_align_plan(&config, ranks, j->t.model, out);
+}
+
 syz_status syz_command_align(syz_app *app)
 {
   syz_status st = SYZ_OK;
   syz_comm *world = app->world;
   job *j = syz_alloc("align", 1, sizeof *j);
   syz_objective objective = {0};
-  size_t planned = 0;
+  syz_plan planned;
   SYZ_TRY_ALL(world, j ? SYZ_OK : SYZ_ERR_MEMORY);
   syz_training_open(&j->t, app);
   SYZ_TRY_ALL(world, settle_defaults(j));
@@ -225,18 +239,20 @@ syz_status syz_command_align(syz_app *app)
   if (st == SYZ_OK)
     st = syz_grid_create(world, strcmp(syz_input_text(j->t.in, "parallel.towers"), "apart") == 0 ? SYZ_TOWERS_APART : SYZ_TOWERS_TOGETHER,
                          cost(j, SYZ_IMAGE), cost(j, SYZ_SPECTRUM), &j->t.grid);
+  if (st == SYZ_OK) st = syz_grid_split_tensor(&j->t.grid, (int)syz_input_int(j->t.in, "parallel.tensor"));
+  if (st == SYZ_OK) st = syz_agree(world, syz_leaves_check(&j->t.grid, j->align.global_batch, j->align.leaves));
   if (st == SYZ_OK) st = make_model(j);
   syz_timing_end(&app->timing);
   SYZ_TRY(st);
   syz_training_read_loop(&j->t);
   j->t.loop.trains_backbones = !j->align.freezes_backbones;
   syz_training_add_facts(&j->t, own_facts, (int)(sizeof own_facts / sizeof *own_facts));
-  planned = syz_align_bytes(&j->align, &j->t.grid, j->t.model);
-  syz_training_tell(&j->t, planned);
+  SYZ_TRY(syz_training_tell(&j->t, &(syz_planner){j, plan}, &planned));
   if (app->is_dry_run) goto cleanup;
   SYZ_TRY(syz_app_open_run_folder(app));
   SYZ_TRY(syz_align_create(&j->align, &j->t.grid, j->t.compute, j->t.model, j->t.train, j->t.test, &app->timing, &objective));
   SYZ_TRY(syz_train_run(&j->t.loop, &j->t.grid, j->t.model, j->t.compute, &objective, &app->timing));
+  SYZ_TRY(syz_training_tell_peak(&j->t, &planned));
 cleanup:
   if (objective.destroy) objective.destroy(objective.self);
   if (j) syz_training_close(&j->t);

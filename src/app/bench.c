@@ -21,6 +21,8 @@ const syz_key syz_bench_keys[] = {
      "What to measure: product, towers, optimiser, allreduce, io, and pretrain: whole steps of pretrain-image."},
     {"bench.batch", SYZ_KEY_INT, "8", "objects a rank", 1, 4096, NULL, SYZ_USED_BY(bench), "Objects in a tower's batch."},
     {"bench.repeats", SYZ_KEY_INT, "5", "", 1, 1000, NULL, SYZ_USED_BY(bench), "Repetitions of each part behind one that does not count."},
+    {"bench.profile", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, SYZ_USED_BY(bench),
+     "Also where each tower's time goes, by layer, with operations and bytes; `--profile` on the command line."},
     {"bench.limit_s", SYZ_KEY_REAL, "2", "s", 0.1, 600, NULL, SYZ_USED_BY(bench), "Time for each measurement of the matrix-product limit."},
     {"bench.io_bytes", SYZ_KEY_INT, "268435456", "bytes a rank", 1048576, 1e12, NULL, SYZ_USED_BY(bench), "Size of the files of the i/o part."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};

@@ -148,10 +148,12 @@ static syz_status prepare(pretrain *p)
   const syz_bench *b = p->b;
   syz_comm *world = b->app->world;
   const char *path = p->shard;
+  syz_plan plan;
   SYZ_TRY(syz_dino_check(&p->options, &p->config));
   SYZ_TRY(syz_grid_create(world, SYZ_TOWERS_TOGETHER, 1, 1, &p->grid));
   SYZ_TRY_ALL(world, make_models(p));
-  p->planned = syz_dino_bytes(&p->options, &p->grid, p->student);
+  SYZ_TRY_ALL(world, syz_dino_plan(&p->options, syz_comm_size(p->grid.data), p->student, &plan));
+  p->planned = syz_plan_rank_bytes(&plan) + syz_plan_shared_bytes(&plan);
   syz_info("%-12s %-26s needs %.2f GiB a rank", "pretrain", "", (double)p->planned / 1073741824.0);
   SYZ_TRY_ALL(world, syz_comm_rank(world) == 0 ? syz_make_folder(p->folder) : SYZ_OK);
   SYZ_TRY_ALL(world, syz_comm_rank(world) == 0 ? write_noise(p) : SYZ_OK);

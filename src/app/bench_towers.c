@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** The part `towers` of `bench`: both towers at the sizes of the input, forward, and forward with backward. */
 #include <math.h>
+#include <stdio.h>
 
 #include "bench.h"
 #include "syzygy/data.h"
@@ -10,6 +11,8 @@ typedef struct tower_work {
   syz_modality tower;
   int64_t batch;
   float *input, *embedding, *dembedding, *gradients;
+  float *moment1, *moment2; /* of a profiled step */
+  int threads;
 } tower_work;
 
 static void run_forward(void *context)
@@ -25,8 +28,20 @@ static void run_forward_backward(void *context)
   syz_tower_backward(w->model, w->tower, w->batch, w->dembedding, NULL, w->gradients, NULL, NULL);
 }
 
+/* What a training step does on one rank. */
+static void run_step(void *context)
+{
+  tower_work *w = context;
+  const syz_adamw rule = {.lr = 1e-9, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
+  run_forward_backward(context);
+  syz_adamw_update(&rule, 1, 1.0, syz_model_weights(w->model), w->moment1, w->moment2, w->gradients, syz_model_size(w->model), w->threads);
+  syz_model_pack(w->model, false);
+}
+
 static void destroy_tower_work(tower_work *w)
 {
+  syz_free(&w->moment1);
+  syz_free(&w->moment2);
   syz_free(&w->input);
   syz_free(&w->embedding);
   syz_free(&w->dembedding);
@@ -56,18 +71,36 @@ cleanup:
   return st;
 }
 
+static syz_status profile_step(syz_bench *b, const char *name, tower_work *w)
+{
+  syz_status st = SYZ_OK;
+  char what[64];
+  SYZ_ALLOC(w->moment1, "bench moments", syz_model_size(w->model));
+  SYZ_ALLOC(w->moment2, "bench moments", syz_model_size(w->model));
+  w->threads = syz_compute_threads(b->compute);
+  snprintf(what, sizeof what, "%s, training step", name);
+  syz_bench_profile(b, what, &(syz_bench_work){run_step, w});
+cleanup:
+  return st;
+}
+
 static syz_status bench_tower(syz_bench *b, const syz_model_config *config, syz_modality tower)
 {
   syz_status st = SYZ_OK;
   tower_work w = {0};
   syz_comm *c = b->app->world;
   const char *name = tower == SYZ_IMAGE ? "image tower" : "spectrum";
+  const bool has_profile = syz_input_bool(b->app->input, "bench.profile");
+  char what[64];
   double flops = (double)b->batch * syz_model_flops(config, tower);
   SYZ_TRY_ALL(c, make_tower_work(b, config, tower, &w));
   SYZ_TRY_ALL(c, syz_tower_plan(w.model, tower, b->batch, SYZ_MODE_EMBED));
   syz_bench_measure_flops(b, name, "forward", flops, &(syz_bench_work){run_forward, &w});
+  snprintf(what, sizeof what, "%s, forward", name);
+  if (has_profile) syz_bench_profile(b, what, &(syz_bench_work){run_forward, &w});
   SYZ_TRY_ALL(c, syz_tower_plan(w.model, tower, b->batch, SYZ_MODE_TRAIN));
   syz_bench_measure_flops(b, name, "forward + backward", 3 * flops, &(syz_bench_work){run_forward_backward, &w});
+  if (has_profile) SYZ_TRY_ALL(c, profile_step(b, name, &w));
 cleanup:
   destroy_tower_work(&w);
   return st;

@@ -417,12 +417,10 @@ static int64_t batch_of(const syz_input *in) { return syz_input_int(in, "validat
 size_t syz_judge_bytes(const syz_input *in, const syz_model *teacher)
 {
   if (syz_input_int(in, "validate.train_objects") == 0) return 0;
-  int64_t first, count;
   const syz_model_config *config = syz_model_get_config(teacher);
-  syz_model_range(teacher, SYZ_PART_IMAGE_BACKBONE, &first, &count);
   const size_t image = (size_t)(SYZ_BANDS * config->image.size * config->image.size) * sizeof(float);
-  /* Plan, packed weights (at most float32), three batches read ahead. */
-  return syz_tower_plan_bytes(teacher, SYZ_IMAGE, batch_of(in), SYZ_MODE_EMBED) + (size_t)count * sizeof(float) + 3 * (size_t)batch_of(in) * image;
+  /* Three batches are read ahead. */
+  return syz_tower_plan_bytes(teacher, SYZ_IMAGE, batch_of(in), SYZ_MODE_EMBED) + 3 * (size_t)batch_of(in) * image;
 }
 
 static syz_status choose_objects(judge *j, const syz_input *in)

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "compute.h"
 #include "keys.h"
 
 typedef struct command {
@@ -73,6 +74,8 @@ static syz_status parse_command_line(int argc, char **argv, command_line *line, 
       line->is_version = true;
     } else if (strcmp(a, "--dry-run") == 0) {
       line->is_dry_run = true;
+    } else if (strcmp(a, "--profile") == 0) {
+      line->set[line->n_set++] = "bench.profile=true";
     } else if (strcmp(a, "--set") == 0) {
       SYZ_REQUIRE(i + 1 < argc, SYZ_ERR_INPUT, "--set: expected path.key=value behind it");
       line->set[line->n_set++] = argv[++i];
@@ -178,6 +181,8 @@ static syz_status run(int argc, char **argv, syz_app *app)
     goto cleanup;
   }
   SYZ_TRY(read_input(app, &line));
+  SYZ_TRY_ALL(app->world, syz_app_check_precision(app));
+  syz_app_limit_instructions(app->input);
   if (app->command != SYZ_COMMAND_info) banner(app);
   st = commands[line.command].run(app);
   /* Behind the command, which settles defaults that follow other keys and takes over what a model file says. */
@@ -221,6 +226,7 @@ int main(int argc, char **argv)
     fprintf(stderr, "%s\n", syz_error_text());
     return (int)st;
   }
+  app.timing.within_s = syz_comm_seconds();
   st = syz_agree(app.world, run(argc, argv, &app));
   st = finish(&app, st);
   syz_log_file(NULL);

@@ -179,6 +179,10 @@ static syz_status make_models(job *j)
   SYZ_TRY_ALL(world, syz_model_create_for(SYZ_PURPOSE_DINO, &j->t.config, j->t.compute, &j->t.model));
   syz_model_recompute(j->t.model, syz_input_int(j->t.in, "train.recompute"));
   SYZ_TRY_ALL(world, syz_model_create_for(SYZ_PURPOSE_DINO, &j->t.config, j->t.compute, &j->teacher));
+  SYZ_TRY_ALL(world, syz_model_set_tensor(j->t.model, j->t.grid.tensor));
+  SYZ_TRY_ALL(world, syz_model_set_tensor(j->teacher, j->t.grid.tensor));
+  SYZ_TRY(syz_training_share_weights(&j->t, j->t.model));
+  SYZ_TRY(syz_training_share_weights(&j->t, j->teacher));
   syz_model_initialise(j->t.model, (uint64_t)syz_input_int(j->t.in, "seed"));
   if (*path) {
     SYZ_TRY(syz_model_file_parts(world, path, &config, &parts));
@@ -186,7 +190,7 @@ static syz_status make_models(job *j)
     syz_info("the student begins from %s%s", path,
              parts.has[SYZ_PART_DINO_HEAD] ? "" : ", which has no projection head: it begins with random weights");
   }
-  memcpy(syz_model_weights(j->teacher), syz_model_weights(j->t.model), (size_t)syz_model_size(j->teacher) * sizeof(float));
+  syz_model_set_weights(j->teacher, 0, syz_model_weights(j->t.model), syz_model_size(j->teacher));
   if (*taught) {
     SYZ_TRY(syz_model_file_read(world, taught, j->teacher, true));
     syz_info("the teacher begins from %s", taught);
@@ -197,13 +201,23 @@ cleanup:
 
 /* ----------------------------------------------------------------- command */
 
+static syz_status plan(void *context, int64_t global_batch, int ranks, syz_plan *out)
+{
+  const job *j = context;
+  syz_dino_options options = j->dino;
+  options.global_batch = global_batch;
+  const syz_status st = syz_dino_plan(&options, ranks, j->t.model, out);
+  if (st == SYZ_OK && j->t.test) syz_plan_add(out, "validation", syz_judge_bytes(j->t.in, j->teacher));
+  return st;
+}
+
 syz_status syz_command_pretrain_image(syz_app *app)
 {
   syz_status st = SYZ_OK;
   syz_comm *world = app->world;
   job *j = syz_alloc("pretrain-image", 1, sizeof *j);
   syz_objective objective = {0};
-  size_t planned = 0;
+  syz_plan planned;
   SYZ_TRY_ALL(world, j ? SYZ_OK : SYZ_ERR_MEMORY);
   syz_training_open(&j->t, app);
   SYZ_TRY_ALL(world, settle_defaults(j));
@@ -214,20 +228,20 @@ syz_status syz_command_pretrain_image(syz_app *app)
   st = syz_training_open_data(&j->t, true);
   if (st == SYZ_OK) st = syz_agree(world, syz_app_make_compute(j->t.in, &j->t.compute));
   if (st == SYZ_OK) st = syz_grid_create(world, SYZ_TOWERS_TOGETHER, 1, 1, &j->t.grid);
+  if (st == SYZ_OK) st = syz_grid_split_tensor(&j->t.grid, (int)syz_input_int(j->t.in, "parallel.tensor"));
   if (st == SYZ_OK) st = make_models(j);
   syz_timing_end(&app->timing);
   SYZ_TRY(st);
   syz_training_read_loop(&j->t);
   add_facts(j);
-  planned = syz_dino_bytes(&j->dino, &j->t.grid, j->t.model) + (j->t.test ? syz_judge_bytes(j->t.in, j->teacher) : 0);
-  syz_training_tell(&j->t, planned);
+  SYZ_TRY(syz_training_tell(&j->t, &(syz_planner){j, plan}, &planned));
   SYZ_TRY_ALL(world, syz_judge_check(j->t.in, j->t.train, j->t.test));
   if (app->is_dry_run) goto cleanup;
   SYZ_TRY(syz_app_open_run_folder(app));
   SYZ_TRY(syz_judge_create(app, j->t.compute, j->teacher, j->t.train, j->t.test, &j->judge));
   SYZ_TRY(syz_dino_create(&j->dino, &j->t.grid, j->t.compute, j->t.model, j->teacher, j->t.train, &j->judge, &app->timing, &objective));
   SYZ_TRY(syz_train_run(&j->t.loop, &j->t.grid, j->t.model, j->t.compute, &objective, &app->timing));
-  syz_training_tell_peak(&j->t, planned);
+  SYZ_TRY(syz_training_tell_peak(&j->t, &planned));
 cleanup:
   if (objective.destroy) objective.destroy(objective.self);
   if (j) {

@@ -22,7 +22,7 @@ const syz_key syz_pretrain_spectrum_keys[] = {
 
 static const syz_remembered own_facts[] = {
     {"masked.runs", SYZ_KEY_INT, true},        {"masked.run_tokens", SYZ_KEY_INT, true},  {"masked.ivar_weighted", SYZ_KEY_BOOL, true},
-    {"masked.bad_pixels", SYZ_KEY_TEXT, true}, {"train.micro_batch", SYZ_KEY_INT, false},
+    {"masked.bad_pixels", SYZ_KEY_TEXT, true},
 };
 
 typedef struct job {
@@ -37,6 +37,7 @@ static void read_masked(job *j)
       .seed = (uint64_t)syz_input_int(in, "seed"),
       .global_batch = syz_input_int(in, "train.global_batch"),
       .micro_batch = syz_input_int(in, "train.micro_batch"),
+      .leaves = syz_training_leaves(in),
       .shuffles = syz_input_bool(in, "data.shuffle"),
       .runs = syz_input_int(in, "masked.runs"),
       .run_tokens = syz_input_int(in, "masked.run_tokens"),
@@ -75,6 +76,8 @@ static syz_status make_model(job *j)
   const char *file = syz_input_text(j->t.in, "model.file");
   SYZ_TRY_ALL(world, syz_model_create_for(SYZ_PURPOSE_MASKED, &j->t.config, j->t.compute, &j->t.model));
   syz_model_recompute(j->t.model, syz_input_int(j->t.in, "train.recompute"));
+  SYZ_TRY_ALL(world, syz_model_set_tensor(j->t.model, j->t.grid.tensor));
+  SYZ_TRY(syz_training_share_weights(&j->t, j->t.model));
   syz_model_initialise(j->t.model, (uint64_t)syz_input_int(j->t.in, "seed"));
   if (*file) {
     SYZ_TRY(syz_model_file_read(world, file, j->t.model, false));
@@ -92,9 +95,19 @@ static syz_status set_up(job *j)
   if (!j->t.test) syz_info("no validation: data.split or train.validate_objects leaves no objects for it");
   SYZ_TRY_ALL(world, syz_app_make_compute(j->t.in, &j->t.compute));
   SYZ_TRY(syz_grid_create(world, SYZ_TOWERS_TOGETHER, 1, 1, &j->t.grid));
+  SYZ_TRY(syz_grid_split_tensor(&j->t.grid, (int)syz_input_int(j->t.in, "parallel.tensor")));
+  SYZ_TRY_ALL(world, syz_leaves_check(&j->t.grid, j->masked.global_batch, j->masked.leaves));
   SYZ_TRY(make_model(j));
 cleanup:
   return st;
+}
+
+static syz_status plan(void *context, int64_t global_batch, int ranks, syz_plan *out)
+{
+  const job *j = context;
+  syz_masked_options options = j->masked;
+  options.global_batch = global_batch;
+  return syz_masked_plan(&options, ranks, j->t.model, out);
 }
 
 syz_status syz_command_pretrain_spectrum(syz_app *app)
@@ -103,7 +116,7 @@ syz_status syz_command_pretrain_spectrum(syz_app *app)
   syz_comm *world = app->world;
   job *j = syz_alloc("pretrain-spectrum", 1, sizeof *j);
   syz_objective objective = {0};
-  size_t planned = 0;
+  syz_plan planned;
   SYZ_TRY_ALL(world, j ? SYZ_OK : SYZ_ERR_MEMORY);
   syz_training_open(&j->t, app);
   SYZ_TRY_ALL(world, syz_training_settle(&j->t, 100, true)); /* recipes.md section 3 */
@@ -117,14 +130,12 @@ syz_status syz_command_pretrain_spectrum(syz_app *app)
   SYZ_TRY(st);
   syz_training_read_loop(&j->t);
   syz_training_add_facts(&j->t, own_facts, (int)(sizeof own_facts / sizeof *own_facts));
-  planned = syz_masked_train_bytes(&j->masked, &j->t.grid, j->t.model);
-  SYZ_TRY_ALL(world, planned > 0 ? SYZ_OK : SYZ_ERR_MEMORY);
-  syz_training_tell(&j->t, planned);
+  SYZ_TRY(syz_training_tell(&j->t, &(syz_planner){j, plan}, &planned));
   if (app->is_dry_run) goto cleanup;
   SYZ_TRY(syz_app_open_run_folder(app));
   SYZ_TRY(syz_masked_train_create(&j->masked, &j->t.grid, j->t.compute, j->t.model, j->t.train, j->t.test, NULL, &app->timing, &objective));
   SYZ_TRY(syz_train_run(&j->t.loop, &j->t.grid, j->t.model, j->t.compute, &objective, &app->timing));
-  syz_training_tell_peak(&j->t, planned);
+  SYZ_TRY(syz_training_tell_peak(&j->t, &planned));
 cleanup:
   if (objective.destroy) objective.destroy(objective.self);
   if (j) syz_training_close(&j->t);

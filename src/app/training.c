@@ -16,6 +16,9 @@ static const syz_remembered shared_facts[] = {
     {"data.shuffle", SYZ_KEY_BOOL, true},
     {"train.global_batch", SYZ_KEY_INT, true},
     {"train.steps", SYZ_KEY_INT, false},
+    {"train.micro_batch", SYZ_KEY_INT, false},
+    {"reproducible", SYZ_KEY_BOOL, false},
+    {"reproducible_leaves", SYZ_KEY_INT, false},
     {"train.lr", SYZ_KEY_REAL, false},
     {"train.lr_min", SYZ_KEY_REAL, false},
     {"train.warmup_steps", SYZ_KEY_INT, false},
@@ -36,6 +39,7 @@ void syz_training_close(syz_training *t)
   syz_model_destroy(&t->model);
   syz_shardset_close(&t->train);
   syz_shardset_close(&t->test);
+  syz_nodes_destroy(&t->nodes);
   syz_grid_destroy(&t->grid);
   syz_compute_destroy(&t->compute);
 }
@@ -76,11 +80,14 @@ cleanup:
   return st;
 }
 
+int64_t syz_training_leaves(const syz_input *in) { return syz_input_bool(in, "reproducible") ? syz_input_int(in, "reproducible_leaves") : 0; }
+
 syz_status syz_training_check_keys(const syz_training *t)
 {
   syz_status st = SYZ_OK;
   const syz_input *in = t->in;
   const int64_t warmup = syz_input_int(in, "train.warmup_steps"), steps = syz_input_int(in, "train.steps");
+  SYZ_TRY(syz_leaves_check(NULL, syz_input_int(in, "train.global_batch"), syz_training_leaves(in)));
   SYZ_REQUIRE(syz_input_real(in, "train.lr_min") <= syz_input_real(in, "train.lr") || !syz_input_is_given(in, "train.lr_min"), SYZ_ERR_INPUT,
               "train.lr_min = %g is larger than train.lr = %g", syz_input_real(in, "train.lr_min"), syz_input_real(in, "train.lr"));
   if (warmup >= steps)
@@ -174,6 +181,16 @@ cleanup:
 
 /* ---------------------------------------------------------- loop and facts */
 
+syz_status syz_training_share_weights(syz_training *t, syz_model *model)
+{
+  syz_status st = SYZ_OK;
+  if (!t->nodes) st = syz_nodes_create(t->grid.data, (int)syz_input_int(t->in, "parallel.ranks_per_node"), &t->nodes);
+  SYZ_TRY_ALL(t->app->world, st);
+  SYZ_TRY_ALL(t->app->world, syz_model_share_weights(model, t->nodes));
+cleanup:
+  return st;
+}
+
 void syz_training_read_loop(syz_training *t)
 {
   const syz_input *in = t->in;
@@ -189,11 +206,14 @@ void syz_training_read_loop(syz_training *t)
       .weight_decay = syz_input_real(in, "train.weight_decay"),
       .weight_decay_end = syz_input_real(in, "train.weight_decay_end"),
       .clip_grad_norm = syz_input_real(in, "train.clip_grad_norm"),
+      .reduction = strcmp(syz_input_text(in, "parallel.reduction"), "bfloat16") == 0 ? SYZ_REDUCE_BF16 : SYZ_REDUCE_F32,
       .trains_backbones = true,
+      .leaves = syz_training_leaves(in),
       .validate_interval = syz_input_int(in, "train.validate_interval"),
       .checkpoint_interval_steps = syz_input_int(in, "output.checkpoint_interval_steps"),
       .checkpoint_interval_s = syz_input_real(in, "output.checkpoint_interval_s"),
       .time_limit_s = syz_input_real(in, "train.time_limit_s"),
+      .timing_from_step = syz_input_int(in, "output.timing_from_step"),
       .folder = syz_input_text(in, "output.dir"),
       .created_by = syz_app_created_by(),
       .input_yaml = syz_app_input_yaml(t->app),
@@ -233,35 +253,4 @@ void syz_training_add_facts(syz_training *t, const syz_remembered *own, int n)
   syz_training_add_fact(t, "data.split", split[t->split], true);
   add_remembered(t, shared_facts, (int)(sizeof shared_facts / sizeof *shared_facts));
   add_remembered(t, own, n);
-}
-
-/* -------------------------------------------------------------------- plan */
-
-void syz_training_tell(const syz_training *t, size_t bytes)
-{
-  const int64_t n = syz_shardset_size(t->train), G = t->loop.global_batch;
-  int64_t parameters = 0, trained = 0;
-  int count = 0;
-  const syz_parameter *table = syz_model_parameters(t->model, &count);
-  for (int i = 0; i < count; i++) {
-    const bool is_backbone = table[i].part == SYZ_PART_IMAGE_BACKBONE || table[i].part == SYZ_PART_SPECTRUM_BACKBONE;
-    parameters += table[i].size;
-    if (table[i].is_used && (t->loop.trains_backbones || !is_backbone)) trained += table[i].size;
-  }
-  syz_info("%s", syz_compute_describe(t->compute));
-  if (t->grid.towers == SYZ_TOWERS_APART)
-    syz_info("towers apart: %d ranks with the image tower, %d with the spectrum tower; rank 0 holds %.1f M parameters, trains %.1f M",
-             t->grid.image_ranks, t->grid.spectrum_ranks, (double)parameters / 1e6, (double)trained / 1e6);
-  else
-    syz_info("%.1f M parameters, %.1f M of them trained", (double)parameters / 1e6, (double)trained / 1e6);
-  syz_info("%" PRId64 " objects, global batch %" PRId64 ": %.1f steps an epoch, %" PRId64 " steps are %.1f epochs", n, G, (double)n / (double)G,
-           t->loop.steps, (double)t->loop.steps * (double)G / (double)(n > 0 ? n : 1));
-  syz_info("needs about %.2f GiB a rank", (double)bytes / 1073741824.0);
-}
-
-void syz_training_tell_peak(const syz_training *t, size_t planned)
-{
-  double peak = (double)syz_memory_resident_peak();
-  syz_allreduce_f64(t->app->world, &peak, 1, SYZ_MAX);
-  syz_info("at most %.2f GiB of a rank were in memory (%.2f GiB planned)", peak / 1073741824.0, (double)planned / 1073741824.0);
 }

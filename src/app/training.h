@@ -23,6 +23,7 @@ typedef struct syz_training {
   syz_model_config config;
   syz_compute *compute;
   syz_grid grid;
+  syz_nodes *nodes;           /**< of grid.data: who shares weights */
   syz_model *model;           /**< the one that trains */
   syz_shardset *train, *test; /**< test: NULL when nothing is held out */
   syz_split split;            /**< of `train` */
@@ -45,6 +46,8 @@ syz_status syz_training_settle(syz_training *t, double lr_divisor, bool decay_is
 syz_status syz_training_settle_real(syz_input *in, const char *key, double value);
 /** A number of steps made for a long run is at most `most`, unless it is given. Not collective. */
 syz_status syz_training_settle_steps(syz_input *in, const char *key, int64_t most);
+/** Leaves of the global batch for reproducible sums; 0: none. */
+int64_t syz_training_leaves(const syz_input *in);
 /** Contradictions among the shared keys; warns of a run that ends within its warm-up. Not collective. */
 syz_status syz_training_check_keys(const syz_training *t);
 
@@ -54,6 +57,8 @@ syz_status syz_training_take_config(syz_training *t, const char *path, const syz
 /** data.path and data.split: the set to train on, verified; with wants_test the objects held out, when the split leaves any. Collective; agreed. */
 syz_status syz_training_open_data(syz_training *t, bool wants_test);
 
+/** One block of weights a node for a model just created. After the grid; collective; agreed. */
+syz_status syz_training_share_weights(syz_training *t, syz_model *model);
 /** Fill `loop` from the shared keys (not trains_backbones: the command's). */
 void syz_training_read_loop(syz_training *t);
 /** What a checkpoint remembers of the input: fixed values must agree when a run is continued, others are warned of. */
@@ -68,7 +73,15 @@ void syz_training_value(const syz_input *in, const char *key, syz_key_type type,
 /** The model's keys that the command uses, the data set, the shared keys, and the command's own [n]. After read_loop and open_data. */
 void syz_training_add_facts(syz_training *t, const syz_remembered *own, int n);
 
-/** Engine, parameters, epochs, bytes a rank: what a dry run shows and a run begins with. */
-void syz_training_tell(const syz_training *t, size_t bytes);
-/** Beside the plan: the largest resident set of any rank. Collective. */
-void syz_training_tell_peak(const syz_training *t, size_t planned);
+/** What a run of this global batch takes on so many ranks that hold this rank's tower(s). Not collective. */
+typedef struct syz_planner {
+  void *context;
+  syz_status (*plan)(void *context, int64_t global_batch, int ranks, syz_plan *out);
+} syz_planner;
+/**
+ * Engine, parameters, epochs, planned memory: what a run begins with. A dry run shows the plan item by item, for the ranks of plan.ranks, and the
+ * largest global batch that fits. `out`: the plan of this run. Collective; agreed. SYZ_ERR_MEMORY when the layers can't be made.
+ */
+syz_status syz_training_tell(const syz_training *t, const syz_planner *planner, syz_plan *out);
+/** Beside the plan: the largest resident set of any rank, and what the ranks of the fullest node have together. Collective; agreed. */
+syz_status syz_training_tell_peak(const syz_training *t, const syz_plan *planned);

@@ -106,6 +106,8 @@ static size_t number_in_file(const char *path, const char *key)
   return value;
 }
 
+size_t syz_memory_proportional(void) { return number_in_file("/proc/self/smaps_rollup", "Pss:") * 1024; }
+
 size_t syz_memory_available(void)
 {
   size_t available = number_in_file("/proc/meminfo", "MemAvailable:") * 1024;

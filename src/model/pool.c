@@ -190,11 +190,22 @@ static pool_tokens object_tokens(const pool *p, const void *tokens, int64_t b)
                        .rows = p->rows + (int64_t)omp_get_thread_num() * POOL_ROWS * p->dp};
 }
 
+/* For the profile: passes over an object's tokens, each a product of heads x width with them. */
+static double pool_flops(const pool *p, int64_t batch, int passes)
+{
+  return 2.0 * passes * (double)(batch * p->shape.heads) * (double)(p->shape.tokens * p->shape.width);
+}
+static double pool_bytes_moved(const pool *p, int64_t batch, int passes)
+{
+  return (double)passes * (double)(batch * p->shape.tokens * p->shape.width) * (double)syz_dtype_size(p->act);
+}
+
 void pool_forward(pool *p, int64_t batch, const void *tokens, const syz_dropout_key *dropout, float *embedding)
 {
   const int64_t e = p->shape.dim, d = p->shape.width;
   const size_t act = syz_dtype_size(p->act);
   if (batch <= 0) return;
+  const double start = syz_profile_begin();
 #pragma omp parallel for schedule(static) num_threads(p->threads) if (p->threads > 1)
   for (int64_t b = 0; b < batch; b++) {
     const pool_tokens in = object_tokens(p, tokens, b);
@@ -205,6 +216,7 @@ void pool_forward(pool *p, int64_t batch, const void *tokens, const syz_dropout_
     for (int64_t n = 0; n < p->shape.heads; n++)
       syz_convert_to_act(p->act, (unsigned char *)head_rows(p, n) + (size_t)(b * d) * act, xbar + n * p->dp, d);
   }
+  syz_profile_end(start, SYZ_PROFILE_POOLING, "pooling forward", p->shape.tokens, d, pool_flops(p, batch, 2), pool_bytes_moved(p, batch, 2));
   for (int64_t n = 0; n < p->shape.heads; n++) {
     syz_linear_forward(p->value[n], batch, head_rows(p, n), SYZ_EPILOGUE_NONE, p->v_head, NULL);
     copy_head(p, batch, n, p->v, p->v_head, false);
@@ -283,6 +295,7 @@ void pool_backward(pool *p, int64_t batch, const void *tokens, const float *demb
     syz_linear_backward_input(p->value[n], batch, p->v_head, head_rows(p, n));
   }
 
+  const double start = syz_profile_begin();
 #pragma omp parallel for schedule(static) num_threads(p->threads) if (p->threads > 1)
   for (int64_t b = 0; b < batch; b++) {
     const pool_tokens in = object_tokens(p, tokens, b);
@@ -294,6 +307,7 @@ void pool_backward(pool *p, int64_t batch, const void *tokens, const float *demb
     pool_softmax_backward(p->shape.tokens, p->shape.heads, weight, ds);
     pool_weighted_sum(&in, ds, p->du + b * p->np * p->dp);
   }
+  syz_profile_end(start, SYZ_PROFILE_POOLING, "pooling backward", p->shape.tokens, d, pool_flops(p, batch, 2), pool_bytes_moved(p, batch, 2));
   memset(p->du_sum, 0, (size_t)(p->np * p->dp) * sizeof *p->du_sum);
   for (int64_t b = 0; b < batch; b++)
     for (int64_t i = 0; i < p->np * p->dp; i++) p->du_sum[i] += p->du[b * p->np * p->dp + i];
@@ -303,5 +317,8 @@ void pool_backward(pool *p, int64_t batch, const void *tokens, const float *demb
 void pool_backward_tokens(const pool *p, int64_t b, float *dtokens)
 {
   const int64_t t = b * p->shape.tokens * p->np, n = b * p->np * p->dp;
+  const double start = syz_profile_begin();
   pool_spread(p->shape.tokens, p->shape.width, p->shape.heads, p->p + t, p->xbar + n, p->ds + t, p->u, dtokens);
+  syz_profile_end(start, SYZ_PROFILE_POOLING, "pooling backward, tokens", p->shape.tokens, p->shape.width, pool_flops(p, 1, 2),
+                  (double)(p->shape.tokens * p->shape.width) * (double)sizeof(float));
 }

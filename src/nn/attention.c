@@ -139,17 +139,31 @@ static void run_head(const syz_attention *a, int64_t index, const void *dout, co
   else a->kernel->forward(&h, scratch);
 }
 
+/* For the profile: so many products of T x T x Dh a head (the backward pass's repetition of the scores is not useful work), so many [T, N, Dh] arrays. */
+static double attention_flops(const syz_attention *a, int64_t batch, int products)
+{
+  return 2.0 * products * (double)(batch * a->heads * a->tokens) * (double)(a->tokens * a->dim);
+}
+static double attention_bytes(const syz_attention *a, int64_t batch, int arrays)
+{
+  return (double)arrays * (double)(batch * a->heads * a->tokens * a->dim) * (double)syz_dtype_size(a->act);
+}
+
 void syz_attention_forward(const syz_attention *a, int64_t batch, const void *qkv, void *out, float *lse)
 {
   SYZ_ASSERT(batch >= 0 && batch <= a->max_batch);
+  const double start = syz_profile_begin();
 #pragma omp parallel for schedule(static) num_threads(a->threads) if (a->threads > 1)
   for (int64_t i = 0; i < batch * a->heads; i++) run_head(a, i, NULL, qkv, out, lse, NULL);
+  syz_profile_end(start, SYZ_PROFILE_ATTENTION, "attention forward", a->tokens, a->dim, attention_flops(a, batch, 2), attention_bytes(a, batch, 4));
 }
 
 void syz_attention_backward(const syz_attention *a, int64_t batch, const void *dout, const void *qkv, const void *out, const float *lse,
                             void *dqkv)
 {
   SYZ_ASSERT(batch >= 0 && batch <= a->max_batch && a->trains && lse);
+  const double start = syz_profile_begin();
 #pragma omp parallel for schedule(static) num_threads(a->threads) if (a->threads > 1)
   for (int64_t i = 0; i < batch * a->heads; i++) run_head(a, i, dout, qkv, out, lse, dqkv);
+  syz_profile_end(start, SYZ_PROFILE_ATTENTION, "attention backward", a->tokens, a->dim, attention_flops(a, batch, 4), attention_bytes(a, batch, 8));
 }

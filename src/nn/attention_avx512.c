@@ -55,10 +55,6 @@ OPERATION void e_part(void *dst, vec x, int64_t n) { _mm512_mask_storeu_ps(dst, 
 
 #include "attention_core.h"
 
-static bool is_supported(void)
-{
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512dq");
-}
+static bool is_supported(void) { return syz_processor_isa() >= SYZ_ISA_AVX512; }
 
 const attention_kernel syz_attention_avx512 = {"avx512", SYZ_F32, is_supported, scratch_bytes, forward, backward};

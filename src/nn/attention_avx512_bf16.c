@@ -70,10 +70,6 @@ OPERATION void e_pair(uint32_t *dst, vec even, vec odd)
 
 #include "attention_core.h"
 
-static bool is_supported(void)
-{
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bf16");
-}
+static bool is_supported(void) { return syz_processor_isa() >= SYZ_ISA_AVX512_BF16; }
 
 const attention_kernel syz_attention_avx512_bf16 = {"avx512_bf16", SYZ_BF16, is_supported, scratch_bytes, forward, backward};

@@ -12,6 +12,7 @@
 enum { LAYER_SHIFT = 24, LAYERS = 256 };
 
 void syz_dropout(float *x, float p, uint64_t seed, uint64_t step, const int64_t *sample, uint32_t layer, int64_t rows, int64_t width) {
+  const double start = syz_profile_begin();
   SYZ_ASSERT(p >= 0.0f && p < 1.0f && layer < LAYERS && width <= (int64_t)4 << LAYER_SHIFT);
   if (p == 0.0f) return;
   uint32_t threshold = (uint32_t)ldexp((double)p, 32);
@@ -26,4 +27,5 @@ void syz_dropout(float *x, float p, uint64_t seed, uint64_t step, const int64_t 
       for (int64_t j = 0; j < count; j++) xr[d + j] = word[j] >= threshold ? xr[d + j] * scale : 0.0f;
     }
   }
+  syz_profile_end(start, SYZ_PROFILE_ELEMENTWISE, "dropout", width, 0, (double)(rows * width), 8.0 * (double)(rows * width));
 }

@@ -20,8 +20,7 @@
 void syz_blis_choose_kernels(void) {
   __builtin_cpu_init();
   char number[8];
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl"))
+  if (syz_processor_isa() >= SYZ_ISA_AVX512)
     snprintf(number, sizeof number, "%d", (int)BLIS_ARCH_SKX);
   else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
     snprintf(number, sizeof number, "%d", (int)BLIS_ARCH_HASWELL);

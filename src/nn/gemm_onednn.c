@@ -30,7 +30,7 @@ typedef struct onednn_plan {
 static bool onednn_can(syz_dtype type_ab) {
   const unsigned isa = (unsigned)dnnl_get_effective_cpu_isa();
   const unsigned need = type_ab == SYZ_F32 ? (unsigned)dnnl_cpu_isa_avx512_core : (unsigned)dnnl_cpu_isa_avx512_core_bf16;
-  return (isa & need) == need;
+  return (isa & need) == need && syz_processor_isa() >= (type_ab == SYZ_F32 ? SYZ_ISA_AVX512 : SYZ_ISA_AVX512_BF16);
 }
 
 static void onednn_set_threads(int threads) { (void)threads; /* libgomp's, set by omp_set_num_threads */ }

@@ -3,12 +3,9 @@
 #include "kernel.h"
 
 const syz_kernel *syz_kernel_of(syz_dtype type) {
-  __builtin_cpu_init();
-  const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-  if (!has_avx512) return NULL;
-  if (type == SYZ_F32) return &syz_kernel_f32;
-  return __builtin_cpu_supports("avx512bf16") ? &syz_kernel_bf16 : NULL;
+  const syz_isa isa = syz_processor_isa();
+  if (type == SYZ_F32) return isa >= SYZ_ISA_AVX512 ? &syz_kernel_f32 : NULL;
+  return isa >= SYZ_ISA_AVX512_BF16 ? &syz_kernel_bf16 : NULL;
 }
 
 enum {

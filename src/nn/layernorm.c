@@ -58,6 +58,7 @@ SYZ_CLONES static void normalise_bf16(syz_bf16 *restrict y, const float *restric
 
 void syz_layernorm_forward_at(syz_dtype type_y, void *y, float *mean, float *rstd, float *copy, const float *x, const int64_t *at,
                               const float *gain, const float *bias, float eps, int64_t rows, int64_t width) {
+  const double start = syz_profile_begin();
 #pragma omp parallel for schedule(static) if (rows > BLOCK_ROWS)
   for (int64_t r = 0; r < rows; r++) {
     const float *from = x + (at ? at[r] : r) * width;
@@ -69,6 +70,8 @@ void syz_layernorm_forward_at(syz_dtype type_y, void *y, float *mean, float *rst
     if (rstd) rstd[r] = rs;
     if (copy) memcpy(copy + r * width, from, (size_t)width * sizeof *copy);
   }
+  syz_profile_end(start, SYZ_PROFILE_NORM, "norm forward", width, 0, 8.0 * (double)(rows * width),
+                  (double)(rows * width) * (double)(sizeof(float) + syz_dtype_size(type_y) + (copy ? sizeof(float) : 0)));
 }
 
 void syz_layernorm_forward(syz_dtype type_y, void *y, float *mean, float *rstd, const float *x, const float *gain, const float *bias,
@@ -133,6 +136,7 @@ static void backward_columns(float *dgain, float *dbias, syz_dtype type_dy, cons
 void syz_layernorm_backward_at(float *dx, const int64_t *at, bool is_added, float *dgain, float *dbias, syz_dtype type_dy, const void *dy,
                                const float *x, const float *mean, const float *rstd, const float *gain, int64_t rows, int64_t width) {
   SYZ_ASSERT(type_dy == SYZ_F32 || width <= SYZ_NORM_WIDTH);
+  const double start = syz_profile_begin();
 #pragma omp parallel if (rows > BLOCK_ROWS)
   {
     /* Row pass and column pass of the same few rows follow each other, so that the second finds them in L2. Both only read what they
@@ -156,6 +160,8 @@ void syz_layernorm_backward_at(float *dx, const int64_t *at, bool is_added, floa
         backward_columns(dgain, dbias, type_dy, dy, x, mean, rstd, first, last, width, c, width - c < STRIPE ? width - c : STRIPE);
     }
   }
+  syz_profile_end(start, SYZ_PROFILE_NORM, "norm backward", width, 0, 16.0 * (double)(rows * width),
+                  (double)(rows * width) * (double)(sizeof(float) * (is_added ? 3 : 2) + syz_dtype_size(type_dy)));
 }
 
 void syz_layernorm_backward(float *dx, bool is_added, float *dgain, float *dbias, syz_dtype type_dy, const void *dy, const float *x,

@@ -19,6 +19,7 @@ SYZ_CLONES static void add_scaled(float *restrict sum, const float *restrict blo
 void syz_layerscale_backward_at(syz_dtype type, void *dy, float *dscale, float factor, const float *dx, const int64_t *at_row,
                                 const void *branch, const float *scale, int64_t rows, int64_t width) {
   const size_t size = syz_dtype_size(type);
+  const double start = syz_profile_begin();
   /* Column stripes go to threads, blocks of rows are added in order: the sums do not depend on the thread count. */
 #pragma omp parallel for schedule(static)
   for (int64_t first = 0; first < width; first += STRIPE) {
@@ -39,6 +40,8 @@ void syz_layerscale_backward_at(syz_dtype type, void *dy, float *dscale, float f
       if (dscale) add_scaled(dscale + first, block, factor, n);
     }
   }
+  syz_profile_end(start, SYZ_PROFILE_ELEMENTWISE, "layerscale backward", width, 0, (dscale ? 3.0 : 1.0) * (double)(rows * width),
+                  (double)(rows * width) * (double)(sizeof(float) + (dscale ? 2 : 1) * size));
 }
 
 void syz_layerscale_backward(syz_dtype type, void *dy, float *dscale, const float *dx, const void *branch, const float *scale,

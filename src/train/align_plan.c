@@ -13,7 +13,8 @@ int64_t align_chunk_size(const syz_align_config *c, int64_t most)
 {
   const int64_t preset = c->freezes_backbones && c->cache != SYZ_CACHE_NONE ? HEAD_OBJECTS : ALIGN_PASS;
   const int64_t wanted = c->micro_batch > 0 ? c->micro_batch : preset;
-  return wanted < most ? wanted : most;
+  const int64_t leaf = c->leaves > 0 ? c->global_batch / c->leaves : most, room = leaf < most ? leaf : most;
+  return wanted < room ? wanted : room;
 }
 
 syz_tower_mode align_mode_of(const syz_align_config *c)
@@ -22,55 +23,86 @@ syz_tower_mode align_mode_of(const syz_align_config *c)
   return c->cache == SYZ_CACHE_NONE ? SYZ_MODE_TRAIN_HEAD : SYZ_MODE_HEAD;
 }
 
-/* Largest share of any rank that holds a tower. */
-int64_t align_largest_share(const syz_align_config *c, const syz_grid *grid)
-{
-  const int64_t size = syz_comm_size(grid->data);
-  return (c->global_batch + size - 1) / size;
-}
+int64_t align_largest_share(const syz_align_config *c, int ranks) { return (c->global_batch + ranks - 1) / ranks; }
 
-size_t syz_align_bytes(const syz_align_config *config, const syz_grid *grid, const syz_model *model)
+/* While steps run. */
+static void add_steps(const syz_align_config *config, int ranks, const syz_model *model, syz_plan *out)
 {
   const syz_model_config *c = syz_model_get_config(model);
-  const int64_t most = align_largest_share(config, grid), chunk = align_chunk_size(config, most);
-  const syz_tower_mode mode = align_mode_of(config);
-  int64_t trained = 0;
-  size_t steps = 0, filling = 0; /* while steps run, and while tokens are computed (one tower at a time) */
+  const int64_t most = align_largest_share(config, ranks), G = config->global_batch, E = c->embedding.dim;
+  const size_t act = syz_dtype_size(syz_compute_act(syz_model_get_compute(model)));
+  static const char *const layers[] = {"image tower: packed, activations", "spectrum tower: packed, activations"};
+  syz_loader_config batches = {.count = most, .augment = config->augment, .ahead = config->loader_ahead};
+  size_t tokens = 0;
+  int here = 0;
   for (int m = 0; m < SYZ_MODALITIES; m++) {
     if (!syz_model_has(model, (syz_modality)m)) continue;
+    here++;
+    syz_plan_add(out, layers[m], syz_tower_plan_bytes(model, (syz_modality)m, align_chunk_size(config, most), align_mode_of(config)));
+    const int64_t dim = m == SYZ_IMAGE ? c->image.dim : c->spectrum.dim;
+    if (config->freezes_backbones) tokens += (size_t)((most + 1) * syz_model_tokens(c, (syz_modality)m) * dim) * act;
+    if (m == SYZ_IMAGE) batches.image_size = c->image.size;
+    if (m == SYZ_SPECTRUM) batches.wants_flux = true;
+  }
+  syz_plan_add(out, "tokens of a batch", tokens);
+  if (align_mode_of(config) != SYZ_MODE_HEAD) syz_plan_add(out, "batches read ahead", syz_loader_bytes(&batches));
+  /* Embeddings and their gradients; in the loss: own rows, their gradients, all rows of both sides. */
+  syz_plan_add(out, "embeddings and loss", (size_t)((4 * here * most + 2 * G) * E) * sizeof(float));
+  const size_t raw = (size_t)ALIGN_PASS * sizeof(float);
+  syz_plan_add(out, "raw objects", raw * (size_t)((syz_model_has(model, SYZ_IMAGE) ? 3 * (152 * 152 + c->image.size * c->image.size) : 0) +
+                                                  (syz_model_has(model, SYZ_SPECTRUM) ? SYZ_TOWER_PIXELS : 0)));
+  syz_plan_add(out, "validation", (size_t)(2 * config->validate_objects * E) * sizeof(float));
+}
+
+/* While the tokens of frozen towers are computed, one tower at a time. */
+static size_t filling_bytes(const syz_model *model)
+{
+  size_t most = 0;
+  for (int m = 0; m < SYZ_MODALITIES; m++) {
+    const size_t bytes = syz_model_has(model, (syz_modality)m) ? syz_tower_plan_bytes(model, (syz_modality)m, CACHE_PASS, SYZ_MODE_EMBED) : 0;
+    most = bytes > most ? bytes : most;
+  }
+  return most;
+}
+
+syz_status syz_align_plan(const syz_align_config *config, int ranks, const syz_model *model, syz_plan *out)
+{
+  const syz_tower_mode mode = align_mode_of(config);
+  int64_t trained = 0;
+  syz_plan steps = {.n = 0};
+  for (int m = 0; m < SYZ_MODALITIES; m++) {
     int64_t first, backbone, head;
     syz_model_range(model, syz_part_of((syz_modality)m, false), &first, &backbone);
     syz_model_range(model, syz_part_of((syz_modality)m, true), &first, &head);
-    const int64_t dim = m == SYZ_IMAGE ? c->image.dim : c->spectrum.dim, tokens = most * syz_model_tokens(c, (syz_modality)m) * dim;
     trained += head + (mode == SYZ_MODE_TRAIN ? backbone : 0);
-    steps +=
-        syz_tower_plan_bytes(model, (syz_modality)m, chunk, mode) + (size_t)(2 * head + (mode == SYZ_MODE_HEAD ? 0 : 2 * backbone)) * sizeof(float);
-    if (config->freezes_backbones) steps += (size_t)tokens * sizeof(float);
-    steps += (size_t)(6 * most * c->embedding.dim + 2 * config->global_batch * c->embedding.dim) * sizeof(float);
-    if (mode != SYZ_MODE_HEAD) continue;
-    const size_t fill = syz_tower_plan_bytes(model, (syz_modality)m, CACHE_PASS, SYZ_MODE_EMBED) + (size_t)backbone * sizeof(float);
-    filling = fill > filling ? fill : filling;
   }
-  /* Weights, gradients, this rank's share of the moments. */
-  const size_t fixed = (size_t)syz_model_size(model) * sizeof(float) + (size_t)trained * sizeof(float) +
-                       (size_t)trained * 2 * sizeof(float) / (size_t)syz_comm_size(grid->data);
-  return fixed + (steps > filling ? steps : filling);
+  *out = (syz_plan){.n = 0};
+  plan_add_parameters(out, syz_model_size(model), trained, ranks);
+  add_steps(config, ranks, model, &steps);
+  const size_t filling = mode == SYZ_MODE_HEAD ? filling_bytes(model) : 0;
+  if (filling > syz_plan_rank_bytes(&steps))
+    syz_plan_add(out, "towers that compute the tokens", filling);
+  else
+    for (int i = 0; i < steps.n; i++) syz_plan_add(out, steps.item[i].name, steps.item[i].bytes);
+  plan_add_process(out);
+  return SYZ_OK;
 }
 
-/* Whether all ranks of this node fit together; otherwise the batch of a pass that would is named. Collective. */
 syz_status align_check_memory(align *a)
 {
   syz_status st = SYZ_OK;
   memory_fit fit;
+  syz_plan plan;
   char advice[64] = "";
-  const int64_t mine = (int64_t)syz_align_bytes(&a->config, a->grid, a->model);
-  SYZ_TRY(memory_check(a->world, (size_t)mine, (size_t)syz_model_size(a->model) * sizeof(float), &fit));
+  const int ranks = syz_comm_size(a->grid->data);
+  SYZ_TRY_ALL(a->world, syz_align_plan(&a->config, ranks, a->model, &plan));
+  SYZ_TRY(memory_check(a->world, &plan, &fit));
   if (!fit.fits) {
-    int64_t chunk = align_chunk_size(&a->config, align_largest_share(&a->config, a->grid)), less = mine;
+    int64_t chunk = align_chunk_size(&a->config, align_largest_share(&a->config, ranks));
     syz_align_config smaller = a->config;
-    while (chunk > 1 && less > fit.available / fit.ranks) {
+    while (chunk > 1 && (int64_t)syz_plan_node_bytes(&plan, fit.ranks) > fit.available) {
       smaller.micro_batch = chunk /= 2;
-      less = (int64_t)syz_align_bytes(&smaller, a->grid, a->model);
+      if (syz_align_plan(&smaller, ranks, a->model, &plan) != SYZ_OK) break;
     }
     snprintf(advice, sizeof advice, ", or train.micro_batch=%" PRId64, chunk);
   }

@@ -33,8 +33,9 @@ static syz_status check_memory(dino *d)
 {
   syz_status st = SYZ_OK;
   memory_fit fit;
-  const size_t held = 2 * (size_t)syz_model_size(d->student) * sizeof(float) + DINO_PROCESS_BYTES; /* both models are there, and so is the process */
-  SYZ_TRY(memory_check(d->world, syz_dino_bytes(&d->options, d->grid, d->student), held, &fit));
+  syz_plan plan;
+  SYZ_TRY_ALL(d->world, syz_dino_plan(&d->options, syz_comm_size(d->grid->data), d->student, &plan));
+  SYZ_TRY(memory_check(d->world, &plan, &fit));
   SYZ_TRY_ALL(d->world, memory_refuse(&fit, ", or a smaller train.global_batch"));
 cleanup:
   return st;
@@ -159,12 +160,13 @@ static void rule(void *self, const syz_parameter *p, syz_rule *out)
   out->clip_group = p->part == SYZ_PART_IMAGE_BACKBONE ? 0 : p->part == SYZ_PART_DINO_HEAD ? 1 : 2;
 }
 
-static void add_array(syz_objective *o, const char *name, float *x, int64_t count) { o->array[o->n_arrays++] = (syz_array){name, x, count}; }
+static void add_array(syz_objective *o, const char *name, float *x, int64_t count) { o->array[o->n_arrays++] = (syz_array){.name = name, .x = x, .count = count}; }
 
 static void add_arrays(dino *d, syz_objective *o)
 {
   const int64_t prototypes = syz_model_get_config(d->student)->dino.prototypes;
   add_array(o, "teacher", syz_model_weights(d->teacher), syz_model_size(d->teacher));
+  o->array[0].nodes = syz_model_nodes(d->teacher);
   if (d->options.centring != SYZ_CENTRE_MEAN) return;
   const int last = d->sizes.heads - 1;
   add_array(o, "centre", syz_distillation_centre(d->head[0].loss, 0), prototypes);

@@ -7,7 +7,6 @@
 
 enum { DINO_GLOBAL, DINO_LOCAL, DINO_HEADS = 2 };
 /** Resident without any model: program, libraries, MPI's and HDF5's buffers. */
-enum { DINO_PROCESS_BYTES = 96 << 20 };
 
 /** Terms of metrics.jsonl, in this order. */
 typedef enum dino_term {
@@ -41,8 +40,6 @@ void dino_sizes_of(const syz_dino_options *o, const syz_model_config *c, int siz
 syz_crops_config dino_crops_config(const syz_dino_options *o, const dino_sizes *z, bool is_student);
 syz_distillation_config dino_distillation_config(const syz_dino_options *o, const syz_model_config *c, const dino_sizes *z, int head);
 syz_loader_config dino_loader_config(const syz_dino_options *o, const dino_sizes *z);
-/** Of syz_dino_bytes what the run allocates itself. */
-size_t dino_own_bytes(const syz_dino_options *o, const syz_grid *grid, const syz_model *student);
 /** Rows that head h projects: of student or teacher. */
 int64_t dino_head_rows(const dino_sizes *z, int head, bool is_student);
 static inline syz_part dino_head_part(int head) { return head ? SYZ_PART_IBOT_HEAD : SYZ_PART_DINO_HEAD; }

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "dino.h"
+#include "memory.h"
 
 void dino_sizes_of(const syz_dino_options *o, const syz_model_config *c, int size, int rank, dino_sizes *out)
 {
@@ -65,36 +66,37 @@ syz_loader_config dino_loader_config(const syz_dino_options *o, const dino_sizes
 
 /* -------------------------------------------------------------------- cost */
 
-size_t dino_own_bytes(const syz_dino_options *o, const syz_grid *grid, const syz_model *student)
+syz_status syz_dino_plan(const syz_dino_options *o, int ranks, const syz_model *student, syz_plan *out)
 {
   const syz_model_config *c = syz_model_get_config(student);
   const syz_compute *compute = syz_model_get_compute(student);
-  const int64_t size = syz_model_size(student), ranks = syz_comm_size(grid->data);
+  const int64_t size = syz_model_size(student);
   dino_sizes z;
-  dino_sizes_of(o, c, (int)ranks, 0, &z); /* the first rank has the largest share */
+  dino_sizes_of(o, c, ranks, 0, &z); /* the first rank has the largest share */
   const syz_crops_config seen = dino_crops_config(o, &z, true), taught = dino_crops_config(o, &z, false);
   const syz_loader_config loader = dino_loader_config(o, &z);
-  /* Two blocks of weights, gradients, this rank's share of the moments. */
-  size_t sum = (size_t)(3 * size + 2 * (size / ranks + 1)) * sizeof(float);
-  sum += syz_crops_bytes(student, &seen) + syz_crops_bytes(student, &taught) + syz_loader_bytes(&loader);
+  size_t heads = 0, losses = (size_t)z.crops * syz_koleo_bytes(compute, o->global_batch, z.width);
+  const size_t student_bytes = syz_crops_bytes(student, &seen), teacher_bytes = syz_crops_bytes(student, &taught);
+  *out = (syz_plan){.n = 0};
+  if (!student_bytes || !teacher_bytes) return SYZ_ERR_MEMORY; /* the text says which layer */
+  plan_add_parameters(out, size, size, ranks);
+  plan_add_weights(out, "teacher's weights", size);
+  syz_plan_add(out, "student: packed, activations", student_bytes);
+  syz_plan_add(out, "teacher: packed, activations", teacher_bytes);
   for (int h = 0; h < z.heads; h++) {
     const syz_distillation_config d = dino_distillation_config(o, c, &z, h);
-    sum += syz_projection_bytes(student, dino_head_part(h), dino_head_rows(&z, h, true), true);
-    sum += syz_projection_bytes(student, dino_head_part(h), dino_head_rows(&z, h, false), false);
-    sum += syz_distillation_bytes(compute, &d);
+    heads += syz_projection_bytes(student, dino_head_part(h), dino_head_rows(&z, h, true), true);
+    heads += syz_projection_bytes(student, dino_head_part(h), dino_head_rows(&z, h, false), false);
+    losses += syz_distillation_bytes(compute, &d);
   }
-  sum += (size_t)z.crops * syz_koleo_bytes(compute, o->global_batch, z.width);
-  /* Chosen tokens and their gradients, projections, masks. */
-  sum += (size_t)(2 * z.most_student * z.width + (2 * z.most_student + z.most_teacher) * c->dino.bottleneck) * sizeof(float);
-  sum += (size_t)(z.most_student * (SYZ_TARGETS_PER_ROW + 4)) * sizeof(int64_t) + (size_t)(z.count * z.crops * z.patches);
-  return sum;
-}
-
-size_t syz_dino_bytes(const syz_dino_options *o, const syz_grid *grid, const syz_model *student)
-{
-  /* Sums of gradients under way: about ten messages of 16 MiB have a copy inside MPI (measured on 2 and 4 ranks). */
-  const size_t half = (size_t)syz_model_size(student) * sizeof(float) / 2, most = (size_t)160 << 20, copies = half < most ? half : most;
-  return dino_own_bytes(o, grid, student) + (syz_comm_size(grid->data) > 1 ? copies : 0) + DINO_PROCESS_BYTES;
+  /* Chosen tokens and their gradients, projections, targets, masks. */
+  losses += (size_t)(2 * z.most_student * z.width + (2 * z.most_student + z.most_teacher) * c->dino.bottleneck) * sizeof(float);
+  losses += (size_t)(z.most_student * (SYZ_TARGETS_PER_ROW + 4)) * sizeof(int64_t) + (size_t)(z.count * z.crops * z.patches);
+  syz_plan_add(out, "projection heads", heads);
+  syz_plan_add(out, "losses", losses);
+  syz_plan_add(out, "batches read ahead", syz_loader_bytes(&loader));
+  plan_add_process(out);
+  return SYZ_OK;
 }
 
 double syz_dino_flops(const syz_dino_options *o, const syz_model_config *c)

@@ -1,10 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Whether the ranks of a node fit: needs are added up over the node, what a rank has taken already is not asked for twice, and a refusal says both
- * figures. Margins are a quarter of what is available, because that moves while other programs run.
+ * Whether the ranks of a node fit: needs are added up over the node, what its ranks share counts once, and a refusal says both figures. Margins are a quarter of what is available, because that moves while other programs run.
  */
 #include "check.h"
 #include "memory.h"
+
+static syz_status check(syz_comm *world, size_t own, size_t shared, memory_fit *fit)
+{
+  syz_plan plan = {.n = 0};
+  syz_plan_add(&plan, "own", own);
+  syz_plan_add_shared(&plan, "shared", shared);
+  return memory_check(world, &plan, fit);
+}
 
 int main(int argc, char **argv)
 {
@@ -16,18 +23,20 @@ int main(int argc, char **argv)
   syz_bcast(world, &all, sizeof all, 0);
   const size_t mine = (size_t)(all / ranks);
 
-  CHECK_OK(memory_check(world, mine / 4 * 3, 0, &fit));
+  CHECK_OK(check(world, mine / 4 * 3, 0, &fit));
   CHECK(fit.fits && fit.ranks == ranks && fit.needed == (int64_t)(mine / 4 * 3) * ranks);
   CHECK_OK(memory_refuse(&fit, ""));
-  CHECK_OK(memory_check(world, mine / 4 * 5, 0, &fit));
+  CHECK_OK(check(world, mine / 4 * 5, 0, &fit));
   CHECK(!fit.fits);
   CHECK_ERROR(memory_refuse(&fit, ", or a smaller batch"), SYZ_ERR_MEMORY, "or a smaller batch");
-  /* Half of it is there before the check: three quarters of what is left are wanted. */
-  CHECK_OK(memory_check(world, mine / 4 * 5, mine / 4 * 2, &fit));
-  CHECK(fit.fits && fit.needed == (int64_t)(mine / 4 * 5) * ranks);
+  /* What the ranks of a node share counts once. */
+  CHECK_OK(check(world, mine / 4, (size_t)all / 4 * 2, &fit));
+  CHECK(fit.fits && fit.needed == (int64_t)(mine / 4) * ranks + all / 4 * 2);
+  CHECK_OK(check(world, mine / 4, (size_t)all, &fit));
+  CHECK(!fit.fits);
   /* One rank alone may need it all. */
   const bool is_last = syz_comm_rank(world) == ranks - 1;
-  CHECK_OK(memory_check(world, is_last ? (size_t)all / 4 * 5 : 0, 0, &fit));
+  CHECK_OK(check(world, is_last ? (size_t)all / 4 * 5 : 0, 0, &fit));
   CHECK(!fit.fits && fit.needed == (int64_t)((size_t)all / 4 * 5));
 
   int64_t failed = CHECK_RESULT();
