@@ -32,21 +32,28 @@ static int phase_find(syz_timing *t, const char *phase)
     if (t->name[i] == phase || strcmp(t->name[i], phase) == 0) return i;
   SYZ_ASSERT(t->n < SYZ_TIMING_PHASES);
   t->name[t->n] = phase;
+  t->seconds[t->n] = t->within[t->n] = 0;
+  t->count[t->n] = 0;
   return t->n++;
 }
 
 /* Time since the last change belongs to the innermost open phase. */
 static void charge(syz_timing *t)
 {
-  double now = syz_clock_s();
-  if (t->depth > 0) t->seconds[t->stack[t->depth - 1]] += now - t->t_last;
+  const double now = syz_clock_s(), within = t->within_s ? *t->within_s : 0;
+  if (t->depth > 0) {
+    t->seconds[t->stack[t->depth - 1]] += now - t->t_last;
+    t->within[t->stack[t->depth - 1]] += within - t->within_last;
+  }
   t->t_last = now;
+  t->within_last = within;
 }
 
 void syz_timing_begin(syz_timing *t, const char *phase)
 {
   int i = phase_find(t, phase);
   charge(t);
+  if (t->t_first <= 0) t->t_first = t->t_last;
   SYZ_ASSERT(t->depth < SYZ_TIMING_DEPTH);
   t->stack[t->depth++] = i;
   t->count[i]++;
@@ -56,4 +63,12 @@ void syz_timing_end(syz_timing *t)
 {
   charge(t);
   if (t->depth > 0) t->depth--;
+}
+
+void syz_timing_restart(syz_timing *t)
+{
+  SYZ_ASSERT(t->depth == 0);
+  t->n = 0;
+  charge(t);
+  t->t_first = t->t_last;
 }

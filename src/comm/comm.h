@@ -16,4 +16,7 @@ struct syz_comm {
 enum { COMM_CHUNK = 1 << 28 };
 
 void comm_check(int code, const char *call, const char *file, int line);
-#define COMM(call) comm_check((call), #call, __FILE__, __LINE__)
+/* Around every MPI call: its time counts in syz_comm_seconds. comm_leave returns `code`. */
+void comm_enter(void);
+int comm_leave(int code);
+#define COMM(call) (comm_enter(), comm_check(comm_leave(call), #call, __FILE__, __LINE__))
