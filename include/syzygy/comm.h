@@ -23,6 +23,8 @@ syz_status syz_comm_split(syz_comm *c, int colour, syz_comm **out);
 /** Collective: the ranks that share this node's memory. */
 syz_status syz_comm_split_node(syz_comm *c, syz_comm **out);
 void syz_comm_destroy(syz_comm **c);
+/** Seconds that the calling thread has spent inside MPI calls of this room: transfer, and waiting for others. Grows; valid as long as the thread. */
+const double *syz_comm_seconds(void);
 /** For data/h5.c and analysis/scalapack.c only: the address of the MPI_Comm inside. */
 void *syz_comm_raw(syz_comm *c);
 
@@ -106,15 +108,18 @@ void syz_grid_destroy(syz_grid *g);
 
 /* ---------------------------------------------------------------- timing */
 
-/** Rows of the table of where the time went: per phase minimum, mean and maximum over ranks, and share of the total. */
+/** Rows of the table of where the time went: per phase minimum, mean and maximum over ranks, share of the total, and mean time inside MPI. */
 typedef struct syz_timing_row {
   char name[48];
-  double min_s, mean_s, max_s, share;
+  double min_s, mean_s, max_s, share, within_s;
   int64_t count;
 } syz_timing_row;
 /** Collective: same rows on all ranks, in order of first appearance on rank 0 and then of higher ranks. *n in: room, out: rows. */
 void syz_timing_reduce(syz_comm *c, const syz_timing *t, syz_timing_row *rows, int *n);
-/** Print the table (rank 0) and write `path` as JSON (NULL = no file). Collective. */
+/**
+ * Print the table (rank 0) and write `path` as JSON (NULL = no file). Collective. The file also has the seconds from the first phase on (largest of
+ * a rank), the largest resident memory of a rank, and per phase the seconds outside MPI of every rank, in rank order.
+ */
 syz_status syz_timing_report(syz_comm *c, const syz_timing *t, const char *path);
 
 /* ------------------------------------------------------------------ stop */

@@ -246,6 +246,7 @@ typedef struct syz_train_config {
   int64_t checkpoint_interval_steps; /**< 0 = off */
   double checkpoint_interval_s;      /**< 0 = off */
   double time_limit_s;               /**< seconds since the program started; 0 = none */
+  int64_t timing_from_step;          /**< the phases' times begin with this step; 0 = with the run */
   const char *folder;                /**< run folder, exists */
   const char *created_by, *input_yaml;
   const syz_fact *fact; /**< [n_facts] */

@@ -40,4 +40,6 @@ const syz_key syz_training_keys[] = {
     {"augment.quarter_turns", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, ALIGN | IMAGE, "Turn images (crops) by a random multiple of 90 degrees."},
     {"output.checkpoint_interval_s", SYZ_KEY_REAL, "1800", "s", 0, 1e9, NULL, ALL, "Time between checkpoints; 0: none by time."},
     {"output.checkpoint_interval_steps", SYZ_KEY_INT, "0", "steps", 0, 4.0e9, NULL, ALL, "Steps between checkpoints; 0: none by steps."},
+    {"output.timing_from_step", SYZ_KEY_INT, "0", "step", 0, 4.0e9, NULL, ALL,
+     "The table of where the time went, and timing.json, begin with this step; 0: with the start of the program."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};

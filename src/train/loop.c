@@ -229,13 +229,16 @@ static syz_status step(trainer *t, double *flags)
   const double start = syz_clock_s();
   syz_step_result result = {0};
   if (c->at_step) SYZ_TRY(c->at_step(c->watcher, s));
+  if (c->timing_from_step > 0 && s == c->timing_from_step) syz_timing_restart(t->timing);
   gradients_begin(t->gradients);
   memset(t->scalars.gradient, 0, sizeof t->scalars.gradient);
   local = o->forward(o->self, s, t->scalars.value, &result);
   if (local == SYZ_OK) local = t->carried;
   ask(t, local, flags);
   flags[FLAG_WAIT] = result.wait_s;
+  syz_timing_begin(t->timing, "agreement");
   syz_allreduce_f64(t->world, flags, FLAGS, SYZ_MAX);
+  syz_timing_end(t->timing);
   if (flags[FLAG_STATUS] > 0) SYZ_TRY(syz_agree(t->world, local));
   if (!isfinite(result.loss)) {
     char text[1024] = "";
