@@ -105,6 +105,7 @@ syz_status syz_app_make_input(syz_command_id command, syz_input **out)
   for (int i = first; i < n; i++) all[i].commands = users_of_model_key(all[i].path);
   add_table(all, &n, syz_training_keys);
   add_table(all, &n, syz_validate_keys);
+  add_table(all, &n, syz_io_keys);
 #define ADD_TABLE(name, summary) add_table(all, &n, syz_##name##_keys);
   SYZ_COMMANDS(ADD_TABLE)
 #undef ADD_TABLE

@@ -8,3 +8,8 @@
 syz_status syz_app_make_input(syz_command_id command, syz_input **out);
 /** Whether `command` uses this key of the model's table (not the other tower's, nor those of heads it does not have). */
 bool syz_app_uses_model_key(syz_command_id command, const char *path);
+
+/** Keys io.*: how files are laid out. */
+extern const syz_key syz_io_keys[];
+/** What they say, to the room that writes the files. Not collective. SYZ_ERR_INPUT. */
+syz_status syz_app_configure_io(const syz_app *app);

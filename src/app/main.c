@@ -182,6 +182,7 @@ static syz_status run(int argc, char **argv, syz_app *app)
   }
   SYZ_TRY(read_input(app, &line));
   SYZ_TRY_ALL(app->world, syz_app_check_precision(app));
+  SYZ_TRY_ALL(app->world, syz_app_configure_io(app));
   syz_app_limit_instructions(app->input);
   if (app->command != SYZ_COMMAND_info) banner(app);
   st = commands[line.command].run(app);

@@ -14,6 +14,7 @@ typedef struct h5_column {
   char *name;
   int64_t rows, offset; /* offset: of the first byte in the file; -1 when it has no bytes */
   size_t row_bytes;
+  struct h5_chunks *chunks; /* NULL: rows lie one behind the other */
   uint64_t sum;    /* checksum of the rows this rank wrote */
   int64_t written; /* rows this rank wrote */
 } h5_column;
@@ -43,6 +44,14 @@ hid_t h5_access(void);
 syz_status h5_guard(const char *path);
 /** Open a file that was gone through before, on this process alone. */
 syz_status h5_open_known(const char *path, syz_h5 **out);
+/** The settings of this run. */
+const syz_h5_settings *h5_settings(void);
+/** Rank-local: create an empty file with the stripes of the settings; does nothing when they ask for none. SYZ_ERR_WRITE. */
+syz_status h5_create_striped(const char *path);
+/** Rank-local: bytes to their place in the file; `name`: of the dataset, for the message. */
+syz_status h5_write_at(const syz_h5 *f, const char *name, int64_t at, size_t bytes, const void *data);
+/** Collective, agreed: rows [first, first + n) of this rank to the file, by way of as many ranks as the settings say. See h5_gather.c. */
+syz_status h5_gather_rows(syz_h5 *f, const h5_column *column, int64_t first, int64_t n, const void *data);
 /** NUL-terminated copy owned by the caller; NULL without memory. */
 char *h5_copy_text(const char *text);
 /** Agreement when there is a communicator, otherwise the status itself. */

@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { LIMIT_S = 20, ROW_LIMIT = 64 << 20, CHUNK_LIMIT = 100000, TEXT_LIMIT = 1 << 20 };
+enum { LIMIT_S = 20, ROW_LIMIT = 64 << 20, CHUNK_LIMIT = 64, TEXT_LIMIT = 1 << 20 };
 
 static herr_t read_attribute(hid_t object, const char *name, const H5A_info_t *info, void *context)
 {
@@ -49,7 +49,8 @@ static syz_status read_dataset(void *context, const char *name)
   hid_t space = H5Dget_space(d), create = H5Dget_create_plist(d);
   hsize_t chunks = 0, offset[H5S_MAX_RANK], bytes;
   if (space >= 0 && create >= 0 && H5Pget_layout(create) == H5D_CHUNKED && H5Dget_num_chunks(d, space, &chunks) >= 0)
-    for (hsize_t i = 0; i < chunks && i < CHUNK_LIMIT; i++) {
+    /* The library walks through the index up to the chunk asked for: the last one asks for all of it, and each one would cost its square. */
+    for (hsize_t i = 0; i < chunks; i = i < CHUNK_LIMIT && i + 1 < chunks - 1 ? i + 1 : i + 1 < chunks ? chunks - 1 : chunks) {
       unsigned filters;
       haddr_t at;
       if (H5Dget_chunk_info(d, space, i, offset, &filters, &at, &bytes) < 0) break;

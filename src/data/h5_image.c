@@ -26,6 +26,8 @@ struct h5_image {
   page **page; /* sorted by number */
   size_t pages, room;
   haddr_t end, allocated;
+  bool drops;      /* raw data */
+  int64_t dropped; /* where the last would have been */
   bool has_lost; /* no memory for a page: noticed when saving, so that the library need not */
 };
 
@@ -128,8 +130,12 @@ static herr_t driver_write(H5FD_t *file, H5FD_mem_t type, hid_t transfer, haddr_
 {
   h5_image *image = ((driven *)file)->image;
   const unsigned char *from = buffer;
-  (void)type;
   (void)transfer;
+  if (image->drops && type == H5FD_MEM_DRAW) {
+    image->dropped = (int64_t)address;
+    if (address + bytes > image->end) image->end = address + bytes;
+    return 0;
+  }
   while (bytes) {
     size_t at = (size_t)(address % PAGE), some = PAGE - at < bytes ? PAGE - at : bytes;
     page *p = find_page(image, address / PAGE, true);
@@ -188,6 +194,14 @@ void h5_image_destroy(h5_image **image)
   free((*image)->page);
   syz_free(image);
 }
+
+void h5_image_drop(h5_image *image, bool drops)
+{
+  image->drops = drops;
+  if (drops) image->dropped = -1;
+}
+
+int64_t h5_image_dropped(const h5_image *image) { return image->dropped; }
 
 syz_status h5_image_attach(h5_image *image, hid_t access)
 {

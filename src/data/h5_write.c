@@ -14,7 +14,7 @@
  * The description is written before the first row, checksum attributes included (as zeros, replaced in place at the end), so that
  * publishing needs no new space.
  */
-#include "h5_file.h"
+#include "h5_chunks.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +25,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { WRITE_BYTES = 1 << 30, ALIGN_ABOVE = 1 << 16, ALIGN_TO = 4096, CHECKSUM_CHARS = 16 };
+enum { WRITE_BYTES = 1 << 30, ALIGN_ABOVE = 1 << 16, CHECKSUM_CHARS = 16 };
 
 /* ------------------------------------------------------------------ create */
 
@@ -71,11 +71,13 @@ static syz_status create_file(syz_h5 *f, const char *format, const char *created
   hid_t access = H5Pcreate(H5P_FILE_ACCESS), root = H5Pcreate(H5P_FILE_CREATE), space = -1, a = -1;
   const int version = 1;
   SYZ_REQUIRE(!syz_fault("h5_create"), SYZ_ERR_WRITE, "%s: injected failure", f->temporary);
+  SYZ_TRY(h5_create_striped(f->temporary));
   f->fd = open(f->temporary, O_RDWR | O_CREAT | O_TRUNC, 0666); /* first by hand: errno says it shortest */
   SYZ_REQUIRE(f->fd >= 0, SYZ_ERR_WRITE, "%s: cannot create: %s", f->temporary, strerror(errno));
   /* Format of HDF5 1.8: its object headers carry checksums of their own, so that a damaged description is noticed. */
   H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V18);
-  H5Pset_alignment(access, ALIGN_ABOVE, ALIGN_TO);
+  /* Compressed chunks are of any size: room between them would eat up what they save. */
+  H5Pset_alignment(access, ALIGN_ABOVE, h5_settings()->compression_level > 0 ? 1 : (hsize_t)h5_settings()->alignment);
   SYZ_TRY(h5_image_create(&f->image));
   SYZ_TRY(h5_image_attach(f->image, access));
   H5Pset_obj_track_times(root, 0); /* equal content gives equal files: neither the root, nor groups, nor datasets keep a time */
@@ -163,7 +165,8 @@ static syz_status check_space(const syz_h5 *f, const char *name, int64_t bytes)
   struct stat now;
   double unwritten = (double)bytes;
   if (fstatvfs(f->fd, &disk) != 0 || fstat(f->fd, &now) != 0 || disk.f_blocks == 0) return SYZ_OK;
-  for (int i = 0; i < f->columns; i++) unwritten += (double)f->column[i].rows * (double)f->column[i].row_bytes;
+  for (int i = 0; i < f->columns; i++)
+    if (!f->column[i].chunks) unwritten += (double)f->column[i].rows * (double)f->column[i].row_bytes;
   unwritten -= (double)now.st_blocks * 512.0;
   double free_bytes = (double)disk.f_bavail * (double)disk.f_frsize;
   SYZ_REQUIRE(unwritten <= free_bytes, SYZ_ERR_WRITE, "%s: no space for dataset %s: %.1f MiB are still to be written, %.1f MiB are free", f->path,
@@ -193,8 +196,8 @@ cleanup:
 }
 
 /* On rank 0: declare it and learn where its rows will lie. */
-static syz_status declare(syz_h5 *f, const char *name, syz_h5_type type, int ndim, const hsize_t *dims, int64_t bytes, const char *units,
-                          const char *description, int64_t *offset)
+static syz_status declare(syz_h5 *f, const char *name, syz_h5_type type, int ndim, const hsize_t *dims, int64_t chunk_rows, int64_t bytes,
+                          const char *units, const char *description, int64_t *offset)
 {
   syz_status st = SYZ_OK;
   char reason[H5_REASON];
@@ -203,8 +206,12 @@ static syz_status declare(syz_h5 *f, const char *name, syz_h5_type type, int ndi
   *offset = -1;
   SYZ_REQUIRE(create >= 0 && space >= 0 && stored >= 0, SYZ_ERR_WRITE, "%s: dataset %s: %s", f->path, name, h5_reason(reason));
   SYZ_TRY(make_groups(f, name));
-  H5Pset_layout(create, H5D_CONTIGUOUS);
-  H5Pset_alloc_time(create, H5D_ALLOC_TIME_EARLY);
+  if (chunk_rows > 0) {
+    SYZ_TRY(h5_chunks_declare(create, ndim, dims, chunk_rows));
+  } else {
+    H5Pset_layout(create, H5D_CONTIGUOUS);
+    H5Pset_alloc_time(create, H5D_ALLOC_TIME_EARLY);
+  }
   H5Pset_fill_time(create, H5D_FILL_TIME_NEVER);
   H5Pset_obj_track_times(create, 0);
   d = H5Dcreate2(f->file, name, stored, space, H5P_DEFAULT, create, H5P_DEFAULT);
@@ -212,7 +219,7 @@ static syz_status declare(syz_h5 *f, const char *name, syz_h5_type type, int ndi
   SYZ_TRY(put_text(f, d, "units", units ? units : ""));
   SYZ_TRY(put_text(f, d, "description", description ? description : ""));
   SYZ_TRY(put_checksum(f, d, name, 0));
-  if (bytes > 0) {
+  if (bytes > 0 && chunk_rows == 0) {
     haddr_t at = H5Dget_offset(d);
     SYZ_REQUIRE(at != HADDR_UNDEF, SYZ_ERR_WRITE, "%s: dataset %s got no place in the file: %s", f->path, name, h5_reason(reason));
     *offset = (int64_t)at;
@@ -233,10 +240,11 @@ static h5_column *find_column(syz_h5 *f, const char *name)
   return NULL;
 }
 
-static syz_status add_column(syz_h5 *f, const char *name, int64_t rows, size_t row_bytes)
+static syz_status add_column(syz_h5 *f, const char *name, int64_t rows, size_t row_bytes, size_t item)
 {
   syz_status st = SYZ_OK;
   h5_column *bigger = NULL;
+  h5_chunks *chunks = NULL;
   SYZ_REQUIRE(!find_column(f, name), SYZ_ERR_INTERNAL, "%s: dataset %s is declared twice", f->path, name);
   if (f->columns == f->room) {
     int room = f->room ? 2 * f->room : 16;
@@ -246,10 +254,13 @@ static syz_status add_column(syz_h5 *f, const char *name, int64_t rows, size_t r
     f->column = bigger;
     f->room = room;
   }
+  if (h5_chunk_rows(rows, row_bytes) > 0) SYZ_TRY(h5_chunks_create(rows, row_bytes, item, &chunks));
   char *copy = h5_copy_text(name);
   SYZ_REQUIRE(copy, SYZ_ERR_MEMORY, "%s: no memory for dataset %s", f->path, name);
-  f->column[f->columns++] = (h5_column){.name = copy, .rows = rows, .row_bytes = row_bytes, .offset = -1};
+  f->column[f->columns++] = (h5_column){.name = copy, .rows = rows, .row_bytes = row_bytes, .chunks = chunks, .offset = -1};
+  chunks = NULL;
 cleanup:
+  h5_chunks_destroy(&chunks);
   return st;
 }
 
@@ -272,12 +283,12 @@ syz_status syz_h5_dataset(syz_h5 *f, const char *name, syz_h5_type type, int64_t
     SYZ_REQUIRE(bytes < 4e18, SYZ_ERR_WRITE, "%s: dataset %s of %.3g bytes", f->path, name, bytes);
     row_bytes *= (size_t)shape_row[i];
   }
-  st = h5_agree(f, add_column(f, name, rows, row_bytes));
+  st = h5_agree(f, add_column(f, name, rows, row_bytes, syz_h5_type_size(type)));
   if (st != SYZ_OK) goto cleanup;
   h5_column *column = &f->column[f->columns - 1];
   if (f->rank == 0) {
     column->rows = 0; /* check_space counts the datasets before this one and this one's bytes apart */
-    st = declare(f, name, type, ndim_row + 1, dims, rows * (int64_t)row_bytes, units, description, &place.offset);
+    st = declare(f, name, type, ndim_row + 1, dims, h5_chunk_rows(rows, row_bytes), rows * (int64_t)row_bytes, units, description, &place.offset);
     column->rows = rows;
     f->is_unflushed = true;
   }
@@ -302,37 +313,49 @@ cleanup:
   return st;
 }
 
-static syz_status put_rows(syz_h5 *f, const char *name, int64_t first, int64_t n, const void *data)
+syz_status h5_write_at(const syz_h5 *f, const char *name, int64_t at, size_t bytes, const void *data)
 {
   syz_status st = SYZ_OK;
-  h5_column *column = find_column(f, name);
+  for (const char *from = data; bytes;) {
+    ssize_t done = pwrite(f->fd, from, bytes < WRITE_BYTES ? bytes : WRITE_BYTES, (off_t)at);
+    if (done < 0 && errno == EINTR) continue;
+    SYZ_REQUIRE(done > 0, SYZ_ERR_WRITE, "%s: cannot write dataset %s at byte %lld: %s", f->path, name, (long long)at,
+                done < 0 ? strerror(errno) : "nothing was written");
+    from += done;
+    at += done;
+    bytes -= (size_t)done;
+  }
+cleanup:
+  return st;
+}
+
+/* Before any rank writes. */
+static syz_status check_rows(syz_h5 *f, const char *name, int64_t first, int64_t n)
+{
+  syz_status st = SYZ_OK;
+  const h5_column *column = find_column(f, name);
   SYZ_REQUIRE(column, SYZ_ERR_INTERNAL, "%s: dataset %s was not declared", f->path, name);
   SYZ_REQUIRE(first >= 0 && n >= 0 && first <= column->rows && n <= column->rows - first, SYZ_ERR_INTERNAL,
               "%s: dataset %s has %lld rows, not %lld .. %lld", f->path, name, (long long)column->rows, (long long)first, (long long)(first + n));
   SYZ_TRY(flush_description(f));
   SYZ_REQUIRE(!syz_fault("h5_write"), SYZ_ERR_WRITE, "%s: dataset %s: injected failure", f->path, name);
-  const char *from = data;
-  size_t left = (size_t)n * column->row_bytes;
-  off_t at = (off_t)(column->offset + first * (int64_t)column->row_bytes);
-  while (left) {
-    ssize_t done = pwrite(f->fd, from, left < WRITE_BYTES ? left : WRITE_BYTES, at);
-    if (done < 0 && errno == EINTR) continue;
-    SYZ_REQUIRE(done > 0, SYZ_ERR_WRITE, "%s: cannot write dataset %s, rows %lld .. %lld: %s", f->path, name, (long long)first,
-                (long long)(first + n - 1), done < 0 ? strerror(errno) : "nothing was written");
-    from += done;
-    at += done;
-    left -= (size_t)done;
-  }
-  column->sum += syz_checksum_rows(data, n, column->row_bytes, first);
-  column->written += n;
 cleanup:
   return st;
 }
 
 syz_status syz_h5_write_rows(syz_h5 *f, const char *name, int64_t first, int64_t n, const void *data)
 {
-  syz_status st = h5_agree(f, put_rows(f, name, first, n, data));
-  return st == SYZ_OK ? st : syz_error_pass(st, __FILE__, __LINE__);
+  syz_status st = SYZ_OK;
+  const int most = h5_settings()->aggregators;
+  SYZ_TRY(h5_agree(f, check_rows(f, name, first, n)));
+  h5_column *column = find_column(f, name);
+  if (column->chunks) SYZ_TRY(h5_chunks_put(f, column, first, n, data));
+  else if (f->comm && most > 0 && most < f->size) SYZ_TRY(h5_gather_rows(f, column, first, n, data));
+  else SYZ_TRY(h5_agree(f, h5_write_at(f, name, column->offset + first * (int64_t)column->row_bytes, (size_t)n * column->row_bytes, data)));
+  column->sum += syz_checksum_rows(data, n, column->row_bytes, first);
+  column->written += n;
+cleanup:
+  return st;
 }
 
 syz_status syz_h5_write(syz_h5 *f, const char *name, syz_h5_type type, int64_t rows, int ndim_row, const int64_t *shape_row, int64_t first, int64_t n,
@@ -360,7 +383,10 @@ syz_status syz_h5_write_text(syz_h5 *f, const char *attribute, const char *text)
 static void free_handle(syz_h5 **file)
 {
   syz_h5 *f = *file;
-  for (int i = 0; i < f->columns; i++) syz_free(&f->column[i].name);
+  for (int i = 0; i < f->columns; i++) {
+    syz_free(&f->column[i].name);
+    h5_chunks_destroy(&f->column[i].chunks);
+  }
   h5_image_destroy(&f->image);
   syz_free(&f->column);
   syz_free(&f->path);

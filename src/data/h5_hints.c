@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * How files are laid out: the settings of the run, and the file system's own say at the moment a file comes into being.
+ *
+ * Rows are written with pwrite (h5_write.c), so of MPI-IO only one thing is needed: parallel file systems (Lustre) fix a file's stripes when it
+ * is created, and MPI_File_open with the reserved hints striping_factor and striping_unit (MPI 4.0, section 14.2.8) is the portable way to ask.
+ * An MPI library without a driver for the file system, and a file system without stripes, pass over them in silence, as the standard wants.
+ */
+#include <mpi.h>
+#include <stdio.h>
+
+#include "h5_file.h"
+
+static syz_h5_settings settings = {.alignment = 4096};
+
+void syz_h5_configure(const syz_h5_settings *s) { settings = *s; }
+
+const syz_h5_settings *h5_settings(void) { return &settings; }
+
+static void hint(MPI_Info info, const char *name, int64_t value)
+{
+  char text[32];
+  if (value <= 0) return;
+  snprintf(text, sizeof text, "%lld", (long long)value);
+  MPI_Info_set(info, name, text);
+}
+
+syz_status h5_create_striped(const char *path)
+{
+  syz_status st = SYZ_OK;
+  MPI_Info info;
+  MPI_File file = MPI_FILE_NULL;
+  char reason[MPI_MAX_ERROR_STRING] = "";
+  int n = 0, is_started = 0;
+  if (settings.stripe_count <= 0 && settings.stripe_size <= 0) return st;
+  MPI_Initialized(&is_started);
+  if (!is_started) return st; /* a program that only uses this room */
+  MPI_Info_create(&info);
+  hint(info, "striping_factor", settings.stripe_count);
+  hint(info, "striping_unit", settings.stripe_size);
+  hint(info, "cb_nodes", settings.aggregators);
+  MPI_File_delete(path, MPI_INFO_NULL); /* stripes are fixed when the file is made: it must not be there */
+  const int rc = MPI_File_open(MPI_COMM_SELF, path, MPI_MODE_CREATE | MPI_MODE_EXCL | MPI_MODE_RDWR, info, &file); /* files return errors */
+  if (rc == MPI_SUCCESS)
+    MPI_File_close(&file);
+  else
+    MPI_Error_string(rc, reason, &n);
+  MPI_Info_free(&info);
+  SYZ_REQUIRE(rc == MPI_SUCCESS, SYZ_ERR_WRITE, "%s: cannot create with %lld stripes of %lld bytes: %s", path, (long long)settings.stripe_count,
+              (long long)settings.stripe_size, reason);
+cleanup:
+  return st;
+}
