@@ -80,7 +80,7 @@ void syz_bench_profile(syz_bench *b, const char *part, const syz_bench_work *w)
     for (int i = 0; i < n; i++) {
       if ((int)row[i].kind != k) continue;
       char name[80];
-      snprintf(name, sizeof name, "  %s", row[i].name);
+      snprintf(name, sizeof name, "  %.60s", row[i].name);
       tell_row(b, name, &row[i], total);
       add_json(b, part, row[i].name, &row[i], total);
     }

@@ -14,7 +14,7 @@ int syz_app_threads(const syz_input *in)
   return threads < 1 ? 1 : threads > MOST ? MOST : (int)threads;
 }
 
-syz_status syz_app_make_compute(const syz_input *in, syz_compute **out)
+syz_status syz_app_make_compute_of(const syz_input *in, syz_dtype act, syz_compute **out)
 {
   static const struct {
     const char *name;
@@ -24,6 +24,30 @@ syz_status syz_app_make_compute(const syz_input *in, syz_compute **out)
   const char *wish = syz_input_text(in, "compute.engine");
   for (size_t i = 0; i < sizeof engines / sizeof *engines; i++)
     if (strcmp(engines[i].name, wish) == 0) engine = engines[i].engine;
-  syz_dtype act = strcmp(syz_input_text(in, "compute.precision"), "bfloat16") == 0 ? SYZ_BF16 : SYZ_F32;
   return syz_compute_create(act, engine, syz_app_threads(in), out);
+}
+
+void syz_app_limit_instructions(const syz_input *in)
+{
+  const char *wish = syz_input_text(in, "compute.instructions");
+  if (strcmp(wish, "avx512") == 0) syz_processor_limit(SYZ_ISA_AVX512);
+  if (strcmp(wish, "avx2") == 0) syz_processor_limit(SYZ_ISA_AVX2);
+}
+
+syz_status syz_app_make_compute(const syz_input *in, syz_compute **out)
+{
+  return syz_app_make_compute_of(in, strcmp(syz_input_text(in, "compute.precision"), "float32") == 0 ? SYZ_F32 : SYZ_BF16, out);
+}
+
+bool syz_app_wants_int8(const syz_input *in) { return strcmp(syz_input_text(in, "compute.precision"), "int8") == 0; }
+
+syz_status syz_app_check_precision(const syz_app *app)
+{
+  syz_status st = SYZ_OK;
+  const bool is_free = app->command == SYZ_COMMAND_embed || app->command == SYZ_COMMAND_bench || app->command == SYZ_COMMAND_info ||
+                       app->command == SYZ_COMMAND_report;
+  SYZ_REQUIRE(is_free || !syz_app_wants_int8(app->input), SYZ_ERR_INPUT,
+              "compute.precision: int8 is for embed (and bench); %s computes in bfloat16 or float32", app->command_name);
+cleanup:
+  return st;
 }

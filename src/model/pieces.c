@@ -21,6 +21,7 @@ static inline void store(syz_dtype act, void *out, int64_t at, float x)
 void image_pieces(int64_t size, int64_t patch, syz_dtype act, int64_t batch, const float *planes, void *pieces, int threads)
 {
   const int64_t side = size / patch, width = 3 * patch * patch;
+  const double start = syz_profile_begin();
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
   for (int64_t row = 0; row < batch * side; row++) {
     int64_t b = row / side, py = row % side;
@@ -32,6 +33,8 @@ void image_pieces(int64_t size, int64_t patch, syz_dtype act, int64_t batch, con
           for (int64_t x = 0; x < patch; x++) store(act, pieces, at + x, in[x]);
         }
   }
+  syz_profile_end(start, SYZ_PROFILE_ELEMENTWISE, "patches", patch, 0, 0,
+                  (double)(batch * side * side * width) * (double)(sizeof(float) + syz_dtype_size(act)));
 }
 
 /*
@@ -70,8 +73,11 @@ static double one_spectrum(const syz_spectrum_config *c, syz_dtype act, int64_t 
 void spectrum_pieces(const syz_model_config *config, syz_dtype act, int64_t batch, const float *flux, void *pieces, int threads)
 {
   const int64_t tokens = syz_model_tokens(config, SYZ_SPECTRUM), width = config->spectrum.section + 2;
+  const double start = syz_profile_begin();
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
   for (int64_t b = 0; b < batch; b++) one_spectrum(&config->spectrum, act, tokens, flux + b * SYZ_TOWER_PIXELS, NULL, pieces, b * tokens * width);
+  syz_profile_end(start, SYZ_PROFILE_ELEMENTWISE, "sections", width, 0, 0,
+                  (double)batch * ((double)(SYZ_TOWER_PIXELS * (int64_t)sizeof(float)) + (double)(tokens * width) * (double)syz_dtype_size(act)));
 }
 
 void syz_masked_pieces(const syz_model_config *config, const float *flux, const uint8_t *good, float *piece, float *deviation)
