@@ -16,7 +16,7 @@ def dry(command, ranks=1, **sets):
         print(text)
         sys.exit(1)
     text = text[text.index("memory of a rank"):]
-    items = {m[1].strip(): (float(m[2]), bool(m[3])) for m in re.finditer(r"^.*?  (\S[^\n]*?) +([0-9]+\.[0-9]{3})(  once a node)?$", text, re.M)}
+    items = {m[1].strip(): (float(m[2]), bool(m[3])) for m in re.finditer(r"^.*?  (\S[^\n]*?) +([0-9]+\.[0-9]{3})(  once a node)?$", text[:text.index("needs about")], re.M)}
     need = re.search(r"needs about ([0-9.]+) GiB a rank, ([0-9.]+) GiB a node of (\d+) ranks", text)
     largest = re.search(r"largest train.global_batch in ([0-9.]+) GiB a node: (\d+) \((\d+) a rank; (\d+) ranks, (\d+) a node\)", text)
     return items, need, largest, text
