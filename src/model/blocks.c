@@ -31,7 +31,8 @@ syz_status blocks_make(const syz_model *m, const blocks_shape *shape, bool is_me
                                    .hidden = 4 * t->dim,
                                    .eps = t->eps,
                                    .has_layerscale = shape->modality == SYZ_IMAGE && m->config.image.layerscale > 0,
-                                   .branch_scale = shape->branch_scale};
+                                   .branch_scale = shape->branch_scale,
+                                   .tensor = shape->tensor};
   *b = (blocks){.m = m, .layout = t->backbone.block, .shape = *shape, .depth = t->depth};
   if (shape->trains) b->recomputed = m->recomputed < t->depth ? m->recomputed : t->depth;
   const int64_t made = is_measuring && t->depth > 2 ? 2 : t->depth;
@@ -73,10 +74,13 @@ void blocks_pack(blocks *b)
   }
 }
 
+/* Whether there is nothing to do; a tensor group's other ranks may have something. */
+static bool is_idle(const blocks *b, const syz_sequences *s) { return !b->shape.tensor && syz_sequences_rows(s) == 0; }
+
 void blocks_forward(const blocks *b, const syz_sequences *s, const syz_subset (*subset)[2], float *x, bool keeps)
 {
   SYZ_ASSERT(!keeps || b->shape.trains);
-  if (syz_sequences_rows(s) == 0) return;
+  if (is_idle(b, s)) return;
   const size_t bytes = (size_t)(syz_sequences_rows(s) * b->m->tower[b->shape.modality].dim) * sizeof(float);
   for (int64_t i = 0; i < b->depth; i++) {
     const bool is_again = i < b->recomputed;
@@ -88,7 +92,7 @@ void blocks_forward(const blocks *b, const syz_sequences *s, const syz_subset (*
 void blocks_backward(const blocks *b, const syz_sequences *s, const syz_subset (*subset)[2], float *dx, float *gradients,
                      void (*ready)(void *context, int64_t first, int64_t count), void *context)
 {
-  const bool is_empty = syz_sequences_rows(s) == 0;
+  const bool is_empty = is_idle(b, s);
   for (int64_t i = b->depth - 1; i >= 0; i--) {
     const block_layout *l = &b->layout[i];
     if (!is_empty) {

@@ -14,6 +14,7 @@ typedef struct blocks_shape {
   syz_sequences kept; /**< most sequences that a branch computes: memory is planned for them */
   float branch_scale; /**< as in syz_block_config */
   bool trains;
+  syz_comm *tensor; /**< ranks that compute the blocks together (nn.h); NULL: alone. Passes are then collective, also without sequences */
 } blocks_shape;
 
 typedef struct blocks {

@@ -122,7 +122,8 @@ static syz_status make_layers(syz_model *m, const syz_crops_config *config, bool
                               .most = sequences_of(c, c->config.most),
                               .kept = sequences_of(c, kept),
                               .branch_scale = (float)(1 / (1 - config->drop_rate)),
-                              .trains = config->trains};
+                              .trains = config->trains,
+                              .tensor = m->tensor};
   SYZ_TRY(blocks_make(m, &shape, is_measuring, &c->blocks));
   c->packed_bytes += c->blocks.packed_bytes;
 cleanup:
@@ -425,7 +426,8 @@ void syz_crops_backward(syz_crops *c, const float *drows, float *gradients, void
   SYZ_ASSERT(c->config.trains && (c->has_stream || c->n_rows == 0));
   c->has_stream = false;
   const backbone_layout *l = &c->tower->backbone;
-  const bool is_empty = c->n_rows == 0; /* no crops, or no rows of them that anybody looked at: all gradients are zero */
+  /* No crops, or no rows of them that anybody looked at: all gradients are zero. A tensor group's other ranks may have some. */
+  const bool is_empty = c->n_rows == 0 && !c->blocks.shape.tensor;
   const syz_sequences none = {.groups = 0}, *s = is_empty ? &none : &c->sequences;
   if (!is_empty) backward_norm(c, drows, gradients);
   if (ready) ready(context, l->last_first, l->last_count);

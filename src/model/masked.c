@@ -87,7 +87,7 @@ static syz_status make_layers(syz_masked *k, bool is_measuring)
 {
   syz_status st = SYZ_OK;
   const syz_sequences most = sequences_of(k, k->most);
-  const blocks_shape shape = {.modality = SYZ_SPECTRUM, .most = most, .kept = most, .trains = k->trains};
+  const blocks_shape shape = {.modality = SYZ_SPECTRUM, .most = most, .kept = most, .trains = k->trains, .tensor = k->m->tensor};
   const size_t before = syz_memory_get().live_bytes;
   SYZ_TRY(syz_linear_create(k->m->compute, k->dim, k->width, k->most * k->tokens, k->trains, &k->embed));
   SYZ_TRY(syz_linear_create(k->m->compute, k->width, k->dim, k->most_rows, k->trains, &k->head));
@@ -194,7 +194,10 @@ void syz_masked_forward(syz_masked *k, int64_t batch, const float *pieces, int64
   const syz_sequences s = sequences_of(k, batch);
   k->batch = batch;
   k->n = n;
-  if (batch == 0) return;
+  if (batch == 0) {
+    blocks_forward(&k->blocks, &s, NULL, k->x, k->trains); /* a tensor group's other ranks may have spectra */
+    return;
+  }
   for (int64_t i = 0; i < n; i++) {
     SYZ_ASSERT(row[i] < batch * k->tokens && row[i] > (i ? row[i - 1] : -1));
     k->row[i] = row[i];

@@ -39,7 +39,7 @@ static syz_status make_layers(const syz_model *m, tower *t, bool is_measuring)
   const bool trains = t->mode == SYZ_MODE_TRAIN;
   const int64_t rows = t->extra ? t->tokens - t->extra : t->max_batch * t->tokens; /* with a class token: object by object */
   const syz_sequences most = sequences_of(t, t->max_batch);
-  const blocks_shape shape = {.modality = t->modality, .most = most, .kept = most, .trains = trains};
+  const blocks_shape shape = {.modality = t->modality, .most = most, .kept = most, .trains = trains, .tensor = trains ? m->tensor : NULL};
   const pool_shape head = {.tokens = t->tokens,
                            .width = t->dim,
                            .dim = m->config.embedding.dim,
@@ -123,7 +123,7 @@ size_t syz_tower_plan_bytes(const syz_model *m, syz_modality modality, int64_t m
   t.max_batch = max_batch > 0 ? max_batch : 1;
   if (t.is_there && make_layers(m, &t, true) == SYZ_OK) {
     lay_out(m, &t, &t.arena);
-    bytes = t.arena.used + (t.pool ? pool_bytes(t.pool) : 0);
+    bytes = t.arena.used + t.blocks.packed_bytes + (t.pool ? pool_bytes(t.pool) : 0);
   }
   drop_layers(&t);
   return bytes;
@@ -180,7 +180,7 @@ static void embed_pieces(syz_model *m, tower *t, int64_t batch, const float *inp
 static void run_backbone(syz_model *m, tower *t, int64_t batch, const float *input, void *tokens, bool keeps)
 {
   const syz_sequences all = sequences_of(t, batch);
-  embed_pieces(m, t, batch, input);
+  if (batch > 0) embed_pieces(m, t, batch, input);
   blocks_forward(&t->blocks, &all, NULL, t->x, keeps);
   syz_layernorm_forward(syz_compute_act(m->compute), tokens, keeps ? t->mean : NULL, keeps ? t->rstd : NULL, t->x, m->weights + t->backbone.norm_gain,
                         m->weights + t->backbone.norm_bias, t->eps, batch * t->tokens, t->dim);
@@ -190,7 +190,7 @@ void syz_tower_backbone(syz_model *m, syz_modality modality, int64_t batch, cons
 {
   tower *t = &m->tower[modality];
   check_call(t, batch, true, false);
-  if (batch > 0) run_backbone(m, t, batch, input, tokens, false);
+  run_backbone(m, t, batch, input, tokens, false);
 }
 
 void syz_tower_head(syz_model *m, syz_modality modality, int64_t batch, const void *tokens, const syz_dropout_key *dropout, float *embedding)
@@ -204,9 +204,8 @@ void syz_tower_forward(syz_model *m, syz_modality modality, int64_t batch, const
 {
   tower *t = &m->tower[modality];
   check_call(t, batch, true, true);
-  if (batch == 0) return;
   run_backbone(m, t, batch, input, t->tokens_act, t->mode == SYZ_MODE_TRAIN);
-  pool_forward(t->pool, batch, t->tokens_act, dropout, embedding);
+  if (batch > 0) pool_forward(t->pool, batch, t->tokens_act, dropout, embedding);
 }
 
 /* ------------------------------------------------------------ backward */

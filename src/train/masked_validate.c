@@ -104,12 +104,13 @@ static void judge_one(masked *k, int64_t i, int64_t place, double weight)
     if (masked_picture_object(k, q) == place) take_picture(k, q, i, prediction);
 }
 
-/* One pass: held-out spectra [first, first + n). Rank-local. */
+/* One pass: held-out spectra [first, first + n). Collective over a tensor group, also after a failure, which is this rank's alone. */
 static syz_status run_pass(masked *k, int64_t first, int64_t n)
 {
   syz_status st = SYZ_OK;
   masked_sums sums;
-  SYZ_TRY(syz_shardset_read(k->test.shards, n, k->test.object + first, NULL, k->flux, k->ivar));
+  if (n > 0) st = syz_shardset_read(k->test.shards, n, k->test.object + first, NULL, k->flux, k->ivar);
+  if (st != SYZ_OK) n = 0;
   for (int64_t i = 0; i < n; i++) {
     const int64_t at = i * SYZ_TOWER_PIXELS;
     masked_prepare(&k->shape, &k->test_room, i, k->flux + at, k->has_ivar ? k->ivar + at : NULL, k->options.seed, MASKED_VALIDATION_STEP, first + i,
@@ -118,7 +119,6 @@ static syz_status run_pass(masked *k, int64_t first, int64_t n)
   }
   masked_forward_pass(k, &k->test_room, 0, n);
   for (int64_t i = 0; i < n; i++) judge_one(k, i, first + i, k->test_sums[(first + i) * MASKED_SUMS + SUM_WEIGHT]);
-cleanup:
   return st;
 }
 
@@ -144,7 +144,13 @@ syz_status masked_validate(void *self, int64_t step, const double *scalar, syz_v
   memset(k->test_sums, 0, (size_t)(k->test.n * MASKED_SUMS) * sizeof(double));
   float *const picture[] = {k->picture.flux, k->picture.ivar, k->picture.reconstruction, k->picture.interpolation};
   for (int i = 0; i < 4 && k->pictures > 0; i++) memset(picture[i], 0, (size_t)(k->pictures * SYZ_TOWER_PIXELS) * sizeof(float));
-  for (int64_t at = 0; at < count && local == SYZ_OK; at += k->chunk) local = run_pass(k, first + at, count - at < k->chunk ? count - at : k->chunk);
+  /* The ranks of a tensor group make as many passes as the one with most, and go on when one of them fails. */
+  const int64_t most = k->grid->tensor ? (k->test.n + syz_comm_size(k->world) - 1) / syz_comm_size(k->world) : count;
+  for (int64_t at = 0; at < most && (local == SYZ_OK || k->grid->tensor); at += k->chunk) {
+    const int64_t left = local == SYZ_OK && count > at ? count - at : 0;
+    const syz_status got = run_pass(k, first + at, left < k->chunk ? left : k->chunk);
+    if (local == SYZ_OK) local = got;
+  }
   SYZ_TRY_ALL(k->world, local);
   syz_allreduce_f64(k->world, k->test_sums, (size_t)(k->test.n * MASKED_SUMS), SYZ_SUM);
   for (int64_t i = 0; i < k->test.n * MASKED_SUMS; i++) sum[i % MASKED_SUMS] += k->test_sums[i];
