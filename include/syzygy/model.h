@@ -182,6 +182,30 @@ void syz_positions_interpolate(float *out, int64_t to, const float *in, int64_t 
 /** Its transpose: din [from, from, D] += of dout [to, to, D]. */
 void syz_positions_interpolate_backward(float *din, int64_t from, const float *dout, int64_t to, int64_t dim);
 
+/* ----------------------------------------------- int8 products of a tower */
+
+/**
+ * The products of a planned tower's blocks can run in 8-bit integers (syz_linear_quantise), each by itself: product p is number p % SYZ_BLOCK_PRODUCTS of
+ * block p / SYZ_BLOCK_PRODUCTS. The embedding of the input's pieces (22 or 432 numbers, under 2 % of the work, where the data enter), attention and the
+ * head keep the activation type. For mode EMBED. What is made here goes with the plan. Not collective.
+ */
+int64_t syz_tower_products(const syz_model *m, syz_modality tower);
+/** Numbers that a token brings into product p, and operations of the product per token. */
+int64_t syz_tower_product_inputs(const syz_model *m, syz_modality tower, int64_t p);
+double syz_tower_product_flops(const syz_model *m, syz_modality tower, int64_t p);
+/** "blocks.3.mlp.fc2": the published name of its weights without ".weight". Returns text. */
+const char *syz_tower_product_name(const syz_model *m, syz_modality tower, int64_t p, char *text, size_t n);
+/** Forward calls raise most [inputs of product 0, of product 1, ...] to the largest |x| of each input; NULL: no longer. */
+void syz_tower_observe(syz_model *m, syz_modality tower, float *most);
+/** Make the int8 form of every product, none of which is used yet. most as above; NULL: ranges stay where they are. SYZ_ERR_INPUT, SYZ_ERR_MEMORY. */
+syz_status syz_tower_quantise(syz_model *m, syz_modality tower, const float *most);
+/** is_int8 [products]: which products run in int8 from now on. */
+void syz_tower_use_int8(syz_model *m, syz_modality tower, const uint8_t *is_int8);
+/** Drop the form of each product's weights that is not in use: until the next plan the tower cannot be packed or switched. */
+void syz_tower_settle(syz_model *m, syz_modality tower);
+/** Compute with another context from now on (borrowed). Drops all plans. */
+void syz_model_use_compute(syz_model *m, const syz_compute *compute);
+
 /* ------------------------------------------------ image tower on crops */
 
 /**

@@ -14,6 +14,7 @@
 
 #include "app.h"
 #include "compute.h"
+#include "embed_int8.h"
 #include "embed_part.h"
 #include "embed_write.h"
 #include "syzygy/data.h"
@@ -24,6 +25,10 @@
 const syz_key syz_embed_keys[] = {
     {"embed.batch", SYZ_KEY_INT, "16", "objects a rank", 1, 65536, NULL, SYZ_USED_BY(embed),
      "Objects that go through a tower at once; the result does not depend on it."},
+    {"embed.calibration_objects", SYZ_KEY_INT, "64", "objects", 2, 4096, NULL, SYZ_USED_BY(embed),
+     "precision int8: objects for each tower, evenly spaced; half of them decide which products are int8, the other half are held out to judge."},
+    {"embed.calibration_cosine", SYZ_KEY_REAL, "0.99", "", 0.5, 1, NULL, SYZ_USED_BY(embed),
+     "precision int8: least cosine to the float32 embedding that every held-out object must reach; otherwise exit code 6."},
     {NULL, SYZ_KEY_INT, NULL, NULL, 0, 0, NULL, 0, NULL},
 };
 
@@ -40,11 +45,16 @@ typedef struct job {
   bool has_tower[SYZ_MODALITIES];
   int towers;
   int64_t width, batch;
+  bool is_int8;
+  syz_embed_int8 *int8; /* NULL unless is_int8 */
   char key[DIGEST_TEXT], model_digest[DIGEST_TEXT], data_digest[DIGEST_TEXT];
   uint64_t key_value;
   char *data_path;
   syz_split split;
 } job;
+
+/* Of the products; with int8, of those that are not. */
+static const char *precision_name(const job *s) { return syz_compute_act(s->compute) == SYZ_BF16 ? "bfloat16" : "float32"; }
 
 static void digest_text(uint64_t digest, char text[DIGEST_TEXT]) { snprintf(text, DIGEST_TEXT, "%016" PRIx64, digest); }
 
@@ -124,6 +134,9 @@ static syz_status open_model(job *s)
   SYZ_TRY(syz_model_file_read(s->comm, path, s->model, false));
   SYZ_TRY_ALL(s->comm, model_digest(s, &digest));
   digest_text(digest, s->model_digest);
+  s->is_int8 = syz_app_wants_int8(in) && syz_compute_has_int8(s->compute);
+  if (syz_app_wants_int8(in) && !s->is_int8)
+    syz_warn("int8 products need AVX512_VNNI, which this processor lacks: computing in %s", precision_name(s));
 cleanup:
   return st;
 }
@@ -137,6 +150,11 @@ static void make_key(job *s)
            (int)(syz_compute_act(s->compute) == SYZ_BF16), syz_input_text(s->app->input, "compute.engine"), syz_version(), syz_commit(),
            (int)(s->has_tower[SYZ_IMAGE] + 2 * s->has_tower[SYZ_SPECTRUM]));
   s->key_value = syz_checksum(text, strlen(text), (uint64_t)syz_shardset_size(s->data));
+  if (s->is_int8) {
+    snprintf(text, sizeof text, "int8 %lld %.17g", (long long)syz_input_int(s->app->input, "embed.calibration_objects"),
+             syz_input_real(s->app->input, "embed.calibration_cosine"));
+    s->key_value = syz_checksum(text, strlen(text), s->key_value);
+  }
   digest_text(s->key_value, s->key);
 }
 
@@ -191,7 +209,10 @@ static syz_status share_make(job *s, syz_embed_part *part, const int64_t *missin
   }
   for (; n && n < h->steps * step_rows; n++) h->row[n] = h->row[n - 1];
   for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++)
-    if (s->has_tower[m]) SYZ_TRY(syz_tower_plan(s->model, m, s->batch < n ? s->batch : n, SYZ_MODE_EMBED));
+    if (s->has_tower[m]) {
+      SYZ_TRY(syz_tower_plan(s->model, m, s->batch < n ? s->batch : n, SYZ_MODE_EMBED));
+      if (s->int8) SYZ_TRY(syz_embed_int8_apply(s->int8, s->model, m));
+    }
   if (!n) goto cleanup;
   syz_loader_config config = {
       .sampler = {.n = n, .global_batch = step_rows},
@@ -341,7 +362,8 @@ static syz_status write_files(job *s, syz_embed_part *part)
       .model_digest = s->model_digest,
       .data_digest = s->data_digest,
       .model_file = syz_input_text(s->app->input, "model.file"),
-      .precision = syz_compute_act(s->compute) == SYZ_BF16 ? "bfloat16" : "float32",
+      .precision = s->is_int8 ? "int8" : precision_name(s),
+      .int8 = s->int8 ? syz_embed_int8_text(s->int8) : NULL,
       .split = s->split == SYZ_SPLIT_ALL     ? "all"
                : s->split == SYZ_SPLIT_TRAIN ? "train"
                                              : "test",
@@ -351,6 +373,21 @@ static syz_status write_files(job *s, syz_embed_part *part)
   syz_barrier(s->comm);
   st = syz_embed_write_h5(&r);
   if (st == SYZ_OK) st = syz_embed_write_fits(&r);
+  syz_timing_end(&s->app->timing);
+  return st;
+}
+
+static syz_status calibrate(job *s, syz_embed_part *part)
+{
+  const syz_embed_int8_job work = {.app = s->app,
+                                  .comm = s->comm,
+                                  .data = s->data,
+                                  .model = s->model,
+                                  .compute = s->compute,
+                                  .has_tower = s->has_tower,
+                                  .batch = s->batch};
+  syz_timing_begin(&s->app->timing, "calibrate");
+  syz_status st = syz_embed_int8_make(&work, part, &s->int8);
   syz_timing_end(&s->app->timing);
   return st;
 }
@@ -366,7 +403,7 @@ static void announce(const job *s)
   syz_info("%lld objects, %lld with an image, %lld with a spectrum", (long long)n, (long long)count[SYZ_IMAGE], (long long)count[SYZ_SPECTRUM]);
   syz_info("model %s (digest %s), embeddings %lld wide; %s", syz_input_text(s->app->input, "model.file"), s->model_digest, (long long)s->width,
            syz_compute_describe(s->compute));
-  size_t bytes = 2 * (size_t)syz_model_size(s->model) * sizeof(float); /* weights, and their packed copies */
+  size_t bytes = (size_t)syz_model_size(s->model) * sizeof(float);
   for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++)
     if (s->has_tower[m]) bytes += syz_tower_plan_bytes(s->model, m, s->batch, SYZ_MODE_EMBED);
   syz_info("%d rank(s), batches of %lld, about %.0f MB a rank", syz_comm_size(s->comm), (long long)s->batch, (double)bytes / 1e6);
@@ -402,12 +439,14 @@ syz_status syz_command_embed(syz_app *app)
   snprintf(path, sizeof path, "%s/embedding.part", s.folder);
   SYZ_TRY(syz_embed_part_open(s.comm, path, s.key_value, syz_shardset_size(s.data), (size_t)(s.towers * s.width) * sizeof(float), &part, &missing,
                               &n_missing));
+  if (s.is_int8) SYZ_TRY(calibrate(&s, part));
   SYZ_TRY(compute_missing(&s, part, missing, n_missing));
   SYZ_TRY(write_files(&s, part));
   syz_embed_part_remove(&part);
   syz_info("wrote %s/embedding.h5 and embedding.fits", s.folder);
 cleanup:
   syz_embed_part_close(&part);
+  syz_embed_int8_destroy(&s.int8);
   syz_model_destroy(&s.model);
   syz_compute_destroy(&s.compute);
   syz_shardset_close(&s.data);

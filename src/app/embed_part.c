@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Files of the scratch folder: `rows` (rows x row_bytes), `digests` (8 bytes a block, 0 = not there), `key` (text). A block's rows are written before
+ * Files of the scratch folder: `rows` (rows x row_bytes), `digests` (8 bytes a block, 0 = not there), `key` (text), `facts` (8 bytes of digest, then
+ * what syz_embed_part_remember was given). A block's rows are written before
  * its digest. Nothing is flushed to disk: if the machine goes down the digests that do not hold tell which blocks to compute again.
  */
 #include "embed_part.h"
@@ -76,8 +77,8 @@ static syz_status prepare_folder(const char *folder, const char *key_text)
   SYZ_TRY(path_of(folder, "key", path));
   if (access(path, F_OK) == 0 && syz_file_read(path, 4096, &old, &n) == SYZ_OK && strcmp(old, key_text) == 0) goto cleanup;
   if (old) syz_info("%s holds results of another model, data set or precision: they are thrown away", folder);
-  const char *names[] = {"key", "rows", "digests"};
-  for (int i = 0; i < 3; i++) {
+  const char *names[] = {"key", "facts", "rows", "digests"};
+  for (int i = 0; i < 4; i++) {
     SYZ_TRY(path_of(folder, names[i], path));
     SYZ_REQUIRE(unlink(path) == 0 || errno == ENOENT, SYZ_ERR_WRITE, "%s: cannot remove: %s", path, strerror(errno));
   }
@@ -185,6 +186,43 @@ cleanup:
   return st;
 }
 
+syz_status syz_embed_part_remember(syz_embed_part *p, const void *bytes, size_t n)
+{
+  syz_status st = SYZ_OK;
+  char path[PATH_MAX], *all = NULL;
+  const uint64_t digest = syz_checksum(bytes, n, n);
+  SYZ_TRY_ALL(p->comm, path_of(p->folder, "facts", path));
+  all = syz_alloc("facts", n + sizeof digest, 1);
+  SYZ_TRY_ALL(p->comm, all ? SYZ_OK : SYZ_ERR_MEMORY);
+  memcpy(all, &digest, sizeof digest);
+  memcpy(all + sizeof digest, bytes, n);
+  SYZ_TRY_ALL(p->comm, syz_comm_rank(p->comm) == 0 ? syz_file_write(path, all, n + sizeof digest) : SYZ_OK);
+cleanup:
+  syz_free(&all);
+  return st;
+}
+
+syz_status syz_embed_part_recall(syz_embed_part *p, void *bytes, size_t n, bool *is_there)
+{
+  syz_status st = SYZ_OK;
+  char path[PATH_MAX];
+  uint8_t is_whole = 0;
+  SYZ_TRY_ALL(p->comm, path_of(p->folder, "facts", path));
+  if (syz_comm_rank(p->comm) == 0) {
+    uint64_t digest = 0;
+    struct stat s;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    is_whole = fd >= 0 && fstat(fd, &s) == 0 && (size_t)s.st_size == n + sizeof digest && read_all(fd, &digest, sizeof digest, 0) &&
+               read_all(fd, bytes, n, sizeof digest) && syz_checksum(bytes, n, n) == digest;
+    if (fd >= 0) close(fd);
+  }
+  syz_bcast(p->comm, &is_whole, 1, 0);
+  if (is_whole) syz_bcast(p->comm, bytes, n, 0);
+  *is_there = is_whole != 0;
+cleanup:
+  return st;
+}
+
 syz_status syz_embed_part_put(syz_embed_part *p, int64_t block, const void *rows)
 {
   syz_status st = SYZ_OK;
@@ -222,14 +260,14 @@ void syz_embed_part_close(syz_embed_part **pp)
 
 void syz_embed_part_remove(syz_embed_part **pp)
 {
-  const char *names[] = {"digests", "rows", "key"};
+  const char *names[] = {"digests", "rows", "facts", "key"};
   char folder[PATH_MAX], path[PATH_MAX];
   syz_comm *c = (*pp)->comm;
   snprintf(folder, sizeof folder, "%s", (*pp)->folder);
   syz_embed_part_close(pp);
   syz_barrier(c);
   if (syz_comm_rank(c) != 0) return;
-  for (int i = 0; i < 3; i++)
+  for (int i = 0; i < 4; i++)
     if (path_of(folder, names[i], path) == SYZ_OK) (void)unlink(path);
   (void)rmdir(folder); /* scratch: whatever is left does no harm */
 }

@@ -35,10 +35,11 @@ typedef struct syz_tile_end {
   void *y, *u;               /**< [M, N] */
   int64_t ldy, ldu;          /**< elements between rows */
   const int64_t *row_of_y;   /**< SYZ_TILE_RESIDUAL: the row of y that each row of C is added to; NULL: the same */
+  const struct syz_int8_scales *int8; /**< of products of integers (kernel_int8.h); NULL elsewhere */
 } syz_tile_end;
 
 typedef struct syz_kernel {
-  int unit; /**< elements a unit: 1 or 2 */
+  int unit; /**< elements a unit: 1, 2 or 4 */
   /** C rows [row, row + m) x columns [column, column + n), m <= 6, n <= 64. a points at the first row, b at the panel. */
   void (*tile)(int m, int n, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b,
                const syz_tile_end *end, int64_t row, int64_t column);

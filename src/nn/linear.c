@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "linear_int8.h"
 #include "linear_native.h"
 #include "rowwise.h"
 
@@ -17,6 +18,9 @@ struct syz_linear {
   int64_t out, in, max_rows;
   bool trains, has_bias, has_scale;
   float *bias, *scale;           /* [out] */
+  syz_linear_int8 *int8;         /* NULL: there is none */
+  bool is_int8;
+  float *most;                   /* [in] what syz_linear_observe raises, or NULL */
   syz_linear_native *native;     /* set: everything below is unused */
   void *weight;                  /* [out, in] act */
   int64_t piece[PIECES];         /* row counts with plans, largest first */
@@ -26,7 +30,7 @@ struct syz_linear {
   syz_gemm *weight_sum[PIECES];  /* dW += dy^T x */
 };
 
-enum { SCRATCH_ROWS = 256 };
+enum { SCRATCH_ROWS = 256, WIDEN = 256 };
 
 static syz_status create_plans(syz_linear *l) {
   syz_status st = SYZ_OK;
@@ -83,6 +87,7 @@ void syz_linear_destroy(syz_linear **l) {
     syz_gemm_destroy(&(*l)->input[i]);
     syz_gemm_destroy(&(*l)->weight_sum[i]);
   }
+  syz_linear_int8_destroy(&(*l)->int8);
   syz_linear_native_destroy(&(*l)->native);
   syz_free(&(*l)->weight);
   syz_free(&(*l)->bias);
@@ -92,19 +97,45 @@ void syz_linear_destroy(syz_linear **l) {
 
 void syz_linear_pack(syz_linear *l, const float *weight, const float *bias, const float *scale) {
   const size_t bytes = (size_t)l->out * sizeof(float);
+  const double start = syz_profile_begin();
   l->has_bias = bias != NULL;
   l->has_scale = scale != NULL;
   if (bias) memcpy(l->bias, bias, bytes);
   if (scale) memcpy(l->scale, scale, bytes);
+  const size_t act = syz_dtype_size(l->compute->act), row = (size_t)l->in * act;
   if (l->native) {
     syz_linear_native_pack(l->native, weight);
+  } else {
+#pragma omp parallel for schedule(static)
+    for (int64_t o = 0; o < l->out; o++) syz_convert_to_act(l->compute->act, (char *)l->weight + (size_t)o * row, weight + o * l->in, l->in);
+  }
+  const double copies = l->native && l->trains ? 2 : 1;
+  syz_profile_end(start, SYZ_PROFILE_PACKING, "packing", l->out, l->in, 0, (double)(l->out * l->in) * ((double)sizeof(float) + copies * (double)act));
+}
+
+bool syz_compute_has_int8(const syz_compute *c) { return syz_kernel_int8_of(c->act) != NULL; }
+
+syz_status syz_linear_quantise(syz_linear *l, const float *weight, const float *most) {
+  l->is_int8 = false;
+  syz_linear_int8_destroy(&l->int8);
+  return syz_linear_int8_create(l->compute, l->out, l->in, l->max_rows, weight, most, &l->int8);
+}
+
+void syz_linear_use_int8(syz_linear *l, bool is_int8) {
+  SYZ_ASSERT(!is_int8 || l->int8);
+  l->is_int8 = is_int8;
+}
+
+void syz_linear_settle(syz_linear *l) {
+  if (!l->is_int8) {
+    syz_linear_int8_destroy(&l->int8);
     return;
   }
-  const size_t row = (size_t)l->in * syz_dtype_size(l->compute->act);
-#pragma omp parallel for schedule(static)
-  for (int64_t o = 0; o < l->out; o++)
-    syz_convert_to_act(l->compute->act, (char *)l->weight + (size_t)o * row, weight + o * l->in, l->in);
+  syz_free(&l->weight);
+  if (l->native) syz_linear_native_settle(l->native);
 }
+
+void syz_linear_observe(syz_linear *l, float *most) { l->most = most; }
 
 const float *syz_linear_scale(const syz_linear *l) { return l->has_scale ? l->scale : NULL; }
 
@@ -115,10 +146,27 @@ static int next_piece(const syz_linear *l, int64_t rows, int64_t limit) {
   return i;
 }
 
+/* For the profile: 2 m n k operations; rows in, rows out, weights. */
+static void end_product(const syz_linear *l, double start, const char *what, int64_t rows, size_t bytes_in, size_t bytes_out) {
+  const double m = (double)rows, n = (double)l->out, k = (double)l->in;
+  syz_profile_end(start, SYZ_PROFILE_PRODUCT, what, l->out, l->in, 2 * m * n * k,
+                  m * k * (double)bytes_in + m * n * (double)bytes_out + n * k * (double)syz_dtype_size(l->compute->act));
+}
+
+static size_t forward_out_bytes(const syz_linear *l, syz_epilogue epilogue, bool has_u) {
+  const size_t act = syz_dtype_size(l->compute->act), kept = has_u ? act : 0;
+  return kept + (epilogue == SYZ_EPILOGUE_F32 ? sizeof(float) : epilogue == SYZ_EPILOGUE_RESIDUAL ? 2 * sizeof(float) : act);
+}
+
 static void forward_rows(const syz_linear *l, int64_t rows, const void *x, syz_epilogue epilogue, const int64_t *row_of_y, void *y,
                          void *u) {
   SYZ_ASSERT(rows >= 0 && rows <= l->max_rows);
   const float *bias = l->has_bias ? l->bias : NULL, *scale = l->has_scale ? l->scale : NULL;
+  if (l->most) syz_rows_raise(l->compute->act, l->most, x, rows, l->in);
+  if (l->is_int8) {
+    syz_linear_int8_forward(l->int8, rows, x, epilogue, bias, scale, row_of_y, y, u);
+    return;
+  }
   if (l->native) {
     syz_linear_native_forward(l->native, rows, x, epilogue, bias, scale, row_of_y, y, u);
     return;
@@ -138,16 +186,19 @@ static void forward_rows(const syz_linear *l, int64_t rows, const void *x, syz_e
 }
 
 void syz_linear_forward(const syz_linear *l, int64_t rows, const void *x, syz_epilogue epilogue, void *y, void *u) {
+  const double start = syz_profile_begin();
   forward_rows(l, rows, x, epilogue, NULL, y, u);
+  end_product(l, start, "forward", rows, syz_dtype_size(l->compute->act), forward_out_bytes(l, epilogue, u != NULL));
 }
 
 void syz_linear_forward_residual(const syz_linear *l, int64_t rows, const void *x, const int64_t *row_of_y, float *y, void *u) {
+  const double start = syz_profile_begin();
   forward_rows(l, rows, x, SYZ_EPILOGUE_RESIDUAL, row_of_y, y, u);
+  end_product(l, start, "forward", rows, syz_dtype_size(l->compute->act), forward_out_bytes(l, SYZ_EPILOGUE_RESIDUAL, u != NULL));
 }
 
-void syz_linear_backward_input(const syz_linear *l, int64_t rows, const void *dy, void *dx) {
+static void backward_input(const syz_linear *l, int64_t rows, const void *dy, void *dx) {
   SYZ_ASSERT(l->trains && rows >= 0 && rows <= l->max_rows);
-  if (!dx) return;
   if (l->native) {
     syz_linear_native_backward_input(l->native, rows, dy, NULL, dx);
     return;
@@ -161,20 +212,57 @@ void syz_linear_backward_input(const syz_linear *l, int64_t rows, const void *dy
   }
 }
 
-void syz_linear_backward_gelu_input(const syz_linear *l, int64_t rows, const void *dy, const void *u, void *dx) {
+void syz_linear_backward_input(const syz_linear *l, int64_t rows, const void *dy, void *dx) {
+  if (!dx) return;
+  const double start = syz_profile_begin();
+  backward_input(l, rows, dy, dx);
+  end_product(l, start, "backward input", rows, syz_dtype_size(l->compute->act), syz_dtype_size(l->compute->act));
+}
+
+static void backward_gelu_input(const syz_linear *l, int64_t rows, const void *dy, const void *u, void *dx) {
   SYZ_ASSERT(l->trains && rows >= 0 && rows <= l->max_rows);
   if (l->native) {
     syz_linear_native_backward_input(l->native, rows, dy, u, dx);
     return;
   }
-  syz_linear_backward_input(l, rows, dy, dx);
+  backward_input(l, rows, dy, dx);
   syz_gelu_backward(l->compute->act, dx, dx, u, rows * l->in);
+}
+
+void syz_linear_backward_gelu_input(const syz_linear *l, int64_t rows, const void *dy, const void *u, void *dx) {
+  const double start = syz_profile_begin();
+  backward_gelu_input(l, rows, dy, u, dx);
+  end_product(l, start, "backward input, GELU", rows, 2 * syz_dtype_size(l->compute->act), syz_dtype_size(l->compute->act));
+}
+
+/* Rounded to act on the way, in front of the room for float32, where it takes half of that: rows are widened from the last to the first. */
+static void widen_rows(syz_dtype act, float *y, const void *x, int64_t rows, int64_t width) {
+  for (int64_t r = rows - 1; r >= 0; r--) {
+    float wide[WIDEN];
+    for (int64_t last = width; last > 0; last -= WIDEN) {
+      const int64_t first = last > WIDEN ? last - WIDEN : 0;
+      syz_convert_to_f32(act, wide, (const char *)x + (size_t)(r * width + first) * syz_dtype_size(act), last - first);
+      memcpy(y + r * width + first, wide, (size_t)(last - first) * sizeof *y);
+    }
+  }
+}
+
+void syz_linear_backward_input_f32(const syz_linear *l, int64_t rows, const void *dy, float *dx) {
+  SYZ_ASSERT(l->trains && rows >= 0 && rows <= l->max_rows);
+  const double start = syz_profile_begin();
+  if (l->native) {
+    syz_linear_native_backward_input_f32(l->native, rows, dy, dx);
+  } else {
+    backward_input(l, rows, dy, dx);
+    if (l->compute->act != SYZ_F32) widen_rows(l->compute->act, dx, dx, rows, l->in);
+  }
+  end_product(l, start, "backward input", rows, syz_dtype_size(l->compute->act), sizeof(float));
 }
 
 /* Column sums over blocks of rows, added in block order: the same for any thread count, and more exact than one long sum. */
 enum { SUM_ROWS = 64, STRIPE = 256 };
 
-static void add_column_sums(syz_dtype act, float *sum, const void *dy, int64_t rows, int64_t width) {
+void syz_add_column_sums(syz_dtype act, float *sum, const void *dy, int64_t rows, int64_t width) {
   const size_t size = syz_dtype_size(act);
 #pragma omp parallel for schedule(static)
   for (int64_t first = 0; first < width; first += STRIPE) {
@@ -191,13 +279,13 @@ static void add_column_sums(syz_dtype act, float *sum, const void *dy, int64_t r
   }
 }
 
-void syz_linear_backward_weight(const syz_linear *l, int64_t rows, const void *dy, const void *x, float *dweight, float *dbias) {
+static void backward_weight(const syz_linear *l, int64_t rows, const void *dy, const void *x, float *dweight, float *dbias) {
   SYZ_ASSERT(l->trains && rows >= 0 && rows <= l->max_rows);
   if (l->native) {
     syz_linear_native_backward_weight(l->native, rows, dy, x, dweight, dbias);
     return;
   }
-  if (dbias) add_column_sums(l->compute->act, dbias, dy, rows, l->out);
+  if (dbias) syz_add_column_sums(l->compute->act, dbias, dy, rows, l->out);
   const size_t size = syz_dtype_size(l->compute->act);
   for (int64_t r = 0; r < rows;) {
     const int i = next_piece(l, rows - r, l->max_rows);
@@ -205,4 +293,10 @@ void syz_linear_backward_weight(const syz_linear *l, int64_t rows, const void *d
                  dweight);
     r += l->piece[i];
   }
+}
+
+void syz_linear_backward_weight(const syz_linear *l, int64_t rows, const void *dy, const void *x, float *dweight, float *dbias) {
+  const double start = syz_profile_begin();
+  backward_weight(l, rows, dy, x, dweight, dbias);
+  end_product(l, start, "backward weight", rows, syz_dtype_size(l->compute->act), syz_dtype_size(l->compute->act));
 }

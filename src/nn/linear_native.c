@@ -10,8 +10,6 @@
 
 #include <omp.h>
 
-#include "kernel.h"
-
 struct syz_linear_native {
   const syz_compute *compute;
   const syz_kernel *kernel;
@@ -72,6 +70,8 @@ void syz_linear_native_destroy(syz_linear_native **l) {
   syz_free(l);
 }
 
+void syz_linear_native_settle(syz_linear_native *l) { syz_free(&l->forward); }
+
 void syz_linear_native_pack(syz_linear_native *l, const float *weight) {
   const syz_kernel *q = l->kernel;
   const int64_t units_in = syz_units(q, l->in), units_out = syz_units(q, l->out);
@@ -101,15 +101,18 @@ static syz_left left_of(const syz_linear_native *l, const void *x, int64_t rows,
   return (syz_left){l->compute->scratch->bytes, units};
 }
 
-void syz_linear_native_forward(const syz_linear_native *l, int64_t rows, const void *x, syz_epilogue epilogue, const float *bias,
-                               const float *scale, const int64_t *row_of_y, void *y, void *u) {
+syz_tile_end syz_linear_end(int64_t out, syz_epilogue epilogue, const float *bias, const float *scale, const int64_t *row_of_y, void *y, void *u) {
   static const syz_tile_action action[] = {[SYZ_EPILOGUE_NONE] = SYZ_TILE_ACT,
                                            [SYZ_EPILOGUE_F32] = SYZ_TILE_F32,
                                            [SYZ_EPILOGUE_RESIDUAL] = SYZ_TILE_RESIDUAL,
                                            [SYZ_EPILOGUE_GELU] = SYZ_TILE_GELU};
-  const syz_tile_end end = {
-      .action = action[epilogue], .bias = bias, .scale = scale, .y = y, .ldy = l->out, .u = u, .ldu = u ? l->out : 0,
-      .row_of_y = row_of_y};
+  return (syz_tile_end){
+      .action = action[epilogue], .bias = bias, .scale = scale, .y = y, .ldy = out, .u = u, .ldu = u ? out : 0, .row_of_y = row_of_y};
+}
+
+void syz_linear_native_forward(const syz_linear_native *l, int64_t rows, const void *x, syz_epilogue epilogue, const float *bias,
+                               const float *scale, const int64_t *row_of_y, void *y, void *u) {
+  const syz_tile_end end = syz_linear_end(l->out, epilogue, bias, scale, row_of_y, y, u);
   syz_kernel_product(l->kernel, rows, l->out, syz_units(l->kernel, l->in), left_of(l, x, rows, l->in), l->forward, &end);
 }
 
@@ -119,6 +122,11 @@ void syz_linear_native_backward_input(const syz_linear_native *l, int64_t rows, 
                             .ldy = l->in,
                             .u = (void *)(uintptr_t)u, /* read only in this action */
                             .ldu = u ? l->in : 0};
+  syz_kernel_product(l->kernel, rows, l->in, syz_units(l->kernel, l->out), left_of(l, dy, rows, l->out), l->input, &end);
+}
+
+void syz_linear_native_backward_input_f32(const syz_linear_native *l, int64_t rows, const void *dy, float *dx) {
+  const syz_tile_end end = {.action = SYZ_TILE_F32, .y = dx, .ldy = l->in};
   syz_kernel_product(l->kernel, rows, l->in, syz_units(l->kernel, l->out), left_of(l, dy, rows, l->out), l->input, &end);
 }
 

@@ -2,26 +2,37 @@
 /** The linear layer on the own kernels (kernel.h), and what else of the linear layer is private to this room. */
 #pragma once
 
-#include "engine.h"
+#include "kernel.h"
 
 /** The packed scale [out], or NULL; borrowed. */
 const float *syz_linear_scale(const syz_linear *l);
 /** dx = (dy W) gelu'(u), u [rows, in] act: the gradient of u when the layer's input is gelu(u). dx may not be u or dy. */
 void syz_linear_backward_gelu_input(const syz_linear *l, int64_t rows, const void *dy, const void *u, void *dx);
 
+/** dx [rows, in] float32 = dy W, not rounded to act: a part of a sum over ranks. Engines other than the own kernels round it in bfloat16. */
+void syz_linear_backward_input_f32(const syz_linear *l, int64_t rows, const void *dy, float *dx);
+/** sum [width] += column sums of x [rows, width] act: blocks of rows first, added in block order, the same for any thread count. */
+void syz_add_column_sums(syz_dtype act, float *sum, const void *x, int64_t rows, int64_t width);
+
 /** y[row_of_y[r]] += scale v[r], rows of the stream y: the residual epilogue for the sequences that a branch keeps (NULL: row r). No
  * two rows have the same place. u [rows, out] act or NULL. */
 void syz_linear_forward_residual(const syz_linear *l, int64_t rows, const void *x, const int64_t *row_of_y, float *y, void *u);
+
+/** What the forward pass does with its sums. Arguments as in nn.h and above; bias, scale [out] or NULL. */
+syz_tile_end syz_linear_end(int64_t out, syz_epilogue epilogue, const float *bias, const float *scale, const int64_t *row_of_y, void *y, void *u);
 
 /* Arguments as in nn.h and above. */
 typedef struct syz_linear_native syz_linear_native;
 syz_status syz_linear_native_create(const syz_compute *c, int64_t out, int64_t in, int64_t max_rows, bool trains,
                                     syz_linear_native **result);
 void syz_linear_native_destroy(syz_linear_native **l);
+/** Drop the packed weights of the forward pass: it is not called again. */
+void syz_linear_native_settle(syz_linear_native *l);
 void syz_linear_native_pack(syz_linear_native *l, const float *weight);
 void syz_linear_native_forward(const syz_linear_native *l, int64_t rows, const void *x, syz_epilogue epilogue, const float *bias,
                                const float *scale, const int64_t *row_of_y, void *y, void *u);
 /** u NULL: dx = dy W. */
 void syz_linear_native_backward_input(const syz_linear_native *l, int64_t rows, const void *dy, const void *u, void *dx);
+void syz_linear_native_backward_input_f32(const syz_linear_native *l, int64_t rows, const void *dy, float *dx);
 void syz_linear_native_backward_weight(const syz_linear_native *l, int64_t rows, const void *dy, const void *x, float *dweight,
                                        float *dbias);
