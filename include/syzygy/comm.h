@@ -73,37 +73,120 @@ void syz_alltoallv(syz_comm *c, const void *send, const size_t *send_bytes, void
 /** Sum of the values of lower ranks (0 on rank 0). */
 int64_t syz_exscan_i64(syz_comm *c, int64_t x);
 
-/* Reductions that run while the caller computes. */
+/* Messages that travel while the caller computes. */
 typedef struct syz_request syz_request;
-/** Room for `n` reductions under way at once. Not collective. */
+/** Room for `n` messages under way at once. Not collective. */
 syz_status syz_request_create(syz_comm *c, int n, syz_request **out);
+/** Waits; NULL is fine. */
 void syz_request_destroy(syz_request **r);
-/** Begin the in-place sum of x[n] over the group; x must not be touched until it is done. Collective, same order on all ranks. */
-void syz_request_sum_f32(syz_request *r, float *x, size_t n);
-/** Let messages move: to be called now and then from the compute loop. Cheap. Not collective. */
-void syz_request_progress(syz_request *r);
+/** Begin to send n bytes (at most 2^28), which must not be touched until it is done; pairs of a send and a receive meet by rank and `tag` (0 ..
+ * 32767), in the order in which they were begun. Own tags of this room: 71 .. 79. Not collective. */
+void syz_request_send(syz_request *r, const void *bytes, size_t n, int to, int tag);
+void syz_request_receive(syz_request *r, void *bytes, size_t n, int from, int tag);
+/** Let messages move: to be called now and then from the compute loop. Whether all that was begun is done. Cheap. Not collective. */
+bool syz_request_test(syz_request *r);
 /** Wait for all that was begun. */
 void syz_request_wait(syz_request *r);
+
+/* Messages between two ranks that travel while the caller computes. */
+typedef struct syz_mail syz_mail;
+/** Room for `n` messages under way at once. Not collective. */
+syz_status syz_mail_create(syz_comm *c, int n, syz_mail **out);
+void syz_mail_destroy(syz_mail **m);
+/** Begin to send or receive n bytes, which must not be touched until syz_mail_wait. Messages from one rank to another arrive in the order in which
+ * both begin them, and sizes must agree; to itself a rank sends nothing. n = 0: nothing happens. */
+void syz_mail_send(syz_mail *m, int to, const void *bytes, size_t n);
+void syz_mail_receive(syz_mail *m, int from, void *bytes, size_t n);
+/** Let messages move: to be called now and then from the compute loop. Cheap. */
+void syz_mail_progress(syz_mail *m);
+/** Wait for all that was begun here. */
+void syz_mail_wait(syz_mail *m);
 
 /* Neighbour exchange around a ring: send n bytes to rank+1, receive from rank-1. */
 void syz_ring_shift(syz_comm *c, const void *send, void *receive, size_t n);
 
+/*
+ * Rows of one array that a group holds together: rank r has rows[r] of them, behind those of lower ranks. rows [size] is the same on all ranks; any may
+ * be 0. Collective. A rank sends and receives the bytes of (size - 1) / size of the array when shares are equal.
+ */
+/** In: this rank's own rows in their place. Out: all rows on every rank. */
+void syz_rows_gather(syz_comm *c, void *all, const int64_t *rows, size_t row_bytes);
+enum { SYZ_ROWS_STAGE = 1 << 18 /**< floats */ };
+/** all [sum of rows, width] float32 in: this rank's part of every row's sum. Out: its own rows are the sums, in an order of additions that depends on
+ * the group alone; the others are as before. stage [SYZ_ROWS_STAGE] scratch. */
+void syz_rows_reduce_scatter(syz_comm *c, float *all, const int64_t *rows, int64_t width, float *stage);
+
+/* ----------------------------------------------------------------- nodes */
+
+/**
+ * A group in two levels: within a node ranks exchange through shared memory, between nodes by messages. Nodes may have different numbers of
+ * ranks, in any order. Of what is cut over all ranks and travels between nodes, each rank's stretch has one rank on every other node that
+ * handles it there: its stand-in, the rank with the same place on its node (modulo the number of ranks there).
+ */
+typedef struct syz_nodes {
+  syz_comm *all;        /**< borrowed */
+  syz_comm *local;      /**< the ranks of this node, in the order of `all` */
+  int n, mine;          /**< nodes, in the order of their first ranks; this rank's */
+  int *node, *place;    /**< [ranks of all] of each rank: its node, its rank in `local` there */
+  int *first, *rank;    /**< the ranks of node k: rank[first[k]] .. rank[first[k + 1] - 1] */
+  int *behind, n_behind; /**< the ranks of other nodes that this rank stands in for */
+  int n_peers;          /**< messages of one exchange at most: to each other node, and from each rank behind */
+  syz_request *travel;
+} syz_nodes;
+/** Collective over `all`; agreed. ranks_per_node: nodes are split into such of at most so many ranks; 0: the machine's own. */
+syz_status syz_nodes_create(syz_comm *all, int ranks_per_node, syz_nodes **out);
+void syz_nodes_destroy(syz_nodes **n);
+/** The rank that stands for `rank` on `node`. */
+int syz_nodes_stand_in(const syz_nodes *n, int node, int rank);
+/**
+ * A block that each node has once (shared by its ranks) or, on nodes of one rank, each rank: every rank has written its stretch
+ * [first[r], first[r] + bytes[r]); behind the call all stretches are in place on all nodes. Collective over `all`.
+ */
+void syz_nodes_spread(syz_nodes *n, void *block, const size_t *first, const size_t *bytes);
+
+/** Memory that the ranks of a node share where it can be had, otherwise each rank's own. Zero-filled. */
+typedef struct syz_shared {
+  void *bytes;      /**< the same contents on every rank once the writers are done and a barrier has passed */
+  size_t size;      /**< of the mapping; 0: this rank's own memory */
+  syz_comm *node;   /**< who shares it; NULL: own memory */
+  bool owns_node;
+  bool is_writer;   /**< where one rank fills it: the first of its node, or every rank that has its own */
+} syz_shared;
+/** Collective over c; agreed. Less than `threshold` bytes are not worth sharing. SYZ_ERR_MEMORY. */
+syz_status syz_shared_create(syz_comm *c, const char *label, size_t bytes, size_t threshold, syz_shared *out);
+/** Shared memory or none: out->bytes is NULL on all ranks of `all` when one of its nodes cannot have it. `node`: this rank's part of `all`;
+ * borrowed. `bytes` may differ between nodes, not within one. Collective over `all`. */
+void syz_shared_map(syz_comm *all, syz_comm *node, size_t bytes, syz_shared *out);
+/** Collective over the node: what the writer wrote is seen by all behind it. */
+void syz_shared_settle(syz_shared *s);
+/** Collective over the node when it was made by syz_shared_create. */
+void syz_shared_destroy(syz_shared *s);
+
 /* ------------------------------------------------------------------ grid */
 
 /**
- * world = towers x data. Together: every rank holds both towers and its share of the batch. Apart: the first ranks hold only
- * the image tower, the others only the spectrum tower, in proportion to cost.
+ * world = towers x data x tensor. Together: every rank holds both towers and its share of the batch. Apart: the first ranks hold only
+ * the image tower, the others only the spectrum tower, in proportion to cost. Tensor: neighbouring ranks of `data` that compute the transformer blocks
+ * of their objects together, each with its share of the heads and columns; outside of blocks each is a data rank as any other.
  */
 typedef enum syz_towers { SYZ_TOWERS_TOGETHER, SYZ_TOWERS_APART } syz_towers;
 typedef struct syz_grid {
   syz_comm *world;          /**< borrowed */
   syz_comm *data;           /**< ranks that hold the same tower(s) as this one: gradients are summed here */
+  syz_comm *tensor;         /**< this rank's tensor group, a stretch of `data`; NULL: alone */
   syz_towers towers;
   bool has_image, has_spectrum;
-  int image_ranks, spectrum_ranks; /**< how many hold each tower */
+  int image_ranks, spectrum_ranks;    /**< how many hold each tower */
+  double cost_image, cost_spectrum;   /**< as given */
 } syz_grid;
 /** Collective. Apart needs >= 2 ranks (SYZ_ERR_MEMORY otherwise). cost_*: any positive measure of work per object. */
 syz_status syz_grid_create(syz_comm *world, syz_towers towers, double cost_image, double cost_spectrum, syz_grid *out);
+/**
+ * Groups of `tensor` neighbouring ranks, tensor >= 1 (1: none); apart, ranks go to the towers anew, in multiples of it. For a grid just created, before
+ * anything is made of it. SYZ_ERR_INPUT when tensor does not divide the ranks, or apart leaves a tower without a group. A group that crosses nodes is
+ * warned of. Collective over world; agreed.
+ */
+syz_status syz_grid_split_tensor(syz_grid *g, int tensor);
 void syz_grid_destroy(syz_grid *g);
 
 /* ---------------------------------------------------------------- timing */

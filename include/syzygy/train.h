@@ -6,9 +6,9 @@
  * A step is a pure function of (weights, moments, arrays of the objective such as a teacher, seed, step), and all of these are in a checkpoint:
  * nothing else has a history, so a run that was stopped and continued on the same number of ranks repeats an uninterrupted one bit for bit, and
  * the number of ranks changes nothing but the order in which gradients are added. The parts: loop.c, checkpoint.c and manifest.c, metrics.c,
- * memory.c (whether the ranks of a node fit), parts.c (which parameters train, and which share of them each rank updates), gradients.c (sums over
+ * plan.c and memory.c (what a run takes, whether the ranks of a node fit), parts.c (which parameters train, and which share of them each rank updates), gradients.c (sums over
  * ranks while the backward pass runs), optimiser.c; align*.c, infonce.c, retrieval.c; dino*.c, distillation*.c, koleo.c; masked*.c; similarity.c
- * (tiles of cosines).
+ * (tiles of cosines); infonce_ring.c, infonce_pieces.c and infonce_tile.c for large batches.
  */
 #pragma once
 
@@ -27,11 +27,29 @@
  * Symmetric cross-entropy over the global batch: logits[i,j] = s <x_i, y_j> of the L2-normalised image and spectrum embeddings.
  *
  * Each rank holds rows of one or both modalities: those that hold a modality share its G rows in contiguous blocks, in world order
- * (syz_share). The normalised embeddings of all ranks are gathered (2 G x E); no rank ever holds the G x G logits, only tiles of them.
- * Every row's statistics are formed over the same column tiles in the same order on any rank, in float64 from float32 products, and the
- * loss is the sum of the G rows in row order: neither it nor a row's gradient depends on the number of ranks.
+ * (syz_share). No rank ever holds the G x G logits, only tiles of them. Two ways, chosen by the size of the batch:
+ *
+ * - Up to `ring_pairs` the normalised embeddings of all ranks are gathered (2 G x E). Every row's statistics are formed over the same column tiles
+ *   in the same order on any rank, in float64 from float32 products, and the loss is the sum of the G rows in row order: neither it nor a row's
+ *   gradient depends on the number of ranks, not by a bit.
+ * - Above, one modality's rows travel around the ring of ranks in pieces, and nobody holds more than its own rows and three pieces. Products are in
+ *   the type of the compute context (bfloat16: so are the normalised rows), statistics float32 in tiles of 96 x 256 and float64 between them; half the
+ *   operations of the other way (8 G^2 E in all, one quarter of them forward). Sums are in an order that depends on the number of ranks: losses
+ *   agree to 1e-5.
  */
 typedef struct syz_infonce syz_infonce;
+
+typedef struct syz_infonce_config {
+  int64_t global_batch, width;    /**< G >= 1, may be smaller than the number of ranks; E */
+  bool has_image, has_spectrum;   /**< whether this rank holds rows of it */
+  int64_t ring_pairs;             /**< larger global batches go around the ring; 0: all do */
+  int64_t piece_rows;             /**< most rows of a piece; 0: 4096 */
+  bool streams;                   /**< the caller keeps no embeddings: it uses put and get below */
+  int64_t most_blocks;            /**< for measurements: each pass stops behind so many blocks of tiles, and its result means nothing; 0: never */
+} syz_infonce_config;
+
+/** The default of loss.ring_pairs: gathered, two modalities of 1024 numbers are 128 MiB there. */
+enum { SYZ_RING_PAIRS = 16384 };
 
 typedef struct syz_infonce_loss {
   double loss;              /**< mean of the two directions, natural logarithm */
@@ -39,22 +57,36 @@ typedef struct syz_infonce_loss {
   double spectrum_to_image;
 } syz_infonce_loss;
 
-/** Collective; agreed. `global_batch` >= 1, may be smaller than the number of ranks. has_*: whether this rank holds rows of it. */
-syz_status syz_infonce_create(syz_comm *world, const syz_compute *compute, int64_t global_batch, int64_t width, bool has_image, bool has_spectrum,
-                              syz_infonce **out);
+/** Collective; agreed. The same on all ranks: everything but has_*. */
+syz_status syz_infonce_create(syz_comm *world, const syz_compute *compute, const syz_infonce_config *config, syz_infonce **out);
 void syz_infonce_destroy(syz_infonce **l);
+/** Bytes on a rank that holds what config->has_* say; so many ranks hold each modality. */
+size_t syz_infonce_bytes(const syz_compute *compute, const syz_infonce_config *config, int image_ranks, int spectrum_ranks);
+/** Whether this batch goes around the ring. */
+bool syz_infonce_is_ring(const syz_infonce *l);
 /** The rows of the global batch that this rank holds; count 0 for a modality it does not have. */
 void syz_infonce_rows(const syz_infonce *l, syz_modality m, int64_t *first, int64_t *count);
-/** Collective. embedding[m]: [count, E] as the towers give them, NULL without rows. scale: s. The same result on every rank; not finite
- * when an embedding is not. */
+/** Collective. embedding[m]: [count, E] as the towers give them, NULL without rows, or where they were put before. scale: s. The same result on
+ * every rank; not finite when an embedding is not. */
 void syz_infonce_forward(syz_infonce *l, double scale, const float *const embedding[SYZ_MODALITIES], syz_infonce_loss *out);
 /**
- * Gradient of the global loss by this rank's rows, after syz_infonce_forward: dembedding[m] [count, E] is written.
- * dlog_scale (NULL: not wanted): derivative by log s, the same on every rank; collective then, otherwise no communication.
+ * Gradient of the global loss by this rank's rows, after syz_infonce_forward: dembedding[m] [count, E] is written; NULL where there are no rows, or, with
+ * `streams`, to be fetched later. dlog_scale (NULL: not wanted, the same on all ranks): derivative by log s, the same on every rank. Collective.
  */
 void syz_infonce_backward(syz_infonce *l, float *const dembedding[SYZ_MODALITIES], double *dlog_scale);
-/** The gathered normalised embeddings [G, E] of the last forward call; borrowed until the next. */
-const float *syz_infonce_gathered(const syz_infonce *l, syz_modality m);
+
+/* With `streams` no array [count, E] is needed outside: a chunk of rows [at, at + n) of this rank is put as soon as its embeddings are there, before the
+ * forward call, and its gradient is fetched when it is needed, after the backward call. Around the ring the objective then holds the rows in the type of
+ * the products and one modality's gradient in float32; the other one's takes the place of its rows, in their type (towers apart: float32 both). Not
+ * collective. */
+void syz_infonce_put(syz_infonce *l, syz_modality m, int64_t at, int64_t n, const float *embedding);
+void syz_infonce_get(syz_infonce *l, syz_modality m, int64_t at, int64_t n, float *dembedding);
+
+/** All normalised embeddings of the last forward call, all [G, E], on every rank. Collective; agreed. */
+syz_status syz_infonce_gather(syz_infonce *l, syz_modality m, float *all);
+/** Rows of the last forward call that are not finite: how many there are, and in place[0 .. most) the first of them in the global batch. Collective; the
+ * same on every rank. most <= 16. */
+int64_t syz_infonce_not_finite(syz_infonce *l, syz_modality m, int most, int64_t *place);
 
 /* -------------------------------------------------------------- retrieval */
 
@@ -80,10 +112,20 @@ syz_status syz_retrieval_evaluate(syz_comm *world, const syz_compute *compute, i
 
 /** The gradient block of a model, summed over the ranks that hold the same tower while the backward pass still runs. */
 typedef struct syz_gradients syz_gradients;
-/** Layout of syz_model_weights; the trained parts are zero at the start of a step. */
+/** How slices of gradients travel between nodes; sums are float32 always. See src/train/gradients.c. */
+typedef enum syz_reduction { SYZ_REDUCE_F32, SYZ_REDUCE_BF16 } syz_reduction;
+/** Layout of syz_model_weights; the trained parts are zero at the start of a step, and of each leaf: borrowed until syz_gradients_leaf. */
 float *syz_gradients_block(syz_gradients *g);
 /** The callback for syz_tower_backward (context: the syz_gradients): elements [first, first + count) are final on this rank. */
 void syz_gradients_ready(void *g, int64_t first, int64_t count);
+/** The gradient of a leaf of this rank is complete: the block is another one from here on, zero again. Without leaves nothing happens. */
+void syz_gradients_leaf(syz_gradients *g);
+/**
+ * Whether a batch can be cut into leaves for reproducible sums (src/train/leaves.c): a power of two that divides the batch, and that the number of ranks
+ * divides which share it (grid NULL: not looked at yet). 0: none are wanted. SYZ_ERR_INPUT names the numbers that fit. Not collective; ranks of
+ * towers that are apart may differ.
+ */
+syz_status syz_leaves_check(const syz_grid *grid, int64_t global_batch, int64_t leaves);
 
 /* --------------------------------------------------- losses of pretraining */
 
@@ -106,6 +148,8 @@ typedef struct syz_distillation syz_distillation;
 typedef struct syz_distillation_config {
   int64_t prototypes, width;        /**< K, bottleneck */
   int64_t most_student, most_teacher; /**< most rows of this rank in a call */
+  int64_t leaves;                   /**< of this rank, a power of two, as is the number of ranks: sums in their order (src/train/leaves.c); 0: none */
+  int64_t most_leaf;                /**< with leaves: most student rows of one; the same on every rank */
   int sets;                         /**< of teacher rows */
   syz_centring centring;
   int sinkhorn_iterations;          /**< 3 */
@@ -129,6 +173,7 @@ typedef struct syz_distillation_batch {
   const int64_t *target;       /**< [n_student, SYZ_TARGETS_PER_ROW] teacher rows of this rank that a student row is held against; -1: none */
   const float *row_weight;     /**< [n_student] factor of a row's sum of cross-entropies */
   const int *term;             /**< [n_student] which of the terms below a row adds to */
+  const int64_t *leaf_student, *leaf_teacher[SYZ_TARGET_SETS]; /**< with leaves: [leaves + 1] where the rows of each begin, in its set */
 } syz_distillation_batch;
 enum { SYZ_DISTILLATION_TERMS = 4 };
 typedef struct syz_distillation_loss {
@@ -160,6 +205,26 @@ void syz_koleo_forward(syz_koleo *k, const float *x, int64_t stride, double *los
 /** dx [own rows] of `stride` floats += scale * gradient. No communication. */
 void syz_koleo_backward(syz_koleo *k, double scale, float *dx, int64_t stride);
 
+/* ------------------------------------------------------------ memory plan */
+
+enum { SYZ_PLAN_ITEMS = 20 };
+typedef struct syz_plan_item {
+  const char *name; /**< "weights", "activations": a literal */
+  size_t bytes;
+  bool is_of_node; /**< once a node, shared by its ranks; otherwise of each rank */
+} syz_plan_item;
+/** What a run takes of the memory of the rank with the largest share, item by item. */
+typedef struct syz_plan {
+  syz_plan_item item[SYZ_PLAN_ITEMS];
+  int n;
+} syz_plan;
+/** bytes 0: not added. */
+void syz_plan_add(syz_plan *p, const char *name, size_t bytes);
+void syz_plan_add_shared(syz_plan *p, const char *name, size_t bytes);
+size_t syz_plan_rank_bytes(const syz_plan *p);   /**< without what the node shares */
+size_t syz_plan_shared_bytes(const syz_plan *p); /**< what the node shares */
+size_t syz_plan_node_bytes(const syz_plan *p, int ranks);
+
 /* ------------------------------------------------------------- objectives */
 
 enum { SYZ_TERMS_MAX = 16, SYZ_SCALARS_MAX = 4, SYZ_FIGURES_MAX = 24, SYZ_FIGURE_NAME = 48, SYZ_CLIP_GROUPS = 4, SYZ_ARRAYS_MAX = 12 };
@@ -176,6 +241,7 @@ typedef struct syz_array {
   const char *name; /**< of the dataset in state.h5 below `array/` */
   float *x;
   int64_t count;
+  syz_nodes *nodes; /**< of all ranks: those of a node have x together; NULL: each has its own */
 } syz_array;
 
 /** What a step's forward pass gives: the same on every rank, except wait_s. */
@@ -209,6 +275,8 @@ typedef struct syz_objective {
    * model-student.h5. */
   const syz_model *result;
   void *self;
+  /** Where gradients go, told once before the first step: for a forward pass that forms some of them at once. NULL: not wanted. Not collective. */
+  void (*attach)(void *self, syz_gradients *g);
   /** Steps first .. last-1 will come, in order; the weights are in place. Collective; agreed. */
   syz_status (*begin)(void *self, int64_t first, int64_t last);
   /** Collective: a failure of this rank is returned, but only after it has taken part in all communication of the step. */
@@ -219,7 +287,7 @@ typedef struct syz_objective {
   /** How a parameter is updated; NULL: factors 1, never frozen, group 0. Asked once, at the beginning. */
   void (*rule)(void *self, const syz_parameter *p, syz_rule *out);
   /** The weights have changed: by the update of `step` (a teacher moves), or, step -1, because a checkpoint was read (arrays too). NULL: nothing to
-   * do. No communication. */
+   * do. Called on all ranks; no communication but among those that share weights. */
   void (*updated)(void *self, int64_t step);
   /** What was not finite in this step (objects), for the message. Collective; the same text on all ranks. */
   void (*describe)(void *self, int64_t step, char *text, size_t room);
@@ -242,6 +310,8 @@ typedef struct syz_train_config {
   double weight_decay_end;           /**< half a cosine from weight_decay to it over the steps; equal: constant */
   double clip_grad_norm;             /**< largest gradient norm of each clip group; 0 = off */
   bool trains_backbones;             /**< otherwise only the heads */
+  syz_reduction reduction;           /**< of gradients between nodes */
+  int64_t leaves;                    /**< of the global batch, for reproducible sums; 0: off. Passes syz_leaves_check; the objective has the same */
   int64_t validate_interval;         /**< steps; 0: only at the end */
   int64_t checkpoint_interval_steps; /**< 0 = off */
   double checkpoint_interval_s;      /**< 0 = off */
@@ -298,8 +368,10 @@ typedef struct syz_align_config {
   uint64_t seed;
   int64_t global_batch;
   int64_t micro_batch; /**< objects a forward pass; a rank with more runs them in turn, and twice; 0: see align.c */
+  int64_t leaves;      /**< as in syz_train_config */
   bool freezes_backbones, shuffles, learns_logit_scale;
   double logit_scale; /**< s; the start when it is learned */
+  int64_t ring_pairs; /**< as in syz_infonce_config */
   syz_augment augment;
   syz_cache_place cache;    /**< where the tokens of frozen towers are kept */
   const char *cache_folder; /**< for SYZ_CACHE_DISK */
@@ -321,8 +393,8 @@ syz_status syz_align_check(const syz_align_config *config);
  */
 syz_status syz_align_create(const syz_align_config *config, const syz_grid *grid, const syz_compute *compute, syz_model *model, syz_shardset *train,
                             syz_shardset *test, syz_timing *timing, syz_objective *out);
-/** Bytes a rank needs for activations at this configuration and share; for --dry-run. */
-size_t syz_align_bytes(const syz_align_config *config, const syz_grid *grid, const syz_model *model);
+/** What a run on `ranks` ranks that hold the towers of `model` takes of a rank. Not collective. SYZ_ERR_MEMORY when the layers can't be made. */
+syz_status syz_align_plan(const syz_align_config *config, int ranks, const syz_model *model, syz_plan *out);
 
 /* ------------------------------------------------------------------- dino */
 
@@ -335,6 +407,8 @@ typedef struct syz_judge {
 typedef struct syz_dino_options {
   uint64_t seed;
   int64_t global_batch, steps;
+  int64_t micro_batch; /**< objects of a pass; a rank with more runs them in turn, and the student's twice; 0: all of its share, or of a leaf */
+  int64_t leaves;      /**< as in syz_train_config */
   bool shuffles;
   syz_crops_augment crops;
   double mask_probability, mask_ratio_min, mask_ratio_max, mask_aspect_min; /**< as in syz_block_masks, of the global crops */
@@ -353,9 +427,8 @@ typedef struct syz_dino_options {
 
 /** SYZ_ERR_INPUT for contradictions. Not collective. */
 syz_status syz_dino_check(const syz_dino_options *options, const syz_model_config *model);
-/** Bytes a rank needs for the run, all in (process, weights, packed copies, gradients, moments, teacher, activations, losses, batches read ahead). Not
- * collective; the same on every rank: what the one with the largest share needs. */
-size_t syz_dino_bytes(const syz_dino_options *options, const syz_grid *grid, const syz_model *student);
+/** As syz_align_plan. */
+syz_status syz_dino_plan(const syz_dino_options *options, int ranks, const syz_model *student, syz_plan *out);
 /** Useful operations of one object's step, forward and backward, with what stochastic depth leaves out not counted. */
 double syz_dino_flops(const syz_dino_options *options, const syz_model_config *model);
 /**
@@ -371,6 +444,7 @@ syz_status syz_dino_create(const syz_dino_options *options, const syz_grid *grid
 typedef struct syz_masked_options {
   uint64_t seed;
   int64_t global_batch, micro_batch; /**< micro_batch: spectra of one pass; 0: 16 */
+  int64_t leaves;                    /**< as in syz_train_config */
   bool shuffles;
   int64_t runs, run_tokens;          /**< masked runs of a spectrum, tokens of each: 6, 50 */
   bool weighs_ivar;                  /**< squares weighted by ivar over the object's mean ivar */
@@ -383,9 +457,8 @@ typedef struct syz_masked_options {
 } syz_masked_options;
 /** SYZ_ERR_INPUT for contradictions. Not collective. */
 syz_status syz_masked_check(const syz_masked_options *options, const syz_model_config *model);
-/** Bytes a rank needs for the run, all in, the process as it is now too; 0 when the layers can't be made (syz_error_text says why). Not
- * collective. */
-size_t syz_masked_train_bytes(const syz_masked_options *options, const syz_grid *grid, const syz_model *model);
+/** As syz_align_plan. */
+syz_status syz_masked_plan(const syz_masked_options *options, int ranks, const syz_model *model, syz_plan *out);
 /**
  * The masked-modelling objective on a model of PURPOSE_MASKED. `test` and `judge` may be NULL. Validation: the loss on held-out spectra with fixed
  * masks, and that of linear interpolation across the masked runs on the same numbers. Everything is borrowed and outlives the objective. Collective;

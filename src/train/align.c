@@ -6,7 +6,8 @@
  * (train.micro_batch) runs the forward pass in chunks without keeping activations, and runs each chunk but the last again before its
  * backward pass: one forward pass more, memory of one chunk (Gao et al. 2021, arXiv:2101.06983). Dropout is a function of (seed, step,
  * place), so the second pass is the first one again. Chunks go backwards, so that the last forward pass is used as it is, and the gradient
- * sums over ranks begin while the final chunk runs.
+ * sums over ranks begin while the final chunk runs. With reproducible sums no chunk crosses the border of a leaf (leaves.c), and the gradients of both
+ * towers are complete for one leaf before the next one begins.
  *
  * With frozen backbones the towers' tokens are computed once for all objects (align_tokens.c), and a step reads them and runs the heads.
  * With augmentation there is nothing to keep: then the frozen towers run in every step (cache: none).
@@ -52,17 +53,20 @@ static syz_status create_tower(align *a, syz_modality m)
   t->is_here = syz_model_has(a->model, m);
   t->input = m == SYZ_IMAGE ? 3 * c->image.size * c->image.size : SYZ_TOWER_PIXELS;
   if (!t->is_here) return st;
-  const int64_t most = align_largest_share(&a->config, a->grid), dim = m == SYZ_IMAGE ? c->image.dim : c->spectrum.dim;
+  const int64_t most = align_largest_share(&a->config, syz_comm_size(a->grid->data)), dim = m == SYZ_IMAGE ? c->image.dim : c->spectrum.dim;
   t->chunk = align_chunk_size(&a->config, most);
-  t->chunks = (most + t->chunk - 1) / t->chunk;
   t->row_bytes = (size_t)(syz_model_tokens(c, m) * dim) * syz_dtype_size(syz_compute_act(a->compute));
   syz_share(a->config.global_batch, syz_comm_size(a->grid->data), syz_comm_rank(a->grid->data), &t->first, &t->count);
+  t->passes = passes_of(a->config.global_batch, a->config.leaves, t->count, t->chunk);
+  if (a->grid->tensor) passes_pad(&t->passes, most, t->chunk);
   SYZ_ALLOC(t->embedding, "embeddings", t->count * a->width + 1);
   SYZ_ALLOC(t->dembedding, "embedding gradients", t->count * a->width + 1);
   SYZ_ALLOC(t->place, "places", t->count + 1);
   SYZ_ALLOC(t->row, "rows", t->count + 1);
   for (int64_t i = 0; i < t->count; i++) t->place[i] = t->first + i;
   if (a->config.freezes_backbones) SYZ_ALLOC(t->tokens, "tokens of a batch", (size_t)(t->count + 1) * t->row_bytes);
+  if (align_has_cache(a) && a->config.cache == SYZ_CACHE_DISK)
+    SYZ_ALLOC(t->tokens_ahead, "tokens of the next batch", (size_t)(t->count + 1) * t->row_bytes);
 cleanup:
   return st;
 }
@@ -93,6 +97,7 @@ static void destroy(void *self)
   for (int m = 0; m < SYZ_MODALITIES; m++) {
     align_tower *t = &a->tower[m];
     syz_free(&t->tokens);
+    syz_free(&t->tokens_ahead);
     syz_free(&t->embedding);
     syz_free(&t->dembedding);
     syz_free(&t->place);
@@ -114,6 +119,7 @@ static syz_status begin(void *self, int64_t first, int64_t last)
   syz_status st = SYZ_OK;
   align *a = self;
   syz_loader_destroy(&a->loader);
+  a->last = last;
   if (first >= last) return st;
   if (align_has_cache(a)) return align_tokens_fill(a);
   SYZ_TRY_ALL(a->world, plan_towers(a));
@@ -136,12 +142,6 @@ cleanup:
 static syz_dropout_key dropout_key(const align *a, const align_tower *t, int64_t step, int64_t at)
 {
   return (syz_dropout_key){.seed = a->config.seed, .step = (uint64_t)step, .sample = t->place + at};
-}
-
-static int64_t chunk_count(const align_tower *t, int64_t at)
-{
-  const int64_t left = t->count - at;
-  return left <= 0 ? 0 : left < t->chunk ? left : t->chunk;
 }
 
 static const float *batch_input(const align *a, syz_modality m, int64_t at)
@@ -171,11 +171,23 @@ static syz_status fetch(align *a, int64_t step, double *wait_s)
   for (int m = 0; m < SYZ_MODALITIES; m++) {
     align_tower *t = &a->tower[m];
     if (!t->is_here) continue;
+    if (t->tokens_ahead) {
+      unsigned char *ahead = t->tokens_ahead;
+      t->tokens_ahead = t->tokens;
+      t->tokens = ahead;
+    }
     for (int64_t i = 0; i < t->count; i++) t->row[i] = syz_sampler_index(&a->sampler, step, t->place[i]);
     const syz_status got = syz_token_cache_get(a->train.cache[m], t->count, t->row, t->tokens);
     if (st == SYZ_OK) st = got;
   }
   *wait_s += syz_clock_s() - start;
+  for (int m = 0; m < SYZ_MODALITIES; m++) { /* the next step's, while this one computes */
+    align_tower *t = &a->tower[m];
+    if (!t->is_here || !t->tokens_ahead || step + 1 >= a->last) continue;
+    for (int64_t i = 0; i < t->count; i++) t->row[i] = syz_sampler_index(&a->sampler, step + 1, t->place[i]);
+    const syz_status asked = syz_token_cache_ahead(a->train.cache[m], t->count, t->row, t->tokens_ahead);
+    if (st == SYZ_OK) st = asked;
+  }
   return st;
 }
 
@@ -193,9 +205,10 @@ static syz_status forward(void *self, int64_t step, const double *scalar, syz_st
   for (int m = 0; m < SYZ_MODALITIES; m++) {
     align_tower *t = &a->tower[m];
     embedding[m] = t->embedding;
-    /* Without data this rank still takes part in the loss, which all ranks then give up. */
-    for (int64_t at = 0; st == SYZ_OK && at < t->count; at += t->chunk) {
-      const int64_t n = chunk_count(t, at);
+    /* Without data this rank still takes part in the loss, which all ranks then give up, and in its tensor group's passes. */
+    for (int64_t k = 0; (st == SYZ_OK || a->grid->tensor) && k < t->passes.n; k++) {
+      int64_t at;
+      const int64_t planned = passes_at(&t->passes, k, &at), n = st == SYZ_OK ? planned : 0;
       if (a->config.freezes_backbones && !align_has_cache(a))
         syz_tower_backbone(a->model, (syz_modality)m, n, batch_input(a, (syz_modality)m, at), t->tokens + (size_t)at * t->row_bytes);
       forward_chunk(a, (syz_modality)m, step, at, n);
@@ -228,6 +241,18 @@ static void backward_chunk(align *a, syz_modality m, int64_t step, int64_t at, i
   syz_gradients_ready(g, first, count);
 }
 
+/* The passes of one leaf of one tower, from the last to the first. */
+static void backward_leaf(align *a, syz_modality m, int64_t step, int64_t leaf, syz_gradients *g)
+{
+  const passes *p = &a->tower[m].passes;
+  for (int64_t k = (leaf + 1) * p->per_leaf - 1; k >= leaf * p->per_leaf; k--) {
+    int64_t at;
+    const int64_t n = passes_at(p, k, &at);
+    if (k < p->n - 1) forward_chunk(a, m, step, at, n);
+    backward_chunk(a, m, step, at, n, k == 0, g);
+  }
+}
+
 static syz_status backward(void *self, int64_t step, syz_gradients *g, double *scalar_gradient)
 {
   align *a = self;
@@ -236,42 +261,35 @@ static syz_status backward(void *self, int64_t step, syz_gradients *g, double *s
   syz_infonce_backward(a->loss, dembedding, a->config.learns_logit_scale ? &scalar_gradient[0] : NULL);
   syz_timing_end(a->timing);
   syz_timing_begin(a->timing, "backward");
-  for (int m = 0; m < SYZ_MODALITIES; m++) {
-    align_tower *t = &a->tower[m];
-    if (!t->is_here) continue;
-    const int64_t mine = (t->count + t->chunk - 1) / t->chunk;
-    if (mine == 0) backward_chunk(a, (syz_modality)m, step, 0, 0, true, g);
-    for (int64_t k = mine - 1; k >= 0; k--) {
-      const int64_t at = k * t->chunk, n = chunk_count(t, at);
-      if (k < mine - 1) forward_chunk(a, (syz_modality)m, step, at, n);
-      backward_chunk(a, (syz_modality)m, step, at, n, k == 0, g);
-    }
+  const passes *here = &a->tower[a->tower[SYZ_IMAGE].is_here ? SYZ_IMAGE : SYZ_SPECTRUM].passes;
+  for (int64_t leaf = here->n / here->per_leaf - 1; leaf >= 0; leaf--) {
+    for (int m = 0; m < SYZ_MODALITIES; m++)
+      if (a->tower[m].is_here) backward_leaf(a, (syz_modality)m, step, leaf, g);
+    syz_gradients_leaf(g);
   }
   syz_timing_end(a->timing);
   return SYZ_OK;
 }
 
-/* Objects whose embedding is not finite, from the gathered rows, which every rank has. */
+/* Objects whose embedding is not finite. */
 static void describe(void *self, int64_t step, char *text, size_t room)
 {
+  enum { MOST = 4 };
   align *a = self;
   size_t n = 0;
-  int64_t bad = 0;
+  int64_t bad = 0, place[MOST];
   const syz_object *table = syz_shardset_objects(a->train.shards);
   text[0] = '\0';
   for (int m = 0; m < SYZ_MODALITIES; m++) {
-    const float *all = syz_infonce_gathered(a->loss, (syz_modality)m);
-    for (int64_t i = 0; i < a->config.global_batch; i++) {
-      bool is_finite = true;
-      for (int64_t d = 0; d < a->width; d++) is_finite = is_finite && isfinite(all[i * a->width + d]);
-      if (is_finite) continue;
-      if (++bad > 4) continue;
-      const int64_t object = a->train.object[syz_sampler_index(&a->sampler, step, i)];
-      n += (size_t)snprintf(text + n, n < room ? room - n : 0, "%sthe %s embedding of object %" PRId64 " is not finite", bad > 1 ? ", " : "",
+    const int64_t found = syz_infonce_not_finite(a->loss, (syz_modality)m, MOST, place);
+    for (int64_t k = 0; k < found && bad + k < MOST; k++) {
+      const int64_t object = a->train.object[syz_sampler_index(&a->sampler, step, place[k])];
+      n += (size_t)snprintf(text + n, n < room ? room - n : 0, "%sthe %s embedding of object %" PRId64 " is not finite", bad + k > 0 ? ", " : "",
                             syz_modality_name((syz_modality)m), table[object].object_id);
     }
+    bad += found;
   }
-  if (bad > 4 && n < room) snprintf(text + n, room - n, ", and %" PRId64 " more", bad - 4);
+  if (bad > MOST && n < room) snprintf(text + n, room - n, ", and %" PRId64 " more", bad - MOST);
 }
 
 /* ------------------------------------------------------------------ create */
@@ -310,9 +328,14 @@ static syz_status create_losses(align *a)
 {
   syz_status st = SYZ_OK;
   const bool has_image = a->tower[SYZ_IMAGE].is_here, has_spectrum = a->tower[SYZ_SPECTRUM].is_here;
-  SYZ_TRY(syz_infonce_create(a->world, a->compute, a->config.global_batch, a->width, has_image, has_spectrum, &a->loss));
-  if (a->blocks > 0 && a->block != a->config.global_batch)
-    SYZ_TRY(syz_infonce_create(a->world, a->compute, a->block, a->width, has_image, has_spectrum, &a->test_loss));
+  syz_infonce_config c = {.global_batch = a->config.global_batch,
+                          .width = a->width,
+                          .has_image = has_image,
+                          .has_spectrum = has_spectrum,
+                          .ring_pairs = a->config.ring_pairs};
+  SYZ_TRY(syz_infonce_create(a->world, a->compute, &c, &a->loss));
+  c.global_batch = a->block;
+  if (a->blocks > 0 && a->block != a->config.global_batch) SYZ_TRY(syz_infonce_create(a->world, a->compute, &c, &a->test_loss));
 cleanup:
   return st;
 }

@@ -5,7 +5,6 @@
  */
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "align.h"
 
@@ -26,19 +25,28 @@ static syz_status embed_block(align *a, syz_modality m, int64_t first, int64_t c
 {
   syz_status st = SYZ_OK, got = SYZ_OK;
   align_tower *t = &a->tower[m];
+  const int64_t ranks = syz_comm_size(a->grid->data);
   const float *input = NULL;
   for (int64_t i = 0; i < count; i++) t->row[i] = first + i;
   if (align_has_cache(a)) got = syz_token_cache_get(a->test.cache[m], count, t->row, t->tokens);
   SYZ_TRY(got);
   const int64_t pass = t->chunk < a->raw_room ? t->chunk : a->raw_room;
-  for (int64_t at = 0; at < count; at += pass) {
-    const int64_t n = count - at < pass ? count - at : pass;
+  /* The ranks of a tensor group make as many passes as the one with most, and go on when one of them fails. */
+  const int64_t most = a->grid->tensor ? (a->block + ranks - 1) / ranks : count;
+  for (int64_t at = 0; at < most; at += pass) {
+    const int64_t left = st == SYZ_OK && count > at ? count - at : 0;
+    int64_t n = left < pass ? left : pass;
     float *embedding = t->embedding + at * a->width;
     if (align_has_cache(a)) {
       syz_tower_head(a->model, m, n, t->tokens + (size_t)at * t->row_bytes, NULL, embedding);
       continue;
     }
-    SYZ_TRY(align_raw_read(a, &a->test, m, n, t->row + at, &input));
+    if (n > 0) got = align_raw_read(a, &a->test, m, n, t->row + at, &input);
+    if (got != SYZ_OK) {
+      st = got;
+      n = 0;
+      if (!a->grid->tensor) break;
+    }
     if (a->config.freezes_backbones) {
       syz_tower_backbone(a->model, m, n, input, t->tokens);
       syz_tower_head(a->model, m, n, t->tokens, NULL, embedding);
@@ -99,7 +107,7 @@ syz_status align_validate(void *self, int64_t step, const double *scalar, syz_va
     sum.image_to_spectrum += one.image_to_spectrum;
     sum.spectrum_to_image += one.spectrum_to_image;
     for (int m = 0; m < SYZ_MODALITIES; m++)
-      memcpy(a->held_out[m] + b * a->block * a->width, syz_infonce_gathered(loss, (syz_modality)m), (size_t)(a->block * a->width) * sizeof(float));
+      SYZ_TRY(syz_infonce_gather(loss, (syz_modality)m, a->held_out[m] + b * a->block * a->width));
   }
   SYZ_REQUIRE(isfinite(sum.loss), SYZ_ERR_NUMERIC, "validation: the loss is %g", sum.loss);
   SYZ_TRY(syz_retrieval_evaluate(a->world, a->compute, a->blocks * a->block, a->width, a->held_out[SYZ_IMAGE], a->held_out[SYZ_SPECTRUM], &found));

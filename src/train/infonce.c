@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * InfoNCE over the global batch.
+ * InfoNCE over the global batch: the public face, and the way of small batches, where everything is gathered. infonce_ring.c has the other.
  *
  * With x, y the normalised embeddings of images and spectra, c_ij = <x_i, y_j>, A_i = log sum_j exp(s c_ij), B_j = log sum_i exp(s c_ij):
  *
@@ -21,8 +21,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "infonce_ring.h"
 #include "similarity.h"
-#include "syzygy/train.h"
 
 /* One modality's rows as this rank sees them. */
 typedef struct side {
@@ -40,6 +40,7 @@ typedef struct side {
 
 struct syz_infonce {
   syz_comm *world;
+  infonce_ring *ring; /* NULL: gathered, as what follows */
   int64_t global_batch, width;
   double scale;
   similarity tiles;
@@ -78,6 +79,28 @@ cleanup:
   return st;
 }
 
+static bool is_ring(const syz_infonce_config *c) { return c->global_batch > c->ring_pairs; }
+
+/* Bytes of the gathered way. */
+static size_t gathered_bytes(const syz_compute *compute, const syz_infonce_config *c, int image_ranks, int spectrum_ranks)
+{
+  const bool has[SYZ_MODALITIES] = {c->has_image, c->has_spectrum};
+  const int ranks[SYZ_MODALITIES] = {image_ranks, spectrum_ranks};
+  const similarity tiles = similarity_shape(compute, c->global_batch, c->width);
+  size_t bytes = similarity_bytes(&tiles) + (size_t)c->global_batch * 5 * sizeof(double);
+  for (int m = 0; m < SYZ_MODALITIES; m++) {
+    const int64_t rows = has[m] ? (c->global_batch + ranks[m] - 1) / ranks[m] : 0;
+    bytes += (size_t)((2 * similarity_padded_rows(&tiles, rows) + similarity_padded_columns(&tiles, c->global_batch)) * c->width) * sizeof(float);
+    bytes += (size_t)rows * (sizeof(float) + 3 * sizeof(double));
+  }
+  return bytes;
+}
+
+size_t syz_infonce_bytes(const syz_compute *compute, const syz_infonce_config *config, int image_ranks, int spectrum_ranks)
+{
+  return is_ring(config) ? infonce_ring_bytes(compute, config, image_ranks, spectrum_ranks) : gathered_bytes(compute, config, image_ranks, spectrum_ranks);
+}
+
 static syz_status create_local(syz_infonce *l, const syz_compute *compute, const int *has)
 {
   syz_status st = SYZ_OK;
@@ -95,8 +118,7 @@ cleanup:
   return st;
 }
 
-syz_status syz_infonce_create(syz_comm *world, const syz_compute *compute, int64_t global_batch, int64_t width, bool has_image, bool has_spectrum,
-                              syz_infonce **out)
+syz_status syz_infonce_create(syz_comm *world, const syz_compute *compute, const syz_infonce_config *config, syz_infonce **out)
 {
   syz_status st = SYZ_OK, local = SYZ_OK;
   const int size = syz_comm_size(world);
@@ -107,13 +129,13 @@ syz_status syz_infonce_create(syz_comm *world, const syz_compute *compute, int64
   has = syz_alloc("infonce", 2 * (size_t)size, sizeof *has);
   if (!l || !pair || !has) local = SYZ_ERR_MEMORY;
   SYZ_TRY_ALL(world, local);
-  const int mine[2] = {has_image, has_spectrum};
+  const int mine[2] = {config->has_image, config->has_spectrum};
   syz_allgather(world, mine, pair, sizeof mine);
   for (int r = 0; r < size; r++) has[r] = pair[2 * r], has[size + r] = pair[2 * r + 1];
   l->world = world;
-  l->global_batch = global_batch;
-  l->width = width;
-  SYZ_TRY_ALL(world, create_local(l, compute, has));
+  l->global_batch = config->global_batch;
+  l->width = config->width;
+  SYZ_TRY_ALL(world, is_ring(config) ? infonce_ring_create(world, compute, config, has, &l->ring) : create_local(l, compute, has));
   *out = l;
 cleanup:
   syz_free(&pair);
@@ -125,6 +147,7 @@ cleanup:
 void syz_infonce_destroy(syz_infonce **l)
 {
   if (!l || !*l) return;
+  infonce_ring_destroy(&(*l)->ring);
   for (int m = 0; m < SYZ_MODALITIES; m++) {
     side *s = &(*l)->side[m];
     syz_free(&s->own);
@@ -146,13 +169,90 @@ void syz_infonce_destroy(syz_infonce **l)
   syz_free(l);
 }
 
+bool syz_infonce_is_ring(const syz_infonce *l) { return l->ring != NULL; }
+
 void syz_infonce_rows(const syz_infonce *l, syz_modality m, int64_t *first, int64_t *count)
 {
+  if (l->ring) {
+    infonce_ring_rows(l->ring, m, first, count);
+    return;
+  }
   *first = l->side[m].first;
   *count = l->side[m].count;
 }
 
-const float *syz_infonce_gathered(const syz_infonce *l, syz_modality m) { return l->side[m].all; }
+void syz_infonce_put(syz_infonce *l, syz_modality m, int64_t at, int64_t n, const float *embedding)
+{
+  side *s = &l->side[m];
+  if (n <= 0) return;
+  if (l->ring) infonce_ring_put(l->ring, m, at, n, embedding);
+  else syz_l2norm_forward(s->own + at * l->width, s->norm + at, embedding, SYZ_EMBEDDING_EPS, n, l->width);
+}
+
+void syz_infonce_get(syz_infonce *l, syz_modality m, int64_t at, int64_t n, float *dembedding)
+{
+  const side *s = &l->side[m];
+  if (n <= 0) return;
+  if (l->ring) infonce_ring_get(l->ring, m, at, n, dembedding);
+  else syz_l2norm_backward(dembedding, s->gradient + at * l->width, s->own + at * l->width, s->norm + at, SYZ_EMBEDDING_EPS, n, l->width);
+}
+
+/* Normalised rows [at, at + n) of this rank. */
+static void normalised(const syz_infonce *l, syz_modality m, int64_t at, int64_t n, float *out)
+{
+  if (l->ring) infonce_ring_normalised(l->ring, m, at, n, out);
+  else memcpy(out, l->side[m].own + at * l->width, (size_t)(n * l->width) * sizeof *out);
+}
+
+syz_status syz_infonce_gather(syz_infonce *l, syz_modality m, float *all)
+{
+  syz_status st = SYZ_OK;
+  int64_t first, count;
+  float *own = NULL;
+  size_t *bytes = NULL;
+  const int size = syz_comm_size(l->world);
+  if (!l->ring) {
+    memcpy(all, l->side[m].all, (size_t)(l->global_batch * l->width) * sizeof *all);
+    return st;
+  }
+  syz_infonce_rows(l, m, &first, &count);
+  own = syz_alloc("infonce rows", (size_t)(count * l->width + 1), sizeof *own);
+  bytes = syz_alloc("infonce", (size_t)size, sizeof *bytes);
+  SYZ_TRY_ALL(l->world, own && bytes ? SYZ_OK : SYZ_ERR_MEMORY);
+  normalised(l, m, 0, count, own);
+  const size_t mine = (size_t)(count * l->width) * sizeof *own;
+  syz_allgather(l->world, &mine, bytes, sizeof mine);
+  syz_allgatherv(l->world, own, all, bytes);
+cleanup:
+  syz_free(&own);
+  syz_free(&bytes);
+  return st;
+}
+
+/* Norms tell: that of a row is not finite when one of its numbers is not, or the row is too long to be normalised. */
+static bool row_is_finite(const syz_infonce *l, syz_modality m, int64_t i)
+{
+  return isfinite(l->ring ? infonce_ring_norm(l->ring, m, i) : l->side[m].norm[i]);
+}
+
+int64_t syz_infonce_not_finite(syz_infonce *l, syz_modality m, int most, int64_t *place)
+{
+  enum { MOST = 16 };
+  int64_t first, count, found[1 + MOST] = {0}, next[1 + MOST], all = 0;
+  int known = 0;
+  SYZ_ASSERT(most <= MOST);
+  syz_infonce_rows(l, m, &first, &count);
+  for (int64_t i = 0; i < count; i++)
+    if (!row_is_finite(l, m, i) && ++found[0] <= most) found[found[0]] = first + i;
+  /* From rank to rank: the rows are in the order of ranks. */
+  for (int r = 0; r < syz_comm_size(l->world); r++) {
+    memcpy(next, found, sizeof next);
+    syz_bcast(l->world, next, sizeof next, r);
+    for (int64_t k = 1; k <= next[0] && k <= most && known < most; k++) place[known++] = next[k];
+    all += next[0];
+  }
+  return all;
+}
 
 /* Running log-sum-exp of the tile's rows: the maximum so far and the sum of exp(logit - maximum). */
 static void add_tile(syz_infonce *l, int64_t row0, int64_t rows, int64_t column0, int64_t first)
@@ -207,10 +307,18 @@ static double mean_row_loss(const syz_infonce *l, const side *s)
 
 void syz_infonce_forward(syz_infonce *l, double scale, const float *const embedding[SYZ_MODALITIES], syz_infonce_loss *out)
 {
+  for (int m = 0; m < SYZ_MODALITIES; m++) {
+    int64_t first, count;
+    syz_infonce_rows(l, (syz_modality)m, &first, &count);
+    if (embedding[m]) syz_infonce_put(l, (syz_modality)m, 0, count, embedding[m]);
+  }
+  if (l->ring) {
+    infonce_ring_forward(l->ring, scale, out);
+    return;
+  }
   l->scale = scale;
   for (int m = 0; m < SYZ_MODALITIES; m++) {
     side *s = &l->side[m];
-    if (s->count) syz_l2norm_forward(s->own, s->norm, embedding[m], SYZ_EMBEDDING_EPS, s->count, l->width);
     syz_allgatherv(l->world, s->own, s->all, s->row_bytes);
   }
   for (int m = 0; m < SYZ_MODALITIES; m++) {
@@ -250,6 +358,10 @@ static void weigh_tile(syz_infonce *l, int64_t row0, int64_t rows, int64_t colum
 void syz_infonce_backward(syz_infonce *l, float *const dembedding[SYZ_MODALITIES], double *dlog_scale)
 {
   const int64_t E = l->width, step = l->tiles.rows;
+  if (l->ring) {
+    infonce_ring_backward(l->ring, dembedding, dlog_scale);
+    return;
+  }
   for (int m = 0; m < SYZ_MODALITIES; m++) {
     side *s = &l->side[m];
     const side *other = &l->side[1 - m];
@@ -263,7 +375,7 @@ void syz_infonce_backward(syz_infonce *l, float *const dembedding[SYZ_MODALITIES
         syz_gemm_run(l->tiles.backward, l->tiles.tile, other->all + c0 * E, NULL, gradient);
       }
     }
-    if (s->count) syz_l2norm_backward(dembedding[m], s->gradient, s->own, s->norm, SYZ_EMBEDDING_EPS, s->count, E);
+    if (dembedding[m]) syz_infonce_get(l, (syz_modality)m, 0, s->count, dembedding[m]);
   }
   if (!dlog_scale) return;
   const side *image = &l->side[SYZ_IMAGE];

@@ -10,13 +10,21 @@
 
 static int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
+similarity similarity_shape(const syz_compute *compute, int64_t n, int64_t width)
+{
+  const int64_t least = round_up(n < 1 ? 1 : n, 8);
+  return (similarity){.rows = least < TILE_ROWS ? least : TILE_ROWS,
+                      .columns = least < TILE_COLUMNS ? least : TILE_COLUMNS,
+                      .width = width,
+                      .threads = syz_compute_threads(compute)};
+}
+
+size_t similarity_bytes(const similarity *s) { return (size_t)(s->rows * s->columns) * sizeof(float); }
+
 syz_status similarity_create(const syz_compute *compute, int64_t n, int64_t width, bool trains, similarity *out)
 {
   syz_status st = SYZ_OK;
-  *out = (similarity){.width = width, .threads = syz_compute_threads(compute)};
-  int64_t least = round_up(n < 1 ? 1 : n, 8);
-  out->rows = least < TILE_ROWS ? least : TILE_ROWS;
-  out->columns = least < TILE_COLUMNS ? least : TILE_COLUMNS;
+  *out = similarity_shape(compute, n, width);
   const syz_gemm_shape forward = {
       .m = out->rows, .n = out->columns, .k = width, .transpose_b = true, .batch = 1, .type_ab = SYZ_F32, .type_c = SYZ_F32};
   const syz_gemm_shape backward = {

@@ -15,6 +15,9 @@ typedef struct similarity {
   float *tile;        /**< [rows, columns] */
 } similarity;
 
+/** Its sizes alone, for a plan; and the bytes of its tile. */
+similarity similarity_shape(const syz_compute *compute, int64_t n, int64_t width);
+size_t similarity_bytes(const similarity *s);
 /** n: columns in all; the tile shape depends on it alone, so that it is the same on any number of ranks. */
 syz_status similarity_create(const syz_compute *compute, int64_t n, int64_t width, bool trains, similarity *out);
 void similarity_destroy(similarity *s);

@@ -100,6 +100,14 @@ static double gradient_error(syz_comm *world, syz_infonce *l, int64_t G, double 
   return worst;
 }
 
+/* The gathered way. */
+static syz_status create(syz_comm *c, const syz_compute *compute, int64_t G, bool has_image, bool has_spectrum, syz_infonce **out)
+{
+  const syz_infonce_config config = {
+      .global_batch = G, .width = E, .has_image = has_image, .has_spectrum = has_spectrum, .ring_pairs = SYZ_RING_PAIRS};
+  return syz_infonce_create(c, compute, &config, out);
+}
+
 static void run(syz_comm *world, syz_comm *self, const syz_compute *compute, layout c, double s)
 {
   const int rank = syz_comm_rank(world), size = syz_comm_size(world);
@@ -118,7 +126,7 @@ static void run(syz_comm *world, syz_comm *self, const syz_compute *compute, lay
   for (int64_t i = 0; i < G * E; i++) x64[i] = x[i], y64[i] = y[i];
   brute(x64, y64, G, s, expected);
 
-  CHECK_OK(syz_infonce_create(world, compute, G, E, has[0], has[1], &l));
+  CHECK_OK(create(world, compute, G, has[0], has[1], &l));
   int64_t first[2], count[2], held[2];
   for (int m = 0; m < 2; m++) syz_infonce_rows(l, (syz_modality)m, &first[m], &count[m]);
   held[0] = count[0], held[1] = count[1];
@@ -143,7 +151,7 @@ static void run(syz_comm *world, syz_comm *self, const syz_compute *compute, lay
   CHECK_NEAR(dscale, (above[0] - below[0]) / (2 * h), 1e-5 * (1 + fabs(dscale)));
 
   /* The same batch on this rank alone: the same bits. */
-  CHECK_OK(syz_infonce_create(self, compute, G, E, true, true, &one));
+  CHECK_OK(create(self, compute, G, true, true, &one));
   syz_infonce_forward(one, s, whole, &loss_alone);
   syz_infonce_backward(one, alone, &dscale_alone);
   CHECK_EQ(memcmp(&loss, &loss_alone, sizeof loss), 0);
@@ -164,7 +172,7 @@ static void equal_embeddings(syz_comm *world, const syz_compute *compute, int64_
   syz_infonce *l = NULL;
   syz_infonce_loss loss;
   int64_t first, count;
-  CHECK_OK(syz_infonce_create(world, compute, G, E, true, true, &l));
+  CHECK_OK(create(world, compute, G, true, true, &l));
   syz_infonce_rows(l, SYZ_IMAGE, &first, &count);
   float *x = malloc((size_t)(count * E + 1) * sizeof *x),
         *dx[2] = {calloc((size_t)(count * E + 1), sizeof(float)), calloc((size_t)(count * E + 1), sizeof(float))};
