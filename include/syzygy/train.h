@@ -82,6 +82,8 @@ void syz_infonce_backward(syz_infonce *l, float *const dembedding[SYZ_MODALITIES
 void syz_infonce_put(syz_infonce *l, syz_modality m, int64_t at, int64_t n, const float *embedding);
 void syz_infonce_get(syz_infonce *l, syz_modality m, int64_t at, int64_t n, float *dembedding);
 
+/** Operations of this rank's products in the last forward or backward call. */
+double syz_infonce_operations(const syz_infonce *l);
 /** All normalised embeddings of the last forward call, all [G, E], on every rank. Collective; agreed. */
 syz_status syz_infonce_gather(syz_infonce *l, syz_modality m, float *all);
 /** Rows of the last forward call that are not finite: how many there are, and in place[0 .. most) the first of them in the global batch. Collective; the

@@ -45,6 +45,7 @@ struct syz_infonce {
   double scale;
   similarity tiles;
   side side[SYZ_MODALITIES];
+  double operations; /* of products in the last call */
   double *row_max, *row_sum, *row_own; /* [tile rows] running maximum and sum, logit of the pair */
   double *dscale, *dscale_all;         /* [image count], [G] */
   size_t *dscale_bytes;
@@ -167,6 +168,14 @@ void syz_infonce_destroy(syz_infonce **l)
   syz_free(&(*l)->dscale_all);
   syz_free(&(*l)->dscale_bytes);
   syz_free(l);
+}
+
+double syz_infonce_operations(const syz_infonce *l) { return l->ring ? infonce_ring_operations(l->ring) : l->operations; }
+
+/* A product of this rank's rows with all rows of the other modality. */
+static double operations_of(const syz_infonce *l)
+{
+  return 2.0 * (double)(l->side[SYZ_IMAGE].count + l->side[SYZ_SPECTRUM].count) * (double)l->global_batch * (double)l->width;
 }
 
 bool syz_infonce_is_ring(const syz_infonce *l) { return l->ring != NULL; }
@@ -317,6 +326,7 @@ void syz_infonce_forward(syz_infonce *l, double scale, const float *const embedd
     return;
   }
   l->scale = scale;
+  l->operations = operations_of(l);
   for (int m = 0; m < SYZ_MODALITIES; m++) {
     side *s = &l->side[m];
     syz_allgatherv(l->world, s->own, s->all, s->row_bytes);
@@ -362,6 +372,7 @@ void syz_infonce_backward(syz_infonce *l, float *const dembedding[SYZ_MODALITIES
     infonce_ring_backward(l->ring, dembedding, dlog_scale);
     return;
   }
+  l->operations = 2 * operations_of(l);
   for (int m = 0; m < SYZ_MODALITIES; m++) {
     side *s = &l->side[m];
     const side *other = &l->side[1 - m];

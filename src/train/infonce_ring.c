@@ -59,6 +59,7 @@ struct infonce_ring {
   double pair_logits;   /* sum over own rows that stay */
   float scale2;         /* s log2(e) */
   int64_t row0, blocks; /* the block at work; blocks done in this pass */
+  double operations;    /* of products in this pass */
   piece *piece;         /* the piece at work */
   float *dstill;        /* [count, E] */
   float *dmoving;       /* [count, E], or NULL: as ring_side.gradient */
@@ -109,6 +110,8 @@ static syz_status create_side(infonce_ring *l, syz_modality m, const int *has, b
 cleanup:
   return st;
 }
+
+double infonce_ring_operations(const infonce_ring *l) { return l->operations; }
 
 /* Which modality stays: images, unless spectra are on more ranks. */
 static syz_modality still_of(int image_ranks, int spectrum_ranks) { return spectrum_ranks > image_ranks ? SYZ_SPECTRUM : SYZ_IMAGE; }
@@ -287,6 +290,7 @@ static void visit_forward(void *context, piece *p)
   syz_pairs_take(l->pairs, p->n, p->rows);
   for (l->row0 = 0; l->row0 < still->count && !is_enough(l); l->row0 += BLOCK_ROWS) {
     const int64_t m = still->count - l->row0 < BLOCK_ROWS ? still->count - l->row0 : BLOCK_ROWS;
+    l->operations += 2.0 * (double)m * (double)p->n * (double)l->width;
     syz_pairs_product(l->pairs, m, still->rows + (size_t)l->row0 * l->row_bytes, use_sums, l);
     for (int64_t j = 0; j < p->n; j += SYZ_PAIRS_COLUMNS)
       infonce_join(still->top + l->row0, still->sum + l->row0, l->row_top + j / SYZ_PAIRS_COLUMNS * BLOCK_ROWS,
@@ -320,6 +324,7 @@ void infonce_ring_forward(infonce_ring *l, double scale, syz_infonce_loss *out)
   l->scale2 = (float)(scale / ln_2);
   l->pair_logits = 0;
   l->blocks = 0;
+  l->operations = 0;
   for (int64_t i = 0; i < still->count; i++) still->top[i] = -INFINITY, still->sum[i] = 0;
   pieces_forward(&l->pieces, &source, visit_forward, l);
   double sum[3] = {0};
@@ -369,6 +374,7 @@ static void visit_backward(void *context, piece *p)
     const unsigned char *rows = still->rows + (size_t)l->row0 * l->row_bytes;
     float *dx = l->dstill + l->row0 * l->width;
     set_factors(l->factor, still->sum + l->row0, l->row_factor, m);
+    l->operations += 6.0 * (double)m * (double)p->n * (double)l->width;
     syz_pairs_backward(l->pairs, m, rows, use_weights, l, dx, p->gradient);
     pairs_of_block(l, m, &begin, &end, &shift);
 #pragma omp parallel for schedule(static) num_threads(syz_compute_threads(l->compute))
@@ -405,6 +411,7 @@ void infonce_ring_backward(infonce_ring *l, float *const dembedding[SYZ_MODALITI
   l->dmoving = dembedding[l->moving] ? dembedding[l->moving] : l->side[l->moving].gradient;
   l->factor = l->scale / (2.0 * (double)l->global_batch);
   l->blocks = 0;
+  l->operations = 0;
   if (still->count) memset(l->dstill, 0, (size_t)(still->count * l->width) * sizeof(float));
   pieces_backward(&l->pieces, &source, l->dmoving, visit_backward, gradient_home, l);
   if (dlog_scale) {

@@ -256,7 +256,7 @@ int main(int argc, char **argv)
   syz_compute *f32 = NULL, *bf16 = NULL, *blis = NULL;
   if (syz_comm_start(&argc, &argv, &world) != SYZ_OK) return 1;
   CHECK_OK(syz_compute_create(SYZ_F32, SYZ_ENGINE_BLIS, 1, &blis));
-  CHECK_OK(syz_compute_create(SYZ_BF16, SYZ_ENGINE_AUTO, 2, &bf16));
+  CHECK_OK(syz_compute_create(SYZ_BF16, SYZ_ENGINE_AUTO, syz_comm_size(world) == 1 ? 2 : 1, &bf16));
   CHECK_OK(syz_compute_create(SYZ_F32, SYZ_ENGINE_AUTO, 1, &f32));
   const gate exact = {1e-5, 1e-5, 1e-5};
   for (int apart = 0; apart < 3; apart++) {
