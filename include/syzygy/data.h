@@ -18,11 +18,12 @@
  */
 typedef struct syz_h5 syz_h5;
 
-/** How files are laid out and written, the same on all ranks. Without a call: alignment 4096, all else off. */
+/** How files are laid out and written, the same on all ranks. Without a call: alignment 4096, direct, all else off. */
 typedef struct syz_h5_settings {
   int64_t alignment;              /**< bytes, >= 1: datasets of 64 KiB and more begin at a multiple of it; not in compressed files */
   int64_t stripe_count, stripe_size; /**< of the parallel file system (bytes); 0: as the folder has it. Hints of MPI-IO */
   int aggregators;                /**< ranks that write for the others; 0: every rank writes its own rows. Compressed datasets: all ranks write */
+  bool is_direct;                 /**< pieces of 1 MiB and more past the page cache, where the file system can. See src/data/h5_direct.c */
   int compression_level;          /**< 0: none; 1 .. 9: shuffle and deflate on datasets of 64 KiB and more. See src/data/h5_chunks.c */
 } syz_h5_settings;
 /** For all files created afterwards. Not collective. */

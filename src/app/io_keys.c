@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "keys.h"
-#include "syzygy/data.h"
 
 #define WRITES                                                                                                                                       \
   (SYZ_USED_BY(align) | SYZ_USED_BY(pretrain_image) | SYZ_USED_BY(pretrain_spectrum) | SYZ_USED_BY(embed) | SYZ_USED_BY(probe) |                     \
@@ -18,23 +17,35 @@ const syz_key syz_io_keys[] = {
      "Ranks that write for their neighbours (hint cb_nodes of MPI-IO); 0: every rank writes its own rows. Not for compressed datasets."},
     {"io.alignment", SYZ_KEY_INT, "4096", "bytes", 1, 1073741824, NULL, WRITES,
      "Datasets of 64 KiB and more begin at multiples of it; best the size of a stripe. Not in compressed files."},
+    {"io.direct", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, WRITES,
+     "Move pieces of 1 MiB and more past the page cache (O_DIRECT), where the file system can; false: all through the cache."},
     {"io.compression", SYZ_KEY_CHOICE, "none", "", 0, 0, "none|deflate", WRITES,
      "Compress datasets of 64 KiB and more (shuffle and deflate, on all ranks at once). Objects of compressed shards are unpacked between steps."},
     {"io.compression_level", SYZ_KEY_INT, "1", "", 1, 9, NULL, WRITES, "1: fastest, 9: smallest."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 
-syz_status syz_app_configure_io(const syz_app *app)
+syz_status syz_app_io_settings(const syz_app *app, syz_h5_settings *s)
 {
   syz_status st = SYZ_OK;
   const syz_input *in = app->input;
-  if (!(WRITES & (1u << app->command))) return st;
   const bool compresses = strcmp(syz_input_text(in, "io.compression"), "deflate") == 0;
-  const syz_h5_settings s = {.alignment = syz_input_int(in, "io.alignment"),
-                             .stripe_count = syz_input_int(in, "io.stripe_count"),
-                             .stripe_size = syz_input_int(in, "io.stripe_size"),
-                             .aggregators = (int)syz_input_int(in, "io.aggregators"),
-                             .compression_level = compresses ? (int)syz_input_int(in, "io.compression_level") : 0};
-  SYZ_REQUIRE(s.stripe_size % 65536 == 0, SYZ_ERR_INPUT, "io.stripe_size: %lld is not a multiple of 65536", (long long)s.stripe_size);
+  *s = (syz_h5_settings){.alignment = syz_input_int(in, "io.alignment"),
+                         .stripe_count = syz_input_int(in, "io.stripe_count"),
+                         .stripe_size = syz_input_int(in, "io.stripe_size"),
+                         .is_direct = syz_input_bool(in, "io.direct"),
+                         .aggregators = (int)syz_input_int(in, "io.aggregators"),
+                         .compression_level = compresses ? (int)syz_input_int(in, "io.compression_level") : 0};
+  SYZ_REQUIRE(s->stripe_size % 65536 == 0, SYZ_ERR_INPUT, "io.stripe_size: %lld is not a multiple of 65536", (long long)s->stripe_size);
+cleanup:
+  return st;
+}
+
+syz_status syz_app_configure_io(const syz_app *app)
+{
+  syz_status st = SYZ_OK;
+  syz_h5_settings s;
+  if (!(WRITES & (1u << app->command))) return st;
+  SYZ_TRY(syz_app_io_settings(app, &s));
   syz_h5_configure(&s);
 cleanup:
   return st;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "app.h"
+#include "syzygy/data.h"
 
 /** All keys of all commands, at the defaults that they have in `command`. Not collective. */
 syz_status syz_app_make_input(syz_command_id command, syz_input **out);
@@ -11,5 +12,7 @@ bool syz_app_uses_model_key(syz_command_id command, const char *path);
 
 /** Keys io.*: how files are laid out. */
 extern const syz_key syz_io_keys[];
-/** What they say, to the room that writes the files. Not collective. SYZ_ERR_INPUT. */
+/** What they say. Not collective. SYZ_ERR_INPUT. */
+syz_status syz_app_io_settings(const syz_app *app, syz_h5_settings *s);
+/** The same, to the room that writes the files. */
 syz_status syz_app_configure_io(const syz_app *app);

@@ -14,7 +14,7 @@
 
 #include "h5_layout.h"
 
-enum { LZF_FILTER = 32000, TEXT_LIMIT = 64 << 20, VISIT_LIMIT = 1000000, VISIT_DEPTH = 32, COMPRESSION_LIMIT = 4096 };
+enum { LZF_FILTER = 32000, TEXT_LIMIT = 64 << 20, VISIT_LIMIT = 1000000, VISIT_DEPTH = 32, COMPRESSION_LIMIT = 4096, DIRECT_READ = 8 << 20 };
 
 /* ------------------------------------------------------------- beginnings */
 
@@ -195,6 +195,7 @@ void syz_h5_close(syz_h5 **file)
     syz_h5_discard(file);
     return;
   }
+  h5_direct_close(&f->direct);
   if (f->file >= 0) H5Fclose(f->file);
   syz_free(&f->path);
   syz_free(file);
@@ -345,20 +346,27 @@ cleanup:
   return st;
 }
 
-int64_t syz_h5_offset(syz_h5 *f, const char *name, syz_h5_type type)
+/* See syz_h5_offset. */
+static int64_t plain_offset(const opened *o, syz_h5_type type)
 {
-  opened o;
   int64_t offset = -1;
-  if (opened_open(f, name, &o) != SYZ_OK) return -1;
   hid_t want = h5_file_type(type);
-  hid_t create = H5Dget_create_plist(o.dataset);
-  if (o.layout == H5D_CONTIGUOUS && create >= 0 && H5Pget_external_count(create) == 0 && H5Pget_nfilters(create) == 0 &&
-      H5Tequal(o.type, want) > 0) {
-    haddr_t at = H5Dget_offset(o.dataset);
+  hid_t create = H5Dget_create_plist(o->dataset);
+  if (o->layout == H5D_CONTIGUOUS && create >= 0 && H5Pget_external_count(create) == 0 && H5Pget_nfilters(create) == 0 &&
+      H5Tequal(o->type, want) > 0) {
+    haddr_t at = H5Dget_offset(o->dataset);
     if (at != HADDR_UNDEF && at < ((haddr_t)1 << 62)) offset = (int64_t)at;
   }
   if (create >= 0) H5Pclose(create);
   h5_type_close(type, want);
+  return offset;
+}
+
+int64_t syz_h5_offset(syz_h5 *f, const char *name, syz_h5_type type)
+{
+  opened o;
+  if (opened_open(f, name, &o) != SYZ_OK) return -1;
+  const int64_t offset = plain_offset(&o, type);
   opened_close(&o);
   H5Eclear2(H5E_DEFAULT);
   return offset;
@@ -390,12 +398,31 @@ static syz_status select_rows(const opened *o, int64_t first, int64_t n, hid_t *
   return *memory >= 0 ? SYZ_OK : SYZ_ERR_DATA;
 }
 
+/* Many rows that lie in the file as they are wanted, and not in the page cache: past it. *is_read = false: not so, read by HDF5. */
+static syz_status read_direct(syz_h5 *f, const opened *o, const char *name, syz_h5_type type, int64_t first, int64_t n, void *data, bool *is_read)
+{
+  syz_status st = SYZ_OK;
+  const int64_t row_bytes = o->row_elements * (int64_t)syz_h5_type_size(type), bytes = n * row_bytes;
+  const int64_t offset = bytes >= DIRECT_READ ? plain_offset(o, type) : -1;
+  *is_read = false;
+  H5Eclear2(H5E_DEFAULT);
+  if (offset < 0 || !h5_lane(f)) return st;
+  const int64_t at = offset + first * row_bytes;
+  if (h5_direct_is_cached(f->direct, at) && h5_direct_is_cached(f->direct, at + bytes / 2) && h5_direct_is_cached(f->direct, at + bytes - 1)) return st;
+  SYZ_REQUIRE(!syz_fault("h5_read"), SYZ_ERR_DATA, "%s: dataset %s: injected failure", f->path, name);
+  SYZ_TRY(h5_direct_read(f->direct, at, (size_t)bytes, data));
+  *is_read = true;
+cleanup:
+  return st;
+}
+
 syz_status syz_h5_read(syz_h5 *f, const char *name, syz_h5_type type, int64_t first, int64_t n, void *data)
 {
   syz_status st = SYZ_OK;
   char reason[H5_REASON];
   opened o = {.dataset = -1, .space = -1, .type = -1};
   hid_t memory = -1, transfer = -1, want = -1;
+  bool is_read = false;
   SYZ_TRY(opened_open(f, name, &o));
   SYZ_REQUIRE(first >= 0 && n >= 0 && first <= o.rows && n <= o.rows - first, SYZ_ERR_DATA, "%s: dataset %s has %lld rows, %lld .. %lld are wanted",
               f->path, name, (long long)o.rows, (long long)first, (long long)(first + n));
@@ -408,6 +435,8 @@ syz_status syz_h5_read(syz_h5 *f, const char *name, syz_h5_type type, int64_t fi
               f->path, name, syz_h5_type_name(type));
   SYZ_REQUIRE(is_float || kind != 'f', SYZ_ERR_DATA, "%s: dataset %s holds float%d where %s is wanted: whole numbers would lose digits",
               f->path, name, bits, syz_h5_type_name(type));
+  SYZ_TRY(read_direct(f, &o, name, type, first, n, data, &is_read));
+  if (is_read) goto cleanup;
   transfer = H5Pcreate(H5P_DATASET_XFER);
   SYZ_REQUIRE(transfer >= 0 && H5Pset_type_conv_cb(transfer, refuse_overflow, NULL) >= 0, SYZ_ERR_INTERNAL, "HDF5: %s", h5_reason(reason));
   SYZ_REQUIRE(select_rows(&o, first, n, &memory) == SYZ_OK, SYZ_ERR_DATA, "%s: dataset %s: %s", f->path, name, h5_reason(reason));

@@ -4,6 +4,7 @@
 
 #include <hdf5.h>
 
+#include "h5_direct.h"
 #include "h5_image.h"
 #include "syzygy/data.h"
 
@@ -25,6 +26,8 @@ struct syz_h5 {
   hid_t file; /* while writing only on rank 0; -1 elsewhere */
   h5_image *image; /* writing, rank 0: what HDF5 wrote */
   int fd;     /* writing: every rank's own descriptor of the temporary file; -1 when reading */
+  h5_direct *direct; /* large pieces, when first needed */
+  bool has_tried_direct;
   int rank, size;
   bool is_writing, is_unflushed;
   h5_column *column;
@@ -48,10 +51,13 @@ syz_status h5_open_known(const char *path, syz_h5 **out);
 const syz_h5_settings *h5_settings(void);
 /** Rank-local: create an empty file with the stripes of the settings; does nothing when they ask for none. SYZ_ERR_WRITE. */
 syz_status h5_create_striped(const char *path);
-/** Rank-local: bytes to their place in the file; `name`: of the dataset, for the message. */
-syz_status h5_write_at(const syz_h5 *f, const char *name, int64_t at, size_t bytes, const void *data);
+/** Rank-local: bytes to their place in the file; `name`: of the dataset, for the message. They may be under way when it returns: what fails then is
+ * the error of a later call, or of publishing. */
+syz_status h5_write_at(syz_h5 *f, const char *name, int64_t at, size_t bytes, const void *data);
 /** Collective, agreed: rows [first, first + n) of this rank to the file, by way of as many ranks as the settings say. See h5_gather.c. */
 syz_status h5_gather_rows(syz_h5 *f, const h5_column *column, int64_t first, int64_t n, const void *data);
+/** The lane for large pieces, opened when first asked for; NULL: there is none, or it is not wanted. */
+h5_direct *h5_lane(syz_h5 *f);
 /** NUL-terminated copy owned by the caller; NULL without memory. */
 char *h5_copy_text(const char *text);
 /** Agreement when there is a communicator, otherwise the status itself. */

@@ -11,11 +11,18 @@
 
 #include "h5_file.h"
 
-static syz_h5_settings settings = {.alignment = 4096};
+static syz_h5_settings settings = {.alignment = 4096, .is_direct = true};
 
 void syz_h5_configure(const syz_h5_settings *s) { settings = *s; }
 
 const syz_h5_settings *h5_settings(void) { return &settings; }
+
+h5_direct *h5_lane(syz_h5 *f)
+{
+  if (!f->has_tried_direct && settings.is_direct) f->direct = h5_direct_open(f->is_writing ? f->temporary : f->path, f->is_writing);
+  f->has_tried_direct = true;
+  return f->direct;
+}
 
 static void hint(MPI_Info info, const char *name, int64_t value)
 {

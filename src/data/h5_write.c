@@ -25,7 +25,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { WRITE_BYTES = 1 << 30, ALIGN_ABOVE = 1 << 16, CHECKSUM_CHARS = 16 };
+enum { WRITE_BYTES = 1 << 30, ALIGN_ABOVE = 1 << 16, CHECKSUM_CHARS = 16, HASH_BYTES = 1 << 18 };
 
 /* ------------------------------------------------------------------ create */
 
@@ -313,9 +313,11 @@ cleanup:
   return st;
 }
 
-syz_status h5_write_at(const syz_h5 *f, const char *name, int64_t at, size_t bytes, const void *data)
+syz_status h5_write_at(syz_h5 *f, const char *name, int64_t at, size_t bytes, const void *data)
 {
   syz_status st = SYZ_OK;
+  const bool is_large = bytes >= H5_DIRECT_WORTH || (f->direct && h5_direct_follows(f->direct, at));
+  if (is_large && h5_lane(f)) return h5_direct_write(f->direct, at, bytes, data);
   for (const char *from = data; bytes;) {
     ssize_t done = pwrite(f->fd, from, bytes < WRITE_BYTES ? bytes : WRITE_BYTES, (off_t)at);
     if (done < 0 && errno == EINTR) continue;
@@ -343,16 +345,35 @@ cleanup:
   return st;
 }
 
+/* This rank's rows to their place, hashed block by block: what is copied next is in the processor's cache, and the thread of the direct lane
+ * writes meanwhile. */
+static syz_status write_own(syz_h5 *f, h5_column *column, int64_t first, int64_t n, const void *data)
+{
+  syz_status st = SYZ_OK;
+  const int64_t width = (int64_t)column->row_bytes;
+  const int64_t block = (size_t)n * column->row_bytes < H5_DIRECT_WORTH || !h5_lane(f) ? n : HASH_BYTES / width > 1 ? HASH_BYTES / width : 1;
+  for (int64_t at = 0; at < n; at += block) {
+    const int64_t some = n - at < block ? n - at : block;
+    const unsigned char *from = (const unsigned char *)data + at * width;
+    column->sum += syz_checksum_rows(from, some, column->row_bytes, first + at);
+    if (block < n) SYZ_TRY(h5_direct_write(f->direct, column->offset + (first + at) * width, (size_t)(some * width), from));
+    else SYZ_TRY(h5_write_at(f, column->name, column->offset + (first + at) * width, (size_t)(some * width), from));
+  }
+cleanup:
+  return st;
+}
+
 syz_status syz_h5_write_rows(syz_h5 *f, const char *name, int64_t first, int64_t n, const void *data)
 {
   syz_status st = SYZ_OK;
   const int most = h5_settings()->aggregators;
+  const bool gathers = f->comm && most > 0 && most < f->size;
   SYZ_TRY(h5_agree(f, check_rows(f, name, first, n)));
   h5_column *column = find_column(f, name);
   if (column->chunks) SYZ_TRY(h5_chunks_put(f, column, first, n, data));
-  else if (f->comm && most > 0 && most < f->size) SYZ_TRY(h5_gather_rows(f, column, first, n, data));
-  else SYZ_TRY(h5_agree(f, h5_write_at(f, name, column->offset + first * (int64_t)column->row_bytes, (size_t)n * column->row_bytes, data)));
-  column->sum += syz_checksum_rows(data, n, column->row_bytes, first);
+  else if (gathers) SYZ_TRY(h5_gather_rows(f, column, first, n, data));
+  else SYZ_TRY(h5_agree(f, write_own(f, column, first, n, data)));
+  if (column->chunks || gathers) column->sum += syz_checksum_rows(data, n, column->row_bytes, first);
   column->written += n;
 cleanup:
   return st;
@@ -387,6 +408,7 @@ static void free_handle(syz_h5 **file)
     syz_free(&f->column[i].name);
     h5_chunks_destroy(&f->column[i].chunks);
   }
+  h5_direct_close(&f->direct);
   h5_image_destroy(&f->image);
   syz_free(&f->column);
   syz_free(&f->path);
@@ -398,6 +420,7 @@ static syz_status flush_rows(syz_h5 *f)
 {
   syz_status st = SYZ_OK;
   SYZ_REQUIRE(!syz_fault("h5_publish"), SYZ_ERR_WRITE, "%s: injected failure", f->path);
+  if (f->direct) SYZ_TRY(h5_direct_flush(f->direct));
   SYZ_REQUIRE(fsync(f->fd) == 0, SYZ_ERR_WRITE, "%s: cannot flush to disk: %s", f->path, strerror(errno));
 cleanup:
   return st;
@@ -477,6 +500,7 @@ void syz_h5_discard(syz_h5 **file)
   }
   if (f->file >= 0) H5Fclose(f->file);
   H5Eclear2(H5E_DEFAULT);
+  h5_direct_close(&f->direct); /* before the file goes */
   if (f->rank == 0 && f->fd >= 0) unlink(f->temporary);
   if (f->fd >= 0) close(f->fd);
   free_handle(file);

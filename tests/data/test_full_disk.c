@@ -114,7 +114,7 @@ static void test_compressed(void)
   char path[SCRATCH + 20];
   snprintf(path, sizeof path, "%s/x.h5", folder);
   if (rank == 0) unlink(path);
-  syz_h5_configure(&(syz_h5_settings){.alignment = 4096, .compression_level = 1});
+  syz_h5_configure(&(syz_h5_settings){.alignment = 4096, .is_direct = true, .compression_level = 1});
   for (int64_t pages = 0; pages < 8; pages++) { /* 1.5 MiB become about 40 kB */
     CHECK_ERROR(write_file(path, BEFORE_ALL, pages * PAGE), SYZ_ERR_WRITE, "x.h5");
     expect_nothing();
@@ -140,7 +140,7 @@ static void test_compressed(void)
     expect_nothing();
   }
   CHECK_OK(write_file(path, BEFORE_ROWS, 2 << 20));
-  syz_h5_configure(&(syz_h5_settings){.alignment = 4096});
+  syz_h5_configure(&(syz_h5_settings){.alignment = 4096, .is_direct = true});
 }
 
 /* The token cache's rows arrive after it was opened with room enough. */
