@@ -111,9 +111,9 @@ void syz_ring_shift(syz_comm *c, const void *send, void *receive, size_t n);
  */
 /** In: this rank's own rows in their place. Out: all rows on every rank. */
 void syz_rows_gather(syz_comm *c, void *all, const int64_t *rows, size_t row_bytes);
-enum { SYZ_ROWS_STAGE = 1 << 18 /**< floats */ };
-/** all [sum of rows, width] float32 in: this rank's part of every row's sum. Out: its own rows are the sums, in an order of additions that depends on
- * the group alone; the others are as before. stage [SYZ_ROWS_STAGE] scratch. */
+enum { SYZ_ROWS_STAGE = 1 << 18 /**< floats */, SYZ_ROWS_RANKS = 64 /**< most ranks of a sum */ };
+/** all [sum of rows, width] float32 in: this rank's part of every row's sum. Out: its own rows are the sums, added in the order of ranks; the others
+ * are as before. stage [SYZ_ROWS_STAGE] scratch. At most SYZ_ROWS_RANKS ranks. */
 void syz_rows_reduce_scatter(syz_comm *c, float *all, const int64_t *rows, int64_t width, float *stage);
 
 /* ----------------------------------------------------------------- nodes */
@@ -182,7 +182,7 @@ typedef struct syz_grid {
 /** Collective. Apart needs >= 2 ranks (SYZ_ERR_MEMORY otherwise). cost_*: any positive measure of work per object. */
 syz_status syz_grid_create(syz_comm *world, syz_towers towers, double cost_image, double cost_spectrum, syz_grid *out);
 /**
- * Groups of `tensor` neighbouring ranks, tensor >= 1 (1: none); apart, ranks go to the towers anew, in multiples of it. For a grid just created, before
+ * Groups of `tensor` neighbouring ranks, 1 (none) to SYZ_ROWS_RANKS; apart, ranks go to the towers anew, in multiples of it. For a grid just created, before
  * anything is made of it. SYZ_ERR_INPUT when tensor does not divide the ranks, or apart leaves a tower without a group. A group that crosses nodes is
  * warned of. Collective over world; agreed.
  */

@@ -67,7 +67,7 @@ syz_status syz_grid_split_tensor(syz_grid *g, int tensor)
 {
   syz_status st = SYZ_OK;
   const int size = syz_comm_size(g->world);
-  SYZ_ASSERT(!g->tensor && tensor >= 1);
+  SYZ_ASSERT(!g->tensor && tensor >= 1 && tensor <= SYZ_ROWS_RANKS);
   if (tensor == 1) return st;
   SYZ_REQUIRE(size % tensor == 0, SYZ_ERR_INPUT, "parallel.tensor = %d does not divide the %d ranks of the run", tensor, size);
   if (g->towers == SYZ_TOWERS_APART) {

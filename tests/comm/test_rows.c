@@ -40,6 +40,25 @@ static void check_rows(syz_comm *c, const int64_t rows[RANKS_MAX], int64_t width
   syz_free(&stage);
 }
 
+/* Equal rows have sums of the same bits, whoever owns them. */
+static void check_order(syz_comm *c)
+{
+  enum { WIDTH = 37 };
+  int64_t rows[RANKS_MAX];
+  for (int r = 0; r < ranks; r++) rows[r] = 2;
+  float *x = syz_alloc("x", (size_t)(2 * ranks * WIDTH), sizeof *x), *stage = syz_alloc("stage", SYZ_ROWS_STAGE, sizeof *stage);
+  for (int i = 0; i < 2 * ranks * WIDTH; i++) x[i] = (float)(pow(10, rank % 4) * sin(1.3 * rank + i % WIDTH));
+  syz_rows_reduce_scatter(c, x, rows, WIDTH, stage);
+  for (int i = 0; i < 2 * WIDTH; i++) {
+    float low = x[2 * rank * WIDTH + i], high = low;
+    syz_allreduce_f32(c, &low, 1, SYZ_MIN);
+    syz_allreduce_f32(c, &high, 1, SYZ_MAX);
+    CHECK(low == high);
+  }
+  syz_free(&x);
+  syz_free(&stage);
+}
+
 static void check_groups(syz_comm *world, syz_towers towers, int tensor, int image_ranks)
 {
   syz_grid g;
@@ -83,6 +102,7 @@ int main(int argc, char **argv)
     check_rows(c, rows[i], 1);
     check_rows(c, rows[i], 513); /* up to three and a half stages */
   }
+  check_order(c);
   check_groups(c, SYZ_TOWERS_TOGETHER, 1, ranks);
   check_groups(c, SYZ_TOWERS_TOGETHER, ranks, ranks);
   if (ranks % 2 == 0) check_groups(c, SYZ_TOWERS_TOGETHER, 2, ranks);
