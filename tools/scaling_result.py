@@ -3,6 +3,7 @@
 import csv
 import glob
 import json
+import math
 import os
 import platform
 import statistics
@@ -60,7 +61,8 @@ def compare_losses(rows):
     for same in by([r for r in rows if "losses" in r], lambda r: r["batch"]).values():
         first = min(same, key=lambda r: (r["cores"], r["ranks"], r["repeat"]))["losses"]
         for row in same:
-            row["loss_difference"] = max(abs(x - y) / max(abs(y), 1e-12) for x, y in zip(row["losses"], first))
+            differences = [abs(x - y) / max(abs(y), 1e-12) for x, y in zip(row["losses"], first)]
+            row["loss_difference"] = math.inf if any(math.isnan(d) for d in differences) else max(differences)
 
 
 def add_efficiency(rows):

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""jobs/train.sbatch, run by bash as Slurm would: a signal to the script stops the run with a checkpoint and submits the script again with the
-same arguments; only exit code 75 does. `sbatch` is a stand-in that writes down what it was given."""
+"""jobs/run.sbatch, run by bash as Slurm would: a signal to the script stops the run with a checkpoint and queues the job again; only a run that was
+asked by Slurm and ended with 75 does, and only so many times. `scontrol` is a stand-in that writes down what it was given; the real one is in
+tests/app/test_slurm.py."""
 import sys
 
 from common import *
 
 check = Checks()
-SCRIPT = os.path.join(os.environ.get("SYZYGY_SOURCE", "."), "jobs", "train.sbatch")
+SCRIPT = os.path.join(os.environ.get("SYZYGY_SOURCE", "."), "jobs", "run.sbatch")
 with Work() as work:
     write_shards(f"{work}/shards", 20)
     write_input(work, f"""
@@ -14,25 +15,42 @@ data: {{path: [{work}/shards], split: all}}
 train: {{steps: 100000, global_batch: 6, lr: 5.0e-4, warmup_steps: 5, validate_objects: 0}}
 """)
     os.makedirs(f"{work}/bin")
-    with open(f"{work}/bin/sbatch", "w") as f:
-        f.write(f'#!/bin/sh\necho "$@" >> {work}/submitted\n')
-    os.chmod(f"{work}/bin/sbatch", 0o755)
-    env = dict(os.environ, **RANKS_ENV, SYZYGY=BINARY, PATH=f"{work}/bin:" + os.environ["PATH"], SLURM_CPUS_PER_TASK="1")
-    arguments_ = ["align", f"{work}/input.yaml", "--set", f"output.dir={work}/run"]
-    with open(f"{work}/log", "w") as log:
-        p = subprocess.Popen(["bash", SCRIPT] + arguments_, env=env, stdout=log, stderr=subprocess.STDOUT)
-        end = time.time() + 30
-        while time.time() < end and not os.path.exists(f"{work}/run/metrics.jsonl"):
-            time.sleep(0.02)
-        time.sleep(0.2)
-        p.send_signal(signal.SIGUSR1)
-        code = p.wait(30)
-    submitted = open(f"{work}/submitted").read().split("\n")[:-1] if os.path.exists(f"{work}/submitted") else []
-    check(code == 75, f"the script ends with {code} (75)")
-    if code != 75:
-        print(open(f"{work}/log").read())
-    check(submitted == [" ".join([SCRIPT] + arguments_)], f"it submits itself once, with its arguments: {submitted}")
+    with open(f"{work}/bin/scontrol", "w") as f:
+        f.write(f'#!/bin/sh\necho "$@" >> {work}/queued\n')
+    os.chmod(f"{work}/bin/scontrol", 0o755)
+    env = dict(os.environ, **RANKS_ENV, SYZYGY=BINARY, PATH=f"{work}/bin:" + os.environ["PATH"], SLURM_NTASKS_PER_NODE="2", SLURM_CPUS_PER_TASK="1",
+               SLURM_JOB_ID="17", SYZYGY_LAUNCHER="mpirun -n 2")
+
+    def queued():
+        return open(f"{work}/queued").read().split("\n")[:-1] if os.path.exists(f"{work}/queued") else []
+
+    def steps(folder):
+        return len(metrics(f"{work}/{folder}")) if os.path.exists(f"{work}/{folder}/metrics.jsonl") else 0
+
+    def run_until(ask, folder, **more):
+        """Exit code of the script that is asked to stop by ask(its process) while it trains."""
+        before = steps(folder)
+        with open(f"{work}/log", "w") as log:
+            p = subprocess.Popen(["bash", SCRIPT, "align", f"{work}/input.yaml", "--set", f"output.dir={work}/{folder}"], env=dict(env, **more), stdout=log,
+                                 stderr=subprocess.STDOUT)
+            end = time.time() + 30
+            while time.time() < end and steps(folder) == before:
+                time.sleep(0.02)
+            ask(p)
+            code = p.wait(30)
+        if code != 75:
+            print(open(f"{work}/log").read())
+        return code
+
+    usr1 = lambda p: p.send_signal(signal.SIGUSR1)
+    code = run_until(usr1, "run")
+    check(code == 75 and queued() == ["requeue 17"], f"asked by Slurm, the script ends with {code} (75) and queues its job again: {queued()}")
     check(len(os.listdir(f"{work}/run/checkpoints")) >= 1, "there is a checkpoint")
+    code = run_until(usr1, "run", SLURM_RESTART_COUNT="3", SYZYGY_RESTARTS="3")
+    check(code == 75 and len(queued()) == 1, f"after three times it no longer does ({code})")
+    check("going on from step" in open(f"{work}/run/log.txt").read(), "the same command went on")
+    code = run_until(lambda p: open(f"{work}/stop/STOP", "w").close(), "stop")
+    check(code == 75 and len(queued()) == 1, f"a STOP file of the user ends it with {code} (75) and queues nothing")
     p = subprocess.run(["bash", SCRIPT, "align", f"{work}/missing.yaml"], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    check(p.returncode == 2 and open(f"{work}/submitted").read().count("\n") == 1, f"a mistake in the input ends with {p.returncode} and submits nothing")
+    check(p.returncode == 2 and len(queued()) == 1, f"a mistake in the input ends with {p.returncode} and queues nothing")
 sys.exit(check.result())
