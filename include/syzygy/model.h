@@ -118,13 +118,36 @@ float *syz_model_weights(const syz_model *m);
 int64_t syz_model_size(const syz_model *m); /**< elements of the block, padding included */
 /** First element and count of a part in the block: contiguous; count 0 for a part that is not there. */
 void syz_model_range(const syz_model *m, syz_part part, int64_t *first, int64_t *count);
-/** Published initial weights (src/model/initialise.c), a function of (seed, parameter name, element) only. Packs. */
+/**
+ * One block of weights for the ranks of a node instead of one each: `nodes` (borrowed, must outlive the model) is of all the ranks that hold the same
+ * parts. Right after creation; the weights are zero. Where a node cannot have the shared memory, every rank keeps its own, and a warning says so.
+ * Then the weights are written by all ranks of the node together (calls of this room, the optimiser), or by syz_model_set_weights. Collective over
+ * nodes->all.
+ */
+syz_status syz_model_share_weights(syz_model *m, syz_nodes *nodes);
+/** Whose ranks have the weights together; NULL where each rank has its own. */
+syz_nodes *syz_model_nodes(const syz_model *m);
+/** The stretch of the block that this rank writes when all of it is written anew: all of it without sharing. */
+void syz_model_own_stretch(const syz_model *m, int64_t *first, int64_t *count);
+/** Behind it all ranks of the node see what each has written. Collective over the ranks that share the weights; nothing without sharing. */
+void syz_model_settle(const syz_model *m);
+/** Write [first, first + count) of the block. Collective over the ranks that share the weights, with equal values. Does not pack. */
+void syz_model_set_weights(syz_model *m, int64_t first, const float *values, int64_t count);
+/** Published initial weights (src/model/initialise.c), a function of (seed, parameter name, element) only. Packs. Collective over the
+ * ranks that share the weights. */
 void syz_model_initialise(syz_model *m, uint64_t seed);
 /** Take the weights of the block into the engine's format; only_heads: the backbones have not changed. Nothing for unplanned towers. */
 void syz_model_pack(syz_model *m, bool only_heads);
 /** The first `n` blocks of each backbone (all, where it has fewer) keep only what enters them when they train, and are run again in the backward
  * pass: the same bits, less memory, more time. For layers made after it (plans, crops, masked modelling). */
 void syz_model_recompute(syz_model *m, int64_t n);
+/**
+ * The transformer blocks that train, and those of syz_crops and syz_masked, are computed by the ranks of `tensor` together (nn.h, syz_block; borrowed, must
+ * outlive the model's layers; NULL: alone). For layers made after it. Their forward and backward calls below are then collective over the group, also with
+ * no objects of one's own, and plans must be for the same most objects on all its ranks. Towers in other modes than TRAIN run alone. SYZ_ERR_INPUT when
+ * the group's size does not divide a tower's heads. Not collective.
+ */
+syz_status syz_model_set_tensor(syz_model *m, syz_comm *tensor);
 
 typedef enum syz_tower_mode {
   SYZ_MODE_EMBED,      /**< forward only */
@@ -140,8 +163,8 @@ typedef enum syz_tower_mode {
  */
 syz_status syz_tower_plan(syz_model *m, syz_modality tower, int64_t max_batch, syz_tower_mode mode);
 /**
- * What a plan would take: activations and workspace of this tower, without the packed weights (about the size of the parameters in the
- * activation type, twice that in mode TRAIN). Nothing stays allocated. 0 when the layers can't be made (syz_error_text says why).
+ * What a plan would take: packed weights of the blocks (those of the few other layers are small), activations, workspace. Nothing stays allocated. 0 when the layers can't be made (syz_error_text
+ * says why).
  */
 size_t syz_tower_plan_bytes(const syz_model *m, syz_modality tower, int64_t max_batch, syz_tower_mode mode);
 

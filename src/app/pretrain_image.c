@@ -95,6 +95,8 @@ static void read_dino(job *j)
       .seed = (uint64_t)syz_input_int(in, "seed"),
       .global_batch = syz_input_int(in, "train.global_batch"),
       .steps = syz_input_int(in, "train.steps"),
+      .micro_batch = syz_input_int(in, "train.micro_batch"),
+      .leaves = syz_training_leaves(in),
       .shuffles = syz_input_bool(in, "data.shuffle"),
       .crops = {.size = {syz_input_int(in, "dino.global_size"), syz_input_int(in, "dino.local_size")},
                 .count = {syz_input_int(in, "dino.global_crops"), syz_input_int(in, "dino.local_crops")},
@@ -229,6 +231,7 @@ syz_status syz_command_pretrain_image(syz_app *app)
   if (st == SYZ_OK) st = syz_agree(world, syz_app_make_compute(j->t.in, &j->t.compute));
   if (st == SYZ_OK) st = syz_grid_create(world, SYZ_TOWERS_TOGETHER, 1, 1, &j->t.grid);
   if (st == SYZ_OK) st = syz_grid_split_tensor(&j->t.grid, (int)syz_input_int(j->t.in, "parallel.tensor"));
+  if (st == SYZ_OK) st = syz_agree(world, syz_leaves_check(&j->t.grid, j->dino.global_batch, j->dino.leaves));
   if (st == SYZ_OK) st = make_models(j);
   syz_timing_end(&app->timing);
   SYZ_TRY(st);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Sums that run while the caller computes. Open MPI moves nonblocking collectives only inside MPI calls, so the compute loop calls
- * syz_request_progress between layers; the copying and adding then happens there.
+ * Messages that travel while the caller computes. Open MPI moves them only inside MPI calls, so the compute loop calls syz_request_test now and
+ * then; a message within a machine is copied there, one over a network goes on by itself once both ends have met.
  */
 #include "comm.h"
 
@@ -28,20 +28,24 @@ void syz_request_destroy(syz_request **r)
   syz_free(r);
 }
 
-void syz_request_sum_f32(syz_request *r, float *x, size_t n)
+void syz_request_send(syz_request *r, const void *bytes, size_t n, int to, int tag)
 {
-  if (r->c->size == 1) return;
-  for (size_t at = 0; at < n; at += COMM_CHUNK) {
-    size_t m = n - at < COMM_CHUNK ? n - at : COMM_CHUNK;
-    if (r->n == r->room) syz_request_wait(r);
-    COMM(MPI_Iallreduce(MPI_IN_PLACE, x + at, (int)m, MPI_FLOAT, MPI_SUM, r->c->mpi, &r->request[r->n++]));
-  }
+  SYZ_ASSERT(n <= COMM_CHUNK && r->n < r->room);
+  COMM(MPI_Isend(bytes, (int)n, MPI_BYTE, to, tag, r->c->mpi, &r->request[r->n++]));
 }
 
-void syz_request_progress(syz_request *r)
+void syz_request_receive(syz_request *r, void *bytes, size_t n, int from, int tag)
 {
-  int is_done;
+  SYZ_ASSERT(n <= COMM_CHUNK && r->n < r->room);
+  COMM(MPI_Irecv(bytes, (int)n, MPI_BYTE, from, tag, r->c->mpi, &r->request[r->n++]));
+}
+
+bool syz_request_test(syz_request *r)
+{
+  int is_done = 1;
   if (r->n > 0) COMM(MPI_Testall(r->n, r->request, &is_done, MPI_STATUSES_IGNORE));
+  if (is_done) r->n = 0;
+  return is_done;
 }
 
 void syz_request_wait(syz_request *r)

@@ -6,7 +6,7 @@
  * file order, so that every rank holds the same tables whatever their number. Objects that are left out (damaged ones, or those
  * without the modality wanted) are a sorted list of raw numbers; the numbers in use skip them.
  *
- * Memory: 32 bytes an object on each node (shared.c), about 200 a file on each rank. Nothing else grows with the data set.
+ * Memory: 32 bytes an object on each node (syz_shared), about 200 a file on each rank. Nothing else grows with the data set.
  */
 #include "shardset.h"
 
@@ -267,7 +267,7 @@ static syz_status exchange_objects(syz_shardset *s, const own_file *own)
   int size = syz_comm_size(s->comm), rank = syz_comm_rank(s->comm);
   syz_object *piece = NULL;
   s->size = s->raw_size - s->skips;
-  SYZ_TRY(shared_table_create(s->comm, "object table", (size_t)s->size * sizeof *s->object, SET_SHARED, &s->table));
+  SYZ_TRY(syz_shared_create(s->comm, "object table", (size_t)s->size * sizeof *s->object, SET_SHARED, &s->table));
   s->object = s->table.bytes;
   piece = syz_alloc("piece of the object table", PIECE, sizeof *piece);
   SYZ_TRY_ALL(s->comm, piece ? SYZ_OK : SYZ_ERR_MEMORY);
@@ -290,7 +290,7 @@ static syz_status exchange_objects(syz_shardset *s, const own_file *own)
       }
     }
   }
-  shared_table_settle(&s->table);
+  syz_shared_settle(&s->table);
 cleanup:
   syz_free(&piece);
   return st;
@@ -386,7 +386,7 @@ void syz_shardset_close(syz_shardset **set)
   for (int i = 0; s->reason && i < s->parts * PIXEL_FAULTS; i++) syz_free(&s->reason[i]);
   syz_free(&s->file);
   syz_free(&s->part);
-  shared_table_destroy(&s->table);
+  syz_shared_destroy(&s->table);
   syz_free(&s->skipped);
   syz_free(&s->rejected);
   syz_free(&s->reason);
@@ -450,12 +450,12 @@ syz_status syz_shardset_select(syz_shardset *s, bool needs_image, bool needs_spe
     if ((needs_image && !o->has_image) || (needs_spectrum && !o->has_spectrum)) skipped[n++] = raw;
     else kept++;
   }
-  shared_table_settle(&s->table); /* all have looked; now the table may change */
+  syz_shared_settle(&s->table); /* all have looked; now the table may change */
   for (int64_t i = 0, to = 0; s->table.is_writer && i < s->size; i++) {
     const syz_object o = s->object[i];
     if (!((needs_image && !o.has_image) || (needs_spectrum && !o.has_spectrum))) s->object[to++] = o;
   }
-  shared_table_settle(&s->table);
+  syz_shared_settle(&s->table);
   syz_free(&s->skipped);
   s->skipped = skipped;
   s->skips = n;

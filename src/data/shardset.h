@@ -2,7 +2,6 @@
 /** Inside of room data: what an open data set consists of. */
 #pragma once
 
-#include "shared.h"
 #include "syzygy/data.h"
 
 enum {
@@ -67,7 +66,7 @@ struct syz_shardset {
   int parts;
   int64_t raw_size, size;
   syz_object *object; /* [size], in `table` */
-  shared_table table;
+  syz_shared table;
   int64_t *skipped;   /* sorted raw numbers left out */
   int64_t skips;
   syz_rejected *rejected;

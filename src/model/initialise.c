@@ -129,7 +129,9 @@ static void fill_projection(const syz_parameter *p, float *w, uint64_t seed)
 
 void syz_model_initialise(syz_model *m, uint64_t seed)
 {
+  syz_model_settle(m);
   for (int i = 0; i < m->n_parameters; i++) {
+    if (!model_writes(m, i)) continue;
     const syz_parameter *p = &m->parameter[i];
     float *w = m->weights + p->offset;
     switch (p->part) {
@@ -151,5 +153,6 @@ void syz_model_initialise(syz_model *m, uint64_t seed)
       break;
     }
   }
+  syz_model_settle(m);
   syz_model_pack(m, false);
 }

@@ -399,6 +399,7 @@ static void take_parameter(syz_model *m, const syz_parameter *in_file, const flo
   for (int i = 0; i < m->n_parameters && !p; i++)
     if (strcmp(m->parameter[i].name, in_file->name) == 0) p = &m->parameter[i];
   SYZ_ASSERT(p);
+  if (!model_writes(m, (int)(p - m->parameter))) return;
   float *to = m->weights + p->offset;
   if (p->size == in_file->size) {
     memcpy(to, values, (size_t)p->size * sizeof *to);
@@ -447,6 +448,7 @@ syz_status syz_model_file_read(syz_comm *c, const char *path, syz_model *m, bool
     syz_bcast(c, values, (size_t)p->size * sizeof *values, 0);
     if (model_has_part(m, p->part)) take_parameter(m, p, values);
   }
+  syz_model_settle(m);
   syz_model_pack(m, false);
 cleanup:
   checked_close(&f);

@@ -83,8 +83,11 @@ struct syz_model {
   model_layout layout; /* the towers have copies of their own parts of it */
   syz_parameter *parameter;
   int n_parameters;
-  float *weights;
+  float *weights;    /* owned, or in `shared` */
   int64_t size;
+  syz_shared shared;
+  syz_nodes *nodes;  /**< whose ranks have the weights together; NULL: each has its own */
+  syz_comm *tensor;   /**< borrowed; NULL: alone */
   int64_t recomputed; /**< first blocks of each backbone that keep no activations */
 };
 
@@ -94,6 +97,9 @@ struct syz_model {
  */
 int model_table(const syz_model_config *config, syz_purpose purpose, const bool has[SYZ_PARTS], syz_parameter *out, model_layout *layout,
                 int64_t *size);
+
+/** Whether this rank writes parameter number `parameter` when all are written anew: one rank of those that share the weights does. */
+bool model_writes(const syz_model *m, int parameter);
 
 /** Addresses of a transformer block's parameters inside `base` (weights or gradients). */
 syz_block_parameters block_at(const block_layout *layout, float *base);

@@ -390,13 +390,28 @@ void syz_model_destroy(syz_model **model)
     syz_free(&m->tower[i].backbone.block);
   }
   syz_free(&m->parameter);
-  syz_free(&m->weights);
+  if (m->shared.bytes)
+    syz_shared_destroy(&m->shared);
+  else
+    syz_free(&m->weights);
   syz_free(model);
 }
 
 const syz_model_config *syz_model_get_config(const syz_model *m) { return &m->config; }
 const syz_compute *syz_model_get_compute(const syz_model *m) { return m->compute; }
 void syz_model_recompute(syz_model *m, int64_t n) { m->recomputed = n; }
+
+syz_status syz_model_set_tensor(syz_model *m, syz_comm *tensor)
+{
+  syz_status st = SYZ_OK;
+  const int64_t ranks = tensor ? syz_comm_size(tensor) : 1;
+  for (int i = 0; i < SYZ_MODALITIES; i++)
+    SYZ_REQUIRE(!m->tower[i].is_there || m->tower[i].heads % ranks == 0, SYZ_ERR_INPUT, "parallel.tensor = %lld does not divide model.%s.heads = %lld",
+                (long long)ranks, syz_modality_name((syz_modality)i), (long long)m->tower[i].heads);
+  m->tensor = ranks > 1 ? tensor : NULL;
+cleanup:
+  return st;
+}
 
 bool syz_model_has(const syz_model *m, syz_modality modality) { return m->tower[modality].is_there; }
 

@@ -43,7 +43,7 @@ static uint64_t weights_digest(syz_comm *world, const state *s, const part *p)
 {
   uint64_t sum = 0;
   if (p->is_here) {
-    sum = syz_checksum_rows(s->weights + p->first + p->own_first, p->own_count / PART_ROW, PART_ROW * sizeof(float), p->own_first / PART_ROW);
+    sum = syz_checksum_rows(s->weights + p->first + p->share_first, p->share_count / PART_ROW, PART_ROW * sizeof(float), p->share_first / PART_ROW);
     syz_allreduce_u64(s->parts->grid->data, &sum, 1, SYZ_SUM);
   }
   syz_allreduce_u64(world, &sum, 1, SYZ_MAX);
@@ -113,13 +113,21 @@ cleanup:
 
 /* ----------------------------------------------------------------- writing */
 
-static syz_status write_array(syz_h5 *file, const char *group, const part *p, const float *own, const char *what)
+static syz_status write_array(syz_h5 *file, const char *group, const part *p, const float *share, const char *what)
 {
   char name[96], description[160];
   snprintf(name, sizeof name, "%s/%s", group, p->name);
   snprintf(description, sizeof description, "%s of %s, in the order of the model's block, rows of %d with padding", what, p->name, PART_ROW);
-  return syz_h5_write(file, name, SYZ_H5_F32, p->total / PART_ROW, 1, row_shape, p->is_here ? p->own_first / PART_ROW : 0,
-                      p->is_here ? p->own_count / PART_ROW : 0, own, "1", description);
+  return syz_h5_write(file, name, SYZ_H5_F32, p->total / PART_ROW, 1, row_shape, p->is_here ? p->share_first / PART_ROW : 0,
+                      p->is_here ? p->share_count / PART_ROW : 0, share, "1", description);
+}
+
+/* Moments are kept by slices and written by shares: the gradient block is free between steps. */
+static syz_status write_moments(syz_h5 *file, const char *group, const state *s, const part *p, const float *own, const char *what)
+{
+  const bool is_divided = syz_comm_size(s->parts->grid->data) > 1;
+  if (p->is_here && is_divided) parts_to_share(s->parts, p, own, s->scratch, s->scratch + p->share_count, s->counts);
+  return write_array(file, group, p, p->is_here && is_divided ? s->scratch : own, what);
 }
 
 /* Rows of an array: as long as its count allows, because each has a checksum. */
@@ -177,9 +185,9 @@ static syz_status write_state(checkpoint_store *store, const state *s, const cha
   for (int i = 0; i < PARTS; i++) {
     const part *p = &s->parts->part[i];
     if (!p->is_trained || p->total == 0) continue;
-    SYZ_TRY(write_array(file, "weight", p, p->is_here ? s->weights + p->first + p->own_first : NULL, "weights"));
-    SYZ_TRY(write_array(file, "moment1", p, p->moment1, "first moments of AdamW"));
-    SYZ_TRY(write_array(file, "moment2", p, p->moment2, "second moments of AdamW"));
+    SYZ_TRY(write_array(file, "weight", p, p->is_here ? s->weights + p->first + p->share_first : NULL, "weights"));
+    SYZ_TRY(write_moments(file, "moment1", s, p, p->moment1, "first moments of AdamW"));
+    SYZ_TRY(write_moments(file, "moment2", s, p, p->moment2, "second moments of AdamW"));
   }
   SYZ_TRY(write_arrays(store, file));
   SYZ_TRY(syz_h5_publish(&file));
@@ -285,13 +293,13 @@ cleanup:
   return st;
 }
 
-static syz_status read_array(syz_h5 *file, const char *group, const part *p, float *own)
+static syz_status read_array(syz_h5 *file, const char *group, const part *p, float *share)
 {
   syz_status st = SYZ_OK;
   char name[96];
   snprintf(name, sizeof name, "%s/%s", group, p->name);
   SYZ_TRY(check_rows(file, name, p->total / PART_ROW, PART_ROW));
-  SYZ_TRY(syz_h5_read(file, name, SYZ_H5_F32, p->own_first / PART_ROW, p->own_count / PART_ROW, own));
+  SYZ_TRY(syz_h5_read(file, name, SYZ_H5_F32, p->share_first / PART_ROW, p->share_count / PART_ROW, share));
 cleanup:
   return st;
 }
@@ -321,11 +329,12 @@ static syz_status gather_arrays(checkpoint_store *store)
   syz_status st = SYZ_OK;
   const syz_objective *o = store->objective;
   const int size = syz_comm_size(store->world), rank = syz_comm_rank(store->world);
-  size_t *bytes = NULL;
+  size_t *bytes = NULL, *begin;
   float *mine = NULL;
   if (size == 1) return st;
-  bytes = syz_alloc("shares", (size_t)size, sizeof *bytes);
+  bytes = syz_alloc("shares", 2 * (size_t)size, sizeof *bytes);
   SYZ_TRY_ALL(store->world, bytes ? SYZ_OK : SYZ_ERR_MEMORY);
+  begin = bytes + size;
   for (int i = 0; i < o->n_arrays; i++) {
     const syz_array *a = &o->array[i];
     const int64_t row = array_row(a);
@@ -333,6 +342,11 @@ static syz_status gather_arrays(checkpoint_store *store)
     for (int r = size - 1; r >= 0; r--) {
       array_share(store->world, a, r, &first, &count);
       bytes[r] = (size_t)(count * row) * sizeof *a->x;
+      begin[r] = (size_t)(first * row) * sizeof *a->x;
+    }
+    if (a->nodes) {
+      syz_nodes_spread(a->nodes, a->x, begin, bytes);
+      continue;
     }
     array_share(store->world, a, rank, &first, &count);
     /* The gather's source must not overlap its destination. */
@@ -348,8 +362,7 @@ cleanup:
   return st;
 }
 
-/* This rank's shares. Weights go to the scratch block until all ranks have agreed; moments, scalars and arrays are read again in full when
- * another checkpoint has to be used instead. */
+/* This rank's shares, in their places, but for the moments. All are read again in full when another checkpoint has to be used instead. */
 static syz_status read_local(checkpoint_store *store, syz_h5 *file, state *s)
 {
   syz_status st = SYZ_OK;
@@ -371,13 +384,38 @@ static syz_status read_local(checkpoint_store *store, syz_h5 *file, state *s)
   for (int i = 0; i < PARTS; i++) {
     part *p = &s->parts->part[i];
     if (!p->is_here || !p->is_trained) continue;
-    SYZ_TRY(read_array(file, "weight", p, s->scratch + p->first + p->own_first));
-    SYZ_TRY(read_array(file, "moment1", p, p->moment1));
-    SYZ_TRY(read_array(file, "moment2", p, p->moment2));
+    SYZ_TRY(read_array(file, "weight", p, s->weights + p->first + p->share_first));
   }
   SYZ_TRY(read_arrays(store, file));
 cleanup:
   return st;
+}
+
+static bool is_trained_here(const part *p) { return p->is_here && p->is_trained; }
+
+/* Moments are read by shares and kept by slices. Collective; agreed. */
+static syz_status read_moments(checkpoint_store *store, syz_h5 *file, const char *group, state *s, const part *p, float *own)
+{
+  syz_status st = SYZ_OK;
+  const bool is_divided = syz_comm_size(s->parts->grid->data) > 1;
+  SYZ_TRY_ALL(store->world, is_trained_here(p) ? read_array(file, group, p, is_divided ? s->scratch : own) : SYZ_OK);
+  if (is_trained_here(p) && is_divided) parts_from_share(s->parts, p, s->scratch, own, s->scratch + p->share_count, s->counts);
+cleanup:
+  return st;
+}
+
+/* Everybody's shares of a part's weights to all nodes. Collective over the data axis. */
+static void spread_weights(const state *s, const part *p)
+{
+  const int size = syz_comm_size(s->parts->grid->data);
+  size_t *first = s->counts, *bytes = s->counts + size;
+  for (int r = 0; r < size; r++) {
+    int64_t row, rows;
+    syz_share(p->count / PART_ROW, size, r, &row, &rows);
+    first[r] = (size_t)row * PART_ROW * sizeof(float);
+    bytes[r] = (size_t)rows * PART_ROW * sizeof(float);
+  }
+  syz_nodes_spread(s->parts->nodes, s->weights + p->first, first, bytes);
 }
 
 static syz_status read_state(checkpoint_store *store, const char *folder, state *s)
@@ -395,10 +433,12 @@ static syz_status read_state(checkpoint_store *store, const char *folder, state 
   SYZ_TRY(make_facts(store, s, now));
   SYZ_TRY_ALL(store->world, compare_facts(folder, stored, now));
   SYZ_TRY_ALL(store->world, read_local(store, file, s));
+  for (int i = 0; i < PARTS; i++)
+    if (is_trained_here(&s->parts->part[i])) spread_weights(s, &s->parts->part[i]);
   for (int i = 0; i < PARTS; i++) {
     const part *p = &s->parts->part[i];
-    if (!p->is_here || !p->is_trained) continue;
-    syz_allgatherv(s->parts->grid->data, s->scratch + p->first + p->own_first, s->weights + p->first, p->bytes);
+    SYZ_TRY(read_moments(store, file, "moment1", s, p, p->moment1));
+    SYZ_TRY(read_moments(store, file, "moment2", s, p, p->moment2));
   }
   SYZ_TRY(gather_arrays(store));
 cleanup:

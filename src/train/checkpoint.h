@@ -12,7 +12,8 @@ typedef struct state {
   double best;  /**< best validation figure so far; infinite without any */
   parts *parts;
   float *weights; /**< the model's block */
-  float *scratch; /**< the gradient block, free between steps */
+  float *scratch; /**< the gradient block, free between steps: two shares of any part fit, when there are several ranks */
+  size_t *counts; /**< [2 * data ranks] scratch */
   scalars *scalars;
 } state;
 

@@ -48,10 +48,16 @@ static syz_status create_head(dino *d, int h, const syz_compute *compute)
   const dino_sizes *z = &d->sizes;
   const syz_distillation_config config = dino_distillation_config(&d->options, syz_model_get_config(d->student), z, h);
   q->part = dino_head_part(h);
-  SYZ_TRY(syz_projection_create(d->student, q->part, dino_head_rows(z, h, true), true, &q->student));
-  SYZ_TRY(syz_projection_create(d->teacher, q->part, dino_head_rows(z, h, false), false, &q->teacher));
+  SYZ_TRY(syz_projection_create(d->student, q->part, dino_head_rows(z, h, true, z->passes.chunk), true, &q->student));
+  SYZ_TRY(syz_projection_create(d->teacher, q->part, dino_head_rows(z, h, false, z->passes.chunk), false, &q->teacher));
   SYZ_TRY(syz_distillation_create(d->world, compute, &config, &q->loss));
   q->batch.weight_student = syz_model_weights(d->student) + syz_projection_prototypes(d->student, q->part);
+  SYZ_ALLOC(q->leaf_student, "leaves", z->leaves + 1);
+  q->batch.leaf_student = q->leaf_student;
+  for (int s = 0; s < SYZ_TARGET_SETS; s++) {
+    SYZ_ALLOC(q->leaf_teacher[s], "leaves", z->leaves + 1);
+    q->batch.leaf_teacher[s] = q->leaf_teacher[s];
+  }
   q->batch.weight_teacher = syz_model_weights(d->teacher) + syz_projection_prototypes(d->teacher, q->part);
 cleanup:
   return st;
@@ -61,16 +67,19 @@ static syz_status create_local(dino *d, const syz_compute *compute)
 {
   syz_status st = SYZ_OK;
   const dino_sizes *z = &d->sizes;
-  const int64_t bottleneck = syz_model_get_config(d->student)->dino.bottleneck;
-  const syz_crops_config seen = dino_crops_config(&d->options, z, true), taught = dino_crops_config(&d->options, z, false);
+  const int64_t bottleneck = syz_model_get_config(d->student)->dino.bottleneck, chosen = dino_rows(z, true, z->passes.chunk);
+  const dino_sizes *planned = d->grid->tensor ? &d->largest : z; /* a tensor group plans alike on all its ranks */
+  const syz_crops_config seen = dino_crops_config(&d->options, planned, true), taught = dino_crops_config(&d->options, planned, false);
   SYZ_TRY(syz_crops_create(d->student, &seen, &d->seen));
   SYZ_TRY(syz_crops_create(d->teacher, &taught, &d->taught));
   for (int h = 0; h < z->heads; h++) SYZ_TRY(create_head(d, h, compute));
   for (int64_t c = 0; c < z->crops; c++) SYZ_TRY(syz_koleo_create(d->world, compute, d->options.global_batch, z->width, &d->koleo[c]));
   SYZ_ALLOC(d->mask, "masks", z->count * z->crops * z->patches + 1);
-  SYZ_ALLOC(d->row, "chosen tokens", z->most_student + 1);
-  SYZ_ALLOC(d->place, "chosen tokens", z->most_student + 1);
-  SYZ_ALLOC(d->chosen, "chosen tokens", z->most_student * z->width + 1);
+  SYZ_ALLOC(d->pass, "passes", z->passes.n);
+  SYZ_ALLOC(d->row, "chosen tokens", chosen + 1);
+  SYZ_ALLOC(d->place, "chosen tokens", chosen + 1);
+  SYZ_ALLOC(d->chosen, "chosen tokens", chosen * z->width + 1);
+  SYZ_ALLOC(d->koleo_rows, "class tokens", z->crops * z->count * z->width + 1);
   SYZ_ALLOC(d->token, "chosen tokens", z->most_student * z->width + 1);
   SYZ_ALLOC(d->z, "projections", z->most_student * bottleneck + 1);
   SYZ_ALLOC(d->dz, "projections", z->most_student * bottleneck + 1);
@@ -93,10 +102,14 @@ static void destroy(void *self)
     syz_projection_destroy(&d->head[h].student);
     syz_projection_destroy(&d->head[h].teacher);
     syz_distillation_destroy(&d->head[h].loss);
+    syz_free(&d->head[h].leaf_student);
+    for (int s = 0; s < SYZ_TARGET_SETS; s++) syz_free(&d->head[h].leaf_teacher[s]);
   }
   for (int c = 0; c < SYZ_TARGETS_PER_ROW; c++) syz_koleo_destroy(&d->koleo[c]);
   syz_free(&d->object);
   syz_free(&d->mask);
+  syz_free(&d->pass);
+  syz_free(&d->koleo_rows);
   syz_free(&d->row);
   syz_free(&d->place);
   syz_free(&d->chosen);
@@ -207,6 +220,8 @@ syz_status syz_dino_create(const syz_dino_options *options, const syz_grid *grid
   SYZ_TRY_ALL(d->world, syz_dino_check(options, syz_model_get_config(student)));
   SYZ_TRY_ALL(d->world, choose_objects(d, &left_out));
   dino_sizes_of(options, syz_model_get_config(student), syz_comm_size(d->world), syz_comm_rank(d->world), &d->sizes);
+  dino_sizes_of(options, syz_model_get_config(student), syz_comm_size(d->world), 0, &d->largest);
+  if (grid->tensor) passes_pad(&d->sizes.passes, d->largest.count, d->largest.passes.chunk);
   d->sampler = (syz_sampler){.n = d->n_objects, .global_batch = options->global_batch, .seed = options->seed, .shuffles = options->shuffles};
   if (left_out) syz_warn("%" PRId64 " objects have no image and are left out", left_out);
   if (options->global_batch > d->n_objects)

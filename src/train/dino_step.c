@@ -8,11 +8,10 @@
  *   student  all crops, global ones with block-wise masks -> class tokens of all and tokens of masked patches -> projections
  *   loss     rows of the student against rows of the teacher over the prototypes; KoLeo on the class tokens of each global crop
  *
- * Chosen tokens are put together as [class tokens of global crop 0 of all objects, of crop 1, ..., of local crops, masked patches]: then the sets
- * that a head projects, and those of KoLeo, are stretches without gaps. Weights of rows, with B the global batch and
- * pairs = G (G - 1) + max(L G, 1):
- *   DINO  1 / (B pairs): mean over the batch of each pair of crops. A global crop is never held against itself.
- *   iBOT  1 / (masked patches of its crop * G B): the published 1 / masked of a mean over crops, times 1/2, times the 2 global crops at once.
+ * Objects go through in passes of at most train.micro_batch. The losses need the tokens of all of them, which are kept (dino_rows.c); activations are
+ * kept of the last pass alone, and each other one is run forward again before its backward pass (as in align.c). The heads up to the bottleneck
+ * go with the passes; the prototypes take all rows at once.
+ *
  * The published code forms KoLeo and, with uneven batches, these means for each process; here all are of the global batch.
  *
  * Terms are reported without their weights; loss = dino_weight (dino_global + dino_local) + ibot_weight ibot + koleo_weight koleo.
@@ -39,148 +38,99 @@ void dino_pack(dino *d)
 
 /* ---------------------------------------------------------------- forward */
 
-/* Masks of this rank's global crops. */
-static void draw_masks(dino *d, int64_t step)
+/* Crops of a pass; `step` for stochastic depth. */
+static syz_crops_input input_of(const dino *d, const dino_pass *p, int64_t step, bool is_student)
 {
   const dino_sizes *z = &d->sizes;
-  d->masked = 0;
-  for (int64_t i = 0; i < d->n * z->crops; i++) {
-    uint8_t *mask = d->mask + i * z->patches;
-    d->masked += syz_block_mask(&z->masks, d->options.seed, step, z->first * z->crops + i, mask);
+  const int64_t count[SYZ_CROP_GROUPS] = {z->crops, is_student ? z->locals : 0};
+  syz_crops_input input = {.seed = d->options.seed, .step = (uint64_t)step};
+  for (int g = 0; g < SYZ_CROP_GROUPS; g++) {
+    const int64_t side = d->options.crops.size[g];
+    input.count[g] = p->n * count[g];
+    input.first_crop[g] = (z->first + p->at) * count[g];
+    if (d->data.crop[g]) input.planes[g] = d->data.crop[g] + p->at * count[g] * 3 * side * side;
   }
-  SYZ_ASSERT(d->masked <= z->most_masked);
+  if (is_student) input.mask[DINO_GLOBAL] = d->mask + p->at * z->crops * z->patches;
+  return input;
 }
 
-/* Rows of the last forward pass of `c` that the loss is of, in the order of the stream, and where each is put. */
-static int64_t choose_rows(dino *d, const syz_crops *c, bool is_student)
+/* The chosen tokens of a pass's crops in d->chosen; how many. */
+static int64_t run_pass(dino *d, syz_crops *c, const dino_pass *p, int64_t step)
 {
-  const dino_sizes *z = &d->sizes;
-  const int64_t extra = 1 + syz_model_get_config(d->student)->image.registers, locals = is_student ? z->locals : 0;
-  int64_t rows = 0, patch = d->n * (z->crops + locals);
-  for (int64_t i = 0; i < d->n * z->crops; i++) {
-    const uint8_t *mask = d->mask + i * z->patches;
-    d->row[rows] = syz_crops_row(c, DINO_GLOBAL, i, 0);
-    d->place[rows++] = i % z->crops * d->n + i / z->crops;
-    for (int64_t p = 0; p < z->patches; p++) {
-      if (!mask[p]) continue;
-      d->row[rows] = syz_crops_row(c, DINO_GLOBAL, i, extra + p);
-      d->place[rows++] = patch++;
-    }
-  }
-  for (int64_t i = 0; i < d->n * locals; i++) {
-    d->row[rows] = syz_crops_row(c, DINO_LOCAL, i, 0);
-    d->place[rows++] = d->n * z->crops + i;
-  }
+  const bool is_student = c == d->seen;
+  const syz_crops_input input = input_of(d, p, step, is_student);
+  syz_crops_forward(c, &input);
+  const int64_t rows = dino_choose_rows(d, p, c, is_student);
+  syz_crops_rows(c, rows, d->row, d->chosen);
   return rows;
 }
 
-/* The chosen tokens, put together in d->token. */
-static void take_tokens(dino *d, syz_crops *c, bool is_student)
+static void put_together(dino *d, int64_t rows)
 {
-  const int64_t rows = choose_rows(d, c, is_student), width = d->sizes.width;
-  syz_crops_rows(c, rows, d->row, d->chosen);
+  const int64_t width = d->sizes.width;
   for (int64_t i = 0; i < rows; i++) memcpy(d->token + d->place[i] * width, d->chosen + i * width, (size_t)width * sizeof(float));
 }
 
-/* Each head's rows: all of them, or class tokens and masked patches apart. */
-static void share_rows(dino *d)
-{
-  const dino_sizes *z = &d->sizes;
-  const int64_t taught = d->n * z->crops, seen = d->n * (z->crops + z->locals), bottleneck = syz_model_get_config(d->student)->dino.bottleneck;
-  for (int h = 0; h < z->heads; h++) {
-    dino_head *q = &d->head[h];
-    syz_distillation_batch *b = &q->batch;
-    q->first_student = h ? seen : 0;
-    q->first_teacher = h ? taught : 0;
-    b->n_student = z->heads == 1 ? seen + d->masked : h ? d->masked : seen;
-    b->n_teacher[0] = h ? d->masked : taught;
-    b->n_teacher[1] = z->heads == 1 ? d->masked : 0;
-    b->z_student = d->z + q->first_student * bottleneck;
-    b->z_teacher = d->z_teacher + q->first_teacher * bottleneck;
-    b->target = d->target + q->first_student * SYZ_TARGETS_PER_ROW;
-    b->row_weight = d->row_weight + q->first_student;
-    b->term = d->term + q->first_student;
-  }
-}
-
-static int64_t *begin_row(dino *d, int64_t row, dino_term term, double weight)
-{
-  int64_t *target = d->target + row * SYZ_TARGETS_PER_ROW;
-  for (int i = 0; i < SYZ_TARGETS_PER_ROW; i++) target[i] = -1;
-  d->row_weight[row] = (float)weight;
-  d->term[row] = (int)term;
-  return target;
-}
-
-/* What each of the student's rows is held against, and its weight. */
-static void make_targets(dino *d)
-{
-  const dino_sizes *z = &d->sizes;
-  const syz_dino_options *o = &d->options;
-  const int64_t G = z->crops, L = z->locals, n = d->n;
-  const double B = (double)o->global_batch, pairs = (double)(G * (G - 1) + (L * G > 1 ? L * G : 1));
-  for (int64_t c = 0; c < G; c++)
-    for (int64_t i = 0; i < n; i++) {
-      int64_t *target = begin_row(d, c * n + i, TERM_GLOBAL, o->dino_weight / (B * pairs));
-      for (int64_t t = 0; t < G; t++)
-        if (t != c) *target++ = t * n + i;
-    }
-  for (int64_t k = 0; k < n * L; k++) {
-    int64_t *target = begin_row(d, n * G + k, TERM_LOCAL, o->dino_weight / (B * pairs));
-    for (int64_t t = 0; t < G; t++) target[t] = t * n + k / L;
-  }
-  int64_t row = n * (G + L), taught = z->heads == 1 ? n * G : 0; /* a head of their own counts its teacher's rows from 0 */
-  for (int64_t i = 0; i < n * G; i++) {
-    const uint8_t *mask = d->mask + i * z->patches;
-    int64_t masked = 0;
-    for (int64_t p = 0; p < z->patches; p++) masked += mask[p];
-    for (int64_t p = 0; p < masked; p++) begin_row(d, row++, TERM_PATCH, o->ibot_weight / ((double)masked * (double)G * B))[0] = taught++;
-  }
-}
-
-static void project(dino *d, bool is_student)
-{
-  for (int h = 0; h < d->sizes.heads; h++) {
-    dino_head *q = &d->head[h];
-    const syz_distillation_batch *b = &q->batch;
-    const int64_t width = d->sizes.width, bottleneck = syz_model_get_config(d->student)->dino.bottleneck;
-    if (is_student)
-      syz_projection_forward(q->student, b->n_student, d->token + q->first_student * width, d->z + q->first_student * bottleneck);
-    else
-      syz_projection_forward(q->teacher, b->n_teacher[0] + b->n_teacher[1], d->token + q->first_teacher * width,
-                             d->z_teacher + q->first_teacher * bottleneck);
-  }
-}
+static int64_t bottleneck_of(const dino *d) { return syz_model_get_config(d->student)->dino.bottleneck; }
 
 static void run_teacher(dino *d)
 {
-  syz_crops_input input = {0};
-  input.count[DINO_GLOBAL] = d->n * d->sizes.crops;
-  input.planes[DINO_GLOBAL] = d->data.crop[DINO_GLOBAL];
+  const int64_t width = d->sizes.width, bottleneck = bottleneck_of(d);
   syz_timing_begin(d->timing, "teacher");
-  syz_crops_forward(d->taught, &input);
-  take_tokens(d, d->taught, false);
-  project(d, false);
+  for (int64_t k = 0; k < d->n_passes; k++) {
+    const dino_pass *p = &d->pass[k];
+    const int64_t classes = p->n * d->sizes.crops;
+    put_together(d, run_pass(d, d->taught, p, 0));
+    syz_projection_forward(d->head[0].teacher, classes, d->token, d->z_teacher + p->taught * bottleneck);
+    syz_projection_forward(d->head[d->sizes.heads - 1].teacher, p->masked, d->token + classes * width, d->z_teacher + p->taught_patches * bottleneck);
+  }
   syz_timing_end(d->timing);
+}
+
+static void project(dino *d, const dino_pass *p)
+{
+  for (int h = 0; h < d->sizes.heads; h++) {
+    int64_t first;
+    const int64_t rows = dino_rows_of_head(d, h, p, &first);
+    syz_projection_forward(d->head[h].student, rows, d->token + first * d->sizes.width, d->z + first * bottleneck_of(d));
+  }
 }
 
 static void run_student(dino *d, int64_t step)
 {
-  const dino_sizes *z = &d->sizes;
-  syz_crops_input input = {.seed = d->options.seed, .step = (uint64_t)step};
-  const int64_t count[SYZ_CROP_GROUPS] = {z->crops, z->locals};
-  for (int g = 0; g < SYZ_CROP_GROUPS; g++) {
-    input.count[g] = d->n * count[g];
-    input.planes[g] = d->data.crop[g];
-    input.first_crop[g] = z->first * count[g];
-  }
-  input.mask[DINO_GLOBAL] = d->mask;
   syz_timing_begin(d->timing, "forward");
-  syz_crops_forward(d->seen, &input);
-  take_tokens(d, d->seen, true);
-  if (d->n > 0 && syz_fault("dino_token")) d->token[0] = NAN;
-  project(d, true);
+  for (int64_t k = 0; k < d->n_passes; k++) {
+    put_together(d, run_pass(d, d->seen, &d->pass[k], step));
+    if (k == 0 && d->n > 0 && syz_fault("dino_token")) d->token[0] = NAN;
+    project(d, &d->pass[k]);
+  }
   syz_timing_end(d->timing);
+}
+
+/* The class token of global crop c of an object of a pass. */
+static float *class_token(const dino *d, const dino_pass *p, int64_t c, int64_t object)
+{
+  return d->token + (p->seen + c * p->n + object) * d->sizes.width;
+}
+
+/* Its place among the rows of KoLeo. */
+static float *koleo_row(const dino *d, const dino_pass *p, int64_t c, int64_t object)
+{
+  return d->koleo_rows + (c * d->sizes.count + p->at + object) * d->sizes.width;
+}
+
+static void form_koleo(dino *d, double *koleo, double *spread)
+{
+  const int64_t width = d->sizes.width;
+  for (int64_t c = 0; c < d->sizes.crops; c++) {
+    double one, wide;
+    for (int64_t k = 0; k < d->n_passes; k++)
+      for (int64_t i = 0; i < d->pass[k].n; i++)
+        memcpy(koleo_row(d, &d->pass[k], c, i), class_token(d, &d->pass[k], c, i), (size_t)width * sizeof(float));
+    syz_koleo_forward(d->koleo[c], d->koleo_rows + c * d->sizes.count * width, width, &one, &wide);
+    *koleo += one;
+    *spread += wide / (double)d->sizes.crops;
+  }
 }
 
 static double over(double sum, double weight) { return weight > 0 ? sum / weight : 0; }
@@ -196,12 +146,7 @@ static void form_losses(dino *d, int64_t step, syz_step_result *out)
     syz_distillation_forward(d->head[h].loss, &d->head[h].batch, &loss[h]);
     for (int t = TERM_GLOBAL; t <= TERM_PATCH; t++) weighted[t] += loss[h].term[t];
   }
-  for (int64_t c = 0; c < d->sizes.crops; c++) {
-    double one, wide;
-    syz_koleo_forward(d->koleo[c], d->token + c * d->sizes.count * d->sizes.width, d->sizes.width, &one, &wide);
-    koleo += one;
-    spread += wide / (double)d->sizes.crops;
-  }
+  form_koleo(d, &koleo, &spread);
   const int patch_set = d->sizes.heads == 1; /* of the last head */
   const syz_distillation_loss *patches = &loss[d->sizes.heads - 1];
   out->loss = weighted[TERM_GLOBAL] + weighted[TERM_LOCAL] + weighted[TERM_PATCH] + o->koleo_weight * koleo;
@@ -226,9 +171,7 @@ syz_status dino_forward(void *self, int64_t step, const double *scalar, syz_step
   const syz_status st = syz_loader_next(d->loader, &d->data, &out->wait_s);
   /* Without data this rank still takes part in the losses, which all ranks then give up. */
   d->n = st == SYZ_OK ? d->sizes.count : 0;
-  draw_masks(d, step);
-  make_targets(d);
-  share_rows(d);
+  dino_lay_out_rows(d, step);
   syz_timing_end(d->timing);
   run_teacher(d);
   run_student(d, step);
@@ -241,31 +184,62 @@ syz_status dino_forward(void *self, int64_t step, const double *scalar, syz_step
 
 /* --------------------------------------------------------------- backward */
 
+/* Losses to projections and prototypes, and KoLeo's part. The prototypes' gradient of all leaves is one stretch of the first leaf's block, with zeros
+ * where the others are added to it. */
+static void leave_losses(dino *d, syz_gradients *g)
+{
+  const int64_t width = d->sizes.width;
+  for (int h = 0; h < d->sizes.heads; h++) {
+    dino_head *q = &d->head[h];
+    float *dprototypes = syz_gradients_block(g) + syz_projection_prototypes(d->student, q->part);
+    syz_distillation_backward(q->loss, &q->batch, d->dz + q->first_student * bottleneck_of(d), dprototypes);
+    syz_distillation_update(q->loss);
+  }
+  memset(d->koleo_rows, 0, (size_t)(d->sizes.crops * d->sizes.count * width) * sizeof *d->koleo_rows);
+  for (int64_t c = 0; c < d->sizes.crops; c++)
+    syz_koleo_backward(d->koleo[c], d->options.koleo_weight, d->koleo_rows + c * d->sizes.count * width, width);
+}
+
+/* From the projections of a pass to its tokens, which give way to their gradients. */
+static void leave_heads(dino *d, const dino_pass *p, bool is_final, syz_gradients *g)
+{
+  const int64_t width = d->sizes.width;
+  for (int h = 0; h < d->sizes.heads; h++) {
+    int64_t first, count;
+    const int64_t rows = dino_rows_of_head(d, h, p, &first);
+    syz_projection_backward(d->head[h].student, rows, d->dz + first * bottleneck_of(d), syz_gradients_block(g), d->token + first * width);
+    syz_model_range(d->student, d->head[h].part, &first, &count);
+    if (is_final) syz_gradients_ready(g, first, count);
+  }
+  for (int64_t c = 0; c < d->sizes.crops; c++)
+    for (int64_t i = 0; i < p->n; i++) {
+      float *to = class_token(d, p, c, i);
+      const float *from = koleo_row(d, p, c, i);
+      for (int64_t j = 0; j < width; j++) to[j] += from[j];
+    }
+}
+
 syz_status dino_backward(void *self, int64_t step, syz_gradients *g, double *scalar_gradient)
 {
   dino *d = self;
-  const int64_t width = d->sizes.width, bottleneck = syz_model_get_config(d->student)->dino.bottleneck, n = d->n;
-  const int64_t rows = n * (d->sizes.crops + d->sizes.locals) + d->masked;
-  float *block = syz_gradients_block(g), *dtoken = d->token, *dchosen = d->chosen;
-  (void)step, (void)scalar_gradient;
-  for (int h = 0; h < d->sizes.heads; h++) {
-    dino_head *q = &d->head[h];
-    float *dz = d->dz + q->first_student * bottleneck;
-    int64_t first, count;
-    syz_timing_begin(d->timing, "loss");
-    syz_distillation_backward(q->loss, &q->batch, dz, block + syz_projection_prototypes(d->student, q->part));
-    syz_distillation_update(q->loss);
-    syz_timing_end(d->timing);
-    syz_timing_begin(d->timing, "backward");
-    syz_projection_backward(q->student, q->batch.n_student, dz, block, dtoken + q->first_student * width);
-    syz_model_range(d->student, q->part, &first, &count);
-    syz_gradients_ready(g, first, count);
-    syz_timing_end(d->timing);
-  }
+  const int64_t width = d->sizes.width;
+  (void)scalar_gradient;
+  syz_timing_begin(d->timing, "loss");
+  leave_losses(d, g);
+  syz_timing_end(d->timing);
   syz_timing_begin(d->timing, "backward");
-  for (int64_t c = 0; c < d->sizes.crops; c++) syz_koleo_backward(d->koleo[c], d->options.koleo_weight, dtoken + c * n * width, width);
-  for (int64_t i = 0; i < rows; i++) memcpy(dchosen + i * width, dtoken + d->place[i] * width, (size_t)width * sizeof(float));
-  syz_crops_backward(d->seen, dchosen, block, syz_gradients_ready, g);
+  for (int64_t k = d->n_passes - 1; k >= 0; k--) {
+    const dino_pass *p = &d->pass[k];
+    if (k < d->n_passes - 1) {
+      run_pass(d, d->seen, p, step);
+      project(d, p);
+    }
+    leave_heads(d, p, k == 0, g);
+    const int64_t rows = p->n * (d->sizes.crops + d->sizes.locals) + p->masked;
+    for (int64_t i = 0; i < rows; i++) memcpy(d->chosen + i * width, d->token + d->place[i] * width, (size_t)width * sizeof(float));
+    syz_crops_backward(d->seen, d->chosen, syz_gradients_block(g), k == 0 ? syz_gradients_ready : NULL, g);
+    if (passes_begins_leaf(&d->sizes.passes, k)) syz_gradients_leaf(g);
+  }
   syz_timing_end(d->timing);
   return SYZ_OK;
 }
@@ -276,7 +250,10 @@ void dino_updated(void *self, int64_t step)
   if (step < 0) return; /* begin packs what was read */
   const double momentum = syz_schedule_cosine(step, d->options.momentum, d->options.momentum_end, d->options.steps);
   syz_timing_begin(d->timing, "teacher follows");
-  dino_follow(syz_model_weights(d->teacher), syz_model_weights(d->student), momentum, syz_model_size(d->student), d->threads);
+  int64_t first, count; /* the ranks of a node have one teacher together */
+  syz_model_own_stretch(d->teacher, &first, &count);
+  dino_follow(syz_model_weights(d->teacher) + first, syz_model_weights(d->student) + first, momentum, count, d->threads);
+  syz_model_settle(d->teacher);
   syz_timing_end(d->timing);
   syz_timing_begin(d->timing, "packing");
   dino_pack(d);
@@ -303,16 +280,19 @@ static suspects find_suspects(const dino *d, int64_t step)
   suspects s = {0};
   const dino_sizes *z = &d->sizes;
   const syz_object *table = syz_shardset_objects(d->shards);
-  const int64_t width = z->width, bottleneck = syz_model_get_config(d->student)->dino.bottleneck;
-  for (int64_t i = 0; i < d->n; i++) {
-    bool is_finite = true;
-    for (int64_t c = 0; c < z->crops; c++)
-      is_finite = is_finite && is_row_finite(d->token + (c * d->n + i) * width, width) &&
-                  is_row_finite(d->z_teacher + (c * d->n + i) * bottleneck, bottleneck);
-    for (int64_t l = 0; l < z->locals; l++) is_finite = is_finite && is_row_finite(d->token + (z->crops * d->n + i * z->locals + l) * width, width);
-    if (is_finite) continue;
-    if (s.n < TOLD) s.object_id[s.n] = table[d->object[syz_sampler_index(&d->sampler, step, z->first + i)]].object_id;
-    s.n++;
+  for (int64_t k = 0; k < d->n_passes; k++) {
+    const dino_pass *p = &d->pass[k];
+    for (int64_t i = 0; i < p->n; i++) {
+      bool is_finite = true;
+      for (int64_t c = 0; c < z->crops; c++)
+        is_finite = is_finite && is_row_finite(class_token(d, p, c, i), z->width) &&
+                    is_row_finite(d->z_teacher + (p->taught + c * p->n + i) * bottleneck_of(d), bottleneck_of(d));
+      for (int64_t l = 0; l < z->locals; l++)
+        is_finite = is_finite && is_row_finite(class_token(d, p, z->crops, i * z->locals + l), z->width);
+      if (is_finite) continue;
+      if (s.n < TOLD) s.object_id[s.n] = table[d->object[syz_sampler_index(&d->sampler, step, z->first + p->at + i)]].object_id;
+      s.n++;
+    }
   }
   return s;
 }

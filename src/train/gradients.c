@@ -1,127 +1,388 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The trained parts of the gradient block are cut into buckets, and a bucket is summed over the ranks as soon as the backward pass has
- * written the last of its elements.
+ * Sums of gradients over the data axis, bucket by bucket in the order of parts.c, as a reduce-scatter in two levels: each rank forms the sum of its
+ * slice of every bucket.
  *
- * Nonblocking sums must begin in the same order on every rank, also on one that has no objects and so no backward pass. The order is
- * therefore fixed by the table alone: image tower first, and in each tower from the end of the block (head) to its beginning (patch
- * embedding), which is the order in which backward passes finish. A bucket that is complete early waits for its turn; what is left at the
- * end is begun by gradients_finish. Buckets are at most 4 Mi elements (16 MiB): large enough that latency does not matter, and a ViT-L
- * still has 70 of them to spread over the backward pass.
+ * Within a node the blocks of all ranks lie in shared memory, and so do their counters of complete buckets. As soon as all ranks of the node have
+ * a bucket complete, each adds up its own slice, and those of the ranks of other nodes that it stands in for (syz_nodes), straight from the
+ * other ranks' blocks, in the order of ranks, into its own block, where nobody else reads these slices: no copies, no messages, no waiting for one
+ * another but on the counters. Between nodes a stand-in then sends what its node has of a slice to its owner, which adds the nodes' sums in the
+ * order of nodes: each slice crosses the network once from every node, which no method undercuts.
+ *
+ * Progress: there is no thread beside. The backward pass calls syz_gradients_ready between layers; it looks at the counters, adds what has become
+ * complete, begins messages and lets those under way move (Open MPI moves them only inside MPI calls). A rank that is done early keeps
+ * doing so in gradients_finish. So sums cost the time of adding wherever they are, but no rank waits for another as long as it has layers
+ * to compute; what is exposed at the end is the last buckets, and the distance to the slowest rank of the node.
+ *
+ * reduction bfloat16: what travels between nodes is rounded to bfloat16 once, by the stand-in, after the float32 sum over its node; the owner widens
+ * and adds in float32, its own node's sum unrounded. Within a node nothing travels: there it would cost time and save none.
+ *
+ * The order of additions is a function of the layout (ranks, nodes) alone. reproducible: true makes it one of the global batch: leaves.c.
  */
 #include "gradients.h"
 
+#include <sched.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 
-typedef struct bucket {
-  int64_t first, count; /* in the block */
-  int64_t wanted;       /* trained elements: those of segments */
-  int64_t missing;      /* of these, not yet final in this step */
-} bucket;
+#include "leaf_gradients.h"
+
+enum { TILE = 4096, TAG = 1024, HUGE_PAGE = 2 << 20, PAGE = 4096 };
+
+/* What a rank tells the others of its node: a line of the cache each, counted over all steps. */
+typedef struct counters {
+  _Atomic uint64_t complete; /* buckets whose gradients are final in its block */
+  char pad1[56];
+  _Atomic uint64_t taken; /* buckets of which it has read what it needs of the others' blocks */
+  char pad2[56];
+} counters;
 
 struct syz_gradients {
   const parts *parts;
-  float *block;
-  bucket *bucket; /* in the order of sending */
-  int n_buckets, next, begun_early;
-  syz_request *request;
+  const syz_nodes *nodes; /* the model's, or flat: every rank is a node */
+  syz_nodes *flat;
+  syz_reduction reduction;
+  int threads;
+  syz_timing *timing;
+  syz_shared shared; /* all blocks of the node and counters; without: */
+  float *alone_block;
+  counters *alone_counters;
+  float *block;      /* this rank's */
+  float **blocks;    /* [ranks of the node] */
+  counters *counter; /* [ranks of the node] */
+  int here, place;   /* ranks of the node, this one */
+  int64_t *missing;  /* [buckets] trained elements not yet final in this step */
+  uint64_t base;     /* buckets of all earlier steps */
+  /* Of this step, in order: complete here >= summed over the node and sent >= done. */
+  int complete, summed, done, complete_early, summed_early;
+  syz_request *request[PARTS_RING];
+  unsigned char *arrival; /* [PARTS_RING][other nodes] slices */
+  size_t slice_bytes;
+  leaf_gradients *leaves; /* reproducible sums: nothing is sent before the last leaf is done; NULL: none */
 };
 
-static int64_t overlap(int64_t a, int64_t na, int64_t b, int64_t nb)
+/* ------------------------------------------------------------------ create */
+
+/* The blocks of this node's ranks and their counters in one piece; false: it cannot be had. Collective over the data axis. */
+static bool share_blocks(syz_gradients *g, int64_t elements)
 {
-  const int64_t low = a > b ? a : b, high = a + na < b + nb ? a + na : b + nb;
-  return high > low ? high - low : 0;
+  const size_t bytes = (size_t)elements * sizeof(float), unit = bytes < HUGE_PAGE ? PAGE : HUGE_PAGE, stride = (bytes + unit - 1) / unit * unit;
+  const size_t tail = (sizeof(counters) * (size_t)g->here + PAGE - 1) / PAGE * PAGE;
+  syz_shared_map(g->nodes->all, g->nodes->local, stride * (size_t)g->here + tail, &g->shared);
+  if (!g->shared.bytes) return false;
+  char *start = g->shared.bytes;
+  for (int i = 0; i < g->here; i++) g->blocks[i] = (float *)(void *)(start + stride * (size_t)i);
+  g->counter = (counters *)(void *)(start + stride * (size_t)g->here);
+  return true;
 }
 
-/* Trained elements of [first, first + count). */
-static int64_t trained(const parts *p, int64_t first, int64_t count)
-{
-  int64_t sum = 0;
-  for (int s = 0; s < p->n_segments; s++) sum += overlap(p->segment[s].first, p->segment[s].count, first, count);
-  return sum;
-}
-
-syz_status gradients_create(const parts *p, int64_t block_elements, int64_t bucket_elements, syz_gradients **out)
+static syz_status create_alone(syz_gradients *g, int64_t elements)
 {
   syz_status st = SYZ_OK;
-  syz_gradients *g = NULL;
-  int64_t room = 0;
-  *out = NULL;
-  SYZ_ALLOC(g, "gradients", 1);
-  g->parts = p;
-  SYZ_ALLOC(g->block, "gradients", block_elements + 1);
-  for (int i = 0; i < PARTS; i++)
-    if (p->part[i].is_here && p->part[i].is_trained) room += (p->part[i].count + bucket_elements - 1) / bucket_elements;
-  SYZ_ALLOC(g->bucket, "gradient buckets", room + 1);
-  /* Heads before the backbone that feeds them. */
-  static const syz_part order[PARTS] = {SYZ_PART_DINO_HEAD,      SYZ_PART_IBOT_HEAD,     SYZ_PART_IMAGE_HEAD,
-                                        SYZ_PART_IMAGE_BACKBONE, SYZ_PART_SPECTRUM_HEAD, SYZ_PART_SPECTRUM_BACKBONE};
-  for (int i = 0; i < PARTS; i++) {
-    const part *q = &p->part[order[i]];
-    if (!q->is_here || !q->is_trained) continue;
-    for (int64_t end = q->count; end > 0; end -= bucket_elements) {
-      const int64_t first = end > bucket_elements ? end - bucket_elements : 0;
-      bucket b = {.first = q->first + first, .count = end - first};
-      b.wanted = trained(p, b.first, b.count);
-      if (b.wanted) g->bucket[g->n_buckets++] = b;
-    }
-  }
-  SYZ_TRY(syz_request_create(p->grid->data, g->n_buckets + 1, &g->request));
-  *out = g;
+  SYZ_ALLOC(g->alone_block, "gradients", elements);
+  SYZ_ALLOC(g->alone_counters, "counters of buckets", 1);
+  g->blocks[0] = g->alone_block;
+  g->counter = g->alone_counters;
 cleanup:
-  if (st != SYZ_OK) gradients_destroy(&g);
   return st;
 }
 
-void gradients_destroy(syz_gradients **g)
+size_t gradients_bytes(const parts *p, syz_reduction reduction)
 {
-  if (!g || !*g) return;
-  if ((*g)->request) syz_request_destroy(&(*g)->request);
-  syz_free(&(*g)->block);
-  syz_free(&(*g)->bucket);
-  syz_free(g);
+  const size_t slice = (size_t)parts_largest_slice(p) * (reduction == SYZ_REDUCE_BF16 ? sizeof(syz_bf16) : sizeof(float));
+  return PARTS_RING * slice * (size_t)(p->nodes->n - 1);
 }
 
-float *syz_gradients_block(syz_gradients *g) { return g->block; }
+static syz_status create_rest(syz_gradients *g)
+{
+  syz_status st = SYZ_OK;
+  SYZ_ALLOC(g->missing, "gradient buckets", g->parts->n_buckets + 1);
+  g->slice_bytes = (size_t)parts_largest_slice(g->parts) * (g->reduction == SYZ_REDUCE_BF16 ? sizeof(syz_bf16) : sizeof(float));
+  SYZ_ALLOC(g->arrival, "slices of gradients on their way", PARTS_RING * g->slice_bytes * (size_t)(g->nodes->n - 1) + 1);
+  for (int i = 0; i < PARTS_RING; i++) SYZ_TRY(syz_request_create(g->parts->grid->data, g->nodes->n_peers, &g->request[i]));
+cleanup:
+  return st;
+}
+
+/* Largest number of ranks that a node has. */
+static int most_here(const syz_nodes *n)
+{
+  int most = 1;
+  for (int k = 0; k < n->n; k++)
+    if (n->first[k + 1] - n->first[k] > most) most = n->first[k + 1] - n->first[k];
+  return most;
+}
+
+syz_status gradients_create(const parts *p, int64_t block_elements, syz_reduction reduction, int threads, syz_gradients **out)
+{
+  syz_status st = SYZ_OK;
+  syz_comm *data = p->grid->data;
+  const int64_t elements = block_elements + PART_ROW; /* checkpoints use the block, and two shares may be a row longer than a part */
+  syz_gradients *g = syz_alloc("gradients", 1, sizeof *g);
+  *out = NULL;
+  SYZ_TRY_ALL(data, g ? SYZ_OK : SYZ_ERR_MEMORY);
+  *g = (syz_gradients){.parts = p, .nodes = p->nodes, .reduction = reduction, .threads = threads};
+  g->here = syz_comm_size(g->nodes->local);
+  g->blocks = syz_alloc("gradients", (size_t)g->here, sizeof *g->blocks);
+  SYZ_TRY_ALL(data, g->blocks ? SYZ_OK : SYZ_ERR_MEMORY);
+  if (most_here(g->nodes) == 1 || !share_blocks(g, elements)) {
+    if (most_here(g->nodes) > 1) {
+      syz_warn("no shared memory for gradients on some node (%.2f GiB a rank; is /dev/shm large enough?): their sums go by messages alone",
+               (double)elements * sizeof(float) / 1073741824.0);
+      SYZ_TRY(syz_nodes_create(data, 1, &g->flat));
+      g->nodes = g->flat;
+      g->here = 1;
+    }
+    SYZ_TRY_ALL(data, create_alone(g, elements));
+  }
+  g->place = syz_comm_rank(g->nodes->local);
+  g->block = g->blocks[g->place];
+  SYZ_TRY_ALL(data, create_rest(g));
+  *out = g;
+  g = NULL;
+cleanup:
+  gradients_destroy(&g);
+  return st;
+}
+
+void gradients_destroy(syz_gradients **gradients)
+{
+  syz_gradients *g = gradients ? *gradients : NULL;
+  if (!g) return;
+  for (int i = 0; i < PARTS_RING; i++) syz_request_destroy(&g->request[i]);
+  leaf_gradients_destroy(&g->leaves);
+  syz_shared_destroy(&g->shared);
+  syz_free(&g->alone_block);
+  syz_free(&g->alone_counters);
+  syz_free(&g->blocks);
+  syz_free(&g->missing);
+  syz_free(&g->arrival);
+  syz_nodes_destroy(&g->flat);
+  syz_free(gradients);
+}
+
+syz_status gradients_cut(syz_gradients *g, int64_t block_elements, int64_t count, int threads)
+{
+  return leaf_gradients_create(g->parts, g->block, block_elements, count, threads, &g->leaves);
+}
+
+void gradients_watch(syz_gradients *g, syz_timing *timing) { g->timing = timing; }
+
+float *syz_gradients_block(syz_gradients *g) { return g->leaves ? leaf_gradients_block(g->leaves) : g->block; }
+
+void syz_gradients_leaf(syz_gradients *g)
+{
+  if (g->leaves) leaf_gradients_end(g->leaves);
+}
+
+/* ------------------------------------------------------------- within a node */
+
+/* Out of work: first look again, then let others run, then sleep, so that a late rank has the machine for itself. */
+static void pause_a_little(int *idle)
+{
+  enum { LOOKS = 200, YIELDS = 2000 };
+  const struct timespec nap = {.tv_nsec = 50000};
+  if (++*idle > YIELDS)
+    nanosleep(&nap, NULL);
+  else if (*idle > LOOKS)
+    sched_yield();
+}
+
+static bool all_reached(syz_gradients *g, bool takes, uint64_t wanted)
+{
+  for (int i = 0; i < g->here; i++) {
+    const _Atomic uint64_t *count = takes ? &g->counter[i].taken : &g->counter[i].complete;
+    if (atomic_load_explicit(count, memory_order_acquire) < wanted) return false;
+  }
+  return true;
+}
+
+static void tell_complete(syz_gradients *g)
+{
+  atomic_store_explicit(&g->counter[g->place].complete, g->base + (uint64_t)g->complete, memory_order_release);
+}
+
+static void tell_taken(syz_gradients *g) { atomic_store_explicit(&g->counter[g->place].taken, g->base + (uint64_t)g->summed, memory_order_release); }
+
+/* The node's sum of [first, first + count), in the order of ranks, into this rank's block. */
+static void add_ranks(syz_gradients *g, int64_t first, int64_t count)
+{
+  const int64_t tiles = (count + TILE - 1) / TILE;
+#pragma omp parallel for schedule(static) num_threads(g->threads) if (g->threads > 1 && tiles > 1)
+  for (int64_t t = 0; t < tiles; t++) {
+    const int64_t at = first + t * TILE, n = first + count - at < TILE ? first + count - at : TILE;
+    float sum[TILE];
+    memcpy(sum, g->blocks[0] + at, (size_t)n * sizeof *sum);
+    for (int i = 1; i < g->here; i++) {
+      const float *restrict x = g->blocks[i] + at;
+      for (int64_t k = 0; k < n; k++) sum[k] += x[k];
+    }
+    memcpy(g->block + at, sum, (size_t)n * sizeof *sum);
+  }
+}
+
+/* ------------------------------------------------------------- between nodes */
+
+/* In place, upwards: a bfloat16 never lands on a float32 that is still to be read. */
+static void narrow_in_place(float *x, int64_t n)
+{
+  syz_bf16 tile[TILE];
+  char *to = (char *)x;
+  for (int64_t at = 0; at < n; at += TILE) {
+    const int64_t m = n - at < TILE ? n - at : TILE;
+    for (int64_t k = 0; k < m; k++) tile[k] = syz_bf16_from_f32(x[at + k]);
+    memcpy(to + (size_t)at * sizeof *tile, tile, (size_t)m * sizeof *tile);
+  }
+}
+
+static unsigned char *arrival_of(const syz_gradients *g, int bucket_number, int node)
+{
+  const int slot = bucket_number % PARTS_RING, other = node < g->nodes->mine ? node : node - 1;
+  return g->arrival + (size_t)(slot * (g->nodes->n - 1) + other) * g->slice_bytes;
+}
+
+/* What this node has of a bucket's slices goes to their owners; what other nodes have of this rank's slice is expected. */
+static void begin_exchange(syz_gradients *g, int i)
+{
+  const syz_nodes *n = g->nodes;
+  const bool narrow = g->reduction == SYZ_REDUCE_BF16;
+  const size_t size = narrow ? sizeof(syz_bf16) : sizeof(float);
+  const bucket *b = &g->parts->bucket[i];
+  syz_request *r = g->request[i % PARTS_RING];
+  const int me = syz_comm_rank(n->all);
+  for (int k = 0; k < n->n && b->own_count > 0; k++)
+    if (k != n->mine) syz_request_receive(r, arrival_of(g, i, k), (size_t)b->own_count * size, syz_nodes_stand_in(n, k, me), TAG + i);
+  for (int k = 0; k < n->n_behind; k++) {
+    int64_t first, count;
+    parts_slice(g->parts, i, n->behind[k], &first, &count);
+    if (count == 0) continue;
+    if (narrow) narrow_in_place(g->block + first, count);
+    syz_request_send(r, g->block + first, (size_t)count * size, n->behind[k], TAG + i);
+  }
+}
+
+/* The nodes' sums of this rank's slice, in the order of nodes. */
+static void add_nodes(syz_gradients *g, int i)
+{
+  const bucket *b = &g->parts->bucket[i];
+  const int64_t tiles = (b->own_count + TILE - 1) / TILE;
+#pragma omp parallel for schedule(static) num_threads(g->threads) if (g->threads > 1 && tiles > 1)
+  for (int64_t t = 0; t < tiles; t++) {
+    const int64_t at = t * TILE, n = b->own_count - at < TILE ? b->own_count - at : TILE;
+    float sum[TILE] = {0}, *own = g->block + b->own_first + at;
+    for (int k = 0; k < g->nodes->n; k++) {
+      const void *from = k == g->nodes->mine ? NULL : arrival_of(g, i, k);
+      const float *restrict x = from ? (const float *)from + at : own;
+      if (from && g->reduction == SYZ_REDUCE_BF16) {
+        const syz_bf16 *restrict narrow = (const syz_bf16 *)from + at;
+        for (int64_t j = 0; j < n; j++) sum[j] += syz_bf16_to_f32(narrow[j]);
+      } else {
+        for (int64_t j = 0; j < n; j++) sum[j] += x[j];
+      }
+    }
+    memcpy(own, sum, (size_t)n * sizeof *sum);
+  }
+}
+
+/* ------------------------------------------------------------------ progress */
+
+/* One bucket on: summed over the node and sent. */
+static void sum_next(syz_gradients *g)
+{
+  const int i = g->summed++;
+  const bucket *b = &g->parts->bucket[i];
+  if (b->trained > 0) {
+    if (g->here > 1) {
+      add_ranks(g, b->own_first, b->own_count);
+      for (int k = 0; k < g->nodes->n_behind; k++) {
+        int64_t first, count;
+        parts_slice(g->parts, i, g->nodes->behind[k], &first, &count);
+        add_ranks(g, first, count);
+      }
+    }
+    if (g->nodes->n > 1) begin_exchange(g, i);
+  }
+  tell_taken(g);
+}
+
+static bool can_sum(syz_gradients *g)
+{
+  return g->summed < g->parts->n_buckets && g->summed < g->done + PARTS_RING && all_reached(g, false, g->base + (uint64_t)g->summed + 1);
+}
+
+static bool can_end(const syz_gradients *g) { return g->done < g->summed && syz_request_test(g->request[g->done % PARTS_RING]); }
+
+/* All that can be done now; false: nothing. */
+static bool progress(syz_gradients *g)
+{
+  bool has_moved = false;
+  for (;;) {
+    if (can_end(g)) {
+      if (g->nodes->n > 1 && g->parts->bucket[g->done].trained > 0) add_nodes(g, g->done);
+      g->done++;
+    } else if (can_sum(g)) {
+      sum_next(g);
+    } else {
+      return has_moved;
+    }
+    has_moved = true;
+  }
+}
 
 void gradients_begin(syz_gradients *g)
 {
+  int idle = 0;
+  while (!all_reached(g, true, g->base)) pause_a_little(&idle);
   /* Whole parts, so that gradients of parameters outside the segments do not pile up. */
   for (int i = 0; i < PARTS; i++) {
     const part *p = &g->parts->part[i];
     if (p->is_here && p->is_trained) memset(g->block + p->first, 0, (size_t)p->count * sizeof(float));
   }
-  for (int i = 0; i < g->n_buckets; i++) g->bucket[i].missing = g->bucket[i].wanted;
-  g->next = 0;
-}
-
-static void begin_next(syz_gradients *g)
-{
-  const bucket *b = &g->bucket[g->next++];
-  syz_request_sum_f32(g->request, g->block + b->first, (size_t)b->count);
+  for (int i = 0; i < g->parts->n_buckets; i++) g->missing[i] = g->parts->bucket[i].trained;
+  g->complete = g->summed = g->done = 0;
+  g->complete_early = g->summed_early = 0;
+  if (g->leaves) leaf_gradients_begin(g->leaves);
 }
 
 void syz_gradients_ready(void *context, int64_t first, int64_t count)
 {
   syz_gradients *g = context;
-  for (int i = g->next; i < g->n_buckets && count > 0; i++) {
-    bucket *b = &g->bucket[i];
-    const int64_t from = first > b->first ? first : b->first, end = first + count < b->first + b->count ? first + count : b->first + b->count;
-    if (end > from) b->missing -= trained(g->parts, from, end - from);
-  }
-  while (g->next < g->n_buckets && g->bucket[g->next].missing <= 0) begin_next(g);
-  syz_request_progress(g->request);
+  const parts *p = g->parts;
+  if (g->leaves) return;
+  for (int i = g->complete; i < p->n_buckets && count > 0; i++) g->missing[i] -= parts_trained(p, i, first, count);
+  while (g->complete < p->n_buckets && g->missing[g->complete] <= 0) g->complete++;
+  g->complete_early = g->complete;
+  tell_complete(g);
+  if (!can_end(g) && !can_sum(g)) return;
+  if (g->timing) syz_timing_begin(g->timing, "sums beside backward");
+  progress(g);
+  g->summed_early = g->summed;
+  if (g->timing) syz_timing_end(g->timing);
 }
 
 void gradients_finish(syz_gradients *g)
 {
-  g->begun_early = g->next;
-  while (g->next < g->n_buckets) begin_next(g);
-  syz_request_wait(g->request);
+  const int n = g->parts->n_buckets;
+  int idle = 0;
+  if (g->leaves) {
+    leaf_gradients_sum(g->leaves);
+    return;
+  }
+  g->complete = n;
+  tell_complete(g);
+  while (g->done < n) {
+    if (progress(g))
+      idle = 0;
+    else
+      pause_a_little(&idle);
+  }
+  g->base += (uint64_t)n;
 }
 
-void gradients_overlap(const syz_gradients *g, int *begun, int *all)
+void gradients_overlap(const syz_gradients *g, int *begun, int *summed, int *all)
 {
-  *begun = g->begun_early;
-  *all = g->n_buckets;
+  *begun = g->complete_early;
+  *summed = g->summed_early;
+  *all = g->parts->n_buckets;
 }

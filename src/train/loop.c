@@ -21,8 +21,6 @@
 #include "parts.h"
 #include "syzygy/train.h"
 
-enum { BUCKET_ELEMENTS = 4 << 20 };
-
 /* What rides in the small reduction of a step: the maximum over ranks of each. */
 typedef enum flag { FLAG_STATUS, FLAG_STOP, FLAG_SAVE, FLAG_TIME, FLAG_WAIT, FLAGS } flag;
 
@@ -39,6 +37,7 @@ typedef struct trainer {
   scalars scalars;
   syz_gradients *gradients;
   state state;
+  size_t *counts; /* scratch of the state */
   checkpoint_store store;
   metrics metrics, validation;
   metrics_line line;
@@ -50,8 +49,11 @@ typedef struct trainer {
 static syz_status create_local(trainer *t)
 {
   syz_status st = SYZ_OK;
-  SYZ_TRY(gradients_create(&t->parts, syz_model_size(t->model), BUCKET_ELEMENTS, &t->gradients));
+  if (t->config->leaves > 0)
+    SYZ_TRY(gradients_cut(t->gradients, syz_model_size(t->model), t->config->leaves / syz_comm_size(t->grid->data), t->threads));
   const syz_objective *o = t->objective;
+  if (o->attach) o->attach(o->self, t->gradients);
+  SYZ_ALLOC(t->counts, "counts of shares", 2 * syz_comm_size(t->grid->data));
   SYZ_REQUIRE(o->n_scalars <= SYZ_SCALARS_MAX && o->n_terms <= SYZ_TERMS_MAX && o->n_clip_groups <= SYZ_CLIP_GROUPS && o->n_arrays <= SYZ_ARRAYS_MAX,
               SYZ_ERR_INTERNAL, "too many terms, clip groups or arrays");
 cleanup:
@@ -61,7 +63,9 @@ cleanup:
 static syz_status create(trainer *t)
 {
   syz_status st = SYZ_OK;
-  SYZ_TRY(parts_create(t->grid, t->model, t->config->trains_backbones, t->objective, &t->parts));
+  SYZ_TRY(parts_create(t->grid, t->model, t->config->trains_backbones, t->objective, 0, &t->parts));
+  SYZ_TRY_ALL(t->world, gradients_create(&t->parts, syz_model_size(t->model), t->config->reduction, t->threads, &t->gradients));
+  gradients_watch(t->gradients, t->timing);
   SYZ_TRY_ALL(t->world, create_local(t));
   t->scalars.n = t->objective->n_scalars;
   for (int i = 0; i < t->scalars.n; i++) t->scalars.value[i] = t->objective->scalar_start[i];
@@ -69,6 +73,7 @@ static syz_status create(trainer *t)
                      .parts = &t->parts,
                      .weights = syz_model_weights(t->model),
                      .scratch = syz_gradients_block(t->gradients),
+                     .counts = t->counts,
                      .scalars = &t->scalars};
   SYZ_TRY(checkpoint_open(t->world, t->config, t->objective, &t->store));
 cleanup:
@@ -80,6 +85,7 @@ static void destroy(trainer *t)
   metrics_close(&t->metrics);
   metrics_close(&t->validation);
   gradients_destroy(&t->gradients);
+  syz_free(&t->counts);
   parts_destroy(&t->parts);
 }
 

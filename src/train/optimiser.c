@@ -1,28 +1,53 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The optimiser's share. After the sums every rank has the whole gradient of its tower; it forms the squares of, and updates, only its
- * own share of each part (parts.c), then the shares of the weights are gathered. So each rank keeps 1/ranks of the moments (at full size
- * 2.8 GB in all), and all have the same weights to the last bit by construction.
+ * The optimiser's share: each rank forms the squares of, and updates, its slices of the buckets (parts.c), of which it has the summed gradients and
+ * the moments: 1/ranks of the work and of the 2.8 GB of moments at full size. Weights are one block a node, so within a node nothing is sent;
+ * between nodes each slice goes to its owner's stand-ins, straight into their blocks, while the next bucket is updated. First the buckets of the
+ * first layers, that is in the order of the next forward pass; what begins with it, packing, still waits for all of them, at the barrier at the end.
  *
- * The norm adds the shares' float64 sums over ranks: with another rank count it may differ in the last bits of a float64.
+ * The norm is formed a unit of 4096 elements at a time; the units' sums, each of one rank, are put together and added in the order of the block, so
+ * that the norm does not depend on the number of ranks. At full size they are 90,000 float64.
  */
 #include "optimiser.h"
 
 #include <math.h>
 #include <string.h>
 
+/* Sum of squares of each part and clip group over all ranks. */
+static void part_sums(const parts *p, const float *gradients, int threads, double sum[PARTS][SYZ_CLIP_GROUPS])
+{
+  memset(p->square, 0, (size_t)p->n_squares * sizeof *p->square);
+  for (int i = 0; i < PARTS; i++) memset(sum[i], 0, sizeof sum[i]);
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+  for (int64_t i = 0; i < p->n_stretches; i++) {
+    const stretch *t = &p->stretch[i];
+    p->square[t->square] = syz_sum_of_squares(gradients + t->first, t->count, 1);
+  }
+  if (syz_comm_size(p->grid->data) > 1) syz_allreduce_f64(p->grid->data, p->square, (size_t)p->n_squares, SYZ_SUM); /* one is not 0: exact */
+  for (int s = 0; s < p->n_segments; s++) {
+    const segment *g = &p->segment[s];
+    const int64_t end = s + 1 < p->n_segments ? p->segment[s + 1].first_square : p->n_squares;
+    int owner = 0;
+    while (!p->part[owner].is_here || g->first < p->part[owner].first || g->first >= p->part[owner].first + p->part[owner].count) owner++;
+    for (int64_t i = g->first_square; i < end; i++) sum[owner][g->rule.clip_group] += p->square[i];
+  }
+}
+
 double optimiser_norm(const parts *p, const float *gradients, const scalars *s, double poison, int threads, double group[SYZ_CLIP_GROUPS])
 {
+  struct {
+    double part[PARTS][SYZ_CLIP_GROUPS], poison;
+  } all;
   double sum = 0;
-  memset(group, 0, SYZ_CLIP_GROUPS * sizeof *group);
-  group[0] = poison;
-  for (int i = 0; i < p->n_segments; i++) {
-    const part *owner;
-    int64_t first, count;
-    parts_own(p, i, &first, &count, &owner);
-    if (count > 0) group[p->segment[i].rule.clip_group] += syz_sum_of_squares(gradients + first, count, threads);
+  part_sums(p, gradients, threads, all.part);
+  /* Towers may be apart: each part's sums come from the first rank that holds it. */
+  if (syz_comm_rank(p->grid->data) > 0) memset(all.part, 0, sizeof all.part);
+  all.poison = poison;
+  syz_allreduce_f64(p->grid->world, &all.part[0][0], sizeof all / sizeof(double), SYZ_SUM);
+  for (int k = 0; k < SYZ_CLIP_GROUPS; k++) {
+    group[k] = k == 0 ? all.poison : 0;
+    for (int i = 0; i < PARTS; i++) group[k] += all.part[i][k];
   }
-  syz_allreduce_f64(p->grid->world, group, SYZ_CLIP_GROUPS, SYZ_SUM);
   for (int i = 0; i < s->n; i++) group[0] += s->gradient[i] * s->gradient[i];
   for (int k = 0; k < SYZ_CLIP_GROUPS; k++) {
     sum += group[k];
@@ -60,28 +85,52 @@ static syz_adamw rule_of(const syz_adamw *all, const syz_rule *own, int64_t step
   return o;
 }
 
-void optimiser_update(const parts *p, const syz_adamw *rule, int64_t step, const double scale[SYZ_CLIP_GROUPS], float *weights, float *gradients,
-                      scalars *s, int threads)
+/* This rank's slice of bucket i, segment by segment. */
+static void update_slice(const parts *p, int i, const syz_adamw *rule, int64_t step, const double scale[SYZ_CLIP_GROUPS], float *weights,
+                         const float *gradients, int threads)
 {
-  for (int i = 0; i < p->n_segments; i++) {
-    const part *owner;
-    int64_t first, count;
-    parts_own(p, i, &first, &count, &owner);
-    if (count <= 0) continue;
-    const int64_t place = first - owner->first - owner->own_first;
-    const syz_rule *own = &p->segment[i].rule;
-    const syz_adamw o = rule_of(rule, own, step);
-    syz_adamw_update(&o, step, scale[own->clip_group], weights + first, owner->moment1 + place, owner->moment2 + place, gradients + first, count,
+  const bucket *b = &p->bucket[i];
+  const part *q = &p->part[b->part];
+  for (int s = 0; s < p->n_segments; s++) {
+    const segment *g = &p->segment[s];
+    const int64_t first = g->first > b->own_first ? g->first : b->own_first;
+    const int64_t end = g->first + g->count < b->own_first + b->own_count ? g->first + g->count : b->own_first + b->own_count;
+    if (end <= first) continue;
+    const int64_t place = b->place + first - b->own_first;
+    const syz_adamw o = rule_of(rule, &g->rule, step);
+    syz_adamw_update(&o, step, scale[g->rule.clip_group], weights + first, q->moment1 + place, q->moment2 + place, gradients + first, end - first,
                      threads);
   }
-  update_scalars(rule, step, scale[0], s);
-  if (syz_comm_size(p->grid->data) == 1) return;
-  for (int i = 0; i < PARTS; i++) {
-    const part *q = &p->part[i];
-    if (!q->is_here || !q->is_trained) continue;
-    /* The gather's source must not overlap its destination: the gradients are done with, their block holds the copy. */
-    float *mine = gradients + q->first + q->own_first;
-    memcpy(mine, weights + q->first + q->own_first, (size_t)q->own_count * sizeof *mine);
-    syz_allgatherv(p->grid->data, mine, weights + q->first, q->bytes);
+}
+
+/* The slices of bucket i that other nodes and this one exchange. */
+static void begin_spread(const parts *p, int i, float *weights, syz_request *r)
+{
+  enum { TAG = 16384 };
+  const syz_nodes *n = p->nodes;
+  const bucket *b = &p->bucket[i];
+  const int me = syz_comm_rank(n->all);
+  for (int k = 0; k < n->n_behind; k++) {
+    int64_t first, count;
+    parts_slice(p, i, n->behind[k], &first, &count);
+    if (count > 0) syz_request_receive(r, weights + first, (size_t)count * sizeof *weights, n->behind[k], TAG + i);
   }
+  for (int k = 0; k < n->n && b->own_count > 0; k++)
+    if (k != n->mine) syz_request_send(r, weights + b->own_first, (size_t)b->own_count * sizeof *weights, syz_nodes_stand_in(n, k, me), TAG + i);
+}
+
+void optimiser_update(const parts *p, const syz_adamw *rule, int64_t step, const double scale[SYZ_CLIP_GROUPS], float *weights,
+                      const float *gradients, scalars *s, int threads)
+{
+  for (int i = p->n_buckets - 1; i >= 0; i--) {
+    if (p->bucket[i].trained == 0) continue;
+    update_slice(p, i, rule, step, scale, weights, gradients, threads);
+    if (p->nodes->n == 1) continue;
+    syz_request_wait(p->travel[i % PARTS_RING]);
+    begin_spread(p, i, weights, p->travel[i % PARTS_RING]);
+    for (int k = 0; k < PARTS_RING; k++) syz_request_test(p->travel[k]);
+  }
+  update_scalars(rule, step, scale[0], s);
+  for (int k = 0; k < PARTS_RING; k++) syz_request_wait(p->travel[k]);
+  syz_barrier(p->nodes->local);
 }

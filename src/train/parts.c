@@ -1,8 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * The model's block has parts: backbone and head of each tower, projection heads. A rank holds those of its tower(s), and the ranks that hold the
- * same ones share out the optimiser: each keeps the moments of, and updates, one contiguous share of each part, and the new weights are
- * gathered. Shares are whole rows of 16 elements (64 bytes), the unit in which checkpoints store and check them.
+ * same ones (grid->data) share out their sums and updates: parts are cut into buckets, and every bucket into slices, one a rank, which forms the
+ * sum of its slice, keeps the moments of it, updates it and spreads it. Slices of every bucket, not one stretch of the whole: so all ranks
+ * have work as soon as the first bucket is complete.
+ *
+ * Slices are whole units of 4096 elements, counted from the beginning of a part. A unit is never divided, so what is formed a unit at a time, the
+ * norm, does not depend on the number of ranks.
+ *
+ * The order of buckets is that in which backward passes finish them: image tower first, heads before the backbone that feeds them, and in each part
+ * from its end (last layer) to its beginning (patch embedding). All ranks go through them in this order, also one that has no objects and
+ * so no backward pass.
+ *
+ * In files a part is one array, of which every rank reads and writes one contiguous share; moments change places between slices and shares in one
+ * exchange each, because both go upwards.
  *
  * Within the parts only parameters that take part in the loss are trained: PyTorch leaves the others (mask_token, the spectrum tower's
  * reconstruction head) without a gradient, and an AdamW that skips those does not let them decay either.
@@ -10,6 +21,9 @@
 #include "parts.h"
 
 #include <string.h>
+
+/* 16 MiB: latency does not matter, and a ViT-L still has 72 of them to spread over the backward pass. */
+enum { BUCKET_ELEMENTS = 4 << 20, LEAST_UNITS = 4 };
 
 bool part_is_backbone(syz_part which) { return which == SYZ_PART_IMAGE_BACKBONE || which == SYZ_PART_SPECTRUM_BACKBONE; }
 
@@ -69,7 +83,7 @@ static syz_status create_local(parts *out, const syz_model *model, bool trains_b
         segment *s = &out->segment[out->n_segments - 1];
         s->count = q->offset + q->size - s->first;
       } else if (q->is_used) {
-        out->segment[out->n_segments++] = (segment){q->offset, q->size, rule};
+        out->segment[out->n_segments++] = (segment){.first = q->offset, .count = q->size, .rule = rule};
       }
       joins = q->is_used;
     }
@@ -78,36 +92,144 @@ cleanup:
   return st;
 }
 
-static syz_status create_shares(parts *out)
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* Elements that [a, a + na) and [b, b + nb) have in common. */
+static int64_t overlap(int64_t a, int64_t na, int64_t b, int64_t nb) { return most(least(a + na, b + nb) - most(a, b), 0); }
+
+void parts_slice(const parts *p, int i, int rank, int64_t *first, int64_t *count)
+{
+  const bucket *b = &p->bucket[i];
+  const int size = syz_comm_size(p->grid->data);
+  int64_t unit, units;
+  /* The ranks that have one unit more are others in each bucket. */
+  syz_share((b->count + PART_UNIT - 1) / PART_UNIT, size, (rank + i) % size, &unit, &units);
+  *first = b->first + least(unit * PART_UNIT, b->count);
+  *count = b->first + least((unit + units) * PART_UNIT, b->count) - *first;
+}
+
+int64_t parts_trained(const parts *p, int i, int64_t first, int64_t count)
+{
+  const int64_t low = most(first, p->bucket[i].first), n = overlap(first, count, p->bucket[i].first, p->bucket[i].count);
+  int64_t sum = 0;
+  for (int s = 0; s < p->n_segments && n > 0; s++) sum += overlap(p->segment[s].first, p->segment[s].count, low, n);
+  return sum;
+}
+
+int64_t parts_largest_slice(const parts *p)
+{
+  const int64_t size = syz_comm_size(p->grid->data);
+  int64_t largest = 0;
+  for (int i = 0; i < p->n_buckets; i++) largest = most(largest, p->bucket[i].count);
+  const int64_t units = (largest + PART_UNIT - 1) / PART_UNIT;
+  return least((units + size - 1) / size * PART_UNIT, largest);
+}
+
+static syz_status create_buckets(parts *out, int64_t wanted)
+{
+  syz_status st = SYZ_OK;
+  const int rank = syz_comm_rank(out->grid->data);
+  const int64_t size = syz_comm_size(out->grid->data);
+  int64_t elements = wanted > 0 ? wanted : BUCKET_ELEMENTS, room = 0;
+  while (wanted <= 0 && elements < size * LEAST_UNITS * PART_UNIT) elements *= 2;
+  elements = (elements + PART_UNIT - 1) / PART_UNIT * PART_UNIT;
+  for (int i = 0; i < PARTS; i++) room += (out->part[i].count + elements - 1) / elements;
+  SYZ_ALLOC(out->bucket, "buckets", room + 1);
+  /* Heads before the backbone that feeds them. */
+  static const syz_part order[PARTS] = {SYZ_PART_DINO_HEAD,      SYZ_PART_IBOT_HEAD,     SYZ_PART_IMAGE_HEAD,
+                                        SYZ_PART_IMAGE_BACKBONE, SYZ_PART_SPECTRUM_HEAD, SYZ_PART_SPECTRUM_BACKBONE};
+  for (int i = 0; i < PARTS; i++) {
+    part *q = &out->part[order[i]];
+    if (!q->is_here || !q->is_trained) continue;
+    const int begin = out->n_buckets;
+    for (int64_t at = (q->count - 1) / elements * elements; at >= 0; at -= elements) {
+      bucket *b = &out->bucket[out->n_buckets];
+      *b = (bucket){.part = (int)order[i], .first = q->first + at, .count = least(elements, q->count - at)};
+      b->trained = parts_trained(out, out->n_buckets, b->first, b->count);
+      parts_slice(out, out->n_buckets++, rank, &b->own_first, &b->own_count);
+    }
+    for (int k = out->n_buckets - 1; k >= begin; k--) {
+      out->bucket[k].place = q->own_count;
+      q->own_count += out->bucket[k].own_count;
+    }
+    SYZ_ALLOC(q->moment1, "first moments", q->own_count + 1);
+    SYZ_ALLOC(q->moment2, "second moments", q->own_count + 1);
+  }
+cleanup:
+  return st;
+}
+
+/* The stretches of this rank's slices: within one unit and one segment each. out NULL: count only. */
+static int64_t find_stretches(parts *p, stretch *out)
+{
+  int64_t n = 0;
+  for (int i = 0; i < p->n_buckets; i++) {
+    const bucket *b = &p->bucket[i];
+    const int64_t part_first = p->part[b->part].first;
+    for (int s = 0; s < p->n_segments; s++) {
+      const segment *g = &p->segment[s];
+      const int64_t units_before = (g->first - part_first) / PART_UNIT, end = least(g->first + g->count, b->own_first + b->own_count);
+      for (int64_t at = most(g->first, b->own_first), next; at < end; at = next) {
+        const int64_t unit = (at - part_first) / PART_UNIT;
+        next = least(part_first + (unit + 1) * PART_UNIT, end);
+        if (out) out[n] = (stretch){.first = at, .square = g->first_square + unit - units_before, .count = (int32_t)(next - at)};
+        n++;
+      }
+    }
+  }
+  return n;
+}
+
+static syz_status create_squares(parts *p)
+{
+  syz_status st = SYZ_OK;
+  for (int s = 0; s < p->n_segments; s++) {
+    segment *g = &p->segment[s];
+    int64_t first = 0;
+    for (int i = 0; i < PARTS; i++)
+      if (overlap(p->part[i].first, p->part[i].count, g->first, g->count)) first = p->part[i].first;
+    g->first_square = p->n_squares;
+    p->n_squares += (g->first + g->count - 1 - first) / PART_UNIT - (g->first - first) / PART_UNIT + 1;
+  }
+  SYZ_ALLOC(p->square, "sums of squares", p->n_squares + 1);
+  p->n_stretches = find_stretches(p, NULL);
+  SYZ_ALLOC(p->stretch, "stretches", p->n_stretches + 1);
+  find_stretches(p, p->stretch);
+cleanup:
+  return st;
+}
+
+static syz_status create_shares(parts *out, int64_t bucket_elements)
 {
   syz_status st = SYZ_OK;
   const int size = syz_comm_size(out->grid->data), rank = syz_comm_rank(out->grid->data);
   for (int i = 0; i < PARTS; i++) {
     part *p = &out->part[i];
     if (!p->is_here) continue;
-    SYZ_ALLOC(p->bytes, "shares", size);
-    for (int r = 0; r < size; r++) {
-      int64_t first = 0, count = 0;
-      syz_share(p->count / PART_ROW, size, r, &first, &count);
-      p->bytes[r] = (size_t)(count * PART_ROW) * sizeof(float);
-      if (r == rank) p->own_first = first * PART_ROW, p->own_count = count * PART_ROW;
-    }
-    if (!p->is_trained) continue;
-    SYZ_ALLOC(p->moment1, "first moments", p->own_count + 1);
-    SYZ_ALLOC(p->moment2, "second moments", p->own_count + 1);
+    syz_share(p->count / PART_ROW, size, rank, &p->share_first, &p->share_count);
+    p->share_first *= PART_ROW;
+    p->share_count *= PART_ROW;
   }
+  SYZ_TRY(create_buckets(out, bucket_elements));
+  SYZ_TRY(create_squares(out));
+  for (int i = 0; i < PARTS_RING; i++) SYZ_TRY(syz_request_create(out->grid->data, out->nodes->n_peers, &out->travel[i]));
 cleanup:
   return st;
 }
 
-syz_status parts_create(const syz_grid *grid, const syz_model *model, bool trains_backbones, const syz_objective *objective, parts *out)
+syz_status parts_create(const syz_grid *grid, const syz_model *model, bool trains_backbones, const syz_objective *objective, int64_t bucket_elements,
+                        parts *out)
 {
   syz_status st = SYZ_OK;
   uint64_t layout[PARTS];
   int64_t total[PARTS];
-  *out = (parts){.grid = grid};
+  *out = (parts){.grid = grid, .nodes = syz_model_nodes(model)};
+  if (!out->nodes) st = syz_nodes_create(grid->data, 1, &out->own_nodes);
+  SYZ_TRY_ALL(grid->world, st);
+  if (!out->nodes) out->nodes = out->own_nodes;
   SYZ_TRY_ALL(grid->world, create_local(out, model, trains_backbones, objective));
-  SYZ_TRY_ALL(grid->world, create_shares(out));
+  SYZ_TRY_ALL(grid->world, create_shares(out, bucket_elements));
   for (int i = 0; i < PARTS; i++) total[i] = out->part[i].count, layout[i] = out->part[i].layout;
   syz_allreduce_i64(grid->world, total, PARTS, SYZ_MAX);
   syz_allreduce_u64(grid->world, layout, PARTS, SYZ_MAX);
@@ -122,24 +244,68 @@ void parts_destroy(parts *p)
   for (int i = 0; i < PARTS; i++) {
     syz_free(&p->part[i].moment1);
     syz_free(&p->part[i].moment2);
-    syz_free(&p->part[i].bytes);
   }
+  for (int i = 0; i < PARTS_RING; i++) syz_request_destroy(&p->travel[i]);
   syz_free(&p->segment);
+  syz_free(&p->bucket);
+  syz_free(&p->square);
+  syz_free(&p->stretch);
+  syz_nodes_destroy(&p->own_nodes);
 }
 
-void parts_own(const parts *p, int s, int64_t *first, int64_t *count, const part **owner)
+/* ------------------------------------------------------- slices and shares */
+
+/* Bytes that the slices of rank `of` and the share of rank `share` have in common. */
+static size_t common_bytes(const parts *p, const part *q, int of, int share)
 {
-  const segment *g = &p->segment[s];
-  *first = *count = 0;
-  *owner = NULL;
-  for (int i = 0; i < PARTS; i++) {
-    const part *q = &p->part[i];
-    if (!q->is_here || g->first < q->first || g->first >= q->first + q->count) continue;
-    const int64_t low = q->first + q->own_first, high = low + q->own_count;
-    const int64_t a = g->first > low ? g->first : low, b = g->first + g->count < high ? g->first + g->count : high;
-    *owner = q;
-    *first = a;
-    *count = b > a ? b - a : 0;
-    return;
+  int64_t first, count, sum = 0;
+  syz_share(q->count / PART_ROW, syz_comm_size(p->grid->data), share, &first, &count);
+  for (int i = 0; i < p->n_buckets; i++) {
+    int64_t at, n;
+    if (&p->part[p->bucket[i].part] != q) continue;
+    parts_slice(p, i, of, &at, &n);
+    sum += overlap(at, n, q->first + first * PART_ROW, count * PART_ROW);
   }
+  return (size_t)sum * sizeof(float);
+}
+
+/* counts [2 * ranks]: what goes to, and what comes from, each rank on the way from slices to shares. */
+static void count_exchange(const parts *p, const part *q, size_t *counts)
+{
+  const int size = syz_comm_size(p->grid->data), rank = syz_comm_rank(p->grid->data);
+  for (int r = 0; r < size; r++) {
+    counts[r] = common_bytes(p, q, rank, r);
+    counts[size + r] = common_bytes(p, q, r, rank);
+  }
+}
+
+/* From the stage, which has what each rank's slices have of this share behind one another in rank order, to the share, or back. */
+static void sort_share(const parts *p, const part *q, const float *from, float *to, bool to_stage)
+{
+  const int64_t low = q->first + q->share_first;
+  int64_t staged = 0;
+  for (int r = 0; r < syz_comm_size(p->grid->data); r++)
+    for (int i = p->n_buckets - 1; i >= 0; i--) { /* upwards in the block */
+      int64_t at, n;
+      if (&p->part[p->bucket[i].part] != q) continue;
+      parts_slice(p, i, r, &at, &n);
+      const int64_t common = overlap(at, n, low, q->share_count), in_share = most(at, low) - low;
+      if (common == 0) continue;
+      memcpy(to + (to_stage ? staged : in_share), from + (to_stage ? in_share : staged), (size_t)common * sizeof *to);
+      staged += common;
+    }
+}
+
+void parts_to_share(const parts *p, const part *q, const float *own, float *share, float *stage, size_t *counts)
+{
+  count_exchange(p, q, counts);
+  syz_alltoallv(p->grid->data, own, counts, stage, counts + syz_comm_size(p->grid->data));
+  sort_share(p, q, stage, share, false);
+}
+
+void parts_from_share(const parts *p, const part *q, const float *share, float *own, float *stage, size_t *counts)
+{
+  count_exchange(p, q, counts);
+  sort_share(p, q, share, stage, true);
+  syz_alltoallv(p->grid->data, stage, counts + syz_comm_size(p->grid->data), own, counts);
 }

@@ -4,39 +4,83 @@
 
 #include "syzygy/train.h"
 
-enum { PARTS = SYZ_PARTS, PART_ROW = 16 };
+enum {
+  PARTS = SYZ_PARTS,
+  PART_ROW = 16,   /**< elements: 64 bytes; the unit in which checkpoints store and check them */
+  PART_UNIT = 4096 /**< elements: what is never divided between ranks, counted from the beginning of a part */
+};
 
 /** One contiguous stretch of the model's block: a backbone or a head. */
 typedef struct part {
   const char *name; /**< "image_backbone": also the name in checkpoints */
   syz_part part;
   bool is_here, is_trained;
-  int64_t first, count;         /**< elements of this rank's block; 0 when the tower is elsewhere */
-  int64_t total;                /**< elements of the part: the same on every rank */
-  uint64_t layout;              /**< digest of names, shapes and places in the part: the same on every rank */
-  int64_t own_first, own_count; /**< this rank's share, relative to the part: whole rows of PART_ROW elements */
-  float *moment1, *moment2;     /**< [own_count]; NULL unless it is trained here */
-  size_t *bytes;                /**< [data ranks] of the shares, for gathering */
+  int64_t first, count;             /**< elements of this rank's block; 0 when the tower is elsewhere */
+  int64_t total;                    /**< elements of the part: the same on every rank */
+  uint64_t layout;                  /**< digest of names, shapes and places in the part: the same on every rank */
+  int64_t own_count;                /**< elements of this rank's slices of all its buckets */
+  int64_t share_first, share_count; /**< this rank's share in files: contiguous, relative to the part, whole rows; not its slices */
+  float *moment1, *moment2;         /**< [own_count] of the slices in ascending order; NULL unless it is trained here */
 } part;
+
+/** A stretch of a part that is summed over ranks at once: whole units. Each rank has a slice of it, which it sums, updates and spreads. */
+typedef struct bucket {
+  int part;
+  int64_t first, count;         /**< in the block */
+  int64_t own_first, own_count; /**< this rank's slice, in the block; count may be 0 */
+  int64_t place;                /**< of the slice among the moments of the part */
+  int64_t trained;              /**< elements of segments; 0: nothing to sum or update */
+} bucket;
 
 /** Elements that are trained by one rule, without gaps: what the optimiser and the norm go over. */
 typedef struct segment {
   int64_t first, count; /**< in the block */
   syz_rule rule;
+  int64_t first_square; /**< of its sums of squares, one a unit that it touches, among those of all segments */
 } segment;
+
+/** A stretch of this rank's slices within one unit and one segment. */
+typedef struct stretch {
+  int64_t first, square; /**< in the block; place of its sum of squares */
+  int32_t count;
+} stretch;
+
+enum { PARTS_RING = 8 /**< buckets on their way between nodes at once */ };
 
 typedef struct parts {
   const syz_grid *grid;
+  syz_nodes *nodes; /**< of grid->data: whose ranks have one block of weights together. Borrowed from the model, or own_nodes */
+  syz_nodes *own_nodes;
   part part[PARTS];
   segment *segment; /**< ascending, neighbours of the same rule merged across padding; within one part each */
   int n_segments;
+  bucket *bucket; /**< in the order in which backward passes finish them */
+  int n_buckets;
+  int64_t n_squares;
+  double *square;   /**< [n_squares] scratch of the norm */
+  stretch *stretch; /**< [n_stretches] */
+  int64_t n_stretches;
+  syz_request *travel[PARTS_RING]; /**< weights on their way */
 } parts;
 
 /** A backbone, which a run may leave frozen; everything else is trained always. */
 bool part_is_backbone(syz_part which);
-/** Collective over grid->world; agreed. Parameters without a gradient (is_used false) are in a part but in no segment. `objective` gives the
- * rules; NULL, or one without: factors 1, never frozen, clip group 0. */
-syz_status parts_create(const syz_grid *grid, const syz_model *model, bool trains_backbones, const syz_objective *objective, parts *out);
+/**
+ * Collective over grid->world; agreed. Parameters without a gradient (is_used false) are in a part but in no segment. `objective` gives the
+ * rules; NULL, or one without: factors 1, never frozen, clip group 0. bucket_elements: 0: 4 Mi, and more where a rank would have less than 4 units.
+ */
+syz_status parts_create(const syz_grid *grid, const syz_model *model, bool trains_backbones, const syz_objective *objective, int64_t bucket_elements,
+                        parts *out);
 void parts_destroy(parts *p);
-/** Elements of segment s that this rank updates: those in its share of the part. count may be 0. `owner`: the part. */
-void parts_own(const parts *p, int s, int64_t *first, int64_t *count, const part **owner);
+/** The slice of a bucket that data rank `rank` has, in the block; count may be 0. */
+void parts_slice(const parts *p, int bucket, int rank, int64_t *first, int64_t *count);
+/** Elements of bucket i that are trained and in [first, first + count) of the block. */
+int64_t parts_trained(const parts *p, int i, int64_t first, int64_t count);
+/** The most elements that a slice has, of any bucket and rank. */
+int64_t parts_largest_slice(const parts *p);
+/**
+ * Between a rank's slices of a part (own [own_count], ascending) and its share in files (share [share_count]). Collective over grid->data. stage
+ * [share_count], counts [2 * data ranks]: scratch.
+ */
+void parts_to_share(const parts *p, const part *which, const float *own, float *share, float *stage, size_t *counts);
+void parts_from_share(const parts *p, const part *which, const float *share, float *own, float *stage, size_t *counts);

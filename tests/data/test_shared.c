@@ -5,34 +5,32 @@
 
 #include <stdlib.h>
 
-#include "../../src/data/shared.h"
-
 static void test_table(syz_comm *world)
 {
   const size_t sizes[] = {0, 1000, 3 << 20};
   for (int k = 0; k < 3; k++) {
-    shared_table t;
-    CHECK_OK(shared_table_create(world, "test", sizes[k], 1 << 20, &t));
+    syz_shared t;
+    CHECK_OK(syz_shared_create(world, "test", sizes[k], 1 << 20, &t));
     bool is_shared = t.size > 0;
     CHECK(is_shared == (sizes[k] >= 1 << 20 && syz_comm_size(world) > 1)); /* all ranks of a test are on one node */
     unsigned char *p = t.bytes;
     int64_t sum = 0;
     for (size_t i = 0; i < sizes[k]; i += 100) sum += p[i];
     CHECK_EQ(sum, 0);
-    shared_table_settle(&t);
+    syz_shared_settle(&t);
     for (size_t i = 0; t.is_writer && i < sizes[k]; i++) p[i] = (unsigned char)(i * 7 + 1);
-    shared_table_settle(&t);
+    syz_shared_settle(&t);
     int64_t wrong = 0;
     for (size_t i = 0; i < sizes[k]; i++) wrong += p[i] != (unsigned char)(i * 7 + 1);
     CHECK_EQ(wrong, 0);
-    shared_table_destroy(&t);
-    shared_table_destroy(&t);
+    syz_shared_destroy(&t);
+    syz_shared_destroy(&t);
   }
   /* More than there is: every rank gets a refusal, or memory of its own, but nobody dies or waits. */
-  shared_table t;
-  syz_status st = shared_table_create(world, "test", (size_t)1 << 50, 1 << 20, &t);
+  syz_shared t;
+  syz_status st = syz_shared_create(world, "test", (size_t)1 << 50, 1 << 20, &t);
   CHECK(st == SYZ_ERR_MEMORY);
-  shared_table_destroy(&t);
+  syz_shared_destroy(&t);
 }
 
 int main(int argc, char **argv)
