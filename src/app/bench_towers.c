@@ -2,6 +2,7 @@
 /** The part `towers` of `bench`: both towers at the sizes of the input, forward, and forward with backward. */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "bench.h"
 #include "syzygy/data.h"
@@ -84,6 +85,44 @@ cleanup:
   return st;
 }
 
+/* All products in int8, with ranges shared out as after a calibration: the rate, and what it is of the activation type's with both run by turns. */
+static syz_status bench_int8(syz_bench *b, const char *name, double flops, tower_work *w)
+{
+  syz_status st = SYZ_OK;
+  syz_comm *c = b->app->world;
+  const int64_t products = syz_tower_products(w->model, w->tower);
+  int64_t inputs = 0;
+  uint8_t *choice[2] = {NULL, NULL};
+  float *most = NULL;
+  double best[2] = {INFINITY, INFINITY};
+  for (int64_t p = 0; p < products; p++) inputs += syz_tower_product_inputs(w->model, w->tower, p);
+  choice[0] = syz_alloc("bench int8", (size_t)products, 1);
+  choice[1] = syz_alloc("bench int8", (size_t)products, 1);
+  most = syz_alloc("bench int8", (size_t)inputs, sizeof *most);
+  SYZ_TRY_ALL(c, choice[0] && choice[1] && most ? SYZ_OK : SYZ_ERR_MEMORY);
+  memset(choice[1], 1, (size_t)products);
+  syz_tower_observe(w->model, w->tower, most);
+  run_forward(w);
+  syz_tower_observe(w->model, w->tower, NULL);
+  SYZ_TRY_ALL(c, syz_tower_quantise(w->model, w->tower, most));
+  syz_tower_use_int8(w->model, w->tower, choice[1]);
+  syz_bench_measure_flops(b, name, "forward int8", flops, &(syz_bench_work){run_forward, w});
+  for (int i = 0; i < 2 * b->repeats; i++) {
+    syz_tower_use_int8(w->model, w->tower, choice[i % 2]);
+    const double start = syz_clock_s();
+    run_forward(w);
+    best[i % 2] = fmin(best[i % 2], syz_clock_s() - start);
+  }
+  const syz_bench_rate ratio = syz_bench_over_ranks(c, best[0] / best[1]);
+  syz_info("%-12s %-26s %9.2f x", name, syz_compute_act(b->compute) == SYZ_BF16 ? "int8 over bfloat16" : "int8 over float32", ratio.mean);
+  if (syz_comm_rank(c) == 0) cJSON_AddNumberToObject(syz_bench_add_row(b, name, "int8 ratio"), "ratio", ratio.mean);
+cleanup:
+  syz_free(&choice[0]);
+  syz_free(&choice[1]);
+  syz_free(&most);
+  return st;
+}
+
 static syz_status bench_tower(syz_bench *b, const syz_model_config *config, syz_modality tower)
 {
   syz_status st = SYZ_OK;
@@ -98,6 +137,7 @@ static syz_status bench_tower(syz_bench *b, const syz_model_config *config, syz_
   syz_bench_measure_flops(b, name, "forward", flops, &(syz_bench_work){run_forward, &w});
   snprintf(what, sizeof what, "%s, forward", name);
   if (has_profile) syz_bench_profile(b, what, &(syz_bench_work){run_forward, &w});
+  if (syz_compute_has_int8(b->compute)) SYZ_TRY(bench_int8(b, name, flops, &w));
   SYZ_TRY_ALL(c, syz_tower_plan(w.model, tower, b->batch, SYZ_MODE_TRAIN));
   syz_bench_measure_flops(b, name, "forward + backward", 3 * flops, &(syz_bench_work){run_forward_backward, &w});
   if (has_profile) SYZ_TRY_ALL(c, profile_step(b, name, &w));

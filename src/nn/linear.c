@@ -188,13 +188,13 @@ static void forward_rows(const syz_linear *l, int64_t rows, const void *x, syz_e
 void syz_linear_forward(const syz_linear *l, int64_t rows, const void *x, syz_epilogue epilogue, void *y, void *u) {
   const double start = syz_profile_begin();
   forward_rows(l, rows, x, epilogue, NULL, y, u);
-  end_product(l, start, "forward", rows, syz_dtype_size(l->compute->act), forward_out_bytes(l, epilogue, u != NULL));
+  end_product(l, start, l->is_int8 ? "forward int8" : "forward", rows, syz_dtype_size(l->compute->act), forward_out_bytes(l, epilogue, u != NULL));
 }
 
 void syz_linear_forward_residual(const syz_linear *l, int64_t rows, const void *x, const int64_t *row_of_y, float *y, void *u) {
   const double start = syz_profile_begin();
   forward_rows(l, rows, x, SYZ_EPILOGUE_RESIDUAL, row_of_y, y, u);
-  end_product(l, start, "forward", rows, syz_dtype_size(l->compute->act), forward_out_bytes(l, SYZ_EPILOGUE_RESIDUAL, u != NULL));
+  end_product(l, start, l->is_int8 ? "forward int8" : "forward", rows, syz_dtype_size(l->compute->act), forward_out_bytes(l, SYZ_EPILOGUE_RESIDUAL, u != NULL));
 }
 
 static void backward_input(const syz_linear *l, int64_t rows, const void *dy, void *dx) {
