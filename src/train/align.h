@@ -2,6 +2,7 @@
 /** Inside of the contrastive objective: align.c (steps), align_plan.c (memory), align_tokens.c (frozen towers), align_validate.c (held-out objects). */
 #pragma once
 
+#include "leaves.h"
 #include "syzygy/train.h"
 
 /** Objects of a data set that take part, numbered 0 .. n-1, and the tokens that frozen towers make of them. */
@@ -16,10 +17,12 @@ typedef struct align_set {
 typedef struct align_tower {
   bool is_here;
   int64_t first, count;          /**< this rank's places of the global batch */
-  int64_t chunk, chunks;         /**< objects a pass, passes (the same on all ranks of the tower) */
+  int64_t chunk;                 /**< most objects of a pass: the same on all ranks of the tower */
+  passes passes;                 /**< of this rank */
   size_t row_bytes;              /**< tokens of one object */
   int64_t input;                 /**< floats of one object's network input */
   unsigned char *tokens;         /**< frozen: [count] rows of tokens */
+  unsigned char *tokens_ahead;   /**< the next step's, being read; NULL without a cache on disk */
   float *embedding, *dembedding; /**< [count, E] */
   int64_t *place, *row;          /**< [count] place in the global batch; number in the set */
 } align_tower;
@@ -34,6 +37,7 @@ typedef struct align {
   int64_t width; /**< E */
   align_set train, test;
   syz_sampler sampler;
+  int64_t last; /**< steps below it will be asked for */
   align_tower tower[SYZ_MODALITIES];
   syz_loader *loader;
   syz_batch batch;
@@ -54,8 +58,8 @@ enum { ALIGN_PASS = 32 /**< objects a pass through a tower, unless the input say
 /** Objects a pass, when the largest share of a rank is `most`. */
 int64_t align_chunk_size(const syz_align_config *c, int64_t most);
 syz_tower_mode align_mode_of(const syz_align_config *c);
-/** Largest share of any rank that holds a tower. */
-int64_t align_largest_share(const syz_align_config *c, const syz_grid *grid);
+/** Largest share of any of `ranks` ranks that hold a tower. */
+int64_t align_largest_share(const syz_align_config *c, int ranks);
 /** Whether all ranks of this node fit together; otherwise the batch of a pass that would is named. Collective; agreed. */
 syz_status align_check_memory(align *a);
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "align.h"
+#include "leaf_gradients.h"
 #include "memory.h"
 
 enum { HEAD_OBJECTS = 256 /* a pass of heads alone */ };
@@ -78,6 +79,7 @@ syz_status syz_align_plan(const syz_align_config *config, int ranks, const syz_m
   }
   *out = (syz_plan){.n = 0};
   plan_add_parameters(out, syz_model_size(model), trained, ranks);
+  if (config->leaves > 0) syz_plan_add(out, "gradients of leaves", leaf_gradients_bytes(syz_model_size(model), config->leaves / ranks, ranks));
   add_steps(config, ranks, model, &steps);
   const size_t filling = mode == SYZ_MODE_HEAD ? filling_bytes(model) : 0;
   if (filling > syz_plan_rank_bytes(&steps))

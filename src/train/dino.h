@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of DINOv2's objective: dino.c (set-up, rules), dino_step.c (steps), dino_plan.c (what a step has, what it costs), dino_teacher.c (moving
+/** Inside of DINOv2's objective: dino.c (set-up, rules), dino_step.c (steps), dino_rows.c (what a step's rows are), dino_plan.c (what a step has, what it costs), dino_teacher.c (moving
  * average, collapse). */
 #pragma once
 
+#include "leaves.h"
 #include "syzygy/train.h"
 
 enum { DINO_GLOBAL, DINO_LOCAL, DINO_HEADS = 2 };
@@ -29,6 +30,8 @@ typedef struct dino_sizes {
   int64_t first, count;         /**< this rank's places of the global batch */
   int64_t crops, locals;        /**< global and local crops an object: G, L */
   int64_t side, patches, width; /**< patches a side and of a global crop; D */
+  int64_t leaves;               /**< of this rank; 0: none */
+  passes passes;
   int64_t most_masked;          /**< masked patches of this rank */
   int64_t most_student, most_teacher;
   int heads; /**< 1: shared, 2: a head of its own for masked patches */
@@ -40,8 +43,9 @@ void dino_sizes_of(const syz_dino_options *o, const syz_model_config *c, int siz
 syz_crops_config dino_crops_config(const syz_dino_options *o, const dino_sizes *z, bool is_student);
 syz_distillation_config dino_distillation_config(const syz_dino_options *o, const syz_model_config *c, const dino_sizes *z, int head);
 syz_loader_config dino_loader_config(const syz_dino_options *o, const dino_sizes *z);
-/** Rows that head h projects: of student or teacher. */
-int64_t dino_head_rows(const dino_sizes *z, int head, bool is_student);
+/** Most rows that head h has of so many objects: of student or teacher; of both heads together. */
+int64_t dino_head_rows(const dino_sizes *z, int head, bool is_student, int64_t objects);
+int64_t dino_rows(const dino_sizes *z, bool is_student, int64_t objects);
 static inline syz_part dino_head_part(int head) { return head ? SYZ_PART_IBOT_HEAD : SYZ_PART_DINO_HEAD; }
 
 /** teacher += (1 - momentum) (student - teacher), n elements. */
@@ -60,9 +64,17 @@ typedef struct dino_head {
   syz_part part;
   syz_projection *student, *teacher;
   syz_distillation *loss;
-  int64_t first_student, first_teacher; /* of its rows among all */
+  int64_t first_student; /* of its rows among all */
+  int64_t *leaf_student, *leaf_teacher[SYZ_TARGET_SETS];
   syz_distillation_batch batch;
 } dino_head;
+
+/** Objects of this rank that go through the networks together, and where their rows begin. */
+typedef struct dino_pass {
+  int64_t at, n, masked;          /**< objects [at, at + n) of this rank; masked patches of them */
+  int64_t seen, seen_patches;     /**< class tokens and masked patches among the student's rows */
+  int64_t taught, taught_patches; /**< among the teacher's */
+} dino_pass;
 
 /** The objective on this rank. */
 typedef struct dino {
@@ -73,6 +85,7 @@ typedef struct dino {
   syz_timing *timing;
   syz_judge judge;
   dino_sizes sizes;
+  dino_sizes largest; /**< of the first rank, whose share no other exceeds */
   int threads;
   syz_shardset *shards;
   int64_t *object, n_objects; /* those with an image */
@@ -85,9 +98,13 @@ typedef struct dino {
   dino_watch watch;
   /* Of the step. */
   int64_t n, masked;         /* objects; masked patches of this rank */
+  dino_pass *pass;           /* [n_passes] */
+  int64_t n_passes;
   uint8_t *mask;             /* [n G, patches] */
-  int64_t *row, *place;      /* [rows] chosen rows of the stream, ascending, and where each is put */
-  float *chosen, *token;     /* [rows, D] in the order of `row`; put together. In the backward pass their gradients */
+  int64_t *row, *place;      /* [rows of a pass] chosen rows of the stream, ascending, and where each is put */
+  float *chosen;             /* [rows of a pass, D] in the order of `row`, in the backward pass their gradients */
+  float *token;              /* [rows, D] put together; in the backward pass, pass by pass, their gradients */
+  float *koleo_rows;         /* [G, objects, D] class tokens of global crops, then their gradients */
   float *z, *dz, *z_teacher; /* [rows, bottleneck] */
   int64_t *target;           /* [rows, SYZ_TARGETS_PER_ROW] */
   float *row_weight;
@@ -96,6 +113,13 @@ typedef struct dino {
 
 /** Both networks into their engine's form. */
 void dino_pack(dino *d);
+/** The step's masks, passes, rows, targets and weights; d->n is set. */
+void dino_lay_out_rows(dino *d, int64_t step);
+/** Rows of the last forward pass of `c` that the loss is of, in the order of the stream, and where each is put: among the student's rows, or among those
+ * of the teacher in this pass, class tokens first. */
+int64_t dino_choose_rows(dino *d, const dino_pass *p, const syz_crops *c, bool is_student);
+/** How many of the student's rows of a pass head h projects, and the first of them. */
+int64_t dino_rows_of_head(const dino *d, int head, const dino_pass *p, int64_t *first);
 /** As in syz_objective. */
 syz_status dino_forward(void *self, int64_t step, const double *scalar, syz_step_result *out);
 syz_status dino_backward(void *self, int64_t step, syz_gradients *g, double *scalar_gradient);

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "dino.h"
+#include "leaf_gradients.h"
 #include "memory.h"
 
 void dino_sizes_of(const syz_dino_options *o, const syz_model_config *c, int size, int rank, dino_sizes *out)
@@ -19,9 +20,11 @@ void dino_sizes_of(const syz_dino_options *o, const syz_model_config *c, int siz
                               .ratio_min = o->mask_ratio_min,
                               .ratio_max = o->mask_ratio_max,
                               .aspect_min = o->mask_aspect_min};
+  z.leaves = o->leaves / size;
+  z.passes = passes_of(o->global_batch, o->leaves, z.count, o->micro_batch > 0 ? o->micro_batch : o->global_batch);
   z.most_masked = syz_block_mask_most(&z.masks, z.count * z.crops);
-  z.most_student = z.count * (z.crops + z.locals) + z.most_masked;
-  z.most_teacher = z.count * z.crops + z.most_masked;
+  z.most_student = dino_rows(&z, true, z.count);
+  z.most_teacher = dino_rows(&z, false, z.count);
   *out = z;
 }
 
@@ -29,29 +32,38 @@ syz_crops_config dino_crops_config(const syz_dino_options *o, const dino_sizes *
 {
   syz_crops_config c = {.groups = 1, .trains = is_student, .drop_rate = is_student ? o->drop_rate : 0};
   c.size[DINO_GLOBAL] = o->crops.size[DINO_GLOBAL];
-  c.most[DINO_GLOBAL] = z->count * z->crops;
-  c.most_rows = is_student ? z->most_student : z->most_teacher;
+  c.most[DINO_GLOBAL] = z->passes.chunk * z->crops;
+  c.most_rows = dino_rows(z, is_student, z->passes.chunk);
   if (is_student && z->locals > 0) {
     c.groups = 2;
     c.size[DINO_LOCAL] = o->crops.size[DINO_LOCAL];
-    c.most[DINO_LOCAL] = z->count * z->locals;
+    c.most[DINO_LOCAL] = z->passes.chunk * z->locals;
   }
   return c;
 }
 
-int64_t dino_head_rows(const dino_sizes *z, int head, bool is_student)
+int64_t dino_head_rows(const dino_sizes *z, int head, bool is_student, int64_t objects)
 {
-  const int64_t tokens = z->count * (z->crops + (is_student ? z->locals : 0));
-  if (z->heads == 1) return tokens + z->most_masked;
-  return head == 0 ? tokens : z->most_masked;
+  const int64_t tokens = objects * (z->crops + (is_student ? z->locals : 0)), masked = syz_block_mask_most(&z->masks, objects * z->crops);
+  if (z->heads == 1) return tokens + masked;
+  return head == 0 ? tokens : masked;
+}
+
+int64_t dino_rows(const dino_sizes *z, bool is_student, int64_t objects)
+{
+  int64_t rows = 0;
+  for (int h = 0; h < z->heads; h++) rows += dino_head_rows(z, h, is_student, objects);
+  return rows;
 }
 
 syz_distillation_config dino_distillation_config(const syz_dino_options *o, const syz_model_config *c, const dino_sizes *z, int head)
 {
   return (syz_distillation_config){.prototypes = c->dino.prototypes,
                                    .width = c->dino.bottleneck,
-                                   .most_student = dino_head_rows(z, head, true),
-                                   .most_teacher = dino_head_rows(z, head, false),
+                                   .most_student = dino_head_rows(z, head, true, z->count),
+                                   .most_teacher = dino_head_rows(z, head, false, z->count),
+                                   .leaves = z->leaves,
+                                   .most_leaf = dino_head_rows(z, head, true, z->passes.leaf),
                                    .sets = z->heads == 1 ? 2 : 1,
                                    .centring = o->centring,
                                    .sinkhorn_iterations = o->sinkhorn_iterations,
@@ -85,13 +97,15 @@ syz_status syz_dino_plan(const syz_dino_options *o, int ranks, const syz_model *
   syz_plan_add(out, "teacher: packed, activations", teacher_bytes);
   for (int h = 0; h < z.heads; h++) {
     const syz_distillation_config d = dino_distillation_config(o, c, &z, h);
-    heads += syz_projection_bytes(student, dino_head_part(h), dino_head_rows(&z, h, true), true);
-    heads += syz_projection_bytes(student, dino_head_part(h), dino_head_rows(&z, h, false), false);
+    heads += syz_projection_bytes(student, dino_head_part(h), dino_head_rows(&z, h, true, z.passes.chunk), true);
+    heads += syz_projection_bytes(student, dino_head_part(h), dino_head_rows(&z, h, false, z.passes.chunk), false);
     losses += syz_distillation_bytes(compute, &d);
   }
   /* Chosen tokens and their gradients, projections, targets, masks. */
-  losses += (size_t)(2 * z.most_student * z.width + (2 * z.most_student + z.most_teacher) * c->dino.bottleneck) * sizeof(float);
-  losses += (size_t)(z.most_student * (SYZ_TARGETS_PER_ROW + 4)) * sizeof(int64_t) + (size_t)(z.count * z.crops * z.patches);
+  const int64_t chosen = dino_rows(&z, true, z.passes.chunk);
+  losses += (size_t)((chosen + z.most_student + z.crops * z.count) * z.width + (2 * z.most_student + z.most_teacher) * c->dino.bottleneck) * sizeof(float);
+  losses += (size_t)(z.most_student * (SYZ_TARGETS_PER_ROW + 1) + 2 * chosen) * sizeof(int64_t) + (size_t)(z.count * z.crops * z.patches);
+  if (o->leaves > 0) syz_plan_add(out, "gradients of leaves", leaf_gradients_bytes(size, z.leaves, ranks));
   syz_plan_add(out, "projection heads", heads);
   syz_plan_add(out, "losses", losses);
   syz_plan_add(out, "batches read ahead", syz_loader_bytes(&loader));

@@ -37,15 +37,18 @@ static size_t lay_out(syz_distillation *d, void *memory, size_t size)
   const syz_distillation_config *c = &d->config;
   const size_t act = syz_dtype_size(d->act), K = (size_t)c->prototypes, width = (size_t)c->width, sets = (size_t)c->sets;
   const size_t teacher = (size_t)c->most_teacher, student = (size_t)c->most_student, tile = TILE_PROTOTYPES, chunk = CHUNK_ROWS;
+  const size_t leaves = (size_t)distillation_leaves(d);
   syz_arena a = {.base = memory, .size = size};
   for (size_t s = 0; s < sets; s++) d->offset[s] = syz_arena_take(&a, K, sizeof(float));
   if (c->centring == SYZ_CENTRE_MEAN)
     for (size_t s = 0; s < sets; s++) d->batch_mean[s] = syz_arena_take(&a, K, sizeof(float));
-  d->z_sum = syz_arena_take(&a, sets * (width + 1), sizeof(double));
+  d->z_sum = syz_arena_take(&a, leaves * sets * (width + 1), sizeof(double));
   d->z_mean = syz_arena_take(&a, sets * width, sizeof(float));
   d->mean_target = syz_arena_take(&a, sets * K, sizeof(double));
   d->column_top = syz_arena_take(&a, sets * tile, sizeof(float));
-  d->column_sum = syz_arena_take(&a, sets * tile, sizeof(double));
+  d->column_sum = syz_arena_take(&a, leaves * sets * tile, sizeof(double));
+  d->leaf_sum = syz_arena_take(&a, leaves * tile, sizeof(double));
+  if (c->leaves > 0) d->received = syz_arena_take(&a, sets * (K > width + 1 ? K : width + 1) + tile, sizeof(double));
   d->inverse = syz_arena_take(&a, K, sizeof(float));
   d->teacher = syz_arena_take(&a, teacher, sizeof *d->teacher);
   d->student = syz_arena_take(&a, student, sizeof *d->student);
@@ -54,7 +57,7 @@ static size_t lay_out(syz_distillation *d, void *memory, size_t size)
   d->z_student = syz_arena_take(&a, student * width, act);
   d->target = syz_arena_take(&a, teacher * tile, sizeof(float));
   d->logits = syz_arena_take(&a, chunk * (tile > width ? tile : width), sizeof(float));
-  d->w = syz_arena_take(&a, tile * width, sizeof(float));
+  d->w = syz_arena_take(&a, (size_t)leaves_slots((int64_t)leaves) * tile * width, sizeof(float));
   d->dlogits = syz_arena_take(&a, student * tile, act);
   d->dz = syz_arena_take(&a, chunk * width, act);
   return a.used;
@@ -62,10 +65,13 @@ static size_t lay_out(syz_distillation *d, void *memory, size_t size)
 
 static int64_t tiles_of(const syz_distillation_config *c) { return (c->prototypes + TILE_PROTOTYPES - 1) / TILE_PROTOTYPES; }
 
+/* Most rows of a product: of the weights' gradient, which is formed of a leaf's rows or of all. */
+static int64_t rows_of_layers(const syz_distillation_config *c) { return larger(c->leaves > 0 ? c->most_leaf : c->most_student, CHUNK_ROWS); }
+
 static syz_status create_layers(syz_distillation *d, const syz_compute *compute)
 {
   syz_status st = SYZ_OK;
-  const int64_t rows = larger(d->config.most_student, CHUNK_ROWS);
+  const int64_t rows = rows_of_layers(&d->config);
   SYZ_ALLOC(d->from_teacher, "distillation", tiles_of(&d->config));
   SYZ_ALLOC(d->from_student, "distillation", tiles_of(&d->config));
   d->tiles = tiles_of(&d->config);
@@ -90,6 +96,8 @@ syz_status syz_distillation_create(syz_comm *world, const syz_compute *compute, 
               (long long)config->width, (long long)config->most_student, (long long)config->most_teacher, config->sets);
   SYZ_REQUIRE(config->student_temperature > 0 && (config->centring != SYZ_CENTRE_SINKHORN || config->sinkhorn_iterations >= 1), SYZ_ERR_INTERNAL,
               "distillation: student temperature %g, %d Sinkhorn-Knopp iterations", config->student_temperature, config->sinkhorn_iterations);
+  SYZ_REQUIRE(config->leaves <= 0 || (config->leaves & (config->leaves - 1)) == 0, SYZ_ERR_INTERNAL, "distillation: %lld leaves",
+              (long long)config->leaves);
   SYZ_ALLOC(d, "distillation", 1);
   d->world = world;
   d->config = *config;
@@ -100,6 +108,7 @@ syz_status syz_distillation_create(syz_comm *world, const syz_compute *compute, 
   SYZ_REQUIRE(d->memory, SYZ_ERR_MEMORY, "%s", syz_error_text());
   lay_out(d, d->memory, bytes);
   SYZ_TRY(create_layers(d, compute));
+  if (config->leaves > 0) SYZ_TRY(syz_request_create(world, LEAVES_MESSAGES, &d->travel));
   *out = d;
   d = NULL;
 cleanup:
@@ -114,6 +123,7 @@ void syz_distillation_destroy(syz_distillation **d)
     syz_linear_destroy(&(*d)->from_teacher[i]);
     syz_linear_destroy(&(*d)->from_student[i]);
   }
+  syz_request_destroy(&(*d)->travel);
   syz_free(&(*d)->from_teacher);
   syz_free(&(*d)->from_student);
   syz_free(&(*d)->memory);
@@ -131,7 +141,7 @@ size_t syz_distillation_bytes(const syz_compute *compute, const syz_distillation
   for (int pass = 0; pass < 2; pass++) {
     const size_t before = syz_memory_get().live_bytes;
     const bool is_made = syz_linear_create(compute, n, config->width, CHUNK_ROWS, false, &layer[0]) == SYZ_OK &&
-                         syz_linear_create(compute, n, config->width, larger(config->most_student, CHUNK_ROWS), true, &layer[1]) == SYZ_OK;
+                         syz_linear_create(compute, n, config->width, rows_of_layers(config), true, &layer[1]) == SYZ_OK;
     bytes = is_made ? syz_memory_get().live_bytes - before : 0;
     for (int i = 0; i < 2; i++) syz_linear_destroy(&layer[i]);
   }
@@ -140,18 +150,31 @@ size_t syz_distillation_bytes(const syz_compute *compute, const syz_distillation
 
 float *syz_distillation_centre(syz_distillation *d, int set) { return d->offset[set]; }
 
+void distillation_sum(syz_distillation *d, double *of_leaf, size_t n)
+{
+  if (d->config.leaves <= 0) {
+    syz_allreduce_f64(d->world, of_leaf, n, SYZ_SUM);
+    return;
+  }
+  leaves_merge_f64(of_leaf, d->config.leaves, n);
+  leaves_sum_f64(d->world, d->travel, of_leaf, n, d->received);
+}
+
 /* Sums of the teacher's rows over all ranks: logits are linear in z, so their batch mean takes `width` numbers a set to tell. Collective. */
 static void sum_teacher(syz_distillation *d, const float *z)
 {
-  const int64_t width = d->config.width;
+  const int64_t width = d->config.width, leaves = distillation_leaves(d);
   const int sets = d->config.sets;
-  memset(d->z_sum, 0, (size_t)(sets * (width + 1)) * sizeof *d->z_sum);
-  for (int s = 0; s < sets; s++) {
-    double *sum = d->z_sum + s * (width + 1);
-    for (int64_t r = d->first_teacher[s]; r < d->first_teacher[s] + d->n_teacher[s]; r++) distillation_add_columns(sum, z + r * width, width);
-    sum[width] = (double)d->n_teacher[s];
-  }
-  syz_allreduce_f64(d->world, d->z_sum, (size_t)(sets * (width + 1)), SYZ_SUM);
+  memset(d->z_sum, 0, (size_t)(leaves * sets * (width + 1)) * sizeof *d->z_sum);
+  for (int64_t leaf = 0; leaf < leaves; leaf++)
+    for (int s = 0; s < sets; s++) {
+      double *sum = d->z_sum + (leaf * sets + s) * (width + 1);
+      int64_t begin, end;
+      distillation_leaf(d, s, leaf, &begin, &end);
+      for (int64_t r = begin; r < end; r++) distillation_add_columns(sum, z + r * width, width);
+      sum[width] = (double)(end - begin);
+    }
+  distillation_sum(d, d->z_sum, (size_t)(sets * (width + 1)));
   for (int s = 0; s < sets; s++) {
     const double *sum = d->z_sum + s * (width + 1);
     d->global_teacher[s] = sum[width];
@@ -237,9 +260,36 @@ static void check_batch(const syz_distillation *d, const syz_distillation_batch 
   }
 }
 
+/* Student rows [*begin, *end) of a leaf. */
+static void student_leaf(const syz_distillation *d, const syz_distillation_batch *batch, int64_t leaf, int64_t *begin, int64_t *end)
+{
+  const bool has = d->config.leaves > 0;
+  *begin = has ? batch->leaf_student[leaf] : 0;
+  *end = has ? batch->leaf_student[leaf + 1] : batch->n_student;
+}
+
+static void sum_terms(syz_distillation *d, const syz_distillation_batch *batch, double term[SYZ_DISTILLATION_TERMS])
+{
+  const int64_t leaves = distillation_leaves(d);
+  memset(d->leaf_sum, 0, (size_t)(leaves * SYZ_DISTILLATION_TERMS) * sizeof *d->leaf_sum);
+  for (int64_t leaf = 0; leaf < leaves; leaf++) {
+    int64_t begin, end;
+    student_leaf(d, batch, leaf, &begin, &end);
+    for (int64_t i = begin; i < end; i++) {
+      const row_statistics *s = &d->student[i];
+      const double lse = (double)s->top + log2(s->sum);
+      d->leaf_sum[leaf * SYZ_DISTILLATION_TERMS + batch->term[i]] +=
+          log(2.0) * (double)batch->row_weight[i] * ((double)targets_of(batch, i) * lse - s->product);
+    }
+  }
+  distillation_sum(d, d->leaf_sum, SYZ_DISTILLATION_TERMS);
+  memcpy(term, d->leaf_sum, SYZ_DISTILLATION_TERMS * sizeof *term);
+}
+
 void syz_distillation_forward(syz_distillation *d, const syz_distillation_batch *batch, syz_distillation_loss *out)
 {
   const int64_t width = d->config.width;
+  d->batch = batch;
   d->teacher_rows = 0;
   for (int s = 0; s < d->config.sets; s++) {
     d->first_teacher[s] = d->teacher_rows;
@@ -260,13 +310,7 @@ void syz_distillation_forward(syz_distillation *d, const syz_distillation_batch 
     add_student(d, batch, tile);
   }
   distillation_entropies(d, out);
-  for (int t = 0; t < SYZ_DISTILLATION_TERMS; t++) out->term[t] = 0;
-  for (int64_t i = 0; i < batch->n_student; i++) {
-    const row_statistics *s = &d->student[i];
-    const double lse = (double)s->top + log2(s->sum);
-    out->term[batch->term[i]] += log(2.0) * (double)batch->row_weight[i] * ((double)targets_of(batch, i) * lse - s->product);
-  }
-  syz_allreduce_f64(d->world, out->term, SYZ_DISTILLATION_TERMS, SYZ_SUM);
+  sum_terms(d, batch, out->term);
 }
 
 /* Gradient by the logits of a chunk of rows, d->logits -> d->dlogits [rows, n] act. */
@@ -301,18 +345,38 @@ static void add_dz(syz_distillation *d, int64_t tile, int64_t row, int64_t rows,
   distillation_add_row(dz + row * d->config.width, 1.0f, part, count);
 }
 
-/* From the gradient by unit vectors, d->w, to that by weight_v. */
-static void add_dweight(syz_distillation *d, const float *weight_v, int64_t first, int64_t n, float *dweight)
+/* From the gradient by the unit vectors of a tile to that by weight_v, in place. */
+static void turn_to_weight(const syz_distillation *d, const float *weight_v, int64_t first, int64_t n, float *w)
 {
   const int64_t width = d->config.width;
 #pragma omp parallel for schedule(static) num_threads(d->threads)
   for (int64_t k = 0; k < n; k++) {
     const float *v = weight_v + (first + k) * width, inverse = d->inverse[first + k];
-    float *dw = d->w + k * width, *dv = dweight + (first + k) * width;
+    float *dw = w + k * width;
     const float along = distillation_dot_row(dw, v, width) * inverse * inverse;
     distillation_add_row(dw, -along, v, width);
-    distillation_add_row(dv, inverse, dw, width);
+    distillation_scale_row(dw, NULL, inverse, width);
   }
+}
+
+/* dweight += of a tile: leaf by leaf, each from its own rows alone, and added as leaves are. */
+static void add_dweight(syz_distillation *d, const syz_distillation_batch *batch, int64_t tile, float *dweight)
+{
+  int64_t first;
+  const int64_t n = distillation_tile(d, tile, &first), width = d->config.width, size = TILE_PROTOTYPES * width;
+  const size_t act = syz_dtype_size(d->act);
+  for (int64_t leaf = 0; leaf < distillation_leaves(d); leaf++) {
+    int slot = leaves_slot(leaf);
+    float *w = d->w + slot * size;
+    int64_t begin, end;
+    student_leaf(d, batch, leaf, &begin, &end);
+    memset(w, 0, (size_t)(n * width) * sizeof *w);
+    syz_linear_backward_weight(d->from_student[tile], end - begin, (const char *)d->dlogits + (size_t)(begin * n) * act,
+                               (const char *)d->z_student + (size_t)(begin * width) * act, w, NULL);
+    turn_to_weight(d, batch->weight_student, first, n, w);
+    for (int m = leaves_merges(leaf); m > 0; m--, slot--) distillation_add_row(d->w + (slot - 1) * size, 1.0f, d->w + slot * size, n * width);
+  }
+  distillation_add_row(dweight + first * width, 1.0f, d->w, n * width);
 }
 
 void syz_distillation_backward(syz_distillation *d, const syz_distillation_batch *batch, float *dz, float *dweight)
@@ -330,9 +394,7 @@ void syz_distillation_backward(syz_distillation *d, const syz_distillation_batch
       add_dz(d, tile, row, rows, n, dz);
       row += rows;
     }
-    memset(d->w, 0, (size_t)(n * width) * sizeof *d->w);
-    syz_linear_backward_weight(d->from_student[tile], batch->n_student, d->dlogits, d->z_student, d->w, NULL);
-    add_dweight(d, batch->weight_student, first, n, dweight);
+    add_dweight(d, batch, tile, dweight);
   }
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "distillation_rows.h"
+#include "leaves.h"
 #include "syzygy/train.h"
 
 enum {
@@ -25,26 +26,44 @@ struct syz_distillation {
   void *memory;                              /* everything below but the layers */
   float *offset[SYZ_TARGET_SETS];            /* [K] what is taken from a teacher's logits: the moving centre, or Sinkhorn-Knopp's potential */
   float *batch_mean[SYZ_TARGET_SETS];        /* [K] mean logits of the step (SYZ_CENTRE_MEAN) */
-  double *z_sum;                             /* [sets, width + 1] sum of the teacher's rows over all ranks, and their number */
+  double *z_sum;                             /* [leaves, sets, width + 1] sum of the teacher's rows over all ranks, and their number */
   float *z_mean;                             /* [sets, width] */
   double *mean_target;                       /* [sets, K] */
   float *column_top;                         /* [sets, tile] Sinkhorn-Knopp: largest exponent and sum of a prototype's rows */
-  double *column_sum;                        /* [sets, tile] */
+  double *column_sum;                        /* [leaves, sets, tile] */
+  double *leaf_sum;                          /* [leaves, tile] of the mean target; [leaves, terms or sets] of scalars */
+  double *received;                          /* [sets K] from another rank; with leaves */
   float *inverse;                            /* [K] 1 / |v_k| of the student */
   row_statistics *teacher, *student;         /* [rows]; product: teacher sum of q (t - top), student sum of q t */
   float *shift;                              /* [teacher rows] Sinkhorn-Knopp: the row's potential, base 2 */
   void *z_teacher, *z_student;               /* [rows, width] act */
   float *target;                             /* [teacher rows, tile] */
   float *logits;                             /* [chunk, max(tile, width)] */
-  float *w;                                  /* [tile, width] unit vectors; then the gradient by them */
+  float *w;                                  /* [slots, tile, width] unit vectors; then the gradient by them, of leaves that are being added */
   void *dlogits;                             /* [student rows, tile] act */
   void *dz;                                  /* [chunk, width] act */
   syz_linear **from_teacher, **from_student; /* [tiles] the unit vectors, packed */
+  syz_request *travel;                       /* sums of leaves; NULL without */
   /* Of the step. */
+  const syz_distillation_batch *batch;
   int64_t n_teacher[SYZ_TARGET_SETS], first_teacher[SYZ_TARGET_SETS], teacher_rows;
   double global_teacher[SYZ_TARGET_SETS];
   float teacher_scale; /* log2(e) / temperature */
 };
+
+/** Leaves of this rank; one without any. */
+static inline int64_t distillation_leaves(const syz_distillation *d) { return d->config.leaves > 0 ? d->config.leaves : 1; }
+
+/** Rows [*begin, *end) of a leaf among the teacher's. */
+static inline void distillation_leaf(const syz_distillation *d, int set, int64_t leaf, int64_t *begin, int64_t *end)
+{
+  const int64_t first = d->first_teacher[set], *of = d->config.leaves > 0 ? d->batch->leaf_teacher[set] : NULL;
+  *begin = first + (of ? of[leaf] : 0);
+  *end = first + (of ? of[leaf + 1] : d->n_teacher[set]);
+}
+
+/** of_leaf [leaves, n] -> in of_leaf[0] the sum over the leaves of all ranks, in an order that the leaves fix; without leaves in MPI's. Collective. */
+void distillation_sum(syz_distillation *d, double *of_leaf, size_t n);
 
 /** Prototypes [*first, *first + return) of a tile. */
 static inline int64_t distillation_tile(const syz_distillation *d, int64_t tile, int64_t *first)

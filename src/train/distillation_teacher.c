@@ -14,9 +14,10 @@
  * its part of v follows from the logits at hand. Each iteration is thus one pass of products over the tiles, 3 where the mean needs 1.
  *
  * A row's sums over prototypes are float32 within a tile and float64 beyond it; sums over rows are float64, relative to the maximum over all
- * ranks: they depend on the number of ranks by their order alone, 1e-16.
+ * ranks: they depend on the number of ranks by their order alone, 1e-16, and with leaves (leaves.c) not at all.
  */
 #include <math.h>
+#include <string.h>
 
 #include "distillation.h"
 
@@ -63,7 +64,9 @@ static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 static void solve_columns(syz_distillation *d, int64_t first, int64_t n)
 {
   const int sets = d->config.sets;
-  for (int64_t i = 0; i < sets * n; i++) d->column_top[i] = -INFINITY, d->column_sum[i] = 0;
+  const int64_t leaves = distillation_leaves(d);
+  for (int64_t i = 0; i < sets * n; i++) d->column_top[i] = -INFINITY;
+  memset(d->column_sum, 0, (size_t)(leaves * sets * n) * sizeof *d->column_sum);
   for (int s = 0; s < sets; s++) {
     const int64_t begin = d->first_teacher[s], end = begin + d->n_teacher[s];
 #pragma omp parallel for schedule(static) num_threads(d->threads)
@@ -72,15 +75,17 @@ static void solve_columns(syz_distillation *d, int64_t first, int64_t n)
         distillation_top_columns(d->column_top + s * n + k, d->target + r * n + k, d->teacher_scale, d->shift[r], smaller(STRIPE, n - k));
   }
   syz_allreduce_f32(d->world, d->column_top, (size_t)(sets * n), SYZ_MAX);
-  for (int s = 0; s < sets; s++) {
-    const int64_t begin = d->first_teacher[s], end = begin + d->n_teacher[s];
+  for (int64_t leaf = 0; leaf < leaves; leaf++)
+    for (int s = 0; s < sets; s++) {
+      double *sum = d->column_sum + (leaf * sets + s) * n;
+      int64_t begin, end;
+      distillation_leaf(d, s, leaf, &begin, &end);
 #pragma omp parallel for schedule(static) num_threads(d->threads)
-    for (int64_t k = 0; k < n; k += STRIPE)
-      for (int64_t r = begin; r < end; r++)
-        distillation_sum_columns(d->column_sum + s * n + k, d->target + r * n + k, d->teacher_scale, d->shift[r], d->column_top + s * n + k,
-                                 smaller(STRIPE, n - k));
-  }
-  syz_allreduce_f64(d->world, d->column_sum, (size_t)(sets * n), SYZ_SUM);
+      for (int64_t k = 0; k < n; k += STRIPE)
+        for (int64_t r = begin; r < end; r++)
+          distillation_sum_columns(sum + k, d->target + r * n + k, d->teacher_scale, d->shift[r], d->column_top + s * n + k, smaller(STRIPE, n - k));
+    }
+  distillation_sum(d, d->column_sum, (size_t)(sets * n));
   for (int s = 0; s < sets; s++) {
     if (!(d->global_teacher[s] > 0)) continue;
     for (int64_t k = 0; k < n; k++)
@@ -140,25 +145,37 @@ void distillation_targets(syz_distillation *d, int64_t tile, bool is_first)
   }
   if (!is_first) return;
   for (int s = 0; s < d->config.sets; s++) {
-    const int64_t begin = d->first_teacher[s], end = begin + d->n_teacher[s];
-    double *sum = d->mean_target + s * d->config.prototypes + first;
+    for (int64_t leaf = 0; leaf < distillation_leaves(d); leaf++) {
+      double *sum = d->leaf_sum + leaf * n;
+      int64_t begin, end;
+      distillation_leaf(d, s, leaf, &begin, &end);
 #pragma omp parallel for schedule(static) num_threads(d->threads)
-    for (int64_t k = 0; k < n; k += STRIPE) {
-      for (int64_t c = k; c < smaller(k + STRIPE, n); c++) sum[c] = 0;
-      for (int64_t r = begin; r < end; r++) distillation_add_columns(sum + k, d->target + r * n + k, smaller(STRIPE, n - k));
+      for (int64_t k = 0; k < n; k += STRIPE) {
+        for (int64_t c = k; c < smaller(k + STRIPE, n); c++) sum[c] = 0;
+        for (int64_t r = begin; r < end; r++) distillation_add_columns(sum + k, d->target + r * n + k, smaller(STRIPE, n - k));
+      }
     }
+    leaves_merge_f64(d->leaf_sum, distillation_leaves(d), (size_t)n);
+    memcpy(d->mean_target + s * d->config.prototypes + first, d->leaf_sum, (size_t)n * sizeof *d->leaf_sum);
   }
 }
 
 void distillation_entropies(syz_distillation *d, syz_distillation_loss *out)
 {
   const int64_t K = d->config.prototypes;
-  double entropy[SYZ_TARGET_SETS] = {0};
-  for (int s = 0; s < d->config.sets; s++)
-    for (int64_t r = d->first_teacher[s]; r < d->first_teacher[s] + d->n_teacher[s]; r++)
-      entropy[s] += log2(d->teacher[r].sum) - d->teacher[r].product;
-  syz_allreduce_f64(d->world, entropy, SYZ_TARGET_SETS, SYZ_SUM);
-  syz_allreduce_f64(d->world, d->mean_target, (size_t)(d->config.sets * K), SYZ_SUM);
+  double *entropy = d->leaf_sum;
+  memset(entropy, 0, (size_t)(distillation_leaves(d) * SYZ_TARGET_SETS) * sizeof *entropy);
+  for (int64_t leaf = 0; leaf < distillation_leaves(d); leaf++)
+    for (int s = 0; s < d->config.sets; s++) {
+      int64_t begin, end;
+      distillation_leaf(d, s, leaf, &begin, &end);
+      for (int64_t r = begin; r < end; r++) entropy[leaf * SYZ_TARGET_SETS + s] += log2(d->teacher[r].sum) - d->teacher[r].product;
+    }
+  distillation_sum(d, entropy, SYZ_TARGET_SETS);
+  if (d->config.leaves > 0)
+    leaves_sum_f64(d->world, d->travel, d->mean_target, (size_t)(d->config.sets * K), d->received); /* a rank's leaves are added tile by tile */
+  else
+    syz_allreduce_f64(d->world, d->mean_target, (size_t)(d->config.sets * K), SYZ_SUM);
   for (int s = 0; s < SYZ_TARGET_SETS; s++) {
     out->target_entropy[s] = out->mean_entropy[s] = 0;
     if (s >= d->config.sets || !(d->global_teacher[s] > 0)) continue;

@@ -4,8 +4,8 @@
  *
  * The loss is a mean over all scored numbers of the global batch, and how many those are is known before the network runs. So a pass over a part of
  * the batch has its final gradient at once: passes follow one another, forward and backward, and only the last one leaves its backward pass to the
- * loop's second half, where it overlaps with the sums over ranks. Gradients of the earlier passes wait in a block of their own. Sums of squares
- * are formed per spectrum in float64 and added in the order of the global batch: the loss does not depend on ranks or passes.
+ * loop's second half, where it overlaps with the sums over ranks. Sums of squares are formed per spectrum in float64 and added in the order of the
+ * global batch: the loss does not depend on ranks or passes.
  */
 #include "masked.h"
 
@@ -15,9 +15,6 @@
 #include <string.h>
 
 #include "gradients.h"
-#include "memory.h"
-
-enum { PASS_SPECTRA = 16 };
 
 /* ------------------------------------------------------------------ set-up */
 
@@ -53,58 +50,6 @@ cleanup:
   return st;
 }
 
-static int64_t largest_share(const syz_masked_options *o, const syz_grid *grid)
-{
-  const int64_t size = syz_comm_size(grid->data);
-  return (o->global_batch + size - 1) / size;
-}
-
-static int64_t chunk_size(const syz_masked_options *o, const syz_grid *grid)
-{
-  const int64_t most = largest_share(o, grid), wanted = o->micro_batch > 0 ? o->micro_batch : PASS_SPECTRA;
-  return wanted < most ? wanted : most;
-}
-
-/* The program itself, its libraries and buffers of MPI and HDF5: what is there by now beside our own blocks. */
-static size_t process_bytes(void)
-{
-  const size_t resident = syz_memory_resident_peak(), own = syz_memory_get().live_bytes;
-  return resident > own ? resident - own : 0;
-}
-
-size_t syz_masked_train_bytes(const syz_masked_options *options, const syz_grid *grid, const syz_model *model)
-{
-  const masked_shape s = masked_shape_of(options, syz_model_get_config(model));
-  const int64_t most = largest_share(options, grid), chunk = chunk_size(options, grid), size = syz_model_size(model);
-  const size_t parameters = (size_t)size * sizeof(float);
-  const syz_loader_config batches = {
-      .count = most, .wants_flux = true, .wants_ivar = options->weighs_ivar || options->hides_bad, .ahead = options->loader_ahead};
-  const size_t network = syz_masked_bytes(model, chunk, chunk * s.rows, true);
-  if (!network) return 0;
-  const size_t ranks = (size_t)syz_comm_size(grid->data);
-  /* Weights, gradients (twice when there are several passes), this rank's share of the moments; MPI's own copies of sums under way. */
-  size_t bytes = (most > chunk ? 3 : 2) * parameters + 2 * parameters / ranks + (ranks > 1 ? parameters : 0);
-  bytes += network + syz_loader_bytes(&batches) + masked_room_bytes(&s, most);
-  bytes += (size_t)(chunk * s.rows) * ((size_t)s.width * sizeof(float) + sizeof(int64_t));
-  bytes += options->validate_objects > 0 ? masked_validate_bytes(&s, chunk) : 0;
-  return bytes + process_bytes();
-}
-
-/* Whether all ranks of this node fit together. Collective. */
-static syz_status check_memory(masked *k)
-{
-  syz_status st = SYZ_OK;
-  memory_fit fit;
-  char advice[64];
-  const size_t bytes = syz_masked_train_bytes(&k->options, k->grid, k->model);
-  SYZ_TRY_ALL(k->world, bytes ? SYZ_OK : SYZ_ERR_MEMORY);
-  SYZ_TRY(memory_check(k->world, bytes, (size_t)syz_model_size(k->model) * sizeof(float) + process_bytes(), &fit));
-  snprintf(advice, sizeof advice, ", or a train.micro_batch below %" PRId64, k->chunk);
-  SYZ_TRY_ALL(k->world, memory_refuse(&fit, k->chunk > 1 ? advice : ""));
-cleanup:
-  return st;
-}
-
 static void destroy(void *self)
 {
   masked *k = self;
@@ -119,7 +64,6 @@ static void destroy(void *self)
                     (void **)&k->prediction,
                     (void **)&k->numbers,
                     (void **)&k->squares,
-                    (void **)&k->early,
                     (void **)&k->flux,
                     (void **)&k->ivar,
                     (void **)&k->value,
@@ -184,8 +128,6 @@ static void prepare(masked *k, int64_t step, bool has_data)
   for (int64_t i = 0; i < all; i++) k->total += k->weight[i];
 }
 
-static int64_t pass_count(const masked *k, int64_t at) { return k->count - at < k->chunk ? k->count - at : k->chunk; }
-
 static void slope_of_pass(masked *k, int64_t at, int64_t n)
 {
   for (int64_t i = 0; i < n; i++) masked_slope(&k->shape, &k->room, at + i, k->total, k->prediction + i * k->shape.rows * k->shape.width);
@@ -201,19 +143,20 @@ static syz_status forward(void *self, int64_t step, const double *scalar, syz_st
   const syz_status st = syz_loader_next(k->loader, &k->batch, &out->wait_s);
   prepare(k, step, st == SYZ_OK);
   syz_timing_end(k->timing);
-  if (k->early) memset(k->early, 0, (size_t)syz_model_size(k->model) * sizeof(float));
   memset(k->squares, 0, (size_t)k->options.global_batch * sizeof(double));
-  /* Without data this rank still takes part in the sums, which all ranks then give up. */
-  for (int64_t at = 0; st == SYZ_OK && at < k->count; at += k->chunk) {
-    const int64_t n = pass_count(k, at);
+  /* Without data this rank still takes part in the sums, which all ranks then give up, and in its tensor group's passes. */
+  for (int64_t p = 0; (st == SYZ_OK || k->grid->tensor) && p < k->passes.n; p++) {
+    int64_t at;
+    const int64_t planned = passes_at(&k->passes, p, &at), n = st == SYZ_OK ? planned : 0;
     syz_timing_begin(k->timing, "forward");
     masked_forward_pass(k, &k->room, at, n);
     for (int64_t i = 0; i < n; i++) k->squares[k->first + at + i] = masked_squares(&k->shape, &k->room, at + i, k->prediction + i * each);
     syz_timing_end(k->timing);
-    if (at + n == k->count) break;
+    if (p == k->passes.n - 1) break;
     syz_timing_begin(k->timing, "backward");
     slope_of_pass(k, at, n);
-    syz_masked_backward(k->network, k->prediction, k->early, NULL, NULL);
+    syz_masked_backward(k->network, k->prediction, syz_gradients_block(k->gradients), NULL, NULL);
+    if (passes_ends_leaf(&k->passes, p)) syz_gradients_leaf(k->gradients);
     syz_timing_end(k->timing);
   }
   syz_timing_begin(k->timing, "loss");
@@ -231,23 +174,21 @@ static syz_status forward(void *self, int64_t step, const double *scalar, syz_st
 static syz_status backward(void *self, int64_t step, syz_gradients *g, double *scalar_gradient)
 {
   masked *k = self;
-  float *block = syz_gradients_block(g);
+  int64_t at;
+  const int64_t n = passes_at(&k->passes, k->passes.n - 1, &at);
   (void)step, (void)scalar_gradient;
   syz_timing_begin(k->timing, "backward");
-  if (k->count > 0) {
-    const int64_t last = (k->count - 1) / k->chunk * k->chunk;
-    slope_of_pass(k, last, k->count - last);
-    if (k->early && last > 0) {
-      int64_t first, count;
-      syz_model_range(k->model, SYZ_PART_SPECTRUM_BACKBONE, &first, &count);
-      for (int64_t i = first; i < first + count; i++) block[i] += k->early[i];
-    }
-  } else {
-    syz_masked_forward(k->network, 0, NULL, 0, NULL, NULL);
-  }
-  syz_masked_backward(k->network, k->prediction, block, syz_gradients_ready, g);
+  slope_of_pass(k, at, n);
+  syz_masked_backward(k->network, k->prediction, syz_gradients_block(g), syz_gradients_ready, g);
+  syz_gradients_leaf(g);
   syz_timing_end(k->timing);
   return SYZ_OK;
+}
+
+static void attach(void *self, syz_gradients *g)
+{
+  masked *k = self;
+  k->gradients = g;
 }
 
 static void updated(void *self, int64_t step)
@@ -302,7 +243,6 @@ static syz_status create_local(masked *k)
   SYZ_ALLOC(k->numbers, "sums of the batch", 2 * all);
   k->weight = k->numbers + all;
   SYZ_ALLOC(k->squares, "sums of the batch", all);
-  if (largest_share(&k->options, k->grid) > k->chunk) SYZ_ALLOC(k->early, "gradients of earlier passes", syz_model_size(k->model));
   SYZ_TRY(masked_validate_plan(k));
 cleanup:
   return st;
@@ -326,6 +266,7 @@ syz_status syz_masked_train_create(const syz_masked_options *options, const syz_
   *out = (syz_objective){.name = "masked",
                          .n_terms = 1,
                          .term_name = {"masked_numbers"},
+                         .attach = attach,
                          .begin = begin,
                          .forward = forward,
                          .backward = backward,
@@ -345,8 +286,10 @@ syz_status syz_masked_train_create(const syz_masked_options *options, const syz_
   k->timing = timing;
   k->train.shards = train;
   k->test.shards = test;
-  k->chunk = chunk_size(options, grid);
+  k->chunk = masked_chunk_size(options, syz_comm_size(grid->data));
   syz_share(options->global_batch, syz_comm_size(grid->data), syz_comm_rank(grid->data), &k->first, &k->count);
+  k->passes = passes_of(options->global_batch, options->leaves, k->count, k->chunk);
+  if (grid->tensor) passes_pad(&k->passes, (options->global_batch + syz_comm_size(grid->data) - 1) / syz_comm_size(grid->data), k->chunk);
   SYZ_TRY_ALL(k->world, choose_objects(&k->train, INT64_MAX, &left_out));
   if (test) SYZ_TRY_ALL(k->world, choose_objects(&k->test, options->validate_objects, &left_out_test));
   SYZ_TRY_ALL(k->world, check_data(k));
@@ -354,7 +297,7 @@ syz_status syz_masked_train_create(const syz_masked_options *options, const syz_
   k->has_ivar = test && syz_shardset_has_ivar(test);
   k->sampler = (syz_sampler){.n = k->train.n, .global_batch = options->global_batch, .seed = options->seed, .shuffles = options->shuffles};
   tell(k, left_out);
-  SYZ_TRY(check_memory(k));
+  SYZ_TRY(masked_check_memory(k));
   SYZ_TRY_ALL(k->world, create_local(k));
   SYZ_TRY(masked_read_redshift(k));
   out->self = k;

@@ -2,6 +2,7 @@
 /** Inside of masked modelling: masked.c (steps), masked_score.c (what is hidden, scored, interpolated), masked_validate.c, masked_write.c. */
 #pragma once
 
+#include "leaves.h"
 #include "syzygy/train.h"
 
 /** Sizes that follow from options and model. */
@@ -82,13 +83,14 @@ typedef struct masked {
   syz_loader *loader;
   syz_batch batch;
   int64_t first, count;               /**< this rank's places of the global batch */
-  int64_t chunk;                      /**< spectra a pass */
+  int64_t chunk;                      /**< most spectra of a pass */
+  passes passes;                      /**< of this rank */
+  syz_gradients *gradients;           /**< of the loop: what the forward pass adds to */
   masked_room room;                   /**< [count] spectra of the step */
   int64_t *row;                       /**< [chunk * rows] */
   float *prediction;                  /**< [chunk * rows, width] */
   double *numbers, *weight, *squares; /**< [global_batch] by place, the same on every rank after a reduction; weight is numbers' second half */
   double total;                       /**< sum of the step's weights */
-  float *early;                       /**< gradients of all passes but the last, which forward has done; NULL with one pass */
   /* Held-out spectra. */
   masked_room test_room;      /**< [chunk] */
   float *flux, *ivar, *value; /**< [chunk, pixels], [chunk, pixels], [pixels] */
@@ -113,6 +115,11 @@ syz_status masked_read_redshift(masked *k);
 /** Room for validation; rank-local failures. */
 syz_status masked_validate_plan(masked *k);
 size_t masked_validate_bytes(const masked_shape *s, int64_t chunk);
+/** Most spectra of a rank; spectra of a pass. */
+int64_t masked_largest_share(const syz_masked_options *o, int ranks);
+int64_t masked_chunk_size(const syz_masked_options *o, int ranks);
+/** Whether all ranks of this node fit together. Collective; agreed. */
+syz_status masked_check_memory(masked *k);
 syz_status masked_validate(void *self, int64_t step, const double *scalar, syz_validation *out);
 /** Write <folder>/reconstruction.h5 from the pictures that the ranks hold parts of. Collective; agreed. */
 syz_status masked_write(masked *k, int64_t step);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "masked.h"
+#include "leaf_gradients.h"
 #include "memory.h"
 
 enum { PASS_SPECTRA = 16 };
@@ -28,7 +29,7 @@ syz_status syz_masked_plan(const syz_masked_options *options, int ranks, const s
   *out = (syz_plan){.n = 0};
   if (!network) return SYZ_ERR_MEMORY; /* the text says which layer */
   plan_add_parameters(out, size, size, ranks);
-  if (options->leaves > 0) syz_plan_add(out, "gradients of leaves", leaves_bytes(size, options->leaves / ranks, ranks));
+  if (options->leaves > 0) syz_plan_add(out, "gradients of leaves", leaf_gradients_bytes(size, options->leaves / ranks, ranks));
   syz_plan_add(out, "packed weights, activations", network);
   syz_plan_add(out, "masked tokens", masked_room_bytes(&s, most) + (size_t)(chunk * s.rows) * ((size_t)s.width * sizeof(float) + sizeof(int64_t)));
   syz_plan_add(out, "batches read ahead", syz_loader_bytes(&batches));

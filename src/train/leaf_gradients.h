@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Gradients that are summed leaf by leaf. See leaf_gradients.c. */
+#pragma once
+
+#include "leaves.h"
+#include "parts.h"
+
+/** Gradients of the leaves of a step. */
+typedef struct leaf_gradients leaf_gradients;
+/** block: where the sum comes to be, and the first slot; borrowed. count: of this rank. Not collective. */
+syz_status leaf_gradients_create(const parts *p, float *block, int64_t block_elements, int64_t count, int threads, leaf_gradients **out);
+void leaf_gradients_destroy(leaf_gradients **l);
+/** What a create takes, on a rank that has `count` leaves of `ranks` ranks. */
+size_t leaf_gradients_bytes(int64_t block_elements, int64_t count, int ranks);
+/** A new step; the caller has zeroed `block`. */
+void leaf_gradients_begin(leaf_gradients *l);
+/** Where the gradient of the leaf under way is summed: zero when it begins. */
+float *leaf_gradients_block(leaf_gradients *l);
+/** The leaf under way is complete. */
+void leaf_gradients_end(leaf_gradients *l);
+/** After the last one: the sum over all ranks, in this rank's slices (parts.c). Collective over the data axis. */
+void leaf_gradients_sum(leaf_gradients *l);
