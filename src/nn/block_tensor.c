@@ -30,7 +30,7 @@ typedef struct block_tensor {
   bool has_scale;
 } block_tensor;
 
-/* Floats of the largest weight share that has gaps in the full layout, and of the qkv bias. */
+/* Floats of the largest weight share that has gaps in the full layout, and of the bias of qkv. */
 static size_t share_floats(const syz_block *b)
 {
   const int64_t in = b->config.dim, columns = 3 * b->width > b->hidden ? 3 * b->width : b->hidden;
@@ -66,31 +66,30 @@ void block_tensor_destroy(block_tensor **t)
 
 /* ------------------------------------------- a rank's share of the weights */
 
-/* A rank's share of a matrix as `n` stretches of `length` elements, `stride` apart in the full layout and behind one another here. */
-typedef struct stretches {
-  int64_t n, length, first, stride;
-} stretches;
+/* A rank's share of a full matrix: `n` blocks of rows, in the full matrix from `first` on. */
+typedef struct share {
+  int64_t n, first, columns;
+  syz_stretches at;
+} share;
 
-/* Rows of q, k and v of this rank's heads. in: elements of a row (1: of the bias). */
-static stretches share_of_qkv(const syz_block *b, int64_t in)
+/* Rows of q, k and v of this rank's heads; columns: of a row (1: of the bias). */
+static share share_of_qkv(const syz_block *b, int64_t columns)
 {
-  return (stretches){3, b->width * in, b->tensor->rank * b->width * in, b->config.dim * in};
+  return (share){3, b->tensor->rank * b->width * columns, columns, {b->width, b->config.dim * columns, columns}};
 }
 
-/* Columns of a matrix [D, all] that belong to this rank's `columns`. */
-static stretches share_of_columns(const syz_block *b, int64_t columns)
+/* This rank's `columns` of a matrix with D rows. */
+static share share_of_columns(const syz_block *b, int64_t columns)
 {
-  return (stretches){b->config.dim, columns, b->tensor->rank * columns, columns * b->tensor->ranks};
+  const int64_t all = columns * b->tensor->ranks;
+  return (share){1, b->tensor->rank * columns, columns, {b->config.dim, b->config.dim * all, all}};
 }
 
-static void take(stretches s, float *share, const float *full)
+static void take(share s, float *to, const float *full)
 {
-  for (int64_t i = 0; i < s.n; i++) memcpy(share + i * s.length, full + s.first + i * s.stride, (size_t)s.length * sizeof *share);
-}
-
-static void add(stretches s, float *full, const float *share)
-{
-  for (int64_t i = 0; i < s.n; i++) syz_row_add(full + s.first + i * s.stride, share + i * s.length, s.length);
+  for (int64_t o = 0; o < s.n * s.at.block; o++)
+    memcpy(to + o * s.columns, full + s.first + o / s.at.block * s.at.block_stride + o % s.at.block * s.at.row_stride,
+           (size_t)s.columns * sizeof *to);
 }
 
 static void pack_scale(syz_block *b, float *scale, const float *layerscale)
@@ -104,19 +103,19 @@ void block_tensor_pack(syz_block *b, const syz_block_parameters *w)
 {
   block_tensor *t = b->tensor;
   const int64_t dim = b->config.dim;
-  float *share = b->compute->scratch->bytes, *bias = share + 3 * b->width * dim;
+  float *part = b->compute->scratch->bytes, *bias = part + 3 * b->width * dim;
   memcpy(t->proj_bias, w->proj_bias, (size_t)dim * sizeof *bias);
   memcpy(t->fc2_bias, w->fc2_bias, (size_t)dim * sizeof *bias);
   pack_scale(b, t->scale1, w->ls1);
   pack_scale(b, t->scale2, w->ls2);
-  take(share_of_qkv(b, dim), share, w->qkv_weight);
+  take(share_of_qkv(b, dim), part, w->qkv_weight);
   take(share_of_qkv(b, 1), bias, w->qkv_bias);
-  syz_linear_pack(b->qkv, share, bias, NULL);
-  take(share_of_columns(b, b->width), share, w->proj_weight);
-  syz_linear_pack(b->proj, share, NULL, NULL);
+  syz_linear_pack(b->qkv, part, bias, NULL);
+  take(share_of_columns(b, b->width), part, w->proj_weight);
+  syz_linear_pack(b->proj, part, NULL, NULL);
   syz_linear_pack(b->fc1, w->fc1_weight + t->rank * b->hidden * dim, w->fc1_bias + t->rank * b->hidden, NULL);
-  take(share_of_columns(b, b->hidden), share, w->fc2_weight);
-  syz_linear_pack(b->fc2, share, NULL, NULL);
+  take(share_of_columns(b, b->hidden), part, w->fc2_weight);
+  syz_linear_pack(b->fc2, part, NULL, NULL);
 }
 
 /* ------------------------------------------------------ rows of the group */
@@ -215,7 +214,7 @@ typedef struct work_views {
   float *sum, *stage; /* [R, D] partial sums, in own rows then the sums; of the reduce-scatter */
   void *dheads;       /* [R, width] act; backward */
   void *wide;         /* [R, max(hidden, 3 width)] act; backward */
-  float *share;       /* a weight gradient's share, and the bias of qkv; backward */
+  float *bias, *room; /* [3 width] gradient of the share of qkv's bias; a weight gradient's share, for engines that need it; backward */
 } work_views;
 
 static work_views plan_work(const syz_block *b, int64_t all, bool is_backward, syz_arena *a)
@@ -229,7 +228,8 @@ static work_views plan_work(const syz_block *b, int64_t all, bool is_backward, s
   if (!is_backward) return w;
   w.dheads = syz_arena_take(a, rows * (size_t)b->width, act);
   w.wide = syz_arena_take(a, rows * (size_t)wide, act);
-  w.share = syz_arena_take(a, share_floats(b), sizeof(float));
+  w.bias = syz_arena_take(a, (size_t)(3 * b->width), sizeof(float));
+  if (syz_linear_needs_room(b->compute)) w.room = syz_arena_take(a, share_floats(b), sizeof(float));
   return w;
 }
 
@@ -332,13 +332,11 @@ static void scale_and_gather(const syz_block *b, const kept_rows *k, const group
   gather(b, q, w->all);
 }
 
-/* The weight gradient's share, into the full layout. */
-static void add_weight_share(const syz_linear *l, stretches s, const group_rows *q, const work_views *w, const void *dy, const void *x,
-                             float *dweight, float *dbias)
+/* The gradient of a weight's share, into the full layout. */
+static void add_weight_share(const syz_linear *l, share s, const group_rows *q, const work_views *w, const void *dy, const void *x, float *dweight,
+                             float *dbias)
 {
-  memset(w->share, 0, (size_t)(s.n * s.length) * sizeof *w->share);
-  syz_linear_backward_weight(l, q->all, dy, x, w->share, dbias);
-  add(s, dweight, w->share);
+  syz_linear_backward_weight_in(l, q->all, dy, x, &s.at, dweight + s.first, dbias, w->room);
 }
 
 static void gather_again(const syz_block *b, const kept_rows *k, const group_rows *q, const work_views *w, const void *n)
@@ -369,15 +367,14 @@ static void backward_attention(const syz_block *b, const kept_rows *k, const gro
 {
   const block_tensor *t = b->tensor;
   const int64_t dim = b->config.dim;
-  float *dbias = w->share + 3 * b->width * dim;
   scale_and_gather(b, k, q, w, dx, v->branch1, t->scale1, g->ls1, g->proj_bias);
   add_weight_share(b->proj, share_of_columns(b, b->width), q, w, w->all, v->heads, g->proj_weight, NULL);
   syz_linear_backward_input(b->proj, q->all, w->all, w->dheads);
   attend(b, q, v->qkv, v->heads, v->lse, w->dheads, w->wide);
   gather_again(b, k, q, w, v->n1);
-  memset(dbias, 0, (size_t)(3 * b->width) * sizeof *dbias);
-  add_weight_share(b->qkv, share_of_qkv(b, dim), q, w, w->wide, w->all, g->qkv_weight, dbias);
-  add(share_of_qkv(b, 1), g->qkv_bias, dbias);
+  memset(w->bias, 0, (size_t)(3 * b->width) * sizeof *w->bias);
+  add_weight_share(b->qkv, share_of_qkv(b, dim), q, w, w->wide, w->all, g->qkv_weight, w->bias);
+  for (int64_t i = 0; i < 3; i++) syz_row_add(g->qkv_bias + i * dim + t->rank * b->width, w->bias + i * b->width, b->width);
   syz_linear_backward_input_f32(b->qkv, q->all, w->wide, w->sum);
   syz_rows_reduce_scatter(t->comm, w->sum, q->rows, dim, w->stage);
   syz_layernorm_backward_at(dx, k->at, true, g->norm1_gain, g->norm1_bias, SYZ_F32, w->sum + q->first * dim, v->x0, v->mean1, v->rstd1, b->norm1_gain,

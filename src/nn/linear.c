@@ -282,7 +282,8 @@ void syz_add_column_sums(syz_dtype act, float *sum, const void *dy, int64_t rows
 static void backward_weight(const syz_linear *l, int64_t rows, const void *dy, const void *x, float *dweight, float *dbias) {
   SYZ_ASSERT(l->trains && rows >= 0 && rows <= l->max_rows);
   if (l->native) {
-    syz_linear_native_backward_weight(l->native, rows, dy, x, dweight, dbias);
+    const syz_stretches whole = {l->out, l->out * l->in, l->in};
+    syz_linear_native_backward_weight(l->native, rows, dy, x, &whole, dweight, dbias);
     return;
   }
   if (dbias) syz_add_column_sums(l->compute->act, dbias, dy, rows, l->out);
@@ -298,5 +299,22 @@ static void backward_weight(const syz_linear *l, int64_t rows, const void *dy, c
 void syz_linear_backward_weight(const syz_linear *l, int64_t rows, const void *dy, const void *x, float *dweight, float *dbias) {
   const double start = syz_profile_begin();
   backward_weight(l, rows, dy, x, dweight, dbias);
+  end_product(l, start, "backward weight", rows, syz_dtype_size(l->compute->act), syz_dtype_size(l->compute->act));
+}
+
+bool syz_linear_needs_room(const syz_compute *c) { return c->engine[c->act] != &syz_engine_native; }
+
+void syz_linear_backward_weight_in(const syz_linear *l, int64_t rows, const void *dy, const void *x, const syz_stretches *at, float *dweight,
+                                   float *dbias, float *room) {
+  SYZ_ASSERT(l->trains && rows >= 0 && rows <= l->max_rows && l->out % at->block == 0);
+  const double start = syz_profile_begin();
+  if (l->native) {
+    syz_linear_native_backward_weight(l->native, rows, dy, x, at, dweight, dbias);
+  } else {
+    memset(room, 0, (size_t)(l->out * l->in) * sizeof *room);
+    backward_weight(l, rows, dy, x, room, dbias);
+    for (int64_t o = 0; o < l->out; o++)
+      syz_row_add(dweight + o / at->block * at->block_stride + o % at->block * at->row_stride, room + o * l->in, l->in);
+  }
   end_product(l, start, "backward weight", rows, syz_dtype_size(l->compute->act), syz_dtype_size(l->compute->act));
 }

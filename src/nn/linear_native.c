@@ -130,13 +130,13 @@ void syz_linear_native_backward_input_f32(const syz_linear_native *l, int64_t ro
   syz_kernel_product(l->kernel, rows, l->in, syz_units(l->kernel, l->out), left_of(l, dy, rows, l->out), l->input, &end);
 }
 
-/** Rows [first, first + m) of dW, and their bias sums, from one block of n rows of dy and the packed block of x. */
+/** Rows [first, first + m) of dW (all at row_stride), and their bias sums, from one block of n rows of dy and the packed block of x. */
 static void add_weight_rows(const syz_linear_native *l, int64_t first, int64_t m, int64_t n, const char *dy, const uint32_t *x,
-                            uint32_t *left, float *dweight, float *dbias) {
+                            uint32_t *left, float *dweight, int64_t row_stride, float *dbias) {
   const syz_kernel *q = l->kernel;
   const char *from = dy + (size_t)first * syz_dtype_size(l->compute->act);
   const int64_t units = syz_units(q, n);
-  const syz_tile_end end = {.action = SYZ_TILE_ADD, .y = dweight, .ldy = l->in};
+  const syz_tile_end end = {.action = SYZ_TILE_ADD, .y = dweight, .ldy = row_stride};
   q->pack_left_columns(left, from, l->out, m, n);
   if (dbias) q->add_column_sums(dbias + first, from, l->out, n, m);
   for (int64_t j = 0; j < l->in; j += SYZ_TILE_COLUMNS)
@@ -145,8 +145,9 @@ static void add_weight_rows(const syz_linear_native *l, int64_t first, int64_t m
               units, left + i * units, 1, SYZ_TILE_ROWS, x + j * units, &end, first + i, j);
 }
 
-void syz_linear_native_backward_weight(const syz_linear_native *l, int64_t rows, const void *dy, const void *x, float *dweight,
-                                       float *dbias) {
+void syz_linear_native_backward_weight(const syz_linear_native *l, int64_t rows, const void *dy, const void *x, const syz_stretches *at,
+                                       float *dweight, float *dbias) {
+  const int64_t pieces = syz_ceil_div(at->block, LEFT_ROWS);
   const int64_t size = (int64_t)syz_dtype_size(l->compute->act), block = rows ? sum_rows(l->kernel, rows) : 1;
   const int64_t left_words = weight_left_words(l, block);
   /* Never more threads than have scratch, whatever another context has set since. */
@@ -158,8 +159,10 @@ void syz_linear_native_backward_weight(const syz_linear_native *l, int64_t rows,
     for (int64_t p = 0; p < syz_pack_groups(l->kernel, n); p++)
       syz_kernel_pack_columns_group(l->kernel, right, (const char *)x + r * l->in * size, l->in, l->in, n, p);
 #pragma omp for schedule(static)
-    for (int64_t o = 0; o < l->out; o += LEFT_ROWS)
-      add_weight_rows(l, o, l->out - o < LEFT_ROWS ? l->out - o : LEFT_ROWS, n, (const char *)dy + r * l->out * size, right, left,
-                      dweight, dbias);
+    for (int64_t p = 0; p < l->out / at->block * pieces; p++) { /* no piece crosses the border of a stretch */
+      const int64_t b = p / pieces, in_block = p % pieces * LEFT_ROWS, left_rows = at->block - in_block;
+      add_weight_rows(l, b * at->block + in_block, left_rows < LEFT_ROWS ? left_rows : LEFT_ROWS, n, (const char *)dy + r * l->out * size,
+                      right, left, dweight + b * (at->block_stride - at->block * at->row_stride), at->row_stride, dbias);
+    }
   }
 }

@@ -11,6 +11,14 @@ void syz_linear_backward_gelu_input(const syz_linear *l, int64_t rows, const voi
 
 /** dx [rows, in] float32 = dy W, not rounded to act: a part of a sum over ranks. Engines other than the own kernels round it in bfloat16. */
 void syz_linear_backward_input_f32(const syz_linear *l, int64_t rows, const void *dy, float *dx);
+/** dW of a layer whose weights are part of a larger matrix: row o lies at (o / block) block_stride + (o % block) row_stride. */
+typedef struct syz_stretches {
+  int64_t block, block_stride, row_stride;
+} syz_stretches;
+/** syz_linear_backward_weight into a larger matrix, in place on the own kernels; other engines need room [out, in], see below. dbias [out]. */
+void syz_linear_backward_weight_in(const syz_linear *l, int64_t rows, const void *dy, const void *x, const syz_stretches *at, float *dweight,
+                                   float *dbias, float *room);
+bool syz_linear_needs_room(const syz_compute *c);
 /** sum [width] += column sums of x [rows, width] act: blocks of rows first, added in block order, the same for any thread count. */
 void syz_add_column_sums(syz_dtype act, float *sum, const void *x, int64_t rows, int64_t width);
 
@@ -34,5 +42,5 @@ void syz_linear_native_forward(const syz_linear_native *l, int64_t rows, const v
 /** u NULL: dx = dy W. */
 void syz_linear_native_backward_input(const syz_linear_native *l, int64_t rows, const void *dy, const void *u, void *dx);
 void syz_linear_native_backward_input_f32(const syz_linear_native *l, int64_t rows, const void *dy, float *dx);
-void syz_linear_native_backward_weight(const syz_linear_native *l, int64_t rows, const void *dy, const void *x, float *dweight,
-                                       float *dbias);
+void syz_linear_native_backward_weight(const syz_linear_native *l, int64_t rows, const void *dy, const void *x, const syz_stretches *at,
+                                       float *dweight, float *dbias);
