@@ -45,7 +45,7 @@ typedef struct syz_infonce_config {
   int64_t ring_pairs;             /**< larger global batches go around the ring; 0: all do */
   int64_t piece_rows;             /**< most rows of a piece; 0: 4096 */
   bool streams;                   /**< the caller keeps no embeddings: it uses put and get below */
-  int64_t most_blocks;            /**< for measurements: each pass stops behind so many blocks of tiles, and its result means nothing; 0: never */
+  int64_t most_blocks;            /**< for measurements: the first round of pieces, and so many blocks of 1152 own rows for each; results mean nothing. 0: all */
 } syz_infonce_config;
 
 /** The default of loss.ring_pairs: gathered, two modalities of 1024 numbers are 128 MiB there. */
@@ -128,6 +128,17 @@ void syz_gradients_leaf(syz_gradients *g);
  * towers that are apart may differ.
  */
 syz_status syz_leaves_check(const syz_grid *grid, int64_t global_batch, int64_t leaves);
+
+/** The sums by themselves, to be measured: all parts of the model are trained. Collective over grid->world; agreed. */
+typedef struct syz_sums syz_sums;
+syz_status syz_sums_create(const syz_grid *grid, const syz_model *model, syz_reduction reduction, int threads, syz_sums **out);
+/** Collective where the model's weights are not shared. */
+void syz_sums_destroy(syz_sums **s);
+syz_gradients *syz_sums_gradients(syz_sums *s);
+/** A step: begin, a backward pass into the block that calls syz_gradients_ready (or none), finish. Collective. */
+void syz_sums_begin(syz_sums *s);
+/** Seconds that the sums took at the end, exposed; *beside_s: those in calls of syz_gradients_ready. */
+double syz_sums_finish(syz_sums *s, double *beside_s);
 
 /* --------------------------------------------------- losses of pretraining */
 
