@@ -25,7 +25,7 @@ const syz_key syz_bench_keys[] = {
      "Also where each tower's time goes, by layer, with operations and bytes; `--profile` on the command line."},
     {"bench.pairs", SYZ_KEY_INT, "16384", "pairs", 1, 1e9, NULL, SYZ_USED_BY(bench), "Global batch of the infonce part, of embeddings of 1024 numbers."},
     {"bench.blocks", SYZ_KEY_INT, "0", "", 0, 1e9, NULL, SYZ_USED_BY(bench),
-     "infonce: so many blocks of tiles (1152 rows by a piece) and no more, forward and backward; 0: all."},
+     "infonce: the first round of pieces alone, held against so many blocks of 1152 rows of each rank; 0: everything."},
     {"bench.streams", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, SYZ_USED_BY(bench),
      "infonce: hand embeddings over and take gradients back in chunks, instead of holding them in arrays."},
     {"bench.limit_s", SYZ_KEY_REAL, "2", "s", 0.1, 600, NULL, SYZ_USED_BY(bench), "Time for each measurement of the matrix-product limit."},

@@ -70,7 +70,8 @@ static syz_status create_engine(syz_pairs *p)
 {
   syz_status st = SYZ_OK;
   const size_t size = syz_dtype_size(p->compute->act);
-  const syz_gemm_shape product = {.m = ROWS, .n = COLUMNS, .k = p->stride, .transpose_b = true, .batch = 1, .type_ab = p->compute->act, .type_c = SYZ_F32};
+  const syz_gemm_shape product = {
+      .m = ROWS, .n = COLUMNS, .k = p->stride, .transpose_b = true, .batch = 1, .type_ab = p->compute->act, .type_c = SYZ_F32};
   const syz_gemm_shape to_x = {.m = p->max_m, .n = p->width, .k = BLOCK, .ldb = p->stride, .batch = 1, .type_ab = p->compute->act, .type_c = SYZ_F32};
   const syz_gemm_shape to_y = {
       .m = BLOCK, .n = p->width, .k = p->max_m, .transpose_a = true, .ldb = p->stride, .batch = 1, .type_ab = p->compute->act, .type_c = SYZ_F32};
@@ -93,7 +94,8 @@ size_t syz_pairs_bytes(const syz_compute *c, int64_t width, int64_t max_m, int64
   size_t bytes = (size_t)c->threads * ROWS * COLUMNS * sizeof(float) + (trains ? (size_t)(p.max_m * BLOCK) * size : 0);
   if (p.kernel) {
     bytes += (size_t)along_words(&p) * sizeof(uint32_t);
-    if (trains) bytes += (size_t)(syz_ceil_div(max_n, BLOCK) * across_words(&p, BLOCK) + across_words(&p, p.max_m) + left_words(&p)) * sizeof(uint32_t);
+    if (trains)
+      bytes += (size_t)(syz_ceil_div(max_n, BLOCK) * across_words(&p, BLOCK) + across_words(&p, p.max_m) + left_words(&p)) * sizeof(uint32_t);
   } else {
     bytes += (size_t)((p.max_m + round_up(max_n, BLOCK)) * p.stride) * size;
     if (trains) bytes += (size_t)((p.max_m > BLOCK ? p.max_m : BLOCK) * width) * sizeof(float);
@@ -189,8 +191,10 @@ static void product_of(const syz_pairs *p, int64_t m, const void *x, int64_t fir
                                 .c = c,
                                 .w = has_weights ? p->w + (row * BLOCK + column - first) * size : NULL,
                                 .ldw = BLOCK};
-      if (p->kernel) native_tile(p, &t, x, c);
-      else syz_gemm_run(p->product, p->x_whole + row * p->stride * size, p->y_whole + column * p->stride * size, NULL, c);
+      if (p->kernel)
+        native_tile(p, &t, x, c);
+      else
+        syz_gemm_run(p->product, p->x_whole + row * p->stride * size, p->y_whole + column * p->stride * size, NULL, c);
       use(context, &t);
     }
 }
@@ -239,12 +243,16 @@ static void engine_backward(const syz_pairs *p, int64_t m, int64_t first, int64_
 void syz_pairs_backward(syz_pairs *p, int64_t m, const void *x, syz_pairs_use use, void *context, float *dx, float *dy)
 {
   SYZ_ASSERT(m <= p->max_m && p->trains);
-  if (p->kernel) syz_kernel_pack_columns(p->kernel, p->x_across, x, p->stride, p->width, m);
-  else copy_filled(p, p->x_whole, x, m, p->max_m);
+  if (p->kernel)
+    syz_kernel_pack_columns(p->kernel, p->x_across, x, p->stride, p->width, m);
+  else
+    copy_filled(p, p->x_whole, x, m, p->max_m);
   for (int64_t first = 0; first < p->n; first += BLOCK) {
     const int64_t n = smaller(p->n - first, BLOCK);
     product_of(p, m, x, first, first + n, true, use, context);
-    if (p->kernel) native_backward(p, m, first, n, dx, dy);
-    else engine_backward(p, m, first, n, dx, dy);
+    if (p->kernel)
+      native_backward(p, m, first, n, dx, dy);
+    else
+      engine_backward(p, m, first, n, dx, dy);
   }
 }

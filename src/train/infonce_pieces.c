@@ -2,8 +2,8 @@
 /**
  * Pieces of rows travelling around a ring of ranks.
  *
- * The travelling rows of the global batch are shared out over the stations, and each station's share is cut into `parts` pieces. A station begins with
- * its own piece (where owners are the stations it is there already, otherwise its owners send it), works on it and passes it to the next
+ * The travelling rows of the global batch are shared out over the stations, and each station's share is cut into `parts` pieces. A station begins
+ * with its own piece (where owners are the stations it is there already, otherwise its owners send it), works on it and passes it to the next
  * station, until it is back after a round and what was gathered goes home to the owners. Two pieces of a station are under way at once: while one
  * is worked on, the other travels, with all that was added to it; a third place receives it. So messages have the time of a visit, and nobody holds
  * more than three pieces.
@@ -73,6 +73,7 @@ syz_status pieces_create(syz_comm *world, int64_t global_batch, int64_t width, s
   const int64_t share = ceil_div(global_batch, p->stations);
   p->at_once = p->stations > 1 ? PIECES_AT_ONCE : 1;
   p->parts = parts_of(share, most_rows, p->stations);
+  p->rounds = ceil_div(p->parts, p->at_once);
   p->room = room_of(share, p->parts);
   p->sums_bytes = (size_t)p->room * (sizeof(double) + sizeof(float));
   p->forward_bytes = p->sums_bytes + (size_t)p->room * row_bytes;
@@ -115,9 +116,12 @@ typedef struct stretch {
 static void move(const pieces *p, int to, int from, void *target, const void *source, size_t n)
 {
   const int rank = syz_comm_rank(p->world);
-  if (to == rank && from == rank) memcpy(target, source, n);
-  else if (from == rank) syz_mail_send(p->mail, to, source, n);
-  else syz_mail_receive(p->mail, from, target, n);
+  if (to == rank && from == rank)
+    memcpy(target, source, n);
+  else if (from == rank)
+    syz_mail_send(p->mail, to, source, n);
+  else
+    syz_mail_receive(p->mail, from, target, n);
 }
 
 /* Nothing where the array is not on this rank. */
@@ -160,8 +164,10 @@ static void exchange(pieces *p, int64_t part, journey j, const piece_source *sou
       for (int i = 0; i < p->stations; i++)
         for (int o = i == p->station || p->owner < 0 ? 0 : p->owner; o < (i == p->station ? p->owners : p->owner + 1); o++) {
           if (!overlap(p, i, o, part + w, &p->train[w], &s)) continue;
-          if (!after) move_stretch(p, j, &s, source, target);
-          else if (o == p->owner) home(context, s.in_own, s.n, target ? target + s.in_own * p->width : s.piece->gradient + s.in_piece * p->width);
+          if (!after)
+            move_stretch(p, j, &s, source, target);
+          else if (o == p->owner)
+            home(context, s.in_own, s.n, target ? target + s.in_own * p->width : s.piece->gradient + s.in_piece * p->width);
         }
     syz_mail_wait(p->mail);
   }
@@ -203,7 +209,7 @@ static void travel(pieces *p, int64_t part, bool is_backward, piece_visit visit,
 
 void pieces_forward(pieces *p, piece_source *source, piece_visit visit, void *context)
 {
-  for (int64_t part = 0; part < p->parts; part += p->at_once) {
+  for (int64_t part = 0; part < p->rounds * p->at_once; part += p->at_once) {
     for (int w = 0; p->station >= 0 && w < p->at_once && part + w < p->parts; w++)
       for (int64_t i = 0; i < p->room; i++) p->train[w].top[i] = -INFINITY, p->train[w].sum[i] = 0;
     exchange(p, part, LOAD_ROWS, source, NULL, NULL, NULL);
@@ -214,7 +220,7 @@ void pieces_forward(pieces *p, piece_source *source, piece_visit visit, void *co
 
 void pieces_backward(pieces *p, const piece_source *source, float *target, piece_visit visit, piece_home home, void *context)
 {
-  for (int64_t part = 0; part < p->parts; part += p->at_once) {
+  for (int64_t part = 0; part < p->rounds * p->at_once; part += p->at_once) {
     for (int w = 0; p->station >= 0 && w < p->at_once && part + w < p->parts; w++)
       memset(p->train[w].gradient, 0, (size_t)(p->room * p->width) * sizeof(float));
     exchange(p, part, LOAD_ALL, source, NULL, NULL, NULL);

@@ -11,10 +11,10 @@
 
 /** A piece: its rows, what a forward round gathers for each (sum 2^top of exponentials), and what a backward round does. One block of memory. */
 typedef struct piece {
-  int64_t first, n; /**< rows of the global batch */
-  float *gradient;  /**< [room, width] */
-  double *sum;      /**< [room] */
-  float *top;       /**< [room] */
+  int64_t first, n;    /**< rows of the global batch */
+  float *gradient;     /**< [room, width] */
+  double *sum;         /**< [room] */
+  float *top;          /**< [room] */
   unsigned char *rows; /**< [room] rows of row_bytes */
 } piece;
 
@@ -36,6 +36,7 @@ typedef struct pieces {
   int stations, station, owners, owner; /**< how many, and which of them this rank is (-1: none) */
   int *station_rank, *owner_rank;       /**< in world */
   int64_t parts;                        /**< pieces that begin at each station */
+  int64_t rounds;                       /**< of `at_once` pieces each until all have travelled; fewer for measurements */
   int at_once;                          /**< under way from each station; 1 when there is nowhere to go */
   piece train[PIECES_AT_ONCE + 1];      /**< those under way, and room for one that arrives */
   size_t forward_bytes, backward_bytes; /**< of a piece from `sum`, from `gradient` to the end */

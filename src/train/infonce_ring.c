@@ -43,7 +43,8 @@ struct infonce_ring {
   syz_comm *world;
   const syz_compute *compute;
   syz_dtype act;
-  int64_t global_batch, width, stride, most_blocks;
+  int64_t global_batch, width, stride;
+  int64_t still_rows; /* own rows that meet a piece: all, unless this is a measurement */
   size_t row_bytes;
   syz_modality still, moving;
   ring_side side[SYZ_MODALITIES];
@@ -58,7 +59,7 @@ struct infonce_ring {
   double scale, factor; /* s, s/(2G) */
   double pair_logits;   /* sum over own rows that stay */
   float scale2;         /* s log2(e) */
-  int64_t row0, blocks; /* the block at work; blocks done in this pass */
+  int64_t row0;         /* the block at work */
   double operations;    /* of products in this pass */
   piece *piece;         /* the piece at work */
   float *dstill;        /* [count, E] */
@@ -135,7 +136,6 @@ syz_status infonce_ring_create(syz_comm *world, const syz_compute *compute, cons
   l->act = syz_compute_act(compute);
   l->global_batch = config->global_batch;
   l->width = config->width;
-  l->most_blocks = config->most_blocks;
   l->stride = syz_pairs_stride(compute, config->width);
   l->row_bytes = (size_t)l->stride * syz_dtype_size(l->act);
   l->still = still_of(count_of(has, size), count_of(has + size, size));
@@ -144,6 +144,11 @@ syz_status infonce_ring_create(syz_comm *world, const syz_compute *compute, cons
   const bool is_together = memcmp(has_still, has_moving, (size_t)size * sizeof *has) == 0;
   SYZ_TRY(pieces_create(world, l->global_batch, l->width, l->row_bytes, piece_rows_of(config), has_still, has_moving, &l->pieces));
   SYZ_TRY(create_side(l, l->still, has_still, config->streams));
+  l->still_rows = l->side[l->still].count;
+  if (config->most_blocks > 0) {
+    l->pieces.rounds = 1;
+    if (l->still_rows > config->most_blocks * BLOCK_ROWS) l->still_rows = config->most_blocks * BLOCK_ROWS;
+  }
   SYZ_TRY(create_side(l, l->moving, has_moving, config->streams && !is_together));
   SYZ_ALLOC(l->row, "infonce", 2 * l->width * syz_compute_threads(compute));
   if (l->pieces.station >= 0) SYZ_TRY(create_station(l));
@@ -233,8 +238,10 @@ void infonce_ring_normalised(const infonce_ring *l, syz_modality m, int64_t at, 
 void infonce_ring_get(infonce_ring *l, syz_modality m, int64_t at, int64_t n, float *dembedding)
 {
   const ring_side *s = &l->side[m];
-  if (s->gradient) memcpy(dembedding, s->gradient + at * l->width, (size_t)(n * l->width) * sizeof(float));
-  else infonce_ring_normalised(l, m, at, n, dembedding);
+  if (s->gradient)
+    memcpy(dembedding, s->gradient + at * l->width, (size_t)(n * l->width) * sizeof(float));
+  else
+    infonce_ring_normalised(l, m, at, n, dembedding);
 }
 
 /* Gradients by the normalised rows [at, at + n) become those by the embeddings, in place, or in place of the rows. */
@@ -279,8 +286,6 @@ static void use_sums(void *context, const syz_pairs_tile *t)
   for (int64_t r = begin; r < end; r++) l->pair[t->row + r] = t->c[r * SYZ_PAIRS_COLUMNS + r + shift];
 }
 
-static bool is_enough(infonce_ring *l) { return l->most_blocks > 0 && ++l->blocks > l->most_blocks; }
-
 static void visit_forward(void *context, piece *p)
 {
   infonce_ring *l = context;
@@ -288,8 +293,8 @@ static void visit_forward(void *context, piece *p)
   int64_t begin, end, shift;
   l->piece = p;
   syz_pairs_take(l->pairs, p->n, p->rows);
-  for (l->row0 = 0; l->row0 < still->count && !is_enough(l); l->row0 += BLOCK_ROWS) {
-    const int64_t m = still->count - l->row0 < BLOCK_ROWS ? still->count - l->row0 : BLOCK_ROWS;
+  for (l->row0 = 0; l->row0 < l->still_rows; l->row0 += BLOCK_ROWS) {
+    const int64_t m = l->still_rows - l->row0 < BLOCK_ROWS ? l->still_rows - l->row0 : BLOCK_ROWS;
     l->operations += 2.0 * (double)m * (double)p->n * (double)l->width;
     syz_pairs_product(l->pairs, m, still->rows + (size_t)l->row0 * l->row_bytes, use_sums, l);
     for (int64_t j = 0; j < p->n; j += SYZ_PAIRS_COLUMNS)
@@ -323,7 +328,6 @@ void infonce_ring_forward(infonce_ring *l, double scale, syz_infonce_loss *out)
   l->scale = scale;
   l->scale2 = (float)(scale / ln_2);
   l->pair_logits = 0;
-  l->blocks = 0;
   l->operations = 0;
   for (int64_t i = 0; i < still->count; i++) still->top[i] = -INFINITY, still->sum[i] = 0;
   pieces_forward(&l->pieces, &source, visit_forward, l);
@@ -369,8 +373,8 @@ static void visit_backward(void *context, piece *p)
   l->piece = p;
   syz_pairs_take(l->pairs, p->n, p->rows);
   set_factors(l->factor, p->sum, l->column_factor, p->n);
-  for (l->row0 = 0; l->row0 < still->count && !is_enough(l); l->row0 += BLOCK_ROWS) {
-    const int64_t m = still->count - l->row0 < BLOCK_ROWS ? still->count - l->row0 : BLOCK_ROWS;
+  for (l->row0 = 0; l->row0 < l->still_rows; l->row0 += BLOCK_ROWS) {
+    const int64_t m = l->still_rows - l->row0 < BLOCK_ROWS ? l->still_rows - l->row0 : BLOCK_ROWS;
     const unsigned char *rows = still->rows + (size_t)l->row0 * l->row_bytes;
     float *dx = l->dstill + l->row0 * l->width;
     set_factors(l->factor, still->sum + l->row0, l->row_factor, m);
@@ -396,7 +400,7 @@ static void gradient_home(void *context, int64_t at, int64_t n, float *gradient)
 static double along_rows(const infonce_ring *l, const ring_side *s, const float *gradient)
 {
   double sum = 0;
-  for (int64_t i = 0; i < s->count; i++) {
+  for (int64_t i = 0; i < l->still_rows; i++) {
     syz_convert_to_f32(l->act, l->row, s->rows + (size_t)i * l->row_bytes, l->width);
     for (int64_t d = 0; d < l->width; d++) sum += (double)l->row[d] * (double)gradient[i * l->width + d];
   }
@@ -410,13 +414,12 @@ void infonce_ring_backward(infonce_ring *l, float *const dembedding[SYZ_MODALITI
   l->dstill = dembedding[l->still] ? dembedding[l->still] : still->gradient;
   l->dmoving = dembedding[l->moving] ? dembedding[l->moving] : l->side[l->moving].gradient;
   l->factor = l->scale / (2.0 * (double)l->global_batch);
-  l->blocks = 0;
   l->operations = 0;
-  if (still->count) memset(l->dstill, 0, (size_t)(still->count * l->width) * sizeof(float));
+  if (l->still_rows) memset(l->dstill, 0, (size_t)(l->still_rows * l->width) * sizeof(float));
   pieces_backward(&l->pieces, &source, l->dmoving, visit_backward, gradient_home, l);
   if (dlog_scale) {
     *dlog_scale = along_rows(l, still, l->dstill);
     syz_allreduce_f64(l->world, dlog_scale, 1, SYZ_SUM);
   }
-  finish_rows(l, l->still, 0, still->count, l->dstill, false);
+  finish_rows(l, l->still, 0, l->still_rows, l->dstill, false);
 }

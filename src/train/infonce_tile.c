@@ -100,8 +100,10 @@ void infonce_tile_weights(syz_dtype type, const float *c, int64_t ld, int64_t ro
                           const float *row_factor, const float *column_top, const float *column_factor, void *w, int64_t ldw)
 {
   for (int64_t r = 0; r < rows; r++)
-    if (type == SYZ_BF16) weights_bf16(c + r * ld, n, scale, row_top[r], row_factor[r], column_top, column_factor, (syz_bf16 *)w + r * ldw);
-    else weights_f32(c + r * ld, n, scale, row_top[r], row_factor[r], column_top, column_factor, (float *)w + r * ldw);
+    if (type == SYZ_BF16)
+      weights_bf16(c + r * ld, n, scale, row_top[r], row_factor[r], column_top, column_factor, (syz_bf16 *)w + r * ldw);
+    else
+      weights_f32(c + r * ld, n, scale, row_top[r], row_factor[r], column_top, column_factor, (float *)w + r * ldw);
 }
 
 CLONES static void add_row_f32(float *restrict y, float a, const float *restrict x, int64_t n)
@@ -116,6 +118,8 @@ CLONES static void add_row_bf16(float *restrict y, float a, const syz_bf16 *rest
 
 void infonce_add_row(syz_dtype type, float *y, float a, const void *x, int64_t n)
 {
-  if (type == SYZ_BF16) add_row_bf16(y, a, x, n);
-  else add_row_f32(y, a, x, n);
+  if (type == SYZ_BF16)
+    add_row_bf16(y, a, x, n);
+  else
+    add_row_f32(y, a, x, n);
 }

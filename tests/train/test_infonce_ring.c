@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * InfoNCE around a ring against a float64 loop written from the formula: loss, all gradients and the derivative by the scale, with products in float32 and
- * in bfloat16 (against the formula of the rows as given and of the rows as rounded), on other engines, towers together and apart, pieces of any size,
- * batches smaller than the number of ranks, streamed; scales and cosines at their extremes; and rows that are not finite.
+ * InfoNCE around a ring against a float64 loop written from the formula: loss, all gradients and the derivative by the scale, with products in
+ * float32 and in bfloat16 (against the formula of the rows as given and of the rows as rounded), on other engines, towers together and apart, pieces
+ * of any size, batches smaller than the number of ranks, streamed; scales and cosines at their extremes; and rows that are not finite.
  */
 #include <stdlib.h>
 
@@ -115,7 +115,8 @@ static truth brute(syz_comm *world, batch *b, double s, bool rounds)
 }
 
 /* Relative difference of the gradients of all ranks, root mean square of all rows; `fault` spoils the second modality. */
-static double gradient_error(syz_comm *world, const truth *t, int64_t E, const int64_t first[2], const int64_t count[2], float *const dx[2], double fault)
+static double gradient_error(syz_comm *world, const truth *t, int64_t E, const int64_t first[2], const int64_t count[2], float *const dx[2],
+                             double fault)
 {
   double worst = 0;
   for (int m = 0; m < 2; m++) {
@@ -134,7 +135,7 @@ static double gradient_error(syz_comm *world, const truth *t, int64_t E, const i
 typedef struct layout {
   int64_t G, E, piece_rows;
   double scale, spread;
-  int apart;    /* 1: two thirds of the ranks hold images; 2: one third */
+  int apart; /* 1: two thirds of the ranks hold images; 2: one third */
   bool streams;
 } layout;
 
@@ -192,8 +193,14 @@ static void run(syz_comm *world, const syz_compute *compute, layout c, gate g, g
     const float *in[2] = {count[0] ? b.x[0] + first[0] * c.E : NULL, count[1] ? b.x[1] + first[1] * c.E : NULL}, *const nothing[2] = {0};
     for (int m = 0; c.streams && m < 2; m++)
       for (int64_t at = 0; at < count[m]; at += 7) syz_infonce_put(l, (syz_modality)m, at, count[m] - at < 7 ? count[m] - at : 7, in[m] + at * c.E);
+    double operations[2];
     syz_infonce_forward(l, c.scale, c.streams ? nothing : in, &loss);
+    operations[0] = syz_infonce_operations(l);
     syz_infonce_backward(l, c.streams ? (float *[2]){0} : dx, &dscale);
+    operations[1] = syz_infonce_operations(l);
+    /* Every cosine once, and once more. */
+    syz_allreduce_f64(world, operations, 2, SYZ_SUM);
+    for (int k = 0; k < 2; k++) CHECK_EQ(operations[k], (k ? 6.0 : 2.0) * (double)(c.G * c.G * c.E));
     for (int m = 0; c.streams && m < 2; m++)
       for (int64_t at = 0; at < count[m]; at += 5) syz_infonce_get(l, (syz_modality)m, at, count[m] - at < 5 ? count[m] - at : 5, dx[m] + at * c.E);
   }
@@ -201,7 +208,8 @@ static void run(syz_comm *world, const syz_compute *compute, layout c, gate g, g
   compare(world, &t, &loss, dscale, gradient_error(world, &t, c.E, first, count, dx, 0), gradient_error(world, &t, c.E, first, count, dx, 0.01), g);
   if (is_bf16) {
     truth r = brute(world, &b, c.scale, true);
-    compare(world, &r, &loss, dscale, gradient_error(world, &r, c.E, first, count, dx, 0), gradient_error(world, &r, c.E, first, count, dx, 0.01), rounded);
+    compare(world, &r, &loss, dscale, gradient_error(world, &r, c.E, first, count, dx, 0), gradient_error(world, &r, c.E, first, count, dx, 0.01),
+            rounded);
     for (int m = 0; m < 2; m++) free(r.dx[m]);
   }
   /* All rows on every rank. */
@@ -261,7 +269,8 @@ int main(int argc, char **argv)
   const gate exact = {1e-5, 1e-5, 1e-5};
   for (int apart = 0; apart < 3; apart++) {
     static const int64_t G[] = {1, 2, 7, 131, 400};
-    for (int i = 0; i < 5; i++) run(world, f32, (layout){.G = G[i], .E = 40, .piece_rows = 50, .scale = 15.5, .spread = 0.5, .apart = apart}, exact, exact);
+    for (int i = 0; i < 5; i++)
+      run(world, f32, (layout){.G = G[i], .E = 40, .piece_rows = 50, .scale = 15.5, .spread = 0.5, .apart = apart}, exact, exact);
     run(world, f32, (layout){.G = 333, .E = 33, .piece_rows = 4096, .scale = 20, .spread = 0.5, .apart = apart, .streams = true}, exact, exact);
     run(world, blis, (layout){.G = 333, .E = 33, .piece_rows = 100, .scale = 20, .spread = 0.5, .apart = apart}, exact, exact);
   }
