@@ -127,7 +127,8 @@ typedef struct syz_timing {
   int64_t count[SYZ_TIMING_PHASES];
   int n, depth;
   int stack[SYZ_TIMING_DEPTH];
-  double t_first, t_last, within_last; /**< clock of the first begin, of the last change; within_s then */
+  double t_first, t_last;           /**< clock of the first begin, of the last change */
+  double within_first, within_last; /**< within_s then */
   const double *within_s;              /**< borrowed; NULL: none */
 } syz_timing;
 void syz_timing_begin(syz_timing *t, const char *phase); /**< `phase` must be a string that outlives t */

@@ -201,7 +201,8 @@ typedef struct syz_timing_row {
 void syz_timing_reduce(syz_comm *c, const syz_timing *t, syz_timing_row *rows, int *n);
 /**
  * Print the table (rank 0) and write `path` as JSON (NULL = no file). Collective. The file also has the seconds from the first phase on (largest of
- * a rank), the largest resident memory of a rank, and per phase the seconds outside MPI of every rank, in rank order.
+ * a rank), the largest resident memory of a rank, the mean time inside MPI (also between phases), and per phase the seconds outside MPI of every
+ * rank, in rank order.
  */
 syz_status syz_timing_report(syz_comm *c, const syz_timing *t, const char *path);
 

@@ -53,7 +53,10 @@ void syz_timing_begin(syz_timing *t, const char *phase)
 {
   int i = phase_find(t, phase);
   charge(t);
-  if (t->t_first <= 0) t->t_first = t->t_last;
+  if (t->t_first <= 0) {
+    t->t_first = t->t_last;
+    t->within_first = t->within_last;
+  }
   SYZ_ASSERT(t->depth < SYZ_TIMING_DEPTH);
   t->stack[t->depth++] = i;
   t->count[i]++;
@@ -71,4 +74,5 @@ void syz_timing_restart(syz_timing *t)
   t->n = 0;
   charge(t);
   t->t_first = t->t_last;
+  t->within_first = t->within_last;
 }

@@ -77,6 +77,7 @@ void syz_timing_reduce(syz_comm *c, const syz_timing *t, syz_timing_row *rows, i
 typedef struct totals {
   int ranks;
   double seconds, peak_bytes; /* largest of a rank */
+  double within;              /* mean over ranks, also outside of phases */
   const double *busy;         /* [ranks][rows] */
 } totals;
 
@@ -87,6 +88,7 @@ static syz_status write_json(const syz_timing_row *rows, int n, const totals *al
   cJSON *root = cJSON_CreateObject();
   cJSON *phases = root ? cJSON_AddArrayToObject(root, "phases") : NULL;
   SYZ_REQUIRE(phases && cJSON_AddNumberToObject(root, "ranks", all->ranks) && cJSON_AddNumberToObject(root, "seconds", all->seconds) &&
+                  cJSON_AddNumberToObject(root, "mpi_s", all->within) &&
                   cJSON_AddNumberToObject(root, "peak_bytes", all->peak_bytes),
               SYZ_ERR_MEMORY, "%s: no memory", path);
   for (int i = 0; i < n; i++) {
@@ -123,10 +125,13 @@ syz_status syz_timing_report(syz_comm *c, const syz_timing *t, const char *path)
   int n = 2 * SYZ_TIMING_PHASES;
   totals all = {.ranks = syz_comm_size(c),
                 .seconds = t->t_first > 0 ? syz_clock_s() - t->t_first : 0,
+                .within = t->t_first > 0 && t->within_s ? *t->within_s - t->within_first : 0,
                 .peak_bytes = (double)syz_memory_resident_peak()};
   syz_timing_reduce(c, t, rows, &n);
   syz_allreduce_f64(c, &all.seconds, 1, SYZ_MAX);
   syz_allreduce_f64(c, &all.peak_bytes, 1, SYZ_MAX);
+  syz_allreduce_f64(c, &all.within, 1, SYZ_SUM);
+  all.within /= all.ranks;
   busy_seconds(t, rows, n, busy);
   if (path && n > 0) {
     all_busy = syz_alloc("seconds of all ranks", (size_t)(n * all.ranks), sizeof *all_busy);
