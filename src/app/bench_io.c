@@ -116,18 +116,19 @@ cleanup:
   return st;
 }
 
-/* This rank's share, in order or not, as a loader reads it; *t begins when the set is open. */
+/* This rank's share, in order as embed reads it, or not, as training does. */
 static syz_status read_objects(io *o, syz_shardset *set, bool shuffles)
 {
   syz_status st = SYZ_OK;
   const int64_t all = syz_shardset_size(set);
   const syz_random r = syz_random_make((uint64_t)syz_input_int(o->b->app->input, "seed"), SYZ_RANDOM_BENCH, 12, 0);
-  int64_t first, count;
-  float *image = (float *)(void *)o->x, *flux = image + IMAGE, *ivar = flux + SYZ_SPECTRUM_PIXELS;
+  int64_t first, count, index[OBJECTS];
+  float *image = (float *)(void *)o->x, *flux = image + (int64_t)OBJECTS * IMAGE, *ivar = flux + (int64_t)OBJECTS * SYZ_SPECTRUM_PIXELS;
   syz_share(all, o->size, o->rank, &first, &count);
-  for (int64_t i = first; i < first + count; i++) {
-    const int64_t index = shuffles ? (int64_t)syz_random_permute(&r, (uint64_t)all, (uint64_t)i) : i;
-    SYZ_TRY(syz_shardset_read(set, 1, &index, image, flux, ivar));
+  for (int64_t at = 0; at < count; at += OBJECTS) {
+    const int64_t n = count - at < OBJECTS ? count - at : OBJECTS;
+    for (int64_t i = 0; i < n; i++) index[i] = shuffles ? (int64_t)syz_random_permute(&r, (uint64_t)all, (uint64_t)(first + at + i)) : first + at + i;
+    SYZ_TRY(syz_shardset_read(set, n, index, image, flux, ivar));
   }
 cleanup:
   return st;
@@ -341,7 +342,8 @@ static syz_status begin(io *o)
   o->bytes = (size_t)((wanted + BLOCK - 1) / BLOCK) * BLOCK;
   o->objects = (int64_t)((double)o->bytes / shard_bytes(1)) + PACKED_PART;
   o->rows = (int64_t)((double)o->bytes / state_bytes(1));
-  SYZ_ALLOC(o->memory, "bench io", o->bytes + BLOCK + PAGE);
+  const size_t block = (size_t)shard_bytes(OBJECTS);
+  SYZ_ALLOC(o->memory, "bench io", (o->bytes > block ? o->bytes : block) + BLOCK + PAGE);
   o->x = o->memory + (PAGE - (uintptr_t)o->memory % PAGE) % PAGE;
   SYZ_ALLOC(o->image, "bench io images", (size_t)OBJECTS * IMAGE);
   SYZ_ALLOC(o->flux, "bench io spectra", (size_t)OBJECTS * SYZ_SPECTRUM_PIXELS);

@@ -6,6 +6,9 @@
 
 typedef struct h5_direct h5_direct;
 
+/** Whether the settings of this run want it. */
+bool h5_direct_is_wanted(void);
+
 enum { H5_DIRECT_WORTH = 1 << 20 /**< bytes below which it is not */ };
 
 /** A lane to a file that exists, for writing or for reading; NULL where the file system has no direct access, or without memory or a thread: then go

@@ -17,6 +17,8 @@ void syz_h5_configure(const syz_h5_settings *s) { settings = *s; }
 
 const syz_h5_settings *h5_settings(void) { return &settings; }
 
+bool h5_direct_is_wanted(void) { return settings.is_direct; }
+
 h5_direct *h5_lane(syz_h5 *f)
 {
   if (!f->has_tried_direct && settings.is_direct) f->direct = h5_direct_open(f->is_writing ? f->temporary : f->path, f->is_writing);

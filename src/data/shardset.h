@@ -2,6 +2,7 @@
 /** Inside of room data: what an open data set consists of. */
 #pragma once
 
+#include "h5_direct.h"
 #include "syzygy/data.h"
 
 enum {
@@ -56,6 +57,8 @@ typedef struct set_reader {
   } slot[SET_OPEN];
   int64_t clock;
   float *scratch; /* one image in AstroCLIP's axis order */
+  h5_direct *lane; /* for many rows in a row; main thread only */
+  int lane_file;   /* its file, or one that has none; -1 at first */
 } set_reader;
 
 struct syz_shardset {

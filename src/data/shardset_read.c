@@ -109,6 +109,8 @@ void syz_shardset_describe(const syz_shardset *s, int64_t index, char *text, siz
 void syz_set_reader_begin(set_reader *r)
 {
   r->clock = 0;
+  r->lane = NULL;
+  r->lane_file = -1;
   for (int i = 0; i < SET_OPEN; i++) {
     r->slot[i].fd = r->slot[i].file = -1;
     r->slot[i].used = 0;
@@ -120,6 +122,7 @@ void syz_set_reader_end(set_reader *r)
   for (int i = 0; i < SET_OPEN; i++)
     if (r->slot[i].fd >= 0) close(r->slot[i].fd);
   syz_free(&r->scratch);
+  h5_direct_close(&r->lane);
   syz_set_reader_begin(r);
 }
 
@@ -293,14 +296,67 @@ cleanup:
   return st;
 }
 
+/* How many of the next objects lie one behind the other in a file, with all that is wanted. */
+static int64_t run_length(const syz_shardset *s, int64_t n, const int64_t *index, bool image, bool flux, bool ivar)
+{
+  int64_t row, next, run = 0;
+  const set_part *p = syz_shardset_find(s, index[0], &row);
+  if (p->is_astroclip || (ivar && !p->has_ivar) || !syz_shardset_is_direct(s, index[0], image, flux, ivar)) return 0;
+  for (; run < n && index[run] >= 0 && index[run] < s->size; run++) {
+    const syz_object *o = &s->object[index[run]];
+    if ((image && !o->has_image) || ((flux || ivar) && !o->has_spectrum) || syz_shardset_find(s, index[run], &next) != p || next != row + run) break;
+  }
+  return run;
+}
+
+/* Many bytes at once, past the page cache unless it holds them. */
+static syz_status read_span(const syz_shardset *s, set_reader *r, int file, int64_t at, size_t bytes, void *to)
+{
+  syz_status st = SYZ_OK;
+  int fd = -1;
+  if (bytes >= H5_DIRECT_WORTH && h5_direct_is_wanted() && r->lane_file != file) {
+    h5_direct_close(&r->lane);
+    r->lane = h5_direct_open(s->file[file].path, false);
+    r->lane_file = file;
+  }
+  const bool is_lane = bytes >= H5_DIRECT_WORTH && r->lane && r->lane_file == file;
+  if (is_lane && !h5_direct_is_cached(r->lane, at + (int64_t)bytes / 2)) return h5_direct_read(r->lane, at, bytes, to);
+  SYZ_TRY(descriptor(s, r, file, &fd));
+  SYZ_TRY(read_at(s, file, fd, at, bytes, to));
+cleanup:
+  return st;
+}
+
+static syz_status read_run(syz_shardset *s, const int64_t *index, int64_t n, float *image, float *flux, float *ivar)
+{
+  syz_status st = SYZ_OK;
+  int64_t row;
+  const set_part *p = syz_shardset_find(s, index[0], &row);
+  const int64_t image_bytes = SET_IMAGE * sizeof(float), bytes = SYZ_SPECTRUM_PIXELS * sizeof(float);
+  if (image) SYZ_TRY(read_span(s, &s->reader, p->file, p->image_at + row * image_bytes, (size_t)(n * image_bytes), image));
+  if (flux) SYZ_TRY(read_span(s, &s->reader, p->file, p->flux_at + row * bytes, (size_t)(n * bytes), flux));
+  if (ivar) SYZ_TRY(read_span(s, &s->reader, p->file, p->ivar_at + row * bytes, (size_t)(n * bytes), ivar));
+  for (int64_t i = 0; i < n; i++) {
+    SYZ_REQUIRE(i == 0 || !syz_fault("shard_read"), SYZ_ERR_DATA, "%s: injected failure", s->file[0].path); /* a visit an object */
+    SYZ_TRY(check_pixels(s, index[i], image ? image + i * SET_IMAGE : NULL, flux ? flux + i * SYZ_SPECTRUM_PIXELS : NULL,
+                         ivar ? ivar + i * SYZ_SPECTRUM_PIXELS : NULL));
+  }
+cleanup:
+  return st;
+}
+
 syz_status syz_shardset_read(syz_shardset *s, int64_t n, const int64_t *index, float *image, float *flux, float *ivar)
 {
   syz_status st = SYZ_OK;
-  for (int64_t i = 0; i < n; i++) {
+  for (int64_t i = 0, run; i < n; i += run > 1 ? run : 1) {
     SYZ_REQUIRE(index[i] >= 0 && index[i] < s->size, SYZ_ERR_INTERNAL, "object number %lld of a data set of %lld", (long long)index[i],
                 (long long)s->size);
     SYZ_REQUIRE(!syz_fault("shard_read"), SYZ_ERR_DATA, "%s: injected failure", s->file[0].path);
-    SYZ_TRY(syz_shardset_read_one(s, index[i], image ? image + i * SET_IMAGE : NULL, flux ? flux + i * SYZ_SPECTRUM_PIXELS : NULL,
+    run = run_length(s, n - i, index + i, image, flux, ivar);
+    if (run > 1)
+      SYZ_TRY(read_run(s, index + i, run, image ? image + i * SET_IMAGE : NULL, flux ? flux + i * SYZ_SPECTRUM_PIXELS : NULL,
+                       ivar ? ivar + i * SYZ_SPECTRUM_PIXELS : NULL));
+    else SYZ_TRY(syz_shardset_read_one(s, index[i], image ? image + i * SET_IMAGE : NULL, flux ? flux + i * SYZ_SPECTRUM_PIXELS : NULL,
                                   ivar ? ivar + i * SYZ_SPECTRUM_PIXELS : NULL));
   }
 cleanup:
