@@ -44,6 +44,7 @@ typedef struct pretrain {
   syz_model_config config;
   syz_dino_options options;
   syz_grid grid;
+  syz_nodes *nodes;
   syz_model *student, *teacher;
   syz_shardset *set;
   char folder[PATH_MAX - 64], shard[PATH_MAX];
@@ -118,8 +119,6 @@ static syz_status make_models(pretrain *p)
   syz_status st = SYZ_OK;
   SYZ_TRY(syz_model_create_for(SYZ_PURPOSE_DINO, &p->config, p->b->compute, &p->student));
   SYZ_TRY(syz_model_create_for(SYZ_PURPOSE_DINO, &p->config, p->b->compute, &p->teacher));
-  syz_model_initialise(p->student, p->options.seed);
-  syz_model_initialise(p->teacher, p->options.seed);
 cleanup:
   return st;
 }
@@ -130,6 +129,7 @@ static void destroy(pretrain *p)
   syz_model_destroy(&p->student);
   syz_model_destroy(&p->teacher);
   syz_shardset_close(&p->set);
+  syz_nodes_destroy(&p->nodes);
   syz_grid_destroy(&p->grid);
   if (!p->shard[0] || syz_comm_rank(p->b->app->world) != 0) return;
   static const char *const left[] = {"metrics.jsonl", "validation.jsonl", "checkpoints", "noise.h5"};
@@ -151,7 +151,12 @@ static syz_status prepare(pretrain *p)
   syz_plan plan;
   SYZ_TRY(syz_dino_check(&p->options, &p->config));
   SYZ_TRY(syz_grid_create(world, SYZ_TOWERS_TOGETHER, 1, 1, &p->grid));
+  SYZ_TRY(syz_nodes_create(p->grid.data, 0, &p->nodes));
   SYZ_TRY_ALL(world, make_models(p));
+  SYZ_TRY(syz_model_share_weights(p->student, p->nodes));
+  SYZ_TRY(syz_model_share_weights(p->teacher, p->nodes));
+  syz_model_initialise(p->student, p->options.seed);
+  syz_model_initialise(p->teacher, p->options.seed);
   SYZ_TRY_ALL(world, syz_dino_plan(&p->options, syz_comm_size(p->grid.data), p->student, &plan));
   p->planned = syz_plan_rank_bytes(&plan) + syz_plan_shared_bytes(&plan);
   syz_info("%-12s %-26s needs %.2f GiB a rank", "pretrain", "", (double)p->planned / 1073741824.0);

@@ -181,7 +181,7 @@ void syz_gradients_leaf(syz_gradients *g)
 /* Out of work: first look again, then let others run, then sleep, so that a late rank has the machine for itself. */
 static void pause_a_little(int *idle)
 {
-  enum { LOOKS = 200, YIELDS = 2000 };
+  enum { LOOKS = 200, YIELDS = 400 };
   const struct timespec nap = {.tv_nsec = 50000};
   if (++*idle > YIELDS)
     nanosleep(&nap, NULL);

@@ -360,8 +360,9 @@ int main(int argc, char **argv)
   for (int apart = 0; apart < (size > 1 ? 2 : 1); apart++)
     for (int per_node = -1; per_node < 4 && per_node < size; per_node++)
       for (int narrow = 0; narrow < 2; narrow++) {
+        if (size > 4 && (per_node < 2 || narrow == (per_node == 3))) continue; /* 2 and float32, 3 and bfloat16: both uneven with towers apart */
         const layout l = {apart ? SYZ_TOWERS_APART : SYZ_TOWERS_TOGETHER, per_node, narrow ? SYZ_REDUCE_BF16 : SYZ_REDUCE_F32};
-        for (int backbones = 0; backbones < 2; backbones++) sums(world, compute, &l, backbones);
+        for (int backbones = size > 4; backbones < 2; backbones++) sums(world, compute, &l, backbones);
       }
   norms(world, compute);
   rules(world, compute);
@@ -373,10 +374,10 @@ int main(int argc, char **argv)
     CHECK_OK(syz_fixture_shards(path, 5, 20, 10));
   }
   steps(world, compute, folder, false, SYZ_CACHE_NONE, 0);
-  steps(world, compute, folder, false, SYZ_CACHE_NONE, 2);
+  if (size <= 4) steps(world, compute, folder, false, SYZ_CACHE_NONE, 2);
   steps(world, compute, folder, true, SYZ_CACHE_DISK, 0);
-  steps(world, compute, folder, true, SYZ_CACHE_MEMORY, 2);
-  steps(world, compute, folder, true, SYZ_CACHE_NONE, 0);
+  if (size <= 4) steps(world, compute, folder, true, SYZ_CACHE_MEMORY, 2);
+  if (size <= 4) steps(world, compute, folder, true, SYZ_CACHE_NONE, 0);
   scratch_remove(world, folder);
   syz_compute_destroy(&compute);
   int64_t failed = CHECK_RESULT();
