@@ -148,6 +148,8 @@ void syz_model_recompute(syz_model *m, int64_t n);
  * the group's size does not divide a tower's heads. Not collective.
  */
 syz_status syz_model_set_tensor(syz_model *m, syz_comm *tensor);
+/** As if such a group of `ranks` were there, to plan memory alone (the *_bytes calls). Not collective. */
+syz_status syz_model_plan_tensor(syz_model *m, int ranks);
 
 typedef enum syz_tower_mode {
   SYZ_MODE_EMBED,      /**< forward only */

@@ -188,6 +188,7 @@ typedef struct syz_block_config {
   bool has_layerscale;
   float branch_scale; /**< both branches are multiplied by it; 0 stands for 1 */
   syz_comm *tensor;   /**< ranks that compute the block together; borrowed; NULL or one rank: alone */
+  int planned_ranks;  /**< without a group, > 1: as one of so many ranks, to be asked for its bytes alone */
 } syz_block_config;
 
 /** Addresses of one block's parameters (or of their gradients) inside the caller's flat array; names as in the image tower. */

@@ -110,7 +110,7 @@ static syz_status make_model(job *j)
   const char *one[SYZ_MODALITIES] = {syz_input_text(j->t.in, "model.image_file"), syz_input_text(j->t.in, "model.spectrum_file")};
   SYZ_TRY_ALL(world, syz_model_create(&j->t.config, j->t.grid.has_image, j->t.grid.has_spectrum, j->t.compute, &j->t.model));
   syz_model_recompute(j->t.model, syz_input_int(j->t.in, "train.recompute"));
-  SYZ_TRY_ALL(world, syz_model_set_tensor(j->t.model, j->t.grid.tensor));
+  SYZ_TRY(syz_training_share_blocks(&j->t, j->t.model));
   SYZ_TRY(syz_training_share_weights(&j->t, j->t.model));
   syz_model_initialise(j->t.model, (uint64_t)syz_input_int(j->t.in, "seed"));
   if (*whole) {
@@ -239,7 +239,7 @@ syz_status syz_command_align(syz_app *app)
   if (st == SYZ_OK)
     st = syz_grid_create(world, strcmp(syz_input_text(j->t.in, "parallel.towers"), "apart") == 0 ? SYZ_TOWERS_APART : SYZ_TOWERS_TOGETHER,
                          cost(j, SYZ_IMAGE), cost(j, SYZ_SPECTRUM), &j->t.grid);
-  if (st == SYZ_OK) st = syz_grid_split_tensor(&j->t.grid, (int)syz_input_int(j->t.in, "parallel.tensor"));
+  if (st == SYZ_OK) st = syz_training_split_tensor(&j->t);
   if (st == SYZ_OK) st = syz_agree(world, syz_leaves_check(&j->t.grid, j->align.global_batch, j->align.leaves));
   if (st == SYZ_OK) st = make_model(j);
   syz_timing_end(&app->timing);

@@ -181,8 +181,8 @@ static syz_status make_models(job *j)
   SYZ_TRY_ALL(world, syz_model_create_for(SYZ_PURPOSE_DINO, &j->t.config, j->t.compute, &j->t.model));
   syz_model_recompute(j->t.model, syz_input_int(j->t.in, "train.recompute"));
   SYZ_TRY_ALL(world, syz_model_create_for(SYZ_PURPOSE_DINO, &j->t.config, j->t.compute, &j->teacher));
-  SYZ_TRY_ALL(world, syz_model_set_tensor(j->t.model, j->t.grid.tensor));
-  SYZ_TRY_ALL(world, syz_model_set_tensor(j->teacher, j->t.grid.tensor));
+  SYZ_TRY(syz_training_share_blocks(&j->t, j->t.model));
+  SYZ_TRY(syz_training_share_blocks(&j->t, j->teacher));
   SYZ_TRY(syz_training_share_weights(&j->t, j->t.model));
   SYZ_TRY(syz_training_share_weights(&j->t, j->teacher));
   syz_model_initialise(j->t.model, (uint64_t)syz_input_int(j->t.in, "seed"));
@@ -230,7 +230,7 @@ syz_status syz_command_pretrain_image(syz_app *app)
   st = syz_training_open_data(&j->t, true);
   if (st == SYZ_OK) st = syz_agree(world, syz_app_make_compute(j->t.in, &j->t.compute));
   if (st == SYZ_OK) st = syz_grid_create(world, SYZ_TOWERS_TOGETHER, 1, 1, &j->t.grid);
-  if (st == SYZ_OK) st = syz_grid_split_tensor(&j->t.grid, (int)syz_input_int(j->t.in, "parallel.tensor"));
+  if (st == SYZ_OK) st = syz_training_split_tensor(&j->t);
   if (st == SYZ_OK) st = syz_agree(world, syz_leaves_check(&j->t.grid, j->dino.global_batch, j->dino.leaves));
   if (st == SYZ_OK) st = make_models(j);
   syz_timing_end(&app->timing);

@@ -76,7 +76,7 @@ static syz_status make_model(job *j)
   const char *file = syz_input_text(j->t.in, "model.file");
   SYZ_TRY_ALL(world, syz_model_create_for(SYZ_PURPOSE_MASKED, &j->t.config, j->t.compute, &j->t.model));
   syz_model_recompute(j->t.model, syz_input_int(j->t.in, "train.recompute"));
-  SYZ_TRY_ALL(world, syz_model_set_tensor(j->t.model, j->t.grid.tensor));
+  SYZ_TRY(syz_training_share_blocks(&j->t, j->t.model));
   SYZ_TRY(syz_training_share_weights(&j->t, j->t.model));
   syz_model_initialise(j->t.model, (uint64_t)syz_input_int(j->t.in, "seed"));
   if (*file) {
@@ -95,7 +95,7 @@ static syz_status set_up(job *j)
   if (!j->t.test) syz_info("no validation: data.split or train.validate_objects leaves no objects for it");
   SYZ_TRY_ALL(world, syz_app_make_compute(j->t.in, &j->t.compute));
   SYZ_TRY(syz_grid_create(world, SYZ_TOWERS_TOGETHER, 1, 1, &j->t.grid));
-  SYZ_TRY(syz_grid_split_tensor(&j->t.grid, (int)syz_input_int(j->t.in, "parallel.tensor")));
+  SYZ_TRY(syz_training_split_tensor(&j->t));
   SYZ_TRY_ALL(world, syz_leaves_check(&j->t.grid, j->masked.global_batch, j->masked.leaves));
   SYZ_TRY(make_model(j));
 cleanup:

@@ -181,6 +181,23 @@ cleanup:
 
 /* ---------------------------------------------------------- loop and facts */
 
+/* A dry run plans for ranks that need not be there. */
+static bool is_only_planned(const syz_training *t)
+{
+  return t->app->is_dry_run && syz_comm_size(t->app->world) < syz_input_int(t->in, "parallel.tensor");
+}
+
+syz_status syz_training_split_tensor(syz_training *t)
+{
+  return is_only_planned(t) ? SYZ_OK : syz_grid_split_tensor(&t->grid, (int)syz_input_int(t->in, "parallel.tensor"));
+}
+
+syz_status syz_training_share_blocks(const syz_training *t, syz_model *model)
+{
+  const int ranks = (int)syz_input_int(t->in, "parallel.tensor");
+  return syz_agree(t->app->world, is_only_planned(t) ? syz_model_plan_tensor(model, ranks) : syz_model_set_tensor(model, t->grid.tensor));
+}
+
 syz_status syz_training_share_weights(syz_training *t, syz_model *model)
 {
   syz_status st = SYZ_OK;

@@ -57,6 +57,10 @@ syz_status syz_training_take_config(syz_training *t, const char *path, const syz
 /** data.path and data.split: the set to train on, verified; with wants_test the objects held out, when the split leaves any. Collective; agreed. */
 syz_status syz_training_open_data(syz_training *t, bool wants_test);
 
+/** The tensor groups of parallel.tensor; a dry run on other ranks goes without. After the grid. Collective; agreed. */
+syz_status syz_training_split_tensor(syz_training *t);
+/** Who computes the model's blocks; in such a dry run, for how many ranks they are planned. For a model just created. Collective; agreed. */
+syz_status syz_training_share_blocks(const syz_training *t, syz_model *model);
 /** One block of weights a node for a model just created. After the grid; collective; agreed. */
 syz_status syz_training_share_weights(syz_training *t, syz_model *model);
 /** Fill `loop` from the shared keys (not trains_backbones: the command's). */

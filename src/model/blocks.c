@@ -32,7 +32,8 @@ syz_status blocks_make(const syz_model *m, const blocks_shape *shape, bool is_me
                                    .eps = t->eps,
                                    .has_layerscale = shape->modality == SYZ_IMAGE && m->config.image.layerscale > 0,
                                    .branch_scale = shape->branch_scale,
-                                   .tensor = shape->tensor};
+                                   .tensor = shape->tensor,
+                                   .planned_ranks = shape->planned_ranks};
   *b = (blocks){.m = m, .layout = t->backbone.block, .shape = *shape, .depth = t->depth};
   if (shape->trains) b->recomputed = m->recomputed < t->depth ? m->recomputed : t->depth;
   const int64_t made = is_measuring && t->depth > 2 ? 2 : t->depth;

@@ -15,6 +15,7 @@ typedef struct blocks_shape {
   float branch_scale; /**< as in syz_block_config */
   bool trains;
   syz_comm *tensor; /**< ranks that compute the blocks together (nn.h); NULL: alone. Passes are then collective, also without sequences */
+  int planned_ranks; /**< as in syz_block_config: only for bytes */
 } blocks_shape;
 
 typedef struct blocks {

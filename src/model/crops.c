@@ -123,7 +123,8 @@ static syz_status make_layers(syz_model *m, const syz_crops_config *config, bool
                               .kept = sequences_of(c, kept),
                               .branch_scale = (float)(1 / (1 - config->drop_rate)),
                               .trains = config->trains,
-                              .tensor = m->tensor};
+                              .tensor = m->tensor,
+                              .planned_ranks = m->planned_ranks};
   SYZ_TRY(blocks_make(m, &shape, is_measuring, &c->blocks));
   c->packed_bytes += c->blocks.packed_bytes;
 cleanup:

@@ -87,7 +87,7 @@ static syz_status make_layers(syz_masked *k, bool is_measuring)
 {
   syz_status st = SYZ_OK;
   const syz_sequences most = sequences_of(k, k->most);
-  const blocks_shape shape = {.modality = SYZ_SPECTRUM, .most = most, .kept = most, .trains = k->trains, .tensor = k->m->tensor};
+  const blocks_shape shape = {.modality = SYZ_SPECTRUM, .most = most, .kept = most, .trains = k->trains, .tensor = k->m->tensor, .planned_ranks = k->m->planned_ranks};
   const size_t before = syz_memory_get().live_bytes;
   SYZ_TRY(syz_linear_create(k->m->compute, k->dim, k->width, k->most * k->tokens, k->trains, &k->embed));
   SYZ_TRY(syz_linear_create(k->m->compute, k->width, k->dim, k->most_rows, k->trains, &k->head));

@@ -88,6 +88,7 @@ struct syz_model {
   syz_shared shared;
   syz_nodes *nodes;  /**< whose ranks have the weights together; NULL: each has its own */
   syz_comm *tensor;   /**< borrowed; NULL: alone */
+  int planned_ranks;  /**< of a tensor group that is not there */
   int64_t recomputed; /**< first blocks of each backbone that keep no activations */
 };
 

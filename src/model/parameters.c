@@ -401,15 +401,29 @@ const syz_model_config *syz_model_get_config(const syz_model *m) { return &m->co
 const syz_compute *syz_model_get_compute(const syz_model *m) { return m->compute; }
 void syz_model_recompute(syz_model *m, int64_t n) { m->recomputed = n; }
 
-syz_status syz_model_set_tensor(syz_model *m, syz_comm *tensor)
+/* Whether a tensor group of so many ranks divides the heads of the towers here. */
+static syz_status check_tensor(const syz_model *m, int ranks)
 {
   syz_status st = SYZ_OK;
-  const int64_t ranks = tensor ? syz_comm_size(tensor) : 1;
   for (int i = 0; i < SYZ_MODALITIES; i++)
-    SYZ_REQUIRE(!m->tower[i].is_there || m->tower[i].heads % ranks == 0, SYZ_ERR_INPUT, "parallel.tensor = %lld does not divide model.%s.heads = %lld",
-                (long long)ranks, syz_modality_name((syz_modality)i), (long long)m->tower[i].heads);
-  m->tensor = ranks > 1 ? tensor : NULL;
+    SYZ_REQUIRE(!m->tower[i].is_there || m->tower[i].heads % ranks == 0, SYZ_ERR_INPUT, "parallel.tensor = %d does not divide model.%s.heads = %lld", ranks,
+                syz_modality_name((syz_modality)i), (long long)m->tower[i].heads);
 cleanup:
+  return st;
+}
+
+syz_status syz_model_set_tensor(syz_model *m, syz_comm *tensor)
+{
+  const int ranks = tensor ? syz_comm_size(tensor) : 1;
+  const syz_status st = check_tensor(m, ranks);
+  if (st == SYZ_OK) m->tensor = ranks > 1 ? tensor : NULL;
+  return st;
+}
+
+syz_status syz_model_plan_tensor(syz_model *m, int ranks)
+{
+  const syz_status st = check_tensor(m, ranks);
+  if (st == SYZ_OK) m->planned_ranks = ranks;
   return st;
 }
 

@@ -39,7 +39,7 @@ static syz_status make_layers(const syz_model *m, tower *t, bool is_measuring)
   const bool trains = t->mode == SYZ_MODE_TRAIN;
   const int64_t rows = t->extra ? t->tokens - t->extra : t->max_batch * t->tokens; /* with a class token: object by object */
   const syz_sequences most = sequences_of(t, t->max_batch);
-  const blocks_shape shape = {.modality = t->modality, .most = most, .kept = most, .trains = trains, .tensor = trains ? m->tensor : NULL};
+  const blocks_shape shape = {.modality = t->modality, .most = most, .kept = most, .trains = trains, .tensor = trains ? m->tensor : NULL, .planned_ranks = trains ? m->planned_ranks : 0};
   const pool_shape head = {.tokens = t->tokens,
                            .width = t->dim,
                            .dim = m->config.embedding.dim,

@@ -41,7 +41,7 @@ syz_status syz_block_create(const syz_compute *c, const syz_block_config *config
   *out = NULL;
   const int64_t dim = config->dim;
   SYZ_TRY(check_sequences(most));
-  const int64_t ranks = config->tensor ? syz_comm_size(config->tensor) : 1;
+  const int64_t ranks = config->tensor ? syz_comm_size(config->tensor) : config->planned_ranks > 1 ? config->planned_ranks : 1;
   const int64_t rows = ranks * (syz_sequences_rows(most) > 0 ? syz_sequences_rows(most) : 1);
   SYZ_REQUIRE(dim >= 1 && config->heads >= 1 && dim % config->heads == 0 && config->hidden >= 1, SYZ_ERR_INTERNAL,
               "block: dim %lld, heads %lld, hidden %lld", (long long)dim, (long long)config->heads, (long long)config->hidden);
@@ -71,7 +71,7 @@ syz_status syz_block_create(const syz_compute *c, const syz_block_config *config
   SYZ_ALLOC(b->norm2_gain, "block norm", dim);
   SYZ_ALLOC(b->norm2_bias, "block norm", dim);
   SYZ_ALLOC(b->scale, "block scale", dim);
-  if (ranks > 1) SYZ_TRY(block_tensor_create(b));
+  if (ranks > 1) SYZ_TRY(block_tensor_create(b, ranks));
   *out = b;
   b = NULL;
 cleanup:

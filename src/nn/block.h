@@ -51,7 +51,7 @@ int64_t block_attend(const syz_block *b, const int64_t *n, int64_t row, const vo
                      void *dqkv);
 
 /* A block of a tensor group: as in nn.h. */
-syz_status block_tensor_create(syz_block *b);
+syz_status block_tensor_create(syz_block *b, int64_t ranks);
 void block_tensor_destroy(struct block_tensor **t);
 void block_tensor_pack(syz_block *b, const syz_block_parameters *w);
 size_t block_tensor_saved_bytes(const syz_block *b, int64_t rows);

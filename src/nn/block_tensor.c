@@ -16,6 +16,9 @@
  * backward in act twice and in float32 once. For a block, with s bytes an element of act: (t - 1) / t R D (6 s + 16) bytes a step each way, 28 a
  * number in bfloat16. Beside that 128 bytes of counts a rank and forward call.
  *
+ * Price, full-size towers in bfloat16, 2 ranks on the 2 cores of one machine (tests/nn/speed_tensor, CPU time): forward and backward 4.4 % more than
+ * the same objects on each rank alone (8 images a rank), 3.5 % (2 spectra a rank). A rank's packed weights of a ViT-L block: 48.4 -> 24.4 MiB.
+ *
  * Biases of proj and fc2, LayerScale and norms have gradients from own rows; the weights' share from all rows of the group: the sum of gradients
  * over the data axis, of which the group is a stretch, needs nothing else.
  */
@@ -24,7 +27,7 @@
 #include <string.h>
 
 typedef struct block_tensor {
-  syz_comm *comm; /* borrowed */
+  syz_comm *comm; /* borrowed; NULL: a plan */
   int64_t ranks, rank;
   float *proj_bias, *fc2_bias, *scale1, *scale2; /* [D] of the packed step, for own rows */
   bool has_scale;
@@ -37,14 +40,14 @@ static size_t share_floats(const syz_block *b)
   return (size_t)(columns * in + 3 * b->width);
 }
 
-syz_status block_tensor_create(syz_block *b)
+syz_status block_tensor_create(syz_block *b, int64_t ranks)
 {
   syz_status st = SYZ_OK;
   block_tensor *t = NULL;
   const int64_t dim = b->config.dim;
   SYZ_ALLOC(t, "block of a tensor group", 1);
   b->tensor = t; /* freed with the block, also after a failure */
-  *t = (block_tensor){.comm = b->config.tensor, .ranks = syz_comm_size(b->config.tensor), .rank = syz_comm_rank(b->config.tensor)};
+  *t = (block_tensor){.comm = b->config.tensor, .ranks = ranks, .rank = b->config.tensor ? syz_comm_rank(b->config.tensor) : 0};
   SYZ_ALLOC(t->proj_bias, "block bias", dim);
   SYZ_ALLOC(t->fc2_bias, "block bias", dim);
   SYZ_ALLOC(t->scale1, "block scale", dim);
@@ -151,6 +154,7 @@ static group_rows rows_of(const syz_block *b, const int64_t *counts, int branch,
 /* Collective: what each rank's branches compute, counts [ranks, branch, group]. */
 static void exchange_counts(const syz_block *b, const branches *k, int64_t *counts)
 {
+  SYZ_ASSERT(b->tensor->comm);
   int64_t mine[BRANCHES][SYZ_GROUPS_MAX];
   memcpy(mine[0], k->attention.n, sizeof mine[0]);
   memcpy(mine[1], k->mlp.n, sizeof mine[1]);

@@ -131,6 +131,19 @@ static bool open_bench(const problem *p, const syz_compute *c, syz_comm *tensor,
   return true;
 }
 
+/** A plan without the group says what the group's block takes. */
+static void check_plan(const problem *p, const syz_compute *c, const bench *shared)
+{
+  syz_block_config config = p->config;
+  syz_block *planned = NULL;
+  config.planned_ranks = ranks;
+  CHECK_OK(syz_block_create(c, &config, &p->most, true, &planned));
+  if (!planned) return;
+  CHECK_EQ(syz_block_saved_bytes(planned, &p->most), shared->saved_bytes);
+  CHECK_EQ(syz_block_workspace_bytes(planned, &p->most), shared->workspace_bytes);
+  syz_block_destroy(&planned);
+}
+
 static void close_bench(bench *b)
 {
   for (int i = 0; i < GUARD; i++) CHECK(b->saved[b->saved_bytes + (size_t)i] == 0x5a && b->workspace[b->workspace_bytes + (size_t)i] == 0x5a);
@@ -198,6 +211,7 @@ static void check_problem(syz_comm *world, const problem *p, const shares *given
   bench one, shared;
   float *y_alone = NULL;
   if (!open_bench(p, c, NULL, w, &one) || !open_bench(p, c, world, w, &shared)) return;
+  check_plan(p, c, &shared);
   for (int r = 0; r < ranks; r++) { /* the reference: every rank's part on this one */
     part q;
     make_part(p, given, r, &q);

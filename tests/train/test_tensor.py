@@ -150,6 +150,13 @@ train: {{steps: 2, global_batch: 8, validate_objects: 0}}
         if code != 2 or expected not in text:
             print(text)
         check(not os.path.exists(f"{work}/r{k}"), "  nothing was written")
+    planned = {}
+    for tensor in (1, 2, 4):
+        code, text = run(1, arguments(work, "dry", parallel__tensor=tensor, model__image__dim=512, model__image__depth=8, **FULL) + ["--dry-run"])
+        found = [line.split() for line in text.splitlines() if "image tower: packed" in line]
+        planned[tensor] = float(found[0][-1]) if found else float("nan")
+        check(code == 0, f"a dry run on 1 rank plans for a group of {tensor}: ends with {code}, {planned[tensor]} GiB of the image tower")
+    check(planned[1] > planned[2] > planned[4] > 0, "  less for larger groups")
     code, text = run(2, arguments(work, "frozen", parallel__tensor=2, train__token_cache="memory"))
     check(code == 0, f"frozen towers run without their axis: ends with {code}")
 
