@@ -297,6 +297,10 @@ static void describe(void *self, int64_t step, char *text, size_t room)
 syz_status syz_align_check(const syz_align_config *c)
 {
   syz_status st = SYZ_OK;
+  SYZ_REQUIRE(c->leaves == 0 || c->global_batch <= c->ring_pairs, SYZ_ERR_INPUT,
+              "reproducible: the sums of a loss that goes around the ring of ranks depend on their number: loss.ring_pairs = %" PRId64
+              " must be at least train.global_batch = %" PRId64,
+              c->ring_pairs, c->global_batch);
   SYZ_REQUIRE(!c->freezes_backbones || c->cache == SYZ_CACHE_NONE || !syz_augment_is_on(&c->augment), SYZ_ERR_INPUT,
               "augmentation changes the objects in every step, so the tokens of frozen towers cannot be kept: switch augmentation off, or set "
               "train.token_cache=none (the towers then run in every step), or train.freeze_backbones=false");

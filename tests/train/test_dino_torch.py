@@ -27,7 +27,8 @@ CASES = {
         image=dict(dim=32, depth=3, heads=4, patch=12, size=72, layerscale=0.5), dino=dict(layers=3, hidden=40, bottleneck=16, prototypes=1500),
         crops=dict(global_size=72, global_crops=2, local_size=36, local_crops=3), drop_rate=0.0,
         options=dict(centring="mean", freeze_last_layer_steps=1, clip_grad_norm=0.3, layer_decay=0.8, momentum=0.9, dino_weight=1.0, ibot_weight=1.0)),
-    "separate": dict(  # Sinkhorn-Knopp, two heads, registers, all positions interpolated, stochastic depth, weights of terms, a converted checkpoint
+    "separate": dict(  # Sinkhorn-Knopp, two heads, registers, all positions interpolated, stochastic depth, weights of terms, a converted checkpoint, passes with a rest
+        micro_batch=2,
         image=dict(dim=32, depth=3, heads=4, patch=12, size=60, layerscale=0.5, registers=2), dino=dict(layers=2, hidden=40, bottleneck=16, prototypes=50, ibot_head="separate"),
         crops=dict(global_size=72, global_crops=2, local_size=48, local_crops=4), drop_rate=0.3,
         options=dict(centring="sinkhorn", freeze_last_layer_steps=0, clip_grad_norm=0.3, layer_decay=0.9, momentum=0.95, dino_weight=0.8, ibot_weight=1.3)),
@@ -96,7 +97,7 @@ seed: {SEED}
 data: {{path: [{work}/shards], split: all, shuffle: false}}
 model: {{file: {work}/student.h5, teacher_file: {work}/teacher.h5}}
 compute: {{precision: float32}}
-train: {{steps: {o["steps"]}, global_batch: {BATCH}, lr: {o["lr"]}, lr_min: {o["lr_min"]}, warmup_steps: 0, weight_decay: {o["weight_decay"]},
+train: {{steps: {o["steps"]}, global_batch: {BATCH}, micro_batch: {case.get("micro_batch", 0)}, lr: {o["lr"]}, lr_min: {o["lr_min"]}, warmup_steps: 0, weight_decay: {o["weight_decay"]},
   weight_decay_end: {o["weight_decay_end"]}, beta1: {o["beta1"]}, beta2: {o["beta2"]}, clip_grad_norm: {o["clip_grad_norm"]}}}
 augment: {{flips: true, quarter_turns: true, blur_first: 0.2, blur_global: 0.9, blur_local: 0.5, noise_first: 0.1, noise_global: 0.8, noise_local: 0.4}}
 dino: {flow(dict(c, drop_rate=o["drop_rate"], dino_weight=o["dino_weight"], ibot_weight=o["ibot_weight"], koleo_weight=o["koleo_weight"], centring=o["centring"],

@@ -2,7 +2,7 @@
 """`reproducible: true`: every number of metrics.jsonl and validation.jsonl, and every bit of the model, is the same on 1, 2, 4 and 8 ranks, also when the
 run was stopped and went on with another number of ranks. Without it they are not, which shows that the comparison sees the order of a sum.
 
-    test_reproducible.py CASE [float32 | bfloat16]
+    test_reproducible.py CASE float32|bfloat16        `refuse`: what cannot be reproducible
 """
 import sys
 
@@ -52,6 +52,25 @@ def same_model(a, b):
     return a.keys() == b.keys() and all(a[k].tobytes() == b[k].tobytes() for k in a)
 
 
+def refuse():
+    """Numbers that do not fit are told, with those that do, before anything is written."""
+    cases = [
+        (1, dict(train__global_batch=20), "take a batch of 16 or 24"),
+        (1, dict(reproducible_leaves=6, train__global_batch=24), "reproducible_leaves = 6 is not a power of two"),
+        (3, {}, "3 ranks share the batch, which has reproducible_leaves = 8"),
+        (4, dict(reproducible_leaves=2), "4 ranks share the batch, which has reproducible_leaves = 2"),
+        (1, dict(loss__ring_pairs=8), "loss.ring_pairs = 8 must be at least train.global_batch = 16"),
+        (2, dict(parallel__tensor=2, train__freeze_backbones="false"), "parallel.tensor must be 1"),
+        (5, dict(parallel__towers="apart"), "3 ranks share the batch"),
+    ]
+    for n, changes, message in cases:
+        code, said = go(work, "refused", n, **dict(keys, **changes))
+        check(code == 2 and message in " ".join(said.split()), f"{changes} on {n} ranks: {code}, {message}")
+        if code != 2:
+            print(said)
+        check(not os.path.exists(f"{work}/refused"), "nothing was written")
+
+
 def compare(work, one, other, what):
     files = [f for f in ("model.h5", "model-student.h5") if os.path.exists(f"{work}/{one}/{f}")]
     check(len(files) > 0 and len(metrics(f"{work}/{one}")) == STEPS, f"{what}: whole runs")
@@ -61,13 +80,16 @@ def compare(work, one, other, what):
 
 
 which, precision = sys.argv[1], sys.argv[2]
-command_name, text, keys = CASES[which]
+command_name, text, keys = CASES["full" if which == "refuse" else which]
 keys = dict(keys, compute__precision=precision)
 ranks = keys.pop("RANKS", (2, 4, 8))
 with Work() as work:
     write_shards(f"{work}/shards", 40, 3)
     with open(f"{work}/input.yaml", "w") as f:
         f.write(LEAVES + text.replace("SHARDS", f"{work}/shards").replace("TRAIN", TRAIN))
+    if which == "refuse":
+        refuse()
+        sys.exit(check.result())
     code, said = go(work, "one", 1, **keys)
     check(code == 0, f"1 rank ends with {code}")
     if code:
@@ -80,6 +102,10 @@ with Work() as work:
             print(said)
             continue
         compare(work, "one", f"many{n}", f"{which}, {precision}, {n} ranks")
+    for n in (3, 4) if which == "full" else ():
+        code, said = go(work, f"apart{n}", n, **dict(keys, parallel__towers="apart"))
+        check(code == 0, f"{n} ranks apart end with {code}")
+        compare(work, "one", f"apart{n}", f"{which}, {precision}, towers apart on {n} ranks")
     # Stopped after 3 steps on 2 ranks, on with 1 and with 4.
     for n in (1, ranks[-1]):
         code, said = go(work, f"half{n}", 2, **dict(keys, output__checkpoint_interval_steps=3, train__validate_interval=0))
