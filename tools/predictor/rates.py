@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""How fast cores are: what `syzygy bench` measured, as shares of the limit and seconds a weight."""
+import dataclasses
+import statistics
+
+import numpy as np
+import yaml
+
+from predictor.work import DINO_PUBLISHED, backbone_parameters, model_flops, pooling_parameters, work_of
+
+@dataclasses.dataclass
+class Rates:
+    """What `syzygy bench` measured: the machine's limit and how near each part comes to it."""
+
+    limit: float  # operations per second of a core in the compute type
+    limit_f32: float
+    share: dict  # of the limit in long batches: {"dino": .., "image": .., "spectrum": .., "loss": ..}
+    pass_s: dict  # seconds a weight and step that do not depend on the batch: reading weights, adding to gradients
+    bandwidth: dict  # bytes/s of a core: "update", "optimiser", "teacher", "packing", "sum"
+    serial: float = 0.01  # share of the step that a second thread does not help (Amdahl)
+    loader_s: float = 0.0  # seconds of a core that reading and augmenting one object takes
+    loop_s: float = 0.0  # seconds a step that belong to nothing else: metrics, schedules, waking up
+
+    def seconds(self, kind, flops, elements, cores, speed=1.0):
+        """Thread count `cores`; speed: of another core's limit to this one's."""
+        eff = 1 / (1 + self.serial * (cores - 1))
+        return flops / (self.limit * speed * self.share[kind] * cores * eff) + self.pass_s[kind] * elements / cores
+
+
+# Bytes that a step moves for each weight, by the code: what bandwidths below are of.
+BYTES = {
+    "optimiser": 32,  # norm 4; AdamW reads weight, two moments and gradient, writes the first three
+    "teacher": 12,  # reads both networks' weights, writes one
+    "packing": 16,  # reads float32 of both networks, writes bfloat16 in the directions that are used
+    "sum": 4,  # each rank reads its slice of every rank's gradients
+    "weights": 14,  # passes over packed weights forward and backward, gradients read and written
+}
+
+
+def fit_share(points):
+    """Least squares, relative, of t = x / share + y a over points (x flops/limit, y elements, t seconds), share and a positive."""
+    x = np.array([[p[0] / p[2], p[1] / p[2]] for p in points])
+    if len({round(p[0], 9) for p in points}) > 1:
+        (b, a), *_ = np.linalg.lstsq(x, np.ones(len(points)), rcond=None)
+        if a >= 0 and b > 0:
+            return float(1 / b), float(a)
+    # One size, or noise larger than the second term.
+    b = float(x[:, 0] @ np.ones(len(points)) / (x[:, 0] @ x[:, 0]))
+    return 1 / b, 0.0
+
+
+def rates_of(benches, serial=None):
+    """benches: [(bench.json, resolved keys of `bench`)], all of one machine. Several batch sizes tell the time per batch from the time per object."""
+    limit = max(b["limit_gflops"] / b["threads"] for b, _ in benches) * 1e9
+    limit_f32, bandwidth, points, phases, single = limit / 2, {}, {}, {}, []
+    for bench, k in benches:
+        one = bench["threads"] == 1
+        n = k["bench.batch"]
+        for row in bench["rows"]:
+            part, what = row["part"], row["what"]
+            if part == "product" and what == "float32":
+                limit_f32 = row["gflops_per_rank"] * 1e9 / bench["threads"]
+            if part == "optimiser" and "update_gbytes_per_s" in row:
+                bandwidth["update"] = row["update_gbytes_per_s"] * 1e9 / bench["threads"]
+            if part == "allreduce" and row.get("bytes", 0) >= 1 << 20 and bench["ranks"] > 1:
+                bandwidth["sum"] = max(bandwidth.get("sum", 0), row["bytes"] / row["seconds"])
+            if part in ("image tower", "spectrum") and what == "forward + backward" and one:
+                tower = "image" if part == "image tower" else "spectrum"
+                flops = 3 * model_flops(k, tower)
+                own = backbone_parameters(k, tower) + pooling_parameters(k, tower)
+                points.setdefault(tower, []).append((n * flops / limit, own, n * flops / (row["gflops_per_rank"] * 1e9)))
+            if part == "pretrain":
+                dino = {**DINO_PUBLISHED, **k, "dino.drop_rate": row["drop_rate"], "train.global_batch": row["global_batch"]}
+                w, s = work_of("pretrain-image", dino), row["seconds_a_step"]
+                n = row["global_batch"] / bench["ranks"]
+                towers = s["teacher"] + s["forward"] + s["backward"]
+                step = row["s_per_object"] * row["global_batch"]
+                scale = min(1.0, step / sum(s.values()))  # phases are means over steps, the step is the best
+                if one:
+                    points.setdefault("dino", []).append((n * w.compute_flops / limit, w.weights, towers * scale))
+                    points.setdefault("loss", []).append((n * w.loss_flops / limit, w.prototypes, s["loss"] * scale))
+                    phases.setdefault("optimiser", []).append(BYTES["optimiser"] * w.trained / bench["ranks"] / s["optimiser"] / scale)
+                    phases.setdefault("teacher", []).append(BYTES["teacher"] * w.teacher / s["teacher follows"] / scale)
+                    phases.setdefault("packing", []).append(BYTES["packing"] * w.weights / s["packing"] / scale)
+                single.append((row["drop_rate"], bench["threads"], w.compute_flops * n, towers * scale, w.weights))
+    update = bandwidth.setdefault("update", max(max(v) for v in phases.values()) if phases else 20e9)
+    for name in ("optimiser", "teacher", "packing"):
+        bandwidth[name] = max(phases.get(name, [update]))
+    bandwidth.setdefault("sum", update / 2)
+    share, pass_s = {}, {}
+    for kind, p in points.items():
+        share[kind], pass_s[kind] = fit_share(p)
+    if not share:
+        raise SystemExit("predict: no measured rates: give --bench a bench.json with the parts towers or pretrain")
+    for kind, like in (("dino", "image"), ("image", "dino"), ("spectrum", "image"), ("loss", "dino")):
+        share.setdefault(kind, share.get(like, next(iter(share.values()))))
+        pass_s.setdefault(kind, BYTES["weights"] / update)
+    r = Rates(limit, limit_f32, share, pass_s, bandwidth)
+    r.serial = serial if serial is not None else serial_of(single, r)
+    return r
+
+
+def serial_of(single, r):
+    """From runs with several threads: t(p) = t(1) (1 + s (p - 1)) / p."""
+    found = []
+    for _, threads, flops, seconds, elements in single:
+        if threads > 1:
+            alone = flops / (r.limit * r.share["dino"]) + r.pass_s["dino"] * elements
+            found.append((seconds * threads / alone - 1) / (threads - 1))
+    return max(0.0, statistics.median(found)) if found else 0.01
+
+
+def save_rates(rates, path, comment):
+    with open(path, "w") as f:
+        f.write("".join(f"# {line}\n" for line in comment))
+        yaml.safe_dump(dataclasses.asdict(rates), f, sort_keys=False)
+
+
+def read_rates(path):
+    with open(path) as f:
+        given = yaml.safe_load(f)
+    fields = {f.name for f in dataclasses.fields(Rates)}
+    if set(given) - fields:
+        raise SystemExit(f"predict: {path}: unknown key {sorted(set(given) - fields)[0]}")
+    return Rates(**given)
