@@ -197,15 +197,28 @@ INLINE __m512 activations16(syz_dtype act, const void *x, int64_t i, __mmask16 m
   return factor ? _mm512_mul_ps(v, _mm512_maskz_loadu_ps(mask, factor + i)) : v;
 }
 
-/** act and whether there is a factor are constants where this is inlined. */
+/** Numbers i .. i + 15 of the row, those of `mask`, into 0 to 255. */
+INLINE __m128i steps16(__m512 x, __m512 by, __m512i zero, __mmask16 mask)
+{
+  const __m512i v = _mm512_max_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(x, by)), zero), _mm512_setzero_si512());
+  return _mm512_maskz_cvtusepi32_epi8(mask, v);
+}
+
+/** act and whether there is a factor are constants where this is inlined. Whole vectors go without masks, with which the
+ * products of both towers, quantisation included, were 2 to 12 % slower. */
 INLINE void quantise_row(syz_dtype act, uint8_t *q, float *scale, int32_t *zero, const void *x, const float *factor, int64_t k)
 {
-  __m512 least = _mm512_setzero_ps(), most = _mm512_setzero_ps(), odd = _mm512_setzero_ps();
-  for (int64_t i = 0; i < k; i += 16) {
-    const __m512 v = activations16(act, x, i, lanes(k - i), factor);
+  const int64_t whole = k / 16 * 16;
+  const __mmask16 rest = lanes(k - whole);
+  const __m512 tail = activations16(act, x, whole < k ? whole : 0, rest, factor);
+  /* 0, or NaN from a NaN or an infinity, which min and max may lose. */
+  __m512 least = _mm512_min_ps(_mm512_setzero_ps(), tail), most = _mm512_max_ps(_mm512_setzero_ps(), tail),
+         odd = _mm512_mul_ps(tail, _mm512_setzero_ps());
+  for (int64_t i = 0; i < whole; i += 16) {
+    const __m512 v = activations16(act, x, i, 0xffff, factor);
     least = _mm512_min_ps(least, v);
     most = _mm512_max_ps(most, v);
-    odd = _mm512_fmadd_ps(v, _mm512_setzero_ps(), odd); /* 0, or NaN from a NaN or an infinity, which min and max may lose */
+    odd = _mm512_fmadd_ps(v, _mm512_setzero_ps(), odd);
   }
   const float low = _mm512_reduce_min_ps(least), range = _mm512_reduce_max_ps(most) - low, poison = _mm512_reduce_add_ps(odd);
   const float inverse = range > TINY && poison == 0 ? 255 / range : 0;
@@ -214,16 +227,9 @@ INLINE void quantise_row(syz_dtype act, uint8_t *q, float *scale, int32_t *zero,
   const __m512i add = _mm512_set1_epi32(z);
   *scale = (range > TINY ? range / 255 : 0) + poison;
   *zero = z;
-  for (int64_t i = 0; i < k; i += 16) {
-    const __mmask16 mask = lanes(k - i);
-    const __m512i v = _mm512_cvtps_epi32(_mm512_mul_ps(activations16(act, x, i, mask, factor), by));
-    const __m512i u = _mm512_max_epi32(_mm512_add_epi32(v, add), _mm512_setzero_si512());
-    const __m128i bytes = _mm512_maskz_cvtusepi32_epi8(mask, u);
-    if (k - i >= 16)
-      _mm_storeu_si128((__m128i *)(void *)(q + i), bytes);
-    else
-      _mm_mask_storeu_epi8(q + i, lanes(syz_ceil_div(k - i, UNIT) * UNIT), bytes);
-  }
+  for (int64_t i = 0; i < whole; i += 16)
+    _mm_storeu_si128((__m128i *)(void *)(q + i), steps16(activations16(act, x, i, 0xffff, factor), by, add, 0xffff));
+  if (whole < k) _mm_mask_storeu_epi8(q + whole, lanes(syz_ceil_div(k - whole, UNIT) * UNIT), steps16(tail, by, add, rest));
 }
 
 TARGET void syz_int8_quantise_row(syz_dtype act, uint8_t *q, float *scale, int32_t *zero, const void *x, const float *factor, int64_t k)
