@@ -9,7 +9,7 @@
 
 const syz_key syz_training_keys[] = {
     {"reproducible", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, ALL,
-     "Sums in an order that the global batch fixes: the same bits on any number of ranks. Gradients are then formed leaf by leaf and sent when all are done."},
+     "Sums in an order that the global batch fixes: the same bits on any number of ranks. Price: a rank with several leaves runs forward passes twice (up to a third more time; not pretrain-spectrum), keeps log2(leaves) blocks of gradients more, and sends them when all are done."},
     {"reproducible_leaves", SYZ_KEY_INT, "8", "", 1, 4096, NULL, ALL,
      "Parts of the global batch that are summed apart: a power of two, the most ranks of a reproducible run, and part of its result."},
     {"train.steps", SYZ_KEY_INT, "10000", "", 1, 4.0e9, NULL, ALL, "Optimiser steps; a finished run goes on when this is raised."},
