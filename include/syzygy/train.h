@@ -43,7 +43,7 @@ typedef struct syz_infonce_config {
   int64_t global_batch, width;    /**< G >= 1, may be smaller than the number of ranks; E */
   bool has_image, has_spectrum;   /**< whether this rank holds rows of it */
   int64_t ring_pairs;             /**< larger global batches go around the ring; 0: all do */
-  int64_t piece_rows;             /**< most rows of a piece; 0: 4096 */
+  int64_t piece_rows;             /**< most rows of a piece; 0: 2048 */
   bool streams;                   /**< the caller keeps no embeddings: it uses put and get below */
   int64_t most_blocks;            /**< for measurements: the first round of pieces, and so many blocks of 1152 own rows for each; results mean nothing. 0: all */
 } syz_infonce_config;

@@ -26,7 +26,7 @@ static const double ln_2 = 0.693147180559945309417232121458;
 
 enum {
   BLOCK_ROWS = 12 * SYZ_PAIRS_ROWS, /* own rows that meet a piece at a time */
-  PIECE_ROWS = 4096,                /* of a piece at most, unless the caller says otherwise */
+  PIECE_ROWS = 2048,                /* of a piece at most, unless the caller says otherwise */
 };
 
 typedef struct ring_side {
