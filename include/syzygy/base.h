@@ -228,8 +228,15 @@ typedef struct syz_memory_stats {
 syz_memory_stats syz_memory_get(void);
 /** Peak resident set of this process in bytes, from the kernel. */
 size_t syz_memory_resident_peak(void);
+/** Resident set of this process now without memory that processes share on purpose; 0 when the kernel does not tell. */
+size_t syz_memory_private(void);
+/** What it leaves out. */
+size_t syz_memory_shared(void);
 /** Resident set of this process now, in which a page that n processes share counts 1/n (the kernel's Pss); 0 when the kernel does not tell. */
 size_t syz_memory_proportional(void);
+/** The largest value of syz_memory_proportional that syz_memory_note, called where much is held, has seen. */
+void syz_memory_note(void);
+size_t syz_memory_noted(void);
 /** Memory this process may still use: the machine's, or the tighter limit of its control group. */
 size_t syz_memory_available(void);
 

@@ -6,6 +6,7 @@
 #include "training.h"
 
 #define GIB 1073741824.0
+enum { BETWEEN_NODES = 128 << 20 /* of a node */ };
 
 static void tell_run(const syz_training *t)
 {
@@ -93,6 +94,8 @@ syz_status syz_training_tell(const syz_training *t, const syz_planner *planner, 
   tell_run(t);
   SYZ_TRY(layout_of(t, &l));
   SYZ_TRY_ALL(t->app->world, planner->plan(planner->context, t->loop.global_batch, l.ranks, out));
+  /* Slices on their way between nodes: gradients.c. */
+  if (l.world > l.node) syz_plan_add(out, "gradients between nodes", BETWEEN_NODES / (size_t)l.node);
   if (t->app->is_dry_run) tell_items(out, &l);
   syz_info("needs about %.2f GiB a rank, %.2f GiB a node of %d ranks", (double)(syz_plan_rank_bytes(out) + syz_plan_shared_bytes(out)) / GIB,
            (double)syz_plan_node_bytes(out, l.node) / GIB, l.node);
@@ -105,14 +108,14 @@ syz_status syz_training_tell_peak(const syz_training *t, const syz_plan *planned
 {
   syz_status st = SYZ_OK;
   syz_comm *node = NULL;
-  double peak = (double)syz_memory_resident_peak(), together = (double)syz_memory_proportional();
+  double peak = (double)syz_memory_resident_peak(), together = (double)syz_memory_noted();
   SYZ_TRY(syz_comm_split_node(t->app->world, &node));
   syz_allreduce_f64(node, &together, 1, SYZ_SUM);
   syz_allreduce_f64(t->app->world, &together, 1, SYZ_MAX);
   syz_allreduce_f64(t->app->world, &peak, 1, SYZ_MAX);
   int64_t most = syz_comm_size(node);
   syz_allreduce_i64(t->app->world, &most, 1, SYZ_MAX);
-  syz_info("at most %.2f GiB of a rank were in memory (%.2f GiB planned), now %.2f GiB of a node (%.2f GiB planned)", peak / GIB,
+  syz_info("at most %.2f GiB of a rank were in memory (%.2f GiB planned), %.2f GiB of a node (%.2f GiB planned)", peak / GIB,
            (double)(syz_plan_rank_bytes(planned) + syz_plan_shared_bytes(planned)) / GIB, together / GIB,
            (double)syz_plan_node_bytes(planned, (int)most) / GIB);
 cleanup:

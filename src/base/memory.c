@@ -106,7 +106,24 @@ static size_t number_in_file(const char *path, const char *key)
   return value;
 }
 
+size_t syz_memory_private(void)
+{
+  return (number_in_file("/proc/self/status", "RssAnon:") + number_in_file("/proc/self/status", "RssFile:")) * 1024;
+}
+
+size_t syz_memory_shared(void) { return number_in_file("/proc/self/status", "RssShmem:") * 1024; }
+
 size_t syz_memory_proportional(void) { return number_in_file("/proc/self/smaps_rollup", "Pss:") * 1024; }
+
+static size_t noted;
+
+void syz_memory_note(void)
+{
+  const size_t now = syz_memory_proportional();
+  if (now > noted) noted = now;
+}
+
+size_t syz_memory_noted(void) { return noted; }
 
 size_t syz_memory_available(void)
 {

@@ -30,7 +30,7 @@ int64_t align_largest_share(const syz_align_config *c, int ranks) { return (c->g
 static void add_steps(const syz_align_config *config, int ranks, const syz_model *model, syz_plan *out)
 {
   const syz_model_config *c = syz_model_get_config(model);
-  const int64_t most = align_largest_share(config, ranks), G = config->global_batch, E = c->embedding.dim;
+  const int64_t most = align_largest_share(config, ranks), E = c->embedding.dim;
   const size_t act = syz_dtype_size(syz_compute_act(syz_model_get_compute(model)));
   static const char *const layers[] = {"image tower: packed, activations", "spectrum tower: packed, activations"};
   syz_loader_config batches = {.count = most, .augment = config->augment, .ahead = config->loader_ahead};
@@ -41,14 +41,21 @@ static void add_steps(const syz_align_config *config, int ranks, const syz_model
     here++;
     syz_plan_add(out, layers[m], syz_tower_plan_bytes(model, (syz_modality)m, align_chunk_size(config, most), align_mode_of(config)));
     const int64_t dim = m == SYZ_IMAGE ? c->image.dim : c->spectrum.dim;
-    if (config->freezes_backbones) tokens += (size_t)((most + 1) * syz_model_tokens(c, (syz_modality)m) * dim) * act;
+    /* From a cache on disk the next batch is read while this one is used. */
+    const int64_t held = config->cache == SYZ_CACHE_DISK ? 2 : 1;
+    if (config->freezes_backbones) tokens += (size_t)(held * (most + 1) * syz_model_tokens(c, (syz_modality)m) * dim) * act;
     if (m == SYZ_IMAGE) batches.image_size = c->image.size;
     if (m == SYZ_SPECTRUM) batches.wants_flux = true;
   }
   syz_plan_add(out, "tokens of a batch", tokens);
   if (align_mode_of(config) != SYZ_MODE_HEAD) syz_plan_add(out, "batches read ahead", syz_loader_bytes(&batches));
-  /* Embeddings and their gradients; in the loss: own rows, their gradients, all rows of both sides. */
-  syz_plan_add(out, "embeddings and loss", (size_t)((4 * here * most + 2 * G) * E) * sizeof(float));
+  syz_plan_add(out, "embeddings and their gradients", (size_t)(2 * here * most * E) * sizeof(float));
+  const syz_infonce_config loss = {.global_batch = config->global_batch,
+                                   .width = E,
+                                   .has_image = syz_model_has(model, SYZ_IMAGE),
+                                   .has_spectrum = syz_model_has(model, SYZ_SPECTRUM),
+                                   .ring_pairs = config->ring_pairs};
+  syz_plan_add(out, "contrastive loss", syz_infonce_bytes(syz_model_get_compute(model), &loss, ranks, ranks));
   const size_t raw = (size_t)ALIGN_PASS * sizeof(float);
   syz_plan_add(out, "raw objects", raw * (size_t)((syz_model_has(model, SYZ_IMAGE) ? 3 * (152 * 152 + c->image.size * c->image.size) : 0) +
                                                   (syz_model_has(model, SYZ_SPECTRUM) ? SYZ_TOWER_PIXELS : 0)));

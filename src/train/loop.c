@@ -147,6 +147,7 @@ static syz_status validate(trainer *t)
     t->state.best = figures.value[0];
     SYZ_TRY(write_model(t, result_of(t), "model-best.h5"));
   }
+  syz_memory_note();
 cleanup:
   t->longest_validation_s = fmax(t->longest_validation_s, syz_clock_s() - start);
   syz_timing_end(t->timing);
@@ -165,6 +166,7 @@ static syz_status save(trainer *t)
   SYZ_TRY_ALL(t->world, st);
   SYZ_TRY(checkpoint_write(&t->store, &t->state));
   t->saved_s = syz_clock_s();
+  syz_memory_note();
 cleanup:
   syz_timing_end(t->timing);
   return st;
@@ -292,11 +294,13 @@ static syz_status run(trainer *t)
   syz_progress progress;
   char note[96];
   double flags[FLAGS];
+  const int64_t begun = t->state.step;
   SYZ_TRY(t->objective->begin(t->objective->self, t->state.step, c->steps));
   syz_progress_begin(&progress, t->objective->name, "steps", t->state.step, c->steps);
   t->saved_s = syz_clock_s();
   while (t->state.step < c->steps) {
     SYZ_TRY(step(t, flags));
+    if (t->state.step - begun <= 2) syz_memory_note(); /* by then everything has been touched; a look takes milliseconds */
     if (t->is_first) {
       snprintf(note, sizeof note, "loss %.4f", t->loss);
       syz_progress_tell(&progress, t->state.step, note);

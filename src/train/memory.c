@@ -2,7 +2,7 @@
 /** Memory is planned before anything large is allocated: a run that does not fit ends at once, with figures, and not after hours by the kernel. */
 #include "memory.h"
 
-void plan_add_weights(syz_plan *p, const char *name, int64_t weights) { syz_plan_add(p, name, (size_t)weights * sizeof(float)); }
+void plan_add_weights(syz_plan *p, const char *name, int64_t weights) { syz_plan_add_shared(p, name, (size_t)weights * sizeof(float)); }
 
 void plan_add_parameters(syz_plan *p, int64_t weights, int64_t trained, int ranks)
 {
@@ -14,7 +14,7 @@ void plan_add_parameters(syz_plan *p, int64_t weights, int64_t trained, int rank
 /* Libraries and program text are in the memory of all ranks once, but nearly all of this is each rank's own. */
 static size_t process_bytes(void)
 {
-  const size_t resident = syz_memory_resident_peak(), own = syz_memory_get().live_bytes;
+  const size_t resident = syz_memory_private(), own = syz_memory_get().live_bytes;
   return resident > own ? resident - own : 0;
 }
 
@@ -25,12 +25,14 @@ syz_status memory_check(syz_comm *world, const syz_plan *plan, memory_fit *out)
   syz_status st = SYZ_OK;
   syz_comm *node = NULL;
   int64_t sum[2] = {(int64_t)syz_plan_rank_bytes(plan), (int64_t)(syz_memory_get().live_bytes + process_bytes())};
-  int64_t shared = (int64_t)syz_plan_shared_bytes(plan);
+  int64_t most[2] = {(int64_t)syz_plan_shared_bytes(plan), (int64_t)syz_memory_shared()};
   SYZ_TRY(syz_comm_split_node(world, &node));
   const int64_t available = (int64_t)syz_memory_available();
   syz_allreduce_i64(node, sum, 2, SYZ_SUM);
-  syz_allreduce_i64(node, &shared, 1, SYZ_MAX);
-  *out = (memory_fit){.ranks = syz_comm_size(node), .needed = sum[0] + shared, .available = available + sum[1]};
+  syz_allreduce_i64(node, most, 2, SYZ_MAX);
+  /* Of what the node shares some is there already (weights), and the machine counts it as used. */
+  const int64_t held = most[0] < most[1] ? most[0] : most[1];
+  *out = (memory_fit){.ranks = syz_comm_size(node), .needed = sum[0] + most[0], .available = available + sum[1] + held};
   out->fits = out->needed <= out->available;
 cleanup:
   syz_comm_destroy(&node);
