@@ -121,6 +121,7 @@ static void steps(syz_comm *world, const syz_compute *compute, const char *folde
   syz_model *student = NULL, *teacher = NULL;
   syz_shardset *set = NULL;
   syz_timing timing = {0};
+  syz_nodes *nodes = NULL;
   syz_objective objective;
   watcher watch = {.live_bytes = 0};
   char path[600], run[600];
@@ -139,8 +140,11 @@ static void steps(syz_comm *world, const syz_compute *compute, const char *folde
   const size_t before = syz_memory_get().live_bytes;
   CHECK_OK(syz_model_create_for(SYZ_PURPOSE_DINO, &config, compute, &student));
   CHECK_OK(syz_model_create_for(SYZ_PURPOSE_DINO, &config, compute, &teacher));
+  CHECK_OK(syz_nodes_create(grid.data, 0, &nodes));
+  CHECK_OK(syz_model_share_weights(student, nodes));
+  CHECK_OK(syz_model_share_weights(teacher, nodes));
   syz_model_initialise(student, 3);
-  memcpy(syz_model_weights(teacher), syz_model_weights(student), (size_t)syz_model_size(student) * sizeof(float));
+  syz_model_initialise(teacher, 3);
   const syz_train_config loop = {.steps = STEPS,
                                  .global_batch = options.global_batch,
                                  .leaves = leaves,
@@ -165,19 +169,21 @@ static void steps(syz_comm *world, const syz_compute *compute, const char *folde
   CHECK_EQ(watch.allocations[STEPS - 1] - watch.allocations[1], 0);
   /* All that was allocated, against the plan without MPI's memory and the process itself. */
   syz_plan plan;
+  const int ranks = syz_comm_size(world);
+  CHECK_OK(syz_dino_plan(&options, ranks, student, &plan));
   double planned = 0;
-  CHECK_OK(syz_dino_plan(&options, syz_comm_size(grid.data), student, &plan));
-  for (int i = 0; i < plan.n; i++)
-    if (strcmp(plan.item[i].name, "program and libraries") != 0) planned += (double)plan.item[i].bytes;
-  /* One rank has the gradients of the whole node in its books: the mean over ranks counts. */
-  double used = (double)watch.live_bytes - (double)before;
-  syz_allreduce_f64(world, &used, 1, SYZ_SUM);
-  used /= syz_comm_size(world);
+  /* What the ranks of a node share is in nobody's books, and gradients lie there too. */
+  for (int i = 0; i < plan.n; i++) {
+    const bool is_shared = ranks > 1 && (plan.item[i].is_of_node || strcmp(plan.item[i].name, "gradients") == 0);
+    if (!is_shared && strcmp(plan.item[i].name, "program and libraries") != 0) planned += (double)plan.item[i].bytes;
+  }
+  const double used = (double)watch.live_bytes - (double)before;
   if (syz_comm_rank(world) == 0) printf("planned %.2f MiB, allocated %.2f MiB\n", planned / 1048576, used / 1048576);
   if (syz_comm_rank(world) == 0) CHECK_NEAR(planned, used, 0.1 * used);
   objective.destroy(objective.self);
   syz_model_destroy(&student);
   syz_model_destroy(&teacher);
+  syz_nodes_destroy(&nodes);
   syz_shardset_close(&set);
   syz_grid_destroy(&grid);
 }
