@@ -265,11 +265,13 @@ syz_status h5_direct_read(h5_direct *d, int64_t at, size_t bytes, void *to)
   syz_status st = SYZ_OK;
   unsigned char *out = to;
   const int64_t end = at + (int64_t)bytes;
+  int64_t step = (int64_t)(bytes / PIECES) / PAGE * PAGE; /* short reads in shorter pieces, so that several are under way */
+  step = step < H5_DIRECT_WORTH ? H5_DIRECT_WORTH : step > PIECE ? PIECE : step;
   int64_t ahead = at, taken = d->asked; /* nothing is under way between calls; `asked` is changed here alone */
   while (ahead < end || taken < d->asked) {
     while (ahead < end && d->asked - taken < PIECES) {
       piece *p = &d->ring[d->asked % PIECES];
-      const int64_t border = ahead / PAGE * PAGE + PIECE;
+      const int64_t border = ahead / PAGE * PAGE + step;
       *p = (piece){.memory = p->memory, .at = ahead, .n = (size_t)((border < end ? border : end) - ahead)};
       ahead += (int64_t)p->n;
       hand_over(d);
