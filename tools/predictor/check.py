@@ -17,12 +17,12 @@ from predictor import model, rates as rate, work
 
 BOUND = 0.15  # the model is held to it
 SIZES = {
-    "image": {"dim": 384, "depth": 6, "heads": 6, "patch": 12, "size": 144, "tokens": "dinov2"},
-    "spectrum": {"dim": 256, "depth": 4, "heads": 4, "section": 40, "overlap": 20},
-    "embedding": {"dim": 384},
-    "dino": {"hidden": 1024, "bottleneck": 128, "prototypes": 8192},
+    "image": {"dim": 256, "depth": 4, "heads": 4, "patch": 12, "size": 144, "tokens": "dinov2"},
+    "spectrum": {"dim": 256, "depth": 4, "heads": 4, "section": 60, "overlap": 30},
+    "embedding": {"dim": 256},
+    "dino": {"hidden": 1024, "bottleneck": 128, "prototypes": 4096},
 }
-STEPS = 12
+STEPS = 30
 # command, keys beside the sizes, global batches
 RUNS = [("pretrain-image", {}, (8, 16)), ("pretrain-spectrum", {"train.micro_batch": 16}, (16, 32)), ("align", {"train.freeze_backbones": False}, (8, 16))]
 

@@ -5,9 +5,15 @@ A simulated host is a node and its traffic that of all its ranks together. Repla
 node sends each other its slice at once (src/train/gradients.c); several buckets behind one another with the backward pass's computation between
 them; the all-gather of embeddings; small all-reduces. SimGrid shares the bandwidth of every link of the tree among the flows that cross it, with the
 tree's own static routes; the model knows only the injection rate, the taper and a latency. The ratio of the two is the model's error.
+
+Measured on trees of 16 to 256 nodes, taper 1 and 2: buckets sent to all at once, and the pipeline of eight beside computation, agree within 0.4 %: the
+routes of such a tree spread this traffic evenly, so that only the rate out of a leaf matters. Where messages are short (bfloat16 on 256 nodes) the
+simulator adds the receiver's time for each of them behind the last, which the model books as the core's ("sums"); with it they agree within 2 %. A
+million flows at once take hours to simulate, so 1024 nodes exchange pair by pair, for which the model adds a route's latency for each partner; within
+10 %: ten times as long, which is why the program sends to all at once. Collectives of the losses agree within a factor of 1.7: there the model does
+not follow the library's choice of algorithm, nor need it: they are a few per cent of a step.
 """
 import dataclasses
-import os
 import re
 import resource
 import subprocess
@@ -19,6 +25,7 @@ from predictor.work import BUCKET
 # Nodes of a tree: levels; nodes of a leaf switch and switches below at each higher level; links upwards; parallel links. Leaves have 16 nodes.
 TREES = {16: "1;16;1;1", 64: "2;16,4;1,{up};1,1", 256: "2;16,16;1,{up};1,1", 1024: "3;16,8,8;1,{up},{up2};1,1,1"}
 MEMORY = 6 << 30  # address space of a simulation, bytes: a few algorithms allocate real buffers
+EAGER = 65536  # the simulator's smpi/send-is-detached-thresh: shorter messages cost the receiver overhead_us behind their arrival
 SPEED = 100e9  # operations per second of a simulated host
 
 
@@ -33,7 +40,7 @@ def platform(path, machine, nodes, taper):
                 f'lat="{machine.latency_us / 2 * 1000:.0f}ns" loopback_bw="50GBps" loopback_lat="0.1us"/></platform>')
 
 
-def replay(folder, machine, nodes, taper, lines, alltoall="basic_linear"):
+def replay(folder, machine, nodes, taper, lines, alltoall="basic_linear", allreduce="ompi"):
     """Simulated seconds of a trace. lines(rank): the actions of one rank."""
     platform(f"{folder}/tree.xml", machine, nodes, taper)
     with open(f"{folder}/hosts", "w") as f:
@@ -43,8 +50,10 @@ def replay(folder, machine, nodes, taper, lines, alltoall="basic_linear"):
             with open(f"{folder}/t{r}", "w") as f:
                 f.write("".join(f"{r} {line}\n" for line in ["init", *lines(r), "finalize"]))
             names.write(f"{folder}/t{r}\n")
+    # The shortest all-reduces end in a crash of the simulator's own selector on 256 ranks: doubling by name does not.
     command = ["smpirun", "-np", str(nodes), "-platform", f"{folder}/tree.xml", "-hostfile", f"{folder}/hosts", f"--cfg=smpi/host-speed:{SPEED:.0f}f",
-               "--cfg=smpi/coll-selector:ompi", f"--cfg=smpi/alltoall:{alltoall}", "--cfg=contexts/stack-size:512", "--cfg=network/crosstraffic:no",
+               "--cfg=smpi/coll-selector:ompi", f"--cfg=smpi/alltoall:{alltoall}", f"--cfg=smpi/allreduce:{allreduce}",
+               "--cfg=contexts/stack-size:512", "--cfg=network/crosstraffic:no",
                f"--cfg=smpi/bw-factor:0:{machine.efficiency}", "--cfg=smpi/lat-factor:0:1.0", f"--cfg=smpi/os:0:{machine.overhead_us * 1e-6}:0",
                f"--cfg=smpi/or:0:{machine.overhead_us * 1e-6}:0", "--log=replay.thresh:critical", "--log=root.fmt:%m%n", "-replay", f"{folder}/list"]
     done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
@@ -66,6 +75,7 @@ class Case:
     predicted: float
     lines: object
     alltoall: str = "basic_linear"
+    allreduce: str = "ompi"
 
 
 def cases(machine, nodes, taper):
@@ -73,10 +83,13 @@ def cases(machine, nodes, taper):
     m = tree_machine(machine, nodes, taper)
     layout = model.Layout(nodes, 1, 1)
     out = []
+    if nodes > 256:
+        each = BUCKET * 4 // nodes
+        return [Case(f"bucket, pair by pair: {each} B a pair", pairwise_seconds(m, layout, BUCKET * 4), lambda r: [f"alltoall {each} {each}"], "pair")]
     for name, elements in (("bucket, float32", 4), ("bucket, bfloat16", 2)):
         each = BUCKET * elements // nodes
-        out.append(Case(f"{name}: {each} B a pair", model.exchange_seconds(m, layout, BUCKET * elements), lambda r, b=each: [f"alltoall {b} {b}"],
-                        "basic_linear" if nodes <= 64 else "pair"))
+        core = (nodes - 1) * m.overhead_us * 1e-6 if each < EAGER else 0.0
+        out.append(Case(f"{name}: {each} B a pair", model.exchange_seconds(m, layout, BUCKET * elements) + core, lambda r, b=each: [f"alltoall {b} {b}"]))
     if nodes <= 64:
         # Eight buckets that become ready during a backward pass of which the wire takes 70 %: exposed time by the pipeline's formula.
         each, n = model.exchange_seconds(m, layout, BUCKET * 4), 8
@@ -85,8 +98,15 @@ def cases(machine, nodes, taper):
     rows = 1440 * 1024 * 4
     out.append(Case("all-gather of 5.9 MB", model.gather(m, layout, rows, 1e15), lambda r: [f"allgather {rows // nodes} {rows // nodes}"]))
     for size in (64, 8 * 2 * 65536):
-        out.append(Case(f"all-reduce of {size} B", model.small_sum(m, layout, size, 1e15), lambda r, s=size: [f"allreduce {s} 0"]))
+        out.append(Case(f"all-reduce of {size} B", model.small_sum(m, layout, size, 1e15), lambda r, s=size: [f"allreduce {s} 0"], allreduce="rdb" if size < 1000 else "ompi"))
     return out
+
+
+def pairwise_seconds(machine, layout, slice_bytes):
+    """The exchange with one partner after the other: the route's latency (two links a level) is paid for each."""
+    levels = 1 + TREES[layout.nodes].split(";")[1].count(",")
+    return (layout.nodes - 1) * (2 * levels * machine.latency_us / 2 + machine.overhead_us) * 1e-6 + model.exchange_seconds(
+        dataclasses.replace(machine, overhead_us=0.0), layout, slice_bytes)
 
 
 def overlapped(rank, nodes, buckets, pause):
@@ -105,7 +125,7 @@ def compare(machine, nodes, taper):
     rows = []
     for case in cases(machine, nodes, taper):
         with tempfile.TemporaryDirectory() as folder:
-            rows.append((case.name, case.predicted, replay(folder, machine, nodes, taper, case.lines, case.alltoall)))
+            rows.append((case.name, case.predicted, replay(folder, machine, nodes, taper, case.lines, case.alltoall, case.allreduce)))
     return rows
 
 
@@ -118,7 +138,7 @@ def main(a):
         for taper in (1.0, 2.0):
             for name, predicted, simulated in compare(machine, nodes, taper):
                 print(f"{nodes:6} {taper:6g} {name:34} {1e3 * predicted:10.4f} ms {1e3 * simulated:10.4f} ms {predicted / simulated:7.2f}", flush=True)
-                if name.startswith("bucket"):
+                if name.startswith("bucket, "):
                     worst = max(worst, abs(predicted / simulated - 1))
     print(f"buckets of gradients: predicted within {100 * worst:.0f} % of the simulation")
     return 0
