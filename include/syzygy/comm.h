@@ -73,34 +73,20 @@ void syz_alltoallv(syz_comm *c, const void *send, const size_t *send_bytes, void
 /** Sum of the values of lower ranks (0 on rank 0). */
 int64_t syz_exscan_i64(syz_comm *c, int64_t x);
 
-/* Messages that travel while the caller computes. */
+/* Messages that travel while the caller computes: they move only inside calls of this room. */
 typedef struct syz_request syz_request;
-/** Room for `n` messages under way at once. Not collective. */
+/** Room for `n` messages under way at once (one of more than 256 MiB counts for each 256 MiB). Not collective. */
 syz_status syz_request_create(syz_comm *c, int n, syz_request **out);
-/** Waits; NULL is fine. */
+/** Waits first; NULL is fine. */
 void syz_request_destroy(syz_request **r);
-/** Begin to send n bytes (at most 2^28), which must not be touched until it is done; pairs of a send and a receive meet by rank and `tag` (0 ..
- * 32767), in the order in which they were begun. Own tags of this room: 71 .. 79. Not collective. */
+/** Begin to send to, or receive from, another rank; the bytes must not be touched until it is done. Messages of one tag from one rank to another arrive
+ * in the order in which they were sent; tags 0 .. 32767 but 71 .. 79, which are this room's; 0 bytes are no message. Having room is the caller's duty: waiting for it could wait for ever. */
 void syz_request_send(syz_request *r, const void *bytes, size_t n, int to, int tag);
 void syz_request_receive(syz_request *r, void *bytes, size_t n, int from, int tag);
-/** Let messages move: to be called now and then from the compute loop. Whether all that was begun is done. Cheap. Not collective. */
+/** Let messages move, now and then from the compute loop; whether all are done. Cheap. */
 bool syz_request_test(syz_request *r);
 /** Wait for all that was begun. */
 void syz_request_wait(syz_request *r);
-
-/* Messages between two ranks that travel while the caller computes. */
-typedef struct syz_mail syz_mail;
-/** Room for `n` messages under way at once. Not collective. */
-syz_status syz_mail_create(syz_comm *c, int n, syz_mail **out);
-void syz_mail_destroy(syz_mail **m);
-/** Begin to send or receive n bytes, which must not be touched until syz_mail_wait. Messages from one rank to another arrive in the order in which
- * both begin them, and sizes must agree; to itself a rank sends nothing. n = 0: nothing happens. */
-void syz_mail_send(syz_mail *m, int to, const void *bytes, size_t n);
-void syz_mail_receive(syz_mail *m, int from, void *bytes, size_t n);
-/** Let messages move: to be called now and then from the compute loop. Cheap. */
-void syz_mail_progress(syz_mail *m);
-/** Wait for all that was begun here. */
-void syz_mail_wait(syz_mail *m);
 
 /* Neighbour exchange around a ring: send n bytes to rank+1, receive from rank-1. */
 void syz_ring_shift(syz_comm *c, const void *send, void *receive, size_t n);

@@ -30,14 +30,20 @@ void syz_request_destroy(syz_request **r)
 
 void syz_request_send(syz_request *r, const void *bytes, size_t n, int to, int tag)
 {
-  SYZ_ASSERT(n <= COMM_CHUNK && r->n < r->room);
-  COMM(MPI_Isend(bytes, (int)n, MPI_BYTE, to, tag, r->c->mpi, &r->request[r->n++]));
+  for (size_t at = 0; at < n; at += COMM_CHUNK) {
+    const int part = (int)(n - at < COMM_CHUNK ? n - at : COMM_CHUNK);
+    SYZ_ASSERT(r->n < r->room);
+    COMM(MPI_Isend((const char *)bytes + at, part, MPI_BYTE, to, tag, r->c->mpi, &r->request[r->n++]));
+  }
 }
 
 void syz_request_receive(syz_request *r, void *bytes, size_t n, int from, int tag)
 {
-  SYZ_ASSERT(n <= COMM_CHUNK && r->n < r->room);
-  COMM(MPI_Irecv(bytes, (int)n, MPI_BYTE, from, tag, r->c->mpi, &r->request[r->n++]));
+  for (size_t at = 0; at < n; at += COMM_CHUNK) {
+    const int part = (int)(n - at < COMM_CHUNK ? n - at : COMM_CHUNK);
+    SYZ_ASSERT(r->n < r->room);
+    COMM(MPI_Irecv((char *)bytes + at, part, MPI_BYTE, from, tag, r->c->mpi, &r->request[r->n++]));
+  }
 }
 
 bool syz_request_test(syz_request *r)

@@ -3,34 +3,15 @@
  * What a tile of logits goes through between two matrix products: plain loops that the compiler turns into vectors (this file is compiled with
  * fused multiply-adds), in two versions, AVX2 and AVX-512, chosen when the program starts. Both give the same bits.
  *
- * Exponentials are of base 2, log2(e) being part of the temperature's factor. 2^x = 2^n 2^r, n = round(x), by the polynomial of the attention
- * kernels (least relative error on |r| <= 1/2, 2e-9: only rounding is left, 1e-7). Adding 1.5 2^23 + 127 leaves n + 127 in the low bits of a float:
- * shifted by 23 they are 2^n. Unlike an addition to the exponent of 2^r, the product with it keeps a NaN a NaN, whatever its payload.
+ * Exponentials are of base 2, log2(e) being part of the temperature's factor.
  */
 #include "distillation_rows.h"
 
 #include <math.h>
 
-#define CLONES __attribute__((target_clones("default", "arch=x86-64-v4")))
+#include "power_of_two.h"
 
-static inline float power_of_two(float x)
-{
-  const float shift = 0x1.8p23f + 127.0f;
-  x = x < -126.0f ? -126.0f : x;
-  const float t = x + shift, r = x - (t - shift);
-  union {
-    float f;
-    uint32_t u;
-  } scale = {t};
-  scale.u <<= 23;
-  float p = r * 0x1.41d334p-13f + 0x1.5f456ap-10f;
-  p = p * r + 0x1.3b2dbcp-7f;
-  p = p * r + 0x1.c6aed4p-5f;
-  p = p * r + 0x1.ebfbdap-3f;
-  p = p * r + 0x1.62e430p-1f;
-  p = p * r + 1.0f;
-  return p * scale.f;
-}
+#define CLONES __attribute__((target_clones("default", "arch=x86-64-v4")))
 
 CLONES static float scale_row(float *x, float scale, int64_t n)
 {

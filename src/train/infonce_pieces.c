@@ -15,6 +15,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { TAG = 512 };
+
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /* Pieces a station: an even number where they travel, so that there are always two under way. */
@@ -81,7 +83,7 @@ syz_status pieces_create(syz_comm *world, int64_t global_batch, int64_t width, s
   SYZ_REQUIRE(p->backward_bytes < (size_t)1 << 28, SYZ_ERR_INPUT, "pieces of %lld rows of %lld numbers are too large to travel", (long long)p->room,
               (long long)width);
   /* Loading or bringing home two pieces: three arrays for each other rank, at either end. */
-  SYZ_TRY(syz_mail_create(world, 12 * (size + 2), &p->mail));
+  SYZ_TRY(syz_request_create(world, 12 * (size + 2), &p->mail));
   for (int i = 0; p->station >= 0 && i < (p->stations > 1 ? PIECES_AT_ONCE + 1 : 1); i++) SYZ_TRY(create_train(p, &p->train[i]));
 cleanup:
   return st;
@@ -89,7 +91,7 @@ cleanup:
 
 void pieces_destroy(pieces *p)
 {
-  syz_mail_destroy(&p->mail);
+  syz_request_destroy(&p->mail);
   for (int i = 0; i <= PIECES_AT_ONCE; i++) syz_free(&p->train[i].gradient); /* the start of its block */
   syz_free(&p->station_rank);
   syz_free(&p->owner_rank);
@@ -119,9 +121,9 @@ static void move(const pieces *p, int to, int from, void *target, const void *so
   if (to == rank && from == rank)
     memcpy(target, source, n);
   else if (from == rank)
-    syz_mail_send(p->mail, to, source, n);
+    syz_request_send(p->mail, source, n, to, TAG);
   else
-    syz_mail_receive(p->mail, from, target, n);
+    syz_request_receive(p->mail, target, n, from, TAG);
 }
 
 /* Nothing where the array is not on this rank. */
@@ -169,7 +171,7 @@ static void exchange(pieces *p, int64_t part, journey j, const piece_source *sou
           else if (o == p->owner)
             home(context, s.in_own, s.n, target ? target + s.in_own * p->width : s.piece->gradient + s.in_piece * p->width);
         }
-    syz_mail_wait(p->mail);
+    syz_request_wait(p->mail);
   }
 }
 
@@ -177,7 +179,7 @@ static void exchange(pieces *p, int64_t part, journey j, const piece_source *sou
 static void land(pieces *p, int *flying)
 {
   if (*flying < 0) return;
-  syz_mail_wait(p->mail);
+  syz_request_wait(p->mail);
   const piece here = p->train[*flying];
   p->train[*flying] = p->train[PIECES_AT_ONCE];
   p->train[PIECES_AT_ONCE] = here;
@@ -200,8 +202,8 @@ static void travel(pieces *p, int64_t part, bool is_backward, piece_visit visit,
       const bool is_last = step == p->stations - 1;
       const size_t gradient = p->backward_bytes - p->forward_bytes;
       const size_t n = is_backward ? (is_last ? gradient : p->backward_bytes) : (is_last ? p->sums_bytes : p->forward_bytes);
-      syz_mail_receive(p->mail, from, is_backward ? (void *)there->gradient : (void *)there->sum, n);
-      syz_mail_send(p->mail, to, is_backward ? (void *)here->gradient : (void *)here->sum, n);
+      syz_request_receive(p->mail, is_backward ? (void *)there->gradient : (void *)there->sum, n, from, TAG);
+      syz_request_send(p->mail, is_backward ? (void *)here->gradient : (void *)here->sum, n, to, TAG);
       flying = w;
     }
   land(p, &flying);

@@ -30,7 +30,7 @@ enum { PIECES_AT_ONCE = 2 };
 
 typedef struct pieces {
   syz_comm *world;
-  syz_mail *mail;
+  syz_request *mail;
   int64_t global_batch, width, room; /**< room: most rows of a piece */
   size_t row_bytes;
   int stations, station, owners, owner; /**< how many, and which of them this rank is (-1: none) */

@@ -304,7 +304,7 @@ static void visit_forward(void *context, piece *p)
       infonce_join(p->top, p->sum, l->column_top + i / SYZ_PAIRS_ROWS * l->pieces.room, l->column_sum + i / SYZ_PAIRS_ROWS * l->pieces.room, p->n);
     pairs_of_block(l, m, &begin, &end, &shift);
     for (int64_t r = begin; r < end; r++) l->pair_logits += ln_2 * (double)l->scale2 * (double)l->pair[r];
-    syz_mail_progress(l->pieces.mail);
+    syz_request_test(l->pieces.mail);
   }
 }
 
@@ -386,7 +386,7 @@ static void visit_backward(void *context, piece *p)
       infonce_add_row(l->act, dx + r * l->width, l->pair[r], p->rows + (size_t)(r + shift) * l->row_bytes, l->width);
       infonce_add_row(l->act, p->gradient + (r + shift) * l->width, l->pair[r], rows + (size_t)r * l->row_bytes, l->width);
     }
-    syz_mail_progress(l->pieces.mail);
+    syz_request_test(l->pieces.mail);
   }
 }
 
