@@ -170,7 +170,7 @@ def memory(work):
     if code == 8:
         print(f"skipped: not enough memory here\n{text}")
         sys.exit(77)
-    found = re.search(r"at most ([0-9.]+) GiB of a rank were in memory \(([0-9.]+) GiB planned\)", text)
+    found = re.search(r"planned\), ([0-9.]+) GiB of a node \(([0-9.]+) GiB planned\)", text)
     check(code == 0 and found, f"ends with {code}")
     if not found:
         print(text)

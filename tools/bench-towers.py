@@ -1,0 +1,94 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""How fast both towers are beside PyTorch, forward and with the backward pass, on one core, in the same run.
+
+    tools/bench-towers.py [--binary build/syzygy] [--batch 8] [--repeats 3] [--profile]
+
+syzygy's figures are those of `syzygy bench` (bench.parts: product,towers,optimiser), which also measures this core's limit of matrix products; PyTorch's are
+those of tests/reference/syzygy_torch.py with the published sizes and names under bfloat16 autocast, without dropout: the same useful operations. Prints the
+share of the limit and the ratio, and with --profile where syzygy's time goes, layer by layer; nothing is asserted. Needs python3-torch and 8 GiB.
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+WORK = [("image tower", "forward"), ("image tower", "forward + backward"), ("spectrum", "forward"), ("spectrum", "forward + backward")]
+
+
+def run_syzygy(a, folder):
+    sets = {"bench.parts": "product,towers,optimiser", "bench.batch": a.batch, "bench.repeats": a.repeats, "output.dir": folder, "compute.threads": 1}
+    command = [a.binary, "bench"] + (["--profile"] if a.profile else []) + [w for k, v in sets.items() for w in ("--set", f"{k}={v}")]
+    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"})
+    with open(os.path.join(folder, "bench.json")) as f:
+        return json.load(f)
+
+
+def time_torch(a):
+    """Seconds of the best of the repeats, by tower and work. In a process of its own, whose memory ends with it."""
+    import torch
+
+    sys.path.insert(0, os.path.join(HERE, "..", "tests", "reference"))
+    import syzygy_torch as reference
+
+    torch.set_num_threads(1)
+    torch.manual_seed(1)
+    config = reference.make_config(embedding=dict(dropout=0.0))
+    inputs = {"image tower": torch.rand(a.batch, 3, config["image"]["size"], config["image"]["size"]), "spectrum": torch.randn(a.batch, reference.PIXELS)}
+    seconds = {}
+    for name, x in inputs.items():
+        model = reference.Model(config)
+        tower = model.image_encoder if name == "image tower" else model.spectrum_encoder
+
+        def forward():
+            with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+                tower(x)
+
+        def both():
+            tower.zero_grad(set_to_none=True)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                y = tower(x)
+            y.float().sum().backward()
+
+        for work, run in (("forward", forward), ("forward + backward", both)):
+            run()
+            best = float("inf")
+            for _ in range(a.repeats):
+                start = time.perf_counter()
+                run()
+                best = min(best, time.perf_counter() - start)
+            seconds[f"{name}, {work}"] = best
+    return seconds
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, preset in (("batch", 8), ("repeats", 3)):
+        parser.add_argument(f"--{name}", type=int, default=preset)
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--binary", default=os.path.join(HERE, "..", "build", "syzygy"))
+    parser.add_argument("--torch", action="store_true", help=argparse.SUPPRESS)
+    a = parser.parse_args()
+    if a.torch:
+        print(json.dumps(time_torch(a)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        result = run_syzygy(a, folder)
+    arguments = [sys.executable, os.path.abspath(__file__), "--torch", "--batch", str(a.batch), "--repeats", str(a.repeats)]
+    done = subprocess.run(arguments, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    theirs = json.loads(done.stdout)
+    print(f"\n{'of the limit, ' + format(result['limit_gflops'], '.0f') + ' GFLOP/s':34}{'syzygy':>9}{'PyTorch':>9}{'ratio':>8}")
+    for part, what in WORK:
+        row = next(r for r in result["rows"] if r["part"] == part and r["what"] == what)
+        mine = a.batch / row["objects_per_s"]
+        flops = row["gflops_per_rank"] * mine
+        their_share = flops / theirs[f"{part}, {what}"] / result["limit_gflops"]
+        print(f"{part + ', ' + what:34}{100 * row['fraction_of_limit']:>7.1f} %{100 * their_share:>7.1f} %{theirs[f'{part}, {what}'] / mine:>6.2f} x")
+
+
+if __name__ == "__main__":
+    main()
