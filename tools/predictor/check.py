@@ -24,7 +24,7 @@ SIZES = {
 }
 STEPS = 30
 # command, keys beside the sizes, global batches
-RUNS = [("pretrain-image", {}, (8, 16)), ("pretrain-spectrum", {"train.micro_batch": 16}, (16, 32)), ("align", {"train.freeze_backbones": False}, (8, 16))]
+RUNS = [("pretrain-image", {}, (8, 16)), ("pretrain-spectrum", {"train.micro_batch": 16, "masked.run_tokens": 20}, (16, 32)), ("align", {"train.freeze_backbones": False}, (8, 16))]
 
 
 def size_sets(command):
