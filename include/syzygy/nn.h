@@ -6,8 +6,8 @@
  * Precision: in bfloat16 the activations that enter a product are bfloat16, products accumulate in float32; the residual stream,
  * its gradient, statistics, weight gradients, master weights and moments are float32 always. In float32 everything is float32.
  * `act` below stands for the activation type of the compute context: syz_bf16 or float.
- * Nothing here is collective (but for blocks of a tensor group) or allocates after creation; "workspace" is scratch memory that the caller plans (bytes from the
- * matching *_bytes function, 64-byte aligned).
+ * Nothing here is collective (but for blocks of a tensor group) or allocates after creation; "workspace" is scratch memory that the caller plans (bytes
+ * from the matching *_bytes function, 64-byte aligned).
  * Results for a row do not depend on how many rows are in the call where noted: that is what makes 1 and 8 ranks agree.
  */
 #pragma once
@@ -220,13 +220,14 @@ typedef struct syz_subset {
 
 typedef struct syz_block syz_block;
 /**
+ * `most`: the largest count of each group that a call has. branch_scale: factor of both branches, 1 / (1 - rate) of stochastic depth.
+ *
  * A block with a tensor group of t ranks (src/nn/block_tensor.c): each rank has sequences of its own, the heads and hidden columns are shared out.
  * Forward and backward are then collective over the group, in the same order on all its ranks, also with no sequences of one's own. Parameters
  * and gradients keep their full layout on every rank; a rank reads and adds to its share of them, so that the sum of all ranks' gradients is the
  * whole. `most` and `kept` must be the same on all ranks of the group, groups and tokens of a call too; counts and subsets are each rank's own.
  * SYZ_ERR_INPUT when t does not divide heads and hidden. Creating is not collective.
  */
-/** `most`: the largest count of each group that a call has. branch_scale: factor of both branches, 1 / (1 - rate) of stochastic depth. */
 syz_status syz_block_create(const syz_compute *c, const syz_block_config *config, const syz_sequences *most, bool trains, syz_block **out);
 void syz_block_destroy(syz_block **b);
 void syz_block_pack(syz_block *b, const syz_block_parameters *weights);

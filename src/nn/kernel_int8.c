@@ -223,7 +223,7 @@ INLINE void quantise_row(syz_dtype act, uint8_t *q, float *scale, int32_t *zero,
   const float low = _mm512_reduce_min_ps(least), range = _mm512_reduce_max_ps(most) - low, poison = _mm512_reduce_add_ps(odd);
   const float inverse = range > TINY && poison == 0 ? 255 / range : 0;
   const __m512 by = _mm512_set1_ps(inverse);
-  const int32_t z = -_mm_cvtss_si32(_mm_set_ss(low * inverse));
+  const int32_t z = inverse > 0 ? -_mm_cvtss_si32(_mm_set_ss(low * inverse)) : 0; /* low may be -infinity */
   const __m512i add = _mm512_set1_epi32(z);
   *scale = (range > TINY ? range / 255 : 0) + poison;
   *zero = z;
