@@ -245,6 +245,24 @@ def test_command(folder):
     check(done.returncode != 0 and "train.nonsense" in done.stdout, "an unknown key is refused by name")
     done = tool("align", "--machine-set", "wings=2", "--nodes", "1")
     check(done.returncode != 0 and "wings" in done.stdout, "so is an unknown number of the machine")
+    with open(f"{NETWORKS}/fat-tree.yaml") as f:
+        machine = f.read()
+    for name, (text, told) in {"word": (machine.replace("cores: 256", "cores: many"), "'many' is not a whole number"),
+                               "zero": (machine.replace("cores: 256", "cores: 0"), "expected more than 0"),
+                               "negative": (machine.replace("link_gb_per_s: 50", "link_gb_per_s: -5"), "link_gb_per_s: -5"),
+                               "half": (machine.replace("leaf_nodes: 42", "leaf_nodes: 1.5"), "leaf_nodes: 1.5"),
+                               "torus": (machine.replace("topology: fat-tree", "topology: torus"), "expected fat-tree, dragonfly"),
+                               "list": ("- 1\n", "expected names with values"), "broken": ("a: [", "flow node")}.items():
+        path = f"{folder}/{name}.yaml"
+        with open(path, "w") as f:
+            f.write(text)
+        done = tool("align", "--machine", path, "--nodes", "1")
+        check(done.returncode == 1 and f"predict: {path}: " in done.stdout and told in done.stdout and "Traceback" not in done.stdout,
+              f"a machine's file with a fault ({name}) is refused by name")
+    done = tool("align", "--machine", f"{folder}/none.yaml", "--nodes", "1")
+    check(done.returncode == 1 and "none.yaml" in done.stdout and "Traceback" not in done.stdout, "and so is one that is not there")
+    done = tool("align", "--bench", f"{folder}/torus.yaml", "--nodes", "1")
+    check(done.returncode == 1 and "unknown key" in done.stdout, "and one that holds no rates")
     done = tool("align", "--layout", "1:400:2")
     check(done.returncode != 0 and "do not fit" in done.stdout, "and a layout that the node has no cores for")
 

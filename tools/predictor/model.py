@@ -21,11 +21,9 @@ import fractions
 import math
 import statistics
 
-import yaml
-
 from predictor.rates import BYTES
-from predictor.work import (BUCKET, GIB, PIXELS, PROCESS, again_share, backbone_parameters, crops_flops, crops_of, dino_flops, flatten, model_flops, number,
-                            pooling_parameters, projection_flops, prototype_flops, rows_of, tokens_of, work_of)
+from predictor.work import (BUCKET, GIB, PIXELS, PROCESS, again_share, backbone_parameters, crops_flops, crops_of, dino_flops, model_flops, number_in,
+                            pooling_parameters, projection_flops, prototype_flops, read_yaml, rows_of, tokens_of, work_of)
 
 # ------------------------------------------------------------------- machine
 
@@ -71,16 +69,23 @@ class Machine:
         return (self.latency_us + hops * self.hop_us) * 1e-6
 
 
+TOPOLOGIES = ("fat-tree", "dragonfly", "none")
+MAY_BE_ZERO = ("gflops_per_core", "core_gb_per_s", "latency_us", "overhead_us", "hop_us", "jitter", "power_w", "price")
+
+
 def read_machine(path, **changes):
-    with open(path) as f:
-        text = flatten(yaml.safe_load(f))
-    given = {name.rpartition(".")[2]: number(v) for name, v in text.items()}
+    given = {name.rpartition(".")[2]: v for name, v in read_yaml(path).items()}
     given.update({k: v for k, v in changes.items() if v is not None})
     fields = {f.name for f in dataclasses.fields(Machine)}
     if unknown := sorted(set(given) - fields):
         raise SystemExit(f"predict: {path}: unknown key {unknown[0]}")
     if missing := sorted(fields - set(given)):
         raise SystemExit(f"predict: {path}: {missing[0]} is missing")
+    if given["topology"] not in TOPOLOGIES:
+        raise SystemExit(f"predict: {path}: topology: {given['topology']!r}, expected {', '.join(TOPOLOGIES)}")
+    for field in dataclasses.fields(Machine):
+        if field.type is not str:
+            given[field.name] = number_in(path, field.name, given[field.name], 0, field.name not in MAY_BE_ZERO, field.type is int)
     return Machine(**given)
 
 

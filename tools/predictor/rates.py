@@ -6,7 +6,8 @@ import statistics
 import numpy as np
 import yaml
 
-from predictor.work import DINO_PUBLISHED, backbone_parameters, model_flops, pooling_parameters, work_of
+from predictor.work import DINO_PUBLISHED, backbone_parameters, model_flops, number_in, pooling_parameters, read_yaml, work_of
+
 
 @dataclasses.dataclass
 class Rates:
@@ -116,10 +117,18 @@ def save_rates(rates, path, comment):
         yaml.safe_dump(dataclasses.asdict(rates), f, sort_keys=False)
 
 
+KINDS = {"share": ("dino", "image", "spectrum", "loss"), "pass_s": ("dino", "image", "spectrum", "loss"),
+         "bandwidth": ("update", "optimiser", "teacher", "packing", "sum")}
+
+
 def read_rates(path):
-    with open(path) as f:
-        given = yaml.safe_load(f)
-    fields = {f.name for f in dataclasses.fields(Rates)}
-    if set(given) - fields:
-        raise SystemExit(f"predict: {path}: unknown key {sorted(set(given) - fields)[0]}")
-    return Rates(**given)
+    given = read_yaml(path)
+    single = [f.name for f in dataclasses.fields(Rates) if f.name not in KINDS]
+    wanted = single + [f"{name}.{kind}" for name, kinds in KINDS.items() for kind in kinds]
+    if unknown := sorted(set(given) - set(wanted)):
+        raise SystemExit(f"predict: {path}: unknown key {unknown[0]}")
+    if missing := [name for name in wanted if name not in given]:
+        raise SystemExit(f"predict: {path}: {missing[0]} is missing")
+    for name in wanted:
+        given[name] = number_in(path, name, given[name], 0, is_open=name.startswith(("limit", "share", "bandwidth")))
+    return Rates(**{name: given[name] for name in single}, **{name: {kind: given[f"{name}.{kind}"] for kind in kinds} for name, kinds in KINDS.items()})

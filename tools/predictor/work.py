@@ -42,6 +42,27 @@ def number(value):
     return value
 
 
+def read_yaml(path):
+    """{dotted name: value} of a file; one that is no such thing ends the program with its name."""
+    try:
+        with open(path) as f:
+            tree = yaml.safe_load(f)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+        raise SystemExit(f"predict: {path}: {' '.join(str(e).split())}")
+    if not isinstance(tree, dict):
+        raise SystemExit(f"predict: {path}: expected names with values")
+    return {name: number(value) for name, value in flatten(tree).items()}
+
+
+def number_in(path, name, value, least, is_open=False, is_whole=False):
+    """value, a number of at least `least` (is_open: more than it)."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or (is_whole and value != int(value)):
+        raise SystemExit(f"predict: {path}: {name}: {value!r} is not a {'whole ' if is_whole else ''}number")
+    if value < least or (is_open and value == least):
+        raise SystemExit(f"predict: {path}: {name}: {value!r}, expected {'more than' if is_open else 'at least'} {least}")
+    return int(value) if is_whole else value
+
+
 def defaults(binary, command):
     """Every key of a command at its default, from --help: the program's own table."""
     text = subprocess.run([binary, command, "--help"], check=True, stdout=subprocess.PIPE, text=True, env=mpi_environment()).stdout
@@ -50,10 +71,7 @@ def defaults(binary, command):
 
 def read_keys(binary, command, path=None, sets=()):
     keys = defaults(binary, command)
-    given = {}
-    if path:
-        with open(path) as f:
-            given = flatten(yaml.safe_load(f))
+    given = read_yaml(path) if path else {}
     for text in sets:
         name, _, value = text.partition("=")
         given[name] = yaml.safe_load(value)
