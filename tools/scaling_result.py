@@ -119,9 +119,9 @@ def reasons(study, rows, bounds):
         drift = abs(limits[1] / limits[0] - 1)
         if drift > bounds["drift"]:
             found.append(f"the limit of matrix products went from {limits[0]:.0f} to {limits[1]:.0f} GFLOP/s a core, {100 * drift:.1f} % (bound {100 * bounds['drift']:g} %)")
-    versions = {r["host"] for r in rows if r["nodes"] == 1}
-    if len(versions) > 1:
-        found.append(f"points of one node ran on different machines: {', '.join(sorted(versions))}")
+    hosts = {r["host"] for r in rows if r["nodes"] == 1}
+    if len(hosts) > 1:
+        found.append(f"points of one node ran on different machines: {', '.join(sorted(hosts))}")
     return found
 
 

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of DINOv2's objective: dino.c (set-up, rules), dino_step.c (steps), dino_rows.c (what a step's rows are), dino_plan.c (what a step has, what it costs), dino_teacher.c (moving
- * average, collapse). */
+/** Inside of DINOv2's objective: dino.c (set-up, rules), dino_step.c (steps), dino_rows.c (what a step's rows are), dino_plan.c (what a step has, what
+ * it costs), dino_teacher.c (moving average, collapse). */
 #pragma once
 
 #include "leaves.h"
 #include "syzygy/train.h"
 
 enum { DINO_GLOBAL, DINO_LOCAL, DINO_HEADS = 2 };
-/** Resident without any model: program, libraries, MPI's and HDF5's buffers. */
 
 /** Terms of metrics.jsonl, in this order. */
 typedef enum dino_term {
