@@ -18,14 +18,23 @@ static void run_adamw(void *context)
 
 /* Two arrays updated in place from two others: as many streams as AdamW has (reads 4, writes 2 of its 3) and no arithmetic to speak of, so its
  * rate is the bandwidth that AdamW is held against. In place, because a store to an array that was not read first reads it all the same. */
-static void run_update(void *context)
+static void update(float *restrict w, float *restrict m, const float *restrict v, const float *restrict g, int64_t n)
 {
-  optimiser_work *o = context;
-  float *restrict w = o->w, *restrict m = o->m;
-  const float *restrict v = o->v, *restrict g = o->g;
-  for (int64_t i = 0; i < OPTIMISER_N; i++) {
+  for (int64_t i = 0; i < n; i++) {
     w[i] += 0.5f * v[i];
     m[i] += 0.5f * g[i];
+  }
+}
+
+/* With as many threads as AdamW. */
+static void run_update(void *context)
+{
+  const optimiser_work *o = context;
+#pragma omp parallel for schedule(static) num_threads(o->threads)
+  for (int i = 0; i < o->threads; i++) {
+    int64_t first, n;
+    syz_share(OPTIMISER_N, o->threads, i, &first, &n);
+    update(o->w + first, o->m + first, o->v + first, o->g + first, n);
   }
 }
 
