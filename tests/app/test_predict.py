@@ -196,8 +196,10 @@ def test_rates():
                  "optimiser": 32 * w.trained / 40e9, "teacher follows": 12 * w.trained / 30e9, "packing": 16 * w.trained / 20e9}
             rows.append({"part": "pretrain", "what": "", "drop_rate": drop, "global_batch": batch, "seconds_a_step": s, "s_per_object": sum(s.values()) / batch})
         benches.append(({"rows": rows, "ranks": 1, "threads": threads, "limit_gflops": 500 * threads}, {**k, "bench.batch": batch}))
+    sums = [{"part": "allreduce", "what": what, "bytes": 1 << 24, "seconds": seconds} for what, seconds in (("MPI_Allreduce", 1e-4), ("float32, 1 node", 2e-3), ("float32, 2 nodes", 1e-3))]
+    benches.append(({"rows": sums, "ranks": 4, "threads": 1, "limit_gflops": 500}, {**k, "bench.batch": 1}))
     r = rate.rates_of(benches)
-    for found, planted, name in ((r.share["dino"], 0.9, "share of the limit"), (r.pass_s["dino"], 5e-10, "seconds a weight"), (r.share["loss"], 0.7, "share in the loss"),
+    for found, planted, name in ((r.bandwidth["sum"], (1 << 24) / 2e-3, "the program's own sums in one node"), (r.share["dino"], 0.9, "share of the limit"), (r.pass_s["dino"], 5e-10, "seconds a weight"), (r.share["loss"], 0.7, "share in the loss"),
                                  (r.bandwidth["optimiser"], 40e9, "optimiser"), (r.bandwidth["packing"], 20e9, "packing"), (r.serial, 0.04, "serial share")):
         near(found, planted, 1e-6, f"rates: {name}")
 
