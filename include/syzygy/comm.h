@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * comm: ranks. Start and end of MPI, process grid, collectives with 64-bit counts, agreement on failure.
+ * comm: ranks. Start and end of MPI, process grid, agreement on failure, collectives with 64-bit counts, messages beside computation, rows that a
+ * group holds together, nodes and the memory that their ranks share, the table of where the time went, requests to stop.
  *
  * Only the main thread calls this room (MPI_THREAD_FUNNELED). A failed MPI call ends the job (syz_abort): there is
  * nobody left to agree with. Messages are cut below the 2 GiB limit of MPI's int counts inside.
@@ -23,7 +24,8 @@ syz_status syz_comm_split(syz_comm *c, int colour, syz_comm **out);
 /** Collective: the ranks that share this node's memory. */
 syz_status syz_comm_split_node(syz_comm *c, syz_comm **out);
 void syz_comm_destroy(syz_comm **c);
-/** Seconds that the calling thread has spent inside MPI calls of this room: transfer, and waiting for others. Grows; valid as long as the thread. */
+/** Seconds that the calling thread has spent inside MPI calls of this room, and in syz_pause: transfer, and waiting for others. Grows; valid as long
+ * as the thread. */
 const double *syz_comm_seconds(void);
 /** For data/h5.c and analysis/scalapack.c only: the address of the MPI_Comm inside. */
 void *syz_comm_raw(syz_comm *c);
@@ -56,6 +58,10 @@ typedef enum syz_op { SYZ_SUM, SYZ_MAX, SYZ_MIN } syz_op;
 void syz_barrier(syz_comm *c);
 /** A barrier whose waiting ranks sleep instead of spinning, so that a late one has the machine for itself. */
 void syz_barrier_idle(syz_comm *c);
+/** One look of a rank that waits until others have written to memory that it shares with them: its own messages go on (they may be what the others
+ * wait for), and it spins at first, then lets others run, then sleeps 50 us. *idle: looks so far, 0 to begin with. Counts in syz_comm_seconds. Not
+ * collective. */
+void syz_pause(syz_comm *c, int *idle);
 void syz_bcast(syz_comm *c, void *bytes, size_t n, int root);
 /** In place, same n on all ranks. The order of additions depends only on the group size and n. */
 void syz_allreduce_f32(syz_comm *c, float *x, size_t n, syz_op op);

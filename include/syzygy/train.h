@@ -6,9 +6,10 @@
  * A step is a pure function of (weights, moments, arrays of the objective such as a teacher, seed, step), and all of these are in a checkpoint:
  * nothing else has a history, so a run that was stopped and continued on the same number of ranks repeats an uninterrupted one bit for bit, and
  * the number of ranks changes nothing but the order in which gradients are added. The parts: loop.c, checkpoint.c and manifest.c, metrics.c,
- * plan.c and memory.c (what a run takes, whether the ranks of a node fit), parts.c (which parameters train, and which share of them each rank updates), gradients.c (sums over
- * ranks while the backward pass runs), optimiser.c; align*.c, infonce.c, retrieval.c; dino*.c, distillation*.c, koleo.c; masked*.c; similarity.c
- * (tiles of cosines); infonce_ring.c, infonce_pieces.c and infonce_tile.c for large batches.
+ * plan.c and memory.c (what a run takes, whether the ranks of a node fit), parts.c (which parameters train, and which share of them each rank updates),
+ * gradients.c (sums over ranks while the backward pass runs; sums.c: to be measured), leaves.c and leaf_gradients.c (sums in an order that the batch
+ * fixes), optimiser.c; align*.c, infonce.c, retrieval.c; dino*.c, distillation*.c, koleo.c; masked*.c; similarity.c (tiles of cosines); infonce_ring.c,
+ * infonce_pieces.c and infonce_tile.c for large batches.
  */
 #pragma once
 
@@ -230,6 +231,7 @@ typedef struct syz_plan_item {
 typedef struct syz_plan {
   syz_plan_item item[SYZ_PLAN_ITEMS];
   int n;
+  int sharers; /**< at most so many ranks of a node have such items together (parallel.ranks_per_node); 0: all of them */
 } syz_plan;
 /** bytes 0: not added. */
 void syz_plan_add(syz_plan *p, const char *name, size_t bytes);
@@ -237,6 +239,8 @@ void syz_plan_add_shared(syz_plan *p, const char *name, size_t bytes);
 size_t syz_plan_rank_bytes(const syz_plan *p);   /**< without what the node shares */
 size_t syz_plan_shared_bytes(const syz_plan *p); /**< what the node shares */
 size_t syz_plan_node_bytes(const syz_plan *p, int ranks);
+/** What the sums of gradients take of a rank beside its block: slices on their way between nodes. Of `elements`, by `ranks` ranks on `nodes` nodes. */
+size_t syz_gradients_travel_bytes(int64_t elements, int ranks, int nodes, syz_reduction reduction);
 
 /* ------------------------------------------------------------- objectives */
 

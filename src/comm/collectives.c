@@ -2,6 +2,7 @@
 /** Collectives with 64-bit counts: messages are cut into chunks that fit MPI's int counts, the same way on every rank. */
 #include "comm.h"
 
+#include <sched.h>
 #include <string.h>
 #include <time.h>
 
@@ -18,6 +19,20 @@ void syz_barrier_idle(syz_comm *c)
     if (is_done) return;
     nanosleep(&pause, NULL);
   }
+}
+
+void syz_pause(syz_comm *c, int *idle)
+{
+  enum { LOOKS = 200, YIELDS = 400 };
+  const struct timespec nap = {.tv_nsec = 50000};
+  int unused;
+  comm_enter();
+  const int code = MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, c->mpi, &unused, MPI_STATUS_IGNORE);
+  if (++*idle > YIELDS)
+    nanosleep(&nap, NULL);
+  else if (*idle > LOOKS)
+    sched_yield();
+  comm_check(comm_leave(code), "MPI_Iprobe", __FILE__, __LINE__);
 }
 
 void syz_bcast(syz_comm *c, void *bytes, size_t n, int root)

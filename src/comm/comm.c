@@ -81,12 +81,17 @@ int syz_comm_rank(const syz_comm *c) { return c->rank; }
 int syz_comm_size(const syz_comm *c) { return c->size; }
 void *syz_comm_raw(syz_comm *c) { return &c->mpi; }
 
+/* After a failure nobody has the group: callers may ask by *out what all ranks of `parent` have. */
 static syz_status wrap_agreed(syz_comm *parent, MPI_Comm mpi, syz_comm **out)
 {
   syz_status st = SYZ_OK;
   *out = NULL;
   SYZ_TRY_ALL(parent, mpi == MPI_COMM_NULL ? SYZ_OK : wrap(mpi, out));
 cleanup:
+  if (st != SYZ_OK) {
+    unwrap(out);
+    if (mpi != MPI_COMM_NULL) COMM(MPI_Comm_free(&mpi));
+  }
   return st;
 }
 

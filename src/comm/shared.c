@@ -55,13 +55,17 @@ static int make(char name[NAME], size_t bytes)
   return fd;
 }
 
-/* Blocks of this rank's stretch: whole pages. */
+/* Blocks of this rank's stretch: whole pages. A signal (SIGUSR1 asks the run to stop) makes the kernel give up and undo. */
 static bool reserve(int fd, size_t bytes, int size, int rank)
 {
   int64_t first, count;
   syz_share((int64_t)((bytes + PAGE - 1) / PAGE), size, rank, &first, &count);
   const size_t at = (size_t)first * PAGE, end = (size_t)(first + count) * PAGE < bytes ? (size_t)(first + count) * PAGE : bytes;
-  return end <= at || posix_fallocate(fd, (off_t)at, (off_t)(end - at)) == 0;
+  int code = 0;
+  do {
+    code = end <= at ? 0 : posix_fallocate(fd, (off_t)at, (off_t)(end - at));
+  } while (code == EINTR);
+  return code == 0;
 }
 
 void syz_shared_map(syz_comm *all, syz_comm *node, size_t bytes, syz_shared *out)

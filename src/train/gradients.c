@@ -21,10 +21,8 @@
  */
 #include "gradients.h"
 
-#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <time.h>
 
 #include "leaf_gradients.h"
 
@@ -88,17 +86,18 @@ cleanup:
   return st;
 }
 
-size_t gradients_bytes(const parts *p, syz_reduction reduction)
+static size_t travelling_size(syz_reduction reduction) { return reduction == SYZ_REDUCE_BF16 ? sizeof(syz_bf16) : sizeof(float); }
+
+size_t syz_gradients_travel_bytes(int64_t elements, int ranks, int nodes, syz_reduction reduction)
 {
-  const size_t slice = (size_t)parts_largest_slice(p) * (reduction == SYZ_REDUCE_BF16 ? sizeof(syz_bf16) : sizeof(float));
-  return PARTS_RING * slice * (size_t)(p->nodes->n - 1);
+  return PARTS_RING * (size_t)parts_planned_slice(elements, ranks) * travelling_size(reduction) * (size_t)(nodes - 1);
 }
 
 static syz_status create_rest(syz_gradients *g)
 {
   syz_status st = SYZ_OK;
   SYZ_ALLOC(g->missing, "gradient buckets", g->parts->n_buckets + 1);
-  g->slice_bytes = (size_t)parts_largest_slice(g->parts) * (g->reduction == SYZ_REDUCE_BF16 ? sizeof(syz_bf16) : sizeof(float));
+  g->slice_bytes = (size_t)parts_largest_slice(g->parts) * travelling_size(g->reduction);
   SYZ_ALLOC(g->arrival, "slices of gradients on their way", PARTS_RING * g->slice_bytes * (size_t)(g->nodes->n - 1) + 1);
   for (int i = 0; i < PARTS_RING; i++) SYZ_TRY(syz_request_create(g->parts->grid->data, g->nodes->n_peers, &g->request[i]));
 cleanup:
@@ -178,17 +177,6 @@ void syz_gradients_leaf(syz_gradients *g)
 
 /* ------------------------------------------------------------- within a node */
 
-/* Out of work: first look again, then let others run, then sleep, so that a late rank has the machine for itself. */
-static void pause_a_little(int *idle)
-{
-  enum { LOOKS = 200, YIELDS = 400 };
-  const struct timespec nap = {.tv_nsec = 50000};
-  if (++*idle > YIELDS)
-    nanosleep(&nap, NULL);
-  else if (*idle > LOOKS)
-    sched_yield();
-}
-
 static bool all_reached(syz_gradients *g, bool takes, uint64_t wanted)
 {
   for (int i = 0; i < g->here; i++) {
@@ -247,7 +235,7 @@ static void begin_exchange(syz_gradients *g, int i)
 {
   const syz_nodes *n = g->nodes;
   const bool narrow = g->reduction == SYZ_REDUCE_BF16;
-  const size_t size = narrow ? sizeof(syz_bf16) : sizeof(float);
+  const size_t size = travelling_size(g->reduction);
   const bucket *b = &g->parts->bucket[i];
   syz_request *r = g->request[i % PARTS_RING];
   const int me = syz_comm_rank(n->all);
@@ -333,7 +321,7 @@ static bool progress(syz_gradients *g)
 void gradients_begin(syz_gradients *g)
 {
   int idle = 0;
-  while (!all_reached(g, true, g->base)) pause_a_little(&idle);
+  while (!all_reached(g, true, g->base)) syz_pause(g->nodes->all, &idle);
   /* Whole parts, so that gradients of parameters outside the segments do not pile up. */
   for (int i = 0; i < PARTS; i++) {
     const part *p = &g->parts->part[i];
@@ -375,7 +363,7 @@ void gradients_finish(syz_gradients *g)
     if (progress(g))
       idle = 0;
     else
-      pause_a_little(&idle);
+      syz_pause(g->nodes->all, &idle);
   }
   g->base += (uint64_t)n;
 }

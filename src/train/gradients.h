@@ -8,8 +8,6 @@
 /** Collective over the data axis; agreed there. `reduction`: how slices travel between nodes. */
 syz_status gradients_create(const parts *p, int64_t block_elements, syz_reduction reduction, int threads, syz_gradients **out);
 void gradients_destroy(syz_gradients **g);
-/** Bytes that a rank needs beside its block: slices on their way between nodes. */
-size_t gradients_bytes(const parts *p, syz_reduction reduction);
 /** Reproducible sums from now on: `count` leaves of this rank a step. Once, after create; not collective. */
 syz_status gradients_cut(syz_gradients *g, int64_t block_elements, int64_t count, int threads);
 /** What is summed while the backward pass runs is counted as a phase of its own. NULL: not. */

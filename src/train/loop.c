@@ -3,7 +3,7 @@
  * The loop: one for every objective.
  *
  * A step is: forward (loss of the global batch), one small reduction that carries everybody's status and requests to stop, backward with
- * the gradient sums under way beside it, norms, AdamW on this rank's share, gather of the new weights, what follows from them in the objective
+ * the gradient sums under way beside it, norms, AdamW on this rank's slices, which spreads the new weights, what follows from them in the objective
  * (a teacher), one line of metrics. All decisions (go on, save, stop, give up) follow from values that are the same on every rank.
  */
 #include <inttypes.h>

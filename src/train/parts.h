@@ -78,6 +78,8 @@ void parts_slice(const parts *p, int bucket, int rank, int64_t *first, int64_t *
 int64_t parts_trained(const parts *p, int i, int64_t first, int64_t count);
 /** The most elements that a slice has, of any bucket and rank. */
 int64_t parts_largest_slice(const parts *p);
+/** At most so many when `elements` are cut into buckets for `ranks` ranks. */
+int64_t parts_planned_slice(int64_t elements, int ranks);
 /**
  * Between a rank's slices of a part (own [own_count], ascending) and its share in files (share [share_count]). Collective over grid->data. stage
  * [share_count], counts [2 * data ranks]: scratch.

@@ -26,4 +26,9 @@ static size_t sum(const syz_plan *p, bool is_of_node)
 
 size_t syz_plan_rank_bytes(const syz_plan *p) { return sum(p, false); }
 size_t syz_plan_shared_bytes(const syz_plan *p) { return sum(p, true); }
-size_t syz_plan_node_bytes(const syz_plan *p, int ranks) { return (size_t)ranks * sum(p, false) + sum(p, true); }
+
+size_t syz_plan_node_bytes(const syz_plan *p, int ranks)
+{
+  const int blocks = p->sharers > 0 ? (ranks + p->sharers - 1) / p->sharers : 1;
+  return (size_t)ranks * sum(p, false) + (size_t)blocks * sum(p, true);
+}

@@ -1,7 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Agreement: whichever ranks fail, all leave with the worst code and the message of the lowest rank that had it. */
+/**
+ * Agreement: whichever ranks fail, all leave with the worst code and the message of the lowest rank that had it. A rank without memory in the middle
+ * of a set-up of several groups leaves nobody waiting and no block behind.
+ */
+#include <stdlib.h>
+
 #include "check.h"
 #include "syzygy/comm.h"
+
+#ifdef SYZ_FAULTS
+enum { HAS_FAULTS = 1 };
+#else
+enum { HAS_FAULTS = 0 };
+#endif
 
 static syz_status fail(syz_status code, int rank) { return syz_error_set(code, __FILE__, __LINE__, "shard %d: bad row", rank); }
 
@@ -13,6 +24,27 @@ static syz_status collective(syz_comm *c, int failing, syz_status code)
   syz_barrier(c); /* nobody may get here alone */
 cleanup:
   return st;
+}
+
+/* The last rank has no memory for its first block, its second, ... until there are no more. Without injected faults the first try succeeds. */
+static void starve(syz_comm *c)
+{
+  const int64_t before = (int64_t)syz_memory_get().live_blocks;
+  syz_status st = SYZ_ERR_MEMORY;
+  int tries = 0, visits = 0;
+  for (; st != SYZ_OK && tries < 100; visits += tries) {
+    char wish[64];
+    syz_nodes *nodes = NULL;
+    snprintf(wish, sizeof wish, "alloc:%d:%d", syz_comm_size(c) - 1, visits + ++tries);
+    setenv("SYZ_FAULT", wish, 1);
+    st = syz_nodes_create(c, 2, &nodes);
+    unsetenv("SYZ_FAULT");
+    CHECK((st == SYZ_OK && nodes) || (st == SYZ_ERR_MEMORY && !nodes));
+    syz_nodes_destroy(&nodes);
+    syz_barrier(c);
+    CHECK_EQ((int64_t)syz_memory_get().live_blocks, before);
+  }
+  CHECK(st == SYZ_OK && (!HAS_FAULTS || tries > 10));
 }
 
 int main(int argc, char **argv)
@@ -36,6 +68,7 @@ int main(int argc, char **argv)
   char text[64];
   snprintf(text, sizeof text, "shard %d", size - 1);
   CHECK(strstr(syz_error_text(), text));
+  starve(c);
   int64_t failures = check_failures;
   syz_allreduce_i64(c, &failures, 1, SYZ_SUM);
   syz_comm_finish(&c);
