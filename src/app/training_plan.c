@@ -6,7 +6,6 @@
 #include "training.h"
 
 #define GIB 1073741824.0
-enum { BETWEEN_NODES = 128 << 20 /* of a node */ };
 
 static void tell_run(const syz_training *t)
 {
@@ -29,10 +28,10 @@ static void tell_run(const syz_training *t)
            t->loop.steps, (double)t->loop.steps * (double)G / (double)(n > 0 ? n : 1));
 }
 
-/* The ranks that are planned for: those that hold this rank's tower(s), and those of a node. */
+/* The ranks that are planned for: those that hold this rank's tower(s), those of a node, and of them those that share weights and sum together. */
 typedef struct layout {
   int64_t world;
-  int ranks, node;
+  int ranks, node, sharers;
 } layout;
 
 /* Collective; agreed. */
@@ -49,6 +48,8 @@ static syz_status layout_of(const syz_training *t, layout *out)
   out->ranks = (int)fmax(1, floor((double)out->world * syz_comm_size(t->grid.data) / (double)started));
   out->node = (int)(wish > 0 && t->app->is_dry_run ? wish : most);
   if (out->node > out->world) out->node = (int)out->world;
+  out->sharers = (int)syz_input_int(t->in, "parallel.ranks_per_node");
+  if (out->sharers == 0 || out->sharers > out->node) out->sharers = out->node;
 cleanup:
   syz_comm_destroy(&node);
   return st;
@@ -63,17 +64,27 @@ static void tell_items(const syz_plan *p, const layout *l)
   syz_info("  a node of %-6d ranks %19.3f", l->node, (double)syz_plan_node_bytes(p, l->node) / GIB);
 }
 
-/* The largest multiple of the ranks that fits; by doubling, then by halves. A batch counts as too large when its layers can't be made. */
-static syz_status tell_largest(const syz_training *t, const syz_planner *planner, const layout *l)
+static syz_status make_plan(const syz_training *t, const syz_planner *planner, const layout *l, int64_t batch, syz_plan *out)
 {
   syz_status st = SYZ_OK;
+  SYZ_TRY(planner->plan(planner->context, batch, l->ranks, out));
+  const int nodes = (l->ranks + l->sharers - 1) / l->sharers;
+  syz_plan_add(out, "gradients between nodes", syz_gradients_travel_bytes(syz_model_size(t->model), l->ranks, nodes, t->loop.reduction));
+  out->sharers = l->sharers;
+cleanup:
+  return st;
+}
+
+/* The largest multiple of the ranks that fits; by doubling, then by halves. A batch counts as too large when its layers can't be made. */
+static void tell_largest(const syz_training *t, const syz_planner *planner, const layout *l)
+{
   const double given = syz_input_real(t->in, "plan.memory_gib");
   const double room = given > 0 ? given * GIB : (double)(syz_memory_available() + syz_memory_get().live_bytes);
   int64_t fits = 0, fails = 0;
   for (int64_t share = 1; share <= (INT64_C(1) << 40) && (fails == 0 || fails - fits > 1); share = fails ? (fits + fails) / 2 : 2 * fits) {
     syz_plan plan;
     const bool is_small = share * l->world <= 1048576; /* the most that train.global_batch may be */
-    if (is_small && planner->plan(planner->context, share * l->world, l->ranks, &plan) == SYZ_OK && (double)syz_plan_node_bytes(&plan, l->node) <= room)
+    if (is_small && make_plan(t, planner, l, share * l->world, &plan) == SYZ_OK && (double)syz_plan_node_bytes(&plan, l->node) <= room)
       fits = share;
     else
       fails = share;
@@ -84,7 +95,6 @@ static syz_status tell_largest(const syz_training *t, const syz_planner *planner
   else
     syz_warn("not one object a rank fits into %.1f GiB a node of %d ranks: fewer ranks a node with more threads, or train.recompute", room / GIB,
              l->node);
-  return st;
 }
 
 syz_status syz_training_tell(const syz_training *t, const syz_planner *planner, syz_plan *out)
@@ -93,13 +103,11 @@ syz_status syz_training_tell(const syz_training *t, const syz_planner *planner, 
   layout l = {0};
   tell_run(t);
   SYZ_TRY(layout_of(t, &l));
-  SYZ_TRY_ALL(t->app->world, planner->plan(planner->context, t->loop.global_batch, l.ranks, out));
-  /* Slices on their way between nodes: gradients.c. */
-  if (l.world > l.node) syz_plan_add(out, "gradients between nodes", BETWEEN_NODES / (size_t)l.node);
+  SYZ_TRY_ALL(t->app->world, make_plan(t, planner, &l, t->loop.global_batch, out));
   if (t->app->is_dry_run) tell_items(out, &l);
   syz_info("needs about %.2f GiB a rank, %.2f GiB a node of %d ranks", (double)(syz_plan_rank_bytes(out) + syz_plan_shared_bytes(out)) / GIB,
            (double)syz_plan_node_bytes(out, l.node) / GIB, l.node);
-  if (t->app->is_dry_run && syz_comm_rank(t->app->world) == 0) st = tell_largest(t, planner, &l);
+  if (t->app->is_dry_run && syz_comm_rank(t->app->world) == 0) tell_largest(t, planner, &l);
 cleanup:
   return st;
 }

@@ -105,13 +105,15 @@ syz_status align_check_memory(align *a)
   char advice[64] = "";
   const int ranks = syz_comm_size(a->grid->data);
   SYZ_TRY_ALL(a->world, syz_align_plan(&a->config, ranks, a->model, &plan));
-  SYZ_TRY(memory_check(a->world, &plan, &fit));
+  SYZ_TRY(memory_check(a->world, syz_model_nodes(a->model), &plan, &fit));
   if (!fit.fits) {
     int64_t chunk = align_chunk_size(&a->config, align_largest_share(&a->config, ranks));
     syz_align_config smaller = a->config;
+    plan.sharers = fit.sharers;
     while (chunk > 1 && (int64_t)syz_plan_node_bytes(&plan, fit.ranks) > fit.available) {
       smaller.micro_batch = chunk /= 2;
       if (syz_align_plan(&smaller, ranks, a->model, &plan) != SYZ_OK) break;
+      plan.sharers = fit.sharers;
     }
     snprintf(advice, sizeof advice, ", or train.micro_batch=%" PRId64, chunk);
   }

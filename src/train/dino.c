@@ -35,7 +35,7 @@ static syz_status check_memory(dino *d)
   memory_fit fit;
   syz_plan plan;
   SYZ_TRY_ALL(d->world, syz_dino_plan(&d->options, syz_comm_size(d->grid->data), d->student, &plan));
-  SYZ_TRY(memory_check(d->world, &plan, &fit));
+  SYZ_TRY(memory_check(d->world, syz_model_nodes(d->student), &plan, &fit));
   SYZ_TRY_ALL(d->world, memory_refuse(&fit, ", or a smaller train.global_batch"));
 cleanup:
   return st;

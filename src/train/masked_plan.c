@@ -3,17 +3,17 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "masked.h"
 #include "leaf_gradients.h"
+#include "masked.h"
 #include "memory.h"
 
 enum { PASS_SPECTRA = 16 };
 
-int64_t masked_largest_share(const syz_masked_options *o, int ranks) { return (o->global_batch + ranks - 1) / ranks; }
+static int64_t largest_share(const syz_masked_options *o, int ranks) { return (o->global_batch + ranks - 1) / ranks; }
 
 int64_t masked_chunk_size(const syz_masked_options *o, int ranks)
 {
-  const int64_t most = o->leaves > 0 ? o->global_batch / o->leaves : masked_largest_share(o, ranks);
+  const int64_t most = o->leaves > 0 ? o->global_batch / o->leaves : largest_share(o, ranks);
   const int64_t wanted = o->micro_batch > 0 ? o->micro_batch : PASS_SPECTRA;
   return wanted < most ? wanted : most;
 }
@@ -22,7 +22,7 @@ syz_status syz_masked_plan(const syz_masked_options *options, int ranks, const s
 {
   syz_status st = SYZ_OK;
   const masked_shape s = masked_shape_of(options, syz_model_get_config(model));
-  const int64_t most = masked_largest_share(options, ranks), chunk = masked_chunk_size(options, ranks), size = syz_model_size(model);
+  const int64_t most = largest_share(options, ranks), chunk = masked_chunk_size(options, ranks), size = syz_model_size(model);
   const syz_loader_config batches = {
       .count = most, .wants_flux = true, .wants_ivar = options->weighs_ivar || options->hides_bad, .ahead = options->loader_ahead};
   const size_t network = syz_masked_bytes(model, chunk, chunk * s.rows, true);
@@ -45,7 +45,7 @@ syz_status masked_check_memory(masked *k)
   char advice[64];
   syz_plan plan;
   SYZ_TRY_ALL(k->world, syz_masked_plan(&k->options, syz_comm_size(k->grid->data), k->model, &plan));
-  SYZ_TRY(memory_check(k->world, &plan, &fit));
+  SYZ_TRY(memory_check(k->world, syz_model_nodes(k->model), &plan, &fit));
   snprintf(advice, sizeof advice, ", or a train.micro_batch below %" PRId64, k->chunk);
   SYZ_TRY_ALL(k->world, memory_refuse(&fit, k->chunk > 1 ? advice : ""));
 cleanup:

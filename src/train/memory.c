@@ -20,19 +20,29 @@ static size_t process_bytes(void)
 
 void plan_add_process(syz_plan *p) { syz_plan_add(p, "program and libraries", process_bytes()); }
 
-syz_status memory_check(syz_comm *world, const syz_plan *plan, memory_fit *out)
+syz_status memory_check(syz_comm *world, const syz_nodes *nodes, const syz_plan *plan, memory_fit *out)
 {
   syz_status st = SYZ_OK;
   syz_comm *node = NULL;
-  int64_t sum[2] = {(int64_t)syz_plan_rank_bytes(plan), (int64_t)(syz_memory_get().live_bytes + process_bytes())};
-  int64_t most[2] = {(int64_t)syz_plan_shared_bytes(plan), (int64_t)syz_memory_shared()};
+  /* A machine may have several blocks: towers are apart, or parallel.ranks_per_node cuts it. The first rank of each counts it. */
+  const bool counts = !nodes || syz_comm_rank(nodes->local) == 0;
+  enum { OWN, HELD, SHARED, BLOCKS, SUMS };
+  int64_t sum[SUMS] = {[OWN] = (int64_t)syz_plan_rank_bytes(plan),
+                       [HELD] = (int64_t)(syz_memory_get().live_bytes + process_bytes()),
+                       [SHARED] = counts ? (int64_t)syz_plan_shared_bytes(plan) : 0,
+                       [BLOCKS] = counts};
+  int64_t touched = (int64_t)syz_memory_shared();
   SYZ_TRY(syz_comm_split_node(world, &node));
   const int64_t available = (int64_t)syz_memory_available();
-  syz_allreduce_i64(node, sum, 2, SYZ_SUM);
-  syz_allreduce_i64(node, most, 2, SYZ_MAX);
+  const int ranks = syz_comm_size(node);
+  syz_allreduce_i64(node, sum, SUMS, SYZ_SUM);
+  syz_allreduce_i64(node, &touched, 1, SYZ_MAX);
   /* Of what the node shares some is there already (weights), and the machine counts it as used. */
-  const int64_t held = most[0] < most[1] ? most[0] : most[1];
-  *out = (memory_fit){.ranks = syz_comm_size(node), .needed = sum[0] + most[0], .available = available + sum[1] + held};
+  const int64_t there = touched * sum[BLOCKS] < sum[SHARED] ? touched * sum[BLOCKS] : sum[SHARED];
+  *out = (memory_fit){.ranks = ranks,
+                      .sharers = (ranks + (int)sum[BLOCKS] - 1) / (int)sum[BLOCKS],
+                      .needed = sum[OWN] + sum[SHARED],
+                      .available = available + sum[HELD] + there};
   out->fits = out->needed <= out->available;
 cleanup:
   syz_comm_destroy(&node);
