@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of masked modelling: masked.c (steps), masked_score.c (what is hidden, scored, interpolated), masked_validate.c, masked_write.c. */
+/** Inside of masked modelling: masked.c (steps), masked_plan.c (memory), masked_score.c (what is hidden, scored, interpolated), masked_validate.c,
+ * masked_write.c. */
 #pragma once
 
 #include "leaves.h"
@@ -115,8 +116,7 @@ syz_status masked_read_redshift(masked *k);
 /** Room for validation; rank-local failures. */
 syz_status masked_validate_plan(masked *k);
 size_t masked_validate_bytes(const masked_shape *s, int64_t chunk);
-/** Most spectra of a rank; spectra of a pass. */
-int64_t masked_largest_share(const syz_masked_options *o, int ranks);
+/** Most spectra of a pass. */
 int64_t masked_chunk_size(const syz_masked_options *o, int ranks);
 /** Whether all ranks of this node fit together. Collective; agreed. */
 syz_status masked_check_memory(masked *k);
