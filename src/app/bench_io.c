@@ -294,15 +294,17 @@ static syz_status turns(io *o)
   static const work order[] = {RAW_WRITE_DIRECT, SHARD_WRITE,     RAW_WRITE_CACHED,    STATE_WRITE, RAW_READ_DIRECT,
                                SHARD_READ,       RAW_READ_CACHED, SHARD_READ_SHUFFLED, STATE_READ};
   static const work packed_order[] = {SHARD_PACK, SHARD_UNPACK, STATE_PACK, STATE_UNPACK};
-  syz_h5_settings packed;
+  syz_h5_settings settings;
+  SYZ_TRY(syz_app_io_settings(o->b->app, &settings));
+  settings.compression_level = 0; /* has rows of its own */
+  syz_h5_configure(&settings);
   for (int k = 0; k < o->b->repeats; k++) {
     fill(o); /* reading objects has overwritten some of it */
     for (size_t i = 0; i < sizeof order / sizeof *order; i++) SYZ_TRY(measure(o, order[i]));
   }
   fill(o);
-  SYZ_TRY(syz_app_io_settings(o->b->app, &packed));
-  packed.compression_level = (int)syz_input_int(o->b->app->input, "io.compression_level");
-  syz_h5_configure(&packed);
+  settings.compression_level = (int)syz_input_int(o->b->app->input, "io.compression_level");
+  syz_h5_configure(&settings);
   for (size_t i = 0; i < sizeof packed_order / sizeof *packed_order; i++) {
     if (packed_order[i] == STATE_PACK) fill(o);
     SYZ_TRY(measure(o, packed_order[i]));
