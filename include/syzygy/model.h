@@ -165,8 +165,8 @@ typedef enum syz_tower_mode {
  */
 syz_status syz_tower_plan(syz_model *m, syz_modality tower, int64_t max_batch, syz_tower_mode mode);
 /**
- * What a plan would take: packed weights of the blocks (those of the few other layers are small), activations, workspace. Nothing stays allocated. 0 when the layers can't be made (syz_error_text
- * says why).
+ * What a plan would take: packed weights of the blocks (those of the few other layers are small), activations, workspace. Nothing stays allocated. 0 when
+ * the layers can't be made (syz_error_text says why).
  */
 size_t syz_tower_plan_bytes(const syz_model *m, syz_modality tower, int64_t max_batch, syz_tower_mode mode);
 
