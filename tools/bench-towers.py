@@ -37,6 +37,9 @@ def time_torch(a):
 
     torch.set_num_threads(1)
     torch.manual_seed(1)
+    # As autocast does on other devices: norms in float32.
+    norm = torch.nn.functional.layer_norm
+    torch.nn.LayerNorm.forward = lambda m, x: norm(x.float(), m.normalized_shape, m.weight, m.bias, m.eps)
     config = reference.make_config(embedding=dict(dropout=0.0))
     inputs = {"image tower": torch.rand(a.batch, 3, config["image"]["size"], config["image"]["size"]), "spectrum": torch.randn(a.batch, reference.PIXELS)}
     seconds = {}
