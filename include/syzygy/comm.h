@@ -86,7 +86,8 @@ syz_status syz_request_create(syz_comm *c, int n, syz_request **out);
 /** Waits first; NULL is fine. */
 void syz_request_destroy(syz_request **r);
 /** Begin to send to, or receive from, another rank; the bytes must not be touched until it is done. Messages of one tag from one rank to another arrive
- * in the order in which they were sent; tags 0 .. 32767 but 71 .. 79, which are this room's; 0 bytes are no message. Having room is the caller's duty: waiting for it could wait for ever. */
+ * in the order in which they were sent; tags 0 .. 32767 but 71 .. 79, which are this room's; 0 bytes are no message. Having room is the caller's
+ * duty: waiting for it could wait for ever. */
 void syz_request_send(syz_request *r, const void *bytes, size_t n, int to, int tag);
 void syz_request_receive(syz_request *r, void *bytes, size_t n, int from, int tag);
 /** Let messages move, now and then from the compute loop; whether all are done. Cheap. */

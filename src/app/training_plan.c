@@ -39,7 +39,8 @@ static syz_status layout_of(const syz_training *t, layout *out)
 {
   syz_status st = SYZ_OK;
   syz_comm *node = NULL;
-  const int64_t started = syz_comm_size(t->app->world), planned = syz_input_int(t->in, "plan.ranks"), wish = syz_input_int(t->in, "plan.ranks_per_node");
+  const int64_t started = syz_comm_size(t->app->world), planned = syz_input_int(t->in, "plan.ranks"),
+                wish = syz_input_int(t->in, "plan.ranks_per_node");
   SYZ_TRY(syz_comm_split_node(t->app->world, &node));
   int64_t most = syz_comm_size(node);
   syz_allreduce_i64(t->app->world, &most, 1, SYZ_MAX);
@@ -90,8 +91,8 @@ static void tell_largest(const syz_training *t, const syz_planner *planner, cons
       fails = share;
   }
   if (fits > 0)
-    syz_info("largest train.global_batch in %.1f GiB a node: %" PRId64 " (%" PRId64 " a rank; %" PRId64 " ranks, %d a node)", room / GIB, fits * l->world,
-             fits, l->world, l->node);
+    syz_info("largest train.global_batch in %.1f GiB a node: %" PRId64 " (%" PRId64 " a rank; %" PRId64 " ranks, %d a node)", room / GIB,
+             fits * l->world, fits, l->world, l->node);
   else
     syz_warn("not one object a rank fits into %.1f GiB a node of %d ranks: fewer ranks a node with more threads, or train.recompute", room / GIB,
              l->node);

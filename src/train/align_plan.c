@@ -57,8 +57,9 @@ static void add_steps(const syz_align_config *config, int ranks, const syz_model
                                    .ring_pairs = config->ring_pairs};
   syz_plan_add(out, "contrastive loss", syz_infonce_bytes(syz_model_get_compute(model), &loss, ranks, ranks));
   const size_t raw = (size_t)ALIGN_PASS * sizeof(float);
-  syz_plan_add(out, "raw objects", raw * (size_t)((syz_model_has(model, SYZ_IMAGE) ? 3 * (152 * 152 + c->image.size * c->image.size) : 0) +
-                                                  (syz_model_has(model, SYZ_SPECTRUM) ? SYZ_TOWER_PIXELS : 0)));
+  syz_plan_add(out, "raw objects",
+               raw * (size_t)((syz_model_has(model, SYZ_IMAGE) ? 3 * (152 * 152 + c->image.size * c->image.size) : 0) +
+                              (syz_model_has(model, SYZ_SPECTRUM) ? SYZ_TOWER_PIXELS : 0)));
   syz_plan_add(out, "validation", (size_t)(2 * config->validate_objects * E) * sizeof(float));
 }
 

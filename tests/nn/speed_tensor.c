@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * What sharing transformer blocks out over a tensor group costs: forward and backward of a few blocks with the same objects on the same ranks, each
- * rank alone and all of them together, in turns; the best of each, in CPU seconds of the slowest rank: waiting for a rank that the machine does not run
- * counts little (Open MPI yields), transfer through shared memory does. Memory of the packed weights beside it.
+ * rank alone and all of them together, in turns; the best of each, in CPU seconds of the slowest rank: waiting for a rank that the machine does not
+ * run counts little (Open MPI yields), transfer through shared memory does. Memory of the packed weights beside it.
  *
  * mpirun -n RANKS speed_tensor [f32] [OBJECTS A RANK] [REPEATS]
  */
