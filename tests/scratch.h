@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "check.h"
 #include "syzygy/comm.h"
 
 enum { SCRATCH = 512 };
@@ -83,4 +84,20 @@ static inline void scratch_write(const char *path, const void *bytes, size_t n)
     fwrite(bytes, 1, n, f);
     fclose(f);
   }
+}
+
+/** main of a test on several ranks with a scratch folder: `run` between start and end; no memory may be left; all ranks end with 1 when one failed. */
+static inline int scratch_main(int argc, char **argv, syz_comm **world, char *folder, void (*run)(void))
+{
+  if (syz_comm_start(&argc, &argv, world) != SYZ_OK) return 1;
+  const int64_t blocks = syz_memory_get().live_blocks;
+  scratch_make(*world, folder);
+  run();
+  scratch_remove(*world, folder);
+  CHECK_EQ(syz_memory_get().live_blocks, blocks);
+  int64_t failures = check_failures;
+  syz_allreduce_i64(*world, &failures, 1, SYZ_SUM);
+  const int result = CHECK_RESULT();
+  syz_comm_finish(world);
+  return failures ? 1 : result;
 }

@@ -16,17 +16,13 @@
  *   KERNEL_ONE_WEIGHT(x, k)    the same from floats
  *   KERNEL_ONE_ACROSS(x, ld, k)               the same from elements ld apart
  */
-#include <immintrin.h>
-
-#include "kernel.h"
 #include "rowwise.h"
 
-#define INLINE static inline __attribute__((always_inline)) KERNEL_TARGET
-
-enum { VECTORS = SYZ_TILE_COLUMNS / 16 };
-
-/** The first n lanes, n of any size. */
-INLINE __mmask16 lanes(int64_t n) { return (__mmask16)(n >= 16 ? 0xffffu : n <= 0 ? 0u : (1u << n) - 1u); }
+#define SUM_VECTOR __m512
+#define SUM_ZERO() _mm512_setzero_ps()
+#define SUM_LOAD(p) _mm512_load_ps(p)
+#define SUM_STORE(p, v) _mm512_store_ps(p, v)
+#include "kernel_sum.h"
 
 INLINE __m512 half_plus_odd(__m512 u, float cut, float square, const float *term, int terms) {
   const __m512 c = _mm512_set1_ps(cut);
@@ -93,67 +89,6 @@ INLINE void finish_tile(const syz_tile_end *e, syz_tile_action action, const flo
       if (n - j >= 16) finish(e, action, v, row + i, column + j, true, 0xffff);
       else finish(e, action, v, row + i, column + j, false, lanes(n - j));
     }
-}
-
-/**
- * The sums of m rows (a constant where this is inlined): the loop that everything waits for. `is_continued`: on top of what is in `sum`.
- * Unrolled by hand-set pragma: left to itself gcc 12 keeps the array in memory around the loop.
- */
-INLINE void sum_rows(int m, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b, float *sum,
-                     bool is_continued) {
-  __m512 acc[SYZ_TILE_ROWS][VECTORS];
-#pragma GCC unroll 8
-  for (int i = 0; i < m; i++)
-#pragma GCC unroll 8
-    for (int j = 0; j < VECTORS; j++) acc[i][j] = _mm512_setzero_ps();
-  if (is_continued)
-#pragma GCC unroll 8
-    for (int i = 0; i < m; i++)
-#pragma GCC unroll 8
-      for (int j = 0; j < VECTORS; j++) acc[i][j] = _mm512_load_ps(sum + i * SYZ_TILE_COLUMNS + j * 16);
-  for (int64_t k = 0; k < units; k++) {
-    __m512i bv[VECTORS];
-#pragma GCC unroll 8
-    for (int j = 0; j < VECTORS; j++) bv[j] = _mm512_loadu_si512(b + j * 16);
-#pragma GCC unroll 8
-    for (int i = 0; i < m; i++) {
-      const __m512i av = _mm512_set1_epi32((int)a[i * row_stride]);
-#pragma GCC unroll 8
-      for (int j = 0; j < VECTORS; j++) acc[i][j] = DOT(acc[i][j], av, bv[j]);
-    }
-    a += unit_stride;
-    b += SYZ_TILE_COLUMNS;
-  }
-#pragma GCC unroll 8
-  for (int i = 0; i < m; i++)
-#pragma GCC unroll 8
-    for (int j = 0; j < VECTORS; j++) _mm512_store_ps(sum + i * SYZ_TILE_COLUMNS + j * 16, acc[i][j]);
-}
-
-/** One function a row count: inlining six of them into one gave gcc 12 a frame with spills in the loop. */
-#define SUM_ROWS_OF(M)                                                                                                                \
-  __attribute__((noinline)) KERNEL_TARGET static void sum_rows_##M(int64_t units, const uint32_t *a, int64_t row_stride,              \
-                                                                   int64_t unit_stride, const uint32_t *b, float *sum,                \
-                                                                   bool is_continued) {                                               \
-    sum_rows(M, units, a, row_stride, unit_stride, b, sum, is_continued);                                                             \
-  }
-SUM_ROWS_OF(1)
-SUM_ROWS_OF(2)
-SUM_ROWS_OF(3)
-SUM_ROWS_OF(4)
-SUM_ROWS_OF(5)
-SUM_ROWS_OF(6)
-
-KERNEL_TARGET static void sum_tile(int m, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b,
-                                   float *sum, bool is_continued) {
-  switch (m) {
-    case 1: sum_rows_1(units, a, row_stride, unit_stride, b, sum, is_continued); break;
-    case 2: sum_rows_2(units, a, row_stride, unit_stride, b, sum, is_continued); break;
-    case 3: sum_rows_3(units, a, row_stride, unit_stride, b, sum, is_continued); break;
-    case 4: sum_rows_4(units, a, row_stride, unit_stride, b, sum, is_continued); break;
-    case 5: sum_rows_5(units, a, row_stride, unit_stride, b, sum, is_continued); break;
-    default: sum_rows_6(units, a, row_stride, unit_stride, b, sum, is_continued); break;
-  }
 }
 
 KERNEL_TARGET static void end_tile(int m, int n, const float *sum, const syz_tile_end *e, int64_t row, int64_t column) {

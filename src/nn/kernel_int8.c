@@ -9,86 +9,19 @@
 
 #include <immintrin.h>
 
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
-#define INLINE static inline __attribute__((always_inline)) TARGET
+#define KERNEL_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
+#define DOT(sum, a, b) _mm512_dpbusd_epi32(sum, a, b)
+/* Integers that rest in the floats' memory between pieces. */
+#define SUM_VECTOR __m512i
+#define SUM_ZERO() _mm512_setzero_si512()
+#define SUM_LOAD(p) _mm512_load_si512(p)
+#define SUM_STORE(p, v) _mm512_store_si512(p, v)
+#include "kernel_sum.h"
 
-enum { UNIT = 4, VECTORS = SYZ_TILE_COLUMNS / 16 };
+enum { UNIT = 4 };
 
 /** A range below this is taken for zero: its inverse would overflow. */
 #define TINY 1e-30f
-
-INLINE __mmask16 lanes(int64_t n) { return (__mmask16)(n >= 16 ? 0xffffu : n <= 0 ? 0u : (1u << n) - 1u); }
-
-/** As in kernel_body.h; sums are integers that rest in the float's memory between pieces. */
-INLINE void sum_rows(int m, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b, float *sum,
-                     bool is_continued)
-{
-  __m512i acc[SYZ_TILE_ROWS][VECTORS];
-#pragma GCC unroll 8
-  for (int i = 0; i < m; i++)
-#pragma GCC unroll 8
-    for (int j = 0; j < VECTORS; j++) acc[i][j] = _mm512_setzero_si512();
-  if (is_continued)
-#pragma GCC unroll 8
-    for (int i = 0; i < m; i++)
-#pragma GCC unroll 8
-      for (int j = 0; j < VECTORS; j++) acc[i][j] = _mm512_load_si512(sum + i * SYZ_TILE_COLUMNS + j * 16);
-  for (int64_t k = 0; k < units; k++) {
-    __m512i bv[VECTORS];
-#pragma GCC unroll 8
-    for (int j = 0; j < VECTORS; j++) bv[j] = _mm512_loadu_si512(b + j * 16);
-#pragma GCC unroll 8
-    for (int i = 0; i < m; i++) {
-      const __m512i av = _mm512_set1_epi32((int)a[i * row_stride]);
-#pragma GCC unroll 8
-      for (int j = 0; j < VECTORS; j++) acc[i][j] = _mm512_dpbusd_epi32(acc[i][j], av, bv[j]);
-    }
-    a += unit_stride;
-    b += SYZ_TILE_COLUMNS;
-  }
-#pragma GCC unroll 8
-  for (int i = 0; i < m; i++)
-#pragma GCC unroll 8
-    for (int j = 0; j < VECTORS; j++) _mm512_store_si512(sum + i * SYZ_TILE_COLUMNS + j * 16, acc[i][j]);
-}
-
-#define SUM_ROWS_OF(M)                                                                                                                               \
-  __attribute__((noinline)) TARGET static void sum_rows_##M(int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride,               \
-                                                            const uint32_t *b, float *sum, bool is_continued)                                        \
-  {                                                                                                                                                  \
-    sum_rows(M, units, a, row_stride, unit_stride, b, sum, is_continued);                                                                            \
-  }
-SUM_ROWS_OF(1)
-SUM_ROWS_OF(2)
-SUM_ROWS_OF(3)
-SUM_ROWS_OF(4)
-SUM_ROWS_OF(5)
-SUM_ROWS_OF(6)
-
-TARGET static void sum_tile(int m, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b, float *sum,
-                            bool is_continued)
-{
-  switch (m) {
-  case 1:
-    sum_rows_1(units, a, row_stride, unit_stride, b, sum, is_continued);
-    break;
-  case 2:
-    sum_rows_2(units, a, row_stride, unit_stride, b, sum, is_continued);
-    break;
-  case 3:
-    sum_rows_3(units, a, row_stride, unit_stride, b, sum, is_continued);
-    break;
-  case 4:
-    sum_rows_4(units, a, row_stride, unit_stride, b, sum, is_continued);
-    break;
-  case 5:
-    sum_rows_5(units, a, row_stride, unit_stride, b, sum, is_continued);
-    break;
-  default:
-    sum_rows_6(units, a, row_stride, unit_stride, b, sum, is_continued);
-    break;
-  }
-}
 
 /** The sums [m][64] as float32, in place. */
 INLINE void widen(int m, float *sum, const syz_int8_scales *s, int64_t row, int64_t column)
@@ -132,12 +65,12 @@ INLINE void tile(const syz_kernel *act, int m, int n, int64_t units, const uint3
 
 /** The results' type decides who ends a tile. */
 #define KERNEL_FOR(ACT)                                                                                                                              \
-  TARGET static void end_tile_##ACT(int m, int n, const float *sum, const syz_tile_end *end, int64_t row, int64_t column)                            \
+  KERNEL_TARGET static void end_tile_##ACT(int m, int n, const float *sum, const syz_tile_end *end, int64_t row, int64_t column)                     \
   {                                                                                                                                                  \
     end_tile(&syz_kernel_##ACT, m, n, sum, end, row, column);                                                                                        \
   }                                                                                                                                                  \
-  TARGET static void tile_##ACT(int m, int n, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b,          \
-                                const syz_tile_end *end, int64_t row, int64_t column)                                                                \
+  KERNEL_TARGET static void tile_##ACT(int m, int n, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b,   \
+                                       const syz_tile_end *end, int64_t row, int64_t column)                                                         \
   {                                                                                                                                                  \
     tile(&syz_kernel_##ACT, m, n, units, a, row_stride, unit_stride, b, end, row, column);                                                           \
   }                                                                                                                                                  \
@@ -161,7 +94,8 @@ INLINE __m512 weights16(const float *w, const float *factor, __mmask16 mask)
   return factor ? _mm512_mul_ps(v, _mm512_maskz_loadu_ps(mask, factor)) : v;
 }
 
-TARGET void syz_int8_pack_weight(uint32_t *panel, float *scale, int32_t *sum, const float *w, int64_t ld, int n, int64_t k, const float *factor)
+KERNEL_TARGET void syz_int8_pack_weight(uint32_t *panel, float *scale, int32_t *sum, const float *w, int64_t ld, int n, int64_t k,
+                                        const float *factor)
 {
   const int64_t units = syz_ceil_div(k, UNIT);
   for (int j = 0; j < SYZ_TILE_COLUMNS; j++) {
@@ -232,7 +166,7 @@ INLINE void quantise_row(syz_dtype act, uint8_t *q, float *scale, int32_t *zero,
   if (whole < k) _mm_mask_storeu_epi8(q + whole, lanes(syz_ceil_div(k - whole, UNIT) * UNIT), steps16(tail, by, add, rest));
 }
 
-TARGET void syz_int8_quantise_row(syz_dtype act, uint8_t *q, float *scale, int32_t *zero, const void *x, const float *factor, int64_t k)
+KERNEL_TARGET void syz_int8_quantise_row(syz_dtype act, uint8_t *q, float *scale, int32_t *zero, const void *x, const float *factor, int64_t k)
 {
   if (act == SYZ_BF16 && factor)
     quantise_row(SYZ_BF16, q, scale, zero, x, factor, k);

@@ -211,22 +211,14 @@ static void test_faults(void)
 #endif
 }
 
-int main(int argc, char **argv)
+static void run(void)
 {
-  if (syz_comm_start(&argc, &argv, &world) != SYZ_OK) return 1;
-  int64_t blocks = syz_memory_get().live_blocks;
   rank = syz_comm_rank(world);
   size = syz_comm_size(world);
-  scratch_make(world, folder);
   test_aggregators();
   test_compression();
   test_damage();
   test_faults();
-  scratch_remove(world, folder);
-  CHECK_EQ(syz_memory_get().live_blocks, blocks);
-  int64_t failures = check_failures;
-  syz_allreduce_i64(world, &failures, 1, SYZ_SUM);
-  int result = CHECK_RESULT();
-  syz_comm_finish(&world);
-  return failures ? 1 : result;
 }
+
+int main(int argc, char **argv) { return scratch_main(argc, argv, &world, folder, run); }

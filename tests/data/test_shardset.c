@@ -397,22 +397,14 @@ static void test_faults(void)
 #endif
 }
 
-int main(int argc, char **argv)
+static void run(void)
 {
-  if (syz_comm_start(&argc, &argv, &world) != SYZ_OK) return 1;
-  int64_t blocks = syz_memory_get().live_blocks;
-  scratch_make(world, folder);
   test_reading();
   test_damaged();
   test_wrong_files();
   test_loader();
   test_loader_left_over();
   test_faults();
-  scratch_remove(world, folder);
-  CHECK_EQ(syz_memory_get().live_blocks, blocks);
-  int64_t failures = check_failures;
-  syz_allreduce_i64(world, &failures, 1, SYZ_SUM);
-  int result = CHECK_RESULT();
-  syz_comm_finish(&world);
-  return failures ? 1 : result;
 }
+
+int main(int argc, char **argv) { return scratch_main(argc, argv, &world, folder, run); }
