@@ -351,15 +351,20 @@ void syz_input_help(const syz_input *in, uint32_t commands, void (*print)(const 
 const char *syz_version(void); /**< "0.1.0" */
 const char *syz_commit(void);  /**< git commit, "-dirty" appended when it was; "unknown" outside a checkout */
 const char *syz_build(void);   /**< compiler, build type, flags in one line */
-/** Best instruction set that this processor offers among those with own kernels: "avx512_bf16", "avx512", "avx2". */
-const char *syz_instruction_set(void);
+/* ------------------------------------------------------------- processor */
+
 /** Instructions that own kernels and libraries are chosen by, each including those before it. */
-typedef enum syz_isa { SYZ_ISA_AVX2, SYZ_ISA_AVX512, SYZ_ISA_AVX512_BF16 } syz_isa;
-/** What this processor has, at most the limit below. */
+typedef enum syz_isa { SYZ_ISA_AVX2, SYZ_ISA_AVX512, SYZ_ISA_AVX512_BF16, SYZ_ISA_AMX } syz_isa;
+/** What this processor has, at most the limit below. The first call asks the operating system for leave to use tiles, once a process; a refusal is
+ * said in one warning and the next best instructions are taken. */
 syz_isa syz_processor_isa(void);
 /** Do as on an older processor, from the next compute context on. Before any thread. The compiler's own versions of element-wise loops are not
  * concerned. */
 void syz_processor_limit(syz_isa most);
+/** "avx2", "avx512", "avx512_bf16", "amx". */
+const char *syz_isa_name(syz_isa isa);
+/** The name of syz_processor_isa(). */
+const char *syz_instruction_set(void);
 
 /* ----------------------------------------------------------------- files */
 

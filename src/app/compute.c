@@ -30,8 +30,8 @@ syz_status syz_app_make_compute_of(const syz_input *in, syz_dtype act, syz_compu
 void syz_app_limit_instructions(const syz_input *in)
 {
   const char *wish = syz_input_text(in, "compute.instructions");
-  if (strcmp(wish, "avx512") == 0) syz_processor_limit(SYZ_ISA_AVX512);
-  if (strcmp(wish, "avx2") == 0) syz_processor_limit(SYZ_ISA_AVX2);
+  for (syz_isa isa = SYZ_ISA_AVX2; isa <= SYZ_ISA_AMX; isa++)
+    if (strcmp(wish, syz_isa_name(isa)) == 0) syz_processor_limit(isa);
 }
 
 syz_status syz_app_make_compute(const syz_input *in, syz_compute **out)

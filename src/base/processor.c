@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** What this processor offers, and the limit that the user sets to it. */
+#define _DEFAULT_SOURCE /* syscall */
+#include "syzygy/base.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static bool has_avx512(void)
+{
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512dq");
+}
+
+/** Tiles with bfloat16 and 8-bit products: CPUID leaf 7 (EDX bits 22, 24, 25), their state switched on by the kernel (XCR0 bits 17 and 18). gcc 12 has
+ * no name for them in __builtin_cpu_supports. */
+static bool has_tiles(void)
+{
+  const unsigned need = 1u << 22 | 1u << 24 | 1u << 25, state = 1u << 17 | 1u << 18, osxsave = 1u << 27;
+  unsigned a, b, c, d;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & osxsave)) return false;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & need) != need) return false;
+  unsigned low, high;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (low & state) == state;
+}
+
+/** Linux gives a process the state of the tiles on request alone, for all its threads; without it the first tile instruction is SIGILL. */
+static bool ask_for_tiles(void)
+{
+  enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA of asm/prctl.h */
+  return !syz_fault("tiles") && syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
+
+static syz_isa look(void)
+{
+  __builtin_cpu_init();
+  if (!has_avx512()) return SYZ_ISA_AVX2;
+  if (!__builtin_cpu_supports("avx512bf16")) return SYZ_ISA_AVX512;
+  if (!has_tiles()) return SYZ_ISA_AVX512_BF16;
+  if (ask_for_tiles()) return SYZ_ISA_AMX;
+  syz_warn("this processor has tiles (AMX), but the operating system does not give leave to use them: doing without");
+  return SYZ_ISA_AVX512_BF16;
+}
+#else
+static syz_isa look(void) { return SYZ_ISA_AVX2; }
+#endif
+
+static syz_isa limit = SYZ_ISA_AMX;
+
+void syz_processor_limit(syz_isa most) { limit = most; }
+
+syz_isa syz_processor_isa(void)
+{
+  /* Looked up once, before any thread: by the first compute context at the latest. */
+  static bool is_known;
+  static syz_isa has;
+  if (!is_known) has = look(), is_known = true;
+  return has < limit ? has : limit;
+}
+
+const char *syz_isa_name(syz_isa isa)
+{
+  static const char *const name[] = {"avx2", "avx512", "avx512_bf16", "amx"};
+  return name[isa];
+}
+
+const char *syz_instruction_set(void) { return syz_isa_name(syz_processor_isa()); }
