@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine.h"
+#include "kernel.h"
 
 static const syz_engine_ops *engine_table(syz_engine e) {
   switch (e) {
@@ -35,7 +35,13 @@ syz_status syz_compute_create(syz_dtype act, syz_engine engine, int threads, syz
   SYZ_REQUIRE(threads >= 1 && threads <= 4096, SYZ_ERR_INPUT, "compute: %d threads; 1 to 4096 are allowed", threads);
   SYZ_ALLOC(c, "compute", 1);
   SYZ_ALLOC(c->scratch, "compute", 1);
+  SYZ_ALLOC(c->products, "compute", 1);
   c->threads = threads;
+  for (syz_dtype type = SYZ_F32; type <= SYZ_BF16; type++) {
+    const syz_kernel *list[SYZ_KERNELS_MOST];
+    if (syz_kernel_list(type, list) > 0) c->kernel[type] = list[0];
+  }
+  SYZ_TRY(syz_compute_reserve_products(c, (size_t)threads * SYZ_KERNEL_ROOM * sizeof(float)));
 
   /* Fastest first; speed_block measures them. */
   const syz_engine_ops *const order_bf16[] = {&syz_engine_native, &syz_engine_onednn};
@@ -76,7 +82,9 @@ cleanup:
 void syz_compute_destroy(syz_compute **c) {
   if (!*c) return;
   if ((*c)->scratch) syz_free(&(*c)->scratch->bytes);
+  if ((*c)->products) syz_free(&(*c)->products->bytes);
   syz_free(&(*c)->scratch);
+  syz_free(&(*c)->products);
   syz_free(c);
 }
 
@@ -84,15 +92,18 @@ syz_dtype syz_compute_act(const syz_compute *c) { return c->act; }
 int syz_compute_threads(const syz_compute *c) { return c->threads; }
 const char *syz_compute_describe(const syz_compute *c) { return c->text; }
 
-syz_status syz_compute_reserve(const syz_compute *c, size_t bytes) {
+static syz_status reserve(syz_scratch *s, size_t bytes) {
   syz_status st = SYZ_OK;
-  if (bytes > c->scratch->size) {
+  if (bytes > s->size) {
     unsigned char *larger;
     SYZ_ALLOC(larger, "compute scratch", bytes);
-    syz_free(&c->scratch->bytes);
-    c->scratch->bytes = larger;
-    c->scratch->size = bytes;
+    syz_free(&s->bytes);
+    s->bytes = larger;
+    s->size = bytes;
   }
 cleanup:
   return st;
 }
+
+syz_status syz_compute_reserve(const syz_compute *c, size_t bytes) { return reserve(c->scratch, bytes); }
+syz_status syz_compute_reserve_products(const syz_compute *c, size_t bytes) { return reserve(c->products, bytes); }

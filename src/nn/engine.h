@@ -29,13 +29,17 @@ typedef struct syz_scratch {
 struct syz_compute {
   syz_dtype act;
   int threads;
-  const syz_engine_ops *engine[2]; /**< by type of A and B; NULL: no engine here has that type */
-  syz_scratch *scratch;
+  const syz_engine_ops *engine[2];    /**< by type of A and B; NULL: no engine here has that type */
+  const struct syz_kernel *kernel[2]; /**< what the own kernels take for each type; NULL: they lack it */
+  syz_scratch *scratch;               /**< of layers, in turn */
+  syz_scratch *products;              /**< of the own kernels, within one product: kernel.c */
   char text[192];
 };
 
 /** Make the shared scratch at least `bytes` large. Pointers taken before are void. */
 syz_status syz_compute_reserve(const syz_compute *c, size_t bytes);
+/** The same for the scratch of the own kernels. */
+syz_status syz_compute_reserve_products(const syz_compute *c, size_t bytes);
 
 /** The shape with every 0 replaced by what it stands for, checked. */
 syz_status syz_gemm_shape_resolve(const syz_gemm_shape *shape, syz_gemm_shape *out);

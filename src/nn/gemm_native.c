@@ -9,16 +9,20 @@
 
 enum {
   BLOCK_COLUMNS = 4096, /* of B, and rows of A, packed at a time: bounds the plan's memory */
-  BLOCK_ROWS = 1536,    /* a multiple of the tile's 6 */
+  BLOCK_ROWS = 1536,    /* a multiple of every kernel's rows */
 };
 
 typedef struct native_plan {
+  const syz_compute *compute;
   syz_gemm_shape s;
   const syz_kernel *kernel;
   uint32_t *left, *right;
 } native_plan;
 
-static bool native_can(syz_dtype type_ab) { return syz_kernel_of(type_ab) != NULL; }
+static bool native_can(syz_dtype type_ab) {
+  const syz_kernel *list[SYZ_KERNELS_MOST];
+  return syz_kernel_list(type_ab, list) > 0;
+}
 
 static void native_set_threads(int threads) { (void)threads; /* OpenMP's */ }
 
@@ -33,15 +37,16 @@ static void native_destroy(void **plan) {
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static syz_status native_create(const syz_compute *c, const syz_gemm_shape *shape, void **plan) {
-  (void)c;
   syz_status st = SYZ_OK;
   native_plan *p;
   SYZ_ALLOC(p, "gemm plan", 1);
   p->s = *shape;
-  p->kernel = syz_kernel_of(shape->type_ab);
+  p->compute = c;
+  p->kernel = c->kernel[shape->type_ab];
   const int64_t units = syz_units(p->kernel, shape->k);
-  SYZ_ALLOC(p->left, "gemm packed A", syz_packed_left_words(smaller(shape->m, BLOCK_ROWS), units));
+  SYZ_ALLOC(p->left, "gemm packed A", syz_packed_left_words(p->kernel, smaller(shape->m, BLOCK_ROWS), units));
   SYZ_ALLOC(p->right, "gemm packed B", syz_packed_words(smaller(shape->n, BLOCK_COLUMNS), units));
+  SYZ_TRY(syz_kernel_reserve(c, p->kernel, smaller(shape->m, BLOCK_ROWS), shape->k));
   *plan = p;
   p = NULL;
 cleanup:
@@ -61,7 +66,6 @@ static void run_one(const native_plan *p, const char *a, const char *b, const fl
   const syz_gemm_shape *s = &p->s;
   const syz_kernel *q = p->kernel;
   const int64_t size = (int64_t)syz_dtype_size(s->type_ab), size_c = (int64_t)syz_dtype_size(s->type_c);
-  const int64_t units = syz_units(q, s->k);
   const bool is_plain = lies_in_units(p, a);
   syz_tile_end end = {.is_gelu = s->has_gelu, .ldy = s->ldc};
   if (s->accumulate) end.action = SYZ_TILE_ADD_ALL;
@@ -74,12 +78,12 @@ static void run_one(const native_plan *p, const char *a, const char *b, const fl
     for (int64_t i = 0; i < s->m; i += BLOCK_ROWS) {
       const int64_t m = smaller(s->m - i, BLOCK_ROWS);
       syz_left left = {p->left, 0};
-      if (is_plain) left = (syz_left){(const uint32_t *)(const void *)(a + i * s->lda * size), s->lda / q->unit};
+      if (is_plain) left = (syz_left){a + i * s->lda * size, s->lda};
       else if (s->transpose_a) q->pack_left_columns(p->left, a + i * size, s->lda, m, s->k);
       else syz_kernel_pack_left_rows(q, p->left, a + i * s->lda * size, s->lda, m, s->k);
       end.y = c + (i * s->ldc + j) * size_c;
       end.bias = bias ? bias + j : NULL;
-      syz_kernel_product(q, m, n, units, left, p->right, &end);
+      syz_kernel_product(p->compute, q, m, n, s->k, left, p->right, &end);
     }
   }
 }
@@ -93,7 +97,8 @@ static void native_run(const void *plan, const void *a, const void *b, const flo
 }
 
 static void native_describe(syz_dtype type_ab, char *text, size_t n) {
-  snprintf(text, n, "own kernels %s", type_ab == SYZ_BF16 ? "avx512_bf16" : "avx512");
+  const syz_kernel *list[SYZ_KERNELS_MOST];
+  snprintf(text, n, "own kernels %s", syz_kernel_list(type_ab, list) > 0 ? list[0]->name : "none");
 }
 
 const syz_engine_ops syz_engine_native = {.name = "native",

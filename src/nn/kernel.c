@@ -1,81 +1,94 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Driving the own kernels: which processor has them, the order of tiles, packing whole operands. */
+/** Driving the own kernels: which processor has them, the order of blocks, packing whole operands. */
 #include "kernel.h"
 
-const syz_kernel *syz_kernel_of(syz_dtype type) {
+#include <omp.h>
+#include <string.h>
+
+int syz_kernel_list(syz_dtype type, const syz_kernel *list[SYZ_KERNELS_MOST]) {
   const syz_isa isa = syz_processor_isa();
-  if (type == SYZ_F32) return isa >= SYZ_ISA_AVX512 ? &syz_kernel_f32 : NULL;
-  return isa >= SYZ_ISA_AVX512_BF16 ? &syz_kernel_bf16 : NULL;
-}
-
-enum {
-  BLOCK_BYTES = 512 << 10, /* of packed B that stay in L2 (1 MiB) while rows of A pass by */
-  CHUNK_ROWS = 96,         /* rows of one piece of parallel work */
-  PIECE_UNITS = 2048,      /* of a panel's length at most in one go: 512 KiB */
-  SWEEP_ROWS = 1152,       /* rows of A that one sweep over B takes: they are read again for each block of B, from L3 */
-};
-
-/** Tiles of rows [row, last) of a chunk and one panel. */
-static void panel_product(const syz_kernel *q, int64_t row, int64_t last, int n, int64_t units, syz_left a, const uint32_t *panel,
-                          const syz_tile_end *end, int64_t column) {
-  const bool is_packed = a.row_stride == 0;
-  const int64_t row_words = is_packed ? units : a.row_stride; /* a packed panel of six rows is six times `units` */
-  const int64_t row_stride = is_packed ? 1 : a.row_stride, unit_stride = is_packed ? SYZ_TILE_ROWS : 1;
-  if (units <= PIECE_UNITS) {
-    for (int64_t i = row; i < last; i += SYZ_TILE_ROWS)
-      q->tile(last - i < SYZ_TILE_ROWS ? (int)(last - i) : SYZ_TILE_ROWS, n, units, a.words + i * row_words, row_stride, unit_stride, panel,
-              end, i, column);
-    return;
+  int n = 0;
+  if (type == SYZ_F32) {
+    if (isa >= SYZ_ISA_AVX512) list[n++] = &syz_kernel_f32;
+    return n;
   }
-  /* The panel is too long for L2: a piece of it for all rows, then the next piece. Sums rest in memory between pieces, exactly. */
-  _Alignas(64) float sum[CHUNK_ROWS * SYZ_TILE_COLUMNS];
-  for (int64_t p = 0; p < units; p += PIECE_UNITS)
-    for (int64_t i = row; i < last; i += SYZ_TILE_ROWS) {
-      const int m = last - i < SYZ_TILE_ROWS ? (int)(last - i) : SYZ_TILE_ROWS;
-      const bool is_last = p + PIECE_UNITS >= units;
-      float *at = sum + (i - row) * SYZ_TILE_COLUMNS;
-      q->sum_tile(m, is_last ? units - p : PIECE_UNITS, a.words + i * row_words + p * unit_stride, row_stride, unit_stride,
-                  panel + p * SYZ_TILE_COLUMNS, at, p > 0);
-      if (is_last) q->end_tile(m, n, at, end, i, column);
-    }
+  if (isa >= SYZ_ISA_AMX) list[n++] = &syz_kernel_amx_bf16;
+  if (isa >= SYZ_ISA_AVX512_BF16) list[n++] = &syz_kernel_bf16;
+  return n;
 }
 
-void syz_kernel_product(const syz_kernel *q, int64_t rows, int64_t n, int64_t units, syz_left a, const uint32_t *b,
-                        const syz_tile_end *end) {
-  const int64_t panels = syz_ceil_div(n, SYZ_TILE_COLUMNS), panel_words = SYZ_TILE_COLUMNS * units;
-  const int64_t fit = BLOCK_BYTES / (panel_words * (int64_t)sizeof(uint32_t));
-  const int64_t blocks = syz_ceil_div(panels, fit > 1 ? fit : 1), block = syz_ceil_div(panels, blocks);
-#pragma omp parallel
-  for (int64_t sweep = 0; sweep < rows; sweep += SWEEP_ROWS) {
-    const int64_t end_row = rows < sweep + SWEEP_ROWS ? rows : sweep + SWEEP_ROWS;
-#pragma omp for collapse(2) schedule(static) nowait
-    for (int64_t first = 0; first < panels; first += block)
-      for (int64_t chunk = sweep; chunk < end_row; chunk += CHUNK_ROWS) {
-        const int64_t last = end_row < chunk + CHUNK_ROWS ? end_row : chunk + CHUNK_ROWS;
-        const int64_t step_rows = units <= PIECE_UNITS ? SYZ_TILE_ROWS : CHUNK_ROWS;
-        for (int64_t i = chunk; i < last; i += step_rows)
-          for (int64_t p = first; p < panels && p < first + block; p++)
-            panel_product(q, i, last < i + step_rows ? last : i + step_rows,
-                          n - p * SYZ_TILE_COLUMNS < SYZ_TILE_COLUMNS ? (int)(n - p * SYZ_TILE_COLUMNS) : SYZ_TILE_COLUMNS, units, a,
-                          b + p * panel_words, end, p * SYZ_TILE_COLUMNS);
-      }
-  }
-}
+enum { SWEEP_ROWS = 1152 }; /* rows of A that one sweep over B takes: they are read again for each block of B, from L3 */
 
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/** A unit has four bytes in every type. */
 static const void *step(const syz_kernel *q, const void *x, int64_t elements) {
-  return (const char *)x + elements * (q->unit == 1 ? (int64_t)sizeof(float) : (int64_t)sizeof(syz_bf16));
+  return (const char *)x + elements * ((int64_t)sizeof(uint32_t) / q->unit);
+}
+
+syz_status syz_kernel_reserve(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t k) {
+  const int64_t packed = q->packs_left ? syz_packed_left_words(q, smaller(rows, SWEEP_ROWS), syz_units(q, k)) : 0;
+  return syz_compute_reserve_products(c, ((size_t)c->threads * SYZ_KERNEL_ROOM + (size_t)packed) * sizeof(float));
+}
+
+float *syz_kernel_room(const syz_compute *c) { return (float *)c->products->bytes + (size_t)omp_get_thread_num() * SYZ_KERNEL_ROOM; }
+
+/** Rows [first, last) of C: blocks of columns and chunks of rows, shared out among the threads of the caller's parallel region. a: the first row's
+ * strip, as in syz_kernel.block. */
+static void share_out(const syz_compute *c, const syz_kernel *q, int64_t first, int64_t last, int64_t n, int64_t units, const uint32_t *a,
+                      int64_t row_stride, const uint32_t *b, const syz_tile_end *end) {
+  const int64_t panels = syz_ceil_div(n, SYZ_TILE_COLUMNS), panel_words = SYZ_TILE_COLUMNS * units;
+  const int64_t fit = q->block_bytes / (SYZ_TILE_COLUMNS * smaller(units, q->longest) * (int64_t)sizeof(uint32_t));
+  const int64_t blocks = syz_ceil_div(panels, fit > 1 ? fit : 1), block = syz_ceil_div(panels, blocks);
+  const int64_t chunk_rows = c->threads > 1 ? q->chunk_rows : q->chunk_rows_alone;
+  const int64_t row_words = row_stride ? row_stride : units; /* a packed panel of `rows` rows has so many times `units` */
+#pragma omp for collapse(2) schedule(static) nowait
+  for (int64_t panel = 0; panel < panels; panel += block)
+    for (int64_t chunk = first; chunk < last; chunk += chunk_rows)
+      q->block(smaller(last - chunk, chunk_rows), smaller(n - panel * SYZ_TILE_COLUMNS, block * SYZ_TILE_COLUMNS), units,
+               a + (chunk - first) * row_words, row_stride, b + panel * panel_words, end, chunk, panel * SYZ_TILE_COLUMNS, syz_kernel_room(c));
+}
+
+void syz_kernel_product_inside(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t units, const uint32_t *a,
+                               const uint32_t *b, const syz_tile_end *end) {
+  for (int64_t sweep = 0; sweep < rows; sweep += SWEEP_ROWS)
+    share_out(c, q, sweep, smaller(rows, sweep + SWEEP_ROWS), n, units, a + sweep * units, 0, b, end);
+}
+
+void syz_kernel_product(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t k, syz_left a, const uint32_t *b,
+                        const syz_tile_end *end) {
+  const int64_t units = syz_units(q, k);
+#pragma omp parallel num_threads(c->threads)
+  {
+    if (!a.ld) {
+      syz_kernel_product_inside(c, q, rows, n, units, a.x, b, end);
+    } else if (!q->packs_left) {
+      for (int64_t sweep = 0; sweep < rows; sweep += SWEEP_ROWS)
+        share_out(c, q, sweep, smaller(rows, sweep + SWEEP_ROWS), n, units, step(q, a.x, sweep * a.ld), a.ld / q->unit, b, end);
+    } else {
+      uint32_t *left = (uint32_t *)c->products->bytes + (size_t)c->threads * SYZ_KERNEL_ROOM;
+      for (int64_t sweep = 0; sweep < rows; sweep += SWEEP_ROWS) {
+        const int64_t last = smaller(rows, sweep + SWEEP_ROWS);
+#pragma omp for schedule(static)
+        for (int64_t i = sweep; i < last; i += q->rows)
+          q->pack_left_rows(left + (i - sweep) * units, step(q, a.x, i * a.ld), a.ld, (int)smaller(last - i, q->rows), k);
+        share_out(c, q, sweep, last, n, units, left, 0, b, end);
+#pragma omp barrier
+      }
+    }
+  }
 }
 
 void syz_kernel_pack_rows(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t n, int64_t k) {
 #pragma omp parallel for schedule(static)
   for (int64_t j = 0; j < n; j += SYZ_TILE_COLUMNS)
-    q->pack_rows(packed + j * syz_units(q, k), step(q, x, j * ld), ld, n - j < SYZ_TILE_COLUMNS ? (int)(n - j) : SYZ_TILE_COLUMNS, k);
+    q->pack->rows(packed + j * syz_units(q, k), step(q, x, j * ld), ld, n - j < SYZ_TILE_COLUMNS ? (int)(n - j) : SYZ_TILE_COLUMNS, k);
 }
 
 void syz_kernel_pack_left_rows(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t m, int64_t k) {
 #pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < m; i += SYZ_TILE_ROWS)
-    q->pack_left_rows(packed + i * syz_units(q, k), step(q, x, i * ld), ld, m - i < SYZ_TILE_ROWS ? (int)(m - i) : SYZ_TILE_ROWS, k);
+  for (int64_t i = 0; i < m; i += q->rows)
+    q->pack_left_rows(packed + i * syz_units(q, k), step(q, x, i * ld), ld, (int)smaller(m - i, q->rows), k);
 }
 
 /* Across the summed axis a panel takes a short piece of every row. Panel by panel that would fetch each line of X again and again,
@@ -88,10 +101,13 @@ int64_t syz_pack_groups(const syz_kernel *q, int64_t k) { return syz_ceil_div(sy
 void syz_kernel_pack_columns_group(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t n, int64_t k,
                                    int64_t group) {
   const int64_t units = syz_units(q, k), p = group * GROUP, first = p * q->unit;
-  const int64_t rows = k - first < GROUP * q->unit ? k - first : GROUP * q->unit;
-  for (int64_t j = 0; j < n; j += SYZ_TILE_COLUMNS)
-    q->pack_columns(packed + j * units + p * SYZ_TILE_COLUMNS, step(q, x, first * ld + j), ld,
-                    n - j < SYZ_TILE_COLUMNS ? (int)(n - j) : SYZ_TILE_COLUMNS, rows);
+  const int64_t rows = k - first < GROUP * q->unit ? k - first : GROUP * q->unit, filled = rows > 0 ? syz_ceil_div(rows, q->unit) : 0;
+  const int64_t last = units - p < GROUP ? units - p : GROUP; /* units of this group, beyond `filled` zero */
+  for (int64_t j = 0; j < n; j += SYZ_TILE_COLUMNS) {
+    uint32_t *at = packed + j * units + p * SYZ_TILE_COLUMNS;
+    if (rows > 0) q->pack->columns(at, step(q, x, first * ld + j), ld, n - j < SYZ_TILE_COLUMNS ? (int)(n - j) : SYZ_TILE_COLUMNS, rows);
+    memset(at + filled * SYZ_TILE_COLUMNS, 0, (size_t)((last - filled) * SYZ_TILE_COLUMNS) * sizeof *at);
+  }
 }
 
 void syz_kernel_pack_columns(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t n, int64_t k) {

@@ -1,20 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The own matrix kernels, one table for each type; private to this room.
+ * The own matrix kernels, one table for each type and instruction set; private to this room.
  *
- * Operands are counted in `units` of 32 bits along the summed axis: one float, or a pair of bfloat16 (what VDPBF16PS multiplies and
- * adds per lane). A tile of C is 6 rows x 64 columns: 24 of the 32 vector registers hold it, 4 a unit row of B, 1 a broadcast unit
- * of A. B is packed in panels of 64 columns, [units][64]; A is read as it lies (rows of units), or packed in panels of 6 rows,
- * [units][6]. The tile's sums run through all units in order, whatever the number of rows: a row's bits do not depend on the others.
+ * Operands are counted in `units` of 32 bits along the summed axis: one float, a pair of bfloat16 or four 8-bit integers, which is what one lane of
+ * a dot-product instruction takes. B is packed in panels of 64 columns, [units][64], for every kernel: vectors read 16 columns of a unit, tiles
+ * (AMX) 16 units of 16 columns. A is taken in strips of a few rows: as it lies (rows of units), or packed in the kernel's own form.
+ * Sums run through all units in order, whatever the number of rows: a row's bits do not depend on the others.
  *
+ * Vectors (kernel_sum.h): a tile of C is 6 rows x 64 columns, 24 of the 32 registers; 4 hold a unit row of B, 1 a broadcast unit of A.
  * Measured on one Zen 5 core (float32 peak 265, bfloat16 530 GF/s): tiles 6 x 64, 12 x 32 and 14 x 32 reach 97 to 99 % of peak on
  * data in L2; 14 rows of 8 KiB stride fall on one set of the 12-way L1 and lose 10 %; 8 x 48 does not divide the widths.
+ * Tiles: see kernel_amx.c.
  */
 #pragma once
 
 #include "engine.h"
 
 enum { SYZ_TILE_ROWS = 6, SYZ_TILE_COLUMNS = 64 };
+/** Floats of scratch that a thread has for sums that rest in memory. */
+enum { SYZ_KERNEL_ROOM = 160 << 10 };
 
 /** What becomes of the sums v. */
 typedef enum syz_tile_action {
@@ -38,53 +42,75 @@ typedef struct syz_tile_end {
   const struct syz_int8_scales *int8; /**< of products of integers (kernel_int8.h); NULL elsewhere */
 } syz_tile_end;
 
-typedef struct syz_kernel {
-  int unit; /**< elements a unit: 1, 2 or 4 */
-  /** C rows [row, row + m) x columns [column, column + n), m <= 6, n <= 64. a points at the first row, b at the panel. */
-  void (*tile)(int m, int n, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b,
-               const syz_tile_end *end, int64_t row, int64_t column);
-  /** The two halves of `tile`: sums [6][64], 64-byte aligned, on top of what is there when continued; and what becomes of them. */
-  void (*sum_tile)(int m, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b, float *sum,
-                   bool is_continued);
-  void (*end_tile)(int m, int n, const float *sum, const syz_tile_end *end, int64_t row, int64_t column);
+/** Packing of B, and what else is done to arrays of a type; the same for all its kernels. */
+typedef struct syz_packing {
   /** B panel from rows that lie along the summed axis: W [n <= 64, k] float32 with row stride ld, rounded to the type. */
-  void (*pack_weight_rows)(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k);
+  void (*weight_rows)(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k);
   /** B panel from rows that lie across it: W [k, n <= 64] float32. */
-  void (*pack_weight_columns)(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k);
+  void (*weight_columns)(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k);
   /** The same two from arrays of the type itself. */
-  void (*pack_rows)(uint32_t *panel, const void *x, int64_t ld, int n, int64_t k);
-  void (*pack_columns)(uint32_t *panel, const void *x, int64_t ld, int n, int64_t k);
-  /** A panel of m <= 6 rows from X [m, k]. */
+  void (*rows)(uint32_t *panel, const void *x, int64_t ld, int n, int64_t k);
+  void (*columns)(uint32_t *panel, const void *x, int64_t ld, int n, int64_t k);
+  /** sum [n] += column sums of x [rows, n]. */
+  void (*add_column_sums)(float *sum, const void *x, int64_t ld, int64_t rows, int64_t n);
+} syz_packing;
+
+typedef struct syz_kernel {
+  const char *name;   /**< of its instructions, for the banner */
+  int unit;           /**< elements a unit: 1, 2 or 4 */
+  int depth;          /**< packed operands are filled up with zeros to a multiple of so many units */
+  int rows;           /**< of a strip: what a packed panel of A holds */
+  bool packs_left;    /**< A is always packed, never read as it lies */
+  int block_bytes;    /**< of packed B that stay in L2 while rows of A pass by */
+  int longest;        /**< units of a panel's length that block_bytes counts at most: beyond, sums rest in memory in between */
+  int chunk_rows, chunk_rows_alone; /**< rows of one piece of parallel work, and of a thread alone */
+  /** C rows [row, row + m) x columns [column, column + n): all tiles of some strips and panels. a: the first row's strip, packed, or (row_stride, in
+   * units, not 0) rows as they lie; b: the first panel; room [SYZ_KERNEL_ROOM] of this thread, 64-byte aligned. */
+  void (*block)(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b, const syz_tile_end *end, int64_t row,
+                int64_t column, float *room);
+  /** What becomes of sums [m <= 6][64], 64-byte aligned, n columns of them. NULL where `block` alone knows. */
+  void (*end_tile)(int m, int n, const float *sum, const syz_tile_end *end, int64_t row, int64_t column);
+  const syz_packing *pack;
+  /** A panel of m <= rows rows from X [m, k]. */
   void (*pack_left_rows)(uint32_t *panel, const void *x, int64_t ld, int m, int64_t k);
   /** All panels of A from X [k, m], across the summed axis. */
   void (*pack_left_columns)(uint32_t *packed, const void *x, int64_t ld, int64_t m, int64_t k);
-  /** sum [n] += column sums of x [rows, n]. */
-  void (*add_column_sums)(float *sum, const void *x, int64_t ld, int64_t rows, int64_t n);
 } syz_kernel;
 
-/** The kernels of a type, or NULL when this processor lacks the instructions. */
-const syz_kernel *syz_kernel_of(syz_dtype type);
-extern const syz_kernel syz_kernel_f32, syz_kernel_bf16;
+/** The kernels of products of this type that this processor can run, into list [SYZ_KERNELS_MOST], the fastest first as far as is known beforehand;
+ * how many there are. */
+enum { SYZ_KERNELS_MOST = 4 };
+int syz_kernel_list(syz_dtype type, const syz_kernel *list[SYZ_KERNELS_MOST]);
+extern const syz_packing syz_packing_f32, syz_packing_bf16;
+extern const syz_kernel syz_kernel_f32, syz_kernel_bf16, syz_kernel_amx_bf16, syz_kernel_amx_int8;
 
 static inline int64_t syz_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 /** Units of k elements, and words of the packed forms of an [n, k] operand. */
-static inline int64_t syz_units(const syz_kernel *q, int64_t k) { return syz_ceil_div(k, q->unit); }
+static inline int64_t syz_units(const syz_kernel *q, int64_t k) { return syz_ceil_div(syz_ceil_div(k, q->unit), q->depth) * q->depth; }
 static inline int64_t syz_packed_words(int64_t n, int64_t units) {
   return syz_ceil_div(n, SYZ_TILE_COLUMNS) * SYZ_TILE_COLUMNS * units;
 }
-static inline int64_t syz_packed_left_words(int64_t m, int64_t units) {
-  return syz_ceil_div(m, SYZ_TILE_ROWS) * SYZ_TILE_ROWS * units;
+static inline int64_t syz_packed_left_words(const syz_kernel *q, int64_t m, int64_t units) {
+  return syz_ceil_div(m, q->rows) * q->rows * units;
 }
 
-/** The left operand: rows of units as they lie, or packed panels. */
+/** The left operand: rows as they lie, or packed panels of the whole. */
 typedef struct syz_left {
-  const uint32_t *words;
-  int64_t row_stride; /**< units between rows; 0: packed in panels */
+  const void *x;
+  int64_t ld; /**< elements between rows, whole units unless the kernel packs them itself; 0: packed */
 } syz_left;
 
-/** All tiles of one product of `rows` rows and n columns; parallel over blocks of columns that stay in L2, and chunks of rows. */
-void syz_kernel_product(const syz_kernel *q, int64_t rows, int64_t n, int64_t units, syz_left a, const uint32_t *b,
+/** Scratch for products with so many rows and numbers on the summed axis, for all threads of the context; at creation. */
+syz_status syz_kernel_reserve(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t k);
+/** SYZ_KERNEL_ROOM floats of the calling thread. */
+float *syz_kernel_room(const syz_compute *c);
+/** All tiles of one product of `rows` rows, n columns and k numbers on the summed axis; parallel over blocks of columns that stay in L2, and chunks of
+ * rows. */
+void syz_kernel_product(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t k, syz_left a, const uint32_t *b,
                         const syz_tile_end *end);
+/** The same for packed A inside the caller's parallel region: all its threads call it; no barrier at its end. */
+void syz_kernel_product_inside(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t units, const uint32_t *a,
+                               const uint32_t *b, const syz_tile_end *end);
 /** Whole operands packed, in parallel: X [n, k] and X [m, k] along the summed axis, X [k, n] across it. */
 void syz_kernel_pack_rows(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t n, int64_t k);
 void syz_kernel_pack_left_rows(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t m, int64_t k);

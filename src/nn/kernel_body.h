@@ -16,71 +16,13 @@
  *   KERNEL_ONE_WEIGHT(x, k)    the same from floats
  *   KERNEL_ONE_ACROSS(x, ld, k)               the same from elements ld apart
  */
-#include "rowwise.h"
-
 #define SUM_VECTOR __m512
 #define SUM_ZERO() _mm512_setzero_ps()
 #define SUM_LOAD(p) _mm512_load_ps(p)
 #define SUM_STORE(p, v) _mm512_store_ps(p, v)
 #include "kernel_sum.h"
 
-INLINE __m512 half_plus_odd(__m512 u, float cut, float square, const float *term, int terms) {
-  const __m512 c = _mm512_set1_ps(cut);
-  /* The second operand of min and max is what a NaN in the first gives way to: so u stands second. */
-  const __m512 x = _mm512_max_ps(_mm512_sub_ps(_mm512_setzero_ps(), c), _mm512_min_ps(c, u));
-  const __m512 t = _mm512_fmadd_ps(_mm512_mul_ps(x, x), _mm512_set1_ps(square), _mm512_set1_ps(-1.0f));
-  __m512 p = _mm512_set1_ps(term[terms - 1]);
-#pragma GCC unroll 16
-  for (int i = terms - 2; i >= 0; i--) p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(term[i]));
-  const __m512 y = _mm512_fmadd_ps(x, p, _mm512_set1_ps(0.5f));
-  const __m512 z = _mm512_mask_blend_ps(_mm512_cmp_ps_mask(u, c, _CMP_GT_OQ), y, _mm512_set1_ps(1.0f));
-  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(u, _mm512_sub_ps(_mm512_setzero_ps(), c), _CMP_LT_OQ), z, _mm512_setzero_ps());
-}
-
-INLINE __m512 gelu16(__m512 u) {
-  return _mm512_mul_ps(u, half_plus_odd(u, SYZ_CDF_CUT, SYZ_CDF_SQUARE, syz_cdf_term, SYZ_CDF_TERMS));
-}
-
-INLINE __m512 slope16(__m512 u) { return half_plus_odd(u, SYZ_SLOPE_CUT, SYZ_SLOPE_SQUARE, syz_slope_term, SYZ_SLOPE_TERMS); }
-
-/** 16 sums at (row, column) to where they go; full vectors or the lanes of `mask`. */
-INLINE void finish(const syz_tile_end *e, syz_tile_action action, __m512 v, int64_t row, int64_t column, bool is_full, __mmask16 mask) {
-  float *y32 = (float *)e->y + row * e->ldy + column;
-  KERNEL_TYPE *y = (KERNEL_TYPE *)e->y + row * e->ldy + column, *u = (KERNEL_TYPE *)e->u + row * e->ldu + column;
-  if (action != SYZ_TILE_SLOPE && action != SYZ_TILE_ADD && e->bias)
-    v = _mm512_add_ps(v, is_full ? _mm512_loadu_ps(e->bias + column) : _mm512_maskz_loadu_ps(mask, e->bias + column));
-#define PUT_F32(p, x) (is_full ? _mm512_storeu_ps(p, x) : _mm512_mask_storeu_ps(p, mask, x))
-#define GET_F32(p) (is_full ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(mask, p))
-#define PUT_ACT(p, x)                        \
-  do {                                       \
-    if (is_full) STORE_ACT(p, x);            \
-    else STORE_ACT_MASK(p, mask, x);         \
-  } while (0)
-  switch (action) {
-    case SYZ_TILE_F32: PUT_F32(y32, v); break;
-    case SYZ_TILE_ACT: PUT_ACT(y, v); break;
-    case SYZ_TILE_RESIDUAL:
-      if (e->row_of_y) y32 = (float *)e->y + e->row_of_y[row] * e->ldy + column;
-      if (e->u) PUT_ACT(u, v);
-      if (e->scale) PUT_F32(y32, _mm512_fmadd_ps(v, GET_F32(e->scale + column), GET_F32(y32)));
-      else PUT_F32(y32, _mm512_add_ps(GET_F32(y32), v));
-      break;
-    case SYZ_TILE_GELU:
-      if (e->u) PUT_ACT(u, v);
-      PUT_ACT(y, gelu16(v));
-      break;
-    case SYZ_TILE_GELU_F32: PUT_F32(y32, gelu16(v)); break;
-    case SYZ_TILE_SLOPE: PUT_ACT(y, _mm512_mul_ps(v, slope16(is_full ? LOAD_ACT(u) : LOAD_ACT_MASK(mask, u)))); break;
-    case SYZ_TILE_ADD: PUT_F32(y32, _mm512_add_ps(GET_F32(y32), v)); break;
-    case SYZ_TILE_ADD_ALL:
-      v = _mm512_add_ps(v, GET_F32(y32));
-      PUT_F32(y32, e->is_gelu ? gelu16(v) : v);
-      break;
-  }
-#undef PUT_F32
-#undef GET_F32
-#undef PUT_ACT
-}
+#include "kernel_end.h"
 
 INLINE void finish_tile(const syz_tile_end *e, syz_tile_action action, const float *sum, int m, int n, int64_t row, int64_t column) {
   for (int i = 0; i < m; i++)
@@ -113,33 +55,6 @@ KERNEL_TARGET static void tile(int m, int n, int64_t units, const uint32_t *a, i
       for (int j = 0; j < n; j += 16) __builtin_prefetch((const float *)e->y + (row + i) * e->ldy + column + j, 1, 3);
   sum_tile(m, units, a, row_stride, unit_stride, b, sum, false);
   end_tile(m, n, sum, e, row, column);
-}
-
-/** 16 x 16 words: r[i] holds row i, becomes column i. */
-INLINE void transpose16(__m512i r[16]) {
-  __m512i t[16];
-  for (int i = 0; i < 8; i++) {
-    t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
-    t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
-  }
-  for (int i = 0; i < 4; i++) {
-    r[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
-    r[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
-    r[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
-    r[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
-  }
-  for (int i = 0; i < 4; i++) {
-    t[i] = _mm512_shuffle_i32x4(r[i], r[4 + i], 0x88);
-    t[4 + i] = _mm512_shuffle_i32x4(r[i], r[4 + i], 0xdd);
-    t[8 + i] = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0x88);
-    t[12 + i] = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0xdd);
-  }
-  for (int i = 0; i < 4; i++) {
-    r[i] = _mm512_shuffle_i32x4(t[i], t[8 + i], 0x88);
-    r[4 + i] = _mm512_shuffle_i32x4(t[4 + i], t[12 + i], 0x88);
-    r[8 + i] = _mm512_shuffle_i32x4(t[i], t[8 + i], 0xdd);
-    r[12 + i] = _mm512_shuffle_i32x4(t[4 + i], t[12 + i], 0xdd);
-  }
 }
 
 KERNEL_TARGET static void pack_weight_rows(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k) {
@@ -255,10 +170,19 @@ KERNEL_TARGET static void add_column_sums(float *sum, const void *source, int64_
   }
 }
 
-#define KERNEL_TABLE                                                                                                              \
+KERNEL_TARGET static void block(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b,
+                                const syz_tile_end *e, int64_t row, int64_t column, float *room) {
+  vector_block(tile, end_tile, m, n, units, a, row_stride, b, e, row, column, room);
+}
+
+#define KERNEL_PACKING                                                                                                            \
   {                                                                                                                               \
-    .unit = KERNEL_UNIT, .tile = tile, .sum_tile = sum_tile, .end_tile = end_tile, .pack_weight_rows = pack_weight_rows,         \
-    .pack_weight_columns = pack_weight_columns,                                                                                  \
-    .pack_rows = pack_rows, .pack_columns = pack_columns, .pack_left_rows = pack_left_rows,                                      \
-    .pack_left_columns = pack_left_columns, .add_column_sums = add_column_sums                                                   \
+    .weight_rows = pack_weight_rows, .weight_columns = pack_weight_columns, .rows = pack_rows, .columns = pack_columns,          \
+    .add_column_sums = add_column_sums                                                                                           \
+  }
+#define KERNEL_TABLE(NAME, PACKING)                                                                                               \
+  {                                                                                                                               \
+    .name = NAME, .unit = KERNEL_UNIT, .depth = 1, .rows = SYZ_TILE_ROWS, .block_bytes = BLOCK_BYTES, .longest = INT32_MAX,      \
+    .chunk_rows = CHUNK_ROWS, .chunk_rows_alone = CHUNK_ROWS, .block = block, .end_tile = end_tile, .pack = PACKING,             \
+    .pack_left_rows = pack_left_rows, .pack_left_columns = pack_left_columns                                                     \
   }

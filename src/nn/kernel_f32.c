@@ -34,4 +34,5 @@ static inline uint32_t one_unit(const float *x) {
 
 #include "kernel_body.h"
 
-const syz_kernel syz_kernel_f32 = KERNEL_TABLE;
+const syz_packing syz_packing_f32 = KERNEL_PACKING;
+const syz_kernel syz_kernel_f32 = KERNEL_TABLE("avx512", &syz_packing_f32);

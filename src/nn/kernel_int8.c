@@ -74,14 +74,28 @@ INLINE void tile(const syz_kernel *act, int m, int n, int64_t units, const uint3
   {                                                                                                                                                  \
     tile(&syz_kernel_##ACT, m, n, units, a, row_stride, unit_stride, b, end, row, column);                                                           \
   }                                                                                                                                                  \
-  static const syz_kernel kernel_int8_##ACT = {.unit = UNIT, .tile = tile_##ACT, .sum_tile = sum_tile, .end_tile = end_tile_##ACT};
+  KERNEL_TARGET static void block_##ACT(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b,                \
+                                        const syz_tile_end *end, int64_t row, int64_t column, float *room)                                           \
+  {                                                                                                                                                  \
+    vector_block(tile_##ACT, end_tile_##ACT, m, n, units, a, row_stride, b, end, row, column, room);                                                 \
+  }                                                                                                                                                  \
+  static const syz_kernel kernel_int8_##ACT = {.name = "avx512_vnni",                                                                                \
+                                               .unit = UNIT,                                                                                         \
+                                               .depth = 1,                                                                                           \
+                                               .rows = SYZ_TILE_ROWS,                                                                                \
+                                               .block_bytes = BLOCK_BYTES,                                                                           \
+                                               .longest = INT32_MAX,                                                                                 \
+                                               .chunk_rows = CHUNK_ROWS,                                                                             \
+                                               .chunk_rows_alone = CHUNK_ROWS,                                                                       \
+                                               .block = block_##ACT};
 KERNEL_FOR(f32)
 KERNEL_FOR(bf16)
 
 const syz_kernel *syz_kernel_int8_of(syz_dtype act)
 {
   __builtin_cpu_init();
-  if (!syz_kernel_of(act) || !__builtin_cpu_supports("avx512vnni")) return NULL;
+  if (act == SYZ_BF16 && syz_processor_isa() >= SYZ_ISA_AMX) return &syz_kernel_amx_int8;
+  if (syz_processor_isa() < (act == SYZ_BF16 ? SYZ_ISA_AVX512_BF16 : SYZ_ISA_AVX512) || !__builtin_cpu_supports("avx512vnni")) return NULL;
   return act == SYZ_BF16 ? &kernel_int8_bf16 : &kernel_int8_f32;
 }
 

@@ -82,6 +82,7 @@ syz_status syz_linear_int8_create(const syz_compute *c, int64_t out, int64_t in,
   syz_arena measure = {0};
   views(l, &measure);
   SYZ_TRY(syz_compute_reserve(c, measure.used + 64));
+  SYZ_TRY(syz_kernel_reserve(c, l->kernel, l->sweep, in));
   *result = l;
   l = NULL;
 cleanup:
@@ -102,7 +103,6 @@ void syz_linear_int8_destroy(syz_linear_int8 **l)
 void syz_linear_int8_forward(const syz_linear_int8 *l, int64_t rows, const void *x, syz_epilogue epilogue, const float *bias, const float *scale,
                              const int64_t *row_of_y, void *y, void *u)
 {
-  const int64_t units = syz_units(l->kernel, l->in);
   const size_t act = syz_dtype_size(l->compute->act), row_in = (size_t)l->in * act, row_u = (size_t)l->out * act;
   const size_t row_y = (size_t)l->out * (epilogue == SYZ_EPILOGUE_F32 || epilogue == SYZ_EPILOGUE_RESIDUAL ? sizeof(float) : act);
   syz_arena scratch = {.base = l->compute->scratch->bytes, .size = l->compute->scratch->size};
@@ -119,7 +119,7 @@ void syz_linear_int8_forward(const syz_linear_int8 *l, int64_t rows, const void 
         syz_linear_end(l->out, epilogue, bias, scale, row_of_y ? row_of_y + first : NULL, row_of_y ? y : (unsigned char *)y + (size_t)first * row_y,
                        u ? (unsigned char *)u + (size_t)first * row_u : NULL);
     end.int8 = &scales;
-    syz_kernel_product(l->kernel, n, l->out, units, (syz_left){v.rows, l->row_words}, l->weight, &end);
+    syz_kernel_product(l->compute, l->kernel, n, l->out, l->in, (syz_left){v.rows, l->row_words * l->kernel->unit}, l->weight, &end);
   }
 }
 

@@ -33,7 +33,12 @@ static int64_t weight_right_words(const syz_linear_native *l, int64_t rows) {
   return syz_packed_words(l->in, syz_units(l->kernel, rows));
 }
 static int64_t weight_left_words(const syz_linear_native *l, int64_t rows) {
-  return syz_ceil_div(syz_packed_left_words(LEFT_ROWS, syz_units(l->kernel, rows)), 16) * 16;
+  return syz_ceil_div(syz_packed_left_words(l->kernel, LEFT_ROWS, syz_units(l->kernel, rows)), 16) * 16;
+}
+/* The same for all of dy, packed in at most STRETCHES stretches, each in whole strips. */
+enum { STRETCHES = 4 };
+static int64_t weight_whole_left_words(const syz_linear_native *l, int64_t rows) {
+  return (l->out + STRETCHES * l->kernel->rows) * syz_units(l->kernel, rows);
 }
 
 syz_status syz_linear_native_create(const syz_compute *c, int64_t out, int64_t in, int64_t max_rows, bool trains,
@@ -43,19 +48,21 @@ syz_status syz_linear_native_create(const syz_compute *c, int64_t out, int64_t i
   *result = NULL;
   SYZ_ALLOC(l, "linear", 1);
   l->compute = c;
-  l->kernel = syz_kernel_of(c->act);
+  l->kernel = c->kernel[c->act];
   l->out = out, l->in = in;
   SYZ_ALLOC(l->forward, "linear weight", syz_packed_words(out, syz_units(l->kernel, in)));
   /* Scratch: rows of odd length, padded to whole units; packed blocks of dy and x. */
   const int64_t longest = in > out ? in : out;
-  int64_t words = longest % l->kernel->unit ? max_rows * syz_units(l->kernel, longest) : 0;
+  int64_t words = !l->kernel->packs_left && longest % l->kernel->unit ? max_rows * syz_units(l->kernel, longest) : 0;
   if (trains) {
     SYZ_ALLOC(l->input, "linear weight", syz_packed_words(in, syz_units(l->kernel, out)));
     const int64_t most = SUM_UNITS_MAX * l->kernel->unit, block = max_rows < most ? max_rows + 1 : most;
-    const int64_t packed = weight_right_words(l, block) + c->threads * weight_left_words(l, block);
+    const int64_t left = l->kernel->packs_left ? weight_whole_left_words(l, block) : c->threads * weight_left_words(l, block);
+    const int64_t packed = weight_right_words(l, block) + left;
     if (packed > words) words = packed;
   }
   SYZ_TRY(syz_compute_reserve(c, (size_t)words * sizeof(uint32_t)));
+  SYZ_TRY(syz_kernel_reserve(c, l->kernel, max_rows, longest));
   *result = l;
   l = NULL;
 cleanup:
@@ -79,10 +86,10 @@ void syz_linear_native_pack(syz_linear_native *l, const float *weight) {
 #pragma omp parallel for schedule(static)
   for (int64_t o = 0; o < l->out; o += SYZ_TILE_COLUMNS) {
     const int rows = l->out - o < SYZ_TILE_COLUMNS ? (int)(l->out - o) : SYZ_TILE_COLUMNS;
-    q->pack_weight_rows(l->forward + o * units_in, weight + o * l->in, l->in, rows, l->in);
+    q->pack->weight_rows(l->forward + o * units_in, weight + o * l->in, l->in, rows, l->in);
     if (!l->input) continue;
     for (int64_t i = 0; i < l->in; i += SYZ_TILE_COLUMNS)
-      q->pack_weight_columns(l->input + i * units_out + o / q->unit * SYZ_TILE_COLUMNS, weight + o * l->in + i, l->in,
+      q->pack->weight_columns(l->input + i * units_out + o / q->unit * SYZ_TILE_COLUMNS, weight + o * l->in + i, l->in,
                              l->in - i < SYZ_TILE_COLUMNS ? (int)(l->in - i) : SYZ_TILE_COLUMNS, rows);
   }
 }
@@ -90,7 +97,7 @@ void syz_linear_native_pack(syz_linear_native *l, const float *weight) {
 /** Rows of x as units: as they lie, or copied with a zero behind each row of odd length. */
 static syz_left left_of(const syz_linear_native *l, const void *x, int64_t rows, int64_t k) {
   const int64_t units = syz_units(l->kernel, k);
-  if (k % l->kernel->unit == 0) return (syz_left){x, units};
+  if (k % l->kernel->unit == 0 || l->kernel->packs_left) return (syz_left){x, k};
   const syz_bf16 *from = x;
   syz_bf16 *to = l->compute->scratch->bytes;
 #pragma omp parallel for schedule(static)
@@ -98,7 +105,7 @@ static syz_left left_of(const syz_linear_native *l, const void *x, int64_t rows,
     for (int64_t i = 0; i < k; i++) to[r * 2 * units + i] = from[r * k + i];
     to[r * 2 * units + k].bits = 0;
   }
-  return (syz_left){l->compute->scratch->bytes, units};
+  return (syz_left){l->compute->scratch->bytes, units * l->kernel->unit};
 }
 
 syz_tile_end syz_linear_end(int64_t out, syz_epilogue epilogue, const float *bias, const float *scale, const int64_t *row_of_y, void *y, void *u) {
@@ -113,7 +120,7 @@ syz_tile_end syz_linear_end(int64_t out, syz_epilogue epilogue, const float *bia
 void syz_linear_native_forward(const syz_linear_native *l, int64_t rows, const void *x, syz_epilogue epilogue, const float *bias,
                                const float *scale, const int64_t *row_of_y, void *y, void *u) {
   const syz_tile_end end = syz_linear_end(l->out, epilogue, bias, scale, row_of_y, y, u);
-  syz_kernel_product(l->kernel, rows, l->out, syz_units(l->kernel, l->in), left_of(l, x, rows, l->in), l->forward, &end);
+  syz_kernel_product(l->compute, l->kernel, rows, l->out, l->in, left_of(l, x, rows, l->in), l->forward, &end);
 }
 
 void syz_linear_native_backward_input(const syz_linear_native *l, int64_t rows, const void *dy, const void *u, void *dx) {
@@ -122,12 +129,12 @@ void syz_linear_native_backward_input(const syz_linear_native *l, int64_t rows, 
                             .ldy = l->in,
                             .u = (void *)(uintptr_t)u, /* read only in this action */
                             .ldu = u ? l->in : 0};
-  syz_kernel_product(l->kernel, rows, l->in, syz_units(l->kernel, l->out), left_of(l, dy, rows, l->out), l->input, &end);
+  syz_kernel_product(l->compute, l->kernel, rows, l->in, l->out, left_of(l, dy, rows, l->out), l->input, &end);
 }
 
 void syz_linear_native_backward_input_f32(const syz_linear_native *l, int64_t rows, const void *dy, float *dx) {
   const syz_tile_end end = {.action = SYZ_TILE_F32, .y = dx, .ldy = l->in};
-  syz_kernel_product(l->kernel, rows, l->in, syz_units(l->kernel, l->out), left_of(l, dy, rows, l->out), l->input, &end);
+  syz_kernel_product(l->compute, l->kernel, rows, l->in, l->out, left_of(l, dy, rows, l->out), l->input, &end);
 }
 
 /** Rows [first, first + m) of dW (all at row_stride), and their bias sums, from one block of n rows of dy and the packed block of x. */
@@ -138,31 +145,57 @@ static void add_weight_rows(const syz_linear_native *l, int64_t first, int64_t m
   const int64_t units = syz_units(q, n);
   const syz_tile_end end = {.action = SYZ_TILE_ADD, .y = dweight, .ldy = row_stride};
   q->pack_left_columns(left, from, l->out, m, n);
-  if (dbias) q->add_column_sums(dbias + first, from, l->out, n, m);
+  if (dbias) q->pack->add_column_sums(dbias + first, from, l->out, n, m);
   for (int64_t j = 0; j < l->in; j += SYZ_TILE_COLUMNS)
-    for (int64_t i = 0; i < m; i += SYZ_TILE_ROWS)
-      q->tile(m - i < SYZ_TILE_ROWS ? (int)(m - i) : SYZ_TILE_ROWS, l->in - j < SYZ_TILE_COLUMNS ? (int)(l->in - j) : SYZ_TILE_COLUMNS,
-              units, left + i * units, 1, SYZ_TILE_ROWS, x + j * units, &end, first + i, j);
+    q->block(m, l->in - j < SYZ_TILE_COLUMNS ? l->in - j : SYZ_TILE_COLUMNS, units, left, 0, x + j * units, &end, first, j,
+             syz_kernel_room(l->compute));
+}
+
+/** All of dW from one block of n rows: tiles want a block of columns of x in L2, which all of dy passes by, packed once. Inside a parallel region. */
+static void add_weight_whole(const syz_linear_native *l, int64_t n, const char *dy, const uint32_t *x, uint32_t *left, const syz_stretches *at,
+                             float *dweight, float *dbias) {
+  const syz_kernel *q = l->kernel;
+  const int64_t units = syz_units(q, n), stretch = syz_packed_left_words(q, at->block, units), size = (int64_t)syz_dtype_size(l->compute->act);
+  const int64_t pieces = syz_ceil_div(at->block, LEFT_ROWS);
+  SYZ_ASSERT(l->out / at->block <= STRETCHES);
+#pragma omp for schedule(static)
+  for (int64_t p = 0; p < l->out / at->block * pieces; p++) {
+    const int64_t b = p / pieces, in_block = p % pieces * LEFT_ROWS, rest = at->block - in_block, m = rest < LEFT_ROWS ? rest : LEFT_ROWS;
+    const char *from = dy + (b * at->block + in_block) * size;
+    q->pack_left_columns(left + b * stretch + in_block * units, from, l->out, m, n);
+    if (dbias) q->pack->add_column_sums(dbias + b * at->block + in_block, from, l->out, n, m);
+  }
+  for (int64_t b = 0; b < l->out / at->block; b++) {
+    const syz_tile_end end = {.action = SYZ_TILE_ADD, .y = dweight + b * at->block_stride, .ldy = at->row_stride};
+    syz_kernel_product_inside(l->compute, q, at->block, l->in, units, left + b * stretch, x, &end);
+  }
+#pragma omp barrier
 }
 
 void syz_linear_native_backward_weight(const syz_linear_native *l, int64_t rows, const void *dy, const void *x, const syz_stretches *at,
                                        float *dweight, float *dbias) {
+  const syz_kernel *q = l->kernel;
   const int64_t pieces = syz_ceil_div(at->block, LEFT_ROWS);
-  const int64_t size = (int64_t)syz_dtype_size(l->compute->act), block = rows ? sum_rows(l->kernel, rows) : 1;
+  const int64_t size = (int64_t)syz_dtype_size(l->compute->act), block = rows ? sum_rows(q, rows) : 1;
   const int64_t left_words = weight_left_words(l, block);
   /* Never more threads than have scratch, whatever another context has set since. */
 #pragma omp parallel num_threads(l->compute->threads)
   for (int64_t r = 0; r < rows; r += block) {
     const int64_t n = rows - r < block ? rows - r : block;
-    uint32_t *right = l->compute->scratch->bytes, *left = right + weight_right_words(l, block) + left_words * omp_get_thread_num();
+    const char *from = (const char *)dy + r * l->out * size;
+    uint32_t *right = l->compute->scratch->bytes, *left = right + weight_right_words(l, block);
 #pragma omp for schedule(static)
-    for (int64_t p = 0; p < syz_pack_groups(l->kernel, n); p++)
-      syz_kernel_pack_columns_group(l->kernel, right, (const char *)x + r * l->in * size, l->in, l->in, n, p);
+    for (int64_t p = 0; p < syz_pack_groups(q, n); p++)
+      syz_kernel_pack_columns_group(q, right, (const char *)x + r * l->in * size, l->in, l->in, n, p);
+    if (q->packs_left) {
+      add_weight_whole(l, n, from, right, left, at, dweight, dbias);
+      continue;
+    }
 #pragma omp for schedule(static)
     for (int64_t p = 0; p < l->out / at->block * pieces; p++) { /* no piece crosses the border of a stretch */
       const int64_t b = p / pieces, in_block = p % pieces * LEFT_ROWS, left_rows = at->block - in_block;
-      add_weight_rows(l, b * at->block + in_block, left_rows < LEFT_ROWS ? left_rows : LEFT_ROWS, n, (const char *)dy + r * l->out * size,
-                      right, left, dweight + b * (at->block_stride - at->block * at->row_stride), at->row_stride, dbias);
+      add_weight_rows(l, b * at->block + in_block, left_rows < LEFT_ROWS ? left_rows : LEFT_ROWS, n, from, right,
+                      left + left_words * omp_get_thread_num(), dweight + b * (at->block_stride - at->block * at->row_stride), at->row_stride, dbias);
     }
   }
 }

@@ -23,6 +23,7 @@ struct syz_pairs {
   int64_t n; /* rows of y taken */
   bool trains;
   uint32_t *along, *across; /* y packed along the width, and across it */
+  uint32_t *x_left;         /* x packed, for a kernel that does not read it as it lies */
   uint32_t *x_across, *w_left;
   unsigned char *w; /* [max_m, BLOCK] act */
   float *tile;      /* [threads][ROWS, COLUMNS] */
@@ -35,12 +36,18 @@ int64_t syz_pairs_stride(const syz_compute *c, int64_t width) { return c->act ==
 
 static int64_t round_up(int64_t n, int64_t unit) { return syz_ceil_div(n, unit) * unit; }
 
-static const syz_kernel *kernel_for(const syz_compute *c) { return c->engine[c->act] == &syz_engine_native ? syz_kernel_of(c->act) : NULL; }
+static const syz_kernel *kernel_for(const syz_compute *c) { return c->engine[c->act] == &syz_engine_native ? c->kernel[c->act] : NULL; }
 
-/* Words of the packed forms: of max_n rows along the width, of BLOCK rows across it, of max_m rows of x across it, of w from the other side. */
+/* Words of the packed forms: of max_n rows along the width, of BLOCK rows across it, of max_m rows of x across it, of w from either side. */
 static int64_t along_words(const syz_pairs *p) { return syz_packed_words(p->max_n, syz_units(p->kernel, p->stride)); }
 static int64_t across_words(const syz_pairs *p, int64_t rows) { return syz_packed_words(p->width, syz_units(p->kernel, rows)); }
-static int64_t left_words(const syz_pairs *p) { return syz_packed_left_words(BLOCK, syz_units(p->kernel, p->max_m)); }
+static int64_t x_words(const syz_pairs *p) { return p->kernel->packs_left ? syz_packed_left_words(p->kernel, p->max_m, syz_units(p->kernel, p->stride)) : 0; }
+static int64_t left_words(const syz_pairs *p)
+{
+  const int64_t across = syz_packed_left_words(p->kernel, BLOCK, syz_units(p->kernel, p->max_m));
+  const int64_t along = p->kernel->packs_left ? syz_packed_left_words(p->kernel, p->max_m, syz_units(p->kernel, BLOCK)) : 0;
+  return across > along ? across : along;
+}
 
 static syz_pairs shape_of(const syz_compute *c, int64_t width, int64_t max_m, int64_t max_n, bool trains)
 {
@@ -57,6 +64,7 @@ static syz_status create_native(syz_pairs *p)
 {
   syz_status st = SYZ_OK;
   SYZ_ALLOC(p->along, "pairs packed", along_words(p));
+  if (x_words(p)) SYZ_ALLOC(p->x_left, "pairs packed", x_words(p));
   if (p->trains) {
     SYZ_ALLOC(p->across, "pairs packed", syz_ceil_div(p->max_n, BLOCK) * across_words(p, BLOCK));
     SYZ_ALLOC(p->x_across, "pairs packed", across_words(p, p->max_m));
@@ -93,7 +101,7 @@ size_t syz_pairs_bytes(const syz_compute *c, int64_t width, int64_t max_m, int64
   const size_t size = syz_dtype_size(c->act);
   size_t bytes = (size_t)c->threads * ROWS * COLUMNS * sizeof(float) + (trains ? (size_t)(p.max_m * BLOCK) * size : 0);
   if (p.kernel) {
-    bytes += (size_t)along_words(&p) * sizeof(uint32_t);
+    bytes += (size_t)(along_words(&p) + x_words(&p)) * sizeof(uint32_t);
     if (trains)
       bytes += (size_t)(syz_ceil_div(max_n, BLOCK) * across_words(&p, BLOCK) + across_words(&p, p.max_m) + left_words(&p)) * sizeof(uint32_t);
   } else {
@@ -125,6 +133,7 @@ void syz_pairs_destroy(syz_pairs **p)
   if (!*p) return;
   syz_free(&(*p)->along);
   syz_free(&(*p)->across);
+  syz_free(&(*p)->x_left);
   syz_free(&(*p)->x_across);
   syz_free(&(*p)->w_left);
   syz_free(&(*p)->w);
@@ -163,17 +172,26 @@ void syz_pairs_take(syz_pairs *p, int64_t n, const void *y)
                             smaller(n - first, BLOCK));
 }
 
-/* One tile on the own kernels: six rows of x stay in L1 while the panels of y pass by from L2. */
+/* One tile on the own kernels: a strip of x stays in L1 while the panels of y pass by from L2. */
 static void native_tile(const syz_pairs *p, const syz_pairs_tile *t, const void *x, float *c)
 {
   const syz_kernel *q = p->kernel;
-  const int64_t units = syz_units(q, p->stride);
+  const int64_t units = syz_units(q, p->stride), row = p->stride / q->unit; /* of packed rows, of rows as they lie */
   const syz_tile_end end = {.action = SYZ_TILE_F32, .y = c, .ldy = COLUMNS};
-  const uint32_t *left = (const uint32_t *)x + t->row * units, *right = p->along + t->column * units;
-  for (int64_t i = 0; i < t->rows; i += SYZ_TILE_ROWS)
-    for (int64_t j = 0; j < t->columns; j += SYZ_TILE_COLUMNS)
-      q->tile((int)smaller(t->rows - i, SYZ_TILE_ROWS), (int)smaller(t->columns - j, SYZ_TILE_COLUMNS), units, left + i * units, units, 1,
-              right + j * units, &end, i, j);
+  const uint32_t *right = p->along + t->column * units;
+  if (p->x_left)
+    q->block(t->rows, t->columns, units, p->x_left + t->row * units, 0, right, &end, 0, 0, syz_kernel_room(p->compute));
+  else
+    q->block(t->rows, t->columns, units, (const uint32_t *)x + t->row * row, row, right, &end, 0, 0, syz_kernel_room(p->compute));
+}
+
+/* Once for all tiles of a call. */
+static void take_left(const syz_pairs *p, int64_t m, const void *x)
+{
+  if (!p->kernel)
+    copy_filled(p, p->x_whole, x, m, p->max_m);
+  else if (p->x_left)
+    syz_kernel_pack_left_rows(p->kernel, p->x_left, x, p->stride, m, p->stride);
 }
 
 /* Columns [first, last) of c = x y^T, tile by tile; weights, if any, go to the columns of w from 0. */
@@ -202,25 +220,29 @@ static void product_of(const syz_pairs *p, int64_t m, const void *x, int64_t fir
 void syz_pairs_product(syz_pairs *p, int64_t m, const void *x, syz_pairs_use use, void *context)
 {
   SYZ_ASSERT(m <= p->max_m);
-  if (!p->kernel) copy_filled(p, p->x_whole, x, m, p->max_m);
+  take_left(p, m, x);
   product_of(p, m, x, 0, p->n, false, use, context);
 }
 
 /* dx += w y and dy += w^T x for one block of columns, on the own kernels. */
 static void native_backward(const syz_pairs *p, int64_t m, int64_t first, int64_t n, float *dx, float *dy)
 {
-  enum { PART = 16 * SYZ_TILE_ROWS }; /* columns of w that a thread packs at a time */
   const syz_kernel *q = p->kernel;
-  const int64_t size = (int64_t)syz_dtype_size(p->compute->act), units_m = syz_units(q, m), units_n = syz_units(q, n);
+  const int64_t part = 16 * q->rows; /* columns of w that a thread packs at a time */
+  const int64_t size = (int64_t)syz_dtype_size(p->compute->act), units_m = syz_units(q, m);
   const syz_tile_end end_x = {.action = SYZ_TILE_ADD, .y = dx, .ldy = p->width};
   const syz_tile_end end_y = {.action = SYZ_TILE_ADD, .y = dy + first * p->width, .ldy = p->width};
   /* Behind an odd number of columns the last unit has a partner. */
   for (int64_t r = 0; n % q->unit && r < m; r++) memset(p->w + (r * BLOCK + n) * size, 0, (size_t)size);
-  syz_kernel_product(q, m, p->width, units_n, (syz_left){(const uint32_t *)(const void *)p->w, BLOCK / q->unit},
-                     p->across + first / BLOCK * across_words(p, BLOCK), &end_x);
+  syz_left left = {p->w, BLOCK};
+  if (q->packs_left) {
+    syz_kernel_pack_left_rows(q, p->w_left, p->w, BLOCK, m, n);
+    left = (syz_left){p->w_left, 0};
+  }
+  syz_kernel_product(p->compute, q, m, p->width, n, left, p->across + first / BLOCK * across_words(p, BLOCK), &end_x);
 #pragma omp parallel for schedule(static) num_threads(p->compute->threads)
-  for (int64_t j = 0; j < n; j += PART) q->pack_left_columns(p->w_left + j * units_m, p->w + j * size, BLOCK, smaller(n - j, PART), m);
-  syz_kernel_product(q, n, p->width, units_m, (syz_left){p->w_left, 0}, p->x_across, &end_y);
+  for (int64_t j = 0; j < n; j += part) q->pack_left_columns(p->w_left + j * units_m, p->w + j * size, BLOCK, smaller(n - j, part), m);
+  syz_kernel_product(p->compute, q, n, p->width, m, (syz_left){p->w_left, 0}, p->x_across, &end_y);
 }
 
 static void add(float *y, const float *x, int64_t n)
@@ -243,10 +265,8 @@ static void engine_backward(const syz_pairs *p, int64_t m, int64_t first, int64_
 void syz_pairs_backward(syz_pairs *p, int64_t m, const void *x, syz_pairs_use use, void *context, float *dx, float *dy)
 {
   SYZ_ASSERT(m <= p->max_m && p->trains);
-  if (p->kernel)
-    syz_kernel_pack_columns(p->kernel, p->x_across, x, p->stride, p->width, m);
-  else
-    copy_filled(p, p->x_whole, x, m, p->max_m);
+  take_left(p, m, x);
+  if (p->kernel) syz_kernel_pack_columns(p->kernel, p->x_across, x, p->stride, p->width, m);
   for (int64_t first = 0; first < p->n; first += BLOCK) {
     const int64_t n = smaller(p->n - first, BLOCK);
     product_of(p, m, x, first, first + n, true, use, context);

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * The own kernels on tiles (AMX): bfloat16 with float32 sums (TDPBF16PS) and 8-bit integers (TDPBUSD).
+ *
+ * Four tiles hold 32 x 32 sums, two a strip of 32 rows of A, two 32 columns of B: four products for four loads. A step is 16 units of the summed axis, one
+ * tile's depth. A packed is [strip][step][2 tiles of 16 rows][16][16 units]; B is the panels of 64 columns that all kernels have, whose rows of 16 columns
+ * are what a tile's rows want to be.
+ *
+ * Where the operands rest decides the speed. From L2 both, the loads take as long as the products. So PASS steps of a strip of A (32 KiB) rest in L1, 48
+ * KiB, while all columns of a block of B stream by from L2 with the hint not to displace them; then the next steps of the same strip. Sums rest in memory
+ * between passes, exactly. The last pass leaves its 32 x 32 sums in one of two small buffers, and what becomes of them (bias, GELU, residual, rounding)
+ * is done by the vector units a few rows at a time between the products of the next 32 columns.
+ *
+ * Measured on one core of a Xeon at 3.3 GHz, where products alone reach 3,400 GFLOP/s and oneDNN with packed weights at most 1,080: products with their
+ * loads 2,700; a whole product of 1152 x 4096 x 1024 with packing of A and bfloat16 results 1,390. Without the hint 1,290; with passes of 8 or 32 steps
+ * 1,270 and 1,080; all sums through one buffer of a strip 1,285; B resting in L1 and A streaming 1,020; prefetching A or B into L2: no difference.
+ */
+#include "kernel_bf16.h"
+#include "kernel_int8.h"
+#include "tiles.h"
+
+#undef KERNEL_TARGET
+#ifdef SYZ_TILES_EMULATED
+#define KERNEL_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
+#else
+#define KERNEL_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16," TILE_TARGET)))
+#endif
+#include "kernel_lanes.h"
+#include "kernel_end.h"
+
+enum {
+  HALF = 16,                         /* rows and columns of a tile */
+  STRIP = 2 * HALF,                  /* of C that are formed at once */
+  STEP = 16,                         /* units of a step */
+  TILE_WORDS = HALF * STEP,
+  STEP_WORDS = 2 * TILE_WORDS,       /* of packed A */
+  PANEL_STEP = STEP * SYZ_TILE_COLUMNS, /* words of a panel of B */
+  SUMS = STRIP * STRIP,
+  PASS = 16,                         /* most steps of a strip that rest in L1 */
+  LONGEST = 64 * STEP,               /* units of B that stay in L2 with all columns of a block */
+  BLOCK = 1 << 20,                   /* bytes of such a block */
+};
+
+typedef enum number { BF16, INT8 } number;
+
+/** Sums that wait for what becomes of them: [2 x 2 tiles][16][16]. */
+typedef struct waiting {
+  const float *sum;
+  int m, n, done; /* rows, columns; rows done */
+  int64_t row, column;
+} waiting;
+
+/** 16 sums of integers as numbers: see kernel_int8.h. */
+INLINE __m512 widen(const syz_int8_scales *s, const float *sum, int64_t row, int64_t column)
+{
+  const __m512i zero = _mm512_mullo_epi32(_mm512_set1_epi32(s->row_zero[row]), _mm512_loadu_si512(s->column_sum + column));
+  const __m512 v = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_load_si512(sum), zero));
+  return _mm512_mul_ps(_mm512_mul_ps(v, _mm512_set1_ps(s->row_scale[row])), _mm512_loadu_ps(s->column_scale + column));
+}
+
+/** The next `rows` rows of what waits. */
+INLINE void end_rows(const number kind, const syz_tile_action action, const syz_tile_end *e, waiting *w, int rows)
+{
+  const int last = w->done + rows < w->m ? w->done + rows : w->m;
+  for (; w->done < last; w->done++)
+    for (int j = 0; j < w->n; j += HALF) {
+      const float *sum = w->sum + (w->done / HALF * 2 + j / HALF) * TILE_WORDS + w->done % HALF * HALF;
+      const int64_t row = w->row + w->done, column = w->column + j;
+      const __m512 v = kind == INT8 ? widen(e->int8, sum, row, column) : _mm512_load_ps(sum);
+      if (w->n - j >= HALF)
+        finish(e, action, v, row, column, true, 0xffff);
+      else
+        finish(e, action, v, row, column, false, (__mmask16)((1u << (w->n - j)) - 1u));
+    }
+}
+
+/** Lines that will be added to, on their way while their sums are formed. */
+INLINE void fetch_rows(const syz_tile_action action, const syz_tile_end *e, int first, int rows, int m, int64_t row, int64_t column)
+{
+  if (action != SYZ_TILE_ADD && action != SYZ_TILE_RESIDUAL) return;
+  for (int i = first; i < first + rows && i < m; i++) {
+    const int64_t at = action == SYZ_TILE_RESIDUAL && e->row_of_y ? e->row_of_y[row + i] : row + i;
+    const float *y = (const float *)e->y + at * e->ldy + column;
+    __builtin_prefetch(y, 1, 3);
+    __builtin_prefetch(y + HALF, 1, 3);
+  }
+}
+
+#define DOT_OF(kind, c, a, b)    \
+  do {                           \
+    if ((kind) == BF16)          \
+      tile_dot_bf16(c, a, b);    \
+    else                         \
+      tile_dot_int8(c, a, b);    \
+  } while (0)
+
+/** Sums of a strip by 32 columns over some steps: from `from` (NULL: from zero) to `to`, while `rows` rows a step of what waits are ended and those of y
+ * are fetched. has_low, has_right: there are more than 16 rows, columns. */
+INLINE void multiply(const number kind, const syz_tile_action action, int64_t steps, const uint32_t *a, const uint32_t *b, const float *from, float *to,
+                     bool has_low, bool has_right, const syz_tile_end *e, waiting *w, int rows, int m, int64_t row, int64_t column)
+{
+  const int line = HALF * (int)sizeof(float), panel_line = SYZ_TILE_COLUMNS * (int)sizeof(uint32_t);
+  if (from) {
+    tile_load(0, from, line);
+    tile_load(1, from + TILE_WORDS, line);
+    tile_load(2, from + 2 * TILE_WORDS, line);
+    tile_load(3, from + 3 * TILE_WORDS, line);
+  } else {
+    tile_zero(0);
+    tile_zero(1);
+    tile_zero(2);
+    tile_zero(3);
+  }
+  for (int64_t s = 0; s < steps; s++, a += STEP_WORDS, b += PANEL_STEP) {
+    tile_load_once(6, b, panel_line);
+    tile_load(4, a, line);
+    DOT_OF(kind, 0, 4, 6);
+    if (has_right) {
+      tile_load_once(7, b + HALF, panel_line);
+      DOT_OF(kind, 1, 4, 7);
+    }
+    if (has_low) {
+      tile_load(5, a + TILE_WORDS, line);
+      DOT_OF(kind, 2, 5, 6);
+      if (has_right) DOT_OF(kind, 3, 5, 7);
+    }
+    if (rows > 0) {
+      fetch_rows(action, e, (int)s * rows, rows, m, row, column);
+      end_rows(kind, action, e, w, rows);
+    }
+  }
+  tile_store(0, to, line);
+  tile_store(1, to + TILE_WORDS, line);
+  tile_store(2, to + 2 * TILE_WORDS, line);
+  tile_store(3, to + 3 * TILE_WORDS, line);
+}
+
+INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/** Steps [first, last) of all tiles of the block; `kept` holds the sums of one strip, or of all when is_long. */
+INLINE void pieces(const number kind, const syz_tile_action action, int64_t m, int64_t n, int64_t units, int64_t first, int64_t last, bool is_long,
+                   const uint32_t *a, const uint32_t *b, const syz_tile_end *e, int64_t row, int64_t column, float *kept, float *fresh, waiting *w)
+{
+  const int64_t steps = units / STEP, passes = syz_ceil_div(last - first, PASS), pass = syz_ceil_div(last - first, passes);
+  const int64_t across = syz_ceil_div(n, STRIP);
+  const int rows = last == steps ? (int)syz_ceil_div(STRIP, steps - (first + (passes - 1) * pass)) : 0;
+  for (int64_t i = 0; i < m; i += STRIP) {
+    float *sums = kept + (is_long ? i / STRIP * across * SUMS : 0);
+    const int strip_rows = (int)smaller(m - i, STRIP);
+    for (int64_t s = first; s < last; s += pass)
+      for (int64_t j = 0; j < n; j += STRIP) {
+        const bool is_last = s + pass >= steps;
+        float *at = sums + j / STRIP * SUMS;
+        float *to = is_last ? fresh + (w->sum == fresh ? SUMS : 0) : at;
+        multiply(kind, action, smaller(last - s, pass), a + i * units + s * STEP_WORDS,
+                 b + j / SYZ_TILE_COLUMNS * SYZ_TILE_COLUMNS * units + s * PANEL_STEP + j % SYZ_TILE_COLUMNS, s ? at : NULL, to, strip_rows > HALF,
+                 n - j > HALF, e, w, is_last ? rows : 0, strip_rows, row + i, column + j);
+        if (!is_last) continue;
+        end_rows(kind, action, e, w, STRIP);
+        *w = (waiting){.sum = to, .m = strip_rows, .n = (int)smaller(n - j, STRIP), .row = row + i, .column = column + j};
+      }
+  }
+}
+
+INLINE void block_of(const number kind, const syz_tile_action action, int64_t m, int64_t n, int64_t units, const uint32_t *a, const uint32_t *b,
+                     const syz_tile_end *e, int64_t row, int64_t column, float *room)
+{
+  const int64_t steps = units / STEP, across = syz_ceil_div(n, STRIP), piece = LONGEST / STEP;
+  float *fresh = room, *kept = room + 2 * SUMS;
+  const bool is_long = steps > piece;
+  const int64_t fit = (SYZ_KERNEL_ROOM - 2 * SUMS) / SUMS / across * STRIP; /* rows whose sums `kept` holds */
+  const int64_t group = is_long ? fit : m;
+  waiting w = {0};
+  SYZ_ASSERT(fit >= STRIP && units % STEP == 0);
+  tile_begin();
+  for (int64_t i = 0; i < m; i += group)
+    for (int64_t first = 0; first < steps; first += piece)
+      pieces(kind, action, smaller(m - i, group), n, units, first, smaller(steps, first + piece), is_long, a + i * units, b, e, row + i, column, kept,
+             fresh, &w);
+  end_rows(kind, action, e, &w, STRIP);
+  tile_end();
+}
+
+/** One function an action: what becomes of the sums stands within the loop of products. */
+#define BLOCK_FOR(KIND, ACTION)                                                                                                                      \
+  __attribute__((noinline)) KERNEL_TARGET static void block_##KIND##_##ACTION(int64_t m, int64_t n, int64_t units, const uint32_t *a, const uint32_t *b,     \
+                                                                              const syz_tile_end *e, int64_t row, int64_t column, float *room)               \
+  {                                                                                                                                                  \
+    block_of(KIND, SYZ_TILE_##ACTION, m, n, units, a, b, e, row, column, room);                                                                      \
+  }
+#define BLOCKS_FOR(KIND)       \
+  BLOCK_FOR(KIND, F32)         \
+  BLOCK_FOR(KIND, ACT)         \
+  BLOCK_FOR(KIND, RESIDUAL)    \
+  BLOCK_FOR(KIND, GELU)
+BLOCKS_FOR(BF16)
+BLOCKS_FOR(INT8)
+BLOCK_FOR(BF16, GELU_F32)
+BLOCK_FOR(BF16, SLOPE)
+BLOCK_FOR(BF16, ADD)
+BLOCK_FOR(BF16, ADD_ALL)
+
+static void block_bf16(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b, const syz_tile_end *e, int64_t row,
+                       int64_t column, float *room)
+{
+  SYZ_ASSERT(row_stride == 0);
+#define CASE(KIND, ACTION) \
+  case SYZ_TILE_##ACTION: block_##KIND##_##ACTION(m, n, units, a, b, e, row, column, room); break;
+  switch (e->action) {
+    CASE(BF16, F32)
+    CASE(BF16, ACT)
+    CASE(BF16, RESIDUAL)
+    CASE(BF16, GELU)
+    CASE(BF16, GELU_F32)
+    CASE(BF16, SLOPE)
+    CASE(BF16, ADD)
+    CASE(BF16, ADD_ALL)
+  }
+}
+
+static void block_int8(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b, const syz_tile_end *e, int64_t row,
+                       int64_t column, float *room)
+{
+  SYZ_ASSERT(row_stride == 0);
+  switch (e->action) {
+    CASE(INT8, F32)
+    CASE(INT8, ACT)
+    CASE(INT8, RESIDUAL)
+    CASE(INT8, GELU)
+    default: SYZ_ASSERT(!"an action of the forward pass");
+  }
+}
+
+/* ------------------------------------------------------------- packing A */
+
+/** Rows of k elements of `bytes` bytes each (a step's are 64 bytes), ld elements apart, into a strip: rows beyond m and elements beyond k are zero. */
+INLINE void pack_strip(uint32_t *panel, const unsigned char *x, int64_t ld, int m, int64_t k, int bytes)
+{
+  const int64_t row = k * bytes, whole = row / 64 * 64;
+  const __mmask64 rest = row > whole ? ~UINT64_C(0) >> (64 - (row - whole)) : 0;
+  for (int i = 0; i < STRIP; i++) {
+    uint32_t *at = panel + i / HALF * TILE_WORDS + i % HALF * STEP;
+    const unsigned char *from = x + i * ld * bytes;
+    int64_t s = 0;
+    for (; i < m && s < whole; s += 64, at += STEP_WORDS) _mm512_store_si512(at, _mm512_loadu_si512(from + s));
+    if (i < m && rest) _mm512_store_si512(at, _mm512_maskz_loadu_epi8(rest, from + s));
+    for (; i >= m && s < row; s += 64, at += STEP_WORDS) _mm512_store_si512(at, _mm512_setzero_si512());
+  }
+}
+
+KERNEL_TARGET static void pack_left_rows_bf16(uint32_t *panel, const void *x, int64_t ld, int m, int64_t k)
+{
+  pack_strip(panel, x, ld, m, k, (int)sizeof(syz_bf16));
+}
+
+KERNEL_TARGET static void pack_left_rows_int8(uint32_t *panel, const void *x, int64_t ld, int m, int64_t k) { pack_strip(panel, x, ld, m, k, 1); }
+
+/** 16 words of each of 16 rows, transposed into a tile. */
+INLINE void put_tile(uint32_t *tile, __m512i r[HALF])
+{
+  transpose16(r);
+  for (int i = 0; i < HALF; i++) _mm512_store_si512(tile + i * STEP, r[i]);
+}
+
+/** The lanes of `mask` of rows p, p + 1 of X, joined to units; 0 beyond row k. */
+INLINE __m512i units_across(const syz_bf16 *x, int64_t ld, int64_t p, int64_t k, __mmask16 mask)
+{
+  const syz_bf16 *lo = p < k && mask ? x + p * ld : NULL, *hi = p + 1 < k && mask ? x + (p + 1) * ld : NULL;
+  return UNITS_OF_ROWS(lo, hi, mask);
+}
+
+KERNEL_TARGET static void pack_left_columns(uint32_t *packed, const void *source, int64_t ld, int64_t m, int64_t k)
+{
+  enum { ELEMENTS = 2 * STEP };
+  const syz_bf16 *x = source;
+  const int64_t steps = syz_ceil_div(k, ELEMENTS), units = steps * STEP;
+  for (int64_t s = 0; s < steps; s++)
+    for (int64_t i = 0; i < m; i += STRIP)
+      for (int h = 0; h < STRIP; h += HALF) {
+        __m512i r[HALF];
+        const __mmask16 mask = lanes(m - i - h);
+        const syz_bf16 *from = x + (mask ? i + h : 0);
+        for (int u = 0; u < STEP; u++) r[u] = units_across(from, ld, s * ELEMENTS + 2 * u, k, mask);
+        put_tile(packed + i * units + s * STEP_WORDS + h / HALF * TILE_WORDS, r);
+      }
+}
+
+const syz_kernel syz_kernel_amx_bf16 = {.name = "amx",
+                                        .unit = 2,
+                                        .depth = STEP,
+                                        .rows = STRIP,
+                                        .packs_left = true,
+                                        .block_bytes = BLOCK,
+                                        .longest = LONGEST,
+                                        .chunk_rows = 192,
+                                        .chunk_rows_alone = 576,
+                                        .block = block_bf16,
+                                        .pack = &syz_packing_bf16,
+                                        .pack_left_rows = pack_left_rows_bf16,
+                                        .pack_left_columns = pack_left_columns};
+const syz_kernel syz_kernel_amx_int8 = {.name = "amx",
+                                        .unit = 4,
+                                        .depth = STEP,
+                                        .rows = STRIP,
+                                        .packs_left = true,
+                                        .block_bytes = BLOCK,
+                                        .longest = LONGEST,
+                                        .chunk_rows = 192,
+                                        .chunk_rows_alone = 576,
+                                        .block = block_int8,
+                                        .pack_left_rows = pack_left_rows_int8};

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** What becomes of 16 sums, for kernel_body.h and kernel_amx.c: bias, GELU, residual, rounding to the type, fused into the product. Macros as in
+ * kernel_body.h. */
+#include "kernel.h"
+#include "rowwise.h"
+
+INLINE __m512 half_plus_odd(__m512 u, float cut, float square, const float *term, int terms) {
+  const __m512 c = _mm512_set1_ps(cut);
+  /* The second operand of min and max is what a NaN in the first gives way to: so u stands second. */
+  const __m512 x = _mm512_max_ps(_mm512_sub_ps(_mm512_setzero_ps(), c), _mm512_min_ps(c, u));
+  const __m512 t = _mm512_fmadd_ps(_mm512_mul_ps(x, x), _mm512_set1_ps(square), _mm512_set1_ps(-1.0f));
+  __m512 p = _mm512_set1_ps(term[terms - 1]);
+#pragma GCC unroll 16
+  for (int i = terms - 2; i >= 0; i--) p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(term[i]));
+  const __m512 y = _mm512_fmadd_ps(x, p, _mm512_set1_ps(0.5f));
+  const __m512 z = _mm512_mask_blend_ps(_mm512_cmp_ps_mask(u, c, _CMP_GT_OQ), y, _mm512_set1_ps(1.0f));
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(u, _mm512_sub_ps(_mm512_setzero_ps(), c), _CMP_LT_OQ), z, _mm512_setzero_ps());
+}
+
+INLINE __m512 gelu16(__m512 u) {
+  return _mm512_mul_ps(u, half_plus_odd(u, SYZ_CDF_CUT, SYZ_CDF_SQUARE, syz_cdf_term, SYZ_CDF_TERMS));
+}
+
+INLINE __m512 slope16(__m512 u) { return half_plus_odd(u, SYZ_SLOPE_CUT, SYZ_SLOPE_SQUARE, syz_slope_term, SYZ_SLOPE_TERMS); }
+
+/** 16 sums at (row, column) to where they go; full vectors or the lanes of `mask`. */
+INLINE void finish(const syz_tile_end *e, syz_tile_action action, __m512 v, int64_t row, int64_t column, bool is_full, __mmask16 mask) {
+  float *y32 = (float *)e->y + row * e->ldy + column;
+  KERNEL_TYPE *y = (KERNEL_TYPE *)e->y + row * e->ldy + column, *u = (KERNEL_TYPE *)e->u + row * e->ldu + column;
+  if (action != SYZ_TILE_SLOPE && action != SYZ_TILE_ADD && e->bias)
+    v = _mm512_add_ps(v, is_full ? _mm512_loadu_ps(e->bias + column) : _mm512_maskz_loadu_ps(mask, e->bias + column));
+#define PUT_F32(p, x) (is_full ? _mm512_storeu_ps(p, x) : _mm512_mask_storeu_ps(p, mask, x))
+#define GET_F32(p) (is_full ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(mask, p))
+#define PUT_ACT(p, x)                        \
+  do {                                       \
+    if (is_full) STORE_ACT(p, x);            \
+    else STORE_ACT_MASK(p, mask, x);         \
+  } while (0)
+  switch (action) {
+    case SYZ_TILE_F32: PUT_F32(y32, v); break;
+    case SYZ_TILE_ACT: PUT_ACT(y, v); break;
+    case SYZ_TILE_RESIDUAL:
+      if (e->row_of_y) y32 = (float *)e->y + e->row_of_y[row] * e->ldy + column;
+      if (e->u) PUT_ACT(u, v);
+      if (e->scale) PUT_F32(y32, _mm512_fmadd_ps(v, GET_F32(e->scale + column), GET_F32(y32)));
+      else PUT_F32(y32, _mm512_add_ps(GET_F32(y32), v));
+      break;
+    case SYZ_TILE_GELU:
+      if (e->u) PUT_ACT(u, v);
+      PUT_ACT(y, gelu16(v));
+      break;
+    case SYZ_TILE_GELU_F32: PUT_F32(y32, gelu16(v)); break;
+    case SYZ_TILE_SLOPE: PUT_ACT(y, _mm512_mul_ps(v, slope16(is_full ? LOAD_ACT(u) : LOAD_ACT_MASK(mask, u)))); break;
+    case SYZ_TILE_ADD: PUT_F32(y32, _mm512_add_ps(GET_F32(y32), v)); break;
+    case SYZ_TILE_ADD_ALL:
+      v = _mm512_add_ps(v, GET_F32(y32));
+      PUT_F32(y32, e->is_gelu ? gelu16(v) : v);
+      break;
+  }
+#undef PUT_F32
+#undef GET_F32
+#undef PUT_ACT
+}
