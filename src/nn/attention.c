@@ -23,6 +23,7 @@ struct syz_attention {
 const attention_kernel *syz_attention_kernel(syz_dtype act)
 {
   __builtin_cpu_init();
+  if (act == SYZ_BF16 && syz_attention_amx.is_supported()) return &syz_attention_amx;
   if (act == SYZ_BF16 && syz_attention_avx512_bf16.is_supported()) return &syz_attention_avx512_bf16;
   if (syz_attention_avx512.is_supported()) return &syz_attention_avx512;
   return &syz_attention_avx2;

@@ -29,7 +29,7 @@ typedef struct attention_kernel {
   void (*backward)(const attention_head *h, void *scratch);
 } attention_kernel;
 
-extern const attention_kernel syz_attention_avx512_bf16, syz_attention_avx512, syz_attention_avx2;
+extern const attention_kernel syz_attention_amx, syz_attention_avx512_bf16, syz_attention_avx512, syz_attention_avx2;
 
 /** The kernel that a new syz_attention of this type would use: the fastest one that this processor runs. */
 const attention_kernel *syz_attention_kernel(syz_dtype act);

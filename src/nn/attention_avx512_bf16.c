@@ -5,7 +5,10 @@
 #include "attention.h"
 #include "attention_transpose.h"
 
+#define KERNEL_TARGET KERNEL
 #define KERNEL __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
+
+#include "attention_exp.h"
 
 /* 24 of 32 registers hold sums: 8 x 3 runs at the same speed as 6 x 4 (511 GFLOP/s on a Zen 5 core) and divides 64, 128 and 144. */
 enum { LANES = 16, ROWS = 8, VECTORS = 3 };
@@ -25,19 +28,7 @@ OPERATION vec v_mul(vec a, vec b) { return _mm512_mul_ps(a, b); }
 OPERATION vec v_max(vec a, vec b) { return _mm512_max_ps(a, b); }
 OPERATION vec v_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
 
-/** 2^x = 2^floor(x) 2^r, r = x - floor(x) in [0, 1): 2^r by the polynomial of degree 5 with least relative error, 8e-8; scalef takes
- * the floor itself. 9 instructions; adding round(x) to the exponent takes 12, which costs 2.5 % of a forward pass of 778 tokens and
- * heads of 128. */
-OPERATION vec v_exp2(vec x)
-{
-  vec r = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF);
-  vec p = _mm512_fmadd_ps(r, _mm512_set1_ps(0x1.ec320ap-10f), _mm512_set1_ps(0x1.26900cp-7f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.c95446p-5f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.ebd5a8p-3f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.62e4f6p-1f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.fffffep-1f));
-  return _mm512_scalef_ps(p, x);
-}
+OPERATION vec v_exp2(vec x) { return attention_exp2(x); }
 
 OPERATION unit_vec u_load(const uint32_t *x) { return (unit_vec)_mm512_loadu_si512(x); }
 OPERATION void u_store(uint32_t *x, unit_vec u) { _mm512_storeu_si512(x, (__m512i)u); }
