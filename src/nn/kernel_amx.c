@@ -25,6 +25,7 @@
 #else
 #define KERNEL_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16," TILE_TARGET)))
 #endif
+#define KERNEL_GELU_TABLE
 #include "kernel_lanes.h"
 #include "kernel_end.h"
 
@@ -36,8 +37,9 @@ enum {
   STEP_WORDS = 2 * TILE_WORDS,       /* of packed A */
   PANEL_STEP = STEP * SYZ_TILE_COLUMNS, /* words of a panel of B */
   SUMS = STRIP * STRIP,
+  LINE_WORDS = 16,
   PASS = 16,                         /* most steps of a strip that rest in L1 */
-  LONGEST = 64 * STEP,               /* units of B that stay in L2 with all columns of a block */
+  LONGEST = 44 * STEP,               /* units of B that stay in L2 with all columns of a block */
   BLOCK = 1 << 20,                   /* bytes of such a block */
 };
 
@@ -77,6 +79,8 @@ INLINE void end_rows(const number kind, const syz_tile_action action, const syz_
 /** Lines that will be added to, on their way while their sums are formed. */
 INLINE void fetch_rows(const syz_tile_action action, const syz_tile_end *e, int first, int rows, int m, int64_t row, int64_t column)
 {
+  if (action == SYZ_TILE_SLOPE)
+    for (int i = first; i < first + rows && i < m; i++) __builtin_prefetch((const syz_bf16 *)e->u + (row + i) * e->ldu + column, 0, 3);
   if (action != SYZ_TILE_ADD && action != SYZ_TILE_RESIDUAL) return;
   for (int i = first; i < first + rows && i < m; i++) {
     const int64_t at = action == SYZ_TILE_RESIDUAL && e->row_of_y ? e->row_of_y[row + i] : row + i;
@@ -95,9 +99,10 @@ INLINE void fetch_rows(const syz_tile_action action, const syz_tile_end *e, int 
   } while (0)
 
 /** Sums of a strip by 32 columns over some steps: from `from` (NULL: from zero) to `to`, while `rows` rows a step of what waits are ended and those of y
- * are fetched. has_low, has_right: there are more than 16 rows, columns. */
+ * are fetched, and `lines` cache lines a step from `ahead` on. has_low, has_right: there are more than 16 rows, columns. */
 INLINE void multiply(const number kind, const syz_tile_action action, int64_t steps, const uint32_t *a, const uint32_t *b, const float *from, float *to,
-                     bool has_low, bool has_right, const syz_tile_end *e, waiting *w, int rows, int m, int64_t row, int64_t column)
+                     bool has_low, bool has_right, const uint32_t *ahead, int lines, const syz_tile_end *e, waiting *w, int rows, int m, int64_t row,
+                     int64_t column)
 {
   const int line = HALF * (int)sizeof(float), panel_line = SYZ_TILE_COLUMNS * (int)sizeof(uint32_t);
   if (from) {
@@ -124,6 +129,7 @@ INLINE void multiply(const number kind, const syz_tile_action action, int64_t st
       DOT_OF(kind, 2, 5, 6);
       if (has_right) DOT_OF(kind, 3, 5, 7);
     }
+    for (int i = 0; i < lines; i++, ahead += LINE_WORDS) __builtin_prefetch(ahead, 0, 2);
     if (rows > 0) {
       fetch_rows(action, e, (int)s * rows, rows, m, row, column);
       end_rows(kind, action, e, w, rows);
@@ -143,6 +149,7 @@ INLINE void pieces(const number kind, const syz_tile_action action, int64_t m, i
 {
   const int64_t steps = units / STEP, passes = syz_ceil_div(last - first, PASS), pass = syz_ceil_div(last - first, passes);
   const int64_t across = syz_ceil_div(n, STRIP);
+  const int lines = (int)syz_ceil_div(STEP_WORDS / LINE_WORDS, across); /* the next steps of A from L3, during these */
   const int rows = last == steps ? (int)syz_ceil_div(STRIP, steps - (first + (passes - 1) * pass)) : 0;
   for (int64_t i = 0; i < m; i += STRIP) {
     float *sums = kept + (is_long ? i / STRIP * across * SUMS : 0);
@@ -154,7 +161,7 @@ INLINE void pieces(const number kind, const syz_tile_action action, int64_t m, i
         float *to = is_last ? fresh + (w->sum == fresh ? SUMS : 0) : at;
         multiply(kind, action, smaller(last - s, pass), a + i * units + s * STEP_WORDS,
                  b + j / SYZ_TILE_COLUMNS * SYZ_TILE_COLUMNS * units + s * PANEL_STEP + j % SYZ_TILE_COLUMNS, s ? at : NULL, to, strip_rows > HALF,
-                 n - j > HALF, e, w, is_last ? rows : 0, strip_rows, row + i, column + j);
+                 n - j > HALF, a + i * units + (s + pass) * STEP_WORDS + j / STRIP * pass * lines * LINE_WORDS, lines, e, w, is_last ? rows : 0, strip_rows, row + i, column + j);
         if (!is_last) continue;
         end_rows(kind, action, e, w, STRIP);
         *w = (waiting){.sum = to, .m = strip_rows, .n = (int)smaller(n - j, STRIP), .row = row + i, .column = column + j};
