@@ -17,7 +17,7 @@ int syz_kernel_list(syz_dtype type, const syz_kernel *list[SYZ_KERNELS_MOST]) {
   return n;
 }
 
-enum { SWEEP_ROWS = 1152 }; /* rows of A that one sweep over B takes: they are read again for each block of B, from L3 */
+enum { LINE = 64 /* bytes of a cache line */, SWEEP_ROWS = 1152 }; /* rows of A that one sweep over B takes: they are read again for each block of B, from L3 */
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -27,7 +27,7 @@ static const void *step(const syz_kernel *q, const void *x, int64_t elements) {
 }
 
 syz_status syz_kernel_reserve(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t k) {
-  const int64_t packed = q->packs_left ? syz_packed_left_words(q, smaller(rows, SWEEP_ROWS), syz_units(q, k)) : 0;
+  const int64_t packed = syz_packs_left(q) ? syz_packed_left_words(q, smaller(rows, SWEEP_ROWS), syz_units(q, k)) : 0;
   return syz_compute_reserve_products(c, ((size_t)c->threads * SYZ_KERNEL_ROOM + (size_t)packed) * sizeof(float));
 }
 
@@ -55,6 +55,25 @@ void syz_kernel_product_inside(const syz_compute *c, const syz_kernel *q, int64_
     share_out(c, q, sweep, smaller(rows, sweep + SWEEP_ROWS), n, units, a + sweep * units, 0, b, end);
 }
 
+/** For kernels that pack A, all of it or the strip at the end. */
+static void product_of_rows(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t k, syz_left a, const uint32_t *b,
+                            const syz_tile_end *end) {
+  const int64_t units = syz_units(q, k);
+  uint32_t *left = (uint32_t *)c->products->bytes + (size_t)c->threads * SYZ_KERNEL_ROOM;
+  const bool lies_well = a.ld % q->unit == 0 && k % (q->unit * q->depth) == 0 && (uintptr_t)a.x % LINE == 0 && a.ld / q->unit % (LINE / 4) == 0;
+  const bool reads = lies_well && q->reads_rows(a.ld / q->unit, units);
+  for (int64_t sweep = 0; sweep < rows; sweep += SWEEP_ROWS) {
+    const int64_t last = smaller(rows, sweep + SWEEP_ROWS), packed = reads ? last / q->rows * q->rows : sweep;
+    if (packed > sweep) share_out(c, q, sweep, packed, n, units, step(q, a.x, sweep * a.ld), a.ld / q->unit, b, end);
+    if (packed == last) continue;
+#pragma omp for schedule(static)
+    for (int64_t i = packed; i < last; i += q->rows)
+      q->pack_left_rows(left + (i - packed) * units, step(q, a.x, i * a.ld), a.ld, (int)smaller(last - i, q->rows), k);
+    share_out(c, q, packed, last, n, units, left, 0, b, end);
+#pragma omp barrier
+  }
+}
+
 void syz_kernel_product(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t k, syz_left a, const uint32_t *b,
                         const syz_tile_end *end) {
   const int64_t units = syz_units(q, k);
@@ -62,19 +81,11 @@ void syz_kernel_product(const syz_compute *c, const syz_kernel *q, int64_t rows,
   {
     if (!a.ld) {
       syz_kernel_product_inside(c, q, rows, n, units, a.x, b, end);
-    } else if (!q->packs_left) {
+    } else if (!syz_packs_left(q)) {
       for (int64_t sweep = 0; sweep < rows; sweep += SWEEP_ROWS)
         share_out(c, q, sweep, smaller(rows, sweep + SWEEP_ROWS), n, units, step(q, a.x, sweep * a.ld), a.ld / q->unit, b, end);
     } else {
-      uint32_t *left = (uint32_t *)c->products->bytes + (size_t)c->threads * SYZ_KERNEL_ROOM;
-      for (int64_t sweep = 0; sweep < rows; sweep += SWEEP_ROWS) {
-        const int64_t last = smaller(rows, sweep + SWEEP_ROWS);
-#pragma omp for schedule(static)
-        for (int64_t i = sweep; i < last; i += q->rows)
-          q->pack_left_rows(left + (i - sweep) * units, step(q, a.x, i * a.ld), a.ld, (int)smaller(last - i, q->rows), k);
-        share_out(c, q, sweep, last, n, units, left, 0, b, end);
-#pragma omp barrier
-      }
+      product_of_rows(c, q, rows, n, k, a, b, end);
     }
   }
 }

@@ -60,7 +60,7 @@ typedef struct syz_kernel {
   int unit;           /**< elements a unit: 1, 2 or 4 */
   int depth;          /**< packed operands are filled up with zeros to a multiple of so many units */
   int rows;           /**< of a strip: what a packed panel of A holds */
-  bool packs_left;    /**< A is always packed, never read as it lies */
+  bool (*reads_rows)(int64_t row_stride, int64_t units); /**< whether whole strips of A are better read as they lie; NULL: always, and the last too */
   int block_bytes;    /**< of packed B that stay in L2 while rows of A pass by */
   int longest;        /**< units of a panel's length that block_bytes counts at most: beyond, sums rest in memory in between */
   int chunk_rows, chunk_rows_alone; /**< rows of one piece of parallel work, and of a thread alone */
@@ -90,6 +90,8 @@ static inline int64_t syz_units(const syz_kernel *q, int64_t k) { return syz_cei
 static inline int64_t syz_packed_words(int64_t n, int64_t units) {
   return syz_ceil_div(n, SYZ_TILE_COLUMNS) * SYZ_TILE_COLUMNS * units;
 }
+/** Whether A is packed at least in part. */
+static inline bool syz_packs_left(const syz_kernel *q) { return q->reads_rows != NULL; }
 static inline int64_t syz_packed_left_words(const syz_kernel *q, int64_t m, int64_t units) {
   return syz_ceil_div(m, q->rows) * q->rows * units;
 }

@@ -98,13 +98,19 @@ INLINE void fetch_rows(const syz_tile_action action, const syz_tile_end *e, int 
       tile_dot_int8(c, a, b);    \
   } while (0)
 
+/** How a strip of A lies, in words: from row to row of a tile, to the lower tile, from step to step; from strip to strip. */
+typedef struct left_form {
+  int64_t line, low, step, strip;
+} left_form;
+
 /** Sums of a strip by 32 columns over some steps: from `from` (NULL: from zero) to `to`, while `rows` rows a step of what waits are ended and those of y
  * are fetched, and `lines` cache lines a step from `ahead` on. has_low, has_right: there are more than 16 rows, columns. */
-INLINE void multiply(const number kind, const syz_tile_action action, int64_t steps, const uint32_t *a, const uint32_t *b, const float *from, float *to,
-                     bool has_low, bool has_right, const uint32_t *ahead, int lines, const syz_tile_end *e, waiting *w, int rows, int m, int64_t row,
+INLINE void multiply(const number kind, const syz_tile_action action, int64_t steps, left_form form, const uint32_t *a, const uint32_t *b,
+                     const float *from, float *to, bool has_low, bool has_right, const uint32_t *ahead, int lines, const syz_tile_end *e, waiting *w, int rows, int m, int64_t row,
                      int64_t column)
 {
   const int line = HALF * (int)sizeof(float), panel_line = SYZ_TILE_COLUMNS * (int)sizeof(uint32_t);
+  const int64_t left_line = form.line * (int64_t)sizeof *a;
   if (from) {
     tile_load(0, from, line);
     tile_load(1, from + TILE_WORDS, line);
@@ -116,16 +122,16 @@ INLINE void multiply(const number kind, const syz_tile_action action, int64_t st
     tile_zero(2);
     tile_zero(3);
   }
-  for (int64_t s = 0; s < steps; s++, a += STEP_WORDS, b += PANEL_STEP) {
+  for (int64_t s = 0; s < steps; s++, a += form.step, b += PANEL_STEP) {
     tile_load_once(6, b, panel_line);
-    tile_load(4, a, line);
+    tile_load(4, a, left_line);
     DOT_OF(kind, 0, 4, 6);
     if (has_right) {
       tile_load_once(7, b + HALF, panel_line);
       DOT_OF(kind, 1, 4, 7);
     }
     if (has_low) {
-      tile_load(5, a + TILE_WORDS, line);
+      tile_load(5, a + form.low, left_line);
       DOT_OF(kind, 2, 5, 6);
       if (has_right) DOT_OF(kind, 3, 5, 7);
     }
@@ -145,11 +151,12 @@ INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /** Steps [first, last) of all tiles of the block; `kept` holds the sums of one strip, or of all when is_long. */
 INLINE void pieces(const number kind, const syz_tile_action action, int64_t m, int64_t n, int64_t units, int64_t first, int64_t last, bool is_long,
-                   const uint32_t *a, const uint32_t *b, const syz_tile_end *e, int64_t row, int64_t column, float *kept, float *fresh, waiting *w)
+                   left_form form, const uint32_t *a, const uint32_t *b, const syz_tile_end *e, int64_t row, int64_t column, float *kept, float *fresh,
+                   waiting *w)
 {
   const int64_t steps = units / STEP, passes = syz_ceil_div(last - first, PASS), pass = syz_ceil_div(last - first, passes);
   const int64_t across = syz_ceil_div(n, STRIP);
-  const int lines = (int)syz_ceil_div(STEP_WORDS / LINE_WORDS, across); /* the next steps of A from L3, during these */
+  const int lines = (int)syz_ceil_div(STEP_WORDS / LINE_WORDS, across); /* the next strip of A from L3, during this one */
   const int rows = last == steps ? (int)syz_ceil_div(STRIP, steps - (first + (passes - 1) * pass)) : 0;
   for (int64_t i = 0; i < m; i += STRIP) {
     float *sums = kept + (is_long ? i / STRIP * across * SUMS : 0);
@@ -159,9 +166,10 @@ INLINE void pieces(const number kind, const syz_tile_action action, int64_t m, i
         const bool is_last = s + pass >= steps;
         float *at = sums + j / STRIP * SUMS;
         float *to = is_last ? fresh + (w->sum == fresh ? SUMS : 0) : at;
-        multiply(kind, action, smaller(last - s, pass), a + i * units + s * STEP_WORDS,
+        const uint32_t *ahead = a + (i / STRIP + 1) * form.strip + (s * across + j / STRIP * pass) * lines * LINE_WORDS;
+        multiply(kind, action, smaller(last - s, pass), form, a + i / STRIP * form.strip + s * form.step,
                  b + j / SYZ_TILE_COLUMNS * SYZ_TILE_COLUMNS * units + s * PANEL_STEP + j % SYZ_TILE_COLUMNS, s ? at : NULL, to, strip_rows > HALF,
-                 n - j > HALF, a + i * units + (s + pass) * STEP_WORDS + j / STRIP * pass * lines * LINE_WORDS, lines, e, w, is_last ? rows : 0, strip_rows, row + i, column + j);
+                 n - j > HALF, ahead, lines, e, w, is_last ? rows : 0, strip_rows, row + i, column + j);
         if (!is_last) continue;
         end_rows(kind, action, e, w, STRIP);
         *w = (waiting){.sum = to, .m = strip_rows, .n = (int)smaller(n - j, STRIP), .row = row + i, .column = column + j};
@@ -169,20 +177,22 @@ INLINE void pieces(const number kind, const syz_tile_action action, int64_t m, i
   }
 }
 
-INLINE void block_of(const number kind, const syz_tile_action action, int64_t m, int64_t n, int64_t units, const uint32_t *a, const uint32_t *b,
-                     const syz_tile_end *e, int64_t row, int64_t column, float *room)
+INLINE void block_of(const number kind, const syz_tile_action action, int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride,
+                     const uint32_t *b, const syz_tile_end *e, int64_t row, int64_t column, float *room)
 {
   const int64_t steps = units / STEP, across = syz_ceil_div(n, STRIP), piece = LONGEST / STEP;
   float *fresh = room, *kept = room + 2 * SUMS;
   const bool is_long = steps > piece;
   const int64_t fit = (SYZ_KERNEL_ROOM - 2 * SUMS) / SUMS / across * STRIP; /* rows whose sums `kept` holds */
   const int64_t group = is_long ? fit : m;
+  const left_form packed = {STEP, TILE_WORDS, STEP_WORDS, STRIP * units}, plain = {row_stride, HALF * row_stride, STEP, STRIP * row_stride};
+  const left_form form = row_stride ? plain : packed;
   waiting w = {0};
   SYZ_ASSERT(fit >= STRIP && units % STEP == 0);
   tile_begin();
   for (int64_t i = 0; i < m; i += group)
     for (int64_t first = 0; first < steps; first += piece)
-      pieces(kind, action, smaller(m - i, group), n, units, first, smaller(steps, first + piece), is_long, a + i * units, b, e, row + i, column, kept,
+      pieces(kind, action, smaller(m - i, group), n, units, first, smaller(steps, first + piece), is_long, form, a + i / STRIP * form.strip, b, e, row + i, column, kept,
              fresh, &w);
   end_rows(kind, action, e, &w, STRIP);
   tile_end();
@@ -190,10 +200,11 @@ INLINE void block_of(const number kind, const syz_tile_action action, int64_t m,
 
 /** One function an action: what becomes of the sums stands within the loop of products. */
 #define BLOCK_FOR(KIND, ACTION)                                                                                                                      \
-  __attribute__((noinline)) KERNEL_TARGET static void block_##KIND##_##ACTION(int64_t m, int64_t n, int64_t units, const uint32_t *a, const uint32_t *b,     \
-                                                                              const syz_tile_end *e, int64_t row, int64_t column, float *room)               \
+  __attribute__((noinline)) KERNEL_TARGET static void block_##KIND##_##ACTION(int64_t m, int64_t n, int64_t units, const uint32_t *a,                         \
+                                                                              int64_t row_stride, const uint32_t *b, const syz_tile_end *e, int64_t row,     \
+                                                                              int64_t column, float *room)                                                   \
   {                                                                                                                                                  \
-    block_of(KIND, SYZ_TILE_##ACTION, m, n, units, a, b, e, row, column, room);                                                                      \
+    block_of(KIND, SYZ_TILE_##ACTION, m, n, units, a, row_stride, b, e, row, column, room);                                                                      \
   }
 #define BLOCKS_FOR(KIND)       \
   BLOCK_FOR(KIND, F32)         \
@@ -210,9 +221,8 @@ BLOCK_FOR(BF16, ADD_ALL)
 static void block_bf16(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b, const syz_tile_end *e, int64_t row,
                        int64_t column, float *room)
 {
-  SYZ_ASSERT(row_stride == 0);
 #define CASE(KIND, ACTION) \
-  case SYZ_TILE_##ACTION: block_##KIND##_##ACTION(m, n, units, a, b, e, row, column, room); break;
+  case SYZ_TILE_##ACTION: block_##KIND##_##ACTION(m, n, units, a, row_stride, b, e, row, column, room); break;
   switch (e->action) {
     CASE(BF16, F32)
     CASE(BF16, ACT)
@@ -228,7 +238,6 @@ static void block_bf16(int64_t m, int64_t n, int64_t units, const uint32_t *a, i
 static void block_int8(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b, const syz_tile_end *e, int64_t row,
                        int64_t column, float *room)
 {
-  SYZ_ASSERT(row_stride == 0);
   switch (e->action) {
     CASE(INT8, F32)
     CASE(INT8, ACT)
@@ -239,6 +248,14 @@ static void block_int8(int64_t m, int64_t n, int64_t units, const uint32_t *a, i
 }
 
 /* ------------------------------------------------------------- packing A */
+
+/** Whole strips of whole steps can be read as they lie, unless the pieces of 32 rows that rest in L1 would fall on few of its sets: when rows are a
+ * multiple of 2 KiB apart and only a part of each is read at a time. */
+static bool reads_rows(int64_t row_stride, int64_t units)
+{
+  enum { APART = 512 };
+  return units % STEP == 0 && (units <= PASS * STEP || row_stride % APART != 0);
+}
 
 /** Rows of k elements of `bytes` bytes each (a step's are 64 bytes), ld elements apart, into a strip: rows beyond m and elements beyond k are zero. */
 INLINE void pack_strip(uint32_t *panel, const unsigned char *x, int64_t ld, int m, int64_t k, int bytes)
@@ -296,7 +313,7 @@ const syz_kernel syz_kernel_amx_bf16 = {.name = "amx",
                                         .unit = 2,
                                         .depth = STEP,
                                         .rows = STRIP,
-                                        .packs_left = true,
+                                        .reads_rows = reads_rows,
                                         .block_bytes = BLOCK,
                                         .longest = LONGEST,
                                         .chunk_rows = 192,
@@ -309,7 +326,7 @@ const syz_kernel syz_kernel_amx_int8 = {.name = "amx",
                                         .unit = 4,
                                         .depth = STEP,
                                         .rows = STRIP,
-                                        .packs_left = true,
+                                        .reads_rows = reads_rows,
                                         .block_bytes = BLOCK,
                                         .longest = LONGEST,
                                         .chunk_rows = 192,

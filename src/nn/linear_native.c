@@ -53,11 +53,11 @@ syz_status syz_linear_native_create(const syz_compute *c, int64_t out, int64_t i
   SYZ_ALLOC(l->forward, "linear weight", syz_packed_words(out, syz_units(l->kernel, in)));
   /* Scratch: rows of odd length, padded to whole units; packed blocks of dy and x. */
   const int64_t longest = in > out ? in : out;
-  int64_t words = !l->kernel->packs_left && longest % l->kernel->unit ? max_rows * syz_units(l->kernel, longest) : 0;
+  int64_t words = !syz_packs_left(l->kernel) && longest % l->kernel->unit ? max_rows * syz_units(l->kernel, longest) : 0;
   if (trains) {
     SYZ_ALLOC(l->input, "linear weight", syz_packed_words(in, syz_units(l->kernel, out)));
     const int64_t most = SUM_UNITS_MAX * l->kernel->unit, block = max_rows < most ? max_rows + 1 : most;
-    const int64_t left = l->kernel->packs_left ? weight_whole_left_words(l, block) : c->threads * weight_left_words(l, block);
+    const int64_t left = syz_packs_left(l->kernel) ? weight_whole_left_words(l, block) : c->threads * weight_left_words(l, block);
     const int64_t packed = weight_right_words(l, block) + left;
     if (packed > words) words = packed;
   }
@@ -97,7 +97,7 @@ void syz_linear_native_pack(syz_linear_native *l, const float *weight) {
 /** Rows of x as units: as they lie, or copied with a zero behind each row of odd length. */
 static syz_left left_of(const syz_linear_native *l, const void *x, int64_t rows, int64_t k) {
   const int64_t units = syz_units(l->kernel, k);
-  if (k % l->kernel->unit == 0 || l->kernel->packs_left) return (syz_left){x, k};
+  if (k % l->kernel->unit == 0 || syz_packs_left(l->kernel)) return (syz_left){x, k};
   const syz_bf16 *from = x;
   syz_bf16 *to = l->compute->scratch->bytes;
 #pragma omp parallel for schedule(static)
@@ -187,7 +187,7 @@ void syz_linear_native_backward_weight(const syz_linear_native *l, int64_t rows,
 #pragma omp for schedule(static)
     for (int64_t p = 0; p < syz_pack_groups(q, n); p++)
       syz_kernel_pack_columns_group(q, right, (const char *)x + r * l->in * size, l->in, l->in, n, p);
-    if (q->packs_left) {
+    if (syz_packs_left(q)) {
       add_weight_whole(l, n, from, right, left, at, dweight, dbias);
       continue;
     }

@@ -41,11 +41,11 @@ static const syz_kernel *kernel_for(const syz_compute *c) { return c->engine[c->
 /* Words of the packed forms: of max_n rows along the width, of BLOCK rows across it, of max_m rows of x across it, of w from either side. */
 static int64_t along_words(const syz_pairs *p) { return syz_packed_words(p->max_n, syz_units(p->kernel, p->stride)); }
 static int64_t across_words(const syz_pairs *p, int64_t rows) { return syz_packed_words(p->width, syz_units(p->kernel, rows)); }
-static int64_t x_words(const syz_pairs *p) { return p->kernel->packs_left ? syz_packed_left_words(p->kernel, p->max_m, syz_units(p->kernel, p->stride)) : 0; }
+static int64_t x_words(const syz_pairs *p) { return syz_packs_left(p->kernel) ? syz_packed_left_words(p->kernel, p->max_m, syz_units(p->kernel, p->stride)) : 0; }
 static int64_t left_words(const syz_pairs *p)
 {
   const int64_t across = syz_packed_left_words(p->kernel, BLOCK, syz_units(p->kernel, p->max_m));
-  const int64_t along = p->kernel->packs_left ? syz_packed_left_words(p->kernel, p->max_m, syz_units(p->kernel, BLOCK)) : 0;
+  const int64_t along = syz_packs_left(p->kernel) ? syz_packed_left_words(p->kernel, p->max_m, syz_units(p->kernel, BLOCK)) : 0;
   return across > along ? across : along;
 }
 
@@ -235,7 +235,7 @@ static void native_backward(const syz_pairs *p, int64_t m, int64_t first, int64_
   /* Behind an odd number of columns the last unit has a partner. */
   for (int64_t r = 0; n % q->unit && r < m; r++) memset(p->w + (r * BLOCK + n) * size, 0, (size_t)size);
   syz_left left = {p->w, BLOCK};
-  if (q->packs_left) {
+  if (syz_packs_left(q)) {
     syz_kernel_pack_left_rows(q, p->w_left, p->w, BLOCK, m, n);
     left = (syz_left){p->w_left, 0};
   }
