@@ -60,20 +60,25 @@ INLINE __m512 widen(const syz_int8_scales *s, const float *sum, int64_t row, int
   return _mm512_mul_ps(_mm512_mul_ps(v, _mm512_set1_ps(s->row_scale[row])), _mm512_loadu_ps(s->column_scale + column));
 }
 
+/** 16 sums, or n when that is less. */
+INLINE void end_half(const number kind, const syz_tile_action action, const syz_tile_end *e, const float *sum, int64_t row, int64_t column, int n)
+{
+  const __m512 v = kind == INT8 ? widen(e->int8, sum, row, column) : _mm512_load_ps(sum);
+  if (n >= HALF)
+    finish(e, action, v, row, column, true, 0xffff);
+  else
+    finish(e, action, v, row, column, false, lanes(n));
+}
+
 /** The next `rows` rows of what waits. */
 INLINE void end_rows(const number kind, const syz_tile_action action, const syz_tile_end *e, waiting *w, int rows)
 {
   const int last = w->done + rows < w->m ? w->done + rows : w->m;
-  for (; w->done < last; w->done++)
-    for (int j = 0; j < w->n; j += HALF) {
-      const float *sum = w->sum + (w->done / HALF * 2 + j / HALF) * TILE_WORDS + w->done % HALF * HALF;
-      const int64_t row = w->row + w->done, column = w->column + j;
-      const __m512 v = kind == INT8 ? widen(e->int8, sum, row, column) : _mm512_load_ps(sum);
-      if (w->n - j >= HALF)
-        finish(e, action, v, row, column, true, 0xffff);
-      else
-        finish(e, action, v, row, column, false, (__mmask16)((1u << (w->n - j)) - 1u));
-    }
+  for (; w->done < last; w->done++) {
+    const float *sum = w->sum + (w->done / HALF * 2) * TILE_WORDS + w->done % HALF * HALF;
+    end_half(kind, action, e, sum, w->row + w->done, w->column, w->n);
+    if (w->n > HALF) end_half(kind, action, e, sum + TILE_WORDS, w->row + w->done, w->column + HALF, w->n - HALF);
+  }
 }
 
 /** Lines that will be added to, on their way while their sums are formed. */
@@ -178,8 +183,9 @@ INLINE void pieces(const number kind, const syz_tile_action action, int64_t m, i
 }
 
 INLINE void block_of(const number kind, const syz_tile_action action, int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride,
-                     const uint32_t *b, const syz_tile_end *e, int64_t row, int64_t column, float *room)
+                     const uint32_t *b, const syz_tile_end *to, int64_t row, int64_t column, float *room)
 {
+  const syz_tile_end copy = *to, *e = &copy; /* which no store can change: the compiler keeps it in registers */
   const int64_t steps = units / STEP, across = syz_ceil_div(n, STRIP), piece = LONGEST / STEP;
   float *fresh = room, *kept = room + 2 * SUMS;
   const bool is_long = steps > piece;
