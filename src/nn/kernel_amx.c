@@ -185,7 +185,11 @@ INLINE void pieces(const number kind, const syz_tile_action action, int64_t m, i
 INLINE void block_of(const number kind, const syz_tile_action action, int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride,
                      const uint32_t *b, const syz_tile_end *to, int64_t row, int64_t column, float *room)
 {
-  const syz_tile_end copy = *to, *e = &copy; /* which no store can change: the compiler keeps it in registers */
+  /* Copies that no store can change: the compiler keeps them in registers. */
+  const syz_int8_scales scales = kind == INT8 ? *to->int8 : (syz_int8_scales){0};
+  syz_tile_end copy = *to;
+  copy.int8 = &scales;
+  const syz_tile_end *e = &copy;
   const int64_t steps = units / STEP, across = syz_ceil_div(n, STRIP), piece = LONGEST / STEP;
   float *fresh = room, *kept = room + 2 * SUMS;
   const bool is_long = steps > piece;
