@@ -404,6 +404,10 @@ static size_t scratch_bytes(int64_t tokens, int64_t dim, bool trains)
   return one.used > other.used ? one.used : other.used;
 }
 
+#ifdef SYZ_TILES_EMULATED
+static bool is_supported(void) { return syz_processor_isa() >= SYZ_ISA_AVX512_BF16; }
+#else
 static bool is_supported(void) { return syz_processor_isa() >= SYZ_ISA_AMX; }
+#endif
 
 const attention_kernel syz_attention_amx = {"amx", SYZ_BF16, is_supported, scratch_bytes, forward, backward};

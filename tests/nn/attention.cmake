@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Tests of attention, optimiser and small layers; included by CMakeLists.txt.
-syz_add_test(test_attention USES nn LABELS unit engine gradient property TIMEOUT 100)
+syz_add_test(test_attention USES emulated_tiles nn LABELS unit engine gradient property TIMEOUT 100)
 target_include_directories(test_attention PRIVATE ${CMAKE_SOURCE_DIR}/src/nn) # all kernels, not only this processor's choice
 syz_add_test(test_adamw USES nn LABELS unit analytic TIMEOUT 60)
 syz_add_test(test_dropout USES nn LABELS property TIMEOUT 60)

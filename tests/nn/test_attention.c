@@ -11,6 +11,9 @@
 #include "attention.h"
 #include "check.h"
 
+/** src/nn/attention_amx.c on tiles in plain C. */
+extern const attention_kernel emulated_attention;
+
 static const double limit_f32 = 3e-6, limit_bf16 = 6e-3;
 
 typedef struct problem {
@@ -179,8 +182,8 @@ static int engine_count;
 /** Every kernel that this processor runs, on every storage type that it can serve. */
 static void find_engines(void)
 {
-  const attention_kernel *all[] = {&syz_attention_amx, &syz_attention_avx512_bf16, &syz_attention_avx512, &syz_attention_avx2};
-  for (int i = 0; i < 3; i++) {
+  const attention_kernel *all[] = {&syz_attention_amx, &emulated_attention, &syz_attention_avx512_bf16, &syz_attention_avx512, &syz_attention_avx2};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
     if (!all[i]->is_supported()) {
       fprintf(stderr, "kernel %s: not on this processor\n", all[i]->name);
       continue;
@@ -207,6 +210,23 @@ static void test_sizes(void)
         free_problem(&p);
       }
     fprintf(stderr, "%s in %s: worst error %.2g\n", engines[e].kernel->name, engines[e].act == SYZ_F32 ? "float32" : "bfloat16", worst);
+  }
+}
+
+/** The same bits from tiles in hardware and in plain C. */
+static void test_emulation(void)
+{
+  const int64_t size[][2] = {{1, 8}, {26, 64}, {49, 24}, {145, 64}, {300, 33}};
+  if (!syz_attention_amx.is_supported()) return; /* find_engines has said so */
+  for (size_t i = 0; i < sizeof size / sizeof *size; i++) {
+    problem p = make_problem(2, size[i][0], 2, size[i][1], SYZ_BF16, 41, 1.0), e = make_problem(2, size[i][0], 2, size[i][1], SYZ_BF16, 41, 1.0);
+    run(&p, &syz_attention_amx, 1, true);
+    run(&e, &emulated_attention, 1, true);
+    CHECK(!memcmp(p.out, e.out, p.n * p.size));
+    CHECK(!memcmp(p.dqkv, e.dqkv, 3 * p.n * p.size));
+    CHECK(!memcmp(p.lse, e.lse, (size_t)(p.B * p.N * p.T) * sizeof *p.lse));
+    free_problem(&p);
+    free_problem(&e);
   }
 }
 
@@ -458,6 +478,7 @@ int main(void)
   find_engines();
   test_contract();
   test_sizes();
+  test_emulation();
   test_spectrum_size();
   test_has_teeth();
   test_gradient();
