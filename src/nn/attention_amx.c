@@ -156,12 +156,12 @@ typedef struct forward_views {
 static forward_views forward_layout(const geometry *g, syz_arena *a)
 {
   forward_views v;
-  v.q = syz_arena_take(a, (size_t)(g->steps * STEP_WORDS), sizeof *v.q);
+  v.q = syz_arena_take(a, (size_t)(g->strips * g->steps * STEP_WORDS), sizeof *v.q);
   v.k = syz_arena_take(a, (size_t)g->dim_words, sizeof *v.k);
   v.v = syz_arena_take(a, (size_t)g->token_words, sizeof *v.v);
   v.p = syz_arena_take(a, (size_t)(g->strips * STEP_WORDS), sizeof *v.p);
   v.s = syz_arena_take(a, (size_t)(g->strips * SUMS), sizeof *v.s);
-  v.o = syz_arena_take(a, SUMS, sizeof *v.o);
+  v.o = syz_arena_take(a, 2 * SUMS, sizeof *v.o);
   v.most = syz_arena_take(a, STRIP * HALF, sizeof *v.most);
   v.sum = syz_arena_take(a, STRIP * HALF, sizeof *v.sum);
   return v;
@@ -196,47 +196,66 @@ INLINE void probabilities_of(uint32_t *p, float *sum, const float *s, const floa
   }
 }
 
-/** One strip of queries; w->q is packed. */
-KERNEL_TARGET static void forward_strip(const geometry *g, const attention_head *h, const forward_views *w, int64_t first)
+/** S of a strip of queries over all keys, and the maximum of each row and lane. */
+INLINE void scores(const geometry *g, const forward_views *w, int64_t strip, int rows)
+{
+  const int64_t units = g->steps * STEP, last = g->strips - 1;
+  const uint32_t *q = w->q + strip * g->steps * STEP_WORDS;
+  for (int i = 0; i < STRIP * HALF; i += HALF) _mm512_store_ps(w->most + i, _mm512_set1_ps(-INFINITY));
+  for (int64_t j = 0; j <= last; j++) {
+    multiply(w->s + j * SUMS, q, columns_at(w->k, units, j * STRIP), g->steps, false, rows > HALF, g->tokens - j * STRIP > HALF);
+    if (j) raise_most(w->most, w->s + (j - 1) * SUMS, rows, STRIP);
+  }
+  raise_most(w->most, w->s + last * SUMS, rows, g->tokens - last * STRIP);
+}
+
+/** P of the strip from its S, what O has to be multiplied by, and lse [rows] unless NULL. */
+INLINE void softmax(const geometry *g, const forward_views *w, int rows, float *factor, float *lse)
 {
   const double ln2 = 0.69314718055994530942;
   const float scale = (float)(1.0 / (sqrt((double)g->dim) * ln2)); /* scores in powers of two */
-  const int rows = (int)smaller(g->tokens - first, STRIP);
-  const int64_t units = g->steps * STEP;
-  float minus_most[STRIP], factor[STRIP];
-  for (int i = 0; i < STRIP * HALF; i++) w->most[i] = -INFINITY, w->sum[i] = 0;
-  for (int64_t j = 0; j < g->strips; j++) {
-    multiply(w->s + j * SUMS, w->q, columns_at(w->k, units, j * STRIP), g->steps, false, rows > HALF, g->tokens - j * STRIP > HALF);
-    if (j) raise_most(w->most, w->s + (j - 1) * SUMS, rows, STRIP);
-  }
-  raise_most(w->most, w->s + (g->strips - 1) * SUMS, rows, g->tokens - (g->strips - 1) * STRIP);
+  float minus_most[STRIP];
   for (int r = 0; r < rows; r++) minus_most[r] = -_mm512_reduce_max_ps(_mm512_load_ps(w->most + r * HALF)) * scale;
+  for (int i = 0; i < STRIP * HALF; i += HALF) _mm512_store_ps(w->sum + i, _mm512_setzero_ps());
   for (int64_t j = 0; j < g->strips; j++) probabilities_of(w->p + j * STEP_WORDS, w->sum, w->s + j * SUMS, minus_most, scale, rows);
   for (int r = 0; r < rows; r++) {
     const float sum = _mm512_reduce_add_ps(_mm512_load_ps(w->sum + r * HALF));
-    if (h->lse) h->lse[first + r] = (float)(-(double)minus_most[r] * ln2 + (double)logf(sum));
+    if (lse) lse[r] = (float)(-(double)minus_most[r] * ln2 + (double)logf(sum));
     factor[r] = 1.0f / sum;
-  }
-  for (int64_t d = 0; d < g->dim; d += STRIP) {
-    multiply(w->o, w->p, columns_at(w->v, g->strips * STEP, d), g->strips, false, rows > HALF, g->dim - d > HALF);
-    write_rows((syz_bf16 *)h->out + first * h->row + d, h->row, w->o, factor, 0, rows, (int)smaller(g->dim - d, STRIP));
   }
 }
 
+/** O of a strip from its P; 32 columns are written while the next ones are formed. */
+INLINE void weighted_sums(const geometry *g, const attention_head *h, const forward_views *w, int64_t strip, int rows, const float *factor)
+{
+  syz_bf16 *out = (syz_bf16 *)h->out + strip * STRIP * h->row;
+  for (int64_t d = 0; d < g->dim + STRIP; d += STRIP) {
+    if (d < g->dim)
+      multiply(w->o + d / STRIP % 2 * SUMS, w->p, columns_at(w->v, g->strips * STEP, d), g->strips, false, rows > HALF, g->dim - d > HALF);
+    const int64_t before = d - STRIP;
+    if (before >= 0 && before < g->dim)
+      write_rows(out + before, h->row, w->o + before / STRIP % 2 * SUMS, factor, 0, rows, (int)smaller(g->dim - before, STRIP));
+  }
+}
+
+/** The scores of a strip are formed before the weighted sums of the one before: tiles that were written by vectors, and vectors by tiles, are not read at
+ * once, which would wait until they have left the store buffer. */
 KERNEL_TARGET static void forward(const attention_head *h, void *scratch)
 {
   const geometry g = geometry_of(h->tokens, h->dim);
   syz_arena arena = {.base = scratch, .size = SIZE_MAX};
   const forward_views w = forward_layout(&g, &arena);
-  const syz_bf16 *q = h->q;
+  float factor[STRIP];
+  pack_left(&g, w.q, h->q, h->in);
   pack_right(&g, w.k, h->k, h->in);
   pack_right_across(&g, w.v, h->v, h->in);
   memset(w.p, 0, (size_t)(g.strips * STEP_WORDS) * sizeof *w.p); /* rows beyond the last query */
   tile_begin();
-  for (int64_t first = 0; first < g.tokens; first += STRIP) {
-    syz_kernel_amx_bf16.pack_left_rows(w.q, q + first * h->in, h->in, (int)smaller(g.tokens - first, STRIP), g.dim);
-    __asm__ volatile("" ::: "memory");
-    forward_strip(&g, h, &w, first);
+  for (int64_t strip = 0; strip <= g.strips; strip++) {
+    const int rows = (int)smaller(g.tokens - strip * STRIP, STRIP);
+    if (strip < g.strips) scores(&g, &w, strip, rows);
+    if (strip > 0) weighted_sums(&g, h, &w, strip - 1, (int)smaller(g.tokens - (strip - 1) * STRIP, STRIP), factor);
+    if (strip < g.strips) softmax(&g, &w, rows, factor, h->lse ? h->lse + strip * STRIP : NULL);
   }
   tile_end();
 }

@@ -12,7 +12,7 @@
  *   UNITS_OF_ROWS(lo, hi, mask)               the same from rows of KERNEL_TYPE
  *   PUT_64_UNITS(at, lo, hi)                  64 of them without a mask, stored; hi is there
  *   PUT_6_UNITS(at, lo, hi)                   the first 6 of 8 readable columns, exactly 6 stored
- *   KERNEL_ONE(x)              a unit from up to KERNEL_UNIT elements at x, the first `k` of them: scalar, for edges
+ *   KERNEL_ONE(x, k)           a unit from up to KERNEL_UNIT elements at x, the first `k` of them: scalar, for edges
  *   KERNEL_ONE_WEIGHT(x, k)    the same from floats
  *   KERNEL_ONE_ACROSS(x, ld, k)               the same from elements ld apart
  */
@@ -21,6 +21,8 @@
 #define SUM_LOAD(p) _mm512_load_ps(p)
 #define SUM_STORE(p, v) _mm512_store_ps(p, v)
 #include "kernel_sum.h"
+
+#include <string.h>
 
 #include "kernel_end.h"
 
@@ -82,21 +84,30 @@ KERNEL_TARGET static void pack_weight_columns(uint32_t *panel, const float *w, i
     }
 }
 
+/** Units p to p + 15 of 16 rows of X [n, k], transposed; at edges by way of a square with zeros around what there is. */
+INLINE void pack_square(uint32_t *at, const KERNEL_TYPE *x, int64_t ld, int64_t n, int64_t k, int64_t units) {
+  __m512i r[16];
+  if (n >= 16 && k >= 16 * KERNEL_UNIT) {
+    for (int i = 0; i < 16; i++) r[i] = _mm512_loadu_si512(x + i * ld);
+  } else {
+    KERNEL_TYPE row[16 * KERNEL_UNIT];
+    const size_t bytes = (size_t)(k < 16 * KERNEL_UNIT ? k : 16 * KERNEL_UNIT) * sizeof *x;
+    memset(row, 0, sizeof row);
+    for (int i = 0; i < 16; i++) {
+      if (i < n) memcpy(row, x + i * ld, bytes);
+      r[i] = i < n ? _mm512_loadu_si512(row) : _mm512_setzero_si512();
+    }
+  }
+  transpose16(r);
+  for (int i = 0; i < 16 && i < units; i++) _mm512_storeu_si512(at + i * SYZ_TILE_COLUMNS, r[i]);
+}
+
 KERNEL_TARGET static void pack_rows(uint32_t *panel, const void *source, int64_t ld, int n, int64_t k) {
   const KERNEL_TYPE *x = source;
-  const int64_t units = (k + KERNEL_UNIT - 1) / KERNEL_UNIT, whole = k / (16 * KERNEL_UNIT) * 16;
-  for (int j = 0; j < SYZ_TILE_COLUMNS; j += 16) {
-    int64_t p = 0;
-    for (; j + 16 <= n && p < whole; p += 16) {
-      __m512i r[16];
-      for (int i = 0; i < 16; i++) r[i] = _mm512_loadu_si512(x + (j + i) * ld + p * KERNEL_UNIT);
-      transpose16(r);
-      for (int i = 0; i < 16; i++) _mm512_storeu_si512(panel + (p + i) * SYZ_TILE_COLUMNS + j, r[i]);
-    }
-    for (; p < units; p++)
-      for (int i = j; i < j + 16; i++)
-        panel[p * SYZ_TILE_COLUMNS + i] = i < n ? KERNEL_ONE(x + i * ld + p * KERNEL_UNIT, k - p * KERNEL_UNIT) : 0;
-  }
+  const int64_t units = (k + KERNEL_UNIT - 1) / KERNEL_UNIT;
+  for (int j = 0; j < SYZ_TILE_COLUMNS; j += 16)
+    for (int64_t p = 0; p < units; p += 16)
+      pack_square(panel + p * SYZ_TILE_COLUMNS + j, x + (n > j ? j * ld : 0) + p * KERNEL_UNIT, ld, n - j, k - p * KERNEL_UNIT, units - p);
 }
 
 KERNEL_TARGET static void pack_columns(uint32_t *panel, const void *source, int64_t ld, int n, int64_t k) {
