@@ -179,8 +179,8 @@ static int engine_count;
 /** Every kernel that this processor runs, on every storage type that it can serve. */
 static void find_engines(void)
 {
-  const attention_kernel *all[] = {&syz_attention_amx, &syz_attention_avx512_bf16, &syz_attention_avx512, &syz_attention_avx2};
-  for (int i = 0; i < 3; i++) {
+  const attention_kernel *const *all = syz_attention_table;
+  for (int i = 0; i < syz_attention_kernels; i++) {
     if (!all[i]->is_supported()) {
       fprintf(stderr, "kernel %s: not on this processor\n", all[i]->name);
       continue;
