@@ -1,9 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** The operations of attention_core.h that attention_neon.c and attention_neon_bf16.c share. */
 
-/* 24 of 32 registers hold sums, 3 a row of B, 1 a unit of A. */
-enum { LANES = 4, ROWS = 8, VECTORS = 3 };
+/* 24 of 32 registers hold sums, 6 a row of B, 1 a unit of A. */
+enum { LANES = 4, ROWS = 4, VECTORS = 6 };
 typedef float32x4_t vec;
+
+#define FOR_WIDTH(n, name, ...)              \
+  do {                                       \
+    if ((n) == 1) name(1, __VA_ARGS__);      \
+    else if ((n) == 2) name(2, __VA_ARGS__); \
+    else if ((n) == 3) name(3, __VA_ARGS__); \
+    else if ((n) == 4) name(4, __VA_ARGS__); \
+    else if ((n) == 5) name(5, __VA_ARGS__); \
+    else name(6, __VA_ARGS__);               \
+  } while (0)
 
 #define OPERATION static inline __attribute__((always_inline)) KERNEL
 OPERATION vec v_zero(void) { return vdupq_n_f32(0); }

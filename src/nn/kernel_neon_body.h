@@ -181,7 +181,7 @@ KERNEL_TARGET static void add_column_sums(float *restrict sum, const void *sourc
   }
 }
 
-static void block(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b, const syz_tile_end *e,
+KERNEL_TARGET static void block(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b, const syz_tile_end *e,
                   int64_t row, int64_t column, float *room)
 {
   vector_block(tile, end_tile, m, n, units, a, row_stride, b, e, row, column, room);
