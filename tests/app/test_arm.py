@@ -106,12 +106,6 @@ def same_file(mine, theirs, is_exact):
 
 
 build()
-with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
-    for processor, test, code, text in pool.map(unit, [(p, t) for t in TESTS for p in PROCESSORS]):
-        count = text.count("checks, 0 failed")
-        print(f"{test} on {processor}: exit code {code}", flush=True)
-        check(code == 0 and count == 1, f"{test} on {processor}: exit code {code}\n{text[-1500:]}")
-
 x86 = [BINARY]
 arm = {processor: emulated(processor, "syzygy") for processor in PROCESSORS}
 simulated = ("simulate.objects=8", "simulate.output=shards")
@@ -145,4 +139,10 @@ same_file("first/model.h5", "first-arm/model.h5", True)
 for command, output in ((x86, "first-arm"), (arm["max"], "first")):
     done = subprocess.run([*command, "info", f"{folder}/{output}/model.h5"], env=quiet, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
     check(done.returncode == 0, f"{command[-1]} reads {output}/model.h5: {done.stdout.decode()[-500:]}")
+
+with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
+    for processor, test, code, text in pool.map(unit, [(p, t) for t in TESTS for p in PROCESSORS]):
+        count = text.count("checks, 0 failed")
+        print(f"{test} on {processor}: exit code {code}", flush=True)
+        check(code == 0 and count == 1, f"{test} on {processor}: exit code {code}\n{text[-1500:]}")
 result()
