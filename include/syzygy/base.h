@@ -353,15 +353,23 @@ const char *syz_commit(void);  /**< git commit, "-dirty" appended when it was; "
 const char *syz_build(void);   /**< compiler, build type, flags in one line */
 /* ------------------------------------------------------------- processor */
 
-/** Instructions that own kernels and libraries are chosen by, each including those before it. */
-typedef enum syz_isa { SYZ_ISA_AVX2, SYZ_ISA_AVX512, SYZ_ISA_AVX512_BF16, SYZ_ISA_AMX } syz_isa;
+/** Instructions that own kernels and libraries are chosen by, each including those before it of the same architecture. */
+typedef enum syz_isa {
+  SYZ_ISA_AVX2, /**< x86-64 from here */
+  SYZ_ISA_AVX512,
+  SYZ_ISA_AVX512_BF16,
+  SYZ_ISA_AMX,
+  SYZ_ISA_NEON, /**< 64-bit Arm from here */
+  SYZ_ISA_NEON_BF16, /**< FEAT_BF16 and FEAT_I8MM: products of bfloat16 and of 8-bit integers */
+  SYZ_ISA_LAST = SYZ_ISA_NEON_BF16
+} syz_isa;
 /** What this processor has, at most the limit below. The first call asks the operating system for leave to use tiles, once a process; a refusal is
  * said in one warning and the next best instructions are taken. */
 syz_isa syz_processor_isa(void);
 /** Do as on an older processor, from the next compute context on. Before any thread. The compiler's own versions of element-wise loops are not
- * concerned. */
+ * concerned. A level of the other architecture limits nothing. */
 void syz_processor_limit(syz_isa most);
-/** "avx2", "avx512", "avx512_bf16", "amx". */
+/** "avx2", "avx512", "avx512_bf16", "amx", "neon", "neon_bf16". */
 const char *syz_isa_name(syz_isa isa);
 /** The name of syz_processor_isa(). */
 const char *syz_instruction_set(void);

@@ -94,7 +94,7 @@ void syz_linear_forward(const syz_linear *l, int64_t rows, const void *x, syz_ep
  * The forward product in 8-bit integers: weights with one scale for each output, activations with one scale and zero for each row of each call. Sums are
  * exact; bias, GELU and residual stay in float32, inputs and outputs of type act. For inference: the backward pass knows nothing of it.
  */
-/** Whether this processor has the instructions (AVX512_VNNI). */
+/** Whether this processor has the instructions (AVX512_VNNI; on Arm I8MM). */
 bool syz_compute_has_int8(const syz_compute *c);
 /**
  * Make the int8 form of `weight`, beside the one that syz_linear_pack takes; it is not yet used. most [in], largest |x| of each input as

@@ -30,7 +30,7 @@ syz_status syz_app_make_compute_of(const syz_input *in, syz_dtype act, syz_compu
 void syz_app_limit_instructions(const syz_input *in)
 {
   const char *wish = syz_input_text(in, "compute.instructions");
-  for (syz_isa isa = SYZ_ISA_AVX2; isa <= SYZ_ISA_AMX; isa++)
+  for (syz_isa isa = SYZ_ISA_AVX2; isa <= SYZ_ISA_LAST; isa++)
     if (strcmp(wish, syz_isa_name(isa)) == 0) syz_processor_limit(isa);
 }
 

@@ -44,13 +44,26 @@ static syz_isa look(void)
   syz_warn("this processor has tiles (AMX), but the operating system does not give leave to use them: doing without");
   return SYZ_ISA_AVX512_BF16;
 }
+
+enum { LEAST = SYZ_ISA_AVX2, MOST = SYZ_ISA_AMX };
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+
+static syz_isa look(void)
+{
+  const unsigned long need = HWCAP2_BF16 | HWCAP2_I8MM;
+  return (getauxval(AT_HWCAP2) & need) == need ? SYZ_ISA_NEON_BF16 : SYZ_ISA_NEON;
+}
+
+enum { LEAST = SYZ_ISA_NEON, MOST = SYZ_ISA_NEON_BF16 };
 #else
-static syz_isa look(void) { return SYZ_ISA_AVX2; }
+#error "syzygy runs on x86-64 and on 64-bit Arm"
 #endif
 
-static syz_isa limit = SYZ_ISA_AMX;
+static syz_isa limit = (syz_isa)MOST;
 
-void syz_processor_limit(syz_isa most) { limit = most; }
+void syz_processor_limit(syz_isa most) { limit = (int)most >= (int)LEAST && (int)most <= (int)MOST ? most : (syz_isa)MOST; }
 
 syz_isa syz_processor_isa(void)
 {
@@ -63,7 +76,7 @@ syz_isa syz_processor_isa(void)
 
 const char *syz_isa_name(syz_isa isa)
 {
-  static const char *const name[] = {"avx2", "avx512", "avx512_bf16", "amx"};
+  static const char *const name[] = {"avx2", "avx512", "avx512_bf16", "amx", "neon", "neon_bf16"};
   return name[isa];
 }
 

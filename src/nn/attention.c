@@ -20,13 +20,23 @@ struct syz_attention {
   unsigned char *scratch;
 };
 
+/* Fastest first. */
+const attention_kernel *const syz_attention_table[] = {
+#ifdef __x86_64__
+    &syz_attention_amx, &syz_attention_avx512_bf16, &syz_attention_avx512, &syz_attention_avx2,
+#else
+    &syz_attention_neon_bf16, &syz_attention_neon,
+#endif
+};
+const int syz_attention_kernels = (int)(sizeof syz_attention_table / sizeof *syz_attention_table);
+
 const attention_kernel *syz_attention_kernel(syz_dtype act)
 {
-  __builtin_cpu_init();
-  if (act == SYZ_BF16 && syz_attention_amx.is_supported()) return &syz_attention_amx;
-  if (act == SYZ_BF16 && syz_attention_avx512_bf16.is_supported()) return &syz_attention_avx512_bf16;
-  if (syz_attention_avx512.is_supported()) return &syz_attention_avx512;
-  return &syz_attention_avx2;
+  for (int i = 0; i < syz_attention_kernels; i++) {
+    const attention_kernel *kernel = syz_attention_table[i];
+    if ((kernel->type == act || kernel->type == SYZ_F32) && kernel->is_supported()) return kernel;
+  }
+  return NULL; /* the last of the table runs everywhere */
 }
 
 /* Widened heads behind the kernel's scratch: q, k, v, out, and for the backward pass dout, dq, dk, dv. */

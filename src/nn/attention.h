@@ -30,6 +30,10 @@ typedef struct attention_kernel {
 } attention_kernel;
 
 extern const attention_kernel syz_attention_amx, syz_attention_avx512_bf16, syz_attention_avx512, syz_attention_avx2;
+extern const attention_kernel syz_attention_neon_bf16, syz_attention_neon;
+/** Those of this architecture. */
+extern const attention_kernel *const syz_attention_table[];
+extern const int syz_attention_kernels;
 
 /** The kernel that a new syz_attention of this type would use: the fastest one that this processor runs. */
 const attention_kernel *syz_attention_kernel(syz_dtype act);

@@ -6,7 +6,7 @@
  * The includer provides, all with the function attribute KERNEL:
  *   LANES, vec                 float32 lanes of a vector, its type
  *   PAIR, element              elements in a 32-bit unit (bfloat16: 2, float32: 1), their type
- *   ROWS, VECTORS              the register tile: ROWS x VECTORS vectors of sums, ROWS even
+ *   ROWS, VECTORS              the register tile: ROWS x VECTORS vectors of sums, ROWS even and a divisor of LANES
  *   v_zero v_set1 v_load v_store v_add v_sub v_mul v_max v_fma(a, b, c) = a b + c
  *   v_exp2(x)                  2^x for x <= 0 or a little above; at least -infinity gives a value that vanishes
  *   unit_vec                   a unit in each lane; u_load, u_store, u_broadcast
@@ -199,13 +199,15 @@ INLINE void product(const int n, const uint32_t *a, ptrdiff_t row, ptrdiff_t ste
   }
 }
 
-/** Calls name(n, ...) with n a constant: the compiler makes a version for each width of a panel. */
+/** Calls name(n, ...) with n a constant: the compiler makes a version for each width of a panel. The includer has its own for more than 3. */
+#ifndef FOR_WIDTH
 #define FOR_WIDTH(n, name, ...)             \
   do {                                      \
     if ((n) == 1) name(1, __VA_ARGS__);     \
     else if ((n) == 2) name(2, __VA_ARGS__); \
     else name(3, __VA_ARGS__);              \
   } while (0)
+#endif
 
 /* -------------------------------------------------------------- forward */
 

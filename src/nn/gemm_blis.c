@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The BLIS engine: float32 on every x86-64 processor. Uses BLIS's typed interface with row and column strides, so that no operand
+ * The BLIS engine: float32 on every processor. Uses BLIS's typed interface with row and column strides, so that no operand
  * is ever transposed in memory.
  *
  * BLIS 0.9 reads the kernel set from BLIS_ARCH_TYPE, as a number of its own enum (names came later, flame/blis #870), and knows no
@@ -17,6 +17,7 @@
 #include "engine.h"
 #include "rowwise.h"
 
+#ifdef __x86_64__
 void syz_blis_choose_kernels(void) {
   __builtin_cpu_init();
   char number[8];
@@ -27,6 +28,9 @@ void syz_blis_choose_kernels(void) {
   else return;
   setenv("BLIS_ARCH_TYPE", number, 0);
 }
+#else
+void syz_blis_choose_kernels(void) {} /* on Arm it knows the processor by itself */
+#endif
 
 static bool blis_can(syz_dtype type_ab) { return type_ab == SYZ_F32; }
 

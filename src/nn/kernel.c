@@ -5,15 +5,26 @@
 #include <omp.h>
 #include <string.h>
 
+/** All kernels of this architecture, those of a type in the order of their speed. */
+static const struct {
+  syz_dtype type;
+  syz_isa need;
+  const syz_kernel *kernel;
+} table[] = {
+#ifdef __x86_64__
+  {SYZ_F32, SYZ_ISA_AVX512, &syz_kernel_f32},
+  {SYZ_BF16, SYZ_ISA_AMX, &syz_kernel_amx_bf16},
+  {SYZ_BF16, SYZ_ISA_AVX512_BF16, &syz_kernel_bf16},
+#else
+  {SYZ_F32, SYZ_ISA_NEON, &syz_kernel_f32},
+  {SYZ_BF16, SYZ_ISA_NEON_BF16, &syz_kernel_bf16},
+#endif
+};
+
 int syz_kernel_list(syz_dtype type, const syz_kernel *list[SYZ_KERNELS_MOST]) {
-  const syz_isa isa = syz_processor_isa();
   int n = 0;
-  if (type == SYZ_F32) {
-    if (isa >= SYZ_ISA_AVX512) list[n++] = &syz_kernel_f32;
-    return n;
-  }
-  if (isa >= SYZ_ISA_AMX) list[n++] = &syz_kernel_amx_bf16;
-  if (isa >= SYZ_ISA_AVX512_BF16) list[n++] = &syz_kernel_bf16;
+  for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+    if (table[i].type == type && syz_processor_isa() >= table[i].need) list[n++] = table[i].kernel;
   return n;
 }
 

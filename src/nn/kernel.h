@@ -11,6 +11,7 @@
  * Measured on one Zen 5 core (float32 peak 265, bfloat16 530 GF/s): tiles 6 x 64, 12 x 32 and 14 x 32 reach 97 to 99 % of peak on
  * data in L2; 14 rows of 8 KiB stride fall on one set of the 12-way L1 and lose 10 %; 8 x 48 does not divide the widths.
  * Tiles: see kernel_amx.c.
+ * Arm: kernel_neon.c, and kernel_mmla_sum.h, whose panels hold pairs of units side by side.
  */
 #pragma once
 

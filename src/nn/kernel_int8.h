@@ -21,8 +21,8 @@ typedef struct syz_int8_scales {
 /** Longest summed axis whose sums fit 32 bits: 2^31 / (255 * 127), rounded down. */
 enum { SYZ_INT8_LONGEST = 66000 };
 
-/** Products whose results are of type `act`, or NULL when this processor lacks AVX512_VNNI. Operands are packed by the functions below, and A by the
- * table's pack_left_rows where it packs A. */
+/** Products whose results are of type `act`, or NULL when this processor lacks AVX512_VNNI (on Arm I8MM). Operands are packed by the functions
+ * below, and A by the table's pack_left_rows where it packs A. */
 const syz_kernel *syz_kernel_int8_of(syz_dtype act);
 
 /** A B panel from W [n <= 64, k] float32, row stride ld, with scale and sum of each of the panel's 64 columns (0 beyond n). factor [k] or NULL

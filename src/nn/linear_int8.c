@@ -59,7 +59,7 @@ syz_status syz_linear_int8_create(const syz_compute *c, int64_t out, int64_t in,
   syz_status st = SYZ_OK;
   syz_linear_int8 *l = NULL;
   *result = NULL;
-  SYZ_REQUIRE(syz_kernel_int8_of(c->act), SYZ_ERR_INPUT, "int8 products need AVX512_VNNI, which this processor lacks");
+  SYZ_REQUIRE(syz_kernel_int8_of(c->act), SYZ_ERR_INPUT, "int8 products need AVX512_VNNI (on Arm I8MM), which this processor lacks");
   SYZ_REQUIRE(in <= SYZ_INT8_LONGEST, SYZ_ERR_INPUT, "int8 products sum over at most %d inputs, not %lld", (int)SYZ_INT8_LONGEST, (long long)in);
   SYZ_ALLOC(l, "linear int8", 1);
   *l = (syz_linear_int8){.compute = c, .kernel = syz_kernel_int8_of(c->act), .out = out, .in = in};

@@ -4,8 +4,12 @@
 
 #include "syzygy/nn.h"
 
-/** Two versions of a function, chosen when the program starts: AVX2 (the build's base) and AVX-512. */
+/** Two versions of a function, chosen when the program starts: AVX2 (the build's base) and AVX-512. One, of NEON, on Arm. */
+#ifdef __x86_64__
 #define SYZ_CLONES __attribute__((target_clones("default", "arch=x86-64-v4")))
+#else
+#define SYZ_CLONES
+#endif
 
 /**
  * Phi(u) = (1 + erf(u / sqrt 2)) / 2 as 1/2 + u P(t), t = 2 u^2 / 5.3^2 - 1, P the least-maximum polynomial of degree 14 on

@@ -11,7 +11,11 @@
 
 #include "power_of_two.h"
 
+#ifdef __x86_64__
 #define CLONES __attribute__((target_clones("default", "arch=x86-64-v4")))
+#else
+#define CLONES
+#endif
 
 CLONES static float scale_row(float *x, float scale, int64_t n)
 {

@@ -13,7 +13,11 @@
 
 #include "power_of_two.h"
 
+#ifdef __x86_64__
 #define CLONES __attribute__((target_clones("default", "arch=x86-64-v4")))
+#else
+#define CLONES
+#endif
 
 enum { LANES = 16 };
 
