@@ -59,6 +59,7 @@ typedef struct syz_gemm_shape {
   syz_dtype type_ab, type_c;
   bool accumulate; /**< type_c must be SYZ_F32 */
   bool has_bias, has_gelu;
+  bool keeps_b; /**< B comes by syz_gemm_take alone; batch 1 */
 } syz_gemm_shape;
 
 /** A product prepared for one shape: creating is slow (milliseconds) and may allocate, running is not and does not. */
@@ -67,6 +68,10 @@ syz_status syz_gemm_create(const syz_compute *c, const syz_gemm_shape *shape, sy
 void syz_gemm_destroy(syz_gemm **g);
 /** bias: float32 [n] or NULL as the shape says. Rows of C do not depend on m (same k, n, engine). */
 void syz_gemm_run(const syz_gemm *g, const void *a, const void *b, const float *bias, void *c);
+/** The B of the runs that follow, their b NULL, of a shape that keeps it; an engine may bring it into its own form. Borrowed, not to change. */
+void syz_gemm_take(syz_gemm *g, const void *b);
+/** The first m rows alone. */
+void syz_gemm_run_rows(const syz_gemm *g, int64_t m, const void *a, const void *b, const float *bias, void *c);
 
 /** Best matrix-product rate of one thread, in FLOP/s: the largest of several shapes, best of repeated runs within about `seconds`. */
 double syz_gemm_limit(const syz_compute *c, double seconds);

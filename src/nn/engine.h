@@ -13,7 +13,10 @@ typedef struct syz_engine_ops {
   void (*set_threads)(int threads);
   syz_status (*create)(const syz_compute *c, const syz_gemm_shape *shape, void **plan);
   void (*destroy)(void **plan);
-  void (*run)(const void *plan, const void *a, const void *b, const float *bias, void *c);
+  /** Make B ready, for shapes that keep it; NULL: the engine reads B where it lies. Runs are given it again. */
+  void (*take)(void *plan, const void *b);
+  /** The first m rows of the shape's, all of the batch. */
+  void (*run)(const void *plan, int64_t m, const void *a, const void *b, const float *bias, void *c);
   /** Name, version and kernels in a few words, for the banner. */
   void (*describe)(syz_dtype type_ab, char *text, size_t n);
 } syz_engine_ops;
@@ -43,9 +46,6 @@ syz_status syz_compute_reserve_products(const syz_compute *c, size_t bytes);
 
 /** The shape with every 0 replaced by what it stands for, checked. */
 syz_status syz_gemm_shape_resolve(const syz_gemm_shape *shape, syz_gemm_shape *out);
-
-/** Best FLOP/s seen of a packed oneDNN product within `seconds`; 0 without oneDNN. For syz_gemm_limit. */
-double syz_onednn_packed_rate(syz_dtype type, int64_t m, int64_t n, int64_t k, double seconds);
 
 /** Fill memory with ordinary numbers, in either type; whole words. */
 void syz_fill_ordinary(void *bytes, size_t n);
