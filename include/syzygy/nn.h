@@ -25,14 +25,14 @@ typedef enum syz_engine {
   SYZ_ENGINE_REFERENCE, /**< the plain loop, for tests */
   SYZ_ENGINE_BLIS,      /**< float32 everywhere */
   SYZ_ENGINE_ONEDNN,    /**< bfloat16 and float32, when the build has it */
-  SYZ_ENGINE_NATIVE,    /**< own kernels with packed weights: float32 with AVX-512, bfloat16 with AVX512_BF16 */
+  SYZ_ENGINE_NATIVE,    /**< own kernels with packed weights, for processors with AVX-512 */
 } syz_engine;
 
 /** Which engine, which activation type, how many threads. Created once; borrowed by every layer. */
 typedef struct syz_compute syz_compute;
 
 /**
- * `act` SYZ_BF16 needs AVX512_BF16 and an engine that has the type (own kernels or oneDNN): otherwise float32 takes over, a warning says
+ * `act` SYZ_BF16 needs AVX-512 and an engine that has the type (own kernels or oneDNN): otherwise float32 takes over, a warning says
  * so, and syz_compute_act tells. AUTO: own kernels, else oneDNN for bfloat16 and BLIS for float32. Sets the thread counts of OpenMP, BLIS
  * and oneDNN, and BLIS's kernels: call before any other product. Layers and products of one context share scratch memory: one call at a
  * time. SYZ_ERR_INPUT when an engine is asked for by name and is not there.

@@ -31,7 +31,7 @@ typedef struct attention_kernel {
 
 extern const attention_kernel syz_attention_amx, syz_attention_avx512_bf16, syz_attention_avx512, syz_attention_avx2;
 
-/** The kernel that a new syz_attention of this type would use: the fastest one that this processor runs. */
+/** The fastest kernel of this type that this processor runs, as far as is known beforehand. */
 const attention_kernel *syz_attention_kernel(syz_dtype act);
 
 /** syz_attention_create with everything chosen by the caller: tests compare all kernels. The processor must run it. */

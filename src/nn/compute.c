@@ -60,7 +60,7 @@ syz_status syz_compute_create(syz_dtype act, syz_engine engine, int threads, syz
   c->act = act;
   if (act == SYZ_BF16 && !c->engine[SYZ_BF16]) {
     c->act = SYZ_F32;
-    syz_warn("bfloat16 products need AVX512_BF16 and an engine that has them (asked for: %s): computing in float32 on %s",
+    syz_warn("bfloat16 products need AVX-512 and an engine that has them (asked for: %s): computing in float32 on %s",
              engine == SYZ_ENGINE_AUTO ? "auto" : engine_table(engine)->name, c->engine[SYZ_F32]->name);
   }
 

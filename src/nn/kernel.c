@@ -14,6 +14,7 @@ int syz_kernel_list(syz_dtype type, const syz_kernel *list[SYZ_KERNELS_MOST]) {
   }
   if (isa >= SYZ_ISA_AMX) list[n++] = &syz_kernel_amx_bf16;
   if (isa >= SYZ_ISA_AVX512_BF16) list[n++] = &syz_kernel_bf16;
+  if (isa >= SYZ_ISA_AVX512) list[n++] = &syz_kernel_bf16_wide;
   return n;
 }
 
