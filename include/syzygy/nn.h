@@ -33,7 +33,7 @@ typedef struct syz_compute syz_compute;
 
 /**
  * `act` SYZ_BF16 needs AVX-512 and an engine that has the type (own kernels or oneDNN): otherwise float32 takes over, a warning says
- * so, and syz_compute_act tells. AUTO: own kernels, else oneDNN for bfloat16 and BLIS for float32. Sets the thread counts of OpenMP, BLIS
+ * so, and syz_compute_act tells. AUTO: own kernels, else oneDNN for bfloat16 and BLIS for float32, until syz_compute_choose measures. Sets the thread counts of OpenMP, BLIS
  * and oneDNN, and BLIS's kernels: call before any other product. Layers and products of one context share scratch memory: one call at a
  * time. SYZ_ERR_INPUT when an engine is asked for by name and is not there.
  */
@@ -46,6 +46,21 @@ syz_dtype syz_compute_act(const syz_compute *c);
 int syz_compute_threads(const syz_compute *c);
 /** "own kernels avx512_bf16, bfloat16, 1 thread" for the banner. Borrowed. */
 const char *syz_compute_describe(const syz_compute *c);
+/** "own kernels avx512_bf16": what decides the bits of results; it stands in checkpoints. Borrowed. */
+const char *syz_compute_name(const syz_compute *c);
+/** "measured: amx 1250, oneDNN 870 GFLOP/s", or "" where nothing had to be measured. Borrowed. */
+const char *syz_compute_measured(const syz_compute *c);
+
+/** A layer that a model has: y [rows, out] from x [rows, in]. */
+typedef struct syz_layer_size {
+  int64_t rows, out, in;
+} syz_layer_size;
+/**
+ * For a context made with AUTO or NATIVE: take the fastest engine, or own kernels, by measuring these layers (with `trains` the weight gradients too),
+ * the same one on all ranks and one that all can run; with float32 when not all have bfloat16. `earlier`: the name that an earlier run had; it is taken
+ * unmeasured where it can be; "": none. A few tens of milliseconds, with small layers or one engine none. Collective; agreed; before any layer is made.
+ */
+syz_status syz_compute_choose(syz_comm *world, syz_compute *c, const syz_layer_size *size, int n, bool trains, const char *earlier);
 
 /* --------------------------------------------------------- matrix product */
 

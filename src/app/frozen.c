@@ -39,7 +39,7 @@ syz_status syz_frozen_open(syz_app *app, bool is_untrained, syz_frozen *out)
   } else {
     SYZ_TRY_ALL(c, syz_model_config_read(in, &out->config));
   }
-  SYZ_TRY_ALL(c, syz_app_make_compute(in, &out->compute));
+  SYZ_TRY(syz_app_start_compute(app, &out->config, false, &out->compute));
   SYZ_TRY_ALL(c, syz_model_create(&out->config, true, false, out->compute, &out->model));
   syz_model_initialise(out->model, (uint64_t)syz_input_int(in, "seed")); /* a pooling head that the file does not have is not looked at */
   if (*path && !is_untrained) SYZ_TRY(syz_model_file_read(c, path, out->model, true));

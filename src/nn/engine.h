@@ -36,8 +36,32 @@ struct syz_compute {
   const struct syz_kernel *kernel[2]; /**< what the own kernels take for each type; NULL: they lack it */
   syz_scratch *scratch;               /**< of layers, in turn */
   syz_scratch *products;              /**< of the own kernels, within one product: kernel.c */
-  char text[192];
+  syz_dtype asked;      /**< act may be less */
+  syz_engine wish;
+  char name[96];        /**< of engine and kernels: the same wherever and whenever they compute */
+  char text[192];       /**< with type and threads */
+  char measured[192];
 };
+
+/** One way to compute products of a type: an engine, with its kernels where they are own ones. */
+typedef struct syz_candidate {
+  syz_dtype type;
+  const syz_engine_ops *engine;
+  const struct syz_kernel *kernel; /**< NULL: the engine is a library */
+} syz_candidate;
+
+/** All there are, of both types, in the order in which they are taken unmeasured; how many. */
+int syz_candidates(const syz_candidate **list);
+/** Whether this processor and build can run it. */
+bool syz_candidate_can(const syz_candidate *x);
+/** "amx", "oneDNN". */
+const char *syz_candidate_name(const syz_candidate *x);
+/** "own kernels amx", "oneDNN 2.6.3 avx512_core_amx". */
+void syz_candidate_text(const syz_candidate *x, char *text, size_t n);
+/** From now on products of its type are computed so; before any layer is made. */
+void syz_compute_take(syz_compute *c, const syz_candidate *x);
+/** Threads of OpenMP and of all engines. */
+void syz_compute_set_threads(int threads);
 
 /** Make the shared scratch at least `bytes` large. Pointers taken before are void. */
 syz_status syz_compute_reserve(const syz_compute *c, size_t bytes);

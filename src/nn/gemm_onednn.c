@@ -39,6 +39,11 @@ typedef struct onednn_plan {
 /** bfloat16 without AVX512_BF16 is emulated, at a sixth of the float32 speed; float32 without AVX-512 is slower than BLIS. Neither is wanted. */
 static bool onednn_can(syz_dtype type_ab)
 {
+  static bool is_limited; /* oneDNN takes a limit once, before anything else; looked up before any thread, by the first compute context */
+  const unsigned tiles = (unsigned)dnnl_cpu_isa_avx512_core_amx;
+  if (!is_limited && syz_processor_isa() < SYZ_ISA_AMX) dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx512_core_bf16);
+  is_limited = true;
+  if (((unsigned)dnnl_get_effective_cpu_isa() & tiles) == tiles && syz_processor_isa() < SYZ_ISA_AMX) return false;
   const unsigned isa = (unsigned)dnnl_get_effective_cpu_isa();
   const unsigned need = type_ab == SYZ_F32 ? (unsigned)dnnl_cpu_isa_avx512_core : (unsigned)dnnl_cpu_isa_avx512_core_bf16;
   return (isa & need) == need && syz_processor_isa() >= (type_ab == SYZ_F32 ? SYZ_ISA_AVX512 : SYZ_ISA_AVX512_BF16);
