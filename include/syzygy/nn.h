@@ -88,8 +88,11 @@ void syz_gemm_take(syz_gemm *g, const void *b);
 /** The first m rows alone. */
 void syz_gemm_run_rows(const syz_gemm *g, int64_t m, const void *a, const void *b, const float *bias, void *c);
 
-/** Best matrix-product rate of one thread, in FLOP/s: the largest of several shapes, best of repeated runs within about `seconds`. */
-double syz_gemm_limit(const syz_compute *c, double seconds);
+/** Best matrix-product rate of one thread, in FLOP/s: the largest of several shapes and all engines that have the context's type, best of repeated runs
+ * within about `seconds`. *by (may be NULL): who gave it, "amx", "oneDNN"; borrowed. */
+double syz_gemm_limit(const syz_compute *c, double seconds, const char **by);
+/** Rate of a thread's tiles (AMX) alone, in bfloat16 without loads, in FLOP/s; 0 without them. */
+double syz_tile_limit(double seconds);
 
 /* ----------------------------------------------------------------- linear */
 

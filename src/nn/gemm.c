@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The matrix product's public face: checks a shape once, hands it to the context's engine, and measures the machine's limit. */
-#include <math.h>
-#include <time.h>
-
+/** The matrix product's public face: checks a shape once, hands it to the context's engine. */
 #include "engine.h"
 
 struct syz_gemm {
@@ -72,60 +69,4 @@ void syz_gemm_take(syz_gemm *g, const void *b) {
 void syz_gemm_run_rows(const syz_gemm *g, int64_t m, const void *a, const void *b, const float *bias, void *c) {
   SYZ_ASSERT(m <= g->m && !b == (g->b != NULL));
   g->engine->run(g->plan, m, a, b ? b : g->b, bias, c);
-}
-
-double syz_thread_seconds(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* Shapes of the two towers' largest products: what a limit must cover is what the layers ask for. */
-static const int64_t limit_shape[][3] = {{1152, 1024, 1024}, {1152, 4096, 1024}, {1152, 1024, 4096}, {1152, 3072, 768}};
-
-/**
- * Words that are ordinary numbers in both types (0.5 to 1, either sign) and not all alike: a processor may run faster on zeros.
- */
-void syz_fill_ordinary(void *bytes, size_t n) {
-  uint32_t state = 1;
-  for (size_t i = 0; i < n / sizeof(uint32_t); i++) {
-    state = state * 1664525u + 1013904223u;
-    ((uint32_t *)bytes)[i] = 0x3f003f00u | (state >> 8 & 0x807f807fu);
-  }
-}
-
-double syz_gemm_limit(const syz_compute *c, double seconds) {
-  const syz_dtype type = c->act;
-  const int shapes = (int)(sizeof limit_shape / sizeof limit_shape[0]);
-  const syz_engine_ops *const engine[] = {&syz_engine_native, &syz_engine_onednn, &syz_engine_blis};
-  const double budget = seconds / (shapes * 4);
-  double best = 0;
-  void *a = NULL, *b = NULL, *y = NULL;
-  for (int i = 0; i < shapes; i++) {
-    const int64_t m = limit_shape[i][0], n = limit_shape[i][1], k = limit_shape[i][2];
-    a = syz_alloc("limit", (size_t)(m * k), syz_dtype_size(type));
-    b = syz_alloc("limit", (size_t)(n * k), syz_dtype_size(type));
-    y = syz_alloc("limit", (size_t)(m * n), sizeof(float));
-    if (a) syz_fill_ordinary(a, (size_t)(m * k) * syz_dtype_size(type));
-    if (b) syz_fill_ordinary(b, (size_t)(n * k) * syz_dtype_size(type));
-    for (int e = 0; e < 3 && a && b && y; e++) {
-      if (!engine[e]->can(type)) continue;
-      void *plan = NULL;
-      syz_gemm_shape shape = {.m = m, .n = n, .k = k, .transpose_b = true, .batch = 1, .type_ab = type, .type_c = SYZ_F32, .keeps_b = true};
-      if (syz_gemm_shape_resolve(&shape, &shape) != SYZ_OK || engine[e]->create(c, &shape, &plan) != SYZ_OK) continue;
-      if (engine[e]->take) engine[e]->take(plan, b);
-      const double start = syz_thread_seconds();
-      for (double t = start; t < start + budget;) {
-        engine[e]->run(plan, m, a, b, NULL, y);
-        const double end = syz_thread_seconds();
-        best = fmax(best, 2.0 * (double)m * (double)n * (double)k / (end - t) / c->threads);
-        t = end;
-      }
-      engine[e]->destroy(&plan);
-    }
-    syz_free(&a);
-    syz_free(&b);
-    syz_free(&y);
-  }
-  return best;
 }

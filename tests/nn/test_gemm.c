@@ -213,7 +213,7 @@ int main(void) {
         test_rows(c, e, type, 96, 130);
         test_rows(c, e, type, 192, 768);
       }
-      if (threads == 1 && e == SYZ_ENGINE_AUTO) CHECK_GT(syz_gemm_limit(c, 0.2), 1e9);
+      if (threads == 1 && e == SYZ_ENGINE_AUTO) CHECK_GT(syz_gemm_limit(c, 0.2, NULL), 1e9);
       syz_compute_destroy(&c);
     }
   const syz_isa has = syz_processor_isa();
