@@ -402,8 +402,8 @@ static void announce(const job *s)
     count[SYZ_SPECTRUM] += object[i].has_spectrum;
   }
   syz_info("%lld objects, %lld with an image, %lld with a spectrum", (long long)n, (long long)count[SYZ_IMAGE], (long long)count[SYZ_SPECTRUM]);
-  syz_info("model %s (digest %s), embeddings %lld wide; %s", syz_input_text(s->app->input, "model.file"), s->model_digest, (long long)s->width,
-           syz_compute_describe(s->compute));
+  syz_info("model %s (digest %s), embeddings %lld wide", syz_input_text(s->app->input, "model.file"), s->model_digest, (long long)s->width);
+  syz_app_tell_compute(s->compute);
   size_t bytes = (size_t)syz_model_size(s->model) * sizeof(float);
   for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++)
     if (s->has_tower[m]) bytes += syz_tower_plan_bytes(s->model, m, s->batch, SYZ_MODE_EMBED);
