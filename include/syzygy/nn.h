@@ -25,15 +25,15 @@ typedef enum syz_engine {
   SYZ_ENGINE_REFERENCE, /**< the plain loop, for tests */
   SYZ_ENGINE_BLIS,      /**< float32 everywhere */
   SYZ_ENGINE_ONEDNN,    /**< bfloat16 and float32, when the build has it */
-  SYZ_ENGINE_NATIVE,    /**< own kernels with packed weights: float32 with AVX-512, bfloat16 with AVX512_BF16 */
+  SYZ_ENGINE_NATIVE,    /**< own kernels with packed weights, for processors with AVX-512 */
 } syz_engine;
 
 /** Which engine, which activation type, how many threads. Created once; borrowed by every layer. */
 typedef struct syz_compute syz_compute;
 
 /**
- * `act` SYZ_BF16 needs AVX512_BF16 and an engine that has the type (own kernels or oneDNN): otherwise float32 takes over, a warning says
- * so, and syz_compute_act tells. AUTO: own kernels, else oneDNN for bfloat16 and BLIS for float32. Sets the thread counts of OpenMP, BLIS
+ * `act` SYZ_BF16 needs AVX-512 and an engine that has the type (own kernels or oneDNN): otherwise float32 takes over, a warning says
+ * so, and syz_compute_act tells. AUTO: own kernels, else oneDNN for bfloat16 and BLIS for float32, until syz_compute_choose measures. Sets the thread counts of OpenMP, BLIS
  * and oneDNN, and BLIS's kernels: call before any other product. Layers and products of one context share scratch memory: one call at a
  * time. SYZ_ERR_INPUT when an engine is asked for by name and is not there.
  */
@@ -46,6 +46,21 @@ syz_dtype syz_compute_act(const syz_compute *c);
 int syz_compute_threads(const syz_compute *c);
 /** "own kernels avx512_bf16, bfloat16, 1 thread" for the banner. Borrowed. */
 const char *syz_compute_describe(const syz_compute *c);
+/** "own kernels avx512_bf16": what decides the bits of results; it stands in checkpoints. Borrowed. */
+const char *syz_compute_name(const syz_compute *c);
+/** "measured: amx 1250, oneDNN 870 GFLOP/s", or "" where nothing had to be measured. Borrowed. */
+const char *syz_compute_measured(const syz_compute *c);
+
+/** A layer that a model has: y [rows, out] from x [rows, in]. */
+typedef struct syz_layer_size {
+  int64_t rows, out, in;
+} syz_layer_size;
+/**
+ * For a context made with AUTO or NATIVE: take the fastest engine, or own kernels, by measuring these layers (with `trains` the weight gradients too),
+ * the same one on all ranks and one that all can run; with float32 when not all have bfloat16. `earlier`: the name that an earlier run had; it is taken
+ * unmeasured where it can be; "": none. A few tens of milliseconds, with small layers or one engine none. Collective; agreed; before any layer is made.
+ */
+syz_status syz_compute_choose(syz_comm *world, syz_compute *c, const syz_layer_size *size, int n, bool trains, const char *earlier);
 
 /* --------------------------------------------------------- matrix product */
 
@@ -59,6 +74,7 @@ typedef struct syz_gemm_shape {
   syz_dtype type_ab, type_c;
   bool accumulate; /**< type_c must be SYZ_F32 */
   bool has_bias, has_gelu;
+  bool keeps_b; /**< B comes by syz_gemm_take alone; batch 1 */
 } syz_gemm_shape;
 
 /** A product prepared for one shape: creating is slow (milliseconds) and may allocate, running is not and does not. */
@@ -67,9 +83,16 @@ syz_status syz_gemm_create(const syz_compute *c, const syz_gemm_shape *shape, sy
 void syz_gemm_destroy(syz_gemm **g);
 /** bias: float32 [n] or NULL as the shape says. Rows of C do not depend on m (same k, n, engine). */
 void syz_gemm_run(const syz_gemm *g, const void *a, const void *b, const float *bias, void *c);
+/** The B of the runs that follow, their b NULL, of a shape that keeps it; an engine may bring it into its own form. Borrowed, not to change. */
+void syz_gemm_take(syz_gemm *g, const void *b);
+/** The first m rows alone. */
+void syz_gemm_run_rows(const syz_gemm *g, int64_t m, const void *a, const void *b, const float *bias, void *c);
 
-/** Best matrix-product rate of one thread, in FLOP/s: the largest of several shapes, best of repeated runs within about `seconds`. */
-double syz_gemm_limit(const syz_compute *c, double seconds);
+/** Best matrix-product rate of one thread, in FLOP/s: the largest of several shapes and all engines that have the context's type, best of repeated runs
+ * within about `seconds`. *by (may be NULL): who gave it, "amx", "oneDNN"; borrowed. */
+double syz_gemm_limit(const syz_compute *c, double seconds, const char **by);
+/** Rate of a thread's tiles (AMX) alone, in bfloat16 without loads, in FLOP/s; 0 without them. */
+double syz_tile_limit(double seconds);
 
 /* ----------------------------------------------------------------- linear */
 

@@ -336,6 +336,7 @@ typedef struct syz_train_config {
   int64_t timing_from_step;          /**< the phases' times begin with this step; 0 = with the run */
   const char *folder;                /**< run folder, exists */
   const char *created_by, *input_yaml;
+  const char *engine; /**< syz_compute_name of what computes, for checkpoints */
   const syz_fact *fact; /**< [n_facts] */
   int n_facts;
   /** For measurements: called at the start of each step; what it returns must be the same on all ranks, and other than SYZ_OK ends the run there,
@@ -369,7 +370,10 @@ typedef struct syz_checkpoint_summary {
   int64_t step, bytes;
   int ranks;
   char objective[32];
+  char engine[96]; /**< that computed the last steps (syz_compute_name) */
 } syz_checkpoint_summary;
+/** The engine of the newest checkpoint below <run folder>/checkpoints: what a run that goes on should take; "" without one. Collective; agreed. */
+syz_status syz_checkpoint_engine(syz_comm *world, const char *run_folder, char engine[96]);
 /**
  * Check a folder `step-########`: manifest, file sizes, file checksums. Collective. SYZ_OK, or SYZ_ERR_CHECKPOINT with the reason.
  * The manifest (manifest.json) lists each file with its size and the sum modulo 2^64 of XXH3(block, block number + 1) over blocks of

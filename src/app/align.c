@@ -235,7 +235,7 @@ syz_status syz_command_align(syz_app *app)
   SYZ_TRY(read_config(j));
   syz_timing_begin(&app->timing, "set-up");
   st = open_data(j);
-  if (st == SYZ_OK) st = syz_agree(world, syz_app_make_compute(j->t.in, &j->t.compute));
+  if (st == SYZ_OK) st = syz_app_start_compute(app, &j->t.config, true, &j->t.compute);
   if (st == SYZ_OK)
     st = syz_grid_create(world, strcmp(syz_input_text(j->t.in, "parallel.towers"), "apart") == 0 ? SYZ_TOWERS_APART : SYZ_TOWERS_TOGETHER,
                          cost(j, SYZ_IMAGE), cost(j, SYZ_SPECTRUM), &j->t.grid);

@@ -61,8 +61,11 @@ syz_bench_seconds syz_bench_time(int repeats, const syz_bench_work *w)
 
 void syz_bench_measure_limit(syz_bench *b)
 {
-  double rate = syz_gemm_limit(b->compute, syz_input_real(b->app->input, "bench.limit_s")) * syz_compute_threads(b->compute);
-  b->limit = fmax(b->limit, rate);
+  const char *by;
+  const double rate = syz_gemm_limit(b->compute, syz_input_real(b->app->input, "bench.limit_s"), &by) * syz_compute_threads(b->compute);
+  if (rate <= b->limit) return;
+  b->limit = rate;
+  b->limit_by = by;
 }
 
 cJSON *syz_bench_add_row(syz_bench *b, const char *part, const char *what)
@@ -133,13 +136,22 @@ static syz_status bench_products(syz_bench *b)
     const syz_compute *compute = kind == 0 ? plain : b->compute;
     if (kind == 1 && syz_compute_act(b->compute) != SYZ_BF16) break;
     syz_barrier(c);
-    syz_bench_rate r = syz_bench_over_ranks(c, syz_gemm_limit(compute, limit_s) * syz_compute_threads(compute));
-    syz_info("%-12s %-26s %9.1f            %s", "product", name[kind], r.mean / 1e9, syz_compute_describe(compute));
+    const char *by;
+    syz_bench_rate r = syz_bench_over_ranks(c, syz_gemm_limit(compute, limit_s, &by) * syz_compute_threads(compute));
+    syz_info("%-12s %-26s %9.1f            by %s; the model's: %s", "product", name[kind], r.mean / 1e9, by, syz_compute_describe(compute));
+    if (syz_compute_act(compute) == syz_compute_act(b->compute) && r.mean > b->limit) b->limit = r.mean, b->limit_by = by;
     if (syz_comm_rank(c) != 0) continue;
     cJSON *row = syz_bench_add_row(b, "product", name[kind]);
     cJSON_AddNumberToObject(row, "gflops_per_rank", r.mean / 1e9);
     cJSON_AddNumberToObject(row, "gflops_per_rank_least", r.least / 1e9);
     cJSON_AddStringToObject(row, "engine", syz_compute_describe(compute));
+    cJSON_AddStringToObject(row, "limit_by", by);
+  }
+  syz_barrier(c);
+  const syz_bench_rate tiles = syz_bench_over_ranks(c, syz_tile_limit(limit_s / 10));
+  if (tiles.least > 0) {
+    syz_info("%-12s %-26s %9.1f            of a thread, without loads", "product", "tiles alone", tiles.mean / 1e9);
+    if (syz_comm_rank(c) == 0) cJSON_AddNumberToObject(syz_bench_add_row(b, "product", "tiles alone"), "gflops_per_rank", tiles.mean / 1e9);
   }
 cleanup:
   syz_compute_destroy(&plain);
@@ -183,7 +195,9 @@ static syz_status write_json(const syz_bench *b, cJSON *root)
   cJSON_AddNumberToObject(root, "threads", syz_compute_threads(b->compute));
   cJSON_AddStringToObject(root, "engine", syz_compute_describe(b->compute));
   cJSON_AddStringToObject(root, "created_by", syz_app_created_by());
+  cJSON_AddStringToObject(root, "measured", syz_compute_measured(b->compute));
   cJSON_AddNumberToObject(root, "limit_gflops", b->limit / 1e9);
+  cJSON_AddStringToObject(root, "limit_by", b->limit_by);
   snprintf(path, sizeof path, "%s/bench.json", syz_input_text(b->app->input, "output.dir"));
   text = cJSON_Print(root);
   SYZ_REQUIRE(text, SYZ_ERR_MEMORY, "%s: no memory", path);
@@ -197,16 +211,19 @@ cleanup:
 syz_status syz_command_bench(syz_app *app)
 {
   syz_status st = SYZ_OK;
-  syz_bench b = {.app = app, .batch = syz_input_int(app->input, "bench.batch"), .repeats = (int)syz_input_int(app->input, "bench.repeats")};
+  syz_model_config config;
+  syz_bench b = {.app = app, .limit_by = "", .batch = syz_input_int(app->input, "bench.batch"), .repeats = (int)syz_input_int(app->input, "bench.repeats")};
   cJSON *root = NULL;
   SYZ_TRY(check_parts(app->input));
   if (app->is_dry_run) goto cleanup;
-  SYZ_TRY_ALL(app->world, syz_app_make_compute(app->input, &b.compute));
+  SYZ_TRY_ALL(app->world, syz_model_config_read(app->input, &config));
+  SYZ_TRY(syz_app_start_compute(app, &config, false, &b.compute));
   SYZ_TRY(syz_app_open_run_folder(app));
   root = cJSON_CreateObject();
   b.json = root ? cJSON_AddArrayToObject(root, "rows") : NULL;
   SYZ_TRY_ALL(app->world, b.json ? SYZ_OK : syz_error_set(SYZ_ERR_MEMORY, __FILE__, __LINE__, "no memory for the results"));
-  syz_info("%s; a batch of %lld objects a rank; rates are of one rank", syz_compute_describe(b.compute), (long long)b.batch);
+  syz_app_tell_compute(b.compute);
+  syz_info("a batch of %lld objects a rank; rates are of one rank", (long long)b.batch);
   syz_info("%-12s %-26s %9s %9s %12s", "part", "work", "GFLOP/s", "median", "of the limit");
   for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {
     if (!is_wanted(app->input, parts[k].name)) continue;

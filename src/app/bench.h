@@ -15,7 +15,8 @@ typedef struct syz_bench {
   cJSON *json; /**< rows are added on rank 0 only */
   int64_t batch;
   int repeats;
-  double limit; /**< FLOP/s of this rank's threads, largest seen so far */
+  double limit;         /**< FLOP/s of this rank's threads, largest seen so far */
+  const char *limit_by; /**< which engine gave it */
 } syz_bench;
 
 /** The limit of matrix products, measured again. */

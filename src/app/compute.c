@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "syzygy/train.h"
+
 int syz_app_threads(const syz_input *in)
 {
   enum { MOST = 1024 };
@@ -37,6 +39,45 @@ void syz_app_limit_instructions(const syz_input *in)
 syz_status syz_app_make_compute(const syz_input *in, syz_compute **out)
 {
   return syz_app_make_compute_of(in, strcmp(syz_input_text(in, "compute.precision"), "float32") == 0 ? SYZ_F32 : SYZ_BF16, out);
+}
+
+enum { MICRO_ROWS = 1152 /* of a usual micro-batch: eight images */ };
+
+/** The two layers that are two thirds of a block's products. */
+static void layers_of(const syz_model_config *config, syz_layer_size size[2])
+{
+  const int64_t dim = config->image.dim > config->spectrum.dim ? config->image.dim : config->spectrum.dim;
+  size[0] = (syz_layer_size){MICRO_ROWS, 4 * dim, dim};
+  size[1] = (syz_layer_size){MICRO_ROWS, dim, 4 * dim};
+}
+
+/** The run goes on with another engine. */
+static void tell_change(const syz_input *in, const char *earlier, const char *now)
+{
+  const bool is_free = strcmp(syz_input_text(in, "compute.engine"), "auto") == 0 && strcmp(syz_input_text(in, "compute.instructions"), "auto") == 0;
+  if (*earlier && strcmp(earlier, now) != 0)
+    syz_warn("this run was computed with %s, which %s: it goes on with %s, bits will differ", earlier,
+             is_free ? "this processor lacks" : "the input overrides", now);
+}
+
+syz_status syz_app_start_compute(const syz_app *app, const syz_model_config *config, bool trains, syz_compute **out)
+{
+  syz_status st = SYZ_OK;
+  char earlier[96] = "";
+  syz_layer_size size[2];
+  layers_of(config, size);
+  SYZ_TRY_ALL(app->world, syz_app_make_compute(app->input, out));
+  if (trains) SYZ_TRY(syz_checkpoint_engine(app->world, syz_input_text(app->input, "output.dir"), earlier));
+  SYZ_TRY(syz_compute_choose(app->world, *out, size, 2, trains, earlier));
+  tell_change(app->input, earlier, syz_compute_name(*out));
+cleanup:
+  return st;
+}
+
+void syz_app_tell_compute(const syz_compute *c)
+{
+  const char *measured = syz_compute_measured(c);
+  syz_info("%s%s%s%s", syz_compute_describe(c), *measured ? " (" : "", measured, *measured ? ")" : "");
 }
 
 bool syz_app_wants_int8(const syz_input *in) { return strcmp(syz_input_text(in, "compute.precision"), "int8") == 0; }

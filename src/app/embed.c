@@ -129,7 +129,7 @@ static syz_status open_model(job *s)
   }
   SYZ_REQUIRE(s->towers > 0, SYZ_ERR_DATA, "%s: no tower with both backbone and head, so there is nothing that embeds", path);
   s->width = s->config.embedding.dim;
-  SYZ_TRY_ALL(s->comm, syz_app_make_compute(in, &s->compute));
+  SYZ_TRY(syz_app_start_compute(s->app, &s->config, false, &s->compute));
   SYZ_TRY_ALL(s->comm, syz_model_create(&s->config, s->has_tower[SYZ_IMAGE], s->has_tower[SYZ_SPECTRUM], s->compute, &s->model));
   SYZ_TRY(syz_model_file_read(s->comm, path, s->model, false));
   SYZ_TRY_ALL(s->comm, model_digest(s, &digest));
@@ -147,7 +147,7 @@ static void make_key(job *s)
   char text[256];
   digest_text(syz_shardset_digest(s->data), s->data_digest);
   snprintf(text, sizeof text, "%s %s %d %d %s %s %s %d", s->model_digest, s->data_digest, (int)s->split,
-           (int)(syz_compute_act(s->compute) == SYZ_BF16), syz_input_text(s->app->input, "compute.engine"), syz_version(), syz_commit(),
+           (int)(syz_compute_act(s->compute) == SYZ_BF16), syz_compute_name(s->compute), syz_version(), syz_commit(),
            (int)(s->has_tower[SYZ_IMAGE] + 2 * s->has_tower[SYZ_SPECTRUM]));
   s->key_value = syz_checksum(text, strlen(text), (uint64_t)syz_shardset_size(s->data));
   if (s->is_int8) {
@@ -363,6 +363,7 @@ static syz_status write_files(job *s, syz_embed_part *part)
       .data_digest = s->data_digest,
       .model_file = syz_input_text(s->app->input, "model.file"),
       .precision = s->is_int8 ? "int8" : precision_name(s),
+      .engine = syz_compute_name(s->compute),
       .int8 = s->int8 ? syz_embed_int8_text(s->int8) : NULL,
       .split = s->split == SYZ_SPLIT_ALL     ? "all"
                : s->split == SYZ_SPLIT_TRAIN ? "train"
@@ -401,8 +402,8 @@ static void announce(const job *s)
     count[SYZ_SPECTRUM] += object[i].has_spectrum;
   }
   syz_info("%lld objects, %lld with an image, %lld with a spectrum", (long long)n, (long long)count[SYZ_IMAGE], (long long)count[SYZ_SPECTRUM]);
-  syz_info("model %s (digest %s), embeddings %lld wide; %s", syz_input_text(s->app->input, "model.file"), s->model_digest, (long long)s->width,
-           syz_compute_describe(s->compute));
+  syz_info("model %s (digest %s), embeddings %lld wide", syz_input_text(s->app->input, "model.file"), s->model_digest, (long long)s->width);
+  syz_app_tell_compute(s->compute);
   size_t bytes = (size_t)syz_model_size(s->model) * sizeof(float);
   for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++)
     if (s->has_tower[m]) bytes += syz_tower_plan_bytes(s->model, m, s->batch, SYZ_MODE_EMBED);

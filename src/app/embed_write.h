@@ -14,7 +14,7 @@ typedef struct syz_embed_result {
   bool has_tower[SYZ_MODALITIES];
   int64_t width; /**< E */
   const char *folder, *created_by, *input_yaml;
-  const char *key, *model_digest, *data_digest, *model_file, *precision, *split; /**< root attributes */
+  const char *key, *model_digest, *data_digest, *model_file, *precision, *engine, *split; /**< root attributes */
   const char *int8; /**< root attribute of precision int8: what the calibration chose and found; NULL otherwise */
   const char *data_path;                                                         /**< one path a line */
 } syz_embed_result;

@@ -39,13 +39,14 @@ syz_status syz_frozen_open(syz_app *app, bool is_untrained, syz_frozen *out)
   } else {
     SYZ_TRY_ALL(c, syz_model_config_read(in, &out->config));
   }
-  SYZ_TRY_ALL(c, syz_app_make_compute(in, &out->compute));
+  SYZ_TRY(syz_app_start_compute(app, &out->config, false, &out->compute));
   SYZ_TRY_ALL(c, syz_model_create(&out->config, true, false, out->compute, &out->model));
   syz_model_initialise(out->model, (uint64_t)syz_input_int(in, "seed")); /* a pooling head that the file does not have is not looked at */
   if (*path && !is_untrained) SYZ_TRY(syz_model_file_read(c, path, out->model, true));
   SYZ_TRY_ALL(c, make_digest(out));
-  syz_info("%s; image backbone of %s (digest %s): %" PRId64 " wide, %" PRId64 " blocks, %" PRId64 " patches of %" PRId64 " pixels",
-           syz_compute_describe(out->compute), is_untrained ? "initial weights" : path, out->digest, out->config.image.dim, out->config.image.depth,
+  syz_app_tell_compute(out->compute);
+  syz_info("image backbone of %s (digest %s): %" PRId64 " wide, %" PRId64 " blocks, %" PRId64 " patches of %" PRId64 " pixels",
+           is_untrained ? "initial weights" : path, out->digest, out->config.image.dim, out->config.image.depth,
            (out->config.image.size / out->config.image.patch) * (out->config.image.size / out->config.image.patch), out->config.image.patch);
 cleanup:
   if (st != SYZ_OK) syz_frozen_close(out);

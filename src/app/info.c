@@ -99,6 +99,7 @@ static void print_provenance(context *c, syz_h5 *f)
   static const char *const attributes[][2] = {
       {"created_by", "created by"},       {"model_config", "model"},        {"model_file", "model file"},   {"model_digest", "model digest"},
       {"data_path", "data"},              {"data_split", "data split"},     {"data_digest", "data digest"}, {"precision", "precision"},
+      {"engine", "engine"},
       {"query_modality", "query"},        {"index_modality", "index"},      {"facts", "facts"}};
   for (size_t i = 0; i < sizeof attributes / sizeof *attributes; i++)
     print_text(f, attributes[i][0], attributes[i][1], !strcmp(attributes[i][0], "facts"), c->prints_input);
@@ -430,8 +431,8 @@ static syz_status checkpoint_folder(context *c, const char *path)
   char size[32];
   SYZ_TRY(syz_checkpoint_check(c->world, path, &about));
   if (c->is_first)
-    printf("%s: syzygy checkpoint of %s after step %lld, %s, written by %d rank(s); manifest and checksums hold\n", path, about.objective,
-           (long long)about.step, bytes_text((double)about.bytes, size), about.ranks);
+    printf("%s: syzygy checkpoint of %s after step %lld, %s, written by %d rank(s)%s%s; manifest and checksums hold\n", path, about.objective,
+           (long long)about.step, bytes_text((double)about.bytes, size), about.ranks, *about.engine ? " with " : "", about.engine);
 cleanup:
   return st == SYZ_ERR_CHECKPOINT ? SYZ_ERR_DATA : st; /* exit code 5 is for a run that cannot go on */
 }

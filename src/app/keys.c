@@ -34,9 +34,9 @@ static const syz_key shared_keys[] = {
     {"compute.precision", SYZ_KEY_CHOICE, "bfloat16", "", 0, 0, "bfloat16|float32|int8", ALL_MODEL | SYZ_USED_BY(search),
      "Type of the inputs of matrix products; sums and master weights are always float32. int8 (embed): 8-bit integers where a calibration allows it, bfloat16 elsewhere."},
     {"compute.engine", SYZ_KEY_CHOICE, "auto", "", 0, 0, "auto|reference|native|blis|onednn", ALL_MODEL | SYZ_USED_BY(search),
-     "Who computes matrix products: own kernels (native), a library, or the plain loop; auto takes the fastest that this processor can run."},
+     "Who computes matrix products: own kernels (native), a library, or the plain loop; auto measures those that this processor can run and takes the fastest."},
     {"compute.instructions", SYZ_KEY_CHOICE, "auto", "", 0, 0, "auto|amx|avx512_bf16|avx512|avx2|neon_bf16|neon", ALL_MODEL | SYZ_USED_BY(search),
-     "Do as on a processor that has no more than these: to see what a run would be elsewhere. Below avx512_bf16 (Arm: neon_bf16) products are float32. Names of the other architecture limit nothing."},
+     "Do as on a processor that has no more than these: to see what a run would be elsewhere. Without amx and avx512_bf16 bfloat16 numbers are multiplied in float32; with avx2, or neon on Arm, all is float32. Names of the other architecture limit nothing."},
     {"compute.threads", SYZ_KEY_INT, "0", "threads a rank", 0, 1024, NULL, ALL_MODEL | SYZ_USED_BY(search), "0: OMP_NUM_THREADS, or 1 without it."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 

@@ -228,7 +228,7 @@ syz_status syz_command_pretrain_image(syz_app *app)
   SYZ_TRY(read_config(j));
   syz_timing_begin(&app->timing, "set-up");
   st = syz_training_open_data(&j->t, true);
-  if (st == SYZ_OK) st = syz_agree(world, syz_app_make_compute(j->t.in, &j->t.compute));
+  if (st == SYZ_OK) st = syz_app_start_compute(app, &j->t.config, true, &j->t.compute);
   if (st == SYZ_OK) st = syz_grid_create(world, SYZ_TOWERS_TOGETHER, 1, 1, &j->t.grid);
   if (st == SYZ_OK) st = syz_training_split_tensor(&j->t);
   if (st == SYZ_OK) st = syz_agree(world, syz_leaves_check(&j->t.grid, j->dino.global_batch, j->dino.leaves));

@@ -93,7 +93,7 @@ static syz_status set_up(job *j)
   syz_comm *world = j->t.app->world;
   SYZ_TRY(syz_training_open_data(&j->t, j->masked.validate_objects > 0));
   if (!j->t.test) syz_info("no validation: data.split or train.validate_objects leaves no objects for it");
-  SYZ_TRY_ALL(world, syz_app_make_compute(j->t.in, &j->t.compute));
+  SYZ_TRY(syz_app_start_compute(j->t.app, &j->t.config, true, &j->t.compute));
   SYZ_TRY(syz_grid_create(world, SYZ_TOWERS_TOGETHER, 1, 1, &j->t.grid));
   SYZ_TRY(syz_training_split_tensor(&j->t));
   SYZ_TRY_ALL(world, syz_leaves_check(&j->t.grid, j->masked.global_batch, j->masked.leaves));

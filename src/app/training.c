@@ -233,6 +233,7 @@ void syz_training_read_loop(syz_training *t)
       .timing_from_step = syz_input_int(in, "output.timing_from_step"),
       .folder = syz_input_text(in, "output.dir"),
       .created_by = syz_app_created_by(),
+      .engine = syz_compute_name(t->compute),
       .input_yaml = syz_app_input_yaml(t->app),
       .fact = t->fact,
   };

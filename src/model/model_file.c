@@ -67,6 +67,7 @@ syz_status syz_model_file_write(syz_comm *c, const char *path, const syz_model *
 
   SYZ_TRY(syz_h5_create(c, path, "model", created_by, input_yaml, &file));
   SYZ_TRY(syz_h5_write_text(file, "model_config", config));
+  if (m->compute) SYZ_TRY(syz_h5_write_text(file, "engine", syz_compute_name(m->compute)));
   static const char *const description[SYZ_PARTS] = {
       "backbone", "pooling head", "backbone", "pooling head", "projection head of DINO", "projection head of iBOT"};
   const syz_parameter *own = m->parameter;

@@ -6,6 +6,7 @@
  * A head never sees another one, and its kernel never the batch: results do not depend on batch size, position or threads.
  */
 #include "attention.h"
+#include "kernel.h"
 
 #include <omp.h>
 #include <string.h>
@@ -37,6 +38,17 @@ const attention_kernel *syz_attention_kernel(syz_dtype act)
     if ((kernel->type == act || kernel->type == SYZ_F32) && kernel->is_supported()) return kernel;
   }
   return NULL; /* the last of the table runs everywhere */
+}
+
+/** The one that goes with the context's kernels of products: what is fastest at the one is at the other. */
+static const attention_kernel *kernel_beside(const syz_compute *c)
+{
+#ifdef __x86_64__
+  const syz_kernel *products = c->kernel[c->act];
+  if (products == &syz_kernel_bf16_wide || products == &syz_kernel_f32) return &syz_attention_avx512;
+  if (products == &syz_kernel_bf16) return &syz_attention_avx512_bf16;
+#endif
+  return syz_attention_kernel(c->act);
 }
 
 /* Widened heads behind the kernel's scratch: q, k, v, out, and for the backward pass dout, dq, dk, dv. */
@@ -79,8 +91,7 @@ cleanup:
 syz_status syz_attention_create(const syz_compute *c, int64_t max_batch, int64_t tokens, int64_t heads, int64_t head_dim, bool trains,
                                 syz_attention **out)
 {
-  syz_dtype act = syz_compute_act(c);
-  return syz_attention_create_for(act, syz_compute_threads(c), syz_attention_kernel(act), max_batch, tokens, heads, head_dim, trains, out);
+  return syz_attention_create_for(c->act, c->threads, kernel_beside(c), max_batch, tokens, heads, head_dim, trains, out);
 }
 
 void syz_attention_destroy(syz_attention **a)

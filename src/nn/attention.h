@@ -35,7 +35,7 @@ extern const attention_kernel syz_attention_neon_bf16, syz_attention_neon;
 extern const attention_kernel *const syz_attention_table[];
 extern const int syz_attention_kernels;
 
-/** The kernel that a new syz_attention of this type would use: the fastest one that this processor runs. */
+/** The fastest kernel of this type that this processor runs, as far as is known beforehand. */
 const attention_kernel *syz_attention_kernel(syz_dtype act);
 
 /** syz_attention_create with everything chosen by the caller: tests compare all kernels. The processor must run it. */

@@ -21,11 +21,37 @@ static const syz_engine_ops *engine_table(syz_engine e) {
   return NULL;
 }
 
-/** The first engine of the list that has the type. */
-static const syz_engine_ops *first_that_can(syz_dtype type, const syz_engine_ops *const *list, int n) {
+/** The engine of the first candidate that can. */
+static const syz_engine_ops *first_that_can(syz_dtype type) {
+  const syz_candidate *list;
+  const int n = syz_candidates(&list);
   for (int i = 0; i < n; i++)
-    if (list[i]->can(type)) return list[i];
+    if (list[i].type == type && syz_candidate_can(&list[i])) return list[i].engine;
   return NULL;
+}
+
+void syz_candidate_text(const syz_candidate *x, char *text, size_t n) {
+  if (x->kernel) snprintf(text, n, "own kernels %s", x->kernel->name);
+  else x->engine->describe(x->type, text, n);
+}
+
+static void describe(syz_compute *c) {
+  const bool is_native = c->engine[c->act] == &syz_engine_native;
+  syz_candidate_text(&(syz_candidate){c->act, c->engine[c->act], is_native ? c->kernel[c->act] : NULL}, c->name, sizeof c->name);
+  snprintf(c->text, sizeof c->text, "%s, %s, %d thread%s", c->name, c->act == SYZ_BF16 ? "bfloat16" : "float32", c->threads,
+           c->threads == 1 ? "" : "s");
+}
+
+void syz_compute_take(syz_compute *c, const syz_candidate *x) {
+  c->engine[x->type] = x->engine;
+  if (x->kernel) c->kernel[x->type] = x->kernel;
+  describe(c);
+}
+
+void syz_compute_set_threads(int threads) {
+  omp_set_dynamic(0);
+  omp_set_num_threads(threads);
+  for (syz_engine e = SYZ_ENGINE_REFERENCE; e <= SYZ_ENGINE_NATIVE; e++) engine_table(e)->set_threads(threads);
 }
 
 syz_status syz_compute_create(syz_dtype act, syz_engine engine, int threads, syz_compute **out) {
@@ -37,18 +63,15 @@ syz_status syz_compute_create(syz_dtype act, syz_engine engine, int threads, syz
   SYZ_ALLOC(c->scratch, "compute", 1);
   SYZ_ALLOC(c->products, "compute", 1);
   c->threads = threads;
+  c->asked = act, c->wish = engine;
   for (syz_dtype type = SYZ_F32; type <= SYZ_BF16; type++) {
     const syz_kernel *list[SYZ_KERNELS_MOST];
     if (syz_kernel_list(type, list) > 0) c->kernel[type] = list[0];
   }
   SYZ_TRY(syz_compute_reserve_products(c, (size_t)threads * SYZ_KERNEL_ROOM * sizeof(float)));
 
-  /* Fastest first; speed_block measures them. */
-  const syz_engine_ops *const order_bf16[] = {&syz_engine_native, &syz_engine_onednn};
-  const syz_engine_ops *const order_f32[] = {&syz_engine_native, &syz_engine_blis};
   if (engine == SYZ_ENGINE_AUTO) {
-    c->engine[SYZ_F32] = first_that_can(SYZ_F32, order_f32, 2);
-    c->engine[SYZ_BF16] = first_that_can(SYZ_BF16, order_bf16, 2);
+    for (syz_dtype type = SYZ_F32; type <= SYZ_BF16; type++) c->engine[type] = first_that_can(type);
   } else {
     const syz_engine_ops *chosen = engine_table(engine);
     SYZ_REQUIRE(chosen, SYZ_ERR_INPUT, "compute: no engine has the number %d", (int)engine);
@@ -60,18 +83,12 @@ syz_status syz_compute_create(syz_dtype act, syz_engine engine, int threads, syz
   c->act = act;
   if (act == SYZ_BF16 && !c->engine[SYZ_BF16]) {
     c->act = SYZ_F32;
-    syz_warn("bfloat16 products need AVX512_BF16 (on Arm BF16 and I8MM) and an engine that has them (asked for: %s): computing in float32 on %s",
+    syz_warn("bfloat16 products need AVX-512 (on Arm BF16 and I8MM) and an engine that has them (asked for: %s): computing in float32 on %s",
              engine == SYZ_ENGINE_AUTO ? "auto" : engine_table(engine)->name, c->engine[SYZ_F32]->name);
   }
 
-  omp_set_dynamic(0);
-  omp_set_num_threads(threads);
-  for (syz_engine e = SYZ_ENGINE_REFERENCE; e <= SYZ_ENGINE_NATIVE; e++) engine_table(e)->set_threads(threads);
-
-  char kernels[128];
-  c->engine[c->act]->describe(c->act, kernels, sizeof kernels);
-  snprintf(c->text, sizeof c->text, "%s, %s, %d thread%s", kernels, c->act == SYZ_BF16 ? "bfloat16" : "float32", threads,
-           threads == 1 ? "" : "s");
+  syz_compute_set_threads(threads);
+  describe(c);
   *out = c;
   c = NULL;
 cleanup:
@@ -91,6 +108,8 @@ void syz_compute_destroy(syz_compute **c) {
 syz_dtype syz_compute_act(const syz_compute *c) { return c->act; }
 int syz_compute_threads(const syz_compute *c) { return c->threads; }
 const char *syz_compute_describe(const syz_compute *c) { return c->text; }
+const char *syz_compute_name(const syz_compute *c) { return c->name; }
+const char *syz_compute_measured(const syz_compute *c) { return c->measured; }
 
 static syz_status reserve(syz_scratch *s, size_t bytes) {
   syz_status st = SYZ_OK;

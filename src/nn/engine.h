@@ -13,7 +13,10 @@ typedef struct syz_engine_ops {
   void (*set_threads)(int threads);
   syz_status (*create)(const syz_compute *c, const syz_gemm_shape *shape, void **plan);
   void (*destroy)(void **plan);
-  void (*run)(const void *plan, const void *a, const void *b, const float *bias, void *c);
+  /** Make B ready, for shapes that keep it; NULL: the engine reads B where it lies. Runs are given it again. */
+  void (*take)(void *plan, const void *b);
+  /** The first m rows of the shape's, all of the batch. */
+  void (*run)(const void *plan, int64_t m, const void *a, const void *b, const float *bias, void *c);
   /** Name, version and kernels in a few words, for the banner. */
   void (*describe)(syz_dtype type_ab, char *text, size_t n);
 } syz_engine_ops;
@@ -33,8 +36,32 @@ struct syz_compute {
   const struct syz_kernel *kernel[2]; /**< what the own kernels take for each type; NULL: they lack it */
   syz_scratch *scratch;               /**< of layers, in turn */
   syz_scratch *products;              /**< of the own kernels, within one product: kernel.c */
-  char text[192];
+  syz_dtype asked;      /**< act may be less */
+  syz_engine wish;
+  char name[96];        /**< of engine and kernels: the same wherever and whenever they compute */
+  char text[192];       /**< with type and threads */
+  char measured[192];
 };
+
+/** One way to compute products of a type: an engine, with its kernels where they are own ones. */
+typedef struct syz_candidate {
+  syz_dtype type;
+  const syz_engine_ops *engine;
+  const struct syz_kernel *kernel; /**< NULL: the engine is a library */
+} syz_candidate;
+
+/** All there are, of both types, in the order in which they are taken unmeasured; how many. */
+int syz_candidates(const syz_candidate **list);
+/** Whether this processor and build can run it. */
+bool syz_candidate_can(const syz_candidate *x);
+/** "amx", "oneDNN". */
+const char *syz_candidate_name(const syz_candidate *x);
+/** "own kernels amx", "oneDNN 2.6.3 avx512_core_amx". */
+void syz_candidate_text(const syz_candidate *x, char *text, size_t n);
+/** From now on products of its type are computed so; before any layer is made. */
+void syz_compute_take(syz_compute *c, const syz_candidate *x);
+/** Threads of OpenMP and of all engines. */
+void syz_compute_set_threads(int threads);
 
 /** Make the shared scratch at least `bytes` large. Pointers taken before are void. */
 syz_status syz_compute_reserve(const syz_compute *c, size_t bytes);
@@ -43,9 +70,6 @@ syz_status syz_compute_reserve_products(const syz_compute *c, size_t bytes);
 
 /** The shape with every 0 replaced by what it stands for, checked. */
 syz_status syz_gemm_shape_resolve(const syz_gemm_shape *shape, syz_gemm_shape *out);
-
-/** Best FLOP/s seen of a packed oneDNN product within `seconds`; 0 without oneDNN. For syz_gemm_limit. */
-double syz_onednn_packed_rate(syz_dtype type, int64_t m, int64_t n, int64_t k, double seconds);
 
 /** Fill memory with ordinary numbers, in either type; whole words. */
 void syz_fill_ordinary(void *bytes, size_t n);

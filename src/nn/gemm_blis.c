@@ -52,7 +52,7 @@ cleanup:
 
 static void blis_destroy(void **plan) { syz_free(plan); }
 
-static void blis_run(const void *plan, const void *a, const void *b, const float *bias, void *c) {
+static void blis_run(const void *plan, int64_t m, const void *a, const void *b, const float *bias, void *c) {
   const syz_gemm_shape *s = plan;
   float one = 1, beta = s->accumulate ? 1.0f : 0.0f;
   rntm_t how;
@@ -63,10 +63,10 @@ static void blis_run(const void *plan, const void *a, const void *b, const float
     float *az = (float *)(uintptr_t)((const float *)a + z * s->stride_a);
     float *bz = (float *)(uintptr_t)((const float *)b + z * s->stride_b);
     float *cz = (float *)c + z * s->stride_c;
-    bli_sgemm_ex(BLIS_NO_TRANSPOSE, BLIS_NO_TRANSPOSE, s->m, s->n, s->k, &one, az, s->transpose_a ? 1 : s->lda,
+    bli_sgemm_ex(BLIS_NO_TRANSPOSE, BLIS_NO_TRANSPOSE, m, s->n, s->k, &one, az, s->transpose_a ? 1 : s->lda,
               s->transpose_a ? s->lda : 1, bz, s->transpose_b ? 1 : s->ldb, s->transpose_b ? s->ldb : 1, &beta, cz, s->ldc, 1, NULL, &how);
     if (s->has_bias || s->has_gelu)
-      for (int64_t i = 0; i < s->m; i++) {
+      for (int64_t i = 0; i < m; i++) {
         if (s->has_bias) syz_row_add(cz + i * s->ldc, bias, s->n);
         if (s->has_gelu) syz_gelu_forward(SYZ_F32, cz + i * s->ldc, cz + i * s->ldc, s->n);
       }

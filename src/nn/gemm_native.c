@@ -62,7 +62,7 @@ static bool lies_in_units(const native_plan *p, const void *a) {
   return !p->s.transpose_a && p->s.k % p->kernel->unit == 0 && p->s.lda % p->kernel->unit == 0 && (uintptr_t)a % 4 == 0;
 }
 
-static void run_one(const native_plan *p, const char *a, const char *b, const float *bias, char *c) {
+static void run_one(const native_plan *p, int64_t rows, const char *a, const char *b, const float *bias, char *c) {
   const syz_gemm_shape *s = &p->s;
   const syz_kernel *q = p->kernel;
   const int64_t size = (int64_t)syz_dtype_size(s->type_ab), size_c = (int64_t)syz_dtype_size(s->type_c);
@@ -75,8 +75,8 @@ static void run_one(const native_plan *p, const char *a, const char *b, const fl
     const int64_t n = smaller(s->n - j, BLOCK_COLUMNS);
     if (s->transpose_b) syz_kernel_pack_rows(q, p->right, b + j * s->ldb * size, s->ldb, n, s->k);
     else syz_kernel_pack_columns(q, p->right, b + j * size, s->ldb, n, s->k);
-    for (int64_t i = 0; i < s->m; i += BLOCK_ROWS) {
-      const int64_t m = smaller(s->m - i, BLOCK_ROWS);
+    for (int64_t i = 0; i < rows; i += BLOCK_ROWS) {
+      const int64_t m = smaller(rows - i, BLOCK_ROWS);
       syz_left left = {p->left, 0};
       if (is_plain) left = (syz_left){a + i * s->lda * size, s->lda};
       else if (s->transpose_a) q->pack_left_columns(p->left, a + i * size, s->lda, m, s->k);
@@ -88,11 +88,11 @@ static void run_one(const native_plan *p, const char *a, const char *b, const fl
   }
 }
 
-static void native_run(const void *plan, const void *a, const void *b, const float *bias, void *c) {
+static void native_run(const void *plan, int64_t m, const void *a, const void *b, const float *bias, void *c) {
   const native_plan *p = plan;
   const int64_t size = (int64_t)syz_dtype_size(p->s.type_ab), size_c = (int64_t)syz_dtype_size(p->s.type_c);
   for (int64_t z = 0; z < p->s.batch; z++)
-    run_one(p, (const char *)a + z * p->s.stride_a * size, (const char *)b + z * p->s.stride_b * size,
+    run_one(p, m, (const char *)a + z * p->s.stride_a * size, (const char *)b + z * p->s.stride_b * size,
             p->s.has_bias ? bias : NULL, (char *)c + z * p->s.stride_c * size_c);
 }
 

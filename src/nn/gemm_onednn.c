@@ -2,20 +2,31 @@
 /**
  * The oneDNN engine (2.x C interface; 3.x removed these calls, so every dnnl call of the program stands in this file).
  *
- * One matmul primitive a plan, with all dimensions fixed: then oneDNN takes its brgemm kernels, whose rows have the same bits for
- * any number of rows; with a run-time m they differ (measured on 2.6.3). A batch stride of 0 becomes a broadcast dimension.
+ * oneDNN chooses kernels and the order of sums by all dimensions: with its tile kernels (AMX) a row of 1024 x 4096 has other bits for almost any
+ * other number of rows. So a plan has one primitive of a fixed number of rows, on dense operands, and takes a product in such pieces. What does
+ * not lie so (a last piece of fewer rows, wider rows, A^T) passes through copies filled up with zeros: a row's bits cannot depend on m.
+ * B is brought into oneDNN's own form once for all pieces, or once for all runs when the shape keeps it; through plain layouts the tile kernels reach
+ * half the rate.
  */
 #include <oneapi/dnnl/dnnl.h>
-#include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "engine.h"
 
+/* Rows of a piece. Few: B passes from L3 for too little work; many: a product of one row pays for all of them. On an Intel Xeon with AMX 1152 x 4096 x 1024
+ * runs at 656, 723, 792, 614 GFLOP/s with 64, 128, 192, 256, and 290 x 1024 x 1024 at 800, 707, 694, 466. */
+enum { PIECE = 128 };
+
 typedef struct onednn_plan {
+  syz_gemm_shape s;
+  const syz_compute *compute;
   dnnl_engine_t engine;
   dnnl_stream_t stream;
-  dnnl_primitive_t primitive;
-  dnnl_memory_t a, b, c, bias;
+  dnnl_primitive_t primitive, reorder;
+  dnnl_memory_t a, b_plain, b, c, bias;
+  size_t packed_bytes, a_bytes, c_bytes; /* B in oneDNN's form; A's and C's rows of a piece */
+  unsigned char *packed;                 /* of a shape that keeps B; else the three are in the context's scratch of products */
 } onednn_plan;
 
 #define DNNL_TRY(call)                                                                                          \
@@ -25,9 +36,14 @@ typedef struct onednn_plan {
                 "oneDNN: %s gives status %d", #call, (int)dnnl_st_);                                            \
   } while (0)
 
-/** Without AVX-512 it multiplies by gemm:jit, where a row's bits depend on the number of rows; bfloat16 is emulated, at a sixth of the
- * float32 speed, without AVX512_BF16. Neither is wanted. */
-static bool onednn_can(syz_dtype type_ab) {
+/** bfloat16 without AVX512_BF16 is emulated, at a sixth of the float32 speed; float32 without AVX-512 is slower than BLIS. Neither is wanted. */
+static bool onednn_can(syz_dtype type_ab)
+{
+  static bool is_limited; /* oneDNN takes a limit once, before anything else; looked up before any thread, by the first compute context */
+  const unsigned tiles = (unsigned)dnnl_cpu_isa_avx512_core_amx;
+  if (!is_limited && syz_processor_isa() < SYZ_ISA_AMX) dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx512_core_bf16);
+  is_limited = true;
+  if (((unsigned)dnnl_get_effective_cpu_isa() & tiles) == tiles && syz_processor_isa() < SYZ_ISA_AMX) return false;
   const unsigned isa = (unsigned)dnnl_get_effective_cpu_isa();
   const unsigned need = type_ab == SYZ_F32 ? (unsigned)dnnl_cpu_isa_avx512_core : (unsigned)dnnl_cpu_isa_avx512_core_bf16;
   return (isa & need) == need && syz_processor_isa() >= (type_ab == SYZ_F32 ? SYZ_ISA_AVX512 : SYZ_ISA_AVX512_BF16);
@@ -37,64 +53,95 @@ static void onednn_set_threads(int threads) { (void)threads; /* libgomp's, set b
 
 static dnnl_data_type_t onednn_type(syz_dtype t) { return t == SYZ_F32 ? dnnl_f32 : dnnl_bf16; }
 
-static void onednn_destroy(void **plan) {
+static void onednn_destroy(void **plan)
+{
   onednn_plan *p = *plan;
   if (!p) return;
-  if (p->a) dnnl_memory_destroy(p->a);
-  if (p->b) dnnl_memory_destroy(p->b);
-  if (p->c) dnnl_memory_destroy(p->c);
-  if (p->bias) dnnl_memory_destroy(p->bias);
+  dnnl_memory_t memory[] = {p->a, p->b_plain, p->b, p->c, p->bias};
+  for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
+    if (memory[i]) dnnl_memory_destroy(memory[i]);
   if (p->primitive) dnnl_primitive_destroy(p->primitive);
+  if (p->reorder) dnnl_primitive_destroy(p->reorder);
   if (p->stream) dnnl_stream_destroy(p->stream);
   if (p->engine) dnnl_engine_destroy(p->engine);
+  syz_free(&p->packed);
   syz_free(plan);
 }
 
-static syz_status onednn_create(const syz_compute *compute, const syz_gemm_shape *s, void **plan) {
-  (void)compute;
+/** The product of one piece, with B as oneDNN likes it best. */
+static syz_status create_product(onednn_plan *p)
+{
   syz_status st = SYZ_OK;
-  onednn_plan *p = NULL;
+  const syz_gemm_shape *s = &p->s;
   dnnl_primitive_attr_t attr = NULL;
   dnnl_post_ops_t post = NULL;
   dnnl_primitive_desc_t desc = NULL;
   dnnl_memory_desc_t a, b, c, bias;
   dnnl_matmul_desc_t matmul;
-  SYZ_ALLOC(p, "gemm plan", 1);
-
-  /* Two dimensions without a batch: the 3-D form of the same product is a little slower. */
-  const int nd = s->batch > 1 ? 3 : 2, o = nd - 2;
-  dnnl_dims_t da = {s->stride_a ? s->batch : 1, 0, 0}, sa = {s->stride_a ? s->stride_a : 1, 0, 0};
-  dnnl_dims_t db = {s->stride_b ? s->batch : 1, 0, 0}, sb = {s->stride_b ? s->stride_b : 1, 0, 0};
-  dnnl_dims_t dc = {s->batch, 0, 0}, sc = {s->stride_c, 0, 0}, dbias = {1, 1, 1}, sbias = {s->n, s->n, s->n};
-  da[o] = s->m, da[o + 1] = s->k, sa[o] = s->transpose_a ? 1 : s->lda, sa[o + 1] = s->transpose_a ? s->lda : 1;
-  db[o] = s->k, db[o + 1] = s->n, sb[o] = s->transpose_b ? 1 : s->ldb, sb[o + 1] = s->transpose_b ? s->ldb : 1;
-  dc[o] = s->m, dc[o + 1] = s->n, sc[o] = s->ldc, sc[o + 1] = 1;
-  dbias[o + 1] = s->n, sbias[o + 1] = 1;
-  DNNL_TRY(dnnl_memory_desc_init_by_strides(&a, nd, da, onednn_type(s->type_ab), sa));
-  DNNL_TRY(dnnl_memory_desc_init_by_strides(&b, nd, db, onednn_type(s->type_ab), sb));
-  DNNL_TRY(dnnl_memory_desc_init_by_strides(&c, nd, dc, onednn_type(s->type_c), sc));
-  DNNL_TRY(dnnl_memory_desc_init_by_strides(&bias, nd, dbias, dnnl_f32, sbias));
-
+  const dnnl_dims_t da = {PIECE, s->k}, db = {s->k, s->n}, dc = {PIECE, s->n}, dbias = {1, s->n};
+  DNNL_TRY(dnnl_memory_desc_init_by_tag(&a, 2, da, onednn_type(s->type_ab), s->transpose_a ? dnnl_ba : dnnl_ab));
+  DNNL_TRY(dnnl_memory_desc_init_by_tag(&b, 2, db, onednn_type(s->type_ab), dnnl_format_tag_any));
+  DNNL_TRY(dnnl_memory_desc_init_by_tag(&c, 2, dc, onednn_type(s->type_c), dnnl_ab));
+  DNNL_TRY(dnnl_memory_desc_init_by_tag(&bias, 2, dbias, dnnl_f32, dnnl_ab));
   DNNL_TRY(dnnl_primitive_attr_create(&attr));
   DNNL_TRY(dnnl_post_ops_create(&post));
   if (s->accumulate) DNNL_TRY(dnnl_post_ops_append_sum(post, 1.0f));
   if (s->has_gelu) DNNL_TRY(dnnl_post_ops_append_eltwise(post, 1.0f, dnnl_eltwise_gelu_erf, 0.0f, 0.0f));
   DNNL_TRY(dnnl_primitive_attr_set_post_ops(attr, post));
-  DNNL_TRY(dnnl_engine_create(&p->engine, dnnl_cpu, 0));
-  DNNL_TRY(dnnl_stream_create(&p->stream, p->engine, dnnl_stream_default_flags));
   DNNL_TRY(dnnl_matmul_desc_init(&matmul, &a, &b, s->has_bias ? &bias : NULL, &c));
   DNNL_TRY(dnnl_primitive_desc_create(&desc, &matmul, attr, p->engine, NULL));
   DNNL_TRY(dnnl_primitive_create(&p->primitive, desc));
   DNNL_TRY(dnnl_memory_create(&p->a, &a, p->engine, DNNL_MEMORY_NONE));
-  DNNL_TRY(dnnl_memory_create(&p->b, &b, p->engine, DNNL_MEMORY_NONE));
+  DNNL_TRY(dnnl_memory_create(&p->b, dnnl_primitive_desc_query_md(desc, dnnl_query_weights_md, 0), p->engine, DNNL_MEMORY_NONE));
   DNNL_TRY(dnnl_memory_create(&p->c, &c, p->engine, DNNL_MEMORY_NONE));
   if (s->has_bias) DNNL_TRY(dnnl_memory_create(&p->bias, &bias, p->engine, DNNL_MEMORY_NONE));
-  *plan = p;
-  p = NULL;
 cleanup:
   if (desc) dnnl_primitive_desc_destroy(desc);
   if (post) dnnl_post_ops_destroy(post);
   if (attr) dnnl_primitive_attr_destroy(attr);
+  return st;
+}
+
+static size_t whole_lines(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+/** From B as it lies to oneDNN's form of it. */
+static syz_status create_reorder(onednn_plan *p)
+{
+  syz_status st = SYZ_OK;
+  const syz_gemm_shape *s = &p->s;
+  dnnl_primitive_desc_t desc = NULL;
+  dnnl_memory_desc_t plain;
+  const dnnl_memory_desc_t *packed;
+  const dnnl_dims_t dims = {s->k, s->n}, strides = {s->transpose_b ? 1 : s->ldb, s->transpose_b ? s->ldb : 1};
+  DNNL_TRY(dnnl_memory_get_memory_desc(p->b, &packed));
+  p->packed_bytes = whole_lines(dnnl_memory_desc_get_size(packed));
+  if (s->keeps_b) SYZ_ALLOC(p->packed, "gemm packed B", p->packed_bytes);
+  DNNL_TRY(dnnl_memory_desc_init_by_strides(&plain, 2, dims, onednn_type(s->type_ab), strides));
+  DNNL_TRY(dnnl_reorder_primitive_desc_create(&desc, &plain, p->engine, packed, p->engine, NULL));
+  DNNL_TRY(dnnl_primitive_create(&p->reorder, desc));
+  DNNL_TRY(dnnl_memory_create(&p->b_plain, &plain, p->engine, DNNL_MEMORY_NONE));
+cleanup:
+  if (desc) dnnl_primitive_desc_destroy(desc);
+  return st;
+}
+
+static syz_status onednn_create(const syz_compute *compute, const syz_gemm_shape *s, void **plan)
+{
+  syz_status st = SYZ_OK;
+  onednn_plan *p = NULL;
+  SYZ_ALLOC(p, "gemm plan", 1);
+  p->s = *s;
+  p->compute = compute;
+  DNNL_TRY(dnnl_engine_create(&p->engine, dnnl_cpu, 0));
+  DNNL_TRY(dnnl_stream_create(&p->stream, p->engine, dnnl_stream_default_flags));
+  SYZ_TRY(create_product(p));
+  SYZ_TRY(create_reorder(p));
+  p->a_bytes = whole_lines((size_t)(PIECE * s->k) * syz_dtype_size(s->type_ab));
+  p->c_bytes = whole_lines((size_t)(PIECE * s->n) * syz_dtype_size(s->type_c));
+  SYZ_TRY(syz_compute_reserve_products(compute, p->a_bytes + p->c_bytes + (p->packed ? 0 : p->packed_bytes)));
+  *plan = p;
+  p = NULL;
+cleanup:
   if (p) {
     void *half_made = p;
     onednn_destroy(&half_made);
@@ -103,27 +150,89 @@ cleanup:
 }
 
 /** A call that has no business failing once the plan exists. */
-static void must(dnnl_status_t status, const char *what) {
+static void must(dnnl_status_t status, const char *what)
+{
   if (status != dnnl_success) syz_abort(SYZ_ERR_INTERNAL, __FILE__, __LINE__, "oneDNN: %s gives status %d", what, (int)status);
 }
 
-static void onednn_run(const void *plan, const void *a, const void *b, const float *bias, void *c) {
+static unsigned char *a_piece(const onednn_plan *p) { return p->compute->products->bytes; }
+static unsigned char *c_piece(const onednn_plan *p) { return a_piece(p) + p->a_bytes; }
+static unsigned char *packed_b(const onednn_plan *p) { return p->packed ? p->packed : c_piece(p) + p->c_bytes; }
+
+static void onednn_take(void *plan, const void *b)
+{
   const onednn_plan *p = plan;
+  const dnnl_exec_arg_t args[2] = {{DNNL_ARG_FROM, p->b_plain}, {DNNL_ARG_TO, p->b}};
   /* oneDNN's handles are not const; it writes only the destination. */
-  must(dnnl_memory_set_data_handle(p->a, (void *)(uintptr_t)a), "source");
-  must(dnnl_memory_set_data_handle(p->b, (void *)(uintptr_t)b), "weights");
-  must(dnnl_memory_set_data_handle(p->c, c), "destination");
-  if (p->bias) must(dnnl_memory_set_data_handle(p->bias, (void *)(uintptr_t)bias), "bias");
-  const dnnl_exec_arg_t args[4] = {
-      {DNNL_ARG_SRC, p->a}, {DNNL_ARG_WEIGHTS, p->b}, {DNNL_ARG_DST, p->c}, {DNNL_ARG_BIAS, p->bias}};
-  must(dnnl_primitive_execute(p->primitive, p->stream, p->bias ? 4 : 3, args), "execute");
+  must(dnnl_memory_set_data_handle(p->b_plain, (void *)(uintptr_t)b), "weights");
+  must(dnnl_memory_set_data_handle(p->b, packed_b(p)), "packed weights");
+  must(dnnl_primitive_execute(p->reorder, p->stream, 2, args), "reorder");
   must(dnnl_stream_wait(p->stream), "wait");
 }
 
-static void onednn_describe(syz_dtype type_ab, char *text, size_t n) {
+/** Rows of `width` bytes to rows `to_stride` bytes apart, zeros behind up to `to_width`. */
+static void copy_rows(unsigned char *to, int64_t to_stride, int64_t to_width, const unsigned char *from, int64_t from_stride, int64_t width, int64_t rows)
+{
+#pragma omp parallel for schedule(static)
+  for (int64_t r = 0; r < rows; r++) {
+    memcpy(to + r * to_stride, from + r * from_stride, (size_t)width);
+    memset(to + r * to_stride + width, 0, (size_t)(to_width - width));
+  }
+}
+
+/** Rows [row, row + rows) of A as the primitive reads them: where they lie, or copied. */
+static const void *piece_of_a(const onednn_plan *p, const unsigned char *a, int64_t row, int64_t rows)
+{
+  const syz_gemm_shape *s = &p->s;
+  const int64_t size = (int64_t)syz_dtype_size(s->type_ab), k = s->k * size, lda = s->lda * size;
+  unsigned char *to = a_piece(p);
+  if (s->transpose_a) {
+    copy_rows(to, PIECE * size, PIECE * size, a + row * size, lda, rows * size, s->k);
+    return to;
+  }
+  if (rows == PIECE && lda == k) return a + row * lda;
+  copy_rows(to, k, k, a + row * lda, lda, k, rows);
+  memset(to + rows * k, 0, (size_t)((PIECE - rows) * k));
+  return to;
+}
+
+/** One product of the batch. */
+static void run_one(const onednn_plan *p, int64_t m, const unsigned char *a, unsigned char *c)
+{
+  const syz_gemm_shape *s = &p->s;
+  const int64_t size = (int64_t)syz_dtype_size(s->type_c), n = s->n * size, ldc = s->ldc * size;
+  const dnnl_exec_arg_t args[4] = {{DNNL_ARG_SRC, p->a}, {DNNL_ARG_WEIGHTS, p->b}, {DNNL_ARG_DST, p->c}, {DNNL_ARG_BIAS, p->bias}};
+  for (int64_t row = 0; row < m; row += PIECE) {
+    const int64_t rows = m - row < PIECE ? m - row : PIECE;
+    const bool is_copied = rows < PIECE || s->ldc != s->n;
+    unsigned char *to = is_copied ? c_piece(p) : c + row * ldc;
+    must(dnnl_memory_set_data_handle(p->a, (void *)(uintptr_t)piece_of_a(p, a, row, rows)), "source");
+    must(dnnl_memory_set_data_handle(p->c, to), "destination");
+    if (is_copied && s->accumulate) copy_rows(to, n, n, c + row * ldc, ldc, n, rows);
+    must(dnnl_primitive_execute(p->primitive, p->stream, s->has_bias ? 4 : 3, args), "execute");
+    must(dnnl_stream_wait(p->stream), "wait");
+    if (is_copied) copy_rows(c + row * ldc, ldc, n, to, n, n, rows);
+  }
+}
+
+static void onednn_run(const void *plan, int64_t m, const void *a, const void *b, const float *bias, void *c)
+{
+  const onednn_plan *p = plan;
+  const syz_gemm_shape *s = &p->s;
+  const int64_t size = (int64_t)syz_dtype_size(s->type_ab), size_c = (int64_t)syz_dtype_size(s->type_c);
+  if (s->has_bias) must(dnnl_memory_set_data_handle(p->bias, (void *)(uintptr_t)bias), "bias");
+  for (int64_t z = 0; z < s->batch; z++) {
+    if (!s->keeps_b && (z == 0 || s->stride_b)) onednn_take((void *)(uintptr_t)plan, (const unsigned char *)b + z * s->stride_b * size);
+    run_one(p, m, (const unsigned char *)a + z * s->stride_a * size, (unsigned char *)c + z * s->stride_c * size_c);
+  }
+}
+
+static void onednn_describe(syz_dtype type_ab, char *text, size_t n)
+{
   const dnnl_version_t *v = dnnl_version();
-  snprintf(text, n, "oneDNN %d.%d.%d brgemm %s", v->major, v->minor, v->patch,
-           type_ab == SYZ_BF16 ? "avx512_core_bf16" : "avx512_core");
+  const unsigned isa = (unsigned)dnnl_get_effective_cpu_isa(), tiles = (unsigned)dnnl_cpu_isa_avx512_core_amx;
+  snprintf(text, n, "oneDNN %d.%d.%d %s", v->major, v->minor, v->patch,
+           type_ab == SYZ_F32 ? "avx512_core" : (isa & tiles) == tiles ? "avx512_core_amx" : "avx512_core_bf16");
 }
 
 const syz_engine_ops syz_engine_onednn = {.name = "oneDNN",
@@ -131,52 +240,6 @@ const syz_engine_ops syz_engine_onednn = {.name = "oneDNN",
                                           .set_threads = onednn_set_threads,
                                           .create = onednn_create,
                                           .destroy = onednn_destroy,
+                                          .take = onednn_take,
                                           .run = onednn_run,
                                           .describe = onednn_describe};
-
-double syz_onednn_packed_rate(syz_dtype type, int64_t m, int64_t n, int64_t k, double seconds) {
-  if (!onednn_can(type)) return 0;
-  double best = 0;
-  dnnl_engine_t engine = NULL;
-  dnnl_stream_t stream = NULL;
-  dnnl_primitive_desc_t desc = NULL;
-  dnnl_primitive_t primitive = NULL;
-  dnnl_memory_t memory[3] = {NULL, NULL, NULL};
-  dnnl_memory_desc_t a, b, c;
-  dnnl_matmul_desc_t matmul;
-  const dnnl_dims_t da = {m, k}, db = {k, n}, dc = {m, n};
-  const bool is_made =
-      dnnl_engine_create(&engine, dnnl_cpu, 0) == dnnl_success &&
-      dnnl_stream_create(&stream, engine, dnnl_stream_default_flags) == dnnl_success &&
-      dnnl_memory_desc_init_by_tag(&a, 2, da, onednn_type(type), dnnl_ab) == dnnl_success &&
-      dnnl_memory_desc_init_by_tag(&b, 2, db, onednn_type(type), dnnl_format_tag_any) == dnnl_success &&
-      dnnl_memory_desc_init_by_tag(&c, 2, dc, dnnl_f32, dnnl_ab) == dnnl_success &&
-      dnnl_matmul_desc_init(&matmul, &a, &b, NULL, &c) == dnnl_success &&
-      dnnl_primitive_desc_create(&desc, &matmul, NULL, engine, NULL) == dnnl_success &&
-      dnnl_primitive_create(&primitive, desc) == dnnl_success &&
-      dnnl_memory_create(&memory[0], &a, engine, DNNL_MEMORY_ALLOCATE) == dnnl_success &&
-      dnnl_memory_create(&memory[1], dnnl_primitive_desc_query_md(desc, dnnl_query_weights_md, 0), engine, DNNL_MEMORY_ALLOCATE) ==
-          dnnl_success &&
-      dnnl_memory_create(&memory[2], &c, engine, DNNL_MEMORY_ALLOCATE) == dnnl_success;
-  for (int i = 0; is_made && i < 2; i++) { /* the order of the packed weights does not matter here */
-    const dnnl_memory_desc_t *md;
-    void *bytes;
-    if (dnnl_memory_get_memory_desc(memory[i], &md) == dnnl_success && dnnl_memory_get_data_handle(memory[i], &bytes) == dnnl_success)
-      syz_fill_ordinary(bytes, dnnl_memory_desc_get_size(md));
-  }
-  const dnnl_exec_arg_t args[3] = {{DNNL_ARG_SRC, memory[0]}, {DNNL_ARG_WEIGHTS, memory[1]}, {DNNL_ARG_DST, memory[2]}};
-  const double start = syz_thread_seconds();
-  for (double t = start; is_made && t < start + seconds;) {
-    if (dnnl_primitive_execute(primitive, stream, 3, args) != dnnl_success || dnnl_stream_wait(stream) != dnnl_success) break;
-    const double end = syz_thread_seconds();
-    best = fmax(best, 2.0 * (double)m * (double)n * (double)k / (end - t));
-    t = end;
-  }
-  for (int i = 0; i < 3; i++)
-    if (memory[i]) dnnl_memory_destroy(memory[i]);
-  if (primitive) dnnl_primitive_destroy(primitive);
-  if (desc) dnnl_primitive_desc_destroy(desc);
-  if (stream) dnnl_stream_destroy(stream);
-  if (engine) dnnl_engine_destroy(engine);
-  return best;
-}

@@ -14,8 +14,8 @@ static syz_status none_create(const syz_compute *c, const syz_gemm_shape *shape,
   return syz_error_set(SYZ_ERR_INPUT, __FILE__, __LINE__, "this build has no oneDNN");
 }
 static void none_destroy(void **plan) { (void)plan; }
-static void none_run(const void *plan, const void *a, const void *b, const float *bias, void *c) {
-  (void)plan, (void)a, (void)b, (void)bias, (void)c;
+static void none_run(const void *plan, int64_t m, const void *a, const void *b, const float *bias, void *c) {
+  (void)plan, (void)m, (void)a, (void)b, (void)bias, (void)c;
   SYZ_ASSERT(false);
 }
 static void none_describe(syz_dtype type_ab, char *text, size_t n) {
@@ -30,8 +30,3 @@ const syz_engine_ops syz_engine_onednn = {.name = "oneDNN",
                                           .destroy = none_destroy,
                                           .run = none_run,
                                           .describe = none_describe};
-
-double syz_onednn_packed_rate(syz_dtype type, int64_t m, int64_t n, int64_t k, double seconds) {
-  (void)type, (void)m, (void)n, (void)k, (void)seconds;
-  return 0;
-}

@@ -29,10 +29,10 @@ static double element(syz_dtype type, const void *x, int64_t i) {
   return type == SYZ_F32 ? (double)((const float *)x)[i] : (double)syz_bf16_to_f32(((const syz_bf16 *)x)[i]);
 }
 
-static void reference_run(const void *plan, const void *a, const void *b, const float *bias, void *c) {
+static void reference_run(const void *plan, int64_t m, const void *a, const void *b, const float *bias, void *c) {
   const syz_gemm_shape *s = plan;
   for (int64_t z = 0; z < s->batch; z++)
-    for (int64_t i = 0; i < s->m; i++)
+    for (int64_t i = 0; i < m; i++)
       for (int64_t j = 0; j < s->n; j++) {
         double sum = 0;
         for (int64_t p = 0; p < s->k; p++)

@@ -15,6 +15,7 @@ static const struct {
   {SYZ_F32, SYZ_ISA_AVX512, &syz_kernel_f32},
   {SYZ_BF16, SYZ_ISA_AMX, &syz_kernel_amx_bf16},
   {SYZ_BF16, SYZ_ISA_AVX512_BF16, &syz_kernel_bf16},
+  {SYZ_BF16, SYZ_ISA_AVX512, &syz_kernel_bf16_wide},
 #else
   {SYZ_F32, SYZ_ISA_NEON, &syz_kernel_f32},
   {SYZ_BF16, SYZ_ISA_NEON_BF16, &syz_kernel_bf16},

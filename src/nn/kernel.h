@@ -83,7 +83,7 @@ typedef struct syz_kernel {
 enum { SYZ_KERNELS_MOST = 4 };
 int syz_kernel_list(syz_dtype type, const syz_kernel *list[SYZ_KERNELS_MOST]);
 extern const syz_packing syz_packing_f32, syz_packing_bf16;
-extern const syz_kernel syz_kernel_f32, syz_kernel_bf16, syz_kernel_amx_bf16, syz_kernel_amx_int8;
+extern const syz_kernel syz_kernel_f32, syz_kernel_bf16, syz_kernel_bf16_wide, syz_kernel_amx_bf16, syz_kernel_amx_int8;
 
 static inline int64_t syz_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 /** Units of k elements, and words of the packed forms of an [n, k] operand. */

@@ -1,22 +1,31 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The macros of kernel_body.h for bfloat16 on processors with AVX512_BF16. */
+/** The macros of kernel_body.h for bfloat16: with AVX512_BF16 or, KERNEL_ROUNDS_ITSELF defined, with plain AVX-512. NARROW16(v): 16 numbers rounded to
+ * nearest even; a NaN stays one. */
 #include <immintrin.h>
 #include <stdint.h>
 
 #include "syzygy/base.h"
 
-#define KERNEL_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
 #define KERNEL_TYPE syz_bf16
 #define KERNEL_UNIT 2
+#ifdef KERNEL_ROUNDS_ITSELF
+#define KERNEL_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
+#define NARROW16(v) narrow16(v)
+#define UNITS_OF_WEIGHTS(w) \
+  _mm512_inserti64x4(_mm512_castsi256_si512(narrow16(_mm512_loadu_ps(w))), narrow16(_mm512_loadu_ps((w) + 16)), 1)
+#else
+#define KERNEL_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
 #define DOT(sum, a, b) _mm512_dpbf16_ps(sum, (__m512bh)(a), (__m512bh)(b))
-#define STORE_ACT(p, v) _mm256_storeu_si256((__m256i *)(void *)(p), (__m256i)_mm512_cvtneps_pbh(v))
-#define STORE_ACT_MASK(p, mask, v) _mm256_mask_storeu_epi16(p, mask, (__m256i)_mm512_cvtneps_pbh(v))
+#define NARROW16(v) (__m256i)_mm512_cvtneps_pbh(v)
+#define UNITS_OF_WEIGHTS(w) (__m512i)_mm512_cvtne2ps_pbh(_mm512_loadu_ps((w) + 16), _mm512_loadu_ps(w))
+#endif
+#define STORE_ACT(p, v) _mm256_storeu_si256((__m256i *)(void *)(p), NARROW16(v))
+#define STORE_ACT_MASK(p, mask, v) _mm256_mask_storeu_epi16(p, mask, NARROW16(v))
 #define WIDEN(x) _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16))
 #define LOAD_ACT(p) WIDEN(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
 #define LOAD_ACT_MASK(mask, p) WIDEN(_mm256_maskz_loadu_epi16(mask, p))
-#define UNITS_OF_WEIGHTS(w) (__m512i)_mm512_cvtne2ps_pbh(_mm512_loadu_ps((w) + 16), _mm512_loadu_ps(w))
 #define JOIN(lo, hi) _mm512_or_si512(_mm512_cvtepu16_epi32(lo), _mm512_slli_epi32(_mm512_cvtepu16_epi32(hi), 16))
-#define NARROW(mask, w) ((w) ? (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, w)) : _mm256_setzero_si256())
+#define NARROW(mask, w) ((w) ? NARROW16(_mm512_maskz_loadu_ps(mask, w)) : _mm256_setzero_si256())
 #define UNITS_OF_WEIGHT_ROWS(lo, hi, mask) JOIN(NARROW(mask, lo), NARROW(mask, hi))
 #define ROW16(mask, x) ((x) ? _mm256_maskz_loadu_epi16(mask, x) : _mm256_setzero_si256())
 #define UNITS_OF_ROWS(lo, hi, mask) JOIN(ROW16(mask, lo), ROW16(mask, hi))
@@ -31,6 +40,17 @@
 #define KERNEL_ONE(x, k) one_unit(x, k)
 #define KERNEL_ONE_WEIGHT(x, k) one_weight_unit(x, k)
 #define KERNEL_ONE_ACROSS(x, ld, k) one_unit_across(x, ld, k)
+
+#ifdef KERNEL_ROUNDS_ITSELF
+/** syz_bf16_from_f32 of 16 numbers. */
+KERNEL_TARGET static inline __attribute__((always_inline)) __m256i narrow16(__m512 v) {
+  const __m512i bits = _mm512_castps_si512(v), high = _mm512_srli_epi32(bits, 16);
+  const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+  const __mmask16 is_nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+  return _mm512_cvtepi32_epi16(_mm512_mask_or_epi32(rounded, is_nan, high, _mm512_set1_epi32(0x40)));
+}
+#endif
 
 static inline uint32_t one_unit(const syz_bf16 *x, int64_t k) { return x[0].bits | (k > 1 ? (uint32_t)x[1].bits << 16 : 0); }
 

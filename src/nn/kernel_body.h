@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The body of kernel_f32.c and kernel_bf16.c, which say what a unit is:
+ * The body of kernel_f32.c, kernel_bf16.c and kernel_bf16_wide.c, which say what a unit is:
  *
  *   KERNEL_TARGET              function attribute with the instruction sets
  *   KERNEL_TYPE, KERNEL_UNIT   element type and elements a unit
@@ -15,12 +15,18 @@
  *   KERNEL_ONE(x, k)           a unit from up to KERNEL_UNIT elements at x, the first `k` of them: scalar, for edges
  *   KERNEL_ONE_WEIGHT(x, k)    the same from floats
  *   KERNEL_ONE_ACROSS(x, ld, k)               the same from elements ld apart
+ *
+ * With KERNEL_OWN_BLOCK defined there is no DOT, and no `block`: the file has one of its own.
  */
+#ifdef KERNEL_OWN_BLOCK
+#include "kernel_lanes.h"
+#else
 #define SUM_VECTOR __m512
 #define SUM_ZERO() _mm512_setzero_ps()
 #define SUM_LOAD(p) _mm512_load_ps(p)
 #define SUM_STORE(p, v) _mm512_store_ps(p, v)
 #include "kernel_sum.h"
+#endif
 
 #include <string.h>
 
@@ -48,6 +54,7 @@ KERNEL_TARGET static void end_tile(int m, int n, const float *sum, const syz_til
   }
 }
 
+#ifndef KERNEL_OWN_BLOCK
 KERNEL_TARGET static void tile(int m, int n, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride,
                                const uint32_t *b, const syz_tile_end *e, int64_t row, int64_t column) {
   _Alignas(64) float sum[SYZ_TILE_ROWS * SYZ_TILE_COLUMNS];
@@ -58,6 +65,7 @@ KERNEL_TARGET static void tile(int m, int n, int64_t units, const uint32_t *a, i
   sum_tile(m, units, a, row_stride, unit_stride, b, sum, false);
   end_tile(m, n, sum, e, row, column);
 }
+#endif
 
 KERNEL_TARGET static void pack_weight_rows(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k) {
   const int64_t units = (k + KERNEL_UNIT - 1) / KERNEL_UNIT, whole = k / (16 * KERNEL_UNIT) * 16;
@@ -181,10 +189,12 @@ KERNEL_TARGET static void add_column_sums(float *sum, const void *source, int64_
   }
 }
 
+#ifndef KERNEL_OWN_BLOCK
 KERNEL_TARGET static void block(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b,
                                 const syz_tile_end *e, int64_t row, int64_t column, float *room) {
   vector_block(tile, end_tile, m, n, units, a, row_stride, b, e, row, column, room);
 }
+#endif
 
 #define KERNEL_PACKING                                                                                                            \
   {                                                                                                                               \

@@ -2,8 +2,8 @@
 /**
  * The linear layer over any matrix engine.
  *
- * An engine's plan has a fixed number of rows, a call may have any: rows are taken in pieces of a few sizes, all planned at
- * creation. A row's bits do not depend on the piece it falls into.
+ * Forward and dx = dy W: one plan each, which keeps the weights in the engine's form, for any number of rows. dW sums over rows, whose number a plan
+ * has fixed: they are taken in pieces of a few sizes, all planned at creation.
  */
 #include <string.h>
 
@@ -23,10 +23,10 @@ struct syz_linear {
   float *most;                   /* [in] what syz_linear_observe raises, or NULL */
   syz_linear_native *native;     /* set: everything below is unused */
   void *weight;                  /* [out, in] act */
+  syz_gemm *forward;             /* float32 product of SCRATCH_ROWS at most into the shared scratch */
+  syz_gemm *input;               /* dx = dy W */
   int64_t piece[PIECES];         /* row counts with plans, largest first */
   int pieces;
-  syz_gemm *forward[PIECES];     /* float32 product into the shared scratch */
-  syz_gemm *input[PIECES];       /* dx = dy W */
   syz_gemm *weight_sum[PIECES];  /* dW += dy^T x */
 };
 
@@ -36,18 +36,23 @@ static syz_status create_plans(syz_linear *l) {
   syz_status st = SYZ_OK;
   const int64_t sizes[PIECES] = {l->max_rows, SCRATCH_ROWS, 64, 16, 4, 1};
   const syz_dtype act = l->compute->act;
-  for (int i = 0; i < PIECES; i++)
+  const syz_gemm_shape forward = {.m = l->max_rows < SCRATCH_ROWS ? l->max_rows : SCRATCH_ROWS,
+                                  .n = l->out,
+                                  .k = l->in,
+                                  .transpose_b = true,
+                                  .batch = 1,
+                                  .type_ab = act,
+                                  .type_c = SYZ_F32,
+                                  .keeps_b = true};
+  const syz_gemm_shape input = {.m = l->max_rows, .n = l->in, .k = l->out, .batch = 1, .type_ab = act, .type_c = act, .keeps_b = true};
+  SYZ_TRY(syz_gemm_create(l->compute, &forward, &l->forward));
+  if (l->trains) SYZ_TRY(syz_gemm_create(l->compute, &input, &l->input));
+  for (int i = 0; i < PIECES && l->trains; i++)
     if ((i == 0 || sizes[i] < l->piece[l->pieces - 1])) l->piece[l->pieces++] = sizes[i];
   for (int i = 0; i < l->pieces; i++) {
     const int64_t rows = l->piece[i];
-    const syz_gemm_shape forward = {
-        .m = rows, .n = l->out, .k = l->in, .transpose_b = true, .batch = 1, .type_ab = act, .type_c = SYZ_F32};
-    const syz_gemm_shape input = {.m = rows, .n = l->in, .k = l->out, .batch = 1, .type_ab = act, .type_c = act};
     const syz_gemm_shape weight = {.m = l->out, .n = l->in, .k = rows, .transpose_a = true, .batch = 1, .type_ab = act,
                                    .type_c = SYZ_F32, .accumulate = true};
-    if (rows <= SCRATCH_ROWS) SYZ_TRY(syz_gemm_create(l->compute, &forward, &l->forward[i]));
-    if (!l->trains) continue;
-    SYZ_TRY(syz_gemm_create(l->compute, &input, &l->input[i]));
     SYZ_TRY(syz_gemm_create(l->compute, &weight, &l->weight_sum[i]));
   }
   SYZ_TRY(syz_compute_reserve(l->compute, (size_t)(SCRATCH_ROWS * l->out) * sizeof(float)));
@@ -82,11 +87,9 @@ cleanup:
 
 void syz_linear_destroy(syz_linear **l) {
   if (!*l) return;
-  for (int i = 0; i < PIECES; i++) {
-    syz_gemm_destroy(&(*l)->forward[i]);
-    syz_gemm_destroy(&(*l)->input[i]);
-    syz_gemm_destroy(&(*l)->weight_sum[i]);
-  }
+  syz_gemm_destroy(&(*l)->forward);
+  syz_gemm_destroy(&(*l)->input);
+  for (int i = 0; i < PIECES; i++) syz_gemm_destroy(&(*l)->weight_sum[i]);
   syz_linear_int8_destroy(&(*l)->int8);
   syz_linear_native_destroy(&(*l)->native);
   syz_free(&(*l)->weight);
@@ -108,6 +111,8 @@ void syz_linear_pack(syz_linear *l, const float *weight, const float *bias, cons
   } else {
 #pragma omp parallel for schedule(static)
     for (int64_t o = 0; o < l->out; o++) syz_convert_to_act(l->compute->act, (char *)l->weight + (size_t)o * row, weight + o * l->in, l->in);
+    syz_gemm_take(l->forward, l->weight);
+    if (l->input) syz_gemm_take(l->input, l->weight);
   }
   const double copies = l->native && l->trains ? 2 : 1;
   syz_profile_end(start, SYZ_PROFILE_PACKING, "packing", l->out, l->in, 0, (double)(l->out * l->in) * ((double)sizeof(float) + copies * (double)act));
@@ -132,6 +137,7 @@ void syz_linear_settle(syz_linear *l) {
     return;
   }
   syz_free(&l->weight);
+  syz_gemm_destroy(&l->forward);
   if (l->native) syz_linear_native_settle(l->native);
 }
 
@@ -140,9 +146,9 @@ void syz_linear_observe(syz_linear *l, float *most) { l->most = most; }
 const float *syz_linear_scale(const syz_linear *l) { return l->has_scale ? l->scale : NULL; }
 
 /** The largest piece that `rows` still fills. Piece 1 always does. */
-static int next_piece(const syz_linear *l, int64_t rows, int64_t limit) {
+static int next_piece(const syz_linear *l, int64_t rows) {
   int i = 0;
-  while (l->piece[i] > rows || l->piece[i] > limit) i++;
+  while (l->piece[i] > rows) i++;
   return i;
 }
 
@@ -175,13 +181,12 @@ static void forward_rows(const syz_linear *l, int64_t rows, const void *x, syz_e
   const bool is_f32 = epilogue == SYZ_EPILOGUE_F32 || epilogue == SYZ_EPILOGUE_RESIDUAL;
   const size_t size = syz_dtype_size(act), size_y = is_f32 ? sizeof(float) : size;
   float *product = l->compute->scratch->bytes;
-  for (int64_t r = 0; r < rows;) {
-    const int i = next_piece(l, rows - r, SCRATCH_ROWS);
-    syz_gemm_run(l->forward[i], (const char *)x + (size_t)(r * l->in) * size, l->weight, NULL, product);
+  for (int64_t r = 0; r < rows; r += SCRATCH_ROWS) {
+    const int64_t n = rows - r < SCRATCH_ROWS ? rows - r : SCRATCH_ROWS;
+    syz_gemm_run_rows(l->forward, n, (const char *)x + (size_t)(r * l->in) * size, NULL, NULL, product);
 #pragma omp parallel for schedule(static)
-    for (int64_t k = 0; k < l->piece[i]; k++)
+    for (int64_t k = 0; k < n; k++)
       syz_row_epilogue(act, epilogue, product + k * l->out, bias, scale, (char *)y + (size_t)((row_of_y ? row_of_y[r + k] : r + k) * l->out) * size_y, u ? (char *)u + (size_t)((r + k) * l->out) * size : NULL, l->out);
-    r += l->piece[i];
   }
 }
 
@@ -203,13 +208,7 @@ static void backward_input(const syz_linear *l, int64_t rows, const void *dy, vo
     syz_linear_native_backward_input(l->native, rows, dy, NULL, dx);
     return;
   }
-  const size_t size = syz_dtype_size(l->compute->act);
-  for (int64_t r = 0; r < rows;) {
-    const int i = next_piece(l, rows - r, l->max_rows);
-    syz_gemm_run(l->input[i], (const char *)dy + (size_t)(r * l->out) * size, l->weight, NULL,
-                 (char *)dx + (size_t)(r * l->in) * size);
-    r += l->piece[i];
-  }
+  syz_gemm_run_rows(l->input, rows, dy, NULL, NULL, dx);
 }
 
 void syz_linear_backward_input(const syz_linear *l, int64_t rows, const void *dy, void *dx) {
@@ -289,7 +288,7 @@ static void backward_weight(const syz_linear *l, int64_t rows, const void *dy, c
   if (dbias) syz_add_column_sums(l->compute->act, dbias, dy, rows, l->out);
   const size_t size = syz_dtype_size(l->compute->act);
   for (int64_t r = 0; r < rows;) {
-    const int i = next_piece(l, rows - r, l->max_rows);
+    const int i = next_piece(l, rows - r);
     syz_gemm_run(l->weight_sum[i], (const char *)dy + (size_t)(r * l->out) * size, (const char *)x + (size_t)(r * l->in) * size, NULL,
                  dweight);
     r += l->piece[i];

@@ -35,15 +35,35 @@ cleanup:
   return st;
 }
 
+bool fits_text_is_long(const char *text) {
+  size_t n = 0;
+  for (const char *p = text; *p; p++) n += *p == '\'' ? 2 : 1;
+  return n > FITS_TEXT;
+}
+
+/* HEASARC's announcement of CONTINUE cards, once a header: readers and fitsverify look for it. */
+static syz_status announce_long_text(fits_cards *c) {
+  syz_status st = SYZ_OK;
+  char *card = NULL;
+  static const char line[] = "LONGSTRN= 'OGIP 1.0'           / The HEASARC Long String Convention may be used.";
+  for (int i = 0; i < c->n; i++)
+    if (memcmp(c->text + (size_t)i * FITS_CARD, line, 9) == 0) goto cleanup;
+  SYZ_TRY(card_room(c, &card));
+  memcpy(card, line, sizeof line - 1);
+cleanup:
+  return st;
+}
+
 /* Text, quotes doubled; pieces of at most 66 characters with '&' where it goes on in a CONTINUE card. */
 static syz_status put_text(fits_cards *c, const char *key, const char *text, const char *comment) {
   syz_status st = SYZ_OK;
   bool is_first = true;
   const char *p = text;
+  if (fits_text_is_long(text)) SYZ_TRY(announce_long_text(c));
   do {
     char piece[72], value[FITS_CARD];
     int n = 0;
-    for (; *p && n < 65; p++) {
+    for (; *p && n < FITS_TEXT; p++) {
       if (*p == '\'') piece[n++] = '\'';
       piece[n++] = *p >= 32 && *p < 127 ? *p : '?';
     }

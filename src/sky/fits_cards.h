@@ -10,6 +10,9 @@ typedef struct fits_cards {
   int n, room;
 } fits_cards;
 
+enum { FITS_TEXT = 65 /* characters of text in one card; longer text goes on in CONTINUE cards, announced by LONGSTRN */ };
+/** Whether text may need CONTINUE cards; a quote counts twice. */
+bool fits_text_is_long(const char *text);
 /** Append one card (long text goes on in CONTINUE cards). SYZ_ERR_INTERNAL for a key or value that FITS cannot hold. */
 syz_status fits_cards_add(fits_cards *c, const syz_fits_card *card);
 syz_status fits_cards_add_all(fits_cards *c, const syz_fits_card *card, int n);

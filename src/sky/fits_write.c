@@ -154,6 +154,7 @@ static syz_status packed_image(syz_fits_out *o, const char *extname, int bitpix,
   if (extname[0]) fits_update_key_str(file, "EXTNAME", (char *)(uintptr_t)extname, NULL, &status);
   for (int i = 0; i < n_cards; i++) {
     const syz_fits_card *k = &cards[i];
+    if (k->type == 'T' && fits_text_is_long(k->text)) fits_write_key_longwarn(file, &status);
     if (k->type == 'T')
       fits_update_key_longstr(file, k->key, (char *)(uintptr_t)k->text, k->comment, &status);
     else if (k->type == 'I')

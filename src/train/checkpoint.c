@@ -172,6 +172,7 @@ static syz_status write_state(checkpoint_store *store, const state *s, const cha
   const int64_t three[1] = {3};
   SYZ_TRY(syz_h5_create(store->world, path, "checkpoint", store->config->created_by, store->config->input_yaml, &file));
   SYZ_TRY(syz_h5_write_text(file, "facts", facts));
+  if (store->config->engine) SYZ_TRY(syz_h5_write_text(file, "engine", store->config->engine));
   SYZ_TRY(syz_h5_write(file, "step", SYZ_H5_I64, 1, 0, NULL, 0, is_first, &s->step, "1", "updates done"));
   SYZ_TRY(syz_h5_write(file, "progress", SYZ_H5_F64, PROGRESS, 0, NULL, 0, is_first ? PROGRESS : 0, progress, "1", "best validation figure"));
   for (int i = 0; i < s->scalars->n; i++) {
@@ -215,6 +216,7 @@ static syz_status publish(checkpoint_store *store, const char *temporary, int64_
   int n = 0, n_removed = 0;
   syz_checkpoint_summary about = {.step = step, .bytes = bytes, .ranks = syz_comm_size(store->world)};
   snprintf(about.objective, sizeof about.objective, "%s", store->objective->name);
+  snprintf(about.engine, sizeof about.engine, "%s", store->config->engine ? store->config->engine : "");
   SYZ_TRY(manifest_step_path(store->folder, step, path, sizeof path));
   SYZ_TRY(sync_folder(temporary));
   SYZ_TRY(manifest_remove_folder(path)); /* a bad one of this step that was skipped when the run went on from an earlier one */

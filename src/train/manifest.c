@@ -86,14 +86,15 @@ syz_status manifest_write(const char *folder, const char *file, int64_t bytes, u
                           const char *created_by)
 {
   syz_status st = SYZ_OK;
-  char path[PATH_MAX], text[2048], maker[256], utc[32];
+  char path[PATH_MAX], text[2048], maker[256], engine[sizeof about->engine], utc[32];
   syz_clock_utc(utc);
   plain_copy(maker, sizeof maker, created_by);
+  plain_copy(engine, sizeof engine, about->engine);
   int n = snprintf(text, sizeof text,
                    "{\n  \"syzygy_format\": \"checkpoint\",\n  \"format_version\": 1,\n  \"created_by\": \"%s\",\n  \"written\": \"%s\",\n"
-                   "  \"objective\": \"%s\",\n  \"step\": %" PRId64 ",\n  \"ranks\": %d,\n"
+                   "  \"objective\": \"%s\",\n  \"step\": %" PRId64 ",\n  \"ranks\": %d,\n  \"engine\": \"%s\",\n"
                    "  \"files\": [{\"name\": \"%s\", \"bytes\": %" PRId64 ", \"xxh3_blocks\": \"%016" PRIx64 "\"}],\n",
-                   maker, utc, about->objective, about->step, about->ranks, file, bytes, sum);
+                   maker, utc, about->objective, about->step, about->ranks, engine, file, bytes, sum);
   SYZ_REQUIRE(n > 0 && (size_t)n + 64 < sizeof text, SYZ_ERR_INTERNAL, "manifest of %s is too long", folder);
   const uint64_t seal = syz_checksum(text, (size_t)n, 0);
   n += snprintf(text + n, sizeof text - (size_t)n, "%s%016" PRIx64 "\"\n}\n", seal_key, seal);
@@ -143,6 +144,7 @@ static syz_status manifest_read(const char *folder, manifest *out)
   out->about.step = strtoll(value_of(text, "\"step\": "), NULL, 10);
   out->about.ranks = (int)strtol(value_of(text, "\"ranks\": "), NULL, 10);
   copy_name(out->about.objective, sizeof out->about.objective, value_of(text, "\"objective\": \""));
+  copy_name(out->about.engine, sizeof out->about.engine, value_of(text, "\"engine\": \""));
   copy_name(out->file, sizeof out->file, value_of(text, "\"name\": \""));
   out->bytes = out->about.bytes = strtoll(value_of(text, "\"bytes\": "), NULL, 10);
   out->sum = strtoull(value_of(text, "\"xxh3_blocks\": \""), NULL, 16);
@@ -215,7 +217,8 @@ syz_status manifest_list(const char *folder, int64_t **step, int *n, int *n_remo
   int room = 0;
   DIR *d = opendir(folder);
   *step = NULL;
-  *n = *n_removed = 0;
+  *n = 0;
+  if (n_removed) *n_removed = 0;
   if (!d && errno == ENOENT) goto cleanup;
   SYZ_REQUIRE(d, SYZ_ERR_WRITE, "%s: %s", folder, strerror(errno));
   while (readdir(d)) room++;
@@ -230,7 +233,7 @@ syz_status manifest_list(const char *folder, int64_t **step, int *n, int *n_remo
                 SYZ_ERR_WRITE, "%s: a name is too long", folder);
     if (!is_leftover && access(manifest_path, F_OK) == 0) {
       if (*n < room) (*step)[(*n)++] = s;
-    } else {
+    } else if (n_removed) {
       SYZ_TRY(manifest_remove_folder(path));
       (*n_removed)++;
     }
@@ -239,5 +242,36 @@ syz_status manifest_list(const char *folder, int64_t **step, int *n, int *n_remo
 cleanup:
   if (d) closedir(d);
   if (st != SYZ_OK) syz_free(step);
+  return st;
+}
+
+/** Of the newest manifest that can be read. Rank 0. */
+static syz_status engine_of_newest(const char *run_folder, char engine[96])
+{
+  syz_status st = SYZ_OK;
+  char folder[PATH_MAX], path[PATH_MAX];
+  int64_t *step = NULL;
+  int n = 0;
+  manifest m = {0};
+  SYZ_REQUIRE((size_t)snprintf(folder, sizeof folder, "%s/checkpoints", run_folder) < sizeof folder, SYZ_ERR_WRITE, "%s: the name is too long", run_folder);
+  SYZ_TRY(manifest_list(folder, &step, &n, NULL));
+  for (int i = 0; i < n; i++) {
+    SYZ_TRY(manifest_step_path(folder, step[i], path, sizeof path));
+    if (manifest_read(path, &m) != SYZ_OK) continue; /* a bad one is told of when the run would go on from it */
+    snprintf(engine, sizeof m.about.engine, "%s", m.about.engine);
+    break;
+  }
+cleanup:
+  syz_free(&step);
+  return st;
+}
+
+syz_status syz_checkpoint_engine(syz_comm *world, const char *run_folder, char engine[96])
+{
+  syz_status st = SYZ_OK;
+  memset(engine, 0, sizeof((syz_checkpoint_summary *)0)->engine);
+  SYZ_TRY_ALL(world, syz_comm_rank(world) == 0 ? engine_of_newest(run_folder, engine) : SYZ_OK);
+  syz_bcast(world, engine, sizeof((syz_checkpoint_summary *)0)->engine, 0);
+cleanup:
   return st;
 }

@@ -25,6 +25,11 @@ def check(what, value, limit, above=False):
     print(f"{'ok  ' if is_good else 'FAIL'} {what}: {value:.9g}, limit {limit:.9g} {'at least' if above else 'at most'}", flush=True)
 
 
+def say_skipped(what):
+    """A part of a test that this machine cannot run."""
+    print(f"SKIPPED: {what}: no bfloat16 products here", flush=True)
+
+
 def expect(what, condition):
     global failures
     if not condition:

@@ -49,6 +49,7 @@ with tempfile.TemporaryDirectory() as folder:
             except drive.BadRun as bad:
                 if bad.code != drive.SKIP:
                     raise
+                drive.say_skipped(f"{tokens} {precision}")
                 continue
             for tower in wanted:
                 check(f"{tokens} {precision} {tower} cosine", ref.cosines(found[tower], wanted[tower]).min(), plain, above=True)

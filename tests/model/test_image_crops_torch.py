@@ -123,6 +123,7 @@ def one(label, config, groups, **options):
         except drive.BadRun as bad:
             if bad.code != drive.SKIP:
                 raise
+            drive.say_skipped(label)
             return
         # 8 bits: measured lowest 0.99995 of rows, 0.99987 of bottlenecks, 0.99988 of gradients.
         check(f"{label} bfloat16: rows, cosine", ref.cosines(rows, wanted_rows).min(), 0.9995, above=True)

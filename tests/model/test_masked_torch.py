@@ -104,6 +104,7 @@ def one(folder, label, config, seed, with_bad):
         _, rough, gradients = drive_one(folder, path, "bfloat16", flux, rows, slope, good)
     except drive.BadRun as bad:
         if bad.code == drive.SKIP:
+            drive.say_skipped(label)
             return
         raise
     check(f"{label} bfloat16 prediction cosine", ref.cosines(rough, prediction.detach().numpy()).min(), 0.995, above=True)

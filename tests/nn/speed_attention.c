@@ -69,7 +69,7 @@ static void measure(const syz_compute *c, int64_t B, int64_t T, int64_t N, int64
   double limit = 0.0, slice = 0.1;
   for (double start = seconds(), next = start; r < REPEATS && (seconds() - start < duration || r < 4); r++) {
     if (seconds() >= next) {
-      limit = fmax(limit, syz_gemm_limit(c, slice));
+      limit = fmax(limit, syz_gemm_limit(c, slice, NULL));
       next = seconds() + 4.0 * slice;
     }
     syz_attention_forward(a, B, qkv, out, lse); /* not timed: each timed call finds the caches as attention left them */

@@ -99,7 +99,7 @@ static int run_tower(const syz_compute *c, const char *name, int64_t dim, int64_
   double limit = 0, fraction[3] = {0}, rate[3] = {0};
   n_parts = 0;
   for (int r = 0; r < repeats; r++) {
-    const double now = syz_gemm_limit(c, 0.6);
+    const double now = syz_gemm_limit(c, 0.6, NULL);
     if (now > limit) limit = now;
     double t[3], t0 = seconds();
     for (int i = 0; i < BLOCKS; i++) {
@@ -218,7 +218,7 @@ static int run_crops(const syz_compute *c, int repeats) {
   float *x = numbers(stream, 1, 100), *dx = numbers(stream, 1, 101), *x0 = numbers(stream, 1, 102);
   double limit = 0, best[CASES][2] = {{1e9, 1e9}, {1e9, 1e9}};
   for (int r = 0; r < repeats; r++) {
-    const double now = syz_gemm_limit(c, 0.6);
+    const double now = syz_gemm_limit(c, 0.6, NULL);
     if (now > limit) limit = now;
     for (int k = 0; k < CASES; k++) {
       const double t0 = seconds();

@@ -185,6 +185,46 @@ static void test_threads(syz_dtype type, syz_engine engine) {
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) syz_free(&all[i]);
 }
 
+/** A NaN in one row or one weight stays one, and stays there: rounding must not make a number of it. */
+static void test_nan(const syz_compute *c, const char *engine) {
+  enum { OUT = 70, IN = 66, ROWS = 8 };
+  const syz_dtype act = syz_compute_act(c);
+  float *w = draw(OUT * IN, 1, 1), *x = draw(ROWS * IN, 1, 2), y[ROWS * OUT];
+  syz_linear *l = NULL;
+  x[3 * IN + 65] = NAN;
+  w[5 * IN + 7] = NAN;
+  void *xa = rounded(act, x, ROWS * IN), *ya = syz_alloc("y", ROWS * OUT, sizeof(float));
+  CHECK_OK(syz_linear_create(c, OUT, IN, ROWS, false, &l));
+  syz_linear_pack(l, w, NULL, NULL);
+  syz_linear_forward(l, ROWS, xa, SYZ_EPILOGUE_NONE, ya, NULL);
+  syz_convert_to_f32(act, y, ya, ROWS * OUT);
+  int wrong = 0;
+  for (int i = 0; i < ROWS * OUT; i++) wrong += isnan(y[i]) != (i / OUT == 3 || i % OUT == 5);
+  check_count++;
+  if (wrong) CHECK_FAIL_("%s: %d of %d results are NaN or not where they should not", engine, wrong, ROWS * OUT);
+  syz_linear_destroy(&l);
+  void *all[] = {w, x, xa, ya};
+  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) syz_free(&all[i]);
+}
+
+/** Own kernels that a better one hides on this processor: bfloat16 with fewer instructions. */
+static void test_lesser_kernels(const int64_t (*size)[3], size_t sizes) {
+  const syz_isa has = syz_processor_isa();
+  for (syz_isa isa = SYZ_ISA_AVX512; isa < has && has <= SYZ_ISA_AMX; isa++) { /* Arm has one kernel a type */
+    syz_compute *c = NULL;
+    syz_processor_limit(isa);
+    CHECK_OK(syz_compute_create(SYZ_BF16, SYZ_ENGINE_NATIVE, 1, &c));
+    fprintf(stderr, "%s\n", syz_compute_describe(c));
+    for (size_t i = 0; i < sizes; i++) test_size(c, syz_isa_name(isa), size[i][0], size[i][1], size[i][2], size[i][2] + 3);
+    test_size(c, syz_isa_name(isa), 70, 40, 2563, 2563);
+    test_size(c, syz_isa_name(isa), 40, 2563, 7, 7); /* longer sums than a piece */
+    test_nan(c, syz_isa_name(isa));
+    syz_compute_destroy(&c);
+    test_threads(SYZ_BF16, SYZ_ENGINE_NATIVE);
+  }
+  syz_processor_limit(SYZ_ISA_AMX);
+}
+
 int main(void) {
   static const int64_t size[][3] = {{64, 64, 24}, {96, 130, 37}, {22, 768, 5}, {768, 22, 9}, {33, 31, 70}, {1, 1, 1}, {200, 7, 131}, {65, 256, 13}};
   for (syz_dtype type = SYZ_F32; type <= SYZ_BF16; type++)
@@ -197,11 +237,13 @@ int main(void) {
         continue;
       }
       for (size_t i = 0; i < sizeof size / sizeof size[0]; i++) test_size(c, engine_name[e], size[i][0], size[i][1], size[i][2], size[i][2] + 3);
+      test_nan(c, engine_name[e]);
       /* More rows than the own kernels sum (640 units), sweep (1152) and chunk (96) at a time. */
       if (e == SYZ_ENGINE_AUTO) test_size(c, engine_name[e], 70, 40, 2563, 2563);
       syz_compute_destroy(&c);
       test_threads(type, e);
     }
+  test_lesser_kernels(size, sizeof size / sizeof size[0]);
   test_layerscale(SYZ_F32);
   test_layerscale(SYZ_BF16);
   CHECK_EQ(syz_memory_get().live_blocks, 0);

@@ -77,7 +77,7 @@ int main(int argc, char **argv)
   const double counted = unit * (double)(m + 3 * n), done = counted + unit * (double)(2 * m + n) + (temperature < 0 ? 2 * unit * (double)m : 0);
   double best_forward = 1e30, best_backward = 1e30, limit = 0;
   for (int trial = 0; trial < 5; trial++) {
-    limit = fmax(limit, syz_gemm_limit(compute, 0.4));
+    limit = fmax(limit, syz_gemm_limit(compute, 0.4, NULL));
     const double t0 = cpu_seconds();
     syz_distillation_forward(d, &batch, &loss);
     const double t1 = cpu_seconds();
