@@ -43,12 +43,12 @@ typedef struct syz_tile_end {
   const struct syz_int8_scales *int8; /**< of products of integers (kernel_int8.h); NULL elsewhere */
 } syz_tile_end;
 
-/** Packing of B, and what else is done to arrays of a type; the same for all its kernels. */
+/** Packing of B, and what else is done to arrays of a type; the same for all its kernels. streams: past the caches, panels 64-byte aligned. */
 typedef struct syz_packing {
   /** B panel from rows that lie along the summed axis: W [n <= 64, k] float32 with row stride ld, rounded to the type. */
-  void (*weight_rows)(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k);
+  void (*weight_rows)(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k, bool streams);
   /** B panel from rows that lie across it: W [k, n <= 64] float32. */
-  void (*weight_columns)(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k);
+  void (*weight_columns)(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k, bool streams);
   /** The same two from arrays of the type itself. */
   void (*rows)(uint32_t *panel, const void *x, int64_t ld, int n, int64_t k);
   void (*columns)(uint32_t *panel, const void *x, int64_t ld, int n, int64_t k);

@@ -67,7 +67,13 @@ KERNEL_TARGET static void tile(int m, int n, int64_t units, const uint32_t *a, i
 }
 #endif
 
-KERNEL_TARGET static void pack_weight_rows(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k) {
+/** A whole line of a panel; past the caches when it will have left them before it is read. */
+INLINE void put_line(uint32_t *at, __m512i v, bool streams) {
+  if (streams) _mm512_stream_si512((__m512i *)(void *)at, v);
+  else _mm512_storeu_si512(at, v);
+}
+
+KERNEL_TARGET static void pack_weight_rows(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k, bool streams) {
   const int64_t units = (k + KERNEL_UNIT - 1) / KERNEL_UNIT, whole = k / (16 * KERNEL_UNIT) * 16;
   for (int j = 0; j < SYZ_TILE_COLUMNS; j += 16) {
     int64_t p = 0;
@@ -75,21 +81,23 @@ KERNEL_TARGET static void pack_weight_rows(uint32_t *panel, const float *w, int6
       __m512i r[16];
       for (int i = 0; i < 16; i++) r[i] = UNITS_OF_WEIGHTS(w + (j + i) * ld + p * KERNEL_UNIT);
       transpose16(r);
-      for (int i = 0; i < 16; i++) _mm512_storeu_si512(panel + (p + i) * SYZ_TILE_COLUMNS + j, r[i]);
+      for (int i = 0; i < 16; i++) put_line(panel + (p + i) * SYZ_TILE_COLUMNS + j, r[i], streams);
     }
     for (; p < units; p++)
       for (int i = j; i < j + 16; i++)
         panel[p * SYZ_TILE_COLUMNS + i] = i < n ? KERNEL_ONE_WEIGHT(w + i * ld + p * KERNEL_UNIT, k - p * KERNEL_UNIT) : 0;
   }
+  if (streams) _mm_sfence();
 }
 
-KERNEL_TARGET static void pack_weight_columns(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k) {
+KERNEL_TARGET static void pack_weight_columns(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k, bool streams) {
   for (int64_t p = 0; p * KERNEL_UNIT < k; p++)
     for (int j = 0; j < SYZ_TILE_COLUMNS; j += 16) {
       const __mmask16 mask = lanes(n - j);
       const float *lo = w + p * KERNEL_UNIT * ld + (n > j ? j : 0), *hi = p * KERNEL_UNIT + 1 < k ? lo + ld : NULL;
-      _mm512_storeu_si512(panel + p * SYZ_TILE_COLUMNS + j, UNITS_OF_WEIGHT_ROWS(lo, hi, mask));
+      put_line(panel + p * SYZ_TILE_COLUMNS + j, UNITS_OF_WEIGHT_ROWS(lo, hi, mask), streams);
     }
+  if (streams) _mm_sfence();
 }
 
 /** Units p to p + 15 of 16 rows of X [n, k], transposed; at edges by way of a square with zeros around what there is. */

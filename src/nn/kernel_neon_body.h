@@ -131,13 +131,15 @@ PACK(pack, KERNEL_TYPE, unit_of)
 PACK(pack_weights, float, unit_of_weights)
 #undef PACK
 
-KERNEL_TARGET static void pack_weight_rows(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k)
+KERNEL_TARGET static void pack_weight_rows(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k, bool streams)
 {
+  (void)streams;
   pack_weights(panel, w, ld, 1, n, k, SYZ_TILE_COLUMNS);
 }
 
-KERNEL_TARGET static void pack_weight_columns(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k)
+KERNEL_TARGET static void pack_weight_columns(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k, bool streams)
 {
+  (void)streams;
   pack_weights(panel, w, 1, ld, n, k, SYZ_TILE_COLUMNS);
 }
 

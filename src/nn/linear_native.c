@@ -19,6 +19,7 @@ struct syz_linear_native {
 
 enum {
   SUM_UNITS_MAX = 640, /* that one block of the weight gradient sums over */
+  STREAMED = 1 << 20,  /* weights that no cache keeps until they are used: packed past the caches, a third less memory traffic */
   LEFT_ROWS = 192,     /* rows of dW a thread takes at a time: their part of dy, packed (480 KiB), and a panel of x (160 KiB) stay in L2 */
 };
 
@@ -82,15 +83,16 @@ void syz_linear_native_settle(syz_linear_native *l) { syz_free(&l->forward); }
 void syz_linear_native_pack(syz_linear_native *l, const float *weight) {
   const syz_kernel *q = l->kernel;
   const int64_t units_in = syz_units(q, l->in), units_out = syz_units(q, l->out);
+  const bool streams = l->out * l->in >= STREAMED;
   /* Both copies from 64 rows of W at a time, which the second finds in L2: reading W twice from memory takes half as long again. */
 #pragma omp parallel for schedule(static)
   for (int64_t o = 0; o < l->out; o += SYZ_TILE_COLUMNS) {
     const int rows = l->out - o < SYZ_TILE_COLUMNS ? (int)(l->out - o) : SYZ_TILE_COLUMNS;
-    q->pack->weight_rows(l->forward + o * units_in, weight + o * l->in, l->in, rows, l->in);
+    q->pack->weight_rows(l->forward + o * units_in, weight + o * l->in, l->in, rows, l->in, streams);
     if (!l->input) continue;
     for (int64_t i = 0; i < l->in; i += SYZ_TILE_COLUMNS)
       q->pack->weight_columns(l->input + i * units_out + o / q->unit * SYZ_TILE_COLUMNS, weight + o * l->in + i, l->in,
-                             l->in - i < SYZ_TILE_COLUMNS ? (int)(l->in - i) : SYZ_TILE_COLUMNS, rows);
+                             l->in - i < SYZ_TILE_COLUMNS ? (int)(l->in - i) : SYZ_TILE_COLUMNS, rows, streams);
   }
 }
 

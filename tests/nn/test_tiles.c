@@ -3,7 +3,12 @@
  * The kernels on tiles, emulated in plain C and, where the processor has them, in hardware: sums against float64, what becomes of them against the
  * formulas, odd sizes, A packed or as it lies, a row alone, and the same bits from both. Skipped aloud without AVX512_BF16, whose packing they share.
  */
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "check.h"
 #include "kernel.h"
@@ -48,7 +53,12 @@ static problem make(int64_t m, int64_t n, int64_t k)
   p.u16 = rounded(p.u, m * n);
   p.b = syz_alloc("packed", (size_t)syz_packed_words(n, units), sizeof *p.b);
   for (int64_t j = 0; j < n; j += SYZ_TILE_COLUMNS)
-    syz_packing_bf16.weight_rows(p.b + j * units, p.w + j * k, k, n - j < SYZ_TILE_COLUMNS ? (int)(n - j) : SYZ_TILE_COLUMNS, k);
+    syz_packing_bf16.weight_rows(p.b + j * units, p.w + j * k, k, n - j < SYZ_TILE_COLUMNS ? (int)(n - j) : SYZ_TILE_COLUMNS, k, false);
+  uint32_t *past_caches = syz_alloc("packed", (size_t)syz_packed_words(n, units), sizeof *past_caches);
+  for (int64_t j = 0; j < n; j += SYZ_TILE_COLUMNS)
+    syz_packing_bf16.weight_rows(past_caches + j * units, p.w + j * k, k, n - j < SYZ_TILE_COLUMNS ? (int)(n - j) : SYZ_TILE_COLUMNS, k, true);
+  CHECK(!memcmp(p.b, past_caches, (size_t)syz_packed_words(n, units) * sizeof *p.b));
+  syz_free(&past_caches);
   p.sum = syz_alloc("sums", (size_t)(m * n), sizeof *p.sum);
   for (int64_t i = 0; i < m; i++)
     for (int64_t j = 0; j < n; j++)
@@ -184,6 +194,70 @@ static void test_integers(int64_t m, int64_t n, int64_t k, const syz_kernel *har
   syz_free(&w), syz_free(&scale), syz_free(&y), syz_free(&ones), syz_free(&sum), syz_free(&zero), syz_free(&b), syz_free(&a);
 }
 
+/* ------------------------------------------- tiles in threads, processes and signals */
+
+static volatile sig_atomic_t alarms;
+
+/** A handler that uses vector registers and some stack. */
+static void on_alarm(int signal)
+{
+  volatile char stack[4096];
+  (void)signal;
+  for (size_t i = 0; i < sizeof stack; i++) stack[i] = (char)i;
+  alarms++;
+}
+
+typedef struct repeat {
+  const problem *p;
+  const syz_kernel *q;
+  const void *expected;
+  int turns;
+  bool is_same;
+} repeat;
+
+static void *repeat_product(void *argument)
+{
+  repeat *r = argument;
+  r->is_same = true;
+  for (int i = 0; i < r->turns; i++) {
+    int64_t bytes;
+    void *y = run(r->p, r->q, SYZ_TILE_F32, (syz_left){r->p->a16, r->p->k}, r->p->m, &bytes);
+    r->is_same = r->is_same && !memcmp(y, r->expected, (size_t)bytes);
+    syz_free(&y);
+  }
+  return NULL;
+}
+
+/** While signals arrive; in a thread that OpenMP did not make; in a forked child: the same bits. */
+static void test_tile_state(const syz_kernel *q)
+{
+  problem p = make(64, 64, 320);
+  int64_t bytes;
+  void *y = run(&p, q, SYZ_TILE_F32, (syz_left){p.a16, p.k}, p.m, &bytes);
+  repeat r = {&p, q, y, 2000, false}, once = {&p, q, y, 1, false};
+  const struct itimerval often = {{0, 500}, {0, 500}}, never = {{0, 0}, {0, 0}};
+  struct sigaction action = {.sa_handler = on_alarm, .sa_flags = SA_RESTART}, before;
+  CHECK(sigaction(SIGALRM, &action, &before) == 0 && setitimer(ITIMER_REAL, &often, NULL) == 0);
+  repeat_product(&r);
+  CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0 && sigaction(SIGALRM, &before, NULL) == 0);
+  CHECK(r.is_same && alarms > 0);
+  pthread_t thread;
+  CHECK(pthread_create(&thread, NULL, repeat_product, &once) == 0 && pthread_join(thread, NULL) == 0 && once.is_same);
+  const pid_t child = fork();
+  if (child == 0) { /* without OpenMP's threads, which a child does not have */
+    int64_t n;
+    float *sum = syz_alloc("sums", (size_t)(p.m * p.n), sizeof *sum), *room = syz_alloc("room", SYZ_KERNEL_ROOM, sizeof *room);
+    const syz_tile_end end = {.action = SYZ_TILE_F32, .bias = p.bias, .y = sum, .ldy = p.n};
+    q->block(p.m, p.n, syz_units(q, p.k), (const uint32_t *)(const void *)p.a16, p.k / 2, p.b, &end, 0, 0, room);
+    n = memcmp(sum, y, (size_t)bytes);
+    _exit(n ? 1 : 0);
+  }
+  int status = -1;
+  CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+  syz_free(&y);
+  destroy(&p);
+}
+
 int main(void)
 {
   enum { SKIPPED = 77, MOST_ROWS = 200, LONGEST = 1500 };
@@ -202,6 +276,7 @@ int main(void)
     test_product(size[i][0], size[i][1], size[i][2], bf16);
     test_integers(size[i][0], size[i][1], size[i][2], int8);
   }
+  if (has_tiles) test_tile_state(bf16);
   syz_compute_destroy(&compute);
   CHECK_EQ(syz_memory_get().live_blocks, 0);
   return CHECK_RESULT();
