@@ -29,7 +29,10 @@ int syz_kernel_list(syz_dtype type, const syz_kernel *list[SYZ_KERNELS_MOST]) {
   return n;
 }
 
-enum { LINE = 64 /* bytes of a cache line */, SWEEP_ROWS = 1152 }; /* rows of A that one sweep over B takes: they are read again for each block of B, from L3 */
+enum {
+  LINE = 64,         /* bytes of a cache line */
+  SWEEP_ROWS = 1152, /* rows of A that one sweep over B takes, about: they are read again for each block of B, from L3, and B for each sweep */
+};
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -38,51 +41,83 @@ static const void *step(const syz_kernel *q, const void *x, int64_t elements) {
   return (const char *)x + elements * ((int64_t)sizeof(uint32_t) / q->unit);
 }
 
+/** Rows of a sweep. Kernels that pack A take sweeps of about equal size, up to half as long again, rather than a short one at the end: reading B for a
+ * few rows costs as much as for many. */
+static int64_t sweep_rows(const syz_kernel *q, int64_t rows) {
+  if (!syz_packs_left(q)) return SWEEP_ROWS;
+  const int64_t sweeps = (rows + SWEEP_ROWS / 2) / SWEEP_ROWS;
+  return syz_ceil_div(syz_ceil_div(rows, sweeps > 1 ? sweeps : 1), q->rows) * q->rows;
+}
+
 syz_status syz_kernel_reserve(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t k) {
-  const int64_t packed = syz_packs_left(q) ? syz_packed_left_words(q, smaller(rows, SWEEP_ROWS), syz_units(q, k)) : 0;
+  const int64_t most = smaller(rows, SWEEP_ROWS + SWEEP_ROWS / 2 + q->rows); /* of a call with so many rows or fewer */
+  const int64_t packed = syz_packs_left(q) ? syz_packed_left_words(q, most, syz_units(q, k)) : 0;
   return syz_compute_reserve_products(c, ((size_t)c->threads * SYZ_KERNEL_ROOM + (size_t)packed) * sizeof(float));
 }
 
 float *syz_kernel_room(const syz_compute *c) { return (float *)c->products->bytes + (size_t)omp_get_thread_num() * SYZ_KERNEL_ROOM; }
 
-/** Rows [first, last) of C: blocks of columns and chunks of rows, shared out among the threads of the caller's parallel region. a: the first row's
- * strip, as in syz_kernel.block. */
-static void share_out(const syz_compute *c, const syz_kernel *q, int64_t first, int64_t last, int64_t n, int64_t units, const uint32_t *a,
-                      int64_t row_stride, const uint32_t *b, const syz_tile_end *end) {
+/** The rows of a sweep: `whole` of them from a on, row_stride units apart or (0) packed, and behind them `rest` packed at tail. */
+typedef struct sweep_left {
+  const uint32_t *a;
+  int64_t row_stride, whole;
+  const uint32_t *tail;
+  int64_t rest;
+} sweep_left;
+
+/** A sweep's rows of C, from `first` on: blocks of columns and chunks of rows, shared out among the threads of the caller's parallel region. */
+static void share_out(const syz_compute *c, const syz_kernel *q, int64_t first, sweep_left l, int64_t n, int64_t units, const uint32_t *b,
+                      const syz_tile_end *end) {
   const int64_t panels = syz_ceil_div(n, SYZ_TILE_COLUMNS), panel_words = SYZ_TILE_COLUMNS * units;
   const int64_t fit = q->block_bytes / (SYZ_TILE_COLUMNS * smaller(units, q->longest) * (int64_t)sizeof(uint32_t));
   const int64_t blocks = syz_ceil_div(panels, fit > 1 ? fit : 1), block = syz_ceil_div(panels, blocks);
-  const int64_t chunk_rows = c->threads > 1 ? q->chunk_rows : q->chunk_rows_alone;
-  const int64_t row_words = row_stride ? row_stride : units; /* a packed panel of `rows` rows has so many times `units` */
+  const int64_t chunk_rows = c->threads > 1 ? q->chunk_rows : q->chunk_rows_alone, chunks = syz_ceil_div(l.whole, chunk_rows);
+  const int64_t row_words = l.row_stride ? l.row_stride : units; /* a packed panel of `rows` rows has so many times `units` */
 #pragma omp for collapse(2) schedule(static) nowait
   for (int64_t panel = 0; panel < panels; panel += block)
-    for (int64_t chunk = first; chunk < last; chunk += chunk_rows)
-      q->block(smaller(last - chunk, chunk_rows), smaller(n - panel * SYZ_TILE_COLUMNS, block * SYZ_TILE_COLUMNS), units,
-               a + (chunk - first) * row_words, row_stride, b + panel * panel_words, end, chunk, panel * SYZ_TILE_COLUMNS, syz_kernel_room(c));
+    for (int64_t i = 0; i < chunks + (l.rest > 0); i++) {
+      const int64_t columns = smaller(n - panel * SYZ_TILE_COLUMNS, block * SYZ_TILE_COLUMNS), row = i < chunks ? i * chunk_rows : l.whole;
+      const uint32_t *left = i < chunks ? l.a + row * row_words : l.tail;
+      q->block(i < chunks ? smaller(l.whole - row, chunk_rows) : l.rest, columns, units, left, i < chunks ? l.row_stride : 0, b + panel * panel_words,
+               end, first + row, panel * SYZ_TILE_COLUMNS, syz_kernel_room(c));
+    }
 }
 
 void syz_kernel_product_inside(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t units, const uint32_t *a,
                                const uint32_t *b, const syz_tile_end *end) {
-  for (int64_t sweep = 0; sweep < rows; sweep += SWEEP_ROWS)
-    share_out(c, q, sweep, smaller(rows, sweep + SWEEP_ROWS), n, units, a + sweep * units, 0, b, end);
+  const int64_t sweep = sweep_rows(q, rows);
+  for (int64_t i = 0; i < rows; i += sweep)
+    share_out(c, q, i, (sweep_left){.a = a + i * units, .whole = smaller(rows - i, sweep)}, n, units, b, end);
+}
+
+/** For kernels that read A as it lies. */
+static void product_of_plain_rows(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t units, syz_left a, const uint32_t *b,
+                                  const syz_tile_end *end) {
+  const int64_t sweep = sweep_rows(q, rows);
+  for (int64_t i = 0; i < rows; i += sweep)
+    share_out(c, q, i, (sweep_left){.a = step(q, a.x, i * a.ld), .row_stride = a.ld / q->unit, .whole = smaller(rows - i, sweep)}, n, units, b, end);
 }
 
 /** For kernels that pack A, all of it or the strip at the end. */
 static void product_of_rows(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t k, syz_left a, const uint32_t *b,
                             const syz_tile_end *end) {
-  const int64_t units = syz_units(q, k);
-  uint32_t *left = (uint32_t *)c->products->bytes + (size_t)c->threads * SYZ_KERNEL_ROOM;
+  const int64_t units = syz_units(q, k), sweep = sweep_rows(q, rows);
+  uint32_t *packed = (uint32_t *)c->products->bytes + (size_t)c->threads * SYZ_KERNEL_ROOM;
   const bool lies_well = a.ld % q->unit == 0 && k % (q->unit * q->depth) == 0 && (uintptr_t)a.x % LINE == 0 && a.ld / q->unit % (LINE / 4) == 0;
   const bool reads = lies_well && q->reads_rows(a.ld / q->unit, units);
-  for (int64_t sweep = 0; sweep < rows; sweep += SWEEP_ROWS) {
-    const int64_t last = smaller(rows, sweep + SWEEP_ROWS), packed = reads ? last / q->rows * q->rows : sweep;
-    if (packed > sweep) share_out(c, q, sweep, packed, n, units, step(q, a.x, sweep * a.ld), a.ld / q->unit, b, end);
-    if (packed == last) continue;
+  for (int64_t first = 0; first < rows; first += sweep) {
+    const int64_t n_rows = smaller(rows - first, sweep), whole = reads ? n_rows / q->rows * q->rows : 0;
+    if (whole < n_rows) {
 #pragma omp for schedule(static)
-    for (int64_t i = packed; i < last; i += q->rows)
-      q->pack_left_rows(left + (i - packed) * units, step(q, a.x, i * a.ld), a.ld, (int)smaller(last - i, q->rows), k);
-    share_out(c, q, packed, last, n, units, left, 0, b, end);
+      for (int64_t i = whole; i < n_rows; i += q->rows)
+        q->pack_left_rows(packed + (i - whole) * units, step(q, a.x, (first + i) * a.ld), a.ld, (int)smaller(n_rows - i, q->rows), k);
+    }
+    share_out(c, q, first,
+              reads ? (sweep_left){step(q, a.x, first * a.ld), a.ld / q->unit, whole, packed, n_rows - whole} : (sweep_left){.a = packed, .whole = n_rows},
+              n, units, b, end);
+    if (whole < n_rows) {
 #pragma omp barrier
+    }
   }
 }
 
@@ -91,14 +126,12 @@ void syz_kernel_product(const syz_compute *c, const syz_kernel *q, int64_t rows,
   const int64_t units = syz_units(q, k);
 #pragma omp parallel num_threads(c->threads)
   {
-    if (!a.ld) {
+    if (!a.ld)
       syz_kernel_product_inside(c, q, rows, n, units, a.x, b, end);
-    } else if (!syz_packs_left(q)) {
-      for (int64_t sweep = 0; sweep < rows; sweep += SWEEP_ROWS)
-        share_out(c, q, sweep, smaller(rows, sweep + SWEEP_ROWS), n, units, step(q, a.x, sweep * a.ld), a.ld / q->unit, b, end);
-    } else {
+    else if (!syz_packs_left(q))
+      product_of_plain_rows(c, q, rows, n, units, a, b, end);
+    else
       product_of_rows(c, q, rows, n, k, a, b, end);
-    }
   }
 }
 

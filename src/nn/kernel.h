@@ -19,7 +19,7 @@
 
 enum { SYZ_TILE_ROWS = 6, SYZ_TILE_COLUMNS = 64 };
 /** Floats of scratch that a thread has for sums that rest in memory. */
-enum { SYZ_KERNEL_ROOM = 160 << 10 };
+enum { SYZ_KERNEL_ROOM = 192 << 10 };
 
 /** What becomes of the sums v. */
 typedef enum syz_tile_action {

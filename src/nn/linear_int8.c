@@ -12,7 +12,7 @@
 
 #include "linear_native.h"
 
-enum { SWEEP_ROWS = 1152, LINE_WORDS = 16 };
+enum { SWEEP_ROWS = 1728, LINE_WORDS = 16 };
 
 struct syz_linear_int8 {
   const syz_compute *compute;
@@ -108,8 +108,10 @@ void syz_linear_int8_forward(const syz_linear_int8 *l, int64_t rows, const void 
   syz_arena scratch = {.base = l->compute->scratch->bytes, .size = l->compute->scratch->size};
   const sweep_views v = views(l, &scratch);
   const syz_int8_scales scales = {.row_scale = v.scale, .row_zero = v.zero, .column_scale = l->column_scale, .column_sum = l->column_sum};
-  for (int64_t first = 0; first < rows; first += l->sweep) {
-    const int64_t n = rows - first < l->sweep ? rows - first : l->sweep;
+  /* Sweeps of about equal size: reading the weights for a few rows costs as much as for many. */
+  const int64_t sweep = rows ? syz_ceil_div(rows, syz_ceil_div(rows, l->sweep)) : 1;
+  for (int64_t first = 0; first < rows; first += sweep) {
+    const int64_t n = rows - first < sweep ? rows - first : sweep;
     const unsigned char *from = (const unsigned char *)x + (size_t)first * row_in;
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < n; r++)
