@@ -217,6 +217,16 @@ static void product_of(const syz_pairs *p, int64_t m, const void *x, int64_t fir
     }
 }
 
+void syz_pairs_take_piece(syz_pairs *p, int64_t first, int64_t n, const void *y)
+{
+  SYZ_ASSERT(!p->trains && first + n <= p->max_n && first % SYZ_TILE_COLUMNS == 0);
+  p->n = first + n;
+  if (p->kernel)
+    syz_kernel_pack_rows(p->kernel, p->along + first * syz_units(p->kernel, p->stride), y, p->stride, n, p->stride);
+  else
+    copy_filled(p, p->y_whole + (size_t)(first * p->stride) * syz_dtype_size(p->compute->act), y, n, round_up(first + n, BLOCK) - first);
+}
+
 void syz_pairs_product(syz_pairs *p, int64_t m, const void *x, syz_pairs_use use, void *context)
 {
   SYZ_ASSERT(m <= p->max_m);
