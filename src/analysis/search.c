@@ -53,7 +53,7 @@ struct syz_index {
   int64_t block_rows;  /* queries at once, and rows of the index that are rounded at once */
   unsigned char *block; /* [block_rows, stride] act */
   search_entry *entry, *tile_most; /* [n]; the largest of each tile's */
-  float *bias;         /* [n]: -|y|^2 / 2, -infinity for what is left out */
+  float *bias;         /* [n + CHUNK]: -|y|^2 / 2, -infinity for what is left out */
 };
 
 void syz_index_share(int64_t rows, int size, int rank, int64_t *first, int64_t *n)
@@ -91,9 +91,8 @@ size_t syz_index_bytes(const syz_compute *c, int64_t n, int64_t width, int64_t q
   const int64_t block = block_rows(c, width) < queries ? block_rows(c, width) : queries;
   const size_t entry = (size_t)width * sizeof(float) + sizeof(double) + sizeof(int64_t) + 1 + sizeof(id_row) + sizeof(search_entry) + sizeof(float);
   const size_t query = (size_t)k * sizeof(search_found) + sizeof(int64_t) + sizeof(double) + 1;
-  const size_t list = (size_t)syz_search_list_room(k) * sizeof(search_candidate) + sizeof(int64_t) + sizeof(float) + sizeof(search_query);
   return (size_t)n * entry + syz_pairs_bytes(c, width, block_rows(c, width), n, false) + block_bytes(c, width) + (size_t)queries * query +
-         (size_t)block * list;
+         syz_search_lists_bytes(block, k) + (size_t)block * sizeof(search_query);
 }
 
 static syz_status index_allocate(syz_index *x)
@@ -112,7 +111,7 @@ static syz_status index_allocate(syz_index *x)
   SYZ_ALLOC(x->frame.middle, "index middle", width);
   SYZ_ALLOC(x->entry, "index bounds", x->n);
   SYZ_ALLOC(x->tile_most, "index bounds", tiles_of(x->n));
-  SYZ_ALLOC(x->bias, "index bias", x->n);
+  SYZ_ALLOC(x->bias, "index bias", x->n + CHUNK);
   SYZ_ALLOC(x->block, "query block", block_bytes(x->compute, width));
   if (x->n) SYZ_TRY(syz_pairs_create(x->compute, width, x->block_rows, x->n, false, &x->pairs));
   for (int64_t i = 0; i < x->n; i++) {
@@ -284,14 +283,11 @@ static syz_status search_allocate(search *s, bool wants_pairs)
 {
   syz_status st = SYZ_OK;
   const int64_t block = s->n < s->x->block_rows ? s->n : s->x->block_rows, strips = (block + SYZ_PAIRS_ROWS - 1) / SYZ_PAIRS_ROWS;
-  s->lists = (search_lists){.k = s->k, .room = syz_search_list_room(s->k)};
   SYZ_ALLOC(s->inverse, "query lengths", s->n);
   SYZ_ALLOC(s->heap, "neighbours", s->n * s->k);
   SYZ_ALLOC(s->count, "neighbour counts", s->n);
   SYZ_ALLOC(s->bounds, "query bounds", block);
-  SYZ_ALLOC(s->lists.candidate, "candidates", block * s->lists.room);
-  SYZ_ALLOC(s->lists.count, "candidate counts", block);
-  SYZ_ALLOC(s->lists.level, "candidate levels", block);
+  SYZ_TRY(syz_search_lists_create(block, s->k, &s->lists));
   SYZ_ALLOC(s->lock, "query locks", strips);
   for (; s->locks < strips; s->locks++) omp_init_lock(&s->lock[s->locks]);
   if (wants_pairs) SYZ_TRY(pairs_allocate(s));
@@ -306,9 +302,7 @@ static void search_free(search *s)
   syz_free(&s->heap);
   syz_free(&s->count);
   syz_free(&s->bounds);
-  syz_free(&s->lists.candidate);
-  syz_free(&s->lists.count);
-  syz_free(&s->lists.level);
+  syz_search_lists_free(&s->lists);
   syz_free(&s->lock);
   syz_free(&s->partner);
   syz_free(&s->pair_score);
@@ -322,23 +316,28 @@ static double score_of(const search *s, int64_t q, int64_t row)
   return syz_search_score(&x->frame, s->query + q * x->frame.width, s->inverse[q], x->x + row * x->frame.width, x->inverse[row]);
 }
 
-/* Everything that is in the list of the block's query q is scored, as long as it can still be among the nearest. */
+/* One candidate of the block's query q is scored. */
+static void settle_one(search *s, int64_t q, const search_candidate *c)
+{
+  const syz_index *x = s->x;
+  const int64_t all = s->q0 + q;
+  search_found *heap = s->heap + all * s->k;
+  syz_search_heap_offer(heap, &s->count[all], s->k, (search_found){x->first + c->row, x->id[c->row], score_of(s, all, c->row)});
+  if (s->count[all] < s->k) return;
+  const float level = syz_search_level(&x->frame, &s->bounds[q], heap[0].score, false);
+  if (level > s->lists.level[q]) s->lists.level[q] = level;
+}
+
+/* All that is in the list: first the surest, whose scores raise the level for the rest. */
 static void settle(search *s, int64_t q)
 {
-  enum { AHEAD = 2, LINE = 16 };
-  const syz_index *x = s->x;
-  const int64_t n = s->lists.count[q], all = s->q0 + q;
+  const int64_t n = s->lists.count[q];
+  const float sure = s->lists.level[q];
   const search_candidate *c = s->lists.candidate + q * s->lists.room;
-  search_found *heap = s->heap + all * s->k;
-  for (int64_t i = 0; i < n; i++) {
-    if (i + AHEAD < n)
-      for (int64_t e = 0; e < x->frame.width; e += LINE) __builtin_prefetch(x->x + c[i + AHEAD].row * x->frame.width + e, 0, 2);
-    if (c[i].high < s->lists.level[q]) continue;
-    syz_search_heap_offer(heap, &s->count[all], s->k, (search_found){x->first + c[i].row, x->id[c[i].row], score_of(s, all, c[i].row)});
-    if (s->count[all] < s->k) continue;
-    const float level = syz_search_level(&x->frame, &s->bounds[q], heap[0].score, false);
-    if (level > s->lists.level[q]) s->lists.level[q] = level;
-  }
+  for (int64_t i = 0; i < n; i++)
+    if (c[i].low >= sure) settle_one(s, q, &c[i]);
+  for (int64_t i = 0; i < n; i++)
+    if (!(c[i].low >= sure) && c[i].high >= s->lists.level[q]) settle_one(s, q, &c[i]);
   s->lists.count[q] = 0;
 }
 
@@ -351,16 +350,15 @@ static void consider(search *s, int64_t q, int64_t row, float g)
   const float low = g - bound, high = g + bound;
   if (high < s->lists.level[q]) return;
   if (s->lists.count[q] == s->lists.room && !syz_search_list_sift(&s->lists, q)) settle(s, q);
-  s->lists.candidate[q * s->lists.room + s->lists.count[q]++] =
-      (search_candidate){low > -INFINITY ? low : -INFINITY, high < INFINITY ? high : INFINITY, (int32_t)row};
+  syz_search_list_add(&s->lists, q, (search_candidate){low > -INFINITY ? low : -INFINITY, high < INFINITY ? high : INFINITY, (int32_t)row});
 }
 
-/* Whether any of CHUNK sums is not below the cut: one that is no number is not. */
-static bool reaches(const float *c, const float *bias, float cut)
+/* Which of CHUNK sums are not below the cut, a bit each: one that is no number is not. */
+static uint32_t reaching(const float *c, const float *bias, float cut)
 {
-  int any = 0;
-  for (int j = 0; j < CHUNK; j++) any |= !(c[j] + bias[j] < cut);
-  return any;
+  uint32_t which = 0;
+  for (int j = 0; j < CHUNK; j++) which |= !(c[j] + bias[j] < cut) ? UINT32_C(1) << j : 0;
+  return which;
 }
 
 /* The level less the tile's largest bound, and less what this subtraction loses: what is below cannot reach the level. */
@@ -372,11 +370,14 @@ static void scan(search *s, int64_t q, const float *c, int64_t column, int64_t n
   const float *bias = s->x->bias + column;
   float cut = cut_of(s->lists.level[q], bound);
   for (int64_t j = 0; j < n; j += CHUNK) {
-    const int64_t end = j + CHUNK < n ? j + CHUNK : n;
-    if (j + CHUNK <= n && !reaches(c + j, bias + j, cut)) continue;
-    for (int64_t i = j; i < end; i++)
+    uint32_t which = reaching(c + j, bias + j, cut);
+    if (!which) continue;
+    if (n - j < CHUNK) which &= (UINT32_C(1) << (n - j)) - 1; /* the tile and the bias have room for whole chunks */
+    for (; which; which &= which - 1) {
+      const int64_t i = j + __builtin_ctz(which);
       if (!(c[i] + bias[i] < cut)) consider(s, q, column + i, c[i] + bias[i]);
-    cut = cut_of(s->lists.level[q], bound);
+      cut = cut_of(s->lists.level[q], bound);
+    }
   }
 }
 
@@ -431,8 +432,7 @@ static void search_queries(search *s, int64_t q0, int64_t m)
   for (int64_t q = 0; q < m; q++) {
     const float *row = s->query + (q0 + q) * x->frame.width;
     s->bounds[q] = syz_search_query_make(&x->frame, row, s->inverse[q0 + q], syz_compute_act(x->compute), block_row(x, q));
-    s->lists.count[q] = 0;
-    s->lists.level[q] = -INFINITY;
+    syz_search_list_clear(&s->lists, q);
   }
   syz_pairs_product(x->pairs, m, x->block, use_tile, s);
 #pragma omp parallel for schedule(static)

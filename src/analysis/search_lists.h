@@ -3,8 +3,9 @@
  * The nearest entries of each query as far as first products tell, and those that were scored in float64.
  *
  * First products say between what limits the true g of an entry lies (search_rows.h). A query keeps the entries that may be among its k nearest in a list
- * of fixed room; `level` is what k entries reach for certain, so that whatever cannot reach it is passed over. A full list is sifted by the level that its
- * own entries give; what is left of it after that, when it is too much, is scored and goes to the heap of the k nearest by score. In the end all is.
+ * of fixed room, and the k largest lower limits in a heap: the smallest of these is its `level`, which k entries reach for certain, so that whatever
+ * cannot reach it is passed over. A full list is sifted by the level of the day; when too much is left of it after that, it is scored and goes to the
+ * heap of the k nearest by score. In the end all is.
  * Near copies of one row, thousands of them, therefore cost time (a float64 product each) and no memory.
  */
 #pragma once
@@ -25,14 +26,21 @@ typedef struct search_candidate {
 typedef struct search_lists {
   int64_t k, room;
   search_candidate *candidate; /**< [block, room] */
-  int64_t *count;              /**< [block] */
+  float *low;                  /**< [block, k]: heaps with the smallest on top; -infinity where there is none yet */
   float *level;                /**< [block] */
+  int64_t *count;              /**< [block] candidates */
 } search_lists;
 
-/** Room of a query's list. */
-int64_t syz_search_list_room(int64_t k);
-/** Sift query q's list; false when it is still so full that its entries had better be scored. */
+/** Bytes of the lists of so many queries. */
+size_t syz_search_lists_bytes(int64_t block, int64_t k);
+syz_status syz_search_lists_create(int64_t block, int64_t k, search_lists *out);
+void syz_search_lists_free(search_lists *l);
+/** Query q's list, empty. */
+void syz_search_list_clear(search_lists *l, int64_t q);
+/** Leave out of query q's list what cannot reach its level; whether it is then short enough to go on with. */
 bool syz_search_list_sift(search_lists *l, int64_t q);
+/** One more, for which there is room. */
+void syz_search_list_add(search_lists *l, int64_t q, search_candidate c);
 
 /** Whether a is a worse neighbour than b: of equal ones the higher row is. */
 static inline bool syz_search_is_worse(const search_found *a, const search_found *b)
