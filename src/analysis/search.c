@@ -23,8 +23,8 @@ enum {
   TILE_ENTRIES = 768,                    /* ranks' shares are multiples of it */
   TILE_QUERIES = 768, ROW_STEP = 48,     /* syz_index_block's */
   BLOCK_STEP = 2 * SYZ_PAIRS_ROWS,       /* also whole panels of rows of the index: 64 of them */
-  BLOCK_MOST = 8 * BLOCK_STEP,
-  BLOCK_BYTES = 4 << 20,
+  BLOCK_MOST = 32 * BLOCK_STEP,
+  BLOCK_BYTES = 16 << 20,
   CHUNK = 32                             /* scores that are compared at once */
 };
 
@@ -408,12 +408,14 @@ static void tally(search *s, int64_t q, const float *c, int64_t column, int64_t 
 
 static void use_tile(void *context, const syz_pairs_tile *t)
 {
+  enum { AHEAD = 8 }; /* lists that are on their way from L3 */
   search *s = context;
   const search_entry *most = &s->x->tile_most[t->column / SYZ_PAIRS_COLUMNS];
   omp_lock_t *lock = &s->lock[t->row / SYZ_PAIRS_ROWS];
   omp_set_lock(lock);
   for (int64_t r = 0; r < t->rows; r++) {
     const int64_t q = t->row + r, all = s->q0 + q;
+    if (r + AHEAD < t->rows) syz_search_list_fetch(&s->lists, q + AHEAD);
     const float *c = t->c + r * SYZ_PAIRS_COLUMNS;
     const float bound = syz_search_bound(&s->bounds[q], most);
     if (s->inverse[all] == 0) continue;

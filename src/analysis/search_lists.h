@@ -41,6 +41,12 @@ void syz_search_list_clear(search_lists *l, int64_t q);
 bool syz_search_list_sift(search_lists *l, int64_t q);
 /** One more, for which there is room. */
 void syz_search_list_add(search_lists *l, int64_t q, search_candidate c);
+/** What the next addition to query q's list touches, into the cache. */
+static inline void syz_search_list_fetch(const search_lists *l, int64_t q)
+{
+  __builtin_prefetch(l->low + q * l->k, 1);
+  __builtin_prefetch(l->candidate + q * l->room + l->count[q], 1);
+}
 
 /** Whether a is a worse neighbour than b: of equal ones the higher row is. */
 static inline bool syz_search_is_worse(const search_found *a, const search_found *b)
