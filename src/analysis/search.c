@@ -361,6 +361,14 @@ static uint32_t reaching(const float *c, const float *bias, float cut)
   return which;
 }
 
+/* And which are neither below the one nor above the other. */
+static uint32_t left_open(const float *c, const float *bias, float below, float above)
+{
+  uint32_t which = 0;
+  for (int j = 0; j < CHUNK; j++) which |= !(c[j] + bias[j] < below) & !(c[j] + bias[j] > above) ? UINT32_C(1) << j : 0;
+  return which;
+}
+
 /* The level less the tile's largest bound, and less what this subtraction loses: what is below cannot reach the level. */
 static float cut_of(float level, float bound) { return level - fabsf(level) * 0x1p-22f - bound; }
 
@@ -381,6 +389,19 @@ static void scan(search *s, int64_t q, const float *c, int64_t column, int64_t n
   }
 }
 
+/* Counts one entry by its estimated score, or where that leaves it open by its score. */
+static void compare_with_partner(search *s, int64_t all, int64_t row)
+{
+  const syz_index *x = s->x;
+  const int64_t width = x->frame.width;
+  const double p = s->pair_score[all];
+  const search_estimate is = syz_search_cosine_estimate(s->query + all * width, s->inverse[all], x->x + row * width, x->inverse[row], width);
+  const bool is_open = !(fabs(is.score - p) > is.error);
+  const double score = is_open ? score_of(s, all, row) : is.score;
+  s->tally[2 * all] += score > p;
+  s->tally[2 * all + 1] += score == p;
+}
+
 /* Entries nearer than the query's partner and as near: those that their bounds leave open are scored. */
 static void tally(search *s, int64_t q, const float *c, int64_t column, int64_t n, float bound)
 {
@@ -390,19 +411,16 @@ static void tally(search *s, int64_t q, const float *c, int64_t column, int64_t 
   const double p = s->pair_score[all];
   const float most = syz_search_level(&x->frame, &s->bounds[q], p, true), least = syz_search_level(&x->frame, &s->bounds[q], p, false);
   const float above = most + fabsf(most) * 0x1p-22f + bound, below = cut_of(least, bound);
-  int larger = 0, open = 0;
-  for (int64_t j = 0; j < n; j++) {
-    const float g = c[j] + bias[j];
-    larger += g > above;
-    open += !(g > above) & !(g < below);
-  }
+  int larger = 0;
+  for (int64_t j = 0; j < n; j++) larger += c[j] + bias[j] > above;
   s->tally[2 * all] += larger;
-  for (int64_t j = 0; open && j < n; j++) {
-    const float g = c[j] + bias[j];
-    if (g > above || g < below || !x->valid[column + j]) continue;
-    const double score = score_of(s, all, column + j);
-    s->tally[2 * all] += score > p;
-    s->tally[2 * all + 1] += score == p;
+  for (int64_t j = 0; j < n; j += CHUNK) {
+    uint32_t open = left_open(c + j, bias + j, below, above);
+    if (n - j < CHUNK) open &= (UINT32_C(1) << (n - j)) - 1;
+    for (; open; open &= open - 1) {
+      const int64_t row = column + j + __builtin_ctz(open);
+      if (x->valid[row]) compare_with_partner(s, all, row);
+    }
   }
 }
 

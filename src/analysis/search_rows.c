@@ -48,6 +48,24 @@ double syz_search_score(const search_frame *f, const float *query, double query_
   return syz_search_product(query, row, f->width) * query_inverse * row_inverse;
 }
 
+search_estimate syz_search_cosine_estimate(const float *query, double query_inverse, const float *row, double row_inverse, int64_t width)
+{
+  enum { MORE = 4 * LANES, FEW = LANES / 2, ROUNDINGS = 8 };
+  float lane[MORE] = {0};
+  int64_t e = 0;
+  for (; e + MORE <= width; e += MORE)
+    for (int l = 0; l < MORE; l++) lane[l] += query[e + l] * row[e + l];
+  for (int l = 0; e + l < width; l++) lane[l] += query[e + l] * row[e + l];
+  for (int half = MORE / 2; half >= FEW; half /= 2)
+    for (int l = 0; l < half; l++) lane[l] += lane[l + half];
+  double sum = 0;
+  for (int l = 0; l < FEW; l++) sum += (double)lane[l];
+  /* A lane adds a product in each step and another lane in the end; products below the smallest number are lost; NaN where numbers are too large. */
+  const double lengths = query_inverse * row_inverse, steps = (double)(width / MORE + ROUNDINGS);
+  const search_estimate is = {sum * lengths, ldexp(steps, -23) + ldexp((double)width * lengths, -125)};
+  return isfinite(is.score) && isfinite(is.error) ? is : (search_estimate){0, INFINITY};
+}
+
 double syz_search_inverse(const search_frame *f, const float *x)
 {
   /* A NaN or an infinity anywhere makes the sum one: squares of finite float32 numbers never overflow a float64. */
