@@ -37,6 +37,11 @@ typedef struct same_id {
   int64_t row, query;
 } same_id;
 
+/* Local rows that are the same number for number score the same: the first of them, and how many there are before this one. */
+typedef struct alike {
+  int32_t first, before;
+} alike;
+
 struct syz_index {
   syz_comm *comm;
   const syz_compute *compute;
@@ -47,7 +52,8 @@ struct syz_index {
   int64_t *id;         /* [n] */
   uint8_t *valid;      /* [n] */
   id_row *sorted;      /* [n_sorted] valid rows by (id, row) */
-  int64_t n_sorted;
+  int64_t n_sorted, most_of_id; /* most_of_id: valid rows with the commonest id */
+  alike *alike;        /* [n] */
   /* First products. */
   syz_pairs *pairs;
   int64_t block_rows;  /* queries at once, and rows of the index that are rounded at once */
@@ -89,7 +95,7 @@ static size_t block_bytes(const syz_compute *c, int64_t width)
 size_t syz_index_bytes(const syz_compute *c, int64_t n, int64_t width, int64_t queries, int64_t k)
 {
   const int64_t block = block_rows(c, width) < queries ? block_rows(c, width) : queries;
-  const size_t entry = (size_t)width * sizeof(float) + sizeof(double) + sizeof(int64_t) + 1 + sizeof(id_row) + sizeof(search_entry) + sizeof(float);
+  const size_t entry = (size_t)width * sizeof(float) + sizeof(double) + sizeof(int64_t) + 1 + sizeof(id_row) + sizeof(alike) + sizeof(search_entry) + sizeof(float);
   const size_t query = (size_t)k * sizeof(search_found) + sizeof(int64_t) + sizeof(double) + 1;
   return (size_t)n * entry + syz_pairs_bytes(c, width, block_rows(c, width), n, false) + block_bytes(c, width) + (size_t)queries * query +
          syz_search_lists_bytes(block, k) + (size_t)block * sizeof(search_query);
@@ -108,6 +114,7 @@ static syz_status index_allocate(syz_index *x)
   SYZ_ALLOC(x->id, "index ids", x->n);
   SYZ_ALLOC(x->valid, "index flags", x->n);
   SYZ_ALLOC(x->sorted, "index id order", x->n);
+  SYZ_ALLOC(x->alike, "index copies", x->n);
   SYZ_ALLOC(x->frame.middle, "index middle", width);
   SYZ_ALLOC(x->entry, "index bounds", x->n);
   SYZ_ALLOC(x->tile_most, "index bounds", tiles_of(x->n));
@@ -148,6 +155,7 @@ void syz_index_destroy(syz_index **xp)
   syz_free(&x->id);
   syz_free(&x->valid);
   syz_free(&x->sorted);
+  syz_free(&x->alike);
   syz_free(&x->frame.middle);
   syz_free(&x->entry);
   syz_free(&x->tile_most);
@@ -165,6 +173,35 @@ static int by_id(const void *a, const void *b)
   const id_row *p = a, *q = b;
   if (p->id != q->id) return p->id < q->id ? -1 : 1;
   return p->row < q->row ? -1 : p->row > q->row;
+}
+
+/* x->sorted has the checksums for ids: rows of equal ones stand together in row order, and each that equals the first is its copy. */
+static void find_copies(syz_index *x)
+{
+  const size_t bytes = (size_t)x->frame.width * sizeof *x->x;
+  qsort(x->sorted, (size_t)x->n, sizeof *x->sorted, by_id);
+  int64_t first = 0;
+  int32_t before = 0;
+  for (int64_t j = 0; j < x->n; j++) {
+    const int64_t row = x->sorted[j].row;
+    const bool is_copy = x->sorted[j].id == x->sorted[first].id && x->valid[row] && x->valid[x->sorted[first].row] &&
+                         memcmp(x->x + row * x->frame.width, x->x + x->sorted[first].row * x->frame.width, bytes) == 0;
+    if (!is_copy) first = j;
+    before = first == j ? 0 : before + 1;
+    x->alike[row] = (alike){(int32_t)x->sorted[first].row, before};
+  }
+}
+
+static void sort_ids(syz_index *x)
+{
+  x->n_sorted = x->most_of_id = 0;
+  for (int64_t i = 0; i < x->n; i++)
+    if (x->valid[i]) x->sorted[x->n_sorted++] = (id_row){x->id[i], i};
+  qsort(x->sorted, (size_t)x->n_sorted, sizeof *x->sorted, by_id);
+  for (int64_t i = 0, first = 0; i < x->n_sorted; i++) {
+    if (x->sorted[i].id != x->sorted[first].id) first = i;
+    if (i - first >= x->most_of_id) x->most_of_id = i - first + 1;
+  }
 }
 
 static unsigned char *block_row(const syz_index *x, int64_t i)
@@ -207,11 +244,10 @@ syz_status syz_index_seal(syz_index *x, int64_t *valid)
     x->inverse[i] = x->valid[i] ? syz_search_inverse(&x->frame, row) : 0;
     x->valid[i] = x->inverse[i] != 0;
     if (!x->valid[i]) memset(row, 0, (size_t)width * sizeof *row); /* a NaN here would only waste time: its score is not looked at */
+    x->sorted[i] = (id_row){(int64_t)syz_checksum(row, (size_t)width * sizeof *row, 0), i};
   }
-  x->n_sorted = 0;
-  for (int64_t i = 0; i < x->n; i++)
-    if (x->valid[i]) x->sorted[x->n_sorted++] = (id_row){x->id[i], i};
-  qsort(x->sorted, (size_t)x->n_sorted, sizeof *x->sorted, by_id);
+  find_copies(x);
+  sort_ids(x);
   syz_search_frame_set(&x->frame, x->n, x->x, x->inverse);
   if (x->n) take_rows(x);
   int64_t total = x->n_sorted;
@@ -242,6 +278,7 @@ typedef struct search {
   const float *query;
   const int64_t *query_id;
   bool excludes_same_id;
+  int64_t copies;     /* of a row that can matter: ties go to lower rows, of which at most most_of_id are left out */
   double *inverse;    /* [n] of the queries; 0: not to be searched with */
   search_found *heap; /* [n, k] */
   int64_t *count;     /* [n] */
@@ -345,7 +382,7 @@ static void settle(search *s, int64_t q)
 static void consider(search *s, int64_t q, int64_t row, float g)
 {
   const syz_index *x = s->x;
-  if (!x->valid[row] || (s->excludes_same_id && x->id[row] == s->query_id[s->q0 + q])) return;
+  if (!x->valid[row] || x->alike[row].before >= s->copies || (s->excludes_same_id && x->id[row] == s->query_id[s->q0 + q])) return;
   const float bound = syz_search_bound(&s->bounds[q], &x->entry[row]);
   const float low = g - bound, high = g + bound;
   if (high < s->lists.level[q]) return;
@@ -389,17 +426,13 @@ static void scan(search *s, int64_t q, const float *c, int64_t column, int64_t n
   }
 }
 
-/* Counts one entry by its estimated score, or where that leaves it open by its score. */
-static void compare_with_partner(search *s, int64_t all, int64_t row)
+/* The score of an entry, or an estimate that lies on the same side of the partner's. */
+static double score_beside_partner(const search *s, int64_t all, int64_t row)
 {
   const syz_index *x = s->x;
   const int64_t width = x->frame.width;
-  const double p = s->pair_score[all];
   const search_estimate is = syz_search_cosine_estimate(s->query + all * width, s->inverse[all], x->x + row * width, x->inverse[row], width);
-  const bool is_open = !(fabs(is.score - p) > is.error);
-  const double score = is_open ? score_of(s, all, row) : is.score;
-  s->tally[2 * all] += score > p;
-  s->tally[2 * all + 1] += score == p;
+  return fabs(is.score - s->pair_score[all]) > is.error ? is.score : score_of(s, all, row);
 }
 
 /* Entries nearer than the query's partner and as near: those that their bounds leave open are scored. */
@@ -411,6 +444,8 @@ static void tally(search *s, int64_t q, const float *c, int64_t column, int64_t 
   const double p = s->pair_score[all];
   const float most = syz_search_level(&x->frame, &s->bounds[q], p, true), least = syz_search_level(&x->frame, &s->bounds[q], p, false);
   const float above = most + fabsf(most) * 0x1p-22f + bound, below = cut_of(least, bound);
+  int32_t first = -1; /* the row that `score` is of, and of its copies */
+  double score = 0;
   int larger = 0;
   for (int64_t j = 0; j < n; j++) larger += c[j] + bias[j] > above;
   s->tally[2 * all] += larger;
@@ -419,7 +454,11 @@ static void tally(search *s, int64_t q, const float *c, int64_t column, int64_t 
     if (n - j < CHUNK) open &= (UINT32_C(1) << (n - j)) - 1;
     for (; open; open &= open - 1) {
       const int64_t row = column + j + __builtin_ctz(open);
-      if (x->valid[row]) compare_with_partner(s, all, row);
+      if (!x->valid[row]) continue;
+      if (x->alike[row].first != first) score = score_beside_partner(s, all, row);
+      first = x->alike[row].first;
+      s->tally[2 * all] += score > p;
+      s->tally[2 * all + 1] += score == p;
     }
   }
 }
@@ -568,6 +607,7 @@ syz_status syz_index_search(syz_index *x, int64_t n, const float *query, const i
 {
   syz_status st = SYZ_OK;
   search s = {.x = x, .n = n, .k = options->k, .query = query, .query_id = query_id, .excludes_same_id = options->excludes_same_id};
+  s.copies = s.k + (s.excludes_same_id ? x->most_of_id : 0);
   bool has_memory = false;
   SYZ_TRY_ALL(x->comm, search_check(x, n, query_id, options, pair != NULL));
   SYZ_TRY_ALL(x->comm, search_allocate(&s, pair != NULL));

@@ -257,6 +257,7 @@ static void near_copies(syz_comm *c, const syz_compute *compute)
       const float little = i % 3 ? 1e-6f * x.x[(i - i % 3) * width + e] : 0;
       x.x[i * width + e] = (i % 2 ? -1.0f : 1.0f) * (1 + 0.1f * (float)e) + little;
     }
+  for (int64_t i = 0; i < 30; i++) x.id[6 * i] = x.id[0]; /* the first copies of one row, which a query leaves out */
   for (int64_t i = 0; i < 200; i++) q.id[i] = x.id[i * 9];
   for (int64_t e = 0; e < 200 * width; e++) q.x[e] = 1 + 0.1f * (float)(e % width) + 0.01f * q.x[e];
   compare(c, compute, SYZ_METRIC_COSINE, &x, &q, 10, true, true);
