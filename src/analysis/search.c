@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Exact nearest neighbours. The index is shared out over ranks; queries come in blocks of some megabytes. First products, in the type of the compute
- * context (bfloat16 where the processor is fast in it), give every score but for a bound that is proven (search_rows.h). A tile of them is formed at a
- * time, and from each query's part of it the few entries that may be among its k nearest go to a list (search_lists.h); then the tile is overwritten.
- * What is in the lists in the end is scored in float64. At the end every query's partial lists meet on one rank and are merged.
+ * Exact nearest neighbours. The index is shared out over ranks; queries come in blocks of some megabytes. First products, in the type of the
+ * compute context (bfloat16 where the processor is fast in it), give every score but for a bound that is proven (search_rows.h). A tile of them is
+ * formed at a time, and from each query's part of it the few entries that may be among its k nearest go to a list (search_lists.h); then the tile
+ * is overwritten. What is in the lists in the end is scored in float64. At the end every query's partial lists meet on one rank and are merged.
  *
  * Counting what is nearer than a query's own partner goes the same way: most entries are so, or are not, by their bounds; the others are scored.
  *
@@ -20,12 +20,13 @@
 #include "search_lists.h"
 
 enum {
-  TILE_ENTRIES = 768,                    /* ranks' shares are multiples of it */
-  TILE_QUERIES = 768, ROW_STEP = 48,     /* syz_index_block's */
-  BLOCK_STEP = 2 * SYZ_PAIRS_ROWS,       /* also whole panels of rows of the index: 64 of them */
+  TILE_ENTRIES = 768,              /* ranks' shares are multiples of it */
+  TILE_QUERIES = 768,              /* syz_index_block's, and its step for large k */
+  ROW_STEP = 48,
+  BLOCK_STEP = 2 * SYZ_PAIRS_ROWS, /* also whole panels of rows of the index: 64 of them */
   BLOCK_MOST = 32 * BLOCK_STEP,
   BLOCK_BYTES = 16 << 20,
-  CHUNK = 32                             /* scores that are compared at once */
+  CHUNK = 32                       /* scores that are compared at once */
 };
 
 typedef struct id_row {
@@ -95,7 +96,8 @@ static size_t block_bytes(const syz_compute *c, int64_t width)
 size_t syz_index_bytes(const syz_compute *c, int64_t n, int64_t width, int64_t queries, int64_t k)
 {
   const int64_t block = block_rows(c, width) < queries ? block_rows(c, width) : queries;
-  const size_t entry = (size_t)width * sizeof(float) + sizeof(double) + sizeof(int64_t) + 1 + sizeof(id_row) + sizeof(alike) + sizeof(search_entry) + sizeof(float);
+  const size_t entry = (size_t)width * sizeof(float) + sizeof(double) + sizeof(int64_t) + 1 + sizeof(id_row) + sizeof(alike) + sizeof(search_entry) +
+                       sizeof(float);
   const size_t query = (size_t)k * sizeof(search_found) + sizeof(int64_t) + sizeof(double) + 1;
   return (size_t)n * entry + syz_pairs_bytes(c, width, block_rows(c, width), n, false) + block_bytes(c, width) + (size_t)queries * query +
          syz_search_lists_bytes(block, k) + (size_t)block * sizeof(search_query);

@@ -7,8 +7,8 @@
  *
  *     g = a.y - |y|^2 / 2 = (|a|^2 - s^2 |q - x|^2) / 2
  *
- * falls as the distance grows, and is small where rows differ little, whatever they have in common. The product is formed from a' and y', rounded to the
- * type of the compute context, so that by Cauchy and Schwarz, with da = a - a' and dy = y - y',
+ * falls as the distance grows, and is small where rows differ little, whatever they have in common. The product is formed from a' and y', rounded
+ * to the type of the compute context, so that by Cauchy and Schwarz, with da = a - a' and dy = y - y',
  *
  *     |g' - g| <= |da| |y| + |a'| |dy| + c |a'| |y'| + 2^-22 |y|^2 + (smallest numbers)
  *

@@ -511,8 +511,8 @@ cleanup:
   return st;
 }
 
-/* Memory of the busiest rank: its share of the index and a search with one block of queries, these with their neighbours on both sides of the merge, the
- * rows of all pairs. */
+/* Memory of the busiest rank: its share of the index and a search with one block of queries, these with their neighbours on both sides of the
+ * merge, the rows of all pairs. */
 static double rank_bytes(const job *s)
 {
   int64_t first, rows,
@@ -520,7 +520,8 @@ static double rank_bytes(const job *s)
   int64_t queries = syz_index_block(s->k) < s->query->rows ? syz_index_block(s->k) : s->query->rows;
   syz_index_share(s->index->rows, syz_comm_size(s->comm), 0, &first, &rows);
   return (double)syz_index_bytes(s->compute, rows, width, queries, s->k) +
-         (double)queries * (8.0 * (double)width + 2.0 * (double)s->k * (double)sizeof(syz_neighbour)) + (double)s->query->rows * (double)sizeof(syz_pair);
+         (double)queries * (8.0 * (double)width + 2.0 * (double)s->k * (double)sizeof(syz_neighbour)) +
+         (double)s->query->rows * (double)sizeof(syz_pair);
 }
 
 syz_status syz_command_search(syz_app *app)

@@ -7,8 +7,8 @@
  * Backward, BLOCK columns at a time: the tiles' weights are collected in w [m, BLOCK], which is the left side of dx += w y as it lies; for
  * dy += w^T x both w and x are packed across their rows. x is packed once for all columns.
  *
- * With own kernels of this type these are kernel.h's; any other engine runs products of fixed shapes, as many rows at a time as there are up to MANY, on
- * copies filled up with zeros.
+ * With own kernels of this type these are kernel.h's; any other engine runs products of fixed shapes, of MANY rows at a time where there are so
+ * many, on copies filled up with zeros.
  */
 #include <omp.h>
 #include <string.h>

@@ -224,9 +224,9 @@ static void collapsed(syz_comm *c, const syz_compute *compute)
 }
 
 /*
- * Neighbours that rounding to bfloat16 puts last. Rows are c (1, .. 1), mirrored about 0 so that nothing is shifted, with one pair of length 8 that makes
- * the factor a power of two. Half of the numbers of the winner lie just below the middle of two bfloat16 numbers, and lose 2^-9 there; those of the
- * others, farther from the query by little, just above it, and gain as much.
+ * Neighbours that rounding to bfloat16 puts last. Rows are mirrored about 0, so that nothing is shifted. Half of the numbers of the winner lie just
+ * below the middle of two bfloat16 numbers, and lose 2^-9 there; those of the others, farther from the query by little, just above it, and gain as
+ * much.
  */
 static void against_rounding(syz_comm *c, const syz_compute *compute, syz_metric metric)
 {
