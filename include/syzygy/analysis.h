@@ -3,7 +3,7 @@
  * analysis: what embeddings know. Exact nearest neighbours across ranks, retrieval figures, regression by nearest neighbours.
  *
  * Axes: Q queries, N index entries, E embedding width. Everything here is float32 with sums that are reported in float64.
- * No result depends on the number of ranks: tiles have a fixed size by global row number and ties go to the lower row.
+ * No result depends on the number of ranks: neighbours are in the order of float64 scores, and ties go to the lower row.
  */
 #pragma once
 
@@ -14,7 +14,7 @@
 /* ---------------------------------------------------------------- search */
 
 typedef enum syz_metric {
-  SYZ_METRIC_COSINE,   /**< rows and queries are L2-normalised inside; score = cosine, larger is nearer */
+  SYZ_METRIC_COSINE,   /**< score = cosine, larger is nearer */
   SYZ_METRIC_EUCLIDEAN /**< score = distance, smaller is nearer */
 } syz_metric;
 
@@ -54,10 +54,13 @@ int64_t *syz_index_ids(syz_index *x);
 /** This rank's flags [n]: 0 leaves a row out of the search. Preset 1. To be set before sealing; borrowed. */
 uint8_t *syz_index_valid(syz_index *x);
 /**
- * The rows are there: normalise (cosine), leave out rows with NaN or infinite numbers and (cosine) zero length, sort the ids.
+ * The rows are there: leave out those with NaN or infinite numbers and (cosine) zero length, prepare products, sort the ids.
  * Collective. `valid`: rows that take part, on all ranks; may be NULL.
  */
 syz_status syz_index_seal(syz_index *x, int64_t *valid);
+
+/** Memory of an index with n rows on this rank, and of a search in it with so many queries at once. */
+size_t syz_index_bytes(const syz_compute *c, int64_t n, int64_t width, int64_t queries, int64_t k);
 
 /** How many queries to hand over at once so that partial results stay within some tens of MB (more only for k above 40,000). */
 int64_t syz_index_block(int64_t k);
@@ -68,12 +71,13 @@ typedef struct syz_search_options {
 } syz_search_options;
 
 /**
- * The k nearest entries of each query, best first; ties in row order. Exact: every product is computed.
+ * The k nearest entries of each query, best first, in the order of float64 scores of the rows as they came; ties in row order. Exact in any
+ * type of the compute context, which decides the speed alone: see src/analysis/search.c.
  *
  * Collective. Same on all ranks: n, query [n, E], query_id [n] (may be NULL when neither ids are excluded nor pairs wanted), options.
  * A query with NaN or infinite numbers or (cosine) zero length has only missing neighbours and no pair.
  * Results are left on the rank that syz_share(n, size, rank) gives each query to: best [share, k]; pair [share] or NULL.
- * Rows of the score matrix live in one tile at a time; memory is O(n k) per rank.
+ * Scores live in one tile at a time; memory is O(n k) per rank.
  */
 syz_status syz_index_search(syz_index *x, int64_t n, const float *query, const int64_t *query_id, const syz_search_options *options,
                             syz_neighbour *best, syz_pair *pair);

@@ -169,6 +169,9 @@ void syz_pairs_destroy(syz_pairs **p);
 size_t syz_pairs_bytes(const syz_compute *c, int64_t width, int64_t max_m, int64_t max_n, bool trains);
 /** The y of the calls that follow; copied. */
 void syz_pairs_take(syz_pairs *p, int64_t n, const void *y);
+/** The same piece by piece, in order, without `trains`: rows [first, first + n), of which the calls that follow have the last; y holds these alone. All
+ * pieces but the last are multiples of 64 rows. */
+void syz_pairs_take_piece(syz_pairs *p, int64_t first, int64_t n, const void *y);
 void syz_pairs_product(syz_pairs *p, int64_t m, const void *x, syz_pairs_use use, void *context);
 void syz_pairs_backward(syz_pairs *p, int64_t m, const void *x, syz_pairs_use use, void *context, float *dx, float *dy);
 

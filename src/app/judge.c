@@ -54,7 +54,7 @@ typedef struct knowledge {
 typedef struct judge {
   syz_comm *comm;
   const syz_compute *compute; /* of the teacher */
-  syz_compute *search;        /* float32: the order of near neighbours should not hang on the rounding of a product */
+  syz_compute *search;        /* first products of an exact search: their type decides its speed alone */
   syz_model *teacher;
   syz_shardset *set[2];     /* training, test */
   int64_t n[2], *list[2];   /* objects of each */

@@ -511,22 +511,16 @@ cleanup:
   return st;
 }
 
-/* `auto` means float32 on BLIS here, whatever this machine has: the last bits depend on the engine, and the order of near ties on them. */
-static syz_status make_compute(const syz_input *in, syz_compute **out)
-{
-  if (strcmp(syz_input_text(in, "compute.engine"), "auto") == 0) return syz_compute_create(SYZ_F32, SYZ_ENGINE_BLIS, syz_app_threads(in), out);
-  return syz_app_make_compute(in, out);
-}
-
-/* Memory of the busiest rank: its share of the index, one block of queries with their neighbours on both sides of the merge, the rows of all pairs.
- */
+/* Memory of the busiest rank: its share of the index and a search with one block of queries, these with their neighbours on both sides of the
+ * merge, the rows of all pairs. */
 static double rank_bytes(const job *s)
 {
   int64_t first, rows,
       width = s->index->width[SYZ_IMAGE] > s->index->width[SYZ_SPECTRUM] ? s->index->width[SYZ_IMAGE] : s->index->width[SYZ_SPECTRUM];
   int64_t queries = syz_index_block(s->k) < s->query->rows ? syz_index_block(s->k) : s->query->rows;
   syz_index_share(s->index->rows, syz_comm_size(s->comm), 0, &first, &rows);
-  return (double)rows * (4.0 * (double)width + 40) + (double)queries * (8.0 * (double)width + 3.0 * (double)s->k * (double)sizeof(syz_neighbour)) +
+  return (double)syz_index_bytes(s->compute, rows, width, queries, s->k) +
+         (double)queries * (8.0 * (double)width + 2.0 * (double)s->k * (double)sizeof(syz_neighbour)) +
          (double)s->query->rows * (double)sizeof(syz_pair);
 }
 
@@ -549,10 +543,10 @@ syz_status syz_command_search(syz_app *app)
   SYZ_TRY_ALL(s.comm, plan_directions(&s));
   syz_info("index %lld objects in %d file(s), queries %lld, k %lld%s", (long long)s.index->rows, s.index->n_files, (long long)s.query->rows,
            (long long)s.k, s.k > s.index->rows ? " (more than there are: the rest is marked -1)" : "");
-  syz_info("%d rank(s), about %.0f MB a rank", syz_comm_size(s.comm), rank_bytes(&s) / 1e6);
+  SYZ_TRY_ALL(s.comm, syz_app_make_compute(app->input, &s.compute));
+  syz_info("%d rank(s), about %.0f MB a rank; first products by %s", syz_comm_size(s.comm), rank_bytes(&s) / 1e6, syz_compute_describe(s.compute));
   if (app->is_dry_run) goto cleanup;
   SYZ_TRY(syz_app_open_run_folder(app));
-  SYZ_TRY_ALL(s.comm, make_compute(app->input, &s.compute));
   for (syz_modality i = SYZ_IMAGE; i < SYZ_MODALITIES; i++) SYZ_TRY(search_modality(&s, i));
   if (!syz_embedding_set_has_label(s.index, s.label)) syz_info("no label/%s in the index: no regression", s.label);
   for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++)

@@ -7,14 +7,15 @@
  * Backward, BLOCK columns at a time: the tiles' weights are collected in w [m, BLOCK], which is the left side of dx += w y as it lies; for
  * dy += w^T x both w and x are packed across their rows. x is packed once for all columns.
  *
- * With own kernels of this type these are kernel.h's; any other engine runs products of fixed shape on copies filled up with zeros.
+ * With own kernels of this type these are kernel.h's; any other engine runs products of fixed shapes, of MANY rows at a time where there are so
+ * many, on copies filled up with zeros.
  */
 #include <omp.h>
 #include <string.h>
 
 #include "kernel.h"
 
-enum { BLOCK = 1024, ROWS = SYZ_PAIRS_ROWS, COLUMNS = SYZ_PAIRS_COLUMNS };
+enum { BLOCK = 1024, ROWS = SYZ_PAIRS_ROWS, COLUMNS = SYZ_PAIRS_COLUMNS, MANY = 8 * ROWS };
 
 struct syz_pairs {
   const syz_compute *compute;
@@ -26,13 +27,18 @@ struct syz_pairs {
   uint32_t *x_left;         /* x packed, for a kernel that does not read it as it lies */
   uint32_t *x_across, *w_left;
   unsigned char *w; /* [max_m, BLOCK] act */
-  float *tile;      /* [threads][ROWS, COLUMNS] */
-  syz_gemm *product, *to_x, *to_y;
+  float *tile;      /* [threads][ROWS, COLUMNS]; of an engine [MANY or ROWS, COLUMNS] */
+  syz_gemm *product, *many, *to_x, *to_y; /* many: NULL for fewer than MANY rows */
   unsigned char *x_whole, *y_whole; /* copies filled up with zeros */
   float *sum;                       /* [max_m or BLOCK, width] */
 };
 
 int64_t syz_pairs_stride(const syz_compute *c, int64_t width) { return c->act == SYZ_BF16 ? (width + 1) / 2 * 2 : width; }
+
+static int64_t tile_floats(const syz_pairs *p)
+{
+  return COLUMNS * (p->kernel ? (int64_t)p->compute->threads * ROWS : p->max_m < MANY ? ROWS : MANY);
+}
 
 static int64_t round_up(int64_t n, int64_t unit) { return syz_ceil_div(n, unit) * unit; }
 
@@ -83,7 +89,10 @@ static syz_status create_engine(syz_pairs *p)
   const syz_gemm_shape to_x = {.m = p->max_m, .n = p->width, .k = BLOCK, .ldb = p->stride, .batch = 1, .type_ab = p->compute->act, .type_c = SYZ_F32};
   const syz_gemm_shape to_y = {
       .m = BLOCK, .n = p->width, .k = p->max_m, .transpose_a = true, .ldb = p->stride, .batch = 1, .type_ab = p->compute->act, .type_c = SYZ_F32};
+  syz_gemm_shape many = product;
+  many.m = MANY;
   SYZ_TRY(syz_gemm_create(p->compute, &product, &p->product));
+  if (p->max_m >= MANY) SYZ_TRY(syz_gemm_create(p->compute, &many, &p->many));
   SYZ_ALLOC(p->x_whole, "pairs rows", (size_t)(p->max_m * p->stride) * size);
   SYZ_ALLOC(p->y_whole, "pairs rows", (size_t)(round_up(p->max_n, BLOCK) * p->stride) * size);
   if (p->trains) {
@@ -99,7 +108,7 @@ size_t syz_pairs_bytes(const syz_compute *c, int64_t width, int64_t max_m, int64
 {
   const syz_pairs p = shape_of(c, width, max_m, max_n, trains);
   const size_t size = syz_dtype_size(c->act);
-  size_t bytes = (size_t)c->threads * ROWS * COLUMNS * sizeof(float) + (trains ? (size_t)(p.max_m * BLOCK) * size : 0);
+  size_t bytes = (size_t)tile_floats(&p) * sizeof(float) + (trains ? (size_t)(p.max_m * BLOCK) * size : 0);
   if (p.kernel) {
     bytes += (size_t)(along_words(&p) + x_words(&p)) * sizeof(uint32_t);
     if (trains)
@@ -118,7 +127,7 @@ syz_status syz_pairs_create(const syz_compute *c, int64_t width, int64_t max_m, 
   *out = NULL;
   SYZ_ALLOC(p, "pairs", 1);
   *p = shape_of(c, width, max_m, max_n, trains);
-  SYZ_ALLOC(p->tile, "pairs tile", c->threads * ROWS * COLUMNS);
+  SYZ_ALLOC(p->tile, "pairs tile", tile_floats(p));
   if (trains) SYZ_ALLOC(p->w, "pairs weights", (size_t)(p->max_m * BLOCK) * syz_dtype_size(c->act));
   SYZ_TRY(p->kernel ? create_native(p) : create_engine(p));
   *out = p;
@@ -139,6 +148,7 @@ void syz_pairs_destroy(syz_pairs **p)
   syz_free(&(*p)->w);
   syz_free(&(*p)->tile);
   syz_gemm_destroy(&(*p)->product);
+  syz_gemm_destroy(&(*p)->many);
   syz_gemm_destroy(&(*p)->to_x);
   syz_gemm_destroy(&(*p)->to_y);
   syz_free(&(*p)->x_whole);
@@ -194,34 +204,78 @@ static void take_left(const syz_pairs *p, int64_t m, const void *x)
     syz_kernel_pack_left_rows(p->kernel, p->x_left, x, p->stride, m, p->stride);
 }
 
-/* Columns [first, last) of c = x y^T, tile by tile; weights, if any, go to the columns of w from 0. */
-static void product_of(const syz_pairs *p, int64_t m, const void *x, int64_t first, int64_t last, bool has_weights, syz_pairs_use use, void *context)
+/* What a call of product_of is about: columns [first, last) of c = x y^T; weights, if any, go to the columns of w from 0. */
+typedef struct request {
+  int64_t m, first, last;
+  bool has_weights;
+  syz_pairs_use use;
+  void *context;
+} request;
+
+static syz_pairs_tile tile_at(const syz_pairs *p, const request *q, int64_t row, int64_t column, const float *c)
 {
   const int64_t size = (int64_t)syz_dtype_size(p->compute->act);
-#pragma omp parallel for collapse(2) schedule(static) num_threads(p->compute->threads) if (p->kernel)
-  for (int64_t column = first; column < last; column += COLUMNS)
-    for (int64_t row = 0; row < m; row += ROWS) {
-      float *c = p->tile + (p->kernel ? omp_get_thread_num() : 0) * ROWS * COLUMNS;
-      const syz_pairs_tile t = {.row = row,
-                                .rows = smaller(m - row, ROWS),
-                                .column = column,
-                                .columns = smaller(last - column, COLUMNS),
-                                .c = c,
-                                .w = has_weights ? p->w + (row * BLOCK + column - first) * size : NULL,
-                                .ldw = BLOCK};
-      if (p->kernel)
-        native_tile(p, &t, x, c);
-      else
-        syz_gemm_run(p->product, p->x_whole + row * p->stride * size, p->y_whole + column * p->stride * size, NULL, c);
-      use(context, &t);
+  return (syz_pairs_tile){.row = row,
+                          .rows = smaller(q->m - row, ROWS),
+                          .column = column,
+                          .columns = smaller(q->last - column, COLUMNS),
+                          .c = c,
+                          .w = q->has_weights ? p->w + (row * BLOCK + column - q->first) * size : NULL,
+                          .ldw = BLOCK};
+}
+
+static void native_product(const syz_pairs *p, const request *q, const void *x)
+{
+#pragma omp parallel for collapse(2) schedule(static) num_threads(p->compute->threads)
+  for (int64_t column = q->first; column < q->last; column += COLUMNS)
+    for (int64_t row = 0; row < q->m; row += ROWS) {
+      float *c = p->tile + omp_get_thread_num() * ROWS * COLUMNS;
+      const syz_pairs_tile t = tile_at(p, q, row, column, c);
+      native_tile(p, &t, x, c);
+      q->use(q->context, &t);
     }
+}
+
+/* The engine has threads of its own; then these take the tiles. */
+static void engine_product(const syz_pairs *p, const request *q)
+{
+  const int64_t row_bytes = p->stride * (int64_t)syz_dtype_size(p->compute->act);
+  for (int64_t column = q->first; column < q->last; column += COLUMNS)
+    for (int64_t row = 0, rows; row < q->m; row += rows) {
+      const bool is_many = q->m - row >= MANY;
+      rows = is_many ? MANY : ROWS;
+      syz_gemm_run(is_many ? p->many : p->product, p->x_whole + row * row_bytes, p->y_whole + column * row_bytes, NULL, p->tile);
+#pragma omp parallel for schedule(static) num_threads(p->compute->threads)
+      for (int64_t r = row; r < smaller(q->m, row + rows); r += ROWS) {
+        const syz_pairs_tile t = tile_at(p, q, r, column, p->tile + (r - row) * COLUMNS);
+        q->use(q->context, &t);
+      }
+    }
+}
+
+static void product_of(const syz_pairs *p, const request *q, const void *x)
+{
+  if (p->kernel)
+    native_product(p, q, x);
+  else
+    engine_product(p, q);
+}
+
+void syz_pairs_take_piece(syz_pairs *p, int64_t first, int64_t n, const void *y)
+{
+  SYZ_ASSERT(!p->trains && first + n <= p->max_n && first % SYZ_TILE_COLUMNS == 0);
+  p->n = first + n;
+  if (p->kernel)
+    syz_kernel_pack_rows(p->kernel, p->along + first * syz_units(p->kernel, p->stride), y, p->stride, n, p->stride);
+  else
+    copy_filled(p, p->y_whole + (size_t)(first * p->stride) * syz_dtype_size(p->compute->act), y, n, round_up(first + n, BLOCK) - first);
 }
 
 void syz_pairs_product(syz_pairs *p, int64_t m, const void *x, syz_pairs_use use, void *context)
 {
   SYZ_ASSERT(m <= p->max_m);
   take_left(p, m, x);
-  product_of(p, m, x, 0, p->n, false, use, context);
+  product_of(p, &(request){.m = m, .last = p->n, .use = use, .context = context}, x);
 }
 
 /* dx += w y and dy += w^T x for one block of columns, on the own kernels. */
@@ -269,7 +323,7 @@ void syz_pairs_backward(syz_pairs *p, int64_t m, const void *x, syz_pairs_use us
   if (p->kernel) syz_kernel_pack_columns(p->kernel, p->x_across, x, p->stride, p->width, m);
   for (int64_t first = 0; first < p->n; first += BLOCK) {
     const int64_t n = smaller(p->n - first, BLOCK);
-    product_of(p, m, x, first, first + n, true, use, context);
+    product_of(p, &(request){m, first, first + n, true, use, context}, x);
     if (p->kernel)
       native_backward(p, m, first, n, dx, dy);
     else

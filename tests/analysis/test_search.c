@@ -65,12 +65,12 @@ static int best_first(const void *a, const void *b)
   return p->row < q->row ? -1 : p->row > q->row;
 }
 
-/* One search of all of q in x, compared with the sort. Scores that differ by less than `close` may change places. */
+/* One search of all of q in x, compared with the sort. Only what float64 itself cannot tell apart may change places: `close`. */
 static void compare(syz_comm *c, const syz_compute *compute, syz_metric metric, const table *x, const table *q, int64_t k, bool excludes,
                     bool wants_pairs)
 {
-  const double close = 3e-6;
   bool is_cosine = metric == SYZ_METRIC_COSINE;
+  const double close = 5e-15, single = 1e-7; /* of float64 sums; of scores that are reported in float32 */
   syz_index *index = NULL;
   int64_t first, n, share, q0, valid = 0, expected_valid = 0;
   int wrong_order = 0, wrong_score = 0, wrong_padding = 0, wrong_pair = 0;
@@ -105,13 +105,13 @@ static void compare(syz_comm *c, const syz_compute *compute, syz_metric metric, 
       }
       double score = is_cosine ? (double)b->score : -(double)b->score;
       double own = b->row >= 0 ? exact_score(query, x->x + b->row * x->width, x->width, is_cosine) : NAN;
-      double tolerance = is_cosine ? close : 1e-6 * (1 - own);
+      double tolerance = single * (is_cosine ? 1 : fabs(own));
       wrong_score += !(fabs(score - own) <= tolerance) || (b->row >= 0 && b->id != x->id[b->row]);
-      wrong_order += b->row != all[r].row && !(fabs(own - all[r].score) <= close);
-      /* Descending, and exactly equal scores in row order. */
+      wrong_order += b->row != all[r].row && !(fabs(own - all[r].score) <= close * (1 + fabs(own)) && all[r].score != own);
+      /* Descending as reported, too. */
       if (r && best[i * k + r - 1].row >= 0) {
         double before = is_cosine ? (double)best[i * k + r - 1].score : -(double)best[i * k + r - 1].score;
-        wrong_order += before < score || (before == score && best[i * k + r - 1].row > b->row);
+        wrong_order += before < score;
       }
     }
     if (!wants_pairs) continue;
@@ -123,7 +123,7 @@ static void compare(syz_comm *c, const syz_compute *compute, syz_metric metric, 
     }
     int64_t not_below = pair[i].larger + pair[i].ties;
     wrong_pair += pair[i].row != partner ||
-                  (partner >= 0 && (pair[i].larger < larger_low || not_below > larger_high || !(fabs((double)pair[i].score - p) <= close)));
+                  (partner >= 0 && (pair[i].larger < larger_low || not_below > larger_high || !(fabs((double)pair[i].score - p) <= single)));
   }
   if (wrong_order || wrong_score || wrong_padding || wrong_pair)
     fprintf(stderr, "N %lld Q %lld E %lld k %lld: order %d score %d padding %d pair %d\n", (long long)x->n, (long long)q->n, (long long)x->width,
@@ -223,6 +223,70 @@ static void collapsed(syz_comm *c, const syz_compute *compute)
   free_table(&x);
 }
 
+/*
+ * Neighbours that rounding to bfloat16 puts last. Rows are mirrored about 0, so that nothing is shifted. Half of the numbers of the winner lie just
+ * below the middle of two bfloat16 numbers, and lose 2^-9 there; those of the others, farther from the query by little, just above it, and gain as
+ * much.
+ */
+static void against_rounding(syz_comm *c, const syz_compute *compute, syz_metric metric)
+{
+  enum { WIDTH = 64, LOSERS = 40, PAIRS = 2 + LOSERS };
+  const float middle = 0.75f + 0x1p-9f, little = 0x1p-18f;
+  table x = make_table(2 * PAIRS, WIDTH, 9), q = make_table(3, WIDTH, 10);
+  for (int64_t i = 0; i < PAIRS; i++)
+    for (int64_t e = 0; e < WIDTH; e++) {
+      const bool is_winner = i == LOSERS, is_upper = e < WIDTH / 2;
+      const float near = is_winner ? middle - little : middle + little, far = is_winner ? 0.5f : 0.5f - little * (float)(4 + i);
+      const float v = i > LOSERS ? 1.0f : is_upper ? near : far;
+      x.x[i * WIDTH + e] = v;
+      x.x[(PAIRS + i) * WIDTH + e] = -v;
+    }
+  for (int64_t e = 0; e < 3 * WIDTH; e++) q.x[e] = (e % WIDTH < WIDTH / 2 ? 0.75f : 0.5f) + 0.125f * (float)(e / WIDTH);
+  for (int64_t k = 1; k < 4; k++) compare(c, compute, metric, &x, &q, k, false, false);
+  free_table(&x);
+  free_table(&q);
+}
+
+/* Two heaps of rows that differ by parts in a million, some of them not at all: bounds decide nothing within a heap, and lists overflow. */
+static void near_copies(syz_comm *c, const syz_compute *compute)
+{
+  const int64_t n = 1800, width = 37;
+  table x = make_table(n, width, 11), q = make_table(200, width, 12);
+  for (int64_t i = 0; i < n; i++)
+    for (int64_t e = 0; e < width; e++) {
+      const float little = i % 3 ? 3e-6f * x.x[i * width + e] : 0;
+      x.x[i * width + e] = (i % 2 ? -1.0f : 1.0f) * (1 + 0.1f * (float)e) + little;
+    }
+  for (int64_t i = 0; i < 30; i++) x.id[6 * i] = x.id[0]; /* the first copies of one row, which a query leaves out */
+  for (int64_t i = 0; i < 200; i++) q.id[i] = x.id[i * 9];
+  for (int64_t e = 0; e < 200 * width; e++) q.x[e] = 1 + 0.1f * (float)(e % width) + 0.01f * q.x[e];
+  memcpy(q.x, x.x, (size_t)width * sizeof *q.x);
+  compare(c, compute, SYZ_METRIC_COSINE, &x, &q, 10, true, true);
+  compare(c, compute, SYZ_METRIC_COSINE, &x, &q, 100, false, false);
+  compare(c, compute, SYZ_METRIC_EUCLIDEAN, &x, &q, 10, false, false);
+  free_table(&x);
+  free_table(&q);
+}
+
+/* Lengths from 1e-30 to 1e30, far from zero, of one number and of two: what float32 cannot hold is found all the same. */
+static void extremes(syz_comm *c, const syz_compute *compute)
+{
+  for (int64_t width = 1; width <= 3; width++) {
+    table x = make_table(900, width, 13), q = make_table(97, width, 14);
+    for (int64_t i = 0; i < 900; i++)
+      for (int64_t e = 0; e < width; e++) x.x[i * width + e] *= powf(10, (float)(i % 61) - 30);
+    for (int64_t i = 0; i < 97; i++)
+      for (int64_t e = 0; e < width; e++) q.x[i * width + e] *= powf(10, (float)(i % 75) - 37);
+    if (width > 1) compare(c, compute, SYZ_METRIC_COSINE, &x, &q, 7, false, false); /* cosines of one number are all 1 or -1 */
+    compare(c, compute, SYZ_METRIC_EUCLIDEAN, &x, &q, 7, false, false);
+    for (int64_t e = 0; e < 900 * width; e++) x.x[e] = 1000 + 0.01f * (float)(e * 7919 % 900);
+    for (int64_t e = 0; e < 97 * width; e++) q.x[e] = 1001 + 0.05f * (float)e;
+    compare(c, compute, SYZ_METRIC_EUCLIDEAN, &x, &q, 7, false, false);
+    free_table(&x);
+    free_table(&q);
+  }
+}
+
 static void shares(void)
 {
   const int64_t rows[] = {0, 1, 768, 769, 5000, 100000};
@@ -239,18 +303,34 @@ static void shares(void)
   CHECK(syz_index_block(1) == 8 * 768 && syz_index_block(1000) % 768 == 0 && syz_index_block(100000) == 48);
 }
 
+static void all_cases(syz_comm *c, const syz_compute *compute)
+{
+  sizes(c, compute);
+  unusable(c, compute);
+  pairs(c, compute);
+  collapsed(c, compute);
+  against_rounding(c, compute, SYZ_METRIC_COSINE);
+  against_rounding(c, compute, SYZ_METRIC_EUCLIDEAN);
+  near_copies(c, compute);
+  extremes(c, compute);
+}
+
 int main(int argc, char **argv)
 {
   syz_comm *world = NULL;
   syz_compute *compute = NULL;
   CHECK_OK(syz_comm_start(&argc, &argv, &world));
   int64_t blocks = syz_memory_get().live_blocks;
-  CHECK_OK(syz_compute_create(SYZ_F32, SYZ_ENGINE_BLIS, 1, &compute));
   shares();
-  sizes(world, compute);
-  unusable(world, compute);
-  pairs(world, compute);
-  collapsed(world, compute);
+  /* First products of either type, and by two threads: the result is the same. */
+  CHECK_OK(syz_compute_create(SYZ_F32, SYZ_ENGINE_BLIS, 1, &compute));
+  all_cases(world, compute);
+  syz_compute_destroy(&compute);
+  CHECK_OK(syz_compute_create(SYZ_BF16, SYZ_ENGINE_AUTO, 1, &compute));
+  all_cases(world, compute);
+  syz_compute_destroy(&compute);
+  CHECK_OK(syz_compute_create(SYZ_BF16, SYZ_ENGINE_AUTO, 2, &compute));
+  near_copies(world, compute);
   syz_compute_destroy(&compute);
   CHECK_EQ(syz_memory_get().live_blocks, blocks);
   int64_t failed = CHECK_RESULT();
