@@ -16,7 +16,7 @@ const syz_key syz_ingest_keys[] = {
     {"ingest.spectra", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED, "DESI coadd- and spectra- files, SDSS spec and spPlate files."},
     {"ingest.redshifts", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED, "redrock files and redshift catalogues (TARGETID, Z), joined by TARGETID."},
     {"ingest.redrock_beside", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, USED, "Join the redrock file that lies beside a DESI file under the matching name."},
-    {"ingest.images", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED, "Mosaics and cutouts in g, r, z with WCS: bricks, frames, CCDs, cubes."},
+    {"ingest.images", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED, "Mosaics and cutouts in g, r, z with WCS: bricks, frames, CCDs, cubes; in folders other kinds and bands are passed over."},
     {"ingest.catalogues", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED, "FITS tables of positions to cut images at: Tractor, sweeps, any with RA and Dec."},
     {"ingest.hdf5", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED, "AstroCLIP, ssl-legacysurvey and Multimodal Universe HDF5 files."},
     {"ingest.centres", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, USED, "Every place that an image file is centred on is an object (files that are cutouts)."},
@@ -160,7 +160,7 @@ static void tell_table(const ingest *g) {
   }
   syz_info("what was read, and what became of it:");
   tell("files", g->n_files);
-  tell("files of other kinds in the folders, passed over", c->passed_over);
+  tell("files of other kinds or bands in folders, passed over", c->passed_over);
   tell("files refused (rejected.csv)", files);
   tell("spectra read", c->read);
   for (int k = 1; k < SYZ_CUT_COUNT; k++) {

@@ -89,6 +89,7 @@ typedef struct ingest_object {
 } ingest_object;
 
 typedef struct ingest_cuts {
+  int64_t passed_over_of[ROLE_COUNT]; /**< files that were opened and hold something else */
   int64_t passed_over, read, kept, cut[SYZ_CUT_COUNT], bad, unmatched, outside, edge, missing_band, unpaired, repeated;
 } ingest_cuts;
 

@@ -172,13 +172,44 @@ cleanup:
   return st;
 }
 
-/* A sound file of another kind that lay in a folder is passed over; anything else is noted. */
-static syz_status note_file(ingest *g, int file, const char *other_kind) {
-  if (!g->file[file].is_named && strstr(syz_error_text(), other_kind)) {
+/* What the readers say of a sound file that holds something else. A table with columns stated by ingest.ra is not among them. */
+static bool is_other_kind(const ingest *g, int file) {
+  const char *text = syz_error_text();
+  switch (g->file[file].role) {
+    case ROLE_IMAGES: return strstr(text, "no image in it") || strstr(text, "no image in g, r or z");
+    case ROLE_CATALOGUE:
+      return strstr(text, "no table in it") || (!syz_input_text(g->app->input, "ingest.ra")[0] && strstr(text, "no table with numeric columns"));
+    default: return strstr(text, "no spectra in it") != NULL;
+  }
+}
+
+/* A sound file of another kind or band that lay in a folder is passed over; anything else is noted. */
+static syz_status note_file(ingest *g, int file) {
+  if (!g->file[file].is_named && is_other_kind(g, file)) {
     g->count.passed_over++;
+    g->count.passed_over_of[g->file[file].role]++;
     return SYZ_OK;
   }
   return ingest_note(g, file, -1, 0, NULL);
+}
+
+/* A role whose every file is of another kind was given by mistake. */
+static syz_status check_roles(const ingest *g) {
+  static const char *const key[ROLE_COUNT] = {"ingest.spectra", "ingest.redshifts", "ingest.images", "ingest.catalogues", "ingest.hdf5"};
+  static const char *const want[ROLE_COUNT] = {"spectra", "redshifts", "an image in g, r or z", "a table with RA and Dec", "an HDF5 file"};
+  syz_status st = SYZ_OK;
+  for (int k = 0; k < ROLE_COUNT; k++) {
+    int first = NO_FILE;
+    int64_t n = 0;
+    for (int i = 0; i < g->n_files; i++) {
+      if (g->file[i].role != (ingest_role)k) continue;
+      if (!n++) first = i;
+    }
+    SYZ_REQUIRE(!n || g->count.passed_over_of[k] < n, SYZ_ERR_DATA, "%s: none of its %lld files holds %s: %s is the first", key[k], (long long)n, want[k],
+                g->file[first].path);
+  }
+cleanup:
+  return st;
 }
 
 static syz_status scan_my_spectra(ingest *g, ingest_bytes *spectra, ingest_bytes *candidates) {
@@ -197,7 +228,7 @@ static syz_status scan_my_spectra(ingest *g, ingest_bytes *spectra, ingest_bytes
     if (code == SYZ_ERR_DATA) {
       spectra->n = before; /* a refused file gives nothing */
       candidates->n = before_candidates;
-      SYZ_TRY(note_file(g, i, "no spectra in it"));
+      SYZ_TRY(note_file(g, i));
     }
     syz_progress_tell(&progress, i + 1, NULL);
   }
@@ -289,7 +320,7 @@ static syz_status scan_my_candidates(ingest *g, ingest_bytes *candidates, ingest
     if (code == SYZ_ERR_DATA) {
       candidates->n = before;
       planes->n = before_planes;
-      SYZ_TRY(note_file(g, i, g->file[i].role == ROLE_IMAGES ? "no image in it" : "no table in it"));
+      SYZ_TRY(note_file(g, i));
     }
   }
 cleanup:
@@ -347,6 +378,8 @@ syz_status ingest_scan_candidates(ingest *g) {
   g->plane = all;
   SYZ_TRY(ingest_share_rejects(g));
   syz_allreduce_i64(g->world, &g->count.passed_over, 1, SYZ_SUM);
+  syz_allreduce_i64(g->world, g->count.passed_over_of, ROLE_COUNT, SYZ_SUM);
+  SYZ_TRY_ALL(g->world, check_roles(g));
   SYZ_TRY_ALL(g->world, merge_centres(g));
   for (int64_t i = 0; i < g->n_candidates; i++)
     if (g->candidate[i].object_id == -1) g->candidate[i].object_id = ingest_made_id(g->file[g->candidate[i].file].path, g->candidate[i].row);

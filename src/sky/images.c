@@ -212,8 +212,6 @@ static syz_status add_planes(syz_images *m, int hdu) {
   SYZ_REQUIRE(planes >= 1 && planes <= 16, SYZ_ERR_DATA, "%s: a cube of %lld planes, bands are needed", where, (long long)planes);
   SYZ_REQUIRE(width >= 2 && height >= 2 && width < (1 << 20) && height < (1 << 20), SYZ_ERR_DATA, "%s: an image of %lld x %lld pixels", where,
               (long long)width, (long long)height);
-  SYZ_TRY(syz_wcs_create(cards, n_cards, where, &wcs));
-  SYZ_TRY(find_unit(m, hdu, &factor, &has_sky));
   if (h->naxis == 3) {
     if (m->options.bands[0])
       snprintf(bands, sizeof bands, "%s", m->options.bands);
@@ -222,6 +220,9 @@ static syz_status add_planes(syz_images *m, int hdu) {
     SYZ_REQUIRE(bands[0], SYZ_ERR_DATA, "%s: a cube that does not name its bands (BANDS): state them by ingest.bands", where);
     SYZ_REQUIRE(strlen(bands) == (size_t)planes, SYZ_ERR_DATA, "%s: %lld planes and bands '%s'", where, (long long)planes, bands);
   }
+  if (h->naxis == 2 && band_of_hdu(m->file, hdu) == -2) return SYZ_OK; /* another band: whatever its WCS and unit are */
+  SYZ_TRY(syz_wcs_create(cards, n_cards, where, &wcs));
+  SYZ_TRY(find_unit(m, hdu, &factor, &has_sky));
   for (int64_t k = 0; k < planes; k++) {
     int band = h->naxis == 3 ? syz_band_index(bands[k]) : band_of_hdu(m->file, hdu);
     SYZ_REQUIRE(band >= -2, SYZ_ERR_DATA, "%s: band", where);

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""
+The ingest command on what folders and files of real surveys hold besides what is asked for: small inputs made here in the releases' own forms,
+each on 1, 2 and 3 ranks with the same bytes of shards.
+"""
+import glob
+import os
+
+import h5py
+import numpy as np
+from astropy.io import fits
+
+from ingest_common import check, coadd, finish, folder, ingest, load, rejected, same
+
+RA, DEC = 150.1, 2.2
+
+
+def on_ranks(name, code=0, text="", **keys):
+    """On 1, 2 and 3 ranks: the same exit code and words, the same shards; returns the last run's folder and text."""
+    runs = [ingest(f"{name}-{n}", n, code, text, **keys) for n in (1, 2, 3)]
+    if code == 0:
+        same(runs[0][0], runs[1][0])
+        same(runs[0][0], runs[2][0])
+    return runs[2]
+
+
+def wcs_cards(size, scale=0.262):
+    return dict(CTYPE1="RA---TAN", CTYPE2="DEC--TAN", CRVAL1=RA, CRVAL2=DEC, CRPIX1=(size + 1) / 2, CRPIX2=(size + 1) / 2, CD1_1=-scale / 3600, CD1_2=0.0,
+                CD2_1=0.0, CD2_2=scale / 3600)
+
+
+def picture(flux, size=160):
+    """A round galaxy of that total flux in the middle."""
+    y, x = np.mgrid[:size, :size]
+    light = np.exp(-0.5 * np.hypot(x - (size - 1) / 2, y - (size - 1) / 2) ** 2 / 16)
+    return (flux * light / light.sum()).astype("f4")
+
+
+def image(path, flux, size=160, primary=None, scale=0.262, **cards):
+    """An image extension as in the Legacy Surveys' coadds; cards=None leaves a keyword out."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    hdu = fits.ImageHDU(picture(flux, size))
+    for k, v in {**wcs_cards(size, scale), "BUNIT": "nanomaggy", "IMTYPE": "image", **cards}.items():
+        if v is not None:
+            hdu.header[k] = v
+    first = fits.PrimaryHDU()
+    first.header.update(primary or {})
+    fits.HDUList([first, hdu]).writeto(path, overwrite=True)
+    return path
+
+
+def table(path, **columns):
+    """A binary table; a column is (format, values) or (format, values, further keywords of astropy's Column)."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    fits.BinTableHDU.from_columns([fits.Column(n, c[0], array=np.asarray(c[1]), **(c[2] if len(c) > 2 else {})) for n, c in columns.items()]).writeto(path, overwrite=True)
+    return path
+
+
+def tractor(path):
+    return table(path, release=("I", [9010]), brickid=("J", [1000]), objid=("J", [7]), ra=("D", [RA]), dec=("D", [DEC]), flux_r=("E", [1.5]))
+
+
+TRACTOR_ID = 7 + (1000 << 22) + (9010 << 42)
+
+
+def fluxes(out):
+    return load(out)["image"][0].sum(axis=(1, 2), dtype=float)
+
+
+def other_kinds_and_bands():
+    """A coadd folder as released: other bands, WISE, weights, masks, lists of CCDs are passed over; named outright they are errors."""
+    brick = folder + "/released/150/1501p022"
+    for band, flux in (("g", 10), ("r", 20), ("z", 30), ("i", 25)):
+        image(f"{brick}/legacysurvey-1501p022-image-{band}.fits", flux, FILTER=band + " DECam SDSS c0001 4720.0 1520.0", EXTNAME="IMAGE_" + band)
+        image(f"{brick}/legacysurvey-1501p022-invvar-{band}.fits", 1, FILTER=band, IMTYPE="invvar")
+    wise = image(f"{brick}/legacysurvey-1501p022-image-W1.fits", 40, FILTER="W1", EXTNAME="IMAGE_W1", BUNIT="vega nanomaggy", CTYPE1=None)
+    image(f"{brick}/blobs-1501p022.fits", 1, BUNIT=None, FILTER=None)
+    table(f"{brick}/legacysurvey-1501p022-ccds.fits", ra=("D", [RA, RA]), dec=("D", [DEC, DEC]), ccdname=("3A", ["S1", "S2"]))
+    table(f"{brick}/depth-summary.fits", depthlo=("E", [1.0]))
+    tractor(f"{brick}/tractor-1501p022.fits")
+    out, text = on_ranks("released", 0, "files of other kinds or bands in folders, passed over", images=[folder + "/released"], catalogues=[folder + "/released"])
+    d = load(out)
+    check(list(d["object_id"]) == [TRACTOR_ID] and d["has_image"].all() and np.allclose(fluxes(out), [10, 20, 30], rtol=1e-3), f"{d['object_id']} {fluxes(out)}")
+    check(rejected(out) == [], str(rejected(out)))
+    # By name, for images: 4 invvar, blobs, ccds, tractor; for catalogues: blobs, ccds. Opened, for images: i, W1 and the table; for catalogues: 5 images,
+    # 4 invvar and the table without positions.
+    line = [t for t in text.splitlines() if "passed over" in t][0]
+    check(line.split()[-1] == str(7 + 2 + 3 + 10), line)
+    ingest("named", 2, 3, "no image in g, r or z", images=[wise], catalogues=[brick + "/tractor-1501p022.fits"])
+    ingest("named-table", 2, 3, "no table with numeric columns", images=[folder + "/released"], catalogues=[brick + "/depth-summary.fits"])
+    os.makedirs(folder + "/only-i")
+    os.rename(f"{brick}/legacysurvey-1501p022-image-i.fits", folder + "/only-i/image-i.fits")
+    ingest("only-i", 2, 3, "ingest.images: none of its 1 files holds an image in g, r or z", images=[folder + "/only-i"], catalogues=[brick])
+
+
+other_kinds_and_bands()
+finish()
