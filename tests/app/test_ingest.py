@@ -66,7 +66,7 @@ def real():
     runs = [ingest(f"images-{n}", n, data__bad_objects="skip", **keys)[0] for n in (1, 3)]
     same(*runs)
     expected = [("c4d_150416_232655_ooi_z_v1-S13.fits.fz", "has no row for this image and CCD 'S13'"), ("example_incomplete.fits", "cut short"),
-                ("Z.fits", "no WCS"), ("g.fits", "no WCS"), ("r.fits", "no WCS")]
+                ("Z.fits", "the band is named neither"), ("g.fits", "no WCS"), ("r.fits", "no WCS")]
     got = rejected(runs[1])
     check([g[0] for g in got] == [e[0] for e in expected] and all(e[1] in g[3] for g, e in zip(got, expected)), str(got))
     d = load(runs[0])

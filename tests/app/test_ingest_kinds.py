@@ -93,5 +93,32 @@ def other_kinds_and_bands():
     ingest("only-i", 2, 3, "ingest.images: none of its 1 files holds an image in g, r or z", images=[folder + "/only-i"], catalogues=[brick])
 
 
+def bands():
+    """The band by FILTERX, BAND, FILTER, EXTNAME and file name, in this order; contradictions are named."""
+    north = folder + "/north/legacysurvey-1501p022-image-"
+    image(north + "g.fits", 11, FILTER="g", FILTERX="g", EXTNAME="IMAGE_g")
+    image(north + "r.fits", 22, FILTER="bokr", FILTERX="r", EXTNAME="IMAGE_r")
+    image(north + "z.fits", 33, FILTER="zd DECam k1038", FILTERX="z", EXTNAME="IMAGE_z")
+    tractor(folder + "/positions/tractor-1501p022.fits")
+    keys = dict(catalogues=[folder + "/positions"])
+    out, _ = on_ranks("north", images=[folder + "/north"], **keys)
+    check(list(load(out)["object_id"]) == [TRACTOR_ID] and np.allclose(fluxes(out), [11, 22, 33], rtol=1e-3), str(fluxes(out)))
+    # Each source alone, in files whose names say nothing; the primary header serves an HDU that is silent.
+    alone = [("bok", dict(FILTER="bokg"), {}), ("mosaic", {}, dict(FILTER="rd DECam k1038")), ("extname", dict(EXTNAME="IMAGE_z"), {})]
+    for name, cards, primary in alone:
+        image(f"{folder}/alone/{name}.fits", 5, primary=primary, **cards)
+    out, _ = ingest("alone", 2, images=[folder + "/alone"], **keys)
+    check(np.allclose(fluxes(out), 5, rtol=1e-3), str(fluxes(out)))
+    # A filter that nobody knows leaves the word to the file name.
+    for b in "grz":
+        image(f"{folder}/letter/pointing_{b}_7.fits", 5, FILTER="clear")
+    out, _ = ingest("letter", 2, images=[folder + "/letter"], **keys)
+    check(np.allclose(fluxes(out), 5, rtol=1e-3), str(fluxes(out)))
+    for name, text, cards in (("FILTERX 'r' and EXTNAME 'IMAGE_g'", "a.fits", dict(FILTERX="r", EXTNAME="IMAGE_g")), ("BAND 'g' and FILTER 'bokr'", "b.fits", dict(BAND="g", FILTER="bokr")),
+                              ("FILTER 'z' and file name 'x-image-g.fits'", "x-image-g.fits", dict(FILTER="z")), ("not understood: FILTER clear", "c.fits", dict(FILTER="clear"))):
+        ingest("band-" + text, 2, 3, name, images=[image(f"{folder}/contradiction/{text}", 5, **cards)], **keys)
+
+
 other_kinds_and_bands()
+bands()
 finish()
