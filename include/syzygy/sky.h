@@ -302,7 +302,7 @@ int64_t syz_spectra_count(const syz_spectra *s);
 const syz_spectrum_info *syz_spectra_info(const syz_spectra *s, int64_t i);
 /** Rows by TARGETID from a redrock file or redshift catalogue (columns TARGETID, Z, ZWARN, SPECTYPE); returns the number found in *joined. */
 syz_status syz_spectra_join_redshifts(syz_spectra *s, const char *path, int64_t *joined);
-/** The redrock file that belongs to a DESI file, by name (coadd-X -> redrock-X, also .gz) if it exists; false otherwise. */
+/** The redrock file that belongs to a DESI file, by name (coadd-X -> redrock-X, else the older zbest-X, also .gz) if it exists; false otherwise. */
 bool syz_spectra_redrock_path(const char *path, char *redrock, size_t room);
 /** Spectrum i on the common grid: flux, ivar [S]. ivar is 0 where it was not finite or negative. Flux is as in the file, also NaN. */
 syz_status syz_spectra_read(syz_spectra *s, int64_t i, float *flux, float *ivar);

@@ -13,9 +13,9 @@
 #define USED SYZ_USED_BY(ingest)
 
 const syz_key syz_ingest_keys[] = {
-    {"ingest.spectra", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED, "DESI coadd- and spectra- files, SDSS spec and spPlate files."},
+    {"ingest.spectra", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED, "DESI coadd- and spectra- files, SDSS spec and spPlate files; of a group's two in a folder the coadd (ingest.exposures: keep takes spectra-)."},
     {"ingest.redshifts", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED, "redrock files and redshift catalogues (TARGETID, Z), joined by TARGETID."},
-    {"ingest.redrock_beside", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, USED, "Join the redrock file that lies beside a DESI file under the matching name."},
+    {"ingest.redrock_beside", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, USED, "Join the redrock- (or older zbest-) file that lies beside a DESI file under the matching name."},
     {"ingest.images", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED, "Mosaics and cutouts in g, r, z with WCS: bricks, frames, CCDs, cubes; in folders other kinds and bands are passed over."},
     {"ingest.catalogues", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED, "FITS tables of positions to cut images at: Tractor, sweeps, any with RA and Dec."},
     {"ingest.hdf5", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED, "AstroCLIP, ssl-legacysurvey and Multimodal Universe HDF5 files."},
@@ -49,8 +49,9 @@ const syz_key syz_ingest_keys[] = {
     {"ingest.bands", SYZ_KEY_TEXT, "", "letters", 0, 0, NULL, USED, "Bands of a cube's planes in order, where the file does not say: grz."},
     {"ingest.zero_points", SYZ_KEY_TEXT, "", "file", 0, 0, NULL, USED, "survey-ccds table with zero points of images in instrumental units."},
     {"ingest.verify_checksums", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, USED, "Compare CHECKSUM and DATASUM of every HDU that is read."},
-    {"ingest.repeated", SYZ_KEY_CHOICE, "keep", "", 0, 0, "keep|first", USED,
-     "Several spectra of one identifier: all of them (a train/test split may then part them), or the first in file order."},
+    {"ingest.repeated", SYZ_KEY_CHOICE, "first", "", 0, 0, "first|keep", USED,
+     "Spectra of one identifier in several files or rows: the first good one in file order, or all (a train/test split may then part them); "
+     "ingest.exposures: keep keeps those of one file."},
     {"ingest.shard_objects", SYZ_KEY_INT, "1000", "objects", 1, 1000000, NULL, USED, "Objects in a shard."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 
@@ -150,6 +151,7 @@ static void tell_table(const ingest *g) {
   const ingest_cuts *c = &g->count;
   int64_t files = 0, objects = 0, images = 0, spectra = 0, both = 0, redshifts = 0;
   char line[128];
+  bool keeps_repeats = !strcmp(syz_input_text(g->app->input, "ingest.repeated"), "keep");
   for (int64_t i = 0; i < g->n_rejects; i++) *(g->reject[i].is_object ? &objects : &files) += 1;
   for (int64_t i = 0; i < g->n_objects; i++) {
     const ingest_object *o = &g->object[i];
@@ -168,7 +170,8 @@ static void tell_table(const ingest *g) {
     tell(line, c->cut[k]);
   }
   tell("objects bad (rejected.csv)", objects);
-  tell("spectra of an identifier seen before", c->repeated);
+  tell("spectra- or coadd- files, the group's other one taken", c->superseded);
+  tell(keeps_repeats ? "spectra of an identifier seen before, kept" : "spectra of an identifier seen before, left out", c->repeated);
   tell("image positions", g->n_candidates);
   tell("spectra without a match among them", c->unmatched);
   tell("objects outside every image", c->outside);

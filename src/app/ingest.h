@@ -90,7 +90,7 @@ typedef struct ingest_object {
 
 typedef struct ingest_cuts {
   int64_t passed_over_of[ROLE_COUNT]; /**< files that were opened and hold something else */
-  int64_t passed_over, read, kept, cut[SYZ_CUT_COUNT], bad, unmatched, outside, edge, missing_band, unpaired, repeated;
+  int64_t passed_over, read, kept, cut[SYZ_CUT_COUNT], bad, unmatched, outside, edge, missing_band, unpaired, repeated, superseded;
 } ingest_cuts;
 
 typedef struct ingest {

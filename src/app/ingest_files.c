@@ -44,12 +44,17 @@ static bool is_fits_name(const char *name) {
 
 /* Names of the surveys' releases: DESI's spectro/redux, SDSS, the Legacy Surveys' coadd, tractor, metrics and sweep folders. */
 static name_kind kind_of_name(const char *path) {
-  static const char *const redshifts[] = {"redrock-", "zcatalog", "zall-", "zpix-", "ztile-", NULL};
-  static const char *const other[] = {"spZbest", "spZall", "spZline", "emline-", "qso_", "rrdetails", "tile-qa", "survey-bricks", "survey-ccds", "ccds-annotated",
-                                      "all-models-", "blobs-", "reference-", NULL};
+  static const char *const redshifts[] = {"redrock-", "zbest-", "zcatalog", "zall-", "zpix-", "ztile-", NULL};
+  static const char *const other[] = {/* beside DESI spectra, and the steps before them */
+                                      "emline-", "qso_", "rrdetails", "tile-qa", "zmtl-", "fiberassign-", "fibermap-", "cframe-", "sframe-", "stdstars-", "fluxcalib-",
+                                      "fastspec-", "fastphot-", "exposures-", "tiles-",
+                                      /* SDSS */
+                                      "spZbest", "spZall", "spZline",
+                                      /* Legacy Surveys */
+                                      "survey-bricks", "survey-ccds", "ccds-annotated", "all-models-", "blobs-", "reference-", NULL};
   const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
   if (!is_fits_name(name)) return NAME_FOREIGN;
-  if (begins_with(name, "coadd-")) return NAME_DESI_SPECTRA;
+  if (begins_with(name, "coadd-") || begins_with(name, "spectra-")) return NAME_DESI_SPECTRA;
   if (begins_with_any(name, redshifts)) return NAME_REDSHIFTS;
   if (begins_with(name, "tractor") || begins_with(name, "sweep-")) return NAME_CATALOGUE;
   /* legacysurvey-<brick>-ccds.fits lists exposures; it has RA and Dec, but of CCDs. */
@@ -70,6 +75,8 @@ static bool is_of_role(name_kind kind, ingest_role role) {
 typedef struct listing {
   ingest_bytes text;   /**< role (a digit: found in a folder; a letter: named), path, NUL */
   int64_t passed_over; /**< survey files of other kinds, by their names */
+  int64_t superseded;  /**< spectra- files with the coadd- file of the same group beside them, or the reverse */
+  const char *loser, *winner; /**< which of "spectra-" and "coadd-" gives way where both are there */
 } listing;
 
 syz_status ingest_add(ingest_bytes *b, const void *item, size_t n) {
@@ -92,6 +99,22 @@ cleanup:
 
 static int compare_texts(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
+/* Whether the file gives way to another of the same objects beside it: spectra-<group>.fits.gz to coadd-<group>.fits, say. */
+static bool is_superseded(const listing *l, const char *path) {
+  static const char *const end[] = {".fits", ".fits.gz", ".fits.fz", ".fits.bz2"};
+  const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+  const char *dot = strstr(name, ".fits");
+  char other[PATH_MAX];
+  struct stat info;
+  if (!dot || !begins_with(name, l->loser)) return false;
+  const char *group = name + strlen(l->loser);
+  for (size_t k = 0; k < sizeof end / sizeof *end; k++) {
+    int n = snprintf(other, sizeof other, "%.*s%s%.*s%s", (int)(name - path), path, l->winner, (int)(dot - group), group, end[k]);
+    if (n > 0 && n < (int)sizeof other && stat(other, &info) == 0) return true;
+  }
+  return false;
+}
+
 /* A file found in a folder: listed when its name allows the role, counted when it is a survey file of another kind. */
 static syz_status list_file(listing *l, const char *path, ingest_role role) {
   syz_status st = SYZ_OK;
@@ -100,6 +123,10 @@ static syz_status list_file(listing *l, const char *path, ingest_role role) {
   bool is_taken = role == ROLE_HDF5 ? ends_with(path, ".h5") || ends_with(path, ".hdf5") : is_of_role(kind, role);
   if (!is_taken) {
     l->passed_over += kind != NAME_FOREIGN;
+    return SYZ_OK;
+  }
+  if (role == ROLE_SPECTRA && is_superseded(l, path)) {
+    l->superseded++;
     return SYZ_OK;
   }
   SYZ_TRY(ingest_add(&l->text, &digit, 1));
@@ -204,8 +231,10 @@ cleanup:
 
 syz_status ingest_list_files(ingest *g) {
   syz_status st = SYZ_OK;
-  listing l = {{NULL, 0, 0}, 0};
+  listing l = {.loser = "spectra-", .winner = "coadd-"};
+  if (g->spectra_options.keeps_exposures) l = (listing){.loser = "coadd-", .winner = "spectra-"};
   SYZ_TRY_ALL(g->world, g->rank == 0 ? list_all(g, &l) : SYZ_OK);
+  g->count.superseded = l.superseded;
   g->count.passed_over = l.passed_over; /* on rank 0; summed over ranks after the scan */
   int64_t n = (int64_t)l.text.n;
   syz_bcast(g->world, &n, sizeof n, 0);

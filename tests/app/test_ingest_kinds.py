@@ -119,6 +119,59 @@ def bands():
         ingest("band-" + text, 2, 3, name, images=[image(f"{folder}/contradiction/{text}", 5, **cards)], **keys)
 
 
+def desi(path, ids, values, exposures=False):
+    """Flux and ivar constant by row; exposures makes it a spectra- file, one row an exposure."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    n = len(ids)
+    columns = [fits.Column("TARGETID", "K", array=ids), fits.Column("TARGET_RA", "D", array=10 + np.arange(n) / 100), fits.Column("TARGET_DEC", "D", array=np.full(n, 5.0)),
+               fits.Column("OBJTYPE", "3A", array=["TGT"] * n), fits.Column("FIBERSTATUS" if exposures else "COADD_FIBERSTATUS", "J", array=np.zeros(n))]
+    if exposures:
+        columns.append(fits.Column("EXPID", "J", array=np.arange(n)))
+    hdus = [fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns, name="FIBERMAP")]
+    for arm, first, pixels in (("B", 3600, 2751), ("R", 5760, 2326), ("Z", 7520, 2881)):
+        flux = np.repeat(np.asarray(values, "f4")[:, None], pixels, 1)
+        hdus += [fits.ImageHDU(np.round(first + 0.8 * np.arange(pixels), 1), name=arm + "_WAVELENGTH"), fits.ImageHDU(flux, name=arm + "_FLUX"),
+                 fits.ImageHDU(np.ones_like(flux), name=arm + "_IVAR")]
+    fits.HDUList(hdus).writeto(path, overwrite=True, checksum=True)
+    return path
+
+
+def zbest(path, ids, z):
+    hdu = fits.BinTableHDU.from_columns([fits.Column("TARGETID", "K", array=ids), fits.Column("Z", "D", array=z), fits.Column("ZWARN", "K", array=np.zeros(len(z))),
+                                         fits.Column("SPECTYPE", "6A", array=["GALAXY"] * len(z))], name="ZBEST")
+    fibermap = fits.BinTableHDU.from_columns([fits.Column("TARGETID", "K", array=ids)], name="FIBERMAP")
+    fits.HDUList([fits.PrimaryHDU(), hdu, fibermap]).writeto(path, overwrite=True)
+
+
+def desi_siblings():
+    """A healpix folder with coadd-, spectra-, zbest- and files that are no spectra: each target once, from the coadd, with its redshift."""
+    ids = 39633300968442591 + np.arange(3)
+    group, other = folder + "/healpix/98/9877", folder + "/healpix/98/9878"
+    desi(group + "/coadd-main-bright-9877.fits", ids[:2], [5, 6])
+    spectra = desi(group + "/spectra-main-bright-9877.fits.gz", ids[[0, 1, 0]], [1, 6, 3], exposures=True)
+    zbest(group + "/zbest-main-bright-9877.fits", ids[:2], [0.25, 0.5])
+    siblings = ("cframe-b0-00012345.fits", "fiberassign-001000.fits.gz", "emline-main-bright-9877.fits", "unheard-of.fits")
+    for name in siblings:
+        fibermap = fits.BinTableHDU.from_columns([fits.Column("TARGETID", "K", array=ids)], name="FIBERMAP")
+        fits.HDUList([fits.PrimaryHDU(), fibermap, fits.ImageHDU(np.ones((3, 4), "f4"), name="FLUX")]).writeto(group + "/" + name)
+    desi(other + "/spectra-main-bright-9878.fits", ids[[1, 2]], [7, 8], exposures=True)  # a group without a coadd, and a target of the first again
+    out, text = on_ranks("siblings", spectra=[folder + "/healpix"])
+    d = load(out)
+    check(list(d["object_id"]) == list(ids) and np.allclose(d["spectrum"].mean(axis=1), [5, 6, 8]), f"{d['object_id']} {d['spectrum'].mean(axis=1)}")
+    check(list(d["label/redshift"][:2]) == [0.25, 0.5] and np.isnan(d["label/redshift"][2]) and rejected(out) == [], str(d["label/redshift"]))
+    counts = {line.strip().rsplit(None, 1)[0]: line.split()[-1] for line in text.splitlines() if line.startswith("  ")}
+    check(counts.get("files of other kinds or bands in folders, passed over") == "5", text)  # three and zbest- by name, the unheard-of opened
+    check(counts.get("spectra- or coadd- files, the group's other one taken") == "1" and counts.get("spectra of an identifier seen before, left out") == "1", text)
+    # Exposures one by one come from spectra-, and those of a file are not repeats of each other.
+    out, _ = on_ranks("exposures", spectra=[group], exposures="keep")
+    check(list(load(out)["object_id"]) == list(ids[[0, 1, 0]]), "three exposures")
+    # Everything, when asked for; and files named outright are taken.
+    out, _ = ingest("repeats", 2, spectra=[group + "/coadd-main-bright-9877.fits", spectra], repeated="keep")
+    check(sorted(load(out)["object_id"]) == sorted(ids[[0, 1, 0, 1]]), "repeated: keep")
+    ingest("named-sibling", 2, 3, "no spectra in it", spectra=[group + "/coadd-main-bright-9877.fits", group + "/fiberassign-001000.fits.gz"])
+
+
 other_kinds_and_bands()
 bands()
+desi_siblings()
 finish()
