@@ -48,7 +48,7 @@ const syz_key syz_ingest_keys[] = {
     {"ingest.unit", SYZ_KEY_CHOICE, "auto", "", 0, 0, "auto|nanomaggy|magzero", USED, "Unit of the images: by BUNIT, stated, or by the header's MAGZERO."},
     {"ingest.bands", SYZ_KEY_TEXT, "", "letters", 0, 0, NULL, USED, "Bands of a cube's planes in order, where the file does not say: grz."},
     {"ingest.zero_points", SYZ_KEY_TEXT, "", "file", 0, 0, NULL, USED, "survey-ccds table with zero points of images in instrumental units."},
-    {"ingest.verify_checksums", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, USED, "Compare CHECKSUM and DATASUM of every HDU that is read."},
+    {"ingest.verify_checksums", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, USED, "Compare CHECKSUM and DATASUM of every HDU that is read; false for files whose writer kept the sums of what it changed (subsets by astropy)."},
     {"ingest.repeated", SYZ_KEY_CHOICE, "first", "", 0, 0, "first|keep", USED,
      "Spectra of one identifier in several files or rows: the first good one in file order, or all (a train/test split may then part them); "
      "ingest.exposures: keep keeps those of one file."},

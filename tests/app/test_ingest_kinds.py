@@ -171,7 +171,23 @@ def desi_siblings():
     ingest("named-sibling", 2, 3, "no spectra in it", spectra=[group + "/coadd-main-bright-9877.fits", group + "/fiberassign-001000.fits.gz"])
 
 
+def stale_sums():
+    """A subset whose writer kept the sums of the whole: refused with the key that reads it."""
+    path = desi(folder + "/whole/coadd-main-dark-1.fits", 39633300968442591 + np.arange(3), [1, 2, 3])
+    with fits.open(path) as h:
+        old = [(x.header["CHECKSUM"], x.header["DATASUM"]) for x in h]
+        rows = [x if "WAVELENGTH" in x.name or x.data is None else type(x)(x.data[:1], x.header) for x in h]
+        for x, (checksum, datasum) in zip(rows, old):
+            x.header["CHECKSUM"], x.header["DATASUM"] = checksum, datasum
+        os.makedirs(folder + "/subset")
+        fits.HDUList(rows).writeto(folder + "/subset/coadd-main-dark-1.fits")
+    on_ranks("stale", 3, "ingest.verify_checksums: false", spectra=[folder + "/subset"])
+    out, _ = on_ranks("stale-read", spectra=[folder + "/subset"], verify_checksums="false")
+    check(list(load(out)["object_id"]) == [39633300968442591] and np.allclose(load(out)["spectrum"], 1), "the subset's spectrum")
+
+
 other_kinds_and_bands()
 bands()
 desi_siblings()
+stale_sums()
 finish()
