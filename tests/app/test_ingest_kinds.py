@@ -3,14 +3,13 @@
 The ingest command on what folders and files of real surveys hold besides what is asked for: small inputs made here in the releases' own forms,
 each on 1, 2 and 3 ranks with the same bytes of shards.
 """
-import glob
 import os
+import subprocess
 
-import h5py
 import numpy as np
 from astropy.io import fits
 
-from ingest_common import check, coadd, finish, folder, ingest, load, rejected, same
+from ingest_common import BINARY, check, finish, folder, ingest, load, rejected, same
 
 RA, DEC = 150.1, 2.2
 
@@ -186,8 +185,20 @@ def stale_sums():
     check(list(load(out)["object_id"]) == [39633300968442591] and np.allclose(load(out)["spectrum"], 1), "the subset's spectrum")
 
 
+def embed_without_shards():
+    """Survey files given to embed, as files, packed, or as a folder: the message says what makes shards of them."""
+    path = desi(folder + "/direct/coadd-main-dark-2.fits", [39633300968442591], [1])
+    packed = desi(folder + "/direct/coadd-main-dark-2.fits.gz", [39633300968442591], [1])
+    for given in (path, packed, folder + "/direct"):
+        for n in (1, 2):
+            p = subprocess.run(["mpirun", "--oversubscribe", "--timeout", "60", "-n", str(n), BINARY, "embed", "--set", "data.path=" + given, "--set", "model.file=none.h5",
+                                "--set", "output.dir=" + folder + "/embed"], capture_output=True, text=True, timeout=100)
+            check(p.returncode == 3 and "`syzygy ingest` makes shards" in p.stderr + p.stdout, f"{given}: {p.returncode} {p.stdout + p.stderr}")
+
+
 other_kinds_and_bands()
 bands()
 desi_siblings()
 stale_sums()
+embed_without_shards()
 finish()
