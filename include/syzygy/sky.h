@@ -106,6 +106,15 @@ typedef struct syz_fits_field {
 const syz_fits_field *syz_fits_field_get(const syz_fits *f, int hdu, int i);
 /** Column by name, case ignored; -1 when absent. */
 int syz_fits_field_find(const syz_fits *f, int hdu, const char *name);
+/** Search for a numeric column in one or more tables: whether it is there, or else the nearest name. Begin with SYZ_COLUMN_SEARCH. */
+typedef struct syz_column_search {
+  bool has;
+  int distance;     /**< syz_edit_distance of the nearest, larger than any when there is no numeric column */
+  char nearest[72]; /**< "" = none */
+} syz_column_search;
+#define SYZ_COLUMN_SEARCH ((syz_column_search){false, 1000, ""})
+/** Look in one more table; columns of several items count only if `takes_vectors`. */
+void syz_fits_search(const syz_fits *f, int hdu, const char *name, bool takes_vectors, syz_column_search *s);
 /** All of the comma-separated names must be there: otherwise SYZ_ERR_DATA with the list of all that are missing. */
 syz_status syz_fits_require(const syz_fits *f, int hdu, const char *names);
 /** Rows [first, first + n), element `item` of each row, scaled by TZERO/TSCAL; TNULL becomes NaN; logical 1, 0 or NaN. */
@@ -309,6 +318,9 @@ syz_status syz_spectra_read(syz_spectra *s, int64_t i, float *flux, float *ivar)
 /** Value of a numeric column (case ignored) of the object's own tables: FIBERMAP, joined redshifts, SDSS specobj; NaN when there is none. */
 double syz_spectra_column(syz_spectra *s, int64_t i, const char *name);
 
+/** Look for such a column in those tables. */
+void syz_spectra_search(const syz_spectra *s, const char *name, syz_column_search *search);
+
 /** Cuts on spectra; each can be switched off. */
 typedef struct syz_spectra_cuts {
   const char *objtype;     /**< allowed types, comma-separated; "" = any */
@@ -355,6 +367,9 @@ bool syz_catalogue_has_ids(const syz_catalogue *c);
 syz_status syz_catalogue_read(syz_catalogue *c, int64_t first, int64_t n, double *ra, double *dec, int64_t *object_id);
 /** A numeric column by name (case ignored) as float64; all NaN when there is none (*has = false). */
 syz_status syz_catalogue_column(syz_catalogue *c, const char *name, int64_t first, int64_t n, double *value, bool *has);
+
+/** Look for such a column. */
+void syz_catalogue_search(const syz_catalogue *c, const char *name, syz_column_search *search);
 
 /* ----------------------------------------------------------------- images */
 

@@ -23,7 +23,7 @@ const syz_key syz_ingest_keys[] = {
     {"ingest.ra", SYZ_KEY_TEXT, "", "column", 0, 0, NULL, USED, "Right ascension in the catalogues, degrees; empty: found by its usual names in any case."},
     {"ingest.dec", SYZ_KEY_TEXT, "", "column", 0, 0, NULL, USED, "Declination in the catalogues."},
     {"ingest.redshift_column", SYZ_KEY_TEXT, "", "column", 0, 0, NULL, USED, "Redshift in the catalogues, for objects whose spectrum gives none; empty: none."},
-    {"ingest.labels", SYZ_KEY_LIST, "", "columns", 0, 0, NULL, USED, "Columns that become labels, from FIBERMAP, redshifts, specobj, catalogues or HDF5; NaN where unknown."},
+    {"ingest.labels", SYZ_KEY_LIST, "", "columns", 0, 0, NULL, USED, "Columns that become labels, from FIBERMAP, the redrock file beside, specobj, catalogues or HDF5; NaN where unknown, an error where no file has it."},
     {"ingest.match", SYZ_KEY_CHOICE, "sky", "", 0, 0, "sky|id|none", USED, "Spectra to images: nearest on the sky, by TARGETID or (RELEASE, BRICKID, OBJID), or not at all."},
     {"ingest.match_radius_arcsec", SYZ_KEY_REAL, "1.0", "arcsec", 0, 3600, NULL, USED, "Farthest match on the sky."},
     {"ingest.keep", SYZ_KEY_CHOICE, "all", "", 0, 0, "all|paired|spectra|images", USED, "Objects with anything, with both, with a spectrum, or with an image."},
@@ -81,6 +81,7 @@ static syz_status read_options(ingest *g) {
               SYZ_ERR_INPUT, "images without positions: give ingest.catalogues, ingest.spectra, or ingest.centres: true");
   g->refuses = !strcmp(syz_input_text(in, "data.bad_objects"), "refuse");
   g->verify = syz_input_bool(in, "ingest.verify_checksums");
+  for (int k = 0; k <= INGEST_LABELS; k++) g->column[k].file = NO_FILE;
   snprintf(g->label[0], SYZ_LABEL_NAME, "redshift");
   g->n_labels = 1;
   for (int i = 0; i < syz_input_list_size(in, "ingest.labels"); i++) {
@@ -147,6 +148,18 @@ static void tell(const char *what, int64_t n) {
   if (n) syz_info("  %-52s %12lld", what, (long long)n);
 }
 
+/* Where a column is missing in some files of a role whose others have it: their objects have NaN, or are cut by ingest.primary. */
+static void tell_columns(const ingest *g) {
+  static const char *const role[ROLE_COUNT] = {"spectra files", "redshift files", "image files", "catalogues", "HDF5 files"};
+  char line[160];
+  for (int k = 0; k <= g->n_labels; k++)
+    for (int r = 0; r < ROLE_COUNT; r++) {
+      if (!g->column[k].has[r]) continue;
+      snprintf(line, sizeof line, "%s without the column %.60s", role[r], ingest_column_name(g, k));
+      tell(line, g->column[k].lacks[r]);
+    }
+}
+
 static void tell_table(const ingest *g) {
   const ingest_cuts *c = &g->count;
   int64_t files = 0, objects = 0, images = 0, spectra = 0, both = 0, redshifts = 0;
@@ -164,6 +177,7 @@ static void tell_table(const ingest *g) {
   tell("files", g->n_files);
   tell("files of other kinds or bands in folders, passed over", c->passed_over);
   tell("files refused (rejected.csv)", files);
+  tell_columns(g);
   tell("spectra read", c->read);
   for (int k = 1; k < SYZ_CUT_COUNT; k++) {
     snprintf(line, sizeof line, "spectra cut: %s", syz_cut_text((syz_cut)k));

@@ -3,6 +3,7 @@
 #include "ingest.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,6 +40,15 @@ static void check_pixels(const ingest *g, const float *flux, const float *ivar, 
   if (!*fault && (o->good_fraction < g->cuts.good_fraction || o->good_fraction == 0)) o->cut = SYZ_CUT_PIXELS;
 }
 
+static void note_columns_of_spectra(ingest *g, int file, const syz_spectra *s) {
+  for (int k = 1; k <= g->n_labels; k++) {
+    if (!ingest_column_name(g, k)[0]) continue;
+    syz_column_search search = SYZ_COLUMN_SEARCH;
+    syz_spectra_search(s, ingest_column_name(g, k), &search);
+    ingest_note_column(g, file, k, &search);
+  }
+}
+
 static syz_status scan_fits_spectra(ingest *g, int file, ingest_bytes *found, float *flux, float *ivar) {
   syz_status st = SYZ_OK;
   syz_spectra *s = NULL;
@@ -48,6 +58,7 @@ static syz_status scan_fits_spectra(ingest *g, int file, ingest_bytes *found, fl
   SYZ_TRY(syz_spectra_open(path, &g->spectra_options, &s));
   if (syz_input_bool(g->app->input, "ingest.redrock_beside") && syz_spectra_redrock_path(path, redrock, sizeof redrock))
     SYZ_TRY(syz_spectra_join_redshifts(s, redrock, &joined));
+  note_columns_of_spectra(g, file, s);
   for (int64_t i = 0; i < syz_spectra_count(s); i++) {
     ingest_spectrum o;
     memset(&o, 0, sizeof o);
@@ -94,6 +105,22 @@ cleanup:
   return st;
 }
 
+static void note_columns_of_hdf5(ingest *g, int file, const syz_foreign *f) {
+  const char *const *name;
+  int names = syz_foreign_labels(f, &name);
+  for (int k = 1; k < g->n_labels; k++) {
+    syz_column_search search = SYZ_COLUMN_SEARCH;
+    for (int j = 0; j < names; j++) {
+      int distance = syz_edit_distance(g->label[k], name[j]);
+      search.has = search.has || !strcmp(name[j], g->label[k]);
+      if (distance >= search.distance) continue;
+      search.distance = distance;
+      snprintf(search.nearest, sizeof search.nearest, "%.71s", name[j]);
+    }
+    ingest_note_column(g, file, k, &search);
+  }
+}
+
 static const char *image_fault(const float *image) {
   bool is_zero = true;
   for (int64_t k = 0; k < (int64_t)SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE; k++) {
@@ -116,6 +143,7 @@ static syz_status scan_hdf5(ingest *g, int file, ingest_bytes *spectra, ingest_b
   (void)flux;
   (void)ivar;
   SYZ_TRY(syz_foreign_open(g->file[file].path, &f));
+  note_columns_of_hdf5(g, file, f);
   SYZ_ALLOC(image, "ingest block", BLOCK * pixels);
   SYZ_ALLOC(block_flux, "ingest block", BLOCK * SYZ_SPECTRUM_PIXELS);
   SYZ_ALLOC(block_ivar, "ingest block", BLOCK * SYZ_SPECTRUM_PIXELS);
@@ -256,8 +284,12 @@ static syz_status scan_catalogue(ingest *g, int file, ingest_bytes *found) {
   SYZ_ALLOC(label, "catalogue", (n + 1) * g->n_labels);
   SYZ_TRY(syz_catalogue_read(c, 0, n, ra, dec, id));
   for (int k = 0; k < g->n_labels; k++) {
-    const char *name = k == 0 ? syz_input_text(in, "ingest.redshift_column") : g->label[k];
+    const char *name = ingest_column_name(g, k);
     SYZ_TRY(syz_catalogue_column(c, name[0] ? name : "redshift", 0, n, label + k * n, &has));
+    if (!name[0]) continue;
+    syz_column_search search = SYZ_COLUMN_SEARCH;
+    syz_catalogue_search(c, name, &search);
+    ingest_note_column(g, file, k, &search);
   }
   for (int64_t i = 0; i < n; i++) {
     ingest_candidate o;
@@ -380,6 +412,7 @@ syz_status ingest_scan_candidates(ingest *g) {
   syz_allreduce_i64(g->world, &g->count.passed_over, 1, SYZ_SUM);
   syz_allreduce_i64(g->world, g->count.passed_over_of, ROLE_COUNT, SYZ_SUM);
   SYZ_TRY_ALL(g->world, check_roles(g));
+  SYZ_TRY(ingest_check_columns(g));
   SYZ_TRY_ALL(g->world, merge_centres(g));
   for (int64_t i = 0; i < g->n_candidates; i++)
     if (g->candidate[i].object_id == -1) g->candidate[i].object_id = ingest_made_id(g->file[g->candidate[i].file].path, g->candidate[i].row);
@@ -455,6 +488,7 @@ syz_status ingest_join_redshifts(ingest *g) {
     memcpy(s->info.spectype, f[i].z.spectype, sizeof s->info.spectype);
     s->label[0] = f[i].z.redshift;
   }
+  SYZ_TRY_ALL(g->world, ingest_check_types(g));
   g->count.read = g->n_spectra;
   for (int64_t i = 0; i < g->n_spectra; i++) {
     ingest_spectrum *s = &g->spectrum[i];

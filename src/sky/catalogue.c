@@ -108,3 +108,5 @@ syz_status syz_catalogue_column(syz_catalogue *c, const char *name, int64_t firs
 cleanup:
   return st;
 }
+
+void syz_catalogue_search(const syz_catalogue *c, const char *name, syz_column_search *search) { syz_fits_search(c->file, c->hdu, name, false, search); }

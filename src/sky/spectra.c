@@ -124,6 +124,12 @@ double syz_spectra_column(syz_spectra *s, int64_t i, const char *name) {
   return v;
 }
 
+void syz_spectra_search(const syz_spectra *s, const char *name, syz_column_search *search) {
+  search->has = search->has || !strcasecmp(name, "redshift") || !strcasecmp(name, "zwarn");
+  if (s->table >= 0) syz_fits_search(s->file, s->table, name, true, search);
+  if (s->redshift_file) syz_fits_search(s->redshift_file, s->redshift_table, name, true, search);
+}
+
 /* -------------------------------------------------------------- redshifts */
 
 bool syz_spectra_redrock_path(const char *path, char *redrock, size_t room) {

@@ -147,8 +147,8 @@ def made():
     _, text = ingest("skip-3", 2, 0, "some were there already", spectra=[folder + "/desi"], data__bad_objects="skip", shard_objects=6)
     check(os.stat(kept).st_mtime_ns == before[kept] and len(shards(out)) == 4, "kept, and the one too many is gone")
     same(f"{folder}/skip-1", out)
-    _, text = ingest("skip-3", 2, spectra=[folder + "/desi"], data__bad_objects="skip", shard_objects=6, labels=["SHAPE_R"])
-    check("already" not in text and "label/SHAPE_R" in load(out), "other labels: made again")
+    _, text = ingest("skip-3", 2, spectra=[folder + "/desi"], data__bad_objects="skip", shard_objects=6, labels=["TARGET_DEC"])
+    check("already" not in text and "label/TARGET_DEC" in load(out), "other labels: made again")
     # Stopped before the first shard, and gone on with.
     os.makedirs(folder + "/stopped")
     open(folder + "/stopped/STOP", "w").close()
@@ -165,7 +165,7 @@ def made():
     out, _ = ingest("zcat", 3, spectra=[folder + "/desi"], data__bad_objects="skip", redshifts=[folder + "/zcat.fits"], needs_redshift="true")
     d = load(out)
     check(list(d["object_id"]) == [ids[0][0], ids[1][2]] and list(d["label/redshift"]) == [0.25, 0.5], str(d["label/redshift"]))
-    ingest("primary", 2, 3, "nothing usable", spectra=[folder + "/desi/coadd-sv3-bright-0.fits"], primary="SV_PRIMARY")
+    ingest("primary", 2, 3, "ingest.primary: no file has a numeric column 'SV_PRIMARY'", spectra=[folder + "/desi/coadd-sv3-bright-0.fits"], primary="SV_PRIMARY")
     ingest("primary-2", 2, spectra=[folder + "/desi/coadd-sv3-bright-0.fits"], primary="TARGET_DEC")
     # Damaged files: truncated, a flipped bit found by the checksum, another grid, a missing HDU.
     whole = open(f"{folder}/desi/coadd-sv3-bright-0.fits", "rb").read()

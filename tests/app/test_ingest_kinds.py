@@ -196,9 +196,34 @@ def embed_without_shards():
             check(p.returncode == 3 and "`syzygy ingest` makes shards" in p.stderr + p.stdout, f"{given}: {p.returncode} {p.stdout + p.stderr}")
 
 
+def misspelt():
+    """A column that no file has is an error with the nearest one and its file; one that some lack is counted."""
+    ids = 39633300968442591 + np.arange(2)
+    spectra = desi(folder + "/columns/coadd-main-dark-3.fits", ids, [1, 2])
+    position = (("D", [RA]), ("D", [DEC]))
+    first = table(folder + "/columns/cat-1.fits", ra=position[0], dec=position[1], z_spec=("E", [0.5]), flux_r=("E", [3]), note=("4A", ["text"]))
+    second = table(folder + "/columns/cat-2.fits", ra=("D", [RA + 1]), dec=position[1])
+    keys = dict(spectra=[spectra], catalogues=[second, first], keep="spectra")
+    for name, nearest, given in (("zspec", "'z_spec' in " + first, dict(redshift_column="zspec")), ("fluxr", "'flux_r' in " + first, dict(labels=["flux_r", "fluxr"])),
+                                 ("TARGETDEC", "'TARGET_DEC' in " + spectra, dict(primary="TARGETDEC")), ("note", "'z_spec'", dict(labels=["note"]))):
+        key = "ingest." + list(given)[0]
+        text = f"{key}: no file has a numeric column '{name}'" + ("; the nearest is " + nearest if name != "note" else "")
+        for n in (1, 3):
+            ingest("misspelt-" + name, n, 3, text, **keys, **given)
+    ingest("type", 2, 3, "no file says of what type its spectra are", spectype=["GALAXY"], **keys)
+    zbest(folder + "/columns/zbest-main-dark-3.fits", ids, [0.25, 0.5])
+    ingest("types", 2, 3, "ingest.spectype: no spectrum is of type 'GALAXI'; the nearest is 'GALAXY'", spectype=["QSO", "GALAXI"], **keys)
+    ingest("objects", 2, 3, "ingest.objtype: no spectrum is of type 'TARGET'", objtype=["TARGET"], **keys)
+    out, text = on_ranks("columns", labels=["flux_r", "TARGET_DEC"], redshift_column="z_spec", spectype=["GALAXY"], primary="TARGET_DEC", **keys)
+    counts = {line.strip().rsplit(None, 1)[0]: line.split()[-1] for line in text.splitlines() if line.startswith("  ")}
+    check(counts.get("catalogues without the column flux_r") == "1" and counts.get("catalogues without the column z_spec") == "1", text)
+    check(list(load(out)["label/TARGET_DEC"]) == [5, 5] and list(load(out)["label/redshift"]) == [0.25, 0.5], "labels of spectra")
+
+
 other_kinds_and_bands()
 bands()
 desi_siblings()
 stale_sums()
 embed_without_shards()
+misspelt()
 finish()
