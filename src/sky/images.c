@@ -120,8 +120,17 @@ static bool claim_band(band_claim *c, const char *where, const char *source, con
   return true;
 }
 
+/* The viewer's BANDS of a cutout of one band, or else its BAND0 where no BAND1 follows: bricks list all bands of their survey so. */
+static bool viewer_band(const syz_fits *f, int hdu, const char **key, char text[72]) {
+  char more[72];
+  *key = "BANDS";
+  if (syz_fits_key_text(f, hdu, "BANDS", text, 72) && text[0]) return band_of_word(text, strlen(text)) != BAND_UNKNOWN;
+  *key = "BAND0";
+  return syz_fits_key_text(f, hdu, "BAND0", text, 72) && text[0] && !syz_fits_key_text(f, hdu, "BAND1", more, sizeof more);
+}
+
 /*
- * The band of a plane by, in this order, FILTERX, BAND and FILTER of its HDU, EXTNAME (IMAGE_g), those keywords of the primary header where the HDU
+ * The band of a plane by, in this order, FILTERX, BAND and FILTER of its HDU, the viewer's BANDS or BAND0, EXTNAME (IMAGE_g), those keywords of the primary header where the HDU
  * has none of them, the survey's form of the file name, and last any single letter in the file name. All but the last must agree.
  */
 static int band_of_hdu(const syz_fits *f, int hdu) {
@@ -133,6 +142,8 @@ static int band_of_hdu(const syz_fits *f, int hdu) {
     if (place && (hdu == 0 || c.band != BAND_UNKNOWN)) break;
     for (size_t k = 0; k < sizeof key / sizeof *key; k++)
       if (syz_fits_key_text(f, place ? 0 : hdu, key[k], text, sizeof text) && text[0] && !claim_band(&c, where, key[k], text, band_of_text(text))) return BAND_ERROR;
+    const char *viewer_key;
+    if (viewer_band(f, place ? 0 : hdu, &viewer_key, text) && !claim_band(&c, where, viewer_key, text, band_of_text(text))) return BAND_ERROR;
     const char *name = syz_fits_get(f, hdu)->name;
     if (!place && !strncasecmp(name, "IMAGE_", 6) && !claim_band(&c, where, "EXTNAME", name, band_of_word(name + 6, strlen(name + 6)))) return BAND_ERROR;
   }
@@ -219,7 +230,8 @@ static syz_status find_unit(syz_images *m, int hdu, double *factor, bool *has_sk
   int64_t width;
   double w;
   bool is_viewer = (syz_fits_key_int(f, hdu, "IMAGEW", &width) || syz_fits_key_real(f, hdu, "IMAGEW", &w)) &&
-                   (syz_fits_key_text(f, hdu, "BANDS", text, sizeof text) || syz_fits_key_text(f, hdu, "BAND", text, sizeof text));
+                   (syz_fits_key_text(f, hdu, "BANDS", text, sizeof text) || syz_fits_key_text(f, hdu, "BAND", text, sizeof text) ||
+                    syz_fits_key_text(f, hdu, "BAND0", text, sizeof text));
   SYZ_REQUIRE(is_viewer, SYZ_ERR_DATA, "%s: no unit (neither BUNIT nor MAGZERO): state it by ingest.unit", fits_where(f, hdu, where));
 cleanup:
   return st;
@@ -260,6 +272,21 @@ cleanup:
   return st;
 }
 
+/* One letter a plane: by BANDS, else by BAND0, BAND1 ..., where '?' stands for bands of more letters. "" when neither fits the planes. */
+static void bands_of_cube(const syz_fits *f, int hdu, int64_t planes, char bands[72]) {
+  char text[72], key[16];
+  if (syz_fits_key_text(f, hdu, "BANDS", bands, 72) && bands[0] && strlen(bands) == (size_t)planes) return;
+  for (int64_t k = 0; k < planes; k++) {
+    snprintf(key, sizeof key, "BAND%lld", (long long)k);
+    if (!syz_fits_key_text(f, hdu, key, text, sizeof text) || !text[0]) {
+      if (!k) return; /* what BANDS says, if anything, is told to be of another length */
+      text[0] = '\0';
+    }
+    bands[k] = text[0] && !text[1] ? text[0] : '?';
+  }
+  bands[planes] = '\0';
+}
+
 static syz_status add_planes(syz_images *m, int hdu) {
   syz_status st = SYZ_OK;
   const syz_fits_hdu *h = syz_fits_get(m->file, hdu);
@@ -277,9 +304,9 @@ static syz_status add_planes(syz_images *m, int hdu) {
   if (h->naxis == 3) {
     if (m->options.bands[0])
       snprintf(bands, sizeof bands, "%s", m->options.bands);
-    else if (!syz_fits_key_text(m->file, hdu, "BANDS", bands, sizeof bands))
-      bands[0] = '\0';
-    SYZ_REQUIRE(bands[0], SYZ_ERR_DATA, "%s: a cube that does not name its bands (BANDS): state them by ingest.bands", where);
+    else
+      bands_of_cube(m->file, hdu, planes, bands);
+    SYZ_REQUIRE(bands[0], SYZ_ERR_DATA, "%s: a cube that does not name its bands (BANDS, BAND0 ...): state them by ingest.bands", where);
     SYZ_REQUIRE(strlen(bands) == (size_t)planes, SYZ_ERR_DATA, "%s: %lld planes and bands '%s'", where, (long long)planes, bands);
   }
   int own_band = h->naxis == 2 ? band_of_hdu(m->file, hdu) : BAND_UNKNOWN;

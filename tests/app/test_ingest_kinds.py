@@ -220,10 +220,30 @@ def misspelt():
     check(list(load(out)["label/TARGET_DEC"]) == [5, 5] and list(load(out)["label/redshift"]) == [0.25, 0.5], "labels of spectra")
 
 
+def viewer():
+    """The viewer's cutouts, which have no BUNIT: one file a band by BANDS or BAND0, cubes by BANDS or BAND0, BAND1, BAND2."""
+    def cutout(path, planes, **cards):
+        hdu = fits.PrimaryHDU(np.squeeze(np.stack([picture(p) for p in planes])))
+        hdu.header.update({**wcs_cards(160), "SURVEY": "LegacySurvey", "IMAGEW": 160.0, "IMAGETYP": "IMAGE", **cards})
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        hdu.writeto(path)
+
+    for band, flux, cards in (("g", 10, dict(BANDS="g", BAND0="g")), ("r", 20, dict(BAND0="r")), ("z", 30, dict(BANDS="z")), ("i", 40, dict(BANDS="i", BAND0="i"))):
+        cutout(f"{folder}/viewer/{band}/cutout_150.1000_2.2000.fits", [flux], **cards)
+    out, text = on_ranks("viewer", images=[folder + "/viewer"], centres="true")
+    check(len(load(out)["object_id"]) == 1 and np.allclose(fluxes(out), [10, 20, 30], rtol=1e-3), str(fluxes(out)))
+    cutout(folder + "/cube-bands.fits", [10, 20, 25, 30], BANDS="griz", BAND0="g", BAND1="r", BAND2="i", BAND3="z")
+    cutout(folder + "/cube-band0.fits", [30, 20, 10, 5], BAND0="z", BAND1="r", BAND2="g", BAND3="W1")
+    for name in ("cube-bands", "cube-band0"):
+        out, _ = ingest(name, 2, images=[f"{folder}/{name}.fits"], centres="true")
+        check(np.allclose(fluxes(out), [10, 20, 30], rtol=1e-3), f"{name}: {fluxes(out)}")
+
+
 other_kinds_and_bands()
 bands()
 desi_siblings()
 stale_sums()
 embed_without_shards()
 misspelt()
+viewer()
 finish()
