@@ -119,7 +119,7 @@ void syz_fits_search(const syz_fits *f, int hdu, const char *name, bool takes_ve
 syz_status syz_fits_require(const syz_fits *f, int hdu, const char *names);
 /** Rows [first, first + n), element `item` of each row, scaled by TZERO/TSCAL; TNULL becomes NaN; logical 1, 0 or NaN. */
 syz_status syz_fits_column_f64(syz_fits *f, int hdu, int column, int64_t item, int64_t first, int64_t n, double *out);
-/** The same for whole numbers (L B I J K with whole TZERO), exact in 64 bits; SYZ_ERR_DATA for other types. */
+/** The same for whole numbers (L B I J K with whole TZERO), exact in 64 bits; SYZ_ERR_DATA for other types, and for unsigned values from 2^63 on. */
 syz_status syz_fits_column_i64(syz_fits *f, int hdu, int column, int64_t item, int64_t first, int64_t n, int64_t *out);
 /** Vector columns as float32: rows x repeat. */
 syz_status syz_fits_column_f32s(syz_fits *f, int hdu, int column, int64_t first, int64_t n, float *out);
@@ -358,10 +358,13 @@ syz_status syz_redshifts_read(const char *path, bool verify, int64_t *n, syz_red
 /** A table with positions: Tractor, sweep, any FITS table with RA and Dec under a usual name in any case. */
 typedef struct syz_catalogue syz_catalogue;
 /** `ra_column`, `dec_column`: "" = found by name (ra, dec; radeg, dedeg; target_ra; raj2000; alpha_j2000; ...). */
-syz_status syz_catalogue_open(const char *path, bool verify, const char *ra_column, const char *dec_column, syz_catalogue **out);
+syz_status syz_catalogue_open(const char *path, bool verify, const char *ra_column, const char *dec_column, const char *id_column, syz_catalogue **out);
 void syz_catalogue_close(syz_catalogue **c);
 int64_t syz_catalogue_count(const syz_catalogue *c);
-/** Identifier: TARGETID; else RELEASE, BRICKID, OBJID packed; else -1 (has_ids false). */
+/**
+ * Identifier: the column stated at opening ("none": none); else TARGETID; RELEASE, BRICKID, OBJID packed; LS_ID; OBJECT_ID; 64-bit OBJID; else -1
+ * (has_ids false). Whole numbers or their text, exact in 64 bits: floats are SYZ_ERR_DATA at opening, unsigned numbers from 2^63 on at reading.
+ */
 bool syz_catalogue_has_ids(const syz_catalogue *c);
 /** Rows [first, first + n); any output may be NULL. */
 syz_status syz_catalogue_read(syz_catalogue *c, int64_t first, int64_t n, double *ra, double *dec, int64_t *object_id);

@@ -22,6 +22,9 @@ const syz_key syz_ingest_keys[] = {
     {"ingest.centres", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, USED, "Every place that an image file is centred on is an object (files that are cutouts)."},
     {"ingest.ra", SYZ_KEY_TEXT, "", "column", 0, 0, NULL, USED, "Right ascension in the catalogues, degrees; empty: found by its usual names in any case."},
     {"ingest.dec", SYZ_KEY_TEXT, "", "column", 0, 0, NULL, USED, "Declination in the catalogues."},
+    {"ingest.id", SYZ_KEY_TEXT, "", "column", 0, 0, NULL, USED,
+     "Identifier in the catalogues, whole numbers or their text; empty: TARGETID, RELEASE with BRICKID and OBJID, LS_ID, OBJECT_ID or 64-bit OBJID; none: made of file "
+     "name and row."},
     {"ingest.redshift_column", SYZ_KEY_TEXT, "", "column", 0, 0, NULL, USED, "Redshift in the catalogues, for objects whose spectrum gives none; empty: none."},
     {"ingest.labels", SYZ_KEY_LIST, "", "columns", 0, 0, NULL, USED, "Columns that become labels, from FIBERMAP, the redrock file beside, specobj, catalogues or HDF5; NaN where unknown, an error where no file has it."},
     {"ingest.match", SYZ_KEY_CHOICE, "sky", "", 0, 0, "sky|id|none", USED, "Spectra to images: nearest on the sky, by TARGETID or (RELEASE, BRICKID, OBJID), or not at all."},

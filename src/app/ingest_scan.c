@@ -276,7 +276,8 @@ static syz_status scan_catalogue(ingest *g, int file, ingest_bytes *found) {
   int64_t *id = NULL;
   bool has;
   const syz_input *in = g->app->input;
-  SYZ_TRY(syz_catalogue_open(g->file[file].path, g->verify, syz_input_text(in, "ingest.ra"), syz_input_text(in, "ingest.dec"), &c));
+  SYZ_TRY(syz_catalogue_open(g->file[file].path, g->verify, syz_input_text(in, "ingest.ra"), syz_input_text(in, "ingest.dec"),
+                             syz_input_text(in, "ingest.id"), &c));
   int64_t n = syz_catalogue_count(c);
   SYZ_ALLOC(ra, "catalogue", n + 1);
   SYZ_ALLOC(dec, "catalogue", n + 1);

@@ -239,6 +239,34 @@ def viewer():
         check(np.allclose(fluxes(out), [10, 20, 30], rtol=1e-3), f"{name}: {fluxes(out)}")
 
 
+def identifiers():
+    """Identifiers of other catalogues are kept to the last bit; what cannot hold them is refused with the column's name."""
+    for band, flux in (("g", 10), ("r", 20), ("z", 30)):
+        image(f"{folder}/ids/image-{band}.fits", flux, FILTER=band)
+    big, position = 1237651752927494314, dict(ra=("D", [RA]), dec=("D", [DEC]))
+
+    def run(name, code=0, text="", ranks=2, columns=None, **keys):
+        path = table(f"{folder}/ids-{name}/c.fits", **columns, **position)
+        return ingest(f"ids-run-{name}-{ranks}", ranks, code, text, images=[folder + "/ids"], catalogues=[path], **keys)[0]
+
+    unsigned = dict(bzero=2**63)
+    for name, columns, keys, want in (("objid", dict(objID=("K", [big])), {}, big), ("lsid", dict(LS_ID=("K", [big])), {}, big), ("text", dict(objid=("20A", [str(big)])), {}, big),
+                                      ("named", dict(targetid=("K", [5]), gaia=("K", [big])), dict(id="gaia"), big),
+                                      ("unsigned", dict(specobjid=("K", np.array([2**63 - 1], "u8"), unsigned)), dict(id="specObjID"), 2**63 - 1)):
+        out = run(name, columns=columns, **keys)
+        check(list(load(out)["object_id"]) == [want], f"{name}: {load(out)['object_id']}")
+    kept = [run("objid", ranks=n, columns=dict(objID=("K", [big]))) for n in (1, 2, 3)]
+    same(kept[0], kept[1])
+    same(kept[0], kept[2])
+    made = [list(load(run(name, columns=columns, **keys))["object_id"]) for name, columns, keys in
+            (("short", dict(objid=("J", [7])), {}), ("none", dict(TARGETID=("D", [3.9e16])), dict(id="none")))]
+    check(made[0] == made[1] and made[0][0] not in (7, -1), f"made of name and row: {made}")
+    for name, columns, keys, text in (("float", dict(TARGETID=("D", [3.9633301e16])), {}, "column TARGETID of type D cannot hold identifiers"),
+                                      ("words", dict(objid=("4A", ["NGC1"])), {}, "'NGC1' is not a whole number"), ("absent", dict(objID=("K", [big])), dict(id="objd"), "the nearest is 'objID'"),
+                                      ("wraps", dict(TARGETID=("K", np.array([2**63 + 5], "u8"), unsigned)), {}, f"column TARGETID, row 0: {2**63 + 5} is more than")):
+        run(name, 3, text, columns=columns, **keys)
+
+
 other_kinds_and_bands()
 bands()
 desi_siblings()
@@ -246,4 +274,5 @@ stale_sums()
 embed_without_shards()
 misspelt()
 viewer()
+identifiers()
 finish()
