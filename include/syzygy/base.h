@@ -336,6 +336,8 @@ const char *syz_input_text(const syz_input *in, const char *path);
 /** Number of items of a LIST, and the items; borrowed. */
 int syz_input_list_size(const syz_input *in, const char *path);
 const char *syz_input_list_item(const syz_input *in, const char *path, int i);
+/** Insertions, deletions and changes of letters (case ignored) that turn one name into the other: for "the nearest known one is". */
+int syz_edit_distance(const char *a, const char *b);
 /** Whether the file or the command line gave it. */
 bool syz_input_is_given(const syz_input *in, const char *path);
 /** Set from the program, e.g. from a model file's own configuration; checked like a file's value. */

@@ -106,11 +106,20 @@ typedef struct syz_fits_field {
 const syz_fits_field *syz_fits_field_get(const syz_fits *f, int hdu, int i);
 /** Column by name, case ignored; -1 when absent. */
 int syz_fits_field_find(const syz_fits *f, int hdu, const char *name);
+/** Search for a numeric column in one or more tables: whether it is there, or else the nearest name. Begin with SYZ_COLUMN_SEARCH. */
+typedef struct syz_column_search {
+  bool has;
+  int distance;     /**< syz_edit_distance of the nearest, larger than any when there is no numeric column */
+  char nearest[72]; /**< "" = none */
+} syz_column_search;
+#define SYZ_COLUMN_SEARCH ((syz_column_search){false, 1000, ""})
+/** Look in one more table; columns of several items count only if `takes_vectors`. */
+void syz_fits_search(const syz_fits *f, int hdu, const char *name, bool takes_vectors, syz_column_search *s);
 /** All of the comma-separated names must be there: otherwise SYZ_ERR_DATA with the list of all that are missing. */
 syz_status syz_fits_require(const syz_fits *f, int hdu, const char *names);
 /** Rows [first, first + n), element `item` of each row, scaled by TZERO/TSCAL; TNULL becomes NaN; logical 1, 0 or NaN. */
 syz_status syz_fits_column_f64(syz_fits *f, int hdu, int column, int64_t item, int64_t first, int64_t n, double *out);
-/** The same for whole numbers (L B I J K with whole TZERO), exact in 64 bits; SYZ_ERR_DATA for other types. */
+/** The same for whole numbers (L B I J K with whole TZERO), exact in 64 bits; SYZ_ERR_DATA for other types, and for unsigned values from 2^63 on. */
 syz_status syz_fits_column_i64(syz_fits *f, int hdu, int column, int64_t item, int64_t first, int64_t n, int64_t *out);
 /** Vector columns as float32: rows x repeat. */
 syz_status syz_fits_column_f32s(syz_fits *f, int hdu, int column, int64_t first, int64_t n, float *out);
@@ -302,12 +311,15 @@ int64_t syz_spectra_count(const syz_spectra *s);
 const syz_spectrum_info *syz_spectra_info(const syz_spectra *s, int64_t i);
 /** Rows by TARGETID from a redrock file or redshift catalogue (columns TARGETID, Z, ZWARN, SPECTYPE); returns the number found in *joined. */
 syz_status syz_spectra_join_redshifts(syz_spectra *s, const char *path, int64_t *joined);
-/** The redrock file that belongs to a DESI file, by name (coadd-X -> redrock-X, also .gz) if it exists; false otherwise. */
+/** The redrock file that belongs to a DESI file, by name (coadd-X -> redrock-X, else the older zbest-X, also .gz) if it exists; false otherwise. */
 bool syz_spectra_redrock_path(const char *path, char *redrock, size_t room);
 /** Spectrum i on the common grid: flux, ivar [S]. ivar is 0 where it was not finite or negative. Flux is as in the file, also NaN. */
 syz_status syz_spectra_read(syz_spectra *s, int64_t i, float *flux, float *ivar);
 /** Value of a numeric column (case ignored) of the object's own tables: FIBERMAP, joined redshifts, SDSS specobj; NaN when there is none. */
 double syz_spectra_column(syz_spectra *s, int64_t i, const char *name);
+
+/** Look for such a column in those tables. */
+void syz_spectra_search(const syz_spectra *s, const char *name, syz_column_search *search);
 
 /** Cuts on spectra; each can be switched off. */
 typedef struct syz_spectra_cuts {
@@ -346,15 +358,21 @@ syz_status syz_redshifts_read(const char *path, bool verify, int64_t *n, syz_red
 /** A table with positions: Tractor, sweep, any FITS table with RA and Dec under a usual name in any case. */
 typedef struct syz_catalogue syz_catalogue;
 /** `ra_column`, `dec_column`: "" = found by name (ra, dec; radeg, dedeg; target_ra; raj2000; alpha_j2000; ...). */
-syz_status syz_catalogue_open(const char *path, bool verify, const char *ra_column, const char *dec_column, syz_catalogue **out);
+syz_status syz_catalogue_open(const char *path, bool verify, const char *ra_column, const char *dec_column, const char *id_column, syz_catalogue **out);
 void syz_catalogue_close(syz_catalogue **c);
 int64_t syz_catalogue_count(const syz_catalogue *c);
-/** Identifier: TARGETID; else RELEASE, BRICKID, OBJID packed; else -1 (has_ids false). */
+/**
+ * Identifier: the column stated at opening ("none": none); else TARGETID; RELEASE, BRICKID, OBJID packed; LS_ID; OBJECT_ID; 64-bit OBJID; else -1
+ * (has_ids false). Whole numbers or their text, exact in 64 bits: floats are SYZ_ERR_DATA at opening, unsigned numbers from 2^63 on at reading.
+ */
 bool syz_catalogue_has_ids(const syz_catalogue *c);
 /** Rows [first, first + n); any output may be NULL. */
 syz_status syz_catalogue_read(syz_catalogue *c, int64_t first, int64_t n, double *ra, double *dec, int64_t *object_id);
 /** A numeric column by name (case ignored) as float64; all NaN when there is none (*has = false). */
 syz_status syz_catalogue_column(syz_catalogue *c, const char *name, int64_t first, int64_t n, double *value, bool *has);
+
+/** Look for such a column. */
+void syz_catalogue_search(const syz_catalogue *c, const char *name, syz_column_search *search);
 
 /* ----------------------------------------------------------------- images */
 

@@ -13,17 +13,20 @@
 #define USED SYZ_USED_BY(ingest)
 
 const syz_key syz_ingest_keys[] = {
-    {"ingest.spectra", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED, "DESI coadd- and spectra- files, SDSS spec and spPlate files."},
+    {"ingest.spectra", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED, "DESI coadd- and spectra- files, SDSS spec and spPlate files; of a group's two in a folder the coadd (ingest.exposures: keep takes spectra-)."},
     {"ingest.redshifts", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED, "redrock files and redshift catalogues (TARGETID, Z), joined by TARGETID."},
-    {"ingest.redrock_beside", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, USED, "Join the redrock file that lies beside a DESI file under the matching name."},
-    {"ingest.images", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED, "Mosaics and cutouts in g, r, z with WCS: bricks, frames, CCDs, cubes."},
+    {"ingest.redrock_beside", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, USED, "Join the redrock- (or older zbest-) file that lies beside a DESI file under the matching name."},
+    {"ingest.images", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED, "Mosaics and cutouts in g, r, z with WCS: bricks, frames, CCDs, cubes; in folders other kinds and bands are passed over."},
     {"ingest.catalogues", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED, "FITS tables of positions to cut images at: Tractor, sweeps, any with RA and Dec."},
     {"ingest.hdf5", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED, "AstroCLIP, ssl-legacysurvey and Multimodal Universe HDF5 files."},
     {"ingest.centres", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, USED, "Every place that an image file is centred on is an object (files that are cutouts)."},
     {"ingest.ra", SYZ_KEY_TEXT, "", "column", 0, 0, NULL, USED, "Right ascension in the catalogues, degrees; empty: found by its usual names in any case."},
     {"ingest.dec", SYZ_KEY_TEXT, "", "column", 0, 0, NULL, USED, "Declination in the catalogues."},
+    {"ingest.id", SYZ_KEY_TEXT, "", "column", 0, 0, NULL, USED,
+     "Identifier in the catalogues, whole numbers or their text; empty: TARGETID, RELEASE with BRICKID and OBJID, LS_ID, OBJECT_ID or 64-bit OBJID; none: made of file "
+     "name and row."},
     {"ingest.redshift_column", SYZ_KEY_TEXT, "", "column", 0, 0, NULL, USED, "Redshift in the catalogues, for objects whose spectrum gives none; empty: none."},
-    {"ingest.labels", SYZ_KEY_LIST, "", "columns", 0, 0, NULL, USED, "Columns that become labels, from FIBERMAP, redshifts, specobj, catalogues or HDF5; NaN where unknown."},
+    {"ingest.labels", SYZ_KEY_LIST, "", "columns", 0, 0, NULL, USED, "Columns that become labels, from FIBERMAP, the redrock file beside, specobj, catalogues or HDF5; NaN where unknown, an error where no file has it."},
     {"ingest.match", SYZ_KEY_CHOICE, "sky", "", 0, 0, "sky|id|none", USED, "Spectra to images: nearest on the sky, by TARGETID or (RELEASE, BRICKID, OBJID), or not at all."},
     {"ingest.match_radius_arcsec", SYZ_KEY_REAL, "1.0", "arcsec", 0, 3600, NULL, USED, "Farthest match on the sky."},
     {"ingest.keep", SYZ_KEY_CHOICE, "all", "", 0, 0, "all|paired|spectra|images", USED, "Objects with anything, with both, with a spectrum, or with an image."},
@@ -48,9 +51,10 @@ const syz_key syz_ingest_keys[] = {
     {"ingest.unit", SYZ_KEY_CHOICE, "auto", "", 0, 0, "auto|nanomaggy|magzero", USED, "Unit of the images: by BUNIT, stated, or by the header's MAGZERO."},
     {"ingest.bands", SYZ_KEY_TEXT, "", "letters", 0, 0, NULL, USED, "Bands of a cube's planes in order, where the file does not say: grz."},
     {"ingest.zero_points", SYZ_KEY_TEXT, "", "file", 0, 0, NULL, USED, "survey-ccds table with zero points of images in instrumental units."},
-    {"ingest.verify_checksums", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, USED, "Compare CHECKSUM and DATASUM of every HDU that is read."},
-    {"ingest.repeated", SYZ_KEY_CHOICE, "keep", "", 0, 0, "keep|first", USED,
-     "Several spectra of one identifier: all of them (a train/test split may then part them), or the first in file order."},
+    {"ingest.verify_checksums", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, USED, "Compare CHECKSUM and DATASUM of every HDU that is read; false for files whose writer kept the sums of what it changed (subsets by astropy)."},
+    {"ingest.repeated", SYZ_KEY_CHOICE, "first", "", 0, 0, "first|keep", USED,
+     "Spectra of one identifier in several files or rows: the first good one in file order, or all (a train/test split may then part them); "
+     "ingest.exposures: keep keeps those of one file."},
     {"ingest.shard_objects", SYZ_KEY_INT, "1000", "objects", 1, 1000000, NULL, USED, "Objects in a shard."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 
@@ -80,6 +84,7 @@ static syz_status read_options(ingest *g) {
               SYZ_ERR_INPUT, "images without positions: give ingest.catalogues, ingest.spectra, or ingest.centres: true");
   g->refuses = !strcmp(syz_input_text(in, "data.bad_objects"), "refuse");
   g->verify = syz_input_bool(in, "ingest.verify_checksums");
+  for (int k = 0; k <= INGEST_LABELS; k++) g->column[k].file = NO_FILE;
   snprintf(g->label[0], SYZ_LABEL_NAME, "redshift");
   g->n_labels = 1;
   for (int i = 0; i < syz_input_list_size(in, "ingest.labels"); i++) {
@@ -146,10 +151,23 @@ static void tell(const char *what, int64_t n) {
   if (n) syz_info("  %-52s %12lld", what, (long long)n);
 }
 
+/* Where a column is missing in some files of a role whose others have it: their objects have NaN, or are cut by ingest.primary. */
+static void tell_columns(const ingest *g) {
+  static const char *const role[ROLE_COUNT] = {"spectra files", "redshift files", "image files", "catalogues", "HDF5 files"};
+  char line[160];
+  for (int k = 0; k <= g->n_labels; k++)
+    for (int r = 0; r < ROLE_COUNT; r++) {
+      if (!g->column[k].has[r]) continue;
+      snprintf(line, sizeof line, "%s without the column %.60s", role[r], ingest_column_name(g, k));
+      tell(line, g->column[k].lacks[r]);
+    }
+}
+
 static void tell_table(const ingest *g) {
   const ingest_cuts *c = &g->count;
   int64_t files = 0, objects = 0, images = 0, spectra = 0, both = 0, redshifts = 0;
   char line[128];
+  bool keeps_repeats = !strcmp(syz_input_text(g->app->input, "ingest.repeated"), "keep");
   for (int64_t i = 0; i < g->n_rejects; i++) *(g->reject[i].is_object ? &objects : &files) += 1;
   for (int64_t i = 0; i < g->n_objects; i++) {
     const ingest_object *o = &g->object[i];
@@ -160,15 +178,17 @@ static void tell_table(const ingest *g) {
   }
   syz_info("what was read, and what became of it:");
   tell("files", g->n_files);
-  tell("files of other kinds in the folders, passed over", c->passed_over);
+  tell("files of other kinds or bands in folders, passed over", c->passed_over);
   tell("files refused (rejected.csv)", files);
+  tell_columns(g);
   tell("spectra read", c->read);
   for (int k = 1; k < SYZ_CUT_COUNT; k++) {
     snprintf(line, sizeof line, "spectra cut: %s", syz_cut_text((syz_cut)k));
     tell(line, c->cut[k]);
   }
   tell("objects bad (rejected.csv)", objects);
-  tell("spectra of an identifier seen before", c->repeated);
+  tell("spectra- or coadd- files, the group's other one taken", c->superseded);
+  tell(keeps_repeats ? "spectra of an identifier seen before, kept" : "spectra of an identifier seen before, left out", c->repeated);
   tell("image positions", g->n_candidates);
   tell("spectra without a match among them", c->unmatched);
   tell("objects outside every image", c->outside);

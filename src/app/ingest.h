@@ -72,6 +72,13 @@ typedef struct ingest_outcome {
   bool is_empty; /**< all zero: the band has no data there */
 } ingest_outcome;
 
+/** A column that the input names: in how many files of each role it is, and where the nearest name is. */
+typedef struct ingest_column {
+  int64_t has[ROLE_COUNT], lacks[ROLE_COUNT];
+  int32_t file, distance; /**< NO_FILE = none seen */
+  char nearest[72];
+} ingest_column;
+
 /** A file or object that cannot be used. row -1: the file. */
 typedef struct ingest_reject {
   int32_t file, is_object;
@@ -89,7 +96,8 @@ typedef struct ingest_object {
 } ingest_object;
 
 typedef struct ingest_cuts {
-  int64_t passed_over, read, kept, cut[SYZ_CUT_COUNT], bad, unmatched, outside, edge, missing_band, unpaired, repeated;
+  int64_t passed_over_of[ROLE_COUNT]; /**< files that were opened and hold something else */
+  int64_t passed_over, read, kept, cut[SYZ_CUT_COUNT], bad, unmatched, outside, edge, missing_band, unpaired, repeated, superseded;
 } ingest_cuts;
 
 typedef struct ingest {
@@ -102,6 +110,7 @@ typedef struct ingest {
   ingest_file *file;
   int n_labels;                        /**< label 0 is redshift */
   char label[INGEST_LABELS][SYZ_LABEL_NAME];
+  ingest_column column[INGEST_LABELS + 1]; /**< of the labels (the first: ingest.redshift_column), then of ingest.primary */
   syz_spectra_options spectra_options;
   syz_spectra_cuts cuts;
   char objtype[256], spectype[256];
@@ -142,6 +151,16 @@ void ingest_close_images(ingest *g);
 syz_status ingest_scan_spectra(ingest *g);    /**< Collective: spectra of FITS and HDF5 files, pixels checked. */
 syz_status ingest_scan_candidates(ingest *g); /**< Collective: catalogues, HDF5 images, centres of image files; also the planes. */
 syz_status ingest_join_redshifts(ingest *g);  /**< Collective: ingest.redshifts by identifier, then the cuts. */
+
+/* ingest_columns.c */
+/** Note what a file's tables say of column k: 0 .. n_labels - 1 the labels, n_labels ingest.primary. Rank-local. */
+void ingest_note_column(ingest *g, int file, int k, const syz_column_search *search);
+/** Collective, after both scans: a column that no file has is SYZ_ERR_DATA with the nearest name. */
+syz_status ingest_check_columns(ingest *g);
+/** Not collective, the same on every rank, after the redshifts are joined: a word of ingest.objtype or ingest.spectype that means nothing is SYZ_ERR_DATA. */
+syz_status ingest_check_types(const ingest *g);
+/** Name that the input gives to column k; "" when it names none. */
+const char *ingest_column_name(const ingest *g, int k);
 
 /* ingest_match.c */
 syz_status ingest_make_objects(ingest *g);    /**< Not collective: pairs spectra and candidates; the same on every rank. */

@@ -20,30 +20,63 @@ static bool ends_with(const char *text, const char *end) {
 
 static bool begins_with(const char *text, const char *start) { return !strncasecmp(text, start, strlen(start)); }
 
-/* In a folder, what other products lie beside those of a role; a file named outright is always taken. */
-static bool is_of_role(const char *path, ingest_role role) {
-  const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-  if (role == ROLE_HDF5) return ends_with(name, ".h5") || ends_with(name, ".hdf5");
+static bool begins_with_any(const char *name, const char *const *start) {
+  for (; *start; start++)
+    if (begins_with(name, *start)) return true;
+  return false;
+}
+
+static bool contains(const char *text, const char *word) {
+  for (; *text; text++)
+    if (begins_with(text, word)) return true;
+  return false;
+}
+
+/** What the name of a survey's file says of it. */
+typedef enum name_kind { NAME_FOREIGN, NAME_OTHER, NAME_DESI_SPECTRA, NAME_REDSHIFTS, NAME_CATALOGUE, NAME_SIDE, NAME_UNKNOWN } name_kind;
+
+static bool is_fits_name(const char *name) {
   static const char *const end[] = {".fits", ".fit", ".fits.gz", ".fits.fz", ".fits.bz2", ".fit.gz"};
-  bool is_fits = false;
-  for (size_t i = 0; i < sizeof end / sizeof *end; i++) is_fits = is_fits || ends_with(name, end[i]);
-  if (!is_fits) return false;
-  bool is_redshifts = begins_with(name, "redrock-") || begins_with(name, "zcatalog") || begins_with(name, "zall-") || begins_with(name, "zpix-") ||
-                      begins_with(name, "ztile-");
-  bool is_catalogue = begins_with(name, "tractor") || begins_with(name, "sweep-");
-  bool is_spectra_side = is_redshifts || begins_with(name, "spZbest") || begins_with(name, "spZall") || begins_with(name, "spZline") ||
-                         begins_with(name, "emline-") || begins_with(name, "qso_") || begins_with(name, "rrdetails") || begins_with(name, "tile-qa") ||
-                         begins_with(name, "survey-bricks") || begins_with(name, "survey-ccds");
+  for (size_t i = 0; i < sizeof end / sizeof *end; i++)
+    if (ends_with(name, end[i])) return true;
+  return false;
+}
+
+/* Names of the surveys' releases: DESI's spectro/redux, SDSS, the Legacy Surveys' coadd, tractor, metrics and sweep folders. */
+static name_kind kind_of_name(const char *path) {
+  static const char *const redshifts[] = {"redrock-", "zbest-", "zcatalog", "zall-", "zpix-", "ztile-", NULL};
+  static const char *const other[] = {/* beside DESI spectra, and the steps before them */
+                                      "emline-", "qso_", "rrdetails", "tile-qa", "zmtl-", "fiberassign-", "fibermap-", "cframe-", "sframe-", "stdstars-", "fluxcalib-",
+                                      "fastspec-", "fastphot-", "exposures-", "tiles-",
+                                      /* SDSS */
+                                      "spZbest", "spZall", "spZline",
+                                      /* Legacy Surveys */
+                                      "survey-bricks", "survey-ccds", "ccds-annotated", "all-models-", "blobs-", "reference-", NULL};
+  const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+  if (!is_fits_name(name)) return NAME_FOREIGN;
+  if (begins_with(name, "coadd-") || begins_with(name, "spectra-")) return NAME_DESI_SPECTRA;
+  if (begins_with_any(name, redshifts)) return NAME_REDSHIFTS;
+  if (begins_with(name, "tractor") || begins_with(name, "sweep-")) return NAME_CATALOGUE;
+  /* legacysurvey-<brick>-ccds.fits lists exposures; it has RA and Dec, but of CCDs. */
+  if (begins_with_any(name, other) || contains(name, "-ccds.fits")) return NAME_OTHER;
+  return syz_images_is_side_product(path) ? NAME_SIDE : NAME_UNKNOWN;
+}
+
+/* In a folder, what other products lie beside those of a role; a file named outright is always taken. */
+static bool is_of_role(name_kind kind, ingest_role role) {
   switch (role) {
-    case ROLE_SPECTRA: return !is_spectra_side && !is_catalogue;
-    case ROLE_REDSHIFTS: return is_redshifts;
-    case ROLE_IMAGES: return !syz_images_is_side_product(path) && !is_catalogue && !is_spectra_side && !begins_with(name, "coadd-");
-    default: return !is_spectra_side && !begins_with(name, "coadd-");
+    case ROLE_SPECTRA: return kind == NAME_DESI_SPECTRA || kind == NAME_SIDE || kind == NAME_UNKNOWN;
+    case ROLE_REDSHIFTS: return kind == NAME_REDSHIFTS;
+    case ROLE_IMAGES: return kind == NAME_UNKNOWN;
+    default: return kind == NAME_CATALOGUE || kind == NAME_SIDE || kind == NAME_UNKNOWN;
   }
 }
 
 typedef struct listing {
-  ingest_bytes text; /**< role (a digit: found in a folder; a letter: named), path, NUL */
+  ingest_bytes text;   /**< role (a digit: found in a folder; a letter: named), path, NUL */
+  int64_t passed_over; /**< survey files of other kinds, by their names */
+  int64_t superseded;  /**< spectra- files with the coadd- file of the same group beside them, or the reverse */
+  const char *loser, *winner; /**< which of "spectra-" and "coadd-" gives way where both are there */
 } listing;
 
 syz_status ingest_add(ingest_bytes *b, const void *item, size_t n) {
@@ -65,6 +98,42 @@ cleanup:
 }
 
 static int compare_texts(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+/* Whether the file gives way to another of the same objects beside it: spectra-<group>.fits.gz to coadd-<group>.fits, say. */
+static bool is_superseded(const listing *l, const char *path) {
+  static const char *const end[] = {".fits", ".fits.gz", ".fits.fz", ".fits.bz2"};
+  const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+  const char *dot = strstr(name, ".fits");
+  char other[PATH_MAX];
+  struct stat info;
+  if (!dot || !begins_with(name, l->loser)) return false;
+  const char *group = name + strlen(l->loser);
+  for (size_t k = 0; k < sizeof end / sizeof *end; k++) {
+    int n = snprintf(other, sizeof other, "%.*s%s%.*s%s", (int)(name - path), path, l->winner, (int)(dot - group), group, end[k]);
+    if (n > 0 && n < (int)sizeof other && stat(other, &info) == 0) return true;
+  }
+  return false;
+}
+
+/* A file found in a folder: listed when its name allows the role, counted when it is a survey file of another kind. */
+static syz_status list_file(listing *l, const char *path, ingest_role role) {
+  syz_status st = SYZ_OK;
+  char digit = (char)('0' + role);
+  name_kind kind = kind_of_name(path);
+  bool is_taken = role == ROLE_HDF5 ? ends_with(path, ".h5") || ends_with(path, ".hdf5") : is_of_role(kind, role);
+  if (!is_taken) {
+    l->passed_over += kind != NAME_FOREIGN;
+    return SYZ_OK;
+  }
+  if (role == ROLE_SPECTRA && is_superseded(l, path)) {
+    l->superseded++;
+    return SYZ_OK;
+  }
+  SYZ_TRY(ingest_add(&l->text, &digit, 1));
+  SYZ_TRY(ingest_add(&l->text, path, strlen(path) + 1));
+cleanup:
+  return st;
+}
 
 static syz_status list_folder(listing *l, const char *folder, ingest_role role, int depth) {
   syz_status st = SYZ_OK;
@@ -95,10 +164,8 @@ static syz_status list_folder(listing *l, const char *folder, ingest_role role, 
     if (stat(entry[i], &info) != 0) continue; /* a link that leads nowhere */
     if (S_ISDIR(info.st_mode)) {
       SYZ_TRY(list_folder(l, entry[i], role, depth + 1));
-    } else if (S_ISREG(info.st_mode) && is_of_role(entry[i], role)) {
-      char digit = (char)('0' + role);
-      SYZ_TRY(ingest_add(&l->text, &digit, 1));
-      SYZ_TRY(ingest_add(&l->text, entry[i], strlen(entry[i]) + 1));
+    } else if (S_ISREG(info.st_mode)) {
+      SYZ_TRY(list_file(l, entry[i], role));
     }
   }
 cleanup:
@@ -164,8 +231,11 @@ cleanup:
 
 syz_status ingest_list_files(ingest *g) {
   syz_status st = SYZ_OK;
-  listing l = {{NULL, 0, 0}};
+  listing l = {.loser = "spectra-", .winner = "coadd-"};
+  if (g->spectra_options.keeps_exposures) l = (listing){.loser = "coadd-", .winner = "spectra-"};
   SYZ_TRY_ALL(g->world, g->rank == 0 ? list_all(g, &l) : SYZ_OK);
+  g->count.superseded = l.superseded;
+  g->count.passed_over = l.passed_over; /* on rank 0; summed over ranks after the scan */
   int64_t n = (int64_t)l.text.n;
   syz_bcast(g->world, &n, sizeof n, 0);
   g->paths = syz_alloc("file names", (size_t)n + 1, 1);

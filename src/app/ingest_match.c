@@ -34,7 +34,8 @@ static int64_t find_id(const id_entry *table, int64_t n, int64_t id) {
   return low < n && table[low].id == id ? table[low].number : -1;
 }
 
-/* Spectra whose identifier an earlier kept one has: the same object in two files, which a split into train and test would tear apart. */
+/* Spectra whose identifier an earlier kept one has: the same object in two files, which a split into train and test would tear apart. Exposures of
+ * one file that are asked for are none. */
 static syz_status find_repeats(ingest *g, bool *is_repeat) {
   syz_status st = SYZ_OK;
   id_entry *ids = NULL;
@@ -43,11 +44,16 @@ static syz_status find_repeats(ingest *g, bool *is_repeat) {
   for (int64_t i = 0; i < g->n_spectra; i++)
     if (g->spectrum[i].cut == SYZ_CUT_NONE) ids[n++] = (id_entry){g->spectrum[i].info.object_id, i};
   qsort(ids, (size_t)n, sizeof *ids, compare_ids);
-  for (int64_t i = 1; i < n; i++)
-    if (ids[i].id == ids[i - 1].id) {
-      is_repeat[ids[i].number] = true;
-      g->count.repeated++;
+  for (int64_t i = 1, first = 0; i < n; i++) {
+    if (ids[i].id != ids[first].id) {
+      first = i;
+      continue;
     }
+    bool is_exposure = g->spectra_options.keeps_exposures && g->spectrum[ids[i].number].file == g->spectrum[ids[first].number].file;
+    if (is_exposure) continue;
+    is_repeat[ids[i].number] = true;
+    g->count.repeated++;
+  }
 cleanup:
   syz_free(&ids);
   return st;

@@ -3,6 +3,7 @@
 #include "ingest.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,6 +40,15 @@ static void check_pixels(const ingest *g, const float *flux, const float *ivar, 
   if (!*fault && (o->good_fraction < g->cuts.good_fraction || o->good_fraction == 0)) o->cut = SYZ_CUT_PIXELS;
 }
 
+static void note_columns_of_spectra(ingest *g, int file, const syz_spectra *s) {
+  for (int k = 1; k <= g->n_labels; k++) {
+    if (!ingest_column_name(g, k)[0]) continue;
+    syz_column_search search = SYZ_COLUMN_SEARCH;
+    syz_spectra_search(s, ingest_column_name(g, k), &search);
+    ingest_note_column(g, file, k, &search);
+  }
+}
+
 static syz_status scan_fits_spectra(ingest *g, int file, ingest_bytes *found, float *flux, float *ivar) {
   syz_status st = SYZ_OK;
   syz_spectra *s = NULL;
@@ -48,6 +58,7 @@ static syz_status scan_fits_spectra(ingest *g, int file, ingest_bytes *found, fl
   SYZ_TRY(syz_spectra_open(path, &g->spectra_options, &s));
   if (syz_input_bool(g->app->input, "ingest.redrock_beside") && syz_spectra_redrock_path(path, redrock, sizeof redrock))
     SYZ_TRY(syz_spectra_join_redshifts(s, redrock, &joined));
+  note_columns_of_spectra(g, file, s);
   for (int64_t i = 0; i < syz_spectra_count(s); i++) {
     ingest_spectrum o;
     memset(&o, 0, sizeof o);
@@ -94,6 +105,22 @@ cleanup:
   return st;
 }
 
+static void note_columns_of_hdf5(ingest *g, int file, const syz_foreign *f) {
+  const char *const *name;
+  int names = syz_foreign_labels(f, &name);
+  for (int k = 1; k < g->n_labels; k++) {
+    syz_column_search search = SYZ_COLUMN_SEARCH;
+    for (int j = 0; j < names; j++) {
+      int distance = syz_edit_distance(g->label[k], name[j]);
+      search.has = search.has || !strcmp(name[j], g->label[k]);
+      if (distance >= search.distance) continue;
+      search.distance = distance;
+      snprintf(search.nearest, sizeof search.nearest, "%.71s", name[j]);
+    }
+    ingest_note_column(g, file, k, &search);
+  }
+}
+
 static const char *image_fault(const float *image) {
   bool is_zero = true;
   for (int64_t k = 0; k < (int64_t)SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE; k++) {
@@ -116,6 +143,7 @@ static syz_status scan_hdf5(ingest *g, int file, ingest_bytes *spectra, ingest_b
   (void)flux;
   (void)ivar;
   SYZ_TRY(syz_foreign_open(g->file[file].path, &f));
+  note_columns_of_hdf5(g, file, f);
   SYZ_ALLOC(image, "ingest block", BLOCK * pixels);
   SYZ_ALLOC(block_flux, "ingest block", BLOCK * SYZ_SPECTRUM_PIXELS);
   SYZ_ALLOC(block_ivar, "ingest block", BLOCK * SYZ_SPECTRUM_PIXELS);
@@ -172,13 +200,44 @@ cleanup:
   return st;
 }
 
-/* A sound file of another kind that lay in a folder is passed over; anything else is noted. */
-static syz_status note_file(ingest *g, int file, const char *other_kind) {
-  if (!g->file[file].is_named && strstr(syz_error_text(), other_kind)) {
+/* What the readers say of a sound file that holds something else. A table with columns stated by ingest.ra is not among them. */
+static bool is_other_kind(const ingest *g, int file) {
+  const char *text = syz_error_text();
+  switch (g->file[file].role) {
+    case ROLE_IMAGES: return strstr(text, "no image in it") || strstr(text, "no image in g, r or z");
+    case ROLE_CATALOGUE:
+      return strstr(text, "no table in it") || (!syz_input_text(g->app->input, "ingest.ra")[0] && strstr(text, "no table with numeric columns"));
+    default: return strstr(text, "no spectra in it") != NULL;
+  }
+}
+
+/* A sound file of another kind or band that lay in a folder is passed over; anything else is noted. */
+static syz_status note_file(ingest *g, int file) {
+  if (!g->file[file].is_named && is_other_kind(g, file)) {
     g->count.passed_over++;
+    g->count.passed_over_of[g->file[file].role]++;
     return SYZ_OK;
   }
   return ingest_note(g, file, -1, 0, NULL);
+}
+
+/* A role whose every file is of another kind was given by mistake. */
+static syz_status check_roles(const ingest *g) {
+  static const char *const key[ROLE_COUNT] = {"ingest.spectra", "ingest.redshifts", "ingest.images", "ingest.catalogues", "ingest.hdf5"};
+  static const char *const want[ROLE_COUNT] = {"spectra", "redshifts", "an image in g, r or z", "a table with RA and Dec", "an HDF5 file"};
+  syz_status st = SYZ_OK;
+  for (int k = 0; k < ROLE_COUNT; k++) {
+    int first = NO_FILE;
+    int64_t n = 0;
+    for (int i = 0; i < g->n_files; i++) {
+      if (g->file[i].role != (ingest_role)k) continue;
+      if (!n++) first = i;
+    }
+    SYZ_REQUIRE(!n || g->count.passed_over_of[k] < n, SYZ_ERR_DATA, "%s: none of its %lld files holds %s: %s is the first", key[k], (long long)n, want[k],
+                g->file[first].path);
+  }
+cleanup:
+  return st;
 }
 
 static syz_status scan_my_spectra(ingest *g, ingest_bytes *spectra, ingest_bytes *candidates) {
@@ -197,7 +256,7 @@ static syz_status scan_my_spectra(ingest *g, ingest_bytes *spectra, ingest_bytes
     if (code == SYZ_ERR_DATA) {
       spectra->n = before; /* a refused file gives nothing */
       candidates->n = before_candidates;
-      SYZ_TRY(note_file(g, i, "no spectra in it"));
+      SYZ_TRY(note_file(g, i));
     }
     syz_progress_tell(&progress, i + 1, NULL);
   }
@@ -217,7 +276,8 @@ static syz_status scan_catalogue(ingest *g, int file, ingest_bytes *found) {
   int64_t *id = NULL;
   bool has;
   const syz_input *in = g->app->input;
-  SYZ_TRY(syz_catalogue_open(g->file[file].path, g->verify, syz_input_text(in, "ingest.ra"), syz_input_text(in, "ingest.dec"), &c));
+  SYZ_TRY(syz_catalogue_open(g->file[file].path, g->verify, syz_input_text(in, "ingest.ra"), syz_input_text(in, "ingest.dec"),
+                             syz_input_text(in, "ingest.id"), &c));
   int64_t n = syz_catalogue_count(c);
   SYZ_ALLOC(ra, "catalogue", n + 1);
   SYZ_ALLOC(dec, "catalogue", n + 1);
@@ -225,8 +285,12 @@ static syz_status scan_catalogue(ingest *g, int file, ingest_bytes *found) {
   SYZ_ALLOC(label, "catalogue", (n + 1) * g->n_labels);
   SYZ_TRY(syz_catalogue_read(c, 0, n, ra, dec, id));
   for (int k = 0; k < g->n_labels; k++) {
-    const char *name = k == 0 ? syz_input_text(in, "ingest.redshift_column") : g->label[k];
+    const char *name = ingest_column_name(g, k);
     SYZ_TRY(syz_catalogue_column(c, name[0] ? name : "redshift", 0, n, label + k * n, &has));
+    if (!name[0]) continue;
+    syz_column_search search = SYZ_COLUMN_SEARCH;
+    syz_catalogue_search(c, name, &search);
+    ingest_note_column(g, file, k, &search);
   }
   for (int64_t i = 0; i < n; i++) {
     ingest_candidate o;
@@ -289,7 +353,7 @@ static syz_status scan_my_candidates(ingest *g, ingest_bytes *candidates, ingest
     if (code == SYZ_ERR_DATA) {
       candidates->n = before;
       planes->n = before_planes;
-      SYZ_TRY(note_file(g, i, g->file[i].role == ROLE_IMAGES ? "no image in it" : "no table in it"));
+      SYZ_TRY(note_file(g, i));
     }
   }
 cleanup:
@@ -347,6 +411,9 @@ syz_status ingest_scan_candidates(ingest *g) {
   g->plane = all;
   SYZ_TRY(ingest_share_rejects(g));
   syz_allreduce_i64(g->world, &g->count.passed_over, 1, SYZ_SUM);
+  syz_allreduce_i64(g->world, g->count.passed_over_of, ROLE_COUNT, SYZ_SUM);
+  SYZ_TRY_ALL(g->world, check_roles(g));
+  SYZ_TRY(ingest_check_columns(g));
   SYZ_TRY_ALL(g->world, merge_centres(g));
   for (int64_t i = 0; i < g->n_candidates; i++)
     if (g->candidate[i].object_id == -1) g->candidate[i].object_id = ingest_made_id(g->file[g->candidate[i].file].path, g->candidate[i].row);
@@ -422,6 +489,7 @@ syz_status ingest_join_redshifts(ingest *g) {
     memcpy(s->info.spectype, f[i].z.spectype, sizeof s->info.spectype);
     s->label[0] = f[i].z.redshift;
   }
+  SYZ_TRY_ALL(g->world, ingest_check_types(g));
   g->count.read = g->n_spectra;
   for (int64_t i = 0; i < g->n_spectra; i++) {
     ingest_spectrum *s = &g->spectrum[i];

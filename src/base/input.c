@@ -33,7 +33,7 @@ bool input_is_section(const syz_input *in, const char *path)
 }
 
 /* Levenshtein's distance; names are short, longer ones are compared by their first 63 characters. */
-static int edits(const char *a, const char *b)
+int syz_edit_distance(const char *a, const char *b)
 {
   int row[64], na = (int)strnlen(a, 63), nb = (int)strnlen(b, 63);
   for (int j = 0; j <= nb; j++) row[j] = j;
@@ -57,9 +57,9 @@ const char *input_nearest(const syz_input *in, const char *path)
   const char *leaf = strrchr(path, '.');
   for (int i = 0; i < in->n; i++) {
     const char *known = in->value[i].key->path, *known_leaf = strrchr(known, '.');
-    int d = 2 * edits(path, known);
+    int d = 2 * syz_edit_distance(path, known);
     /* A right name in the wrong section is near too. */
-    int d_leaf = 2 * edits(leaf ? leaf + 1 : path, known_leaf ? known_leaf + 1 : known) + 3;
+    int d_leaf = 2 * syz_edit_distance(leaf ? leaf + 1 : path, known_leaf ? known_leaf + 1 : known) + 3;
     if (d_leaf < d) d = d_leaf;
     if (d < least) {
       least = d;

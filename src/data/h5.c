@@ -128,6 +128,14 @@ hid_t h5_access(void)
 
 /* -------------------------------------------------------------- open, close */
 
+/* FITS by its first bytes, or packed by gzip or bzip2 under such a name. */
+static bool is_fits(const char *path, const char *first)
+{
+  if (memcmp(first, "SIMPLE  =", 9) == 0) return true;
+  bool is_packed = memcmp(first, "\x1f\x8b", 2) == 0 || memcmp(first, "BZh", 3) == 0;
+  return is_packed && (strstr(path, ".fits") || strstr(path, ".fit."));
+}
+
 static syz_status open_here(const char *path, hid_t *file)
 {
   syz_status st = SYZ_OK;
@@ -135,8 +143,11 @@ static syz_status open_here(const char *path, hid_t *file)
   hid_t access = h5_access();
   FILE *f = fopen(path, "rb"); /* HDF5 wraps errno in too many words */
   SYZ_REQUIRE(f, SYZ_ERR_DATA, "%s: cannot open", path);
-  char first = 0;
-  SYZ_REQUIRE(fread(&first, 1, 1, f) == 1, SYZ_ERR_DATA, "%s: not a file with content", path);
+  char first[9] = "";
+  SYZ_REQUIRE(fread(first, 1, sizeof first, f) >= 1, SYZ_ERR_DATA, "%s: not a file with content", path);
+  SYZ_REQUIRE(!is_fits(path, first), SYZ_ERR_DATA,
+              "%s: a FITS file where HDF5 is read: `syzygy ingest` makes shards of survey files (ingest.spectra, ingest.images, ingest.catalogues), which embed and "
+              "training read", path);
   *file = H5Fopen(path, H5F_ACC_RDONLY, access);
   SYZ_REQUIRE(*file >= 0, SYZ_ERR_DATA, "%s: not a readable HDF5 file: %s", path, h5_reason(reason));
 cleanup:

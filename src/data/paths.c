@@ -44,7 +44,9 @@ static bool ends_with(const char *text, const char *end)
   return n > m && strcmp(text + n - m, end) == 0;
 }
 
-static syz_status add_folder(path_list *list, const char *folder, int depth)
+static bool is_fits(const char *path) { return ends_with(path, ".fits") || ends_with(path, ".fits.gz") || ends_with(path, ".fits.fz") || ends_with(path, ".fits.bz2"); }
+
+static syz_status add_folder(path_list *list, const char *folder, int depth, int *fits)
 {
   syz_status st = SYZ_OK;
   char path[PATH_MAX];
@@ -58,8 +60,9 @@ static syz_status add_folder(path_list *list, const char *folder, int depth)
     if (e->d_name[0] == '.') continue;
     SYZ_REQUIRE(snprintf(path, sizeof path, "%.*s/%s", (int)n, folder, e->d_name) < (int)sizeof path, SYZ_ERR_DATA, "%s: name too long", folder);
     if (stat(path, &s) != 0) continue; /* a link that leads nowhere */
-    if (S_ISDIR(s.st_mode)) SYZ_TRY(add_folder(list, path, depth + 1));
+    if (S_ISDIR(s.st_mode)) SYZ_TRY(add_folder(list, path, depth + 1, fits));
     else if (S_ISREG(s.st_mode) && (ends_with(path, ".h5") || ends_with(path, ".hdf5"))) SYZ_TRY(add(list, path));
+    else *fits += S_ISREG(s.st_mode) && is_fits(path);
   }
 cleanup:
   if (d) closedir(d);
@@ -111,9 +114,10 @@ syz_status syz_paths_collect(int n, const char *const *given, path_list *out)
     struct stat s;
     SYZ_REQUIRE(stat(given[i], &s) == 0, SYZ_ERR_DATA, "%s: %s", given[i], strerror(errno));
     if (S_ISDIR(s.st_mode)) {
-      int before = out->n;
-      SYZ_TRY(add_folder(out, given[i], 0));
-      SYZ_REQUIRE(out->n > before, SYZ_ERR_DATA, "%s: no *.h5 or *.hdf5 file in this folder", given[i]);
+      int before = out->n, fits = 0;
+      SYZ_TRY(add_folder(out, given[i], 0, &fits));
+      SYZ_REQUIRE(out->n > before, SYZ_ERR_DATA, "%s: no *.h5 or *.hdf5 file in this folder%s", given[i],
+                  fits ? ", but FITS files: `syzygy ingest` makes shards of them (ingest.spectra, ingest.images, ingest.catalogues)" : "");
       qsort(out->path + before, (size_t)(out->n - before), sizeof *out->path, by_text);
     } else {
       SYZ_TRY(add(out, given[i]));

@@ -492,6 +492,19 @@ int syz_fits_field_find(const syz_fits *f, int hdu, const char *name) {
   return -1;
 }
 
+void syz_fits_search(const syz_fits *f, int hdu, const char *name, bool takes_vectors, syz_column_search *s) {
+  const fits_hdu *h = &f->hdu[hdu];
+  for (int i = 0; i < h->face.columns; i++) {
+    const syz_fits_field *c = &h->field[i];
+    if (!strchr("LBIJKED", c->type) || c->repeat < 1 || (c->repeat > 1 && !takes_vectors)) continue;
+    int distance = syz_edit_distance(name, c->name);
+    s->has = s->has || !strcasecmp(name, c->name);
+    if (distance >= s->distance) continue;
+    s->distance = distance;
+    snprintf(s->nearest, sizeof s->nearest, "%s", c->name);
+  }
+}
+
 syz_status syz_fits_require(const syz_fits *f, int hdu, const char *names) {
   syz_status st = SYZ_OK;
   char where[256], missing[512] = "";

@@ -204,6 +204,8 @@ syz_status syz_fits_column_i64(syz_fits *f, int hdu, int column, int64_t item, i
       out[i] = *q == 'T' || *q == 1;
     else
       out[i] = (int64_t)((uint64_t)raw_i64(q, type_bitpix(type)) + zero);
+    SYZ_REQUIRE(zero != (uint64_t)1 << 63 || out[i] >= 0, SYZ_ERR_DATA, "%s: column %s, row %lld: %llu is more than 64 bits with a sign can hold",
+                fits_where(f, hdu, where), h->field[column].name, (long long)(first + i), (unsigned long long)out[i]);
   }
 cleanup:
   return st;

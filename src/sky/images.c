@@ -5,6 +5,7 @@
  */
 #include "fits_file.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,45 +44,117 @@ bool syz_images_is_side_product(const char *path) {
 
 /* ------------------------------------------------------------------ bands */
 
-static int band_of_text(const char *text) {
-  /* "g", "g DECam SDSS c0001 ...", "des-g", "DECam.g". */
-  size_t n = strlen(text);
-  if (n == 1 || (n > 1 && text[1] == ' ')) return syz_band_index(text[0]);
-  const char *word_end = strchr(text, ' ');
-  size_t length = word_end ? (size_t)(word_end - text) : n;
-  if (length >= 3 && strchr("-._", text[length - 2])) return syz_band_index(text[length - 1]);
-  return -1;
+enum { BAND_UNKNOWN = -1, BAND_OTHER = -2, BAND_ERROR = -3 };
+
+/* One of g, r, z, or another band: a letter (i, Y), a letter with a number (W1, M411), or NUV, FUV. */
+static int band_of_word(const char *word, size_t n) {
+  if (n == 1) return syz_band_index(word[0]) >= 0 ? syz_band_index(word[0]) : isalpha((unsigned char)word[0]) ? BAND_OTHER : BAND_UNKNOWN;
+  if (n == 3 && (!strncasecmp(word, "NUV", n) || !strncasecmp(word, "FUV", n))) return BAND_OTHER;
+  bool has_number = n > 1 && isalpha((unsigned char)word[0]);
+  for (size_t i = 1; i < n; i++) has_number = has_number && isdigit((unsigned char)word[i]);
+  return has_number ? BAND_OTHER : BAND_UNKNOWN;
 }
 
-static int band_of_name(const char *path) {
-  /* A single letter between separators: legacysurvey-...-image-g.fits.fz, frame-g-..., c4d_..._ooi_z_a1-S10.fits, g.fits. */
+/*
+ * The forms of FILTER: "g", "g DECam SDSS c0001 4720.0 1520.0" (DECam), "zd DECam k1038" (MzLS), "bokr" (BASS), "des-g", "DECam.g". Their first
+ * word counts. Source: headers of DR9 coadds, whose FILTER is that of a
+ * contributing CCD.
+ */
+static int band_of_text(const char *text) {
+  size_t n = strcspn(text, " ");
+  if (n == 2 && text[1] == 'd' && !strncasecmp(text + 2, " DECam", 6)) n = 1;
+  if (n == 4 && !strncasecmp(text, "bok", 3)) return band_of_word(text + 3, 1);
+  if (n >= 3 && strchr("-._", text[n - 2])) return band_of_word(text + n - 1, 1);
+  return band_of_word(text, n);
+}
+
+/* A survey's own file name: legacysurvey-1501p022-image-W1.fits.fz, frame-g-005112-4-0345.fits. */
+static int band_of_survey_name(const char *path) {
+  const char *name = base_name(path), *at = strstr(name, "-image-");
+  if (at)
+    at += strlen("-image-");
+  else if (!strncmp(name, "frame-", 6))
+    at = name + 6;
+  return at ? band_of_word(at, strcspn(at, "-.")) : BAND_UNKNOWN;
+}
+
+/* A single letter between separators, where nothing else says the band: c4d_..._ooi_z_a1-S10.fits, g.fits. */
+static int band_of_letter(const char *path) {
   const char *name = base_name(path);
-  int found = -1;
+  int found = BAND_UNKNOWN;
   for (const char *p = name; *p; p++) {
     bool begins = p == name || strchr("-_.", p[-1]), ends = p[1] && strchr("-_.", p[1]);
     if (!begins || !ends) continue;
     int band = syz_band_index(*p);
     if (band < 0) continue;
-    if (found >= 0 && found != band) return -1;
+    if (found >= 0 && found != band) return BAND_UNKNOWN;
     found = band;
   }
   return found;
 }
 
+/** What was said of a plane's band so far. */
+typedef struct band_claim {
+  int band;
+  char source[16], text[72];
+} band_claim;
+
+/* Adds one source's word; false when it contradicts an earlier one, which is then the error. */
+static bool claim_band(band_claim *c, const char *where, const char *source, const char *text, int band) {
+  if (band == BAND_UNKNOWN) {
+    if (c->band == BAND_UNKNOWN && !c->source[0]) { /* for the message, should nothing be understood */
+      snprintf(c->source, sizeof c->source, "%s", source);
+      snprintf(c->text, sizeof c->text, "%.71s", text);
+    }
+    return true;
+  }
+  if (c->band != BAND_UNKNOWN && c->band != band) {
+    (void)syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__, "%s: %s '%s' and %s '%s' name different bands: correct the header or the name", where, c->source, c->text,
+                        source, text);
+    return false;
+  }
+  if (c->band != BAND_UNKNOWN) return true;
+  c->band = band;
+  snprintf(c->source, sizeof c->source, "%s", source);
+  snprintf(c->text, sizeof c->text, "%.71s", text);
+  return true;
+}
+
+/* The viewer's BANDS of a cutout of one band, or else its BAND0 where no BAND1 follows: bricks list all bands of their survey so. */
+static bool viewer_band(const syz_fits *f, int hdu, const char **key, char text[72]) {
+  char more[72];
+  *key = "BANDS";
+  if (syz_fits_key_text(f, hdu, "BANDS", text, 72) && text[0]) return band_of_word(text, strlen(text)) != BAND_UNKNOWN;
+  *key = "BAND0";
+  return syz_fits_key_text(f, hdu, "BAND0", text, 72) && text[0] && !syz_fits_key_text(f, hdu, "BAND1", more, sizeof more);
+}
+
+/*
+ * The band of a plane by, in this order, FILTERX, BAND and FILTER of its HDU, the viewer's BANDS or BAND0, EXTNAME (IMAGE_g), those keywords of the primary header where the HDU
+ * has none of them, the survey's form of the file name, and last any single letter in the file name. All but the last must agree.
+ */
 static int band_of_hdu(const syz_fits *f, int hdu) {
-  static const char *const key[] = {"BAND", "FILTER", "FILTERX"};
-  char text[72];
-  for (int place = 0; place < 2; place++)
+  static const char *const key[] = {"FILTERX", "BAND", "FILTER"};
+  char text[72], where[256];
+  band_claim c = {BAND_UNKNOWN, "", ""};
+  fits_where(f, hdu, where);
+  for (int place = 0; place < 2; place++) {
+    if (place && (hdu == 0 || c.band != BAND_UNKNOWN)) break;
     for (size_t k = 0; k < sizeof key / sizeof *key; k++)
-      if (syz_fits_key_text(f, place ? 0 : hdu, key[k], text, sizeof text) && text[0]) {
-        int band = band_of_text(text);
-        if (band >= 0) return band;
-        if (place == 0 && k < 2) return -2; /* it says its band, and that is not one of ours */
-      }
-  const char *name = syz_fits_get(f, hdu)->name;
-  size_t n = strlen(name);
-  if (n > 2 && name[n - 2] == '_' && !strncasecmp(name, "IMAGE_", 6)) return syz_band_index(name[n - 1]) >= 0 ? syz_band_index(name[n - 1]) : -2;
-  return band_of_name(syz_fits_path(f));
+      if (syz_fits_key_text(f, place ? 0 : hdu, key[k], text, sizeof text) && text[0] && !claim_band(&c, where, key[k], text, band_of_text(text))) return BAND_ERROR;
+    const char *viewer_key;
+    if (viewer_band(f, place ? 0 : hdu, &viewer_key, text) && !claim_band(&c, where, viewer_key, text, band_of_text(text))) return BAND_ERROR;
+    const char *name = syz_fits_get(f, hdu)->name;
+    if (!place && !strncasecmp(name, "IMAGE_", 6) && !claim_band(&c, where, "EXTNAME", name, band_of_word(name + 6, strlen(name + 6)))) return BAND_ERROR;
+  }
+  const char *name = base_name(syz_fits_path(f));
+  int by_name = band_of_survey_name(name);
+  if (by_name != BAND_UNKNOWN && !claim_band(&c, where, "file name", name, by_name)) return BAND_ERROR;
+  if (c.band == BAND_UNKNOWN) c.band = band_of_letter(name);
+  if (c.band != BAND_UNKNOWN) return c.band;
+  (void)syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__, "%s: the band is named neither by FILTERX, BAND or FILTER, nor EXTNAME, nor the file name%s%s%s%s", where,
+                      c.source[0] ? "; not understood: " : "", c.source, c.source[0] ? " " : "", c.text);
+  return BAND_ERROR;
 }
 
 /* ------------------------------------------------------------------ units */
@@ -157,7 +230,8 @@ static syz_status find_unit(syz_images *m, int hdu, double *factor, bool *has_sk
   int64_t width;
   double w;
   bool is_viewer = (syz_fits_key_int(f, hdu, "IMAGEW", &width) || syz_fits_key_real(f, hdu, "IMAGEW", &w)) &&
-                   (syz_fits_key_text(f, hdu, "BANDS", text, sizeof text) || syz_fits_key_text(f, hdu, "BAND", text, sizeof text));
+                   (syz_fits_key_text(f, hdu, "BANDS", text, sizeof text) || syz_fits_key_text(f, hdu, "BAND", text, sizeof text) ||
+                    syz_fits_key_text(f, hdu, "BAND0", text, sizeof text));
   SYZ_REQUIRE(is_viewer, SYZ_ERR_DATA, "%s: no unit (neither BUNIT nor MAGZERO): state it by ingest.unit", fits_where(f, hdu, where));
 cleanup:
   return st;
@@ -198,6 +272,21 @@ cleanup:
   return st;
 }
 
+/* One letter a plane: by BANDS, else by BAND0, BAND1 ..., where '?' stands for bands of more letters. "" when neither fits the planes. */
+static void bands_of_cube(const syz_fits *f, int hdu, int64_t planes, char bands[72]) {
+  char text[72], key[16];
+  if (syz_fits_key_text(f, hdu, "BANDS", bands, 72) && bands[0] && strlen(bands) == (size_t)planes) return;
+  for (int64_t k = 0; k < planes; k++) {
+    snprintf(key, sizeof key, "BAND%lld", (long long)k);
+    if (!syz_fits_key_text(f, hdu, key, text, sizeof text) || !text[0]) {
+      if (!k) return; /* what BANDS says, if anything, is told to be of another length */
+      text[0] = '\0';
+    }
+    bands[k] = text[0] && !text[1] ? text[0] : '?';
+  }
+  bands[planes] = '\0';
+}
+
 static syz_status add_planes(syz_images *m, int hdu) {
   syz_status st = SYZ_OK;
   const syz_fits_hdu *h = syz_fits_get(m->file, hdu);
@@ -212,21 +301,22 @@ static syz_status add_planes(syz_images *m, int hdu) {
   SYZ_REQUIRE(planes >= 1 && planes <= 16, SYZ_ERR_DATA, "%s: a cube of %lld planes, bands are needed", where, (long long)planes);
   SYZ_REQUIRE(width >= 2 && height >= 2 && width < (1 << 20) && height < (1 << 20), SYZ_ERR_DATA, "%s: an image of %lld x %lld pixels", where,
               (long long)width, (long long)height);
-  SYZ_TRY(syz_wcs_create(cards, n_cards, where, &wcs));
-  SYZ_TRY(find_unit(m, hdu, &factor, &has_sky));
   if (h->naxis == 3) {
     if (m->options.bands[0])
       snprintf(bands, sizeof bands, "%s", m->options.bands);
-    else if (!syz_fits_key_text(m->file, hdu, "BANDS", bands, sizeof bands))
-      bands[0] = '\0';
-    SYZ_REQUIRE(bands[0], SYZ_ERR_DATA, "%s: a cube that does not name its bands (BANDS): state them by ingest.bands", where);
+    else
+      bands_of_cube(m->file, hdu, planes, bands);
+    SYZ_REQUIRE(bands[0], SYZ_ERR_DATA, "%s: a cube that does not name its bands (BANDS, BAND0 ...): state them by ingest.bands", where);
     SYZ_REQUIRE(strlen(bands) == (size_t)planes, SYZ_ERR_DATA, "%s: %lld planes and bands '%s'", where, (long long)planes, bands);
   }
+  int own_band = h->naxis == 2 ? band_of_hdu(m->file, hdu) : BAND_UNKNOWN;
+  if (own_band == BAND_ERROR) return syz_error_pass(SYZ_ERR_DATA, __FILE__, __LINE__);
+  if (own_band == BAND_OTHER) return SYZ_OK; /* whatever its WCS and unit are */
+  SYZ_TRY(syz_wcs_create(cards, n_cards, where, &wcs));
+  SYZ_TRY(find_unit(m, hdu, &factor, &has_sky));
   for (int64_t k = 0; k < planes; k++) {
-    int band = h->naxis == 3 ? syz_band_index(bands[k]) : band_of_hdu(m->file, hdu);
-    SYZ_REQUIRE(band >= -2, SYZ_ERR_DATA, "%s: band", where);
-    if (band == -2 || (h->naxis == 3 && band < 0)) continue; /* another band, i say: not ours */
-    SYZ_REQUIRE(band >= 0, SYZ_ERR_DATA, "%s: the band is named neither by BAND or FILTER, nor EXTNAME, nor the file name", where);
+    int band = h->naxis == 3 ? syz_band_index(bands[k]) : own_band;
+    if (band < 0) continue; /* another band, i say: not ours */
     SYZ_REQUIRE(m->n < PLANES_MAX, SYZ_ERR_DATA, "%s: more than %d images", where, (int)PLANES_MAX);
     syz_plane *p = &m->plane[m->n];
     memset(p, 0, sizeof *p);

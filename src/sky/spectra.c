@@ -43,6 +43,11 @@ cleanup:
   return st;
 }
 
+static bool ends_with(const char *text, const char *end) {
+  size_t n = strlen(text), m = strlen(end);
+  return n > m && !strcmp(text + n - m, end);
+}
+
 syz_status syz_spectra_open(const char *path, const syz_spectra_options *options, syz_spectra **out) {
   syz_status st = SYZ_OK;
   syz_spectra *s = NULL;
@@ -52,10 +57,11 @@ syz_status syz_spectra_open(const char *path, const syz_spectra_options *options
   s->table = -1;
   SYZ_TRY(syz_fits_open(path, options->verify, &s->file));
   syz_fits *f = s->file;
-  bool has_arms = syz_fits_find(f, "FIBERMAP") >= 0;
+  /* A FIBERMAP alone is no sign: fiberassign, cframe and zbest files have one too. */
+  bool has_arms = false;
   for (int h = 0; h < syz_fits_count(f) && !has_arms; h++) {
-    const char *at = strstr(syz_fits_get(f, h)->name, "_WAVELENGTH");
-    has_arms = at && at[strlen("_WAVELENGTH")] == '\0';
+    const char *name = syz_fits_get(f, h)->name;
+    has_arms = ends_with(name, "_WAVELENGTH") || (ends_with(name, "_FLUX") && syz_fits_find(f, "FIBERMAP") >= 0);
   }
   bool is_spec = syz_fits_count(f) > 1 && syz_fits_get(f, 1)->kind == SYZ_FITS_TABLE && syz_fits_field_find(f, 1, "loglam") >= 0;
   double coeff;
@@ -118,15 +124,21 @@ double syz_spectra_column(syz_spectra *s, int64_t i, const char *name) {
   return v;
 }
 
+void syz_spectra_search(const syz_spectra *s, const char *name, syz_column_search *search) {
+  search->has = search->has || !strcasecmp(name, "redshift") || !strcasecmp(name, "zwarn");
+  if (s->table >= 0) syz_fits_search(s->file, s->table, name, true, search);
+  if (s->redshift_file) syz_fits_search(s->redshift_file, s->redshift_table, name, true, search);
+}
+
 /* -------------------------------------------------------------- redshifts */
 
 bool syz_spectra_redrock_path(const char *path, char *redrock, size_t room) {
-  static const char *const stem[] = {"coadd-", "spectra-"};
+  static const char *const stem[] = {"coadd-", "spectra-"}, *const sibling[] = {"redrock-", "zbest-"};
   const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-  for (int k = 0; k < 2; k++) {
-    size_t length = strlen(stem[k]);
-    if (strncmp(name, stem[k], length) != 0) continue;
-    int n = snprintf(redrock, room, "%.*sredrock-%s", (int)(name - path), path, name + length);
+  for (int k = 0; k < 4; k++) {
+    size_t length = strlen(stem[k % 2]);
+    if (strncmp(name, stem[k % 2], length) != 0) continue;
+    int n = snprintf(redrock, room, "%.*s%s%s", (int)(name - path), path, sibling[k / 2], name + length);
     if (n < 0 || (size_t)n + 4 > room) return false;
     if (access(redrock, R_OK) == 0) return true;
     size_t end = strlen(redrock);

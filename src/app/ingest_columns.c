@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Columns and words that the input names: a misspelt one would give NaN or cut everything, so what no file has is an error with the nearest name. */
+#include "ingest.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const char *ingest_column_name(const ingest *g, int k) {
+  if (k == g->n_labels) return g->cuts.primary;
+  return k ? g->label[k] : syz_input_text(g->app->input, "ingest.redshift_column");
+}
+
+static bool is_nearer(const ingest_column *a, const ingest_column *b) {
+  if (a->file == NO_FILE || b->file == NO_FILE) return b->file == NO_FILE && a->file != NO_FILE;
+  return a->distance != b->distance ? a->distance < b->distance : a->file < b->file;
+}
+
+static void take_nearer(ingest_column *c, const ingest_column *other) {
+  if (!is_nearer(other, c)) return;
+  c->file = other->file;
+  c->distance = other->distance;
+  memcpy(c->nearest, other->nearest, sizeof c->nearest);
+}
+
+void ingest_note_column(ingest *g, int file, int k, const syz_column_search *search) {
+  ingest_column *c = &g->column[k], found;
+  memset(&found, 0, sizeof found);
+  ++*(search->has ? &c->has[g->file[file].role] : &c->lacks[g->file[file].role]);
+  found.file = search->nearest[0] ? file : NO_FILE;
+  found.distance = search->distance;
+  memcpy(found.nearest, search->nearest, sizeof found.nearest);
+  take_nearer(c, &found);
+}
+
+static int64_t in_all(const int64_t n[ROLE_COUNT]) {
+  int64_t sum = 0;
+  for (int r = 0; r < ROLE_COUNT; r++) sum += n[r];
+  return sum;
+}
+
+static syz_status check_column(const ingest *g, int k) {
+  syz_status st = SYZ_OK;
+  const ingest_column *c = &g->column[k];
+  const char *name = ingest_column_name(g, k);
+  const char *key = k == g->n_labels ? "ingest.primary" : k ? "ingest.labels" : "ingest.redshift_column";
+  bool is_needed = k && k < g->n_labels; /* a flag of spectra or a redshift of catalogues matters only where those are */
+  if (!name[0] || in_all(c->has) || (!is_needed && !in_all(c->lacks))) return SYZ_OK;
+  SYZ_REQUIRE(c->file != NO_FILE, SYZ_ERR_DATA, "%s: no file has a numeric column '%s'", key, name);
+  SYZ_REQUIRE(false, SYZ_ERR_DATA, "%s: no file has a numeric column '%s'; the nearest is '%s' in %s", key, name, c->nearest, g->file[c->file].path);
+cleanup:
+  return st;
+}
+
+static syz_status check_all(const ingest *g) {
+  syz_status st = SYZ_OK;
+  for (int k = 0; k <= g->n_labels; k++) SYZ_TRY(check_column(g, k));
+cleanup:
+  return st;
+}
+
+syz_status ingest_check_columns(ingest *g) {
+  syz_status st = SYZ_OK;
+  int n = g->n_labels + 1;
+  ingest_column *all = syz_alloc("columns", (size_t)(n * g->size), sizeof *all);
+  SYZ_TRY_ALL(g->world, all ? SYZ_OK : SYZ_ERR_MEMORY);
+  syz_allgather(g->world, g->column, all, (size_t)n * sizeof *all);
+  for (int k = 0; k < n; k++) {
+    ingest_column *c = &g->column[k];
+    memset(c, 0, sizeof *c);
+    c->file = NO_FILE;
+    for (int r = 0; r < g->size; r++) {
+      const ingest_column *one = &all[r * n + k];
+      for (int role = 0; role < ROLE_COUNT; role++) {
+        c->has[role] += one->has[role];
+        c->lacks[role] += one->lacks[role];
+      }
+      take_nearer(c, one);
+    }
+  }
+  SYZ_TRY_ALL(g->world, check_all(g));
+cleanup:
+  syz_free(&all);
+  return st;
+}
+
+/* ------------------------------------------------------------------ types */
+
+static const char *type_of(const syz_spectrum_info *o, bool is_spectype) { return is_spectype ? o->spectype : o->objtype; }
+
+static syz_status check_words(const ingest *g, const char *key, bool is_spectype, const char *const *known) {
+  syz_status st = SYZ_OK;
+  const syz_input *in = g->app->input;
+  bool is_typed = false;
+  if (!syz_input_list_size(in, key) || !g->n_spectra) return SYZ_OK;
+  for (int64_t s = 0; s < g->n_spectra && !is_typed; s++) is_typed = type_of(&g->spectrum[s].info, is_spectype)[0];
+  SYZ_REQUIRE(is_typed, SYZ_ERR_DATA, "%s: no file says of what type its spectra are: %s is the first", key, g->file[g->spectrum[0].file].path);
+  for (int i = 0; i < syz_input_list_size(in, key); i++) {
+    const char *word = syz_input_list_item(in, key, i), *nearest = known[0];
+    int least = 1000;
+    for (const char *const *k = known; *k && least; k++)
+      if (syz_edit_distance(word, *k) < least) least = syz_edit_distance(word, nearest = *k);
+    for (int64_t s = 0; s < g->n_spectra && least; s++) {
+      const char *type = type_of(&g->spectrum[s].info, is_spectype);
+      if (type[0] && syz_edit_distance(word, type) < least) least = syz_edit_distance(word, nearest = type);
+    }
+    SYZ_REQUIRE(!least, SYZ_ERR_DATA, "%s: no spectrum is of type '%s'; the nearest is '%s'", key, word, nearest);
+  }
+cleanup:
+  return st;
+}
+
+syz_status ingest_check_types(const ingest *g) {
+  static const char *const objects[] = {"TGT", "SKY", "BAD", NULL}, *const spectra[] = {"GALAXY", "QSO", "STAR", NULL};
+  syz_status st = SYZ_OK;
+  SYZ_TRY(check_words(g, "ingest.objtype", false, objects));
+  SYZ_TRY(check_words(g, "ingest.spectype", true, spectra));
+cleanup:
+  return st;
+}
