@@ -468,6 +468,7 @@ static void check_contradictions(void)
 }
 
 /* Each allocation of a create fails once: SYZ_ERR_MEMORY, nothing stays, and the next attempt goes one further. */
+#ifdef SYZ_FAULTS
 static int visits; /* of the point "alloc", as the fault counts them */
 
 static bool fails_next(int which, syz_status (*make)(void *context), void *context)
@@ -513,7 +514,6 @@ static syz_status make_head(void *context)
 
 static void check_memory_faults(void)
 {
-#ifdef SYZ_FAULTS
   made k = {.config = small_config(1, true),
             .crops_config = {.groups = 2, .size = {24, 16}, .most = {3, 4}, .most_rows = 9, .drop_rate = 0.3, .trains = true}};
   syz_status (*const make[])(void *) = {make_model, make_crops, make_head};
@@ -535,10 +535,10 @@ static void check_memory_faults(void)
   }
   syz_model_destroy(&k.m);
   syz_compute_destroy(&k.compute);
-#else
-  printf("built without SYZ_FAULTS: failures of memory are not tried\n");
-#endif
 }
+#else
+static void check_memory_faults(void) { printf("built without SYZ_FAULTS: failures of memory are not tried\n"); }
+#endif
 
 /* --------------------------------------------------------- projection heads */
 
