@@ -274,7 +274,7 @@ cleanup:
 
 /* One letter a plane: by BANDS, else by BAND0, BAND1 ..., where '?' stands for bands of more letters. "" when neither fits the planes. */
 static void bands_of_cube(const syz_fits *f, int hdu, int64_t planes, char bands[72]) {
-  char text[72], key[16];
+  char text[72], key[32];
   if (syz_fits_key_text(f, hdu, "BANDS", bands, 72) && bands[0] && strlen(bands) == (size_t)planes) return;
   for (int64_t k = 0; k < planes; k++) {
     snprintf(key, sizeof key, "BAND%lld", (long long)k);
