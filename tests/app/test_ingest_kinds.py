@@ -267,6 +267,31 @@ def identifiers():
         run(name, 3, text, columns=columns, **keys)
 
 
+def numbers_for_none():
+    """TNULL and the numbers that surveys write for none become NaN in redshifts and labels, from catalogues and from DESI's own tables."""
+    n, none = 6, -32768
+    for band in "grz":
+        image(f"{folder}/none/image-{band}.fits", 10, size=400, FILTER=band)
+    cat = table(folder + "/none-cat/c.fits", objid=("K", np.arange(n) + 5), ra=("D", RA + np.arange(n) * 1e-3), dec=("D", np.full(n, DEC)), z_spec=("E", [-99, -1, 9999, 0.5, -9.999, 0]),
+                mass=("E", [-99, -999, -9999, 9999, -1, 11]), count=("I", [none, 2, 3, 4, 5, 6], dict(null=none)))
+    keys = dict(images=[folder + "/none"], catalogues=[cat], redshift_column="z_spec", labels=["mass", "count"])
+    out, text = on_ranks("none", **keys)
+    d = load(out)
+    nan = np.nan
+    for label, want in (("redshift", [nan, nan, nan, 0.5, nan, 0]), ("mass", [nan, nan, nan, 9999, -1, 11]), ("count", [nan, 2, 3, 4, 5, 6])):
+        check(np.array_equal(d["label/" + label], np.array(want, "f4"), equal_nan=True), f"{label}: {d['label/' + label]}")
+    check([t.split()[-1] for t in text.splitlines() if "stand for none" in t] == ["7"], text)
+    out, _ = ingest("none-stated", 2, no_value=["11", "-1"], no_redshift=["0.5"], **keys)
+    d = load(out)
+    check(np.isnan(d["label/mass"]).sum() == 2 and np.isnan(d["label/redshift"]).sum() == 1 and d["label/redshift"][0] == -99, str(d["label/redshift"]))
+    ids = 39633300968442591 + np.arange(2)
+    desi(folder + "/none-desi/coadd-main-dark-4.fits", ids, [1, 2])
+    zbest(folder + "/none-desi/zbest-main-dark-4.fits", ids, [-1, 0.5])
+    out, _ = ingest("none-desi", 2, spectra=[folder + "/none-desi"], needs_redshift="true")
+    check(list(load(out)["object_id"]) == [ids[1]], "a redshift of -1 is none")
+    ingest("none-text", 2, 2, "ingest.no_value: 'nan?' is not a number", no_value=["nan?"], **keys)
+
+
 other_kinds_and_bands()
 bands()
 desi_siblings()
@@ -275,4 +300,5 @@ embed_without_shards()
 misspelt()
 viewer()
 identifiers()
+numbers_for_none()
 finish()
