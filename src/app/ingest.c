@@ -7,6 +7,7 @@
 #include "ingest.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -27,6 +28,10 @@ const syz_key syz_ingest_keys[] = {
      "name and row."},
     {"ingest.redshift_column", SYZ_KEY_TEXT, "", "column", 0, 0, NULL, USED, "Redshift in the catalogues, for objects whose spectrum gives none; empty: none."},
     {"ingest.labels", SYZ_KEY_LIST, "", "columns", 0, 0, NULL, USED, "Columns that become labels, from FIBERMAP, the redrock file beside, specobj, catalogues or HDF5; NaN where unknown, an error where no file has it."},
+    {"ingest.no_redshift", SYZ_KEY_LIST, "-9999,-999,-99,-9.999,-9,-1,99,999,9999", "numbers", 0, 0, NULL, USED,
+     "Redshifts that stand for none and become NaN, from every source; empty: none are."},
+    {"ingest.no_value", SYZ_KEY_LIST, "-9999,-999,-99", "numbers", 0, 0, NULL, USED,
+     "Values of ingest.labels that stand for none and become NaN (SDSS -9999, photometric redshifts of the Legacy Surveys -99); TNULL does always."},
     {"ingest.match", SYZ_KEY_CHOICE, "sky", "", 0, 0, "sky|id|none", USED, "Spectra to images: nearest on the sky, by TARGETID or (RELEASE, BRICKID, OBJID), or not at all."},
     {"ingest.match_radius_arcsec", SYZ_KEY_REAL, "1.0", "arcsec", 0, 3600, NULL, USED, "Farthest match on the sky."},
     {"ingest.keep", SYZ_KEY_CHOICE, "all", "", 0, 0, "all|paired|spectra|images", USED, "Objects with anything, with both, with a spectrum, or with an image."},
@@ -71,6 +76,19 @@ cleanup:
   return st;
 }
 
+static syz_status read_sentinels(const syz_input *in, const char *key, ingest_sentinels *s) {
+  syz_status st = SYZ_OK;
+  for (int i = 0; i < syz_input_list_size(in, key); i++) {
+    const char *text = syz_input_list_item(in, key, i);
+    char *end;
+    SYZ_REQUIRE(s->n < (int)(sizeof s->value / sizeof *s->value), SYZ_ERR_INPUT, "%s: more than %d numbers", key, s->n);
+    s->value[s->n++] = (float)strtod(text, &end);
+    SYZ_REQUIRE(end > text && !*end, SYZ_ERR_INPUT, "%s: '%s' is not a number", key, text);
+  }
+cleanup:
+  return st;
+}
+
 static syz_status read_options(ingest *g) {
   syz_status st = SYZ_OK;
   const syz_input *in = g->app->input;
@@ -97,6 +115,8 @@ static syz_status read_options(ingest *g) {
   }
   g->spectra_options = (syz_spectra_options){g->verify, !strcmp(syz_input_text(in, "ingest.exposures"), "keep"), syz_input_bool(in, "ingest.air"),
                                              (uint32_t)syz_input_int(in, "ingest.mask_bits")};
+  SYZ_TRY(read_sentinels(in, "ingest.no_value", &g->no_value));
+  SYZ_TRY(read_sentinels(in, "ingest.no_redshift", &g->no_redshift));
   SYZ_TRY(join_list(in, "ingest.objtype", g->objtype, sizeof g->objtype));
   SYZ_TRY(join_list(in, "ingest.spectype", g->spectype, sizeof g->spectype));
   g->cuts = (syz_spectra_cuts){.objtype = g->objtype,
@@ -181,6 +201,7 @@ static void tell_table(const ingest *g) {
   tell("files of other kinds or bands in folders, passed over", c->passed_over);
   tell("files refused (rejected.csv)", files);
   tell_columns(g);
+  tell("labels that stand for none (ingest.no_value, no_redshift)", c->no_value);
   tell("spectra read", c->read);
   for (int k = 1; k < SYZ_CUT_COUNT; k++) {
     snprintf(line, sizeof line, "spectra cut: %s", syz_cut_text((syz_cut)k));

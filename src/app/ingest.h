@@ -95,9 +95,15 @@ typedef struct ingest_object {
   int32_t image_file[SYZ_BANDS], image_plane[SYZ_BANDS]; /**< NO_FILE where a band is missing */
 } ingest_object;
 
+/** Numbers that surveys write where they have none. */
+typedef struct ingest_sentinels {
+  int n;
+  float value[32];
+} ingest_sentinels;
+
 typedef struct ingest_cuts {
   int64_t passed_over_of[ROLE_COUNT]; /**< files that were opened and hold something else */
-  int64_t passed_over, read, kept, cut[SYZ_CUT_COUNT], bad, unmatched, outside, edge, missing_band, unpaired, repeated, superseded;
+  int64_t passed_over, read, kept, cut[SYZ_CUT_COUNT], bad, unmatched, outside, edge, missing_band, unpaired, repeated, superseded, no_value;
 } ingest_cuts;
 
 typedef struct ingest {
@@ -116,6 +122,7 @@ typedef struct ingest {
   char objtype[256], spectype[256];
   syz_images_options image_options;
   bool verify;
+  ingest_sentinels no_value, no_redshift;  /**< of labels, and of the redshift */
   int64_t n_spectra, n_candidates, n_planes, n_objects, n_rejects;
   ingest_spectrum *spectrum;
   ingest_candidate *candidate;
@@ -161,6 +168,10 @@ syz_status ingest_check_columns(ingest *g);
 syz_status ingest_check_types(const ingest *g);
 /** Name that the input gives to column k; "" when it names none. */
 const char *ingest_column_name(const ingest *g, int k);
+
+/** The labels of one object with NaN where a number stands for none; `n` counts them. */
+void ingest_clear_labels(const ingest *g, double *label, int64_t *n);
+double ingest_clear_redshift(const ingest *g, double z);
 
 /* ingest_match.c */
 syz_status ingest_make_objects(ingest *g);    /**< Not collective: pairs spectra and candidates; the same on every rank. */

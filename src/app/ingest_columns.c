@@ -2,6 +2,7 @@
 /** Columns and words that the input names: a misspelt one would give NaN or cut everything, so what no file has is an error with the nearest name. */
 #include "ingest.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -116,4 +117,23 @@ syz_status ingest_check_types(const ingest *g) {
   SYZ_TRY(check_words(g, "ingest.spectype", true, spectra));
 cleanup:
   return st;
+}
+
+/* ------------------------------------------------------- numbers for none */
+
+/* In float32, as most columns hold them: -9.999 of a double column is the same. */
+static double clear(const ingest_sentinels *s, double v) {
+  for (int i = 0; i < s->n; i++)
+    if ((float)v == s->value[i]) return (double)NAN;
+  return v;
+}
+
+double ingest_clear_redshift(const ingest *g, double z) { return clear(&g->no_redshift, z); }
+
+void ingest_clear_labels(const ingest *g, double *label, int64_t *n) {
+  for (int k = 0; k < g->n_labels; k++) {
+    double v = clear(k ? &g->no_value : &g->no_redshift, label[k]);
+    *n += isnan(v) && !isnan(label[k]);
+    label[k] = v;
+  }
 }

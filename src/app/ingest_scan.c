@@ -67,6 +67,8 @@ static syz_status scan_fits_spectra(ingest *g, int file, ingest_bytes *found, fl
     o.row = i;
     o.primary = g->cuts.primary[0] ? syz_spectra_column(s, i, g->cuts.primary) : 1;
     for (int k = 0; k < g->n_labels; k++) o.label[k] = syz_spectra_column(s, i, g->label[k]);
+    ingest_clear_labels(g, o.label, &g->count.no_value);
+    o.info.redshift = o.label[0];
     o.cut = early_cut(g, &o.info, o.primary);
     if (o.cut == SYZ_CUT_NONE) {
       if (syz_spectra_read(s, i, flux, ivar) != SYZ_OK) {
@@ -101,6 +103,7 @@ static syz_status foreign_labels(ingest *g, syz_foreign *f, int64_t first, int64
     SYZ_TRY(syz_foreign_read_label(f, g->label[k], first, n, value));
     for (int64_t i = 0; i < n; i++) label[i * INGEST_LABELS + k] = (double)value[i];
   }
+  for (int64_t i = 0; i < n; i++) ingest_clear_labels(g, label + i * INGEST_LABELS, &g->count.no_value);
 cleanup:
   return st;
 }
@@ -301,6 +304,7 @@ static syz_status scan_catalogue(ingest *g, int file, ingest_bytes *found) {
     o.file = file;
     o.row = i;
     for (int k = 0; k < g->n_labels; k++) o.label[k] = label[k * n + i];
+    ingest_clear_labels(g, o.label, &g->count.no_value);
     if (!isfinite(ra[i])) {
       SYZ_TRY(ingest_note(g, file, i, id[i], "RA and Dec are not on the sky"));
       continue;
@@ -411,6 +415,7 @@ syz_status ingest_scan_candidates(ingest *g) {
   g->plane = all;
   SYZ_TRY(ingest_share_rejects(g));
   syz_allreduce_i64(g->world, &g->count.passed_over, 1, SYZ_SUM);
+  syz_allreduce_i64(g->world, &g->count.no_value, 1, SYZ_SUM);
   syz_allreduce_i64(g->world, g->count.passed_over_of, ROLE_COUNT, SYZ_SUM);
   SYZ_TRY_ALL(g->world, check_roles(g));
   SYZ_TRY(ingest_check_columns(g));
@@ -484,10 +489,11 @@ syz_status ingest_join_redshifts(ingest *g) {
   for (int64_t i = 0; i < n; i++) {
     if (i && f[i].spectrum == f[i - 1].spectrum) continue; /* the first one is the best */
     ingest_spectrum *s = &g->spectrum[f[i].spectrum];
-    s->info.redshift = f[i].z.redshift;
+    s->info.redshift = ingest_clear_redshift(g, f[i].z.redshift);
     s->info.zwarn = f[i].z.zwarn;
     memcpy(s->info.spectype, f[i].z.spectype, sizeof s->info.spectype);
-    s->label[0] = f[i].z.redshift;
+    g->count.no_value += isnan(s->info.redshift) && !isnan(f[i].z.redshift);
+    s->label[0] = s->info.redshift;
   }
   SYZ_TRY_ALL(g->world, ingest_check_types(g));
   g->count.read = g->n_spectra;
