@@ -31,7 +31,6 @@ enum {
   STRIP = 2 * HALF,    /* queries or keys that are formed at once */
   STEP = 16,           /* units of a tile's depth: 32 numbers */
   DEPTH = 2 * STEP,
-  TILE_WORDS = HALF * STEP,
   STEP_WORDS = 2 * TILE_WORDS,
   SUMS = STRIP * STRIP,
   PANEL = SYZ_TILE_COLUMNS,
@@ -98,36 +97,23 @@ static void pack_right_across(const geometry *g, uint32_t *to, const syz_bf16 *x
  * than 16 rows, columns. */
 INLINE void multiply(float *sum, const uint32_t *a, const uint32_t *b, int64_t steps, bool is_continued, bool has_low, bool has_right)
 {
-  const int line = HALF * (int)sizeof(float), panel_line = PANEL * (int)sizeof(uint32_t);
-  if (is_continued) {
-    tile_load(0, sum, line);
-    tile_load(1, sum + TILE_WORDS, line);
-    tile_load(2, sum + 2 * TILE_WORDS, line);
-    tile_load(3, sum + 3 * TILE_WORDS, line);
-  } else {
-    tile_zero(0);
-    tile_zero(1);
-    tile_zero(2);
-    tile_zero(3);
-  }
+  const int panel_line = PANEL * (int)sizeof(uint32_t);
+  tile_begin_sums(is_continued ? sum : NULL);
   for (int64_t s = 0; s < steps; s++, a += STEP_WORDS, b += STEP * PANEL) {
     tile_load(6, b, panel_line);
-    tile_load(4, a, line);
+    tile_load(4, a, TILE_LINE);
     tile_dot_bf16(0, 4, 6);
     if (has_right) {
       tile_load(7, b + HALF, panel_line);
       tile_dot_bf16(1, 4, 7);
     }
     if (has_low) {
-      tile_load(5, a + TILE_WORDS, line);
+      tile_load(5, a + TILE_WORDS, TILE_LINE);
       tile_dot_bf16(2, 5, 6);
       if (has_right) tile_dot_bf16(3, 5, 7);
     }
   }
-  tile_store(0, sum, line);
-  tile_store(1, sum + TILE_WORDS, line);
-  tile_store(2, sum + 2 * TILE_WORDS, line);
-  tile_store(3, sum + 3 * TILE_WORDS, line);
+  tile_store_sums(sum);
 }
 
 /** Where 16 sums of row r begin. */

@@ -33,7 +33,6 @@ enum {
   HALF = 16,                         /* rows and columns of a tile */
   STRIP = 2 * HALF,                  /* of C that are formed at once */
   STEP = 16,                         /* units of a step */
-  TILE_WORDS = HALF * STEP,
   STEP_WORDS = 2 * TILE_WORDS,       /* of packed A */
   PANEL_STEP = STEP * SYZ_TILE_COLUMNS, /* words of a panel of B */
   SUMS = STRIP * STRIP,
@@ -111,22 +110,12 @@ typedef struct left_form {
 /** Sums of a strip by 32 columns over some steps: from `from` (NULL: from zero) to `to`, while `rows` rows a step of what waits are ended and those of y
  * are fetched, and `lines` cache lines a step from `ahead` on. has_low, has_right: there are more than 16 rows, columns. */
 INLINE void multiply(const number kind, const syz_tile_action action, int64_t steps, left_form form, const uint32_t *a, const uint32_t *b,
-                     const float *from, float *to, bool has_low, bool has_right, const uint32_t *ahead, int lines, const syz_tile_end *e, waiting *w, int rows, int m, int64_t row,
-                     int64_t column)
+                     const float *from, float *to, bool has_low, bool has_right, const uint32_t *ahead, int lines, const syz_tile_end *e, waiting *w,
+                     int rows, int m, int64_t row, int64_t column)
 {
-  const int line = HALF * (int)sizeof(float), panel_line = SYZ_TILE_COLUMNS * (int)sizeof(uint32_t);
+  const int panel_line = SYZ_TILE_COLUMNS * (int)sizeof(uint32_t);
   const int64_t left_line = form.line * (int64_t)sizeof *a;
-  if (from) {
-    tile_load(0, from, line);
-    tile_load(1, from + TILE_WORDS, line);
-    tile_load(2, from + 2 * TILE_WORDS, line);
-    tile_load(3, from + 3 * TILE_WORDS, line);
-  } else {
-    tile_zero(0);
-    tile_zero(1);
-    tile_zero(2);
-    tile_zero(3);
-  }
+  tile_begin_sums(from);
   for (int64_t s = 0; s < steps; s++, a += form.step, b += PANEL_STEP) {
     tile_load_once(6, b, panel_line);
     tile_load(4, a, left_line);
@@ -146,10 +135,7 @@ INLINE void multiply(const number kind, const syz_tile_action action, int64_t st
       end_rows(kind, action, e, w, rows);
     }
   }
-  tile_store(0, to, line);
-  tile_store(1, to + TILE_WORDS, line);
-  tile_store(2, to + 2 * TILE_WORDS, line);
-  tile_store(3, to + 3 * TILE_WORDS, line);
+  tile_store_sums(to);
 }
 
 INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }

@@ -14,8 +14,11 @@
 
 #ifdef SYZ_TILES_EMULATED
 #include "tile_emulation.h"
+#define TILE_FUNCTION static inline
 #else
 #include <immintrin.h>
+
+#define TILE_FUNCTION static inline __attribute__((always_inline, target("amx-tile")))
 
 #define TILE_TARGET "amx-tile,amx-bf16,amx-int8"
 #define tile_zero(t) _tile_zero(t)
@@ -36,12 +39,39 @@ typedef struct tile_configuration {
 _Static_assert(sizeof(tile_configuration) == 64, "what LDTILECFG reads");
 
 /** All eight tiles whole. */
-static inline __attribute__((always_inline, target("amx-tile"))) void tile_begin(void)
+TILE_FUNCTION void tile_begin(void)
 {
   static const tile_configuration whole = {.palette = 1, .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
   _tile_loadconfig(&whole);
   __asm__ volatile("" ::: "memory");
 }
 
-static inline __attribute__((always_inline, target("amx-tile"))) void tile_end(void) { _tile_release(); }
+TILE_FUNCTION void tile_end(void) { _tile_release(); }
 #endif
+
+/* Tiles 0 to 3 hold 32 x 32 sums, in memory [2 x 2 tiles][16][16]. */
+enum { TILE_LINE = 64, TILE_WORDS = 256 };
+
+/** The sums begin: with zeros (NULL), or with what is in memory. */
+TILE_FUNCTION void tile_begin_sums(const float *from)
+{
+  if (from) {
+    tile_load(0, from, TILE_LINE);
+    tile_load(1, from + TILE_WORDS, TILE_LINE);
+    tile_load(2, from + 2 * TILE_WORDS, TILE_LINE);
+    tile_load(3, from + 3 * TILE_WORDS, TILE_LINE);
+  } else {
+    tile_zero(0);
+    tile_zero(1);
+    tile_zero(2);
+    tile_zero(3);
+  }
+}
+
+TILE_FUNCTION void tile_store_sums(float *to)
+{
+  tile_store(0, to, TILE_LINE);
+  tile_store(1, to + TILE_WORDS, TILE_LINE);
+  tile_store(2, to + 2 * TILE_WORDS, TILE_LINE);
+  tile_store(3, to + 3 * TILE_WORDS, TILE_LINE);
+}
