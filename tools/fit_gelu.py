@@ -72,7 +72,8 @@ if "--table" in sys.argv:
  * r = 6 u - interval. Made by tools/fit_gelu.py --table. Absolute error of u Phi(u) below 4.8e-7, of the derivative below 1.4e-6, in float32.
  */
 #pragma once
-""")
+
+/* clang-format off */""")
     for name, c in tables:
         rows = ",\n".join("  {" + ",\n   ".join(", ".join(f"{x:.9g}f" if x else "0.0f" for x in row[k:k + 8]) for k in range(0, INTERVALS, 8)) + "}" for row in c)
         print(f"static const float syz_gelu_{name}[4][{INTERVALS}] = {{\n{rows}}};")

@@ -6,24 +6,28 @@
 #include <stdio.h>
 #include <string.h>
 
-const char *ingest_column_name(const ingest *g, int k) {
+const char *ingest_column_name(const ingest *g, int k)
+{
   if (k == g->n_labels) return g->cuts.primary;
   return k ? g->label[k] : syz_input_text(g->app->input, "ingest.redshift_column");
 }
 
-static bool is_nearer(const ingest_column *a, const ingest_column *b) {
+static bool is_nearer(const ingest_column *a, const ingest_column *b)
+{
   if (a->file == NO_FILE || b->file == NO_FILE) return b->file == NO_FILE && a->file != NO_FILE;
   return a->distance != b->distance ? a->distance < b->distance : a->file < b->file;
 }
 
-static void take_nearer(ingest_column *c, const ingest_column *other) {
+static void take_nearer(ingest_column *c, const ingest_column *other)
+{
   if (!is_nearer(other, c)) return;
   c->file = other->file;
   c->distance = other->distance;
   memcpy(c->nearest, other->nearest, sizeof c->nearest);
 }
 
-void ingest_note_column(ingest *g, int file, int k, const syz_column_search *search) {
+void ingest_note_column(ingest *g, int file, int k, const syz_column_search *search)
+{
   ingest_column *c = &g->column[k], found;
   memset(&found, 0, sizeof found);
   ++*(search->has ? &c->has[g->file[file].role] : &c->lacks[g->file[file].role]);
@@ -33,13 +37,15 @@ void ingest_note_column(ingest *g, int file, int k, const syz_column_search *sea
   take_nearer(c, &found);
 }
 
-static int64_t in_all(const int64_t n[ROLE_COUNT]) {
+static int64_t in_all(const int64_t n[ROLE_COUNT])
+{
   int64_t sum = 0;
   for (int r = 0; r < ROLE_COUNT; r++) sum += n[r];
   return sum;
 }
 
-static syz_status check_column(const ingest *g, int k) {
+static syz_status check_column(const ingest *g, int k)
+{
   syz_status st = SYZ_OK;
   const ingest_column *c = &g->column[k];
   const char *name = ingest_column_name(g, k);
@@ -52,14 +58,16 @@ cleanup:
   return st;
 }
 
-static syz_status check_all(const ingest *g) {
+static syz_status check_all(const ingest *g)
+{
   syz_status st = SYZ_OK;
   for (int k = 0; k <= g->n_labels; k++) SYZ_TRY(check_column(g, k));
 cleanup:
   return st;
 }
 
-syz_status ingest_check_columns(ingest *g) {
+syz_status ingest_check_columns(ingest *g)
+{
   syz_status st = SYZ_OK;
   int n = g->n_labels + 1;
   ingest_column *all = syz_alloc("columns", (size_t)(n * g->size), sizeof *all);
@@ -88,7 +96,8 @@ cleanup:
 
 static const char *type_of(const syz_spectrum_info *o, bool is_spectype) { return is_spectype ? o->spectype : o->objtype; }
 
-static syz_status check_words(const ingest *g, const char *key, bool is_spectype, const char *const *known) {
+static syz_status check_words(const ingest *g, const char *key, bool is_spectype, const char *const *known)
+{
   syz_status st = SYZ_OK;
   const syz_input *in = g->app->input;
   bool is_typed = false;
@@ -110,7 +119,8 @@ cleanup:
   return st;
 }
 
-syz_status ingest_check_types(const ingest *g) {
+syz_status ingest_check_types(const ingest *g)
+{
   static const char *const objects[] = {"TGT", "SKY", "BAD", NULL}, *const spectra[] = {"GALAXY", "QSO", "STAR", NULL};
   syz_status st = SYZ_OK;
   SYZ_TRY(check_words(g, "ingest.objtype", false, objects));
@@ -122,7 +132,8 @@ cleanup:
 /* ------------------------------------------------------- numbers for none */
 
 /* In float32, as most columns hold them: -9.999 of a double column is the same. */
-static double clear(const ingest_sentinels *s, double v) {
+static double clear(const ingest_sentinels *s, double v)
+{
   for (int i = 0; i < s->n; i++)
     if ((float)v == s->value[i]) return (double)NAN;
   return v;
@@ -130,7 +141,8 @@ static double clear(const ingest_sentinels *s, double v) {
 
 double ingest_clear_redshift(const ingest *g, double z) { return clear(&g->no_redshift, z); }
 
-void ingest_clear_labels(const ingest *g, double *label, int64_t *n) {
+void ingest_clear_labels(const ingest *g, double *label, int64_t *n)
+{
   for (int k = 0; k < g->n_labels; k++) {
     double v = clear(k ? &g->no_value : &g->no_redshift, label[k]);
     *n += isnan(v) && !isnan(label[k]);

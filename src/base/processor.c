@@ -14,8 +14,8 @@ static bool has_avx512(void)
          __builtin_cpu_supports("avx512dq");
 }
 
-/** Tiles with bfloat16 and 8-bit products: CPUID leaf 7 (EDX bits 22, 24, 25), their state switched on by the kernel (XCR0 bits 17 and 18). gcc 12 has
- * no name for them in __builtin_cpu_supports. */
+/** Tiles with bfloat16 and 8-bit products: CPUID leaf 7 (EDX bits 22, 24, 25), their state switched on by the kernel (XCR0 bits 17 and 18). gcc 12
+ * has no name for them in __builtin_cpu_supports. */
 static bool has_tiles(void)
 {
   const unsigned need = 1u << 22 | 1u << 24 | 1u << 25, state = 1u << 17 | 1u << 18, osxsave = 1u << 27;

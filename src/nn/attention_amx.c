@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Attention in bfloat16 with float32 sums on tiles (AMX). The method is that of attention_core.h without its blocks of keys: 32 x 32 sums are formed at
- * once (kernel_amx.c), and what they are made into is again a left operand of tiles.
+ * Attention in bfloat16 with float32 sums on tiles (AMX). The method is that of attention_core.h without its blocks of keys: 32 x 32 sums are formed
+ * at once (kernel_amx.c), and what they are made into is again a left operand of tiles.
  *
- * Forward, for a strip of 32 queries: S = Q K^T over all keys, rests in L2 with the running maximum of each row and lane; P = exp(S - max), rounded, in
- * tiles; O = P V. The sum of a row is taken from P before it is rounded, and divides O at the end.
- * Backward, for a strip of 32 keys, so that lse and D of the queries lie along the lanes: S^T = K Q^T, dP^T = V dO^T, P^T = exp(S^T - lse),
- * dS^T = P^T (dP^T - D). P^T and dS^T of a strip are left operands of dV = P^T dO and dK = dS^T Q, complete at once. dS^T of a block of strips, pairs of
- * keys joined, is the right operand of dQ^T += K^T dS^T, whose sums rest in memory between blocks.
+ * Forward, for a strip of 32 queries: S = Q K^T over all keys, rests in L2 with the running maximum of each row and lane; P = exp(S - max), rounded,
+ * in tiles; O = P V. The sum of a row is taken from P before it is rounded, and divides O at the end. Backward, for a strip of 32 keys, so that lse
+ * and D of the queries lie along the lanes: S^T = K Q^T, dP^T = V dO^T, P^T = exp(S^T - lse), dS^T = P^T (dP^T - D). P^T and dS^T of a strip are left
+ * operands of dV = P^T dO and dK = dS^T Q, complete at once. dS^T of a block of strips, pairs of keys joined, is the right operand of dQ^T += K^T
+ * dS^T, whose sums rest in memory between blocks.
  *
  * Order of additions depends on tokens and dim only.
  */
@@ -28,13 +28,13 @@
 
 enum {
   HALF = 16,
-  STRIP = 2 * HALF,    /* queries or keys that are formed at once */
-  STEP = 16,           /* units of a tile's depth: 32 numbers */
+  STRIP = 2 * HALF, /* queries or keys that are formed at once */
+  STEP = 16,        /* units of a tile's depth: 32 numbers */
   DEPTH = 2 * STEP,
   STEP_WORDS = 2 * TILE_WORDS,
   SUMS = STRIP * STRIP,
   PANEL = SYZ_TILE_COLUMNS,
-  BLOCK_STRIPS = 8,    /* of keys, most, between sums of dQ in memory */
+  BLOCK_STRIPS = 8, /* of keys, most, between sums of dQ in memory */
 };
 
 typedef struct geometry {
@@ -93,8 +93,8 @@ static void pack_right_across(const geometry *g, uint32_t *to, const syz_bf16 *x
 
 /* ------------------------------------------------------------- products */
 
-/** 32 x 32 sums [2 x 2 tiles][16][16] over `steps` steps: from zero, or on top of what is there. a, b: the first step; has_low, has_right: there are more
- * than 16 rows, columns. */
+/** 32 x 32 sums [2 x 2 tiles][16][16] over `steps` steps: from zero, or on top of what is there. a, b: the first step; has_low, has_right: there are
+ * more than 16 rows, columns. */
 INLINE void multiply(float *sum, const uint32_t *a, const uint32_t *b, int64_t steps, bool is_continued, bool has_low, bool has_right)
 {
   const int panel_line = PANEL * (int)sizeof(uint32_t);
@@ -224,8 +224,8 @@ INLINE void weighted_sums(const geometry *g, const attention_head *h, const forw
   }
 }
 
-/** The scores of a strip are formed before the weighted sums of the one before: tiles that were written by vectors, and vectors by tiles, are not read at
- * once, which would wait until they have left the store buffer. */
+/** The scores of a strip are formed before the weighted sums of the one before: tiles that were written by vectors, and vectors by tiles, are not
+ * read at once, which would wait until they have left the store buffer. */
 KERNEL_TARGET static void forward(const attention_head *h, void *scratch)
 {
   const geometry g = geometry_of(h->tokens, h->dim);
@@ -249,9 +249,9 @@ KERNEL_TARGET static void forward(const attention_head *h, void *scratch)
 /* ------------------------------------------------------------- backward */
 
 typedef struct backward_views {
-  uint32_t *k, *v, *k_across;                     /* left */
-  uint32_t *q, *dout, *q_across, *dout_across;    /* right */
-  uint32_t *p, *ds, *ds_pairs;                    /* of a strip of keys: left, left; of a block: right */
+  uint32_t *k, *v, *k_across;                  /* left */
+  uint32_t *q, *dout, *q_across, *dout_across; /* right */
+  uint32_t *p, *ds, *ds_pairs;                 /* of a strip of keys: left, left; of a block: right */
   float *s, *dp, *dq, *minus_lse, *delta;
 } backward_views;
 
@@ -295,7 +295,8 @@ KERNEL_TARGET static void row_products(const geometry *g, float *delta, const sy
 /** Neighbouring rows joined to units: lane i becomes (even[i], odd[i]). */
 INLINE __m512i join_rows(__m512 even, __m512 odd)
 {
-  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  const __m512i order =
+      _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
   return _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(odd, even));
 }
 

@@ -5,14 +5,20 @@
 enum { LANES = 4, ROWS = 4, VECTORS = 6 };
 typedef float32x4_t vec;
 
-#define FOR_WIDTH(n, name, ...)              \
-  do {                                       \
-    if ((n) == 1) name(1, __VA_ARGS__);      \
-    else if ((n) == 2) name(2, __VA_ARGS__); \
-    else if ((n) == 3) name(3, __VA_ARGS__); \
-    else if ((n) == 4) name(4, __VA_ARGS__); \
-    else if ((n) == 5) name(5, __VA_ARGS__); \
-    else name(6, __VA_ARGS__);               \
+#define FOR_WIDTH(n, name, ...)                                                                                                                      \
+  do {                                                                                                                                               \
+    if ((n) == 1)                                                                                                                                    \
+      name(1, __VA_ARGS__);                                                                                                                          \
+    else if ((n) == 2)                                                                                                                               \
+      name(2, __VA_ARGS__);                                                                                                                          \
+    else if ((n) == 3)                                                                                                                               \
+      name(3, __VA_ARGS__);                                                                                                                          \
+    else if ((n) == 4)                                                                                                                               \
+      name(4, __VA_ARGS__);                                                                                                                          \
+    else if ((n) == 5)                                                                                                                               \
+      name(5, __VA_ARGS__);                                                                                                                          \
+    else                                                                                                                                             \
+      name(6, __VA_ARGS__);                                                                                                                          \
   } while (0)
 
 #define OPERATION static inline __attribute__((always_inline)) KERNEL

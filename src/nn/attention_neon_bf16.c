@@ -41,10 +41,7 @@ OPERATION void e_part(element *dst, vec x, int64_t n)
   vst1_u16(row, narrow(x));
   memcpy(dst, row, (size_t)n * sizeof *row);
 }
-OPERATION void e_pair(uint32_t *dst, vec even, vec odd)
-{
-  vst1q_u32(dst, vorrq_u32(vmovl_u16(narrow(even)), vshll_n_u16(narrow(odd), 16)));
-}
+OPERATION void e_pair(uint32_t *dst, vec even, vec odd) { vst1q_u32(dst, vorrq_u32(vmovl_u16(narrow(even)), vshll_n_u16(narrow(odd), 16))); }
 
 #include "attention_core.h"
 

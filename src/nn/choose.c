@@ -3,9 +3,9 @@
  * Which engine computes: measured on the processor at hand, with the shapes that the model asks for, once for all ranks of a run.
  *
  * What every rank can run is found first, so that mixed nodes agree. Then rank 0 measures while the others sleep, and its choice is everybody's. A
- * candidate multiplies as a layer does, with packed weights, on one thread: time is the processor's, the best of ROUNDS rounds in which all candidates
- * take turns, so that a busy machine disturbs them alike. One that has less than half the rate of the best in first short products is left out at
- * once. The first of the table that is within a tenth of the fastest wins: the same from run to run though figures scatter.
+ * candidate multiplies as a layer does, with packed weights, on one thread: time is the processor's, the best of ROUNDS rounds in which all
+ * candidates take turns, so that a busy machine disturbs them alike. One that has less than half the rate of the best in first short products is left
+ * out at once. The first of the table that is within a tenth of the fastest wins: the same from run to run though figures scatter.
  */
 #include <math.h>
 #include <omp.h>
@@ -20,8 +20,8 @@ enum {
   MOST_ROWS = 1152,
   MOST_WIDTH = 4096, /* rates no longer change beyond */
 };
-static const double round_s = 0.01;       /* of one round of the best candidate; the rows follow */
-static const double least_flops = 5e7;    /* of the largest product of SHORT_ROWS: less is too short to be measured */
+static const double round_s = 0.01;    /* of one round of the best candidate; the rows follow */
+static const double least_flops = 5e7; /* of the largest product of SHORT_ROWS: less is too short to be measured */
 static const double near_enough = 1.0 / 1.1;
 
 static const syz_candidate table[] = {
@@ -239,7 +239,8 @@ static void tell_rates(syz_compute *c, const double *rate)
       if (!is_told[i] && rate[i] > 0 && (best < 0 || rate[i] > rate[best])) best = i;
     if (best < 0 || n + 64 > sizeof c->measured) break;
     is_told[best] = true;
-    n += (size_t)snprintf(c->measured + n, sizeof c->measured - n, "%s%s %.0f", n ? ", " : "measured: ", syz_candidate_name(&table[best]), rate[best] / 1e9);
+    n += (size_t)snprintf(c->measured + n, sizeof c->measured - n, "%s%s %.0f", n ? ", " : "measured: ", syz_candidate_name(&table[best]),
+                          rate[best] / 1e9);
   }
   if (n) snprintf(c->measured + n, sizeof c->measured - n, " GFLOP/s");
 }

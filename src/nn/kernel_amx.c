@@ -2,18 +2,19 @@
 /**
  * The own kernels on tiles (AMX): bfloat16 with float32 sums (TDPBF16PS) and 8-bit integers (TDPBUSD).
  *
- * Four tiles hold 32 x 32 sums, two a strip of 32 rows of A, two 32 columns of B: four products for four loads. A step is 16 units of the summed axis, one
- * tile's depth. A packed is [strip][step][2 tiles of 16 rows][16][16 units]; B is the panels of 64 columns that all kernels have, whose rows of 16 columns
- * are what a tile's rows want to be.
+ * Four tiles hold 32 x 32 sums, two a strip of 32 rows of A, two 32 columns of B: four products for four loads. A step is 16 units of the summed
+ * axis, one tile's depth. A packed is [strip][step][2 tiles of 16 rows][16][16 units]; B is the panels of 64 columns that all kernels have, whose
+ * rows of 16 columns are what a tile's rows want to be.
  *
- * Where the operands rest decides the speed. From L2 both, the loads take as long as the products. So PASS steps of a strip of A (32 KiB) rest in L1, 48
- * KiB, while all columns of a block of B stream by from L2 with the hint not to displace them; then the next steps of the same strip. Sums rest in memory
- * between passes, exactly. The last pass leaves its 32 x 32 sums in one of two small buffers, and what becomes of them (bias, GELU, residual, rounding)
- * is done by the vector units a few rows at a time between the products of the next 32 columns.
+ * Where the operands rest decides the speed. From L2 both, the loads take as long as the products. So PASS steps of a strip of A (32 KiB) rest in L1,
+ * 48 KiB, while all columns of a block of B stream by from L2 with the hint not to displace them; then the next steps of the same strip. Sums rest in
+ * memory between passes, exactly. The last pass leaves its 32 x 32 sums in one of two small buffers, and what becomes of them (bias, GELU, residual,
+ * rounding) is done by the vector units a few rows at a time between the products of the next 32 columns.
  *
- * Measured on one core of a Xeon at 3.3 GHz, where products alone reach 3,400 GFLOP/s and oneDNN with packed weights at most 1,080: products with their
- * loads 2,700; a whole product of 1152 x 4096 x 1024 with packing of A and bfloat16 results 1,390. Without the hint 1,290; with passes of 8 or 32 steps
- * 1,270 and 1,080; all sums through one buffer of a strip 1,285; B resting in L1 and A streaming 1,020; prefetching A or B into L2: no difference.
+ * Measured on one core of a Xeon at 3.3 GHz, where products alone reach 3,400 GFLOP/s and oneDNN with packed weights at most 1,080: products with
+ * their loads 2,700; a whole product of 1152 x 4096 x 1024 with packing of A and bfloat16 results 1,390, and 1,540 with the next strip of A fetched
+ * into L2 a line or two a step. Before that fetching: without the hint 1,290; with passes of 8 or 32 steps 1,270 and 1,080; all sums through one
+ * buffer of a strip 1,285; B resting in L1 and A streaming 1,020. Fetching B ahead, or writing results past the caches: no difference.
  */
 #include "kernel_bf16.h"
 #include "kernel_int8.h"
@@ -30,16 +31,16 @@
 #include "kernel_end.h"
 
 enum {
-  HALF = 16,                         /* rows and columns of a tile */
-  STRIP = 2 * HALF,                  /* of C that are formed at once */
-  STEP = 16,                         /* units of a step */
-  STEP_WORDS = 2 * TILE_WORDS,       /* of packed A */
+  HALF = 16,                            /* rows and columns of a tile */
+  STRIP = 2 * HALF,                     /* of C that are formed at once */
+  STEP = 16,                            /* units of a step */
+  STEP_WORDS = 2 * TILE_WORDS,          /* of packed A */
   PANEL_STEP = STEP * SYZ_TILE_COLUMNS, /* words of a panel of B */
   SUMS = STRIP * STRIP,
   LINE_WORDS = 16,
-  PASS = 16,                         /* most steps of a strip that rest in L1 */
-  LONGEST = 44 * STEP,               /* units of B that stay in L2 with all columns of a block */
-  BLOCK = 1 << 20,                   /* bytes of such a block */
+  PASS = 16,           /* most steps of a strip that rest in L1 */
+  LONGEST = 44 * STEP, /* units of B that stay in L2 with all columns of a block */
+  BLOCK = 1 << 20,     /* bytes of such a block */
 };
 
 typedef enum number { BF16, INT8 } number;
@@ -94,12 +95,12 @@ INLINE void fetch_rows(const syz_tile_action action, const syz_tile_end *e, int 
   }
 }
 
-#define DOT_OF(kind, c, a, b)    \
-  do {                           \
-    if ((kind) == BF16)          \
-      tile_dot_bf16(c, a, b);    \
-    else                         \
-      tile_dot_int8(c, a, b);    \
+#define DOT_OF(kind, c, a, b)                                                                                                                        \
+  do {                                                                                                                                               \
+    if ((kind) == BF16)                                                                                                                              \
+      tile_dot_bf16(c, a, b);                                                                                                                        \
+    else                                                                                                                                             \
+      tile_dot_int8(c, a, b);                                                                                                                        \
   } while (0)
 
 /** How a strip of A lies, in words: from row to row of a tile, to the lower tile, from step to step; from strip to strip. */
@@ -107,8 +108,8 @@ typedef struct left_form {
   int64_t line, low, step, strip;
 } left_form;
 
-/** Sums of a strip by 32 columns over some steps: from `from` (NULL: from zero) to `to`, while `rows` rows a step of what waits are ended and those of y
- * are fetched, and `lines` cache lines a step from `ahead` on. has_low, has_right: there are more than 16 rows, columns. */
+/** Sums of a strip by 32 columns over some steps: from `from` (NULL: from zero) to `to`, while `rows` rows a step of what waits are ended and those
+ * of y are fetched, and `lines` cache lines a step from `ahead` on. has_low, has_right: there are more than 16 rows, columns. */
 INLINE void multiply(const number kind, const syz_tile_action action, int64_t steps, left_form form, const uint32_t *a, const uint32_t *b,
                      const float *from, float *to, bool has_low, bool has_right, const uint32_t *ahead, int lines, const syz_tile_end *e, waiting *w,
                      int rows, int m, int64_t row, int64_t column)
@@ -142,8 +143,8 @@ INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /** Steps [first, last) of all tiles of the block; `kept` holds the sums of one strip, or of all when is_long. */
 INLINE void pieces(const number kind, const syz_tile_action action, int64_t m, int64_t n, int64_t units, int64_t first, int64_t last, bool is_long,
-                   left_form form, const uint32_t *a, const uint32_t *b, const syz_tile_end *e, int64_t row, int64_t column, float *kept, float *fresh,
-                   waiting *w)
+                   left_form form, const uint32_t *a, const uint32_t *b, const syz_tile_end *e, int64_t row, int64_t column, float *kept,
+                   float *fresh, waiting *w)
 {
   const int64_t steps = units / STEP, passes = syz_ceil_div(last - first, PASS), pass = syz_ceil_div(last - first, passes);
   const int64_t across = syz_ceil_div(n, STRIP);
@@ -188,24 +189,24 @@ INLINE void block_of(const number kind, const syz_tile_action action, int64_t m,
   tile_begin();
   for (int64_t i = 0; i < m; i += group)
     for (int64_t first = 0; first < steps; first += piece)
-      pieces(kind, action, smaller(m - i, group), n, units, first, smaller(steps, first + piece), is_long, form, a + i / STRIP * form.strip, b, e, row + i, column, kept,
-             fresh, &w);
+      pieces(kind, action, smaller(m - i, group), n, units, first, smaller(steps, first + piece), is_long, form, a + i / STRIP * form.strip, b, e,
+             row + i, column, kept, fresh, &w);
   end_rows(kind, action, e, &w, STRIP);
   tile_end();
 }
 
 /** One function an action: what becomes of the sums stands within the loop of products. */
 #define BLOCK_FOR(KIND, ACTION)                                                                                                                      \
-  __attribute__((noinline)) KERNEL_TARGET static void block_##KIND##_##ACTION(int64_t m, int64_t n, int64_t units, const uint32_t *a,                         \
-                                                                              int64_t row_stride, const uint32_t *b, const syz_tile_end *e, int64_t row,     \
-                                                                              int64_t column, float *room)                                                   \
+  __attribute__((noinline))                                                                                                                          \
+  KERNEL_TARGET static void block_##KIND##_##ACTION(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b,   \
+                                                    const syz_tile_end *e, int64_t row, int64_t column, float *room)                                 \
   {                                                                                                                                                  \
-    block_of(KIND, SYZ_TILE_##ACTION, m, n, units, a, row_stride, b, e, row, column, room);                                                                      \
+    block_of(KIND, SYZ_TILE_##ACTION, m, n, units, a, row_stride, b, e, row, column, room);                                                          \
   }
-#define BLOCKS_FOR(KIND)       \
-  BLOCK_FOR(KIND, F32)         \
-  BLOCK_FOR(KIND, ACT)         \
-  BLOCK_FOR(KIND, RESIDUAL)    \
+#define BLOCKS_FOR(KIND)                                                                                                                             \
+  BLOCK_FOR(KIND, F32)                                                                                                                               \
+  BLOCK_FOR(KIND, ACT)                                                                                                                               \
+  BLOCK_FOR(KIND, RESIDUAL)                                                                                                                          \
   BLOCK_FOR(KIND, GELU)
 BLOCKS_FOR(BF16)
 BLOCKS_FOR(INT8)
@@ -214,11 +215,13 @@ BLOCK_FOR(BF16, SLOPE)
 BLOCK_FOR(BF16, ADD)
 BLOCK_FOR(BF16, ADD_ALL)
 
-static void block_bf16(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b, const syz_tile_end *e, int64_t row,
-                       int64_t column, float *room)
+static void block_bf16(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b, const syz_tile_end *e,
+                       int64_t row, int64_t column, float *room)
 {
-#define CASE(KIND, ACTION) \
-  case SYZ_TILE_##ACTION: block_##KIND##_##ACTION(m, n, units, a, row_stride, b, e, row, column, room); break;
+#define CASE(KIND, ACTION)                                                                                                                           \
+  case SYZ_TILE_##ACTION:                                                                                                                            \
+    block_##KIND##_##ACTION(m, n, units, a, row_stride, b, e, row, column, room);                                                                    \
+    break;
   switch (e->action) {
     CASE(BF16, F32)
     CASE(BF16, ACT)
@@ -231,15 +234,16 @@ static void block_bf16(int64_t m, int64_t n, int64_t units, const uint32_t *a, i
   }
 }
 
-static void block_int8(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b, const syz_tile_end *e, int64_t row,
-                       int64_t column, float *room)
+static void block_int8(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b, const syz_tile_end *e,
+                       int64_t row, int64_t column, float *room)
 {
   switch (e->action) {
     CASE(INT8, F32)
     CASE(INT8, ACT)
     CASE(INT8, RESIDUAL)
     CASE(INT8, GELU)
-    default: SYZ_ASSERT(!"an action of the forward pass");
+  default:
+    SYZ_ASSERT(!"an action of the forward pass");
   }
 }
 
@@ -253,7 +257,8 @@ static bool reads_rows(int64_t row_stride, int64_t units)
   return units % STEP == 0 && (units <= PASS * STEP || row_stride % APART != 0);
 }
 
-/** Rows of k elements of `bytes` bytes each (a step's are 64 bytes), ld elements apart, into a strip: rows beyond m and elements beyond k are zero. */
+/** Rows of k elements of `bytes` bytes each (a step's are 64 bytes), ld elements apart, into a strip: rows beyond m and elements beyond k are zero.
+ */
 INLINE void pack_strip(uint32_t *panel, const unsigned char *x, int64_t ld, int m, int64_t k, int bytes)
 {
   const int64_t row = k * bytes, whole = row / 64 * 64;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The own kernels for bfloat16 storage with products in float32, for processors without VDPBF16PS or with a slow one (on an Intel Xeon it reaches a half
- * of the float32 rate). Packed operands are those of kernel_bf16.c.
+ * The own kernels for bfloat16 storage with products in float32, for processors without VDPBF16PS or with a slow one (on an Intel Xeon it reaches a
+ * half of the float32 rate). Packed operands are those of kernel_bf16.c.
  *
- * A strip of six rows of A is widened once for all columns of a block, PIECE units at a time (24 KiB, in L1); a unit row of B is widened on its way into
- * registers: 8 shifts and masks beside 48 products. Sums rest in memory between pieces, exactly. They run through all units in order, the lower number of
- * each first.
+ * A strip of six rows of A is widened once for all columns of a block, PIECE units at a time (24 KiB, in L1); a unit row of B is widened on its way
+ * into registers: 8 shifts and masks beside 48 products. Sums rest in memory between pieces, exactly. They run through all units in order, the lower
+ * number of each first.
  */
 #define KERNEL_ROUNDS_ITSELF
 #define KERNEL_OWN_BLOCK
@@ -99,10 +99,10 @@ INLINE void sum_rows(int m, int64_t units, wide_rows a, const uint32_t *b, float
     for (int j = 0; j < VECTORS; j++) _mm512_store_ps(sum + i * SYZ_TILE_COLUMNS + j * 16, acc[i][j]);
 }
 
-#define SUM_ROWS_OF(M)                                                                                                                        \
-  __attribute__((noinline)) KERNEL_TARGET static void sum_rows_##M(int64_t units, wide_rows a, const uint32_t *b, float *sum, bool is_continued) \
-  {                                                                                                                                           \
-    sum_rows(M, units, a, b, sum, is_continued);                                                                                              \
+#define SUM_ROWS_OF(M)                                                                                                                               \
+  __attribute__((noinline)) KERNEL_TARGET static void sum_rows_##M(int64_t units, wide_rows a, const uint32_t *b, float *sum, bool is_continued)     \
+  {                                                                                                                                                  \
+    sum_rows(M, units, a, b, sum, is_continued);                                                                                                     \
   }
 SUM_ROWS_OF(1)
 SUM_ROWS_OF(2)
@@ -113,7 +113,8 @@ SUM_ROWS_OF(6)
 
 static void sum_strip(int m, int64_t units, wide_rows a, const uint32_t *b, float *sum, bool is_continued)
 {
-  static void (*const of[])(int64_t, wide_rows, const uint32_t *, float *, bool) = {sum_rows_1, sum_rows_2, sum_rows_3, sum_rows_4, sum_rows_5, sum_rows_6};
+  static void (*const of[])(int64_t, wide_rows, const uint32_t *, float *, bool) = {sum_rows_1, sum_rows_2, sum_rows_3,
+                                                                                    sum_rows_4, sum_rows_5, sum_rows_6};
   of[m - 1](units, a, b, sum, is_continued);
 }
 
@@ -151,8 +152,7 @@ KERNEL_TARGET static void block(int64_t m, int64_t n, int64_t units, const uint3
                                 int64_t row, int64_t column, float *room)
 {
   const int64_t step = units > PIECE && n > RESTING ? RESTING : n;
-  for (int64_t j = 0; j < n; j += step)
-    some_columns(m, n - j < step ? n - j : step, units, a, row_stride, b + j * units, e, row, column + j, room);
+  for (int64_t j = 0; j < n; j += step) some_columns(m, n - j < step ? n - j : step, units, a, row_stride, b + j * units, e, row, column + j, room);
 }
 
 static const syz_packing packing = KERNEL_PACKING;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** A block of C by tiles of 6 x 64: the order of the tiles, for the kernels on vectors of either architecture. The includer has INLINE and sum_tile. */
+/** A block of C by tiles of 6 x 64: the order of the tiles, for the kernels on vectors of either architecture. The includer has INLINE and sum_tile.
+ */
 #include "kernel.h"
 
 enum {
-  PIECE_UNITS = 2048, /* of a panel's length at most in one go: 512 KiB */
+  PIECE_UNITS = 2048,      /* of a panel's length at most in one go: 512 KiB */
   BLOCK_BYTES = 512 << 10, /* of packed B that stay in L2 (1 MiB) while rows of A pass by */
   CHUNK_ROWS = 96,
 };
@@ -20,8 +21,8 @@ INLINE void panel_product(tile_function *tile, end_function *end_tile, int64_t r
 {
   if (units <= PIECE_UNITS) {
     for (int64_t i = row; i < last; i += SYZ_TILE_ROWS)
-      tile(last - i < SYZ_TILE_ROWS ? (int)(last - i) : SYZ_TILE_ROWS, n, units, a + i * row_words, row_stride, unit_stride, panel, end, first_row + i,
-           column);
+      tile(last - i < SYZ_TILE_ROWS ? (int)(last - i) : SYZ_TILE_ROWS, n, units, a + i * row_words, row_stride, unit_stride, panel, end,
+           first_row + i, column);
     return;
   }
   /* The panel is too long for L2: a piece of it for all rows, then the next piece. Sums rest in memory between pieces, exactly. */

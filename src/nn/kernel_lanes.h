@@ -12,7 +12,8 @@
 INLINE __mmask16 lanes(int64_t n) { return (__mmask16)(n >= 16 ? 0xffffu : n <= 0 ? 0u : (1u << n) - 1u); }
 
 /** 16 x 16 words: r[i] holds row i, becomes column i. */
-INLINE void transpose16(__m512i r[16]) {
+INLINE void transpose16(__m512i r[16])
+{
   __m512i t[16];
   for (int i = 0; i < 8; i++) {
     t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);

@@ -41,7 +41,8 @@ INLINE void add_units(int m, bool is_single, const uint32_t *a, int64_t distance
 }
 
 /** The sums of m rows (a constant where this is inlined) and 16 columns, of which `part` is the first. */
-INLINE void sum_part(int m, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b, int part, float *sum, bool is_continued)
+INLINE void sum_part(int m, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b, int part, float *sum,
+                     bool is_continued)
 {
   const bool is_packed = unit_stride != 1;
   const int64_t distance = is_packed ? 2 : row_stride;
@@ -74,11 +75,11 @@ INLINE void sum_part(int m, int64_t units, const uint32_t *a, int64_t row_stride
 }
 
 /** One function a row count: as in kernel_sum.h. */
-#define SUM_ROWS_OF(M)                                                                                                                          \
-  __attribute__((noinline)) KERNEL_TARGET static void sum_rows_##M(int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride,   \
-                                                                   const uint32_t *b, float *sum, bool is_continued)                            \
-  {                                                                                                                                             \
-    for (int j = 0; j < SYZ_TILE_COLUMNS; j += PART) sum_part(M, units, a, row_stride, unit_stride, b, j, sum, is_continued);                   \
+#define SUM_ROWS_OF(M)                                                                                                                               \
+  __attribute__((noinline)) KERNEL_TARGET static void sum_rows_##M(int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride,        \
+                                                                   const uint32_t *b, float *sum, bool is_continued)                                 \
+  {                                                                                                                                                  \
+    for (int j = 0; j < SYZ_TILE_COLUMNS; j += PART) sum_part(M, units, a, row_stride, unit_stride, b, j, sum, is_continued);                        \
   }
 SUM_ROWS_OF(1)
 SUM_ROWS_OF(2)
@@ -90,7 +91,7 @@ SUM_ROWS_OF(6)
 static void sum_tile(int m, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b, float *sum,
                      bool is_continued)
 {
-  static void (*const sum_rows[])(int64_t, const uint32_t *, int64_t, int64_t, const uint32_t *, float *, bool) = {
-      sum_rows_1, sum_rows_2, sum_rows_3, sum_rows_4, sum_rows_5, sum_rows_6};
+  static void (*const sum_rows[])(int64_t, const uint32_t *, int64_t, int64_t, const uint32_t *, float *,
+                                  bool) = {sum_rows_1, sum_rows_2, sum_rows_3, sum_rows_4, sum_rows_5, sum_rows_6};
   sum_rows[m - 1](units, a, row_stride, unit_stride, b, sum, is_continued);
 }

@@ -55,11 +55,11 @@ INLINE void sum_part(int m, int64_t units, const float *a, int64_t row_stride, i
 }
 
 /** One function a row count: as in kernel_sum.h. */
-#define SUM_ROWS_OF(M)                                                                                                                         \
-  __attribute__((noinline)) static void sum_rows_##M(int64_t units, const float *a, int64_t row_stride, int64_t unit_stride, const float *b,   \
-                                                     float *sum, bool is_continued)                                                            \
-  {                                                                                                                                            \
-    for (int j = 0; j < SYZ_TILE_COLUMNS; j += PART) sum_part(M, units, a, row_stride, unit_stride, b + j, sum + j, is_continued);             \
+#define SUM_ROWS_OF(M)                                                                                                                               \
+  __attribute__((noinline)) static void sum_rows_##M(int64_t units, const float *a, int64_t row_stride, int64_t unit_stride, const float *b,         \
+                                                     float *sum, bool is_continued)                                                                  \
+  {                                                                                                                                                  \
+    for (int j = 0; j < SYZ_TILE_COLUMNS; j += PART) sum_part(M, units, a, row_stride, unit_stride, b + j, sum + j, is_continued);                   \
   }
 SUM_ROWS_OF(1)
 SUM_ROWS_OF(2)
@@ -71,8 +71,8 @@ SUM_ROWS_OF(6)
 static void sum_tile(int m, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b, float *sum,
                      bool is_continued)
 {
-  static void (*const sum_rows[])(int64_t, const float *, int64_t, int64_t, const float *, float *, bool) = {
-      sum_rows_1, sum_rows_2, sum_rows_3, sum_rows_4, sum_rows_5, sum_rows_6};
+  static void (*const sum_rows[])(int64_t, const float *, int64_t, int64_t, const float *, float *, bool) = {sum_rows_1, sum_rows_2, sum_rows_3,
+                                                                                                             sum_rows_4, sum_rows_5, sum_rows_6};
   sum_rows[m - 1](units, (const float *)(const void *)a, row_stride, unit_stride, (const float *)(const void *)b, sum, is_continued);
 }
 

@@ -68,9 +68,9 @@ INLINE void finish_tile(const syz_tile_end *e, syz_tile_action action, const flo
 
 KERNEL_TARGET static void end_tile(int m, int n, const float *sum, const syz_tile_end *e, int64_t row, int64_t column)
 {
-#define CASE(ACTION)                                  \
-  case ACTION:                                        \
-    finish_tile(e, ACTION, sum, m, n, row, column);   \
+#define CASE(ACTION)                                                                                                                                 \
+  case ACTION:                                                                                                                                       \
+    finish_tile(e, ACTION, sum, m, n, row, column);                                                                                                  \
     break
   switch (e->action) {
     CASE(SYZ_TILE_F32);
@@ -114,18 +114,17 @@ INLINE uint32_t unit_of_weights(const float *x, int64_t step, int64_t left)
 
 /** A panel of `width` from n <= width rows (or columns) `across` elements apart, whose elements on the summed axis are `along` apart. Where
  * those are neighbours, a few units of every row at a time: what is written stays in the first cache. */
-#define PACK(name, type, unit)                                                                                                \
-  INLINE void name(uint32_t *panel, const type *x, int64_t across, int64_t along, int n, int64_t k, const int width)          \
-  {                                                                                                                           \
-    enum { FEW = 16 };                                                                                                        \
-    const int64_t units = (k + KERNEL_UNIT - 1) / KERNEL_UNIT;                                                                \
-    for (int64_t p0 = 0; p0 < units; p0 += FEW) {                                                                             \
-      const int64_t p1 = units < p0 + FEW ? units : p0 + FEW;                                                                 \
-      for (int i = 0; i < width; i++)                                                                                         \
-        for (int64_t p = p0; p < p1; p++)                                                                                     \
-          panel[PLACE(p, i, units, width)] =                                                                                  \
-              i < n ? unit(x + i * across + p * KERNEL_UNIT * along, along, k - p * KERNEL_UNIT) : 0;                         \
-    }                                                                                                                         \
+#define PACK(name, type, unit)                                                                                                                       \
+  INLINE void name(uint32_t *panel, const type *x, int64_t across, int64_t along, int n, int64_t k, const int width)                                 \
+  {                                                                                                                                                  \
+    enum { FEW = 16 };                                                                                                                               \
+    const int64_t units = (k + KERNEL_UNIT - 1) / KERNEL_UNIT;                                                                                       \
+    for (int64_t p0 = 0; p0 < units; p0 += FEW) {                                                                                                    \
+      const int64_t p1 = units < p0 + FEW ? units : p0 + FEW;                                                                                        \
+      for (int i = 0; i < width; i++)                                                                                                                \
+        for (int64_t p = p0; p < p1; p++)                                                                                                            \
+          panel[PLACE(p, i, units, width)] = i < n ? unit(x + i * across + p * KERNEL_UNIT * along, along, k - p * KERNEL_UNIT) : 0;                 \
+    }                                                                                                                                                \
   }
 PACK(pack, KERNEL_TYPE, unit_of)
 PACK(pack_weights, float, unit_of_weights)
@@ -143,20 +142,14 @@ KERNEL_TARGET static void pack_weight_columns(uint32_t *panel, const float *w, i
   pack_weights(panel, w, 1, ld, n, k, SYZ_TILE_COLUMNS);
 }
 
-KERNEL_TARGET static void pack_rows(uint32_t *panel, const void *x, int64_t ld, int n, int64_t k)
-{
-  pack(panel, x, ld, 1, n, k, SYZ_TILE_COLUMNS);
-}
+KERNEL_TARGET static void pack_rows(uint32_t *panel, const void *x, int64_t ld, int n, int64_t k) { pack(panel, x, ld, 1, n, k, SYZ_TILE_COLUMNS); }
 
 KERNEL_TARGET static void pack_columns(uint32_t *panel, const void *x, int64_t ld, int n, int64_t k)
 {
   pack(panel, x, 1, ld, n, k, SYZ_TILE_COLUMNS);
 }
 
-KERNEL_TARGET static void pack_left_rows(uint32_t *panel, const void *x, int64_t ld, int m, int64_t k)
-{
-  pack(panel, x, ld, 1, m, k, SYZ_TILE_ROWS);
-}
+KERNEL_TARGET static void pack_left_rows(uint32_t *panel, const void *x, int64_t ld, int m, int64_t k) { pack(panel, x, ld, 1, m, k, SYZ_TILE_ROWS); }
 
 KERNEL_TARGET static void pack_left_columns(uint32_t *packed, const void *x, int64_t ld, int64_t m, int64_t k)
 {
@@ -184,19 +177,19 @@ KERNEL_TARGET static void add_column_sums(float *restrict sum, const void *sourc
 }
 
 KERNEL_TARGET static void block(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b, const syz_tile_end *e,
-                  int64_t row, int64_t column, float *room)
+                                int64_t row, int64_t column, float *room)
 {
   vector_block(tile, end_tile, m, n, units, a, row_stride, b, e, row, column, room);
 }
 
-#define KERNEL_PACKING                                                                                                            \
-  {                                                                                                                               \
-    .weight_rows = pack_weight_rows, .weight_columns = pack_weight_columns, .rows = pack_rows, .columns = pack_columns,           \
-    .add_column_sums = add_column_sums                                                                                            \
+#define KERNEL_PACKING                                                                                                                               \
+  {                                                                                                                                                  \
+    .weight_rows = pack_weight_rows, .weight_columns = pack_weight_columns, .rows = pack_rows, .columns = pack_columns,                              \
+    .add_column_sums = add_column_sums                                                                                                               \
   }
-#define KERNEL_TABLE(NAME, PACKING)                                                                                               \
-  {                                                                                                                               \
-    .name = NAME, .unit = KERNEL_UNIT, .depth = 1, .rows = SYZ_TILE_ROWS, .block_bytes = BLOCK_BYTES, .longest = INT32_MAX,       \
-    .chunk_rows = CHUNK_ROWS, .chunk_rows_alone = CHUNK_ROWS, .block = block, .end_tile = end_tile, .pack = PACKING,              \
-    .pack_left_rows = pack_left_rows, .pack_left_columns = pack_left_columns                                                      \
+#define KERNEL_TABLE(NAME, PACKING)                                                                                                                  \
+  {                                                                                                                                                  \
+    .name = NAME, .unit = KERNEL_UNIT, .depth = 1, .rows = SYZ_TILE_ROWS, .block_bytes = BLOCK_BYTES, .longest = INT32_MAX,                          \
+    .chunk_rows = CHUNK_ROWS, .chunk_rows_alone = CHUNK_ROWS, .block = block, .end_tile = end_tile, .pack = PACKING,                                 \
+    .pack_left_rows = pack_left_rows, .pack_left_columns = pack_left_columns                                                                         \
   }

@@ -46,8 +46,8 @@ static void end_tile(const syz_kernel *act, int m, int n, const float *sum, cons
   act->end_tile(m, n, v, end, row, column);
 }
 
-static void tile(const syz_kernel *act, int m, int n, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride,
-                 const uint32_t *b, const syz_tile_end *end, int64_t row, int64_t column)
+static void tile(const syz_kernel *act, int m, int n, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b,
+                 const syz_tile_end *end, int64_t row, int64_t column)
 {
   _Alignas(64) float sum[SYZ_TILE_ROWS * SYZ_TILE_COLUMNS];
   sum_tile(m, units, a, row_stride, unit_stride, b, sum, false);
@@ -55,29 +55,29 @@ static void tile(const syz_kernel *act, int m, int n, int64_t units, const uint3
 }
 
 /** The results' type decides who ends a tile. */
-#define KERNEL_FOR(ACT)                                                                                                                      \
-  static void end_tile_##ACT(int m, int n, const float *sum, const syz_tile_end *end, int64_t row, int64_t column)                           \
-  {                                                                                                                                          \
-    end_tile(&syz_kernel_##ACT, m, n, sum, end, row, column);                                                                                \
-  }                                                                                                                                          \
-  static void tile_##ACT(int m, int n, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b,         \
-                         const syz_tile_end *end, int64_t row, int64_t column)                                                               \
-  {                                                                                                                                          \
-    tile(&syz_kernel_##ACT, m, n, units, a, row_stride, unit_stride, b, end, row, column);                                                   \
-  }                                                                                                                                          \
-  KERNEL_TARGET static void block_##ACT(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b,                      \
-                          const syz_tile_end *end, int64_t row, int64_t column, float *room)                                                 \
-  {                                                                                                                                          \
-    vector_block(tile_##ACT, end_tile_##ACT, m, n, units, a, row_stride, b, end, row, column, room);                                         \
-  }                                                                                                                                          \
-  static const syz_kernel kernel_int8_##ACT = {.name = "neon_i8mm",                                                                          \
-                                               .unit = UNIT,                                                                                 \
-                                               .depth = 1,                                                                                   \
-                                               .rows = SYZ_TILE_ROWS,                                                                        \
-                                               .block_bytes = BLOCK_BYTES,                                                                   \
-                                               .longest = INT32_MAX,                                                                         \
-                                               .chunk_rows = CHUNK_ROWS,                                                                     \
-                                               .chunk_rows_alone = CHUNK_ROWS,                                                               \
+#define KERNEL_FOR(ACT)                                                                                                                              \
+  static void end_tile_##ACT(int m, int n, const float *sum, const syz_tile_end *end, int64_t row, int64_t column)                                   \
+  {                                                                                                                                                  \
+    end_tile(&syz_kernel_##ACT, m, n, sum, end, row, column);                                                                                        \
+  }                                                                                                                                                  \
+  static void tile_##ACT(int m, int n, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b,                 \
+                         const syz_tile_end *end, int64_t row, int64_t column)                                                                       \
+  {                                                                                                                                                  \
+    tile(&syz_kernel_##ACT, m, n, units, a, row_stride, unit_stride, b, end, row, column);                                                           \
+  }                                                                                                                                                  \
+  KERNEL_TARGET static void block_##ACT(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b,               \
+                                        const syz_tile_end *end, int64_t row, int64_t column, float *room)                                           \
+  {                                                                                                                                                  \
+    vector_block(tile_##ACT, end_tile_##ACT, m, n, units, a, row_stride, b, end, row, column, room);                                                 \
+  }                                                                                                                                                  \
+  static const syz_kernel kernel_int8_##ACT = {.name = "neon_i8mm",                                                                                  \
+                                               .unit = UNIT,                                                                                         \
+                                               .depth = 1,                                                                                           \
+                                               .rows = SYZ_TILE_ROWS,                                                                                \
+                                               .block_bytes = BLOCK_BYTES,                                                                           \
+                                               .longest = INT32_MAX,                                                                                 \
+                                               .chunk_rows = CHUNK_ROWS,                                                                             \
+                                               .chunk_rows_alone = CHUNK_ROWS,                                                                       \
                                                .block = block_##ACT};
 KERNEL_FOR(f32)
 KERNEL_FOR(bf16)

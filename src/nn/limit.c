@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * What this machine can do at most: the best of all engines on the shapes of the two towers' largest products, with packed weights, and of the tiles alone,
- * without loads.
+ * What this machine can do at most: the best of all engines on the shapes of the two towers' largest products, with packed weights, and of the tiles
+ * alone, without loads.
  */
 #include <math.h>
 #include <time.h>
@@ -11,7 +11,8 @@
 #include "tiles.h"
 #endif
 
-double syz_thread_seconds(void) {
+double syz_thread_seconds(void)
+{
   struct timespec t;
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
@@ -20,7 +21,8 @@ double syz_thread_seconds(void) {
 /**
  * Words that are ordinary numbers in both types (0.5 to 1, either sign) and not all alike: a processor may run faster on zeros.
  */
-void syz_fill_ordinary(void *bytes, size_t n) {
+void syz_fill_ordinary(void *bytes, size_t n)
+{
   uint32_t state = 1;
   for (size_t i = 0; i < n / sizeof(uint32_t); i++) {
     state = state * 1664525u + 1013904223u;
@@ -37,17 +39,19 @@ typedef struct operands {
   float *weight;
 } operands;
 
-static void free_operands(operands *o) {
+static void free_operands(operands *o)
+{
   syz_free(&o->a);
   syz_free(&o->b);
   syz_free(&o->y);
   syz_free(&o->weight);
 }
 
-static bool make_operands(syz_dtype type, int64_t m, int64_t n, int64_t k, operands *o) {
+static bool make_operands(syz_dtype type, int64_t m, int64_t n, int64_t k, operands *o)
+{
   const size_t size = syz_dtype_size(type);
-  *o = (operands){syz_alloc("limit", (size_t)(m * k), size), syz_alloc("limit", (size_t)(n * k), size), syz_alloc("limit", (size_t)(m * n), sizeof(float)),
-                  syz_alloc("limit", (size_t)(n * k), sizeof(float))};
+  *o = (operands){syz_alloc("limit", (size_t)(m * k), size), syz_alloc("limit", (size_t)(n * k), size),
+                  syz_alloc("limit", (size_t)(m * n), sizeof(float)), syz_alloc("limit", (size_t)(n * k), sizeof(float))};
   if (!o->a || !o->b || !o->y || !o->weight) return false;
   syz_fill_ordinary(o->a, (size_t)(m * k) * size);
   syz_fill_ordinary(o->b, (size_t)(n * k) * size);
@@ -56,20 +60,24 @@ static bool make_operands(syz_dtype type, int64_t m, int64_t n, int64_t k, opera
 }
 
 /** FLOP/s of the best product within `seconds`: a library's bare, an own kernel's as a layer. 0: it can't be made. */
-static double best_rate(const syz_compute *c, bool is_own, const int64_t *shape, const operands *o, double seconds) {
+static double best_rate(const syz_compute *c, bool is_own, const int64_t *shape, const operands *o, double seconds)
+{
   const int64_t m = shape[0], n = shape[1], k = shape[2];
-  const syz_gemm_shape product = {
-      .m = m, .n = n, .k = k, .transpose_b = true, .batch = 1, .type_ab = c->act, .type_c = SYZ_F32, .keeps_b = true};
+  const syz_gemm_shape product = {.m = m, .n = n, .k = k, .transpose_b = true, .batch = 1, .type_ab = c->act, .type_c = SYZ_F32, .keeps_b = true};
   syz_linear *layer = NULL;
   syz_gemm *bare = NULL;
   double best = 0;
   if ((is_own ? syz_linear_create(c, n, k, m, false, &layer) : syz_gemm_create(c, &product, &bare)) != SYZ_OK) return 0;
-  if (is_own) syz_linear_pack(layer, o->weight, NULL, NULL);
-  else syz_gemm_take(bare, o->b);
+  if (is_own)
+    syz_linear_pack(layer, o->weight, NULL, NULL);
+  else
+    syz_gemm_take(bare, o->b);
   const double start = syz_thread_seconds();
   for (double t = start; t < start + seconds;) {
-    if (is_own) syz_linear_forward(layer, m, o->a, SYZ_EPILOGUE_NONE, o->y, NULL);
-    else syz_gemm_run(bare, o->a, NULL, NULL, o->y);
+    if (is_own)
+      syz_linear_forward(layer, m, o->a, SYZ_EPILOGUE_NONE, o->y, NULL);
+    else
+      syz_gemm_run(bare, o->a, NULL, NULL, o->y);
     const double end = syz_thread_seconds();
     best = fmax(best, 2.0 * (double)m * (double)n * (double)k / (end - t));
     t = end;
@@ -79,7 +87,8 @@ static double best_rate(const syz_compute *c, bool is_own, const int64_t *shape,
   return best;
 }
 
-double syz_gemm_limit(const syz_compute *c, double seconds, const char **by) {
+double syz_gemm_limit(const syz_compute *c, double seconds, const char **by)
+{
   const syz_candidate *list;
   const int n = syz_candidates(&list);
   syz_scratch scratch[2] = {{NULL, 0}, {NULL, 0}};
@@ -117,7 +126,8 @@ double syz_gemm_limit(const syz_compute *c, double seconds, const char **by) {
 enum { TURNS = 4096, TILE_BYTES = 64 };
 
 /** Four sums of products of four tiles, over and over. */
-__attribute__((target(TILE_TARGET))) static void multiply_tiles(const void *operand, float *sum) {
+__attribute__((target(TILE_TARGET))) static void multiply_tiles(const void *operand, float *sum)
+{
   tile_begin();
   tile_zero(0);
   tile_zero(1);
@@ -140,7 +150,8 @@ __attribute__((target(TILE_TARGET))) static void multiply_tiles(const void *oper
   tile_end();
 }
 
-double syz_tile_limit(double seconds) {
+double syz_tile_limit(double seconds)
+{
   const double flops = 4.0 * TURNS * 2 * 16 * 16 * 32;
   _Alignas(64) uint32_t operand[16 * 16];
   _Alignas(64) float sum[16 * 16];
@@ -157,7 +168,8 @@ double syz_tile_limit(double seconds) {
   return best;
 }
 #else
-double syz_tile_limit(double seconds) {
+double syz_tile_limit(double seconds)
+{
   (void)seconds;
   return 0; /* there are none */
 }

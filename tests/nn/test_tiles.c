@@ -46,7 +46,15 @@ typedef struct problem {
 
 static problem make(int64_t m, int64_t n, int64_t k)
 {
-  problem p = {.m = m, .n = n, .k = k, .a = draw(m * k, 1), .w = draw(n * k, 2), .bias = draw(n, 3), .scale = draw(n, 4), .y = draw(m * n, 5), .u = draw(m * n, 6)};
+  problem p = {.m = m,
+               .n = n,
+               .k = k,
+               .a = draw(m * k, 1),
+               .w = draw(n * k, 2),
+               .bias = draw(n, 3),
+               .scale = draw(n, 4),
+               .y = draw(m * n, 5),
+               .u = draw(m * n, 6)};
   const int64_t units = syz_units(&emulated_kernel_bf16, k);
   syz_bf16 *w16 = rounded(p.w, n * k);
   p.a16 = rounded(p.a, m * k);
@@ -80,14 +88,20 @@ static double slope(double u) { return 0.5 * (1 + erf(u * 0.70710678118654752440
 static double expected(syz_tile_action action, double sum, double bias, double scale, double y, double u)
 {
   switch (action) {
-    case SYZ_TILE_F32:
-    case SYZ_TILE_ACT: return sum + bias;
-    case SYZ_TILE_RESIDUAL: return y + scale * (sum + bias);
-    case SYZ_TILE_GELU:
-    case SYZ_TILE_GELU_F32: return gelu(sum + bias);
-    case SYZ_TILE_SLOPE: return sum * slope(u);
-    case SYZ_TILE_ADD: return y + sum;
-    case SYZ_TILE_ADD_ALL: return y + sum + bias;
+  case SYZ_TILE_F32:
+  case SYZ_TILE_ACT:
+    return sum + bias;
+  case SYZ_TILE_RESIDUAL:
+    return y + scale * (sum + bias);
+  case SYZ_TILE_GELU:
+  case SYZ_TILE_GELU_F32:
+    return gelu(sum + bias);
+  case SYZ_TILE_SLOPE:
+    return sum * slope(u);
+  case SYZ_TILE_ADD:
+    return y + sum;
+  case SYZ_TILE_ADD_ALL:
+    return y + sum + bias;
   }
   return NAN;
 }
@@ -134,7 +148,8 @@ static void test_product(int64_t m, int64_t n, int64_t k, const syz_kernel *hard
 {
   problem p = make(m, n, k);
   const int64_t units = syz_units(&emulated_kernel_bf16, k);
-  uint32_t *left = syz_alloc("left", (size_t)syz_packed_left_words(&emulated_kernel_bf16, m, units), sizeof *left), *across = syz_alloc("left", (size_t)syz_packed_left_words(&emulated_kernel_bf16, m, units), sizeof *across);
+  uint32_t *left = syz_alloc("left", (size_t)syz_packed_left_words(&emulated_kernel_bf16, m, units), sizeof *left),
+           *across = syz_alloc("left", (size_t)syz_packed_left_words(&emulated_kernel_bf16, m, units), sizeof *across);
   syz_bf16 *transposed = syz_alloc("transposed", (size_t)(m * k), sizeof *transposed);
   for (int64_t i = 0; i < m; i++)
     for (int64_t l = 0; l < k; l++) transposed[l * m + i] = p.a16[i * k + l];
@@ -270,7 +285,7 @@ int main(void)
   if (!has_tiles) fprintf(stderr, "no tiles (AMX) on this processor: emulation alone\n");
   CHECK_OK(syz_compute_create(SYZ_BF16, SYZ_ENGINE_NATIVE, 2, &compute));
   CHECK_OK(syz_kernel_reserve(compute, &emulated_kernel_bf16, MOST_ROWS, LONGEST));
-  static const int64_t size[][3] = {{1, 1, 1},   {2, 16, 2},   {16, 33, 31},  {17, 64, 32},    {31, 63, 33},     {32, 32, 64},
+  static const int64_t size[][3] = {{1, 1, 1},   {2, 16, 2},   {16, 33, 31},  {17, 64, 32},   {31, 63, 33},      {32, 32, 64},
                                     {33, 1, 96}, {49, 130, 7}, {65, 80, 512}, {34, 70, 1024}, {40, 96, LONGEST}, {MOST_ROWS, 40, 544}};
   for (size_t i = 0; i < sizeof size / sizeof *size; i++) {
     test_product(size[i][0], size[i][1], size[i][2], bf16);

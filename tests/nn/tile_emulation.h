@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The tile instructions in plain C, as Intel's manual defines them (Software Developer's Manual, volume 2, TDPBF16PS and TDPBUSD): the same bits as the
- * hardware's for numbers that are not denormal. For src/nn/tiles.h.
+ * The tile instructions in plain C, as Intel's manual defines them (Software Developer's Manual, volume 2, TDPBF16PS and TDPBUSD): the same bits as
+ * the hardware's for numbers that are not denormal. For src/nn/tiles.h.
  */
 #pragma once
 
