@@ -24,39 +24,6 @@ static const double round_s = 0.01;    /* of one round of the best candidate; th
 static const double least_flops = 5e7; /* of the largest product of SHORT_ROWS: less is too short to be measured */
 static const double near_enough = 1.0 / 1.1;
 
-static const syz_candidate table[] = {
-#ifdef __x86_64__
-    {SYZ_BF16, &syz_engine_native, &syz_kernel_amx_bf16},
-    {SYZ_BF16, &syz_engine_native, &syz_kernel_bf16},
-    {SYZ_BF16, &syz_engine_native, &syz_kernel_bf16_wide},
-#else
-    {SYZ_BF16, &syz_engine_native, &syz_kernel_bf16},
-#endif
-    {SYZ_BF16, &syz_engine_onednn, NULL},
-    {SYZ_F32, &syz_engine_native, &syz_kernel_f32},
-    {SYZ_F32, &syz_engine_blis, NULL},
-    {SYZ_F32, &syz_engine_onednn, NULL},
-};
-enum { CANDIDATES = sizeof table / sizeof *table };
-
-int syz_candidates(const syz_candidate **list)
-{
-  *list = table;
-  return CANDIDATES;
-}
-
-bool syz_candidate_can(const syz_candidate *x)
-{
-  const syz_kernel *list[SYZ_KERNELS_MOST];
-  if (!x->kernel) return x->engine->can(x->type);
-  const int n = syz_kernel_list(x->type, list);
-  for (int i = 0; i < n; i++)
-    if (list[i] == x->kernel) return true;
-  return false;
-}
-
-const char *syz_candidate_name(const syz_candidate *x) { return x->kernel ? x->kernel->name : x->engine->name; }
-
 /* --------------------------------------------------------------- measuring */
 
 typedef struct trial {
@@ -73,7 +40,7 @@ typedef struct bench {
   int n;
   bool trains;
   int64_t rows;
-  trial trial[CANDIDATES];
+  trial trial[SYZ_CANDIDATES];
   void *x, *y;
   float *weight, *gradient;
 } bench;
@@ -122,7 +89,7 @@ static double time_product(const bench *b, const trial *t, int64_t rows, bool is
 static syz_status make_layers(bench *b, const syz_layer_size *s, int64_t rows, bool trains)
 {
   syz_status st = SYZ_OK;
-  for (int c = 0; c < CANDIDATES; c++) {
+  for (int c = 0; c < SYZ_CANDIDATES; c++) {
     trial *t = &b->trial[c];
     if (!t->is_in) continue;
     SYZ_TRY(syz_linear_create(&t->compute, s->out, s->in, rows, trains, &t->layer));
@@ -135,7 +102,7 @@ cleanup:
 
 static void free_layers(bench *b)
 {
-  for (int c = 0; c < CANDIDATES; c++) syz_linear_destroy(&b->trial[c].layer);
+  for (int c = 0; c < SYZ_CANDIDATES; c++) syz_linear_destroy(&b->trial[c].layer);
 }
 
 /** Rows so that a round at this rate takes round_s: whole strips of every kernel, no more than the model has. */
@@ -159,14 +126,14 @@ static syz_status leave_out_the_slow(bench *b)
   const double flops = 2.0 * (double)(SHORT_ROWS * b->size[0].out * b->size[0].in);
   double most = 0;
   SYZ_TRY(make_layers(b, &b->size[0], SHORT_ROWS, false));
-  for (int c = 0; c < CANDIDATES; c++) {
+  for (int c = 0; c < SYZ_CANDIDATES; c++) {
     trial *t = &b->trial[c];
     if (!t->is_in) continue;
     for (int k = 0; k < 3; k++) t->best[0] = fmin(t->best[0], time_product(b, t, SHORT_ROWS, false));
     t->rate = flops / t->best[0];
     most = fmax(most, t->rate);
   }
-  for (int c = 0; c < CANDIDATES; c++) b->trial[c].is_in = b->trial[c].is_in && b->trial[c].rate > most / 2;
+  for (int c = 0; c < SYZ_CANDIDATES; c++) b->trial[c].is_in = b->trial[c].is_in && b->trial[c].rate > most / 2;
   b->rows = trial_rows(b, most);
 cleanup:
   free_layers(b);
@@ -178,10 +145,10 @@ static syz_status measure_layer(bench *b, const syz_layer_size *s)
   syz_status st = SYZ_OK;
   SYZ_TRY(make_layers(b, s, b->rows, b->trains));
   for (int round = 0; round < ROUNDS; round++)
-    for (int c = 0; c < CANDIDATES; c++)
+    for (int c = 0; c < SYZ_CANDIDATES; c++)
       for (int g = 0; b->trial[c].is_in && g < (b->trains ? 2 : 1); g++)
         b->trial[c].best[g] = fmin(b->trial[c].best[g], time_product(b, &b->trial[c], b->rows, g == 1));
-  for (int c = 0; c < CANDIDATES; c++) {
+  for (int c = 0; c < SYZ_CANDIDATES; c++) {
     trial *t = &b->trial[c];
     if (!t->is_in) continue;
     t->seconds += t->best[0] + (b->trains ? t->best[1] : 0);
@@ -192,7 +159,7 @@ cleanup:
   return st;
 }
 
-/** Fill rate [CANDIDATES] in FLOP/s of those with is_there; is_measured false: the layers are too small. */
+/** Fill rate [SYZ_CANDIDATES] in FLOP/s of those with is_there; is_measured false: the layers are too small. */
 static syz_status measure(syz_compute *c, const bool *is_there, const syz_layer_size *size, int n, bool trains, double *rate, bool *is_measured)
 {
   syz_status st = SYZ_OK;
@@ -204,20 +171,20 @@ static syz_status measure(syz_compute *c, const bool *is_there, const syz_layer_
   if (largest < least_flops) return SYZ_OK;
   syz_compute_set_threads(1);
   SYZ_TRY(make_arrays(&b, c->act));
-  for (int i = 0; i < CANDIDATES; i++) {
+  for (int i = 0; i < SYZ_CANDIDATES; i++) {
     trial *t = &b.trial[i];
     t->is_in = is_there[i];
     t->compute = *c;
     t->compute.threads = 1;
     t->compute.scratch = &scratch[0];
     t->compute.products = &scratch[1];
-    t->compute.engine[c->act] = table[i].engine;
-    t->compute.kernel[c->act] = table[i].kernel;
+    t->compute.engine[c->act] = syz_candidate_table[i].engine;
+    t->compute.kernel[c->act] = syz_candidate_table[i].kernel;
   }
   SYZ_TRY(syz_compute_reserve_products(&b.trial[0].compute, (size_t)SYZ_KERNEL_ROOM * sizeof(float)));
   SYZ_TRY(leave_out_the_slow(&b));
   for (int i = 0; i < n; i++) SYZ_TRY(measure_layer(&b, &size[i]));
-  for (int i = 0; i < CANDIDATES; i++) rate[i] = b.trial[i].seconds > 0 ? b.trial[i].flops / b.trial[i].seconds : b.trial[i].rate;
+  for (int i = 0; i < SYZ_CANDIDATES; i++) rate[i] = b.trial[i].seconds > 0 ? b.trial[i].flops / b.trial[i].seconds : b.trial[i].rate;
   *is_measured = true;
 cleanup:
   free_arrays(&b);
@@ -232,15 +199,15 @@ cleanup:
 static void tell_rates(syz_compute *c, const double *rate)
 {
   size_t n = 0;
-  bool is_told[CANDIDATES] = {false};
+  bool is_told[SYZ_CANDIDATES] = {false};
   for (;;) {
     int best = -1;
-    for (int i = 0; i < CANDIDATES; i++)
+    for (int i = 0; i < SYZ_CANDIDATES; i++)
       if (!is_told[i] && rate[i] > 0 && (best < 0 || rate[i] > rate[best])) best = i;
     if (best < 0 || n + 64 > sizeof c->measured) break;
     is_told[best] = true;
-    n += (size_t)snprintf(c->measured + n, sizeof c->measured - n, "%s%s %.0f", n ? ", " : "measured: ", syz_candidate_name(&table[best]),
-                          rate[best] / 1e9);
+    n += (size_t)snprintf(c->measured + n, sizeof c->measured - n, "%s%s %.0f",
+                          n ? ", " : "measured: ", syz_candidate_name(&syz_candidate_table[best]), rate[best] / 1e9);
   }
   if (n) snprintf(c->measured + n, sizeof c->measured - n, " GFLOP/s");
 }
@@ -249,15 +216,15 @@ static void tell_rates(syz_compute *c, const double *rate)
 static syz_status decide(syz_compute *c, const bool *is_there, const syz_layer_size *size, int n, bool trains, const char *earlier, int64_t *choice)
 {
   syz_status st = SYZ_OK;
-  double rate[CANDIDATES] = {0}, most = 0;
+  double rate[SYZ_CANDIDATES] = {0}, most = 0;
   bool is_measured = false;
   int first = -1, there = 0;
-  for (int i = 0; i < CANDIDATES; i++) {
+  for (int i = 0; i < SYZ_CANDIDATES; i++) {
     if (!is_there[i]) continue;
     there++;
     if (first < 0) first = i;
     char name[sizeof c->name];
-    syz_candidate_text(&table[i], name, sizeof name);
+    syz_candidate_text(&syz_candidate_table[i], name, sizeof name);
     if (strcmp(name, earlier) == 0) {
       *choice = i;
       return st;
@@ -267,8 +234,8 @@ static syz_status decide(syz_compute *c, const bool *is_there, const syz_layer_s
   if (there == 1 || n == 0) return st;
   SYZ_TRY(measure(c, is_there, size, n, trains, rate, &is_measured));
   if (!is_measured) return st;
-  for (int i = 0; i < CANDIDATES; i++) most = fmax(most, rate[i]);
-  for (int i = CANDIDATES - 1; i >= 0; i--)
+  for (int i = 0; i < SYZ_CANDIDATES; i++) most = fmax(most, rate[i]);
+  for (int i = SYZ_CANDIDATES - 1; i >= 0; i--)
     if (is_there[i] && rate[i] >= most * near_enough) *choice = i;
   tell_rates(c, rate);
 cleanup:
@@ -278,22 +245,23 @@ cleanup:
 /** Candidates of this type that all ranks can run. Collective. */
 static int on_all_ranks(syz_comm *world, const syz_compute *c, syz_dtype type, bool *is_there)
 {
-  int64_t can[CANDIDATES];
+  int64_t can[SYZ_CANDIDATES];
   int n = 0;
-  for (int i = 0; i < CANDIDATES; i++)
-    can[i] = table[i].type == type && syz_candidate_can(&table[i]) && (c->wish == SYZ_ENGINE_AUTO || table[i].engine == &syz_engine_native);
-  syz_allreduce_i64(world, can, CANDIDATES, SYZ_MIN);
-  for (int i = 0; i < CANDIDATES; i++) n += is_there[i] = can[i] != 0;
+  for (int i = 0; i < SYZ_CANDIDATES; i++)
+    can[i] = syz_candidate_table[i].type == type && syz_candidate_can(&syz_candidate_table[i]) &&
+             (c->wish == SYZ_ENGINE_AUTO || syz_candidate_table[i].engine == &syz_engine_native);
+  syz_allreduce_i64(world, can, SYZ_CANDIDATES, SYZ_MIN);
+  for (int i = 0; i < SYZ_CANDIDATES; i++) n += is_there[i] = can[i] != 0;
   return n;
 }
 
 /** The float32 products of a bfloat16 model are few: the first that all can run. Collective. */
 static void agree_on_float32(syz_comm *world, syz_compute *c)
 {
-  bool is_there[CANDIDATES];
+  bool is_there[SYZ_CANDIDATES];
   if (on_all_ranks(world, c, SYZ_F32, is_there) == 0) return;
-  for (int i = CANDIDATES - 1; i >= 0; i--)
-    if (is_there[i]) syz_compute_take(c, &table[i]);
+  for (int i = SYZ_CANDIDATES - 1; i >= 0; i--)
+    if (is_there[i]) syz_compute_take(c, &syz_candidate_table[i]);
 }
 
 syz_status syz_compute_choose(syz_comm *world, syz_compute *c, const syz_layer_size *size, int n, bool trains, const char *earlier)
@@ -301,7 +269,7 @@ syz_status syz_compute_choose(syz_comm *world, syz_compute *c, const syz_layer_s
   syz_status st = SYZ_OK;
   enum { LAYERS_MOST = 16 };
   syz_layer_size capped[LAYERS_MOST];
-  bool is_there[CANDIDATES];
+  bool is_there[SYZ_CANDIDATES];
   int64_t choice = -1;
   if (c->wish != SYZ_ENGINE_AUTO && c->wish != SYZ_ENGINE_NATIVE) return st;
   SYZ_REQUIRE(n <= LAYERS_MOST, SYZ_ERR_INTERNAL, "compute: %d layers to choose an engine by", n);
@@ -323,8 +291,8 @@ syz_status syz_compute_choose(syz_comm *world, syz_compute *c, const syz_layer_s
   SYZ_TRY_ALL(world, st);
   syz_bcast(world, &choice, sizeof choice, 0);
   syz_bcast(world, c->measured, sizeof c->measured, 0);
-  syz_compute_take(c, &table[choice]);
-  if (table[choice].kernel == &syz_kernel_bf16_wide)
+  syz_compute_take(c, &syz_candidate_table[choice]);
+  if (syz_candidate_table[choice].kernel == &syz_kernel_bf16_wide)
     syz_info("bfloat16 products are slower than float32 here: numbers are stored in bfloat16 and multiplied in float32");
 cleanup:
   return st;

@@ -23,16 +23,9 @@ static const syz_engine_ops *engine_table(syz_engine e) {
 
 /** The engine of the first candidate that can. */
 static const syz_engine_ops *first_that_can(syz_dtype type) {
-  const syz_candidate *list;
-  const int n = syz_candidates(&list);
-  for (int i = 0; i < n; i++)
-    if (list[i].type == type && syz_candidate_can(&list[i])) return list[i].engine;
+  for (int i = 0; i < SYZ_CANDIDATES; i++)
+    if (syz_candidate_table[i].type == type && syz_candidate_can(&syz_candidate_table[i])) return syz_candidate_table[i].engine;
   return NULL;
-}
-
-void syz_candidate_text(const syz_candidate *x, char *text, size_t n) {
-  if (x->kernel) snprintf(text, n, "own kernels %s", x->kernel->name);
-  else x->engine->describe(x->type, text, n);
 }
 
 static void describe(syz_compute *c) {
@@ -110,19 +103,3 @@ int syz_compute_threads(const syz_compute *c) { return c->threads; }
 const char *syz_compute_describe(const syz_compute *c) { return c->text; }
 const char *syz_compute_name(const syz_compute *c) { return c->name; }
 const char *syz_compute_measured(const syz_compute *c) { return c->measured; }
-
-static syz_status reserve(syz_scratch *s, size_t bytes) {
-  syz_status st = SYZ_OK;
-  if (bytes > s->size) {
-    unsigned char *larger;
-    SYZ_ALLOC(larger, "compute scratch", bytes);
-    syz_free(&s->bytes);
-    s->bytes = larger;
-    s->size = bytes;
-  }
-cleanup:
-  return st;
-}
-
-syz_status syz_compute_reserve(const syz_compute *c, size_t bytes) { return reserve(c->scratch, bytes); }
-syz_status syz_compute_reserve_products(const syz_compute *c, size_t bytes) { return reserve(c->products, bytes); }

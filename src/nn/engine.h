@@ -50,8 +50,13 @@ typedef struct syz_candidate {
   const struct syz_kernel *kernel; /**< NULL: the engine is a library */
 } syz_candidate;
 
-/** All there are, of both types, in the order in which they are taken unmeasured; how many. */
-int syz_candidates(const syz_candidate **list);
+/** All there are, of both types, in the order in which they are taken unmeasured. */
+#ifdef __x86_64__
+enum { SYZ_CANDIDATES = 7 };
+#else
+enum { SYZ_CANDIDATES = 5 };
+#endif
+extern const syz_candidate syz_candidate_table[SYZ_CANDIDATES];
 /** Whether this processor and build can run it. */
 bool syz_candidate_can(const syz_candidate *x);
 /** "amx", "oneDNN". */

@@ -32,7 +32,7 @@ void syz_fill_ordinary(void *bytes, size_t n)
 
 /** m, n, k: what a limit must cover is what the layers ask for. */
 static const int64_t limit_shape[][3] = {{1152, 1024, 1024}, {1152, 4096, 1024}, {1152, 1024, 4096}, {1152, 3072, 768}};
-enum { SHAPES = sizeof limit_shape / sizeof limit_shape[0], CANDIDATES_MOST = 16 };
+enum { SHAPES = sizeof limit_shape / sizeof limit_shape[0] };
 
 typedef struct operands {
   void *a, *b, *y;
@@ -89,22 +89,20 @@ static double best_rate(const syz_compute *c, bool is_own, const int64_t *shape,
 
 double syz_gemm_limit(const syz_compute *c, double seconds, const char **by)
 {
-  const syz_candidate *list;
-  const int n = syz_candidates(&list);
+  const syz_candidate *const list = syz_candidate_table;
   syz_scratch scratch[2] = {{NULL, 0}, {NULL, 0}};
   syz_compute own = *c;
   double best = 0;
   int there = 0;
-  bool is_slow[CANDIDATES_MOST] = {false}; /* less than half the best on one shape: not the limit on another */
-  SYZ_ASSERT(n <= CANDIDATES_MOST);
+  bool is_slow[SYZ_CANDIDATES] = {false}; /* less than half the best on one shape: not the limit on another */
   own.scratch = &scratch[0], own.products = &scratch[1];
-  for (int i = 0; i < n; i++) there += list[i].type == c->act && syz_candidate_can(&list[i]);
+  for (int i = 0; i < SYZ_CANDIDATES; i++) there += list[i].type == c->act && syz_candidate_can(&list[i]);
   if (by) *by = "";
   if (syz_compute_reserve_products(&own, (size_t)c->threads * SYZ_KERNEL_ROOM * sizeof(float)) != SYZ_OK) return 0;
   for (int s = 0; s < SHAPES; s++) {
     operands o;
     const bool is_made = make_operands(c->act, limit_shape[s][0], limit_shape[s][1], limit_shape[s][2], &o);
-    for (int i = 0; i < n && is_made; i++) {
+    for (int i = 0; i < SYZ_CANDIDATES && is_made; i++) {
       if (list[i].type != c->act || is_slow[i] || !syz_candidate_can(&list[i])) continue;
       own.engine[c->act] = list[i].engine;
       if (list[i].kernel) own.kernel[c->act] = list[i].kernel;
