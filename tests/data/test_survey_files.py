@@ -250,6 +250,9 @@ def test_strange():
     refused(path, 3, "never written", mode="set")
     with open(path, "wb") as f:
         f.write(b"SIMPLE  =                    T" + b" " * 4000)
+    refused(path, 3, "a FITS file where HDF5 is read")
+    with open(path, "wb") as f:
+        f.write(b"neither HDF5 nor FITS" * 200)
     refused(path, 3, "not a readable HDF5 file")
 
 
