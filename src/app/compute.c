@@ -57,7 +57,7 @@ static void tell_change(const syz_input *in, const char *earlier, const char *no
   const bool is_free = strcmp(syz_input_text(in, "compute.engine"), "auto") == 0 && strcmp(syz_input_text(in, "compute.instructions"), "auto") == 0;
   if (*earlier && strcmp(earlier, now) != 0)
     syz_warn("this run was computed with %s, which %s: it goes on with %s, bits will differ", earlier,
-             is_free ? "this processor lacks" : "the input overrides", now);
+             is_free ? "this processor or compute.precision rules out" : "the input overrides", now);
 }
 
 syz_status syz_app_start_compute(const syz_app *app, const syz_model_config *config, bool trains, syz_compute **out)
