@@ -77,8 +77,9 @@ void syz_abort_hook(void (*hook)(int code));
 /**
  * Injected failures, for tests: true when the environment's SYZ_FAULT asks for a failure at this visit.
  *
- * SYZ_FAULT is `point:rank:visit[:kill]`, e.g. `h5_write:2:3` (the third visit of h5_write on rank 2 fails) or with `kill`
- * (the rank sends itself SIGKILL there). Always false unless built with -DSYZ_FAULTS=ON.
+ * SYZ_FAULT is `point:rank:visit[:kill|stop|spin|sleep]`, e.g. `h5_write:2:3` (the third visit of h5_write on rank 2 fails) or with `kill`
+ * (the rank sends itself SIGKILL there), `stop` (SIGSTOP), `spin` (it computes for ever), `sleep` (it waits for ever). Always false unless built
+ * with -DSYZ_FAULTS=ON.
  */
 bool syz_fault(const char *point);
 
@@ -135,6 +136,26 @@ void syz_timing_begin(syz_timing *t, const char *phase); /**< `phase` must be a 
 void syz_timing_end(syz_timing *t);
 /** Forget all phases and start the count of time now; no phase may be open. */
 void syz_timing_restart(syz_timing *t);
+
+/* ----------------------------------------------------------------- pulse */
+
+/**
+ * Signs of life of this process, which a watchdog (comm) looks at: a count that moves whenever work goes on, and what the main thread does.
+ * Every call costs a few nanoseconds. Phases, progress lines and MPI calls of comm give them already; a long loop without any of these
+ * calls syz_pulse once a turn. Any thread.
+ */
+void syz_pulse(void);
+/** The phase that the main thread is in: a string that lasts; NULL: none. Work went on. */
+void syz_pulse_phase(const char *name);
+/** The main thread waits for other ranks in `call` (a string that lasts) from here on; NULL: no longer, and work went on. */
+void syz_pulse_wait(const char *call);
+/** The main thread has looked, in a loop, whether other ranks are ready: it waits, unless work goes on between the looks. */
+void syz_pulse_look(const char *call);
+typedef struct syz_pulse_state {
+  uint64_t beats, looks;
+  const char *phase, *wait, *look; /**< NULL: none */
+} syz_pulse_state;
+syz_pulse_state syz_pulse_read(void);
 
 /* ---------------------------------------------------------------- random */
 

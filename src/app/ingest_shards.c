@@ -93,6 +93,7 @@ static syz_status read_object(ingest *g, sources *s, const ingest_object *o, syz
   double covered;
   char reason[160];
   double good;
+  syz_pulse();
   memset(image, 0, (size_t)IMAGE * sizeof *image);
   memset(flux, 0, SYZ_SPECTRUM_PIXELS * sizeof *flux);
   memset(ivar, 0, SYZ_SPECTRUM_PIXELS * sizeof *ivar);

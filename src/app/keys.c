@@ -21,6 +21,8 @@
 static const syz_key shared_keys[] = {
     {"seed", SYZ_KEY_INT, "20240601", "", 0, 9.0e15, NULL, ALL_RUNS, "Seed of every random number: a result is a function of it, the input and the global batch."},
     {"output.dir", SYZ_KEY_TEXT, "", "folder", 0, 0, NULL, ALL_RUNS, "Run folder, made if needed; empty: runs/<command>."},
+    {"run.hang_limit", SYZ_KEY_REAL, "600", "s", 0, 1e6, NULL, ALL_RUNS | SYZ_USED_BY(info),
+     "When a rank no longer goes on for so long, or twice the longest time that a step of its own has taken, say where it is and end all ranks with exit code 7. 0: never."},
     {"data.path", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, TRAINING | FEATURES | SYZ_USED_BY(report),
      "Shards or AstroCLIP HDF5 files: a file, a folder, or a list of them."},
     {"data.split", SYZ_KEY_CHOICE, "default", "", 0, 0, "default|train|test|all", TRAINING | SYZ_USED_BY(embed) | SYZ_USED_BY(analyse),

@@ -147,6 +147,7 @@ void syz_progress_begin(syz_progress *p, const char *what, const char *unit, int
 
 void syz_progress_tell(syz_progress *p, int64_t done, const char *note)
 {
+  syz_pulse();
   if (log_rank != 0) return;
   double now = syz_clock_s();
   if (now - p->t_last < (is_terminal() ? live_interval_s : log_interval_s)) return;

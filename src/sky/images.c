@@ -459,6 +459,7 @@ syz_status syz_images_cutout(syz_images *m, int i, double ra, double dec, int si
   syz_wcs *to = NULL;
   int64_t n = (int64_t)size * size, seen = 0;
   *covered = 0;
+  syz_pulse();
   SYZ_REQUIRE(i >= 0 && i < m->n && size >= 1 && size <= 65536, SYZ_ERR_INTERNAL, "plane %d of %d, %d pixels", i, m->n, size);
   const syz_plane *p = &m->plane[i];
   bool is_copied = pixel_arcsec == 0 || (p->is_aligned && pixel_arcsec == SYZ_PIXEL_ARCSEC);
