@@ -26,7 +26,9 @@ syz_status syz_app_check_memory_limit(void)
     return st;
   }
   const bool is_limited = getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
-  SYZ_REQUIRE(!is_limited, SYZ_ERR_MEMORY, "not enough memory to start: this process may have %.0f MiB of addresses (ulimit -v), and MPI alone needs %d MiB more than the program; raise the limit, or take it away (ulimit -v unlimited)",
+  SYZ_REQUIRE(!is_limited, SYZ_ERR_MEMORY,
+              "not enough memory to start: this process may have %.0f MiB of addresses (ulimit -v), and MPI alone needs %d MiB more than the "
+              "program; raise the limit, or take it away (ulimit -v unlimited)",
               (double)limit.rlim_cur / 1048576.0, NEEDED_MIB);
   SYZ_REQUIRE(false, SYZ_ERR_MEMORY, "not enough memory to start: this machine gives no %d MiB", NEEDED_MIB);
 cleanup:

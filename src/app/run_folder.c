@@ -24,8 +24,7 @@ const char *syz_app_input_yaml(syz_app *app)
   return app->input_yaml ? app->input_yaml : "";
 }
 
-/* "process 17 on node3" of the "17 node3" that a lock says, in place; of one without the name of a host (older versions), or of anything else, what is
- * known. */
+/* "process 17 on node3" of the "17 node3" that a lock says, in place; of one without a host (older versions), or of anything else, what is known. */
 static const char *holder_text(char holder[HOLDER])
 {
   long pid = 0;
@@ -52,8 +51,8 @@ static syz_status take_folder(syz_app *app)
     ssize_t n = read(fd, holder, sizeof holder - 1);
     holder[n > 0 ? n : 0] = '\0';
     close(fd);
-    SYZ_REQUIRE(reason != EACCES && reason != EAGAIN, SYZ_ERR_WRITE, "%s: the folder is in use by another run (%s); wait for it, end it, or choose another output.dir",
-                folder, holder_text(holder));
+    SYZ_REQUIRE(reason != EACCES && reason != EAGAIN, SYZ_ERR_WRITE,
+                "%s: the folder is in use by another run (%s); wait for it, end it, or choose another output.dir", folder, holder_text(holder));
     SYZ_REQUIRE(false, SYZ_ERR_WRITE, "%s: cannot lock: %s; choose an output.dir on a file system that has locks", path, strerror(reason));
   }
   gethostname(host, sizeof host - 1);

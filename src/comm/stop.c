@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Requests to stop early: signals set a flag; the loop asks at its agreement points and saves before it leaves. A second one does not wait for that. */
+/** Requests to stop early: signals set a flag; the loop asks at its agreement points and saves before it leaves. A second one does not wait. */
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>

@@ -13,9 +13,9 @@
  * - or all ranks wait for one another for the limit.
  *
  * A rank that waits is never the culprit while another goes on somewhere. The limit grows to twice the longest time in which a rank of its own
- * computed without a sign, so that runs with long steps are left alone. Time is this thread's own: where two looks are further apart than they should be,
- * this process was stopped or got no processor, and so perhaps did the others; the gap does not count. So neither a stop of the whole job nor
- * an overloaded machine is a hang, and a traced process (a debugger) never is.
+ * computed without a sign, so that runs with long steps are left alone, and to STARVED times itself on cores that others take. Time is this thread's
+ * own: where two looks are further apart than they should be, this process was stopped or got no processor, and so perhaps did the others; the gap
+ * does not count. So neither a stop of the whole job nor an overloaded machine is a hang, and a traced process (a debugger) never is.
  *
  * The end needs no MPI: every watchdog of the node calls _exit(7), which launchers answer by ending the other nodes. One that was stopped is
  * continued for it; it then writes down where it was, as all do for the report.
@@ -30,7 +30,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PATIENCE = 6, LOOKS = 20 };
+enum { PATIENCE = 6, STARVED = 3, LOOKS = 20 };
 /* What launchers need to end a job with a dead rank; what ranks get to tell where they are; what a report takes at most. */
 static const double died_s = 3, stack_s = 2, claim_s = 10;
 
@@ -43,19 +43,20 @@ typedef struct watch {
   syz_shared memory;
   watch_board *board;
   watch_record *mine;
-  int n, me;                /* ranks of this node, this one's place */
+  int n, me; /* ranks of this node, this one's place */
   watch_nodes *nodes;
   _Atomic(const char *) log;
   char log_path[4096];
   /* Of the thread alone. Times are its own. */
   double clock_s, time_s;
   syz_pulse_state pulse;
-  uint64_t io_bytes;
+  watch_work work, work_first;
+  double work_since;             /* clock of work_first */
   double quiet_since, longest_s; /* longest: of computing without a sign */
-  bool has_io, has_waited;
-  double looked_s;               /* at the stack */
-  int outside;                   /* looks in a row that found it outside MPI */
-  int answered;                  /* wish for a stack */
+  bool has_work, has_waited;
+  double looked_s; /* at the stack */
+  int outside;     /* looks in a row that found it outside MPI */
+  int answered;    /* wish for a stack */
   uint64_t next_ticks;
   int next;
   double next_since, gone_since;
@@ -86,8 +87,7 @@ static void end_job(watch *w, const char *reason)
   atomic_store(&w->mine->stack_number, wish);
   for (double waited = 0; waited < stack_s; waited += 0.02) {
     int missing = 0;
-    for (int i = 0; i < w->n; i++)
-      missing += atomic_load(&b->record[i].state) != WATCH_DONE && atomic_load(&b->record[i].stack_number) != wish;
+    for (int i = 0; i < w->n; i++) missing += atomic_load(&b->record[i].state) != WATCH_DONE && atomic_load(&b->record[i].stack_number) != wish;
     if (!missing) break;
     nanosleep(&nap, NULL);
   }
@@ -112,14 +112,26 @@ static bool went_on(watch *w, const syz_pulse_state *p, double quiet_s)
 {
   bool is_on = p->beats != w->pulse.beats;
   if (!is_on && quiet_s > w->limit_s / 2) { /* looking costs a little: not before it may matter */
-    const uint64_t bytes = watch_io_bytes();
-    is_on = w->has_io && bytes != w->io_bytes;
-    w->io_bytes = bytes;
-    w->has_io = true;
+    const watch_work work = watch_work_done();
+    is_on = w->has_work && work.io_bytes != w->work.io_bytes;
+    w->work = work;
+    if (!w->has_work) {
+      w->work_first = work;
+      w->work_since = w->clock_s;
+    }
+    w->has_work = true;
   } else {
-    w->has_io = false;
+    w->has_work = false;
   }
   return is_on;
+}
+
+/* How much longer things take because threads of this rank get no core: 1 to STARVED. */
+static double slowness(const watch *w)
+{
+  const double seen_s = w->clock_s - w->work_since;
+  const double share = w->has_work && seen_s > 0 ? (w->work.starved_s - w->work_first.starved_s) / seen_s : 0;
+  return 1 / (1 - fmin(fmax(share, 0), 1 - 1.0 / STARVED));
 }
 
 /* What a rank does for which nothing goes on: WATCH_RUNS while that is not sure. */
@@ -156,7 +168,7 @@ static void look_at_self(watch *w)
     quiet_s = 0;
     atomic_store(&r->since, (int64_t)time(NULL));
   }
-  if (!waits && quiet_s >= limit_s) state = judge(w, quiet_s, limit_s);
+  if (!waits && quiet_s >= limit_s && quiet_s >= limit_s * slowness(w)) state = judge(w, quiet_s, limit_s);
   w->has_waited = w->has_waited || state != WATCH_RUNS;
   if (state == WATCH_TRACED) w->quiet_since = w->time_s;
   if (p.phase) snprintf(r->phase, WATCH_TEXT, "%s", p.phase);
@@ -196,7 +208,7 @@ static void look_at_next(watch *w)
     snprintf(r->call, sizeof r->call, "its process is gone");
     atomic_store(&r->state, WATCH_STUCK);
     end_job(w, "a rank died");
-  } else if (!is_gone && w->time_s - w->next_since >= w->limit_s) {
+  } else if (!is_gone && w->time_s - w->next_since >= (p.state == 'T' ? 1 : STARVED) * w->limit_s) {
     if (p.state != 'T') snprintf(r->call, sizeof r->call, "its watchdog gives no sign (process state %c)", p.state ? p.state : '?');
     atomic_store(&r->state, WATCH_STUCK);
     end_job(w, "a rank no longer goes on");
@@ -340,7 +352,7 @@ syz_status syz_watch_start(syz_comm *world, double limit_s)
   SYZ_TRY(make_board(w, world));
   fill_record(w, world);
   SYZ_TRY(watch_nodes_create(world, w->me == 0, w->n, &w->nodes));
-  watch_stack_prepare();
+  watch_stack_prepare(&w->board->is_claimed);
   w->clock_s = syz_clock_s();
   w->pulse = syz_pulse_read();
   w->looked_s = -limit_s;
@@ -383,6 +395,7 @@ void syz_watch_stop(void)
     pthread_mutex_destroy(&w->lock);
     atomic_store(&w->mine->state, WATCH_DONE); /* a look under way may have written another */
   }
+  watch_stack_prepare(NULL);
   if (w->nodes) watch_nodes_say_done(w->nodes);
   watch_nodes_destroy(&w->nodes);
   if (w->memory.bytes)

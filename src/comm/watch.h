@@ -21,29 +21,29 @@ typedef enum watch_state {
 
 /** One rank, written by itself alone and read by the others of its node; texts end in 0 whatever happens. */
 typedef struct watch_record {
-  _Atomic uint64_t ticks;    /**< looks of its watchdog: stand still when the process does */
-  _Atomic int state;         /**< watch_state */
-  _Atomic int64_t quiet_ms;  /**< for so long nothing has gone on */
-  _Atomic int64_t since;     /**< unix time of the last that did */
-  _Atomic int stack_number;  /**< of the board's wish that `stack` answers */
+  _Atomic uint64_t ticks;   /**< looks of its watchdog: stand still when the process does */
+  _Atomic int state;        /**< watch_state */
+  _Atomic int64_t quiet_ms; /**< for so long nothing has gone on */
+  _Atomic int64_t since;    /**< unix time of the last that did */
+  _Atomic int stack_number; /**< of the board's wish that `stack` answers */
   int32_t rank;
-  int64_t pid, born;         /**< `born`: start of the process as the kernel counts it, so that a number used anew is not mistaken; 0: unknown */
+  int64_t pid, born; /**< `born`: start of the process as the kernel counts it, so that a number used anew is not mistaken; 0: unknown */
   char phase[WATCH_TEXT], call[WATCH_TEXT];
   char stack[WATCH_STACK];
 } watch_record;
 
 /** Of a node. */
 typedef struct watch_board {
-  _Atomic int is_claimed;   /**< somebody reports */
-  _Atomic int stack_wish;   /**< raised: every rank that lives writes down where it is */
-  _Atomic int ends;         /**< all ranks of the node end */
+  _Atomic int is_claimed; /**< somebody reports */
+  _Atomic int stack_wish; /**< raised: every rank that lives writes down where it is */
+  _Atomic int ends;       /**< all ranks of the node end */
   watch_record record[];
 } watch_board;
 
 /* ------------------------------------------------ watch_process.c: processes as the kernel shows them; nothing here allocates */
 
 typedef struct watch_process {
-  char state;      /**< R, S, D, T (stopped), t (held by a tracer), Z; 0: not there, or another process by now */
+  char state; /**< R, S, D, T (stopped), t (held by a tracer), Z; 0: not there, or another process by now */
   bool is_traced;
 } watch_process;
 /** When this process began, in the kernel's ticks; 0: unknown. */
@@ -51,10 +51,14 @@ int64_t watch_born(int64_t pid);
 watch_process watch_process_look(int64_t pid, int64_t born);
 /** Whether a thread of this process sleeps uninterruptibly. */
 bool watch_is_in_kernel(void);
-/** Bytes read and written by all threads of this process but the calling one. */
-uint64_t watch_io_bytes(void);
-/** Prepare to look at the calling thread's stack; it is the one that works. */
-void watch_stack_prepare(void);
+/** Of all threads of this process but the calling one. */
+typedef struct watch_work {
+  uint64_t io_bytes; /**< read and written */
+  double starved_s;  /**< for so long they could have run, but had no core; 0 where the kernel does not tell */
+} watch_work;
+watch_work watch_work_done(void);
+/** Prepare to look at the calling thread's stack; it is the one that works. Once *ends is not 0 it stays where it is found. NULL: no longer. */
+void watch_stack_prepare(const _Atomic int *ends);
 /** Continue a process that a signal stopped; its first thread, the one that works, first writes down where it was. */
 void watch_process_continue(int64_t pid);
 /** The working thread's stack as text, and whether it is inside MPI; false when it does not answer within a second. */
@@ -66,7 +70,8 @@ typedef struct watch_nodes watch_nodes;
 /** Collective over world: the first rank of each node opens its socket. *out is NULL on others, and where there is one node only. Agreed. */
 syz_status watch_nodes_create(syz_comm *world, bool is_first_of_node, int ranks_here, watch_nodes **out);
 void watch_nodes_destroy(watch_nodes **n);
-/** Once a look of the first rank of a node: tell others, hear them. `now_s`: the caller's own time. all_wait: every rank of this node waits for others. */
+/** Once a look of the first rank of a node: tell others, hear them. `now_s`: the caller's own time. all_wait: every rank of this node waits for
+ * others. */
 void watch_nodes_exchange(watch_nodes *n, double now_s, bool all_wait);
 /** What was heard. */
 bool watch_nodes_end_asked(const watch_nodes *n);

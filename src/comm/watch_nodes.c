@@ -76,7 +76,8 @@ static void open_socket(watch_nodes *n, peer *mine)
   socklen_t size = sizeof any;
   gethostname(mine->host, sizeof mine->host - 1);
   n->socket = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (n->socket < 0 || bind(n->socket, (struct sockaddr *)&any, sizeof any) != 0 || getsockname(n->socket, (struct sockaddr *)&any, &size) != 0) return;
+  if (n->socket < 0 || bind(n->socket, (struct sockaddr *)&any, sizeof any) != 0 || getsockname(n->socket, (struct sockaddr *)&any, &size) != 0)
+    return;
   mine->port = any.sin_port;
   find_addresses(mine);
 }

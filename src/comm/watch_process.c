@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <execinfo.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -103,31 +104,34 @@ bool watch_is_in_kernel(void)
   return is_found;
 }
 
-typedef struct io_sum {
-  uint64_t bytes;
+typedef struct sums {
+  watch_work work;
   char self[24];
-} io_sum;
+} sums;
 
-static void add_io(const char *name, void *context)
+static void add_work(const char *name, void *context)
 {
   static const char *const fields[] = {"rchar:", "wchar:", "\nread_bytes:", "\nwrite_bytes:"};
-  io_sum *sum = context;
+  sums *sum = context;
   char path[64], text[512];
   if (strcmp(name, sum->self) == 0) return;
+  snprintf(path, sizeof path, "/proc/self/task/%.20s/schedstat", name); /* nanoseconds on a core, and of waiting for one */
+  const char *waited = read_text(path, text, sizeof text) ? strchr(text, ' ') : NULL;
+  if (waited) sum->work.starved_s += 1e-9 * (double)strtoull(waited, NULL, 10);
   snprintf(path, sizeof path, "/proc/self/task/%.20s/io", name);
   if (!read_text(path, text, sizeof text)) return;
   for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
     const char *at = strstr(text, fields[i]);
-    if (at) sum->bytes += strtoull(at + strlen(fields[i]), NULL, 10);
+    if (at) sum->work.io_bytes += strtoull(at + strlen(fields[i]), NULL, 10);
   }
 }
 
-uint64_t watch_io_bytes(void)
+watch_work watch_work_done(void)
 {
-  io_sum sum = {0};
+  sums sum = {0};
   snprintf(sum.self, sizeof sum.self, "%ld", (long)syscall(SYS_gettid));
-  each_thread(add_io, &sum);
-  return sum.bytes;
+  each_thread(add_work, &sum);
+  return sum.work;
 }
 
 /* ------------------------------------------------------------------ the stack */
@@ -136,15 +140,23 @@ enum { FRAMES = 48 };
 static pthread_t worker;
 static void *frame[FRAMES];
 static _Atomic int n_frames; /* 0: none, -1: wanted */
+static const _Atomic int *end_near;
 
 static void write_down(int unused)
 {
   (void)unused;
+  const struct timespec nap = {.tv_nsec = 10000000};
+  const int kept = errno;
   if (atomic_load(&n_frames) <= 0) atomic_store(&n_frames, backtrace(frame, FRAMES));
+  /* What was stopped and is continued for its end must not go on and end otherwise. The watchdog ends it. */
+  while (end_near && atomic_load(end_near)) nanosleep(&nap, NULL);
+  errno = kept;
 }
 
-void watch_stack_prepare(void)
+void watch_stack_prepare(const _Atomic int *ends)
 {
+  end_near = ends;
+  if (!ends) return;
   struct sigaction action = {.sa_handler = write_down, .sa_flags = SA_RESTART};
   (void)backtrace(frame, FRAMES); /* the first call loads a library, which a handler must not */
   sigemptyset(&action.sa_mask);
@@ -180,7 +192,8 @@ bool watch_stack_take(char text[WATCH_STACK], bool *is_in_mpi)
     Dl_info d = {0};
     const char *file = dladdr(frame[i], &d) && d.dli_fname ? base_name(d.dli_fname) : "?";
     if (strncmp(file, "libmpi", 6) == 0) *is_in_mpi = true;
-    const size_t in_file = (size_t)((char *)frame[i] - (char *)d.dli_fbase), in_name = d.dli_saddr ? (size_t)((char *)frame[i] - (char *)d.dli_saddr) : 0;
+    const char *at = frame[i];
+    const size_t in_file = (size_t)(at - (char *)d.dli_fbase), in_name = d.dli_saddr ? (size_t)(at - (char *)d.dli_saddr) : 0;
     const int m = d.dli_sname ? snprintf(text + used, WATCH_STACK - used, "    %s+0x%zx (%s+0x%zx)\n", d.dli_sname, in_name, file, in_file)
                               : snprintf(text + used, WATCH_STACK - used, "    (%s+0x%zx)\n", file, in_file);
     used += m > 0 ? (size_t)m : 0;

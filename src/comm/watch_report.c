@@ -92,7 +92,8 @@ void watch_report(const watch_board *b, int n, const char *reason, double limit_
     if (atomic_load(&b->record[i].state) == WATCH_STUCK && ++stuck <= SHOWN) add_stuck(&b->record[i], host);
   if (stuck > SHOWN) add("and %d more ranks\n", stuck - SHOWN);
   add_waiting(b, n);
-  for (int i = 0; i < n && i < 2 && !stuck; i++) add_stuck(&b->record[i], host);
+  for (int i = 0; i < n && i < 2 && !stuck; i++)
+    if (*b->record[i].stack) add("where rank %d waits:\n%.*s", b->record[i].rank, WATCH_STACK, b->record[i].stack);
   add("All ranks end with exit code 7; the same command goes on from what was saved. If the phase only takes long, raise run.hang_limit.\n");
   if (log) snprintf(path, sizeof path, "%s", log);
   /* Whoever reads may be stuck, and so may the file system of the log. */

@@ -46,9 +46,8 @@ def wait_for_ranks(p, n):
 
 
 def found(ranks, case, stuck, *words, nodes=False):
-    begun = time.time()
     code, text = finish(start(ranks, case, nodes=nodes))
-    took = time.time() - begun
+    took = time.time() - float(re.search(r"begun ([\d.]+)", text).group(1))
     name = f"{case} on {ranks} ranks{' that are nodes' if nodes else ''}"
     said = [text.count("error: hang: ") == 1 or nodes and text.count("error: hang: ") >= 1,
             re.search(rf"rank {stuck}\b.*(nothing has gone on since 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ|others)", text) or re.search(rf"\(rank {stuck}\)", text),
