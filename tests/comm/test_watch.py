@@ -116,7 +116,7 @@ def traced_for_a_while():
 
 
 cases = [lambda: found(3, "spin", 1, "trial", "compute", "wait for others in MPI_Barrier"), lambda: found(1, "spin", 0, "trial"),
-         lambda: found(2, "stop", 1, "stopped by a signal", "raise"), lambda: found(3, "wait", 1, "wait_for_ever"), lambda: found(3, "library-spin", 1),
+         lambda: found(2, "stop", 1, "stopped by a signal", "raise"), lambda: found(3, "wait", 1, "pthread_mutex_lock"), lambda: found(3, "library-spin", 1),
          lambda: found(2, "library-stop", 1, "stopped by a signal"), lambda: found(2, "long", 1), lambda: all_wait(2), lambda: left_alone(2, "work"),
          lambda: left_alone(2, "read"), lambda: left_alone(2, "kernel"), lambda: left_alone(2, "grow"), lambda: left_alone(3, "library")]
 if FAULTS:

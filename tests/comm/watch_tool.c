@@ -51,8 +51,8 @@ static void stop(void) { raise(SIGSTOP); }
 static void die(void) { raise(SIGKILL); }
 static void slow_work(void) { work_on(4); }
 
-void wait_for_ever(void);
-void wait_for_ever(void)
+
+static void wait_for_ever(void)
 {
   static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
   pthread_mutex_lock(&lock);
