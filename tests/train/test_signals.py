@@ -94,9 +94,9 @@ train: {{steps: 100000, global_batch: 6, lr: 5.0e-4, warmup_steps: 5, validate_o
 
     # Commands that save nothing on the way.
     for number in (signal.SIGUSR1, signal.SIGTERM):
-        p = subprocess.Popen([BINARY, "bench", "--set", "bench.limit_s=60", "--set", f"output.dir={work}/bench", "--set", "model.image.dim=64", "--set",
+        p = subprocess.Popen([BINARY, "bench", "--set", "bench.limit_s=60", "--set", f"output.dir={work}/bench{number}", "--set", "model.image.dim=64", "--set",
                               "model.image.heads=1"], env=dict(os.environ, **RANKS_ENV), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        wait_for(lambda: os.path.exists(f"{work}/bench/log.txt"))
+        wait_for(lambda: os.path.exists(f"{work}/bench{number}/log.txt"))
         time.sleep(0.3)
         begun = time.time()
         p.send_signal(number)
