@@ -376,6 +376,25 @@ const char *syz_isa_name(syz_isa isa);
 /** The name of syz_processor_isa(). */
 const char *syz_instruction_set(void);
 
+/* -------------------------------------------------- children that decode */
+
+/** What a child that decodes bytes from outside may still do. */
+typedef struct syz_confinement {
+  size_t memory; /**< bytes of address space beyond what it has; 0: as the user's own limit says */
+  int cpu_s;     /**< seconds of processor time, then SIGXCPU; 0: no limit */
+  bool may_open; /**< other files, for reading */
+} syz_confinement;
+/**
+ * For a forked child, first: give up every descriptor but `keep` [n] (0, 1, 2 become /dev/null), writable memory shared with other processes, MPI's
+ * signal handlers and the signals meant for the run (they are ignored: the run ends its children). Cannot fail.
+ */
+void syz_child_separate(const int *keep, int n);
+/** What ps shows of that child; also in place of the command line that it has from its parent. */
+void syz_child_name(const char *name);
+/** For that child, before it touches a byte of the file: limits that can't be lifted again, and a filter of system calls where the platform has
+ * seccomp. Returns true when the user's own limit of memory (ulimit -v) is the tighter one. */
+bool syz_child_confine(const syz_confinement *c);
+
 /* ----------------------------------------------------------------- files */
 
 /** Create a folder and its parents; existing is fine. SYZ_ERR_WRITE names the path and errno's reason. */

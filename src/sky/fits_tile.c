@@ -5,7 +5,8 @@
  * cfitsio 4.2.0 dies of SIGFPE or SIGSEGV on some damaged tiles even when all header cards are sound (7 of 9000 files with 1-4
  * changed bytes, platform.md section 5). So a forked child decodes and sends the pixels back through a pipe; the parent waits
  * with a time limit and turns any unnatural end into SYZ_ERR_DATA. A pipe rather than shared memory: /dev/shm is 64 MB in
- * containers, a brick is 52 MB. The child calls cfitsio on the bytes already in memory, writes, and _exits: no MPI, no stdio.
+ * containers, a brick is 52 MB. The child calls cfitsio on the bytes already in memory, writes, and _exits: no MPI, no stdio; it has
+ * given up all else (syz_child_confine).
  */
 #include "fits_file.h"
 
@@ -15,7 +16,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -38,12 +38,12 @@ static bool write_all(int fd, const void *bytes, size_t n) {
 
 /* Runs in the child only. First 64 bytes: cfitsio's status and its text; then the pixels. */
 static _Noreturn void child(const syz_fits *f, int hdu, int item, void *pixels, int fd) {
-  static const int fatal[] = {SIGSEGV, SIGFPE, SIGBUS, SIGILL, SIGABRT, SIGPIPE, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
-  for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) signal(fatal[i], SIG_DFL);
-  rlim_t limit = (rlim_t)cpu_limit_s(f->hdu[hdu].face.pixels);
-  struct rlimit none = {0, 0}, cpu = {limit, limit};
-  setrlimit(RLIMIT_CORE, &none);
-  setrlimit(RLIMIT_CPU, &cpu);
+  /* Tiles are unpacked one at a time; cfitsio holds a few of them. */
+  const syz_confinement limits = {.memory = (size_t)f->hdu[hdu].face.pixels * (size_t)item * 2 + ((size_t)256 << 20),
+                                  .cpu_s = cpu_limit_s(f->hdu[hdu].face.pixels)};
+  syz_child_separate(&fd, 1);
+  syz_child_name("FITS decoder");
+  (void)syz_child_confine(&limits);
   fitsfile *file = NULL;
   void *bytes = (void *)(uintptr_t)f->bytes.data; /* READONLY below */
   size_t size = f->bytes.size;
