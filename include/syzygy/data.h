@@ -25,9 +25,15 @@ typedef struct syz_h5_settings {
   int aggregators;                /**< ranks that write for the others; 0: every rank writes its own rows. Compressed datasets: all ranks write */
   bool is_direct;                 /**< pieces of 1 MiB and more past the page cache, where the file system can. See src/data/h5_direct.c */
   int compression_level;          /**< 0: none; 1 .. 9: shuffle and deflate on datasets of 64 KiB and more. See src/data/h5_chunks.c */
+  const char *link_root;          /**< files that are read may lead to others below this folder (borrowed); NULL, "": such files are refused */
 } syz_h5_settings;
-/** For all files created afterwards. Not collective. */
+/** For all files created or opened afterwards. Not collective. */
 void syz_h5_configure(const syz_h5_settings *s);
+/** Start the process from which readers of HDF5 files are forked (src/data/h5_starter.c). Best called first of all in main, before MPI and before
+ * any large memory; otherwise opening the first file does it. Not collective. */
+void syz_h5_prepare(void);
+/** End it, once all files are closed; a later opening would start another. */
+void syz_h5_finish(void);
 
 typedef enum syz_h5_type { SYZ_H5_F32, SYZ_H5_F64, SYZ_H5_I64, SYZ_H5_I32, SYZ_H5_U8, SYZ_H5_BF16 } syz_h5_type;
 size_t syz_h5_type_size(syz_h5_type t);
@@ -52,9 +58,12 @@ syz_status syz_h5_publish(syz_h5 **f);
 /** Collective. Give up: close and remove the temporary file; also what cleanup calls after an error. NULL is fine. */
 void syz_h5_discard(syz_h5 **f);
 
-/** Open for reading; any HDF5 file. Collective with comm (rank-wise independent reads afterwards are allowed); NULL: this process alone. SYZ_ERR_DATA. */
+/** Open for reading; any HDF5 file, also a damaged or hostile one: a process of its own runs the library on it (src/data/h5_serve.c). Collective with
+ * comm (rank-wise independent reads afterwards are allowed); NULL: this process alone. SYZ_ERR_DATA; SYZ_ERR_MEMORY when memory or a process is
+ * lacking, which says nothing about the file. Main thread only, as all reading of the file. */
 syz_status syz_h5_open(syz_comm *c, const char *path, syz_h5 **out);
 void syz_h5_close(syz_h5 **f);
+/** Also true for what cannot be told of a damaged file: reading it then says why. */
 bool syz_h5_has(syz_h5 *f, const char *name);
 /** The name it was opened or created under; borrowed. */
 const char *syz_h5_path(const syz_h5 *f);

@@ -222,6 +222,7 @@ int main(int argc, char **argv)
 {
   syz_app app = {0};
   syz_stop_install(); /* before anything else: a signal during set-up must not end the run without its checkpoint */
+  syz_h5_prepare();    /* while this process is small, and before MPI */
   syz_status st = syz_comm_start(&argc, &argv, &app.world);
   if (st != SYZ_OK) {
     fprintf(stderr, "%s\n", syz_error_text());
@@ -236,5 +237,6 @@ int main(int argc, char **argv)
   syz_free(&app.input_before);
   syz_input_destroy(&app.input);
   syz_comm_finish(&app.world);
+  syz_h5_finish();
   return (int)st;
 }

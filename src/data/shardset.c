@@ -104,7 +104,7 @@ static syz_status scan_file(const char *path, int number, syz_split split, bool 
   o->objects = 0;
   for (int i = 0; i < o->scan.parts; i++) o->objects += o->scan.part[i].used;
   SYZ_ALLOC(o->object, "object table", o->objects + 1);
-  SYZ_TRY(syz_h5_reopen(path, &f));
+  SYZ_TRY(syz_h5_open(NULL, path, &f));
   syz_object *at = o->object;
   for (int i = 0; i < o->scan.parts; i++) {
     const set_part *p = &o->scan.part[i];
@@ -516,7 +516,7 @@ static syz_status verify_file(const syz_shardset *s, int file, int32_t *is_doubt
   own_file bad = {.bads = 0};
   verify_pass *v = NULL;
   SYZ_ALLOC(v, "checksums", 1);
-  SYZ_TRY(syz_h5_reopen(path, &v->f));
+  SYZ_TRY(syz_h5_open(NULL, path, &v->f));
   SYZ_TRY(syz_h5_visit(v->f, "", verify_dataset, v));
   if (!*v->damage) goto cleanup;
   SYZ_TRY(find_first_bad(s, v->f, file, &bad));
@@ -565,7 +565,7 @@ static syz_status read_labels_of_file(const syz_shardset *s, int file, int first
   syz_status st = SYZ_OK;
   syz_h5 *f = NULL;
   char dataset[SYZ_LABEL_NAME + 32];
-  SYZ_TRY(syz_h5_reopen(s->file[file].path, &f));
+  SYZ_TRY(syz_h5_open(NULL, s->file[file].path, &f));
   for (int p = first_part; p < s->parts && s->part[p].file == file; p++) {
     const set_part *part = &s->part[p];
     if (part->is_astroclip) snprintf(dataset, sizeof dataset, "%sredshifts", part->group);

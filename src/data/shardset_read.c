@@ -260,7 +260,7 @@ syz_status syz_shardset_h5(syz_shardset *s, int file, syz_h5 **out)
   }
   syz_h5_close(&s->open[oldest].h5);
   s->open[oldest].used = 0;
-  SYZ_TRY(syz_h5_reopen(s->file[file].path, &s->open[oldest].h5));
+  SYZ_TRY(syz_h5_open(NULL, s->file[file].path, &s->open[oldest].h5));
   s->open[oldest].file = file;
   s->open[oldest].used = ++s->clock;
   *out = s->open[oldest].h5;
