@@ -301,6 +301,11 @@ uint64_t syz_checksum(const void *bytes, size_t n, uint64_t seed);
  * Partial sums over any partition of the rows add up to the same value, so it does not depend on the rank count.
  */
 uint64_t syz_checksum_rows(const void *rows, int64_t n, size_t row_bytes, int64_t first_row);
+/**
+ * Digest of a file's content: the sum modulo 2^64 of XXH3(block, seed = block number + 1) over blocks of 1 MiB, of the share `part` of `parts` (all:
+ * 0 of 1). The sums of all parts add up to the same value for any number of parts. Reads at the speed of the disk. SYZ_ERR_DATA.
+ */
+syz_status syz_file_sum(const char *path, int part, int parts, int64_t *bytes, uint64_t *sum);
 
 /* ------------------------------------------------------------ input files */
 
@@ -384,5 +389,20 @@ syz_status syz_make_folder(const char *path);
 syz_status syz_file_read(const char *path, size_t limit, char **text, size_t *n);
 /** Write a small text file atomically: name.tmp, fsync, rename. */
 syz_status syz_file_write(const char *path, const char *text, size_t n);
-/** fsync a file, rename it to its final name, fsync the folder. */
+/** fsync a file, rename it to its final name, fsync the folder. A link under either name is refused. */
 syz_status syz_file_publish(const char *temporary, const char *final);
+
+/*
+ * Symbolic links: the folders that the user names (output.dir, train.token_cache_dir) may be links. What syzygy itself creates or replaces below them
+ * is never reached through one, and what it removes is the name, never what a link points to: a link in place of a file to be written, or of a
+ * folder to be written into or removed, is SYZ_ERR_WRITE with its path. Reading follows links. See src/base/place.c.
+ */
+
+/** SYZ_ERR_WRITE when the name is a symbolic link; a name that is not there is fine. */
+syz_status syz_refuse_link(const char *path);
+/** open(2) of a file to be written, never through a link; a new file gets mode 0666. SYZ_ERR_WRITE also for what is no regular file. */
+syz_status syz_file_open(const char *path, int flags, int *fd);
+/** Create the folder `base` as syz_make_folder does, and the folders `below` it, of which none may be a link. */
+syz_status syz_make_own_folder(const char *base, const char *below);
+/** Remove a folder of files, the file `first` before the others; a missing one is fine. Neither the folder nor anything in it is followed. */
+syz_status syz_remove_folder(const char *path, const char *first);

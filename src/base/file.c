@@ -71,6 +71,8 @@ syz_status syz_file_publish(const char *temporary, const char *final)
   syz_status st = SYZ_OK;
   char folder[PATH_MAX];
   SYZ_REQUIRE(!syz_fault("publish"), SYZ_ERR_WRITE, "%s: injected failure", final);
+  SYZ_TRY(syz_refuse_link(temporary));
+  SYZ_TRY(syz_refuse_link(final));
   SYZ_REQUIRE(sync_path(temporary, O_RDONLY) == 0, SYZ_ERR_WRITE, "%s: cannot flush to disk: %s", temporary, strerror(errno));
   SYZ_REQUIRE(rename(temporary, final) == 0, SYZ_ERR_WRITE, "%s: cannot rename %s: %s", final, temporary, strerror(errno));
   SYZ_REQUIRE(strlen(final) < sizeof folder, SYZ_ERR_WRITE, "%s: name too long", final);
@@ -85,8 +87,14 @@ syz_status syz_file_write(const char *path, const char *text, size_t n)
   syz_status st = SYZ_OK;
   char temporary[PATH_MAX];
   FILE *f = NULL;
+  int fd;
+  bool is_ours = false;
   SYZ_REQUIRE(snprintf(temporary, sizeof temporary, "%s.tmp", path) < (int)sizeof temporary, SYZ_ERR_WRITE, "%s: name too long", path);
-  f = fopen(temporary, "wb");
+  SYZ_TRY(syz_refuse_link(path));
+  SYZ_TRY(syz_file_open(temporary, O_WRONLY | O_CREAT | O_TRUNC, &fd));
+  is_ours = true;
+  f = fdopen(fd, "wb");
+  if (!f) close(fd);
   SYZ_REQUIRE(f, SYZ_ERR_WRITE, "%s: %s", temporary, strerror(errno));
   SYZ_REQUIRE(fwrite(text, 1, n, f) == n && fflush(f) == 0, SYZ_ERR_WRITE, "%s: cannot write: %s", temporary, strerror(errno));
   int rc = fclose(f);
@@ -95,6 +103,6 @@ syz_status syz_file_write(const char *path, const char *text, size_t n)
   SYZ_TRY(syz_file_publish(temporary, path));
 cleanup:
   if (f) fclose(f);
-  if (st != SYZ_OK) unlink(temporary);
+  if (st != SYZ_OK && is_ours) unlink(temporary);
   return st;
 }
