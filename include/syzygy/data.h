@@ -12,7 +12,8 @@
 
 /**
  * A syzygy HDF5 file: created under `path`.tmp, published under its name only when complete; every dataset carries units, description
- * and a checksum (syz_checksum_rows as a 16-digit hexadecimal string attribute `checksum`).
+ * and a checksum (syz_checksum_rows as a 16-digit hexadecimal string attribute `checksum`), and the root one of all attributes, names, types and
+ * shapes, the datasets' checksums among them (root attribute `checksum`; src/data/h5_seal.c), which opening compares where it is there.
  * `comm` NULL: this process alone. Otherwise all functions marked Collective must be called by all its ranks, and return the same
  * status on each. The same arguments except first, n, data must be given on every rank. How it is done: src/data/h5_write.c.
  */
@@ -75,6 +76,13 @@ syz_status syz_h5_class(syz_h5 *f, const char *name, char *kind, int *bits);
 syz_status syz_h5_visit(syz_h5 *f, const char *group, syz_status (*visit)(void *context, const char *name), void *context);
 /** Recompute a dataset's checksum and compare: SYZ_OK; SYZ_ERR_DATA names the dataset, stored and found values. *has = false when none is stored. */
 syz_status syz_h5_verify(syz_h5 *f, const char *name, bool *has);
+/** The same for every dataset, by the ranks in turns. Collective with the file's communicator; agreed. *is_whole: each dataset has a checksum, and the
+ * attributes have theirs, which opening has compared. */
+syz_status syz_h5_verify_all(syz_h5 *f, bool *is_whole);
+/** A file of this program's formats without a checksum of its attributes, by an older version or by another program: damage there is not noticed. */
+bool syz_h5_lacks_seal(const syz_h5 *f);
+/** Whether it has one, which held when it was opened. */
+bool syz_h5_is_sealed(const syz_h5 *f);
 
 /* ----------------------------------------------------------------- shards */
 
@@ -124,6 +132,11 @@ int syz_shardset_labels(const syz_shardset *s, const char *const **name);
 bool syz_shardset_has_label(const syz_shardset *s, const char *name);
 /** Digest of the data set (names, sizes, checksums of its files): the same on every rank; for caches and restart checks. */
 uint64_t syz_shardset_digest(const syz_shardset *s);
+/** That digest, and the content of files that have no checksums: every byte of them is read. Collective; agreed. For results that are kept under the
+ * data they were made from. SYZ_ERR_DATA. */
+syz_status syz_shardset_content(syz_shardset *s, uint64_t *digest);
+/** Whether syz_shardset_verify has found that its checksums hold. */
+bool syz_shardset_is_verified(const syz_shardset *s);
 /** An object that was left out (skip_bad). Strings are borrowed from the set. */
 typedef struct syz_rejected {
   const char *file; /**< path */

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "h5_layout.h"
+#include "h5_seal.h"
 
 enum { LZF_FILTER = 32000, TEXT_LIMIT = 64 << 20, VISIT_LIMIT = 1000000, VISIT_DEPTH = 32, COMPRESSION_LIMIT = 4096, DIRECT_READ = 8 << 20 };
 
@@ -188,12 +189,17 @@ syz_status syz_h5_open(syz_comm *c, const char *path, syz_h5 **out)
   if (c) st = syz_agree(c, st);
   if (st != SYZ_OK) return syz_error_pass(st, __FILE__, __LINE__);
   st = h5_open_known(path, &f);
+  if (st == SYZ_OK && (!c || syz_comm_rank(c) == 0)) st = h5_seal_check(f);
   if (c) st = syz_agree(c, st);
   if (st != SYZ_OK) {
     syz_h5_close(&f);
     return syz_error_pass(st, __FILE__, __LINE__);
   }
   f->comm = c;
+  f->rank = c ? syz_comm_rank(c) : 0;
+  f->size = c ? syz_comm_size(c) : 1;
+  if (c) syz_bcast(c, &f->is_own, sizeof f->is_own, 0);
+  if (c) syz_bcast(c, &f->is_sealed, sizeof f->is_sealed, 0);
   *out = f;
   return SYZ_OK;
 }

@@ -30,6 +30,7 @@ struct syz_h5 {
   bool has_tried_direct;
   int rank, size;
   bool is_writing, is_unflushed;
+  bool is_own, is_sealed; /* reading: it says that it is of this program; the checksum of its attributes holds */
   h5_column *column;
   int columns, room;
 };

@@ -125,6 +125,7 @@ typedef struct file_header {
   int64_t bytes, bads;
   uint64_t digest;
   int32_t parts, labels;
+  bool lacks_sums, lacks_seal;
 } file_header;
 
 static int find_label(const syz_shardset *s, const char *name)
@@ -181,6 +182,8 @@ static syz_status receive_file(syz_shardset *s, int file, const file_header *h, 
   syz_status st = SYZ_OK;
   s->file[file].bytes = h->bytes;
   s->file[file].digest = h->digest;
+  s->file[file].lacks_sums = h->lacks_sums;
+  s->file[file].lacks_seal = h->lacks_seal;
   SYZ_TRY(add_labels(s, file, h->labels, label));
   if (h->bads) {
     SYZ_TRY(grow((void **)&s->skipped, "objects left out", s->skips, h->bads, sizeof *s->skipped));
@@ -238,7 +241,7 @@ static syz_status exchange_files(syz_shardset *s, const own_file *own)
   for (int f = 0; f < s->files; f++) {
     const own_file *o = f % size == rank ? &own[f / size] : NULL;
     file_header h = {0};
-    if (o) h = (file_header){o->scan.bytes, o->bads, o->scan.digest, o->scan.parts, o->scan.labels};
+    if (o) h = (file_header){o->scan.bytes, o->bads, o->scan.digest, o->scan.parts, o->scan.labels, o->scan.lacks_sums, o->scan.lacks_seal};
     syz_bcast(s->comm, &h, sizeof h, f % size);
     syz_free(&bad);
     if (h.bads) bad = syz_alloc("damaged objects", (size_t)h.bads, sizeof *bad);
@@ -338,6 +341,21 @@ cleanup:
   return st;
 }
 
+/* Files of older versions, and shards that other programs wrote. */
+static void warn_of_seals(const syz_shardset *s)
+{
+  int n = 0, first = -1;
+  for (int f = s->files - 1; f >= 0; f--)
+    if (s->file[f].lacks_seal) {
+      first = f;
+      n++;
+    }
+  if (n)
+    syz_warn("%d of %d data files have no checksum of their attributes (of an older version or another program), so damage there is not noticed; the "
+             "first: %s",
+             n, s->files, s->file[first].path);
+}
+
 syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, syz_split split, bool skip_bad, syz_shardset **out)
 {
   syz_status st = SYZ_OK;
@@ -362,6 +380,7 @@ syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, 
   SYZ_REQUIRE(s->size > 0, SYZ_ERR_DATA, "%s: no usable object in %d file(s) (%lld in this split, %lld left out)", s->file[0].path, s->files,
               (long long)s->raw_size, (long long)s->skips);
   s->digest = digest_of(s);
+  warn_of_seals(s);
   *out = s;
   s = NULL;
 cleanup:
@@ -406,6 +425,7 @@ int64_t syz_shardset_bytes(const syz_shardset *s)
 
 const syz_object *syz_shardset_objects(const syz_shardset *s) { return s->object; }
 uint64_t syz_shardset_digest(const syz_shardset *s) { return s->digest; }
+bool syz_shardset_is_verified(const syz_shardset *s) { return s->is_verified; }
 bool syz_shardset_has_ivar(const syz_shardset *s) { return s->has_ivar; }
 
 int syz_shardset_labels(const syz_shardset *s, const char *const **name)
@@ -553,6 +573,7 @@ syz_status syz_shardset_verify(syz_shardset *s)
     syz_progress_tell(&progress, done / 1000000, NULL);
   }
   if (syz_clock_s() - start_s > long_s) syz_progress_end(&progress, done / 1000000);
+  s->is_verified = true;
 cleanup:
   syz_free(&is_doubtful);
   return st;
