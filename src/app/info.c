@@ -227,6 +227,7 @@ static syz_status own_file(context *c, const char *path, const char *format)
   state = syz_alloc("verification", (size_t)list.n + 1, sizeof *state);
   SYZ_TRY_ALL(c->world, state ? SYZ_OK : SYZ_ERR_MEMORY);
   verified = syz_agree(c->world, verify_share(c, f, &list, state));
+  if (verified == SYZ_OK && strcmp(format, "model") == 0) verified = syz_agree(c->world, c->is_first ? syz_model_file_agrees(f) : SYZ_OK);
   syz_allreduce_i64(c->world, state, (size_t)list.n + 1, SYZ_MAX);
   if (c->is_first) {
     double version = 0;
@@ -240,6 +241,7 @@ static syz_status own_file(context *c, const char *path, const char *format)
     if (has_version) printf(", format version %.0f", version);
     printf(", %s\n", bytes_text((double)s.st_size, size));
     print_provenance(c, f);
+    printf("  %-16s %s\n", "attributes", syz_h5_is_sealed(f) ? "checksum holds" : "no checksum (of an older version or another program)");
     print_parts(f, &list);
     print_objects(f);
     int width = 20;

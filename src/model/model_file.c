@@ -252,6 +252,7 @@ static syz_status checked_open(const char *path, checked *f)
   found_names found = {.f = f};
   *f = (checked){.file = NULL};
   SYZ_TRY(syz_h5_open(NULL, path, &f->file));
+  SYZ_TRY(syz_model_file_agrees(f->file));
   SYZ_TRY(read_config(path, f->file, &f->config));
   f->n = file_table(&f->config, NULL);
   SYZ_ALLOC(f->table, "table of parameters", f->n);
@@ -295,6 +296,8 @@ syz_status syz_model_file_parts(syz_comm *c, const char *path, syz_model_config 
   syz_status st = SYZ_OK;
   checked f;
   SYZ_TRY(checked_open_all(c, path, &f));
+  if (f.file && syz_h5_lacks_seal(f.file))
+    syz_warn("%s has no checksum of its attributes (of an older version or another program), so damage there may not be noticed", path);
   *config = f.config;
   *parts = f.parts;
 cleanup:
