@@ -321,6 +321,9 @@ typedef struct syz_fact {
   bool is_fixed;
 } syz_fact;
 
+/** A fact that not every run knows: it is compared where both do. */
+#define SYZ_FACT_CONTENT "content of data.path"
+
 typedef struct syz_train_config {
   int64_t steps, global_batch, warmup_steps;
   double lr, lr_min, beta1, beta2, eps, weight_decay;
@@ -332,6 +335,7 @@ typedef struct syz_train_config {
   int64_t validate_interval;         /**< steps; 0: only at the end */
   int64_t checkpoint_interval_steps; /**< 0 = off */
   double checkpoint_interval_s;      /**< 0 = off */
+  bool recovers;                     /**< take a checkpoint without a good manifest when its state holds by its own checksums */
   double time_limit_s;               /**< seconds since the program started; 0 = none */
   int64_t timing_from_step;          /**< the phases' times begin with this step; 0 = with the run */
   const char *folder;                /**< run folder, exists */
@@ -360,7 +364,8 @@ syz_status syz_train_run(const syz_train_config *config, const syz_grid *grid, s
 /* ------------------------------------------------------------ checkpoints */
 
 /**
- * A checkpoint is a folder checkpoints/step-######## (steps done) with state.h5 and, last, manifest.json. state.h5 has weight/, moment1/ and
+ * A checkpoint is a folder checkpoints/step-######## (steps done) with state.h5 and manifest.json, both there before it gets that
+ * name. state.h5 has weight/, moment1/ and
  * moment2/<part> [rows, 16] of the trained parts of the model's block (syz_part_name), array/<name> of the objective's arrays,
  * `progress`, `scalar`, and as text attributes what must agree when it is continued. Nothing in it depends on the number of ranks or on the
  * layout of the towers; the sampler and all random numbers are functions of seed and step, so the step is all there is to remember of them.

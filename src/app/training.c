@@ -173,6 +173,8 @@ syz_status syz_training_open_data(syz_training *t, bool wants_test)
   t->split = strcmp(split, "all") == 0 ? SYZ_SPLIT_ALL : strcmp(split, "test") == 0 ? SYZ_SPLIT_TEST : SYZ_SPLIT_TRAIN;
   SYZ_TRY(open_set(t, t->split, &t->train));
   SYZ_TRY(syz_app_verify_data(t->app, t->train)); /* the test split is of the same files */
+  if (syz_app_compares_data(t->app, t->train)) SYZ_TRY(syz_shardset_content(t->train, &t->content));
+  if (t->content == syz_shardset_digest(t->train)) t->content = 0;
   /* Only a training split leaves objects to hold out. */
   if (t->split == SYZ_SPLIT_TRAIN && wants_test) SYZ_TRY(open_set(t, SYZ_SPLIT_TEST, &t->test));
 cleanup:
@@ -229,6 +231,7 @@ void syz_training_read_loop(syz_training *t)
       .validate_interval = syz_input_int(in, "train.validate_interval"),
       .checkpoint_interval_steps = syz_input_int(in, "output.checkpoint_interval_steps"),
       .checkpoint_interval_s = syz_input_real(in, "output.checkpoint_interval_s"),
+      .recovers = syz_input_bool(in, "train.recover"),
       .time_limit_s = syz_input_real(in, "train.time_limit_s"),
       .timing_from_step = syz_input_int(in, "output.timing_from_step"),
       .folder = syz_input_text(in, "output.dir"),
@@ -268,6 +271,8 @@ void syz_training_add_facts(syz_training *t, const syz_remembered *own, int n)
   }
   snprintf(text, sizeof text, "%016" PRIx64, syz_shardset_digest(t->train));
   syz_training_add_fact(t, "digest of data.path", text, true);
+  snprintf(text, sizeof text, "%016" PRIx64, t->content);
+  if (t->content) syz_training_add_fact(t, SYZ_FACT_CONTENT, text, true);
   syz_training_add_fact(t, "data.split", split[t->split], true);
   add_remembered(t, shared_facts, (int)(sizeof shared_facts / sizeof *shared_facts));
   add_remembered(t, own, n);

@@ -25,6 +25,7 @@ typedef struct syz_training {
   syz_grid grid;
   syz_nodes *nodes;           /**< of grid.data: who shares weights */
   syz_model *model;           /**< the one that trains */
+  uint64_t content; /**< of data files that have no checksums (syz_shardset_content); 0: all have, or data.verify does not ask for it */
   syz_shardset *train, *test; /**< test: NULL when nothing is held out */
   syz_split split;            /**< of `train` */
   syz_train_config loop;

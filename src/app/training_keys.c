@@ -39,6 +39,8 @@ const syz_key syz_training_keys[] = {
     {"train.validate_objects", SYZ_KEY_INT, "1024", "objects", 0, 1048576, NULL, ALIGN | SPECTRUM,
      "At most so many of the test split are used; 0: no validation."},
     {"train.time_limit_s", SYZ_KEY_REAL, "0", "s", 0, 1e9, NULL, ALL, "Save and end with code 75 before the program has run this long; 0: no limit."},
+    {"train.recover", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, ALL,
+     "Also go on from a checkpoint whose manifest.json is lost or damaged, when all checksums in its state.h5 hold; the manifest is written again."},
     {"train.read_ahead", SYZ_KEY_INT, "2", "batches", 1, 64, NULL, ALL, "Batches read ahead of the step."},
     {"augment.flips", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, ALIGN | IMAGE, "Flip images (crops) at random in both directions."},
     {"augment.quarter_turns", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, ALIGN | IMAGE, "Turn images (crops) by a random multiple of 90 degrees."},

@@ -19,6 +19,7 @@
 #include "metrics.h"
 #include "optimiser.h"
 #include "parts.h"
+#include "syzygy/data.h"
 #include "syzygy/train.h"
 
 /* What rides in the small reduction of a step: the maximum over ranks of each. */
@@ -60,6 +61,29 @@ cleanup:
   return st;
 }
 
+static syz_status path_in_folder(const trainer *t, const char *name, char *path)
+{
+  syz_status st = SYZ_OK;
+  SYZ_REQUIRE((size_t)snprintf(path, PATH_MAX, "%s/%s", t->config->folder, name) < PATH_MAX, SYZ_ERR_WRITE, "%s: the name is too long",
+              t->config->folder);
+cleanup:
+  return st;
+}
+
+/* What this run will write: a link in its place is refused before the first step, not after the last. Rank 0. */
+static syz_status refuse_links(const trainer *t)
+{
+  static const char *const name[] = {"model.h5", "model-student.h5", "model-best.h5", "metrics.jsonl", "validation.jsonl"};
+  syz_status st = SYZ_OK;
+  char path[PATH_MAX];
+  for (size_t i = 0; i < sizeof name / sizeof *name; i++) {
+    SYZ_TRY(path_in_folder(t, name[i], path));
+    SYZ_TRY(syz_refuse_link(path));
+  }
+cleanup:
+  return st;
+}
+
 static syz_status create(trainer *t)
 {
   syz_status st = SYZ_OK;
@@ -75,6 +99,7 @@ static syz_status create(trainer *t)
                      .scratch = syz_gradients_block(t->gradients),
                      .counts = t->counts,
                      .scalars = &t->scalars};
+  SYZ_TRY_ALL(t->world, t->is_first ? refuse_links(t) : SYZ_OK);
   SYZ_TRY(checkpoint_open(t->world, t->config, t->objective, &t->store));
 cleanup:
   return st;
@@ -95,15 +120,6 @@ static syz_status open_metrics(trainer *t)
   if (!t->is_first) return st;
   SYZ_TRY(metrics_open(t->config->folder, "metrics.jsonl", t->state.step, &t->metrics));
   SYZ_TRY(metrics_open(t->config->folder, "validation.jsonl", t->state.step + 1, &t->validation));
-cleanup:
-  return st;
-}
-
-static syz_status path_in_folder(const trainer *t, const char *name, char *path)
-{
-  syz_status st = SYZ_OK;
-  SYZ_REQUIRE((size_t)snprintf(path, PATH_MAX, "%s/%s", t->config->folder, name) < PATH_MAX, SYZ_ERR_WRITE, "%s: the name is too long",
-              t->config->folder);
 cleanup:
   return st;
 }
@@ -336,11 +352,23 @@ static bool model_is_newer(const trainer *t, const char *path)
                                                         : written.st_mtim.tv_nsec >= saved.st_mtim.tv_nsec;
 }
 
+/* Whether every checksum of model.h5 holds; otherwise it is written again from the checkpoint. Collective; agreed. */
+static syz_status check_model(trainer *t, const char *path, bool *is_whole)
+{
+  syz_h5 *f = NULL;
+  syz_status st = syz_h5_open(t->world, path, &f);
+  *is_whole = false;
+  if (st == SYZ_OK) st = syz_h5_verify_all(f, is_whole);
+  if (f) syz_h5_close(&f);
+  if (st == SYZ_ERR_DATA) syz_warn("%s; it is written again", syz_error_text());
+  return st == SYZ_ERR_DATA ? SYZ_OK : st;
+}
+
 syz_status syz_train_run(const syz_train_config *config, const syz_grid *grid, syz_model *model, const syz_compute *compute, syz_objective *objective,
                          syz_timing *timing)
 {
   syz_status st = SYZ_OK;
-  bool found = false;
+  bool found = false, is_done = false;
   int64_t has_model = 0;
   char path[PATH_MAX];
   trainer t = {.config = config,
@@ -360,7 +388,8 @@ syz_status syz_train_run(const syz_train_config *config, const syz_grid *grid, s
   SYZ_TRY(path_in_folder(&t, "model.h5", path));
   has_model = t.is_first && found && model_is_newer(&t, path);
   syz_bcast(t.world, &has_model, sizeof has_model, 0);
-  if (found && t.state.step >= config->steps && has_model) {
+  if (found && t.state.step >= config->steps && has_model) SYZ_TRY(check_model(&t, path, &is_done));
+  if (is_done) {
     syz_info("this run is done: %" PRId64 " steps, %s (raise train.steps to go on, or choose another output.dir)", t.state.step, path);
     goto cleanup;
   }
