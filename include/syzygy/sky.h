@@ -67,6 +67,8 @@ typedef struct syz_fits_hdu {
  * SYZ_ERR_DATA names the file, the HDU and the reason. A file cut short is refused: nothing behind the cut is usable.
  */
 syz_status syz_fits_open(const char *path, bool verify, syz_fits **out);
+/** Compare CHECKSUM and DATASUM of all HDUs of a file opened with `verify`; *summed: how many have both. SYZ_ERR_DATA as above. */
+syz_status syz_fits_check(syz_fits *f, int *summed);
 void syz_fits_close(syz_fits **f);
 const char *syz_fits_path(const syz_fits *f);
 int syz_fits_count(const syz_fits *f);
@@ -587,6 +589,10 @@ const char *syz_sim_label_unit(int label);
 /**
  * Simulate objects [first, first + n), all of one brick (SYZ_ERR_INPUT otherwise), and write below `folder` what surveys would deliver: Legacy
  * Surveys images and inverse variances of g, r, z, a Tractor table, a DESI coadd with its redrock file, and a table of the truth. Names and
- * formats: src/sky/simulate_survey.c. SYZ_ERR_WRITE, SYZ_ERR_MEMORY.
+ * formats: src/sky/simulate_survey.c. `files`: their names (NULL: not wanted). SYZ_ERR_WRITE, SYZ_ERR_MEMORY.
  */
-syz_status syz_simulator_write_survey(syz_simulator *s, int64_t first, int64_t n, const char *folder);
+typedef struct syz_survey_files {
+  char name[16][256]; /**< below the folder */
+  int n;
+} syz_survey_files;
+syz_status syz_simulator_write_survey(syz_simulator *s, int64_t first, int64_t n, const char *folder, syz_survey_files *files);

@@ -10,12 +10,12 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "app.h"
 #include "compute.h"
 #include "embed_int8.h"
 #include "embed_part.h"
+#include "embed_there.h"
 #include "embed_write.h"
 #include "syzygy/data.h"
 #include "syzygy/model.h"
@@ -142,10 +142,13 @@ cleanup:
 }
 
 /* What a result may be reused under: the model, the data and how they are computed. */
-static void make_key(job *s)
+static syz_status make_key(job *s)
 {
+  syz_status st = SYZ_OK;
   char text[256];
-  digest_text(syz_shardset_digest(s->data), s->data_digest);
+  uint64_t content = 0;
+  SYZ_TRY(syz_shardset_content(s->data, &content));
+  digest_text(content, s->data_digest);
   snprintf(text, sizeof text, "%s %s %d %d %s %s %s %d", s->model_digest, s->data_digest, (int)s->split,
            (int)(syz_compute_act(s->compute) == SYZ_BF16), syz_compute_name(s->compute), syz_version(), syz_commit(),
            (int)(s->has_tower[SYZ_IMAGE] + 2 * s->has_tower[SYZ_SPECTRUM]));
@@ -156,25 +159,20 @@ static void make_key(job *s)
     s->key_value = syz_checksum(text, strlen(text), s->key_value);
   }
   digest_text(s->key_value, s->key);
+cleanup:
+  return st;
 }
 
-/* Whether the run folder already holds what this command would write; decided by rank 0. */
-static bool is_finished(job *s)
+/* What the run folder already holds of this command. Before that is taken as it is, the data must be what their checksums say. Collective. */
+static syz_status look(job *s, syz_embed_there *there)
 {
-  char path[PATH_MAX], *key = NULL;
-  syz_h5 *f = NULL;
-  uint8_t finished = 0;
-  if (syz_comm_rank(s->comm) == 0) {
-    snprintf(path, sizeof path, "%s/embedding.fits", s->folder);
-    bool has_fits = access(path, F_OK) == 0;
-    snprintf(path, sizeof path, "%s/embedding.h5", s->folder);
-    if (has_fits && access(path, F_OK) == 0 && syz_h5_open(NULL, path, &f) == SYZ_OK && syz_h5_read_text(f, "", "embed_key", &key) == SYZ_OK && key)
-      finished = strcmp(key, s->key) == 0;
-    if (f) syz_h5_close(&f);
-    syz_free(&key);
-  }
-  syz_bcast(s->comm, &finished, 1, 0);
-  return finished != 0;
+  syz_status st = SYZ_OK;
+  SYZ_TRY(syz_embed_look(s->comm, s->folder, s->key, s->model_digest, s->data_digest, syz_shardset_size(s->data), there));
+  if (!there->has_h5 || syz_shardset_is_verified(s->data) || strcmp(syz_input_text(s->app->input, "data.verify"), "never") == 0) goto cleanup;
+  syz_info("%s/embedding.h5 is there; comparing the checksums of the data", s->folder);
+  SYZ_TRY(syz_shardset_verify(s->data));
+cleanup:
+  return st;
 }
 
 /* ------------------------------------------------------------- computing */
@@ -421,6 +419,7 @@ syz_status syz_command_embed(syz_app *app)
   syz_status st = SYZ_OK;
   job s = {.app = app, .comm = app->world, .folder = syz_input_text(app->input, "output.dir"), .batch = syz_input_int(app->input, "embed.batch")};
   syz_embed_part *part = NULL;
+  syz_embed_there there = {.has_h5 = false};
   const int64_t *missing;
   int64_t n_missing = 0;
   char path[PATH_MAX];
@@ -429,19 +428,25 @@ syz_status syz_command_embed(syz_app *app)
   if (st == SYZ_OK) st = open_model(&s);
   syz_timing_end(&app->timing);
   SYZ_TRY(st);
-  make_key(&s);
+  SYZ_TRY(make_key(&s));
   announce(&s);
   if (app->is_dry_run) goto cleanup;
   SYZ_TRY(syz_app_open_run_folder(app));
-  if (is_finished(&s)) {
-    syz_info("%s/embedding.h5 and .fits are there already, of this model and data: nothing to do", s.folder);
+  SYZ_TRY(look(&s, &there));
+  if (there.has_h5 && there.has_fits) {
+    syz_info("%s/embedding.h5 and .fits are there already, of this model and data, and their checksums hold: nothing to do", s.folder);
     goto cleanup;
   }
   snprintf(path, sizeof path, "%s/embedding.part", s.folder);
   SYZ_TRY(syz_embed_part_open(s.comm, path, s.key_value, syz_shardset_size(s.data), (size_t)(s.towers * s.width) * sizeof(float), &part, &missing,
                               &n_missing));
+  if (there.has_h5) {
+    SYZ_TRY(syz_embed_take_back(s.comm, s.folder, s.has_tower, s.width, part, missing, n_missing));
+    n_missing = 0;
+    syz_info("%s/embedding.fits is written again from embedding.h5", s.folder);
+  }
   if (s.is_int8) SYZ_TRY(calibrate(&s, part));
-  SYZ_TRY(compute_missing(&s, part, missing, n_missing));
+  if (!there.has_h5) SYZ_TRY(compute_missing(&s, part, missing, n_missing));
   SYZ_TRY(write_files(&s, part));
   syz_embed_part_remove(&part);
   syz_info("wrote %s/embedding.h5 and embedding.fits", s.folder);

@@ -243,6 +243,8 @@ syz_status syz_embed_write_fits(const syz_embed_result *r)
   SYZ_TRY_ALL(r->comm, snprintf(temporary, sizeof temporary, "%s.tmp", path) < (int)sizeof temporary
                            ? columns_allocate(r, &k)
                            : syz_error_set(SYZ_ERR_WRITE, __FILE__, __LINE__, "%s: name too long", path));
+  SYZ_TRY_ALL(r->comm, is_first ? syz_refuse_link(path) : SYZ_OK); /* also before it is made, as the name that it gets is taken then */
+  SYZ_TRY_ALL(r->comm, is_first ? syz_refuse_link(temporary) : SYZ_OK);
   has_begun = true;
   SYZ_TRY_ALL(r->comm, is_first ? syz_fits_table_create(temporary, "EMBEDDING", rows, column, n_columns, cards, n_cards, &t) : SYZ_OK);
   SYZ_TRY_ALL(r->comm, is_first ? SYZ_OK : syz_fits_table_attach(temporary, "EMBEDDING", rows, column, n_columns, cards, n_cards, &t));

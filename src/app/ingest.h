@@ -19,7 +19,8 @@ typedef struct ingest_file {
   const char *path; /**< into ingest.paths */
   ingest_role role;
   bool is_named;             /**< by itself, not found in a folder */
-  int64_t bytes, modified_s; /**< for the digest */
+  int64_t bytes;
+  uint64_t digest;           /**< of its content, once ingest_digest_files has been called, where an object is made from it */
 } ingest_file;
 
 enum { REASON_TEXT = 480, INGEST_LABELS = 64, NO_FILE = -1 };
@@ -130,6 +131,7 @@ typedef struct ingest {
   ingest_object *object;
   ingest_reject *reject;
   ingest_cuts count;
+  uint64_t zero_points_digest;         /**< of the file ingest.zero_points; 0: none */
   syz_images **open;                   /**< [n_files] image files of this rank that are kept open: those that cost most to unpack */
   size_t open_bytes;
   ingest_bytes found_rejects;          /**< of this rank, gathered by ingest_share_rejects */
@@ -177,6 +179,9 @@ double ingest_clear_redshift(const ingest *g, double z);
 syz_status ingest_make_objects(ingest *g);    /**< Not collective: pairs spectra and candidates; the same on every rank. */
 syz_status ingest_choose_planes(ingest *g);   /**< Collective: which plane each object's bands come from, and whether the cutouts hold. */
 void ingest_drop(ingest *g);                  /**< Not collective: ingest.keep, dropped objects removed. */
+
+/* ingest_digest.c */
+syz_status ingest_digest_files(ingest *g);    /**< Collective: digests of the files in use. */
 
 /* ingest_shards.c */
 syz_status ingest_write_shards(ingest *g);    /**< Collective. */

@@ -220,10 +220,7 @@ static syz_status index_files(ingest *g, int64_t n) {
     for (int k = 0; k < i && g->n_files < 2000; k++) /* beyond that a user lists folders, which cannot repeat by accident */
       SYZ_REQUIRE(g->file[k].role != g->file[i].role || strcmp(g->file[k].path, g->file[i].path) != 0, SYZ_ERR_INPUT, "%s is given twice",
                   g->file[i].path);
-    if (stat(g->file[i].path, &info) == 0) {
-      g->file[i].bytes = (int64_t)info.st_size;
-      g->file[i].modified_s = (int64_t)info.st_mtime;
-    }
+    if (stat(g->file[i].path, &info) == 0) g->file[i].bytes = (int64_t)info.st_size;
   }
 cleanup:
   return st;

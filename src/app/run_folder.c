@@ -33,8 +33,8 @@ static syz_status take_folder(syz_app *app)
   struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
   SYZ_TRY(syz_make_folder(folder));
   SYZ_REQUIRE(snprintf(path, sizeof path, "%s/.lock", folder) < (int)sizeof path, SYZ_ERR_WRITE, "output.dir: name too long");
-  int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  SYZ_REQUIRE(fd >= 0, SYZ_ERR_WRITE, "%s: %s", path, strerror(errno));
+  int fd;
+  SYZ_TRY(syz_file_open(path, O_RDWR | O_CREAT, &fd));
   if (fcntl(fd, F_SETLK, &lock) != 0) {
     int reason = errno;
     ssize_t n = read(fd, holder, sizeof holder - 1);

@@ -251,7 +251,7 @@ static void test_misuse(void)
   CHECK_ERROR(syz_simulator_create(&c, NULL, &s), SYZ_ERR_INPUT, "noise");
   c = syz_sim_config_default();
   CHECK_OK(syz_simulator_create(&c, NULL, &s));
-  CHECK_ERROR(syz_simulator_write_survey(s, 500, 100, "/nonexistent"), SYZ_ERR_INPUT, "one brick");
+  CHECK_ERROR(syz_simulator_write_survey(s, 500, 100, "/nonexistent", NULL), SYZ_ERR_INPUT, "one brick");
   syz_simulator_destroy(&s);
 }
 
