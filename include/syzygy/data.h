@@ -76,7 +76,8 @@ syz_status syz_h5_class(syz_h5 *f, const char *name, char *kind, int *bits);
 syz_status syz_h5_visit(syz_h5 *f, const char *group, syz_status (*visit)(void *context, const char *name), void *context);
 /** Recompute a dataset's checksum and compare: SYZ_OK; SYZ_ERR_DATA names the dataset, stored and found values. *has = false when none is stored. */
 syz_status syz_h5_verify(syz_h5 *f, const char *name, bool *has);
-/** The same for every dataset, by the ranks in turns. Collective with the file's communicator; agreed. *is_whole: each dataset has a checksum, and the
+/** The same for every dataset, by the ranks in turns. Collective with the file's communicator; agreed. *is_whole: each dataset has a checksum, and
+ * the
  * attributes have theirs, which opening has compared. */
 syz_status syz_h5_verify_all(syz_h5 *f, bool *is_whole);
 /** A file of this program's formats without a checksum of its attributes, by an older version or by another program: damage there is not noticed. */

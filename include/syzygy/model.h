@@ -344,7 +344,8 @@ syz_status syz_model_file_write(syz_comm *c, const char *path, const syz_model *
 syz_status syz_model_file_config(syz_comm *c, const char *path, syz_model_config *config, bool has[SYZ_MODALITIES]);
 /** The same, telling backbones and heads apart (a converted DINOv2 checkpoint has no head). */
 syz_status syz_model_file_parts(syz_comm *c, const char *path, syz_model_config *config, syz_model_parts *parts);
-/** Of an open model file without a checksum of its attributes: that its model_config and the input that it was made from do not contradict each other.
+/** Of an open model file without a checksum of its attributes: that its model_config and the input that it was made from do not contradict each
+ * other.
  * Rank-local. SYZ_ERR_DATA names the key. See src/model/model_check.c. */
 struct syz_h5;
 syz_status syz_model_file_agrees(struct syz_h5 *file);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A repeated `embed` has nothing to do when both files are there from the same model and data. A name and a key do not say that: a bit may have changed
- * on the disk since, a copy may have ended early. So every byte of both is summed first, which is nothing beside computing them. A damaged embedding.h5
+ * A repeated `embed` has nothing to do when both files are there from the same model and data. A name and a key do not say that: a bit may have
+ * changed
+ * on the disk since, a copy may have ended early. So every byte of both is summed first, which is nothing beside computing them. A damaged
+ * embedding.h5
  * is computed again; a damaged or missing embedding.fits is written again from embedding.h5.
  */
 #include "embed_there.h"
@@ -36,7 +38,8 @@ static bool is_of_key(const char *path, const char *key)
   char *text = NULL;
   bool is_same = false;
   if (access(path, F_OK) != 0) return false;
-  if (syz_h5_open(NULL, path, &f) != SYZ_OK || syz_h5_read_text(f, "", "embed_key", &text) != SYZ_OK) syz_warn("%s: %s", syz_error_text(), made_again);
+  if (syz_h5_open(NULL, path, &f) != SYZ_OK || syz_h5_read_text(f, "", "embed_key", &text) != SYZ_OK) syz_warn("%s: %s", syz_error_text(),
+                made_again);
   else is_same = text && strcmp(text, key) == 0;
   syz_free(&text);
   if (f) syz_h5_close(&f);
@@ -68,7 +71,8 @@ static bool is_fits_whole(const char *path, const char *model_digest, const char
   if (st == SYZ_OK) st = syz_fits_check(f, &summed);
   if (st == SYZ_OK) {
     const int h = syz_fits_find(f, "EMBEDDING");
-    is_whole = h >= 0 && summed == syz_fits_count(f) && syz_fits_get(f, h)->rows == rows && syz_fits_key_text(f, h, "MODELDIG", model, sizeof model) &&
+    is_whole = h >= 0 && summed == syz_fits_count(f) && syz_fits_get(f, h)->rows == rows && syz_fits_key_text(f, h, "MODELDIG", model,
+                  sizeof model) &&
                syz_fits_key_text(f, h, "DATADIG", data, sizeof data) && strcmp(model, model_digest) == 0 && strcmp(data, data_digest) == 0;
   } else {
     syz_warn("%s: %s", syz_error_text(), made_again);
@@ -101,7 +105,8 @@ cleanup:
 }
 
 /* One block: the towers' rows side by side, as they are kept. Rank-local. */
-static syz_status take_block(syz_h5 *f, const bool has_tower[SYZ_MODALITIES], int64_t width, syz_embed_part *part, int64_t block, float *column, float *row)
+static syz_status take_block(syz_h5 *f, const bool has_tower[SYZ_MODALITIES], int64_t width, syz_embed_part *part, int64_t block, float *column,
+              float *row)
 {
   static const char *const name[SYZ_MODALITIES] = {"image_embedding", "spectrum_embedding"};
   syz_status st = SYZ_OK;

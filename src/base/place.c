@@ -2,7 +2,8 @@
 /**
  * Places that syzygy writes to: files and folders of its own, never reached through a symbolic link.
  *
- * A run folder may be a link, or lie behind one: the user named it. What is below it is syzygy's own, and a link there would make it write, replace or
+ * A run folder may be a link, or lie behind one: the user named it. What is below it is syzygy's own, and a link there would make it write, replace
+ * or
  * remove something elsewhere, such as another run's checkpoints. So the last name of a file is opened with O_NOFOLLOW, folders below the run folder
  * must be true folders, and a folder is emptied by descriptor, so that nobody can put a link into its path meanwhile. Removing a name (unlink, rename
  * over it) never follows a link by itself.
@@ -25,7 +26,8 @@ syz_status syz_refuse_link(const char *path)
   const ssize_t n = readlink(path, target, sizeof target - 1);
   target[n > 0 ? n : 0] = '\0';
   SYZ_REQUIRE(n < 0, SYZ_ERR_WRITE,
-              "%s is a symbolic link (to %s): below the folder that it is given syzygy does not write, replace or remove through links; remove the link, or "
+              "%s is a symbolic link (to %s): below the folder that it is given syzygy does not write, replace or remove through links; remove "
+              "the link, or "
               "give the true folder",
               path, target);
 cleanup:

@@ -178,7 +178,8 @@ syz_status h5_seal_check(syz_h5 *f)
   SYZ_TRY(h5_seal_sum(f, &sum));
   snprintf(found, sizeof found, "%016llx", (unsigned long long)sum);
   SYZ_REQUIRE(strcmp(found, stored) == 0, SYZ_ERR_DATA,
-              "%s is damaged: the checksum of its attributes and of its datasets' names, types and shapes is %s, the file says %s; make it again or take "
+              "%s is damaged: the checksum of its attributes and of its datasets' names, types and shapes is %s, the file says %s; make it again "
+              "or take "
               "another copy (a file that was changed on purpose is read once its root attribute `checksum` is removed)",
               f->path, found, stored);
   f->is_sealed = true;

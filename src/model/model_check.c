@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Older model files have no checksum of their attributes, and most of a configuration leaves no trace in the shapes of the parameters: 4 heads in place
+ * Older model files have no checksum of their attributes, and most of a configuration leaves no trace in the shapes of the parameters: 4 heads in
+ * place
  * of 6, or an overlap of 120 pixels in place of 100, load and give other embeddings. But such a file says it twice: model_config, and the `model:`
  * section of the input that it was made from, which the run settled before it wrote either. Where the two differ, one of them is damaged.
  */
@@ -65,7 +66,8 @@ static syz_status compare(const char *path, const char *config, const char *sect
     value_text(said, k, ours);
     value_text(made_from, k, theirs);
     SYZ_REQUIRE(false, SYZ_ERR_DATA,
-                "%s is damaged: attribute model_config says %s = %s, the input that the file was made from (attribute input) says %s; make it again or take "
+                "%s is damaged: attribute model_config says %s = %s, the input that the file was made from (attribute input) says %s; make it "
+                "again or take "
                 "another copy",
                 path, k->path, ours, theirs);
   }

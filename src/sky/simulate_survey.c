@@ -62,7 +62,8 @@ static syz_status make_path(const brick *b, char *path, size_t room, const char 
   if (b->files) {
     SYZ_ASSERT(b->files->n < (int)(sizeof b->files->name / sizeof *b->files->name));
     char *kept = b->files->name[b->files->n++];
-    SYZ_REQUIRE(snprintf(kept, sizeof *b->files->name, "%s/%s", middle, name) < (int)sizeof *b->files->name, SYZ_ERR_WRITE, "%s: name too long", name);
+    SYZ_REQUIRE(snprintf(kept, sizeof *b->files->name, "%s/%s", middle, name) < (int)sizeof *b->files->name, SYZ_ERR_WRITE, "%s: name too long",
+                  name);
   }
   SYZ_TRY(syz_make_own_folder(folder, middle));
   snprintf(path + used, room - (size_t)used, "/%s", name);

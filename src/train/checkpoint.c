@@ -435,7 +435,8 @@ static syz_status read_state(checkpoint_store *store, const char *folder, state 
   syz_status st = SYZ_OK;
   char path[PATH_MAX], *stored = NULL, *now = NULL;
   syz_h5 *file = NULL;
-  SYZ_REQUIRE((size_t)snprintf(path, sizeof path, "%s/%s", folder, manifest_state_name) < sizeof path, SYZ_ERR_CHECKPOINT, "%s: the name is too long", folder);
+  SYZ_REQUIRE((size_t)snprintf(path, sizeof path, "%s/%s", folder, manifest_state_name) < sizeof path, SYZ_ERR_CHECKPOINT,
+                "%s: the name is too long", folder);
   SYZ_TRY(syz_h5_open(store->world, path, &file));
   SYZ_TRY_ALL(store->world, syz_h5_read_text(file, "", "facts", &stored));
   if (!stored) st = syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__, "%s: the attribute `facts` is missing", path);
@@ -504,7 +505,8 @@ syz_status checkpoint_resume(checkpoint_store *store, state *s, bool *found)
     }
   }
   SYZ_REQUIRE(*found || !n_bad, SYZ_ERR_CHECKPOINT,
-              "%s: none of %d checkpoints is usable; the newest: %s; nothing was removed. To go on from a state whose manifest is lost or damaged: --set "
+              "%s: none of %d checkpoints is usable; the newest: %s; nothing was removed. To go on from a state whose manifest is lost or "
+              "damaged: --set "
               "train.recover=true (it is used if its own checksums hold); to start anew choose another output.dir",
               store->folder, n_bad, first_reason);
   SYZ_TRY(recover_tidy(store, list, n));

@@ -4,7 +4,8 @@
  *
  * A checkpoint is made in a temporary folder: first its file, and when that has reached the disk manifest.json; then the folder is renamed. So a run
  * that dies at any moment leaves complete checkpoints and perhaps a temporary folder, which the next run removes. One that is to go is first given a
- * temporary name, too. A folder step-N with a state and without manifest is therefore no leftover but a loss, and is never removed. The manifest carries
+ * temporary name, too. A folder step-N with a state and without manifest is therefore no leftover but a loss, and is never removed. The manifest
+ * carries
  * a checksum of itself in its last line: what follows the check reads text that this program wrote.
  */
 #include "manifest.h"
@@ -260,7 +261,8 @@ syz_status manifest_set_aside(const char *folder, int64_t step, char *aside, siz
   struct stat about;
   SYZ_TRY(manifest_step_path(folder, step, path, sizeof path));
   for (int i = 0; i < TRIES; i++) {
-    const int n = i ? snprintf(aside, room, "%s/aside-step-%08" PRId64 "-%d", folder, step, i) : snprintf(aside, room, "%s/aside-step-%08" PRId64, folder, step);
+    const int n = i ? snprintf(aside, room, "%s/aside-step-%08" PRId64 "-%d", folder, step, i) : snprintf(aside, room, "%s/aside-step-%08" PRId64,
+                  folder, step);
     SYZ_REQUIRE(n > 0 && (size_t)n < room, SYZ_ERR_WRITE, "%s: the name is too long", folder);
     if (lstat(aside, &about) == 0) continue;
     SYZ_REQUIRE(rename(path, aside) == 0, SYZ_ERR_WRITE, "%s: cannot rename to %s: %s", path, aside, strerror(errno));

@@ -4,7 +4,8 @@
  *
  * The run goes on from a good one: the bad ones are renamed to aside-step-N, where neither pruning nor the same step of this run meets them.
  * There is no good one: nothing is touched and the run ends with SYZ_ERR_CHECKPOINT, now and each time that it is tried again.
- * train.recover: a state.h5 that opens, whose checksums of all datasets and attributes hold and which says that it is of this step gets a new manifest;
+ * train.recover: a state.h5 that opens, whose checksums of all datasets and attributes hold and which says that it is of this step gets a new
+ * manifest;
  * then it is a checkpoint like any other. The user has to ask for it, because a manifest also says that the file is the one that was written last.
  */
 #include "recover.h"
@@ -69,7 +70,8 @@ static syz_status adopt(checkpoint_store *store, const recover_step *one, const 
   int64_t bytes = 0;
   uint64_t sum = 0;
   syz_checkpoint_summary about = {0};
-  SYZ_REQUIRE((size_t)snprintf(file, sizeof file, "%s/%s", path, manifest_state_name) < sizeof file, SYZ_ERR_CHECKPOINT, "%s: the name is too long", path);
+  SYZ_REQUIRE((size_t)snprintf(file, sizeof file, "%s/%s", path, manifest_state_name) < sizeof file, SYZ_ERR_CHECKPOINT, "%s: the name is too long",
+                path);
   SYZ_TRY(look_into(store, file, one->step, &about));
   SYZ_TRY(manifest_sum_file(store->world, file, &bytes, &sum));
   SYZ_TRY_ALL(store->world, syz_comm_rank(store->world) == 0

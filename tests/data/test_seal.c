@@ -13,7 +13,8 @@ static syz_comm *world;
 static char folder[SCRATCH];
 static int rank, size;
 
-static const char input[] = "seed: 20240601\nmodel:\n  spectrum: {heads: 6, overlap: 100}\n", config[] = "model:\n  spectrum: {heads: 6, overlap: 100}\n";
+static const char input[] = "seed: 20240601\nmodel:\n  spectrum: {heads: 6, overlap: 100}\n",
+              config[] = "model:\n  spectrum: {heads: 6, overlap: 100}\n";
 
 static syz_status write_file(const char *path, const char *texts)
 {
@@ -73,7 +74,8 @@ static bool says_all(syz_h5 *f)
 }
 
 /*
- * A bit of every fifth character through every copy of a text in the file: this rank's share of the places. The library leaves copies behind where it has moved something
+ * A bit of every fifth character through every copy of a text in the file: this rank's share of the places. The library leaves copies behind where
+ * it has moved something
  * to a larger place, which nobody reads: with such a bit the file opens, and says what it said. Returns how often it was refused.
  */
 static int64_t flip_all(const unsigned char *bytes, size_t n, const char *text)
@@ -105,7 +107,8 @@ static int64_t flip_all(const unsigned char *bytes, size_t n, const char *text)
 
 static void test_flips(const char *path)
 {
-  static const char *const text[] = {config, "a word of its own", "syzygy 0.0.0 (test)", "nanomaggy", "weights of a layer", "another one", "note_3", "weight", "bias"};
+  static const char *const text[] = {config, "a word of its own", "syzygy 0.0.0 (test)", "nanomaggy", "weights of a layer", "another one", "note_3",
+                "weight", "bias"};
   size_t n = 0;
   unsigned char *bytes = scratch_read(path, &n);
   CHECK(bytes != NULL);
