@@ -81,6 +81,13 @@ void syz_abort_hook(void (*hook)(int code));
  * (the rank sends itself SIGKILL there). Always false unless built with -DSYZ_FAULTS=ON.
  */
 bool syz_fault(const char *point);
+/**
+ * Bits flipped on purpose, for tests: true when the environment's SYZ_FLIP asks for one at this visit of `point`; *draw is then drawn from its seed.
+ * SYZ_FLIP is a list with commas of `point:rank:visit:seed[:always]`, with `always` another one at that visit and at each that follows. False unless built with -DSYZ_FAULTS=ON.
+ */
+bool syz_flip(const char *point, uint64_t *draw);
+/** Flip one bit of bytes [n], chosen by `draw`. Nothing when n is 0. */
+void syz_flip_bit(void *bytes, size_t n, uint64_t draw);
 
 /* ------------------------------------------------------------------- log */
 

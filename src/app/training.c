@@ -230,6 +230,8 @@ void syz_training_read_loop(syz_training *t)
       .checkpoint_interval_steps = syz_input_int(in, "output.checkpoint_interval_steps"),
       .checkpoint_interval_s = syz_input_real(in, "output.checkpoint_interval_s"),
       .time_limit_s = syz_input_real(in, "train.time_limit_s"),
+      .verify_every = syz_input_int(in, "run.verify_every"),
+      .verify_jump = syz_input_real(in, "run.verify_jump"),
       .timing_from_step = syz_input_int(in, "output.timing_from_step"),
       .folder = syz_input_text(in, "output.dir"),
       .created_by = syz_app_created_by(),

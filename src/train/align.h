@@ -38,6 +38,7 @@ typedef struct align {
   align_set train, test;
   syz_sampler sampler;
   int64_t last; /**< steps below it will be asked for */
+  bool has_tokens; /**< the caches are open and full */
   align_tower tower[SYZ_MODALITIES];
   syz_loader *loader;
   syz_batch batch;

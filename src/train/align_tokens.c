@@ -163,6 +163,7 @@ syz_status align_tokens_fill(align *a)
     SYZ_TRY(fill_tower(a, a->tower[SYZ_IMAGE].is_here ? SYZ_IMAGE : SYZ_SPECTRUM)); /* both kinds of ranks at the same time */
   else
     for (int m = 0; m < SYZ_MODALITIES; m++) SYZ_TRY(fill_tower(a, (syz_modality)m));
+  a->has_tokens = true;
 cleanup:
   syz_timing_end(a->timing);
   return st;

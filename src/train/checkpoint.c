@@ -237,6 +237,16 @@ cleanup:
   return st;
 }
 
+/* What was written from memory was still right after it. */
+static syz_status check_unchanged(digests *d)
+{
+  syz_status st = SYZ_OK;
+  digests_check_all(d);
+  SYZ_REQUIRE(digests_found(d) == DIGEST_SOUND, SYZ_ERR_NUMERIC, "%s", digests_text(d));
+cleanup:
+  return st;
+}
+
 syz_status checkpoint_write(checkpoint_store *store, const state *s)
 {
   syz_status st = SYZ_OK;
@@ -259,6 +269,7 @@ syz_status checkpoint_write(checkpoint_store *store, const state *s)
   }
   SYZ_TRY_ALL(store->world, st);
   SYZ_TRY(write_state(store, s, file, facts));
+  if (s->digests) SYZ_TRY_ALL(store->world, check_unchanged(s->digests));
   if (syz_fault("checkpoint_written")) st = syz_error_set(SYZ_ERR_WRITE, __FILE__, __LINE__, "%s: injected failure after writing", file);
   SYZ_TRY_ALL(store->world, st);
   st = manifest_sum_file(store->world, file, &bytes, &sum);
