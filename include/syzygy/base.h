@@ -308,6 +308,11 @@ uint64_t syz_checksum(const void *bytes, size_t n, uint64_t seed);
  * Partial sums over any partition of the rows add up to the same value, so it does not depend on the rank count.
  */
 uint64_t syz_checksum_rows(const void *rows, int64_t n, size_t row_bytes, int64_t first_row);
+/**
+ * Sum modulo 2^64 of the bits of x [n] as 64-bit words of two elements, half a word at the end of an odd number. Any change within one word changes it, so
+ * no flipped bit is missed; sums of stretches that begin at even places add up to that of the whole. As fast as memory, unlike XXH3.
+ */
+uint64_t syz_sum_of_bits(const float *x, int64_t n);
 
 /* ------------------------------------------------------------ input files */
 

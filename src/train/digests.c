@@ -39,32 +39,12 @@ struct digests {
 
 static const char *const kind_name[DIGEST_KINDS] = {"the weights", "the first moments", "the second moments", "the summed gradient"};
 
-/* Sum of the bits of x [n] as 64-bit words; half a word is left at the end of an odd number. */
-static uint64_t sum_bits(const float *x, int64_t n)
-{
-  enum { LANES = 16 };
-  uint64_t sum[LANES] = {0}, word, all = 0;
-  int64_t i = 0;
-  for (; i + 2 * LANES <= n; i += 2 * LANES)
-    for (int k = 0; k < LANES; k++) {
-      memcpy(&word, x + i + 2 * k, sizeof word);
-      sum[k] += word;
-    }
-  for (; i < n; i += 2) {
-    word = 0;
-    memcpy(&word, x + i, i + 1 < n ? sizeof word : sizeof *x);
-    all += word;
-  }
-  for (int k = 0; k < LANES; k++) all += sum[k];
-  return all;
-}
-
 static uint64_t sum_all(const float *x, int64_t n, int threads)
 {
   enum { PIECE = 1 << 20 };
   uint64_t sum = 0;
 #pragma omp parallel for schedule(static) num_threads(threads) reduction(+ : sum) if (threads > 1 && n > PIECE)
-  for (int64_t at = 0; at < n; at += PIECE) sum += sum_bits(x + at, n - at < PIECE ? n - at : PIECE);
+  for (int64_t at = 0; at < n; at += PIECE) sum += syz_sum_of_bits(x + at, n - at < PIECE ? n - at : PIECE);
   return sum;
 }
 
@@ -171,34 +151,55 @@ static const char *name_of(const digests *d, int64_t element)
 int64_t digests_first(const digests *d, int i) { return d->first_of_bucket[i]; }
 float *const *digests_arrays(const digests *d, int64_t i) { return d->entry[i].x; }
 
-void digests_check(digests *d, int64_t first, int64_t n, const float *gradients)
+/* Array k of stretch i is not what was noted. */
+static void tell(digests *d, int64_t i, int k)
 {
-  const stretch *t = d->parts->stretch;
+  char what[256];
+  snprintf(what, sizeof what, "%s of %.160s or a parameter next to it", kind_name[k], name_of(d, d->parts->stretch[i].first));
+  find(d, DIGEST_DAMAGED, what, "changed in memory though nobody wrote to it");
+}
+
+void digests_check(digests *d, int64_t first, int64_t n)
+{
   int64_t worst = INT64_MAX;
 #pragma omp parallel for schedule(static) num_threads(d->threads) reduction(min : worst) if (d->threads > 1 && n > 1)
+  for (int64_t i = first; i < first + n; i++)
+    for (int k = 0; k < DIGEST_ARRAYS; k++)
+      if (syz_sum_of_bits(d->entry[i].x[k], d->parts->stretch[i].count) != d->entry[i].sum[k] && i * DIGEST_ARRAYS + k < worst)
+        worst = i * DIGEST_ARRAYS + k;
+  if (worst < INT64_MAX) tell(d, worst / DIGEST_ARRAYS, (int)(worst % DIGEST_ARRAYS));
+}
+
+void digests_update(digests *d, int64_t first, int64_t n, const syz_adamw *rule, int64_t step, double scale, const float *gradients)
+{
+  const stretch *t = d->parts->stretch;
+  int64_t worst = INT64_MAX, elements = 0;
+  const double start = syz_profile_begin();
+#pragma omp parallel for schedule(static) num_threads(d->threads) reduction(min : worst) reduction(+ : elements) if (d->threads > 1 && n > 1)
   for (int64_t i = first; i < first + n; i++) {
-    const entry *e = &d->entry[i];
-    for (int k = 0; k < DIGEST_KINDS; k++) {
-      const float *x = k < DIGEST_ARRAYS ? e->x[k] : gradients ? gradients + t[i].first : NULL;
-      if (x && sum_bits(x, t[i].count) != e->sum[k] && i * DIGEST_KINDS + k < worst) worst = i * DIGEST_KINDS + k;
-    }
+    entry *e = &d->entry[i];
+    uint64_t before[DIGEST_KINDS];
+    const uint64_t noted[DIGEST_KINDS] = {e->sum[DIGEST_WEIGHT], e->sum[DIGEST_MOMENT1], e->sum[DIGEST_MOMENT2], e->sum[DIGEST_GRADIENT]};
+    syz_adamw_update_summed(rule, step, scale, e->x[DIGEST_WEIGHT], e->x[DIGEST_MOMENT1], e->x[DIGEST_MOMENT2], gradients + t[i].first, t[i].count,
+                            before, e->sum);
+    for (int k = 0; k < DIGEST_KINDS; k++)
+      if (before[k] != noted[k] && i * DIGEST_KINDS + k < worst) worst = i * DIGEST_KINDS + k;
+    elements += t[i].count;
   }
-  if (worst == INT64_MAX) return;
-  char what[256];
-  snprintf(what, sizeof what, "%s of %.160s or a parameter next to it", kind_name[worst % DIGEST_KINDS], name_of(d, t[worst / DIGEST_KINDS].first));
-  find(d, DIGEST_DAMAGED, what, "changed in memory though nobody wrote to it");
+  syz_profile_end(start, SYZ_PROFILE_OPTIMISER, "AdamW", 1, 0, 14.0 * (double)elements, 28.0 * (double)elements);
+  if (worst < INT64_MAX) tell(d, worst / DIGEST_KINDS, (int)(worst % DIGEST_KINDS));
 }
 
 void digests_note(digests *d, int64_t first, int64_t n)
 {
 #pragma omp parallel for schedule(static) num_threads(d->threads) if (d->threads > 1 && n > 1)
   for (int64_t i = first; i < first + n; i++)
-    for (int k = 0; k < DIGEST_ARRAYS; k++) d->entry[i].sum[k] = sum_bits(d->entry[i].x[k], d->parts->stretch[i].count);
+    for (int k = 0; k < DIGEST_ARRAYS; k++) d->entry[i].sum[k] = syz_sum_of_bits(d->entry[i].x[k], d->parts->stretch[i].count);
 }
 
 void digests_note_gradient(digests *d, int64_t i, const float *gradients)
 {
-  d->entry[i].sum[DIGEST_GRADIENT] = sum_bits(gradients + d->parts->stretch[i].first, d->parts->stretch[i].count);
+  d->entry[i].sum[DIGEST_GRADIENT] = syz_sum_of_bits(gradients + d->parts->stretch[i].first, d->parts->stretch[i].count);
 }
 
 uint64_t digests_of_gradient(const digests *d, const float *gradients, uint64_t *whole)
@@ -255,7 +256,7 @@ void digests_check_arrays(digests *d)
 
 void digests_check_all(digests *d)
 {
-  digests_check(d, 0, d->parts->n_stretches, NULL);
+  digests_check(d, 0, d->parts->n_stretches);
   digests_check_scalars(d);
   digests_check_arrays(d);
 }

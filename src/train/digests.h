@@ -28,9 +28,11 @@ void digests_renew(digests *d);
 int64_t digests_first(const digests *d, int i);
 /** [DIGEST_ARRAYS] a stretch of each array. */
 float *const *digests_arrays(const digests *d, int64_t i);
-/** Compare stretches [first, first + n) with what was noted last; gradients: the block, NULL: not these. */
-void digests_check(digests *d, int64_t first, int64_t n, const float *gradients);
+/** Compare stretches [first, first + n) with what was noted last, but for gradients. */
+void digests_check(digests *d, int64_t first, int64_t n);
 void digests_note(digests *d, int64_t first, int64_t n);
+/** Update them, one thread a stretch: compare what is read, gradients too, with what was noted, and note what is written. gradients: the block. */
+void digests_update(digests *d, int64_t first, int64_t n, const syz_adamw *rule, int64_t step, double scale, const float *gradients);
 /** For the norm; from several threads, each with its own stretch. */
 void digests_note_gradient(digests *d, int64_t i, const float *gradients);
 /** Sum of this rank's stretches of the summed gradients; that of all of the trained parts of its block. */

@@ -88,23 +88,6 @@ static syz_adamw rule_of(const syz_adamw *all, const syz_rule *own, int64_t step
   return o;
 }
 
-/* As syz_adamw_update, on stretches [first, first + n), which lie behind one another; a group of them at a time, so that they are still in the cache when
- * what they were is compared with what was written last, and what they are is noted. */
-static void update_stretches(const parts *p, const syz_adamw *rule, int64_t step, double scale, int64_t first, int64_t n, const float *gradients,
-                             int threads)
-{
-  const int64_t group = 4 * (int64_t)threads;
-  for (int64_t at = first; at < first + n; at += group) {
-    const int64_t m = first + n - at < group ? first + n - at : group;
-    const stretch *begin = &p->stretch[at], *last = &p->stretch[at + m - 1];
-    float *const *x = digests_arrays(p->digests, at);
-    digests_check(p->digests, at, m, gradients);
-    syz_adamw_update(rule, step, scale, x[DIGEST_WEIGHT], x[DIGEST_MOMENT1], x[DIGEST_MOMENT2], gradients + begin->first,
-                     last->first + last->count - begin->first, threads);
-    digests_note(p->digests, at, m);
-  }
-}
-
 /* This rank's slice of bucket i, segment by segment. */
 static void update_slice(const parts *p, int i, const syz_adamw *rule, int64_t step, const double scale[SYZ_CLIP_GROUPS], float *weights,
                          const float *gradients, int threads)
@@ -122,7 +105,7 @@ static void update_slice(const parts *p, int i, const syz_adamw *rule, int64_t s
     if (p->digests) {
       int64_t n = 0;
       while (from + n < p->n_stretches && p->stretch[from + n].first >= first && p->stretch[from + n].first < end) n++;
-      update_stretches(p, &o, step, scale[g->rule.clip_group], from, n, gradients, threads);
+      digests_update(p->digests, from, n, &o, step, scale[g->rule.clip_group], gradients);
       from += n;
       continue;
     }

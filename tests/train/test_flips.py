@@ -62,7 +62,7 @@ class Case:
     def train(self, layout, flip=None, **keys):
         """Folder, exit code, text."""
         folder = f"run{next(self.count)}"
-        code, text = run(layout[0], self.arguments(self.work, folder, parallel__ranks_per_node=layout[1], **keys), env={"SYZ_FLIP": flip} if flip else {})
+        code, text = run(layout[0], self.arguments(self.work, folder, parallel__ranks_per_node=layout[1], **keys), timeout=250, env={"SYZ_FLIP": flip} if flip else {})
         return f"{self.work}/{folder}", code, text
 
     def undisturbed(self, layout, **keys):
@@ -169,13 +169,13 @@ def points_of(case):
 
 
 def volley(case, layout, draw, count, table):
-    """So many flips in one run, every sixth step, each step computed twice: the bits of an undisturbed run."""
-    keys = dict(run__verify_jump=0, train__steps=6 * count + 12)
+    """So many flips in one run, every ninth step, each step computed twice: the bits of an undisturbed run."""
+    keys = dict(run__verify_jump=0, train__steps=9 * count + 12)
     wishes = []
     for k in range(count):
         point, rank = draw.choice(points_of(case)), draw.randrange(layout[0])
         each = visits_of(case, point, 2)
-        wishes.append(f"{point}:{rank}:{(6 + 6 * k) * each + draw.randrange(1, each + 1)}:{draw.randrange(10**9)}")
+        wishes.append(f"{point}:{rank}:{(6 + 9 * k) * each + draw.randrange(1, each + 1)}:{draw.randrange(10**9)}")
     folder, code, text = case.train(layout, flip=",".join(wishes), **keys)
     planted = [line.split(" of ")[1] for line in text.splitlines() if ": flips a bit of " in line]
     for point in planted:
@@ -219,7 +219,7 @@ with Work() as work:
         cases = itertools.cycle([Case(name, work) for name in COMMANDS])
         while left > 0:
             if sys.argv[1] == "volleys":
-                left -= volley(next(cases), draw.choice(LAYOUTS), draw, min(20, left), table)
+                left -= volley(next(cases), draw.choice(LAYOUTS + 4 * LAYOUTS[:1]), draw, min(20, left), table)
             else:
                 at_random(next(cases), draw, table)
                 left -= 1
