@@ -368,9 +368,11 @@ void digests_plant(const digests *d)
   for (int k = 0; k < PARTS; k++)
     if (is_frozen(&d->parts->part[k]) && syz_flip("frozen", &draw))
       syz_flip_bit(syz_model_weights(d->model) + d->parts->part[k].first, (size_t)d->parts->part[k].count * sizeof(float), draw);
-  for (int k = 0; k < d->objective->n_arrays; k++)
-    if (syz_flip(d->objective->array[k].name, &draw))
-      syz_flip_bit(d->objective->array[k].x, (size_t)d->objective->array[k].count * sizeof(float), draw);
+  for (int k = 0; k < d->objective->n_arrays; k++) { /* of its own share: another rank may not have noted its own yet */
+    int64_t first, count;
+    share_of_array(&d->objective->array[k], &first, &count);
+    if (syz_flip(d->objective->array[k].name, &draw)) syz_flip_bit(d->objective->array[k].x + first, (size_t)count * sizeof(float), draw);
+  }
 }
 
 void digests_plant_gradient(const digests *d, const char *point, float *gradients)
