@@ -239,6 +239,10 @@ void syz_memory_note(void);
 size_t syz_memory_noted(void);
 /** Memory this process may still use: the machine's, or the tighter limit of its control group. */
 size_t syz_memory_available(void);
+/** This rank's part of it, when all ranks of the node want as much. */
+size_t syz_memory_share(void);
+/** How many ranks this node has; 1 until told. */
+void syz_memory_set_ranks(int ranks);
 
 /** A plan of memory: first sizes are reserved, then one block is allocated, then the same calls hand out the addresses. */
 typedef struct syz_arena {
@@ -380,6 +384,11 @@ const char *syz_instruction_set(void);
 
 /** Create a folder and its parents; existing is fine. SYZ_ERR_WRITE names the path and errno's reason. */
 syz_status syz_make_folder(const char *path);
+/**
+ * Open a file for reading: a regular one, or SYZ_ERR_DATA with its name and what it is instead. A FIFO or a device would keep the caller waiting for
+ * ever; opening is told not to wait, and the type is asked of what has been opened. *fd is the caller's to close, -1 on error; *bytes: its size now.
+ */
+syz_status syz_file_open_input(const char *path, int *fd, int64_t *bytes);
 /** Whole small file into memory, NUL-terminated (syz_free); at most `limit` bytes. SYZ_ERR_DATA otherwise. */
 syz_status syz_file_read(const char *path, size_t limit, char **text, size_t *n);
 /** Write a small text file atomically: name.tmp, fsync, rename. */

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "app.h"
 #include "syzygy/data.h"
@@ -371,7 +372,8 @@ static syz_status recognise(const char *path, sort *what, char format[64])
   unsigned char head[512] = {0};
   char inside[PATH], *text = NULL;
   struct stat s;
-  FILE *f = NULL;
+  int fd = -1;
+  int64_t bytes = 0;
   syz_h5 *h5 = NULL;
   bool is_cache = false;
   int64_t rows, there, row_bytes;
@@ -384,14 +386,13 @@ static syz_status recognise(const char *path, sort *what, char format[64])
     *what = is_step || stat(inside, &s) == 0 ? SORT_CHECKPOINT : SORT_FOLDER;
     goto cleanup;
   }
-  f = fopen(path, "rb");
-  SYZ_REQUIRE(f, SYZ_ERR_DATA, "%s: cannot open", path);
-  size_t n = fread(head, 1, sizeof head, f);
+  SYZ_TRY(syz_file_open_input(path, &fd, &bytes));
+  ssize_t n = read(fd, head, sizeof head);
   SYZ_REQUIRE(n > 0, SYZ_ERR_DATA, "%s: an empty file", path);
   SYZ_TRY(syz_token_cache_describe(path, &is_cache, &rows, &there, &row_bytes));
   if (is_cache) {
     *what = SORT_CACHE;
-  } else if (n >= sizeof hdf5 && memcmp(head, hdf5, sizeof hdf5) == 0) {
+  } else if (n >= (ssize_t)sizeof hdf5 && memcmp(head, hdf5, sizeof hdf5) == 0) {
     SYZ_TRY(syz_h5_open(NULL, path, &h5));
     SYZ_TRY(syz_h5_read_text(h5, "", "syzygy_format", &text));
     *what = text ? SORT_OWN : SORT_FOREIGN;
@@ -406,7 +407,7 @@ static syz_status recognise(const char *path, sort *what, char format[64])
   }
   SYZ_REQUIRE(*what != SORT_UNKNOWN, SYZ_ERR_DATA, "%s: neither HDF5 nor FITS", path);
 cleanup:
-  if (f) fclose(f);
+  if (fd >= 0) close(fd);
   syz_free(&text);
   syz_h5_close(&h5);
   return st;

@@ -157,6 +157,18 @@ static void banner(const syz_app *app)
            syz_instruction_set());
 }
 
+/* Limits on what a file may unpack to are a node's: its ranks have equal parts. */
+static syz_status count_ranks_of_node(syz_app *app)
+{
+  syz_status st = SYZ_OK;
+  syz_comm *node = NULL;
+  SYZ_TRY(syz_comm_split_node(app->world, &node));
+  syz_memory_set_ranks(syz_comm_size(node));
+cleanup:
+  syz_comm_destroy(&node);
+  return st;
+}
+
 static syz_status run(int argc, char **argv, syz_app *app)
 {
   syz_status st = SYZ_OK;
@@ -180,6 +192,7 @@ static syz_status run(int argc, char **argv, syz_app *app)
     }
     goto cleanup;
   }
+  SYZ_TRY(count_ranks_of_node(app));
   SYZ_TRY(read_input(app, &line));
   SYZ_TRY_ALL(app->world, syz_app_check_precision(app));
   SYZ_TRY_ALL(app->world, syz_app_configure_io(app));

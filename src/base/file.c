@@ -36,21 +36,23 @@ syz_status syz_file_read(const char *path, size_t limit, char **text, size_t *n)
   syz_status st = SYZ_OK;
   FILE *f = NULL;
   char *bytes = NULL;
-  struct stat s;
+  int fd = -1;
+  int64_t size = 0;
   *text = NULL;
-  SYZ_REQUIRE(stat(path, &s) == 0, SYZ_ERR_DATA, "%s: %s", path, strerror(errno));
-  SYZ_REQUIRE(S_ISREG(s.st_mode), SYZ_ERR_DATA, "%s: not a file", path);
-  SYZ_REQUIRE((uintmax_t)s.st_size <= limit, SYZ_ERR_DATA, "%s: %lld bytes, at most %zu are read", path, (long long)s.st_size, limit);
-  SYZ_ALLOC(bytes, path, s.st_size + 1);
-  f = fopen(path, "rb");
+  SYZ_TRY(syz_file_open_input(path, &fd, &size));
+  SYZ_REQUIRE((uint64_t)size <= limit, SYZ_ERR_DATA, "%s: %lld bytes, at most %zu are read", path, (long long)size, limit);
+  SYZ_ALLOC(bytes, path, size + 1);
+  f = fdopen(fd, "rb");
   SYZ_REQUIRE(f, SYZ_ERR_DATA, "%s: %s", path, strerror(errno));
-  *n = fread(bytes, 1, (size_t)s.st_size, f);
+  fd = -1;
+  *n = fread(bytes, 1, (size_t)size, f);
   SYZ_REQUIRE(!ferror(f), SYZ_ERR_DATA, "%s: cannot read: %s", path, strerror(errno));
   bytes[*n] = '\0';
   *text = bytes;
   bytes = NULL;
 cleanup:
   if (f) fclose(f);
+  if (fd >= 0) close(fd);
   syz_free(&bytes);
   return st;
 }

@@ -379,13 +379,13 @@ syz_status syz_token_cache_describe(const char *path, bool *is_cache, int64_t *r
 {
   syz_status st = SYZ_OK;
   header h;
-  struct stat s;
-  int fd = open(path, O_RDONLY);
+  int fd = -1;
+  int64_t bytes = 0;
   *is_cache = false;
-  SYZ_REQUIRE(fd >= 0 && fstat(fd, &s) == 0, SYZ_ERR_DATA, "%s: cannot open: %s", path, strerror(errno));
+  SYZ_TRY(syz_file_open_input(path, &fd, &bytes));
   if (pread(fd, &h, sizeof h, 0) != (ssize_t)sizeof h || memcmp(h.magic, magic, sizeof magic)) goto cleanup;
   *is_cache = true;
-  SYZ_REQUIRE(h.check == syz_checksum(&h, offsetof(header, check), 0) && h.rows >= 1 && TAGS_AT + (double)h.rows * 8 < (double)s.st_size, SYZ_ERR_DATA,
+  SYZ_REQUIRE(h.check == syz_checksum(&h, offsetof(header, check), 0) && h.rows >= 1 && TAGS_AT + (double)h.rows * 8 < (double)bytes, SYZ_ERR_DATA,
               "%s: a token cache whose header is damaged", path);
   *rows = h.rows;
   *row_bytes = (int64_t)h.row_bytes;
