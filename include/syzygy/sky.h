@@ -64,7 +64,8 @@ typedef struct syz_fits_hdu {
 /**
  * Open and index all HDUs. Headers are parsed by own code: a header that contradicts itself or the file's size is refused here.
  * With `verify`, CHECKSUM and DATASUM of an HDU, where present, are compared when it is first read. Names are taken literally (no extended file name syntax).
- * SYZ_ERR_DATA names the file, the HDU and the reason. A file cut short is refused: nothing behind the cut is usable.
+ * SYZ_ERR_DATA names the file, the HDU and the reason. A file cut short is refused: nothing behind the cut is usable. One that is cut short while it
+ * is open is refused by the next function that reads pixels or columns. What a packed file may unpack to has a limit: see src/sky/fits_load.c.
  */
 syz_status syz_fits_open(const char *path, bool verify, syz_fits **out);
 void syz_fits_close(syz_fits **f);
@@ -85,11 +86,14 @@ bool syz_fits_key_bool(const syz_fits *f, int hdu, const char *key, bool *value)
 /**
  * Pixels [first, first + n) of an image in C order, scaled by BZERO and BSCALE; BLANK becomes NaN. Any BITPIX.
  *
- * A compressed image is decoded whole, in a child process with a time limit (a damaged one crashes cfitsio 4.2.0), and kept until
- * another compressed HDU of this file is read. SYZ_ERR_DATA names file and HDU.
+ * A compressed image is decoded in a child process with a time limit (a damaged one crashes cfitsio 4.2.0): whole up to 16 million pixels, of a larger
+ * one the tiles that are needed and some that follow. What is decoded is kept until other compressed HDUs of the file need the memory (128 MiB).
+ * SYZ_ERR_DATA names file and HDU.
  */
 syz_status syz_fits_read_f32(syz_fits *f, int hdu, int64_t first, int64_t n, float *out);
 syz_status syz_fits_read_f64(syz_fits *f, int hdu, int64_t first, int64_t n, double *out);
+/** A window [height, width] of a plane of an image of 2 axes (plane 0) or 3, its first pixel at (x, y) counted from 0; otherwise as above. */
+syz_status syz_fits_read_window(syz_fits *f, int hdu, int64_t plane, int64_t x, int64_t y, int64_t width, int64_t height, float *out);
 /** Whole-number images (masks, also unsigned by BZERO) as 32 bits; values outside 0 .. 2^32-1 wrap modulo 2^32. */
 syz_status syz_fits_read_u32(syz_fits *f, int hdu, int64_t first, int64_t n, uint32_t *out);
 
@@ -426,9 +430,10 @@ void syz_images_unload(syz_images *f);
  */
 syz_status syz_images_cutout(syz_images *f, int i, double ra, double dec, int size, double pixel_arcsec, float *out, double *covered);
 
-/** Lanczos-3 or area-exact resampling of in [height, width] to out [size, size]: the kernels behind it, for tests and other grids. `factor` multiplies. */
-syz_status syz_resample(const float *in, int64_t width, int64_t height, syz_wcs *from, syz_wcs *to, int size, syz_resampling how, double factor,
-                        float *out);
+/** Lanczos-3 or area-exact resampling of in [height, width], whose first pixel is (first_x, first_y) of the grid `from`, to out [size, size]: the kernels
+ * behind it, for tests and other grids. `factor` multiplies. */
+syz_status syz_resample(const float *in, int64_t width, int64_t height, int64_t first_x, int64_t first_y, syz_wcs *from, syz_wcs *to, int size,
+                        syz_resampling how, double factor, float *out);
 
 
 /* ------------------------------------------------------------ photometry */

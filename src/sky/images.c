@@ -12,8 +12,14 @@
 #include <string.h>
 #include <strings.h>
 
-enum { PLANES_MAX = 64 };
+enum { PLANES_MAX = 64, WINDOW_BLOCK = 1024, WHOLE_PIXELS = 16 << 20, SKY_PIXELS = 64 << 20 };
 static const double DEGREE = 0.017453292519943295769;
+
+/** Decoded pixels of a plane in nanomaggy: all of it, or a window of a large one. */
+typedef struct window {
+  float *pixels;
+  int64_t x, y, width, height;
+} window;
 
 struct syz_images {
   syz_fits *file;
@@ -21,7 +27,7 @@ struct syz_images {
   int n;
   syz_plane plane[PLANES_MAX];
   syz_wcs *wcs[PLANES_MAX];
-  float *pixels[PLANES_MAX];     /**< decoded, nanomaggy */
+  window held[PLANES_MAX];
   bool has_sky[PLANES_MAX];      /**< instrumental: the sky is still in it */
 };
 
@@ -378,14 +384,14 @@ cleanup:
 }
 
 void syz_images_unload(syz_images *m) {
-  for (int i = 0; i < m->n; i++) syz_free(&m->pixels[i]);
+  for (int i = 0; i < m->n; i++) syz_free(&m->held[i].pixels);
 }
 
 void syz_images_close(syz_images **images) {
   syz_images *m = *images;
   if (!m) return;
   for (int i = 0; i < m->n; i++) {
-    syz_free(&m->pixels[i]);
+    syz_free(&m->held[i].pixels);
     syz_wcs_destroy(&m->wcs[i]);
   }
   syz_fits_close(&m->file);
@@ -430,33 +436,80 @@ cleanup:
   return st;
 }
 
-static syz_status load(syz_images *m, int i) {
+static bool is_held(const window *held, const window *want) {
+  return held->pixels && want->x >= held->x && want->y >= held->y && want->x + want->width <= held->x + held->width &&
+         want->y + want->height <= held->y + held->height;
+}
+
+/* The stretch [from, end) along an axis: to whole blocks, so that the next cutouts may lie in it too, and cut to the image. */
+static void stretch(double from, double end, int64_t size, int64_t *first, int64_t *n) {
+  const double low = fmin(fmax(from, 0), (double)size - 1), high = fmin(fmax(end, low + 1), (double)size);
+  const int64_t block = (int64_t)low / WINDOW_BLOCK * WINDOW_BLOCK, last = ((int64_t)high + WINDOW_BLOCK) / WINDOW_BLOCK * WINDOW_BLOCK;
+  *first = block;
+  *n = (last < size ? last : size) - block;
+}
+
+/* The part of a plane that a cutout needs: what its border is projected to (`to`: onto which grid; NULL: the pixels themselves around x, y) with room
+ * for the kernels and for how the map bends. A small plane is taken whole, and one whose sky is still to be measured. */
+static syz_status find_window(const syz_images *m, int i, syz_wcs *to, double x, double y, int size, window *w) {
   syz_status st = SYZ_OK;
   const syz_plane *p = &m->plane[i];
-  float *pixels = NULL;
-  if (m->pixels[i]) return SYZ_OK;
-  int64_t n = p->width * p->height;
-  SYZ_ALLOC(pixels, "image plane", n);
-  SYZ_TRY(syz_fits_read_f32(m->file, p->hdu, p->first_pixel, n, pixels));
-  /* The decoded copy inside the FITS reader is not needed twice, unless a cube's other planes are still to come. */
-  if (syz_fits_get(m->file, p->hdu)->kind == SYZ_FITS_COMPRESSED && syz_fits_get(m->file, p->hdu)->naxis == 2) {
-    m->file->tile_hdu = -1;
-    syz_free(&m->file->tile);
+  const double middle = (size - 1) / 2.0, edge[3] = {-1, middle, size};
+  double u[9], v[9], low_x = x - middle - 2, high_x = x + middle + 2, low_y = y - middle - 2, high_y = y + middle + 2;
+  *w = (window){NULL, 0, 0, p->width, p->height};
+  if (p->width * p->height <= WHOLE_PIXELS || m->has_sky[i]) return SYZ_OK;
+  if (to) {
+    for (int k = 0; k < 9; k++) {
+      u[k] = edge[k % 3];
+      v[k] = edge[k / 3];
+    }
+    SYZ_TRY(syz_wcs_to_sky(to, 9, u, v, u, v));
+    SYZ_TRY(syz_wcs_to_pixel(m->wcs[i], 9, u, v, u, v));
+    for (int k = 0; k < 9; k++) {
+      low_x = fmin(low_x, u[k]);
+      high_x = fmax(high_x, u[k]);
+      low_y = fmin(low_y, v[k]);
+      high_y = fmax(high_y, v[k]);
+    }
   }
-  float sky = 0, factor = (float)p->factor;
-  if (m->has_sky[i]) SYZ_TRY(sky_level(pixels, n, &sky));
-  if (sky != 0 || factor != 1)
-    for (int64_t k = 0; k < n; k++) pixels[k] = (pixels[k] - sky) * factor;
-  m->pixels[i] = pixels;
-  pixels = NULL;
+  const double room = 16 + 0.1 * fmax(high_x - low_x, high_y - low_y);
+  stretch(low_x - room, high_x + room, p->width, &w->x, &w->width);
+  stretch(low_y - room, high_y + room, p->height, &w->y, &w->height);
 cleanup:
-  syz_free(&pixels);
+  return st;
+}
+
+static syz_status load(syz_images *m, int i, const window *want) {
+  syz_status st = SYZ_OK;
+  const syz_plane *p = &m->plane[i];
+  window w = *want;
+  char where[256];
+  const int64_t n = w.width * w.height;
+  if (is_held(&m->held[i], want)) return SYZ_OK;
+  syz_free(&m->held[i].pixels);
+  SYZ_REQUIRE(n <= (m->has_sky[i] ? SKY_PIXELS : WHOLE_PIXELS), SYZ_ERR_DATA,
+              "%s: %lld x %lld pixels of %.3g arcsec are wanted at once%s: more than %d are not read", fits_where(m->file, p->hdu, where),
+              (long long)w.width, (long long)w.height, p->pixel_arcsec, m->has_sky[i] ? " (instrumental units: the sky is measured on the whole image)" : "",
+              m->has_sky[i] ? SKY_PIXELS : WHOLE_PIXELS);
+  SYZ_ALLOC(w.pixels, "image plane", n);
+  SYZ_TRY(syz_fits_read_window(m->file, p->hdu, p->first_pixel / (p->width * p->height), w.x, w.y, w.width, w.height, w.pixels));
+  /* The decoded copy inside the FITS reader is not needed twice, unless a cube's other planes are still to come. */
+  if (syz_fits_get(m->file, p->hdu)->naxis == 2) fits_tile_forget(&m->file->hdu[p->hdu]);
+  float sky = 0, factor = (float)p->factor;
+  if (m->has_sky[i]) SYZ_TRY(sky_level(w.pixels, n, &sky));
+  if (sky != 0 || factor != 1)
+    for (int64_t k = 0; k < n; k++) w.pixels[k] = (w.pixels[k] - sky) * factor;
+  m->held[i] = w;
+  w.pixels = NULL;
+cleanup:
+  syz_free(&w.pixels);
   return st;
 }
 
 syz_status syz_images_cutout(syz_images *m, int i, double ra, double dec, int size, double pixel_arcsec, float *out, double *covered) {
   syz_status st = SYZ_OK;
   syz_wcs *to = NULL;
+  window w;
   int64_t n = (int64_t)size * size, seen = 0;
   *covered = 0;
   SYZ_REQUIRE(i >= 0 && i < m->n && size >= 1 && size <= 65536, SYZ_ERR_INTERNAL, "plane %d of %d, %d pixels", i, m->n, size);
@@ -468,16 +521,18 @@ syz_status syz_images_cutout(syz_images *m, int i, double ra, double dec, int si
   if (!(x > -1e6 && x < 1e7 && y > -1e6 && y < 1e7)) return SYZ_OK;
   double reach = is_copied ? size : size * pixel_arcsec / p->pixel_arcsec * 1.5 + 8;
   if (x < -reach || y < -reach || x > (double)p->width + reach || y > (double)p->height + reach) return SYZ_OK;
-  SYZ_TRY(load(m, i));
+  if (!is_copied) SYZ_TRY(syz_wcs_create_tan(ra, dec, middle, middle, pixel_arcsec, &to));
+  SYZ_TRY(find_window(m, i, to, x, y, size, &w));
+  SYZ_TRY(load(m, i, &w));
+  w = m->held[i];
   if (is_copied) {
     int64_t x0 = (int64_t)floor(x - middle + 0.5), y0 = (int64_t)floor(y - middle + 0.5);
     for (int64_t v = 0; v < size; v++)
       for (int64_t u = 0; u < size; u++)
         if (y0 + v >= 0 && y0 + v < p->height && x0 + u >= 0 && x0 + u < p->width)
-          out[v * size + u] = m->pixels[i][(y0 + v) * p->width + x0 + u];
+          out[v * size + u] = w.pixels[(y0 + v - w.y) * w.width + x0 + u - w.x];
   } else {
-    SYZ_TRY(syz_wcs_create_tan(ra, dec, middle, middle, pixel_arcsec, &to));
-    SYZ_TRY(syz_resample(m->pixels[i], p->width, p->height, m->wcs[i], to, size, m->options.resampling, 1, out));
+    SYZ_TRY(syz_resample(w.pixels, w.width, w.height, w.x, w.y, m->wcs[i], to, size, m->options.resampling, 1, out));
   }
   for (int64_t k = 0; k < n; k++) {
     if (isfinite(out[k]))
