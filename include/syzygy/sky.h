@@ -235,10 +235,20 @@ void syz_skytree_destroy(syz_skytree **t);
 /** Number of the nearest position within `radius_deg`, or -1; of equally near ones the lowest number. *separation_deg may be NULL. */
 int64_t syz_skytree_nearest(const syz_skytree *t, double ra, double dec, double radius_deg, double *separation_deg);
 
+/** All positions within `radius_deg`, in no certain order, until `visit` returns false. */
+void syz_skytree_within(const syz_skytree *t, double ra, double dec, double radius_deg, bool (*visit)(void *context, int64_t number), void *context);
+
 /** TARGETID of an imaging object: OBJID | BRICKID << 22 | RELEASE << 42. Source: desitarget data/targetmask.yaml. */
 int64_t syz_targetid(int64_t release, int64_t brickid, int64_t objid);
 /** Whether a TARGETID is a sky or blank position: negative, or bit 59 (SKY) set. */
 bool syz_targetid_is_sky(int64_t targetid);
+enum { SYZ_BRICKS = 662174 /**< bricks of the Legacy Surveys, numbered from 1 */ };
+/** Which imaging the TARGETID of an imaging object comes from, by its RELEASE: 'N' (BASS, MzLS) or 'S' (DECam), and its brick; 0 when it is none. */
+char syz_photsys(int64_t targetid, int32_t *brick);
+/** Whose sources the surveys keep at a position: 'N' from Dec 32.375 in the north Galactic cap, 'S' elsewhere. See src/sky/resolve.c. */
+char syz_photsys_kept(double ra, double dec);
+/** Galactic latitude in degrees of an ICRS position, within a few milliarcsec. */
+double syz_galactic_latitude(double ra, double dec);
 /** Identifier of an SDSS spectrum: PLATE 10^9 + MJD 10^4 + FIBERID (readable: 266516300367 is spec-0266-51630-0367). */
 int64_t syz_sdss_id(int64_t plate, int64_t mjd, int64_t fiber);
 
@@ -343,15 +353,34 @@ const char *syz_spectrum_fault(const float *flux, const float *ivar, double *goo
 
 /* ------------------------------------------------------- redshift catalogues */
 
+/** A row of a redshift catalogue. */
 typedef struct syz_redshift {
   int64_t object_id;
   double redshift;
-  int64_t zwarn;
-  char spectype[16];
+  int64_t zwarn;       /**< -1 when unknown */
+  int64_t fiberstatus; /**< COADD_FIBERSTATUS, -1 when unknown */
+  double primary;      /**< 1, 0; NaN when no column says */
+  double deltachi2;    /**< NaN when unknown */
+  int64_t row;         /**< in its file, from 0 */
+  char spectype[16];   /**< "" unknown */
 } syz_redshift;
-/** All rows of a redrock file or zcatalog (HDU REDSHIFTS, ZCATALOG, ZALL_PIX or the first table with TARGETID and Z), sorted by object_id; of
- * several rows of one object the one with ZWARN 0 and else the first stays. *rows is the caller's (syz_free). */
-syz_status syz_redshifts_read(const char *path, bool verify, int64_t *n, syz_redshift **rows);
+/** Which of two rows of one object counts: negative for the first. The primary one, then ZWARN 0, then the larger DELTACHI2; 0 when all are equal. */
+int syz_redshift_compare(const syz_redshift *a, const syz_redshift *b);
+
+/** A redrock file or redshift catalogue: the first table with TARGETID and Z (HDU REDSHIFTS, ZCATALOG, ZALL_PIX). */
+typedef struct syz_zcatalogue syz_zcatalogue;
+/** `primary`: column of the flag; "": ZCAT_PRIMARY, else MAIN_PRIMARY or SV_PRIMARY. SYZ_ERR_DATA names the file. */
+syz_status syz_zcatalogue_open(const char *path, bool verify, const char *primary, syz_zcatalogue **out);
+void syz_zcatalogue_close(syz_zcatalogue **c);
+int64_t syz_zcatalogue_count(const syz_zcatalogue *c);
+/** Rows [first, first + n) as they stand in the file. */
+syz_status syz_zcatalogue_read(syz_zcatalogue *c, int64_t first, int64_t n, syz_redshift *row);
+/** A numeric column by name (case ignored) as float64; all NaN when there is none. */
+syz_status syz_zcatalogue_column(syz_zcatalogue *c, const char *name, int64_t first, int64_t n, double *value);
+/** Look for such a column. */
+void syz_zcatalogue_search(const syz_zcatalogue *c, const char *name, syz_column_search *search);
+/** The row that counts of each object, sorted by object_id, of a file that fits into memory; `primary` as above. *rows is the caller's (syz_free). */
+syz_status syz_redshifts_read(const char *path, bool verify, const char *primary, int64_t *n, syz_redshift **rows);
 
 /* ------------------------------------------------- catalogues of positions */
 

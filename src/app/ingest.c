@@ -57,9 +57,12 @@ const syz_key syz_ingest_keys[] = {
     {"ingest.bands", SYZ_KEY_TEXT, "", "letters", 0, 0, NULL, USED, "Bands of a cube's planes in order, where the file does not say: grz."},
     {"ingest.zero_points", SYZ_KEY_TEXT, "", "file", 0, 0, NULL, USED, "survey-ccds table with zero points of images in instrumental units."},
     {"ingest.verify_checksums", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, USED, "Compare CHECKSUM and DATASUM of every HDU that is read; false for files whose writer kept the sums of what it changed (subsets by astropy)."},
-    {"ingest.repeated", SYZ_KEY_CHOICE, "first", "", 0, 0, "first|keep", USED,
-     "Spectra of one identifier in several files or rows: the first good one in file order, or all (a train/test split may then part them); "
-     "ingest.exposures: keep keeps those of one file."},
+    {"ingest.duplicates", SYZ_KEY_CHOICE, "drop", "", 0, 0, "drop|keep", USED,
+     "Of several copies of a source one, or all (a train/test split may then part them). Spectra of one identifier: the first good one in file order (ingest.exposures: keep "
+     "keeps those of one file). Image positions: not where brick_primary is false; where northern and southern bricks overlap, north from Dec 32.375 in the north Galactic cap, "
+     "south elsewhere; then one of each place that several files have."},
+    {"ingest.duplicate_radius_arcsec", SYZ_KEY_REAL, "1.0", "arcsec", 0, 60, NULL, USED,
+     "Image positions of different files nearer than this are copies of one source; 0: positions are not compared."},
     {"ingest.shard_objects", SYZ_KEY_INT, "1000", "objects", 1, 1000000, NULL, USED, "Objects in a shard."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 
@@ -101,6 +104,7 @@ static syz_status read_options(ingest *g) {
                   syz_input_list_size(in, "ingest.catalogues") || syz_input_bool(in, "ingest.centres"),
               SYZ_ERR_INPUT, "images without positions: give ingest.catalogues, ingest.spectra, or ingest.centres: true");
   g->refuses = !strcmp(syz_input_text(in, "data.bad_objects"), "refuse");
+  g->keeps_duplicates = !strcmp(syz_input_text(in, "ingest.duplicates"), "keep");
   g->verify = syz_input_bool(in, "ingest.verify_checksums");
   for (int k = 0; k <= INGEST_LABELS; k++) g->column[k].file = NO_FILE;
   snprintf(g->label[0], SYZ_LABEL_NAME, "redshift");
@@ -187,7 +191,6 @@ static void tell_table(const ingest *g) {
   const ingest_cuts *c = &g->count;
   int64_t files = 0, objects = 0, images = 0, spectra = 0, both = 0, redshifts = 0;
   char line[128];
-  bool keeps_repeats = !strcmp(syz_input_text(g->app->input, "ingest.repeated"), "keep");
   for (int64_t i = 0; i < g->n_rejects; i++) *(g->reject[i].is_object ? &objects : &files) += 1;
   for (int64_t i = 0; i < g->n_objects; i++) {
     const ingest_object *o = &g->object[i];
@@ -209,7 +212,9 @@ static void tell_table(const ingest *g) {
   }
   tell("objects bad (rejected.csv)", objects);
   tell("spectra- or coadd- files, the group's other one taken", c->superseded);
-  tell(keeps_repeats ? "spectra of an identifier seen before, kept" : "spectra of an identifier seen before, left out", c->repeated);
+  tell(g->keeps_duplicates ? "spectra of an identifier seen before, kept" : "spectra of an identifier seen before, left out", c->repeated);
+  tell("catalogue rows that are not primary in their brick", c->not_primary);
+  tell("image positions of a source seen before, left out", c->copies);
   tell("image positions", g->n_candidates);
   tell("spectra without a match among them", c->unmatched);
   tell("objects outside every image", c->outside);
@@ -239,6 +244,7 @@ static void forget(ingest *g) {
   syz_free(&g->plane);
   syz_free(&g->object);
   syz_free(&g->reject);
+  syz_free(&g->has_bricks);
   syz_free(&g->found_rejects.data);
   syz_free(&g->found_candidates.data);
 }
@@ -274,6 +280,7 @@ syz_status syz_command_ingest(syz_app *app) {
   syz_timing_begin(&app->timing, "match");
   st = ingest_join_redshifts(g);
   if (st == SYZ_OK) st = syz_agree(app->world, ingest_make_objects(g));
+  if (st == SYZ_OK) st = syz_agree(app->world, ingest_check_ids(g));
   syz_timing_end(&app->timing);
   SYZ_TRY(st);
   syz_timing_begin(&app->timing, "try cutouts");

@@ -44,9 +44,11 @@ typedef struct ingest_spectrum {
 typedef struct ingest_candidate {
   int64_t object_id; /**< -1 = none */
   double ra, dec;
-  int32_t file;
+  int32_t file, brick;
+  char photsys; /**< with `brick`: of the Legacy Surveys, by the identifier; 0 = unknown */
   bool has_pixels;
   bool is_centre;
+  bool is_made_id;
   int64_t row;
   double label[INGEST_LABELS];
 } ingest_candidate;
@@ -103,7 +105,7 @@ typedef struct ingest_sentinels {
 
 typedef struct ingest_cuts {
   int64_t passed_over_of[ROLE_COUNT]; /**< files that were opened and hold something else */
-  int64_t passed_over, read, kept, cut[SYZ_CUT_COUNT], bad, unmatched, outside, edge, missing_band, unpaired, repeated, superseded, no_value;
+  int64_t passed_over, read, kept, cut[SYZ_CUT_COUNT], bad, unmatched, outside, edge, missing_band, unpaired, repeated, not_primary, copies, superseded, no_value;
 } ingest_cuts;
 
 typedef struct ingest {
@@ -111,6 +113,7 @@ typedef struct ingest {
   syz_comm *world;
   int rank, size;
   bool refuses; /**< data.bad_objects: refuse */
+  bool keeps_duplicates; /**< ingest.duplicates: keep */
   char *paths;
   int n_files;
   ingest_file *file;
@@ -132,6 +135,7 @@ typedef struct ingest {
   ingest_cuts count;
   syz_images **open;                   /**< [n_files] image files of this rank that are kept open: those that cost most to unpack */
   size_t open_bytes;
+  float *has_bricks;                   /**< [2, SYZ_BRICKS + 1] 1 where the north's, the south's catalogues have sources of a brick; NULL: no brick is known */
   ingest_bytes found_rejects;          /**< of this rank, gathered by ingest_share_rejects */
   ingest_bytes found_candidates;       /**< of this rank: image-only rows of HDF5 files, found on the way through the spectra */
 } ingest;
@@ -145,9 +149,6 @@ syz_status ingest_gather(ingest *g, const ingest_bytes *mine, size_t item, int (
 syz_status ingest_note(ingest *g, int file, int64_t row, int64_t object_id, const char *reason);
 /** Collective. Add what was noted to the table; with data.bad_objects: refuse, SYZ_ERR_DATA names the first. */
 syz_status ingest_share_rejects(ingest *g);
-/** Identifier for objects that have none: 62 bits of a hash of file name and row. */
-int64_t ingest_made_id(const char *path, int64_t row);
-
 /** An image file, perhaps still open from before; give it back by ingest_release_images. Rank-local. */
 syz_status ingest_open_images(ingest *g, int file, syz_images **out);
 /** Close it, or keep it for the next stage when it had to be unpacked whole (.gz, .bz2) and memory allows. Sets *m to NULL. */
@@ -157,6 +158,8 @@ void ingest_close_images(ingest *g);
 /* ingest_scan.c */
 syz_status ingest_scan_spectra(ingest *g);    /**< Collective: spectra of FITS and HDF5 files, pixels checked. */
 syz_status ingest_scan_candidates(ingest *g); /**< Collective: catalogues, HDF5 images, centres of image files; also the planes. */
+
+/* ingest_redshifts.c */
 syz_status ingest_join_redshifts(ingest *g);  /**< Collective: ingest.redshifts by identifier, then the cuts. */
 
 /* ingest_columns.c */
@@ -173,7 +176,25 @@ const char *ingest_column_name(const ingest *g, int k);
 void ingest_clear_labels(const ingest *g, double *label, int64_t *n);
 double ingest_clear_redshift(const ingest *g, double z);
 
+/* ingest_duplicates.c */
+/** Which imaging of the Legacy Surveys the candidates behind the first `before` bytes are of, noted for the others of their bricks. Rank-local. */
+syz_status ingest_note_bricks(ingest *g, ingest_bytes *candidates, size_t before);
+/** Collective: what the ranks noted of bricks, put together. */
+syz_status ingest_share_bricks(ingest *g);
+/** Not collective: is_copy [n] of the candidates, which include everything within the radius of those that are asked about. */
+syz_status ingest_find_copies(const ingest *g, const ingest_candidate *c, int64_t n, bool *is_copy);
+
+/* ingest_ids.c */
+/** Identifier for objects that have none: 62 bits of a hash of file name and row. */
+int64_t ingest_made_id(const char *path, int64_t row);
+/** Not collective: identifiers for candidates without one. */
+syz_status ingest_make_ids(ingest *g);
+/** Not collective: SYZ_ERR_DATA when two sources have one identifier. */
+syz_status ingest_check_ids(const ingest *g);
+
 /* ingest_match.c */
+/** The file that an object comes from first, its spectrum's or else its candidate's, and the row there. */
+int ingest_file_of_object(const ingest *g, const ingest_object *o, int64_t *row);
 syz_status ingest_make_objects(ingest *g);    /**< Not collective: pairs spectra and candidates; the same on every rank. */
 syz_status ingest_choose_planes(ingest *g);   /**< Collective: which plane each object's bands come from, and whether the cutouts hold. */
 void ingest_drop(ingest *g);                  /**< Not collective: ingest.keep, dropped objects removed. */

@@ -317,11 +317,6 @@ cleanup:
   return st;
 }
 
-int64_t ingest_made_id(const char *path, int64_t row) {
-  const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-  return (int64_t)(syz_checksum(name, strlen(name), (uint64_t)row) >> 2);
-}
-
 syz_status ingest_open_images(ingest *g, int file, syz_images **out) {
   *out = g->open[file];
   g->open[file] = NULL;

@@ -76,7 +76,6 @@ syz_status ingest_make_objects(ingest *g) {
   SYZ_ALLOC(is_taken, "match", g->n_candidates + 1);
   SYZ_ALLOC(is_repeat, "match", g->n_spectra + 1);
   SYZ_TRY(find_repeats(g, is_repeat));
-  bool keeps_repeats = !strcmp(syz_input_text(in, "ingest.repeated"), "keep");
   for (int64_t i = 0; i < g->n_candidates; i++) {
     ra[i] = g->candidate[i].ra;
     dec[i] = g->candidate[i].dec;
@@ -87,7 +86,7 @@ syz_status ingest_make_objects(ingest *g) {
   SYZ_TRY(syz_skytree_create(g->n_candidates, ra, dec, &tree));
   for (int64_t i = 0; i < g->n_spectra; i++) {
     const ingest_spectrum *s = &g->spectrum[i];
-    if (s->cut != SYZ_CUT_NONE || (is_repeat[i] && !keeps_repeats)) continue;
+    if (s->cut != SYZ_CUT_NONE || (is_repeat[i] && !g->keeps_duplicates)) continue;
     ingest_object *o = &g->object[g->n_objects++];
     *o = (ingest_object){.object_id = s->info.object_id, .ra = s->info.ra, .dec = s->info.dec, .image_ra = s->info.ra, .image_dec = s->info.dec,
                          .spectrum = i, .candidate = -1, .image_file = {NO_FILE, NO_FILE, NO_FILE}};
@@ -239,7 +238,7 @@ cleanup:
   return st;
 }
 
-static int file_of_object(const ingest *g, const ingest_object *o, int64_t *row) {
+int ingest_file_of_object(const ingest *g, const ingest_object *o, int64_t *row) {
   if (o->spectrum >= 0) {
     *row = g->spectrum[o->spectrum].row;
     return g->spectrum[o->spectrum].file;
@@ -278,7 +277,7 @@ static syz_status judge(ingest *g, const ingest_outcome *outcome, int64_t n) {
       continue;
     }
     int64_t row;
-    int file = file_of_object(g, o, &row);
+    int file = ingest_file_of_object(g, o, &row);
     if (bands < SYZ_BANDS) {
       g->count.missing_band++;
       snprintf(reason, sizeof reason, "no image in band %s", lacking);

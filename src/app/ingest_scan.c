@@ -26,12 +26,13 @@ static int compare_planes(const void *a, const void *b) {
   return x->plane - y->plane;
 }
 
-/* The cuts that need no redshift from another file. */
+/* The cuts that need nothing from another file. */
 static syz_cut early_cut(const ingest *g, const syz_spectrum_info *info, double primary) {
   syz_spectra_cuts early = g->cuts;
   early.zwarn_bits = 0;
   early.spectype = "";
   early.needs_redshift = false;
+  if (isnan(primary) && syz_input_list_size(g->app->input, "ingest.redshifts")) early.primary = "";
   return syz_spectra_check(info, &early, primary);
 }
 
@@ -261,6 +262,7 @@ static syz_status scan_my_spectra(ingest *g, ingest_bytes *spectra, ingest_bytes
       candidates->n = before_candidates;
       SYZ_TRY(note_file(g, i));
     }
+    SYZ_TRY(ingest_note_bricks(g, candidates, before_candidates));
     syz_progress_tell(&progress, i + 1, NULL);
   }
   syz_progress_end(&progress, g->n_files);
@@ -275,8 +277,8 @@ cleanup:
 static syz_status scan_catalogue(ingest *g, int file, ingest_bytes *found) {
   syz_status st = SYZ_OK;
   syz_catalogue *c = NULL;
-  double *ra = NULL, *dec = NULL, *label = NULL;
-  int64_t *id = NULL;
+  double *ra = NULL, *dec = NULL, *label = NULL, *primary = NULL;
+  int64_t *id = NULL, not_primary = 0;
   bool has;
   const syz_input *in = g->app->input;
   SYZ_TRY(syz_catalogue_open(g->file[file].path, g->verify, syz_input_text(in, "ingest.ra"), syz_input_text(in, "ingest.dec"),
@@ -286,6 +288,7 @@ static syz_status scan_catalogue(ingest *g, int file, ingest_bytes *found) {
   SYZ_ALLOC(dec, "catalogue", n + 1);
   SYZ_ALLOC(id, "catalogue", n + 1);
   SYZ_ALLOC(label, "catalogue", (n + 1) * g->n_labels);
+  SYZ_ALLOC(primary, "catalogue", n + 1);
   SYZ_TRY(syz_catalogue_read(c, 0, n, ra, dec, id));
   for (int k = 0; k < g->n_labels; k++) {
     const char *name = ingest_column_name(g, k);
@@ -295,8 +298,13 @@ static syz_status scan_catalogue(ingest *g, int file, ingest_bytes *found) {
     syz_catalogue_search(c, name, &search);
     ingest_note_column(g, file, k, &search);
   }
+  SYZ_TRY(syz_catalogue_column(c, "brick_primary", 0, n, primary, &has));
   for (int64_t i = 0; i < n; i++) {
     ingest_candidate o;
+    if (primary[i] == 0 && !g->keeps_duplicates) {
+      not_primary++;
+      continue;
+    }
     memset(&o, 0, sizeof o);
     o.object_id = id[i];
     o.ra = ra[i];
@@ -311,12 +319,14 @@ static syz_status scan_catalogue(ingest *g, int file, ingest_bytes *found) {
     }
     SYZ_TRY(ingest_add(found, &o, sizeof o));
   }
+  g->count.not_primary += not_primary;
 cleanup:
   syz_catalogue_close(&c);
   syz_free(&ra);
   syz_free(&dec);
   syz_free(&id);
   syz_free(&label);
+  syz_free(&primary);
   return st;
 }
 
@@ -359,6 +369,7 @@ static syz_status scan_my_candidates(ingest *g, ingest_bytes *candidates, ingest
       planes->n = before_planes;
       SYZ_TRY(note_file(g, i));
     }
+    SYZ_TRY(ingest_note_bricks(g, candidates, before));
   }
 cleanup:
   return st;
@@ -391,6 +402,21 @@ cleanup:
   return st;
 }
 
+static syz_status drop_copies(ingest *g) {
+  syz_status st = SYZ_OK;
+  int64_t kept = 0;
+  bool *is_copy = NULL;
+  SYZ_ALLOC(is_copy, "copies", g->n_candidates + 1);
+  SYZ_TRY(ingest_find_copies(g, g->candidate, g->n_candidates, is_copy));
+  for (int64_t i = 0; i < g->n_candidates; i++)
+    if (!is_copy[i]) g->candidate[kept++] = g->candidate[i];
+  g->count.copies = g->n_candidates - kept;
+  g->n_candidates = kept;
+cleanup:
+  syz_free(&is_copy);
+  return st;
+}
+
 syz_status ingest_scan_spectra(ingest *g) {
   syz_status st = SYZ_OK;
   ingest_bytes found = {NULL, 0, 0};
@@ -416,100 +442,16 @@ syz_status ingest_scan_candidates(ingest *g) {
   SYZ_TRY(ingest_share_rejects(g));
   syz_allreduce_i64(g->world, &g->count.passed_over, 1, SYZ_SUM);
   syz_allreduce_i64(g->world, &g->count.no_value, 1, SYZ_SUM);
+  syz_allreduce_i64(g->world, &g->count.not_primary, 1, SYZ_SUM);
   syz_allreduce_i64(g->world, g->count.passed_over_of, ROLE_COUNT, SYZ_SUM);
   SYZ_TRY_ALL(g->world, check_roles(g));
-  SYZ_TRY(ingest_check_columns(g));
   SYZ_TRY_ALL(g->world, merge_centres(g));
-  for (int64_t i = 0; i < g->n_candidates; i++)
-    if (g->candidate[i].object_id == -1) g->candidate[i].object_id = ingest_made_id(g->file[g->candidate[i].file].path, g->candidate[i].row);
+  SYZ_TRY(ingest_share_bricks(g));
+  if (!g->keeps_duplicates) SYZ_TRY_ALL(g->world, drop_copies(g));
+  SYZ_TRY_ALL(g->world, ingest_make_ids(g));
 cleanup:
   syz_free(&planes.data);
   syz_free(&g->found_candidates.data);
   g->found_candidates.n = g->found_candidates.room = 0;
-  return st;
-}
-
-/* -------------------------------------------------------------- redshifts */
-
-typedef struct found_redshift {
-  int64_t spectrum;
-  int32_t file, pad;
-  syz_redshift z;
-} found_redshift;
-
-static int compare_redshifts(const void *a, const void *b) {
-  const found_redshift *x = a, *y = b;
-  if (x->spectrum != y->spectrum) return x->spectrum < y->spectrum ? -1 : 1;
-  if ((x->z.zwarn != 0) != (y->z.zwarn != 0)) return x->z.zwarn == 0 ? -1 : 1;
-  return x->file - y->file;
-}
-
-static syz_status find_redshifts(ingest *g, ingest_bytes *found) {
-  syz_status st = SYZ_OK;
-  syz_redshift *z = NULL;
-  for (int f = g->rank; f < g->n_files; f += g->size) {
-    if (g->file[f].role != ROLE_REDSHIFTS) continue;
-    int64_t n = 0;
-    syz_status code = syz_redshifts_read(g->file[f].path, g->verify, &n, &z);
-    SYZ_REQUIRE(code == SYZ_OK || code == SYZ_ERR_DATA, code, "%s", syz_error_text());
-    if (code == SYZ_ERR_DATA) SYZ_TRY(ingest_note(g, f, -1, 0, NULL));
-    for (int64_t i = 0; i < g->n_spectra && code == SYZ_OK; i++) {
-      int64_t low = 0, high = n, id = g->spectrum[i].info.object_id;
-      while (low < high) {
-        int64_t middle = low + (high - low) / 2;
-        if (z[middle].object_id < id)
-          low = middle + 1;
-        else
-          high = middle;
-      }
-      if (low == n || z[low].object_id != id) continue;
-      found_redshift o;
-      memset(&o, 0, sizeof o);
-      o.spectrum = i;
-      o.file = f;
-      o.z = z[low];
-      SYZ_TRY(ingest_add(found, &o, sizeof o));
-    }
-    syz_free(&z);
-  }
-cleanup:
-  syz_free(&z);
-  return st;
-}
-
-syz_status ingest_join_redshifts(ingest *g) {
-  syz_status st = SYZ_OK;
-  ingest_bytes found = {NULL, 0, 0};
-  void *all = NULL;
-  int64_t n = 0;
-  SYZ_TRY_ALL(g->world, find_redshifts(g, &found));
-  SYZ_TRY(ingest_gather(g, &found, sizeof(found_redshift), compare_redshifts, &all, &n));
-  SYZ_TRY(ingest_share_rejects(g));
-  const found_redshift *f = all;
-  for (int64_t i = 0; i < n; i++) {
-    if (i && f[i].spectrum == f[i - 1].spectrum) continue; /* the first one is the best */
-    ingest_spectrum *s = &g->spectrum[f[i].spectrum];
-    s->info.redshift = ingest_clear_redshift(g, f[i].z.redshift);
-    s->info.zwarn = f[i].z.zwarn;
-    memcpy(s->info.spectype, f[i].z.spectype, sizeof s->info.spectype);
-    g->count.no_value += isnan(s->info.redshift) && !isnan(f[i].z.redshift);
-    s->label[0] = s->info.redshift;
-  }
-  SYZ_TRY_ALL(g->world, ingest_check_types(g));
-  g->count.read = g->n_spectra;
-  for (int64_t i = 0; i < g->n_spectra; i++) {
-    ingest_spectrum *s = &g->spectrum[i];
-    if (s->cut == SYZ_CUT_NONE || s->cut == SYZ_CUT_PIXELS) {
-      syz_cut cut = syz_spectra_check(&s->info, &g->cuts, s->primary);
-      if (cut != SYZ_CUT_NONE) s->cut = cut;
-    }
-    if (s->cut < 0)
-      g->count.bad++;
-    else if (s->cut != SYZ_CUT_NONE)
-      g->count.cut[s->cut]++;
-  }
-cleanup:
-  syz_free(&found.data);
-  syz_free(&all);
   return st;
 }

@@ -154,9 +154,10 @@ bool syz_spectra_redrock_path(const char *path, char *redrock, size_t room) {
 syz_status syz_spectra_join_redshifts(syz_spectra *s, const char *path, int64_t *joined) {
   syz_status st = SYZ_OK;
   syz_redshift *z = NULL;
-  int64_t n = 0, rows = 0, *id = NULL;
+  int64_t n = 0, *row = NULL;
   *joined = 0;
-  SYZ_TRY(syz_redshifts_read(path, s->options.verify, &n, &z));
+  SYZ_TRY(syz_redshifts_read(path, s->options.verify, "", &n, &z));
+  SYZ_ALLOC(row, "redshift rows", s->n + 1);
   for (int64_t i = 0; i < s->n; i++) {
     int64_t low = 0, high = n;
     while (low < high) {
@@ -166,10 +167,12 @@ syz_status syz_spectra_join_redshifts(syz_spectra *s, const char *path, int64_t 
       else
         high = middle;
     }
+    row[i] = -1;
     if (low == n || z[low].object_id != s->info[i].object_id) continue;
     s->info[i].redshift = z[low].redshift;
     s->info[i].zwarn = z[low].zwarn;
     snprintf(s->info[i].spectype, sizeof s->info[i].spectype, "%s", z[low].spectype);
+    row[i] = z[low].row;
     ++*joined;
   }
   /* The file stays open for other columns, unless an earlier one does already. */
@@ -181,23 +184,12 @@ syz_status syz_spectra_join_redshifts(syz_spectra *s, const char *path, int64_t 
           syz_fits_field_find(s->redshift_file, h, "Z") >= 0)
         s->redshift_table = h;
     SYZ_REQUIRE(s->redshift_table >= 0, SYZ_ERR_DATA, "%s: no table with TARGETID and Z", path);
-    rows = syz_fits_get(s->redshift_file, s->redshift_table)->rows;
-    SYZ_ALLOC(id, "TARGETID", rows + 1);
-    SYZ_ALLOC(s->redshift_row, "redshift rows", s->n + 1);
-    SYZ_TRY(syz_fits_column_i64(s->redshift_file, s->redshift_table, syz_fits_field_find(s->redshift_file, s->redshift_table, "TARGETID"), 0, 0,
-                                rows, id));
-    for (int64_t i = 0; i < s->n; i++) {
-      s->redshift_row[i] = -1;
-      for (int64_t k = 0; k < rows && s->redshift_row[i] < 0; k++) {
-        int64_t r = (i + k) % rows;
-        if (id[r] == s->info[i].object_id && spectra_number(s->redshift_file, s->redshift_table, r, "Z") == s->info[i].redshift)
-          s->redshift_row[i] = r;
-      }
-    }
+    s->redshift_row = row;
+    row = NULL;
   }
 cleanup:
   syz_free(&z);
-  syz_free(&id);
+  syz_free(&row);
   return st;
 }
 

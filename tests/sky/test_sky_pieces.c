@@ -164,7 +164,7 @@ static void test_rows_without_bytes(void) {
   close(fd);
   int64_t n;
   syz_redshift *z = NULL;
-  CHECK_ERROR(syz_redshifts_read(path, false, &n, &z), SYZ_ERR_DATA, "TARGETID has 0 items");
+  CHECK_ERROR(syz_redshifts_read(path, false, "", &n, &z), SYZ_ERR_DATA, "TARGETID has 0 items");
   unlink(path);
 }
 
