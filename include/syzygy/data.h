@@ -145,6 +145,8 @@ bool syz_shardset_has_ivar(const syz_shardset *s);
 syz_status syz_shardset_read(syz_shardset *s, int64_t n, const int64_t *index, float *image, float *flux, float *ivar);
 /** Whole label column [size] (float32, NaN where unknown). Collective. SYZ_ERR_INPUT when no file has it (names the labels there are). */
 syz_status syz_shardset_read_label(syz_shardset *s, const char *name, float *value);
+/** The same of objects [first, first + n), which may differ between ranks: memory for n and for one file's column. */
+syz_status syz_shardset_read_label_rows(syz_shardset *s, const char *name, int64_t first, int64_t n, float *value);
 /** Segment maps [n,152,152] uint8 of chosen objects; 0 where a file has none. Independent. */
 syz_status syz_shardset_read_segment(syz_shardset *s, int64_t n, const int64_t *index, uint8_t *segment);
 

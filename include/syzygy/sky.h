@@ -68,6 +68,8 @@ typedef struct syz_fits_hdu {
  */
 syz_status syz_fits_open(const char *path, bool verify, syz_fits **out);
 void syz_fits_close(syz_fits **f);
+/** Give back the memory of what was read of a file that is not packed; it comes back from the file when needed. */
+void syz_fits_release(syz_fits *f);
 const char *syz_fits_path(const syz_fits *f);
 int syz_fits_count(const syz_fits *f);
 /** HDU 0 is the primary. Borrowed until closed. */
@@ -234,9 +236,21 @@ syz_status syz_skytree_create(int64_t n, const double *ra, const double *dec, sy
 void syz_skytree_destroy(syz_skytree **t);
 /** Number of the nearest position within `radius_deg`, or -1; of equally near ones the lowest number. *separation_deg may be NULL. */
 int64_t syz_skytree_nearest(const syz_skytree *t, double ra, double dec, double radius_deg, double *separation_deg);
+/** The same with the squared chord between the unit vectors, exactly as the tree compares it: to choose between the finds of several trees. */
+int64_t syz_skytree_search(const syz_skytree *t, double ra, double dec, double radius_deg, double *chord2);
 
 /** All positions within `radius_deg`, in no certain order, until `visit` returns false. */
 void syz_skytree_within(const syz_skytree *t, double ra, double dec, double radius_deg, bool (*visit)(void *context, int64_t number), void *context);
+
+enum {
+  SYZ_ZONES = 720,                              /**< of a quarter of a degree in declination */
+  SYZ_CELLS_ACROSS = 2 * SYZ_ZONES,             /**< most cells of a zone */
+  SYZ_CELLS = SYZ_ZONES * SYZ_CELLS_ACROSS      /**< numbers of cells are below; not all are used */
+};
+/** The cell of the sky that a position lies in, 0 .. SYZ_CELLS - 1: about a quarter of a degree across. Finite positions. See src/sky/cells.c. */
+int32_t syz_cell_of(double ra, double dec);
+/** Every cell that a disc touches, once each, perhaps a few more beside it. radius_deg <= 90. */
+void syz_cells_around(double ra, double dec, double radius_deg, void (*visit)(void *context, int32_t cell), void *context);
 
 /** TARGETID of an imaging object: OBJID | BRICKID << 22 | RELEASE << 42. Source: desitarget data/targetmask.yaml. */
 int64_t syz_targetid(int64_t release, int64_t brickid, int64_t objid);
@@ -372,6 +386,8 @@ typedef struct syz_zcatalogue syz_zcatalogue;
 /** `primary`: column of the flag; "": ZCAT_PRIMARY, else MAIN_PRIMARY or SV_PRIMARY. SYZ_ERR_DATA names the file. */
 syz_status syz_zcatalogue_open(const char *path, bool verify, const char *primary, syz_zcatalogue **out);
 void syz_zcatalogue_close(syz_zcatalogue **c);
+/** As syz_catalogue_release. */
+void syz_zcatalogue_release(syz_zcatalogue *c);
 int64_t syz_zcatalogue_count(const syz_zcatalogue *c);
 /** Rows [first, first + n) as they stand in the file. */
 syz_status syz_zcatalogue_read(syz_zcatalogue *c, int64_t first, int64_t n, syz_redshift *row);
@@ -389,6 +405,8 @@ typedef struct syz_catalogue syz_catalogue;
 /** `ra_column`, `dec_column`: "" = found by name (ra, dec; radeg, dedeg; target_ra; raj2000; alpha_j2000; ...). */
 syz_status syz_catalogue_open(const char *path, bool verify, const char *ra_column, const char *dec_column, const char *id_column, syz_catalogue **out);
 void syz_catalogue_close(syz_catalogue **c);
+/** Give back memory of the rows read so far; they can be read again. For tables that do not fit into memory. */
+void syz_catalogue_release(syz_catalogue *c);
 int64_t syz_catalogue_count(const syz_catalogue *c);
 /**
  * Identifier: the column stated at opening ("none": none); else TARGETID; RELEASE, BRICKID, OBJID packed; LS_ID; OBJECT_ID; 64-bit OBJID; else -1

@@ -6,6 +6,7 @@
  */
 #include "ingest.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,9 +107,6 @@ static syz_status read_options(ingest *g) {
   g->refuses = !strcmp(syz_input_text(in, "data.bad_objects"), "refuse");
   g->keeps_duplicates = !strcmp(syz_input_text(in, "ingest.duplicates"), "keep");
   g->verify = syz_input_bool(in, "ingest.verify_checksums");
-  for (int k = 0; k <= INGEST_LABELS; k++) g->column[k].file = NO_FILE;
-  snprintf(g->label[0], SYZ_LABEL_NAME, "redshift");
-  g->n_labels = 1;
   for (int i = 0; i < syz_input_list_size(in, "ingest.labels"); i++) {
     const char *name = syz_input_list_item(in, "ingest.labels", i);
     SYZ_REQUIRE(g->n_labels < INGEST_LABELS, SYZ_ERR_INPUT, "ingest.labels: more than %d", INGEST_LABELS - 1);
@@ -117,6 +115,8 @@ static syz_status read_options(ingest *g) {
     for (int k = 0; k < g->n_labels; k++) is_new = is_new && strcasecmp(g->label[k], name) != 0;
     if (is_new) snprintf(g->label[g->n_labels++], SYZ_LABEL_NAME, "%s", name);
   }
+  g->spectrum_bytes = offsetof(ingest_spectrum, label) + (size_t)g->n_labels * sizeof(double);
+  g->candidate_bytes = offsetof(ingest_candidate, label) + (size_t)g->n_labels * sizeof(double);
   g->spectra_options = (syz_spectra_options){g->verify, !strcmp(syz_input_text(in, "ingest.exposures"), "keep"), syz_input_bool(in, "ingest.air"),
                                              (uint32_t)syz_input_int(in, "ingest.mask_bits")};
   SYZ_TRY(read_sentinels(in, "ingest.no_value", &g->no_value));
@@ -187,18 +187,27 @@ static void tell_columns(const ingest *g) {
     }
 }
 
-static void tell_table(const ingest *g) {
-  const ingest_cuts *c = &g->count;
-  int64_t files = 0, objects = 0, images = 0, spectra = 0, both = 0, redshifts = 0;
-  char line[128];
-  for (int64_t i = 0; i < g->n_rejects; i++) *(g->reject[i].is_object ? &objects : &files) += 1;
+/* Of all ranks; once, behind everything that counts. */
+static void sum_counts(ingest *g)
+{
+  ingest_cuts *c = &g->count;
+  c->kept = g->n_objects;
   for (int64_t i = 0; i < g->n_objects; i++) {
     const ingest_object *o = &g->object[i];
-    images += o->has_image;
-    spectra += o->spectrum >= 0;
-    both += o->has_image && o->spectrum >= 0;
-    redshifts += o->spectrum >= 0 && g->spectrum[o->spectrum].info.redshift == g->spectrum[o->spectrum].info.redshift;
+    bool has_spectrum = o->spectrum >= 0;
+    c->images += o->has_image;
+    c->spectra += has_spectrum;
+    c->both += o->has_image && has_spectrum;
+    c->redshifts += has_spectrum && !isnan(ingest_spectrum_at(g, o->spectrum)->info.redshift);
   }
+  syz_allreduce_i64(g->world, (int64_t *)(void *)c, sizeof *c / sizeof(int64_t), SYZ_SUM);
+}
+
+static void tell_table(const ingest *g) {
+  const ingest_cuts *c = &g->count;
+  int64_t files = 0, objects = 0;
+  char line[128];
+  for (int64_t i = 0; i < g->n_rejects; i++) *(g->reject[i].is_object ? &objects : &files) += 1;
   syz_info("what was read, and what became of it:");
   tell("files", g->n_files);
   tell("files of other kinds or bands in folders, passed over", c->passed_over);
@@ -215,17 +224,17 @@ static void tell_table(const ingest *g) {
   tell(g->keeps_duplicates ? "spectra of an identifier seen before, kept" : "spectra of an identifier seen before, left out", c->repeated);
   tell("catalogue rows that are not primary in their brick", c->not_primary);
   tell("image positions of a source seen before, left out", c->copies);
-  tell("image positions", g->n_candidates);
+  tell("image positions", c->positions - c->copies);
   tell("spectra without a match among them", c->unmatched);
   tell("objects outside every image", c->outside);
   tell("cutouts with a missing band", c->missing_band);
   tell("cutouts over an edge or with pixels without a value", c->edge);
   tell("left out by ingest.keep", c->unpaired);
-  syz_info("  %-52s %12lld", "kept", (long long)g->n_objects);
-  tell("  with an image", images);
-  tell("  with a spectrum", spectra);
-  tell("  with both", both);
-  tell("  with a spectroscopic redshift", redshifts);
+  syz_info("  %-52s %12lld", "kept", (long long)c->kept);
+  tell("  with an image", c->images);
+  tell("  with a spectrum", c->spectra);
+  tell("  with both", c->both);
+  tell("  with a spectroscopic redshift", c->redshifts);
   int shown = 0;
   for (int64_t i = 0; i < g->n_rejects && shown < 20; i++)
     if (!g->reject[i].is_object) {
@@ -234,13 +243,29 @@ static void tell_table(const ingest *g) {
     }
 }
 
-static void forget(ingest *g) {
+void ingest_begin(ingest *g, syz_app *app)
+{
+  g->app = app;
+  g->world = app->world;
+  g->rank = syz_comm_rank(app->world);
+  g->size = syz_comm_size(app->world);
+  snprintf(g->label[0], SYZ_LABEL_NAME, "redshift");
+  g->n_labels = 1;
+  for (int k = 0; k <= INGEST_LABELS; k++) g->column[k].file = NO_FILE;
+  g->cuts = (syz_spectra_cuts){.objtype = "", .spectype = "", .primary = ""};
+  g->spectrum_bytes = offsetof(ingest_spectrum, label) + sizeof(double);
+  g->candidate_bytes = offsetof(ingest_candidate, label) + sizeof(double);
+}
+
+void ingest_forget(ingest *g)
+{
   ingest_close_images(g);
   syz_free(&g->open);
   syz_free(&g->paths);
   syz_free(&g->file);
-  syz_free(&g->spectrum);
-  syz_free(&g->candidate);
+  syz_free(&g->spectra.data);
+  syz_free(&g->candidates.data);
+  ingest_forget_planes(g);
   syz_free(&g->plane);
   syz_free(&g->object);
   syz_free(&g->reject);
@@ -253,10 +278,7 @@ syz_status syz_command_ingest(syz_app *app) {
   syz_status st = SYZ_OK;
   ingest *g = syz_alloc("ingest", 1, sizeof *g);
   SYZ_TRY_ALL(app->world, g ? SYZ_OK : SYZ_ERR_MEMORY);
-  g->app = app;
-  g->world = app->world;
-  g->rank = syz_comm_rank(app->world);
-  g->size = syz_comm_size(app->world);
+  ingest_begin(g, app);
   SYZ_TRY_ALL(app->world, read_options(g));
   SYZ_TRY(ingest_list_files(g));
   if (app->is_dry_run) {
@@ -273,14 +295,14 @@ syz_status syz_command_ingest(syz_app *app) {
   st = ingest_scan_spectra(g);
   syz_timing_end(&app->timing);
   SYZ_TRY(st);
-  syz_timing_begin(&app->timing, "scan images and catalogues");
-  st = ingest_scan_candidates(g);
+  syz_timing_begin(&app->timing, "scan images");
+  st = ingest_scan_images(g);
   syz_timing_end(&app->timing);
   SYZ_TRY(st);
   syz_timing_begin(&app->timing, "match");
   st = ingest_join_redshifts(g);
-  if (st == SYZ_OK) st = syz_agree(app->world, ingest_make_objects(g));
-  if (st == SYZ_OK) st = syz_agree(app->world, ingest_check_ids(g));
+  if (st == SYZ_OK) st = ingest_make_objects(g);
+  if (st == SYZ_OK) st = ingest_check_ids(g);
   syz_timing_end(&app->timing);
   SYZ_TRY(st);
   syz_timing_begin(&app->timing, "try cutouts");
@@ -288,17 +310,19 @@ syz_status syz_command_ingest(syz_app *app) {
   syz_timing_end(&app->timing);
   SYZ_TRY(st);
   ingest_drop(g);
+  sum_counts(g);
   SYZ_TRY_ALL(app->world, g->rank == 0 ? write_rejected(g) : SYZ_OK);
-  if (!g->n_objects) tell_table(g);
-  SYZ_REQUIRE(g->n_objects, SYZ_ERR_DATA, "nothing usable: no object is left of %lld spectra and %lld image positions (the table above says why)",
-              (long long)g->count.read, (long long)g->n_candidates);
+  if (!g->count.kept) tell_table(g);
+  SYZ_REQUIRE(g->count.kept, SYZ_ERR_DATA, "nothing usable: no object is left of %lld spectra and %lld image positions (the table above says why)",
+              (long long)g->count.read, (long long)(g->count.positions - g->count.copies));
   syz_timing_begin(&app->timing, "write shards");
-  st = ingest_write_shards(g);
+  st = ingest_deal_objects(g);
+  if (st == SYZ_OK) st = ingest_write_shards(g);
   syz_timing_end(&app->timing);
   SYZ_TRY(st);
   tell_table(g);
 cleanup:
-  if (g) forget(g);
+  if (g) ingest_forget(g);
   syz_free(&g);
   return st;
 }

@@ -19,11 +19,11 @@
 
 static int64_t brick_place(char photsys, int32_t brick) { return (photsys == 'N' ? 0 : SYZ_BRICKS + 1) + brick; }
 
-syz_status ingest_note_bricks(ingest *g, ingest_bytes *candidates, size_t before)
+syz_status ingest_note_bricks(ingest *g, ingest_bytes *candidates)
 {
   syz_status st = SYZ_OK;
-  for (size_t at = before; at < candidates->n; at += sizeof(ingest_candidate)) {
-    ingest_candidate *c = (ingest_candidate *)(candidates->data + at);
+  for (int64_t i = 0, n = (int64_t)(candidates->n / g->candidate_bytes); i < n; i++) {
+    ingest_candidate *c = ingest_candidate_in(g, candidates, i);
     c->photsys = syz_photsys(c->object_id, &c->brick);
     if (!c->photsys) continue;
     if (!g->has_bricks) SYZ_ALLOC(g->has_bricks, "bricks of both imagings", 2 * (SYZ_BRICKS + 1));
@@ -49,7 +49,7 @@ cleanup:
 /* Step 2. */
 static bool is_other_sides(const ingest *g, const ingest_candidate *c)
 {
-  if (!c->photsys || c->photsys == syz_photsys_kept(c->ra, c->dec)) return false;
+  if (!c->photsys || !isfinite(c->dec) || c->photsys == syz_photsys_kept(c->ra, c->dec)) return false;
   return g->has_bricks[brick_place(c->photsys == 'N' ? 'S' : 'N', c->brick)] > 0;
 }
 
@@ -68,34 +68,38 @@ static bool goes_before(const ingest_candidate *a, const ingest_candidate *b)
 
 typedef struct neighbourhood {
   const ingest *g;
-  const ingest_candidate *all, *mine;
+  const ingest_bytes *all;
+  const ingest_candidate *mine;
   bool gives_way;
 } neighbourhood;
 
 static bool look_at(void *context, int64_t number)
 {
   neighbourhood *n = context;
-  const ingest_candidate *other = &n->all[number];
+  const ingest_candidate *other = ingest_candidate_in(n->g, n->all, number);
   bool are_centres = other->is_centre && n->mine->is_centre; /* merged by their own rule */
   if (other->file != n->mine->file && !are_centres && !is_other_sides(n->g, other) && goes_before(other, n->mine)) n->gives_way = true;
   return !n->gives_way;
 }
 
-syz_status ingest_find_copies(const ingest *g, const ingest_candidate *c, int64_t n, bool *is_copy)
+syz_status ingest_find_copies(const ingest *g, const ingest_bytes *candidates, bool *is_copy)
 {
   syz_status st = SYZ_OK;
+  int64_t n = (int64_t)(candidates->n / g->candidate_bytes);
   double *ra = NULL, *dec = NULL, radius_deg = syz_input_real(g->app->input, "ingest.duplicate_radius_arcsec") / 3600;
   syz_skytree *tree = NULL;
   SYZ_ALLOC(ra, "copies", n + 1);
   SYZ_ALLOC(dec, "copies", n + 1);
   for (int64_t i = 0; i < n; i++) {
-    ra[i] = c[i].ra;
-    dec[i] = c[i].dec;
+    ra[i] = ingest_candidate_in(g, candidates, i)->ra;
+    dec[i] = ingest_candidate_in(g, candidates, i)->dec;
   }
   SYZ_TRY(syz_skytree_create(n, ra, dec, &tree));
   for (int64_t i = 0; i < n; i++) {
-    neighbourhood near = {.g = g, .all = c, .mine = &c[i], .gives_way = is_other_sides(g, &c[i])};
-    if (!near.gives_way && radius_deg > 0) syz_skytree_within(tree, c[i].ra, c[i].dec, radius_deg, look_at, &near);
+    const ingest_candidate *c = ingest_candidate_in(g, candidates, i);
+    if (!c->is_home) continue;
+    neighbourhood near = {.g = g, .all = candidates, .mine = c, .gives_way = is_other_sides(g, c)};
+    if (!near.gives_way && radius_deg > 0) syz_skytree_within(tree, c->ra, c->dec, radius_deg, look_at, &near);
     is_copy[i] = near.gives_way;
   }
 cleanup:

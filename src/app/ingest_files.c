@@ -79,7 +79,8 @@ typedef struct listing {
   const char *loser, *winner; /**< which of "spectra-" and "coadd-" gives way where both are there */
 } listing;
 
-syz_status ingest_add(ingest_bytes *b, const void *item, size_t n) {
+syz_status ingest_reserve(ingest_bytes *b, size_t n)
+{
   syz_status st = SYZ_OK;
   unsigned char *bigger = NULL;
   if (b->room - b->n < n) {
@@ -91,6 +92,14 @@ syz_status ingest_add(ingest_bytes *b, const void *item, size_t n) {
     b->data = bigger;
     b->room = room;
   }
+cleanup:
+  return st;
+}
+
+syz_status ingest_add(ingest_bytes *b, const void *item, size_t n)
+{
+  syz_status st = SYZ_OK;
+  SYZ_TRY(ingest_reserve(b, n));
   memcpy(b->data + b->n, item, n);
   b->n += n;
 cleanup:

@@ -1,24 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Ingest, first pass: each rank opens its share of the files, notes what objects are in them, and checks the pixels of spectra. */
+/** Ingest, first pass: each rank opens its share of the files, notes what spectra and planes are in them, and checks the pixels of spectra. */
 #include "ingest.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int compare_spectra(const void *a, const void *b) {
-  const ingest_spectrum *x = a, *y = b;
-  if (x->file != y->file) return x->file < y->file ? -1 : 1;
-  return (x->row > y->row) - (x->row < y->row);
-}
-
-static int compare_candidates(const void *a, const void *b) {
-  const ingest_candidate *x = a, *y = b;
-  if (x->is_centre != y->is_centre) return x->is_centre ? 1 : -1;
-  if (x->file != y->file) return x->file < y->file ? -1 : 1;
-  return (x->row > y->row) - (x->row < y->row);
-}
 
 static int compare_planes(const void *a, const void *b) {
   const ingest_plane *x = a, *y = b;
@@ -84,7 +71,7 @@ static syz_status scan_fits_spectra(ingest *g, int file, ingest_bytes *found, fl
         }
       }
     }
-    SYZ_TRY(ingest_add(found, &o, sizeof o));
+    SYZ_TRY(ingest_add(found, &o, g->spectrum_bytes));
   }
 cleanup:
   syz_spectra_close(&s);
@@ -175,7 +162,7 @@ static syz_status scan_hdf5(ingest *g, int file, ingest_bytes *spectra, ingest_b
           SYZ_TRY(ingest_note(g, file, first + i, o.info.object_id, fault));
           o.cut = -1;
         }
-        SYZ_TRY(ingest_add(spectra, &o, sizeof o));
+        SYZ_TRY(ingest_add(spectra, &o, g->spectrum_bytes));
       } else {
         if (fault) {
           SYZ_TRY(ingest_note(g, file, first + i, object[i].object_id, fault));
@@ -190,7 +177,7 @@ static syz_status scan_hdf5(ingest *g, int file, ingest_bytes *spectra, ingest_b
         c.row = first + i;
         c.has_pixels = true;
         memcpy(c.label, label + i * INGEST_LABELS, sizeof c.label);
-        SYZ_TRY(ingest_add(candidates, &c, sizeof c));
+        SYZ_TRY(ingest_add(candidates, &c, g->candidate_bytes));
       }
     }
   }
@@ -215,8 +202,8 @@ static bool is_other_kind(const ingest *g, int file) {
   }
 }
 
-/* A sound file of another kind or band that lay in a folder is passed over; anything else is noted. */
-static syz_status note_file(ingest *g, int file) {
+syz_status ingest_note_file(ingest *g, int file)
+{
   if (!g->file[file].is_named && is_other_kind(g, file)) {
     g->count.passed_over++;
     g->count.passed_over_of[g->file[file].role]++;
@@ -225,8 +212,8 @@ static syz_status note_file(ingest *g, int file) {
   return ingest_note(g, file, -1, 0, NULL);
 }
 
-/* A role whose every file is of another kind was given by mistake. */
-static syz_status check_roles(const ingest *g) {
+static syz_status check_roles(const ingest *g, const int64_t *passed_over_of)
+{
   static const char *const key[ROLE_COUNT] = {"ingest.spectra", "ingest.redshifts", "ingest.images", "ingest.catalogues", "ingest.hdf5"};
   static const char *const want[ROLE_COUNT] = {"spectra", "redshifts", "an image in g, r or z", "a table with RA and Dec", "an HDF5 file"};
   syz_status st = SYZ_OK;
@@ -237,9 +224,20 @@ static syz_status check_roles(const ingest *g) {
       if (g->file[i].role != (ingest_role)k) continue;
       if (!n++) first = i;
     }
-    SYZ_REQUIRE(!n || g->count.passed_over_of[k] < n, SYZ_ERR_DATA, "%s: none of its %lld files holds %s: %s is the first", key[k], (long long)n, want[k],
+    SYZ_REQUIRE(!n || passed_over_of[k] < n, SYZ_ERR_DATA, "%s: none of its %lld files holds %s: %s is the first", key[k], (long long)n, want[k],
                 g->file[first].path);
   }
+cleanup:
+  return st;
+}
+
+syz_status ingest_check_roles(ingest *g)
+{
+  syz_status st = SYZ_OK;
+  int64_t passed_over_of[ROLE_COUNT];
+  memcpy(passed_over_of, g->count.passed_over_of, sizeof passed_over_of);
+  syz_allreduce_i64(g->world, passed_over_of, ROLE_COUNT, SYZ_SUM);
+  SYZ_TRY_ALL(g->world, check_roles(g, passed_over_of));
 cleanup:
   return st;
 }
@@ -260,9 +258,8 @@ static syz_status scan_my_spectra(ingest *g, ingest_bytes *spectra, ingest_bytes
     if (code == SYZ_ERR_DATA) {
       spectra->n = before; /* a refused file gives nothing */
       candidates->n = before_candidates;
-      SYZ_TRY(note_file(g, i));
+      SYZ_TRY(ingest_note_file(g, i));
     }
-    SYZ_TRY(ingest_note_bricks(g, candidates, before_candidates));
     syz_progress_tell(&progress, i + 1, NULL);
   }
   syz_progress_end(&progress, g->n_files);
@@ -272,65 +269,20 @@ cleanup:
   return st;
 }
 
-/* --------------------------------------------------- candidates and planes */
-
-static syz_status scan_catalogue(ingest *g, int file, ingest_bytes *found) {
+syz_status ingest_scan_spectra(ingest *g)
+{
   syz_status st = SYZ_OK;
-  syz_catalogue *c = NULL;
-  double *ra = NULL, *dec = NULL, *label = NULL, *primary = NULL;
-  int64_t *id = NULL, not_primary = 0;
-  bool has;
-  const syz_input *in = g->app->input;
-  SYZ_TRY(syz_catalogue_open(g->file[file].path, g->verify, syz_input_text(in, "ingest.ra"), syz_input_text(in, "ingest.dec"),
-                             syz_input_text(in, "ingest.id"), &c));
-  int64_t n = syz_catalogue_count(c);
-  SYZ_ALLOC(ra, "catalogue", n + 1);
-  SYZ_ALLOC(dec, "catalogue", n + 1);
-  SYZ_ALLOC(id, "catalogue", n + 1);
-  SYZ_ALLOC(label, "catalogue", (n + 1) * g->n_labels);
-  SYZ_ALLOC(primary, "catalogue", n + 1);
-  SYZ_TRY(syz_catalogue_read(c, 0, n, ra, dec, id));
-  for (int k = 0; k < g->n_labels; k++) {
-    const char *name = ingest_column_name(g, k);
-    SYZ_TRY(syz_catalogue_column(c, name[0] ? name : "redshift", 0, n, label + k * n, &has));
-    if (!name[0]) continue;
-    syz_column_search search = SYZ_COLUMN_SEARCH;
-    syz_catalogue_search(c, name, &search);
-    ingest_note_column(g, file, k, &search);
-  }
-  SYZ_TRY(syz_catalogue_column(c, "brick_primary", 0, n, primary, &has));
-  for (int64_t i = 0; i < n; i++) {
-    ingest_candidate o;
-    if (primary[i] == 0 && !g->keeps_duplicates) {
-      not_primary++;
-      continue;
-    }
-    memset(&o, 0, sizeof o);
-    o.object_id = id[i];
-    o.ra = ra[i];
-    o.dec = dec[i];
-    o.file = file;
-    o.row = i;
-    for (int k = 0; k < g->n_labels; k++) o.label[k] = label[k * n + i];
-    ingest_clear_labels(g, o.label, &g->count.no_value);
-    if (!isfinite(ra[i])) {
-      SYZ_TRY(ingest_note(g, file, i, id[i], "RA and Dec are not on the sky"));
-      continue;
-    }
-    SYZ_TRY(ingest_add(found, &o, sizeof o));
-  }
-  g->count.not_primary += not_primary;
+  SYZ_TRY_ALL(g->world, scan_my_spectra(g, &g->spectra, &g->found_candidates));
+  g->n_spectra = (int64_t)(g->spectra.n / g->spectrum_bytes);
+  SYZ_TRY(ingest_share_rejects(g));
 cleanup:
-  syz_catalogue_close(&c);
-  syz_free(&ra);
-  syz_free(&dec);
-  syz_free(&id);
-  syz_free(&label);
-  syz_free(&primary);
   return st;
 }
 
-static syz_status scan_images(ingest *g, int file, bool wants_centres, ingest_bytes *planes, ingest_bytes *candidates) {
+/* ------------------------------------------------------------------ planes */
+
+static syz_status scan_images(ingest *g, int file, ingest_bytes *planes)
+{
   syz_status st = SYZ_OK;
   syz_images *m = NULL;
   SYZ_TRY(ingest_open_images(g, file, &m));
@@ -338,120 +290,40 @@ static syz_status scan_images(ingest *g, int file, bool wants_centres, ingest_by
     const syz_plane *p = syz_images_plane(m, i);
     ingest_plane o = {file, i, p->band, 0, p->ra, p->dec, p->radius_deg};
     SYZ_TRY(ingest_add(planes, &o, sizeof o));
-    if (!wants_centres) continue;
-    ingest_candidate c;
-    memset(&c, 0, sizeof c);
-    c.object_id = -1;
-    c.ra = p->ra;
-    c.dec = p->dec;
-    c.file = file;
-    c.row = i;
-    c.is_centre = true;
-    for (int k = 0; k < INGEST_LABELS; k++) c.label[k] = (double)NAN;
-    SYZ_TRY(ingest_add(candidates, &c, sizeof c));
   }
 cleanup:
   ingest_release_images(g, file, &m);
   return st;
 }
 
-static syz_status scan_my_candidates(ingest *g, ingest_bytes *candidates, ingest_bytes *planes) {
+static syz_status scan_my_images(ingest *g, ingest_bytes *planes)
+{
   syz_status st = SYZ_OK;
-  bool wants_centres = syz_input_bool(g->app->input, "ingest.centres");
   for (int i = g->rank; i < g->n_files; i += g->size) {
-    syz_status code = SYZ_OK;
-    size_t before = candidates->n, before_planes = planes->n;
-    if (g->file[i].role == ROLE_CATALOGUE) code = scan_catalogue(g, i, candidates);
-    if (g->file[i].role == ROLE_IMAGES) code = scan_images(g, i, wants_centres, planes, candidates);
+    if (g->file[i].role != ROLE_IMAGES) continue;
+    size_t before = planes->n;
+    syz_status code = scan_images(g, i, planes);
     SYZ_REQUIRE(code == SYZ_OK || code == SYZ_ERR_DATA, code, "%s", syz_error_text());
     if (code == SYZ_ERR_DATA) {
-      candidates->n = before;
-      planes->n = before_planes;
-      SYZ_TRY(note_file(g, i));
+      planes->n = before;
+      SYZ_TRY(ingest_note_file(g, i));
     }
-    SYZ_TRY(ingest_note_bricks(g, candidates, before));
   }
 cleanup:
   return st;
 }
 
-/* Several planes (bands, files) of one place give one candidate: a centre within a quarter of its plane's radius of an earlier one is the same.
- * Declinations are compared first, in an array of their own: tens of thousands of cutouts are usual. */
-static syz_status merge_centres(ingest *g) {
-  syz_status st = SYZ_OK;
-  int64_t kept = 0;
-  double *dec = NULL; /* of kept centres, beyond the sky for anything else */
-  SYZ_ALLOC(dec, "image centres", g->n_candidates + 1);
-  for (int64_t i = 0; i < g->n_candidates; i++) {
-    ingest_candidate *c = &g->candidate[i];
-    bool is_known = false;
-    if (c->is_centre) {
-      const ingest_plane wanted = {.file = c->file, .plane = (int32_t)c->row};
-      const ingest_plane *p = bsearch(&wanted, g->plane, (size_t)g->n_planes, sizeof wanted, compare_planes);
-      double near_deg = p ? p->radius_deg / 4 : 0;
-      for (int64_t k = 0; k < kept && !is_known; k++)
-        is_known = fabs(c->dec - dec[k]) < near_deg && syz_separation(c->ra, c->dec, g->candidate[k].ra, g->candidate[k].dec) < near_deg;
-    }
-    if (is_known) continue;
-    dec[kept] = c->is_centre ? c->dec : 1000;
-    g->candidate[kept++] = *c;
-  }
-  g->n_candidates = kept;
-cleanup:
-  syz_free(&dec);
-  return st;
-}
-
-static syz_status drop_copies(ingest *g) {
-  syz_status st = SYZ_OK;
-  int64_t kept = 0;
-  bool *is_copy = NULL;
-  SYZ_ALLOC(is_copy, "copies", g->n_candidates + 1);
-  SYZ_TRY(ingest_find_copies(g, g->candidate, g->n_candidates, is_copy));
-  for (int64_t i = 0; i < g->n_candidates; i++)
-    if (!is_copy[i]) g->candidate[kept++] = g->candidate[i];
-  g->count.copies = g->n_candidates - kept;
-  g->n_candidates = kept;
-cleanup:
-  syz_free(&is_copy);
-  return st;
-}
-
-syz_status ingest_scan_spectra(ingest *g) {
-  syz_status st = SYZ_OK;
-  ingest_bytes found = {NULL, 0, 0};
-  void *all = NULL;
-  SYZ_TRY_ALL(g->world, scan_my_spectra(g, &found, &g->found_candidates));
-  SYZ_TRY(ingest_gather(g, &found, sizeof(ingest_spectrum), compare_spectra, &all, &g->n_spectra));
-  g->spectrum = all;
-  SYZ_TRY(ingest_share_rejects(g));
-cleanup:
-  syz_free(&found.data);
-  return st;
-}
-
-syz_status ingest_scan_candidates(ingest *g) {
+syz_status ingest_scan_images(ingest *g)
+{
   syz_status st = SYZ_OK;
   ingest_bytes planes = {NULL, 0, 0};
   void *all = NULL;
-  SYZ_TRY_ALL(g->world, scan_my_candidates(g, &g->found_candidates, &planes));
-  SYZ_TRY(ingest_gather(g, &g->found_candidates, sizeof(ingest_candidate), compare_candidates, &all, &g->n_candidates));
-  g->candidate = all;
+  SYZ_TRY_ALL(g->world, scan_my_images(g, &planes));
   SYZ_TRY(ingest_gather(g, &planes, sizeof(ingest_plane), compare_planes, &all, &g->n_planes));
   g->plane = all;
-  SYZ_TRY(ingest_share_rejects(g));
-  syz_allreduce_i64(g->world, &g->count.passed_over, 1, SYZ_SUM);
-  syz_allreduce_i64(g->world, &g->count.no_value, 1, SYZ_SUM);
-  syz_allreduce_i64(g->world, &g->count.not_primary, 1, SYZ_SUM);
-  syz_allreduce_i64(g->world, g->count.passed_over_of, ROLE_COUNT, SYZ_SUM);
-  SYZ_TRY_ALL(g->world, check_roles(g));
-  SYZ_TRY_ALL(g->world, merge_centres(g));
-  SYZ_TRY(ingest_share_bricks(g));
-  if (!g->keeps_duplicates) SYZ_TRY_ALL(g->world, drop_copies(g));
-  SYZ_TRY_ALL(g->world, ingest_make_ids(g));
+  SYZ_TRY_ALL(g->world, ingest_map_planes(g));
+  SYZ_TRY_ALL(g->world, ingest_find_centres(g));
 cleanup:
   syz_free(&planes.data);
-  syz_free(&g->found_candidates.data);
-  g->found_candidates.n = g->found_candidates.room = 0;
   return st;
 }

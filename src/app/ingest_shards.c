@@ -101,8 +101,8 @@ static syz_status read_object(ingest *g, sources *s, const ingest_object *o, syz
     face->ra = o->image_ra;
     face->dec = o->image_dec;
   }
-  const ingest_spectrum *p = o->spectrum >= 0 ? &g->spectrum[o->spectrum] : NULL;
-  const ingest_candidate *c = o->candidate >= 0 ? &g->candidate[o->candidate] : NULL;
+  const ingest_spectrum *p = o->spectrum >= 0 ? ingest_spectrum_at(g, o->spectrum) : NULL;
+  const ingest_candidate *c = o->candidate >= 0 ? ingest_candidate_in(g, &g->candidates, o->candidate) : NULL;
   if (p) {
     if (g->file[p->file].role == ROLE_HDF5) {
       SYZ_TRY(open_foreign(g, s, p->file));
@@ -154,7 +154,9 @@ static uint64_t shard_digest(const ingest *g, int64_t first, int64_t n) {
   for (int k = 0; k < g->n_labels; k++) h = syz_checksum(g->label[k], strlen(g->label[k]) + 1, h);
   for (int64_t i = first; i < first + n; i++) {
     const ingest_object *o = &g->object[i];
-    int files[2 + SYZ_BANDS] = {o->spectrum >= 0 ? g->spectrum[o->spectrum].file : NO_FILE, o->candidate >= 0 ? g->candidate[o->candidate].file : NO_FILE,
+    const ingest_spectrum *p = o->spectrum >= 0 ? ingest_spectrum_at(g, o->spectrum) : NULL;
+    const ingest_candidate *c = o->candidate >= 0 ? ingest_candidate_in(g, &g->candidates, o->candidate) : NULL;
+    int files[2 + SYZ_BANDS] = {p ? p->file : NO_FILE, c ? c->file : NO_FILE,
                                 o->image_file[0], o->image_file[1], o->image_file[2]};
     for (int k = 0; k < 2 + SYZ_BANDS; k++) {
       if (files[k] == NO_FILE) continue;
@@ -163,13 +165,13 @@ static uint64_t shard_digest(const ingest *g, int64_t first, int64_t n) {
       h = syz_checksum(f->path, strlen(f->path) + 1, h);
       h = syz_checksum(stamp, sizeof stamp, h);
     }
-    int64_t whole[4] = {o->object_id, o->spectrum >= 0 ? g->spectrum[o->spectrum].row : -1, o->candidate >= 0 ? g->candidate[o->candidate].row : -1,
+    int64_t whole[4] = {o->object_id, p ? p->row : -1, c ? c->row : -1,
                         o->has_image};
     double place[4] = {o->ra, o->dec, o->image_ra, o->image_dec};
     h = syz_checksum(whole, sizeof whole, h);
     h = syz_checksum(place, sizeof place, h);
-    if (o->spectrum >= 0) h = syz_checksum(g->spectrum[o->spectrum].label, (size_t)g->n_labels * sizeof(double), h);
-    if (o->candidate >= 0) h = syz_checksum(g->candidate[o->candidate].label, (size_t)g->n_labels * sizeof(double), h);
+    if (p) h = syz_checksum(p->label, (size_t)g->n_labels * sizeof(double), h);
+    if (c) h = syz_checksum(c->label, (size_t)g->n_labels * sizeof(double), h);
   }
   return h;
 }
@@ -235,13 +237,15 @@ static syz_status write_mine(ingest *g, const char *folder, int64_t rows, int64_
   syz_progress progress;
   memset(&s, 0, sizeof s);
   syz_progress_begin(&progress, "writing shards", "objects", 0, g->n_objects);
+  int64_t first = 0; /* this rank has the objects of its shards behind one another */
   for (int64_t k = g->rank; k < shards; k += g->size) {
     bool was_there = false;
     /* Rank-local on purpose: whoever is asked stops, the agreement behind the loop makes it everybody's. Complete shards stay. */
     SYZ_REQUIRE(!syz_stop_asked(g->world, syz_input_text(g->app->input, "output.dir")), SYZ_STOPPED, "stopped by %s", syz_stop_reason());
     SYZ_REQUIRE(snprintf(path, sizeof path, "%s/shard-%05lld.h5", folder, (long long)k) < (int)sizeof path, SYZ_ERR_INPUT, "%s: name too long", folder);
-    int64_t n = g->n_objects - k * rows < rows ? g->n_objects - k * rows : rows;
-    SYZ_TRY(write_shard(g, &s, path, k * rows, n, &was_there, &progress));
+    int64_t n = g->n_total - k * rows < rows ? g->n_total - k * rows : rows;
+    SYZ_TRY(write_shard(g, &s, path, first, n, &was_there, &progress));
+    first += n;
     *kept += was_there;
   }
   syz_progress_end(&progress, g->n_objects);
@@ -268,7 +272,7 @@ syz_status ingest_write_shards(ingest *g) {
   syz_status st = SYZ_OK;
   char folder[4096];
   int64_t rows = syz_input_int(g->app->input, "ingest.shard_objects"), kept = 0;
-  int64_t shards = (g->n_objects + rows - 1) / rows;
+  int64_t shards = (g->n_total + rows - 1) / rows;
   syz_status code = snprintf(folder, sizeof folder, "%s/shards", syz_input_text(g->app->input, "output.dir")) < (int)sizeof folder ? SYZ_OK : SYZ_ERR_INPUT;
   if (code == SYZ_OK && g->rank == 0) code = syz_make_folder(folder);
   SYZ_TRY_ALL(g->world, code);
@@ -276,7 +280,7 @@ syz_status ingest_write_shards(ingest *g) {
   syz_allreduce_i64(g->world, &kept, 1, SYZ_SUM);
   if (g->rank == 0) remove_leftovers(folder, shards);
   syz_barrier(g->world);
-  syz_info("%lld objects in %lld shards of up to %lld in %s%s", (long long)g->n_objects, (long long)shards, (long long)rows, folder,
+  syz_info("%lld objects in %lld shards of up to %lld in %s%s", (long long)g->n_total, (long long)shards, (long long)rows, folder,
            kept ? " (some were there already)" : "");
 cleanup:
   return st;

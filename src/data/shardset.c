@@ -592,6 +592,11 @@ static void list_labels(const syz_shardset *s, char *text, size_t room)
 
 syz_status syz_shardset_read_label(syz_shardset *s, const char *name, float *value)
 {
+  return syz_shardset_read_label_rows(s, name, 0, syz_shardset_size(s), value);
+}
+
+syz_status syz_shardset_read_label_rows(syz_shardset *s, const char *name, int64_t first_row, int64_t n_rows, float *value)
+{
   syz_status st = SYZ_OK;
   int size = syz_comm_size(s->comm), rank = syz_comm_rank(s->comm), which = find_label(s, name);
   float *column = NULL;
@@ -620,8 +625,12 @@ syz_status syz_shardset_read_label(syz_shardset *s, const char *name, float *val
       memset(column, 0xff, (size_t)n * sizeof *column);
     }
     for (int64_t i = 0; i < n; i++, raw++) {
-      if (skip < s->skips && s->skipped[skip] == raw) skip++;
-      else value[at++] = column[i];
+      if (skip < s->skips && s->skipped[skip] == raw) {
+        skip++;
+        continue;
+      }
+      if (at >= first_row && at - first_row < n_rows) value[at - first_row] = column[i];
+      at++;
     }
   }
 cleanup:

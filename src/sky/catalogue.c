@@ -116,6 +116,7 @@ void syz_catalogue_close(syz_catalogue **catalogue) {
   syz_free(catalogue);
 }
 
+void syz_catalogue_release(syz_catalogue *c) { syz_fits_release(c->file); }
 int64_t syz_catalogue_count(const syz_catalogue *c) { return syz_fits_get(c->file, c->hdu)->rows; }
 bool syz_catalogue_has_ids(const syz_catalogue *c) { return c->ids != IDS_NONE; }
 

@@ -132,15 +132,24 @@ static double squared_chord(double radius_deg)
   return chord * chord * (1 + 1e-12) + 1e-30;
 }
 
-int64_t syz_skytree_nearest(const syz_skytree *t, double ra, double dec, double radius_deg, double *separation_deg) {
+int64_t syz_skytree_search(const syz_skytree *t, double ra, double dec, double radius_deg, double *chord2)
+{
   search s;
   if (!isfinite(ra) || !isfinite(dec)) return -1;
   unit_vector(ra, dec, s.v);
   s.best2 = squared_chord(radius_deg);
   s.best = -1;
   descend(t, &s, 0, t->n, 0);
-  if (s.best >= 0 && separation_deg) *separation_deg = 2 * asin(fmin(1, sqrt(s.best2) / 2)) / DEGREE;
+  *chord2 = s.best2;
   return s.best;
+}
+
+int64_t syz_skytree_nearest(const syz_skytree *t, double ra, double dec, double radius_deg, double *separation_deg)
+{
+  double chord2 = 0;
+  int64_t best = syz_skytree_search(t, ra, dec, radius_deg, &chord2);
+  if (best >= 0 && separation_deg) *separation_deg = 2 * asin(fmin(1, sqrt(chord2) / 2)) / DEGREE;
+  return best;
 }
 
 typedef struct sweep {

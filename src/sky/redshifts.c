@@ -44,7 +44,8 @@ syz_status syz_zcatalogue_open(const char *path, bool verify, const char *primar
   SYZ_TRY(syz_fits_open(path, verify, &c->file));
   c->hdu = -1;
   for (int h = 1; h < syz_fits_count(c->file) && c->hdu < 0; h++)
-    if (syz_fits_get(c->file, h)->kind == SYZ_FITS_TABLE && syz_fits_field_find(c->file, h, "TARGETID") >= 0 && syz_fits_field_find(c->file, h, "Z") >= 0)
+    if (syz_fits_get(c->file, h)->kind == SYZ_FITS_TABLE && syz_fits_field_find(c->file, h, "TARGETID") >= 0 &&
+        syz_fits_field_find(c->file, h, "Z") >= 0)
       c->hdu = h;
   SYZ_REQUIRE(c->hdu >= 0, SYZ_ERR_DATA, "%s: no table with the columns TARGETID and Z", path);
   c->id = syz_fits_field_find(c->file, c->hdu, "TARGETID");
@@ -68,6 +69,7 @@ void syz_zcatalogue_close(syz_zcatalogue **catalogue)
   syz_free(catalogue);
 }
 
+void syz_zcatalogue_release(syz_zcatalogue *c) { syz_fits_release(c->file); }
 int64_t syz_zcatalogue_count(const syz_zcatalogue *c) { return syz_fits_get(c->file, c->hdu)->rows; }
 
 static syz_status read_primary(syz_zcatalogue *c, int64_t first, int64_t n, double *value, syz_redshift *row)
@@ -135,7 +137,10 @@ cleanup:
   return st;
 }
 
-void syz_zcatalogue_search(const syz_zcatalogue *c, const char *name, syz_column_search *search) { syz_fits_search(c->file, c->hdu, name, false, search); }
+void syz_zcatalogue_search(const syz_zcatalogue *c, const char *name, syz_column_search *search)
+{
+  syz_fits_search(c->file, c->hdu, name, false, search);
+}
 
 int syz_redshift_compare(const syz_redshift *a, const syz_redshift *b)
 {

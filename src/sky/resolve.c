@@ -16,15 +16,18 @@ static char photsys_of_release(int64_t release)
   case 4000:
   case 6000:
   case 8001:
-  case 9011: return 'N';
+  case 9011:
+    return 'N';
   case 3000:
   case 5000:
   case 7000:
   case 7999:
   case 8000:
   case 9010:
-  case 9012: return 'S';
-  default: return release >= 10000 && release < 10100 ? 'S' : 0; /* DR10 is of the south alone */
+  case 9012:
+    return 'S';
+  default:
+    return release >= 10000 && release < 10100 ? 'S' : 0; /* DR10 is of the south alone */
   }
 }
 

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """
-What ingest makes of several copies of a source, of several rows of a redshift catalogue, and of sources without identifiers: each on 1, 2 and 3
-ranks with the same bytes of shards.
+What ingest makes of several copies of a source, of several rows of a redshift catalogue, and of sources without identifiers, and whether spectra find
+their images whichever ranks hold them: each on 1, 2 and 3 ranks with the same bytes of shards.
 """
+import json
 import os
 import shutil
+import subprocess
 
 import numpy as np
+from astropy.io import fits
 
-from ingest_common import DATA, check, finish, folder, ingest, load, same
+from ingest_common import BINARY, DATA, check, finish, folder, ingest, load
 from ingest_made import desi, fluxes, image, on_ranks, table
 
 ARCSEC = 1 / 3600
@@ -136,6 +139,73 @@ def base_names():
     check(len(set(load(out)["object_id"])) == 2, "identifiers of their own")
 
 
+def vectors(ra, dec):
+    a, d = np.radians(ra), np.radians(dec)
+    return np.stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)], -1)
+
+
+def separations(ra, dec, other_ra, other_dec):
+    """Between all pairs, in arcsec."""
+    chord = np.linalg.norm(vectors(ra, dec)[:, None] - vectors(other_ra, other_dec)[None], axis=-1)
+    return 2 * np.degrees(np.arcsin(chord / 2)) * 3600
+
+
+def crowds():
+    """Spectra and three catalogues in crowds at a pole, across RA = 0, on borders of cells and far apart, against all pairs in numpy."""
+    rng = np.random.default_rng(3)
+    n = 48
+    centre = [(0, 90), (0.00001, 10.25), (359.99999, -30), (123.4, -89.9999), (200, 45.5), (77.25, 0)]
+    ra = np.array([centre[k % 6][0] for k in range(n)], float)
+    dec = np.array([centre[k % 6][1] for k in range(n)], float)
+
+    def scattered(arcsec):
+        """Near the spectra, at up to some arcsec to each side."""
+        d = np.clip(dec + rng.uniform(-arcsec, arcsec, n) * ARCSEC, -90, 90)
+        return (ra + rng.uniform(-arcsec, arcsec, n) * ARCSEC / np.maximum(np.cos(np.radians(d)), 1e-6)) % 360, d
+
+    ra, dec = scattered(20)
+    ids = [39633300968442591 + k for k in range(n)]
+    spectra = desi(folder + "/crowd/coadd-main-dark-1.fits", ids, np.arange(1, n + 1), ra=ra, dec=dec)
+    files, where, number = [], [], 0
+    for k, reach in enumerate((2.5, 1.5, 3)):
+        r, d = scattered(reach)
+        files.append(table(f"{folder}/crowd/c{k}.fits", ra=("D", r), dec=("D", d), number=("D", np.arange(n) + number), targetid=("K", rng.permutation(ids))))
+        where += [(a, b, k) for a, b in zip(r, d)]
+        number += n
+    c_ra, c_dec, c_file = (np.array(x) for x in zip(*where))
+    gives_way = (separations(c_ra, c_dec, c_ra, c_dec) <= 1) & (c_file[None, :] < c_file[:, None])
+    is_copy = gives_way.any(axis=1)
+    to_spectra = separations(ra, dec, c_ra, c_dec)
+    is_looked_at = to_spectra.min(axis=0) <= 0.9 + 1  # the radii of matches and copies: what is farther from every spectrum is forgotten at once
+    told = (gives_way & is_looked_at[None, :]).any(axis=1) & is_looked_at
+    to_spectra[:, is_copy] = 1e9
+    nearest = to_spectra.argmin(axis=1)
+    want = np.where(to_spectra[np.arange(n), nearest] <= 0.9, nearest, np.nan)
+    check(is_copy.sum() > 5 and np.isnan(want).sum() > 2 and np.isfinite(want).sum() > 20, f"{is_copy.sum()} copies, {np.isfinite(want).sum()} matches")
+    keys = dict(spectra=[spectra], catalogues=files, labels=["number"], keep="spectra", match_radius_arcsec=0.9)
+    out, text = on_ranks("crowd", **keys)
+    check(np.array_equal(load(out)["label/number"], want.astype("f4"), equal_nan=True), f"{load(out)['label/number']} is not {want}")
+    check(counts(text).get("image positions of a source seen before, left out") == str(told.sum()), text)
+    # By identifier: the first by file and row, copies left out here too (their identifiers are others').
+    given = [dict(zip(fits.getdata(path)["targetid"], range(k * n, (k + 1) * n))) for k, path in enumerate(files)]
+    first = [next((g[i] for g in given if not is_copy[g[i]]), np.nan) for i in ids]
+    out, _ = on_ranks("crowd-id", match="id", **keys)
+    check(np.array_equal(load(out)["label/number"], np.array(first, "f4"), equal_nan=True), f"{load(out)['label/number']} is not {first}")
+
+
+def made_survey():
+    """The part of bench that matches made catalogues: every spectrum gets its row, on any number of ranks, and nothing is left behind."""
+    for n in (1, 3):
+        out = f"{folder}/bench-{n}"
+        p = subprocess.run(["mpirun", "--oversubscribe", "--timeout", "150", "-n", str(n), BINARY, "bench", "--set", "bench.parts=match", "--set", "bench.limit_s=0.1", "--set",
+                            "bench.catalogue_rows=150000", "--set", "bench.spectra=3000", "--set", "output.dir=" + out], capture_output=True, text=True, timeout=200)
+        if check(p.returncode == 0 and "of 3000 spectra with their own row" in p.stdout, p.stdout + p.stderr):
+            with open(out + "/bench.json") as f:
+                rows = [r for r in json.load(f)["rows"] if r["part"] == "match"]
+            check(rows[0]["rows"] == 150000 and rows[0]["resident_bytes_per_rank"] > 0, str(rows))
+        check(not [x for x in os.listdir(out) if x.endswith(".fits")], "the made catalogues are removed")
+
+
 def cases():
     """The small inputs that once failed, where they are."""
     where = DATA + "/cases"
@@ -155,5 +225,7 @@ def cases():
 copies()
 redshift_catalogues()
 base_names()
+crowds()
+made_survey()
 cases()
 finish()
