@@ -326,7 +326,8 @@ syz_status syz_input_create(const syz_key *const *table, int n, syz_input **out)
 void syz_input_destroy(syz_input **in);
 /** Read YAML text. `name` (the file) goes into messages with line numbers. SYZ_ERR_INPUT on unknown, repeated or ill-typed keys. */
 syz_status syz_input_parse(syz_input *in, const char *name, const char *text, size_t n);
-/** One "path=value" of the command line; may replace a value of the file, but not be given twice. */
+/** One "path=value" of the command line; may replace a value of the file, but not be given twice. Lists: a,b or [a, b], items with commas in
+ * quotation marks. */
 syz_status syz_input_override(syz_input *in, const char *assignment);
 int64_t syz_input_int(const syz_input *in, const char *path);
 double syz_input_real(const syz_input *in, const char *path);
@@ -386,3 +387,15 @@ syz_status syz_file_read(const char *path, size_t limit, char **text, size_t *n)
 syz_status syz_file_write(const char *path, const char *text, size_t n);
 /** fsync a file, rename it to its final name, fsync the folder. */
 syz_status syz_file_publish(const char *temporary, const char *final);
+
+/**
+ * Folders and files met on a walk through folders, by device and number: what a symbolic link leads to again is not new, so that nothing counts twice
+ * and a loop of links ends. Begin with {0}; not shared between threads.
+ */
+typedef struct syz_met {
+  struct syz_met_entry *entry; /**< open addressing */
+  size_t n, room;
+} syz_met;
+/** *is_new: it was not met before, and is from now on. SYZ_ERR_DATA when `path` cannot be looked at, SYZ_ERR_MEMORY. */
+syz_status syz_met_add(syz_met *m, const char *path, bool *is_new);
+void syz_met_free(syz_met *m);

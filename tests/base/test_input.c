@@ -88,6 +88,18 @@ int main(void)
   CHECK_OK(syz_input_override(in, "data.path=[x, y.h5]"));
   CHECK_EQ(syz_input_list_size(in, "data.path"), 2);
   CHECK(strcmp(syz_input_list_item(in, "data.path", 0), "x") == 0);
+  /* Names with a comma stand in quotation marks, as in the file. */
+  const char *const list[] = {"\"x, y\"", "[a b, 'x, y',\"c'd\" , e]", "\" x\",,\"\",y z ", "[]", "[\"x, y]"};
+  const char *const items[][5] = {{"x, y"}, {"a b", "x, y", "c'd", "e"}, {" x", "y z"}, {NULL}};
+  for (int k = 0; k < 4; k++) {
+    CHECK_OK(syz_input_assign(in, "data.path", list[k]));
+    for (int i = 0; i < 5; i++) {
+      CHECK((i < syz_input_list_size(in, "data.path")) == (items[k][i] != NULL));
+      if (items[k][i]) CHECK(strcmp(syz_input_list_item(in, "data.path", i), items[k][i]) == 0);
+    }
+  }
+  CHECK_ERROR(syz_input_assign(in, "data.path", list[4]), SYZ_ERR_INPUT, "around x, y do not enclose");
+  CHECK_ERROR(syz_input_assign(in, "data.path", "'x'y"), SYZ_ERR_INPUT, "around x do not enclose");
 
   syz_input_destroy(&in);
   CHECK_EQ(syz_memory_get().live_blocks, 0);
