@@ -156,8 +156,10 @@ typedef enum syz_foreign_kind {
   SYZ_FOREIGN_ASTROCLIP,  /**< groups 0 .. 9: images (x, y, band), spectra, redshifts, targetids */
   SYZ_FOREIGN_SSL,        /**< ssl-legacysurvey: images (n,3,152,152) */
   SYZ_FOREIGN_MMU_DESI,   /**< Multimodal Universe desi: spectrum_flux, spectrum_mask True = bad */
+  SYZ_FOREIGN_MMU_SDSS,   /**< Multimodal Universe sdss: spectrum_flux of log-linear spectrum_lambda, spectrum_mask True = bad */
   SYZ_FOREIGN_MMU_LEGACY, /**< Multimodal Universe legacysurvey: image_array (n,4,160,160), image_mask True = clean */
-  SYZ_FOREIGN_MMU_SSL     /**< Multimodal Universe ssl_legacysurvey: image_array (n,3,152,152) */
+  SYZ_FOREIGN_MMU_SSL,    /**< Multimodal Universe ssl_legacysurvey: image_array (n,3,152,152) */
+  SYZ_FOREIGN_MMU_HSC     /**< Multimodal Universe hsc: image_array (n,5,size,size) of 0.168 arcsec, g, r, i, z, y, counts of zero point 27 */
 } syz_foreign_kind;
 const char *syz_foreign_kind_text(syz_foreign_kind kind);
 
@@ -175,9 +177,15 @@ syz_foreign_kind syz_foreign_get_kind(const syz_foreign *f);
 int64_t syz_foreign_size(const syz_foreign *f);
 /** Rows [first, first + n): identifiers, positions (NaN when the file has none), which modalities. */
 syz_status syz_foreign_objects(syz_foreign *f, int64_t first, int64_t n, syz_object *object);
-/** Pixels of these rows; any output may be NULL. image [n,3,152,152] g, r, z nanomaggy (band, y, x), the central 152 of larger ones;
- * flux, ivar [n,7781] (ivar 0 where the file's mask says bad, and 1 elsewhere when the file holds none, as AstroCLIP's); zeros for the
- * modality the kind lacks. NaN is the caller's to refuse, except that a masked pixel's flux becomes 0. SYZ_ERR_DATA also for wavelengths off the grid. */
+/** Share of the stamp's pixels that the file's images reach, 0 .. 1: less than 1 for hsc, whose images are smaller. What they do not reach is 0. */
+double syz_foreign_coverage(const syz_foreign *f);
+/** What cuts on spectra look at, of rows with spectra: ZWARN (ZWARNING), COADD_FIBERSTATUS, SPECTYPE (CLASS) and OBJTYPE where the file has them;
+ * otherwise -1, "" and TGT, or SKY by the identifier. Fills these four fields of info [n], whose object_id is read. */
+syz_status syz_foreign_info(syz_foreign *f, int64_t first, int64_t n, syz_spectrum_info *info);
+/** Pixels of these rows; any output may be NULL. image [n,3,152,152] g, r, z nanomaggy (band, y, x), the central 152 of larger ones, of hsc
+ * resampled; flux, ivar [n,7781] (ivar 0 where the file's mask says bad or it is not a positive number, and 1 elsewhere when the file holds none, as
+ * AstroCLIP's); zeros for the modality the kind lacks. NaN is the caller's to refuse, except that a masked pixel's flux becomes 0. SYZ_ERR_DATA also
+ * for wavelengths off the grid. */
 syz_status syz_foreign_read(syz_foreign *f, int64_t first, int64_t n, float *image, float *flux, float *ivar);
 /** Clean pixels [n,152,152]: 1 = clean, whatever the file's polarity; all 1 when the file has no image mask. */
 syz_status syz_foreign_read_clean(syz_foreign *f, int64_t first, int64_t n, uint8_t *clean);

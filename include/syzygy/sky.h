@@ -21,6 +21,12 @@ enum {
 #define SYZ_PIXEL_ARCSEC 0.262
 #define SYZ_WAVE_FIRST_A 3600.0
 #define SYZ_WAVE_STEP_A 0.8
+/**
+ * Largest absolute value of a flux, an inverse variance or an image pixel that can be one, in the units of this header; beyond it the object is bad.
+ * In nanomaggies it is magnitude -7.5, as a spectrum a hundred times Vega's light and more than 1000 times Sirius'; what a file holds beyond it is
+ * not light. Squares of such values still add up in float32 over a whole image.
+ */
+#define SYZ_VALUE_MAX 1e12f
 
 /** Wavelength of spectral pixel i: 3600 + 0.8 i Angstrom, vacuum. Source: data-models.md section 3.2. */
 static inline double syz_wave_grid(int64_t i) { return SYZ_WAVE_FIRST_A + SYZ_WAVE_STEP_A * (double)i; }
@@ -39,14 +45,15 @@ void syz_colour_map(float *restrict planes, const float *restrict image, int64_t
 
 /* --------------------------------------------------------------- FITS in */
 
-/** An open FITS file: plain, .gz, .bz2, or with tile-compressed images (.fz). Not shared between threads. */
+/** An open FITS file: plain, gzip, bzip2, xz, or with tile-compressed images (.fz); or a CSV file, as a table in HDU 1. Not shared between threads.
+ */
 typedef struct syz_fits syz_fits;
 
 typedef enum syz_fits_kind {
   SYZ_FITS_IMAGE,      /**< primary or IMAGE extension, perhaps empty */
   SYZ_FITS_COMPRESSED, /**< an image inside a binary table; bitpix and shape are the image's */
-  SYZ_FITS_TABLE,      /**< BINTABLE */
-  SYZ_FITS_OTHER       /**< ASCII tables, foreign extensions: can be listed, not read */
+  SYZ_FITS_TABLE,      /**< BINTABLE, ASCII table (whole numbers as K, others as D), CSV */
+  SYZ_FITS_OTHER       /**< foreign extensions: can be listed, not read */
 } syz_fits_kind;
 
 enum { SYZ_FITS_AXES = 4 };
@@ -93,7 +100,7 @@ syz_status syz_fits_read_f64(syz_fits *f, int hdu, int64_t first, int64_t n, dou
 /** Whole-number images (masks, also unsigned by BZERO) as 32 bits; values outside 0 .. 2^32-1 wrap modulo 2^32. */
 syz_status syz_fits_read_u32(syz_fits *f, int hdu, int64_t first, int64_t n, uint32_t *out);
 
-/** A column of a BINTABLE. */
+/** A column of a table. */
 typedef struct syz_fits_field {
   char name[72];
   char unit[72];
@@ -119,7 +126,8 @@ void syz_fits_search(const syz_fits *f, int hdu, const char *name, bool takes_ve
 syz_status syz_fits_require(const syz_fits *f, int hdu, const char *names);
 /** Rows [first, first + n), element `item` of each row, scaled by TZERO/TSCAL; TNULL becomes NaN; logical 1, 0 or NaN. */
 syz_status syz_fits_column_f64(syz_fits *f, int hdu, int column, int64_t item, int64_t first, int64_t n, double *out);
-/** The same for whole numbers (L B I J K with whole TZERO), exact in 64 bits; SYZ_ERR_DATA for other types, and for unsigned values from 2^63 on. */
+/** The same for whole numbers (L B I J K with whole TZERO), exact in 64 bits; SYZ_ERR_DATA for other types, and for unsigned values from 2^63 on.
+ * Empty cells of ASCII tables and CSV are -1. */
 syz_status syz_fits_column_i64(syz_fits *f, int hdu, int column, int64_t item, int64_t first, int64_t n, int64_t *out);
 /** Vector columns as float32: rows x repeat. */
 syz_status syz_fits_column_f32s(syz_fits *f, int hdu, int column, int64_t first, int64_t n, float *out);
@@ -209,12 +217,13 @@ syz_status syz_fits_table_finish(syz_fits_table **t, uint64_t sum);
 
 /** A celestial world coordinate system of axes 1 and 2: TAN, TPV, SIP, ZEA, anything wcslib reads. */
 typedef struct syz_wcs syz_wcs;
-/** From header cards. SYZ_ERR_DATA with a clear reason when there is no celestial WCS; `what` names file and HDU in messages. */
+/** From header cards. FK4 of B1950 is converted, FK5 of J2000 taken as ICRS. SYZ_ERR_DATA with a clear reason when there is no celestial WCS, or it
+ * is of another frame or equinox; `what` names file and HDU in messages. */
 syz_status syz_wcs_create(const char *cards, int n_cards, const char *what, syz_wcs **out);
 /** North up, East left, TAN: pixel (x, y) (0-based) is at (ra, dec). */
 syz_status syz_wcs_create_tan(double ra, double dec, double x, double y, double pixel_arcsec, syz_wcs **out);
 void syz_wcs_destroy(syz_wcs **w);
-/** Degrees to pixel centres counted from 0; a position that cannot be projected becomes NaN. */
+/** Degrees (ICRS) to pixel centres counted from 0; a position that cannot be projected becomes NaN. */
 syz_status syz_wcs_to_pixel(syz_wcs *w, int64_t n, const double *ra, const double *dec, double *x, double *y);
 syz_status syz_wcs_to_sky(syz_wcs *w, int64_t n, const double *x, const double *y, double *ra, double *dec);
 /** Whether it is a TAN with North up, East left and this scale at its reference point, each matrix element within 1e-3 of the scale. */
@@ -254,9 +263,9 @@ typedef struct syz_arm {
 /**
  * Join arms on the common grid, as desispec.coaddition.coadd_cameras does (data-models.md section 3.3).
  *
- * Every pixel of every arm must lie on the common grid within 1e-4 Angstrom, and together they must cover it. A pixel of one arm is
- * copied (also its flux where ivar = 0); a shared one is flux = sum ivar flux / sum ivar (0 where the sum is 0), ivar = sum ivar, summed
- * in float64 in the order of the arms' mean wavelength. flux, ivar [S]. SYZ_ERR_DATA with `what` in front otherwise.
+ * Every pixel of every arm must lie on the common grid within 1e-4 Angstrom. Where no arm reaches (a camera is missing), flux and ivar are 0. A pixel
+ * of one arm is copied (also its flux where ivar = 0); a shared one is flux = sum ivar flux / sum ivar (0 where the sum is 0), ivar = sum ivar,
+ * summed in float64 in the order of the arms' mean wavelength. flux, ivar [S]. SYZ_ERR_DATA with `what` in front otherwise.
  */
 syz_status syz_spectrum_join(int n_arms, const syz_arm *arm, const char *what, float *flux, float *ivar);
 
@@ -290,7 +299,7 @@ typedef struct syz_spectra_options {
 
 /** What a spectrum file says of one object. */
 typedef struct syz_spectrum_info {
-  int64_t object_id;     /**< TARGETID, or syz_sdss_id */
+  int64_t object_id;     /**< TARGETID, syz_sdss_id, or CATALOGID (SDSS-V) */
   double ra, dec;        /**< degrees, NaN when the file has none */
   double redshift;       /**< NaN when unknown */
   int64_t zwarn;         /**< -1 when unknown */
@@ -307,11 +316,14 @@ syz_status syz_spectra_open(const char *path, const syz_spectra_options *options
 void syz_spectra_close(syz_spectra **s);
 syz_spectra_kind syz_spectra_get_kind(const syz_spectra *s);
 int64_t syz_spectra_count(const syz_spectra *s);
+/** Whether no spectrum of the file reaches some part of the grid because a camera's HDUs are missing (DESI). Flux and ivar are 0 there. */
+bool syz_spectra_lacks_camera(const syz_spectra *s);
 /** Borrowed until closed. Redshifts are there for SDSS (HDU 2, spZbest beside an spPlate) and after syz_spectra_join_redshifts. */
 const syz_spectrum_info *syz_spectra_info(const syz_spectra *s, int64_t i);
 /** Rows by TARGETID from a redrock file or redshift catalogue (columns TARGETID, Z, ZWARN, SPECTYPE); returns the number found in *joined. */
 syz_status syz_spectra_join_redshifts(syz_spectra *s, const char *path, int64_t *joined);
-/** The redrock file that belongs to a DESI file, by name (coadd-X -> redrock-X, else the older zbest-X, also .gz) if it exists; false otherwise. */
+/** The redrock file that belongs to a DESI file, by name (coadd-X -> redrock-X, else the older zbest-X, packed or not) if it exists; false otherwise.
+ */
 bool syz_spectra_redrock_path(const char *path, char *redrock, size_t room);
 /** Spectrum i on the common grid: flux, ivar [S]. ivar is 0 where it was not finite or negative. Flux is as in the file, also NaN. */
 syz_status syz_spectra_read(syz_spectra *s, int64_t i, float *flux, float *ivar);
@@ -328,7 +340,7 @@ typedef struct syz_spectra_cuts {
   int64_t zwarn_bits;      /**< ZWARN bits that cut an object */
   const char *spectype;    /**< allowed types, comma-separated; "" = any */
   bool needs_redshift;
-  double good_fraction;    /**< least share of pixels with ivar > 0 */
+  double min_coverage;     /**< least share of the grid's pixels with ivar > 0 */
   const char *primary;     /**< column that must be true, "" = none */
 } syz_spectra_cuts;
 typedef enum syz_cut {
@@ -338,7 +350,8 @@ typedef enum syz_cut {
 const char *syz_cut_text(syz_cut cut);
 /** The first cut that the object does not pass, pixels aside; `primary` is that column's value (NaN: no such column, cut). */
 syz_cut syz_spectra_check(const syz_spectrum_info *info, const syz_spectra_cuts *cuts, double primary);
-/** NULL, or why these pixels cannot be used: not finite where ivar > 0, or all zero. *good_fraction out. */
+/** NULL, or why these pixels cannot be used: flux not finite or beyond SYZ_VALUE_MAX where ivar > 0, such an ivar, or flux all zero. *good_fraction
+ * out. */
 const char *syz_spectrum_fault(const float *flux, const float *ivar, double *good_fraction, char reason[160]);
 
 /* ------------------------------------------------------- redshift catalogues */
@@ -381,8 +394,8 @@ typedef enum syz_resampling { SYZ_RESAMPLE_AUTO, SYZ_RESAMPLE_LANCZOS, SYZ_RESAM
 typedef struct syz_images_options {
   bool verify;
   syz_resampling resampling; /**< auto: Lanczos-3, area-exact where the file's pixels are less than 0.8 of the wanted ones */
-  /** What a pixel value is per: the file's own pixel (conserved flux), or a pixel of this many arcsec whatever the file's scale (the Legacy viewer's
-   * cutouts at other scales: 0.262). 0 = the file's own. */
+  /** What a pixel value is per: a pixel of this many arcsec whatever the file's scale. 0 = as the header says: 0.262 for the Legacy viewer's cutouts
+   * (0.396 for its SDSS layers), which are interpolated to other scales without conserving flux; the file's own pixel otherwise. */
   double value_per_pixel_arcsec;
   const char *unit;          /**< "" = as BUNIT says, or MAGZERO; "nanomaggy" states it where the file does not */
   const char *bands;         /**< bands of a cube's planes in order where the file does not say: "grz"; "" = refuse */
@@ -395,6 +408,7 @@ typedef struct syz_plane {
   int hdu;
   int64_t width, height, first_pixel;
   double factor;             /**< file units to nanomaggy per own pixel */
+  double value_arcsec; /**< side of the pixel that the file's values are per, where it is not the own one (the factor has that in it); otherwise 0 */
   double pixel_arcsec;       /**< square root of the pixel's area at the centre */
   bool is_aligned;           /**< North up, East left, 0.262 arcsec within 1e-3: cutouts are the file's own pixels */
   double ra, dec;            /**< of the centre */

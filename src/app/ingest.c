@@ -18,7 +18,8 @@ const syz_key syz_ingest_keys[] = {
     {"ingest.redshifts", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED, "redrock files and redshift catalogues (TARGETID, Z), joined by TARGETID."},
     {"ingest.redrock_beside", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, USED, "Join the redrock- (or older zbest-) file that lies beside a DESI file under the matching name."},
     {"ingest.images", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED, "Mosaics and cutouts in g, r, z with WCS: bricks, frames, CCDs, cubes; in folders other kinds and bands are passed over."},
-    {"ingest.catalogues", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED, "FITS tables of positions to cut images at: Tractor, sweeps, any with RA and Dec."},
+    {"ingest.catalogues", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED,
+     "Tables of positions to cut images at, FITS (also ASCII tables) or CSV: Tractor, sweeps, any with RA and Dec."},
     {"ingest.hdf5", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED, "AstroCLIP, ssl-legacysurvey and Multimodal Universe HDF5 files."},
     {"ingest.centres", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, USED, "Every place that an image file is centred on is an object (files that are cutouts)."},
     {"ingest.ra", SYZ_KEY_TEXT, "", "column", 0, 0, NULL, USED, "Right ascension in the catalogues, degrees; empty: found by its usual names in any case."},
@@ -41,18 +42,22 @@ const syz_key syz_ingest_keys[] = {
      "ZWARN bits that cut an object: 897 = SKY, UNPLUGGED, BAD_TARGET, NODATA; 4294967295: any warning; 0: none."},
     {"ingest.spectype", SYZ_KEY_LIST, "", "types", 0, 0, NULL, USED, "Allowed spectral types (GALAXY, QSO, STAR); empty: any."},
     {"ingest.needs_redshift", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, USED, "Cut spectra without a redshift."},
-    {"ingest.primary", SYZ_KEY_TEXT, "", "column", 0, 0, NULL, USED, "Flag that must be true (MAIN_PRIMARY, SV_PRIMARY, SPECPRIMARY); empty: none."},
-    {"ingest.good_fraction", SYZ_KEY_REAL, "0.1", "", 0, 1, NULL, USED, "Least share of the 7781 pixels with ivar > 0."},
+    {"ingest.primary", SYZ_KEY_TEXT, "", "column", 0, 0, NULL, USED,
+     "Flag that must be true (MAIN_PRIMARY, SV_PRIMARY, SPECPRIMARY), in FITS and HDF5 files; empty: none."},
+    {"ingest.min_coverage", SYZ_KEY_REAL, "0.1", "", 0, 1, NULL, USED,
+     "Least share of the 7781 pixels (3600 to 9824 Angstrom) with ivar > 0, which is 0 in masked pixels and where a camera is missing."},
     {"ingest.exposures", SYZ_KEY_CHOICE, "coadd", "", 0, 0, "coadd|keep", USED, "Per-exposure files: one object a TARGETID (weighted by ivar), or one an exposure."},
     {"ingest.air", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, USED, "SDSS-like files hold air wavelengths though they do not say so (SDSS itself is in vacuum)."},
     {"ingest.mask_bits", SYZ_KEY_INT, "0", "bits", 0, 4294967295.0, NULL, USED, "Pixels with any of these mask bits get ivar 0 (DESI MASK, SDSS and_mask)."},
     {"ingest.masked_flux", SYZ_KEY_CHOICE, "keep", "", 0, 0, "keep|zero|interpolate", USED, "Flux where ivar is 0: as in the file, 0, or a line between good neighbours."},
-    {"ingest.edge", SYZ_KEY_CHOICE, "skip", "", 0, 0, "skip|zero|refuse", USED, "Cutouts over an image's edge: no image, zeros there, or a bad object."},
+    {"ingest.edge", SYZ_KEY_CHOICE, "skip", "", 0, 0, "skip|zero|refuse", USED,
+     "Cutouts over an image's edge, and HDF5 images smaller than the stamp: no image, zeros there, or a bad object."},
     {"ingest.missing_band", SYZ_KEY_CHOICE, "skip", "", 0, 0, "skip|zero|refuse", USED, "A band without data at the object: no image, a plane of zeros, or a bad object."},
     {"ingest.resample", SYZ_KEY_CHOICE, "auto", "", 0, 0, "auto|lanczos|area", USED,
      "Pixels of another scale or orientation: Lanczos-3, area-exact, or by scale; pixels of 0.262 arcsec North up are copied."},
     {"ingest.value_per_pixel_arcsec", SYZ_KEY_REAL, "0", "arcsec", 0, 60, NULL, USED,
-     "Pixel values are per pixel of this size whatever the file's scale (viewer cutouts resampled without conserving flux: 0.262); 0: per own pixel."},
+     "Pixel values are per pixel of this size whatever the file's scale; 0: by the header, 0.262 for cutouts of the Legacy Survey viewer, which "
+     "interpolates without conserving flux (0.396 for its SDSS layers), otherwise the own pixel."},
     {"ingest.unit", SYZ_KEY_CHOICE, "auto", "", 0, 0, "auto|nanomaggy|magzero", USED, "Unit of the images: by BUNIT, stated, or by the header's MAGZERO."},
     {"ingest.bands", SYZ_KEY_TEXT, "", "letters", 0, 0, NULL, USED, "Bands of a cube's planes in order, where the file does not say: grz."},
     {"ingest.zero_points", SYZ_KEY_TEXT, "", "file", 0, 0, NULL, USED, "survey-ccds table with zero points of images in instrumental units."},
@@ -124,7 +129,7 @@ static syz_status read_options(ingest *g) {
                                .zwarn_bits = syz_input_int(in, "ingest.zwarn_bits"),
                                .spectype = g->spectype,
                                .needs_redshift = syz_input_bool(in, "ingest.needs_redshift"),
-                               .good_fraction = syz_input_real(in, "ingest.good_fraction"),
+                               .min_coverage = syz_input_real(in, "ingest.min_coverage"),
                                .primary = syz_input_text(in, "ingest.primary")};
   const char *how = syz_input_text(in, "ingest.resample"), *unit = syz_input_text(in, "ingest.unit");
   g->image_options = (syz_images_options){.verify = g->verify,
@@ -199,10 +204,13 @@ static void tell_table(const ingest *g) {
   syz_info("what was read, and what became of it:");
   tell("files", g->n_files);
   tell("files of other kinds or bands in folders, passed over", c->passed_over);
+  tell("links to files or folders met before, passed over", c->linked);
   tell("files refused (rejected.csv)", files);
   tell_columns(g);
   tell("labels that stand for none (ingest.no_value, no_redshift)", c->no_value);
+  tell("viewer cutouts at other pixel scales, fluxes converted", c->rescaled);
   tell("spectra read", c->read);
+  tell("  of files that lack a camera (ivar 0 there)", c->lacks_camera);
   for (int k = 1; k < SYZ_CUT_COUNT; k++) {
     snprintf(line, sizeof line, "spectra cut: %s", syz_cut_text((syz_cut)k));
     tell(line, c->cut[k]);
@@ -215,6 +223,7 @@ static void tell_table(const ingest *g) {
   tell("objects outside every image", c->outside);
   tell("cutouts with a missing band", c->missing_band);
   tell("cutouts over an edge or with pixels without a value", c->edge);
+  tell("images of HDF5 files smaller than the stamp (ingest.edge)", c->narrow);
   tell("left out by ingest.keep", c->unpaired);
   syz_info("  %-52s %12lld", "kept", (long long)g->n_objects);
   tell("  with an image", images);

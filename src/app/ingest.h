@@ -103,7 +103,8 @@ typedef struct ingest_sentinels {
 
 typedef struct ingest_cuts {
   int64_t passed_over_of[ROLE_COUNT]; /**< files that were opened and hold something else */
-  int64_t passed_over, read, kept, cut[SYZ_CUT_COUNT], bad, unmatched, outside, edge, missing_band, unpaired, repeated, superseded, no_value;
+  int64_t passed_over, read, kept, cut[SYZ_CUT_COUNT], bad, unmatched, outside, edge, missing_band, unpaired, repeated, superseded, no_value,
+      rescaled, lacks_camera, linked, narrow;
 } ingest_cuts;
 
 typedef struct ingest {
@@ -157,6 +158,15 @@ void ingest_close_images(ingest *g);
 /* ingest_scan.c */
 syz_status ingest_scan_spectra(ingest *g);    /**< Collective: spectra of FITS and HDF5 files, pixels checked. */
 syz_status ingest_scan_candidates(ingest *g); /**< Collective: catalogues, HDF5 images, centres of image files; also the planes. */
+/** The cuts that need nothing from another file. */
+syz_cut ingest_early_cut(const ingest *g, const syz_spectrum_info *info, double primary);
+/** Note in `o` how much of a spectrum is good, and whether too little; *fault: NULL, or why it cannot be used. */
+void ingest_check_pixels(const ingest *g, const float *flux, const float *ivar, ingest_spectrum *o, const char **fault, char reason[160]);
+
+/* ingest_hdf5.c */
+/** Rank-local: rows with a spectrum go to `spectra` (with their image, if they have one), rows with only an image to `candidates`. */
+syz_status ingest_scan_hdf5(ingest *g, int file, ingest_bytes *spectra, ingest_bytes *candidates);
+
 syz_status ingest_join_redshifts(ingest *g);  /**< Collective: ingest.redshifts by identifier, then the cuts. */
 
 /* ingest_columns.c */

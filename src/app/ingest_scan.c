@@ -27,7 +27,8 @@ static int compare_planes(const void *a, const void *b) {
 }
 
 /* The cuts that need no redshift from another file. */
-static syz_cut early_cut(const ingest *g, const syz_spectrum_info *info, double primary) {
+syz_cut ingest_early_cut(const ingest *g, const syz_spectrum_info *info, double primary)
+{
   syz_spectra_cuts early = g->cuts;
   early.zwarn_bits = 0;
   early.spectype = "";
@@ -35,9 +36,10 @@ static syz_cut early_cut(const ingest *g, const syz_spectrum_info *info, double 
   return syz_spectra_check(info, &early, primary);
 }
 
-static void check_pixels(const ingest *g, const float *flux, const float *ivar, ingest_spectrum *o, const char **fault, char reason[160]) {
+void ingest_check_pixels(const ingest *g, const float *flux, const float *ivar, ingest_spectrum *o, const char **fault, char reason[160])
+{
   *fault = syz_spectrum_fault(flux, ivar, &o->good_fraction, reason);
-  if (!*fault && (o->good_fraction < g->cuts.good_fraction || o->good_fraction == 0)) o->cut = SYZ_CUT_PIXELS;
+  if (!*fault && (o->good_fraction < g->cuts.min_coverage || o->good_fraction == 0)) o->cut = SYZ_CUT_PIXELS;
 }
 
 static void note_columns_of_spectra(ingest *g, int file, const syz_spectra *s) {
@@ -59,6 +61,7 @@ static syz_status scan_fits_spectra(ingest *g, int file, ingest_bytes *found, fl
   if (syz_input_bool(g->app->input, "ingest.redrock_beside") && syz_spectra_redrock_path(path, redrock, sizeof redrock))
     SYZ_TRY(syz_spectra_join_redshifts(s, redrock, &joined));
   note_columns_of_spectra(g, file, s);
+  if (syz_spectra_lacks_camera(s)) g->count.lacks_camera += syz_spectra_count(s);
   for (int64_t i = 0; i < syz_spectra_count(s); i++) {
     ingest_spectrum o;
     memset(&o, 0, sizeof o);
@@ -69,14 +72,14 @@ static syz_status scan_fits_spectra(ingest *g, int file, ingest_bytes *found, fl
     for (int k = 0; k < g->n_labels; k++) o.label[k] = syz_spectra_column(s, i, g->label[k]);
     ingest_clear_labels(g, o.label, &g->count.no_value);
     o.info.redshift = o.label[0];
-    o.cut = early_cut(g, &o.info, o.primary);
+    o.cut = ingest_early_cut(g, &o.info, o.primary);
     if (o.cut == SYZ_CUT_NONE) {
       if (syz_spectra_read(s, i, flux, ivar) != SYZ_OK) {
         /* A bad object is noted; a bad file (damaged tiles, checksums) fails for every object and is noted with each of them. */
         SYZ_TRY(ingest_note(g, file, i, o.info.object_id, NULL));
         o.cut = -1;
       } else {
-        check_pixels(g, flux, ivar, &o, &fault, reason);
+        ingest_check_pixels(g, flux, ivar, &o, &fault, reason);
         if (fault) {
           SYZ_TRY(ingest_note(g, file, i, o.info.object_id, fault));
           o.cut = -1;
@@ -87,119 +90,6 @@ static syz_status scan_fits_spectra(ingest *g, int file, ingest_bytes *found, fl
   }
 cleanup:
   syz_spectra_close(&s);
-  return st;
-}
-
-/* Labels of HDF5 rows, by name. */
-static syz_status foreign_labels(ingest *g, syz_foreign *f, int64_t first, int64_t n, float *value, double *label) {
-  syz_status st = SYZ_OK;
-  const char *const *name;
-  int names = syz_foreign_labels(f, &name);
-  for (int64_t i = 0; i < n * INGEST_LABELS; i++) label[i] = (double)NAN;
-  for (int k = 0; k < g->n_labels; k++) {
-    bool has = false;
-    for (int j = 0; j < names; j++) has = has || !strcmp(name[j], g->label[k]);
-    if (!has) continue;
-    SYZ_TRY(syz_foreign_read_label(f, g->label[k], first, n, value));
-    for (int64_t i = 0; i < n; i++) label[i * INGEST_LABELS + k] = (double)value[i];
-  }
-  for (int64_t i = 0; i < n; i++) ingest_clear_labels(g, label + i * INGEST_LABELS, &g->count.no_value);
-cleanup:
-  return st;
-}
-
-static void note_columns_of_hdf5(ingest *g, int file, const syz_foreign *f) {
-  const char *const *name;
-  int names = syz_foreign_labels(f, &name);
-  for (int k = 1; k < g->n_labels; k++) {
-    syz_column_search search = SYZ_COLUMN_SEARCH;
-    for (int j = 0; j < names; j++) {
-      int distance = syz_edit_distance(g->label[k], name[j]);
-      search.has = search.has || !strcmp(name[j], g->label[k]);
-      if (distance >= search.distance) continue;
-      search.distance = distance;
-      snprintf(search.nearest, sizeof search.nearest, "%.71s", name[j]);
-    }
-    ingest_note_column(g, file, k, &search);
-  }
-}
-
-static const char *image_fault(const float *image) {
-  bool is_zero = true;
-  for (int64_t k = 0; k < (int64_t)SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE; k++) {
-    if (!isfinite(image[k])) return "image has pixels that are not finite";
-    is_zero = is_zero && image[k] == 0;
-  }
-  return is_zero ? "image is zero everywhere" : NULL;
-}
-
-/* Rows with a spectrum go to `spectra` (with their image, if they have one), rows with only an image to `candidates`. */
-static syz_status scan_hdf5(ingest *g, int file, ingest_bytes *spectra, ingest_bytes *candidates, float *flux, float *ivar) {
-  syz_status st = SYZ_OK;
-  enum { BLOCK = 64 };
-  syz_foreign *f = NULL;
-  float *image = NULL, *value = NULL, *block_flux = NULL, *block_ivar = NULL;
-  double *label = NULL;
-  syz_object object[BLOCK];
-  char reason[160];
-  const int64_t pixels = (int64_t)SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE;
-  (void)flux;
-  (void)ivar;
-  SYZ_TRY(syz_foreign_open(g->file[file].path, &f));
-  note_columns_of_hdf5(g, file, f);
-  SYZ_ALLOC(image, "ingest block", BLOCK * pixels);
-  SYZ_ALLOC(block_flux, "ingest block", BLOCK * SYZ_SPECTRUM_PIXELS);
-  SYZ_ALLOC(block_ivar, "ingest block", BLOCK * SYZ_SPECTRUM_PIXELS);
-  SYZ_ALLOC(value, "ingest block", BLOCK);
-  SYZ_ALLOC(label, "ingest block", BLOCK * INGEST_LABELS);
-  for (int64_t first = 0; first < syz_foreign_size(f); first += BLOCK) {
-    int64_t n = syz_foreign_size(f) - first < BLOCK ? syz_foreign_size(f) - first : BLOCK;
-    SYZ_TRY(syz_foreign_objects(f, first, n, object));
-    SYZ_TRY(foreign_labels(g, f, first, n, value, label));
-    SYZ_TRY(syz_foreign_read(f, first, n, image, block_flux, block_ivar));
-    for (int64_t i = 0; i < n; i++) {
-      const char *fault = object[i].has_image ? image_fault(image + i * pixels) : NULL;
-      if (object[i].has_spectrum) {
-        ingest_spectrum o;
-        memset(&o, 0, sizeof o);
-        o.info = (syz_spectrum_info){.object_id = object[i].object_id, .ra = object[i].ra, .dec = object[i].dec,
-                                     .redshift = label[i * INGEST_LABELS], .zwarn = -1, .fiberstatus = -1, .objtype = "TGT", .exposures = 1};
-        o.file = file;
-        o.row = first + i;
-        o.primary = 1;
-        o.has_image = object[i].has_image;
-        memcpy(o.label, label + i * INGEST_LABELS, sizeof o.label);
-        if (!fault) check_pixels(g, block_flux + i * SYZ_SPECTRUM_PIXELS, block_ivar + i * SYZ_SPECTRUM_PIXELS, &o, &fault, reason);
-        if (fault) {
-          SYZ_TRY(ingest_note(g, file, first + i, o.info.object_id, fault));
-          o.cut = -1;
-        }
-        SYZ_TRY(ingest_add(spectra, &o, sizeof o));
-      } else {
-        if (fault) {
-          SYZ_TRY(ingest_note(g, file, first + i, object[i].object_id, fault));
-          continue;
-        }
-        ingest_candidate c;
-        memset(&c, 0, sizeof c);
-        c.object_id = object[i].object_id;
-        c.ra = object[i].ra;
-        c.dec = object[i].dec;
-        c.file = file;
-        c.row = first + i;
-        c.has_pixels = true;
-        memcpy(c.label, label + i * INGEST_LABELS, sizeof c.label);
-        SYZ_TRY(ingest_add(candidates, &c, sizeof c));
-      }
-    }
-  }
-cleanup:
-  syz_foreign_close(&f);
-  syz_free(&image);
-  syz_free(&block_flux);
-  syz_free(&block_ivar);
-  syz_free(&value);
-  syz_free(&label);
   return st;
 }
 
@@ -254,7 +144,7 @@ static syz_status scan_my_spectra(ingest *g, ingest_bytes *spectra, ingest_bytes
     syz_status code = SYZ_OK;
     size_t before = spectra->n, before_candidates = candidates->n;
     if (g->file[i].role == ROLE_SPECTRA) code = scan_fits_spectra(g, i, spectra, flux, ivar);
-    if (g->file[i].role == ROLE_HDF5) code = scan_hdf5(g, i, spectra, candidates, flux, ivar);
+    if (g->file[i].role == ROLE_HDF5) code = ingest_scan_hdf5(g, i, spectra, candidates);
     SYZ_REQUIRE(code == SYZ_OK || code == SYZ_ERR_DATA, code, "%s", syz_error_text());
     if (code == SYZ_ERR_DATA) {
       spectra->n = before; /* a refused file gives nothing */
@@ -324,6 +214,7 @@ static syz_status scan_images(ingest *g, int file, bool wants_centres, ingest_by
   syz_status st = SYZ_OK;
   syz_images *m = NULL;
   SYZ_TRY(ingest_open_images(g, file, &m));
+  g->count.rescaled += syz_images_plane(m, 0)->value_arcsec > 0;
   for (int i = 0; i < syz_images_count(m); i++) {
     const syz_plane *p = syz_images_plane(m, i);
     ingest_plane o = {file, i, p->band, 0, p->ra, p->dec, p->radius_deg};
@@ -416,6 +307,9 @@ syz_status ingest_scan_candidates(ingest *g) {
   SYZ_TRY(ingest_share_rejects(g));
   syz_allreduce_i64(g->world, &g->count.passed_over, 1, SYZ_SUM);
   syz_allreduce_i64(g->world, &g->count.no_value, 1, SYZ_SUM);
+  syz_allreduce_i64(g->world, &g->count.rescaled, 1, SYZ_SUM);
+  syz_allreduce_i64(g->world, &g->count.narrow, 1, SYZ_SUM);
+  syz_allreduce_i64(g->world, &g->count.lacks_camera, 1, SYZ_SUM);
   syz_allreduce_i64(g->world, g->count.passed_over_of, ROLE_COUNT, SYZ_SUM);
   SYZ_TRY_ALL(g->world, check_roles(g));
   SYZ_TRY(ingest_check_columns(g));

@@ -27,7 +27,8 @@ static const syz_key shared_keys[] = {
      "First 80 % of each file (train), the rest (test), or all; default: train when training, all for embed and analyse."},
     {"data.shuffle", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, TRAINING, "A new order in every epoch; false: file order."},
     {"data.bad_objects", SYZ_KEY_CHOICE, "refuse", "", 0, 0, "refuse|skip", ALL_DATA,
-     "Objects with NaN, infinite or all-zero pixels: end with exit code 3 (refuse), or list them and go on (skip)."},
+     "Objects with NaN, infinite or all-zero pixels, values beyond 1e12, or an inverse variance that is negative or all zero: end with exit code 3 "
+     "(refuse), or list them and go on (skip)."},
     {"data.verify", SYZ_KEY_CHOICE, "auto", "", 0, 0, "auto|always|never", TRAINING | FEATURES,
      "Compare the checksums that the data files hold before they are used; auto: when they are together smaller than 4 GiB."},
     {"model.file", SYZ_KEY_TEXT, "", "model file", 0, 0, NULL, ALL_MODEL, "Model to start from or to use; its own `model:` section then rules."},

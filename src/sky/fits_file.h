@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of the FITS reader: what fits_load.c, fits_open.c, fits_read.c and fits_tile.c share. */
+/** Inside of the FITS reader: what the files fits_*.c that read share. */
 #pragma once
 
 #include "syzygy/sky.h"
@@ -31,6 +31,8 @@ typedef struct fits_hdu {
   syz_fits_field *field;                /**< [columns] */
   fits_scale *scale;                    /**< [1] for images, [columns] for tables */
   bool is_verified;
+  struct fits_ascii *ascii; /**< [columns] of an ASCII table: where its fields are in the text; otherwise NULL */
+  unsigned char *made;      /**< rows made of text (ASCII tables, CSV) in the form of a BINTABLE; otherwise NULL */
 } fits_hdu;
 
 struct syz_fits {
@@ -51,6 +53,26 @@ void fits_bytes_free(fits_bytes *b);
 uint64_t fits_sum(const unsigned char *bytes, size_t n, size_t at, uint64_t sum);
 /** The 16 characters of CHECKSUM for a sum (complemented), Seaman, Pence & Rots 2012, NOST checksum convention. */
 void fits_sum_encode(uint32_t sum, char text[17]);
+/** The columns of an ASCII table (XTENSION 'TABLE') by its header; sizes are checked. */
+syz_status fits_ascii_index(const syz_fits *f, int number, fits_hdu *h);
+/** Its text to binary rows in h->made, once. */
+syz_status fits_ascii_convert(syz_fits *f, int hdu);
+/** A CSV file as HDU 1, a table, behind an empty primary HDU. */
+syz_status fits_csv_open(syz_fits *f);
+bool fits_is_csv_name(const char *path);
+static inline void fits_put_be64(unsigned char *p, uint64_t v)
+{
+  for (int i = 0; i < 8; i++) p[i] = (unsigned char)(v >> (56 - 8 * i));
+}
+static inline void fits_put_be_f64(unsigned char *p, double v)
+{
+  union {
+    uint64_t u;
+    double f;
+  } b = {.f = v};
+  fits_put_be64(p, b.u);
+}
+
 /** Compare CHECKSUM and DATASUM with the bytes, once, if the file was opened so. */
 syz_status fits_verify(syz_fits *f, int hdu);
 

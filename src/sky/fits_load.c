@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The bytes of a FITS file, whatever it is packed with. Plain files are mapped; gzip and bzip2 (known by their first bytes, not
- * their name: products are delivered under all three names) are unpacked into memory, with a cap on what they may grow to.
+ * The bytes of a FITS file, whatever it is packed with. Plain files are mapped; gzip, bzip2 and xz (known by their first bytes, not
+ * their name: products are delivered under all of these names) are unpacked into memory, with a cap on what they may grow to.
  */
-#include "fits_file.h"
+#include "fits_unpack.h"
 
 #include <bzlib.h>
 #include <errno.h>
@@ -14,13 +14,8 @@
 #include <unistd.h>
 #include <zlib.h>
 
-/* Growing output buffer of an unpacker. */
-typedef struct grow {
-  unsigned char *data;
-  size_t used, room, limit;
-} grow;
-
-static syz_status grow_more(grow *g, const char *path) {
+syz_status fits_grow_more(fits_grow *g, const char *path)
+{
   syz_status st = SYZ_OK;
   size_t room = g->room * 2;
   unsigned char *bigger = NULL;
@@ -35,7 +30,8 @@ cleanup:
   return st;
 }
 
-static syz_status unpack_gzip(const char *path, const unsigned char *in, size_t n, grow *g) {
+static syz_status unpack_gzip(const char *path, const unsigned char *in, size_t n, fits_grow *g)
+{
   syz_status st = SYZ_OK;
   z_stream z;
   memset(&z, 0, sizeof z);
@@ -49,7 +45,7 @@ static syz_status unpack_gzip(const char *path, const unsigned char *in, size_t 
       z.avail_in = (uInt)step;
       at += step;
     }
-    if (g->used == g->room) SYZ_TRY(grow_more(g, path));
+    if (g->used == g->room) SYZ_TRY(fits_grow_more(g, path));
     size_t space = g->room - g->used > (1u << 30) ? (1u << 30) : g->room - g->used;
     z.next_out = g->data + g->used;
     z.avail_out = (uInt)space;
@@ -70,7 +66,8 @@ cleanup:
   return st;
 }
 
-static syz_status unpack_bzip2(const char *path, const unsigned char *in, size_t n, grow *g) {
+static syz_status unpack_bzip2(const char *path, const unsigned char *in, size_t n, fits_grow *g)
+{
   syz_status st = SYZ_OK;
   bz_stream z;
   memset(&z, 0, sizeof z);
@@ -84,7 +81,7 @@ static syz_status unpack_bzip2(const char *path, const unsigned char *in, size_t
       z.avail_in = (unsigned)step;
       at += step;
     }
-    if (g->used == g->room) SYZ_TRY(grow_more(g, path));
+    if (g->used == g->room) SYZ_TRY(fits_grow_more(g, path));
     size_t space = g->room - g->used > (1u << 30) ? (1u << 30) : g->room - g->used;
     z.next_out = (char *)g->data + g->used;
     z.avail_out = (unsigned)space;
@@ -114,7 +111,7 @@ cleanup:
 
 syz_status fits_bytes_load(const char *path, fits_bytes *out) {
   syz_status st = SYZ_OK;
-  grow g = {NULL, 0, 0, 0};
+  fits_grow g = {NULL, 0, 0, 0};
   memset(out, 0, sizeof *out);
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   SYZ_REQUIRE(fd >= 0, SYZ_ERR_DATA, "%s: cannot be opened: %s", path, strerror(errno));
@@ -129,14 +126,20 @@ syz_status fits_bytes_load(const char *path, fits_bytes *out) {
   out->data = map;
   bool is_gzip = out->size > 18 && out->data[0] == 0x1f && out->data[1] == 0x8b;
   bool is_bzip2 = out->size > 14 && memcmp(out->data, "BZh", 3) == 0;
-  if (is_gzip || is_bzip2) {
-    /* zlib cannot exceed 1032 : 1; bzip2 can (45 bytes to 1 MB and more), so memory is the cap. */
+  bool is_xz = out->size > 32 && memcmp(out->data,
+                                        "\xFD"
+                                        "7zXZ",
+                                        6) == 0;
+  if (is_gzip || is_bzip2 || is_xz) {
+    /* zlib cannot exceed 1032 : 1; bzip2 and xz can (45 bytes to 1 MB and more), so memory is the cap. */
     g.limit = syz_memory_available() / 2;
     if (is_gzip && out->size < g.limit / 1040) g.limit = out->size * 1040;
     g.room = out->size < g.limit / 4 ? out->size * 4 : g.limit;
     SYZ_ALLOC(g.data, "unpacked FITS file", g.room);
     if (is_gzip)
       SYZ_TRY(unpack_gzip(path, out->data, out->size, &g));
+    else if (is_xz)
+      SYZ_TRY(fits_unpack_xz(path, out->data, out->size, &g));
     else
       SYZ_TRY(unpack_bzip2(path, out->data, out->size, &g));
     munmap(out->map, out->size);

@@ -321,7 +321,7 @@ static syz_status index_hdu(const syz_fits *f, int number, size_t at, fits_hdu *
     SYZ_REQUIRE(memcmp(h->header, "SIMPLE  =", 9) == 0, SYZ_ERR_DATA, "%s: not a FITS file (no SIMPLE)", f->path);
   } else {
     SYZ_REQUIRE(fits_card_value(h->header, text) == 'T', SYZ_ERR_DATA, "%s: XTENSION without a value", where);
-    kind = !strcmp(text, "IMAGE") ? 'I' : !strcmp(text, "BINTABLE") || !strcmp(text, "A3DTABLE") ? 'B' : 'O';
+    kind = !strcmp(text, "IMAGE") ? 'I' : !strcmp(text, "BINTABLE") || !strcmp(text, "A3DTABLE") ? 'B' : !strcmp(text, "TABLE") ? 'T' : 'O';
   }
   SYZ_REQUIRE(key_int(h, "BITPIX", &v) && (v == 8 || v == 16 || v == 32 || v == 64 || v == -32 || v == -64), SYZ_ERR_DATA,
               "%s: BITPIX %lld is not allowed", where, (long long)v);
@@ -384,11 +384,16 @@ static syz_status index_hdu(const syz_fits *f, int number, size_t at, fits_hdu *
     SYZ_TRY(index_fields(f, number, h));
     bool is_image = false;
     if (key_bool(h, "ZIMAGE", &is_image) && is_image) SYZ_TRY(index_tiles(f, number, h));
+  } else if (kind == 'T') {
+    SYZ_REQUIRE(gcount == 1 && pcount == 0, SYZ_ERR_DATA, "%s: an ASCII table with PCOUNT %lld and GCOUNT %lld", where, (long long)pcount,
+                (long long)gcount);
+    SYZ_TRY(fits_ascii_index(f, number, h));
   } else {
     h->face.kind = SYZ_FITS_OTHER;
   }
 cleanup:
   if (st != SYZ_OK) {
+    syz_free(&h->ascii);
     syz_free(&h->field);
     syz_free(&h->scale);
   }
@@ -407,6 +412,12 @@ syz_status syz_fits_open(const char *path, bool verify, syz_fits **out) {
   SYZ_ALLOC(f->path, "FITS path", strlen(path) + 1);
   strcpy(f->path, path);
   SYZ_TRY(fits_bytes_load(path, &f->bytes));
+  if (fits_is_csv_name(path) && (f->bytes.size < FITS_CARD || memcmp(f->bytes.data, "SIMPLE  =", 9) != 0)) {
+    SYZ_TRY(fits_csv_open(f));
+    *out = f;
+    f = NULL;
+    goto cleanup;
+  }
   SYZ_REQUIRE(f->bytes.size >= FITS_CARD && memcmp(f->bytes.data, "SIMPLE  =", 9) == 0, SYZ_ERR_DATA,
               "%s: not a FITS file (it does not begin with SIMPLE)", path);
   for (size_t at = 0; at < f->bytes.size;) {
@@ -448,6 +459,8 @@ void syz_fits_close(syz_fits **file) {
   for (int i = 0; i < f->n; i++) {
     syz_free(&f->hdu[i].field);
     syz_free(&f->hdu[i].scale);
+    syz_free(&f->hdu[i].ascii);
+    syz_free(&f->hdu[i].made);
   }
   syz_free(&f->hdu);
   syz_free(&f->tile);

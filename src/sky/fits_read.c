@@ -158,7 +158,8 @@ static syz_status column_span(syz_fits *f, int hdu, int column, int64_t item, in
               "%s: rows %lld to %lld of %lld", fits_where(f, hdu, where), (long long)first, (long long)(first + n),
               (long long)h->face.rows);
   SYZ_TRY(fits_verify(f, hdu));
-  *data = f->bytes.data + h->data_at + first * h->row_bytes + c->offset + item * (abs(type_bitpix(c->type)) / 8);
+  SYZ_TRY(fits_ascii_convert(f, hdu));
+  *data = (h->made ? h->made : f->bytes.data + h->data_at) + first * h->row_bytes + c->offset + item * (abs(type_bitpix(c->type)) / 8);
 cleanup:
   return st;
 }
@@ -204,6 +205,7 @@ syz_status syz_fits_column_i64(syz_fits *f, int hdu, int column, int64_t item, i
       out[i] = *q == 'T' || *q == 1;
     else
       out[i] = (int64_t)((uint64_t)raw_i64(q, type_bitpix(type)) + zero);
+    if (h->made && s->has_null && raw_i64(q, type_bitpix(type)) == s->null) out[i] = -1; /* an empty cell */
     SYZ_REQUIRE(zero != (uint64_t)1 << 63 || out[i] >= 0, SYZ_ERR_DATA, "%s: column %s, row %lld: %llu is more than 64 bits with a sign can hold",
                 fits_where(f, hdu, where), h->field[column].name, (long long)(first + i), (unsigned long long)out[i]);
   }
