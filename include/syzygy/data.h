@@ -100,21 +100,33 @@ void syz_shard_writer_discard(syz_shard_writer **w);
 
 typedef enum syz_split { SYZ_SPLIT_ALL, SYZ_SPLIT_TRAIN, SYZ_SPLIT_TEST } syz_split;
 
+/**
+ * What becomes of an object with pixels that cannot be used: NaN or infinite ones, values beyond SYZ_VALUE_MAX, an image or flux that is all zero, an
+ * ivar that is all zero or negative somewhere. Refusing finds it when its image or spectrum (flux and ivar together) is read, skipping when the set
+ * is opened: a command that reads only images or only spectra skips by those alone, so that both judge alike.
+ */
+typedef enum syz_bad_objects {
+  SYZ_BAD_REFUSED,
+  SYZ_BAD_SKIPPED, /**< when the image or the spectrum is bad */
+  SYZ_BAD_IMAGES_SKIPPED,
+  SYZ_BAD_SPECTRA_SKIPPED
+} syz_bad_objects;
+
 /** An open data set: one global numbering over many files (shards, AstroCLIP HDF5). */
 typedef struct syz_shardset syz_shardset;
 /**
  * Collective. `path`: files or folders (all *.h5, *.hdf5 below, sorted). The files are scanned by the ranks in shares and the tables gathered, so the
  * numbering does not depend on the rank count. split: the first 80 % of each group (a shard is a group; AstroCLIP's groups as published) train, the
- * rest test. `skip_bad`: objects with NaN/inf or all-zero pixels are skipped and listed (syz_shardset_rejected), otherwise SYZ_ERR_DATA names the first.
+ * rest test. `bad`: objects that are skipped are listed (syz_shardset_rejected), otherwise SYZ_ERR_DATA names the first.
  * Checked at open: shapes, row counts that differ, types; pixels are checked when read.
  */
-syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, syz_split split, bool skip_bad, syz_shardset **out);
+syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, syz_split split, syz_bad_objects bad, syz_shardset **out);
 void syz_shardset_close(syz_shardset **s);
 int64_t syz_shardset_size(const syz_shardset *s);
 /** Bytes of its files together. */
 int64_t syz_shardset_bytes(const syz_shardset *s);
 /** Compare every checksum that the files hold; files without any pass in silence. Collective: the files are shared over the ranks. SYZ_ERR_DATA
- * names file and dataset, and the object where a damaged dataset holds one with pixels that cannot be used; a set opened with skip_bad
+ * names file and dataset, and the object where a damaged dataset holds one with pixels that cannot be used; a set that skips
  * has left such objects out, so they are warned of and the file is accepted. */
 syz_status syz_shardset_verify(syz_shardset *s);
 /** Table of all objects, in order; borrowed, the same on every rank (the ranks of a node share its memory: read only). */
@@ -124,7 +136,7 @@ int syz_shardset_labels(const syz_shardset *s, const char *const **name);
 bool syz_shardset_has_label(const syz_shardset *s, const char *name);
 /** Digest of the data set (names, sizes, checksums of its files): the same on every rank; for caches and restart checks. */
 uint64_t syz_shardset_digest(const syz_shardset *s);
-/** An object that was left out (skip_bad). Strings are borrowed from the set. */
+/** An object that was skipped. Strings are borrowed from the set. */
 typedef struct syz_rejected {
   const char *file; /**< path */
   int64_t row;      /**< in the file; AstroCLIP: in the group named in `reason` */

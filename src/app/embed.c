@@ -79,7 +79,10 @@ static syz_status open_data(job *s)
     if (i) strcat(s->data_path, "\n");
     strcat(s->data_path, path[i]);
   }
-  SYZ_TRY(syz_shardset_open(s->comm, n, path, s->split, strcmp(syz_input_text(in, "data.bad_objects"), "skip") == 0, &s->data));
+  syz_bad_objects bad_objects = SYZ_BAD_REFUSED;
+  if (s->towers) /* skip, by what the towers read */
+    bad_objects = s->towers == 2 ? SYZ_BAD_SKIPPED : s->has_tower[SYZ_IMAGE] ? SYZ_BAD_IMAGES_SKIPPED : SYZ_BAD_SPECTRA_SKIPPED;
+  SYZ_TRY(syz_shardset_open(s->comm, n, path, s->split, bad_objects, &s->data));
   int64_t bad = syz_shardset_rejected(s->data, &rejected);
   for (int64_t i = 0; i < bad && i < 20; i++)
     syz_warn("left out: %s, row %lld, object %lld: %s", rejected[i].file, (long long)rejected[i].row, (long long)rejected[i].object_id,
@@ -112,13 +115,13 @@ cleanup:
   return st;
 }
 
-static syz_status open_model(job *s)
+/* Which towers the model file has. */
+static syz_status find_towers(job *s)
 {
   syz_status st = SYZ_OK;
-  const syz_input *in = s->app->input;
-  const char *path = syz_input_text(in, "model.file");
+  const char *path = syz_input_text(s->app->input, "model.file");
   syz_model_parts parts;
-  uint64_t digest = 0;
+  if (s->towers) return SYZ_OK;
   SYZ_REQUIRE(*path, SYZ_ERR_INPUT, "model.file: name the model file to embed with");
   SYZ_TRY(syz_model_file_parts(s->comm, path, &s->config, &parts));
   for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++) {
@@ -128,6 +131,17 @@ static syz_status open_model(job *s)
       syz_warn("%s: the %s tower has no %s, so it gives no embedding", path, syz_modality_name(m), parts.has[syz_part_of(m, false)] ? "head" : "backbone");
   }
   SYZ_REQUIRE(s->towers > 0, SYZ_ERR_DATA, "%s: no tower with both backbone and head, so there is nothing that embeds", path);
+cleanup:
+  return st;
+}
+
+static syz_status open_model(job *s)
+{
+  syz_status st = SYZ_OK;
+  const syz_input *in = s->app->input;
+  const char *path = syz_input_text(in, "model.file");
+  uint64_t digest = 0;
+  SYZ_TRY(find_towers(s));
   s->width = s->config.embedding.dim;
   SYZ_TRY(syz_app_start_compute(s->app, &s->config, false, &s->compute));
   SYZ_TRY_ALL(s->comm, syz_model_create(&s->config, s->has_tower[SYZ_IMAGE], s->has_tower[SYZ_SPECTRUM], s->compute, &s->model));
@@ -425,7 +439,8 @@ syz_status syz_command_embed(syz_app *app)
   int64_t n_missing = 0;
   char path[PATH_MAX];
   syz_timing_begin(&app->timing, "open");
-  st = open_data(&s);
+  if (!strcmp(syz_input_text(app->input, "data.bad_objects"), "skip")) st = find_towers(&s);
+  if (st == SYZ_OK) st = open_data(&s);
   if (st == SYZ_OK) st = open_model(&s);
   syz_timing_end(&app->timing);
   SYZ_TRY(st);

@@ -222,6 +222,7 @@ syz_status syz_command_pretrain_image(syz_app *app)
   syz_plan planned;
   SYZ_TRY_ALL(world, j ? SYZ_OK : SYZ_ERR_MEMORY);
   syz_training_open(&j->t, app);
+  j->t.skips = SYZ_BAD_IMAGES_SKIPPED;
   SYZ_TRY_ALL(world, settle_defaults(j));
   read_dino(j);
   SYZ_TRY_ALL(world, syz_training_check_keys(&j->t));

@@ -32,7 +32,7 @@ static const syz_remembered shared_facts[] = {
     {"compute.engine", SYZ_KEY_TEXT, false},
 };
 
-void syz_training_open(syz_training *t, syz_app *app) { *t = (syz_training){.app = app, .in = app->input}; }
+void syz_training_open(syz_training *t, syz_app *app) { *t = (syz_training){.app = app, .in = app->input, .skips = SYZ_BAD_SKIPPED}; }
 
 void syz_training_close(syz_training *t)
 {
@@ -156,7 +156,8 @@ static syz_status open_set(syz_training *t, syz_split split, syz_shardset **out)
   path = syz_alloc("data paths", (size_t)n, sizeof *path);
   SYZ_TRY_ALL(t->app->world, path ? SYZ_OK : SYZ_ERR_MEMORY);
   for (int i = 0; i < n; i++) path[i] = syz_input_list_item(t->in, "data.path", i);
-  SYZ_TRY(syz_shardset_open(t->app->world, n, path, split, strcmp(syz_input_text(t->in, "data.bad_objects"), "skip") == 0, out));
+  SYZ_TRY(
+      syz_shardset_open(t->app->world, n, path, split, strcmp(syz_input_text(t->in, "data.bad_objects"), "skip") ? SYZ_BAD_REFUSED : t->skips, out));
   const int64_t bad = syz_shardset_rejected(*out, &rejected);
   for (int64_t i = 0; i < bad && i < 20; i++)
     syz_warn("left out: %s, row %" PRId64 ", object %" PRId64 ": %s", rejected[i].file, rejected[i].row, rejected[i].object_id, rejected[i].reason);

@@ -27,6 +27,7 @@ typedef struct syz_training {
   syz_model *model;           /**< the one that trains */
   syz_shardset *train, *test; /**< test: NULL when nothing is held out */
   syz_split split;            /**< of `train` */
+  syz_bad_objects skips;      /**< how data.bad_objects: skip judges; a command that reads one modality narrows it before it opens data */
   syz_train_config loop;
   syz_fact fact[SYZ_FACTS_MAX];
 } syz_training;

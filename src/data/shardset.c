@@ -51,31 +51,32 @@ cleanup:
   return st;
 }
 
-/* Every pixel of a part's used rows is looked at; rows are read in blocks. */
-static syz_status find_bad(syz_h5 *f, own_file *o, int part, const syz_object *object)
+/* Every pixel of a part's used rows is looked at, of images or spectra alone if that is how the set skips; rows are read in blocks. */
+static syz_status find_bad(syz_h5 *f, own_file *o, int part, syz_bad_objects bad, const syz_object *object)
 {
   syz_status st = SYZ_OK;
   const set_part *p = &o->scan.part[part];
   float *block = NULL;
   char name[64];
   pixel_fault fault[LOOK_ROWS];
+  const bool looks_at_images = bad != SYZ_BAD_SPECTRA_SKIPPED, looks_at_spectra = bad != SYZ_BAD_IMAGES_SKIPPED;
   SYZ_ALLOC(block, "pixels to check", LOOK_ROWS * SET_IMAGE);
   for (int64_t at = 0; at < p->used; at += LOOK_ROWS) {
     int64_t n = p->used - at < LOOK_ROWS ? p->used - at : LOOK_ROWS;
     for (int64_t i = 0; i < n; i++) fault[i] = PIXELS_GOOD;
-    if (p->has_image) {
+    if (p->has_image && looks_at_images) {
       snprintf(name, sizeof name, "%s%s", p->group, p->is_astroclip ? "images" : "image");
       SYZ_TRY(syz_h5_read(f, name, SYZ_H5_F32, p->first + at, n, block));
       for (int64_t i = 0; i < n; i++)
         if (object[at + i].has_image) fault[i] = syz_check_image(block + i * SET_IMAGE);
     }
-    if (p->has_flux) {
+    if (p->has_flux && looks_at_spectra) {
       snprintf(name, sizeof name, "%s%s", p->group, p->is_astroclip ? "spectra" : "spectrum");
       SYZ_TRY(syz_h5_read(f, name, SYZ_H5_F32, p->first + at, n, block));
       for (int64_t i = 0; i < n; i++)
         if (object[at + i].has_spectrum && !fault[i]) fault[i] = syz_check_flux(block + i * SYZ_SPECTRUM_PIXELS);
     }
-    if (p->has_ivar) {
+    if (p->has_ivar && looks_at_spectra) {
       SYZ_TRY(syz_h5_read(f, "spectrum_ivar", SYZ_H5_F32, p->first + at, n, block));
       for (int64_t i = 0; i < n; i++)
         if (object[at + i].has_spectrum && !fault[i]) fault[i] = syz_check_ivar(block + i * SYZ_SPECTRUM_PIXELS);
@@ -88,7 +89,7 @@ cleanup:
   return st;
 }
 
-static syz_status scan_file(const char *path, int number, syz_split split, bool skip_bad, own_file *o)
+static syz_status scan_file(const char *path, int number, syz_split split, syz_bad_objects bad, own_file *o)
 {
   syz_status st = SYZ_OK;
   syz_h5 *f = NULL;
@@ -109,7 +110,7 @@ static syz_status scan_file(const char *path, int number, syz_split split, bool 
   for (int i = 0; i < o->scan.parts; i++) {
     const set_part *p = &o->scan.part[i];
     SYZ_TRY(syz_shardset_read_table(f, p, p->first, p->used, at));
-    if (skip_bad) SYZ_TRY(find_bad(f, o, i, at));
+    if (bad != SYZ_BAD_REFUSED) SYZ_TRY(find_bad(f, o, i, bad, at));
     at += p->used;
   }
 cleanup:
@@ -316,11 +317,11 @@ static uint64_t digest_of(const syz_shardset *s)
 
 /* ------------------------------------------------------------------ public */
 
-static syz_status scan_share(syz_shardset *s, syz_split split, bool skip_bad, own_file *own)
+static syz_status scan_share(syz_shardset *s, syz_split split, own_file *own)
 {
   syz_status st = SYZ_OK;
   int size = syz_comm_size(s->comm), rank = syz_comm_rank(s->comm);
-  for (int f = rank; f < s->files; f += size) SYZ_TRY(scan_file(s->file[f].path, f, split, skip_bad, &own[f / size]));
+  for (int f = rank; f < s->files; f += size) SYZ_TRY(scan_file(s->file[f].path, f, split, s->bad, &own[f / size]));
 cleanup:
   return st;
 }
@@ -338,7 +339,7 @@ cleanup:
   return st;
 }
 
-syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, syz_split split, bool skip_bad, syz_shardset **out)
+syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, syz_split split, syz_bad_objects bad, syz_shardset **out)
 {
   syz_status st = SYZ_OK;
   syz_shardset *s = syz_alloc("data set", 1, sizeof *s);
@@ -348,7 +349,7 @@ syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, 
   *out = NULL;
   SYZ_TRY_ALL(c, s ? SYZ_OK : SYZ_ERR_MEMORY);
   s->comm = c;
-  s->skips_bad = skip_bad;
+  s->bad = bad;
   syz_set_reader_begin(&s->reader);
   SYZ_TRY_ALL(c, syz_comm_rank(c) == 0 ? syz_paths_collect(n_paths, path, &list) : SYZ_OK);
   SYZ_TRY(syz_paths_broadcast(c, &list));
@@ -356,7 +357,7 @@ syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, 
   owns = s->files / size + 1;
   own = syz_alloc("scanned files", (size_t)owns, sizeof *own);
   SYZ_TRY_ALL(c, own ? SYZ_OK : SYZ_ERR_MEMORY);
-  SYZ_TRY_ALL(c, scan_share(s, split, skip_bad, own));
+  SYZ_TRY_ALL(c, scan_share(s, split, own));
   SYZ_TRY(exchange_files(s, own));
   SYZ_TRY(exchange_objects(s, own));
   SYZ_REQUIRE(s->size > 0, SYZ_ERR_DATA, "%s: no usable object in %d file(s) (%lld in this split, %lld left out)", s->file[0].path, s->files,
@@ -501,7 +502,7 @@ static syz_status find_first_bad(const syz_shardset *s, syz_h5 *f, int file, own
     syz_free(&object);
     SYZ_ALLOC(object, "object table", whole->rows + 1);
     SYZ_TRY(syz_shardset_read_table(f, whole, 0, whole->rows, object));
-    SYZ_TRY(find_bad(f, bad, 0, object));
+    SYZ_TRY(find_bad(f, bad, 0, SYZ_BAD_SKIPPED, object));
   }
 cleanup:
   syz_free(&object);
@@ -521,8 +522,8 @@ static syz_status verify_file(const syz_shardset *s, int file, int32_t *is_doubt
   if (!*v->damage) goto cleanup;
   SYZ_TRY(find_first_bad(s, v->f, file, &bad));
   SYZ_REQUIRE(bad.bads, SYZ_ERR_DATA, "%s; data.verify: never reads it all the same", v->damage);
-  SYZ_REQUIRE(s->skips_bad, SYZ_ERR_DATA, "%s; object %lld (row %lld): %s; leave such objects out with data.bad_objects: skip", v->damage,
-              (long long)bad.bad[0].object_id, (long long)bad.bad[0].row, syz_pixel_fault_text((pixel_fault)bad.bad[0].fault));
+  SYZ_REQUIRE(s->bad != SYZ_BAD_REFUSED, SYZ_ERR_DATA, "%s; object %lld (row %lld): %s; leave such objects out with data.bad_objects: skip",
+              v->damage, (long long)bad.bad[0].object_id, (long long)bad.bad[0].row, syz_pixel_fault_text((pixel_fault)bad.bad[0].fault));
   *is_doubtful = 1;
 cleanup:
   if (v) syz_h5_close(&v->f);

@@ -17,10 +17,13 @@ enum {
 typedef enum pixel_fault {
   PIXELS_GOOD,
   IMAGE_NOT_FINITE,
+  IMAGE_ABSURD,
   IMAGE_ZERO,
   FLUX_NOT_FINITE,
+  FLUX_ABSURD,
   FLUX_ZERO,
   IVAR_NOT_FINITE,
+  IVAR_ABSURD,
   IVAR_NEGATIVE,
   IVAR_ZERO,
   PIXEL_FAULTS
@@ -79,7 +82,8 @@ struct syz_shardset {
   const char **label_name;
   int labels;
   uint64_t digest;
-  bool has_ivar, skips_bad;
+  bool has_ivar;
+  syz_bad_objects bad;
   set_reader reader;
   struct {
     int file;
