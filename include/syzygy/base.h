@@ -13,7 +13,7 @@
 
 /* ---------------------------------------------------------------- errors */
 
-/** What a failure means; the values are the exit codes of design.md, so a status can end the program unchanged. */
+/** What a failure means; the values are the exit codes (src/README.md "Exit codes"), so a status can end the program unchanged. */
 #define SYZ_STATUS_LIST(X)                                                  \
   X(SYZ_OK, 0, "done")                                                      \
   X(SYZ_ERR_INPUT, 2, "command line or input file")                         \

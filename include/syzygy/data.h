@@ -222,7 +222,7 @@ enum { SYZ_CROP_GROUPS = 2 /**< global, local */ };
 typedef struct syz_lognormal {
   double shape, loc, scale;
 } syz_lognormal;
-/** The survey's fits of PSF (sigma, pixels) and noise (sigma, nanomaggy) in g, r, z: recipes.md section 5. */
+/** The survey's fits of PSF (sigma, pixels) and noise (sigma, nanomaggy) in g, r, z: src/model/README.md "DINOv2 pretraining". */
 extern const syz_lognormal syz_survey_psf[SYZ_BANDS], syz_survey_noise[SYZ_BANDS];
 
 /**
@@ -257,8 +257,8 @@ int64_t syz_block_mask(const syz_block_masks *m, uint64_t seed, int64_t step, in
 /** Upper bound of the sum of that number over any `n` crops in a row, for planning memory. */
 int64_t syz_block_mask_most(const syz_block_masks *m, int64_t n);
 
-/** Masked runs of spectrum tokens (recipes.md section 3): in each of `runs` stretches (tokens / runs of them, rounded down, from token
- * i * tokens / runs on) one run of `width` tokens, start uniform in [0, stretch - width). mask [tokens] is written, 1 = masked; returns
+/** Masked runs of spectrum tokens (src/model/README.md "Masked modelling"): in each of `runs` stretches (tokens / runs of them, rounded down, from
+ * token i * tokens / runs on) one run of `width` tokens, start uniform in [0, stretch - width). mask [tokens] is written, 1 = masked; returns
  * runs * width. width <= stretch (the published code asks for (2 runs - 1) width <= tokens). */
 int64_t syz_run_mask(int64_t tokens, int64_t runs, int64_t width, uint64_t seed, int64_t step, int64_t place, uint8_t *mask);
 

@@ -22,7 +22,7 @@ enum {
 #define SYZ_WAVE_FIRST_A 3600.0
 #define SYZ_WAVE_STEP_A 0.8
 
-/** Wavelength of spectral pixel i: 3600 + 0.8 i Angstrom, vacuum. Source: data-models.md section 3.2. */
+/** Wavelength of spectral pixel i: 3600 + 0.8 i Angstrom, vacuum. See src/sky/README.md "The common grid". */
 static inline double syz_wave_grid(int64_t i) { return SYZ_WAVE_FIRST_A + SYZ_WAVE_STEP_A * (double)i; }
 /** Index in "grz" or -1. */
 int syz_band_index(char band);
@@ -33,7 +33,7 @@ int syz_band_index(char band);
  * Per pixel, with s = (6.0, 3.4, 2.2), m = 0.03, Q = 20: I = mean over bands of max(0, s x + m), f = asinh(Q I) / sqrt(Q), plane =
  * clip((s x + m) f / I, 0, 1), and I = 1e-6 in the division where it is 0. The numerator is not clipped before the division.
  * n = H W of any size; image and planes must not overlap; input must be finite (NaN handled before). float32 throughout,
- * within 1e-6 of float64. Source: recipes.md section 1; AstroCLIP astrodino/data/augmentations.py.
+ * within 1e-6 of float64. See src/sky/README.md "Colour mapping". Source: AstroCLIP astrodino/data/augmentations.py.
  */
 void syz_colour_map(float *restrict planes, const float *restrict image, int64_t n);
 
@@ -252,7 +252,7 @@ typedef struct syz_arm {
 } syz_arm;
 
 /**
- * Join arms on the common grid, as desispec.coaddition.coadd_cameras does (data-models.md section 3.3).
+ * Join arms on the common grid, as desispec.coaddition.coadd_cameras does (src/sky/README.md "Joining the arms").
  *
  * Every pixel of every arm must lie on the common grid within 1e-4 Angstrom, and together they must cover it. A pixel of one arm is
  * copied (also its flux where ivar = 0); a shared one is flux = sum ivar flux / sum ivar (0 where the sum is 0), ivar = sum ivar, summed
@@ -506,7 +506,7 @@ enum {
   SYZ_BRICK_CELLS = 23,            /**< stamps a row of a simulated brick: 23 x 23 without overlap */
   SYZ_BRICK_SIZE = 3600            /**< pixels a side */
 };
-/** First pixel and number of pixels of each arm on the common grid: B 3600-5800, R 5760-7620, Z 7520-9824 A (data-models.md 3.2). */
+/** First pixel and number of pixels of each arm on the common grid: B 3600-5800, R 5760-7620, Z 7520-9824 A (src/sky/README.md "DESI spectra"). */
 extern const int syz_arm_first[SYZ_ARMS], syz_arm_count[SYZ_ARMS];
 
 /** A stellar-population emulator as plain arrays (PROVABGS, Hahn & Tinker 2023): four wavelength bins, each a network; see src/sky/stellar_emulator.c. */

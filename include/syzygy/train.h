@@ -21,7 +21,7 @@
 
 /* ---------------------------------------------------------------- InfoNCE */
 
-/** Smallest norm an embedding is divided by (recipes.md section 4). */
+/** Smallest norm an embedding is divided by (src/model/README.md "Alignment"). */
 #define SYZ_EMBEDDING_EPS 1e-3f
 
 /**

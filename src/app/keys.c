@@ -46,7 +46,7 @@ static const struct {
   uint32_t commands;
   const char *preset;
 } presets[] = {
-    /* DINOv2 on galaxies: recipes.md section 5. */
+    /* DINOv2 on galaxies: src/model/README.md "DINOv2 pretraining". */
     {"model.image.tokens", SYZ_USED_BY(pretrain_image), "dinov2"},
     {"train.steps", SYZ_USED_BY(pretrain_image), "250000"},
     {"train.global_batch", SYZ_USED_BY(pretrain_image), "1440"},
@@ -59,7 +59,7 @@ static const struct {
     {"train.validate_interval", SYZ_USED_BY(pretrain_image), "1250"},
     {"augment.flips", SYZ_USED_BY(pretrain_image), "true"},
     {"augment.quarter_turns", SYZ_USED_BY(pretrain_image), "true"},
-    /* Masked modelling of spectra: recipes.md section 3. */
+    /* Masked modelling of spectra: src/model/README.md "Masked modelling". */
     {"train.steps", SYZ_USED_BY(pretrain_spectrum), "500000"},
     {"train.global_batch", SYZ_USED_BY(pretrain_spectrum), "64"},
     {"train.lr", SYZ_USED_BY(pretrain_spectrum), "1.0e-5"},

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Other people's HDF5 files of galaxies, row by row in syzygy's terms. Facts and traps: data-models.md sections 1, 2, 5, 9, 10.
+ * Other people's HDF5 files of galaxies, row by row in syzygy's terms. Facts and traps: src/sky/README.md "HDF5 files of others".
  *
  * - AstroCLIP: images have the axes (x, y, band).
  * - ssl-legacysurvey: `inds` repeats, so objects are known by RELEASE, BRICKID, OBJID; a column of another length than the images is not used.
@@ -367,7 +367,7 @@ static int64_t stretch(const syz_foreign *o, int64_t at, int64_t most, int *part
 
 static syz_status read_triple(syz_foreign *o, int64_t row, int64_t n, syz_object *object)
 {
-  static const int bits[] = {16, 20, 22}, shift[] = {42, 22, 0}; /* data-models.md section 9 */
+  static const int bits[] = {16, 20, 22}, shift[] = {42, 22, 0}; /* src/sky/README.md "Identifiers" */
   syz_status st = SYZ_OK;
   int64_t column[BLOCK];
   for (int64_t i = 0; i < n; i++) object[i].object_id = 0;

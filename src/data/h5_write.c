@@ -8,7 +8,7 @@
  *
  * Why not HDF5's MPI-IO driver: on a full disk a collective H5Dwrite of 1.10.8 over ompio never returns (3 ranks, 600 MB into a tmpfs
  * of 64 MB: all ranks still inside after 30 s), and a failed flush inside H5Fclose leaves the library unable to end. Speed is the same:
- * both are pwrite calls in the end (MPI-IO: 2.3 to 2.8 GB/s on a quiet machine, platform.md section 4). What is asked of the file
+ * both are pwrite calls in the end (MPI-IO: 2.3 to 2.8 GB/s on a quiet machine, src/comm/README.md "Parallel HDF5"). What is asked of the file
  * system is what MPI-IO asks, too: bytes written by one node are seen by another after fsync (Lustre, GPFS, BeeGFS, local disks).
  *
  * The description is written before the first row, checksum attributes included (as zeros, replaced in place at the end), so that

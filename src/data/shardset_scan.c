@@ -48,7 +48,7 @@ cleanup:
 
 static void name_in(char text[64], const set_part *p, const char *name) { snprintf(text, 64, "%s%s", p->group, name); }
 
-/* The published split: in each group the first int(0.8 n) rows train, the rest test (data-models.md section 1). */
+/* The published split: in each group the first int(0.8 n) rows train, the rest test (src/sky/README.md "HDF5 files of others"). */
 static void split_rows(set_part *p, syz_split split)
 {
   int64_t train = (int64_t)(0.8 * (double)p->rows);

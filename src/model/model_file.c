@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Model files (design.md, Files): `parameter/<published name>` float32 and the root attribute `model_config`.
+ * Model files (src/data/README.md "Models"): `parameter/<published name>` float32 and the root attribute `model_config`.
  *
  * Written collectively: the ranks that hold a tower share the rows of each of its parameters, so any mixture of ranks with one or both towers can
  * write. Read by rank 0 alone and broadcast: a file system is asked once, and every refusal is found in one place and reaches all ranks by
@@ -366,8 +366,8 @@ cleanup:
   return st;
 }
 
-/* Pretraining does not read the gains of prototypes (recipes.md section 5: fixed at 1). Others would be ignored, and written back as if they had
- * been in use. */
+/* Pretraining does not read the gains of prototypes (README.md "Projection heads": fixed at 1). Others would be ignored, and written back as if they
+ * had been in use. */
 static bool is_gain(const syz_parameter *p)
 {
   const char *last = strrchr(p->name, '.');

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Tables of positions: the first BINTABLE of a FITS file that has RA and Dec under a usual name, in any case (data-models.md section 4.3). */
+/** Tables of positions: the first BINTABLE of a FITS file that has RA and Dec under a usual name, in any case (README.md "Catalogues"). */
 #include "syzygy/sky.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * DESI coadd and per-exposure spectra files: HDUs by name, in any order (data-models.md section 3.2). Exposures of one target are summed
+ * DESI coadd and per-exposure spectra files: HDUs by name, in any order (README.md "DESI spectra"). Exposures of one target are summed
  * arm by arm with inverse-variance weights, masked pixels left out, before the arms are joined, as desispec.coaddition.coadd does
  * (without its cosmic-ray rejection); exposures with a bad fibre are left out unless all are bad.
  */

@@ -2,7 +2,7 @@
 /**
  * One big BINTABLE written by many processes: the layout is a function of the arguments, so every rank knows where each row goes;
  * rows are packed big-endian in blocks and written at their place (3.6 GB/s in blocks of 256 rows against 0.5 of
- * fits_write_col, platform.md section 5). The sums of disjoint rows add up in ones' complement.
+ * fits_write_col, README.md "cfitsio"). The sums of disjoint rows add up in ones' complement.
  */
 #include "fits_cards.h"
 

@@ -3,7 +3,7 @@
  * Tile-compressed images, unpacked where a crash cannot take the run down.
  *
  * cfitsio 4.2.0 dies of SIGFPE or SIGSEGV on some damaged tiles even when all header cards are sound (7 of 9000 files with 1-4
- * changed bytes, platform.md section 5). So a forked child decodes and sends the pixels back through a pipe; the parent waits
+ * changed bytes, README.md "cfitsio"). So a forked child decodes and sends the pixels back through a pipe; the parent waits
  * with a time limit and turns any unnatural end into SYZ_ERR_DATA. A pipe rather than shared memory: /dev/shm is 64 MB in
  * containers, a brick is 52 MB. The child calls cfitsio on the bytes already in memory, writes, and _exits: no MPI, no stdio.
  */

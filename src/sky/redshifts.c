@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Redshift tables: redrock files and redshift catalogues, by TARGETID (data-models.md section 3.5). */
+/** Redshift tables: redrock files and redshift catalogues, by TARGETID (README.md "Redshifts"). */
 #include "syzygy/sky.h"
 
 #include <stdlib.h>

@@ -8,7 +8,7 @@
  *   truth/truth-<brick>.fits                                                         every label, row by row
  *
  * Stamps lie side by side in the brick, 23 to a row, so a cutout around a catalogue position is the simulated stamp; between and beyond
- * them invvar is 0. Formats: data-models.md sections 3 and 4.
+ * them invvar is 0. Formats: README.md "DESI spectra", "Legacy Surveys images".
  */
 #include <stdio.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * DINOv2 (Oquab et al. 2023, arXiv:2304.07193; recipes.md section 5): a student learns to say of every crop of an image what its teacher, a moving
- * average of it, says of the global crops.
+ * DINOv2 (Oquab et al. 2023, arXiv:2304.07193; src/model/README.md "DINOv2 pretraining"): a student learns to say of every crop of an image what its
+ * teacher, a moving average of it, says of the global crops.
  *
  * A step on a rank with n objects, G global and L local crops each:
  *   teacher  global crops, nothing masked or dropped -> class tokens and the tokens of patches that the student will not see -> projections

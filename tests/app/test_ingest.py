@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """
-The ingest command on real survey files (../shared/data or SYZYGY_SKY_DATA) and on made ones, on 1 and 3 ranks: shards equal to the byte, labels
+The ingest command on real survey files (SYZYGY_SKY_DATA) and on made ones, on 1 and 3 ranks: shards equal to the byte, labels
 equal to the files', the right things cut and refused for the right reason, and the right exit code for whatever is wrong.
 """
 import bz2

@@ -24,7 +24,7 @@ SOURCE = os.environ.get("SYZYGY_SOURCE", os.path.join(os.path.dirname(os.path.ab
 NODES = 4
 PATH = os.environ["PATH"] + ":/usr/sbin:/sbin"
 STEPS = 80
-# Bit by bit the same on the same ranks; other numbers of ranks add in another order: design.md, invariant 1.
+# Bit by bit the same on the same ranks; other numbers of ranks add in another order: src/README.md "What holds".
 ACROSS_RANKS = 1e-5
 
 CONFIG = """

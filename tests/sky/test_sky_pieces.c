@@ -92,7 +92,7 @@ static void test_skytree(void) {
 }
 
 static void test_small(void) {
-  CHECK(syz_targetid(9011, 635727, 622) == 39633463543857774); /* data-models.md section 9 */
+  CHECK(syz_targetid(9011, 635727, 622) == 39633463543857774); /* src/sky/README.md "Identifiers" */
   CHECK(syz_targetid_is_sky(-1695072) && syz_targetid_is_sky(616094145466860255) && !syz_targetid_is_sky(39633300968442591));
   CHECK(syz_sdss_id(266, 51630, 367) == 266516300367);
   CHECK_NEAR(syz_air_to_vacuum(5006.843), 5008.240, 0.002); /* NIST [O III] */

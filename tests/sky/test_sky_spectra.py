@@ -12,7 +12,7 @@ need_data()
 
 
 def join(hdus, row, flux=None, ivar=None):
-    """coadd_cameras of data-models.md section 3.3, from scratch: scatter by wavelength, then weigh."""
+    """coadd_cameras (src/sky/README.md "Joining the arms"), from scratch: scatter by wavelength, then weigh."""
     w_sum, f_sum, copies, seen = np.zeros(S), np.zeros(S), np.zeros(S), np.zeros(S, int)
     for arm in "BRZ":
         i = np.rint((hdus[arm + "_WAVELENGTH"].data - 3600) / 0.8).astype(int)
