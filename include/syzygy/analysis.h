@@ -132,9 +132,9 @@ typedef struct syz_knn_target {
 } syz_knn_target;
 
 /**
- * Zero-shot regression and classification (recipes.md section 6) of many targets from one search: from the targets of the k nearest training rows,
- * weights 1/distance, in embeddings that are standardised by the training rows' mean and deviation (n; 1 where it is 0). A test row that coincides
- * with training rows follows those alone.
+ * Zero-shot regression and classification (src/model/README.md "Evaluation") of many targets from one search: from the targets of the k nearest
+ * training rows, weights 1/distance, in embeddings that are standardised by the training rows' mean and deviation (n; 1 where it is 0). A test row
+ * that coincides with training rows follows those alone.
  *
  * Collective. Same on all ranks: rows, width, role [rows] (syz_role), k >= 1, targets. x: this rank's rows by syz_index_share, finite where the
  * role is not NONE. Predictions are the same bits on any rank count. k is cut to the number of training rows. SYZ_ERR_INPUT without training or

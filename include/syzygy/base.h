@@ -13,7 +13,7 @@
 
 /* ---------------------------------------------------------------- errors */
 
-/** What a failure means; the values are the exit codes of design.md, so a status can end the program unchanged. */
+/** What a failure means; the values are the exit codes (src/README.md "Exit codes"), so a status can end the program unchanged. */
 #define SYZ_STATUS_LIST(X)                                                  \
   X(SYZ_OK, 0, "done")                                                      \
   X(SYZ_ERR_INPUT, 2, "command line or input file")                         \
@@ -77,10 +77,18 @@ void syz_abort_hook(void (*hook)(int code));
 /**
  * Injected failures, for tests: true when the environment's SYZ_FAULT asks for a failure at this visit.
  *
- * SYZ_FAULT is `point:rank:visit[:kill]`, e.g. `h5_write:2:3` (the third visit of h5_write on rank 2 fails) or with `kill`
- * (the rank sends itself SIGKILL there). Always false unless built with -DSYZ_FAULTS=ON.
+ * SYZ_FAULT is `point:rank:visit[:kill|stop|spin|sleep]`, e.g. `h5_write:2:3` (the third visit of h5_write on rank 2 fails) or with `kill`
+ * (the rank sends itself SIGKILL there), `stop` (SIGSTOP), `spin` (it computes for ever), `sleep` (it waits for ever). Always false unless built
+ * with -DSYZ_FAULTS=ON.
  */
 bool syz_fault(const char *point);
+/**
+ * Bits flipped on purpose, for tests: true when the environment's SYZ_FLIP asks for one at this visit of `point`; *draw is then drawn from its seed.
+ * SYZ_FLIP is a list with commas of `point:rank:visit:seed[:always]`, with `always` another one at that visit and at each that follows. False unless built with -DSYZ_FAULTS=ON.
+ */
+bool syz_flip(const char *point, uint64_t *draw);
+/** Flip one bit of bytes [n], chosen by `draw`. Nothing when n is 0. */
+void syz_flip_bit(void *bytes, size_t n, uint64_t draw);
 
 /* ------------------------------------------------------------------- log */
 
@@ -135,6 +143,26 @@ void syz_timing_begin(syz_timing *t, const char *phase); /**< `phase` must be a 
 void syz_timing_end(syz_timing *t);
 /** Forget all phases and start the count of time now; no phase may be open. */
 void syz_timing_restart(syz_timing *t);
+
+/* ----------------------------------------------------------------- pulse */
+
+/**
+ * Signs of life of this process, which a watchdog (comm) looks at: a count that moves whenever work goes on, and what the main thread does.
+ * Every call costs a few nanoseconds. Phases, progress lines and MPI calls of comm give them already; a long loop without any of these
+ * calls syz_pulse once a turn. Any thread.
+ */
+void syz_pulse(void);
+/** The phase that the main thread is in: a string that lasts; NULL: none. Work went on. */
+void syz_pulse_phase(const char *name);
+/** The main thread waits for other ranks in `call` (a string that lasts) from here on; NULL: no longer, and work went on. */
+void syz_pulse_wait(const char *call);
+/** The main thread has looked, in a loop, whether other ranks are ready: it waits, unless work goes on between the looks. */
+void syz_pulse_look(const char *call);
+typedef struct syz_pulse_state {
+  uint64_t beats, looks;
+  const char *phase, *wait, *look; /**< NULL: none */
+} syz_pulse_state;
+syz_pulse_state syz_pulse_read(void);
 
 /* ---------------------------------------------------------------- random */
 
@@ -239,6 +267,10 @@ void syz_memory_note(void);
 size_t syz_memory_noted(void);
 /** Memory this process may still use: the machine's, or the tighter limit of its control group. */
 size_t syz_memory_available(void);
+/** This rank's part of it, when all ranks of the node want as much. */
+size_t syz_memory_share(void);
+/** How many ranks this node has; 1 until told. */
+void syz_memory_set_ranks(int ranks);
 
 /** A plan of memory: first sizes are reserved, then one block is allocated, then the same calls hand out the addresses. */
 typedef struct syz_arena {
@@ -301,6 +333,16 @@ uint64_t syz_checksum(const void *bytes, size_t n, uint64_t seed);
  * Partial sums over any partition of the rows add up to the same value, so it does not depend on the rank count.
  */
 uint64_t syz_checksum_rows(const void *rows, int64_t n, size_t row_bytes, int64_t first_row);
+/**
+ * Digest of a file's content: the sum modulo 2^64 of XXH3(block, seed = block number + 1) over blocks of 1 MiB, of the share `part` of `parts` (all:
+ * 0 of 1). The sums of all parts add up to the same value for any number of parts. Reads at the speed of the disk. SYZ_ERR_DATA.
+ */
+syz_status syz_file_sum(const char *path, int part, int parts, int64_t *bytes, uint64_t *sum);
+/**
+ * Sum modulo 2^64 of the bits of x [n] as 64-bit words of two elements, half a word at the end of an odd number. Any change within one word changes it, so
+ * no flipped bit is missed; sums of stretches that begin at even places add up to that of the whole. As fast as memory, unlike XXH3.
+ */
+uint64_t syz_sum_of_bits(const float *x, int64_t n);
 
 /* ------------------------------------------------------------ input files */
 
@@ -326,7 +368,8 @@ syz_status syz_input_create(const syz_key *const *table, int n, syz_input **out)
 void syz_input_destroy(syz_input **in);
 /** Read YAML text. `name` (the file) goes into messages with line numbers. SYZ_ERR_INPUT on unknown, repeated or ill-typed keys. */
 syz_status syz_input_parse(syz_input *in, const char *name, const char *text, size_t n);
-/** One "path=value" of the command line; may replace a value of the file, but not be given twice. */
+/** One "path=value" of the command line; may replace a value of the file, but not be given twice. Lists: a,b or [a, b], items with commas in
+ * quotation marks. */
 syz_status syz_input_override(syz_input *in, const char *assignment);
 int64_t syz_input_int(const syz_input *in, const char *path);
 double syz_input_real(const syz_input *in, const char *path);
@@ -376,13 +419,64 @@ const char *syz_isa_name(syz_isa isa);
 /** The name of syz_processor_isa(). */
 const char *syz_instruction_set(void);
 
+/* -------------------------------------------------- children that decode */
+
+/** What a child that decodes bytes from outside may still do. */
+typedef struct syz_confinement {
+  size_t memory; /**< bytes of address space beyond what it has; 0: as the user's own limit says */
+  int cpu_s;     /**< seconds of processor time, then SIGXCPU; 0: no limit */
+  bool may_open; /**< other files, for reading */
+} syz_confinement;
+/**
+ * For a forked child, first: give up every descriptor but `keep` [n] (0, 1, 2 become /dev/null), writable memory shared with other processes, MPI's
+ * signal handlers and the signals meant for the run (they are ignored: the run ends its children). Cannot fail.
+ */
+void syz_child_separate(const int *keep, int n);
+/** What ps shows of that child; also in place of the command line that it has from its parent. */
+void syz_child_name(const char *name);
+/** For that child, before it touches a byte of the file: limits that can't be lifted again, and a filter of system calls where the platform has
+ * seccomp. Returns true when the user's own limit of memory (ulimit -v) is the tighter one. */
+bool syz_child_confine(const syz_confinement *c);
+
 /* ----------------------------------------------------------------- files */
 
 /** Create a folder and its parents; existing is fine. SYZ_ERR_WRITE names the path and errno's reason. */
 syz_status syz_make_folder(const char *path);
+/**
+ * Open a file for reading: a regular one, or SYZ_ERR_DATA with its name and what it is instead. A FIFO or a device would keep the caller waiting for
+ * ever; opening is told not to wait, and the type is asked of what has been opened. *fd is the caller's to close, -1 on error; *bytes: its size now.
+ */
+syz_status syz_file_open_input(const char *path, int *fd, int64_t *bytes);
 /** Whole small file into memory, NUL-terminated (syz_free); at most `limit` bytes. SYZ_ERR_DATA otherwise. */
 syz_status syz_file_read(const char *path, size_t limit, char **text, size_t *n);
 /** Write a small text file atomically: name.tmp, fsync, rename. */
 syz_status syz_file_write(const char *path, const char *text, size_t n);
-/** fsync a file, rename it to its final name, fsync the folder. */
+/** fsync a file, rename it to its final name, fsync the folder. A link under either name is refused. */
 syz_status syz_file_publish(const char *temporary, const char *final);
+
+/*
+ * Symbolic links: the folders that the user names (output.dir, train.token_cache_dir) may be links. What syzygy itself creates or replaces below them
+ * is never reached through one, and what it removes is the name, never what a link points to: a link in place of a file to be written, or of a
+ * folder to be written into or removed, is SYZ_ERR_WRITE with its path. Reading follows links. See src/base/place.c.
+ */
+
+/** SYZ_ERR_WRITE when the name is a symbolic link; a name that is not there is fine. */
+syz_status syz_refuse_link(const char *path);
+/** open(2) of a file to be written, never through a link; a new file gets mode 0666. SYZ_ERR_WRITE also for what is no regular file. */
+syz_status syz_file_open(const char *path, int flags, int *fd);
+/** Create the folder `base` as syz_make_folder does, and the folders `below` it, of which none may be a link. */
+syz_status syz_make_own_folder(const char *base, const char *below);
+/** Remove a folder of files, the file `first` before the others; a missing one is fine. Neither the folder nor anything in it is followed. */
+syz_status syz_remove_folder(const char *path, const char *first);
+
+/**
+ * Folders and files met on a walk through folders, by device and number: what a symbolic link leads to again is not new, so that nothing counts twice
+ * and a loop of links ends. Begin with {0}; not shared between threads.
+ */
+typedef struct syz_met {
+  struct syz_met_entry *entry; /**< open addressing */
+  size_t n, room;
+} syz_met;
+/** *is_new: it was not met before, and is from now on. SYZ_ERR_DATA when `path` cannot be looked at, SYZ_ERR_MEMORY. */
+syz_status syz_met_add(syz_met *m, const char *path, bool *is_new);
+void syz_met_free(syz_met *m);

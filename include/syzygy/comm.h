@@ -199,10 +199,27 @@ void syz_timing_reduce(syz_comm *c, const syz_timing *t, syz_timing_row *rows, i
  */
 syz_status syz_timing_report(syz_comm *c, const syz_timing *t, const char *path);
 
+/* -------------------------------------------------------------- watchdog */
+
+/**
+ * Start this rank's watchdog: a thread that ends all ranks with exit code 7 (SYZ_ERR_RANK) when a rank no longer goes on for limit_s, with a report
+ * of which rank, where and since when. See watch.c for what counts. limit_s <= 0: none. The first call counts. Collective; agreed.
+ */
+syz_status syz_watch_start(syz_comm *world, double limit_s);
+/** The report goes to this file too. Not collective. */
+void syz_watch_log(const char *path);
+/** This rank has come through. Behind syz_comm_finish, whose end of MPI is watched. Not collective. */
+void syz_watch_stop(void);
+
 /* ------------------------------------------------------------------ stop */
 
-/** Install handlers of SIGUSR1, SIGUSR2 and SIGTERM that only set a flag. */
+/**
+ * Install handlers of SIGUSR1, SIGUSR2 and SIGTERM that set a flag. A second signal, two seconds or more behind the first, ends this process at once
+ * with exit code 75: what was saved before stands, whole. (Signals closer together are one: launchers and batch systems send some twice.)
+ */
 void syz_stop_install(void);
+/** From here on the first signal, also one that has come already, ends the process at once: for what saves nothing on the way. */
+void syz_stop_at_once(void);
 /** Whether this rank was asked to stop: a signal, or a file STOP in `folder` (looked at by rank 0 only, at most once a second). */
 bool syz_stop_asked(const syz_comm *c, const char *folder);
 /** What asked, for the last line of the run: "SIGUSR1", "STOP file", ... */

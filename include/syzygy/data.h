@@ -12,7 +12,8 @@
 
 /**
  * A syzygy HDF5 file: created under `path`.tmp, published under its name only when complete; every dataset carries units, description
- * and a checksum (syz_checksum_rows as a 16-digit hexadecimal string attribute `checksum`).
+ * and a checksum (syz_checksum_rows as a 16-digit hexadecimal string attribute `checksum`), and the root one of all attributes, names, types and
+ * shapes, the datasets' checksums among them (root attribute `checksum`; src/data/h5_seal.c), which opening compares where it is there.
  * `comm` NULL: this process alone. Otherwise all functions marked Collective must be called by all its ranks, and return the same
  * status on each. The same arguments except first, n, data must be given on every rank. How it is done: src/data/h5_write.c.
  */
@@ -25,9 +26,15 @@ typedef struct syz_h5_settings {
   int aggregators;                /**< ranks that write for the others; 0: every rank writes its own rows. Compressed datasets: all ranks write */
   bool is_direct;                 /**< pieces of 1 MiB and more past the page cache, where the file system can. See src/data/h5_direct.c */
   int compression_level;          /**< 0: none; 1 .. 9: shuffle and deflate on datasets of 64 KiB and more. See src/data/h5_chunks.c */
+  const char *link_root;          /**< files that are read may lead to others below this folder (borrowed); NULL, "": such files are refused */
 } syz_h5_settings;
-/** For all files created afterwards. Not collective. */
+/** For all files created or opened afterwards. Not collective. */
 void syz_h5_configure(const syz_h5_settings *s);
+/** Start the process from which readers of HDF5 files are forked (src/data/h5_starter.c). Best called first of all in main, before MPI and before
+ * any large memory; otherwise opening the first file does it. Not collective. */
+void syz_h5_prepare(void);
+/** End it, once all files are closed; a later opening would start another. */
+void syz_h5_finish(void);
 
 typedef enum syz_h5_type { SYZ_H5_F32, SYZ_H5_F64, SYZ_H5_I64, SYZ_H5_I32, SYZ_H5_U8, SYZ_H5_BF16 } syz_h5_type;
 size_t syz_h5_type_size(syz_h5_type t);
@@ -52,9 +59,12 @@ syz_status syz_h5_publish(syz_h5 **f);
 /** Collective. Give up: close and remove the temporary file; also what cleanup calls after an error. NULL is fine. */
 void syz_h5_discard(syz_h5 **f);
 
-/** Open for reading; any HDF5 file. Collective with comm (rank-wise independent reads afterwards are allowed); NULL: this process alone. SYZ_ERR_DATA. */
+/** Open for reading; any HDF5 file, also a damaged or hostile one: a process of its own runs the library on it (src/data/h5_serve.c). Collective with
+ * comm (rank-wise independent reads afterwards are allowed); NULL: this process alone. SYZ_ERR_DATA; SYZ_ERR_MEMORY when memory or a process is
+ * lacking, which says nothing about the file. Main thread only, as all reading of the file. */
 syz_status syz_h5_open(syz_comm *c, const char *path, syz_h5 **out);
 void syz_h5_close(syz_h5 **f);
+/** Also true for what cannot be told of a damaged file: reading it then says why. */
 bool syz_h5_has(syz_h5 *f, const char *name);
 /** The name it was opened or created under; borrowed. */
 const char *syz_h5_path(const syz_h5 *f);
@@ -75,6 +85,14 @@ syz_status syz_h5_class(syz_h5 *f, const char *name, char *kind, int *bits);
 syz_status syz_h5_visit(syz_h5 *f, const char *group, syz_status (*visit)(void *context, const char *name), void *context);
 /** Recompute a dataset's checksum and compare: SYZ_OK; SYZ_ERR_DATA names the dataset, stored and found values. *has = false when none is stored. */
 syz_status syz_h5_verify(syz_h5 *f, const char *name, bool *has);
+/** The same for every dataset, by the ranks in turns. Collective with the file's communicator; agreed. *is_whole: each dataset has a checksum, and
+ * the
+ * attributes have theirs, which opening has compared. */
+syz_status syz_h5_verify_all(syz_h5 *f, bool *is_whole);
+/** A file of this program's formats without a checksum of its attributes, by an older version or by another program: damage there is not noticed. */
+bool syz_h5_lacks_seal(const syz_h5 *f);
+/** Whether it has one, which held when it was opened. */
+bool syz_h5_is_sealed(const syz_h5 *f);
 
 /* ----------------------------------------------------------------- shards */
 
@@ -100,21 +118,33 @@ void syz_shard_writer_discard(syz_shard_writer **w);
 
 typedef enum syz_split { SYZ_SPLIT_ALL, SYZ_SPLIT_TRAIN, SYZ_SPLIT_TEST } syz_split;
 
+/**
+ * What becomes of an object with pixels that cannot be used: NaN or infinite ones, values beyond SYZ_VALUE_MAX, an image or flux that is all zero, an
+ * ivar that is all zero or negative somewhere. Refusing finds it when its image or spectrum (flux and ivar together) is read, skipping when the set
+ * is opened: a command that reads only images or only spectra skips by those alone, so that both judge alike.
+ */
+typedef enum syz_bad_objects {
+  SYZ_BAD_REFUSED,
+  SYZ_BAD_SKIPPED, /**< when the image or the spectrum is bad */
+  SYZ_BAD_IMAGES_SKIPPED,
+  SYZ_BAD_SPECTRA_SKIPPED
+} syz_bad_objects;
+
 /** An open data set: one global numbering over many files (shards, AstroCLIP HDF5). */
 typedef struct syz_shardset syz_shardset;
 /**
  * Collective. `path`: files or folders (all *.h5, *.hdf5 below, sorted). The files are scanned by the ranks in shares and the tables gathered, so the
  * numbering does not depend on the rank count. split: the first 80 % of each group (a shard is a group; AstroCLIP's groups as published) train, the
- * rest test. `skip_bad`: objects with NaN/inf or all-zero pixels are skipped and listed (syz_shardset_rejected), otherwise SYZ_ERR_DATA names the first.
+ * rest test. `bad`: objects that are skipped are listed (syz_shardset_rejected), otherwise SYZ_ERR_DATA names the first.
  * Checked at open: shapes, row counts that differ, types; pixels are checked when read.
  */
-syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, syz_split split, bool skip_bad, syz_shardset **out);
+syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, syz_split split, syz_bad_objects bad, syz_shardset **out);
 void syz_shardset_close(syz_shardset **s);
 int64_t syz_shardset_size(const syz_shardset *s);
 /** Bytes of its files together. */
 int64_t syz_shardset_bytes(const syz_shardset *s);
 /** Compare every checksum that the files hold; files without any pass in silence. Collective: the files are shared over the ranks. SYZ_ERR_DATA
- * names file and dataset, and the object where a damaged dataset holds one with pixels that cannot be used; a set opened with skip_bad
+ * names file and dataset, and the object where a damaged dataset holds one with pixels that cannot be used; a set that skips
  * has left such objects out, so they are warned of and the file is accepted. */
 syz_status syz_shardset_verify(syz_shardset *s);
 /** Table of all objects, in order; borrowed, the same on every rank (the ranks of a node share its memory: read only). */
@@ -124,7 +154,12 @@ int syz_shardset_labels(const syz_shardset *s, const char *const **name);
 bool syz_shardset_has_label(const syz_shardset *s, const char *name);
 /** Digest of the data set (names, sizes, checksums of its files): the same on every rank; for caches and restart checks. */
 uint64_t syz_shardset_digest(const syz_shardset *s);
-/** An object that was left out (skip_bad). Strings are borrowed from the set. */
+/** That digest, and the content of files that have no checksums: every byte of them is read. Collective; agreed. For results that are kept under the
+ * data they were made from. SYZ_ERR_DATA. */
+syz_status syz_shardset_content(syz_shardset *s, uint64_t *digest);
+/** Whether syz_shardset_verify has found that its checksums hold. */
+bool syz_shardset_is_verified(const syz_shardset *s);
+/** An object that was skipped. Strings are borrowed from the set. */
 typedef struct syz_rejected {
   const char *file; /**< path */
   int64_t row;      /**< in the file; AstroCLIP: in the group named in `reason` */
@@ -145,6 +180,8 @@ bool syz_shardset_has_ivar(const syz_shardset *s);
 syz_status syz_shardset_read(syz_shardset *s, int64_t n, const int64_t *index, float *image, float *flux, float *ivar);
 /** Whole label column [size] (float32, NaN where unknown). Collective. SYZ_ERR_INPUT when no file has it (names the labels there are). */
 syz_status syz_shardset_read_label(syz_shardset *s, const char *name, float *value);
+/** The same of objects [first, first + n), which may differ between ranks: memory for n and for one file's column. */
+syz_status syz_shardset_read_label_rows(syz_shardset *s, const char *name, int64_t first, int64_t n, float *value);
 /** Segment maps [n,152,152] uint8 of chosen objects; 0 where a file has none. Independent. */
 syz_status syz_shardset_read_segment(syz_shardset *s, int64_t n, const int64_t *index, uint8_t *segment);
 
@@ -156,8 +193,10 @@ typedef enum syz_foreign_kind {
   SYZ_FOREIGN_ASTROCLIP,  /**< groups 0 .. 9: images (x, y, band), spectra, redshifts, targetids */
   SYZ_FOREIGN_SSL,        /**< ssl-legacysurvey: images (n,3,152,152) */
   SYZ_FOREIGN_MMU_DESI,   /**< Multimodal Universe desi: spectrum_flux, spectrum_mask True = bad */
+  SYZ_FOREIGN_MMU_SDSS,   /**< Multimodal Universe sdss: spectrum_flux of log-linear spectrum_lambda, spectrum_mask True = bad */
   SYZ_FOREIGN_MMU_LEGACY, /**< Multimodal Universe legacysurvey: image_array (n,4,160,160), image_mask True = clean */
-  SYZ_FOREIGN_MMU_SSL     /**< Multimodal Universe ssl_legacysurvey: image_array (n,3,152,152) */
+  SYZ_FOREIGN_MMU_SSL,    /**< Multimodal Universe ssl_legacysurvey: image_array (n,3,152,152) */
+  SYZ_FOREIGN_MMU_HSC     /**< Multimodal Universe hsc: image_array (n,5,size,size) of 0.168 arcsec, g, r, i, z, y, counts of zero point 27 */
 } syz_foreign_kind;
 const char *syz_foreign_kind_text(syz_foreign_kind kind);
 
@@ -175,9 +214,15 @@ syz_foreign_kind syz_foreign_get_kind(const syz_foreign *f);
 int64_t syz_foreign_size(const syz_foreign *f);
 /** Rows [first, first + n): identifiers, positions (NaN when the file has none), which modalities. */
 syz_status syz_foreign_objects(syz_foreign *f, int64_t first, int64_t n, syz_object *object);
-/** Pixels of these rows; any output may be NULL. image [n,3,152,152] g, r, z nanomaggy (band, y, x), the central 152 of larger ones;
- * flux, ivar [n,7781] (ivar 0 where the file's mask says bad, and 1 elsewhere when the file holds none, as AstroCLIP's); zeros for the
- * modality the kind lacks. NaN is the caller's to refuse, except that a masked pixel's flux becomes 0. SYZ_ERR_DATA also for wavelengths off the grid. */
+/** Share of the stamp's pixels that the file's images reach, 0 .. 1: less than 1 for hsc, whose images are smaller. What they do not reach is 0. */
+double syz_foreign_coverage(const syz_foreign *f);
+/** What cuts on spectra look at, of rows with spectra: ZWARN (ZWARNING), COADD_FIBERSTATUS, SPECTYPE (CLASS) and OBJTYPE where the file has them;
+ * otherwise -1, "" and TGT, or SKY by the identifier. Fills these four fields of info [n], whose object_id is read. */
+syz_status syz_foreign_info(syz_foreign *f, int64_t first, int64_t n, syz_spectrum_info *info);
+/** Pixels of these rows; any output may be NULL. image [n,3,152,152] g, r, z nanomaggy (band, y, x), the central 152 of larger ones, of hsc
+ * resampled; flux, ivar [n,7781] (ivar 0 where the file's mask says bad or it is not a positive number, and 1 elsewhere when the file holds none, as
+ * AstroCLIP's); zeros for the modality the kind lacks. NaN is the caller's to refuse, except that a masked pixel's flux becomes 0. SYZ_ERR_DATA also
+ * for wavelengths off the grid. */
 syz_status syz_foreign_read(syz_foreign *f, int64_t first, int64_t n, float *image, float *flux, float *ivar);
 /** Clean pixels [n,152,152]: 1 = clean, whatever the file's polarity; all 1 when the file has no image mask. */
 syz_status syz_foreign_read_clean(syz_foreign *f, int64_t first, int64_t n, uint8_t *clean);
@@ -222,7 +267,7 @@ enum { SYZ_CROP_GROUPS = 2 /**< global, local */ };
 typedef struct syz_lognormal {
   double shape, loc, scale;
 } syz_lognormal;
-/** The survey's fits of PSF (sigma, pixels) and noise (sigma, nanomaggy) in g, r, z: recipes.md section 5. */
+/** The survey's fits of PSF (sigma, pixels) and noise (sigma, nanomaggy) in g, r, z: src/model/README.md "DINOv2 pretraining". */
 extern const syz_lognormal syz_survey_psf[SYZ_BANDS], syz_survey_noise[SYZ_BANDS];
 
 /**
@@ -257,8 +302,8 @@ int64_t syz_block_mask(const syz_block_masks *m, uint64_t seed, int64_t step, in
 /** Upper bound of the sum of that number over any `n` crops in a row, for planning memory. */
 int64_t syz_block_mask_most(const syz_block_masks *m, int64_t n);
 
-/** Masked runs of spectrum tokens (recipes.md section 3): in each of `runs` stretches (tokens / runs of them, rounded down, from token
- * i * tokens / runs on) one run of `width` tokens, start uniform in [0, stretch - width). mask [tokens] is written, 1 = masked; returns
+/** Masked runs of spectrum tokens (src/model/README.md "Masked modelling"): in each of `runs` stretches (tokens / runs of them, rounded down, from
+ * token i * tokens / runs on) one run of `width` tokens, start uniform in [0, stretch - width). mask [tokens] is written, 1 = masked; returns
  * runs * width. width <= stretch (the published code asks for (2 runs - 1) width <= tokens). */
 int64_t syz_run_mask(int64_t tokens, int64_t runs, int64_t width, uint64_t seed, int64_t step, int64_t place, uint8_t *mask);
 

@@ -3,7 +3,7 @@
  * model: the two towers. Parameters under their published names, forward and backward, model files.
  *
  * All parameters live in one float32 block described by one table, in the order image backbone, image head, spectrum backbone,
- * spectrum head; construction, optimiser, reduction and model file all read that table. recipes.md section 2 and 3 hold names and shapes.
+ * spectrum head; construction, optimiser, reduction and model file all read that table. src/model/README.md "Names" has names and shapes.
  */
 #pragma once
 
@@ -30,7 +30,8 @@ typedef struct syz_embedding_config {
   int64_t dim, heads;
   double dropout;
 } syz_embedding_config;
-/** Projection heads of DINO and iBOT (recipes.md section 5): layers - 1 hidden layers with GELU, bottleneck, L2 norm, prototypes. */
+/** Projection heads of DINO and iBOT (src/model/README.md "Projection heads"): layers - 1 hidden layers with GELU, bottleneck, L2 norm,
+ * prototypes. */
 typedef struct syz_dino_config {
   int64_t layers, hidden, bottleneck, prototypes; /**< 3, 2048, 256, 65536 */
   bool has_ibot_head;                             /**< a head of its own for masked patches; otherwise the DINO head serves both */
@@ -66,7 +67,7 @@ bool syz_part_of_name(const char *name, syz_part *out);
 /** The backbone or the pooling head of a tower. */
 syz_part syz_part_of(syz_modality tower, bool is_head);
 
-/** The keys of the `model:` section (design.md), for the application's table and for `model_config` in files. */
+/** The keys of the `model:` section (src/model/config.c), for the application's table and for `model_config` in files. */
 extern const syz_key syz_model_keys[];
 /** SYZ_ERR_INPUT names the contradiction (heads do not divide dim, patch does not divide size, ...). */
 syz_status syz_model_config_read(const syz_input *in, syz_model_config *out);
@@ -302,8 +303,8 @@ int64_t syz_projection_prototypes(const syz_model *m, syz_part part);
 /* ------------------------------------------------ masked spectrum modelling */
 
 /**
- * The spectrum backbone with its reconstruction head on tokens of which some are set to zero. Sections of 22 numbers as recipes.md section 3 makes
- * them; layers and memory of its own; the model's weights are borrowed.
+ * The spectrum backbone with its reconstruction head on tokens of which some are set to zero. Sections of 22 numbers as src/model/README.md "Spectrum
+ * tower" makes them; layers and memory of its own; the model's weights are borrowed.
  */
 typedef struct syz_masked syz_masked;
 /** most: spectra of a call; most_rows: masked tokens of a call. SYZ_ERR_INPUT, SYZ_ERR_MEMORY. Not collective. */
@@ -331,9 +332,9 @@ typedef struct syz_model_parts {
 } syz_model_parts;
 
 /**
- * Write `path` (design.md: parameter/<name>, model_config). Collective; each rank writes a share of the rows of the towers it has, so `m` must
- * hold equal weights on all ranks that have a tower; towers missing here are taken from the ranks that have them (apart), and a tower that no
- * rank has is left out. The configuration must be the same on all ranks. created_by, input_yaml: provenance. SYZ_ERR_WRITE.
+ * Write `path` (src/data/README.md "Models": parameter/<name>, model_config). Collective; each rank writes a share of the rows of the towers it has,
+ * so `m` must hold equal weights on all ranks that have a tower; towers missing here are taken from the ranks that have them (apart), and a tower
+ * that no rank has is left out. The configuration must be the same on all ranks. created_by, input_yaml: provenance. SYZ_ERR_WRITE.
  */
 syz_status syz_model_file_write(syz_comm *c, const char *path, const syz_model *m, const char *created_by, const char *input_yaml);
 /**
@@ -344,6 +345,11 @@ syz_status syz_model_file_write(syz_comm *c, const char *path, const syz_model *
 syz_status syz_model_file_config(syz_comm *c, const char *path, syz_model_config *config, bool has[SYZ_MODALITIES]);
 /** The same, telling backbones and heads apart (a converted DINOv2 checkpoint has no head). */
 syz_status syz_model_file_parts(syz_comm *c, const char *path, syz_model_config *config, syz_model_parts *parts);
+/** Of an open model file without a checksum of its attributes: that its model_config and the input that it was made from do not contradict each
+ * other.
+ * Rank-local. SYZ_ERR_DATA names the key. See src/model/model_check.c. */
+struct syz_h5;
+syz_status syz_model_file_agrees(struct syz_h5 *file);
 /**
  * Read the parameters of the towers that `m` has into its block, on every rank, and pack.
  *

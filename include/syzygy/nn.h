@@ -290,6 +290,9 @@ typedef struct syz_adamw {
  */
 void syz_adamw_update(const syz_adamw *o, int64_t step, double gradient_scale, float *w, float *m, float *v, const float *g, int64_t n,
                       int threads);
+/** The same bits on one thread, with syz_sum_of_bits of w, m, v, g before the update and of w, m, v after it; not in the profile. */
+void syz_adamw_update_summed(const syz_adamw *o, int64_t step, double gradient_scale, float *w, float *m, float *v, const float *g, int64_t n,
+                             uint64_t before[4], uint64_t after[3]);
 /** Sum of squares in float64, over fixed blocks in block order: does not depend on the thread count. */
 double syz_sum_of_squares(const float *x, int64_t n, int threads);
 /** Linear from 0 over the warm-up (step s of 0.. has lr * s / warmup... see schedule.c for the exact rule), then cosine from lr to lr_min at `steps`. */

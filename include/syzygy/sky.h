@@ -21,8 +21,14 @@ enum {
 #define SYZ_PIXEL_ARCSEC 0.262
 #define SYZ_WAVE_FIRST_A 3600.0
 #define SYZ_WAVE_STEP_A 0.8
+/**
+ * Largest absolute value of a flux, an inverse variance or an image pixel that can be one, in the units of this header; beyond it the object is bad.
+ * In nanomaggies it is magnitude -7.5, as a spectrum a hundred times Vega's light and more than 1000 times Sirius'; what a file holds beyond it is
+ * not light. Squares of such values still add up in float32 over a whole image.
+ */
+#define SYZ_VALUE_MAX 1e12f
 
-/** Wavelength of spectral pixel i: 3600 + 0.8 i Angstrom, vacuum. Source: data-models.md section 3.2. */
+/** Wavelength of spectral pixel i: 3600 + 0.8 i Angstrom, vacuum. See src/sky/README.md "The common grid". */
 static inline double syz_wave_grid(int64_t i) { return SYZ_WAVE_FIRST_A + SYZ_WAVE_STEP_A * (double)i; }
 /** Index in "grz" or -1. */
 int syz_band_index(char band);
@@ -33,20 +39,21 @@ int syz_band_index(char band);
  * Per pixel, with s = (6.0, 3.4, 2.2), m = 0.03, Q = 20: I = mean over bands of max(0, s x + m), f = asinh(Q I) / sqrt(Q), plane =
  * clip((s x + m) f / I, 0, 1), and I = 1e-6 in the division where it is 0. The numerator is not clipped before the division.
  * n = H W of any size; image and planes must not overlap; input must be finite (NaN handled before). float32 throughout,
- * within 1e-6 of float64. Source: recipes.md section 1; AstroCLIP astrodino/data/augmentations.py.
+ * within 1e-6 of float64. See src/sky/README.md "Colour mapping". Source: AstroCLIP astrodino/data/augmentations.py.
  */
 void syz_colour_map(float *restrict planes, const float *restrict image, int64_t n);
 
 /* --------------------------------------------------------------- FITS in */
 
-/** An open FITS file: plain, .gz, .bz2, or with tile-compressed images (.fz). Not shared between threads. */
+/** An open FITS file: plain, gzip, bzip2, xz, or with tile-compressed images (.fz); or a CSV file, as a table in HDU 1. Not shared between threads.
+ */
 typedef struct syz_fits syz_fits;
 
 typedef enum syz_fits_kind {
   SYZ_FITS_IMAGE,      /**< primary or IMAGE extension, perhaps empty */
   SYZ_FITS_COMPRESSED, /**< an image inside a binary table; bitpix and shape are the image's */
-  SYZ_FITS_TABLE,      /**< BINTABLE */
-  SYZ_FITS_OTHER       /**< ASCII tables, foreign extensions: can be listed, not read */
+  SYZ_FITS_TABLE,      /**< BINTABLE, ASCII table (whole numbers as K, others as D), CSV */
+  SYZ_FITS_OTHER       /**< foreign extensions: can be listed, not read */
 } syz_fits_kind;
 
 enum { SYZ_FITS_AXES = 4 };
@@ -64,10 +71,15 @@ typedef struct syz_fits_hdu {
 /**
  * Open and index all HDUs. Headers are parsed by own code: a header that contradicts itself or the file's size is refused here.
  * With `verify`, CHECKSUM and DATASUM of an HDU, where present, are compared when it is first read. Names are taken literally (no extended file name syntax).
- * SYZ_ERR_DATA names the file, the HDU and the reason. A file cut short is refused: nothing behind the cut is usable.
+ * SYZ_ERR_DATA names the file, the HDU and the reason. A file cut short is refused: nothing behind the cut is usable. One that is cut short while it
+ * is open is refused by the next function that reads pixels or columns. What a packed file may unpack to has a limit: see src/sky/fits_load.c.
  */
 syz_status syz_fits_open(const char *path, bool verify, syz_fits **out);
+/** Compare CHECKSUM and DATASUM of all HDUs of a file opened with `verify`; *summed: how many have both. SYZ_ERR_DATA as above. */
+syz_status syz_fits_check(syz_fits *f, int *summed);
 void syz_fits_close(syz_fits **f);
+/** Give back the memory of what was read of a file that is not packed; it comes back from the file when needed. */
+void syz_fits_release(syz_fits *f);
 const char *syz_fits_path(const syz_fits *f);
 int syz_fits_count(const syz_fits *f);
 /** HDU 0 is the primary. Borrowed until closed. */
@@ -85,15 +97,18 @@ bool syz_fits_key_bool(const syz_fits *f, int hdu, const char *key, bool *value)
 /**
  * Pixels [first, first + n) of an image in C order, scaled by BZERO and BSCALE; BLANK becomes NaN. Any BITPIX.
  *
- * A compressed image is decoded whole, in a child process with a time limit (a damaged one crashes cfitsio 4.2.0), and kept until
- * another compressed HDU of this file is read. SYZ_ERR_DATA names file and HDU.
+ * A compressed image is decoded in a child process with a time limit (a damaged one crashes cfitsio 4.2.0): whole up to 16 million pixels, of a larger
+ * one the tiles that are needed and some that follow. What is decoded is kept until other compressed HDUs of the file need the memory (128 MiB).
+ * SYZ_ERR_DATA names file and HDU.
  */
 syz_status syz_fits_read_f32(syz_fits *f, int hdu, int64_t first, int64_t n, float *out);
 syz_status syz_fits_read_f64(syz_fits *f, int hdu, int64_t first, int64_t n, double *out);
+/** A window [height, width] of a plane of an image of 2 axes (plane 0) or 3, its first pixel at (x, y) counted from 0; otherwise as above. */
+syz_status syz_fits_read_window(syz_fits *f, int hdu, int64_t plane, int64_t x, int64_t y, int64_t width, int64_t height, float *out);
 /** Whole-number images (masks, also unsigned by BZERO) as 32 bits; values outside 0 .. 2^32-1 wrap modulo 2^32. */
 syz_status syz_fits_read_u32(syz_fits *f, int hdu, int64_t first, int64_t n, uint32_t *out);
 
-/** A column of a BINTABLE. */
+/** A column of a table. */
 typedef struct syz_fits_field {
   char name[72];
   char unit[72];
@@ -119,7 +134,8 @@ void syz_fits_search(const syz_fits *f, int hdu, const char *name, bool takes_ve
 syz_status syz_fits_require(const syz_fits *f, int hdu, const char *names);
 /** Rows [first, first + n), element `item` of each row, scaled by TZERO/TSCAL; TNULL becomes NaN; logical 1, 0 or NaN. */
 syz_status syz_fits_column_f64(syz_fits *f, int hdu, int column, int64_t item, int64_t first, int64_t n, double *out);
-/** The same for whole numbers (L B I J K with whole TZERO), exact in 64 bits; SYZ_ERR_DATA for other types, and for unsigned values from 2^63 on. */
+/** The same for whole numbers (L B I J K with whole TZERO), exact in 64 bits; SYZ_ERR_DATA for other types, and for unsigned values from 2^63 on.
+ * Empty cells of ASCII tables and CSV are -1. */
 syz_status syz_fits_column_i64(syz_fits *f, int hdu, int column, int64_t item, int64_t first, int64_t n, int64_t *out);
 /** Vector columns as float32: rows x repeat. */
 syz_status syz_fits_column_f32s(syz_fits *f, int hdu, int column, int64_t first, int64_t n, float *out);
@@ -209,12 +225,13 @@ syz_status syz_fits_table_finish(syz_fits_table **t, uint64_t sum);
 
 /** A celestial world coordinate system of axes 1 and 2: TAN, TPV, SIP, ZEA, anything wcslib reads. */
 typedef struct syz_wcs syz_wcs;
-/** From header cards. SYZ_ERR_DATA with a clear reason when there is no celestial WCS; `what` names file and HDU in messages. */
+/** From header cards. FK4 of B1950 is converted, FK5 of J2000 taken as ICRS. SYZ_ERR_DATA with a clear reason when there is no celestial WCS, or it
+ * is of another frame or equinox; `what` names file and HDU in messages. */
 syz_status syz_wcs_create(const char *cards, int n_cards, const char *what, syz_wcs **out);
 /** North up, East left, TAN: pixel (x, y) (0-based) is at (ra, dec). */
 syz_status syz_wcs_create_tan(double ra, double dec, double x, double y, double pixel_arcsec, syz_wcs **out);
 void syz_wcs_destroy(syz_wcs **w);
-/** Degrees to pixel centres counted from 0; a position that cannot be projected becomes NaN. */
+/** Degrees (ICRS) to pixel centres counted from 0; a position that cannot be projected becomes NaN. */
 syz_status syz_wcs_to_pixel(syz_wcs *w, int64_t n, const double *ra, const double *dec, double *x, double *y);
 syz_status syz_wcs_to_sky(syz_wcs *w, int64_t n, const double *x, const double *y, double *ra, double *dec);
 /** Whether it is a TAN with North up, East left and this scale at its reference point, each matrix element within 1e-3 of the scale. */
@@ -234,11 +251,33 @@ syz_status syz_skytree_create(int64_t n, const double *ra, const double *dec, sy
 void syz_skytree_destroy(syz_skytree **t);
 /** Number of the nearest position within `radius_deg`, or -1; of equally near ones the lowest number. *separation_deg may be NULL. */
 int64_t syz_skytree_nearest(const syz_skytree *t, double ra, double dec, double radius_deg, double *separation_deg);
+/** The same with the squared chord between the unit vectors, exactly as the tree compares it: to choose between the finds of several trees. */
+int64_t syz_skytree_search(const syz_skytree *t, double ra, double dec, double radius_deg, double *chord2);
+
+/** All positions within `radius_deg`, in no certain order, until `visit` returns false. */
+void syz_skytree_within(const syz_skytree *t, double ra, double dec, double radius_deg, bool (*visit)(void *context, int64_t number), void *context);
+
+enum {
+  SYZ_ZONES = 720,                              /**< of a quarter of a degree in declination */
+  SYZ_CELLS_ACROSS = 2 * SYZ_ZONES,             /**< most cells of a zone */
+  SYZ_CELLS = SYZ_ZONES * SYZ_CELLS_ACROSS      /**< numbers of cells are below; not all are used */
+};
+/** The cell of the sky that a position lies in, 0 .. SYZ_CELLS - 1: about a quarter of a degree across. Finite positions. See src/sky/cells.c. */
+int32_t syz_cell_of(double ra, double dec);
+/** Every cell that a disc touches, once each, perhaps a few more beside it. radius_deg <= 90. */
+void syz_cells_around(double ra, double dec, double radius_deg, void (*visit)(void *context, int32_t cell), void *context);
 
 /** TARGETID of an imaging object: OBJID | BRICKID << 22 | RELEASE << 42. Source: desitarget data/targetmask.yaml. */
 int64_t syz_targetid(int64_t release, int64_t brickid, int64_t objid);
 /** Whether a TARGETID is a sky or blank position: negative, or bit 59 (SKY) set. */
 bool syz_targetid_is_sky(int64_t targetid);
+enum { SYZ_BRICKS = 662174 /**< bricks of the Legacy Surveys, numbered from 1 */ };
+/** Which imaging the TARGETID of an imaging object comes from, by its RELEASE: 'N' (BASS, MzLS) or 'S' (DECam), and its brick; 0 when it is none. */
+char syz_photsys(int64_t targetid, int32_t *brick);
+/** Whose sources the surveys keep at a position: 'N' from Dec 32.375 in the north Galactic cap, 'S' elsewhere. See src/sky/resolve.c. */
+char syz_photsys_kept(double ra, double dec);
+/** Galactic latitude in degrees of an ICRS position, within a few milliarcsec. */
+double syz_galactic_latitude(double ra, double dec);
 /** Identifier of an SDSS spectrum: PLATE 10^9 + MJD 10^4 + FIBERID (readable: 266516300367 is spec-0266-51630-0367). */
 int64_t syz_sdss_id(int64_t plate, int64_t mjd, int64_t fiber);
 
@@ -252,11 +291,11 @@ typedef struct syz_arm {
 } syz_arm;
 
 /**
- * Join arms on the common grid, as desispec.coaddition.coadd_cameras does (data-models.md section 3.3).
+ * Join arms on the common grid, as desispec.coaddition.coadd_cameras does (src/sky/README.md "Joining the arms").
  *
- * Every pixel of every arm must lie on the common grid within 1e-4 Angstrom, and together they must cover it. A pixel of one arm is
- * copied (also its flux where ivar = 0); a shared one is flux = sum ivar flux / sum ivar (0 where the sum is 0), ivar = sum ivar, summed
- * in float64 in the order of the arms' mean wavelength. flux, ivar [S]. SYZ_ERR_DATA with `what` in front otherwise.
+ * Every pixel of every arm must lie on the common grid within 1e-4 Angstrom. Where no arm reaches (a camera is missing), flux and ivar are 0. A pixel
+ * of one arm is copied (also its flux where ivar = 0); a shared one is flux = sum ivar flux / sum ivar (0 where the sum is 0), ivar = sum ivar,
+ * summed in float64 in the order of the arms' mean wavelength. flux, ivar [S]. SYZ_ERR_DATA with `what` in front otherwise.
  */
 syz_status syz_spectrum_join(int n_arms, const syz_arm *arm, const char *what, float *flux, float *ivar);
 
@@ -290,7 +329,7 @@ typedef struct syz_spectra_options {
 
 /** What a spectrum file says of one object. */
 typedef struct syz_spectrum_info {
-  int64_t object_id;     /**< TARGETID, or syz_sdss_id */
+  int64_t object_id;     /**< TARGETID, syz_sdss_id, or CATALOGID (SDSS-V) */
   double ra, dec;        /**< degrees, NaN when the file has none */
   double redshift;       /**< NaN when unknown */
   int64_t zwarn;         /**< -1 when unknown */
@@ -307,11 +346,14 @@ syz_status syz_spectra_open(const char *path, const syz_spectra_options *options
 void syz_spectra_close(syz_spectra **s);
 syz_spectra_kind syz_spectra_get_kind(const syz_spectra *s);
 int64_t syz_spectra_count(const syz_spectra *s);
+/** Whether no spectrum of the file reaches some part of the grid because a camera's HDUs are missing (DESI). Flux and ivar are 0 there. */
+bool syz_spectra_lacks_camera(const syz_spectra *s);
 /** Borrowed until closed. Redshifts are there for SDSS (HDU 2, spZbest beside an spPlate) and after syz_spectra_join_redshifts. */
 const syz_spectrum_info *syz_spectra_info(const syz_spectra *s, int64_t i);
 /** Rows by TARGETID from a redrock file or redshift catalogue (columns TARGETID, Z, ZWARN, SPECTYPE); returns the number found in *joined. */
 syz_status syz_spectra_join_redshifts(syz_spectra *s, const char *path, int64_t *joined);
-/** The redrock file that belongs to a DESI file, by name (coadd-X -> redrock-X, else the older zbest-X, also .gz) if it exists; false otherwise. */
+/** The redrock file that belongs to a DESI file, by name (coadd-X -> redrock-X, else the older zbest-X, packed or not) if it exists; false otherwise.
+ */
 bool syz_spectra_redrock_path(const char *path, char *redrock, size_t room);
 /** Spectrum i on the common grid: flux, ivar [S]. ivar is 0 where it was not finite or negative. Flux is as in the file, also NaN. */
 syz_status syz_spectra_read(syz_spectra *s, int64_t i, float *flux, float *ivar);
@@ -328,7 +370,7 @@ typedef struct syz_spectra_cuts {
   int64_t zwarn_bits;      /**< ZWARN bits that cut an object */
   const char *spectype;    /**< allowed types, comma-separated; "" = any */
   bool needs_redshift;
-  double good_fraction;    /**< least share of pixels with ivar > 0 */
+  double min_coverage;     /**< least share of the grid's pixels with ivar > 0 */
   const char *primary;     /**< column that must be true, "" = none */
 } syz_spectra_cuts;
 typedef enum syz_cut {
@@ -338,20 +380,42 @@ typedef enum syz_cut {
 const char *syz_cut_text(syz_cut cut);
 /** The first cut that the object does not pass, pixels aside; `primary` is that column's value (NaN: no such column, cut). */
 syz_cut syz_spectra_check(const syz_spectrum_info *info, const syz_spectra_cuts *cuts, double primary);
-/** NULL, or why these pixels cannot be used: not finite where ivar > 0, or all zero. *good_fraction out. */
+/** NULL, or why these pixels cannot be used: flux not finite or beyond SYZ_VALUE_MAX where ivar > 0, such an ivar, or flux all zero. *good_fraction
+ * out. */
 const char *syz_spectrum_fault(const float *flux, const float *ivar, double *good_fraction, char reason[160]);
 
 /* ------------------------------------------------------- redshift catalogues */
 
+/** A row of a redshift catalogue. */
 typedef struct syz_redshift {
   int64_t object_id;
   double redshift;
-  int64_t zwarn;
-  char spectype[16];
+  int64_t zwarn;       /**< -1 when unknown */
+  int64_t fiberstatus; /**< COADD_FIBERSTATUS, -1 when unknown */
+  double primary;      /**< 1, 0; NaN when no column says */
+  double deltachi2;    /**< NaN when unknown */
+  int64_t row;         /**< in its file, from 0 */
+  char spectype[16];   /**< "" unknown */
 } syz_redshift;
-/** All rows of a redrock file or zcatalog (HDU REDSHIFTS, ZCATALOG, ZALL_PIX or the first table with TARGETID and Z), sorted by object_id; of
- * several rows of one object the one with ZWARN 0 and else the first stays. *rows is the caller's (syz_free). */
-syz_status syz_redshifts_read(const char *path, bool verify, int64_t *n, syz_redshift **rows);
+/** Which of two rows of one object counts: negative for the first. The primary one, then ZWARN 0, then the larger DELTACHI2; 0 when all are equal. */
+int syz_redshift_compare(const syz_redshift *a, const syz_redshift *b);
+
+/** A redrock file or redshift catalogue: the first table with TARGETID and Z (HDU REDSHIFTS, ZCATALOG, ZALL_PIX). */
+typedef struct syz_zcatalogue syz_zcatalogue;
+/** `primary`: column of the flag; "": ZCAT_PRIMARY, else MAIN_PRIMARY or SV_PRIMARY. SYZ_ERR_DATA names the file. */
+syz_status syz_zcatalogue_open(const char *path, bool verify, const char *primary, syz_zcatalogue **out);
+void syz_zcatalogue_close(syz_zcatalogue **c);
+/** As syz_catalogue_release. */
+void syz_zcatalogue_release(syz_zcatalogue *c);
+int64_t syz_zcatalogue_count(const syz_zcatalogue *c);
+/** Rows [first, first + n) as they stand in the file. */
+syz_status syz_zcatalogue_read(syz_zcatalogue *c, int64_t first, int64_t n, syz_redshift *row);
+/** A numeric column by name (case ignored) as float64; all NaN when there is none. */
+syz_status syz_zcatalogue_column(syz_zcatalogue *c, const char *name, int64_t first, int64_t n, double *value);
+/** Look for such a column. */
+void syz_zcatalogue_search(const syz_zcatalogue *c, const char *name, syz_column_search *search);
+/** The row that counts of each object, sorted by object_id, of a file that fits into memory; `primary` as above. *rows is the caller's (syz_free). */
+syz_status syz_redshifts_read(const char *path, bool verify, const char *primary, int64_t *n, syz_redshift **rows);
 
 /* ------------------------------------------------- catalogues of positions */
 
@@ -360,6 +424,8 @@ typedef struct syz_catalogue syz_catalogue;
 /** `ra_column`, `dec_column`: "" = found by name (ra, dec; radeg, dedeg; target_ra; raj2000; alpha_j2000; ...). */
 syz_status syz_catalogue_open(const char *path, bool verify, const char *ra_column, const char *dec_column, const char *id_column, syz_catalogue **out);
 void syz_catalogue_close(syz_catalogue **c);
+/** Give back memory of the rows read so far; they can be read again. For tables that do not fit into memory. */
+void syz_catalogue_release(syz_catalogue *c);
 int64_t syz_catalogue_count(const syz_catalogue *c);
 /**
  * Identifier: the column stated at opening ("none": none); else TARGETID; RELEASE, BRICKID, OBJID packed; LS_ID; OBJECT_ID; 64-bit OBJID; else -1
@@ -381,8 +447,8 @@ typedef enum syz_resampling { SYZ_RESAMPLE_AUTO, SYZ_RESAMPLE_LANCZOS, SYZ_RESAM
 typedef struct syz_images_options {
   bool verify;
   syz_resampling resampling; /**< auto: Lanczos-3, area-exact where the file's pixels are less than 0.8 of the wanted ones */
-  /** What a pixel value is per: the file's own pixel (conserved flux), or a pixel of this many arcsec whatever the file's scale (the Legacy viewer's
-   * cutouts at other scales: 0.262). 0 = the file's own. */
+  /** What a pixel value is per: a pixel of this many arcsec whatever the file's scale. 0 = as the header says: 0.262 for the Legacy viewer's cutouts
+   * (0.396 for its SDSS layers), which are interpolated to other scales without conserving flux; the file's own pixel otherwise. */
   double value_per_pixel_arcsec;
   const char *unit;          /**< "" = as BUNIT says, or MAGZERO; "nanomaggy" states it where the file does not */
   const char *bands;         /**< bands of a cube's planes in order where the file does not say: "grz"; "" = refuse */
@@ -395,6 +461,7 @@ typedef struct syz_plane {
   int hdu;
   int64_t width, height, first_pixel;
   double factor;             /**< file units to nanomaggy per own pixel */
+  double value_arcsec; /**< side of the pixel that the file's values are per, where it is not the own one (the factor has that in it); otherwise 0 */
   double pixel_arcsec;       /**< square root of the pixel's area at the centre */
   bool is_aligned;           /**< North up, East left, 0.262 arcsec within 1e-3: cutouts are the file's own pixels */
   double ra, dec;            /**< of the centre */
@@ -426,9 +493,10 @@ void syz_images_unload(syz_images *f);
  */
 syz_status syz_images_cutout(syz_images *f, int i, double ra, double dec, int size, double pixel_arcsec, float *out, double *covered);
 
-/** Lanczos-3 or area-exact resampling of in [height, width] to out [size, size]: the kernels behind it, for tests and other grids. `factor` multiplies. */
-syz_status syz_resample(const float *in, int64_t width, int64_t height, syz_wcs *from, syz_wcs *to, int size, syz_resampling how, double factor,
-                        float *out);
+/** Lanczos-3 or area-exact resampling of in [height, width], whose first pixel is (first_x, first_y) of the grid `from`, to out [size, size]: the kernels
+ * behind it, for tests and other grids. `factor` multiplies. */
+syz_status syz_resample(const float *in, int64_t width, int64_t height, int64_t first_x, int64_t first_y, syz_wcs *from, syz_wcs *to, int size,
+                        syz_resampling how, double factor, float *out);
 
 
 /* ------------------------------------------------------------ photometry */
@@ -506,7 +574,7 @@ enum {
   SYZ_BRICK_CELLS = 23,            /**< stamps a row of a simulated brick: 23 x 23 without overlap */
   SYZ_BRICK_SIZE = 3600            /**< pixels a side */
 };
-/** First pixel and number of pixels of each arm on the common grid: B 3600-5800, R 5760-7620, Z 7520-9824 A (data-models.md 3.2). */
+/** First pixel and number of pixels of each arm on the common grid: B 3600-5800, R 5760-7620, Z 7520-9824 A (src/sky/README.md "DESI spectra"). */
 extern const int syz_arm_first[SYZ_ARMS], syz_arm_count[SYZ_ARMS];
 
 /** A stellar-population emulator as plain arrays (PROVABGS, Hahn & Tinker 2023): four wavelength bins, each a network; see src/sky/stellar_emulator.c. */
@@ -587,6 +655,10 @@ const char *syz_sim_label_unit(int label);
 /**
  * Simulate objects [first, first + n), all of one brick (SYZ_ERR_INPUT otherwise), and write below `folder` what surveys would deliver: Legacy
  * Surveys images and inverse variances of g, r, z, a Tractor table, a DESI coadd with its redrock file, and a table of the truth. Names and
- * formats: src/sky/simulate_survey.c. SYZ_ERR_WRITE, SYZ_ERR_MEMORY.
+ * formats: src/sky/simulate_survey.c. `files`: their names (NULL: not wanted). SYZ_ERR_WRITE, SYZ_ERR_MEMORY.
  */
-syz_status syz_simulator_write_survey(syz_simulator *s, int64_t first, int64_t n, const char *folder);
+typedef struct syz_survey_files {
+  char name[16][256]; /**< below the folder */
+  int n;
+} syz_survey_files;
+syz_status syz_simulator_write_survey(syz_simulator *s, int64_t first, int64_t n, const char *folder, syz_survey_files *files);

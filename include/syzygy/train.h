@@ -7,7 +7,7 @@
  * nothing else has a history, so a run that was stopped and continued on the same number of ranks repeats an uninterrupted one bit for bit, and
  * the number of ranks changes nothing but the order in which gradients are added. The parts: loop.c, checkpoint.c and manifest.c, metrics.c,
  * plan.c and memory.c (what a run takes, whether the ranks of a node fit), parts.c (which parameters train, and which share of them each rank updates),
- * gradients.c (sums over ranks while the backward pass runs; sums.c: to be measured), leaves.c and leaf_gradients.c (sums in an order that the batch
+ * gradients.c (sums over ranks while the backward pass runs; sums.c: to be measured), digests.c and verify.c (what memory or a processor changed), leaves.c and leaf_gradients.c (sums in an order that the batch
  * fixes), optimiser.c; align*.c, infonce.c, retrieval.c; dino*.c, distillation*.c, koleo.c; masked*.c; similarity.c (tiles of cosines); infonce_ring.c,
  * infonce_pieces.c and infonce_tile.c for large batches.
  */
@@ -21,7 +21,7 @@
 
 /* ---------------------------------------------------------------- InfoNCE */
 
-/** Smallest norm an embedding is divided by (recipes.md section 4). */
+/** Smallest norm an embedding is divided by (src/model/README.md "Alignment"). */
 #define SYZ_EMBEDDING_EPS 1e-3f
 
 /**
@@ -261,10 +261,11 @@ typedef struct syz_array {
   syz_nodes *nodes; /**< of all ranks: those of a node have x together; NULL: each has its own */
 } syz_array;
 
-/** What a step's forward pass gives: the same on every rank, except wait_s. */
+/** What a step's forward pass gives: the same on every rank, except wait_s and digest. */
 typedef struct syz_step_result {
   double loss, term[SYZ_TERMS_MAX];
   double wait_s; /**< seconds this rank waited for data */
+  uint64_t digest; /**< of what this rank's own forward passes gave, before ranks exchanged anything: shows which rank computed wrongly */
 } syz_step_result;
 
 /** Named results of a validation; figure 0 is what the best model is judged by, smaller is better. */
@@ -294,12 +295,13 @@ typedef struct syz_objective {
   void *self;
   /** Where gradients go, told once before the first step: for a forward pass that forms some of them at once. NULL: not wanted. Not collective. */
   void (*attach)(void *self, syz_gradients *g);
-  /** Steps first .. last-1 will come, in order; the weights are in place. Collective; agreed. */
+  /** Steps first .. last-1 will come, in order; the weights are in place. Called again when a step is to be computed once more, or after going back to a
+   * checkpoint: inputs are read anew. Collective; agreed. */
   syz_status (*begin)(void *self, int64_t first, int64_t last);
   /** Collective: a failure of this rank is returned, but only after it has taken part in all communication of the step. */
   syz_status (*forward)(void *self, int64_t step, const double *scalar, syz_step_result *out);
   /** Adds this rank's part of the gradients; scalar_gradient is the same on all ranks. Collective, failures as in forward; not called
-   * when a forward failed. */
+   * when a forward failed. Neither it nor forward changes arrays: both may come again for the same step. */
   syz_status (*backward)(void *self, int64_t step, syz_gradients *g, double *scalar_gradient);
   /** How a parameter is updated; NULL: factors 1, never frozen, group 0. Asked once, at the beginning. */
   void (*rule)(void *self, const syz_parameter *p, syz_rule *out);
@@ -321,6 +323,9 @@ typedef struct syz_fact {
   bool is_fixed;
 } syz_fact;
 
+/** A fact that not every run knows: it is compared where both do. */
+#define SYZ_FACT_CONTENT "content of data.path"
+
 typedef struct syz_train_config {
   int64_t steps, global_batch, warmup_steps;
   double lr, lr_min, beta1, beta2, eps, weight_decay;
@@ -332,7 +337,10 @@ typedef struct syz_train_config {
   int64_t validate_interval;         /**< steps; 0: only at the end */
   int64_t checkpoint_interval_steps; /**< 0 = off */
   double checkpoint_interval_s;      /**< 0 = off */
+  bool recovers;                     /**< take a checkpoint without a good manifest when its state holds by its own checksums */
   double time_limit_s;               /**< seconds since the program started; 0 = none */
+  int64_t verify_every;              /**< steps between comparisons over ranks and nodes; 0: nothing is verified (src/train/digests.c, verify.c) */
+  double verify_jump;                /**< as verify_past.bound: a step that jumps is computed again; 0: every step */
   int64_t timing_from_step;          /**< the phases' times begin with this step; 0 = with the run */
   const char *folder;                /**< run folder, exists */
   const char *created_by, *input_yaml;
@@ -352,7 +360,9 @@ typedef struct syz_train_config {
  * model-student.h5). Collective over
  * grid->world; the same status on every rank: SYZ_OK, SYZ_STOPPED (signal, STOP file, time limit; a checkpoint was written),
  * SYZ_ERR_NUMERIC (names the step and the objects; nothing was updated or written), SYZ_ERR_CHECKPOINT (there are checkpoints but none
- * is usable), SYZ_ERR_INPUT (the input contradicts the checkpoint), SYZ_ERR_WRITE.
+ * is usable), SYZ_ERR_INPUT (the input contradicts the checkpoint), SYZ_ERR_WRITE. With verify_every, what memory or a processor has changed is
+ * found: a step that was computed wrongly is taken from the two computations that agree, and after damage to weights or moments the run goes back to its
+ * newest checkpoint; SYZ_ERR_NUMERIC when that is not there or does not help.
  */
 syz_status syz_train_run(const syz_train_config *config, const syz_grid *grid, syz_model *model, const syz_compute *compute, syz_objective *objective,
                          syz_timing *timing);
@@ -360,7 +370,8 @@ syz_status syz_train_run(const syz_train_config *config, const syz_grid *grid, s
 /* ------------------------------------------------------------ checkpoints */
 
 /**
- * A checkpoint is a folder checkpoints/step-######## (steps done) with state.h5 and, last, manifest.json. state.h5 has weight/, moment1/ and
+ * A checkpoint is a folder checkpoints/step-######## (steps done) with state.h5 and manifest.json, both there before it gets that
+ * name. state.h5 has weight/, moment1/ and
  * moment2/<part> [rows, 16] of the trained parts of the model's block (syz_part_name), array/<name> of the objective's arrays,
  * `progress`, `scalar`, and as text attributes what must agree when it is continued. Nothing in it depends on the number of ranks or on the
  * layout of the towers; the sampler and all random numbers are functions of seed and step, so the step is all there is to remember of them.

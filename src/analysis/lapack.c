@@ -31,6 +31,7 @@ void la_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k
   const int rows = as_int(n), columns = as_int(m), inner = as_int(k);
   const int ldb = leading(transpose_b ? k : n), lda = leading(transpose_a ? m : k), ldc = leading(n);
   const double one = 1;
+  syz_pulse();
   if (m > 0 && n > 0) dgemm_(transpose_b ? "T" : "N", transpose_a ? "T" : "N", &rows, &columns, &inner, &one, b, &ldb, a, &lda, &beta, c, &ldc, 1, 1);
 }
 
@@ -38,6 +39,7 @@ void la_syrk(int64_t rows, int64_t n, const double *x, double *c)
 {
   const int order = as_int(n), inner = as_int(rows), ld = leading(n);
   const double one = 1;
+  syz_pulse();
   if (n > 0 && rows > 0) dsyrk_("U", "N", &order, &inner, &one, x, &ld, &one, c, &ld, 1, 1);
 }
 

@@ -198,7 +198,7 @@ static syz_status settle_defaults(job *j)
 {
   syz_status st = SYZ_OK;
   const syz_input *in = j->t.in;
-  SYZ_TRY(syz_training_settle(&j->t, 500, true)); /* recipes.md section 4 */
+  SYZ_TRY(syz_training_settle(&j->t, 500, true)); /* src/model/README.md "Alignment" */
   if (*syz_input_text(in, "train.token_cache_dir"))
     snprintf(j->cache_folder, sizeof j->cache_folder, "%s", syz_input_text(in, "train.token_cache_dir"));
   else

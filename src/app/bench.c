@@ -18,7 +18,8 @@
 
 const syz_key syz_bench_keys[] = {
     {"bench.parts", SYZ_KEY_LIST, "product,towers,optimiser,allreduce,io", "", 0, 0, NULL, SYZ_USED_BY(bench),
-     "What to measure: product, towers, optimiser, allreduce, io, pretrain: whole steps of pretrain-image, and infonce: the contrastive loss."},
+     "What to measure: product, towers, optimiser, allreduce, io, pretrain: whole steps of pretrain-image, infonce: the contrastive loss, and match: "
+     "spectra to catalogues as in ingest."},
     {"bench.batch", SYZ_KEY_INT, "8", "objects a rank", 1, 4096, NULL, SYZ_USED_BY(bench), "Objects in a tower's batch."},
     {"bench.repeats", SYZ_KEY_INT, "5", "", 1, 1000, NULL, SYZ_USED_BY(bench), "Repetitions of each part behind one that does not count."},
     {"bench.profile", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, SYZ_USED_BY(bench),
@@ -28,6 +29,9 @@ const syz_key syz_bench_keys[] = {
      "infonce: the first round of pieces alone, held against so many blocks of 1152 rows of each rank; 0: everything."},
     {"bench.streams", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, SYZ_USED_BY(bench),
      "infonce: hand embeddings over and take gradients back in chunks, instead of holding them in arrays."},
+    {"bench.catalogue_rows", SYZ_KEY_INT, "10000000", "rows", 1, 1e12, NULL, SYZ_USED_BY(bench),
+     "match: rows of the catalogues, which are made in output.dir (26 bytes a row) and removed."},
+    {"bench.spectra", SYZ_KEY_INT, "100000", "spectra", 1, 1e10, NULL, SYZ_USED_BY(bench), "match: spectra that look for a row."},
     {"bench.limit_s", SYZ_KEY_REAL, "2", "s", 0.1, 600, NULL, SYZ_USED_BY(bench), "Time for each measurement of the matrix-product limit."},
     {"bench.io_bytes", SYZ_KEY_INT, "268435456", "bytes a rank", 1048576, 1e12, NULL, SYZ_USED_BY(bench), "Size of the files of the i/o part."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
@@ -165,7 +169,7 @@ static const struct {
   syz_status (*run)(syz_bench *b);
 } parts[] = {{"product", bench_products},    {"towers", syz_bench_towers}, {"optimiser", syz_bench_optimiser},
              {"allreduce", syz_bench_allreduce}, {"io", syz_bench_io},         {"pretrain", syz_bench_pretrain},
-             {"infonce", syz_bench_infonce}};
+             {"infonce", syz_bench_infonce},  {"match", syz_bench_match}};
 
 static bool is_wanted(const syz_input *in, const char *name)
 {
@@ -181,7 +185,8 @@ static syz_status check_parts(const syz_input *in)
     const char *wish = syz_input_list_item(in, "bench.parts", i);
     bool is_known = false;
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) is_known = is_known || strcmp(parts[k].name, wish) == 0;
-    SYZ_REQUIRE(is_known, SYZ_ERR_INPUT, "bench.parts: \"%s\" is not one of product, towers, optimiser, allreduce, io, pretrain, infonce", wish);
+    SYZ_REQUIRE(is_known, SYZ_ERR_INPUT,
+                "bench.parts: \"%s\" is not one of product, towers, optimiser, allreduce, io, pretrain, infonce, match", wish);
   }
 cleanup:
   return st;

@@ -56,5 +56,7 @@ syz_status syz_bench_allreduce(syz_bench *b);
 syz_status syz_bench_io(syz_bench *b);
 /** The contrastive loss of a large batch: rate, and memory of all ranks. */
 syz_status syz_bench_infonce(syz_bench *b);
+/** Spectra matched to catalogues: rate and memory. */
+syz_status syz_bench_match(syz_bench *b);
 /** Whole steps of pretrain-image. */
 syz_status syz_bench_pretrain(syz_bench *b);

@@ -83,7 +83,7 @@ static void drop_cache(const char *path)
 static syz_status raw_file(io *o, bool is_write, bool is_direct, bool *is_possible)
 {
   syz_status st = SYZ_OK;
-  const int fd = open(o->raw, (is_write ? O_RDWR | O_CREAT | O_TRUNC : O_RDONLY) | (is_direct ? O_DIRECT : 0), 0666);
+  const int fd = open(o->raw, (is_write ? O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW : O_RDONLY) | (is_direct ? O_DIRECT : 0), 0666);
   *is_possible = !(fd < 0 && is_direct && errno == EINVAL);
   if (!*is_possible) return st;
   SYZ_REQUIRE(fd >= 0, SYZ_ERR_WRITE, "%s: %s", o->raw, strerror(errno));

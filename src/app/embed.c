@@ -10,12 +10,12 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "app.h"
 #include "compute.h"
 #include "embed_int8.h"
 #include "embed_part.h"
+#include "embed_there.h"
 #include "embed_write.h"
 #include "syzygy/data.h"
 #include "syzygy/model.h"
@@ -79,7 +79,10 @@ static syz_status open_data(job *s)
     if (i) strcat(s->data_path, "\n");
     strcat(s->data_path, path[i]);
   }
-  SYZ_TRY(syz_shardset_open(s->comm, n, path, s->split, strcmp(syz_input_text(in, "data.bad_objects"), "skip") == 0, &s->data));
+  syz_bad_objects bad_objects = SYZ_BAD_REFUSED;
+  if (s->towers) /* skip, by what the towers read */
+    bad_objects = s->towers == 2 ? SYZ_BAD_SKIPPED : s->has_tower[SYZ_IMAGE] ? SYZ_BAD_IMAGES_SKIPPED : SYZ_BAD_SPECTRA_SKIPPED;
+  SYZ_TRY(syz_shardset_open(s->comm, n, path, s->split, bad_objects, &s->data));
   int64_t bad = syz_shardset_rejected(s->data, &rejected);
   for (int64_t i = 0; i < bad && i < 20; i++)
     syz_warn("left out: %s, row %lld, object %lld: %s", rejected[i].file, (long long)rejected[i].row, (long long)rejected[i].object_id,
@@ -112,13 +115,13 @@ cleanup:
   return st;
 }
 
-static syz_status open_model(job *s)
+/* Which towers the model file has. */
+static syz_status find_towers(job *s)
 {
   syz_status st = SYZ_OK;
-  const syz_input *in = s->app->input;
-  const char *path = syz_input_text(in, "model.file");
+  const char *path = syz_input_text(s->app->input, "model.file");
   syz_model_parts parts;
-  uint64_t digest = 0;
+  if (s->towers) return SYZ_OK;
   SYZ_REQUIRE(*path, SYZ_ERR_INPUT, "model.file: name the model file to embed with");
   SYZ_TRY(syz_model_file_parts(s->comm, path, &s->config, &parts));
   for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++) {
@@ -128,6 +131,17 @@ static syz_status open_model(job *s)
       syz_warn("%s: the %s tower has no %s, so it gives no embedding", path, syz_modality_name(m), parts.has[syz_part_of(m, false)] ? "head" : "backbone");
   }
   SYZ_REQUIRE(s->towers > 0, SYZ_ERR_DATA, "%s: no tower with both backbone and head, so there is nothing that embeds", path);
+cleanup:
+  return st;
+}
+
+static syz_status open_model(job *s)
+{
+  syz_status st = SYZ_OK;
+  const syz_input *in = s->app->input;
+  const char *path = syz_input_text(in, "model.file");
+  uint64_t digest = 0;
+  SYZ_TRY(find_towers(s));
   s->width = s->config.embedding.dim;
   SYZ_TRY(syz_app_start_compute(s->app, &s->config, false, &s->compute));
   SYZ_TRY_ALL(s->comm, syz_model_create(&s->config, s->has_tower[SYZ_IMAGE], s->has_tower[SYZ_SPECTRUM], s->compute, &s->model));
@@ -142,10 +156,13 @@ cleanup:
 }
 
 /* What a result may be reused under: the model, the data and how they are computed. */
-static void make_key(job *s)
+static syz_status make_key(job *s)
 {
+  syz_status st = SYZ_OK;
   char text[256];
-  digest_text(syz_shardset_digest(s->data), s->data_digest);
+  uint64_t content = 0;
+  SYZ_TRY(syz_shardset_content(s->data, &content));
+  digest_text(content, s->data_digest);
   snprintf(text, sizeof text, "%s %s %d %d %s %s %s %d", s->model_digest, s->data_digest, (int)s->split,
            (int)(syz_compute_act(s->compute) == SYZ_BF16), syz_compute_name(s->compute), syz_version(), syz_commit(),
            (int)(s->has_tower[SYZ_IMAGE] + 2 * s->has_tower[SYZ_SPECTRUM]));
@@ -156,25 +173,20 @@ static void make_key(job *s)
     s->key_value = syz_checksum(text, strlen(text), s->key_value);
   }
   digest_text(s->key_value, s->key);
+cleanup:
+  return st;
 }
 
-/* Whether the run folder already holds what this command would write; decided by rank 0. */
-static bool is_finished(job *s)
+/* What the run folder already holds of this command. Before that is taken as it is, the data must be what their checksums say. Collective. */
+static syz_status look(job *s, syz_embed_there *there)
 {
-  char path[PATH_MAX], *key = NULL;
-  syz_h5 *f = NULL;
-  uint8_t finished = 0;
-  if (syz_comm_rank(s->comm) == 0) {
-    snprintf(path, sizeof path, "%s/embedding.fits", s->folder);
-    bool has_fits = access(path, F_OK) == 0;
-    snprintf(path, sizeof path, "%s/embedding.h5", s->folder);
-    if (has_fits && access(path, F_OK) == 0 && syz_h5_open(NULL, path, &f) == SYZ_OK && syz_h5_read_text(f, "", "embed_key", &key) == SYZ_OK && key)
-      finished = strcmp(key, s->key) == 0;
-    if (f) syz_h5_close(&f);
-    syz_free(&key);
-  }
-  syz_bcast(s->comm, &finished, 1, 0);
-  return finished != 0;
+  syz_status st = SYZ_OK;
+  SYZ_TRY(syz_embed_look(s->comm, s->folder, s->key, s->model_digest, s->data_digest, syz_shardset_size(s->data), there));
+  if (!there->has_h5 || syz_shardset_is_verified(s->data) || strcmp(syz_input_text(s->app->input, "data.verify"), "never") == 0) goto cleanup;
+  syz_info("%s/embedding.h5 is there; comparing the checksums of the data", s->folder);
+  SYZ_TRY(syz_shardset_verify(s->data));
+cleanup:
+  return st;
 }
 
 /* ------------------------------------------------------------- computing */
@@ -421,27 +433,35 @@ syz_status syz_command_embed(syz_app *app)
   syz_status st = SYZ_OK;
   job s = {.app = app, .comm = app->world, .folder = syz_input_text(app->input, "output.dir"), .batch = syz_input_int(app->input, "embed.batch")};
   syz_embed_part *part = NULL;
+  syz_embed_there there = {.has_h5 = false};
   const int64_t *missing;
   int64_t n_missing = 0;
   char path[PATH_MAX];
   syz_timing_begin(&app->timing, "open");
-  st = open_data(&s);
+  if (!strcmp(syz_input_text(app->input, "data.bad_objects"), "skip")) st = find_towers(&s);
+  if (st == SYZ_OK) st = open_data(&s);
   if (st == SYZ_OK) st = open_model(&s);
   syz_timing_end(&app->timing);
   SYZ_TRY(st);
-  make_key(&s);
+  SYZ_TRY(make_key(&s));
   announce(&s);
   if (app->is_dry_run) goto cleanup;
   SYZ_TRY(syz_app_open_run_folder(app));
-  if (is_finished(&s)) {
-    syz_info("%s/embedding.h5 and .fits are there already, of this model and data: nothing to do", s.folder);
+  SYZ_TRY(look(&s, &there));
+  if (there.has_h5 && there.has_fits) {
+    syz_info("%s/embedding.h5 and .fits are there already, of this model and data, and their checksums hold: nothing to do", s.folder);
     goto cleanup;
   }
   snprintf(path, sizeof path, "%s/embedding.part", s.folder);
   SYZ_TRY(syz_embed_part_open(s.comm, path, s.key_value, syz_shardset_size(s.data), (size_t)(s.towers * s.width) * sizeof(float), &part, &missing,
                               &n_missing));
+  if (there.has_h5) {
+    SYZ_TRY(syz_embed_take_back(s.comm, s.folder, s.has_tower, s.width, part, missing, n_missing));
+    n_missing = 0;
+    syz_info("%s/embedding.fits is written again from embedding.h5", s.folder);
+  }
   if (s.is_int8) SYZ_TRY(calibrate(&s, part));
-  SYZ_TRY(compute_missing(&s, part, missing, n_missing));
+  if (!there.has_h5) SYZ_TRY(compute_missing(&s, part, missing, n_missing));
   SYZ_TRY(write_files(&s, part));
   syz_embed_part_remove(&part);
   syz_info("wrote %s/embedding.h5 and embedding.fits", s.folder);

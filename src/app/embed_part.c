@@ -73,6 +73,7 @@ static syz_status prepare_folder(const char *folder, const char *key_text)
   syz_status st = SYZ_OK;
   char path[PATH_MAX], *old = NULL;
   size_t n;
+  SYZ_TRY(syz_refuse_link(folder));
   SYZ_TRY(syz_make_folder(folder));
   SYZ_TRY(path_of(folder, "key", path));
   if (access(path, F_OK) == 0 && syz_file_read(path, 4096, &old, &n) == SYZ_OK && strcmp(old, key_text) == 0) goto cleanup;
@@ -94,11 +95,9 @@ static syz_status open_files(syz_embed_part *p)
   syz_status st = SYZ_OK;
   char path[PATH_MAX];
   SYZ_TRY(path_of(p->folder, "rows", path));
-  p->rows_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  SYZ_REQUIRE(p->rows_fd >= 0, SYZ_ERR_WRITE, "%s: %s", path, strerror(errno));
+  SYZ_TRY(syz_file_open(path, O_RDWR | O_CREAT, &p->rows_fd));
   SYZ_TRY(path_of(p->folder, "digests", path));
-  p->digests_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  SYZ_REQUIRE(p->digests_fd >= 0, SYZ_ERR_WRITE, "%s: %s", path, strerror(errno));
+  SYZ_TRY(syz_file_open(path, O_RDWR | O_CREAT, &p->digests_fd));
 cleanup:
   return st;
 }

@@ -139,14 +139,14 @@ static syz_status write_labels(const syz_embed_result *r, syz_h5 *f)
   const char *const *name;
   int n = syz_shardset_labels(r->data, &name);
   int64_t rows = syz_shardset_size(r->data), first, count;
-  float *value = syz_alloc("label", (size_t)rows, sizeof *value);
-  SYZ_TRY_ALL(r->comm, value ? SYZ_OK : SYZ_ERR_MEMORY);
   syz_share(rows, syz_comm_size(r->comm), syz_comm_rank(r->comm), &first, &count);
+  float *value = syz_alloc("label", (size_t)count + 1, sizeof *value);
+  SYZ_TRY_ALL(r->comm, value ? SYZ_OK : SYZ_ERR_MEMORY);
   for (int i = 0; i < n; i++) {
     char dataset[SYZ_LABEL_NAME + 8];
     snprintf(dataset, sizeof dataset, "label/%s", name[i]);
-    SYZ_TRY(syz_shardset_read_label(r->data, name[i], value));
-    SYZ_TRY(syz_h5_write(f, dataset, SYZ_H5_F32, rows, 0, NULL, first, count, value + first, "",
+    SYZ_TRY(syz_shardset_read_label_rows(r->data, name[i], first, count, value));
+    SYZ_TRY(syz_h5_write(f, dataset, SYZ_H5_F32, rows, 0, NULL, first, count, value, "",
                          "label carried over from the data set; NaN where unknown"));
   }
 cleanup:
@@ -243,6 +243,8 @@ syz_status syz_embed_write_fits(const syz_embed_result *r)
   SYZ_TRY_ALL(r->comm, snprintf(temporary, sizeof temporary, "%s.tmp", path) < (int)sizeof temporary
                            ? columns_allocate(r, &k)
                            : syz_error_set(SYZ_ERR_WRITE, __FILE__, __LINE__, "%s: name too long", path));
+  SYZ_TRY_ALL(r->comm, is_first ? syz_refuse_link(path) : SYZ_OK); /* also before it is made, as the name that it gets is taken then */
+  SYZ_TRY_ALL(r->comm, is_first ? syz_refuse_link(temporary) : SYZ_OK);
   has_begun = true;
   SYZ_TRY_ALL(r->comm, is_first ? syz_fits_table_create(temporary, "EMBEDDING", rows, column, n_columns, cards, n_cards, &t) : SYZ_OK);
   SYZ_TRY_ALL(r->comm, is_first ? SYZ_OK : syz_fits_table_attach(temporary, "EMBEDDING", rows, column, n_columns, cards, n_cards, &t));

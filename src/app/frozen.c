@@ -73,7 +73,8 @@ syz_status syz_frozen_data(syz_app *app, const char *task, syz_split split, bool
   path = syz_alloc("data paths", (size_t)n, sizeof *path);
   SYZ_TRY_ALL(app->world, path ? SYZ_OK : SYZ_ERR_MEMORY);
   for (int i = 0; i < n; i++) path[i] = syz_input_list_item(in, "data.path", i);
-  SYZ_TRY(syz_shardset_open(app->world, n, path, split, strcmp(syz_input_text(in, "data.bad_objects"), "skip") == 0, out));
+  SYZ_TRY(syz_shardset_open(app->world, n, path, split,
+                            strcmp(syz_input_text(in, "data.bad_objects"), "skip") ? SYZ_BAD_REFUSED : SYZ_BAD_IMAGES_SKIPPED, out));
   const int64_t bad = syz_shardset_rejected(*out, &rejected);
   for (int64_t i = 0; i < bad && i < 20; i++)
     syz_warn("left out: %s, row %" PRId64 ", object %" PRId64 ": %s", rejected[i].file, rejected[i].row, rejected[i].object_id, rejected[i].reason);

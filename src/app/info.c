@@ -13,6 +13,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "app.h"
 #include "syzygy/data.h"
@@ -227,6 +228,7 @@ static syz_status own_file(context *c, const char *path, const char *format)
   state = syz_alloc("verification", (size_t)list.n + 1, sizeof *state);
   SYZ_TRY_ALL(c->world, state ? SYZ_OK : SYZ_ERR_MEMORY);
   verified = syz_agree(c->world, verify_share(c, f, &list, state));
+  if (verified == SYZ_OK && strcmp(format, "model") == 0) verified = syz_agree(c->world, c->is_first ? syz_model_file_agrees(f) : SYZ_OK);
   syz_allreduce_i64(c->world, state, (size_t)list.n + 1, SYZ_MAX);
   if (c->is_first) {
     double version = 0;
@@ -240,6 +242,7 @@ static syz_status own_file(context *c, const char *path, const char *format)
     if (has_version) printf(", format version %.0f", version);
     printf(", %s\n", bytes_text((double)s.st_size, size));
     print_provenance(c, f);
+    printf("  %-16s %s\n", "attributes", syz_h5_is_sealed(f) ? "checksum holds" : "no checksum (of an older version or another program)");
     print_parts(f, &list);
     print_objects(f);
     int width = 20;
@@ -371,7 +374,8 @@ static syz_status recognise(const char *path, sort *what, char format[64])
   unsigned char head[512] = {0};
   char inside[PATH], *text = NULL;
   struct stat s;
-  FILE *f = NULL;
+  int fd = -1;
+  int64_t bytes = 0;
   syz_h5 *h5 = NULL;
   bool is_cache = false;
   int64_t rows, there, row_bytes;
@@ -384,14 +388,13 @@ static syz_status recognise(const char *path, sort *what, char format[64])
     *what = is_step || stat(inside, &s) == 0 ? SORT_CHECKPOINT : SORT_FOLDER;
     goto cleanup;
   }
-  f = fopen(path, "rb");
-  SYZ_REQUIRE(f, SYZ_ERR_DATA, "%s: cannot open", path);
-  size_t n = fread(head, 1, sizeof head, f);
+  SYZ_TRY(syz_file_open_input(path, &fd, &bytes));
+  ssize_t n = read(fd, head, sizeof head);
   SYZ_REQUIRE(n > 0, SYZ_ERR_DATA, "%s: an empty file", path);
   SYZ_TRY(syz_token_cache_describe(path, &is_cache, &rows, &there, &row_bytes));
   if (is_cache) {
     *what = SORT_CACHE;
-  } else if (n >= sizeof hdf5 && memcmp(head, hdf5, sizeof hdf5) == 0) {
+  } else if (n >= (ssize_t)sizeof hdf5 && memcmp(head, hdf5, sizeof hdf5) == 0) {
     SYZ_TRY(syz_h5_open(NULL, path, &h5));
     SYZ_TRY(syz_h5_read_text(h5, "", "syzygy_format", &text));
     *what = text ? SORT_OWN : SORT_FOREIGN;
@@ -406,7 +409,7 @@ static syz_status recognise(const char *path, sort *what, char format[64])
   }
   SYZ_REQUIRE(*what != SORT_UNKNOWN, SYZ_ERR_DATA, "%s: neither HDF5 nor FITS", path);
 cleanup:
-  if (f) fclose(f);
+  if (fd >= 0) close(fd);
   syz_free(&text);
   syz_h5_close(&h5);
   return st;

@@ -6,6 +6,7 @@
  */
 #include "ingest.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,8 @@ const syz_key syz_ingest_keys[] = {
     {"ingest.redshifts", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED, "redrock files and redshift catalogues (TARGETID, Z), joined by TARGETID."},
     {"ingest.redrock_beside", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, USED, "Join the redrock- (or older zbest-) file that lies beside a DESI file under the matching name."},
     {"ingest.images", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED, "Mosaics and cutouts in g, r, z with WCS: bricks, frames, CCDs, cubes; in folders other kinds and bands are passed over."},
-    {"ingest.catalogues", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED, "FITS tables of positions to cut images at: Tractor, sweeps, any with RA and Dec."},
+    {"ingest.catalogues", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED,
+     "Tables of positions to cut images at, FITS (also ASCII tables) or CSV: Tractor, sweeps, any with RA and Dec."},
     {"ingest.hdf5", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, USED, "AstroCLIP, ssl-legacysurvey and Multimodal Universe HDF5 files."},
     {"ingest.centres", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, USED, "Every place that an image file is centred on is an object (files that are cutouts)."},
     {"ingest.ra", SYZ_KEY_TEXT, "", "column", 0, 0, NULL, USED, "Right ascension in the catalogues, degrees; empty: found by its usual names in any case."},
@@ -41,25 +43,32 @@ const syz_key syz_ingest_keys[] = {
      "ZWARN bits that cut an object: 897 = SKY, UNPLUGGED, BAD_TARGET, NODATA; 4294967295: any warning; 0: none."},
     {"ingest.spectype", SYZ_KEY_LIST, "", "types", 0, 0, NULL, USED, "Allowed spectral types (GALAXY, QSO, STAR); empty: any."},
     {"ingest.needs_redshift", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, USED, "Cut spectra without a redshift."},
-    {"ingest.primary", SYZ_KEY_TEXT, "", "column", 0, 0, NULL, USED, "Flag that must be true (MAIN_PRIMARY, SV_PRIMARY, SPECPRIMARY); empty: none."},
-    {"ingest.good_fraction", SYZ_KEY_REAL, "0.1", "", 0, 1, NULL, USED, "Least share of the 7781 pixels with ivar > 0."},
+    {"ingest.primary", SYZ_KEY_TEXT, "", "column", 0, 0, NULL, USED,
+     "Flag that must be true (MAIN_PRIMARY, SV_PRIMARY, SPECPRIMARY), in FITS and HDF5 files; empty: none."},
+    {"ingest.min_coverage", SYZ_KEY_REAL, "0.1", "", 0, 1, NULL, USED,
+     "Least share of the 7781 pixels (3600 to 9824 Angstrom) with ivar > 0, which is 0 in masked pixels and where a camera is missing."},
     {"ingest.exposures", SYZ_KEY_CHOICE, "coadd", "", 0, 0, "coadd|keep", USED, "Per-exposure files: one object a TARGETID (weighted by ivar), or one an exposure."},
     {"ingest.air", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, USED, "SDSS-like files hold air wavelengths though they do not say so (SDSS itself is in vacuum)."},
     {"ingest.mask_bits", SYZ_KEY_INT, "0", "bits", 0, 4294967295.0, NULL, USED, "Pixels with any of these mask bits get ivar 0 (DESI MASK, SDSS and_mask)."},
     {"ingest.masked_flux", SYZ_KEY_CHOICE, "keep", "", 0, 0, "keep|zero|interpolate", USED, "Flux where ivar is 0: as in the file, 0, or a line between good neighbours."},
-    {"ingest.edge", SYZ_KEY_CHOICE, "skip", "", 0, 0, "skip|zero|refuse", USED, "Cutouts over an image's edge: no image, zeros there, or a bad object."},
+    {"ingest.edge", SYZ_KEY_CHOICE, "skip", "", 0, 0, "skip|zero|refuse", USED,
+     "Cutouts over an image's edge, and HDF5 images smaller than the stamp: no image, zeros there, or a bad object."},
     {"ingest.missing_band", SYZ_KEY_CHOICE, "skip", "", 0, 0, "skip|zero|refuse", USED, "A band without data at the object: no image, a plane of zeros, or a bad object."},
     {"ingest.resample", SYZ_KEY_CHOICE, "auto", "", 0, 0, "auto|lanczos|area", USED,
      "Pixels of another scale or orientation: Lanczos-3, area-exact, or by scale; pixels of 0.262 arcsec North up are copied."},
     {"ingest.value_per_pixel_arcsec", SYZ_KEY_REAL, "0", "arcsec", 0, 60, NULL, USED,
-     "Pixel values are per pixel of this size whatever the file's scale (viewer cutouts resampled without conserving flux: 0.262); 0: per own pixel."},
+     "Pixel values are per pixel of this size whatever the file's scale; 0: by the header, 0.262 for cutouts of the Legacy Survey viewer, which "
+     "interpolates without conserving flux (0.396 for its SDSS layers), otherwise the own pixel."},
     {"ingest.unit", SYZ_KEY_CHOICE, "auto", "", 0, 0, "auto|nanomaggy|magzero", USED, "Unit of the images: by BUNIT, stated, or by the header's MAGZERO."},
     {"ingest.bands", SYZ_KEY_TEXT, "", "letters", 0, 0, NULL, USED, "Bands of a cube's planes in order, where the file does not say: grz."},
     {"ingest.zero_points", SYZ_KEY_TEXT, "", "file", 0, 0, NULL, USED, "survey-ccds table with zero points of images in instrumental units."},
     {"ingest.verify_checksums", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, USED, "Compare CHECKSUM and DATASUM of every HDU that is read; false for files whose writer kept the sums of what it changed (subsets by astropy)."},
-    {"ingest.repeated", SYZ_KEY_CHOICE, "first", "", 0, 0, "first|keep", USED,
-     "Spectra of one identifier in several files or rows: the first good one in file order, or all (a train/test split may then part them); "
-     "ingest.exposures: keep keeps those of one file."},
+    {"ingest.duplicates", SYZ_KEY_CHOICE, "drop", "", 0, 0, "drop|keep", USED,
+     "Of several copies of a source one, or all (a train/test split may then part them). Spectra of one identifier: the first good one in file order (ingest.exposures: keep "
+     "keeps those of one file). Image positions: not where brick_primary is false; where northern and southern bricks overlap, north from Dec 32.375 in the north Galactic cap, "
+     "south elsewhere; then one of each place that several files have."},
+    {"ingest.duplicate_radius_arcsec", SYZ_KEY_REAL, "1.0", "arcsec", 0, 60, NULL, USED,
+     "Image positions of different files nearer than this are copies of one source; 0: positions are not compared."},
     {"ingest.shard_objects", SYZ_KEY_INT, "1000", "objects", 1, 1000000, NULL, USED, "Objects in a shard."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 
@@ -101,10 +110,8 @@ static syz_status read_options(ingest *g) {
                   syz_input_list_size(in, "ingest.catalogues") || syz_input_bool(in, "ingest.centres"),
               SYZ_ERR_INPUT, "images without positions: give ingest.catalogues, ingest.spectra, or ingest.centres: true");
   g->refuses = !strcmp(syz_input_text(in, "data.bad_objects"), "refuse");
+  g->keeps_duplicates = !strcmp(syz_input_text(in, "ingest.duplicates"), "keep");
   g->verify = syz_input_bool(in, "ingest.verify_checksums");
-  for (int k = 0; k <= INGEST_LABELS; k++) g->column[k].file = NO_FILE;
-  snprintf(g->label[0], SYZ_LABEL_NAME, "redshift");
-  g->n_labels = 1;
   for (int i = 0; i < syz_input_list_size(in, "ingest.labels"); i++) {
     const char *name = syz_input_list_item(in, "ingest.labels", i);
     SYZ_REQUIRE(g->n_labels < INGEST_LABELS, SYZ_ERR_INPUT, "ingest.labels: more than %d", INGEST_LABELS - 1);
@@ -113,6 +120,8 @@ static syz_status read_options(ingest *g) {
     for (int k = 0; k < g->n_labels; k++) is_new = is_new && strcasecmp(g->label[k], name) != 0;
     if (is_new) snprintf(g->label[g->n_labels++], SYZ_LABEL_NAME, "%s", name);
   }
+  g->spectrum_bytes = offsetof(ingest_spectrum, label) + (size_t)g->n_labels * sizeof(double);
+  g->candidate_bytes = offsetof(ingest_candidate, label) + (size_t)g->n_labels * sizeof(double);
   g->spectra_options = (syz_spectra_options){g->verify, !strcmp(syz_input_text(in, "ingest.exposures"), "keep"), syz_input_bool(in, "ingest.air"),
                                              (uint32_t)syz_input_int(in, "ingest.mask_bits")};
   SYZ_TRY(read_sentinels(in, "ingest.no_value", &g->no_value));
@@ -124,7 +133,7 @@ static syz_status read_options(ingest *g) {
                                .zwarn_bits = syz_input_int(in, "ingest.zwarn_bits"),
                                .spectype = g->spectype,
                                .needs_redshift = syz_input_bool(in, "ingest.needs_redshift"),
-                               .good_fraction = syz_input_real(in, "ingest.good_fraction"),
+                               .min_coverage = syz_input_real(in, "ingest.min_coverage"),
                                .primary = syz_input_text(in, "ingest.primary")};
   const char *how = syz_input_text(in, "ingest.resample"), *unit = syz_input_text(in, "ingest.unit");
   g->image_options = (syz_images_options){.verify = g->verify,
@@ -183,44 +192,58 @@ static void tell_columns(const ingest *g) {
     }
 }
 
-static void tell_table(const ingest *g) {
-  const ingest_cuts *c = &g->count;
-  int64_t files = 0, objects = 0, images = 0, spectra = 0, both = 0, redshifts = 0;
-  char line[128];
-  bool keeps_repeats = !strcmp(syz_input_text(g->app->input, "ingest.repeated"), "keep");
-  for (int64_t i = 0; i < g->n_rejects; i++) *(g->reject[i].is_object ? &objects : &files) += 1;
+/* Of all ranks; once, behind everything that counts. */
+static void sum_counts(ingest *g)
+{
+  ingest_cuts *c = &g->count;
+  c->kept = g->n_objects;
   for (int64_t i = 0; i < g->n_objects; i++) {
     const ingest_object *o = &g->object[i];
-    images += o->has_image;
-    spectra += o->spectrum >= 0;
-    both += o->has_image && o->spectrum >= 0;
-    redshifts += o->spectrum >= 0 && g->spectrum[o->spectrum].info.redshift == g->spectrum[o->spectrum].info.redshift;
+    bool has_spectrum = o->spectrum >= 0;
+    c->images += o->has_image;
+    c->spectra += has_spectrum;
+    c->both += o->has_image && has_spectrum;
+    c->redshifts += has_spectrum && !isnan(ingest_spectrum_at(g, o->spectrum)->info.redshift);
   }
+  syz_allreduce_i64(g->world, (int64_t *)(void *)c, sizeof *c / sizeof(int64_t), SYZ_SUM);
+}
+
+static void tell_table(const ingest *g) {
+  const ingest_cuts *c = &g->count;
+  int64_t files = 0, objects = 0;
+  char line[128];
+  for (int64_t i = 0; i < g->n_rejects; i++) *(g->reject[i].is_object ? &objects : &files) += 1;
   syz_info("what was read, and what became of it:");
   tell("files", g->n_files);
   tell("files of other kinds or bands in folders, passed over", c->passed_over);
+  tell("links to files or folders met before, passed over", c->linked);
   tell("files refused (rejected.csv)", files);
   tell_columns(g);
   tell("labels that stand for none (ingest.no_value, no_redshift)", c->no_value);
+  tell("viewer cutouts at other pixel scales, fluxes converted", c->rescaled);
   tell("spectra read", c->read);
+  tell("  of files that lack a camera (ivar 0 there)", c->lacks_camera);
   for (int k = 1; k < SYZ_CUT_COUNT; k++) {
     snprintf(line, sizeof line, "spectra cut: %s", syz_cut_text((syz_cut)k));
     tell(line, c->cut[k]);
   }
   tell("objects bad (rejected.csv)", objects);
   tell("spectra- or coadd- files, the group's other one taken", c->superseded);
-  tell(keeps_repeats ? "spectra of an identifier seen before, kept" : "spectra of an identifier seen before, left out", c->repeated);
-  tell("image positions", g->n_candidates);
+  tell(g->keeps_duplicates ? "spectra of an identifier seen before, kept" : "spectra of an identifier seen before, left out", c->repeated);
+  tell("catalogue rows that are not primary in their brick", c->not_primary);
+  tell("image positions of a source seen before, left out", c->copies);
+  tell("image positions", c->positions - c->copies);
   tell("spectra without a match among them", c->unmatched);
   tell("objects outside every image", c->outside);
   tell("cutouts with a missing band", c->missing_band);
   tell("cutouts over an edge or with pixels without a value", c->edge);
+  tell("images of HDF5 files smaller than the stamp (ingest.edge)", c->narrow);
   tell("left out by ingest.keep", c->unpaired);
-  syz_info("  %-52s %12lld", "kept", (long long)g->n_objects);
-  tell("  with an image", images);
-  tell("  with a spectrum", spectra);
-  tell("  with both", both);
-  tell("  with a spectroscopic redshift", redshifts);
+  syz_info("  %-52s %12lld", "kept", (long long)c->kept);
+  tell("  with an image", c->images);
+  tell("  with a spectrum", c->spectra);
+  tell("  with both", c->both);
+  tell("  with a spectroscopic redshift", c->redshifts);
   int shown = 0;
   for (int64_t i = 0; i < g->n_rejects && shown < 20; i++)
     if (!g->reject[i].is_object) {
@@ -229,16 +252,33 @@ static void tell_table(const ingest *g) {
     }
 }
 
-static void forget(ingest *g) {
+void ingest_begin(ingest *g, syz_app *app)
+{
+  g->app = app;
+  g->world = app->world;
+  g->rank = syz_comm_rank(app->world);
+  g->size = syz_comm_size(app->world);
+  snprintf(g->label[0], SYZ_LABEL_NAME, "redshift");
+  g->n_labels = 1;
+  for (int k = 0; k <= INGEST_LABELS; k++) g->column[k].file = NO_FILE;
+  g->cuts = (syz_spectra_cuts){.objtype = "", .spectype = "", .primary = ""};
+  g->spectrum_bytes = offsetof(ingest_spectrum, label) + sizeof(double);
+  g->candidate_bytes = offsetof(ingest_candidate, label) + sizeof(double);
+}
+
+void ingest_forget(ingest *g)
+{
   ingest_close_images(g);
   syz_free(&g->open);
   syz_free(&g->paths);
   syz_free(&g->file);
-  syz_free(&g->spectrum);
-  syz_free(&g->candidate);
+  syz_free(&g->spectra.data);
+  syz_free(&g->candidates.data);
+  ingest_forget_planes(g);
   syz_free(&g->plane);
   syz_free(&g->object);
   syz_free(&g->reject);
+  syz_free(&g->has_bricks);
   syz_free(&g->found_rejects.data);
   syz_free(&g->found_candidates.data);
 }
@@ -247,10 +287,7 @@ syz_status syz_command_ingest(syz_app *app) {
   syz_status st = SYZ_OK;
   ingest *g = syz_alloc("ingest", 1, sizeof *g);
   SYZ_TRY_ALL(app->world, g ? SYZ_OK : SYZ_ERR_MEMORY);
-  g->app = app;
-  g->world = app->world;
-  g->rank = syz_comm_rank(app->world);
-  g->size = syz_comm_size(app->world);
+  ingest_begin(g, app);
   SYZ_TRY_ALL(app->world, read_options(g));
   SYZ_TRY(ingest_list_files(g));
   if (app->is_dry_run) {
@@ -267,13 +304,14 @@ syz_status syz_command_ingest(syz_app *app) {
   st = ingest_scan_spectra(g);
   syz_timing_end(&app->timing);
   SYZ_TRY(st);
-  syz_timing_begin(&app->timing, "scan images and catalogues");
-  st = ingest_scan_candidates(g);
+  syz_timing_begin(&app->timing, "scan images");
+  st = ingest_scan_images(g);
   syz_timing_end(&app->timing);
   SYZ_TRY(st);
   syz_timing_begin(&app->timing, "match");
   st = ingest_join_redshifts(g);
-  if (st == SYZ_OK) st = syz_agree(app->world, ingest_make_objects(g));
+  if (st == SYZ_OK) st = ingest_make_objects(g);
+  if (st == SYZ_OK) st = ingest_check_ids(g);
   syz_timing_end(&app->timing);
   SYZ_TRY(st);
   syz_timing_begin(&app->timing, "try cutouts");
@@ -281,17 +319,19 @@ syz_status syz_command_ingest(syz_app *app) {
   syz_timing_end(&app->timing);
   SYZ_TRY(st);
   ingest_drop(g);
+  sum_counts(g);
   SYZ_TRY_ALL(app->world, g->rank == 0 ? write_rejected(g) : SYZ_OK);
-  if (!g->n_objects) tell_table(g);
-  SYZ_REQUIRE(g->n_objects, SYZ_ERR_DATA, "nothing usable: no object is left of %lld spectra and %lld image positions (the table above says why)",
-              (long long)g->count.read, (long long)g->n_candidates);
+  if (!g->count.kept) tell_table(g);
+  SYZ_REQUIRE(g->count.kept, SYZ_ERR_DATA, "nothing usable: no object is left of %lld spectra and %lld image positions (the table above says why)",
+              (long long)g->count.read, (long long)(g->count.positions - g->count.copies));
   syz_timing_begin(&app->timing, "write shards");
-  st = ingest_write_shards(g);
+  st = ingest_deal_objects(g);
+  if (st == SYZ_OK) st = ingest_write_shards(g);
   syz_timing_end(&app->timing);
   SYZ_TRY(st);
   tell_table(g);
 cleanup:
-  if (g) forget(g);
+  if (g) ingest_forget(g);
   syz_free(&g);
   return st;
 }

@@ -96,30 +96,62 @@ cleanup:
 
 static const char *type_of(const syz_spectrum_info *o, bool is_spectype) { return is_spectype ? o->spectype : o->objtype; }
 
-static syz_status check_words(const ingest *g, const char *key, bool is_spectype, const char *const *known)
+/** The type of a spectrum that is nearest to a word of the input. */
+typedef struct nearest_type {
+  int64_t distance;
+  char text[16];
+} nearest_type;
+
+/* Of equally near ones the first of the alphabet, so that it is the same on any number of ranks. */
+static void take_type(nearest_type *n, const char *word, const char *type)
+{
+  int distance = syz_edit_distance(word, type);
+  if (distance > n->distance || (distance == n->distance && strcmp(type, n->text) >= 0)) return;
+  n->distance = distance;
+  snprintf(n->text, sizeof n->text, "%.15s", type);
+}
+
+/* One word, over the spectra of all ranks; `known` are right though no spectrum is of them. */
+static syz_status check_word(ingest *g, const char *key, const char *word, bool is_spectype, const char *const *known)
+{
+  syz_status st = SYZ_OK;
+  nearest_type n, *all = syz_alloc("types", (size_t)g->size, sizeof *all);
+  SYZ_TRY_ALL(g->world, all ? SYZ_OK : SYZ_ERR_MEMORY);
+  memset(&n, 0, sizeof n);
+  n.distance = 1000;
+  for (const char *const *k = known; *k; k++) take_type(&n, word, *k);
+  for (int64_t s = 0; s < g->n_spectra && n.distance; s++) {
+    const char *type = type_of(&ingest_spectrum_at(g, s)->info, is_spectype);
+    if (type[0]) take_type(&n, word, type);
+  }
+  syz_allgather(g->world, &n, all, sizeof n);
+  for (int r = 0; r < g->size; r++) take_type(&n, word, all[r].text);
+  SYZ_TRY_ALL(g->world, !n.distance ? SYZ_OK
+                                    : syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__, "%s: no spectrum is of type '%s'; the nearest is '%s'", key, word,
+                                                    n.text));
+cleanup:
+  syz_free(&all);
+  return st;
+}
+
+static syz_status check_words(ingest *g, const char *key, bool is_spectype, const char *const *known)
 {
   syz_status st = SYZ_OK;
   const syz_input *in = g->app->input;
-  bool is_typed = false;
-  if (!syz_input_list_size(in, key) || !g->n_spectra) return SYZ_OK;
-  for (int64_t s = 0; s < g->n_spectra && !is_typed; s++) is_typed = type_of(&g->spectrum[s].info, is_spectype)[0];
-  SYZ_REQUIRE(is_typed, SYZ_ERR_DATA, "%s: no file says of what type its spectra are: %s is the first", key, g->file[g->spectrum[0].file].path);
-  for (int i = 0; i < syz_input_list_size(in, key); i++) {
-    const char *word = syz_input_list_item(in, key, i), *nearest = known[0];
-    int least = 1000;
-    for (const char *const *k = known; *k && least; k++)
-      if (syz_edit_distance(word, *k) < least) least = syz_edit_distance(word, nearest = *k);
-    for (int64_t s = 0; s < g->n_spectra && least; s++) {
-      const char *type = type_of(&g->spectrum[s].info, is_spectype);
-      if (type[0] && syz_edit_distance(word, type) < least) least = syz_edit_distance(word, nearest = type);
-    }
-    SYZ_REQUIRE(!least, SYZ_ERR_DATA, "%s: no spectrum is of type '%s'; the nearest is '%s'", key, word, nearest);
-  }
+  /* Any spectrum, any with a type, and the first file with a spectrum. */
+  int64_t any[2] = {g->n_spectra > 0, 0}, first = g->n_spectra ? ingest_spectrum_at(g, 0)->file : g->n_files;
+  if (!syz_input_list_size(in, key)) return SYZ_OK;
+  for (int64_t s = 0; s < g->n_spectra && !any[1]; s++) any[1] = type_of(&ingest_spectrum_at(g, s)->info, is_spectype)[0] != 0;
+  syz_allreduce_i64(g->world, any, 2, SYZ_MAX);
+  syz_allreduce_i64(g->world, &first, 1, SYZ_MIN);
+  if (!any[0]) return SYZ_OK;
+  SYZ_REQUIRE(any[1], SYZ_ERR_DATA, "%s: no file says of what type its spectra are: %s is the first", key, g->file[first].path);
+  for (int i = 0; i < syz_input_list_size(in, key); i++) SYZ_TRY(check_word(g, key, syz_input_list_item(in, key, i), is_spectype, known));
 cleanup:
   return st;
 }
 
-syz_status ingest_check_types(const ingest *g)
+syz_status ingest_check_types(ingest *g)
 {
   static const char *const objects[] = {"TGT", "SKY", "BAD", NULL}, *const spectra[] = {"GALAXY", "QSO", "STAR", NULL};
   syz_status st = SYZ_OK;

@@ -33,12 +33,19 @@ static bool contains(const char *text, const char *word) {
 }
 
 /** What the name of a survey's file says of it. */
-typedef enum name_kind { NAME_FOREIGN, NAME_OTHER, NAME_DESI_SPECTRA, NAME_REDSHIFTS, NAME_CATALOGUE, NAME_SIDE, NAME_UNKNOWN } name_kind;
+typedef enum name_kind { NAME_FOREIGN, NAME_OTHER, NAME_DESI_SPECTRA, NAME_REDSHIFTS, NAME_CATALOGUE, NAME_CSV, NAME_SIDE, NAME_UNKNOWN } name_kind;
 
-static bool is_fits_name(const char *name) {
-  static const char *const end[] = {".fits", ".fit", ".fits.gz", ".fits.fz", ".fits.bz2", ".fit.gz"};
-  for (size_t i = 0; i < sizeof end / sizeof *end; i++)
-    if (ends_with(name, end[i])) return true;
+/* NAME.fits, .fit or .fts, or .csv, packed or not; *is_csv says which. */
+static bool is_table_or_image_name(const char *name, bool *is_csv)
+{
+  static const char *const kind[] = {".fits", ".fit", ".fts", ".csv"}, *const packed[] = {"", ".gz", ".bz2", ".xz", ".fz"};
+  char end[16];
+  for (size_t k = 0; k < sizeof kind / sizeof *kind; k++)
+    for (size_t p = 0; p < sizeof packed / sizeof *packed; p++) {
+      snprintf(end, sizeof end, "%s%s", kind[k], packed[p]);
+      *is_csv = k == 3;
+      if (ends_with(name, end)) return true;
+    }
   return false;
 }
 
@@ -53,7 +60,9 @@ static name_kind kind_of_name(const char *path) {
                                       /* Legacy Surveys */
                                       "survey-bricks", "survey-ccds", "ccds-annotated", "all-models-", "blobs-", "reference-", NULL};
   const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-  if (!is_fits_name(name)) return NAME_FOREIGN;
+  bool is_csv;
+  if (!is_table_or_image_name(name, &is_csv)) return NAME_FOREIGN;
+  if (is_csv) return NAME_CSV;
   if (begins_with(name, "coadd-") || begins_with(name, "spectra-")) return NAME_DESI_SPECTRA;
   if (begins_with_any(name, redshifts)) return NAME_REDSHIFTS;
   if (begins_with(name, "tractor") || begins_with(name, "sweep-")) return NAME_CATALOGUE;
@@ -68,18 +77,22 @@ static bool is_of_role(name_kind kind, ingest_role role) {
     case ROLE_SPECTRA: return kind == NAME_DESI_SPECTRA || kind == NAME_SIDE || kind == NAME_UNKNOWN;
     case ROLE_REDSHIFTS: return kind == NAME_REDSHIFTS;
     case ROLE_IMAGES: return kind == NAME_UNKNOWN;
-    default: return kind == NAME_CATALOGUE || kind == NAME_SIDE || kind == NAME_UNKNOWN;
+    default:
+      return kind == NAME_CATALOGUE || kind == NAME_CSV || kind == NAME_SIDE || kind == NAME_UNKNOWN;
   }
 }
 
 typedef struct listing {
   ingest_bytes text;   /**< role (a digit: found in a folder; a letter: named), path, NUL */
   int64_t passed_over; /**< survey files of other kinds, by their names */
+  int64_t repeated;    /**< files and folders that links lead to once more */
+  syz_met met;         /**< of the role being listed */
   int64_t superseded;  /**< spectra- files with the coadd- file of the same group beside them, or the reverse */
   const char *loser, *winner; /**< which of "spectra-" and "coadd-" gives way where both are there */
 } listing;
 
-syz_status ingest_add(ingest_bytes *b, const void *item, size_t n) {
+syz_status ingest_reserve(ingest_bytes *b, size_t n)
+{
   syz_status st = SYZ_OK;
   unsigned char *bigger = NULL;
   if (b->room - b->n < n) {
@@ -91,6 +104,14 @@ syz_status ingest_add(ingest_bytes *b, const void *item, size_t n) {
     b->data = bigger;
     b->room = room;
   }
+cleanup:
+  return st;
+}
+
+syz_status ingest_add(ingest_bytes *b, const void *item, size_t n)
+{
+  syz_status st = SYZ_OK;
+  SYZ_TRY(ingest_reserve(b, n));
   memcpy(b->data + b->n, item, n);
   b->n += n;
 cleanup:
@@ -101,7 +122,7 @@ static int compare_texts(const void *a, const void *b) { return strcmp(*(char *c
 
 /* Whether the file gives way to another of the same objects beside it: spectra-<group>.fits.gz to coadd-<group>.fits, say. */
 static bool is_superseded(const listing *l, const char *path) {
-  static const char *const end[] = {".fits", ".fits.gz", ".fits.fz", ".fits.bz2"};
+  static const char *const end[] = {".fits", ".fits.gz", ".fits.fz", ".fits.bz2", ".fits.xz"};
   const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
   const char *dot = strstr(name, ".fits");
   char other[PATH_MAX];
@@ -122,13 +143,17 @@ static syz_status list_file(listing *l, const char *path, ingest_role role) {
   name_kind kind = kind_of_name(path);
   bool is_taken = role == ROLE_HDF5 ? ends_with(path, ".h5") || ends_with(path, ".hdf5") : is_of_role(kind, role);
   if (!is_taken) {
-    l->passed_over += kind != NAME_FOREIGN;
+    l->passed_over += kind != NAME_FOREIGN && kind != NAME_CSV;
     return SYZ_OK;
   }
   if (role == ROLE_SPECTRA && is_superseded(l, path)) {
     l->superseded++;
     return SYZ_OK;
   }
+  bool is_new;
+  SYZ_TRY(syz_met_add(&l->met, path, &is_new));
+  l->repeated += !is_new;
+  if (!is_new) return SYZ_OK;
   SYZ_TRY(ingest_add(&l->text, &digit, 1));
   SYZ_TRY(ingest_add(&l->text, path, strlen(path) + 1));
 cleanup:
@@ -142,7 +167,12 @@ static syz_status list_folder(listing *l, const char *folder, ingest_role role, 
   struct stat info;
   size_t length = strlen(folder);
   while (length > 1 && folder[length - 1] == '/') length--;
-  DIR *d = opendir(folder);
+  bool is_new;
+  DIR *d = NULL;
+  SYZ_TRY(syz_met_add(&l->met, folder, &is_new));
+  l->repeated += !is_new;
+  if (!is_new) return SYZ_OK; /* a link led here before, or to a folder above this one */
+  d = opendir(folder);
   SYZ_REQUIRE(d, SYZ_ERR_DATA, "%s: cannot read the folder: %s", folder, strerror(errno));
   SYZ_REQUIRE(depth < DEPTH, SYZ_ERR_DATA, "%s: folders more than %d deep", folder, (int)DEPTH);
   for (struct dirent *e; (e = readdir(d));) {
@@ -178,14 +208,21 @@ cleanup:
 static syz_status list_role(ingest *g, listing *l, const char *key, ingest_role role) {
   syz_status st = SYZ_OK;
   struct stat info;
+  syz_met_free(&l->met);
   for (int i = 0; i < syz_input_list_size(g->app->input, key); i++) {
     const char *path = syz_input_list_item(g->app->input, key, i);
-    SYZ_REQUIRE(stat(path, &info) == 0, SYZ_ERR_DATA, "%s: %s: %s", key, path, strerror(errno));
+    SYZ_REQUIRE(stat(path, &info) == 0, SYZ_ERR_DATA, "%s: %s: %s%s", key, path, strerror(errno),
+                syz_input_list_size(g->app->input, key) > 1
+                    ? " (on the command line a comma parts names: put one that has a comma in quotation marks, [\"a,b\"])"
+                    : "");
     size_t before = l->text.n;
+    int64_t before_repeated = l->repeated;
     if (S_ISDIR(info.st_mode)) {
       SYZ_TRY(list_folder(l, path, role, 0));
-      SYZ_REQUIRE(l->text.n > before, SYZ_ERR_DATA, "%s: %s: no such file in the folder", key, path);
+      SYZ_REQUIRE(l->text.n > before || l->repeated > before_repeated, SYZ_ERR_DATA, "%s: %s: no such file in the folder", key, path);
     } else {
+      bool is_new;
+      SYZ_TRY(syz_met_add(&l->met, path, &is_new)); /* named: taken as it is, but not found again in a folder */
       char letter = (char)('A' + role);
       SYZ_TRY(ingest_add(&l->text, &letter, 1));
       SYZ_TRY(ingest_add(&l->text, path, strlen(path) + 1));
@@ -220,10 +257,7 @@ static syz_status index_files(ingest *g, int64_t n) {
     for (int k = 0; k < i && g->n_files < 2000; k++) /* beyond that a user lists folders, which cannot repeat by accident */
       SYZ_REQUIRE(g->file[k].role != g->file[i].role || strcmp(g->file[k].path, g->file[i].path) != 0, SYZ_ERR_INPUT, "%s is given twice",
                   g->file[i].path);
-    if (stat(g->file[i].path, &info) == 0) {
-      g->file[i].bytes = (int64_t)info.st_size;
-      g->file[i].modified_s = (int64_t)info.st_mtime;
-    }
+    if (stat(g->file[i].path, &info) == 0) g->file[i].bytes = (int64_t)info.st_size;
   }
 cleanup:
   return st;
@@ -235,6 +269,7 @@ syz_status ingest_list_files(ingest *g) {
   if (g->spectra_options.keeps_exposures) l = (listing){.loser = "coadd-", .winner = "spectra-"};
   SYZ_TRY_ALL(g->world, g->rank == 0 ? list_all(g, &l) : SYZ_OK);
   g->count.superseded = l.superseded;
+  g->count.linked = l.repeated;
   g->count.passed_over = l.passed_over; /* on rank 0; summed over ranks after the scan */
   int64_t n = (int64_t)l.text.n;
   syz_bcast(g->world, &n, sizeof n, 0);
@@ -244,6 +279,7 @@ syz_status ingest_list_files(ingest *g) {
   if (n) syz_bcast(g->world, g->paths, (size_t)n, 0);
   SYZ_TRY_ALL(g->world, index_files(g, n));
 cleanup:
+  syz_met_free(&l.met);
   syz_free(&l.text.data);
   return st;
 }
@@ -317,11 +353,6 @@ cleanup:
   return st;
 }
 
-int64_t ingest_made_id(const char *path, int64_t row) {
-  const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-  return (int64_t)(syz_checksum(name, strlen(name), (uint64_t)row) >> 2);
-}
-
 syz_status ingest_open_images(ingest *g, int file, syz_images **out) {
   *out = g->open[file];
   g->open[file] = NULL;
@@ -332,7 +363,7 @@ syz_status ingest_open_images(ingest *g, int file, syz_images **out) {
 void ingest_release_images(ingest *g, int file, syz_images **m) {
   enum { UNPACKING = 4 }; /* what bzip2 and gzip make of FITS images, about */
   const char *path = g->file[file].path;
-  if (*m && (ends_with(path, ".bz2") || ends_with(path, ".gz"))) {
+  if (*m && (ends_with(path, ".bz2") || ends_with(path, ".gz") || ends_with(path, ".xz"))) {
     size_t bytes = (size_t)g->file[file].bytes * UNPACKING;
     if (g->open_bytes + bytes < syz_memory_available() / 4 / (size_t)g->size) {
       syz_images_unload(*m);

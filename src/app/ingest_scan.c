@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Ingest, first pass: each rank opens its share of the files, notes what objects are in them, and checks the pixels of spectra. */
+/** Ingest, first pass: each rank opens its share of the files, notes what spectra and planes are in them, and checks the pixels of spectra. */
 #include "ingest.h"
 
 #include <math.h>
@@ -7,37 +7,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int compare_spectra(const void *a, const void *b) {
-  const ingest_spectrum *x = a, *y = b;
-  if (x->file != y->file) return x->file < y->file ? -1 : 1;
-  return (x->row > y->row) - (x->row < y->row);
-}
-
-static int compare_candidates(const void *a, const void *b) {
-  const ingest_candidate *x = a, *y = b;
-  if (x->is_centre != y->is_centre) return x->is_centre ? 1 : -1;
-  if (x->file != y->file) return x->file < y->file ? -1 : 1;
-  return (x->row > y->row) - (x->row < y->row);
-}
-
 static int compare_planes(const void *a, const void *b) {
   const ingest_plane *x = a, *y = b;
   if (x->file != y->file) return x->file < y->file ? -1 : 1;
   return x->plane - y->plane;
 }
 
-/* The cuts that need no redshift from another file. */
-static syz_cut early_cut(const ingest *g, const syz_spectrum_info *info, double primary) {
+/* The cuts that need nothing from another file. */
+syz_cut ingest_early_cut(const ingest *g, const syz_spectrum_info *info, double primary)
+{
   syz_spectra_cuts early = g->cuts;
   early.zwarn_bits = 0;
   early.spectype = "";
   early.needs_redshift = false;
+  if (isnan(primary) && syz_input_list_size(g->app->input, "ingest.redshifts")) early.primary = "";
   return syz_spectra_check(info, &early, primary);
 }
 
-static void check_pixels(const ingest *g, const float *flux, const float *ivar, ingest_spectrum *o, const char **fault, char reason[160]) {
+void ingest_check_pixels(const ingest *g, const float *flux, const float *ivar, ingest_spectrum *o, const char **fault, char reason[160])
+{
   *fault = syz_spectrum_fault(flux, ivar, &o->good_fraction, reason);
-  if (!*fault && (o->good_fraction < g->cuts.good_fraction || o->good_fraction == 0)) o->cut = SYZ_CUT_PIXELS;
+  if (!*fault && (o->good_fraction < g->cuts.min_coverage || o->good_fraction == 0)) o->cut = SYZ_CUT_PIXELS;
 }
 
 static void note_columns_of_spectra(ingest *g, int file, const syz_spectra *s) {
@@ -59,6 +49,7 @@ static syz_status scan_fits_spectra(ingest *g, int file, ingest_bytes *found, fl
   if (syz_input_bool(g->app->input, "ingest.redrock_beside") && syz_spectra_redrock_path(path, redrock, sizeof redrock))
     SYZ_TRY(syz_spectra_join_redshifts(s, redrock, &joined));
   note_columns_of_spectra(g, file, s);
+  if (syz_spectra_lacks_camera(s)) g->count.lacks_camera += syz_spectra_count(s);
   for (int64_t i = 0; i < syz_spectra_count(s); i++) {
     ingest_spectrum o;
     memset(&o, 0, sizeof o);
@@ -69,137 +60,24 @@ static syz_status scan_fits_spectra(ingest *g, int file, ingest_bytes *found, fl
     for (int k = 0; k < g->n_labels; k++) o.label[k] = syz_spectra_column(s, i, g->label[k]);
     ingest_clear_labels(g, o.label, &g->count.no_value);
     o.info.redshift = o.label[0];
-    o.cut = early_cut(g, &o.info, o.primary);
+    o.cut = ingest_early_cut(g, &o.info, o.primary);
     if (o.cut == SYZ_CUT_NONE) {
       if (syz_spectra_read(s, i, flux, ivar) != SYZ_OK) {
         /* A bad object is noted; a bad file (damaged tiles, checksums) fails for every object and is noted with each of them. */
         SYZ_TRY(ingest_note(g, file, i, o.info.object_id, NULL));
         o.cut = -1;
       } else {
-        check_pixels(g, flux, ivar, &o, &fault, reason);
+        ingest_check_pixels(g, flux, ivar, &o, &fault, reason);
         if (fault) {
           SYZ_TRY(ingest_note(g, file, i, o.info.object_id, fault));
           o.cut = -1;
         }
       }
     }
-    SYZ_TRY(ingest_add(found, &o, sizeof o));
+    SYZ_TRY(ingest_add(found, &o, g->spectrum_bytes));
   }
 cleanup:
   syz_spectra_close(&s);
-  return st;
-}
-
-/* Labels of HDF5 rows, by name. */
-static syz_status foreign_labels(ingest *g, syz_foreign *f, int64_t first, int64_t n, float *value, double *label) {
-  syz_status st = SYZ_OK;
-  const char *const *name;
-  int names = syz_foreign_labels(f, &name);
-  for (int64_t i = 0; i < n * INGEST_LABELS; i++) label[i] = (double)NAN;
-  for (int k = 0; k < g->n_labels; k++) {
-    bool has = false;
-    for (int j = 0; j < names; j++) has = has || !strcmp(name[j], g->label[k]);
-    if (!has) continue;
-    SYZ_TRY(syz_foreign_read_label(f, g->label[k], first, n, value));
-    for (int64_t i = 0; i < n; i++) label[i * INGEST_LABELS + k] = (double)value[i];
-  }
-  for (int64_t i = 0; i < n; i++) ingest_clear_labels(g, label + i * INGEST_LABELS, &g->count.no_value);
-cleanup:
-  return st;
-}
-
-static void note_columns_of_hdf5(ingest *g, int file, const syz_foreign *f) {
-  const char *const *name;
-  int names = syz_foreign_labels(f, &name);
-  for (int k = 1; k < g->n_labels; k++) {
-    syz_column_search search = SYZ_COLUMN_SEARCH;
-    for (int j = 0; j < names; j++) {
-      int distance = syz_edit_distance(g->label[k], name[j]);
-      search.has = search.has || !strcmp(name[j], g->label[k]);
-      if (distance >= search.distance) continue;
-      search.distance = distance;
-      snprintf(search.nearest, sizeof search.nearest, "%.71s", name[j]);
-    }
-    ingest_note_column(g, file, k, &search);
-  }
-}
-
-static const char *image_fault(const float *image) {
-  bool is_zero = true;
-  for (int64_t k = 0; k < (int64_t)SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE; k++) {
-    if (!isfinite(image[k])) return "image has pixels that are not finite";
-    is_zero = is_zero && image[k] == 0;
-  }
-  return is_zero ? "image is zero everywhere" : NULL;
-}
-
-/* Rows with a spectrum go to `spectra` (with their image, if they have one), rows with only an image to `candidates`. */
-static syz_status scan_hdf5(ingest *g, int file, ingest_bytes *spectra, ingest_bytes *candidates, float *flux, float *ivar) {
-  syz_status st = SYZ_OK;
-  enum { BLOCK = 64 };
-  syz_foreign *f = NULL;
-  float *image = NULL, *value = NULL, *block_flux = NULL, *block_ivar = NULL;
-  double *label = NULL;
-  syz_object object[BLOCK];
-  char reason[160];
-  const int64_t pixels = (int64_t)SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE;
-  (void)flux;
-  (void)ivar;
-  SYZ_TRY(syz_foreign_open(g->file[file].path, &f));
-  note_columns_of_hdf5(g, file, f);
-  SYZ_ALLOC(image, "ingest block", BLOCK * pixels);
-  SYZ_ALLOC(block_flux, "ingest block", BLOCK * SYZ_SPECTRUM_PIXELS);
-  SYZ_ALLOC(block_ivar, "ingest block", BLOCK * SYZ_SPECTRUM_PIXELS);
-  SYZ_ALLOC(value, "ingest block", BLOCK);
-  SYZ_ALLOC(label, "ingest block", BLOCK * INGEST_LABELS);
-  for (int64_t first = 0; first < syz_foreign_size(f); first += BLOCK) {
-    int64_t n = syz_foreign_size(f) - first < BLOCK ? syz_foreign_size(f) - first : BLOCK;
-    SYZ_TRY(syz_foreign_objects(f, first, n, object));
-    SYZ_TRY(foreign_labels(g, f, first, n, value, label));
-    SYZ_TRY(syz_foreign_read(f, first, n, image, block_flux, block_ivar));
-    for (int64_t i = 0; i < n; i++) {
-      const char *fault = object[i].has_image ? image_fault(image + i * pixels) : NULL;
-      if (object[i].has_spectrum) {
-        ingest_spectrum o;
-        memset(&o, 0, sizeof o);
-        o.info = (syz_spectrum_info){.object_id = object[i].object_id, .ra = object[i].ra, .dec = object[i].dec,
-                                     .redshift = label[i * INGEST_LABELS], .zwarn = -1, .fiberstatus = -1, .objtype = "TGT", .exposures = 1};
-        o.file = file;
-        o.row = first + i;
-        o.primary = 1;
-        o.has_image = object[i].has_image;
-        memcpy(o.label, label + i * INGEST_LABELS, sizeof o.label);
-        if (!fault) check_pixels(g, block_flux + i * SYZ_SPECTRUM_PIXELS, block_ivar + i * SYZ_SPECTRUM_PIXELS, &o, &fault, reason);
-        if (fault) {
-          SYZ_TRY(ingest_note(g, file, first + i, o.info.object_id, fault));
-          o.cut = -1;
-        }
-        SYZ_TRY(ingest_add(spectra, &o, sizeof o));
-      } else {
-        if (fault) {
-          SYZ_TRY(ingest_note(g, file, first + i, object[i].object_id, fault));
-          continue;
-        }
-        ingest_candidate c;
-        memset(&c, 0, sizeof c);
-        c.object_id = object[i].object_id;
-        c.ra = object[i].ra;
-        c.dec = object[i].dec;
-        c.file = file;
-        c.row = first + i;
-        c.has_pixels = true;
-        memcpy(c.label, label + i * INGEST_LABELS, sizeof c.label);
-        SYZ_TRY(ingest_add(candidates, &c, sizeof c));
-      }
-    }
-  }
-cleanup:
-  syz_foreign_close(&f);
-  syz_free(&image);
-  syz_free(&block_flux);
-  syz_free(&block_ivar);
-  syz_free(&value);
-  syz_free(&label);
   return st;
 }
 
@@ -214,8 +92,8 @@ static bool is_other_kind(const ingest *g, int file) {
   }
 }
 
-/* A sound file of another kind or band that lay in a folder is passed over; anything else is noted. */
-static syz_status note_file(ingest *g, int file) {
+syz_status ingest_note_file(ingest *g, int file)
+{
   if (!g->file[file].is_named && is_other_kind(g, file)) {
     g->count.passed_over++;
     g->count.passed_over_of[g->file[file].role]++;
@@ -224,8 +102,8 @@ static syz_status note_file(ingest *g, int file) {
   return ingest_note(g, file, -1, 0, NULL);
 }
 
-/* A role whose every file is of another kind was given by mistake. */
-static syz_status check_roles(const ingest *g) {
+static syz_status check_roles(const ingest *g, const int64_t *passed_over_of)
+{
   static const char *const key[ROLE_COUNT] = {"ingest.spectra", "ingest.redshifts", "ingest.images", "ingest.catalogues", "ingest.hdf5"};
   static const char *const want[ROLE_COUNT] = {"spectra", "redshifts", "an image in g, r or z", "a table with RA and Dec", "an HDF5 file"};
   syz_status st = SYZ_OK;
@@ -236,9 +114,20 @@ static syz_status check_roles(const ingest *g) {
       if (g->file[i].role != (ingest_role)k) continue;
       if (!n++) first = i;
     }
-    SYZ_REQUIRE(!n || g->count.passed_over_of[k] < n, SYZ_ERR_DATA, "%s: none of its %lld files holds %s: %s is the first", key[k], (long long)n, want[k],
+    SYZ_REQUIRE(!n || passed_over_of[k] < n, SYZ_ERR_DATA, "%s: none of its %lld files holds %s: %s is the first", key[k], (long long)n, want[k],
                 g->file[first].path);
   }
+cleanup:
+  return st;
+}
+
+syz_status ingest_check_roles(ingest *g)
+{
+  syz_status st = SYZ_OK;
+  int64_t passed_over_of[ROLE_COUNT];
+  memcpy(passed_over_of, g->count.passed_over_of, sizeof passed_over_of);
+  syz_allreduce_i64(g->world, passed_over_of, ROLE_COUNT, SYZ_SUM);
+  SYZ_TRY_ALL(g->world, check_roles(g, passed_over_of));
 cleanup:
   return st;
 }
@@ -254,12 +143,12 @@ static syz_status scan_my_spectra(ingest *g, ingest_bytes *spectra, ingest_bytes
     syz_status code = SYZ_OK;
     size_t before = spectra->n, before_candidates = candidates->n;
     if (g->file[i].role == ROLE_SPECTRA) code = scan_fits_spectra(g, i, spectra, flux, ivar);
-    if (g->file[i].role == ROLE_HDF5) code = scan_hdf5(g, i, spectra, candidates, flux, ivar);
+    if (g->file[i].role == ROLE_HDF5) code = ingest_scan_hdf5(g, i, spectra, candidates);
     SYZ_REQUIRE(code == SYZ_OK || code == SYZ_ERR_DATA, code, "%s", syz_error_text());
     if (code == SYZ_ERR_DATA) {
       spectra->n = before; /* a refused file gives nothing */
       candidates->n = before_candidates;
-      SYZ_TRY(note_file(g, i));
+      SYZ_TRY(ingest_note_file(g, i));
     }
     syz_progress_tell(&progress, i + 1, NULL);
   }
@@ -270,246 +159,62 @@ cleanup:
   return st;
 }
 
-/* --------------------------------------------------- candidates and planes */
-
-static syz_status scan_catalogue(ingest *g, int file, ingest_bytes *found) {
+syz_status ingest_scan_spectra(ingest *g)
+{
   syz_status st = SYZ_OK;
-  syz_catalogue *c = NULL;
-  double *ra = NULL, *dec = NULL, *label = NULL;
-  int64_t *id = NULL;
-  bool has;
-  const syz_input *in = g->app->input;
-  SYZ_TRY(syz_catalogue_open(g->file[file].path, g->verify, syz_input_text(in, "ingest.ra"), syz_input_text(in, "ingest.dec"),
-                             syz_input_text(in, "ingest.id"), &c));
-  int64_t n = syz_catalogue_count(c);
-  SYZ_ALLOC(ra, "catalogue", n + 1);
-  SYZ_ALLOC(dec, "catalogue", n + 1);
-  SYZ_ALLOC(id, "catalogue", n + 1);
-  SYZ_ALLOC(label, "catalogue", (n + 1) * g->n_labels);
-  SYZ_TRY(syz_catalogue_read(c, 0, n, ra, dec, id));
-  for (int k = 0; k < g->n_labels; k++) {
-    const char *name = ingest_column_name(g, k);
-    SYZ_TRY(syz_catalogue_column(c, name[0] ? name : "redshift", 0, n, label + k * n, &has));
-    if (!name[0]) continue;
-    syz_column_search search = SYZ_COLUMN_SEARCH;
-    syz_catalogue_search(c, name, &search);
-    ingest_note_column(g, file, k, &search);
-  }
-  for (int64_t i = 0; i < n; i++) {
-    ingest_candidate o;
-    memset(&o, 0, sizeof o);
-    o.object_id = id[i];
-    o.ra = ra[i];
-    o.dec = dec[i];
-    o.file = file;
-    o.row = i;
-    for (int k = 0; k < g->n_labels; k++) o.label[k] = label[k * n + i];
-    ingest_clear_labels(g, o.label, &g->count.no_value);
-    if (!isfinite(ra[i])) {
-      SYZ_TRY(ingest_note(g, file, i, id[i], "RA and Dec are not on the sky"));
-      continue;
-    }
-    SYZ_TRY(ingest_add(found, &o, sizeof o));
-  }
+  SYZ_TRY_ALL(g->world, scan_my_spectra(g, &g->spectra, &g->found_candidates));
+  g->n_spectra = (int64_t)(g->spectra.n / g->spectrum_bytes);
+  SYZ_TRY(ingest_share_rejects(g));
 cleanup:
-  syz_catalogue_close(&c);
-  syz_free(&ra);
-  syz_free(&dec);
-  syz_free(&id);
-  syz_free(&label);
   return st;
 }
 
-static syz_status scan_images(ingest *g, int file, bool wants_centres, ingest_bytes *planes, ingest_bytes *candidates) {
+/* ------------------------------------------------------------------ planes */
+
+static syz_status scan_images(ingest *g, int file, ingest_bytes *planes)
+{
   syz_status st = SYZ_OK;
   syz_images *m = NULL;
   SYZ_TRY(ingest_open_images(g, file, &m));
+  g->count.rescaled += syz_images_plane(m, 0)->value_arcsec > 0;
   for (int i = 0; i < syz_images_count(m); i++) {
     const syz_plane *p = syz_images_plane(m, i);
     ingest_plane o = {file, i, p->band, 0, p->ra, p->dec, p->radius_deg};
     SYZ_TRY(ingest_add(planes, &o, sizeof o));
-    if (!wants_centres) continue;
-    ingest_candidate c;
-    memset(&c, 0, sizeof c);
-    c.object_id = -1;
-    c.ra = p->ra;
-    c.dec = p->dec;
-    c.file = file;
-    c.row = i;
-    c.is_centre = true;
-    for (int k = 0; k < INGEST_LABELS; k++) c.label[k] = (double)NAN;
-    SYZ_TRY(ingest_add(candidates, &c, sizeof c));
   }
 cleanup:
   ingest_release_images(g, file, &m);
   return st;
 }
 
-static syz_status scan_my_candidates(ingest *g, ingest_bytes *candidates, ingest_bytes *planes) {
+static syz_status scan_my_images(ingest *g, ingest_bytes *planes)
+{
   syz_status st = SYZ_OK;
-  bool wants_centres = syz_input_bool(g->app->input, "ingest.centres");
   for (int i = g->rank; i < g->n_files; i += g->size) {
-    syz_status code = SYZ_OK;
-    size_t before = candidates->n, before_planes = planes->n;
-    if (g->file[i].role == ROLE_CATALOGUE) code = scan_catalogue(g, i, candidates);
-    if (g->file[i].role == ROLE_IMAGES) code = scan_images(g, i, wants_centres, planes, candidates);
+    if (g->file[i].role != ROLE_IMAGES) continue;
+    size_t before = planes->n;
+    syz_status code = scan_images(g, i, planes);
     SYZ_REQUIRE(code == SYZ_OK || code == SYZ_ERR_DATA, code, "%s", syz_error_text());
     if (code == SYZ_ERR_DATA) {
-      candidates->n = before;
-      planes->n = before_planes;
-      SYZ_TRY(note_file(g, i));
+      planes->n = before;
+      SYZ_TRY(ingest_note_file(g, i));
     }
   }
 cleanup:
   return st;
 }
 
-/* Several planes (bands, files) of one place give one candidate: a centre within a quarter of its plane's radius of an earlier one is the same.
- * Declinations are compared first, in an array of their own: tens of thousands of cutouts are usual. */
-static syz_status merge_centres(ingest *g) {
-  syz_status st = SYZ_OK;
-  int64_t kept = 0;
-  double *dec = NULL; /* of kept centres, beyond the sky for anything else */
-  SYZ_ALLOC(dec, "image centres", g->n_candidates + 1);
-  for (int64_t i = 0; i < g->n_candidates; i++) {
-    ingest_candidate *c = &g->candidate[i];
-    bool is_known = false;
-    if (c->is_centre) {
-      const ingest_plane wanted = {.file = c->file, .plane = (int32_t)c->row};
-      const ingest_plane *p = bsearch(&wanted, g->plane, (size_t)g->n_planes, sizeof wanted, compare_planes);
-      double near_deg = p ? p->radius_deg / 4 : 0;
-      for (int64_t k = 0; k < kept && !is_known; k++)
-        is_known = fabs(c->dec - dec[k]) < near_deg && syz_separation(c->ra, c->dec, g->candidate[k].ra, g->candidate[k].dec) < near_deg;
-    }
-    if (is_known) continue;
-    dec[kept] = c->is_centre ? c->dec : 1000;
-    g->candidate[kept++] = *c;
-  }
-  g->n_candidates = kept;
-cleanup:
-  syz_free(&dec);
-  return st;
-}
-
-syz_status ingest_scan_spectra(ingest *g) {
-  syz_status st = SYZ_OK;
-  ingest_bytes found = {NULL, 0, 0};
-  void *all = NULL;
-  SYZ_TRY_ALL(g->world, scan_my_spectra(g, &found, &g->found_candidates));
-  SYZ_TRY(ingest_gather(g, &found, sizeof(ingest_spectrum), compare_spectra, &all, &g->n_spectra));
-  g->spectrum = all;
-  SYZ_TRY(ingest_share_rejects(g));
-cleanup:
-  syz_free(&found.data);
-  return st;
-}
-
-syz_status ingest_scan_candidates(ingest *g) {
+syz_status ingest_scan_images(ingest *g)
+{
   syz_status st = SYZ_OK;
   ingest_bytes planes = {NULL, 0, 0};
   void *all = NULL;
-  SYZ_TRY_ALL(g->world, scan_my_candidates(g, &g->found_candidates, &planes));
-  SYZ_TRY(ingest_gather(g, &g->found_candidates, sizeof(ingest_candidate), compare_candidates, &all, &g->n_candidates));
-  g->candidate = all;
+  SYZ_TRY_ALL(g->world, scan_my_images(g, &planes));
   SYZ_TRY(ingest_gather(g, &planes, sizeof(ingest_plane), compare_planes, &all, &g->n_planes));
   g->plane = all;
-  SYZ_TRY(ingest_share_rejects(g));
-  syz_allreduce_i64(g->world, &g->count.passed_over, 1, SYZ_SUM);
-  syz_allreduce_i64(g->world, &g->count.no_value, 1, SYZ_SUM);
-  syz_allreduce_i64(g->world, g->count.passed_over_of, ROLE_COUNT, SYZ_SUM);
-  SYZ_TRY_ALL(g->world, check_roles(g));
-  SYZ_TRY(ingest_check_columns(g));
-  SYZ_TRY_ALL(g->world, merge_centres(g));
-  for (int64_t i = 0; i < g->n_candidates; i++)
-    if (g->candidate[i].object_id == -1) g->candidate[i].object_id = ingest_made_id(g->file[g->candidate[i].file].path, g->candidate[i].row);
+  SYZ_TRY_ALL(g->world, ingest_map_planes(g));
+  SYZ_TRY_ALL(g->world, ingest_find_centres(g));
 cleanup:
   syz_free(&planes.data);
-  syz_free(&g->found_candidates.data);
-  g->found_candidates.n = g->found_candidates.room = 0;
-  return st;
-}
-
-/* -------------------------------------------------------------- redshifts */
-
-typedef struct found_redshift {
-  int64_t spectrum;
-  int32_t file, pad;
-  syz_redshift z;
-} found_redshift;
-
-static int compare_redshifts(const void *a, const void *b) {
-  const found_redshift *x = a, *y = b;
-  if (x->spectrum != y->spectrum) return x->spectrum < y->spectrum ? -1 : 1;
-  if ((x->z.zwarn != 0) != (y->z.zwarn != 0)) return x->z.zwarn == 0 ? -1 : 1;
-  return x->file - y->file;
-}
-
-static syz_status find_redshifts(ingest *g, ingest_bytes *found) {
-  syz_status st = SYZ_OK;
-  syz_redshift *z = NULL;
-  for (int f = g->rank; f < g->n_files; f += g->size) {
-    if (g->file[f].role != ROLE_REDSHIFTS) continue;
-    int64_t n = 0;
-    syz_status code = syz_redshifts_read(g->file[f].path, g->verify, &n, &z);
-    SYZ_REQUIRE(code == SYZ_OK || code == SYZ_ERR_DATA, code, "%s", syz_error_text());
-    if (code == SYZ_ERR_DATA) SYZ_TRY(ingest_note(g, f, -1, 0, NULL));
-    for (int64_t i = 0; i < g->n_spectra && code == SYZ_OK; i++) {
-      int64_t low = 0, high = n, id = g->spectrum[i].info.object_id;
-      while (low < high) {
-        int64_t middle = low + (high - low) / 2;
-        if (z[middle].object_id < id)
-          low = middle + 1;
-        else
-          high = middle;
-      }
-      if (low == n || z[low].object_id != id) continue;
-      found_redshift o;
-      memset(&o, 0, sizeof o);
-      o.spectrum = i;
-      o.file = f;
-      o.z = z[low];
-      SYZ_TRY(ingest_add(found, &o, sizeof o));
-    }
-    syz_free(&z);
-  }
-cleanup:
-  syz_free(&z);
-  return st;
-}
-
-syz_status ingest_join_redshifts(ingest *g) {
-  syz_status st = SYZ_OK;
-  ingest_bytes found = {NULL, 0, 0};
-  void *all = NULL;
-  int64_t n = 0;
-  SYZ_TRY_ALL(g->world, find_redshifts(g, &found));
-  SYZ_TRY(ingest_gather(g, &found, sizeof(found_redshift), compare_redshifts, &all, &n));
-  SYZ_TRY(ingest_share_rejects(g));
-  const found_redshift *f = all;
-  for (int64_t i = 0; i < n; i++) {
-    if (i && f[i].spectrum == f[i - 1].spectrum) continue; /* the first one is the best */
-    ingest_spectrum *s = &g->spectrum[f[i].spectrum];
-    s->info.redshift = ingest_clear_redshift(g, f[i].z.redshift);
-    s->info.zwarn = f[i].z.zwarn;
-    memcpy(s->info.spectype, f[i].z.spectype, sizeof s->info.spectype);
-    g->count.no_value += isnan(s->info.redshift) && !isnan(f[i].z.redshift);
-    s->label[0] = s->info.redshift;
-  }
-  SYZ_TRY_ALL(g->world, ingest_check_types(g));
-  g->count.read = g->n_spectra;
-  for (int64_t i = 0; i < g->n_spectra; i++) {
-    ingest_spectrum *s = &g->spectrum[i];
-    if (s->cut == SYZ_CUT_NONE || s->cut == SYZ_CUT_PIXELS) {
-      syz_cut cut = syz_spectra_check(&s->info, &g->cuts, s->primary);
-      if (cut != SYZ_CUT_NONE) s->cut = cut;
-    }
-    if (s->cut < 0)
-      g->count.bad++;
-    else if (s->cut != SYZ_CUT_NONE)
-      g->count.cut[s->cut]++;
-  }
-cleanup:
-  syz_free(&found.data);
-  syz_free(&all);
   return st;
 }

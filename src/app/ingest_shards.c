@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * Ingest, last pass: shard k holds objects [k n, (k + 1) n) and is written whole by rank k mod ranks, from the source files. A shard that an
- * earlier run completed from the same objects, files and options carries their digest in its input text and is kept.
+ * earlier run completed from the same objects, files (by content) and options carries their digest in its input text and is kept when its checksums
+ * hold.
  */
 #include "ingest.h"
 
@@ -82,7 +83,7 @@ static void treat_masked(const ingest *g, float *flux, const float *ivar) {
         for (int64_t k = last + 1; k < j; k++)
           flux[k] = flux[last] + (flux[j] - flux[last]) * (float)(k - last) / (float)(j - last);
       last = j;
-    } else if (!strcmp(how, "zero") || !isfinite(flux[j]) || !strcmp(how, "interpolate")) {
+    } else if (!strcmp(how, "zero") || !(fabsf(flux[j]) <= SYZ_VALUE_MAX) || !strcmp(how, "interpolate")) {
       flux[j] = 0;
     }
   }
@@ -93,6 +94,7 @@ static syz_status read_object(ingest *g, sources *s, const ingest_object *o, syz
   double covered;
   char reason[160];
   double good;
+  syz_pulse();
   memset(image, 0, (size_t)IMAGE * sizeof *image);
   memset(flux, 0, SYZ_SPECTRUM_PIXELS * sizeof *flux);
   memset(ivar, 0, SYZ_SPECTRUM_PIXELS * sizeof *ivar);
@@ -101,8 +103,8 @@ static syz_status read_object(ingest *g, sources *s, const ingest_object *o, syz
     face->ra = o->image_ra;
     face->dec = o->image_dec;
   }
-  const ingest_spectrum *p = o->spectrum >= 0 ? &g->spectrum[o->spectrum] : NULL;
-  const ingest_candidate *c = o->candidate >= 0 ? &g->candidate[o->candidate] : NULL;
+  const ingest_spectrum *p = o->spectrum >= 0 ? ingest_spectrum_at(g, o->spectrum) : NULL;
+  const ingest_candidate *c = o->candidate >= 0 ? ingest_candidate_in(g, &g->candidates, o->candidate) : NULL;
   if (p) {
     if (g->file[p->file].role == ROLE_HDF5) {
       SYZ_TRY(open_foreign(g, s, p->file));
@@ -144,49 +146,60 @@ cleanup:
 static uint64_t shard_digest(const ingest *g, int64_t first, int64_t n) {
   static const char *const key[] = {"ingest.exposures", "ingest.masked_flux", "ingest.resample", "ingest.unit", "ingest.bands",
                                     "ingest.zero_points", "ingest.edge", "ingest.missing_band"};
-  uint64_t h = syz_checksum("ingest 1", 8, (uint64_t)n);
+  uint64_t h = syz_checksum("ingest 2", 8, (uint64_t)n);
   for (size_t k = 0; k < sizeof key / sizeof *key; k++) {
     const char *text = syz_input_text(g->app->input, key[k]);
     h = syz_checksum(text, strlen(text) + 1, h);
   }
   double real[3] = {g->image_options.value_per_pixel_arcsec, (double)g->spectra_options.mask_bits, g->spectra_options.is_air};
   h = syz_checksum(real, sizeof real, h);
+  h = syz_checksum(&g->zero_points_digest, sizeof g->zero_points_digest, h);
   for (int k = 0; k < g->n_labels; k++) h = syz_checksum(g->label[k], strlen(g->label[k]) + 1, h);
   for (int64_t i = first; i < first + n; i++) {
     const ingest_object *o = &g->object[i];
-    int files[2 + SYZ_BANDS] = {o->spectrum >= 0 ? g->spectrum[o->spectrum].file : NO_FILE, o->candidate >= 0 ? g->candidate[o->candidate].file : NO_FILE,
+    const ingest_spectrum *p = o->spectrum >= 0 ? ingest_spectrum_at(g, o->spectrum) : NULL;
+    const ingest_candidate *c = o->candidate >= 0 ? ingest_candidate_in(g, &g->candidates, o->candidate) : NULL;
+    int files[2 + SYZ_BANDS] = {p ? p->file : NO_FILE, c ? c->file : NO_FILE,
                                 o->image_file[0], o->image_file[1], o->image_file[2]};
     for (int k = 0; k < 2 + SYZ_BANDS; k++) {
       if (files[k] == NO_FILE) continue;
       const ingest_file *f = &g->file[files[k]];
-      int64_t stamp[2] = {f->bytes, f->modified_s};
       h = syz_checksum(f->path, strlen(f->path) + 1, h);
-      h = syz_checksum(stamp, sizeof stamp, h);
+      h = syz_checksum(&f->digest, sizeof f->digest, h);
     }
-    int64_t whole[4] = {o->object_id, o->spectrum >= 0 ? g->spectrum[o->spectrum].row : -1, o->candidate >= 0 ? g->candidate[o->candidate].row : -1,
+    int64_t whole[4] = {o->object_id, p ? p->row : -1, c ? c->row : -1,
                         o->has_image};
     double place[4] = {o->ra, o->dec, o->image_ra, o->image_dec};
     h = syz_checksum(whole, sizeof whole, h);
     h = syz_checksum(place, sizeof place, h);
-    if (o->spectrum >= 0) h = syz_checksum(g->spectrum[o->spectrum].label, (size_t)g->n_labels * sizeof(double), h);
-    if (o->candidate >= 0) h = syz_checksum(g->candidate[o->candidate].label, (size_t)g->n_labels * sizeof(double), h);
+    if (p) h = syz_checksum(p->label, (size_t)g->n_labels * sizeof(double), h);
+    if (c) h = syz_checksum(c->label, (size_t)g->n_labels * sizeof(double), h);
   }
   return h;
 }
 
-/* Whether a complete shard of that digest is there already. */
-static bool is_done(const char *path, const char *mark) {
+/** Of the shards that an earlier run left. */
+typedef struct found_shards {
+  int64_t kept, damaged;
+} found_shards;
+
+/* Whether a complete shard of that digest is there already, every checksum of which holds. */
+static bool is_done(const char *path, const char *mark, found_shards *found) {
   syz_h5 *f = NULL;
   char *text = NULL;
-  bool done = false;
-  if (access(path, R_OK) != 0 || syz_h5_open(NULL, path, &f) != SYZ_OK) return false;
-  if (syz_h5_read_text(f, "", "input", &text) == SYZ_OK && text) done = strstr(text, mark) != NULL;
+  bool is_same = false, is_whole = false;
+  if (access(path, R_OK) != 0) return false;
+  bool is_damaged = syz_h5_open(NULL, path, &f) != SYZ_OK;
+  if (!is_damaged && syz_h5_read_text(f, "", "input", &text) == SYZ_OK && text) is_same = strstr(text, mark) != NULL;
+  if (is_same) is_damaged = syz_h5_verify_all(f, &is_whole) != SYZ_OK;
   syz_free(&text);
   syz_h5_close(&f);
-  return done;
+  found->damaged += is_damaged;
+  found->kept += is_whole;
+  return is_whole;
 }
 
-static syz_status write_shard(ingest *g, sources *s, const char *path, int64_t first, int64_t n, bool *was_there, syz_progress *progress) {
+static syz_status write_shard(ingest *g, sources *s, const char *path, int64_t first, int64_t n, found_shards *found, syz_progress *progress) {
   syz_status st = SYZ_OK;
   syz_shard_writer *w = NULL;
   float *image = NULL, *flux = NULL, *ivar = NULL, *label = NULL;
@@ -195,8 +208,7 @@ static syz_status write_shard(ingest *g, sources *s, const char *path, int64_t f
   const char *names[INGEST_LABELS], *units[INGEST_LABELS];
   const char *yaml = syz_app_input_yaml(g->app);
   snprintf(mark, sizeof mark, "# ingest digest %016llx", (unsigned long long)shard_digest(g, first, n));
-  *was_there = is_done(path, mark);
-  if (*was_there) return st;
+  if (is_done(path, mark, found)) return st;
   for (int k = 0; k < g->n_labels; k++) {
     names[k] = g->label[k];
     units[k] = "";
@@ -228,21 +240,21 @@ cleanup:
   return st;
 }
 
-static syz_status write_mine(ingest *g, const char *folder, int64_t rows, int64_t shards, int64_t *kept) {
+static syz_status write_mine(ingest *g, const char *folder, int64_t rows, int64_t shards, found_shards *found) {
   syz_status st = SYZ_OK;
   sources s;
   char path[4096];
   syz_progress progress;
   memset(&s, 0, sizeof s);
   syz_progress_begin(&progress, "writing shards", "objects", 0, g->n_objects);
+  int64_t first = 0; /* this rank has the objects of its shards behind one another */
   for (int64_t k = g->rank; k < shards; k += g->size) {
-    bool was_there = false;
     /* Rank-local on purpose: whoever is asked stops, the agreement behind the loop makes it everybody's. Complete shards stay. */
     SYZ_REQUIRE(!syz_stop_asked(g->world, syz_input_text(g->app->input, "output.dir")), SYZ_STOPPED, "stopped by %s", syz_stop_reason());
     SYZ_REQUIRE(snprintf(path, sizeof path, "%s/shard-%05lld.h5", folder, (long long)k) < (int)sizeof path, SYZ_ERR_INPUT, "%s: name too long", folder);
-    int64_t n = g->n_objects - k * rows < rows ? g->n_objects - k * rows : rows;
-    SYZ_TRY(write_shard(g, &s, path, k * rows, n, &was_there, &progress));
-    *kept += was_there;
+    int64_t n = g->n_total - k * rows < rows ? g->n_total - k * rows : rows;
+    SYZ_TRY(write_shard(g, &s, path, first, n, found, &progress));
+    first += n;
   }
   syz_progress_end(&progress, g->n_objects);
 cleanup:
@@ -267,17 +279,21 @@ static void remove_leftovers(const char *folder, int64_t shards) {
 syz_status ingest_write_shards(ingest *g) {
   syz_status st = SYZ_OK;
   char folder[4096];
-  int64_t rows = syz_input_int(g->app->input, "ingest.shard_objects"), kept = 0;
-  int64_t shards = (g->n_objects + rows - 1) / rows;
+  int64_t rows = syz_input_int(g->app->input, "ingest.shard_objects");
+  found_shards found = {0, 0};
+  int64_t shards = (g->n_total + rows - 1) / rows;
   syz_status code = snprintf(folder, sizeof folder, "%s/shards", syz_input_text(g->app->input, "output.dir")) < (int)sizeof folder ? SYZ_OK : SYZ_ERR_INPUT;
-  if (code == SYZ_OK && g->rank == 0) code = syz_make_folder(folder);
+  if (code == SYZ_OK && g->rank == 0) code = syz_make_own_folder(syz_input_text(g->app->input, "output.dir"), "shards");
   SYZ_TRY_ALL(g->world, code);
-  SYZ_TRY_ALL(g->world, write_mine(g, folder, rows, shards, &kept));
-  syz_allreduce_i64(g->world, &kept, 1, SYZ_SUM);
+  SYZ_TRY(ingest_digest_files(g));
+  SYZ_TRY_ALL(g->world, write_mine(g, folder, rows, shards, &found));
+  syz_allreduce_i64(g->world, &found.kept, 1, SYZ_SUM);
+  syz_allreduce_i64(g->world, &found.damaged, 1, SYZ_SUM);
+  if (found.damaged) syz_warn("%lld shards of an earlier run were damaged and have been written again", (long long)found.damaged);
   if (g->rank == 0) remove_leftovers(folder, shards);
   syz_barrier(g->world);
-  syz_info("%lld objects in %lld shards of up to %lld in %s%s", (long long)g->n_objects, (long long)shards, (long long)rows, folder,
-           kept ? " (some were there already)" : "");
+  syz_info("%lld objects in %lld shards of up to %lld in %s%s", (long long)g->n_total, (long long)shards, (long long)rows, folder,
+           found.kept ? " (some were there already)" : "");
 cleanup:
   return st;
 }

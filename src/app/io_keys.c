@@ -8,6 +8,8 @@
   (SYZ_USED_BY(align) | SYZ_USED_BY(pretrain_image) | SYZ_USED_BY(pretrain_spectrum) | SYZ_USED_BY(embed) | SYZ_USED_BY(probe) |                     \
    SYZ_USED_BY(analyse) | SYZ_USED_BY(simulate) | SYZ_USED_BY(ingest) | SYZ_USED_BY(search) | SYZ_USED_BY(bench))
 
+#define READS (WRITES | SYZ_USED_BY(report) | SYZ_USED_BY(info))
+
 const syz_key syz_io_keys[] = {
     {"io.stripe_count", SYZ_KEY_INT, "0", "", 0, 65535, NULL, WRITES,
      "Stripes of each new file on a parallel file system (hint striping_factor of MPI-IO); 0: as the folder has it."},
@@ -22,6 +24,8 @@ const syz_key syz_io_keys[] = {
     {"io.compression", SYZ_KEY_CHOICE, "none", "", 0, 0, "none|deflate", WRITES,
      "Compress datasets of 64 KiB and more (shuffle and deflate, on all ranks at once). Objects of compressed shards are unpacked between steps."},
     {"io.compression_level", SYZ_KEY_INT, "1", "", 1, 9, NULL, WRITES, "1: fastest, 9: smallest."},
+    {"io.link_root", SYZ_KEY_TEXT, "", "", 0, 0, NULL, READS,
+     "Folder below which an HDF5 file that is read may lead to other files, by external links, external storage or virtual datasets; empty: such files are refused."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 
 syz_status syz_app_io_settings(const syz_app *app, syz_h5_settings *s)
@@ -34,7 +38,8 @@ syz_status syz_app_io_settings(const syz_app *app, syz_h5_settings *s)
                          .stripe_size = syz_input_int(in, "io.stripe_size"),
                          .is_direct = syz_input_bool(in, "io.direct"),
                          .aggregators = (int)syz_input_int(in, "io.aggregators"),
-                         .compression_level = compresses ? (int)syz_input_int(in, "io.compression_level") : 0};
+                         .compression_level = compresses ? (int)syz_input_int(in, "io.compression_level") : 0,
+                         .link_root = syz_input_text(in, "io.link_root")};
   SYZ_REQUIRE(s->stripe_size % 65536 == 0, SYZ_ERR_INPUT, "io.stripe_size: %lld is not a multiple of 65536", (long long)s->stripe_size);
 cleanup:
   return st;
@@ -44,7 +49,7 @@ syz_status syz_app_configure_io(const syz_app *app)
 {
   syz_status st = SYZ_OK;
   syz_h5_settings s;
-  if (!(WRITES & (1u << app->command))) return st;
+  if (!(READS & (1u << app->command))) return st;
   SYZ_TRY(syz_app_io_settings(app, &s));
   syz_h5_configure(&s);
 cleanup:

@@ -21,13 +21,16 @@
 static const syz_key shared_keys[] = {
     {"seed", SYZ_KEY_INT, "20240601", "", 0, 9.0e15, NULL, ALL_RUNS, "Seed of every random number: a result is a function of it, the input and the global batch."},
     {"output.dir", SYZ_KEY_TEXT, "", "folder", 0, 0, NULL, ALL_RUNS, "Run folder, made if needed; empty: runs/<command>."},
+    {"run.hang_limit", SYZ_KEY_REAL, "600", "s", 0, 1e6, NULL, ALL_RUNS | SYZ_USED_BY(info),
+     "When a rank no longer goes on for so long, or twice the longest time that a step of its own has taken, say where it is and end all ranks with exit code 7. 0: never."},
     {"data.path", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, TRAINING | FEATURES | SYZ_USED_BY(report),
      "Shards or AstroCLIP HDF5 files: a file, a folder, or a list of them."},
     {"data.split", SYZ_KEY_CHOICE, "default", "", 0, 0, "default|train|test|all", TRAINING | SYZ_USED_BY(embed) | SYZ_USED_BY(analyse),
      "First 80 % of each file (train), the rest (test), or all; default: train when training, all for embed and analyse."},
     {"data.shuffle", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, TRAINING, "A new order in every epoch; false: file order."},
     {"data.bad_objects", SYZ_KEY_CHOICE, "refuse", "", 0, 0, "refuse|skip", ALL_DATA,
-     "Objects with NaN, infinite or all-zero pixels: end with exit code 3 (refuse), or list them and go on (skip)."},
+     "Objects with NaN, infinite or all-zero pixels, values beyond 1e12, or an inverse variance that is negative or all zero: end with exit code 3 "
+     "(refuse), or list them and go on (skip)."},
     {"data.verify", SYZ_KEY_CHOICE, "auto", "", 0, 0, "auto|always|never", TRAINING | FEATURES,
      "Compare the checksums that the data files hold before they are used; auto: when they are together smaller than 4 GiB."},
     {"model.file", SYZ_KEY_TEXT, "", "model file", 0, 0, NULL, ALL_MODEL, "Model to start from or to use; its own `model:` section then rules."},
@@ -46,7 +49,7 @@ static const struct {
   uint32_t commands;
   const char *preset;
 } presets[] = {
-    /* DINOv2 on galaxies: recipes.md section 5. */
+    /* DINOv2 on galaxies: src/model/README.md "DINOv2 pretraining". */
     {"model.image.tokens", SYZ_USED_BY(pretrain_image), "dinov2"},
     {"train.steps", SYZ_USED_BY(pretrain_image), "250000"},
     {"train.global_batch", SYZ_USED_BY(pretrain_image), "1440"},
@@ -59,7 +62,7 @@ static const struct {
     {"train.validate_interval", SYZ_USED_BY(pretrain_image), "1250"},
     {"augment.flips", SYZ_USED_BY(pretrain_image), "true"},
     {"augment.quarter_turns", SYZ_USED_BY(pretrain_image), "true"},
-    /* Masked modelling of spectra: recipes.md section 3. */
+    /* Masked modelling of spectra: src/model/README.md "Masked modelling". */
     {"train.steps", SYZ_USED_BY(pretrain_spectrum), "500000"},
     {"train.global_batch", SYZ_USED_BY(pretrain_spectrum), "64"},
     {"train.lr", SYZ_USED_BY(pretrain_spectrum), "1.0e-5"},

@@ -9,6 +9,7 @@
 
 #include "compute.h"
 #include "keys.h"
+#include "memory_limit.h"
 
 typedef struct command {
   const char *name, *summary;
@@ -50,7 +51,7 @@ static void usage(void)
   for (int i = 0; i < SYZ_COMMAND_COUNT; i++) printf("  %-18s %s\n", shown_name(i, name), commands[i].summary);
   printf("\n`syzygy COMMAND --help` lists the keys of a command with type, default, unit and range.\n"
          "Exit codes: 0 done, 2 command line or input file, 3 bad input data, 4 cannot write, 5 no usable checkpoint, 6 numerical failure,\n"
-         "7 a rank died, 8 not enough memory or ranks, 10 internal error, 75 stopped early (run the same command again).\n");
+         "7 a rank died or hung, 8 not enough memory or ranks, 10 internal error, 75 stopped early (run the same command again).\n");
 }
 
 static bool is_yaml(const char *name)
@@ -157,6 +158,24 @@ static void banner(const syz_app *app)
            syz_instruction_set());
 }
 
+/* Whether the command saves on its way or looks for requests to stop; the others are done soon or start anew. */
+static bool saves(syz_command_id c)
+{
+  return c != SYZ_COMMAND_bench && c != SYZ_COMMAND_probe && c != SYZ_COMMAND_analyse && c != SYZ_COMMAND_report && c != SYZ_COMMAND_info;
+}
+
+/* Limits on what a file may unpack to are a node's: its ranks have equal parts. */
+static syz_status count_ranks_of_node(syz_app *app)
+{
+  syz_status st = SYZ_OK;
+  syz_comm *node = NULL;
+  SYZ_TRY(syz_comm_split_node(app->world, &node));
+  syz_memory_set_ranks(syz_comm_size(node));
+cleanup:
+  syz_comm_destroy(&node);
+  return st;
+}
+
 static syz_status run(int argc, char **argv, syz_app *app)
 {
   syz_status st = SYZ_OK;
@@ -180,10 +199,13 @@ static syz_status run(int argc, char **argv, syz_app *app)
     }
     goto cleanup;
   }
+  SYZ_TRY(count_ranks_of_node(app));
   SYZ_TRY(read_input(app, &line));
   SYZ_TRY_ALL(app->world, syz_app_check_precision(app));
   SYZ_TRY_ALL(app->world, syz_app_configure_io(app));
   syz_app_limit_instructions(app->input);
+  SYZ_TRY(syz_watch_start(app->world, syz_input_real(app->input, "run.hang_limit")));
+  if (!saves(app->command)) syz_stop_at_once();
   if (app->command != SYZ_COMMAND_info) banner(app);
   st = commands[line.command].run(app);
   /* Behind the command, which settles defaults that follow other keys and takes over what a model file says. */
@@ -218,11 +240,19 @@ static syz_status finish(syz_app *app, syz_status st)
   return st;
 }
 
+/*
+ * Before libraries are set up, MPI begins or anything else: a signal during all that must not end the run without its checkpoint. Constructors of the
+ * libraries take most of the time until main.
+ */
+typedef void (*initialiser)(void);
+__attribute__((section(".preinit_array"), used)) static const initialiser first_of_all = syz_stop_install;
+
 int main(int argc, char **argv)
 {
   syz_app app = {0};
-  syz_stop_install(); /* before anything else: a signal during set-up must not end the run without its checkpoint */
-  syz_status st = syz_comm_start(&argc, &argv, &app.world);
+  syz_h5_prepare(); /* while this process is small, and before MPI */
+  syz_status st = syz_app_check_memory_limit();
+  if (st == SYZ_OK) st = syz_comm_start(&argc, &argv, &app.world);
   if (st != SYZ_OK) {
     fprintf(stderr, "%s\n", syz_error_text());
     return (int)st;
@@ -236,5 +266,7 @@ int main(int argc, char **argv)
   syz_free(&app.input_before);
   syz_input_destroy(&app.input);
   syz_comm_finish(&app.world);
+  syz_watch_stop();
+  syz_h5_finish();
   return (int)st;
 }

@@ -78,7 +78,8 @@ static syz_status settle_defaults(job *j)
   const bool is_intended = strcmp(syz_input_text(in, "augment.preset"), "intended") == 0;
   for (int i = 0; i < 3; i++)
     for (int k = 0; k < 2; k++) SYZ_TRY(syz_training_settle_real(in, often[i][k], intended[i][is_intended]));
-  SYZ_TRY(syz_training_settle_real(in, "train.lr", 2e-4 * sqrt((double)syz_input_int(in, "train.global_batch") / 1024))); /* recipes.md section 5 */
+  /* src/model/README.md "DINOv2 pretraining" */
+  SYZ_TRY(syz_training_settle_real(in, "train.lr", 2e-4 * sqrt((double)syz_input_int(in, "train.global_batch") / 1024)));
   SYZ_TRY(syz_training_settle(&j->t, 0, false));
   SYZ_TRY(syz_training_settle_steps(in, "dino.teacher_warmup_steps", syz_input_int(in, "train.steps")));
   SYZ_TRY(syz_training_settle_steps(in, "dino.freeze_last_layer_steps", syz_input_int(in, "train.warmup_steps")));
@@ -222,6 +223,7 @@ syz_status syz_command_pretrain_image(syz_app *app)
   syz_plan planned;
   SYZ_TRY_ALL(world, j ? SYZ_OK : SYZ_ERR_MEMORY);
   syz_training_open(&j->t, app);
+  j->t.skips = SYZ_BAD_IMAGES_SKIPPED;
   SYZ_TRY_ALL(world, settle_defaults(j));
   read_dino(j);
   SYZ_TRY_ALL(world, syz_training_check_keys(&j->t));

@@ -119,7 +119,8 @@ syz_status syz_command_pretrain_spectrum(syz_app *app)
   syz_plan planned;
   SYZ_TRY_ALL(world, j ? SYZ_OK : SYZ_ERR_MEMORY);
   syz_training_open(&j->t, app);
-  SYZ_TRY_ALL(world, syz_training_settle(&j->t, 100, true)); /* recipes.md section 3 */
+  j->t.skips = SYZ_BAD_SPECTRA_SKIPPED;
+  SYZ_TRY_ALL(world, syz_training_settle(&j->t, 100, true)); /* src/model/README.md "Masked modelling" */
   SYZ_TRY_ALL(world, syz_training_check_keys(&j->t));
   SYZ_TRY(read_config(j));
   read_masked(j);

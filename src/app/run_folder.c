@@ -9,7 +9,7 @@
 
 #include "app.h"
 
-enum { INPUT_LIMIT = 64 << 20 };
+enum { INPUT_LIMIT = 64 << 20, HOLDER = 160 };
 
 const char *syz_app_created_by(void)
 {
@@ -24,27 +24,39 @@ const char *syz_app_input_yaml(syz_app *app)
   return app->input_yaml ? app->input_yaml : "";
 }
 
+/* "process 17 on node3" of the "17 node3" that a lock says, in place; of one without a host (older versions), or of anything else, what is known. */
+static const char *holder_text(char holder[HOLDER])
+{
+  long pid = 0;
+  char host[HOLDER / 2] = "";
+  const int n = sscanf(holder, "%ld %79[A-Za-z0-9._-]", &pid, host);
+  if (n < 1 || pid <= 0) return ".lock does not say which";
+  snprintf(holder, HOLDER, n == 2 ? "process %ld on %s" : "process %ld; .lock does not say on which host", pid, host);
+  return holder;
+}
+
 /* The lock is the kernel's, so it goes with the process however that ends. */
 static syz_status take_folder(syz_app *app)
 {
   syz_status st = SYZ_OK;
   const char *folder = syz_input_text(app->input, "output.dir"), *yaml = syz_app_input_yaml(app);
-  char path[PATH_MAX], holder[64] = "";
+  char path[PATH_MAX], holder[HOLDER] = "", host[HOLDER / 2] = "";
   struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
   SYZ_TRY(syz_make_folder(folder));
   SYZ_REQUIRE(snprintf(path, sizeof path, "%s/.lock", folder) < (int)sizeof path, SYZ_ERR_WRITE, "output.dir: name too long");
-  int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  SYZ_REQUIRE(fd >= 0, SYZ_ERR_WRITE, "%s: %s", path, strerror(errno));
+  int fd;
+  SYZ_TRY(syz_file_open(path, O_RDWR | O_CREAT, &fd));
   if (fcntl(fd, F_SETLK, &lock) != 0) {
     int reason = errno;
     ssize_t n = read(fd, holder, sizeof holder - 1);
     holder[n > 0 ? n : 0] = '\0';
     close(fd);
-    SYZ_REQUIRE(reason != EACCES && reason != EAGAIN, SYZ_ERR_WRITE, "%s: the folder is in use by another run (process %s); wait for it or choose another output.dir",
-                folder, *holder ? holder : "unknown");
-    SYZ_REQUIRE(false, SYZ_ERR_WRITE, "%s: cannot lock: %s", path, strerror(reason));
+    SYZ_REQUIRE(reason != EACCES && reason != EAGAIN, SYZ_ERR_WRITE,
+                "%s: the folder is in use by another run (%s); wait for it, end it, or choose another output.dir", folder, holder_text(holder));
+    SYZ_REQUIRE(false, SYZ_ERR_WRITE, "%s: cannot lock: %s; choose an output.dir on a file system that has locks", path, strerror(reason));
   }
-  int n = snprintf(holder, sizeof holder, "%ld\n", (long)getpid());
+  gethostname(host, sizeof host - 1);
+  int n = snprintf(holder, sizeof holder, "%ld %s\n", (long)getpid(), host);
   SYZ_REQUIRE(ftruncate(fd, 0) == 0 && write(fd, holder, (size_t)n) == n, SYZ_ERR_WRITE, "%s: cannot write: %s", path, strerror(errno));
   SYZ_REQUIRE(snprintf(path, sizeof path, "%s/input.yaml", folder) < (int)sizeof path, SYZ_ERR_WRITE, "output.dir: name too long");
   size_t before;
@@ -59,9 +71,11 @@ cleanup:
 syz_status syz_app_open_run_folder(syz_app *app)
 {
   syz_status st = SYZ_OK;
+  char log[PATH_MAX];
   if (app->is_dry_run) return st;
   SYZ_TRY_ALL(app->world, syz_comm_rank(app->world) == 0 ? take_folder(app) : SYZ_OK);
   app->has_run_folder = true;
+  if (snprintf(log, sizeof log, "%s/log.txt", syz_input_text(app->input, "output.dir")) < (int)sizeof log) syz_watch_log(log);
 cleanup:
   return st;
 }

@@ -141,6 +141,8 @@ syz_status syz_embedding_set_open(syz_comm *c, const char *key, int n, const cha
     }
     st = check_file(s, i, key);
     if (st == SYZ_OK) st = verify_file(s, i, key);
+    if (st == SYZ_OK && syz_h5_lacks_seal(s->file[i]))
+      syz_warn("%s has no checksum of its attributes (of an older version or another program), so damage there is not noticed", s->path[i]);
     if (c) st = syz_agree(c, st);
     SYZ_TRY(st);
   }

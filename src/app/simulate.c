@@ -9,10 +9,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "app.h"
 #include "simulate_emulator.h"
+#include "simulate_there.h"
 #include "syzygy/data.h"
 #include "syzygy/sky.h"
 
@@ -47,7 +47,8 @@ enum { BLOCK = 32, IMAGE = SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE, SEGMENT 
 typedef struct job {
   syz_app *app;
   bool is_survey, has_segments;
-  int64_t objects, unit_objects, units, kept;
+  int64_t objects, unit_objects, units, kept, damaged;
+  char *mark; /* what a unit of this run says of where it is from */
   char folder[3800];
   syz_emulator *emulator;
   syz_simulator *simulator;
@@ -100,6 +101,7 @@ static void tear_down(job *s)
 {
   syz_simulator_destroy(&s->simulator);
   syz_emulator_destroy(&s->emulator);
+  syz_free(&s->mark);
   syz_free(&s->object);
   syz_free(&s->image);
   syz_free(&s->flux);
@@ -122,27 +124,16 @@ static void shard_path(const job *s, int64_t unit, char *path, size_t room)
 /* A brick counts as written once this note is there: its files appear one after another. */
 static void note_path(const job *s, int64_t unit, char *path, size_t room) { snprintf(path, room, "%s/.brick-%05lld", s->folder, (long long)unit); }
 
-/* A unit of an earlier run with the same input and the same program is kept. */
-static bool is_there(const job *s, int64_t unit)
+/* A unit of an earlier run with the same input and the same program is kept, if it is whole. */
+static bool is_there(job *s, int64_t unit)
 {
-  char path[4096], *text = NULL, *program = NULL;
-  syz_h5 *f = NULL;
-  bool same = false;
-  const char *yaml = syz_app_input_yaml(s->app);
-  size_t n = 0;
-  if (s->is_survey) {
-    note_path(s, unit, path, sizeof path);
-    same = access(path, R_OK) == 0 && syz_file_read(path, 1 << 20, &text, &n) == SYZ_OK && strcmp(text, yaml) == 0;
-  } else {
-    shard_path(s, unit, path, sizeof path);
-    same = access(path, R_OK) == 0 && syz_h5_open(NULL, path, &f) == SYZ_OK && syz_h5_read_text(f, "", "input", &text) == SYZ_OK && text &&
-           strcmp(text, yaml) == 0 && syz_h5_read_text(f, "", "created_by", &program) == SYZ_OK && program &&
-           strcmp(program, syz_app_created_by()) == 0;
-    syz_h5_close(&f);
-  }
-  syz_free(&text);
-  syz_free(&program);
-  return same;
+  char path[4096];
+  bool is_damaged = false, is_kept;
+  if (s->is_survey) note_path(s, unit, path, sizeof path);
+  else shard_path(s, unit, path, sizeof path);
+  is_kept = s->is_survey ? syz_simulate_has_brick(path, s->folder, s->mark, &is_damaged) : syz_simulate_has_shard(path, s->mark, &is_damaged);
+  s->damaged += is_damaged;
+  return is_kept;
 }
 
 static syz_status write_shard(job *s, int64_t unit)
@@ -157,7 +148,7 @@ static syz_status write_shard(job *s, int64_t unit)
     units[l] = syz_sim_label_unit(l);
   }
   shard_path(s, unit, path, sizeof path);
-  SYZ_TRY(syz_shard_writer_create(path, n, SYZ_SIM_LABEL_COUNT, name, units, s->has_segments, syz_app_created_by(), syz_app_input_yaml(s->app), &w));
+  SYZ_TRY(syz_shard_writer_create(path, n, SYZ_SIM_LABEL_COUNT, name, units, s->has_segments, syz_app_created_by(), s->mark, &w));
   for (int64_t begin = 0; begin < n; begin += BLOCK) {
     int64_t count = n - begin < BLOCK ? n - begin : BLOCK;
     syz_timing_begin(&s->app->timing, "simulate");
@@ -189,13 +180,13 @@ static syz_status write_brick(job *s, int64_t unit)
 {
   syz_status st = SYZ_OK;
   char path[4096];
-  const char *yaml = syz_app_input_yaml(s->app);
+  syz_survey_files files;
   syz_timing_begin(&s->app->timing, "simulate and write bricks");
-  st = syz_simulator_write_survey(s->simulator, unit * s->unit_objects, unit_size(s, unit), s->folder);
+  st = syz_simulator_write_survey(s->simulator, unit * s->unit_objects, unit_size(s, unit), s->folder, &files);
   syz_timing_end(&s->app->timing);
   SYZ_TRY(st);
   note_path(s, unit, path, sizeof path);
-  SYZ_TRY(syz_file_write(path, yaml, strlen(yaml)));
+  SYZ_TRY(syz_simulate_write_note(path, s->folder, s->mark, &files));
 cleanup:
   return st;
 }
@@ -216,7 +207,7 @@ static syz_status prepare_folder(const job *s)
   syz_status st = SYZ_OK;
   char path[4096];
   struct stat info;
-  SYZ_TRY(syz_make_folder(s->folder));
+  SYZ_TRY(syz_make_own_folder(syz_input_text(s->app->input, "output.dir"), s->is_survey ? "survey" : "shards"));
   if (s->is_survey)
     note_path(s, s->units, path, sizeof path);
   else
@@ -248,6 +239,7 @@ syz_status syz_command_simulate(syz_app *app)
   print_plan(s);
   if (app->is_dry_run) goto cleanup;
   SYZ_TRY(syz_app_open_run_folder(app));
+  SYZ_TRY_ALL(world, syz_simulate_make_mark(app, &s->mark));
   SYZ_TRY_ALL(world, rank == 0 ? prepare_folder(s) : SYZ_OK);
   syz_progress_begin(&progress, "simulate", "objects", 0, s->objects);
   for (int64_t round = 0; round * size < s->units; round++) {
@@ -266,6 +258,8 @@ syz_status syz_command_simulate(syz_app *app)
   }
   syz_progress_end(&progress, s->objects);
   syz_allreduce_i64(world, &s->kept, 1, SYZ_SUM);
+  syz_allreduce_i64(world, &s->damaged, 1, SYZ_SUM);
+  if (s->damaged) syz_warn("%lld of an earlier run were damaged and have been made again", (long long)s->damaged);
   if (s->kept) syz_info("%lld of %lld were there already and are kept", (long long)s->kept, (long long)s->units);
   double seconds = syz_clock_s() - start;
   syz_info("%lld objects in %.1f s on %d ranks: %.2f ms of a rank an object", (long long)s->objects, seconds, size,

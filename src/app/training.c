@@ -32,7 +32,7 @@ static const syz_remembered shared_facts[] = {
     {"compute.engine", SYZ_KEY_TEXT, false},
 };
 
-void syz_training_open(syz_training *t, syz_app *app) { *t = (syz_training){.app = app, .in = app->input}; }
+void syz_training_open(syz_training *t, syz_app *app) { *t = (syz_training){.app = app, .in = app->input, .skips = SYZ_BAD_SKIPPED}; }
 
 void syz_training_close(syz_training *t)
 {
@@ -156,7 +156,8 @@ static syz_status open_set(syz_training *t, syz_split split, syz_shardset **out)
   path = syz_alloc("data paths", (size_t)n, sizeof *path);
   SYZ_TRY_ALL(t->app->world, path ? SYZ_OK : SYZ_ERR_MEMORY);
   for (int i = 0; i < n; i++) path[i] = syz_input_list_item(t->in, "data.path", i);
-  SYZ_TRY(syz_shardset_open(t->app->world, n, path, split, strcmp(syz_input_text(t->in, "data.bad_objects"), "skip") == 0, out));
+  SYZ_TRY(
+      syz_shardset_open(t->app->world, n, path, split, strcmp(syz_input_text(t->in, "data.bad_objects"), "skip") ? SYZ_BAD_REFUSED : t->skips, out));
   const int64_t bad = syz_shardset_rejected(*out, &rejected);
   for (int64_t i = 0; i < bad && i < 20; i++)
     syz_warn("left out: %s, row %" PRId64 ", object %" PRId64 ": %s", rejected[i].file, rejected[i].row, rejected[i].object_id, rejected[i].reason);
@@ -173,6 +174,8 @@ syz_status syz_training_open_data(syz_training *t, bool wants_test)
   t->split = strcmp(split, "all") == 0 ? SYZ_SPLIT_ALL : strcmp(split, "test") == 0 ? SYZ_SPLIT_TEST : SYZ_SPLIT_TRAIN;
   SYZ_TRY(open_set(t, t->split, &t->train));
   SYZ_TRY(syz_app_verify_data(t->app, t->train)); /* the test split is of the same files */
+  if (syz_app_compares_data(t->app, t->train)) SYZ_TRY(syz_shardset_content(t->train, &t->content));
+  if (t->content == syz_shardset_digest(t->train)) t->content = 0;
   /* Only a training split leaves objects to hold out. */
   if (t->split == SYZ_SPLIT_TRAIN && wants_test) SYZ_TRY(open_set(t, SYZ_SPLIT_TEST, &t->test));
 cleanup:
@@ -229,7 +232,10 @@ void syz_training_read_loop(syz_training *t)
       .validate_interval = syz_input_int(in, "train.validate_interval"),
       .checkpoint_interval_steps = syz_input_int(in, "output.checkpoint_interval_steps"),
       .checkpoint_interval_s = syz_input_real(in, "output.checkpoint_interval_s"),
+      .recovers = syz_input_bool(in, "train.recover"),
       .time_limit_s = syz_input_real(in, "train.time_limit_s"),
+      .verify_every = syz_input_int(in, "run.verify_every"),
+      .verify_jump = syz_input_real(in, "run.verify_jump"),
       .timing_from_step = syz_input_int(in, "output.timing_from_step"),
       .folder = syz_input_text(in, "output.dir"),
       .created_by = syz_app_created_by(),
@@ -268,6 +274,8 @@ void syz_training_add_facts(syz_training *t, const syz_remembered *own, int n)
   }
   snprintf(text, sizeof text, "%016" PRIx64, syz_shardset_digest(t->train));
   syz_training_add_fact(t, "digest of data.path", text, true);
+  snprintf(text, sizeof text, "%016" PRIx64, t->content);
+  if (t->content) syz_training_add_fact(t, SYZ_FACT_CONTENT, text, true);
   syz_training_add_fact(t, "data.split", split[t->split], true);
   add_remembered(t, shared_facts, (int)(sizeof shared_facts / sizeof *shared_facts));
   add_remembered(t, own, n);

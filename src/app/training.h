@@ -25,8 +25,10 @@ typedef struct syz_training {
   syz_grid grid;
   syz_nodes *nodes;           /**< of grid.data: who shares weights */
   syz_model *model;           /**< the one that trains */
+  uint64_t content; /**< of data files that have no checksums (syz_shardset_content); 0: all have, or data.verify does not ask for it */
   syz_shardset *train, *test; /**< test: NULL when nothing is held out */
   syz_split split;            /**< of `train` */
+  syz_bad_objects skips;      /**< how data.bad_objects: skip judges; a command that reads one modality narrows it before it opens data */
   syz_train_config loop;
   syz_fact fact[SYZ_FACTS_MAX];
 } syz_training;

@@ -60,12 +60,14 @@ void syz_timing_begin(syz_timing *t, const char *phase)
   SYZ_ASSERT(t->depth < SYZ_TIMING_DEPTH);
   t->stack[t->depth++] = i;
   t->count[i]++;
+  syz_pulse_phase(phase);
 }
 
 void syz_timing_end(syz_timing *t)
 {
   charge(t);
   if (t->depth > 0) t->depth--;
+  syz_pulse_phase(t->depth > 0 ? t->name[t->stack[t->depth - 1]] : NULL);
 }
 
 void syz_timing_restart(syz_timing *t)

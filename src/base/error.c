@@ -80,6 +80,9 @@ bool syz_fault(const char *point)
   long visit = strtol(end + 1, &end, 10);
   if (++visits != visit) return false;
   if (strcmp(end, ":kill") == 0) raise(SIGKILL);
+  if (strcmp(end, ":stop") == 0) raise(SIGSTOP);
+  for (volatile double x = 1; strcmp(end, ":spin") == 0;) x = x * 0.5 + 1;
+  while (strcmp(end, ":sleep") == 0) pause();
   return true;
 }
 #else

@@ -143,22 +143,42 @@ cleanup:
   return st;
 }
 
-/* "a,b" or "[a, b]" of the command line and of defaults. */
+/* The next item from *rest on, up to a comma; between quotation marks commas are part of it. NULL: there is none. Written over the text itself. */
+static char *next_item(char **rest, bool *is_open)
+{
+  char *p = *rest, *item, *end;
+  while (isspace((unsigned char)*p)) p++;
+  if (!*p) return NULL;
+  char mark = *p == '"' || *p == '\'' ? *p : '\0';
+  item = mark ? ++p : p;
+  end = strchr(p, mark ? mark : ',');
+  bool is_closed = mark && end;
+  if (!end) end = p + strlen(p);
+  char *next = is_closed ? end + 1 : end;
+  while (mark && isspace((unsigned char)*next)) next++;
+  *is_open = mark && (!is_closed || (*next && *next != ','));
+  *rest = *next ? next + 1 : next;
+  while (!mark && end > item && isspace((unsigned char)end[-1])) end--;
+  *end = '\0';
+  return item;
+}
+
+/* "a,b" or "[a, b]" of the command line and of defaults; a name with a comma stands in quotation marks: ["a,b", c]. */
 static syz_status store_list(input_value *v, const char *where, const char *text)
 {
   syz_status st = SYZ_OK;
+  bool is_open = false;
   char *copy = copy_text(text);
   SYZ_REQUIRE(copy, SYZ_ERR_MEMORY, "%s: no memory", where);
   input_clear_list(v);
-  char *begin = copy, *rest = NULL;
+  char *rest = copy;
   size_t n = strlen(copy);
   if (n >= 2 && copy[0] == '[' && copy[n - 1] == ']') {
     copy[n - 1] = '\0';
-    begin++;
+    rest++;
   }
-  for (char *item = strtok_r(begin, ",", &rest); item; item = strtok_r(NULL, ",", &rest)) {
-    while (isspace((unsigned char)*item)) item++;
-    for (size_t m = strlen(item); m > 0 && isspace((unsigned char)item[m - 1]); m--) item[m - 1] = '\0';
+  for (char *item; (item = next_item(&rest, &is_open));) {
+    SYZ_REQUIRE(!is_open, SYZ_ERR_INPUT, "%s: %s: the quotation marks around %s do not enclose the whole item", where, v->key->path, item);
     if (*item) SYZ_TRY(input_append(v, where, item));
   }
 cleanup:

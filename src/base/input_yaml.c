@@ -32,6 +32,10 @@ static syz_status next_event(reader *r)
                 r->parser.problem ? r->parser.problem : "unknown problem");
   }
   SYZ_REQUIRE(r->event.type != YAML_ALIAS_EVENT, SYZ_ERR_INPUT, "%s:%zu: aliases are not supported", r->name, r->event.start_mark.line + 1);
+  /* Quoted texts may hold one ("5\0junk"); what is behind it would be lost. */
+  SYZ_REQUIRE(r->event.type != YAML_SCALAR_EVENT || !memchr(r->event.data.scalar.value, '\0', r->event.data.scalar.length), SYZ_ERR_INPUT,
+              "%s:%zu: a zero byte (\\0) in the text that begins with \"%.40s\"; take it out", r->name, r->event.start_mark.line + 1,
+              (const char *)r->event.data.scalar.value);
 cleanup:
   return st;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** The log: rank 0 alone talks, to stdout and to log.txt; errors go to stderr from any rank. Progress lines with rate and time left. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +31,10 @@ syz_status syz_log_file(const char *path)
   if (log_stream) fclose(log_stream);
   log_stream = NULL;
   if (path && log_rank == 0) {
-    log_stream = fopen(path, "a");
+    int fd;
+    SYZ_TRY(syz_file_open(path, O_WRONLY | O_CREAT | O_APPEND, &fd));
+    log_stream = fdopen(fd, "a");
+    if (!log_stream) close(fd);
     SYZ_REQUIRE(log_stream, SYZ_ERR_WRITE, "%s: cannot open the log: %s", path, strerror(errno));
     setvbuf(log_stream, NULL, _IOLBF, BUFSIZ);
     fwrite(early, 1, early_size, log_stream);
@@ -147,6 +151,7 @@ void syz_progress_begin(syz_progress *p, const char *what, const char *unit, int
 
 void syz_progress_tell(syz_progress *p, int64_t done, const char *note)
 {
+  syz_pulse();
   if (log_rank != 0) return;
   double now = syz_clock_s();
   if (now - p->t_last < (is_terminal() ? live_interval_s : log_interval_s)) return;

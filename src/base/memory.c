@@ -151,6 +151,12 @@ size_t syz_memory_available(void)
   return available;
 }
 
+static int ranks_of_node = 1;
+
+void syz_memory_set_ranks(int ranks) { ranks_of_node = ranks > 1 ? ranks : 1; }
+
+size_t syz_memory_share(void) { return syz_memory_available() / (size_t)ranks_of_node; }
+
 void *syz_arena_take(syz_arena *a, size_t count, size_t size)
 {
   size_t at = (a->used + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;

@@ -15,10 +15,11 @@ void syz_barrier_idle(syz_comm *c)
   int is_done = 0;
   COMM(MPI_Ibarrier(c->mpi, &request));
   for (;;) {
-    COMM(MPI_Test(&request, &is_done, MPI_STATUS_IGNORE));
-    if (is_done) return;
+    COMM_LOOK(MPI_Test(&request, &is_done, MPI_STATUS_IGNORE));
+    if (is_done) break;
     nanosleep(&pause, NULL);
   }
+  syz_pulse();
 }
 
 void syz_pause(syz_comm *c, int *idle)
@@ -26,13 +27,13 @@ void syz_pause(syz_comm *c, int *idle)
   enum { LOOKS = 200, YIELDS = 400 };
   const struct timespec nap = {.tv_nsec = 50000};
   int unused;
-  comm_enter();
+  comm_look("MPI_Iprobe");
   const int code = MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, c->mpi, &unused, MPI_STATUS_IGNORE);
   if (++*idle > YIELDS)
     nanosleep(&nap, NULL);
   else if (*idle > LOOKS)
     sched_yield();
-  comm_check(comm_leave(code), "MPI_Iprobe", __FILE__, __LINE__);
+  comm_check(comm_looked(code), "MPI_Iprobe", __FILE__, __LINE__);
 }
 
 void syz_bcast(syz_comm *c, void *bytes, size_t n, int root)

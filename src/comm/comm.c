@@ -60,9 +60,26 @@ cleanup:
 /* Of this thread: the one that calls MPI reads its own. Two readings of the clock cost 50 ns a call. */
 static _Thread_local double seconds_in_mpi, entered_s;
 
-void comm_enter(void) { entered_s = syz_clock_s(); }
+void comm_enter(const char *call)
+{
+  entered_s = syz_clock_s();
+  syz_pulse_wait(call);
+}
 
 int comm_leave(int code)
+{
+  seconds_in_mpi += syz_clock_s() - entered_s;
+  syz_pulse_wait(NULL);
+  return code;
+}
+
+void comm_look(const char *call)
+{
+  entered_s = syz_clock_s();
+  syz_pulse_look(call);
+}
+
+int comm_looked(int code)
 {
   seconds_in_mpi += syz_clock_s() - entered_s;
   return code;
@@ -74,7 +91,9 @@ void syz_comm_finish(syz_comm **world)
 {
   unwrap(world);
   syz_abort_hook(NULL);
+  syz_pulse_wait("MPI_Finalize");
   MPI_Finalize();
+  syz_pulse_wait(NULL);
 }
 
 int syz_comm_rank(const syz_comm *c) { return c->rank; }

@@ -16,7 +16,11 @@ struct syz_comm {
 enum { COMM_CHUNK = 1 << 28 };
 
 void comm_check(int code, const char *call, const char *file, int line);
-/* Around every MPI call: its time counts in syz_comm_seconds. comm_leave returns `code`. */
-void comm_enter(void);
+/* Around every MPI call: its time counts in syz_comm_seconds, and the watchdog sees a rank that waits. comm_leave returns `code`. */
+void comm_enter(const char *call);
 int comm_leave(int code);
-#define COMM(call) (comm_enter(), comm_check(comm_leave(call), #call, __FILE__, __LINE__))
+#define COMM(call) (comm_enter(#call), comm_check(comm_leave(call), #call, __FILE__, __LINE__))
+/* The same around a call that only looks whether others are ready: to have looked is not to have gone on. */
+void comm_look(const char *call);
+int comm_looked(int code);
+#define COMM_LOOK(call) (comm_look(#call), comm_check(comm_looked(call), #call, __FILE__, __LINE__))

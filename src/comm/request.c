@@ -49,7 +49,8 @@ void syz_request_receive(syz_request *r, void *bytes, size_t n, int from, int ta
 bool syz_request_test(syz_request *r)
 {
   int is_done = 1;
-  if (r->n > 0) COMM(MPI_Testall(r->n, r->request, &is_done, MPI_STATUSES_IGNORE));
+  if (r->n > 0) COMM_LOOK(MPI_Testall(r->n, r->request, &is_done, MPI_STATUSES_IGNORE));
+  if (is_done && r->n > 0) syz_pulse();
   if (is_done) r->n = 0;
   return is_done;
 }

@@ -1,17 +1,50 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Requests to stop early: signals only set a flag; the loop asks at its agreement points and saves before it leaves. */
+/** Requests to stop early: signals set a flag; the loop asks at its agreement points and saves before it leaves. A second one does not wait. */
+#include <errno.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "syzygy/comm.h"
 
-static volatile sig_atomic_t stop_signal;
+static volatile sig_atomic_t stop_signal, is_at_once;
+static _Atomic int64_t first_ms;
 static bool has_stop_file;
 static double looked_s = -1e9;
 
-static void remember(int signal) { stop_signal = signal; }
+/* Files get their names only when they are whole, so nothing is harmed. Rank 0 speaks, by means that a handler may use. */
+static void leave(const char *text)
+{
+  if (syz_log_get_rank() == 0) (void)!write(STDERR_FILENO, text, strlen(text));
+  _exit((int)SYZ_STOPPED);
+}
+
+static void remember(int number)
+{
+  enum { TOGETHER_MS = 2000 };
+  const int kept = errno;
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  const int64_t now = (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+  if (is_at_once) leave("stopped by a signal: ended at once, there is nothing to save (exit code 75)\n");
+  if (!stop_signal) {
+    stop_signal = number;
+    atomic_store(&first_ms, now);
+  } else if (now - atomic_load(&first_ms) >= TOGETHER_MS) {
+    leave("stopped by a second signal: ended at once; what was saved before stands (exit code 75)\n");
+  }
+  errno = kept;
+}
+
+void syz_stop_at_once(void)
+{
+  is_at_once = 1;
+  if (stop_signal) remember(stop_signal);
+}
 
 void syz_stop_install(void)
 {
@@ -20,6 +53,13 @@ void syz_stop_install(void)
   sigaction(SIGUSR1, &action, NULL);
   sigaction(SIGUSR2, &action, NULL);
   sigaction(SIGTERM, &action, NULL);
+  /* Who starts the program may keep them back until here, so that none is lost (env --block-signal). */
+  sigset_t these;
+  sigemptyset(&these);
+  sigaddset(&these, SIGUSR1);
+  sigaddset(&these, SIGUSR2);
+  sigaddset(&these, SIGTERM);
+  sigprocmask(SIG_UNBLOCK, &these, NULL);
 }
 
 bool syz_stop_asked(const syz_comm *c, const char *folder)

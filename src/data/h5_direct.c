@@ -137,7 +137,7 @@ static bool start(h5_direct *d)
 
 h5_direct *h5_direct_open(const char *path, bool is_write)
 {
-  const int flags = is_write ? O_WRONLY : O_RDONLY;
+  const int flags = is_write ? O_WRONLY | O_NOFOLLOW : O_RDONLY;
   h5_direct *d = NULL;
   const int direct = open(path, flags | O_DIRECT | O_CLOEXEC);
   if (direct < 0) return NULL;

@@ -5,10 +5,11 @@
 #include <hdf5.h>
 
 #include "h5_direct.h"
+#include "h5_facts.h"
 #include "h5_image.h"
 #include "syzygy/data.h"
 
-enum { H5_REASON = 400, H5_DIMS = 8 };
+enum { H5_REASON = 400 };
 
 /** A dataset being written. */
 typedef struct h5_column {
@@ -25,28 +26,31 @@ struct syz_h5 {
   char *path, *temporary;
   hid_t file; /* while writing only on rank 0; -1 elsewhere */
   h5_image *image; /* writing, rank 0: what HDF5 wrote */
-  int fd;     /* writing: every rank's own descriptor of the temporary file; -1 when reading */
+  int fd;     /* every rank's own descriptor: writing, of the temporary file */
   h5_direct *direct; /* large pieces, when first needed */
   bool has_tried_direct;
   int rank, size;
   bool is_writing, is_unflushed;
+  bool is_own, is_sealed; /* reading: it says that it is of this program; the checksum of its attributes holds */
   h5_column *column;
   int columns, room;
+  int line;      /* reading: to the process in which the library reads the file; -1 when it is gone, and then: */
+  syz_status lost;
+  char lost_why[160];
+  int64_t bytes; /* reading: length of the file */
+  struct h5_known *known; /* reading: datasets that were asked for */
+  int knowns, known_room;
 };
 
 /** Once a process: HDF5 must not print its error stack, and knows h5py's LZF. */
 void h5_begin(void);
 /** The innermost message on HDF5's error stack ("unknown reason" when it is empty). */
 const char *h5_reason(char text[H5_REASON]);
+/** The same; true when there was no memory. */
+bool h5_reason_memory(char text[H5_REASON]);
 /** How a type is stored (little-endian) and held in memory; not to be closed by H5Tclose unless it is bfloat16: use h5_type_close. */
 hid_t h5_file_type(syz_h5_type t);
 void h5_type_close(syz_h5_type t, hid_t id);
-/** Access list without file locks where the file system has none. */
-hid_t h5_access(void);
-/** Go through a file in a child process: SYZ_ERR_DATA when that kills it. Rank-local. */
-syz_status h5_guard(const char *path);
-/** Open a file that was gone through before, on this process alone. */
-syz_status h5_open_known(const char *path, syz_h5 **out);
 /** The settings of this run. */
 const syz_h5_settings *h5_settings(void);
 /** Rank-local: create an empty file with the stripes of the settings; does nothing when they ask for none. SYZ_ERR_WRITE. */
@@ -58,6 +62,9 @@ syz_status h5_write_at(syz_h5 *f, const char *name, int64_t at, size_t bytes, co
 syz_status h5_gather_rows(syz_h5 *f, const h5_column *column, int64_t first, int64_t n, const void *data);
 /** The lane for large pieces, opened when first asked for; NULL: there is none, or it is not wanted. */
 h5_direct *h5_lane(syz_h5 *f);
+/** *is_own: whether the file says that it is of this program; *text is then "" without a checksum of its attributes, else what that is and what the
+ * file says, with a blank between; the caller's. Rank-local. */
+syz_status h5_read_seal(syz_h5 *f, bool *is_own, char **text);
 /** NUL-terminated copy owned by the caller; NULL without memory. */
 char *h5_copy_text(const char *text);
 /** Agreement when there is a communicator, otherwise the status itself. */

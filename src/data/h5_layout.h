@@ -10,8 +10,5 @@
  */
 int64_t syz_h5_offset(syz_h5 *f, const char *name, syz_h5_type type);
 
-/** Like syz_h5_open by this process alone, for a file that this program has opened before: no second look for damage that kills. */
-syz_status syz_h5_reopen(const char *path, syz_h5 **out);
-
 /** LZF as h5py writes it (filter 32000). Returns the number of bytes unpacked, 0 when the input is damaged or does not fit `room`. */
 size_t syz_lzf_unpack(const void *packed, size_t n, void *out, size_t room);

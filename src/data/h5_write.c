@@ -8,18 +8,20 @@
  *
  * Why not HDF5's MPI-IO driver: on a full disk a collective H5Dwrite of 1.10.8 over ompio never returns (3 ranks, 600 MB into a tmpfs
  * of 64 MB: all ranks still inside after 30 s), and a failed flush inside H5Fclose leaves the library unable to end. Speed is the same:
- * both are pwrite calls in the end (MPI-IO: 2.3 to 2.8 GB/s on a quiet machine, platform.md section 4). What is asked of the file
+ * both are pwrite calls in the end (MPI-IO: 2.3 to 2.8 GB/s on a quiet machine, src/comm/README.md "Parallel HDF5"). What is asked of the file
  * system is what MPI-IO asks, too: bytes written by one node are seen by another after fsync (Lustre, GPFS, BeeGFS, local disks).
  *
  * The description is written before the first row, checksum attributes included (as zeros, replaced in place at the end), so that
  * publishing needs no new space.
  */
 #include "h5_chunks.h"
+#include "h5_seal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -71,9 +73,10 @@ static syz_status create_file(syz_h5 *f, const char *format, const char *created
   hid_t access = H5Pcreate(H5P_FILE_ACCESS), root = H5Pcreate(H5P_FILE_CREATE), space = -1, a = -1;
   const int version = 1;
   SYZ_REQUIRE(!syz_fault("h5_create"), SYZ_ERR_WRITE, "%s: injected failure", f->temporary);
+  SYZ_TRY(syz_refuse_link(f->path));
+  SYZ_TRY(syz_refuse_link(f->temporary));
   SYZ_TRY(h5_create_striped(f->temporary));
-  f->fd = open(f->temporary, O_RDWR | O_CREAT | O_TRUNC, 0666); /* first by hand: errno says it shortest */
-  SYZ_REQUIRE(f->fd >= 0, SYZ_ERR_WRITE, "%s: cannot create: %s", f->temporary, strerror(errno));
+  SYZ_TRY(syz_file_open(f->temporary, O_RDWR | O_CREAT | O_TRUNC, &f->fd)); /* first by hand: errno says it shortest */
   /* Format of HDF5 1.8: its object headers carry checksums of their own, so that a damaged description is noticed. */
   H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V18);
   /* Compressed chunks are of any size: room between them would eat up what they save. */
@@ -89,6 +92,7 @@ static syz_status create_file(syz_h5 *f, const char *format, const char *created
   SYZ_REQUIRE(a >= 0 && H5Awrite(a, H5T_NATIVE_INT, &version) >= 0, SYZ_ERR_WRITE, "%s: cannot write: %s", f->path, h5_reason(reason));
   SYZ_TRY(put_text(f, f->file, "created_by", created_by ? created_by : ""));
   SYZ_TRY(put_text(f, f->file, "input", input_yaml ? input_yaml : ""));
+  SYZ_TRY(put_checksum(f, f->file, "its attributes", 0));
 cleanup:
   if (a >= 0) H5Aclose(a);
   if (space >= 0) H5Sclose(space);
@@ -99,11 +103,7 @@ cleanup:
 
 static syz_status attach_file(syz_h5 *f)
 {
-  syz_status st = SYZ_OK;
-  f->fd = open(f->temporary, O_WRONLY);
-  SYZ_REQUIRE(f->fd >= 0, SYZ_ERR_WRITE, "%s: cannot open what rank 0 created: %s", f->temporary, strerror(errno));
-cleanup:
-  return st;
+  return syz_file_open(f->temporary, O_WRONLY, &f->fd); /* rank 0 created it */
 }
 
 static syz_status make_handle(syz_comm *c, const char *path, syz_h5 **out)
@@ -426,6 +426,24 @@ cleanup:
   return st;
 }
 
+static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+/* The checksum of what the file says of itself, once all the rest is in it. */
+static syz_status seal_file(syz_h5 *f)
+{
+  syz_status st = SYZ_OK;
+  const char **name = NULL;
+  uint64_t sum = 0;
+  SYZ_ALLOC(name, "names of datasets", f->columns + 1);
+  for (int i = 0; i < f->columns; i++) name[i] = f->column[i].name + (f->column[i].name[0] == '/');
+  qsort(name, (size_t)f->columns, sizeof *name, by_name);
+  SYZ_TRY(h5_seal_sum(f->file, f->path, name, f->columns, &sum));
+  SYZ_TRY(put_checksum(f, f->file, "its attributes", sum));
+cleanup:
+  syz_free(&name);
+  return st;
+}
+
 static syz_status close_description(syz_h5 *f)
 {
   syz_status st = SYZ_OK;
@@ -441,6 +459,7 @@ static syz_status close_description(syz_h5 *f)
     H5Dclose(d);
     d = -1;
   }
+  SYZ_TRY(seal_file(f));
   herr_t rc = H5Fclose(f->file);
   f->file = -1;
   SYZ_REQUIRE(rc >= 0, SYZ_ERR_WRITE, "%s: cannot close: %s", f->path, h5_reason(reason));

@@ -107,6 +107,7 @@ static syz_status prepare(syz_loader *l, workplace *w, slot *s, int64_t i, bool 
   const syz_object *o = &l->set->object[s->index[i]];
   float *flux = c->wants_flux ? s->flux + i * SYZ_SPECTRUM_PIXELS : NULL;
   float *image = w->image, *ivar = s->ivar ? s->ivar + i * SYZ_SPECTRUM_PIXELS : w->ivar; /* NULL when not wanted */
+  syz_pulse();
   SYZ_REQUIRE(!syz_fault("loader_read"), SYZ_ERR_DATA, "object %lld: injected failure", (long long)o->object_id);
   if (c->crops && !o->has_image) SYZ_TRY(refuse_imageless(l, s->index[i]));
   if (is_main) SYZ_TRY(syz_shardset_read_one(l->set, s->index[i], image, flux, ivar));

@@ -44,28 +44,45 @@ static bool ends_with(const char *text, const char *end)
   return n > m && strcmp(text + n - m, end) == 0;
 }
 
-static bool is_fits(const char *path) { return ends_with(path, ".fits") || ends_with(path, ".fits.gz") || ends_with(path, ".fits.fz") || ends_with(path, ".fits.bz2"); }
+static bool is_fits(const char *path)
+{
+  static const char *const end[] = {".fits", ".fit", ".fts", ".fits.gz", ".fits.fz", ".fits.bz2", ".fits.xz"};
+  for (size_t i = 0; i < sizeof end / sizeof *end; i++)
+    if (ends_with(path, end[i])) return true;
+  return false;
+}
 
-static syz_status add_folder(path_list *list, const char *folder, int depth, int *fits)
+static int is_listed(const struct dirent *e) { return e->d_name[0] != '.'; }
+static int by_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
+
+/* In order of names, so that of two ways to a folder the same one counts everywhere. */
+static syz_status add_folder(path_list *list, const char *folder, int depth, syz_met *met, int *fits)
 {
   syz_status st = SYZ_OK;
   char path[PATH_MAX];
   struct stat s;
+  struct dirent **entry = NULL;
+  bool is_new = false;
+  int entries = 0;
   size_t n = strlen(folder);
   while (n > 1 && folder[n - 1] == '/') n--;
-  DIR *d = opendir(folder);
-  SYZ_REQUIRE(d, SYZ_ERR_DATA, "%s: cannot read the folder: %s", folder, strerror(errno));
+  SYZ_TRY(syz_met_add(met, folder, &is_new));
+  if (!is_new) return SYZ_OK; /* a link led here before, or to a folder above this one */
+  entries = scandir(folder, &entry, is_listed, by_name);
+  SYZ_REQUIRE(entries >= 0, SYZ_ERR_DATA, "%s: cannot read the folder: %s", folder, strerror(errno));
   SYZ_REQUIRE(depth < DEPTH, SYZ_ERR_DATA, "%s: folders more than %d deep", folder, DEPTH);
-  for (struct dirent *e; (e = readdir(d));) {
-    if (e->d_name[0] == '.') continue;
-    SYZ_REQUIRE(snprintf(path, sizeof path, "%.*s/%s", (int)n, folder, e->d_name) < (int)sizeof path, SYZ_ERR_DATA, "%s: name too long", folder);
+  for (int i = 0; i < entries; i++) {
+    SYZ_REQUIRE(snprintf(path, sizeof path, "%.*s/%s", (int)n, folder, entry[i]->d_name) < (int)sizeof path, SYZ_ERR_DATA, "%s: name too long",
+                folder);
     if (stat(path, &s) != 0) continue; /* a link that leads nowhere */
-    if (S_ISDIR(s.st_mode)) SYZ_TRY(add_folder(list, path, depth + 1, fits));
+    if (S_ISDIR(s.st_mode))
+      SYZ_TRY(add_folder(list, path, depth + 1, met, fits));
     else if (S_ISREG(s.st_mode) && (ends_with(path, ".h5") || ends_with(path, ".hdf5"))) SYZ_TRY(add(list, path));
     else *fits += S_ISREG(s.st_mode) && is_fits(path);
   }
 cleanup:
-  if (d) closedir(d);
+  for (int i = 0; i < entries; i++) free(entry[i]);
+  free(entry);
   return st;
 }
 
@@ -108,14 +125,17 @@ cleanup:
 syz_status syz_paths_collect(int n, const char *const *given, path_list *out)
 {
   syz_status st = SYZ_OK;
+  syz_met met = {NULL, 0, 0};
   *out = (path_list){0};
   SYZ_REQUIRE(n > 0, SYZ_ERR_INPUT, "no data set is named (data.path)");
   for (int i = 0; i < n; i++) {
     struct stat s;
-    SYZ_REQUIRE(stat(given[i], &s) == 0, SYZ_ERR_DATA, "%s: %s", given[i], strerror(errno));
+    SYZ_REQUIRE(stat(given[i], &s) == 0, SYZ_ERR_DATA, "%s: %s%s", given[i], strerror(errno),
+                n > 1 ? " (on the command line a comma parts names: put one that has a comma in quotation marks, [\"a,b\"])" : "");
     if (S_ISDIR(s.st_mode)) {
       int before = out->n, fits = 0;
-      SYZ_TRY(add_folder(out, given[i], 0, &fits));
+      syz_met_free(&met); /* what is named twice is for refuse_repeats to find */
+      SYZ_TRY(add_folder(out, given[i], 0, &met, &fits));
       SYZ_REQUIRE(out->n > before, SYZ_ERR_DATA, "%s: no *.h5 or *.hdf5 file in this folder%s", given[i],
                   fits ? ", but FITS files: `syzygy ingest` makes shards of them (ingest.spectra, ingest.images, ingest.catalogues)" : "");
       qsort(out->path + before, (size_t)(out->n - before), sizeof *out->path, by_text);
@@ -125,6 +145,7 @@ syz_status syz_paths_collect(int n, const char *const *given, path_list *out)
   }
   SYZ_TRY(refuse_repeats(out));
 cleanup:
+  syz_met_free(&met);
   if (st != SYZ_OK) syz_paths_free(out);
   return st;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Shards being written: one rank writes one shard whole, objects in any order of blocks. Layout: design.md, Files. */
+/** Shards being written: one rank writes one shard whole, objects in any order of blocks. Layout: README.md "Shards". */
 #include <stdio.h>
 #include <string.h>
 

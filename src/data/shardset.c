@@ -51,31 +51,32 @@ cleanup:
   return st;
 }
 
-/* Every pixel of a part's used rows is looked at; rows are read in blocks. */
-static syz_status find_bad(syz_h5 *f, own_file *o, int part, const syz_object *object)
+/* Every pixel of a part's used rows is looked at, of images or spectra alone if that is how the set skips; rows are read in blocks. */
+static syz_status find_bad(syz_h5 *f, own_file *o, int part, syz_bad_objects bad, const syz_object *object)
 {
   syz_status st = SYZ_OK;
   const set_part *p = &o->scan.part[part];
   float *block = NULL;
   char name[64];
   pixel_fault fault[LOOK_ROWS];
+  const bool looks_at_images = bad != SYZ_BAD_SPECTRA_SKIPPED, looks_at_spectra = bad != SYZ_BAD_IMAGES_SKIPPED;
   SYZ_ALLOC(block, "pixels to check", LOOK_ROWS * SET_IMAGE);
   for (int64_t at = 0; at < p->used; at += LOOK_ROWS) {
     int64_t n = p->used - at < LOOK_ROWS ? p->used - at : LOOK_ROWS;
     for (int64_t i = 0; i < n; i++) fault[i] = PIXELS_GOOD;
-    if (p->has_image) {
+    if (p->has_image && looks_at_images) {
       snprintf(name, sizeof name, "%s%s", p->group, p->is_astroclip ? "images" : "image");
       SYZ_TRY(syz_h5_read(f, name, SYZ_H5_F32, p->first + at, n, block));
       for (int64_t i = 0; i < n; i++)
         if (object[at + i].has_image) fault[i] = syz_check_image(block + i * SET_IMAGE);
     }
-    if (p->has_flux) {
+    if (p->has_flux && looks_at_spectra) {
       snprintf(name, sizeof name, "%s%s", p->group, p->is_astroclip ? "spectra" : "spectrum");
       SYZ_TRY(syz_h5_read(f, name, SYZ_H5_F32, p->first + at, n, block));
       for (int64_t i = 0; i < n; i++)
         if (object[at + i].has_spectrum && !fault[i]) fault[i] = syz_check_flux(block + i * SYZ_SPECTRUM_PIXELS);
     }
-    if (p->has_ivar) {
+    if (p->has_ivar && looks_at_spectra) {
       SYZ_TRY(syz_h5_read(f, "spectrum_ivar", SYZ_H5_F32, p->first + at, n, block));
       for (int64_t i = 0; i < n; i++)
         if (object[at + i].has_spectrum && !fault[i]) fault[i] = syz_check_ivar(block + i * SYZ_SPECTRUM_PIXELS);
@@ -88,7 +89,7 @@ cleanup:
   return st;
 }
 
-static syz_status scan_file(const char *path, int number, syz_split split, bool skip_bad, own_file *o)
+static syz_status scan_file(const char *path, int number, syz_split split, syz_bad_objects bad, own_file *o)
 {
   syz_status st = SYZ_OK;
   syz_h5 *f = NULL;
@@ -104,12 +105,12 @@ static syz_status scan_file(const char *path, int number, syz_split split, bool 
   o->objects = 0;
   for (int i = 0; i < o->scan.parts; i++) o->objects += o->scan.part[i].used;
   SYZ_ALLOC(o->object, "object table", o->objects + 1);
-  SYZ_TRY(syz_h5_reopen(path, &f));
+  SYZ_TRY(syz_h5_open(NULL, path, &f));
   syz_object *at = o->object;
   for (int i = 0; i < o->scan.parts; i++) {
     const set_part *p = &o->scan.part[i];
     SYZ_TRY(syz_shardset_read_table(f, p, p->first, p->used, at));
-    if (skip_bad) SYZ_TRY(find_bad(f, o, i, at));
+    if (bad != SYZ_BAD_REFUSED) SYZ_TRY(find_bad(f, o, i, bad, at));
     at += p->used;
   }
 cleanup:
@@ -125,6 +126,7 @@ typedef struct file_header {
   int64_t bytes, bads;
   uint64_t digest;
   int32_t parts, labels;
+  bool lacks_sums, lacks_seal;
 } file_header;
 
 static int find_label(const syz_shardset *s, const char *name)
@@ -181,6 +183,8 @@ static syz_status receive_file(syz_shardset *s, int file, const file_header *h, 
   syz_status st = SYZ_OK;
   s->file[file].bytes = h->bytes;
   s->file[file].digest = h->digest;
+  s->file[file].lacks_sums = h->lacks_sums;
+  s->file[file].lacks_seal = h->lacks_seal;
   SYZ_TRY(add_labels(s, file, h->labels, label));
   if (h->bads) {
     SYZ_TRY(grow((void **)&s->skipped, "objects left out", s->skips, h->bads, sizeof *s->skipped));
@@ -238,7 +242,7 @@ static syz_status exchange_files(syz_shardset *s, const own_file *own)
   for (int f = 0; f < s->files; f++) {
     const own_file *o = f % size == rank ? &own[f / size] : NULL;
     file_header h = {0};
-    if (o) h = (file_header){o->scan.bytes, o->bads, o->scan.digest, o->scan.parts, o->scan.labels};
+    if (o) h = (file_header){o->scan.bytes, o->bads, o->scan.digest, o->scan.parts, o->scan.labels, o->scan.lacks_sums, o->scan.lacks_seal};
     syz_bcast(s->comm, &h, sizeof h, f % size);
     syz_free(&bad);
     if (h.bads) bad = syz_alloc("damaged objects", (size_t)h.bads, sizeof *bad);
@@ -316,11 +320,11 @@ static uint64_t digest_of(const syz_shardset *s)
 
 /* ------------------------------------------------------------------ public */
 
-static syz_status scan_share(syz_shardset *s, syz_split split, bool skip_bad, own_file *own)
+static syz_status scan_share(syz_shardset *s, syz_split split, own_file *own)
 {
   syz_status st = SYZ_OK;
   int size = syz_comm_size(s->comm), rank = syz_comm_rank(s->comm);
-  for (int f = rank; f < s->files; f += size) SYZ_TRY(scan_file(s->file[f].path, f, split, skip_bad, &own[f / size]));
+  for (int f = rank; f < s->files; f += size) SYZ_TRY(scan_file(s->file[f].path, f, split, s->bad, &own[f / size]));
 cleanup:
   return st;
 }
@@ -338,7 +342,22 @@ cleanup:
   return st;
 }
 
-syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, syz_split split, bool skip_bad, syz_shardset **out)
+/* Files of older versions, and shards that other programs wrote. */
+static void warn_of_seals(const syz_shardset *s)
+{
+  int n = 0, first = -1;
+  for (int f = s->files - 1; f >= 0; f--)
+    if (s->file[f].lacks_seal) {
+      first = f;
+      n++;
+    }
+  if (n)
+    syz_warn("%d of %d data files have no checksum of their attributes (of an older version or another program), so damage there is not noticed; the "
+             "first: %s",
+             n, s->files, s->file[first].path);
+}
+
+syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, syz_split split, syz_bad_objects bad, syz_shardset **out)
 {
   syz_status st = SYZ_OK;
   syz_shardset *s = syz_alloc("data set", 1, sizeof *s);
@@ -348,7 +367,7 @@ syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, 
   *out = NULL;
   SYZ_TRY_ALL(c, s ? SYZ_OK : SYZ_ERR_MEMORY);
   s->comm = c;
-  s->skips_bad = skip_bad;
+  s->bad = bad;
   syz_set_reader_begin(&s->reader);
   SYZ_TRY_ALL(c, syz_comm_rank(c) == 0 ? syz_paths_collect(n_paths, path, &list) : SYZ_OK);
   SYZ_TRY(syz_paths_broadcast(c, &list));
@@ -356,12 +375,13 @@ syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, 
   owns = s->files / size + 1;
   own = syz_alloc("scanned files", (size_t)owns, sizeof *own);
   SYZ_TRY_ALL(c, own ? SYZ_OK : SYZ_ERR_MEMORY);
-  SYZ_TRY_ALL(c, scan_share(s, split, skip_bad, own));
+  SYZ_TRY_ALL(c, scan_share(s, split, own));
   SYZ_TRY(exchange_files(s, own));
   SYZ_TRY(exchange_objects(s, own));
   SYZ_REQUIRE(s->size > 0, SYZ_ERR_DATA, "%s: no usable object in %d file(s) (%lld in this split, %lld left out)", s->file[0].path, s->files,
               (long long)s->raw_size, (long long)s->skips);
   s->digest = digest_of(s);
+  warn_of_seals(s);
   *out = s;
   s = NULL;
 cleanup:
@@ -406,6 +426,7 @@ int64_t syz_shardset_bytes(const syz_shardset *s)
 
 const syz_object *syz_shardset_objects(const syz_shardset *s) { return s->object; }
 uint64_t syz_shardset_digest(const syz_shardset *s) { return s->digest; }
+bool syz_shardset_is_verified(const syz_shardset *s) { return s->is_verified; }
 bool syz_shardset_has_ivar(const syz_shardset *s) { return s->has_ivar; }
 
 int syz_shardset_labels(const syz_shardset *s, const char *const **name)
@@ -501,7 +522,7 @@ static syz_status find_first_bad(const syz_shardset *s, syz_h5 *f, int file, own
     syz_free(&object);
     SYZ_ALLOC(object, "object table", whole->rows + 1);
     SYZ_TRY(syz_shardset_read_table(f, whole, 0, whole->rows, object));
-    SYZ_TRY(find_bad(f, bad, 0, object));
+    SYZ_TRY(find_bad(f, bad, 0, SYZ_BAD_SKIPPED, object));
   }
 cleanup:
   syz_free(&object);
@@ -516,13 +537,13 @@ static syz_status verify_file(const syz_shardset *s, int file, int32_t *is_doubt
   own_file bad = {.bads = 0};
   verify_pass *v = NULL;
   SYZ_ALLOC(v, "checksums", 1);
-  SYZ_TRY(syz_h5_reopen(path, &v->f));
+  SYZ_TRY(syz_h5_open(NULL, path, &v->f));
   SYZ_TRY(syz_h5_visit(v->f, "", verify_dataset, v));
   if (!*v->damage) goto cleanup;
   SYZ_TRY(find_first_bad(s, v->f, file, &bad));
   SYZ_REQUIRE(bad.bads, SYZ_ERR_DATA, "%s; data.verify: never reads it all the same", v->damage);
-  SYZ_REQUIRE(s->skips_bad, SYZ_ERR_DATA, "%s; object %lld (row %lld): %s; leave such objects out with data.bad_objects: skip", v->damage,
-              (long long)bad.bad[0].object_id, (long long)bad.bad[0].row, syz_pixel_fault_text((pixel_fault)bad.bad[0].fault));
+  SYZ_REQUIRE(s->bad != SYZ_BAD_REFUSED, SYZ_ERR_DATA, "%s; object %lld (row %lld): %s; leave such objects out with data.bad_objects: skip",
+              v->damage, (long long)bad.bad[0].object_id, (long long)bad.bad[0].row, syz_pixel_fault_text((pixel_fault)bad.bad[0].fault));
   *is_doubtful = 1;
 cleanup:
   if (v) syz_h5_close(&v->f);
@@ -553,6 +574,7 @@ syz_status syz_shardset_verify(syz_shardset *s)
     syz_progress_tell(&progress, done / 1000000, NULL);
   }
   if (syz_clock_s() - start_s > long_s) syz_progress_end(&progress, done / 1000000);
+  s->is_verified = true;
 cleanup:
   syz_free(&is_doubtful);
   return st;
@@ -565,7 +587,7 @@ static syz_status read_labels_of_file(const syz_shardset *s, int file, int first
   syz_status st = SYZ_OK;
   syz_h5 *f = NULL;
   char dataset[SYZ_LABEL_NAME + 32];
-  SYZ_TRY(syz_h5_reopen(s->file[file].path, &f));
+  SYZ_TRY(syz_h5_open(NULL, s->file[file].path, &f));
   for (int p = first_part; p < s->parts && s->part[p].file == file; p++) {
     const set_part *part = &s->part[p];
     if (part->is_astroclip) snprintf(dataset, sizeof dataset, "%sredshifts", part->group);
@@ -591,6 +613,11 @@ static void list_labels(const syz_shardset *s, char *text, size_t room)
 }
 
 syz_status syz_shardset_read_label(syz_shardset *s, const char *name, float *value)
+{
+  return syz_shardset_read_label_rows(s, name, 0, syz_shardset_size(s), value);
+}
+
+syz_status syz_shardset_read_label_rows(syz_shardset *s, const char *name, int64_t first_row, int64_t n_rows, float *value)
 {
   syz_status st = SYZ_OK;
   int size = syz_comm_size(s->comm), rank = syz_comm_rank(s->comm), which = find_label(s, name);
@@ -620,8 +647,12 @@ syz_status syz_shardset_read_label(syz_shardset *s, const char *name, float *val
       memset(column, 0xff, (size_t)n * sizeof *column);
     }
     for (int64_t i = 0; i < n; i++, raw++) {
-      if (skip < s->skips && s->skipped[skip] == raw) skip++;
-      else value[at++] = column[i];
+      if (skip < s->skips && s->skipped[skip] == raw) {
+        skip++;
+        continue;
+      }
+      if (at >= first_row && at - first_row < n_rows) value[at - first_row] = column[i];
+      at++;
     }
   }
 cleanup:

@@ -17,10 +17,13 @@ enum {
 typedef enum pixel_fault {
   PIXELS_GOOD,
   IMAGE_NOT_FINITE,
+  IMAGE_ABSURD,
   IMAGE_ZERO,
   FLUX_NOT_FINITE,
+  FLUX_ABSURD,
   FLUX_ZERO,
   IVAR_NOT_FINITE,
+  IVAR_ABSURD,
   IVAR_NEGATIVE,
   IVAR_ZERO,
   PIXEL_FAULTS
@@ -46,6 +49,7 @@ typedef struct set_file {
   char *path;
   int64_t bytes;
   uint64_t digest;
+  bool lacks_sums, lacks_seal; /* a dataset has no checksum; of this program, without a checksum of the attributes */
   uint64_t labels[(SYZ_LABELS_MAX + 63) / 64]; /* which of the set's labels it has */
 } set_file;
 
@@ -79,7 +83,11 @@ struct syz_shardset {
   const char **label_name;
   int labels;
   uint64_t digest;
-  bool has_ivar, skips_bad;
+  bool has_ivar;
+  bool is_verified; /* its checksums have been compared */
+  bool has_content, lacks_sums; /* `content` is known: of the files without checksums, if there are any */
+  uint64_t content;
+  syz_bad_objects bad;
   set_reader reader;
   struct {
     int file;
@@ -97,6 +105,7 @@ typedef struct set_scan {
   int labels;
   uint64_t digest;
   int64_t bytes;
+  bool lacks_sums, lacks_seal; /* as of set_file */
 } set_scan;
 syz_status syz_shardset_scan(const char *path, int number, syz_split split, set_scan *out);
 /** Identifiers, positions, flags of a part's used rows. */

@@ -19,10 +19,16 @@ const char *syz_pixel_fault_text(pixel_fault fault)
   switch (fault) {
   case PIXELS_GOOD: return "good";
   case IMAGE_NOT_FINITE: return "the image has NaN or infinite pixels";
+  case IMAGE_ABSURD:
+    return "the image has pixels beyond 1e12 nanomaggy";
   case IMAGE_ZERO: return "the image is all zero";
   case FLUX_NOT_FINITE: return "the spectrum has NaN or infinite pixels";
+  case FLUX_ABSURD:
+    return "the spectrum has pixels beyond 1e12 (1e-17 erg/s/cm2/Angstrom)";
   case FLUX_ZERO: return "the spectrum is all zero";
   case IVAR_NOT_FINITE: return "the inverse variance has NaN or infinite pixels";
+  case IVAR_ABSURD:
+    return "the inverse variance has pixels beyond 1e12";
   case IVAR_NEGATIVE: return "the inverse variance has negative pixels";
   case IVAR_ZERO: return "the inverse variance is all zero: every pixel is masked";
   case PIXEL_FAULTS: break;
@@ -30,43 +36,48 @@ const char *syz_pixel_fault_text(pixel_fault fault)
   return "?";
 }
 
-/* On the bits, so that the loop vectorises: an exponent of all ones is NaN or infinity. */
-static void look(const float *x, int64_t n, bool *is_finite, bool *is_zero, bool *is_negative)
+/** What values an array has. */
+typedef struct value_look {
+  bool is_finite, is_sane, is_zero, is_negative;
+} value_look;
+
+/* On the bits, so that the loop vectorises: an exponent of all ones is NaN or infinity, and without their sign larger values have larger bits. */
+static value_look look(const float *x, int64_t n)
 {
-  uint32_t bad = 0, any = 0, negative = 0;
+  const union {
+    float f;
+    uint32_t u;
+  } most = {SYZ_VALUE_MAX};
+  uint32_t bad = 0, absurd = 0, any = 0, negative = 0;
   for (int64_t i = 0; i < n; i++) {
     union {
       float f;
       uint32_t u;
     } v = {x[i]};
     bad |= (uint32_t)((v.u & 0x7f800000u) == 0x7f800000u);
+    absurd |= (uint32_t)((v.u & 0x7fffffffu) > most.u);
     any |= v.u & 0x7fffffffu;
     negative |= (uint32_t)(v.u > 0x80000000u);
   }
-  *is_finite = !bad;
-  *is_zero = !any;
-  *is_negative = negative != 0;
+  return (value_look){!bad, !absurd, !any, negative != 0};
 }
 
 pixel_fault syz_check_image(const float *image)
 {
-  bool is_finite, is_zero, is_negative;
-  look(image, SET_IMAGE, &is_finite, &is_zero, &is_negative);
-  return !is_finite ? IMAGE_NOT_FINITE : is_zero ? IMAGE_ZERO : PIXELS_GOOD;
+  value_look v = look(image, SET_IMAGE);
+  return !v.is_finite ? IMAGE_NOT_FINITE : !v.is_sane ? IMAGE_ABSURD : v.is_zero ? IMAGE_ZERO : PIXELS_GOOD;
 }
 
 pixel_fault syz_check_flux(const float *flux)
 {
-  bool is_finite, is_zero, is_negative;
-  look(flux, SYZ_SPECTRUM_PIXELS, &is_finite, &is_zero, &is_negative);
-  return !is_finite ? FLUX_NOT_FINITE : is_zero ? FLUX_ZERO : PIXELS_GOOD;
+  value_look v = look(flux, SYZ_SPECTRUM_PIXELS);
+  return !v.is_finite ? FLUX_NOT_FINITE : !v.is_sane ? FLUX_ABSURD : v.is_zero ? FLUX_ZERO : PIXELS_GOOD;
 }
 
 pixel_fault syz_check_ivar(const float *ivar)
 {
-  bool is_finite, is_zero, is_negative;
-  look(ivar, SYZ_SPECTRUM_PIXELS, &is_finite, &is_zero, &is_negative);
-  return !is_finite ? IVAR_NOT_FINITE : is_negative ? IVAR_NEGATIVE : is_zero ? IVAR_ZERO : PIXELS_GOOD;
+  value_look v = look(ivar, SYZ_SPECTRUM_PIXELS);
+  return !v.is_finite ? IVAR_NOT_FINITE : !v.is_sane ? IVAR_ABSURD : v.is_negative ? IVAR_NEGATIVE : v.is_zero ? IVAR_ZERO : PIXELS_GOOD;
 }
 
 /* ------------------------------------------------------------ where it is */
@@ -210,6 +221,12 @@ cleanup:
   return st;
 }
 
+/* A flux is as bad as its ivar: that one is looked at also where it is not wanted, so that refusing and skipping judge alike. */
+static bool needs_ivar(const syz_shardset *s, int64_t index, const set_part *p, const float *flux, const float *ivar)
+{
+  return flux && !ivar && p->has_ivar && s->object[index].has_spectrum;
+}
+
 bool syz_shardset_is_direct(const syz_shardset *s, int64_t index, bool image, bool flux, bool ivar)
 {
   int64_t row;
@@ -217,7 +234,7 @@ bool syz_shardset_is_direct(const syz_shardset *s, int64_t index, bool image, bo
   const syz_object *o = &s->object[index];
   if (image && o->has_image && p->image_at < 0) return false;
   if (flux && o->has_spectrum && p->flux_at < 0) return false;
-  return !(ivar && o->has_spectrum && p->has_ivar && p->ivar_at < 0);
+  return !((flux || ivar) && o->has_spectrum && p->has_ivar && p->ivar_at < 0);
 }
 
 syz_status syz_shardset_read_direct(const syz_shardset *s, set_reader *r, int64_t index, float *image, float *flux, float *ivar)
@@ -225,7 +242,9 @@ syz_status syz_shardset_read_direct(const syz_shardset *s, set_reader *r, int64_
   syz_status st = SYZ_OK;
   int64_t row;
   int fd = -1;
+  float unwanted[SYZ_SPECTRUM_PIXELS];
   const set_part *p = syz_shardset_find(s, index, &row);
+  if (needs_ivar(s, index, p, flux, ivar)) ivar = unwanted;
   fill_absent(s, index, p, &image, &flux, &ivar);
   if (!image && !flux && !ivar) return SYZ_OK;
   SYZ_TRY(descriptor(s, r, p->file, &fd));
@@ -260,7 +279,7 @@ syz_status syz_shardset_h5(syz_shardset *s, int file, syz_h5 **out)
   }
   syz_h5_close(&s->open[oldest].h5);
   s->open[oldest].used = 0;
-  SYZ_TRY(syz_h5_reopen(s->file[file].path, &s->open[oldest].h5));
+  SYZ_TRY(syz_h5_open(NULL, s->file[file].path, &s->open[oldest].h5));
   s->open[oldest].file = file;
   s->open[oldest].used = ++s->clock;
   *out = s->open[oldest].h5;
@@ -274,8 +293,10 @@ syz_status syz_shardset_read_one(syz_shardset *s, int64_t index, float *image, f
   int64_t row;
   syz_h5 *f = NULL;
   char name[64];
+  float unwanted[SYZ_SPECTRUM_PIXELS];
   if (syz_shardset_is_direct(s, index, image, flux, ivar)) return syz_shardset_read_direct(s, &s->reader, index, image, flux, ivar);
   const set_part *p = syz_shardset_find(s, index, &row);
+  if (needs_ivar(s, index, p, flux, ivar)) ivar = unwanted;
   fill_absent(s, index, p, &image, &flux, &ivar);
   SYZ_TRY(syz_shardset_h5(s, p->file, &f));
   if (image) {
@@ -331,15 +352,24 @@ static syz_status read_run(syz_shardset *s, const int64_t *index, int64_t n, flo
 {
   syz_status st = SYZ_OK;
   int64_t row;
+  int fd = -1;
+  float unwanted[SYZ_SPECTRUM_PIXELS];
   const set_part *p = syz_shardset_find(s, index[0], &row);
+  const bool is_unwanted = needs_ivar(s, index[0], p, flux, ivar);
   const int64_t image_bytes = SET_IMAGE * sizeof(float), bytes = SYZ_SPECTRUM_PIXELS * sizeof(float);
   if (image) SYZ_TRY(read_span(s, &s->reader, p->file, p->image_at + row * image_bytes, (size_t)(n * image_bytes), image));
   if (flux) SYZ_TRY(read_span(s, &s->reader, p->file, p->flux_at + row * bytes, (size_t)(n * bytes), flux));
   if (ivar) SYZ_TRY(read_span(s, &s->reader, p->file, p->ivar_at + row * bytes, (size_t)(n * bytes), ivar));
   for (int64_t i = 0; i < n; i++) {
     SYZ_REQUIRE(i == 0 || !syz_fault("shard_read"), SYZ_ERR_DATA, "%s: injected failure", s->file[0].path); /* a visit an object */
+    if (is_unwanted) {
+      SYZ_TRY(descriptor(s, &s->reader, p->file, &fd));
+      SYZ_TRY(read_at(s, p->file, fd, p->ivar_at + (row + i) * bytes, (size_t)bytes, unwanted));
+    }
     SYZ_TRY(check_pixels(s, index[i], image ? image + i * SET_IMAGE : NULL, flux ? flux + i * SYZ_SPECTRUM_PIXELS : NULL,
-                         ivar ? ivar + i * SYZ_SPECTRUM_PIXELS : NULL));
+                         is_unwanted ? unwanted
+                         : ivar      ? ivar + i * SYZ_SPECTRUM_PIXELS
+                                     : NULL));
   }
 cleanup:
   return st;

@@ -48,7 +48,7 @@ cleanup:
 
 static void name_in(char text[64], const set_part *p, const char *name) { snprintf(text, 64, "%s%s", p->group, name); }
 
-/* The published split: in each group the first int(0.8 n) rows train, the rest test (data-models.md section 1). */
+/* The published split: in each group the first int(0.8 n) rows train, the rest test (src/sky/README.md "HDF5 files of others"). */
 static void split_rows(set_part *p, syz_split split)
 {
   int64_t train = (int64_t)(0.8 * (double)p->rows);
@@ -85,6 +85,7 @@ static syz_status add_checksum(void *context, const char *name)
   SYZ_TRY(syz_h5_read_text(l->f, name, "checksum", &text));
   l->scan->digest = syz_checksum(name, strlen(name), l->scan->digest);
   if (text) l->scan->digest = syz_checksum(text, strlen(text), l->scan->digest);
+  else l->scan->lacks_sums = true;
 cleanup:
   syz_free(&text);
   return st;
@@ -187,6 +188,8 @@ syz_status syz_shardset_scan(const char *path, int number, syz_split split, set_
   out->bytes = (int64_t)file.st_size;
   SYZ_TRY(syz_h5_read_text(f, "", "syzygy_format", &format));
   SYZ_REQUIRE(!format || strcmp(format, "shard") == 0, SYZ_ERR_DATA, "%s: a file of format \"%.40s\", not a shard", path, format);
+  out->lacks_seal = syz_h5_lacks_seal(f);
+  out->lacks_sums = is_astroclip(f);
   if (is_astroclip(f)) {
     SYZ_TRY(scan_astroclip(f, out));
   } else {

@@ -97,8 +97,8 @@ static syz_status prepare_file(syz_token_cache *t, uint64_t key)
   struct stat s;
   struct statvfs disk;
   int64_t bytes = t->data_at + t->rows * (int64_t)t->row_bytes;
-  t->fd = open(t->path, O_RDWR | O_CREAT, 0666);
-  SYZ_REQUIRE(t->fd >= 0 && fstat(t->fd, &s) == 0, SYZ_ERR_WRITE, "%s: cannot open: %s", t->path, strerror(errno));
+  SYZ_TRY(syz_file_open(t->path, O_RDWR | O_CREAT, &t->fd));
+  SYZ_REQUIRE(fstat(t->fd, &s) == 0, SYZ_ERR_WRITE, "%s: cannot open: %s", t->path, strerror(errno));
   bool is_ours = s.st_size == bytes && pread(t->fd, &found, sizeof found, 0) == (ssize_t)sizeof found && memcmp(&found, &want, sizeof want) == 0;
   if (!is_ours) {
     SYZ_REQUIRE(ftruncate(t->fd, 0) == 0 && ftruncate(t->fd, (off_t)bytes) == 0, SYZ_ERR_WRITE, "%s: cannot set its size to %.1f GiB: %s", t->path,
@@ -116,11 +116,7 @@ cleanup:
 
 static syz_status attach_file(syz_token_cache *t)
 {
-  syz_status st = SYZ_OK;
-  t->fd = open(t->path, O_RDWR);
-  SYZ_REQUIRE(t->fd >= 0, SYZ_ERR_WRITE, "%s: cannot open: %s", t->path, strerror(errno));
-cleanup:
-  return st;
+  return syz_file_open(t->path, O_RDWR, &t->fd);
 }
 
 static syz_status find_missing(syz_token_cache *t)
@@ -379,13 +375,13 @@ syz_status syz_token_cache_describe(const char *path, bool *is_cache, int64_t *r
 {
   syz_status st = SYZ_OK;
   header h;
-  struct stat s;
-  int fd = open(path, O_RDONLY);
+  int fd = -1;
+  int64_t bytes = 0;
   *is_cache = false;
-  SYZ_REQUIRE(fd >= 0 && fstat(fd, &s) == 0, SYZ_ERR_DATA, "%s: cannot open: %s", path, strerror(errno));
+  SYZ_TRY(syz_file_open_input(path, &fd, &bytes));
   if (pread(fd, &h, sizeof h, 0) != (ssize_t)sizeof h || memcmp(h.magic, magic, sizeof magic)) goto cleanup;
   *is_cache = true;
-  SYZ_REQUIRE(h.check == syz_checksum(&h, offsetof(header, check), 0) && h.rows >= 1 && TAGS_AT + (double)h.rows * 8 < (double)s.st_size, SYZ_ERR_DATA,
+  SYZ_REQUIRE(h.check == syz_checksum(&h, offsetof(header, check), 0) && h.rows >= 1 && TAGS_AT + (double)h.rows * 8 < (double)bytes, SYZ_ERR_DATA,
               "%s: a token cache whose header is damaged", path);
   *rows = h.rows;
   *row_bytes = (int64_t)h.row_bytes;

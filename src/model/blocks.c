@@ -82,11 +82,14 @@ void blocks_forward(const blocks *b, const syz_sequences *s, const syz_subset (*
 {
   SYZ_ASSERT(!keeps || b->shape.trains);
   if (is_idle(b, s)) return;
+  uint64_t draw;
   const size_t bytes = (size_t)(syz_sequences_rows(s) * b->m->tower[b->shape.modality].dim) * sizeof(float);
   for (int64_t i = 0; i < b->depth; i++) {
     const bool is_again = i < b->recomputed;
     if (keeps && is_again) memcpy(stream_of(b, i), x, bytes);
     syz_block_forward(b->block[i], s, subset ? subset[i] : NULL, x, keeps && !is_again ? slice_of(b, i) : NULL, b->workspace);
+    if (syz_flip("activation", &draw)) syz_flip_bit(x, bytes, draw);
+    if (keeps && !is_again && syz_flip("saved", &draw)) syz_flip_bit(slice_of(b, i), b->saved_bytes, draw);
   }
 }
 

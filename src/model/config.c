@@ -12,7 +12,7 @@
 
 #define EVERY_COMMAND UINT32_MAX
 
-/* Published values: recipes.md sections 2 and 3. The upper limits only keep products of sizes far from overflow. */
+/* Published values: README.md "Image tower", "Spectrum tower". The upper limits only keep products of sizes far from overflow. */
 const syz_key syz_model_keys[] = {
     {"model.image.dim", SYZ_KEY_INT, "1024", "", 1, 65536, NULL, EVERY_COMMAND, "Width of the image tower."},
     {"model.image.depth", SYZ_KEY_INT, "24", "", 1, 1024, NULL, EVERY_COMMAND, "Transformer blocks of the image tower."},

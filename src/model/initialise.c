@@ -5,8 +5,8 @@
  * Image backbone (DINOv2, Oquab et al. 2023, arXiv:2304.07193, vision_transformer.py): linear weights and positions normal with std 0.02
  * (its truncation at +-2 is 100 sigma away), class token and registers normal with std 1e-6, mask token and biases 0, the patch convolution
  * PyTorch's default, LayerScale its configured value. Projection heads (dino_head.py there): linear weights normal with std 0.02, biases 0,
- * prototypes PyTorch's default of a linear layer, their gains 1. Spectrum backbone (recipes.md section 3): embeddings truncated normal with std
- * 1/sqrt(dim), linear layers 1/sqrt(2 fan_in depth), `head` as with depth 1/2, each cut at 3 std, biases 0. Heads: PyTorch's MultiheadAttention
+ * prototypes PyTorch's default of a linear layer, their gains 1. Spectrum backbone (README.md "Initial weights"): embeddings truncated normal with
+ * std 1/sqrt(dim), linear layers 1/sqrt(2 fan_in depth), `head` as with depth 1/2, each cut at 3 std, biases 0. Heads: PyTorch's MultiheadAttention
  * (Glorot uniform) and Linear (uniform up to 1/sqrt(fan_in), biases too), query standard normal. LayerNorm 1 and 0 everywhere.
  */
 #include <math.h>

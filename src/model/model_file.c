@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Model files (design.md, Files): `parameter/<published name>` float32 and the root attribute `model_config`.
+ * Model files (src/data/README.md "Models"): `parameter/<published name>` float32 and the root attribute `model_config`.
  *
  * Written collectively: the ranks that hold a tower share the rows of each of its parameters, so any mixture of ranks with one or both towers can
  * write. Read by rank 0 alone and broadcast: a file system is asked once, and every refusal is found in one place and reaches all ranks by
@@ -252,6 +252,7 @@ static syz_status checked_open(const char *path, checked *f)
   found_names found = {.f = f};
   *f = (checked){.file = NULL};
   SYZ_TRY(syz_h5_open(NULL, path, &f->file));
+  SYZ_TRY(syz_model_file_agrees(f->file));
   SYZ_TRY(read_config(path, f->file, &f->config));
   f->n = file_table(&f->config, NULL);
   SYZ_ALLOC(f->table, "table of parameters", f->n);
@@ -295,6 +296,8 @@ syz_status syz_model_file_parts(syz_comm *c, const char *path, syz_model_config 
   syz_status st = SYZ_OK;
   checked f;
   SYZ_TRY(checked_open_all(c, path, &f));
+  if (f.file && syz_h5_lacks_seal(f.file))
+    syz_warn("%s has no checksum of its attributes (of an older version or another program), so damage there may not be noticed", path);
   *config = f.config;
   *parts = f.parts;
 cleanup:
@@ -366,8 +369,8 @@ cleanup:
   return st;
 }
 
-/* Pretraining does not read the gains of prototypes (recipes.md section 5: fixed at 1). Others would be ignored, and written back as if they had
- * been in use. */
+/* Pretraining does not read the gains of prototypes (README.md "Projection heads": fixed at 1). Others would be ignored, and written back as if they
+ * had been in use. */
 static bool is_gain(const syz_parameter *p)
 {
   const char *last = strrchr(p->name, '.');

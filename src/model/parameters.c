@@ -2,7 +2,7 @@
 /**
  * The table of parameters and the model object.
  *
- * One pass over the published names (recipes.md sections 2 and 3) fills the table, the offsets that the layers use and the size of the block.
+ * One pass over the published names (README.md "Names") fills the table, the offsets that the layers use and the size of the block.
  * It runs twice, first to count. Everything that must know a parameter's name, shape or place reads what this pass wrote.
  */
 #include <inttypes.h>

@@ -38,7 +38,7 @@ void image_pieces(int64_t size, int64_t patch, syz_dtype act, int64_t batch, con
 }
 
 /*
- * Mean and standard deviation over all (good) pixels in float64 (n - 1); the deviation is floored at 0.2 (recipes.md section 3). A token is two
+ * Mean and standard deviation over all (good) pixels in float64 (n - 1); the deviation is floored at 0.2 (README.md "Spectrum tower"). A token is two
  * zeros and its section; the one in front carries (mean - 2) / 2 and (deviation - 2) / 8. Without a good pixel: mean 0, deviation 0.2.
  */
 static double one_spectrum(const syz_spectrum_config *c, syz_dtype act, int64_t tokens, const float *flux, const uint8_t *good, void *pieces,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Attention pooling with one learned query, then LayerNorm and MLP, forward and backward (recipes.md section 2).
+ * Attention pooling with one learned query, then LayerNorm and MLP, forward and backward (README.md "Pooling heads").
  *
  * PyTorch's multi-head attention forms keys and values of all tokens, 4 T D^2 operations. With one query for all objects they need never exist:
  * for head n, with q = W_q query + b_q, the score of token x is (q_n . W_k,n x + q_n . b_k) / sqrt(Dh). The first term is u_n . x with

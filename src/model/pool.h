@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Pooling head of a tower: one learned query attends to the tokens, then LayerNorm and an MLP (recipes.md section 2). See pool.c.
+ * Pooling head of a tower: one learned query attends to the tokens, then LayerNorm and an MLP (README.md "Pooling heads"). See pool.c.
  */
 #pragma once
 

@@ -69,4 +69,5 @@ void syz_gemm_take(syz_gemm *g, const void *b) {
 void syz_gemm_run_rows(const syz_gemm *g, int64_t m, const void *a, const void *b, const float *bias, void *c) {
   SYZ_ASSERT(m <= g->m && !b == (g->b != NULL));
   g->engine->run(g->plan, m, a, b ? b : g->b, bias, c);
+  syz_pulse();
 }

@@ -155,6 +155,7 @@ static int next_piece(const syz_linear *l, int64_t rows) {
 /* For the profile: 2 m n k operations; rows in, rows out, weights (a byte each in int8). */
 static void end_product(const syz_linear *l, double start, const char *what, int64_t rows, size_t bytes_in, size_t bytes_out) {
   const double m = (double)rows, n = (double)l->out, k = (double)l->in, weight = l->is_int8 ? 1 : (double)syz_dtype_size(l->compute->act);
+  syz_pulse();
   syz_profile_end(start, SYZ_PROFILE_PRODUCT, what, l->out, l->in, 2 * m * n * k,
                   m * k * (double)bytes_in + m * n * (double)bytes_out + n * k * weight);
 }

@@ -274,6 +274,7 @@ void syz_pairs_take_piece(syz_pairs *p, int64_t first, int64_t n, const void *y)
 void syz_pairs_product(syz_pairs *p, int64_t m, const void *x, syz_pairs_use use, void *context)
 {
   SYZ_ASSERT(m <= p->max_m);
+  syz_pulse();
   take_left(p, m, x);
   product_of(p, &(request){.m = m, .last = p->n, .use = use, .context = context}, x);
 }
@@ -323,6 +324,7 @@ void syz_pairs_backward(syz_pairs *p, int64_t m, const void *x, syz_pairs_use us
   if (p->kernel) syz_kernel_pack_columns(p->kernel, p->x_across, x, p->stride, p->width, m);
   for (int64_t first = 0; first < p->n; first += BLOCK) {
     const int64_t n = smaller(p->n - first, BLOCK);
+    syz_pulse();
     product_of(p, &(request){m, first, first + n, true, use, context}, x);
     if (p->kernel)
       native_backward(p, m, first, n, dx, dy);

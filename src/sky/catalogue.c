@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Tables of positions: the first BINTABLE of a FITS file that has RA and Dec under a usual name, in any case (data-models.md section 4.3). */
+/** Tables of positions: the first BINTABLE of a FITS file that has RA and Dec under a usual name, in any case (README.md "Catalogues"). */
 #include "syzygy/sky.h"
 
 #include <errno.h>
@@ -116,6 +116,7 @@ void syz_catalogue_close(syz_catalogue **catalogue) {
   syz_free(catalogue);
 }
 
+void syz_catalogue_release(syz_catalogue *c) { syz_fits_release(c->file); }
 int64_t syz_catalogue_count(const syz_catalogue *c) { return syz_fits_get(c->file, c->hdu)->rows; }
 bool syz_catalogue_has_ids(const syz_catalogue *c) { return c->ids != IDS_NONE; }
 

@@ -126,16 +126,62 @@ static void descend(const syz_skytree *t, search *s, int64_t low, int64_t high, 
   }
 }
 
-int64_t syz_skytree_nearest(const syz_skytree *t, double ra, double dec, double radius_deg, double *separation_deg) {
+static double squared_chord(double radius_deg)
+{
+  double chord = radius_deg >= 180 ? 2 : 2 * sin(radius_deg * DEGREE / 2);
+  return chord * chord * (1 + 1e-12) + 1e-30;
+}
+
+int64_t syz_skytree_search(const syz_skytree *t, double ra, double dec, double radius_deg, double *chord2)
+{
   search s;
   if (!isfinite(ra) || !isfinite(dec)) return -1;
   unit_vector(ra, dec, s.v);
-  double chord = radius_deg >= 180 ? 2 : 2 * sin(radius_deg * DEGREE / 2);
-  s.best2 = chord * chord * (1 + 1e-12) + 1e-30;
+  s.best2 = squared_chord(radius_deg);
   s.best = -1;
   descend(t, &s, 0, t->n, 0);
-  if (s.best >= 0 && separation_deg) *separation_deg = 2 * asin(fmin(1, sqrt(s.best2) / 2)) / DEGREE;
+  *chord2 = s.best2;
   return s.best;
+}
+
+int64_t syz_skytree_nearest(const syz_skytree *t, double ra, double dec, double radius_deg, double *separation_deg)
+{
+  double chord2 = 0;
+  int64_t best = syz_skytree_search(t, ra, dec, radius_deg, &chord2);
+  if (best >= 0 && separation_deg) *separation_deg = 2 * asin(fmin(1, sqrt(chord2) / 2)) / DEGREE;
+  return best;
+}
+
+typedef struct sweep {
+  double v[3], chord2;
+  bool (*visit)(void *context, int64_t number);
+  void *context;
+} sweep;
+
+/* Whether to go on. */
+static bool descend_within(const syz_skytree *t, const sweep *s, int64_t low, int64_t high, int axis)
+{
+  while (low < high) {
+    int64_t middle = low + (high - low) / 2;
+    const double *p = t->point[middle];
+    double x = p[0] - s->v[0], y = p[1] - s->v[1], z = p[2] - s->v[2], side = s->v[axis] - p[axis];
+    if (x * x + y * y + z * z <= s->chord2 && !s->visit(s->context, t->order[middle])) return false;
+    axis = (axis + 1) % 3;
+    if (side * side <= s->chord2 && !descend_within(t, s, low, middle, axis)) return false;
+    if (side * side <= s->chord2 || side >= 0)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return true;
+}
+
+void syz_skytree_within(const syz_skytree *t, double ra, double dec, double radius_deg, bool (*visit)(void *context, int64_t number), void *context)
+{
+  sweep s = {.chord2 = squared_chord(radius_deg), .visit = visit, .context = context};
+  if (!isfinite(ra) || !isfinite(dec)) return;
+  unit_vector(ra, dec, s.v);
+  (void)descend_within(t, &s, 0, t->n, 0);
 }
 
 int64_t syz_targetid(int64_t release, int64_t brickid, int64_t objid) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * DESI coadd and per-exposure spectra files: HDUs by name, in any order (data-models.md section 3.2). Exposures of one target are summed
+ * DESI coadd and per-exposure spectra files: HDUs by name, in any order (README.md "DESI spectra"). Exposures of one target are summed
  * arm by arm with inverse-variance weights, masked pixels left out, before the arms are joined, as desispec.coaddition.coadd does
  * (without its cosmic-ray rejection); exposures with a bad fibre are left out unless all are bad.
  */
@@ -56,18 +56,20 @@ cleanup:
   return st;
 }
 
-/* The grid must be right before any object is counted: a dry join of zeros finds what is wrong with it. */
+/* The grid must be right before any object is counted: a dry join of spectra with ivar 1 finds what is wrong with it, and where no arm reaches. */
 static syz_status check_grid(syz_spectra *s) {
   syz_status st = SYZ_OK;
   syz_arm arm[DESI_ARMS];
-  float *zero = NULL, *flux = NULL, *ivar = NULL;
-  SYZ_ALLOC(zero, "grid check", SYZ_SPECTRUM_PIXELS);
+  float *one = NULL, *flux = NULL, *ivar = NULL;
+  SYZ_ALLOC(one, "grid check", SYZ_SPECTRUM_PIXELS);
   SYZ_ALLOC(flux, "grid check", SYZ_SPECTRUM_PIXELS);
   SYZ_ALLOC(ivar, "grid check", SYZ_SPECTRUM_PIXELS);
-  for (int a = 0; a < s->n_arms; a++) arm[a] = (syz_arm){s->arm[a].n, s->arm[a].wave_A, zero, zero};
+  for (int a = 0; a < s->n_arms; a++) arm[a] = (syz_arm){s->arm[a].n, s->arm[a].wave_A, one, one};
+  for (int64_t p = 0; p < SYZ_SPECTRUM_PIXELS; p++) one[p] = 1;
   SYZ_TRY(syz_spectrum_join(s->n_arms, arm, syz_fits_path(s->file), flux, ivar));
+  for (int64_t p = 0; p < SYZ_SPECTRUM_PIXELS; p++) s->lacks_camera = s->lacks_camera || ivar[p] == 0;
 cleanup:
-  syz_free(&zero);
+  syz_free(&one);
   syz_free(&flux);
   syz_free(&ivar);
   return st;

@@ -1,16 +1,28 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of the FITS reader: what fits_load.c, fits_open.c, fits_read.c and fits_tile.c share. */
+/** Inside of the FITS reader: what the files fits_*.c that read and images*.c share. */
 #pragma once
 
 #include "syzygy/sky.h"
 
 enum { FITS_BLOCK = 2880, FITS_CARD = 80 };
 
+/** A file mapped for reading, which may be cut short by others meanwhile. See fits_map.c. */
+typedef struct fits_map {
+  const unsigned char *base; /**< NULL = none */
+  size_t size;
+  int fd, slot;
+} fits_map;
+/** Only regular files. SYZ_ERR_DATA names the file and the reason. */
+syz_status fits_map_open(const char *path, fits_map *m);
+void fits_map_close(fits_map *m);
+/** SYZ_ERR_DATA when the file has become shorter or could not be read: what was taken from it since the last call that succeeded may be zeros. */
+syz_status fits_map_check(const fits_map *m, const char *path);
+
 /** The bytes of a file, unpacked: either mapped or owned. */
 typedef struct fits_bytes {
   const unsigned char *data;
   size_t size;
-  void *map;            /**< mmap of `size` bytes, or NULL */
+  fits_map map;         /**< of `size` bytes, or none */
   unsigned char *owned; /**< unpacked copy, or NULL */
 } fits_bytes;
 
@@ -20,6 +32,18 @@ typedef struct fits_scale {
   bool is_scaled, has_null;
   int64_t null;
 } fits_scale;
+
+/** Part of an image: pixels [lo, lo + n) along each axis, slowest first as in the shape. */
+typedef struct fits_box {
+  int64_t lo[SYZ_FITS_AXES], n[SYZ_FITS_AXES];
+} fits_box;
+
+/** What of a compressed image is unpacked. */
+typedef struct fits_tiles {
+  void *pixels; /**< [box], or NULL */
+  fits_box box, bad; /**< `bad`: what could not be unpacked, for the reason in `why` */
+  char *why;
+} fits_tiles;
 
 typedef struct fits_hdu {
   syz_fits_hdu face;
@@ -31,6 +55,10 @@ typedef struct fits_hdu {
   syz_fits_field *field;                /**< [columns] */
   fits_scale *scale;                    /**< [1] for images, [columns] for tables */
   bool is_verified;
+  struct fits_ascii *ascii; /**< [columns] of an ASCII table: where its fields are in the text; otherwise NULL */
+  unsigned char *made;      /**< rows made of text (ASCII tables, CSV) in the form of a BINTABLE; otherwise NULL */
+  int64_t tile[SYZ_FITS_AXES];          /**< shape of the tiles of a compressed image */
+  fits_tiles tiles;
 } fits_hdu;
 
 struct syz_fits {
@@ -39,9 +67,6 @@ struct syz_fits {
   fits_bytes bytes;
   int n;
   fits_hdu *hdu;
-  int tile_hdu; /**< which compressed image is unpacked in `tile`, -1 = none */
-  int tile_item; /**< 4: float, 8: double */
-  void *tile;
 };
 
 syz_status fits_bytes_load(const char *path, fits_bytes *out);
@@ -51,16 +76,43 @@ void fits_bytes_free(fits_bytes *b);
 uint64_t fits_sum(const unsigned char *bytes, size_t n, size_t at, uint64_t sum);
 /** The 16 characters of CHECKSUM for a sum (complemented), Seaman, Pence & Rots 2012, NOST checksum convention. */
 void fits_sum_encode(uint32_t sum, char text[17]);
+/** The columns of an ASCII table (XTENSION 'TABLE') by its header; sizes are checked. */
+syz_status fits_ascii_index(const syz_fits *f, int number, fits_hdu *h);
+/** Its text to binary rows in h->made, once. */
+syz_status fits_ascii_convert(syz_fits *f, int hdu);
+/** A CSV file as HDU 1, a table, behind an empty primary HDU. */
+syz_status fits_csv_open(syz_fits *f);
+bool fits_is_csv_name(const char *path);
+static inline void fits_put_be64(unsigned char *p, uint64_t v)
+{
+  for (int i = 0; i < 8; i++) p[i] = (unsigned char)(v >> (56 - 8 * i));
+}
+static inline void fits_put_be_f64(unsigned char *p, double v)
+{
+  union {
+    uint64_t u;
+    double f;
+  } b = {.f = v};
+  fits_put_be64(p, b.u);
+}
+
 /** Compare CHECKSUM and DATASUM with the bytes, once, if the file was opened so. */
 syz_status fits_verify(syz_fits *f, int hdu);
 
 /** Where a message points: `path[EXTNAME]` or `path[HDU 3]`. */
 const char *fits_where(const syz_fits *f, int hdu, char text[256]);
-/** Unpack a compressed image in a child process into f->tile. */
-syz_status fits_tile_unpack(syz_fits *f, int hdu);
+/** Unpack at least `want` of a compressed image, in a child process; it is then in hdu->tiles, until more than TILES_KEPT bytes are held. */
+syz_status fits_tile_unpack(syz_fits *f, int hdu, const fits_box *want);
+/** Bytes of an unpacked pixel: 4 (float), or 8 (double) for whole numbers of 32 and 64 bits and for doubles. */
+int fits_tile_item(const fits_hdu *h);
+void fits_tile_forget(fits_hdu *h);
+/** Whether the gzip tiles that `box` needs have an end; cfitsio 4.2.0 looks for it for ever. 0 or the number of the first that has none. */
+int64_t fits_tile_endless(const syz_fits *f, int hdu, const fits_box *box);
 
 /** Value field of a card: 'T' text, 'N' number, 'L' logical, 0 none. `text` gets the string or the number's characters. */
 char fits_card_value(const char *card, char text[72]);
+/** Bytes of data that a header announces; -1 when it contradicts itself. */
+int64_t fits_data_bytes(const fits_hdu *h);
 /** Whole number without anything behind it. */
 bool fits_parse_int(const char *text, int64_t *value);
 bool fits_parse_real(const char *text, double *value);

@@ -13,6 +13,8 @@
 #include <string.h>
 #include <strings.h>
 
+enum { TILE_PIXELS = 8 << 20, TILE_RATIO = 400 };
+
 static bool multiply(int64_t a, int64_t b, int64_t *out) {
   if (a < 0 || b < 0 || (b && a > INT64_MAX / b)) return false;
   *out = a * b;
@@ -32,6 +34,9 @@ const char *fits_where(const syz_fits *f, int hdu, char text[256]) {
 
 /* ------------------------------------------------------------------ cards */
 
+/* What a header says goes into messages and tables. It is ASCII text by the standard; a damaged one must not put control characters there. */
+static char printable(char c) { return c >= 32 && c < 127 ? c : '?'; }
+
 char fits_card_value(const char *card, char text[72]) {
   text[0] = '\0';
   if (card[8] != '=' || card[9] != ' ') return 0;
@@ -46,13 +51,13 @@ char fits_card_value(const char *card, char text[72]) {
         else
           break;
       }
-      if (n < 71) text[n++] = card[i];
+      if (n < 71) text[n++] = printable(card[i]);
     }
     while (n && text[n - 1] == ' ') n--;
     text[n] = '\0';
     return 'T';
   }
-  for (; i < FITS_CARD && card[i] != '/'; i++) text[n++] = card[i];
+  for (; i < FITS_CARD && card[i] != '/'; i++) text[n++] = printable(card[i]);
   while (n && text[n - 1] == ' ') n--;
   text[n] = '\0';
   if (n == 1 && (text[0] == 'T' || text[0] == 'F')) return 'L';
@@ -129,6 +134,22 @@ static bool key_n_text(const fits_hdu *h, const char *stem, int i, char text[72]
   char key[24];
   snprintf(key, sizeof key, "%s%d", stem, i);
   return key_text(h, key, text);
+}
+
+int64_t fits_data_bytes(const fits_hdu *h) {
+  int64_t bitpix = 0, naxis = -1, pixels = 1, pcount = 0, gcount = 1, bytes = 0;
+  char key[24];
+  if (!key_int(h, "BITPIX", &bitpix) || !key_int(h, "NAXIS", &naxis) || bitpix < -64 || bitpix > 64 || naxis < 0 || naxis > 999) return -1;
+  if (naxis == 0) return 0;
+  for (int i = 0; i < naxis; i++) {
+    int64_t size = -1;
+    snprintf(key, sizeof key, "NAXIS%d", i + 1);
+    if (!key_int(h, key, &size) || !multiply(pixels, size, &pixels)) return -1;
+  }
+  key_int(h, "PCOUNT", &pcount);
+  key_int(h, "GCOUNT", &gcount);
+  if (pcount < 0 || pcount > INT64_MAX - pixels || !multiply(pixels + pcount, gcount, &bytes)) return -1;
+  return multiply(bytes, llabs(bitpix) / 8, &bytes) ? bytes : -1;
 }
 
 /* ----------------------------------------------------------------- tables */
@@ -220,15 +241,18 @@ static syz_status index_tiles(const syz_fits *f, int number, fits_hdu *h) {
                 where, key, (long long)tile);
     if (tile > size) tile = size;
     h->face.shape[h->face.naxis - 1 - i] = size;
+    h->tile[h->face.naxis - 1 - i] = tile;
     SYZ_REQUIRE(multiply(h->face.pixels, size, &h->face.pixels) && multiply(tiles, (size + tile - 1) / tile, &tiles) &&
                     multiply(tile_pixels, tile, &tile_pixels),
                 SYZ_ERR_DATA, "%s: image size overflows", where);
   }
   SYZ_REQUIRE(tiles == h->face.rows, SYZ_ERR_DATA, "%s: %lld tiles are in the table, the image's shape needs %lld", where,
               (long long)h->face.rows, (long long)tiles);
-  SYZ_REQUIRE(tile_pixels <= INT32_MAX / 8, SYZ_ERR_DATA, "%s: a tile of %lld pixels", where, (long long)tile_pixels);
-  SYZ_REQUIRE(h->face.pixels <= (int64_t)(syz_memory_available() / 16), SYZ_ERR_DATA,
-              "%s: %lld pixels are more than this machine can hold", where, (long long)h->face.pixels);
+  /* A tile is the least that can be unpacked: a large one must have the bytes for it, and room. */
+  SYZ_REQUIRE(tile_pixels <= TILE_PIXELS || (tile_pixels <= INT32_MAX / 8 && tile_pixels / TILE_RATIO <= (int64_t)f->bytes.size &&
+                                             tile_pixels <= (int64_t)(syz_memory_share() / 64)),
+              SYZ_ERR_DATA, "%s: a tile of %lld pixels, more than a file of %zu bytes or this node's memory allows", where, (long long)tile_pixels,
+              f->bytes.size);
   SYZ_REQUIRE(key_text(h, "ZCMPTYPE", text), SYZ_ERR_DATA, "%s: ZCMPTYPE is missing", where);
   bool is_rice = !strcmp(text, "RICE_1") || !strcmp(text, "RICE_ONE");
   SYZ_REQUIRE(is_rice || !strcmp(text, "GZIP_1") || !strcmp(text, "GZIP_2") || !strcmp(text, "HCOMPRESS_1") ||
@@ -321,7 +345,7 @@ static syz_status index_hdu(const syz_fits *f, int number, size_t at, fits_hdu *
     SYZ_REQUIRE(memcmp(h->header, "SIMPLE  =", 9) == 0, SYZ_ERR_DATA, "%s: not a FITS file (no SIMPLE)", f->path);
   } else {
     SYZ_REQUIRE(fits_card_value(h->header, text) == 'T', SYZ_ERR_DATA, "%s: XTENSION without a value", where);
-    kind = !strcmp(text, "IMAGE") ? 'I' : !strcmp(text, "BINTABLE") || !strcmp(text, "A3DTABLE") ? 'B' : 'O';
+    kind = !strcmp(text, "IMAGE") ? 'I' : !strcmp(text, "BINTABLE") || !strcmp(text, "A3DTABLE") ? 'B' : !strcmp(text, "TABLE") ? 'T' : 'O';
   }
   SYZ_REQUIRE(key_int(h, "BITPIX", &v) && (v == 8 || v == 16 || v == 32 || v == 64 || v == -32 || v == -64), SYZ_ERR_DATA,
               "%s: BITPIX %lld is not allowed", where, (long long)v);
@@ -384,11 +408,16 @@ static syz_status index_hdu(const syz_fits *f, int number, size_t at, fits_hdu *
     SYZ_TRY(index_fields(f, number, h));
     bool is_image = false;
     if (key_bool(h, "ZIMAGE", &is_image) && is_image) SYZ_TRY(index_tiles(f, number, h));
+  } else if (kind == 'T') {
+    SYZ_REQUIRE(gcount == 1 && pcount == 0, SYZ_ERR_DATA, "%s: an ASCII table with PCOUNT %lld and GCOUNT %lld", where, (long long)pcount,
+                (long long)gcount);
+    SYZ_TRY(fits_ascii_index(f, number, h));
   } else {
     h->face.kind = SYZ_FITS_OTHER;
   }
 cleanup:
   if (st != SYZ_OK) {
+    syz_free(&h->ascii);
     syz_free(&h->field);
     syz_free(&h->scale);
   }
@@ -402,11 +431,16 @@ syz_status syz_fits_open(const char *path, bool verify, syz_fits **out) {
   int room = 0;
   *out = NULL;
   SYZ_ALLOC(f, "FITS file", 1);
-  f->tile_hdu = -1;
   f->verify = verify;
   SYZ_ALLOC(f->path, "FITS path", strlen(path) + 1);
   strcpy(f->path, path);
   SYZ_TRY(fits_bytes_load(path, &f->bytes));
+  if (fits_is_csv_name(path) && (f->bytes.size < FITS_CARD || memcmp(f->bytes.data, "SIMPLE  =", 9) != 0)) {
+    SYZ_TRY(fits_csv_open(f));
+    *out = f;
+    f = NULL;
+    goto cleanup;
+  }
   SYZ_REQUIRE(f->bytes.size >= FITS_CARD && memcmp(f->bytes.data, "SIMPLE  =", 9) == 0, SYZ_ERR_DATA,
               "%s: not a FITS file (it does not begin with SIMPLE)", path);
   for (size_t at = 0; at < f->bytes.size;) {
@@ -435,6 +469,7 @@ syz_status syz_fits_open(const char *path, bool verify, syz_fits **out) {
     at = f->hdu[f->n].end;
     f->n++;
   }
+  SYZ_TRY(fits_map_check(&f->bytes.map, path));
   *out = f;
   f = NULL;
 cleanup:
@@ -448,9 +483,11 @@ void syz_fits_close(syz_fits **file) {
   for (int i = 0; i < f->n; i++) {
     syz_free(&f->hdu[i].field);
     syz_free(&f->hdu[i].scale);
+    syz_free(&f->hdu[i].ascii);
+    syz_free(&f->hdu[i].made);
+    fits_tile_forget(&f->hdu[i]);
   }
   syz_free(&f->hdu);
-  syz_free(&f->tile);
   syz_free(&f->path);
   fits_bytes_free(&f->bytes);
   syz_free(file);

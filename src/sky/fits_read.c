@@ -28,8 +28,28 @@ static int64_t raw_i64(const unsigned char *p, int bitpix) {
   }
 }
 
-/* The image's stretch [first, first + n) is there and readable; *data points to its first byte (plain images only). */
-static syz_status image_span(syz_fits *f, int hdu, int64_t first, int64_t n, const unsigned char **data) {
+/** Pixels of an image as they are held: big-endian as in the file (item 0), or unpacked floats (4) or doubles (8). */
+typedef struct held_pixels {
+  const unsigned char *at;
+  int item;
+} held_pixels;
+
+/* The box of a compressed image that holds [first, first + n): whole rows of the slowest axis; *before: its pixels in front of the first. */
+static fits_box box_of_span(const fits_hdu *h, int64_t first, int64_t n, int64_t *before) {
+  fits_box b;
+  const int64_t row = h->face.pixels / h->face.shape[0];
+  for (int i = 0; i < h->face.naxis; i++) {
+    b.lo[i] = 0;
+    b.n[i] = h->face.shape[i];
+  }
+  b.lo[0] = first / row;
+  b.n[0] = n ? (first + n - 1) / row - b.lo[0] + 1 : 0;
+  *before = first - b.lo[0] * row;
+  return b;
+}
+
+/* The image's stretch [first, first + n) is there and readable; *p points to it. */
+static syz_status image_span(syz_fits *f, int hdu, int64_t first, int64_t n, held_pixels *p) {
   syz_status st = SYZ_OK;
   char where[256];
   SYZ_REQUIRE(hdu >= 0 && hdu < f->n, SYZ_ERR_DATA, "%s: no HDU %d", f->path, hdu);
@@ -39,63 +59,116 @@ static syz_status image_span(syz_fits *f, int hdu, int64_t first, int64_t n, con
   SYZ_REQUIRE(first >= 0 && n >= 0 && first <= h->face.pixels && n <= h->face.pixels - first, SYZ_ERR_DATA,
               "%s: pixels %lld to %lld of %lld", fits_where(f, hdu, where), (long long)first, (long long)(first + n),
               (long long)h->face.pixels);
-  if (h->face.kind == SYZ_FITS_COMPRESSED) {
-    SYZ_TRY(fits_tile_unpack(f, hdu));
-    *data = NULL;
-  } else {
+  *p = (held_pixels){f->bytes.data + h->data_at, 0};
+  if (n && h->face.kind == SYZ_FITS_COMPRESSED) {
+    int64_t before;
+    const fits_box want = box_of_span(h, first, n, &before);
+    SYZ_TRY(fits_tile_unpack(f, hdu, &want));
+    const fits_tiles *t = &h->tiles;
+    const int64_t row = h->face.pixels / h->face.shape[0];
+    /* Whole rows are wanted, so whole rows are held. */
+    p->item = fits_tile_item(h);
+    p->at = (const unsigned char *)t->pixels + ((want.lo[0] - t->box.lo[0]) * row + before) * p->item;
+  } else if (n) {
     SYZ_TRY(fits_verify(f, hdu));
-    *data = f->bytes.data + h->data_at + (size_t)first * (size_t)(abs(h->face.bitpix) / 8);
+    p->at += (size_t)first * (size_t)(abs(h->face.bitpix) / 8);
   }
 cleanup:
   return st;
+}
+
+static double held_f64(const held_pixels *p, int64_t i) {
+  return p->item == 4 ? (double)((const float *)(const void *)p->at)[i] : ((const double *)(const void *)p->at)[i];
 }
 
 syz_status syz_fits_read_f64(syz_fits *f, int hdu, int64_t first, int64_t n, double *out) {
   syz_status st = SYZ_OK;
-  const unsigned char *p = NULL;
+  held_pixels p;
   SYZ_TRY(image_span(f, hdu, first, n, &p));
-  const fits_hdu *h = &f->hdu[hdu];
-  if (!p) {
-    for (int64_t i = 0; i < n; i++)
-      out[i] = f->tile_item == 4 ? (double)((const float *)f->tile)[first + i] : ((const double *)f->tile)[first + i];
+  if (p.item) {
+    for (int64_t i = 0; i < n; i++) out[i] = held_f64(&p, i);
     return SYZ_OK;
   }
+  const fits_hdu *h = &f->hdu[hdu];
   int bitpix = h->face.bitpix;
   size_t bytes = (size_t)(abs(bitpix) / 8);
   const fits_scale *s = h->scale;
   for (int64_t i = 0; i < n; i++) {
-    double v = raw_f64(p + (size_t)i * bytes, bitpix);
-    if (s->has_null && raw_i64(p + (size_t)i * bytes, bitpix) == s->null) v = (double)NAN;
+    const unsigned char *q = p.at + (size_t)i * bytes;
+    double v = raw_f64(q, bitpix);
+    if (s->has_null && raw_i64(q, bitpix) == s->null) v = (double)NAN;
     out[i] = s->is_scaled ? v * s->scale + s->zero : v;
   }
+  SYZ_TRY(fits_map_check(&f->bytes.map, f->path));
 cleanup:
   return st;
 }
 
-syz_status syz_fits_read_f32(syz_fits *f, int hdu, int64_t first, int64_t n, float *out) {
-  syz_status st = SYZ_OK;
-  const unsigned char *p = NULL;
-  SYZ_TRY(image_span(f, hdu, first, n, &p));
-  const fits_hdu *h = &f->hdu[hdu];
-  if (!p) {
-    if (f->tile_item == 4)
-      memcpy(out, (const float *)f->tile + first, (size_t)n * sizeof *out);
-    else
-      for (int64_t i = 0; i < n; i++) out[i] = (float)((const double *)f->tile)[first + i];
-    return SYZ_OK;
+/* Pixels that lie one after the other. */
+static void to_f32(const fits_hdu *h, const held_pixels *p, int64_t n, float *out) {
+  if (p->item == 4) {
+    memcpy(out, p->at, (size_t)n * sizeof *out);
+    return;
+  }
+  if (p->item) {
+    for (int64_t i = 0; i < n; i++) out[i] = (float)held_f64(p, i);
+    return;
   }
   int bitpix = h->face.bitpix;
   const fits_scale *s = h->scale;
   if (bitpix == -32 && !s->is_scaled) {
-    for (int64_t i = 0; i < n; i++) out[i] = fits_be_f32(p + 4 * (size_t)i);
-    return SYZ_OK;
+    for (int64_t i = 0; i < n; i++) out[i] = fits_be_f32(p->at + 4 * (size_t)i);
+    return;
   }
   size_t bytes = (size_t)(abs(bitpix) / 8);
   for (int64_t i = 0; i < n; i++) {
-    double v = raw_f64(p + (size_t)i * bytes, bitpix);
-    if (s->has_null && raw_i64(p + (size_t)i * bytes, bitpix) == s->null) v = (double)NAN;
+    const unsigned char *q = p->at + (size_t)i * bytes;
+    double v = raw_f64(q, bitpix);
+    if (s->has_null && raw_i64(q, bitpix) == s->null) v = (double)NAN;
     out[i] = (float)(s->is_scaled ? v * s->scale + s->zero : v);
   }
+}
+
+syz_status syz_fits_read_f32(syz_fits *f, int hdu, int64_t first, int64_t n, float *out) {
+  syz_status st = SYZ_OK;
+  held_pixels p;
+  SYZ_TRY(image_span(f, hdu, first, n, &p));
+  to_f32(&f->hdu[hdu], &p, n, out);
+  SYZ_TRY(fits_map_check(&f->bytes.map, f->path));
+cleanup:
+  return st;
+}
+
+syz_status syz_fits_read_window(syz_fits *f, int hdu, int64_t plane, int64_t x, int64_t y, int64_t width, int64_t height, float *out) {
+  syz_status st = SYZ_OK;
+  char where[256];
+  held_pixels p;
+  SYZ_TRY(image_span(f, hdu, 0, 0, &p));
+  const fits_hdu *h = &f->hdu[hdu];
+  const int axes = h->face.naxis;
+  SYZ_REQUIRE(axes >= 2 && axes <= 3, SYZ_ERR_DATA, "%s: an image of %d axes, 2 or 3 are needed", fits_where(f, hdu, where), axes);
+  const int64_t wide = h->face.shape[axes - 1], high = h->face.shape[axes - 2], planes = axes == 3 ? h->face.shape[0] : 1;
+  SYZ_REQUIRE(plane >= 0 && plane < planes && x >= 0 && width >= 1 && x <= wide - width && y >= 0 && height >= 1 && y <= high - height, SYZ_ERR_DATA,
+              "%s: window of %lld x %lld pixels at (%lld, %lld) of plane %lld", fits_where(f, hdu, where), (long long)width, (long long)height,
+              (long long)x, (long long)y, (long long)plane);
+  fits_box want = {{plane, y, x}, {1, height, width}};
+  if (axes == 2) want = (fits_box){{y, x}, {height, width}};
+  if (h->face.kind == SYZ_FITS_COMPRESSED)
+    SYZ_TRY(fits_tile_unpack(f, hdu, &want));
+  else
+    SYZ_TRY(fits_verify(f, hdu));
+  for (int64_t r = 0; r < height; r++) {
+    if (h->face.kind == SYZ_FITS_COMPRESSED) {
+      const fits_box *b = &h->tiles.box;
+      const int64_t row = ((axes == 3 ? plane - b->lo[0] : 0) * b->n[axes - 2] + y + r - b->lo[axes - 2]) * b->n[axes - 1];
+      p.item = fits_tile_item(h);
+      p.at = (const unsigned char *)h->tiles.pixels + (row + x - b->lo[axes - 1]) * p.item;
+    } else {
+      p.at = f->bytes.data + h->data_at + (size_t)((plane * high + y + r) * wide + x) * (size_t)(abs(h->face.bitpix) / 8);
+    }
+    to_f32(h, &p, width, out + r * width);
+  }
+  SYZ_TRY(fits_map_check(&f->bytes.map, f->path));
 cleanup:
   return st;
 }
@@ -103,13 +176,13 @@ cleanup:
 syz_status syz_fits_read_u32(syz_fits *f, int hdu, int64_t first, int64_t n, uint32_t *out) {
   syz_status st = SYZ_OK;
   char where[256];
-  const unsigned char *p = NULL;
+  held_pixels p;
   SYZ_TRY(image_span(f, hdu, first, n, &p));
   const fits_hdu *h = &f->hdu[hdu];
   SYZ_REQUIRE(h->face.bitpix > 0, SYZ_ERR_DATA, "%s: BITPIX %d, whole numbers are needed", fits_where(f, hdu, where), h->face.bitpix);
-  if (!p) {
+  if (p.item) {
     for (int64_t i = 0; i < n; i++) {
-      double v = f->tile_item == 4 ? (double)((const float *)f->tile)[first + i] : ((const double *)f->tile)[first + i];
+      double v = held_f64(&p, i);
       SYZ_REQUIRE(v >= -9.2e18 && v <= 9.2e18, SYZ_ERR_DATA, "%s: pixel %lld has no value", fits_where(f, hdu, where),
                   (long long)(first + i));
       out[i] = (uint32_t)(uint64_t)(int64_t)v;
@@ -122,7 +195,8 @@ syz_status syz_fits_read_u32(syz_fits *f, int hdu, int64_t first, int64_t n, uin
   int bitpix = h->face.bitpix;
   size_t bytes = (size_t)(bitpix / 8);
   uint64_t zero = (uint64_t)(int64_t)s->zero;
-  for (int64_t i = 0; i < n; i++) out[i] = (uint32_t)((uint64_t)raw_i64(p + (size_t)i * bytes, bitpix) + zero);
+  for (int64_t i = 0; i < n; i++) out[i] = (uint32_t)((uint64_t)raw_i64(p.at + (size_t)i * bytes, bitpix) + zero);
+  SYZ_TRY(fits_map_check(&f->bytes.map, f->path));
 cleanup:
   return st;
 }
@@ -158,7 +232,8 @@ static syz_status column_span(syz_fits *f, int hdu, int column, int64_t item, in
               "%s: rows %lld to %lld of %lld", fits_where(f, hdu, where), (long long)first, (long long)(first + n),
               (long long)h->face.rows);
   SYZ_TRY(fits_verify(f, hdu));
-  *data = f->bytes.data + h->data_at + first * h->row_bytes + c->offset + item * (abs(type_bitpix(c->type)) / 8);
+  SYZ_TRY(fits_ascii_convert(f, hdu));
+  *data = (h->made ? h->made : f->bytes.data + h->data_at) + first * h->row_bytes + c->offset + item * (abs(type_bitpix(c->type)) / 8);
 cleanup:
   return st;
 }
@@ -180,6 +255,7 @@ syz_status syz_fits_column_f64(syz_fits *f, int hdu, int column, int64_t item, i
   char type = h->field[column].type;
   SYZ_REQUIRE(type != 'A', SYZ_ERR_DATA, "%s: column %s is text, a number is needed", fits_where(f, hdu, where), h->field[column].name);
   for (int64_t i = 0; i < n; i++) out[i] = column_value(p + i * h->row_bytes, type, &h->scale[column]);
+  SYZ_TRY(fits_map_check(&f->bytes.map, f->path));
 cleanup:
   return st;
 }
@@ -204,9 +280,11 @@ syz_status syz_fits_column_i64(syz_fits *f, int hdu, int column, int64_t item, i
       out[i] = *q == 'T' || *q == 1;
     else
       out[i] = (int64_t)((uint64_t)raw_i64(q, type_bitpix(type)) + zero);
+    if (h->made && s->has_null && raw_i64(q, type_bitpix(type)) == s->null) out[i] = -1; /* an empty cell */
     SYZ_REQUIRE(zero != (uint64_t)1 << 63 || out[i] >= 0, SYZ_ERR_DATA, "%s: column %s, row %lld: %llu is more than 64 bits with a sign can hold",
                 fits_where(f, hdu, where), h->field[column].name, (long long)(first + i), (unsigned long long)out[i]);
   }
+  SYZ_TRY(fits_map_check(&f->bytes.map, f->path));
 cleanup:
   return st;
 }
@@ -223,6 +301,7 @@ syz_status syz_fits_column_f32s(syz_fits *f, int hdu, int column, int64_t first,
   for (int64_t i = 0; i < n; i++)
     for (int64_t k = 0; k < c->repeat; k++)
       out[i * c->repeat + k] = (float)column_value(p + i * h->row_bytes + k * bytes, c->type, &h->scale[column]);
+  SYZ_TRY(fits_map_check(&f->bytes.map, f->path));
 cleanup:
   return st;
 }
@@ -240,6 +319,7 @@ syz_status syz_fits_column_text(syz_fits *f, int hdu, int column, int64_t row, c
   for (; n < (size_t)c->repeat && n < room - 1 && p[n]; n++) text[n] = p[n] >= 32 && p[n] < 127 ? (char)p[n] : '?';
   while (n && text[n - 1] == ' ') n--;
   text[n] = '\0';
+  SYZ_TRY(fits_map_check(&f->bytes.map, f->path));
 cleanup:
   return st;
 }

@@ -2,7 +2,7 @@
 /**
  * One big BINTABLE written by many processes: the layout is a function of the arguments, so every rank knows where each row goes;
  * rows are packed big-endian in blocks and written at their place (3.6 GB/s in blocks of 256 rows against 0.5 of
- * fits_write_col, platform.md section 5). The sums of disjoint rows add up in ones' complement.
+ * fits_write_col, README.md "cfitsio"). The sums of disjoint rows add up in ones' complement.
  */
 #include "fits_cards.h"
 
@@ -85,8 +85,7 @@ static syz_status table_open(const char *path, bool is_new, const char *extname,
   SYZ_TRY(fits_cards_end(&t->cards, &t->header_bytes));
   t->block_rows = (1 << 21) / t->row_bytes + 1;
   SYZ_ALLOC(t->block, "FITS rows", t->block_rows * t->row_bytes);
-  t->fd = open(path, is_new ? O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC : O_RDWR | O_CLOEXEC, 0666);
-  SYZ_REQUIRE(t->fd >= 0, SYZ_ERR_WRITE, "%s: cannot be opened for writing: %s", path, strerror(errno));
+  SYZ_TRY(syz_file_open(path, is_new ? O_RDWR | O_CREAT | O_TRUNC : O_RDWR, &t->fd));
   if (is_new) {
     SYZ_REQUIRE(ftruncate(t->fd, file_bytes(t)) == 0, SYZ_ERR_WRITE, "%s: cannot be made %lld bytes long: %s", path,
                 (long long)file_bytes(t), strerror(errno));

@@ -6,6 +6,7 @@
 #include "fits_cards.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <fitsio.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,13 +25,17 @@ syz_status syz_fits_create(const char *path, syz_fits_out **out) {
   syz_status st = SYZ_OK;
   syz_fits_out *o = NULL;
   size_t length = strlen(path);
+  int fd;
   *out = NULL;
   SYZ_ALLOC(o, "FITS output", 1);
   SYZ_ALLOC(o->path, "FITS path", length + 1);
   SYZ_ALLOC(o->temporary, "FITS path", length + 5);
   memcpy(o->path, path, length);
   snprintf(o->temporary, length + 5, "%s.tmp", path);
-  o->file = fopen(o->temporary, "wb");
+  SYZ_TRY(syz_refuse_link(path));
+  SYZ_TRY(syz_file_open(o->temporary, O_WRONLY | O_CREAT | O_TRUNC, &fd));
+  o->file = fdopen(fd, "wb");
+  if (!o->file) close(fd);
   SYZ_REQUIRE(o->file, SYZ_ERR_WRITE, "%s: cannot be created: %s", o->temporary, strerror(errno));
   *out = o;
   o = NULL;

@@ -3,17 +3,22 @@
  * Files with images: Legacy Survey bricks (.fits.fz), the viewer's cutouts (cubes or one HDU a band), SDSS frames, DECam CCD images. Every
  * plane needs a band, a WCS and a unit; what has none of them is refused with the reason, rather than guessed.
  */
-#include "fits_file.h"
+#include "images.h"
 
-#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-enum { PLANES_MAX = 64 };
+enum { PLANES_MAX = 64, WINDOW_BLOCK = 1024, WHOLE_PIXELS = 16 << 20, SKY_PIXELS = 64 << 20 };
 static const double DEGREE = 0.017453292519943295769;
+
+/** Decoded pixels of a plane in nanomaggy: all of it, or a window of a large one. */
+typedef struct window {
+  float *pixels;
+  int64_t x, y, width, height;
+} window;
 
 struct syz_images {
   syz_fits *file;
@@ -21,7 +26,7 @@ struct syz_images {
   int n;
   syz_plane plane[PLANES_MAX];
   syz_wcs *wcs[PLANES_MAX];
-  float *pixels[PLANES_MAX];     /**< decoded, nanomaggy */
+  window held[PLANES_MAX];
   bool has_sky[PLANES_MAX];      /**< instrumental: the sky is still in it */
 };
 
@@ -32,209 +37,14 @@ static bool contains(const char *text, const char *word) {
   return false;
 }
 
-static const char *base_name(const char *path) { return strrchr(path, '/') ? strrchr(path, '/') + 1 : path; }
+const char *image_base_name(const char *path) { return strrchr(path, '/') ? strrchr(path, '/') + 1 : path; }
 
 bool syz_images_is_side_product(const char *path) {
   static const char *const word[] = {"invvar", "-nexp-",  "maskbits", "psfsize", "depth-", "-chi2-",  "blobmodel", "-model-", "_ood_",
                                      "_oow_",  "copsf_",  "_wht",     "-mask",   "_mask",  "weight"};
   for (size_t i = 0; i < sizeof word / sizeof *word; i++)
-    if (contains(base_name(path), word[i])) return true;
+    if (contains(image_base_name(path), word[i])) return true;
   return false;
-}
-
-/* ------------------------------------------------------------------ bands */
-
-enum { BAND_UNKNOWN = -1, BAND_OTHER = -2, BAND_ERROR = -3 };
-
-/* One of g, r, z, or another band: a letter (i, Y), a letter with a number (W1, M411), or NUV, FUV. */
-static int band_of_word(const char *word, size_t n) {
-  if (n == 1) return syz_band_index(word[0]) >= 0 ? syz_band_index(word[0]) : isalpha((unsigned char)word[0]) ? BAND_OTHER : BAND_UNKNOWN;
-  if (n == 3 && (!strncasecmp(word, "NUV", n) || !strncasecmp(word, "FUV", n))) return BAND_OTHER;
-  bool has_number = n > 1 && isalpha((unsigned char)word[0]);
-  for (size_t i = 1; i < n; i++) has_number = has_number && isdigit((unsigned char)word[i]);
-  return has_number ? BAND_OTHER : BAND_UNKNOWN;
-}
-
-/*
- * The forms of FILTER: "g", "g DECam SDSS c0001 4720.0 1520.0" (DECam), "zd DECam k1038" (MzLS), "bokr" (BASS), "des-g", "DECam.g". Their first
- * word counts. Source: headers of DR9 coadds, whose FILTER is that of a
- * contributing CCD.
- */
-static int band_of_text(const char *text) {
-  size_t n = strcspn(text, " ");
-  if (n == 2 && text[1] == 'd' && !strncasecmp(text + 2, " DECam", 6)) n = 1;
-  if (n == 4 && !strncasecmp(text, "bok", 3)) return band_of_word(text + 3, 1);
-  if (n >= 3 && strchr("-._", text[n - 2])) return band_of_word(text + n - 1, 1);
-  return band_of_word(text, n);
-}
-
-/* A survey's own file name: legacysurvey-1501p022-image-W1.fits.fz, frame-g-005112-4-0345.fits. */
-static int band_of_survey_name(const char *path) {
-  const char *name = base_name(path), *at = strstr(name, "-image-");
-  if (at)
-    at += strlen("-image-");
-  else if (!strncmp(name, "frame-", 6))
-    at = name + 6;
-  return at ? band_of_word(at, strcspn(at, "-.")) : BAND_UNKNOWN;
-}
-
-/* A single letter between separators, where nothing else says the band: c4d_..._ooi_z_a1-S10.fits, g.fits. */
-static int band_of_letter(const char *path) {
-  const char *name = base_name(path);
-  int found = BAND_UNKNOWN;
-  for (const char *p = name; *p; p++) {
-    bool begins = p == name || strchr("-_.", p[-1]), ends = p[1] && strchr("-_.", p[1]);
-    if (!begins || !ends) continue;
-    int band = syz_band_index(*p);
-    if (band < 0) continue;
-    if (found >= 0 && found != band) return BAND_UNKNOWN;
-    found = band;
-  }
-  return found;
-}
-
-/** What was said of a plane's band so far. */
-typedef struct band_claim {
-  int band;
-  char source[16], text[72];
-} band_claim;
-
-/* Adds one source's word; false when it contradicts an earlier one, which is then the error. */
-static bool claim_band(band_claim *c, const char *where, const char *source, const char *text, int band) {
-  if (band == BAND_UNKNOWN) {
-    if (c->band == BAND_UNKNOWN && !c->source[0]) { /* for the message, should nothing be understood */
-      snprintf(c->source, sizeof c->source, "%s", source);
-      snprintf(c->text, sizeof c->text, "%.71s", text);
-    }
-    return true;
-  }
-  if (c->band != BAND_UNKNOWN && c->band != band) {
-    (void)syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__, "%s: %s '%s' and %s '%s' name different bands: correct the header or the name", where, c->source, c->text,
-                        source, text);
-    return false;
-  }
-  if (c->band != BAND_UNKNOWN) return true;
-  c->band = band;
-  snprintf(c->source, sizeof c->source, "%s", source);
-  snprintf(c->text, sizeof c->text, "%.71s", text);
-  return true;
-}
-
-/* The viewer's BANDS of a cutout of one band, or else its BAND0 where no BAND1 follows: bricks list all bands of their survey so. */
-static bool viewer_band(const syz_fits *f, int hdu, const char **key, char text[72]) {
-  char more[72];
-  *key = "BANDS";
-  if (syz_fits_key_text(f, hdu, "BANDS", text, 72) && text[0]) return band_of_word(text, strlen(text)) != BAND_UNKNOWN;
-  *key = "BAND0";
-  return syz_fits_key_text(f, hdu, "BAND0", text, 72) && text[0] && !syz_fits_key_text(f, hdu, "BAND1", more, sizeof more);
-}
-
-/*
- * The band of a plane by, in this order, FILTERX, BAND and FILTER of its HDU, the viewer's BANDS or BAND0, EXTNAME (IMAGE_g), those keywords of the primary header where the HDU
- * has none of them, the survey's form of the file name, and last any single letter in the file name. All but the last must agree.
- */
-static int band_of_hdu(const syz_fits *f, int hdu) {
-  static const char *const key[] = {"FILTERX", "BAND", "FILTER"};
-  char text[72], where[256];
-  band_claim c = {BAND_UNKNOWN, "", ""};
-  fits_where(f, hdu, where);
-  for (int place = 0; place < 2; place++) {
-    if (place && (hdu == 0 || c.band != BAND_UNKNOWN)) break;
-    for (size_t k = 0; k < sizeof key / sizeof *key; k++)
-      if (syz_fits_key_text(f, place ? 0 : hdu, key[k], text, sizeof text) && text[0] && !claim_band(&c, where, key[k], text, band_of_text(text))) return BAND_ERROR;
-    const char *viewer_key;
-    if (viewer_band(f, place ? 0 : hdu, &viewer_key, text) && !claim_band(&c, where, viewer_key, text, band_of_text(text))) return BAND_ERROR;
-    const char *name = syz_fits_get(f, hdu)->name;
-    if (!place && !strncasecmp(name, "IMAGE_", 6) && !claim_band(&c, where, "EXTNAME", name, band_of_word(name + 6, strlen(name + 6)))) return BAND_ERROR;
-  }
-  const char *name = base_name(syz_fits_path(f));
-  int by_name = band_of_survey_name(name);
-  if (by_name != BAND_UNKNOWN && !claim_band(&c, where, "file name", name, by_name)) return BAND_ERROR;
-  if (c.band == BAND_UNKNOWN) c.band = band_of_letter(name);
-  if (c.band != BAND_UNKNOWN) return c.band;
-  (void)syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__, "%s: the band is named neither by FILTERX, BAND or FILTER, nor EXTNAME, nor the file name%s%s%s%s", where,
-                      c.source[0] ? "; not understood: " : "", c.source, c.source[0] ? " " : "", c.text);
-  return BAND_ERROR;
-}
-
-/* ------------------------------------------------------------------ units */
-
-/* Zero point of a CCD image from a survey-ccds table: by file name and CCD name. */
-static syz_status zero_point(const syz_images *m, int hdu, double *factor) {
-  syz_status st = SYZ_OK;
-  syz_fits *t = NULL;
-  char name[256], ccd[72], want_ccd[72] = "", where[256];
-  const char *own = base_name(syz_fits_path(m->file));
-  SYZ_TRY(syz_fits_open(m->options.zero_points, m->options.verify, &t));
-  SYZ_REQUIRE(syz_fits_count(t) > 1 && syz_fits_get(t, 1)->kind == SYZ_FITS_TABLE, SYZ_ERR_DATA, "%s: HDU 1 is not a table",
-              m->options.zero_points);
-  SYZ_TRY(syz_fits_require(t, 1, "image_filename,ccdname,ccdzpt,exptime"));
-  snprintf(want_ccd, sizeof want_ccd, "%s", syz_fits_get(m->file, hdu)->name);
-  for (int64_t r = 0; r < syz_fits_get(t, 1)->rows; r++) {
-    double zpt = (double)NAN, exptime = (double)NAN;
-    SYZ_TRY(syz_fits_column_text(t, 1, syz_fits_field_find(t, 1, "image_filename"), r, name, sizeof name));
-    SYZ_TRY(syz_fits_column_text(t, 1, syz_fits_field_find(t, 1, "ccdname"), r, ccd, sizeof ccd));
-    const char *a = base_name(name);
-    size_t n = strcspn(a, "."); /* with or without .fz and .gz */
-    if (n != strcspn(own, ".") || strncmp(a, own, n) != 0 || strcasecmp(ccd, want_ccd) != 0) continue;
-    SYZ_TRY(syz_fits_column_f64(t, 1, syz_fits_field_find(t, 1, "ccdzpt"), 0, r, 1, &zpt));
-    SYZ_TRY(syz_fits_column_f64(t, 1, syz_fits_field_find(t, 1, "exptime"), 0, r, 1, &exptime));
-    SYZ_REQUIRE(zpt > 10 && zpt < 40 && exptime > 0 && exptime < 1e6, SYZ_ERR_DATA, "%s: row %lld: ccdzpt %g, exptime %g", m->options.zero_points,
-                (long long)r, zpt, exptime);
-    /* ccdzpt is the AB magnitude of 1 ADU/s (legacypipe survey.py); 22.5 that of a nanomaggy. */
-    *factor = pow(10, 0.4 * (22.5 - zpt)) / exptime;
-    goto cleanup;
-  }
-  SYZ_REQUIRE(false, SYZ_ERR_DATA, "%s: instrumental units, and %s has no row for this image and CCD '%s'", fits_where(m->file, hdu, where),
-              m->options.zero_points, want_ccd);
-cleanup:
-  syz_fits_close(&t);
-  return st;
-}
-
-static syz_status find_unit(syz_images *m, int hdu, double *factor, bool *has_sky) {
-  syz_status st = SYZ_OK;
-  const syz_fits *f = m->file;
-  char unit[72] = "", text[72], where[256];
-  double zero = 0;
-  *factor = 1;
-  *has_sky = false;
-  if (!strcmp(m->options.unit, "nanomaggy")) return SYZ_OK;
-  bool has_zero = syz_fits_key_real(f, hdu, "MAGZERO", &zero) || syz_fits_key_real(f, 0, "MAGZERO", &zero);
-  if (!strcmp(m->options.unit, "magzero")) {
-    SYZ_REQUIRE(has_zero && zero > 0 && zero < 60, SYZ_ERR_DATA, "%s: no MAGZERO", fits_where(f, hdu, where));
-    *factor = pow(10, 0.4 * (22.5 - zero));
-    return SYZ_OK;
-  }
-  if (!syz_fits_key_text(f, hdu, "BUNIT", unit, sizeof unit) || !unit[0]) syz_fits_key_text(f, 0, "BUNIT", unit, sizeof unit);
-  if (!strncasecmp(unit, "nanomagg", 8) || !strcasecmp(unit, "nmgy")) return SYZ_OK;
-  if (!strncasecmp(unit, "magg", 4)) {
-    *factor = 1e9;
-    return SYZ_OK;
-  }
-  bool is_instrumental = !strcasecmp(unit, "adu") || !strncasecmp(unit, "count", 5) || !strncasecmp(unit, "electron", 8) || !strcasecmp(unit, "dn");
-  if (is_instrumental) {
-    SYZ_REQUIRE(m->options.zero_points[0], SYZ_ERR_DATA,
-                "%s: instrumental units (%s): give the survey-ccds table with zero points (ingest.zero_points), or ingest.unit: magzero",
-                fits_where(f, hdu, where), unit);
-    *has_sky = true;
-    SYZ_TRY(zero_point(m, hdu, factor));
-    return SYZ_OK;
-  }
-  SYZ_REQUIRE(!unit[0], SYZ_ERR_DATA, "%s: BUNIT '%s' is not known; nanomaggy is needed", fits_where(f, hdu, where), unit);
-  if (has_zero && zero > 0 && zero < 60) {
-    *factor = pow(10, 0.4 * (22.5 - zero));
-    return SYZ_OK;
-  }
-  /* The Legacy Survey viewer writes no BUNIT; its cutouts are known by their other keywords. */
-  int64_t width;
-  double w;
-  bool is_viewer = (syz_fits_key_int(f, hdu, "IMAGEW", &width) || syz_fits_key_real(f, hdu, "IMAGEW", &w)) &&
-                   (syz_fits_key_text(f, hdu, "BANDS", text, sizeof text) || syz_fits_key_text(f, hdu, "BAND", text, sizeof text) ||
-                    syz_fits_key_text(f, hdu, "BAND0", text, sizeof text));
-  SYZ_REQUIRE(is_viewer, SYZ_ERR_DATA, "%s: no unit (neither BUNIT nor MAGZERO): state it by ingest.unit", fits_where(f, hdu, where));
-cleanup:
-  return st;
 }
 
 /* ----------------------------------------------------------------- planes */
@@ -252,6 +62,24 @@ static bool is_side_hdu(const syz_fits *f, int hdu) {
   return false;
 }
 
+/* Steradian between the centres of a pixel and its neighbours in x and y: by unit vectors, which a pole does not trouble. */
+static double pixel_area(const double ra[3], const double dec[3])
+{
+  double v[3][3];
+  for (int k = 0; k < 3; k++) {
+    v[k][0] = cos(dec[k] * DEGREE) * cos(ra[k] * DEGREE);
+    v[k][1] = cos(dec[k] * DEGREE) * sin(ra[k] * DEGREE);
+    v[k][2] = sin(dec[k] * DEGREE);
+  }
+  double a[3], b[3];
+  for (int i = 0; i < 3; i++) {
+    a[i] = v[1][i] - v[0][i];
+    b[i] = v[2][i] - v[0][i];
+  }
+  double x = a[1] * b[2] - a[2] * b[1], y = a[2] * b[0] - a[0] * b[2], z = a[0] * b[1] - a[1] * b[0];
+  return sqrt(x * x + y * y + z * z);
+}
+
 static syz_status measure_plane(syz_wcs *w, syz_plane *p) {
   syz_status st = SYZ_OK;
   double cx = (double)(p->width - 1) / 2, cy = (double)(p->height - 1) / 2;
@@ -262,29 +90,12 @@ static syz_status measure_plane(syz_wcs *w, syz_plane *p) {
   SYZ_REQUIRE(isfinite(ra[0]) && isfinite(ra[1]) && isfinite(ra[2]), SYZ_ERR_DATA, "the WCS has no sky at the centre of the image");
   p->ra = ra[0];
   p->dec = dec[0];
-  double c = cos(dec[0] * DEGREE);
-  double ux = remainder(ra[1] - ra[0], 360) * c, uy = dec[1] - dec[0], vx = remainder(ra[2] - ra[0], 360) * c, vy = dec[2] - dec[0];
-  p->pixel_arcsec = 3600 * sqrt(fabs(ux * vy - uy * vx));
+  p->pixel_arcsec = 3600 / DEGREE * sqrt(pixel_area(ra, dec));
   SYZ_REQUIRE(p->pixel_arcsec > 1e-4 && p->pixel_arcsec < 3600, SYZ_ERR_DATA, "pixels of %g arcsec", p->pixel_arcsec);
   p->radius_deg = 0;
   for (int k = 3; k < 7; k++) p->radius_deg = fmax(p->radius_deg, isfinite(ra[k]) ? syz_separation(p->ra, p->dec, ra[k], dec[k]) : 180);
 cleanup:
   return st;
-}
-
-/* One letter a plane: by BANDS, else by BAND0, BAND1 ..., where '?' stands for bands of more letters. "" when neither fits the planes. */
-static void bands_of_cube(const syz_fits *f, int hdu, int64_t planes, char bands[72]) {
-  char text[72], key[32];
-  if (syz_fits_key_text(f, hdu, "BANDS", bands, 72) && bands[0] && strlen(bands) == (size_t)planes) return;
-  for (int64_t k = 0; k < planes; k++) {
-    snprintf(key, sizeof key, "BAND%lld", (long long)k);
-    if (!syz_fits_key_text(f, hdu, key, text, sizeof text) || !text[0]) {
-      if (!k) return; /* what BANDS says, if anything, is told to be of another length */
-      text[0] = '\0';
-    }
-    bands[k] = text[0] && !text[1] ? text[0] : '?';
-  }
-  bands[planes] = '\0';
 }
 
 static syz_status add_planes(syz_images *m, int hdu) {
@@ -295,8 +106,7 @@ static syz_status add_planes(syz_images *m, int hdu) {
   int n_cards = 0, first = m->n;
   fits_where(m->file, hdu, where);
   const char *cards = syz_fits_header(m->file, hdu, &n_cards);
-  double factor = 1;
-  bool has_sky = false;
+  image_unit unit;
   int64_t planes = h->naxis == 3 ? h->shape[0] : 1, height = h->shape[h->naxis - 2], width = h->shape[h->naxis - 1];
   SYZ_REQUIRE(planes >= 1 && planes <= 16, SYZ_ERR_DATA, "%s: a cube of %lld planes, bands are needed", where, (long long)planes);
   SYZ_REQUIRE(width >= 2 && height >= 2 && width < (1 << 20) && height < (1 << 20), SYZ_ERR_DATA, "%s: an image of %lld x %lld pixels", where,
@@ -305,15 +115,15 @@ static syz_status add_planes(syz_images *m, int hdu) {
     if (m->options.bands[0])
       snprintf(bands, sizeof bands, "%s", m->options.bands);
     else
-      bands_of_cube(m->file, hdu, planes, bands);
+      image_bands_of_cube(m->file, hdu, planes, bands);
     SYZ_REQUIRE(bands[0], SYZ_ERR_DATA, "%s: a cube that does not name its bands (BANDS, BAND0 ...): state them by ingest.bands", where);
     SYZ_REQUIRE(strlen(bands) == (size_t)planes, SYZ_ERR_DATA, "%s: %lld planes and bands '%s'", where, (long long)planes, bands);
   }
-  int own_band = h->naxis == 2 ? band_of_hdu(m->file, hdu) : BAND_UNKNOWN;
-  if (own_band == BAND_ERROR) return syz_error_pass(SYZ_ERR_DATA, __FILE__, __LINE__);
-  if (own_band == BAND_OTHER) return SYZ_OK; /* whatever its WCS and unit are */
+  int own_band = h->naxis == 2 ? image_band(m->file, hdu) : IMAGE_BAND_UNKNOWN;
+  if (own_band == IMAGE_BAND_ERROR) return syz_error_pass(SYZ_ERR_DATA, __FILE__, __LINE__);
+  if (own_band == IMAGE_BAND_OTHER) return SYZ_OK; /* whatever its WCS and unit are */
   SYZ_TRY(syz_wcs_create(cards, n_cards, where, &wcs));
-  SYZ_TRY(find_unit(m, hdu, &factor, &has_sky));
+  SYZ_TRY(image_unit_of_hdu(m->file, hdu, &m->options, &unit));
   for (int64_t k = 0; k < planes; k++) {
     int band = h->naxis == 3 ? syz_band_index(bands[k]) : own_band;
     if (band < 0) continue; /* another band, i say: not ours */
@@ -325,7 +135,7 @@ static syz_status add_planes(syz_images *m, int hdu) {
     p->width = width;
     p->height = height;
     p->first_pixel = k * width * height;
-    p->factor = factor;
+    p->factor = unit.factor;
     if (!wcs) SYZ_TRY(syz_wcs_create(cards, n_cards, where, &wcs));
     st = measure_plane(wcs, p);
     if (st != SYZ_OK) {
@@ -334,9 +144,10 @@ static syz_status add_planes(syz_images *m, int hdu) {
       SYZ_REQUIRE(false, SYZ_ERR_DATA, "%s: %s", where, reason);
     }
     p->is_aligned = syz_wcs_is_aligned(wcs, SYZ_PIXEL_ARCSEC);
-    double per = m->options.value_per_pixel_arcsec;
-    if (per > 0) p->factor *= p->pixel_arcsec * p->pixel_arcsec / (per * per);
-    m->has_sky[m->n] = has_sky;
+    /* Values are interpolated at another scale, not binned: then the pixel's area is in them no more. Within 1e-3 the scale is the same. */
+    p->value_arcsec = unit.value_arcsec > 0 && fabs(p->pixel_arcsec / unit.value_arcsec - 1) > 1e-3 ? unit.value_arcsec : 0;
+    if (p->value_arcsec > 0) p->factor *= p->pixel_arcsec * p->pixel_arcsec / (p->value_arcsec * p->value_arcsec);
+    m->has_sky[m->n] = unit.has_sky;
     m->wcs[m->n++] = wcs;
     wcs = NULL;
   }
@@ -378,14 +189,14 @@ cleanup:
 }
 
 void syz_images_unload(syz_images *m) {
-  for (int i = 0; i < m->n; i++) syz_free(&m->pixels[i]);
+  for (int i = 0; i < m->n; i++) syz_free(&m->held[i].pixels);
 }
 
 void syz_images_close(syz_images **images) {
   syz_images *m = *images;
   if (!m) return;
   for (int i = 0; i < m->n; i++) {
-    syz_free(&m->pixels[i]);
+    syz_free(&m->held[i].pixels);
     syz_wcs_destroy(&m->wcs[i]);
   }
   syz_fits_close(&m->file);
@@ -430,35 +241,85 @@ cleanup:
   return st;
 }
 
-static syz_status load(syz_images *m, int i) {
+static bool is_held(const window *held, const window *want) {
+  return held->pixels && want->x >= held->x && want->y >= held->y && want->x + want->width <= held->x + held->width &&
+         want->y + want->height <= held->y + held->height;
+}
+
+/* The stretch [from, end) along an axis: to whole blocks, so that the next cutouts may lie in it too, and cut to the image. */
+static void stretch(double from, double end, int64_t size, int64_t *first, int64_t *n) {
+  const double low = fmin(fmax(from, 0), (double)size - 1), high = fmin(fmax(end, low + 1), (double)size);
+  const int64_t block = (int64_t)low / WINDOW_BLOCK * WINDOW_BLOCK, last = ((int64_t)high + WINDOW_BLOCK) / WINDOW_BLOCK * WINDOW_BLOCK;
+  *first = block;
+  *n = (last < size ? last : size) - block;
+}
+
+/* The part of a plane that a cutout needs: what its border is projected to (`to`: onto which grid; NULL: the pixels themselves around x, y) with room
+ * for the kernels and for how the map bends. A small plane is taken whole, and one whose sky is still to be measured. */
+static syz_status find_window(const syz_images *m, int i, syz_wcs *to, double x, double y, int size, window *w) {
   syz_status st = SYZ_OK;
   const syz_plane *p = &m->plane[i];
-  float *pixels = NULL;
-  if (m->pixels[i]) return SYZ_OK;
-  int64_t n = p->width * p->height;
-  SYZ_ALLOC(pixels, "image plane", n);
-  SYZ_TRY(syz_fits_read_f32(m->file, p->hdu, p->first_pixel, n, pixels));
-  /* The decoded copy inside the FITS reader is not needed twice, unless a cube's other planes are still to come. */
-  if (syz_fits_get(m->file, p->hdu)->kind == SYZ_FITS_COMPRESSED && syz_fits_get(m->file, p->hdu)->naxis == 2) {
-    m->file->tile_hdu = -1;
-    syz_free(&m->file->tile);
+  const double middle = (size - 1) / 2.0, edge[3] = {-1, middle, size};
+  double u[9], v[9], low_x = x - middle - 2, high_x = x + middle + 2, low_y = y - middle - 2, high_y = y + middle + 2;
+  *w = (window){NULL, 0, 0, p->width, p->height};
+  if (p->width * p->height <= WHOLE_PIXELS || m->has_sky[i]) return SYZ_OK;
+  if (to) {
+    for (int k = 0; k < 9; k++) {
+      u[k] = edge[k % 3];
+      v[k] = edge[k / 3];
+    }
+    SYZ_TRY(syz_wcs_to_sky(to, 9, u, v, u, v));
+    SYZ_TRY(syz_wcs_to_pixel(m->wcs[i], 9, u, v, u, v));
+    for (int k = 0; k < 9; k++) {
+      low_x = fmin(low_x, u[k]);
+      high_x = fmax(high_x, u[k]);
+      low_y = fmin(low_y, v[k]);
+      high_y = fmax(high_y, v[k]);
+    }
   }
-  float sky = 0, factor = (float)p->factor;
-  if (m->has_sky[i]) SYZ_TRY(sky_level(pixels, n, &sky));
-  if (sky != 0 || factor != 1)
-    for (int64_t k = 0; k < n; k++) pixels[k] = (pixels[k] - sky) * factor;
-  m->pixels[i] = pixels;
-  pixels = NULL;
+  const double room = 16 + 0.1 * fmax(high_x - low_x, high_y - low_y);
+  stretch(low_x - room, high_x + room, p->width, &w->x, &w->width);
+  stretch(low_y - room, high_y + room, p->height, &w->y, &w->height);
 cleanup:
-  syz_free(&pixels);
+  return st;
+}
+
+static syz_status load(syz_images *m, int i, const window *want) {
+  syz_status st = SYZ_OK;
+  const syz_plane *p = &m->plane[i];
+  window w = *want;
+  char where[256];
+  const int64_t n = w.width * w.height;
+  if (is_held(&m->held[i], want)) return SYZ_OK;
+  syz_free(&m->held[i].pixels);
+  SYZ_REQUIRE(n <= (m->has_sky[i] ? SKY_PIXELS : WHOLE_PIXELS), SYZ_ERR_DATA,
+              "%s: %lld x %lld pixels of %.3g arcsec are wanted at once%s: more than %d are not read", fits_where(m->file, p->hdu, where),
+              (long long)w.width, (long long)w.height, p->pixel_arcsec, m->has_sky[i] ? " (instrumental units: the sky is measured on the whole image)" : "",
+              m->has_sky[i] ? SKY_PIXELS : WHOLE_PIXELS);
+  SYZ_ALLOC(w.pixels, "image plane", n);
+  SYZ_TRY(syz_fits_read_window(m->file, p->hdu, p->first_pixel / (p->width * p->height), w.x, w.y, w.width, w.height, w.pixels));
+  /* The decoded copy inside the FITS reader is not needed twice, unless a cube's other planes are still to come. */
+  if (syz_fits_get(m->file, p->hdu)->naxis == 2) fits_tile_forget(&m->file->hdu[p->hdu]);
+  float sky = 0, factor = (float)p->factor;
+  if (m->has_sky[i]) SYZ_TRY(sky_level(w.pixels, n, &sky));
+  if (sky != 0 || factor != 1)
+    for (int64_t k = 0; k < n; k++) w.pixels[k] = (w.pixels[k] - sky) * factor;
+  for (int64_t k = 0; k < n; k++)
+    if (fabsf(w.pixels[k]) > SYZ_VALUE_MAX) w.pixels[k] = (float)NAN; /* no value */
+  m->held[i] = w;
+  w.pixels = NULL;
+cleanup:
+  syz_free(&w.pixels);
   return st;
 }
 
 syz_status syz_images_cutout(syz_images *m, int i, double ra, double dec, int size, double pixel_arcsec, float *out, double *covered) {
   syz_status st = SYZ_OK;
   syz_wcs *to = NULL;
+  window w;
   int64_t n = (int64_t)size * size, seen = 0;
   *covered = 0;
+  syz_pulse();
   SYZ_REQUIRE(i >= 0 && i < m->n && size >= 1 && size <= 65536, SYZ_ERR_INTERNAL, "plane %d of %d, %d pixels", i, m->n, size);
   const syz_plane *p = &m->plane[i];
   bool is_copied = pixel_arcsec == 0 || (p->is_aligned && pixel_arcsec == SYZ_PIXEL_ARCSEC);
@@ -468,16 +329,18 @@ syz_status syz_images_cutout(syz_images *m, int i, double ra, double dec, int si
   if (!(x > -1e6 && x < 1e7 && y > -1e6 && y < 1e7)) return SYZ_OK;
   double reach = is_copied ? size : size * pixel_arcsec / p->pixel_arcsec * 1.5 + 8;
   if (x < -reach || y < -reach || x > (double)p->width + reach || y > (double)p->height + reach) return SYZ_OK;
-  SYZ_TRY(load(m, i));
+  if (!is_copied) SYZ_TRY(syz_wcs_create_tan(ra, dec, middle, middle, pixel_arcsec, &to));
+  SYZ_TRY(find_window(m, i, to, x, y, size, &w));
+  SYZ_TRY(load(m, i, &w));
+  w = m->held[i];
   if (is_copied) {
     int64_t x0 = (int64_t)floor(x - middle + 0.5), y0 = (int64_t)floor(y - middle + 0.5);
     for (int64_t v = 0; v < size; v++)
       for (int64_t u = 0; u < size; u++)
         if (y0 + v >= 0 && y0 + v < p->height && x0 + u >= 0 && x0 + u < p->width)
-          out[v * size + u] = m->pixels[i][(y0 + v) * p->width + x0 + u];
+          out[v * size + u] = w.pixels[(y0 + v - w.y) * w.width + x0 + u - w.x];
   } else {
-    SYZ_TRY(syz_wcs_create_tan(ra, dec, middle, middle, pixel_arcsec, &to));
-    SYZ_TRY(syz_resample(m->pixels[i], p->width, p->height, m->wcs[i], to, size, m->options.resampling, 1, out));
+    SYZ_TRY(syz_resample(w.pixels, w.width, w.height, w.x, w.y, m->wcs[i], to, size, m->options.resampling, 1, out));
   }
   for (int64_t k = 0; k < n; k++) {
     if (isfinite(out[k]))

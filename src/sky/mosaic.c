@@ -14,6 +14,14 @@
 
 enum { NODE_STEP = 8, TAPS = 6 };
 
+/** Pixels [y0, y1) x [x0, x1) of an image. Coordinates stay those of the image, so that any window that holds a cutout gives it the same bits. */
+typedef struct pixel_window {
+  const float *pixels;
+  int64_t x0, y0, x1, y1;
+} pixel_window;
+
+static float pixel_at(const pixel_window *w, int64_t i, int64_t j) { return w->pixels[(j - w->y0) * (w->x1 - w->x0) + i - w->x0]; }
+
 /* Input pixel coordinates of output coordinates, at nodes. */
 typedef struct grid_map {
   int nodes; /**< a side; node k is at output coordinate origin + k NODE_STEP */
@@ -93,7 +101,8 @@ static int clip(int n, double *x, double *y, bool is_x, double limit, double sig
   return m;
 }
 
-static float area_pixel(const float *in, int64_t width, int64_t height, const double cx[4], const double cy[4]) {
+static float area_pixel(const pixel_window *w, const double cx[4], const double cy[4]) {
+  const double left = (double)w->x0 - 0.5, right = (double)w->x1 - 0.5, bottom = (double)w->y0 - 0.5, top = (double)w->y1 - 0.5;
   double x_min = cx[0], x_max = cx[0], y_min = cy[0], y_max = cy[0], sum = 0, seen = 0, whole = polygon_area(4, cx, cy);
   for (int k = 1; k < 4; k++) {
     x_min = fmin(x_min, cx[k]);
@@ -101,12 +110,12 @@ static float area_pixel(const float *in, int64_t width, int64_t height, const do
     y_min = fmin(y_min, cy[k]);
     y_max = fmax(y_max, cy[k]);
   }
-  if (!(x_max > -0.5 && y_max > -0.5 && x_min < (double)width - 0.5 && y_min < (double)height - 0.5)) return (float)NAN;
+  if (!(x_max > left && y_max > bottom && x_min < right && y_min < top)) return (float)NAN;
   if (x_max - x_min > 1000 || y_max - y_min > 1000) return (float)NAN;
-  int64_t i0 = (int64_t)floor(fmax(x_min, -0.5) + 0.5), i1 = (int64_t)floor(fmin(x_max, (double)width - 0.5) + 0.5);
-  int64_t j0 = (int64_t)floor(fmax(y_min, -0.5) + 0.5), j1 = (int64_t)floor(fmin(y_max, (double)height - 0.5) + 0.5);
-  for (int64_t j = j0; j <= j1 && j < height; j++)
-    for (int64_t i = i0; i <= i1 && i < width; i++) {
+  int64_t i0 = (int64_t)floor(fmax(x_min, left) + 0.5), i1 = (int64_t)floor(fmin(x_max, right) + 0.5);
+  int64_t j0 = (int64_t)floor(fmax(y_min, bottom) + 0.5), j1 = (int64_t)floor(fmin(y_max, top) + 0.5);
+  for (int64_t j = j0; j <= j1 && j < w->y1; j++)
+    for (int64_t i = i0; i <= i1 && i < w->x1; i++) {
       double px[12], py[12];
       memcpy(px, cx, 4 * sizeof *px);
       memcpy(py, cy, 4 * sizeof *py);
@@ -115,7 +124,7 @@ static float area_pixel(const float *in, int64_t width, int64_t height, const do
       n = clip(n, px, py, false, (double)j - 0.5, 1);
       n = clip(n, px, py, false, (double)j + 0.5, -1);
       double a = n >= 3 ? polygon_area(n, px, py) : 0;
-      float value = in[j * width + i];
+      float value = pixel_at(w, i, j);
       if (a > 0 && isfinite(value)) {
         sum += a * (double)value;
         seen += a;
@@ -131,9 +140,9 @@ static double lanczos3(double x) {
   return 3 * sin(pi * x) * sin(pi * x / 3) / (pi * pi * x * x);
 }
 
-static float lanczos_pixel(const float *in, int64_t width, int64_t height, double x, double y) {
+static float lanczos_pixel(const pixel_window *w, double x, double y) {
   double wx[TAPS], wy[TAPS], sum = 0, weight = 0;
-  if (!(x >= -0.5 && y >= -0.5 && x < (double)width - 0.5 && y < (double)height - 0.5)) return (float)NAN;
+  if (!(x >= (double)w->x0 - 0.5 && y >= (double)w->y0 - 0.5 && x < (double)w->x1 - 0.5 && y < (double)w->y1 - 0.5)) return (float)NAN;
   int64_t i = (int64_t)floor(x) - 2, j = (int64_t)floor(y) - 2;
   for (int k = 0; k < TAPS; k++) {
     wx[k] = lanczos3(x - (double)(i + k));
@@ -141,8 +150,8 @@ static float lanczos_pixel(const float *in, int64_t width, int64_t height, doubl
   }
   for (int b = 0; b < TAPS; b++)
     for (int a = 0; a < TAPS; a++) {
-      if (i + a < 0 || i + a >= width || j + b < 0 || j + b >= height) continue;
-      float value = in[(j + b) * width + i + a];
+      if (i + a < w->x0 || i + a >= w->x1 || j + b < w->y0 || j + b >= w->y1) continue;
+      float value = pixel_at(w, i + a, j + b);
       if (!isfinite(value)) continue;
       sum += wx[a] * wy[b] * (double)value;
       weight += wx[a] * wy[b];
@@ -150,10 +159,11 @@ static float lanczos_pixel(const float *in, int64_t width, int64_t height, doubl
   return weight > 0.5 ? (float)(sum / weight) : (float)NAN;
 }
 
-syz_status syz_resample(const float *in, int64_t width, int64_t height, syz_wcs *from, syz_wcs *to, int size, syz_resampling how, double factor,
-                        float *out) {
+syz_status syz_resample(const float *in, int64_t width, int64_t height, int64_t first_x, int64_t first_y, syz_wcs *from, syz_wcs *to, int size,
+                        syz_resampling how, double factor, float *out) {
   syz_status st = SYZ_OK;
   grid_map m = {0, 0, NULL, NULL};
+  const pixel_window w = {in, first_x, first_y, first_x + width, first_y + height};
   SYZ_TRY(map_make(from, to, size, &m));
   double middle = (size - 1) / 2.0, cx[4], cy[4];
   for (int k = 0; k < 4; k++) map_at(&m, middle + (k == 1 || k == 2 ? 0.5 : -0.5), middle + (k >= 2 ? 0.5 : -0.5), &cx[k], &cy[k]);
@@ -164,10 +174,10 @@ syz_status syz_resample(const float *in, int64_t width, int64_t height, syz_wcs 
       float value;
       if (how == SYZ_RESAMPLE_AREA) {
         for (int k = 0; k < 4; k++) map_at(&m, u + (k == 1 || k == 2 ? 0.5 : -0.5), v + (k >= 2 ? 0.5 : -0.5), &cx[k], &cy[k]);
-        value = area_pixel(in, width, height, cx, cy) * (float)factor;
+        value = area_pixel(&w, cx, cy) * (float)factor;
       } else {
         map_at(&m, u, v, &cx[0], &cy[0]);
-        value = lanczos_pixel(in, width, height, cx[0], cy[0]) * (float)(factor * ratio);
+        value = lanczos_pixel(&w, cx[0], cy[0]) * (float)(factor * ratio);
       }
       out[v * size + u] = value;
     }

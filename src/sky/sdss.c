@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * SDSS, BOSS and eBOSS spectra: spec files (one object: COADD table, specobj row in HDU 2) and spPlate files (one plate: images of rows,
- * plugmap, with redshifts in the spZbest file beside it). Pixels are log-linear in vacuum wavelength; they are resampled onto the common grid.
+ * SDSS, BOSS, eBOSS and SDSS-V spectra: spec files (one object: COADD table, specobj or spAll row in HDU 2) and spPlate files (one plate: images of
+ * rows, plugmap, with redshifts in the spZbest file beside it). Pixels are log-linear in vacuum wavelength; they are resampled onto the common grid.
  * Source: data.sdss.org/datamodel, files spec, spPlate, spZbest; column names come in upper and in lower case.
  */
 #include "spectra.h"
@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 enum { SDSS_PIXELS_MAX = 100000 };
@@ -28,7 +29,8 @@ static bool is_in_air(const syz_spectra *s) {
 }
 
 static void set_type(syz_spectrum_info *o, const char *objtype) {
-  bool is_sky = !strcmp(objtype, "SKY") || (o->zwarn >= 0 && (o->zwarn & 1));
+  /* SKY; in SDSS-V also sky_boss, ops_sky_boss and the like. */
+  bool is_sky = !strncasecmp(objtype, "sky", 3) || !strncasecmp(objtype, "ops_sky", 7) || (o->zwarn >= 0 && (o->zwarn & 1));
   snprintf(o->objtype, sizeof o->objtype, "%s", is_sky ? "SKY" : "TGT");
 }
 
@@ -42,6 +44,33 @@ static syz_status identify(const syz_spectra *s, int64_t plate, int64_t mjd, int
   *id = syz_sdss_id(plate, mjd, fiber);
 cleanup:
   return st;
+}
+
+/*
+ * SDSS-V has fields in place of plates and robots in place of plugged fibres: a target is known by CATALOGID or, across versions of that catalogue,
+ * by SDSS_ID, a spectrum by FIELD, MJD and CATALOGID. Repeats of a target so have one identifier. Sky fibres without a catalogue entry are known by
+ * their place in the field. Source: SDSS-V data model, files spec-FIELD-MJD-CATALOGID and spAll.
+ */
+static bool identify_by_field(syz_fits *f, int table, int64_t mjd, int64_t *id)
+{
+  static const char *const target[] = {"CATALOGID", "SDSS_ID", "SDSSID"};
+  int64_t field = -1, index = -1;
+  if (!spectra_whole(f, table, 0, "FIELD", &field) && !syz_fits_key_int(f, 0, "FIELDID", &field)) return false;
+  for (size_t k = 0; k < sizeof target / sizeof *target; k++)
+    if (spectra_whole(f, table, 0, target[k], id) && *id > 0) return true;
+  if (!spectra_whole(f, table, 0, "TARGET_INDEX", &index) || field < 0 || field >= 1000000 || index < 0 || index >= 10000 || mjd <= 0 ||
+      mjd >= 100000)
+    return false;
+  *id = syz_sdss_id(field, mjd, index);
+  return true;
+}
+
+/* The first of these columns that has a number. */
+static double first_number(syz_fits *f, int table, const char *const *name)
+{
+  double v = (double)NAN;
+  for (; *name && isnan(v); name++) v = spectra_number(f, table, 0, *name);
+  return v;
 }
 
 syz_status sdss_spec_open(syz_spectra *s) {
@@ -79,10 +108,9 @@ syz_status sdss_spec_open(syz_spectra *s) {
     o->redshift = spectra_number(f, 2, 0, "Z");
     o->zwarn = whole(spectra_number(f, 2, 0, "ZWARNING"));
     spectra_text(f, 2, 0, "CLASS", o->spectype, sizeof o->spectype);
-    o->ra = spectra_number(f, 2, 0, "PLUG_RA");
-    o->dec = spectra_number(f, 2, 0, "PLUG_DEC");
-    if (isnan(o->ra)) o->ra = spectra_number(f, 2, 0, "RA");
-    if (isnan(o->dec)) o->dec = spectra_number(f, 2, 0, "DEC");
+    static const char *const ra[] = {"PLUG_RA", "RA", "FIBER_RA", "RACAT", NULL}, *const dec[] = {"PLUG_DEC", "DEC", "FIBER_DEC", "DECCAT", NULL};
+    o->ra = first_number(f, 2, ra);
+    o->dec = first_number(f, 2, dec);
   }
   /* The header serves files whose HDU 2 is gone, the PLUG_ keywords being the fibre and RA, DEC the telescope. */
   if (plate < 0 && !syz_fits_key_int(f, 0, "PLATEID", &plate)) plate = -1;
@@ -90,7 +118,8 @@ syz_status sdss_spec_open(syz_spectra *s) {
   if (fiber < 0 && !syz_fits_key_int(f, 0, "FIBERID", &fiber)) fiber = -1;
   if (isnan(o->ra)) syz_fits_key_real(f, 0, "PLUG_RA", &o->ra);
   if (isnan(o->dec)) syz_fits_key_real(f, 0, "PLUG_DEC", &o->dec);
-  SYZ_TRY(identify(s, plate, mjd, fiber, &o->object_id));
+  bool is_identified = plate < 0 && s->table >= 0 && identify_by_field(f, s->table, mjd, &o->object_id);
+  if (!is_identified) SYZ_TRY(identify(s, plate, mjd, fiber, &o->object_id));
   text[0] = '\0';
   if (s->table >= 0) spectra_text(f, s->table, 0, "OBJTYPE", text, sizeof text);
   set_type(o, text);

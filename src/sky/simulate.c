@@ -182,6 +182,7 @@ void syz_simulator_make(syz_simulator *s, int64_t index, syz_sim_object *o)
   sim_galaxy g;
   const sim_spectra *light = NULL;
   const syz_sim_config *c = &s->config;
+  syz_pulse();
   place(c, index, o);
   for (int attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
     sim_galaxy_draw(s->population, sim_spectrograph_stellar(s->spectrograph), c, index, attempt, s->has_emulator, &g);

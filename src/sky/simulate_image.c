@@ -10,7 +10,8 @@
  * normalisation and loses what lies outside.
  *
  * Seeing: three concentric Gaussians in the proportions of a Moffat profile with beta near 3, each separable. Seeing and noise levels of
- * g, r, z: the Legacy Surveys' log-normal fits (recipes.md section 5). Measured: 2.5 ms an object for all of this on one core of a Zen 5.
+ * g, r, z: the Legacy Surveys' log-normal fits (src/model/README.md "DINOv2 pretraining"). Measured: 2.5 ms an object for all of this on one core of
+ * a Zen 5.
  */
 #include "simulate_canvas.h"
 

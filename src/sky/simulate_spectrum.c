@@ -377,7 +377,7 @@ void sim_spectrograph_observe(sim_spectrograph *s, const syz_sim_config *c, int6
   if (o->arm_sigma_A)
     for (int i = 0; i < SYZ_ARM_PIXELS; i++) o->arm_sigma_A[i] = (float)LSF_SIGMA_A;
   if (!o->spectrum && !o->ivar) return;
-  /* The arms joined: weighted means where two overlap (data-models.md section 3.3). */
+  /* The arms joined: weighted means where two overlap (README.md "Joining the arms"). */
   for (int i = 0; i < SYZ_SPECTRUM_PIXELS; i++) {
     double sum = 0.0, weight = 0.0;
     float only = 0.0f;

@@ -8,7 +8,7 @@
  *   truth/truth-<brick>.fits                                                         every label, row by row
  *
  * Stamps lie side by side in the brick, 23 to a row, so a cutout around a catalogue position is the simulated stamp; between and beyond
- * them invvar is 0. Formats: data-models.md sections 3 and 4.
+ * them invvar is 0. Formats: README.md "DESI spectra", "Legacy Surveys images".
  */
 #include <stdio.h>
 
@@ -22,6 +22,7 @@ typedef struct brick {
   float *image;           /* [n, 3, 152, 152] */
   float *flux, *ivar;     /* [n, 7958] */
   const char *folder;
+  syz_survey_files *files; /* whose names are kept; NULL: nobody wants them */
 } brick;
 
 static void brick_free(brick *b)
@@ -52,12 +53,18 @@ cleanup:
 }
 
 /* "<folder>/<middle>" made, and "<folder>/<middle>/<name>" into path. */
-static syz_status make_path(char *path, size_t room, const char *folder, const char *middle, const char *name)
+static syz_status make_path(const brick *b, char *path, size_t room, const char *middle, const char *name)
 {
   syz_status st = SYZ_OK;
+  const char *folder = b->folder;
   int used = snprintf(path, room, "%s/%s", folder, middle);
   SYZ_REQUIRE(used > 0 && (size_t)used + strlen(name) + 2 < room, SYZ_ERR_WRITE, "%s: folder name too long", folder);
-  SYZ_TRY(syz_make_folder(path));
+  if (b->files) {
+    SYZ_ASSERT(b->files->n < (int)(sizeof b->files->name / sizeof *b->files->name));
+    char *kept = b->files->name[b->files->n++];
+    SYZ_REQUIRE(snprintf(kept, sizeof *b->files->name, "%s/%s", middle, name) < (int)sizeof *b->files->name, SYZ_ERR_WRITE, "%s: name too long", name);
+  }
+  SYZ_TRY(syz_make_own_folder(folder, middle));
   snprintf(path + used, room - (size_t)used, "/%s", name);
 cleanup:
   return st;
@@ -87,7 +94,7 @@ static syz_status write_image(const brick *b, int band, bool is_invvar, float *p
   snprintf(middle, sizeof middle, "legacy/coadd/%.3s/%s", first->brick_name, first->brick_name);
   snprintf(name, sizeof name, "legacysurvey-%s-%s-%s.fits.fz", first->brick_name, kind, letter);
   snprintf(extname, sizeof extname, "%s_%s", is_invvar ? "INVVAR" : "IMAGE", letter);
-  SYZ_TRY(make_path(path, sizeof path, b->folder, middle, name));
+  SYZ_TRY(make_path(b, path, sizeof path, middle, name));
   int n = syz_wcs_tan_cards(first->brick_ra, first->brick_dec, 0.5 * (SYZ_BRICK_SIZE - 1), 0.5 * (SYZ_BRICK_SIZE - 1), SYZ_PIXEL_ARCSEC, cards);
   cards[n++] = SYZ_CARD_TEXT("BUNIT", is_invvar ? "1/nanomaggy^2" : "nanomaggy", "AB mag = 22.5 - 2.5*log10(nanomaggy)");
   cards[n++] = SYZ_CARD_REAL("MAGZERO", 22.5, "magnitude zero point");
@@ -268,7 +275,7 @@ static syz_status write_tractor(const brick *b)
   }
   snprintf(middle, sizeof middle, "legacy/tractor/%.3s", brick_name);
   snprintf(name, sizeof name, "tractor-%s.fits", brick_name);
-  SYZ_TRY(make_path(path, sizeof path, b->folder, middle, name));
+  SYZ_TRY(make_path(b, path, sizeof path, middle, name));
   SYZ_TRY(syz_fits_create(path, &out));
   SYZ_TRY(syz_fits_out_table(out, "", t.rows, t.column, t.n, NULL, 0));
   SYZ_TRY(syz_fits_out_finish(&out));
@@ -289,7 +296,7 @@ static syz_status write_truth(const brick *b)
   for (int l = 0; l < SYZ_SIM_LABEL_COUNT; l++)
     SYZ_TRY(add_label(&t, b, syz_sim_label_name(l), l, *syz_sim_label_unit(l) ? syz_sim_label_unit(l) : NULL));
   snprintf(name, sizeof name, "truth-%s.fits", b->object[0].brick_name);
-  SYZ_TRY(make_path(path, sizeof path, b->folder, "truth", name));
+  SYZ_TRY(make_path(b, path, sizeof path, "truth", name));
   SYZ_TRY(syz_fits_create(path, &out));
   SYZ_TRY(syz_fits_out_table(out, "TRUTH", t.rows, t.column, t.n, NULL, 0));
   SYZ_TRY(syz_fits_out_finish(&out));
@@ -391,7 +398,7 @@ static syz_status desi_path(const brick *b, const char *kind, char *path, size_t
   char middle[96], name[96];
   snprintf(middle, sizeof middle, "desi/tiles/cumulative/%d/%d", (int)b->object[0].brick_id, NIGHT);
   snprintf(name, sizeof name, "%s-0-%d-thru%d.fits", kind, (int)b->object[0].brick_id, NIGHT);
-  return make_path(path, room, b->folder, middle, name);
+  return make_path(b, path, room, middle, name);
 }
 
 static syz_status write_coadd(const brick *b)
@@ -464,7 +471,7 @@ cleanup:
   return st;
 }
 
-syz_status syz_simulator_write_survey(syz_simulator *s, int64_t first, int64_t n, const char *folder)
+syz_status syz_simulator_write_survey(syz_simulator *s, int64_t first, int64_t n, const char *folder, syz_survey_files *files)
 {
   enum { CELLS = SYZ_BRICK_CELLS * SYZ_BRICK_CELLS };
   syz_status st = SYZ_OK;
@@ -473,6 +480,8 @@ syz_status syz_simulator_write_survey(syz_simulator *s, int64_t first, int64_t n
   SYZ_REQUIRE(first >= 0 && n > 0 && first / CELLS == (first + n - 1) / CELLS, SYZ_ERR_INPUT, "objects %lld to %lld are not of one brick",
               (long long)first, (long long)(first + n - 1));
   SYZ_TRY(brick_make(s, first, n, folder, &b));
+  b.files = files;
+  if (files) files->n = 0;
   SYZ_ALLOC(pixels, "brick image", SYZ_BRICK_SIZE * SYZ_BRICK_SIZE);
   for (int band = 0; band < SYZ_BANDS; band++)
     for (int is_invvar = 0; is_invvar < 2; is_invvar++) SYZ_TRY(write_image(&b, band, is_invvar == 1, pixels));

@@ -33,11 +33,43 @@ void spectra_text(syz_fits *f, int hdu, int64_t row, const char *name, char *tex
     if (syz_fits_column_text(f, hdu, column, row, text, room) != SYZ_OK) text[0] = '\0';
 }
 
+bool spectra_whole(syz_fits *f, int hdu, int64_t row, const char *name, int64_t *value)
+{
+  int column = syz_fits_field_find(f, hdu, name);
+  return column >= 0 && strchr("BIJK", syz_fits_field_get(f, hdu, column)->type) && syz_fits_field_get(f, hdu, column)->repeat == 1 &&
+         syz_fits_column_i64(f, hdu, column, 0, row, 1, value) == SYZ_OK;
+}
+
+/* The number that a unit begins with, as a power of ten where it is written so: 1E-17, 1.0e-17, 10**-17, 10^(-17), 10-17. NaN without one. */
+static double leading_number(const char *unit, const char **rest)
+{
+  char *end;
+  while (*unit == ' ') unit++;
+  double value = strtod(unit, &end);
+  *rest = end;
+  if (end == unit) return (double)NAN;
+  if (value != 10) return value;
+  const char *p = end;
+  if (!strncmp(p, "**", 2))
+    p += 2;
+  else if (*p == '^')
+    p++;
+  bool is_enclosed = *p == '(';
+  p += is_enclosed;
+  long power = strtol(p, &end, 10);
+  if (end == p || (is_enclosed && *end != ')')) return value;
+  *rest = end + is_enclosed;
+  return pow(10, (double)power);
+}
+
 syz_status spectra_check_unit(const syz_fits *f, int hdu) {
   syz_status st = SYZ_OK;
   char unit[72];
+  const char *rest;
   if (!syz_fits_key_text(f, hdu, "BUNIT", unit, sizeof unit) || !unit[0]) return SYZ_OK;
-  bool is_known = !strncasecmp(unit, "1E-17", 5) || !strncmp(unit, "10**-17", 7) || !strncmp(unit, "10^-17", 6) || !strncmp(unit, "10^(-17)", 8);
+  double factor = leading_number(unit, &rest);
+  /* Whatever way erg/s/cm2/Angstrom is written; a flux per frequency is another thing. */
+  bool is_known = fabs(factor / 1e-17 - 1) < 1e-6 && !strstr(rest, "Hz") && !strstr(rest, "hz") && !strstr(rest, "Jy");
   SYZ_REQUIRE(is_known, SYZ_ERR_DATA, "%s: BUNIT '%s', fluxes in 1e-17 erg/s/cm2/Angstrom are needed", syz_fits_path(f), unit);
 cleanup:
   return st;
@@ -101,6 +133,7 @@ void syz_spectra_close(syz_spectra **spectra) {
 
 syz_spectra_kind syz_spectra_get_kind(const syz_spectra *s) { return s->kind; }
 int64_t syz_spectra_count(const syz_spectra *s) { return s->n; }
+bool syz_spectra_lacks_camera(const syz_spectra *s) { return s->lacks_camera; }
 const syz_spectrum_info *syz_spectra_info(const syz_spectra *s, int64_t i) { return &s->info[i]; }
 
 syz_status syz_spectra_read(syz_spectra *s, int64_t i, float *flux, float *ivar) {
@@ -133,19 +166,19 @@ void syz_spectra_search(const syz_spectra *s, const char *name, syz_column_searc
 /* -------------------------------------------------------------- redshifts */
 
 bool syz_spectra_redrock_path(const char *path, char *redrock, size_t room) {
-  static const char *const stem[] = {"coadd-", "spectra-"}, *const sibling[] = {"redrock-", "zbest-"};
+  static const char *const stem[] = {"coadd-", "spectra-"}, *const sibling[] = {"redrock-", "zbest-"}, *const packed[] = {"", ".gz", ".bz2", ".xz"};
   const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-  for (int k = 0; k < 4; k++) {
-    size_t length = strlen(stem[k % 2]);
-    if (strncmp(name, stem[k % 2], length) != 0) continue;
-    int n = snprintf(redrock, room, "%.*s%s%s", (int)(name - path), path, sibling[k / 2], name + length);
-    if (n < 0 || (size_t)n + 4 > room) return false;
-    if (access(redrock, R_OK) == 0) return true;
-    size_t end = strlen(redrock);
-    if (end > 3 && !strcmp(redrock + end - 3, ".gz"))
-      redrock[end - 3] = '\0';
-    else
-      strcat(redrock, ".gz");
+  int own_packing = 0;
+  for (int p = 1; p < 4; p++)
+    if (ends_with(name, packed[p])) own_packing = p;
+  size_t end = strlen(name) - strlen(packed[own_packing]);
+  for (int k = 0; k < 16; k++) { /* redrock- before zbest-, for each stem, packed as the file itself or else in whatever way */
+    const char *own = stem[k / 4 % 2];
+    size_t length = strlen(own);
+    if (strncmp(name, own, length) != 0) continue;
+    int n = snprintf(redrock, room, "%.*s%s%.*s%s", (int)(name - path), path, sibling[k / 8], (int)(end - length), name + length,
+                     packed[(own_packing + k) % 4]);
+    if (n < 0 || (size_t)n >= room) return false;
     if (access(redrock, R_OK) == 0) return true;
   }
   return false;
@@ -154,9 +187,10 @@ bool syz_spectra_redrock_path(const char *path, char *redrock, size_t room) {
 syz_status syz_spectra_join_redshifts(syz_spectra *s, const char *path, int64_t *joined) {
   syz_status st = SYZ_OK;
   syz_redshift *z = NULL;
-  int64_t n = 0, rows = 0, *id = NULL;
+  int64_t n = 0, *row = NULL;
   *joined = 0;
-  SYZ_TRY(syz_redshifts_read(path, s->options.verify, &n, &z));
+  SYZ_TRY(syz_redshifts_read(path, s->options.verify, "", &n, &z));
+  SYZ_ALLOC(row, "redshift rows", s->n + 1);
   for (int64_t i = 0; i < s->n; i++) {
     int64_t low = 0, high = n;
     while (low < high) {
@@ -166,10 +200,12 @@ syz_status syz_spectra_join_redshifts(syz_spectra *s, const char *path, int64_t 
       else
         high = middle;
     }
+    row[i] = -1;
     if (low == n || z[low].object_id != s->info[i].object_id) continue;
     s->info[i].redshift = z[low].redshift;
     s->info[i].zwarn = z[low].zwarn;
     snprintf(s->info[i].spectype, sizeof s->info[i].spectype, "%s", z[low].spectype);
+    row[i] = z[low].row;
     ++*joined;
   }
   /* The file stays open for other columns, unless an earlier one does already. */
@@ -181,23 +217,12 @@ syz_status syz_spectra_join_redshifts(syz_spectra *s, const char *path, int64_t 
           syz_fits_field_find(s->redshift_file, h, "Z") >= 0)
         s->redshift_table = h;
     SYZ_REQUIRE(s->redshift_table >= 0, SYZ_ERR_DATA, "%s: no table with TARGETID and Z", path);
-    rows = syz_fits_get(s->redshift_file, s->redshift_table)->rows;
-    SYZ_ALLOC(id, "TARGETID", rows + 1);
-    SYZ_ALLOC(s->redshift_row, "redshift rows", s->n + 1);
-    SYZ_TRY(syz_fits_column_i64(s->redshift_file, s->redshift_table, syz_fits_field_find(s->redshift_file, s->redshift_table, "TARGETID"), 0, 0,
-                                rows, id));
-    for (int64_t i = 0; i < s->n; i++) {
-      s->redshift_row[i] = -1;
-      for (int64_t k = 0; k < rows && s->redshift_row[i] < 0; k++) {
-        int64_t r = (i + k) % rows;
-        if (id[r] == s->info[i].object_id && spectra_number(s->redshift_file, s->redshift_table, r, "Z") == s->info[i].redshift)
-          s->redshift_row[i] = r;
-      }
-    }
+    s->redshift_row = row;
+    row = NULL;
   }
 cleanup:
   syz_free(&z);
-  syz_free(&id);
+  syz_free(&row);
   return st;
 }
 

@@ -29,6 +29,7 @@ struct syz_spectra {
   int64_t *redshift_row;   /**< [n], -1 = none */
   /* DESI */
   int n_arms;
+  bool lacks_camera; /**< the arms leave a part of the grid out */
   desi_arm arm[DESI_ARMS];
   /* SDSS */
   int64_t pixels;
@@ -44,7 +45,9 @@ syz_status sdss_read(syz_spectra *s, int64_t i, float *flux, float *ivar);
 
 /** One number of a table by column name; NaN when there is no such numeric column. */
 double spectra_number(syz_fits *f, int hdu, int64_t row, const char *name);
+/** One whole number of a table, exact in 64 bits; false when there is no such column. */
+bool spectra_whole(syz_fits *f, int hdu, int64_t row, const char *name, int64_t *value);
 /** Text of a table; "" when there is no such column. */
 void spectra_text(syz_fits *f, int hdu, int64_t row, const char *name, char *text, size_t room);
-/** Refuse a flux unit that is not 1e-17 erg/s/cm2/Angstrom; no BUNIT is taken as that. */
+/** Refuse a flux unit that is not 1e-17 erg/s/cm2/Angstrom, however that is written; no BUNIT is taken as that. */
 syz_status spectra_check_unit(const syz_fits *f, int hdu);

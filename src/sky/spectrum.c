@@ -62,7 +62,7 @@ syz_status syz_spectrum_join(int n_arms, const syz_arm *arm, const char *what, f
     }
   }
   for (int64_t j = 0; j < S; j++)
-    SYZ_REQUIRE(covered[j], SYZ_ERR_DATA, "%s: no arm covers %.1f A: the common grid from 3600 to 9824 A is needed", what, syz_wave_grid(j));
+    if (!covered[j]) flux[j] = ivar[j] = 0;
 cleanup:
   syz_free(&sum_flux);
   syz_free(&sum_ivar);
@@ -135,21 +135,27 @@ double syz_air_to_vacuum(double air_A) {
 }
 
 const char *syz_spectrum_fault(const float *flux, const float *ivar, double *good_fraction, char reason[160]) {
-  int64_t good = 0, broken = 0, first = -1;
+  int64_t good = 0, broken = 0, absurd = 0, first = -1;
   bool is_zero = true;
   for (int64_t j = 0; j < S; j++) {
     if (ivar[j] > 0) {
       good++;
       is_zero = is_zero && flux[j] == 0;
     }
-    if (!isfinite(flux[j]) && ivar[j] > 0) {
-      if (first < 0) first = j;
-      broken++;
-    }
+    bool is_broken = ivar[j] > 0 && !isfinite(flux[j]);
+    bool is_absurd = ivar[j] > 0 && !is_broken && (fabsf(flux[j]) > SYZ_VALUE_MAX || ivar[j] > SYZ_VALUE_MAX);
+    if ((is_broken || is_absurd) && first < 0) first = j;
+    broken += is_broken;
+    absurd += is_absurd;
   }
   *good_fraction = (double)good / S;
   if (broken) {
     snprintf(reason, 160, "flux is not finite in %lld pixels with ivar > 0 (first at %.1f A)", (long long)broken, syz_wave_grid(first));
+    return reason;
+  }
+  if (absurd) {
+    snprintf(reason, 160, "flux or ivar is beyond %g in %lld pixels with ivar > 0 (first at %.1f A)", (double)SYZ_VALUE_MAX, (long long)absurd,
+             syz_wave_grid(first));
     return reason;
   }
   if (good && is_zero) return "flux is zero in every good pixel";

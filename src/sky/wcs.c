@@ -4,6 +4,7 @@
  * parse: so a cube has the WCS of its planes, and nothing odd in a foreign header (WCSAXES = 10^6, half a number) reaches the library.
  */
 #include "fits_cards.h"
+#include "frames.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@ struct syz_wcs {
   struct wcsprm *all; /**< what wcspih allocated */
   int n;
   struct wcsprm *one; /**< the one in use */
+  sky_frame frame;    /**< of its world coordinates; ours are ICRS */
 };
 
 enum { WCS_CHUNK = 128 };
@@ -70,6 +72,9 @@ syz_status syz_wcs_create(const char *cards, int n_cards, const char *what, syz_
   syz_status st = SYZ_OK;
   fits_cards c = {NULL, 0, 0};
   bool has_type[2] = {false, false}, has_value[2] = {false, false}, has_scale = false;
+  char radesys[72] = "";
+  double equinox = (double)NAN, epoch = (double)NAN; /* EPOCH: what EQUINOX was called before 1992 */
+  sky_frame frame;
   *out = NULL;
   SYZ_TRY(fits_cards_add(&c, &SYZ_CARD_INT("NAXIS", 2, NULL)));
   for (int i = 0; i < n_cards; i++) {
@@ -78,12 +83,14 @@ syz_status syz_wcs_create(const char *cards, int n_cards, const char *what, syz_
     key[8] = '\0';
     for (int k = 7; k >= 0 && key[k] == ' '; k--) key[k] = '\0';
     char kind = wcs_key(key);
+    if (!strcmp(key, "EPOCH") && fits_card_value(cards + (size_t)i * FITS_CARD, text) == 'N' && !fits_parse_real(text, &epoch)) epoch = (double)NAN;
     if (!kind) continue;
     char found = fits_card_value(cards + (size_t)i * FITS_CARD, text);
     double value = 0;
     if (kind == 'T') {
       SYZ_REQUIRE(found == 'T', SYZ_ERR_DATA, "%s: %s is not text", what, key);
       SYZ_TRY(fits_cards_add(&c, &SYZ_CARD_TEXT(key, text, NULL)));
+      if (!strncmp(key, "RADE", 4) && (!radesys[0] || !strcmp(key, "RADESYS"))) snprintf(radesys, sizeof radesys, "%s", text);
       if (!strcmp(key, "CTYPE1")) has_type[0] = text[0] != '\0';
       if (!strcmp(key, "CTYPE2")) has_type[1] = text[0] != '\0';
     } else {
@@ -95,6 +102,7 @@ syz_status syz_wcs_create(const char *cards, int n_cards, const char *what, syz_
         SYZ_TRY(fits_cards_add(&c, &SYZ_CARD_INT(key, (int64_t)value, NULL)));
       else
         SYZ_TRY(fits_cards_add(&c, &SYZ_CARD_REAL(key, value, NULL)));
+      if (!strcmp(key, "EQUINOX")) equinox = value;
       if (!strcmp(key, "CRVAL1")) has_value[0] = true;
       if (!strcmp(key, "CRVAL2")) has_value[1] = true;
       if (!strncmp(key, "CD", 2)) has_scale = true; /* CDi_j and CDELTi */
@@ -102,7 +110,9 @@ syz_status syz_wcs_create(const char *cards, int n_cards, const char *what, syz_
   }
   SYZ_REQUIRE(has_type[0] && has_type[1] && has_value[0] && has_value[1] && has_scale, SYZ_ERR_DATA,
               "%s: no WCS in the header (CTYPE, CRVAL and CD or CDELT are needed)", what);
+  SYZ_TRY(sky_frame_find(radesys, isnan(equinox) ? epoch : equinox, what, &frame));
   SYZ_TRY(set_up(&c, what, out));
+  (*out)->frame = frame;
 cleanup:
   fits_cards_free(&c);
   return st;
@@ -161,6 +171,7 @@ syz_status syz_wcs_to_pixel(syz_wcs *w, int64_t n, const double *ra, const doubl
       is_given[k] = isfinite(ra[i + k]) && isfinite(dec[i + k]) && fabs(dec[i + k]) <= 90;
       world[k][lng] = is_given[k] ? ra[i + k] : w->one->crval[lng];
       world[k][lat] = is_given[k] ? dec[i + k] : w->one->crval[lat];
+      if (is_given[k]) sky_frame_from_icrs(w->frame, &world[k][lng], &world[k][lat]);
       bad[k] = 0;
     }
     int code = wcss2p(w->one, m, 2, world[0], phi, theta, plane[0], pixel[0], bad);
@@ -191,6 +202,7 @@ syz_status syz_wcs_to_sky(syz_wcs *w, int64_t n, const double *x, const double *
     for (int k = 0; k < m; k++) {
       ra[i + k] = bad[k] ? (double)NAN : world[k][w->one->lng];
       dec[i + k] = bad[k] ? (double)NAN : world[k][w->one->lat];
+      sky_frame_to_icrs(w->frame, &ra[i + k], &dec[i + k]);
     }
   }
 cleanup:
@@ -199,6 +211,7 @@ cleanup:
 
 bool syz_wcs_is_aligned(const syz_wcs *w, double pixel_arcsec) {
   const struct wcsprm *p = w->one;
+  if (w->frame != FRAME_ICRS) return false; /* its North is another one */
   if (p->lng != 0 || strcmp(p->ctype[0], "RA---TAN") != 0 || strcmp(p->ctype[1], "DEC--TAN") != 0 || p->npv > 0) return false;
   double scale = pixel_arcsec / 3600, want[4] = {-scale, 0, 0, scale};
   for (int i = 0; i < 4; i++) /* wcsset has turned CD and CROTA into PC and CDELT */

@@ -121,7 +121,7 @@ static syz_status begin(void *self, int64_t first, int64_t last)
   syz_loader_destroy(&a->loader);
   a->last = last;
   if (first >= last) return st;
-  if (align_has_cache(a)) return align_tokens_fill(a);
+  if (align_has_cache(a)) return a->has_tokens ? st : align_tokens_fill(a);
   SYZ_TRY_ALL(a->world, plan_towers(a));
   const align_tower *image = &a->tower[SYZ_IMAGE], *spectrum = &a->tower[SYZ_SPECTRUM], *here = image->is_here ? image : spectrum;
   const syz_loader_config config = {.sampler = a->sampler,
@@ -214,6 +214,8 @@ static syz_status forward(void *self, int64_t step, const double *scalar, syz_st
       forward_chunk(a, (syz_modality)m, step, at, n);
     }
   }
+  for (int m = 0; m < SYZ_MODALITIES; m++)
+    if (embedding[m]) out->digest = syz_checksum(embedding[m], (size_t)(a->tower[m].count * a->width) * sizeof(float), out->digest);
   syz_timing_end(a->timing);
   syz_timing_begin(a->timing, "loss");
   syz_infonce_forward(a->loss, scale_of(a, scalar), embedding, &loss);

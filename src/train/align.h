@@ -36,8 +36,10 @@ typedef struct align {
   syz_timing *timing;
   int64_t width; /**< E */
   align_set train, test;
+  uint64_t content; /**< of data files that have no checksums, for caches of tokens on disk; 0: all have */
   syz_sampler sampler;
   int64_t last; /**< steps below it will be asked for */
+  bool has_tokens; /**< the caches are open and full */
   align_tower tower[SYZ_MODALITIES];
   syz_loader *loader;
   syz_batch batch;

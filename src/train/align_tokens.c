@@ -53,6 +53,7 @@ static uint64_t cache_key(const align *a, const align_set *set, syz_modality m)
   key = syz_checksum(syz_model_weights(a->model) + first, (size_t)count * sizeof(float), key);
   key = syz_checksum(set->object, (size_t)set->n * sizeof *set->object, key);
   key = syz_checksum(&act, sizeof act, key);
+  if (a->content) key = syz_checksum(&a->content, sizeof a->content, key);
   return syz_checksum(engine, strlen(engine), key);
 }
 
@@ -154,15 +155,28 @@ cleanup:
   return st;
 }
 
+/* A folder below the run's own is no link; one that the user names may be. */
+static syz_status make_cache_folder(const align *a)
+{
+  const char *run = a->config.folder, *cache = a->config.cache_folder;
+  const size_t n = strlen(run);
+  return strncmp(cache, run, n) == 0 && cache[n] == '/' ? syz_make_own_folder(run, cache + n + 1) : syz_make_folder(cache);
+}
+
 syz_status align_tokens_fill(align *a)
 {
   syz_status st = SYZ_OK;
   syz_timing_begin(a->timing, "tokens of frozen towers");
-  if (a->config.cache == SYZ_CACHE_DISK) SYZ_TRY_ALL(a->world, syz_comm_rank(a->world) == 0 ? syz_make_folder(a->config.cache_folder) : SYZ_OK);
+  if (a->config.cache == SYZ_CACHE_DISK) SYZ_TRY_ALL(a->world, syz_comm_rank(a->world) == 0 ? make_cache_folder(a) : SYZ_OK);
+  if (a->config.cache == SYZ_CACHE_DISK) { /* both sets are of the same files */
+    SYZ_TRY(syz_shardset_content(a->train.shards, &a->content));
+    if (a->content == syz_shardset_digest(a->train.shards)) a->content = 0;
+  }
   if (a->grid->towers == SYZ_TOWERS_APART)
     SYZ_TRY(fill_tower(a, a->tower[SYZ_IMAGE].is_here ? SYZ_IMAGE : SYZ_SPECTRUM)); /* both kinds of ranks at the same time */
   else
     for (int m = 0; m < SYZ_MODALITIES; m++) SYZ_TRY(fill_tower(a, (syz_modality)m));
+  a->has_tokens = true;
 cleanup:
   syz_timing_end(a->timing);
   return st;

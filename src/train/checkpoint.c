@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * Checkpoints: written by all ranks together, each its own share of every array, under a temporary name; read back and summed; renamed;
- * made complete by the manifest (manifest.c). Two are kept.
+ * made complete by the manifest (manifest.c) before it gets its name. Two are kept; what cannot be used is never removed (recover.c).
  *
  * Frozen parts are not in it: they are what the run began with, and a digest of them is, so that a run whose model file was exchanged in
  * between does not go on with other towers.
@@ -19,8 +19,8 @@
 #include <unistd.h>
 
 #include "manifest.h"
+#include "recover.h"
 
-static const char state_file[] = "state.h5";
 static const int64_t row_shape[1] = {PART_ROW};
 
 enum { FACTS_LIMIT = 65536, PROGRESS = 1 };
@@ -31,7 +31,7 @@ syz_status checkpoint_open(syz_comm *world, const syz_train_config *config, cons
   *out = (checkpoint_store){.world = world, .config = config, .objective = objective, .last = -1, .before = -1};
   SYZ_REQUIRE((size_t)snprintf(out->folder, sizeof out->folder - 64, "%s/checkpoints", config->folder) < sizeof out->folder - 64, SYZ_ERR_WRITE,
               "%s: the name is too long", config->folder);
-  SYZ_TRY_ALL(world, syz_comm_rank(world) == 0 ? syz_make_folder(out->folder) : SYZ_OK);
+  SYZ_TRY_ALL(world, syz_comm_rank(world) == 0 ? syz_make_own_folder(config->folder, "checkpoints") : SYZ_OK);
 cleanup:
   return st;
 }
@@ -92,10 +92,21 @@ static bool next_fact(char **at, char *mark, char **key, char **value)
   return true;
 }
 
+/* Take the line of this fact out of a text where the other text has none. */
+static void drop_lonely(char *text, const char *other, const char *line)
+{
+  char *at = strstr(text, line);
+  if (!at || strstr(other, line)) return;
+  const char *next = strchr(at, '\n');
+  memmove(at, next ? next + 1 : at + strlen(at), strlen(next ? next + 1 : at + strlen(at)) + 1);
+}
+
 /* Compare what the checkpoint remembers with what this run would. Both texts are taken apart. */
 static syz_status compare_facts(const char *path, char *stored, char *now)
 {
   syz_status st = SYZ_OK;
+  drop_lonely(now, stored, "!" SYZ_FACT_CONTENT "=");
+  drop_lonely(stored, now, "!" SYZ_FACT_CONTENT "=");
   char mark, *key, *value, mark_now, *key_now, *value_now;
   while (next_fact(&stored, &mark, &key, &value)) {
     SYZ_REQUIRE(next_fact(&now, &mark_now, &key_now, &value_now) && strcmp(key, key_now) == 0, SYZ_ERR_INPUT,
@@ -207,33 +218,43 @@ cleanup:
   return st;
 }
 
-/* Rank 0: give the finished folder its name, complete it, and let older ones than the last go. */
+/* Rank 0: complete the finished folder, give it its name, and let older ones than the last go. */
 static syz_status publish(checkpoint_store *store, const char *temporary, int64_t step, int64_t bytes, uint64_t sum)
 {
   syz_status st = SYZ_OK;
-  char path[PATH_MAX];
-  int64_t *kept = NULL;
-  int n = 0, n_removed = 0;
+  char path[PATH_MAX], aside[PATH_MAX];
+  manifest_step *kept = NULL;
+  int n = 0;
   syz_checkpoint_summary about = {.step = step, .bytes = bytes, .ranks = syz_comm_size(store->world)};
   snprintf(about.objective, sizeof about.objective, "%s", store->objective->name);
   snprintf(about.engine, sizeof about.engine, "%s", store->config->engine ? store->config->engine : "");
   SYZ_TRY(manifest_step_path(store->folder, step, path, sizeof path));
   SYZ_TRY(sync_folder(temporary));
-  SYZ_TRY(manifest_remove_folder(path)); /* a bad one of this step that was skipped when the run went on from an earlier one */
+  SYZ_REQUIRE(!syz_fault("checkpoint_manifest"), SYZ_ERR_WRITE, "%s: injected failure before the manifest", path);
+  SYZ_TRY(manifest_write(temporary, manifest_state_name, bytes, sum, &about, store->config->created_by));
+  if (access(path, F_OK) == 0) { /* not one that this run has seen; what it holds may still be wanted */
+    SYZ_TRY(manifest_set_aside(store->folder, step, aside, sizeof aside));
+    syz_warn("%s was in the way of this run's checkpoint and is set aside as %s", path, aside);
+  }
   SYZ_REQUIRE(!syz_fault("checkpoint_rename"), SYZ_ERR_WRITE, "%s: injected failure before the rename", path);
   SYZ_REQUIRE(rename(temporary, path) == 0, SYZ_ERR_WRITE, "%s: cannot rename to %s: %s", temporary, path, strerror(errno));
   SYZ_TRY(sync_folder(store->folder));
-  SYZ_REQUIRE(!syz_fault("checkpoint_manifest"), SYZ_ERR_WRITE, "%s: injected failure before the manifest", path);
-  SYZ_TRY(manifest_write(path, state_file, bytes, sum, &about, store->config->created_by));
   SYZ_REQUIRE(!syz_fault("checkpoint_prune"), SYZ_ERR_WRITE, "%s: injected failure before older checkpoints are removed", path);
-  SYZ_TRY(manifest_list(store->folder, &kept, &n, &n_removed));
-  for (int i = 0; i < n; i++) {
-    if (kept[i] == step || kept[i] == store->last) continue;
-    SYZ_TRY(manifest_step_path(store->folder, kept[i], path, sizeof path));
-    SYZ_TRY(manifest_remove_folder(path));
-  }
+  SYZ_TRY(manifest_list(store->folder, &kept, &n));
+  for (int i = 0; i < n; i++)
+    if (kept[i].has_manifest && kept[i].step != step && kept[i].step != store->last) SYZ_TRY(manifest_prune(store->folder, kept[i].step));
 cleanup:
   syz_free(&kept);
+  return st;
+}
+
+/* What was written from memory was still right after it. */
+static syz_status check_unchanged(digests *d)
+{
+  syz_status st = SYZ_OK;
+  digests_check_all(d);
+  SYZ_REQUIRE(digests_found(d) == DIGEST_SOUND, SYZ_ERR_NUMERIC, "%s", digests_text(d));
+cleanup:
   return st;
 }
 
@@ -249,9 +270,8 @@ syz_status checkpoint_write(checkpoint_store *store, const state *s)
   facts = syz_alloc("checkpoint", FACTS_LIMIT, 1);
   SYZ_TRY_ALL(store->world, facts ? SYZ_OK : SYZ_ERR_MEMORY);
   SYZ_TRY(make_facts(store, s, facts));
-  SYZ_REQUIRE((size_t)snprintf(temporary, sizeof temporary, "%s/tmp-step-%08" PRId64, store->folder, s->step) < sizeof temporary, SYZ_ERR_WRITE,
-              "%s: the name is too long", store->folder);
-  SYZ_REQUIRE((size_t)snprintf(file, sizeof file, "%s/%s", temporary, state_file) < sizeof file, SYZ_ERR_WRITE, "%s: the name is too long",
+  SYZ_TRY(manifest_temporary_path(store->folder, s->step, temporary, sizeof temporary));
+  SYZ_REQUIRE((size_t)snprintf(file, sizeof file, "%s/%s", temporary, manifest_state_name) < sizeof file, SYZ_ERR_WRITE, "%s: the name is too long",
               temporary);
   if (is_first) {
     st = manifest_remove_folder(temporary);
@@ -259,6 +279,7 @@ syz_status checkpoint_write(checkpoint_store *store, const state *s)
   }
   SYZ_TRY_ALL(store->world, st);
   SYZ_TRY(write_state(store, s, file, facts));
+  if (s->digests) SYZ_TRY_ALL(store->world, check_unchanged(s->digests));
   if (syz_fault("checkpoint_written")) st = syz_error_set(SYZ_ERR_WRITE, __FILE__, __LINE__, "%s: injected failure after writing", file);
   SYZ_TRY_ALL(store->world, st);
   st = manifest_sum_file(store->world, file, &bytes, &sum);
@@ -425,7 +446,8 @@ static syz_status read_state(checkpoint_store *store, const char *folder, state 
   syz_status st = SYZ_OK;
   char path[PATH_MAX], *stored = NULL, *now = NULL;
   syz_h5 *file = NULL;
-  SYZ_REQUIRE((size_t)snprintf(path, sizeof path, "%s/%s", folder, state_file) < sizeof path, SYZ_ERR_CHECKPOINT, "%s: the name is too long", folder);
+  SYZ_REQUIRE((size_t)snprintf(path, sizeof path, "%s/%s", folder, manifest_state_name) < sizeof path, SYZ_ERR_CHECKPOINT,
+                "%s: the name is too long", folder);
   SYZ_TRY(syz_h5_open(store->world, path, &file));
   SYZ_TRY_ALL(store->world, syz_h5_read_text(file, "", "facts", &stored));
   if (!stored) st = syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__, "%s: the attribute `facts` is missing", path);
@@ -450,45 +472,56 @@ cleanup:
   return st;
 }
 
+/* One checkpoint: checked, then read. Collective; agreed. */
+static syz_status try_one(checkpoint_store *store, const recover_step *one, state *s)
+{
+  syz_status st = SYZ_OK;
+  char path[PATH_MAX];
+  syz_checkpoint_summary about = {0};
+  SYZ_TRY(manifest_step_path(store->folder, one->step, path, sizeof path));
+  SYZ_TRY(recover_check(store, one, path, &about));
+  SYZ_TRY(read_state(store, path, s));
+  SYZ_REQUIRE(s->step == one->step, SYZ_ERR_CHECKPOINT, "%s holds step %" PRId64, path, s->step);
+  if (about.ranks > 0)
+    syz_info("going on from step %" PRId64 " (%s, written on %d rank%s)", s->step, path, about.ranks, about.ranks == 1 ? "" : "s");
+  else
+    syz_info("going on from step %" PRId64 " (%s)", s->step, path);
+cleanup:
+  return st;
+}
+
 syz_status checkpoint_resume(checkpoint_store *store, state *s, bool *found)
 {
   syz_status st = SYZ_OK;
-  char path[PATH_MAX], first_reason[512] = "";
-  int64_t *step = NULL, n = 0;
-  int listed = 0, n_removed = 0, n_bad = 0;
-  const bool is_first = syz_comm_rank(store->world) == 0;
+  char first_reason[512] = "";
+  recover_step *list = NULL;
+  int n = 0, n_bad = 0;
   *found = false;
-  SYZ_TRY_ALL(store->world, is_first ? manifest_list(store->folder, &step, &listed, &n_removed) : SYZ_OK);
-  if (n_removed) syz_info("removed %d checkpoint%s that an earlier run did not finish writing", n_removed, n_removed == 1 ? "" : "s");
-  n = listed;
-  syz_bcast(store->world, &n, sizeof n, 0);
-  for (int64_t i = 0; i < n; i++) {
-    int64_t candidate = is_first ? step[i] : 0;
-    syz_checkpoint_summary about = {0};
-    syz_bcast(store->world, &candidate, sizeof candidate, 0);
-    if (*found) {
-      if (store->before < 0) store->before = candidate;
-      continue;
-    }
-    SYZ_TRY(manifest_step_path(store->folder, candidate, path, sizeof path));
-    st = syz_checkpoint_check(store->world, path, &about);
-    if (st == SYZ_OK) st = read_state(store, path, s);
-    if (st == SYZ_OK && s->step != candidate) st = syz_error_set(SYZ_ERR_CHECKPOINT, __FILE__, __LINE__, "%s holds step %" PRId64, path, s->step);
+  SYZ_TRY(recover_list(store, &list, &n));
+  for (int i = 0; i < n; i++) {
+    if (*found && !list[i].has_manifest) list[i].is_bad = true; /* older, and cannot be told from a damaged one */
+    if (*found && !list[i].is_bad && store->before < 0) store->before = list[i].step;
+    if (*found) continue;
+    st = try_one(store, &list[i], s);
     if (st == SYZ_OK) {
       *found = true;
-      store->last = candidate;
-      syz_info("going on from step %" PRId64 " (%s, written on %d rank%s)", s->step, path, about.ranks, about.ranks == 1 ? "" : "s");
+      store->last = list[i].step;
     } else if (st == SYZ_ERR_CHECKPOINT || st == SYZ_ERR_DATA) {
       syz_warn("skipping a bad checkpoint: %s", syz_error_text());
+      list[i].is_bad = true;
       if (!n_bad++) snprintf(first_reason, sizeof first_reason, "%.500s", syz_error_text());
       st = SYZ_OK;
     } else {
       SYZ_TRY(st);
     }
   }
-  SYZ_REQUIRE(*found || !n_bad, SYZ_ERR_CHECKPOINT, "%s: none of %d checkpoints is usable; the newest: %s (choose another output.dir to start anew)",
+  SYZ_REQUIRE(*found || !n_bad, SYZ_ERR_CHECKPOINT,
+              "%s: none of %d checkpoints is usable; the newest: %s; nothing was removed. To go on from a state whose manifest is lost or "
+              "damaged: --set "
+              "train.recover=true (it is used if its own checksums hold); to start anew choose another output.dir",
               store->folder, n_bad, first_reason);
+  SYZ_TRY(recover_tidy(store, list, n));
 cleanup:
-  syz_free(&step);
+  syz_free(&list);
   return st;
 }

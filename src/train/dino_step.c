@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * DINOv2 (Oquab et al. 2023, arXiv:2304.07193; recipes.md section 5): a student learns to say of every crop of an image what its teacher, a moving
- * average of it, says of the global crops.
+ * DINOv2 (Oquab et al. 2023, arXiv:2304.07193; src/model/README.md "DINOv2 pretraining"): a student learns to say of every crop of an image what its
+ * teacher, a moving average of it, says of the global crops.
  *
  * A step on a rank with n objects, G global and L local crops each:
  *   teacher  global crops, nothing masked or dropped -> class tokens and the tokens of patches that the student will not see -> projections
@@ -175,6 +175,10 @@ syz_status dino_forward(void *self, int64_t step, const double *scalar, syz_step
   syz_timing_end(d->timing);
   run_teacher(d);
   run_student(d, step);
+  for (int h = 0; h < d->sizes.heads; h++) {
+    const syz_distillation_batch *b = &d->head[h].batch;
+    out->digest = syz_checksum(b->z_student, (size_t)(b->n_student * bottleneck_of(d)) * sizeof(float), out->digest);
+  }
   syz_timing_begin(d->timing, "loss");
   form_losses(d, step, out);
   syz_timing_end(d->timing);
@@ -193,7 +197,6 @@ static void leave_losses(dino *d, syz_gradients *g)
     dino_head *q = &d->head[h];
     float *dprototypes = syz_gradients_block(g) + syz_projection_prototypes(d->student, q->part);
     syz_distillation_backward(q->loss, &q->batch, d->dz + q->first_student * bottleneck_of(d), dprototypes);
-    syz_distillation_update(q->loss);
   }
   memset(d->koleo_rows, 0, (size_t)(d->sizes.crops * d->sizes.count * width) * sizeof *d->koleo_rows);
   for (int64_t c = 0; c < d->sizes.crops; c++)
@@ -250,6 +253,7 @@ void dino_updated(void *self, int64_t step)
   if (step < 0) return; /* begin packs what was read */
   const double momentum = syz_schedule_cosine(step, d->options.momentum, d->options.momentum_end, d->options.steps);
   syz_timing_begin(d->timing, "teacher follows");
+  for (int h = 0; h < d->sizes.heads; h++) syz_distillation_update(d->head[h].loss); /* not in the backward pass, which may run twice */
   int64_t first, count; /* the ranks of a node have one teacher together */
   syz_model_own_stretch(d->teacher, &first, &count);
   dino_follow(syz_model_weights(d->teacher) + first, syz_model_weights(d->student) + first, momentum, count, d->threads);

@@ -2,9 +2,8 @@
 /**
  * The loop: one for every objective.
  *
- * A step is: forward (loss of the global batch), one small reduction that carries everybody's status and requests to stop, backward with
- * the gradient sums under way beside it, norms, AdamW on this rank's slices, which spreads the new weights, what follows from them in the objective
- * (a teacher), one line of metrics. All decisions (go on, save, stop, give up) follow from values that are the same on every rank.
+ * Steps (step.c), validations and checkpoints in their turn; back to the last checkpoint when what is in memory has been damaged. All decisions (go
+ * on, save, stop, go back, give up) follow from values that are the same on every rank.
  */
 #include <inttypes.h>
 #include <limits.h>
@@ -13,38 +12,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "checkpoint.h"
 #include "gradients.h"
 #include "manifest.h"
-#include "metrics.h"
-#include "optimiser.h"
-#include "parts.h"
-#include "syzygy/train.h"
+#include "syzygy/data.h"
+#include "trainer.h"
 
-/* What rides in the small reduction of a step: the maximum over ranks of each. */
-typedef enum flag { FLAG_STATUS, FLAG_STOP, FLAG_SAVE, FLAG_TIME, FLAG_WAIT, FLAGS } flag;
-
-typedef struct trainer {
-  const syz_train_config *config;
-  const syz_grid *grid;
-  syz_comm *world;
-  syz_model *model;
-  syz_objective *objective;
-  syz_timing *timing;
-  int threads;
-  bool is_first;
-  parts parts;
-  scalars scalars;
-  syz_gradients *gradients;
-  state state;
-  size_t *counts; /* scratch of the state */
-  checkpoint_store store;
-  metrics metrics, validation;
-  metrics_line line;
-  syz_status carried;                          /* a failure of rank 0 after the step's last agreement: told at the next */
-  double saved_s, loss;                        /* clock of the last save; of the last step */
-  double longest_step_s, longest_validation_s; /* so far */
-} trainer;
+enum { RETURNS = 3 /* to one checkpoint */ };
 
 static syz_status create_local(trainer *t)
 {
@@ -60,6 +33,29 @@ cleanup:
   return st;
 }
 
+static syz_status path_in_folder(const trainer *t, const char *name, char *path)
+{
+  syz_status st = SYZ_OK;
+  SYZ_REQUIRE((size_t)snprintf(path, PATH_MAX, "%s/%s", t->config->folder, name) < PATH_MAX, SYZ_ERR_WRITE, "%s: the name is too long",
+              t->config->folder);
+cleanup:
+  return st;
+}
+
+/* What this run will write: a link in its place is refused before the first step, not after the last. Rank 0. */
+static syz_status refuse_links(const trainer *t)
+{
+  static const char *const name[] = {"model.h5", "model-student.h5", "model-best.h5", "metrics.jsonl", "validation.jsonl"};
+  syz_status st = SYZ_OK;
+  char path[PATH_MAX];
+  for (size_t i = 0; i < sizeof name / sizeof *name; i++) {
+    SYZ_TRY(path_in_folder(t, name[i], path));
+    SYZ_TRY(syz_refuse_link(path));
+  }
+cleanup:
+  return st;
+}
+
 static syz_status create(trainer *t)
 {
   syz_status st = SYZ_OK;
@@ -69,12 +65,17 @@ static syz_status create(trainer *t)
   SYZ_TRY_ALL(t->world, create_local(t));
   t->scalars.n = t->objective->n_scalars;
   for (int i = 0; i < t->scalars.n; i++) t->scalars.value[i] = t->objective->scalar_start[i];
+  if (t->config->verify_every > 0) SYZ_TRY_ALL(t->world, digests_create(&t->parts, t->model, t->objective, &t->scalars, t->threads, &t->digests));
+  t->parts.digests = t->digests;
+  t->past.bound = t->config->verify_jump;
   t->state = (state){.best = INFINITY,
                      .parts = &t->parts,
                      .weights = syz_model_weights(t->model),
                      .scratch = syz_gradients_block(t->gradients),
                      .counts = t->counts,
-                     .scalars = &t->scalars};
+                     .scalars = &t->scalars,
+                     .digests = t->digests};
+  SYZ_TRY_ALL(t->world, t->is_first ? refuse_links(t) : SYZ_OK);
   SYZ_TRY(checkpoint_open(t->world, t->config, t->objective, &t->store));
 cleanup:
   return st;
@@ -85,6 +86,7 @@ static void destroy(trainer *t)
   metrics_close(&t->metrics);
   metrics_close(&t->validation);
   gradients_destroy(&t->gradients);
+  digests_destroy(&t->digests);
   syz_free(&t->counts);
   parts_destroy(&t->parts);
 }
@@ -95,15 +97,6 @@ static syz_status open_metrics(trainer *t)
   if (!t->is_first) return st;
   SYZ_TRY(metrics_open(t->config->folder, "metrics.jsonl", t->state.step, &t->metrics));
   SYZ_TRY(metrics_open(t->config->folder, "validation.jsonl", t->state.step + 1, &t->validation));
-cleanup:
-  return st;
-}
-
-static syz_status path_in_folder(const trainer *t, const char *name, char *path)
-{
-  syz_status st = SYZ_OK;
-  SYZ_REQUIRE((size_t)snprintf(path, PATH_MAX, "%s/%s", t->config->folder, name) < PATH_MAX, SYZ_ERR_WRITE, "%s: the name is too long",
-              t->config->folder);
 cleanup:
   return st;
 }
@@ -120,6 +113,19 @@ cleanup:
 
 /* What the run is for: the model that trains, or its teacher. */
 static const syz_model *result_of(const trainer *t) { return t->objective->result ? t->objective->result : t->model; }
+
+/* Before anything is written for others: sets goes_back when weights or moments are damaged or not finite. Collective; agreed. */
+static syz_status check_sound(trainer *t)
+{
+  if (!t->digests) return SYZ_OK;
+  digests_check_all(t->digests);
+  const syz_status st = syz_agree(t->world, digests_check_finite(t->digests));
+  if (st != SYZ_OK) snprintf(t->wrong, sizeof t->wrong, "%.400s", syz_error_text());
+  int64_t found = st != SYZ_OK ? DIGEST_DAMAGED : (int64_t)digests_found(t->digests);
+  syz_allreduce_i64(t->world, &found, 1, SYZ_MAX);
+  t->goes_back = found > DIGEST_SOUND;
+  return SYZ_OK;
+}
 
 /* Figures on held-out objects; the best model so far is kept. Collective; agreed. */
 static syz_status validate(trainer *t)
@@ -144,6 +150,8 @@ static syz_status validate(trainer *t)
     n += snprintf(text + n, sizeof text - (size_t)n, " %s %.4g", figures.name[i], figures.value[i]);
   syz_info("%s%s", text, is_best ? " (best so far)" : "");
   if (is_best) {
+    SYZ_TRY(check_sound(t));
+    if (t->goes_back) goto cleanup;
     t->state.best = figures.value[0];
     SYZ_TRY(write_model(t, result_of(t), "model-best.h5"));
   }
@@ -164,7 +172,12 @@ static syz_status save(trainer *t)
     if (st == SYZ_OK) st = metrics_sync(&t->metrics);
   }
   SYZ_TRY_ALL(t->world, st);
-  SYZ_TRY(checkpoint_write(&t->store, &t->state));
+  SYZ_TRY(check_sound(t));
+  if (t->goes_back) goto cleanup;
+  st = checkpoint_write(&t->store, &t->state);
+  t->goes_back = st == SYZ_ERR_NUMERIC; /* damaged while it was written */
+  if (t->goes_back) st = SYZ_OK;
+  SYZ_TRY(st);
   t->saved_s = syz_clock_s();
   syz_memory_note();
 cleanup:
@@ -172,116 +185,40 @@ cleanup:
   return st;
 }
 
-static void ask(const trainer *t, syz_status local, double *flags)
+/* To the newest checkpoint, because something is wrong that computing again does not mend. Collective; agreed. */
+static syz_status go_back(trainer *t)
 {
-  const syz_train_config *c = t->config;
-  memset(flags, 0, FLAGS * sizeof *flags);
-  flags[FLAG_STATUS] = (double)local;
-  flags[FLAG_STOP] = syz_stop_asked(t->world, c->folder);
-  if (!t->is_first) return;
-  const double now = syz_clock_s();
-  flags[FLAG_SAVE] = c->checkpoint_interval_s > 0 && now - t->saved_s >= c->checkpoint_interval_s;
-  /* Leave while there is time for a step, a validation and a checkpoint of the usual length. */
-  const double needed_s = 2 * t->longest_step_s + t->longest_validation_s + 2 * t->store.write_s;
-  flags[FLAG_TIME] = c->time_limit_s > 0 && syz_clock_since_start_s() + needed_s >= c->time_limit_s;
-}
-
-/* Names what a gradient that is not finite belongs to; false when it is nothing of this rank's towers. */
-static bool describe_gradients(trainer *t, char *text, size_t room)
-{
-  int n_parameters = 0;
-  const syz_parameter *table = syz_model_parameters(t->model, &n_parameters);
-  const float *g = syz_gradients_block(t->gradients);
-  for (int i = 0; i < n_parameters; i++) {
-    if (!table[i].is_used || (part_is_backbone(table[i].part) && !t->config->trains_backbones)) continue;
-    if (isfinite(syz_sum_of_squares(g + table[i].offset, table[i].size, 1))) continue;
-    snprintf(text, room, "the gradient of %s is not finite", table[i].name);
-    return true;
-  }
-  return false;
-}
-
-/* What the step's update was made with. */
-typedef struct update {
-  double lr, weight_decay, norm, group[SYZ_CLIP_GROUPS];
-} update;
-
-static void report(trainer *t, const syz_step_result *result, const update *u, double wait_s, double step_s)
-{
-  const syz_objective *o = t->objective;
-  if (!t->is_first) return;
-  metrics_begin(&t->line, t->state.step - 1);
-  metrics_add(&t->line, "loss", result->loss);
-  for (int i = 0; i < o->n_terms; i++) metrics_add(&t->line, o->term_name[i], result->term[i]);
-  for (int i = 0; i < o->n_scalars; i++) metrics_add(&t->line, o->scalar_name[i], t->scalars.value[i]);
-  metrics_add(&t->line, "lr", u->lr);
-  if (t->config->weight_decay_end != t->config->weight_decay) metrics_add(&t->line, "weight_decay", u->weight_decay);
-  metrics_add(&t->line, "grad_norm", u->norm);
-  for (int i = 0; i < o->n_clip_groups; i++) {
-    char name[64];
-    snprintf(name, sizeof name, "grad_norm_%s", o->clip_group_name[i]);
-    metrics_add(&t->line, name, u->group[i]);
-  }
-  metrics_add(&t->line, "samples_per_s", step_s > 0 ? (double)t->config->global_batch / step_s : 0);
-  metrics_add(&t->line, "wait_s", wait_s);
-  t->carried = metrics_write(&t->metrics, &t->line);
-}
-
-/* One step. Collective; agreed. flags: what the step's reduction said. */
-static syz_status step(trainer *t, double *flags)
-{
-  syz_status st = SYZ_OK, local = SYZ_OK;
-  syz_objective *o = t->objective;
-  const syz_train_config *c = t->config;
-  const int64_t s = t->state.step;
-  const double start = syz_clock_s();
-  syz_step_result result = {0};
-  if (c->at_step) SYZ_TRY(c->at_step(c->watcher, s));
-  if (c->timing_from_step > 0 && s == c->timing_from_step) syz_timing_restart(t->timing);
-  gradients_begin(t->gradients);
-  memset(t->scalars.gradient, 0, sizeof t->scalars.gradient);
-  local = o->forward(o->self, s, t->scalars.value, &result);
-  if (local == SYZ_OK) local = t->carried;
-  ask(t, local, flags);
-  flags[FLAG_WAIT] = result.wait_s;
-  syz_timing_begin(t->timing, "agreement");
-  syz_allreduce_f64(t->world, flags, FLAGS, SYZ_MAX);
-  syz_timing_end(t->timing);
-  if (flags[FLAG_STATUS] > 0) SYZ_TRY(syz_agree(t->world, local));
-  if (!isfinite(result.loss)) {
-    char text[1024] = "";
-    o->describe(o->self, s, text, sizeof text);
-    SYZ_REQUIRE(false, SYZ_ERR_NUMERIC, "step %" PRId64 ": the loss is %g%s%s", s, result.loss, text[0] ? ": " : "", text);
-  }
-  local = o->backward(o->self, s, t->gradients, t->scalars.gradient);
-  syz_timing_begin(t->timing, "gradient sums");
-  gradients_finish(t->gradients);
-  syz_timing_end(t->timing);
-  syz_timing_begin(t->timing, "optimiser");
-  update u = {.lr = syz_schedule_lr(s, c->lr, c->lr_min, c->warmup_steps, c->steps), .weight_decay = c->weight_decay};
-  if (c->weight_decay_end != c->weight_decay) u.weight_decay = syz_schedule_cosine(s, c->weight_decay, c->weight_decay_end, c->steps);
-  u.norm = optimiser_norm(&t->parts, syz_gradients_block(t->gradients), &t->scalars, local == SYZ_OK ? 0 : NAN, t->threads, u.group);
-  syz_timing_end(t->timing);
-  if (!isfinite(u.norm)) {
-    char text[256];
-    if (local == SYZ_OK && describe_gradients(t, text, sizeof text))
-      local = syz_error_set(SYZ_ERR_NUMERIC, __FILE__, __LINE__, "step %" PRId64 ": %s (loss %g)", s, text, result.loss);
-    SYZ_TRY(syz_agree(t->world, local));
-    SYZ_REQUIRE(false, SYZ_ERR_NUMERIC, "step %" PRId64 ": the gradient norm is not finite (loss %g)", s, result.loss);
-  }
-  const syz_adamw rule = {.lr = u.lr, .beta1 = c->beta1, .beta2 = c->beta2, .eps = c->eps, .weight_decay = u.weight_decay};
-  double scale[SYZ_CLIP_GROUPS];
-  for (int i = 0; i < SYZ_CLIP_GROUPS; i++) scale[i] = optimiser_clip(u.group[i], c->clip_grad_norm);
-  syz_timing_begin(t->timing, "optimiser");
-  optimiser_update(&t->parts, &rule, s + 1, scale, t->state.weights, syz_gradients_block(t->gradients), &t->scalars, t->threads);
-  syz_model_pack(t->model, !c->trains_backbones);
-  syz_timing_end(t->timing);
-  if (o->updated) o->updated(o->self, s);
-  t->state.step = s + 1;
-  t->loss = result.loss;
-  const double step_s = syz_clock_s() - start;
-  if (step_s > t->longest_step_s) t->longest_step_s = step_s;
-  report(t, &result, &u, flags[FLAG_WAIT], step_s);
+  syz_status st = SYZ_OK;
+  bool found = false;
+  char why[600];
+  const int64_t from = t->state.step;
+  int64_t damage = (int64_t)digests_found(t->digests);
+  syz_allreduce_i64(t->world, &damage, 1, SYZ_MAX);
+  if (damage > DIGEST_SOUND && (int64_t)digests_found(t->digests) == damage)
+    st = syz_error_set(SYZ_ERR_NUMERIC, __FILE__, __LINE__, "%s", digests_text(t->digests));
+  st = syz_agree(t->world, st);
+  char *place = strrchr(syz_error_text(), '['); /* people read this as a warning, without the place in the code */
+  if (st != SYZ_OK && place && place > syz_error_text()) place[-1] = '\0';
+  snprintf(why, sizeof why, "step %" PRId64 ": %.500s", from, st == SYZ_OK ? t->wrong : syz_error_text());
+  SYZ_REQUIRE(damage < DIGEST_FROZEN, SYZ_ERR_NUMERIC, "%s: no checkpoint has frozen weights, so run the same command again", why);
+  syz_warn("%s: back to the last checkpoint", why);
+  t->store.last = t->store.before = -1;
+  SYZ_TRY(checkpoint_resume(&t->store, &t->state, &found));
+  SYZ_REQUIRE(found, SYZ_ERR_NUMERIC, "%s: there is no checkpoint yet; run the same command again, it begins anew", why);
+  t->returns = t->state.step == t->returned_to ? t->returns + 1 : 1;
+  t->returned_to = t->state.step;
+  SYZ_REQUIRE(t->returns <= RETURNS, SYZ_ERR_NUMERIC,
+              "%s: still so after %d returns to the checkpoint of step %" PRId64
+              "; leave out this host, or lower train.lr if numbers grow without bounds",
+              why, RETURNS, t->returned_to);
+  digests_renew(t->digests);
+  t->past = (verify_past){.bound = t->past.bound};
+  t->goes_back = false;
+  t->wrong[0] = '\0';
+  metrics_close(&t->metrics);
+  metrics_close(&t->validation);
+  SYZ_TRY_ALL(t->world, open_metrics(t));
+  SYZ_TRY(trainer_begin_again(t));
 cleanup:
   return st;
 }
@@ -299,7 +236,11 @@ static syz_status run(trainer *t)
   syz_progress_begin(&progress, t->objective->name, "steps", t->state.step, c->steps);
   t->saved_s = syz_clock_s();
   while (t->state.step < c->steps) {
-    SYZ_TRY(step(t, flags));
+    SYZ_TRY(trainer_step(t, flags));
+    if (t->goes_back) {
+      SYZ_TRY(go_back(t));
+      continue;
+    }
     if (t->state.step - begun <= 2) syz_memory_note(); /* by then everything has been touched; a look takes milliseconds */
     if (t->is_first) {
       snprintf(note, sizeof note, "loss %.4f", t->loss);
@@ -308,9 +249,13 @@ static syz_status run(trainer *t)
     const bool is_last = t->state.step == c->steps;
     if (is_last || (c->validate_interval > 0 && t->state.step % c->validate_interval == 0)) SYZ_TRY(validate(t));
     const bool stops = flags[FLAG_STOP] > 0, is_late = flags[FLAG_TIME] > 0;
-    if (is_last || stops || is_late || flags[FLAG_SAVE] > 0 ||
-        (c->checkpoint_interval_steps > 0 && t->state.step % c->checkpoint_interval_steps == 0))
+    if (!t->goes_back && (is_last || stops || is_late || flags[FLAG_SAVE] > 0 ||
+                          (c->checkpoint_interval_steps > 0 && t->state.step % c->checkpoint_interval_steps == 0)))
       SYZ_TRY(save(t));
+    if (t->goes_back) {
+      SYZ_TRY(go_back(t));
+      continue;
+    }
     if (!is_last && (stops || is_late)) {
       reason = is_late && !stops ? "time limit" : syz_stop_reason();
       break;
@@ -336,11 +281,23 @@ static bool model_is_newer(const trainer *t, const char *path)
                                                         : written.st_mtim.tv_nsec >= saved.st_mtim.tv_nsec;
 }
 
+/* Whether every checksum of model.h5 holds; otherwise it is written again from the checkpoint. Collective; agreed. */
+static syz_status check_model(trainer *t, const char *path, bool *is_whole)
+{
+  syz_h5 *f = NULL;
+  syz_status st = syz_h5_open(t->world, path, &f);
+  *is_whole = false;
+  if (st == SYZ_OK) st = syz_h5_verify_all(f, is_whole);
+  if (f) syz_h5_close(&f);
+  if (st == SYZ_ERR_DATA) syz_warn("%s; it is written again", syz_error_text());
+  return st == SYZ_ERR_DATA ? SYZ_OK : st;
+}
+
 syz_status syz_train_run(const syz_train_config *config, const syz_grid *grid, syz_model *model, const syz_compute *compute, syz_objective *objective,
                          syz_timing *timing)
 {
   syz_status st = SYZ_OK;
-  bool found = false;
+  bool found = false, is_done = false;
   int64_t has_model = 0;
   char path[PATH_MAX];
   trainer t = {.config = config,
@@ -352,15 +309,18 @@ syz_status syz_train_run(const syz_train_config *config, const syz_grid *grid, s
                .threads = syz_compute_threads(compute),
                .is_first = syz_comm_rank(grid->world) == 0,
                .metrics = {.fd = -1},
-               .validation = {.fd = -1}};
+               .validation = {.fd = -1},
+               .returned_to = -1};
   SYZ_TRY(create(&t));
   SYZ_TRY(checkpoint_resume(&t.store, &t.state, &found));
+  if (found && t.digests) digests_renew(t.digests);
   if (found) syz_model_pack(model, false);
   if (found && objective->updated) objective->updated(objective->self, -1);
   SYZ_TRY(path_in_folder(&t, "model.h5", path));
   has_model = t.is_first && found && model_is_newer(&t, path);
   syz_bcast(t.world, &has_model, sizeof has_model, 0);
-  if (found && t.state.step >= config->steps && has_model) {
+  if (found && t.state.step >= config->steps && has_model) SYZ_TRY(check_model(&t, path, &is_done));
+  if (is_done) {
     syz_info("this run is done: %" PRId64 " steps, %s (raise train.steps to go on, or choose another output.dir)", t.state.step, path);
     goto cleanup;
   }
@@ -369,6 +329,7 @@ syz_status syz_train_run(const syz_train_config *config, const syz_grid *grid, s
   /* model.h5 last: where it is, the other is as well. */
   if (result_of(&t) != model) SYZ_TRY(write_model(&t, model, "model-student.h5"));
   SYZ_TRY(write_model(&t, result_of(&t), "model.h5"));
+  if (t.repeated && config->verify_jump > 0) syz_info("%" PRId64 " steps looked odd and were computed again", t.repeated);
   syz_info("wrote %s after %" PRId64 " steps", path, t.state.step);
 cleanup:
   destroy(&t);

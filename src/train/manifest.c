@@ -2,24 +2,27 @@
 /**
  * Checkpoint folders on disk.
  *
- * A folder counts when manifest.json is there, which is written last, and only when everything else has reached the disk; so a run that
- * dies at any moment leaves either a complete checkpoint or a folder without manifest, which the next run removes. The manifest carries a
- * checksum of itself in its last line: what follows the check reads text that this program wrote.
+ * A checkpoint is made in a temporary folder: first its file, and when that has reached the disk manifest.json; then the folder is renamed. So a run
+ * that dies at any moment leaves complete checkpoints and perhaps a temporary folder, which the next run removes. One that is to go is first given a
+ * temporary name, too. A folder step-N with a state and without manifest is therefore no leftover but a loss, and is never removed. The manifest
+ * carries
+ * a checksum of itself in its last line: what follows the check reads text that this program wrote.
  */
 #include "manifest.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-enum { BLOCK = 1 << 20, MANIFEST_LIMIT = 1 << 16 };
+enum { MANIFEST_LIMIT = 1 << 16 };
+
+const char manifest_state_name[] = "state.h5";
+static const char manifest_name[] = "manifest.json", temporary_prefix[] = "tmp-step-";
 
 static const char seal_key[] = "  \"manifest_xxh3\": \"";
 
@@ -32,35 +35,11 @@ cleanup:
   return st;
 }
 
-static syz_status sum_blocks(const char *path, int rank, int size, int64_t *bytes, uint64_t *sum)
+/* Of a file that a checkpoint needs: what cannot be read makes it unusable. */
+static syz_status sum_share(syz_comm *world, const char *path, int64_t *bytes, uint64_t *sum)
 {
-  syz_status st = SYZ_OK;
-  unsigned char *block = NULL;
-  struct stat about;
-  int64_t first = 0, count = 0;
-  *sum = 0;
-  const int fd = open(path, O_RDONLY | O_CLOEXEC);
-  SYZ_REQUIRE(fd >= 0, SYZ_ERR_CHECKPOINT, "%s: %s", path, strerror(errno));
-  SYZ_REQUIRE(fstat(fd, &about) == 0, SYZ_ERR_CHECKPOINT, "%s: %s", path, strerror(errno));
-  *bytes = (int64_t)about.st_size;
-  SYZ_ALLOC(block, "checksum block", BLOCK);
-  syz_share((*bytes + BLOCK - 1) / BLOCK, size, rank, &first, &count);
-  for (int64_t b = first; b < first + count; b++) {
-    const size_t want = *bytes - b * BLOCK < BLOCK ? (size_t)(*bytes - b * BLOCK) : BLOCK;
-    size_t got = 0;
-    while (got < want) {
-      const ssize_t n = pread(fd, block + got, want - got, (off_t)(b * BLOCK + (int64_t)got));
-      if (n < 0 && errno == EINTR) continue;
-      SYZ_REQUIRE(n > 0, SYZ_ERR_CHECKPOINT, "%s: cannot read byte %" PRId64 ": %s", path, b * BLOCK + (int64_t)got,
-                  n ? strerror(errno) : "the file ends early");
-      got += (size_t)n;
-    }
-    *sum += syz_checksum(block, want, (uint64_t)b + 1);
-  }
-cleanup:
-  if (fd >= 0) close(fd);
-  syz_free(&block);
-  return st;
+  const syz_status st = syz_file_sum(path, syz_comm_rank(world), syz_comm_size(world), bytes, sum);
+  return st == SYZ_ERR_DATA ? SYZ_ERR_CHECKPOINT : st;
 }
 
 syz_status manifest_sum_file(syz_comm *world, const char *path, int64_t *bytes, uint64_t *sum)
@@ -68,7 +47,7 @@ syz_status manifest_sum_file(syz_comm *world, const char *path, int64_t *bytes, 
   syz_status st = SYZ_OK;
   *bytes = 0;
   *sum = 0;
-  SYZ_TRY_ALL(world, sum_blocks(path, syz_comm_rank(world), syz_comm_size(world), bytes, sum));
+  SYZ_TRY_ALL(world, sum_share(world, path, bytes, sum));
   syz_allreduce_u64(world, sum, 1, SYZ_SUM);
 cleanup:
   return st;
@@ -174,31 +153,7 @@ cleanup:
   return st;
 }
 
-syz_status manifest_remove_folder(const char *path)
-{
-  syz_status st = SYZ_OK;
-  char name[PATH_MAX];
-  DIR *d = NULL;
-  if ((size_t)snprintf(name, sizeof name, "%s/manifest.json", path) < sizeof name) unlink(name);
-  d = opendir(path);
-  if (!d && errno == ENOENT) goto cleanup;
-  SYZ_REQUIRE(d, SYZ_ERR_WRITE, "%s: %s", path, strerror(errno));
-  for (const struct dirent *e = readdir(d); e; e = readdir(d)) {
-    if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
-    SYZ_REQUIRE((size_t)snprintf(name, sizeof name, "%s/%s", path, e->d_name) < sizeof name, SYZ_ERR_WRITE, "%s: a name is too long", path);
-    SYZ_REQUIRE(unlink(name) == 0, SYZ_ERR_WRITE, "%s: cannot remove: %s", name, strerror(errno));
-  }
-  SYZ_REQUIRE(rmdir(path) == 0, SYZ_ERR_WRITE, "%s: cannot remove: %s", path, strerror(errno));
-cleanup:
-  if (d) closedir(d);
-  return st;
-}
-
-static int newest_first(const void *a, const void *b)
-{
-  const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-  return (x < y) - (x > y);
-}
+syz_status manifest_remove_folder(const char *path) { return syz_remove_folder(path, "manifest.json"); }
 
 /* The step in "step-00001000"; -1 for any other name. */
 static int64_t step_of(const char *name)
@@ -210,38 +165,111 @@ static int64_t step_of(const char *name)
   return errno || *end || end - name < 13 || step < 0 ? -1 : step;
 }
 
-syz_status manifest_list(const char *folder, int64_t **step, int *n, int *n_removed)
+static int newest_first(const void *a, const void *b)
+{
+  const int64_t x = ((const manifest_step *)a)->step, y = ((const manifest_step *)b)->step;
+  return (x < y) - (x > y);
+}
+
+static bool is_there(const char *folder, const char *name, const char *file)
+{
+  char path[PATH_MAX];
+  struct stat about;
+  return (size_t)snprintf(path, sizeof path, "%s/%s/%s", folder, name, file) < sizeof path && stat(path, &about) == 0;
+}
+
+/* Begun and not ended: temporary folders, and ones of older versions without anything that could be gone on from. */
+static bool is_unfinished(const char *folder, const char *name)
+{
+  if (strncmp(name, temporary_prefix, sizeof temporary_prefix - 1) == 0) return true;
+  return step_of(name) >= 0 && !is_there(folder, name, manifest_name) && !is_there(folder, name, manifest_state_name);
+}
+
+syz_status manifest_list(const char *folder, manifest_step **list, int *n)
 {
   syz_status st = SYZ_OK;
-  char path[PATH_MAX], manifest_path[PATH_MAX];
+  char path[PATH_MAX];
   int room = 0;
   DIR *d = opendir(folder);
-  *step = NULL;
+  *list = NULL;
   *n = 0;
-  if (n_removed) *n_removed = 0;
   if (!d && errno == ENOENT) goto cleanup;
   SYZ_REQUIRE(d, SYZ_ERR_WRITE, "%s: %s", folder, strerror(errno));
   while (readdir(d)) room++;
   rewinddir(d);
-  SYZ_ALLOC(*step, "checkpoint list", room + 1);
-  for (const struct dirent *e = readdir(d); e; e = readdir(d)) {
-    const int64_t s = step_of(e->d_name);
-    const bool is_leftover = strncmp(e->d_name, "tmp-step-", 9) == 0;
-    if (s < 0 && !is_leftover) continue;
-    SYZ_REQUIRE((size_t)snprintf(path, sizeof path, "%s/%s", folder, e->d_name) < sizeof path &&
-                    (size_t)snprintf(manifest_path, sizeof manifest_path, "%s/%s/manifest.json", folder, e->d_name) < sizeof manifest_path,
-                SYZ_ERR_WRITE, "%s: a name is too long", folder);
-    if (!is_leftover && access(manifest_path, F_OK) == 0) {
-      if (*n < room) (*step)[(*n)++] = s;
-    } else if (n_removed) {
-      SYZ_TRY(manifest_remove_folder(path));
-      (*n_removed)++;
-    }
+  SYZ_ALLOC(*list, "checkpoint list", room + 1);
+  for (const struct dirent *e = readdir(d); e && *n < room; e = readdir(d)) {
+    const int64_t step = step_of(e->d_name);
+    if (step < 0) continue;
+    SYZ_REQUIRE((size_t)snprintf(path, sizeof path, "%s/%s", folder, e->d_name) < sizeof path, SYZ_ERR_WRITE, "%s: a name is too long", folder);
+    SYZ_TRY(syz_refuse_link(path)); /* now, not when it is to be removed */
+    if (!is_unfinished(folder, e->d_name)) (*list)[(*n)++] = (manifest_step){step, is_there(folder, e->d_name, manifest_name)};
   }
-  qsort(*step, (size_t)*n, sizeof **step, newest_first);
+  qsort(*list, (size_t)*n, sizeof **list, newest_first);
 cleanup:
   if (d) closedir(d);
-  if (st != SYZ_OK) syz_free(step);
+  if (st != SYZ_OK) syz_free(list);
+  return st;
+}
+
+syz_status manifest_clear(const char *folder, int *n_removed)
+{
+  syz_status st = SYZ_OK;
+  char path[PATH_MAX];
+  DIR *d = opendir(folder);
+  *n_removed = 0;
+  SYZ_REQUIRE(d, SYZ_ERR_WRITE, "%s: %s", folder, strerror(errno));
+  for (const struct dirent *e = readdir(d); e; e = readdir(d)) {
+    if (!is_unfinished(folder, e->d_name)) continue;
+    SYZ_REQUIRE((size_t)snprintf(path, sizeof path, "%s/%s", folder, e->d_name) < sizeof path, SYZ_ERR_WRITE, "%s: a name is too long", folder);
+    SYZ_TRY(manifest_remove_folder(path));
+    (*n_removed)++;
+  }
+cleanup:
+  if (d) closedir(d);
+  return st;
+}
+
+syz_status manifest_temporary_path(const char *folder, int64_t step, char *path, size_t room)
+{
+  syz_status st = SYZ_OK;
+  const int n = snprintf(path, room, "%s/%s%08" PRId64, folder, temporary_prefix, step);
+  SYZ_REQUIRE(n > 0 && (size_t)n < room, SYZ_ERR_WRITE, "%s: the name is too long", folder);
+cleanup:
+  return st;
+}
+
+syz_status manifest_prune(const char *folder, int64_t step)
+{
+  syz_status st = SYZ_OK;
+  char path[PATH_MAX], temporary[PATH_MAX];
+  SYZ_TRY(manifest_step_path(folder, step, path, sizeof path));
+  SYZ_TRY(manifest_temporary_path(folder, step, temporary, sizeof temporary));
+  SYZ_TRY(syz_refuse_link(path));
+  SYZ_TRY(manifest_remove_folder(temporary));
+  SYZ_REQUIRE(rename(path, temporary) == 0, SYZ_ERR_WRITE, "%s: cannot rename to %s: %s", path, temporary, strerror(errno));
+  SYZ_TRY(manifest_remove_folder(temporary));
+cleanup:
+  return st;
+}
+
+syz_status manifest_set_aside(const char *folder, int64_t step, char *aside, size_t room)
+{
+  enum { TRIES = 1000 };
+  syz_status st = SYZ_OK;
+  char path[PATH_MAX];
+  struct stat about;
+  SYZ_TRY(manifest_step_path(folder, step, path, sizeof path));
+  for (int i = 0; i < TRIES; i++) {
+    const int n = i ? snprintf(aside, room, "%s/aside-step-%08" PRId64 "-%d", folder, step, i) : snprintf(aside, room, "%s/aside-step-%08" PRId64,
+                  folder, step);
+    SYZ_REQUIRE(n > 0 && (size_t)n < room, SYZ_ERR_WRITE, "%s: the name is too long", folder);
+    if (lstat(aside, &about) == 0) continue;
+    SYZ_REQUIRE(rename(path, aside) == 0, SYZ_ERR_WRITE, "%s: cannot rename to %s: %s", path, aside, strerror(errno));
+    goto cleanup;
+  }
+  SYZ_REQUIRE(false, SYZ_ERR_WRITE, "%s: %d copies of step %" PRId64 " are set aside; remove some", folder, (int)TRIES, step);
+cleanup:
   return st;
 }
 
@@ -250,19 +278,19 @@ static syz_status engine_of_newest(const char *run_folder, char engine[96])
 {
   syz_status st = SYZ_OK;
   char folder[PATH_MAX], path[PATH_MAX];
-  int64_t *step = NULL;
+  manifest_step *list = NULL;
   int n = 0;
   manifest m = {0};
   SYZ_REQUIRE((size_t)snprintf(folder, sizeof folder, "%s/checkpoints", run_folder) < sizeof folder, SYZ_ERR_WRITE, "%s: the name is too long", run_folder);
-  SYZ_TRY(manifest_list(folder, &step, &n, NULL));
+  SYZ_TRY(manifest_list(folder, &list, &n));
   for (int i = 0; i < n; i++) {
-    SYZ_TRY(manifest_step_path(folder, step[i], path, sizeof path));
+    SYZ_TRY(manifest_step_path(folder, list[i].step, path, sizeof path));
     if (manifest_read(path, &m) != SYZ_OK) continue; /* a bad one is told of when the run would go on from it */
     snprintf(engine, sizeof m.about.engine, "%s", m.about.engine);
     break;
   }
 cleanup:
-  syz_free(&step);
+  syz_free(&list);
   return st;
 }
 

@@ -44,8 +44,7 @@ syz_status metrics_open(const char *folder, const char *name, int64_t end, metri
     keep = whole_lines(old, end);
     fclose(old);
   }
-  out->fd = open(out->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  SYZ_REQUIRE(out->fd >= 0, SYZ_ERR_WRITE, "%s: %s", out->path, strerror(errno));
+  SYZ_TRY(syz_file_open(out->path, O_WRONLY | O_CREAT | O_APPEND, &out->fd));
   SYZ_REQUIRE(ftruncate(out->fd, (off_t)keep) == 0, SYZ_ERR_WRITE, "%s: %s", out->path, strerror(errno));
 cleanup:
   return st;

@@ -13,6 +13,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "digests.h"
+
 /* Sum of squares of each part and clip group over all ranks. */
 static void part_sums(const parts *p, const float *gradients, int threads, double sum[PARTS][SYZ_CLIP_GROUPS])
 {
@@ -22,6 +24,7 @@ static void part_sums(const parts *p, const float *gradients, int threads, doubl
   for (int64_t i = 0; i < p->n_stretches; i++) {
     const stretch *t = &p->stretch[i];
     p->square[t->square] = syz_sum_of_squares(gradients + t->first, t->count, 1);
+    if (p->digests) digests_note_gradient(p->digests, i, gradients);
   }
   if (syz_comm_size(p->grid->data) > 1) syz_allreduce_f64(p->grid->data, p->square, (size_t)p->n_squares, SYZ_SUM); /* one is not 0: exact */
   for (int s = 0; s < p->n_segments; s++) {
@@ -91,6 +94,7 @@ static void update_slice(const parts *p, int i, const syz_adamw *rule, int64_t s
 {
   const bucket *b = &p->bucket[i];
   const part *q = &p->part[b->part];
+  int64_t from = p->digests ? digests_first(p->digests, i) : 0;
   for (int s = 0; s < p->n_segments; s++) {
     const segment *g = &p->segment[s];
     const int64_t first = g->first > b->own_first ? g->first : b->own_first;
@@ -98,6 +102,13 @@ static void update_slice(const parts *p, int i, const syz_adamw *rule, int64_t s
     if (end <= first) continue;
     const int64_t place = b->place + first - b->own_first;
     const syz_adamw o = rule_of(rule, &g->rule, step);
+    if (p->digests) {
+      int64_t n = 0;
+      while (from + n < p->n_stretches && p->stretch[from + n].first >= first && p->stretch[from + n].first < end) n++;
+      digests_update(p->digests, from, n, &o, step, scale[g->rule.clip_group], gradients);
+      from += n;
+      continue;
+    }
     syz_adamw_update(&o, step, scale[g->rule.clip_group], weights + first, q->moment1 + place, q->moment2 + place, gradients + first, end - first,
                      threads);
   }

@@ -5,12 +5,6 @@
 #include "parts.h"
 #include "syzygy/train.h"
 
-/** Parameters outside the block: replicated on all ranks. */
-typedef struct scalars {
-  int n;
-  double value[SYZ_SCALARS_MAX], gradient[SYZ_SCALARS_MAX], moment1[SYZ_SCALARS_MAX], moment2[SYZ_SCALARS_MAX];
-} scalars;
-
 /**
  * Norm of the summed gradients (of each rank's slices) over everything that is trained, both towers and the scalars, and of each clip group
  * (scalars are of group 0). `poison` is added on the way: NAN lets a rank that has failed tell all others. Collective over grid->world; the same on

@@ -45,6 +45,12 @@ typedef struct stretch {
   int32_t count;
 } stretch;
 
+/** Parameters outside the block: replicated on all ranks. */
+typedef struct scalars {
+  int n;
+  double value[SYZ_SCALARS_MAX], gradient[SYZ_SCALARS_MAX], moment1[SYZ_SCALARS_MAX], moment2[SYZ_SCALARS_MAX];
+} scalars;
+
 enum { PARTS_RING = 8 /**< buckets on their way between nodes at once */ };
 
 typedef struct parts {
@@ -61,6 +67,7 @@ typedef struct parts {
   stretch *stretch; /**< [n_stretches] */
   int64_t n_stretches;
   syz_request *travel[PARTS_RING]; /**< weights on their way */
+  struct digests *digests; /**< by which the optimiser notices changes in memory (digests.h); borrowed, NULL: it does not look */
 } parts;
 
 /** A backbone, which a run may leave frozen; everything else is trained always. */

@@ -56,7 +56,7 @@ def run(ranks, name, keys=None, arguments=(), expect=0, **more):
 
 
 def write_shard(path, image, flux, object_id, has_image=None, has_spectrum=None, **labels):
-    """A shard as design.md says, without checksums."""
+    """A shard as src/data/README.md "Shards" says, without checksums."""
     n = len(object_id)
     rng = np.random.default_rng(n)
     with h5py.File(path, "w") as f:

@@ -98,6 +98,7 @@ def copy(path, name, change=None):
     if change:
         with h5py.File(to, "r+") as f:
             change(f)
+            f.attrs.pop("checksum", None)  # of the attributes: the change is on purpose
     return to
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """
-The ingest command on real survey files (../shared/data or SYZYGY_SKY_DATA) and on made ones, on 1 and 3 ranks: shards equal to the byte, labels
+The ingest command on real survey files (SYZYGY_SKY_DATA) and on made ones, on 1 and 3 ranks: shards equal to the byte, labels
 equal to the files', the right things cut and refused for the right reason, and the right exit code for whatever is wrong.
 """
 import bz2
@@ -48,9 +48,9 @@ def real():
     check(np.isnan(d["ra"][list(d["object_id"]).index(39632936152072660)]), "no position in a fibermap of one column: NaN")
 
     both = sorted(glob.glob(DATA + "/desi/tile169/*-5-169-*.fits*"))
-    for repeated, n in (("first", 1), ("keep", 2)):
-        out, _ = ingest("repeated-" + repeated, 3, spectra=[p for p in both if "/coadd-" in p or "/spectra-" in p], repeated=repeated)
-        check(len(load(out)["object_id"]) == n, f"{repeated}: {n} of two spectra of a target in files named outright")
+    for duplicates, n in (("drop", 1), ("keep", 2)):
+        out, _ = ingest("duplicates-" + duplicates, 3, spectra=[p for p in both if "/coadd-" in p or "/spectra-" in p], duplicates=duplicates)
+        check(len(load(out)["object_id"]) == n, f"{duplicates}: {n} of two spectra of a target in files named outright")
 
     # Cuts.
     out, text = ingest("galaxies", 2, spectra=[DATA + "/sdss/spec-lite", DATA + "/sdss/sky-fibres"], spectype=["GALAXY"], zwarn_bits=4294967295)

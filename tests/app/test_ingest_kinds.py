@@ -10,60 +10,7 @@ import numpy as np
 from astropy.io import fits
 
 from ingest_common import BINARY, check, finish, folder, ingest, load, rejected, same
-
-RA, DEC = 150.1, 2.2
-
-
-def on_ranks(name, code=0, text="", **keys):
-    """On 1, 2 and 3 ranks: the same exit code and words, the same shards; returns the last run's folder and text."""
-    runs = [ingest(f"{name}-{n}", n, code, text, **keys) for n in (1, 2, 3)]
-    if code == 0:
-        same(runs[0][0], runs[1][0])
-        same(runs[0][0], runs[2][0])
-    return runs[2]
-
-
-def wcs_cards(size, scale=0.262):
-    return dict(CTYPE1="RA---TAN", CTYPE2="DEC--TAN", CRVAL1=RA, CRVAL2=DEC, CRPIX1=(size + 1) / 2, CRPIX2=(size + 1) / 2, CD1_1=-scale / 3600, CD1_2=0.0,
-                CD2_1=0.0, CD2_2=scale / 3600)
-
-
-def picture(flux, size=160):
-    """A round galaxy of that total flux in the middle."""
-    y, x = np.mgrid[:size, :size]
-    light = np.exp(-0.5 * np.hypot(x - (size - 1) / 2, y - (size - 1) / 2) ** 2 / 16)
-    return (flux * light / light.sum()).astype("f4")
-
-
-def image(path, flux, size=160, primary=None, scale=0.262, **cards):
-    """An image extension as in the Legacy Surveys' coadds; cards=None leaves a keyword out."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    hdu = fits.ImageHDU(picture(flux, size))
-    for k, v in {**wcs_cards(size, scale), "BUNIT": "nanomaggy", "IMTYPE": "image", **cards}.items():
-        if v is not None:
-            hdu.header[k] = v
-    first = fits.PrimaryHDU()
-    first.header.update(primary or {})
-    fits.HDUList([first, hdu]).writeto(path, overwrite=True)
-    return path
-
-
-def table(path, **columns):
-    """A binary table; a column is (format, values) or (format, values, further keywords of astropy's Column)."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    fits.BinTableHDU.from_columns([fits.Column(n, c[0], array=np.asarray(c[1]), **(c[2] if len(c) > 2 else {})) for n, c in columns.items()]).writeto(path, overwrite=True)
-    return path
-
-
-def tractor(path):
-    return table(path, release=("I", [9010]), brickid=("J", [1000]), objid=("J", [7]), ra=("D", [RA]), dec=("D", [DEC]), flux_r=("E", [1.5]))
-
-
-TRACTOR_ID = 7 + (1000 << 22) + (9010 << 42)
-
-
-def fluxes(out):
-    return load(out)["image"][0].sum(axis=(1, 2), dtype=float)
+from ingest_made import DEC, RA, TRACTOR_ID, desi, fluxes, image, on_ranks, picture, table, tractor, wcs_cards
 
 
 def other_kinds_and_bands():
@@ -118,23 +65,6 @@ def bands():
         ingest("band-" + text, 2, 3, name, images=[image(f"{folder}/contradiction/{text}", 5, **cards)], **keys)
 
 
-def desi(path, ids, values, exposures=False):
-    """Flux and ivar constant by row; exposures makes it a spectra- file, one row an exposure."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    n = len(ids)
-    columns = [fits.Column("TARGETID", "K", array=ids), fits.Column("TARGET_RA", "D", array=10 + np.arange(n) / 100), fits.Column("TARGET_DEC", "D", array=np.full(n, 5.0)),
-               fits.Column("OBJTYPE", "3A", array=["TGT"] * n), fits.Column("FIBERSTATUS" if exposures else "COADD_FIBERSTATUS", "J", array=np.zeros(n))]
-    if exposures:
-        columns.append(fits.Column("EXPID", "J", array=np.arange(n)))
-    hdus = [fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns, name="FIBERMAP")]
-    for arm, first, pixels in (("B", 3600, 2751), ("R", 5760, 2326), ("Z", 7520, 2881)):
-        flux = np.repeat(np.asarray(values, "f4")[:, None], pixels, 1)
-        hdus += [fits.ImageHDU(np.round(first + 0.8 * np.arange(pixels), 1), name=arm + "_WAVELENGTH"), fits.ImageHDU(flux, name=arm + "_FLUX"),
-                 fits.ImageHDU(np.ones_like(flux), name=arm + "_IVAR")]
-    fits.HDUList(hdus).writeto(path, overwrite=True, checksum=True)
-    return path
-
-
 def zbest(path, ids, z):
     hdu = fits.BinTableHDU.from_columns([fits.Column("TARGETID", "K", array=ids), fits.Column("Z", "D", array=z), fits.Column("ZWARN", "K", array=np.zeros(len(z))),
                                          fits.Column("SPECTYPE", "6A", array=["GALAXY"] * len(z))], name="ZBEST")
@@ -165,8 +95,8 @@ def desi_siblings():
     out, _ = on_ranks("exposures", spectra=[group], exposures="keep")
     check(list(load(out)["object_id"]) == list(ids[[0, 1, 0]]), "three exposures")
     # Everything, when asked for; and files named outright are taken.
-    out, _ = ingest("repeats", 2, spectra=[group + "/coadd-main-bright-9877.fits", spectra], repeated="keep")
-    check(sorted(load(out)["object_id"]) == sorted(ids[[0, 1, 0, 1]]), "repeated: keep")
+    out, _ = ingest("repeats", 2, spectra=[group + "/coadd-main-bright-9877.fits", spectra], duplicates="keep")
+    check(sorted(load(out)["object_id"]) == sorted(ids[[0, 1, 0, 1]]), "duplicates: keep")
     ingest("named-sibling", 2, 3, "no spectra in it", spectra=[group + "/coadd-main-bright-9877.fits", group + "/fiberassign-001000.fits.gz"])
 
 

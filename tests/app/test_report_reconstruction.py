@@ -71,11 +71,12 @@ train: {{steps: 12, global_batch: 8, lr: 1.0e-3, warmup_steps: 4}}
             f.write(good[: len(good) // 3] if spoil == "truncated" else good)
         if spoil == "shape":
             with h5py.File(f"{work}/run/reconstruction.h5", "r+") as f:
-                del f["flux"]
+                del f["flux"], f.attrs["checksum"]
                 f["flux"] = np.zeros((6, 100), np.float32)
         if spoil == "format":
             with h5py.File(f"{work}/run/reconstruction.h5", "r+") as f:
                 f.attrs["syzygy_format"] = "shard"
+                del f.attrs["checksum"]
         html = page(work)
         check(said in html and '<figure class="card">' not in html, f"{spoil}: the page says {said!r}")
     os.remove(f"{work}/run/reconstruction.h5")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Observed spectra and images (SYZYGY_SKY_DATA, default ../shared/data), ingested, embedded and searched like any data set, on 1 and 3 ranks."""
+"""Observed spectra and images (SYZYGY_SKY_DATA), ingested, embedded and searched like any data set, on 1 and 3 ranks."""
 import glob
 import json
 import os

@@ -54,6 +54,10 @@ int main(void)
   CHECK_ERROR(parse("trian:\n  lr: 1\n", &in), SYZ_ERR_INPUT, "run.yaml:1: unknown section \"trian\"");
   CHECK_ERROR(parse("seed: 1\ntrain: {lr: 0.1}\nseed: 2\n", &in), SYZ_ERR_INPUT, "run.yaml:3: key \"seed\" repeated; it stands in line 1");
   CHECK_ERROR(parse("train: {lr: 0.1}\ntrain: {steps: 2}\n", &in), SYZ_ERR_INPUT, "section \"train\" repeated");
+  /* A zero byte in a quoted text would hide what is behind it. */
+  CHECK_ERROR(parse("train:\n  steps: \"5\\0junk\"\n", &in), SYZ_ERR_INPUT, "run.yaml:2: a zero byte");
+  CHECK_ERROR(parse("data:\n  path: [a, \"b\\x00c\"]\n", &in), SYZ_ERR_INPUT, "run.yaml:2: a zero byte");
+  CHECK_ERROR(parse("\"seed\\0s\": 5\n", &in), SYZ_ERR_INPUT, "run.yaml:1: a zero byte");
   const char *bad_int[] = {"1e3", "10x", "1_000", "1.5", "0x10", "", "nan", "99999999999999999999", "0", "2000000000"};
   for (size_t i = 0; i < sizeof bad_int / sizeof *bad_int; i++) {
     char text[64];
@@ -88,6 +92,18 @@ int main(void)
   CHECK_OK(syz_input_override(in, "data.path=[x, y.h5]"));
   CHECK_EQ(syz_input_list_size(in, "data.path"), 2);
   CHECK(strcmp(syz_input_list_item(in, "data.path", 0), "x") == 0);
+  /* Names with a comma stand in quotation marks, as in the file. */
+  const char *const list[] = {"\"x, y\"", "[a b, 'x, y',\"c'd\" , e]", "\" x\",,\"\",y z ", "[]", "[\"x, y]"};
+  const char *const items[][5] = {{"x, y"}, {"a b", "x, y", "c'd", "e"}, {" x", "y z"}, {NULL}};
+  for (int k = 0; k < 4; k++) {
+    CHECK_OK(syz_input_assign(in, "data.path", list[k]));
+    for (int i = 0; i < 5; i++) {
+      CHECK((i < syz_input_list_size(in, "data.path")) == (items[k][i] != NULL));
+      if (items[k][i]) CHECK(strcmp(syz_input_list_item(in, "data.path", i), items[k][i]) == 0);
+    }
+  }
+  CHECK_ERROR(syz_input_assign(in, "data.path", list[4]), SYZ_ERR_INPUT, "around x, y do not enclose");
+  CHECK_ERROR(syz_input_assign(in, "data.path", "'x'y"), SYZ_ERR_INPUT, "around x do not enclose");
 
   syz_input_destroy(&in);
   CHECK_EQ(syz_memory_get().live_blocks, 0);

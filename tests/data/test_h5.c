@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * HDF5 files of syzygy: written by any number of ranks with the same bytes, read back, verified; injected failures reach all ranks and
- * leave nothing behind. What h5py makes of them: test_h5.py.
+ * leave nothing behind. What h5py makes of them: tests/app/test_io.py.
  */
 #include <time.h>
 

@@ -58,6 +58,15 @@ static void test_reading(void)
     syz_fixture_object(SEED, i, NULL, NULL, NULL, NULL, truth);
     CHECK_EQ(label[i], truth[0]);
   }
+  /* Any rows, others on each rank, none but them. */
+  int64_t from = 3 + 2 * syz_comm_rank(world), some = 8 - syz_comm_rank(world);
+  for (int i = 0; i < N; i++) label[i] = -7;
+  CHECK_OK(syz_shardset_read_label_rows(s, "redshift", from, some, label));
+  for (int64_t i = 0; i < some; i++) {
+    syz_fixture_object(SEED, from + i, NULL, NULL, NULL, NULL, truth);
+    CHECK_EQ(label[i], truth[0]);
+  }
+  CHECK_EQ(label[some], -7);
   CHECK_ERROR(syz_shardset_read_label(s, "redshfit", label), SYZ_ERR_INPUT, "colour, redshift");
   uint64_t whole = syz_shardset_digest(s);
   syz_shardset_close(&s);

@@ -123,7 +123,7 @@ def test_ssl():
     check(labels == ["redshift", "brickid", "ebv", "flux_g", "flux_r", "flux_z", "objid", "release", "z_spec"], f"ssl: labels {labels}")
     o = load(out, "object", OBJECT, -1)
     check((o["id"] == (9011 << 42 | brickid << 22 | objid)).all(), "ssl: identifiers")
-    check(39633463543857774 == 9011 << 42 | 635727 << 22 | 622, "packing example of data-models.md")
+    check(39633463543857774 == 9011 << 42 | 635727 << 22 | 622, "packing example of src/sky/README.md")
     check((o["ra"] == ra).all() and o["has_image"].all() and not o["has_spectrum"].any(), "ssl: positions, flags")
     check((load(out, "image", "<f4", images.shape) == images).all(), "ssl: images")
     check(not load(out, "flux", "<f4", -1).any() and not load(out, "ivar", "<f4", -1).any(), "ssl: no spectra")

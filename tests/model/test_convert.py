@@ -6,6 +6,7 @@ import contextlib
 import importlib.machinery
 import importlib.util
 import io
+import json
 import os
 import pickle
 import subprocess
@@ -260,6 +261,122 @@ with tempfile.TemporaryDirectory() as folder:
     refused("not a model file", [at("bare.pth")], "to-pytorch", at("bare.pth"), at("no.pth"))
     refused("no folder to write to", ["cannot write"], "to-model", at("bare.pth"), at("nowhere/no.h5"), "--set", "image.heads=4", code=4)
     refused("no arguments", ["usage"], code=2)
+
+    # Prefixes of wrappers, alone and in one another: the same model as without.
+    def parameters(path):
+        out = {}
+        with h5py.File(path) as f:
+            f["parameter"].visititems(lambda k, v: out.update({k: v[()]}) if isinstance(v, h5py.Dataset) else None)
+        return out
+
+    def expect_same_model(label, path, other=at("bare.h5")):
+        a, b = parameters(path), parameters(other)
+        expect(f"{label}: the same model", sorted(a) == sorted(b) and all(a[k].tobytes() == b[k].tobytes() for k in a))
+
+    heads = ("--set", "image.heads=4")
+    for prefix in ("module.", "_orig_mod.", "model.", "teacher.backbone.", "module._orig_mod.model.teacher.backbone."):
+        save({prefix + k: v for k, v in bare.items()}, at("wrapped.pth"))
+        good(f"names after {prefix}", "to-model", at("wrapped.pth"), at("wrapped.h5"), *heads)
+        expect_same_model(prefix, at("wrapped.h5"))
+    save({k.replace("blocks.1.", "blocks.1._orig_mod."): v for k, v in bare.items()}, at("wrapped.pth"))
+    good("one block compiled", "to-model", at("wrapped.pth"), at("wrapped.h5"), *heads)
+    expect_same_model("one block compiled", at("wrapped.h5"))
+    save({**bare, "_orig_mod.norm.weight": bare["norm.weight"] + 1}, at("wrapped.pth"))
+    refused("a name twice", ["norm.weight", "two parameters"], "to-model", at("wrapped.pth"), at("no.h5"), *heads)
+    save({"state_dict": {"model." + k: v for k, v in full.items()}}, at("wrapped.pth"))
+    good("AstroCLIP inside another module", "to-model", at("wrapped.pth"), at("wrapped.h5"), *[w for key, value in
+         (("image.heads", 4), ("spectrum.heads", 3), ("spectrum.overlap", 100), ("embedding.heads", 4)) for w in ("--set", f"{key}={value}")])
+    expect_same_model("AstroCLIP inside another module", at("wrapped.h5"), at("astroclip.h5"))
+
+    # Without mask_token.
+    save({k: v for k, v in bare.items() if k != "mask_token"}, at("inference.pth"))
+    text = good("without mask_token", "to-model", at("inference.pth"), at("inference.h5"), *heads)
+    found, wanted = parameters(at("inference.h5")), parameters(at("bare.h5"))
+    expect("it is said, and zeros", "no mask_token" in text and not found["image_encoder.backbone.mask_token"].any()
+           and all((found[k] == wanted[k]).all() for k in wanted if not k.endswith("mask_token")))
+
+    # Hugging Face's names of the same network.
+    def hugging_face(flat):
+        words = (("cls_token", "embeddings.cls_token"), ("mask_token", "embeddings.mask_token"), ("pos_embed", "embeddings.position_embeddings"), ("attn.proj", "attention.output.dense"),
+                 ("patch_embed.proj", "embeddings.patch_embeddings.projection"), ("register_tokens", "embeddings.register_tokens"), ("ls1.gamma", "layer_scale1.lambda1"),
+                 ("ls2.gamma", "layer_scale2.lambda1"), ("blocks.", "encoder.layer."))
+        out = {}
+        for name, value in flat.items():
+            if "attn.qkv" in name:
+                for part, third in zip(("query", "key", "value"), value.chunk(3)):
+                    out[name.replace("blocks.", "encoder.layer.").replace("attn.qkv", f"attention.attention.{part}")] = third.clone()
+                continue
+            name = "layernorm" + name[4:] if name.startswith("norm.") else name
+            for own, theirs in words:
+                name = name.replace(own, theirs)
+            out[name] = value
+        return out
+
+    face = hugging_face(bare)
+    save(face, at("face.bin"))
+    good("Hugging Face's names", "to-model", at("face.bin"), at("face.h5"), *heads)
+    expect_same_model("Hugging Face's names", at("face.h5"))
+    refused("heads unknown", ["image.heads", "--set"], "to-model", at("face.bin"), at("no.h5"))
+    os.mkdir(at("hub"))
+    save({**{"dinov2." + k: v for k, v in face.items()}, "classifier.weight": torch.ones(3, 64), "classifier.bias": torch.ones(3)}, at("hub/pytorch_model.bin"))
+    with open(at("hub/config.json"), "w") as f:
+        f.write('{"model_type": "dinov2", "num_attention_heads": 4}')
+    text = good("inside a classifier, heads by config.json", "to-model", at("hub/pytorch_model.bin"), at("face.h5"))
+    expect_same_model("inside a classifier", at("face.h5"))
+    expect("the classifier is said to be left behind, heads are known", "classifier.*" in text and "heads: 4" in text)
+    save({k: v for k, v in face.items() if "layer.1.attention.attention.key.bias" not in k}, at("face.bin"))
+    refused("a part of a product missing", ["encoder.layer.1.attention.attention.key.bias"], "to-model", at("face.bin"), at("no.h5"), *heads)
+    save({**face, "encoder.layer.0.mlp.weights_in.weight": torch.ones(4, 4)}, at("face.bin"))
+    refused("SwiGLU", ["encoder.layer.0.mlp.weights_in.weight"], "to-model", at("face.bin"), at("no.h5"), *heads)
+    with_registers = hugging_face({k[len("backbone."):]: v for k, v in published.items() if k.startswith("backbone.")})
+    save(with_registers, at("face.bin"))
+    good("with registers", "to-model", at("face.bin"), at("face.h5"), *heads, "--set", "image.layerscale=0.3")
+    good("the same by DINOv2's names", "to-model", at("registers.pth"), at("plain.h5"), *heads, "--set", "image.layerscale=0.3", "--without-heads")
+    expect_same_model("with registers", at("face.h5"), at("plain.h5"))
+
+    # safetensors: a length, a JSON object, numbers.
+    def safetensors(tensors, path, cut=0, **changes):
+        types, header, data = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}, {"__metadata__": {"format": "pt"}}, b""
+        for name, value in tensors.items():
+            raw = value.contiguous().view(torch.int16).numpy().tobytes() if value.dtype == torch.bfloat16 else value.contiguous().numpy().tobytes()
+            header[name] = {"dtype": types[value.dtype], "shape": list(value.shape), "data_offsets": [len(data), len(data) + len(raw)], **changes}
+            data += raw
+        text = json.dumps(header).encode()
+        with open(path, "wb") as f:
+            f.write((len(text).to_bytes(8, "little") + text + data)[:-cut or None])
+
+    safetensors(bare, at("bare.safetensors"))
+    good("safetensors", "to-model", at("bare.safetensors"), at("safe.h5"), *heads)
+    expect_same_model("safetensors", at("safe.h5"))
+    safetensors(face, at("face.safetensors"))
+    good("Hugging Face's names in safetensors", "to-model", at("face.safetensors"), at("safe.h5"), *heads)
+    expect_same_model("Hugging Face's names in safetensors", at("safe.h5"))
+    for dtype in (torch.float16, torch.bfloat16):
+        safetensors({k: v.to(dtype) for k, v in bare.items()}, at("half.safetensors"))
+        save({k: v.to(dtype) for k, v in bare.items()}, at("half.pth"))
+        good(f"{dtype} in safetensors", "to-model", at("half.safetensors"), at("safe.h5"), *heads)
+        good(f"{dtype} in PyTorch's format", "to-model", at("half.pth"), at("half.h5"), *heads)
+        expect_same_model(f"{dtype}", at("safe.h5"), at("half.h5"))
+    safetensors(bare, at("bad.safetensors"), cut=100)
+    refused("safetensors cut short", ["bad.safetensors", "cut short"], "to-model", at("bad.safetensors"), at("no.h5"), *heads)
+    with open(at("bad.safetensors"), "wb") as f:
+        f.write(open(at("bare.safetensors"), "rb").read()[:200])
+    refused("safetensors cut in its header", ["bad.safetensors", "cut short"], "to-model", at("bad.safetensors"), at("no.h5"), *heads)
+    for label, change, word in (("a place that is too long", {"data_offsets": [0, 7]}, "lies at"), ("a negative place", {"data_offsets": [-8, -4]}, "lies at"),
+                                ("a large shape", {"shape": [2**40, 2**40]}, "lies at"), ("an unknown type", {"dtype": "F8_E4M3"}, "F8_E4M3")):
+        safetensors(bare, at("bad.safetensors"), **change)
+        refused(label, ["bad.safetensors", word], "to-model", at("bad.safetensors"), at("no.h5"), *heads)
+
+    # What lies in a checkpoint's place when fetching it went wrong.
+    save(bare, at("legacy.pth"), _use_new_zipfile_serialization=False)
+    zipped, legacy = open(at("bare.pth"), "rb").read(), open(at("legacy.pth"), "rb").read()
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 1214561337\n"
+    for name, content, words in (("archive cut short", zipped[:-2000], ["cut short"]), ("older format cut short", legacy[:-50], ["cut"]),
+                                 ("older format cut in its pickle", legacy[:300], ["cut short"]), ("Git LFS pointer", pointer, ["Git LFS pointer", "1214561337", "git lfs pull"]),
+                                 ("web page", b"<!DOCTYPE html><html>404</html>", ["web page"]), ("nothing", b"", ["empty"])):
+        with open(at("stand-in.pth"), "wb") as f:
+            f.write(content)
+        refused(name, ["stand-in.pth"] + words, "to-model", at("stand-in.pth"), at("no.h5"), *heads)
 
     # A pickle that would run a program when loaded in the ordinary way.
     class Attack:

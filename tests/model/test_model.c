@@ -30,7 +30,7 @@ static syz_model_config published(void)
   return config;
 }
 
-/* Counts that follow from recipes.md: 302 and 43 million backbone parameters, 144 + 1 and 778 tokens. */
+/* Counts that follow from src/model/README.md: 302 and 43 million backbone parameters, 144 + 1 and 778 tokens. */
 static void check_published(void)
 {
   syz_model_config c = published();

@@ -2,8 +2,9 @@
 """DINOv2's training of the image tower a second time, with PyTorch's autograd and AdamW: what `pretrain-image` is tested against.
 
 Written from Oquab et al. 2023 (arXiv:2304.07193), Caron et al. 2021 (arXiv:2104.14294), Zhou et al. 2022 (arXiv:2111.07832), Darcet et al. 2024
-(arXiv:2309.16588) and recipes.md section 5; nothing here comes from the C sources. What is random (crops, masks, which crops a branch of a block
-keeps) is given, so that a run of the program can be repeated. Everything is of the global batch; `dtype` float64 makes it the arbiter of float32.
+(arXiv:2309.16588) and src/model/README.md "DINOv2 pretraining"; nothing here comes from the C sources. What is random (crops, masks, which crops a
+branch of a block keeps) is given, so that a run of the program can be repeated. Everything is of the global batch; `dtype` float64 makes it the
+arbiter of float32.
 
     import syzygy_dino as dino
     config = dino.make_config(image=dict(dim=32, depth=3, heads=4, size=72, layerscale=0.5), dino=dict(hidden=48, bottleneck=16, prototypes=1500))
@@ -44,7 +45,7 @@ def make_config(image=None, dino=None):
     return config
 
 
-# Published values (recipes.md section 5); schedules count in steps here.
+# Published values (src/model/README.md "DINOv2 pretraining"); schedules count in steps here.
 OPTIONS = dict(
     steps=250000, warmup_steps=12500, lr=2e-4, lr_min=1e-6, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.001, weight_decay_end=0.01, clip_grad_norm=3.0,
     drop_rate=0.3, dino_weight=1.0, ibot_weight=1.0, koleo_weight=0.1, centring="mean", sinkhorn_iterations=3, centre_momentum=0.9, student_temperature=0.1,

@@ -60,7 +60,7 @@ def small_config(tokens="patches", embedding=32, image_dim=32, spectrum_dim=24, 
 
 
 def colour_map(image):
-    """[N,3,H,W] nanomaggy in g, r, z -> planes z, r, g in [0, 1] (Legacy Survey viewer; recipes section 1)."""
+    """[N,3,H,W] nanomaggy in g, r, z -> planes z, r, g in [0, 1] (Legacy Survey viewer; src/sky/README.md "Colour mapping")."""
     scale = torch.tensor([6.0, 3.4, 2.2], dtype=image.dtype).view(1, 3, 1, 1)
     shifted = image * scale + 0.03
     brightness = shifted.clamp(min=0).mean(dim=1, keepdim=True)
@@ -407,7 +407,7 @@ def train(model, image, flux, steps, global_batch, lr=1e-4, lr_min=2e-7, warmup_
 
 
 def write_model_file(path, config, state, **attributes):
-    """design.md's model file, as anybody would write it with h5py (string attributes of variable length, no checksums)."""
+    """A model file (src/data/README.md "Models"), as anybody would write it with h5py (string attributes of variable length, no checksums)."""
     with h5py.File(path, "w") as f:
         f.attrs["syzygy_format"] = "model"
         f.attrs["format_version"] = 1

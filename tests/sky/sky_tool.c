@@ -226,6 +226,25 @@ cleanup:
   return st;
 }
 
+/* rows PATH HDU: an image row by row, as readers of spectra do; goes on over rows that fail and ends with the last failure. */
+static syz_status rows(int argc, char **argv) {
+  syz_status st = SYZ_OK, worst = SYZ_OK;
+  syz_fits *f = NULL;
+  double *out = NULL;
+  SYZ_TRY(syz_fits_open(argv[2], true, &f));
+  const int hdu = argc > 3 ? atoi(argv[3]) : 1;
+  SYZ_REQUIRE(hdu >= 0 && hdu < syz_fits_count(f) && syz_fits_get(f, hdu)->naxis == 2, SYZ_ERR_INPUT, "%s: no image in HDU %d", argv[2], hdu);
+  const int64_t n = syz_fits_get(f, hdu)->shape[1];
+  SYZ_ALLOC(out, "test", n);
+  for (int64_t r = 0; r < syz_fits_get(f, hdu)->shape[0]; r++)
+    if (syz_fits_read_f64(f, hdu, r * n, n, out) != SYZ_OK) worst = SYZ_ERR_DATA;
+  st = worst;
+cleanup:
+  syz_free(&out);
+  syz_fits_close(&f);
+  return st;
+}
+
 /* write PATH: a file with every kind of HDU, for astropy to read back. */
 static syz_status write_file(char **argv) {
   syz_status st = SYZ_OK;
@@ -332,6 +351,7 @@ int main(int argc, char **argv) {
   if (!strcmp(argv[1], "image")) st = image(argc, argv);
   if (!strcmp(argv[1], "column")) st = column(argc, argv);
   if (!strcmp(argv[1], "list")) st = list(argv);
+  if (!strcmp(argv[1], "rows")) st = rows(argc, argv);
   if (!strcmp(argv[1], "write")) st = write_file(argv);
   if (!strcmp(argv[1], "table")) st = table(argc, argv);
   if (st != SYZ_OK) fprintf(stderr, "%s\n", syz_error_text());

@@ -216,7 +216,7 @@ static void test_identifiers(buffers *b)
     b->o.segment = NULL;
     syz_simulator_make(s, index[i], &b->o);
     const syz_sim_object *o = &b->o;
-    /* data-models.md section 9: OBJID bits 0-21, BRICKID 22-41, RELEASE 42-57. */
+    /* src/sky/README.md "Identifiers": OBJID bits 0-21, BRICKID 22-41, RELEASE 42-57. */
     CHECK_EQ(o->object_id & 0x3fffff, o->cell + 1);
     CHECK_EQ(o->object_id >> 22 & 0xfffff, o->brick_id);
     CHECK_EQ(o->object_id >> 42, 9010);
@@ -251,7 +251,7 @@ static void test_misuse(void)
   CHECK_ERROR(syz_simulator_create(&c, NULL, &s), SYZ_ERR_INPUT, "noise");
   c = syz_sim_config_default();
   CHECK_OK(syz_simulator_create(&c, NULL, &s));
-  CHECK_ERROR(syz_simulator_write_survey(s, 500, 100, "/nonexistent"), SYZ_ERR_INPUT, "one brick");
+  CHECK_ERROR(syz_simulator_write_survey(s, 500, 100, "/nonexistent", NULL), SYZ_ERR_INPUT, "one brick");
   syz_simulator_destroy(&s);
 }
 

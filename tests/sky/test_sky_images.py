@@ -166,7 +166,7 @@ for how in ("lanczos", "area"):
         below(np.max(np.abs(out - want)[ok]) / want.max(), 5e-3, f"{how} from {scale} arcsec: shape")
         os.unlink(made)
 
-# The viewer's resampled cutouts do not conserve flux: with that said, the surface brightness comes out right (2.1 mag at 0.10 arcsec if forgotten).
+# The viewer's resampled cutouts do not conserve flux: known by their header, so that the surface brightness comes out right (2.1 mag at 0.10 arcsec if forgotten).
 for name in ("b", "c", "d"):
     f = path(f"legacy/cutouts-resampled/example_{name}.fits")
     with fits.open(f) as h:
@@ -176,11 +176,13 @@ for name in ("b", "c", "d"):
     c = n // 2
     size = min(half, c - 2)
     inner = data[c - size:c + size, c - size:c + size].sum() * (scale / 0.262) ** 2
-    out = np.frombuffer(good("cutout", f, "plane=1", "per=0.262"), np.float32).reshape(152, 152).astype(float)
+    recognised = good("cutout", f, "plane=1")
+    check(recognised == good("cutout", f, "plane=1", "per=0.262"), f"example_{name}: recognised by its header as if it were stated")
+    out = np.frombuffer(recognised, np.float32).reshape(152, 152).astype(float)
     k = int(round(size * scale / 0.262))
     mine = np.nansum(out[76 - k:76 + k, 76 - k:76 + k])
     below(abs(mine / inner - 1), 0.03, f"example_{name} at {scale:.3f} arcsec: flux with the pixel-area factor")
-    plain = np.frombuffer(good("cutout", f, "plane=1"), np.float32).astype(float)
+    plain = np.frombuffer(good("cutout", f, "plane=1", f"per={scale:.17g}"), np.float32).astype(float)
     below(abs(np.nansum(plain) / np.nansum(out) * (scale / 0.262) ** 2 - 1), 1e-5, "without it, larger by the ratio of the areas")
 
 # CCD sections: instrumental units and zero points. The same sky in the brick's bands must have plausible fluxes; the factor is checked itself.
@@ -204,4 +206,5 @@ planes = good("images", path("legacy/cutouts/cutout_59.1067_-30.4848.fits")).dec
 check(planes[0] == "3" and [p[0] for p in planes[1:4]] == ["0", "1", "2"] and all(p.split()[4] == "1" for p in planes[1:4]), str(planes))
 planes = good("images", path("legacy/cutouts/cutout_135.2130_1.1612.fits")).decode().split("\n")
 check(planes[0] == "3" and planes[1].split()[4] == "0" and abs(float(planes[1].split()[3]) - 0.27) < 1e-6, str(planes))
+below(abs(float(planes[1].split()[7]) / (0.27 / 0.262) ** 2 - 1), 1e-6, "the viewer's old default of 0.27 arcsec is another scale, too")
 finish()

@@ -91,8 +91,117 @@ static void test_skytree(void) {
   syz_free(&dec);
 }
 
+typedef struct found {
+  int64_t n, last;
+  uint64_t sum; /* of hashed numbers: each once, in any order */
+} found;
+
+static bool count_found(void *context, int64_t number)
+{
+  found *f = context;
+  f->n++;
+  f->last = number;
+  f->sum += syz_checksum(&number, sizeof number, 0);
+  return f->n < 1000000;
+}
+
+static bool stop_at_once(void *context, int64_t number)
+{
+  count_found(context, number);
+  return false;
+}
+
+/* Everything within a radius, against all pairs; in crowds at a pole, across RA = 0 and in the open. */
+static void test_within(void)
+{
+  enum { N = 2000 };
+  double *ra = syz_alloc("test", N, sizeof *ra), *dec = syz_alloc("test", N, sizeof *dec);
+  syz_random r = syz_random_make(5, SYZ_RANDOM_TEST, 0, 0);
+  for (int i = 0; i < N; i++) {
+    double u = syz_random_uniform(&r, (uint32_t)(2 * i)), v = syz_random_uniform(&r, (uint32_t)(2 * i + 1));
+    ra[i] = i % 3 == 0 ? 360 * u : fmod(359.9 + 0.2 * u, 360);
+    dec[i] = i % 3 == 0 ? 89.9 + 0.1 * v : i % 3 == 1 ? 0.2 * v : 0.2 * v + 45;
+  }
+  syz_skytree *t = NULL;
+  CHECK_OK(syz_skytree_create(N, ra, dec, &t));
+  int64_t total = 0;
+  for (int k = 0; k < 300; k++) {
+    double radius = k % 2 ? 0.01 : 0.05;
+    found got = {0}, want = {0};
+    syz_skytree_within(t, ra[k], dec[k], radius, count_found, &got);
+    for (int64_t i = 0; i < N; i++)
+      if (syz_separation(ra[k], dec[k], ra[i], dec[i]) <= radius) count_found(&want, i);
+    total += want.n;
+    CHECK(got.n == want.n && got.sum == want.sum);
+  }
+  CHECK_GT((double)total, 3000);
+  found one = {0};
+  syz_skytree_within(t, ra[0], dec[0], 180, stop_at_once, &one);
+  CHECK_EQ(one.n, 1);
+  double separation, chord2;
+  CHECK(syz_skytree_nearest(t, ra[7], dec[7] + 1e-3, 1, &separation) == syz_skytree_search(t, ra[7], dec[7] + 1e-3, 1, &chord2));
+  CHECK_NEAR(2 * asin(sqrt(chord2) / 2) * 57.29577951308232, separation, 1e-12);
+  syz_skytree_destroy(&t);
+  syz_free(&ra);
+  syz_free(&dec);
+}
+
+static void mark_cell(void *context, int32_t cell)
+{
+  uint8_t *mark = context;
+  CHECK(cell >= 0 && cell < SYZ_CELLS && mark[cell] < 255);
+  if (cell >= 0 && cell < SYZ_CELLS) mark[cell]++;
+}
+
+/* Positions within a disc lie in the cells around it, also at the poles and across RA = 0; each cell is met once. */
+static void test_cells(void)
+{
+  uint8_t *mark = syz_alloc("test", SYZ_CELLS, 1);
+  syz_random r = syz_random_make(6, SYZ_RANDOM_TEST, 0, 0);
+  static const double place[][2] = {{0, 0}, {359.9999, 0.2499}, {10, 89.9}, {200, -89.999}, {77, 90}, {123.4, -45.25}, {0.0001, 60}, {180, 88}};
+  int outside = 0;
+  for (uint32_t k = 0; k < 8 * 60; k++) {
+    double ra = place[k % 8][0], dec = place[k % 8][1], radius = k % 5 == 0 ? 1.0 / 3600 : k % 5 == 1 ? 0.3 : k % 5 == 2 ? 1 : k % 5 == 3 ? 5 : 1e-9;
+    if (k % 7 < 5) continue;
+    memset(mark, 0, SYZ_CELLS);
+    syz_cells_around(ra, dec, radius, mark_cell, mark);
+    for (int c = 0; c < SYZ_CELLS; c++)
+      if (mark[c] > 1) outside++;
+    for (uint32_t i = 0; i < 400; i++) { /* towards every side, up to the rim */
+      double angle = 2 * 3.14159265358979 * syz_random_uniform(&r, 800 * k + 2 * i), away = radius * (i % 4 ? 1 - 1e-12 : syz_random_uniform(&r, 800 * k + 2 * i + 1));
+      double d = away / 57.29577951308232, sin_dec = sin(dec / 57.29577951308232), cos_dec = cos(dec / 57.29577951308232);
+      double s = sin_dec * cos(d) + cos_dec * sin(d) * cos(angle);
+      double dec2 = asin(fmax(-1, fmin(1, s))) * 57.29577951308232;
+      double ra2 = ra + atan2(sin(angle) * sin(d) * cos_dec, cos(d) - sin_dec * s) * 57.29577951308232;
+      outside += !mark[syz_cell_of(ra2, dec2)];
+    }
+  }
+  CHECK_EQ(outside, 0);
+  CHECK(syz_cell_of(360, 0) == syz_cell_of(0, 0) && syz_cell_of(-0.5, 10) == syz_cell_of(359.5, 10) && syz_cell_of(720, 90) >= 0);
+  memset(mark, 0, SYZ_CELLS);
+  syz_cells_around(150, 0, 1.0 / 3600, mark_cell, mark);
+  int met = 0;
+  for (int c = 0; c < SYZ_CELLS; c++) met += mark[c];
+  CHECK(met >= 1 && met <= 4); /* not the whole sky */
+  syz_free(&mark);
+}
+
+/* Which imaging the surveys keep; Galactic latitudes by astropy 5.2. */
+static void test_resolve(void)
+{
+  int32_t brick;
+  CHECK(syz_photsys(syz_targetid(9011, 635727, 622), &brick) == 'N' && brick == 635727);
+  CHECK(syz_photsys(syz_targetid(9010, 1, 0), &brick) == 'S' && syz_photsys(syz_targetid(10002, SYZ_BRICKS, 1), &brick) == 'S' && brick == SYZ_BRICKS);
+  CHECK(syz_photsys(syz_targetid(9999, 5, 1), &brick) == 0 && syz_photsys(syz_targetid(9010, 0, 1), &brick) == 0 && brick == 0);
+  CHECK(syz_photsys(-1, &brick) == 0 && syz_photsys(1237651752927494314, &brick) == 0 && syz_photsys(616094145466860255, &brick) == 0);
+  CHECK_NEAR(syz_galactic_latitude(150.1, 32.5), 52.759677, 1e-4);
+  CHECK_NEAR(syz_galactic_latitude(10, 33), -29.810360, 1e-4);
+  CHECK_NEAR(syz_galactic_latitude(266.4051, -28.936175), 0, 1e-4);
+  CHECK(syz_photsys_kept(150.1, 32.375) == 'N' && syz_photsys_kept(150.1, 32.374) == 'S' && syz_photsys_kept(10, 33) == 'S');
+}
+
 static void test_small(void) {
-  CHECK(syz_targetid(9011, 635727, 622) == 39633463543857774); /* data-models.md section 9 */
+  CHECK(syz_targetid(9011, 635727, 622) == 39633463543857774); /* src/sky/README.md "Identifiers" */
   CHECK(syz_targetid_is_sky(-1695072) && syz_targetid_is_sky(616094145466860255) && !syz_targetid_is_sky(39633300968442591));
   CHECK(syz_sdss_id(266, 51630, 367) == 266516300367);
   CHECK_NEAR(syz_air_to_vacuum(5006.843), 5008.240, 0.002); /* NIST [O III] */
@@ -164,7 +273,7 @@ static void test_rows_without_bytes(void) {
   close(fd);
   int64_t n;
   syz_redshift *z = NULL;
-  CHECK_ERROR(syz_redshifts_read(path, false, &n, &z), SYZ_ERR_DATA, "TARGETID has 0 items");
+  CHECK_ERROR(syz_redshifts_read(path, false, "", &n, &z), SYZ_ERR_DATA, "TARGETID has 0 items");
   unlink(path);
 }
 
@@ -173,6 +282,9 @@ int main(void) {
   test_rows_without_bytes();
   test_colour_map();
   test_skytree();
+  test_within();
+  test_cells();
+  test_resolve();
   test_small();
   CHECK_EQ(syz_memory_get().live_blocks, 0);
   return CHECK_RESULT();

@@ -160,6 +160,8 @@ static void steps(syz_comm *world, const syz_compute *compute, const char *folde
                                  .folder = run,
                                  .created_by = "test",
                                  .input_yaml = "test: true\n",
+                                 .verify_every = 2,
+                                 .verify_jump = 6,
                                  .at_step = count_allocations,
                                  .watcher = &watch};
   CHECK_OK(syz_dino_create(&options, &grid, compute, student, teacher, set, NULL, &timing, &objective));

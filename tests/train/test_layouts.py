@@ -47,7 +47,7 @@ def train(ranks, name, env=None, wanted=0, **keys):
     return text
 
 
-NO_SHARED = {"SYZ_FAULT": "shared:0:1"}
+NO_SHARED = {"SYZ_FAULT": "shared:0:2"}  # the first is the watchdog's
 KILL = {"SYZ_FAULT": "checkpoint_prune:0:1:kill"}  # after the checkpoint is complete
 which = sys.argv[1]
 has_faults = sys.argv[2] == "ON"

@@ -34,7 +34,8 @@ def injected(work):
              ("checkpoint_manifest:0:2", 4, "injected")]
     for k, (fault, expected, said) in enumerate(cases):
         started = time.time()
-        code, text = run(3, arguments(work, f"run{k}"), env={"SYZ_FAULT": fault})
+        keys = dict(run__verify_every=0) if expected == 6 else {}  # verified, a NaN that comes once is mended: below
+        code, text = run(3, arguments(work, f"run{k}", **keys), env={"SYZ_FAULT": fault})
         rank = fault.split(":")[1]
         check(code == expected and said in text, f"{fault}: exit code {code} ({expected}), says \"{said}\"")
         if code != expected:
@@ -51,6 +52,11 @@ def injected(work):
         if code:
             print(text)
         check(clean(f"{work}/run{k}") == [], f"{fault}: nothing is left behind: {clean(f'{work}/run{k}')}")
+    code, text = run(3, arguments(work, "mended"), env={"SYZ_FAULT": "dino_token:1:10"})
+    check(code == 0 and "loss nan" in text and "rank 1 on" in text and numbers(f"{work}/mended") == whole,
+          f"a NaN that comes once is not there when the step is computed again: {code}")
+    if code:
+        print(text)
 
 
 def input_(work):

@@ -17,7 +17,7 @@ OPTIONS = dict(lr=2e-3, lr_min=2e-5, warmup_steps=2, weight_decay=0.1)
 
 
 class Reference:
-    """Masked modelling as recipes.md section 3 and the program's options define it."""
+    """Masked modelling as src/model/README.md "Masked modelling" and the program's options define it."""
 
     def __init__(self, config, flux, ivar, weighs, hides):
         self.c = config["spectrum"]

@@ -21,7 +21,8 @@ train: {{steps: 3, global_batch: 8, lr: 1.0e-3, warmup_steps: 1, validate_object
         for tower in ("image", "spectrum"):
             with h5py.File(f"{work}/{tower}.h5", "w") as g:
                 for k, v in f.attrs.items():
-                    g.attrs[k] = v
+                    if k != "checksum":  # of the attributes: not that of what is written here
+                        g.attrs[k] = v
                 for k, v in f["parameter"].items():
                     if k.startswith(tower):
                         g["parameter/" + k] = v[()]
