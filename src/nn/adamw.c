@@ -32,6 +32,10 @@ static void update_block(const adamw_scalars *s, float *restrict w, float *restr
   }
 }
 
+#ifdef __AVX2__
+#include "kernel_adamw.h"
+#endif
+
 static adamw_scalars scalars_of(const syz_adamw *o, int64_t step, double gradient_scale) {
   double correction1 = 1.0 - pow(o->beta1, (double)step), correction2 = 1.0 - pow(o->beta2, (double)step);
   return (adamw_scalars){
@@ -61,28 +65,34 @@ void syz_adamw_update(const syz_adamw *o, int64_t step, double gradient_scale, f
   syz_profile_end(start, SYZ_PROFILE_OPTIMISER, "AdamW", 1, 0, 14.0 * (double)n, 28.0 * (double)n);
 }
 
-void syz_adamw_update_summed(const syz_adamw *o, int64_t step, double gradient_scale, float *w, float *m, float *v, const float *g, int64_t n,
-                             uint64_t before[4], uint64_t after[3])
+#ifndef __AVX2__
+enum { SUMMED_LANES = 2 };
+
+/* For other processors: in pieces that stay in the first-level cache from one loop to the next. */
+static void update_summed(const adamw_scalars *s, float *w, float *m, float *v, const float *g, int64_t n, uint64_t before[4], uint64_t after[3])
 {
-  /* 1 Ki elements are 16 KiB in four arrays: what one loop brought into the first-level cache is there for the next one. */
   enum { PIECE = 1024 };
-  SYZ_ASSERT(step >= 1);
-  const adamw_scalars s = scalars_of(o, step, gradient_scale);
-  for (int k = 0; k < 4; k++) before[k] = 0;
-  for (int k = 0; k < 3; k++) after[k] = 0;
   for (int64_t i = 0; i < n; i += PIECE) {
     const int64_t count = n - i < PIECE ? n - i : PIECE;
     float *const x[] = {w + i, m + i, v + i};
-    /* The processor's own fetching ahead follows four long streams well, and short pieces of them in turn badly. */
-    for (int64_t at = i + PIECE; at < n && at < i + 2 * PIECE; at += 16) {
-      __builtin_prefetch(w + at, 1);
-      __builtin_prefetch(m + at, 1);
-      __builtin_prefetch(v + at, 1);
-      __builtin_prefetch(g + at, 0);
-    }
     for (int k = 0; k < 3; k++) before[k] += syz_sum_of_bits(x[k], count);
     before[3] += syz_sum_of_bits(g + i, count);
-    update_block(&s, w + i, m + i, v + i, g + i, count);
+    update_block(s, w + i, m + i, v + i, g + i, count);
     for (int k = 0; k < 3; k++) after[k] += syz_sum_of_bits(x[k], count);
   }
+}
+#endif
+
+void syz_adamw_update_summed(const syz_adamw *o, int64_t step, double gradient_scale, float *w, float *m, float *v, const float *g, int64_t n,
+                             uint64_t before[4], uint64_t after[3])
+{
+  SYZ_ASSERT(step >= 1);
+  const adamw_scalars s = scalars_of(o, step, gradient_scale);
+  const int64_t whole = n / SUMMED_LANES * SUMMED_LANES, rest = n - whole;
+  float *const end[] = {w + whole, m + whole, v + whole};
+  for (int k = 0; k < 3; k++) before[k] = syz_sum_of_bits(end[k], rest);
+  before[3] = syz_sum_of_bits(g + whole, rest);
+  update_block(&s, end[0], end[1], end[2], g + whole, rest);
+  for (int k = 0; k < 3; k++) after[k] = syz_sum_of_bits(end[k], rest);
+  update_summed(&s, w, m, v, g, whole, before, after);
 }
