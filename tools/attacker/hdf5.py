@@ -229,7 +229,7 @@ def ingest_command(program):
         os.makedirs(f"{scratch}/given")
         for path in paths:
             os.link(path, f"{scratch}/given/{os.path.basename(path)}")
-        sets = {"output.dir": scratch + "/out", "ingest.hdf5": f"[{scratch}/given]", "data.bad_objects": "skip"}
+        sets = {"output.dir": scratch + "/out", "ingest.hdf5": f"[{scratch}/given]", "data.bad_objects": "skip", "ingest.duplicates": "keep"}
         return [program, "ingest"] + [item for key, value in sets.items() for item in ("--set", f"{key}={value}")]
 
     return command
