@@ -181,7 +181,7 @@ cleanup:
 static syz_status look(job *s, syz_embed_there *there)
 {
   syz_status st = SYZ_OK;
-  SYZ_TRY(syz_embed_look(s->comm, s->folder, s->key, s->model_digest, s->data_digest, syz_shardset_size(s->data), there));
+  SYZ_TRY(syz_embed_look(s->comm, s->folder, s->key, syz_shardset_size(s->data), there));
   if (!there->has_h5 || syz_shardset_is_verified(s->data) || strcmp(syz_input_text(s->app->input, "data.verify"), "never") == 0) goto cleanup;
   syz_info("%s/embedding.h5 is there; comparing the checksums of the data", s->folder);
   SYZ_TRY(syz_shardset_verify(s->data));

@@ -57,10 +57,10 @@ static syz_status look_at_h5(syz_comm *c, const char *path, bool *is_whole)
 }
 
 /* Rank 0. */
-static bool is_fits_whole(const char *path, const char *model_digest, const char *data_digest, int64_t rows)
+static bool is_fits_whole(const char *path, const char *key, int64_t rows)
 {
   syz_fits *f = NULL;
-  char model[72] = "", data[72] = "";
+  char own[72] = "";
   int summed = 0;
   bool is_whole = false;
   if (access(path, F_OK) != 0) return false;
@@ -68,8 +68,8 @@ static bool is_fits_whole(const char *path, const char *model_digest, const char
   if (st == SYZ_OK) st = syz_fits_check(f, &summed);
   if (st == SYZ_OK) {
     const int h = syz_fits_find(f, "EMBEDDING");
-    is_whole = h >= 0 && summed == syz_fits_count(f) && syz_fits_get(f, h)->rows == rows && syz_fits_key_text(f, h, "MODELDIG", model, sizeof model) &&
-               syz_fits_key_text(f, h, "DATADIG", data, sizeof data) && strcmp(model, model_digest) == 0 && strcmp(data, data_digest) == 0;
+    is_whole = h >= 0 && summed == syz_fits_count(f) && syz_fits_get(f, h)->rows == rows && syz_fits_key_text(f, h, "EMBEDKEY", own, sizeof own) &&
+               strcmp(own, key) == 0;
   } else {
     syz_warn("%s: %s", syz_error_text(), made_again);
   }
@@ -77,8 +77,7 @@ static bool is_fits_whole(const char *path, const char *model_digest, const char
   return is_whole;
 }
 
-syz_status syz_embed_look(syz_comm *c, const char *folder, const char *key, const char *model_digest, const char *data_digest, int64_t rows,
-                          syz_embed_there *out)
+syz_status syz_embed_look(syz_comm *c, const char *folder, const char *key, int64_t rows, syz_embed_there *out)
 {
   syz_status st = SYZ_OK;
   char path[PATH_MAX];
@@ -93,7 +92,7 @@ syz_status syz_embed_look(syz_comm *c, const char *folder, const char *key, cons
   SYZ_TRY(look_at_h5(c, path, &out->has_h5));
   if (!out->has_h5) goto cleanup;
   snprintf(path, sizeof path, "%s/embedding.fits", folder);
-  has = is_first && is_fits_whole(path, model_digest, data_digest, rows);
+  has = is_first && is_fits_whole(path, key, rows);
   syz_bcast(c, &has, 1, 0);
   out->has_fits = has != 0;
 cleanup:

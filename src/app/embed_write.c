@@ -236,6 +236,7 @@ syz_status syz_embed_write_fits(const syz_embed_result *r)
       SYZ_CARD_TEXT("CREATOR", r->created_by, "program, version, commit"),
       SYZ_CARD_TEXT("MODELDIG", r->model_digest, "digest of the model's weights"),
       SYZ_CARD_TEXT("DATADIG", r->data_digest, "digest of the data set"),
+      SYZ_CARD_TEXT("EMBEDKEY", r->key, "digest of all that the numbers depend on"),
       SYZ_CARD_TEXT("PRECISIO", r->precision, "inputs of matrix products"),
   };
   int n_cards = (int)(sizeof cards / sizeof *cards);

@@ -3,6 +3,7 @@
 size and time are made again, and then are the same bytes as those of a clean run; nothing is written through a symbolic link."""
 import glob
 import os
+import shutil
 import sys
 
 import h5py
@@ -58,12 +59,15 @@ def embed():
     for ranks in (1, 2, 3):
         again(ranks, "nothing to do")
     row = first[37].tobytes()
+    other = f"{folder}/other"  # of the same model and data; a run that was stopped between its two files leaves such a table
+    again(2, **{"output.dir": other, "compute.precision": "bfloat16"})
     damages = [("a bit of an embedding", h5, lambda p: flip(p, read(p).index(row) + 9), "dataset spectrum_embedding is damaged"),
                ("a bit of a text", h5, lambda p: flip_text(p, b"float32"), "the checksum of its attributes"),
                ("a bit of the input", h5, lambda p: flip_text(p, b"calibration_objects"), "the checksum of its attributes"),
                ("an empty file", h5, lambda p: os.truncate(p, 0), "embedding.h5"),
                ("an empty table", table, lambda p: os.truncate(p, 0), "written again from embedding.h5"),
                ("a bit of the table", table, lambda p: flip(p, len(right_table) - 9000), "written again from embedding.h5"),
+               ("a table of another precision", table, lambda p: shutil.copyfile(f"{other}/embedding.fits", p), "written again from embedding.h5"),
                ("a bit of its header", table, lambda p: flip(p, read(p).index(b"MODELDIG") + 12), "written again from embedding.h5")]
     for k, (what, path, damage, said) in enumerate(damages):
         damage(path)
