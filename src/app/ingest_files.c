@@ -353,18 +353,27 @@ cleanup:
   return st;
 }
 
+/* Bytes that a packed file takes while it is open: bzip2 and gzip make about four times as much of FITS images. */
+static size_t unpacked_bytes(const ingest *g, int file)
+{
+  enum { UNPACKING = 4 };
+  return (size_t)g->file[file].bytes * UNPACKING;
+}
+
 syz_status ingest_open_images(ingest *g, int file, syz_images **out) {
   *out = g->open[file];
   g->open[file] = NULL;
-  if (*out) return SYZ_OK;
+  if (*out) {
+    g->open_bytes -= unpacked_bytes(g, file);
+    return SYZ_OK;
+  }
   return syz_images_open(g->file[file].path, &g->image_options, out);
 }
 
 void ingest_release_images(ingest *g, int file, syz_images **m) {
-  enum { UNPACKING = 4 }; /* what bzip2 and gzip make of FITS images, about */
   const char *path = g->file[file].path;
   if (*m && (ends_with(path, ".bz2") || ends_with(path, ".gz") || ends_with(path, ".xz"))) {
-    size_t bytes = (size_t)g->file[file].bytes * UNPACKING;
+    const size_t bytes = unpacked_bytes(g, file);
     if (g->open_bytes + bytes < syz_memory_available() / 4 / (size_t)g->size) {
       syz_images_unload(*m);
       g->open[file] = *m;

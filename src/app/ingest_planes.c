@@ -192,7 +192,9 @@ static syz_status offer_planes(ingest *g, ingest_bytes *wishes, ingest_mail *off
   if (n) qsort(w, (size_t)n, sizeof *w, compare_wishes);
   for (int f = g->rank; f < g->n_files; f += g->size) {
     if (g->file[f].role != ROLE_IMAGES) continue;
-    if (ingest_open_images(g, f, &m) != SYZ_OK) continue; /* noted by the scan */
+    const syz_status code = ingest_open_images(g, f, &m);
+    SYZ_REQUIRE(code == SYZ_OK || code == SYZ_ERR_DATA, code, "%s", syz_error_text());
+    if (code != SYZ_OK) continue; /* noted by the scan */
     for (int k = 0; k < syz_images_count(m); k++) {
       const syz_plane *p = syz_images_plane(m, k);
       double half = SYZ_PIXEL_ARCSEC * SYZ_IMAGE_SIZE / 2 / p->pixel_arcsec;
@@ -254,12 +256,20 @@ static syz_status try_cutouts(ingest *g, ingest_bytes *orders, ingest_mail *outc
   for (int64_t first = 0; first < n; first = next) {
     int file = o[first].file;
     for (next = first; next < n && o[next].file == file;) next++;
-    if (ingest_open_images(g, file, &m) != SYZ_OK) continue;
+    const syz_status opened = ingest_open_images(g, file, &m);
+    SYZ_REQUIRE(opened == SYZ_OK || opened == SYZ_ERR_DATA, opened, "%s", syz_error_text());
+    if (opened != SYZ_OK) { /* it could be opened a moment ago */
+      SYZ_TRY(ingest_note(g, file, -1, 0, NULL));
+      continue;
+    }
+    const size_t records = outcomes->records.n, to = outcomes->to.n;
     for (int64_t i = first; i < next; i++) {
       double covered = 0;
       syz_status code = syz_images_cutout(m, o[i].plane, o[i].ra, o[i].dec, SYZ_IMAGE_SIZE, SYZ_PIXEL_ARCSEC, image, &covered);
       SYZ_REQUIRE(code == SYZ_OK || code == SYZ_ERR_DATA, code, "%s", syz_error_text());
       if (code == SYZ_ERR_DATA) { /* damaged pixels: the file is noted once, its planes give nothing */
+        outcomes->records.n = records;
+        outcomes->to.n = to;
         SYZ_TRY(ingest_note(g, file, -1, 0, NULL));
         break;
       }

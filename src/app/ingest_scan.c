@@ -62,7 +62,9 @@ static syz_status scan_fits_spectra(ingest *g, int file, ingest_bytes *found, fl
     o.info.redshift = o.label[0];
     o.cut = ingest_early_cut(g, &o.info, o.primary);
     if (o.cut == SYZ_CUT_NONE) {
-      if (syz_spectra_read(s, i, flux, ivar) != SYZ_OK) {
+      const syz_status code = syz_spectra_read(s, i, flux, ivar);
+      SYZ_REQUIRE(code == SYZ_OK || code == SYZ_ERR_DATA, code, "%s", syz_error_text());
+      if (code != SYZ_OK) {
         /* A bad object is noted; a bad file (damaged tiles, checksums) fails for every object and is noted with each of them. */
         SYZ_TRY(ingest_note(g, file, i, o.info.object_id, NULL));
         o.cut = -1;

@@ -93,7 +93,8 @@ static syz_status post_seekers(ingest_sky *s, const bool *is_out, ingest_mail *m
     seeker o = {p->info.ra, p->info.dec, p->info.object_id, i, g->rank, 0};
     s->turn++;
     if (s->by_id) SYZ_TRY(ingest_post(m, &o, sizeof o, ingest_owner(g, o.id)));
-    if (s->by_place && isfinite(o.ra) && isfinite(o.dec)) SYZ_TRY(post_around(s, m, &o, sizeof o, o.ra, o.dec, s->match_deg + s->copy_deg));
+    /* Copies are judged by neighbours that lie up to copy_deg outside of a rank's cells, and those are kept for the spectra near them. */
+    if (s->by_place && isfinite(o.ra) && isfinite(o.dec)) SYZ_TRY(post_around(s, m, &o, sizeof o, o.ra, o.dec, s->match_deg + 2 * s->copy_deg));
   }
 cleanup:
   return st;

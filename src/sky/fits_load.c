@@ -43,10 +43,11 @@ cleanup:
 syz_status fits_grow_more(fits_grow *g, const char *path)
 {
   syz_status st = SYZ_OK;
-  size_t room = g->room * 2, need;
+  size_t need;
   unsigned char *bigger = NULL;
   SYZ_TRY(find_need(g, path, &need));
-  if (need) room = need + FITS_BLOCK;
+  size_t room = need ? g->room + g->room / 4 : g->room * 2; /* by a share of it: a file of many small HDUs is not copied anew for each */
+  if (room < need + FITS_BLOCK) room = need + FITS_BLOCK;
   if (room > g->limit) room = g->limit;
   SYZ_REQUIRE(room > g->room && need <= g->limit, SYZ_ERR_DATA,
               "%s: unpacks to more than %zu bytes, the limit for a packed file of its size and for the memory of this node; if it is sound, "
