@@ -249,10 +249,12 @@ cleanup:
 }
 
 /* What was written from memory was still right after it. */
+/* Collective. */
 static syz_status check_unchanged(digests *d)
 {
   syz_status st = SYZ_OK;
   digests_check_all(d);
+  digests_compare(d);
   SYZ_REQUIRE(digests_found(d) == DIGEST_SOUND, SYZ_ERR_NUMERIC, "%s", digests_text(d));
 cleanup:
   return st;

@@ -5,7 +5,8 @@
  * follows from them in the objective (a teacher), one line of metrics.
  *
  * What is computed is a function of weights, arrays of the objective, seed and step alone, so a second computation gives the same bits. It begins
- * with everything made anew from what is covered by digests or lies on disk: weights are packed again, objects read again.
+ * with everything made anew from what is covered by digests or lies on disk: weights are packed again, objects read again. Tokens that are kept in memory
+ * (train.token_cache: memory) are the exception: nothing compares them.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -79,24 +80,30 @@ typedef struct computed {
   bool is_odd, is_finite; /* the same on every rank */
 } computed;
 
+/* Of a loss or a norm, where a jump is 1: on one rank it is enough that all leave the step together. */
+enum { NOT_FINITE = 2 };
+
 /* What this rank thinks of the loss, into the flags of the step's reduction. */
 static void ask_of_loss(const trainer *t, double loss, double *flags)
 {
-  if (!t->digests) return;
   const bool is_finite = isfinite(loss);
+  flags[FLAG_ODD] = is_finite ? 0 : NOT_FINITE;
+  if (!t->digests) return;
   flags[FLAG_DAMAGE] = (double)digests_found(t->digests);
-  flags[FLAG_ODD] = verify_is_jump(&t->past, &t->past.loss, loss);
+  if (is_finite) flags[FLAG_ODD] = verify_is_jump(&t->past, &t->past.loss, loss);
   flags[FLAG_HIGH] = is_finite ? loss : 0;
   flags[FLAG_LOW] = is_finite ? -loss : 0;
 }
 
-/* The same for the gradient norm. Collective. */
-static bool is_norm_odd(const trainer *t, double norm)
+/* The same for the gradient norm, which becomes NaN on all ranks when it is not finite on one. Collective. */
+static bool is_norm_odd(const trainer *t, double *norm)
 {
   enum { ODD, HIGH, LOW, ALL };
-  const bool is_finite = isfinite(norm);
-  double all[ALL] = {verify_is_jump(&t->past, &t->past.norm, verify_log(norm)), is_finite ? norm : 0, is_finite ? -norm : 0};
+  const bool is_finite = isfinite(*norm);
+  double all[ALL] = {NOT_FINITE, is_finite ? *norm : 0, is_finite ? -*norm : 0};
+  if (is_finite) all[ODD] = verify_is_jump(&t->past, &t->past.norm, verify_log(*norm));
   syz_allreduce_f64(t->world, all, ALL, SYZ_MAX);
+  if (all[ODD] >= NOT_FINITE && is_finite) *norm = NAN;
   return all[ODD] > 0 || all[HIGH] != -all[LOW];
 }
 
@@ -121,6 +128,7 @@ static syz_status compute(trainer *t, double *flags, computed *out)
   if (flags[FLAG_STATUS] > 0) SYZ_TRY(syz_agree(t->world, local));
   t->goes_back = flags[FLAG_DAMAGE] > 0;
   out->is_odd = flags[FLAG_ODD] > 0 || flags[FLAG_HIGH] != -flags[FLAG_LOW];
+  if (flags[FLAG_ODD] >= NOT_FINITE && isfinite(out->result.loss)) out->result.loss = NAN; /* on another rank */
   if (t->goes_back || !isfinite(out->result.loss)) goto cleanup;
   local = o->backward(o->self, s, t->gradients, t->scalars.gradient);
   syz_timing_begin(t->timing, "gradient sums");
@@ -130,7 +138,7 @@ static syz_status compute(trainer *t, double *flags, computed *out)
   if (t->digests) digests_plant_gradient(t->digests, "gradient", syz_gradients_block(t->gradients));
   if (c->weight_decay_end != c->weight_decay) out->u.weight_decay = syz_schedule_cosine(s, c->weight_decay, c->weight_decay_end, c->steps);
   out->u.norm = optimiser_norm(&t->parts, syz_gradients_block(t->gradients), &t->scalars, local == SYZ_OK ? 0 : NAN, t->threads, out->u.group);
-  if (t->digests && is_norm_odd(t, out->u.norm)) out->is_odd = true;
+  if (t->digests && is_norm_odd(t, &out->u.norm)) out->is_odd = true;
   syz_timing_end(t->timing);
   out->is_finite = isfinite(out->u.norm);
   if (!out->is_finite) SYZ_TRY(syz_agree(t->world, local)); /* a backward pass that failed, and not for its numbers */

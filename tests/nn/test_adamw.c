@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** AdamW, sum of squares and schedule: against their formulas in float64, over awkward lengths, any partition and thread count. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "check.h"
 #include "syzygy/nn.h"
@@ -138,6 +139,28 @@ static void test_other_schedules(void)
   CHECK_EQ(syz_schedule_ramp(0, 0.04, 0.07, 0), 0.07);
 }
 
+/** With sums: the same bits, and the sums are those of the arrays before and after, at every length of the end. */
+static void test_adamw_summed(void)
+{
+  enum { MOST = 77 };
+  const syz_adamw o = {.lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.05};
+  float *start[4] = {draw(1, 0.1), draw(2, 1e-3), draw(3, 1e-3), draw(4, 1e-3)}, x[3][MOST], y[3][MOST];
+  for (int i = 0; i < N; i++) start[2][i] = fabsf(start[2][i]);
+  for (int64_t n = 0; n <= MOST; n++) {
+    uint64_t before[4], after[3];
+    for (int k = 0; k < 3; k++) {
+      memcpy(x[k], start[k], sizeof x[k]);
+      memcpy(y[k], start[k], sizeof y[k]);
+    }
+    syz_adamw_update(&o, 3, 0.7, x[0], x[1], x[2], start[3], n, 1);
+    syz_adamw_update_summed(&o, 3, 0.7, y[0], y[1], y[2], start[3], n, before, after);
+    CHECK(memcmp(x, y, sizeof x) == 0);
+    CHECK(before[3] == syz_sum_of_bits(start[3], n));
+    for (int k = 0; k < 3; k++) CHECK(before[k] == syz_sum_of_bits(start[k], n) && after[k] == syz_sum_of_bits(x[k], n));
+  }
+  for (int k = 0; k < 4; k++) syz_free(&start[k]);
+}
+
 static void test_schedule(void)
 {
   const double lr = 1e-3, lr_min = 1e-5;
@@ -161,6 +184,7 @@ int main(void)
 {
   test_adamw();
   test_adamw_partition();
+  test_adamw_summed();
   test_sum_of_squares();
   test_schedule();
   test_other_schedules();
