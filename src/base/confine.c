@@ -33,7 +33,7 @@
 static void set_signals(void)
 {
   /* MPI's handlers would print a stack. */
-  static const int fatal[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS, SIGALRM, SIGPROF, SIGXCPU, SIGCHLD};
+  static const int fatal[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS, SIGALRM, SIGPROF, SIGXCPU, SIGCHLD, SIGURG};
   /* They ask the run to stop, often as a whole group of processes; the run then stops its children, by closing their line. */
   static const int meant_for_the_run[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGPIPE};
   sigset_t none;

@@ -132,8 +132,13 @@ syz_status watch_nodes_create(syz_comm *world, bool is_first_of_node, int ranks_
     watch_nodes *n = *out;
     const peer mine = n->peer[n->me];
     syz_allgather(firsts, &mine, n->peer, sizeof mine);
-    if (n->me == 0 && getrandom(n->secret, SECRET, 0) != SECRET) memset(n->secret, 0, SECRET);
+    int64_t is_secret = n->me == 0 && getrandom(n->secret, SECRET, 0) == SECRET;
+    syz_bcast(firsts, &is_secret, sizeof is_secret, 0);
     syz_bcast(firsts, n->secret, SECRET, 0);
+    if (!is_secret && n->socket >= 0) { /* nobody is listened to whose word cannot be told from a stranger's */
+      close(n->socket);
+      n->socket = -1;
+    }
     greet(firsts, n);
   }
 cleanup:

@@ -88,11 +88,11 @@ cleanup:
 
 /* ------------------------------------------------------------- open, close */
 
-/* FITS by its first bytes, or packed by gzip or bzip2 under such a name. */
+/* FITS by its first bytes, or packed by gzip, bzip2 or xz under such a name. */
 static bool is_fits(const char *path, const char *first)
 {
   if (memcmp(first, "SIMPLE  =", 9) == 0) return true;
-  bool is_packed = memcmp(first, "\x1f\x8b", 2) == 0 || memcmp(first, "BZh", 3) == 0;
+  bool is_packed = memcmp(first, "\x1f\x8b", 2) == 0 || memcmp(first, "BZh", 3) == 0 || memcmp(first, "\xFD" "7zXZ", 6) == 0;
   return is_packed && (strstr(path, ".fits") || strstr(path, ".fit."));
 }
 
