@@ -11,9 +11,8 @@ import tempfile
 import numpy as np
 
 from . import fits_seeds
-from .harness import Attack
+from .harness import Attack, in_batches
 
-BATCH = 250
 BLOCK, CARD = 2880, 80
 NUMBERS = ["0", "-1", "1", "2", "7", "255", "65536", "2147483647", "2147483648", "-2147483649", "9223372036854775807",
            "99999999999999999999", "1e300", "-1e-300", "NaN", "T", "'text'", "", "0x10", "1.5", "12345"]
@@ -261,16 +260,7 @@ def run(syzygy, count, seed, keep_folder):
             attack.measure(clean)
         attacks[0].complaint = attacks[1].complaint = ingest_complaint(counts)
         attacks[2].complaint = info_complaint(counts)
-        for first in range(0, count, BATCH):
-            paths = []
-            for index in range(first, min(first + BATCH, count)):
-                name, role, content = damaged(seed, index, seeds)
-                paths.append(write(name, role, content))
-            attacks[(0, 0, 0, 1, 2)[first // BATCH % 5]].attack(paths)
-            for path in paths:
-                os.remove(path)
-            if first // BATCH % 40 == 39:
-                print(f"  {first + BATCH} files, {sum(a.failed for a in attacks)} failed", flush=True)
+        in_batches(lambda batch: attacks[(0, 0, 0, 1, 2)[batch % 5]], count, lambda index: write(*damaged(seed, index, seeds)))
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return {**counts, "failed": sum(a.failed for a in attacks)}

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 
 SLOW_S, MEMORY_MB = 5.0, 256.0  # a file may take this much more than the sound ones
+BATCH = 250  # files of a run
 PATIENCE_S = 60.0  # of wall time for a run of many files, beyond what they should take; once more tenfold, for machines that others use too
 ENVIRONMENT = dict(OMP_NUM_THREADS="1", OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_rmaps_base_oversubscribe="1",
                    OMPI_MCA_hwloc_base_binding_policy="none", OMPI_MCA_mpi_yield_when_idle="1")
@@ -109,3 +110,17 @@ class Attack:
         with open(said, "w") as f:
             f.write(f"{self.name}: {found}\nexit code {run.code}\n{run.text}")
         print(f"FAILED {self.name}: {', '.join(os.path.basename(p) for p in paths[:5])}: {found}", flush=True)
+
+
+def in_batches(attacks, count, make):
+    """Damaged files 0 .. count - 1, a batch after another: make(index) writes one and gives its path, attacks(batch) is the attack that takes it."""
+    taken = {}
+    for batch, first in enumerate(range(0, count, BATCH)):
+        attack = attacks(batch)
+        taken[attack.name] = attack
+        paths = [make(index) for index in range(first, min(first + BATCH, count))]
+        attack.attack(paths)
+        for path in paths:
+            os.remove(path)
+        if batch % 40 == 39:
+            print(f"  {first + BATCH} files, {sum(a.failed for a in taken.values())} failed", flush=True)

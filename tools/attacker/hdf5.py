@@ -10,9 +10,8 @@ import tempfile
 import numpy as np
 
 from . import hdf5_seeds
-from .harness import Attack
+from .harness import BATCH, Attack, in_batches
 
-BATCH = 250
 # Structures of the format by their signatures: where a file is described.
 MARKS = re.compile(rb"OHDR|OCHK|FRHP|FHDB|FHIB|BTHD|BTLF|BTIN|TREE|SNOD|HEAP|GCOL|FADB|FAHD|EAHD|EAIB|EADB|FSHD|FSSE|SMTB|\x89HDF")
 NUMBERS = [0, 1, 2, 7, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 32, (1 << 40) - 1, 1 << 62, (1 << 63) - 1, (1 << 64) - 1]
@@ -252,15 +251,12 @@ def run(syzygy, count, seed, keep_folder):
         attacks[0].measure(clean)
         attacks[1].measure([p for p in clean if os.path.basename(p) in survey])
         attacks[0].complaint, attacks[1].complaint = info_complaint(counts), ingest_complaint(counts)
-        for first in range(0, count, BATCH):
-            turn = first // BATCH % 4
-            some = [damaged(seed, index, survey if turn == 3 else seeds) for index in range(first, min(first + BATCH, count))]
-            paths = [write(name, content) for name, _, content in some]
-            attacks[1 if turn == 3 else 0].attack(paths)
-            for path in paths:
-                os.remove(path)
-            if first // BATCH % 40 == 39:
-                print(f"  {first + BATCH} files, {sum(a.failed for a in attacks)} failed", flush=True)
+
+        def make(index):
+            name, _, content = damaged(seed, index, survey if index // BATCH % 4 == 3 else seeds)
+            return write(name, content)
+
+        in_batches(lambda batch: attacks[batch % 4 == 3], count, make)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return {**counts, "failed": sum(a.failed for a in attacks)}
