@@ -68,9 +68,10 @@ static void pack_left_across(const geometry *g, uint32_t *to, const syz_bf16 *x,
   syz_kernel_amx_bf16.pack_left_columns(to, x, ld, g->dim, g->tokens);
 }
 
-static void clear_units(uint32_t *panel, int64_t from, int64_t units)
+/** The last step of a panel is filled up with zeros: first all of it. */
+static void clear_last(uint32_t *panel, int64_t filled, int64_t units)
 {
-  memset(panel + from * PANEL, 0, (size_t)((units - from) * PANEL) * sizeof *panel);
+  if (filled < units) memset(panel + (units - STEP) * PANEL, 0, STEP * PANEL * sizeof *panel);
 }
 
 /** Right operands: panels of tokens, summed over dim; panels of dim, summed over tokens. */
@@ -78,33 +79,32 @@ static void pack_right(const geometry *g, uint32_t *to, const syz_bf16 *x, int64
 {
   const int64_t units = g->steps * STEP;
   for (int64_t t = 0; t < g->tokens; t += PANEL) {
-    syz_packing_bf16.rows(to + t * units, x + t * ld, ld, (int)smaller(g->tokens - t, PANEL), g->dim);
-    clear_units(to + t * units, syz_ceil_div(g->dim, 2), units);
+    clear_last(to + t * units, syz_ceil_div(g->dim, 2), units);
+    syz_packing_tiles.rows(to + t * units, x + t * ld, ld, (int)smaller(g->tokens - t, PANEL), g->dim);
   }
 }
 static void pack_right_across(const geometry *g, uint32_t *to, const syz_bf16 *x, int64_t ld)
 {
   const int64_t units = g->strips * STEP;
   for (int64_t d = 0; d < g->dim; d += PANEL) {
-    syz_packing_bf16.columns(to + d * units, x + d, ld, (int)smaller(g->dim - d, PANEL), g->tokens);
-    clear_units(to + d * units, syz_ceil_div(g->tokens, 2), units);
+    clear_last(to + d * units, syz_ceil_div(g->tokens, 2), units);
+    syz_packing_tiles.columns(to + d * units, x + d, ld, (int)smaller(g->dim - d, PANEL), g->tokens);
   }
 }
 
 /* ------------------------------------------------------------- products */
 
-/** 32 x 32 sums [2 x 2 tiles][16][16] over `steps` steps: from zero, or on top of what is there. a, b: the first step; has_low, has_right: there are
+/** 32 x 32 sums (see tile_store_sums) over `steps` steps: from zero, or on top of what is there. a, b: the first step; has_low, has_right: there are
  * more than 16 rows, columns. */
 INLINE void multiply(float *sum, const uint32_t *a, const uint32_t *b, int64_t steps, bool is_continued, bool has_low, bool has_right)
 {
-  const int panel_line = PANEL * (int)sizeof(uint32_t);
   tile_begin_sums(is_continued ? sum : NULL);
   for (int64_t s = 0; s < steps; s++, a += STEP_WORDS, b += STEP * PANEL) {
-    tile_load(6, b, panel_line);
+    tile_load(6, b, TILE_LINE);
     tile_load(4, a, TILE_LINE);
     tile_dot_bf16(0, 4, 6);
     if (has_right) {
-      tile_load(7, b + HALF, panel_line);
+      tile_load(7, b + TILE_WORDS, TILE_LINE);
       tile_dot_bf16(1, 4, 7);
     }
     if (has_low) {
@@ -117,9 +117,9 @@ INLINE void multiply(float *sum, const uint32_t *a, const uint32_t *b, int64_t s
 }
 
 /** Where 16 sums of row r begin. */
-INLINE const float *at_row(const float *sum, int r, int half) { return sum + (r / HALF * 2 + half) * TILE_WORDS + r % HALF * HALF; }
+INLINE const float *at_row(const float *sum, int r, int half) { return sum + half * (SUMS / 2) + r * HALF; }
 /** The columns that begin with column j of a right operand with `units` units. */
-INLINE const uint32_t *columns_at(const uint32_t *b, int64_t units, int64_t j) { return b + j / PANEL * PANEL * units + j % PANEL; }
+INLINE const uint32_t *columns_at(const uint32_t *b, int64_t units, int64_t j) { return b + j / PANEL * PANEL * units + syz_panel_at(true, 0, j % PANEL); }
 
 /** Rows of sums, times factor, rounded: to [rows][n <= 32], ld apart. */
 INLINE void write_rows(syz_bf16 *to, int64_t ld, const float *sum, const float *factor, float scale, int rows, int n)
@@ -319,7 +319,7 @@ INLINE void gradients_of(uint32_t *p, uint32_t *ds, uint32_t *pairs, const float
       _mm512_store_si512(p + at, (__m512i)_mm512_cvtne2ps_pbh(x[i][1], x[i][0]));
       _mm512_store_si512(ds + at, (__m512i)_mm512_cvtne2ps_pbh(y[i][1], y[i][0]));
     }
-    for (int half = 0; half < 2; half++) _mm512_store_si512(pairs + r / 2 * PANEL + half * HALF, join_rows(y[0][half], y[1][half]));
+    for (int half = 0; half < 2; half++) _mm512_store_si512(pairs + r / 2 * STEP + half * TILE_WORDS, join_rows(y[0][half], y[1][half]));
   }
 }
 
@@ -339,7 +339,7 @@ KERNEL_TARGET static void backward_strip(const geometry *g, const attention_head
     }
     if (j > 0) {
       const int64_t i = j - 1, at = i * STRIP;
-      uint32_t *pairs = w->ds_pairs + at / PANEL * PANEL * block_units + in_block * STEP * PANEL + at % PANEL;
+      uint32_t *pairs = w->ds_pairs + at / PANEL * PANEL * block_units + syz_panel_at(true, in_block * STEP, at % PANEL);
       gradients_of(w->p + i * STEP_WORDS, w->ds + i * STEP_WORDS, pairs, w->s + i % 2 * SUMS, w->dp + i % 2 * SUMS, w->minus_lse + at, w->delta + at,
                    scale, keys);
     }
@@ -360,7 +360,7 @@ KERNEL_TARGET static void write_dq(const geometry *g, const attention_head *h, c
   for (int64_t j = 0; j < g->strips; j++)
     for (int64_t d = 0; d < g->dim; d += HALF)
       for (int half = 0; half < 2; half++) {
-        const float *sum = w->dq + (d / STRIP * g->strips + j) * SUMS + (d / HALF % 2 * 2 + half) * TILE_WORDS;
+        const float *sum = w->dq + (d / STRIP * g->strips + j) * SUMS + half * (SUMS / 2) + d / HALF % 2 * TILE_WORDS;
         const int64_t first = j * STRIP + half * HALF;
         __m512i r[HALF];
         for (int i = 0; i < HALF; i++) r[i] = _mm512_load_si512(sum + i * HALF);

@@ -57,12 +57,10 @@ syz_status syz_kernel_reserve(const syz_compute *c, const syz_kernel *q, int64_t
 
 float *syz_kernel_room(const syz_compute *c) { return (float *)c->products->bytes + (size_t)omp_get_thread_num() * SYZ_KERNEL_ROOM; }
 
-/** The rows of a sweep: `whole` of them from a on, row_stride units apart or (0) packed, and behind them `rest` packed at tail. */
+/** The rows of a sweep: from a on, row_stride units apart or (0) packed. */
 typedef struct sweep_left {
   const uint32_t *a;
-  int64_t row_stride, whole;
-  const uint32_t *tail;
-  int64_t rest;
+  int64_t row_stride, rows;
 } sweep_left;
 
 /** A sweep's rows of C, from `first` on: blocks of columns and chunks of rows, shared out among the threads of the caller's parallel region. */
@@ -71,15 +69,14 @@ static void share_out(const syz_compute *c, const syz_kernel *q, int64_t first, 
   const int64_t panels = syz_ceil_div(n, SYZ_TILE_COLUMNS), panel_words = SYZ_TILE_COLUMNS * units;
   const int64_t fit = q->block_bytes / (SYZ_TILE_COLUMNS * smaller(units, q->longest) * (int64_t)sizeof(uint32_t));
   const int64_t blocks = syz_ceil_div(panels, fit > 1 ? fit : 1), block = syz_ceil_div(panels, blocks);
-  const int64_t chunk_rows = c->threads > 1 ? q->chunk_rows : q->chunk_rows_alone, chunks = syz_ceil_div(l.whole, chunk_rows);
+  const int64_t chunk_rows = c->threads > 1 ? q->chunk_rows : q->chunk_rows_alone, chunks = syz_ceil_div(l.rows, chunk_rows);
   const int64_t row_words = l.row_stride ? l.row_stride : units; /* a packed panel of `rows` rows has so many times `units` */
 #pragma omp for collapse(2) schedule(static) nowait
   for (int64_t panel = 0; panel < panels; panel += block)
-    for (int64_t i = 0; i < chunks + (l.rest > 0); i++) {
-      const int64_t columns = smaller(n - panel * SYZ_TILE_COLUMNS, block * SYZ_TILE_COLUMNS), row = i < chunks ? i * chunk_rows : l.whole;
-      const uint32_t *left = i < chunks ? l.a + row * row_words : l.tail;
-      q->block(i < chunks ? smaller(l.whole - row, chunk_rows) : l.rest, columns, units, left, i < chunks ? l.row_stride : 0, b + panel * panel_words,
-               end, first + row, panel * SYZ_TILE_COLUMNS, syz_kernel_room(c));
+    for (int64_t i = 0; i < chunks; i++) {
+      const int64_t columns = smaller(n - panel * SYZ_TILE_COLUMNS, block * SYZ_TILE_COLUMNS), row = i * chunk_rows;
+      q->block(smaller(l.rows - row, chunk_rows), columns, units, l.a + row * row_words, l.row_stride, b + panel * panel_words, end, first + row,
+               panel * SYZ_TILE_COLUMNS, syz_kernel_room(c));
     }
 }
 
@@ -87,7 +84,7 @@ void syz_kernel_product_inside(const syz_compute *c, const syz_kernel *q, int64_
                                const uint32_t *b, const syz_tile_end *end) {
   const int64_t sweep = sweep_rows(q, rows);
   for (int64_t i = 0; i < rows; i += sweep)
-    share_out(c, q, i, (sweep_left){.a = a + i * units, .whole = smaller(rows - i, sweep)}, n, units, b, end);
+    share_out(c, q, i, (sweep_left){.a = a + i * units, .rows = smaller(rows - i, sweep)}, n, units, b, end);
 }
 
 /** For kernels that read A as it lies. */
@@ -95,29 +92,26 @@ static void product_of_plain_rows(const syz_compute *c, const syz_kernel *q, int
                                   const syz_tile_end *end) {
   const int64_t sweep = sweep_rows(q, rows);
   for (int64_t i = 0; i < rows; i += sweep)
-    share_out(c, q, i, (sweep_left){.a = step(q, a.x, i * a.ld), .row_stride = a.ld / q->unit, .whole = smaller(rows - i, sweep)}, n, units, b, end);
+    share_out(c, q, i, (sweep_left){.a = step(q, a.x, i * a.ld), .row_stride = a.ld / q->unit, .rows = smaller(rows - i, sweep)}, n, units, b, end);
 }
 
-/** For kernels that pack A, all of it or the strip at the end. */
+/** For kernels that pack A where it does not lie well. */
 static void product_of_rows(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t k, syz_left a, const uint32_t *b,
                             const syz_tile_end *end) {
   const int64_t units = syz_units(q, k), sweep = sweep_rows(q, rows);
   uint32_t *packed = (uint32_t *)c->products->bytes + (size_t)c->threads * SYZ_KERNEL_ROOM;
-  const bool lies_well = a.ld % q->unit == 0 && k % (q->unit * q->depth) == 0 && (uintptr_t)a.x % LINE == 0 && a.ld / q->unit % (LINE / 4) == 0;
-  const bool reads = lies_well && q->reads_rows(a.ld / q->unit, units);
+  const bool is_whole = a.ld % q->unit == 0 && k % (q->unit * q->depth) == 0 && (uintptr_t)a.x % LINE == 0 && a.ld / q->unit % (LINE / 4) == 0;
+  if (is_whole && q->reads_rows(a.ld / q->unit, units)) {
+    product_of_plain_rows(c, q, rows, n, units, a, b, end);
+    return;
+  }
   for (int64_t first = 0; first < rows; first += sweep) {
-    const int64_t n_rows = smaller(rows - first, sweep), whole = reads ? n_rows / q->rows * q->rows : 0;
-    if (whole < n_rows) {
+    const int64_t n_rows = smaller(rows - first, sweep);
 #pragma omp for schedule(static)
-      for (int64_t i = whole; i < n_rows; i += q->rows)
-        q->pack_left_rows(packed + (i - whole) * units, step(q, a.x, (first + i) * a.ld), a.ld, (int)smaller(n_rows - i, q->rows), k);
-    }
-    share_out(c, q, first,
-              reads ? (sweep_left){step(q, a.x, first * a.ld), a.ld / q->unit, whole, packed, n_rows - whole} : (sweep_left){.a = packed, .whole = n_rows},
-              n, units, b, end);
-    if (whole < n_rows) {
+    for (int64_t i = 0; i < n_rows; i += q->rows)
+      q->pack_left_rows(packed + i * units, step(q, a.x, (first + i) * a.ld), a.ld, (int)smaller(n_rows - i, q->rows), k);
+    share_out(c, q, first, (sweep_left){.a = packed, .rows = n_rows}, n, units, b, end);
 #pragma omp barrier
-    }
   }
 }
 
@@ -150,19 +144,21 @@ void syz_kernel_pack_left_rows(const syz_kernel *q, uint32_t *packed, const void
 /* Across the summed axis a panel takes a short piece of every row. Panel by panel that would fetch each line of X again and again,
  * from one set of the cache when rows are 4 KiB apart; so all panels take their pieces of a few rows, then of the next few. */
 
-enum { GROUP = 8 }; /* units: 16 rows of bfloat16 */
+enum { GROUP = 8 }; /* units: 16 rows of bfloat16; never part of a tile */
 
-int64_t syz_pack_groups(const syz_kernel *q, int64_t k) { return syz_ceil_div(syz_units(q, k), GROUP); }
+static int64_t group_units(const syz_kernel *q) { return q->depth > GROUP ? q->depth : GROUP; }
+
+int64_t syz_pack_groups(const syz_kernel *q, int64_t k) { return syz_ceil_div(syz_units(q, k), group_units(q)); }
 
 void syz_kernel_pack_columns_group(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t n, int64_t k,
                                    int64_t group) {
-  const int64_t units = syz_units(q, k), p = group * GROUP, first = p * q->unit;
-  const int64_t rows = k - first < GROUP * q->unit ? k - first : GROUP * q->unit, filled = rows > 0 ? syz_ceil_div(rows, q->unit) : 0;
-  const int64_t last = units - p < GROUP ? units - p : GROUP; /* units of this group, beyond `filled` zero */
+  const int64_t units = syz_units(q, k), most = group_units(q), p = group * most, first = p * q->unit;
+  const int64_t rows = k - first < most * q->unit ? k - first : most * q->unit, filled = rows > 0 ? syz_ceil_div(rows, q->unit) : 0;
+  const int64_t last = units - p < most ? units - p : most; /* units of this group, beyond `filled` zero */
   for (int64_t j = 0; j < n; j += SYZ_TILE_COLUMNS) {
     uint32_t *at = packed + j * units + p * SYZ_TILE_COLUMNS;
+    if (filled < last) memset(at, 0, (size_t)(last * SYZ_TILE_COLUMNS) * sizeof *at);
     if (rows > 0) q->pack->columns(at, step(q, x, first * ld + j), ld, n - j < SYZ_TILE_COLUMNS ? (int)(n - j) : SYZ_TILE_COLUMNS, rows);
-    memset(at + filled * SYZ_TILE_COLUMNS, 0, (size_t)((last - filled) * SYZ_TILE_COLUMNS) * sizeof *at);
   }
 }
 

@@ -3,8 +3,8 @@
  * The own matrix kernels, one table for each type and instruction set; private to this room.
  *
  * Operands are counted in `units` of 32 bits along the summed axis: one float, a pair of bfloat16 or four 8-bit integers, which is what one lane of
- * a dot-product instruction takes. B is packed in panels of 64 columns, [units][64], for every kernel: vectors read 16 columns of a unit, tiles
- * (AMX) 16 units of 16 columns. A is taken in strips of a few rows: as it lies (rows of units), or packed in the kernel's own form.
+ * a dot-product instruction takes. B is packed in panels of 64 columns: [units][64] for vectors, which read 16 columns of a unit, and for tiles (AMX)
+ * [units / 16][4][16][16], 16 units of 16 columns in one piece. A is taken in strips of a few rows: as it lies (rows of units), or packed in the kernel's own form.
  * Sums run through all units in order, whatever the number of rows: a row's bits do not depend on the others.
  *
  * Vectors (kernel_sum.h): a tile of C is 6 rows x 64 columns, 24 of the 32 registers; 4 hold a unit row of B, 1 a broadcast unit of A.
@@ -61,7 +61,8 @@ typedef struct syz_kernel {
   int unit;           /**< elements a unit: 1, 2 or 4 */
   int depth;          /**< packed operands are filled up with zeros to a multiple of so many units */
   int rows;           /**< of a strip: what a packed panel of A holds */
-  bool (*reads_rows)(int64_t row_stride, int64_t units); /**< whether whole strips of A are better read as they lie; NULL: always, and the last too */
+  bool in_tiles;      /**< how panels of B lie: 16 units of 16 columns in one piece; else rows of 64 columns */
+  bool (*reads_rows)(int64_t row_stride, int64_t units); /**< whether A is better read as it lies than packed; NULL: always */
   int block_bytes;    /**< of packed B that stay in L2 while rows of A pass by */
   int longest;        /**< units of a panel's length that block_bytes counts at most: beyond, sums rest in memory in between */
   int chunk_rows, chunk_rows_alone; /**< rows of one piece of parallel work, and of a thread alone */
@@ -82,9 +83,14 @@ typedef struct syz_kernel {
  * how many there are. */
 enum { SYZ_KERNELS_MOST = 4 };
 int syz_kernel_list(syz_dtype type, const syz_kernel *list[SYZ_KERNELS_MOST]);
-extern const syz_packing syz_packing_f32, syz_packing_bf16;
+extern const syz_packing syz_packing_f32, syz_packing_bf16, syz_packing_tiles;
 extern const syz_kernel syz_kernel_f32, syz_kernel_bf16, syz_kernel_bf16_wide, syz_kernel_amx_bf16, syz_kernel_amx_int8;
 
+/** Word of a panel where unit p of column j < 64 is. in_tiles: as syz_kernel says; else rows of 64 columns. */
+static inline int64_t syz_panel_at(bool in_tiles, int64_t p, int64_t j)
+{
+  return in_tiles ? p / 16 * 16 * SYZ_TILE_COLUMNS + j / 16 * 256 + p % 16 * 16 + j % 16 : p * SYZ_TILE_COLUMNS + j;
+}
 static inline int64_t syz_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 /** Units of k elements, and words of the packed forms of an [n, k] operand. */
 static inline int64_t syz_units(const syz_kernel *q, int64_t k) { return syz_ceil_div(syz_ceil_div(k, q->unit), q->depth) * q->depth; }

@@ -3,13 +3,15 @@
  * The own kernels on tiles (AMX): bfloat16 with float32 sums (TDPBF16PS) and 8-bit integers (TDPBUSD).
  *
  * Four tiles hold 32 x 32 sums, two a strip of 32 rows of A, two 32 columns of B: four products for four loads. A step is 16 units of the summed
- * axis, one tile's depth. A packed is [strip][step][2 tiles of 16 rows][16][16 units]; B is the panels of 64 columns that all kernels have, whose
- * rows of 16 columns are what a tile's rows want to be.
+ * axis, one tile's depth. A packed is [strip][step][2 tiles of 16 rows][16][16 units]; B is panels of 64 columns whose tiles each lie in one piece
+ * (syz_panel_at): the same loop with tiles in rows of 64 columns reaches 82 % of the products alone, this way 94 %.
  *
  * Where the operands rest decides the speed. From L2 both, the loads take as long as the products. So PASS steps of a strip of A (32 KiB) rest in L1,
  * 48 KiB, while all columns of a block of B stream by from L2 with the hint not to displace them; then the next steps of the same strip. Sums rest in
  * memory between passes, exactly. The last pass leaves its 32 x 32 sums in one of two small buffers, and what becomes of them (bias, GELU, residual,
- * rounding) is done by the vector units a few rows at a time between the products of the next 32 columns.
+ * rounding) is done by the vector units a few rows at a time between the products of the next 32 columns. Each line of memory that is fetched from
+ * L3 keeps one of the core's 16 line buffers for as long as ten lines of B from L2 do, so that lines count: results leave as whole lines, written
+ * lines are asked for early, and of the next strip no line is asked for twice.
  *
  * Measured on one core of a Xeon at 3.3 GHz, where products alone reach 3,400 GFLOP/s and oneDNN with packed weights at most 1,080: products with
  * their loads 2,700; a whole product of 1152 x 4096 x 1024 with packing of A and bfloat16 results 1,390, and 1,540 with the next strip of A fetched
@@ -45,10 +47,12 @@ enum {
 
 typedef enum number { BF16, INT8 } number;
 
-/** Sums that wait for what becomes of them: [2 x 2 tiles][16][16]. */
+/** Sums that wait for what becomes of them, [2 halves][32 rows][16]: the next row of `rows` that are left, and where it goes. */
 typedef struct waiting {
   const float *sum;
-  int m, n, done; /* rows, columns; rows done */
+  char *y, *u;        /* walk with the rows; y does not where row_of_y leads */
+  const float *bias, *scale;
+  int rows, n;        /* rows left; columns */
   int64_t row, column;
 } waiting;
 
@@ -60,38 +64,65 @@ INLINE __m512 widen(const syz_int8_scales *s, const float *sum, int64_t row, int
   return _mm512_mul_ps(_mm512_mul_ps(v, _mm512_set1_ps(s->row_scale[row])), _mm512_loadu_ps(s->column_scale + column));
 }
 
-/** 16 sums, or n when that is less. */
-INLINE void end_half(const number kind, const syz_tile_action action, const syz_tile_end *e, const float *sum, int64_t row, int64_t column, int n)
+INLINE __m512 number_of(const number kind, const syz_tile_end *e, const float *sum, int64_t row, int64_t column)
 {
-  const __m512 v = kind == INT8 ? widen(e->int8, sum, row, column) : _mm512_load_ps(sum);
-  if (n >= HALF)
-    finish(e, action, v, row, column, true, 0xffff);
-  else
-    finish(e, action, v, row, column, false, lanes(n));
+  return kind == INT8 ? widen(e->int8, sum, row, column) : _mm512_load_ps(sum);
 }
 
-/** The next `rows` rows of what waits. */
+/** Bytes of an element of y. */
+INLINE int64_t y_size(const syz_tile_action action)
+{
+  const bool is_act = action == SYZ_TILE_ACT || action == SYZ_TILE_GELU || action == SYZ_TILE_SLOPE;
+  return is_act ? (int64_t)sizeof(syz_bf16) : (int64_t)sizeof(float);
+}
+
+/** What waits: m rows by n columns from (row, column) on. */
+INLINE waiting wait_for(const syz_tile_action action, const syz_tile_end *e, const float *sum, int m, int n, int64_t row, int64_t column)
+{
+  return (waiting){.sum = sum,
+                   .y = (char *)e->y + (row * e->ldy + column) * y_size(action),
+                   .u = e->u ? (char *)e->u + (row * e->ldu + column) * (int64_t)sizeof(syz_bf16) : NULL,
+                   .bias = e->bias ? e->bias + column : NULL,
+                   .scale = e->scale ? e->scale + column : NULL,
+                   .rows = m,
+                   .n = n,
+                   .row = row,
+                   .column = column};
+}
+
+/** The next `rows` rows of what waits. Few instructions: those between two products keep the next loads of tiles from being seen in time. */
 INLINE void end_rows(const number kind, const syz_tile_action action, const syz_tile_end *e, waiting *w, int rows)
 {
-  const int last = w->done + rows < w->m ? w->done + rows : w->m;
-  for (; w->done < last; w->done++) {
-    const float *sum = w->sum + (w->done / HALF * 2) * TILE_WORDS + w->done % HALF * HALF;
-    end_half(kind, action, e, sum, w->row + w->done, w->column, w->n);
-    if (w->n > HALF) end_half(kind, action, e, sum + TILE_WORDS, w->row + w->done, w->column + HALF, w->n - HALF);
+  for (int r = rows < w->rows ? rows : w->rows; r > 0; r--) {
+    const __m512 left = number_of(kind, e, w->sum, w->row, w->column);
+    if (w->n == STRIP) {
+      const bool leads = action == SYZ_TILE_RESIDUAL && e->row_of_y;
+      finish_pair(action, e->is_gelu, left, number_of(kind, e, w->sum + SUMS / 2, w->row, w->column + HALF),
+                  leads ? (float *)e->y + e->row_of_y[w->row] * e->ldy + w->column : (void *)w->y, w->u, w->bias, w->scale);
+    } else {
+      finish(e, action, left, w->row, w->column, false, lanes(w->n));
+      if (w->n > HALF)
+        finish(e, action, number_of(kind, e, w->sum + SUMS / 2, w->row, w->column + HALF), w->row, w->column + HALF, false, lanes(w->n - HALF));
+    }
+    w->sum += HALF;
+    w->y += e->ldy * y_size(action);
+    if (w->u) w->u += e->ldu * (int64_t)sizeof(syz_bf16);
+    w->row++;
+    w->rows--;
   }
 }
 
-/** Lines that will be added to, on their way while their sums are formed. */
-INLINE void fetch_rows(const syz_tile_action action, const syz_tile_end *e, int first, int rows, int m, int64_t row, int64_t column)
+/** Lines that will be written, or added to, on their way while their sums are formed: of `rows` rows from (row, column) on. */
+INLINE void fetch_rows(const syz_tile_action action, const syz_tile_end *e, int64_t row, int rows, int64_t column)
 {
-  if (action == SYZ_TILE_SLOPE)
-    for (int i = first; i < first + rows && i < m; i++) __builtin_prefetch((const syz_bf16 *)e->u + (row + i) * e->ldu + column, 0, 3);
-  if (action != SYZ_TILE_ADD && action != SYZ_TILE_RESIDUAL) return;
-  for (int i = first; i < first + rows && i < m; i++) {
-    const int64_t at = action == SYZ_TILE_RESIDUAL && e->row_of_y ? e->row_of_y[row + i] : row + i;
-    const float *y = (const float *)e->y + at * e->ldy + column;
+  const bool reads_u = action == SYZ_TILE_SLOPE, leads = action == SYZ_TILE_RESIDUAL && e->row_of_y;
+  const bool writes_u = (action == SYZ_TILE_GELU || action == SYZ_TILE_RESIDUAL) && e->u;
+  for (int64_t r = row; r < row + rows; r++) {
+    const char *y = (const char *)e->y + ((leads ? e->row_of_y[r] : r) * e->ldy + column) * y_size(action);
     __builtin_prefetch(y, 1, 3);
-    __builtin_prefetch(y + HALF, 1, 3);
+    if (y_size(action) == sizeof(float)) __builtin_prefetch(y + HALF * sizeof(float), 1, 3);
+    if (reads_u) __builtin_prefetch((const syz_bf16 *)e->u + r * e->ldu + column, 0, 3);
+    if (writes_u) __builtin_prefetch((const syz_bf16 *)e->u + r * e->ldu + column, 1, 3);
   }
 }
 
@@ -103,36 +134,45 @@ INLINE void fetch_rows(const syz_tile_action action, const syz_tile_end *e, int 
       tile_dot_int8(c, a, b);                                                                                                                        \
   } while (0)
 
-/** How a strip of A lies, in words: from row to row of a tile, to the lower tile, from step to step; from strip to strip. */
+/** How a strip of A lies, in words: from row to row, from step to step; from strip to strip. */
 typedef struct left_form {
-  int64_t line, low, step, strip;
+  int64_t line, step, strip;
 } left_form;
 
+INLINE left_form packed_form(int64_t units) { return (left_form){STEP, STEP_WORDS, STRIP * units}; }
+
+/** What is fetched into L2 meanwhile: `lines` rows of the next strip, from `left` on. */
+typedef struct fetching {
+  const uint32_t *left;
+  int64_t line, step;
+  int lines;
+} fetching;
+
 /** Sums of a strip by 32 columns over some steps: from `from` (NULL: from zero) to `to`, while `rows` rows a step of what waits are ended and those
- * of y are fetched, and `lines` cache lines a step from `ahead` on. has_low, has_right: there are more than 16 rows, columns. */
+ * of y are fetched. has_low, has_right: there are more than 16 rows, columns. */
 INLINE void multiply(const number kind, const syz_tile_action action, int64_t steps, left_form form, const uint32_t *a, const uint32_t *b,
-                     const float *from, float *to, bool has_low, bool has_right, const uint32_t *ahead, int lines, const syz_tile_end *e, waiting *w,
-                     int rows, int m, int64_t row, int64_t column)
+                     const float *from, float *to, bool has_low, bool has_right, fetching f, const syz_tile_end *e, waiting *w, int rows, int m,
+                     int64_t row, int64_t column)
 {
-  const int panel_line = SYZ_TILE_COLUMNS * (int)sizeof(uint32_t);
   const int64_t left_line = form.line * (int64_t)sizeof *a;
   tile_begin_sums(from);
   for (int64_t s = 0; s < steps; s++, a += form.step, b += PANEL_STEP) {
-    tile_load_once(6, b, panel_line);
+    tile_load_once(6, b, TILE_LINE);
     tile_load(4, a, left_line);
     DOT_OF(kind, 0, 4, 6);
     if (has_right) {
-      tile_load_once(7, b + HALF, panel_line);
+      tile_load_once(7, b + TILE_WORDS, TILE_LINE);
       DOT_OF(kind, 1, 4, 7);
     }
     if (has_low) {
-      tile_load(5, a + form.low, left_line);
+      tile_load(5, a + HALF * form.line, left_line);
       DOT_OF(kind, 2, 5, 6);
       if (has_right) DOT_OF(kind, 3, 5, 7);
     }
-    for (int i = 0; i < lines; i++, ahead += LINE_WORDS) __builtin_prefetch(ahead, 0, 2);
+    for (int i = 0; i < f.lines; i++) __builtin_prefetch(f.left + s * f.step + i * f.line, 0, 2);
     if (rows > 0) {
-      fetch_rows(action, e, (int)s * rows, rows, m, row, column);
+      const int first = (int)s * rows, some = m - first < rows ? m - first : rows;
+      fetch_rows(action, e, row + first, some, column);
       end_rows(kind, action, e, w, rows);
     }
   }
@@ -141,31 +181,48 @@ INLINE void multiply(const number kind, const syz_tile_action action, int64_t st
 
 INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
+/** `steps` steps of a strip of m rows, packed. */
+INLINE void pack_pass(uint32_t *to, const uint32_t *a, int64_t stride, int m, int64_t steps)
+{
+  for (int r = 0; r < STRIP; r++)
+    for (int64_t s = 0; s < steps; s++)
+      _mm512_store_si512(to + s * STEP_WORDS + r * STEP, r < m ? _mm512_loadu_si512(a + r * stride + s * STEP) : _mm512_setzero_si512());
+}
+
 /** Steps [first, last) of all tiles of the block; `kept` holds the sums of one strip, or of all when is_long. */
 INLINE void pieces(const number kind, const syz_tile_action action, int64_t m, int64_t n, int64_t units, int64_t first, int64_t last, bool is_long,
-                   left_form form, const uint32_t *a, const uint32_t *b, const syz_tile_end *e, int64_t row, int64_t column, float *kept,
-                   float *fresh, waiting *w)
+                   left_form form, const uint32_t *a, const uint32_t *b, const syz_tile_end *e, int64_t row, int64_t column, float *kept, float *fresh,
+                   uint32_t *last_strip, bool *turn, waiting *w)
 {
   const int64_t steps = units / STEP, passes = syz_ceil_div(last - first, PASS), pass = syz_ceil_div(last - first, passes);
   const int64_t across = syz_ceil_div(n, STRIP);
-  const int lines = (int)syz_ceil_div(STEP_WORDS / LINE_WORDS, across); /* the next strip of A from L3, during this one */
   const int rows = last == steps ? (int)syz_ceil_div(STRIP, steps - (first + (passes - 1) * pass)) : 0;
   for (int64_t i = 0; i < m; i += STRIP) {
     float *sums = kept + (is_long ? i / STRIP * across * SUMS : 0);
     const int strip_rows = (int)smaller(m - i, STRIP);
-    for (int64_t s = first; s < last; s += pass)
+    const bool packs = form.line != STEP && strip_rows < STRIP; /* rows as they lie end within a tile */
+    for (int64_t s = first; s < last; s += pass) {
+      const bool is_last = s + pass >= steps;
+      const int64_t now = smaller(last - s, pass);
+      const uint32_t *left = a + i / STRIP * form.strip + s * form.step;
+      if (packs) {
+        pack_pass(last_strip, left, form.line, strip_rows, now);
+        left = last_strip;
+      }
       for (int64_t j = 0; j < n; j += STRIP) {
-        const bool is_last = s + pass >= steps;
         float *at = sums + j / STRIP * SUMS;
-        float *to = is_last ? fresh + (w->sum == fresh ? SUMS : 0) : at;
-        const uint32_t *ahead = a + (i / STRIP + 1) * form.strip + (s * across + j / STRIP * pass) * lines * LINE_WORDS;
-        multiply(kind, action, smaller(last - s, pass), form, a + i / STRIP * form.strip + s * form.step,
-                 b + j / SYZ_TILE_COLUMNS * SYZ_TILE_COLUMNS * units + s * PANEL_STEP + j % SYZ_TILE_COLUMNS, s ? at : NULL, to, strip_rows > HALF,
-                 n - j > HALF, ahead, lines, e, w, is_last ? rows : 0, strip_rows, row + i, column + j);
+        float *to = is_last ? fresh + *turn * SUMS : at;
+        const int64_t part = j / STRIP, from = part * STRIP / across, to_row = (part + 1) * STRIP / across; /* of the next strip's rows */
+        const fetching f = {a + (i / STRIP + 1) * form.strip + s * form.step + from * form.line, form.line, form.step, (int)(to_row - from)};
+        multiply(kind, action, now, packs ? packed_form(units) : form, left,
+                 b + j / SYZ_TILE_COLUMNS * SYZ_TILE_COLUMNS * units + s * PANEL_STEP + syz_panel_at(true, 0, j % SYZ_TILE_COLUMNS), s ? at : NULL, to,
+                 strip_rows > HALF, n - j > HALF, f, e, w, is_last ? rows : 0, strip_rows, row + i, column + j);
         if (!is_last) continue;
         end_rows(kind, action, e, w, STRIP);
-        *w = (waiting){.sum = to, .m = strip_rows, .n = (int)smaller(n - j, STRIP), .row = row + i, .column = column + j};
+        *w = wait_for(action, e, to, strip_rows, (int)smaller(n - j, STRIP), row + i, column + j);
+        *turn = !*turn;
       }
+    }
   }
 }
 
@@ -178,19 +235,19 @@ INLINE void block_of(const number kind, const syz_tile_action action, int64_t m,
   copy.int8 = &scales;
   const syz_tile_end *e = &copy;
   const int64_t steps = units / STEP, across = syz_ceil_div(n, STRIP), piece = LONGEST / STEP;
-  float *fresh = room, *kept = room + 2 * SUMS;
+  float *fresh = room + PASS * STEP_WORDS, *kept = fresh + 2 * SUMS;
+  const left_form form = row_stride ? (left_form){row_stride, STEP, STRIP * row_stride} : packed_form(units);
   const bool is_long = steps > piece;
-  const int64_t fit = (SYZ_KERNEL_ROOM - 2 * SUMS) / SUMS / across * STRIP; /* rows whose sums `kept` holds */
+  const int64_t fit = (SYZ_KERNEL_ROOM - PASS * STEP_WORDS - 2 * SUMS) / SUMS / across * STRIP; /* rows whose sums `kept` holds */
   const int64_t group = is_long ? fit : m;
-  const left_form packed = {STEP, TILE_WORDS, STEP_WORDS, STRIP * units}, plain = {row_stride, HALF * row_stride, STEP, STRIP * row_stride};
-  const left_form form = row_stride ? plain : packed;
   waiting w = {0};
+  bool turn = false; /* which of the two small buffers is next */
   SYZ_ASSERT(fit >= STRIP && units % STEP == 0);
   tile_begin();
   for (int64_t i = 0; i < m; i += group)
     for (int64_t first = 0; first < steps; first += piece)
-      pieces(kind, action, smaller(m - i, group), n, units, first, smaller(steps, first + piece), is_long, form, a + i / STRIP * form.strip, b, e,
-             row + i, column, kept, fresh, &w);
+      pieces(kind, action, smaller(m - i, group), n, units, first, smaller(steps, first + piece), is_long, form, a + i / STRIP * form.strip, b,
+             e, row + i, column, kept, fresh, (uint32_t *)(void *)room, &turn, &w);
   end_rows(kind, action, e, &w, STRIP);
   tile_end();
 }
@@ -249,8 +306,8 @@ static void block_int8(int64_t m, int64_t n, int64_t units, const uint32_t *a, i
 
 /* ------------------------------------------------------------- packing A */
 
-/** Whole strips of whole steps can be read as they lie, unless the pieces of 32 rows that rest in L1 would fall on few of its sets: when rows are a
- * multiple of 2 KiB apart and only a part of each is read at a time. */
+/** Rows of whole steps can be read as they lie, unless the pieces of 32 rows that rest in L1 would fall on few of its sets: when rows are a multiple
+ * of 2 KiB apart and only a part of each is read at a time. */
 static bool reads_rows(int64_t row_stride, int64_t units)
 {
   enum { APART = 512 };
@@ -314,19 +371,21 @@ const syz_kernel syz_kernel_amx_bf16 = {.name = "amx",
                                         .unit = 2,
                                         .depth = STEP,
                                         .rows = STRIP,
+                                        .in_tiles = true,
                                         .reads_rows = reads_rows,
                                         .block_bytes = BLOCK,
                                         .longest = LONGEST,
                                         .chunk_rows = 192,
                                         .chunk_rows_alone = 576,
                                         .block = block_bf16,
-                                        .pack = &syz_packing_bf16,
+                                        .pack = &syz_packing_tiles,
                                         .pack_left_rows = pack_left_rows_bf16,
                                         .pack_left_columns = pack_left_columns};
 const syz_kernel syz_kernel_amx_int8 = {.name = "amx",
                                         .unit = 4,
                                         .depth = STEP,
                                         .rows = STRIP,
+                                        .in_tiles = true,
                                         .reads_rows = reads_rows,
                                         .block_bytes = BLOCK,
                                         .longest = LONGEST,

@@ -7,6 +7,12 @@
 #include "syzygy/base.h"
 
 #define KERNEL_TYPE syz_bf16
+/* Words from 16 units of a packed panel to the next 16. */
+#ifdef KERNEL_IN_TILES
+#define NEXT_16 256
+#else
+#define NEXT_16 16
+#endif
 #define KERNEL_UNIT 2
 #ifdef KERNEL_ROUNDS_ITSELF
 #define KERNEL_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
@@ -20,6 +26,9 @@
 #endif
 #define STORE_ACT(p, v) _mm256_storeu_si256((__m256i *)(void *)(p), NARROW16(v))
 #define STORE_ACT_MASK(p, mask, v) _mm256_mask_storeu_epi16(p, mask, NARROW16(v))
+#ifndef KERNEL_ROUNDS_ITSELF
+#define STORE_ACT_PAIR(p, v, w) _mm512_storeu_si512(p, (__m512i)_mm512_cvtne2ps_pbh(w, v))
+#endif
 #define WIDEN(x) _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16))
 #define LOAD_ACT(p) WIDEN(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
 #define LOAD_ACT_MASK(mask, p) WIDEN(_mm256_maskz_loadu_epi16(mask, p))
@@ -28,7 +37,7 @@
 #define UNITS_OF_WEIGHT_ROWS(lo, hi, mask) JOIN(NARROW(mask, lo), NARROW(mask, hi))
 #define ROW16(mask, x) ((x) ? _mm256_maskz_loadu_epi16(mask, x) : _mm256_setzero_si256())
 #define UNITS_OF_ROWS(lo, hi, mask) JOIN(ROW16(mask, lo), ROW16(mask, hi))
-#define PUT_64_UNITS(at, lo, hi) (put_32_units(at, lo, hi), put_32_units((at) + 32, (lo) + 32, (hi) + 32))
+#define PUT_64_UNITS(at, lo, hi) (put_32_units(at, lo, hi), put_32_units((at) + 2 * NEXT_16, (lo) + 32, (hi) + 32))
 #define PUT_6_UNITS(at, lo, hi)                                                                                                                      \
   do {                                                                                                                                               \
     const __m128i lo_ = _mm_loadu_si128((const __m128i *)(const void *)(lo));                                                                        \
@@ -69,5 +78,5 @@ KERNEL_TARGET static inline void put_32_units(uint32_t *at, const syz_bf16 *lo, 
   const __m512i second = _mm512_add_epi16(first, _mm512_set1_epi16(16));
   const __m512i a = _mm512_loadu_si512(lo), b = _mm512_loadu_si512(hi);
   _mm512_storeu_si512(at, _mm512_permutex2var_epi16(a, first, b));
-  _mm512_storeu_si512(at + 16, _mm512_permutex2var_epi16(a, second, b));
+  _mm512_storeu_si512(at + NEXT_16, _mm512_permutex2var_epi16(a, second, b));
 }

@@ -105,3 +105,43 @@ INLINE void finish(const syz_tile_end *e, syz_tile_action action, __m512 v, int6
 #undef GET_F32
 #undef PUT_ACT
 }
+
+#ifdef STORE_ACT_PAIR
+/** 32 sums, full vectors, to y (and u), with bias and scale of their columns (NULL: none). Results of the type are one line of the cache. */
+INLINE void finish_pair(syz_tile_action action, bool is_gelu, __m512 v, __m512 w, void *to_y, void *to_u, const float *bias, const float *scale)
+{
+  KERNEL_TYPE *y = to_y, *u = to_u;
+  float *y32 = to_y;
+  if (action != SYZ_TILE_SLOPE && action != SYZ_TILE_ADD && bias)
+    v = _mm512_add_ps(v, _mm512_loadu_ps(bias)), w = _mm512_add_ps(w, _mm512_loadu_ps(bias + 16));
+  switch (action) {
+  case SYZ_TILE_GELU:
+    if (u) STORE_ACT_PAIR(u, v, w);
+    STORE_ACT_PAIR(y, gelu16(v), gelu16(w));
+    return;
+  case SYZ_TILE_ACT:
+    STORE_ACT_PAIR(y, v, w);
+    return;
+  case SYZ_TILE_SLOPE:
+    STORE_ACT_PAIR(y, _mm512_mul_ps(v, slope16(LOAD_ACT(u))), _mm512_mul_ps(w, slope16(LOAD_ACT(u + 16))));
+    return;
+  case SYZ_TILE_RESIDUAL:
+    if (u) STORE_ACT_PAIR(u, v, w);
+    v = scale ? _mm512_fmadd_ps(v, _mm512_loadu_ps(scale), _mm512_loadu_ps(y32)) : _mm512_add_ps(_mm512_loadu_ps(y32), v);
+    w = scale ? _mm512_fmadd_ps(w, _mm512_loadu_ps(scale + 16), _mm512_loadu_ps(y32 + 16)) : _mm512_add_ps(_mm512_loadu_ps(y32 + 16), w);
+    break;
+  case SYZ_TILE_ADD:
+  case SYZ_TILE_ADD_ALL:
+    v = _mm512_add_ps(v, _mm512_loadu_ps(y32)), w = _mm512_add_ps(w, _mm512_loadu_ps(y32 + 16));
+    if (action == SYZ_TILE_ADD_ALL && is_gelu) v = gelu16(v), w = gelu16(w);
+    break;
+  case SYZ_TILE_GELU_F32:
+    v = gelu16(v), w = gelu16(w);
+    break;
+  case SYZ_TILE_F32:
+    break;
+  }
+  _mm512_storeu_ps(y32, v);
+  _mm512_storeu_ps(y32 + 16, w);
+}
+#endif

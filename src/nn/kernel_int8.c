@@ -109,7 +109,7 @@ INLINE __m512 weights16(const float *w, const float *factor, __mmask16 mask)
 }
 
 KERNEL_TARGET void syz_int8_pack_weight(uint32_t *panel, float *scale, int32_t *sum, const float *w, int64_t ld, int n, int64_t k,
-                                        const float *factor)
+                                        const float *factor, bool in_tiles)
 {
   const int64_t units = syz_ceil_div(k, UNIT);
   for (int j = 0; j < SYZ_TILE_COLUMNS; j++) {
@@ -127,7 +127,7 @@ KERNEL_TARGET void syz_int8_pack_weight(uint32_t *panel, float *scale, int32_t *
       _Alignas(16) uint32_t unit[4];
       total = _mm512_add_epi32(total, q);
       _mm_store_si128((__m128i *)unit, _mm512_cvtsepi32_epi8(q));
-      for (int64_t i = 0; i < 4 && p / UNIT + i < units; i++) panel[(p / UNIT + i) * SYZ_TILE_COLUMNS + j] = unit[i];
+      for (int64_t i = 0; i < 4 && p / UNIT + i < units; i++) panel[syz_panel_at(in_tiles, p / UNIT + i, j)] = unit[i];
     }
     sum[j] = _mm512_reduce_add_epi32(total);
   }

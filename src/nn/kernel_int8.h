@@ -26,8 +26,9 @@ enum { SYZ_INT8_LONGEST = 66000 };
 const syz_kernel *syz_kernel_int8_of(syz_dtype act);
 
 /** A B panel from W [n <= 64, k] float32, row stride ld, with scale and sum of each of the panel's 64 columns (0 beyond n). factor [k] or NULL
- * multiplies the weights along the summed axis. */
-void syz_int8_pack_weight(uint32_t *panel, float *scale, int32_t *sum, const float *w, int64_t ld, int n, int64_t k, const float *factor);
+ * multiplies the weights along the summed axis; in_tiles: of the kernel that will read it. */
+void syz_int8_pack_weight(uint32_t *panel, float *scale, int32_t *sum, const float *w, int64_t ld, int n, int64_t k, const float *factor,
+                          bool in_tiles);
 /** A row x [k] of type `act`, times factor [k] unless NULL -> q, whole units, 0 beyond k. A number that is not finite makes *scale NaN, and so all
  * that is computed from the row. */
 void syz_int8_quantise_row(syz_dtype act, uint8_t *q, float *scale, int32_t *zero, const void *x, const float *factor, int64_t k);

@@ -76,7 +76,7 @@ syz_status syz_linear_int8_create(const syz_compute *c, int64_t out, int64_t in,
 #pragma omp parallel for schedule(static)
   for (int64_t o = 0; o < columns; o += SYZ_TILE_COLUMNS)
     syz_int8_pack_weight(l->weight + o * units, l->column_scale + o, l->column_sum + o, weight + o * in, in,
-                         out - o < SYZ_TILE_COLUMNS ? (int)(out - o) : SYZ_TILE_COLUMNS, in, l->factor);
+                         out - o < SYZ_TILE_COLUMNS ? (int)(out - o) : SYZ_TILE_COLUMNS, in, l->factor, l->kernel->in_tiles);
   if (l->factor)
     for (int64_t i = 0; i < in; i++) l->factor[i] = 1 / l->factor[i];
   syz_arena measure = {0};

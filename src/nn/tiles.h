@@ -51,7 +51,7 @@ TILE_FUNCTION void tile_begin(void)
 TILE_FUNCTION void tile_end(void) { _tile_release(); }
 #endif
 
-/* Tiles 0 to 3 hold 32 x 32 sums, in memory [2 x 2 tiles][16][16]. */
+/* Tiles 0 to 3 hold 32 x 32 sums, tile 2 below tile 0; in memory [2 halves of columns][32 rows][16]. */
 enum { TILE_LINE = 64, TILE_WORDS = 256 };
 
 /** The sums begin: with zeros (NULL), or with what is in memory. */
@@ -59,8 +59,8 @@ TILE_FUNCTION void tile_begin_sums(const float *from)
 {
   if (from) {
     tile_load(0, from, TILE_LINE);
-    tile_load(1, from + TILE_WORDS, TILE_LINE);
-    tile_load(2, from + 2 * TILE_WORDS, TILE_LINE);
+    tile_load(1, from + 2 * TILE_WORDS, TILE_LINE);
+    tile_load(2, from + TILE_WORDS, TILE_LINE);
     tile_load(3, from + 3 * TILE_WORDS, TILE_LINE);
   } else {
     tile_zero(0);
@@ -73,7 +73,7 @@ TILE_FUNCTION void tile_begin_sums(const float *from)
 TILE_FUNCTION void tile_store_sums(float *to)
 {
   tile_store(0, to, TILE_LINE);
-  tile_store(1, to + TILE_WORDS, TILE_LINE);
-  tile_store(2, to + 2 * TILE_WORDS, TILE_LINE);
+  tile_store(1, to + 2 * TILE_WORDS, TILE_LINE);
+  tile_store(2, to + TILE_WORDS, TILE_LINE);
   tile_store(3, to + 3 * TILE_WORDS, TILE_LINE);
 }

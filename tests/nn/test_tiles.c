@@ -61,10 +61,10 @@ static problem make(int64_t m, int64_t n, int64_t k)
   p.u16 = rounded(p.u, m * n);
   p.b = syz_alloc("packed", (size_t)syz_packed_words(n, units), sizeof *p.b);
   for (int64_t j = 0; j < n; j += SYZ_TILE_COLUMNS)
-    syz_packing_bf16.weight_rows(p.b + j * units, p.w + j * k, k, n - j < SYZ_TILE_COLUMNS ? (int)(n - j) : SYZ_TILE_COLUMNS, k, false);
+    syz_packing_tiles.weight_rows(p.b + j * units, p.w + j * k, k, n - j < SYZ_TILE_COLUMNS ? (int)(n - j) : SYZ_TILE_COLUMNS, k, false);
   uint32_t *past_caches = syz_alloc("packed", (size_t)syz_packed_words(n, units), sizeof *past_caches);
   for (int64_t j = 0; j < n; j += SYZ_TILE_COLUMNS)
-    syz_packing_bf16.weight_rows(past_caches + j * units, p.w + j * k, k, n - j < SYZ_TILE_COLUMNS ? (int)(n - j) : SYZ_TILE_COLUMNS, k, true);
+    syz_packing_tiles.weight_rows(past_caches + j * units, p.w + j * k, k, n - j < SYZ_TILE_COLUMNS ? (int)(n - j) : SYZ_TILE_COLUMNS, k, true);
   CHECK(!memcmp(p.b, past_caches, (size_t)syz_packed_words(n, units) * sizeof *p.b));
   syz_free(&past_caches);
   p.sum = syz_alloc("sums", (size_t)(m * n), sizeof *p.sum);
@@ -188,7 +188,7 @@ static void test_integers(int64_t m, int64_t n, int64_t k, const syz_kernel *har
   for (int64_t i = 0; i < m; i++)
     for (int64_t l = 0; l < k; l++) a[i * ld + l] = (uint8_t)((i * 7919 + l * 104729) % 256);
   for (int64_t j = 0; j < n; j += SYZ_TILE_COLUMNS)
-    syz_int8_pack_weight(b + j * units, scale + j, sum + j, w + j * k, k, n - j < SYZ_TILE_COLUMNS ? (int)(n - j) : SYZ_TILE_COLUMNS, k, NULL);
+    syz_int8_pack_weight(b + j * units, scale + j, sum + j, w + j * k, k, n - j < SYZ_TILE_COLUMNS ? (int)(n - j) : SYZ_TILE_COLUMNS, k, NULL, true);
   for (int64_t i = 0; i < m; i++) ones[i] = 1;
   for (int64_t j = 0; j < columns; j++) scale[j] = 1;
   const syz_int8_scales scales = {ones, zero, scale, sum};
@@ -200,7 +200,7 @@ static void test_integers(int64_t m, int64_t n, int64_t k, const syz_kernel *har
       for (int64_t j = 0; j < n; j++) {
         long true_sum = 0;
         for (int64_t l = 0; l < k; l++) {
-          const uint32_t word = b[j / SYZ_TILE_COLUMNS * SYZ_TILE_COLUMNS * units + l / 4 * SYZ_TILE_COLUMNS + j % SYZ_TILE_COLUMNS];
+          const uint32_t word = b[j / SYZ_TILE_COLUMNS * SYZ_TILE_COLUMNS * units + syz_panel_at(true, l / 4, j % SYZ_TILE_COLUMNS)];
           true_sum += (long)a[r * ld + l] * (int8_t)(word >> 8 * (l % 4) & 0xff);
         }
         CHECK_EQ(y[r * n + j], (float)true_sum);
