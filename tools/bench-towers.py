@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """How fast both towers are beside PyTorch, forward and with the backward pass, on one core, in the same run.
 
-    tools/bench-towers.py [--binary build/syzygy] [--batch 8] [--repeats 3] [--profile]
+    tools/bench-towers.py [--binary build/syzygy] [--batch 8] [--repeats 3] [--rounds 3] [--depths 24 6] [--profile]
 
 syzygy's figures are those of `syzygy bench` (bench.parts: product,towers,optimiser), which also measures this core's limit of matrix products; PyTorch's are
 those of tests/reference/syzygy_torch.py with the published sizes and names under bfloat16 autocast, without dropout: the same useful operations. Prints the
-share of the limit and the ratio, and with --profile where syzygy's time goes, layer by layer; nothing is asserted. Needs python3-torch and 8 GiB.
+share of the limit and the ratio, and with --profile where syzygy's time goes, layer by layer; nothing is asserted. The two take turns, so many rounds of
+them, and the best of each counts: on a shared machine a core may run at a third of its speed for seconds. Needs python3-torch and 8 GiB.
 """
 import argparse
 import json
@@ -18,10 +19,13 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 WORK = [("image tower", "forward"), ("image tower", "forward + backward"), ("spectrum", "forward"), ("spectrum", "forward + backward")]
+INT8 = [("image tower", "forward int8"), ("spectrum", "forward int8")]
 
 
 def run_syzygy(a, folder):
     sets = {"bench.parts": "product,towers,optimiser", "bench.batch": a.batch, "bench.repeats": a.repeats, "output.dir": folder, "compute.threads": 1}
+    if a.depths:
+        sets["model.image.depth"], sets["model.spectrum.depth"] = a.depths
     command = [a.binary, "bench"] + (["--profile"] if a.profile else []) + [w for k, v in sets.items() for w in ("--set", f"{k}={v}")]
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"})
     with open(os.path.join(folder, "bench.json")) as f:
@@ -40,7 +44,8 @@ def time_torch(a):
     # As autocast does on other devices: norms in float32.
     norm = torch.nn.functional.layer_norm
     torch.nn.LayerNorm.forward = lambda m, x: norm(x.float(), m.normalized_shape, m.weight, m.bias, m.eps)
-    config = reference.make_config(embedding=dict(dropout=0.0))
+    depths = dict(image=dict(depth=a.depths[0]), spectrum=dict(depth=a.depths[1])) if a.depths else {}
+    config = reference.make_config(embedding=dict(dropout=0.0), **depths)
     inputs = {"image tower": torch.rand(a.batch, 3, config["image"]["size"], config["image"]["size"]), "spectrum": torch.randn(a.batch, reference.PIXELS)}
     seconds = {}
     for name, x in inputs.items():
@@ -68,10 +73,19 @@ def time_torch(a):
     return seconds
 
 
+def run_torch(a):
+    arguments = [sys.executable, os.path.abspath(__file__), "--torch", "--batch", str(a.batch), "--repeats", str(a.repeats)]
+    if a.depths:
+        arguments += ["--depths", *map(str, a.depths)]
+    done = subprocess.run(arguments, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return json.loads(done.stdout)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, preset in (("batch", 8), ("repeats", 3)):
+    for name, preset in (("batch", 8), ("repeats", 3), ("rounds", 3)):
         parser.add_argument(f"--{name}", type=int, default=preset)
+    parser.add_argument("--depths", type=int, nargs=2, metavar=("IMAGE", "SPECTRUM"), help="layers of the towers: fewer, where no second is quiet")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--binary", default=os.path.join(HERE, "..", "build", "syzygy"))
     parser.add_argument("--torch", action="store_true", help=argparse.SUPPRESS)
@@ -79,18 +93,26 @@ def main():
     if a.torch:
         print(json.dumps(time_torch(a)))
         return
-    with tempfile.TemporaryDirectory() as folder:
-        result = run_syzygy(a, folder)
-    arguments = [sys.executable, os.path.abspath(__file__), "--torch", "--batch", str(a.batch), "--repeats", str(a.repeats)]
-    done = subprocess.run(arguments, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    theirs = json.loads(done.stdout)
-    print(f"\n{'of the limit, ' + format(result['limit_gflops'], '.0f') + ' GFLOP/s':34}{'syzygy':>9}{'PyTorch':>9}{'ratio':>8}")
+    mine, theirs, limit = {}, {}, 0
+    for _ in range(a.rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            result = run_syzygy(a, folder)
+        limit = max(limit, result["limit_gflops"])
+        for part, what in WORK + INT8:
+            row = next((r for r in result["rows"] if (r["part"], r["what"]) == (part, what)), None)
+            if row and (not mine.get((part, what)) or row["gflops_per_rank"] > mine[part, what]["gflops_per_rank"]):
+                mine[part, what] = row
+        for name, seconds in run_torch(a).items():
+            theirs[name] = min(seconds, theirs.get(name, seconds))
+    print(f"\n{'of the limit, ' + format(limit, '.0f') + ' GFLOP/s':34}{'syzygy':>9}{'PyTorch':>9}{'ratio':>8}")
     for part, what in WORK:
-        row = next(r for r in result["rows"] if r["part"] == part and r["what"] == what)
-        mine = a.batch / row["objects_per_s"]
-        flops = row["gflops_per_rank"] * mine
-        their_share = flops / theirs[f"{part}, {what}"] / result["limit_gflops"]
-        print(f"{part + ', ' + what:34}{100 * row['fraction_of_limit']:>7.1f} %{100 * their_share:>7.1f} %{theirs[f'{part}, {what}'] / mine:>6.2f} x")
+        rate = mine[part, what]["gflops_per_rank"]
+        other = rate * a.batch / mine[part, what]["objects_per_s"] / theirs[f"{part}, {what}"]
+        print(f"{part + ', ' + what:34}{100 * rate / limit:>7.1f} %{100 * other / limit:>7.1f} %{rate / other:>6.2f} x")
+    for part, what in INT8:
+        if (part, what) in mine:
+            print(f"{part + ', ' + what:34}{100 * mine[part, what]['gflops_per_rank'] / limit:>7.1f} %{'':>9}"
+                  f"{mine[part, what]['gflops_per_rank'] / mine[part, 'forward']['gflops_per_rank']:>6.2f} x its bfloat16")
 
 
 if __name__ == "__main__":

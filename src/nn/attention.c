@@ -16,6 +16,7 @@ struct syz_attention {
   syz_dtype act;
   int threads;
   int64_t max_batch, tokens, heads, dim;
+  int64_t in, row; /**< elements between tokens of qkv and dqkv; of out and dout */
   bool trains;
   size_t kernel_bytes, thread_bytes; /**< of scratch: the kernel's part, all of a thread */
   unsigned char *scratch;
@@ -77,7 +78,7 @@ syz_status syz_attention_create_for(syz_dtype act, int threads, const attention_
               (long long)tokens, (long long)heads, (long long)head_dim);
   SYZ_ALLOC(a, "attention", 1);
   *a = (syz_attention){.kernel = kernel, .act = act, .threads = threads, .max_batch = max_batch,
-                       .tokens = tokens, .heads = heads, .dim = head_dim, .trains = trains};
+                       .tokens = tokens, .heads = heads, .dim = head_dim, .in = 3 * heads * head_dim, .row = heads * head_dim, .trains = trains};
   SYZ_REQUIRE(plan_scratch(a), SYZ_ERR_MEMORY, "attention over %lld tokens, %lld heads of %lld is too large", (long long)tokens,
               (long long)heads, (long long)head_dim);
   SYZ_ALLOC(a->scratch, "attention scratch", (size_t)a->threads * a->thread_bytes);
@@ -93,6 +94,8 @@ syz_status syz_attention_create(const syz_compute *c, int64_t max_batch, int64_t
 {
   return syz_attention_create_for(c->act, c->threads, kernel_beside(c), max_batch, tokens, heads, head_dim, trains, out);
 }
+
+void syz_attention_set_rows(syz_attention *a, int64_t in, int64_t row) { a->in = in, a->row = row; }
 
 void syz_attention_destroy(syz_attention **a)
 {
@@ -144,11 +147,11 @@ static void run_head(const syz_attention *a, int64_t index, const void *dout, co
 {
   const int64_t b = index / a->heads, head = index % a->heads, size = (int64_t)syz_dtype_size(a->act);
   const int64_t width = a->heads * a->dim;
-  const int64_t at_in = (b * a->tokens * 3 * width + head * a->dim) * size, at_row = (b * a->tokens * width + head * a->dim) * size;
+  const int64_t at_in = (b * a->tokens * a->in + head * a->dim) * size, at_row = (b * a->tokens * a->row + head * a->dim) * size;
   const unsigned char *in = (const unsigned char *)qkv + at_in;
   /* One struct serves both passes: out and lse are written by the first and only read by the second. */
-  attention_head h = {.tokens = a->tokens, .dim = a->dim, .q = in, .k = in + width * size, .v = in + 2 * width * size, .in = 3 * width,
-                      .out = (unsigned char *)(uintptr_t)out + at_row, .row = width,
+  attention_head h = {.tokens = a->tokens, .dim = a->dim, .q = in, .k = in + width * size, .v = in + 2 * width * size, .in = a->in,
+                      .out = (unsigned char *)(uintptr_t)out + at_row, .row = a->row,
                       .lse = lse ? (float *)(uintptr_t)lse + index * a->tokens : NULL};
   if (dqkv) {
     unsigned char *grad = (unsigned char *)dqkv + at_in;

@@ -12,6 +12,7 @@
  * way round. Without a subset there is no table. The factor of stochastic depth is part of the packed LayerScale.
  */
 #include "block.h"
+#include "attention.h"
 
 #include <string.h>
 
@@ -32,6 +33,20 @@ static syz_status check_sequences(const syz_sequences *most)
                 (long long)most->count[g], (long long)most->tokens[g]);
 cleanup:
   return st;
+}
+
+/** Activations within the block lie as its products like to read them. */
+static void spread_rows(syz_block *b)
+{
+  b->row_dim = b->row_heads = syz_row_stride(b->compute, b->config.dim);
+  b->row_qkv = syz_row_stride(b->compute, 3 * b->width);
+  b->row_hidden = syz_row_stride(b->compute, b->hidden);
+  syz_linear_set_rows(b->qkv, b->row_dim, b->row_qkv);
+  syz_linear_set_rows(b->proj, b->row_dim, b->row_dim);
+  syz_linear_set_rows(b->fc1, b->row_dim, b->row_hidden);
+  syz_linear_set_rows(b->fc2, b->row_hidden, b->row_dim);
+  for (int g = 0; g < b->most.groups; g++)
+    if (b->attention[g]) syz_attention_set_rows(b->attention[g], b->row_qkv, b->row_heads);
 }
 
 syz_status syz_block_create(const syz_compute *c, const syz_block_config *config, const syz_sequences *most, bool trains, syz_block **out)
@@ -71,7 +86,12 @@ syz_status syz_block_create(const syz_compute *c, const syz_block_config *config
   SYZ_ALLOC(b->norm2_gain, "block norm", dim);
   SYZ_ALLOC(b->norm2_bias, "block norm", dim);
   SYZ_ALLOC(b->scale, "block scale", dim);
-  if (ranks > 1) SYZ_TRY(block_tensor_create(b, ranks));
+  b->row_dim = dim, b->row_heads = b->width, b->row_qkv = 3 * b->width, b->row_hidden = b->hidden;
+  if (ranks > 1) {
+    SYZ_TRY(block_tensor_create(b, ranks));
+  } else {
+    spread_rows(b);
+  }
   *out = b;
   b = NULL;
 cleanup:
@@ -168,12 +188,13 @@ typedef struct saved_views {
 static saved_views saved_plan(const syz_block *b, int64_t r1, int64_t r2, bool is_kept, syz_arena *a)
 {
   const size_t act = syz_dtype_size(b->compute->act), f32 = sizeof(float);
-  const size_t rows1 = (size_t)r1, rows2 = (size_t)r2, dim = (size_t)b->config.dim, hidden = (size_t)b->config.hidden;
+  const size_t rows1 = (size_t)r1, rows2 = (size_t)r2, dim = (size_t)b->config.dim;
+  const size_t row = (size_t)b->row_dim, hidden = (size_t)b->row_hidden;
   saved_views v = {0};
-  v.n1 = syz_arena_take(a, (is_kept || r1 > r2 ? rows1 : rows2) * dim, act);
-  v.qkv = syz_arena_take(a, rows1 * 3 * dim, act);
-  v.heads = syz_arena_take(a, rows1 * dim, act);
-  v.n2 = is_kept ? syz_arena_take(a, rows2 * dim, act) : v.n1;
+  v.n1 = syz_arena_take(a, (is_kept || r1 > r2 ? rows1 : rows2) * row, act);
+  v.qkv = syz_arena_take(a, rows1 * (size_t)b->row_qkv, act);
+  v.heads = syz_arena_take(a, rows1 * row, act);
+  v.n2 = is_kept ? syz_arena_take(a, rows2 * row, act) : v.n1;
   v.g = syz_arena_take(a, rows2 * hidden, act);
   if (!is_kept) return v;
   v.u = syz_arena_take(a, rows2 * hidden, act);
@@ -199,10 +220,10 @@ typedef struct backward_views {
 static backward_views backward_plan(const syz_block *b, int64_t most_rows, syz_arena *a)
 {
   const size_t act = syz_dtype_size(b->compute->act), rows = (size_t)most_rows;
-  const int64_t dim = b->config.dim, wide = b->config.hidden > 3 * dim ? b->config.hidden : 3 * dim;
+  const int64_t wide = b->row_hidden > b->row_qkv ? b->row_hidden : b->row_qkv;
   backward_views v;
-  v.dy = syz_arena_take(a, rows * (size_t)dim, act);
-  v.dn = syz_arena_take(a, rows * (size_t)dim, act);
+  v.dy = syz_arena_take(a, rows * (size_t)b->row_dim, act);
+  v.dn = syz_arena_take(a, rows * (size_t)b->row_dim, act);
   v.wide = syz_arena_take(a, rows * (size_t)wide, act);
   return v;
 }
@@ -248,15 +269,14 @@ branches block_begin(const syz_block *b, const syz_sequences *s, const syz_subse
 int64_t block_attend(const syz_block *b, const int64_t *n, int64_t row, const void *qkv, const void *heads, const float *lse, const void *dheads,
                      void *dqkv)
 {
-  const int64_t width = b->width;
   for (int g = 0; g < b->most.groups; g++) {
     if (n[g] == 0) continue;
     float *sums = lse ? (float *)(uintptr_t)lse + row * b->heads : NULL;
     if (dqkv)
-      syz_attention_backward(b->attention[g], n[g], block_at(b, dheads, row * width), block_at(b, qkv, row * 3 * width),
-                             block_at(b, heads, row * width), sums, block_at(b, dqkv, row * 3 * width));
+      syz_attention_backward(b->attention[g], n[g], block_at(b, dheads, row * b->row_heads), block_at(b, qkv, row * b->row_qkv),
+                             block_at(b, heads, row * b->row_heads), sums, block_at(b, dqkv, row * b->row_qkv));
     else
-      syz_attention_forward(b->attention[g], n[g], block_at(b, qkv, row * 3 * width), block_at(b, heads, row * width), sums);
+      syz_attention_forward(b->attention[g], n[g], block_at(b, qkv, row * b->row_qkv), block_at(b, heads, row * b->row_heads), sums);
     row += n[g] * b->most.tokens[g];
   }
   return row;
@@ -277,13 +297,13 @@ void syz_block_forward(const syz_block *b, const syz_sequences *s, const syz_sub
   const float eps = b->config.eps;
 
   if (r1 > 0) {
-    syz_layernorm_forward_at(act, v.n1, v.mean1, v.rstd1, v.x0, x, k.attention.at, b->norm1_gain, b->norm1_bias, eps, r1, dim);
+    syz_layernorm_forward_at(act, v.n1, v.mean1, v.rstd1, v.x0, x, k.attention.at, b->norm1_gain, b->norm1_bias, eps, r1, dim, b->row_dim);
     syz_linear_forward(b->qkv, r1, v.n1, SYZ_EPILOGUE_NONE, v.qkv, NULL);
     block_attend(b, k.attention.n, 0, v.qkv, v.heads, v.lse, NULL, NULL);
     syz_linear_forward_residual(b->proj, r1, v.heads, k.attention.at, x, v.branch1);
   }
   if (r2 > 0) {
-    syz_layernorm_forward_at(act, v.n2, v.mean2, v.rstd2, v.x1, x, k.mlp.at, b->norm2_gain, b->norm2_bias, eps, r2, dim);
+    syz_layernorm_forward_at(act, v.n2, v.mean2, v.rstd2, v.x1, x, k.mlp.at, b->norm2_gain, b->norm2_bias, eps, r2, dim, b->row_dim);
     syz_linear_forward(b->fc1, r2, v.n2, SYZ_EPILOGUE_GELU, v.g, v.u);
     syz_linear_forward_residual(b->fc2, r2, v.g, k.mlp.at, x, v.branch2);
   }
@@ -295,12 +315,12 @@ static void backward_mlp(const syz_block *b, const kept_rows *k, float *dx, cons
   const int64_t rows = k->rows, dim = b->config.dim;
   const syz_dtype act = b->compute->act;
   float *dscale = b->config.has_layerscale ? g->ls2 : NULL;
-  syz_layerscale_backward_at(act, w->dy, dscale, b->branch_scale, dx, k->at, v->branch2, syz_linear_scale(b->fc2), rows, dim);
+  syz_layerscale_backward_at(act, w->dy, dscale, b->branch_scale, dx, k->at, v->branch2, syz_linear_scale(b->fc2), rows, dim, b->row_dim);
   syz_linear_backward_weight(b->fc2, rows, w->dy, v->g, g->fc2_weight, g->fc2_bias);
   syz_linear_backward_gelu_input(b->fc2, rows, w->dy, v->u, w->wide);
   syz_linear_backward_weight(b->fc1, rows, w->wide, v->n2, g->fc1_weight, g->fc1_bias);
   syz_linear_backward_input(b->fc1, rows, w->wide, w->dn);
-  syz_layernorm_backward_at(dx, k->at, true, g->norm2_gain, g->norm2_bias, act, w->dn, v->x1, v->mean2, v->rstd2, b->norm2_gain, rows, dim);
+  syz_layernorm_backward_at(dx, k->at, true, g->norm2_gain, g->norm2_bias, act, w->dn, v->x1, v->mean2, v->rstd2, b->norm2_gain, rows, dim, b->row_dim);
 }
 
 static void backward_attention(const syz_block *b, const kept_rows *k, float *dx, const saved_views *v, const backward_views *w,
@@ -309,13 +329,13 @@ static void backward_attention(const syz_block *b, const kept_rows *k, float *dx
   const int64_t rows = k->rows, dim = b->config.dim;
   const syz_dtype act = b->compute->act;
   float *dscale = b->config.has_layerscale ? g->ls1 : NULL;
-  syz_layerscale_backward_at(act, w->dy, dscale, b->branch_scale, dx, k->at, v->branch1, syz_linear_scale(b->proj), rows, dim);
+  syz_layerscale_backward_at(act, w->dy, dscale, b->branch_scale, dx, k->at, v->branch1, syz_linear_scale(b->proj), rows, dim, b->row_dim);
   syz_linear_backward_weight(b->proj, rows, w->dy, v->heads, g->proj_weight, g->proj_bias);
   syz_linear_backward_input(b->proj, rows, w->dy, w->dn);
   block_attend(b, k->n, 0, v->qkv, v->heads, v->lse, w->dn, w->wide);
   syz_linear_backward_weight(b->qkv, rows, w->wide, v->n1, g->qkv_weight, g->qkv_bias);
   syz_linear_backward_input(b->qkv, rows, w->wide, w->dn);
-  syz_layernorm_backward_at(dx, k->at, true, g->norm1_gain, g->norm1_bias, act, w->dn, v->x0, v->mean1, v->rstd1, b->norm1_gain, rows, dim);
+  syz_layernorm_backward_at(dx, k->at, true, g->norm1_gain, g->norm1_bias, act, w->dn, v->x0, v->mean1, v->rstd1, b->norm1_gain, rows, dim, b->row_dim);
 }
 
 void syz_block_backward(const syz_block *b, const syz_sequences *s, const syz_subset *subset, float *dx, const void *saved,

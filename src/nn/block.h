@@ -14,6 +14,7 @@ struct syz_block {
   syz_sequences most;
   bool trains;
   int64_t heads, width, hidden;                             /* of this rank: all, or its share of a tensor group's; width: of its heads */
+  int64_t row_dim, row_heads, row_qkv, row_hidden;          /* elements between rows of D, width, 3 width and hidden activations */
   syz_linear *qkv, *proj, *fc1, *fc2;                       /* [3 width, D], [D, width], [hidden, D], [D, hidden] */
   syz_attention *attention[SYZ_GROUPS_MAX];                 /* NULL for a group that never has a sequence */
   float *norm1_gain, *norm1_bias, *norm2_gain, *norm2_bias; /* [D] copies of the packed step */
@@ -46,7 +47,8 @@ static inline void *block_at(const syz_block *b, const void *x, int64_t i)
 const float *block_scale(syz_block *b, const float *layerscale);
 
 /** n[g] sequences of each group, from row `row` of the arrays on; the row behind them is returned. dqkv NULL: forward, heads and lse (unless NULL)
- * are written. Otherwise backward: dheads and heads are read. Arrays have the width of this rank's heads. */
+ * are written. Otherwise backward: dheads and heads are read. Arrays have the width of this rank's heads, their rows are row_heads (heads, dheads) and
+ * row_qkv apart. */
 int64_t block_attend(const syz_block *b, const int64_t *n, int64_t row, const void *qkv, const void *heads, const float *lse, const void *dheads,
                      void *dqkv);
 

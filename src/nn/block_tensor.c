@@ -283,7 +283,7 @@ static void norm_and_gather(const syz_block *b, const kept_rows *k, const group_
 {
   const int64_t dim = b->config.dim;
   void *own = block_at(b, w->all, q->first * dim);
-  syz_layernorm_forward_at(b->compute->act, own, mean, rstd, copy, x, k->at, gain, bias, b->config.eps, k->rows, dim);
+  syz_layernorm_forward_at(b->compute->act, own, mean, rstd, copy, x, k->at, gain, bias, b->config.eps, k->rows, dim, dim);
   if (n) memcpy(n, own, (size_t)(k->rows * dim) * syz_dtype_size(b->compute->act));
   gather(b, q, w->all);
 }
@@ -331,7 +331,7 @@ static void scale_and_gather(const syz_block *b, const kept_rows *k, const group
   const syz_dtype act = b->compute->act;
   void *own = block_at(b, w->all, q->first * dim);
   syz_layerscale_backward_at(act, own, b->config.has_layerscale ? dscale : NULL, b->branch_scale, dx, k->at, branch,
-                             b->tensor->has_scale ? scale : NULL, k->rows, dim);
+                             b->tensor->has_scale ? scale : NULL, k->rows, dim, dim);
   syz_add_column_sums(act, dbias, own, k->rows, dim);
   gather(b, q, w->all);
 }
@@ -363,7 +363,7 @@ static void backward_mlp(const syz_block *b, const kept_rows *k, const group_row
   syz_linear_backward_input_f32(b->fc1, q->all, w->wide, w->sum);
   syz_rows_reduce_scatter(t->comm, w->sum, q->rows, dim, w->stage);
   syz_layernorm_backward_at(dx, k->at, true, g->norm2_gain, g->norm2_bias, SYZ_F32, w->sum + q->first * dim, v->x1, v->mean2, v->rstd2, b->norm2_gain,
-                            k->rows, dim);
+                            k->rows, dim, dim);
 }
 
 static void backward_attention(const syz_block *b, const kept_rows *k, const group_rows *q, float *dx, const saved_views *v, const work_views *w,
@@ -382,7 +382,7 @@ static void backward_attention(const syz_block *b, const kept_rows *k, const gro
   syz_linear_backward_input_f32(b->qkv, q->all, w->wide, w->sum);
   syz_rows_reduce_scatter(t->comm, w->sum, q->rows, dim, w->stage);
   syz_layernorm_backward_at(dx, k->at, true, g->norm1_gain, g->norm1_bias, SYZ_F32, w->sum + q->first * dim, v->x0, v->mean1, v->rstd1, b->norm1_gain,
-                            k->rows, dim);
+                            k->rows, dim, dim);
 }
 
 void block_tensor_backward(const syz_block *b, const syz_sequences *s, const syz_subset *subset, float *dx, const void *saved,

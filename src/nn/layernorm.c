@@ -67,15 +67,15 @@ SYZ_CLONES static void normalise_bf16(syz_bf16 *restrict y, const float *restric
 }
 
 void syz_layernorm_forward_at(syz_dtype type_y, void *y, float *mean, float *rstd, float *copy, const float *x, const int64_t *at,
-                              const float *gain, const float *bias, float eps, int64_t rows, int64_t width) {
+                              const float *gain, const float *bias, float eps, int64_t rows, int64_t width, int64_t stride) {
   const double start = syz_profile_begin();
 #pragma omp parallel for schedule(static) if (rows > BLOCK_ROWS)
   for (int64_t r = 0; r < rows; r++) {
     const float *from = x + (at ? at[r] : r) * width;
     float mu, rs;
     statistics(from, width, eps, &mu, &rs);
-    if (type_y == SYZ_F32) normalise_f32((float *)y + r * width, from, mu, rs, gain, bias, width);
-    else normalise_bf16((syz_bf16 *)y + r * width, from, mu, rs, gain, bias, width);
+    if (type_y == SYZ_F32) normalise_f32((float *)y + r * stride, from, mu, rs, gain, bias, width);
+    else normalise_bf16((syz_bf16 *)y + r * stride, from, mu, rs, gain, bias, width);
     if (mean) mean[r] = mu;
     if (rstd) rstd[r] = rs;
     if (copy) memcpy(copy + r * width, from, (size_t)width * sizeof *copy);
@@ -86,7 +86,7 @@ void syz_layernorm_forward_at(syz_dtype type_y, void *y, float *mean, float *rst
 
 void syz_layernorm_forward(syz_dtype type_y, void *y, float *mean, float *rstd, const float *x, const float *gain, const float *bias,
                            float eps, int64_t rows, int64_t width) {
-  syz_layernorm_forward_at(type_y, y, mean, rstd, NULL, x, NULL, gain, bias, eps, rows, width);
+  syz_layernorm_forward_at(type_y, y, mean, rstd, NULL, x, NULL, gain, bias, eps, rows, width, width);
 }
 
 /* With g = dy gain and h = (x - mean) rstd: dx = rstd (g - average(g) - h average(g h)). */
@@ -130,15 +130,15 @@ SYZ_CLONES static void add_column_terms(float *restrict dgain, float *restrict d
 
 /** dgain, dbias of columns [first, first + n) from rows [first_row, rows): block sums of rows, added in block order. */
 static void backward_columns(float *dgain, float *dbias, syz_dtype type_dy, const void *dy, const float *x, const float *mean,
-                             const float *rstd, int64_t first_row, int64_t rows, int64_t width, int64_t first, int64_t n) {
+                             const float *rstd, int64_t first_row, int64_t rows, int64_t width, int64_t stride, int64_t first, int64_t n) {
   float block_gain[STRIPE], block_bias[STRIPE], wide[STRIPE];
   for (int64_t r0 = first_row; r0 < rows; r0 += BLOCK_ROWS) {
     for (int64_t i = 0; i < n; i++) block_gain[i] = block_bias[i] = 0;
     for (int64_t r = r0; r < rows && r < r0 + BLOCK_ROWS; r++) {
-      const int64_t at = r * width + first;
+      const int64_t at = r * stride + first;
       const float *d = type_dy == SYZ_F32 ? (const float *)dy + at : wide;
       if (type_dy == SYZ_BF16) syz_convert_to_f32(SYZ_BF16, wide, (const syz_bf16 *)dy + at, n);
-      add_column_terms(block_gain, block_bias, d, x + at, mean[r], rstd[r], n);
+      add_column_terms(block_gain, block_bias, d, x + r * width + first, mean[r], rstd[r], n);
     }
     syz_row_add(dgain + first, block_gain, n);
     syz_row_add(dbias + first, block_bias, n);
@@ -146,7 +146,8 @@ static void backward_columns(float *dgain, float *dbias, syz_dtype type_dy, cons
 }
 
 void syz_layernorm_backward_at(float *dx, const int64_t *at, bool is_added, float *dgain, float *dbias, syz_dtype type_dy, const void *dy,
-                               const float *x, const float *mean, const float *rstd, const float *gain, int64_t rows, int64_t width) {
+                               const float *x, const float *mean, const float *rstd, const float *gain, int64_t rows, int64_t width,
+                               int64_t stride) {
   SYZ_ASSERT(type_dy == SYZ_F32 || width <= SYZ_NORM_WIDTH);
   const double start = syz_profile_begin();
 #pragma omp parallel if (rows > BLOCK_ROWS)
@@ -159,9 +160,9 @@ void syz_layernorm_backward_at(float *dx, const int64_t *at, bool is_added, floa
 #pragma omp for schedule(static) nowait
       for (int64_t r = first; r < last; r++) {
         float wide[SYZ_NORM_WIDTH], mean_g, mean_gh;
-        const float *d = (const float *)dy + r * width;
+        const float *d = (const float *)dy + r * stride;
         if (type_dy == SYZ_BF16) {
-          syz_convert_to_f32(SYZ_BF16, wide, (const syz_bf16 *)dy + r * width, width);
+          syz_convert_to_f32(SYZ_BF16, wide, (const syz_bf16 *)dy + r * stride, width);
           d = wide;
         }
         backward_sums(d, x + r * width, mean[r], rstd[r], gain, width, &mean_g, &mean_gh);
@@ -169,7 +170,7 @@ void syz_layernorm_backward_at(float *dx, const int64_t *at, bool is_added, floa
       }
 #pragma omp for schedule(static) nowait
       for (int64_t c = 0; c < width; c += STRIPE)
-        backward_columns(dgain, dbias, type_dy, dy, x, mean, rstd, first, last, width, c, width - c < STRIPE ? width - c : STRIPE);
+        backward_columns(dgain, dbias, type_dy, dy, x, mean, rstd, first, last, width, stride, c, width - c < STRIPE ? width - c : STRIPE);
     }
   }
   syz_profile_end(start, SYZ_PROFILE_NORM, "norm backward", width, 0, 16.0 * (double)(rows * width),
@@ -178,5 +179,5 @@ void syz_layernorm_backward_at(float *dx, const int64_t *at, bool is_added, floa
 
 void syz_layernorm_backward(float *dx, bool is_added, float *dgain, float *dbias, syz_dtype type_dy, const void *dy, const float *x,
                             const float *mean, const float *rstd, const float *gain, int64_t rows, int64_t width) {
-  syz_layernorm_backward_at(dx, NULL, is_added, dgain, dbias, type_dy, dy, x, mean, rstd, gain, rows, width);
+  syz_layernorm_backward_at(dx, NULL, is_added, dgain, dbias, type_dy, dy, x, mean, rstd, gain, rows, width, width);
 }

@@ -17,7 +17,7 @@ SYZ_CLONES static void add_scaled(float *restrict sum, const float *restrict blo
 }
 
 void syz_layerscale_backward_at(syz_dtype type, void *dy, float *dscale, float factor, const float *dx, const int64_t *at_row,
-                                const void *branch, const float *scale, int64_t rows, int64_t width) {
+                                const void *branch, const float *scale, int64_t rows, int64_t width, int64_t stride) {
   const size_t size = syz_dtype_size(type);
   const double start = syz_profile_begin();
   /* Column stripes go to threads, blocks of rows are added in order: the sums do not depend on the thread count. */
@@ -28,14 +28,13 @@ void syz_layerscale_backward_at(syz_dtype type, void *dy, float *dscale, float f
     for (int64_t r0 = 0; r0 < rows; r0 += SUM_ROWS) {
       for (int64_t i = 0; i < n; i++) block[i] = 0;
       for (int64_t r = r0; r < rows && r < r0 + SUM_ROWS; r++) {
-        const int64_t at = r * width + first;
         const float *d = dx + (at_row ? at_row[r] : r) * width + first;
         if (dscale) {
-          syz_convert_to_f32(type, v, (const char *)branch + (size_t)at * size, n);
+          syz_convert_to_f32(type, v, (const char *)branch + (size_t)(r * width + first) * size, n);
           add_products(block, d, v, n);
         }
         if (scale) scale_row(v, d, scale + first, n);
-        syz_convert_to_act(type, (char *)dy + (size_t)at * size, scale ? v : d, n);
+        syz_convert_to_act(type, (char *)dy + (size_t)(r * stride + first) * size, scale ? v : d, n);
       }
       if (dscale) add_scaled(dscale + first, block, factor, n);
     }
@@ -46,5 +45,5 @@ void syz_layerscale_backward_at(syz_dtype type, void *dy, float *dscale, float f
 
 void syz_layerscale_backward(syz_dtype type, void *dy, float *dscale, const float *dx, const void *branch, const float *scale,
                              int64_t rows, int64_t width) {
-  syz_layerscale_backward_at(type, dy, dscale, 1.0f, dx, NULL, branch, scale, rows, width);
+  syz_layerscale_backward_at(type, dy, dscale, 1.0f, dx, NULL, branch, scale, rows, width, width);
 }

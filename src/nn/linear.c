@@ -16,6 +16,7 @@ enum { PIECES = 6 };
 struct syz_linear {
   const syz_compute *compute;
   int64_t out, in, max_rows;
+  int64_t stride_x, stride_y;    /* see syz_linear_set_rows */
   bool trains, has_bias, has_scale;
   float *bias, *scale;           /* [out] */
   syz_linear_int8 *int8;         /* NULL: there is none */
@@ -68,7 +69,7 @@ syz_status syz_linear_create(const syz_compute *c, int64_t out, int64_t in, int6
               (long long)in, (long long)max_rows);
   SYZ_ALLOC(l, "linear", 1);
   l->compute = c;
-  l->out = out, l->in = in, l->max_rows = max_rows, l->trains = trains;
+  l->out = l->stride_y = out, l->in = l->stride_x = in, l->max_rows = max_rows, l->trains = trains;
   SYZ_ALLOC(l->bias, "linear bias", out);
   SYZ_ALLOC(l->scale, "linear scale", out);
   if (c->engine[c->act] == &syz_engine_native) {
@@ -83,6 +84,12 @@ syz_status syz_linear_create(const syz_compute *c, int64_t out, int64_t in, int6
 cleanup:
   syz_linear_destroy(&l);
   return st;
+}
+
+void syz_linear_set_rows(syz_linear *l, int64_t x, int64_t y) {
+  SYZ_ASSERT(l->native || (x == l->in && y == l->out));
+  l->stride_x = x, l->stride_y = y;
+  if (l->native) syz_linear_native_set_rows(l->native, x, y);
 }
 
 void syz_linear_destroy(syz_linear **l) {
@@ -169,9 +176,9 @@ static void forward_rows(const syz_linear *l, int64_t rows, const void *x, syz_e
                          void *u) {
   SYZ_ASSERT(rows >= 0 && rows <= l->max_rows);
   const float *bias = l->has_bias ? l->bias : NULL, *scale = l->has_scale ? l->scale : NULL;
-  if (l->most) syz_rows_raise(l->compute->act, l->most, x, rows, l->in);
+  if (l->most) syz_rows_raise(l->compute->act, l->most, x, l->stride_x, rows, l->in);
   if (l->is_int8) {
-    syz_linear_int8_forward(l->int8, rows, x, epilogue, bias, scale, row_of_y, y, u);
+    syz_linear_int8_forward(l->int8, rows, x, l->stride_x, epilogue, bias, scale, row_of_y, y, u, l->stride_y);
     return;
   }
   if (l->native) {

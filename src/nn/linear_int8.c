@@ -100,11 +100,11 @@ void syz_linear_int8_destroy(syz_linear_int8 **l)
   syz_free(l);
 }
 
-void syz_linear_int8_forward(const syz_linear_int8 *l, int64_t rows, const void *x, syz_epilogue epilogue, const float *bias, const float *scale,
-                             const int64_t *row_of_y, void *y, void *u)
+void syz_linear_int8_forward(const syz_linear_int8 *l, int64_t rows, const void *x, int64_t stride_x, syz_epilogue epilogue, const float *bias,
+                             const float *scale, const int64_t *row_of_y, void *y, void *u, int64_t stride_y)
 {
-  const size_t act = syz_dtype_size(l->compute->act), row_in = (size_t)l->in * act, row_u = (size_t)l->out * act;
-  const size_t row_y = (size_t)l->out * (epilogue == SYZ_EPILOGUE_F32 || epilogue == SYZ_EPILOGUE_RESIDUAL ? sizeof(float) : act);
+  const size_t act = syz_dtype_size(l->compute->act), row_in = (size_t)stride_x * act;
+  const bool is_f32 = epilogue == SYZ_EPILOGUE_F32 || epilogue == SYZ_EPILOGUE_RESIDUAL;
   syz_arena scratch = {.base = l->compute->scratch->bytes, .size = l->compute->scratch->size};
   const sweep_views v = views(l, &scratch);
   const syz_int8_scales scales = {.row_scale = v.scale, .row_zero = v.zero, .column_scale = l->column_scale, .column_sum = l->column_sum};
@@ -117,22 +117,22 @@ void syz_linear_int8_forward(const syz_linear_int8 *l, int64_t rows, const void 
     for (int64_t r = 0; r < n; r++)
       syz_int8_quantise_row(l->compute->act, (uint8_t *)(v.rows + r * l->row_words), v.scale + r, v.zero + r, from + (size_t)r * row_in, l->factor,
                             l->in);
-    syz_tile_end end =
-        syz_linear_end(l->out, epilogue, bias, scale, row_of_y ? row_of_y + first : NULL, row_of_y ? y : (unsigned char *)y + (size_t)first * row_y,
-                       u ? (unsigned char *)u + (size_t)first * row_u : NULL);
+    syz_tile_end end = syz_linear_end(l->out, stride_y, epilogue, bias, scale, row_of_y ? row_of_y + first : NULL, y, u);
+    if (!row_of_y) end.y = (unsigned char *)y + (size_t)(first * end.ldy) * (is_f32 ? sizeof(float) : act);
+    if (u) end.u = (unsigned char *)u + (size_t)(first * end.ldu) * act;
     end.int8 = &scales;
     syz_kernel_product(l->compute, l->kernel, n, l->out, l->in, (syz_left){v.rows, l->row_words * l->kernel->unit}, l->weight, &end);
   }
 }
 
-void syz_rows_raise(syz_dtype act, float *most, const void *x, int64_t rows, int64_t width)
+void syz_rows_raise(syz_dtype act, float *most, const void *x, int64_t stride, int64_t rows, int64_t width)
 {
   enum { PIECE = 256 };
   float v[PIECE];
   for (int64_t r = 0; r < rows; r++)
     for (int64_t first = 0; first < width; first += PIECE) {
       const int64_t n = width - first < PIECE ? width - first : PIECE;
-      syz_convert_to_f32(act, v, (const unsigned char *)x + (size_t)(r * width + first) * syz_dtype_size(act), n);
+      syz_convert_to_f32(act, v, (const unsigned char *)x + (size_t)(r * stride + first) * syz_dtype_size(act), n);
       for (int64_t i = 0; i < n; i++) most[first + i] = fabsf(v[i]) > most[first + i] ? fabsf(v[i]) : most[first + i];
     }
 }

@@ -14,6 +14,7 @@ struct syz_linear_native {
   const syz_compute *compute;
   const syz_kernel *kernel;
   int64_t out, in;
+  int64_t stride_x, stride_y; /* see syz_linear_set_rows */
   uint32_t *forward, *input;
 };
 
@@ -50,7 +51,7 @@ syz_status syz_linear_native_create(const syz_compute *c, int64_t out, int64_t i
   SYZ_ALLOC(l, "linear", 1);
   l->compute = c;
   l->kernel = c->kernel[c->act];
-  l->out = out, l->in = in;
+  l->out = l->stride_y = out, l->in = l->stride_x = in;
   SYZ_ALLOC(l->forward, "linear weight", syz_packed_words(out, syz_units(l->kernel, in)));
   /* Scratch: rows of odd length, padded to whole units; packed blocks of dy and x. */
   const int64_t longest = in > out ? in : out;
@@ -78,6 +79,15 @@ void syz_linear_native_destroy(syz_linear_native **l) {
   syz_free(l);
 }
 
+int64_t syz_row_stride(const syz_compute *c, int64_t width) {
+  enum { APART = 2048 }; /* bytes; a line of 64 more spreads rows over all sets */
+  const int64_t size = (int64_t)syz_dtype_size(c->act);
+  const bool is_own = c->engine[c->act] == &syz_engine_native && c->kernel[c->act]->in_tiles;
+  return is_own && width * size % APART == 0 ? width + 64 / size : width;
+}
+
+void syz_linear_native_set_rows(syz_linear_native *l, int64_t x, int64_t y) { l->stride_x = x, l->stride_y = y; }
+
 void syz_linear_native_settle(syz_linear_native *l) { syz_free(&l->forward); }
 
 void syz_linear_native_pack(syz_linear_native *l, const float *weight) {
@@ -97,46 +107,49 @@ void syz_linear_native_pack(syz_linear_native *l, const float *weight) {
 }
 
 /** Rows of x as units: as they lie, or copied with a zero behind each row of odd length. */
-static syz_left left_of(const syz_linear_native *l, const void *x, int64_t rows, int64_t k) {
+static syz_left left_of(const syz_linear_native *l, const void *x, int64_t stride, int64_t rows, int64_t k) {
   const int64_t units = syz_units(l->kernel, k);
-  if (k % l->kernel->unit == 0 || syz_packs_left(l->kernel)) return (syz_left){x, k};
+  if (k % l->kernel->unit == 0 || syz_packs_left(l->kernel)) return (syz_left){x, stride};
   const syz_bf16 *from = x;
   syz_bf16 *to = l->compute->scratch->bytes;
 #pragma omp parallel for schedule(static)
   for (int64_t r = 0; r < rows; r++) {
-    for (int64_t i = 0; i < k; i++) to[r * 2 * units + i] = from[r * k + i];
+    for (int64_t i = 0; i < k; i++) to[r * 2 * units + i] = from[r * stride + i];
     to[r * 2 * units + k].bits = 0;
   }
   return (syz_left){l->compute->scratch->bytes, units * l->kernel->unit};
 }
 
-syz_tile_end syz_linear_end(int64_t out, syz_epilogue epilogue, const float *bias, const float *scale, const int64_t *row_of_y, void *y, void *u) {
+syz_tile_end syz_linear_end(int64_t out, int64_t stride, syz_epilogue epilogue, const float *bias, const float *scale, const int64_t *row_of_y, void *y,
+                            void *u) {
   static const syz_tile_action action[] = {[SYZ_EPILOGUE_NONE] = SYZ_TILE_ACT,
                                            [SYZ_EPILOGUE_F32] = SYZ_TILE_F32,
                                            [SYZ_EPILOGUE_RESIDUAL] = SYZ_TILE_RESIDUAL,
                                            [SYZ_EPILOGUE_GELU] = SYZ_TILE_GELU};
+  const bool is_f32 = epilogue == SYZ_EPILOGUE_F32 || epilogue == SYZ_EPILOGUE_RESIDUAL;
   return (syz_tile_end){
-      .action = action[epilogue], .bias = bias, .scale = scale, .y = y, .ldy = out, .u = u, .ldu = u ? out : 0, .row_of_y = row_of_y};
+      .action = action[epilogue], .bias = bias, .scale = scale, .y = y, .ldy = is_f32 ? out : stride, .u = u, .ldu = !u ? 0 : is_f32 ? out : stride,
+      .row_of_y = row_of_y};
 }
 
 void syz_linear_native_forward(const syz_linear_native *l, int64_t rows, const void *x, syz_epilogue epilogue, const float *bias,
                                const float *scale, const int64_t *row_of_y, void *y, void *u) {
-  const syz_tile_end end = syz_linear_end(l->out, epilogue, bias, scale, row_of_y, y, u);
-  syz_kernel_product(l->compute, l->kernel, rows, l->out, l->in, left_of(l, x, rows, l->in), l->forward, &end);
+  const syz_tile_end end = syz_linear_end(l->out, l->stride_y, epilogue, bias, scale, row_of_y, y, u);
+  syz_kernel_product(l->compute, l->kernel, rows, l->out, l->in, left_of(l, x, l->stride_x, rows, l->in), l->forward, &end);
 }
 
 void syz_linear_native_backward_input(const syz_linear_native *l, int64_t rows, const void *dy, const void *u, void *dx) {
   const syz_tile_end end = {.action = u ? SYZ_TILE_SLOPE : SYZ_TILE_ACT,
                             .y = dx,
-                            .ldy = l->in,
+                            .ldy = l->stride_x,
                             .u = (void *)(uintptr_t)u, /* read only in this action */
-                            .ldu = u ? l->in : 0};
-  syz_kernel_product(l->compute, l->kernel, rows, l->in, l->out, left_of(l, dy, rows, l->out), l->input, &end);
+                            .ldu = u ? l->stride_x : 0};
+  syz_kernel_product(l->compute, l->kernel, rows, l->in, l->out, left_of(l, dy, l->stride_y, rows, l->out), l->input, &end);
 }
 
 void syz_linear_native_backward_input_f32(const syz_linear_native *l, int64_t rows, const void *dy, float *dx) {
   const syz_tile_end end = {.action = SYZ_TILE_F32, .y = dx, .ldy = l->in};
-  syz_kernel_product(l->compute, l->kernel, rows, l->in, l->out, left_of(l, dy, rows, l->out), l->input, &end);
+  syz_kernel_product(l->compute, l->kernel, rows, l->in, l->out, left_of(l, dy, l->stride_y, rows, l->out), l->input, &end);
 }
 
 /** Rows [first, first + m) of dW (all at row_stride), and their bias sums, from one block of n rows of dy and the packed block of x. */
@@ -146,8 +159,8 @@ static void add_weight_rows(const syz_linear_native *l, int64_t first, int64_t m
   const char *from = dy + (size_t)first * syz_dtype_size(l->compute->act);
   const int64_t units = syz_units(q, n);
   const syz_tile_end end = {.action = SYZ_TILE_ADD, .y = dweight, .ldy = row_stride};
-  q->pack_left_columns(left, from, l->out, m, n);
-  if (dbias) q->pack->add_column_sums(dbias + first, from, l->out, n, m);
+  q->pack_left_columns(left, from, l->stride_y, m, n);
+  if (dbias) q->pack->add_column_sums(dbias + first, from, l->stride_y, n, m);
   for (int64_t j = 0; j < l->in; j += SYZ_TILE_COLUMNS)
     q->block(m, l->in - j < SYZ_TILE_COLUMNS ? l->in - j : SYZ_TILE_COLUMNS, units, left, 0, x + j * units, &end, first, j,
              syz_kernel_room(l->compute));
@@ -164,8 +177,8 @@ static void add_weight_whole(const syz_linear_native *l, int64_t n, const char *
   for (int64_t p = 0; p < l->out / at->block * pieces; p++) {
     const int64_t b = p / pieces, in_block = p % pieces * LEFT_ROWS, rest = at->block - in_block, m = rest < LEFT_ROWS ? rest : LEFT_ROWS;
     const char *from = dy + (b * at->block + in_block) * size;
-    q->pack_left_columns(left + b * stretch + in_block * units, from, l->out, m, n);
-    if (dbias) q->pack->add_column_sums(dbias + b * at->block + in_block, from, l->out, n, m);
+    q->pack_left_columns(left + b * stretch + in_block * units, from, l->stride_y, m, n);
+    if (dbias) q->pack->add_column_sums(dbias + b * at->block + in_block, from, l->stride_y, n, m);
   }
   for (int64_t b = 0; b < l->out / at->block; b++) {
     const syz_tile_end end = {.action = SYZ_TILE_ADD, .y = dweight + b * at->block_stride, .ldy = at->row_stride};
@@ -184,11 +197,11 @@ void syz_linear_native_backward_weight(const syz_linear_native *l, int64_t rows,
 #pragma omp parallel num_threads(l->compute->threads)
   for (int64_t r = 0; r < rows; r += block) {
     const int64_t n = rows - r < block ? rows - r : block;
-    const char *from = (const char *)dy + r * l->out * size;
+    const char *from = (const char *)dy + r * l->stride_y * size;
     uint32_t *right = l->compute->scratch->bytes, *left = right + weight_right_words(l, block);
 #pragma omp for schedule(static)
     for (int64_t p = 0; p < syz_pack_groups(q, n); p++)
-      syz_kernel_pack_columns_group(q, right, (const char *)x + r * l->in * size, l->in, l->in, n, p);
+      syz_kernel_pack_columns_group(q, right, (const char *)x + r * l->stride_x * size, l->stride_x, l->in, n, p);
     if (syz_packs_left(q)) {
       add_weight_whole(l, n, from, right, left, at, dweight, dbias);
       continue;

@@ -4,6 +4,11 @@
 
 #include "kernel.h"
 
+/** Elements that rows of `width` activations should be apart in arrays that only layers of the own kernels see: width, or a little more where rows of
+ * this width fall on few sets of the L1 cache and would have to be packed. */
+int64_t syz_row_stride(const syz_compute *c, int64_t width);
+/** Elements between rows of x and dx, and of y, u and dy where they are of type act; the u of a residual stays [rows, out]. Else `in` and `out`. */
+void syz_linear_set_rows(syz_linear *l, int64_t x, int64_t y);
 /** The packed scale [out], or NULL; borrowed. */
 const float *syz_linear_scale(const syz_linear *l);
 /** dx = (dy W) gelu'(u), u [rows, in] act: the gradient of u when the layer's input is gelu(u). dx may not be u or dy. */
@@ -26,8 +31,9 @@ void syz_add_column_sums(syz_dtype act, float *sum, const void *x, int64_t rows,
  * two rows have the same place. u [rows, out] act or NULL. */
 void syz_linear_forward_residual(const syz_linear *l, int64_t rows, const void *x, const int64_t *row_of_y, float *y, void *u);
 
-/** What the forward pass does with its sums. Arguments as in nn.h and above; bias, scale [out] or NULL. */
-syz_tile_end syz_linear_end(int64_t out, syz_epilogue epilogue, const float *bias, const float *scale, const int64_t *row_of_y, void *y, void *u);
+/** What the forward pass does with its sums. Arguments as in nn.h and above; bias, scale [out] or NULL; stride: of y and u, see
+ * syz_linear_set_rows. */
+syz_tile_end syz_linear_end(int64_t out, int64_t stride, syz_epilogue epilogue, const float *bias, const float *scale, const int64_t *row_of_y, void *y, void *u);
 
 /* Arguments as in nn.h and above. */
 typedef struct syz_linear_native syz_linear_native;
@@ -36,6 +42,7 @@ syz_status syz_linear_native_create(const syz_compute *c, int64_t out, int64_t i
 void syz_linear_native_destroy(syz_linear_native **l);
 /** Drop the packed weights of the forward pass: it is not called again. */
 void syz_linear_native_settle(syz_linear_native *l);
+void syz_linear_native_set_rows(syz_linear_native *l, int64_t x, int64_t y);
 void syz_linear_native_pack(syz_linear_native *l, const float *weight);
 void syz_linear_native_forward(const syz_linear_native *l, int64_t rows, const void *x, syz_epilogue epilogue, const float *bias,
                                const float *scale, const int64_t *row_of_y, void *y, void *u);

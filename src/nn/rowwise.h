@@ -59,18 +59,20 @@ void syz_row_add(float *y, const float *x, int64_t n);
 
 /*
  * What a branch does with the rows of the residual stream that it keeps (stochastic depth). Arrays are of the kept rows alone, except the
- * stream and its gradient: kept row r is their row `at[r]`, or r where `at` is NULL. Otherwise as in nn.h.
+ * stream and its gradient: kept row r is their row `at[r]`, or r where `at` is NULL. Rows of y and dy are `stride` elements apart. Otherwise as in
+ * nn.h.
  */
 
 /** copy [rows, width]: the kept rows of x, for the backward pass; NULL: not. */
 void syz_layernorm_forward_at(syz_dtype type_y, void *y, float *mean, float *rstd, float *copy, const float *x, const int64_t *at,
-                              const float *gain, const float *bias, float eps, int64_t rows, int64_t width);
+                              const float *gain, const float *bias, float eps, int64_t rows, int64_t width, int64_t stride);
 /** x [rows, width] is the copy. */
 void syz_layernorm_backward_at(float *dx, const int64_t *at, bool is_added, float *dgain, float *dbias, syz_dtype type_dy, const void *dy,
-                               const float *x, const float *mean, const float *rstd, const float *gain, int64_t rows, int64_t width);
+                               const float *x, const float *mean, const float *rstd, const float *gain, int64_t rows, int64_t width,
+                               int64_t stride);
 /** dscale += factor times the column sums of dx v: the derivative by a gain that is one part of `scale`, of which factor is the other. */
 void syz_layerscale_backward_at(syz_dtype type, void *dy, float *dscale, float factor, const float *dx, const int64_t *at, const void *v,
-                                const float *scale, int64_t rows, int64_t width);
+                                const float *scale, int64_t rows, int64_t width, int64_t stride);
 
 /**
  * One row of a linear layer after its product: v = product (+ bias), then by `epilogue` (nn.h); scale multiplies v in the residual

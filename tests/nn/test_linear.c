@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "check.h"
+#include "linear_native.h"
 #include "syzygy/nn.h"
 
 static const char *const engine_name[] = {"auto", "reference", "BLIS", "oneDNN", "native"};
@@ -185,6 +186,68 @@ static void test_threads(syz_dtype type, syz_engine engine) {
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) syz_free(&all[i]);
 }
 
+/** [rows, width] of a type with rows `stride` elements apart, NaN in between: what must be neither read nor written. */
+static void *spread(syz_dtype type, const void *x, int64_t rows, int64_t width, int64_t stride) {
+  const size_t size = syz_dtype_size(type);
+  unsigned char *y = syz_alloc("spread", (size_t)(rows * stride), size);
+  memset(y, 0xff, (size_t)(rows * stride) * size);
+  for (int64_t r = 0; r < rows && x; r++) memcpy(y + (size_t)(r * stride) * size, (const unsigned char *)x + (size_t)(r * width) * size, (size_t)width * size);
+  return y;
+}
+
+static void check_spread(const char *what, syz_dtype type, const void *y, const void *expected, int64_t rows, int64_t width, int64_t stride) {
+  const size_t size = syz_dtype_size(type);
+  void *whole = spread(type, expected, rows, width, stride);
+  check_count++;
+  if (memcmp(y, whole, (size_t)(rows * stride) * size)) CHECK_FAIL_("rows apart, %s: other bits", what);
+  syz_free(&whole);
+}
+
+/** Rows that lie apart give the bits of rows that do not, and nothing between them is touched: own kernels. */
+static void test_rows_apart(syz_dtype type) {
+  enum { OUT = 96, IN = 64, ROWS = 75, SX = IN + 32, SY = OUT + 64 };
+  syz_compute *c = NULL;
+  if (syz_compute_create(type, SYZ_ENGINE_NATIVE, 1, &c) != SYZ_OK) return;
+  float *w = draw(OUT * IN, 1, 1), *bias = draw(OUT, 1, 2), *x = draw(ROWS * IN, 1, 3), *v = draw(ROWS * OUT, 1, 4), *stream[2], *dw[2];
+  void *xa = rounded(type, x, ROWS * IN), *va = rounded(type, v, ROWS * OUT), *y[2], *u[2], *dx[2], *du[2];
+  for (int i = 0; i < 2; i++) { /* as usual; apart */
+    const int64_t sx = i ? SX : IN, sy = i ? SY : OUT;
+    syz_linear *l = NULL;
+    void *from = spread(type, xa, ROWS, IN, sx), *dy = spread(type, va, ROWS, OUT, sy);
+    y[i] = spread(type, NULL, ROWS, OUT, sy), u[i] = spread(type, NULL, ROWS, OUT, sy);
+    dx[i] = spread(type, NULL, ROWS, IN, sx), du[i] = spread(type, NULL, ROWS, IN, sx);
+    stream[i] = draw(ROWS * OUT, 1, 5), dw[i] = draw(OUT * IN + OUT, 1, 6);
+    CHECK_OK(syz_linear_create(c, OUT, IN, ROWS, true, &l));
+    syz_linear_set_rows(l, sx, sy);
+    syz_linear_pack(l, w, bias, NULL);
+    syz_linear_forward(l, ROWS, from, SYZ_EPILOGUE_GELU, y[i], u[i]);
+    syz_linear_forward(l, ROWS, from, SYZ_EPILOGUE_RESIDUAL, stream[i], NULL);
+    syz_linear_backward_input(l, ROWS, dy, dx[i]);
+    syz_linear_backward_gelu_input(l, ROWS, dy, from, du[i]);
+    syz_linear_backward_weight(l, ROWS, dy, from, dw[i], dw[i] + OUT * IN);
+    if (syz_compute_has_int8(c) && type == SYZ_BF16) {
+      CHECK_OK(syz_linear_quantise(l, w, NULL));
+      syz_linear_use_int8(l, true);
+      syz_linear_forward(l, ROWS, from, SYZ_EPILOGUE_RESIDUAL, stream[i], NULL);
+    }
+    syz_linear_destroy(&l);
+    syz_free(&from), syz_free(&dy);
+  }
+  check_spread("y", type, y[1], y[0], ROWS, OUT, SY);
+  check_spread("u", type, u[1], u[0], ROWS, OUT, SY);
+  check_spread("dx", type, dx[1], dx[0], ROWS, IN, SX);
+  check_spread("du", type, du[1], du[0], ROWS, IN, SX);
+  CHECK(!memcmp(stream[0], stream[1], ROWS * OUT * sizeof(float)));
+  CHECK(!memcmp(dw[0], dw[1], (OUT * IN + OUT) * sizeof(float)));
+  for (int i = 0; i < 2; i++) {
+    void *each[] = {y[i], u[i], dx[i], du[i], stream[i], dw[i]};
+    for (size_t k = 0; k < sizeof each / sizeof each[0]; k++) syz_free(&each[k]);
+  }
+  void *all[] = {w, bias, x, v, xa, va};
+  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) syz_free(&all[i]);
+  syz_compute_destroy(&c);
+}
+
 /** A NaN in one row or one weight stays one, and stays there: rounding must not make a number of it. */
 static void test_nan(const syz_compute *c, const char *engine) {
   enum { OUT = 70, IN = 66, ROWS = 8 };
@@ -244,6 +307,8 @@ int main(void) {
       test_threads(type, e);
     }
   test_lesser_kernels(size, sizeof size / sizeof size[0]);
+  test_rows_apart(SYZ_F32);
+  test_rows_apart(SYZ_BF16);
   test_layerscale(SYZ_F32);
   test_layerscale(SYZ_BF16);
   CHECK_EQ(syz_memory_get().live_blocks, 0);
