@@ -34,6 +34,8 @@ enum {
   STEP_WORDS = 2 * TILE_WORDS,
   SUMS = STRIP * STRIP,
   PANEL = SYZ_TILE_COLUMNS,
+  CHUNK = 4,        /* rows of a strip's P that are formed between two steps */
+  LAG = 1,          /* blocks of 32 keys by which their maximum follows their scores */
   BLOCK_STRIPS = 8, /* of keys, most, between sums of dQ in memory */
 };
 
@@ -92,6 +94,9 @@ static void pack_right_across(const geometry *g, uint32_t *to, const syz_bf16 *x
   }
 }
 
+/** What vectors wrote is read by tiles: the compiler does not know. */
+static inline void written(void) { __asm__ volatile("" ::: "memory"); }
+
 /* ------------------------------------------------------------- products */
 
 /** 32 x 32 sums (see tile_store_sums) over `steps` steps: from zero, or on top of what is there. a, b: the first step; has_low, has_right: there are
@@ -100,11 +105,11 @@ INLINE void multiply(float *sum, const uint32_t *a, const uint32_t *b, int64_t s
 {
   tile_begin_sums(is_continued ? sum : NULL);
   for (int64_t s = 0; s < steps; s++, a += STEP_WORDS, b += STEP * PANEL) {
-    tile_load(6, b, TILE_LINE);
+    tile_load_once(6, b, TILE_LINE);
     tile_load(4, a, TILE_LINE);
     tile_dot_bf16(0, 4, 6);
     if (has_right) {
-      tile_load(7, b + TILE_WORDS, TILE_LINE);
+      tile_load_once(7, b + TILE_WORDS, TILE_LINE);
       tile_dot_bf16(1, 4, 7);
     }
     if (has_low) {
@@ -135,8 +140,8 @@ INLINE void write_rows(syz_bf16 *to, int64_t ld, const float *sum, const float *
 /* -------------------------------------------------------------- forward */
 
 typedef struct forward_views {
-  uint32_t *q, *k, *v, *p;
-  float *s, *o, *most, *sum;
+  uint32_t *q, *k, *v, *p[2];
+  float *s[2], *o, *most, *sum;
 } forward_views;
 
 static forward_views forward_layout(const geometry *g, syz_arena *a)
@@ -145,104 +150,214 @@ static forward_views forward_layout(const geometry *g, syz_arena *a)
   v.q = syz_arena_take(a, (size_t)(g->strips * g->steps * STEP_WORDS), sizeof *v.q);
   v.k = syz_arena_take(a, (size_t)g->dim_words, sizeof *v.k);
   v.v = syz_arena_take(a, (size_t)g->token_words, sizeof *v.v);
-  v.p = syz_arena_take(a, (size_t)(g->strips * STEP_WORDS), sizeof *v.p);
-  v.s = syz_arena_take(a, (size_t)(g->strips * SUMS), sizeof *v.s);
+  for (int i = 0; i < 2; i++) {
+    v.p[i] = syz_arena_take(a, (size_t)(g->strips * STEP_WORDS), sizeof *v.p[i]);
+    v.s[i] = syz_arena_take(a, (size_t)(g->strips * SUMS), sizeof *v.s[i]);
+  }
   v.o = syz_arena_take(a, 2 * SUMS, sizeof *v.o);
   v.most = syz_arena_take(a, STRIP * HALF, sizeof *v.most);
   v.sum = syz_arena_take(a, STRIP * HALF, sizeof *v.sum);
   return v;
 }
 
-/** Scores of 32 keys into the running maximum of each row and lane; keys beyond `keys` become -infinity, which gives P = 0. */
-INLINE void raise_most(float *most, float *s, int rows, int64_t keys)
+/** One step of a product: see multiply. */
+INLINE void multiply_step(const uint32_t *a, const uint32_t *b, bool has_low, bool has_right)
 {
-  const __mmask16 low = lanes(keys), high = lanes(keys - HALF);
+  tile_load_once(6, b, TILE_LINE);
+  tile_load(4, a, TILE_LINE);
+  tile_dot_bf16(0, 4, 6);
+  if (has_right) {
+    tile_load_once(7, b + TILE_WORDS, TILE_LINE);
+    tile_dot_bf16(1, 4, 7);
+  }
+  if (has_low) {
+    tile_load(5, a + TILE_WORDS, TILE_LINE);
+    tile_dot_bf16(2, 5, 6);
+    if (has_right) tile_dot_bf16(3, 5, 7);
+  }
+}
+
+/** Scores of 32 keys into the running maximum of each row and lane. */
+INLINE void raise_most(float *most, const float *s, int first, int rows)
+{
+  for (int r = first; r < first + rows; r++)
+    _mm512_store_ps(most + r * HALF,
+                    _mm512_max_ps(_mm512_load_ps(most + r * HALF), _mm512_max_ps(_mm512_load_ps(at_row(s, r, 0)), _mm512_load_ps(at_row(s, r, 1)))));
+}
+
+/** Scores of keys beyond `keys` become -infinity, which gives P = 0. */
+INLINE void forget_keys(float *s, int64_t keys)
+{
   const __m512 never = _mm512_set1_ps(-INFINITY);
-  for (int r = 0; r < rows; r++) {
-    float *a = (float *)(uintptr_t)at_row(s, r, 0), *b = (float *)(uintptr_t)at_row(s, r, 1);
-    const __m512 x = _mm512_mask_blend_ps(low, never, _mm512_load_ps(a)), y = _mm512_mask_blend_ps(high, never, _mm512_load_ps(b));
-    if (keys < STRIP) {
-      _mm512_store_ps(a, x);
-      _mm512_store_ps(b, y);
-    }
-    _mm512_store_ps(most + r * HALF, _mm512_max_ps(_mm512_load_ps(most + r * HALF), _mm512_max_ps(x, y)));
-  }
+  for (int half = 0; half < 2; half++)
+    for (int r = 0; r < STRIP; r++) _mm512_mask_store_ps((float *)(uintptr_t)at_row(s, r, half), (__mmask16)~lanes(keys - half * HALF), never);
 }
 
-/** P of 32 keys in a step of tiles, and what it adds to the sums of each row and lane. */
-INLINE void probabilities_of(uint32_t *p, float *sum, const float *s, const float *minus_most, float scale, int rows)
+/** P of a strip on its way: what is next. */
+typedef struct exponents {
+  const float *s;
+  uint32_t *p;
+  float *sum;
+  const float *minus_most;
+  float scale;
+  int row, rows;
+  int64_t blocks; /* left */
+} exponents;
+
+/** The next 4 rows of 32 keys: P, and what it adds to the sums of each row and lane. */
+INLINE void some_exponents(exponents *e)
 {
-  const __m512 c = _mm512_set1_ps(scale);
-  for (int r = 0; r < rows; r++) {
-    const __m512 shift = _mm512_set1_ps(minus_most[r]);
-    const __m512 x = attention_exp2(_mm512_fmadd_ps(_mm512_load_ps(at_row(s, r, 0)), c, shift));
-    const __m512 y = attention_exp2(_mm512_fmadd_ps(_mm512_load_ps(at_row(s, r, 1)), c, shift));
+  if (!e->blocks) return;
+  const __m512 c = _mm512_set1_ps(e->scale);
+  const float *s = e->s + e->row * HALF, *most = e->minus_most + e->row;
+  float *sum = e->sum + e->row * HALF;
+  uint32_t *p = e->p + e->row * STEP;
+  for (int r = 0; r < CHUNK; r++) {
+    const __m512 shift = _mm512_set1_ps(most[r]);
+    const __m512 x = attention_exp2(_mm512_fmadd_ps(_mm512_load_ps(s + r * HALF), c, shift));
+    const __m512 y = attention_exp2(_mm512_fmadd_ps(_mm512_load_ps(s + r * HALF + SUMS / 2), c, shift));
     _mm512_store_ps(sum + r * HALF, _mm512_add_ps(_mm512_load_ps(sum + r * HALF), _mm512_add_ps(x, y)));
-    _mm512_store_si512(p + r / HALF * TILE_WORDS + r % HALF * STEP, (__m512i)_mm512_cvtne2ps_pbh(y, x));
+    _mm512_store_si512(p + r * STEP, (__m512i)_mm512_cvtne2ps_pbh(y, x));
+  }
+  e->row += CHUNK;
+  if (e->row >= e->rows) {
+    e->row = 0;
+    e->blocks--;
+    e->s += SUMS;
+    e->p += STEP_WORDS;
   }
 }
 
-/** S of a strip of queries over all keys, and the maximum of each row and lane. */
-INLINE void scores(const geometry *g, const forward_views *w, int64_t strip, int rows)
+INLINE __m512i pair_up(const bool is_sum, __m512i a, __m512i b)
+{
+  const __m512 x = _mm512_castsi512_ps(a), y = _mm512_castsi512_ps(b);
+  return _mm512_castps_si512(is_sum ? _mm512_add_ps(x, y) : _mm512_max_ps(x, y));
+}
+
+/** Sum or maximum of each of 16 rows of 16. */
+INLINE __m512 of_each_row(const bool is_sum, const float *rows)
+{
+  __m512i v[HALF];
+  for (int i = 0; i < HALF; i++) v[i] = _mm512_load_si512(rows + i * HALF);
+  for (int i = 0; i < 8; i++) v[i] = pair_up(is_sum, _mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]), _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1]));
+  for (int i = 0; i < 4; i++) v[i] = pair_up(is_sum, _mm512_unpacklo_epi64(v[2 * i], v[2 * i + 1]), _mm512_unpackhi_epi64(v[2 * i], v[2 * i + 1]));
+  for (int n = 2; n > 0; n /= 2)
+    for (int i = 0; i < n; i++)
+      v[i] = pair_up(is_sum, _mm512_shuffle_i32x4(v[2 * i], v[2 * i + 1], 0x88), _mm512_shuffle_i32x4(v[2 * i], v[2 * i + 1], 0xdd));
+  return _mm512_castsi512_ps(v[0]);
+}
+
+/** ln x of normal numbers, within 2e-7: x = 2^e m with m in [0.75, 1.5), ln m = 2 artanh(z), z = (m - 1) / (m + 1), z^2 < 0.04. */
+INLINE __m512 logarithm(__m512 x)
+{
+  const __m512 one = _mm512_set1_ps(1.0f);
+  __m512 m = _mm512_getmant_ps(x, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src), e = _mm512_getexp_ps(x);
+  const __mmask16 big = _mm512_cmp_ps_mask(m, _mm512_set1_ps(1.5f), _CMP_GE_OQ);
+  m = _mm512_mask_mul_ps(m, big, m, _mm512_set1_ps(0.5f));
+  e = _mm512_mask_add_ps(e, big, e, one);
+  const __m512 z = _mm512_div_ps(_mm512_sub_ps(m, one), _mm512_add_ps(m, one)), q = _mm512_mul_ps(z, z);
+  __m512 p = _mm512_fmadd_ps(q, _mm512_set1_ps(2.0f / 9), _mm512_set1_ps(2.0f / 7));
+  p = _mm512_fmadd_ps(p, q, _mm512_set1_ps(2.0f / 5));
+  p = _mm512_fmadd_ps(p, q, _mm512_set1_ps(2.0f / 3));
+  p = _mm512_fmadd_ps(_mm512_mul_ps(p, q), z, _mm512_add_ps(z, z));
+  return _mm512_fmadd_ps(e, _mm512_set1_ps(0.69314718055994530942f), p);
+}
+
+/** S of a strip of queries over all keys, and the maximum of each row and lane, while `chunks` chunks a step of what waits in e are done. */
+INLINE void scores(const geometry *g, const forward_views *w, int64_t strip, exponents *e, int chunks)
 {
   const int64_t units = g->steps * STEP, last = g->strips - 1;
   const uint32_t *q = w->q + strip * g->steps * STEP_WORDS;
+  const bool has_low = g->tokens - strip * STRIP > HALF;
+  const int rows = (int)syz_ceil_div(STRIP, g->steps);
+  float *s = w->s[strip % 2];
   for (int i = 0; i < STRIP * HALF; i += HALF) _mm512_store_ps(w->most + i, _mm512_set1_ps(-INFINITY));
   for (int64_t j = 0; j <= last; j++) {
-    multiply(w->s + j * SUMS, q, columns_at(w->k, units, j * STRIP), g->steps, false, rows > HALF, g->tokens - j * STRIP > HALF);
-    if (j) raise_most(w->most, w->s + (j - 1) * SUMS, rows, STRIP);
+    const uint32_t *a = q, *b = columns_at(w->k, units, j * STRIP);
+    const bool has_right = g->tokens - j * STRIP > HALF;
+    tile_begin_sums(NULL);
+    for (int64_t t = 0; t < g->steps; t++, a += STEP_WORDS, b += STEP * PANEL) {
+      multiply_step(a, b, has_low, has_right);
+      for (int i = 0; i < chunks; i++) some_exponents(e);
+      const int first = (int)t * rows;
+      if (j >= LAG) raise_most(w->most, s + (j - LAG) * SUMS, first, first + rows < STRIP ? rows : STRIP - first);
+    }
+    tile_store_sums(s + j * SUMS);
   }
-  raise_most(w->most, w->s + last * SUMS, rows, g->tokens - last * STRIP);
+  for (int64_t j = last + 1 > LAG ? last + 1 - LAG : 0; j <= last; j++) {
+    if (j == last && g->tokens % STRIP) forget_keys(s + j * SUMS, g->tokens - j * STRIP);
+    raise_most(w->most, s + j * SUMS, 0, STRIP);
+  }
 }
 
-/** P of the strip from its S, what O has to be multiplied by, and lse [rows] unless NULL. */
-INLINE void softmax(const geometry *g, const forward_views *w, int rows, float *factor, float *lse)
+/** P of a strip is to be formed from its S. */
+INLINE exponents begin_exponents(const geometry *g, const forward_views *w, int64_t strip, float *minus_most)
 {
-  const double ln2 = 0.69314718055994530942;
-  const float scale = (float)(1.0 / (sqrt((double)g->dim) * ln2)); /* scores in powers of two */
-  float minus_most[STRIP];
-  for (int r = 0; r < rows; r++) minus_most[r] = -_mm512_reduce_max_ps(_mm512_load_ps(w->most + r * HALF)) * scale;
+  const float scale = (float)(1.44269504088896340736 / sqrt((double)g->dim)); /* scores in powers of two */
+  for (int i = 0; i < STRIP; i += HALF)
+    _mm512_storeu_ps(minus_most + i, _mm512_mul_ps(of_each_row(false, w->most + i * HALF), _mm512_set1_ps(-scale)));
   for (int i = 0; i < STRIP * HALF; i += HALF) _mm512_store_ps(w->sum + i, _mm512_setzero_ps());
-  for (int64_t j = 0; j < g->strips; j++) probabilities_of(w->p + j * STEP_WORDS, w->sum, w->s + j * SUMS, minus_most, scale, rows);
-  for (int r = 0; r < rows; r++) {
-    const float sum = _mm512_reduce_add_ps(_mm512_load_ps(w->sum + r * HALF));
-    if (lse) lse[r] = (float)(-(double)minus_most[r] * ln2 + (double)logf(sum));
-    factor[r] = 1.0f / sum;
-  }
+  return (exponents){w->s[strip % 2], w->p[strip % 2], w->sum, minus_most, scale, 0, (int)smaller(g->tokens - strip * STRIP, STRIP), g->strips};
 }
 
-/** O of a strip from its P; 32 columns are written while the next ones are formed. */
-INLINE void weighted_sums(const geometry *g, const attention_head *h, const forward_views *w, int64_t strip, int rows, const float *factor)
+/** What is left of P; what O has to be multiplied by, and lse [rows] unless NULL. */
+INLINE void end_exponents(exponents *e, float *factor, float *lse)
 {
-  syz_bf16 *out = (syz_bf16 *)h->out + strip * STRIP * h->row;
-  for (int64_t d = 0; d < g->dim + STRIP; d += STRIP) {
-    if (d < g->dim)
-      multiply(w->o + d / STRIP % 2 * SUMS, w->p, columns_at(w->v, g->strips * STEP, d), g->strips, false, rows > HALF, g->dim - d > HALF);
-    const int64_t before = d - STRIP;
-    if (before >= 0 && before < g->dim)
-      write_rows(out + before, h->row, w->o + before / STRIP % 2 * SUMS, factor, 0, rows, (int)smaller(g->dim - before, STRIP));
+  while (e->blocks) some_exponents(e);
+  for (int i = 0; i < e->rows; i += HALF) {
+    const __m512 sum = of_each_row(true, e->sum + i * HALF), most = _mm512_loadu_ps(e->minus_most + i);
+    _mm512_storeu_ps(factor + i, _mm512_div_ps(_mm512_set1_ps(1.0f), sum));
+    if (lse) _mm512_mask_storeu_ps(lse + i, lanes(e->rows - i), _mm512_fnmadd_ps(most, _mm512_set1_ps(0.69314718055994530942f), logarithm(sum)));
   }
 }
 
-/** The scores of a strip are formed before the weighted sums of the one before: tiles that were written by vectors, and vectors by tiles, are not
- * read at once, which would wait until they have left the store buffer. */
+/** O of a strip from its P; 32 columns are written while the next ones are formed, and `chunks` chunks a step of what waits in e are done. */
+INLINE void weighted_sums(const geometry *g, const attention_head *h, const forward_views *w, int64_t strip, const float *factor, exponents *e, int chunks)
+{
+  const int rows = (int)smaller(g->tokens - strip * STRIP, STRIP), some = (int)syz_ceil_div(STRIP, g->strips);
+  syz_bf16 *out = (syz_bf16 *)h->out + strip * STRIP * h->row;
+  for (int64_t d = 0; d < g->dim; d += STRIP) {
+    const uint32_t *a = w->p[strip % 2], *b = columns_at(w->v, g->strips * STEP, d);
+    float *o = w->o + d / STRIP % 2 * SUMS, *before = w->o + (d / STRIP + 1) % 2 * SUMS;
+    const bool has_right = g->dim - d > HALF;
+    tile_begin_sums(NULL);
+    for (int64_t t = 0; t < g->strips; t++, a += STEP_WORDS, b += STEP * PANEL) {
+      multiply_step(a, b, rows > HALF, has_right);
+      for (int i = 0; i < chunks; i++) some_exponents(e);
+      const int first = (int)t * some;
+      if (d && first < rows)
+        write_rows(out + first * h->row + d - STRIP, h->row, before + first * HALF, factor + first, 0, first + some < rows ? some : rows - first, STRIP);
+    }
+    tile_store_sums(o);
+  }
+  const int64_t d = (g->steps - 1) * STRIP;
+  write_rows(out + d, h->row, w->o + d / STRIP % 2 * SUMS, factor, 0, rows, (int)(g->dim - d));
+}
+
+/** P of a strip is formed while the tiles form O of the strip before and S of the next one, a few rows after each step. */
 KERNEL_TARGET static void forward(const attention_head *h, void *scratch)
 {
   const geometry g = geometry_of(h->tokens, h->dim);
   syz_arena arena = {.base = scratch, .size = SIZE_MAX};
   const forward_views w = forward_layout(&g, &arena);
-  float factor[STRIP];
+  const int all = (int)syz_ceil_div(STRIP / CHUNK, g.steps), part = (int)syz_ceil_div(STRIP / CHUNK, 2 * g.steps);
+  float factor[2][STRIP], minus_most[STRIP];
+  exponents e = {.blocks = 0};
   pack_left(&g, w.q, h->q, h->in);
   pack_right(&g, w.k, h->k, h->in);
   pack_right_across(&g, w.v, h->v, h->in);
-  memset(w.p, 0, (size_t)(g.strips * STEP_WORDS) * sizeof *w.p); /* rows beyond the last query */
+  if (g.strips <= 2) /* rows beyond the last query */
+    for (int i = 0; i < 2; i++) memset(w.p[i], 0, (size_t)(g.strips * STEP_WORDS) * sizeof *w.p[i]);
   tile_begin();
-  for (int64_t strip = 0; strip <= g.strips; strip++) {
-    const int rows = (int)smaller(g.tokens - strip * STRIP, STRIP);
-    if (strip < g.strips) scores(&g, &w, strip, rows);
-    if (strip > 0) weighted_sums(&g, h, &w, strip - 1, (int)smaller(g.tokens - (strip - 1) * STRIP, STRIP), factor);
-    if (strip < g.strips) softmax(&g, &w, rows, factor, h->lse ? h->lse + strip * STRIP : NULL);
+  scores(&g, &w, 0, &e, 0);
+  for (int64_t i = 0; i < g.strips; i++) {
+    e = begin_exponents(&g, &w, i, minus_most);
+    if (i > 0) weighted_sums(&g, h, &w, i - 1, factor[(i - 1) % 2], &e, i + 1 < g.strips ? part : all);
+    if (i + 1 < g.strips) scores(&g, &w, i + 1, &e, i > 0 ? part : all);
+    end_exponents(&e, factor[i % 2], h->lse ? h->lse + i * STRIP : NULL);
   }
+  written();
+  weighted_sums(&g, h, &w, g.strips - 1, factor[(g.strips - 1) % 2], &e, 0);
   tile_end();
 }
 
