@@ -35,7 +35,9 @@ enum {
   SUMS = STRIP * STRIP,
   PANEL = SYZ_TILE_COLUMNS,
   CHUNK = 4,        /* rows of a strip's P that are formed between two steps */
-  LAG = 1,          /* blocks of 32 keys by which their maximum follows their scores */
+  RING = 10,        /* blocks of S that wait to become P */
+  WRITTEN = 4,      /* rows of O that are written between two steps */
+  FETCHED = 1 << 15, /* numbers of a matrix, most, for which the next head is fetched into L2 beside what the backward pass keeps there */
   BLOCK_STRIPS = 8, /* of keys, most, between sums of dQ in memory */
 };
 
@@ -95,7 +97,7 @@ static void pack_right_across(const geometry *g, uint32_t *to, const syz_bf16 *x
 }
 
 /** What vectors wrote is read by tiles: the compiler does not know. */
-static inline void written(void) { __asm__ volatile("" ::: "memory"); }
+static inline __attribute__((always_inline)) void written(void) { __asm__ volatile("" ::: "memory"); }
 
 /* ------------------------------------------------------------- products */
 
@@ -137,11 +139,54 @@ INLINE void write_rows(syz_bf16 *to, int64_t ld, const float *sum, const float *
   }
 }
 
+/* ------------------------------------------------------------- fetching */
+
+/** Rows of the next head on their way to L2 while this one is worked on: one piece of a row of one matrix after the other. */
+typedef struct fetching {
+  const char *next[5]; /* rows of the matrices */
+  int64_t stride[5];   /* bytes */
+  int matrices, at;
+  int64_t rows, bytes; /* rows left; bytes of a row */
+} fetching;
+
+INLINE void fetch_some(fetching *f, int pieces)
+{
+  for (int i = 0; i < pieces && f->rows; i++) {
+    const char *x = f->next[f->at];
+    for (int64_t b = 0; b < f->bytes; b += 64) __builtin_prefetch(x + b, 0, 2);
+    f->next[f->at] = x + f->stride[f->at];
+    if (++f->at == f->matrices) {
+      f->at = 0;
+      f->rows--;
+    }
+  }
+}
+
+static void fetch_matrix(fetching *f, const void *x, const void *now, const void *next, int64_t ld)
+{
+  f->next[f->matrices] = (const char *)x + ((const char *)next - (const char *)now);
+  f->stride[f->matrices++] = ld * (int64_t)sizeof(syz_bf16);
+}
+
+/** What there is to fetch: nothing where no head follows. */
+static fetching fetching_of(const attention_head *h, bool is_backward)
+{
+  fetching f = {.rows = h->next ? h->tokens : 0, .bytes = h->dim * (int64_t)sizeof(syz_bf16)};
+  if (!h->next) return f;
+  fetch_matrix(&f, h->q, h->q, h->next, h->in);
+  fetch_matrix(&f, h->k, h->q, h->next, h->in);
+  fetch_matrix(&f, h->v, h->q, h->next, h->in);
+  if (!is_backward) return f;
+  fetch_matrix(&f, h->dout, h->dout, h->next_dout, h->row);
+  fetch_matrix(&f, h->out, h->dout, h->next_dout, h->row);
+  return f;
+}
+
 /* -------------------------------------------------------------- forward */
 
 typedef struct forward_views {
   uint32_t *q, *k, *v, *p[2];
-  float *s[2], *o, *most, *sum;
+  float *s, *all_s, *o, *most, *sum;
 } forward_views;
 
 static forward_views forward_layout(const geometry *g, syz_arena *a)
@@ -150,13 +195,12 @@ static forward_views forward_layout(const geometry *g, syz_arena *a)
   v.q = syz_arena_take(a, (size_t)(g->strips * g->steps * STEP_WORDS), sizeof *v.q);
   v.k = syz_arena_take(a, (size_t)g->dim_words, sizeof *v.k);
   v.v = syz_arena_take(a, (size_t)g->token_words, sizeof *v.v);
-  for (int i = 0; i < 2; i++) {
-    v.p[i] = syz_arena_take(a, (size_t)(g->strips * STEP_WORDS), sizeof *v.p[i]);
-    v.s[i] = syz_arena_take(a, (size_t)(g->strips * SUMS), sizeof *v.s[i]);
-  }
+  for (int i = 0; i < 2; i++) v.p[i] = syz_arena_take(a, (size_t)(g->strips * STEP_WORDS), sizeof *v.p[i]);
+  v.s = syz_arena_take(a, RING * SUMS, sizeof *v.s);
   v.o = syz_arena_take(a, 2 * SUMS, sizeof *v.o);
-  v.most = syz_arena_take(a, STRIP * HALF, sizeof *v.most);
   v.sum = syz_arena_take(a, STRIP * HALF, sizeof *v.sum);
+  v.most = syz_arena_take(a, STRIP * HALF, sizeof *v.most);
+  v.all_s = syz_arena_take(a, (size_t)(g->strips * SUMS), sizeof *v.all_s);
   return v;
 }
 
@@ -193,21 +237,41 @@ INLINE void forget_keys(float *s, int64_t keys)
     for (int r = 0; r < STRIP; r++) _mm512_mask_store_ps((float *)(uintptr_t)at_row(s, r, half), (__mmask16)~lanes(keys - half * HALF), never);
 }
 
-/** P of a strip on its way: what is next. */
+/** Rows of O that wait to be written. */
+typedef struct unwritten {
+  syz_bf16 *to;
+  int64_t ld;
+  const float *sum, *factor;
+  int rows, n; /* rows left; columns */
+} unwritten;
+
+INLINE void write_some(unwritten *u, int rows)
+{
+  if (!u->rows) return;
+  const int some = rows < u->rows ? rows : u->rows;
+  write_rows(u->to, u->ld, u->sum, u->factor, 0, some, u->n);
+  u->to += some * u->ld;
+  u->sum += some * HALF;
+  u->factor += some;
+  u->rows -= some;
+}
+
+/** P on its way, strip after strip: what is next. */
 typedef struct exponents {
-  const float *s;
+  const float *s, *begin, *end; /* in the ring */
   uint32_t *p;
   float *sum;
   const float *minus_most;
   float scale;
   int row, rows;
-  int64_t blocks; /* left */
+  int64_t left;  /* blocks of the strip */
+  int64_t ready; /* blocks in the ring, of this strip or the next one */
 } exponents;
 
 /** The next 4 rows of 32 keys: P, and what it adds to the sums of each row and lane. */
 INLINE void some_exponents(exponents *e)
 {
-  if (!e->blocks) return;
+  if (!e->left || !e->ready) return;
   const __m512 c = _mm512_set1_ps(e->scale);
   const float *s = e->s + e->row * HALF, *most = e->minus_most + e->row;
   float *sum = e->sum + e->row * HALF;
@@ -222,8 +286,10 @@ INLINE void some_exponents(exponents *e)
   e->row += CHUNK;
   if (e->row >= e->rows) {
     e->row = 0;
-    e->blocks--;
+    e->left--;
+    e->ready--;
     e->s += SUMS;
+    if (e->s == e->end) e->s = e->begin;
     e->p += STEP_WORDS;
   }
 }
@@ -263,101 +329,164 @@ INLINE __m512 logarithm(__m512 x)
   return _mm512_fmadd_ps(e, _mm512_set1_ps(0.69314718055994530942f), p);
 }
 
-/** S of a strip of queries over all keys, and the maximum of each row and lane, while `chunks` chunks a step of what waits in e are done. */
-INLINE void scores(const geometry *g, const forward_views *w, int64_t strip, exponents *e, int chunks)
+/** What is done between the steps of products: `chunks` chunks of P, rows of O. */
+typedef struct meanwhile {
+  exponents e;
+  unwritten u;
+  fetching f;
+  int chunks, pieces;
+  int64_t strip;      /* of e */
+  float factor[2][STRIP], minus_most[STRIP];
+} meanwhile;
+
+INLINE void do_some(meanwhile *m)
 {
-  const int64_t units = g->steps * STEP, last = g->strips - 1;
-  const uint32_t *q = w->q + strip * g->steps * STEP_WORDS;
-  const bool has_low = g->tokens - strip * STRIP > HALF;
-  const int rows = (int)syz_ceil_div(STRIP, g->steps);
-  float *s = w->s[strip % 2];
+  for (int i = 0; i < m->chunks; i++) some_exponents(&m->e);
+  write_some(&m->u, WRITTEN);
+  fetch_some(&m->f, m->pieces);
+}
+
+/** P of a strip is to be formed from its S, whose first block is there: its maximum in each row is what is subtracted. */
+INLINE void begin_exponents(const geometry *g, const forward_views *w, int64_t strip, meanwhile *m)
+{
+  const float *s = m->e.s;
+  for (int r = 0; r < STRIP; r++) _mm512_store_ps(w->most + r * HALF, _mm512_max_ps(_mm512_load_ps(at_row(s, r, 0)), _mm512_load_ps(at_row(s, r, 1))));
+  for (int i = 0; i < STRIP; i += HALF)
+    _mm512_storeu_ps(m->minus_most + i, _mm512_mul_ps(of_each_row(false, w->most + i * HALF), _mm512_set1_ps(-m->e.scale)));
+  for (int i = 0; i < STRIP * HALF; i += HALF) _mm512_store_ps(w->sum + i, _mm512_setzero_ps());
+  m->strip = strip;
+  m->e.p = w->p[strip % 2];
+  m->e.row = 0;
+  m->e.rows = (int)smaller(g->tokens - strip * STRIP, STRIP);
+  m->e.left = g->strips;
+}
+
+/** P and its sums again, with the maximum over all keys subtracted: the maximum of the first keys is far below it. */
+__attribute__((noinline)) KERNEL_TARGET static void exponents_again(const geometry *g, const forward_views *w, meanwhile *m)
+{
+  const int64_t strip = m->strip, units = g->steps * STEP;
+  exponents e = m->e;
   for (int i = 0; i < STRIP * HALF; i += HALF) _mm512_store_ps(w->most + i, _mm512_set1_ps(-INFINITY));
-  for (int64_t j = 0; j <= last; j++) {
-    const uint32_t *a = q, *b = columns_at(w->k, units, j * STRIP);
+  for (int64_t j = 0; j < g->strips; j++) {
+    float *s = w->all_s + j * SUMS;
+    multiply(s, w->q + strip * g->steps * STEP_WORDS, columns_at(w->k, units, j * STRIP), g->steps, false, e.rows > HALF, g->tokens - j * STRIP > HALF);
+    if (g->tokens - j * STRIP < STRIP) forget_keys(s, g->tokens - j * STRIP);
+    raise_most(w->most, s, 0, STRIP);
+  }
+  for (int i = 0; i < STRIP; i += HALF)
+    _mm512_storeu_ps(m->minus_most + i, _mm512_mul_ps(of_each_row(false, w->most + i * HALF), _mm512_set1_ps(-e.scale)));
+  for (int i = 0; i < STRIP * HALF; i += HALF) _mm512_store_ps(w->sum + i, _mm512_setzero_ps());
+  e.s = w->all_s, e.end = NULL, e.p = w->p[strip % 2], e.row = 0, e.left = e.ready = g->strips;
+  while (e.left) some_exponents(&e);
+}
+
+/** P is complete: what O has to be multiplied by, and lse [rows] unless NULL. */
+INLINE void end_exponents(const geometry *g, const forward_views *w, meanwhile *m, float *lse)
+{
+  const __m512 large = _mm512_set1_ps(0x1p60f);
+  const int rows = m->e.rows;
+  float *factor = m->factor[m->strip % 2];
+  bool is_far = false;
+  for (int i = 0; i < rows; i += HALF) is_far |= (_mm512_cmp_ps_mask(of_each_row(true, w->sum + i * HALF), large, _CMP_NLE_UQ) & lanes(rows - i)) != 0;
+  if (is_far) exponents_again(g, w, m);
+  for (int i = 0; i < rows; i += HALF) {
+    const __m512 sum = of_each_row(true, w->sum + i * HALF), most = _mm512_loadu_ps(m->minus_most + i);
+    _mm512_storeu_ps(factor + i, _mm512_div_ps(_mm512_set1_ps(1.0f), sum));
+    if (lse)
+      _mm512_mask_storeu_ps(lse + m->strip * STRIP + i, lanes(rows - i), _mm512_fnmadd_ps(most, _mm512_set1_ps(0.69314718055994530942f), logarithm(sum)));
+  }
+}
+
+/** The next strip's P begins where the one before is complete. */
+INLINE void next_exponents(const geometry *g, const forward_views *w, meanwhile *m, float *lse)
+{
+  if (m->e.left || !m->e.ready) return;
+  if (m->strip >= 0) end_exponents(g, w, m, lse);
+  begin_exponents(g, w, m->strip + 1, m);
+}
+
+/** S of a strip of queries for blocks [first, last) of keys, into the ring. */
+INLINE void scores(const geometry *g, const forward_views *w, int64_t strip, int64_t first, int64_t last, meanwhile *m, float *lse, int64_t *slot)
+{
+  const int64_t units = g->steps * STEP;
+  const bool has_low = g->tokens - strip * STRIP > HALF;
+  for (int64_t j = first; j < last; j++) {
+    const uint32_t *a = w->q + strip * g->steps * STEP_WORDS, *b = columns_at(w->k, units, j * STRIP);
     const bool has_right = g->tokens - j * STRIP > HALF;
+    float *s = w->s + *slot * SUMS;
+    while (m->e.ready == RING) {
+      some_exponents(&m->e);
+      next_exponents(g, w, m, lse);
+    }
     tile_begin_sums(NULL);
     for (int64_t t = 0; t < g->steps; t++, a += STEP_WORDS, b += STEP * PANEL) {
       multiply_step(a, b, has_low, has_right);
-      for (int i = 0; i < chunks; i++) some_exponents(e);
-      const int first = (int)t * rows;
-      if (j >= LAG) raise_most(w->most, s + (j - LAG) * SUMS, first, first + rows < STRIP ? rows : STRIP - first);
+      do_some(m);
     }
-    tile_store_sums(s + j * SUMS);
-  }
-  for (int64_t j = last + 1 > LAG ? last + 1 - LAG : 0; j <= last; j++) {
-    if (j == last && g->tokens % STRIP) forget_keys(s + j * SUMS, g->tokens - j * STRIP);
-    raise_most(w->most, s + j * SUMS, 0, STRIP);
+    tile_store_sums(s);
+    next_exponents(g, w, m, lse);
+    if (g->tokens - j * STRIP < STRIP) forget_keys(s, g->tokens - j * STRIP);
+    m->e.ready++;
+    *slot = *slot + 1 == RING ? 0 : *slot + 1;
   }
 }
 
-/** P of a strip is to be formed from its S. */
-INLINE exponents begin_exponents(const geometry *g, const forward_views *w, int64_t strip, float *minus_most)
+/** 32 columns of O of a strip from its P, which wait to be written. */
+INLINE void weighted_sums(const geometry *g, const attention_head *h, const forward_views *w, int64_t strip, int64_t d, meanwhile *m)
 {
-  const float scale = (float)(1.44269504088896340736 / sqrt((double)g->dim)); /* scores in powers of two */
-  for (int i = 0; i < STRIP; i += HALF)
-    _mm512_storeu_ps(minus_most + i, _mm512_mul_ps(of_each_row(false, w->most + i * HALF), _mm512_set1_ps(-scale)));
-  for (int i = 0; i < STRIP * HALF; i += HALF) _mm512_store_ps(w->sum + i, _mm512_setzero_ps());
-  return (exponents){w->s[strip % 2], w->p[strip % 2], w->sum, minus_most, scale, 0, (int)smaller(g->tokens - strip * STRIP, STRIP), g->strips};
-}
-
-/** What is left of P; what O has to be multiplied by, and lse [rows] unless NULL. */
-INLINE void end_exponents(exponents *e, float *factor, float *lse)
-{
-  while (e->blocks) some_exponents(e);
-  for (int i = 0; i < e->rows; i += HALF) {
-    const __m512 sum = of_each_row(true, e->sum + i * HALF), most = _mm512_loadu_ps(e->minus_most + i);
-    _mm512_storeu_ps(factor + i, _mm512_div_ps(_mm512_set1_ps(1.0f), sum));
-    if (lse) _mm512_mask_storeu_ps(lse + i, lanes(e->rows - i), _mm512_fnmadd_ps(most, _mm512_set1_ps(0.69314718055994530942f), logarithm(sum)));
+  const int rows = (int)smaller(g->tokens - strip * STRIP, STRIP);
+  const uint32_t *a = w->p[strip % 2], *b = columns_at(w->v, g->strips * STEP, d);
+  float *o = w->o;
+  syz_bf16 *out = (syz_bf16 *)h->out + strip * STRIP * h->row + d;
+  const int fetched = (int)syz_ceil_div(STRIP, g->strips);
+  int row = 0;
+  const bool has_right = g->dim - d > HALF;
+  tile_begin_sums(NULL);
+  for (int64_t t = 0; t < g->strips; t++, a += STEP_WORDS, b += STEP * PANEL) {
+    multiply_step(a, b, rows > HALF, has_right);
+    for (int r = 0; r < fetched && row < rows; r++, row++) __builtin_prefetch(out + row * h->row, 1, 3);
+    do_some(m);
   }
+  write_some(&m->u, STRIP);
+  tile_store_sums(o);
+  m->u = (unwritten){out, h->row, o, m->factor[strip % 2], rows, (int)smaller(g->dim - d, STRIP)};
 }
 
-/** O of a strip from its P; 32 columns are written while the next ones are formed, and `chunks` chunks a step of what waits in e are done. */
-INLINE void weighted_sums(const geometry *g, const attention_head *h, const forward_views *w, int64_t strip, const float *factor, exponents *e, int chunks)
-{
-  const int rows = (int)smaller(g->tokens - strip * STRIP, STRIP), some = (int)syz_ceil_div(STRIP, g->strips);
-  syz_bf16 *out = (syz_bf16 *)h->out + strip * STRIP * h->row;
-  for (int64_t d = 0; d < g->dim; d += STRIP) {
-    const uint32_t *a = w->p[strip % 2], *b = columns_at(w->v, g->strips * STEP, d);
-    float *o = w->o + d / STRIP % 2 * SUMS, *before = w->o + (d / STRIP + 1) % 2 * SUMS;
-    const bool has_right = g->dim - d > HALF;
-    tile_begin_sums(NULL);
-    for (int64_t t = 0; t < g->strips; t++, a += STEP_WORDS, b += STEP * PANEL) {
-      multiply_step(a, b, rows > HALF, has_right);
-      for (int i = 0; i < chunks; i++) some_exponents(e);
-      const int first = (int)t * some;
-      if (d && first < rows)
-        write_rows(out + first * h->row + d - STRIP, h->row, before + first * HALF, factor + first, 0, first + some < rows ? some : rows - first, STRIP);
-    }
-    tile_store_sums(o);
-  }
-  const int64_t d = (g->steps - 1) * STRIP;
-  write_rows(out + d, h->row, w->o + d / STRIP % 2 * SUMS, factor, 0, rows, (int)(g->dim - d));
-}
-
-/** P of a strip is formed while the tiles form O of the strip before and S of the next one, a few rows after each step. */
+/** P of a strip is formed while the tiles form S of the strip and O of the strip before in turn, a few rows after each step. */
 KERNEL_TARGET static void forward(const attention_head *h, void *scratch)
 {
   const geometry g = geometry_of(h->tokens, h->dim);
   syz_arena arena = {.base = scratch, .size = SIZE_MAX};
   const forward_views w = forward_layout(&g, &arena);
-  const int all = (int)syz_ceil_div(STRIP / CHUNK, g.steps), part = (int)syz_ceil_div(STRIP / CHUNK, 2 * g.steps);
-  float factor[2][STRIP], minus_most[STRIP];
-  exponents e = {.blocks = 0};
+  meanwhile m = {.chunks = (int)syz_ceil_div(STRIP / CHUNK, 2 * g.steps), .strip = -1};
+  int64_t slot = 0;
+  m.f = fetching_of(h, false);
+  m.pieces = (int)syz_ceil_div(3 * g.tokens, (2 * g.strips - 1) * g.strips * g.steps);
+  m.e = (exponents){.s = w.s, .begin = w.s, .end = w.s + RING * SUMS, .sum = w.sum, .minus_most = m.minus_most};
+  m.e.scale = (float)(1.44269504088896340736 / sqrt((double)g.dim)); /* scores in powers of two */
   pack_left(&g, w.q, h->q, h->in);
   pack_right(&g, w.k, h->k, h->in);
   pack_right_across(&g, w.v, h->v, h->in);
   if (g.strips <= 2) /* rows beyond the last query */
     for (int i = 0; i < 2; i++) memset(w.p[i], 0, (size_t)(g.strips * STEP_WORDS) * sizeof *w.p[i]);
   tile_begin();
-  scores(&g, &w, 0, &e, 0);
-  for (int64_t i = 0; i < g.strips; i++) {
-    e = begin_exponents(&g, &w, i, minus_most);
-    if (i > 0) weighted_sums(&g, h, &w, i - 1, factor[(i - 1) % 2], &e, i + 1 < g.strips ? part : all);
-    if (i + 1 < g.strips) scores(&g, &w, i + 1, &e, i > 0 ? part : all);
-    end_exponents(&e, factor[i % 2], h->lse ? h->lse + i * STRIP : NULL);
+  for (int64_t i = 0; i <= g.strips; i++) {
+    for (int64_t n = 0; n < g.steps; n++) {
+      if (i < g.strips) scores(&g, &w, i, n * g.strips / g.steps, (n + 1) * g.strips / g.steps, &m, h->lse, &slot);
+      if (i == 0) continue;
+      if (n == 0) {
+        while (m.strip < i - 1 || (m.strip == i - 1 && m.e.left)) {
+          next_exponents(&g, &w, &m, h->lse);
+          some_exponents(&m.e);
+        }
+        if (m.strip == i - 1 && i < g.strips && m.e.ready) next_exponents(&g, &w, &m, h->lse);
+        else if (m.strip == i - 1) end_exponents(&g, &w, &m, h->lse), m.strip = i - 1;
+        written();
+      }
+      weighted_sums(&g, h, &w, i - 1, n * STRIP, &m);
+    }
   }
-  written();
-  weighted_sums(&g, h, &w, g.strips - 1, factor[(g.strips - 1) % 2], &e, 0);
+  write_some(&m.u, STRIP);
   tile_end();
 }
 
@@ -415,57 +544,101 @@ INLINE __m512i join_rows(__m512 even, __m512 odd)
   return _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(odd, even));
 }
 
-/** P^T and dS^T of 32 keys by 32 queries: steps of tiles, and pairs of keys at `pairs`. `keys` exist; those beyond give zero. */
-INLINE void gradients_of(uint32_t *p, uint32_t *ds, uint32_t *pairs, const float *s, const float *dp, const float *minus_lse, const float *delta,
-                         float scale, int keys)
+/** P^T and dS^T of 32 keys by 32 queries, on their way: steps of tiles, and pairs of keys at `pairs`. `keys` exist; those beyond give zero. */
+typedef struct gradients {
+  uint32_t *p, *ds, *pairs;
+  const float *s, *dp, *minus_lse, *delta;
+  float scale;
+  int row, keys;
+} gradients;
+
+/** Two rows of them. */
+INLINE void two_gradients(gradients *g, const bool exist)
 {
-  const __m512 c = _mm512_set1_ps(scale);
-  for (int r = 0; r < STRIP; r += 2) {
-    __m512 x[2][2], y[2][2];
-    for (int i = 0; i < 2; i++)
-      for (int half = 0; half < 2; half++) {
-        const __m512 shift = _mm512_load_ps(minus_lse + half * HALF), d = _mm512_load_ps(delta + half * HALF);
-        const __mmask16 exists = r + i < keys ? 0xffff : 0;
-        x[i][half] = _mm512_maskz_mov_ps(exists, attention_exp2(_mm512_fmadd_ps(_mm512_load_ps(at_row(s, r + i, half)), c, shift)));
-        y[i][half] = _mm512_maskz_mul_ps(exists, x[i][half], _mm512_sub_ps(_mm512_load_ps(at_row(dp, r + i, half)), d));
-      }
+  const int row = g->row;
+  const __m512 c = _mm512_set1_ps(g->scale);
+  __m512 x[2][2], y[2][2];
+  for (int half = 0; half < 2; half++) {
+    const __m512 shift = _mm512_load_ps(g->minus_lse + half * HALF), d = _mm512_load_ps(g->delta + half * HALF);
     for (int i = 0; i < 2; i++) {
-      const int64_t at = (r + i) / HALF * TILE_WORDS + (r + i) % HALF * STEP;
-      _mm512_store_si512(p + at, (__m512i)_mm512_cvtne2ps_pbh(x[i][1], x[i][0]));
-      _mm512_store_si512(ds + at, (__m512i)_mm512_cvtne2ps_pbh(y[i][1], y[i][0]));
+      x[i][half] = attention_exp2(_mm512_fmadd_ps(_mm512_load_ps(at_row(g->s, row + i, half)), c, shift));
+      if (!exist) x[i][half] = _mm512_maskz_mov_ps(row + i < g->keys ? 0xffff : 0, x[i][half]);
+      y[i][half] = _mm512_mul_ps(x[i][half], _mm512_sub_ps(_mm512_load_ps(at_row(g->dp, row + i, half)), d));
     }
-    for (int half = 0; half < 2; half++) _mm512_store_si512(pairs + r / 2 * STEP + half * TILE_WORDS, join_rows(y[0][half], y[1][half]));
+  }
+  for (int i = 0; i < 2; i++) {
+    _mm512_store_si512(g->p + (row + i) * STEP, (__m512i)_mm512_cvtne2ps_pbh(x[i][1], x[i][0]));
+    _mm512_store_si512(g->ds + (row + i) * STEP, (__m512i)_mm512_cvtne2ps_pbh(y[i][1], y[i][0]));
+  }
+  for (int half = 0; half < 2; half++) _mm512_store_si512(g->pairs + row / 2 * STEP + half * TILE_WORDS, join_rows(y[0][half], y[1][half]));
+}
+
+INLINE void some_gradients(gradients *g, int rows)
+{
+  for (const int end = (int)smaller(g->row + rows, STRIP); g->row < end; g->row += 2) {
+    if (g->row + 2 <= g->keys)
+      two_gradients(g, true);
+    else
+      two_gradients(g, false);
   }
 }
 
 /** dV and dK of a strip of keys, and its rows of dS^T at `pairs` (step s of the block). */
 KERNEL_TARGET static void backward_strip(const geometry *g, const attention_head *h, const backward_views *w, int64_t strip, int64_t in_block,
-                                         int64_t block_units)
+                                         int64_t block_units, fetching *f, int pieces)
 {
   const float root = (float)(1.0 / sqrt((double)g->dim)), scale = (float)(1.44269504088896340736 / sqrt((double)g->dim));
-  const int keys = (int)smaller(g->tokens - strip * STRIP, STRIP);
+  const int keys = (int)smaller(g->tokens - strip * STRIP, STRIP), rows = (int)syz_ceil_div(STRIP / 2, 2 * g->steps) * 2;
   const int64_t units = g->steps * STEP, left = strip * g->steps * STEP_WORDS;
-  for (int64_t j = 0; j <= g->strips; j++) { /* products one strip of queries ahead of what they are made into */
-    float *s = w->s + j % 2 * SUMS, *dp = w->dp + j % 2 * SUMS;
-    if (j < g->strips) {
-      const bool has_right = g->tokens - j * STRIP > HALF;
-      multiply(s, w->k + left, columns_at(w->q, units, j * STRIP), g->steps, false, keys > HALF, has_right);
-      multiply(dp, w->v + left, columns_at(w->dout, units, j * STRIP), g->steps, false, keys > HALF, has_right);
+  const int fetched = (int)syz_ceil_div(STRIP, g->strips);
+  float factor_k[STRIP], factor_v[STRIP];
+  for (int r = 0; r < STRIP; r++) factor_k[r] = root, factor_v[r] = 1;
+  gradients e = {.row = STRIP, .keys = keys, .scale = scale};
+  for (int64_t j = 0; j < g->strips; j++) { /* products one strip of queries ahead of what they are made into */
+    const int64_t at = j * STRIP;
+    const bool has_right = g->tokens - at > HALF;
+    for (int second = 0; second < 2; second++) {
+      const uint32_t *a = (second ? w->v : w->k) + left, *b = columns_at(second ? w->dout : w->q, units, at);
+      tile_begin_sums(NULL);
+      for (int64_t t = 0; t < g->steps; t++, a += STEP_WORDS, b += STEP * PANEL) {
+        multiply_step(a, b, keys > HALF, has_right);
+        some_gradients(&e, rows);
+        fetch_some(f, pieces);
+      }
+      tile_store_sums((second ? w->dp : w->s) + j % 2 * SUMS);
     }
-    if (j > 0) {
-      const int64_t i = j - 1, at = i * STRIP;
-      uint32_t *pairs = w->ds_pairs + at / PANEL * PANEL * block_units + syz_panel_at(true, in_block * STEP, at % PANEL);
-      gradients_of(w->p + i * STEP_WORDS, w->ds + i * STEP_WORDS, pairs, w->s + i % 2 * SUMS, w->dp + i % 2 * SUMS, w->minus_lse + at, w->delta + at,
-                   scale, keys);
+    some_gradients(&e, STRIP);
+    e.p = w->p + j * STEP_WORDS;
+    e.ds = w->ds + j * STEP_WORDS;
+    e.pairs = w->ds_pairs + at / PANEL * PANEL * block_units + syz_panel_at(true, in_block * STEP, at % PANEL);
+    e.s = w->s + j % 2 * SUMS;
+    e.dp = w->dp + j % 2 * SUMS;
+    e.minus_lse = w->minus_lse + at;
+    e.delta = w->delta + at;
+    e.row = 0;
+  }
+  some_gradients(&e, STRIP);
+  written();
+  unwritten u = {.rows = 0};
+  for (int64_t d = 0; d < g->dim; d += STRIP)
+    for (int second = 0; second < 2; second++) {
+      const uint32_t *a = second ? w->ds : w->p, *b = columns_at(second ? w->q_across : w->dout_across, g->strips * STEP, d);
+      float *sum = second ? w->dp : w->s;
+      syz_bf16 *to = (syz_bf16 *)(second ? h->dk : h->dv) + strip * STRIP * h->in + d;
+      const bool has_right = g->dim - d > HALF;
+      int row = 0;
+      tile_begin_sums(NULL);
+      for (int64_t t = 0; t < g->strips; t++, a += STEP_WORDS, b += STEP * PANEL) {
+        multiply_step(a, b, keys > HALF, has_right);
+        for (int r = 0; r < fetched && row < keys; r++, row++) __builtin_prefetch(to + row * h->in, 1, 3);
+        write_some(&u, fetched);
+        fetch_some(f, pieces);
+      }
+      write_some(&u, STRIP);
+      tile_store_sums(sum);
+      u = (unwritten){to, h->in, sum, second ? factor_k : factor_v, keys, (int)smaller(g->dim - d, STRIP)};
     }
-  }
-  for (int64_t d = 0; d < g->dim; d += STRIP) {
-    const int n = (int)smaller(g->dim - d, STRIP);
-    multiply(w->s, w->p, columns_at(w->dout_across, g->strips * STEP, d), g->strips, false, keys > HALF, n > HALF);
-    multiply(w->dp, w->ds, columns_at(w->q_across, g->strips * STEP, d), g->strips, false, keys > HALF, n > HALF);
-    write_rows((syz_bf16 *)h->dv + strip * STRIP * h->in + d, h->in, w->s, NULL, 1, keys, n);
-    write_rows((syz_bf16 *)h->dk + strip * STRIP * h->in + d, h->in, w->dp, NULL, root, keys, n);
-  }
+  write_some(&u, STRIP);
 }
 
 /** dQ from its transposed sums. */
@@ -504,9 +677,12 @@ KERNEL_TARGET static void backward(const attention_head *h, void *scratch)
     if (t >= g.tokens) w.delta[t] = 0;
   }
   tile_begin();
+  fetching f = fetching_of(h, true);
+  const int pieces = (int)syz_ceil_div(5 * g.tokens, 4 * g.strips * g.strips * g.steps);
+  if (g.tokens * g.dim > FETCHED) f.rows = 0;
   for (int64_t first = 0; first < g.strips; first += BLOCK_STRIPS) {
     const int64_t strips = smaller(g.strips - first, BLOCK_STRIPS), units = strips * STEP;
-    for (int64_t i = 0; i < strips; i++) backward_strip(&g, h, &w, first + i, i, units);
+    for (int64_t i = 0; i < strips; i++) backward_strip(&g, h, &w, first + i, i, units, &f, pieces);
     for (int64_t d = 0; d < g.steps; d++)
       for (int64_t j = 0; j < g.strips; j++)
         multiply(w.dq + (d * g.strips + j) * SUMS, w.k_across + (d * g.strips + first) * STEP_WORDS, columns_at(w.ds_pairs, units, j * STRIP), strips,
