@@ -1,13 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Attention in bfloat16 with float32 sums on tiles (AMX). The method is that of attention_core.h without its blocks of keys: 32 x 32 sums are formed
- * at once (kernel_amx.c), and what they are made into is again a left operand of tiles.
+ * Attention in bfloat16 with float32 sums on tiles (AMX). 32 x 32 sums are formed at once (kernel_amx.c), and what they are made into is again a left
+ * operand of tiles.
  *
- * Forward, for a strip of 32 queries: S = Q K^T over all keys, rests in L2 with the running maximum of each row and lane; P = exp(S - max), rounded,
- * in tiles; O = P V. The sum of a row is taken from P before it is rounded, and divides O at the end. Backward, for a strip of 32 keys, so that lse
- * and D of the queries lie along the lanes: S^T = K Q^T, dP^T = V dO^T, P^T = exp(S^T - lse), dS^T = P^T (dP^T - D). P^T and dS^T of a strip are left
- * operands of dV = P^T dO and dK = dS^T Q, complete at once. dS^T of a block of strips, pairs of keys joined, is the right operand of dQ^T += K^T
- * dS^T, whose sums rest in memory between blocks.
+ * Forward, for a strip of 32 queries: S = Q K^T, 32 keys at a time; P = exp(S - m), rounded, in tiles; O = P V. m is a row's maximum over its first
+ * 32 keys, so that no second pass over S is needed; where later scores lie so far above it that the sum of a row exceeds 2^60, P of the row is formed
+ * again with the maximum over all keys. The sum of a row is taken from P before it is rounded, and divides O at the end. Backward, for a strip of 32
+ * keys, so that lse and D of the queries lie along the lanes: S^T = K Q^T, dP^T = V dO^T, P^T = exp(S^T - lse), dS^T = P^T (dP^T - D). P^T and dS^T
+ * of a strip are left operands of dV = P^T dO and dK = dS^T Q, complete at once. dS^T of a block of strips, pairs of keys joined, is the right
+ * operand of dQ^T += K^T dS^T, whose sums rest in memory between blocks.
+ *
+ * What vectors do stands between the steps of products, a few rows after each: P of a strip while S of the next strip and O of the one before are
+ * formed in turn, from a small ring of S; gradients while the next 32 queries' products are formed; results while the next sums are. Rows of the
+ * next head are fetched into L2 meanwhile. What bounds the speed is lines from L2 (with all tiles in L1, 1.2 to 1.3 times as fast) and the vectors.
+ *
+ * Measured on one core of a Xeon whose products alone reach 2,340 GFLOP/s, heads from L3, useful GFLOP/s forward and backward, vectors in passes of
+ * their own and now: 778 tokens, heads of 128: 546, 448 and 689, 540; 144 tokens of 64: 205, 211 and 305, 277; 257 tokens of 64: 196, 196 and 265,
+ * 256. Fetching the next head and written lines early gives a third of the gain at 778 tokens and most of it at 257; the rest is vectors between
+ * steps and tiles of the right operand that displace nothing in L1. Gradients in a ring across strips, as S is: up to a tenth slower, for the more
+ * instructions between steps.
  *
  * Order of additions depends on tokens and dim only.
  */
@@ -38,6 +49,7 @@ enum {
   RING = 10,        /* blocks of S that wait to become P */
   WRITTEN = 4,      /* rows of O that are written between two steps */
   FETCHED = 1 << 15, /* numbers of a matrix, most, for which the next head is fetched into L2 beside what the backward pass keeps there */
+  PASS = 16,        /* steps of P^T or dS^T, most, that rest in L1 while all columns of dV or dK are formed */
   BLOCK_STRIPS = 8, /* of keys, most, between sums of dQ in memory */
 };
 
@@ -101,25 +113,28 @@ static inline __attribute__((always_inline)) void written(void) { __asm__ volati
 
 /* ------------------------------------------------------------- products */
 
-/** 32 x 32 sums (see tile_store_sums) over `steps` steps: from zero, or on top of what is there. a, b: the first step; has_low, has_right: there are
- * more than 16 rows, columns. */
-INLINE void multiply(float *sum, const uint32_t *a, const uint32_t *b, int64_t steps, bool is_continued, bool has_low, bool has_right)
+/** A step of 32 x 32 sums. a, b: its tiles; has_low, has_right: there are more than 16 rows, columns. What streams by displaces nothing in L1. */
+INLINE void multiply_step(const uint32_t *a, const uint32_t *b, bool has_low, bool has_right)
 {
-  tile_begin_sums(is_continued ? sum : NULL);
-  for (int64_t s = 0; s < steps; s++, a += STEP_WORDS, b += STEP * PANEL) {
-    tile_load_once(6, b, TILE_LINE);
-    tile_load(4, a, TILE_LINE);
-    tile_dot_bf16(0, 4, 6);
-    if (has_right) {
-      tile_load_once(7, b + TILE_WORDS, TILE_LINE);
-      tile_dot_bf16(1, 4, 7);
-    }
-    if (has_low) {
-      tile_load(5, a + TILE_WORDS, TILE_LINE);
-      tile_dot_bf16(2, 5, 6);
-      if (has_right) tile_dot_bf16(3, 5, 7);
-    }
+  tile_load_once(6, b, TILE_LINE);
+  tile_load(4, a, TILE_LINE);
+  tile_dot_bf16(0, 4, 6);
+  if (has_right) {
+    tile_load_once(7, b + TILE_WORDS, TILE_LINE);
+    tile_dot_bf16(1, 4, 7);
   }
+  if (has_low) {
+    tile_load(5, a + TILE_WORDS, TILE_LINE);
+    tile_dot_bf16(2, 5, 6);
+    if (has_right) tile_dot_bf16(3, 5, 7);
+  }
+}
+
+/** 32 x 32 sums (see tile_store_sums) over `steps` steps. */
+INLINE void multiply(float *sum, const uint32_t *a, const uint32_t *b, int64_t steps, bool has_low, bool has_right)
+{
+  tile_begin_sums(NULL);
+  for (int64_t s = 0; s < steps; s++, a += STEP_WORDS, b += STEP * PANEL) multiply_step(a, b, has_low, has_right);
   tile_store_sums(sum);
 }
 
@@ -129,11 +144,11 @@ INLINE const float *at_row(const float *sum, int r, int half) { return sum + hal
 INLINE const uint32_t *columns_at(const uint32_t *b, int64_t units, int64_t j) { return b + j / PANEL * PANEL * units + syz_panel_at(true, 0, j % PANEL); }
 
 /** Rows of sums, times factor, rounded: to [rows][n <= 32], ld apart. */
-INLINE void write_rows(syz_bf16 *to, int64_t ld, const float *sum, const float *factor, float scale, int rows, int n)
+INLINE void write_rows(syz_bf16 *to, int64_t ld, const float *sum, const float *factor, int rows, int n)
 {
   const __mmask32 mask = n >= STRIP ? ~(__mmask32)0 : (__mmask32)((1u << n) - 1u);
   for (int r = 0; r < rows; r++) {
-    const __m512 f = _mm512_set1_ps(factor ? factor[r] : scale);
+    const __m512 f = _mm512_set1_ps(factor[r]);
     const __m512 low = _mm512_mul_ps(_mm512_load_ps(at_row(sum, r, 0)), f), high = _mm512_mul_ps(_mm512_load_ps(at_row(sum, r, 1)), f);
     _mm512_mask_storeu_epi16(to + r * ld, mask, (__m512i)_mm512_cvtne2ps_pbh(high, low));
   }
@@ -197,34 +212,17 @@ static forward_views forward_layout(const geometry *g, syz_arena *a)
   v.v = syz_arena_take(a, (size_t)g->token_words, sizeof *v.v);
   for (int i = 0; i < 2; i++) v.p[i] = syz_arena_take(a, (size_t)(g->strips * STEP_WORDS), sizeof *v.p[i]);
   v.s = syz_arena_take(a, RING * SUMS, sizeof *v.s);
-  v.o = syz_arena_take(a, 2 * SUMS, sizeof *v.o);
+  v.o = syz_arena_take(a, SUMS, sizeof *v.o);
   v.sum = syz_arena_take(a, STRIP * HALF, sizeof *v.sum);
   v.most = syz_arena_take(a, STRIP * HALF, sizeof *v.most);
   v.all_s = syz_arena_take(a, (size_t)(g->strips * SUMS), sizeof *v.all_s);
   return v;
 }
 
-/** One step of a product: see multiply. */
-INLINE void multiply_step(const uint32_t *a, const uint32_t *b, bool has_low, bool has_right)
-{
-  tile_load_once(6, b, TILE_LINE);
-  tile_load(4, a, TILE_LINE);
-  tile_dot_bf16(0, 4, 6);
-  if (has_right) {
-    tile_load_once(7, b + TILE_WORDS, TILE_LINE);
-    tile_dot_bf16(1, 4, 7);
-  }
-  if (has_low) {
-    tile_load(5, a + TILE_WORDS, TILE_LINE);
-    tile_dot_bf16(2, 5, 6);
-    if (has_right) tile_dot_bf16(3, 5, 7);
-  }
-}
-
 /** Scores of 32 keys into the running maximum of each row and lane. */
-INLINE void raise_most(float *most, const float *s, int first, int rows)
+INLINE void raise_most(float *most, const float *s)
 {
-  for (int r = first; r < first + rows; r++)
+  for (int r = 0; r < STRIP; r++)
     _mm512_store_ps(most + r * HALF,
                     _mm512_max_ps(_mm512_load_ps(most + r * HALF), _mm512_max_ps(_mm512_load_ps(at_row(s, r, 0)), _mm512_load_ps(at_row(s, r, 1)))));
 }
@@ -249,7 +247,7 @@ INLINE void write_some(unwritten *u, int rows)
 {
   if (!u->rows) return;
   const int some = rows < u->rows ? rows : u->rows;
-  write_rows(u->to, u->ld, u->sum, u->factor, 0, some, u->n);
+  write_rows(u->to, u->ld, u->sum, u->factor, some, u->n);
   u->to += some * u->ld;
   u->sum += some * HALF;
   u->factor += some;
@@ -350,7 +348,8 @@ INLINE void do_some(meanwhile *m)
 INLINE void begin_exponents(const geometry *g, const forward_views *w, int64_t strip, meanwhile *m)
 {
   const float *s = m->e.s;
-  for (int r = 0; r < STRIP; r++) _mm512_store_ps(w->most + r * HALF, _mm512_max_ps(_mm512_load_ps(at_row(s, r, 0)), _mm512_load_ps(at_row(s, r, 1))));
+  for (int r = 0; r < STRIP; r++)
+    _mm512_store_ps(w->most + r * HALF, _mm512_max_ps(_mm512_load_ps(at_row(s, r, 0)), _mm512_load_ps(at_row(s, r, 1))));
   for (int i = 0; i < STRIP; i += HALF)
     _mm512_storeu_ps(m->minus_most + i, _mm512_mul_ps(of_each_row(false, w->most + i * HALF), _mm512_set1_ps(-m->e.scale)));
   for (int i = 0; i < STRIP * HALF; i += HALF) _mm512_store_ps(w->sum + i, _mm512_setzero_ps());
@@ -361,20 +360,20 @@ INLINE void begin_exponents(const geometry *g, const forward_views *w, int64_t s
   m->e.left = g->strips;
 }
 
-/** P and its sums again, with the maximum over all keys subtracted: the maximum of the first keys is far below it. */
-__attribute__((noinline)) KERNEL_TARGET static void exponents_again(const geometry *g, const forward_views *w, meanwhile *m)
+/** P and its sums again, with the maximum over all keys subtracted in the rows of `far`: the maximum of the first keys is far below it. */
+__attribute__((noinline)) KERNEL_TARGET static void exponents_again(const geometry *g, const forward_views *w, meanwhile *m, uint32_t far)
 {
   const int64_t strip = m->strip, units = g->steps * STEP;
   exponents e = m->e;
   for (int i = 0; i < STRIP * HALF; i += HALF) _mm512_store_ps(w->most + i, _mm512_set1_ps(-INFINITY));
   for (int64_t j = 0; j < g->strips; j++) {
     float *s = w->all_s + j * SUMS;
-    multiply(s, w->q + strip * g->steps * STEP_WORDS, columns_at(w->k, units, j * STRIP), g->steps, false, e.rows > HALF, g->tokens - j * STRIP > HALF);
+    multiply(s, w->q + strip * g->steps * STEP_WORDS, columns_at(w->k, units, j * STRIP), g->steps, e.rows > HALF, g->tokens - j * STRIP > HALF);
     if (g->tokens - j * STRIP < STRIP) forget_keys(s, g->tokens - j * STRIP);
-    raise_most(w->most, s, 0, STRIP);
+    raise_most(w->most, s);
   }
   for (int i = 0; i < STRIP; i += HALF)
-    _mm512_storeu_ps(m->minus_most + i, _mm512_mul_ps(of_each_row(false, w->most + i * HALF), _mm512_set1_ps(-e.scale)));
+    _mm512_mask_storeu_ps(m->minus_most + i, (__mmask16)(far >> i), _mm512_mul_ps(of_each_row(false, w->most + i * HALF), _mm512_set1_ps(-e.scale)));
   for (int i = 0; i < STRIP * HALF; i += HALF) _mm512_store_ps(w->sum + i, _mm512_setzero_ps());
   e.s = w->all_s, e.end = NULL, e.p = w->p[strip % 2], e.row = 0, e.left = e.ready = g->strips;
   while (e.left) some_exponents(&e);
@@ -386,14 +385,15 @@ INLINE void end_exponents(const geometry *g, const forward_views *w, meanwhile *
   const __m512 large = _mm512_set1_ps(0x1p60f);
   const int rows = m->e.rows;
   float *factor = m->factor[m->strip % 2];
-  bool is_far = false;
-  for (int i = 0; i < rows; i += HALF) is_far |= (_mm512_cmp_ps_mask(of_each_row(true, w->sum + i * HALF), large, _CMP_NLE_UQ) & lanes(rows - i)) != 0;
-  if (is_far) exponents_again(g, w, m);
+  uint32_t far = 0;
+  for (int i = 0; i < rows; i += HALF)
+    far |= (uint32_t)_mm512_mask_cmp_ps_mask(lanes(rows - i), of_each_row(true, w->sum + i * HALF), large, _CMP_NLE_UQ) << i;
+  if (far) exponents_again(g, w, m, far);
   for (int i = 0; i < rows; i += HALF) {
     const __m512 sum = of_each_row(true, w->sum + i * HALF), most = _mm512_loadu_ps(m->minus_most + i);
     _mm512_storeu_ps(factor + i, _mm512_div_ps(_mm512_set1_ps(1.0f), sum));
-    if (lse)
-      _mm512_mask_storeu_ps(lse + m->strip * STRIP + i, lanes(rows - i), _mm512_fnmadd_ps(most, _mm512_set1_ps(0.69314718055994530942f), logarithm(sum)));
+    const __m512 ln2 = _mm512_set1_ps(0.69314718055994530942f);
+    if (lse) _mm512_mask_storeu_ps(lse + m->strip * STRIP + i, lanes(rows - i), _mm512_fnmadd_ps(most, ln2, logarithm(sum)));
   }
 }
 
@@ -496,7 +496,7 @@ typedef struct backward_views {
   uint32_t *k, *v, *k_across;                  /* left */
   uint32_t *q, *dout, *q_across, *dout_across; /* right */
   uint32_t *p, *ds, *ds_pairs;                 /* of a strip of keys: left, left; of a block: right */
-  float *s, *dp, *dq, *minus_lse, *delta;
+  float *s, *dp, *sums[2], *dq, *minus_lse, *delta;
 } backward_views;
 
 static backward_views backward_layout(const geometry *g, syz_arena *a)
@@ -515,6 +515,7 @@ static backward_views backward_layout(const geometry *g, syz_arena *a)
   v.ds_pairs = syz_arena_take(a, (size_t)syz_packed_words(g->tokens, BLOCK_STRIPS * STEP), word);
   v.s = syz_arena_take(a, 2 * SUMS, word);
   v.dp = syz_arena_take(a, 2 * SUMS, word);
+  for (int i = 0; i < 2; i++) v.sums[i] = syz_arena_take(a, (size_t)(g->steps * SUMS), word);
   v.dq = syz_arena_take(a, (size_t)(g->steps * g->strips * SUMS), word);
   v.minus_lse = syz_arena_take(a, queries, word);
   v.delta = syz_arena_take(a, queries, word);
@@ -536,14 +537,6 @@ KERNEL_TARGET static void row_products(const geometry *g, float *delta, const sy
   }
 }
 
-/** Neighbouring rows joined to units: lane i becomes (even[i], odd[i]). */
-INLINE __m512i join_rows(__m512 even, __m512 odd)
-{
-  const __m512i order =
-      _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-  return _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(odd, even));
-}
-
 /** P^T and dS^T of 32 keys by 32 queries, on their way: steps of tiles, and pairs of keys at `pairs`. `keys` exist; those beyond give zero. */
 typedef struct gradients {
   uint32_t *p, *ds, *pairs;
@@ -552,7 +545,7 @@ typedef struct gradients {
   int row, keys;
 } gradients;
 
-/** Two rows of them. */
+/** Two rows of them. In a step of pairs, queries 0 to 3, 8 to 11, 16 to 19, 24 to 27 of 32 stand in the first tile, the others in the second. */
 INLINE void two_gradients(gradients *g, const bool exist)
 {
   const int row = g->row;
@@ -566,11 +559,15 @@ INLINE void two_gradients(gradients *g, const bool exist)
       y[i][half] = _mm512_mul_ps(x[i][half], _mm512_sub_ps(_mm512_load_ps(at_row(g->dp, row + i, half)), d));
     }
   }
+  __m512i rounded[2];
   for (int i = 0; i < 2; i++) {
+    rounded[i] = (__m512i)_mm512_cvtne2ps_pbh(y[i][1], y[i][0]);
     _mm512_store_si512(g->p + (row + i) * STEP, (__m512i)_mm512_cvtne2ps_pbh(x[i][1], x[i][0]));
-    _mm512_store_si512(g->ds + (row + i) * STEP, (__m512i)_mm512_cvtne2ps_pbh(y[i][1], y[i][0]));
+    _mm512_store_si512(g->ds + (row + i) * STEP, rounded[i]);
   }
-  for (int half = 0; half < 2; half++) _mm512_store_si512(g->pairs + row / 2 * STEP + half * TILE_WORDS, join_rows(y[0][half], y[1][half]));
+  uint32_t *pairs = g->pairs + row / 2 * STEP;
+  _mm512_store_si512(pairs, _mm512_unpacklo_epi16(rounded[0], rounded[1]));
+  _mm512_store_si512(pairs + TILE_WORDS, _mm512_unpackhi_epi16(rounded[0], rounded[1]));
 }
 
 INLINE void some_gradients(gradients *g, int rows)
@@ -590,7 +587,8 @@ KERNEL_TARGET static void backward_strip(const geometry *g, const attention_head
   const float root = (float)(1.0 / sqrt((double)g->dim)), scale = (float)(1.44269504088896340736 / sqrt((double)g->dim));
   const int keys = (int)smaller(g->tokens - strip * STRIP, STRIP), rows = (int)syz_ceil_div(STRIP / 2, 2 * g->steps) * 2;
   const int64_t units = g->steps * STEP, left = strip * g->steps * STEP_WORDS;
-  const int fetched = (int)syz_ceil_div(STRIP, g->strips);
+  const int64_t pass = syz_ceil_div(g->strips, syz_ceil_div(g->strips, PASS));
+  const int fetched = (int)syz_ceil_div(STRIP, pass);
   float factor_k[STRIP], factor_v[STRIP];
   for (int r = 0; r < STRIP; r++) factor_k[r] = root, factor_v[r] = 1;
   gradients e = {.row = STRIP, .keys = keys, .scale = scale};
@@ -620,43 +618,83 @@ KERNEL_TARGET static void backward_strip(const geometry *g, const attention_head
   some_gradients(&e, STRIP);
   written();
   unwritten u = {.rows = 0};
-  for (int64_t d = 0; d < g->dim; d += STRIP)
-    for (int second = 0; second < 2; second++) {
-      const uint32_t *a = second ? w->ds : w->p, *b = columns_at(second ? w->q_across : w->dout_across, g->strips * STEP, d);
-      float *sum = second ? w->dp : w->s;
-      syz_bf16 *to = (syz_bf16 *)(second ? h->dk : h->dv) + strip * STRIP * h->in + d;
-      const bool has_right = g->dim - d > HALF;
-      int row = 0;
-      tile_begin_sums(NULL);
-      for (int64_t t = 0; t < g->strips; t++, a += STEP_WORDS, b += STEP * PANEL) {
-        multiply_step(a, b, keys > HALF, has_right);
-        for (int r = 0; r < fetched && row < keys; r++, row++) __builtin_prefetch(to + row * h->in, 1, 3);
-        write_some(&u, fetched);
-        fetch_some(f, pieces);
+  for (int second = 0; second < 2; second++)
+    for (int64_t first_step = 0; first_step < g->strips; first_step += pass)
+      for (int64_t d = 0; d < g->dim; d += STRIP) {
+        const int64_t steps = smaller(g->strips - first_step, pass);
+        const bool is_last = first_step + steps == g->strips, has_right = g->dim - d > HALF;
+        const uint32_t *a = (second ? w->ds : w->p) + first_step * STEP_WORDS;
+        const uint32_t *b = columns_at(second ? w->q_across : w->dout_across, g->strips * STEP, d) + first_step * STEP * PANEL;
+        float *sum = w->sums[second] + d / STRIP * SUMS;
+        syz_bf16 *to = (syz_bf16 *)(second ? h->dk : h->dv) + strip * STRIP * h->in + d;
+        int row = is_last ? 0 : keys;
+        tile_begin_sums(first_step ? sum : NULL);
+        for (int64_t t = 0; t < steps; t++, a += STEP_WORDS, b += STEP * PANEL) {
+          multiply_step(a, b, keys > HALF, has_right);
+          for (int r = 0; r < fetched && row < keys; r++, row++) __builtin_prefetch(to + row * h->in, 1, 3);
+          write_some(&u, fetched);
+          fetch_some(f, pieces);
+        }
+        tile_store_sums(sum);
+        if (!is_last) continue;
+        write_some(&u, STRIP);
+        u = (unwritten){to, h->in, sum, second ? factor_k : factor_v, keys, (int)smaller(g->dim - d, STRIP)};
       }
-      write_some(&u, STRIP);
-      tile_store_sums(sum);
-      u = (unwritten){to, h->in, sum, second ? factor_k : factor_v, keys, (int)smaller(g->dim - d, STRIP)};
-    }
   write_some(&u, STRIP);
 }
 
-/** dQ from its transposed sums. */
-KERNEL_TARGET static void write_dq(const geometry *g, const attention_head *h, const backward_views *w)
+/** Transposed sums of dQ that wait to be written: 32 columns, 32 tokens. */
+typedef struct transposed {
+  const float *sum;
+  syz_bf16 *to;
+  int64_t ld;
+  int columns, tokens, quarters; /* quarters left */
+  float factor;
+} transposed;
+
+/** The next quarter of them. */
+INLINE void write_quarter(transposed *w)
 {
-  const __m512 root = _mm512_set1_ps((float)(1.0 / sqrt((double)g->dim)));
-  for (int64_t j = 0; j < g->strips; j++)
-    for (int64_t d = 0; d < g->dim; d += HALF)
-      for (int half = 0; half < 2; half++) {
-        const float *sum = w->dq + (d / STRIP * g->strips + j) * SUMS + half * (SUMS / 2) + d / HALF % 2 * TILE_WORDS;
-        const int64_t first = j * STRIP + half * HALF;
-        __m512i r[HALF];
-        for (int i = 0; i < HALF; i++) r[i] = _mm512_load_si512(sum + i * HALF);
-        transpose16(r);
-        for (int i = 0; i < HALF && first + i < g->tokens; i++)
-          _mm256_mask_storeu_epi16((syz_bf16 *)h->dq + (first + i) * h->in + d, lanes(g->dim - d),
-                                   (__m256i)_mm512_cvtneps_pbh(_mm512_mul_ps(_mm512_castsi512_ps(r[i]), root)));
+  if (!w->quarters) return;
+  const int quarter = 4 - w->quarters--, down = quarter % 2 * HALF, half = quarter / 2; /* of columns, of tokens */
+  const __mmask16 mask = lanes(w->columns - down);
+  const float *sum = at_row(w->sum, down, half);
+  syz_bf16 *to = w->to + down;
+  __m512i r[HALF];
+  for (int i = 0; i < HALF; i++) r[i] = _mm512_load_si512(sum + i * HALF);
+  transpose16(r);
+  for (int i = 0; i < HALF; i++) {
+    const int token = i / 4 * 8 + half * 4 + i % 4; /* see two_gradients */
+    const __m512 x = _mm512_mul_ps(_mm512_castsi512_ps(r[i]), _mm512_set1_ps(w->factor));
+    if (token < w->tokens) _mm256_mask_storeu_epi16(to + token * w->ld, mask, (__m256i)_mm512_cvtneps_pbh(x));
+  }
+}
+
+/** What a block of strips of keys adds to dQ^T; the last one's sums are written while the next ones are formed. */
+KERNEL_TARGET static void add_dq(const geometry *g, const attention_head *h, const backward_views *w, int64_t first, int64_t strips)
+{
+  const bool is_last = first + strips == g->strips;
+  transposed u = {.quarters = 0};
+  for (int64_t d = 0; d < g->steps; d++)
+    for (int64_t j = 0; j < g->strips; j++) {
+      const uint32_t *a = w->k_across + (d * g->strips + first) * STEP_WORDS, *b = columns_at(w->ds_pairs, strips * STEP, j * STRIP);
+      const int columns = (int)smaller(g->dim - d * STRIP, STRIP), tokens = (int)smaller(g->tokens - j * STRIP, STRIP);
+      float *sum = w->dq + (d * g->strips + j) * SUMS;
+      syz_bf16 *to = (syz_bf16 *)h->dq + j * STRIP * h->in + d * STRIP;
+      const int fetched = (int)syz_ceil_div(STRIP, strips);
+      int row = is_last ? 0 : tokens;
+      tile_begin_sums(first ? sum : NULL);
+      for (int64_t t = 0; t < strips; t++, a += STEP_WORDS, b += STEP * PANEL) {
+        multiply_step(a, b, columns > HALF, true);
+        for (int r = 0; r < fetched && row < tokens; r++, row++) __builtin_prefetch(to + row * h->in, 1, 3);
+        write_quarter(&u);
       }
+      tile_store_sums(sum);
+      if (!is_last) continue;
+      while (u.quarters) write_quarter(&u);
+      u = (transposed){sum, to, h->in, columns, tokens, 4, (float)(1.0 / sqrt((double)g->dim))};
+    }
+  while (u.quarters) write_quarter(&u);
 }
 
 KERNEL_TARGET static void backward(const attention_head *h, void *scratch)
@@ -683,12 +721,9 @@ KERNEL_TARGET static void backward(const attention_head *h, void *scratch)
   for (int64_t first = 0; first < g.strips; first += BLOCK_STRIPS) {
     const int64_t strips = smaller(g.strips - first, BLOCK_STRIPS), units = strips * STEP;
     for (int64_t i = 0; i < strips; i++) backward_strip(&g, h, &w, first + i, i, units, &f, pieces);
-    for (int64_t d = 0; d < g.steps; d++)
-      for (int64_t j = 0; j < g.strips; j++)
-        multiply(w.dq + (d * g.strips + j) * SUMS, w.k_across + (d * g.strips + first) * STEP_WORDS, columns_at(w.ds_pairs, units, j * STRIP), strips,
-                 first > 0, g.dim - d * STRIP > HALF, g.tokens - j * STRIP > HALF);
+    written();
+    add_dq(&g, h, &w, first, strips);
   }
-  write_dq(&g, h, &w);
   tile_end();
 }
 
