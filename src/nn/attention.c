@@ -142,21 +142,29 @@ static void run_widened(const syz_attention *a, const attention_head *h, bool is
   narrow(h->dv, h->in, wide.dv, T, D);
 }
 
-static void run_head(const syz_attention *a, int64_t index, const void *dout, const void *qkv, const void *out, const float *lse,
+/** The element at which head `index` begins in an array whose tokens are `row` elements apart. */
+static int64_t head_at(const syz_attention *a, int64_t index, int64_t row)
+{
+  return index / a->heads * a->tokens * row + index % a->heads * a->dim;
+}
+
+/** has_next: head index + 1 exists; most often the same thread runs it next. */
+static void run_head(const syz_attention *a, int64_t index, bool has_next, const void *dout, const void *qkv, const void *out, const float *lse,
                      void *dqkv)
 {
-  const int64_t b = index / a->heads, head = index % a->heads, size = (int64_t)syz_dtype_size(a->act);
-  const int64_t width = a->heads * a->dim;
-  const int64_t at_in = (b * a->tokens * a->in + head * a->dim) * size, at_row = (b * a->tokens * a->row + head * a->dim) * size;
+  const int64_t size = (int64_t)syz_dtype_size(a->act), width = a->heads * a->dim;
+  const int64_t at_in = head_at(a, index, a->in) * size, at_row = head_at(a, index, a->row) * size;
   const unsigned char *in = (const unsigned char *)qkv + at_in;
   /* One struct serves both passes: out and lse are written by the first and only read by the second. */
   attention_head h = {.tokens = a->tokens, .dim = a->dim, .q = in, .k = in + width * size, .v = in + 2 * width * size, .in = a->in,
                       .out = (unsigned char *)(uintptr_t)out + at_row, .row = a->row,
                       .lse = lse ? (float *)(uintptr_t)lse + index * a->tokens : NULL};
+  if (has_next) h.next = (const unsigned char *)qkv + head_at(a, index + 1, a->in) * size;
   if (dqkv) {
     unsigned char *grad = (unsigned char *)dqkv + at_in;
     h.dout = (const unsigned char *)dout + at_row;
     h.dq = grad, h.dk = grad + width * size, h.dv = grad + 2 * width * size;
+    if (has_next) h.next_dout = (const unsigned char *)dout + head_at(a, index + 1, a->row) * size;
   }
   void *scratch = a->scratch + (size_t)omp_get_thread_num() * a->thread_bytes;
   if (a->kernel->type != a->act) run_widened(a, &h, dqkv != NULL, scratch);
@@ -179,7 +187,7 @@ void syz_attention_forward(const syz_attention *a, int64_t batch, const void *qk
   SYZ_ASSERT(batch >= 0 && batch <= a->max_batch);
   const double start = syz_profile_begin();
 #pragma omp parallel for schedule(static) num_threads(a->threads) if (a->threads > 1)
-  for (int64_t i = 0; i < batch * a->heads; i++) run_head(a, i, NULL, qkv, out, lse, NULL);
+  for (int64_t i = 0; i < batch * a->heads; i++) run_head(a, i, i + 1 < batch * a->heads, NULL, qkv, out, lse, NULL);
   syz_profile_end(start, SYZ_PROFILE_ATTENTION, "attention forward", a->tokens, a->dim, attention_flops(a, batch, 2), attention_bytes(a, batch, 4));
 }
 
@@ -189,6 +197,6 @@ void syz_attention_backward(const syz_attention *a, int64_t batch, const void *d
   SYZ_ASSERT(batch >= 0 && batch <= a->max_batch && a->trains && lse);
   const double start = syz_profile_begin();
 #pragma omp parallel for schedule(static) num_threads(a->threads) if (a->threads > 1)
-  for (int64_t i = 0; i < batch * a->heads; i++) run_head(a, i, dout, qkv, out, lse, dqkv);
+  for (int64_t i = 0; i < batch * a->heads; i++) run_head(a, i, i + 1 < batch * a->heads, dout, qkv, out, lse, dqkv);
   syz_profile_end(start, SYZ_PROFILE_ATTENTION, "attention backward", a->tokens, a->dim, attention_flops(a, batch, 4), attention_bytes(a, batch, 8));
 }

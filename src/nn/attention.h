@@ -17,6 +17,7 @@ typedef struct attention_head {
   float *lse; /**< [tokens]; read by the backward pass */
   const void *dout;
   void *dq, *dk, *dv;
+  const void *next, *next_dout; /**< q and dout of the head that follows, or NULL: its rows may be fetched early */
 } attention_head;
 
 /** An instruction set's kernels. They work in `scratch` alone (64-byte aligned, contents free before and after). */
