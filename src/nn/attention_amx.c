@@ -12,13 +12,13 @@
  *
  * What vectors do stands between the steps of products, a few rows after each: P of a strip while S of the next strip and O of the one before are
  * formed in turn, from a small ring of S; gradients while the next 32 queries' products are formed; results while the next sums are. Rows of the
- * next head are fetched into L2 meanwhile. What bounds the speed is lines from L2 (with all tiles in L1, 1.2 to 1.3 times as fast) and the vectors.
+ * next head are fetched into L2 meanwhile. What bounds the speed is lines from L2 and the vectors: with all tiles in L1, 778 tokens took 1.2 to 1.3
+ * times less.
  *
  * Measured on one core of a Xeon whose products alone reach 2,340 GFLOP/s, heads from L3, useful GFLOP/s forward and backward, vectors in passes of
- * their own and now: 778 tokens, heads of 128: 546, 448 and 689, 540; 144 tokens of 64: 205, 211 and 305, 277; 257 tokens of 64: 196, 196 and 265,
- * 256. Fetching the next head and written lines early gives a third of the gain at 778 tokens and most of it at 257; the rest is vectors between
- * steps and tiles of the right operand that displace nothing in L1. Gradients in a ring across strips, as S is: up to a tenth slower, for the more
- * instructions between steps.
+ * their own and now: 778 tokens, heads of 128: 546, 448 and 689, 540; 144 tokens of 64: 205, 211 and 305, 277. Fetching the next head and written
+ * lines early is a good part of the gain; the rest is vectors between steps, and tiles of the right operand that displace nothing in L1. Gradients
+ * in a ring across strips, as S is: up to a tenth slower, for the more instructions between steps.
  *
  * Order of additions depends on tokens and dim only.
  */
