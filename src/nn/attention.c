@@ -25,9 +25,13 @@ struct syz_attention {
 /* Fastest first. */
 const attention_kernel *const syz_attention_table[] = {
 #ifdef __x86_64__
-    &syz_attention_amx, &syz_attention_avx512_bf16, &syz_attention_avx512, &syz_attention_avx2,
+    &syz_attention_amx,
+    &syz_attention_avx512_bf16,
+    &syz_attention_avx512,
+    &syz_attention_avx2,
 #else
-    &syz_attention_neon_bf16, &syz_attention_neon,
+    &syz_attention_neon_bf16,
+    &syz_attention_neon,
 #endif
 };
 const int syz_attention_kernels = (int)(sizeof syz_attention_table / sizeof *syz_attention_table);
@@ -67,20 +71,28 @@ static bool plan_scratch(syz_attention *a)
   return true;
 }
 
-syz_status syz_attention_create_for(syz_dtype act, int threads, const attention_kernel *kernel, int64_t max_batch, int64_t tokens,
-                                    int64_t heads, int64_t head_dim, bool trains, syz_attention **out)
+syz_status syz_attention_create_for(syz_dtype act, int threads, const attention_kernel *kernel, int64_t max_batch, int64_t tokens, int64_t heads,
+                                    int64_t head_dim, bool trains, syz_attention **out)
 {
   syz_status st = SYZ_OK;
   syz_attention *a = NULL;
   *out = NULL;
   SYZ_REQUIRE(max_batch >= 1 && tokens >= 1 && heads >= 1 && head_dim >= 1, SYZ_ERR_INTERNAL,
-              "attention over batch %lld, %lld tokens, %lld heads of %lld: each must be at least 1", (long long)max_batch,
-              (long long)tokens, (long long)heads, (long long)head_dim);
-  SYZ_ALLOC(a, "attention", 1);
-  *a = (syz_attention){.kernel = kernel, .act = act, .threads = threads, .max_batch = max_batch,
-                       .tokens = tokens, .heads = heads, .dim = head_dim, .in = 3 * heads * head_dim, .row = heads * head_dim, .trains = trains};
-  SYZ_REQUIRE(plan_scratch(a), SYZ_ERR_MEMORY, "attention over %lld tokens, %lld heads of %lld is too large", (long long)tokens,
+              "attention over batch %lld, %lld tokens, %lld heads of %lld: each must be at least 1", (long long)max_batch, (long long)tokens,
               (long long)heads, (long long)head_dim);
+  SYZ_ALLOC(a, "attention", 1);
+  *a = (syz_attention){.kernel = kernel,
+                       .act = act,
+                       .threads = threads,
+                       .max_batch = max_batch,
+                       .tokens = tokens,
+                       .heads = heads,
+                       .dim = head_dim,
+                       .in = 3 * heads * head_dim,
+                       .row = heads * head_dim,
+                       .trains = trains};
+  SYZ_REQUIRE(plan_scratch(a), SYZ_ERR_MEMORY, "attention over %lld tokens, %lld heads of %lld is too large", (long long)tokens, (long long)heads,
+              (long long)head_dim);
   SYZ_ALLOC(a->scratch, "attention scratch", (size_t)a->threads * a->thread_bytes);
   *out = a;
   a = NULL;
@@ -143,10 +155,7 @@ static void run_widened(const syz_attention *a, const attention_head *h, bool is
 }
 
 /** The element at which head `index` begins in an array whose tokens are `row` elements apart. */
-static int64_t head_at(const syz_attention *a, int64_t index, int64_t row)
-{
-  return index / a->heads * a->tokens * row + index % a->heads * a->dim;
-}
+static int64_t head_at(const syz_attention *a, int64_t index, int64_t row) { return index / a->heads * a->tokens * row + index % a->heads * a->dim; }
 
 /** has_next: head index + 1 exists; most often the same thread runs it next. */
 static void run_head(const syz_attention *a, int64_t index, bool has_next, const void *dout, const void *qkv, const void *out, const float *lse,
@@ -156,8 +165,14 @@ static void run_head(const syz_attention *a, int64_t index, bool has_next, const
   const int64_t at_in = head_at(a, index, a->in) * size, at_row = head_at(a, index, a->row) * size;
   const unsigned char *in = (const unsigned char *)qkv + at_in;
   /* One struct serves both passes: out and lse are written by the first and only read by the second. */
-  attention_head h = {.tokens = a->tokens, .dim = a->dim, .q = in, .k = in + width * size, .v = in + 2 * width * size, .in = a->in,
-                      .out = (unsigned char *)(uintptr_t)out + at_row, .row = a->row,
+  attention_head h = {.tokens = a->tokens,
+                      .dim = a->dim,
+                      .q = in,
+                      .k = in + width * size,
+                      .v = in + 2 * width * size,
+                      .in = a->in,
+                      .out = (unsigned char *)(uintptr_t)out + at_row,
+                      .row = a->row,
                       .lse = lse ? (float *)(uintptr_t)lse + index * a->tokens : NULL};
   if (has_next) h.next = (const unsigned char *)qkv + head_at(a, index + 1, a->in) * size;
   if (dqkv) {
@@ -167,12 +182,16 @@ static void run_head(const syz_attention *a, int64_t index, bool has_next, const
     if (has_next) h.next_dout = (const unsigned char *)dout + head_at(a, index + 1, a->row) * size;
   }
   void *scratch = a->scratch + (size_t)omp_get_thread_num() * a->thread_bytes;
-  if (a->kernel->type != a->act) run_widened(a, &h, dqkv != NULL, scratch);
-  else if (dqkv) a->kernel->backward(&h, scratch);
-  else a->kernel->forward(&h, scratch);
+  if (a->kernel->type != a->act)
+    run_widened(a, &h, dqkv != NULL, scratch);
+  else if (dqkv)
+    a->kernel->backward(&h, scratch);
+  else
+    a->kernel->forward(&h, scratch);
 }
 
-/* For the profile: so many products of T x T x Dh a head (the backward pass's repetition of the scores is not useful work), so many [T, N, Dh] arrays. */
+/* For the profile: so many products of T x T x Dh a head (the backward pass's repetition of the scores is not useful work), so many [T, N, Dh]
+ * arrays. */
 static double attention_flops(const syz_attention *a, int64_t batch, int products)
 {
   return 2.0 * products * (double)(batch * a->heads * a->tokens) * (double)(a->tokens * a->dim);
@@ -191,8 +210,7 @@ void syz_attention_forward(const syz_attention *a, int64_t batch, const void *qk
   syz_profile_end(start, SYZ_PROFILE_ATTENTION, "attention forward", a->tokens, a->dim, attention_flops(a, batch, 2), attention_bytes(a, batch, 4));
 }
 
-void syz_attention_backward(const syz_attention *a, int64_t batch, const void *dout, const void *qkv, const void *out, const float *lse,
-                            void *dqkv)
+void syz_attention_backward(const syz_attention *a, int64_t batch, const void *dout, const void *qkv, const void *out, const float *lse, void *dqkv)
 {
   SYZ_ASSERT(batch >= 0 && batch <= a->max_batch && a->trains && lse);
   const double start = syz_profile_begin();

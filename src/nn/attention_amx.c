@@ -45,12 +45,12 @@ enum {
   STEP_WORDS = 2 * TILE_WORDS,
   SUMS = STRIP * STRIP,
   PANEL = SYZ_TILE_COLUMNS,
-  CHUNK = 4,        /* rows of a strip's P that are formed between two steps */
-  RING = 10,        /* blocks of S that wait to become P */
-  WRITTEN = 4,      /* rows of O that are written between two steps */
+  CHUNK = 4,         /* rows of a strip's P that are formed between two steps */
+  RING = 10,         /* blocks of S that wait to become P */
+  WRITTEN = 4,       /* rows of O that are written between two steps */
   FETCHED = 1 << 15, /* numbers of a matrix, most, for which the next head is fetched into L2 beside what the backward pass keeps there */
-  PASS = 16,        /* steps of P^T or dS^T, most, that rest in L1 while all columns of dV or dK are formed */
-  BLOCK_STRIPS = 8, /* of keys, most, between sums of dQ in memory */
+  PASS = 16,         /* steps of P^T or dS^T, most, that rest in L1 while all columns of dV or dK are formed */
+  BLOCK_STRIPS = 8,  /* of keys, most, between sums of dQ in memory */
 };
 
 typedef struct geometry {
@@ -141,7 +141,10 @@ INLINE void multiply(float *sum, const uint32_t *a, const uint32_t *b, int64_t s
 /** Where 16 sums of row r begin. */
 INLINE const float *at_row(const float *sum, int r, int half) { return sum + half * (SUMS / 2) + r * HALF; }
 /** The columns that begin with column j of a right operand with `units` units. */
-INLINE const uint32_t *columns_at(const uint32_t *b, int64_t units, int64_t j) { return b + j / PANEL * PANEL * units + syz_panel_at(true, 0, j % PANEL); }
+INLINE const uint32_t *columns_at(const uint32_t *b, int64_t units, int64_t j)
+{
+  return b + j / PANEL * PANEL * units + syz_panel_at(true, 0, j % PANEL);
+}
 
 /** Rows of sums, times factor, rounded: to [rows][n <= 32], ld apart. */
 INLINE void write_rows(syz_bf16 *to, int64_t ld, const float *sum, const float *factor, int rows, int n)
@@ -333,7 +336,7 @@ typedef struct meanwhile {
   unwritten u;
   fetching f;
   int chunks, pieces;
-  int64_t strip;      /* of e */
+  int64_t strip; /* of e */
   float factor[2][STRIP], minus_most[STRIP];
 } meanwhile;
 
@@ -479,8 +482,10 @@ KERNEL_TARGET static void forward(const attention_head *h, void *scratch)
           next_exponents(&g, &w, &m, h->lse);
           some_exponents(&m.e);
         }
-        if (m.strip == i - 1 && i < g.strips && m.e.ready) next_exponents(&g, &w, &m, h->lse);
-        else if (m.strip == i - 1) end_exponents(&g, &w, &m, h->lse), m.strip = i - 1;
+        if (m.strip == i - 1 && i < g.strips && m.e.ready)
+          next_exponents(&g, &w, &m, h->lse);
+        else if (m.strip == i - 1)
+          end_exponents(&g, &w, &m, h->lse), m.strip = i - 1;
         written();
       }
       weighted_sums(&g, h, &w, i - 1, n * STRIP, &m);

@@ -320,7 +320,8 @@ static void backward_mlp(const syz_block *b, const kept_rows *k, float *dx, cons
   syz_linear_backward_gelu_input(b->fc2, rows, w->dy, v->u, w->wide);
   syz_linear_backward_weight(b->fc1, rows, w->wide, v->n2, g->fc1_weight, g->fc1_bias);
   syz_linear_backward_input(b->fc1, rows, w->wide, w->dn);
-  syz_layernorm_backward_at(dx, k->at, true, g->norm2_gain, g->norm2_bias, act, w->dn, v->x1, v->mean2, v->rstd2, b->norm2_gain, rows, dim, b->row_dim);
+  syz_layernorm_backward_at(dx, k->at, true, g->norm2_gain, g->norm2_bias, act, w->dn, v->x1, v->mean2, v->rstd2, b->norm2_gain, rows, dim,
+                            b->row_dim);
 }
 
 static void backward_attention(const syz_block *b, const kept_rows *k, float *dx, const saved_views *v, const backward_views *w,
@@ -335,7 +336,8 @@ static void backward_attention(const syz_block *b, const kept_rows *k, float *dx
   block_attend(b, k->n, 0, v->qkv, v->heads, v->lse, w->dn, w->wide);
   syz_linear_backward_weight(b->qkv, rows, w->wide, v->n1, g->qkv_weight, g->qkv_bias);
   syz_linear_backward_input(b->qkv, rows, w->wide, w->dn);
-  syz_layernorm_backward_at(dx, k->at, true, g->norm1_gain, g->norm1_bias, act, w->dn, v->x0, v->mean1, v->rstd1, b->norm1_gain, rows, dim, b->row_dim);
+  syz_layernorm_backward_at(dx, k->at, true, g->norm1_gain, g->norm1_bias, act, w->dn, v->x0, v->mean1, v->rstd1, b->norm1_gain, rows, dim,
+                            b->row_dim);
 }
 
 void syz_block_backward(const syz_block *b, const syz_sequences *s, const syz_subset *subset, float *dx, const void *saved,

@@ -47,8 +47,8 @@ static inline void *block_at(const syz_block *b, const void *x, int64_t i)
 const float *block_scale(syz_block *b, const float *layerscale);
 
 /** n[g] sequences of each group, from row `row` of the arrays on; the row behind them is returned. dqkv NULL: forward, heads and lse (unless NULL)
- * are written. Otherwise backward: dheads and heads are read. Arrays have the width of this rank's heads, their rows are row_heads (heads, dheads) and
- * row_qkv apart. */
+ * are written. Otherwise backward: dheads and heads are read. Arrays have the width of this rank's heads, their rows are row_heads (heads, dheads)
+ * and row_qkv apart. */
 int64_t block_attend(const syz_block *b, const int64_t *n, int64_t row, const void *qkv, const void *heads, const float *lse, const void *dheads,
                      void *dqkv);
 

@@ -12,17 +12,18 @@ static const struct {
   const syz_kernel *kernel;
 } table[] = {
 #ifdef __x86_64__
-  {SYZ_F32, SYZ_ISA_AVX512, &syz_kernel_f32},
-  {SYZ_BF16, SYZ_ISA_AMX, &syz_kernel_amx_bf16},
-  {SYZ_BF16, SYZ_ISA_AVX512_BF16, &syz_kernel_bf16},
-  {SYZ_BF16, SYZ_ISA_AVX512, &syz_kernel_bf16_wide},
+    {SYZ_F32, SYZ_ISA_AVX512, &syz_kernel_f32},
+    {SYZ_BF16, SYZ_ISA_AMX, &syz_kernel_amx_bf16},
+    {SYZ_BF16, SYZ_ISA_AVX512_BF16, &syz_kernel_bf16},
+    {SYZ_BF16, SYZ_ISA_AVX512, &syz_kernel_bf16_wide},
 #else
-  {SYZ_F32, SYZ_ISA_NEON, &syz_kernel_f32},
-  {SYZ_BF16, SYZ_ISA_NEON_BF16, &syz_kernel_bf16},
+    {SYZ_F32, SYZ_ISA_NEON, &syz_kernel_f32},
+    {SYZ_BF16, SYZ_ISA_NEON_BF16, &syz_kernel_bf16},
 #endif
 };
 
-int syz_kernel_list(syz_dtype type, const syz_kernel *list[SYZ_KERNELS_MOST]) {
+int syz_kernel_list(syz_dtype type, const syz_kernel *list[SYZ_KERNELS_MOST])
+{
   int n = 0;
   for (size_t i = 0; i < sizeof table / sizeof *table; i++)
     if (table[i].type == type && syz_processor_isa() >= table[i].need) list[n++] = table[i].kernel;
@@ -37,19 +38,22 @@ enum {
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /** A unit has four bytes in every type. */
-static const void *step(const syz_kernel *q, const void *x, int64_t elements) {
+static const void *step(const syz_kernel *q, const void *x, int64_t elements)
+{
   return (const char *)x + elements * ((int64_t)sizeof(uint32_t) / q->unit);
 }
 
-/** Rows of a sweep. Kernels that pack A take sweeps of about equal size, up to half as long again, rather than a short one at the end: reading B for a
- * few rows costs as much as for many. */
-static int64_t sweep_rows(const syz_kernel *q, int64_t rows) {
+/** Rows of a sweep. Kernels that pack A take sweeps of about equal size, up to half as long again, rather than a short one at the end: reading B for
+ * a few rows costs as much as for many. */
+static int64_t sweep_rows(const syz_kernel *q, int64_t rows)
+{
   if (!syz_packs_left(q)) return SWEEP_ROWS;
   const int64_t sweeps = (rows + SWEEP_ROWS / 2) / SWEEP_ROWS;
   return syz_ceil_div(syz_ceil_div(rows, sweeps > 1 ? sweeps : 1), q->rows) * q->rows;
 }
 
-syz_status syz_kernel_reserve(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t k) {
+syz_status syz_kernel_reserve(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t k)
+{
   const int64_t most = smaller(rows, SWEEP_ROWS + SWEEP_ROWS / 2 + q->rows); /* of a call with so many rows or fewer */
   const int64_t packed = syz_packs_left(q) ? syz_packed_left_words(q, most, syz_units(q, k)) : 0;
   return syz_compute_reserve_products(c, ((size_t)c->threads * SYZ_KERNEL_ROOM + (size_t)packed) * sizeof(float));
@@ -65,7 +69,8 @@ typedef struct sweep_left {
 
 /** A sweep's rows of C, from `first` on: blocks of columns and chunks of rows, shared out among the threads of the caller's parallel region. */
 static void share_out(const syz_compute *c, const syz_kernel *q, int64_t first, sweep_left l, int64_t n, int64_t units, const uint32_t *b,
-                      const syz_tile_end *end) {
+                      const syz_tile_end *end)
+{
   const int64_t panels = syz_ceil_div(n, SYZ_TILE_COLUMNS), panel_words = SYZ_TILE_COLUMNS * units;
   const int64_t fit = q->block_bytes / (SYZ_TILE_COLUMNS * smaller(units, q->longest) * (int64_t)sizeof(uint32_t));
   const int64_t blocks = syz_ceil_div(panels, fit > 1 ? fit : 1), block = syz_ceil_div(panels, blocks);
@@ -81,15 +86,16 @@ static void share_out(const syz_compute *c, const syz_kernel *q, int64_t first, 
 }
 
 void syz_kernel_product_inside(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t units, const uint32_t *a,
-                               const uint32_t *b, const syz_tile_end *end) {
+                               const uint32_t *b, const syz_tile_end *end)
+{
   const int64_t sweep = sweep_rows(q, rows);
-  for (int64_t i = 0; i < rows; i += sweep)
-    share_out(c, q, i, (sweep_left){.a = a + i * units, .rows = smaller(rows - i, sweep)}, n, units, b, end);
+  for (int64_t i = 0; i < rows; i += sweep) share_out(c, q, i, (sweep_left){.a = a + i * units, .rows = smaller(rows - i, sweep)}, n, units, b, end);
 }
 
 /** For kernels that read A as it lies. */
 static void product_of_plain_rows(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t units, syz_left a, const uint32_t *b,
-                                  const syz_tile_end *end) {
+                                  const syz_tile_end *end)
+{
   const int64_t sweep = sweep_rows(q, rows);
   for (int64_t i = 0; i < rows; i += sweep)
     share_out(c, q, i, (sweep_left){.a = step(q, a.x, i * a.ld), .row_stride = a.ld / q->unit, .rows = smaller(rows - i, sweep)}, n, units, b, end);
@@ -97,7 +103,8 @@ static void product_of_plain_rows(const syz_compute *c, const syz_kernel *q, int
 
 /** For kernels that pack A where it does not lie well. */
 static void product_of_rows(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t k, syz_left a, const uint32_t *b,
-                            const syz_tile_end *end) {
+                            const syz_tile_end *end)
+{
   const int64_t units = syz_units(q, k), sweep = sweep_rows(q, rows);
   uint32_t *packed = (uint32_t *)c->products->bytes + (size_t)c->threads * SYZ_KERNEL_ROOM;
   const bool is_whole = a.ld % q->unit == 0 && k % (q->unit * q->depth) == 0 && (uintptr_t)a.x % LINE == 0 && a.ld / q->unit % (LINE / 4) == 0;
@@ -116,7 +123,8 @@ static void product_of_rows(const syz_compute *c, const syz_kernel *q, int64_t r
 }
 
 void syz_kernel_product(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t k, syz_left a, const uint32_t *b,
-                        const syz_tile_end *end) {
+                        const syz_tile_end *end)
+{
   const int64_t units = syz_units(q, k);
 #pragma omp parallel num_threads(c->threads)
   {
@@ -129,16 +137,17 @@ void syz_kernel_product(const syz_compute *c, const syz_kernel *q, int64_t rows,
   }
 }
 
-void syz_kernel_pack_rows(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t n, int64_t k) {
+void syz_kernel_pack_rows(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t n, int64_t k)
+{
 #pragma omp parallel for schedule(static)
   for (int64_t j = 0; j < n; j += SYZ_TILE_COLUMNS)
     q->pack->rows(packed + j * syz_units(q, k), step(q, x, j * ld), ld, n - j < SYZ_TILE_COLUMNS ? (int)(n - j) : SYZ_TILE_COLUMNS, k);
 }
 
-void syz_kernel_pack_left_rows(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t m, int64_t k) {
+void syz_kernel_pack_left_rows(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t m, int64_t k)
+{
 #pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < m; i += q->rows)
-    q->pack_left_rows(packed + i * syz_units(q, k), step(q, x, i * ld), ld, (int)smaller(m - i, q->rows), k);
+  for (int64_t i = 0; i < m; i += q->rows) q->pack_left_rows(packed + i * syz_units(q, k), step(q, x, i * ld), ld, (int)smaller(m - i, q->rows), k);
 }
 
 /* Across the summed axis a panel takes a short piece of every row. Panel by panel that would fetch each line of X again and again,
@@ -150,8 +159,8 @@ static int64_t group_units(const syz_kernel *q) { return q->depth > GROUP ? q->d
 
 int64_t syz_pack_groups(const syz_kernel *q, int64_t k) { return syz_ceil_div(syz_units(q, k), group_units(q)); }
 
-void syz_kernel_pack_columns_group(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t n, int64_t k,
-                                   int64_t group) {
+void syz_kernel_pack_columns_group(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t n, int64_t k, int64_t group)
+{
   const int64_t units = syz_units(q, k), most = group_units(q), p = group * most, first = p * q->unit;
   const int64_t rows = k - first < most * q->unit ? k - first : most * q->unit, filled = rows > 0 ? syz_ceil_div(rows, q->unit) : 0;
   const int64_t last = units - p < most ? units - p : most; /* units of this group, beyond `filled` zero */
@@ -162,7 +171,8 @@ void syz_kernel_pack_columns_group(const syz_kernel *q, uint32_t *packed, const 
   }
 }
 
-void syz_kernel_pack_columns(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t n, int64_t k) {
+void syz_kernel_pack_columns(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t n, int64_t k)
+{
 #pragma omp parallel for schedule(static)
   for (int64_t g = 0; g < syz_pack_groups(q, k); g++) syz_kernel_pack_columns_group(q, packed, x, ld, n, k, g);
 }

@@ -50,9 +50,9 @@ typedef enum number { BF16, INT8 } number;
 /** Sums that wait for what becomes of them, [2 halves][32 rows][16]: the next row of `rows` that are left, and where it goes. */
 typedef struct waiting {
   const float *sum;
-  char *y, *u;        /* walk with the rows; y does not where row_of_y leads */
+  char *y, *u; /* walk with the rows; y does not where row_of_y leads */
   const float *bias, *scale;
-  int rows, n;        /* rows left; columns */
+  int rows, n; /* rows left; columns */
   int64_t row, column;
 } waiting;
 
@@ -191,8 +191,8 @@ INLINE void pack_pass(uint32_t *to, const uint32_t *a, int64_t stride, int m, in
 
 /** Steps [first, last) of all tiles of the block; `kept` holds the sums of one strip, or of all when is_long. */
 INLINE void pieces(const number kind, const syz_tile_action action, int64_t m, int64_t n, int64_t units, int64_t first, int64_t last, bool is_long,
-                   left_form form, const uint32_t *a, const uint32_t *b, const syz_tile_end *e, int64_t row, int64_t column, float *kept, float *fresh,
-                   uint32_t *last_strip, bool *turn, waiting *w)
+                   left_form form, const uint32_t *a, const uint32_t *b, const syz_tile_end *e, int64_t row, int64_t column, float *kept,
+                   float *fresh, uint32_t *last_strip, bool *turn, waiting *w)
 {
   const int64_t steps = units / STEP, passes = syz_ceil_div(last - first, PASS), pass = syz_ceil_div(last - first, passes);
   const int64_t across = syz_ceil_div(n, STRIP);
@@ -215,8 +215,8 @@ INLINE void pieces(const number kind, const syz_tile_action action, int64_t m, i
         const int64_t part = j / STRIP, from = part * STRIP / across, to_row = (part + 1) * STRIP / across; /* of the next strip's rows */
         const fetching f = {a + (i / STRIP + 1) * form.strip + s * form.step + from * form.line, form.line, form.step, (int)(to_row - from)};
         multiply(kind, action, now, packs ? packed_form(units) : form, left,
-                 b + j / SYZ_TILE_COLUMNS * SYZ_TILE_COLUMNS * units + s * PANEL_STEP + syz_panel_at(true, 0, j % SYZ_TILE_COLUMNS), s ? at : NULL, to,
-                 strip_rows > HALF, n - j > HALF, f, e, w, is_last ? rows : 0, strip_rows, row + i, column + j);
+                 b + j / SYZ_TILE_COLUMNS * SYZ_TILE_COLUMNS * units + s * PANEL_STEP + syz_panel_at(true, 0, j % SYZ_TILE_COLUMNS), s ? at : NULL,
+                 to, strip_rows > HALF, n - j > HALF, f, e, w, is_last ? rows : 0, strip_rows, row + i, column + j);
         if (!is_last) continue;
         end_rows(kind, action, e, w, STRIP);
         *w = wait_for(action, e, to, strip_rows, (int)smaller(n - j, STRIP), row + i, column + j);
@@ -246,8 +246,8 @@ INLINE void block_of(const number kind, const syz_tile_action action, int64_t m,
   tile_begin();
   for (int64_t i = 0; i < m; i += group)
     for (int64_t first = 0; first < steps; first += piece)
-      pieces(kind, action, smaller(m - i, group), n, units, first, smaller(steps, first + piece), is_long, form, a + i / STRIP * form.strip, b,
-             e, row + i, column, kept, fresh, (uint32_t *)(void *)room, &turn, &w);
+      pieces(kind, action, smaller(m - i, group), n, units, first, smaller(steps, first + piece), is_long, form, a + i / STRIP * form.strip, b, e,
+             row + i, column, kept, fresh, (uint32_t *)(void *)room, &turn, &w);
   end_rows(kind, action, e, &w, STRIP);
   tile_end();
 }

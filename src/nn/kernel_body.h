@@ -30,31 +30,52 @@
 
 #include "kernel_end.h"
 
-INLINE void finish_tile(const syz_tile_end *e, syz_tile_action action, const float *sum, int m, int n, int64_t row, int64_t column) {
+INLINE void finish_tile(const syz_tile_end *e, syz_tile_action action, const float *sum, int m, int n, int64_t row, int64_t column)
+{
   for (int i = 0; i < m; i++)
     for (int j = 0; j < n; j += 16) {
       const __m512 v = _mm512_load_ps(sum + i * SYZ_TILE_COLUMNS + j);
-      if (n - j >= 16) finish(e, action, v, row + i, column + j, true, 0xffff);
-      else finish(e, action, v, row + i, column + j, false, lanes(n - j));
+      if (n - j >= 16)
+        finish(e, action, v, row + i, column + j, true, 0xffff);
+      else
+        finish(e, action, v, row + i, column + j, false, lanes(n - j));
     }
 }
 
-KERNEL_TARGET static void end_tile(int m, int n, const float *sum, const syz_tile_end *e, int64_t row, int64_t column) {
+KERNEL_TARGET static void end_tile(int m, int n, const float *sum, const syz_tile_end *e, int64_t row, int64_t column)
+{
   switch (e->action) {
-    case SYZ_TILE_F32: finish_tile(e, SYZ_TILE_F32, sum, m, n, row, column); break;
-    case SYZ_TILE_ACT: finish_tile(e, SYZ_TILE_ACT, sum, m, n, row, column); break;
-    case SYZ_TILE_RESIDUAL: finish_tile(e, SYZ_TILE_RESIDUAL, sum, m, n, row, column); break;
-    case SYZ_TILE_GELU: finish_tile(e, SYZ_TILE_GELU, sum, m, n, row, column); break;
-    case SYZ_TILE_GELU_F32: finish_tile(e, SYZ_TILE_GELU_F32, sum, m, n, row, column); break;
-    case SYZ_TILE_SLOPE: finish_tile(e, SYZ_TILE_SLOPE, sum, m, n, row, column); break;
-    case SYZ_TILE_ADD: finish_tile(e, SYZ_TILE_ADD, sum, m, n, row, column); break;
-    case SYZ_TILE_ADD_ALL: finish_tile(e, SYZ_TILE_ADD_ALL, sum, m, n, row, column); break;
+  case SYZ_TILE_F32:
+    finish_tile(e, SYZ_TILE_F32, sum, m, n, row, column);
+    break;
+  case SYZ_TILE_ACT:
+    finish_tile(e, SYZ_TILE_ACT, sum, m, n, row, column);
+    break;
+  case SYZ_TILE_RESIDUAL:
+    finish_tile(e, SYZ_TILE_RESIDUAL, sum, m, n, row, column);
+    break;
+  case SYZ_TILE_GELU:
+    finish_tile(e, SYZ_TILE_GELU, sum, m, n, row, column);
+    break;
+  case SYZ_TILE_GELU_F32:
+    finish_tile(e, SYZ_TILE_GELU_F32, sum, m, n, row, column);
+    break;
+  case SYZ_TILE_SLOPE:
+    finish_tile(e, SYZ_TILE_SLOPE, sum, m, n, row, column);
+    break;
+  case SYZ_TILE_ADD:
+    finish_tile(e, SYZ_TILE_ADD, sum, m, n, row, column);
+    break;
+  case SYZ_TILE_ADD_ALL:
+    finish_tile(e, SYZ_TILE_ADD_ALL, sum, m, n, row, column);
+    break;
   }
 }
 
 #ifndef KERNEL_OWN_BLOCK
-KERNEL_TARGET static void tile(int m, int n, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride,
-                               const uint32_t *b, const syz_tile_end *e, int64_t row, int64_t column) {
+KERNEL_TARGET static void tile(int m, int n, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b,
+                               const syz_tile_end *e, int64_t row, int64_t column)
+{
   _Alignas(64) float sum[SYZ_TILE_ROWS * SYZ_TILE_COLUMNS];
   if (e->action == SYZ_TILE_ADD || e->action == SYZ_TILE_RESIDUAL)
     /* The lines to be added to come from memory while the sums are formed: without this 24 loads wait at the end of each tile. */
@@ -67,17 +88,18 @@ KERNEL_TARGET static void tile(int m, int n, int64_t units, const uint32_t *a, i
 
 #include "kernel_pack.h"
 
-KERNEL_TARGET static void pack_left_rows(uint32_t *panel, const void *source, int64_t ld, int m, int64_t k) {
+KERNEL_TARGET static void pack_left_rows(uint32_t *panel, const void *source, int64_t ld, int m, int64_t k)
+{
   const KERNEL_TYPE *x = source;
   for (int64_t p = 0; p * KERNEL_UNIT < k; p++)
-    for (int i = 0; i < SYZ_TILE_ROWS; i++)
-      panel[p * SYZ_TILE_ROWS + i] = i < m ? KERNEL_ONE(x + i * ld + p * KERNEL_UNIT, k - p * KERNEL_UNIT) : 0;
+    for (int i = 0; i < SYZ_TILE_ROWS; i++) panel[p * SYZ_TILE_ROWS + i] = i < m ? KERNEL_ONE(x + i * ld + p * KERNEL_UNIT, k - p * KERNEL_UNIT) : 0;
 }
 
 /* A panel takes six columns, less than a cache line: all panels take theirs of a few rows before the next few rows. */
 enum { LEFT_UNITS = 4, LEFT_AHEAD = 8 };
 
-KERNEL_TARGET static void pack_left_columns(uint32_t *packed, const void *source, int64_t ld, int64_t m, int64_t k) {
+KERNEL_TARGET static void pack_left_columns(uint32_t *packed, const void *source, int64_t ld, int64_t m, int64_t k)
+{
   const KERNEL_TYPE *x = source;
   const int64_t units = (k + KERNEL_UNIT - 1) / KERNEL_UNIT, whole_units = k / KERNEL_UNIT;
   for (int64_t p0 = 0; p0 < units; p0 += LEFT_UNITS) {
@@ -99,15 +121,16 @@ KERNEL_TARGET static void pack_left_columns(uint32_t *packed, const void *source
 }
 
 #ifndef KERNEL_OWN_BLOCK
-KERNEL_TARGET static void block(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b,
-                                const syz_tile_end *e, int64_t row, int64_t column, float *room) {
+KERNEL_TARGET static void block(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b, const syz_tile_end *e,
+                                int64_t row, int64_t column, float *room)
+{
   vector_block(tile, end_tile, m, n, units, a, row_stride, b, e, row, column, room);
 }
 #endif
 
-#define KERNEL_TABLE(NAME, PACKING)                                                                                               \
-  {                                                                                                                               \
-    .name = NAME, .unit = KERNEL_UNIT, .depth = 1, .rows = SYZ_TILE_ROWS, .block_bytes = BLOCK_BYTES, .longest = INT32_MAX,      \
-    .chunk_rows = CHUNK_ROWS, .chunk_rows_alone = CHUNK_ROWS, .block = block, .end_tile = end_tile, .pack = PACKING,             \
-    .pack_left_rows = pack_left_rows, .pack_left_columns = pack_left_columns                                                     \
+#define KERNEL_TABLE(NAME, PACKING)                                                                                                                  \
+  {                                                                                                                                                  \
+    .name = NAME, .unit = KERNEL_UNIT, .depth = 1, .rows = SYZ_TILE_ROWS, .block_bytes = BLOCK_BYTES, .longest = INT32_MAX,                          \
+    .chunk_rows = CHUNK_ROWS, .chunk_rows_alone = CHUNK_ROWS, .block = block, .end_tile = end_tile, .pack = PACKING,                                 \
+    .pack_left_rows = pack_left_rows, .pack_left_columns = pack_left_columns                                                                         \
   }

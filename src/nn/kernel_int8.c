@@ -74,7 +74,7 @@ INLINE void tile(const syz_kernel *act, int m, int n, int64_t units, const uint3
   {                                                                                                                                                  \
     tile(&syz_kernel_##ACT, m, n, units, a, row_stride, unit_stride, b, end, row, column);                                                           \
   }                                                                                                                                                  \
-  KERNEL_TARGET static void block_##ACT(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b,                \
+  KERNEL_TARGET static void block_##ACT(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b,               \
                                         const syz_tile_end *end, int64_t row, int64_t column, float *room)                                           \
   {                                                                                                                                                  \
     vector_block(tile_##ACT, end_tile_##ACT, m, n, units, a, row_stride, b, end, row, column, room);                                                 \

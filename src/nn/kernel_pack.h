@@ -11,12 +11,16 @@
 #define PANEL_AT(p, j) syz_panel_at(KERNEL_IN_TILES, p, j)
 
 /** A whole line of a panel; past the caches when it will have left them before it is read. */
-INLINE void put_line(uint32_t *at, __m512i v, bool streams) {
-  if (streams) _mm512_stream_si512((__m512i *)(void *)at, v);
-  else _mm512_storeu_si512(at, v);
+INLINE void put_line(uint32_t *at, __m512i v, bool streams)
+{
+  if (streams)
+    _mm512_stream_si512((__m512i *)(void *)at, v);
+  else
+    _mm512_storeu_si512(at, v);
 }
 
-KERNEL_TARGET static void pack_weight_rows(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k, bool streams) {
+KERNEL_TARGET static void pack_weight_rows(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k, bool streams)
+{
   const int64_t units = (k + KERNEL_UNIT - 1) / KERNEL_UNIT, whole = k / (16 * KERNEL_UNIT) * 16;
   for (int j = 0; j < SYZ_TILE_COLUMNS; j += 16) {
     int64_t p = 0;
@@ -27,13 +31,13 @@ KERNEL_TARGET static void pack_weight_rows(uint32_t *panel, const float *w, int6
       for (int i = 0; i < 16; i++) put_line(panel + PANEL_AT(p + i, j), r[i], streams);
     }
     for (; p < units; p++)
-      for (int i = j; i < j + 16; i++)
-        panel[PANEL_AT(p, i)] = i < n ? KERNEL_ONE_WEIGHT(w + i * ld + p * KERNEL_UNIT, k - p * KERNEL_UNIT) : 0;
+      for (int i = j; i < j + 16; i++) panel[PANEL_AT(p, i)] = i < n ? KERNEL_ONE_WEIGHT(w + i * ld + p * KERNEL_UNIT, k - p * KERNEL_UNIT) : 0;
   }
   if (streams) _mm_sfence();
 }
 
-KERNEL_TARGET static void pack_weight_columns(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k, bool streams) {
+KERNEL_TARGET static void pack_weight_columns(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k, bool streams)
+{
   for (int64_t p = 0; p * KERNEL_UNIT < k; p++)
     for (int j = 0; j < SYZ_TILE_COLUMNS; j += 16) {
       const __mmask16 mask = lanes(n - j);
@@ -44,7 +48,8 @@ KERNEL_TARGET static void pack_weight_columns(uint32_t *panel, const float *w, i
 }
 
 /** Units p to p + 15 of 16 rows of X [n, k], transposed; at edges by way of a square with zeros around what there is. */
-INLINE void pack_square(uint32_t *at, const KERNEL_TYPE *x, int64_t ld, int64_t n, int64_t k, int64_t units) {
+INLINE void pack_square(uint32_t *at, const KERNEL_TYPE *x, int64_t ld, int64_t n, int64_t k, int64_t units)
+{
   __m512i r[16];
   if (n >= 16 && k >= 16 * KERNEL_UNIT) {
     for (int i = 0; i < 16; i++) r[i] = _mm512_loadu_si512(x + i * ld);
@@ -61,7 +66,8 @@ INLINE void pack_square(uint32_t *at, const KERNEL_TYPE *x, int64_t ld, int64_t 
   for (int i = 0; i < 16 && i < units; i++) _mm512_storeu_si512(at + PANEL_AT(i, 0), r[i]);
 }
 
-KERNEL_TARGET static void pack_rows(uint32_t *panel, const void *source, int64_t ld, int n, int64_t k) {
+KERNEL_TARGET static void pack_rows(uint32_t *panel, const void *source, int64_t ld, int n, int64_t k)
+{
   const KERNEL_TYPE *x = source;
   const int64_t units = (k + KERNEL_UNIT - 1) / KERNEL_UNIT;
   for (int j = 0; j < SYZ_TILE_COLUMNS; j += 16)
@@ -69,7 +75,8 @@ KERNEL_TARGET static void pack_rows(uint32_t *panel, const void *source, int64_t
       pack_square(panel + PANEL_AT(p, j), x + (n > j ? j * ld : 0) + p * KERNEL_UNIT, ld, n - j, k - p * KERNEL_UNIT, units - p);
 }
 
-KERNEL_TARGET static void pack_columns(uint32_t *panel, const void *source, int64_t ld, int n, int64_t k) {
+KERNEL_TARGET static void pack_columns(uint32_t *panel, const void *source, int64_t ld, int n, int64_t k)
+{
   const KERNEL_TYPE *x = source;
   for (int64_t p = 0; p * KERNEL_UNIT < k; p++) {
     const KERNEL_TYPE *lo = x + p * KERNEL_UNIT * ld, *hi = p * KERNEL_UNIT + 1 < k ? lo + ld : NULL;
@@ -89,7 +96,8 @@ KERNEL_TARGET static void pack_columns(uint32_t *panel, const void *source, int6
 /* Blocks of rows are summed first and then added: more exact than one long sum. */
 enum { COLUMN_SUM_ROWS = 64 };
 
-KERNEL_TARGET static void add_column_sums(float *sum, const void *source, int64_t ld, int64_t rows, int64_t n) {
+KERNEL_TARGET static void add_column_sums(float *sum, const void *source, int64_t ld, int64_t rows, int64_t n)
+{
   const KERNEL_TYPE *x = source;
   for (int64_t r0 = 0; r0 < rows; r0 += COLUMN_SUM_ROWS) {
     const int64_t r1 = rows < r0 + COLUMN_SUM_ROWS ? rows : r0 + COLUMN_SUM_ROWS;
@@ -109,8 +117,8 @@ KERNEL_TARGET static void add_column_sums(float *sum, const void *source, int64_
   }
 }
 
-#define KERNEL_PACKING                                                                                                            \
-  {                                                                                                                               \
-    .weight_rows = pack_weight_rows, .weight_columns = pack_weight_columns, .rows = pack_rows, .columns = pack_columns,          \
-    .add_column_sums = add_column_sums                                                                                           \
+#define KERNEL_PACKING                                                                                                                               \
+  {                                                                                                                                                  \
+    .weight_rows = pack_weight_rows, .weight_columns = pack_weight_columns, .rows = pack_rows, .columns = pack_columns,                              \
+    .add_column_sums = add_column_sums                                                                                                               \
   }

@@ -13,9 +13,9 @@
 #include "rowwise.h"
 
 enum {
-  LANES = 64,        /* partial sums of a row: four vectors of 16, enough to hide the latency of an addition */
-  BLOCK_ROWS = 64,   /* rows whose gain and bias gradients are summed together */
-  STRIPE = 256,      /* columns of those partial sums kept at a time */
+  LANES = 64,      /* partial sums of a row: four vectors of 16, enough to hide the latency of an addition */
+  BLOCK_ROWS = 64, /* rows whose gain and bias gradients are summed together */
+  STRIPE = 256,    /* columns of those partial sums kept at a time */
 };
 
 /** 16 numbers wherever they lie. Written out, because the compiler's own vectors of the loops over LANES took four times as long. */
@@ -25,7 +25,8 @@ enum { VECTORS = LANES / 16 };
 
 #define LOAD(x) (*(const vec *)(x))
 
-static inline __attribute__((always_inline)) float add_up(const vec part[VECTORS]) {
+static inline __attribute__((always_inline)) float add_up(const vec part[VECTORS])
+{
   const vec all = (part[0] + part[1]) + (part[2] + part[3]);
   half low, high;
   memcpy(&low, &all, sizeof low);
@@ -36,7 +37,8 @@ static inline __attribute__((always_inline)) float add_up(const vec part[VECTORS
 }
 
 /** Mean and 1 / sqrt(variance + eps) of one row. */
-SYZ_CLONES static void statistics(const float *x, int64_t width, float eps, float *mean, float *rstd) {
+SYZ_CLONES static void statistics(const float *x, int64_t width, float eps, float *mean, float *rstd)
+{
   vec part[VECTORS] = {{0}};
   float rest = 0;
   const int64_t whole = width - width % LANES;
@@ -56,26 +58,31 @@ SYZ_CLONES static void statistics(const float *x, int64_t width, float eps, floa
   *rstd = 1.0f / sqrtf((add_up(part) + rest) / (float)width + eps);
 }
 
-SYZ_CLONES static void normalise_f32(float *y, const float *x, float mu, float rs, const float *gain, const float *bias, int64_t n) {
+SYZ_CLONES static void normalise_f32(float *y, const float *x, float mu, float rs, const float *gain, const float *bias, int64_t n)
+{
 #pragma omp simd
   for (int64_t i = 0; i < n; i++) y[i] = (x[i] - mu) * rs * gain[i] + bias[i];
 }
 
 SYZ_CLONES static void normalise_bf16(syz_bf16 *restrict y, const float *restrict x, float mu, float rs, const float *restrict gain,
-                                      const float *restrict bias, int64_t n) {
+                                      const float *restrict bias, int64_t n)
+{
   for (int64_t i = 0; i < n; i++) y[i] = syz_bf16_from_f32((x[i] - mu) * rs * gain[i] + bias[i]);
 }
 
-void syz_layernorm_forward_at(syz_dtype type_y, void *y, float *mean, float *rstd, float *copy, const float *x, const int64_t *at,
-                              const float *gain, const float *bias, float eps, int64_t rows, int64_t width, int64_t stride) {
+void syz_layernorm_forward_at(syz_dtype type_y, void *y, float *mean, float *rstd, float *copy, const float *x, const int64_t *at, const float *gain,
+                              const float *bias, float eps, int64_t rows, int64_t width, int64_t stride)
+{
   const double start = syz_profile_begin();
 #pragma omp parallel for schedule(static) if (rows > BLOCK_ROWS)
   for (int64_t r = 0; r < rows; r++) {
     const float *from = x + (at ? at[r] : r) * width;
     float mu, rs;
     statistics(from, width, eps, &mu, &rs);
-    if (type_y == SYZ_F32) normalise_f32((float *)y + r * stride, from, mu, rs, gain, bias, width);
-    else normalise_bf16((syz_bf16 *)y + r * stride, from, mu, rs, gain, bias, width);
+    if (type_y == SYZ_F32)
+      normalise_f32((float *)y + r * stride, from, mu, rs, gain, bias, width);
+    else
+      normalise_bf16((syz_bf16 *)y + r * stride, from, mu, rs, gain, bias, width);
     if (mean) mean[r] = mu;
     if (rstd) rstd[r] = rs;
     if (copy) memcpy(copy + r * width, from, (size_t)width * sizeof *copy);
@@ -84,15 +91,17 @@ void syz_layernorm_forward_at(syz_dtype type_y, void *y, float *mean, float *rst
                   (double)(rows * width) * (double)(sizeof(float) + syz_dtype_size(type_y) + (copy ? sizeof(float) : 0)));
 }
 
-void syz_layernorm_forward(syz_dtype type_y, void *y, float *mean, float *rstd, const float *x, const float *gain, const float *bias,
-                           float eps, int64_t rows, int64_t width) {
+void syz_layernorm_forward(syz_dtype type_y, void *y, float *mean, float *rstd, const float *x, const float *gain, const float *bias, float eps,
+                           int64_t rows, int64_t width)
+{
   syz_layernorm_forward_at(type_y, y, mean, rstd, NULL, x, NULL, gain, bias, eps, rows, width, width);
 }
 
 /* With g = dy gain and h = (x - mean) rstd: dx = rstd (g - average(g) - h average(g h)). */
 
-SYZ_CLONES static void backward_sums(const float *dy, const float *x, float mu, float rs, const float *gain, int64_t width,
-                                     float *mean_g, float *mean_gh) {
+SYZ_CLONES static void backward_sums(const float *dy, const float *x, float mu, float rs, const float *gain, int64_t width, float *mean_g,
+                                     float *mean_gh)
+{
   vec part[VECTORS] = {{0}}, part_h[VECTORS] = {{0}};
   float rest = 0, rest_h = 0;
   const int64_t whole = width - width % LANES;
@@ -112,16 +121,18 @@ SYZ_CLONES static void backward_sums(const float *dy, const float *x, float mu, 
   *mean_gh = (add_up(part_h) + rest_h) / (float)width;
 }
 
-SYZ_CLONES static void backward_row(float *restrict dx, bool is_added, const float *restrict dy, const float *restrict x, float mu,
-                                    float rs, const float *restrict gain, float mean_g, float mean_gh, int64_t n) {
+SYZ_CLONES static void backward_row(float *restrict dx, bool is_added, const float *restrict dy, const float *restrict x, float mu, float rs,
+                                    const float *restrict gain, float mean_g, float mean_gh, int64_t n)
+{
   if (is_added)
     for (int64_t i = 0; i < n; i++) dx[i] += rs * (dy[i] * gain[i] - mean_g - (x[i] - mu) * rs * mean_gh);
   else
     for (int64_t i = 0; i < n; i++) dx[i] = rs * (dy[i] * gain[i] - mean_g - (x[i] - mu) * rs * mean_gh);
 }
 
-SYZ_CLONES static void add_column_terms(float *restrict dgain, float *restrict dbias, const float *restrict dy,
-                                        const float *restrict x, float mu, float rs, int64_t n) {
+SYZ_CLONES static void add_column_terms(float *restrict dgain, float *restrict dbias, const float *restrict dy, const float *restrict x, float mu,
+                                        float rs, int64_t n)
+{
   for (int64_t i = 0; i < n; i++) {
     dgain[i] += dy[i] * ((x[i] - mu) * rs);
     dbias[i] += dy[i];
@@ -129,8 +140,9 @@ SYZ_CLONES static void add_column_terms(float *restrict dgain, float *restrict d
 }
 
 /** dgain, dbias of columns [first, first + n) from rows [first_row, rows): block sums of rows, added in block order. */
-static void backward_columns(float *dgain, float *dbias, syz_dtype type_dy, const void *dy, const float *x, const float *mean,
-                             const float *rstd, int64_t first_row, int64_t rows, int64_t width, int64_t stride, int64_t first, int64_t n) {
+static void backward_columns(float *dgain, float *dbias, syz_dtype type_dy, const void *dy, const float *x, const float *mean, const float *rstd,
+                             int64_t first_row, int64_t rows, int64_t width, int64_t stride, int64_t first, int64_t n)
+{
   float block_gain[STRIPE], block_bias[STRIPE], wide[STRIPE];
   for (int64_t r0 = first_row; r0 < rows; r0 += BLOCK_ROWS) {
     for (int64_t i = 0; i < n; i++) block_gain[i] = block_bias[i] = 0;
@@ -146,8 +158,8 @@ static void backward_columns(float *dgain, float *dbias, syz_dtype type_dy, cons
 }
 
 void syz_layernorm_backward_at(float *dx, const int64_t *at, bool is_added, float *dgain, float *dbias, syz_dtype type_dy, const void *dy,
-                               const float *x, const float *mean, const float *rstd, const float *gain, int64_t rows, int64_t width,
-                               int64_t stride) {
+                               const float *x, const float *mean, const float *rstd, const float *gain, int64_t rows, int64_t width, int64_t stride)
+{
   SYZ_ASSERT(type_dy == SYZ_F32 || width <= SYZ_NORM_WIDTH);
   const double start = syz_profile_begin();
 #pragma omp parallel if (rows > BLOCK_ROWS)
@@ -178,6 +190,7 @@ void syz_layernorm_backward_at(float *dx, const int64_t *at, bool is_added, floa
 }
 
 void syz_layernorm_backward(float *dx, bool is_added, float *dgain, float *dbias, syz_dtype type_dy, const void *dy, const float *x,
-                            const float *mean, const float *rstd, const float *gain, int64_t rows, int64_t width) {
+                            const float *mean, const float *rstd, const float *gain, int64_t rows, int64_t width)
+{
   syz_layernorm_backward_at(dx, NULL, is_added, dgain, dbias, type_dy, dy, x, mean, rstd, gain, rows, width, width);
 }

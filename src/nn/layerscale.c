@@ -4,20 +4,24 @@
 
 enum { SUM_ROWS = 64, STRIPE = 256 };
 
-SYZ_CLONES static void scale_row(float *restrict v, const float *restrict dx, const float *restrict scale, int64_t n) {
+SYZ_CLONES static void scale_row(float *restrict v, const float *restrict dx, const float *restrict scale, int64_t n)
+{
   for (int64_t i = 0; i < n; i++) v[i] = dx[i] * scale[i];
 }
 
-SYZ_CLONES static void add_products(float *restrict sum, const float *restrict dx, const float *restrict branch, int64_t n) {
+SYZ_CLONES static void add_products(float *restrict sum, const float *restrict dx, const float *restrict branch, int64_t n)
+{
   for (int64_t i = 0; i < n; i++) sum[i] += dx[i] * branch[i];
 }
 
-SYZ_CLONES static void add_scaled(float *restrict sum, const float *restrict block, float factor, int64_t n) {
+SYZ_CLONES static void add_scaled(float *restrict sum, const float *restrict block, float factor, int64_t n)
+{
   for (int64_t i = 0; i < n; i++) sum[i] += factor * block[i];
 }
 
-void syz_layerscale_backward_at(syz_dtype type, void *dy, float *dscale, float factor, const float *dx, const int64_t *at_row,
-                                const void *branch, const float *scale, int64_t rows, int64_t width, int64_t stride) {
+void syz_layerscale_backward_at(syz_dtype type, void *dy, float *dscale, float factor, const float *dx, const int64_t *at_row, const void *branch,
+                                const float *scale, int64_t rows, int64_t width, int64_t stride)
+{
   const size_t size = syz_dtype_size(type);
   const double start = syz_profile_begin();
   /* Column stripes go to threads, blocks of rows are added in order: the sums do not depend on the thread count. */
@@ -43,7 +47,8 @@ void syz_layerscale_backward_at(syz_dtype type, void *dy, float *dscale, float f
                   (double)(rows * width) * (double)(sizeof(float) + (dscale ? 2 : 1) * size));
 }
 
-void syz_layerscale_backward(syz_dtype type, void *dy, float *dscale, const float *dx, const void *branch, const float *scale,
-                             int64_t rows, int64_t width) {
+void syz_layerscale_backward(syz_dtype type, void *dy, float *dscale, const float *dx, const void *branch, const float *scale, int64_t rows,
+                             int64_t width)
+{
   syz_layerscale_backward_at(type, dy, dscale, 1.0f, dx, NULL, branch, scale, rows, width, width);
 }

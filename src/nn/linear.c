@@ -16,24 +16,25 @@ enum { PIECES = 6 };
 struct syz_linear {
   const syz_compute *compute;
   int64_t out, in, max_rows;
-  int64_t stride_x, stride_y;    /* see syz_linear_set_rows */
+  int64_t stride_x, stride_y; /* see syz_linear_set_rows */
   bool trains, has_bias, has_scale;
-  float *bias, *scale;           /* [out] */
-  syz_linear_int8 *int8;         /* NULL: there is none */
+  float *bias, *scale;   /* [out] */
+  syz_linear_int8 *int8; /* NULL: there is none */
   bool is_int8;
-  float *most;                   /* [in] what syz_linear_observe raises, or NULL */
-  syz_linear_native *native;     /* set: everything below is unused */
-  void *weight;                  /* [out, in] act */
-  syz_gemm *forward;             /* float32 product of SCRATCH_ROWS at most into the shared scratch */
-  syz_gemm *input;               /* dx = dy W */
-  int64_t piece[PIECES];         /* row counts with plans, largest first */
+  float *most;               /* [in] what syz_linear_observe raises, or NULL */
+  syz_linear_native *native; /* set: everything below is unused */
+  void *weight;              /* [out, in] act */
+  syz_gemm *forward;         /* float32 product of SCRATCH_ROWS at most into the shared scratch */
+  syz_gemm *input;           /* dx = dy W */
+  int64_t piece[PIECES];     /* row counts with plans, largest first */
   int pieces;
-  syz_gemm *weight_sum[PIECES];  /* dW += dy^T x */
+  syz_gemm *weight_sum[PIECES]; /* dW += dy^T x */
 };
 
 enum { SCRATCH_ROWS = 256, WIDEN = 256 };
 
-static syz_status create_plans(syz_linear *l) {
+static syz_status create_plans(syz_linear *l)
+{
   syz_status st = SYZ_OK;
   const int64_t sizes[PIECES] = {l->max_rows, SCRATCH_ROWS, 64, 16, 4, 1};
   const syz_dtype act = l->compute->act;
@@ -52,8 +53,8 @@ static syz_status create_plans(syz_linear *l) {
     if ((i == 0 || sizes[i] < l->piece[l->pieces - 1])) l->piece[l->pieces++] = sizes[i];
   for (int i = 0; i < l->pieces; i++) {
     const int64_t rows = l->piece[i];
-    const syz_gemm_shape weight = {.m = l->out, .n = l->in, .k = rows, .transpose_a = true, .batch = 1, .type_ab = act,
-                                   .type_c = SYZ_F32, .accumulate = true};
+    const syz_gemm_shape weight = {
+        .m = l->out, .n = l->in, .k = rows, .transpose_a = true, .batch = 1, .type_ab = act, .type_c = SYZ_F32, .accumulate = true};
     SYZ_TRY(syz_gemm_create(l->compute, &weight, &l->weight_sum[i]));
   }
   SYZ_TRY(syz_compute_reserve(l->compute, (size_t)(SCRATCH_ROWS * l->out) * sizeof(float)));
@@ -61,12 +62,13 @@ cleanup:
   return st;
 }
 
-syz_status syz_linear_create(const syz_compute *c, int64_t out, int64_t in, int64_t max_rows, bool trains, syz_linear **result) {
+syz_status syz_linear_create(const syz_compute *c, int64_t out, int64_t in, int64_t max_rows, bool trains, syz_linear **result)
+{
   syz_status st = SYZ_OK;
   syz_linear *l = NULL;
   *result = NULL;
-  SYZ_REQUIRE(out >= 1 && in >= 1 && max_rows >= 1, SYZ_ERR_INTERNAL, "linear: %lld x %lld for %lld rows", (long long)out,
-              (long long)in, (long long)max_rows);
+  SYZ_REQUIRE(out >= 1 && in >= 1 && max_rows >= 1, SYZ_ERR_INTERNAL, "linear: %lld x %lld for %lld rows", (long long)out, (long long)in,
+              (long long)max_rows);
   SYZ_ALLOC(l, "linear", 1);
   l->compute = c;
   l->out = l->stride_y = out, l->in = l->stride_x = in, l->max_rows = max_rows, l->trains = trains;
@@ -86,13 +88,15 @@ cleanup:
   return st;
 }
 
-void syz_linear_set_rows(syz_linear *l, int64_t x, int64_t y) {
+void syz_linear_set_rows(syz_linear *l, int64_t x, int64_t y)
+{
   SYZ_ASSERT(l->native || (x == l->in && y == l->out));
   l->stride_x = x, l->stride_y = y;
   if (l->native) syz_linear_native_set_rows(l->native, x, y);
 }
 
-void syz_linear_destroy(syz_linear **l) {
+void syz_linear_destroy(syz_linear **l)
+{
   if (!*l) return;
   syz_gemm_destroy(&(*l)->forward);
   syz_gemm_destroy(&(*l)->input);
@@ -105,7 +109,8 @@ void syz_linear_destroy(syz_linear **l) {
   syz_free(l);
 }
 
-void syz_linear_pack(syz_linear *l, const float *weight, const float *bias, const float *scale) {
+void syz_linear_pack(syz_linear *l, const float *weight, const float *bias, const float *scale)
+{
   const size_t bytes = (size_t)l->out * sizeof(float);
   const double start = syz_profile_begin();
   l->has_bias = bias != NULL;
@@ -127,18 +132,21 @@ void syz_linear_pack(syz_linear *l, const float *weight, const float *bias, cons
 
 bool syz_compute_has_int8(const syz_compute *c) { return syz_kernel_int8_of(c->act) != NULL; }
 
-syz_status syz_linear_quantise(syz_linear *l, const float *weight, const float *most) {
+syz_status syz_linear_quantise(syz_linear *l, const float *weight, const float *most)
+{
   l->is_int8 = false;
   syz_linear_int8_destroy(&l->int8);
   return syz_linear_int8_create(l->compute, l->out, l->in, l->max_rows, weight, most, &l->int8);
 }
 
-void syz_linear_use_int8(syz_linear *l, bool is_int8) {
+void syz_linear_use_int8(syz_linear *l, bool is_int8)
+{
   SYZ_ASSERT(!is_int8 || l->int8);
   l->is_int8 = is_int8;
 }
 
-void syz_linear_settle(syz_linear *l) {
+void syz_linear_settle(syz_linear *l)
+{
   if (!l->is_int8) {
     syz_linear_int8_destroy(&l->int8);
     return;
@@ -153,27 +161,30 @@ void syz_linear_observe(syz_linear *l, float *most) { l->most = most; }
 const float *syz_linear_scale(const syz_linear *l) { return l->has_scale ? l->scale : NULL; }
 
 /** The largest piece that `rows` still fills. Piece 1 always does. */
-static int next_piece(const syz_linear *l, int64_t rows) {
+static int next_piece(const syz_linear *l, int64_t rows)
+{
   int i = 0;
   while (l->piece[i] > rows) i++;
   return i;
 }
 
 /* For the profile: 2 m n k operations; rows in, rows out, weights (a byte each in int8). */
-static void end_product(const syz_linear *l, double start, const char *what, int64_t rows, size_t bytes_in, size_t bytes_out) {
+static void end_product(const syz_linear *l, double start, const char *what, int64_t rows, size_t bytes_in, size_t bytes_out)
+{
   const double m = (double)rows, n = (double)l->out, k = (double)l->in, weight = l->is_int8 ? 1 : (double)syz_dtype_size(l->compute->act);
   syz_pulse();
   syz_profile_end(start, SYZ_PROFILE_PRODUCT, what, l->out, l->in, 2 * m * n * k,
                   m * k * (double)bytes_in + m * n * (double)bytes_out + n * k * weight);
 }
 
-static size_t forward_out_bytes(const syz_linear *l, syz_epilogue epilogue, bool has_u) {
+static size_t forward_out_bytes(const syz_linear *l, syz_epilogue epilogue, bool has_u)
+{
   const size_t act = syz_dtype_size(l->compute->act), kept = has_u ? act : 0;
   return kept + (epilogue == SYZ_EPILOGUE_F32 ? sizeof(float) : epilogue == SYZ_EPILOGUE_RESIDUAL ? 2 * sizeof(float) : act);
 }
 
-static void forward_rows(const syz_linear *l, int64_t rows, const void *x, syz_epilogue epilogue, const int64_t *row_of_y, void *y,
-                         void *u) {
+static void forward_rows(const syz_linear *l, int64_t rows, const void *x, syz_epilogue epilogue, const int64_t *row_of_y, void *y, void *u)
+{
   SYZ_ASSERT(rows >= 0 && rows <= l->max_rows);
   const float *bias = l->has_bias ? l->bias : NULL, *scale = l->has_scale ? l->scale : NULL;
   if (l->most) syz_rows_raise(l->compute->act, l->most, x, l->stride_x, rows, l->in);
@@ -194,23 +205,28 @@ static void forward_rows(const syz_linear *l, int64_t rows, const void *x, syz_e
     syz_gemm_run_rows(l->forward, n, (const char *)x + (size_t)(r * l->in) * size, NULL, NULL, product);
 #pragma omp parallel for schedule(static)
     for (int64_t k = 0; k < n; k++)
-      syz_row_epilogue(act, epilogue, product + k * l->out, bias, scale, (char *)y + (size_t)((row_of_y ? row_of_y[r + k] : r + k) * l->out) * size_y, u ? (char *)u + (size_t)((r + k) * l->out) * size : NULL, l->out);
+      syz_row_epilogue(act, epilogue, product + k * l->out, bias, scale, (char *)y + (size_t)((row_of_y ? row_of_y[r + k] : r + k) * l->out) * size_y,
+                       u ? (char *)u + (size_t)((r + k) * l->out) * size : NULL, l->out);
   }
 }
 
-void syz_linear_forward(const syz_linear *l, int64_t rows, const void *x, syz_epilogue epilogue, void *y, void *u) {
+void syz_linear_forward(const syz_linear *l, int64_t rows, const void *x, syz_epilogue epilogue, void *y, void *u)
+{
   const double start = syz_profile_begin();
   forward_rows(l, rows, x, epilogue, NULL, y, u);
   end_product(l, start, l->is_int8 ? "forward int8" : "forward", rows, syz_dtype_size(l->compute->act), forward_out_bytes(l, epilogue, u != NULL));
 }
 
-void syz_linear_forward_residual(const syz_linear *l, int64_t rows, const void *x, const int64_t *row_of_y, float *y, void *u) {
+void syz_linear_forward_residual(const syz_linear *l, int64_t rows, const void *x, const int64_t *row_of_y, float *y, void *u)
+{
   const double start = syz_profile_begin();
   forward_rows(l, rows, x, SYZ_EPILOGUE_RESIDUAL, row_of_y, y, u);
-  end_product(l, start, l->is_int8 ? "forward int8" : "forward", rows, syz_dtype_size(l->compute->act), forward_out_bytes(l, SYZ_EPILOGUE_RESIDUAL, u != NULL));
+  end_product(l, start, l->is_int8 ? "forward int8" : "forward", rows, syz_dtype_size(l->compute->act),
+              forward_out_bytes(l, SYZ_EPILOGUE_RESIDUAL, u != NULL));
 }
 
-static void backward_input(const syz_linear *l, int64_t rows, const void *dy, void *dx) {
+static void backward_input(const syz_linear *l, int64_t rows, const void *dy, void *dx)
+{
   SYZ_ASSERT(l->trains && rows >= 0 && rows <= l->max_rows);
   if (l->native) {
     syz_linear_native_backward_input(l->native, rows, dy, NULL, dx);
@@ -219,14 +235,16 @@ static void backward_input(const syz_linear *l, int64_t rows, const void *dy, vo
   syz_gemm_run_rows(l->input, rows, dy, NULL, NULL, dx);
 }
 
-void syz_linear_backward_input(const syz_linear *l, int64_t rows, const void *dy, void *dx) {
+void syz_linear_backward_input(const syz_linear *l, int64_t rows, const void *dy, void *dx)
+{
   if (!dx) return;
   const double start = syz_profile_begin();
   backward_input(l, rows, dy, dx);
   end_product(l, start, "backward input", rows, syz_dtype_size(l->compute->act), syz_dtype_size(l->compute->act));
 }
 
-static void backward_gelu_input(const syz_linear *l, int64_t rows, const void *dy, const void *u, void *dx) {
+static void backward_gelu_input(const syz_linear *l, int64_t rows, const void *dy, const void *u, void *dx)
+{
   SYZ_ASSERT(l->trains && rows >= 0 && rows <= l->max_rows);
   if (l->native) {
     syz_linear_native_backward_input(l->native, rows, dy, u, dx);
@@ -236,14 +254,16 @@ static void backward_gelu_input(const syz_linear *l, int64_t rows, const void *d
   syz_gelu_backward(l->compute->act, dx, dx, u, rows * l->in);
 }
 
-void syz_linear_backward_gelu_input(const syz_linear *l, int64_t rows, const void *dy, const void *u, void *dx) {
+void syz_linear_backward_gelu_input(const syz_linear *l, int64_t rows, const void *dy, const void *u, void *dx)
+{
   const double start = syz_profile_begin();
   backward_gelu_input(l, rows, dy, u, dx);
   end_product(l, start, "backward input, GELU", rows, 2 * syz_dtype_size(l->compute->act), syz_dtype_size(l->compute->act));
 }
 
 /* Rounded to act on the way, in front of the room for float32, where it takes half of that: rows are widened from the last to the first. */
-static void widen_rows(syz_dtype act, float *y, const void *x, int64_t rows, int64_t width) {
+static void widen_rows(syz_dtype act, float *y, const void *x, int64_t rows, int64_t width)
+{
   for (int64_t r = rows - 1; r >= 0; r--) {
     float wide[WIDEN];
     for (int64_t last = width; last > 0; last -= WIDEN) {
@@ -254,7 +274,8 @@ static void widen_rows(syz_dtype act, float *y, const void *x, int64_t rows, int
   }
 }
 
-void syz_linear_backward_input_f32(const syz_linear *l, int64_t rows, const void *dy, float *dx) {
+void syz_linear_backward_input_f32(const syz_linear *l, int64_t rows, const void *dy, float *dx)
+{
   SYZ_ASSERT(l->trains && rows >= 0 && rows <= l->max_rows);
   const double start = syz_profile_begin();
   if (l->native) {
@@ -269,7 +290,8 @@ void syz_linear_backward_input_f32(const syz_linear *l, int64_t rows, const void
 /* Column sums over blocks of rows, added in block order: the same for any thread count, and more exact than one long sum. */
 enum { SUM_ROWS = 64, STRIPE = 256 };
 
-void syz_add_column_sums(syz_dtype act, float *sum, const void *dy, int64_t rows, int64_t width) {
+void syz_add_column_sums(syz_dtype act, float *sum, const void *dy, int64_t rows, int64_t width)
+{
   const size_t size = syz_dtype_size(act);
 #pragma omp parallel for schedule(static)
   for (int64_t first = 0; first < width; first += STRIPE) {
@@ -286,7 +308,8 @@ void syz_add_column_sums(syz_dtype act, float *sum, const void *dy, int64_t rows
   }
 }
 
-static void backward_weight(const syz_linear *l, int64_t rows, const void *dy, const void *x, float *dweight, float *dbias) {
+static void backward_weight(const syz_linear *l, int64_t rows, const void *dy, const void *x, float *dweight, float *dbias)
+{
   SYZ_ASSERT(l->trains && rows >= 0 && rows <= l->max_rows);
   if (l->native) {
     const syz_stretches whole = {l->out, l->out * l->in, l->in};
@@ -297,13 +320,13 @@ static void backward_weight(const syz_linear *l, int64_t rows, const void *dy, c
   const size_t size = syz_dtype_size(l->compute->act);
   for (int64_t r = 0; r < rows;) {
     const int i = next_piece(l, rows - r);
-    syz_gemm_run(l->weight_sum[i], (const char *)dy + (size_t)(r * l->out) * size, (const char *)x + (size_t)(r * l->in) * size, NULL,
-                 dweight);
+    syz_gemm_run(l->weight_sum[i], (const char *)dy + (size_t)(r * l->out) * size, (const char *)x + (size_t)(r * l->in) * size, NULL, dweight);
     r += l->piece[i];
   }
 }
 
-void syz_linear_backward_weight(const syz_linear *l, int64_t rows, const void *dy, const void *x, float *dweight, float *dbias) {
+void syz_linear_backward_weight(const syz_linear *l, int64_t rows, const void *dy, const void *x, float *dweight, float *dbias)
+{
   const double start = syz_profile_begin();
   backward_weight(l, rows, dy, x, dweight, dbias);
   end_product(l, start, "backward weight", rows, syz_dtype_size(l->compute->act), syz_dtype_size(l->compute->act));
@@ -312,7 +335,8 @@ void syz_linear_backward_weight(const syz_linear *l, int64_t rows, const void *d
 bool syz_linear_needs_room(const syz_compute *c) { return c->engine[c->act] != &syz_engine_native; }
 
 void syz_linear_backward_weight_in(const syz_linear *l, int64_t rows, const void *dy, const void *x, const syz_stretches *at, float *dweight,
-                                   float *dbias, float *room) {
+                                   float *dbias, float *room)
+{
   SYZ_ASSERT(l->trains && rows >= 0 && rows <= l->max_rows && l->out % at->block == 0);
   const double start = syz_profile_begin();
   if (l->native) {

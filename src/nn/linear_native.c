@@ -25,26 +25,27 @@ enum {
 };
 
 /** Blocks of about equal size with a whole number of pairs, so that only the last row of all can be single. */
-static int64_t sum_rows(const syz_kernel *q, int64_t rows) {
+static int64_t sum_rows(const syz_kernel *q, int64_t rows)
+{
   const int64_t blocks = syz_ceil_div(rows, SUM_UNITS_MAX * q->unit);
   return syz_ceil_div(syz_ceil_div(rows, blocks), 2) * 2;
 }
 
 /** Words of scratch for a block of `rows`: x packed, shared; and each thread's part of dy. Whole cache lines. */
-static int64_t weight_right_words(const syz_linear_native *l, int64_t rows) {
-  return syz_packed_words(l->in, syz_units(l->kernel, rows));
-}
-static int64_t weight_left_words(const syz_linear_native *l, int64_t rows) {
+static int64_t weight_right_words(const syz_linear_native *l, int64_t rows) { return syz_packed_words(l->in, syz_units(l->kernel, rows)); }
+static int64_t weight_left_words(const syz_linear_native *l, int64_t rows)
+{
   return syz_ceil_div(syz_packed_left_words(l->kernel, LEFT_ROWS, syz_units(l->kernel, rows)), 16) * 16;
 }
 /* The same for all of dy, packed in at most STRETCHES stretches, each in whole strips. */
 enum { STRETCHES = 4 };
-static int64_t weight_whole_left_words(const syz_linear_native *l, int64_t rows) {
+static int64_t weight_whole_left_words(const syz_linear_native *l, int64_t rows)
+{
   return (l->out + STRETCHES * l->kernel->rows) * syz_units(l->kernel, rows);
 }
 
-syz_status syz_linear_native_create(const syz_compute *c, int64_t out, int64_t in, int64_t max_rows, bool trains,
-                                    syz_linear_native **result) {
+syz_status syz_linear_native_create(const syz_compute *c, int64_t out, int64_t in, int64_t max_rows, bool trains, syz_linear_native **result)
+{
   syz_status st = SYZ_OK;
   syz_linear_native *l;
   *result = NULL;
@@ -72,14 +73,16 @@ cleanup:
   return st;
 }
 
-void syz_linear_native_destroy(syz_linear_native **l) {
+void syz_linear_native_destroy(syz_linear_native **l)
+{
   if (!*l) return;
   syz_free(&(*l)->forward);
   syz_free(&(*l)->input);
   syz_free(l);
 }
 
-int64_t syz_row_stride(const syz_compute *c, int64_t width) {
+int64_t syz_row_stride(const syz_compute *c, int64_t width)
+{
   enum { APART = 2048 }; /* bytes; a line of 64 more spreads rows over all sets */
   const int64_t size = (int64_t)syz_dtype_size(c->act);
   const bool is_own = c->engine[c->act] == &syz_engine_native && c->kernel[c->act]->in_tiles;
@@ -90,7 +93,8 @@ void syz_linear_native_set_rows(syz_linear_native *l, int64_t x, int64_t y) { l-
 
 void syz_linear_native_settle(syz_linear_native *l) { syz_free(&l->forward); }
 
-void syz_linear_native_pack(syz_linear_native *l, const float *weight) {
+void syz_linear_native_pack(syz_linear_native *l, const float *weight)
+{
   const syz_kernel *q = l->kernel;
   const int64_t units_in = syz_units(q, l->in), units_out = syz_units(q, l->out);
   const bool streams = l->out * l->in >= STREAMED;
@@ -102,12 +106,13 @@ void syz_linear_native_pack(syz_linear_native *l, const float *weight) {
     if (!l->input) continue;
     for (int64_t i = 0; i < l->in; i += SYZ_TILE_COLUMNS)
       q->pack->weight_columns(l->input + i * units_out + o / q->unit * SYZ_TILE_COLUMNS, weight + o * l->in + i, l->in,
-                             l->in - i < SYZ_TILE_COLUMNS ? (int)(l->in - i) : SYZ_TILE_COLUMNS, rows, streams);
+                              l->in - i < SYZ_TILE_COLUMNS ? (int)(l->in - i) : SYZ_TILE_COLUMNS, rows, streams);
   }
 }
 
 /** Rows of x as units: as they lie, or copied with a zero behind each row of odd length. */
-static syz_left left_of(const syz_linear_native *l, const void *x, int64_t stride, int64_t rows, int64_t k) {
+static syz_left left_of(const syz_linear_native *l, const void *x, int64_t stride, int64_t rows, int64_t k)
+{
   const int64_t units = syz_units(l->kernel, k);
   if (k % l->kernel->unit == 0 || syz_packs_left(l->kernel)) return (syz_left){x, stride};
   const syz_bf16 *from = x;
@@ -120,25 +125,35 @@ static syz_left left_of(const syz_linear_native *l, const void *x, int64_t strid
   return (syz_left){l->compute->scratch->bytes, units * l->kernel->unit};
 }
 
-syz_tile_end syz_linear_end(int64_t out, int64_t stride, syz_epilogue epilogue, const float *bias, const float *scale, const int64_t *row_of_y, void *y,
-                            void *u) {
+syz_tile_end syz_linear_end(int64_t out, int64_t stride, syz_epilogue epilogue, const float *bias, const float *scale, const int64_t *row_of_y,
+                            void *y, void *u)
+{
   static const syz_tile_action action[] = {[SYZ_EPILOGUE_NONE] = SYZ_TILE_ACT,
                                            [SYZ_EPILOGUE_F32] = SYZ_TILE_F32,
                                            [SYZ_EPILOGUE_RESIDUAL] = SYZ_TILE_RESIDUAL,
                                            [SYZ_EPILOGUE_GELU] = SYZ_TILE_GELU};
   const bool is_f32 = epilogue == SYZ_EPILOGUE_F32 || epilogue == SYZ_EPILOGUE_RESIDUAL;
-  return (syz_tile_end){
-      .action = action[epilogue], .bias = bias, .scale = scale, .y = y, .ldy = is_f32 ? out : stride, .u = u, .ldu = !u ? 0 : is_f32 ? out : stride,
-      .row_of_y = row_of_y};
+  return (syz_tile_end){.action = action[epilogue],
+                        .bias = bias,
+                        .scale = scale,
+                        .y = y,
+                        .ldy = is_f32 ? out : stride,
+                        .u = u,
+                        .ldu = !u       ? 0
+                               : is_f32 ? out
+                                        : stride,
+                        .row_of_y = row_of_y};
 }
 
-void syz_linear_native_forward(const syz_linear_native *l, int64_t rows, const void *x, syz_epilogue epilogue, const float *bias,
-                               const float *scale, const int64_t *row_of_y, void *y, void *u) {
+void syz_linear_native_forward(const syz_linear_native *l, int64_t rows, const void *x, syz_epilogue epilogue, const float *bias, const float *scale,
+                               const int64_t *row_of_y, void *y, void *u)
+{
   const syz_tile_end end = syz_linear_end(l->out, l->stride_y, epilogue, bias, scale, row_of_y, y, u);
   syz_kernel_product(l->compute, l->kernel, rows, l->out, l->in, left_of(l, x, l->stride_x, rows, l->in), l->forward, &end);
 }
 
-void syz_linear_native_backward_input(const syz_linear_native *l, int64_t rows, const void *dy, const void *u, void *dx) {
+void syz_linear_native_backward_input(const syz_linear_native *l, int64_t rows, const void *dy, const void *u, void *dx)
+{
   const syz_tile_end end = {.action = u ? SYZ_TILE_SLOPE : SYZ_TILE_ACT,
                             .y = dx,
                             .ldy = l->stride_x,
@@ -147,14 +162,16 @@ void syz_linear_native_backward_input(const syz_linear_native *l, int64_t rows, 
   syz_kernel_product(l->compute, l->kernel, rows, l->in, l->out, left_of(l, dy, l->stride_y, rows, l->out), l->input, &end);
 }
 
-void syz_linear_native_backward_input_f32(const syz_linear_native *l, int64_t rows, const void *dy, float *dx) {
+void syz_linear_native_backward_input_f32(const syz_linear_native *l, int64_t rows, const void *dy, float *dx)
+{
   const syz_tile_end end = {.action = SYZ_TILE_F32, .y = dx, .ldy = l->in};
   syz_kernel_product(l->compute, l->kernel, rows, l->in, l->out, left_of(l, dy, l->stride_y, rows, l->out), l->input, &end);
 }
 
 /** Rows [first, first + m) of dW (all at row_stride), and their bias sums, from one block of n rows of dy and the packed block of x. */
-static void add_weight_rows(const syz_linear_native *l, int64_t first, int64_t m, int64_t n, const char *dy, const uint32_t *x,
-                            uint32_t *left, float *dweight, int64_t row_stride, float *dbias) {
+static void add_weight_rows(const syz_linear_native *l, int64_t first, int64_t m, int64_t n, const char *dy, const uint32_t *x, uint32_t *left,
+                            float *dweight, int64_t row_stride, float *dbias)
+{
   const syz_kernel *q = l->kernel;
   const char *from = dy + (size_t)first * syz_dtype_size(l->compute->act);
   const int64_t units = syz_units(q, n);
@@ -168,7 +185,8 @@ static void add_weight_rows(const syz_linear_native *l, int64_t first, int64_t m
 
 /** All of dW from one block of n rows: tiles want a block of columns of x in L2, which all of dy passes by, packed once. Inside a parallel region. */
 static void add_weight_whole(const syz_linear_native *l, int64_t n, const char *dy, const uint32_t *x, uint32_t *left, const syz_stretches *at,
-                             float *dweight, float *dbias) {
+                             float *dweight, float *dbias)
+{
   const syz_kernel *q = l->kernel;
   const int64_t units = syz_units(q, n), stretch = syz_packed_left_words(q, at->block, units), size = (int64_t)syz_dtype_size(l->compute->act);
   const int64_t pieces = syz_ceil_div(at->block, LEFT_ROWS);
@@ -188,7 +206,8 @@ static void add_weight_whole(const syz_linear_native *l, int64_t n, const char *
 }
 
 void syz_linear_native_backward_weight(const syz_linear_native *l, int64_t rows, const void *dy, const void *x, const syz_stretches *at,
-                                       float *dweight, float *dbias) {
+                                       float *dweight, float *dbias)
+{
   const syz_kernel *q = l->kernel;
   const int64_t pieces = syz_ceil_div(at->block, LEFT_ROWS);
   const int64_t size = (int64_t)syz_dtype_size(l->compute->act), block = rows ? sum_rows(q, rows) : 1;

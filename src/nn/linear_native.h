@@ -33,19 +33,19 @@ void syz_linear_forward_residual(const syz_linear *l, int64_t rows, const void *
 
 /** What the forward pass does with its sums. Arguments as in nn.h and above; bias, scale [out] or NULL; stride: of y and u, see
  * syz_linear_set_rows. */
-syz_tile_end syz_linear_end(int64_t out, int64_t stride, syz_epilogue epilogue, const float *bias, const float *scale, const int64_t *row_of_y, void *y, void *u);
+syz_tile_end syz_linear_end(int64_t out, int64_t stride, syz_epilogue epilogue, const float *bias, const float *scale, const int64_t *row_of_y,
+                            void *y, void *u);
 
 /* Arguments as in nn.h and above. */
 typedef struct syz_linear_native syz_linear_native;
-syz_status syz_linear_native_create(const syz_compute *c, int64_t out, int64_t in, int64_t max_rows, bool trains,
-                                    syz_linear_native **result);
+syz_status syz_linear_native_create(const syz_compute *c, int64_t out, int64_t in, int64_t max_rows, bool trains, syz_linear_native **result);
 void syz_linear_native_destroy(syz_linear_native **l);
 /** Drop the packed weights of the forward pass: it is not called again. */
 void syz_linear_native_settle(syz_linear_native *l);
 void syz_linear_native_set_rows(syz_linear_native *l, int64_t x, int64_t y);
 void syz_linear_native_pack(syz_linear_native *l, const float *weight);
-void syz_linear_native_forward(const syz_linear_native *l, int64_t rows, const void *x, syz_epilogue epilogue, const float *bias,
-                               const float *scale, const int64_t *row_of_y, void *y, void *u);
+void syz_linear_native_forward(const syz_linear_native *l, int64_t rows, const void *x, syz_epilogue epilogue, const float *bias, const float *scale,
+                               const int64_t *row_of_y, void *y, void *u);
 /** u NULL: dx = dy W. */
 void syz_linear_native_backward_input(const syz_linear_native *l, int64_t rows, const void *dy, const void *u, void *dx);
 void syz_linear_native_backward_input_f32(const syz_linear_native *l, int64_t rows, const void *dy, float *dx);

@@ -11,7 +11,8 @@
 
 static const char *const engine_name[] = {"auto", "reference", "BLIS", "oneDNN", "native"};
 
-static float *draw(size_t n, double scale, uint64_t sample) {
+static float *draw(size_t n, double scale, uint64_t sample)
+{
   float *x = syz_alloc("draw", n ? n : 1, sizeof *x);
   const syz_random r = syz_random_make(11, SYZ_RANDOM_TEST, 2, sample);
   syz_random_fill_normal(&r, x, n);
@@ -20,22 +21,24 @@ static float *draw(size_t n, double scale, uint64_t sample) {
 }
 
 /** The numbers as the type holds them: rounded in x itself, and the array of that type. */
-static void *rounded(syz_dtype type, float *x, size_t n) {
+static void *rounded(syz_dtype type, float *x, size_t n)
+{
   void *y = syz_alloc("rounded", n ? n : 1, syz_dtype_size(type));
   syz_convert_to_act(type, y, x, (int64_t)n);
   syz_convert_to_f32(type, x, y, (int64_t)n);
   return y;
 }
 
-static double get(syz_dtype type, const void *x, int64_t i) {
+static double get(syz_dtype type, const void *x, int64_t i)
+{
   return type == SYZ_F32 ? (double)((const float *)x)[i] : (double)syz_bf16_to_f32(((const syz_bf16 *)x)[i]);
 }
 
 static double gelu(double u) { return 0.5 * u * (1 + erf(u * 0.70710678118654752440)); }
 
 /** Largest |value - expected| over the tolerance; and the same when the largest element is wrong by one per cent, which must exceed 1. */
-static void compare(const char *what, const char *engine, syz_dtype type, const void *value, const double *expected, int64_t n,
-                    double tolerance) {
+static void compare(const char *what, const char *engine, syz_dtype type, const void *value, const double *expected, int64_t n, double tolerance)
+{
   double worst = 0;
   int64_t largest = 0;
   const double relative = type == SYZ_BF16 ? 0.00395 : 0;
@@ -50,7 +53,8 @@ static void compare(const char *what, const char *engine, syz_dtype type, const 
   if (!(faulty > 1)) CHECK_FAIL_("%s %s: one per cent more passes, %.3g of the tolerance", engine, what, faulty);
 }
 
-static void test_size(const syz_compute *c, const char *engine, int64_t out, int64_t in, int64_t rows, int64_t max_rows) {
+static void test_size(const syz_compute *c, const char *engine, int64_t out, int64_t in, int64_t rows, int64_t max_rows)
+{
   const syz_dtype act = syz_compute_act(c);
   const size_t n_w = (size_t)(out * in), n_x = (size_t)(rows * in), n_y = (size_t)(rows * out);
   float *w = draw(n_w, 1, 1), *bias = draw((size_t)out, 1, 2), *scale = draw((size_t)out, 1, 3), *x = draw(n_x, 1, 4);
@@ -140,7 +144,8 @@ static void test_size(const syz_compute *c, const char *engine, int64_t out, int
 }
 
 /** LayerScale's backward pass against its formula. */
-static void test_layerscale(syz_dtype type) {
+static void test_layerscale(syz_dtype type)
+{
   const int64_t rows = 131, width = 77;
   const size_t n = (size_t)(rows * width);
   float *dx = draw(n, 1, 20), *v = draw(n, 1, 21), *scale = draw((size_t)width, 1, 22), *dscale = draw((size_t)width, 1, 23);
@@ -162,7 +167,8 @@ static void test_layerscale(syz_dtype type) {
 }
 
 /** Everything of one size on 1 and 2 threads, bit by bit. */
-static void test_threads(syz_dtype type, syz_engine engine) {
+static void test_threads(syz_dtype type, syz_engine engine)
+{
   const int64_t out = 200, in = 136, rows = 157;
   const size_t n_w = (size_t)(out * in), n_x = (size_t)(rows * in), n_y = (size_t)(rows * out), total = n_y + n_x + n_w + (size_t)out;
   float *w = draw(n_w, 1, 1), *x = draw(n_x, 1, 2), *dy = draw(n_y, 1, 3), *result[2];
@@ -187,15 +193,18 @@ static void test_threads(syz_dtype type, syz_engine engine) {
 }
 
 /** [rows, width] of a type with rows `stride` elements apart, NaN in between: what must be neither read nor written. */
-static void *spread(syz_dtype type, const void *x, int64_t rows, int64_t width, int64_t stride) {
+static void *spread(syz_dtype type, const void *x, int64_t rows, int64_t width, int64_t stride)
+{
   const size_t size = syz_dtype_size(type);
   unsigned char *y = syz_alloc("spread", (size_t)(rows * stride), size);
   memset(y, 0xff, (size_t)(rows * stride) * size);
-  for (int64_t r = 0; r < rows && x; r++) memcpy(y + (size_t)(r * stride) * size, (const unsigned char *)x + (size_t)(r * width) * size, (size_t)width * size);
+  for (int64_t r = 0; r < rows && x; r++)
+    memcpy(y + (size_t)(r * stride) * size, (const unsigned char *)x + (size_t)(r * width) * size, (size_t)width * size);
   return y;
 }
 
-static void check_spread(const char *what, syz_dtype type, const void *y, const void *expected, int64_t rows, int64_t width, int64_t stride) {
+static void check_spread(const char *what, syz_dtype type, const void *y, const void *expected, int64_t rows, int64_t width, int64_t stride)
+{
   const size_t size = syz_dtype_size(type);
   void *whole = spread(type, expected, rows, width, stride);
   check_count++;
@@ -204,7 +213,8 @@ static void check_spread(const char *what, syz_dtype type, const void *y, const 
 }
 
 /** Rows that lie apart give the bits of rows that do not, and nothing between them is touched: own kernels. */
-static void test_rows_apart(syz_dtype type) {
+static void test_rows_apart(syz_dtype type)
+{
   enum { OUT = 96, IN = 64, ROWS = 75, SX = IN + 32, SY = OUT + 64 };
   syz_compute *c = NULL;
   if (syz_compute_create(type, SYZ_ENGINE_NATIVE, 1, &c) != SYZ_OK) return;
@@ -249,7 +259,8 @@ static void test_rows_apart(syz_dtype type) {
 }
 
 /** A NaN in one row or one weight stays one, and stays there: rounding must not make a number of it. */
-static void test_nan(const syz_compute *c, const char *engine) {
+static void test_nan(const syz_compute *c, const char *engine)
+{
   enum { OUT = 70, IN = 66, ROWS = 8 };
   const syz_dtype act = syz_compute_act(c);
   float *w = draw(OUT * IN, 1, 1), *x = draw(ROWS * IN, 1, 2), y[ROWS * OUT];
@@ -271,7 +282,8 @@ static void test_nan(const syz_compute *c, const char *engine) {
 }
 
 /** Own kernels that a better one hides on this processor: bfloat16 with fewer instructions. */
-static void test_lesser_kernels(const int64_t (*size)[3], size_t sizes) {
+static void test_lesser_kernels(const int64_t (*size)[3], size_t sizes)
+{
   const syz_isa has = syz_processor_isa();
   for (syz_isa isa = SYZ_ISA_AVX512; isa < has && has <= SYZ_ISA_AMX; isa++) { /* Arm has one kernel a type */
     syz_compute *c = NULL;
@@ -288,7 +300,8 @@ static void test_lesser_kernels(const int64_t (*size)[3], size_t sizes) {
   syz_processor_limit(SYZ_ISA_AMX);
 }
 
-int main(void) {
+int main(void)
+{
   static const int64_t size[][3] = {{64, 64, 24}, {96, 130, 37}, {22, 768, 5}, {768, 22, 9}, {33, 31, 70}, {1, 1, 1}, {200, 7, 131}, {65, 256, 13}};
   for (syz_dtype type = SYZ_F32; type <= SYZ_BF16; type++)
     for (syz_engine e = SYZ_ENGINE_AUTO; e <= SYZ_ENGINE_NATIVE; e++) {
