@@ -93,8 +93,10 @@ const syz_kernel *syz_kernel_int8_of(syz_dtype act)
 /** w factor, or w where there is no factor. */
 static inline float weight_of(const float *w, const float *factor, int64_t i) { return factor ? w[i] * factor[i] : w[i]; }
 
-void syz_int8_pack_weight(uint32_t *panel, float *scale, int32_t *sum, const float *w, int64_t ld, int n, int64_t k, const float *factor)
+void syz_int8_pack_weight(uint32_t *panel, float *scale, int32_t *sum, const float *w, int64_t ld, int n, int64_t k, const float *factor,
+                          bool in_tiles)
 {
+  (void)in_tiles; /* panels are those of SMMLA */
   const int64_t units = syz_ceil_div(k, UNIT);
   for (int j = 0; j < SYZ_TILE_COLUMNS; j++) {
     const float *row = w + (j < n ? j : 0) * ld;
