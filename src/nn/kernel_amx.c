@@ -137,9 +137,10 @@ INLINE void fetch_rows(const syz_tile_action action, const syz_tile_end *e, int6
 /** How a strip of A lies, in words: from row to row, from step to step; from strip to strip. */
 typedef struct left_form {
   int64_t line, step, strip;
+  bool is_packed; /* in whole strips */
 } left_form;
 
-INLINE left_form packed_form(int64_t units) { return (left_form){STEP, STEP_WORDS, STRIP * units}; }
+INLINE left_form packed_form(int64_t units) { return (left_form){STEP, STEP_WORDS, STRIP * units, true}; }
 
 /** What is fetched into L2 meanwhile: `lines` rows of the next strip, from `left` on. */
 typedef struct fetching {
@@ -200,7 +201,7 @@ INLINE void pieces(const number kind, const syz_tile_action action, int64_t m, i
   for (int64_t i = 0; i < m; i += STRIP) {
     float *sums = kept + (is_long ? i / STRIP * across * SUMS : 0);
     const int strip_rows = (int)smaller(m - i, STRIP);
-    const bool packs = form.line != STEP && strip_rows < STRIP; /* rows as they lie end within a tile */
+    const bool packs = !form.is_packed && strip_rows < STRIP; /* rows as they lie end within a tile */
     for (int64_t s = first; s < last; s += pass) {
       const bool is_last = s + pass >= steps;
       const int64_t now = smaller(last - s, pass);
@@ -236,7 +237,7 @@ INLINE void block_of(const number kind, const syz_tile_action action, int64_t m,
   const syz_tile_end *e = &copy;
   const int64_t steps = units / STEP, across = syz_ceil_div(n, STRIP), piece = LONGEST / STEP;
   float *fresh = room + PASS * STEP_WORDS, *kept = fresh + 2 * SUMS;
-  const left_form form = row_stride ? (left_form){row_stride, STEP, STRIP * row_stride} : packed_form(units);
+  const left_form form = row_stride ? (left_form){row_stride, STEP, STRIP * row_stride, false} : packed_form(units);
   const bool is_long = steps > piece;
   const int64_t fit = (SYZ_KERNEL_ROOM - PASS * STEP_WORDS - 2 * SUMS) / SUMS / across * STRIP; /* rows whose sums `kept` holds */
   const int64_t group = is_long ? fit : m;

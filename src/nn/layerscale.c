@@ -24,14 +24,16 @@ void syz_layerscale_backward_at(syz_dtype type, void *dy, float *dscale, float f
 {
   const size_t size = syz_dtype_size(type);
   const double start = syz_profile_begin();
-  /* Column stripes go to threads, blocks of rows are added in order: the sums do not depend on the thread count. */
-#pragma omp parallel for schedule(static)
-  for (int64_t first = 0; first < width; first += STRIPE) {
-    const int64_t n = width - first < STRIPE ? width - first : STRIPE;
-    float v[STRIPE], block[STRIPE];
-    for (int64_t r0 = 0; r0 < rows; r0 += SUM_ROWS) {
-      for (int64_t i = 0; i < n; i++) block[i] = 0;
-      for (int64_t r = r0; r < rows && r < r0 + SUM_ROWS; r++) {
+  /* Column stripes go to threads, blocks of rows are added in order: the sums do not depend on the thread count. A thread takes all its stripes of a
+   * block before the next block, so that it reads rows as they lie. */
+#pragma omp parallel
+  for (int64_t r0 = 0; r0 < rows; r0 += SUM_ROWS) {
+    const int64_t r1 = rows < r0 + SUM_ROWS ? rows : r0 + SUM_ROWS;
+#pragma omp for schedule(static) nowait
+    for (int64_t first = 0; first < width; first += STRIPE) {
+      const int64_t n = width - first < STRIPE ? width - first : STRIPE;
+      float v[STRIPE], block[STRIPE] = {0};
+      for (int64_t r = r0; r < r1; r++) {
         const float *d = dx + (at_row ? at_row[r] : r) * width + first;
         if (dscale) {
           syz_convert_to_f32(type, v, (const char *)branch + (size_t)(r * width + first) * size, n);
