@@ -108,9 +108,6 @@ static void pack_right_across(const geometry *g, uint32_t *to, const syz_bf16 *x
   }
 }
 
-/** What vectors wrote is read by tiles: the compiler does not know. */
-static inline __attribute__((always_inline)) void written(void) { __asm__ volatile("" ::: "memory"); }
-
 /* ------------------------------------------------------------- products */
 
 /** A step of 32 x 32 sums. a, b: its tiles; has_low, has_right: there are more than 16 rows, columns. What streams by displaces nothing in L1. */
@@ -486,7 +483,7 @@ KERNEL_TARGET static void forward(const attention_head *h, void *scratch)
           next_exponents(&g, &w, &m, h->lse);
         else if (m.strip == i - 1)
           end_exponents(&g, &w, &m, h->lse), m.strip = i - 1;
-        written();
+        tile_written();
       }
       weighted_sums(&g, h, &w, i - 1, n * STRIP, &m);
     }
@@ -621,7 +618,7 @@ KERNEL_TARGET static void backward_strip(const geometry *g, const attention_head
     e.row = 0;
   }
   some_gradients(&e, STRIP);
-  written();
+  tile_written();
   unwritten u = {.rows = 0};
   for (int second = 0; second < 2; second++)
     for (int64_t first_step = 0; first_step < g->strips; first_step += pass)
@@ -726,7 +723,7 @@ KERNEL_TARGET static void backward(const attention_head *h, void *scratch)
   for (int64_t first = 0; first < g.strips; first += BLOCK_STRIPS) {
     const int64_t strips = smaller(g.strips - first, BLOCK_STRIPS), units = strips * STEP;
     for (int64_t i = 0; i < strips; i++) backward_strip(&g, h, &w, first + i, i, units, &f, pieces);
-    written();
+    tile_written();
     add_dq(&g, h, &w, first, strips);
   }
   tile_end();

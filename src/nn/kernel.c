@@ -72,7 +72,8 @@ static void share_out(const syz_compute *c, const syz_kernel *q, int64_t first, 
                       const syz_tile_end *end)
 {
   const int64_t panels = syz_ceil_div(n, SYZ_TILE_COLUMNS), panel_words = SYZ_TILE_COLUMNS * units;
-  const int64_t fit = q->block_bytes / (SYZ_TILE_COLUMNS * smaller(units, q->longest) * (int64_t)sizeof(uint32_t));
+  const int64_t bytes_fit = q->block_bytes / (SYZ_TILE_COLUMNS * smaller(units, q->longest) * (int64_t)sizeof(uint32_t));
+  const int64_t fit = q->most_panels ? smaller(bytes_fit, q->most_panels) : bytes_fit;
   const int64_t blocks = syz_ceil_div(panels, fit > 1 ? fit : 1), block = syz_ceil_div(panels, blocks);
   const int64_t chunk_rows = c->threads > 1 ? q->chunk_rows : q->chunk_rows_alone, chunks = syz_ceil_div(l.rows, chunk_rows);
   const int64_t row_words = l.row_stride ? l.row_stride : units; /* a packed panel of `rows` rows has so many times `units` */

@@ -64,6 +64,7 @@ typedef struct syz_kernel {
   bool in_tiles;                                         /**< how panels of B lie: 16 units of 16 columns in one piece; else rows of 64 columns */
   bool (*reads_rows)(int64_t row_stride, int64_t units); /**< whether A is better read as it lies than packed; NULL: always */
   int block_bytes;                                       /**< of packed B that stay in L2 while rows of A pass by */
+  int most_panels;                                       /**< of a block, whose sums there is room for; 0: any number */
   int longest;                      /**< units of a panel's length that block_bytes counts at most: beyond, sums rest in memory in between */
   int chunk_rows, chunk_rows_alone; /**< rows of one piece of parallel work, and of a thread alone */
   /** C rows [row, row + m) x columns [column, column + n): all tiles of some strips and panels. a: the first row's strip, packed, or (row_stride, in

@@ -39,10 +39,10 @@ enum {
   STEP_WORDS = 2 * TILE_WORDS,          /* of packed A */
   PANEL_STEP = STEP * SYZ_TILE_COLUMNS, /* words of a panel of B */
   SUMS = STRIP * STRIP,
-  LINE_WORDS = 16,
-  PASS = 16,           /* most steps of a strip that rest in L1 */
-  LONGEST = 44 * STEP, /* units of B that stay in L2 with all columns of a block */
-  BLOCK = 1 << 20,     /* bytes of such a block */
+  PASS = 16,                                                 /* most steps of a strip that rest in L1 */
+  LONGEST = 44 * STEP,                                       /* units of B that stay in L2 with all columns of a block */
+  BLOCK = 1 << 20,                                           /* bytes of such a block */
+  ACROSS = (SYZ_KERNEL_ROOM - PASS * STEP_WORDS) / SUMS - 2, /* squares of sums of a strip that rest beside the two small buffers and a packed pass */
 };
 
 typedef enum number { BF16, INT8 } number;
@@ -188,6 +188,7 @@ INLINE void pack_pass(uint32_t *to, const uint32_t *a, int64_t stride, int m, in
   for (int r = 0; r < STRIP; r++)
     for (int64_t s = 0; s < steps; s++)
       _mm512_store_si512(to + s * STEP_WORDS + r * STEP, r < m ? _mm512_loadu_si512(a + r * stride + s * STEP) : _mm512_setzero_si512());
+  tile_written();
 }
 
 /** Steps [first, last) of all tiles of the block; `kept` holds the sums of one strip, or of all when is_long. */
@@ -203,7 +204,7 @@ INLINE void pieces(const number kind, const syz_tile_action action, int64_t m, i
     const int strip_rows = (int)smaller(m - i, STRIP);
     const bool packs = !form.is_packed && strip_rows < STRIP; /* rows as they lie end within a tile */
     for (int64_t s = first; s < last; s += pass) {
-      const bool is_last = s + pass >= steps;
+      const bool is_last = last == steps && s + pass >= last;
       const int64_t now = smaller(last - s, pass);
       const uint32_t *left = a + i / STRIP * form.strip + s * form.step;
       if (packs) {
@@ -239,7 +240,7 @@ INLINE void block_of(const number kind, const syz_tile_action action, int64_t m,
   float *fresh = room + PASS * STEP_WORDS, *kept = fresh + 2 * SUMS;
   const left_form form = row_stride ? (left_form){row_stride, STEP, STRIP * row_stride, false} : packed_form(units);
   const bool is_long = steps > piece;
-  const int64_t fit = (SYZ_KERNEL_ROOM - PASS * STEP_WORDS - 2 * SUMS) / SUMS / across * STRIP; /* rows whose sums `kept` holds */
+  const int64_t fit = ACROSS / across * STRIP; /* rows whose sums `kept` holds */
   const int64_t group = is_long ? fit : m;
   waiting w = {0};
   bool turn = false; /* which of the two small buffers is next */
@@ -375,6 +376,7 @@ const syz_kernel syz_kernel_amx_bf16 = {.name = "amx",
                                         .in_tiles = true,
                                         .reads_rows = reads_rows,
                                         .block_bytes = BLOCK,
+                                        .most_panels = ACROSS * STRIP / SYZ_TILE_COLUMNS,
                                         .longest = LONGEST,
                                         .chunk_rows = 192,
                                         .chunk_rows_alone = 576,
@@ -389,6 +391,7 @@ const syz_kernel syz_kernel_amx_int8 = {.name = "amx",
                                         .in_tiles = true,
                                         .reads_rows = reads_rows,
                                         .block_bytes = BLOCK,
+                                        .most_panels = ACROSS * STRIP / SYZ_TILE_COLUMNS,
                                         .longest = LONGEST,
                                         .chunk_rows = 192,
                                         .chunk_rows_alone = 576,

@@ -51,6 +51,9 @@ TILE_FUNCTION void tile_begin(void)
 TILE_FUNCTION void tile_end(void) { _tile_release(); }
 #endif
 
+/** What was written before, by vectors, is there for the loads of tiles that follow: the compiler does not know that they read memory. */
+TILE_FUNCTION void tile_written(void) { __asm__ volatile("" ::: "memory"); }
+
 /* Tiles 0 to 3 hold 32 x 32 sums, tile 2 below tile 0; in memory [2 halves of columns][32 rows][16]. */
 enum { TILE_LINE = 64, TILE_WORDS = 256 };
 

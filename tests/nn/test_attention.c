@@ -33,8 +33,10 @@ static float value(const problem *p, const void *x, size_t i)
 
 static void set_value(const problem *p, void *x, size_t i, float v)
 {
-  if (p->act == SYZ_F32) ((float *)x)[i] = v;
-  else ((syz_bf16 *)x)[i] = syz_bf16_from_f32(v);
+  if (p->act == SYZ_F32)
+    ((float *)x)[i] = v;
+  else
+    ((syz_bf16 *)x)[i] = syz_bf16_from_f32(v);
 }
 
 static problem make_problem(int64_t B, int64_t T, int64_t N, int64_t D, syz_dtype act, uint64_t seed, double amplitude)
@@ -278,8 +280,7 @@ static void test_gradient(void)
       for (size_t i = 0; i < 3 * n; i++)
         if (i / inner % 3 == part) size += (double)grad[i] * (double)grad[i];
       for (size_t i = 0; i < 3 * n; i++) {
-        if (i / inner % 3 == part)
-          u[i] = (float)((double)grad[i] * sqrt((double)n / size) + 0.5 * syz_random_normal(&r, (uint32_t)i));
+        if (i / inner % 3 == part) u[i] = (float)((double)grad[i] * sqrt((double)n / size) + 0.5 * syz_random_normal(&r, (uint32_t)i));
         along += (double)u[i] * (double)grad[i];
       }
       memcpy(base, x, 3 * n * sizeof *x);
@@ -322,8 +323,7 @@ static void test_commutes_with_order(void)
         worst = fmax(worst, fabs((double)value(&s, s.out, to * row + d) - (double)value(&p, p.out, from * row + d)));
         scale = fmax(scale, fabs((double)value(&p, p.out, from * row + d)));
       }
-      for (size_t d = 0; d < in; d++)
-        worst = fmax(worst, fabs((double)value(&s, s.dqkv, to * in + d) - (double)value(&p, p.dqkv, from * in + d)));
+      for (size_t d = 0; d < in; d++) worst = fmax(worst, fabs((double)value(&s, s.dqkv, to * in + d) - (double)value(&p, p.dqkv, from * in + d)));
     }
     CHECK_LT(worst, scale * (p.act == SYZ_F32 ? 3e-6 : 2e-2));
     free_problem(&p);
@@ -363,8 +363,18 @@ static void test_scratch(void)
       size_t bytes = engines[e].kernel->scratch_bytes(p.T, p.D, true), third = (size_t)p.D * p.size;
       unsigned char *scratch = syz_alloc("test", bytes + guard, 1);
       SYZ_ASSERT(scratch);
-      attention_head h = {.tokens = p.T, .dim = p.D, .q = s.qkv, .k = (char *)s.qkv + third, .v = (char *)s.qkv + 2 * third, .in = 3 * p.D,
-                          .out = s.out, .row = p.D, .lse = s.lse, .dout = s.dout, .dq = s.dqkv, .dk = (char *)s.dqkv + third,
+      attention_head h = {.tokens = p.T,
+                          .dim = p.D,
+                          .q = s.qkv,
+                          .k = (char *)s.qkv + third,
+                          .v = (char *)s.qkv + 2 * third,
+                          .in = 3 * p.D,
+                          .out = s.out,
+                          .row = p.D,
+                          .lse = s.lse,
+                          .dout = s.dout,
+                          .dq = s.dqkv,
+                          .dk = (char *)s.dqkv + third,
                           .dv = (char *)s.dqkv + 2 * third};
       memset(scratch, 0xff, bytes + guard);
       engines[e].kernel->forward(&h, scratch);
@@ -445,6 +455,46 @@ static void test_extremes(void)
     }
 }
 
+/** Scores of late keys far above those of the first 32, by less and by more than a sum can hold: out and lse against plain float64, and the other
+ * rows keep their bits. */
+static void test_late_keys(void)
+{
+  enum { T = 70, D = 16, ROW = D, NEAR = 5, FAR = 41 };
+  const int late[] = {50, 60, 66};
+  for (int e = 0; e < engine_count; e++) {
+    problem p[2];
+    for (int far = 0; far < 2; far++) {
+      p[far] = make_problem(1, T, 1, D, engines[e].act, 23, 1.0);
+      for (int d = 0; d < D; d++) {
+        for (int i = 0; i < 3; i++) set_value(&p[far], p[far].qkv, (size_t)(late[i] * 3 * ROW + ROW + d), d ? 0 : 8.0f - 0.0625f * (float)i);
+        set_value(&p[far], p[far].qkv, (size_t)(NEAR * 3 * ROW + d), d ? 0 : 14);
+        set_value(&p[far], p[far].qkv, (size_t)(FAR * 3 * ROW + d), d ? 0 : far ? 80 : 1);
+      }
+      run(&p[far], engines[e].kernel, 1, false);
+    }
+    for (int t = 0; t < T; t++) {
+      double score[T], most = -INFINITY, sum = 0;
+      for (int k = 0; k < T; k++) {
+        score[k] = 0;
+        for (int d = 0; d < D; d++)
+          score[k] +=
+              (double)value(&p[1], p[1].qkv, (size_t)(t * 3 * ROW + d)) * (double)value(&p[1], p[1].qkv, (size_t)(k * 3 * ROW + ROW + d)) / sqrt(D);
+        most = fmax(most, score[k]);
+      }
+      for (int k = 0; k < T; k++) sum += exp(score[k] - most);
+      CHECK(fabs((double)p[1].lse[t] - (most + log(sum))) < 1e-4 + 3e-6 * fabs(most));
+      for (int d = 0; d < D; d++) {
+        double expected = 0;
+        for (int k = 0; k < T; k++) expected += exp(score[k] - most) / sum * (double)value(&p[1], p[1].qkv, (size_t)(k * 3 * ROW + 2 * ROW + d));
+        CHECK(fabs((double)value(&p[1], p[1].out, (size_t)(t * ROW + d)) - expected) < (p[1].act == SYZ_F32 ? 1e-5 : 1.5e-2));
+        if (t != FAR) CHECK(value(&p[0], p[0].out, (size_t)(t * ROW + d)) == value(&p[1], p[1].out, (size_t)(t * ROW + d)));
+      }
+    }
+    free_problem(&p[0]);
+    free_problem(&p[1]);
+  }
+}
+
 /** A NaN in one query stays in its row; one in a key reaches every row of its head and no other head. */
 static void test_nan_is_kept(void)
 {
@@ -455,8 +505,7 @@ static void test_nan_is_kept(void)
       set_value(&p, p.qkv, (size_t)(20 * 3 * row + key * row + 5), NAN); /* token 20, head 0 */
       run(&p, engines[e].kernel, 1, false);
       for (int64_t t = 0; t < p.T; t++)
-        for (int64_t d = 0; d < row; d++)
-          CHECK(!isnan(value(&p, p.out, (size_t)(t * row + d))) == !(d < p.D && (key || t == 20)));
+        for (int64_t d = 0; d < row; d++) CHECK(!isnan(value(&p, p.out, (size_t)(t * row + d))) == !(d < p.D && (key || t == 20)));
       free_problem(&p);
     }
 }
@@ -497,6 +546,7 @@ int main(void)
   test_bits(5, 49, 3, 24);
   test_bits(3, 289, 2, 64); /* long enough for threads to meet in a scratch that they should not share */
   test_extremes();
+  test_late_keys();
   test_nan_is_kept();
   CHECK_EQ(syz_memory_get().live_blocks, 0);
   return CHECK_RESULT();

@@ -169,7 +169,9 @@ static void test_layerscale(syz_dtype type)
 /** Everything of one size on 1 and 2 threads, bit by bit. */
 static void test_threads(syz_dtype type, syz_engine engine)
 {
-  const int64_t out = 200, in = 136, rows = 157;
+  /* Of the own kernels two sweeps of packed rows. oneDNN's bits at such widths differ between one and two threads: see src/nn/README.md. */
+  const bool is_own = engine == SYZ_ENGINE_NATIVE || engine == SYZ_ENGINE_AUTO;
+  const int64_t out = is_own ? 72 : 200, in = is_own ? 1024 : 136, rows = is_own ? 1800 : 157;
   const size_t n_w = (size_t)(out * in), n_x = (size_t)(rows * in), n_y = (size_t)(rows * out), total = n_y + n_x + n_w + (size_t)out;
   float *w = draw(n_w, 1, 1), *x = draw(n_x, 1, 2), *dy = draw(n_y, 1, 3), *result[2];
   void *xa = rounded(type, x, n_x), *dya = rounded(type, dy, n_y);
@@ -215,9 +217,9 @@ static void check_spread(const char *what, syz_dtype type, const void *y, const 
 /** Rows that lie apart give the bits of rows that do not, and nothing between them is touched: own kernels. */
 static void test_rows_apart(syz_dtype type)
 {
-  enum { OUT = 96, IN = 64, ROWS = 75, SX = IN + 32, SY = OUT + 64 };
+  enum { OUT = 96, IN = 1024, ROWS = 75, SX = IN + 32, SY = OUT + 64 }; /* rows 2 KiB apart are packed for tiles, others read as they lie */
   syz_compute *c = NULL;
-  if (syz_compute_create(type, SYZ_ENGINE_NATIVE, 1, &c) != SYZ_OK) return;
+  if (syz_compute_create(type, SYZ_ENGINE_NATIVE, 2, &c) != SYZ_OK) return;
   float *w = draw(OUT * IN, 1, 1), *bias = draw(OUT, 1, 2), *x = draw(ROWS * IN, 1, 3), *v = draw(ROWS * OUT, 1, 4), *stream[2], *dw[2];
   void *xa = rounded(type, x, ROWS * IN), *va = rounded(type, v, ROWS * OUT), *y[2], *u[2], *dx[2], *du[2];
   for (int i = 0; i < 2; i++) { /* as usual; apart */
@@ -239,6 +241,7 @@ static void test_rows_apart(syz_dtype type)
       CHECK_OK(syz_linear_quantise(l, w, NULL));
       syz_linear_use_int8(l, true);
       syz_linear_forward(l, ROWS, from, SYZ_EPILOGUE_RESIDUAL, stream[i], NULL);
+      syz_linear_forward(l, ROWS, from, SYZ_EPILOGUE_GELU, y[i], u[i]);
     }
     syz_linear_destroy(&l);
     syz_free(&from), syz_free(&dy);

@@ -275,7 +275,7 @@ static void test_tile_state(const syz_kernel *q)
 
 int main(void)
 {
-  enum { SKIPPED = 77, MOST_ROWS = 200, LONGEST = 1500 };
+  enum { SKIPPED = 77, MOST_ROWS = 200, LONGEST = 2880 };
   if (syz_processor_isa() < SYZ_ISA_AVX512_BF16) {
     fprintf(stderr, "SKIPPED: the kernels on tiles share packing and what becomes of sums with AVX512_BF16, which this processor lacks\n");
     return SKIPPED;
@@ -285,8 +285,24 @@ int main(void)
   if (!has_tiles) fprintf(stderr, "no tiles (AMX) on this processor: emulation alone\n");
   CHECK_OK(syz_compute_create(SYZ_BF16, SYZ_ENGINE_NATIVE, 2, &compute));
   CHECK_OK(syz_kernel_reserve(compute, &emulated_kernel_bf16, MOST_ROWS, LONGEST));
-  static const int64_t size[][3] = {{1, 1, 1},   {2, 16, 2},   {16, 33, 31},  {17, 64, 32},   {31, 63, 33},      {32, 32, 64},
-                                    {33, 1, 96}, {49, 130, 7}, {65, 80, 512}, {34, 70, 1024}, {40, 96, LONGEST}, {MOST_ROWS, 40, 544}};
+  static const int64_t size[][3] = {{1, 1, 1},
+                                    {2, 16, 2},
+                                    {16, 33, 31},
+                                    {17, 64, 32},
+                                    {31, 63, 33},
+                                    {32, 32, 64},
+                                    {33, 1, 96},
+                                    {49, 130, 7},
+                                    {65, 80, 512},
+                                    {34, 70, 1024},
+                                    {40, 96, 1500},
+                                    {MOST_ROWS, 40, 544},
+                                    /* one step beyond a piece that stays in L2, in bfloat16 and in integers; rows as they lie in two pieces; more
+                                     * columns than there is room for sums */
+                                    {33, 70, 1440},
+                                    {5, 34, LONGEST},
+                                    {34, 40, 1504},
+                                    {8, 6144, 32}};
   for (size_t i = 0; i < sizeof size / sizeof *size; i++) {
     test_product(size[i][0], size[i][1], size[i][2], bf16);
     test_integers(size[i][0], size[i][1], size[i][2], int8);
