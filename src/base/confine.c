@@ -119,20 +119,21 @@ void syz_child_separate(const int *keep, int n)
 
 /* ------------------------------------------------------ what it may do yet */
 
-/* Address space now, in bytes. */
+static int mapped = -1; /* where the kernel says how much is mapped; stays open in a confined child */
+
+/* Address space now, in bytes; 0: unknown. */
 static size_t mapped_now(void)
 {
-  size_t pages = 0;
-  FILE *f = fopen("/proc/self/statm", "r");
-  if (f && fscanf(f, "%zu", &pages) != 1) pages = 0;
-  if (f) fclose(f);
-  return pages * (size_t)sysconf(_SC_PAGESIZE);
+  char text[64] = "";
+  if (mapped < 0 || pread(mapped, text, sizeof text - 1, 0) <= 0) return 0;
+  return strtoul(text, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE);
 }
 
 /* The tighter of `bytes` and what the user allows; true when that is the user's. */
 static bool limit_memory(size_t bytes)
 {
   struct rlimit now, wanted;
+  mapped = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
   const size_t has = mapped_now();
   if (getrlimit(RLIMIT_AS, &now) != 0) return false;
   const bool is_users = now.rlim_cur != RLIM_INFINITY && (rlim_t)has + bytes > now.rlim_cur;
@@ -160,6 +161,9 @@ static void filter_calls(bool may_open)
   /* Memory, but none that is code. */
   (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
   (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+  /* Its own limits: the hard ones stay. */
+  (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1, SCMP_A0(SCMP_CMP_EQ, 0));
+  (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setrlimit), 0);
   /* abort() sends itself a signal. */
   (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
   for (size_t i = 0; may_open && i < sizeof by_name / sizeof *by_name; i++) (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, by_name[i], 0);
@@ -188,4 +192,13 @@ bool syz_child_confine(const syz_confinement *c)
   filter_calls(c->may_open);
 #endif
   return is_tight;
+}
+
+void syz_child_limit(size_t bytes)
+{
+  struct rlimit limit;
+  const size_t has = mapped < 0 ? 0 : mapped_now();
+  if (!has || getrlimit(RLIMIT_AS, &limit) != 0) return;
+  limit.rlim_cur = bytes && (rlim_t)has + bytes < limit.rlim_max ? (rlim_t)has + bytes : limit.rlim_max;
+  (void)setrlimit(RLIMIT_AS, &limit);
 }

@@ -9,6 +9,7 @@
  */
 #include <string.h>
 
+#include "h5_only.h"
 #include "h5_seal.h"
 
 enum { ATTRIBUTE_LIMIT = 64 << 20 };
@@ -60,7 +61,7 @@ static syz_status add_texts(seal *s, hid_t a, hid_t type, hid_t space, int64_t n
   bool is_read = false;
   text = syz_alloc("attribute", (size_t)n + 1, sizeof *text);
   SYZ_REQUIRE(text, SYZ_ERR_MEMORY, "%s: attribute %s: no memory", s->path, name);
-  is_read = H5Aread(a, type, text) >= 0;
+  is_read = h5_only_read_attribute(a, type, text) >= 0;
   SYZ_REQUIRE(is_read, SYZ_ERR_DATA, "%s: attribute %s cannot be read: %s", s->path, name, h5_reason(reason));
   for (int64_t i = 0; i < n; i++) add(s, text[i] ? text[i] : "", text[i] ? strlen(text[i]) : 0);
 cleanup:
@@ -91,7 +92,7 @@ static syz_status add_attribute(seal *s, hid_t object, const char *name)
               "%s: attribute %s is of a type that no file of this program has", s->path, name);
   value = syz_alloc("attribute", (size_t)n, item);
   SYZ_REQUIRE(value, SYZ_ERR_MEMORY, "%s: attribute %s: no memory", s->path, name);
-  SYZ_REQUIRE(H5Aread(a, type, value) >= 0, SYZ_ERR_DATA, "%s: attribute %s cannot be read: %s", s->path, name, h5_reason(reason));
+  SYZ_REQUIRE(h5_only_read_attribute(a, type, value) >= 0, SYZ_ERR_DATA, "%s: attribute %s cannot be read: %s", s->path, name, h5_reason(reason));
   add(s, value, (size_t)n * item);
 cleanup:
   syz_free(&value);
