@@ -60,7 +60,7 @@ static void test_what_it_has(void)
   CHECK_EQ(lines_with(pid, "maps", "rw-s", ""), 0);
   CHECK_EQ(lines_with(last_child(getpid()), "maps", "rw-s", ""), 0);
   snprintf(name, sizeof name, "/proc/%d/fd", (int)pid);
-  CHECK_EQ(scratch_count(name, ""), 5); /* 0, 1, 2 nowhere; the file, the line */
+  CHECK_EQ(scratch_count(name, ""), 6); /* 0, 1, 2 nowhere; the file, the line, how much memory it has */
   CHECK_EQ(lines_with(pid, "limits", "Max core file size", " 0  "), 1);
   CHECK_EQ(lines_with(pid, "limits", "Max address space", "unlimited            unlimited"), 0);
   if (lines_with(pid, "status", "Seccomp:\t2", "") == 0) fprintf(stderr, "no seccomp on this platform\n");
