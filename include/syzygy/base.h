@@ -437,9 +437,9 @@ void syz_child_name(const char *name);
 /** For that child, before it touches a byte of the file: limits that can't be lifted again, and a filter of system calls where the platform has
  * seccomp. Returns true when the user's own limit of memory (ulimit -v) is the tighter one. */
 bool syz_child_confine(const syz_confinement *c);
-/** For a confined child: from now on at most `bytes` of address space beyond what it has, for what cannot need more; 0: again as syz_child_confine
- * said. In other processes nothing. */
-void syz_child_limit(size_t bytes);
+/** For a confined child: at most `bytes` of address space more than it has now, until the next call; 0: what syz_child_confine said. Returns true
+ * when `bytes` is the tighter bound. In a process that is not confined it does nothing and returns false. */
+bool syz_child_limit(size_t bytes);
 
 /* ----------------------------------------------------------------- files */
 

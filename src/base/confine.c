@@ -32,12 +32,12 @@
 
 static void set_signals(void)
 {
-  /* MPI's handlers would print a stack. */
-  static const int fatal[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS, SIGALRM, SIGPROF, SIGXCPU, SIGCHLD, SIGURG};
+  /* MPI's handlers would print a stack; SIGURG is our own watch's. */
+  static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS, SIGALRM, SIGPROF, SIGXCPU, SIGCHLD, SIGURG};
   /* They ask the run to stop, often as a whole group of processes; the run then stops its children, by closing their line. */
   static const int meant_for_the_run[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGPIPE};
   sigset_t none;
-  for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) signal(fatal[i], SIG_DFL);
+  for (size_t i = 0; i < sizeof own / sizeof *own; i++) signal(own[i], SIG_DFL);
   for (size_t i = 0; i < sizeof meant_for_the_run / sizeof *meant_for_the_run; i++) signal(meant_for_the_run[i], SIG_IGN);
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, NULL);
@@ -161,9 +161,8 @@ static void filter_calls(bool may_open)
   /* Memory, but none that is code. */
   (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
   (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-  /* Its own limits: the hard ones stay. */
-  (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1, SCMP_A0(SCMP_CMP_EQ, 0));
-  (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setrlimit), 0);
+  /* Its own bound of memory, for syz_child_limit. The hard bound stays, except that root may raise it. */
+  (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2, SCMP_A0(SCMP_CMP_EQ, 0), SCMP_A1(SCMP_CMP_EQ, RLIMIT_AS));
   /* abort() sends itself a signal. */
   (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
   for (size_t i = 0; may_open && i < sizeof by_name / sizeof *by_name; i++) (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, by_name[i], 0);
@@ -194,11 +193,12 @@ bool syz_child_confine(const syz_confinement *c)
   return is_tight;
 }
 
-void syz_child_limit(size_t bytes)
+bool syz_child_limit(size_t bytes)
 {
   struct rlimit limit;
-  const size_t has = mapped < 0 ? 0 : mapped_now();
-  if (!has || getrlimit(RLIMIT_AS, &limit) != 0) return;
-  limit.rlim_cur = bytes && (rlim_t)has + bytes < limit.rlim_max ? (rlim_t)has + bytes : limit.rlim_max;
-  (void)setrlimit(RLIMIT_AS, &limit);
+  const size_t has = mapped_now();
+  if (!has || getrlimit(RLIMIT_AS, &limit) != 0) return false;
+  const bool is_tighter = bytes && (rlim_t)has + bytes < limit.rlim_max;
+  limit.rlim_cur = is_tighter ? (rlim_t)has + bytes : limit.rlim_max;
+  return setrlimit(RLIMIT_AS, &limit) == 0 && is_tighter;
 }

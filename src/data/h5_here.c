@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * Reading with libhdf5, in a process of its own (h5_serve.c). Whatever a file claims about its sizes is compared with its length before anybody
- * allocates by it. HDF5's own error stack is kept silent; its innermost entry, which names the cause, goes into our message.
+ * allocates by it; where the library allocates unasked, for texts of variable length, the process has no more memory than sound ones take. HDF5's own
+ * error stack is kept silent; its innermost entry, which names the cause, goes into our message.
  *
  * What leads out of the file (external links, external storage, virtual datasets) is refused by name, unless it stays below the folder that the user
  * allows: a file from outside must not choose which files of this machine are read.
@@ -42,6 +43,22 @@ syz_status h5_here_why(h5_here *h, char reason[H5_REASON])
   }
   h->only.refused[0] = '\0';
   return st;
+}
+
+void h5_here_limit(h5_here *h, double more)
+{
+  enum { COPIES = 3, OTHER = 32 << 20 }; /* of a text in the library: packed with others, converted, given out */
+  const double text = h->file_bytes < H5_TEXT_LIMIT ? h->file_bytes : H5_TEXT_LIMIT, bytes = COPIES * text + OTHER + more;
+  const bool is_ours = bytes < (double)h->all_memory && syz_child_limit((size_t)bytes);
+  h->memory = is_ours ? (size_t)bytes : h->all_memory;
+  h->is_tight = !is_ours && h->is_all_tight;
+}
+
+void h5_here_unlimit(h5_here *h)
+{
+  (void)syz_child_limit(0);
+  h->memory = h->all_memory;
+  h->is_tight = h->is_all_tight;
 }
 
 syz_status h5_here_open(h5_here *h)
@@ -437,8 +454,11 @@ syz_status h5_here_strings(h5_here *h, const char *name, int64_t first, int64_t 
   h->work(o->chunk_bytes);
   if (H5Tis_variable_str(o->type) > 0) {
     SYZ_ALLOC(variable, "strings", texts);
+    h5_here_limit(h, 2 * o->chunk_bytes + 3 * h->file_bytes);
     is_read = H5Dread(o->dataset, o->type, memory, o->space, H5P_DEFAULT, variable) >= 0;
-    SYZ_REQUIRE(is_read, h5_here_why(h, reason), "%s: dataset %s cannot be read: %s", h->path, name, reason);
+    st = is_read ? SYZ_OK : h5_here_why(h, reason);
+    h5_here_unlimit(h);
+    SYZ_REQUIRE(st == SYZ_OK, st, "%s: dataset %s cannot be read: %s", h->path, name, reason);
     for (int64_t i = 0; i < texts; i++)
       put_text(text + (size_t)i * room, room, variable[i] ? variable[i] : "", variable[i] ? strlen(variable[i]) : 0);
   } else {

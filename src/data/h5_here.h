@@ -15,13 +15,21 @@ typedef struct h5_here {
   h5_only only;
   const char *path; /* as the user knows it, for messages */
   hid_t file;
-  size_t memory;              /* bytes this process may use beyond what it began with */
+  size_t memory;              /* bytes this process may use, beyond what it began with or (h5_here_limit) has */
   bool is_tight;              /* and the user's own limit is the tighter one */
+  size_t all_memory;          /* what both are while no text is read */
+  bool is_all_tight;
+  double file_bytes;
   void (*work)(double bytes); /* called before the library works through so many bytes without reading */
   struct h5_kept *kept;       /* [H5_KEPT] */
   int64_t clock;
 } h5_here;
 
+/** Before texts of variable length are read, whose lengths the library believes: the memory that sound ones can take, when no text is longer than the
+ * file, and `more` bytes. */
+void h5_here_limit(h5_here *h, double more);
+/** Afterwards. */
+void h5_here_unlimit(h5_here *h);
 /** Open only.file. SYZ_ERR_DATA or SYZ_ERR_MEMORY, as all of these. */
 syz_status h5_here_open(h5_here *h);
 /** *has: whether the file has an object of this name. */

@@ -6,7 +6,6 @@
 
 #include "h5_file.h"
 #include "h5_here.h"
-#include "h5_only.h"
 
 enum { VISIT_LIMIT = 1000000, VISIT_DEPTH = 32 };
 
@@ -45,8 +44,7 @@ syz_status h5_here_text(h5_here *h, const char *object, const char *attribute, c
   if (type < 0 || space < 0 || H5Tget_class(type) != H5T_STRING || H5Sget_simple_extent_npoints(space) != 1) goto cleanup;
   if (H5Tis_variable_str(type) > 0) {
     char *from = NULL;
-    SYZ_REQUIRE(h5_only_read_attribute(a, type, &from) >= 0, h5_here_why(h, reason), "%s: attribute %s cannot be read: %s", h->path, attribute,
-                reason);
+    SYZ_REQUIRE(H5Aread(a, type, &from) >= 0, h5_here_why(h, reason), "%s: attribute %s cannot be read: %s", h->path, attribute, reason);
     const bool is_long = from && strlen(from) >= H5_TEXT_LIMIT;
     if (from && !is_long) value = h5_copy_text(from);
     const bool is_missing = from && !is_long && !value;
@@ -57,8 +55,7 @@ syz_status h5_here_text(h5_here *h, const char *object, const char *attribute, c
     const size_t width = H5Tget_size(type);
     SYZ_REQUIRE(width > 0 && width < H5_TEXT_LIMIT, SYZ_ERR_DATA, "%s: attribute %s claims %zu bytes", h->path, attribute, width);
     SYZ_ALLOC(value, "attribute", width + 1);
-    SYZ_REQUIRE(h5_only_read_attribute(a, type, value) >= 0, h5_here_why(h, reason), "%s: attribute %s cannot be read: %s", h->path, attribute,
-                reason);
+    SYZ_REQUIRE(H5Aread(a, type, value) >= 0, h5_here_why(h, reason), "%s: attribute %s cannot be read: %s", h->path, attribute, reason);
     value[h5_here_text_length(value, width)] = '\0';
   }
   *text = value;
@@ -84,8 +81,7 @@ syz_status h5_here_number(h5_here *h, const char *object, const char *attribute,
   space = H5Aget_space(a);
   if (type < 0 || space < 0 || H5Sget_simple_extent_npoints(space) != 1) goto cleanup;
   if (H5Tget_class(type) != H5T_INTEGER && H5Tget_class(type) != H5T_FLOAT) goto cleanup;
-  SYZ_REQUIRE(h5_only_read_attribute(a, H5T_NATIVE_DOUBLE, value) >= 0, h5_here_why(h, reason), "%s: attribute %s cannot be read: %s", h->path,
-              attribute, reason);
+  SYZ_REQUIRE(H5Aread(a, H5T_NATIVE_DOUBLE, value) >= 0, h5_here_why(h, reason), "%s: attribute %s cannot be read: %s", h->path, attribute, reason);
   *found = true;
 cleanup:
   if (space >= 0) H5Sclose(space);

@@ -168,11 +168,3 @@ cleanup:
   if (id >= 0) H5FDunregister(id); /* the access list holds it */
   return st;
 }
-
-herr_t h5_only_read_attribute(hid_t attribute, hid_t type, void *value)
-{
-  syz_child_limit((size_t)64 << 20);
-  const herr_t rc = H5Aread(attribute, type, value);
-  syz_child_limit(0);
-  return rc;
-}

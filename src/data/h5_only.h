@@ -18,8 +18,5 @@ typedef struct h5_only {
 
 /** Let files opened with this access list be read through `only` (borrowed; must outlive the file). */
 syz_status h5_only_attach(h5_only *only, hid_t access);
-/** H5Aread for the attributes of this program's files, which are small: the library believes what a damaged file says of a text's length, so it gets
- * memory for 64 MiB. */
-herr_t h5_only_read_attribute(hid_t attribute, hid_t type, void *value);
 /** Whether the file `name` may be opened, and its real path; a relative name counts from the folder of only->path. false: noted in only->refused. */
 bool h5_only_allows(h5_only *only, const char *name, char real[PATH_MAX]);

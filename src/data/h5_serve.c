@@ -183,14 +183,17 @@ static void serve_one(h5_here *h, const h5_ask *ask)
     send_strings(h, ask);
     return;
   case H5_WISH_TEXT:
+    h5_here_limit(h, 0);
     st = h5_here_text(h, ask->name, ask->attribute, &text);
     is_there = text != NULL;
     bytes = text ? strlen(text) : 0;
     break;
   case H5_WISH_NUMBER:
+    h5_here_limit(h, 0);
     st = h5_here_number(h, ask->name, ask->attribute, &a.number, &is_there);
     break;
   case H5_WISH_SEAL:
+    h5_here_limit(h, 0);
     st = h5_here_seal(h, &is_there, &text);
     bytes = text ? strlen(text) : 0;
     break;
@@ -198,6 +201,7 @@ static void serve_one(h5_here *h, const h5_ask *ask)
     st = h5_here_names(h, ask->name, &text, &bytes);
     break;
   }
+  h5_here_unlimit(h);
   if (!is_refused(st)) {
     a.is_there = is_there;
     a.bytes = (int64_t)bytes;
@@ -222,6 +226,9 @@ _Noreturn void h5_serve(int line, int file, const char *path, const char *real, 
                    .file = -1,
                    .memory = limits.memory,
                    .is_tight = is_tight,
+                   .all_memory = limits.memory,
+                   .is_all_tight = is_tight,
+                   .file_bytes = (double)size.st_size,
                    .work = on_work};
   begin_ask();
   if (is_refused(h5_here_open(&here))) _exit(0);

@@ -138,6 +138,60 @@ def test_slow():
     check(time.time() - began > 2.4, "the reads were slow")
 
 
+# ---------------------------------------------------------- lengths that are not so
+
+
+def peak_mib(*args, code, has, limit_kib=None):
+    """Largest memory of the command and its children; with a limit as `ulimit -v` sets it."""
+    between = ("import os, resource, subprocess, sys\n"
+               "if sys.argv[1] != '0': resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]) << 10, int(sys.argv[1]) << 10))\n"
+               "r = subprocess.run(sys.argv[2:], capture_output=True, text=True)\n"
+               "print(r.stdout + r.stderr, r.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024, sep='\\n')")
+    command = ["/usr/bin/python3", "-S", "-E", "-c", between, str(limit_kib or 0), BINARY, *args]
+    r = subprocess.run(command, capture_output=True, text=True, timeout=90, cwd=here)
+    *out, status, peak = r.stdout.rstrip().split("\n")
+    out = "\n".join(out)
+    check(int(status) == code and all(t in out for t in has), f"{args}: code {status}, expected {code} and {has}\n{out[-1500:]}")
+    return int(peak)
+
+
+def claim(path, where, length, claimed):
+    """In the file at `path`, the text of so many bytes says that it has `claimed`; `where` follows its length in the reference: its place in a heap."""
+    with open(path, "rb") as f:
+        content = f.read()
+    old = length.to_bytes(4, "little") + where
+    check(content.count(old) >= 1, f"{path}: the reference is there")
+    with open(path, "wb") as f:
+        f.write(content.replace(old, claimed.to_bytes(4, "little") + where))
+
+
+def heap_of(path, text):
+    """Address of the global heap collection that holds the text, as references say it."""
+    with open(path, "rb") as f:
+        content = f.read()
+    return content.rindex(b"GCOL", 0, content.index(text)).to_bytes(8, "little")
+
+
+def test_lengths():
+    marks = {"attribute": b"A" * 54321, "dataset": b"D" * 43210}
+    for what, text in marks.items():
+        path = f"{here}/long-{what}.h5"
+        with h5py.File(path, "w") as f:
+            f["object_id"] = np.array([11, 12, 13])
+            f["spectrum_flux"], f["spectrum_ivar"], f["Z"] = flux, np.ones((3, 7781), "f4"), np.array([0.1, 0.2, 0.3])
+            if what == "attribute":
+                f.attrs.create("syzygy_format", text.decode(), dtype=h5py.string_dtype())
+            else:
+                del f["object_id"]
+                f.create_dataset("object_id", data=[text.decode(), "12", "13"], dtype=h5py.string_dtype())
+        claim(path, heap_of(path, text), len(text), 220 << 20)
+        command = ("info", path) if what == "attribute" else ("ingest", "--set", f"ingest.hdf5=[{path}]", "--set", f"output.dir={here}/out-long")
+        sound = peak_mib("info", "set/shard-0000.h5", code=0, has=[])
+        for limit_kib in (None, 4 << 20):
+            peak = peak_mib(*command, code=3, has=[os.path.basename(path), "MiB of memory"], limit_kib=limit_kib)
+            check(peak < sound + 150, f"{what}: {peak} MiB, a sound file takes {sound}")
+
+
 # ------------------------------------------------------------------------ crashes
 
 
@@ -161,7 +215,7 @@ def test_crashes():
 
 
 try:
-    for test in (test_links, test_slow, test_crashes):
+    for test in (test_links, test_slow, test_lengths, test_crashes):
         before = failures
         test()
         if failures > before:
