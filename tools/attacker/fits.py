@@ -260,7 +260,7 @@ def run(syzygy, count, seed, keep_folder):
             attack.measure(clean)
         attacks[0].complaint = attacks[1].complaint = ingest_complaint(counts)
         attacks[2].complaint = info_complaint(counts)
-        in_batches(lambda batch: attacks[(0, 0, 0, 1, 2)[batch % 5]], count, lambda index: write(*damaged(seed, index, seeds)))
+        in_batches(lambda batch: attacks[(0, 0, 0, 1, 2)[batch % 5]], count, lambda index, _: write(*damaged(seed, index, seeds)))
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return {**counts, "failed": sum(a.failed for a in attacks)}

@@ -8,7 +8,8 @@ import subprocess
 import tempfile
 
 SLOW_S, MEMORY_MB = 5.0, 256.0  # a file may take this much more than the sound ones
-BATCH = 250  # files of a run
+BATCH = 250  # files of a run, at most
+TURNS = 5  # batches, at least: so many attacks take turns
 PATIENCE_S = 60.0  # of wall time for a run of many files, beyond what they should take; once more tenfold, for machines that others use too
 ENVIRONMENT = dict(OMP_NUM_THREADS="1", OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_rmaps_base_oversubscribe="1",
                    OMPI_MCA_hwloc_base_binding_policy="none", OMPI_MCA_mpi_yield_when_idle="1")
@@ -113,14 +114,19 @@ class Attack:
 
 
 def in_batches(attacks, count, make):
-    """Damaged files 0 .. count - 1, a batch after another: make(index) writes one and gives its path, attacks(batch) is the attack that takes it."""
+    """Damaged files 0 .. count - 1, a batch after another: make(index, batch) writes one and gives its path, attacks(batch) is the attack that takes
+    it."""
     taken = {}
-    for batch, first in enumerate(range(0, count, BATCH)):
+    size = max(1, min(BATCH, -(-count // TURNS)))
+    for batch, first in enumerate(range(0, count, size)):
         attack = attacks(batch)
         taken[attack.name] = attack
-        paths = [make(index) for index in range(first, min(first + BATCH, count))]
+        paths = [make(index, batch) for index in range(first, min(first + size, count))]
         attack.attack(paths)
         for path in paths:
             os.remove(path)
         if batch % 40 == 39:
-            print(f"  {first + BATCH} files, {sum(a.failed for a in taken.values())} failed", flush=True)
+            print(f"  {first + size} files, {sum(a.failed for a in taken.values())} failed", flush=True)
+    names = {attacks(turn).name for turn in range(TURNS)}
+    if count >= TURNS and names - set(taken):
+        raise RuntimeError(f"no damaged file reached {', '.join(sorted(names - set(taken)))}")

@@ -252,8 +252,8 @@ def run(syzygy, count, seed, keep_folder):
         attacks[1].measure([p for p in clean if os.path.basename(p) in survey])
         attacks[0].complaint, attacks[1].complaint = info_complaint(counts), ingest_complaint(counts)
 
-        def make(index):
-            name, _, content = damaged(seed, index, survey if index // BATCH % 4 == 3 else seeds)
+        def make(index, batch):
+            name, _, content = damaged(seed, index, survey if batch % 4 == 3 else seeds)
             return write(name, content)
 
         in_batches(lambda batch: attacks[batch % 4 == 3], count, make)
