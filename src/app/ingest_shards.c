@@ -27,13 +27,15 @@ typedef struct sources {
   syz_images *image[OPEN_IMAGES];
 } sources;
 
-static void sources_close(sources *s) {
+static void sources_close(sources *s)
+{
   syz_spectra_close(&s->spectra);
   syz_foreign_close(&s->foreign);
   for (int i = 0; i < OPEN_IMAGES; i++) syz_images_close(&s->image[i]);
 }
 
-static syz_status open_spectra(ingest *g, sources *s, int file) {
+static syz_status open_spectra(ingest *g, sources *s, int file)
+{
   syz_status st = SYZ_OK;
   if (s->spectra && s->spectra_file == file) return st;
   syz_spectra_close(&s->spectra);
@@ -43,7 +45,8 @@ cleanup:
   return st;
 }
 
-static syz_status open_foreign(ingest *g, sources *s, int file) {
+static syz_status open_foreign(ingest *g, sources *s, int file)
+{
   syz_status st = SYZ_OK;
   if (s->foreign && s->foreign_file == file) return st;
   syz_foreign_close(&s->foreign);
@@ -53,7 +56,8 @@ cleanup:
   return st;
 }
 
-static syz_status open_images(ingest *g, sources *s, int file, syz_images **out) {
+static syz_status open_images(ingest *g, sources *s, int file, syz_images **out)
+{
   syz_status st = SYZ_OK;
   int oldest = 0;
   for (int i = 0; i < OPEN_IMAGES; i++) {
@@ -74,14 +78,14 @@ cleanup:
 }
 
 /* Masked pixels as the input asks: as in the file, zero, or a straight line between good neighbours. */
-static void treat_masked(const ingest *g, float *flux, const float *ivar) {
+static void treat_masked(const ingest *g, float *flux, const float *ivar)
+{
   const char *how = syz_input_text(g->app->input, "ingest.masked_flux");
   int64_t last = -1;
   for (int64_t j = 0; j < SYZ_SPECTRUM_PIXELS; j++) {
     if (ivar[j] > 0) {
       if (!strcmp(how, "interpolate") && last >= 0)
-        for (int64_t k = last + 1; k < j; k++)
-          flux[k] = flux[last] + (flux[j] - flux[last]) * (float)(k - last) / (float)(j - last);
+        for (int64_t k = last + 1; k < j; k++) flux[k] = flux[last] + (flux[j] - flux[last]) * (float)(k - last) / (float)(j - last);
       last = j;
     } else if (!strcmp(how, "zero") || !(fabsf(flux[j]) <= SYZ_VALUE_MAX) || !strcmp(how, "interpolate")) {
       flux[j] = 0;
@@ -89,7 +93,8 @@ static void treat_masked(const ingest *g, float *flux, const float *ivar) {
   }
 }
 
-static syz_status read_object(ingest *g, sources *s, const ingest_object *o, syz_object *face, float *image, float *flux, float *ivar, float *label) {
+static syz_status read_object(ingest *g, sources *s, const ingest_object *o, syz_object *face, float *image, float *flux, float *ivar, float *label)
+{
   syz_status st = SYZ_OK;
   double covered;
   char reason[160];
@@ -115,8 +120,8 @@ static syz_status read_object(ingest *g, sources *s, const ingest_object *o, syz
                   "%s: the file has changed since it was scanned", g->file[p->file].path);
       SYZ_TRY(syz_spectra_read(s->spectra, p->row, flux, ivar));
     }
-    SYZ_REQUIRE(!syz_spectrum_fault(flux, ivar, &good, reason), SYZ_ERR_DATA, "%s: object %lld: %s", g->file[p->file].path,
-                (long long)o->object_id, reason);
+    SYZ_REQUIRE(!syz_spectrum_fault(flux, ivar, &good, reason), SYZ_ERR_DATA, "%s: object %lld: %s", g->file[p->file].path, (long long)o->object_id,
+                reason);
     treat_masked(g, flux, ivar);
   }
   if (o->has_image && c && c->has_pixels) {
@@ -143,9 +148,10 @@ cleanup:
 }
 
 /* Everything that decides what is in a shard. */
-static uint64_t shard_digest(const ingest *g, int64_t first, int64_t n) {
-  static const char *const key[] = {"ingest.exposures", "ingest.masked_flux", "ingest.resample", "ingest.unit", "ingest.bands",
-                                    "ingest.zero_points", "ingest.edge", "ingest.missing_band"};
+static uint64_t shard_digest(const ingest *g, int64_t first, int64_t n)
+{
+  static const char *const key[] = {"ingest.exposures", "ingest.masked_flux", "ingest.resample", "ingest.unit",
+                                    "ingest.bands",     "ingest.zero_points", "ingest.edge",     "ingest.missing_band"};
   uint64_t h = syz_checksum("ingest 2", 8, (uint64_t)n);
   for (size_t k = 0; k < sizeof key / sizeof *key; k++) {
     const char *text = syz_input_text(g->app->input, key[k]);
@@ -159,16 +165,14 @@ static uint64_t shard_digest(const ingest *g, int64_t first, int64_t n) {
     const ingest_object *o = &g->object[i];
     const ingest_spectrum *p = o->spectrum >= 0 ? ingest_spectrum_at(g, o->spectrum) : NULL;
     const ingest_candidate *c = o->candidate >= 0 ? ingest_candidate_in(g, &g->candidates, o->candidate) : NULL;
-    int files[2 + SYZ_BANDS] = {p ? p->file : NO_FILE, c ? c->file : NO_FILE,
-                                o->image_file[0], o->image_file[1], o->image_file[2]};
+    int files[2 + SYZ_BANDS] = {p ? p->file : NO_FILE, c ? c->file : NO_FILE, o->image_file[0], o->image_file[1], o->image_file[2]};
     for (int k = 0; k < 2 + SYZ_BANDS; k++) {
       if (files[k] == NO_FILE) continue;
       const ingest_file *f = &g->file[files[k]];
       h = syz_checksum(f->path, strlen(f->path) + 1, h);
       h = syz_checksum(&f->digest, sizeof f->digest, h);
     }
-    int64_t whole[4] = {o->object_id, p ? p->row : -1, c ? c->row : -1,
-                        o->has_image};
+    int64_t whole[4] = {o->object_id, p ? p->row : -1, c ? c->row : -1, o->has_image};
     double place[4] = {o->ra, o->dec, o->image_ra, o->image_dec};
     h = syz_checksum(whole, sizeof whole, h);
     h = syz_checksum(place, sizeof place, h);
@@ -189,23 +193,30 @@ static bool may_lead_out(const ingest *g)
   return *syz_input_text(g->app->input, "io.link_root") && syz_input_list_size(g->app->input, "ingest.hdf5") > 0;
 }
 
-/* Whether a complete shard of that digest is there already, every checksum of which holds. */
-static bool is_done(const char *path, const char *mark, found_shards *found) {
+/* *is_whole: a complete shard of that digest is there already, every checksum of which holds. A damaged one is made again; other failures are ours.
+ */
+static syz_status look_for_shard(const char *path, const char *mark, found_shards *found, bool *is_whole)
+{
+  syz_status st = SYZ_OK;
   syz_h5 *f = NULL;
   char *text = NULL;
-  bool is_same = false, is_whole = false;
-  if (access(path, R_OK) != 0) return false;
-  bool is_damaged = syz_h5_open(NULL, path, &f) != SYZ_OK;
-  if (!is_damaged && syz_h5_read_text(f, "", "input", &text) == SYZ_OK && text) is_same = strstr(text, mark) != NULL;
-  if (is_same) is_damaged = syz_h5_verify_all(f, &is_whole) != SYZ_OK;
+  bool is_same = false;
+  *is_whole = false;
+  if (access(path, R_OK) != 0) return SYZ_OK;
+  SYZ_TRY(syz_h5_open(NULL, path, &f));
+  SYZ_TRY(syz_h5_read_text(f, "", "input", &text));
+  is_same = text && strstr(text, mark) != NULL;
+  if (is_same) SYZ_TRY(syz_h5_verify_all(f, is_whole));
+cleanup:
   syz_free(&text);
   syz_h5_close(&f);
-  found->damaged += is_damaged;
-  found->kept += is_whole;
-  return is_whole;
+  found->damaged += st == SYZ_ERR_DATA;
+  found->kept += *is_whole;
+  return st == SYZ_ERR_DATA ? SYZ_OK : st;
 }
 
-static syz_status write_shard(ingest *g, sources *s, const char *path, int64_t first, int64_t n, found_shards *found, syz_progress *progress) {
+static syz_status write_shard(ingest *g, sources *s, const char *path, int64_t first, int64_t n, found_shards *found, syz_progress *progress)
+{
   syz_status st = SYZ_OK;
   syz_shard_writer *w = NULL;
   float *image = NULL, *flux = NULL, *ivar = NULL, *label = NULL;
@@ -214,7 +225,9 @@ static syz_status write_shard(ingest *g, sources *s, const char *path, int64_t f
   const char *names[INGEST_LABELS], *units[INGEST_LABELS];
   const char *yaml = syz_app_input_yaml(g->app);
   snprintf(mark, sizeof mark, "# ingest digest %016llx", (unsigned long long)shard_digest(g, first, n));
-  if (!may_lead_out(g) && is_done(path, mark, found)) return st;
+  bool is_done = false;
+  if (!may_lead_out(g)) SYZ_TRY(look_for_shard(path, mark, found, &is_done));
+  if (is_done) return st;
   for (int k = 0; k < g->n_labels; k++) {
     names[k] = g->label[k];
     units[k] = "";
@@ -246,7 +259,8 @@ cleanup:
   return st;
 }
 
-static syz_status write_mine(ingest *g, const char *folder, int64_t rows, int64_t shards, found_shards *found) {
+static syz_status write_mine(ingest *g, const char *folder, int64_t rows, int64_t shards, found_shards *found)
+{
   syz_status st = SYZ_OK;
   sources s;
   char path[4096];
@@ -257,7 +271,8 @@ static syz_status write_mine(ingest *g, const char *folder, int64_t rows, int64_
   for (int64_t k = g->rank; k < shards; k += g->size) {
     /* Rank-local on purpose: whoever is asked stops, the agreement behind the loop makes it everybody's. Complete shards stay. */
     SYZ_REQUIRE(!syz_stop_asked(g->world, syz_input_text(g->app->input, "output.dir")), SYZ_STOPPED, "stopped by %s", syz_stop_reason());
-    SYZ_REQUIRE(snprintf(path, sizeof path, "%s/shard-%05lld.h5", folder, (long long)k) < (int)sizeof path, SYZ_ERR_INPUT, "%s: name too long", folder);
+    SYZ_REQUIRE(snprintf(path, sizeof path, "%s/shard-%05lld.h5", folder, (long long)k) < (int)sizeof path, SYZ_ERR_INPUT, "%s: name too long",
+                folder);
     int64_t n = g->n_total - k * rows < rows ? g->n_total - k * rows : rows;
     SYZ_TRY(write_shard(g, &s, path, first, n, found, &progress));
     first += n;
@@ -269,7 +284,8 @@ cleanup:
 }
 
 /* Shards of an earlier, longer run would be read with ours. An interrupted run leaves gaps, so every name in the folder is looked at. */
-static void remove_leftovers(const char *folder, int64_t shards) {
+static void remove_leftovers(const char *folder, int64_t shards)
+{
   DIR *d = opendir(folder);
   if (!d) return;
   for (struct dirent *e; (e = readdir(d));) {
@@ -282,13 +298,15 @@ static void remove_leftovers(const char *folder, int64_t shards) {
   closedir(d);
 }
 
-syz_status ingest_write_shards(ingest *g) {
+syz_status ingest_write_shards(ingest *g)
+{
   syz_status st = SYZ_OK;
   char folder[4096];
   int64_t rows = syz_input_int(g->app->input, "ingest.shard_objects");
   found_shards found = {0, 0};
   int64_t shards = (g->n_total + rows - 1) / rows;
-  syz_status code = snprintf(folder, sizeof folder, "%s/shards", syz_input_text(g->app->input, "output.dir")) < (int)sizeof folder ? SYZ_OK : SYZ_ERR_INPUT;
+  syz_status code =
+      snprintf(folder, sizeof folder, "%s/shards", syz_input_text(g->app->input, "output.dir")) < (int)sizeof folder ? SYZ_OK : SYZ_ERR_INPUT;
   if (code == SYZ_OK && g->rank == 0) code = syz_make_own_folder(syz_input_text(g->app->input, "output.dir"), "shards");
   SYZ_TRY_ALL(g->world, code);
   SYZ_TRY(ingest_digest_files(g));

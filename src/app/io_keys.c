@@ -25,8 +25,8 @@ const syz_key syz_io_keys[] = {
      "Compress datasets of 64 KiB and more (shuffle and deflate, on all ranks at once). Objects of compressed shards are unpacked between steps."},
     {"io.compression_level", SYZ_KEY_INT, "1", "", 1, 9, NULL, WRITES, "1: fastest, 9: smallest."},
     {"io.link_root", SYZ_KEY_TEXT, "", "", 0, 0, NULL, READS,
-     "Folder below which an HDF5 file that is read may lead to other files, by external links, external storage or virtual datasets; empty: such files "
-     "are refused. What they lead to is not compared when a command is repeated; ingest makes its shards again."},
+     "Folder below which an HDF5 file that is read may lead to other files, by external links, external storage or virtual datasets; empty: such "
+     "files are refused. What they lead to is not compared when a command is repeated; ingest makes its shards again."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 
 syz_status syz_app_io_settings(const syz_app *app, syz_h5_settings *s)
