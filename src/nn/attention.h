@@ -42,5 +42,5 @@ const attention_kernel *syz_attention_kernel(syz_dtype act);
 /** syz_attention_create with everything chosen by the caller: tests compare all kernels. The processor must run it. */
 syz_status syz_attention_create_for(syz_dtype act, int threads, const attention_kernel *kernel, int64_t max_batch, int64_t tokens, int64_t heads,
                                     int64_t head_dim, bool trains, syz_attention **out);
-/** Elements between tokens: of qkv and dqkv, and of out and dout. Else their widths. */
+/** Elements between tokens of qkv and dqkv (in) and of out and dout (row). Without this call they are the widths. */
 void syz_attention_set_rows(syz_attention *a, int64_t in, int64_t row);

@@ -10,15 +10,15 @@
  * of a strip are left operands of dV = P^T dO and dK = dS^T Q, complete at once. dS^T of a block of strips, pairs of keys joined, is the right
  * operand of dQ^T += K^T dS^T, whose sums rest in memory between blocks.
  *
- * What vectors do stands between the steps of products, a few rows after each: P of a strip while S of the next strip and O of the one before are
+ * The vector units work between the steps of products, a few rows after each: P of a strip while S of the next strip and O of the one before are
  * formed in turn, from a small ring of S; gradients while the next 32 queries' products are formed; results while the next sums are. Rows of the
- * next head are fetched into L2 meanwhile. What bounds the speed is lines from L2 and the vectors: with all tiles in L1, 778 tokens took 1.2 to 1.3
- * times less.
+ * next head are fetched into L2 meanwhile. What bounds the speed is lines from L2 and the vectors: with all tiles in L1, 778 tokens ran 1.2 to 1.3
+ * times as fast.
  *
  * Measured on one core of a Xeon whose products alone reach 2,340 GFLOP/s, heads from L3, useful GFLOP/s forward and backward, vectors in passes of
- * their own and now: 778 tokens, heads of 128: 546, 448 and 689, 540; 144 tokens of 64: 205, 211 and 305, 277. Fetching the next head and written
- * lines early is a good part of the gain; the rest is vectors between steps, and tiles of the right operand that displace nothing in L1. Gradients
- * in a ring across strips, as S is: up to a tenth slower, for the more instructions between steps.
+ * their own and now: 778 tokens, heads of 128: 546, 448 and 689, 540; 144 tokens of 64: 205, 211 and 305, 277. Fetching the rows of the
+ * next head, and the lines that will be written, early is a good part of the gain; the rest is vectors between steps, and tiles of the right operand
+ * that displace nothing in L1. Gradients in a ring across strips, as S is: up to a tenth slower, for the more instructions between steps.
  *
  * Order of additions depends on tokens and dim only.
  */
@@ -334,6 +334,7 @@ typedef struct meanwhile {
   fetching f;
   int chunks, pieces;
   int64_t strip; /* of e */
+  bool is_open;  /* its P is not complete */
   float factor[2][STRIP], minus_most[STRIP];
 } meanwhile;
 
@@ -397,12 +398,13 @@ INLINE void end_exponents(const geometry *g, const forward_views *w, meanwhile *
   }
 }
 
-/** The next strip's P begins where the one before is complete. */
+/** The strip's P is complete once all its blocks are formed; the next one begins when its first block of S is there. */
 INLINE void next_exponents(const geometry *g, const forward_views *w, meanwhile *m, float *lse)
 {
-  if (m->e.left || !m->e.ready) return;
-  if (m->strip >= 0) end_exponents(g, w, m, lse);
-  begin_exponents(g, w, m->strip + 1, m);
+  if (m->e.left) return;
+  if (m->is_open) end_exponents(g, w, m, lse);
+  m->is_open = m->e.ready > 0;
+  if (m->is_open) begin_exponents(g, w, m->strip + 1, m);
 }
 
 /** S of a strip of queries for blocks [first, last) of keys, into the ring. */
@@ -475,14 +477,10 @@ KERNEL_TARGET static void forward(const attention_head *h, void *scratch)
       if (i < g.strips) scores(&g, &w, i, n * g.strips / g.steps, (n + 1) * g.strips / g.steps, &m, h->lse, &slot);
       if (i == 0) continue;
       if (n == 0) {
-        while (m.strip < i - 1 || (m.strip == i - 1 && m.e.left)) {
-          next_exponents(&g, &w, &m, h->lse);
+        while (m.strip < i - 1 || (m.strip == i - 1 && m.is_open)) {
           some_exponents(&m.e);
-        }
-        if (m.strip == i - 1 && i < g.strips && m.e.ready)
           next_exponents(&g, &w, &m, h->lse);
-        else if (m.strip == i - 1)
-          end_exponents(&g, &w, &m, h->lse), m.strip = i - 1;
+        }
         tile_written();
       }
       weighted_sums(&g, h, &w, i - 1, n * STRIP, &m);

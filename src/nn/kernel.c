@@ -154,8 +154,9 @@ void syz_kernel_pack_left_rows(const syz_kernel *q, uint32_t *packed, const void
 /* Across the summed axis a panel takes a short piece of every row. Panel by panel that would fetch each line of X again and again,
  * from one set of the cache when rows are 4 KiB apart; so all panels take their pieces of a few rows, then of the next few. */
 
-enum { GROUP = 8 }; /* units: 16 rows of bfloat16; never part of a tile */
+enum { GROUP = 8 }; /* units, at least: 16 rows of bfloat16 */
 
+/** At least a whole tile, where there are tiles. */
 static int64_t group_units(const syz_kernel *q) { return q->depth > GROUP ? q->depth : GROUP; }
 
 int64_t syz_pack_groups(const syz_kernel *q, int64_t k) { return syz_ceil_div(syz_units(q, k), group_units(q)); }

@@ -4,15 +4,15 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+#include "kernel.h"
 #include "syzygy/base.h"
 
 #define KERNEL_TYPE syz_bf16
-/* Words from 16 units of a packed panel to the next 16. */
-#ifdef KERNEL_IN_TILES
-#define NEXT_16 256
-#else
-#define NEXT_16 16
+#ifndef KERNEL_IN_TILES
+#define KERNEL_IN_TILES false /* see kernel_pack.h */
 #endif
+/* Words from 16 columns of a packed panel to the next 16. */
+#define NEXT_16 syz_panel_at(KERNEL_IN_TILES, 0, 16)
 #define KERNEL_UNIT 2
 #ifdef KERNEL_ROUNDS_ITSELF
 #define KERNEL_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
@@ -71,7 +71,7 @@ static inline uint32_t one_weight_unit(const float *x, int64_t k)
 }
 
 /** Pairs of 32 columns: two-source permutations, because the unpack instructions stay within 16 bytes. */
-KERNEL_TARGET static inline void put_32_units(uint32_t *at, const syz_bf16 *lo, const syz_bf16 *hi)
+KERNEL_TARGET static inline __attribute__((always_inline)) void put_32_units(uint32_t *at, const syz_bf16 *lo, const syz_bf16 *hi)
 {
   const __m512i first =
       _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);

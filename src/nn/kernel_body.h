@@ -44,32 +44,21 @@ INLINE void finish_tile(const syz_tile_end *e, syz_tile_action action, const flo
 
 KERNEL_TARGET static void end_tile(int m, int n, const float *sum, const syz_tile_end *e, int64_t row, int64_t column)
 {
+#define CASE(ACTION)                                                                                                                                 \
+  case SYZ_TILE_##ACTION:                                                                                                                            \
+    finish_tile(e, SYZ_TILE_##ACTION, sum, m, n, row, column);                                                                                       \
+    break;
   switch (e->action) {
-  case SYZ_TILE_F32:
-    finish_tile(e, SYZ_TILE_F32, sum, m, n, row, column);
-    break;
-  case SYZ_TILE_ACT:
-    finish_tile(e, SYZ_TILE_ACT, sum, m, n, row, column);
-    break;
-  case SYZ_TILE_RESIDUAL:
-    finish_tile(e, SYZ_TILE_RESIDUAL, sum, m, n, row, column);
-    break;
-  case SYZ_TILE_GELU:
-    finish_tile(e, SYZ_TILE_GELU, sum, m, n, row, column);
-    break;
-  case SYZ_TILE_GELU_F32:
-    finish_tile(e, SYZ_TILE_GELU_F32, sum, m, n, row, column);
-    break;
-  case SYZ_TILE_SLOPE:
-    finish_tile(e, SYZ_TILE_SLOPE, sum, m, n, row, column);
-    break;
-  case SYZ_TILE_ADD:
-    finish_tile(e, SYZ_TILE_ADD, sum, m, n, row, column);
-    break;
-  case SYZ_TILE_ADD_ALL:
-    finish_tile(e, SYZ_TILE_ADD_ALL, sum, m, n, row, column);
-    break;
+    CASE(F32)
+    CASE(ACT)
+    CASE(RESIDUAL)
+    CASE(GELU)
+    CASE(GELU_F32)
+    CASE(SLOPE)
+    CASE(ADD)
+    CASE(ADD_ALL)
   }
+#undef CASE
 }
 
 #ifndef KERNEL_OWN_BLOCK

@@ -83,10 +83,10 @@ void syz_linear_native_destroy(syz_linear_native **l)
 
 int64_t syz_row_stride(const syz_compute *c, int64_t width)
 {
-  enum { APART = 2048 }; /* bytes; a line of 64 more spreads rows over all sets */
-  const int64_t size = (int64_t)syz_dtype_size(c->act);
-  const bool is_own = c->engine[c->act] == &syz_engine_native && c->kernel[c->act]->in_tiles;
-  return is_own && width * size % APART == 0 ? width + 64 / size : width;
+  enum { LINE = 64 }; /* bytes; so much more spreads rows over all sets */
+  const syz_kernel *q = c->engine[c->act] == &syz_engine_native ? c->kernel[c->act] : NULL;
+  const bool is_packed = q && q->reads_rows && width % (q->unit * q->depth) == 0 && !q->reads_rows(width / q->unit, syz_units(q, width));
+  return is_packed ? width + LINE / (int64_t)syz_dtype_size(c->act) : width;
 }
 
 void syz_linear_native_set_rows(syz_linear_native *l, int64_t x, int64_t y) { l->stride_x = x, l->stride_y = y; }

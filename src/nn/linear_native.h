@@ -8,7 +8,7 @@
  * this width fall on few sets of the L1 cache and would have to be packed. */
 int64_t syz_row_stride(const syz_compute *c, int64_t width);
 /** Elements between rows of x and dx, and of y, u and dy where they are of type act; the u of a residual and a dx in float32 stay
- * without gaps. Else `in` and `out`. */
+ * without gaps. Without this call they are `in` and `out`. */
 void syz_linear_set_rows(syz_linear *l, int64_t x, int64_t y);
 /** The packed scale [out], or NULL; borrowed. */
 const float *syz_linear_scale(const syz_linear *l);

@@ -116,7 +116,7 @@ def main():
     for i, shape in enumerate(shapes):
         for act in ("f32", "bf16") if has_bf16 else ("f32",):
             engines = (AUTO, REFERENCE, BLIS, ONEDNN) if act == "f32" else (AUTO, REFERENCE, ONEDNN)
-            for engine in engines if shape[1] < 1024 else (AUTO,):
+            for engine in engines if shape[1] < 1024 else (NATIVE,):
                 out = {}
                 for threads in (1, 2) if engine != REFERENCE else (1,):
                     out[threads], difference, ratio = case(program, act, engine, threads, *shape, 100 + i)

@@ -223,13 +223,14 @@ static void test_rows_apart(syz_dtype type)
     syz_compute_destroy(&c);
     return;
   }
-  float *w = draw(OUT * IN, 1, 1), *bias = draw(OUT, 1, 2), *x = draw(ROWS * IN, 1, 3), *v = draw(ROWS * OUT, 1, 4), *stream[2], *dw[2];
-  void *xa = rounded(type, x, ROWS * IN), *va = rounded(type, v, ROWS * OUT), *y[2], *u[2], *dx[2], *du[2];
+  float *w = draw(OUT * IN, 1, 1), *bias = draw(OUT, 1, 2), *x = draw(ROWS * IN, 1, 3), *v = draw(ROWS * OUT, 1, 4), *stream[2], *stream8[2], *dw[2];
+  void *xa = rounded(type, x, ROWS * IN), *va = rounded(type, v, ROWS * OUT), *y[2], *u[2], *y8[2], *u8[2], *dx[2], *du[2];
   for (int i = 0; i < 2; i++) { /* as usual; apart */
     const int64_t sx = i ? SX : IN, sy = i ? SY : OUT;
     syz_linear *l = NULL;
     void *from = spread(type, xa, ROWS, IN, sx), *dy = spread(type, va, ROWS, OUT, sy);
     y[i] = spread(type, NULL, ROWS, OUT, sy), u[i] = spread(type, NULL, ROWS, OUT, sy);
+    y8[i] = spread(type, NULL, ROWS, OUT, sy), u8[i] = spread(type, NULL, ROWS, OUT, sy), stream8[i] = draw(ROWS * OUT, 1, 5);
     dx[i] = spread(type, NULL, ROWS, IN, sx), du[i] = spread(type, NULL, ROWS, IN, sx);
     stream[i] = draw(ROWS * OUT, 1, 5), dw[i] = draw(OUT * IN + OUT, 1, 6);
     CHECK_OK(syz_linear_create(c, OUT, IN, ROWS, true, &l));
@@ -243,20 +244,23 @@ static void test_rows_apart(syz_dtype type)
     if (syz_compute_has_int8(c) && type == SYZ_BF16) {
       CHECK_OK(syz_linear_quantise(l, w, NULL));
       syz_linear_use_int8(l, true);
-      syz_linear_forward(l, ROWS, from, SYZ_EPILOGUE_RESIDUAL, stream[i], NULL);
-      syz_linear_forward(l, ROWS, from, SYZ_EPILOGUE_GELU, y[i], u[i]);
+      syz_linear_forward(l, ROWS, from, SYZ_EPILOGUE_RESIDUAL, stream8[i], NULL);
+      syz_linear_forward(l, ROWS, from, SYZ_EPILOGUE_GELU, y8[i], u8[i]);
     }
     syz_linear_destroy(&l);
     syz_free(&from), syz_free(&dy);
   }
   check_spread("y", type, y[1], y[0], ROWS, OUT, SY);
   check_spread("u", type, u[1], u[0], ROWS, OUT, SY);
+  check_spread("y of int8", type, y8[1], y8[0], ROWS, OUT, SY);
+  check_spread("u of int8", type, u8[1], u8[0], ROWS, OUT, SY);
   check_spread("dx", type, dx[1], dx[0], ROWS, IN, SX);
   check_spread("du", type, du[1], du[0], ROWS, IN, SX);
   CHECK(!memcmp(stream[0], stream[1], ROWS * OUT * sizeof(float)));
+  CHECK(!memcmp(stream8[0], stream8[1], ROWS * OUT * sizeof(float)));
   CHECK(!memcmp(dw[0], dw[1], (OUT * IN + OUT) * sizeof(float)));
   for (int i = 0; i < 2; i++) {
-    void *each[] = {y[i], u[i], dx[i], du[i], stream[i], dw[i]};
+    void *each[] = {y[i], u[i], y8[i], u8[i], stream8[i], dx[i], du[i], stream[i], dw[i]};
     for (size_t k = 0; k < sizeof each / sizeof each[0]; k++) syz_free(&each[k]);
   }
   void *all[] = {w, bias, x, v, xa, va};
