@@ -4,10 +4,11 @@
 
     tools/bench-towers.py [--binary build/syzygy] [--batch 8] [--repeats 3] [--rounds 3] [--depths 24 6] [--profile]
 
-syzygy's figures are those of `syzygy bench` (bench.parts: product,towers,optimiser), which also measures this core's limit of matrix products; PyTorch's are
-those of tests/reference/syzygy_torch.py with the published sizes and names under bfloat16 autocast, without dropout: the same useful operations. Prints the
-share of the limit and the ratio, and with --profile where syzygy's time goes, layer by layer; nothing is asserted. The two take turns, so many rounds of
-them, and the best of each counts: on a shared machine a core may run at a third of its speed for seconds. Needs python3-torch and 8 GiB.
+syzygy's figures are those of `syzygy bench` (bench.parts: product,towers,optimiser), which also measures this core's limit of matrix products.
+PyTorch's are those of tests/reference/syzygy_torch.py with the published sizes and names under bfloat16 autocast, without dropout: the same useful
+operations. The two take turns, --rounds times, and the best of each counts, because a core of a shared machine may run at a third of its speed for
+seconds. Prints the share of the limit and the ratio, and with --profile where syzygy's time goes, layer by layer; nothing is asserted. Needs
+python3-torch and 8 GiB.
 """
 import argparse
 import json

@@ -142,7 +142,7 @@ static watch_state judge(watch *w, double quiet_s, double limit_s)
   if (watch_is_in_kernel() && quiet_s < PATIENCE * limit_s) return WATCH_DISK;
   if (w->outside == 0 && w->time_s - w->looked_s < limit_s / 4) return (watch_state)atomic_load(&w->mine->state);
   w->looked_s = w->time_s;
-  /* A stack that does not come within a second says nothing, but for a while only: what got no core answers late. */
+  /* A stack that does not come within a second says nothing for a while, because a process without a core answers late; later it counts. */
   if (!watch_stack_take(w->mine->stack, &is_in_mpi) && quiet_s < STARVED * limit_s) return WATCH_RUNS;
   if (is_in_mpi) {
     w->outside = 0;

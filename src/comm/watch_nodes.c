@@ -5,8 +5,8 @@
  * does; and MPI may not be called from a second thread. Addresses travel by MPI at the start. Where a firewall keeps the messages back nothing is
  * concluded from silence: a node counts as watched from its first word on.
  *
- * Messages carry a secret of the job, so that nobody else ends it. It is sent in the clear: whoever can read the cluster's network can end the job, as
- * with Open MPI's own messages.
+ * Messages carry a secret of the job, so that nobody else ends it. It is sent in the clear: whoever can read the cluster's network can end the job,
+ * as with Open MPI's own messages.
  */
 /* getifaddrs is outside POSIX. */
 #define _DEFAULT_SOURCE

@@ -248,8 +248,7 @@ cleanup:
   return st;
 }
 
-/* What was written from memory was still right after it. */
-/* Collective. */
+/* What was written from memory was still right after it. Collective. */
 static syz_status check_unchanged(digests *d)
 {
   syz_status st = SYZ_OK;

@@ -5,8 +5,8 @@
  * follows from them in the objective (a teacher), one line of metrics.
  *
  * What is computed is a function of weights, arrays of the objective, seed and step alone, so a second computation gives the same bits. It begins
- * with everything made anew from what is covered by digests or lies on disk: weights are packed again, objects read again. Tokens that are kept in memory
- * (train.token_cache: memory) are the exception: nothing compares them.
+ * with everything made anew from what is covered by digests or lies on disk: weights are packed again, objects read again. Tokens that are kept in
+ * memory (train.token_cache: memory) are the exception: nothing compares them.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -80,7 +80,7 @@ typedef struct computed {
   bool is_odd, is_finite; /* the same on every rank */
 } computed;
 
-/* Of a loss or a norm, where a jump is 1: on one rank it is enough that all leave the step together. */
+/* What a loss or a norm that is not finite counts as, where a jump counts as 1. The largest over the ranks decides, so that all leave the step. */
 enum { NOT_FINITE = 2 };
 
 /* What this rank thinks of the loss, into the flags of the step's reduction. */
