@@ -199,6 +199,17 @@ void syz_timing_reduce(syz_comm *c, const syz_timing *t, syz_timing_row *rows, i
  */
 syz_status syz_timing_report(syz_comm *c, const syz_timing *t, const char *path);
 
+/* ------------------------------------------------------------------- run */
+
+/** What a command lends to the room that does its work: the same on all ranks, borrowed for as long as that works. */
+typedef struct syz_run {
+  syz_comm *world;
+  syz_timing *timing;     /**< takes the phases of the work */
+  const char *folder;     /**< of the run: output.dir */
+  const char *created_by; /**< provenance for the files that are written: the program, */
+  const char *input_yaml; /**< and the resolved input; "" until the run folder is taken */
+} syz_run;
+
 /* -------------------------------------------------------------- watchdog */
 
 /**

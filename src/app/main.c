@@ -201,6 +201,11 @@ static syz_status run(int argc, char **argv, syz_app *app)
   }
   SYZ_TRY(count_ranks_of_node(app));
   SYZ_TRY(read_input(app, &line));
+  app->run = (syz_run){.world = app->world,
+                       .timing = &app->timing,
+                       .folder = syz_input_text(app->input, "output.dir"),
+                       .created_by = syz_app_created_by(),
+                       .input_yaml = ""};
   SYZ_TRY_ALL(app->world, syz_app_check_precision(app));
   SYZ_TRY_ALL(app->world, syz_app_configure_io(app));
   syz_app_limit_instructions(app->input);

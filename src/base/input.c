@@ -282,6 +282,12 @@ const char *syz_input_list_item(const syz_input *in, const char *path, int i)
   return v->item[i];
 }
 
+syz_texts syz_input_list(const syz_input *in, const char *path)
+{
+  const input_value *v = get(in, path, is_list);
+  return (syz_texts){v->n_items, (const char *const *)v->item};
+}
+
 void syz_input_help(const syz_input *in, uint32_t commands, void (*print)(const char *line))
 {
   char line[1024], range[160];

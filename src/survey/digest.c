@@ -17,7 +17,7 @@ static void use(int64_t *is_used, int file)
 static syz_status sum_share(const ingest *g, const int64_t *is_used, uint64_t *digest)
 {
   syz_status st = SYZ_OK;
-  const char *zero_points = syz_input_text(g->app->input, "ingest.zero_points");
+  const char *zero_points = g->options.zero_points;
   int64_t bytes;
   int turn = 0;
   for (int i = 0; i < g->n_files; i++) {

@@ -80,7 +80,7 @@ cleanup:
 /* Masked pixels as the input asks: as in the file, zero, or a straight line between good neighbours. */
 static void treat_masked(const ingest *g, float *flux, const float *ivar)
 {
-  const char *how = syz_input_text(g->app->input, "ingest.masked_flux");
+  const char *how = g->options.masked_flux;
   int64_t last = -1;
   for (int64_t j = 0; j < SYZ_SPECTRUM_PIXELS; j++) {
     if (ivar[j] > 0) {
@@ -150,13 +150,10 @@ cleanup:
 /* Everything that decides what is in a shard. */
 static uint64_t shard_digest(const ingest *g, int64_t first, int64_t n)
 {
-  static const char *const key[] = {"ingest.exposures", "ingest.masked_flux", "ingest.resample", "ingest.unit",
-                                    "ingest.bands",     "ingest.zero_points", "ingest.edge",     "ingest.missing_band"};
+  const syz_survey_options *s = &g->options;
+  const char *const choice[] = {s->exposures, s->masked_flux, s->resample, s->unit, s->bands, s->zero_points, s->edge, s->missing_band};
   uint64_t h = syz_checksum("ingest 2", 8, (uint64_t)n);
-  for (size_t k = 0; k < sizeof key / sizeof *key; k++) {
-    const char *text = syz_input_text(g->app->input, key[k]);
-    h = syz_checksum(text, strlen(text) + 1, h);
-  }
+  for (size_t k = 0; k < sizeof choice / sizeof *choice; k++) h = syz_checksum(choice[k], strlen(choice[k]) + 1, h);
   double real[3] = {g->image_options.value_per_pixel_arcsec, (double)g->spectra_options.mask_bits, g->spectra_options.is_air};
   h = syz_checksum(real, sizeof real, h);
   h = syz_checksum(&g->zero_points_digest, sizeof g->zero_points_digest, h);
@@ -188,10 +185,7 @@ typedef struct found_shards {
 } found_shards;
 
 /* HDF5 files may take pixels from others below io.link_root, whose content is in no digest. */
-static bool may_lead_out(const ingest *g)
-{
-  return *syz_input_text(g->app->input, "io.link_root") && syz_input_list_size(g->app->input, "ingest.hdf5") > 0;
-}
+static bool may_lead_out(const ingest *g) { return *g->options.link_root && g->options.hdf5.n > 0; }
 
 /* *is_whole: a complete shard of that digest is there already, every checksum of which holds. A damaged one is made again; other failures are ours.
  */
@@ -223,7 +217,7 @@ static syz_status write_shard(ingest *g, sources *s, const char *path, int64_t f
   char *input = NULL, mark[64];
   syz_object face[CHUNK];
   const char *names[INGEST_LABELS], *units[INGEST_LABELS];
-  const char *yaml = syz_app_input_yaml(g->app);
+  const char *yaml = g->run->input_yaml;
   snprintf(mark, sizeof mark, "# ingest digest %016llx", (unsigned long long)shard_digest(g, first, n));
   bool is_done = false;
   if (!may_lead_out(g)) SYZ_TRY(look_for_shard(path, mark, found, &is_done));
@@ -239,7 +233,7 @@ static syz_status write_shard(ingest *g, sources *s, const char *path, int64_t f
   SYZ_ALLOC(flux, "shard rows", CHUNK * SYZ_SPECTRUM_PIXELS);
   SYZ_ALLOC(ivar, "shard rows", CHUNK * SYZ_SPECTRUM_PIXELS);
   SYZ_ALLOC(label, "shard rows", CHUNK * g->n_labels);
-  SYZ_TRY(syz_shard_writer_create(path, n, g->n_labels, names, units, false, syz_app_created_by(), input, &w));
+  SYZ_TRY(syz_shard_writer_create(path, n, g->n_labels, names, units, false, g->run->created_by, input, &w));
   for (int64_t i = 0; i < n; i += CHUNK) {
     int64_t m = n - i < CHUNK ? n - i : CHUNK;
     for (int64_t k = 0; k < m; k++)
@@ -270,7 +264,7 @@ static syz_status write_mine(ingest *g, const char *folder, int64_t rows, int64_
   int64_t first = 0; /* this rank has the objects of its shards behind one another */
   for (int64_t k = g->rank; k < shards; k += g->size) {
     /* Rank-local on purpose: whoever is asked stops, the agreement behind the loop makes it everybody's. Complete shards stay. */
-    SYZ_REQUIRE(!syz_stop_asked(g->world, syz_input_text(g->app->input, "output.dir")), SYZ_STOPPED, "stopped by %s", syz_stop_reason());
+    SYZ_REQUIRE(!syz_stop_asked(g->world, g->run->folder), SYZ_STOPPED, "stopped by %s", syz_stop_reason());
     SYZ_REQUIRE(snprintf(path, sizeof path, "%s/shard-%05lld.h5", folder, (long long)k) < (int)sizeof path, SYZ_ERR_INPUT, "%s: name too long",
                 folder);
     int64_t n = g->n_total - k * rows < rows ? g->n_total - k * rows : rows;
@@ -302,12 +296,11 @@ syz_status ingest_write_shards(ingest *g)
 {
   syz_status st = SYZ_OK;
   char folder[4096];
-  int64_t rows = syz_input_int(g->app->input, "ingest.shard_objects");
+  int64_t rows = g->options.shard_objects;
   found_shards found = {0, 0};
   int64_t shards = (g->n_total + rows - 1) / rows;
-  syz_status code =
-      snprintf(folder, sizeof folder, "%s/shards", syz_input_text(g->app->input, "output.dir")) < (int)sizeof folder ? SYZ_OK : SYZ_ERR_INPUT;
-  if (code == SYZ_OK && g->rank == 0) code = syz_make_own_folder(syz_input_text(g->app->input, "output.dir"), "shards");
+  syz_status code = snprintf(folder, sizeof folder, "%s/shards", g->run->folder) < (int)sizeof folder ? SYZ_OK : SYZ_ERR_INPUT;
+  if (code == SYZ_OK && g->rank == 0) code = syz_make_own_folder(g->run->folder, "shards");
   SYZ_TRY_ALL(g->world, code);
   SYZ_TRY(ingest_digest_files(g));
   SYZ_TRY_ALL(g->world, write_mine(g, folder, rows, shards, &found));

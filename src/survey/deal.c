@@ -53,7 +53,7 @@ static size_t dealt_bytes(const ingest *g) { return sizeof(dealt) + g->spectrum_
 static syz_status post_objects(ingest *g, const int64_t *number, ingest_mail *m)
 {
   syz_status st = SYZ_OK;
-  int64_t rows = syz_input_int(g->app->input, "ingest.shard_objects");
+  int64_t rows = g->options.shard_objects;
   unsigned char *record = NULL;
   SYZ_ALLOC(record, "object", dealt_bytes(g));
   for (int64_t i = 0; i < g->n_objects; i++) {

@@ -32,7 +32,7 @@ syz_status ingest_find_centres(ingest *g)
   syz_status st = SYZ_OK;
   merging m = {.g = g};
   ingest_candidate c;
-  if (!syz_input_bool(g->app->input, "ingest.centres")) return st;
+  if (!g->options.takes_centres) return st;
   SYZ_ALLOC(m.head, "image centres", SYZ_CELLS);
   SYZ_ALLOC(m.next, "image centres", g->n_planes + 1);
   for (int64_t i = 0; i < g->n_planes; i++) {

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int compare_planes(const void *a, const void *b) {
+static int compare_planes(const void *a, const void *b)
+{
   const ingest_plane *x = a, *y = b;
   if (x->file != y->file) return x->file < y->file ? -1 : 1;
   return x->plane - y->plane;
@@ -20,7 +21,7 @@ syz_cut ingest_early_cut(const ingest *g, const syz_spectrum_info *info, double 
   early.zwarn_bits = 0;
   early.spectype = "";
   early.needs_redshift = false;
-  if (isnan(primary) && syz_input_list_size(g->app->input, "ingest.redshifts")) early.primary = "";
+  if (isnan(primary) && g->options.redshifts.n) early.primary = "";
   return syz_spectra_check(info, &early, primary);
 }
 
@@ -30,7 +31,8 @@ void ingest_check_pixels(const ingest *g, const float *flux, const float *ivar, 
   if (!*fault && (o->good_fraction < g->cuts.min_coverage || o->good_fraction == 0)) o->cut = SYZ_CUT_PIXELS;
 }
 
-static void note_columns_of_spectra(ingest *g, int file, const syz_spectra *s) {
+static void note_columns_of_spectra(ingest *g, int file, const syz_spectra *s)
+{
   for (int k = 1; k <= g->n_labels; k++) {
     if (!ingest_column_name(g, k)[0]) continue;
     syz_column_search search = SYZ_COLUMN_SEARCH;
@@ -39,14 +41,15 @@ static void note_columns_of_spectra(ingest *g, int file, const syz_spectra *s) {
   }
 }
 
-static syz_status scan_fits_spectra(ingest *g, int file, ingest_bytes *found, float *flux, float *ivar) {
+static syz_status scan_fits_spectra(ingest *g, int file, ingest_bytes *found, float *flux, float *ivar)
+{
   syz_status st = SYZ_OK;
   syz_spectra *s = NULL;
   char redrock[4096], reason[160];
   const char *path = g->file[file].path, *fault;
   int64_t joined;
   SYZ_TRY(syz_spectra_open(path, &g->spectra_options, &s));
-  if (syz_input_bool(g->app->input, "ingest.redrock_beside") && syz_spectra_redrock_path(path, redrock, sizeof redrock))
+  if (g->options.joins_redrock_beside && syz_spectra_redrock_path(path, redrock, sizeof redrock))
     SYZ_TRY(syz_spectra_join_redshifts(s, redrock, &joined));
   note_columns_of_spectra(g, file, s);
   if (syz_spectra_lacks_camera(s)) g->count.lacks_camera += syz_spectra_count(s);
@@ -84,13 +87,16 @@ cleanup:
 }
 
 /* What the readers say of a sound file that holds something else. A table with columns stated by ingest.ra is not among them. */
-static bool is_other_kind(const ingest *g, int file) {
+static bool is_other_kind(const ingest *g, int file)
+{
   const char *text = syz_error_text();
   switch (g->file[file].role) {
-    case ROLE_IMAGES: return strstr(text, "no image in it") || strstr(text, "no image in g, r or z");
-    case ROLE_CATALOGUE:
-      return strstr(text, "no table in it") || (!syz_input_text(g->app->input, "ingest.ra")[0] && strstr(text, "no table with numeric columns"));
-    default: return strstr(text, "no spectra in it") != NULL;
+  case ROLE_IMAGES:
+    return strstr(text, "no image in it") || strstr(text, "no image in g, r or z");
+  case ROLE_CATALOGUE:
+    return strstr(text, "no table in it") || (!g->options.ra[0] && strstr(text, "no table with numeric columns"));
+  default:
+    return strstr(text, "no spectra in it") != NULL;
   }
 }
 
@@ -134,7 +140,8 @@ cleanup:
   return st;
 }
 
-static syz_status scan_my_spectra(ingest *g, ingest_bytes *spectra, ingest_bytes *candidates) {
+static syz_status scan_my_spectra(ingest *g, ingest_bytes *spectra, ingest_bytes *candidates)
+{
   syz_status st = SYZ_OK;
   float *flux = NULL, *ivar = NULL;
   syz_progress progress;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * Ingest: image positions and spectra meet. The sky is cut into cells that are dealt out to the ranks (syz_cell_of). Spectra that look for an image
- * go to every rank with a cell within reach; image positions come by in blocks (ingest_stream.c), each to the rank of its cell and, for telling
+ * go to every rank with a cell within reach; image positions come by in blocks (stream.c), each to the rank of its cell and, for telling
  * copies, to those whose cells are within the radius of copies. What can become nothing is forgotten at once: a rank keeps the positions in cells
  * that an image may reach, those near a spectrum, and those that have pixels of their own. By identifier (ingest.match: id) spectra and positions
  * meet at the rank of the identifier instead.
@@ -146,17 +146,15 @@ syz_status ingest_sky_open(ingest *g, const bool *is_out, ingest_sky **out)
 {
   syz_status st = SYZ_OK;
   ingest_mail m = {0};
-  const syz_input *in = g->app->input;
-  const char *match = syz_input_text(in, "ingest.match");
   *out = NULL;
   ingest_sky *s = syz_alloc("sky", 1, sizeof *s);
   if (s) s->stamp = syz_alloc("sky", (size_t)g->size, sizeof *s->stamp);
   SYZ_TRY_ALL(g->world, s && s->stamp ? SYZ_OK : SYZ_ERR_MEMORY);
   s->g = g;
-  s->by_place = !strcmp(match, "sky");
-  s->by_id = !strcmp(match, "id");
-  s->match_deg = syz_input_real(in, "ingest.match_radius_arcsec") / 3600;
-  s->copy_deg = g->keeps_duplicates ? 0 : syz_input_real(in, "ingest.duplicate_radius_arcsec") / 3600;
+  s->by_place = !strcmp(g->options.match, "sky");
+  s->by_id = !strcmp(g->options.match, "id");
+  s->match_deg = g->options.match_radius_arcsec / 3600;
+  s->copy_deg = g->options.keeps_duplicates ? 0 : g->options.duplicate_radius_arcsec / 3600;
   SYZ_TRY_ALL(g->world, post_seekers(s, is_out, &m));
   SYZ_TRY(ingest_send(g, &m, sizeof(seeker), &s->seekers));
   SYZ_TRY_ALL(g->world, index_seekers(s));
@@ -290,7 +288,7 @@ static syz_status drop_copies(ingest_sky *s)
   bool *is_copy = NULL;
   int64_t kept = 0;
   SYZ_ALLOC(is_copy, "copies", s->n_kept + 1);
-  if (!g->keeps_duplicates) SYZ_TRY(ingest_find_copies(g, &s->kept, is_copy));
+  if (!g->options.keeps_duplicates) SYZ_TRY(ingest_find_copies(g, &s->kept, is_copy));
   for (int64_t i = 0; i < s->n_kept; i++) {
     const ingest_candidate *c = kept_at(s, i);
     if (!c->is_home) continue;

@@ -9,7 +9,7 @@
 const char *ingest_column_name(const ingest *g, int k)
 {
   if (k == g->n_labels) return g->cuts.primary;
-  return k ? g->label[k] : syz_input_text(g->app->input, "ingest.redshift_column");
+  return k ? g->label[k] : g->options.redshift_column;
 }
 
 static bool is_nearer(const ingest_column *a, const ingest_column *b)
@@ -127,26 +127,25 @@ static syz_status check_word(ingest *g, const char *key, const char *word, bool 
   syz_allgather(g->world, &n, all, sizeof n);
   for (int r = 0; r < g->size; r++) take_type(&n, word, all[r].text);
   SYZ_TRY_ALL(g->world, !n.distance ? SYZ_OK
-                                    : syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__, "%s: no spectrum is of type '%s'; the nearest is '%s'", key, word,
-                                                    n.text));
+                                    : syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__, "%s: no spectrum is of type '%s'; the nearest is '%s'", key,
+                                                    word, n.text));
 cleanup:
   syz_free(&all);
   return st;
 }
 
-static syz_status check_words(ingest *g, const char *key, bool is_spectype, const char *const *known)
+static syz_status check_words(ingest *g, const char *key, syz_texts words, bool is_spectype, const char *const *known)
 {
   syz_status st = SYZ_OK;
-  const syz_input *in = g->app->input;
   /* Any spectrum, any with a type, and the first file with a spectrum. */
   int64_t any[2] = {g->n_spectra > 0, 0}, first = g->n_spectra ? ingest_spectrum_at(g, 0)->file : g->n_files;
-  if (!syz_input_list_size(in, key)) return SYZ_OK;
+  if (!words.n) return SYZ_OK;
   for (int64_t s = 0; s < g->n_spectra && !any[1]; s++) any[1] = type_of(&ingest_spectrum_at(g, s)->info, is_spectype)[0] != 0;
   syz_allreduce_i64(g->world, any, 2, SYZ_MAX);
   syz_allreduce_i64(g->world, &first, 1, SYZ_MIN);
   if (!any[0]) return SYZ_OK;
   SYZ_REQUIRE(any[1], SYZ_ERR_DATA, "%s: no file says of what type its spectra are: %s is the first", key, g->file[first].path);
-  for (int i = 0; i < syz_input_list_size(in, key); i++) SYZ_TRY(check_word(g, key, syz_input_list_item(in, key, i), is_spectype, known));
+  for (int i = 0; i < words.n; i++) SYZ_TRY(check_word(g, key, words.item[i], is_spectype, known));
 cleanup:
   return st;
 }
@@ -155,8 +154,8 @@ syz_status ingest_check_types(ingest *g)
 {
   static const char *const objects[] = {"TGT", "SKY", "BAD", NULL}, *const spectra[] = {"GALAXY", "QSO", "STAR", NULL};
   syz_status st = SYZ_OK;
-  SYZ_TRY(check_words(g, "ingest.objtype", false, objects));
-  SYZ_TRY(check_words(g, "ingest.spectype", true, spectra));
+  SYZ_TRY(check_words(g, "ingest.objtype", g->options.objtype, false, objects));
+  SYZ_TRY(check_words(g, "ingest.spectype", g->options.spectype, true, spectra));
 cleanup:
   return st;
 }

@@ -92,7 +92,7 @@ static syz_status open_catalogue(joining *j)
 {
   syz_status st = SYZ_OK;
   ingest *g = j->g;
-  SYZ_TRY(syz_zcatalogue_open(g->file[j->file].path, g->verify, g->cuts.primary, &j->open));
+  SYZ_TRY(syz_zcatalogue_open(g->file[j->file].path, g->options.verifies, g->cuts.primary, &j->open));
   j->next = 0;
   j->rows = syz_zcatalogue_count(j->open);
   SYZ_TRY(check_catalogue(j));

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Inside of `ingest`: from survey files to shards.
+ * Inside of room survey: from survey files to shards.
  *
  * File f falls to rank f mod ranks, which reads it. Every rank holds the tables of files and of their planes; of spectra, image positions and objects
  * each holds its own alone. Those of different ranks meet where the cell of the sky or the identifier that they have in common belongs
- * (ingest_route.c), and every choice between them is by an order of places, files and rows. Objects then have numbers over all ranks, in the order of
+ * (route.c), and every choice between them is by an order of places, files and rows. Objects then have numbers over all ranks, in the order of
  * files and rows; shard k is built and written by rank k mod ranks from its objects alone, so what is in it does not depend on the rank count.
  */
 #pragma once
 
 #include <stddef.h>
 
-#include "app.h"
 #include "syzygy/data.h"
 #include "syzygy/sky.h"
+#include "syzygy/survey.h"
 
 /** What a file was given as. */
 typedef enum ingest_role { ROLE_SPECTRA, ROLE_REDSHIFTS, ROLE_IMAGES, ROLE_CATALOGUE, ROLE_HDF5, ROLE_COUNT } ingest_role;
@@ -71,7 +71,7 @@ typedef struct ingest_offer {
   ingest_candidate candidate; /**< candidate_bytes of it are sent */
 } ingest_offer;
 
-/** See ingest_stream.c, ingest_sky.c, ingest_planes.c. */
+/** See stream.c, sky.c, planes.c. */
 typedef struct ingest_stream ingest_stream;
 typedef struct ingest_sky ingest_sky;
 typedef struct ingest_plane_map ingest_plane_map;
@@ -120,12 +120,13 @@ typedef struct ingest_cuts {
       no_value, rescaled, lacks_camera, linked, narrow;
 } ingest_cuts;
 
-typedef struct ingest {
-  syz_app *app;
+typedef struct syz_survey ingest;
+
+struct syz_survey {
+  const syz_run *run;
+  syz_survey_options options;
   syz_comm *world;
   int rank, size;
-  bool refuses; /**< data.bad_objects: refuse */
-  bool keeps_duplicates; /**< ingest.duplicates: keep */
   char *paths;
   int n_files;
   ingest_file *file;
@@ -136,7 +137,6 @@ typedef struct ingest {
   syz_spectra_cuts cuts;
   char objtype[256], spectype[256];
   syz_images_options image_options;
-  bool verify;
   ingest_sentinels no_value, no_redshift;  /**< of labels, and of the redshift */
   size_t spectrum_bytes, candidate_bytes;  /**< of a record in the tables */
   int64_t n_spectra, n_candidates, n_objects; /**< of this rank */
@@ -154,7 +154,7 @@ typedef struct ingest {
   float *has_bricks;                   /**< [2, SYZ_BRICKS + 1] 1 where the north's, the south's catalogues have sources of a brick; NULL: no brick is known */
   ingest_bytes found_rejects;          /**< of this rank, gathered by ingest_share_rejects */
   ingest_bytes found_candidates;       /**< of this rank: image-only rows of HDF5 files, found beside the spectra, and centres of images */
-} ingest;
+};
 
 static inline ingest_spectrum *ingest_spectrum_at(const ingest *g, int64_t i)
 {
@@ -168,10 +168,10 @@ static inline size_t ingest_offer_bytes(const ingest *g) { return offsetof(inges
 
 /* ingest.c */
 /** An empty ingest with the label of redshifts alone; give its memory back by ingest_forget. */
-void ingest_begin(ingest *g, syz_app *app);
+void ingest_begin(ingest *g, const syz_run *run, const syz_survey_options *options);
 void ingest_forget(ingest *g);
 
-/* ingest_files.c */
+/* files.c */
 syz_status ingest_list_files(ingest *g);                        /**< Collective. */
 syz_status ingest_add(ingest_bytes *b, const void *item, size_t n);
 /** Room for n more bytes. */
@@ -188,7 +188,7 @@ syz_status ingest_open_images(ingest *g, int file, syz_images **out);
 void ingest_release_images(ingest *g, int file, syz_images **m);
 void ingest_close_images(ingest *g);
 
-/* ingest_route.c */
+/* route.c */
 /** The rank that a cell of the sky or an identifier belongs to. */
 int32_t ingest_owner(const ingest *g, int64_t key);
 syz_status ingest_post(ingest_mail *m, const void *record, size_t item, int32_t rank);
@@ -196,7 +196,7 @@ syz_status ingest_post(ingest_mail *m, const void *record, size_t item, int32_t 
 syz_status ingest_send(ingest *g, ingest_mail *m, size_t item, ingest_bytes *out);
 void ingest_mail_free(ingest_mail *m);
 
-/* ingest_scan.c */
+/* scan.c */
 syz_status ingest_scan_spectra(ingest *g);    /**< Collective: spectra of FITS and HDF5 files, pixels checked; image-only rows of HDF5 files. */
 /** The cuts that need nothing from another file. */
 syz_cut ingest_early_cut(const ingest *g, const syz_spectrum_info *info, double primary);
@@ -207,17 +207,17 @@ syz_status ingest_scan_images(ingest *g);     /**< Collective: planes of image f
 syz_status ingest_note_file(ingest *g, int file);
 syz_status ingest_check_roles(ingest *g);     /**< Collective: a role whose every file is of another kind was given by mistake. */
 
-/* ingest_centres.c */
+/* centres.c */
 /** Not collective: of the centres of this rank's files, those that are no earlier one's, among the found candidates. */
 syz_status ingest_find_centres(ingest *g);
 
-/* ingest_stream.c */
+/* stream.c */
 syz_status ingest_stream_open(ingest *g, ingest_stream **out);
 void ingest_stream_close(ingest_stream **s);
 /** Not collective. The next block of this rank's candidates; block->n is 0 when there are no more. */
 syz_status ingest_stream_next(ingest *g, ingest_stream *s, ingest_bytes *block);
 
-/* ingest_sky.c, all collective */
+/* sky.c, all collective */
 /** Spectra that look for an image, all but those that are out, go where positions will meet them. */
 syz_status ingest_sky_open(ingest *g, const bool *is_out, ingest_sky **out);
 void ingest_sky_close(ingest_sky **s); /**< Not collective. */
@@ -227,14 +227,14 @@ syz_status ingest_sky_offer(ingest_sky *s, ingest_bytes *offers); /**< ingest_of
 /** `takes`: places (int64_t) of the offers that were taken, to their owners. The others that may have an image come to the ranks of their files. */
 syz_status ingest_sky_rest(ingest_sky *s, ingest_mail *takes, ingest_bytes *rest);
 
-/* ingest_hdf5.c */
+/* hdf5.c */
 /** Rank-local: rows with a spectrum go to `spectra` (with their image, if they have one), rows with only an image to `candidates`. */
 syz_status ingest_scan_hdf5(ingest *g, int file, ingest_bytes *spectra, ingest_bytes *candidates);
 
-/* ingest_redshifts.c */
+/* redshifts.c */
 syz_status ingest_join_redshifts(ingest *g);  /**< Collective: ingest.redshifts by identifier, then the cuts. */
 
-/* ingest_columns.c */
+/* columns.c */
 /** Note what a file's tables say of column k: 0 .. n_labels - 1 the labels, n_labels ingest.primary. Rank-local. */
 void ingest_note_column(ingest *g, int file, int k, const syz_column_search *search);
 /** Collective, after both scans: a column that no file has is SYZ_ERR_DATA with the nearest name. */
@@ -248,7 +248,7 @@ const char *ingest_column_name(const ingest *g, int k);
 void ingest_clear_labels(const ingest *g, double *label, int64_t *n);
 double ingest_clear_redshift(const ingest *g, double z);
 
-/* ingest_duplicates.c */
+/* duplicates.c */
 /** Which imaging of the Legacy Surveys candidates are of, noted for the others of their bricks. Rank-local. */
 syz_status ingest_note_bricks(ingest *g, ingest_bytes *candidates);
 /** Collective: what the ranks noted of bricks, put together. */
@@ -256,13 +256,13 @@ syz_status ingest_share_bricks(ingest *g);
 /** Not collective: is_copy of the candidates that are at home here; the others are what lies within the radius of them. */
 syz_status ingest_find_copies(const ingest *g, const ingest_bytes *candidates, bool *is_copy);
 
-/* ingest_ids.c */
+/* ids.c */
 /** Collective: identifiers for candidates without one. */
 syz_status ingest_make_ids(ingest *g, ingest_bytes *candidates);
 /** Collective: SYZ_ERR_DATA when two sources have one identifier. */
 syz_status ingest_check_ids(ingest *g);
 
-/* ingest_match.c */
+/* match.c */
 /** The file that an object comes from first, its spectrum's or else its candidate's, and the row there. */
 int ingest_file_of_object(const ingest *g, const ingest_object *o, int64_t *row);
 /** Order of files and rows, centres last. */
@@ -270,20 +270,20 @@ int ingest_compare_candidates(const void *a, const void *b);
 syz_status ingest_make_objects(ingest *g);    /**< Collective: pairs spectra and candidates. */
 void ingest_drop(ingest *g);                  /**< Not collective: ingest.keep, dropped objects removed. */
 
-/* ingest_digest.c */
+/* digest.c */
 syz_status ingest_digest_files(ingest *g);    /**< Collective: digests of the files in use. */
 
-/* ingest_planes.c */
+/* planes.c */
 syz_status ingest_map_planes(ingest *g);      /**< Not collective: which planes may touch which cell of the sky. */
 void ingest_forget_planes(ingest *g);
 bool ingest_plane_reaches(const ingest *g, int32_t cell);
 syz_status ingest_choose_planes(ingest *g);   /**< Collective: which plane each object's bands come from, and whether the cutouts hold. */
 
-/* ingest_deal.c, both collective */
+/* deal.c, both collective */
 /** *number [n_objects]: the places of this rank's objects among all; the caller's. Sets n_total. */
 syz_status ingest_number_objects(ingest *g, int64_t **number);
 /** The tables of spectra, candidates and objects become those of the objects that this rank writes, in the order of their numbers. */
 syz_status ingest_deal_objects(ingest *g);
 
-/* ingest_shards.c */
+/* shards.c */
 syz_status ingest_write_shards(ingest *g);    /**< Collective. */

@@ -2,7 +2,7 @@
 /**
  * Ingest: one object a source (ingest.duplicates: drop). In this order:
  *
- * 1. rows with brick_primary = F are left out where they are read (ingest_scan.c): the brick whose own the source is has it too;
+ * 1. rows with brick_primary = F are left out where they are read (scan.c): the brick whose own the source is has it too;
  * 2. where the northern and the southern imaging of the Legacy Surveys have sources of the same brick, those of the side that the surveys keep
  *    there stay (syz_photsys_kept);
  * 3. of rows of different files within ingest.duplicate_radius_arcsec, one stays: with pixels of its own before without, of the side that the
@@ -86,7 +86,7 @@ syz_status ingest_find_copies(const ingest *g, const ingest_bytes *candidates, b
 {
   syz_status st = SYZ_OK;
   int64_t n = (int64_t)(candidates->n / g->candidate_bytes);
-  double *ra = NULL, *dec = NULL, radius_deg = syz_input_real(g->app->input, "ingest.duplicate_radius_arcsec") / 3600;
+  double *ra = NULL, *dec = NULL, radius_deg = g->options.duplicate_radius_arcsec / 3600;
   syz_skytree *tree = NULL;
   SYZ_ALLOC(ra, "copies", n + 1);
   SYZ_ALLOC(dec, "copies", n + 1);

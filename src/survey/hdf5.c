@@ -94,7 +94,7 @@ syz_status ingest_scan_hdf5(ingest *g, int file, ingest_bytes *spectra, ingest_b
   syz_spectrum_info info[BLOCK];
   double primary[BLOCK];
   char reason[160];
-  const char *edge = syz_input_text(g->app->input, "ingest.edge"), *narrow = NULL;
+  const char *edge = g->options.edge, *narrow = NULL;
   char too_narrow[80];
   const int64_t pixels = (int64_t)SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE;
   SYZ_TRY(syz_foreign_open(g->file[file].path, &f));

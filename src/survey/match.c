@@ -71,7 +71,7 @@ static syz_status find_repeats(ingest *g, bool *is_out)
   SYZ_TRY(ingest_send(g, &m, sizeof(int64_t), &found));
   for (size_t at = 0; at < found.n; at += sizeof(int64_t)) {
     g->count.repeated++;
-    if (!g->keeps_duplicates) is_out[*(const int64_t *)(const void *)(found.data + at)] = true;
+    if (!g->options.keeps_duplicates) is_out[*(const int64_t *)(const void *)(found.data + at)] = true;
   }
 cleanup:
   ingest_mail_free(&m);
@@ -234,7 +234,7 @@ int ingest_file_of_object(const ingest *g, const ingest_object *o, int64_t *row)
 
 void ingest_drop(ingest *g)
 {
-  const char *keep = syz_input_text(g->app->input, "ingest.keep");
+  const char *keep = g->options.keep;
   int64_t kept = 0;
   for (int64_t i = 0; i < g->n_objects; i++) {
     ingest_object *o = &g->object[i];

@@ -289,7 +289,7 @@ cleanup:
 static syz_status judge(ingest *g, const outcome *found, int64_t n)
 {
   syz_status st = SYZ_OK;
-  const char *edge = syz_input_text(g->app->input, "ingest.edge"), *missing = syz_input_text(g->app->input, "ingest.missing_band");
+  const char *edge = g->options.edge, *missing = g->options.missing_band;
   char reason[160];
   int64_t at = 0;
   for (int64_t i = 0; i < g->n_objects; i++) {

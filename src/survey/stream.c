@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * Ingest: image positions of this rank's share of the files, a block at a time: those that the scans found, then the rows of catalogues. A catalogue
- * of 10^9 rows is never in memory as a whole; what becomes of a row is decided elsewhere (ingest_sky.c).
+ * of 10^9 rows is never in memory as a whole; what becomes of a row is decided elsewhere (sky.c).
  */
 #include "ingest.h"
 
@@ -60,9 +60,7 @@ cleanup:
 static syz_status open_catalogue(ingest *g, ingest_stream *s)
 {
   syz_status st = SYZ_OK;
-  const syz_input *in = g->app->input;
-  SYZ_TRY(syz_catalogue_open(g->file[s->file].path, g->verify, syz_input_text(in, "ingest.ra"), syz_input_text(in, "ingest.dec"),
-                             syz_input_text(in, "ingest.id"), &s->open));
+  SYZ_TRY(syz_catalogue_open(g->file[s->file].path, g->options.verifies, g->options.ra, g->options.dec, g->options.id, &s->open));
   s->next = 0;
   s->rows = syz_catalogue_count(s->open);
   SYZ_TRY(check_catalogue(s));
@@ -91,7 +89,7 @@ static syz_status read_rows(ingest *g, ingest_stream *s, ingest_bytes *block)
     SYZ_TRY(syz_catalogue_column(s->open, name[0] ? name : "redshift", first, n, label + (int64_t)k * BLOCK, &has));
   }
   for (int64_t i = 0; i < n; i++) {
-    if (primary[i] == 0 && !g->keeps_duplicates) {
+    if (primary[i] == 0 && !g->options.keeps_duplicates) {
       g->count.not_primary++;
       continue;
     }

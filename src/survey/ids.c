@@ -107,8 +107,8 @@ static bool clash(const ingest *g, const holder *a, const holder *b)
 {
   const double same_place_arcsec = 1;
   if (a->is_made || b->is_made) return true;
-  if (a->has_spectrum || b->has_spectrum || g->keeps_duplicates) return false;
-  double radius_arcsec = syz_input_real(g->app->input, "ingest.duplicate_radius_arcsec");
+  if (a->has_spectrum || b->has_spectrum || g->options.keeps_duplicates) return false;
+  double radius_arcsec = g->options.duplicate_radius_arcsec;
   if (radius_arcsec < same_place_arcsec) radius_arcsec = same_place_arcsec;
   return !(syz_separation(a->ra, a->dec, b->ra, b->dec) * 3600 <= radius_arcsec);
 }

@@ -13,20 +13,23 @@
 
 enum { DEPTH = 32 };
 
-static bool ends_with(const char *text, const char *end) {
+static bool ends_with(const char *text, const char *end)
+{
   size_t n = strlen(text), m = strlen(end);
   return n > m && !strcasecmp(text + n - m, end);
 }
 
 static bool begins_with(const char *text, const char *start) { return !strncasecmp(text, start, strlen(start)); }
 
-static bool begins_with_any(const char *name, const char *const *start) {
+static bool begins_with_any(const char *name, const char *const *start)
+{
   for (; *start; start++)
     if (begins_with(name, *start)) return true;
   return false;
 }
 
-static bool contains(const char *text, const char *word) {
+static bool contains(const char *text, const char *word)
+{
   for (; *text; text++)
     if (begins_with(text, word)) return true;
   return false;
@@ -50,11 +53,12 @@ static bool is_table_or_image_name(const char *name, bool *is_csv)
 }
 
 /* Names of the surveys' releases: DESI's spectro/redux, SDSS, the Legacy Surveys' coadd, tractor, metrics and sweep folders. */
-static name_kind kind_of_name(const char *path) {
+static name_kind kind_of_name(const char *path)
+{
   static const char *const redshifts[] = {"redrock-", "zbest-", "zcatalog", "zall-", "zpix-", "ztile-", NULL};
   static const char *const other[] = {/* beside DESI spectra, and the steps before them */
-                                      "emline-", "qso_", "rrdetails", "tile-qa", "zmtl-", "fiberassign-", "fibermap-", "cframe-", "sframe-", "stdstars-", "fluxcalib-",
-                                      "fastspec-", "fastphot-", "exposures-", "tiles-",
+                                      "emline-", "qso_", "rrdetails", "tile-qa", "zmtl-", "fiberassign-", "fibermap-", "cframe-", "sframe-",
+                                      "stdstars-", "fluxcalib-", "fastspec-", "fastphot-", "exposures-", "tiles-",
                                       /* SDSS */
                                       "spZbest", "spZall", "spZline",
                                       /* Legacy Surveys */
@@ -72,22 +76,26 @@ static name_kind kind_of_name(const char *path) {
 }
 
 /* In a folder, what other products lie beside those of a role; a file named outright is always taken. */
-static bool is_of_role(name_kind kind, ingest_role role) {
+static bool is_of_role(name_kind kind, ingest_role role)
+{
   switch (role) {
-    case ROLE_SPECTRA: return kind == NAME_DESI_SPECTRA || kind == NAME_SIDE || kind == NAME_UNKNOWN;
-    case ROLE_REDSHIFTS: return kind == NAME_REDSHIFTS;
-    case ROLE_IMAGES: return kind == NAME_UNKNOWN;
-    default:
-      return kind == NAME_CATALOGUE || kind == NAME_CSV || kind == NAME_SIDE || kind == NAME_UNKNOWN;
+  case ROLE_SPECTRA:
+    return kind == NAME_DESI_SPECTRA || kind == NAME_SIDE || kind == NAME_UNKNOWN;
+  case ROLE_REDSHIFTS:
+    return kind == NAME_REDSHIFTS;
+  case ROLE_IMAGES:
+    return kind == NAME_UNKNOWN;
+  default:
+    return kind == NAME_CATALOGUE || kind == NAME_CSV || kind == NAME_SIDE || kind == NAME_UNKNOWN;
   }
 }
 
 typedef struct listing {
-  ingest_bytes text;   /**< role (a digit: found in a folder; a letter: named), path, NUL */
-  int64_t passed_over; /**< survey files of other kinds, by their names */
-  int64_t repeated;    /**< files and folders that links lead to once more */
-  syz_met met;         /**< of the role being listed */
-  int64_t superseded;  /**< spectra- files with the coadd- file of the same group beside them, or the reverse */
+  ingest_bytes text;          /**< role (a digit: found in a folder; a letter: named), path, NUL */
+  int64_t passed_over;        /**< survey files of other kinds, by their names */
+  int64_t repeated;           /**< files and folders that links lead to once more */
+  syz_met met;                /**< of the role being listed */
+  int64_t superseded;         /**< spectra- files with the coadd- file of the same group beside them, or the reverse */
   const char *loser, *winner; /**< which of "spectra-" and "coadd-" gives way where both are there */
 } listing;
 
@@ -121,7 +129,8 @@ cleanup:
 static int compare_texts(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 /* Whether the file gives way to another of the same objects beside it: spectra-<group>.fits.gz to coadd-<group>.fits, say. */
-static bool is_superseded(const listing *l, const char *path) {
+static bool is_superseded(const listing *l, const char *path)
+{
   static const char *const end[] = {".fits", ".fits.gz", ".fits.fz", ".fits.bz2", ".fits.xz"};
   const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
   const char *dot = strstr(name, ".fits");
@@ -137,7 +146,8 @@ static bool is_superseded(const listing *l, const char *path) {
 }
 
 /* A file found in a folder: listed when its name allows the role, counted when it is a survey file of another kind. */
-static syz_status list_file(listing *l, const char *path, ingest_role role) {
+static syz_status list_file(listing *l, const char *path, ingest_role role)
+{
   syz_status st = SYZ_OK;
   char digit = (char)('0' + role);
   name_kind kind = kind_of_name(path);
@@ -160,7 +170,8 @@ cleanup:
   return st;
 }
 
-static syz_status list_folder(listing *l, const char *folder, ingest_role role, int depth) {
+static syz_status list_folder(listing *l, const char *folder, ingest_role role, int depth)
+{
   syz_status st = SYZ_OK;
   char **entry = NULL, path[PATH_MAX];
   int n = 0, room = 0;
@@ -205,16 +216,15 @@ cleanup:
   return st;
 }
 
-static syz_status list_role(ingest *g, listing *l, const char *key, ingest_role role) {
+static syz_status list_role(listing *l, const char *key, syz_texts given, ingest_role role)
+{
   syz_status st = SYZ_OK;
   struct stat info;
   syz_met_free(&l->met);
-  for (int i = 0; i < syz_input_list_size(g->app->input, key); i++) {
-    const char *path = syz_input_list_item(g->app->input, key, i);
+  for (int i = 0; i < given.n; i++) {
+    const char *path = given.item[i];
     SYZ_REQUIRE(stat(path, &info) == 0, SYZ_ERR_DATA, "%s: %s: %s%s", key, path, strerror(errno),
-                syz_input_list_size(g->app->input, key) > 1
-                    ? " (on the command line a comma parts names: put one that has a comma in quotation marks, [\"a,b\"])"
-                    : "");
+                given.n > 1 ? " (on the command line a comma parts names: put one that has a comma in quotation marks, [\"a,b\"])" : "");
     size_t before = l->text.n;
     int64_t before_repeated = l->repeated;
     if (S_ISDIR(info.st_mode)) {
@@ -232,18 +242,20 @@ cleanup:
   return st;
 }
 
-static syz_status list_all(ingest *g, listing *l) {
+static syz_status list_all(const syz_survey_options *o, listing *l)
+{
   syz_status st = SYZ_OK;
-  SYZ_TRY(list_role(g, l, "ingest.spectra", ROLE_SPECTRA));
-  SYZ_TRY(list_role(g, l, "ingest.redshifts", ROLE_REDSHIFTS));
-  SYZ_TRY(list_role(g, l, "ingest.images", ROLE_IMAGES));
-  SYZ_TRY(list_role(g, l, "ingest.catalogues", ROLE_CATALOGUE));
-  SYZ_TRY(list_role(g, l, "ingest.hdf5", ROLE_HDF5));
+  SYZ_TRY(list_role(l, "ingest.spectra", o->spectra, ROLE_SPECTRA));
+  SYZ_TRY(list_role(l, "ingest.redshifts", o->redshifts, ROLE_REDSHIFTS));
+  SYZ_TRY(list_role(l, "ingest.images", o->images, ROLE_IMAGES));
+  SYZ_TRY(list_role(l, "ingest.catalogues", o->catalogues, ROLE_CATALOGUE));
+  SYZ_TRY(list_role(l, "ingest.hdf5", o->hdf5, ROLE_HDF5));
 cleanup:
   return st;
 }
 
-static syz_status index_files(ingest *g, int64_t n) {
+static syz_status index_files(ingest *g, int64_t n)
+{
   syz_status st = SYZ_OK;
   struct stat info;
   for (int64_t at = 0; at < n; at += (int64_t)strlen(g->paths + at) + 1) g->n_files++;
@@ -263,11 +275,12 @@ cleanup:
   return st;
 }
 
-syz_status ingest_list_files(ingest *g) {
+syz_status ingest_list_files(ingest *g)
+{
   syz_status st = SYZ_OK;
   listing l = {.loser = "spectra-", .winner = "coadd-"};
   if (g->spectra_options.keeps_exposures) l = (listing){.loser = "coadd-", .winner = "spectra-"};
-  SYZ_TRY_ALL(g->world, g->rank == 0 ? list_all(g, &l) : SYZ_OK);
+  SYZ_TRY_ALL(g->world, g->rank == 0 ? list_all(&g->options, &l) : SYZ_OK);
   g->count.superseded = l.superseded;
   g->count.linked = l.repeated;
   g->count.passed_over = l.passed_over; /* on rank 0; summed over ranks after the scan */
@@ -284,7 +297,8 @@ cleanup:
   return st;
 }
 
-syz_status ingest_gather(ingest *g, const ingest_bytes *mine, size_t item, int (*compare)(const void *, const void *), void **all, int64_t *n) {
+syz_status ingest_gather(ingest *g, const ingest_bytes *mine, size_t item, int (*compare)(const void *, const void *), void **all, int64_t *n)
+{
   syz_status st = SYZ_OK;
   size_t *bytes = NULL, total = 0;
   *all = NULL;
@@ -303,7 +317,8 @@ cleanup:
   return st;
 }
 
-syz_status ingest_note(ingest *g, int file, int64_t row, int64_t object_id, const char *reason) {
+syz_status ingest_note(ingest *g, int file, int64_t row, int64_t object_id, const char *reason)
+{
   ingest_reject r;
   memset(&r, 0, sizeof r);
   r.file = file;
@@ -317,14 +332,16 @@ syz_status ingest_note(ingest *g, int file, int64_t row, int64_t object_id, cons
   return ingest_add(&g->found_rejects, &r, sizeof r);
 }
 
-static int compare_rejects(const void *a, const void *b) {
+static int compare_rejects(const void *a, const void *b)
+{
   const ingest_reject *x = a, *y = b;
   if (x->file != y->file) return x->file < y->file ? -1 : 1;
   if (x->row != y->row) return x->row < y->row ? -1 : 1;
   return strcmp(x->reason, y->reason);
 }
 
-syz_status ingest_share_rejects(ingest *g) {
+syz_status ingest_share_rejects(ingest *g)
+{
   syz_status st = SYZ_OK;
   void *all = NULL, *grown = NULL;
   int64_t n = 0;
@@ -340,7 +357,7 @@ syz_status ingest_share_rejects(ingest *g) {
   g->n_rejects += n;
   grown = NULL;
   const ingest_reject *r = all;
-  if (g->refuses) {
+  if (g->options.refuses) {
     if (r->is_object)
       st = syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__, "%s: object %lld (row %lld): %s (%lld bad; data.bad_objects: skip lists them and goes on)",
                          g->file[r->file].path, (long long)r->object_id, (long long)r->row, r->reason, (long long)n);
@@ -360,7 +377,8 @@ static size_t unpacked_bytes(const ingest *g, int file)
   return (size_t)g->file[file].bytes * UNPACKING;
 }
 
-syz_status ingest_open_images(ingest *g, int file, syz_images **out) {
+syz_status ingest_open_images(ingest *g, int file, syz_images **out)
+{
   *out = g->open[file];
   g->open[file] = NULL;
   if (*out) {
@@ -370,7 +388,8 @@ syz_status ingest_open_images(ingest *g, int file, syz_images **out) {
   return syz_images_open(g->file[file].path, &g->image_options, out);
 }
 
-void ingest_release_images(ingest *g, int file, syz_images **m) {
+void ingest_release_images(ingest *g, int file, syz_images **m)
+{
   const char *path = g->file[file].path;
   if (*m && (ends_with(path, ".bz2") || ends_with(path, ".gz") || ends_with(path, ".xz"))) {
     const size_t bytes = unpacked_bytes(g, file);
@@ -384,7 +403,8 @@ void ingest_release_images(ingest *g, int file, syz_images **m) {
   syz_images_close(m);
 }
 
-void ingest_close_images(ingest *g) {
+void ingest_close_images(ingest *g)
+{
   for (int i = 0; g->open && i < g->n_files; i++) syz_images_close(&g->open[i]);
   g->open_bytes = 0;
 }
