@@ -11,7 +11,7 @@
 
 #include "frozen.h"
 #include "patches.h"
-#include "picture.h"
+#include "syzygy/picture.h"
 
 #define USED SYZ_USED_BY(analyse)
 

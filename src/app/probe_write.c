@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "picture.h"
+#include "syzygy/picture.h"
 #include "probe.h"
 
 /* ------------------------------------------------------------------ JSON */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The section on training: metrics.jsonl and validation.jsonl as curves; what only pretraining runs have is in report_pretraining.c. */
+/* The section on training: metrics.jsonl and validation.jsonl as curves; what only pretraining runs have is in pretraining.c. */
 #include <math.h>
 
 #include "report.h"

@@ -40,7 +40,7 @@ static const card cards[] = {
 };
 enum { CARDS = sizeof cards / sizeof *cards };
 
-/* What report_training.c draws itself, and what is no curve of its own. */
+/* What training.c draws itself, and what is no curve of its own. */
 static const char *const elsewhere[] = {"step", "loss", "lr", "grad_norm", "samples_per_s", "wait_s"};
 
 bool syz_report_is_pretraining(const syz_metrics *m)

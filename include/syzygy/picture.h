@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Pictures as PNG, for the report and for the files of analyse and probe: north up, east left, colours of the Legacy Survey viewer. Rank-local. */
+/** picture: canvases and PNG, for the page of a report and for files of probe and analyse: north up, east left. Rank-local. */
 #pragma once
 
 #include "syzygy/base.h"

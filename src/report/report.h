@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The parts of `report`: text of the page, charts, stamps, spectra, sections. All of it runs on rank 0 only. */
+/** Inside of room report: text of the page, charts, stamps, spectra, sections. All of it runs on rank 0 only. */
 #pragma once
 
 #include <limits.h>
 
-#include "search.h"
-#include "syzygy/base.h"
 #include "syzygy/data.h"
+#include "syzygy/model.h"
+#include "syzygy/report.h"
 
 /* ------------------------------------------------------------------ page */
 
@@ -109,7 +109,7 @@ typedef struct syz_report_sources {
   char **embedding, **neighbours, **data; /**< files; data: paths as the embedding file gives them */
   char **folder;                          /**< all folders that took part, for timing and provenance */
 } syz_report_sources;
-syz_status syz_report_find(const syz_input *in, const char *run, syz_report_sources *s);
+syz_status syz_report_find(const syz_report_options *o, syz_report_sources *s);
 void syz_report_sources_free(syz_report_sources *s);
 
 /* -------------------------------------------------------------- sections */
@@ -135,6 +135,6 @@ syz_status syz_report_reconstruction(syz_page *p, const syz_report_sources *s);
 syz_status syz_report_patches(syz_page *p, const syz_report_sources *s);
 syz_status syz_report_dense(syz_page *p, const syz_report_sources *s, syz_report_figures *f);
 syz_status syz_report_retrieval(syz_page *p, const syz_report_sources *s, syz_report_figures *f);
-syz_status syz_report_gallery(syz_page *p, syz_comm *self, const syz_input *in, const syz_report_sources *s);
+syz_status syz_report_gallery(syz_page *p, syz_comm *self, const syz_report_options *o, const syz_report_sources *s);
 syz_status syz_report_timing(syz_page *p, const syz_report_sources *s);
 syz_status syz_report_provenance(syz_page *p, const syz_report_sources *s);

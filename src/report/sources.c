@@ -218,12 +218,12 @@ static syz_status must_open(const char *path)
   return st;
 }
 
-static syz_status find_embeddings(const syz_input *in, syz_report_sources *s, char **sibling, int n_siblings)
+static syz_status find_embeddings(syz_texts given, syz_report_sources *s, char **sibling, int n_siblings)
 {
   syz_status st = SYZ_OK;
   char path[PATH_MAX];
-  for (int i = 0; i < syz_input_list_size(in, "report.embedding"); i++) {
-    const char *item = syz_input_list_item(in, "report.embedding", i);
+  for (int i = 0; i < given.n; i++) {
+    const char *item = given.item[i];
     SYZ_REQUIRE(exists(item), SYZ_ERR_DATA, "report.embedding: %s: no such file or folder", item);
     if (is_folder(item) && join(path, item, "embedding.h5")) item = path;
     SYZ_TRY(must_open(item));
@@ -238,11 +238,11 @@ cleanup:
   return st;
 }
 
-static syz_status find_search(const syz_input *in, syz_report_sources *s, char **sibling, int n_siblings)
+static syz_status find_search(syz_texts given, syz_report_sources *s, char **sibling, int n_siblings)
 {
   syz_status st = SYZ_OK;
-  for (int i = 0; i < syz_input_list_size(in, "report.neighbours"); i++) {
-    const char *item = syz_input_list_item(in, "report.neighbours", i);
+  for (int i = 0; i < given.n; i++) {
+    const char *item = given.item[i];
     SYZ_REQUIRE(exists(item), SYZ_ERR_DATA, "report.neighbours: %s: no such file or folder", item);
     if (is_folder(item))
       SYZ_TRY(list_folder(item, false, "neighbours", ".h5", &s->neighbours, &s->n_neighbours));
@@ -337,12 +337,12 @@ static void find_features(syz_report_sources *s, char **sibling, int n_siblings)
   }
 }
 
-static syz_status find_data(const syz_input *in, syz_report_sources *s)
+static syz_status find_data(syz_texts given, syz_report_sources *s)
 {
   syz_status st = SYZ_OK;
   char *paths = NULL;
-  for (int i = 0; i < syz_input_list_size(in, "data.path"); i++) SYZ_TRY(list_add(&s->data, &s->n_data, syz_input_list_item(in, "data.path", i)));
-  for (int i = 0; i < s->n_embeddings && !syz_input_list_size(in, "data.path"); i++) {
+  for (int i = 0; i < given.n; i++) SYZ_TRY(list_add(&s->data, &s->n_data, given.item[i]));
+  for (int i = 0; i < s->n_embeddings && !given.n; i++) {
     paths = attribute_of(s->embedding[i], "data_path");
     char *rest = paths;
     for (char *line; paths && (line = strtok_r(rest, "\n", &rest));)
@@ -354,9 +354,10 @@ cleanup:
   return st;
 }
 
-syz_status syz_report_find(const syz_input *in, const char *run, syz_report_sources *s)
+syz_status syz_report_find(const syz_report_options *o, syz_report_sources *s)
 {
   syz_status st = SYZ_OK;
+  const char *run = o->run;
   char parent[PATH_MAX], **sibling = NULL;
   int n = 0;
   *s = (syz_report_sources){.n_embeddings = 0};
@@ -366,11 +367,11 @@ syz_status syz_report_find(const syz_input *in, const char *run, syz_report_sour
   for (size_t last = strlen(s->run); last > 1 && s->run[last - 1] == '/';) s->run[--last] = '\0';
   folder_of(parent, s->run);
   SYZ_TRY(list_folder(parent, true, "", "", &sibling, &n));
-  SYZ_TRY(find_embeddings(in, s, sibling, n));
-  SYZ_TRY(find_search(in, s, sibling, n));
+  SYZ_TRY(find_embeddings(o->embeddings, s, sibling, n));
+  SYZ_TRY(find_search(o->neighbours_files, s, sibling, n));
   SYZ_TRY(find_training(s));
   find_features(s, sibling, n);
-  SYZ_TRY(find_data(in, s));
+  SYZ_TRY(find_data(o->data, s));
   if (*s->training) SYZ_TRY(list_add(&s->folder, &s->n_folders, s->training));
   for (int i = 0; i < s->n_embeddings; i++) {
     folder_of(parent, s->embedding[i]);

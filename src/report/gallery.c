@@ -26,7 +26,6 @@ typedef struct id_index {
 } id_index;
 
 typedef struct gallery {
-  const syz_input *in;
   syz_page *p;
   direction d[SYZ_MODALITIES][SYZ_MODALITIES]; /* file NULL: not there */
   int n_directions;
@@ -315,10 +314,10 @@ static void say_missing_directions(const gallery *g)
                        syz_modality_name((syz_modality)(e % 2)));
 }
 
-syz_status syz_report_gallery(syz_page *p, syz_comm *self, const syz_input *in, const syz_report_sources *s)
+syz_status syz_report_gallery(syz_page *p, syz_comm *self, const syz_report_options *o, const syz_report_sources *s)
 {
   syz_status st = SYZ_OK;
-  gallery g = {.in = in, .p = p};
+  gallery g = {.p = p};
   int64_t id[SHOWN_MAX];
   int n = 0;
   syz_page_section(p, "gallery", "Gallery",
@@ -342,9 +341,9 @@ syz_status syz_report_gallery(syz_page *p, syz_comm *self, const syz_input *in, 
   SYZ_ALLOC(g.image, "stamp", 3 * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE);
   SYZ_ALLOC(g.flux, "spectrum", SYZ_SPECTRUM_PIXELS);
   SYZ_ALLOC(g.ivar, "spectrum", SYZ_SPECTRUM_PIXELS);
-  SYZ_TRY(choose(&g, (int)syz_input_int(in, "report.objects"), id, &n));
-  if (!n && syz_input_int(in, "report.objects") > 0) syz_page_missing(p, "None of the queries has both image and spectrum in the data set.");
-  for (int i = 0; i < n; i++) SYZ_TRY(draw_query(&g, id[i], (int)syz_input_int(in, "report.neighbours_shown")));
+  SYZ_TRY(choose(&g, o->objects, id, &n));
+  if (!n && o->objects > 0) syz_page_missing(p, "None of the queries has both image and spectrum in the data set.");
+  for (int i = 0; i < n; i++) SYZ_TRY(draw_query(&g, id[i], o->neighbours));
 cleanup:
   gallery_close(&g);
   return st;

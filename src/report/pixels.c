@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "picture.h"
 #include "report.h"
+#include "syzygy/picture.h"
 #include "syzygy/sky.h"
 
 enum { SIDE = SYZ_IMAGE_SIZE, PIXELS = SIDE * SIDE };
