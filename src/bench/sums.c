@@ -41,13 +41,13 @@ static syz_status make_tower(sums_work *w, const syz_model_config *config)
 {
   syz_status st = SYZ_OK;
   const syz_bench *b = w->b;
-  const uint64_t seed = (uint64_t)syz_input_int(b->app->input, "seed");
+  const uint64_t seed = b->options->seed;
   const int64_t pixels = SYZ_BANDS * config->image.size * config->image.size;
   SYZ_TRY(syz_tower_plan(w->model, SYZ_IMAGE, b->batch, SYZ_MODE_TRAIN));
   SYZ_ALLOC(w->input, "bench input", b->batch * pixels);
   SYZ_ALLOC(w->embedding, "bench embedding", b->batch * config->embedding.dim);
   SYZ_ALLOC(w->dembedding, "bench embedding gradient", b->batch * config->embedding.dim);
-  syz_random r = syz_random_make(seed, SYZ_RANDOM_BENCH, 21, (uint64_t)syz_comm_rank(b->app->world));
+  syz_random r = syz_random_make(seed, SYZ_RANDOM_BENCH, 21, (uint64_t)syz_comm_rank(b->run->world));
   syz_random_fill_normal(&r, w->dembedding, (size_t)(b->batch * config->embedding.dim));
   syz_random_fill_normal(&r, w->input, (size_t)(b->batch * pixels));
   for (int64_t i = 0; i < b->batch * pixels; i++) w->input[i] = fminf(fmaxf(0.5f + 0.2f * w->input[i], 0), 1);
@@ -59,12 +59,12 @@ cleanup:
 static syz_status create(sums_work *w, const syz_model_config *config, int ranks_per_node)
 {
   syz_status st = SYZ_OK;
-  syz_comm *c = w->b->app->world;
+  syz_comm *c = w->b->run->world;
   SYZ_TRY(syz_grid_create(c, SYZ_TOWERS_TOGETHER, 1, 1, &w->grid));
   SYZ_TRY_ALL(c, syz_model_create(config, true, false, w->b->compute, &w->model));
   SYZ_TRY(syz_nodes_create(w->grid.data, ranks_per_node, &w->nodes));
   SYZ_TRY(syz_model_share_weights(w->model, w->nodes));
-  syz_model_initialise(w->model, (uint64_t)syz_input_int(w->b->app->input, "seed"));
+  syz_model_initialise(w->model, w->b->options->seed);
   SYZ_TRY_ALL(c, make_tower(w, config));
 cleanup:
   return st;
@@ -82,7 +82,7 @@ static double backward(sums_work *w, bool sums, double *exposed, double *beside)
   syz_gradients *g = syz_sums_gradients(w->sums);
   syz_sums_begin(w->sums);
   syz_tower_forward(w->model, SYZ_IMAGE, w->b->batch, w->input, NULL, w->embedding);
-  syz_barrier(w->b->app->world);
+  syz_barrier(w->b->run->world);
   const double start = syz_clock_s();
   syz_tower_backward(w->model, SYZ_IMAGE, w->b->batch, w->dembedding, NULL, syz_gradients_block(g), sums ? syz_gradients_ready : NULL, g);
   const double pass_s = syz_clock_s() - start;
@@ -92,7 +92,7 @@ static double backward(sums_work *w, bool sums, double *exposed, double *beside)
 
 static sums_seconds measure(sums_work *w)
 {
-  syz_comm *c = w->b->app->world;
+  syz_comm *c = w->b->run->world;
   sums_seconds best = {INFINITY, INFINITY, INFINITY, 0, INFINITY};
   for (int i = -1; i < w->b->repeats; i++) { /* the first does not count */
     double exposed, beside, unused;
@@ -116,7 +116,7 @@ static void tell(sums_work *w, const char *what, const sums_seconds *t)
   const double bytes = (double)syz_model_size(w->model) * sizeof(float);
   syz_info("%-12s %-26s %9.2f GB/s alone (%.3f s); backward %.3f s, with sums %.3f s: %.3f s beside it, %.3f s exposed", "gradients", what,
            bytes / t->alone / 1e9, t->alone, t->backward, t->with_sums, t->beside, t->exposed);
-  if (syz_comm_rank(b->app->world) != 0) return;
+  if (syz_comm_rank(b->run->world) != 0) return;
   cJSON *row = syz_bench_add_row(b, "allreduce", what);
   cJSON_AddNumberToObject(row, "bytes", bytes);
   cJSON_AddNumberToObject(row, "seconds", t->alone);
@@ -130,7 +130,7 @@ static void tell(sums_work *w, const char *what, const sums_seconds *t)
 static void measure_mpi(sums_work *w)
 {
   syz_bench *b = w->b;
-  syz_comm *c = b->app->world;
+  syz_comm *c = b->run->world;
   float *block = syz_gradients_block(syz_sums_gradients(w->sums));
   const int64_t n = syz_model_size(w->model);
   double best = INFINITY;
@@ -173,12 +173,11 @@ cleanup:
 syz_status syz_bench_allreduce(syz_bench *b)
 {
   syz_status st = SYZ_OK;
-  syz_model_config config;
-  const int size = syz_comm_size(b->app->world);
+  const syz_model_config *config = &b->options->config;
+  const int size = syz_comm_size(b->run->world);
   if (size == 1) syz_info("%-12s one rank: nothing to add", "gradients");
-  SYZ_TRY(syz_model_config_read(b->app->input, &config));
-  if (size > 1) SYZ_TRY(bench_layout(b, &config, 0, true));
-  if (size > 1) SYZ_TRY(bench_layout(b, &config, (size + 1) / 2, false));
+  if (size > 1) SYZ_TRY(bench_layout(b, config, 0, true));
+  if (size > 1) SYZ_TRY(bench_layout(b, config, (size + 1) / 2, false));
 cleanup:
   return st;
 }

@@ -41,7 +41,7 @@ static void run_update(void *context)
 syz_status syz_bench_optimiser(syz_bench *b)
 {
   syz_status st = SYZ_OK;
-  syz_comm *c = b->app->world;
+  syz_comm *c = b->run->world;
   optimiser_work o = {.threads = syz_compute_threads(b->compute)};
   float *block = syz_alloc("bench optimiser", 4 * (size_t)OPTIMISER_N, sizeof *block);
   SYZ_TRY_ALL(c, block ? SYZ_OK : SYZ_ERR_MEMORY);

@@ -6,16 +6,15 @@
 syz_status syz_bench_match(syz_bench *b)
 {
   syz_status st = SYZ_OK;
-  const syz_input *in = b->app->input;
-  const int64_t rows = syz_input_int(in, "bench.catalogue_rows"), spectra = syz_input_int(in, "bench.spectra");
+  const int64_t rows = b->options->catalogue_rows, spectra = b->options->spectra;
   syz_match_trial t;
   SYZ_REQUIRE(spectra <= rows, SYZ_ERR_INPUT, "bench.spectra: %lld are more than bench.catalogue_rows", (long long)spectra);
-  SYZ_TRY(syz_survey_try_match(&b->app->run, (uint64_t)syz_input_int(in, "seed"), rows, spectra, &t));
+  SYZ_TRY(syz_survey_try_match(b->run, b->options->seed, rows, spectra, &t));
   syz_info("%-12s %-26s %9.2f million rows/s (%.1f s); a rank at most %.1f MiB resident (%.1f before), %.1f MiB allocated; %lld of %lld spectra with "
            "their own row",
            "match", "catalogue to spectra", (double)rows / t.seconds / 1e6, t.seconds, (double)t.resident / 1048576,
            (double)t.resident_before / 1048576, (double)t.allocated / 1048576, (long long)t.own, (long long)spectra);
-  if (syz_comm_rank(b->app->world) != 0) return st;
+  if (syz_comm_rank(b->run->world) != 0) return st;
   cJSON *row = syz_bench_add_row(b, "match", "catalogue to spectra");
   cJSON_AddNumberToObject(row, "rows", (double)rows);
   cJSON_AddNumberToObject(row, "spectra", (double)spectra);

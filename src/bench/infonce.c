@@ -56,7 +56,7 @@ static void stream(infonce_work *w, bool is_put)
 static syz_status prepare(syz_bench *b, const syz_infonce_config *config, infonce_work *w)
 {
   syz_status st = SYZ_OK, local = SYZ_OK;
-  syz_comm *c = b->app->world;
+  syz_comm *c = b->run->world;
   SYZ_TRY(syz_infonce_create(c, b->compute, config, &w->loss));
   syz_infonce_rows(w->loss, SYZ_IMAGE, &w->first, &w->count);
   for (int m = 0; m < SYZ_MODALITIES && local == SYZ_OK; m++) {
@@ -81,7 +81,7 @@ static infonce_cost measure(syz_bench *b, infonce_work *w, bool is_backward, syz
   const float *const no_rows[SYZ_MODALITIES] = {NULL, NULL};
   float *const no_gradient[SYZ_MODALITIES] = {NULL, NULL};
   double dscale;
-  syz_barrier_idle(b->app->world);
+  syz_barrier_idle(b->run->world);
   const double start = syz_clock_s();
   const clock_t processor = clock();
   if (is_backward)
@@ -89,7 +89,7 @@ static infonce_cost measure(syz_bench *b, infonce_work *w, bool is_backward, syz
   else
     syz_infonce_forward(w->loss, scale, w->streams ? no_rows : (const float *const *)w->embedding, loss);
   double t[2] = {syz_clock_s() - start, (double)(clock() - processor) / CLOCKS_PER_SEC / syz_compute_threads(b->compute)};
-  syz_allreduce_f64(b->app->world, t, 2, SYZ_MAX);
+  syz_allreduce_f64(b->run->world, t, 2, SYZ_MAX);
   return (infonce_cost){syz_infonce_operations(w->loss), t[0], t[1]};
 }
 
@@ -100,7 +100,7 @@ static infonce_cost least(infonce_cost a, infonce_cost b)
 
 static void tell_rate(syz_bench *b, const char *what, infonce_cost cost, double useful)
 {
-  syz_comm *c = b->app->world;
+  syz_comm *c = b->run->world;
   const syz_bench_rate rate = syz_bench_over_ranks(c, cost.operations / cost.wall_s),
                        share = syz_bench_over_ranks(c, cost.operations / cost.wall_s / b->limit),
                        busy = syz_bench_over_ranks(c, cost.operations / cost.processor_s / b->limit);
@@ -117,7 +117,7 @@ static void tell_rate(syz_bench *b, const char *what, infonce_cost cost, double 
 
 static void tell_memory(syz_bench *b, const infonce_work *w, const syz_infonce_config *config, double resident, double loss)
 {
-  syz_comm *c = b->app->world;
+  syz_comm *c = b->run->world;
   const double arrays = 4.0 * (double)(w->streams ? CHUNK : w->count) * WIDTH * sizeof(float);
   const double objective = (double)syz_infonce_bytes(b->compute, config, syz_comm_size(c), syz_comm_size(c));
   double sum[3] = {objective, arrays, resident};
@@ -140,13 +140,12 @@ syz_status syz_bench_infonce(syz_bench *b)
 {
   syz_status st = SYZ_OK;
   syz_infonce_loss loss = {0};
-  const syz_input *in = b->app->input;
-  const syz_infonce_config config = {.global_batch = syz_input_int(in, "bench.pairs"),
+  const syz_infonce_config config = {.global_batch = b->options->pairs,
                                      .width = WIDTH,
                                      .has_image = true,
                                      .has_spectrum = true,
-                                     .streams = syz_input_bool(in, "bench.streams"),
-                                     .most_blocks = syz_input_int(in, "bench.blocks")};
+                                     .streams = b->options->streams,
+                                     .most_blocks = b->options->blocks};
   infonce_work w = {.streams = config.streams};
   infonce_cost pass[2] = {{0, INFINITY, INFINITY}, {0, INFINITY, INFINITY}};
   syz_bench_measure_limit(b); /* while there is little in memory */

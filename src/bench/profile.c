@@ -46,7 +46,7 @@ static void add_json(syz_bench *b, const char *part, const char *name, const syz
 void syz_bench_profile(syz_bench *b, const char *part, const syz_bench_work *w)
 {
   static syz_profile_row row[SYZ_PROFILE_ROWS];
-  syz_comm *c = b->app->world;
+  syz_comm *c = b->run->world;
   const syz_profile_row *found;
   w->run(w->context);
   syz_barrier(c);

@@ -55,8 +55,8 @@ typedef struct pretrain {
 
 static syz_dino_options published(const syz_bench *b, double drop_rate)
 {
-  return (syz_dino_options){.seed = (uint64_t)syz_input_int(b->app->input, "seed"),
-                            .global_batch = b->batch * syz_comm_size(b->app->world),
+  return (syz_dino_options){.seed = b->options->seed,
+                            .global_batch = b->batch * syz_comm_size(b->run->world),
                             .steps = 250000,
                             .crops = {.size = {144, 60},
                                       .count = {2, 8},
@@ -97,11 +97,10 @@ static syz_status write_noise(pretrain *p)
   syz_status st = SYZ_OK;
   syz_shard_writer *w = NULL;
   float *image = NULL;
-  const syz_app *app = p->b->app;
   SYZ_ALLOC(image, "noise", PIXELS);
-  SYZ_TRY(syz_shard_writer_create(p->shard, p->options.global_batch, 0, NULL, NULL, false, syz_app_created_by(), "", &w));
+  SYZ_TRY(syz_shard_writer_create(p->shard, p->options.global_batch, 0, NULL, NULL, false, p->b->run->created_by, "", &w));
   for (int64_t i = 0; i < p->options.global_batch; i++) {
-    const syz_random r = syz_random_make((uint64_t)syz_input_int(app->input, "seed"), SYZ_RANDOM_BENCH, 11, (uint64_t)i);
+    const syz_random r = syz_random_make(p->b->options->seed, SYZ_RANDOM_BENCH, 11, (uint64_t)i);
     const syz_object object = {.object_id = 1 + i, .has_image = 1};
     syz_random_fill_normal(&r, image, PIXELS);
     for (int64_t k = 0; k < PIXELS; k++) image[k] = 0.02f + 0.02f * image[k];
@@ -131,7 +130,7 @@ static void destroy(pretrain *p)
   syz_shardset_close(&p->set);
   syz_nodes_destroy(&p->nodes);
   syz_grid_destroy(&p->grid);
-  if (!p->shard[0] || syz_comm_rank(p->b->app->world) != 0) return;
+  if (!p->shard[0] || syz_comm_rank(p->b->run->world) != 0) return;
   static const char *const left[] = {"metrics.jsonl", "validation.jsonl", "checkpoints", "noise.h5"};
   char path[PATH_MAX];
   for (size_t i = 0; i < sizeof left / sizeof *left; i++) {
@@ -146,7 +145,7 @@ static syz_status prepare(pretrain *p)
 {
   syz_status st = SYZ_OK;
   const syz_bench *b = p->b;
-  syz_comm *world = b->app->world;
+  syz_comm *world = b->run->world;
   const char *path = p->shard;
   syz_plan plan;
   SYZ_TRY(syz_dino_check(&p->options, &p->config));
@@ -163,7 +162,7 @@ static syz_status prepare(pretrain *p)
   SYZ_TRY_ALL(world, syz_comm_rank(world) == 0 ? syz_make_folder(p->folder) : SYZ_OK);
   SYZ_TRY_ALL(world, syz_comm_rank(world) == 0 ? write_noise(p) : SYZ_OK);
   SYZ_TRY(syz_shardset_open(world, 1, &path, SYZ_SPLIT_ALL, false, &p->set));
-  SYZ_TRY(syz_dino_create(&p->options, &p->grid, b->compute, p->student, p->teacher, p->set, NULL, &b->app->timing, &p->objective));
+  SYZ_TRY(syz_dino_create(&p->options, &p->grid, b->compute, p->student, p->teacher, p->set, NULL, b->run->timing, &p->objective));
 cleanup:
   return st;
 }
@@ -178,7 +177,7 @@ static void tell_phases(pretrain *p, double step_s, cJSON *row)
   }
   syz_timing_row rows[2 * SYZ_TIMING_PHASES];
   int n = 2 * SYZ_TIMING_PHASES;
-  syz_timing_reduce(p->b->app->world, &spent, rows, &n);
+  syz_timing_reduce(p->b->run->world, &spent, rows, &n);
   cJSON *phases = cJSON_AddObjectToObject(row, "seconds_a_step");
   for (int i = 0; i < n; i++) {
     if (rows[i].count <= 0 && !(rows[i].mean_s > 1e-6)) continue;
@@ -191,7 +190,7 @@ static void tell_phases(pretrain *p, double step_s, cJSON *row)
 static void tell(pretrain *p)
 {
   syz_bench *b = p->b;
-  syz_comm *c = b->app->world;
+  syz_comm *c = b->run->world;
   char what[64];
   double t[SYZ_BENCH_REPEATS], best, median, mean = (p->r.start[b->repeats + 1] - p->r.start[1]) / b->repeats;
   for (int i = 0; i < b->repeats; i++) t[i] = p->r.start[i + 2] - p->r.start[i + 1];
@@ -223,12 +222,11 @@ static void tell(pretrain *p)
 static syz_status run(syz_bench *b, double drop_rate)
 {
   syz_status st = SYZ_OK;
-  pretrain p = {.b = b, .options = published(b, drop_rate)};
-  SYZ_TRY(syz_model_config_read(b->app->input, &p.config));
+  pretrain p = {.b = b, .config = b->options->config, .options = published(b, drop_rate)};
   p.config.image.tokens = SYZ_TOKENS_DINOV2;
-  snprintf(p.folder, sizeof p.folder, "%s/pretrain", syz_input_text(b->app->input, "output.dir"));
+  snprintf(p.folder, sizeof p.folder, "%s/pretrain", b->run->folder);
   snprintf(p.shard, sizeof p.shard, "%s/noise.h5", p.folder);
-  p.r.timing = &b->app->timing;
+  p.r.timing = b->run->timing;
   p.r.last = b->repeats + 1;
   SYZ_TRY(prepare(&p));
   const syz_train_config loop = {.steps = b->repeats + 2,
@@ -243,12 +241,12 @@ static syz_status run(syz_bench *b, double drop_rate)
                                  .clip_grad_norm = 3,
                                  .trains_backbones = true,
                                  .folder = p.folder,
-                                 .created_by = syz_app_created_by(),
+                                 .created_by = b->run->created_by,
                                  .input_yaml = "",
                                  .at_step = rehearse,
                                  .watcher = &p.r};
   syz_bench_measure_limit(b);
-  st = syz_train_run(&loop, &p.grid, p.student, b->compute, &p.objective, &b->app->timing);
+  st = syz_train_run(&loop, &p.grid, p.student, b->compute, &p.objective, b->run->timing);
   if (st == SYZ_STOPPED && p.r.has_ended) st = SYZ_OK;
   if (st != SYZ_OK) goto cleanup;
   syz_bench_measure_limit(b);

@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #include "bench.h"
-#include "keys.h"
 #include "syzygy/data.h"
 #include "syzygy/sky.h"
 
@@ -105,7 +104,7 @@ static syz_status write_shard(io *o, int64_t objects)
 {
   syz_status st = SYZ_OK;
   syz_shard_writer *w = NULL;
-  SYZ_TRY(syz_shard_writer_create(o->shard, objects, 0, NULL, NULL, false, syz_app_created_by(), "", &w));
+  SYZ_TRY(syz_shard_writer_create(o->shard, objects, 0, NULL, NULL, false, o->b->run->created_by, "", &w));
   for (int64_t at = 0; at < objects; at += OBJECTS) {
     const int64_t n = objects - at < OBJECTS ? objects - at : OBJECTS;
     SYZ_TRY(syz_shard_writer_put(w, at, n, o->object, o->image, o->flux, o->ivar, NULL, NULL));
@@ -121,7 +120,7 @@ static syz_status read_objects(io *o, syz_shardset *set, bool shuffles)
 {
   syz_status st = SYZ_OK;
   const int64_t all = syz_shardset_size(set);
-  const syz_random r = syz_random_make((uint64_t)syz_input_int(o->b->app->input, "seed"), SYZ_RANDOM_BENCH, 12, 0);
+  const syz_random r = syz_random_make(o->b->options->seed, SYZ_RANDOM_BENCH, 12, 0);
   int64_t first, count, index[OBJECTS];
   float *image = (float *)(void *)o->x, *flux = image + (int64_t)OBJECTS * IMAGE, *ivar = flux + (int64_t)OBJECTS * SYZ_SPECTRUM_PIXELS;
   syz_share(all, o->size, o->rank, &first, &count);
@@ -158,7 +157,7 @@ static syz_status write_state(io *o, int64_t rows)
   syz_status st = SYZ_OK;
   syz_h5 *file = NULL;
   const int64_t shape[1] = {STATE_ROW};
-  SYZ_TRY(syz_h5_create(o->c, o->state, "bench", syz_app_created_by(), "", &file));
+  SYZ_TRY(syz_h5_create(o->c, o->state, "bench", o->b->run->created_by, "", &file));
   for (int a = 0; a < STATE_ARRAYS; a++)
     SYZ_TRY(syz_h5_write(file, name[a], SYZ_H5_F32, rows * o->size, 1, shape, rows * o->rank, rows,
                          o->x + (size_t)a * (size_t)rows * STATE_ROW * sizeof(float), "1", "as in a checkpoint"));
@@ -281,7 +280,7 @@ cleanup:
 /* Noise in the memory that raw files and checkpoints are written from. */
 static void fill(io *o)
 {
-  const syz_random r = syz_random_make((uint64_t)syz_input_int(o->b->app->input, "seed"), SYZ_RANDOM_BENCH, 13, (uint64_t)o->rank);
+  const syz_random r = syz_random_make(o->b->options->seed, SYZ_RANDOM_BENCH, 13, (uint64_t)o->rank);
   const size_t n = (size_t)BLOCK / sizeof(float);
   float *x = (float *)(void *)o->x;
   syz_random_fill_normal(&r, x, n);
@@ -294,8 +293,7 @@ static syz_status turns(io *o)
   static const work order[] = {RAW_WRITE_DIRECT, SHARD_WRITE,     RAW_WRITE_CACHED,    STATE_WRITE, RAW_READ_DIRECT,
                                SHARD_READ,       RAW_READ_CACHED, SHARD_READ_SHUFFLED, STATE_READ};
   static const work packed_order[] = {SHARD_PACK, SHARD_UNPACK, STATE_PACK, STATE_UNPACK};
-  syz_h5_settings settings;
-  SYZ_TRY(syz_app_io_settings(o->b->app, &settings));
+  syz_h5_settings settings = o->b->options->io;
   settings.compression_level = 0; /* has rows of its own */
   syz_h5_configure(&settings);
   for (int k = 0; k < o->b->repeats; k++) {
@@ -303,14 +301,14 @@ static syz_status turns(io *o)
     for (size_t i = 0; i < sizeof order / sizeof *order; i++) SYZ_TRY(measure(o, order[i]));
   }
   fill(o);
-  settings.compression_level = (int)syz_input_int(o->b->app->input, "io.compression_level");
+  settings.compression_level = o->b->options->compression_level;
   syz_h5_configure(&settings);
   for (size_t i = 0; i < sizeof packed_order / sizeof *packed_order; i++) {
     if (packed_order[i] == STATE_PACK) fill(o);
     SYZ_TRY(measure(o, packed_order[i]));
   }
 cleanup:
-  if (syz_app_configure_io(o->b->app) != SYZ_OK) syz_warn("io settings were not put back"); /* they were accepted before */
+  syz_h5_configure(&o->b->options->io);
   return st;
 }
 
@@ -339,8 +337,8 @@ static syz_status begin(io *o)
   syz_status st = SYZ_OK;
   syz_simulator *simulator = NULL;
   const syz_sim_config config = syz_sim_config_default();
-  const char *folder = syz_input_text(o->b->app->input, "output.dir");
-  const int64_t wanted = syz_input_int(o->b->app->input, "bench.io_bytes");
+  const char *folder = o->b->run->folder;
+  const int64_t wanted = o->b->options->io_bytes;
   o->bytes = (size_t)((wanted + BLOCK - 1) / BLOCK) * BLOCK;
   o->objects = (int64_t)((double)o->bytes / shard_bytes(1)) + PACKED_PART;
   o->rows = (int64_t)((double)o->bytes / state_bytes(1));
@@ -377,9 +375,9 @@ syz_status syz_bench_io(syz_bench *b)
 {
   syz_status st = SYZ_OK;
   io *o = syz_alloc("bench io", 1, sizeof *o);
-  SYZ_TRY_ALL(b->app->world, o ? SYZ_OK : SYZ_ERR_MEMORY);
+  SYZ_TRY_ALL(b->run->world, o ? SYZ_OK : SYZ_ERR_MEMORY);
   o->b = b;
-  o->c = b->app->world;
+  o->c = b->run->world;
   o->rank = syz_comm_rank(o->c);
   o->size = syz_comm_size(o->c);
   SYZ_TRY_ALL(o->c, begin(o));

@@ -54,7 +54,7 @@ static syz_status make_tower_work(syz_bench *b, const syz_model_config *config, 
 {
   syz_status st = SYZ_OK;
   int64_t size = config->image.size, pixels = tower == SYZ_IMAGE ? SYZ_BANDS * size * size : SYZ_SPECTRUM_PIXELS, width = config->embedding.dim;
-  uint64_t seed = (uint64_t)syz_input_int(b->app->input, "seed");
+  uint64_t seed = b->options->seed;
   *w = (tower_work){.tower = tower, .batch = b->batch};
   SYZ_TRY(syz_model_create(config, tower == SYZ_IMAGE, tower == SYZ_SPECTRUM, b->compute, &w->model));
   syz_model_initialise(w->model, seed);
@@ -89,7 +89,7 @@ cleanup:
 static syz_status bench_int8(syz_bench *b, const char *name, double flops, tower_work *w)
 {
   syz_status st = SYZ_OK;
-  syz_comm *c = b->app->world;
+  syz_comm *c = b->run->world;
   const int64_t products = syz_tower_products(w->model, w->tower);
   int64_t inputs = 0;
   uint8_t *choice[2] = {NULL, NULL};
@@ -127,9 +127,9 @@ static syz_status bench_tower(syz_bench *b, const syz_model_config *config, syz_
 {
   syz_status st = SYZ_OK;
   tower_work w = {0};
-  syz_comm *c = b->app->world;
+  syz_comm *c = b->run->world;
   const char *name = tower == SYZ_IMAGE ? "image tower" : "spectrum";
-  const bool has_profile = syz_input_bool(b->app->input, "bench.profile");
+  const bool has_profile = b->options->profiles;
   char what[64];
   double flops = (double)b->batch * syz_model_flops(config, tower);
   SYZ_TRY_ALL(c, make_tower_work(b, config, tower, &w));
@@ -151,11 +151,11 @@ syz_status syz_bench_towers(syz_bench *b)
   syz_status st = SYZ_OK;
   syz_model_config config;
   syz_model_parts parts = {.has = {[SYZ_PART_IMAGE_BACKBONE] = true, [SYZ_PART_SPECTRUM_BACKBONE] = true}};
-  const char *file = syz_input_text(b->app->input, "model.file");
+  const char *file = b->options->model_file;
   if (*file)
-    SYZ_TRY(syz_model_file_parts(b->app->world, file, &config, &parts));
+    SYZ_TRY(syz_model_file_parts(b->run->world, file, &config, &parts));
   else
-    SYZ_TRY(syz_model_config_read(b->app->input, &config));
+    config = b->options->config;
   for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++)
     if (parts.has[syz_part_of(m, false)]) SYZ_TRY(bench_tower(b, &config, m));
 cleanup:

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What the parts of `bench` share. See bench.c. */
+/** Inside of room bench: what its parts share. See bench.c. */
 #pragma once
 
 #include <cjson/cJSON.h>
 
-#include "app.h"
-#include "syzygy/model.h"
+#include "syzygy/bench.h"
 
 enum { SYZ_BENCH_REPEATS = 1000 };
 
 typedef struct syz_bench {
-  syz_app *app;
-  syz_compute *compute;
+  const syz_run *run;
+  const syz_bench_options *options;
+  const syz_compute *compute;
   cJSON *json; /**< rows are added on rank 0 only */
   int64_t batch;
   int repeats;
