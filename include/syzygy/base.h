@@ -386,6 +386,8 @@ typedef struct syz_texts {
 } syz_texts;
 /** All items of a LIST; borrowed until the input changes. */
 syz_texts syz_input_list(const syz_input *in, const char *path);
+/** The texts one a line (syz_free); NULL without memory. */
+char *syz_texts_lines(syz_texts t);
 /** Insertions, deletions and changes of letters (case ignored) that turn one name into the other: for "the nearest known one is". */
 int syz_edit_distance(const char *a, const char *b);
 /** Whether the file or the command line gave it. */

@@ -60,7 +60,7 @@ syz_status syz_command_bench(syz_app *app)
   SYZ_TRY_ALL(app->world, syz_model_config_read(app->input, &options.config));
   SYZ_TRY(syz_app_start_compute(app, &options.config, false, &compute));
   SYZ_TRY(syz_app_open_run_folder(app));
-  syz_app_tell_compute(compute);
+  syz_compute_tell(compute);
   SYZ_TRY(syz_bench_run(&app->run, &options, compute));
 cleanup:
   syz_compute_destroy(&compute);

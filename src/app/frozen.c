@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "compute.h"
-#include "verify_data.h"
+#include "keys.h"
 
 /* Digest of all that features depend on in the model. */
 static syz_status make_digest(syz_frozen *f)
@@ -44,7 +44,7 @@ syz_status syz_frozen_open(syz_app *app, bool is_untrained, syz_frozen *out)
   syz_model_initialise(out->model, (uint64_t)syz_input_int(in, "seed")); /* a pooling head that the file does not have is not looked at */
   if (*path && !is_untrained) SYZ_TRY(syz_model_file_read(c, path, out->model, true));
   SYZ_TRY_ALL(c, make_digest(out));
-  syz_app_tell_compute(out->compute);
+  syz_compute_tell(out->compute);
   syz_info("image backbone of %s (digest %s): %" PRId64 " wide, %" PRId64 " blocks, %" PRId64 " patches of %" PRId64 " pixels",
            is_untrained ? "initial weights" : path, out->digest, out->config.image.dim, out->config.image.depth,
            (out->config.image.size / out->config.image.patch) * (out->config.image.size / out->config.image.patch), out->config.image.patch);
@@ -64,37 +64,15 @@ void syz_frozen_close(syz_frozen *f)
 syz_status syz_frozen_data(syz_app *app, const char *task, syz_split split, bool verifies, syz_shardset **out)
 {
   syz_status st = SYZ_OK;
-  const syz_input *in = app->input;
-  const char **path = NULL;
-  const syz_rejected *rejected;
-  const int n = syz_input_list_size(in, "data.path");
-  *out = NULL;
-  SYZ_REQUIRE(n > 0, SYZ_ERR_INPUT, "data.path: name the files or folders for %s", task);
-  path = syz_alloc("data paths", (size_t)n, sizeof *path);
-  SYZ_TRY_ALL(app->world, path ? SYZ_OK : SYZ_ERR_MEMORY);
-  for (int i = 0; i < n; i++) path[i] = syz_input_list_item(in, "data.path", i);
-  SYZ_TRY(syz_shardset_open(app->world, n, path, split,
-                            strcmp(syz_input_text(in, "data.bad_objects"), "skip") ? SYZ_BAD_REFUSED : SYZ_BAD_IMAGES_SKIPPED, out));
-  const int64_t bad = syz_shardset_rejected(*out, &rejected);
-  for (int64_t i = 0; i < bad && i < 20; i++)
-    syz_warn("left out: %s, row %" PRId64 ", object %" PRId64 ": %s", rejected[i].file, rejected[i].row, rejected[i].object_id, rejected[i].reason);
-  if (bad > 20) syz_warn("left out: %" PRId64 " more objects", bad - 20);
-  if (verifies) SYZ_TRY(syz_app_verify_data(app, *out));
+  char purpose[32];
+  syz_data_options o = syz_app_data_options(app->input, split, SYZ_BAD_IMAGES_SKIPPED);
+  o.split = split;
+  snprintf(purpose, sizeof purpose, "for %.20s", task);
+  SYZ_TRY(syz_shardset_open_named(app->world, &o, purpose, out));
+  if (verifies) SYZ_TRY(syz_shardset_verify_when(*out, o.verify, &app->timing));
 cleanup:
-  syz_free(&path);
   if (st != SYZ_OK) syz_shardset_close(out);
   return st;
 }
 
-char *syz_frozen_data_path(const syz_input *in)
-{
-  size_t length = 1;
-  const int n = syz_input_list_size(in, "data.path");
-  for (int i = 0; i < n; i++) length += strlen(syz_input_list_item(in, "data.path", i)) + 1;
-  char *text = syz_alloc("data paths", length, 1);
-  for (int i = 0; text && i < n; i++) {
-    if (i) strcat(text, "\n");
-    strcat(text, syz_input_list_item(in, "data.path", i));
-  }
-  return text;
-}
+char *syz_frozen_data_path(const syz_input *in) { return syz_texts_lines(syz_input_list(in, "data.path")); }

@@ -483,7 +483,7 @@ syz_status syz_judge_create(syz_app *app, const syz_compute *compute, syz_model 
     syz_info("no validation by neighbours: %s", j->n[0] > 0 && j->n[1] > 1 ? "none of its labels is in the data" : "too few images");
     goto cleanup;
   }
-  SYZ_TRY_ALL(c, syz_compute_create(SYZ_F32, SYZ_ENGINE_BLIS, syz_app_threads(in), &j->search));
+  SYZ_TRY_ALL(c, syz_compute_create(SYZ_F32, SYZ_ENGINE_BLIS, syz_app_compute_options(in).threads, &j->search));
   SYZ_TRY_ALL(c, syz_tower_plan(teacher, SYZ_IMAGE, j->batch, SYZ_MODE_EMBED));
   syz_info("validation by %" PRId64 " neighbours of the class token: %" PRId64 " held-out objects among %" PRId64, j->neighbours, j->n[1], j->n[0]);
   SYZ_TRY(make_baselines(j, syz_input_int(in, "validate.pixel_components")));

@@ -120,3 +120,17 @@ syz_status syz_app_make_input(syz_command_id command, syz_input **out)
   }
   return syz_input_create(table, 1, out);
 }
+
+syz_data_options syz_app_data_options(const syz_input *in, syz_split split, syz_bad_objects skipped)
+{
+  const char *named = syz_input_text(in, "data.split"), *verify = syz_input_text(in, "data.verify");
+  return (syz_data_options){.path = syz_input_list(in, "data.path"),
+                            .split = strcmp(named, "train") == 0  ? SYZ_SPLIT_TRAIN
+                                     : strcmp(named, "test") == 0 ? SYZ_SPLIT_TEST
+                                     : strcmp(named, "all") == 0  ? SYZ_SPLIT_ALL
+                                                                  : split,
+                            .bad = strcmp(syz_input_text(in, "data.bad_objects"), "skip") == 0 ? skipped : SYZ_BAD_REFUSED,
+                            .verify = strcmp(verify, "always") == 0  ? SYZ_VERIFY_ALWAYS
+                                      : strcmp(verify, "never") == 0 ? SYZ_VERIFY_NEVER
+                                                                     : SYZ_VERIFY_AUTO};
+}

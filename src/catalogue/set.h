@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Several embedding files read as one table; used by `search` and `report`. */
+/** Several embedding files read as one table. */
 #pragma once
 
 #include "syzygy/base.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Partial results into their final files. All ranks write, each its share of the rows, piece by piece: memory does not grow with the survey. */
-#include "embed_write.h"
+#include "write.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -146,8 +146,7 @@ static syz_status write_labels(const syz_embed_result *r, syz_h5 *f)
     char dataset[SYZ_LABEL_NAME + 8];
     snprintf(dataset, sizeof dataset, "label/%s", name[i]);
     SYZ_TRY(syz_shardset_read_label_rows(r->data, name[i], first, count, value));
-    SYZ_TRY(syz_h5_write(f, dataset, SYZ_H5_F32, rows, 0, NULL, first, count, value, "",
-                         "label carried over from the data set; NaN where unknown"));
+    SYZ_TRY(syz_h5_write(f, dataset, SYZ_H5_F32, rows, 0, NULL, first, count, value, "", "label carried over from the data set; NaN where unknown"));
   }
 cleanup:
   syz_free(&value);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A repeated `embed` has nothing to do when both files are there from the same model and data. A name and a key do not say that: a bit may have changed
- * on the disk since, a copy may have ended early. So every byte of both is summed first, which is nothing beside computing them. A damaged embedding.h5
- * is computed again; a damaged or missing embedding.fits is written again from embedding.h5.
+ * A repeated `embed` has nothing to do when both files are there from the same model and data. A name and a key do not say that: a bit may have
+ * changed on the disk since, a copy may have ended early. So every byte of both is summed first, which is nothing beside computing them. A damaged
+ * embedding.h5 is computed again; a damaged or missing embedding.fits is written again from embedding.h5.
  */
-#include "embed_there.h"
+#include "there.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -36,8 +36,10 @@ static bool is_of_key(const char *path, const char *key)
   char *text = NULL;
   bool is_same = false;
   if (access(path, F_OK) != 0) return false;
-  if (syz_h5_open(NULL, path, &f) != SYZ_OK || syz_h5_read_text(f, "", "embed_key", &text) != SYZ_OK) syz_warn("%s: %s", syz_error_text(), made_again);
-  else is_same = text && strcmp(text, key) == 0;
+  if (syz_h5_open(NULL, path, &f) != SYZ_OK || syz_h5_read_text(f, "", "embed_key", &text) != SYZ_OK)
+    syz_warn("%s: %s", syz_error_text(), made_again);
+  else
+    is_same = text && strcmp(text, key) == 0;
   syz_free(&text);
   if (f) syz_h5_close(&f);
   return is_same;
@@ -51,8 +53,10 @@ static syz_status look_at_h5(syz_comm *c, const char *path, bool *is_whole)
   *is_whole = false;
   if (st == SYZ_OK) st = syz_h5_verify_all(f, is_whole);
   if (f) syz_h5_close(&f);
-  if (st == SYZ_ERR_DATA) syz_warn("%s: %s", syz_error_text(), made_again);
-  else if (st == SYZ_OK && !*is_whole) syz_info("%s has no checksum of its attributes (of an older version): %s", path, made_again);
+  if (st == SYZ_ERR_DATA)
+    syz_warn("%s: %s", syz_error_text(), made_again);
+  else if (st == SYZ_OK && !*is_whole)
+    syz_info("%s has no checksum of its attributes (of an older version): %s", path, made_again);
   return st == SYZ_ERR_DATA ? SYZ_OK : st;
 }
 
@@ -100,7 +104,8 @@ cleanup:
 }
 
 /* One block: the towers' rows side by side, as they are kept. Rank-local. */
-static syz_status take_block(syz_h5 *f, const bool has_tower[SYZ_MODALITIES], int64_t width, syz_embed_part *part, int64_t block, float *column, float *row)
+static syz_status take_block(syz_h5 *f, const bool has_tower[SYZ_MODALITIES], int64_t width, syz_embed_part *part, int64_t block, float *column,
+                             float *row)
 {
   static const char *const name[SYZ_MODALITIES] = {"image_embedding", "spectrum_embedding"};
   syz_status st = SYZ_OK;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Partial results of `embed`: what makes a repeated command go on where the last one ended. */
+/** Partial results: what makes a repeated command go on where the last one ended. */
 #pragma once
 
 #include "syzygy/base.h"

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Whether the files that `embed` would write are there already, and whole. */
+/** Whether the files of embeddings are there already, and whole. */
 #pragma once
 
-#include "app.h"
-#include "embed_part.h"
+#include "part.h"
 #include "syzygy/data.h"
 #include "syzygy/model.h"
 

@@ -4,7 +4,7 @@
  * what syz_embed_part_remember was given). A block's rows are written before
  * its digest. Nothing is flushed to disk: if the machine goes down the digests that do not hold tell which blocks to compute again.
  */
-#include "embed_part.h"
+#include "part.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** `embed` in 8-bit integers: which products of a model may run so, found on a sample of the data. See embed_int8.c. */
+/** Embeddings in 8-bit integers: which products of a model may run so, found on a sample of the data. See int8.c. */
 #pragma once
 
-#include "app.h"
-#include "embed_part.h"
-#include "syzygy/data.h"
-#include "syzygy/model.h"
+#include "part.h"
+#include "syzygy/catalogue.h"
 
 /** What a choice is made for. Borrowed. */
 typedef struct syz_embed_int8_job {
-  syz_app *app;
+  const syz_embed_options *options;
   syz_comm *comm;
   syz_shardset *data;
   syz_model *model;

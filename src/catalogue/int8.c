@@ -15,15 +15,13 @@
  * The sample's objects are shared out over the ranks, an object's embedding does not depend on where it is computed, and all ranks decide on all
  * embeddings alike: so the choice does not depend on the number of ranks.
  */
-#include "embed_int8.h"
+#include "int8.h"
 
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "compute.h"
 
 enum { NAME = 96, TEXT = 16384, SENSITIVE_OBJECTS = 8 };
 
@@ -184,7 +182,8 @@ static syz_status embed_in_f32(sample *s)
 {
   syz_status st = SYZ_OK;
   syz_compute *plain = NULL;
-  SYZ_TRY_ALL(s->job->comm, syz_app_make_compute_of(s->job->app->input, SYZ_F32, &plain));
+  const syz_compute_options *o = &s->job->options->compute;
+  SYZ_TRY_ALL(s->job->comm, syz_compute_create(SYZ_F32, o->engine, o->threads, &plain));
   syz_model_use_compute(s->job->model, plain);
   SYZ_TRY_ALL(s->job->comm, syz_tower_plan(s->job->model, s->tower, s->job->batch, SYZ_MODE_EMBED));
   SYZ_TRY(embed_sample(s, 0, s->n, s->f32));
@@ -317,9 +316,9 @@ static syz_status calibrate_tower(const syz_embed_int8_job *job, syz_modality m,
 {
   syz_status st = SYZ_OK;
   sample s = {.job = job, .tower = m, .rank = syz_comm_rank(job->comm), .size = syz_comm_size(job->comm)};
-  const double wanted = syz_input_real(job->app->input, "embed.calibration_cosine");
+  const double wanted = job->options->calibration_cosine;
   memset(t->is_int8, 1, (size_t)t->products);
-  SYZ_TRY_ALL(job->comm, choose_rows(&s, syz_input_int(job->app->input, "embed.calibration_objects")));
+  SYZ_TRY_ALL(job->comm, choose_rows(&s, job->options->calibration_objects));
   if (s.n == 0) goto cleanup; /* the tower has nothing to do */
   SYZ_TRY_ALL(job->comm, load_sample(&s));
   SYZ_TRY(embed_in_f32(&s));

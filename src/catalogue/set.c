@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "search.h"
+#include "set.h"
 
 static void dataset_name(syz_modality m, char name[32]) { snprintf(name, 32, "%s_embedding", syz_modality_name(m)); }
 static void flag_name(syz_modality m, char name[32]) { snprintf(name, 32, "has_%s", syz_modality_name(m)); }

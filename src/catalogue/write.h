@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The files that `embed` leaves: embedding.h5 and embedding.fits. */
+/** The files of embeddings: embedding.h5 and embedding.fits. */
 #pragma once
 
-#include "embed_part.h"
+#include "part.h"
 #include "syzygy/data.h"
 #include "syzygy/model.h"
 
