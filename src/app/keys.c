@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#include "judge.h"
+#include "features_keys.h"
 #include "syzygy/model.h"
 #include "training.h"
 

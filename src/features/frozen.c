@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Opening what analyse and probe look at. */
+/* Opening what probe and maps look at. */
 #include "frozen.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-#include "compute.h"
-#include "keys.h"
 
 /* Digest of all that features depend on in the model. */
 static syz_status make_digest(syz_frozen *f)
@@ -24,24 +21,22 @@ cleanup:
   return st;
 }
 
-syz_status syz_frozen_open(syz_app *app, bool is_untrained, syz_frozen *out)
+syz_status syz_frozen_open(const syz_run *run, const syz_frozen_options *options, syz_frozen *out)
 {
   syz_status st = SYZ_OK;
-  const syz_input *in = app->input;
-  syz_comm *c = app->world;
-  const char *path = syz_input_text(in, "model.file");
+  syz_comm *c = run->world;
+  const char *path = options->model_file;
+  const bool is_untrained = options->is_untrained;
   syz_model_parts parts;
-  *out = (syz_frozen){.digest = ""};
+  *out = (syz_frozen){.options = options, .config = options->config, .digest = ""};
   SYZ_REQUIRE(*path || is_untrained, SYZ_ERR_INPUT, "model.file: name a model file with an image tower");
   if (*path) {
     SYZ_TRY(syz_model_file_parts(c, path, &out->config, &parts));
     SYZ_REQUIRE(parts.has[SYZ_PART_IMAGE_BACKBONE], SYZ_ERR_DATA, "%s: has no image tower", path);
-  } else {
-    SYZ_TRY_ALL(c, syz_model_config_read(in, &out->config));
   }
-  SYZ_TRY(syz_app_start_compute(app, &out->config, false, &out->compute));
+  SYZ_TRY(syz_model_start_compute(c, &options->compute, &out->config, false, "", &out->compute));
   SYZ_TRY_ALL(c, syz_model_create(&out->config, true, false, out->compute, &out->model));
-  syz_model_initialise(out->model, (uint64_t)syz_input_int(in, "seed")); /* a pooling head that the file does not have is not looked at */
+  syz_model_initialise(out->model, options->seed); /* a pooling head that the file does not have is not looked at */
   if (*path && !is_untrained) SYZ_TRY(syz_model_file_read(c, path, out->model, true));
   SYZ_TRY_ALL(c, make_digest(out));
   syz_compute_tell(out->compute);
@@ -53,7 +48,7 @@ cleanup:
   return st;
 }
 
-void syz_frozen_forget(syz_frozen *f, uint64_t seed) { syz_model_initialise(f->model, seed); }
+void syz_frozen_forget(syz_frozen *f) { syz_model_initialise(f->model, f->options->seed); }
 
 void syz_frozen_close(syz_frozen *f)
 {
@@ -61,18 +56,15 @@ void syz_frozen_close(syz_frozen *f)
   syz_compute_destroy(&f->compute);
 }
 
-syz_status syz_frozen_data(syz_app *app, const char *task, syz_split split, bool verifies, syz_shardset **out)
+syz_status syz_frozen_data(const syz_run *run, const syz_frozen_options *options, const char *purpose, syz_split split, bool verifies,
+                           syz_shardset **out)
 {
   syz_status st = SYZ_OK;
-  char purpose[32];
-  syz_data_options o = syz_app_data_options(app->input, split, SYZ_BAD_IMAGES_SKIPPED);
-  o.split = split;
-  snprintf(purpose, sizeof purpose, "for %.20s", task);
-  SYZ_TRY(syz_shardset_open_named(app->world, &o, purpose, out));
-  if (verifies) SYZ_TRY(syz_shardset_verify_when(*out, o.verify, &app->timing));
+  syz_data_options data = options->data;
+  data.split = split;
+  SYZ_TRY(syz_shardset_open_named(run->world, &data, purpose, out));
+  if (verifies) SYZ_TRY(syz_shardset_verify_when(*out, data.verify, run->timing));
 cleanup:
   if (st != SYZ_OK) syz_shardset_close(out);
   return st;
 }
-
-char *syz_frozen_data_path(const syz_input *in) { return syz_texts_lines(syz_input_list(in, "data.path")); }

@@ -3,10 +3,10 @@
 #pragma once
 
 #include "patches.h"
+#include "syzygy/features.h"
 
-enum { SYZ_SEGMENTS = SYZ_SEGMENT_ARTEFACT + 1, SYZ_TRUTH_TARGETS = 3 };
-/** "background", "bulge", ...: syz_segment by name; and the colour it has in pictures. */
-extern const char *const syz_segment_name[SYZ_SEGMENTS];
+enum { SYZ_TRUTH_TARGETS = 3 };
+/** The colour that a segment has in pictures. */
 extern const unsigned char syz_segment_colour[SYZ_SEGMENTS][3];
 /** Numbers of a patch, and how they are formed. */
 extern const char *const syz_truth_name[SYZ_TRUTH_TARGETS], *const syz_truth_help[SYZ_TRUTH_TARGETS];

@@ -1,42 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The judge of pretrain-image. Objects of the training split are the index, objects of the test split the queries; both are taken at even steps
- * through their splits once and for all, so that every validation asks the same questions. Pixels are read again each time: a reader thread does it
- * while the tower computes, and a run at full size has no memory to spare for thousands of images.
+ * The judge of an image tower that trains. Objects of the training split are the index, objects of the test split the queries; both are taken at even
+ * steps through their splits once and for all, so that every validation asks the same questions. Pixels are read again each time: a reader thread
+ * does it while the tower computes, and a run at full size has no memory to spare for thousands of images.
  *
  * Work is shared evenly over ranks; then the features of all are gathered (a few MB) for the exact search, which gives the same bits on any
  * number of ranks.
  */
-#include "judge.h"
-
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "compute.h"
 #include "patches.h"
-
-#define USED SYZ_USED_BY(pretrain_image)
-
-const syz_key syz_validate_keys[] = {
-    {"validate.train_objects", SYZ_KEY_INT, "2000", "objects", 0, 65536, NULL, USED,
-     "Objects of the training split among which neighbours are looked for; 0: no validation by neighbours."},
-    {"validate.test_objects", SYZ_KEY_INT, "1000", "objects", 2, 65536, NULL, USED, "Held-out objects whose labels are predicted."},
-    {"validate.neighbours", SYZ_KEY_INT, "64", "", 1, 4096, NULL, USED,
-     "Neighbours of a prediction; weights 1/distance on standardised class tokens."},
-    {"validate.regress", SYZ_KEY_LIST, "redshift", "labels", 0, 0, NULL, USED,
-     "Numbers to predict (R^2); one that is not given and not there is left out."},
-    {"validate.classify", SYZ_KEY_LIST, "morphology", "labels", 0, 0, NULL, USED,
-     "Classes to predict (accuracy): labels of whole numbers from 0. morphology, where no file has it, is 3 with is_merger, else 2 with n_arms > 0, "
-     "else 0 "
-     "with bulge_fraction > 0.5, else 1 (merger, spiral, spheroid, disk)."},
-    {"validate.pixel_components", SYZ_KEY_INT, "64", "", 0, 1024, NULL, USED,
-     "Principal components of the pixels whose neighbours are the baseline; 0: no such baseline."},
-    {"validate.batch", SYZ_KEY_INT, "16", "objects a rank", 1, 4096, NULL, USED,
-     "Images that go through the teacher at once; the result does not depend on it."},
-    {NULL, SYZ_KEY_INT, NULL, NULL, 0, 0, NULL, 0, NULL},
-};
+#include "syzygy/features.h"
 
 enum { TARGETS_MAX = 8 };
 
@@ -86,18 +63,18 @@ static bool is_there(const syz_shardset *const set[2], const char *name)
   return is_there(set, "is_merger") && is_there(set, "n_arms") && is_there(set, "bulge_fraction");
 }
 
-syz_status syz_judge_check(const syz_input *in, const syz_shardset *train, const syz_shardset *test)
+syz_status syz_judge_check(const syz_judge_options *o, const syz_shardset *train, const syz_shardset *test)
 {
   syz_status st = SYZ_OK;
   const syz_shardset *const set[2] = {train, test};
   int figures = 1, targets = 0;
-  if (!test || syz_input_int(in, "validate.train_objects") == 0) return SYZ_OK;
+  if (!test || o->train_objects == 0) return SYZ_OK;
   for (int k = 0; k < 2; k++)
-    for (int i = 0; i < syz_input_list_size(in, label_key[k]); i++) {
-      const char *key = label_key[k], *name = syz_input_list_item(in, key, i);
+    for (int i = 0; i < o->label[k].n; i++) {
+      const char *key = label_key[k], *name = o->label[k].item[i];
       SYZ_REQUIRE(strlen(name) < SYZ_LABEL_NAME - 1 && strlen(name) + 28 < SYZ_FIGURE_NAME, SYZ_ERR_INPUT, "%s: \"%s\" is too long a name", key,
                   name);
-      SYZ_REQUIRE(is_there(set, name) || !syz_input_is_given(in, key), SYZ_ERR_INPUT, "%s: no label/%s in data.path (in both splits)", key, name);
+      SYZ_REQUIRE(is_there(set, name) || !o->is_given[k], SYZ_ERR_INPUT, "%s: no label/%s in data.path (in both splits)", key, name);
       if (!is_there(set, name)) continue;
       targets++;
       figures += k ? 6 : 3; /* own, and two baselines */
@@ -198,13 +175,12 @@ cleanup:
   return st;
 }
 
-static syz_status add_targets(judge *j, const syz_input *in)
+static syz_status add_targets(judge *j, const syz_judge_options *o)
 {
   syz_status st = SYZ_OK;
-  SYZ_TRY(syz_judge_check(in, j->set[0], j->set[1]));
+  SYZ_TRY(syz_judge_check(o, j->set[0], j->set[1]));
   for (int k = 0; k < 2; k++)
-    for (int i = 0; i < syz_input_list_size(in, label_key[k]); i++)
-      SYZ_TRY(add_target(j, label_key[k], syz_input_list_item(in, label_key[k], i), syz_input_is_given(in, label_key[k]), k == 1));
+    for (int i = 0; i < o->label[k].n; i++) SYZ_TRY(add_target(j, label_key[k], o->label[k].item[i], o->is_given[k], k == 1));
 cleanup:
   return st;
 }
@@ -412,21 +388,19 @@ cleanup:
 
 /* ----------------------------------------------------------------- making */
 
-static int64_t batch_of(const syz_input *in) { return syz_input_int(in, "validate.batch"); }
-
-size_t syz_judge_bytes(const syz_input *in, const syz_model *teacher)
+size_t syz_judge_bytes(const syz_judge_options *o, const syz_model *teacher)
 {
-  if (syz_input_int(in, "validate.train_objects") == 0) return 0;
+  if (o->train_objects == 0) return 0;
   const syz_model_config *config = syz_model_get_config(teacher);
   const size_t image = (size_t)(SYZ_BANDS * config->image.size * config->image.size) * sizeof(float);
   /* Three batches are read ahead. */
-  return syz_tower_plan_bytes(teacher, SYZ_IMAGE, batch_of(in), SYZ_MODE_EMBED) + 3 * (size_t)batch_of(in) * image;
+  return syz_tower_plan_bytes(teacher, SYZ_IMAGE, o->batch, SYZ_MODE_EMBED) + 3 * (size_t)o->batch * image;
 }
 
-static syz_status choose_objects(judge *j, const syz_input *in)
+static syz_status choose_objects(judge *j, const syz_judge_options *o)
 {
   syz_status st = SYZ_OK;
-  const int64_t wanted[2] = {syz_input_int(in, "validate.train_objects"), syz_input_int(in, "validate.test_objects")};
+  const int64_t wanted[2] = {o->train_objects, o->test_objects};
   for (int s = 0; s < 2; s++) {
     SYZ_ALLOC(j->list[s], "objects", wanted[s] + 1);
     j->n[s] = syz_choose_images(j->set[s], wanted[s], j->list[s]);
@@ -460,37 +434,37 @@ static void judge_free(judge **jp)
   syz_free(jp);
 }
 
-syz_status syz_judge_create(syz_app *app, const syz_compute *compute, syz_model *teacher, syz_shardset *train, syz_shardset *test, syz_judge *out)
+syz_status syz_judge_create(const syz_run *run, const syz_judge_options *o, const syz_compute *compute, syz_model *teacher, syz_shardset *train,
+                            syz_shardset *test, syz_judge *out)
 {
   syz_status st = SYZ_OK;
-  const syz_input *in = app->input;
-  syz_comm *c = app->world;
+  syz_comm *c = run->world;
   judge *j = NULL;
   *out = (syz_judge){0};
-  if (!test || syz_input_int(in, "validate.train_objects") == 0) {
+  if (!test || o->train_objects == 0) {
     syz_info("no validation by neighbours: %s", test ? "validate.train_objects is 0" : "no objects are held out");
     return SYZ_OK;
   }
-  syz_timing_begin(&app->timing, "baselines");
+  syz_timing_begin(run->timing, "baselines");
   j = syz_alloc("judge", 1, sizeof *j);
   SYZ_TRY_ALL(c, j ? SYZ_OK : SYZ_ERR_MEMORY);
   *j = (judge){.comm = c, .compute = compute, .teacher = teacher, .set = {train, test}};
-  j->neighbours = syz_input_int(in, "validate.neighbours");
-  SYZ_TRY_ALL(c, choose_objects(j, in));
-  j->batch = batch_of(in) < j->own ? batch_of(in) : j->own > 0 ? j->own : 1;
-  if (j->n[0] > 0 && j->n[1] > 1) SYZ_TRY(add_targets(j, in));
+  j->neighbours = o->neighbours;
+  SYZ_TRY_ALL(c, choose_objects(j, o));
+  j->batch = o->batch < j->own ? o->batch : j->own > 0 ? j->own : 1;
+  if (j->n[0] > 0 && j->n[1] > 1) SYZ_TRY(add_targets(j, o));
   if (j->n_targets == 0) {
     syz_info("no validation by neighbours: %s", j->n[0] > 0 && j->n[1] > 1 ? "none of its labels is in the data" : "too few images");
     goto cleanup;
   }
-  SYZ_TRY_ALL(c, syz_compute_create(SYZ_F32, SYZ_ENGINE_BLIS, syz_app_compute_options(in).threads, &j->search));
+  SYZ_TRY_ALL(c, syz_compute_create(SYZ_F32, SYZ_ENGINE_BLIS, o->threads, &j->search));
   SYZ_TRY_ALL(c, syz_tower_plan(teacher, SYZ_IMAGE, j->batch, SYZ_MODE_EMBED));
   syz_info("validation by %" PRId64 " neighbours of the class token: %" PRId64 " held-out objects among %" PRId64, j->neighbours, j->n[1], j->n[0]);
-  SYZ_TRY(make_baselines(j, syz_input_int(in, "validate.pixel_components")));
+  SYZ_TRY(make_baselines(j, o->pixel_components));
   *out = (syz_judge){j, judge_step};
   j = NULL;
 cleanup:
-  syz_timing_end(&app->timing);
+  syz_timing_end(run->timing);
   judge_free(&j);
   return st;
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The files that `probe dense` leaves: probe.json, dense.h5, and one picture of each of a few held-out objects. */
+/* The files that a dense probe leaves: probe.json, dense.h5, and one picture of each of a few held-out objects. */
 #include <cjson/cJSON.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "dense.h"
 #include "syzygy/picture.h"
-#include "probe.h"
 
 /* ------------------------------------------------------------------ JSON */
 
@@ -49,14 +49,14 @@ static cJSON *result_json(const syz_dense_result *r)
 }
 
 /* On rank 0. cJSON returns NULL without memory, and its adders pass that on: one check at the end. */
-static syz_status write_json(syz_app *app, const syz_frozen *net, int n, const syz_dense_result *result)
+static syz_status write_json(const syz_run *run, const syz_frozen *net, int n, const syz_dense_result *result)
 {
   syz_status st = SYZ_OK;
   char path[PATH_MAX], colour[16], *text = NULL;
   cJSON *root = cJSON_CreateObject(), *list, *colours, *targets;
-  cJSON_AddStringToObject(root, "created_by", syz_app_created_by());
+  cJSON_AddStringToObject(root, "created_by", run->created_by);
   cJSON_AddStringToObject(root, "task", "dense");
-  cJSON_AddStringToObject(root, "model_file", syz_input_text(app->input, "model.file"));
+  cJSON_AddStringToObject(root, "model_file", net->options->model_file);
   cJSON_AddStringToObject(root, "model_digest", net->digest);
   cJSON_AddNumberToObject(root, "train_objects", (double)result[0].train_objects);
   cJSON_AddNumberToObject(root, "test_objects", (double)result[0].objects);
@@ -72,8 +72,7 @@ static syz_status write_json(syz_app *app, const syz_frozen *net, int n, const s
   for (int t = 0; t < result[0].targets; t++) cJSON_AddStringToObject(targets, syz_truth_name[t], syz_truth_help[t]);
   text = cJSON_Print(root);
   SYZ_REQUIRE(text, SYZ_ERR_MEMORY, "no memory for probe.json");
-  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/probe.json", syz_input_text(app->input, "output.dir")) < (int)sizeof path, SYZ_ERR_WRITE,
-              "output.dir: name too long");
+  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/probe.json", run->folder) < (int)sizeof path, SYZ_ERR_WRITE, "output.dir: name too long");
   SYZ_TRY(syz_file_write(path, text, strlen(text)));
 cleanup:
   cJSON_free(text);
@@ -94,22 +93,21 @@ static void classes_of(const syz_dense_result *r, uint8_t *truth, uint8_t *said)
   }
 }
 
-static syz_status write_numbers(syz_app *app, const syz_frozen *net, syz_shardset *test, const syz_dense_result *r)
+static syz_status write_numbers(const syz_run *run, const syz_frozen *net, syz_shardset *test, const syz_dense_result *r)
 {
   syz_status st = SYZ_OK;
-  char path[PATH_MAX], names[256] = "", *data_path = syz_frozen_data_path(app->input);
+  char path[PATH_MAX], names[256] = "", *data_path = syz_texts_lines(net->options->data.path);
   const int64_t grid[2] = {r->side, r->side}, numbers[3] = {r->side, r->side, r->targets};
   int64_t *id = syz_alloc("objects", (size_t)r->n + 1, sizeof *id);
   uint8_t *truth = syz_alloc("segments", (size_t)(r->n * r->cells) + 1, 1), *said = syz_alloc("segments", (size_t)(r->n * r->cells) + 1, 1);
   syz_h5 *f = NULL;
-  SYZ_TRY_ALL(app->world, data_path && id && truth && said ? SYZ_OK : SYZ_ERR_MEMORY);
+  SYZ_TRY_ALL(run->world, data_path && id && truth && said ? SYZ_OK : SYZ_ERR_MEMORY);
   for (int64_t i = 0; i < r->n; i++) id[i] = syz_shardset_objects(test)[r->number[i]].object_id;
   for (int t = 0; t < r->targets; t++) snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", t ? " " : "", syz_truth_name[t]);
   classes_of(r, truth, said);
-  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/dense.h5", syz_input_text(app->input, "output.dir")) < (int)sizeof path, SYZ_ERR_WRITE,
-              "output.dir: name too long");
-  SYZ_TRY(syz_h5_create(app->world, path, "dense", syz_app_created_by(), syz_app_input_yaml(app), &f));
-  SYZ_TRY(syz_h5_write_text(f, "model_file", syz_input_text(app->input, "model.file")));
+  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/dense.h5", run->folder) < (int)sizeof path, SYZ_ERR_WRITE, "output.dir: name too long");
+  SYZ_TRY(syz_h5_create(run->world, path, "dense", run->created_by, run->input_yaml, &f));
+  SYZ_TRY(syz_h5_write_text(f, "model_file", net->options->model_file));
   SYZ_TRY(syz_h5_write_text(f, "model_digest", net->digest));
   SYZ_TRY(syz_h5_write_text(f, "weights", r->weights));
   SYZ_TRY(syz_h5_write_text(f, "data_path", data_path));
@@ -169,7 +167,7 @@ static void paint_numbers(sheet *s, int panel, const float *value, int targets, 
 }
 
 /* Image; segments, true and found; surface brightness, true and found. */
-static syz_status write_picture(syz_app *app, syz_shardset *test, const syz_dense_result *r, int64_t i)
+static syz_status write_picture(const syz_run *run, syz_shardset *test, const syz_dense_result *r, int64_t i)
 {
   enum { PANELS = 5, GAP = 6 };
   syz_status st = SYZ_OK;
@@ -196,7 +194,7 @@ static syz_status write_picture(syz_app *app, syz_shardset *test, const syz_dens
   }
   paint_numbers(&s, 3, value, r->targets, low, high);
   paint_numbers(&s, 4, r->prediction + i * cells * r->targets, r->targets, low, high);
-  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/dense-%05lld-%lld.png", syz_input_text(app->input, "output.dir"), (long long)(r->first + i),
+  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/dense-%05lld-%lld.png", run->folder, (long long)(r->first + i),
                        (long long)syz_shardset_objects(test)[r->number[i]].object_id) < (int)sizeof path,
               SYZ_ERR_WRITE, "output.dir: name too long");
   SYZ_TRY(syz_picture_write(&s.picture, path));
@@ -205,22 +203,21 @@ cleanup:
   return st;
 }
 
-static syz_status write_pictures(syz_app *app, syz_shardset *test, const syz_dense_result *r)
+static syz_status write_pictures(const syz_run *run, syz_shardset *test, int64_t wanted, const syz_dense_result *r)
 {
   syz_status st = SYZ_OK;
-  const int64_t wanted = syz_input_int(app->input, "probe.pictures");
-  for (int64_t i = 0; i < r->n && r->first + i < wanted; i++) SYZ_TRY(write_picture(app, test, r, i));
+  for (int64_t i = 0; i < r->n && r->first + i < wanted; i++) SYZ_TRY(write_picture(run, test, r, i));
 cleanup:
   return st;
 }
 
-syz_status syz_dense_write(syz_app *app, const syz_frozen *net, syz_shardset *test, int n, const syz_dense_result *result)
+syz_status syz_dense_write(const syz_run *run, const syz_frozen *net, syz_shardset *test, int64_t pictures, int n, const syz_dense_result *result)
 {
   syz_status st = SYZ_OK;
-  syz_timing_begin(&app->timing, "write");
-  st = write_numbers(app, net, test, &result[0]);
-  if (st == SYZ_OK) st = syz_agree(app->world, write_pictures(app, test, &result[0]));
-  if (st == SYZ_OK) st = syz_agree(app->world, syz_comm_rank(app->world) == 0 ? write_json(app, net, n, result) : SYZ_OK);
-  syz_timing_end(&app->timing);
+  syz_timing_begin(run->timing, "write");
+  st = write_numbers(run, net, test, &result[0]);
+  if (st == SYZ_OK) st = syz_agree(run->world, write_pictures(run, test, pictures, &result[0]));
+  if (st == SYZ_OK) st = syz_agree(run->world, syz_comm_rank(run->world) == 0 ? write_json(run, net, n, result) : SYZ_OK);
+  syz_timing_end(run->timing);
   return st;
 }

@@ -3,7 +3,7 @@
  * Truth a patch: the simulator's segment maps by majority of pixels; the surface brightness of the observed image in units of its noise; the distance
  * from the galaxy in units of its size. The galaxy is taken to be at the centre of its stamp, which is right to half a pixel.
  */
-#include "probe_truth.h"
+#include "truth.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Features of frozen image backbones: what analyse, probe and the judge of pretraining look at. */
+/** Features of frozen image backbones: what probe, maps and judge look at. */
 #pragma once
 
 #include "syzygy/analysis.h"

@@ -1,19 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The parts of `probe dense`: heads on one set of features (probe_dense.c), files (probe_write.c). */
+/** The parts of the dense probe: heads on one set of features (dense.c), files (dense_write.c). */
 #pragma once
 
-#include "app.h"
 #include "frozen.h"
-#include "probe_truth.h"
-
-/** How the heads are fitted. */
-typedef struct syz_dense_options {
-  int64_t train_objects, test_objects, batch;
-  double class_weight[SYZ_SEGMENTS]; /**< factor of the loss of a patch of each class */
-  bool is_balanced;                  /**< instead: patches / (classes x patches of the class) */
-  double l2, tolerance, ridge;
-  int64_t iterations;
-} syz_dense_options;
+#include "truth.h"
 
 /** What frozen features know of the held-out objects. */
 typedef struct syz_dense_result {
@@ -31,11 +21,11 @@ typedef struct syz_dense_result {
 } syz_dense_result;
 
 /** Fit on objects of `train`, judge on objects of `test`. Collective; agreed. */
-syz_status syz_dense_run(syz_app *app, const syz_frozen *net, syz_shardset *train, syz_shardset *test, const syz_dense_options *options,
+syz_status syz_dense_run(const syz_run *run, const syz_frozen *net, syz_shardset *train, syz_shardset *test, const syz_dense_options *options,
                          const char *weights, syz_dense_result *out);
 void syz_dense_free(syz_dense_result *r);
 /** The likeliest class of each pixel [size, size] of one object: logits [side, side, SYZ_SEGMENTS] between patch centres in straight lines. */
 void syz_dense_pixels(const float *logit, int64_t side, int64_t size, uint8_t *pixel);
 
-/** probe.json of all results, dense.h5 and pictures of the first. Collective; agreed. */
-syz_status syz_dense_write(syz_app *app, const syz_frozen *net, syz_shardset *test, int n, const syz_dense_result *result);
+/** probe.json of all results, dense.h5 of the first, and pictures of its first `pictures` objects. Collective; agreed. */
+syz_status syz_dense_write(const syz_run *run, const syz_frozen *net, syz_shardset *test, int64_t pictures, int n, const syz_dense_result *result);

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "probe.h"
+#include "dense.h"
 
 /* Weights of the classes of rows as scikit-learn balances them: rows / (classes x rows of the class). */
 static void balance(syz_comm *c, const syz_truth *t, double *weight)
@@ -32,17 +32,17 @@ static void heads_free(heads *h)
   syz_linear_head_destroy(&h->number);
 }
 
-static syz_status fit_heads(syz_app *app, const syz_frozen *net, syz_shardset *train, const syz_dense_options *o, bool has_radius, heads *h,
+static syz_status fit_heads(const syz_run *run, const syz_frozen *net, syz_shardset *train, const syz_dense_options *o, bool has_radius, heads *h,
                             syz_dense_result *r)
 {
   syz_status st = SYZ_OK;
-  syz_comm *c = app->world;
+  syz_comm *c = run->world;
   syz_patches *p = NULL;
   syz_truth t = {.n = 0};
   double weight[SYZ_SEGMENTS];
-  syz_timing_begin(&app->timing, "features");
-  st = syz_patches_create(c, net->compute, net->model, train, o->train_objects, o->batch, "training features", &p);
-  syz_timing_end(&app->timing);
+  syz_timing_begin(run->timing, "features");
+  st = syz_patches_create(c, net->compute, net->model, train, o->train_objects, net->options->batch, "training features", &p);
+  syz_timing_end(run->timing);
   SYZ_TRY(st);
   r->train_objects = p->objects;
   SYZ_TRY(syz_truth_read(c, train, p, net->config.image.size, has_radius, &t));
@@ -50,16 +50,16 @@ static syz_status fit_heads(syz_app *app, const syz_frozen *net, syz_shardset *t
   if (o->is_balanced) balance(c, &t, weight);
   const syz_softmax_options softmax = {
       .classes = SYZ_SEGMENTS, .class_weight = weight, .l2 = o->l2, .iterations = o->iterations, .tolerance = o->tolerance};
-  syz_timing_begin(&app->timing, "segmentation");
+  syz_timing_begin(run->timing, "segmentation");
   st = syz_softmax_fit(c, &p->rows, t.label, &softmax, &h->segment, &r->fit);
-  syz_timing_end(&app->timing);
+  syz_timing_end(run->timing);
   SYZ_TRY(st);
   if (!r->fit.has_converged)
     syz_warn("segmentation: the gradient is %.2g after %lld iterations, %.2g was wanted (probe.iterations, probe.tolerance)", r->fit.gradient,
              (long long)r->fit.iterations, o->tolerance);
-  syz_timing_begin(&app->timing, "regression");
+  syz_timing_begin(run->timing, "regression");
   st = syz_ridge_fit(c, &p->rows, t.targets, t.target, o->ridge, &h->number);
-  syz_timing_end(&app->timing);
+  syz_timing_end(run->timing);
   SYZ_TRY(st);
 cleanup:
   syz_truth_free(&t);
@@ -125,17 +125,17 @@ cleanup:
   return st;
 }
 
-static syz_status apply_heads(syz_app *app, const syz_frozen *net, syz_shardset *test, const syz_dense_options *o, bool has_radius, const heads *h,
-                              syz_dense_result *r)
+static syz_status apply_heads(const syz_run *run, const syz_frozen *net, syz_shardset *test, const syz_dense_options *o, bool has_radius,
+                              const heads *h, syz_dense_result *r)
 {
   syz_status st = SYZ_OK;
-  syz_comm *c = app->world;
+  syz_comm *c = run->world;
   syz_patches *p = NULL;
   float *row = NULL;
   uint8_t *pixel = NULL;
-  syz_timing_begin(&app->timing, "features");
-  st = syz_patches_create(c, net->compute, net->model, test, o->test_objects, o->batch, "held-out features", &p);
-  syz_timing_end(&app->timing);
+  syz_timing_begin(run->timing, "features");
+  st = syz_patches_create(c, net->compute, net->model, test, o->test_objects, net->options->batch, "held-out features", &p);
+  syz_timing_end(run->timing);
   SYZ_TRY(st);
   SYZ_TRY(syz_truth_read(c, test, p, net->config.image.size, has_radius, &r->truth));
   r->objects = p->objects;
@@ -165,15 +165,16 @@ cleanup:
 
 static void tell(const syz_dense_result *r)
 {
-  syz_info("%s features, %lld training and %lld held-out objects: mean IoU %.4f of patches (%.4f of pixels), accuracy %.4f (always the commonest: %.4f)", r->weights,
-           (long long)r->train_objects, (long long)r->objects, r->patch.mean_iou, r->pixel.mean_iou, r->patch.accuracy, r->patch.majority);
+  syz_info(
+      "%s features, %lld training and %lld held-out objects: mean IoU %.4f of patches (%.4f of pixels), accuracy %.4f (always the commonest: %.4f)",
+      r->weights, (long long)r->train_objects, (long long)r->objects, r->patch.mean_iou, r->pixel.mean_iou, r->patch.accuracy, r->patch.majority);
   for (int k = 0; k < SYZ_SEGMENTS; k++)
     if (!isnan(r->patch.iou[k]) || !isnan(r->pixel.iou[k]))
       syz_info("  %-12s IoU %.4f of patches, %.4f of pixels", syz_segment_name[k], r->patch.iou[k], r->pixel.iou[k]);
   for (int t = 0; t < r->targets; t++) syz_info("  %-18s R2 %.4f", syz_truth_name[t], r->r2[t]);
 }
 
-syz_status syz_dense_run(syz_app *app, const syz_frozen *net, syz_shardset *train, syz_shardset *test, const syz_dense_options *options,
+syz_status syz_dense_run(const syz_run *run, const syz_frozen *net, syz_shardset *train, syz_shardset *test, const syz_dense_options *options,
                          const char *weights, syz_dense_result *out)
 {
   syz_status st = SYZ_OK;
@@ -181,8 +182,8 @@ syz_status syz_dense_run(syz_app *app, const syz_frozen *net, syz_shardset *trai
   const bool has_radius = syz_shardset_has_label(train, "half_light_radius") && syz_shardset_has_label(test, "half_light_radius");
   *out = (syz_dense_result){.weights = weights};
   if (!has_radius) syz_info("no label/half_light_radius in the data: distances are left out");
-  SYZ_TRY(fit_heads(app, net, train, options, has_radius, &h, out));
-  SYZ_TRY(apply_heads(app, net, test, options, has_radius, &h, out));
+  SYZ_TRY(fit_heads(run, net, train, options, has_radius, &h, out));
+  SYZ_TRY(apply_heads(run, net, test, options, has_radius, &h, out));
   tell(out);
 cleanup:
   heads_free(&h);
