@@ -12,6 +12,7 @@
 
 #include "bench.h"
 #include "ingest.h"
+#include "syzygy/fits.h"
 
 enum { FILES = 12, CHUNK = 65536, COLUMNS = 5 };
 static const double OFFSET_DEG = 0.3 / 3600;
