@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "syzygy/sky.h"
+#include "syzygy/fits.h"
 
 static const char made_again[] = "it is made again";
 

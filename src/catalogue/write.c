@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "syzygy/sky.h"
+#include "syzygy/fits.h"
 
 enum { PIECE_ROWS = 2048, COLUMNS_MAX = 5 };
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "ingest.h"
+#include "syzygy/fits.h"
 
 enum { FILES = 12, CHUNK = 65536, COLUMNS = 5 };
 static const double OFFSET_DEG = 0.3 / 3600;

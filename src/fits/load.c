@@ -4,7 +4,7 @@
  * their name: products are delivered under all of these names) are unpacked into memory, as far as their FITS headers ask for and within a limit: 827
  * bytes of bzip2 can hold 1.7 GB.
  */
-#include "fits_unpack.h"
+#include "unpack.h"
 
 #include <bzlib.h>
 #include <string.h>
@@ -21,14 +21,14 @@ static syz_status find_need(fits_grow *g, const char *path, size_t *need) {
     fits_hdu h = {.header = (const char *)g->data + g->hdu_at};
     bool has_end = false;
     if (memcmp(h.header, g->hdu_at ? "XTENSION=" : "SIMPLE  =", 9) != 0) return SYZ_OK; /* padding, or what will be refused when it is looked at */
-    for (size_t at = g->hdu_at; !has_end && g->used - at >= FITS_CARD; at += FITS_CARD) {
+    for (size_t at = g->hdu_at; !has_end && g->used - at >= SYZ_FITS_CARD; at += SYZ_FITS_CARD) {
       has_end = memcmp(g->data + at, "END     ", 8) == 0;
       h.n_cards += !has_end;
     }
     if (!has_end) return SYZ_OK;
     const int64_t bytes = fits_data_bytes(&h);
     SYZ_REQUIRE(bytes >= 0 && bytes < INT64_MAX / 2, SYZ_ERR_DATA, "%s: a header whose sizes contradict each other (at byte %zu)", path, g->hdu_at);
-    const size_t header = ((size_t)(h.n_cards + 1) * FITS_CARD + FITS_BLOCK - 1) / FITS_BLOCK * FITS_BLOCK;
+    const size_t header = ((size_t)(h.n_cards + 1) * SYZ_FITS_CARD + FITS_BLOCK - 1) / FITS_BLOCK * FITS_BLOCK;
     const size_t end = g->hdu_at + header + ((size_t)bytes + FITS_BLOCK - 1) / FITS_BLOCK * FITS_BLOCK;
     if (end > g->used) {
       *need = end;

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "fits_file.h"
+#include "file.h"
 
 enum { CELL = 80, COLUMNS_MAX = 999 };
 
@@ -105,7 +105,7 @@ static cell_kind kind_of(const csv *c)
   if (!strcasecmp(c->cell, "true") || !strcasecmp(c->cell, "false")) return CELL_LOGICAL;
   if (fits_parse_int(c->cell, &whole)) return CELL_WHOLE;
   bool has_only_digits = strspn(c->cell, "+-0123456789") == strlen(c->cell); /* more than 64 bits: as a real number it would lose digits */
-  return !has_only_digits && fits_parse_real(c->cell, &real) ? CELL_REAL : CELL_TEXT;
+  return !has_only_digits && syz_fits_parse_real(c->cell, &real) ? CELL_REAL : CELL_TEXT;
 }
 
 static cell_kind both(cell_kind a, cell_kind b)
@@ -165,7 +165,7 @@ static void put_cell(const char *text, const syz_fits_field *f, unsigned char *o
     fits_put_be64(out, (uint64_t)whole);
     break;
   case 'D':
-    if (has_value) (void)fits_parse_real(text, &real);
+    if (has_value) (void)syz_fits_parse_real(text, &real);
     fits_put_be_f64(out, real);
     break;
   default:

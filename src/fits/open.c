@@ -5,7 +5,7 @@
  * size is checked against the file, every table's fields against its row length, every tile's place against the heap.
  * Source of the rules: FITS standard 4.0 (Pence et al. 2010, A&A 524, A42; version of 2016), sections 3, 4, 7 and 10.
  */
-#include "fits_file.h"
+#include "file.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -21,7 +21,7 @@ static bool multiply(int64_t a, int64_t b, int64_t *out) {
   return true;
 }
 
-const char *fits_where(const syz_fits *f, int hdu, char text[256]) {
+const char *syz_fits_where(const syz_fits *f, int hdu, char text[256]) {
   const char *name = hdu < f->n ? f->hdu[hdu].face.name : "";
   size_t length = strlen(f->path);
   const char *path = length > 160 ? f->path + length - 160 : f->path;
@@ -37,16 +37,16 @@ const char *fits_where(const syz_fits *f, int hdu, char text[256]) {
 /* What a header says goes into messages and tables. It is ASCII text by the standard; a damaged one must not put control characters there. */
 static char printable(char c) { return c >= 32 && c < 127 ? c : '?'; }
 
-char fits_card_value(const char *card, char text[72]) {
+char syz_fits_card_value(const char *card, char text[72]) {
   text[0] = '\0';
   if (card[8] != '=' || card[9] != ' ') return 0;
   int i = 10, n = 0;
-  while (i < FITS_CARD && card[i] == ' ') i++;
-  if (i == FITS_CARD || card[i] == '/') return 0;
+  while (i < SYZ_FITS_CARD && card[i] == ' ') i++;
+  if (i == SYZ_FITS_CARD || card[i] == '/') return 0;
   if (card[i] == '\'') {
-    for (i++; i < FITS_CARD; i++) {
+    for (i++; i < SYZ_FITS_CARD; i++) {
       if (card[i] == '\'') {
-        if (i + 1 < FITS_CARD && card[i + 1] == '\'')
+        if (i + 1 < SYZ_FITS_CARD && card[i + 1] == '\'')
           i++;
         else
           break;
@@ -57,7 +57,7 @@ char fits_card_value(const char *card, char text[72]) {
     text[n] = '\0';
     return 'T';
   }
-  for (; i < FITS_CARD && card[i] != '/'; i++) text[n++] = printable(card[i]);
+  for (; i < SYZ_FITS_CARD && card[i] != '/'; i++) text[n++] = printable(card[i]);
   while (n && text[n - 1] == ' ') n--;
   text[n] = '\0';
   if (n == 1 && (text[0] == 'T' || text[0] == 'F')) return 'L';
@@ -74,7 +74,7 @@ bool fits_parse_int(const char *text, int64_t *value) {
   return true;
 }
 
-bool fits_parse_real(const char *text, double *value) {
+bool syz_fits_parse_real(const char *text, double *value) {
   char copy[72], *end;
   int n = 0;
   /* Only digits, sign, point and exponent: strtod alone would take "nan", "inf" and hexadecimal. FITS allows D for E. */
@@ -96,31 +96,31 @@ static const char *find_card(const fits_hdu *h, const char *key) {
   size_t length = strlen(key);
   for (size_t i = 0; i < 8; i++) want[i] = i < length ? key[i] : ' ';
   for (int i = 0; i < h->n_cards; i++)
-    if (memcmp(h->header + (size_t)i * FITS_CARD, want, 8) == 0) return h->header + (size_t)i * FITS_CARD;
+    if (memcmp(h->header + (size_t)i * SYZ_FITS_CARD, want, 8) == 0) return h->header + (size_t)i * SYZ_FITS_CARD;
   return NULL;
 }
 
 static bool key_text(const fits_hdu *h, const char *key, char text[72]) {
   const char *card = find_card(h, key);
-  return card && fits_card_value(card, text) == 'T';
+  return card && syz_fits_card_value(card, text) == 'T';
 }
 
 static bool key_real(const fits_hdu *h, const char *key, double *value) {
   char text[72];
   const char *card = find_card(h, key);
-  return card && fits_card_value(card, text) == 'N' && fits_parse_real(text, value);
+  return card && syz_fits_card_value(card, text) == 'N' && syz_fits_parse_real(text, value);
 }
 
 static bool key_int(const fits_hdu *h, const char *key, int64_t *value) {
   char text[72];
   const char *card = find_card(h, key);
-  return card && fits_card_value(card, text) == 'N' && fits_parse_int(text, value);
+  return card && syz_fits_card_value(card, text) == 'N' && fits_parse_int(text, value);
 }
 
 static bool key_bool(const fits_hdu *h, const char *key, bool *value) {
   char text[72];
   const char *card = find_card(h, key);
-  if (!card || fits_card_value(card, text) != 'L') return false;
+  if (!card || syz_fits_card_value(card, text) != 'L') return false;
   *value = text[0] == 'T';
   return true;
 }
@@ -169,7 +169,7 @@ static syz_status index_fields(const syz_fits *f, int number, fits_hdu *h) {
   syz_status st = SYZ_OK;
   char where[256], text[72];
   int64_t n_fields = -1, at = 0;
-  fits_where(f, number, where);
+  syz_fits_where(f, number, where);
   SYZ_REQUIRE(key_int(h, "TFIELDS", &n_fields) && n_fields >= 0 && n_fields <= 999, SYZ_ERR_DATA,
               "%s: TFIELDS %lld is not in 0 .. 999", where, (long long)n_fields);
   h->face.columns = (int)n_fields;
@@ -223,7 +223,7 @@ static syz_status index_tiles(const syz_fits *f, int number, fits_hdu *h) {
   syz_status st = SYZ_OK;
   char where[256], text[72], key[24];
   int64_t v = 0, tiles = 1, tile_pixels = 1;
-  fits_where(f, number, where);
+  syz_fits_where(f, number, where);
   SYZ_REQUIRE(key_int(h, "ZBITPIX", &v) && (v == 8 || v == 16 || v == 32 || v == 64 || v == -32 || v == -64), SYZ_ERR_DATA,
               "%s: ZBITPIX %lld is not allowed", where, (long long)v);
   h->face.bitpix = (int)v;
@@ -293,7 +293,7 @@ static syz_status index_tiles(const syz_fits *f, int number, fits_hdu *h) {
     if (field->repeat == 0) continue;
     snprintf(key, sizeof key, "TFORM%d", c + 1);
     const char *card = find_card(h, key);
-    fits_card_value(card, text);
+    syz_fits_card_value(card, text);
     const char *letter = strpbrk(text, "PQ");
     int64_t width = letter ? item_bytes(letter[1]) : 0;
     SYZ_REQUIRE(width >= 1 && width <= 8, SYZ_ERR_DATA, "%s: %s = '%s'", where, key, text);
@@ -330,8 +330,8 @@ static syz_status index_hdu(const syz_fits *f, int number, size_t at, fits_hdu *
   snprintf(where, sizeof where, "%.200s[HDU %d]", f->path, number);
   h->header = start + at;
   h->header_at = at;
-  for (;; end += FITS_CARD) {
-    SYZ_REQUIRE(size - end >= FITS_CARD, SYZ_ERR_DATA, "%s: the header has no END before the file does", where);
+  for (;; end += SYZ_FITS_CARD) {
+    SYZ_REQUIRE(size - end >= SYZ_FITS_CARD, SYZ_ERR_DATA, "%s: the header has no END before the file does", where);
     SYZ_REQUIRE(h->n_cards < 36 * 20000, SYZ_ERR_DATA, "%s: more than %d header cards", where, 36 * 20000);
     if (memcmp(start + end, "END     ", 8) == 0) break;
     h->n_cards++;
@@ -344,7 +344,7 @@ static syz_status index_hdu(const syz_fits *f, int number, size_t at, fits_hdu *
   if (number == 0) {
     SYZ_REQUIRE(memcmp(h->header, "SIMPLE  =", 9) == 0, SYZ_ERR_DATA, "%s: not a FITS file (no SIMPLE)", f->path);
   } else {
-    SYZ_REQUIRE(fits_card_value(h->header, text) == 'T', SYZ_ERR_DATA, "%s: XTENSION without a value", where);
+    SYZ_REQUIRE(syz_fits_card_value(h->header, text) == 'T', SYZ_ERR_DATA, "%s: XTENSION without a value", where);
     kind = !strcmp(text, "IMAGE") ? 'I' : !strcmp(text, "BINTABLE") || !strcmp(text, "A3DTABLE") ? 'B' : !strcmp(text, "TABLE") ? 'T' : 'O';
   }
   SYZ_REQUIRE(key_int(h, "BITPIX", &v) && (v == 8 || v == 16 || v == 32 || v == 64 || v == -32 || v == -64), SYZ_ERR_DATA,
@@ -435,19 +435,19 @@ syz_status syz_fits_open(const char *path, bool verify, syz_fits **out) {
   SYZ_ALLOC(f->path, "FITS path", strlen(path) + 1);
   strcpy(f->path, path);
   SYZ_TRY(fits_bytes_load(path, &f->bytes));
-  if (fits_is_csv_name(path) && (f->bytes.size < FITS_CARD || memcmp(f->bytes.data, "SIMPLE  =", 9) != 0)) {
+  if (fits_is_csv_name(path) && (f->bytes.size < SYZ_FITS_CARD || memcmp(f->bytes.data, "SIMPLE  =", 9) != 0)) {
     SYZ_TRY(fits_csv_open(f));
     *out = f;
     f = NULL;
     goto cleanup;
   }
-  SYZ_REQUIRE(f->bytes.size >= FITS_CARD && memcmp(f->bytes.data, "SIMPLE  =", 9) == 0, SYZ_ERR_DATA,
+  SYZ_REQUIRE(f->bytes.size >= SYZ_FITS_CARD && memcmp(f->bytes.data, "SIMPLE  =", 9) == 0, SYZ_ERR_DATA,
               "%s: not a FITS file (it does not begin with SIMPLE)", path);
   for (size_t at = 0; at < f->bytes.size;) {
     if (f->n) {
       const unsigned char *p = f->bytes.data + at;
       size_t left = f->bytes.size - at;
-      if (left < FITS_CARD || memcmp(p, "XTENSION=", 9) != 0) {
+      if (left < SYZ_FITS_CARD || memcmp(p, "XTENSION=", 9) != 0) {
         bool is_padding = true;
         for (size_t i = 0; i < left && is_padding; i++) is_padding = p[i] == 0 || p[i] == ' ';
         SYZ_REQUIRE(is_padding, SYZ_ERR_DATA, "%s: what follows HDU %d is not an extension (at byte %zu): damaged header or data", path,
@@ -554,7 +554,7 @@ syz_status syz_fits_require(const syz_fits *f, int hdu, const char *names) {
     if (syz_fits_field_find(f, hdu, name) < 0 && used < sizeof missing - 80)
       used += (size_t)snprintf(missing + used, sizeof missing - used, "%s%s", used ? ", " : "", name);
   }
-  SYZ_REQUIRE(!used, SYZ_ERR_DATA, "%s: missing column%s %s", fits_where(f, hdu, where), strchr(missing, ',') ? "s" : "", missing);
+  SYZ_REQUIRE(!used, SYZ_ERR_DATA, "%s: missing column%s %s", syz_fits_where(f, hdu, where), strchr(missing, ',') ? "s" : "", missing);
 cleanup:
   return st;
 }

@@ -3,7 +3,7 @@
 #include <lzma.h>
 #include <string.h>
 
-#include "fits_unpack.h"
+#include "unpack.h"
 
 /* What a decoder may take: a dictionary of 64 MiB (xz -9) and some; the format would allow 4 GiB. */
 static const uint64_t DECODER_BYTES = (uint64_t)192 << 20;

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fits_file.h"
+#include "file.h"
 
 enum { NUMBER_TEXT = 72 };
 
@@ -54,7 +54,7 @@ syz_status fits_ascii_index(const syz_fits *f, int number, fits_hdu *h)
   char where[256], text[72] = "", key[24];
   int64_t n = -1, at = 0;
   const int64_t text_row = h->face.shape[1];
-  fits_where(f, number, where);
+  syz_fits_where(f, number, where);
   SYZ_REQUIRE(h->face.naxis == 2, SYZ_ERR_DATA, "%s: an ASCII table of %d axes", where, h->face.naxis);
   SYZ_REQUIRE(h->face.bitpix == 8, SYZ_ERR_DATA, "%s: an ASCII table with BITPIX %d", where, h->face.bitpix);
   SYZ_REQUIRE(syz_fits_key_int(f, number, "TFIELDS", &n) && n >= 0 && n <= 999, SYZ_ERR_DATA, "%s: TFIELDS %lld is not in 0 .. 999", where,
@@ -131,7 +131,7 @@ static bool convert_field(const unsigned char *p, const fits_ascii *a, unsigned 
     return true;
   }
   if (!is_null) {
-    if (!fits_parse_real(text, &real)) return false;
+    if (!syz_fits_parse_real(text, &real)) return false;
     if (!strchr(text, '.') && a->decimals) real *= pow(10, -a->decimals);
   }
   fits_put_be_f64(out, real);
@@ -147,7 +147,7 @@ syz_status fits_ascii_convert(syz_fits *f, int hdu)
   if (!h->ascii || h->made) return SYZ_OK;
   const int64_t rows = h->face.rows, text_row = rows ? h->heap_at / rows : 0;
   SYZ_REQUIRE(h->row_bytes == 0 || rows <= (int64_t)(syz_memory_available() / 2) / h->row_bytes, SYZ_ERR_DATA,
-              "%s: %lld rows of %lld bytes are more than this machine can hold", fits_where(f, hdu, where), (long long)rows, (long long)h->row_bytes);
+              "%s: %lld rows of %lld bytes are more than this machine can hold", syz_fits_where(f, hdu, where), (long long)rows, (long long)h->row_bytes);
   SYZ_ALLOC(made, "ASCII table", rows * h->row_bytes + 1);
   for (int64_t r = 0; r < rows; r++)
     for (int c = 0; c < h->face.columns; c++) {
@@ -157,7 +157,7 @@ syz_status fits_ascii_convert(syz_fits *f, int hdu)
       if (a->letter == 'A')
         memcpy(out, p, (size_t)a->width);
       else
-        SYZ_REQUIRE(convert_field(p, a, out), SYZ_ERR_DATA, "%s: column %s, row %lld: '%.*s' is not a number", fits_where(f, hdu, where),
+        SYZ_REQUIRE(convert_field(p, a, out), SYZ_ERR_DATA, "%s: column %s, row %lld: '%.*s' is not a number", syz_fits_where(f, hdu, where),
                     h->field[c].name, (long long)r, (int)(a->width < 40 ? a->width : 40), (const char *)p);
     }
   h->made = made;

@@ -11,7 +11,7 @@
 /* Anonymous mappings are outside POSIX. */
 #define _DEFAULT_SOURCE
 
-#include "fits_file.h"
+#include "file.h"
 
 #include <errno.h>
 #include <signal.h>

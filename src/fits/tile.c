@@ -11,7 +11,7 @@
  * Of images up to WHOLE_PIXELS (a brick has 13 million) everything is unpacked at once; of larger ones only the tiles that are asked for, since 23 kB
  * of tiles can claim an image of 2 GB.
  */
-#include "fits_file.h"
+#include "file.h"
 
 #include <errno.h>
 #include <fitsio.h>
@@ -188,7 +188,7 @@ static syz_status unpack_box(const syz_fits *f, int hdu, const fits_box *box, vo
   int fd[2] = {-1, -1}, code = 0;
   pid_t pid = -1;
   bool is_late = false;
-  fits_where(f, hdu, where);
+  syz_fits_where(f, hdu, where);
   SYZ_REQUIRE(pipe(fd) == 0, SYZ_ERR_MEMORY, "%s: no pipe: %s", where, strerror(errno));
   pid = fork();
   SYZ_REQUIRE(pid >= 0, SYZ_ERR_MEMORY, "%s: no child process: %s", where, strerror(errno));
@@ -255,9 +255,9 @@ syz_status fits_tile_unpack(syz_fits *f, int hdu, const fits_box *want) {
   const size_t pixels = (size_t)box_pixels(h, &box), item = (size_t)fits_tile_item(h);
   syz_free(&h->tiles.pixels);
   SYZ_REQUIRE(pixels <= WHOLE_PIXELS || pixels * item <= syz_memory_share() / 8, SYZ_ERR_DATA,
-              "%s: %zu pixels are wanted at once, more than this node's memory allows a rank", fits_where(f, hdu, where), pixels);
+              "%s: %zu pixels are wanted at once, more than this node's memory allows a rank", syz_fits_where(f, hdu, where), pixels);
   h->tiles.pixels = syz_alloc("unpacked FITS image", pixels, item);
-  SYZ_REQUIRE(h->tiles.pixels, SYZ_ERR_MEMORY, "%s: no memory for %zu pixels", fits_where(f, hdu, where), pixels);
+  SYZ_REQUIRE(h->tiles.pixels, SYZ_ERR_MEMORY, "%s: no memory for %zu pixels", syz_fits_where(f, hdu, where), pixels);
   st = unpack_box(f, hdu, &box, h->tiles.pixels);
   if (st == SYZ_ERR_DATA) remember(h, &box);
   SYZ_TRY(st);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** Pixels and columns out of an indexed FITS file: big-endian bytes to numbers, BZERO/BSCALE, BLANK/TNULL. */
-#include "fits_file.h"
+#include "file.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -55,9 +55,9 @@ static syz_status image_span(syz_fits *f, int hdu, int64_t first, int64_t n, hel
   SYZ_REQUIRE(hdu >= 0 && hdu < f->n, SYZ_ERR_DATA, "%s: no HDU %d", f->path, hdu);
   const fits_hdu *h = &f->hdu[hdu];
   SYZ_REQUIRE(h->face.kind == SYZ_FITS_IMAGE || h->face.kind == SYZ_FITS_COMPRESSED, SYZ_ERR_DATA, "%s: not an image",
-              fits_where(f, hdu, where));
+              syz_fits_where(f, hdu, where));
   SYZ_REQUIRE(first >= 0 && n >= 0 && first <= h->face.pixels && n <= h->face.pixels - first, SYZ_ERR_DATA,
-              "%s: pixels %lld to %lld of %lld", fits_where(f, hdu, where), (long long)first, (long long)(first + n),
+              "%s: pixels %lld to %lld of %lld", syz_fits_where(f, hdu, where), (long long)first, (long long)(first + n),
               (long long)h->face.pixels);
   *p = (held_pixels){f->bytes.data + h->data_at, 0};
   if (n && h->face.kind == SYZ_FITS_COMPRESSED) {
@@ -146,10 +146,10 @@ syz_status syz_fits_read_window(syz_fits *f, int hdu, int64_t plane, int64_t x, 
   SYZ_TRY(image_span(f, hdu, 0, 0, &p));
   const fits_hdu *h = &f->hdu[hdu];
   const int axes = h->face.naxis;
-  SYZ_REQUIRE(axes >= 2 && axes <= 3, SYZ_ERR_DATA, "%s: an image of %d axes, 2 or 3 are needed", fits_where(f, hdu, where), axes);
+  SYZ_REQUIRE(axes >= 2 && axes <= 3, SYZ_ERR_DATA, "%s: an image of %d axes, 2 or 3 are needed", syz_fits_where(f, hdu, where), axes);
   const int64_t wide = h->face.shape[axes - 1], high = h->face.shape[axes - 2], planes = axes == 3 ? h->face.shape[0] : 1;
   SYZ_REQUIRE(plane >= 0 && plane < planes && x >= 0 && width >= 1 && x <= wide - width && y >= 0 && height >= 1 && y <= high - height, SYZ_ERR_DATA,
-              "%s: window of %lld x %lld pixels at (%lld, %lld) of plane %lld", fits_where(f, hdu, where), (long long)width, (long long)height,
+              "%s: window of %lld x %lld pixels at (%lld, %lld) of plane %lld", syz_fits_where(f, hdu, where), (long long)width, (long long)height,
               (long long)x, (long long)y, (long long)plane);
   fits_box want = {{plane, y, x}, {1, height, width}};
   if (axes == 2) want = (fits_box){{y, x}, {height, width}};
@@ -179,11 +179,11 @@ syz_status syz_fits_read_u32(syz_fits *f, int hdu, int64_t first, int64_t n, uin
   held_pixels p;
   SYZ_TRY(image_span(f, hdu, first, n, &p));
   const fits_hdu *h = &f->hdu[hdu];
-  SYZ_REQUIRE(h->face.bitpix > 0, SYZ_ERR_DATA, "%s: BITPIX %d, whole numbers are needed", fits_where(f, hdu, where), h->face.bitpix);
+  SYZ_REQUIRE(h->face.bitpix > 0, SYZ_ERR_DATA, "%s: BITPIX %d, whole numbers are needed", syz_fits_where(f, hdu, where), h->face.bitpix);
   if (p.item) {
     for (int64_t i = 0; i < n; i++) {
       double v = held_f64(&p, i);
-      SYZ_REQUIRE(v >= -9.2e18 && v <= 9.2e18, SYZ_ERR_DATA, "%s: pixel %lld has no value", fits_where(f, hdu, where),
+      SYZ_REQUIRE(v >= -9.2e18 && v <= 9.2e18, SYZ_ERR_DATA, "%s: pixel %lld has no value", syz_fits_where(f, hdu, where),
                   (long long)(first + i));
       out[i] = (uint32_t)(uint64_t)(int64_t)v;
     }
@@ -191,7 +191,7 @@ syz_status syz_fits_read_u32(syz_fits *f, int hdu, int64_t first, int64_t n, uin
   }
   const fits_scale *s = h->scale;
   SYZ_REQUIRE(s->scale == 1 && s->zero == floor(s->zero) && fabs(s->zero) <= 9.2e18, SYZ_ERR_DATA,
-              "%s: BSCALE %g, BZERO %g do not give whole numbers", fits_where(f, hdu, where), s->scale, s->zero);
+              "%s: BSCALE %g, BZERO %g do not give whole numbers", syz_fits_where(f, hdu, where), s->scale, s->zero);
   int bitpix = h->face.bitpix;
   size_t bytes = (size_t)(bitpix / 8);
   uint64_t zero = (uint64_t)(int64_t)s->zero;
@@ -220,16 +220,16 @@ static syz_status column_span(syz_fits *f, int hdu, int column, int64_t item, in
   char where[256];
   SYZ_REQUIRE(hdu >= 0 && hdu < f->n, SYZ_ERR_DATA, "%s: no HDU %d", f->path, hdu);
   const fits_hdu *h = &f->hdu[hdu];
-  SYZ_REQUIRE(h->face.kind == SYZ_FITS_TABLE, SYZ_ERR_DATA, "%s: not a table", fits_where(f, hdu, where));
-  SYZ_REQUIRE(column >= 0 && column < h->face.columns, SYZ_ERR_DATA, "%s: no column %d of %d", fits_where(f, hdu, where), column,
+  SYZ_REQUIRE(h->face.kind == SYZ_FITS_TABLE, SYZ_ERR_DATA, "%s: not a table", syz_fits_where(f, hdu, where));
+  SYZ_REQUIRE(column >= 0 && column < h->face.columns, SYZ_ERR_DATA, "%s: no column %d of %d", syz_fits_where(f, hdu, where), column,
               h->face.columns);
   const syz_fits_field *c = &h->field[column];
-  SYZ_REQUIRE(type_bitpix(c->type) != 0, SYZ_ERR_DATA, "%s: column %s of type %c is not read", fits_where(f, hdu, where), c->name,
+  SYZ_REQUIRE(type_bitpix(c->type) != 0, SYZ_ERR_DATA, "%s: column %s of type %c is not read", syz_fits_where(f, hdu, where), c->name,
               c->type);
   SYZ_REQUIRE(item >= 0 && item < c->repeat, SYZ_ERR_DATA, "%s: column %s has %lld items, number %lld is asked for",
-              fits_where(f, hdu, where), c->name, (long long)c->repeat, (long long)item);
+              syz_fits_where(f, hdu, where), c->name, (long long)c->repeat, (long long)item);
   SYZ_REQUIRE(first >= 0 && n >= 0 && first <= h->face.rows && n <= h->face.rows - first, SYZ_ERR_DATA,
-              "%s: rows %lld to %lld of %lld", fits_where(f, hdu, where), (long long)first, (long long)(first + n),
+              "%s: rows %lld to %lld of %lld", syz_fits_where(f, hdu, where), (long long)first, (long long)(first + n),
               (long long)h->face.rows);
   SYZ_TRY(fits_verify(f, hdu));
   SYZ_TRY(fits_ascii_convert(f, hdu));
@@ -253,7 +253,7 @@ syz_status syz_fits_column_f64(syz_fits *f, int hdu, int column, int64_t item, i
   SYZ_TRY(column_span(f, hdu, column, item, first, n, &p));
   const fits_hdu *h = &f->hdu[hdu];
   char type = h->field[column].type;
-  SYZ_REQUIRE(type != 'A', SYZ_ERR_DATA, "%s: column %s is text, a number is needed", fits_where(f, hdu, where), h->field[column].name);
+  SYZ_REQUIRE(type != 'A', SYZ_ERR_DATA, "%s: column %s is text, a number is needed", syz_fits_where(f, hdu, where), h->field[column].name);
   for (int64_t i = 0; i < n; i++) out[i] = column_value(p + i * h->row_bytes, type, &h->scale[column]);
   SYZ_TRY(fits_map_check(&f->bytes.map, f->path));
 cleanup:
@@ -269,9 +269,9 @@ syz_status syz_fits_column_i64(syz_fits *f, int hdu, int column, int64_t item, i
   const fits_scale *s = &h->scale[column];
   char type = h->field[column].type;
   SYZ_REQUIRE(type != 'A' && type != 'E' && type != 'D', SYZ_ERR_DATA, "%s: column %s is of type %c, a whole number is needed",
-              fits_where(f, hdu, where), h->field[column].name, type);
+              syz_fits_where(f, hdu, where), h->field[column].name, type);
   SYZ_REQUIRE(s->scale == 1 && s->zero == floor(s->zero) && fabs(s->zero) <= 9.3e18, SYZ_ERR_DATA,
-              "%s: column %s is scaled to fractions, a whole number is needed", fits_where(f, hdu, where), h->field[column].name);
+              "%s: column %s is scaled to fractions, a whole number is needed", syz_fits_where(f, hdu, where), h->field[column].name);
   /* TZERO = 2^63 marks unsigned 64-bit numbers: modulo 2^64 it is the sign bit. */
   uint64_t zero = s->zero >= 9223372036854775808.0 ? (uint64_t)1 << 63 : (uint64_t)(int64_t)s->zero;
   for (int64_t i = 0; i < n; i++) {
@@ -282,7 +282,7 @@ syz_status syz_fits_column_i64(syz_fits *f, int hdu, int column, int64_t item, i
       out[i] = (int64_t)((uint64_t)raw_i64(q, type_bitpix(type)) + zero);
     if (h->made && s->has_null && raw_i64(q, type_bitpix(type)) == s->null) out[i] = -1; /* an empty cell */
     SYZ_REQUIRE(zero != (uint64_t)1 << 63 || out[i] >= 0, SYZ_ERR_DATA, "%s: column %s, row %lld: %llu is more than 64 bits with a sign can hold",
-                fits_where(f, hdu, where), h->field[column].name, (long long)(first + i), (unsigned long long)out[i]);
+                syz_fits_where(f, hdu, where), h->field[column].name, (long long)(first + i), (unsigned long long)out[i]);
   }
   SYZ_TRY(fits_map_check(&f->bytes.map, f->path));
 cleanup:
@@ -296,7 +296,7 @@ syz_status syz_fits_column_f32s(syz_fits *f, int hdu, int column, int64_t first,
   SYZ_TRY(column_span(f, hdu, column, 0, first, n, &p));
   const fits_hdu *h = &f->hdu[hdu];
   const syz_fits_field *c = &h->field[column];
-  SYZ_REQUIRE(c->type != 'A', SYZ_ERR_DATA, "%s: column %s is text, numbers are needed", fits_where(f, hdu, where), c->name);
+  SYZ_REQUIRE(c->type != 'A', SYZ_ERR_DATA, "%s: column %s is text, numbers are needed", syz_fits_where(f, hdu, where), c->name);
   int64_t bytes = abs(type_bitpix(c->type)) / 8;
   for (int64_t i = 0; i < n; i++)
     for (int64_t k = 0; k < c->repeat; k++)
@@ -314,7 +314,7 @@ syz_status syz_fits_column_text(syz_fits *f, int hdu, int column, int64_t row, c
   text[0] = '\0';
   SYZ_TRY(column_span(f, hdu, column, 0, row, 1, &p));
   const syz_fits_field *c = &f->hdu[hdu].field[column];
-  SYZ_REQUIRE(c->type == 'A', SYZ_ERR_DATA, "%s: column %s is not text", fits_where(f, hdu, where), c->name);
+  SYZ_REQUIRE(c->type == 'A', SYZ_ERR_DATA, "%s: column %s is not text", syz_fits_where(f, hdu, where), c->name);
   size_t n = 0;
   for (; n < (size_t)c->repeat && n < room - 1 && p[n]; n++) text[n] = p[n] >= 32 && p[n] < 127 ? (char)p[n] : '?';
   while (n && text[n - 1] == ' ') n--;

@@ -2,7 +2,7 @@
 /** Inside of the FITS reader: unpacking whole files into memory. */
 #pragma once
 
-#include "fits_file.h"
+#include "file.h"
 
 /** Growing output of an unpacker. */
 typedef struct fits_grow {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of the FITS reader: what the files fits_*.c that read and images*.c share. */
+/** Inside of the FITS reader: what its files share. */
 #pragma once
 
-#include "syzygy/sky.h"
+#include "syzygy/fits.h"
 
-enum { FITS_BLOCK = 2880, FITS_CARD = 80 };
+enum { FITS_BLOCK = 2880 };
 
-/** A file mapped for reading, which may be cut short by others meanwhile. See fits_map.c. */
+/** A file mapped for reading, which may be cut short by others meanwhile. See map.c. */
 typedef struct fits_map {
   const unsigned char *base; /**< NULL = none */
   size_t size;
@@ -99,8 +99,6 @@ static inline void fits_put_be_f64(unsigned char *p, double v)
 /** Compare CHECKSUM and DATASUM with the bytes, once, if the file was opened so. */
 syz_status fits_verify(syz_fits *f, int hdu);
 
-/** Where a message points: `path[EXTNAME]` or `path[HDU 3]`. */
-const char *fits_where(const syz_fits *f, int hdu, char text[256]);
 /** Unpack at least `want` of a compressed image, in a child process; it is then in hdu->tiles, until more than TILES_KEPT bytes are held. */
 syz_status fits_tile_unpack(syz_fits *f, int hdu, const fits_box *want);
 /** Bytes of an unpacked pixel: 4 (float), or 8 (double) for whole numbers of 32 and 64 bits and for doubles. */
@@ -109,13 +107,10 @@ void fits_tile_forget(fits_hdu *h);
 /** Whether the gzip tiles that `box` needs have an end; cfitsio 4.2.0 looks for it for ever. 0 or the number of the first that has none. */
 int64_t fits_tile_endless(const syz_fits *f, int hdu, const fits_box *box);
 
-/** Value field of a card: 'T' text, 'N' number, 'L' logical, 0 none. `text` gets the string or the number's characters. */
-char fits_card_value(const char *card, char text[72]);
 /** Bytes of data that a header announces; -1 when it contradicts itself. */
 int64_t fits_data_bytes(const fits_hdu *h);
-/** Whole number without anything behind it. */
+/** A whole number with nothing after it. */
 bool fits_parse_int(const char *text, int64_t *value);
-bool fits_parse_real(const char *text, double *value);
 
 static inline uint16_t fits_be16(const unsigned char *p) { return (uint16_t)((unsigned)p[0] << 8 | (unsigned)p[1]); }
 static inline uint32_t fits_be32(const unsigned char *p) {

@@ -3,7 +3,7 @@
  * CHECKSUM and DATASUM: the ones' complement sum of an HDU's big-endian 32-bit words. The sum is associative, so that parts of a
  * table that different ranks wrote add up. Source: FITS standard 4.0 section 4.4.2.7 and appendix J (Seaman, Pence & Rots).
  */
-#include "fits_file.h"
+#include "file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,14 +68,14 @@ syz_status fits_verify(syz_fits *f, int hdu) {
   if (syz_fits_key_text(f, hdu, "DATASUM", text, sizeof text) && text[0]) {
     char *end;
     unsigned long long want = strtoull(text, &end, 10);
-    SYZ_REQUIRE(!*end, SYZ_ERR_DATA, "%s: DATASUM '%s' is not a number", fits_where(f, hdu, where), text);
+    SYZ_REQUIRE(!*end, SYZ_ERR_DATA, "%s: DATASUM '%s' is not a number", syz_fits_where(f, hdu, where), text);
     /* 0 and 2^32-1 are the same number in ones' complement. */
     SYZ_REQUIRE(want % 0xffffffffu == data % 0xffffffffu, SYZ_ERR_DATA, "%s: DATASUM says %llu, the data sum up to %llu: %s",
-                fits_where(f, hdu, where), want, (unsigned long long)data, REMEDY);
+                syz_fits_where(f, hdu, where), want, (unsigned long long)data, REMEDY);
   }
   if (syz_fits_key_text(f, hdu, "CHECKSUM", text, sizeof text) && text[0] && strcmp(text, "0000000000000000") != 0) {
     uint64_t all = fits_sum(f->bytes.data + h->header_at, h->data_at - h->header_at, 0, data);
-    SYZ_REQUIRE(all % 0xffffffffu == 0, SYZ_ERR_DATA, "%s: CHECKSUM does not hold: %s", fits_where(f, hdu, where), REMEDY);
+    SYZ_REQUIRE(all % 0xffffffffu == 0, SYZ_ERR_DATA, "%s: CHECKSUM does not hold: %s", syz_fits_where(f, hdu, where), REMEDY);
   }
   h->is_verified = true;
 cleanup:

@@ -2,29 +2,21 @@
 /** Inside of the FITS writer: header cards, table layout, big-endian rows. */
 #pragma once
 
-#include "fits_file.h"
-
-/** A header under construction. */
-typedef struct fits_cards {
-  char *text; /**< [room, 80], no NUL */
-  int n, room;
-} fits_cards;
+#include "file.h"
 
 enum { FITS_TEXT = 65 /* characters of text in one card; longer text goes on in CONTINUE cards, announced by LONGSTRN */ };
 /** Whether text may need CONTINUE cards; a quote counts twice. */
 bool fits_text_is_long(const char *text);
-/** Append one card (long text goes on in CONTINUE cards). SYZ_ERR_INTERNAL for a key or value that FITS cannot hold. */
-syz_status fits_cards_add(fits_cards *c, const syz_fits_card *card);
-syz_status fits_cards_add_all(fits_cards *c, const syz_fits_card *card, int n);
+/** Append n cards as syz_fits_cards_add does. */
+syz_status fits_cards_add_all(syz_fits_cards *c, const syz_fits_card *card, int n);
 /** END and blanks up to the block; *bytes is the header's size. */
-syz_status fits_cards_end(fits_cards *c, size_t *bytes);
+syz_status fits_cards_end(syz_fits_cards *c, size_t *bytes);
 /** Put DATASUM and CHECKSUM (both must be there) for a data sum below 2^32. */
-syz_status fits_cards_seal(fits_cards *c, size_t bytes, uint32_t data_sum);
-void fits_cards_free(fits_cards *c);
+syz_status fits_cards_seal(syz_fits_cards *c, size_t bytes, uint32_t data_sum);
 /** SIMPLE .. EXTEND and, in front of the caller's cards, nothing else; placeholders of the sums at the end. */
-syz_status fits_cards_primary(fits_cards *c, const syz_fits_card *cards, int n_cards);
+syz_status fits_cards_primary(syz_fits_cards *c, const syz_fits_card *cards, int n_cards);
 /** XTENSION .. TTYPEn/TFORMn/TUNITn/TDIMn/TCOMMn and the caller's cards. *row_bytes out. */
-syz_status fits_cards_table(fits_cards *c, const char *extname, int64_t rows, const syz_fits_column *columns, int n_columns,
+syz_status fits_cards_table(syz_fits_cards *c, const char *extname, int64_t rows, const syz_fits_column *columns, int n_columns,
                             const syz_fits_card *cards, int n_cards, int64_t *row_bytes);
 
 /** Bytes of one item of a column type, 0 for a type that is not written. */

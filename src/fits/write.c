@@ -3,7 +3,7 @@
  * Writing FITS: headers, plain images and tables by own code, block by block; tile-compressed images by cfitsio into memory, from
  * where the finished HDU is appended. Every HDU carries CHECKSUM and DATASUM. The file has its final name only when complete.
  */
-#include "fits_cards.h"
+#include "cards.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -64,7 +64,7 @@ cleanup:
 }
 
 /* Padding to the block, then the header again with the sums, then on at the end. */
-static syz_status seal(syz_fits_out *o, fits_cards *c, size_t header_bytes, off_t header_at, uint64_t data_bytes, uint64_t sum) {
+static syz_status seal(syz_fits_out *o, syz_fits_cards *c, size_t header_bytes, off_t header_at, uint64_t data_bytes, uint64_t sum) {
   syz_status st = SYZ_OK;
   static const char zero[FITS_BLOCK];
   if (data_bytes % FITS_BLOCK) SYZ_TRY(put(o, zero, FITS_BLOCK - (size_t)(data_bytes % FITS_BLOCK)));
@@ -78,7 +78,7 @@ cleanup:
 
 syz_status syz_fits_out_primary(syz_fits_out *o, const syz_fits_card *cards, int n_cards) {
   syz_status st = SYZ_OK;
-  fits_cards c = {NULL, 0, 0};
+  syz_fits_cards c = {NULL, 0, 0};
   size_t bytes = 0;
   SYZ_REQUIRE(!o->has_primary, SYZ_ERR_INTERNAL, "%s: the primary HDU must come first, once", o->path);
   SYZ_TRY(fits_cards_primary(&c, cards, n_cards));
@@ -87,7 +87,7 @@ syz_status syz_fits_out_primary(syz_fits_out *o, const syz_fits_card *cards, int
   SYZ_TRY(put(o, c.text, bytes));
   o->has_primary = true;
 cleanup:
-  fits_cards_free(&c);
+  syz_fits_cards_free(&c);
   return st;
 }
 
@@ -96,23 +96,23 @@ cleanup:
 static syz_status plain_image(syz_fits_out *o, const char *extname, int bitpix, int naxis, const int64_t *shape, const void *data,
                               int64_t pixels, const syz_fits_card *cards, int n_cards) {
   syz_status st = SYZ_OK;
-  fits_cards c = {NULL, 0, 0};
+  syz_fits_cards c = {NULL, 0, 0};
   unsigned char *block = NULL;
   size_t bytes = 0;
   char key[24];
   int item = abs(bitpix) / 8;
   off_t at = ftello(o->file);
   SYZ_ALLOC(block, "FITS block", WRITE_BLOCK);
-  SYZ_TRY(fits_cards_add(&c, &SYZ_CARD_TEXT("XTENSION", "IMAGE", "image extension")));
-  SYZ_TRY(fits_cards_add(&c, &SYZ_CARD_INT("BITPIX", bitpix, NULL)));
-  SYZ_TRY(fits_cards_add(&c, &SYZ_CARD_INT("NAXIS", naxis, NULL)));
+  SYZ_TRY(syz_fits_cards_add(&c, &SYZ_CARD_TEXT("XTENSION", "IMAGE", "image extension")));
+  SYZ_TRY(syz_fits_cards_add(&c, &SYZ_CARD_INT("BITPIX", bitpix, NULL)));
+  SYZ_TRY(syz_fits_cards_add(&c, &SYZ_CARD_INT("NAXIS", naxis, NULL)));
   for (int i = 0; i < naxis; i++) {
     snprintf(key, sizeof key, "NAXIS%d", i + 1);
-    SYZ_TRY(fits_cards_add(&c, &SYZ_CARD_INT(key, shape[naxis - 1 - i], NULL)));
+    SYZ_TRY(syz_fits_cards_add(&c, &SYZ_CARD_INT(key, shape[naxis - 1 - i], NULL)));
   }
-  SYZ_TRY(fits_cards_add(&c, &SYZ_CARD_INT("PCOUNT", 0, NULL)));
-  SYZ_TRY(fits_cards_add(&c, &SYZ_CARD_INT("GCOUNT", 1, NULL)));
-  SYZ_TRY(fits_cards_add(&c, &SYZ_CARD_TEXT("EXTNAME", extname, NULL)));
+  SYZ_TRY(syz_fits_cards_add(&c, &SYZ_CARD_INT("PCOUNT", 0, NULL)));
+  SYZ_TRY(syz_fits_cards_add(&c, &SYZ_CARD_INT("GCOUNT", 1, NULL)));
+  SYZ_TRY(syz_fits_cards_add(&c, &SYZ_CARD_TEXT("EXTNAME", extname, NULL)));
   SYZ_TRY(fits_cards_add_all(&c, cards, n_cards));
   SYZ_TRY(fits_cards_end(&c, &bytes));
   SYZ_TRY(put(o, c.text, bytes));
@@ -126,7 +126,7 @@ static syz_status plain_image(syz_fits_out *o, const char *extname, int bitpix, 
   SYZ_TRY(seal(o, &c, bytes, at, (uint64_t)pixels * (uint64_t)item, sum));
 cleanup:
   syz_free(&block);
-  fits_cards_free(&c);
+  syz_fits_cards_free(&c);
   return st;
 }
 
@@ -212,7 +212,7 @@ cleanup:
 syz_status syz_fits_out_table(syz_fits_out *o, const char *extname, int64_t rows, const syz_fits_column *columns, int n_columns,
                               const syz_fits_card *cards, int n_cards) {
   syz_status st = SYZ_OK;
-  fits_cards c = {NULL, 0, 0};
+  syz_fits_cards c = {NULL, 0, 0};
   unsigned char *block = NULL;
   const void **data = NULL;
   size_t bytes = 0;
@@ -238,7 +238,7 @@ syz_status syz_fits_out_table(syz_fits_out *o, const char *extname, int64_t rows
 cleanup:
   syz_free(&data);
   syz_free(&block);
-  fits_cards_free(&c);
+  syz_fits_cards_free(&c);
   return st;
 }
 

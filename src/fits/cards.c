@@ -1,36 +1,36 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** Header cards and big-endian rows for writing. Source: FITS standard 4.0, sections 4.1, 4.2 and 7.3. */
-#include "fits_cards.h"
+#include "cards.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static syz_status card_room(fits_cards *c, char **card) {
+static syz_status card_room(syz_fits_cards *c, char **card) {
   syz_status st = SYZ_OK;
   char *bigger = NULL;
   if (c->n == c->room) {
     int room = c->room ? c->room * 2 : 72;
-    SYZ_ALLOC(bigger, "FITS header", (size_t)room * FITS_CARD);
-    if (c->n) memcpy(bigger, c->text, (size_t)c->n * FITS_CARD);
+    SYZ_ALLOC(bigger, "FITS header", (size_t)room * SYZ_FITS_CARD);
+    if (c->n) memcpy(bigger, c->text, (size_t)c->n * SYZ_FITS_CARD);
     syz_free(&c->text);
     c->text = bigger;
     c->room = room;
   }
-  *card = c->text + (size_t)c->n++ * FITS_CARD;
-  memset(*card, ' ', FITS_CARD);
+  *card = c->text + (size_t)c->n++ * SYZ_FITS_CARD;
+  memset(*card, ' ', SYZ_FITS_CARD);
 cleanup:
   return st;
 }
 
-static syz_status put_card(fits_cards *c, const char *key, const char *value, const char *comment) {
+static syz_status put_card(syz_fits_cards *c, const char *key, const char *value, const char *comment) {
   syz_status st = SYZ_OK;
-  char *card = NULL, line[FITS_CARD + 80];
+  char *card = NULL, line[SYZ_FITS_CARD + 80];
   SYZ_TRY(card_room(c, &card));
   int n = snprintf(line, sizeof line, "%-8s= %s", key, value);
-  if (comment && n < FITS_CARD - 4) n += snprintf(line + n, sizeof line - (size_t)n, " / %.60s", comment);
-  memcpy(card, line, (size_t)(n < FITS_CARD ? n : FITS_CARD));
+  if (comment && n < SYZ_FITS_CARD - 4) n += snprintf(line + n, sizeof line - (size_t)n, " / %.60s", comment);
+  memcpy(card, line, (size_t)(n < SYZ_FITS_CARD ? n : SYZ_FITS_CARD));
 cleanup:
   return st;
 }
@@ -42,12 +42,12 @@ bool fits_text_is_long(const char *text) {
 }
 
 /* HEASARC's announcement of CONTINUE cards, once a header: readers and fitsverify look for it. */
-static syz_status announce_long_text(fits_cards *c) {
+static syz_status announce_long_text(syz_fits_cards *c) {
   syz_status st = SYZ_OK;
   char *card = NULL;
   static const char line[] = "LONGSTRN= 'OGIP 1.0'           / The HEASARC Long String Convention may be used.";
   for (int i = 0; i < c->n; i++)
-    if (memcmp(c->text + (size_t)i * FITS_CARD, line, 9) == 0) goto cleanup;
+    if (memcmp(c->text + (size_t)i * SYZ_FITS_CARD, line, 9) == 0) goto cleanup;
   SYZ_TRY(card_room(c, &card));
   memcpy(card, line, sizeof line - 1);
 cleanup:
@@ -55,13 +55,13 @@ cleanup:
 }
 
 /* Text, quotes doubled; pieces of at most 66 characters with '&' where it goes on in a CONTINUE card. */
-static syz_status put_text(fits_cards *c, const char *key, const char *text, const char *comment) {
+static syz_status put_text(syz_fits_cards *c, const char *key, const char *text, const char *comment) {
   syz_status st = SYZ_OK;
   bool is_first = true;
   const char *p = text;
   if (fits_text_is_long(text)) SYZ_TRY(announce_long_text(c));
   do {
-    char piece[72], value[FITS_CARD];
+    char piece[72], value[SYZ_FITS_CARD];
     int n = 0;
     for (; *p && n < FITS_TEXT; p++) {
       if (*p == '\'') piece[n++] = '\'';
@@ -71,15 +71,15 @@ static syz_status put_text(fits_cards *c, const char *key, const char *text, con
     if (*p) piece[n++] = '&';
     piece[n] = '\0';
     if (is_first) {
-      char quoted[FITS_CARD];
+      char quoted[SYZ_FITS_CARD];
       snprintf(quoted, sizeof quoted, "'%-8s'", piece);
       snprintf(value, sizeof value, "%-20s", quoted);
       SYZ_TRY(put_card(c, key, value, *p ? NULL : comment));
     } else {
-      char *card = NULL, line[FITS_CARD + 8];
+      char *card = NULL, line[SYZ_FITS_CARD + 8];
       SYZ_TRY(card_room(c, &card));
       int used = snprintf(line, sizeof line, "CONTINUE  '%s'", piece);
-      memcpy(card, line, (size_t)(used < FITS_CARD ? used : FITS_CARD));
+      memcpy(card, line, (size_t)(used < SYZ_FITS_CARD ? used : SYZ_FITS_CARD));
     }
     is_first = false;
   } while (*p);
@@ -87,7 +87,7 @@ cleanup:
   return st;
 }
 
-syz_status fits_cards_add(fits_cards *c, const syz_fits_card *card) {
+syz_status syz_fits_cards_add(syz_fits_cards *c, const syz_fits_card *card) {
   syz_status st = SYZ_OK;
   char value[40], number[32];
   SYZ_REQUIRE(card->key && card->key[0] && strlen(card->key) <= 8 &&
@@ -122,38 +122,38 @@ cleanup:
   return st;
 }
 
-syz_status fits_cards_add_all(fits_cards *c, const syz_fits_card *card, int n) {
+syz_status fits_cards_add_all(syz_fits_cards *c, const syz_fits_card *card, int n) {
   syz_status st = SYZ_OK;
-  for (int i = 0; i < n; i++) SYZ_TRY(fits_cards_add(c, &card[i]));
+  for (int i = 0; i < n; i++) SYZ_TRY(syz_fits_cards_add(c, &card[i]));
 cleanup:
   return st;
 }
 
-static syz_status add_sums(fits_cards *c) {
+static syz_status add_sums(syz_fits_cards *c) {
   syz_status st = SYZ_OK;
-  SYZ_TRY(fits_cards_add(c, &SYZ_CARD_TEXT("CHECKSUM", "0000000000000000", "HDU checksum")));
-  SYZ_TRY(fits_cards_add(c, &SYZ_CARD_TEXT("DATASUM", "0         ", "data unit checksum")));
+  SYZ_TRY(syz_fits_cards_add(c, &SYZ_CARD_TEXT("CHECKSUM", "0000000000000000", "HDU checksum")));
+  SYZ_TRY(syz_fits_cards_add(c, &SYZ_CARD_TEXT("DATASUM", "0         ", "data unit checksum")));
 cleanup:
   return st;
 }
 
-syz_status fits_cards_end(fits_cards *c, size_t *bytes) {
+syz_status fits_cards_end(syz_fits_cards *c, size_t *bytes) {
   syz_status st = SYZ_OK;
   char *card = NULL;
   SYZ_TRY(add_sums(c));
   SYZ_TRY(card_room(c, &card));
   memcpy(card, "END", 3);
-  while (c->n % (FITS_BLOCK / FITS_CARD)) SYZ_TRY(card_room(c, &card));
-  *bytes = (size_t)c->n * FITS_CARD;
+  while (c->n % (FITS_BLOCK / SYZ_FITS_CARD)) SYZ_TRY(card_room(c, &card));
+  *bytes = (size_t)c->n * SYZ_FITS_CARD;
 cleanup:
   return st;
 }
 
-syz_status fits_cards_seal(fits_cards *c, size_t bytes, uint32_t data_sum) {
+syz_status fits_cards_seal(syz_fits_cards *c, size_t bytes, uint32_t data_sum) {
   syz_status st = SYZ_OK;
   char *checksum = NULL, *datasum = NULL, text[24], code[17];
   for (int i = 0; i < c->n; i++) {
-    char *card = c->text + (size_t)i * FITS_CARD;
+    char *card = c->text + (size_t)i * SYZ_FITS_CARD;
     if (memcmp(card, "CHECKSUM=", 9) == 0) checksum = card;
     if (memcmp(card, "DATASUM =", 9) == 0) datasum = card;
   }
@@ -168,17 +168,17 @@ cleanup:
   return st;
 }
 
-void fits_cards_free(fits_cards *c) {
+void syz_fits_cards_free(syz_fits_cards *c) {
   syz_free(&c->text);
   memset(c, 0, sizeof *c);
 }
 
-syz_status fits_cards_primary(fits_cards *c, const syz_fits_card *cards, int n_cards) {
+syz_status fits_cards_primary(syz_fits_cards *c, const syz_fits_card *cards, int n_cards) {
   syz_status st = SYZ_OK;
-  SYZ_TRY(fits_cards_add(c, &SYZ_CARD_BOOL("SIMPLE", true, "conforms to FITS standard")));
-  SYZ_TRY(fits_cards_add(c, &SYZ_CARD_INT("BITPIX", 8, NULL)));
-  SYZ_TRY(fits_cards_add(c, &SYZ_CARD_INT("NAXIS", 0, NULL)));
-  SYZ_TRY(fits_cards_add(c, &SYZ_CARD_BOOL("EXTEND", true, NULL)));
+  SYZ_TRY(syz_fits_cards_add(c, &SYZ_CARD_BOOL("SIMPLE", true, "conforms to FITS standard")));
+  SYZ_TRY(syz_fits_cards_add(c, &SYZ_CARD_INT("BITPIX", 8, NULL)));
+  SYZ_TRY(syz_fits_cards_add(c, &SYZ_CARD_INT("NAXIS", 0, NULL)));
+  SYZ_TRY(syz_fits_cards_add(c, &SYZ_CARD_BOOL("EXTEND", true, NULL)));
   SYZ_TRY(fits_cards_add_all(c, cards, n_cards));
 cleanup:
   return st;
@@ -194,7 +194,7 @@ int fits_item_bytes(char type) {
   }
 }
 
-syz_status fits_cards_table(fits_cards *c, const char *extname, int64_t rows, const syz_fits_column *columns, int n_columns,
+syz_status fits_cards_table(syz_fits_cards *c, const char *extname, int64_t rows, const syz_fits_column *columns, int n_columns,
                             const syz_fits_card *cards, int n_cards, int64_t *row_bytes) {
   syz_status st = SYZ_OK;
   char key[24], text[48];
@@ -206,33 +206,33 @@ syz_status fits_cards_table(fits_cards *c, const char *extname, int64_t rows, co
                 "column %s: type '%c', repeat %lld", columns[i].name, columns[i].type, (long long)columns[i].repeat);
     *row_bytes += fits_item_bytes(columns[i].type) * columns[i].repeat;
   }
-  SYZ_TRY(fits_cards_add(c, &SYZ_CARD_TEXT("XTENSION", "BINTABLE", "binary table")));
-  SYZ_TRY(fits_cards_add(c, &SYZ_CARD_INT("BITPIX", 8, NULL)));
-  SYZ_TRY(fits_cards_add(c, &SYZ_CARD_INT("NAXIS", 2, NULL)));
-  SYZ_TRY(fits_cards_add(c, &SYZ_CARD_INT("NAXIS1", *row_bytes, "bytes in a row")));
-  SYZ_TRY(fits_cards_add(c, &SYZ_CARD_INT("NAXIS2", rows, "rows")));
-  SYZ_TRY(fits_cards_add(c, &SYZ_CARD_INT("PCOUNT", 0, NULL)));
-  SYZ_TRY(fits_cards_add(c, &SYZ_CARD_INT("GCOUNT", 1, NULL)));
-  SYZ_TRY(fits_cards_add(c, &SYZ_CARD_INT("TFIELDS", n_columns, "columns")));
-  SYZ_TRY(fits_cards_add(c, &SYZ_CARD_TEXT("EXTNAME", extname, NULL)));
+  SYZ_TRY(syz_fits_cards_add(c, &SYZ_CARD_TEXT("XTENSION", "BINTABLE", "binary table")));
+  SYZ_TRY(syz_fits_cards_add(c, &SYZ_CARD_INT("BITPIX", 8, NULL)));
+  SYZ_TRY(syz_fits_cards_add(c, &SYZ_CARD_INT("NAXIS", 2, NULL)));
+  SYZ_TRY(syz_fits_cards_add(c, &SYZ_CARD_INT("NAXIS1", *row_bytes, "bytes in a row")));
+  SYZ_TRY(syz_fits_cards_add(c, &SYZ_CARD_INT("NAXIS2", rows, "rows")));
+  SYZ_TRY(syz_fits_cards_add(c, &SYZ_CARD_INT("PCOUNT", 0, NULL)));
+  SYZ_TRY(syz_fits_cards_add(c, &SYZ_CARD_INT("GCOUNT", 1, NULL)));
+  SYZ_TRY(syz_fits_cards_add(c, &SYZ_CARD_INT("TFIELDS", n_columns, "columns")));
+  SYZ_TRY(syz_fits_cards_add(c, &SYZ_CARD_TEXT("EXTNAME", extname, NULL)));
   for (int i = 0; i < n_columns; i++) {
     snprintf(key, sizeof key, "TTYPE%d", i + 1);
-    SYZ_TRY(fits_cards_add(c, &SYZ_CARD_TEXT(key, columns[i].name, NULL)));
+    SYZ_TRY(syz_fits_cards_add(c, &SYZ_CARD_TEXT(key, columns[i].name, NULL)));
     snprintf(key, sizeof key, "TFORM%d", i + 1);
     snprintf(text, sizeof text, "%lld%c", (long long)columns[i].repeat, columns[i].type);
-    SYZ_TRY(fits_cards_add(c, &SYZ_CARD_TEXT(key, text, NULL)));
+    SYZ_TRY(syz_fits_cards_add(c, &SYZ_CARD_TEXT(key, text, NULL)));
     if (columns[i].repeat > 1 && columns[i].type != 'A') {
       snprintf(key, sizeof key, "TDIM%d", i + 1);
       snprintf(text, sizeof text, "(%lld)", (long long)columns[i].repeat);
-      SYZ_TRY(fits_cards_add(c, &SYZ_CARD_TEXT(key, text, NULL)));
+      SYZ_TRY(syz_fits_cards_add(c, &SYZ_CARD_TEXT(key, text, NULL)));
     }
     if (columns[i].unit && columns[i].unit[0]) {
       snprintf(key, sizeof key, "TUNIT%d", i + 1);
-      SYZ_TRY(fits_cards_add(c, &SYZ_CARD_TEXT(key, columns[i].unit, NULL)));
+      SYZ_TRY(syz_fits_cards_add(c, &SYZ_CARD_TEXT(key, columns[i].unit, NULL)));
     }
     if (columns[i].comment && columns[i].comment[0]) {
       snprintf(key, sizeof key, "TCOMM%d", i + 1);
-      SYZ_TRY(fits_cards_add(c, &SYZ_CARD_TEXT(key, columns[i].comment, NULL)));
+      SYZ_TRY(syz_fits_cards_add(c, &SYZ_CARD_TEXT(key, columns[i].comment, NULL)));
     }
   }
   SYZ_TRY(fits_cards_add_all(c, cards, n_cards));

@@ -4,7 +4,7 @@
  * and only memory or a time limit ends it. Inflating them once before, into a small buffer that is thrown away, costs as much as
  * cfitsio's own (3 ns a byte).
  */
-#include "fits_file.h"
+#include "file.h"
 
 #include <string.h>
 #include <strings.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** All the checksums of a FITS file at once, where reading compares those of an HDU when it is first used. */
-#include "fits_file.h"
+#include "file.h"
 
 syz_status syz_fits_check(syz_fits *f, int *summed)
 {

@@ -4,7 +4,7 @@
  * rows are packed big-endian in blocks and written at their place (3.6 GB/s in blocks of 256 rows against 0.5 of
  * fits_write_col, README.md "cfitsio"). The sums of disjoint rows add up in ones' complement.
  */
-#include "fits_cards.h"
+#include "cards.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@ struct syz_fits_table {
   int fd, n_columns;
   char *path;
   syz_fits_column *columns; /**< only type and repeat are used after the header is made */
-  fits_cards cards;
+  syz_fits_cards cards;
   size_t primary_bytes, header_bytes;
   int64_t rows, row_bytes, block_rows;
   unsigned char *block;
@@ -65,7 +65,7 @@ static syz_status table_open(const char *path, bool is_new, const char *extname,
                              int n_columns, const syz_fits_card *cards, int n_cards, syz_fits_table **out) {
   syz_status st = SYZ_OK;
   syz_fits_table *t = NULL;
-  fits_cards primary = {NULL, 0, 0};
+  syz_fits_cards primary = {NULL, 0, 0};
   char *there = NULL;
   *out = NULL;
   SYZ_ALLOC(t, "FITS table", 1);
@@ -102,7 +102,7 @@ static syz_status table_open(const char *path, bool is_new, const char *extname,
   t = NULL;
 cleanup:
   syz_free(&there);
-  fits_cards_free(&primary);
+  syz_fits_cards_free(&primary);
   syz_fits_table_close(&t);
   return st;
 }
@@ -160,7 +160,7 @@ void syz_fits_table_close(syz_fits_table **table) {
   syz_fits_table *t = *table;
   if (!t) return;
   if (t->fd >= 0) close(t->fd);
-  fits_cards_free(&t->cards);
+  syz_fits_cards_free(&t->cards);
   syz_free(&t->columns);
   syz_free(&t->block);
   syz_free(&t->path);

@@ -6,7 +6,7 @@
 #define _DEFAULT_SOURCE
 
 #include "check.h"
-#include "syzygy/sky.h"
+#include "syzygy/fits.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
