@@ -7,7 +7,7 @@
 
 /** What is measured. Texts and lists are borrowed. */
 typedef struct syz_bench_options {
-  syz_texts parts;         /**< of product, towers, optimiser, allreduce, io, pretrain, infonce, match */
+  syz_texts parts; /**< of product, towers, optimiser, allreduce, io, pretrain, infonce, match */
   uint64_t seed;
   int64_t batch;           /**< objects per rank in a tower's batch */
   int repeats;             /**< of each part after one that does not count; at most 1000 */
@@ -15,13 +15,13 @@ typedef struct syz_bench_options {
   double limit_s;          /**< seconds for each measurement of the limit of matrix products */
   syz_model_config config; /**< of the towers, where model_file is "" */
   const char *model_file;
-  int64_t pairs;           /**< infonce: global batch */
-  int64_t blocks;          /**< infonce: the first round of pieces alone, against so many blocks; 0: everything */
-  bool streams;            /**< infonce: embeddings and gradients in chunks */
+  int64_t pairs;                   /**< infonce: global batch */
+  int64_t blocks;                  /**< infonce: the first round of pieces alone, against so many blocks; 0: everything */
+  bool streams;                    /**< infonce: embeddings and gradients in chunks */
   int64_t catalogue_rows, spectra; /**< match */
-  int64_t io_bytes;        /**< io: bytes per rank */
-  syz_h5_settings io;      /**< io: how files are written, put back afterwards */
-  int compression_level;   /**< io: of the compressed files */
+  int64_t io_bytes;                /**< io: bytes per rank */
+  syz_h5_settings io;              /**< io: how files are written, put back afterwards */
+  int compression_level;           /**< io: of the compressed files */
 } syz_bench_options;
 
 /** SYZ_ERR_INPUT when a part is unknown. Not collective. */

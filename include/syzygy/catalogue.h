@@ -3,8 +3,8 @@
  * catalogue: a data set through a model, and what its embeddings find: embedding.h5 and embedding.fits, then nearest neighbours within and across
  * modalities and how well an object's own partner is found.
  *
- * Both works have two steps, so that the first can check everything before the run folder is taken. Options are borrowed until the work is closed, and
- * so are the texts and lists in them.
+ * Both works have two steps, so that the first can check everything before the run folder is taken. Options are borrowed until the work is closed,
+ * and so are the texts and lists in them.
  */
 #pragma once
 
@@ -14,7 +14,7 @@
 /* ------------------------------------------------------------ embeddings */
 
 typedef struct syz_embed_options {
-  syz_data_options data;       /**< bad: SYZ_BAD_SKIPPED leaves out what the model's towers cannot read */
+  syz_data_options data; /**< bad: SYZ_BAD_SKIPPED leaves out what the model's towers cannot read */
   const char *model_file;
   syz_compute_options compute;
   int64_t batch;               /**< objects per rank that go through a tower at once; the result does not depend on it */
@@ -27,9 +27,9 @@ typedef struct syz_embed syz_embed;
 /** Open data and model and tell what there is to do. SYZ_ERR_INPUT, SYZ_ERR_DATA, SYZ_ERR_MEMORY. Collective; agreed. */
 syz_status syz_embed_open(const syz_run *run, const syz_embed_options *options, syz_embed **out);
 /**
- * Write <folder>/embedding.h5 and embedding.fits, unless they are there already, whole and of this model and data. Blocks of objects are kept when they
- * are done: after SYZ_STOPPED, or a crash, the same call goes on with the others, on any number of ranks. SYZ_ERR_NUMERIC when an embedding is not finite,
- * or a held-out object stays below calibration_cosine. Collective; agreed.
+ * Write <folder>/embedding.h5 and embedding.fits, unless they are there already, whole and of this model and data. Blocks of objects are kept when
+ * they are done: after SYZ_STOPPED, or a crash, the same call goes on with the others, on any number of ranks. SYZ_ERR_NUMERIC when an embedding is
+ * not finite, or a held-out object stays below calibration_cosine. Collective; agreed.
  */
 syz_status syz_embed_write(syz_embed *e);
 void syz_embed_close(syz_embed **e);

@@ -3,8 +3,8 @@
  * features: what the features of a frozen image backbone know. Linear heads on patches against the truth of the simulator, maps of principal
  * components, and a judge that looks at a tower while it trains.
  *
- * Probe and maps have two steps, so that the first can check everything before the run folder is taken. Options are borrowed until the work is closed,
- * and so are the texts and lists in them.
+ * Probe and maps have two steps, so that the first can check everything before the run folder is taken. Options are borrowed until the work is
+ * closed, and so are the texts and lists in them.
  */
 #pragma once
 
@@ -20,7 +20,7 @@ typedef struct syz_frozen_options {
   syz_model_config config; /**< used without model_file */
   uint64_t seed;           /**< of initial weights */
   syz_compute_options compute;
-  int64_t batch;           /**< images per rank that go through the tower at once; the result does not depend on it */
+  int64_t batch; /**< images per rank that go through the tower at once; the result does not depend on it */
 } syz_frozen_options;
 
 /* ----------------------------------------------------------- dense probe */
@@ -36,8 +36,8 @@ typedef struct syz_dense_options {
   bool is_balanced;                  /**< instead: patches / (classes x patches of the class) */
   double l2, tolerance, ridge;       /**< penalty and end of the segmentation, penalty of the regression */
   int64_t iterations;
-  bool compares_untrained;           /**< do it with initial weights as well */
-  int64_t pictures;                  /**< held-out objects that get a PNG file */
+  bool compares_untrained; /**< do it with initial weights as well */
+  int64_t pictures;        /**< held-out objects that get a PNG file */
 } syz_dense_options;
 
 typedef struct syz_dense_probe syz_dense_probe;
@@ -74,14 +74,14 @@ void syz_maps_close(syz_maps **m);
  * in every line of validation.jsonl, so that a chart shows what training brought.
  */
 typedef struct syz_judge_options {
-  int64_t train_objects;               /**< among which neighbours are looked for; 0: no judge */
-  int64_t test_objects;                /**< whose labels are predicted */
-  int64_t neighbours;                  /**< of a prediction */
-  syz_texts label[2];                  /**< numbers to regress, classes to predict */
-  bool is_given[2];                    /**< they were asked for by name: one that is not there is an error */
-  int64_t pixel_components;            /**< principal components of the pixels whose neighbours are the baseline; 0: no such baseline */
-  int64_t batch;                       /**< images per rank that go through the teacher at once */
-  int threads;                         /**< of the search */
+  int64_t train_objects;    /**< among which neighbours are looked for; 0: no judge */
+  int64_t test_objects;     /**< whose labels are predicted */
+  int64_t neighbours;       /**< of a prediction */
+  syz_texts label[2];       /**< numbers to regress, classes to predict */
+  bool is_given[2];         /**< they were asked for by name: one that is not there is an error */
+  int64_t pixel_components; /**< principal components of the pixels whose neighbours are the baseline; 0: no such baseline */
+  int64_t batch;            /**< images per rank that go through the teacher at once */
+  int threads;              /**< of the search */
 } syz_judge_options;
 
 /**
@@ -92,9 +92,9 @@ syz_status syz_judge_check(const syz_judge_options *options, const syz_shardset 
 /**
  * Make a judge of `teacher` (SYZ_PURPOSE_DINO, with its weights before training; borrowed, looked at again at each call).
  *
- * Reads labels and pixels and computes the baselines, so it takes seconds: call it once the run folder is taken. `test` NULL, or a data set without any
- * of the labels asked for: out->judge is NULL, and why is said. Collective over run->world; agreed. SYZ_ERR_INPUT as syz_judge_check, and for labels that
- * were asked for but are known nowhere or are no classes; SYZ_ERR_MEMORY.
+ * Reads labels and pixels and computes the baselines, so it takes seconds: call it once the run folder is taken. `test` NULL, or a data set without
+ * any of the labels asked for: out->judge is NULL, and why is said. Collective over run->world; agreed. SYZ_ERR_INPUT as syz_judge_check, and for
+ * labels that were asked for but are known nowhere or are no classes; SYZ_ERR_MEMORY.
  */
 syz_status syz_judge_create(const syz_run *run, const syz_judge_options *options, const syz_compute *compute, syz_model *teacher, syz_shardset *train,
                             syz_shardset *test, syz_judge *out);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * report: a run as one HTML page that needs nothing else: curves of training, figures of retrieval, a gallery of objects and their neighbours, maps of
- * patches, where the time went, and where everything comes from. A part that cannot be found is said to be missing.
+ * report: a run as one HTML page that needs nothing else: curves of training, figures of retrieval, a gallery of objects and their neighbours, maps
+ * of patches, where the time went, and where everything comes from. A part that cannot be found is said to be missing.
  */
 #pragma once
 

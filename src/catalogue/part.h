@@ -20,7 +20,8 @@ enum { SYZ_EMBED_BLOCK = 64 };
  */
 syz_status syz_embed_part_open(syz_comm *c, const char *folder, uint64_t key, int64_t rows, size_t row_bytes, syz_embed_part **out,
                                const int64_t **missing, int64_t *n_missing);
-/** What these results were made with, beside the key: a later run under the same key recalls it. Thrown away with the results. Collective. SYZ_ERR_WRITE. */
+/** What these results were made with, beside the key: a later run under the same key recalls it. Thrown away with the results. Collective.
+ * SYZ_ERR_WRITE. */
 syz_status syz_embed_part_remember(syz_embed_part *p, const void *bytes, size_t n);
 /** *is_there: it is, n bytes long and undamaged; then the bytes are the same on all ranks. Collective. */
 syz_status syz_embed_part_recall(syz_embed_part *p, void *bytes, size_t n, bool *is_there);

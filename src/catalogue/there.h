@@ -11,8 +11,8 @@ typedef struct syz_embed_there {
   bool has_fits; /**< embedding.fits is of this key, and its sums hold */
 } syz_embed_there;
 
-/** Collective; agreed. A file that is of this key and damaged is warned of and does not count. `rows`: objects wanted. SYZ_ERR_WRITE: a symbolic link is
- * in the place of one of them. */
+/** Collective; agreed. A file that is of this key and damaged is warned of and does not count. `rows`: objects wanted. SYZ_ERR_WRITE: a symbolic link
+ * is in the place of one of them. */
 syz_status syz_embed_look(syz_comm *c, const char *folder, const char *key, int64_t rows, syz_embed_there *out);
 /**
  * Put the rows of a whole embedding.h5 back into the partial results, for the blocks that are missing there: then only files are left to be written.

@@ -15,8 +15,8 @@ typedef struct syz_embed_result {
   int64_t width; /**< E */
   const char *folder, *created_by, *input_yaml;
   const char *key, *model_digest, *data_digest, *model_file, *precision, *engine, *split; /**< root attributes */
-  const char *int8; /**< root attribute of precision int8: what the calibration chose and found; NULL otherwise */
-  const char *data_path;                                                         /**< one path a line */
+  const char *int8;      /**< root attribute of precision int8: what the calibration chose and found; NULL otherwise */
+  const char *data_path; /**< one path a line */
 } syz_embed_result;
 
 /** Collective. Each file appears under its name when complete. SYZ_ERR_WRITE, SYZ_ERR_DATA. */

@@ -24,9 +24,10 @@ typedef struct syz_patches {
   int64_t *number;           /**< [objects] in the data set */
   syz_array_rows array;      /**< [n, side^2, D], last norm applied */
   void *token;
-  syz_rows rows;             /**< the patches as rows of a tall matrix; its context is `array`: do not copy the struct */
+  syz_rows rows; /**< the patches as rows of a tall matrix; its context is `array`: do not copy the struct */
 } syz_patches;
-/** Collective; agreed. At most `wanted` objects of `data`, as syz_choose_images takes them. SYZ_ERR_DATA when none has an image. SYZ_ERR_MEMORY with numbers when the ranks of a node do not fit together. */
+/** Collective; agreed. At most `wanted` objects of `data`, as syz_choose_images takes them. SYZ_ERR_DATA when none has an image. SYZ_ERR_MEMORY with
+ * numbers when the ranks of a node do not fit together. */
 syz_status syz_patches_create(syz_comm *c, const syz_compute *compute, syz_model *m, syz_shardset *data, int64_t wanted, int64_t batch,
                               const char *what, syz_patches **out);
 void syz_patches_destroy(syz_patches **p);

@@ -118,15 +118,15 @@ void syz_report_sources_free(syz_report_sources *s);
 typedef struct syz_report_figures {
   double steps, loss, recall10[2], chance10, r2[2], objects;
   char label[64];
-  bool is_pretraining; /**< of one tower: no pairs to retrieve */
+  bool is_pretraining;       /**< of one tower: no pairs to retrieve */
   double knn, start, pixels; /**< first figure of the nearest-neighbour judge at the end, and its baselines */
   char knn_label[64];
   double iou, iou_untrained;
 } syz_report_figures;
 
 syz_status syz_report_training(syz_page *p, const syz_report_sources *s, syz_report_figures *f);
-/** Cards for the curves that only pretraining has: every term of the loss, guards against collapse, schedules, figures on held-out objects. False, and
- * nothing, for other runs. */
+/** Cards for the curves that only pretraining has: every term of the loss, guards against collapse, schedules, figures on held-out objects. False,
+ * and nothing, for other runs. */
 bool syz_report_is_pretraining(const syz_metrics *m);
 syz_status syz_report_pretraining(syz_page *p, const syz_metrics *m, const syz_metrics *v, syz_report_figures *f);
 /** Held-out spectra that masked modelling filled in, from reconstruction.h5 beside metrics.jsonl. Nothing when there is none. */

@@ -21,9 +21,9 @@ typedef enum ingest_role { ROLE_SPECTRA, ROLE_REDSHIFTS, ROLE_IMAGES, ROLE_CATAL
 typedef struct ingest_file {
   const char *path; /**< into ingest.paths */
   ingest_role role;
-  bool is_named;             /**< by itself, not found in a folder */
+  bool is_named; /**< by itself, not found in a folder */
   int64_t bytes;
-  uint64_t digest;           /**< of its content, once ingest_digest_files has been called, where an object is made from it */
+  uint64_t digest; /**< of its content, once ingest_digest_files has been called, where an object is made from it */
 } ingest_file;
 
 enum { REASON_TEXT = 480, INGEST_LABELS = 64, NO_FILE = -1 };
@@ -55,11 +55,11 @@ typedef struct ingest_candidate {
   double ra, dec;
   int64_t row;
   int32_t file, brick;
-  char photsys;      /**< with `brick`: of the Legacy Surveys, by the identifier; 0 = unknown */
+  char photsys; /**< with `brick`: of the Legacy Surveys, by the identifier; 0 = unknown */
   bool has_pixels, is_centre;
   bool is_made_id;
-  bool is_home;      /**< this rank decides about it; otherwise it is here for its neighbours */
-  bool is_wanted;    /**< a spectrum asks for its identifier */
+  bool is_home;   /**< this rank decides about it; otherwise it is here for its neighbours */
+  bool is_wanted; /**< a spectrum asks for its identifier */
   double label[INGEST_LABELS];
 } ingest_candidate;
 
@@ -100,7 +100,7 @@ typedef struct ingest_reject {
 typedef struct ingest_object {
   int64_t object_id;
   double ra, dec, image_ra, image_dec;
-  int64_t spectrum, candidate;  /**< numbers in the tables, -1 = none */
+  int64_t spectrum, candidate; /**< numbers in the tables, -1 = none */
   bool wants_image, has_image, is_dropped;
   int32_t image_file[SYZ_BANDS], image_plane[SYZ_BANDS]; /**< NO_FILE where a band is missing */
 } ingest_object;
@@ -113,11 +113,11 @@ typedef struct ingest_sentinels {
 
 /** Counts of this rank; whole numbers of 64 bits only, summed over ranks by ingest_sum_counts. */
 typedef struct ingest_cuts {
-  int64_t positions, catalogued; /**< image positions read, those that are not centres */
+  int64_t positions, catalogued;            /**< image positions read, those that are not centres */
   int64_t images, spectra, both, redshifts; /**< of the objects kept */
-  int64_t passed_over_of[ROLE_COUNT]; /**< files that were opened and hold something else */
-  int64_t passed_over, read, kept, cut[SYZ_CUT_COUNT], bad, unmatched, outside, edge, missing_band, unpaired, repeated, not_primary, copies, superseded,
-      no_value, rescaled, lacks_camera, linked, narrow;
+  int64_t passed_over_of[ROLE_COUNT];       /**< files that were opened and hold something else */
+  int64_t passed_over, read, kept, cut[SYZ_CUT_COUNT], bad, unmatched, outside, edge, missing_band, unpaired, repeated, not_primary, copies,
+      superseded, no_value, rescaled, lacks_camera, linked, narrow;
 } ingest_cuts;
 
 typedef struct syz_survey ingest;
@@ -130,30 +130,30 @@ struct syz_survey {
   char *paths;
   int n_files;
   ingest_file *file;
-  int n_labels;                        /**< label 0 is redshift */
+  int n_labels; /**< label 0 is redshift */
   char label[INGEST_LABELS][SYZ_LABEL_NAME];
   ingest_column column[INGEST_LABELS + 1]; /**< of the labels (the first: ingest.redshift_column), then of ingest.primary */
   syz_spectra_options spectra_options;
   syz_spectra_cuts cuts;
   char objtype[256], spectype[256];
   syz_images_options image_options;
-  ingest_sentinels no_value, no_redshift;  /**< of labels, and of the redshift */
-  size_t spectrum_bytes, candidate_bytes;  /**< of a record in the tables */
+  ingest_sentinels no_value, no_redshift;     /**< of labels, and of the redshift */
+  size_t spectrum_bytes, candidate_bytes;     /**< of a record in the tables */
   int64_t n_spectra, n_candidates, n_objects; /**< of this rank */
-  int64_t n_planes, n_rejects;             /**< of all */
-  int64_t n_total;                         /**< objects of all ranks, by ingest_number_objects */
+  int64_t n_planes, n_rejects;                /**< of all */
+  int64_t n_total;                            /**< objects of all ranks, by ingest_number_objects */
   ingest_bytes spectra, candidates;
   ingest_plane *plane;
   ingest_plane_map *plane_map;
   ingest_object *object;
   ingest_reject *reject;
   ingest_cuts count;
-  uint64_t zero_points_digest;         /**< of the file ingest.zero_points; 0: none */
-  syz_images **open;                   /**< [n_files] image files of this rank that are kept open: those that cost most to unpack */
+  uint64_t zero_points_digest; /**< of the file ingest.zero_points; 0: none */
+  syz_images **open;           /**< [n_files] image files of this rank that are kept open: those that cost most to unpack */
   size_t open_bytes;
-  float *has_bricks;                   /**< [2, SYZ_BRICKS + 1] 1 where the north's, the south's catalogues have sources of a brick; NULL: no brick is known */
-  ingest_bytes found_rejects;          /**< of this rank, gathered by ingest_share_rejects */
-  ingest_bytes found_candidates;       /**< of this rank: image-only rows of HDF5 files, found beside the spectra, and centres of images */
+  float *has_bricks;          /**< [2, SYZ_BRICKS + 1] 1 where the north's, the south's catalogues have sources of a brick; NULL: no brick is known */
+  ingest_bytes found_rejects; /**< of this rank, gathered by ingest_share_rejects */
+  ingest_bytes found_candidates; /**< of this rank: image-only rows of HDF5 files, found beside the spectra, and centres of images */
 };
 
 static inline ingest_spectrum *ingest_spectrum_at(const ingest *g, int64_t i)
@@ -172,7 +172,7 @@ void ingest_begin(ingest *g, const syz_run *run, const syz_survey_options *optio
 void ingest_forget(ingest *g);
 
 /* files.c */
-syz_status ingest_list_files(ingest *g);                        /**< Collective. */
+syz_status ingest_list_files(ingest *g); /**< Collective. */
 syz_status ingest_add(ingest_bytes *b, const void *item, size_t n);
 /** Room for n more bytes. */
 syz_status ingest_reserve(ingest_bytes *b, size_t n);
@@ -197,15 +197,15 @@ syz_status ingest_send(ingest *g, ingest_mail *m, size_t item, ingest_bytes *out
 void ingest_mail_free(ingest_mail *m);
 
 /* scan.c */
-syz_status ingest_scan_spectra(ingest *g);    /**< Collective: spectra of FITS and HDF5 files, pixels checked; image-only rows of HDF5 files. */
+syz_status ingest_scan_spectra(ingest *g); /**< Collective: spectra of FITS and HDF5 files, pixels checked; image-only rows of HDF5 files. */
 /** The cuts that need nothing from another file. */
 syz_cut ingest_early_cut(const ingest *g, const syz_spectrum_info *info, double primary);
 /** Note in `o` how much of a spectrum is good, and whether too little; *fault: NULL, or why it cannot be used. */
 void ingest_check_pixels(const ingest *g, const float *flux, const float *ivar, ingest_spectrum *o, const char **fault, char reason[160]);
-syz_status ingest_scan_images(ingest *g);     /**< Collective: planes of image files, on every rank. */
+syz_status ingest_scan_images(ingest *g); /**< Collective: planes of image files, on every rank. */
 /** Note a file that cannot be used, or pass it over when it is a sound one of another kind that lay in a folder. */
 syz_status ingest_note_file(ingest *g, int file);
-syz_status ingest_check_roles(ingest *g);     /**< Collective: a role whose every file is of another kind was given by mistake. */
+syz_status ingest_check_roles(ingest *g); /**< Collective: a role whose every file is of another kind was given by mistake. */
 
 /* centres.c */
 /** Not collective: of the centres of this rank's files, those that are no earlier one's, among the found candidates. */
@@ -220,9 +220,9 @@ syz_status ingest_stream_next(ingest *g, ingest_stream *s, ingest_bytes *block);
 /* sky.c, all collective */
 /** Spectra that look for an image, all but those that are out, go where positions will meet them. */
 syz_status ingest_sky_open(ingest *g, const bool *is_out, ingest_sky **out);
-void ingest_sky_close(ingest_sky **s); /**< Not collective. */
-syz_status ingest_sky_read(ingest_sky *s);    /**< All positions go by; those that can become something are kept. */
-syz_status ingest_sky_settle(ingest_sky *s);  /**< Copies are left out. */
+void ingest_sky_close(ingest_sky **s);                            /**< Not collective. */
+syz_status ingest_sky_read(ingest_sky *s);                        /**< All positions go by; those that can become something are kept. */
+syz_status ingest_sky_settle(ingest_sky *s);                      /**< Copies are left out. */
 syz_status ingest_sky_offer(ingest_sky *s, ingest_bytes *offers); /**< ingest_offer records for this rank's spectra. */
 /** `takes`: places (int64_t) of the offers that were taken, to their owners. The others that may have an image come to the ranks of their files. */
 syz_status ingest_sky_rest(ingest_sky *s, ingest_mail *takes, ingest_bytes *rest);
@@ -232,7 +232,7 @@ syz_status ingest_sky_rest(ingest_sky *s, ingest_mail *takes, ingest_bytes *rest
 syz_status ingest_scan_hdf5(ingest *g, int file, ingest_bytes *spectra, ingest_bytes *candidates);
 
 /* redshifts.c */
-syz_status ingest_join_redshifts(ingest *g);  /**< Collective: ingest.redshifts by identifier, then the cuts. */
+syz_status ingest_join_redshifts(ingest *g); /**< Collective: ingest.redshifts by identifier, then the cuts. */
 
 /* columns.c */
 /** Note what a file's tables say of column k: 0 .. n_labels - 1 the labels, n_labels ingest.primary. Rank-local. */
@@ -267,17 +267,17 @@ syz_status ingest_check_ids(ingest *g);
 int ingest_file_of_object(const ingest *g, const ingest_object *o, int64_t *row);
 /** Order of files and rows, centres last. */
 int ingest_compare_candidates(const void *a, const void *b);
-syz_status ingest_make_objects(ingest *g);    /**< Collective: pairs spectra and candidates. */
-void ingest_drop(ingest *g);                  /**< Not collective: ingest.keep, dropped objects removed. */
+syz_status ingest_make_objects(ingest *g); /**< Collective: pairs spectra and candidates. */
+void ingest_drop(ingest *g);               /**< Not collective: ingest.keep, dropped objects removed. */
 
 /* digest.c */
-syz_status ingest_digest_files(ingest *g);    /**< Collective: digests of the files in use. */
+syz_status ingest_digest_files(ingest *g); /**< Collective: digests of the files in use. */
 
 /* planes.c */
-syz_status ingest_map_planes(ingest *g);      /**< Not collective: which planes may touch which cell of the sky. */
+syz_status ingest_map_planes(ingest *g); /**< Not collective: which planes may touch which cell of the sky. */
 void ingest_forget_planes(ingest *g);
 bool ingest_plane_reaches(const ingest *g, int32_t cell);
-syz_status ingest_choose_planes(ingest *g);   /**< Collective: which plane each object's bands come from, and whether the cutouts hold. */
+syz_status ingest_choose_planes(ingest *g); /**< Collective: which plane each object's bands come from, and whether the cutouts hold. */
 
 /* deal.c, both collective */
 /** *number [n_objects]: the places of this rank's objects among all; the caller's. Sets n_total. */
@@ -286,4 +286,4 @@ syz_status ingest_number_objects(ingest *g, int64_t **number);
 syz_status ingest_deal_objects(ingest *g);
 
 /* shards.c */
-syz_status ingest_write_shards(ingest *g);    /**< Collective. */
+syz_status ingest_write_shards(ingest *g); /**< Collective. */
