@@ -19,7 +19,7 @@
 #include "bench.h"
 #include "keys.h"
 #include "syzygy/data.h"
-#include "syzygy/sky.h"
+#include "syzygy/simulator.h"
 
 enum {
   BLOCK = 8 << 20,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "patches.h"
+#include "syzygy/simulator.h"
 
 enum { SYZ_SEGMENTS = SYZ_SEGMENT_ARTEFACT + 1, SYZ_TRUTH_TARGETS = 3 };
 /** "background", "bulge", ...: syz_segment by name; and the colour it has in pictures. */
