@@ -12,7 +12,7 @@
 #include <time.h>
 
 #include "bench.h"
-#include "syzygy/train.h"
+#include "syzygy/loss.h"
 
 enum { WIDTH = 1024, CHUNK = 256 /* objects handed over at a time */, LARGE = 32768 /* pairs: one run is enough, and long */, RUNS = 3 };
 static const double scale = 15.5;

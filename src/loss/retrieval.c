@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "similarity.h"
-#include "syzygy/train.h"
+#include "syzygy/loss.h"
 
 const int syz_recall_cut[SYZ_RECALL_CUTS] = {1, 5, 10};
 

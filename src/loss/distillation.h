@@ -2,9 +2,10 @@
 /** Inside of the distillation loss: what distillation.c (student, gradients) and distillation_teacher.c (targets) share. */
 #pragma once
 
+#include <math.h>
+
 #include "distillation_rows.h"
-#include "leaves.h"
-#include "syzygy/train.h"
+#include "syzygy/loss.h"
 
 enum {
   TILE_PROTOTYPES = 512, /* packed prototypes of a tile at width 256 are 256 KiB in bfloat16 and stay in L2 with a chunk of logits */

@@ -14,7 +14,7 @@
  * its part of v follows from the logits at hand. Each iteration is thus one pass of products over the tiles, 3 where the mean needs 1.
  *
  * A row's sums over prototypes are float32 within a tile and float64 beyond it; sums over rows are float64, relative to the maximum over all
- * ranks: they depend on the number of ranks by their order alone, 1e-16, and with leaves (leaves.c) not at all.
+ * ranks: they depend on the number of ranks by their order alone, 1e-16, and with leaves (src/comm/leaves.c) not at all.
  */
 #include <math.h>
 #include <string.h>
@@ -155,7 +155,7 @@ void distillation_targets(syz_distillation *d, int64_t tile, bool is_first)
         for (int64_t r = begin; r < end; r++) distillation_add_columns(sum + k, d->target + r * n + k, smaller(STRIPE, n - k));
       }
     }
-    leaves_merge_f64(d->leaf_sum, distillation_leaves(d), (size_t)n);
+    syz_leaves_merge_f64(d->leaf_sum, distillation_leaves(d), (size_t)n);
     memcpy(d->mean_target + s * d->config.prototypes + first, d->leaf_sum, (size_t)n * sizeof *d->leaf_sum);
   }
 }
@@ -173,7 +173,7 @@ void distillation_entropies(syz_distillation *d, syz_distillation_loss *out)
     }
   distillation_sum(d, entropy, SYZ_TARGET_SETS);
   if (d->config.leaves > 0)
-    leaves_sum_f64(d->world, d->travel, d->mean_target, (size_t)(d->config.sets * K), d->received); /* a rank's leaves are added tile by tile */
+    syz_leaves_sum_f64(d->world, d->travel, d->mean_target, (size_t)(d->config.sets * K), d->received); /* a rank's leaves are added tile by tile */
   else
     syz_allreduce_f64(d->world, d->mean_target, (size_t)(d->config.sets * K), SYZ_SUM);
   for (int s = 0; s < SYZ_TARGET_SETS; s++) {

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "syzygy/train.h"
+#include "syzygy/loss.h"
 
 enum { E = 24 };
 

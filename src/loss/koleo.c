@@ -20,7 +20,7 @@
 #include <string.h>
 
 #include "similarity.h"
-#include "syzygy/train.h"
+#include "syzygy/loss.h"
 
 static const double eps = 1e-8;      /* of the logarithm and of the norm */
 static const float rounding = 2e-6f; /* of a float32 cosine of 1000 numbers, and more */

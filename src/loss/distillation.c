@@ -19,7 +19,7 @@
  * keeping none of them: memory is a tile of targets and gradients, (rows t 4 + rows s 2 or 4) x 512 bytes, and the packed prototypes. The second
  * pass over t is owed to the entropy of the mean target alone; the lse and sum q a could be had in one pass.
  *
- * Measured on one Zen 5 core (tests/train/speed_distillation.c), bfloat16, 424 student and 360 teacher rows, 65,536 prototypes of 256: 265 ms, 72 %
+ * Measured on one Zen 5 core (tests/loss/speed_distillation.c), bfloat16, 424 student and 360 teacher rows, 65,536 prototypes of 256: 265 ms, 72 %
  * of the limit for what is done, 42 % counted; float32 82 and 48 %. Profile: products 82 %, exponentials 7 %, the rest norms, packing and gradient
  * of the weights and sums. Tiles of 256 to 1024 prototypes and chunks of 96 to 192 rows are equally fast to 3 %. Not built: the teacher's
  * exponentials of the first pass kept in bfloat16 (47 MB here) would save the products of both later passes over t, 50 ms by their count.
@@ -57,7 +57,7 @@ static size_t lay_out(syz_distillation *d, void *memory, size_t size)
   d->z_student = syz_arena_take(&a, student * width, act);
   d->target = syz_arena_take(&a, teacher * tile, sizeof(float));
   d->logits = syz_arena_take(&a, chunk * (tile > width ? tile : width), sizeof(float));
-  d->w = syz_arena_take(&a, (size_t)leaves_slots((int64_t)leaves) * tile * width, sizeof(float));
+  d->w = syz_arena_take(&a, (size_t)syz_leaves_slots((int64_t)leaves) * tile * width, sizeof(float));
   d->dlogits = syz_arena_take(&a, student * tile, act);
   d->dz = syz_arena_take(&a, chunk * width, act);
   return a.used;
@@ -108,7 +108,7 @@ syz_status syz_distillation_create(syz_comm *world, const syz_compute *compute, 
   SYZ_REQUIRE(d->memory, SYZ_ERR_MEMORY, "%s", syz_error_text());
   lay_out(d, d->memory, bytes);
   SYZ_TRY(create_layers(d, compute));
-  if (config->leaves > 0) SYZ_TRY(syz_request_create(world, LEAVES_MESSAGES, &d->travel));
+  if (config->leaves > 0) SYZ_TRY(syz_request_create(world, SYZ_LEAVES_MESSAGES, &d->travel));
   *out = d;
   d = NULL;
 cleanup:
@@ -149,16 +149,6 @@ size_t syz_distillation_bytes(const syz_compute *compute, const syz_distillation
 }
 
 float *syz_distillation_centre(syz_distillation *d, int set) { return d->offset[set]; }
-
-void distillation_sum(syz_distillation *d, double *of_leaf, size_t n)
-{
-  if (d->config.leaves <= 0) {
-    syz_allreduce_f64(d->world, of_leaf, n, SYZ_SUM);
-    return;
-  }
-  leaves_merge_f64(of_leaf, d->config.leaves, n);
-  leaves_sum_f64(d->world, d->travel, of_leaf, n, d->received);
-}
 
 /* Sums of the teacher's rows over all ranks: logits are linear in z, so their batch mean takes `width` numbers a set to tell. Collective. */
 static void sum_teacher(syz_distillation *d, const float *z)
@@ -366,7 +356,7 @@ static void add_dweight(syz_distillation *d, const syz_distillation_batch *batch
   const int64_t n = distillation_tile(d, tile, &first), width = d->config.width, size = TILE_PROTOTYPES * width;
   const size_t act = syz_dtype_size(d->act);
   for (int64_t leaf = 0; leaf < distillation_leaves(d); leaf++) {
-    int slot = leaves_slot(leaf);
+    int slot = syz_leaves_slot(leaf);
     float *w = d->w + slot * size;
     int64_t begin, end;
     student_leaf(d, batch, leaf, &begin, &end);
@@ -374,7 +364,7 @@ static void add_dweight(syz_distillation *d, const syz_distillation_batch *batch
     syz_linear_backward_weight(d->from_student[tile], end - begin, (const char *)d->dlogits + (size_t)(begin * n) * act,
                                (const char *)d->z_student + (size_t)(begin * width) * act, w, NULL);
     turn_to_weight(d, batch->weight_student, first, n, w);
-    for (int m = leaves_merges(leaf); m > 0; m--, slot--) distillation_add_row(d->w + (slot - 1) * size, 1.0f, d->w + slot * size, n * width);
+    for (int m = syz_leaves_merges(leaf); m > 0; m--, slot--) distillation_add_row(d->w + (slot - 1) * size, 1.0f, d->w + slot * size, n * width);
   }
   distillation_add_row(dweight + first * width, 1.0f, d->w, n * width);
 }

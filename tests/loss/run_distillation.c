@@ -13,7 +13,7 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "syzygy/train.h"
+#include "syzygy/loss.h"
 
 static void *read_array(FILE *f, int64_t n, size_t size)
 {

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "syzygy/train.h"
+#include "syzygy/loss.h"
 
 enum { K = 1100, WIDTH = 12, STUDENT = 5, TEACHER = 4 };
 

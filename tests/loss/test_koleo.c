@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "syzygy/train.h"
+#include "syzygy/loss.h"
 
 static const float filler = 1; /* what dx holds before */
 

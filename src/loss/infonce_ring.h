@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** InfoNCE around a ring of ranks; the functions are those of syz_infonce_* (train.h). See infonce_ring.c and infonce_pieces.c. */
+/** InfoNCE around a ring of ranks; the functions are those of syz_infonce_* (loss.h). See infonce_ring.c and infonce_pieces.c. */
 #pragma once
 
-#include "syzygy/train.h"
+#include "syzygy/loss.h"
 
 typedef struct infonce_ring infonce_ring;
 

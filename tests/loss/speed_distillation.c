@@ -12,7 +12,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "syzygy/train.h"
+#include "syzygy/loss.h"
 
 static double cpu_seconds(void)
 {

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "syzygy/train.h"
+#include "syzygy/loss.h"
 
 typedef struct batch {
   int64_t G, E;

@@ -1,18 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Sums in an order that the global batch fixes (reproducible: true).
- *
- * The batch is cut into leaves, a power of two of them, and each rank has a whole number. The gradient of a leaf is formed by itself, in passes over
- * its objects alone, from a block of zeros; then leaves are added as a binary tree over their numbers: ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)).
- * With a power of two of ranks each rank's leaves are a subtree, and the ranks' sums are the leaves of the tree above: the same additions of the
- * same numbers, however many ranks there are. a + b and b + a are the same bits, so neither the order in which a rank goes through its leaves (they
- * may go backwards) nor which of two ranks adds matters.
- *
- * Gradients: leaf_gradients.c. Every other sum that enters the training is of small arrays: leaves_merge_f64 on a rank, leaves_sum_f64 over ranks.
+ * A rank's share of the global batch in passes of bounded size, which do not cross the border of a leaf (src/comm/leaves.c), and what numbers of
+ * leaves a batch can have.
  */
-#include "leaves.h"
-
-/* ------------------------------------------------------------------- passes */
+#include "passes.h"
 
 passes passes_of(int64_t global_batch, int64_t leaf_count, int64_t share, int64_t wanted)
 {
@@ -60,35 +51,4 @@ syz_status syz_leaves_check(const syz_grid *grid, int64_t global_batch, int64_t 
       (long long)ranks, (long long)leaf_count, (long long)leaf_count);
 cleanup:
   return st;
-}
-
-/* --------------------------------------------------------------- small sums */
-
-void leaves_add_f64(double *x, const double *y, size_t n)
-{
-  for (size_t i = 0; i < n; i++) x[i] += y[i];
-}
-
-void leaves_merge_f64(double *of_leaf, int64_t n_leaves, size_t n)
-{
-  for (int64_t distance = 1; distance < n_leaves; distance *= 2)
-    for (int64_t i = 0; i + distance < n_leaves; i += 2 * distance) leaves_add_f64(of_leaf + (size_t)i * n, of_leaf + (size_t)(i + distance) * n, n);
-}
-
-enum { TAG = 41 };
-
-void leaves_exchange(syz_request *r, int partner, const void *send, size_t send_bytes, void *receive, size_t receive_bytes)
-{
-  if (receive_bytes) syz_request_receive(r, receive, receive_bytes, partner, TAG);
-  if (send_bytes) syz_request_send(r, send, send_bytes, partner, TAG);
-  syz_request_wait(r);
-}
-
-void leaves_sum_f64(syz_comm *c, syz_request *r, double *x, size_t n, double *received)
-{
-  const int size = syz_comm_size(c), rank = syz_comm_rank(c);
-  for (int distance = 1; distance < size; distance *= 2) {
-    leaves_exchange(r, rank ^ distance, x, n * sizeof *x, received, n * sizeof *x);
-    leaves_add_f64(x, received, n);
-  }
 }
