@@ -379,6 +379,15 @@ const char *syz_input_text(const syz_input *in, const char *path);
 /** Number of items of a LIST, and the items; borrowed. */
 int syz_input_list_size(const syz_input *in, const char *path);
 const char *syz_input_list_item(const syz_input *in, const char *path, int i);
+/** A list of texts, borrowed from whoever made it. */
+typedef struct syz_texts {
+  int n;
+  const char *const *item;
+} syz_texts;
+/** All items of a LIST; borrowed until the input changes. */
+syz_texts syz_input_list(const syz_input *in, const char *path);
+/** The texts one a line (syz_free); NULL without memory. */
+char *syz_texts_lines(syz_texts t);
 /** Insertions, deletions and changes of letters (case ignored) that turn one name into the other: for "the nearest known one is". */
 int syz_edit_distance(const char *a, const char *b);
 /** Whether the file or the command line gave it. */

@@ -13,6 +13,8 @@
 /** A group of ranks. */
 typedef struct syz_comm syz_comm;
 
+/** Before syz_comm_start: SYZ_ERR_MEMORY when this process has no room for MPI, which would end it without a word (src/comm/start_memory.c). */
+syz_status syz_comm_check_memory(void);
 /** Start MPI, tell log and abort hook, make the world. Collective over all processes. */
 syz_status syz_comm_start(int *argc, char ***argv, syz_comm **world);
 /** End MPI; frees *world. Collective. */
@@ -182,6 +184,44 @@ syz_status syz_grid_create(syz_comm *world, syz_towers towers, double cost_image
 syz_status syz_grid_split_tensor(syz_grid *g, int tensor);
 void syz_grid_destroy(syz_grid *g);
 
+/* ---------------------------------------------------------------- leaves */
+
+/**
+ * Sums in an order that the leaves of the global batch fix (src/comm/leaves.c): a binary tree over leaves as a binary counter. Leaf i (from 0) is
+ * formed in slot syz_leaves_slot(i); then, syz_leaves_merges(i) times, that slot is added to the one before it, which takes its place. After 2^k
+ * leaves slot 0 holds the sum; k + 1 slots are used.
+ */
+static inline int syz_leaves_slot(int64_t i)
+{
+  int slot = 0;
+  for (; i; i &= i - 1) slot++;
+  return slot;
+}
+static inline int syz_leaves_merges(int64_t i)
+{
+  int merges = 0;
+  for (; i & 1; i >>= 1) merges++;
+  return merges;
+}
+/** Slots that n leaves need, n a power of two. */
+static inline int syz_leaves_slots(int64_t n)
+{
+  int slots = 1;
+  for (; n > 1; n >>= 1) slots++;
+  return slots;
+}
+
+/** x[i] += y[i]. */
+void syz_leaves_add_f64(double *x, const double *y, size_t n);
+/** of_leaf [leaves][n] -> their sum, in the order of the tree, in of_leaf[0]. leaves: a power of two. */
+void syz_leaves_merge_f64(double *of_leaf, int64_t leaves, size_t n);
+enum { SYZ_LEAVES_MESSAGES = 2 /**< under way at once */ };
+/** To and from one partner, who has the two sizes the other way round; either may be 0. travel: for SYZ_LEAVES_MESSAGES. */
+void syz_leaves_exchange(syz_request *travel, int partner, const void *send, size_t send_bytes, void *receive, size_t receive_bytes);
+/** The same over ranks, in place; their number is a power of two. travel: of the same group, for SYZ_LEAVES_MESSAGES; received [n]: scratch.
+ * Collective. */
+void syz_leaves_sum_f64(syz_comm *c, syz_request *travel, double *x, size_t n, double *received);
+
 /* ---------------------------------------------------------------- timing */
 
 /** Rows of the table of where the time went: per phase minimum, mean and maximum over ranks, share of the total, and mean time inside MPI. */
@@ -198,6 +238,17 @@ void syz_timing_reduce(syz_comm *c, const syz_timing *t, syz_timing_row *rows, i
  * rank, in rank order.
  */
 syz_status syz_timing_report(syz_comm *c, const syz_timing *t, const char *path);
+
+/* ------------------------------------------------------------------- run */
+
+/** What a command lends to the room that does its work: the same on all ranks, borrowed for as long as that works. */
+typedef struct syz_run {
+  syz_comm *world;
+  syz_timing *timing;     /**< takes the phases of the work */
+  const char *folder;     /**< of the run: output.dir */
+  const char *created_by; /**< provenance for the files that are written: the program, */
+  const char *input_yaml; /**< and the resolved input; "" until the run folder is taken */
+} syz_run;
 
 /* -------------------------------------------------------------- watchdog */
 

@@ -168,6 +168,20 @@ typedef struct syz_rejected {
 } syz_rejected;
 /** How many were left out, and the list in file order; the same on every rank. */
 int64_t syz_shardset_rejected(const syz_shardset *s, const syz_rejected **list);
+/** When the checksums of a data set are compared before it is used: if its files are together smaller than 4 GiB, always, or never. */
+typedef enum syz_verify { SYZ_VERIFY_AUTO, SYZ_VERIFY_ALWAYS, SYZ_VERIFY_NEVER } syz_verify;
+bool syz_shardset_wants_verify(const syz_shardset *s, syz_verify when); /**< Whether they are, for this set. */
+/** Compare them then, as a phase of its own, or tell why not. Collective; agreed. See syz_shardset_verify. */
+syz_status syz_shardset_verify_when(syz_shardset *s, syz_verify when, syz_timing *timing);
+/** The data set of a run. Texts are borrowed. */
+typedef struct syz_data_options {
+  syz_texts path; /**< files and folders */
+  syz_split split;
+  syz_bad_objects bad;
+  syz_verify verify;
+} syz_data_options;
+/** Open it and warn of the objects that were left out. `purpose` ends the message when no path is given: "to train on". Collective; agreed. */
+syz_status syz_shardset_open_named(syz_comm *c, const syz_data_options *o, const char *purpose, syz_shardset **out);
 /** Leave out objects that lack a modality that is needed, and number the others anew; *left_out: how many. Collective, with the same
  * arguments on every rank, before any index or loader is used. SYZ_ERR_DATA when none is left. */
 syz_status syz_shardset_select(syz_shardset *s, bool needs_image, bool needs_spectrum, int64_t *left_out);

@@ -75,6 +75,12 @@ syz_status syz_model_config_read(const syz_input *in, syz_model_config *out);
 char *syz_model_config_yaml(const syz_model_config *config);
 /** SYZ_ERR_INPUT names the contradiction; for configurations made by hand (syz_model_config_read has checked). */
 syz_status syz_model_config_check(const syz_model_config *config);
+/**
+ * What a model computes with: made as the options say, and with AUTO or NATIVE chosen by measuring the layers of the configuration's widest tower, as
+ * syz_compute_choose does for `trains` and `earlier`. Collective; agreed.
+ */
+syz_status syz_model_start_compute(syz_comm *world, const syz_compute_options *options, const syz_model_config *config, bool trains,
+                                   const char *earlier, syz_compute **out);
 /** Name of a tower in messages and keys: "image" or "spectrum". */
 const char *syz_modality_name(syz_modality m);
 /** Tokens per object of a tower: image P (+1 with class token), spectrum 778 at full size. */

@@ -38,6 +38,13 @@ typedef struct syz_compute syz_compute;
  * time. SYZ_ERR_INPUT when an engine is asked for by name and is not there.
  */
 syz_status syz_compute_create(syz_dtype act, syz_engine engine, int threads, syz_compute **out);
+/** What a run asks for. */
+typedef struct syz_compute_options {
+  syz_dtype act; /**< inputs of products */
+  syz_engine engine;
+  int threads;
+  bool wants_int8; /**< products in 8-bit integers where that is allowed, of `act` elsewhere */
+} syz_compute_options;
 /** The part of it that every user of BLAS needs: BLIS's kernels by CPUID (BLIS 0.9 does not know new processors), unless the user has set
  * BLIS_ARCH_TYPE. For programs that call BLAS or ScaLAPACK without a compute context; call before the first such call. */
 void syz_blis_choose_kernels(void);
@@ -50,6 +57,8 @@ const char *syz_compute_describe(const syz_compute *c);
 const char *syz_compute_name(const syz_compute *c);
 /** "measured: amx 1250, oneDNN 870 GFLOP/s", or "" where nothing had to be measured. Borrowed. */
 const char *syz_compute_measured(const syz_compute *c);
+/** What computes, and what was measured, in one line of the log. */
+void syz_compute_tell(const syz_compute *c);
 
 /** A layer that a model has: y [rows, out] from x [rows, in]. */
 typedef struct syz_layer_size {

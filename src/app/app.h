@@ -46,6 +46,7 @@ typedef struct syz_app {
   int n_arguments;     /**< positional arguments behind the input file: only `info` and `report` take any */
   char **arguments;
   syz_timing timing;   /**< phases; main.c prints the table and writes timing.json */
+  syz_run run;         /**< of all this, what the rooms get that do the work */
 } syz_app;
 
 /** Each command: collective; returns the same status on every rank, SYZ_STOPPED for exit code 75. */

@@ -7,7 +7,8 @@
 
 #include "syzygy/train.h"
 
-int syz_app_threads(const syz_input *in)
+/* Threads a rank: compute.threads, or OMP_NUM_THREADS, or 1. */
+static int threads_of(const syz_input *in)
 {
   enum { MOST = 1024 };
   int64_t threads = syz_input_int(in, "compute.threads");
@@ -16,17 +17,24 @@ int syz_app_threads(const syz_input *in)
   return threads < 1 ? 1 : threads > MOST ? MOST : (int)threads;
 }
 
-syz_status syz_app_make_compute_of(const syz_input *in, syz_dtype act, syz_compute **out)
+syz_compute_options syz_app_compute_options(const syz_input *in)
 {
   static const struct {
     const char *name;
     syz_engine engine;
-  } engines[] = {{"auto", SYZ_ENGINE_AUTO}, {"reference", SYZ_ENGINE_REFERENCE}, {"native", SYZ_ENGINE_NATIVE}, {"blis", SYZ_ENGINE_BLIS}, {"onednn", SYZ_ENGINE_ONEDNN}};
-  syz_engine engine = SYZ_ENGINE_AUTO;
-  const char *wish = syz_input_text(in, "compute.engine");
+  } engines[] = {{"auto", SYZ_ENGINE_AUTO},
+                 {"reference", SYZ_ENGINE_REFERENCE},
+                 {"native", SYZ_ENGINE_NATIVE},
+                 {"blis", SYZ_ENGINE_BLIS},
+                 {"onednn", SYZ_ENGINE_ONEDNN}};
+  const char *wish = syz_input_text(in, "compute.engine"), *precision = syz_input_text(in, "compute.precision");
+  syz_compute_options o = {.act = strcmp(precision, "float32") == 0 ? SYZ_F32 : SYZ_BF16,
+                           .engine = SYZ_ENGINE_AUTO,
+                           .threads = threads_of(in),
+                           .wants_int8 = strcmp(precision, "int8") == 0};
   for (size_t i = 0; i < sizeof engines / sizeof *engines; i++)
-    if (strcmp(engines[i].name, wish) == 0) engine = engines[i].engine;
-  return syz_compute_create(act, engine, syz_app_threads(in), out);
+    if (strcmp(engines[i].name, wish) == 0) o.engine = engines[i].engine;
+  return o;
 }
 
 void syz_app_limit_instructions(const syz_input *in)
@@ -34,21 +42,6 @@ void syz_app_limit_instructions(const syz_input *in)
   const char *wish = syz_input_text(in, "compute.instructions");
   for (syz_isa isa = SYZ_ISA_AVX2; isa <= SYZ_ISA_LAST; isa++)
     if (strcmp(wish, syz_isa_name(isa)) == 0) syz_processor_limit(isa);
-}
-
-syz_status syz_app_make_compute(const syz_input *in, syz_compute **out)
-{
-  return syz_app_make_compute_of(in, strcmp(syz_input_text(in, "compute.precision"), "float32") == 0 ? SYZ_F32 : SYZ_BF16, out);
-}
-
-enum { MICRO_ROWS = 1152 /* of a usual micro-batch: eight images */ };
-
-/** The two layers that are two thirds of a block's products. */
-static void layers_of(const syz_model_config *config, syz_layer_size size[2])
-{
-  const int64_t dim = config->image.dim > config->spectrum.dim ? config->image.dim : config->spectrum.dim;
-  size[0] = (syz_layer_size){MICRO_ROWS, 4 * dim, dim};
-  size[1] = (syz_layer_size){MICRO_ROWS, dim, 4 * dim};
 }
 
 /** The run goes on with another engine. */
@@ -64,30 +57,20 @@ syz_status syz_app_start_compute(const syz_app *app, const syz_model_config *con
 {
   syz_status st = SYZ_OK;
   char earlier[96] = "";
-  syz_layer_size size[2];
-  layers_of(config, size);
-  SYZ_TRY_ALL(app->world, syz_app_make_compute(app->input, out));
+  const syz_compute_options options = syz_app_compute_options(app->input);
   if (trains) SYZ_TRY(syz_checkpoint_engine(app->world, syz_input_text(app->input, "output.dir"), earlier));
-  SYZ_TRY(syz_compute_choose(app->world, *out, size, 2, trains, earlier));
+  SYZ_TRY(syz_model_start_compute(app->world, &options, config, trains, earlier, out));
   tell_change(app->input, earlier, syz_compute_name(*out));
 cleanup:
   return st;
 }
-
-void syz_app_tell_compute(const syz_compute *c)
-{
-  const char *measured = syz_compute_measured(c);
-  syz_info("%s%s%s%s", syz_compute_describe(c), *measured ? " (" : "", measured, *measured ? ")" : "");
-}
-
-bool syz_app_wants_int8(const syz_input *in) { return strcmp(syz_input_text(in, "compute.precision"), "int8") == 0; }
 
 syz_status syz_app_check_precision(const syz_app *app)
 {
   syz_status st = SYZ_OK;
   const bool is_free = app->command == SYZ_COMMAND_embed || app->command == SYZ_COMMAND_bench || app->command == SYZ_COMMAND_info ||
                        app->command == SYZ_COMMAND_report;
-  SYZ_REQUIRE(is_free || !syz_app_wants_int8(app->input), SYZ_ERR_INPUT,
+  SYZ_REQUIRE(is_free || !syz_app_compute_options(app->input).wants_int8, SYZ_ERR_INPUT,
               "compute.precision: int8 is for embed (and bench); %s computes in bfloat16 or float32", app->command_name);
 cleanup:
   return st;

@@ -17,6 +17,7 @@
 
 #include "app.h"
 #include "syzygy/data.h"
+#include "syzygy/fits.h"
 #include "syzygy/model.h"
 #include "syzygy/sky.h"
 #include "syzygy/train.h"

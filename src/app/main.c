@@ -9,7 +9,6 @@
 
 #include "compute.h"
 #include "keys.h"
-#include "memory_limit.h"
 
 typedef struct command {
   const char *name, *summary;
@@ -201,6 +200,11 @@ static syz_status run(int argc, char **argv, syz_app *app)
   }
   SYZ_TRY(count_ranks_of_node(app));
   SYZ_TRY(read_input(app, &line));
+  app->run = (syz_run){.world = app->world,
+                       .timing = &app->timing,
+                       .folder = syz_input_text(app->input, "output.dir"),
+                       .created_by = syz_app_created_by(),
+                       .input_yaml = ""};
   SYZ_TRY_ALL(app->world, syz_app_check_precision(app));
   SYZ_TRY_ALL(app->world, syz_app_configure_io(app));
   syz_app_limit_instructions(app->input);
@@ -251,7 +255,7 @@ int main(int argc, char **argv)
 {
   syz_app app = {0};
   syz_h5_prepare(); /* while this process is small, and before MPI */
-  syz_status st = syz_app_check_memory_limit();
+  syz_status st = syz_comm_check_memory();
   if (st == SYZ_OK) st = syz_comm_start(&argc, &argv, &app.world);
   if (st != SYZ_OK) {
     fprintf(stderr, "%s\n", syz_error_text());

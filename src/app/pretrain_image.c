@@ -9,7 +9,7 @@
 
 #include "app.h"
 #include "compute.h"
-#include "judge.h"
+#include "features_keys.h"
 #include "training.h"
 
 #define IMAGE SYZ_USED_BY(pretrain_image)
@@ -63,6 +63,7 @@ typedef struct job {
   syz_training t;
   syz_model *teacher;
   syz_dino_options dino;
+  syz_judge_options judged;
   syz_judge judge;
 } job;
 
@@ -210,7 +211,7 @@ static syz_status plan(void *context, int64_t global_batch, int ranks, syz_plan 
   syz_dino_options options = j->dino;
   options.global_batch = global_batch;
   const syz_status st = syz_dino_plan(&options, ranks, j->t.model, out);
-  if (st == SYZ_OK && j->t.test) syz_plan_add(out, "validation", syz_judge_bytes(j->t.in, j->teacher));
+  if (st == SYZ_OK && j->t.test) syz_plan_add(out, "validation", syz_judge_bytes(&j->judged, j->teacher));
   return st;
 }
 
@@ -226,6 +227,7 @@ syz_status syz_command_pretrain_image(syz_app *app)
   j->t.skips = SYZ_BAD_IMAGES_SKIPPED;
   SYZ_TRY_ALL(world, settle_defaults(j));
   read_dino(j);
+  j->judged = syz_app_judge_options(app->input);
   SYZ_TRY_ALL(world, syz_training_check_keys(&j->t));
   SYZ_TRY(read_config(j));
   syz_timing_begin(&app->timing, "set-up");
@@ -240,10 +242,10 @@ syz_status syz_command_pretrain_image(syz_app *app)
   syz_training_read_loop(&j->t);
   add_facts(j);
   SYZ_TRY(syz_training_tell(&j->t, &(syz_planner){j, plan}, &planned));
-  SYZ_TRY_ALL(world, syz_judge_check(j->t.in, j->t.train, j->t.test));
+  SYZ_TRY_ALL(world, syz_judge_check(&j->judged, j->t.train, j->t.test));
   if (app->is_dry_run) goto cleanup;
   SYZ_TRY(syz_app_open_run_folder(app));
-  SYZ_TRY(syz_judge_create(app, j->t.compute, j->teacher, j->t.train, j->t.test, &j->judge));
+  SYZ_TRY(syz_judge_create(&app->run, &j->judged, j->t.compute, j->teacher, j->t.train, j->t.test, &j->judge));
   SYZ_TRY(syz_dino_create(&j->dino, &j->t.grid, j->t.compute, j->t.model, j->teacher, j->t.train, &j->judge, &app->timing, &objective));
   SYZ_TRY(syz_train_run(&j->t.loop, &j->t.grid, j->t.model, j->t.compute, &objective, &app->timing));
   SYZ_TRY(syz_training_tell_peak(&j->t, &planned));

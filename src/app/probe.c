@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** `probe dense`: linear heads on the frozen patch features of an image backbone, held against truth of the simulator, and against an untrained net.
- */
+/** `probe`: what frozen features know. The work is syzygy/features.h. */
 #include <errno.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "probe.h"
+#include "features_keys.h"
 
 #define USED SYZ_USED_BY(probe)
 
@@ -58,58 +56,30 @@ static syz_status read_options(const syz_input *in, syz_dense_options *o)
 {
   *o = (syz_dense_options){.train_objects = syz_input_int(in, "probe.train_objects"),
                            .test_objects = syz_input_int(in, "probe.test_objects"),
-                           .batch = syz_input_int(in, "probe.batch"),
                            .l2 = syz_input_real(in, "probe.l2"),
                            .tolerance = syz_input_real(in, "probe.tolerance"),
                            .ridge = syz_input_real(in, "probe.ridge"),
-                           .iterations = syz_input_int(in, "probe.iterations")};
+                           .iterations = syz_input_int(in, "probe.iterations"),
+                           .compares_untrained = syz_input_bool(in, "probe.compare_untrained"),
+                           .pictures = syz_input_int(in, "probe.pictures")};
   return read_class_weights(in, o);
-}
-
-static void compare(const syz_dense_result *trained, const syz_dense_result *untrained)
-{
-  syz_info("%-24s %10s %10s", "", "trained", "untrained");
-  syz_info("%-24s %10.4f %10.4f", "mean IoU, patches", trained->patch.mean_iou, untrained->patch.mean_iou);
-  syz_info("%-24s %10.4f %10.4f", "mean IoU, pixels", trained->pixel.mean_iou, untrained->pixel.mean_iou);
-  for (int t = 0; t < trained->targets; t++) {
-    char name[48];
-    snprintf(name, sizeof name, "R2 %s", syz_truth_name[t]);
-    syz_info("%-24s %10.4f %10.4f", name, trained->r2[t], untrained->r2[t]);
-  }
 }
 
 syz_status syz_command_probe(syz_app *app)
 {
   syz_status st = SYZ_OK;
   const syz_input *in = app->input;
-  const uint64_t seed = (uint64_t)syz_input_int(in, "seed");
-  const bool is_untrained = strcmp(syz_input_text(in, "probe.model"), "untrained") == 0,
-             compares = !is_untrained && syz_input_bool(in, "probe.compare_untrained");
-  syz_frozen net = {.model = NULL};
-  syz_shardset *train = NULL, *test = NULL;
+  const bool is_untrained = strcmp(syz_input_text(in, "probe.model"), "untrained") == 0;
+  syz_dense_probe *probe = NULL;
   syz_dense_options options;
-  syz_dense_result result[2] = {{.weights = NULL}, {.weights = NULL}};
+  syz_frozen_options net;
   SYZ_TRY_ALL(app->world, read_options(in, &options));
-  syz_timing_begin(&app->timing, "open");
-  st = syz_frozen_data(app, "probe", SYZ_SPLIT_TRAIN, true, &train);
-  if (st == SYZ_OK) st = syz_frozen_data(app, "probe", SYZ_SPLIT_TEST, false, &test); /* of the same files */
-  if (st == SYZ_OK) st = syz_frozen_open(app, is_untrained, &net);
-  syz_timing_end(&app->timing);
-  SYZ_TRY(st);
+  SYZ_TRY_ALL(app->world, syz_app_frozen_options(in, is_untrained, syz_input_int(in, "probe.batch"), &net));
+  SYZ_TRY(syz_dense_probe_open(&app->run, &net, &options, &probe));
   if (app->is_dry_run) goto cleanup;
   SYZ_TRY(syz_app_open_run_folder(app));
-  SYZ_TRY(syz_dense_run(app, &net, train, test, &options, is_untrained ? "untrained" : "trained", &result[0]));
-  if (compares) {
-    syz_frozen_forget(&net, seed);
-    SYZ_TRY(syz_dense_run(app, &net, train, test, &options, "untrained", &result[1]));
-    compare(&result[0], &result[1]);
-  }
-  SYZ_TRY(syz_dense_write(app, &net, test, compares ? 2 : 1, result));
-  syz_info("wrote %s/probe.json, dense.h5 and pictures", syz_input_text(in, "output.dir"));
+  SYZ_TRY(syz_dense_probe_write(probe));
 cleanup:
-  for (int i = 0; i < 2; i++) syz_dense_free(&result[i]);
-  syz_frozen_close(&net);
-  syz_shardset_close(&train);
-  syz_shardset_close(&test);
+  syz_dense_probe_close(&probe);
   return st;
 }

@@ -1,12 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* `report`: a run folder as one HTML page that needs nothing else. Rank 0 writes it; a part that cannot be found is said to be missing. */
-#include "report.h"
-
-#include <math.h>
-#include <stdio.h>
-#include <string.h>
-
+/** `report`: a run folder as one HTML page. The work is syzygy/report.h. */
 #include "app.h"
+#include "syzygy/report.h"
 
 const syz_key syz_report_keys[] = {
     {"report.run", SYZ_KEY_TEXT, "", "folder", 0, 0, NULL, SYZ_USED_BY(report),
@@ -21,169 +16,24 @@ const syz_key syz_report_keys[] = {
     {NULL, SYZ_KEY_INT, NULL, NULL, 0, 0, NULL, 0, NULL},
 };
 
-static void tile(syz_page *p, const char *value, const char *what)
-{
-  syz_page_printf(p, "<div class=\"tile\"><b>%s</b><span>", value);
-  syz_page_escape(p, what);
-  syz_page_put(p, "</span></div>\n");
-}
-
-/* The figures that tell at a glance how the run went; only those that are known. */
-static void tiles(syz_page *p, const syz_report_figures *f)
-{
-  static const char *const from[2] = {"image to spectrum", "spectrum to image"}, *const modality[2] = {"image", "spectrum"};
-  char value[64], what[256];
-  syz_page_put(p, "<div class=\"tiles\">\n");
-  if (isfinite(f->steps)) tile(p, syz_page_number(f->steps, value), "training steps");
-  if (isfinite(f->loss)) tile(p, syz_page_number(f->loss, value), f->is_pretraining ? "loss at the end, smoothed" : "loss at the end, smoothed (nats)");
-  for (int q = 0; q < 2; q++) {
-    if (!isfinite(f->recall10[q])) continue;
-    char objects[32];
-    snprintf(value, sizeof value, "%.1f\xc2\xa0%%", 100 * f->recall10[q]);
-    snprintf(what, sizeof what, "recall@10 %s among %s: %.3g \xc3\x97 chance", from[q], syz_page_number(f->objects, objects),
-             f->recall10[q] / f->chance10);
-    tile(p, value, what);
-  }
-  for (int m = 0; m < 2; m++) {
-    if (!isfinite(f->r2[m])) continue;
-    snprintf(value, sizeof value, "%.3f", f->r2[m]);
-    snprintf(what, sizeof what, "R\xc2\xb2 of %s from the %s embedding's neighbours", f->label, modality[m]);
-    tile(p, value, what);
-  }
-  if (isfinite(f->knn)) {
-    snprintf(value, sizeof value, "%.3f", f->knn);
-    char start[32], pixels[32]; /* numbers of a file: as long as they like */
-    const bool has_start = isfinite(f->start), has_pixels = isfinite(f->pixels);
-    snprintf(start, sizeof start, "%.3f", f->start);
-    snprintf(pixels, sizeof pixels, "%.3f", f->pixels);
-    snprintf(what, sizeof what, "%s by nearest neighbours of the class token%s%s%s%s", f->knn_label, has_start ? "; before training " : "",
-             has_start ? start : "", has_pixels ? ", pixels " : "", has_pixels ? pixels : "");
-    for (char *c = what; *c; c++)
-      if (*c == '_') *c = ' ';
-    tile(p, value, what);
-  }
-  if (isfinite(f->iou)) {
-    snprintf(value, sizeof value, "%.3f", f->iou);
-    if (isfinite(f->iou_untrained))
-      snprintf(what, sizeof what, "mean IoU of a linear head on patches; untrained %.3f", f->iou_untrained);
-    else
-      snprintf(what, sizeof what, "mean IoU of a linear head on patches");
-    tile(p, value, what);
-  }
-  syz_page_put(p, "</div>\n");
-}
-
-static const char *base_name(const char *path)
-{
-  const char *slash = strrchr(path, '/');
-  return slash && slash[1] ? slash + 1 : path;
-}
-
-/* Links to the sections that the page has. */
-static void put_navigation(syz_page *p, const syz_page *body)
-{
-  static const struct {
-    const char *id, *name;
-  } section[] = {{"training", "Training"}, {"reconstruction", "Reconstruction"}, {"patches", "Patches"}, {"dense", "Linear heads"},
-                 {"retrieval", "Retrieval"}, {"gallery", "Gallery"}, {"timing", "Timing"}, {"provenance", "Provenance"}};
-  char mark[64];
-  syz_page_put(p, "</header>\n<nav aria-label=\"Sections\">");
-  for (size_t i = 0; i < sizeof section / sizeof *section; i++) {
-    snprintf(mark, sizeof mark, "<h2 id=\"%s\">", section[i].id);
-    if (body->text && strstr(body->text, mark)) syz_page_printf(p, "<a href=\"#%s\">%s</a>", section[i].id, section[i].name);
-  }
-  syz_page_put(p, "</nav>\n<main>\n");
-}
-
-static void put_header(syz_page *p, const syz_report_sources *s, const syz_report_figures *f, const syz_page *body)
-{
-  char utc[32], title[PATH_MAX + 32];
-  syz_clock_utc(utc);
-  snprintf(title, sizeof title, "%s \xc2\xb7 syzygy report", base_name(s->run));
-  syz_page_begin(p, title);
-  syz_page_put(p, "<header>\n<h1>");
-  syz_page_escape(p, base_name(s->run));
-  syz_page_put(p, "</h1>\n<p>Run folder <span class=\"id\">");
-  syz_page_escape(p, s->run);
-  syz_page_put(p, "</span>");
-  if (*s->search && strcmp(s->search, s->run) != 0) {
-    syz_page_put(p, ", searched in <span class=\"id\">");
-    syz_page_escape(p, s->search);
-    syz_page_put(p, "</span>");
-  }
-  syz_page_printf(p, ". Reported %s.</p>\n", utc);
-  tiles(p, f);
-  put_navigation(p, body);
-}
-
-/* Sections first, because the head shows figures that they find. */
-static syz_status write_page(syz_comm *self, const syz_input *in, const syz_report_sources *s, const char *path)
-{
-  syz_status st = SYZ_OK;
-  syz_page page = {0}, body = {0};
-  syz_report_figures f = {.steps = NAN, .loss = NAN, .recall10 = {NAN, NAN}, .chance10 = NAN, .r2 = {NAN, NAN}, .objects = NAN};
-  f.knn = f.start = f.pixels = f.iou = f.iou_untrained = NAN;
-  SYZ_TRY(syz_report_training(&body, s, &f));
-  SYZ_TRY(syz_report_reconstruction(&body, s));
-  SYZ_TRY(syz_report_patches(&body, s));
-  SYZ_TRY(syz_report_dense(&body, s, &f));
-  if (!f.is_pretraining || *s->search) { /* one tower alone has no pairs to find: a page of its training does not say so twice */
-    SYZ_TRY(syz_report_retrieval(&body, s, &f));
-    SYZ_TRY(syz_report_gallery(&body, self, in, s));
-  }
-  SYZ_TRY(syz_report_timing(&body, s));
-  SYZ_TRY(syz_report_provenance(&body, s));
-  put_header(&page, s, &f, &body);
-  if (body.n) syz_page_bytes(&page, body.text, body.n);
-  syz_page_printf(&page, "</main>\n<footer>Made by %s. This page is complete in itself: it loads nothing.</footer>\n", syz_app_created_by());
-  syz_page_end(&page);
-  SYZ_REQUIRE(!page.has_failed && !body.has_failed, SYZ_ERR_MEMORY, "no memory for the page");
-  SYZ_TRY(syz_file_write(path, page.text, page.n));
-  syz_info("wrote %s (%.1f MB)", path, (double)page.n / 1e6);
-cleanup:
-  syz_page_free(&page);
-  syz_page_free(&body);
-  return st;
-}
-
-static void print_sources(const syz_report_sources *s)
-{
-  syz_info("run %s", s->run);
-  syz_info("training: %s", *s->training ? s->training : "no metrics.jsonl found");
-  for (int i = 0; i < s->n_embeddings; i++) syz_info("embedding: %s", s->embedding[i]);
-  if (!s->n_embeddings) syz_info("embedding: none found");
-  syz_info("search: %s, %d neighbours file(s)", *s->search ? s->search : "none found", s->n_neighbours);
-  if (*s->patches) syz_info("maps of patches: %s", s->patches);
-  if (*s->probe) syz_info("linear heads: %s", s->probe);
-  for (int i = 0; i < s->n_data; i++) syz_info("data: %s", s->data[i]);
-  if (!s->n_data) syz_info("data: none known");
-}
-
+/* The page is written into a finished run, whose input and log must stay what they are: the run folder is not taken. */
 syz_status syz_command_report(syz_app *app)
 {
   syz_status st = SYZ_OK;
   const syz_input *in = app->input;
   const char *output = syz_input_text(in, "output.dir"), *key = syz_input_text(in, "report.run");
   const char *run = app->n_arguments ? app->arguments[0] : *key ? key : output;
-  const char *folder = syz_input_is_given(in, "output.dir") ? output : run;
-  char path[PATH_MAX];
-  syz_comm *self = NULL;
-  syz_report_sources s = {.n_embeddings = 0};
-  bool is_first = syz_comm_rank(app->world) == 0;
+  const syz_report_options options = {.run = run,
+                                      .folder = syz_input_is_given(in, "output.dir") ? output : run,
+                                      .embeddings = syz_input_list(in, "report.embedding"),
+                                      .neighbours_files = syz_input_list(in, "report.neighbours"),
+                                      .data = syz_input_list(in, "data.path"),
+                                      .objects = (int)syz_input_int(in, "report.objects"),
+                                      .neighbours = (int)syz_input_int(in, "report.neighbours_shown"),
+                                      .only_finds = app->is_dry_run};
   SYZ_REQUIRE(app->n_arguments <= 1, SYZ_ERR_INPUT, "report takes one run folder, not %d", app->n_arguments);
   SYZ_REQUIRE(!app->n_arguments || !*key, SYZ_ERR_INPUT, "the run folder is given twice: %s and report.run: %s", app->arguments[0], key);
-  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/report.html", folder) < (int)sizeof path, SYZ_ERR_INPUT, "output.dir: name too long");
-  SYZ_TRY(syz_comm_split(app->world, is_first ? 0 : 1, &self));
-  SYZ_TRY_ALL(app->world, is_first ? syz_report_find(in, run, &s) : SYZ_OK);
-  if (is_first) print_sources(&s);
-  if (app->is_dry_run) goto cleanup;
-  /* Not syz_app_open_run_folder: the page is written into a finished run, whose input and log must stay what they are. */
-  SYZ_TRY_ALL(app->world, is_first ? syz_make_folder(folder) : SYZ_OK);
-  st = is_first ? write_page(self, in, &s, path) : SYZ_OK;
-  syz_barrier_idle(app->world);
-  SYZ_TRY_ALL(app->world, st);
+  SYZ_TRY(syz_report_write(&app->run, &options));
 cleanup:
-  syz_report_sources_free(&s);
-  syz_comm_destroy(&self);
   return st;
 }

@@ -75,6 +75,7 @@ syz_status syz_app_open_run_folder(syz_app *app)
   if (app->is_dry_run) return st;
   SYZ_TRY_ALL(app->world, syz_comm_rank(app->world) == 0 ? take_folder(app) : SYZ_OK);
   app->has_run_folder = true;
+  app->run.input_yaml = syz_app_input_yaml(app);
   if (snprintf(log, sizeof log, "%s/log.txt", syz_input_text(app->input, "output.dir")) < (int)sizeof log) syz_watch_log(log);
 cleanup:
   return st;

@@ -9,7 +9,6 @@
 
 #include "compute.h"
 #include "keys.h"
-#include "verify_data.h"
 
 static const syz_remembered shared_facts[] = {
     {"seed", SYZ_KEY_INT, true},
@@ -146,38 +145,19 @@ cleanup:
 
 /* ------------------------------------------------------------------- data */
 
-static syz_status open_set(syz_training *t, syz_split split, syz_shardset **out)
-{
-  syz_status st = SYZ_OK;
-  const char **path = NULL;
-  const syz_rejected *rejected;
-  const int n = syz_input_list_size(t->in, "data.path");
-  SYZ_REQUIRE(n > 0, SYZ_ERR_INPUT, "data.path: name the files or folders to train on");
-  path = syz_alloc("data paths", (size_t)n, sizeof *path);
-  SYZ_TRY_ALL(t->app->world, path ? SYZ_OK : SYZ_ERR_MEMORY);
-  for (int i = 0; i < n; i++) path[i] = syz_input_list_item(t->in, "data.path", i);
-  SYZ_TRY(
-      syz_shardset_open(t->app->world, n, path, split, strcmp(syz_input_text(t->in, "data.bad_objects"), "skip") ? SYZ_BAD_REFUSED : t->skips, out));
-  const int64_t bad = syz_shardset_rejected(*out, &rejected);
-  for (int64_t i = 0; i < bad && i < 20; i++)
-    syz_warn("left out: %s, row %" PRId64 ", object %" PRId64 ": %s", rejected[i].file, rejected[i].row, rejected[i].object_id, rejected[i].reason);
-  if (bad > 20) syz_warn("left out: %" PRId64 " more objects", bad - 20);
-cleanup:
-  syz_free(&path);
-  return st;
-}
-
 syz_status syz_training_open_data(syz_training *t, bool wants_test)
 {
   syz_status st = SYZ_OK;
-  const char *split = syz_input_text(t->in, "data.split");
-  t->split = strcmp(split, "all") == 0 ? SYZ_SPLIT_ALL : strcmp(split, "test") == 0 ? SYZ_SPLIT_TEST : SYZ_SPLIT_TRAIN;
-  SYZ_TRY(open_set(t, t->split, &t->train));
-  SYZ_TRY(syz_app_verify_data(t->app, t->train)); /* the test split is of the same files */
-  if (syz_app_compares_data(t->app, t->train)) SYZ_TRY(syz_shardset_content(t->train, &t->content));
+  syz_data_options o = syz_app_data_options(t->in, SYZ_SPLIT_TRAIN, t->skips);
+  syz_comm *world = t->app->world;
+  t->split = o.split;
+  SYZ_TRY(syz_shardset_open_named(world, &o, "to train on", &t->train));
+  SYZ_TRY(syz_shardset_verify_when(t->train, o.verify, &t->app->timing)); /* the test split is of the same files */
+  if (syz_shardset_wants_verify(t->train, o.verify)) SYZ_TRY(syz_shardset_content(t->train, &t->content));
   if (t->content == syz_shardset_digest(t->train)) t->content = 0;
   /* Only a training split leaves objects to hold out. */
-  if (t->split == SYZ_SPLIT_TRAIN && wants_test) SYZ_TRY(open_set(t, SYZ_SPLIT_TEST, &t->test));
+  o.split = SYZ_SPLIT_TEST;
+  if (t->split == SYZ_SPLIT_TRAIN && wants_test) SYZ_TRY(syz_shardset_open_named(world, &o, "to train on", &t->test));
 cleanup:
   return st;
 }

@@ -19,7 +19,7 @@ static void tell_run(const syz_training *t)
     parameters += table[i].size;
     if (table[i].is_used && (t->loop.trains_backbones || !is_backbone)) trained += table[i].size;
   }
-  syz_app_tell_compute(t->compute);
+  syz_compute_tell(t->compute);
   if (t->grid.towers == SYZ_TOWERS_APART)
     syz_info("towers apart: %d ranks with the image tower, %d with the spectrum tower; rank 0 holds %.1f M parameters, trains %.1f M",
              t->grid.image_ranks, t->grid.spectrum_ranks, (double)parameters / 1e6, (double)trained / 1e6);

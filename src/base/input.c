@@ -282,6 +282,21 @@ const char *syz_input_list_item(const syz_input *in, const char *path, int i)
   return v->item[i];
 }
 
+syz_texts syz_input_list(const syz_input *in, const char *path)
+{
+  const input_value *v = get(in, path, is_list);
+  return (syz_texts){v->n_items, (const char *const *)v->item};
+}
+
+char *syz_texts_lines(syz_texts t)
+{
+  size_t length = 1, used = 0;
+  for (int i = 0; i < t.n; i++) length += strlen(t.item[i]) + 1;
+  char *text = syz_alloc("lines", length, 1);
+  for (int i = 0; text && i < t.n; i++) used += (size_t)snprintf(text + used, length - used, "%s%s", i ? "\n" : "", t.item[i]);
+  return text;
+}
+
 void syz_input_help(const syz_input *in, uint32_t commands, void (*print)(const char *line))
 {
   char line[1024], range[160];

@@ -102,4 +102,10 @@ syz_dtype syz_compute_act(const syz_compute *c) { return c->act; }
 int syz_compute_threads(const syz_compute *c) { return c->threads; }
 const char *syz_compute_describe(const syz_compute *c) { return c->text; }
 const char *syz_compute_name(const syz_compute *c) { return c->name; }
+void syz_compute_tell(const syz_compute *c)
+{
+  const char *measured = syz_compute_measured(c);
+  syz_info("%s%s%s%s", syz_compute_describe(c), *measured ? " (" : "", measured, *measured ? ")" : "");
+}
+
 const char *syz_compute_measured(const syz_compute *c) { return c->measured; }

@@ -108,7 +108,7 @@ int image_band(const syz_fits *f, int hdu)
   static const char *const key[] = {"FILTERX", "BAND", "FILTER"};
   char text[72], where[256];
   band_claim c = {IMAGE_BAND_UNKNOWN, "", ""};
-  fits_where(f, hdu, where);
+  syz_fits_where(f, hdu, where);
   for (int place = 0; place < 2; place++) {
     if (place && (hdu == 0 || c.band != IMAGE_BAND_UNKNOWN)) break;
     for (size_t k = 0; k < sizeof key / sizeof *key; k++)

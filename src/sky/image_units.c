@@ -33,7 +33,7 @@ static syz_status zero_point(const syz_fits *f, int hdu, const syz_images_option
     *factor = pow(10, 0.4 * (22.5 - zpt)) / exptime;
     goto cleanup;
   }
-  SYZ_REQUIRE(false, SYZ_ERR_DATA, "%s: instrumental units, and %s has no row for this image and CCD '%s'", fits_where(f, hdu, where),
+  SYZ_REQUIRE(false, SYZ_ERR_DATA, "%s: instrumental units, and %s has no row for this image and CCD '%s'", syz_fits_where(f, hdu, where),
               options->zero_points, want_ccd);
 cleanup:
   syz_fits_close(&t);
@@ -71,7 +71,7 @@ syz_status image_unit_of_hdu(const syz_fits *f, int hdu, const syz_images_option
   u->value_arcsec = options->value_per_pixel_arcsec > 0 ? options->value_per_pixel_arcsec : viewer_arcsec;
   if (!strcmp(options->unit, "nanomaggy")) return SYZ_OK;
   if (!strcmp(options->unit, "magzero")) {
-    SYZ_REQUIRE(has_zero && zero > 0 && zero < 60, SYZ_ERR_DATA, "%s: no MAGZERO", fits_where(f, hdu, where));
+    SYZ_REQUIRE(has_zero && zero > 0 && zero < 60, SYZ_ERR_DATA, "%s: no MAGZERO", syz_fits_where(f, hdu, where));
     u->factor = pow(10, 0.4 * (22.5 - zero));
     return SYZ_OK;
   }
@@ -84,17 +84,17 @@ syz_status image_unit_of_hdu(const syz_fits *f, int hdu, const syz_images_option
   if (is_instrumental) {
     SYZ_REQUIRE(options->zero_points[0], SYZ_ERR_DATA,
                 "%s: instrumental units (%s): give the survey-ccds table with zero points (ingest.zero_points), or ingest.unit: magzero",
-                fits_where(f, hdu, where), unit);
+                syz_fits_where(f, hdu, where), unit);
     u->has_sky = true;
     SYZ_TRY(zero_point(f, hdu, options, &u->factor));
     return SYZ_OK;
   }
-  SYZ_REQUIRE(!unit[0], SYZ_ERR_DATA, "%s: BUNIT '%s' is not known; nanomaggy is needed", fits_where(f, hdu, where), unit);
+  SYZ_REQUIRE(!unit[0], SYZ_ERR_DATA, "%s: BUNIT '%s' is not known; nanomaggy is needed", syz_fits_where(f, hdu, where), unit);
   if (has_zero && zero > 0 && zero < 60) {
     u->factor = pow(10, 0.4 * (22.5 - zero));
     return SYZ_OK;
   }
-  SYZ_REQUIRE(viewer_arcsec > 0, SYZ_ERR_DATA, "%s: no unit (neither BUNIT nor MAGZERO): state it by ingest.unit", fits_where(f, hdu, where));
+  SYZ_REQUIRE(viewer_arcsec > 0, SYZ_ERR_DATA, "%s: no unit (neither BUNIT nor MAGZERO): state it by ingest.unit", syz_fits_where(f, hdu, where));
 cleanup:
   return st;
 }

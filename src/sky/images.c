@@ -104,7 +104,7 @@ static syz_status add_planes(syz_images *m, int hdu) {
   char where[256], bands[72] = "";
   syz_wcs *wcs = NULL;
   int n_cards = 0, first = m->n;
-  fits_where(m->file, hdu, where);
+  syz_fits_where(m->file, hdu, where);
   const char *cards = syz_fits_header(m->file, hdu, &n_cards);
   image_unit unit;
   int64_t planes = h->naxis == 3 ? h->shape[0] : 1, height = h->shape[h->naxis - 2], width = h->shape[h->naxis - 1];
@@ -295,13 +295,13 @@ static syz_status load(syz_images *m, int i, const window *want) {
   if (is_held(&m->held[i], want)) return SYZ_OK;
   syz_free(&m->held[i].pixels);
   SYZ_REQUIRE(n <= (m->has_sky[i] ? SKY_PIXELS : WHOLE_PIXELS), SYZ_ERR_DATA,
-              "%s: %lld x %lld pixels of %.3g arcsec are wanted at once%s: more than %d are not read", fits_where(m->file, p->hdu, where),
+              "%s: %lld x %lld pixels of %.3g arcsec are wanted at once%s: more than %d are not read", syz_fits_where(m->file, p->hdu, where),
               (long long)w.width, (long long)w.height, p->pixel_arcsec, m->has_sky[i] ? " (instrumental units: the sky is measured on the whole image)" : "",
               m->has_sky[i] ? SKY_PIXELS : WHOLE_PIXELS);
   SYZ_ALLOC(w.pixels, "image plane", n);
   SYZ_TRY(syz_fits_read_window(m->file, p->hdu, p->first_pixel / (p->width * p->height), w.x, w.y, w.width, w.height, w.pixels));
   /* The decoded copy inside the FITS reader is not needed twice, unless a cube's other planes are still to come. */
-  if (syz_fits_get(m->file, p->hdu)->naxis == 2) fits_tile_forget(&m->file->hdu[p->hdu]);
+  if (syz_fits_get(m->file, p->hdu)->naxis == 2) syz_fits_forget(m->file, p->hdu);
   float sky = 0, factor = (float)p->factor;
   if (m->has_sky[i]) SYZ_TRY(sky_level(w.pixels, n, &sky));
   if (sky != 0 || factor != 1)

@@ -2,7 +2,7 @@
 /** Inside of the image reader: what a header says of band and unit, for images.c. */
 #pragma once
 
-#include "fits_file.h"
+#include "syzygy/sky.h"
 
 enum { IMAGE_BAND_UNKNOWN = -1, IMAGE_BAND_OTHER = -2, IMAGE_BAND_ERROR = -3 };
 

@@ -3,8 +3,8 @@
  * World coordinates through wcslib. It gets a header of only the celestial keywords of axes 1 and 2, each re-written after a strict
  * parse: so a cube has the WCS of its planes, and nothing odd in a foreign header (WCSAXES = 10^6, half a number) reaches the library.
  */
-#include "fits_cards.h"
 #include "frames.h"
+#include "syzygy/fits.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -46,7 +46,7 @@ static char wcs_key(const char *key) {
   return 0;
 }
 
-static syz_status set_up(const fits_cards *c, const char *what, syz_wcs **out) {
+static syz_status set_up(const syz_fits_cards *c, const char *what, syz_wcs **out) {
   syz_status st = SYZ_OK;
   syz_wcs *w = NULL;
   int rejected = 0, fixed[NWCSFIX];
@@ -70,38 +70,38 @@ cleanup:
 
 syz_status syz_wcs_create(const char *cards, int n_cards, const char *what, syz_wcs **out) {
   syz_status st = SYZ_OK;
-  fits_cards c = {NULL, 0, 0};
+  syz_fits_cards c = {NULL, 0, 0};
   bool has_type[2] = {false, false}, has_value[2] = {false, false}, has_scale = false;
   char radesys[72] = "";
   double equinox = (double)NAN, epoch = (double)NAN; /* EPOCH: what EQUINOX was called before 1992 */
   sky_frame frame;
   *out = NULL;
-  SYZ_TRY(fits_cards_add(&c, &SYZ_CARD_INT("NAXIS", 2, NULL)));
+  SYZ_TRY(syz_fits_cards_add(&c, &SYZ_CARD_INT("NAXIS", 2, NULL)));
   for (int i = 0; i < n_cards; i++) {
     char key[9], text[72];
-    memcpy(key, cards + (size_t)i * FITS_CARD, 8);
+    memcpy(key, cards + (size_t)i * SYZ_FITS_CARD, 8);
     key[8] = '\0';
     for (int k = 7; k >= 0 && key[k] == ' '; k--) key[k] = '\0';
     char kind = wcs_key(key);
-    if (!strcmp(key, "EPOCH") && fits_card_value(cards + (size_t)i * FITS_CARD, text) == 'N' && !fits_parse_real(text, &epoch)) epoch = (double)NAN;
+    if (!strcmp(key, "EPOCH") && syz_fits_card_value(cards + (size_t)i * SYZ_FITS_CARD, text) == 'N' && !syz_fits_parse_real(text, &epoch)) epoch = (double)NAN;
     if (!kind) continue;
-    char found = fits_card_value(cards + (size_t)i * FITS_CARD, text);
+    char found = syz_fits_card_value(cards + (size_t)i * SYZ_FITS_CARD, text);
     double value = 0;
     if (kind == 'T') {
       SYZ_REQUIRE(found == 'T', SYZ_ERR_DATA, "%s: %s is not text", what, key);
-      SYZ_TRY(fits_cards_add(&c, &SYZ_CARD_TEXT(key, text, NULL)));
+      SYZ_TRY(syz_fits_cards_add(&c, &SYZ_CARD_TEXT(key, text, NULL)));
       if (!strncmp(key, "RADE", 4) && (!radesys[0] || !strcmp(key, "RADESYS"))) snprintf(radesys, sizeof radesys, "%s", text);
       if (!strcmp(key, "CTYPE1")) has_type[0] = text[0] != '\0';
       if (!strcmp(key, "CTYPE2")) has_type[1] = text[0] != '\0';
     } else {
-      SYZ_REQUIRE(found == 'N' && fits_parse_real(text, &value) && isfinite(value), SYZ_ERR_DATA, "%s: %s = '%s' is not a number", what,
+      SYZ_REQUIRE(found == 'N' && syz_fits_parse_real(text, &value) && isfinite(value), SYZ_ERR_DATA, "%s: %s = '%s' is not a number", what,
                   key, text);
       bool is_order = strstr(key, "ORDER") != NULL;
       SYZ_REQUIRE(!is_order || (value >= 0 && value <= 9 && value == floor(value)), SYZ_ERR_DATA, "%s: %s = %s", what, key, text);
       if (is_order)
-        SYZ_TRY(fits_cards_add(&c, &SYZ_CARD_INT(key, (int64_t)value, NULL)));
+        SYZ_TRY(syz_fits_cards_add(&c, &SYZ_CARD_INT(key, (int64_t)value, NULL)));
       else
-        SYZ_TRY(fits_cards_add(&c, &SYZ_CARD_REAL(key, value, NULL)));
+        SYZ_TRY(syz_fits_cards_add(&c, &SYZ_CARD_REAL(key, value, NULL)));
       if (!strcmp(key, "EQUINOX")) equinox = value;
       if (!strcmp(key, "CRVAL1")) has_value[0] = true;
       if (!strcmp(key, "CRVAL2")) has_value[1] = true;
@@ -114,7 +114,7 @@ syz_status syz_wcs_create(const char *cards, int n_cards, const char *what, syz_
   SYZ_TRY(set_up(&c, what, out));
   (*out)->frame = frame;
 cleanup:
-  fits_cards_free(&c);
+  syz_fits_cards_free(&c);
   return st;
 }
 
@@ -139,15 +139,15 @@ int syz_wcs_tan_cards(double ra, double dec, double x, double y, double pixel_ar
 
 syz_status syz_wcs_create_tan(double ra, double dec, double x, double y, double pixel_arcsec, syz_wcs **out) {
   syz_status st = SYZ_OK;
-  fits_cards c = {NULL, 0, 0};
+  syz_fits_cards c = {NULL, 0, 0};
   syz_fits_card card[16];
   *out = NULL;
   int n = syz_wcs_tan_cards(ra, dec, x, y, pixel_arcsec, card);
-  SYZ_TRY(fits_cards_add(&c, &SYZ_CARD_INT("NAXIS", 2, NULL)));
-  SYZ_TRY(fits_cards_add_all(&c, card, n));
+  SYZ_TRY(syz_fits_cards_add(&c, &SYZ_CARD_INT("NAXIS", 2, NULL)));
+  for (int i = 0; i < n; i++) SYZ_TRY(syz_fits_cards_add(&c, &card[i]));
   SYZ_TRY(set_up(&c, "TAN", out));
 cleanup:
-  fits_cards_free(&c);
+  syz_fits_cards_free(&c);
   return st;
 }
 

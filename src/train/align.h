@@ -2,7 +2,7 @@
 /** Inside of the contrastive objective: align.c (steps), align_plan.c (memory), align_tokens.c (frozen towers), align_validate.c (held-out objects). */
 #pragma once
 
-#include "leaves.h"
+#include "passes.h"
 #include "syzygy/train.h"
 
 /** Objects of a data set that take part, numbered 0 .. n-1, and the tokens that frozen towers make of them. */

@@ -3,7 +3,7 @@
  * it costs), dino_teacher.c (moving average, collapse). */
 #pragma once
 
-#include "leaves.h"
+#include "passes.h"
 #include "syzygy/train.h"
 
 enum { DINO_GLOBAL, DINO_LOCAL, DINO_HEADS = 2 };

@@ -2,7 +2,7 @@
 /**
  * Which rows a step of DINOv2 has on a rank, where they are put, and what they are held against.
  *
- * A rank's objects go through the networks in passes (leaves.h). Chosen tokens of a pass are put together as [class tokens of global crop 0 of its
+ * A rank's objects go through the networks in passes (passes.h). Chosen tokens of a pass are put together as [class tokens of global crop 0 of its
  * objects, of crop 1, ..., of local crops, masked patches], passes behind one another; with a head of their own, masked patches of all passes lie
  * behind all class tokens. So the rows that a head projects in a pass are one stretch, and so are those of a leaf. Of the teacher there are all class
  * tokens, and behind them all masked patches. Weights of rows, with B the global batch and pairs = G (G - 1) + max(L G, 1):

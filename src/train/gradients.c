@@ -17,7 +17,7 @@
  * reduction bfloat16: what travels between nodes is rounded to bfloat16 once, by the stand-in, after the float32 sum over its node; the owner widens
  * and adds in float32, its own node's sum unrounded. Within a node nothing travels: there it would cost time and save none.
  *
- * The order of additions is a function of the layout (ranks, nodes) alone. reproducible: true makes it one of the global batch: leaves.c.
+ * The order of additions is a function of the layout (ranks, nodes) alone. reproducible: true makes it one of the global batch: src/comm/leaves.c.
  */
 #include "gradients.h"
 

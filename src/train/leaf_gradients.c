@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Reproducible sums of gradients (leaves.c). On a rank the tree over leaves is a binary counter of blocks: log2(leaves) beside the block of the sum.
+ * Reproducible sums of gradients (src/comm/leaves.c). On a rank the tree over leaves is a binary counter of blocks: log2(leaves) beside the block of the sum.
  * Between ranks each one adds up the slices that it updates: it gets them from every other rank, in pieces, and adds them by the same counter; the
  * others' order by rank ^ i turns around brothers in the tree and nothing else. Each rank sends and receives what a reduction by slices does, block x
  * (ranks - 1) / ranks; but only when the last leaf is done, not beside the backward pass.
@@ -27,11 +27,11 @@ syz_status leaf_gradients_create(const parts *p, float *block, int64_t block_ele
   leaf_gradients *l = NULL;
   *out = NULL;
   SYZ_ALLOC(l, "leaves", 1);
-  *l = (leaf_gradients){.parts = p, .count = count, .threads = threads, .slots = leaves_slots(count), .pieces = ranks > 1 ? leaves_slots(ranks) : 0};
+  *l = (leaf_gradients){.parts = p, .count = count, .threads = threads, .slots = syz_leaves_slots(count), .pieces = ranks > 1 ? syz_leaves_slots(ranks) : 0};
   l->block[0] = block;
   for (int i = 1; i < l->slots; i++) SYZ_ALLOC(l->block[i], "gradients of leaves", block_elements + 1);
   for (int i = 0; i < l->pieces; i++) SYZ_ALLOC(l->piece[i], "gradient pieces", PIECE);
-  SYZ_TRY(syz_request_create(p->grid->data, LEAVES_MESSAGES, &l->travel));
+  SYZ_TRY(syz_request_create(p->grid->data, SYZ_LEAVES_MESSAGES, &l->travel));
   *out = l;
   l = NULL;
 cleanup:
@@ -50,14 +50,14 @@ void leaf_gradients_destroy(leaf_gradients **l)
 
 size_t leaf_gradients_bytes(int64_t block_elements, int64_t count, int ranks)
 {
-  const size_t blocks = (size_t)(leaves_slots(count) - 1) * (size_t)(block_elements + 1),
-               pieces = ranks > 1 ? (size_t)leaves_slots(ranks) * PIECE : 0;
+  const size_t blocks = (size_t)(syz_leaves_slots(count) - 1) * (size_t)(block_elements + 1),
+               pieces = ranks > 1 ? (size_t)syz_leaves_slots(ranks) * PIECE : 0;
   return (blocks + pieces) * sizeof(float);
 }
 
 void leaf_gradients_begin(leaf_gradients *l) { l->done = 0; }
 
-float *leaf_gradients_block(leaf_gradients *l) { return l->block[l->done < l->count ? leaves_slot(l->done) : 0]; }
+float *leaf_gradients_block(leaf_gradients *l) { return l->block[l->done < l->count ? syz_leaves_slot(l->done) : 0]; }
 
 static bool is_summed(const part *p) { return p->is_here && p->is_trained; }
 
@@ -69,9 +69,9 @@ static void add(float *to, const float *from, int64_t n, int threads)
 
 void leaf_gradients_end(leaf_gradients *l)
 {
-  int slot = leaves_slot(l->done);
+  int slot = syz_leaves_slot(l->done);
   SYZ_ASSERT(l->done < l->count);
-  for (int m = leaves_merges(l->done); m > 0; m--, slot--)
+  for (int m = syz_leaves_merges(l->done); m > 0; m--, slot--)
     for (int i = 0; i < PARTS; i++) {
       const part *p = &l->parts->part[i];
       if (is_summed(p)) add(l->block[slot - 1] + p->first, l->block[slot] + p->first, p->count, l->threads);
@@ -95,14 +95,14 @@ static void sum_piece(leaf_gradients *l, int b, int64_t at)
   const size_t n = piece_of(q->own_count, at);
   float *block = l->block[0];
   for (int i = 0; i < size; i++) {
-    int slot = leaves_slot(i);
+    int slot = syz_leaves_slot(i);
     int64_t first, count;
     parts_slice(p, b, rank ^ i, &first, &count);
     if (i == 0 && n > 0)
       memcpy(l->piece[0], block + q->own_first + at, n * sizeof(float));
     else if (i > 0)
-      leaves_exchange(l->travel, rank ^ i, block + first + at, piece_of(count, at) * sizeof(float), l->piece[slot], n * sizeof(float));
-    for (int m = leaves_merges(i); m > 0; m--, slot--) add(l->piece[slot - 1], l->piece[slot], (int64_t)n, l->threads);
+      syz_leaves_exchange(l->travel, rank ^ i, block + first + at, piece_of(count, at) * sizeof(float), l->piece[slot], n * sizeof(float));
+    for (int m = syz_leaves_merges(i); m > 0; m--, slot--) add(l->piece[slot - 1], l->piece[slot], (int64_t)n, l->threads);
   }
   if (n > 0) memcpy(block + q->own_first + at, l->piece[0], n * sizeof(float));
 }

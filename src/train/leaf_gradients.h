@@ -2,7 +2,7 @@
 /** Gradients that are summed leaf by leaf. See leaf_gradients.c. */
 #pragma once
 
-#include "leaves.h"
+#include "passes.h"
 #include "parts.h"
 
 /** Gradients of the leaves of a step. */

@@ -3,7 +3,7 @@
  * masked_write.c. */
 #pragma once
 
-#include "leaves.h"
+#include "passes.h"
 #include "syzygy/train.h"
 
 /** Sizes that follow from options and model. */

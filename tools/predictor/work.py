@@ -86,7 +86,7 @@ def mpi_environment(threads=1):
     return {**os.environ, "OMP_NUM_THREADS": str(threads), "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
-# The part `pretrain` of bench is the published recipe, whatever the model's size: src/app/bench_pretrain.c.
+# The part `pretrain` of bench is the published recipe, whatever the model's size: src/bench/pretrain.c.
 DINO_PUBLISHED = {
     "model.image.tokens": "dinov2", "dino.global_size": 144, "dino.global_crops": 2, "dino.local_size": 60, "dino.local_crops": 8, "dino.mask_probability": 0.5,
     "dino.mask_ratio_min": 0.1, "dino.mask_ratio_max": 0.5, "dino.centring": "mean", "dino.sinkhorn_iterations": 3,

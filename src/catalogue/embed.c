@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A data set through a model. Objects are cut into blocks of fixed size by their number; each rank takes a share of the blocks that are
+ * still missing, a read-ahead thread brings their pixels, and every finished block is kept at once, so that a repeated command goes on with the
+ * blocks that are left. When none is left all ranks write embedding.h5 and embedding.fits together. An object's embedding depends on the object and
+ * the model only.
+ */
+#include <inttypes.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "int8.h"
+#include "part.h"
+#include "syzygy/catalogue.h"
+#include "there.h"
+#include "write.h"
+
+enum { DIGEST_TEXT = 17 };
+
+typedef struct syz_embed job;
+
+struct syz_embed {
+  const syz_run *run;
+  const syz_embed_options *options;
+  syz_comm *comm;
+  const char *folder;
+  syz_shardset *data;
+  syz_compute *compute;
+  syz_model *model;
+  syz_model_config config;
+  bool has_tower[SYZ_MODALITIES];
+  int towers;
+  int64_t width, batch;
+  bool is_int8;
+  syz_embed_int8 *int8; /* NULL unless is_int8 */
+  char key[DIGEST_TEXT], model_digest[DIGEST_TEXT], data_digest[DIGEST_TEXT];
+  uint64_t key_value;
+  char *data_path;
+};
+
+/* Of the products; with int8, of those that are not. */
+static const char *precision_name(const job *s) { return syz_compute_act(s->compute) == SYZ_BF16 ? "bfloat16" : "float32"; }
+
+static void digest_text(uint64_t digest, char text[DIGEST_TEXT]) { snprintf(text, DIGEST_TEXT, "%016" PRIx64, digest); }
+
+/* -------------------------------------------------------------- opening */
+
+static const char *split_name(syz_split split) { return split == SYZ_SPLIT_ALL ? "all" : split == SYZ_SPLIT_TRAIN ? "train" : "test"; }
+
+static syz_status open_data(job *s)
+{
+  syz_status st = SYZ_OK;
+  syz_data_options data = s->options->data;
+  s->data_path = syz_texts_lines(data.path);
+  SYZ_TRY_ALL(s->comm, s->data_path ? SYZ_OK : SYZ_ERR_MEMORY);
+  if (data.bad != SYZ_BAD_REFUSED) /* skip, by what the towers read */
+    data.bad = s->towers == 2 ? SYZ_BAD_SKIPPED : s->has_tower[SYZ_IMAGE] ? SYZ_BAD_IMAGES_SKIPPED : SYZ_BAD_SPECTRA_SKIPPED;
+  SYZ_TRY(syz_shardset_open_named(s->comm, &data, "to embed", &s->data));
+  SYZ_TRY(syz_shardset_verify_when(s->data, data.verify, s->run->timing));
+  SYZ_REQUIRE(syz_shardset_size(s->data) > 0, SYZ_ERR_DATA, "data.path: no object in %s%s (split %s)", data.path.item[0],
+              data.path.n > 1 ? " and the others" : "", split_name(data.split));
+cleanup:
+  return st;
+}
+
+/* Digest of all that the embeddings depend on in the model: configuration and weights of the towers. */
+static syz_status model_digest(job *s, uint64_t *digest)
+{
+  syz_status st = SYZ_OK;
+  int n;
+  const syz_parameter *p = syz_model_parameters(s->model, &n);
+  const float *weights = syz_model_weights(s->model);
+  char *yaml = syz_model_config_yaml(&s->config);
+  SYZ_REQUIRE(yaml, SYZ_ERR_MEMORY, "no memory for the model's configuration");
+  *digest = syz_checksum(yaml, strlen(yaml), 0);
+  for (int i = 0; i < n; i++) {
+    *digest = syz_checksum(p[i].name, strlen(p[i].name), *digest);
+    *digest = syz_checksum(weights + p[i].offset, (size_t)p[i].size * sizeof *weights, *digest);
+  }
+cleanup:
+  syz_free(&yaml);
+  return st;
+}
+
+/* Which towers the model file has. */
+static syz_status find_towers(job *s)
+{
+  syz_status st = SYZ_OK;
+  const char *path = s->options->model_file;
+  syz_model_parts parts;
+  if (s->towers) return SYZ_OK;
+  SYZ_REQUIRE(*path, SYZ_ERR_INPUT, "model.file: name the model file to embed with");
+  SYZ_TRY(syz_model_file_parts(s->comm, path, &s->config, &parts));
+  for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++) {
+    s->has_tower[m] = parts.has[syz_part_of(m, false)] && parts.has[syz_part_of(m, true)];
+    s->towers += s->has_tower[m];
+    if (!s->has_tower[m] && (parts.has[syz_part_of(m, false)] || parts.has[syz_part_of(m, true)]))
+      syz_warn("%s: the %s tower has no %s, so it gives no embedding", path, syz_modality_name(m),
+               parts.has[syz_part_of(m, false)] ? "head" : "backbone");
+  }
+  SYZ_REQUIRE(s->towers > 0, SYZ_ERR_DATA, "%s: no tower with both backbone and head, so there is nothing that embeds", path);
+cleanup:
+  return st;
+}
+
+static syz_status open_model(job *s)
+{
+  syz_status st = SYZ_OK;
+  const char *path = s->options->model_file;
+  const bool wants_int8 = s->options->compute.wants_int8;
+  uint64_t digest = 0;
+  SYZ_TRY(find_towers(s));
+  s->width = s->config.embedding.dim;
+  SYZ_TRY(syz_model_start_compute(s->comm, &s->options->compute, &s->config, false, "", &s->compute));
+  SYZ_TRY_ALL(s->comm, syz_model_create(&s->config, s->has_tower[SYZ_IMAGE], s->has_tower[SYZ_SPECTRUM], s->compute, &s->model));
+  SYZ_TRY(syz_model_file_read(s->comm, path, s->model, false));
+  SYZ_TRY_ALL(s->comm, model_digest(s, &digest));
+  digest_text(digest, s->model_digest);
+  s->is_int8 = wants_int8 && syz_compute_has_int8(s->compute);
+  if (wants_int8 && !s->is_int8) syz_warn("int8 products need AVX512_VNNI, which this processor lacks: computing in %s", precision_name(s));
+cleanup:
+  return st;
+}
+
+/* What a result may be reused under: the model, the data and how they are computed. */
+static syz_status make_key(job *s)
+{
+  syz_status st = SYZ_OK;
+  char text[256];
+  uint64_t content = 0;
+  SYZ_TRY(syz_shardset_content(s->data, &content));
+  digest_text(content, s->data_digest);
+  snprintf(text, sizeof text, "%s %s %d %d %s %s %s %d", s->model_digest, s->data_digest, (int)s->options->data.split,
+           (int)(syz_compute_act(s->compute) == SYZ_BF16), syz_compute_name(s->compute), syz_version(), syz_commit(),
+           (int)(s->has_tower[SYZ_IMAGE] + 2 * s->has_tower[SYZ_SPECTRUM]));
+  s->key_value = syz_checksum(text, strlen(text), (uint64_t)syz_shardset_size(s->data));
+  if (s->is_int8) {
+    snprintf(text, sizeof text, "int8 %lld %.17g", (long long)s->options->calibration_objects, s->options->calibration_cosine);
+    s->key_value = syz_checksum(text, strlen(text), s->key_value);
+  }
+  digest_text(s->key_value, s->key);
+cleanup:
+  return st;
+}
+
+/* What the run folder already holds of this command. Before that is taken as it is, the data must be what their checksums say. Collective. */
+static syz_status look(job *s, syz_embed_there *there)
+{
+  syz_status st = SYZ_OK;
+  SYZ_TRY(syz_embed_look(s->comm, s->folder, s->key, syz_shardset_size(s->data), there));
+  if (!there->has_h5 || syz_shardset_is_verified(s->data) || s->options->data.verify == SYZ_VERIFY_NEVER) goto cleanup;
+  syz_info("%s/embedding.h5 is there; comparing the checksums of the data", s->folder);
+  SYZ_TRY(syz_shardset_verify(s->data));
+cleanup:
+  return st;
+}
+
+/* ------------------------------------------------------------- computing */
+
+/* This rank's share of the missing blocks, in steps of `group` blocks. */
+typedef struct share {
+  const int64_t *block; /* [n_blocks] */
+  int64_t n_blocks, group, steps;
+  int64_t *row;     /* [steps * group * SYZ_EMBED_BLOCK] objects in order; the last one repeated to fill the last step */
+  float *result;    /* [group * SYZ_EMBED_BLOCK, towers, E] */
+  float *embedding; /* [batch, E] */
+  syz_loader *loader;
+} share;
+
+static syz_status share_make(job *s, syz_embed_part *part, const int64_t *missing, int64_t n_missing, share *h)
+{
+  syz_status st = SYZ_OK;
+  int64_t first, n = 0;
+  syz_share(n_missing, syz_comm_size(s->comm), syz_comm_rank(s->comm), &first, &h->n_blocks);
+  h->block = missing + first;
+  h->group = (s->batch + SYZ_EMBED_BLOCK - 1) / SYZ_EMBED_BLOCK;
+  if (h->group > h->n_blocks) h->group = h->n_blocks ? h->n_blocks : 1;
+  h->steps = (h->n_blocks + h->group - 1) / h->group;
+  int64_t step_rows = h->group * SYZ_EMBED_BLOCK;
+  SYZ_ALLOC(h->row, "objects to embed", h->steps * step_rows);
+  SYZ_ALLOC(h->result, "results", step_rows * s->towers * s->width);
+  SYZ_ALLOC(h->embedding, "embeddings", s->batch * s->width);
+  for (int64_t b = 0; b < h->n_blocks; b++) {
+    int64_t row, count;
+    syz_embed_part_block(part, h->block[b], &row, &count);
+    for (int64_t i = 0; i < count; i++) h->row[n++] = row + i;
+  }
+  for (; n && n < h->steps * step_rows; n++) h->row[n] = h->row[n - 1];
+  for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++)
+    if (s->has_tower[m]) {
+      SYZ_TRY(syz_tower_plan(s->model, m, s->batch < n ? s->batch : n, SYZ_MODE_EMBED));
+      if (s->int8) SYZ_TRY(syz_embed_int8_apply(s->int8, s->model, m));
+    }
+  if (!n) goto cleanup;
+  syz_loader_config config = {
+      .sampler = {.n = n, .global_batch = step_rows},
+      .subset = h->row,
+      .count = step_rows,
+      .last_step = h->steps,
+      .image_size = s->has_tower[SYZ_IMAGE] ? s->config.image.size : 0,
+      .wants_flux = s->has_tower[SYZ_SPECTRUM],
+      .ahead = 1,
+  };
+  SYZ_TRY(syz_loader_create(s->data, &config, &h->loader));
+cleanup:
+  return st;
+}
+
+static void share_free(share *h)
+{
+  syz_loader_destroy(&h->loader);
+  syz_free(&h->row);
+  syz_free(&h->result);
+  syz_free(&h->embedding);
+}
+
+/* One tower over a step's objects; those that lack the modality get NaN and cost nothing. `slot`: place of the tower in a result row. */
+static syz_status run_tower(job *s, share *h, syz_modality m, int slot, const syz_batch *in, int64_t n)
+{
+  syz_status st = SYZ_OK;
+  const syz_object *object = syz_shardset_objects(s->data);
+  int64_t item = m == SYZ_IMAGE ? 3 * s->config.image.size * s->config.image.size : SYZ_SPECTRUM_PIXELS, width = s->width;
+  const float *input = m == SYZ_IMAGE ? in->image : in->flux;
+  for (int64_t i = 0; i < n;) {
+    const syz_object *o = &object[in->index[i]];
+    bool has = m == SYZ_IMAGE ? o->has_image : o->has_spectrum;
+    int64_t count = 1;
+    if (!has) {
+      for (int64_t e = 0; e < width; e++) h->result[(i * s->towers + slot) * width + e] = NAN;
+      i++;
+      continue;
+    }
+    while (count < s->batch && i + count < n && (m == SYZ_IMAGE ? object[in->index[i + count]].has_image : object[in->index[i + count]].has_spectrum))
+      count++;
+    syz_tower_forward(s->model, m, count, input + i * item, NULL, h->embedding);
+    for (int64_t b = 0; b < count; b++) {
+      bool is_finite = true;
+      for (int64_t e = 0; e < width; e++) is_finite = is_finite && isfinite(h->embedding[b * width + e]);
+      SYZ_REQUIRE(is_finite, SYZ_ERR_NUMERIC, "object %lld: its %s embedding is not finite", (long long)object[in->index[i + b]].object_id,
+                  syz_modality_name(m));
+      memcpy(h->result + ((i + b) * s->towers + slot) * width, h->embedding + b * width, (size_t)width * sizeof(float));
+    }
+    i += count;
+  }
+cleanup:
+  return st;
+}
+
+/* Step `step` of this rank: load, compute, keep. *done += objects. */
+static syz_status run_step(job *s, share *h, syz_embed_part *part, int64_t step, int64_t *done)
+{
+  syz_status st = SYZ_OK;
+  syz_timing *timing = s->run->timing;
+  syz_batch in;
+  double wait_s = 0;
+  int64_t n = 0, first, count, b0 = step * h->group, b1 = b0 + h->group < h->n_blocks ? b0 + h->group : h->n_blocks;
+  int slot = 0;
+  for (int64_t b = b0; b < b1; b++) {
+    syz_embed_part_block(part, h->block[b], &first, &count);
+    n += count;
+  }
+  syz_timing_begin(timing, "wait for data");
+  st = syz_loader_next(h->loader, &in, &wait_s);
+  syz_timing_end(timing);
+  SYZ_TRY(st);
+  for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++) {
+    if (!s->has_tower[m]) continue;
+    syz_timing_begin(timing, m == SYZ_IMAGE ? "image tower" : "spectrum tower");
+    st = run_tower(s, h, m, slot++, &in, n);
+    syz_timing_end(timing);
+    SYZ_TRY(st);
+  }
+  syz_timing_begin(timing, "keep");
+  const float *result = h->result;
+  for (int64_t b = b0; b < b1 && st == SYZ_OK; b++) {
+    syz_embed_part_block(part, h->block[b], &first, &count);
+    st = syz_embed_part_put(part, h->block[b], result);
+    result += count * s->towers * s->width;
+  }
+  syz_timing_end(timing);
+  SYZ_TRY(st);
+  *done += n;
+cleanup:
+  return st;
+}
+
+static int64_t missing_rows(const syz_embed_part *part, const int64_t *missing, int64_t n)
+{
+  int64_t rows = 0, first, count;
+  for (int64_t b = 0; b < n; b++) {
+    syz_embed_part_block(part, missing[b], &first, &count);
+    rows += count;
+  }
+  return rows;
+}
+
+/* All missing blocks. After each step all ranks agree, count and hear of stop requests; ranks that are done keep answering. */
+static syz_status compute_missing(job *s, syz_embed_part *part, const int64_t *missing, int64_t n_missing)
+{
+  syz_status st = SYZ_OK;
+  share h = {0};
+  syz_progress progress;
+  int64_t total = syz_shardset_size(s->data), before = total - missing_rows(part, missing, n_missing), mine = 0;
+  if (before) syz_info("%lld of %lld objects were embedded by an earlier run", (long long)before, (long long)total);
+  SYZ_TRY_ALL(s->comm, share_make(s, part, missing, n_missing, &h));
+  int64_t steps = h.steps;
+  syz_allreduce_i64(s->comm, &steps, 1, SYZ_MAX);
+  syz_progress_begin(&progress, "embed", "objects", before, total);
+  for (int64_t step = 0; step < steps; step++) {
+    SYZ_TRY_ALL(s->comm, step < h.steps ? run_step(s, &h, part, step, &mine) : SYZ_OK);
+    int64_t now[2] = {syz_stop_asked(s->comm, s->folder), mine};
+    syz_allreduce_i64(s->comm, now, 2, SYZ_SUM);
+    syz_progress_tell(&progress, before + now[1], NULL);
+    if (now[0] && step + 1 < steps) {
+      syz_info("stopped (%s): %lld of %lld objects are embedded; the same command goes on from there", syz_stop_reason(),
+               (long long)(before + now[1]), (long long)total);
+      st = SYZ_STOPPED;
+      goto cleanup;
+    }
+  }
+  syz_progress_end(&progress, total);
+cleanup:
+  share_free(&h);
+  return st;
+}
+
+static syz_status write_files(job *s, syz_embed_part *part)
+{
+  syz_status st = SYZ_OK;
+  syz_embed_result r = {
+      .comm = s->comm,
+      .data = s->data,
+      .part = part,
+      .has_tower = {s->has_tower[SYZ_IMAGE], s->has_tower[SYZ_SPECTRUM]},
+      .width = s->width,
+      .folder = s->folder,
+      .created_by = s->run->created_by,
+      .input_yaml = s->run->input_yaml,
+      .key = s->key,
+      .model_digest = s->model_digest,
+      .data_digest = s->data_digest,
+      .model_file = s->options->model_file,
+      .precision = s->is_int8 ? "int8" : precision_name(s),
+      .engine = syz_compute_name(s->compute),
+      .int8 = s->int8 ? syz_embed_int8_text(s->int8) : NULL,
+      .split = split_name(s->options->data.split),
+      .data_path = s->data_path,
+  };
+  syz_timing_begin(s->run->timing, "write");
+  syz_barrier(s->comm);
+  st = syz_embed_write_h5(&r);
+  if (st == SYZ_OK) st = syz_embed_write_fits(&r);
+  syz_timing_end(s->run->timing);
+  return st;
+}
+
+static syz_status calibrate(job *s, syz_embed_part *part)
+{
+  const syz_embed_int8_job work = {.options = s->options,
+                                   .comm = s->comm,
+                                   .data = s->data,
+                                   .model = s->model,
+                                   .compute = s->compute,
+                                   .has_tower = s->has_tower,
+                                   .batch = s->batch};
+  syz_timing_begin(s->run->timing, "calibrate");
+  syz_status st = syz_embed_int8_make(&work, part, &s->int8);
+  syz_timing_end(s->run->timing);
+  return st;
+}
+
+static void announce(const job *s)
+{
+  const syz_object *object = syz_shardset_objects(s->data);
+  int64_t n = syz_shardset_size(s->data), count[SYZ_MODALITIES] = {0};
+  for (int64_t i = 0; i < n; i++) {
+    count[SYZ_IMAGE] += object[i].has_image;
+    count[SYZ_SPECTRUM] += object[i].has_spectrum;
+  }
+  syz_info("%lld objects, %lld with an image, %lld with a spectrum", (long long)n, (long long)count[SYZ_IMAGE], (long long)count[SYZ_SPECTRUM]);
+  syz_info("model %s (digest %s), embeddings %lld wide", s->options->model_file, s->model_digest, (long long)s->width);
+  syz_compute_tell(s->compute);
+  size_t bytes = (size_t)syz_model_size(s->model) * sizeof(float);
+  for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++)
+    if (s->has_tower[m]) bytes += syz_tower_plan_bytes(s->model, m, s->batch, SYZ_MODE_EMBED);
+  syz_info("%d rank(s), batches of %lld, about %.0f MB a rank", syz_comm_size(s->comm), (long long)s->batch, (double)bytes / 1e6);
+  for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++) {
+    if (!s->has_tower[m])
+      syz_info("the model has no %s tower: no %s embeddings", syz_modality_name(m), syz_modality_name(m));
+    else if (!count[m])
+      syz_warn("no object has %s: that embedding is NaN everywhere", m == SYZ_IMAGE ? "an image" : "a spectrum");
+  }
+}
+
+/* With objects to be skipped the towers say which ones; otherwise the data are opened first. */
+static syz_status open_all(job *s)
+{
+  syz_status st = SYZ_OK;
+  if (s->options->data.bad != SYZ_BAD_REFUSED) SYZ_TRY(find_towers(s));
+  SYZ_TRY(open_data(s));
+  SYZ_TRY(open_model(s));
+cleanup:
+  return st;
+}
+
+syz_status syz_embed_open(const syz_run *run, const syz_embed_options *options, syz_embed **out)
+{
+  syz_status st = SYZ_OK;
+  *out = NULL;
+  job *s = syz_alloc("embed", 1, sizeof *s);
+  SYZ_TRY_ALL(run->world, s ? SYZ_OK : SYZ_ERR_MEMORY);
+  *s = (job){.run = run, .options = options, .comm = run->world, .folder = run->folder, .batch = options->batch};
+  syz_timing_begin(run->timing, "open");
+  st = open_all(s);
+  syz_timing_end(run->timing);
+  SYZ_TRY(st);
+  SYZ_TRY(make_key(s));
+  announce(s);
+  *out = s;
+  s = NULL;
+cleanup:
+  syz_embed_close(&s);
+  return st;
+}
+
+void syz_embed_close(syz_embed **e)
+{
+  job *s = *e;
+  if (!s) return;
+  syz_embed_int8_destroy(&s->int8);
+  syz_model_destroy(&s->model);
+  syz_compute_destroy(&s->compute);
+  syz_shardset_close(&s->data);
+  syz_free(&s->data_path);
+  syz_free(e);
+}
+
+syz_status syz_embed_write(syz_embed *s)
+{
+  syz_status st = SYZ_OK;
+  syz_embed_part *part = NULL;
+  syz_embed_there there = {.has_h5 = false};
+  const int64_t *missing;
+  int64_t n_missing = 0;
+  char path[PATH_MAX];
+  SYZ_TRY(look(s, &there));
+  if (there.has_h5 && there.has_fits) {
+    syz_info("%s/embedding.h5 and .fits are there already, of this model and data, and their checksums hold: nothing to do", s->folder);
+    goto cleanup;
+  }
+  snprintf(path, sizeof path, "%s/embedding.part", s->folder);
+  SYZ_TRY(syz_embed_part_open(s->comm, path, s->key_value, syz_shardset_size(s->data), (size_t)(s->towers * s->width) * sizeof(float), &part,
+                              &missing, &n_missing));
+  if (there.has_h5) {
+    SYZ_TRY(syz_embed_take_back(s->comm, s->folder, s->has_tower, s->width, part, missing, n_missing));
+    n_missing = 0;
+    syz_info("%s/embedding.fits is written again from embedding.h5", s->folder);
+  }
+  if (s->is_int8) SYZ_TRY(calibrate(s, part));
+  if (!there.has_h5) SYZ_TRY(compute_missing(s, part, missing, n_missing));
+  SYZ_TRY(write_files(s, part));
+  syz_embed_part_remove(&part);
+  syz_info("wrote %s/embedding.h5 and embedding.fits", s->folder);
+cleanup:
+  syz_embed_part_close(&part);
+  return st;
+}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * The bytes of a FITS file, whatever it is packed with. Plain files are mapped; gzip, bzip2 and xz (known by their first bytes, not
+ * their name: products are delivered under all of these names) are unpacked into memory, as far as their FITS headers ask for and within a limit: 827
+ * bytes of bzip2 can hold 1.7 GB.
+ */
+#include "unpack.h"
+
+#include <bzlib.h>
+#include <string.h>
+#include <zlib.h>
+
+/* Surveys' FITS files pack to between 1/2 and 1/20; beyond the first 64 MiB a file of 1/100 is taken for a bomb. */
+enum { FREE_BYTES = 64 << 20, RATIO = 100 };
+
+/* What the headers that are there ask for: the end of the last HDU whose header is complete; 0 while that is not known. */
+static syz_status find_need(fits_grow *g, const char *path, size_t *need) {
+  syz_status st = SYZ_OK;
+  *need = 0;
+  while (g->used - g->hdu_at >= FITS_BLOCK) {
+    fits_hdu h = {.header = (const char *)g->data + g->hdu_at};
+    bool has_end = false;
+    if (memcmp(h.header, g->hdu_at ? "XTENSION=" : "SIMPLE  =", 9) != 0) return SYZ_OK; /* padding, or what will be refused when it is looked at */
+    for (size_t at = g->hdu_at; !has_end && g->used - at >= SYZ_FITS_CARD; at += SYZ_FITS_CARD) {
+      has_end = memcmp(g->data + at, "END     ", 8) == 0;
+      h.n_cards += !has_end;
+    }
+    if (!has_end) return SYZ_OK;
+    const int64_t bytes = fits_data_bytes(&h);
+    SYZ_REQUIRE(bytes >= 0 && bytes < INT64_MAX / 2, SYZ_ERR_DATA, "%s: a header whose sizes contradict each other (at byte %zu)", path, g->hdu_at);
+    const size_t header = ((size_t)(h.n_cards + 1) * SYZ_FITS_CARD + FITS_BLOCK - 1) / FITS_BLOCK * FITS_BLOCK;
+    const size_t end = g->hdu_at + header + ((size_t)bytes + FITS_BLOCK - 1) / FITS_BLOCK * FITS_BLOCK;
+    if (end > g->used) {
+      *need = end;
+      return SYZ_OK;
+    }
+    g->hdu_at = end;
+  }
+cleanup:
+  return st;
+}
+
+syz_status fits_grow_more(fits_grow *g, const char *path)
+{
+  syz_status st = SYZ_OK;
+  size_t need;
+  unsigned char *bigger = NULL;
+  SYZ_TRY(find_need(g, path, &need));
+  size_t room = need ? g->room + g->room / 4 : g->room * 2; /* by a share of it: a file of many small HDUs is not copied anew for each */
+  if (room < need + FITS_BLOCK) room = need + FITS_BLOCK;
+  if (room > g->limit) room = g->limit;
+  SYZ_REQUIRE(room > g->room && need <= g->limit, SYZ_ERR_DATA,
+              "%s: unpacks to more than %zu bytes, the limit for a packed file of its size and for the memory of this node; if it is sound, "
+              "unpack it first (gunzip, bunzip2): plain files are read in parts",
+              path, g->limit);
+  SYZ_ALLOC(bigger, "unpacked FITS file", room);
+  memcpy(bigger, g->data, g->used);
+  syz_free(&g->data);
+  g->data = bigger;
+  g->room = room;
+cleanup:
+  return st;
+}
+
+static syz_status unpack_gzip(const char *path, const unsigned char *in, size_t n, fits_grow *g)
+{
+  syz_status st = SYZ_OK;
+  z_stream z;
+  memset(&z, 0, sizeof z);
+  bool is_open = inflateInit2(&z, 15 + 16) == Z_OK;
+  SYZ_REQUIRE(is_open, SYZ_ERR_MEMORY, "%s: zlib cannot start", path);
+  size_t at = 0;
+  for (;;) {
+    if (z.avail_in == 0 && at < n) {
+      size_t step = n - at > (1u << 30) ? (1u << 30) : n - at;
+      z.next_in = (unsigned char *)(uintptr_t)(in + at);
+      z.avail_in = (uInt)step;
+      at += step;
+    }
+    if (g->used == g->room) SYZ_TRY(fits_grow_more(g, path));
+    size_t space = g->room - g->used > (1u << 30) ? (1u << 30) : g->room - g->used;
+    z.next_out = g->data + g->used;
+    z.avail_out = (uInt)space;
+    int code = inflate(&z, Z_NO_FLUSH);
+    g->used += space - z.avail_out;
+    if (code == Z_STREAM_END) {
+      /* Members may follow one another; anything else behind the end (padding of tapes) is not ours. */
+      size_t left = z.avail_in + (n - at);
+      if (left < 2 || z.avail_in < 2 || z.next_in[0] != 0x1f || z.next_in[1] != 0x8b) break;
+      SYZ_REQUIRE(inflateReset(&z) == Z_OK, SYZ_ERR_DATA, "%s: gzip member cannot be read", path);
+      continue;
+    }
+    SYZ_REQUIRE(code == Z_OK || (code == Z_BUF_ERROR && z.avail_out == 0), SYZ_ERR_DATA, "%s: gzip data %s (after %zu bytes)", path,
+                code == Z_BUF_ERROR ? "cut short" : "damaged", g->used);
+  }
+cleanup:
+  if (is_open) inflateEnd(&z);
+  return st;
+}
+
+static syz_status unpack_bzip2(const char *path, const unsigned char *in, size_t n, fits_grow *g)
+{
+  syz_status st = SYZ_OK;
+  bz_stream z;
+  memset(&z, 0, sizeof z);
+  bool is_open = BZ2_bzDecompressInit(&z, 0, 0) == BZ_OK;
+  SYZ_REQUIRE(is_open, SYZ_ERR_MEMORY, "%s: bzip2 cannot start", path);
+  size_t at = 0;
+  for (;;) {
+    if (z.avail_in == 0 && at < n) {
+      size_t step = n - at > (1u << 30) ? (1u << 30) : n - at;
+      z.next_in = (char *)(uintptr_t)(in + at);
+      z.avail_in = (unsigned)step;
+      at += step;
+    }
+    if (g->used == g->room) SYZ_TRY(fits_grow_more(g, path));
+    size_t space = g->room - g->used > (1u << 30) ? (1u << 30) : g->room - g->used;
+    z.next_out = (char *)g->data + g->used;
+    z.avail_out = (unsigned)space;
+    unsigned before = z.avail_in;
+    int code = BZ2_bzDecompress(&z);
+    g->used += space - z.avail_out;
+    if (code == BZ_STREAM_END) {
+      if (z.avail_in < 3 || memcmp(z.next_in, "BZh", 3) != 0) break;
+      char *next = z.next_in;
+      unsigned left = z.avail_in;
+      BZ2_bzDecompressEnd(&z);
+      memset(&z, 0, sizeof z);
+      is_open = BZ2_bzDecompressInit(&z, 0, 0) == BZ_OK;
+      SYZ_REQUIRE(is_open, SYZ_ERR_MEMORY, "%s: bzip2 cannot start", path);
+      z.next_in = next;
+      z.avail_in = left;
+      continue;
+    }
+    SYZ_REQUIRE(code == BZ_OK, SYZ_ERR_DATA, "%s: bzip2 data damaged (after %zu bytes)", path, g->used);
+    SYZ_REQUIRE(z.avail_out == 0 || z.avail_in != before || at < n, SYZ_ERR_DATA, "%s: bzip2 data cut short (after %zu bytes)", path,
+                g->used);
+  }
+cleanup:
+  if (is_open) BZ2_bzDecompressEnd(&z);
+  return st;
+}
+
+syz_status fits_bytes_load(const char *path, fits_bytes *out) {
+  syz_status st = SYZ_OK;
+  fits_grow g = {0};
+  memset(out, 0, sizeof *out);
+  SYZ_TRY(fits_map_open(path, &out->map));
+  out->size = out->map.size;
+  out->data = out->map.base;
+  bool is_gzip = out->size > 18 && out->data[0] == 0x1f && out->data[1] == 0x8b;
+  bool is_bzip2 = out->size > 14 && memcmp(out->data, "BZh", 3) == 0;
+  bool is_xz = out->size > 32 && memcmp(out->data,
+                                        "\xFD"
+                                        "7zXZ",
+                                        6) == 0;
+  if (is_gzip || is_bzip2 || is_xz) {
+    g.limit = syz_memory_share() / 2;
+    const size_t by_ratio = out->size > FREE_BYTES / RATIO ? out->size * RATIO : FREE_BYTES;
+    if (by_ratio < g.limit) g.limit = by_ratio;
+    g.room = out->size < g.limit / 4 ? out->size * 4 : g.limit;
+    SYZ_ALLOC(g.data, "unpacked FITS file", g.room);
+    if (is_gzip)
+      SYZ_TRY(unpack_gzip(path, out->data, out->size, &g));
+    else if (is_xz)
+      SYZ_TRY(fits_unpack_xz(path, out->data, out->size, &g));
+    else
+      SYZ_TRY(unpack_bzip2(path, out->data, out->size, &g));
+    SYZ_TRY(fits_map_check(&out->map, path));
+    fits_map_close(&out->map);
+    out->data = out->owned = g.data;
+    out->size = g.used;
+    g.data = NULL;
+  }
+cleanup:
+  syz_free(&g.data);
+  if (st != SYZ_OK) fits_bytes_free(out);
+  return st;
+}
+
+void fits_bytes_free(fits_bytes *b) {
+  fits_map_close(&b->map);
+  syz_free(&b->owned);
+  memset(b, 0, sizeof *b);
+}

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Inside of room report: text of the page, charts, stamps, spectra, sections. All of it runs on rank 0 only. */
+#pragma once
+
+#include <limits.h>
+
+#include "syzygy/data.h"
+#include "syzygy/model.h"
+#include "syzygy/report.h"
+
+/* ------------------------------------------------------------------ page */
+
+/** A growing text. When memory runs out it keeps what it has and `has_failed` is set: checked once, at the end. */
+typedef struct syz_page {
+  char *text;
+  size_t n, room;
+  bool has_failed;
+} syz_page;
+void syz_page_put(syz_page *p, const char *text);
+void syz_page_bytes(syz_page *p, const char *text, size_t n);
+void syz_page_printf(syz_page *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/** Text from outside: &, <, > and quotes escaped, control characters and broken UTF-8 replaced. */
+void syz_page_escape(syz_page *p, const char *text);
+/** Head with styles, up to <main>; and the end. */
+void syz_page_begin(syz_page *p, const char *title);
+void syz_page_end(syz_page *p);
+void syz_page_free(syz_page *p);
+/** A section's end is the next one's begin or syz_page_end. id: its anchor. */
+void syz_page_section(syz_page *p, const char *id, const char *title, const char *lead);
+/** A part that is not there: said in a box. printf-like; the text is escaped. */
+void syz_page_missing(syz_page *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/** Short text of a number for people: 3 to 4 significant digits, thousands apart. */
+const char *syz_page_number(double value, char text[32]);
+
+/* ---------------------------------------------------------------- charts */
+
+typedef enum syz_line_style { SYZ_LINE_SOLID, SYZ_LINE_FAINT, SYZ_LINE_DASHED, SYZ_LINE_DOTS } syz_line_style;
+typedef struct syz_series {
+  const char *name; /**< for the legend; NULL: not in it */
+  int colour;       /**< 0 .. 3 */
+  syz_line_style style;
+  int64_t n;
+  const double *x, *y; /**< [n]; NaN: a gap */
+} syz_series;
+typedef struct syz_chart {
+  const char *title, *x_label, *y_label; /**< with units */
+  bool is_log_x, is_log_y;
+  bool has_x_ticks_at_points; /**< ticks where the first series has its points, instead of round numbers */
+  int n_series;
+  const syz_series *series;
+} syz_chart;
+/** An inline SVG with axes, ticks, legend; says so when there is nothing to draw. */
+void syz_page_chart(syz_page *p, const syz_chart *c);
+
+/** Round ticks that cover [low, high]: at most `room`; returns their number. */
+int syz_chart_ticks(double low, double high, int wanted, double *tick, int room);
+
+/* ---------------------------------------------------------------- pixels */
+
+/** <img> of g, r, z [3,152,152] nanomaggy as a PNG inside the page: colour mapping of the Legacy Survey viewer, north up, east left. SYZ_ERR_MEMORY.
+ */
+syz_status syz_page_stamp(syz_page *p, const float *image, const char *alt, const char *css);
+/** The same pixels as PNG bytes [*n] (syz_free). */
+syz_status syz_stamp_png(const float *image, unsigned char **png, size_t *n);
+/** Bytes as base64 text, for data: addresses. */
+void syz_page_base64(syz_page *p, const unsigned char *data, size_t n);
+/** Inline SVG of a spectrum, flux [7781], ivar [7781] or NULL: smoothed; lines marked when the redshift is finite. `is_large`: with axes and names.
+ */
+void syz_page_spectrum(syz_page *p, const float *flux, const float *ivar, double redshift, bool is_large, const char *alt);
+/** A spectrum of which runs were hidden from a network: [7781] each, in flux units; NaN where there is nothing to draw. */
+typedef struct syz_hidden_spectrum {
+  const float *flux, *ivar; /**< ivar NULL: all pixels count the same */
+  const unsigned char *hidden;
+  const float *reconstruction, *interpolation;
+  double redshift; /**< NaN: no lines are marked */
+} syz_hidden_spectrum;
+/** Inline SVG: the hidden runs shaded, the spectrum, what the network and what linear interpolation say of it; with axes. */
+void syz_page_hidden_spectrum(syz_page *p, const syz_hidden_spectrum *s, const char *alt);
+
+/* --------------------------------------------------------------- metrics */
+
+enum { SYZ_METRICS_COLUMNS = 64, SYZ_METRICS_NAME = 48 };
+/** Numbers of a .jsonl file by name, one row a line. */
+typedef struct syz_metrics {
+  int64_t n;
+  int columns;
+  char name[SYZ_METRICS_COLUMNS][SYZ_METRICS_NAME];
+  double *value[SYZ_METRICS_COLUMNS]; /**< [n], NaN where a line has none */
+  int64_t broken;                     /**< lines that are no JSON, left out */
+} syz_metrics;
+/** n = 0 without such a file. SYZ_ERR_DATA, SYZ_ERR_MEMORY. */
+syz_status syz_metrics_read(const char *folder, const char *file, syz_metrics *t);
+void syz_metrics_free(syz_metrics *t);
+/** [n], or NULL. */
+const double *syz_metrics_column(const syz_metrics *t, const char *name);
+/** Exponential mean [n] with a memory of about 2 % of the run. */
+void syz_metrics_smooth(const double *y, int64_t n, double *out);
+
+/* --------------------------------------------------------------- sources */
+
+/** Where the parts of the page come from; an empty text: not found. */
+typedef struct syz_report_sources {
+  char run[PATH_MAX];      /**< the run folder asked for */
+  char training[PATH_MAX]; /**< folder with metrics.jsonl */
+  char search[PATH_MAX];   /**< folder with retrieval.json */
+  char patches[PATH_MAX];  /**< folder with patches.h5, of analyse */
+  char probe[PATH_MAX];    /**< folder with probe.json */
+  int n_embeddings, n_neighbours, n_data, n_folders;
+  char **embedding, **neighbours, **data; /**< files; data: paths as the embedding file gives them */
+  char **folder;                          /**< all folders that took part, for timing and provenance */
+} syz_report_sources;
+syz_status syz_report_find(const syz_report_options *o, syz_report_sources *s);
+void syz_report_sources_free(syz_report_sources *s);
+
+/* -------------------------------------------------------------- sections */
+
+/** Figures for the tiles on top, NaN where unknown. */
+typedef struct syz_report_figures {
+  double steps, loss, recall10[2], chance10, r2[2], objects;
+  char label[64];
+  bool is_pretraining;       /**< of one tower: no pairs to retrieve */
+  double knn, start, pixels; /**< first figure of the nearest-neighbour judge at the end, and its baselines */
+  char knn_label[64];
+  double iou, iou_untrained;
+} syz_report_figures;
+
+syz_status syz_report_training(syz_page *p, const syz_report_sources *s, syz_report_figures *f);
+/** Cards for the curves that only pretraining has: every term of the loss, guards against collapse, schedules, figures on held-out objects. False,
+ * and nothing, for other runs. */
+bool syz_report_is_pretraining(const syz_metrics *m);
+syz_status syz_report_pretraining(syz_page *p, const syz_metrics *m, const syz_metrics *v, syz_report_figures *f);
+/** Held-out spectra that masked modelling filled in, from reconstruction.h5 beside metrics.jsonl. Nothing when there is none. */
+syz_status syz_report_reconstruction(syz_page *p, const syz_report_sources *s);
+/** Maps of principal components of patch features; linear heads on them. Nothing when there are none. */
+syz_status syz_report_patches(syz_page *p, const syz_report_sources *s);
+syz_status syz_report_dense(syz_page *p, const syz_report_sources *s, syz_report_figures *f);
+syz_status syz_report_retrieval(syz_page *p, const syz_report_sources *s, syz_report_figures *f);
+syz_status syz_report_gallery(syz_page *p, syz_comm *self, const syz_report_options *o, const syz_report_sources *s);
+syz_status syz_report_timing(syz_page *p, const syz_report_sources *s);
+syz_status syz_report_provenance(syz_page *p, const syz_report_sources *s);

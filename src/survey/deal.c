@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * Ingest: objects numbered over all ranks, and dealt out to the ranks that write them. Numbers count objects with a spectrum by file and row, then
+ * catalogue rows, then centres of images; shard k holds objects [k n, (k + 1) n) and is written whole by rank k mod ranks.
+ */
+#include "ingest.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { KINDS = 3 }; /* with a spectrum, by a catalogue, by an image's centre */
+
+static int64_t group_of(const ingest *g, const ingest_object *o)
+{
+  int64_t row;
+  int file = ingest_file_of_object(g, o, &row), kind = 0;
+  if (o->spectrum < 0) kind = ingest_candidate_in(g, &g->candidates, o->candidate)->is_centre ? 2 : 1;
+  return (int64_t)kind * g->n_files + file;
+}
+
+/* All objects of one kind and file are on one rank, in their order: what is before them is all that others need to say. */
+syz_status ingest_number_objects(ingest *g, int64_t **number)
+{
+  syz_status st = SYZ_OK;
+  int64_t groups = (int64_t)KINDS * g->n_files, *next = syz_alloc("objects by file", (size_t)groups + 1, sizeof *next);
+  *number = syz_alloc("numbers of objects", (size_t)g->n_objects + 1, sizeof **number);
+  SYZ_TRY_ALL(g->world, next && *number ? SYZ_OK : SYZ_ERR_MEMORY);
+  for (int64_t i = 0; i < g->n_objects; i++) next[group_of(g, &g->object[i]) + 1]++;
+  syz_allreduce_i64(g->world, next, (size_t)groups + 1, SYZ_SUM);
+  for (int64_t k = 0; k < groups; k++) next[k + 1] += next[k];
+  g->n_total = next[groups];
+  for (int64_t i = 0; i < g->n_objects; i++) (*number)[i] = next[group_of(g, &g->object[i])]++;
+cleanup:
+  syz_free(&next);
+  if (st != SYZ_OK) syz_free(number);
+  return st;
+}
+
+/** An object on its way to its writer: its spectrum's and its candidate's records follow. */
+typedef struct dealt {
+  int64_t number;
+  ingest_object object;
+} dealt;
+
+static int compare_dealt(const void *a, const void *b)
+{
+  const dealt *x = a, *y = b;
+  return (x->number > y->number) - (x->number < y->number);
+}
+
+static size_t dealt_bytes(const ingest *g) { return sizeof(dealt) + g->spectrum_bytes + g->candidate_bytes; }
+
+static syz_status post_objects(ingest *g, const int64_t *number, ingest_mail *m)
+{
+  syz_status st = SYZ_OK;
+  int64_t rows = g->options.shard_objects;
+  unsigned char *record = NULL;
+  SYZ_ALLOC(record, "object", dealt_bytes(g));
+  for (int64_t i = 0; i < g->n_objects; i++) {
+    dealt d;
+    memset(&d, 0, sizeof d);
+    memset(record, 0, dealt_bytes(g));
+    d.number = number[i];
+    d.object = g->object[i];
+    memcpy(record, &d, sizeof d);
+    if (d.object.spectrum >= 0) memcpy(record + sizeof d, ingest_spectrum_at(g, d.object.spectrum), g->spectrum_bytes);
+    if (d.object.candidate >= 0)
+      memcpy(record + sizeof d + g->spectrum_bytes, ingest_candidate_in(g, &g->candidates, d.object.candidate), g->candidate_bytes);
+    SYZ_TRY(ingest_post(m, record, dealt_bytes(g), (int32_t)(d.number / rows % g->size)));
+  }
+cleanup:
+  syz_free(&record);
+  return st;
+}
+
+static void forget_tables(ingest *g)
+{
+  syz_free(&g->spectra.data);
+  syz_free(&g->candidates.data);
+  syz_free(&g->object);
+  memset(&g->spectra, 0, sizeof g->spectra);
+  memset(&g->candidates, 0, sizeof g->candidates);
+  g->n_spectra = g->n_candidates = g->n_objects = 0;
+}
+
+/* The tables again, of the objects that this rank writes. */
+static syz_status take_objects(ingest *g, ingest_bytes *mine)
+{
+  syz_status st = SYZ_OK;
+  size_t item = dealt_bytes(g);
+  int64_t n = (int64_t)(mine->n / item);
+  if (n) qsort(mine->data, (size_t)n, item, compare_dealt);
+  SYZ_ALLOC(g->object, "objects", n + 1);
+  for (int64_t i = 0; i < n; i++) {
+    const unsigned char *record = mine->data + (size_t)i * item;
+    ingest_object *o = &g->object[g->n_objects++];
+    *o = ((const dealt *)(const void *)record)->object;
+    if (o->spectrum >= 0) {
+      o->spectrum = g->n_spectra++;
+      SYZ_TRY(ingest_add(&g->spectra, record + sizeof(dealt), g->spectrum_bytes));
+    }
+    if (o->candidate >= 0) {
+      o->candidate = g->n_candidates++;
+      SYZ_TRY(ingest_add(&g->candidates, record + sizeof(dealt) + g->spectrum_bytes, g->candidate_bytes));
+    }
+  }
+cleanup:
+  return st;
+}
+
+syz_status ingest_deal_objects(ingest *g)
+{
+  syz_status st = SYZ_OK;
+  int64_t *number = NULL;
+  ingest_mail m = {0};
+  ingest_bytes mine = {NULL, 0, 0};
+  SYZ_TRY(ingest_number_objects(g, &number));
+  SYZ_TRY_ALL(g->world, post_objects(g, number, &m));
+  forget_tables(g);
+  SYZ_TRY(ingest_send(g, &m, dealt_bytes(g), &mine));
+  ingest_mail_free(&m);
+  SYZ_TRY_ALL(g->world, take_objects(g, &mine));
+cleanup:
+  syz_free(&number);
+  ingest_mail_free(&m);
+  syz_free(&mine.data);
+  return st;
+}
