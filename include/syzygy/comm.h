@@ -13,6 +13,8 @@
 /** A group of ranks. */
 typedef struct syz_comm syz_comm;
 
+/** Before syz_comm_start: SYZ_ERR_MEMORY when this process has no room for MPI, which would end it without a word (src/comm/start_memory.c). */
+syz_status syz_comm_check_memory(void);
 /** Start MPI, tell log and abort hook, make the world. Collective over all processes. */
 syz_status syz_comm_start(int *argc, char ***argv, syz_comm **world);
 /** End MPI; frees *world. Collective. */

@@ -170,7 +170,7 @@ typedef struct syz_rejected {
 int64_t syz_shardset_rejected(const syz_shardset *s, const syz_rejected **list);
 /** When the checksums of a data set are compared before it is used: if its files are together smaller than 4 GiB, always, or never. */
 typedef enum syz_verify { SYZ_VERIFY_AUTO, SYZ_VERIFY_ALWAYS, SYZ_VERIFY_NEVER } syz_verify;
-bool syz_shardset_wants_verify(const syz_shardset *s, syz_verify when);
+bool syz_shardset_wants_verify(const syz_shardset *s, syz_verify when); /**< Whether they are, for this set. */
 /** Compare them then, as a phase of its own, or tell why not. Collective; agreed. See syz_shardset_verify. */
 syz_status syz_shardset_verify_when(syz_shardset *s, syz_verify when, syz_timing *timing);
 /** The data set of a run. Texts are borrowed. */

@@ -9,7 +9,6 @@
 
 #include "compute.h"
 #include "keys.h"
-#include "memory_limit.h"
 
 typedef struct command {
   const char *name, *summary;
@@ -256,7 +255,7 @@ int main(int argc, char **argv)
 {
   syz_app app = {0};
   syz_h5_prepare(); /* while this process is small, and before MPI */
-  syz_status st = syz_app_check_memory_limit();
+  syz_status st = syz_comm_check_memory();
   if (st == SYZ_OK) st = syz_comm_start(&argc, &argv, &app.world);
   if (st != SYZ_OK) {
     fprintf(stderr, "%s\n", syz_error_text());

@@ -14,7 +14,7 @@
 #include "simulate_emulator.h"
 #include "simulate_there.h"
 #include "syzygy/data.h"
-#include "syzygy/sky.h"
+#include "syzygy/simulator.h"
 
 #define KEY(name, type, preset, unit, low, high, choices, help)                                                                                      \
   {                                                                                                                                                  \

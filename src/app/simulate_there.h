@@ -3,7 +3,7 @@
 #pragma once
 
 #include "app.h"
-#include "syzygy/sky.h"
+#include "syzygy/simulator.h"
 
 /** What a unit remembers of where it is from: the resolved input and a digest of the emulator's file, if one is used. Owned by the caller (syz_free).
  * Rank-local. SYZ_ERR_DATA, SYZ_ERR_MEMORY. */

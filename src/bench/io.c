@@ -18,7 +18,7 @@
 
 #include "bench.h"
 #include "syzygy/data.h"
-#include "syzygy/sky.h"
+#include "syzygy/simulator.h"
 
 enum {
   BLOCK = 8 << 20,

@@ -11,6 +11,8 @@ import sys
 import h5py
 import numpy as np
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "catalogue"))
+
 from embed_common import BINARY, SOURCE, check, environment, result, scratch
 
 SYSROOT = os.environ.get("SYZYGY_ARM_SYSROOT", os.path.join(SOURCE, "build-arm", "sysroot"))

@@ -16,6 +16,8 @@ import h5py
 import numpy as np
 from astropy.io import fits
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "catalogue"))
+
 from embed_common import check, command, environment, read_datasets, result, same_bits, scratch, write_embedding, write_shard
 
 import syzygy_torch as ref

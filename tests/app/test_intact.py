@@ -10,6 +10,9 @@ import h5py
 import numpy as np
 from astropy.io import fits
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "catalogue"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "survey"))
+
 from embed_common import check, result, run, scratch, write_shard
 
 folder = scratch()

@@ -2,6 +2,9 @@
 """A FIFO or a device where a file is wanted is refused by its name on any number of ranks; nobody waits for its other end."""
 import os
 import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "survey"))
 
 from ingest_common import BINARY, check, coadd, finish, folder, ingest
 

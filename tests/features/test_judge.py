@@ -2,6 +2,7 @@
 """The judge of pretrain-image: neighbours of class tokens (PyTorch) and of principal components of pixels (scikit-learn), as validation.jsonl tells them."""
 import json
 import os
+import sys
 
 import h5py
 import numpy as np
@@ -10,6 +11,8 @@ from sklearn.metrics import balanced_accuracy_score, r2_score
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.preprocessing import StandardScaler
 import torch
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "catalogue"))
 
 from embed_common import check, result, run, scratch
 from probe_common import chosen, features, image_tower, simulate

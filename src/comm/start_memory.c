@@ -6,16 +6,16 @@
 /* anonymous mappings are outside POSIX. */
 #define _DEFAULT_SOURCE
 
-#include "memory_limit.h"
-
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 
+#include "syzygy/comm.h"
+
 /* Address space that Open MPI 4.1 takes between main and a running watchdog, and the smallest of commands behind it. */
 enum { NEEDED_MIB = 512 };
 
-syz_status syz_app_check_memory_limit(void)
+syz_status syz_comm_check_memory(void)
 {
   syz_status st = SYZ_OK;
   struct rlimit limit;

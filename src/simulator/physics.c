@@ -4,7 +4,7 @@
  *
  * Redshift, mass and type come from a table: mass function x comoving volume x the chance to pass the magnitude limit with a rough
  * mass-to-light ratio. The exact limit is applied afterwards with the fluxes of the simulated spectrum: refused galaxies are drawn
- * again (simulate.c). Everything else follows from mass, type and redshift through relations with their observed scatter:
+ * again (simulator.c). Everything else follows from mass, type and redshift through relations with their observed scatter:
  *
  *   mass function               double Schechter, Baldry et al. 2012 (MNRAS 421, 621)
  *   quiescent fraction          logistic in log mass, crossing 1/2 near 10.6 (Peng et al. 2010, ApJ 721, 193; Muzzin et al. 2013, ApJ 777, 18)
@@ -20,7 +20,7 @@
  *   bars, arms, mergers         Masters et al. 2011 (MNRAS 411, 2026) bars in a third of disks; arms in three quarters of star-forming
  *                               disks, two-armed most often (Hart et al. 2016, MNRAS 461, 3663); mergers 6 % (Lotz et al. 2011)
  */
-#include "simulate.h"
+#include "simulator.h"
 
 enum { Z_STEPS = 120, M_STEPS = 80, TYPES = 2 };
 static const double M_FIRST = 8.4, M_LAST = 12.0;

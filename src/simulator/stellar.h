@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Inside sky: simple stellar populations on a rest-frame grid. See stellar.c for the physics.
+ * Inside of the simulator: simple stellar populations on a rest-frame grid. See stellar.c for the physics.
  */
 #pragma once
 

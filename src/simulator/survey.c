@@ -8,11 +8,11 @@
  *   truth/truth-<brick>.fits                                                         every label, row by row
  *
  * Stamps lie side by side in the brick, 23 to a row, so a cutout around a catalogue position is the simulated stamp; between and beyond
- * them invvar is 0. Formats: README.md "DESI spectra", "Legacy Surveys images".
+ * them invvar is 0. Formats: src/sky/README.md "DESI spectra", "Legacy Surveys images".
  */
 #include <stdio.h>
 
-#include "simulate.h"
+#include "simulator.h"
 
 enum { STAMP_PIXELS = SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE, DIAGONALS = 11, NIGHT = 20260101 };
 
@@ -375,7 +375,7 @@ static syz_status put_arm(syz_fits_out *out, const brick *b, int arm)
   SYZ_TRY(syz_fits_out_image(out, name, -32, 2, plane, x, SYZ_FITS_PLAIN, &ivar_unit, 1));
   snprintf(name, sizeof name, "%c_MASK", letter);
   SYZ_TRY(syz_fits_out_image(out, name, 32, 2, plane, mask, SYZ_FITS_GZIP, NULL, 0));
-  const double sigma = 0.76 / SYZ_WAVE_STEP_A; /* pixels, as in simulate_spectrum.c */
+  const double sigma = 0.76 / SYZ_WAVE_STEP_A; /* pixels, as in spectrum.c */
   for (int64_t o = 0; o < b->n; o++)
     for (int d = 0; d < DIAGONALS; d++) {
       double offset = DIAGONALS / 2 - d,

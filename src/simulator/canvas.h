@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside sky: drawing on the simulator's canvas. Positions are stamp pixels (pixel centres at whole numbers); the canvas goes on MARGIN beyond. */
+/** Inside of the simulator: drawing on its canvas. Positions are stamp pixels (pixel centres at whole numbers); the canvas goes on MARGIN beyond. */
 #pragma once
 
-#include "simulate.h"
+#include "simulator.h"
 
 enum { STAMP = SYZ_IMAGE_SIZE, MARGIN = 24, CANVAS = STAMP + 2 * MARGIN };
 

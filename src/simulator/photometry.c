@@ -9,7 +9,7 @@
 #include <math.h>
 
 #include "decam.h"
-#include "syzygy/sky.h"
+#include "syzygy/simulator.h"
 
 double syz_filter_response(int band, double wave_A)
 {

@@ -2,11 +2,14 @@
 """analyse patches: features by PyTorch, components by NumPy; maps, colours and pictures; 1, 2, 3 and 4 ranks, LAPACK and ScaLAPACK."""
 import glob
 import os
+import sys
 
 import h5py
 import numpy as np
 from PIL import Image
 import torch
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "catalogue"))
 
 from embed_common import check, result, run, scratch
 from probe_common import chosen, features, image_tower, simulate

@@ -2,7 +2,10 @@
 """`bench --profile` and the fall-back on older processors: the products and attention that the layers count are those of the published shapes, every
 training step has three times the forward pass's products but for the inputs' gradients, shares add up to one, and with the dispatch limited to AVX2 products
 are float32 on BLIS, which is said. Speeds are reported, not judged."""
+import os
 import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "train"))
 
 from common import *
 

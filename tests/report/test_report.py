@@ -6,11 +6,14 @@ import json
 import os
 import re
 import shutil
+import sys
 from html.parser import HTMLParser
 
 import h5py
 import numpy as np
 from PIL import Image
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "catalogue"))
 
 from embed_common import check, result, run, scratch, write_shard
 import syzygy_torch as ref

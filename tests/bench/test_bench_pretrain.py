@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """`bench` with the part pretrain on 1 and 3 ranks: whole steps are measured, their operations are those that the formula of the published recipe gives,
 the parts of the time add up, and nothing of the rehearsal is left behind. Speeds are reported, not judged."""
+import os
 import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "train"))
 
 from common import *
 

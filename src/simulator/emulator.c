@@ -6,7 +6,7 @@
  */
 #include <math.h>
 
-#include "syzygy/sky.h"
+#include "syzygy/simulator.h"
 
 void syz_emulator_destroy(syz_emulator **e)
 {

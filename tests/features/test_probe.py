@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import sys
 
 import h5py
 import numpy as np
@@ -12,6 +13,8 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import jaccard_score, r2_score
 from sklearn.preprocessing import StandardScaler
 import torch
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "catalogue"))
 
 from embed_common import check, result, run, scratch, write_shard
 from probe_common import chosen, features, image_tower, simulate

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside sky: what the parts of the simulator share. Physics -> spectrum -> image -> files, each in its own simulate_*.c. */
+/** Inside of the simulator: what its parts share. Physics -> spectrum -> image -> files, each in a file of its own. */
 #pragma once
 
 #include <math.h>
 #include <string.h>
 
 #include "stellar.h"
-#include "syzygy/sky.h"
+#include "syzygy/simulator.h"
 
 #define SYZ_PI 3.14159265358979323846
 
@@ -49,7 +49,7 @@ typedef struct sim_galaxy {
   double tail_fraction, tail_length, tail_angle, tail_pitch, tail_width;
 } sim_galaxy;
 
-/** Table of what is seen at which redshift; see simulate_physics.c. */
+/** Table of what is seen at which redshift; see physics.c. */
 typedef struct sim_population sim_population;
 syz_status sim_population_create(const syz_sim_config *c, sim_population **out);
 void sim_population_destroy(sim_population **p);

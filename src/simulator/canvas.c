@@ -3,7 +3,7 @@
  * Profiles on the canvas. A radial profile is tabulated once in the square root of the radius (dense where a Sersic cusp is steep) and
  * looked up per sample; near the centre pixels are averaged over sub-samples.
  */
-#include "simulate_canvas.h"
+#include "canvas.h"
 
 enum { TABLE = 1024 };
 

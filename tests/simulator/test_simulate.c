@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "check.h"
-#include "syzygy/sky.h"
+#include "syzygy/simulator.h"
 
 enum { IMAGE = SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE };
 

@@ -13,7 +13,7 @@
  * g, r, z: the Legacy Surveys' log-normal fits (src/model/README.md "DINOv2 pretraining"). Measured: 2.5 ms an object for all of this on one core of
  * a Zen 5.
  */
-#include "simulate_canvas.h"
+#include "canvas.h"
 
 enum { LAYER_BULGE, LAYER_DISK, LAYER_BAR, LAYER_ARMS, LAYER_COMPANION, LAYER_COUNT };
 

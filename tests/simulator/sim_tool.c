@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "../../src/app/simulate_emulator.h"
-#include "../../src/sky/stellar.h"
+#include "../../src/simulator/stellar.h"
 
 static int fail(void)
 {

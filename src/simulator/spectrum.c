@@ -15,7 +15,7 @@
  * sky continuum of 21.9 AB mag/arcsec2 in a 1.5" fibre and the brightest OH and oxygen lines (Hanuschik 2003, A&A 407, 1157; strengths
  * rounded). Noise per pixel: read-out, sky and source counts, Gaussian; its inverse variance is exactly that of the noise drawn.
  */
-#include "simulate.h"
+#include "simulator.h"
 
 const int syz_arm_first[SYZ_ARMS] = {0, 2700, 4900}, syz_arm_count[SYZ_ARMS] = {2751, 2326, 2881};
 
@@ -377,7 +377,7 @@ void sim_spectrograph_observe(sim_spectrograph *s, const syz_sim_config *c, int6
   if (o->arm_sigma_A)
     for (int i = 0; i < SYZ_ARM_PIXELS; i++) o->arm_sigma_A[i] = (float)LSF_SIGMA_A;
   if (!o->spectrum && !o->ivar) return;
-  /* The arms joined: weighted means where two overlap (README.md "Joining the arms"). */
+  /* The arms joined: weighted means where two overlap (src/sky/README.md "Joining the arms"). */
   for (int i = 0; i < SYZ_SPECTRUM_PIXELS; i++) {
     double sum = 0.0, weight = 0.0;
     float only = 0.0f;

@@ -8,7 +8,7 @@
  */
 #include <stdio.h>
 
-#include "simulate.h"
+#include "simulator.h"
 
 enum { ATTEMPTS_MAX = 40, RELEASE = 9010, FIRST_BRICK_ROW = 369, CELL_MARGIN = (SYZ_BRICK_SIZE - SYZ_BRICK_CELLS * SYZ_IMAGE_SIZE) / 2 };
 
