@@ -196,6 +196,9 @@ syz_status syz_shardset_read(syz_shardset *s, int64_t n, const int64_t *index, f
 syz_status syz_shardset_read_label(syz_shardset *s, const char *name, float *value);
 /** The same of objects [first, first + n), which may differ between ranks: memory for n and for one file's column. */
 syz_status syz_shardset_read_label_rows(syz_shardset *s, const char *name, int64_t first, int64_t n, float *value);
+/** Unit of a label, the attribute `units` of its column, the same on every rank, for the caller to free; "" when no file states one, or (with a warning)
+ * when two state different ones. Collective; SYZ_ERR_INPUT as above. */
+syz_status syz_shardset_label_unit(syz_shardset *s, const char *name, char **unit);
 /** Segment maps [n,152,152] uint8 of chosen objects; 0 where a file has none. Independent. */
 syz_status syz_shardset_read_segment(syz_shardset *s, int64_t n, const int64_t *index, uint8_t *segment);
 
@@ -245,6 +248,8 @@ syz_status syz_foreign_read_clean(syz_foreign *f, int64_t first, int64_t n, uint
 int syz_foreign_labels(const syz_foreign *f, const char *const **name);
 /** One label of these rows as float32; NaN where unknown (redshift: also where the file says -99). SYZ_ERR_INPUT for an unknown name. */
 syz_status syz_foreign_read_label(syz_foreign *f, const char *name, int64_t first, int64_t n, float *value);
+/** Its unit, the attribute `units` of the column, cut to `room`; "" when the file says none. */
+syz_status syz_foreign_label_unit(syz_foreign *f, const char *name, size_t room, char *unit);
 
 /* ---------------------------------------------------------------- sampler */
 

@@ -100,8 +100,9 @@ typedef struct syz_column_search {
   bool has;
   int distance;     /**< syz_edit_distance of the nearest, larger than any when there is no numeric column */
   char nearest[72]; /**< "" = none */
+  char unit[72];    /**< of the column, TUNIT of FITS; "" = the file says none */
 } syz_column_search;
-#define SYZ_COLUMN_SEARCH ((syz_column_search){false, 1000, ""})
+#define SYZ_COLUMN_SEARCH ((syz_column_search){false, 1000, "", ""})
 /** Look in one more table; columns of several items count only if `takes_vectors`. */
 void syz_fits_search(const syz_fits *f, int hdu, const char *name, bool takes_vectors, syz_column_search *s);
 /** All of the comma-separated names must be there: otherwise SYZ_ERR_DATA with the list of all that are missing. */

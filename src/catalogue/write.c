@@ -137,6 +137,7 @@ static syz_status write_labels(const syz_embed_result *r, syz_h5 *f)
 {
   syz_status st = SYZ_OK;
   const char *const *name;
+  char *unit = NULL;
   int n = syz_shardset_labels(r->data, &name);
   int64_t rows = syz_shardset_size(r->data), first, count;
   syz_share(rows, syz_comm_size(r->comm), syz_comm_rank(r->comm), &first, &count);
@@ -146,9 +147,12 @@ static syz_status write_labels(const syz_embed_result *r, syz_h5 *f)
     char dataset[SYZ_LABEL_NAME + 8];
     snprintf(dataset, sizeof dataset, "label/%s", name[i]);
     SYZ_TRY(syz_shardset_read_label_rows(r->data, name[i], first, count, value));
-    SYZ_TRY(syz_h5_write(f, dataset, SYZ_H5_F32, rows, 0, NULL, first, count, value, "", "label carried over from the data set; NaN where unknown"));
+    SYZ_TRY(syz_shardset_label_unit(r->data, name[i], &unit));
+    SYZ_TRY(syz_h5_write(f, dataset, SYZ_H5_F32, rows, 0, NULL, first, count, value, unit, "label carried over from the data set; NaN where unknown"));
+    syz_free(&unit);
   }
 cleanup:
+  syz_free(&unit);
   syz_free(&value);
   return st;
 }

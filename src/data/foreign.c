@@ -449,17 +449,41 @@ cleanup:
 
 /* ------------------------------------------------------------------ labels */
 
+static syz_status find_label(const syz_foreign *o, const char *name, const foreign_label **l)
+{
+  syz_status st = SYZ_OK;
+  *l = NULL;
+  for (int i = 0; i < o->labels; i++)
+    if (!strcmp(o->label[i].name, name)) *l = &o->label[i];
+  SYZ_REQUIRE(*l, SYZ_ERR_INPUT, "%s: no column \"%s\" that could be a label", syz_h5_path(o->f), name);
+cleanup:
+  return st;
+}
+
+syz_status syz_foreign_label_unit(syz_foreign *o, const char *name, size_t room, char *unit)
+{
+  syz_status st = SYZ_OK;
+  const foreign_label *l;
+  char dataset[SYZ_LABEL_NAME + 8], *text = NULL;
+  unit[0] = '\0';
+  SYZ_TRY(find_label(o, name, &l));
+  snprintf(dataset, sizeof dataset, "%s%s", o->part[0].group, l->dataset);
+  SYZ_TRY(syz_h5_read_text(o->f, dataset, "units", &text));
+  if (text) snprintf(unit, room, "%s", text);
+cleanup:
+  syz_free(&text);
+  return st;
+}
+
 syz_status syz_foreign_read_label(syz_foreign *o, const char *name, int64_t first, int64_t n, float *value)
 {
   syz_status st = SYZ_OK;
-  const foreign_label *l = NULL;
+  const foreign_label *l;
   char dataset[SYZ_LABEL_NAME + 8];
   float bands[FOREIGN_BLOCK * SYZ_BANDS];
   int part;
   int64_t row, some;
-  for (int i = 0; i < o->labels; i++)
-    if (!strcmp(o->label[i].name, name)) l = &o->label[i];
-  SYZ_REQUIRE(l, SYZ_ERR_INPUT, "%s: no column \"%s\" that could be a label", syz_h5_path(o->f), name);
+  SYZ_TRY(find_label(o, name, &l));
   SYZ_TRY(foreign_check_range(o, first, n));
   for (int64_t done = 0; done < n; done += some) {
     some = foreign_stretch(o, first + done, n - done < FOREIGN_BLOCK ? n - done : FOREIGN_BLOCK, &part, &row);

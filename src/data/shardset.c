@@ -617,17 +617,77 @@ syz_status syz_shardset_read_label(syz_shardset *s, const char *name, float *val
   return syz_shardset_read_label_rows(s, name, 0, syz_shardset_size(s), value);
 }
 
+static syz_status require_label(const syz_shardset *s, const char *name, int *which)
+{
+  syz_status st = SYZ_OK;
+  char there[1024];
+  *which = find_label(s, name);
+  if (*which >= 0) return SYZ_OK;
+  list_labels(s, there, sizeof there);
+  SYZ_REQUIRE(false, SYZ_ERR_INPUT, "%s: no label \"%s\" in this data set; there are: %s", s->file[0].path, name, *there ? there : "none");
+cleanup:
+  return st;
+}
+
+static bool has_label(const syz_shardset *s, int file, int which) { return (s->file[file].labels[which / 64] >> (which % 64)) & 1; }
+
+enum { UNIT = 72 }; /* bytes of a unit; FITS has room for 68 */
+
+/* Rank-local. AstroCLIP's files state no unit of their redshifts, and there is none. */
+static syz_status read_unit_of_file(const syz_shardset *s, int file, const char *name, char unit[UNIT])
+{
+  syz_status st = SYZ_OK;
+  syz_h5 *f = NULL;
+  char dataset[SYZ_LABEL_NAME + 32], *text = NULL;
+  snprintf(dataset, sizeof dataset, "label/%s", name);
+  SYZ_TRY(syz_h5_open(NULL, s->file[file].path, &f));
+  if (syz_h5_has(f, dataset)) SYZ_TRY(syz_h5_read_text(f, dataset, "units", &text));
+  if (text) snprintf(unit, UNIT, "%s", text);
+cleanup:
+  syz_free(&text);
+  syz_h5_close(&f);
+  return st;
+}
+
+syz_status syz_shardset_label_unit(syz_shardset *s, const char *name, char **unit)
+{
+  syz_status st = SYZ_OK;
+  const int size = syz_comm_size(s->comm), rank = syz_comm_rank(s->comm);
+  int which, first = -1;
+  char(*one)[UNIT] = NULL, *found = NULL;
+  bool is_mixed = false;
+  *unit = NULL;
+  SYZ_TRY(require_label(s, name, &which));
+  one = syz_alloc("units", (size_t)s->files + 1, sizeof *one);
+  found = syz_alloc("unit", UNIT, 1);
+  SYZ_TRY_ALL(s->comm, one && found ? SYZ_OK : SYZ_ERR_MEMORY);
+  for (int f = rank; f < s->files && st == SYZ_OK; f += size)
+    if (has_label(s, f, which)) st = read_unit_of_file(s, f, name, one[f]);
+  SYZ_TRY_ALL(s->comm, st);
+  for (int f = 0; f < s->files; f++) syz_bcast(s->comm, one[f], UNIT, f % size);
+  for (int f = 0; f < s->files && !is_mixed; f++) {
+    if (!one[f][0]) continue;
+    if (first < 0) first = f;
+    is_mixed = strcmp(one[f], one[first]) != 0;
+    if (is_mixed)
+      syz_warn("label %s: %s says that its unit is '%s', %s says '%s'; none is carried over", name, s->file[first].path, one[first], s->file[f].path, one[f]);
+  }
+  if (first >= 0 && !is_mixed) memcpy(found, one[first], UNIT);
+  *unit = found;
+  found = NULL;
+cleanup:
+  syz_free(&one);
+  syz_free(&found);
+  return st;
+}
+
 syz_status syz_shardset_read_label_rows(syz_shardset *s, const char *name, int64_t first_row, int64_t n_rows, float *value)
 {
   syz_status st = SYZ_OK;
-  int size = syz_comm_size(s->comm), rank = syz_comm_rank(s->comm), which = find_label(s, name);
+  int size = syz_comm_size(s->comm), rank = syz_comm_rank(s->comm), which;
   float *column = NULL;
   int64_t longest = 0, raw = 0, skip = 0, at = 0;
-  char there[1024];
-  if (which < 0) {
-    list_labels(s, there, sizeof there);
-    SYZ_REQUIRE(false, SYZ_ERR_INPUT, "%s: no label \"%s\" in this data set; there are: %s", s->file[0].path, name, *there ? there : "none");
-  }
+  SYZ_TRY(require_label(s, name, &which));
   for (int p = 0; p < s->parts;) {
     int64_t n = 0;
     for (int f = s->part[p].file; p < s->parts && s->part[p].file == f; p++) n += s->part[p].used;
@@ -639,8 +699,7 @@ syz_status syz_shardset_read_label_rows(syz_shardset *s, const char *name, int64
     int f = s->part[p].file, first = p;
     int64_t n = 0;
     for (; p < s->parts && s->part[p].file == f; p++) n += s->part[p].used;
-    bool has = (s->file[f].labels[which / 64] >> (which % 64)) & 1;
-    if (has) {
+    if (has_label(s, f, which)) {
       SYZ_TRY_ALL(s->comm, f % size == rank ? read_labels_of_file(s, f, first, name, column) : SYZ_OK);
       syz_bcast(s->comm, column, (size_t)n * sizeof *column, f % size);
     } else {

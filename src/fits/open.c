@@ -535,7 +535,9 @@ void syz_fits_search(const syz_fits *f, int hdu, const char *name, bool takes_ve
     const syz_fits_field *c = &h->field[i];
     if (!strchr("LBIJKED", c->type) || c->repeat < 1 || (c->repeat > 1 && !takes_vectors)) continue;
     int distance = syz_edit_distance(name, c->name);
-    s->has = s->has || !strcasecmp(name, c->name);
+    const bool is_it = !strcasecmp(name, c->name);
+    if (is_it && !s->unit[0]) snprintf(s->unit, sizeof s->unit, "%s", c->unit);
+    s->has = s->has || is_it;
     if (distance >= s->distance) continue;
     s->distance = distance;
     snprintf(s->nearest, sizeof s->nearest, "%s", c->name);

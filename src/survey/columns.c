@@ -26,6 +26,19 @@ static void take_nearer(ingest_column *c, const ingest_column *other)
   memcpy(c->nearest, other->nearest, sizeof c->nearest);
 }
 
+/* Of two files the one that comes first in the list, so that the unit is the same on any number of ranks. */
+static void take_unit(ingest_column *c, const ingest_unit *found)
+{
+  if (found->file == NO_FILE) return;
+  ingest_unit late = *found;
+  if (c->unit.file == NO_FILE || found->file < c->unit.file) {
+    late = c->unit;
+    c->unit = *found;
+  }
+  if (late.file == NO_FILE || strcmp(late.text, c->unit.text) == 0) return;
+  if (c->other.file == NO_FILE || strcmp(c->other.text, c->unit.text) == 0 || late.file < c->other.file) c->other = late;
+}
+
 void ingest_note_column(ingest *g, int file, int k, const syz_column_search *search)
 {
   ingest_column *c = &g->column[k], found;
@@ -35,6 +48,10 @@ void ingest_note_column(ingest *g, int file, int k, const syz_column_search *sea
   found.distance = search->distance;
   memcpy(found.nearest, search->nearest, sizeof found.nearest);
   take_nearer(c, &found);
+  if (!search->unit[0]) return;
+  ingest_unit unit = {.file = file};
+  snprintf(unit.text, sizeof unit.text, "%s", search->unit);
+  take_unit(c, &unit);
 }
 
 static int64_t in_all(const int64_t n[ROLE_COUNT])
@@ -66,6 +83,22 @@ cleanup:
   return st;
 }
 
+const char *ingest_label_unit(const ingest *g, int k)
+{
+  const ingest_column *c = &g->column[k];
+  return c->unit.file == NO_FILE || c->other.file != NO_FILE ? "" : c->unit.text;
+}
+
+static void tell_units(const ingest *g)
+{
+  for (int k = 0; k < g->n_labels; k++) {
+    const ingest_column *c = &g->column[k];
+    if (c->other.file == NO_FILE) continue;
+    syz_warn("label %s: %s says that its unit is '%s', %s says '%s'; the shards state none", g->label[k], g->file[c->unit.file].path, c->unit.text,
+             g->file[c->other.file].path, c->other.text);
+  }
+}
+
 syz_status ingest_check_columns(ingest *g)
 {
   syz_status st = SYZ_OK;
@@ -76,7 +109,7 @@ syz_status ingest_check_columns(ingest *g)
   for (int k = 0; k < n; k++) {
     ingest_column *c = &g->column[k];
     memset(c, 0, sizeof *c);
-    c->file = NO_FILE;
+    c->file = c->unit.file = c->other.file = NO_FILE;
     for (int r = 0; r < g->size; r++) {
       const ingest_column *one = &all[r * n + k];
       for (int role = 0; role < ROLE_COUNT; role++) {
@@ -84,8 +117,11 @@ syz_status ingest_check_columns(ingest *g)
         c->lacks[role] += one->lacks[role];
       }
       take_nearer(c, one);
+      take_unit(c, &one->unit);
+      take_unit(c, &one->other);
     }
   }
+  tell_units(g);
   SYZ_TRY_ALL(g->world, check_all(g));
 cleanup:
   syz_free(&all);

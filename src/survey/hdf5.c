@@ -26,8 +26,9 @@ cleanup:
   return st;
 }
 
-static void note_columns_of_hdf5(ingest *g, int file, const syz_foreign *f)
+static syz_status note_columns_of_hdf5(ingest *g, int file, syz_foreign *f)
 {
+  syz_status st = SYZ_OK;
   const char *const *name;
   int names = syz_foreign_labels(f, &name);
   /* AstroCLIP's file holds primary spectra only and says so nowhere. */
@@ -38,6 +39,7 @@ static void note_columns_of_hdf5(ingest *g, int file, const syz_foreign *f)
     if (!wanted[0]) continue;
     for (int j = 0; j < names; j++) {
       int distance = syz_edit_distance(wanted, name[j]);
+      if (!strcmp(name[j], wanted)) SYZ_TRY(syz_foreign_label_unit(f, name[j], sizeof search.unit, search.unit));
       search.has = search.has || !strcmp(name[j], wanted) || (k == g->n_labels && !strcasecmp(name[j], wanted));
       if (distance >= search.distance) continue;
       search.distance = distance;
@@ -45,6 +47,8 @@ static void note_columns_of_hdf5(ingest *g, int file, const syz_foreign *f)
     }
     ingest_note_column(g, file, k, &search);
   }
+cleanup:
+  return st;
 }
 
 /* What the cuts look at, of a block's rows with spectra: columns of the file's own catalogue. */
@@ -98,7 +102,7 @@ syz_status ingest_scan_hdf5(ingest *g, int file, ingest_bytes *spectra, ingest_b
   char too_narrow[80];
   const int64_t pixels = (int64_t)SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE;
   SYZ_TRY(syz_foreign_open(g->file[file].path, &f));
-  note_columns_of_hdf5(g, file, f);
+  SYZ_TRY(note_columns_of_hdf5(g, file, f));
   if (syz_foreign_coverage(f) < 1 && strcmp(edge, "zero") != 0) {
     snprintf(too_narrow, sizeof too_narrow, "the image covers %.0f %% of the stamp (ingest.edge)", 100 * syz_foreign_coverage(f));
     narrow = too_narrow;

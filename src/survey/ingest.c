@@ -210,7 +210,7 @@ void ingest_begin(ingest *g, const syz_run *run, const syz_survey_options *optio
   g->size = syz_comm_size(run->world);
   snprintf(g->label[0], SYZ_LABEL_NAME, "redshift");
   g->n_labels = 1;
-  for (int k = 0; k <= INGEST_LABELS; k++) g->column[k].file = NO_FILE;
+  for (int k = 0; k <= INGEST_LABELS; k++) g->column[k].file = g->column[k].unit.file = g->column[k].other.file = NO_FILE;
   g->cuts = (syz_spectra_cuts){.objtype = "", .spectype = "", .primary = ""};
   g->spectrum_bytes = offsetof(ingest_spectrum, label) + sizeof(double);
   g->candidate_bytes = offsetof(ingest_candidate, label) + sizeof(double);

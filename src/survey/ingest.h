@@ -82,11 +82,18 @@ typedef struct ingest_plane {
   double ra, dec, radius_deg;
 } ingest_plane;
 
-/** A column that the input names: in how many files of each role it is, and where the nearest name is. */
+/** A unit that a file states; `file` NO_FILE: none does. */
+typedef struct ingest_unit {
+  int32_t file;
+  char text[72];
+} ingest_unit;
+
+/** A column that the input names: in how many files of each role it is, where the nearest name is, and its unit. */
 typedef struct ingest_column {
   int64_t has[ROLE_COUNT], lacks[ROLE_COUNT];
   int32_t file, distance; /**< NO_FILE = none seen */
   char nearest[72];
+  ingest_unit unit, other; /**< of the first file that states one, and of the first that states another */
 } ingest_column;
 
 /** A file or object that cannot be used. row -1: the file. */
@@ -237,12 +244,14 @@ syz_status ingest_join_redshifts(ingest *g); /**< Collective: ingest.redshifts b
 /* columns.c */
 /** Note what a file's tables say of column k: 0 .. n_labels - 1 the labels, n_labels ingest.primary. Rank-local. */
 void ingest_note_column(ingest *g, int file, int k, const syz_column_search *search);
-/** Collective, after both scans: a column that no file has is SYZ_ERR_DATA with the nearest name. */
+/** Collective, after both scans: a column that no file has is SYZ_ERR_DATA with the nearest name. Files that state different units get a warning. */
 syz_status ingest_check_columns(ingest *g);
 /** Collective, after the redshifts are joined: a word of ingest.objtype or ingest.spectype that means nothing is SYZ_ERR_DATA. */
 syz_status ingest_check_types(ingest *g);
 /** Name that the input gives to column k; "" when it names none. */
 const char *ingest_column_name(const ingest *g, int k);
+/** Unit of label k, after ingest_check_columns; "" when no file states one or two contradict each other. */
+const char *ingest_label_unit(const ingest *g, int k);
 
 /** The labels of one object with NaN where a number stands for none; `n` counts them. */
 void ingest_clear_labels(const ingest *g, double *label, int64_t *n);

@@ -224,7 +224,7 @@ static syz_status write_shard(ingest *g, sources *s, const char *path, int64_t f
   if (is_done) return st;
   for (int k = 0; k < g->n_labels; k++) {
     names[k] = g->label[k];
-    units[k] = "";
+    units[k] = ingest_label_unit(g, k);
   }
   size_t room = strlen(yaml) + sizeof mark + 2;
   SYZ_ALLOC(input, "input text", room);

@@ -21,7 +21,10 @@ flux[~has_spectrum] = 0
 redshift = np.where(np.arange(N) % 10 == 3, np.nan, np.arange(N) / N).astype(np.float32)
 os.mkdir(f"{folder}/data")
 for i, (a, b) in enumerate([(0, 70), (70, 71), (71, N)]):
-    write_shard(f"{folder}/data/part-{i}.h5", image[a:b], flux[a:b], object_id[a:b], has_image[a:b], has_spectrum[a:b], redshift=redshift[a:b], mass=np.arange(a, b))
+    write_shard(f"{folder}/data/part-{i}.h5", image[a:b], flux[a:b], object_id[a:b], has_image[a:b], has_spectrum[a:b], redshift=redshift[a:b], mass=np.arange(a, b), size=np.ones(b - a))
+    with h5py.File(f"{folder}/data/part-{i}.h5", "r+") as f:  # only one file states the unit of the mass; the files contradict each other about the size
+        f["label/mass"].attrs["units"] = "dex(solMass)" if i == 1 else ""
+        f["label/size"].attrs["units"] = "pixel" if i == 1 else "arcsec"
 
 
 def embed(name, ranks, model, precision, **more):
@@ -79,6 +82,8 @@ for tokens in ("patches", "dinov2"):
         check(np.array_equal(got["label/redshift"], redshift, equal_nan=True) and (got["label/mass"] == np.arange(N)).all(), "labels are carried over")
         check_fits(f"{folder}/patches-float32-3", got)
         with h5py.File(f"{folder}/patches-float32-1/embedding.h5") as f:
+            units = {name: f[name].attrs["units"] for name in ("label/mass", "label/size", "label/redshift")}
+            check(units == {"label/mass": "dex(solMass)", "label/size": "", "label/redshift": ""}, f"units of labels are carried over: {units}")
             check(f.attrs["syzygy_format"] == "embedding" and f.attrs["format_version"] == 1 and "embed" in f.attrs["input"], "root attributes")
             check(all("units" in f[k].attrs and "description" in f[k].attrs and "checksum" in f[k].attrs for k in got), "each dataset has units, description, checksum")
         check(not os.path.exists(f"{folder}/patches-float32-1/embedding.part"), "partial results are removed")

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from astropy.io import fits
 
-from ingest_common import DATA, check, finish, folder, ingest, load, rejected, same
+from ingest_common import DATA, check, finish, folder, ingest, load, rejected, same, shards
 from ingest_made import DEC, RA, desi, fluxes, image, on_ranks, picture, table, wcs_cards
 
 IDS = 39633300968442591 + np.arange(4)
@@ -297,8 +297,12 @@ def universe(five):
     counts_of = np.array([100, 200, 250, 300, 350])
     f = hdf5(folder + "/mmu/hsc/001-of-001.hdf5", object_id=np.array([42, 43]), ra=[150.0, 150.1], dec=[2.0, 2.1], image_array=np.stack([one * c for c in counts_of])[None].repeat(2, 0).astype("f4"),
              image_band=np.array([[b"hsc-g", b"hsc-r", b"hsc-i", b"hsc-z", b"hsc-y"]] * 2), image_scale=np.full((2, 5), 0.168, "f4"), a_g=[0.1, 0.2])
+    with h5py.File(f, "r+") as h:
+        h["a_g"].attrs["units"] = "mag"
     out, _ = on_ranks("mmu-hsc", hdf5=[folder + "/mmu/hsc"], edge="zero", labels=["a_g"])
     d = load(out)
+    with h5py.File(shards(out)[0]) as h:
+        check(h["label/a_g"].attrs["units"] in ("mag", b"mag"), "the unit of an HDF5 column is kept")
     want = counts_of[[0, 1, 3]] * 10**-1.8
     check(list(d["object_id"]) == [42, 43] and np.allclose(d["image"].sum(axis=(2, 3), dtype=float), want, rtol=1e-3), f"{d['image'].sum(axis=(2, 3))} {want}")
     v, u = np.mgrid[:152, :152]

@@ -6,10 +6,11 @@ each on 1, 2 and 3 ranks with the same bytes of shards.
 import os
 import subprocess
 
+import h5py
 import numpy as np
 from astropy.io import fits
 
-from ingest_common import BINARY, check, finish, folder, ingest, load, rejected, same
+from ingest_common import BINARY, check, finish, folder, ingest, load, rejected, same, shards
 from ingest_made import DEC, RA, TRACTOR_ID, desi, fluxes, image, on_ranks, picture, table, tractor, wcs_cards
 
 
@@ -195,13 +196,23 @@ def identifiers():
         run(name, 3, text, columns=columns, **keys)
 
 
+def units(out):
+    """Of the labels in the shards, which all say the same."""
+    of_shards = []
+    for path in shards(out):
+        with h5py.File(path) as f:
+            of_shards.append({name: d.attrs["units"].decode() if isinstance(d.attrs["units"], bytes) else d.attrs["units"] for name, d in f["label"].items()})
+    check(of_shards and all(u == of_shards[0] for u in of_shards), f"units of shards: {of_shards}")
+    return of_shards[0]
+
+
 def numbers_for_none():
     """TNULL and the numbers that surveys write for none become NaN in redshifts and labels, from catalogues and from DESI's own tables."""
     n, none = 6, -32768
     for band in "grz":
         image(f"{folder}/none/image-{band}.fits", 10, size=400, FILTER=band)
     cat = table(folder + "/none-cat/c.fits", objid=("K", np.arange(n) + 5), ra=("D", RA + np.arange(n) * 1e-3), dec=("D", np.full(n, DEC)), z_spec=("E", [-99, -1, 9999, 0.5, -9.999, 0]),
-                mass=("E", [-99, -999, -9999, 9999, -1, 11]), count=("I", [none, 2, 3, 4, 5, 6], dict(null=none)))
+                mass=("E", [-99, -999, -9999, 9999, -1, 11], dict(unit="dex(solMass)")), count=("I", [none, 2, 3, 4, 5, 6], dict(null=none)))
     keys = dict(images=[folder + "/none"], catalogues=[cat], redshift_column="z_spec", labels=["mass", "count"])
     out, text = on_ranks("none", **keys)
     d = load(out)
@@ -209,6 +220,11 @@ def numbers_for_none():
     for label, want in (("redshift", [nan, nan, nan, 0.5, nan, 0]), ("mass", [nan, nan, nan, 9999, -1, 11]), ("count", [nan, 2, 3, 4, 5, 6])):
         check(np.array_equal(d["label/" + label], np.array(want, "f4"), equal_nan=True), f"{label}: {d['label/' + label]}")
     check([t.split()[-1] for t in text.splitlines() if "stand for none" in t] == ["7"], text)
+    check(units(out) == {"redshift": "", "mass": "dex(solMass)", "count": ""}, f"units: {units(out)}")
+    other = table(folder + "/none-cat/other.fits", objid=("K", [1]), ra=("D", [10]), dec=("D", [10]), mass=("E", [1], dict(unit="solMass")), count=("I", [1], dict(unit="ct")))
+    for ranks in (1, 3):
+        out, text = ingest(f"units-{ranks}", ranks, **{**keys, "catalogues": [cat, other]})
+        check(units(out) == {"redshift": "", "mass": "", "count": "ct"} and f"label mass: {cat} says that its unit is 'dex(solMass)', {other} says 'solMass'" in text, text)
     out, _ = ingest("none-stated", 2, no_value=["11", "-1"], no_redshift=["0.5"], **keys)
     d = load(out)
     check(np.isnan(d["label/mass"]).sum() == 2 and np.isnan(d["label/redshift"]).sum() == 1 and d["label/redshift"][0] == -99, str(d["label/redshift"]))
