@@ -17,13 +17,13 @@ import sys
 
 import numpy as np
 
-BINARY, ROOT = os.environ["SYZYGY_BINARY"], os.environ["SYZYGY_SOURCE"]
-sys.path.insert(0, f"{ROOT}/tests/train")
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import BINARY, SOURCE as ROOT, Work, check, finish  # noqa: E402
+from common import run  # noqa: E402
+
 sys.path.insert(0, f"{ROOT}/tools")
-from common import Checks, Work, run  # noqa: E402
 from predictor import model, rates as rate, work  # noqa: E402
 
-check = Checks()
 NETWORKS = f"{ROOT}/inputs/networks"
 SMALL = ["model.image.dim=64", "model.image.depth=3", "model.image.heads=4", "model.dino.hidden=96", "model.dino.bottleneck=32", "model.dino.prototypes=640"]
 SPECTRUM = ["model.spectrum.dim=64", "model.spectrum.depth=2", "model.spectrum.heads=4", "model.spectrum.section=100", "model.spectrum.overlap=50"]
@@ -287,7 +287,7 @@ def test_smpi():
 def main():
     if sys.argv[1:] == ["smpi"]:
         test_smpi()
-        return check.result()
+        return
     with Work() as folder:
         test_by_hand()
         test_spread()
@@ -296,8 +296,8 @@ def main():
         test_operations(folder)
         test_parameters_and_memory(folder)
         test_command(folder)
-    return check.result()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
+    finish()

@@ -16,7 +16,10 @@ import re
 import sys
 import tokenize
 
-ROOT = pathlib.Path(os.environ.get("SYZYGY_SOURCE", pathlib.Path(__file__).resolve().parents[2])).resolve()
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import SOURCE, check, finish
+
+ROOT = pathlib.Path(SOURCE).resolve()
 FOLDERS = "src include tests tools jobs inputs .github .ci".split()
 
 # Files of other projects, of a run or of the system, by the name that comments give them.
@@ -143,15 +146,6 @@ def problems(text, where, used=None):
     return bad
 
 
-failures = 0
-
-
-def check(ok, what):
-    global failures
-    print(("ok    " if ok else "FAIL  ") + what)
-    failures += not ok
-
-
 # Planted: the search sees what is not there, and nothing else.
 readme, source = ROOT / "src/README.md", ROOT / "src/train/loop.c"
 check(problems("see gone.md, train/lost.c and src/train/lost_too.h", source) == ["no file gone.md", "no file train/lost.c",
@@ -210,4 +204,4 @@ for name in sorted(set(ELSEWHERE) - used):
     check(False, f"nobody names {name} any longer: take it out of ELSEWHERE")
 for name in sorted(n for n in ELSEWHERE if resolve(n, ROOT / "README.md")):
     check(False, f"{name} is a file of the repository: take it out of ELSEWHERE")
-sys.exit(failures > 0)
+finish()

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """`bench` with the part pretrain on 1 and 3 ranks: whole steps are measured, their operations are those that the formula of the published recipe gives,
 the parts of the time add up, and nothing of the rehearsal is left behind. Speeds are reported, not judged."""
-import sys
 
 from common import *
 
-check = Checks()
 D, DEPTH, PATCH, HIDDEN, BOTTLENECK, K = 48, 2, 12, 64, 32, 512
 
 
@@ -55,4 +53,4 @@ with Work() as work:
             check(row["planned_bytes"] > 1e6 and row["peak_bytes"] > row["planned_bytes"] / 2, "memory is planned and measured")
         left = sorted(os.listdir(folder))
         check("pretrain" not in left and not [name for name in left if name.startswith(("model", "checkpoint", "noise"))], f"left behind: {' '.join(left)}")
-sys.exit(check.result())
+finish()
