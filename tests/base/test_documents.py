@@ -4,7 +4,8 @@ What comments and documents point at is there: every file that they name, every 
 (`README.md "Names"`), and every relative link with its anchor. What they name of other projects is listed below, and the list is held to what is
 used.
 
-Lists that documents keep are those of the code: rooms and what they may use, exit codes, fault points, labels of tests.
+Lists that documents keep are those of the code: rooms and what they may use, exit codes, fault points, labels of tests, commands
+and keys.
 
 Before that the search itself is tested: on a text that names what is not there it has to find all of it, and on one that is right nothing.
 """
@@ -15,6 +16,8 @@ import pathlib
 import re
 import sys
 import tokenize
+
+import yaml
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from harness import SOURCE, check, finish
@@ -199,6 +202,23 @@ same("exit codes", set(re.findall(r"^  X\(SYZ_\w+, (\d+),", (ROOT / "include/syz
 same("fault points", set(re.findall(r'syz_fault\("(\w+)"\)', text_of("src/*/*.c"))), first_cells(section("tests/README.md", "Fault points")))
 labels = " ".join(re.findall(r"LABELS ([a-z ]+)", re.sub(r"#.*", "", text_of("tests/*/CMakeLists.txt") + text_of("tests/*/*.cmake")))).split()
 same("labels", set(labels), first_cells(section("tests/README.md", "Labels")))
+
+
+def keys_of(node, prefix=""):
+    for name, value in node.items():
+        yield from keys_of(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]
+
+
+# What README.md tells users is what the program has.
+commands = set(re.findall(r"^  X\((\w+), \"", (ROOT / "src/app/app.h").read_text(), re.M))
+same("commands", {c.replace("_", "-") for c in commands}, first_cells(section("README.md", "Commands")))
+same("exit codes for users", set(re.findall(r"^  X\(SYZ_\w+, (\d+),", (ROOT / "include/syzygy/base.h").read_text(), re.M)),
+     set(re.findall(r"\| (\d+) (?=\|)", section("README.md", "Stop and go on"))))
+inputs = yaml.safe_load((ROOT / "inputs/reference.yaml").read_text())
+keys = set(keys_of(inputs))
+for path in ("README.md", "tools/MEASUREMENTS.md"):
+    told = re.findall(r"(?:`|--set '?)((?:%s)\.\w+)[=`]" % "|".join(k for k, v in inputs.items() if isinstance(v, dict)), (ROOT / path).read_text())
+    check(len(told) > 5 and set(told) <= keys, f"{path}: {len(set(told))} keys are named; not in inputs/reference.yaml: {sorted(set(told) - keys)}")
 
 for name in sorted(set(ELSEWHERE) - used):
     check(False, f"nobody names {name} any longer: take it out of ELSEWHERE")
