@@ -157,7 +157,7 @@ def write_text(path, study, rows, lines, bounds, why):
              ("command", f"{study['command']} {study['input']}"), ("set", " ".join(f"{k}={v}" for k, v in study["set"].items()) or "-"),
              ("input digest", study["input_digest"]), ("precision", study["precision"]),
              ("work", f"strong: a batch of {study['batch']}; weak: {study['batch']} x cores / {study['smallest']}" if study["is_training"] else "objects as below"),
-             ("steps", f"{study['steps']} behind {study['warmup']} of warm-up" if study["is_training"] else "whole runs behind a first that does not count"),
+             ("steps", f"{study['steps']} after {study['warmup']} of warm-up" if study["is_training"] else "whole runs after a first that does not count"),
              ("repeats", f"{study['repeats']}; below are medians, spread is (largest - smallest) / median"),
              ("bounds", f"spread {100 * bounds['spread']:g} %, limit {100 * bounds['drift']:g} %, losses of the first 20 steps {loss_bound(study, bounds):g}, "
                         f"measured {bounds['seconds']:g} s, {LEAST_STEPS} steps, {LEAST_REPEATS} repeats"),

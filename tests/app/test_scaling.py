@@ -63,7 +63,7 @@ def measures(check, work, words):
         sums.append(parts / (seconds / STEPS))
         timing = json.load(open(f"{work}/a/runs/{name}/timing.json"))
         phases = {p["phase"]: p for p in timing["phases"]}
-        check(phases["forward"]["count"] == STEPS and "set-up" not in phases, f"{name}: phases are of the {phases['forward']['count']} steps behind the warm-up")
+        check(phases["forward"]["count"] == STEPS and "set-up" not in phases, f"{name}: phases are of the {phases['forward']['count']} steps after the warm-up")
         if row["ranks"] == "1":
             compute = sum(p["mean_s"] - p["mpi_s"] for k, p in phases.items() if k not in ("data", "checkpoint", "validation"))
             check(abs(float(row["compute_s"]) * STEPS / compute - 1) < 1e-4 and float(row["imbalance_s"]) == 0, f"{name}: compute {row['compute_s']}")

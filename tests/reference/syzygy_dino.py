@@ -13,7 +13,7 @@ arbiter of float32.
     history = dino.train(student, teacher, inputs, dino.options(steps=3, lr=1e-3))
 
 `inputs[step]` is a dictionary: planes [global [B,G,3,s,s], local [B,L,3,s,s]], mask [B G, patches] (1 = masked), kept [global [depth,2,B G], local
-[depth,2,B L]] (1 = the branch computes this crop). Crops of an object lie behind one another, as in model.h.
+[depth,2,B L]] (1 = the branch computes this crop). Crops of an object lie one after another, as in model.h.
 """
 import copy
 import math

@@ -33,7 +33,7 @@ def random(*shape):
 B, G, L, K = 5, 2, 3, 40
 student_global, student_local, teacher = random(B, G, K), random(B, L, K), torch.softmax(3 * random(B, G, K), -1)
 
-# DINO: crops of one kind behind one another, the teacher's halves exchanged, one cross-entropy of a mean over both halves, doubled.
+# DINO: crops of one kind one after another, the teacher's halves exchanged, one cross-entropy of a mean over both halves, doubled.
 swapped = torch.cat([teacher[:, 1], teacher[:, 0]])
 together = -(swapped * F.log_softmax(torch.cat([student_global[:, 0], student_global[:, 1]]) / 0.1, -1)).sum(-1).mean() * 2 / (2 + 2 * L)
 apart = sum(-(t * F.log_softmax(s / 0.1, -1)).sum(-1).mean() for s in student_local.unbind(1) for t in teacher.unbind(1)) / (2 + 2 * L)

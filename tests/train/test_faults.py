@@ -85,7 +85,7 @@ def numeric(work):
     code, text = timed(arguments(work, "huge-ring", model__file=f"{work}/huge.h5", train__freeze_backbones="false", loss__ring_pairs=0))
     check(code == 6 and "step 0" in text and "spectrum embedding of object 39" in text, "so does one around the ring")
     check(clean(f"{work}/huge") == [] and not os.path.exists(f"{work}/huge/model.h5"), "and nothing is written")
-    # A good checkpoint survives a failure behind it, and says what is to be done about it.
+    # A good checkpoint survives a failure after it, and says what is to be done about it.
     keys = dict(train__steps=400, train__warmup_steps=0, train__lr=10, train__clip_grad_norm=0, train__freeze_backbones="false",
                 output__checkpoint_interval_steps=1, train__weight_decay=10)
     code, text = timed(arguments(work, "diverges", **keys))
