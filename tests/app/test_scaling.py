@@ -153,7 +153,7 @@ def verdicts(check):
         ("few repeats", verdict(lambda rows: [rows.pop(5), rows.pop(2)], repeats=2), "2 repeats, at least 3"),
         ("a missing repeat", verdict(lambda rows: rows.pop()), "2 of 3 repeats are there"),
         ("a short run", verdict(put("seconds", 0.5)), "measured for 0.50 s"),
-        ("a machine that became slower", verdict(drifts(0.94)), "500 to 470 GFLOP/s a core, 6.0 %"),
+        ("a machine that became slower", verdict(drifts(0.94)), "500 to 470 GFLOP/s per core, 6.0 %"),
         ("no limit", verdict(put("limit_after", 0)), "limit of matrix products was not measured"),
         ("another machine", verdict(put("host", "b")), "different machines: a, b"),
     ):

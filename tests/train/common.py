@@ -89,7 +89,7 @@ def metrics(folder, name="metrics.jsonl"):
 
 
 def numbers(folder):
-    """What must not depend on chance: one tuple a step."""
+    """What must not depend on chance: one tuple per step."""
     return [(m["step"], m["loss"], m["image_to_spectrum"], m["spectrum_to_image"], m["lr"], m["grad_norm"]) for m in metrics(folder)]
 
 

@@ -43,7 +43,7 @@ def command_line(work, output, **keys):
 
 
 def figures(folder):
-    """What must not depend on chance: one tuple a step."""
+    """What must not depend on chance: one tuple per step."""
     return [(m["step"], m["loss"], m["masked_numbers"], m["lr"], m["grad_norm"]) for m in metrics(folder)]
 
 

@@ -42,7 +42,7 @@ with Work() as work:
         check([row["drop_rate"] for row in rows] == [0, 0.3], "without and with stochastic depth")
         for row in rows:
             wanted = operations(row["drop_rate"])
-            check(abs(row["flops_per_object"] / wanted - 1) < 0.005, f"drop {row['drop_rate']}: {row['flops_per_object']:.4e} operations an image, {wanted:.4e} by the formula")
+            check(abs(row["flops_per_object"] / wanted - 1) < 0.005, f"drop {row['drop_rate']}: {row['flops_per_object']:.4e} operations per image, {wanted:.4e} by the formula")
             check(row["global_batch"] == 2 * n, "batch")
             check(row["fraction_of_limit"] > 0 and row["s_per_object"] <= row["s_per_object_median"], f"{100 * row['fraction_of_limit']:.1f} % of the limit")
             rate = row["flops_per_object"] * row["global_batch"] / n / (row["s_per_object"] * row["global_batch"])
