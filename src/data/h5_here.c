@@ -16,6 +16,7 @@
 #include "h5_file.h"
 
 enum { COMPRESSION_LIMIT = 4096, CHUNK_CACHE = 16 << 20 };
+enum { CHUNKS = 4 /**< packed, unpacked into room that doubles, shuffled */ };
 static const double chunk_limit = 1 << 30; /* bytes, unpacked */
 
 typedef struct h5_kept {
@@ -47,7 +48,7 @@ syz_status h5_here_why(h5_here *h, char reason[H5_REASON])
 
 void h5_here_limit(h5_here *h, double more)
 {
-  enum { COPIES = 3, OTHER = 32 << 20 }; /* of a text in the library: packed with others, converted, given out */
+  enum { COPIES = 3, OTHER = 64 << 20 }; /* of a text in the library: packed with others, converted, given out; its cache of what describes data */
   const double text = h->file_bytes < H5_TEXT_LIMIT ? h->file_bytes : H5_TEXT_LIMIT, bytes = COPIES * text + OTHER + more;
   const bool is_ours = bytes < (double)h->all_memory && syz_child_limit((size_t)bytes);
   h->memory = is_ours ? (size_t)bytes : h->all_memory;
@@ -412,9 +413,11 @@ syz_status h5_here_read(h5_here *h, const char *name, syz_h5_type type, int64_t 
   SYZ_REQUIRE(transfer >= 0 && H5Pset_type_conv_cb(transfer, refuse_overflow, NULL) >= 0, SYZ_ERR_INTERNAL, "HDF5: %s", h5_reason(reason));
   SYZ_REQUIRE(select_rows(o, first, n, &memory) == SYZ_OK, h5_here_why(h, reason), "%s: dataset %s: %s", h->path, name, reason);
   h->work((double)n * (double)o->facts.row_elements * (double)syz_h5_type_size(type) + o->chunk_bytes);
-  SYZ_REQUIRE(H5Dread(o->dataset, want, memory, o->space, transfer, data) >= 0, h5_here_why(h, reason),
-              "%s: dataset %s, rows %lld .. %lld cannot be read as %s: %s", h->path, name, (long long)first, (long long)(first + n - 1),
-              syz_h5_type_name(type), reason);
+  h5_here_limit(h, CHUNKS * o->chunk_bytes);
+  st = H5Dread(o->dataset, want, memory, o->space, transfer, data) >= 0 ? SYZ_OK : h5_here_why(h, reason);
+  h5_here_unlimit(h);
+  SYZ_REQUIRE(st == SYZ_OK, st, "%s: dataset %s, rows %lld .. %lld cannot be read as %s: %s", h->path, name, (long long)first,
+              (long long)(first + n - 1), syz_h5_type_name(type), reason);
   /* HDF5 reads fill values where the source of a virtual dataset cannot be opened. */
   SYZ_REQUIRE(!h->only.refused[0], h5_here_why(h, reason), "%s: dataset %s: %s", h->path, name, reason);
 cleanup:
@@ -454,7 +457,7 @@ syz_status h5_here_strings(h5_here *h, const char *name, int64_t first, int64_t 
   h->work(o->chunk_bytes);
   if (H5Tis_variable_str(o->type) > 0) {
     SYZ_ALLOC(variable, "strings", texts);
-    h5_here_limit(h, 2 * o->chunk_bytes + 3 * h->file_bytes);
+    h5_here_limit(h, CHUNKS * o->chunk_bytes + 3 * h->file_bytes);
     is_read = H5Dread(o->dataset, o->type, memory, o->space, H5P_DEFAULT, variable) >= 0;
     st = is_read ? SYZ_OK : h5_here_why(h, reason);
     h5_here_unlimit(h);
@@ -466,8 +469,10 @@ syz_status h5_here_strings(h5_here *h, const char *name, int64_t first, int64_t 
     SYZ_REQUIRE(width > 0 && width < H5_TEXT_LIMIT, SYZ_ERR_DATA, "%s: dataset %s holds texts of %zu bytes", h->path, name, width);
     fixed = syz_alloc("strings", (size_t)texts, width);
     SYZ_REQUIRE(fixed, SYZ_ERR_MEMORY, "%s: dataset %s: no memory for its text", h->path, name);
-    SYZ_REQUIRE(H5Dread(o->dataset, o->type, memory, o->space, H5P_DEFAULT, fixed) >= 0, h5_here_why(h, reason), "%s: dataset %s cannot be read: %s",
-                h->path, name, reason);
+    h5_here_limit(h, CHUNKS * o->chunk_bytes);
+    st = H5Dread(o->dataset, o->type, memory, o->space, H5P_DEFAULT, fixed) >= 0 ? SYZ_OK : h5_here_why(h, reason);
+    h5_here_unlimit(h);
+    SYZ_REQUIRE(st == SYZ_OK, st, "%s: dataset %s cannot be read: %s", h->path, name, reason);
     for (int64_t i = 0; i < texts; i++) {
       const char *from = fixed + (size_t)i * width;
       put_text(text + (size_t)i * room, room, from, h5_here_text_length(from, width));

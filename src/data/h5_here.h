@@ -17,7 +17,7 @@ typedef struct h5_here {
   hid_t file;
   size_t memory;              /* bytes this process may use, beyond what it began with or (h5_here_limit) has */
   bool is_tight;              /* and the user's own limit is the tighter one */
-  size_t all_memory;          /* what both are while no text is read */
+  size_t all_memory;          /* what both are beside the library's calls */
   bool is_all_tight;
   double file_bytes;
   void (*work)(double bytes); /* called before the library works through so many bytes without reading */
@@ -25,10 +25,10 @@ typedef struct h5_here {
   int64_t clock;
 } h5_here;
 
-/** Before texts of variable length are read, whose lengths the library believes: the memory that sound ones can take, when no text is longer than the
- * file, and `more` bytes. */
+/** Before the library works on what the file says of itself, whose lengths it believes: from now on this process may take as much memory as a sound file
+ * of this size can make it take, where no text is longer than the file, and `more` bytes. */
 void h5_here_limit(h5_here *h, double more);
-/** Afterwards. */
+/** Back to what this process may take in all. */
 void h5_here_unlimit(h5_here *h);
 /** Open only.file. SYZ_ERR_DATA or SYZ_ERR_MEMORY, as all of these. */
 syz_status h5_here_open(h5_here *h);

@@ -30,6 +30,7 @@ enum {
   BLOCKS = 1 << 13,
   LEAST_BLOCK = 1 << 16,
   STACK = 1 << 16,
+  NAMES_COPIES = 4, /* of the names of datasets: one by one with their places in memory, and as a list */
   MORE_MEMORY = 3 << 10 /* MiB: a chunk of 1 GiB packed, unpacked and shuffled */
 };
 
@@ -119,12 +120,21 @@ static bool is_refused(syz_status st)
   return true;
 }
 
+/* With as much memory as what describes a dataset may take. */
+static syz_status facts_of(h5_here *h, const char *name, h5_facts *facts)
+{
+  h5_here_limit(h, 0);
+  const syz_status st = h5_here_facts(h, name, facts);
+  h5_here_unlimit(h);
+  return st;
+}
+
 static void send_rows(h5_here *h, const h5_ask *ask)
 {
   h5_facts facts;
   unsigned char *piece = NULL;
   int64_t room = 0;
-  if (is_refused(h5_here_facts(h, ask->name, &facts))) return;
+  if (is_refused(facts_of(h, ask->name, &facts))) return;
   const size_t row = (size_t)facts.row_elements * syz_h5_type_size((syz_h5_type)ask->type);
   for (int64_t done = 0, some; done < ask->n; done += some) {
     some = h5_here_piece(h, ask->name, ask->first + done, row, H5_PIECE);
@@ -150,7 +160,7 @@ static void send_rows(h5_here *h, const h5_ask *ask)
 static void send_strings(h5_here *h, const h5_ask *ask)
 {
   h5_facts facts;
-  if (is_refused(h5_here_facts(h, ask->name, &facts))) return;
+  if (is_refused(facts_of(h, ask->name, &facts))) return;
   const size_t texts = (size_t)(ask->n * facts.row_elements);
   char *text = syz_alloc("strings", texts + 1, (size_t)ask->room);
   syz_status st = text ? SYZ_OK : SYZ_ERR_MEMORY;
@@ -169,6 +179,8 @@ static void serve_one(h5_here *h, const h5_ask *ask)
   char *text = NULL;
   bool is_there = false;
   size_t bytes = 0;
+  const double names = h->file_bytes < H5_NAMES_LIMIT ? h->file_bytes : H5_NAMES_LIMIT;
+  if (ask->wish != H5_WISH_READ && ask->wish != H5_WISH_STRINGS) h5_here_limit(h, ask->wish == H5_WISH_NAMES ? NAMES_COPIES * names : 0);
   switch ((h5_wish)ask->wish) {
   case H5_WISH_HAS:
     st = h5_here_has(h, ask->name, &is_there);
@@ -183,17 +195,14 @@ static void serve_one(h5_here *h, const h5_ask *ask)
     send_strings(h, ask);
     return;
   case H5_WISH_TEXT:
-    h5_here_limit(h, 0);
     st = h5_here_text(h, ask->name, ask->attribute, &text);
     is_there = text != NULL;
     bytes = text ? strlen(text) : 0;
     break;
   case H5_WISH_NUMBER:
-    h5_here_limit(h, 0);
     st = h5_here_number(h, ask->name, ask->attribute, &a.number, &is_there);
     break;
   case H5_WISH_SEAL:
-    h5_here_limit(h, 0);
     st = h5_here_seal(h, &is_there, &text);
     bytes = text ? strlen(text) : 0;
     break;
@@ -231,7 +240,10 @@ _Noreturn void h5_serve(int line, int file, const char *path, const char *real, 
                    .file_bytes = (double)size.st_size,
                    .work = on_work};
   begin_ask();
-  if (is_refused(h5_here_open(&here))) _exit(0);
+  h5_here_limit(&here, 0);
+  const syz_status opened = h5_here_open(&here);
+  h5_here_unlimit(&here);
+  if (is_refused(opened)) _exit(0);
   h5_answer open = {.status = SYZ_OK};
   answer(&open, NULL);
   while (h5_line_receive(line, &ask, sizeof ask)) {

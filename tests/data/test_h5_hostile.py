@@ -16,7 +16,10 @@ import h5py
 import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import BINARY, BUILD, DATA, check_quietly as check, driver, failed, finish, launch
+from harness import BINARY, BUILD, DATA, SOURCE, check_quietly as check, driver, failed, finish, launch
+
+sys.path.insert(0, os.path.join(SOURCE, "tools"))
+from attacker import hdf5 as hdf5_damage
 
 DUMP = driver("dump_objects")
 here = tempfile.mkdtemp(prefix="syzygy-hostile-")
@@ -182,6 +185,24 @@ def test_lengths():
             check(peak < sound + 150, f"{what}: {peak} MiB, a sound file takes {sound}")
 
 
+def test_node_size():
+    """A tree of links, ten of a group in the latest format, whose nodes claim 256 MiB each: the library makes room for one before it reads it."""
+    path = f"{here}/nodes.h5"
+    with h5py.File(path, "w", libver="latest") as f:
+        for i in range(12):
+            f[f"number_{i:02d}"] = np.arange(3)
+    with open(path, "rb") as f:
+        content = bytearray(f.read())
+    tree = content.index(b"BTHD")
+    check(content[tree + 6:tree + 10] == (512).to_bytes(4, "little"), "the tree's nodes have 512 bytes")
+    content[tree + 6:tree + 10] = (512 + (256 << 20)).to_bytes(4, "little")
+    hdf5_damage.close(content, tree)
+    with open(path, "wb") as f:
+        f.write(content)
+    peak, sound = peak_mib("info", path, code=3, has=["nodes.h5", "MiB of memory"]), peak_mib("info", "set/shard-0000.h5", code=0, has=[])
+    check(peak < sound + 150, f"nodes: {peak} MiB, a sound file takes {sound}")
+
+
 # ------------------------------------------------------------------------ crashes
 
 
@@ -205,7 +226,7 @@ def test_crashes():
 
 
 try:
-    for test in (test_links, test_slow, test_lengths, test_crashes):
+    for test in (test_links, test_slow, test_lengths, test_node_size, test_crashes):
         before = failed()
         test()
         if failed() > before:
