@@ -5,6 +5,9 @@
  *
  * Parameters are those of the classes that have rows: weights [C, D] of the standardised features, then biases [C]. A class without rows would drive
  * its bias to minus infinity, and that is what it gets in the end.
+ *
+ * Not liblbfgs: it allocates its vectors itself between two calls of the loss, which is collective here. A rank without memory for them would leave the
+ * others waiting in the next sum.
  */
 #include <math.h>
 #include <string.h>

@@ -3,6 +3,9 @@
  * Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011, SC11, doi:10.1145/2063384.2063405): ten rounds of two 32-bit multiplications
  * mix a 128-bit counter under a 64-bit key. Here the key is the seed and the counter is
  * {block, step, sample low 32, sample high 8 | purpose << 24}: samples below 2^40 and purposes below 256 never collide.
+ *
+ * Random123 gives the same bits, one block at a time. random_normal.c and nn/dropout.c need the rounds on whole vectors, which it does not have, so the
+ * constants stand in random.h and all three use them; test_random holds them against Random123's published answers.
  */
 #include <math.h>
 

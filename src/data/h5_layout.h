@@ -9,6 +9,3 @@
  * contiguous, no filter, no external storage, same width, sign and byte order. -1 for any other dataset: read it by syz_h5_read.
  */
 int64_t syz_h5_offset(syz_h5 *f, const char *name, syz_h5_type type);
-
-/** LZF as h5py writes it (filter 32000). Returns the number of bytes unpacked, 0 when the input is damaged or does not fit `room`. */
-size_t syz_lzf_unpack(const void *packed, size_t n, void *out, size_t room);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** What reading and writing share of libhdf5: its beginning, its filters, its errors in our words, its types for ours. */
+#include <errno.h>
+#include <limits.h>
+#include <lzf.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,14 +12,15 @@
 
 enum { LZF_FILTER = 32000 };
 
+/* LZF, which h5py offers and the Multimodal Universe's files use: only unpacking. */
 static size_t lzf_filter(unsigned flags, size_t n_parameters, const unsigned parameters[], size_t bytes, size_t *room, void **buffer)
 {
-  if (!(flags & H5Z_FLAG_REVERSE)) return 0;                                /* only unpacking */
+  if (!(flags & H5Z_FLAG_REVERSE) || bytes > UINT_MAX) return 0;
   size_t want = n_parameters >= 3 && parameters[2] ? parameters[2] : *room; /* h5py notes the size of a chunk here */
-  for (int attempt = 0; attempt < 8 && want && want <= ((size_t)1 << 32); attempt++, want *= 2) {
+  for (int attempt = 0; attempt < 8 && want && want <= UINT_MAX; attempt++, want *= 2) {
     void *out = malloc(want); /* HDF5 will free() it */
     if (!out) return 0;
-    size_t done = syz_lzf_unpack(*buffer, bytes, out, want);
+    const unsigned done = lzf_decompress(*buffer, (unsigned)bytes, out, (unsigned)want);
     if (done) {
       free(*buffer);
       *buffer = out;
@@ -24,6 +28,7 @@ static size_t lzf_filter(unsigned flags, size_t n_parameters, const unsigned par
       return done;
     }
     free(out);
+    if (errno != E2BIG) return 0; /* damaged */
   }
   return 0;
 }

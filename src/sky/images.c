@@ -137,11 +137,11 @@ static syz_status add_planes(syz_images *m, int hdu) {
     p->first_pixel = k * width * height;
     p->factor = unit.factor;
     if (!wcs) SYZ_TRY(syz_wcs_create(cards, n_cards, where, &wcs));
-    st = measure_plane(wcs, p);
-    if (st != SYZ_OK) {
+    const syz_status measured = measure_plane(wcs, p);
+    if (measured != SYZ_OK) {
       char reason[512];
       snprintf(reason, sizeof reason, "%.500s", syz_error_text());
-      SYZ_REQUIRE(false, SYZ_ERR_DATA, "%s: %s", where, reason);
+      SYZ_REQUIRE(false, measured, "%s: %s", where, reason);
     }
     p->is_aligned = syz_wcs_is_aligned(wcs, SYZ_PIXEL_ARCSEC);
     /* Values are interpolated at another scale, not binned: then the pixel's area is in them no more. Within 1e-3 the scale is the same. */
@@ -176,7 +176,9 @@ syz_status syz_images_open(const char *path, const syz_images_options *options, 
     if ((hdu->kind != SYZ_FITS_IMAGE && hdu->kind != SYZ_FITS_COMPRESSED) || !hdu->pixels || hdu->naxis < 2 || hdu->naxis > 3) continue;
     if (is_side_hdu(m->file, h)) continue;
     has_image = true;
-    if (add_planes(m, h) != SYZ_OK && !reason[0]) snprintf(reason, sizeof reason, "%s", syz_error_text());
+    const syz_status added = add_planes(m, h);
+    if (added != SYZ_ERR_DATA) SYZ_TRY(added); /* a plane that is damaged is passed over, but not one for which there was no memory */
+    if (added != SYZ_OK && !reason[0]) snprintf(reason, sizeof reason, "%s", syz_error_text());
   }
   SYZ_REQUIRE(has_image, SYZ_ERR_DATA, "%s: no image in it (weights, masks and tables aside)", path);
   SYZ_REQUIRE(m->n || !reason[0], SYZ_ERR_DATA, "%.3000s", reason);

@@ -52,7 +52,6 @@ ELSEWHERE = {
     "targets.py": "desitarget",
     "map/views.py": "Legacy Survey viewer",
     "build_parent_sample.py": "Multimodal Universe",
-    "lzf_d.c": "LibLZF",
     "asm/prctl.h": "Linux",
     "single/logf.c": "Cephes",
 }

@@ -16,9 +16,9 @@ GRID = 3600.0 + 0.8 * np.arange(S)
 TOOL = driver("sky_tool")
 
 
-def run(*arguments, data=None):
+def run(*arguments, data=None, environment=None):
     """Exit code, bytes, message."""
-    p = subprocess.run([TOOL] + [str(a) for a in arguments], input=data, capture_output=True, timeout=200)
+    p = subprocess.run([TOOL] + [str(a) for a in arguments], input=data, capture_output=True, timeout=200, env={**os.environ, **(environment or {})})
     return p.returncode, p.stdout, p.stderr.decode(errors="replace")
 
 

@@ -210,4 +210,16 @@ check(planes[0] == "3" and [p[0] for p in planes[1:4]] == ["0", "1", "2"] and al
 planes = good("images", path("legacy/cutouts/cutout_135.2130_1.1612.fits")).decode().split("\n")
 check(planes[0] == "3" and planes[1].split()[4] == "0" and abs(float(planes[1].split()[3]) - 0.27) < 1e-6, str(planes))
 below(abs(float(planes[1].split()[7]) / (0.27 / 0.262) ** 2 - 1), 1e-6, "the viewer's old default of 0.27 arcsec is another scale, too")
+
+# ------------------------------------------------------- memory that is not there
+if "ON" in sys.argv:
+    whole, cube = run("images", path("legacy/cutouts/cutout_59.1067_-30.4848.fits"))[1], path("legacy/cutouts/cutout_59.1067_-30.4848.fits")
+    codes = []
+    while len(codes) < 500 and codes[-1:] != [0]:  # each allocation in turn, until there are no more
+        code, out, message = run("images", cube, environment={"SYZ_FAULT": f"alloc:0:{len(codes) + 1}"})
+        check(code == 8 or (code == 0 and out == whole), f"without memory for allocation {len(codes) + 1}: exit code {code}, {out}: {message}")
+        codes.append(code)
+    check(codes[-1] == 0 and codes.count(8) >= 6, f"allocations of an image file fail in turn: {codes}")
+else:
+    print("without injected failures memory that is not there is not tested")
 finish()
