@@ -8,7 +8,7 @@ Both do the same work for an image: teacher on the global crops, student on all 
 gradients, clipping, AdamW, moving average. syzygy's step is that of `syzygy bench` (bench.parts: pretrain), which also measures this core's limit of
 matrix products and counts useful operations; PyTorch's is tests/reference/syzygy_dino.py under bfloat16 autocast with the arrangement of the published
 code: one batch a crop size, one call of the head, fused parameter groups, multi-tensor optimiser and average. Neither reads images in its step: crops are
-noise. Prints seconds an image, the share of the limit and the ratio; nothing is asserted. Needs python3-torch; full size needs 12.2 GiB for syzygy
+noise. Prints seconds per image, the share of the limit and the ratio; nothing is asserted. Needs python3-torch; full size needs 12.2 GiB for syzygy
 (it prints its plan first) and about 9 GiB for PyTorch with their batches.
 """
 import argparse
@@ -132,7 +132,7 @@ class TorchStep:
 
 
 def run_torch(a, drop_rate):
-    """Seconds an image, best and median, and the peak memory of this process."""
+    """Seconds per image, best and median, and the peak memory of this process."""
     step = TorchStep(a, drop_rate)
     step()
     seconds = []
@@ -180,7 +180,7 @@ def main():
         limit = result["limit_gflops"]
         mine = {row["drop_rate"]: row for row in result["rows"] if row["part"] == "pretrain"}
     theirs = {} if a.only == "syzygy" else {rate: torch_process(a, rate) for rate in (sorted(mine) or (0.0, 0.3))}
-    print(f"\n{'':30}{'s an image':>11}{'median':>9}{'of the limit':>14}{'peak GiB':>10}")
+    print(f"\n{'':30}{'s per image':>12}{'median':>9}{'of the limit':>14}{'peak GiB':>10}")
     for rate in sorted(mine or theirs):
         label = f"drop {rate:g}"
         if mine:
@@ -194,7 +194,7 @@ def main():
 
 
 def row(label, best, median, share, gib):
-    print(f"{label:30}{best:>11.3f}{median:>9.3f}" + (f"{100 * share:>12.1f} %" if share else " " * 14) + f"{gib:>10.2f}")
+    print(f"{label:30}{best:>12.3f}{median:>9.3f}" + (f"{100 * share:>12.1f} %" if share else " " * 14) + f"{gib:>10.2f}")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def compare_losses(rows):
 
 
 def add_efficiency(rows):
-    """Rate a core over that of the smallest point of the mode (median of its repeats)."""
+    """Rate per core over that of the smallest point of the mode (median of its repeats)."""
     for mode, of_mode in by(rows, lambda r: r["mode"]).items():
         smallest = min((r["cores"], r["ranks"]) for r in of_mode)
         base = statistics.median(r["rate"] / r["cores"] for r in of_mode if (r["cores"], r["ranks"]) == smallest)
@@ -118,7 +118,7 @@ def reasons(study, rows, bounds):
     for limits in {(r["limit_before"], r["limit_after"]) for r in rows if r.get("limit_before", 0) > 0 and r.get("limit_after", 0) > 0}:
         drift = abs(limits[1] / limits[0] - 1)
         if drift > bounds["drift"]:
-            found.append(f"the limit of matrix products went from {limits[0]:.0f} to {limits[1]:.0f} GFLOP/s a core, {100 * drift:.1f} % (bound {100 * bounds['drift']:g} %)")
+            found.append(f"the limit of matrix products went from {limits[0]:.0f} to {limits[1]:.0f} GFLOP/s per core, {100 * drift:.1f} % (bound {100 * bounds['drift']:g} %)")
     hosts = {r["host"] for r in rows if r["nodes"] == 1}
     if len(hosts) > 1:
         found.append(f"points of one node ran on different machines: {', '.join(sorted(hosts))}")
@@ -153,11 +153,11 @@ def write_text(path, study, rows, lines, bounds, why):
     out = [rule, "syzygy scaling study", rule]
     limits = [x for r in rows for x in (r.get("limit_before", 0), r.get("limit_after", 0)) if x > 0]
     facts = (("version", study["version"]), ("machine", f"{', '.join(sorted({r['host'] for r in rows}))}; {processor()}; {os.cpu_count()} processors here; {platform.release()}"),
-             ("limit", f"{min(limits):.0f} to {max(limits):.0f} GFLOP/s a core, matrix products while all cores are busy" if limits else "not measured"),
+             ("limit", f"{min(limits):.0f} to {max(limits):.0f} GFLOP/s per core, matrix products while all cores are busy" if limits else "not measured"),
              ("command", f"{study['command']} {study['input']}"), ("set", " ".join(f"{k}={v}" for k, v in study["set"].items()) or "-"),
              ("input digest", study["input_digest"]), ("precision", study["precision"]),
              ("work", f"strong: a batch of {study['batch']}; weak: {study['batch']} x cores / {study['smallest']}" if study["is_training"] else "objects as below"),
-             ("steps", f"{study['steps']} behind {study['warmup']} of warm-up" if study["is_training"] else "whole runs behind a first that does not count"),
+             ("steps", f"{study['steps']} after {study['warmup']} of warm-up" if study["is_training"] else "whole runs after a first that does not count"),
              ("repeats", f"{study['repeats']}; below are medians, spread is (largest - smallest) / median"),
              ("bounds", f"spread {100 * bounds['spread']:g} %, limit {100 * bounds['drift']:g} %, losses of the first 20 steps {loss_bound(study, bounds):g}, "
                         f"measured {bounds['seconds']:g} s, {LEAST_STEPS} steps, {LEAST_REPEATS} repeats"),
@@ -196,7 +196,7 @@ def draw(path, study, lines):
         for threads, curve in sorted(by(of_mode, lambda x: x["threads"]).items()):
             curve.sort(key=lambda x: x["cores"])
             x = [c["cores"] for c in curve]
-            row[0].errorbar(x, [c["rate"] for c in curve], [c["rate"] * c["spread"] / 2 for c in curve], marker="o", capsize=3, label=f"{threads} threads a rank")
+            row[0].errorbar(x, [c["rate"] for c in curve], [c["rate"] * c["spread"] / 2 for c in curve], marker="o", capsize=3, label=f"{threads} threads per rank")
             row[1].plot(x, [c["efficiency"] for c in curve], marker="o")
         for axis, label in ((row[0], "objects / s"), (row[1], "efficiency")):
             axis.set(xscale="log", xlabel="cores", ylabel=label, title=f"{mode} scaling: {label}")

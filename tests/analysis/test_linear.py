@@ -11,26 +11,18 @@ from sklearn.metrics import r2_score
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.preprocessing import StandardScaler
 
-DRIVER = os.path.join(os.environ.get("SYZYGY_BUILD", "build"), "tests", "run_linear")
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import check_quietly as check, driver, finish, launch
+
 RANKS = (1, 2, 3, 4)
-failures = 0
 rng = np.random.default_rng(5)
-
-
-def check(condition, what):
-    global failures
-    if not condition:
-        failures += 1
-        print("FAILED:", what)
 
 
 def run(folder, ranks, task, x, a, b, **files):
     for name, value in {"x.f32": x.astype(np.float32), **files}.items():
         np.ascontiguousarray(value).tofile(f"{folder}/{name.replace('__', '.')}")
-    command = ["mpirun", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1", "--timeout", "60", "-n", str(ranks), DRIVER, task, folder,
-               *map(str, (*x.shape, a, b))]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=90)
-    text = done.stdout.decode(errors="replace")
+    done = launch(ranks, driver("run_linear"), task, folder, *x.shape, a, b, stderr=subprocess.STDOUT)
+    text = done.stdout
     check(done.returncode == 0, f"{task} on {ranks} ranks: {text[-1500:]}")
     check("illegal value" not in text, f"{task} on {ranks} ranks: ScaLAPACK complains: {text[-500:]}")
 
@@ -197,5 +189,4 @@ with tempfile.TemporaryDirectory(prefix="syzygy-test-") as scratch:
             run(scratch, n_ranks, "refusals", rng.standard_normal((50, 8)), 1, 1)
     else:
         {"pca": pca, "softmax": softmax, "ridge": ridge, "knn": knn}[task](scratch)
-print(f"{failures} failed")
-sys.exit(1 if failures else 0)
+finish()

@@ -11,9 +11,8 @@ import sys
 import h5py
 import numpy as np
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "catalogue"))
-
-from embed_common import BINARY, SOURCE, check, environment, result, scratch
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import BINARY, SOURCE, check_quietly as check, environment, finish, launch, scratch, skip
 
 SYSROOT = os.environ.get("SYZYGY_ARM_SYSROOT", os.path.join(SOURCE, "build-arm", "sysroot"))
 BUILD = os.path.join(SOURCE, "build-arm")
@@ -25,8 +24,7 @@ missing = [name for name in ("aarch64-linux-gnu-gcc", "qemu-aarch64-static") if 
 if not os.path.exists(os.path.join(SYSROOT, "complete")):
     missing.append(SYSROOT)
 if missing:
-    print(f"SKIPPED: NOTHING WAS TESTED FOR 64-BIT ARM: no {', no '.join(missing)}; tools/install-deps --arm installs them")
-    sys.exit(77)
+    skip(f"NOTHING WAS TESTED FOR 64-BIT ARM: no {', no '.join(missing)}; tools/install-deps --arm installs them")
 
 folder = scratch()
 quiet = environment(SYZYGY_EMULATED="1")
@@ -43,7 +41,7 @@ def build():
                         ["cmake", "--build", BUILD, "-j", str(WORKERS), "--target", "syzygy", *TESTS]):
             if subprocess.run(command, stdout=out, stderr=subprocess.STDOUT).returncode:
                 check(False, "the build for Arm: " + open(log).read()[-3000:])
-                result()
+                finish()
 
 
 def unit(job):
@@ -57,10 +55,8 @@ def run(command, ranks, name, output, *sets):
     work = f"{folder}/run"
     shutil.rmtree(work, ignore_errors=True)
     arguments = [item for each in (f"output.dir={work}", *sets) for item in ("--set", each)]
-    whole = ["mpirun", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1", "--timeout", "300", "-n", str(ranks), *command, name,
-             f"{SOURCE}/inputs/quickstart.yaml", *arguments]
-    done = subprocess.run(whole, env=quiet, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=330)
-    text = done.stdout.decode(errors="replace")
+    done = launch(ranks, *command, name, f"{SOURCE}/inputs/quickstart.yaml", *arguments, timeout=300, stderr=subprocess.STDOUT, SYZYGY_EMULATED="1")
+    text = done.stdout
     check(done.returncode == 0, f"{name} by {command[-1]}: exit code {done.returncode}\n{text[-1500:]}")
     os.rename(work, f"{folder}/{output}")
     return text
@@ -147,4 +143,4 @@ with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
         count = text.count("checks, 0 failed")
         print(f"{test} on {processor}: exit code {code}", flush=True)
         check(code == 0 and count == 1, f"{test} on {processor}: exit code {code}\n{text[-1500:]}")
-result()
+finish()

@@ -1,25 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """tools/attack finds what it is for: a program that crashes, burns time, eats memory, ends oddly or names no file on one input of many, and one that
 does not come back as it was after a kill. The program is a script that does each of these on purpose."""
-import json
 import os
 import shutil
 import sys
 import tempfile
 
-SOURCE = os.environ.get("SYZYGY_SOURCE", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import SOURCE, check_quietly as check, finish
 sys.path.insert(0, os.path.join(SOURCE, "tools"))
 from attacker import fits, fits_seeds, harness, kills  # noqa: E402
-
-failures = checks = 0
-
-
-def check(ok, text):
-    global failures, checks
-    checks += 1
-    if not ok:
-        failures += 1
-        print("FAILED:", text)
 
 
 PROGRAM = """#!/usr/bin/python3
@@ -95,5 +85,4 @@ try:
         check((found["failed"] > 0) == forgets and os.path.exists(f"{work}/kept-{forgets}") == forgets, f"a program that {'forgets' if forgets else 'goes on'}: {found}")
 finally:
     shutil.rmtree(work)
-print(f"{checks} checks, {failures} failed")
-sys.exit(1 if failures or not checks else 0)
+finish()

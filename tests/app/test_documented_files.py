@@ -12,15 +12,15 @@ import os
 import re
 import shutil
 import struct
-import subprocess
 import sys
 import tempfile
 
 import h5py
 import numpy as np
 
-BINARY, ROOT = os.environ["SYZYGY_BINARY"], os.environ["SYZYGY_SOURCE"]
-ENV = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_NUM_THREADS="1")
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import BINARY, SOURCE as ROOT, check_quietly as check, failed, finish, launch
+
 DOCUMENT = open(f"{ROOT}/src/data/README.md").read()
 NAMED = set(re.findall(r"`([^`\s]+)`", DOCUMENT))
 INPUT = """
@@ -33,14 +33,6 @@ model:
 library = ctypes.CDLL(ctypes.util.find_library("xxhash") or "libxxhash.so.0")
 library.XXH3_64bits_withSeed.restype = ctypes.c_uint64
 library.XXH3_64bits_withSeed.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint64]
-failures = 0
-
-
-def check(ok, what):
-    global failures
-    if not ok:
-        print("FAIL  " + what)
-    failures += not ok
 
 
 def hashed(data, seed=0):
@@ -51,7 +43,7 @@ def run(command, name, *settings, yaml=None):
     arguments = [BINARY, *command.split()] + ([yaml] if yaml else [])
     for s in (f"output.dir={folder}/{name}", *settings):
         arguments += ["--set", s]
-    done = subprocess.run(arguments, env=ENV, capture_output=True, text=True, timeout=120)
+    done = launch(None, *arguments, timeout=120)
     check(done.returncode == 0, f"{command}: exit code {done.returncode}\n{(done.stdout + done.stderr)[-1500:]}")
 
 
@@ -164,7 +156,7 @@ try:
     run("probe dense", "probe", f"model.file={folder}/image/model.h5", "probe.train_objects=8", "probe.test_objects=4", "probe.pictures=0",
         "probe.iterations=5", "probe.compare_untrained=false", data)
     run("analyse patches", "patches", f"model.file={folder}/image/model.h5", data)
-    if not failures:
+    if not failed():
         shards()
         for name in ("align", "spectrum", "image"):
             hdf5_file(f"{folder}/{name}/model.h5", "model")
@@ -189,4 +181,4 @@ try:
         exec(example)
 finally:
     shutil.rmtree(folder, ignore_errors=True)
-sys.exit(failures > 0)
+finish()

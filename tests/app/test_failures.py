@@ -16,9 +16,9 @@ import h5py
 import numpy as np
 from astropy.io import fits
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "catalogue"))
-
-from embed_common import check, command, environment, read_datasets, result, same_bits, scratch, write_embedding, write_shard
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import BINARY, check_quietly as check, environment, finish, launch, scratch
+from embed_common import command, read_datasets, same_bits, write_embedding, write_shard
 
 import syzygy_torch as ref
 
@@ -65,8 +65,8 @@ def run(name, keys, code, says=(), arguments=(), leaves=(), out=None):
     if name not in ("info",):
         keys = {"output.dir": out, **keys}
     start = time.time()
-    done = subprocess.run(command(RANKS, name, *arguments, *sets(keys)), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=90)
-    took, text = time.time() - start, done.stdout.decode(errors="replace")
+    done = launch(RANKS, BINARY, name, *arguments, *sets(keys), stderr=subprocess.STDOUT)
+    took, text = time.time() - start, done.stdout
     what = f"{name} {list(arguments)} {keys}"
     check(done.returncode == code, f"{what}: exit code {done.returncode}, expected {code}\n{text[-1500:]}")
     check(took < LIMIT_S, f"{what}: took {took:.1f} s")
@@ -231,9 +231,9 @@ def pixels():
             f.seek(at)
             f.write(bytes([byte ^ (1 << int(rng.integers(8)))]))
         out = f"{folder}/structure"
-        done = subprocess.run(command(RANKS, "embed", *sets({"model.file": model, "compute.precision": "float32", "data.path": bad, "output.dir": out})),
-                              env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=90)
-        text = done.stdout.decode(errors="replace")
+        done = launch(RANKS, BINARY, "embed", *sets({"model.file": model, "compute.precision": "float32", "data.path": bad, "output.dir": out}),
+                      stderr=subprocess.STDOUT)
+        text = done.stdout
         if done.returncode == 0:
             check(same_bits(good, read_datasets(f"{out}/embedding.h5")), f"a flipped bit at byte {at} went unnoticed")
         else:
@@ -427,8 +427,8 @@ def disk():
         write_shard(f"{folder}/data.h5", ref.random_images(4, 1), ref.random_flux(4, 2), OBJECT + np.arange(4))
         for name, keys in (("simulate", {"simulate.objects": 5}), ("ingest", ingest), ("search", search), ("embed", {"model.file": model, "data.path": f"{folder}/data.h5"})):
             before = open(f"{used}/input.yaml").read()
-            done = subprocess.run(command(RANKS, name, *sets({"output.dir": used, **keys})), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
-            text = done.stdout.decode(errors="replace")
+            done = launch(RANKS, BINARY, name, *sets({"output.dir": used, **keys}), stderr=subprocess.STDOUT)
+            text = done.stdout
             check(done.returncode == 4 and "used" in text and "in use by another run" in text, f"{name} in a folder in use: {done.returncode}\n{text[-800:]}")
             check(text.count("error: ") == 1, f"{name}: one error line\n{text[-800:]}")
             check(open(f"{used}/input.yaml").read() == before, f"{name}: the input of the run that holds the folder is left alone")
@@ -454,4 +454,4 @@ def contents(out):
 
 
 {"pixels": pixels, "inputs": inputs, "files": files, "disk": disk}[sys.argv[1]]()
-result()
+finish()

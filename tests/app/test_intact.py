@@ -10,10 +10,9 @@ import h5py
 import numpy as np
 from astropy.io import fits
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "catalogue"))
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "survey"))
-
-from embed_common import check, result, run, scratch, write_shard
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import check_quietly as check, finish, scratch
+from embed_common import run, write_shard
 
 folder = scratch()
 
@@ -187,4 +186,4 @@ def h5_of(data):
 
 
 {"embed": embed, "simulate": simulate, "ingest": ingest}[sys.argv[1]]()
-result()
+finish()

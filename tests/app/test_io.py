@@ -4,29 +4,19 @@ damaged compressed file and wrong values are refused."""
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 
 import h5py
 import numpy as np
 
-BINARY, BUILD = os.environ["SYZYGY_BINARY"], os.environ["SYZYGY_BUILD"]
-ENV = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_NUM_THREADS="1")
-failures = 0
-
-
-def check(ok, what):
-    global failures
-    print(("ok    " if ok else "FAIL  ") + what, flush=True)
-    failures += not ok
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import BINARY, check, driver, finish, launch
 
 
 def run(ranks, command, *settings, more=(), env=None):
-    args = ["mpirun", "--oversubscribe", "--mca", "mpi_yield_when_idle", "1", "--bind-to", "none", "--timeout", "120", "-n", str(ranks), BINARY, command, *more]
-    for s in settings:
-        args += ["--set", s]
-    return subprocess.run(args, capture_output=True, text=True, env=env or ENV)
+    sets = [word for s in settings for word in ("--set", s)]
+    return launch(ranks, BINARY, command, *more, *sets, timeout=120, **(env or {}))
 
 
 def datasets(path):
@@ -133,7 +123,7 @@ try:
     check(told.returncode == 3 and "broken.h5" in told.stderr and "image" in told.stderr, f"align refuses it: exit code {told.returncode} {told.stderr[:300]}")
 
     # Hints, as MPI_File_open sees them.
-    spy = dict(ENV, LD_PRELOAD=f"{BUILD}/tests/libio_spy.so")
+    spy = {"LD_PRELOAD": driver("libio_spy.so")}
     told = run(1, "simulate", "simulate.objects=4", "io.stripe_count=8", "io.stripe_size=1048576", "io.aggregators=2", f"output.dir={work}/striped", env=spy)
     check(told.returncode == 0 and "io_spy: striping_factor=8 striping_unit=1048576 cb_nodes=2 simulated-00000.h5.tmp" in told.stderr,
           f"hints reach MPI-IO: exit code {told.returncode}\n{told.stderr[-300:]}")
@@ -147,4 +137,4 @@ try:
         check(told.returncode == 2 and word in told.stderr and not os.path.exists(f"{work}/wrong"), f"{wrong} is refused: {told.stderr.strip()[:120]}")
 finally:
     shutil.rmtree(work, ignore_errors=True)
-sys.exit(failures > 0)
+finish()

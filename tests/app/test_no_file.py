@@ -4,9 +4,9 @@ import os
 import subprocess
 import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "survey"))
-
-from ingest_common import BINARY, check, coadd, finish, folder, ingest
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import BINARY, check_quietly as check, finish
+from ingest_common import coadd, folder, ingest
 
 os.mkfifo(f"{folder}/fifo.fits")
 coadd(f"{folder}/coadd.fits", 1)

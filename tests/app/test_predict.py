@@ -17,13 +17,13 @@ import sys
 
 import numpy as np
 
-BINARY, ROOT = os.environ["SYZYGY_BINARY"], os.environ["SYZYGY_SOURCE"]
-sys.path.insert(0, f"{ROOT}/tests/train")
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import BINARY, SOURCE as ROOT, Work, check, finish  # noqa: E402
+from common import run  # noqa: E402
+
 sys.path.insert(0, f"{ROOT}/tools")
-from common import Checks, Work, run  # noqa: E402
 from predictor import model, rates as rate, work  # noqa: E402
 
-check = Checks()
 NETWORKS = f"{ROOT}/inputs/networks"
 SMALL = ["model.image.dim=64", "model.image.depth=3", "model.image.heads=4", "model.dino.hidden=96", "model.dino.bottleneck=32", "model.dino.prototypes=640"]
 SPECTRUM = ["model.spectrum.dim=64", "model.spectrum.depth=2", "model.spectrum.heads=4", "model.spectrum.section=100", "model.spectrum.overlap=50"]
@@ -77,7 +77,7 @@ def test_operations(folder):
     equal(work.masked_flops(k), 3 * flops(one) + 2 * flops([(t, d, 102)]), "operations of masked modelling, product by product")
 
 
-PLAN = [  # command, keys, nodes and ranks a node
+PLAN = [  # command, keys, nodes and ranks per node
     ("pretrain-image", ["train.global_batch=32", "compute.precision=bfloat16"], 2, 2),
     ("pretrain-image", ["train.global_batch=64", "train.recompute=1024"], 1, 4),
     ("pretrain-spectrum", ["train.global_batch=64"], 1, 2),
@@ -118,7 +118,7 @@ def test_parameters_and_memory(folder):
 
 
 def toy():
-    """Numbers that make arithmetic easy: 100 GFLOP/s a core at half of it, memory at 10 GB/s a core and 40 a node."""
+    """Numbers that make arithmetic easy: 100 GFLOP/s per core at half of it, memory at 10 GB/s per core and 40 per node."""
     rates = rate.Rates(100e9, 50e9, {n: 0.5 for n in ("dino", "image", "spectrum", "loss")}, {n: 1e-9 for n in ("dino", "image", "spectrum", "loss")},
                        {n: 10e9 for n in ("update", "optimiser", "teacher", "packing", "sum")}, serial=0.0)
     machine = model.Machine("toy", 64, 8, 64, 0, 40, 0, 1.0, 0.0, 10, 1, 1.0, "fat-tree", 4, 2.0, 0.5, 1e9, 0.0, 100, 1)
@@ -135,7 +135,7 @@ def test_by_hand():
     check(one["sums"] == one["exposed"] == one["loss"] == 0, "one rank sums nothing")
     four = model.step("pretrain-spectrum", k, model.Layout(1, 4, 2), machine, rates)
     equal(four["compute"], 4 * w.object_flops / 100e9 + 1e-9 * w.weights, "four ranks of two threads: each has a fourth of the node's memory bandwidth, one core's")
-    equal(four["sums"], 4 * w.trained / 10e9, "within a node each rank reads 4 bytes a weight")
+    equal(four["sums"], 4 * w.trained / 10e9, "within a node each rank reads 4 bytes per weight")
     equal(four["optimiser"], 32 * w.trained / 4 / 10e9, "a fourth of the optimiser each")
     three = model.step("pretrain-spectrum", k, model.Layout(1, 3, 1), machine, rates)
     equal(three["compute"] + three["imbalance"], 6 * w.object_flops / 50e9 + 1e-9 * w.weights, "16 objects on three ranks: the slowest has 6")
@@ -145,7 +145,7 @@ def test_by_hand():
     equal(machine.bandwidth_out(4), 10e9, "within a leaf: the link")
     equal(machine.bandwidth_out(8), 10e9 / (4 / 7 * 2), "two leaves at half bandwidth: 4 of 7 partners are outside")
     equal(machine.latency(8), 2.5e-6, "three switches")
-    equal(model.exchange_seconds(machine, model.Layout(8, 2, 4), 7e6), 2 * 7e6 * 7 / 8 / machine.bandwidth_out(8) + 2.5e-6, "a bucket's slices of two ranks a node")
+    equal(model.exchange_seconds(machine, model.Layout(8, 2, 4), 7e6), 2 * 7e6 * 7 / 8 / machine.bandwidth_out(8) + 2.5e-6, "a bucket's slices of two ranks per node")
     slow = dataclasses.replace(machine, overhead_us=1000.0)
     equal(model.exchange_seconds(slow, model.Layout(8, 2, 4), 7e3), 7e-3 + 2.5e-6, "many small messages: their number counts")
     equal(model.exposed_seconds(4, 8.0, 1.0, 0.0), 1.0, "a fast wire: the last bucket is exposed")
@@ -175,11 +175,11 @@ def test_spread():
         sums /= share * work.dino_flops(k)
         predicted, kinds = model.drop_spread(k, share)
         if share == 5:
-            check(predicted == 0 and np.ptp(sums, axis=1).max() < 1e-9, "5 images a rank: 0.7 of their crops are whole numbers, all ranks do the same work")
+            check(predicted == 0 and np.ptp(sums, axis=1).max() < 1e-9, "5 images per rank: 0.7 of their crops are whole numbers, all ranks do the same work")
             continue
-        near(math.sqrt(np.mean(np.var(sums, axis=1))), predicted, 0.06, f"{share} images a rank: spread of operations over ranks")
-        check(len(set(np.round(sums[0], 12))) <= kinds == 5, f"{share} images a rank: no more than {kinds} different ranks")
-        near(np.mean(np.max(sums, axis=1) - np.mean(sums, axis=1)), predicted * model.largest(kinds), 0.15, f"{share} images a rank: the slowest over the mean")
+        near(math.sqrt(np.mean(np.var(sums, axis=1))), predicted, 0.06, f"{share} images per rank: spread of operations over ranks")
+        check(len(set(np.round(sums[0], 12))) <= kinds == 5, f"{share} images per rank: no more than {kinds} different ranks")
+        near(np.mean(np.max(sums, axis=1) - np.mean(sums, axis=1)), predicted * model.largest(kinds), 0.15, f"{share} images per rank: the slowest over the mean")
 
 
 def test_rates():
@@ -287,7 +287,7 @@ def test_smpi():
 def main():
     if sys.argv[1:] == ["smpi"]:
         test_smpi()
-        return check.result()
+        return
     with Work() as folder:
         test_by_hand()
         test_spread()
@@ -296,8 +296,8 @@ def main():
         test_operations(folder)
         test_parameters_and_memory(folder)
         test_command(folder)
-    return check.result()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
+    finish()

@@ -2,23 +2,17 @@
 """inputs/reference.yaml is what the program says of its keys, and the program reads it back with nothing changed; so it does all inputs."""
 import difflib
 import os
-import subprocess
 import sys
 
 import yaml
 
-BINARY, ROOT = os.environ["SYZYGY_BINARY"], os.environ["SYZYGY_SOURCE"]
-ENV = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_NUM_THREADS="1")
-failures = 0
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import BINARY, SOURCE as ROOT, check, finish, launch
 
 
-def check(ok, what):
-    global failures
-    print(("ok    " if ok else "FAIL  ") + what)
-    failures += not ok
-
-
-made = subprocess.run([f"{ROOT}/tools/make-reference", BINARY], capture_output=True, text=True, check=True, env=ENV).stdout
+done = launch(None, f"{ROOT}/tools/make-reference", BINARY)
+made = done.stdout
+check(done.returncode == 0, f"tools/make-reference: exit code {done.returncode} {done.stderr}")
 kept = open(f"{ROOT}/inputs/reference.yaml").read()
 diff = list(difflib.unified_diff(kept.splitlines(), made.splitlines(), "inputs/reference.yaml", "tools/make-reference build/syzygy", lineterm=""))
 print("\n".join(diff[:40]))
@@ -37,6 +31,6 @@ keys = list(leaves(yaml.safe_load(kept)))
 check(len(keys) > 100, f"{len(keys)} keys")
 
 for name in sorted(name for name in os.listdir(f"{ROOT}/inputs") if name.endswith(".yaml")):
-    run = subprocess.run([BINARY, "bench", f"{ROOT}/inputs/{name}", "--dry-run"], capture_output=True, text=True, env=ENV)
+    run = launch(None, BINARY, "bench", f"{ROOT}/inputs/{name}", "--dry-run")
     check(run.returncode == 0, f"inputs/{name} is read: exit code {run.returncode} {run.stderr.strip()}")
-sys.exit(failures > 0)
+finish()

@@ -11,10 +11,10 @@ import subprocess
 import sys
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "train"))
-from common import BINARY, RANKS_ENV, Checks, Work, command, metrics, write_input, write_shards
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import BINARY, SOURCE, Work, check, environment, finish
+from common import command, metrics, write_input, write_shards
 
-SOURCE = os.environ.get("SYZYGY_SOURCE", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 sys.path.insert(0, os.path.join(SOURCE, "tools"))
 import scaling_result
 
@@ -28,7 +28,7 @@ def arguments(folder, *words, binary=BINARY):
 
 def study(folder, *words, **more):
     """Exit code and text."""
-    done = subprocess.run(arguments(folder, *words, **more), env={**os.environ, **RANKS_ENV}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+    done = subprocess.run(arguments(folder, *words, **more), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
     return done.returncode, done.stdout
 
 
@@ -63,7 +63,7 @@ def measures(check, work, words):
         sums.append(parts / (seconds / STEPS))
         timing = json.load(open(f"{work}/a/runs/{name}/timing.json"))
         phases = {p["phase"]: p for p in timing["phases"]}
-        check(phases["forward"]["count"] == STEPS and "set-up" not in phases, f"{name}: phases are of the {phases['forward']['count']} steps behind the warm-up")
+        check(phases["forward"]["count"] == STEPS and "set-up" not in phases, f"{name}: phases are of the {phases['forward']['count']} steps after the warm-up")
         if row["ranks"] == "1":
             compute = sum(p["mean_s"] - p["mpi_s"] for k, p in phases.items() if k not in ("data", "checkpoint", "validation"))
             check(abs(float(row["compute_s"]) * STEPS / compute - 1) < 1e-4 and float(row["imbalance_s"]) == 0, f"{name}: compute {row['compute_s']}")
@@ -98,7 +98,7 @@ def goes_on(check, work, words):
         f.write(f'#!/bin/sh\n[ "${{OMPI_COMM_WORLD_SIZE:-1}}" = 2 ] && [ "$1" = align ] && {{ echo "error: planted"; exit 6; }}\nexec {os.path.abspath(BINARY)} "$@"\n')
     os.chmod(fails, 0o755)
     short = ["align", f"{work}/input.yaml", "--ranks", "1,2", "--repeats", "3", "--warmup", "1", "--steps", "10"]
-    p = subprocess.Popen(arguments(f"{work}/b", *short, *LOOSE, binary=fails), env={**os.environ, **RANKS_ENV}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    p = subprocess.Popen(arguments(f"{work}/b", *short, *LOOSE, binary=fails), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     end = time.time() + 60
     while time.time() < end and len(glob.glob(f"{work}/b/rows/*.json")) < 3:
         time.sleep(0.05)
@@ -153,7 +153,7 @@ def verdicts(check):
         ("few repeats", verdict(lambda rows: [rows.pop(5), rows.pop(2)], repeats=2), "2 repeats, at least 3"),
         ("a missing repeat", verdict(lambda rows: rows.pop()), "2 of 3 repeats are there"),
         ("a short run", verdict(put("seconds", 0.5)), "measured for 0.50 s"),
-        ("a machine that became slower", verdict(drifts(0.94)), "500 to 470 GFLOP/s a core, 6.0 %"),
+        ("a machine that became slower", verdict(drifts(0.94)), "500 to 470 GFLOP/s per core, 6.0 %"),
         ("no limit", verdict(put("limit_after", 0)), "limit of matrix products was not measured"),
         ("another machine", verdict(put("host", "b")), "different machines: a, b"),
     ):
@@ -165,7 +165,7 @@ def verdicts(check):
 def other_commands(check, work):
     """Objects of embed and simulate: the same, or growing with the cores; files of embed are taken from the front."""
     sets = ["--set", "train.steps=2", "--set", f"output.dir={work}/model"]
-    subprocess.run(command(1, ["align", f"{work}/input.yaml", *sets]), env={**os.environ, **RANKS_ENV}, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command(1, ["align", f"{work}/input.yaml", *sets]), env=environment(), check=True, stdout=subprocess.DEVNULL)
     cases = (("embed", "both", {"strong": 20, "weak": 20}, [f"model.file={work}/model/model.h5", f"data.path=[{work}/shards]"]), ("simulate", "weak", {"weak": 8}, ["simulate.objects=4"]))
     for name, mode, expected, given in cases:
         code, text = study(f"{work}/{name}", name, *(w for g in given for w in ("--set", g)), "--ranks", "1,2", "--mode", mode, "--repeats", "1", *LOOSE)
@@ -190,7 +190,6 @@ def mistakes(check, work):
     check(not glob.glob(f"{work}/mistake/rows/*"), "nothing was run")
 
 
-check = Checks()
 with Work() as work_folder:
     write_shards(f"{work_folder}/shards", 20)
     write_input(work_folder, f"""
@@ -203,4 +202,4 @@ train: {{freeze_backbones: false, global_batch: {BATCH}, lr: 5.0e-4, warmup_step
     measures(check, work_folder, both)
     goes_on(check, work_folder, both)
     other_commands(check, work_folder)
-sys.exit(check.result())
+finish()

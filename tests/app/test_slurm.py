@@ -17,10 +17,10 @@ import sys
 import threading
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "train"))
-from common import BINARY, RANKS_ENV, Checks, Work, metrics, numbers, relative, write_input, write_shards
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import BINARY, RANKS_ENV, SOURCE, Work, check, failed, finish, skip
+from common import metrics, numbers, relative, write_input, write_shards
 
-SOURCE = os.environ.get("SYZYGY_SOURCE", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 NODES = 4
 PATH = os.environ["PATH"] + ":/usr/sbin:/sbin"
 STEPS = 80
@@ -275,9 +275,7 @@ train: {{freeze_backbones: false, steps: {STEPS}, global_batch: 8, lr: 5.0e-4, w
 
 if __name__ == "__main__":
     if not all(shutil.which(program, path=PATH) for program in ("munged", "slurmctld", "slurmd", "sbatch", "scontrol")):
-        print("skipped: no Slurm here (tools/install-deps --tests)")
-        sys.exit(77)
-    checks = Checks()
+        skip("no Slurm here (tools/install-deps --tests)")
 
     def leave(number, frame):
         raise SystemExit(f"ended by signal {number}")  # through Cluster.__exit__: daemons outlive whoever does not end them
@@ -287,9 +285,9 @@ if __name__ == "__main__":
     signal.alarm(280)
     with Work() as place:
         try:
-            main(checks, place)
+            main(check, place)
         finally:
-            if checks.failed or sys.exc_info()[0]:
+            if failed() or sys.exc_info()[0]:
                 for path in sorted(glob.glob(f"{place}/*.log") + glob.glob(f"{place}/slurm/slurm*.log")):
                     print(f"--- {path}\n{open(path, errors='replace').read()[-6000:]}")
-    sys.exit(checks.result())
+    finish()

@@ -4,7 +4,8 @@ What comments and documents point at is there: every file that they name, every 
 (`README.md "Names"`), and every relative link with its anchor. What they name of other projects is listed below, and the list is held to what is
 used.
 
-Lists that documents keep are those of the code: rooms and what they may use, exit codes, fault points, labels of tests.
+Lists that documents keep are those of the code: rooms and what they may use, exit codes, fault points, labels of tests, commands
+and keys.
 
 Before that the search itself is tested: on a text that names what is not there it has to find all of it, and on one that is right nothing.
 """
@@ -17,7 +18,12 @@ import subprocess
 import sys
 import tokenize
 
-ROOT = pathlib.Path(os.environ.get("SYZYGY_SOURCE", pathlib.Path(__file__).resolve().parents[2])).resolve()
+import yaml
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import SOURCE, check, finish
+
+ROOT = pathlib.Path(SOURCE).resolve()
 FOLDERS = "src include tests tools jobs inputs .github .ci".split()
 
 # Files of other projects, of a run or of the system, by the name that comments give them.
@@ -143,15 +149,6 @@ def problems(text, where, used=None):
     return bad
 
 
-failures = 0
-
-
-def check(ok, what):
-    global failures
-    print(("ok    " if ok else "FAIL  ") + what)
-    failures += not ok
-
-
 # Planted: the search sees what is not there, and nothing else.
 readme, source = ROOT / "src/README.md", ROOT / "src/train/loop.c"
 check(problems("see gone.md, train/lost.c and src/train/lost_too.h", source) == ["no file gone.md", "no file train/lost.c",
@@ -206,8 +203,25 @@ same("fault points", set(re.findall(r'syz_fault\("(\w+)"\)', text_of("src/*/*.c"
 labels = " ".join(re.findall(r"LABELS ([a-z ]+)", re.sub(r"#.*", "", text_of("tests/*/CMakeLists.txt") + text_of("tests/*/*.cmake")))).split()
 same("labels", set(labels), first_cells(section("tests/README.md", "Labels")))
 
+
+def keys_of(node, prefix=""):
+    for name, value in node.items():
+        yield from keys_of(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]
+
+
+# What README.md tells users is what the program has.
+commands = set(re.findall(r"^  X\((\w+), \"", (ROOT / "src/app/app.h").read_text(), re.M))
+same("commands", {c.replace("_", "-") for c in commands}, first_cells(section("README.md", "Commands")))
+same("exit codes for users", set(re.findall(r"^  X\(SYZ_\w+, (\d+),", (ROOT / "include/syzygy/base.h").read_text(), re.M)),
+     set(re.findall(r"\| (\d+) (?=\|)", section("README.md", "Stop and go on"))))
+inputs = yaml.safe_load((ROOT / "inputs/reference.yaml").read_text())
+keys = set(keys_of(inputs))
+for path in ("README.md", "tools/MEASUREMENTS.md"):
+    told = re.findall(r"(?:`|--set '?)((?:%s)\.\w+)[=`]" % "|".join(k for k, v in inputs.items() if isinstance(v, dict)), (ROOT / path).read_text())
+    check(len(told) > 5 and set(told) <= keys, f"{path}: {len(set(told))} keys are named; not in inputs/reference.yaml: {sorted(set(told) - keys)}")
+
 for name in sorted(set(ELSEWHERE) - used):
     check(False, f"nobody names {name} any longer: take it out of ELSEWHERE")
 for name in sorted(n for n in ELSEWHERE if resolve(n, ROOT / "README.md")):
     check(False, f"{name} is a file of the repository: take it out of ELSEWHERE")
-sys.exit(failures > 0)
+finish()

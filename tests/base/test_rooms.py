@@ -9,7 +9,10 @@ import subprocess
 import sys
 import tempfile
 
-ROOT = pathlib.Path(os.environ.get("SYZYGY_SOURCE", pathlib.Path(__file__).resolve().parents[2])).resolve()
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import SOURCE, check, finish
+
+ROOT = pathlib.Path(SOURCE).resolve()
 TREE = {
     "CMakeLists.txt": "# The rooms.\nset(SYZ_ROOMS low middle\n  program) # in this order\n",
     "src/low/CMakeLists.txt": "syz_add_room(low SOURCES low.c USES m\n  HEADERS far.h wide) # its own\n",
@@ -37,14 +40,6 @@ PLANTED = [
      "src/low/CMakeLists.txt does not add the room low, which SYZ_ROOMS names"),
     ({"CMakeLists.txt": "# set(SYZ_ROOMS low middle program)\n"}, None),
 ]
-failures = 0
-
-
-def check(ok, what):
-    global failures
-    print(("ok    " if ok else "FAIL  ") + what)
-    failures += not ok
-
 
 def run(folder):
     done = subprocess.run(["/usr/bin/python3", ROOT / "tools/check-rooms", folder], capture_output=True, text=True)
@@ -66,4 +61,4 @@ for change, message in PLANTED:
     check(code == 1 and (message is None or said == message + "\n"), f"planted in {', '.join(change)}: {said.strip()}")
 code, said = run(ROOT)
 check(code == 0, said.strip())
-sys.exit(failures > 0)
+finish()

@@ -5,11 +5,11 @@ are float32 on BLIS, which is said. Speeds are reported, not judged."""
 import os
 import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "train"))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import *
 
 from common import *
 
-check = Checks()
 D, DEPTH, PATCH, SIZE, E, B = 64, 3, 12, 144, 64, 2
 KEYS = {"model.image.dim": D, "model.image.depth": DEPTH, "model.image.heads": 4, "model.image.patch": PATCH, "model.image.size": SIZE,
         "model.spectrum.dim": 48, "model.spectrum.depth": 2, "model.spectrum.heads": 4, "model.embedding.dim": E, "bench.batch": B, "bench.repeats": 1,
@@ -62,4 +62,4 @@ with Work() as work:
     check("instruction set avx2" in text and "float32" in found["engine"] and "BLIS" in found["engine"], f"without AVX-512: {found['engine']}")
     check("computing in float32" in text, "which is said")
     check(all(r["fraction_of_limit"] > 0 for r in found["rows"] if r["part"] != "profile"), "figures")
-sys.exit(check.result())
+finish()

@@ -4,11 +4,11 @@ the parts of the time add up, and nothing of the rehearsal is left behind. Speed
 import os
 import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "train"))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import *
 
 from common import *
 
-check = Checks()
 D, DEPTH, PATCH, HIDDEN, BOTTLENECK, K = 48, 2, 12, 64, 32, 512
 
 
@@ -47,7 +47,7 @@ with Work() as work:
         check([row["drop_rate"] for row in rows] == [0, 0.3], "without and with stochastic depth")
         for row in rows:
             wanted = operations(row["drop_rate"])
-            check(abs(row["flops_per_object"] / wanted - 1) < 0.005, f"drop {row['drop_rate']}: {row['flops_per_object']:.4e} operations an image, {wanted:.4e} by the formula")
+            check(abs(row["flops_per_object"] / wanted - 1) < 0.005, f"drop {row['drop_rate']}: {row['flops_per_object']:.4e} operations per image, {wanted:.4e} by the formula")
             check(row["global_batch"] == 2 * n, "batch")
             check(row["fraction_of_limit"] > 0 and row["s_per_object"] <= row["s_per_object_median"], f"{100 * row['fraction_of_limit']:.1f} % of the limit")
             rate = row["flops_per_object"] * row["global_batch"] / n / (row["s_per_object"] * row["global_batch"])
@@ -58,4 +58,4 @@ with Work() as work:
             check(row["planned_bytes"] > 1e6 and row["peak_bytes"] > row["planned_bytes"] / 2, "memory is planned and measured")
         left = sorted(os.listdir(folder))
         check("pretrain" not in left and not [name for name in left if name.startswith(("model", "checkpoint", "noise"))], f"left behind: {' '.join(left)}")
-sys.exit(check.result())
+finish()

@@ -1,58 +1,25 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Helpers of the tests of embed, search and report: scratch folders, runs of the binary, shards and embedding files as h5py writes them."""
-import atexit
+"""Helpers of the tests of embed, search and report: runs of the binary, shards and embedding files as h5py writes them."""
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 
 import h5py
 import numpy as np
 
-SOURCE = os.environ.get("SYZYGY_SOURCE", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
-BINARY = os.environ.get("SYZYGY_BINARY", os.path.join(SOURCE, "build", "syzygy"))
-sys.path.insert(0, os.path.join(SOURCE, "tests", "reference"))
-
-failures = []
-checks = 0
-
-
-def check(condition, what):
-    global checks
-    checks += 1
-    if not condition:
-        failures.append(what)
-        print("FAILED:", what, flush=True)
-
-
-def result():
-    print(f"{checks} checks, {len(failures)} failed")
-    sys.exit(1 if failures or not checks else 0)
-
-
-def scratch():
-    folder = tempfile.mkdtemp(prefix="syzygy-test-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import BINARY, check_quietly as check, launch, mpirun
 
 def command(ranks, *arguments):
-    return ["mpirun", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1", "--timeout", "60", "-n", str(ranks), BINARY, *map(str, arguments)]
-
-
-def environment(**more):
-    settings = {"OMP_NUM_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-    return {**os.environ, **settings, **more}
+    return mpirun(ranks, BINARY, *arguments)
 
 
 def run(ranks, name, keys=None, arguments=(), expect=0, **more):
     """Run a command; keys become --set. Returns what it printed; checks the exit code."""
     sets = [item for key, value in (keys or {}).items() for item in ("--set", f"{key}={value}")]
-    done = subprocess.run(command(ranks, name, *arguments, *sets), env=environment(**more), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=90)
-    text = done.stdout.decode(errors="replace")
-    check(done.returncode == expect, f"{name} {keys} on {ranks} ranks: exit code {done.returncode}, expected {expect}\n{text[-1500:]}")
-    return text
+    done = launch(ranks, BINARY, name, *arguments, *sets, stderr=subprocess.STDOUT, **more)
+    check(done.returncode == expect, f"{name} {keys} on {ranks} ranks: exit code {done.returncode}, expected {expect}\n{done.stdout[-1500:]}")
+    return done.stdout
 
 
 def write_shard(path, image, flux, object_id, has_image=None, has_spectrum=None, **labels):

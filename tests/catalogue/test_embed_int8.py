@@ -3,11 +3,14 @@
 import os
 import re
 import shutil
+import sys
 
 import h5py
 import numpy as np
 
-from embed_common import check, read_datasets, result, run, same_bits, scratch, write_shard
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import check_quietly as check, finish, scratch
+from embed_common import read_datasets, run, same_bits, write_shard
 import syzygy_torch as ref
 
 folder = scratch()
@@ -41,7 +44,7 @@ text = embed("one", 1)
 if "lacks" in text:
     print("SKIPPED: no AVX512_VNNI")
     check(attributes("one")["precision"] != "int8", "another precision takes over")
-    result()
+    finish()
 one = load("one")
 z_image, z_spectrum = ref.embed(ref.load_model(f"{folder}/model.h5"), image, flux)
 for m, want, rows in (("image", z_image, has_image), ("spectrum", z_spectrum, np.ones(N, bool))):
@@ -135,4 +138,4 @@ text = run(2, "search", {"compute.precision": "int8"}, expect=2)
 check("int8 is for embed" in text and "search" in text, f"other commands: {text[-300:]}")
 text = embed("old", 1, compute__instructions="avx2", data__path=f"{folder}/data.h5")
 check("AVX512_VNNI" in text and attributes("old") == {"precision": "float32"}, f"another precision takes over and is told: {text[-400:]}")
-result()
+finish()

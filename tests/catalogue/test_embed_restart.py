@@ -3,12 +3,15 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import h5py
 import numpy as np
 
-from embed_common import check, command, environment, read_datasets, result, run, same_bits, scratch, write_shard
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import check_quietly as check, environment, finish, scratch
+from embed_common import command, read_datasets, run, same_bits, write_shard
 import syzygy_torch as ref
 
 folder = scratch()
@@ -139,4 +142,4 @@ got = read_datasets(f"{folder}/skip/embedding.h5")
 check(len(got["object_id"]) == 199 and 10**15 + 77 not in got["object_id"], "and left out when skipped")
 keep = np.delete(np.arange(200), 77)
 check(np.array_equal(got["spectrum_embedding"], whole["spectrum_embedding"][keep]), "the others are what they were")
-result()
+finish()

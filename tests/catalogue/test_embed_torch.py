@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Embeddings against PyTorch, object by object, and the files: h5py, astropy, missing modalities, labels, any batch, any rank count."""
 import os
+import sys
 
 import h5py
 import numpy as np
 from astropy.io import fits
 
-from embed_common import check, read_datasets, result, run, same_bits, scratch, write_shard
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import check_quietly as check, finish, scratch
+from embed_common import read_datasets, run, same_bits, write_shard
 import syzygy_torch as ref
 
 folder = scratch()
@@ -120,4 +123,4 @@ check("image_embedding" not in got and not got["has_image"].any(), "no image tow
 want = ref.embed(whole.eval(), image, flux)[1]
 check(ref.cosines(got["spectrum_embedding"][has_spectrum], want[has_spectrum]).min() >= 0.99999, "one tower: cosines")
 check([c.name for c in fits.open(f"{folder}/one/embedding.fits")[1].columns] == ["TARGETID", "RA", "DEC", "SPECTRUM_EMBEDDING"], "one tower: FITS columns")
-result()
+finish()

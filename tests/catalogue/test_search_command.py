@@ -2,13 +2,16 @@
 """search against NumPy and scikit-learn: neighbours with order, ranks of pairs, regression; any rank count; odd and unusable input."""
 import json
 import os
+import sys
 
 import h5py
 import numpy as np
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.preprocessing import StandardScaler
 
-from embed_common import check, read_datasets, result, run, same_bits, scratch, write_embedding
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import check_quietly as check, finish, scratch
+from embed_common import read_datasets, run, same_bits, write_embedding
 
 folder = scratch()
 rng = np.random.default_rng(3)
@@ -191,4 +194,4 @@ for code, keys, name in cases:
     text = run(3, "search", {**keys, "output.dir": f"{folder}/bad"}, expect=code)
     check(name in text, f"the message names {name}: {text[-400:]}")
     check(not os.path.exists(f"{folder}/bad") or not any(f.startswith("neighbours") for f in os.listdir(f"{folder}/bad")), "nothing is written")
-result()
+finish()

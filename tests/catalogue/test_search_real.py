@@ -8,13 +8,13 @@ import sys
 import h5py
 import numpy as np
 
-from embed_common import SOURCE, check, read_datasets, result, run, same_bits, scratch
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import DATA, check_quietly as check, finish, scratch, skip
+from embed_common import read_datasets, run, same_bits
 import syzygy_torch as ref
 
-DATA = os.path.realpath(os.environ.get("SYZYGY_SKY_DATA", os.path.join(SOURCE, "..", "shared", "data")))
 if not os.path.isdir(DATA + "/sdss"):
-    print(f"SKIPPED: no survey files in {DATA} (SYZYGY_SKY_DATA)")
-    sys.exit(77)
+    skip(f"no survey files in {DATA} (SYZYGY_SKY_DATA)")
 
 folder = scratch()
 spectra = ",".join(f"{DATA}/{sub}" for sub in ("desi", "sdss/spec-lite", "sdss/spec-full", "sdss/quasars"))
@@ -62,4 +62,4 @@ figures = json.load(open(f"{folder}/search-3/retrieval.json"))
 check(all(d.get("pairs", 0) == 0 for d in figures["directions"]), "no observed object has both: no figures are made up")
 run(1, "report", {"report.run": f"{folder}/search-3", "output.dir": f"{folder}/page"})
 check("no pairs" in open(f"{folder}/page/report.html").read(), "and the page says so")
-result()
+finish()

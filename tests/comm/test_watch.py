@@ -10,21 +10,18 @@ import subprocess
 import sys
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "train"))
-from common import RANKS_ENV, Checks
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import harness
+from harness import check, driver, environment, mpirun
 
-TOOL = os.path.join(os.environ.get("SYZYGY_BUILD", "build"), "tests", "watch_tool")
 FAULTS = len(sys.argv) > 1 and sys.argv[1] == "ON"
 LIMIT = 1.0
-check = Checks()
 
 
 def start(ranks, case, limit=LIMIT, nodes=False):
-    env = dict(os.environ, **RANKS_ENV)
-    if nodes:
-        env["SYZ_FAULT"] = "shared:0:1"  # no memory is shared: each rank is a node of its own
-    return subprocess.Popen(["mpirun", "--timeout", "60", "-n", str(ranks), TOOL, str(limit), case], env=env, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True)
+    more = {"SYZ_FAULT": "shared:0:1"} if nodes else {}  # no memory is shared: each rank is a node of its own
+    return subprocess.Popen(mpirun(ranks, driver("watch_tool"), limit, case), env=environment(**more), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            text=True)
 
 
 def finish(p):
@@ -127,4 +124,4 @@ with concurrent.futures.ThreadPoolExecutor(4) as pool:  # mostly waiting
         done.result()
 stopped_for_a_while()
 traced_for_a_while()
-sys.exit(check.result())
+harness.finish()

@@ -9,6 +9,9 @@ import tempfile
 import h5py
 import numpy as np
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import driver
+
 rng = np.random.default_rng(0)
 with tempfile.TemporaryDirectory(prefix="syzygy-fuzz-") as here:
     paths = []
@@ -26,4 +29,4 @@ with tempfile.TemporaryDirectory(prefix="syzygy-fuzz-") as here:
             f.create_dataset("name", data=["x", "yy", "z"], dtype=h5py.string_dtype())
             f.attrs["note"] = "hello"
         paths.append(path)
-    sys.exit(subprocess.run([os.path.join(os.environ["SYZYGY_BUILD"], "tests", "test_fuzz"), *paths], timeout=3000).returncode)
+    sys.exit(subprocess.run([driver("test_fuzz"), *paths], timeout=3000).returncode)

@@ -15,30 +15,20 @@ import time
 import h5py
 import numpy as np
 
-BINARY, BUILD = os.environ["SYZYGY_BINARY"], os.environ["SYZYGY_BUILD"]
-DUMP = os.path.join(BUILD, "tests", "dump_objects")
-SOURCE = os.environ.get("SYZYGY_SOURCE", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
-DATA = os.environ.get("SYZYGY_SKY_DATA", os.path.join(SOURCE, "..", "shared", "data"))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import BINARY, BUILD, DATA, SOURCE, check_quietly as check, driver, failed, finish, launch
+
 sys.path.insert(0, os.path.join(SOURCE, "tools"))
 from attacker import hdf5 as hdf5_damage
 
+DUMP = driver("dump_objects")
 here = tempfile.mkdtemp(prefix="syzygy-hostile-")
-failures = 0
 rng = np.random.default_rng(3)
-
-
-def check(ok, what):
-    global failures
-    if not ok:
-        failures += 1
-        print("FAILED:", what)
-    return ok
 
 
 def run(*args, ranks=1, code=0, has=(), lacks=(), environment=None):
     """The command on so many ranks."""
-    command = (["mpirun", "--timeout", "60", "-n", str(ranks)] if ranks > 1 else []) + [BINARY, *args]
-    r = subprocess.run(command, capture_output=True, text=True, timeout=90, cwd=here, env={**os.environ, **(environment or {})})
+    r = launch(ranks if ranks > 1 else None, BINARY, *args, cwd=here, **(environment or {}))
     out = r.stdout + r.stderr
     check(r.returncode == code, f"{args} on {ranks}: code {r.returncode}, expected {code}\n{out[-1500:]}")
     for t in has:
@@ -237,11 +227,10 @@ def test_crashes():
 
 try:
     for test in (test_links, test_slow, test_lengths, test_node_size, test_crashes):
-        before = failures
+        before = failed()
         test()
-        if failures > before:
+        if failed() > before:
             print(test.__name__, "failed")
 finally:
     shutil.rmtree(here, ignore_errors=True)
-print("failures:", failures)
-sys.exit(1 if failures else 0)
+finish()

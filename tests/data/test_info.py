@@ -11,22 +11,15 @@ import h5py
 import numpy as np
 from astropy.io import fits
 
-BINARY = os.environ["SYZYGY_BINARY"]
-DUMP = os.path.join(os.environ.get("SYZYGY_BUILD", "build"), "tests", "dump_objects")
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import BINARY, check_quietly as check, driver, finish, launch
+
+DUMP = driver("dump_objects")
 here = tempfile.mkdtemp(prefix="syzygy-info-")
-failures = 0
-
-
-def check(ok, what):
-    global failures
-    if not ok:
-        failures += 1
-        print("FAILED:", what)
 
 
 def info(*args, ranks=1, code=0, has=(), lacks=()):
-    mpi = ["mpirun", "--timeout", "60", "-n", str(ranks)] if ranks > 1 else []
-    r = subprocess.run(mpi + [BINARY, "info", *args], capture_output=True, text=True, timeout=90, cwd=here)
+    r = launch(ranks if ranks > 1 else None, BINARY, "info", *args, cwd=here)
     out = r.stdout + r.stderr
     check(r.returncode == code, f"info {args} on {ranks}: code {r.returncode}, expected {code}\n{out}")
     for t in has:
@@ -37,9 +30,6 @@ def info(*args, ranks=1, code=0, has=(), lacks=()):
 
 
 try:
-    if not os.path.exists(BINARY):
-        print("SKIP: no", BINARY)
-        sys.exit(77)
     subprocess.run([DUMP, "fixture", os.path.join(here, "set"), "3", "6", "3"], check=True, timeout=60)
     good = info("set/shard-0000.h5", has=["syzygy shard", "syzygy tests", "3, 3 with image, 3 with spectrum", "3 x 3 x 152 x 152", "nanomaggy",
                                           "10 checksums hold, 0 damaged, 0 without", "label/redshift", "3 known"], lacks=["DAMAGED"])
@@ -88,5 +78,4 @@ try:
     info("clip.h5", "nowhere.h5", "model.h5", code=3, has=["AstroCLIP", "no such file", "syzygy model", "2 good, 1 not"])
 finally:
     shutil.rmtree(here)
-print("failures:", failures)
-sys.exit(1 if failures else 0)
+finish()

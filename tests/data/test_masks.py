@@ -7,23 +7,19 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 import tempfile
 
 import numpy as np
 from scipy import stats
 
-TOOL = os.path.join(os.environ.get("SYZYGY_BUILD", "build"), "tests", "crop_tool")
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import check_quietly as check, driver, finish
+
+TOOL = driver("crop_tool")
 here = tempfile.mkdtemp(prefix="syzygy-masks-")
 CHANCE = 1e-5  # p below which a law is refused: some hundred laws are tested with fixed seeds
-failures = 0
 random.seed(5)
-
-
-def check(ok, what):
-    global failures
-    if not ok:
-        failures += 1
-        print("FAILED:", what)
 
 
 def tool(*words):
@@ -145,5 +141,4 @@ try:
     runs()
 finally:
     shutil.rmtree(here)
-print("failures:", failures)
-raise SystemExit(1 if failures else 0)
+finish()

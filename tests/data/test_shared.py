@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A file of 60,000 objects, most of whose pixels were never written, for test_shared on 1, 2 and 3 ranks; nothing stays in /dev/shm."""
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -10,8 +9,10 @@ import time
 import h5py
 import numpy as np
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import check, driver, finish, launch
+
 N = 60000
-failures = 0
 folder = "/dev/shm"
 before = set(os.listdir(folder)) if os.path.isdir(folder) else set()
 
@@ -28,13 +29,11 @@ with tempfile.TemporaryDirectory(prefix="syzygy-shared-") as here:
         d = f.create_dataset("spectrum", shape=(N, 7781), dtype="f4", chunks=(100, 7781))
         d[:300] = np.arange(300, dtype="f4")[:, None] + 0.5
     for ranks in (1, 2, 3):
-        r = subprocess.run(["mpirun", "--timeout", "60", "-n", str(ranks), os.path.join(os.environ["SYZYGY_BUILD"], "tests", "test_shared"), path],
-                           capture_output=True, text=True, timeout=90)
-        print(r.stderr, end="")
-        failures += r.returncode != 0
+        r = launch(ranks, driver("test_shared"), path)
+        check(r.returncode == 0, f"test_shared on {ranks} ranks: exit code {r.returncode} {r.stderr}")
 left = mine()
 if left:
     time.sleep(3)  # another program may be between making and removing one
     left &= mine()
-print("failures:", failures, "left behind:", left)
-sys.exit(1 if failures or left else 0)
+check(not left, f"nothing is left in {folder}: {left}")
+finish()

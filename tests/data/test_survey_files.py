@@ -12,19 +12,14 @@ import tempfile
 import h5py
 import numpy as np
 
-DUMP = os.path.join(os.environ.get("SYZYGY_BUILD", "build"), "tests", "dump_objects")
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import check_quietly as check, driver, finish
+
+DUMP = driver("dump_objects")
 OBJECT = np.dtype([("id", "<i8"), ("ra", "<f8"), ("dec", "<f8"), ("has_image", "u1"), ("has_spectrum", "u1"), ("pad", "V6")])
 rng = np.random.default_rng(11)
-failures = 0
 here = tempfile.mkdtemp(prefix="syzygy-survey-")
 GRID = 3600 + 0.8 * np.arange(7781)
-
-
-def check(ok, what):
-    global failures
-    if not ok:
-        failures += 1
-        print("FAILED:", what)
 
 
 def dump(mode, path):
@@ -301,5 +296,4 @@ try:
             test()
 finally:
     shutil.rmtree(here)
-print("failures:", failures)
-sys.exit(1 if failures else 0)
+finish()

@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What the tests of probe, analyse and the judge share: simulated shards with segment maps, an image tower, its features by PyTorch."""
 import glob
-import os
-import sys
 
 import h5py
 import numpy as np
 import torch
-
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "catalogue"))
 
 from embed_common import run
 import syzygy_torch as ref

@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 import torch
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "catalogue"))
-
-from embed_common import check, result, run, scratch
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import check_quietly as check, finish, scratch
+from embed_common import run
 from probe_common import chosen, features, image_tower, simulate
 import syzygy_torch as ref
 
@@ -63,4 +63,4 @@ with h5py.File(path, "r+") as f:
     f["image"][rows[-1], 0, 70, 70] = np.nan
 text = run(3, "analyse", {**keys, "output.dir": f"{folder}/bad", "data.verify": "never"}, expect=3)
 check(str(data["object_id"][rows[-1]]) in text, "the object is named")
-result()
+finish()

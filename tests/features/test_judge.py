@@ -12,9 +12,9 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.preprocessing import StandardScaler
 import torch
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "catalogue"))
-
-from embed_common import check, result, run, scratch
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import check_quietly as check, finish, scratch
+from embed_common import run
 from probe_common import chosen, features, image_tower, simulate
 import syzygy_torch as ref
 
@@ -116,4 +116,4 @@ check("label/redshift is unknown" in text and "knn_redshift_r2" not in line and 
 check(os.path.exists(f"{folder}/unknown/model-best.h5"), "and the best model is kept all the same")
 text = run(2, "pretrain-image", {**bare, "data.path": f"{folder}/unknown.h5", "output.dir": f"{folder}/bad", "validate.regress": "[redshift]"}, expect=2)
 check("validate.regress: label/redshift is unknown" in text, f"or refused: {text[-300:]}")
-result()
+finish()

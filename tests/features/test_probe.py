@@ -14,9 +14,9 @@ from sklearn.metrics import jaccard_score, r2_score
 from sklearn.preprocessing import StandardScaler
 import torch
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "catalogue"))
-
-from embed_common import check, result, run, scratch, write_shard
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import check_quietly as check, finish, scratch
+from embed_common import run, write_shard
 from probe_common import chosen, features, image_tower, simulate
 import syzygy_torch as ref
 
@@ -181,4 +181,4 @@ text = run(2, "probe", {**keys, "output.dir": f"{folder}/bad"}, arguments=["line
 check("probe.task" in text and "dense" in text, "an unknown task is named")
 text = run(1, "probe", {**keys, "output.dir": f"{folder}/dry"}, arguments=["dense", "--dry-run"])
 check(not os.path.exists(f"{folder}/dry"), "a dry run writes nothing")
-result()
+finish()

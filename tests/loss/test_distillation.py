@@ -5,7 +5,6 @@ rows and by weight_v, entropies, and the centre over several steps; on any numbe
 argv: run_distillation (the C side), what, rank counts. what: mean, sinkhorn, empty, engines-mean,
 engines-sinkhorn."""
 import os
-import subprocess
 import sys
 import tempfile
 
@@ -17,8 +16,8 @@ TARGETS, TERMS = 8, 4
 GLOBAL, LOCAL, PATCH = 0, 1, 2
 N_GLOBAL, N_LOCAL = 2, 4
 MOMENTUM, STUDENT_T = 0.9, 0.1
-RANKS_ENV = dict(OMP_NUM_THREADS="2", OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_rmaps_base_oversubscribe="1",
-                 OMPI_MCA_hwloc_base_binding_policy="none", OMPI_MCA_mpi_yield_when_idle="1")
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import check, finish, launch
 
 
 class Step:
@@ -187,8 +186,7 @@ def run(program, steps, ranks, k, width, centring, iterations, act="f32", engine
     with tempfile.TemporaryDirectory() as folder:
         for r in range(ranks):
             write_rank(os.path.join(folder, f"in.{r}"), steps, own[r], r % 2 == 0, k, width, centring, iterations, (student, teacher))
-        p = subprocess.run(["mpirun", "--timeout", "100", "-n", str(ranks), program, folder, act, str(engine), str(threads)], capture_output=True,
-                           text=True, env={**os.environ, **RANKS_ENV})
+        p = launch(ranks, program, folder, act, engine, threads, timeout=100, OMP_NUM_THREADS="2")
         if p.returncode == 77:
             return None
         if p.returncode:
@@ -247,10 +245,8 @@ def expect(label, out, expected, tolerance):
         for name, v in differences(o, e).items():
             d[name] = v if not v <= d.get(name, 0) else d.get(name, 0)
     worst = max(d, key=lambda n: d[n] / tolerance[n])
-    bad = not all(d[n] < tolerance[n] for n in d)
-    print(f"{'FAIL' if bad else 'ok'} {label}: worst {worst} {d[worst]:.1e} of {tolerance[worst]:.0e}; "
+    check(all(d[n] < tolerance[n] for n in d), f"{label}: worst {worst} {d[worst]:.1e} of {tolerance[worst]:.0e}; "
           + ", ".join(f"{n} {v:.1e}" for n, v in d.items() if n != worst))
-    return bad
 
 
 def tolerances(value, gradient, centre=1e-6):
@@ -263,9 +259,8 @@ FAULTS = ({"temperature": 1.01}, {"centre": 1.01}, {"local": 1.01}, {"iterations
 
 def case(program, centring, ranks, temperatures, k, width, objects, tolerance, seed, act="f32", engines=((AUTO, 1),), has_patches=(True, True, True),
          iterations=3):
-    failures = 0
     steps = [Step(objects, k, width, t, seed + i, has_patches[i]) for i, t in enumerate(temperatures)]
-    expected, faulty = [], {}
+    expected = []
     centre = [torch.zeros(k, dtype=torch.float64) for _ in range(2)]
     for s in steps:
         expected.append(reference(s, centre, centring, iterations, act == "bf16"))
@@ -275,10 +270,9 @@ def case(program, centring, ranks, temperatures, k, width, objects, tolerance, s
             out = run(program, steps, n, k, width, centring, iterations, act, engine, threads, seed)
             label = f"{centring} {act} engine {engine} threads {threads} ranks {n} T {temperatures} K {k} width {width}"
             if out is None:
-                print(f"{label}: not there")
-                failures += engine == AUTO and act == "f32"
+                check(engine != AUTO or act != "f32", f"{label}: not there")
                 continue
-            failures += expect(label, out, expected, tolerance)
+            expect(label, out, expected, tolerance)
             if single is None or (engine, threads) != single[0]:
                 single = ((engine, threads), out)
                 continue
@@ -288,10 +282,9 @@ def case(program, centring, ranks, temperatures, k, width, objects, tolerance, s
                     d = max(d, float(np.max(np.abs(out[i][t] - single[1][i][t]) / np.maximum(np.abs(single[1][i][t]), 1e-3))))
                 is_same.append(all(np.array_equal(out[i][g], single[1][i][g]) for g in ("dglobal", "dlocal", "dpatch")))
             # Bits may differ where a sum over ranks, rounded to float32, has met a tie: the centre from step 1 on, potentials.
-            bad = not d < 1e-6 or (centring == "mean" and not is_same[0])
-            failures += bad
-            print(f"{'FAIL' if bad else 'ok'}   losses within {d:.1e} of those of {ranks[0]} rank(s); gradients of rows have the same bits in {sum(is_same)} "
-                  f"of {len(steps)} steps")
+            good = d < 1e-6 and (centring != "mean" or is_same[0])
+            check(good, f"  losses within {d:.1e} of those of {ranks[0]} rank(s); gradients of rows have the same bits in {sum(is_same)} "
+                        f"of {len(steps)} steps")
     # The gate has teeth: each of these faults of one per cent must be seen.
     for fault in FAULTS if act == "f32" and single else ():
         if ("iterations" in fault) != (centring == "sinkhorn") and ("iterations" in fault or "centre" in fault):
@@ -301,37 +294,33 @@ def case(program, centring, ranks, temperatures, k, width, objects, tolerance, s
         for i, s in enumerate(steps):
             for name, v in differences(single[1][i], reference(s, centre, centring, iterations, fault=fault)).items():
                 d[name] = max(d.get(name, 0), v / tolerance[name])
-        bad = not max(d.values()) > 1
-        failures += bad
-        print(f"{'FAIL' if bad else 'ok'} planted {fault}: seen at {max(d.values()):.1f} times the tolerance ({max(d, key=d.get)})")
-    return failures
+        check(max(d.values()) > 1, f"planted {fault}: seen at {max(d.values()):.1f} times the tolerance ({max(d, key=d.get)})")
 
 
 def main():
     program, what = sys.argv[1:3]
     ranks = [int(r) for r in sys.argv[3:]] or [1]
-    failures = 0
     # Measured in float32: losses 1e-7, gradients 3e-7 to 3e-6.
     fine = tolerances(1e-6, 1e-5)
     # At temperature 0.001 the last bit of a float32 logit, 6e-8, is 1e-4 of an exponential: so much can be asked of a target and no more.
     sharp = tolerances(3e-4, 3e-4)
     if what in ("mean", "sinkhorn"):
-        failures += case(program, what, ranks, (0.04, 0.055, 0.07), 1300, 24, 7, fine, 1)
-        failures += case(program, what, ranks[:3], (0.001, 0.001, 0.01), 700, 16, 5, sharp, 20)
+        case(program, what, ranks, (0.04, 0.055, 0.07), 1300, 24, 7, fine, 1)
+        case(program, what, ranks[:3], (0.001, 0.001, 0.01), 700, 16, 5, sharp, 20)
     elif what.startswith("engines-"):
         centring = what[len("engines-"):]
-        failures += case(program, centring, [1], (0.05, 0.06), 517, 33, 4, fine, 40, engines=((AUTO, 2), (BLIS, 1), (ONEDNN, 1), (REFERENCE, 1)))
+        case(program, centring, [1], (0.05, 0.06), 517, 33, 4, fine, 40, engines=((AUTO, 2), (BLIS, 1), (ONEDNN, 1), (REFERENCE, 1)))
         # The reference rounds what the program rounds, except gradients of logits (8 bits) and parts of dz.
         coarse = tolerances(2e-4, 6e-3, 5e-3)
-        failures += case(program, centring, [1, 3], (0.05, 0.06), 517, 33, 4, coarse, 50, act="bf16", engines=((AUTO, 1), (ONEDNN, 1)))
+        case(program, centring, [1, 3], (0.05, 0.06), 517, 33, 4, coarse, 50, act="bf16", engines=((AUTO, 1), (ONEDNN, 1)))
     elif what == "empty":
         # No masked patch anywhere in some steps: their centre stays; and one object on more ranks than there are.
         for centring in ("mean", "sinkhorn"):
-            failures += case(program, centring, ranks, (0.05, 0.05, 0.05), 96, 8, 1, fine, 60, has_patches=(True, False, True))
+            case(program, centring, ranks, (0.05, 0.05, 0.05), 96, 8, 1, fine, 60, has_patches=(True, False, True))
     else:
-        return 2
-    return 1 if failures else 0
+        check(False, f"no case {what}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
+    finish()

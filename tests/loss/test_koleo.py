@@ -3,7 +3,6 @@
 
 argv: test_koleo (the C side), rank counts."""
 import os
-import subprocess
 import sys
 import tempfile
 
@@ -11,8 +10,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-RANKS_ENV = dict(OMP_NUM_THREADS="1", OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_rmaps_base_oversubscribe="1",
-                 OMPI_MCA_hwloc_base_binding_policy="none", OMPI_MCA_mpi_yield_when_idle="1")
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import check, finish, launch
 
 
 def koleo(x, scale, eps=1e-8):
@@ -44,18 +43,15 @@ def main():
     cases = [(n, w, s, scale, rows(n, w, s, c, i))
              for i, (n, w, s, scale, c) in enumerate([(2, 3, 3, 1.0, 0.0), (5, 16, 20, 0.1, 0.5), (64, 48, 48, 0.1, 1.0), (137, 33, 40, 2.0, 3.0),
                                                       (1030, 20, 20, 0.1, 0.0)])]
-    failures = 0
     for n_ranks in ranks:
         with tempfile.TemporaryDirectory() as folder:
             with open(os.path.join(folder, "in"), "wb") as f:
                 f.write(np.int64(len(cases)).tobytes())
                 for n, w, s, scale, x in cases:
                     f.write(np.array([n, w, s], np.int64).tobytes() + np.float64(scale).tobytes() + x.astype(np.float32).tobytes())
-            p = subprocess.run(["mpirun", "--timeout", "100", "-n", str(n_ranks), program, folder], capture_output=True, text=True,
-                               env={**os.environ, **RANKS_ENV})
-            if p.returncode:
-                print(p.stderr)
-                return 1
+            p = launch(n_ranks, program, folder, timeout=100)
+            if not check(p.returncode == 0, f"ranks {n_ranks}: exit code {p.returncode} {p.stderr}"):
+                return
             files = [open(os.path.join(folder, f"out.{r}"), "rb").read() for r in range(n_ranks)]
         at = [0] * n_ranks
         for n, w, s, scale, x in cases:
@@ -72,12 +68,11 @@ def main():
             difference = np.abs(dx - grad).max() / max(np.abs(grad).max(), 1e-2)
             faulty = np.abs(dx - 1.01 * grad).max() / max(np.abs(grad).max(), 1e-2)
             g = numbers.pop()
-            bad = numbers or not (abs(g[0] - loss) < 1e-6 * (1 + abs(loss)) and abs(g[1] - spread) < 1e-6 and difference < 1e-5 < faulty)
-            failures += bool(bad)
-            print(f"{'FAIL' if bad else 'ok'} ranks {n_ranks} rows {n} x {w}: loss {g[0]:.6f} off {abs(g[0] - loss):.1e}, spread {g[1]:.4f} off "
-                  f"{abs(g[1] - spread):.1e}, gradient off {difference:.1e} (with a fault of 1 % {faulty:.1e}), tolerance 1e-5")
-    return 1 if failures else 0
+            good = not numbers and abs(g[0] - loss) < 1e-6 * (1 + abs(loss)) and abs(g[1] - spread) < 1e-6 and difference < 1e-5 < faulty
+            check(good, f"ranks {n_ranks} rows {n} x {w}: loss {g[0]:.6f} off {abs(g[0] - loss):.1e}, spread {g[1]:.4f} off {abs(g[1] - spread):.1e}, "
+                        f"gradient off {difference:.1e} (with a fault of 1 % {faulty:.1e}), tolerance 1e-5")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
+    finish()

@@ -7,39 +7,13 @@ import tempfile
 
 import numpy as np
 
-SOURCE = os.environ.get("SYZYGY_SOURCE", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
-BUILD = os.environ.get("SYZYGY_BUILD", os.path.join(SOURCE, "build"))
-sys.path.insert(0, os.path.join(SOURCE, "tests", "reference"))
-SKIP = 77
-failures = 0
-ENVIRONMENT = dict(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_rmaps_base_oversubscribe="1",
-                   OMPI_MCA_hwloc_base_binding_policy="none", OMPI_MCA_mpi_yield_when_idle="1", OMP_NUM_THREADS="1")
-
-
-def check(what, value, limit, above=False):
-    """Print value and limit; count a failure unless value <= limit (above: value >= limit). NaN fails."""
-    global failures
-    is_good = value >= limit if above else value <= limit
-    if not is_good:
-        failures += 1
-    print(f"{'ok  ' if is_good else 'FAIL'} {what}: {value:.9g}, limit {limit:.9g} {'at least' if above else 'at most'}", flush=True)
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import driver, launch
 
 
 def say_skipped(what):
     """A part of a test that this machine cannot run."""
     print(f"SKIPPED: {what}: no bfloat16 products here", flush=True)
-
-
-def expect(what, condition):
-    global failures
-    if not condition:
-        failures += 1
-    print(f"{'ok  ' if condition else 'FAIL'} {what}", flush=True)
-
-
-def finish():
-    print(f"{failures} failed")
-    sys.exit(1 if failures else 0)
 
 
 class BadRun(Exception):
@@ -50,10 +24,7 @@ class BadRun(Exception):
 
 def run(arguments, ranks=1, timeout=300):
     """Run a program of build/tests on `ranks` ranks; BadRun when it fails. Returns its output."""
-    program = [os.path.join(BUILD, "tests", arguments[0])] + [str(a) for a in arguments[1:]]
-    if ranks > 1:
-        program = ["mpirun", "--timeout", str(timeout), "-n", str(ranks)] + program
-    done = subprocess.run(program, env={**os.environ, **ENVIRONMENT}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout + 10)
+    done = launch(ranks if ranks > 1 else None, driver(arguments[0]), *arguments[1:], timeout=timeout, stderr=subprocess.STDOUT)
     if done.returncode != 0:
         raise BadRun(done.returncode, done.stdout)
     return done.stdout

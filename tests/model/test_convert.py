@@ -19,14 +19,15 @@ import numpy as np
 import torch
 import yaml
 
-import drive
-from drive import Case, check, expect
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import SOURCE, above, below, check, finish
+from drive import Case
 
 import syzygy_dino as dino
 import syzygy_torch as ref
 
 torch.set_num_threads(1)
-TOOL = os.path.join(drive.SOURCE, "tools", "convert-checkpoint")
+TOOL = os.path.join(SOURCE, "tools", "convert-checkpoint")
 
 # Lightning keeps hyper-parameters in a class of its own, which a reader need not have.
 foreign = types.ModuleType("lightning_like")
@@ -58,7 +59,7 @@ def tool(*arguments):
 
 def good(label, *arguments):
     code, text = tool(*arguments)
-    expect(f"{label}: exit code {code}", code == 0)
+    check(code == 0, f"{label}: exit code {code}")
     if code:
         print(text)
     return text
@@ -67,7 +68,7 @@ def good(label, *arguments):
 def refused(label, words, *arguments, code=3):
     found, text = tool(*arguments)
     lacking = [w for w in words if w not in text]
-    expect(f"{label}: exit code {found}, message lacks {lacking}", found == code and not lacking)
+    check(found == code and not lacking, f"{label}: exit code {found}, message lacks {lacking}")
     if lacking:
         print(text)
 
@@ -94,7 +95,7 @@ def embeddings(label, path, model, planes, flux, towers):
     with torch.no_grad():
         wanted = {"image": model.image_encoder(planes).numpy(), "spectrum": model.spectrum_encoder(flux).numpy()}
     for tower in towers:
-        check(f"{label} {tower} cosine about the mean", ref.cosines(found[tower], wanted[tower], True).min(), 0.9999, above=True)
+        above(ref.cosines(found[tower], wanted[tower], True).min(), 0.9999, f"{label} {tower} cosine about the mean")
 
 
 with tempfile.TemporaryDirectory() as folder:
@@ -116,17 +117,17 @@ with tempfile.TemporaryDirectory() as folder:
     for label, options in (("zip", {}), ("legacy", {"_use_new_zipfile_serialization": False})):
         save(astroclip, at("astroclip.ckpt"), **options)
         text = good(f"astroclip ({label})", "to-model", at("astroclip.ckpt"), at("astroclip.h5"), *sizes)
-        expect("what is left behind is said", "[optimizer_states]" in text and "[lr_schedulers]" in text)
+        check("[optimizer_states]" in text and "[lr_schedulers]" in text, "what is left behind is said")
         good("and back", "to-pytorch", at("astroclip.h5"), at("back.ckpt"))
-        expect("equal bits", same_bits(torch.load(at("back.ckpt"))["state_dict"], full))
+        check(same_bits(torch.load(at("back.ckpt"))["state_dict"], full), "equal bits")
     embeddings("astroclip", at("astroclip.h5"), model, planes, flux, ("image", "spectrum"))
     with h5py.File(at("astroclip.h5")) as f:
-        expect("logit_scale is carried", float(f["parameter/logit_scale"][()]) == np.float32(2.7408))
-        expect("checksums are there", "checksum" in f["parameter/image_encoder.mlp.encoder.weight"].attrs)
+        check(float(f["parameter/logit_scale"][()]) == np.float32(2.7408), "logit_scale is carried")
+        check("checksum" in f["parameter/image_encoder.mlp.encoder.weight"].attrs, "checksums are there")
     done = subprocess.run([TOOL, "show", at("astroclip.h5")], stdout=subprocess.PIPE, text=True)
-    expect("show, started as a program", done.returncode == 0 and "image_encoder.backbone.blocks.4.ls2.gamma (32,) float32" in done.stdout)
+    check(done.returncode == 0 and "image_encoder.backbone.blocks.4.ls2.gamma (32,) float32" in done.stdout, "show, started as a program")
     good("flat names on request", "to-pytorch", at("astroclip.h5"), at("flat.ckpt"), "--block-chunks", 0)
-    expect("flat names", same_bits(torch.load(at("flat.ckpt"))["state_dict"], {**state, "logit_scale": full["logit_scale"]}))
+    check(same_bits(torch.load(at("flat.ckpt"))["state_dict"], {**state, "logit_scale": full["logit_scale"]}), "flat names")
 
     # DINOv2 / AstroDINO: teacher with heads, nested; student and teacher under "model"; a bare state_dict, flat.
     backbone = {k[len("image_encoder.backbone."):]: v for k, v in nested(state, 2).items() if k.startswith("image_encoder.backbone.")}
@@ -137,33 +138,33 @@ with tempfile.TemporaryDirectory() as folder:
     heads = {k: v for k, v in both_heads.items() if k.startswith(("dino_head.", "ibot_head."))}
     save({"teacher": {**prefixed, **head}}, at("teacher.pth"))
     text = good("dinov2 teacher", "to-model", at("teacher.pth"), at("dino.h5"), "--set", "image.heads=4")
-    expect("its head is carried", "heads dino_head" in text and "not carried" not in text)
+    check("heads dino_head" in text and "not carried" not in text, "its head is carried")
     with h5py.File(at("dino.h5")) as f:
         written = yaml.safe_load(ref.text_attribute(f, "model_config"))["model"]
-        expect("tokens dinov2", written["image"]["tokens"] == "dinov2" and "registers" not in written["image"])
-        expect("sizes of the head", written["dino"] == dict(sizes, layers=3, ibot_head="shared"))
-        expect("the head's bits", all((f["parameter/" + k][()] == v.numpy()).all() for k, v in head.items()))
+        check(written["image"]["tokens"] == "dinov2" and "registers" not in written["image"], "tokens dinov2")
+        check(written["dino"] == dict(sizes, layers=3, ibot_head="shared"), "sizes of the head")
+        check(all((f["parameter/" + k][()] == v.numpy()).all() for k, v in head.items()), "the head's bits")
     network = dino.load_network(at("dino.h5"))
-    expect("the reference reads it", same_bits(network.dino_head.state_dict(), {k[len("dino_head."):]: v for k, v in head.items()}))
+    check(same_bits(network.dino_head.state_dict(), {k[len("dino_head."):]: v for k, v in head.items()}), "the reference reads it")
     good("and back", "to-pytorch", at("dino.h5"), at("back.pth"))
-    expect("equal bits", same_bits(torch.load(at("back.pth"))["teacher"], {**prefixed, **head}))
+    check(same_bits(torch.load(at("back.pth"))["teacher"], {**prefixed, **head}), "equal bits")
     both = {f"{branch}.{k}": v + (branch == "student" and "weight_g" not in k) for branch in ("student", "teacher") for k, v in {**prefixed, **heads}.items()}
     both["dino_loss.center"] = torch.zeros(1, 30)
     save({"model": both, "optimizer": {"state": {}}, "iteration": 7}, at("training.pth"))
     text = good("dinov2 student", "to-model", at("training.pth"), at("student.h5"), "--set", "image.heads=4", "--branch", "student")
-    expect("what is left behind is said", all(word in text for word in ("[optimizer]", "teacher.*", "dino_loss.*")))
+    check(all(word in text for word in ("[optimizer]", "teacher.*", "dino_loss.*")), "what is left behind is said")
     good("dinov2 teacher of the same", "to-model", at("training.pth"), at("dino.h5"), "--set", "image.heads=4")
     good("and back", "to-pytorch", at("student.h5"), at("back.pth"))
-    expect("the student's bits", same_bits(torch.load(at("back.pth"))["teacher"], {k[len("student."):]: v for k, v in both.items() if k.startswith("student.")}))
+    check(same_bits(torch.load(at("back.pth"))["teacher"], {k[len("student."):]: v for k, v in both.items() if k.startswith("student.")}), "the student's bits")
     good("both back", "to-pytorch", at("dino.h5"), at("back.pth"), "--student", at("student.h5"))
-    expect("both branches' bits", same_bits(torch.load(at("back.pth"))["model"], {k: v for k, v in both.items() if k != "dino_loss.center"}))
+    check(same_bits(torch.load(at("back.pth"))["model"], {k: v for k, v in both.items() if k != "dino_loss.center"}), "both branches' bits")
     wrapped = {k.replace("backbone.", "backbone._fsdp_wrapped_module.").replace("blocks.0.", "blocks.0._fsdp_wrapped_module."): v for k, v in both.items()}
     save({"model": wrapped}, at("fsdp.pth"))
     good("names as FSDP wraps them", "to-model", at("fsdp.pth"), at("fsdp.h5"), "--set", "image.heads=4")
     with h5py.File(at("fsdp.h5")) as a, h5py.File(at("dino.h5")) as b:
         same = []
         a["parameter"].visititems(lambda k, v: same.append((v[()] == b["parameter/" + k][()]).all()) if isinstance(v, h5py.Dataset) else None)
-        expect("the same model", len(same) == len(prefixed) + len(heads) and all(same))
+        check(len(same) == len(prefixed) + len(heads) and all(same), "the same model")
 
     # Registers; heads of one layer; weight normalisation as newer PyTorch names it.
     c = dino.make_config(dict(dim=16, depth=2, heads=4, patch=8, size=40, registers=3, layerscale=0.3), dict(layers=1, bottleneck=8, prototypes=30))
@@ -174,14 +175,14 @@ with tempfile.TemporaryDirectory() as folder:
     for label, content in (("as published", published), ("newer names", newer)):
         save({"teacher": content}, at("registers.pth"))
         good(f"registers and a head of one layer, {label}", "to-model", at("registers.pth"), at("registers.h5"), "--set", "image.heads=4", "--set", "image.layerscale=0.3")
-        expect("the same network", same_bits(dino.load_network(at("registers.h5")).state_dict(), network.state_dict()))
-        expect("its configuration", dino.load_network(at("registers.h5")).config["image"] == c["image"])
+        check(same_bits(dino.load_network(at("registers.h5")).state_dict(), network.state_dict()), "the same network")
+        check(dino.load_network(at("registers.h5")).config["image"] == c["image"], "its configuration")
         good("and back", "to-pytorch", at("registers.h5"), at("back.pth"))
-        expect("equal bits", same_bits(torch.load(at("back.pth"))["teacher"], published))
+        check(same_bits(torch.load(at("back.pth"))["teacher"], published), "equal bits")
     good("another grid of positions", "to-model", at("registers.pth"), at("grid.h5"), "--set", "image.heads=4", "--size", 24)
     with h5py.File(at("grid.h5")) as f, torch.no_grad():
-        check("positions as DINOv2 interpolates them", float(np.abs(f["parameter/image_encoder.backbone.pos_embed"][()] - network.backbone.positions(3).numpy()).max()), 1e-6)
-        expect("its size", yaml.safe_load(ref.text_attribute(f, "model_config"))["model"]["image"]["size"] == 24)
+        below(float(np.abs(f["parameter/image_encoder.backbone.pos_embed"][()] - network.backbone.positions(3).numpy()).max()), 1e-6, "positions as DINOv2 interpolates them")
+        check(yaml.safe_load(ref.text_attribute(f, "model_config"))["model"]["image"]["size"] == 24, "its size")
     natural = dict(published, **{"backbone.pos_embed": torch.ones(1, 1 + 37 * 37, 16)})
     save({"teacher": natural}, at("natural.pth"))
     refused("larger than a stamp", ["296", "--size"], "to-model", at("natural.pth"), at("no.h5"), "--set", "image.heads=4")
@@ -196,11 +197,11 @@ with tempfile.TemporaryDirectory() as folder:
     spoilt("a gain that is not 1", ["dino_head.last_layer.weight_g", "--without-heads"],
            lambda d: d.update({"teacher.dino_head.last_layer.weight_g": torch.full((30, 1), 1.01)}))
     text = good("its backbone alone", "to-model", at("spoilt.pth"), at("backbone.h5"), "--set", "image.heads=4", "--without-heads")
-    expect("the heads are said to be left behind", "heads none" in text and "dino_head.*, ibot_head.*" in text)
+    check("heads none" in text and "dino_head.*, ibot_head.*" in text, "the heads are said to be left behind")
     with h5py.File(at("backbone.h5")) as a, h5py.File(at("dino.h5")) as b:
         mine, theirs = a["parameter"], b["parameter"]
-        expect("the backbone's bits, and nothing else", sorted(mine) == [k for k in sorted(theirs) if k.startswith("image_encoder.")]
-               and all((mine[k][()] == theirs[k][()]).all() for k in mine))
+        check(sorted(mine) == [k for k in sorted(theirs) if k.startswith("image_encoder.")]
+               and all((mine[k][()] == theirs[k][()]).all() for k in mine), "the backbone's bits, and nothing else")
     spoilt("heads of two sizes", ["different sizes"], lambda d: d.update({"teacher.ibot_head.last_layer.weight_v": torch.ones(31, 8), "teacher.ibot_head.last_layer.weight_g": torch.ones(31, 1)}))
     spoilt("half a head", ["missing", "dino_head.mlp.2.bias"], lambda d: d.pop("teacher.dino_head.mlp.2.bias"))
     spoilt("a head with batch normalisation", ["dino_head.mlp.1.running_mean"], lambda d: d.update({"teacher.dino_head.mlp.1.running_mean": torch.ones(20)}))
@@ -213,7 +214,7 @@ with tempfile.TemporaryDirectory() as folder:
     save(bare, at("bare.pth"))
     good("bare state_dict", "to-model", at("bare.pth"), at("bare.h5"), "--set", "image.heads=4")
     good("and back", "to-pytorch", at("bare.h5"), at("back.pth"))
-    expect("equal bits", same_bits(torch.load(at("back.pth"))["teacher"], {"backbone." + k: v for k, v in bare.items()}))
+    check(same_bits(torch.load(at("back.pth"))["teacher"], {"backbone." + k: v for k, v in bare.items()}), "equal bits")
 
     # SpecFormer: sizes that shapes don't say are in hyper_parameters, whose class is unknown here.
     spectrum = {k[len("spectrum_encoder.backbone."):]: v for k, v in state.items() if k.startswith("spectrum_encoder.backbone.")}
@@ -222,11 +223,11 @@ with tempfile.TemporaryDirectory() as folder:
     good("specformer", "to-model", at("specformer.ckpt"), at("specformer.h5"))
     with h5py.File(at("specformer.h5")) as f:
         found, _ = ref.read_model_file(at("specformer.h5"))
-        expect("its configuration", found["spectrum"] == config["spectrum"])
+        check(found["spectrum"] == config["spectrum"], "its configuration")
     good("and back", "to-pytorch", at("specformer.h5"), at("back.ckpt"))
-    expect("equal bits", same_bits(torch.load(at("back.ckpt"))["state_dict"], spectrum))
+    check(same_bits(torch.load(at("back.ckpt"))["state_dict"], spectrum), "equal bits")
     good("one tower and head", "to-pytorch", at("astroclip.h5"), at("part.ckpt"), "--kind", "specformer")
-    expect("part of a full model", same_bits(torch.load(at("part.ckpt"))["state_dict"], spectrum))
+    check(same_bits(torch.load(at("part.ckpt"))["state_dict"], spectrum), "part of a full model")
 
     # Half precision widens exactly; other float64 does not fit.
     save({"state_dict": {k: v.half() for k, v in spectrum.items()}, "hyper_parameters": hyper}, at("half.ckpt"))
@@ -271,7 +272,7 @@ with tempfile.TemporaryDirectory() as folder:
 
     def expect_same_model(label, path, other=at("bare.h5")):
         a, b = parameters(path), parameters(other)
-        expect(f"{label}: the same model", sorted(a) == sorted(b) and all(a[k].tobytes() == b[k].tobytes() for k in a))
+        check(sorted(a) == sorted(b) and all(a[k].tobytes() == b[k].tobytes() for k in a), f"{label}: the same model")
 
     heads = ("--set", "image.heads=4")
     for prefix in ("module.", "_orig_mod.", "model.", "teacher.backbone.", "module._orig_mod.model.teacher.backbone."):
@@ -292,8 +293,8 @@ with tempfile.TemporaryDirectory() as folder:
     save({k: v for k, v in bare.items() if k != "mask_token"}, at("inference.pth"))
     text = good("without mask_token", "to-model", at("inference.pth"), at("inference.h5"), *heads)
     found, wanted = parameters(at("inference.h5")), parameters(at("bare.h5"))
-    expect("it is said, and zeros", "no mask_token" in text and not found["image_encoder.backbone.mask_token"].any()
-           and all((found[k] == wanted[k]).all() for k in wanted if not k.endswith("mask_token")))
+    check("no mask_token" in text and not found["image_encoder.backbone.mask_token"].any()
+           and all((found[k] == wanted[k]).all() for k in wanted if not k.endswith("mask_token")), "it is said, and zeros")
 
     # Hugging Face's names of the same network.
     def hugging_face(flat):
@@ -323,7 +324,7 @@ with tempfile.TemporaryDirectory() as folder:
         f.write('{"model_type": "dinov2", "num_attention_heads": 4}')
     text = good("inside a classifier, heads by config.json", "to-model", at("hub/pytorch_model.bin"), at("face.h5"))
     expect_same_model("inside a classifier", at("face.h5"))
-    expect("the classifier is said to be left behind, heads are known", "classifier.*" in text and "heads: 4" in text)
+    check("classifier.*" in text and "heads: 4" in text, "the classifier is said to be left behind, heads are known")
     save({k: v for k, v in face.items() if "layer.1.attention.attention.key.bias" not in k}, at("face.bin"))
     refused("a part of a product missing", ["encoder.layer.1.attention.attention.key.bias"], "to-model", at("face.bin"), at("no.h5"), *heads)
     save({**face, "encoder.layer.0.mlp.weights_in.weight": torch.ones(4, 4)}, at("face.bin"))
@@ -386,10 +387,10 @@ with tempfile.TemporaryDirectory() as folder:
     for options in ({}, {"_use_new_zipfile_serialization": False}):
         torch.save({"state_dict": spectrum, "hyper_parameters": hyper, "callbacks": Attack()}, at("attack.ckpt"), **options)
         good("a file with code in it", "to-model", at("attack.ckpt"), at("attack.h5"))
-        expect("the code was not run", not os.path.exists(at("attacked")))
+        check(not os.path.exists(at("attacked")), "the code was not run")
     with open(at("attack.pkl"), "wb") as f:
         pickle.dump(Attack(), f)
     refused("plain pickle with code", [at("attack.pkl")], "to-model", at("attack.pkl"), at("no.h5"))
-    expect("the code was not run either", not os.path.exists(at("attacked")))
-    expect("nothing half-written", not [n for n in os.listdir(folder) if n.endswith(".tmp") or n.startswith("no.")])
-drive.finish()
+    check(not os.path.exists(at("attacked")), "the code was not run either")
+    check(not [n for n in os.listdir(folder) if n.endswith(".tmp") or n.startswith("no.")], "nothing half-written")
+finish()

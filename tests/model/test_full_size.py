@@ -10,8 +10,10 @@ import h5py
 import torch
 import yaml
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import SKIPPED, above, finish, skip
 import drive
-from drive import Case, check
+from drive import Case
 
 import syzygy_torch as ref
 
@@ -20,15 +22,14 @@ OBJECTS = 4
 LIMITS = {"float32": (0.99999, 0.9999), "bfloat16": (0.999, 0.97)}
 available = int(next(line for line in open("/proc/meminfo") if line.startswith("MemAvailable")).split()[1]) * 1024
 if shutil.disk_usage(tempfile.gettempdir()).free < 3e9 or available < 6e9:
-    print("skipped: needs 3 GB of temporary space and 6 GB of memory")
-    sys.exit(drive.SKIP)
+    skip("needs 3 GB of temporary space and 6 GB of memory")
 
 with tempfile.TemporaryDirectory() as folder:
     config = ref.make_config()
     model = ref.random_model(config, 1)
     path = os.path.join(folder, "model.h5")
     ref.write_model_file(path, config, model.state_dict())
-    check("parameters, millions", sum(p.numel() for p in model.parameters()) / 1e6, 340, above=True)
+    above(sum(p.numel() for p in model.parameters()) / 1e6, 340, "parameters, millions")
     planes = ref.prepare_images(ref.random_images(OBJECTS, 2), config)
     flux = torch.as_tensor(ref.random_flux(OBJECTS, 3))
     case = Case(path, planes.numpy(), flux.numpy())
@@ -47,11 +48,11 @@ with tempfile.TemporaryDirectory() as folder:
             try:
                 found = case.forward(precision=precision, towers=tuple(wanted))
             except drive.BadRun as bad:
-                if bad.code != drive.SKIP:
+                if bad.code != SKIPPED:
                     raise
                 drive.say_skipped(f"{tokens} {precision}")
                 continue
             for tower in wanted:
-                check(f"{tokens} {precision} {tower} cosine", ref.cosines(found[tower], wanted[tower]).min(), plain, above=True)
-                check(f"{tokens} {precision} {tower} cosine about the mean", ref.cosines(found[tower], wanted[tower], True).min(), centred, above=True)
-drive.finish()
+                above(ref.cosines(found[tower], wanted[tower]).min(), plain, f"{tokens} {precision} {tower} cosine")
+                above(ref.cosines(found[tower], wanted[tower], True).min(), centred, f"{tokens} {precision} {tower} cosine about the mean")
+finish()

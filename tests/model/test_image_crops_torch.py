@@ -6,14 +6,16 @@ Rows and bottlenecks: float32 to 1e-5 of the largest. Gradients of every paramet
 is tried and must be seen. bfloat16 (8 bits): cosines.
 """
 import os
+import sys
 import tempfile
 
 import h5py
 import numpy as np
 import torch
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import SKIPPED, above, below, check, finish
 import drive
-from drive import check, expect
 
 import syzygy_dino as dino
 import syzygy_torch as ref
@@ -109,28 +111,28 @@ def one(label, config, groups, **options):
         job = Job(folder, config, **options, groups=groups)
         rows, z, gradients = job.run()
         wanted_rows, wanted_z, wanted = job.reference()
-        check(f"{label}: rows", np.abs(rows - wanted_rows).max() / np.abs(wanted_rows).max(), 1e-5)
-        check(f"{label}: bottlenecks", np.abs(z - wanted_z).max() / np.abs(wanted_z).max(), 1e-5)
+        below(np.abs(rows - wanted_rows).max() / np.abs(wanted_rows).max(), 1e-5, f"{label}: rows")
+        below(np.abs(z - wanted_z).max() / np.abs(wanted_z).max(), 1e-5, f"{label}: bottlenecks")
         worst, where, spoiled, unwanted = worst_of(gradients, wanted)
-        check(f"{label}: gradients (worst: {where})", worst, 1e-5)
-        check(f"{label}: with one per cent on any parameter", spoiled, 5e-3, above=True)
-        expect(f"{label}: no gradient where there is none {unwanted}", not unwanted)
+        below(worst, 1e-5, f"{label}: gradients (worst: {where})")
+        above(spoiled, 5e-3, f"{label}: with one per cent on any parameter")
+        check(not unwanted, f"{label}: no gradient where there is none {unwanted}")
         if job.rate > 0:
             share = [1 - np.mean(k) for k in job.kept]
-            expect(f"{label}: left out {[round(s, 3) for s in share]}", all(abs(s - job.rate) < 1 / k.shape[-1] for s, k in zip(share, job.kept)))
+            check(all(abs(s - job.rate) < 1 / k.shape[-1] for s, k in zip(share, job.kept)), f"{label}: left out {[round(s, 3) for s in share]}")
         try:
             rows, z, gradients = job.run("bfloat16")
         except drive.BadRun as bad:
-            if bad.code != drive.SKIP:
+            if bad.code != SKIPPED:
                 raise
             drive.say_skipped(label)
             return
         # 8 bits: measured lowest 0.99995 of rows, 0.99987 of bottlenecks, 0.99988 of gradients.
-        check(f"{label} bfloat16: rows, cosine", ref.cosines(rows, wanted_rows).min(), 0.9995, above=True)
-        check(f"{label} bfloat16: bottlenecks, cosine", ref.cosines(z, wanted_z).min(), 0.999, above=True)
+        above(ref.cosines(rows, wanted_rows).min(), 0.9995, f"{label} bfloat16: rows, cosine")
+        above(ref.cosines(z, wanted_z).min(), 0.999, f"{label} bfloat16: bottlenecks, cosine")
         cosines = {n: ref.cosines(gradients[n].reshape(1, -1), g.reshape(1, -1))[0] for n, g in wanted.items() if g is not None}
         lowest = min(cosines, key=cosines.get)
-        check(f"{label} bfloat16: gradient cosine (lowest: {lowest})", cosines[lowest], 0.998, above=True)
+        above(cosines[lowest], 0.998, f"{label} bfloat16: gradient cosine (lowest: {lowest})")
 
 
 def image(**keys):
@@ -147,4 +149,4 @@ one("three sizes, masks, registers", dino.make_config(image(registers=3), head(l
 one("stochastic depth", dino.make_config(image(layerscale=0.3), head()), [(48, 8, True), (24, 13, False)], seed=3, rate=0.3)
 one("stochastic depth, no LayerScale, separate head", dino.make_config(image(layerscale=0.0, registers=1, dim=36), head(layers=1, ibot_head="separate")),
     [(36, 6, True), (24, 9, False)], seed=4, rate=0.5, ibot=True, first=7)
-drive.finish()
+finish()

@@ -3,14 +3,16 @@
 backbone and its head for the masked loss. float32 1e-5 of each parameter's largest gradient, and a fault of one per cent would be seen; bfloat16 by
 cosine."""
 import os
+import sys
 import tempfile
 
 import h5py
 import numpy as np
 import torch
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import SKIPPED, above, below, check, finish
 import drive
-from drive import check, expect
 
 import syzygy_torch as ref
 
@@ -91,28 +93,28 @@ def one(folder, label, config, seed, with_bad):
     theirs = {"spectrum_encoder.backbone." + k: p.grad.numpy().astype(np.float64) for k, p in model.named_parameters()}
 
     found_pieces, found, gradients = drive_one(folder, path, "float32", flux, rows, slope, good)
-    check(f"{label} pieces", np.abs(found_pieces.reshape(pieces.shape) - pieces.numpy()).max() / np.abs(pieces.numpy()).max(), 1e-6)
+    below(np.abs(found_pieces.reshape(pieces.shape) - pieces.numpy()).max() / np.abs(pieces.numpy()).max(), 1e-6, f"{label} pieces")
     mine = ((found.astype(np.float64) - target.numpy())[changed.numpy()] ** 2).mean()
-    check(f"{label} loss, relative", abs(mine - float(loss)) / float(loss), 1e-5)
-    check(f"{label} prediction, relative", np.abs(found - prediction.detach().numpy()).max() / np.abs(prediction.detach().numpy()).max(), 1e-5)
-    expect(f"{label}: the backbone's parameters and no others", set(gradients) == set(theirs))
+    below(abs(mine - float(loss)) / float(loss), 1e-5, f"{label} loss, relative")
+    below(np.abs(found - prediction.detach().numpy()).max() / np.abs(prediction.detach().numpy()).max(), 1e-5, f"{label} prediction, relative")
+    check(set(gradients) == set(theirs), f"{label}: the backbone's parameters and no others")
     worst = max((np.abs(gradients[k] - g).max() / np.abs(g).max(), k) for k, g in theirs.items())
     spoiled = min(np.abs(1.01 * gradients[k] - g).max() / np.abs(g).max() for k, g in theirs.items())
-    check(f"{label} gradient (worst: {worst[1]})", worst[0], 1e-5)
-    check(f"{label} gradient with one per cent on any parameter", spoiled, 5e-3, above=True)
+    below(worst[0], 1e-5, f"{label} gradient (worst: {worst[1]})")
+    above(spoiled, 5e-3, f"{label} gradient with one per cent on any parameter")
     try:
         _, rough, gradients = drive_one(folder, path, "bfloat16", flux, rows, slope, good)
     except drive.BadRun as bad:
-        if bad.code == drive.SKIP:
+        if bad.code == SKIPPED:
             drive.say_skipped(label)
             return
         raise
-    check(f"{label} bfloat16 prediction cosine", ref.cosines(rough, prediction.detach().numpy()).min(), 0.995, above=True)
+    above(ref.cosines(rough, prediction.detach().numpy()).min(), 0.995, f"{label} bfloat16 prediction cosine")
     lowest = min((ref.cosines(gradients[k].reshape(1, -1), g.reshape(1, -1))[0], k) for k, g in theirs.items())
-    check(f"{label} bfloat16 gradient cosine (lowest: {lowest[1]})", lowest[0], 0.998, above=True)
+    above(lowest[0], 0.998, f"{label} bfloat16 gradient cosine (lowest: {lowest[1]})")
 
 
 with tempfile.TemporaryDirectory() as folder:
     one(folder, "plain", ref.small_config(), 10, False)
     one(folder, "bad pixels", ref.small_config(spectrum_dim=30, depth=3, section=150, overlap=30), 20, True)
-drive.finish()
+finish()

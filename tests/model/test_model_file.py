@@ -3,6 +3,7 @@
 h5py; and files that must be refused with exit code 3 and a message that names file, object and reason, on 1 and 3 ranks, within the time limit."""
 import os
 import shutil
+import sys
 import tempfile
 import time
 
@@ -11,8 +12,10 @@ import numpy as np
 import torch
 import yaml
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import above, check, finish
 import drive
-from drive import Case, check, expect
+from drive import Case
 
 import syzygy_torch as ref
 
@@ -24,8 +27,8 @@ def compare(label, case, wanted, **options):
     for ranks in RANKS:
         found = case.forward(ranks=ranks, towers=tuple(wanted), **options)
         for tower in wanted:
-            check(f"{label}, {ranks} ranks, {tower} cosine", ref.cosines(found[tower], wanted[tower]).min(), 0.99999, above=True)
-            check(f"{label}, {ranks} ranks, {tower} cosine about the mean", ref.cosines(found[tower], wanted[tower], True).min(), 0.9999, above=True)
+            above(ref.cosines(found[tower], wanted[tower]).min(), 0.99999, f"{label}, {ranks} ranks, {tower} cosine")
+            above(ref.cosines(found[tower], wanted[tower], True).min(), 0.9999, f"{label}, {ranks} ranks, {tower} cosine about the mean")
 
 
 def accepted(folder, config, model, planes, flux):
@@ -76,19 +79,19 @@ def written(folder, config, model, planes, flux):
     case = Case(path, planes.numpy(), flux.numpy())
     zeros = np.zeros((case.n, config["embedding"]["dim"]), np.float32)
     gradients = case.gradients(zeros, zeros)
-    expect("gradients of zero are zero", not any(g.any() for g in gradients.values()))
+    check(not any(g.any() for g in gradients.values()), "gradients of zero are zero")
     out = os.path.join(case.folder.name, "gradients.h5")
     with h5py.File(out) as f:
-        expect("format", ref.text_attribute(f, "syzygy_format") == "model" and f.attrs["format_version"] == 1)
-        expect("configuration", yaml.load(ref.text_attribute(f, "model_config"), yaml.SafeLoader)["model"] == config)
+        check(ref.text_attribute(f, "syzygy_format") == "model" and f.attrs["format_version"] == 1, "format")
+        check(yaml.load(ref.text_attribute(f, "model_config"), yaml.SafeLoader)["model"] == config, "configuration")
         shapes = {name: tuple(f["parameter"][name].shape) for name in model.state_dict()}
-        expect("names and shapes", shapes == {name: tuple(value.shape) for name, value in model.state_dict().items()})
+        check(shapes == {name: tuple(value.shape) for name, value in model.state_dict().items()}, "names and shapes")
         kinds = {f["parameter"][name].dtype for name in shapes}
-        expect("types", kinds == {np.dtype("<f4")})
+        check(kinds == {np.dtype("<f4")}, "types")
         some = f["parameter/spectrum_encoder.backbone.position_embed.weight"]
-        expect("units, description, checksum", all(key in some.attrs for key in ("units", "description", "checksum")))
+        check(all(key in some.attrs for key in ("units", "description", "checksum")), "units, description, checksum")
         offset = some.id.get_offset() + 5
-    expect("state_dict of PyTorch takes it", not ref.load_model(out) is None)
+    check(not ref.load_model(out) is None, "state_dict of PyTorch takes it")
     with open(out, "r+b") as f:
         f.seek(offset)
         byte = f.read(1)[0]
@@ -103,10 +106,10 @@ def refused(label, path, case, words, code=3, every_count=False):
         begin = time.time()
         try:
             drive.run(["tower_driver", path, "float32", 4, "embed", case.n, case.prefix, os.path.join(case.folder.name, "refused")], ranks, timeout=30)
-            expect(f"{label}, {ranks} ranks: refused", False)
+            check(False, f"{label}, {ranks} ranks: refused")
         except drive.BadRun as bad:
             lacking = [w for w in words + [os.path.basename(path)] if w not in bad.text]
-            expect(f"{label}, {ranks} ranks: exit code {bad.code} in {time.time() - begin:.1f} s, message lacks {lacking}", bad.code == code and not lacking)
+            check(bad.code == code and not lacking, f"{label}, {ranks} ranks: exit code {bad.code} in {time.time() - begin:.1f} s, message lacks {lacking}")
             if lacking:
                 print(bad.text)
 
@@ -181,4 +184,4 @@ with tempfile.TemporaryDirectory() as folder:
     accepted(folder, config, model, planes, flux)
     written(folder, config, model, planes, flux)
     hostile(folder, config, model, planes, flux)
-drive.finish()
+finish()

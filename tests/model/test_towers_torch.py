@@ -6,13 +6,16 @@ point all objects the same way, so only the second sees what differs between obj
 parameter's largest; that a fault of one per cent in any of them would be seen follows from 1e-4 < 1e-2 and is tried by spoiling each.
 """
 import os
+import sys
 import tempfile
 
 import numpy as np
 import torch
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import SKIPPED, above, below, check, finish
 import drive
-from drive import Case, check, expect
+from drive import Case
 
 import syzygy_torch as ref
 
@@ -24,7 +27,7 @@ def has_bfloat16(case):
     try:
         case.forward(precision="bfloat16")
     except drive.BadRun as bad:
-        if bad.code == drive.SKIP:
+        if bad.code == SKIPPED:
             drive.say_skipped("towers")
             return False
         raise
@@ -55,7 +58,7 @@ def worst_gradient(model, image, flux, found, d_image, d_spectrum, only_heads=Fa
         if error > worst:
             worst, where = error, name
         spoiled = min(spoiled, np.abs(1.01 * mine - theirs).max() / scale)
-    expect(f"no gradient where the embedding does not depend on a parameter {unwanted}", not unwanted)
+    check(not unwanted, f"no gradient where the embedding does not depend on a parameter {unwanted}")
     return worst, where, spoiled
 
 
@@ -74,16 +77,16 @@ def one_model(folder, label, config, seed):
         plain, centred = LIMITS[precision]
         found, found_tokens = case.forward(precision=precision), case.forward("tokens", precision=precision)
         for tower in ("image", "spectrum"):
-            check(f"{label} {precision} {tower} cosine", ref.cosines(found[tower], wanted[tower]).min(), plain, above=True)
-            check(f"{label} {precision} {tower} cosine about the mean", ref.cosines(found[tower], wanted[tower], True).min(), centred, above=True)
+            above(ref.cosines(found[tower], wanted[tower]).min(), plain, f"{label} {precision} {tower} cosine")
+            above(ref.cosines(found[tower], wanted[tower], True).min(), centred, f"{label} {precision} {tower} cosine about the mean")
             mine, theirs = found_tokens[tower].reshape(-1, config[tower]["dim"]), tokens[tower].reshape(-1, config[tower]["dim"])
-            check(f"{label} {precision} {tower} token cosine", ref.cosines(mine, theirs).min(), plain, above=True)
+            above(ref.cosines(mine, theirs).min(), plain, f"{label} {precision} {tower} token cosine")
         if precision == "float32":
             for tower in ("image", "spectrum"):
                 error = np.abs(found[tower] - wanted[tower]).max() / np.abs(wanted[tower]).max()
-                check(f"{label} {tower} embedding, relative", error, 2e-5)
+                below(error, 2e-5, f"{label} {tower} embedding, relative")
             again = case.forward(batch=1)
-            expect(f"{label}: batch 4 and batch 1 give the same bits", all(np.array_equal(found[t], again[t]) for t in found))
+            check(all(np.array_equal(found[t], again[t]) for t in found), f"{label}: batch 4 and batch 1 give the same bits")
 
     # Gradients, all objects in one batch.
     rng = np.random.default_rng(seed + 3)
@@ -91,18 +94,18 @@ def one_model(folder, label, config, seed):
     arguments = (torch.as_tensor(d_image), torch.as_tensor(d_spectrum))
     found = case.gradients(d_image, d_spectrum)
     worst, where, spoiled = worst_gradient(model, planes, flux, found, *arguments)
-    check(f"{label} gradient (worst: {where})", worst, 1e-4)
-    check(f"{label} gradient with one per cent on any parameter", spoiled, 5e-3, above=True)
+    below(worst, 1e-4, f"{label} gradient (worst: {where})")
+    above(spoiled, 5e-3, f"{label} gradient with one per cent on any parameter")
     if has_bfloat16(case):
         # bfloat16 keeps 8 bits; over a parameter's elements the direction stays. Measured worst on the three models: 0.99969.
         found = case.gradients(d_image, d_spectrum, precision="bfloat16")
         grads = {n: p.grad.numpy().reshape(1, -1) for n, p in model.named_parameters() if p.grad is not None}
         cosines = {n: ref.cosines(found[n].reshape(1, -1), g)[0] for n, g in grads.items() if not n.endswith("in_proj_bias")}
         lowest = min(cosines, key=cosines.get)
-        check(f"{label} bfloat16 gradient cosine (lowest: {lowest})", cosines[lowest], 0.998, above=True)
+        above(cosines[lowest], 0.998, f"{label} bfloat16 gradient cosine (lowest: {lowest})")
     found = case.gradients(d_image, d_spectrum, command="heads")
     worst, where, _ = worst_gradient(model, planes, flux, found, *arguments, only_heads=True)
-    check(f"{label} gradient of heads from kept tokens (worst: {where})", worst, 1e-4)
+    below(worst, 1e-4, f"{label} gradient of heads from kept tokens (worst: {where})")
 
 
 with tempfile.TemporaryDirectory() as folder:
@@ -112,4 +115,4 @@ with tempfile.TemporaryDirectory() as folder:
     config = ref.small_config("dinov2", embedding=40, image_dim=36, spectrum_dim=30, depth=3, size=40, section=150, overlap=30)
     config["image"]["layerscale"] = 0.0
     one_model(folder, "no-layerscale-40", config, 30)
-drive.finish()
+finish()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The linear layer in 8-bit integers against PyTorch's own quantisation (fake_quantize_per_channel_affine) followed by a float64 product."""
+import os
 import subprocess
 import sys
 import tempfile
@@ -7,7 +8,8 @@ import tempfile
 import numpy as np
 import torch
 
-failures = 0
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import check, finish
 
 
 def quantised(x, scale, zero, low, high):
@@ -39,7 +41,7 @@ with tempfile.TemporaryDirectory() as folder:
         error = (y - want).abs() / want.std()
         exact = (error < 3e-6).double().mean().item()
         true = tx.double() @ tw.double().T + torch.from_numpy(bias).double()
-        print(f"{out} x {n}, {rows} rows: {100 * exact:.2f} % equal to float32, largest difference {error.max():.2e}, to the exact product {((y - true).std() / true.std()).item():.2e}")
+        told = f"{out} x {n}, {rows} rows: {100 * exact:.2f} % equal to float32, largest difference {error.max():.2e}, to the exact product {((y - true).std() / true.std()).item():.2e}"
         faulty = (1.01 * y - want).abs() / want.std()
-        failures += not (exact > 0.999 and error.max() < 2e-2 and (faulty < 3e-6).double().mean() < 0.5 and (y - true).std() / true.std() < 0.015)
-sys.exit(1 if failures else 0)
+        check(exact > 0.999 and error.max() < 2e-2 and (faulty < 3e-6).double().mean() < 0.5 and (y - true).std() / true.std() < 0.015, told)
+finish()

@@ -11,21 +11,14 @@ import tempfile
 import numpy as np
 import torch
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import above, below, finish
+
 program = sys.argv[1]
-failures = 0
-checks = 0
-
-
-def check(what, value, limit):
-    global failures, checks
-    checks += 1
-    if not value < limit:
-        failures += 1
-        print(f"{what}: {value:.3g}, expected below {limit:.3g}")
 
 
 def must_exceed(what, value, limit):
-    check(what + " (planted fault)", -value, -limit)
+    above(value, limit, what + " (planted fault)")
 
 
 def run(folder, *args):
@@ -79,12 +72,12 @@ def test_attention(folder):
             errors = [distance(out, ref[0])] + [distance(dqkv[:, :, i], ref[2][:, :, i]) for i in range(3)]
             worst = max([worst] + errors)
             for what, error in zip(("out", "dq", "dk", "dv"), errors):
-                check(f"attention {name} {(b, t, n, d)} {what}", error, limit)
-            check(f"attention {name} {(b, t, n, d)} lse", float((lse.double() - ref[1]).abs().max()), 2e-5)
+                below(error, limit, f"attention {name} {(b, t, n, d)} {what}")
+            below(float((lse.double() - ref[1]).abs().max()), 2e-5, f"attention {name} {(b, t, n, d)} lse")
             # PyTorch in the same storage type is no nearer to the float64 result than we are (factor 2 for luck).
             if name == "bf16" and t < 200:
                 same = attention(qkv, dout, 1 / math.sqrt(d))
-                check(f"attention bf16 {(b, t, n, d)} against PyTorch's own error", errors[0], 2 * distance(same[0], ref[0]))
+                below(errors[0], 2 * distance(same[0], ref[0]), f"attention bf16 {(b, t, n, d)} against PyTorch's own error")
             if t == 145:
                 wrong = attention(qkv.double(), dout.double(), 1.01 / math.sqrt(d))
                 must_exceed(f"attention {name} dq", distance(dqkv[:, :, 0], wrong[2][:, :, 0]), limit)
@@ -114,9 +107,9 @@ def test_adamw(folder):
         moved = (expected - w.double()).norm()
         limit = 1e-5 + 20 * 6e-8 * math.sqrt(n) / float(moved)
         error = float((out.double() - expected).norm() / moved)
-        check(f"adamw lr {lr} weight", error, limit)
-        check(f"adamw lr {lr} m", distance(read(folder, "m_out", (n,)), state["exp_avg"]), 1e-6)
-        check(f"adamw lr {lr} v", distance(read(folder, "v_out", (n,)), state["exp_avg_sq"]), 1e-6)
+        below(error, limit, f"adamw lr {lr} weight")
+        below(distance(read(folder, "m_out", (n,)), state["exp_avg"]), 1e-6, f"adamw lr {lr} m")
+        below(distance(read(folder, "v_out", (n,)), state["exp_avg_sq"]), 1e-6, f"adamw lr {lr} v")
         wrong = reference(1.01 * lr)[0]
         must_exceed(f"adamw lr {lr}", float((out.double() - wrong).norm() / moved), limit)
         print(f"adamw lr {lr}: {error:.2g} of the distance moved, limit {limit:.2g}")
@@ -133,8 +126,8 @@ def test_l2norm(folder):
         r = x.double().requires_grad_()
         y = torch.nn.functional.normalize(r, dim=-1, eps=eps)
         y.backward(dy.double())
-        check(f"l2norm {eps} y", distance(read(folder, "y", (rows, width)), y.detach()), 2e-7)
-        check(f"l2norm {eps} dx", distance(read(folder, "dx", (rows, width)), r.grad), 2e-7)
+        below(distance(read(folder, "y", (rows, width)), y.detach()), 2e-7, f"l2norm {eps} y")
+        below(distance(read(folder, "dx", (rows, width)), r.grad), 2e-7, f"l2norm {eps} dx")
 
 
 torch.set_num_threads(1)
@@ -142,5 +135,4 @@ with tempfile.TemporaryDirectory() as place:
     test_attention(place)
     test_adamw(place)
     test_l2norm(place)
-print(f"{checks} checks, {failures} failed")
-sys.exit(1 if failures or not checks else 0)
+finish()

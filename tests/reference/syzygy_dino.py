@@ -13,7 +13,7 @@ arbiter of float32.
     history = dino.train(student, teacher, inputs, dino.options(steps=3, lr=1e-3))
 
 `inputs[step]` is a dictionary: planes [global [B,G,3,s,s], local [B,L,3,s,s]], mask [B G, patches] (1 = masked), kept [global [depth,2,B G], local
-[depth,2,B L]] (1 = the branch computes this crop). Crops of an object lie behind one another, as in model.h.
+[depth,2,B L]] (1 = the branch computes this crop). Crops of an object lie one after another, as in model.h.
 """
 import copy
 import math
@@ -388,7 +388,7 @@ def update_teacher(teacher, student, momentum):
 
 
 def train(student, teacher, inputs, o):
-    """Steps 0 .. len(inputs)-1; both networks change. A list of dictionaries of numbers, one a step."""
+    """Steps 0 .. len(inputs)-1; both networks change. A list of dictionaries of numbers, one per step."""
     dtype = next(student.parameters()).dtype
     teacher.requires_grad_(False)
     optimiser = make_optimiser(student, o)
@@ -436,7 +436,7 @@ def load_network(path):
 
 
 def read_inputs(path):
-    """What tests/train/dino_inputs.c wrote: one entry a step for train()."""
+    """What tests/train/dino_inputs.c wrote: one entry per step for train()."""
     with h5py.File(path, "r") as f:
         steps = sorted((name for name in f if name.startswith("step-")), key=lambda name: int(name[5:]))
         return [dict(planes=[f[name][key][...] if key in f[name] else None for key in ("global", "local")], mask=f[name]["mask"][...],

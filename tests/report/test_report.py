@@ -13,9 +13,9 @@ import h5py
 import numpy as np
 from PIL import Image
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "catalogue"))
-
-from embed_common import check, result, run, scratch, write_shard
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import check_quietly as check, finish, scratch
+from embed_common import run, write_shard
 import syzygy_torch as ref
 
 folder = scratch()
@@ -229,4 +229,4 @@ check("patches.h5 cannot be read" in text and "probe.json cannot be read" in tex
 
 run(2, "report", arguments=[f"{folder}/absent"], expect=2)
 run(2, "report", {"report.embedding": f"{folder}/absent.h5"}, arguments=[f"{folder}/align"], expect=3)
-result()
+finish()

@@ -4,7 +4,6 @@ import glob
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -14,21 +13,15 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
-BINARY = os.environ["SYZYGY_BINARY"]
-failures = 0
-
-
-def check(ok, text):
-    global failures
-    print(("ok      " if ok else "FAILED  ") + text, flush=True)
-    failures += not ok
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import BINARY, DATA, check, finish, launch
 
 
 def simulate(ranks, folder, *keys, expect=0, seed=31):
-    command = ["mpirun", "--oversubscribe", "--mca", "mpi_yield_when_idle", "1", "--bind-to", "none", "--timeout", "120", "-n", str(ranks), BINARY, "simulate"]
+    command = [BINARY, "simulate"]
     for key in (f"seed={seed}", f"output.dir={folder}", *keys):
         command += ["--set", key]
-    run = subprocess.run(command, capture_output=True, text=True)
+    run = launch(ranks, *command, timeout=120)
     text = run.stdout + run.stderr
     if run.returncode != expect:
         print(text)
@@ -179,11 +172,11 @@ def test_desi(folder, shard, label, row_of):
 
 def test_ingest(root):
     """The delivered files through `ingest` are the simulated shard again."""
-    command = ["mpirun", "--oversubscribe", "--mca", "mpi_yield_when_idle", "1", "--bind-to", "none", "--timeout", "120", "-n", "2", BINARY, "ingest"]
+    command = [BINARY, "ingest"]
     survey = f"{root}/survey/survey"
     for key in (f"output.dir={root}/ingest", f"ingest.spectra={survey}/desi", f"ingest.images={survey}/legacy/coadd", f"ingest.catalogues={survey}/legacy/tractor"):
         command += ["--set", key]
-    run = subprocess.run(command, capture_output=True, text=True)
+    run = launch(2, *command, timeout=120)
     check(run.returncode == 0, "ingest reads the survey")
     if run.returncode:
         print(run.stdout + run.stderr)
@@ -213,8 +206,7 @@ def test_errors(root):
 
 
 def test_emulator(root):
-    sky = os.environ.get("SYZYGY_SKY_DATA", os.path.join(os.environ["SYZYGY_SOURCE"], "..", "shared", "data"))
-    path = os.path.join(sky, "templates", "provabgs", "provabgs_nmf_emulator.h5")
+    path = os.path.join(DATA, "templates", "provabgs", "provabgs_nmf_emulator.h5")
     if not os.path.exists(path):
         print(f"        skipped: no emulator at {path}")
         return
@@ -235,9 +227,8 @@ def main():
         test_emulator(root)
     finally:
         shutil.rmtree(root, ignore_errors=True)
-    print(f"{failures} failed")
-    return 1 if failures else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
+    finish()

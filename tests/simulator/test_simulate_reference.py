@@ -8,19 +8,13 @@ import tempfile
 
 import numpy as np
 
-SOURCE = os.environ["SYZYGY_SOURCE"]
-SKY = os.environ.get("SYZYGY_SKY_DATA", os.path.join(SOURCE, "..", "shared", "data"))
-TOOL = os.path.join(os.environ["SYZYGY_BUILD"], "tests", "sim_tool")
-TEMPLATES = os.path.join(SKY, "templates")
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import DATA, check, driver, finish, skip
+
+TOOL = driver("sim_tool")
+TEMPLATES = os.path.join(DATA, "templates")
 EMULATOR = os.path.join(TEMPLATES, "provabgs", "provabgs_nmf_emulator.h5")
 WAVES, STELLAR = 9250, 16275
-failures = 0
-
-
-def check(ok, text):
-    global failures
-    print(("ok      " if ok else "FAILED  ") + text)
-    failures += not ok
 
 
 def run(*args):
@@ -140,7 +134,7 @@ def test_bricks():
     from astropy.io import fits
     ours = {int(i): (name, float(ra), float(dec)) for i, name, ra, dec in (line.split() for line in run("bricks", 300000).splitlines())}
     seen = 0
-    for path in glob.glob(os.path.join(SKY, "legacy", "catalogues", "*.fits*")) + glob.glob(os.path.join(SKY, "desi", "tile*", "*.fits*")):
+    for path in glob.glob(os.path.join(DATA, "legacy", "catalogues", "*.fits*")) + glob.glob(os.path.join(DATA, "desi", "tile*", "*.fits*")):
         with fits.open(path) as f:
             for hdu in f[1:]:
                 columns = {c.lower(): c for c in getattr(hdu, "columns", fits.ColDefs([])).names}
@@ -218,8 +212,7 @@ def test_relations(label):
 
 def main():
     if not os.path.isdir(TEMPLATES):
-        print(f"SKIPPED: no templates at {TEMPLATES} (set SYZYGY_SKY_DATA)")
-        return 77
+        skip(f"no templates at {TEMPLATES} (environment SYZYGY_SKY_DATA)")
     import h5py
     with tempfile.TemporaryDirectory() as folder, h5py.File(EMULATOR, "r") as h:
         model, flux, label = read_objects(folder, 600, 11)
@@ -234,8 +227,8 @@ def main():
         test_photometry(model[:20], flux[:20])
         test_eigenspectra(model, label, "emulator")
         test_colours(flux, label, "emulator")
-    return 1 if failures else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
+    finish()

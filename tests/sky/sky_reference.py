@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What the Python references of the sky room share: where the tool and the data are, how results are compared."""
+"""What the Python references of the sky room share: the grid, and runs of the tool."""
 import os
 import subprocess
 import sys
@@ -7,35 +7,13 @@ import warnings
 
 import numpy as np
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import check_quietly as check, driver
+
 warnings.filterwarnings("ignore")
 S = 7781
 GRID = 3600.0 + 0.8 * np.arange(S)
-TOOL = os.path.join(os.environ.get("SYZYGY_BUILD", "build"), "tests", "sky_tool")
-SOURCE = os.environ.get("SYZYGY_SOURCE", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
-DATA = os.environ.get("SYZYGY_SKY_DATA", os.path.join(SOURCE, "..", "shared", "data"))
-failures = 0
-checks = 0
-
-
-def need_data():
-    if not os.path.isdir(DATA):
-        print(f"skipped: no real survey files at {DATA} (environment SYZYGY_SKY_DATA)")
-        sys.exit(77)
-
-
-def check(ok, text):
-    global failures, checks
-    checks += 1
-    if not ok:
-        failures += 1
-        print("FAILED:", text)
-    return ok
-
-
-def below(value, limit, text):
-    ok = bool(np.isfinite(value) and value <= limit)
-    print(f"{'ok' if ok else 'FAILED'}: {text}: {value:.3g} (limit {limit:.3g})")
-    return check(ok, f"{text}: {value} > {limit}")
+TOOL = driver("sky_tool")
 
 
 def run(*arguments, data=None, environment=None):
@@ -66,8 +44,3 @@ def spectra(path, *options):
         table.append(line.decode().split())
     pixels = np.frombuffer(rest, np.float32).reshape(n, 2, S)
     return kind, table, pixels[:, 0], pixels[:, 1]
-
-
-def finish():
-    print(f"{checks} checks, {failures} failed")
-    sys.exit(1 if failures or not checks else 0)

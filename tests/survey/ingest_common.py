@@ -3,41 +3,28 @@
 import csv
 import glob
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
 import warnings
 
 import h5py
 import numpy as np
 from astropy.io import fits
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import BINARY, check_quietly as check, launch, scratch
+
 warnings.filterwarnings("ignore")
-SOURCE = os.environ.get("SYZYGY_SOURCE", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
-BINARY = os.environ.get("SYZYGY_BINARY", os.path.join(SOURCE, "build", "syzygy"))
-DATA = os.path.realpath(os.environ.get("SYZYGY_SKY_DATA", os.path.join(SOURCE, "..", "shared", "data")))
-folder = tempfile.mkdtemp(prefix="syzygy-ingest-")
-failures = checks = 0
-
-
-def check(ok, text):
-    global failures, checks
-    checks += 1
-    if not ok:
-        failures += 1
-        print("FAILED:", text)
-    return ok
+folder = scratch()
 
 
 def ingest(name, ranks, code=0, text="", **keys):
     """Run with ingest.<key> or <section>__<key>; returns output folder and text."""
     out = os.path.join(folder, name)
-    command = ["mpirun", "--oversubscribe", "--timeout", "170", "-n", str(ranks), BINARY, "ingest", "--set", "output.dir=" + out]
+    command = [BINARY, "ingest", "--set", "output.dir=" + out]
     for k, v in keys.items():
         v = "[" + ", ".join(v) + "]" if isinstance(v, (list, tuple)) else str(v)
         command += ["--set", ("data." + k[6:] if k.startswith("data__") else "ingest." + k) + "=" + v]
-    p = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    p = launch(ranks, *command, timeout=170)
     message = p.stdout + p.stderr
     check(p.returncode == code and text in message, f"{name} on {ranks} ranks: exit code {p.returncode}, expected {code} with '{text}':\n{message[-1500:]}")
     return out, message
@@ -92,10 +79,3 @@ def coadd(path, n, bad=(), zero=(), seed=0):
                 fits.ImageHDU(np.ones((n, pixels), "f4"), name=arm + "_IVAR")]
     fits.HDUList(out).writeto(path, overwrite=True, checksum=True)
     return ids
-
-
-def finish():
-    """Remove the temporary folder, tell the counts, and end the program."""
-    shutil.rmtree(folder)
-    print(f"{checks} checks, {failures} failed")
-    sys.exit(1 if failures or not checks else 0)

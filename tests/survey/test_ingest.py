@@ -7,7 +7,6 @@ import bz2
 import glob
 import os
 import shutil
-import subprocess
 import sys
 
 import h5py
@@ -15,7 +14,9 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from ingest_common import BINARY, DATA, check, coadd, finish, folder, ingest, load, rejected, same, shards
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import BINARY, DATA, check_quietly as check, finish, launch, need_data
+from ingest_common import coadd, folder, ingest, load, rejected, same, shards
 
 
 def real():
@@ -143,7 +144,7 @@ def made():
     lost, kept = shards(out)[1], shards(out)[0]
     os.unlink(lost)
     shutil.copy(kept, out + "/shards/shard-00004.h5")
-    shutil.copy(kept, out + "/shards/shard-00007.h5")  # behind a gap, as an interrupted run leaves it
+    shutil.copy(kept, out + "/shards/shard-00007.h5")  # after a gap, as an interrupted run leaves it
     _, text = ingest("skip-3", 2, 0, "some were there already", spectra=[folder + "/desi"], data__bad_objects="skip", shard_objects=6)
     check(os.stat(kept).st_mtime_ns == before[kept] and len(shards(out)) == 4, "kept, and the one too many is gone")
     same(f"{folder}/skip-1", out)
@@ -213,8 +214,8 @@ def made():
 def simulated():
     """A simulated survey's files give the objects that the simulator writes directly; bricks keep pixels to 1/16 of the noise."""
     for output in ("survey", "shards"):
-        p = subprocess.run(["mpirun", "--oversubscribe", "-n", "2", BINARY, "simulate", "--set", f"output.dir={folder}/sim-{output}", "--set", "simulate.objects=40",
-                            "--set", "simulate.output=" + output], capture_output=True, text=True, timeout=200)
+        p = launch(2, BINARY, "simulate", "--set", f"output.dir={folder}/sim-{output}", "--set", "simulate.objects=40", "--set", "simulate.output=" + output,
+                   timeout=170)
         check(p.returncode == 0, p.stdout + p.stderr)
     survey = folder + "/sim-survey/survey"
     runs = [ingest(f"sim-{n}", n, spectra=[survey + "/desi"], images=[survey + "/legacy/coadd"], catalogues=[survey + "/legacy/tractor"], keep="paired",
@@ -248,8 +249,6 @@ if len(sys.argv) > 1 and sys.argv[1] == "made":
     made()
     simulated()
 else:
-    if not os.path.isdir(DATA):
-        print(f"skipped: no real survey files at {DATA} (environment SYZYGY_SKY_DATA)")
-        sys.exit(77)
+    need_data()
     real()
 finish()

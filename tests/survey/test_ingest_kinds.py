@@ -4,13 +4,15 @@ The ingest command on what folders and files of real surveys hold besides what i
 each on 1, 2 and 3 ranks with the same bytes of shards.
 """
 import os
-import subprocess
+import sys
 
 import h5py
 import numpy as np
 from astropy.io import fits
 
-from ingest_common import BINARY, check, finish, folder, ingest, load, rejected, same, shards
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import BINARY, check_quietly as check, finish, launch
+from ingest_common import folder, ingest, load, rejected, same, shards
 from ingest_made import DEC, RA, TRACTOR_ID, desi, fluxes, image, on_ranks, picture, table, tractor, wcs_cards
 
 
@@ -121,8 +123,7 @@ def embed_without_shards():
     path = desi(folder + "/direct/coadd-main-dark-2.fits", [39633300968442591], [1])
     packed = desi(folder + "/direct/coadd-main-dark-2.fits.gz", [39633300968442591], [1])
     for given in (path, packed, folder + "/direct"):
-        p = subprocess.run(["mpirun", "--oversubscribe", "--timeout", "60", "-n", "2", BINARY, "embed", "--set", "data.path=" + given, "--set", "model.file=none.h5",
-                            "--set", "output.dir=" + folder + "/embed"], capture_output=True, text=True, timeout=100)
+        p = launch(2, BINARY, "embed", "--set", "data.path=" + given, "--set", "model.file=none.h5", "--set", "output.dir=" + folder + "/embed")
         check(p.returncode == 3 and "`syzygy ingest` makes shards" in p.stderr + p.stdout, f"{given}: {p.returncode} {p.stdout + p.stderr}")
 
 

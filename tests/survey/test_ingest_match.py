@@ -6,12 +6,14 @@ their images whichever ranks hold them: each on 1, 2 and 3 ranks with the same b
 import json
 import os
 import shutil
-import subprocess
+import sys
 
 import numpy as np
 from astropy.io import fits
 
-from ingest_common import BINARY, DATA, check, finish, folder, ingest, load
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import BINARY, DATA, check_quietly as check, finish, launch
+from ingest_common import folder, ingest, load
 from ingest_made import desi, fluxes, image, on_ranks, table
 
 ARCSEC = 1 / 3600
@@ -197,8 +199,8 @@ def made_survey():
     """The part of bench that matches made catalogues: every spectrum gets its row, on any number of ranks, and nothing is left behind."""
     for n in (1, 3):
         out = f"{folder}/bench-{n}"
-        p = subprocess.run(["mpirun", "--oversubscribe", "--timeout", "150", "-n", str(n), BINARY, "bench", "--set", "bench.parts=match", "--set", "bench.limit_s=0.1", "--set",
-                            "bench.catalogue_rows=150000", "--set", "bench.spectra=3000", "--set", "output.dir=" + out], capture_output=True, text=True, timeout=200)
+        p = launch(n, BINARY, "bench", "--set", "bench.parts=match", "--set", "bench.limit_s=0.1", "--set", "bench.catalogue_rows=150000", "--set",
+                   "bench.spectra=3000", "--set", "output.dir=" + out, timeout=150)
         if check(p.returncode == 0 and "of 3000 spectra with their own row" in p.stdout, p.stdout + p.stderr):
             with open(out + "/bench.json") as f:
                 rows = [r for r in json.load(f)["rows"] if r["part"] == "match"]

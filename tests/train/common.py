@@ -12,10 +12,8 @@ import time
 import h5py
 import numpy as np
 
-BINARY = os.environ.get("SYZYGY_BINARY", "build/syzygy")
-RANKS_ENV = dict(
-    OMP_NUM_THREADS="1", OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_rmaps_base_oversubscribe="1",
-    OMPI_MCA_hwloc_base_binding_policy="none", OMPI_MCA_mpi_yield_when_idle="1")
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import *
 
 MODEL = """
 model:
@@ -71,19 +69,18 @@ def write_shards(folder, n, shards=2, seed=1):
 
 
 def command(ranks, arguments, timeout=60):
-    return ["mpirun", "--timeout", str(timeout), "-n", str(ranks), BINARY] + list(arguments)
+    return mpirun(ranks, BINARY, *arguments, timeout=timeout)
 
 
 def start(ranks, arguments, timeout=60, env=None, log=None):
     out = open(log, "a") if log else subprocess.DEVNULL
-    return subprocess.Popen(command(ranks, arguments, timeout), env=dict(os.environ, **RANKS_ENV, **(env or {})), stdout=out, stderr=subprocess.STDOUT)
+    return subprocess.Popen(command(ranks, arguments, timeout), env=environment(**(env or {})), stdout=out, stderr=subprocess.STDOUT)
 
 
 def run(ranks, arguments, timeout=60, env=None):
     """Exit code and text."""
-    p = subprocess.run(command(ranks, arguments, timeout), env=dict(os.environ, **RANKS_ENV, **(env or {})), stdout=subprocess.PIPE,
-                       stderr=subprocess.STDOUT, text=True, errors="replace")
-    return p.returncode, p.stdout
+    done = launch(ranks, BINARY, *arguments, timeout=timeout, stderr=subprocess.STDOUT, **(env or {}))
+    return done.returncode, done.stdout
 
 
 def metrics(folder, name="metrics.jsonl"):
@@ -92,7 +89,7 @@ def metrics(folder, name="metrics.jsonl"):
 
 
 def numbers(folder):
-    """What must not depend on chance: one tuple a step."""
+    """What must not depend on chance: one tuple per step."""
     return [(m["step"], m["loss"], m["image_to_spectrum"], m["spectrum_to_image"], m["lr"], m["grad_norm"]) for m in metrics(folder)]
 
 
@@ -107,31 +104,6 @@ def arguments(work, output, **keys):
 def write_input(work, text):
     with open(f"{work}/input.yaml", "w") as f:
         f.write(MODEL + text)
-
-
-class Checks:
-    """Counts failures, so that a test says all it found."""
-
-    def __init__(self):
-        self.failed = 0
-
-    def __call__(self, good, text):
-        print(("ok    " if good else "FAIL  ") + text, flush=True)
-        self.failed += not good
-
-    def result(self):
-        return 1 if self.failed else 0
-
-
-class Work:
-    """A temporary folder."""
-
-    def __enter__(self):
-        self.path = tempfile.mkdtemp(prefix="syzygy-train-")
-        return self.path
-
-    def __exit__(self, *_):
-        shutil.rmtree(self.path, ignore_errors=True)
 
 
 def relative(a, b):

@@ -2,7 +2,6 @@
 """What the tests of `pretrain-spectrum` share: spectra with bad pixels and uneven noise, the command, the masks that the program draws."""
 from common import *
 
-BUILD = os.environ.get("SYZYGY_BUILD", "build")
 SEED = 20240601
 VALIDATION_STEP = 0xFFFFFFFF
 PIXELS = 7781
@@ -44,7 +43,7 @@ def command_line(work, output, **keys):
 
 
 def figures(folder):
-    """What must not depend on chance: one tuple a step."""
+    """What must not depend on chance: one tuple per step."""
     return [(m["step"], m["loss"], m["masked_numbers"], m["lr"], m["grad_norm"]) for m in metrics(folder)]
 
 
@@ -56,5 +55,5 @@ def input_file(work, text, model=TINY):
 def masks(work, tokens, first_step, steps, places, seed=SEED, runs=RUNS, width=WIDTH):
     """The program's own masks: bool [steps, places, tokens]."""
     path = f"{work}/masks.bin"
-    subprocess.run([f"{BUILD}/tests/masked_masks"] + [str(x) for x in (tokens, runs, width, seed, first_step, steps, places, path)], check=True)
+    subprocess.run([driver("masked_masks")] + [str(x) for x in (tokens, runs, width, seed, first_step, steps, places, path)], check=True)
     return np.fromfile(path, np.uint8).reshape(steps, places, tokens).astype(bool)

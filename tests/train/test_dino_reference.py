@@ -6,23 +6,21 @@ import sys
 
 import numpy as np
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "reference"))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from harness import check, finish
 import syzygy_dino as dino
 import torch
 import torch.nn.functional as F
 
 torch.set_num_threads(1)
 torch.set_default_dtype(torch.float64)
-failed = 0
 
 
 def near(what, a, b, tolerance=1e-12):
-    global failed
     a, b = torch.as_tensor(np.asarray(a.detach() if torch.is_tensor(a) else a)), torch.as_tensor(np.asarray(b.detach() if torch.is_tensor(b) else b))
     difference = float((a.double() - b.double()).abs().max()) / max(float(b.double().abs().max()), 1e-30)
     is_good = a.shape == b.shape and difference <= tolerance
-    failed += not is_good
-    print(f"{'ok  ' if is_good else 'FAIL'} {what}: {difference:.1e} relative ({tolerance:.0e})", flush=True)
+    check(is_good, f"{what}: {difference:.1e} relative ({tolerance:.0e})")
 
 
 generator = torch.Generator().manual_seed(5)
@@ -35,7 +33,7 @@ def random(*shape):
 B, G, L, K = 5, 2, 3, 40
 student_global, student_local, teacher = random(B, G, K), random(B, L, K), torch.softmax(3 * random(B, G, K), -1)
 
-# DINO: crops of one kind behind one another, the teacher's halves exchanged, one cross-entropy of a mean over both halves, doubled.
+# DINO: crops of one kind one after another, the teacher's halves exchanged, one cross-entropy of a mean over both halves, doubled.
 swapped = torch.cat([teacher[:, 1], teacher[:, 0]])
 together = -(swapped * F.log_softmax(torch.cat([student_global[:, 0], student_global[:, 1]]) / 0.1, -1)).sum(-1).mean() * 2 / (2 + 2 * L)
 apart = sum(-(t * F.log_softmax(s / 0.1, -1)).sum(-1).mean() for s in student_local.unbind(1) for t in teacher.unbind(1)) / (2 + 2 * L)
@@ -165,4 +163,4 @@ for centring in ("mean", "sinkhorn"):
     dino.train(a, t, [batch], run)
     near("frozen last layer", a.dino_head.last_layer.weight_v, first["dino_head.last_layer.weight_v"], 0)
     near("moving mean", t.state_dict()["dino_head.mlp.2.weight"], 0.9 * before["dino_head.mlp.2.weight"] + 0.1 * a.state_dict()["dino_head.mlp.2.weight"])
-sys.exit(1 if failed else 0)
+finish()

@@ -11,14 +11,10 @@ import sys
 
 from common import *
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "reference"))
 import syzygy_dino as dino
 import torch
 
 torch.set_num_threads(1)
-check = Checks()
-SOURCE = os.environ.get("SYZYGY_SOURCE", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
-BUILD = os.environ.get("SYZYGY_BUILD", os.path.join(SOURCE, "build"))
 STEPS, BATCH, OBJECTS, SEED = 3, 7, 17, 41
 which, ranks = sys.argv[1], [int(n) for n in sys.argv[2:]]
 # Every part of the method is on in one case or the other; values are far from the published ones where that makes a fault show.
@@ -77,8 +73,7 @@ def write_start(work, config):
 def draw_inputs(work):
     names = dict(case["crops"], seed=SEED, steps=STEPS, batch=BATCH, shuffle=0, patch=case["image"]["patch"], depth=case["image"]["depth"], drop_rate=case["drop_rate"],
                  blur_first=0.2, blur_global=0.9, blur_local=0.5, noise_first=0.1, noise_global=0.8, noise_local=0.4)
-    done = subprocess.run([os.path.join(BUILD, "tests", "dino_inputs"), f"{work}/inputs.h5", f"{work}/shards"] + [f"{k}={v}" for k, v in names.items()],
-                          env=dict(os.environ, **RANKS_ENV), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = launch(None, driver("dino_inputs"), f"{work}/inputs.h5", f"{work}/shards", *[f"{k}={v}" for k, v in names.items()], stderr=subprocess.STDOUT)
     if done.returncode:
         print(done.stdout)
         sys.exit(1)
@@ -163,4 +158,4 @@ with Work() as work:
         in_terms = worst(wrong_history, history, shown)
         in_weights = max(distance(w, a) / distance(b, a) for w, a, b in zip(wrong, after, before))
         check(in_terms > 2 * LOSS_LIMIT or in_weights > 2 * WEIGHT_LIMIT, f"{key} = {value:.4g} for {OPTIONS[key]:.4g} would show: terms {in_terms:.1e}, weights {in_weights:.1e}")
-sys.exit(check.result())
+finish()

@@ -5,8 +5,6 @@ import sys
 
 from common import *
 
-check = Checks()
-
 
 def isa(work):
     text = run(1, arguments(work, "dry") + ["--dry-run"])[1]
@@ -71,4 +69,4 @@ with Work() as work:
         check(engine(work, "d", 2) != "own kernels amx", f"one rank without tiles: all take {engine(work, 'd', 2)}")
     else:
         print("SKIPPED: refused tiles: no AMX here, or a build without injected failures")
-sys.exit(check.result())
+finish()

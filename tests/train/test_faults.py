@@ -5,7 +5,6 @@ import sys
 
 from common import *
 
-check = Checks()
 which = sys.argv[1]
 RANKS = 3
 
@@ -86,7 +85,7 @@ def numeric(work):
     code, text = timed(arguments(work, "huge-ring", model__file=f"{work}/huge.h5", train__freeze_backbones="false", loss__ring_pairs=0))
     check(code == 6 and "step 0" in text and "spectrum embedding of object 39" in text, "so does one around the ring")
     check(clean(f"{work}/huge") == [] and not os.path.exists(f"{work}/huge/model.h5"), "and nothing is written")
-    # A good checkpoint survives a failure behind it, and says what is to be done about it.
+    # A good checkpoint survives a failure after it, and says what is to be done about it.
     keys = dict(train__steps=400, train__warmup_steps=0, train__lr=10, train__clip_grad_norm=0, train__freeze_backbones="false",
                 output__checkpoint_interval_steps=1, train__weight_decay=10)
     code, text = timed(arguments(work, "diverges", **keys))
@@ -163,8 +162,7 @@ def full_disk(work):
     disk = f"{work}/disk"
     os.makedirs(disk)
     if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", disk], stderr=subprocess.DEVNULL).returncode:
-        print("skipped: mounting a tmpfs needs root")
-        sys.exit(77)
+        skip("mounting a tmpfs needs root")
     try:
         keys = dict(train__token_cache_dir=f"{work}/cache", train__freeze_backbones="false")
         code, text = timed(["align", f"{work}/input.yaml"] + arguments(disk, "run", train__steps=10, **keys)[2:])
@@ -196,4 +194,4 @@ train: {{steps: 20, global_batch: 6, lr: 5.0e-4, warmup_steps: 5, validate_inter
 output: {{checkpoint_interval_steps: 4}}
 """)
     {"injected": injected, "numeric": numeric, "data": data, "disk": full_disk}[which](work)
-sys.exit(check.result())
+finish()

@@ -16,7 +16,6 @@ import masked_common
 import pretrain_image_common
 from common import *
 
-check = Checks()
 LOOP = "steps: 16, warmup_steps: 2, lr: 1.0e-3"
 SAVE = "output: {checkpoint_interval_steps: 4}\n"
 LIMIT = 1e-3
@@ -230,4 +229,4 @@ with Work() as work:
         case = Case(sys.argv[1], work)
         chosen(case)
         volley(case, (3, 2), random.Random(1), 6, table)
-sys.exit(check.result())
+finish()

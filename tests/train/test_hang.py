@@ -18,7 +18,6 @@ RANKS, LIMIT = 3, 2.0
 count = int(sys.argv[1]) if len(sys.argv) > 1 else 3
 rng = random.Random(int(sys.argv[2]) if len(sys.argv) > 2 else 20240601)
 seconds = float(sys.argv[3]) if len(sys.argv) > 3 else 5
-check = Checks()
 
 
 def ranks_of(p):
@@ -115,4 +114,4 @@ output: {{checkpoint_interval_steps: 3}}
     check(code == 0 and numbers(folder) == numbers(f"{work}/whole"), "with the bits of a run that nobody disturbed")
     open(f"{work}/log", "w").close()
     stalls(work, "stalled")
-sys.exit(check.result())
+finish()

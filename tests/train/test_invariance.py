@@ -5,7 +5,6 @@ import sys
 
 from common import *
 
-check = Checks()
 CASES = {
     "heads": dict(train__freeze_backbones="true", train__token_cache="memory"),
     "full": dict(train__freeze_backbones="false"),
@@ -46,4 +45,4 @@ train: {{steps: 20, global_batch: 11, lr: 2.0e-4, warmup_steps: 4, clip_grad_nor
     # The test has teeth: another seed of the dropout alone is seen.
     code, text = run(1, arguments(work, "other", seed=7, **CASES[which]))
     check(code == 0 and relative(numbers(f"{work}/other"), one) > 1e-4, "another seed is another run")
-sys.exit(check.result())
+finish()

@@ -2,11 +2,9 @@
 """jobs/run.sbatch, run by bash as Slurm would: a signal to the script stops the run with a checkpoint and queues the job again; only a run that was
 asked by Slurm and ended with 75 does, and only so many times. `scontrol` is a stand-in that writes down what it was given; the real one is in
 tests/app/test_slurm.py."""
-import sys
 
 from common import *
 
-check = Checks()
 SCRIPT = os.path.join(os.environ.get("SYZYGY_SOURCE", "."), "jobs", "run.sbatch")
 with Work() as work:
     write_shards(f"{work}/shards", 20)
@@ -18,7 +16,7 @@ train: {{steps: 100000, global_batch: 6, lr: 5.0e-4, warmup_steps: 5, validate_o
     with open(f"{work}/bin/scontrol", "w") as f:
         f.write(f'#!/bin/sh\necho "$@" >> {work}/queued\n')
     os.chmod(f"{work}/bin/scontrol", 0o755)
-    env = dict(os.environ, **RANKS_ENV, SYZYGY=BINARY, PATH=f"{work}/bin:" + os.environ["PATH"], SLURM_NTASKS_PER_NODE="2", SLURM_CPUS_PER_TASK="1",
+    env = environment(SYZYGY=BINARY, PATH=f"{work}/bin:" + os.environ["PATH"], SLURM_NTASKS_PER_NODE="2", SLURM_CPUS_PER_TASK="1",
                SLURM_JOB_ID="17", SYZYGY_LAUNCHER="mpirun -n 2")
 
     def queued():
@@ -89,4 +87,4 @@ train: {{steps: 100000, global_batch: 6, lr: 5.0e-4, warmup_steps: 5, validate_o
     once = len(queued())
     p = subprocess.run(["bash", SCRIPT, "align", f"{work}/missing.yaml"], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     check(p.returncode == 2 and len(queued()) == once, f"a mistake in the input ends with {p.returncode} and queues nothing")
-sys.exit(check.result())
+finish()

@@ -8,7 +8,6 @@ import masked_common
 import pretrain_image_common
 from common import *
 
-check = Checks()
 STEPS = "steps: 18, warmup_steps: 3, lr: 1.0e-3"
 
 
@@ -65,7 +64,7 @@ with Work() as work:
     if which == "align":
         train(5, "apart", parallel__towers="apart", **layout(2))
         worst = relative(losses(f"{work}/apart"), one)
-        check(worst < 1e-5, f"{which}, towers apart, 2 ranks a node: losses differ by {worst:.1e} (1e-5)")
+        check(worst < 1e-5, f"{which}, towers apart, 2 ranks per node: losses differ by {worst:.1e} (1e-5)")
     # bfloat16 between nodes: seen, and of the size of its rounding (2^-9) in a step of a thousandth; within a node nothing is rounded.
     for ranks, per_node, is_seen in ((3, 1, True), (3, 0, False)):
         name = f"narrow-{per_node}"
@@ -81,7 +80,7 @@ with Work() as work:
         train(4, "parts", env=KILL, wanted=137, output__checkpoint_interval_steps=6, **layout(2))
         check(len(metrics(f"{work}/parts")) in range(6, 18), f"{which}: died on the way, after {len(metrics(f'{work}/parts'))} steps")
         train(4, "parts", output__checkpoint_interval_steps=6, **layout(2))
-        check(losses(f"{work}/parts") == losses(f"{work}/whole"), f"{which}: died and continued on 4 ranks, 2 a node: the same bits")
+        check(losses(f"{work}/parts") == losses(f"{work}/whole"), f"{which}: died and continued on 4 ranks, 2 per node: the same bits")
         train(2, "mixed", env=KILL, wanted=137, output__checkpoint_interval_steps=6, **layout(1))
         train(3, "mixed", env=KILL, wanted=137, output__checkpoint_interval_steps=6, **layout(2))
         train(1, "mixed", output__checkpoint_interval_steps=6)
@@ -89,4 +88,4 @@ with Work() as work:
         check(len(losses(f"{work}/mixed")) == 18 and worst < 1e-5, f"{which}: on 2, 3 and 1 ranks in turn the losses differ by {worst:.1e} (1e-5)")
     left = [x for x in os.listdir("/dev/shm") if x.startswith("syzygy-") and os.path.isfile(f"/dev/shm/{x}")] if os.path.isdir("/dev/shm") else []
     check(len(left) < 4, f"nothing stays in shared memory: {left}")  # other programs may be between making and removing one
-sys.exit(check.result())
+finish()

@@ -6,8 +6,6 @@ import sys
 
 from masked_common import *
 
-check = Checks()
-
 
 def dry(command, ranks=1, **sets):
     code, text = run(ranks, [command, f"{work}/input.yaml", "--dry-run"] + [w for k, v in sets.items() for w in ("--set", f"{k.replace('__', '.')}={v}")])
@@ -43,7 +41,7 @@ train: {{steps: 20, global_batch: 8, warmup_steps: 4}}
         check(len(items) > 6 and abs(rank + node - float(need[1])) < 0.02, f"{command}: {len(items)} items make {rank:.3f} + {node:.3f} GiB, {need[1]} said")
         # More ranks: moments are shared out, the share of the batch shrinks; the node's sum grows.
         many, need_many, _, _ = dry(command, **sets, plan__ranks=8, plan__ranks_per_node=4)
-        check(need_many[3] == "4" and float(need_many[2]) >= float(need[2]), f"{command}: 4 ranks a node need {need_many[2]} GiB a node")
+        check(need_many[3] == "4" and float(need_many[2]) >= float(need[2]), f"{command}: 4 ranks per node need {need_many[2]} GiB per node")
         # The limit: the largest batch fits by its own plan, and one object a rank more does not.
         limit = float(need[2]) * 1.5 + 0.1
         _, _, largest, text = dry(command, **sets, plan__memory_gib=limit)
@@ -59,4 +57,4 @@ train: {{steps: 20, global_batch: 8, warmup_steps: 4}}
     again = dry("align", **COMMANDS["align"], train__global_batch=64, train__recompute=1024)[0]
     name = "spectrum tower: packed, activations"
     check(again[name][0] < few[name][0], f"recomputation needs less: {again[name][0]} of {few[name][0]} GiB")
-sys.exit(check.result())
+finish()

@@ -12,8 +12,6 @@ import sys
 
 from pretrain_image_common import *
 
-check = Checks()
-
 
 def clean(folder):
     """Leftovers: temporary names, checkpoints without a manifest."""
@@ -174,8 +172,7 @@ def memory(work):
         f.write(f"data: {{path: [{work}/shards]}}\ntrain: {{global_batch: 2, steps: 2}}\noutput: {{checkpoint_interval_s: 0}}\n")
     code, text = run(1, ["pretrain-image", f"{work}/published.yaml", "--set", f"output.dir={work}/published"], timeout=380)
     if code == 8:
-        print(f"skipped: not enough memory here\n{text}")
-        sys.exit(77)
+        skip(f"not enough memory here\n{text}")
     found = re.search(r"planned\), ([0-9.]+) GiB of a node \(([0-9.]+) GiB planned\)", text)
     check(code == 0 and found, f"ends with {code}")
     if not found:
@@ -189,4 +186,4 @@ with Work() as work:
     write_shards(f"{work}/shards", 24)
     write_pretrain_input(work, "steps: 12, global_batch: 5, lr: 1.0e-3, warmup_steps: 2", output="checkpoint_interval_steps: 4")
     {"injected": injected, "input": input_, "start": start_, "memory": memory}[sys.argv[1]](work)
-sys.exit(check.result())
+finish()

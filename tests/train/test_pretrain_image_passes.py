@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """`pretrain-image` with train.micro_batch: every term of the losses of 20 steps, and the weights, are those of a run without, to rounding; on 1 and 3 ranks,
 with shares that the passes do not divide."""
-import sys
 
 from pretrain_image_common import *
 
-check = Checks()
 with Work() as work:
     write_shards(f"{work}/shards", 30, 3)
     write_pretrain_input(work, "steps: 20, global_batch: 7, lr: 1.0e-3, warmup_steps: 4")
@@ -36,4 +34,4 @@ with Work() as work:
         line = [part for part in text.splitlines() if "student: packed" in part]
         planned[micro] = float(line[0].split()[-1]) if line else 0
     check(0 < planned[1] < planned[0] / 10, f"activations of the student, passes of 1: {planned[1]}, of 512: {planned[0]}")
-sys.exit(check.result())
+finish()

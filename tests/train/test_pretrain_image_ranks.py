@@ -8,7 +8,6 @@ import sys
 
 from pretrain_image_common import *
 
-check = Checks()
 which, ranks = sys.argv[1], [int(n) for n in sys.argv[2:]]
 with Work() as work:
     write_shards(f"{work}/shards", 30, 3)
@@ -39,4 +38,4 @@ with Work() as work:
     check(code == 0 and difference(numbers(f"{work}/faster"), one) > 1e-5, f"1 % more movement of the teacher: {difference(numbers(f'{work}/faster'), one):.1e}")
     code, text = run(1, arguments(work, "other", seed=7, **keys))
     check(code == 0 and difference(numbers(f"{work}/other"), one) > 1e-2, "another seed is another run")
-sys.exit(check.result())
+finish()

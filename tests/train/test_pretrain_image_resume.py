@@ -11,7 +11,6 @@ import sys
 
 from pretrain_image_common import *
 
-check = Checks()
 STEPS, RANKS = 40, 2
 which = sys.argv[1]
 keys = CASES[which]
@@ -103,4 +102,4 @@ with Work() as work:
     code, text = run(RANKS, arguments(work, "usr1", **keys))
     check(code == 0 and "skipping a bad checkpoint" in text, f"a flipped bit is skipped by name: {code}")
     equal(work, "usr1", whole, "from the older checkpoint")
-sys.exit(check.result())
+finish()

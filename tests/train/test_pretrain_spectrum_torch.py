@@ -2,16 +2,13 @@
 """`pretrain-spectrum` against PyTorch and NumPy, with the program's own masks: five steps of AdamW (losses 1e-5, gradient norms, weights), published and
 with inverse variances as weights and bad pixels hidden; the figures of a validation and reconstruction.h5, interpolation by numpy.interp."""
 import math
-import sys
 
 from masked_common import *
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "reference"))
 import syzygy_torch as ref
 import torch
 
 torch.set_num_threads(1)
-check = Checks()
 STEPS, BATCH = 5, 10
 OPTIONS = dict(lr=2e-3, lr_min=2e-5, warmup_steps=2, weight_decay=0.1)
 
@@ -224,4 +221,4 @@ train: {{steps: 20, global_batch: {BATCH}, lr: 2.0e-3, lr_min: 2.0e-5, warmup_st
     figures_of(work, flux, ivar, config, "as-published", False, False, {})
     figures_of(work, flux, ivar, config, "weighted", True, True, dict(masked__ivar_weighted="true", masked__bad_pixels="hidden"))
     figures_of(work, flux, ivar, config, "weighted-used", True, False, dict(masked__ivar_weighted="true"))
-sys.exit(check.result())
+finish()

@@ -6,12 +6,10 @@ import sys
 
 from common import *
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "reference"))
 import syzygy_torch as ref
 import torch
 
 torch.set_num_threads(1)
-check = Checks()
 STEPS, BATCH = 6, 10
 which, ranks = sys.argv[1], [int(n) for n in sys.argv[2:]]
 CASES = {
@@ -79,4 +77,4 @@ train: {{steps: {STEPS}, global_batch: {BATCH}, lr: 2.0e-3, lr_min: 1.0e-5, warm
             check(off / moved < 0.02, f"{which}, {n} ranks {towers}: weights are off by {off / moved:.1e} of the way they went (2e-2)")
             check(still, "parameters that PyTorch leaves alone are the same bits")
     check(worst(spoilt, history, "loss") > 1e-4, f"the tolerance sees a learning rate 1 % larger ({worst(spoilt, history, 'loss'):.1e})")
-sys.exit(check.result())
+finish()

@@ -9,7 +9,6 @@ import sys
 import pretrain_image_common as dino
 from common import *
 
-check = Checks()
 STEPS, BATCH = 7, 16
 LEAVES = "reproducible: true\nreproducible_leaves: 8\n"
 TRAIN = f"steps: {STEPS}, global_batch: {BATCH}, lr: 1.0e-3, warmup_steps: 2, clip_grad_norm: 0.5"
@@ -89,7 +88,7 @@ with Work() as work:
         f.write(LEAVES + text.replace("SHARDS", f"{work}/shards").replace("TRAIN", TRAIN))
     if which == "refuse":
         refuse()
-        sys.exit(check.result())
+        finish()
     code, said = go(work, "one", 1, **keys)
     check(code == 0, f"1 rank ends with {code}")
     if code:
@@ -129,4 +128,4 @@ with Work() as work:
     difference = dino.difference(metrics(f"{work}/leaves"), metrics(f"{work}/one"), ["loss"])
     limit = 1e-5 if precision == "float32" else 3e-3
     check(difference < limit, f"by {difference:.1e} ({limit:.0e}) in the loss")
-sys.exit(check.result())
+finish()

@@ -8,7 +8,6 @@ import sys
 
 from common import *
 
-check = Checks()
 STEPS = 60
 MODES = {"heads": dict(train__freeze_backbones="true"), "full": dict(train__freeze_backbones="false")}
 
@@ -88,7 +87,7 @@ output: {{checkpoint_interval_steps: 7}}
         check(difference < 1e-5, f"{mode}: on 2, 3, 1, 3 ranks in turn the losses differ by {difference:.1e} (1e-5)")
 
     if which != "stop":
-        sys.exit(check.result())
+        finish()
     keys = MODES["heads"]
     # A STOP file, and the time limit.
     name = "stop"
@@ -153,4 +152,4 @@ output: {{checkpoint_interval_steps: 7}}
     os.makedirs(f"{work}/{name}/checkpoints/step-00000007")
     code, text = run(2, arguments(work, name, train__steps=10, train__warmup_steps=0, **keys))
     check(code == 0 and "did not finish" in text and len(metrics(f"{work}/{name}")) == 10, f"a half-written one is removed and does not count: {code}")
-sys.exit(check.result())
+finish()

@@ -4,11 +4,8 @@ a second signal ends it at once, before the step that is under way; commands tha
 ends with a message and an exit code of the list."""
 import re
 import resource
-import sys
 
 from common import *
-
-check = Checks()
 
 
 def ranks_of(p):
@@ -48,7 +45,7 @@ def early(work, number, delay, k):
     until then, as jobs/run.sbatch does.
     """
     keep = lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGTERM})
-    p = subprocess.Popen([BINARY] + arguments(work, f"early{k}", train__steps=100000), env=dict(os.environ, **RANKS_ENV), stdout=subprocess.DEVNULL,
+    p = subprocess.Popen([BINARY] + arguments(work, f"early{k}", train__steps=100000), env=environment(), stdout=subprocess.DEVNULL,
                          stderr=subprocess.DEVNULL, preexec_fn=None if delay is None else keep)
     if delay is None:
         wait_for(lambda: has_handlers(p.pid))
@@ -95,7 +92,7 @@ train: {{steps: 100000, global_batch: 6, lr: 5.0e-4, warmup_steps: 5, validate_o
     # Commands that save nothing on the way.
     for number in (signal.SIGUSR1, signal.SIGTERM):
         p = subprocess.Popen([BINARY, "bench", "--set", "bench.limit_s=60", "--set", f"output.dir={work}/bench{number}", "--set", "model.image.dim=64", "--set",
-                              "model.image.heads=1"], env=dict(os.environ, **RANKS_ENV), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                              "model.image.heads=1"], env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         wait_for(lambda: os.path.exists(f"{work}/bench{number}/log.txt"))
         time.sleep(0.3)
         begun = time.time()
@@ -107,11 +104,11 @@ train: {{steps: 100000, global_batch: 6, lr: 5.0e-4, warmup_steps: 5, validate_o
     codes, silent = {}, []
     for mib in (150, 250, 400, 600, 625, 650, 675, 700, 800, 2000):
         limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (mib << 20, mib << 20))
-        done = subprocess.run([BINARY] + arguments(work, f"limit{mib}", train__steps=1), env=dict(os.environ, **RANKS_ENV), preexec_fn=limit,
+        done = subprocess.run([BINARY] + arguments(work, f"limit{mib}", train__steps=1), env=environment(), preexec_fn=limit,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=60)
         codes[mib] = done.returncode
         if done.returncode != 0 and "memory" not in done.stdout:
             silent.append(mib)
             print(mib, done.returncode, done.stdout)
     check(set(codes.values()) <= {0, 8} and codes[250] == 8 and codes[2000] == 0 and not silent, f"exit codes by MiB of addresses: {codes}")
-sys.exit(check.result())
+finish()

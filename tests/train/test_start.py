@@ -3,11 +3,9 @@
 file they came from and however the towers are laid out; the file's configuration rules, and a contradiction is refused by name. The example
 inputs are understood."""
 import re
-import sys
 
 from common import *
 
-check = Checks()
 ROOT = os.environ.get("SYZYGY_SOURCE", ".")
 with Work() as work:
     write_shards(f"{work}/shards", 30)
@@ -80,4 +78,4 @@ train: {{steps: 3, global_batch: 8, lr: 1.0e-3, warmup_steps: 1, validate_object
     check(code == 0, f"inputs/align-small.yaml runs: {code}")
     if code:
         print(text)
-sys.exit(check.result())
+finish()

@@ -11,7 +11,6 @@ import masked_common
 import pretrain_image_common
 from common import *
 
-check = Checks()
 MODEL_4 = dict(model__image__heads=4, model__spectrum__heads=4)
 FULL = dict(train__freeze_backbones="false", **MODEL_4)
 
@@ -185,4 +184,4 @@ train: {{steps: 8, global_batch: 10, validate_interval: 4, micro_batch: 2}}
 
 with Work() as folder:
     {"align": align, "image": image, "spectrum": spectrum, "resume": resume, "refuse": refuse, "fault": fault}[sys.argv[1]](folder)
-sys.exit(check.result())
+finish()

@@ -98,7 +98,7 @@ def words(rng, data):
 
 
 def noise(rng, data):
-    """A stretch of random bytes behind the first header."""
+    """A stretch of random bytes after the first header."""
     at = int(rng.integers(min(BLOCK, len(data) - 1), len(data)))
     n = int(min(len(data) - at, 2 ** rng.integers(2, 15)))
     data[at:at + n] = rng.bytes(n)

@@ -107,7 +107,7 @@ def kept_bytes(k, tower, act, rows):
 
 
 def memory_of(command, k, share, layout):
-    """(bytes of a rank, bytes that a node's ranks share): weights lie once a node, everything else is a rank's own. What --dry-run says in detail
+    """(bytes of a rank, bytes that a node's ranks share): weights lie once per node, everything else is a rank's own. What --dry-run says in detail
     (plan.ranks), as a formula, within 10 % of it: tests/app/test_predict.py."""
     act = 2 if k["compute.precision"] == "bfloat16" else 4
     w = work_of(command, k, share)

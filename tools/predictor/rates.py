@@ -20,7 +20,7 @@ class Rates:
     bandwidth: dict  # bytes/s of a core: "update", "optimiser", "teacher", "packing", "sum"
     serial: float = 0.01  # share of the step that a second thread does not help (Amdahl)
     loader_s: float = 0.0  # seconds of a core that reading and augmenting one object takes
-    loop_s: float = 0.0  # seconds a step that belong to nothing else: metrics, schedules, waking up
+    loop_s: float = 0.0  # seconds per step that belong to nothing else: metrics, schedules, waking up
 
     def seconds(self, kind, flops, elements, cores, speed=1.0):
         """Thread count `cores`; speed: of another core's limit to this one's."""

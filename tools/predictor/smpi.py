@@ -2,13 +2,13 @@
 """The model's traffic between nodes against SimGrid's: replays of time-independent traces on fat trees (libsimgrid-dev; smpirun -replay).
 
 A simulated host is a node and its traffic that of all its ranks together. Replayed are what a step sends between nodes: a bucket of gradients, where every
-node sends each other its slice at once (src/train/gradients.c); several buckets behind one another with the backward pass's computation between
+node sends each other its slice at once (src/train/gradients.c); several buckets one after another with the backward pass's computation between
 them; the all-gather of embeddings; small all-reduces. SimGrid shares the bandwidth of every link of the tree among the flows that cross it, with the
 tree's own static routes; the model knows only the injection rate, the taper and a latency. The ratio of the two is the model's error.
 
 Measured on trees of 16 to 256 nodes, taper 1 and 2: buckets sent to all at once, and the pipeline of eight beside computation, agree within 0.4 %: the
 routes of such a tree spread this traffic evenly, so that only the rate out of a leaf matters. Where messages are short (bfloat16 on 256 nodes) the
-simulator adds the receiver's time for each of them behind the last, which the model books as the core's ("sums"); with it they agree within 2 %. A
+simulator adds the receiver's time for each of them after the last, which the model books as the core's ("sums"); with it they agree within 2 %. A
 million flows at once take hours to simulate, so 1024 nodes exchange pair by pair, for which the model adds a route's latency for each partner; within
 10 %: ten times as long, which is why the program sends to all at once. Collectives of the losses agree within a factor of 1.7: there the model does
 not follow the library's choice of algorithm, nor need it: they are a few per cent of a step.
@@ -25,7 +25,7 @@ from predictor.work import BUCKET
 # Nodes of a tree: levels; nodes of a leaf switch and switches below at each higher level; links upwards; parallel links. Leaves have 16 nodes.
 TREES = {16: "1;16;1;1", 64: "2;16,4;1,{up};1,1", 256: "2;16,16;1,{up};1,1", 1024: "3;16,8,8;1,{up},{up2};1,1,1"}
 MEMORY = 6 << 30  # address space of a simulation, bytes: a few algorithms allocate real buffers
-EAGER = 65536  # the simulator's smpi/send-is-detached-thresh: shorter messages cost the receiver overhead_us behind their arrival
+EAGER = 65536  # the simulator's smpi/send-is-detached-thresh: shorter messages cost the receiver overhead_us after their arrival
 SPEED = 100e9  # operations per second of a simulated host
 
 

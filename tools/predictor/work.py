@@ -241,7 +241,7 @@ class Work:
     prototypes: float  # elements
     backward_share: float  # of compute_flops, while which gradients can travel
     object_bytes: float  # read from the file system
-    sums: list  # (bytes, count): all-reduces of the losses a step
+    sums: list  # (bytes, count): all-reduces of the losses per step
     gathers: list  # (bytes in all, count): all-gathers
     tower: str  # whose rates apply: "dino", "image", "spectrum", "both"
     chunks: int = 1
