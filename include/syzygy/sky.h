@@ -140,9 +140,6 @@ syz_status syz_spectrum_resample(int64_t n, const double *wave_A, const double *
 /** Air to vacuum wavelength above 2000 Angstrom. Source: Ciddor 1996, Appl. Opt. 35, 1566; inverse by Morton 2000, ApJS 130, 403 (as the VALD form). */
 double syz_air_to_vacuum(double air_A);
 
-typedef enum syz_spectra_kind { SYZ_SPECTRA_DESI_COADD, SYZ_SPECTRA_DESI_EXPOSURES, SYZ_SPECTRA_SDSS_SPEC, SYZ_SPECTRA_SDSS_PLATE } syz_spectra_kind;
-const char *syz_spectra_kind_text(syz_spectra_kind kind);
-
 typedef struct syz_spectra_options {
   bool verify;             /**< compare CHECKSUM and DATASUM */
   bool keeps_exposures;    /**< DESI per-exposure files: one object an exposure instead of one a TARGETID */
@@ -167,7 +164,8 @@ typedef struct syz_spectra syz_spectra;
 /** The kind is judged by what is in the file. SYZ_ERR_DATA names file, HDU and reason. */
 syz_status syz_spectra_open(const char *path, const syz_spectra_options *options, syz_spectra **out);
 void syz_spectra_close(syz_spectra **s);
-syz_spectra_kind syz_spectra_get_kind(const syz_spectra *s);
+/** What the file is: "DESI coadd", "DESI spectra" (exposures), "SDSS spec", "SDSS spPlate". */
+const char *syz_spectra_kind(const syz_spectra *s);
 int64_t syz_spectra_count(const syz_spectra *s);
 /** Whether no spectrum of the file reaches some part of the grid because a camera's HDUs are missing (DESI). Flux and ivar are 0 there. */
 bool syz_spectra_lacks_camera(const syz_spectra *s);

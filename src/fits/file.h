@@ -107,6 +107,20 @@ void fits_tile_forget(fits_hdu *h);
 /** Whether the gzip tiles that `box` needs have an end; cfitsio 4.2.0 looks for it for ever. 0 or the number of the first that has none. */
 int64_t fits_tile_endless(const syz_fits *f, int hdu, const fits_box *box);
 
+/** Keyword values; false when absent, or not of that type. */
+bool fits_key_text(const fits_hdu *h, const char *key, char text[72]);
+bool fits_key_real(const fits_hdu *h, const char *key, double *value);
+bool fits_key_int(const fits_hdu *h, const char *key, int64_t *value);
+bool fits_key_bool(const fits_hdu *h, const char *key, bool *value);
+/** The card of a keyword, or NULL. */
+const char *fits_find_card(const fits_hdu *h, const char *key);
+/** a b, both not negative; false when it is too large. */
+static inline bool fits_multiply(int64_t a, int64_t b, int64_t *out)
+{
+  if (a < 0 || b < 0 || (b && a > INT64_MAX / b)) return false;
+  *out = a * b;
+  return true;
+}
 /** Bytes of data that a header announces; -1 when it contradicts itself. */
 int64_t fits_data_bytes(const fits_hdu *h);
 /** A whole number with nothing after it. */

@@ -15,144 +15,18 @@
 
 enum { TILE_PIXELS = 8 << 20, TILE_RATIO = 400 };
 
-static bool multiply(int64_t a, int64_t b, int64_t *out) {
-  if (a < 0 || b < 0 || (b && a > INT64_MAX / b)) return false;
-  *out = a * b;
-  return true;
-}
-
-const char *syz_fits_where(const syz_fits *f, int hdu, char text[256]) {
-  const char *name = hdu < f->n ? f->hdu[hdu].face.name : "";
-  size_t length = strlen(f->path);
-  const char *path = length > 160 ? f->path + length - 160 : f->path;
-  if (name[0])
-    snprintf(text, 256, "%s[%s]", path, name);
-  else
-    snprintf(text, 256, "%s[HDU %d]", path, hdu);
-  return text;
-}
-
-/* ------------------------------------------------------------------ cards */
-
-/* What a header says goes into messages and tables. It is ASCII text by the standard; a damaged one must not put control characters there. */
-static char printable(char c) { return c >= 32 && c < 127 ? c : '?'; }
-
-char syz_fits_card_value(const char *card, char text[72]) {
-  text[0] = '\0';
-  if (card[8] != '=' || card[9] != ' ') return 0;
-  int i = 10, n = 0;
-  while (i < SYZ_FITS_CARD && card[i] == ' ') i++;
-  if (i == SYZ_FITS_CARD || card[i] == '/') return 0;
-  if (card[i] == '\'') {
-    for (i++; i < SYZ_FITS_CARD; i++) {
-      if (card[i] == '\'') {
-        if (i + 1 < SYZ_FITS_CARD && card[i + 1] == '\'')
-          i++;
-        else
-          break;
-      }
-      if (n < 71) text[n++] = printable(card[i]);
-    }
-    while (n && text[n - 1] == ' ') n--;
-    text[n] = '\0';
-    return 'T';
-  }
-  for (; i < SYZ_FITS_CARD && card[i] != '/'; i++) text[n++] = printable(card[i]);
-  while (n && text[n - 1] == ' ') n--;
-  text[n] = '\0';
-  if (n == 1 && (text[0] == 'T' || text[0] == 'F')) return 'L';
-  return 'N';
-}
-
-bool fits_parse_int(const char *text, int64_t *value) {
-  char *end;
-  if (!*text || *text == ' ') return false;
-  errno = 0;
-  long long v = strtoll(text, &end, 10);
-  if (errno || *end) return false;
-  *value = v;
-  return true;
-}
-
-bool syz_fits_parse_real(const char *text, double *value) {
-  char copy[72], *end;
-  int n = 0;
-  /* Only digits, sign, point and exponent: strtod alone would take "nan", "inf" and hexadecimal. FITS allows D for E. */
-  for (; text[n]; n++) {
-    if (n == 71 || !strchr("0123456789+-.EeDd", text[n])) return false;
-    copy[n] = text[n] == 'D' || text[n] == 'd' ? 'e' : text[n];
-  }
-  copy[n] = '\0';
-  if (!n) return false;
-  errno = 0;
-  double v = strtod(copy, &end);
-  if (*end || (errno == ERANGE && (v > 1 || v < -1))) return false;
-  *value = v;
-  return true;
-}
-
-static const char *find_card(const fits_hdu *h, const char *key) {
-  char want[8];
-  size_t length = strlen(key);
-  for (size_t i = 0; i < 8; i++) want[i] = i < length ? key[i] : ' ';
-  for (int i = 0; i < h->n_cards; i++)
-    if (memcmp(h->header + (size_t)i * SYZ_FITS_CARD, want, 8) == 0) return h->header + (size_t)i * SYZ_FITS_CARD;
-  return NULL;
-}
-
-static bool key_text(const fits_hdu *h, const char *key, char text[72]) {
-  const char *card = find_card(h, key);
-  return card && syz_fits_card_value(card, text) == 'T';
-}
-
-static bool key_real(const fits_hdu *h, const char *key, double *value) {
-  char text[72];
-  const char *card = find_card(h, key);
-  return card && syz_fits_card_value(card, text) == 'N' && syz_fits_parse_real(text, value);
-}
-
-static bool key_int(const fits_hdu *h, const char *key, int64_t *value) {
-  char text[72];
-  const char *card = find_card(h, key);
-  return card && syz_fits_card_value(card, text) == 'N' && fits_parse_int(text, value);
-}
-
-static bool key_bool(const fits_hdu *h, const char *key, bool *value) {
-  char text[72];
-  const char *card = find_card(h, key);
-  if (!card || syz_fits_card_value(card, text) != 'L') return false;
-  *value = text[0] == 'T';
-  return true;
-}
+/* ----------------------------------------------------------------- tables */
 
 static bool key_is_there_but_no_number(const fits_hdu *h, const char *key) {
   double v;
-  return find_card(h, key) && !key_real(h, key, &v);
+  return fits_find_card(h, key) && !fits_key_real(h, key, &v);
 }
 
 static bool key_n_text(const fits_hdu *h, const char *stem, int i, char text[72]) {
   char key[24];
   snprintf(key, sizeof key, "%s%d", stem, i);
-  return key_text(h, key, text);
+  return fits_key_text(h, key, text);
 }
-
-int64_t fits_data_bytes(const fits_hdu *h) {
-  int64_t bitpix = 0, naxis = -1, pixels = 1, pcount = 0, gcount = 1, bytes = 0;
-  char key[24];
-  if (!key_int(h, "BITPIX", &bitpix) || !key_int(h, "NAXIS", &naxis) || bitpix < -64 || bitpix > 64 || naxis < 0 || naxis > 999) return -1;
-  if (naxis == 0) return 0;
-  for (int i = 0; i < naxis; i++) {
-    int64_t size = -1;
-    snprintf(key, sizeof key, "NAXIS%d", i + 1);
-    if (!key_int(h, key, &size) || !multiply(pixels, size, &pixels)) return -1;
-  }
-  key_int(h, "PCOUNT", &pcount);
-  key_int(h, "GCOUNT", &gcount);
-  if (pcount < 0 || pcount > INT64_MAX - pixels || !multiply(pixels + pcount, gcount, &bytes)) return -1;
-  return multiply(bytes, llabs(bitpix) / 8, &bytes) ? bytes : -1;
-}
-
-/* ----------------------------------------------------------------- tables */
 
 static int64_t item_bytes(char type) {
   switch (type) {
@@ -170,7 +44,7 @@ static syz_status index_fields(const syz_fits *f, int number, fits_hdu *h) {
   char where[256], text[72];
   int64_t n_fields = -1, at = 0;
   syz_fits_where(f, number, where);
-  SYZ_REQUIRE(key_int(h, "TFIELDS", &n_fields) && n_fields >= 0 && n_fields <= 999, SYZ_ERR_DATA,
+  SYZ_REQUIRE(fits_key_int(h, "TFIELDS", &n_fields) && n_fields >= 0 && n_fields <= 999, SYZ_ERR_DATA,
               "%s: TFIELDS %lld is not in 0 .. 999", where, (long long)n_fields);
   h->face.columns = (int)n_fields;
   SYZ_ALLOC(h->field, "FITS fields", n_fields + 1);
@@ -194,7 +68,7 @@ static syz_status index_fields(const syz_fits *f, int number, fits_hdu *h) {
     if (c->type == 'X')
       bytes = (c->repeat < INT64_MAX - 7 ? c->repeat + 7 : 0) / 8;
     else
-      SYZ_REQUIRE(*end && item_bytes(c->type) && multiply(c->repeat, item_bytes(c->type), &bytes), SYZ_ERR_DATA,
+      SYZ_REQUIRE(*end && item_bytes(c->type) && fits_multiply(c->repeat, item_bytes(c->type), &bytes), SYZ_ERR_DATA,
                   "%s: TFORM%d = '%s' is not a format", where, i + 1, text);
     SYZ_REQUIRE(bytes <= h->row_bytes - at, SYZ_ERR_DATA, "%s: column %d (%s, %s) does not fit into rows of %lld bytes", where, i + 1,
                 c->name, text, (long long)h->row_bytes);
@@ -204,13 +78,13 @@ static syz_status index_fields(const syz_fits *f, int number, fits_hdu *h) {
     s->scale = 1;
     snprintf(key, sizeof key, "TSCAL%d", i + 1);
     SYZ_REQUIRE(!key_is_there_but_no_number(h, key), SYZ_ERR_DATA, "%s: %s is not a number", where, key);
-    key_real(h, key, &s->scale);
+    fits_key_real(h, key, &s->scale);
     snprintf(key, sizeof key, "TZERO%d", i + 1);
     SYZ_REQUIRE(!key_is_there_but_no_number(h, key), SYZ_ERR_DATA, "%s: %s is not a number", where, key);
-    key_real(h, key, &s->zero);
+    fits_key_real(h, key, &s->zero);
     s->is_scaled = s->scale != 1 || s->zero != 0;
     snprintf(key, sizeof key, "TNULL%d", i + 1);
-    s->has_null = key_int(h, key, &s->null);
+    s->has_null = fits_key_int(h, key, &s->null);
   }
   SYZ_REQUIRE(at == h->row_bytes, SYZ_ERR_DATA, "%s: columns take %lld bytes of a row, NAXIS1 says %lld", where, (long long)at,
               (long long)h->row_bytes);
@@ -224,26 +98,26 @@ static syz_status index_tiles(const syz_fits *f, int number, fits_hdu *h) {
   char where[256], text[72], key[24];
   int64_t v = 0, tiles = 1, tile_pixels = 1;
   syz_fits_where(f, number, where);
-  SYZ_REQUIRE(key_int(h, "ZBITPIX", &v) && (v == 8 || v == 16 || v == 32 || v == 64 || v == -32 || v == -64), SYZ_ERR_DATA,
+  SYZ_REQUIRE(fits_key_int(h, "ZBITPIX", &v) && (v == 8 || v == 16 || v == 32 || v == 64 || v == -32 || v == -64), SYZ_ERR_DATA,
               "%s: ZBITPIX %lld is not allowed", where, (long long)v);
   h->face.bitpix = (int)v;
-  SYZ_REQUIRE(key_int(h, "ZNAXIS", &v) && v >= 1 && v <= SYZ_FITS_AXES, SYZ_ERR_DATA, "%s: ZNAXIS %lld is not in 1 .. %d", where,
+  SYZ_REQUIRE(fits_key_int(h, "ZNAXIS", &v) && v >= 1 && v <= SYZ_FITS_AXES, SYZ_ERR_DATA, "%s: ZNAXIS %lld is not in 1 .. %d", where,
               (long long)v, SYZ_FITS_AXES);
   h->face.naxis = (int)v;
   h->face.pixels = 1;
   for (int i = 0; i < h->face.naxis; i++) {
     int64_t size = -1, tile = i == 0 ? -1 : 1;
     snprintf(key, sizeof key, "ZNAXIS%d", i + 1);
-    SYZ_REQUIRE(key_int(h, key, &size) && size >= 1 && size <= INT32_MAX, SYZ_ERR_DATA, "%s: %s = %lld", where, key, (long long)size);
+    SYZ_REQUIRE(fits_key_int(h, key, &size) && size >= 1 && size <= INT32_MAX, SYZ_ERR_DATA, "%s: %s = %lld", where, key, (long long)size);
     if (i == 0) tile = size;
     snprintf(key, sizeof key, "ZTILE%d", i + 1);
-    SYZ_REQUIRE(!find_card(h, key) || (key_int(h, key, &tile) && tile >= 1 && tile <= INT32_MAX), SYZ_ERR_DATA, "%s: %s = %lld",
+    SYZ_REQUIRE(!fits_find_card(h, key) || (fits_key_int(h, key, &tile) && tile >= 1 && tile <= INT32_MAX), SYZ_ERR_DATA, "%s: %s = %lld",
                 where, key, (long long)tile);
     if (tile > size) tile = size;
     h->face.shape[h->face.naxis - 1 - i] = size;
     h->tile[h->face.naxis - 1 - i] = tile;
-    SYZ_REQUIRE(multiply(h->face.pixels, size, &h->face.pixels) && multiply(tiles, (size + tile - 1) / tile, &tiles) &&
-                    multiply(tile_pixels, tile, &tile_pixels),
+    SYZ_REQUIRE(fits_multiply(h->face.pixels, size, &h->face.pixels) && fits_multiply(tiles, (size + tile - 1) / tile, &tiles) &&
+                    fits_multiply(tile_pixels, tile, &tile_pixels),
                 SYZ_ERR_DATA, "%s: image size overflows", where);
   }
   SYZ_REQUIRE(tiles == h->face.rows, SYZ_ERR_DATA, "%s: %lld tiles are in the table, the image's shape needs %lld", where,
@@ -253,7 +127,7 @@ static syz_status index_tiles(const syz_fits *f, int number, fits_hdu *h) {
                                              tile_pixels <= (int64_t)(syz_memory_share() / 64)),
               SYZ_ERR_DATA, "%s: a tile of %lld pixels, more than a file of %zu bytes or this node's memory allows", where, (long long)tile_pixels,
               f->bytes.size);
-  SYZ_REQUIRE(key_text(h, "ZCMPTYPE", text), SYZ_ERR_DATA, "%s: ZCMPTYPE is missing", where);
+  SYZ_REQUIRE(fits_key_text(h, "ZCMPTYPE", text), SYZ_ERR_DATA, "%s: ZCMPTYPE is missing", where);
   bool is_rice = !strcmp(text, "RICE_1") || !strcmp(text, "RICE_ONE");
   SYZ_REQUIRE(is_rice || !strcmp(text, "GZIP_1") || !strcmp(text, "GZIP_2") || !strcmp(text, "HCOMPRESS_1") ||
                   !strcmp(text, "PLIO_1") || !strcmp(text, "NOCOMPRESS"),
@@ -261,18 +135,18 @@ static syz_status index_tiles(const syz_fits *f, int number, fits_hdu *h) {
   SYZ_REQUIRE(strcmp(text, "HCOMPRESS_1") != 0 || h->face.naxis >= 2, SYZ_ERR_DATA, "%s: HCOMPRESS_1 needs two axes", where);
   for (int i = 1; i <= 9; i++) {
     snprintf(key, sizeof key, "ZNAME%d", i);
-    if (!key_text(h, key, text)) continue;
+    if (!fits_key_text(h, key, text)) continue;
     int64_t value = -1;
     double real = 0;
     snprintf(key, sizeof key, "ZVAL%d", i);
     if (!strcmp(text, "BLOCKSIZE"))
-      SYZ_REQUIRE(key_int(h, key, &value) && (value == 16 || value == 32), SYZ_ERR_DATA, "%s: BLOCKSIZE (%s) is neither 16 nor 32",
+      SYZ_REQUIRE(fits_key_int(h, key, &value) && (value == 16 || value == 32), SYZ_ERR_DATA, "%s: BLOCKSIZE (%s) is neither 16 nor 32",
                   where, key);
     if (!strcmp(text, "BYTEPIX"))
-      SYZ_REQUIRE(key_int(h, key, &value) && (value == 1 || value == 2 || value == 4 || (value == 8 && !is_rice)), SYZ_ERR_DATA,
+      SYZ_REQUIRE(fits_key_int(h, key, &value) && (value == 1 || value == 2 || value == 4 || (value == 8 && !is_rice)), SYZ_ERR_DATA,
                   "%s: BYTEPIX (%s) is not 1, 2 or 4", where, key);
     if (!strcmp(text, "SCALE") || !strcmp(text, "SMOOTH"))
-      SYZ_REQUIRE(key_real(h, key, &real) && real >= 0 && real < 1e9, SYZ_ERR_DATA, "%s: %s (%s) is out of range", where, text, key);
+      SYZ_REQUIRE(fits_key_real(h, key, &real) && real >= 0 && real < 1e9, SYZ_ERR_DATA, "%s: %s (%s) is out of range", where, text, key);
   }
   /* Places of the tiles in the heap. */
   int found = 0;
@@ -292,7 +166,7 @@ static syz_status index_tiles(const syz_fits *f, int number, fits_hdu *h) {
                 "%s: %s is not a variable-length column", where, field->name);
     if (field->repeat == 0) continue;
     snprintf(key, sizeof key, "TFORM%d", c + 1);
-    const char *card = find_card(h, key);
+    const char *card = fits_find_card(h, key);
     syz_fits_card_value(card, text);
     const char *letter = strpbrk(text, "PQ");
     int64_t width = letter ? item_bytes(letter[1]) : 0;
@@ -338,7 +212,7 @@ static syz_status index_hdu(const syz_fits *f, int number, size_t at, fits_hdu *
   }
   h->data_at = at + (end - at + FITS_BLOCK) / FITS_BLOCK * FITS_BLOCK;
   if (h->data_at > size) h->data_at = size; /* a last block without padding and without data */
-  key_text(h, "EXTNAME", h->face.name);
+  fits_key_text(h, "EXTNAME", h->face.name);
 
   char kind = 'I';
   if (number == 0) {
@@ -347,33 +221,33 @@ static syz_status index_hdu(const syz_fits *f, int number, size_t at, fits_hdu *
     SYZ_REQUIRE(syz_fits_card_value(h->header, text) == 'T', SYZ_ERR_DATA, "%s: XTENSION without a value", where);
     kind = !strcmp(text, "IMAGE") ? 'I' : !strcmp(text, "BINTABLE") || !strcmp(text, "A3DTABLE") ? 'B' : !strcmp(text, "TABLE") ? 'T' : 'O';
   }
-  SYZ_REQUIRE(key_int(h, "BITPIX", &v) && (v == 8 || v == 16 || v == 32 || v == 64 || v == -32 || v == -64), SYZ_ERR_DATA,
+  SYZ_REQUIRE(fits_key_int(h, "BITPIX", &v) && (v == 8 || v == 16 || v == 32 || v == 64 || v == -32 || v == -64), SYZ_ERR_DATA,
               "%s: BITPIX %lld is not allowed", where, (long long)v);
   h->face.bitpix = (int)v;
   v = -1;
-  SYZ_REQUIRE(key_int(h, "NAXIS", &v) && v >= 0 && v <= 999, SYZ_ERR_DATA, "%s: NAXIS %lld is not allowed", where, (long long)v);
+  SYZ_REQUIRE(fits_key_int(h, "NAXIS", &v) && v >= 0 && v <= 999, SYZ_ERR_DATA, "%s: NAXIS %lld is not allowed", where, (long long)v);
   int naxis = (int)v;
   if (naxis == 0) pixels = 0;
   for (int i = 0; i < naxis; i++) {
     snprintf(key, sizeof key, "NAXIS%d", i + 1);
     v = -1;
-    SYZ_REQUIRE(key_int(h, key, &v) && v >= 0, SYZ_ERR_DATA, "%s: %s = %lld", where, key, (long long)v);
+    SYZ_REQUIRE(fits_key_int(h, key, &v) && v >= 0, SYZ_ERR_DATA, "%s: %s = %lld", where, key, (long long)v);
     if (i == 0 && v == 0) {
       bool is_groups = false;
-      SYZ_REQUIRE(!key_bool(h, "GROUPS", &is_groups) || !is_groups, SYZ_ERR_DATA, "%s: random groups are not read", where);
+      SYZ_REQUIRE(!fits_key_bool(h, "GROUPS", &is_groups) || !is_groups, SYZ_ERR_DATA, "%s: random groups are not read", where);
     }
-    SYZ_REQUIRE(multiply(pixels, v, &pixels), SYZ_ERR_DATA, "%s: the image size overflows", where);
+    SYZ_REQUIRE(fits_multiply(pixels, v, &pixels), SYZ_ERR_DATA, "%s: the image size overflows", where);
     if (naxis <= SYZ_FITS_AXES) h->face.shape[naxis - 1 - i] = v;
   }
   if (naxis > SYZ_FITS_AXES) kind = 'O';
   h->face.naxis = naxis <= SYZ_FITS_AXES ? naxis : 0;
-  SYZ_REQUIRE(!find_card(h, "PCOUNT") || (key_int(h, "PCOUNT", &pcount) && pcount >= 0), SYZ_ERR_DATA, "%s: PCOUNT %lld", where,
+  SYZ_REQUIRE(!fits_find_card(h, "PCOUNT") || (fits_key_int(h, "PCOUNT", &pcount) && pcount >= 0), SYZ_ERR_DATA, "%s: PCOUNT %lld", where,
               (long long)pcount);
-  SYZ_REQUIRE(!find_card(h, "GCOUNT") || (key_int(h, "GCOUNT", &gcount) && gcount >= 0), SYZ_ERR_DATA, "%s: GCOUNT %lld", where,
+  SYZ_REQUIRE(!fits_find_card(h, "GCOUNT") || (fits_key_int(h, "GCOUNT", &gcount) && gcount >= 0), SYZ_ERR_DATA, "%s: GCOUNT %lld", where,
               (long long)gcount);
   if (number == 0 && naxis == 0) pcount = 0;
-  SYZ_REQUIRE(pcount <= INT64_MAX - pixels && multiply(pixels + pcount, gcount, &bytes) &&
-                  multiply(bytes, abs(h->face.bitpix) / 8, &bytes),
+  SYZ_REQUIRE(pcount <= INT64_MAX - pixels && fits_multiply(pixels + pcount, gcount, &bytes) &&
+                  fits_multiply(bytes, abs(h->face.bitpix) / 8, &bytes),
               SYZ_ERR_DATA, "%s: the data size overflows", where);
   SYZ_REQUIRE((uint64_t)bytes <= size - h->data_at, SYZ_ERR_DATA,
               "%s: the file is cut short: the header asks for %lld bytes of data, %zu are there", where, (long long)bytes,
@@ -389,10 +263,10 @@ static syz_status index_hdu(const syz_fits *f, int number, size_t at, fits_hdu *
     h->scale->scale = 1;
     SYZ_REQUIRE(!key_is_there_but_no_number(h, "BSCALE") && !key_is_there_but_no_number(h, "BZERO"), SYZ_ERR_DATA,
                 "%s: BSCALE or BZERO is not a number", where);
-    key_real(h, "BSCALE", &h->scale->scale);
-    key_real(h, "BZERO", &h->scale->zero);
+    fits_key_real(h, "BSCALE", &h->scale->scale);
+    fits_key_real(h, "BZERO", &h->scale->zero);
     h->scale->is_scaled = h->scale->scale != 1 || h->scale->zero != 0;
-    h->scale->has_null = h->face.bitpix > 0 && key_int(h, "BLANK", &h->scale->null);
+    h->scale->has_null = h->face.bitpix > 0 && fits_key_int(h, "BLANK", &h->scale->null);
   } else if (kind == 'B') {
     SYZ_REQUIRE(naxis == 2 && h->face.bitpix == 8 && gcount == 1, SYZ_ERR_DATA, "%s: a BINTABLE with NAXIS %d and BITPIX %d", where,
                 naxis, h->face.bitpix);
@@ -400,14 +274,14 @@ static syz_status index_hdu(const syz_fits *f, int number, size_t at, fits_hdu *
     h->row_bytes = h->face.shape[1];
     h->face.rows = h->row_bytes ? h->face.shape[0] : 0; /* rows of no bytes could be any number: nobody must ask memory for them */
     h->heap_at = pixels;
-    SYZ_REQUIRE(!find_card(h, "THEAP") || (key_int(h, "THEAP", &h->heap_at) && h->heap_at >= pixels && h->heap_at <= bytes),
+    SYZ_REQUIRE(!fits_find_card(h, "THEAP") || (fits_key_int(h, "THEAP", &h->heap_at) && h->heap_at >= pixels && h->heap_at <= bytes),
                 SYZ_ERR_DATA, "%s: THEAP %lld lies outside the data", where, (long long)h->heap_at);
     h->face.bitpix = 0;
     h->face.naxis = 0;
     memset(h->face.shape, 0, sizeof h->face.shape);
     SYZ_TRY(index_fields(f, number, h));
     bool is_image = false;
-    if (key_bool(h, "ZIMAGE", &is_image) && is_image) SYZ_TRY(index_tiles(f, number, h));
+    if (fits_key_bool(h, "ZIMAGE", &is_image) && is_image) SYZ_TRY(index_tiles(f, number, h));
   } else if (kind == 'T') {
     SYZ_REQUIRE(gcount == 1 && pcount == 0, SYZ_ERR_DATA, "%s: an ASCII table with PCOUNT %lld and GCOUNT %lld", where, (long long)pcount,
                 (long long)gcount);
@@ -505,21 +379,6 @@ int syz_fits_find(const syz_fits *f, const char *name) {
   return -1;
 }
 
-const char *syz_fits_header(const syz_fits *f, int hdu, int *n) {
-  *n = f->hdu[hdu].n_cards;
-  return f->hdu[hdu].header;
-}
-
-bool syz_fits_key_text(const syz_fits *f, int hdu, const char *key, char *text, size_t room) {
-  char value[72];
-  if (!key_text(&f->hdu[hdu], key, value)) return false;
-  snprintf(text, room, "%s", value);
-  return true;
-}
-
-bool syz_fits_key_real(const syz_fits *f, int hdu, const char *key, double *value) { return key_real(&f->hdu[hdu], key, value); }
-bool syz_fits_key_int(const syz_fits *f, int hdu, const char *key, int64_t *value) { return key_int(&f->hdu[hdu], key, value); }
-bool syz_fits_key_bool(const syz_fits *f, int hdu, const char *key, bool *value) { return key_bool(&f->hdu[hdu], key, value); }
 const syz_fits_field *syz_fits_field_get(const syz_fits *f, int hdu, int i) { return &f->hdu[hdu].field[i]; }
 
 int syz_fits_field_find(const syz_fits *f, int hdu, const char *name) {

@@ -116,6 +116,17 @@ cleanup:
   return st;
 }
 
+/* A FIBERMAP alone is no sign: fiberassign, cframe and zbest files have one too. */
+bool desi_recognise(const syz_fits *f)
+{
+  bool has_arms = false;
+  for (int h = 0; h < syz_fits_count(f) && !has_arms; h++) {
+    const char *name = syz_fits_get(f, h)->name;
+    has_arms = spectra_ends_with(name, "_WAVELENGTH") || (spectra_ends_with(name, "_FLUX") && syz_fits_find(f, "FIBERMAP") >= 0);
+  }
+  return has_arms && syz_fits_find(f, "REDSHIFTS") < 0;
+}
+
 syz_status desi_open(syz_spectra *s) {
   syz_status st = SYZ_OK;
   syz_fits *f = s->file;
@@ -131,7 +142,7 @@ syz_status desi_open(syz_spectra *s) {
   /* A per-exposure file has FIBERSTATUS and EXPID where a coadd has COADD_ columns and EXP_FIBERMAP. */
   bool is_exposures = syz_fits_field_find(f, s->table, "EXPID") >= 0 && syz_fits_find(f, "EXP_FIBERMAP") < 0 &&
                       syz_fits_field_find(f, s->table, "COADD_FIBERSTATUS") < 0;
-  s->kind = is_exposures ? SYZ_SPECTRA_DESI_EXPOSURES : SYZ_SPECTRA_DESI_COADD;
+  if (is_exposures) s->kind = "DESI spectra";
   SYZ_TRY(group_rows(s, rows, id, is_exposures && !s->options.keeps_exposures));
   SYZ_ALLOC(s->info, "spectrum table", s->n + 1);
   const char *status_name = syz_fits_field_find(f, s->table, "COADD_FIBERSTATUS") >= 0 ? "COADD_FIBERSTATUS" : "FIBERSTATUS";

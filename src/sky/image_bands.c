@@ -7,6 +7,8 @@
 #include <string.h>
 #include <strings.h>
 
+const char *image_base_name(const char *path) { return strrchr(path, '/') ? strrchr(path, '/') + 1 : path; }
+
 /* One of g, r, z, or another band: a letter (i, Y), a letter with a number (W1, M411), or NUV, FUV. */
 static int band_of_word(const char *word, size_t n)
 {

@@ -37,8 +37,6 @@ static bool contains(const char *text, const char *word) {
   return false;
 }
 
-const char *image_base_name(const char *path) { return strrchr(path, '/') ? strrchr(path, '/') + 1 : path; }
-
 bool syz_images_is_side_product(const char *path) {
   static const char *const word[] = {"invvar", "-nexp-",  "maskbits", "psfsize", "depth-", "-chi2-",  "blobmodel", "-model-", "_ood_",
                                      "_oow_",  "copsf_",  "_wht",     "-mask",   "_mask",  "weight"};

@@ -73,6 +73,11 @@ static double first_number(syz_fits *f, int table, const char *const *name)
   return v;
 }
 
+bool sdss_spec_recognise(const syz_fits *f)
+{
+  return syz_fits_count(f) > 1 && syz_fits_get(f, 1)->kind == SYZ_FITS_TABLE && syz_fits_field_find(f, 1, "loglam") >= 0;
+}
+
 syz_status sdss_spec_open(syz_spectra *s) {
   syz_status st = SYZ_OK;
   syz_fits *f = s->file;
@@ -126,6 +131,12 @@ syz_status sdss_spec_open(syz_spectra *s) {
 cleanup:
   syz_free(&loglam);
   return st;
+}
+
+bool sdss_plate_recognise(const syz_fits *f)
+{
+  double coeff;
+  return syz_fits_get(f, 0)->naxis == 2 && syz_fits_key_real(f, 0, "COEFF0", &coeff);
 }
 
 syz_status sdss_plate_open(syz_spectra *s) {
@@ -205,37 +216,56 @@ cleanup:
   return st;
 }
 
-syz_status sdss_read(syz_spectra *s, int64_t i, float *flux, float *ivar) {
+/* Flux and inverse variance of the pixels of the only spectrum, those with a masked bit at ivar 0. */
+static syz_status spec_pixels(syz_spectra *s, double *in, double *in_ivar)
+{
   syz_status st = SYZ_OK;
   syz_fits *f = s->file;
-  double *in = NULL, *in_ivar = NULL;
+  int64_t *mask = NULL, n = s->pixels;
+  SYZ_TRY(syz_fits_column_f64(f, 1, syz_fits_field_find(f, 1, "flux"), 0, 0, n, in));
+  SYZ_TRY(syz_fits_column_f64(f, 1, syz_fits_field_find(f, 1, "ivar"), 0, 0, n, in_ivar));
+  int column = syz_fits_field_find(f, 1, "and_mask");
+  if (s->options.mask_bits && column >= 0) {
+    SYZ_ALLOC(mask, "SDSS mask", n);
+    SYZ_TRY(syz_fits_column_i64(f, 1, column, 0, 0, n, mask));
+    for (int64_t p = 0; p < n; p++)
+      if ((uint32_t)mask[p] & s->options.mask_bits) in_ivar[p] = 0;
+  }
+cleanup:
+  syz_free(&mask);
+  return st;
+}
+
+/* The same of spectrum i of a plate. */
+static syz_status plate_pixels(syz_spectra *s, int64_t i, double *in, double *in_ivar)
+{
+  syz_status st = SYZ_OK;
+  syz_fits *f = s->file;
   uint32_t *mask = NULL;
-  int64_t *mask_column = NULL;
+  const int64_t n = s->pixels;
+  SYZ_TRY(syz_fits_read_f64(f, 0, i * n, n, in));
+  SYZ_TRY(syz_fits_read_f64(f, 1, i * n, n, in_ivar));
+  if (s->options.mask_bits && syz_fits_get(f, 2)->pixels == s->n * n) {
+    SYZ_ALLOC(mask, "SDSS mask", n);
+    SYZ_TRY(syz_fits_read_u32(f, 2, i * n, n, mask));
+    for (int64_t p = 0; p < n; p++)
+      if (mask[p] & s->options.mask_bits) in_ivar[p] = 0;
+  }
+cleanup:
+  syz_free(&mask);
+  return st;
+}
+
+static syz_status read_spectrum(syz_spectra *s, bool is_plate, int64_t i, float *flux, float *ivar)
+{
+  syz_status st = SYZ_OK;
+  double *in = NULL, *in_ivar = NULL;
   char what[256];
   int64_t n = s->pixels;
   SYZ_ALLOC(in, "SDSS spectrum", n);
   SYZ_ALLOC(in_ivar, "SDSS spectrum", n);
-  if (s->kind == SYZ_SPECTRA_SDSS_SPEC) {
-    SYZ_TRY(syz_fits_column_f64(f, 1, syz_fits_field_find(f, 1, "flux"), 0, 0, n, in));
-    SYZ_TRY(syz_fits_column_f64(f, 1, syz_fits_field_find(f, 1, "ivar"), 0, 0, n, in_ivar));
-    int column = syz_fits_field_find(f, 1, "and_mask");
-    if (s->options.mask_bits && column >= 0) {
-      SYZ_ALLOC(mask_column, "SDSS mask", n);
-      SYZ_TRY(syz_fits_column_i64(f, 1, column, 0, 0, n, mask_column));
-      for (int64_t p = 0; p < n; p++)
-        if ((uint32_t)mask_column[p] & s->options.mask_bits) in_ivar[p] = 0;
-    }
-  } else {
-    SYZ_TRY(syz_fits_read_f64(f, 0, i * n, n, in));
-    SYZ_TRY(syz_fits_read_f64(f, 1, i * n, n, in_ivar));
-    if (s->options.mask_bits && syz_fits_get(f, 2)->pixels == s->n * n) {
-      SYZ_ALLOC(mask, "SDSS mask", n);
-      SYZ_TRY(syz_fits_read_u32(f, 2, i * n, n, mask));
-      for (int64_t p = 0; p < n; p++)
-        if (mask[p] & s->options.mask_bits) in_ivar[p] = 0;
-    }
-  }
-  snprintf(what, sizeof what, "%.180s: object %lld", syz_fits_path(f), (long long)s->info[i].object_id);
+  SYZ_TRY(is_plate ? plate_pixels(s, i, in, in_ivar) : spec_pixels(s, in, in_ivar));
+  snprintf(what, sizeof what, "%.180s: object %lld", syz_fits_path(s->file), (long long)s->info[i].object_id);
   /* A pixel that claims a variance but has no value makes the object bad, not the pixel: say so where it can be refused. */
   for (int64_t p = 0; p < n; p++)
     SYZ_REQUIRE(isfinite(in[p]) || !(in_ivar[p] > 0), SYZ_ERR_DATA, "%s: flux is not finite at %.1f A where ivar > 0", what, s->wave_A[p]);
@@ -243,7 +273,8 @@ syz_status sdss_read(syz_spectra *s, int64_t i, float *flux, float *ivar) {
 cleanup:
   syz_free(&in);
   syz_free(&in_ivar);
-  syz_free(&mask);
-  syz_free(&mask_column);
   return st;
 }
+
+syz_status sdss_spec_read(syz_spectra *s, int64_t i, float *flux, float *ivar) { return read_spectrum(s, false, i, flux, ivar); }
+syz_status sdss_plate_read(syz_spectra *s, int64_t i, float *flux, float *ivar) { return read_spectrum(s, true, i, flux, ivar); }

@@ -9,76 +9,12 @@
 #include <strings.h>
 #include <unistd.h>
 
-const char *syz_spectra_kind_text(syz_spectra_kind kind) {
-  switch (kind) {
-    case SYZ_SPECTRA_DESI_COADD: return "DESI coadd";
-    case SYZ_SPECTRA_DESI_EXPOSURES: return "DESI spectra";
-    case SYZ_SPECTRA_SDSS_SPEC: return "SDSS spec";
-    default: return "SDSS spPlate";
-  }
-}
-
-double spectra_number(syz_fits *f, int hdu, int64_t row, const char *name) {
-  double v = (double)NAN;
-  int column = syz_fits_field_find(f, hdu, name);
-  if (column < 0 || !strchr("LBIJKED", syz_fits_field_get(f, hdu, column)->type) || syz_fits_field_get(f, hdu, column)->repeat < 1) return v;
-  if (syz_fits_column_f64(f, hdu, column, 0, row, 1, &v) != SYZ_OK) return (double)NAN;
-  return v;
-}
-
-void spectra_text(syz_fits *f, int hdu, int64_t row, const char *name, char *text, size_t room) {
-  int column = syz_fits_field_find(f, hdu, name);
-  text[0] = '\0';
-  if (column >= 0 && syz_fits_field_get(f, hdu, column)->type == 'A' && syz_fits_field_get(f, hdu, column)->repeat > 0)
-    if (syz_fits_column_text(f, hdu, column, row, text, room) != SYZ_OK) text[0] = '\0';
-}
-
-bool spectra_whole(syz_fits *f, int hdu, int64_t row, const char *name, int64_t *value)
-{
-  int column = syz_fits_field_find(f, hdu, name);
-  return column >= 0 && strchr("BIJK", syz_fits_field_get(f, hdu, column)->type) && syz_fits_field_get(f, hdu, column)->repeat == 1 &&
-         syz_fits_column_i64(f, hdu, column, 0, row, 1, value) == SYZ_OK;
-}
-
-/* The number that a unit begins with, as a power of ten where it is written so: 1E-17, 1.0e-17, 10**-17, 10^(-17), 10-17. NaN without one. */
-static double leading_number(const char *unit, const char **rest)
-{
-  char *end;
-  while (*unit == ' ') unit++;
-  double value = strtod(unit, &end);
-  *rest = end;
-  if (end == unit) return (double)NAN;
-  if (value != 10) return value;
-  const char *p = end;
-  if (!strncmp(p, "**", 2))
-    p += 2;
-  else if (*p == '^')
-    p++;
-  bool is_enclosed = *p == '(';
-  p += is_enclosed;
-  long power = strtol(p, &end, 10);
-  if (end == p || (is_enclosed && *end != ')')) return value;
-  *rest = end + is_enclosed;
-  return pow(10, (double)power);
-}
-
-syz_status spectra_check_unit(const syz_fits *f, int hdu) {
-  syz_status st = SYZ_OK;
-  char unit[72];
-  const char *rest;
-  if (!syz_fits_key_text(f, hdu, "BUNIT", unit, sizeof unit) || !unit[0]) return SYZ_OK;
-  double factor = leading_number(unit, &rest);
-  /* Whatever way erg/s/cm2/Angstrom is written; a flux per frequency is another thing. */
-  bool is_known = fabs(factor / 1e-17 - 1) < 1e-6 && !strstr(rest, "Hz") && !strstr(rest, "hz") && !strstr(rest, "Jy");
-  SYZ_REQUIRE(is_known, SYZ_ERR_DATA, "%s: BUNIT '%s', fluxes in 1e-17 erg/s/cm2/Angstrom are needed", syz_fits_path(f), unit);
-cleanup:
-  return st;
-}
-
-static bool ends_with(const char *text, const char *end) {
-  size_t n = strlen(text), m = strlen(end);
-  return n > m && !strcmp(text + n - m, end);
-}
+/* What kinds of files there are, asked in this order whether a file is theirs. */
+static const spectra_format FORMATS[] = {
+    {"DESI coadd", desi_recognise, desi_open, desi_read},
+    {"SDSS spec", sdss_spec_recognise, sdss_spec_open, sdss_spec_read},
+    {"SDSS spPlate", sdss_plate_recognise, sdss_plate_open, sdss_plate_read},
+};
 
 syz_status syz_spectra_open(const char *path, const syz_spectra_options *options, syz_spectra **out) {
   syz_status st = SYZ_OK;
@@ -88,26 +24,11 @@ syz_status syz_spectra_open(const char *path, const syz_spectra_options *options
   s->options = *options;
   s->table = -1;
   SYZ_TRY(syz_fits_open(path, options->verify, &s->file));
-  syz_fits *f = s->file;
-  /* A FIBERMAP alone is no sign: fiberassign, cframe and zbest files have one too. */
-  bool has_arms = false;
-  for (int h = 0; h < syz_fits_count(f) && !has_arms; h++) {
-    const char *name = syz_fits_get(f, h)->name;
-    has_arms = ends_with(name, "_WAVELENGTH") || (ends_with(name, "_FLUX") && syz_fits_find(f, "FIBERMAP") >= 0);
-  }
-  bool is_spec = syz_fits_count(f) > 1 && syz_fits_get(f, 1)->kind == SYZ_FITS_TABLE && syz_fits_field_find(f, 1, "loglam") >= 0;
-  double coeff;
-  if (has_arms && syz_fits_find(f, "REDSHIFTS") < 0) {
-    SYZ_TRY(desi_open(s));
-  } else if (is_spec) {
-    s->kind = SYZ_SPECTRA_SDSS_SPEC;
-    SYZ_TRY(sdss_spec_open(s));
-  } else if (syz_fits_get(f, 0)->naxis == 2 && syz_fits_key_real(f, 0, "COEFF0", &coeff)) {
-    s->kind = SYZ_SPECTRA_SDSS_PLATE;
-    SYZ_TRY(sdss_plate_open(s));
-  } else {
-    SYZ_REQUIRE(false, SYZ_ERR_DATA, "%s: no spectra in it (neither DESI arms, nor an SDSS COADD table, nor an spPlate image)", path);
-  }
+  for (size_t k = 0; k < sizeof FORMATS / sizeof *FORMATS && !s->format; k++)
+    if (FORMATS[k].recognise(s->file)) s->format = &FORMATS[k];
+  SYZ_REQUIRE(s->format, SYZ_ERR_DATA, "%s: no spectra in it (neither DESI arms, nor an SDSS COADD table, nor an spPlate image)", path);
+  s->kind = s->format->name;
+  SYZ_TRY(s->format->open(s));
   *out = s;
   s = NULL;
 cleanup:
@@ -131,7 +52,7 @@ void syz_spectra_close(syz_spectra **spectra) {
   syz_free(spectra);
 }
 
-syz_spectra_kind syz_spectra_get_kind(const syz_spectra *s) { return s->kind; }
+const char *syz_spectra_kind(const syz_spectra *s) { return s->kind; }
 int64_t syz_spectra_count(const syz_spectra *s) { return s->n; }
 bool syz_spectra_lacks_camera(const syz_spectra *s) { return s->lacks_camera; }
 const syz_spectrum_info *syz_spectra_info(const syz_spectra *s, int64_t i) { return &s->info[i]; }
@@ -139,10 +60,7 @@ const syz_spectrum_info *syz_spectra_info(const syz_spectra *s, int64_t i) { ret
 syz_status syz_spectra_read(syz_spectra *s, int64_t i, float *flux, float *ivar) {
   syz_status st = SYZ_OK;
   SYZ_REQUIRE(i >= 0 && i < s->n, SYZ_ERR_INTERNAL, "%s: spectrum %lld of %lld", syz_fits_path(s->file), (long long)i, (long long)s->n);
-  if (s->kind == SYZ_SPECTRA_DESI_COADD || s->kind == SYZ_SPECTRA_DESI_EXPOSURES)
-    SYZ_TRY(desi_read(s, i, flux, ivar));
-  else
-    SYZ_TRY(sdss_read(s, i, flux, ivar));
+  SYZ_TRY(s->format->read(s, i, flux, ivar));
 cleanup:
   return st;
 }
@@ -170,7 +88,7 @@ bool syz_spectra_redrock_path(const char *path, char *redrock, size_t room) {
   const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
   int own_packing = 0;
   for (int p = 1; p < 4; p++)
-    if (ends_with(name, packed[p])) own_packing = p;
+    if (spectra_ends_with(name, packed[p])) own_packing = p;
   size_t end = strlen(name) - strlen(packed[own_packing]);
   for (int k = 0; k < 16; k++) { /* redrock- before zbest-, for each stem, packed as the file itself or else in whatever way */
     const char *own = stem[k / 4 % 2];

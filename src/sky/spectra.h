@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of the spectrum readers: what desi.c and sdss.c give to spectra.c. */
+/**
+ * Inside of the spectrum readers. spectra.c has the table of formats, each with a file of its own (desi.c, sdss.c); what these share is in
+ * spectra_table.c. A new format is a row of that table, its functions, declared below, and what it has to remember in syz_spectra.
+ */
 #pragma once
 
 #include "syzygy/sky.h"
@@ -13,8 +16,18 @@ typedef struct desi_arm {
   double *wave_A;
 } desi_arm;
 
+/** A kind of files with spectra. */
+typedef struct spectra_format {
+  const char *name;
+  bool (*recognise)(const syz_fits *f); /**< by what is in the file */
+  /** Objects, their rows and wavelengths: s->file is open, all else is as after the allocation but `table`, which is -1. */
+  syz_status (*open)(syz_spectra *s);
+  syz_status (*read)(syz_spectra *s, int64_t i, float *flux, float *ivar); /**< as syz_spectra_read */
+} spectra_format;
+
 struct syz_spectra {
-  syz_spectra_kind kind;
+  const spectra_format *format;
+  const char *kind; /**< the format's name, unless `open` knows better */
   syz_spectra_options options;
   syz_fits *file;
   int64_t n;
@@ -37,11 +50,15 @@ struct syz_spectra {
   float *flux_row, *ivar_row, *flux_sum, *ivar_sum; /**< scratch */
 };
 
+bool desi_recognise(const syz_fits *f);
 syz_status desi_open(syz_spectra *s);
 syz_status desi_read(syz_spectra *s, int64_t i, float *flux, float *ivar);
+bool sdss_spec_recognise(const syz_fits *f);
 syz_status sdss_spec_open(syz_spectra *s);
+syz_status sdss_spec_read(syz_spectra *s, int64_t i, float *flux, float *ivar);
+bool sdss_plate_recognise(const syz_fits *f);
 syz_status sdss_plate_open(syz_spectra *s);
-syz_status sdss_read(syz_spectra *s, int64_t i, float *flux, float *ivar);
+syz_status sdss_plate_read(syz_spectra *s, int64_t i, float *flux, float *ivar);
 
 /** One number of a table by column name; NaN when there is no such numeric column. */
 double spectra_number(syz_fits *f, int hdu, int64_t row, const char *name);
@@ -51,3 +68,5 @@ bool spectra_whole(syz_fits *f, int hdu, int64_t row, const char *name, int64_t 
 void spectra_text(syz_fits *f, int hdu, int64_t row, const char *name, char *text, size_t room);
 /** Refuse a flux unit that is not 1e-17 erg/s/cm2/Angstrom, however that is written; no BUNIT is taken as that. */
 syz_status spectra_check_unit(const syz_fits *f, int hdu);
+/** Whether `end` is the end of a longer text. */
+bool spectra_ends_with(const char *text, const char *end);

@@ -6,8 +6,8 @@
  * (train.micro_batch) runs the forward pass in chunks without keeping activations, and runs each chunk but the last again before its
  * backward pass: one forward pass more, memory of one chunk (Gao et al. 2021, arXiv:2101.06983). Dropout is a function of (seed, step,
  * place), so the second pass is the first one again. Chunks go backwards, so that the last forward pass is used as it is, and the gradient
- * sums over ranks begin while the final chunk runs. With reproducible sums (src/comm/leaves.c) no chunk crosses the border of a leaf, and the gradients of both
- * towers are complete for one leaf before the next one begins.
+ * sums over ranks begin while the final chunk runs. With reproducible sums (src/comm/leaves.c) no chunk crosses the border of a leaf, and the
+ * gradients of both towers are complete for one leaf before the next one begins.
  *
  * With frozen backbones the towers' tokens are computed once for all objects (align_tokens.c), and a step reads them and runs the heads.
  * With augmentation there is nothing to keep: then the frozen towers run in every step (cache: none).

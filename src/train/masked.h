@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of masked modelling: masked.c (steps), masked_plan.c (memory), masked_score.c (what is hidden, scored, interpolated), masked_validate.c,
- * masked_write.c. */
+/** Inside of masked modelling: masked.c (steps), masked_plan.c (memory), masked_score.c (what is hidden, scored, interpolated), masked_pass.c,
+ * masked_validate.c, masked_write.c. */
 #pragma once
 
 #include "passes.h"

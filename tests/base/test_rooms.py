@@ -28,7 +28,8 @@ TREE = {
 PLANTED = [
     ({"src/low/low.c": '#include "syzygy/middle.h"\n'}, "src/low/low.c:1: room low may not use middle"),
     ({"include/syzygy/low.h": '\n# include "syzygy/middle.h"\n'}, "include/syzygy/low.h:2: room low may not use middle"),
-    ({"src/middle/CMakeLists.txt": "syz_add_room(middle SOURCES middle.c BORROWS near:far.h)\n"}, "include/syzygy/middle.h:1: room middle may not use low"),
+    ({"src/middle/CMakeLists.txt": "syz_add_room(middle SOURCES middle.c BORROWS near:far.h)\n"},
+     "include/syzygy/middle.h:1: room middle may not use low"),
     ({"src/middle/middle.c": '#include "syzygy/program.h"\n'}, "src/middle/middle.c:1: room middle may not use program"),
     ({"src/middle/middle.c": "#include <far.h>\n"}, "src/middle/middle.c:1: far.h belongs to room low"),
     ({"src/middle/near.c": "#include <wide/deep.h>\n"}, "src/middle/near.c:1: wide/deep.h belongs to room low"),

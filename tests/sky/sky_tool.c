@@ -33,7 +33,7 @@ static syz_status spectra(int argc, char **argv) {
   int64_t n = syz_spectra_count(s);
   SYZ_ALLOC(flux, "test", SYZ_SPECTRUM_PIXELS);
   SYZ_ALLOC(ivar, "test", SYZ_SPECTRUM_PIXELS);
-  printf("%s\n%" PRId64 "\n", syz_spectra_kind_text(syz_spectra_get_kind(s)), n);
+  printf("%s\n%" PRId64 "\n", syz_spectra_kind(s), n);
   for (int64_t i = 0; i < n; i++) {
     const syz_spectrum_info *p = syz_spectra_info(s, i);
     printf("%" PRId64 " %.17g %.17g %.17g %" PRId64 " %" PRId64 " %s %s %.9g\n", p->object_id, p->ra, p->dec, p->redshift, p->zwarn, p->fiberstatus,
