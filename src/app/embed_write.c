@@ -129,6 +129,13 @@ static syz_status create_datasets(const syz_embed_result *r, syz_h5 *f)
   SYZ_TRY(syz_h5_dataset(f, "dec", SYZ_H5_F64, rows, 0, NULL, "deg", "declination, ICRS; NaN when unknown"));
   SYZ_TRY(syz_h5_dataset(f, "has_image", SYZ_H5_U8, rows, 0, NULL, "", "1 where there is an image embedding"));
   SYZ_TRY(syz_h5_dataset(f, "has_spectrum", SYZ_H5_U8, rows, 0, NULL, "", "1 where there is a spectrum embedding"));
+  const char *const *label;
+  const int n = syz_shardset_labels(r->data, &label);
+  for (int i = 0; i < n; i++) {
+    char dataset[SYZ_LABEL_NAME + 8];
+    snprintf(dataset, sizeof dataset, "label/%s", label[i]);
+    SYZ_TRY(syz_h5_dataset(f, dataset, SYZ_H5_F32, rows, 0, NULL, "", "label carried over from the data set; NaN where unknown"));
+  }
 cleanup:
   return st;
 }
@@ -146,8 +153,7 @@ static syz_status write_labels(const syz_embed_result *r, syz_h5 *f)
     char dataset[SYZ_LABEL_NAME + 8];
     snprintf(dataset, sizeof dataset, "label/%s", name[i]);
     SYZ_TRY(syz_shardset_read_label_rows(r->data, name[i], first, count, value));
-    SYZ_TRY(syz_h5_write(f, dataset, SYZ_H5_F32, rows, 0, NULL, first, count, value, "",
-                         "label carried over from the data set; NaN where unknown"));
+    SYZ_TRY(syz_h5_write_rows(f, dataset, first, count, value));
   }
 cleanup:
   syz_free(&value);
