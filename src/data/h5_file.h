@@ -64,6 +64,8 @@ void h5_hints_free(MPI_Info *info);
 const syz_h5_settings *h5_settings(void);
 /** Rank-local: create an empty file with the stripes of the settings; does nothing when they ask for none. SYZ_ERR_WRITE. */
 syz_status h5_create_striped(const char *path);
+/** Rank-local: bytes [from, to) of a file get their place on the disk. SYZ_ERR_WRITE names `path`. */
+syz_status h5_reserve(int fd, const char *path, int64_t from, int64_t to);
 /** Rank-local: bytes to their place in the file; `name`: of the dataset, for the message. They may be under way when it returns: what fails then is
  * the error of a later call, or of publishing. */
 syz_status h5_write_at(syz_h5 *f, const char *name, int64_t at, size_t bytes, const void *data);

@@ -6,11 +6,15 @@
  * is created, and MPI_File_open with the reserved hints striping_factor and striping_unit (MPI 4.0, section 14.2.8) is the portable way to ask.
  * An MPI library without a driver for the file system, and a file system without stripes, pass over them in silence, as the standard wants.
  */
+#define _XOPEN_SOURCE 700 /* posix_fallocate */
+#include <errno.h>
+#include <fcntl.h>
 #include <mpi.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "h5_file.h"
+#include "h5_layout.h"
 
 static syz_h5_settings settings = {.alignment = 4096, .is_direct = true};
 
@@ -97,6 +101,20 @@ syz_status h5_create_striped(const char *path)
   h5_hints_free(&info);
   SYZ_REQUIRE(rc == MPI_SUCCESS, SYZ_ERR_WRITE, "%s: cannot create with %lld stripes of %lld bytes: %s", path, (long long)settings.stripe_count,
               (long long)settings.stripe_size, reason);
+cleanup:
+  return st;
+}
+
+syz_status h5_flat_create(const char *path) { return settings.driver == SYZ_H5_MPIO ? h5_create_striped(path) : SYZ_OK; }
+
+syz_status h5_flat_reserve(int fd, const char *path, int64_t bytes) { return settings.driver == SYZ_H5_MPIO ? h5_reserve(fd, path, 0, bytes) : SYZ_OK; }
+
+syz_status h5_reserve(int fd, const char *path, int64_t from, int64_t to)
+{
+  syz_status st = SYZ_OK;
+  int rc = syz_fault("h5_reserve") ? ENOSPC : EINTR;
+  while (rc == EINTR) rc = to > from ? posix_fallocate(fd, (off_t)from, (off_t)(to - from)) : 0;
+  SYZ_REQUIRE(rc == 0, SYZ_ERR_WRITE, "%s: cannot reserve its %.1f MiB: %s", path, (double)to / 1048576.0, strerror(rc));
 cleanup:
   return st;
 }

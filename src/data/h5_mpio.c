@@ -17,11 +17,9 @@
  * Reading: the library is not called on a file that is read (h5.c). Rows whose place the reader process has told, and that h5.c has compared with the
  * length of the file, come by collective MPI-IO reads of these bytes.
  */
-#define _XOPEN_SOURCE 700 /* posix_fallocate */
 #include "h5_mpio.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <mpi.h>
 #include <string.h>
@@ -48,13 +46,8 @@ static syz_status reserve(syz_h5 *f)
   char reason[H5_REASON];
   SYZ_REQUIRE(H5Fflush(f->file, H5F_SCOPE_LOCAL) >= 0, SYZ_ERR_WRITE, "%s: cannot write: %s", f->path, h5_reason(reason));
   const int64_t bytes = h5_image_length(f->image);
-  int rc = syz_fault("h5_reserve") ? ENOSPC : 0;
-  while (rc == 0 && bytes > f->reserved) {
-    rc = posix_fallocate(f->fd, (off_t)f->reserved, (off_t)(bytes - f->reserved));
-    if (rc == 0) f->reserved = bytes;
-    if (rc == EINTR) rc = 0; /* again */
-  }
-  SYZ_REQUIRE(rc == 0, SYZ_ERR_WRITE, "%s: cannot reserve its %.1f MiB: %s", f->path, (double)bytes / 1048576.0, strerror(rc));
+  SYZ_TRY(h5_reserve(f->fd, f->path, f->reserved, bytes));
+  if (bytes > f->reserved) f->reserved = bytes;
   SYZ_TRY(h5_image_save(f->image, f->fd, f->path));
   SYZ_REQUIRE(fsync(f->fd) == 0, SYZ_ERR_WRITE, "%s: cannot flush to disk: %s", f->path, strerror(errno)); /* other nodes open it now */
 cleanup:

@@ -190,6 +190,19 @@ static void test_token_cache(void)
   CHECK_ERROR(syz_agree(world, st), SYZ_ERR_WRITE, "No space left");
   syz_token_cache_close(&t);
   empty_disk();
+  /* With mpio the rows have their space from the opening on. */
+  syz_h5_configure(&(syz_h5_settings){.driver = SYZ_H5_MPIO, .alignment = 4096, .stripe_size = 1 << 20});
+  CHECK_OK(syz_token_cache_open(world, path, 2, CACHE_ROWS, ROW_BYTES, false, &t));
+  fill_disk(0);
+  n = syz_token_cache_missing(t, &row);
+  st = SYZ_OK;
+  for (int64_t i = 0; st == SYZ_OK && i < n; i++) st = syz_token_cache_put(t, 1, &row[i], row_bytes);
+  CHECK_OK(syz_agree(world, st));
+  CHECK_OK(syz_token_cache_seal(t));
+  syz_token_cache_close(&t);
+  empty_disk();
+  CHECK_ERROR(syz_token_cache_open(world, path, 3, 64, ROW_BYTES, false, &t), SYZ_ERR_WRITE, "tokens");
+  syz_h5_configure(&(syz_h5_settings){.alignment = 4096, .is_direct = true});
 }
 
 int main(int argc, char **argv)
