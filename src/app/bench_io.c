@@ -4,8 +4,9 @@
  * below the run folder.
  *
  * Raw: one plain file a rank in blocks of 8 MiB, flushed to the device, past the page cache (O_DIRECT) and through it; reading from a cold cache. The
- * better of the two ways counts. Shards and checkpoints are measured by both drivers (io.driver), whatever the input says. Raw and own work take turns, because devices are shared and drift; the ratio is of the best of each. On a
- * file system in memory (/dev/shm) "the device" is memory, and what is measured is the program's own limit.
+ * better of the two ways counts. Shards and checkpoints are measured by both drivers (io.driver), whatever the input says. Raw and own work take
+ * turns, because devices are shared and drift; the ratio is of the best of each. On a file system in memory (/dev/shm) "the device" is memory, and
+ * what is measured is the program's own limit.
  */
 #define _GNU_SOURCE /* O_DIRECT */
 #include <errno.h>
@@ -51,10 +52,10 @@ typedef enum work {
   WORKS
 } work;
 static const char *const work_name[WORKS] = {
-    "raw write, direct",    "raw write, cached",         "raw read, direct",        "raw read, cached", "shards write",
-    "shards read",          "shards read, shuffled",     "checkpoint write",        "checkpoint read",  "shards write, mpio",
-    "checkpoint write, mpio", "checkpoint read, mpio",   "shards write, deflate",   "shards read, deflate", "checkpoint write, deflate",
-    "checkpoint read, deflate"};
+    "raw write, direct",     "raw write, cached",    "raw read, direct",          "raw read, cached",
+    "shards write",          "shards read",          "shards read, shuffled",     "checkpoint write",
+    "checkpoint read",       "shards write, mpio",   "checkpoint write, mpio",    "checkpoint read, mpio",
+    "shards write, deflate", "shards read, deflate", "checkpoint write, deflate", "checkpoint read, deflate"};
 
 typedef struct io {
   syz_bench *b;
@@ -302,8 +303,8 @@ static void fill(io *o)
 static syz_status turns(io *o)
 {
   syz_status st = SYZ_OK;
-  static const work order[] = {RAW_WRITE_DIRECT, SHARD_WRITE,         SHARD_WRITE_MPIO, RAW_WRITE_CACHED, STATE_WRITE,     RAW_READ_DIRECT, SHARD_READ,
-                               RAW_READ_CACHED,  SHARD_READ_SHUFFLED, STATE_READ,       STATE_WRITE_MPIO, STATE_READ_MPIO};
+  static const work order[] = {RAW_WRITE_DIRECT, SHARD_WRITE,     SHARD_WRITE_MPIO,    RAW_WRITE_CACHED, STATE_WRITE,      RAW_READ_DIRECT,
+                               SHARD_READ,       RAW_READ_CACHED, SHARD_READ_SHUFFLED, STATE_READ,       STATE_WRITE_MPIO, STATE_READ_MPIO};
   static const work packed_order[] = {SHARD_PACK, SHARD_UNPACK, STATE_PACK, STATE_UNPACK};
   syz_h5_settings settings;
   SYZ_TRY(syz_app_io_settings(o->b->app, &settings));

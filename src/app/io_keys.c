@@ -12,7 +12,8 @@
 
 const syz_key syz_io_keys[] = {
     {"io.driver", SYZ_KEY_CHOICE, "auto", "", 0, 0, "mpio|direct|auto", WRITES,
-     "mpio: HDF5 by collective MPI-IO, space reserved first; direct: every rank by pwrite; auto: mpio where output.dir is on Lustre, GPFS, BeeGFS, or "
+     "mpio: HDF5 by collective MPI-IO, space reserved first; direct: every rank by pwrite; auto: mpio where output.dir is on Lustre, GPFS, BeeGFS, "
+     "or "
      "on NFS and the ranks on several nodes, direct elsewhere. The bytes are the same. Compressed files are written by direct."},
     {"io.hints", SYZ_KEY_TEXT, "", "", 0, 0, NULL, WRITES,
      "Further hints for MPI-IO, as romio_cb_write=enable,cb_buffer_size=16777216; names that the MPI library does not know are passed over."},
@@ -72,10 +73,7 @@ cleanup:
   return st;
 }
 
-syz_status syz_app_settle_io(syz_app *app)
-{
-  return WRITES & (1u << app->command) ? settle_driver(app) : SYZ_OK;
-}
+syz_status syz_app_settle_io(syz_app *app) { return WRITES & (1u << app->command) ? settle_driver(app) : SYZ_OK; }
 
 syz_status syz_app_configure_io(const syz_app *app)
 {

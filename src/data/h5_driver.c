@@ -61,21 +61,30 @@ cleanup:
   return st;
 }
 
+syz_h5_driver syz_h5_driver_on(uint32_t type, bool are_several, const char **name)
+{
+  *name = NULL;
+  for (int i = 0; i < KNOWN; i++) {
+    if (known[i].type != type) continue;
+    *name = known[i].name;
+    return known[i].is_parallel || (known[i].is_shared && are_several) ? SYZ_H5_MPIO : SYZ_H5_DIRECT;
+  }
+  return SYZ_H5_DIRECT;
+}
+
 syz_status syz_h5_driver_for(syz_comm *c, const char *folder, syz_h5_driver *driver, char file_system_name[32])
 {
   syz_status st = SYZ_OK;
   uint32_t type = 0;
   bool are_several = false;
-  const file_system *found = NULL;
+  const char *name = NULL;
   *driver = SYZ_H5_DIRECT;
   SYZ_TRY_ALL(c, syz_comm_rank(c) == 0 ? find_type(folder, &type) : SYZ_OK);
   syz_bcast(c, &type, sizeof type, 0);
   SYZ_TRY(ask_nodes(c, &are_several));
-  for (int i = 0; i < KNOWN; i++)
-    if (known[i].type == type) found = &known[i];
-  if (found && (found->is_parallel || (found->is_shared && are_several))) *driver = SYZ_H5_MPIO;
-  if (found)
-    snprintf(file_system_name, 32, "%s", found->name);
+  *driver = syz_h5_driver_on(type, are_several, &name);
+  if (name)
+    snprintf(file_system_name, 32, "%s", name);
   else
     snprintf(file_system_name, 32, "file system 0x%x", (unsigned)type);
 cleanup:

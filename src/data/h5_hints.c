@@ -107,7 +107,10 @@ cleanup:
 
 syz_status h5_flat_create(const char *path) { return settings.driver == SYZ_H5_MPIO ? h5_create_striped(path) : SYZ_OK; }
 
-syz_status h5_flat_reserve(int fd, const char *path, int64_t bytes) { return settings.driver == SYZ_H5_MPIO ? h5_reserve(fd, path, 0, bytes) : SYZ_OK; }
+syz_status h5_flat_reserve(int fd, const char *path, int64_t bytes)
+{
+  return settings.driver == SYZ_H5_MPIO ? h5_reserve(fd, path, 0, bytes) : SYZ_OK;
+}
 
 syz_status h5_reserve(int fd, const char *path, int64_t from, int64_t to)
 {

@@ -11,8 +11,8 @@
  */
 int64_t syz_h5_offset(syz_h5 *f, const char *name, syz_h5_type type);
 
-/** A flat file that all ranks will write, rank-local: with io.driver mpio it is made anew with the stripes of the settings, otherwise it is left alone.
- * SYZ_ERR_WRITE. */
+/** A flat file that all ranks will write, rank-local: with io.driver mpio it is made anew with the stripes of the settings, otherwise it is left
+ * alone. SYZ_ERR_WRITE. */
 syz_status h5_flat_create(const char *path);
 /** Rank-local: with io.driver mpio its bytes get their place on the disk. SYZ_ERR_WRITE when there is no space. */
 syz_status h5_flat_reserve(int fd, const char *path, int64_t bytes);

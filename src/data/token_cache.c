@@ -2,8 +2,8 @@
 /**
  * Tokens of frozen towers.
  *
- * On disk: one flat file, sparse until written (with io.driver mpio its space is reserved when it is made): a header of 4096 bytes, one 64-bit tag a row, then the rows, beginning at a multiple of
- * 4096. A row's tag is the checksum of its bytes and is written after them; 0 means that the row is not there. A run that is killed
+ * On disk: one flat file, sparse until written (with io.driver mpio its space is reserved when it is made): a header of 4096 bytes, one 64-bit tag
+ * a row, then the rows, beginning at a multiple of 4096. A row's tag is the checksum of its bytes and is written after them; 0 means that the row is not there. A run that is killed
  * loses at most the rows under way, and a row that did not reach the disk whole (power, another program) is noticed when it is read.
  * The file is scratch in this machine's byte order; nobody else is meant to read it. Rows wanted later are read and checked by a thread
  * (token_ahead.c), into memory of the caller's.

@@ -121,7 +121,8 @@ try:
             shutil.copytree(f"{work}/align-d", f"{work}/before")
         told = run(ranks, "align", *tiny, "train.steps=4", f"data.path={work}/mpio/shards", f"io.driver={driver}", f"output.dir={work}/align-{name}",
                    env=spy)
-        count = [int(line.split(",")[1].split()[0]) for line in told.stderr.splitlines() if line.startswith("io_spy: ") and "collective reads" in line]
+        lines = [line for line in told.stderr.splitlines() if line.startswith("io_spy: ") and "collective reads" in line]
+        count = [int(line.split(",")[1].split()[0]) for line in lines]
         check(told.returncode == 0 and "going on from step 3" in told.stdout + told.stderr and len(losses(name)) == 4,
               f"align goes on by {driver}: exit code {told.returncode} {told.stderr[-400:]}")
         check((len(count) == ranks and min(count) > 5) if driver == "mpio" else not count, f"collective reads by {driver}: {count}")

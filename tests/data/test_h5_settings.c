@@ -172,6 +172,13 @@ static void test_driver(void)
   CHECK_OK(syz_h5_driver_for(world, "/dev/shm", &driver, name));
   CHECK(driver == SYZ_H5_DIRECT && strcmp(name, "tmpfs") == 0);
   CHECK_OK(syz_h5_driver_for(world, "", &driver, name));
+  const char *known = NULL;
+  const uint32_t parallel[] = {0x0BD00BD0, 0x47504653, 0x19830326}; /* Lustre, GPFS, BeeGFS */
+  for (int i = 0; i < 3; i++) CHECK(syz_h5_driver_on(parallel[i], false, &known) == SYZ_H5_MPIO && known != NULL);
+  CHECK(syz_h5_driver_on(0x6969, true, &known) == SYZ_H5_MPIO && strcmp(known, "NFS") == 0);
+  CHECK(syz_h5_driver_on(0x6969, false, &known) == SYZ_H5_DIRECT);
+  CHECK(syz_h5_driver_on(0xEF53, true, &known) == SYZ_H5_DIRECT && strcmp(known, "ext4") == 0);
+  CHECK(syz_h5_driver_on(1, true, &known) == SYZ_H5_DIRECT && known == NULL);
   CHECK(syz_h5_hints_are_usable("") && syz_h5_hints_are_usable("cb_nodes=4") && syz_h5_hints_are_usable("a=1,romio_cb_write=enable"));
   const char *const wrong[] = {"cb_nodes", "=4", "a=", "a=1,", ",a=1", "a=1,,b=2", "a=1,b"};
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) CHECK(!syz_h5_hints_are_usable(wrong[i]));
