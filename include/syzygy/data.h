@@ -19,12 +19,32 @@
  */
 typedef struct syz_h5 syz_h5;
 
-/** How files are laid out and written, the same on all ranks. Without a call: alignment 4096, direct, all else off. */
+/** Who writes the rows of a file that all ranks write; its bytes are the same (src/data/README.md "Two ways to the disk"). */
+typedef enum syz_h5_driver {
+  SYZ_H5_DIRECT, /**< every rank by pwrite. Compressed files always */
+  SYZ_H5_MPIO    /**< HDF5 by collective MPI-IO, in space that was reserved before */
+} syz_h5_driver;
+/** "direct", "mpio". */
+const char *syz_h5_driver_name(syz_h5_driver d);
+/** Collective, agreed: mpio where `folder` lies on a file system that several nodes write to at once (Lustre, GPFS, BeeGFS; NFS when the ranks are on
+ * several nodes), direct elsewhere. A folder that is not there yet: its nearest parent. `file_system_name` [32]: for the log. */
+syz_status syz_h5_driver_for(syz_comm *c, const char *folder, syz_h5_driver *driver, char file_system_name[32]);
+
+/** The same for a file system by its f_type of statfs(2); *name NULL: none that is known. Not collective. */
+syz_h5_driver syz_h5_driver_on(uint32_t f_type, bool are_several_nodes, const char **name);
+
+enum { SYZ_HINT_TEXT = 256 /**< bytes of a hint "name=value" */ };
+/** Whether a text is hints for MPI-IO: "name=value,name=value"; "" is. */
+bool syz_h5_hints_are_usable(const char *text);
+
+/** How files are laid out and written, the same on all ranks. Without a call: alignment 4096, driver and pieces direct, all else off. */
 typedef struct syz_h5_settings {
+  syz_h5_driver driver;
+  const char *hints;              /**< of MPI-IO, "name=value,name=value" (borrowed); NULL, "": none but those that follow here */
   int64_t alignment;              /**< bytes, >= 1: datasets of 64 KiB and more begin at a multiple of it; not in compressed files */
   int64_t stripe_count, stripe_size; /**< of the parallel file system (bytes); 0: as the folder has it. Hints of MPI-IO */
   int aggregators;                /**< ranks that write for the others; 0: every rank writes its own rows. Compressed datasets: all ranks write */
-  bool is_direct;                 /**< pieces of 1 MiB and more past the page cache, where the file system can. See src/data/h5_direct.c */
+  bool is_direct;                 /**< pieces of 1 MiB and more past the page cache, where it can be had; not with mpio. See src/data/h5_direct.c */
   int compression_level;          /**< 0: none; 1 .. 9: shuffle and deflate on datasets of 64 KiB and more. See src/data/h5_chunks.c */
   const char *link_root;          /**< files that are read may lead to others below this folder (borrowed); NULL, "": such files are refused */
 } syz_h5_settings;
@@ -72,6 +92,9 @@ const char *syz_h5_path(const syz_h5 *f);
 syz_status syz_h5_shape(syz_h5 *f, const char *name, int *ndim, int64_t shape[8]);
 /** Rows [first, first + n) converted to `type` (row = all further axes). SYZ_ERR_DATA names file, dataset, found and wanted shape. Independent. */
 syz_status syz_h5_read(syz_h5 *f, const char *name, syz_h5_type type, int64_t first, int64_t n, void *data);
+/** The same, collective over the ranks that opened the file, agreed; n may be 0, and the dataset is the same on all ranks. With io.driver mpio rows
+ * of a sealed file of this program that lie in it as they are wanted come by collective MPI-IO, all others as above. */
+syz_status syz_h5_read_all(syz_h5 *f, const char *name, syz_h5_type type, int64_t first, int64_t n, void *data);
 /** Text attribute of the root ("" object) or of an object: fixed or variable length; owned by the caller (syz_free). *text NULL when absent. */
 syz_status syz_h5_read_text(syz_h5 *f, const char *object, const char *attribute, char **text);
 /** Numeric scalar attribute of the root ("") or of an object; *found = false when absent or not one number. */

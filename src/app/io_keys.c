@@ -11,6 +11,12 @@
 #define READS (WRITES | SYZ_USED_BY(report) | SYZ_USED_BY(info))
 
 const syz_key syz_io_keys[] = {
+    {"io.driver", SYZ_KEY_CHOICE, "auto", "", 0, 0, "mpio|direct|auto", WRITES,
+     "mpio: HDF5 by collective MPI-IO, space reserved first; direct: every rank by pwrite; auto: mpio where output.dir is on Lustre, GPFS, BeeGFS, "
+     "or "
+     "on NFS and the ranks on several nodes, direct elsewhere. The bytes are the same. Compressed files are written by direct."},
+    {"io.hints", SYZ_KEY_TEXT, "", "", 0, 0, NULL, WRITES,
+     "Further hints for MPI-IO, as romio_cb_write=enable,cb_buffer_size=16777216; names that the MPI library does not know are passed over."},
     {"io.stripe_count", SYZ_KEY_INT, "0", "", 0, 65535, NULL, WRITES,
      "Stripes of each new file on a parallel file system (hint striping_factor of MPI-IO); 0: as the folder has it."},
     {"io.stripe_size", SYZ_KEY_INT, "0", "bytes", 0, 4294901760.0, NULL, WRITES,
@@ -34,7 +40,9 @@ syz_status syz_app_io_settings(const syz_app *app, syz_h5_settings *s)
   syz_status st = SYZ_OK;
   const syz_input *in = app->input;
   const bool compresses = strcmp(syz_input_text(in, "io.compression"), "deflate") == 0;
-  *s = (syz_h5_settings){.alignment = syz_input_int(in, "io.alignment"),
+  *s = (syz_h5_settings){.driver = strcmp(syz_input_text(in, "io.driver"), "mpio") == 0 ? SYZ_H5_MPIO : SYZ_H5_DIRECT,
+                         .hints = syz_input_text(in, "io.hints"),
+                         .alignment = syz_input_int(in, "io.alignment"),
                          .stripe_count = syz_input_int(in, "io.stripe_count"),
                          .stripe_size = syz_input_int(in, "io.stripe_size"),
                          .is_direct = syz_input_bool(in, "io.direct"),
@@ -42,9 +50,30 @@ syz_status syz_app_io_settings(const syz_app *app, syz_h5_settings *s)
                          .compression_level = compresses ? (int)syz_input_int(in, "io.compression_level") : 0,
                          .link_root = syz_input_text(in, "io.link_root")};
   SYZ_REQUIRE(s->stripe_size % 65536 == 0, SYZ_ERR_INPUT, "io.stripe_size: %lld is not a multiple of 65536", (long long)s->stripe_size);
+  SYZ_REQUIRE(syz_h5_hints_are_usable(s->hints), SYZ_ERR_INPUT, "io.hints: \"%s\" is not name=value,name=value", s->hints);
 cleanup:
   return st;
 }
+
+/* `auto` becomes what it stands for, which the resolved input then says. */
+static syz_status settle_driver(syz_app *app)
+{
+  syz_status st = SYZ_OK;
+  char file_system[32] = "";
+  syz_h5_driver driver;
+  const char *wish = syz_input_text(app->input, "io.driver");
+  if (strcmp(wish, "auto") != 0) {
+    syz_info("HDF5 files are written by io.driver %s", wish);
+    goto cleanup;
+  }
+  SYZ_TRY(syz_h5_driver_for(app->world, syz_input_text(app->input, "output.dir"), &driver, file_system));
+  SYZ_TRY_ALL(app->world, syz_input_assign(app->input, "io.driver", syz_h5_driver_name(driver)));
+  syz_info("HDF5 files are written by io.driver %s (auto: output.dir is on %s)", syz_h5_driver_name(driver), file_system);
+cleanup:
+  return st;
+}
+
+syz_status syz_app_settle_io(syz_app *app) { return WRITES & (1u << app->command) ? settle_driver(app) : SYZ_OK; }
 
 syz_status syz_app_configure_io(const syz_app *app)
 {

@@ -17,5 +17,7 @@ syz_data_options syz_app_data_options(const syz_input *in, syz_split split, syz_
 extern const syz_key syz_io_keys[];
 /** What they say. Not collective. SYZ_ERR_INPUT. */
 syz_status syz_app_io_settings(const syz_app *app, syz_h5_settings *s);
-/** The same, to the room that writes the files. */
+/** io.driver `auto` becomes mpio or direct in the input; the log says which it is. Collective, agreed. */
+syz_status syz_app_settle_io(syz_app *app);
+/** What the keys say, to the room that writes the files. */
 syz_status syz_app_configure_io(const syz_app *app);

@@ -206,11 +206,12 @@ static syz_status run(int argc, char **argv, syz_app *app)
                        .created_by = syz_app_created_by(),
                        .input_yaml = ""};
   SYZ_TRY_ALL(app->world, syz_app_check_precision(app));
-  SYZ_TRY_ALL(app->world, syz_app_configure_io(app));
   syz_app_limit_instructions(app->input);
   SYZ_TRY(syz_watch_start(app->world, syz_input_real(app->input, "run.hang_limit")));
   if (!saves(app->command)) syz_stop_at_once();
   if (app->command != SYZ_COMMAND_info) banner(app);
+  SYZ_TRY(syz_app_settle_io(app));
+  SYZ_TRY_ALL(app->world, syz_app_configure_io(app));
   st = commands[line.command].run(app);
   /* Behind the command, which settles defaults that follow other keys and takes over what a model file says. */
   if (app->is_dry_run && is_first && st == SYZ_OK && app->command != SYZ_COMMAND_info) printf("%s", syz_app_input_yaml(app));

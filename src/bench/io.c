@@ -4,8 +4,9 @@
  * below the run folder.
  *
  * Raw: one plain file a rank in blocks of 8 MiB, flushed to the device, past the page cache (O_DIRECT) and through it; reading from a cold cache. The
- * better of the two ways counts. Raw and own work take turns, because devices are shared and drift; the ratio is of the best of each. On a
- * file system in memory (/dev/shm) "the device" is memory, and what is measured is the program's own limit.
+ * better of the two ways counts. Shards and checkpoints are measured by both drivers (io.driver), whatever the input says. Raw and own work take
+ * turns, because devices are shared and drift; the ratio is of the best of each. On a file system in memory (/dev/shm) "the device" is memory, and
+ * what is measured is the program's own limit.
  */
 #define _GNU_SOURCE /* O_DIRECT */
 #include <errno.h>
@@ -40,6 +41,9 @@ typedef enum work {
   SHARD_READ_SHUFFLED,
   STATE_WRITE,
   STATE_READ,
+  SHARD_WRITE_MPIO,
+  STATE_WRITE_MPIO,
+  STATE_READ_MPIO,
   SHARD_PACK,
   SHARD_UNPACK,
   STATE_PACK,
@@ -47,9 +51,10 @@ typedef enum work {
   WORKS
 } work;
 static const char *const work_name[WORKS] = {
-    "raw write, direct",    "raw write, cached",         "raw read, direct",        "raw read, cached", "shards write",
-    "shards read",          "shards read, shuffled",     "checkpoint write",        "checkpoint read",  "shards write, deflate",
-    "shards read, deflate", "checkpoint write, deflate", "checkpoint read, deflate"};
+    "raw write, direct",     "raw write, cached",    "raw read, direct",          "raw read, cached",
+    "shards write",          "shards read",          "shards read, shuffled",     "checkpoint write",
+    "checkpoint read",       "shards write, mpio",   "checkpoint write, mpio",    "checkpoint read, mpio",
+    "shards write, deflate", "shards read, deflate", "checkpoint write, deflate", "checkpoint read, deflate"};
 
 typedef struct io {
   syz_bench *b;
@@ -158,9 +163,9 @@ static syz_status write_state(io *o, int64_t rows)
   syz_h5 *file = NULL;
   const int64_t shape[1] = {STATE_ROW};
   SYZ_TRY(syz_h5_create(o->c, o->state, "bench", o->b->run->created_by, "", &file));
+  for (int a = 0; a < STATE_ARRAYS; a++) SYZ_TRY(syz_h5_dataset(file, name[a], SYZ_H5_F32, rows * o->size, 1, shape, "1", "as in a checkpoint"));
   for (int a = 0; a < STATE_ARRAYS; a++)
-    SYZ_TRY(syz_h5_write(file, name[a], SYZ_H5_F32, rows * o->size, 1, shape, rows * o->rank, rows,
-                         o->x + (size_t)a * (size_t)rows * STATE_ROW * sizeof(float), "1", "as in a checkpoint"));
+    SYZ_TRY(syz_h5_write_rows(file, name[a], rows * o->rank, rows, o->x + (size_t)a * (size_t)rows * STATE_ROW * sizeof(float)));
   SYZ_TRY(syz_h5_publish(&file));
 cleanup:
   syz_h5_discard(&file);
@@ -177,7 +182,7 @@ static syz_status read_state(io *o, int64_t rows, double *t)
   const double start = syz_clock_s();
   SYZ_TRY(syz_h5_open(o->c, o->state, &file));
   for (int a = 0; a < STATE_ARRAYS; a++)
-    SYZ_TRY_ALL(o->c, syz_h5_read(file, name[a], SYZ_H5_F32, rows * o->rank, rows, o->x + (size_t)a * (size_t)rows * STATE_ROW * sizeof(float)));
+    SYZ_TRY(syz_h5_read_all(file, name[a], SYZ_H5_F32, rows * o->rank, rows, o->x + (size_t)a * (size_t)rows * STATE_ROW * sizeof(float)));
   *t = syz_clock_s() - start;
 cleanup:
   syz_h5_close(&file);
@@ -193,6 +198,7 @@ static double bytes_of(const io *o, work w)
 {
   switch (w) {
   case SHARD_WRITE:
+  case SHARD_WRITE_MPIO:
   case SHARD_READ:
   case SHARD_READ_SHUFFLED:
     return shard_bytes(o->objects);
@@ -200,7 +206,9 @@ static double bytes_of(const io *o, work w)
   case SHARD_UNPACK:
     return shard_bytes(o->objects / PACKED_PART);
   case STATE_WRITE:
+  case STATE_WRITE_MPIO:
   case STATE_READ:
+  case STATE_READ_MPIO:
     return state_bytes(o->rows);
   case STATE_PACK:
   case STATE_UNPACK:
@@ -226,6 +234,7 @@ static syz_status do_work(io *o, work w, double *t, bool *is_possible)
     st = syz_agree(o->c, raw_file(o, false, w == RAW_READ_DIRECT, is_possible));
     break;
   case SHARD_WRITE:
+  case SHARD_WRITE_MPIO:
     st = syz_agree(o->c, write_shard(o, o->objects));
     break;
   case SHARD_PACK:
@@ -237,12 +246,14 @@ static syz_status do_work(io *o, work w, double *t, bool *is_possible)
     st = read_shards(o, w == SHARD_READ_SHUFFLED, t);
     break;
   case STATE_WRITE:
+  case STATE_WRITE_MPIO:
     st = write_state(o, o->rows);
     break;
   case STATE_PACK:
     st = write_state(o, o->rows / PACKED_PART);
     break;
   case STATE_READ:
+  case STATE_READ_MPIO:
     st = read_state(o, o->rows, t);
     break;
   case STATE_UNPACK:
@@ -269,9 +280,10 @@ static syz_status measure(io *o, work w)
   syz_allreduce_f64(o->c, &impossible, 1, SYZ_MAX);
   const double rate = impossible > 0 ? 0 : bytes_of(o, w) * o->size / t;
   if (rate > o->rate[w]) o->rate[w] = rate;
-  if (w == SHARD_WRITE || w == SHARD_PACK) stat(o->shard, &about);
-  if (w == STATE_WRITE || w == STATE_PACK) stat(o->state, &about);
-  const double among = w == STATE_WRITE || w == STATE_PACK ? o->size : 1;
+  const bool is_state = w == STATE_WRITE || w == STATE_WRITE_MPIO || w == STATE_PACK;
+  if (w == SHARD_WRITE || w == SHARD_WRITE_MPIO || w == SHARD_PACK) stat(o->shard, &about);
+  if (is_state) stat(o->state, &about);
+  const double among = is_state ? o->size : 1;
   if (about.st_size) o->stored[w] = (double)about.st_size / among / bytes_of(o, w);
 cleanup:
   return st;
@@ -290,15 +302,19 @@ static void fill(io *o)
 static syz_status turns(io *o)
 {
   syz_status st = SYZ_OK;
-  static const work order[] = {RAW_WRITE_DIRECT, SHARD_WRITE,     RAW_WRITE_CACHED,    STATE_WRITE, RAW_READ_DIRECT,
-                               SHARD_READ,       RAW_READ_CACHED, SHARD_READ_SHUFFLED, STATE_READ};
+  static const work order[] = {RAW_WRITE_DIRECT, SHARD_WRITE,     SHARD_WRITE_MPIO,    RAW_WRITE_CACHED, STATE_WRITE,      RAW_READ_DIRECT,
+                               SHARD_READ,       RAW_READ_CACHED, SHARD_READ_SHUFFLED, STATE_READ,       STATE_WRITE_MPIO, STATE_READ_MPIO};
   static const work packed_order[] = {SHARD_PACK, SHARD_UNPACK, STATE_PACK, STATE_UNPACK};
   syz_h5_settings settings = o->b->options->io;
   settings.compression_level = 0; /* has rows of its own */
   syz_h5_configure(&settings);
   for (int k = 0; k < o->b->repeats; k++) {
     fill(o); /* reading objects has overwritten some of it */
-    for (size_t i = 0; i < sizeof order / sizeof *order; i++) SYZ_TRY(measure(o, order[i]));
+    for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
+      settings.driver = order[i] == SHARD_WRITE_MPIO || order[i] == STATE_WRITE_MPIO || order[i] == STATE_READ_MPIO ? SYZ_H5_MPIO : SYZ_H5_DIRECT;
+      syz_h5_configure(&settings);
+      SYZ_TRY(measure(o, order[i]));
+    }
   }
   fill(o);
   settings.compression_level = o->b->options->compression_level;
@@ -316,7 +332,7 @@ cleanup:
 
 static void tell(const io *o, work w)
 {
-  const bool is_write = w == SHARD_WRITE || w == STATE_WRITE || w == SHARD_PACK || w == STATE_PACK;
+  const bool is_write = w == SHARD_WRITE || w == STATE_WRITE || w == SHARD_WRITE_MPIO || w == STATE_WRITE_MPIO || w == SHARD_PACK || w == STATE_PACK;
   const work direct = is_write ? RAW_WRITE_DIRECT : RAW_READ_DIRECT, cached = is_write ? RAW_WRITE_CACHED : RAW_READ_CACHED;
   const work better = o->rate[direct] > o->rate[cached] ? direct : cached;
   char more[80] = "";

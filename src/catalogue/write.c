@@ -119,6 +119,9 @@ static syz_status create_datasets(const syz_embed_result *r, syz_h5 *f)
 {
   syz_status st = SYZ_OK;
   int64_t rows = syz_shardset_size(r->data), width = r->width;
+  const char *const *label;
+  char *unit = NULL;
+  int n;
   if (r->has_tower[SYZ_IMAGE])
     SYZ_TRY(syz_h5_dataset(f, "image_embedding", SYZ_H5_F32, rows, 1, &width, "", "image tower's embedding, not normalised; NaN without an image"));
   if (r->has_tower[SYZ_SPECTRUM])
@@ -129,7 +132,16 @@ static syz_status create_datasets(const syz_embed_result *r, syz_h5 *f)
   SYZ_TRY(syz_h5_dataset(f, "dec", SYZ_H5_F64, rows, 0, NULL, "deg", "declination, ICRS; NaN when unknown"));
   SYZ_TRY(syz_h5_dataset(f, "has_image", SYZ_H5_U8, rows, 0, NULL, "", "1 where there is an image embedding"));
   SYZ_TRY(syz_h5_dataset(f, "has_spectrum", SYZ_H5_U8, rows, 0, NULL, "", "1 where there is a spectrum embedding"));
+  n = syz_shardset_labels(r->data, &label);
+  for (int i = 0; i < n; i++) {
+    char dataset[SYZ_LABEL_NAME + 8];
+    snprintf(dataset, sizeof dataset, "label/%s", label[i]);
+    SYZ_TRY(syz_shardset_label_unit(r->data, label[i], &unit));
+    SYZ_TRY(syz_h5_dataset(f, dataset, SYZ_H5_F32, rows, 0, NULL, unit, "label carried over from the data set; NaN where unknown"));
+    syz_free(&unit);
+  }
 cleanup:
+  syz_free(&unit);
   return st;
 }
 
@@ -137,7 +149,6 @@ static syz_status write_labels(const syz_embed_result *r, syz_h5 *f)
 {
   syz_status st = SYZ_OK;
   const char *const *name;
-  char *unit = NULL;
   int n = syz_shardset_labels(r->data, &name);
   int64_t rows = syz_shardset_size(r->data), first, count;
   syz_share(rows, syz_comm_size(r->comm), syz_comm_rank(r->comm), &first, &count);
@@ -147,12 +158,9 @@ static syz_status write_labels(const syz_embed_result *r, syz_h5 *f)
     char dataset[SYZ_LABEL_NAME + 8];
     snprintf(dataset, sizeof dataset, "label/%s", name[i]);
     SYZ_TRY(syz_shardset_read_label_rows(r->data, name[i], first, count, value));
-    SYZ_TRY(syz_shardset_label_unit(r->data, name[i], &unit));
-    SYZ_TRY(syz_h5_write(f, dataset, SYZ_H5_F32, rows, 0, NULL, first, count, value, unit, "label carried over from the data set; NaN where unknown"));
-    syz_free(&unit);
+    SYZ_TRY(syz_h5_write_rows(f, dataset, first, count, value));
   }
 cleanup:
-  syz_free(&unit);
   syz_free(&value);
   return st;
 }

@@ -19,6 +19,7 @@
 
 #include "h5_layout.h"
 #include "h5_line.h"
+#include "h5_mpio.h"
 #include "h5_seal.h"
 
 enum { DIRECT_READ = 8 << 20, READ_BYTES = 1 << 30, SEAL_BYTES = 256 };
@@ -164,6 +165,7 @@ void syz_h5_close(syz_h5 **file)
     return;
   }
   h5_direct_close(&f->direct);
+  h5_mpio_reader_close(&f->reader);
   if (f->line >= 0) close(f->line); /* the reader ends */
   if (f->fd >= 0) close(f->fd);
   for (int i = 0; i < f->knowns; i++) syz_free(&f->known[i].name);
@@ -315,24 +317,63 @@ cleanup:
   return st;
 }
 
-syz_status syz_h5_read(syz_h5 *f, const char *name, syz_h5_type type, int64_t first, int64_t n, void *data)
+/* *facts when these rows may be read: they are there, and are numbers that `type` can hold. */
+static syz_status check_read(syz_h5 *f, const char *name, syz_h5_type type, int64_t first, int64_t n, const h5_facts **facts)
 {
   syz_status st = SYZ_OK;
   const h5_facts *o;
   SYZ_TRY(look_up(f, name, &o));
+  *facts = o;
   SYZ_REQUIRE(first >= 0 && n >= 0 && first <= o->rows && n <= o->rows - first, SYZ_ERR_DATA, "%s: dataset %s has %lld rows, %lld .. %lld are wanted",
               f->path, name, (long long)o->rows, (long long)first, (long long)(first + n));
   if (n == 0 || o->row_elements == 0) goto cleanup;
-  const int64_t row_bytes = o->row_elements * (int64_t)syz_h5_type_size(type);
   bool is_float = type == SYZ_H5_F32 || type == SYZ_H5_F64 || type == SYZ_H5_BF16;
   SYZ_REQUIRE(strchr("fiub", o->kind), SYZ_ERR_DATA, "%s: dataset %s does not hold numbers (%s wanted)", f->path, name, syz_h5_type_name(type));
   SYZ_REQUIRE(is_float || o->kind != 'f', SYZ_ERR_DATA, "%s: dataset %s holds float%d where %s is wanted: whole numbers would lose digits", f->path,
               name, o->bits, syz_h5_type_name(type));
   SYZ_REQUIRE(!syz_fault("h5_read"), SYZ_ERR_DATA, "%s: dataset %s: injected failure", f->path, name);
+cleanup:
+  return st;
+}
+
+syz_status syz_h5_read(syz_h5 *f, const char *name, syz_h5_type type, int64_t first, int64_t n, void *data)
+{
+  syz_status st = SYZ_OK;
+  const h5_facts *o = NULL;
+  SYZ_TRY(check_read(f, name, type, first, n, &o));
+  if (n == 0 || o->row_elements == 0) goto cleanup;
+  const int64_t row_bytes = o->row_elements * (int64_t)syz_h5_type_size(type);
   if (o->offset >= 0 && o->own_type == (int)type)
     SYZ_TRY(read_plain(f, name, o->offset + first * row_bytes, n * row_bytes, data));
   else
     SYZ_TRY(read_asked(f, name, type, first, n, n * row_bytes, data));
+cleanup:
+  return st;
+}
+
+/* Whether these rows lie in the file as they are wanted, on this rank: all ranks must find the same before they read together. */
+static syz_status find_place(syz_h5 *f, const char *name, syz_h5_type type, int64_t first, int64_t n, int64_t *at, int64_t *row_bytes)
+{
+  syz_status st = SYZ_OK;
+  const h5_facts *o = NULL;
+  SYZ_TRY(check_read(f, name, type, first, n, &o));
+  *row_bytes = o->row_elements * (int64_t)syz_h5_type_size(type);
+  *at = o->offset >= 0 && o->own_type == (int)type ? o->offset + first * *row_bytes : -1;
+cleanup:
+  return st;
+}
+
+syz_status syz_h5_read_all(syz_h5 *f, const char *name, syz_h5_type type, int64_t first, int64_t n, void *data)
+{
+  syz_status st = SYZ_OK;
+  int64_t at = -1, row_bytes = 0;
+  if (!f->comm || !f->is_sealed || !h5_mpio_is_wanted()) return h5_agree(f, syz_h5_read(f, name, type, first, n, data));
+  SYZ_TRY_ALL(f->comm, find_place(f, name, type, first, n, &at, &row_bytes));
+  int64_t are_placed = at >= 0;
+  syz_allreduce_i64(f->comm, &are_placed, 1, SYZ_MIN);
+  if (!are_placed) return h5_agree(f, syz_h5_read(f, name, type, first, n, data));
+  if (!f->reader) SYZ_TRY(h5_mpio_reader_open(f->comm, f->path, &f->reader));
+  SYZ_TRY(h5_mpio_reader_read(f->reader, name, at, (size_t)(n * row_bytes), data));
 cleanup:
   return st;
 }

@@ -17,6 +17,7 @@ typedef struct h5_column {
   int64_t rows, offset; /* offset: of the first byte in the file; -1 when it has no bytes */
   size_t row_bytes;
   struct h5_chunks *chunks; /* NULL: rows lie one behind the other */
+  hid_t shared;    /* the dataset in the file that all ranks have open (h5_mpio.c); -1 */
   uint64_t sum;    /* checksum of the rows this rank wrote */
   int64_t written; /* rows this rank wrote */
 } h5_column;
@@ -30,7 +31,11 @@ struct syz_h5 {
   h5_direct *direct; /* large pieces, when first needed */
   bool has_tried_direct;
   int rank, size;
-  bool is_writing, is_unflushed;
+  bool is_writing, is_unflushed; /* unflushed: something was declared that is not on the disk, the same on all ranks */
+  bool is_mpio;     /* writing: through HDF5 and MPI-IO (h5_mpio.c), and then: */
+  hid_t shared;     /* the file as all ranks have it open; -1 */
+  uint64_t seal;    /* checksum of its attributes, once it is known */
+  int64_t reserved; /* rank 0: bytes from the beginning that have their place on the disk */
   bool is_own, is_sealed; /* reading: it says that it is of this program; the checksum of its attributes holds */
   h5_column *column;
   int columns, room;
@@ -38,6 +43,7 @@ struct syz_h5 {
   syz_status lost;
   char lost_why[160];
   int64_t bytes; /* reading: length of the file */
+  struct h5_mpio_reader *reader; /* reading by all ranks together, when first needed */
   struct h5_known *known; /* reading: datasets that were asked for */
   int knowns, known_room;
 };
@@ -51,10 +57,15 @@ bool h5_reason_memory(char text[H5_REASON]);
 /** How a type is stored (little-endian) and held in memory; not to be closed by H5Tclose unless it is bfloat16: use h5_type_close. */
 hid_t h5_file_type(syz_h5_type t);
 void h5_type_close(syz_h5_type t, hid_t id);
+/** The hints of the settings for MPI-IO; *info is MPI_INFO_NULL or to be freed. Rank-local; MPI must run. */
+void h5_hints_make(MPI_Info *info);
+void h5_hints_free(MPI_Info *info);
 /** The settings of this run. */
 const syz_h5_settings *h5_settings(void);
 /** Rank-local: create an empty file with the stripes of the settings; does nothing when they ask for none. SYZ_ERR_WRITE. */
 syz_status h5_create_striped(const char *path);
+/** Rank-local: bytes [from, to) of a file get their place on the disk. SYZ_ERR_WRITE names `path`. */
+syz_status h5_reserve(int fd, const char *path, int64_t from, int64_t to);
 /** Rank-local: bytes to their place in the file; `name`: of the dataset, for the message. They may be under way when it returns: what fails then is
  * the error of a later call, or of publishing. */
 syz_status h5_write_at(syz_h5 *f, const char *name, int64_t at, size_t bytes, const void *data);

@@ -203,6 +203,8 @@ void h5_image_drop(h5_image *image, bool drops)
 
 int64_t h5_image_dropped(const h5_image *image) { return image->dropped; }
 
+int64_t h5_image_length(const h5_image *image) { return (int64_t)image->allocated; }
+
 syz_status h5_image_attach(h5_image *image, hid_t access)
 {
   syz_status st = SYZ_OK;

@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Writing HDF5 files from many ranks.
+ * Writing HDF5 files from many ranks: what both drivers share, and the driver `direct`. The driver `mpio` is in h5_mpio.c.
  *
  * HDF5 describes the file, on rank 0 alone and into memory (h5_image.c); the description and the rows are written with pwrite, the rows
  * by every rank to where the dataset lies. All datasets are contiguous and allocated when they are declared, so their places are known at once. Every
  * failure is then a return code on the rank that met it, and all ranks agree before anybody goes on.
  *
- * Why not HDF5's MPI-IO driver: on a full disk a collective H5Dwrite of 1.10.8 over ompio never returns (3 ranks, 600 MB into a tmpfs
- * of 64 MB: all ranks still inside after 30 s), and a failed flush inside H5Fclose leaves the library unable to end. Speed is the same:
- * both are pwrite calls in the end (MPI-IO: 2.3 to 2.8 GB/s on a quiet machine, src/comm/README.md "Parallel HDF5"). What is asked of the file
- * system is what MPI-IO asks, too: bytes written by one node are seen by another after fsync (Lustre, GPFS, BeeGFS, local disks).
+ * On a full disk a collective H5Dwrite of 1.10.8 over ompio never returns (3 ranks, 600 MB into a tmpfs of 64 MB: all ranks still inside after
+ * 30 s), and a failed flush inside H5Fclose leaves the library unable to end: `direct` has no such moment, `mpio` reserves the space first. On one
+ * machine the speed is the same: both are pwrite calls in the end (MPI-IO: 2.3 to 2.8 GB/s on a quiet machine, src/comm/README.md
+ * "Parallel HDF5"). What is asked of the file system is what MPI-IO asks, too: bytes written by one node are seen by another after fsync (Lustre,
+ * GPFS, BeeGFS, local disks).
  *
  * The description is written before the first row, checksum attributes included (as zeros, replaced in place at the end), so that
  * publishing needs no new space.
  */
 #include "h5_chunks.h"
+#include "h5_mpio.h"
 #include "h5_seal.h"
 
 #include <errno.h>
@@ -113,9 +115,11 @@ static syz_status make_handle(syz_comm *c, const char *path, syz_h5 **out)
   size_t n = strlen(path);
   SYZ_REQUIRE(n && n + 5 < PATH_MAX, SYZ_ERR_WRITE, "\"%.40s...\": not a usable file name", path);
   SYZ_ALLOC(f, "hdf5 file", 1);
-  f->file = -1;
+  f->file = f->shared = -1;
   f->fd = -1;
   f->is_writing = true;
+  f->is_mpio = h5_mpio_is_wanted();
+  f->is_unflushed = true;
   f->comm = c;
   f->rank = c ? syz_comm_rank(c) : 0;
   f->size = c ? syz_comm_size(c) : 1;
@@ -257,7 +261,7 @@ static syz_status add_column(syz_h5 *f, const char *name, int64_t rows, size_t r
   if (h5_chunk_rows(rows, row_bytes) > 0) SYZ_TRY(h5_chunks_create(rows, row_bytes, item, &chunks));
   char *copy = h5_copy_text(name);
   SYZ_REQUIRE(copy, SYZ_ERR_MEMORY, "%s: no memory for dataset %s", f->path, name);
-  f->column[f->columns++] = (h5_column){.name = copy, .rows = rows, .row_bytes = row_bytes, .chunks = chunks, .offset = -1};
+  f->column[f->columns++] = (h5_column){.name = copy, .rows = rows, .row_bytes = row_bytes, .chunks = chunks, .shared = -1, .offset = -1};
   chunks = NULL;
 cleanup:
   h5_chunks_destroy(&chunks);
@@ -290,8 +294,8 @@ syz_status syz_h5_dataset(syz_h5 *f, const char *name, syz_h5_type type, int64_t
     column->rows = 0; /* check_space counts the datasets before this one and this one's bytes apart */
     st = declare(f, name, type, ndim_row + 1, dims, h5_chunk_rows(rows, row_bytes), rows * (int64_t)row_bytes, units, description, &place.offset);
     column->rows = rows;
-    f->is_unflushed = true;
   }
+  f->is_unflushed = true;
   st = h5_agree(f, st);
   if (st != SYZ_OK) goto cleanup;
   if (f->comm) syz_bcast(f->comm, &place, sizeof place, 0);
@@ -339,7 +343,7 @@ static syz_status check_rows(syz_h5 *f, const char *name, int64_t first, int64_t
   SYZ_REQUIRE(column, SYZ_ERR_INTERNAL, "%s: dataset %s was not declared", f->path, name);
   SYZ_REQUIRE(first >= 0 && n >= 0 && first <= column->rows && n <= column->rows - first, SYZ_ERR_INTERNAL,
               "%s: dataset %s has %lld rows, not %lld .. %lld", f->path, name, (long long)column->rows, (long long)first, (long long)(first + n));
-  SYZ_TRY(flush_description(f));
+  if (!f->is_mpio) SYZ_TRY(flush_description(f));
   SYZ_REQUIRE(!syz_fault("h5_write"), SYZ_ERR_WRITE, "%s: dataset %s: injected failure", f->path, name);
 cleanup:
   return st;
@@ -367,13 +371,15 @@ syz_status syz_h5_write_rows(syz_h5 *f, const char *name, int64_t first, int64_t
 {
   syz_status st = SYZ_OK;
   const int most = h5_settings()->aggregators;
-  const bool gathers = f->comm && most > 0 && most < f->size;
+  const bool gathers = f->comm && most > 0 && most < f->size && !f->is_mpio;
   SYZ_TRY(h5_agree(f, check_rows(f, name, first, n)));
   h5_column *column = find_column(f, name);
-  if (column->chunks) SYZ_TRY(h5_chunks_put(f, column, first, n, data));
+  if (f->is_mpio) SYZ_TRY(h5_mpio_open(f));
+  if (f->is_mpio) SYZ_TRY(h5_mpio_write(f, column, first, n, data));
+  else if (column->chunks) SYZ_TRY(h5_chunks_put(f, column, first, n, data));
   else if (gathers) SYZ_TRY(h5_gather_rows(f, column, first, n, data));
   else SYZ_TRY(h5_agree(f, write_own(f, column, first, n, data)));
-  if (column->chunks || gathers) column->sum += syz_checksum_rows(data, n, column->row_bytes, first);
+  if (column->chunks || gathers || f->is_mpio) column->sum += syz_checksum_rows(data, n, column->row_bytes, first);
   column->written += n;
 cleanup:
   return st;
@@ -394,8 +400,8 @@ syz_status syz_h5_write_text(syz_h5 *f, const char *attribute, const char *text)
   syz_status st = SYZ_OK;
   if (f->rank == 0) {
     st = put_text(f, f->file, attribute, text);
-    f->is_unflushed = true;
   }
+  f->is_unflushed = true;
   return h5_agree(f, st);
 }
 
@@ -433,40 +439,13 @@ static syz_status seal_file(syz_h5 *f)
 {
   syz_status st = SYZ_OK;
   const char **name = NULL;
-  uint64_t sum = 0;
   SYZ_ALLOC(name, "names of datasets", f->columns + 1);
   for (int i = 0; i < f->columns; i++) name[i] = f->column[i].name + (f->column[i].name[0] == '/');
   qsort(name, (size_t)f->columns, sizeof *name, by_name);
-  SYZ_TRY(h5_seal_sum(f->file, f->path, name, f->columns, &sum));
-  SYZ_TRY(put_checksum(f, f->file, "its attributes", sum));
+  SYZ_TRY(h5_seal_sum(f->file, f->path, name, f->columns, &f->seal));
+  SYZ_TRY(put_checksum(f, f->file, "its attributes", f->seal));
 cleanup:
   syz_free(&name);
-  return st;
-}
-
-static syz_status close_description(syz_h5 *f)
-{
-  syz_status st = SYZ_OK;
-  char reason[H5_REASON];
-  hid_t d = -1;
-  for (int i = 0; i < f->columns; i++) {
-    h5_column *c = &f->column[i];
-    SYZ_REQUIRE(c->written == c->rows, SYZ_ERR_INTERNAL, "%s: dataset %s: %lld of %lld rows were written", f->path, c->name,
-                (long long)c->written, (long long)c->rows);
-    d = H5Dopen2(f->file, c->name, H5P_DEFAULT);
-    SYZ_REQUIRE(d >= 0, SYZ_ERR_WRITE, "%s: dataset %s: %s", f->path, c->name, h5_reason(reason));
-    SYZ_TRY(put_checksum(f, d, c->name, c->sum));
-    H5Dclose(d);
-    d = -1;
-  }
-  SYZ_TRY(seal_file(f));
-  herr_t rc = H5Fclose(f->file);
-  f->file = -1;
-  SYZ_REQUIRE(rc >= 0, SYZ_ERR_WRITE, "%s: cannot close: %s", f->path, h5_reason(reason));
-  SYZ_TRY(h5_image_save(f->image, f->fd, f->path));
-  SYZ_TRY(syz_file_publish(f->temporary, f->path));
-cleanup:
-  if (d >= 0) H5Dclose(d);
   return st;
 }
 
@@ -491,15 +470,79 @@ cleanup:
   return st;
 }
 
+/* Rank 0: all checksums into the description in memory, which is then closed. */
+static syz_status finish_description(syz_h5 *f)
+{
+  syz_status st = SYZ_OK;
+  char reason[H5_REASON];
+  hid_t d = -1;
+  for (int i = 0; i < f->columns; i++) {
+    h5_column *c = &f->column[i];
+    SYZ_REQUIRE(c->written == c->rows, SYZ_ERR_INTERNAL, "%s: dataset %s: %lld of %lld rows were written", f->path, c->name,
+                (long long)c->written, (long long)c->rows);
+    d = H5Dopen2(f->file, c->name, H5P_DEFAULT);
+    SYZ_REQUIRE(d >= 0, SYZ_ERR_WRITE, "%s: dataset %s: %s", f->path, c->name, h5_reason(reason));
+    SYZ_TRY(put_checksum(f, d, c->name, c->sum));
+    H5Dclose(d);
+    d = -1;
+  }
+  SYZ_TRY(seal_file(f));
+  herr_t rc = H5Fclose(f->file);
+  f->file = -1;
+  SYZ_REQUIRE(rc >= 0, SYZ_ERR_WRITE, "%s: cannot close: %s", f->path, h5_reason(reason));
+cleanup:
+  if (d >= 0) H5Dclose(d);
+  return st;
+}
+
+static syz_status close_description(syz_h5 *f)
+{
+  syz_status st = SYZ_OK;
+  SYZ_TRY(finish_description(f));
+  SYZ_TRY(h5_image_save(f->image, f->fd, f->path));
+  SYZ_TRY(syz_file_publish(f->temporary, f->path));
+cleanup:
+  return st;
+}
+
+/* The checksum of a dataset, or of the root. */
+static syz_status put_sum(syz_h5 *f, hid_t object, const h5_column *column)
+{
+  return put_checksum(f, object, column ? column->name : "its attributes", column ? column->sum : f->seal);
+}
+
+/* Collective, agreed: rank 0 learns from its description what the seal of the file is, all ranks write the checksums together. */
+static syz_status publish_mpio(syz_h5 *f)
+{
+  syz_status st = SYZ_OK;
+  SYZ_TRY(h5_mpio_open(f)); /* attributes that were set after the last rows */
+  SYZ_TRY(add_sums(f));
+  SYZ_TRY(h5_agree(f, f->rank == 0 ? finish_description(f) : SYZ_OK));
+  if (f->comm) syz_bcast(f->comm, &f->seal, sizeof f->seal, 0);
+  SYZ_TRY(h5_mpio_attributes(f, put_sum));
+  SYZ_TRY(h5_agree(f, h5_mpio_close(f)));
+  SYZ_TRY(h5_agree(f, flush_rows(f)));
+  SYZ_TRY(h5_agree(f, f->rank == 0 ? syz_file_publish(f->temporary, f->path) : SYZ_OK));
+cleanup:
+  return st;
+}
+
+/* The same for `direct`. */
+static syz_status publish_direct(syz_h5 *f)
+{
+  syz_status st = SYZ_OK;
+  SYZ_TRY(h5_agree(f, flush_rows(f)));
+  SYZ_TRY(add_sums(f));
+  SYZ_TRY(h5_agree(f, f->rank == 0 ? close_description(f) : SYZ_OK));
+cleanup:
+  return st;
+}
+
 syz_status syz_h5_publish(syz_h5 **file)
 {
   syz_status st = SYZ_OK;
   syz_h5 *f = *file;
-  st = h5_agree(f, flush_rows(f));
-  if (st != SYZ_OK) goto cleanup;
-  SYZ_TRY(add_sums(f));
-  st = h5_agree(f, f->rank == 0 ? close_description(f) : SYZ_OK);
-cleanup:
+  st = f->is_mpio ? publish_mpio(f) : publish_direct(f);
   if (st != SYZ_OK) {
     syz_h5_discard(file);
     return syz_error_pass(st, __FILE__, __LINE__);
@@ -517,6 +560,7 @@ void syz_h5_discard(syz_h5 **file)
     syz_h5_close(file);
     return;
   }
+  (void)h5_mpio_close(f); /* it holds nothing that is not on the disk */
   if (f->file >= 0) H5Fclose(f->file);
   H5Eclear2(H5E_DEFAULT);
   h5_direct_close(&f->direct); /* before the file goes */

@@ -2,8 +2,8 @@
 /**
  * Tokens of frozen towers.
  *
- * On disk: one flat file, sparse until written: a header of 4096 bytes, one 64-bit tag a row, then the rows, beginning at a multiple of
- * 4096. A row's tag is the checksum of its bytes and is written after them; 0 means that the row is not there. A run that is killed
+ * On disk: one flat file, sparse until written (with io.driver mpio its space is reserved when it is made): a header of 4096 bytes, one 64-bit tag
+ * a row, then the rows, beginning at a multiple of 4096. A row's tag is the checksum of its bytes and is written after them; 0 means that the row is not there. A run that is killed
  * loses at most the rows under way, and a row that did not reach the disk whole (power, another program) is noticed when it is read.
  * The file is scratch in this machine's byte order; nobody else is meant to read it. Rows wanted later are read and checked by a thread
  * (token_ahead.c), into memory of the caller's.
@@ -19,6 +19,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "h5_layout.h"
 #include "syzygy/data.h"
 #include "token_ahead.h"
 
@@ -101,6 +102,10 @@ static syz_status prepare_file(syz_token_cache *t, uint64_t key)
   SYZ_REQUIRE(fstat(t->fd, &s) == 0, SYZ_ERR_WRITE, "%s: cannot open: %s", t->path, strerror(errno));
   bool is_ours = s.st_size == bytes && pread(t->fd, &found, sizeof found, 0) == (ssize_t)sizeof found && memcmp(&found, &want, sizeof want) == 0;
   if (!is_ours) {
+    close(t->fd);
+    t->fd = -1;
+    SYZ_TRY(h5_flat_create(t->path)); /* stripes are fixed when a file is made */
+    SYZ_TRY(syz_file_open(t->path, O_RDWR | O_CREAT, &t->fd));
     SYZ_REQUIRE(ftruncate(t->fd, 0) == 0 && ftruncate(t->fd, (off_t)bytes) == 0, SYZ_ERR_WRITE, "%s: cannot set its size to %.1f GiB: %s", t->path,
                 (double)bytes / 1073741824.0, strerror(errno));
     SYZ_TRY(move_bytes(t, true, 0, sizeof want, &want));
@@ -110,6 +115,7 @@ static syz_status prepare_file(syz_token_cache *t, uint64_t key)
     SYZ_REQUIRE(needed <= free_bytes, SYZ_ERR_WRITE, "%s: the token cache needs %.1f GiB more, %.1f GiB are free", t->path,
                 needed / 1073741824.0, free_bytes / 1073741824.0);
   }
+  SYZ_TRY(h5_flat_reserve(t->fd, t->path, bytes));
 cleanup:
   return st;
 }

@@ -70,6 +70,11 @@ syz_status syz_model_file_write(syz_comm *c, const char *path, const syz_model *
   if (m->compute) SYZ_TRY(syz_h5_write_text(file, "engine", syz_compute_name(m->compute)));
   static const char *const description[SYZ_PARTS] = {
       "backbone", "pooling head", "backbone", "pooling head", "projection head of DINO", "projection head of iBOT"};
+  for (int i = 0; i < n; i++) { /* all before the first row: the file gets its space at once */
+    const syz_parameter *p = &table[i];
+    snprintf(dataset, sizeof dataset, "parameter/%s", p->name);
+    SYZ_TRY(syz_h5_dataset(file, dataset, SYZ_H5_F32, p->shape[0], p->ndim - 1, &p->shape[1], "1", description[p->part]));
+  }
   const syz_parameter *own = m->parameter;
   for (int i = 0; i < n; i++) {
     const syz_parameter *p = &table[i];
@@ -83,7 +88,7 @@ syz_status syz_model_file_write(syz_comm *c, const char *path, const syz_model *
       own++;
     }
     snprintf(dataset, sizeof dataset, "parameter/%s", p->name);
-    SYZ_TRY(syz_h5_write(file, dataset, SYZ_H5_F32, p->shape[0], p->ndim - 1, &p->shape[1], first, count, rows, "1", description[p->part]));
+    SYZ_TRY(syz_h5_write_rows(file, dataset, first, count, rows));
   }
   SYZ_TRY(syz_h5_publish(&file));
 cleanup:

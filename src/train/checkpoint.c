@@ -124,21 +124,27 @@ cleanup:
 
 /* ----------------------------------------------------------------- writing */
 
-static syz_status write_array(syz_h5 *file, const char *group, const part *p, const float *share, const char *what)
+static syz_status declare_part(syz_h5 *file, const char *group, const part *p, const char *what)
 {
   char name[96], description[160];
   snprintf(name, sizeof name, "%s/%s", group, p->name);
   snprintf(description, sizeof description, "%s of %s, in the order of the model's block, rows of %d with padding", what, p->name, PART_ROW);
-  return syz_h5_write(file, name, SYZ_H5_F32, p->total / PART_ROW, 1, row_shape, p->is_here ? p->share_first / PART_ROW : 0,
-                      p->is_here ? p->share_count / PART_ROW : 0, share, "1", description);
+  return syz_h5_dataset(file, name, SYZ_H5_F32, p->total / PART_ROW, 1, row_shape, "1", description);
+}
+
+static syz_status write_part(syz_h5 *file, const char *group, const part *p, const float *share)
+{
+  char name[96];
+  snprintf(name, sizeof name, "%s/%s", group, p->name);
+  return syz_h5_write_rows(file, name, p->is_here ? p->share_first / PART_ROW : 0, p->is_here ? p->share_count / PART_ROW : 0, share);
 }
 
 /* Moments are kept by slices and written by shares: the gradient block is free between steps. */
-static syz_status write_moments(syz_h5 *file, const char *group, const state *s, const part *p, const float *own, const char *what)
+static syz_status write_moments(syz_h5 *file, const char *group, const state *s, const part *p, const float *own)
 {
   const bool is_divided = syz_comm_size(s->parts->grid->data) > 1;
   if (p->is_here && is_divided) parts_to_share(s->parts, p, own, s->scratch, s->scratch + p->share_count, s->counts);
-  return write_array(file, group, p, p->is_here && is_divided ? s->scratch : own, what);
+  return write_part(file, group, p, p->is_here && is_divided ? s->scratch : own);
 }
 
 /* Rows of an array: as long as its count allows, because each has a checksum. */
@@ -155,20 +161,55 @@ static void array_share(syz_comm *world, const syz_array *a, int rank, int64_t *
   syz_share(a->count / array_row(a), syz_comm_size(world), rank, first, count);
 }
 
+static syz_status declare_arrays(const syz_objective *o, syz_h5 *file)
+{
+  syz_status st = SYZ_OK;
+  for (int i = 0; i < o->n_arrays; i++) {
+    const syz_array *a = &o->array[i];
+    const int64_t shape[1] = {array_row(a)};
+    char name[96];
+    snprintf(name, sizeof name, "array/%s", a->name);
+    SYZ_TRY(syz_h5_dataset(file, name, SYZ_H5_F32, a->count / shape[0], shape[0] > 1, shape, "1",
+                           "state of the objective besides the trained weights, cut into rows"));
+  }
+cleanup:
+  return st;
+}
+
 static syz_status write_arrays(checkpoint_store *store, syz_h5 *file)
 {
   syz_status st = SYZ_OK;
   const syz_objective *o = store->objective;
   for (int i = 0; i < o->n_arrays; i++) {
     const syz_array *a = &o->array[i];
-    const int64_t shape[1] = {array_row(a)};
     int64_t first, count;
     char name[96];
     snprintf(name, sizeof name, "array/%s", a->name);
     array_share(store->world, a, syz_comm_rank(store->world), &first, &count);
-    SYZ_TRY(syz_h5_write(file, name, SYZ_H5_F32, a->count / shape[0], shape[0] > 1, shape, first, count, a->x + first * shape[0], "1",
-                         "state of the objective besides the trained weights, cut into rows"));
+    SYZ_TRY(syz_h5_write_rows(file, name, first, count, a->x + first * array_row(a)));
   }
+cleanup:
+  return st;
+}
+
+static bool is_written(const part *p) { return p->is_trained && p->total > 0; }
+
+/* All datasets before the first row: the space of the whole file is asked for at once, and it is opened through MPI-IO once (src/data/h5_mpio.c). */
+static syz_status declare_state(const checkpoint_store *store, const state *s, syz_h5 *file)
+{
+  syz_status st = SYZ_OK;
+  const int64_t three[1] = {3};
+  SYZ_TRY(syz_h5_dataset(file, "step", SYZ_H5_I64, 1, 0, NULL, "1", "updates done"));
+  SYZ_TRY(syz_h5_dataset(file, "progress", SYZ_H5_F64, PROGRESS, 0, NULL, "1", "best validation figure"));
+  if (s->scalars->n) SYZ_TRY(syz_h5_dataset(file, "scalar", SYZ_H5_F64, s->scalars->n, 1, three, "1", "value and moments of scalar parameters"));
+  for (int i = 0; i < PARTS; i++) {
+    const part *p = &s->parts->part[i];
+    if (!is_written(p)) continue;
+    SYZ_TRY(declare_part(file, "weight", p, "weights"));
+    SYZ_TRY(declare_part(file, "moment1", p, "first moments of AdamW"));
+    SYZ_TRY(declare_part(file, "moment2", p, "second moments of AdamW"));
+  }
+  SYZ_TRY(declare_arrays(store->objective, file));
 cleanup:
   return st;
 }
@@ -180,26 +221,24 @@ static syz_status write_state(checkpoint_store *store, const state *s, const cha
   const bool is_first = syz_comm_rank(store->world) == 0;
   const double progress[PROGRESS] = {s->best};
   double scalar[SYZ_SCALARS_MAX * 3];
-  const int64_t three[1] = {3};
   SYZ_TRY(syz_h5_create(store->world, path, "checkpoint", store->config->created_by, store->config->input_yaml, &file));
   SYZ_TRY(syz_h5_write_text(file, "facts", facts));
   if (store->config->engine) SYZ_TRY(syz_h5_write_text(file, "engine", store->config->engine));
-  SYZ_TRY(syz_h5_write(file, "step", SYZ_H5_I64, 1, 0, NULL, 0, is_first, &s->step, "1", "updates done"));
-  SYZ_TRY(syz_h5_write(file, "progress", SYZ_H5_F64, PROGRESS, 0, NULL, 0, is_first ? PROGRESS : 0, progress, "1", "best validation figure"));
+  SYZ_TRY(declare_state(store, s, file));
+  SYZ_TRY(syz_h5_write_rows(file, "step", 0, is_first, &s->step));
+  SYZ_TRY(syz_h5_write_rows(file, "progress", 0, is_first ? PROGRESS : 0, progress));
   for (int i = 0; i < s->scalars->n; i++) {
     scalar[3 * i] = s->scalars->value[i];
     scalar[3 * i + 1] = s->scalars->moment1[i];
     scalar[3 * i + 2] = s->scalars->moment2[i];
   }
-  if (s->scalars->n)
-    SYZ_TRY(syz_h5_write(file, "scalar", SYZ_H5_F64, s->scalars->n, 1, three, 0, is_first ? s->scalars->n : 0, scalar, "1",
-                         "value and moments of scalar parameters"));
+  if (s->scalars->n) SYZ_TRY(syz_h5_write_rows(file, "scalar", 0, is_first ? s->scalars->n : 0, scalar));
   for (int i = 0; i < PARTS; i++) {
     const part *p = &s->parts->part[i];
-    if (!p->is_trained || p->total == 0) continue;
-    SYZ_TRY(write_array(file, "weight", p, p->is_here ? s->weights + p->first + p->share_first : NULL, "weights"));
-    SYZ_TRY(write_moments(file, "moment1", s, p, p->moment1, "first moments of AdamW"));
-    SYZ_TRY(write_moments(file, "moment2", s, p, p->moment2, "second moments of AdamW"));
+    if (!is_written(p)) continue;
+    SYZ_TRY(write_part(file, "weight", p, p->is_here ? s->weights + p->first + p->share_first : NULL));
+    SYZ_TRY(write_moments(file, "moment1", s, p, p->moment1));
+    SYZ_TRY(write_moments(file, "moment2", s, p, p->moment2));
   }
   SYZ_TRY(write_arrays(store, file));
   SYZ_TRY(syz_h5_publish(&file));
@@ -317,13 +356,14 @@ cleanup:
   return st;
 }
 
-static syz_status read_array(syz_h5 *file, const char *group, const part *p, float *share)
+/* This rank's share of a part, nothing where the part is on other ranks. Collective; agreed. */
+static syz_status read_part(syz_comm *world, syz_h5 *file, const char *group, const part *p, float *share)
 {
   syz_status st = SYZ_OK;
   char name[96];
   snprintf(name, sizeof name, "%s/%s", group, p->name);
-  SYZ_TRY(check_rows(file, name, p->total / PART_ROW, PART_ROW));
-  SYZ_TRY(syz_h5_read(file, name, SYZ_H5_F32, p->share_first / PART_ROW, p->share_count / PART_ROW, share));
+  SYZ_TRY_ALL(world, check_rows(file, name, p->total / PART_ROW, PART_ROW));
+  SYZ_TRY(syz_h5_read_all(file, name, SYZ_H5_F32, p->is_here ? p->share_first / PART_ROW : 0, p->is_here ? p->share_count / PART_ROW : 0, share));
 cleanup:
   return st;
 }
@@ -340,8 +380,8 @@ static syz_status read_arrays(checkpoint_store *store, syz_h5 *file)
     char name[96];
     snprintf(name, sizeof name, "array/%s", a->name);
     array_share(store->world, a, syz_comm_rank(store->world), &first, &count);
-    SYZ_TRY(check_rows(file, name, a->count / row, row));
-    SYZ_TRY(syz_h5_read(file, name, SYZ_H5_F32, first, count, a->x + first * row));
+    SYZ_TRY_ALL(store->world, check_rows(file, name, a->count / row, row));
+    SYZ_TRY(syz_h5_read_all(file, name, SYZ_H5_F32, first, count, a->x + first * row));
   }
 cleanup:
   return st;
@@ -386,8 +426,8 @@ cleanup:
   return st;
 }
 
-/* This rank's shares, in their places, but for the moments. All are read again in full when another checkpoint has to be used instead. */
-static syz_status read_local(checkpoint_store *store, syz_h5 *file, state *s)
+/* The few numbers that every rank reads. */
+static syz_status read_numbers(syz_h5 *file, state *s)
 {
   syz_status st = SYZ_OK;
   double progress[PROGRESS], scalar[SYZ_SCALARS_MAX * 3];
@@ -405,10 +445,17 @@ static syz_status read_local(checkpoint_store *store, syz_h5 *file, state *s)
     s->scalars->moment1[i] = scalar[3 * i + 1];
     s->scalars->moment2[i] = scalar[3 * i + 2];
   }
+cleanup:
+  return st;
+}
+
+/* This rank's shares, in their places, but for the moments. All are read again in full when another checkpoint has to be used instead. */
+static syz_status read_shares(checkpoint_store *store, syz_h5 *file, state *s)
+{
+  syz_status st = SYZ_OK;
   for (int i = 0; i < PARTS; i++) {
-    part *p = &s->parts->part[i];
-    if (!p->is_here || !p->is_trained) continue;
-    SYZ_TRY(read_array(file, "weight", p, s->weights + p->first + p->share_first));
+    const part *p = &s->parts->part[i];
+    if (is_written(p)) SYZ_TRY(read_part(store->world, file, "weight", p, p->is_here ? s->weights + p->first + p->share_first : NULL));
   }
   SYZ_TRY(read_arrays(store, file));
 cleanup:
@@ -422,7 +469,7 @@ static syz_status read_moments(checkpoint_store *store, syz_h5 *file, const char
 {
   syz_status st = SYZ_OK;
   const bool is_divided = syz_comm_size(s->parts->grid->data) > 1;
-  SYZ_TRY_ALL(store->world, is_trained_here(p) ? read_array(file, group, p, is_divided ? s->scratch : own) : SYZ_OK);
+  if (is_written(p)) SYZ_TRY(read_part(store->world, file, group, p, is_divided ? s->scratch : own));
   if (is_trained_here(p) && is_divided) parts_from_share(s->parts, p, s->scratch, own, s->scratch + p->share_count, s->counts);
 cleanup:
   return st;
@@ -457,7 +504,8 @@ static syz_status read_state(checkpoint_store *store, const char *folder, state 
   SYZ_TRY_ALL(store->world, now ? SYZ_OK : SYZ_ERR_MEMORY);
   SYZ_TRY(make_facts(store, s, now));
   SYZ_TRY_ALL(store->world, compare_facts(folder, stored, now));
-  SYZ_TRY_ALL(store->world, read_local(store, file, s));
+  SYZ_TRY_ALL(store->world, read_numbers(file, s));
+  SYZ_TRY(read_shares(store, file, s));
   for (int i = 0; i < PARTS; i++)
     if (is_trained_here(&s->parts->part[i])) spread_weights(s, &s->parts->part[i]);
   for (int i = 0; i < PARTS; i++) {

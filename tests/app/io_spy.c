@@ -1,8 +1,29 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Loaded before the program (LD_PRELOAD): prints the hints with which files are opened through MPI-IO. For test_io.py. */
+/** Loaded before the program (LD_PRELOAD): prints the hints with which files are opened through MPI-IO, and how many collective transfers each rank
+ * has made. For test_io.py. */
 #include <mpi.h>
 #include <stdio.h>
 #include <string.h>
+
+static int writes, reads;
+
+int MPI_File_write_at_all(MPI_File file, MPI_Offset at, const void *data, int n, MPI_Datatype type, MPI_Status *status)
+{
+  writes++;
+  return PMPI_File_write_at_all(file, at, data, n, type, status);
+}
+
+int MPI_File_read_at_all(MPI_File file, MPI_Offset at, void *data, int n, MPI_Datatype type, MPI_Status *status)
+{
+  reads++;
+  return PMPI_File_read_at_all(file, at, data, n, type, status);
+}
+
+int MPI_Finalize(void)
+{
+  if (writes || reads) fprintf(stderr, "io_spy: %d collective writes, %d collective reads\n", writes, reads);
+  return PMPI_Finalize();
+}
 
 int MPI_File_open(MPI_Comm comm, const char *path, int mode, MPI_Info info, MPI_File *file)
 {

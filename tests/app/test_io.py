@@ -8,7 +8,6 @@ import sys
 import tempfile
 
 import h5py
-import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from harness import BINARY, check, driver, finish, launch
@@ -45,12 +44,13 @@ try:
         "plain": ["io.direct=false"],
         "aligned": ["io.alignment=1048576"],
         "packed": ["io.compression=deflate", "io.compression_level=3"],
+        "mpio": ["io.driver=mpio"],
     }
     for name, keys in kinds.items():
         told = run(2, "simulate", *simulate, *keys, f"output.dir={work}/{name}")
         check(told.returncode == 0, f"simulate, {name}: exit code {told.returncode} {told.stderr[-300:]}")
     first = "shards/simulated-00000.h5"
-    for name in ("aligned", "packed"):
+    for name in ("aligned", "packed", "mpio"):
         check(same(f"{work}/plain/{first}", f"{work}/{name}/{first}"), f"h5py reads the same numbers from the shard of kind {name}")
         check(verified(f"{work}/{name}/{first}")[0], f"info verifies the shard of kind {name}")
     with h5py.File(f"{work}/aligned/{first}") as f:
@@ -69,12 +69,21 @@ try:
         "a": (2, "plain", ["io.direct=false"]),
         "b": (2, "packed", ["io.compression=deflate"]),
         "c": (2, "plain", ["io.aggregators=1"]),
+        "d": (3, "mpio", ["io.driver=mpio", "io.hints=cb_buffer_size=1048576"]),
     }
+    spy = {"LD_PRELOAD": driver("libio_spy.so")}
     for name, (ranks, shards, keys) in kinds.items():
-        told = run(ranks, "align", *tiny, "train.steps=3", f"data.path={work}/{shards}/shards", *keys, f"output.dir={work}/align-{name}")
+        told = run(ranks, "align", *tiny, "train.steps=3", f"data.path={work}/{shards}/shards", *keys, f"output.dir={work}/align-{name}",
+                   env=spy if name == "d" else None)
         check(told.returncode == 0, f"align {name}: exit code {told.returncode} {told.stderr[-400:]}")
     def losses(name):
         return [json.loads(line)["loss"] for line in open(f"{work}/align-{name}/metrics.jsonl")]
+    count = [int(line.split()[1]) for line in told.stderr.splitlines() if line.startswith("io_spy: ") and "collective writes" in line]
+    check(len(count) == 3 and count[0] > 20 and len(set(count)) == 1, f"io.driver=mpio writes by collective transfers of all ranks: {count}")
+    check("io_spy: striping_factor=? striping_unit=? cb_nodes=? state.h5.tmp" in told.stderr, "HDF5 opens the checkpoint through MPI-IO")
+    check("io.driver mpio" in told.stdout + told.stderr, "the log names the driver")
+    said = open(f"{work}/align-a/input.yaml").read()
+    check("driver: direct" in said, "input.yaml says what `auto` is here")
     for name in ("b", "c"):
         check(losses(name) == losses("a") and len(losses("a")) == 3, f"align {name}: the same losses as without")
         check(same(f"{work}/align-a/model.h5", f"{work}/align-{name}/model.h5"), f"align {name}: the same model for h5py")
@@ -93,6 +102,26 @@ try:
         check(told.returncode == 0 and len(losses(name)) == 4, f"align {name} goes on: exit code {told.returncode} {told.stderr[-400:]}")
     check(losses("a") == losses("b"), "both go on alike")
 
+    # Through MPI-IO: the checkpoint of 3 ranks is read by collective reads, goes on under either driver, and the numbers are those of `direct`.
+    for name, way, ranks in (("d", "mpio", 2), ("e", "direct", 2)):
+        if name == "e":
+            shutil.copytree(f"{work}/before", f"{work}/align-e")
+        else:
+            shutil.copytree(f"{work}/align-d", f"{work}/before")
+        told = run(ranks, "align", *tiny, "train.steps=4", f"data.path={work}/mpio/shards", f"io.driver={way}", f"output.dir={work}/align-{name}",
+                   env=spy)
+        lines = [line for line in told.stderr.splitlines() if line.startswith("io_spy: ") and "collective reads" in line]
+        count = [int(line.split(",")[1].split()[0]) for line in lines]
+        check(told.returncode == 0 and "going on from step 3" in told.stdout + told.stderr and len(losses(name)) == 4,
+              f"align goes on by {way}: exit code {told.returncode} {told.stderr[-400:]}")
+        check((len(count) == ranks and min(count) > 5) if way == "mpio" else not count, f"collective reads by {way}: {count}")
+        check(verified(f"{work}/align-{name}/checkpoints/step-00000004")[0], f"info verifies the checkpoint by {way}")
+    check(same(f"{work}/align-d/checkpoints/step-00000004/state.h5", f"{work}/align-e/checkpoints/step-00000004/state.h5")
+          and same(f"{work}/align-d/model.h5", f"{work}/align-e/model.h5"), "the same checkpoint and the same model by both drivers")
+    told = run(3, "embed", f"model.file={work}/align-a/model.h5", f"data.path={work}/mpio/shards", "io.driver=mpio", "compute.precision=float32",
+               f"output.dir={work}/embed-mpio")
+    check(told.returncode == 0, f"embed through MPI-IO: exit code {told.returncode} {told.stderr[-300:]}")
+
     # Embeddings on 1 to 4 ranks.
     for ranks in (1, 2, 3, 4):
         for kind in ("none", "deflate"):
@@ -105,6 +134,8 @@ try:
         check(len(names) == 1 and same(f"{work}/embed-{ranks}-none/{names[0]}", f"{work}/embed-{ranks}-deflate/{names[0]}"),
               f"embeddings on {ranks} ranks: h5py sees no difference")
         check(verified(f"{work}/embed-{ranks}-deflate/{names[0]}")[0], f"embeddings on {ranks} ranks: info verifies them")
+
+    check(same(f"{work}/embed-3-none/embedding.h5", f"{work}/embed-mpio/embedding.h5"), "embeddings through MPI-IO: h5py sees no difference")
 
     # A damaged compressed shard: some byte inside the images' chunks.
     with h5py.File(f"{work}/packed/{first}") as f:
@@ -123,7 +154,6 @@ try:
     check(told.returncode == 3 and "broken.h5" in told.stderr and "image" in told.stderr, f"align refuses it: exit code {told.returncode} {told.stderr[:300]}")
 
     # Hints, as MPI_File_open sees them.
-    spy = {"LD_PRELOAD": driver("libio_spy.so")}
     told = run(1, "simulate", "simulate.objects=4", "io.stripe_count=8", "io.stripe_size=1048576", "io.aggregators=2", f"output.dir={work}/striped", env=spy)
     check(told.returncode == 0 and "io_spy: striping_factor=8 striping_unit=1048576 cb_nodes=2 simulated-00000.h5.tmp" in told.stderr,
           f"hints reach MPI-IO: exit code {told.returncode}\n{told.stderr[-300:]}")
@@ -132,7 +162,8 @@ try:
     check(told.returncode == 0 and "io_spy" not in told.stderr, "without hints MPI-IO is not asked")
 
     for wrong, word in (("io.compression=lzf", "none|deflate"), ("io.compression_level=10", "io.compression_level"), ("io.alignment=0", "io.alignment"),
-                        ("io.stripe_size=1000", "multiple of 65536"), ("io.aggregators=-1", "io.aggregators"), ("io.direct=perhaps", "io.direct")):
+                        ("io.stripe_size=1000", "multiple of 65536"), ("io.aggregators=-1", "io.aggregators"), ("io.direct=perhaps", "io.direct"),
+                        ("io.driver=posix", "mpio|direct|auto"), ("io.hints=cb_nodes", "name=value")):
         told = run(1, "simulate", "simulate.objects=4", wrong, f"output.dir={work}/wrong")
         check(told.returncode == 2 and word in told.stderr and not os.path.exists(f"{work}/wrong"), f"{wrong} is refused: {told.stderr.strip()[:120]}")
 finally:

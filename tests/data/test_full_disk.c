@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * A disk that fills up, for real: a tmpfs of 4 MB (needs root; skipped aloud otherwise). At whatever moment the space ends, all ranks
- * return SYZ_ERR_WRITE, nothing is left under the final name, and the program ends as usual.
+ * return SYZ_ERR_WRITE, nothing is left under the final name, and the program ends as usual. Both drivers; what was published before stays whole.
  */
 #include "check.h"
 #include "scratch.h"
@@ -108,6 +108,32 @@ static void test_moments(void)
   CHECK_OK(write_file(path, BEFORE_ROWS, 2 << 20)); /* and once more with room enough */
 }
 
+/* Through MPI-IO the space is reserved with the first rows: behind that nothing can be lacking any more. */
+static void test_mpio(void)
+{
+  char path[SCRATCH + 20];
+  syz_h5 *f = NULL;
+  bool has = false;
+  snprintf(path, sizeof path, "%s/x.h5", folder);
+  syz_h5_configure(&(syz_h5_settings){.driver = SYZ_H5_MPIO, .alignment = 4096});
+  CHECK_OK(write_file(path, BEFORE_PUBLISH, 0)); /* the old file, which all that follows leaves alone */
+  CHECK_OK(write_file(path, BETWEEN_ROWS, 0));
+  CHECK_ERROR(write_file(path, BEFORE_ALL, 1 << 19), SYZ_ERR_WRITE, "no space for dataset x");
+  CHECK_ERROR(write_file(path, BEFORE_ROWS, 1 << 18), SYZ_ERR_WRITE, "x.h5: cannot reserve its 1.5 MiB: No space left");
+  for (int64_t pages = 0; pages < 8; pages++) {
+    CHECK_ERROR(write_file(path, BEFORE_ALL, pages * PAGE), SYZ_ERR_WRITE, "x.h5");
+    CHECK_ERROR(write_file(path, BEFORE_ROWS, pages * PAGE), SYZ_ERR_WRITE, "x.h5");
+    CHECK_EQ(scratch_count(folder, ".tmp"), 0);
+  }
+  CHECK_OK(syz_h5_open(world, path, &f));
+  if (f) CHECK_OK(syz_h5_verify(f, "x", &has));
+  CHECK(has);
+  syz_h5_close(&f);
+  syz_barrier(world);
+  if (rank == 0) unlink(path);
+  syz_h5_configure(&(syz_h5_settings){.alignment = 4096, .is_direct = true});
+}
+
 /* Compressed, the file needs space that nobody knows before: wherever it ends, also for the index of chunks at the end, all is as above. */
 static void test_compressed(void)
 {
@@ -164,6 +190,19 @@ static void test_token_cache(void)
   CHECK_ERROR(syz_agree(world, st), SYZ_ERR_WRITE, "No space left");
   syz_token_cache_close(&t);
   empty_disk();
+  /* With mpio the rows have their space from the opening on. */
+  syz_h5_configure(&(syz_h5_settings){.driver = SYZ_H5_MPIO, .alignment = 4096, .stripe_size = 1 << 20});
+  CHECK_OK(syz_token_cache_open(world, path, 2, CACHE_ROWS, ROW_BYTES, false, &t));
+  fill_disk(0);
+  n = syz_token_cache_missing(t, &row);
+  st = SYZ_OK;
+  for (int64_t i = 0; st == SYZ_OK && i < n; i++) st = syz_token_cache_put(t, 1, &row[i], row_bytes);
+  CHECK_OK(syz_agree(world, st));
+  CHECK_OK(syz_token_cache_seal(t));
+  syz_token_cache_close(&t);
+  empty_disk();
+  CHECK_ERROR(syz_token_cache_open(world, path, 3, 64, ROW_BYTES, false, &t), SYZ_ERR_WRITE, "tokens");
+  syz_h5_configure(&(syz_h5_settings){.alignment = 4096, .is_direct = true});
 }
 
 int main(int argc, char **argv)
@@ -187,6 +226,7 @@ int main(int argc, char **argv)
   }
   double t0 = syz_clock_s();
   test_moments();
+  test_mpio();
   test_compressed();
   test_token_cache();
   CHECK_LT(syz_clock_s() - t0, 30.0);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * How HDF5 files are laid out: rows past the page cache and rows that travel through aggregators give the same bytes as rows that every rank writes;
+ * How HDF5 files are laid out: rows past the page cache, rows that travel through aggregators and rows that HDF5 writes by MPI-IO give the same bytes
+ * as rows that every rank writes;
  * compressed datasets hold what was written, whatever the pieces and the number of ranks, and cost a failure no rank its way out. What h5py says:
  * tests/app/test_io.py.
  */
@@ -133,6 +134,56 @@ static void test_aggregators(void)
   free(a);
 }
 
+/* The driver mpio: byte for byte the same file, also by one rank alone, and whatever the hints; compressed files are written directly. */
+static void test_mpio(void)
+{
+  char plain[SCRATCH + 40], path[SCRATCH + 40];
+  size_t n = 0, m = 0;
+  snprintf(plain, sizeof plain, "%s/plain.h5", folder);
+  unsigned char *a = scratch_read(plain, &n);
+  for (int k = 0; k < 3; k++) {
+    const bool is_alone = k == 2;
+    snprintf(path, sizeof path, "%s/mpio-%d-%d.h5", folder, k, is_alone ? rank : 0);
+    syz_h5_configure(&(syz_h5_settings){.driver = SYZ_H5_MPIO,
+                                        .alignment = 65536,
+                                        .is_direct = true,
+                                        .aggregators = k,
+                                        .stripe_size = k ? 1 << 20 : 0,
+                                        .hints = k ? "cb_buffer_size=1048576,romio_cb_write=enable" : NULL});
+    CHECK_OK(write_samples(is_alone ? NULL : world, path, k > 0));
+    unsigned char *b = scratch_read(path, &m);
+    CHECK(n > 23000000 && n == m && memcmp(a, b, n) == 0);
+    free(b);
+  }
+  free(a);
+  snprintf(path, sizeof path, "%s/mpio-packed.h5", folder);
+  syz_h5_configure(&(syz_h5_settings){.driver = SYZ_H5_MPIO, .alignment = 65536, .compression_level = 1});
+  CHECK_OK(write_samples(world, path, false));
+  check_file(path, true);
+}
+
+static void test_driver(void)
+{
+  char name[32], path[SCRATCH + 40];
+  syz_h5_driver driver = SYZ_H5_MPIO;
+  snprintf(path, sizeof path, "%s/not/yet/there", folder);
+  CHECK_OK(syz_h5_driver_for(world, path, &driver, name)); /* tests run on a disk of this machine */
+  CHECK_EQ(driver, SYZ_H5_DIRECT);
+  CHECK_OK(syz_h5_driver_for(world, "/dev/shm", &driver, name));
+  CHECK(driver == SYZ_H5_DIRECT && strcmp(name, "tmpfs") == 0);
+  CHECK_OK(syz_h5_driver_for(world, "", &driver, name));
+  const char *known = NULL;
+  const uint32_t parallel[] = {0x0BD00BD0, 0x47504653, 0x19830326}; /* Lustre, GPFS, BeeGFS */
+  for (int i = 0; i < 3; i++) CHECK(syz_h5_driver_on(parallel[i], false, &known) == SYZ_H5_MPIO && known != NULL);
+  CHECK(syz_h5_driver_on(0x6969, true, &known) == SYZ_H5_MPIO && strcmp(known, "NFS") == 0);
+  CHECK(syz_h5_driver_on(0x6969, false, &known) == SYZ_H5_DIRECT);
+  CHECK(syz_h5_driver_on(0xEF53, true, &known) == SYZ_H5_DIRECT && strcmp(known, "ext4") == 0);
+  CHECK(syz_h5_driver_on(1, true, &known) == SYZ_H5_DIRECT && known == NULL);
+  CHECK(syz_h5_hints_are_usable("") && syz_h5_hints_are_usable("cb_nodes=4") && syz_h5_hints_are_usable("a=1,romio_cb_write=enable"));
+  const char *const wrong[] = {"cb_nodes", "=4", "a=", "a=1,", ",a=1", "a=1,,b=2", "a=1,b"};
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) CHECK(!syz_h5_hints_are_usable(wrong[i]));
+}
+
 static void test_compression(void)
 {
   char path[SCRATCH + 40];
@@ -201,6 +252,23 @@ static void test_faults(void)
       CHECK_EQ(scratch_count(folder, ".tmp"), 0);
       syz_barrier(world);
     }
+  /* Through MPI-IO: before the space is there, before the file is opened, between rows, before it is published. */
+  const char *const mpio_points[] = {"h5_reserve", "h5_mpio_open", "h5_write", "h5_publish"};
+  syz_h5_configure(&(syz_h5_settings){.driver = SYZ_H5_MPIO, .alignment = 4096});
+  for (int k = 0; k < 4; k++)
+    for (int r = 0; r < (k ? size : 1); r++) {
+      for (int visit = 1; visit <= (k == 3 ? 1 : 3); visit += 2) { /* of the first dataset, of the second or third */
+        visits[r] += visit;
+        snprintf(wish, sizeof wish, "%s:%d:%d", mpio_points[k], r, visits[r]);
+        setenv("SYZ_FAULT", wish, 1);
+        CHECK_ERROR(write_samples(world, path, true), SYZ_ERR_WRITE, k == 0 ? "No space left" : "injected failure");
+        unsetenv("SYZ_FAULT");
+        syz_barrier(world);
+        CHECK_EQ(scratch_count(folder, "never.h5"), 0);
+        CHECK_EQ(scratch_count(folder, ".tmp"), 0);
+        syz_barrier(world);
+      }
+    }
   syz_h5_configure(&(syz_h5_settings){.alignment = 4096, .is_direct = true, .compression_level = 1});
   snprintf(wish, sizeof wish, "alloc:%d:%d", size - 1, visits[size - 1] + 60); /* no memory in the midst of it */
   setenv("SYZ_FAULT", wish, 1);
@@ -216,6 +284,8 @@ static void run(void)
   rank = syz_comm_rank(world);
   size = syz_comm_size(world);
   test_aggregators();
+  test_mpio();
+  test_driver();
   test_compression();
   test_damage();
   test_faults();

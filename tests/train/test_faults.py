@@ -171,12 +171,15 @@ def full_disk(work):
         free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
         with open(f"{disk}/ballast", "wb") as f:
             f.write(b"x" * (free - 300000))
-        full = ["align", f"{work}/input.yaml"] + arguments(disk, "run", train__steps=20, **keys)[2:]
-        code, text = timed(full)
-        check(code == 4 and ("space" in text or "written" in text or "write" in text), f"a full disk ends with {code}")
-        if code != 4:
-            print(text)
-        check(clean(f"{disk}/run") == [], f"nothing half-written: {clean(f'{disk}/run')}")
+        kept = sorted(os.listdir(f"{disk}/run/checkpoints"))
+        for driver in ("mpio", "direct"):
+            full = ["align", f"{work}/input.yaml"] + arguments(disk, "run", train__steps=20, io__driver=driver, **keys)[2:]
+            code, text = timed(full)
+            check(code == 4 and ("space" in text or "written" in text or "write" in text), f"a full disk ends with {code}, by {driver}")
+            if code != 4:
+                print(text)
+            check(clean(f"{disk}/run") == [], f"nothing half-written: {clean(f'{disk}/run')}")
+            check(sorted(os.listdir(f"{disk}/run/checkpoints")) == kept, f"the old checkpoints are there: {kept}")
         os.remove(f"{disk}/ballast")
         code, text = timed(full)
         check(code == 0 and "going on from step" in text and metrics(f"{disk}/run")[:10] == done, f"with room again the run goes on: {code}")
@@ -186,6 +189,28 @@ def full_disk(work):
         subprocess.run(["umount", disk])
 
 
+def mpio(work):
+    """Through MPI-IO: failures and kill -9 before the file has its space, while it is opened, between rows and before it gets its name."""
+    keys = dict(train__freeze_backbones="false", io__driver="mpio", train__steps=9, train__warmup_steps=2, train__validate_interval=100)
+    code, text = timed(arguments(work, "whole", **keys))
+    check(code == 0, f"an uninterrupted run ends with {code}")
+    for k, fault in enumerate(["h5_mpio_open:2:2", "h5_reserve:0:2:kill", "h5_write:2:20:kill", "h5_publish:1:2:kill"]):
+        expected = 137 if "kill" in fault else 4
+        code, text = timed(arguments(work, f"run{k}", **keys), env={"SYZ_FAULT": fault})
+        kept = [n for n in os.listdir(f"{work}/run{k}/checkpoints") if n.startswith("step-")]
+        check(code == expected and kept == ["step-00000004"], f"{fault}: exit code {code} ({expected}), kept {kept}")
+        if code != expected:
+            print(text)
+        if "kill" not in fault:
+            check(clean(f"{work}/run{k}") == [] and "step-00000008/state.h5" in text, f"{fault}: names the file, nothing half-written")
+        code, text = timed(arguments(work, f"run{k}", **keys))
+        check(code == 0 and "going on from step 4" in text and numbers(f"{work}/run{k}") == numbers(f"{work}/whole"),
+              f"{fault}: goes on from the old checkpoint to the same numbers ({code})")
+        if code:
+            print(text)
+        check(clean(f"{work}/run{k}") == [], f"{fault}: nothing is left behind")
+
+
 with Work() as work:
     write_shards(f"{work}/shards", 24)
     write_input(work, f"""
@@ -193,5 +218,5 @@ data: {{path: [{work}/shards], split: train}}
 train: {{steps: 20, global_batch: 6, lr: 5.0e-4, warmup_steps: 5, validate_interval: 10}}
 output: {{checkpoint_interval_steps: 4}}
 """)
-    {"injected": injected, "numeric": numeric, "data": data, "disk": full_disk}[which](work)
+    {"injected": injected, "numeric": numeric, "data": data, "disk": full_disk, "mpio": mpio}[which](work)
 finish()
