@@ -21,7 +21,7 @@ rng = np.random.default_rng(5)
 def run(folder, ranks, task, x, a, b, **files):
     for name, value in {"x.f32": x.astype(np.float32), **files}.items():
         np.ascontiguousarray(value).tofile(f"{folder}/{name.replace('__', '.')}")
-    done = launch(ranks, driver("run_linear"), task, folder, *x.shape, a, b, stderr=subprocess.STDOUT)
+    done = launch(ranks, driver("linear_driver"), task, folder, *x.shape, a, b, stderr=subprocess.STDOUT)
     text = done.stdout
     check(done.returncode == 0, f"{task} on {ranks} ranks: {text[-1500:]}")
     check("illegal value" not in text, f"{task} on {ranks} ranks: ScaLAPACK complains: {text[-500:]}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The watchdog on real ranks (watch_tool.c): hangs of every kind are found within the limit and ten seconds, the report names the rank, and the job
+"""The watchdog on real ranks (watch_driver.c): hangs of every kind are found within the limit and ten seconds, the report names the rank, and the job
 ends with 7; what only looks like a hang is left alone. Also with every rank a node of its own, so that nodes look after one another."""
 import concurrent.futures
 import ctypes
@@ -20,7 +20,7 @@ LIMIT = 1.0
 
 def start(ranks, case, limit=LIMIT, nodes=False):
     more = {"SYZ_FAULT": "shared:0:1"} if nodes else {}  # no memory is shared: each rank is a node of its own
-    return subprocess.Popen(mpirun(ranks, driver("watch_tool"), limit, case), env=environment(**more), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    return subprocess.Popen(mpirun(ranks, driver("watch_driver"), limit, case), env=environment(**more), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                             text=True)
 
 

@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from harness import check_quietly as check, driver, finish
 
-TOOL = driver("crop_tool")
+DRIVER = driver("augment_driver")
 S = 152
 PSF = [(0.2109966, 1.0807153, 1.3153171), (0.3008485, 1.2394326, 0.9164757), (0.3471172, 1.1928363, 0.8233702)]
 NOISE = [(0.2264926, -0.0006735, 0.0037602), (0.2431146, -0.0023663, 0.0067417), (0.1334844, -0.0143416, 0.0260779)]
@@ -27,7 +27,7 @@ CHANCE = 1e-5  # p below which a law is refused: some hundred laws are tested wi
 
 def tool(*words):
     out = os.path.join(here, "out")
-    subprocess.run([TOOL, *map(str, words), out], check=True, timeout=100)
+    subprocess.run([DRIVER, *map(str, words), out], check=True, timeout=100)
     return out
 
 

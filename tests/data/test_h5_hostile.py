@@ -21,7 +21,7 @@ from harness import BINARY, BUILD, DATA, SOURCE, check_quietly as check, driver,
 sys.path.insert(0, os.path.join(SOURCE, "tools"))
 from attacker import hdf5 as hdf5_damage
 
-DUMP = driver("dump_objects")
+DUMP = driver("objects_driver")
 here = tempfile.mkdtemp(prefix="syzygy-hostile-")
 rng = np.random.default_rng(3)
 

@@ -14,7 +14,7 @@ from astropy.io import fits
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from harness import BINARY, check_quietly as check, driver, finish, launch
 
-DUMP = driver("dump_objects")
+DUMP = driver("objects_driver")
 here = tempfile.mkdtemp(prefix="syzygy-info-")
 
 

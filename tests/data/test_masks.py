@@ -16,7 +16,7 @@ from scipy import stats
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from harness import check_quietly as check, driver, finish
 
-TOOL = driver("crop_tool")
+DRIVER = driver("augment_driver")
 here = tempfile.mkdtemp(prefix="syzygy-masks-")
 CHANCE = 1e-5  # p below which a law is refused: some hundred laws are tested with fixed seeds
 random.seed(5)
@@ -24,7 +24,7 @@ random.seed(5)
 
 def tool(*words):
     out = os.path.join(here, "out")
-    subprocess.run([TOOL, *map(str, words), out], check=True, timeout=100)
+    subprocess.run([DRIVER, *map(str, words), out], check=True, timeout=100)
     return np.fromfile(out, "u1")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from harness import check_quietly as check, driver, finish
 
-DUMP = driver("dump_objects")
+DUMP = driver("objects_driver")
 OBJECT = np.dtype([("id", "<i8"), ("ra", "<f8"), ("dec", "<f8"), ("has_image", "u1"), ("has_spectrum", "u1"), ("pad", "V6")])
 rng = np.random.default_rng(11)
 here = tempfile.mkdtemp(prefix="syzygy-survey-")

@@ -2,7 +2,7 @@
 """The losses of DINO and iBOT with both centrings against PyTorch in float64, written crop by crop as the papers have them: losses, gradients by
 rows and by weight_v, entropies, and the centre over several steps; on any number of ranks, with rows shared out unevenly.
 
-argv: run_distillation (the C side), what, rank counts. what: mean, sinkhorn, empty, engines-mean,
+argv: distillation_driver (the C side), what, rank counts. what: mean, sinkhorn, empty, engines-mean,
 engines-sinkhorn."""
 import os
 import sys

@@ -2,7 +2,7 @@
 """The transformer block, on every engine, against PyTorch: output, input gradient and every parameter's gradient, in float32 and bfloat16;
 over groups of sequences of different lengths, with all of them in both branches or some (stochastic depth).
 
-argv: run_block (the C side). Differences are root mean squares relative to the array's own, and the factor between the two arrays."""
+argv: block_driver (the C side). Differences are root mean squares relative to the array's own, and the factor between the two arrays."""
 import os
 import subprocess
 import sys

@@ -30,7 +30,7 @@ with tempfile.TemporaryDirectory() as folder:
             print("SKIPPED: no AVX512_VNNI")
             sys.exit(0)
         if code != 0:
-            sys.exit(f"run_int8: exit code {code}")
+            sys.exit(f"int8_driver: exit code {code}")
         y = torch.from_numpy(np.fromfile(f"{folder}/y", np.float32).reshape(rows, out)).double()
         tx, tw = torch.from_numpy(x), torch.from_numpy(w)
         low, high = tx.amin(1).clamp(max=0), tx.amax(1).clamp(min=0)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Attention, AdamW and L2 normalisation against PyTorch.
 
-argv: run_numerics (the C side). Differences are L2 norms relative to the reference's own."""
+argv: numerics_driver (the C side). Differences are L2 norms relative to the reference's own."""
 import math
 import os
 import subprocess
@@ -24,7 +24,7 @@ def must_exceed(what, value, limit):
 def run(folder, *args):
     code = subprocess.call([program, folder, *map(str, args)], stderr=subprocess.DEVNULL)
     if code not in (0, 77):
-        raise SystemExit(f"run_numerics {args}: exit code {code}")
+        raise SystemExit(f"numerics_driver {args}: exit code {code}")
     return code == 0
 
 

@@ -436,7 +436,7 @@ def load_network(path):
 
 
 def read_inputs(path):
-    """What tests/train/dino_inputs.c wrote: one entry per step for train()."""
+    """What tests/train/dino_driver.c wrote: one entry per step for train()."""
     with h5py.File(path, "r") as f:
         steps = sorted((name for name in f if name.startswith("step-")), key=lambda name: int(name[5:]))
         return [dict(planes=[f[name][key][...] if key in f[name] else None for key in ("global", "local")], mask=f[name]["mask"][...],

@@ -11,14 +11,14 @@ import numpy as np
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from harness import DATA, check, driver, finish, skip
 
-TOOL = driver("sim_tool")
+DRIVER = driver("simulate_driver")
 TEMPLATES = os.path.join(DATA, "templates")
 EMULATOR = os.path.join(TEMPLATES, "provabgs", "provabgs_nmf_emulator.h5")
 WAVES, STELLAR = 9250, 16275
 
 
 def run(*args):
-    return subprocess.run([TOOL, *map(str, args)], check=True, capture_output=True, text=True).stdout
+    return subprocess.run([DRIVER, *map(str, args)], check=True, capture_output=True, text=True).stdout
 
 
 def read_objects(folder, n, seed, emulator="-"):

@@ -13,12 +13,12 @@ from harness import check_quietly as check, driver
 warnings.filterwarnings("ignore")
 S = 7781
 GRID = 3600.0 + 0.8 * np.arange(S)
-TOOL = driver("sky_tool")
+DRIVER = driver("sky_driver")
 
 
 def run(*arguments, data=None, environment=None):
     """Exit code, bytes, message."""
-    p = subprocess.run([TOOL] + [str(a) for a in arguments], input=data, capture_output=True, timeout=200, env={**os.environ, **(environment or {})})
+    p = subprocess.run([DRIVER] + [str(a) for a in arguments], input=data, capture_output=True, timeout=200, env={**os.environ, **(environment or {})})
     return p.returncode, p.stdout, p.stderr.decode(errors="replace")
 
 

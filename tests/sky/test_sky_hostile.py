@@ -12,7 +12,7 @@ from astropy.io import fits
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from harness import DATA, SOURCE, below, check_quietly as check, finish
-from sky_reference import TOOL, good
+from sky_reference import DRIVER, good
 
 sys.path.insert(0, os.path.join(SOURCE, "tools"))
 from attacker.harness import Run  # noqa: E402
@@ -26,7 +26,7 @@ def at(name):
 
 
 def measured(*arguments):
-    return Run([os.path.abspath(TOOL)] + [str(a) for a in arguments], 100)
+    return Run([os.path.abspath(DRIVER)] + [str(a) for a in arguments], 100)
 
 
 def refused(label, words, *arguments, most_s=1.0, most_mb=256.0):

@@ -55,5 +55,5 @@ def input_file(work, text, model=TINY):
 def masks(work, tokens, first_step, steps, places, seed=SEED, runs=RUNS, width=WIDTH):
     """The program's own masks: bool [steps, places, tokens]."""
     path = f"{work}/masks.bin"
-    subprocess.run([driver("masked_masks")] + [str(x) for x in (tokens, runs, width, seed, first_step, steps, places, path)], check=True)
+    subprocess.run([driver("masks_driver")] + [str(x) for x in (tokens, runs, width, seed, first_step, steps, places, path)], check=True)
     return np.fromfile(path, np.uint8).reshape(steps, places, tokens).astype(bool)

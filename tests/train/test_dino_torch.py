@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Three full steps of `pretrain-image` in float32 against PyTorch's autograd and AdamW in float64, on several rank counts, from the crops, masks and kept
-crops that the program draws (dino_inputs): every loss term, gradient norms, learning rates, schedules, and the final weights of student and teacher.
+crops that the program draws (dino_driver): every loss term, gradient norms, learning rates, schedules, and the final weights of student and teacher.
 
     test_dino_torch.py CASE RANKS...        `shared`, `separate` or `plain`, see CASES
 """
@@ -73,7 +73,7 @@ def write_start(work, config):
 def draw_inputs(work):
     names = dict(case["crops"], seed=SEED, steps=STEPS, batch=BATCH, shuffle=0, patch=case["image"]["patch"], depth=case["image"]["depth"], drop_rate=case["drop_rate"],
                  blur_first=0.2, blur_global=0.9, blur_local=0.5, noise_first=0.1, noise_global=0.8, noise_local=0.4)
-    done = launch(None, driver("dino_inputs"), f"{work}/inputs.h5", f"{work}/shards", *[f"{k}={v}" for k, v in names.items()], stderr=subprocess.STDOUT)
+    done = launch(None, driver("dino_driver"), f"{work}/inputs.h5", f"{work}/shards", *[f"{k}={v}" for k, v in names.items()], stderr=subprocess.STDOUT)
     if done.returncode:
         print(done.stdout)
         sys.exit(1)

@@ -2,9 +2,9 @@
 /**
  * Small pieces of nn on raw little-endian arrays in a folder: the C side of test_numerics.py.
  *
- * run_numerics FOLDER attention f32|bf16 B T N Dh    qkv, dout -> out, lse, dqkv
- * run_numerics FOLDER adamw N STEPS LR WD SCALE      w, g [STEPS, N] -> w_out, m_out, v_out
- * run_numerics FOLDER l2norm ROWS WIDTH EPS          x, dy -> y, dx
+ * numerics_driver FOLDER attention f32|bf16 B T N Dh    qkv, dout -> out, lse, dqkv
+ * numerics_driver FOLDER adamw N STEPS LR WD SCALE      w, g [STEPS, N] -> w_out, m_out, v_out
+ * numerics_driver FOLDER l2norm ROWS WIDTH EPS          x, dy -> y, dx
  */
 #include <stdlib.h>
 
@@ -81,6 +81,6 @@ int main(int argc, char **argv)
     modes[i].run(argv + 3);
     return CHECK_RESULT();
   }
-  fprintf(stderr, "usage: see run_numerics.c\n");
+  fprintf(stderr, "usage: see numerics_driver.c\n");
   return 2;
 }

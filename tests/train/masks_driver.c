@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** For the Python tests: the masks that the program draws. masked_masks TOKENS RUNS WIDTH SEED FIRST_STEP STEPS PLACES FILE: uint8 [STEPS, PLACES,
+/** For the Python tests: the masks that the program draws. masks_driver TOKENS RUNS WIDTH SEED FIRST_STEP STEPS PLACES FILE: uint8 [STEPS, PLACES,
  * TOKENS]. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 
 int main(int argc, char **argv)
 {
-  if (argc != 9) return fprintf(stderr, "usage: masked_masks TOKENS RUNS WIDTH SEED FIRST_STEP STEPS PLACES FILE\n"), 2;
+  if (argc != 9) return fprintf(stderr, "usage: masks_driver TOKENS RUNS WIDTH SEED FIRST_STEP STEPS PLACES FILE\n"), 2;
   const int64_t tokens = strtoll(argv[1], NULL, 10), runs = strtoll(argv[2], NULL, 10), width = strtoll(argv[3], NULL, 10);
   const uint64_t seed = strtoull(argv[4], NULL, 10);
   const int64_t first = strtoll(argv[5], NULL, 10), steps = strtoll(argv[6], NULL, 10), places = strtoll(argv[7], NULL, 10);

@@ -2,7 +2,7 @@
 /**
  * Steps of the distillation loss on given numbers: the C side of test_distillation.py.
  *
- * run_distillation FOLDER f32|bf16 ENGINE THREADS; each rank reads FOLDER/in.<rank> and writes FOLDER/out.<rank>.
+ * distillation_driver FOLDER f32|bf16 ENGINE THREADS; each rank reads FOLDER/in.<rank> and writes FOLDER/out.<rank>.
  * in:  int64 prototypes, width, sets, centring, iterations, steps, most_student, most_teacher; float64 centre momentum, student temperature; each
  *      step: int64 n_teacher[2], n_student; float64 teacher temperature; float32 weight_student, weight_teacher [K, width], z_teacher, z_student;
  *      int64 target [n_student, SYZ_TARGETS_PER_ROW]; float32 row_weight; int32 term.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * What a watchdog may meet, played by real ranks: watch_tool LIMIT_S CASE. Ends with 0 when nothing was found, with 7 when the watchdog ended it. The
+ * What a watchdog may meet, played by real ranks: watch_driver LIMIT_S CASE. Ends with 0 when nothing was found, with 7 when the watchdog ended it. The
  * driver, test_watch.py, knows what is right for each case.
  */
 #define _GNU_SOURCE

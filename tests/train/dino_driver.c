@@ -2,7 +2,7 @@
 /**
  * What `pretrain-image` feeds its networks, for a program that repeats the run: crops, block-wise masks and the crops that stochastic depth keeps.
  *
- *     dino_inputs OUT.h5 SHARDS seed=5 steps=3 batch=7 shuffle=0 patch=12 depth=3 global_size=72 global_crops=2 local_size=36 local_crops=4 ...
+ *     dino_driver OUT.h5 SHARDS seed=5 steps=3 batch=7 shuffle=0 patch=12 depth=3 global_size=72 global_crops=2 local_size=36 local_crops=4 ...
  *
  * Names not given have the values of the table below. Writes step-<s>/ with global [B, G, 3, s, s], local [B, L, 3, s, s] (planes z, r, g), mask
  * [B G, patches], kept_global [depth, 2, B G], kept_local [depth, 2, B L] (1 = kept) and index [B] (objects of the data set). The batch is taken
@@ -186,10 +186,10 @@ int main(int argc, char **argv)
   syz_shardset *set = NULL;
   job j = {0};
   if (syz_comm_start(&argc, &argv, &world) != SYZ_OK) return 1;
-  SYZ_REQUIRE(argc >= 3, SYZ_ERR_INPUT, "dino_inputs OUT.h5 SHARDS [name=value]...");
+  SYZ_REQUIRE(argc >= 3, SYZ_ERR_INPUT, "dino_driver OUT.h5 SHARDS [name=value]...");
   SYZ_TRY(read_arguments(argc, argv, &j));
   SYZ_TRY(syz_shardset_open(world, 1, (const char *const *)&argv[2], SYZ_SPLIT_ALL, false, &set));
-  SYZ_TRY(syz_h5_create(NULL, argv[1], "test", "dino_inputs", "", &j.out));
+  SYZ_TRY(syz_h5_create(NULL, argv[1], "test", "dino_driver", "", &j.out));
   SYZ_TRY(write_steps(&j, set));
   SYZ_TRY(syz_h5_publish(&j.out));
 cleanup:

@@ -2,7 +2,7 @@
 /**
  * One transformer block, forward and backward, on raw float32 arrays: the C side of test_block.py.
  *
- * run_block IN OUT f32|bf16 ENGINE THREADS DIM HEADS HIDDEN LAYERSCALE EPS BRANCH_SCALE (COUNT TOKENS KEPT KEPT)...
+ * block_driver IN OUT f32|bf16 ENGINE THREADS DIM HEADS HIDDEN LAYERSCALE EPS BRANCH_SCALE (COUNT TOKENS KEPT KEPT)...
  * One quadruple a group of sequences; KEPT, of the attention and of the MLP branch: "all", or the numbers of those kept ("0,2,3"), or "-" for none.
  * IN:  parameters in the order of syz_block_parameters (ls1, ls2 only with LAYERSCALE 1), x [rows, D], dy [rows, D].
  * OUT: y of training, y of inference, dx, gradients in the same order (two backward passes' sum, halved).
@@ -56,7 +56,7 @@ static bool read_groups(int argc, char **argv, syz_sequences *s, syz_subset subs
 
 int main(int argc, char **argv) {
   if (argc < FIXED + GROUP || argc > FIXED + GROUP * SYZ_GROUPS_MAX || (argc - FIXED) % GROUP) {
-    fprintf(stderr, "usage: see run_block.c\n");
+    fprintf(stderr, "usage: see block_driver.c\n");
     return 2;
   }
   const syz_dtype act = strcmp(argv[3], "bf16") ? SYZ_F32 : SYZ_BF16;

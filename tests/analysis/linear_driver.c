@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Driver of test_linear.py: run_linear TASK FOLDER ROWS WIDTH OPTION... reads FOLDER/x.f32 [rows, width] and what else a task needs, and leaves
+ * Driver of test_linear.py: linear_driver TASK FOLDER ROWS WIDTH OPTION... reads FOLDER/x.f32 [rows, width] and what else a task needs, and leaves
  * float64 results in FOLDER. With three ranks and more, rank 1 has no rows.
  *
  *   pca COMPONENTS SCALAPACK_FROM      -> pca.f64: mean, variance, direction, total; projection.f32 of all rows

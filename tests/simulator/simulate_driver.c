@@ -2,11 +2,11 @@
 /*
  * Numbers of the simulator for test_simulate_reference.py, as raw little-endian arrays.
  *
- *   sim_tool objects N SEED EMULATOR|- FILE   for each object: model [9250] f32, flux [3] f64, labels f32
- *   sim_tool labels                           the names of the labels, one a line
- *   sim_tool bricks N                         number, name, RA and Dec of the first N bricks, one a line
- *   sim_tool populations FILE                 wave f64, ages f64, age edges f64, log_z f64, luminosity f32 [5,16,n]
- *   sim_tool emulator EMULATOR IN OUT         IN: parameters [n,9] f64; OUT: ln luminosity [n,waves] f32
+ *   simulate_driver objects N SEED EMULATOR|- FILE   for each object: model [9250] f32, flux [3] f64, labels f32
+ *   simulate_driver labels                           the names of the labels, one a line
+ *   simulate_driver bricks N                         number, name, RA and Dec of the first N bricks, one a line
+ *   simulate_driver populations FILE                 wave f64, ages f64, age edges f64, log_z f64, luminosity f32 [5,16,n]
+ *   simulate_driver emulator EMULATOR IN OUT         IN: parameters [n,9] f64; OUT: ln luminosity [n,waves] f32
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +17,7 @@
 
 static int fail(void)
 {
-  fprintf(stderr, "sim_tool: %s\n", syz_error_text());
+  fprintf(stderr, "simulate_driver: %s\n", syz_error_text());
   return 1;
 }
 
@@ -94,6 +94,6 @@ int main(int argc, char **argv)
   if (argc == 5 && !strcmp(argv[1], "emulator") && (in = fopen(argv[3], "rb")) && (out = fopen(argv[4], "wb"))) code = emulator(argv[2], in, out);
   if (in) fclose(in);
   if (out && fclose(out)) code = 1;
-  if (code == 2) fprintf(stderr, "usage: see the top of sim_tool.c\n");
+  if (code == 2) fprintf(stderr, "usage: see the top of simulate_driver.c\n");
   return code;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** run_int8 OUT IN ROWS FOLDER: y = x W^T + bias in 8-bit integers, float32 in and out; x, w, bias, y are flat binary files. Driven by
+/** int8_driver OUT IN ROWS FOLDER: y = x W^T + bias in 8-bit integers, float32 in and out; x, w, bias, y are flat binary files. Driven by
  * test_int8_torch.py. */
 #include <stdio.h>
 #include <stdlib.h>
