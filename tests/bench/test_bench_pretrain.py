@@ -5,8 +5,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import *
-
+import harness  # lets the next line find the helpers of other rooms
 from common import *
 
 D, DEPTH, PATCH, HIDDEN, BOTTLENECK, K = 48, 2, 12, 64, 32, 512

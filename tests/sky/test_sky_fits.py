@@ -12,7 +12,7 @@ from astropy.io import fits
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from harness import below, check_quietly as check, finish
-from sky_reference import GRID, TOOL, good, refused, run
+from sky_reference import good, refused, run
 
 HAS_FITSVERIFY = shutil.which("fitsverify") is not None
 if not HAS_FITSVERIFY:

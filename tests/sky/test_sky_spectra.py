@@ -9,7 +9,7 @@ from astropy.io import fits
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from harness import DATA, below, check_quietly as check, finish, need_data
-from sky_reference import GRID, S, good, refused, spectra
+from sky_reference import GRID, S, refused, spectra
 
 need_data()
 

@@ -17,7 +17,7 @@ from astropy.io import fits
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from harness import DATA, check_quietly as check, finish
 from ingest_common import folder, ingest, load, rejected, same, shards
-from ingest_made import DEC, RA, desi, fluxes, image, on_ranks, picture, table, wcs_cards
+from ingest_made import DEC, RA, desi, fluxes, image, on_ranks, table, wcs_cards
 
 IDS = 39633300968442591 + np.arange(4)
 

@@ -14,7 +14,7 @@ from astropy.io import fits
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from harness import BINARY, DATA, check_quietly as check, finish, launch
 from ingest_common import folder, ingest, load
-from ingest_made import desi, fluxes, image, on_ranks, table
+from ingest_made import desi, image, on_ranks, table
 
 ARCSEC = 1 / 3600
 

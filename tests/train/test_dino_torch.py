@@ -5,7 +5,6 @@ crops that the program draws (dino_driver): every loss term, gradient norms, lea
     test_dino_torch.py CASE RANKS...        `shared`, `separate` or `plain`, see CASES
 """
 import importlib.machinery
-import importlib.util
 import math
 import sys
 
