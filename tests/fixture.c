@@ -26,11 +26,13 @@ static galaxy draw(uint64_t seed, int64_t object)
 
 static void draw_image(uint64_t seed, int64_t object, const galaxy *g, float *image)
 {
-  const double band[3] = {exp(-0.3 - 0.9 * g->colour - 1.5 * g->redshift), 1.0, exp(0.2 + 0.6 * g->colour + 0.8 * g->redshift)};
+  const double band[3] = {exp(-0.3 - 0.9 * g->colour - 1.5 * g->redshift), 1.0,
+                          exp(0.2 + 0.6 * g->colour + 0.8 * g->redshift)};
   const double sigma[3] = {0.003, 0.005, 0.015}; /* nanomaggy a pixel */
   syz_random r = syz_random_make(seed, SYZ_RANDOM_TEST, 1, (uint64_t)object);
   syz_random_fill_normal(&r, image, 3 * PLANE);
-  double c = cos(g->angle), s = sin(g->angle), centre = 0.5 * (SIZE - 1), norm = g->flux / (6.28318530718 * g->radius * g->radius * g->axis_ratio);
+  double c = cos(g->angle), s = sin(g->angle), centre = 0.5 * (SIZE - 1),
+         norm = g->flux / (6.28318530718 * g->radius * g->radius * g->axis_ratio);
   for (int y = 0; y < SIZE; y++)
     for (int x = 0; x < SIZE; x++) {
       double u = c * (x - centre) + s * (y - centre), v = (c * (y - centre) - s * (x - centre)) / g->axis_ratio;
@@ -47,7 +49,8 @@ static void draw_spectrum(uint64_t seed, int64_t object, const galaxy *g, float 
   const double line_A[3] = {3728.0, 5008.0, 6565.0}, strength[3] = {4.0, 3.0, 6.0};
   for (int i = 0; i < PIXELS; i++) {
     double wave = syz_wave_grid(i), rest = wave / (1.0 + g->redshift);
-    double f = 0.1 * g->flux * (1.0 + (2.0 * g->colour - 0.7) * (wave - 6500.0) / 3500.0) * (rest > 4000.0 ? 1.0 : 1.0 - 0.5 * g->colour);
+    double f = 0.1 * g->flux * (1.0 + (2.0 * g->colour - 0.7) * (wave - 6500.0) / 3500.0) *
+               (rest > 4000.0 ? 1.0 : 1.0 - 0.5 * g->colour);
     for (int k = 0; k < 3; k++) {
       double d = (rest - line_A[k]) / 6.0;
       if (fabs(d) < 6.0) f += strength[k] * (1.2 - g->colour) * exp(-0.5 * d * d);
@@ -60,7 +63,8 @@ static void draw_spectrum(uint64_t seed, int64_t object, const galaxy *g, float 
   (void)seed;
 }
 
-void syz_fixture_object(uint64_t seed, int64_t object, syz_object *o, float *image, float *flux, float *ivar, float *label)
+void syz_fixture_object(uint64_t seed, int64_t object, syz_object *o, float *image, float *flux, float *ivar,
+                        float *label)
 {
   galaxy g = draw(seed, object);
   if (o) {
@@ -113,8 +117,8 @@ syz_status syz_fixture_shards(const char *folder, uint64_t seed, int64_t n, int6
   char path[PATH_MAX];
   SYZ_TRY(syz_make_folder(folder));
   for (int64_t first = 0, k = 0; first < n; first += per_shard, k++) {
-    SYZ_REQUIRE(snprintf(path, sizeof path, "%s/shard-%04lld.h5", folder, (long long)k) < (int)sizeof path, SYZ_ERR_WRITE, "%s: name too long",
-                folder);
+    SYZ_REQUIRE(snprintf(path, sizeof path, "%s/shard-%04lld.h5", folder, (long long)k) < (int)sizeof path,
+                SYZ_ERR_WRITE, "%s: name too long", folder);
     SYZ_TRY(syz_fixture_shard(path, seed, first, n - first < per_shard ? n - first : per_shard));
   }
 cleanup:

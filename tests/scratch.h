@@ -86,7 +86,8 @@ static inline void scratch_write(const char *path, const void *bytes, size_t n)
   }
 }
 
-/** main of a test on several ranks with a scratch folder: `run` between start and end; no memory may be left; all ranks end with 1 when one failed. */
+/** main of a test on several ranks with a scratch folder: `run` between start and end; no memory may be left; all ranks
+ * end with 1 when one failed. */
 static inline int scratch_main(int argc, char **argv, syz_comm **world, char *folder, void (*run)(void))
 {
   if (syz_comm_start(&argc, &argv, world) != SYZ_OK) return 1;

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * analysis: what embeddings know. Exact nearest neighbours across ranks, retrieval figures, regression by nearest neighbours.
+ * analysis: what embeddings know. Exact nearest neighbours across ranks, retrieval figures, regression by nearest
+ * neighbours.
  *
- * Axes: Q queries, N index entries, E embedding width. Everything here is float32 with sums that are reported in float64.
- * No result depends on the number of ranks: neighbours are in the order of float64 scores, and ties go to the lower row.
+ * Axes: Q queries, N index entries, E embedding width. Everything here is float32 with sums that are reported in
+ * float64. No result depends on the number of ranks: neighbours are in the order of float64 scores, and ties go to the
+ * lower row.
  */
 #pragma once
 
@@ -36,16 +38,19 @@ typedef struct syz_pair {
 /** A table of rows to search in, shared out over ranks. See src/analysis/search.c for the method. */
 typedef struct syz_index syz_index;
 
-/** Which rows of a table of `rows` rank `rank` of `size` must hold: contiguous, whole tiles, so that products have the same bits on any rank count.
+/** Which rows of a table of `rows` rank `rank` of `size` must hold: contiguous, whole tiles, so that products have the
+ * same bits on any rank count.
  */
 void syz_index_share(int64_t rows, int size, int rank, int64_t *first, int64_t *n);
 
 /**
  * Room for this rank's share of `rows` entries of width E = `width`.
  *
- * Collective. Same on all ranks: metric, rows, width. `comm` and `compute` are borrowed. SYZ_ERR_MEMORY when there is none.
+ * Collective. Same on all ranks: metric, rows, width. `comm` and `compute` are borrowed. SYZ_ERR_MEMORY when there is
+ * none.
  */
-syz_status syz_index_create(syz_comm *c, const syz_compute *compute, syz_metric metric, int64_t rows, int64_t width, syz_index **out);
+syz_status syz_index_create(syz_comm *c, const syz_compute *compute, syz_metric metric, int64_t rows, int64_t width,
+                            syz_index **out);
 void syz_index_destroy(syz_index **x);
 /** This rank's rows [n, E], to be filled by the caller before sealing; borrowed. */
 float *syz_index_rows(syz_index *x);
@@ -54,15 +59,16 @@ int64_t *syz_index_ids(syz_index *x);
 /** This rank's flags [n]: 0 leaves a row out of the search. Preset 1. To be set before sealing; borrowed. */
 uint8_t *syz_index_valid(syz_index *x);
 /**
- * The rows are there: leave out those with NaN or infinite numbers and (cosine) zero length, prepare products, sort the ids.
- * Collective. `valid`: rows that take part, on all ranks; may be NULL.
+ * The rows are there: leave out those with NaN or infinite numbers and (cosine) zero length, prepare products, sort the
+ * ids. Collective. `valid`: rows that take part, on all ranks; may be NULL.
  */
 syz_status syz_index_seal(syz_index *x, int64_t *valid);
 
 /** Memory of an index with n rows on this rank, and of a search in it with so many queries at once. */
 size_t syz_index_bytes(const syz_compute *c, int64_t n, int64_t width, int64_t queries, int64_t k);
 
-/** How many queries to hand over at once so that partial results stay within some tens of MB (more only for k above 40,000). */
+/** How many queries to hand over at once so that partial results stay within some tens of MB (more only for k above
+ * 40,000). */
 int64_t syz_index_block(int64_t k);
 
 typedef struct syz_search_options {
@@ -71,16 +77,16 @@ typedef struct syz_search_options {
 } syz_search_options;
 
 /**
- * The k nearest entries of each query, best first, in the order of float64 scores of the rows as they came; ties in row order. Exact in any
- * type of the compute context, which decides the speed alone: see src/analysis/search.c.
+ * The k nearest entries of each query, best first, in the order of float64 scores of the rows as they came; ties in row
+ * order. Exact in any type of the compute context, which decides the speed alone: see src/analysis/search.c.
  *
- * Collective. Same on all ranks: n, query [n, E], query_id [n] (may be NULL when neither ids are excluded nor pairs wanted), options.
- * A query with NaN or infinite numbers or (cosine) zero length has only missing neighbours and no pair.
- * Results are left on the rank that syz_share(n, size, rank) gives each query to: best [share, k]; pair [share] or NULL.
- * Scores live in one tile at a time; memory is O(n k) per rank.
+ * Collective. Same on all ranks: n, query [n, E], query_id [n] (may be NULL when neither ids are excluded nor pairs
+ * wanted), options. A query with NaN or infinite numbers or (cosine) zero length has only missing neighbours and no
+ * pair. Results are left on the rank that syz_share(n, size, rank) gives each query to: best [share, k]; pair [share]
+ * or NULL. Scores live in one tile at a time; memory is O(n k) per rank.
  */
-syz_status syz_index_search(syz_index *x, int64_t n, const float *query, const int64_t *query_id, const syz_search_options *options,
-                            syz_neighbour *best, syz_pair *pair);
+syz_status syz_index_search(syz_index *x, int64_t n, const float *query, const int64_t *query_id,
+                            const syz_search_options *options, syz_neighbour *best, syz_pair *pair);
 
 /* --------------------------------------------------------------- metrics */
 
@@ -89,8 +95,8 @@ enum { SYZ_RECALLS = 4 };
 extern const int syz_recall_at[SYZ_RECALLS];
 
 /**
- * Retrieval of known pairs among `candidates` entries. Where entries tie with the partner, its place is taken to be uniform among
- * them (so that a collapsed embedding scores chance, not 100 %).
+ * Retrieval of known pairs among `candidates` entries. Where entries tie with the partner, its place is taken to be
+ * uniform among them (so that a collapsed embedding scores chance, not 100 %).
  */
 typedef struct syz_pair_figures {
   int64_t pairs, candidates;
@@ -98,7 +104,8 @@ typedef struct syz_pair_figures {
   double chance[SYZ_RECALLS]; /**< k / candidates, at most 1 */
   double median_rank, mean_reciprocal_rank, chance_median_rank;
 } syz_pair_figures;
-/** Not collective. pair [n]; entries without a partner do not count. NaN figures when there is no pair at all. SYZ_ERR_MEMORY. */
+/** Not collective. pair [n]; entries without a partner do not count. NaN figures when there is no pair at all.
+ * SYZ_ERR_MEMORY. */
 syz_status syz_pair_score(const syz_pair *pair, int64_t n, int64_t candidates, syz_pair_figures *out);
 
 /** 1 - sum (y - p)^2 / sum (y - mean y)^2 in float64; NaN when n < 2 or y is constant. */
@@ -106,18 +113,21 @@ double syz_r_squared(const float *y, const float *prediction, int64_t n);
 
 enum { SYZ_CLASSES_MAX = 64 };
 
-/** What a table of true against predicted classes says. Classes that occur neither in truth nor in prediction count nowhere. */
+/** What a table of true against predicted classes says. Classes that occur neither in truth nor in prediction count
+ * nowhere. */
 typedef struct syz_class_figures {
   int classes;
   int64_t n;
   double accuracy;
-  double balanced_accuracy;    /**< mean of the recalls of the classes that occur in truth */
-  double macro_f1, mean_iou;   /**< mean over the classes that occur in truth or prediction */
-  double weighted_f1;          /**< F1 weighted by the numbers of the true classes */
-  double majority;             /**< accuracy of always saying the commonest class */
-  double recall[SYZ_CLASSES_MAX], f1[SYZ_CLASSES_MAX], iou[SYZ_CLASSES_MAX]; /**< NaN for a class that has none; iou: both / either */
+  double balanced_accuracy;  /**< mean of the recalls of the classes that occur in truth */
+  double macro_f1, mean_iou; /**< mean over the classes that occur in truth or prediction */
+  double weighted_f1;        /**< F1 weighted by the numbers of the true classes */
+  double majority;           /**< accuracy of always saying the commonest class */
+  double recall[SYZ_CLASSES_MAX], f1[SYZ_CLASSES_MAX],
+      iou[SYZ_CLASSES_MAX]; /**< NaN for a class that has none; iou: both / either */
 } syz_class_figures;
-/** count [classes, classes]: rows truth, columns prediction; 1 <= classes <= SYZ_CLASSES_MAX. Not collective. All NaN without objects. */
+/** count [classes, classes]: rows truth, columns prediction; 1 <= classes <= SYZ_CLASSES_MAX. Not collective. All NaN
+ * without objects. */
 void syz_class_score(const int64_t *count, int classes, syz_class_figures *out);
 
 /* ------------------------------------------------- regression by neighbours */
@@ -126,31 +136,35 @@ typedef enum syz_role { SYZ_ROLE_NONE, SYZ_ROLE_TRAIN, SYZ_ROLE_TEST } syz_role;
 
 /** One thing to be predicted from neighbours. */
 typedef struct syz_knn_target {
-  int classes;        /**< 0: a number, the weighted mean; otherwise classes 0 .. classes - 1 <= SYZ_CLASSES_MAX, the largest sum of weights, ties to the lower */
+  int classes; /**< 0: a number, the weighted mean; otherwise classes 0 .. classes - 1 <= SYZ_CLASSES_MAX, the largest
+                  sum of weights, ties to the lower */
   const float *value; /**< [rows]; NaN: unknown, such a neighbour is passed over. The same on all ranks */
-  float *prediction;  /**< [rows], written: NaN except at test rows, and where none of the k neighbours has a value. The same on all ranks */
+  float *prediction;  /**< [rows], written: NaN except at test rows, and where none of the k neighbours has a value. The
+                         same on all ranks */
 } syz_knn_target;
 
 /**
- * Zero-shot regression and classification (src/model/README.md "Evaluation") of many targets from one search: from the targets of the k nearest
- * training rows, weights 1/distance, in embeddings that are standardised by the training rows' mean and deviation (n; 1 where it is 0). A test row
- * that coincides with training rows follows those alone.
+ * Zero-shot regression and classification (src/model/README.md "Evaluation") of many targets from one search: from the
+ * targets of the k nearest training rows, weights 1/distance, in embeddings that are standardised by the training rows'
+ * mean and deviation (n; 1 where it is 0). A test row that coincides with training rows follows those alone.
  *
- * Collective. Same on all ranks: rows, width, role [rows] (syz_role), k >= 1, targets. x: this rank's rows by syz_index_share, finite where the
- * role is not NONE. Predictions are the same bits on any rank count. k is cut to the number of training rows. SYZ_ERR_INPUT without training or
- * test rows, SYZ_ERR_DATA for a class that is not one of the target's.
+ * Collective. Same on all ranks: rows, width, role [rows] (syz_role), k >= 1, targets. x: this rank's rows by
+ * syz_index_share, finite where the role is not NONE. Predictions are the same bits on any rank count. k is cut to the
+ * number of training rows. SYZ_ERR_INPUT without training or test rows, SYZ_ERR_DATA for a class that is not one of the
+ * target's.
  */
-syz_status syz_knn_predict(syz_comm *c, const syz_compute *compute, int64_t rows, int64_t width, const float *x, const uint8_t *role, int64_t k,
-                           int n_targets, const syz_knn_target *target);
+syz_status syz_knn_predict(syz_comm *c, const syz_compute *compute, int64_t rows, int64_t width, const float *x,
+                           const uint8_t *role, int64_t k, int n_targets, const syz_knn_target *target);
 /** The same for one number; target [rows] finite where the role is not NONE. */
-syz_status syz_knn_regress(syz_comm *c, const syz_compute *compute, int64_t rows, int64_t width, const float *x, const float *target,
-                           const uint8_t *role, int64_t k, float *prediction);
+syz_status syz_knn_regress(syz_comm *c, const syz_compute *compute, int64_t rows, int64_t width, const float *x,
+                           const float *target, const uint8_t *role, int64_t k, float *prediction);
 
 /* ------------------------------------------------ tall matrices over ranks */
 
 /**
- * A tall matrix whose rows the ranks hold in rank order, handed out a block at a time: rows stay in whatever form and type they are kept.
- * `read` writes rows first .. first + n - 1 of this rank as float32 [n, width]; it cannot fail and does not communicate.
+ * A tall matrix whose rows the ranks hold in rank order, handed out a block at a time: rows stay in whatever form and
+ * type they are kept. `read` writes rows first .. first + n - 1 of this rank as float32 [n, width]; it cannot fail and
+ * does not communicate.
  */
 typedef struct syz_rows {
   int64_t n, width; /**< rows of this rank; width is the same on all ranks */
@@ -166,17 +180,19 @@ typedef struct syz_array_rows {
 } syz_array_rows;
 void syz_array_rows_read(void *context, int64_t first, int64_t n, float *out);
 
-/** Mean and deviation (divided by n; 1 where it is 0 or rounding) [width] of the columns, float64. Collective; agreed. total: rows on all ranks, may be
- * NULL. SYZ_ERR_INPUT without rows, SYZ_ERR_NUMERIC when they are not finite. */
+/** Mean and deviation (divided by n; 1 where it is 0 or rounding) [width] of the columns, float64. Collective; agreed.
+ * total: rows on all ranks, may be NULL. SYZ_ERR_INPUT without rows, SYZ_ERR_NUMERIC when they are not finite. */
 syz_status syz_column_moments(syz_comm *c, const syz_rows *rows, double *mean, double *deviation, int64_t *total);
 
 /**
  * Principal components: mean, directions of largest variance (divided by n - 1), their variances. Float64.
  *
- * A direction's sign makes its component of largest size positive, so results agree between rank counts and with other programs.
+ * A direction's sign makes its component of largest size positive, so results agree between rank counts and with other
+ * programs.
  */
 typedef struct syz_pca {
-  int64_t rows, width, components; /**< rows of all ranks; components found, may be fewer than asked for: directions without variance are left out */
+  int64_t rows, width, components; /**< rows of all ranks; components found, may be fewer than asked for: directions
+                                      without variance are left out */
   double total_variance;
   double *mean;      /**< [width] */
   double *variance;  /**< [components], descending */
@@ -186,13 +202,15 @@ typedef struct syz_pca {
 /** Components that eigenproblems of the size of the smaller side are solved for. */
 typedef struct syz_pca_options {
   int64_t components;     /**< most components wanted, >= 1 */
-  int64_t scalapack_from; /**< eigenproblems of this size and more go to ScaLAPACK over all ranks; smaller ones to LAPACK on rank 0 */
+  int64_t scalapack_from; /**< eigenproblems of this size and more go to ScaLAPACK over all ranks; smaller ones to
+                             LAPACK on rank 0 */
 } syz_pca_options;
 
 /**
- * Collective; agreed; the same on all ranks. The covariance of the columns [width, width], or for more columns than rows the products of the rows
- * [n, n], is summed over ranks in float64 and held whole by each rank. SYZ_ERR_INPUT with fewer than 2 rows, SYZ_ERR_NUMERIC for rows that are not finite or
- * an eigenproblem that fails (residuals are checked), SYZ_ERR_MEMORY.
+ * Collective; agreed; the same on all ranks. The covariance of the columns [width, width], or for more columns than
+ * rows the products of the rows [n, n], is summed over ranks in float64 and held whole by each rank. SYZ_ERR_INPUT with
+ * fewer than 2 rows, SYZ_ERR_NUMERIC for rows that are not finite or an eigenproblem that fails (residuals are
+ * checked), SYZ_ERR_MEMORY.
  */
 syz_status syz_pca_fit(syz_comm *c, const syz_rows *rows, const syz_pca_options *options, syz_pca **out);
 void syz_pca_destroy(syz_pca **p);
@@ -214,9 +232,9 @@ void syz_linear_head_apply(const syz_linear_head *h, int64_t n, const float *x, 
 typedef struct syz_softmax_options {
   int classes;                /**< 1 .. SYZ_CLASSES_MAX */
   const double *class_weight; /**< [classes] factor of a row's loss; NULL: 1 */
-  double l2;                  /**< penalty l2/2 |W|^2 on the weights of standardised features, beside the weighted mean of the losses */
-  int64_t iterations;         /**< at most so many */
-  double tolerance;           /**< converged when no component of the gradient is larger */
+  double l2; /**< penalty l2/2 |W|^2 on the weights of standardised features, beside the weighted mean of the losses */
+  int64_t iterations; /**< at most so many */
+  double tolerance;   /**< converged when no component of the gradient is larger */
 } syz_softmax_options;
 typedef struct syz_softmax_result {
   double loss; /**< weighted mean cross-entropy, without the penalty */
@@ -225,21 +243,27 @@ typedef struct syz_softmax_result {
   bool has_converged;
 } syz_softmax_result;
 /**
- * Softmax regression on standardised features by L-BFGS over all rows at once, float64 (Nocedal & Wright 2006, algorithm 7.4).
+ * Softmax regression on standardised features by L-BFGS over all rows at once, float64 (Nocedal & Wright 2006,
+ * algorithm 7.4).
  *
- * Collective; agreed. label [rows.n]: class of each row of this rank; -1: left out. Classes without rows keep a bias of -inf. The result does not
- * depend on the ranks but for the order of float64 sums. SYZ_ERR_INPUT without rows or for a label out of range.
+ * Collective; agreed. label [rows.n]: class of each row of this rank; -1: left out. Classes without rows keep a bias of
+ * -inf. The result does not depend on the ranks but for the order of float64 sums. SYZ_ERR_INPUT without rows or for a
+ * label out of range.
  */
-syz_status syz_softmax_fit(syz_comm *c, const syz_rows *rows, const int8_t *label, const syz_softmax_options *options, syz_linear_head **out,
-                           syz_softmax_result *result);
+syz_status syz_softmax_fit(syz_comm *c, const syz_rows *rows, const int8_t *label, const syz_softmax_options *options,
+                           syz_linear_head **out, syz_softmax_result *result);
 
 /**
- * Ridge regression of several targets on standardised features: sum (y - w x - b)^2 + alpha n |w|^2, b free, by Cholesky in float64.
+ * Ridge regression of several targets on standardised features: sum (y - w x - b)^2 + alpha n |w|^2, b free, by
+ * Cholesky in float64.
  *
- * Collective; agreed. target [rows.n, targets]; rows with a NaN target are left out of all. SYZ_ERR_INPUT with fewer than 2 rows, SYZ_ERR_NUMERIC when
- * the equations are singular (alpha 0).
+ * Collective; agreed. target [rows.n, targets]; rows with a NaN target are left out of all. SYZ_ERR_INPUT with fewer
+ * than 2 rows, SYZ_ERR_NUMERIC when the equations are singular (alpha 0).
  */
-syz_status syz_ridge_fit(syz_comm *c, const syz_rows *rows, int targets, const float *target, double alpha, syz_linear_head **out);
+syz_status syz_ridge_fit(syz_comm *c, const syz_rows *rows, int targets, const float *target, double alpha,
+                         syz_linear_head **out);
 
-/** R^2 of several targets over rows that the ranks hold; a row with a NaN target is left out. y, prediction [n, targets]; out [targets]. Collective. */
-void syz_r_squared_over_ranks(syz_comm *c, int64_t n, int targets, const float *y, const float *prediction, double *out);
+/** R^2 of several targets over rows that the ranks hold; a row with a NaN target is left out. y, prediction [n,
+ * targets]; out [targets]. Collective. */
+void syz_r_squared_over_ranks(syz_comm *c, int64_t n, int targets, const float *y, const float *prediction,
+                              double *out);

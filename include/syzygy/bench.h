@@ -15,9 +15,9 @@ typedef struct syz_bench_options {
   double limit_s;          /**< seconds for each measurement of the limit of matrix products */
   syz_model_config config; /**< of the towers, where model_file is "" */
   const char *model_file;
-  int64_t pairs;                   /**< infonce: global batch */
-  int64_t blocks;                  /**< infonce: the first round of pieces alone, against so many blocks; 0: everything */
-  bool streams;                    /**< infonce: embeddings and gradients in chunks */
+  int64_t pairs;  /**< infonce: global batch */
+  int64_t blocks; /**< infonce: the first round of pieces alone, against so many blocks; 0: everything */
+  bool streams;   /**< infonce: embeddings and gradients in chunks */
   int64_t catalogue_rows, spectra; /**< match */
   int64_t io_bytes;                /**< io: bytes per rank */
   syz_h5_settings io;              /**< io: how files are written, put back afterwards */
@@ -26,5 +26,6 @@ typedef struct syz_bench_options {
 
 /** SYZ_ERR_INPUT when a part is unknown. Not collective. */
 syz_status syz_bench_check(const syz_bench_options *options);
-/** Measure the parts in turn, print them, and write <folder>/bench.json on rank 0. `compute` is borrowed. Collective; agreed. */
+/** Measure the parts in turn, print them, and write <folder>/bench.json on rank 0. `compute` is borrowed. Collective;
+ * agreed. */
 syz_status syz_bench_run(const syz_run *run, const syz_bench_options *options, const syz_compute *compute);

@@ -1,33 +1,38 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * data: objects on disk and on their way to a training step. HDF5 files, shards, the global sampler, read-ahead, augmentation, token cache.
+ * data: objects on disk and on their way to a training step. HDF5 files, shards, the global sampler, read-ahead,
+ * augmentation, token cache.
  */
 #pragma once
 
 #include "syzygy/base.h"
 #include "syzygy/comm.h"
-#include "syzygy/sky.h" /* the common grids of stamps and spectra, which are part of this face: SYZ_IMAGE_SIZE, syz_wave_grid, ... */
+/* The common grids of stamps and spectra are part of this face: SYZ_IMAGE_SIZE, syz_wave_grid, ... */
+#include "syzygy/sky.h"
 
 /* ------------------------------------------------------------- HDF5 files */
 
 /**
- * A syzygy HDF5 file: created under `path`.tmp, published under its name only when complete; every dataset carries units, description
- * and a checksum (syz_checksum_rows as a 16-digit hexadecimal string attribute `checksum`), and the root one of all attributes, names, types and
- * shapes, the datasets' checksums among them (root attribute `checksum`; src/data/h5_seal.c), which opening compares where it is there.
- * `comm` NULL: this process alone. Otherwise all functions marked Collective must be called by all its ranks, and return the same
- * status on each. The same arguments except first, n, data must be given on every rank. How it is done: src/data/h5_write.c.
+ * A syzygy HDF5 file: created under `path`.tmp, published under its name only when complete; every dataset carries
+ * units, description and a checksum (syz_checksum_rows as a 16-digit hexadecimal string attribute `checksum`), and the
+ * root one of all attributes, names, types and shapes, the datasets' checksums among them (root attribute `checksum`;
+ * src/data/h5_seal.c), which opening compares where it is there. `comm` NULL: this process alone. Otherwise all
+ * functions marked Collective must be called by all its ranks, and return the same status on each. The same arguments
+ * except first, n, data must be given on every rank. How it is done: src/data/h5_write.c.
  */
 typedef struct syz_h5 syz_h5;
 
-/** Who writes the rows of a file that all ranks write; its bytes are the same (src/data/README.md "Two ways to the disk"). */
+/** Who writes the rows of a file that all ranks write; its bytes are the same (src/data/README.md "Two ways to the
+ * disk"). */
 typedef enum syz_h5_driver {
   SYZ_H5_DIRECT, /**< every rank by pwrite. Compressed files always */
   SYZ_H5_MPIO    /**< HDF5 by collective MPI-IO, in space that was reserved before */
 } syz_h5_driver;
 /** "direct", "mpio". */
 const char *syz_h5_driver_name(syz_h5_driver d);
-/** Collective, agreed: mpio where `folder` lies on a file system that several nodes write to at once (Lustre, GPFS, BeeGFS; NFS when the ranks are on
- * several nodes), direct elsewhere. A folder that is not there yet: its nearest parent. `file_system_name` [32]: for the log. */
+/** Collective, agreed: mpio where `folder` lies on a file system that several nodes write to at once (Lustre, GPFS,
+ * BeeGFS; NFS when the ranks are on several nodes), direct elsewhere. A folder that is not there yet: its nearest
+ * parent. `file_system_name` [32]: for the log. */
 syz_status syz_h5_driver_for(syz_comm *c, const char *folder, syz_h5_driver *driver, char file_system_name[32]);
 
 /** The same for a file system by its f_type of statfs(2); *name NULL: none that is known. Not collective. */
@@ -37,21 +42,27 @@ enum { SYZ_HINT_TEXT = 256 /**< bytes of a hint "name=value" */ };
 /** Whether a text is hints for MPI-IO: "name=value,name=value"; "" is. */
 bool syz_h5_hints_are_usable(const char *text);
 
-/** How files are laid out and written, the same on all ranks. Without a call: alignment 4096, driver and pieces direct, all else off. */
+/** How files are laid out and written, the same on all ranks. Without a call: alignment 4096, driver and pieces direct,
+ * all else off. */
 typedef struct syz_h5_settings {
   syz_h5_driver driver;
-  const char *hints;              /**< of MPI-IO, "name=value,name=value" (borrowed); NULL, "": none but those that follow here */
-  int64_t alignment;              /**< bytes, >= 1: datasets of 64 KiB and more begin at a multiple of it; not in compressed files */
-  int64_t stripe_count, stripe_size; /**< of the parallel file system (bytes); 0: as the folder has it. Hints of MPI-IO */
-  int aggregators;                /**< ranks that write for the others; 0: every rank writes its own rows. Compressed datasets: all ranks write */
-  bool is_direct;                 /**< pieces of 1 MiB and more past the page cache, where it can be had; not with mpio. See src/data/h5_direct.c */
-  int compression_level;          /**< 0: none; 1 .. 9: shuffle and deflate on datasets of 64 KiB and more. See src/data/h5_chunks.c */
-  const char *link_root;          /**< files that are read may lead to others below this folder (borrowed); NULL, "": such files are refused */
+  const char *hints; /**< of MPI-IO, "name=value,name=value" (borrowed); NULL, "": none but those that follow here */
+  int64_t alignment; /**< bytes, >= 1: datasets of 64 KiB and more begin at a multiple of it; not in compressed files */
+  int64_t stripe_count,
+      stripe_size; /**< of the parallel file system (bytes); 0: as the folder has it. Hints of MPI-IO */
+  int aggregators; /**< ranks that write for the others; 0: every rank writes its own rows. Compressed datasets: all
+                      ranks write */
+  bool is_direct;  /**< pieces of 1 MiB and more past the page cache, where it can be had; not with mpio. See
+                      src/data/h5_direct.c */
+  int compression_level; /**< 0: none; 1 .. 9: shuffle and deflate on datasets of 64 KiB and more. See
+                            src/data/h5_chunks.c */
+  const char *link_root; /**< files that are read may lead to others below this folder (borrowed); NULL, "": such files
+                            are refused */
 } syz_h5_settings;
 /** For all files created or opened afterwards. Not collective. */
 void syz_h5_configure(const syz_h5_settings *s);
-/** Start the process from which readers of HDF5 files are forked (src/data/h5_starter.c). Best called first of all in main, before MPI and before
- * any large memory; otherwise opening the first file does it. Not collective. */
+/** Start the process from which readers of HDF5 files are forked (src/data/h5_starter.c). Best called first of all in
+ * main, before MPI and before any large memory; otherwise opening the first file does it. Not collective. */
 void syz_h5_prepare(void);
 /** End it, once all files are closed; a later opening would start another. */
 void syz_h5_finish(void);
@@ -61,27 +72,33 @@ size_t syz_h5_type_size(syz_h5_type t);
 /** "float32", "int64", ... */
 const char *syz_h5_type_name(syz_h5_type t);
 
-/** Collective. Root attributes: syzygy_format = `format`, format_version = 1, created_by, input (YAML text). SYZ_ERR_WRITE with path and reason. */
-syz_status syz_h5_create(syz_comm *c, const char *path, const char *format, const char *created_by, const char *input_yaml, syz_h5 **out);
-/** Collective. Write a dataset [rows, shape...]: this rank holds rows [first, first + n); ranks' ranges are disjoint and cover `rows`. Groups in the
- * name are made. The checksum is formed over all ranks. */
-syz_status syz_h5_write(syz_h5 *f, const char *name, syz_h5_type type, int64_t rows, int ndim_row, const int64_t *shape_row, int64_t first, int64_t n,
-                        const void *data, const char *units, const char *description);
-/** Collective. For datasets that arrive in pieces: create, then write row ranges in any order; checksums are summed at close. */
-syz_status syz_h5_dataset(syz_h5 *f, const char *name, syz_h5_type type, int64_t rows, int ndim_row, const int64_t *shape_row, const char *units,
-                          const char *description);
+/** Collective. Root attributes: syzygy_format = `format`, format_version = 1, created_by, input (YAML text).
+ * SYZ_ERR_WRITE with path and reason. */
+syz_status syz_h5_create(syz_comm *c, const char *path, const char *format, const char *created_by,
+                         const char *input_yaml, syz_h5 **out);
+/** Collective. Write a dataset [rows, shape...]: this rank holds rows [first, first + n); ranks' ranges are disjoint
+ * and cover `rows`. Groups in the name are made. The checksum is formed over all ranks. */
+syz_status syz_h5_write(syz_h5 *f, const char *name, syz_h5_type type, int64_t rows, int ndim_row,
+                        const int64_t *shape_row, int64_t first, int64_t n, const void *data, const char *units,
+                        const char *description);
+/** Collective. For datasets that arrive in pieces: create, then write row ranges in any order; checksums are summed at
+ * close. */
+syz_status syz_h5_dataset(syz_h5 *f, const char *name, syz_h5_type type, int64_t rows, int ndim_row,
+                          const int64_t *shape_row, const char *units, const char *description);
 /** Collective; n may be 0. Each row must be written exactly once. */
 syz_status syz_h5_write_rows(syz_h5 *f, const char *name, int64_t first, int64_t n, const void *data);
 /** Collective. Root attribute. */
 syz_status syz_h5_write_text(syz_h5 *f, const char *attribute, const char *text);
-/** Collective. Write checksums, close, fsync, rename to the final name. Frees *f. On failure the temporary file is removed and any old file is intact. */
+/** Collective. Write checksums, close, fsync, rename to the final name. Frees *f. On failure the temporary file is
+ * removed and any old file is intact. */
 syz_status syz_h5_publish(syz_h5 **f);
 /** Collective. Give up: close and remove the temporary file; also what cleanup calls after an error. NULL is fine. */
 void syz_h5_discard(syz_h5 **f);
 
-/** Open for reading; any HDF5 file, also a damaged or hostile one: a process of its own runs the library on it (src/data/h5_serve.c). Collective with
- * comm (rank-wise independent reads afterwards are allowed); NULL: this process alone. SYZ_ERR_DATA; SYZ_ERR_MEMORY when memory or a process is
- * lacking, which says nothing about the file. Main thread only, as all reading of the file. */
+/** Open for reading; any HDF5 file, also a damaged or hostile one: a process of its own runs the library on it
+ * (src/data/h5_serve.c). Collective with comm (rank-wise independent reads afterwards are allowed); NULL: this process
+ * alone. SYZ_ERR_DATA; SYZ_ERR_MEMORY when memory or a process is lacking, which says nothing about the file. Main
+ * thread only, as all reading of the file. */
 syz_status syz_h5_open(syz_comm *c, const char *path, syz_h5 **out);
 void syz_h5_close(syz_h5 **f);
 /** Also true for what cannot be told of a damaged file: reading it then says why. */
@@ -90,29 +107,37 @@ bool syz_h5_has(syz_h5 *f, const char *name);
 const char *syz_h5_path(const syz_h5 *f);
 /** Shape of a dataset: ndim <= 8; SYZ_ERR_DATA when absent. */
 syz_status syz_h5_shape(syz_h5 *f, const char *name, int *ndim, int64_t shape[8]);
-/** Rows [first, first + n) converted to `type` (row = all further axes). SYZ_ERR_DATA names file, dataset, found and wanted shape. Independent. */
+/** Rows [first, first + n) converted to `type` (row = all further axes). SYZ_ERR_DATA names file, dataset, found and
+ * wanted shape. Independent. */
 syz_status syz_h5_read(syz_h5 *f, const char *name, syz_h5_type type, int64_t first, int64_t n, void *data);
-/** The same, collective over the ranks that opened the file, agreed; n may be 0, and the dataset is the same on all ranks. With io.driver mpio rows
- * of a sealed file of this program that lie in it as they are wanted come by collective MPI-IO, all others as above. */
+/** The same, collective over the ranks that opened the file, agreed; n may be 0, and the dataset is the same on all
+ * ranks. With io.driver mpio rows of a sealed file of this program that lie in it as they are wanted come by collective
+ * MPI-IO, all others as above. */
 syz_status syz_h5_read_all(syz_h5 *f, const char *name, syz_h5_type type, int64_t first, int64_t n, void *data);
-/** Text attribute of the root ("" object) or of an object: fixed or variable length; owned by the caller (syz_free). *text NULL when absent. */
+/** Text attribute of the root ("" object) or of an object: fixed or variable length; owned by the caller (syz_free).
+ * *text NULL when absent. */
 syz_status syz_h5_read_text(syz_h5 *f, const char *object, const char *attribute, char **text);
 /** Numeric scalar attribute of the root ("") or of an object; *found = false when absent or not one number. */
 syz_status syz_h5_read_number(syz_h5 *f, const char *object, const char *attribute, double *value, bool *found);
-/** Rows [first, first + n) of a dataset of strings (fixed or variable length), each cut to room - 1 bytes and NUL-terminated in
- * text[i * room] (i counts all items of the rows); trailing blanks are removed. SYZ_ERR_DATA when it holds no strings. Independent. */
+/** Rows [first, first + n) of a dataset of strings (fixed or variable length), each cut to room - 1 bytes and
+ * NUL-terminated in text[i * room] (i counts all items of the rows); trailing blanks are removed. SYZ_ERR_DATA when it
+ * holds no strings. Independent. */
 syz_status syz_h5_read_strings(syz_h5 *f, const char *name, int64_t first, int64_t n, size_t room, char *text);
-/** What the elements are: 'f' float, 'i' signed and 'u' unsigned integer, 'b' boolean (HDF5 enumeration), 's' string, '?' other; *bits of one. */
+/** What the elements are: 'f' float, 'i' signed and 'u' unsigned integer, 'b' boolean (HDF5 enumeration), 's' string,
+ * '?' other; *bits of one. */
 syz_status syz_h5_class(syz_h5 *f, const char *name, char *kind, int *bits);
-/** Names of the datasets below a group (recursive, "a/b/c" relative to it): calls `visit` for each in alphabetical order until it returns non-zero status. */
-syz_status syz_h5_visit(syz_h5 *f, const char *group, syz_status (*visit)(void *context, const char *name), void *context);
-/** Recompute a dataset's checksum and compare: SYZ_OK; SYZ_ERR_DATA names the dataset, stored and found values. *has = false when none is stored. */
+/** Names of the datasets below a group (recursive, "a/b/c" relative to it): calls `visit` for each in alphabetical
+ * order until it returns non-zero status. */
+syz_status syz_h5_visit(syz_h5 *f, const char *group, syz_status (*visit)(void *context, const char *name),
+                        void *context);
+/** Recompute a dataset's checksum and compare: SYZ_OK; SYZ_ERR_DATA names the dataset, stored and found values. *has =
+ * false when none is stored. */
 syz_status syz_h5_verify(syz_h5 *f, const char *name, bool *has);
-/** The same for every dataset, by the ranks in turns. Collective with the file's communicator; agreed. *is_whole: each dataset has a checksum, and
- * the
- * attributes have theirs, which opening has compared. */
+/** The same for every dataset, by the ranks in turns. Collective with the file's communicator; agreed. *is_whole: each
+ * dataset has a checksum, and the attributes have theirs, which opening has compared. */
 syz_status syz_h5_verify_all(syz_h5 *f, bool *is_whole);
-/** A file of this program's formats without a checksum of its attributes, by an older version or by another program: damage there is not noticed. */
+/** A file of this program's formats without a checksum of its attributes, by an older version or by another program:
+ * damage there is not noticed. */
 bool syz_h5_lacks_seal(const syz_h5 *f);
 /** Whether it has one, which held when it was opened. */
 bool syz_h5_is_sealed(const syz_h5 *f);
@@ -131,20 +156,24 @@ typedef struct syz_object {
 /** Write one shard of known size on this process alone (shards are written whole by one rank). */
 typedef struct syz_shard_writer syz_shard_writer;
 /** `label`: [n_labels] names without "label/". has_segment: also the optional `segment` (N,152,152) uint8. */
-syz_status syz_shard_writer_create(const char *path, int64_t n, int n_labels, const char *const *label, const char *const *label_units, bool has_segment,
-                                   const char *created_by, const char *input_yaml, syz_shard_writer **out);
-/** Objects [first, first + n): image [n,3,152,152] (NULL: zeros), flux, ivar [n,7781], labels [n, n_labels] (NULL: NaN), segment [n,152,152]. */
-syz_status syz_shard_writer_put(syz_shard_writer *w, int64_t first, int64_t n, const syz_object *object, const float *image, const float *flux,
-                                const float *ivar, const float *labels, const uint8_t *segment);
+syz_status syz_shard_writer_create(const char *path, int64_t n, int n_labels, const char *const *label,
+                                   const char *const *label_units, bool has_segment, const char *created_by,
+                                   const char *input_yaml, syz_shard_writer **out);
+/** Objects [first, first + n): image [n,3,152,152] (NULL: zeros), flux, ivar [n,7781], labels [n, n_labels] (NULL:
+ * NaN), segment [n,152,152]. */
+syz_status syz_shard_writer_put(syz_shard_writer *w, int64_t first, int64_t n, const syz_object *object,
+                                const float *image, const float *flux, const float *ivar, const float *labels,
+                                const uint8_t *segment);
 syz_status syz_shard_writer_publish(syz_shard_writer **w);
 void syz_shard_writer_discard(syz_shard_writer **w);
 
 typedef enum syz_split { SYZ_SPLIT_ALL, SYZ_SPLIT_TRAIN, SYZ_SPLIT_TEST } syz_split;
 
 /**
- * What becomes of an object with pixels that cannot be used: NaN or infinite ones, values beyond SYZ_VALUE_MAX, an image or flux that is all zero, an
- * ivar that is all zero or negative somewhere. Refusing finds it when its image or spectrum (flux and ivar together) is read, skipping when the set
- * is opened: a command that reads only images or only spectra skips by those alone, so that both judge alike.
+ * What becomes of an object with pixels that cannot be used: NaN or infinite ones, values beyond SYZ_VALUE_MAX, an
+ * image or flux that is all zero, an ivar that is all zero or negative somewhere. Refusing finds it when its image or
+ * spectrum (flux and ivar together) is read, skipping when the set is opened: a command that reads only images or only
+ * spectra skips by those alone, so that both judge alike.
  */
 typedef enum syz_bad_objects {
   SYZ_BAD_REFUSED,
@@ -156,29 +185,33 @@ typedef enum syz_bad_objects {
 /** An open data set: one global numbering over many files (shards, AstroCLIP HDF5). */
 typedef struct syz_shardset syz_shardset;
 /**
- * Collective. `path`: files or folders (all *.h5, *.hdf5 below, sorted). The files are scanned by the ranks in shares and the tables gathered, so the
- * numbering does not depend on the rank count. split: the first 80 % of each group (a shard is a group; AstroCLIP's groups as published) train, the
- * rest test. `bad`: objects that are skipped are listed (syz_shardset_rejected), otherwise SYZ_ERR_DATA names the first.
- * Checked at open: shapes, row counts that differ, types; pixels are checked when read.
+ * Collective. `path`: files or folders (all *.h5, *.hdf5 below, sorted). The files are scanned by the ranks in shares
+ * and the tables gathered, so the numbering does not depend on the rank count. split: the first 80 % of each group (a
+ * shard is a group; AstroCLIP's groups as published) train, the rest test. `bad`: objects that are skipped are listed
+ * (syz_shardset_rejected), otherwise SYZ_ERR_DATA names the first. Checked at open: shapes, row counts that differ,
+ * types; pixels are checked when read.
  */
-syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, syz_split split, syz_bad_objects bad, syz_shardset **out);
+syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, syz_split split, syz_bad_objects bad,
+                             syz_shardset **out);
 void syz_shardset_close(syz_shardset **s);
 int64_t syz_shardset_size(const syz_shardset *s);
 /** Bytes of its files together. */
 int64_t syz_shardset_bytes(const syz_shardset *s);
-/** Compare every checksum that the files hold; files without any pass in silence. Collective: the files are shared over the ranks. SYZ_ERR_DATA
- * names file and dataset, and the object where a damaged dataset holds one with pixels that cannot be used; a set that skips
- * has left such objects out, so they are warned of and the file is accepted. */
+/** Compare every checksum that the files hold; files without any pass in silence. Collective: the files are shared over
+ * the ranks. SYZ_ERR_DATA names file and dataset, and the object where a damaged dataset holds one with pixels that
+ * cannot be used; a set that skips has left such objects out, so they are warned of and the file is accepted. */
 syz_status syz_shardset_verify(syz_shardset *s);
-/** Table of all objects, in order; borrowed, the same on every rank (the ranks of a node share its memory: read only). */
+/** Table of all objects, in order; borrowed, the same on every rank (the ranks of a node share its memory: read only).
+ */
 const syz_object *syz_shardset_objects(const syz_shardset *s);
 /** Labels that any file has; a file without one gives NaN. */
 int syz_shardset_labels(const syz_shardset *s, const char *const **name);
 bool syz_shardset_has_label(const syz_shardset *s, const char *name);
-/** Digest of the data set (names, sizes, checksums of its files): the same on every rank; for caches and restart checks. */
+/** Digest of the data set (names, sizes, checksums of its files): the same on every rank; for caches and restart
+ * checks. */
 uint64_t syz_shardset_digest(const syz_shardset *s);
-/** That digest, and the content of files that have no checksums: every byte of them is read. Collective; agreed. For results that are kept under the
- * data they were made from. SYZ_ERR_DATA. */
+/** That digest, and the content of files that have no checksums: every byte of them is read. Collective; agreed. For
+ * results that are kept under the data they were made from. SYZ_ERR_DATA. */
 syz_status syz_shardset_content(syz_shardset *s, uint64_t *digest);
 /** Whether syz_shardset_verify has found that its checksums hold. */
 bool syz_shardset_is_verified(const syz_shardset *s);
@@ -191,7 +224,8 @@ typedef struct syz_rejected {
 } syz_rejected;
 /** How many were left out, and the list in file order; the same on every rank. */
 int64_t syz_shardset_rejected(const syz_shardset *s, const syz_rejected **list);
-/** When the checksums of a data set are compared before it is used: if its files are together smaller than 4 GiB, always, or never. */
+/** When the checksums of a data set are compared before it is used: if its files are together smaller than 4 GiB,
+ * always, or never. */
 typedef enum syz_verify { SYZ_VERIFY_AUTO, SYZ_VERIFY_ALWAYS, SYZ_VERIFY_NEVER } syz_verify;
 bool syz_shardset_wants_verify(const syz_shardset *s, syz_verify when); /**< Whether they are, for this set. */
 /** Compare them then, as a phase of its own, or tell why not. Collective; agreed. See syz_shardset_verify. */
@@ -203,24 +237,27 @@ typedef struct syz_data_options {
   syz_bad_objects bad;
   syz_verify verify;
 } syz_data_options;
-/** Open it and warn of the objects that were left out. `purpose` ends the message when no path is given: "to train on". Collective; agreed. */
+/** Open it and warn of the objects that were left out. `purpose` ends the message when no path is given: "to train on".
+ * Collective; agreed. */
 syz_status syz_shardset_open_named(syz_comm *c, const syz_data_options *o, const char *purpose, syz_shardset **out);
-/** Leave out objects that lack a modality that is needed, and number the others anew; *left_out: how many. Collective, with the same
- * arguments on every rank, before any index or loader is used. SYZ_ERR_DATA when none is left. */
+/** Leave out objects that lack a modality that is needed, and number the others anew; *left_out: how many. Collective,
+ * with the same arguments on every rank, before any index or loader is used. SYZ_ERR_DATA when none is left. */
 syz_status syz_shardset_select(syz_shardset *s, bool needs_image, bool needs_spectrum, int64_t *left_out);
 /** Where an object comes from, for messages: "path: object 39627788403084375 (row 17)" cut to room. */
 void syz_shardset_describe(const syz_shardset *s, int64_t index, char *text, size_t room);
 /** Whether any file holds inverse variances (AstroCLIP's do not: ivar is then read as 1 where the flux is known). */
 bool syz_shardset_has_ivar(const syz_shardset *s);
-/** Read chosen objects in the order asked for (independent, any thread-safe only through the loader): any output may be NULL. image [n,3,152,152]
- * nanomaggy (band, y, x), flux, ivar [n,7781]. Missing modalities are zero-filled. SYZ_ERR_DATA names file and object for unreadable or non-finite pixels. */
+/** Read chosen objects in the order asked for (independent, any thread-safe only through the loader): any output may be
+ * NULL. image [n,3,152,152] nanomaggy (band, y, x), flux, ivar [n,7781]. Missing modalities are zero-filled.
+ * SYZ_ERR_DATA names file and object for unreadable or non-finite pixels. */
 syz_status syz_shardset_read(syz_shardset *s, int64_t n, const int64_t *index, float *image, float *flux, float *ivar);
-/** Whole label column [size] (float32, NaN where unknown). Collective. SYZ_ERR_INPUT when no file has it (names the labels there are). */
+/** Whole label column [size] (float32, NaN where unknown). Collective. SYZ_ERR_INPUT when no file has it (names the
+ * labels there are). */
 syz_status syz_shardset_read_label(syz_shardset *s, const char *name, float *value);
 /** The same of objects [first, first + n), which may differ between ranks: memory for n and for one file's column. */
 syz_status syz_shardset_read_label_rows(syz_shardset *s, const char *name, int64_t first, int64_t n, float *value);
-/** Unit of a label, the attribute `units` of its column, the same on every rank, for the caller to free; "" when no file states one, or (with a warning)
- * when two state different ones. Collective; SYZ_ERR_INPUT as above. */
+/** Unit of a label, the attribute `units` of its column, the same on every rank, for the caller to free; "" when no
+ * file states one, or (with a warning) when two state different ones. Collective; SYZ_ERR_INPUT as above. */
 syz_status syz_shardset_label_unit(syz_shardset *s, const char *name, char **unit);
 /** Segment maps [n,152,152] uint8 of chosen objects; 0 where a file has none. Independent. */
 syz_status syz_shardset_read_segment(syz_shardset *s, int64_t n, const int64_t *index, uint8_t *segment);
@@ -230,21 +267,25 @@ syz_status syz_shardset_read_segment(syz_shardset *s, int64_t n, const int64_t *
 /** What an HDF5 file is, judged by what is in it (never by its name). */
 typedef enum syz_foreign_kind {
   SYZ_FOREIGN_NONE,
-  SYZ_FOREIGN_ASTROCLIP,  /**< groups 0 .. 9: images (x, y, band), spectra, redshifts, targetids */
-  SYZ_FOREIGN_SSL,        /**< ssl-legacysurvey: images (n,3,152,152) */
-  SYZ_FOREIGN_MMU_DESI,   /**< Multimodal Universe desi: spectrum_flux, spectrum_mask True = bad */
-  SYZ_FOREIGN_MMU_SDSS,   /**< Multimodal Universe sdss: spectrum_flux of log-linear spectrum_lambda, spectrum_mask True = bad */
+  SYZ_FOREIGN_ASTROCLIP, /**< groups 0 .. 9: images (x, y, band), spectra, redshifts, targetids */
+  SYZ_FOREIGN_SSL,       /**< ssl-legacysurvey: images (n,3,152,152) */
+  SYZ_FOREIGN_MMU_DESI,  /**< Multimodal Universe desi: spectrum_flux, spectrum_mask True = bad */
+  SYZ_FOREIGN_MMU_SDSS, /**< Multimodal Universe sdss: spectrum_flux of log-linear spectrum_lambda, spectrum_mask True =
+                           bad */
   SYZ_FOREIGN_MMU_LEGACY, /**< Multimodal Universe legacysurvey: image_array (n,4,160,160), image_mask True = clean */
   SYZ_FOREIGN_MMU_SSL,    /**< Multimodal Universe ssl_legacysurvey: image_array (n,3,152,152) */
-  SYZ_FOREIGN_MMU_HSC     /**< Multimodal Universe hsc: image_array (n,5,size,size) of 0.168 arcsec, g, r, i, z, y, counts of zero point 27 */
+  SYZ_FOREIGN_MMU_HSC /**< Multimodal Universe hsc: image_array (n,5,size,size) of 0.168 arcsec, g, r, i, z, y, counts
+                         of zero point 27 */
 } syz_foreign_kind;
 const char *syz_foreign_kind_text(syz_foreign_kind kind);
 
 /**
- * An open survey file of that kind, as rows of objects in syzygy's units and axis order. Not collective; rank-local. See src/data/foreign.c.
+ * An open survey file of that kind, as rows of objects in syzygy's units and axis order. Not collective; rank-local.
+ * See src/data/foreign.c.
  *
- * object_id: AstroCLIP and MMU desi TARGETID; images RELEASE << 42 | BRICKID << 22 | OBJID (the TARGETID of an imaging object) when the
- * three columns are there, otherwise a whole number in `object_id`, otherwise a 62-bit hash of the text in `object_id`.
+ * object_id: AstroCLIP and MMU desi TARGETID; images RELEASE << 42 | BRICKID << 22 | OBJID (the TARGETID of an imaging
+ * object) when the three columns are there, otherwise a whole number in `object_id`, otherwise a 62-bit hash of the
+ * text in `object_id`.
  */
 typedef struct syz_foreign syz_foreign;
 /** SYZ_ERR_DATA names file, dataset, shape found and wanted; also for a file that is none of these kinds. */
@@ -254,53 +295,61 @@ syz_foreign_kind syz_foreign_get_kind(const syz_foreign *f);
 int64_t syz_foreign_size(const syz_foreign *f);
 /** Rows [first, first + n): identifiers, positions (NaN when the file has none), which modalities. */
 syz_status syz_foreign_objects(syz_foreign *f, int64_t first, int64_t n, syz_object *object);
-/** Share of the stamp's pixels that the file's images reach, 0 .. 1: less than 1 for hsc, whose images are smaller. What they do not reach is 0. */
+/** Share of the stamp's pixels that the file's images reach, 0 .. 1: less than 1 for hsc, whose images are smaller.
+ * What they do not reach is 0. */
 double syz_foreign_coverage(const syz_foreign *f);
-/** What cuts on spectra look at, of rows with spectra: ZWARN (ZWARNING), COADD_FIBERSTATUS, SPECTYPE (CLASS) and OBJTYPE where the file has them;
- * otherwise -1, "" and TGT, or SKY by the identifier. Fills these four fields of info [n], whose object_id is read. */
+/** What cuts on spectra look at, of rows with spectra: ZWARN (ZWARNING), COADD_FIBERSTATUS, SPECTYPE (CLASS) and
+ * OBJTYPE where the file has them; otherwise -1, "" and TGT, or SKY by the identifier. Fills these four fields of info
+ * [n], whose object_id is read. */
 syz_status syz_foreign_info(syz_foreign *f, int64_t first, int64_t n, syz_spectrum_info *info);
-/** Pixels of these rows; any output may be NULL. image [n,3,152,152] g, r, z nanomaggy (band, y, x), the central 152 of larger ones, of hsc
- * resampled; flux, ivar [n,7781] (ivar 0 where the file's mask says bad or it is not a positive number, and 1 elsewhere when the file holds none, as
- * AstroCLIP's); zeros for the modality the kind lacks. NaN is the caller's to refuse, except that a masked pixel's flux becomes 0. SYZ_ERR_DATA also
- * for wavelengths off the grid. */
+/** Pixels of these rows; any output may be NULL. image [n,3,152,152] g, r, z nanomaggy (band, y, x), the central 152 of
+ * larger ones, of hsc resampled; flux, ivar [n,7781] (ivar 0 where the file's mask says bad or it is not a positive
+ * number, and 1 elsewhere when the file holds none, as AstroCLIP's); zeros for the modality the kind lacks. NaN is the
+ * caller's to refuse, except that a masked pixel's flux becomes 0. SYZ_ERR_DATA also for wavelengths off the grid. */
 syz_status syz_foreign_read(syz_foreign *f, int64_t first, int64_t n, float *image, float *flux, float *ivar);
 /** Clean pixels [n,152,152]: 1 = clean, whatever the file's polarity; all 1 when the file has no image mask. */
 syz_status syz_foreign_read_clean(syz_foreign *f, int64_t first, int64_t n, uint8_t *clean);
-/** Numeric columns usable as labels, in alphabetical order: "redshift" first when the kind has one, then the file's own names; (n,3)
- * columns are given as <name>_g, _r, _z. Columns whose length is not n are left out. Borrowed. */
+/** Numeric columns usable as labels, in alphabetical order: "redshift" first when the kind has one, then the file's own
+ * names; (n,3) columns are given as <name>_g, _r, _z. Columns whose length is not n are left out. Borrowed. */
 int syz_foreign_labels(const syz_foreign *f, const char *const **name);
-/** One label of these rows as float32; NaN where unknown (redshift: also where the file says -99). SYZ_ERR_INPUT for an unknown name. */
+/** One label of these rows as float32; NaN where unknown (redshift: also where the file says -99). SYZ_ERR_INPUT for an
+ * unknown name. */
 syz_status syz_foreign_read_label(syz_foreign *f, const char *name, int64_t first, int64_t n, float *value);
 /** Its unit, the attribute `units` of the column, cut to `room`; "" when the file says none. */
 syz_status syz_foreign_label_unit(syz_foreign *f, const char *name, size_t room, char *unit);
 
 /* ---------------------------------------------------------------- sampler */
 
-/** Which object is at place `place` of global batch `step`: a pure function, so every rank count and every restart sees the same order. */
+/** Which object is at place `place` of global batch `step`: a pure function, so every rank count and every restart sees
+ * the same order. */
 typedef struct syz_sampler {
   int64_t n, global_batch;
   uint64_t seed;
   bool shuffles;
 } syz_sampler;
-/** Global index of object `place` (0 .. global_batch-1) of step `step`: without shuffle (step * G + place) mod n in file order; with it, epoch e of n
- * objects is a keyed permutation; a batch that crosses an epoch's end goes on in the next one. */
+/** Global index of object `place` (0 .. global_batch-1) of step `step`: without shuffle (step * G + place) mod n in
+ * file order; with it, epoch e of n objects is a keyed permutation; a batch that crosses an epoch's end goes on in the
+ * next one. */
 int64_t syz_sampler_index(const syz_sampler *s, int64_t step, int64_t place);
 
 /* ------------------------------------------------------------ augmentation */
 
-/** Applied in physical units before the colour mapping; all off by default. Every draw is a function of (seed, step, place, purpose). */
+/** Applied in physical units before the colour mapping; all off by default. Every draw is a function of (seed, step,
+ * place, purpose). */
 typedef struct syz_augment {
   bool flips, quarter_turns;
-  double image_noise;      /**< sigma, nanomaggy; 0 = off */
-  double spectrum_noise;   /**< added noise in units of 1/sqrt(ivar); 0 = off */
+  double image_noise;             /**< sigma, nanomaggy; 0 = off */
+  double spectrum_noise;          /**< added noise in units of 1/sqrt(ivar); 0 = off */
   int mask_runs, mask_run_pixels; /**< runs of pixels set to zero; 0 = off */
 } syz_augment;
 /** Whether anything is on. */
 bool syz_augment_is_on(const syz_augment *a);
 /** image [3, size, size] nanomaggy, in place: quarter turns, flips, then noise. Not collective, cannot fail. */
 void syz_augment_image(const syz_augment *a, uint64_t seed, int64_t step, int64_t place, int64_t size, float *image);
-/** flux [7781] in place, ivar [7781] (NULL: no noise can be added); pixels with ivar 0 get no noise. Masked runs last. */
-void syz_augment_spectrum(const syz_augment *a, uint64_t seed, int64_t step, int64_t place, float *flux, const float *ivar);
+/** flux [7781] in place, ivar [7781] (NULL: no noise can be added); pixels with ivar 0 get no noise. Masked runs last.
+ */
+void syz_augment_spectrum(const syz_augment *a, uint64_t seed, int64_t step, int64_t place, float *flux,
+                          const float *ivar);
 
 /* ----------------------------------------------------- crops and masks (DINOv2) */
 
@@ -309,105 +358,125 @@ enum { SYZ_CROP_GROUPS = 2 /**< global, local */ };
 typedef struct syz_lognormal {
   double shape, loc, scale;
 } syz_lognormal;
-/** The survey's fits of PSF (sigma, pixels) and noise (sigma, nanomaggy) in g, r, z: src/model/README.md "DINOv2 pretraining". */
+/** The survey's fits of PSF (sigma, pixels) and noise (sigma, nanomaggy) in g, r, z: src/model/README.md "DINOv2
+ * pretraining". */
 extern const syz_lognormal syz_survey_psf[SYZ_BANDS], syz_survey_noise[SYZ_BANDS];
 
 /**
- * Crops of an object: cut at random places of the stamp, flipped, turned, blurred and given noise in nanomaggies, colour-mapped.
+ * Crops of an object: cut at random places of the stamp, flipped, turned, blurred and given noise in nanomaggies,
+ * colour-mapped.
  *
- * For blur and noise a true and a wanted level are drawn per band from the survey's fits; where the wanted one is larger, sqrt(wanted^2 - true^2) is
- * applied. Every draw is a function of (seed, purpose, step, place, group, crop).
+ * For blur and noise a true and a wanted level are drawn per band from the survey's fits; where the wanted one is
+ * larger, sqrt(wanted^2 - true^2) is applied. Every draw is a function of (seed, purpose, step, place, group, crop).
  */
 typedef struct syz_crops_augment {
-  int64_t size[SYZ_CROP_GROUPS], count[SYZ_CROP_GROUPS];      /**< pixels a side, crops an object; count 0: none of that group */
-  double blur_first, blur_global, blur_local;    /**< probability for the first global crop, the other global crops, local crops */
+  int64_t size[SYZ_CROP_GROUPS],
+      count[SYZ_CROP_GROUPS]; /**< pixels a side, crops an object; count 0: none of that group */
+  double blur_first, blur_global,
+      blur_local; /**< probability for the first global crop, the other global crops, local crops */
   double noise_first, noise_global, noise_local;
   bool flips, quarter_turns;
 } syz_crops_augment;
 /** Room for scratch that the function below needs, in floats. */
 size_t syz_crop_scratch(const syz_crops_augment *a);
-/** image [3,152,152] nanomaggy -> planes [3, size, size] of crop c of group g; `crop` below 4096. Not collective, cannot fail. The blur sees the
- * stamp around the crop and mirrors only the stamp's own edge: a crop is what is cut out of a blurred stamp (published: cut first). */
-void syz_crop_make(const syz_crops_augment *a, uint64_t seed, int64_t step, int64_t place, int group, int64_t crop, const float *image, float *planes,
-                   float *scratch);
+/** image [3,152,152] nanomaggy -> planes [3, size, size] of crop c of group g; `crop` below 4096. Not collective,
+ * cannot fail. The blur sees the stamp around the crop and mirrors only the stamp's own edge: a crop is what is cut out
+ * of a blurred stamp (published: cut first). */
+void syz_crop_make(const syz_crops_augment *a, uint64_t seed, int64_t step, int64_t place, int group, int64_t crop,
+                   const float *image, float *planes, float *scratch);
 
 /** Block-wise masks of iBOT (BEiT, Bao et al. 2021, arXiv:2106.08254; DINOv2's masking.py and collate.py). */
 typedef struct syz_block_masks {
-  int64_t crops, side;               /**< global crops of the global batch; patches a side */
-  double probability;                /**< share of the crops with a mask: 0.5 */
-  double ratio_min, ratio_max;       /**< 0.1, 0.5: stratified over the masked crops of the global batch */
-  double aspect_min;                 /**< 0.3; the largest is its inverse */
+  int64_t crops, side;         /**< global crops of the global batch; patches a side */
+  double probability;          /**< share of the crops with a mask: 0.5 */
+  double ratio_min, ratio_max; /**< 0.1, 0.5: stratified over the masked crops of the global batch */
+  double aspect_min;           /**< 0.3; the largest is its inverse */
 } syz_block_masks;
-/** mask [side * side] of crop `crop` (0 .. crops-1) at `step`: 1 = masked. Which crops have one, and with which ratio, is a keyed permutation of the
- * global batch: no rank count in it. Returns the number of masked patches. */
+/** mask [side * side] of crop `crop` (0 .. crops-1) at `step`: 1 = masked. Which crops have one, and with which ratio,
+ * is a keyed permutation of the global batch: no rank count in it. Returns the number of masked patches. */
 int64_t syz_block_mask(const syz_block_masks *m, uint64_t seed, int64_t step, int64_t crop, uint8_t *mask);
 /** Upper bound of the sum of that number over any `n` crops in a row, for planning memory. */
 int64_t syz_block_mask_most(const syz_block_masks *m, int64_t n);
 
-/** Masked runs of spectrum tokens (src/model/README.md "Masked modelling"): in each of `runs` stretches (tokens / runs of them, rounded down, from
- * token i * tokens / runs on) one run of `width` tokens, start uniform in [0, stretch - width). mask [tokens] is written, 1 = masked; returns
- * runs * width. width <= stretch (the published code asks for (2 runs - 1) width <= tokens). */
-int64_t syz_run_mask(int64_t tokens, int64_t runs, int64_t width, uint64_t seed, int64_t step, int64_t place, uint8_t *mask);
+/** Masked runs of spectrum tokens (src/model/README.md "Masked modelling"): in each of `runs` stretches (tokens / runs
+ * of them, rounded down, from token i * tokens / runs on) one run of `width` tokens, start uniform in [0, stretch -
+ * width). mask [tokens] is written, 1 = masked; returns runs * width. width <= stretch (the published code asks for (2
+ * runs - 1) width <= tokens). */
+int64_t syz_run_mask(int64_t tokens, int64_t runs, int64_t width, uint64_t seed, int64_t step, int64_t place,
+                     uint8_t *mask);
 
 /* ---------------------------------------------------------------- loader */
 
-/** What the network is fed for one step's share of this rank: read, augmented, colour-mapped and cropped ahead of the step by a thread. */
+/** What the network is fed for one step's share of this rank: read, augmented, colour-mapped and cropped ahead of the
+ * step by a thread. */
 typedef struct syz_batch {
-  int64_t step, n;         /**< n objects of this rank */
-  const int64_t *index;    /**< [n] global object numbers */
-  const int64_t *place;    /**< [n] place in the global batch */
-  const float *image;      /**< [n,3,size,size] planes z, r, g; NULL when not wanted */
-  const float *flux;       /**< [n,7781]; NULL when not wanted */
-  const float *ivar;       /**< [n,7781] as the file has it (1 where it has none and the flux is known); NULL when not wanted */
+  int64_t step, n;      /**< n objects of this rank */
+  const int64_t *index; /**< [n] global object numbers */
+  const int64_t *place; /**< [n] place in the global batch */
+  const float *image;   /**< [n,3,size,size] planes z, r, g; NULL when not wanted */
+  const float *flux;    /**< [n,7781]; NULL when not wanted */
+  const float
+      *ivar; /**< [n,7781] as the file has it (1 where it has none and the flux is known); NULL when not wanted */
   const float *crop[SYZ_CROP_GROUPS]; /**< [n, count, 3, size, size] planes z, r, g; NULL when not wanted */
 } syz_batch;
 
 typedef struct syz_loader_config {
   syz_sampler sampler;
-  const int64_t *subset;      /**< [sampler.n] object numbers that the sampler's numbers stand for (borrowed, outlives the loader); NULL: themselves */
-  int64_t first_place, count; /**< this rank's places of each global batch */
+  const int64_t *subset; /**< [sampler.n] object numbers that the sampler's numbers stand for (borrowed, outlives the
+                            loader); NULL: themselves */
+  int64_t first_place, count;    /**< this rank's places of each global batch */
   int64_t first_step, last_step; /**< steps first .. last-1 will be asked for in order */
-  int64_t image_size;         /**< centre crop fed to the network; 0: no images wanted */
-  bool wants_flux, wants_ivar; /**< ivar only with flux */
-  const syz_crops_augment *crops; /**< borrowed for the create call; NULL: no crops. With crops image_size is 0 and `augment` is off, and an object
-                               * without an image is SYZ_ERR_DATA (syz_shardset_select leaves such out) */
-  syz_augment augment;        /**< drawn with sampler.seed */
-  int ahead;                  /**< batches read ahead (>= 1) */
+  int64_t image_size;            /**< centre crop fed to the network; 0: no images wanted */
+  bool wants_flux, wants_ivar;   /**< ivar only with flux */
+  const syz_crops_augment
+      *crops; /**< borrowed for the create call; NULL: no crops. With crops image_size is 0 and `augment` is off, and an
+               * object without an image is SYZ_ERR_DATA (syz_shardset_select leaves such out) */
+  syz_augment augment; /**< drawn with sampler.seed */
+  int ahead;           /**< batches read ahead (>= 1) */
 } syz_loader_config;
 
 typedef struct syz_loader syz_loader;
-/** Not collective. Starts the read-ahead thread; the thread calls neither MPI nor HDF5 (contiguous datasets are read by pread at their file offset;
- * others are read by syz_loader_next on the main thread). */
+/** Not collective. Starts the read-ahead thread; the thread calls neither MPI nor HDF5 (contiguous datasets are read by
+ * pread at their file offset; others are read by syz_loader_next on the main thread). */
 syz_status syz_loader_create(syz_shardset *s, const syz_loader_config *config, syz_loader **out);
 void syz_loader_destroy(syz_loader **l);
-/** The next step's batch, borrowed until the next call. A bad object is an error here (rank-local: agree on it). wait_s: += seconds waited. */
+/** The next step's batch, borrowed until the next call. A bad object is an error here (rank-local: agree on it).
+ * wait_s: += seconds waited. */
 syz_status syz_loader_next(syz_loader *l, syz_batch *out, double *wait_s);
-/** Bytes that a loader of this configuration takes, for plans of memory; needs no loader and reads no pointer but `crops`. */
+/** Bytes that a loader of this configuration takes, for plans of memory; needs no loader and reads no pointer but
+ * `crops`. */
 size_t syz_loader_bytes(const syz_loader_config *config);
-/** Prepare network input from raw arrays on the calling thread: crop + colour map (image may be NULL). Used by embed. */
+/** Prepare network input from raw arrays on the calling thread: crop + colour map (image may be NULL). Used by embed.
+ */
 void syz_prepare_images(const float *image, int64_t n, int64_t size, float *planes);
 
 /* ------------------------------------------------------------ token cache */
 
-/** Tokens of frozen towers for every object: a flat scratch file per tower, rows of T x D in the activation type, written and read by pwrite/pread. */
+/** Tokens of frozen towers for every object: a flat scratch file per tower, rows of T x D in the activation type,
+ * written and read by pwrite/pread. */
 typedef struct syz_token_cache syz_token_cache;
 /**
- * Collective. `key`: digest of weights, data set and precision: a cache with another key is discarded. Rows already there are kept (restart).
- * `row_bytes` = T * D * sizeof(act). in_memory: rows live in the memory of the rank that owns the block of row numbers and travel by messages.
+ * Collective. `key`: digest of weights, data set and precision: a cache with another key is discarded. Rows already
+ * there are kept (restart). `row_bytes` = T * D * sizeof(act). in_memory: rows live in the memory of the rank that owns
+ * the block of row numbers and travel by messages.
  */
-syz_status syz_token_cache_open(syz_comm *c, const char *path, uint64_t key, int64_t rows, size_t row_bytes, bool in_memory, syz_token_cache **out);
+syz_status syz_token_cache_open(syz_comm *c, const char *path, uint64_t key, int64_t rows, size_t row_bytes,
+                                bool in_memory, syz_token_cache **out);
 void syz_token_cache_close(syz_token_cache **t);
 /** Rows this rank has to compute: contiguous share, those already there left out. Borrowed list. */
 int64_t syz_token_cache_missing(const syz_token_cache *t, const int64_t **row);
 syz_status syz_token_cache_put(syz_token_cache *t, int64_t n, const int64_t *row, const void *tokens);
 /** Collective: all rows are there from now on. */
 syz_status syz_token_cache_seal(syz_token_cache *t);
-/** What a file is, for `info`: *is_cache = false for any other file; otherwise its rows, how many are there, bytes a row. Rank-local. */
-syz_status syz_token_cache_describe(const char *path, bool *is_cache, int64_t *rows, int64_t *there, int64_t *row_bytes);
-/** Say which rows a later get will want: on disk a thread reads them into `tokens` meanwhile (no MPI there), which are its own until the get with the
- * same rows and the same `tokens`, or until the cache is closed; `row` is copied. One reading at a time: a second call, or a get of other rows, waits
- * for the first. In memory nothing is done. Not collective; what goes wrong on the thread is that get's error. */
+/** What a file is, for `info`: *is_cache = false for any other file; otherwise its rows, how many are there, bytes a
+ * row. Rank-local. */
+syz_status syz_token_cache_describe(const char *path, bool *is_cache, int64_t *rows, int64_t *there,
+                                    int64_t *row_bytes);
+/** Say which rows a later get will want: on disk a thread reads them into `tokens` meanwhile (no MPI there), which are
+ * its own until the get with the same rows and the same `tokens`, or until the cache is closed; `row` is copied. One
+ * reading at a time: a second call, or a get of other rows, waits for the first. In memory nothing is done. Not
+ * collective; what goes wrong on the thread is that get's error. */
 syz_status syz_token_cache_ahead(syz_token_cache *t, int64_t n, const int64_t *row, void *tokens);
-/** Rows in the order asked for. In memory: collective (n may be 0), agreed. On disk: not collective, a failure is this rank's alone, so that no rank
- * waits for another's disk here. */
+/** Rows in the order asked for. In memory: collective (n may be 0), agreed. On disk: not collective, a failure is this
+ * rank's alone, so that no rank waits for another's disk here. */
 syz_status syz_token_cache_get(syz_token_cache *t, int64_t n, const int64_t *row, void *tokens);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** picture: canvases and PNG, for the page of a report and for files of probe and analyse: north up, east left. Rank-local. */
+/** picture: canvases and PNG, for the page of a report and for files of probe and analyse: north up, east left.
+ * Rank-local. */
 #pragma once
 
 #include "syzygy/base.h"
 
 /** PNG bytes [*n] (syz_free) of rgb [height, width, 3], row 0 on top. SYZ_ERR_MEMORY. */
 syz_status syz_png_encode(const unsigned char *rgb, int width, int height, unsigned char **png, size_t *n);
-/** Colour-mapped planes [3, side, side] (red, green, blue in 0 .. 1, row 0 at the bottom) -> rgb [side, side, 3], row 0 on top. */
+/** Colour-mapped planes [3, side, side] (red, green, blue in 0 .. 1, row 0 at the bottom) -> rgb [side, side, 3], row 0
+ * on top. */
 void syz_planes_to_rgb(const float *planes, int side, unsigned char *rgb);
 
 /** A canvas; begins as the given grey. */
@@ -16,10 +18,12 @@ typedef struct syz_picture {
 } syz_picture;
 syz_status syz_picture_create(int width, int height, unsigned char grey, syz_picture *out);
 void syz_picture_free(syz_picture *p);
-/** rgb [side, side, 3] with its first pixel at (left, top), each pixel `scale` x `scale`; what lies outside is cut off. */
+/** rgb [side, side, 3] with its first pixel at (left, top), each pixel `scale` x `scale`; what lies outside is cut off.
+ */
 void syz_picture_paint(syz_picture *p, int left, int top, int scale, int side, const unsigned char *rgb);
 /** As a PNG file, complete or not there. SYZ_ERR_WRITE, SYZ_ERR_MEMORY. */
 syz_status syz_picture_write(const syz_picture *p, const char *path);
 
-/** 0 .. 1 as a colour from dark violet through green to yellow, in even steps of lightness (a fit of matplotlib's viridis); NaN grey. */
+/** 0 .. 1 as a colour from dark violet through green to yellow, in even steps of lightness (a fit of matplotlib's
+ * viridis); NaN grey. */
 void syz_shade(double value, unsigned char rgb[3]);

@@ -2,10 +2,10 @@
 /**
  * sky: what astronomy knows. WCS and cutouts, spectra onto the common grid, catalogues, cross-match.
  *
- * Nothing here knows of MPI and nothing is collective. Inside: angles degrees (ICRS), wavelengths Angstrom in vacuum, flux
- * densities 1e-17 erg/s/cm2/Angstrom, image fluxes nanomaggy; files are converted at their border. Every file is hostile until
- * checked: sizes are compared with the file's own before anything is allocated, and messages name file, HDU or object, and reason.
- * Array axes are named slowest first (C order).
+ * Nothing here knows of MPI and nothing is collective. Inside: angles degrees (ICRS), wavelengths Angstrom in vacuum,
+ * flux densities 1e-17 erg/s/cm2/Angstrom, image fluxes nanomaggy; files are converted at their border. Every file is
+ * hostile until checked: sizes are compared with the file's own before anything is allocated, and messages name file,
+ * HDU or object, and reason. Array axes are named slowest first (C order).
  */
 #pragma once
 
@@ -23,9 +23,10 @@ enum {
 #define SYZ_WAVE_FIRST_A 3600.0
 #define SYZ_WAVE_STEP_A 0.8
 /**
- * Largest absolute value of a flux, an inverse variance or an image pixel that can be one, in the units of this header; beyond it the object is bad.
- * In nanomaggies it is magnitude -7.5, as a spectrum a hundred times Vega's light and more than 1000 times Sirius'; what a file holds beyond it is
- * not light. Squares of such values still add up in float32 over a whole image.
+ * Largest absolute value of a flux, an inverse variance or an image pixel that can be one, in the units of this header;
+ * beyond it the object is bad. In nanomaggies it is magnitude -7.5, as a spectrum a hundred times Vega's light and more
+ * than 1000 times Sirius'; what a file holds beyond it is not light. Squares of such values still add up in float32
+ * over a whole image.
  */
 #define SYZ_VALUE_MAX 1e12f
 
@@ -35,12 +36,14 @@ static inline double syz_wave_grid(int64_t i) { return SYZ_WAVE_FIRST_A + SYZ_WA
 int syz_band_index(char band);
 
 /**
- * The Legacy Survey viewer's colour mapping: image [3, n] nanomaggy in g, r, z to planes [3, n] in z, r, g, each in [0, 1].
+ * The Legacy Survey viewer's colour mapping: image [3, n] nanomaggy in g, r, z to planes [3, n] in z, r, g, each in [0,
+ * 1].
  *
- * Per pixel, with s = (6.0, 3.4, 2.2), m = 0.03, Q = 20: I = mean over bands of max(0, s x + m), f = asinh(Q I) / sqrt(Q), plane =
- * clip((s x + m) f / I, 0, 1), and I = 1e-6 in the division where it is 0. The numerator is not clipped before the division.
- * n = H W of any size; image and planes must not overlap; input must be finite (NaN handled before). float32 throughout,
- * within 1e-6 of float64. See src/sky/README.md "Colour mapping". Source: AstroCLIP astrodino/data/augmentations.py.
+ * Per pixel, with s = (6.0, 3.4, 2.2), m = 0.03, Q = 20: I = mean over bands of max(0, s x + m), f = asinh(Q I) /
+ * sqrt(Q), plane = clip((s x + m) f / I, 0, 1), and I = 1e-6 in the division where it is 0. The numerator is not
+ * clipped before the division. n = H W of any size; image and planes must not overlap; input must be finite (NaN
+ * handled before). float32 throughout, within 1e-6 of float64. See src/sky/README.md "Colour mapping". Source:
+ * AstroCLIP astrodino/data/augmentations.py.
  */
 void syz_colour_map(float *restrict planes, const float *restrict image, int64_t n);
 
@@ -48,8 +51,8 @@ void syz_colour_map(float *restrict planes, const float *restrict image, int64_t
 
 /** A celestial world coordinate system of axes 1 and 2: TAN, TPV, SIP, ZEA, anything wcslib reads. */
 typedef struct syz_wcs syz_wcs;
-/** From header cards. FK4 of B1950 is converted, FK5 of J2000 taken as ICRS. SYZ_ERR_DATA with a clear reason when there is no celestial WCS, or it
- * is of another frame or equinox; `what` names file and HDU in messages. */
+/** From header cards. FK4 of B1950 is converted, FK5 of J2000 taken as ICRS. SYZ_ERR_DATA with a clear reason when
+ * there is no celestial WCS, or it is of another frame or equinox; `what` names file and HDU in messages. */
 syz_status syz_wcs_create(const char *cards, int n_cards, const char *what, syz_wcs **out);
 /** North up, East left, TAN: pixel (x, y) (0-based) is at (ra, dec). */
 syz_status syz_wcs_create_tan(double ra, double dec, double x, double y, double pixel_arcsec, syz_wcs **out);
@@ -57,9 +60,11 @@ void syz_wcs_destroy(syz_wcs **w);
 /** Degrees (ICRS) to pixel centres counted from 0; a position that cannot be projected becomes NaN. */
 syz_status syz_wcs_to_pixel(syz_wcs *w, int64_t n, const double *ra, const double *dec, double *x, double *y);
 syz_status syz_wcs_to_sky(syz_wcs *w, int64_t n, const double *x, const double *y, double *ra, double *dec);
-/** Whether it is a TAN with North up, East left and this scale at its reference point, each matrix element within 1e-3 of the scale. */
+/** Whether it is a TAN with North up, East left and this scale at its reference point, each matrix element within 1e-3
+ * of the scale. */
 bool syz_wcs_is_aligned(const syz_wcs *w, double pixel_arcsec);
-/** The keywords of that TAN (CTYPE, CRVAL, CRPIX, CD, CUNIT, EQUINOX, RADESYS) for writing; returns their number, <= 16. */
+/** The keywords of that TAN (CTYPE, CRVAL, CRPIX, CD, CUNIT, EQUINOX, RADESYS) for writing; returns their number,
+ * <= 16. */
 int syz_wcs_tan_cards(double ra, double dec, double x, double y, double pixel_arcsec, syz_fits_card cards[16]);
 
 /* ------------------------------------------------------------ cross-match */
@@ -72,32 +77,39 @@ typedef struct syz_skytree syz_skytree;
 /** Positions that are not finite are left out of the tree. Arrays are copied. */
 syz_status syz_skytree_create(int64_t n, const double *ra, const double *dec, syz_skytree **out);
 void syz_skytree_destroy(syz_skytree **t);
-/** Number of the nearest position within `radius_deg`, or -1; of equally near ones the lowest number. *separation_deg may be NULL. */
+/** Number of the nearest position within `radius_deg`, or -1; of equally near ones the lowest number. *separation_deg
+ * may be NULL. */
 int64_t syz_skytree_nearest(const syz_skytree *t, double ra, double dec, double radius_deg, double *separation_deg);
-/** The same with the squared chord between the unit vectors, exactly as the tree compares it: to choose between the finds of several trees. */
+/** The same with the squared chord between the unit vectors, exactly as the tree compares it: to choose between the
+ * finds of several trees. */
 int64_t syz_skytree_search(const syz_skytree *t, double ra, double dec, double radius_deg, double *chord2);
 
 /** All positions within `radius_deg`, in no certain order, until `visit` returns false. */
-void syz_skytree_within(const syz_skytree *t, double ra, double dec, double radius_deg, bool (*visit)(void *context, int64_t number), void *context);
+void syz_skytree_within(const syz_skytree *t, double ra, double dec, double radius_deg,
+                        bool (*visit)(void *context, int64_t number), void *context);
 
 enum {
-  SYZ_ZONES = 720,                              /**< of a quarter of a degree in declination */
-  SYZ_CELLS_ACROSS = 2 * SYZ_ZONES,             /**< most cells of a zone */
-  SYZ_CELLS = SYZ_ZONES * SYZ_CELLS_ACROSS      /**< numbers of cells are below; not all are used */
+  SYZ_ZONES = 720,                         /**< of a quarter of a degree in declination */
+  SYZ_CELLS_ACROSS = 2 * SYZ_ZONES,        /**< most cells of a zone */
+  SYZ_CELLS = SYZ_ZONES * SYZ_CELLS_ACROSS /**< numbers of cells are below; not all are used */
 };
-/** The cell of the sky that a position lies in, 0 .. SYZ_CELLS - 1: about a quarter of a degree across. Finite positions. See src/sky/cells.c. */
+/** The cell of the sky that a position lies in, 0 .. SYZ_CELLS - 1: about a quarter of a degree across. Finite
+ * positions. See src/sky/cells.c. */
 int32_t syz_cell_of(double ra, double dec);
 /** Every cell that a disc touches, once each, perhaps a few more beside it. radius_deg <= 90. */
-void syz_cells_around(double ra, double dec, double radius_deg, void (*visit)(void *context, int32_t cell), void *context);
+void syz_cells_around(double ra, double dec, double radius_deg, void (*visit)(void *context, int32_t cell),
+                      void *context);
 
 /** TARGETID of an imaging object: OBJID | BRICKID << 22 | RELEASE << 42. Source: desitarget data/targetmask.yaml. */
 int64_t syz_targetid(int64_t release, int64_t brickid, int64_t objid);
 /** Whether a TARGETID is a sky or blank position: negative, or bit 59 (SKY) set. */
 bool syz_targetid_is_sky(int64_t targetid);
 enum { SYZ_BRICKS = 662174 /**< bricks of the Legacy Surveys, numbered from 1 */ };
-/** Which imaging the TARGETID of an imaging object comes from, by its RELEASE: 'N' (BASS, MzLS) or 'S' (DECam), and its brick; 0 when it is none. */
+/** Which imaging the TARGETID of an imaging object comes from, by its RELEASE: 'N' (BASS, MzLS) or 'S' (DECam), and its
+ * brick; 0 when it is none. */
 char syz_photsys(int64_t targetid, int32_t *brick);
-/** Whose sources the surveys keep at a position: 'N' from Dec 32.375 in the north Galactic cap, 'S' elsewhere. See src/sky/resolve.c. */
+/** Whose sources the surveys keep at a position: 'N' from Dec 32.375 in the north Galactic cap, 'S' elsewhere. See
+ * src/sky/resolve.c. */
 char syz_photsys_kept(double ra, double dec);
 /** Galactic latitude in degrees of an ICRS position, within a few milliarcsec. */
 double syz_galactic_latitude(double ra, double dec);
@@ -116,47 +128,50 @@ typedef struct syz_arm {
 /**
  * Join arms on the common grid, as desispec.coaddition.coadd_cameras does (src/sky/README.md "Joining the arms").
  *
- * Every pixel of every arm must lie on the common grid within 1e-4 Angstrom. Where no arm reaches (a camera is missing), flux and ivar are 0. A pixel
- * of one arm is copied (also its flux where ivar = 0); a shared one is flux = sum ivar flux / sum ivar (0 where the sum is 0), ivar = sum ivar,
- * summed in float64 in the order of the arms' mean wavelength. flux, ivar [S]. SYZ_ERR_DATA with `what` in front otherwise.
+ * Every pixel of every arm must lie on the common grid within 1e-4 Angstrom. Where no arm reaches (a camera is
+ * missing), flux and ivar are 0. A pixel of one arm is copied (also its flux where ivar = 0); a shared one is flux =
+ * sum ivar flux / sum ivar (0 where the sum is 0), ivar = sum ivar, summed in float64 in the order of the arms' mean
+ * wavelength. flux, ivar [S]. SYZ_ERR_DATA with `what` in front otherwise.
  */
 syz_status syz_spectrum_join(int n_arms, const syz_arm *arm, const char *what, float *flux, float *ivar);
 
 /**
  * Any spectrum onto the common grid, conserving flux and the variance of integrated flux.
  *
- * Source pixel i reaches half-way (in log wavelength) to its neighbours: width D_i; target pixel j is 0.8 Angstrom wide; o_ij is their
- * common length. With c_j = sum over good i (ivar > 0, finite) of o_ij / 0.8:
+ * Source pixel i reaches half-way (in log wavelength) to its neighbours: width D_i; target pixel j is 0.8 Angstrom
+ * wide; o_ij is their common length. With c_j = sum over good i (ivar > 0, finite) of o_ij / 0.8:
  *
  *     flux_j = sum_good o_ij f_i / (0.8 c_j),     var_j = sum_good o_ij D_i var_i / (0.64 c_j^2).
  *
- * So where all pixels are good, sum_j 0.8 flux_j = sum_i D_i f_i and sum_j 0.64 var_j = sum_i D_i^2 var_i: the integral over any stretch
- * has its flux and its variance, with the target pixels taken as independent. (Sum o^2 var, the variance of one pixel, would lose
- * that: neighbours share source pixels.) Where c_j < 1/2, ivar = 0, and flux is the mean of whatever source pixels overlap (SDSS
- * interpolates across bad ones) or 0 outside. wave_A vacuum, increasing. flux, ivar [S]. SYZ_ERR_DATA with `what` in front.
+ * So where all pixels are good, sum_j 0.8 flux_j = sum_i D_i f_i and sum_j 0.64 var_j = sum_i D_i^2 var_i: the integral
+ * over any stretch has its flux and its variance, with the target pixels taken as independent. (Sum o^2 var, the
+ * variance of one pixel, would lose that: neighbours share source pixels.) Where c_j < 1/2, ivar = 0, and flux is the
+ * mean of whatever source pixels overlap (SDSS interpolates across bad ones) or 0 outside. wave_A vacuum, increasing.
+ * flux, ivar [S]. SYZ_ERR_DATA with `what` in front.
  */
-syz_status syz_spectrum_resample(int64_t n, const double *wave_A, const double *flux_in, const double *ivar_in, const char *what, float *flux,
-                                 float *ivar);
-/** Air to vacuum wavelength above 2000 Angstrom. Source: Ciddor 1996, Appl. Opt. 35, 1566; inverse by Morton 2000, ApJS 130, 403 (as the VALD form). */
+syz_status syz_spectrum_resample(int64_t n, const double *wave_A, const double *flux_in, const double *ivar_in,
+                                 const char *what, float *flux, float *ivar);
+/** Air to vacuum wavelength above 2000 Angstrom. Source: Ciddor 1996, Appl. Opt. 35, 1566; inverse by Morton 2000, ApJS
+ * 130, 403 (as the VALD form). */
 double syz_air_to_vacuum(double air_A);
 
 typedef struct syz_spectra_options {
-  bool verify;             /**< compare CHECKSUM and DATASUM */
-  bool keeps_exposures;    /**< DESI per-exposure files: one object an exposure instead of one a TARGETID */
-  bool is_air;             /**< SDSS-like files hold air wavelengths although they do not say so */
-  uint32_t mask_bits;      /**< pixels with any of these mask bits get ivar 0 (DESI MASK, SDSS and_mask) */
+  bool verify;          /**< compare CHECKSUM and DATASUM */
+  bool keeps_exposures; /**< DESI per-exposure files: one object an exposure instead of one a TARGETID */
+  bool is_air;          /**< SDSS-like files hold air wavelengths although they do not say so */
+  uint32_t mask_bits;   /**< pixels with any of these mask bits get ivar 0 (DESI MASK, SDSS and_mask) */
 } syz_spectra_options;
 
 /** What a spectrum file says of one object. */
 typedef struct syz_spectrum_info {
-  int64_t object_id;     /**< TARGETID, syz_sdss_id, or CATALOGID (SDSS-V) */
-  double ra, dec;        /**< degrees, NaN when the file has none */
-  double redshift;       /**< NaN when unknown */
-  int64_t zwarn;         /**< -1 when unknown */
-  int64_t fiberstatus;   /**< -1 when unknown */
-  char objtype[8];       /**< TGT, SKY, ...; from TARGETID or ZWARNING when there is no such column */
-  char spectype[16];     /**< GALAXY, QSO, STAR, "" unknown */
-  int exposures;         /**< rows that make it up */
+  int64_t object_id;   /**< TARGETID, syz_sdss_id, or CATALOGID (SDSS-V) */
+  double ra, dec;      /**< degrees, NaN when the file has none */
+  double redshift;     /**< NaN when unknown */
+  int64_t zwarn;       /**< -1 when unknown */
+  int64_t fiberstatus; /**< -1 when unknown */
+  char objtype[8];     /**< TGT, SKY, ...; from TARGETID or ZWARNING when there is no such column */
+  char spectype[16];   /**< GALAXY, QSO, STAR, "" unknown */
+  int exposures;       /**< rows that make it up */
 } syz_spectrum_info;
 
 /** An open file of spectra of any of the kinds: open, count, read rows. */
@@ -167,18 +182,24 @@ void syz_spectra_close(syz_spectra **s);
 /** What the file is: "DESI coadd", "DESI spectra" (exposures), "SDSS spec", "SDSS spPlate". */
 const char *syz_spectra_kind(const syz_spectra *s);
 int64_t syz_spectra_count(const syz_spectra *s);
-/** Whether no spectrum of the file reaches some part of the grid because a camera's HDUs are missing (DESI). Flux and ivar are 0 there. */
+/** Whether no spectrum of the file reaches some part of the grid because a camera's HDUs are missing (DESI). Flux and
+ * ivar are 0 there. */
 bool syz_spectra_lacks_camera(const syz_spectra *s);
-/** Borrowed until closed. Redshifts are there for SDSS (HDU 2, spZbest beside an spPlate) and after syz_spectra_join_redshifts. */
+/** Borrowed until closed. Redshifts are there for SDSS (HDU 2, spZbest beside an spPlate) and after
+ * syz_spectra_join_redshifts. */
 const syz_spectrum_info *syz_spectra_info(const syz_spectra *s, int64_t i);
-/** Rows by TARGETID from a redrock file or redshift catalogue (columns TARGETID, Z, ZWARN, SPECTYPE); returns the number found in *joined. */
+/** Rows by TARGETID from a redrock file or redshift catalogue (columns TARGETID, Z, ZWARN, SPECTYPE); returns the
+ * number found in *joined. */
 syz_status syz_spectra_join_redshifts(syz_spectra *s, const char *path, int64_t *joined);
-/** The redrock file that belongs to a DESI file, by name (coadd-X -> redrock-X, else the older zbest-X, packed or not) if it exists; false otherwise.
+/** The redrock file that belongs to a DESI file, by name (coadd-X -> redrock-X, else the older zbest-X, packed or not)
+ * if it exists; false otherwise.
  */
 bool syz_spectra_redrock_path(const char *path, char *redrock, size_t room);
-/** Spectrum i on the common grid: flux, ivar [S]. ivar is 0 where it was not finite or negative. Flux is as in the file, also NaN. */
+/** Spectrum i on the common grid: flux, ivar [S]. ivar is 0 where it was not finite or negative. Flux is as in the
+ * file, also NaN. */
 syz_status syz_spectra_read(syz_spectra *s, int64_t i, float *flux, float *ivar);
-/** Value of a numeric column (case ignored) of the object's own tables: FIBERMAP, joined redshifts, SDSS specobj; NaN when there is none. */
+/** Value of a numeric column (case ignored) of the object's own tables: FIBERMAP, joined redshifts, SDSS specobj; NaN
+ * when there is none. */
 double syz_spectra_column(syz_spectra *s, int64_t i, const char *name);
 
 /** Look for such a column in those tables. */
@@ -186,23 +207,31 @@ void syz_spectra_search(const syz_spectra *s, const char *name, syz_column_searc
 
 /** Cuts on spectra; each can be switched off. */
 typedef struct syz_spectra_cuts {
-  const char *objtype;     /**< allowed types, comma-separated; "" = any */
-  bool fiberstatus;        /**< COADD_FIBERSTATUS (FIBERSTATUS) must be 0 where known */
-  int64_t zwarn_bits;      /**< ZWARN bits that cut an object */
-  const char *spectype;    /**< allowed types, comma-separated; "" = any */
+  const char *objtype;  /**< allowed types, comma-separated; "" = any */
+  bool fiberstatus;     /**< COADD_FIBERSTATUS (FIBERSTATUS) must be 0 where known */
+  int64_t zwarn_bits;   /**< ZWARN bits that cut an object */
+  const char *spectype; /**< allowed types, comma-separated; "" = any */
   bool needs_redshift;
-  double min_coverage;     /**< least share of the grid's pixels with ivar > 0 */
-  const char *primary;     /**< column that must be true, "" = none */
+  double min_coverage; /**< least share of the grid's pixels with ivar > 0 */
+  const char *primary; /**< column that must be true, "" = none */
 } syz_spectra_cuts;
 typedef enum syz_cut {
-  SYZ_CUT_NONE, SYZ_CUT_OBJTYPE, SYZ_CUT_FIBERSTATUS, SYZ_CUT_ZWARN, SYZ_CUT_SPECTYPE, SYZ_CUT_REDSHIFT, SYZ_CUT_PRIMARY, SYZ_CUT_PIXELS,
+  SYZ_CUT_NONE,
+  SYZ_CUT_OBJTYPE,
+  SYZ_CUT_FIBERSTATUS,
+  SYZ_CUT_ZWARN,
+  SYZ_CUT_SPECTYPE,
+  SYZ_CUT_REDSHIFT,
+  SYZ_CUT_PRIMARY,
+  SYZ_CUT_PIXELS,
   SYZ_CUT_COUNT
 } syz_cut;
 const char *syz_cut_text(syz_cut cut);
-/** The first cut that the object does not pass, pixels aside; `primary` is that column's value (NaN: no such column, cut). */
+/** The first cut that the object does not pass, pixels aside; `primary` is that column's value (NaN: no such column,
+ * cut). */
 syz_cut syz_spectra_check(const syz_spectrum_info *info, const syz_spectra_cuts *cuts, double primary);
-/** NULL, or why these pixels cannot be used: flux not finite or beyond SYZ_VALUE_MAX where ivar > 0, such an ivar, or flux all zero. *good_fraction
- * out. */
+/** NULL, or why these pixels cannot be used: flux not finite or beyond SYZ_VALUE_MAX where ivar > 0, such an ivar, or
+ * flux all zero. *good_fraction out. */
 const char *syz_spectrum_fault(const float *flux, const float *ivar, double *good_fraction, char reason[160]);
 
 /* ------------------------------------------------------- redshift catalogues */
@@ -218,7 +247,8 @@ typedef struct syz_redshift {
   int64_t row;         /**< in its file, from 0 */
   char spectype[16];   /**< "" unknown */
 } syz_redshift;
-/** Which of two rows of one object counts: negative for the first. The primary one, then ZWARN 0, then the larger DELTACHI2; 0 when all are equal. */
+/** Which of two rows of one object counts: negative for the first. The primary one, then ZWARN 0, then the larger
+ * DELTACHI2; 0 when all are equal. */
 int syz_redshift_compare(const syz_redshift *a, const syz_redshift *b);
 
 /** A redrock file or redshift catalogue: the first table with TARGETID and Z (HDU REDSHIFTS, ZCATALOG, ZALL_PIX). */
@@ -235,7 +265,8 @@ syz_status syz_zcatalogue_read(syz_zcatalogue *c, int64_t first, int64_t n, syz_
 syz_status syz_zcatalogue_column(syz_zcatalogue *c, const char *name, int64_t first, int64_t n, double *value);
 /** Look for such a column. */
 void syz_zcatalogue_search(const syz_zcatalogue *c, const char *name, syz_column_search *search);
-/** The row that counts of each object, sorted by object_id, of a file that fits into memory; `primary` as above. *rows is the caller's (syz_free). */
+/** The row that counts of each object, sorted by object_id, of a file that fits into memory; `primary` as above. *rows
+ * is the caller's (syz_free). */
 syz_status syz_redshifts_read(const char *path, bool verify, const char *primary, int64_t *n, syz_redshift **rows);
 
 /* ------------------------------------------------- catalogues of positions */
@@ -243,14 +274,16 @@ syz_status syz_redshifts_read(const char *path, bool verify, const char *primary
 /** A table with positions: Tractor, sweep, any FITS table with RA and Dec under a usual name in any case. */
 typedef struct syz_catalogue syz_catalogue;
 /** `ra_column`, `dec_column`: "" = found by name (ra, dec; radeg, dedeg; target_ra; raj2000; alpha_j2000; ...). */
-syz_status syz_catalogue_open(const char *path, bool verify, const char *ra_column, const char *dec_column, const char *id_column, syz_catalogue **out);
+syz_status syz_catalogue_open(const char *path, bool verify, const char *ra_column, const char *dec_column,
+                              const char *id_column, syz_catalogue **out);
 void syz_catalogue_close(syz_catalogue **c);
 /** Give back memory of the rows read so far; they can be read again. For tables that do not fit into memory. */
 void syz_catalogue_release(syz_catalogue *c);
 int64_t syz_catalogue_count(const syz_catalogue *c);
 /**
- * Identifier: the column stated at opening ("none": none); else TARGETID; RELEASE, BRICKID, OBJID packed; LS_ID; OBJECT_ID; 64-bit OBJID; else -1
- * (has_ids false). Whole numbers or their text, exact in 64 bits: floats are SYZ_ERR_DATA at opening, unsigned numbers from 2^63 on at reading.
+ * Identifier: the column stated at opening ("none": none); else TARGETID; RELEASE, BRICKID, OBJID packed; LS_ID;
+ * OBJECT_ID; 64-bit OBJID; else -1 (has_ids false). Whole numbers or their text, exact in 64 bits: floats are
+ * SYZ_ERR_DATA at opening, unsigned numbers from 2^63 on at reading.
  */
 bool syz_catalogue_has_ids(const syz_catalogue *c);
 /** Rows [first, first + n); any output may be NULL. */
@@ -267,36 +300,41 @@ typedef enum syz_resampling { SYZ_RESAMPLE_AUTO, SYZ_RESAMPLE_LANCZOS, SYZ_RESAM
 
 typedef struct syz_images_options {
   bool verify;
-  syz_resampling resampling; /**< auto: Lanczos-3, area-exact where the file's pixels are less than 0.8 of the wanted ones */
-  /** What a pixel value is per: a pixel of this many arcsec whatever the file's scale. 0 = as the header says: 0.262 for the Legacy viewer's cutouts
-   * (0.396 for its SDSS layers), which are interpolated to other scales without conserving flux; the file's own pixel otherwise. */
+  syz_resampling
+      resampling; /**< auto: Lanczos-3, area-exact where the file's pixels are less than 0.8 of the wanted ones */
+  /** What a pixel value is per: a pixel of this many arcsec whatever the file's scale. 0 = as the header says: 0.262
+   * for the Legacy viewer's cutouts (0.396 for its SDSS layers), which are interpolated to other scales without
+   * conserving flux; the file's own pixel otherwise. */
   double value_per_pixel_arcsec;
-  const char *unit;          /**< "" = as BUNIT says, or MAGZERO; "nanomaggy" states it where the file does not */
-  const char *bands;         /**< bands of a cube's planes in order where the file does not say: "grz"; "" = refuse */
-  const char *zero_points;   /**< survey-ccds table for instrumental units, "" = none */
+  const char *unit;        /**< "" = as BUNIT says, or MAGZERO; "nanomaggy" states it where the file does not */
+  const char *bands;       /**< bands of a cube's planes in order where the file does not say: "grz"; "" = refuse */
+  const char *zero_points; /**< survey-ccds table for instrumental units, "" = none */
 } syz_images_options;
 
 /** One band's image inside a file. */
 typedef struct syz_plane {
-  int band;                  /**< 0 g, 1 r, 2 z */
+  int band; /**< 0 g, 1 r, 2 z */
   int hdu;
   int64_t width, height, first_pixel;
-  double factor;             /**< file units to nanomaggy per own pixel */
-  double value_arcsec; /**< side of the pixel that the file's values are per, where it is not the own one (the factor has that in it); otherwise 0 */
-  double pixel_arcsec;       /**< square root of the pixel's area at the centre */
-  bool is_aligned;           /**< North up, East left, 0.262 arcsec within 1e-3: cutouts are the file's own pixels */
-  double ra, dec;            /**< of the centre */
-  double radius_deg;         /**< centre to farthest corner */
+  double factor;       /**< file units to nanomaggy per own pixel */
+  double value_arcsec; /**< side of the pixel that the file's values are per, where it is not the own one (the factor
+                          has that in it); otherwise 0 */
+  double pixel_arcsec; /**< square root of the pixel's area at the centre */
+  bool is_aligned;     /**< North up, East left, 0.262 arcsec within 1e-3: cutouts are the file's own pixels */
+  double ra, dec;      /**< of the centre */
+  double radius_deg;   /**< centre to farthest corner */
 } syz_plane;
 
 /** A file with images of one or more bands: bricks, frames, cubes. */
 typedef struct syz_images syz_images;
-/** Headers only; the texts in `options` are borrowed until closed. SYZ_ERR_DATA with a clear reason: no WCS, no unit, no band, weights or masks instead of an image. */
+/** Headers only; the texts in `options` are borrowed until closed. SYZ_ERR_DATA with a clear reason: no WCS, no unit,
+ * no band, weights or masks instead of an image. */
 syz_status syz_images_open(const char *path, const syz_images_options *options, syz_images **out);
 void syz_images_close(syz_images **f);
 int syz_images_count(const syz_images *f);
 const syz_plane *syz_images_plane(const syz_images *f, int i);
-/** Whether a file name is that of a weight, mask or exposure map that comes beside images (invvar, nexp, ood, oow, psf, ...): to be passed over. */
+/** Whether a file name is that of a weight, mask or exposure map that comes beside images (invvar, nexp, ood, oow, psf,
+ * ...): to be passed over. */
 bool syz_images_is_side_product(const char *path);
 /** The WCS of a plane, borrowed. */
 syz_wcs *syz_images_wcs(const syz_images *f, int i);
@@ -306,15 +344,17 @@ void syz_images_unload(syz_images *f);
 /**
  * A square cutout around a position, nanomaggy per wanted pixel, North up and East left, [size, size].
  *
- * pixel_arcsec 0: the file's own pixels and orientation, nothing resampled. A plane that already has the wanted scale and orientation
- * (is_aligned at 0.262) is not resampled either: the window of its pixels whose centre is nearest to the position is copied, as the Legacy
- * Surveys' cutouts are made, so the galaxy lies within half a pixel of the middle and pixel values are exact. Otherwise the galaxy lies at the
- * middle, (size - 1) / 2, and values are resampled with the pixel-area factor (flux is conserved).
- * Pixels outside the file or without a value are NaN; *covered is the share of pixels with a value.
+ * pixel_arcsec 0: the file's own pixels and orientation, nothing resampled. A plane that already has the wanted scale
+ * and orientation (is_aligned at 0.262) is not resampled either: the window of its pixels whose centre is nearest to
+ * the position is copied, as the Legacy Surveys' cutouts are made, so the galaxy lies within half a pixel of the middle
+ * and pixel values are exact. Otherwise the galaxy lies at the middle, (size - 1) / 2, and values are resampled with
+ * the pixel-area factor (flux is conserved). Pixels outside the file or without a value are NaN; *covered is the share
+ * of pixels with a value.
  */
-syz_status syz_images_cutout(syz_images *f, int i, double ra, double dec, int size, double pixel_arcsec, float *out, double *covered);
+syz_status syz_images_cutout(syz_images *f, int i, double ra, double dec, int size, double pixel_arcsec, float *out,
+                             double *covered);
 
-/** Lanczos-3 or area-exact resampling of in [height, width], whose first pixel is (first_x, first_y) of the grid `from`, to out [size, size]: the kernels
- * behind it, for tests and other grids. `factor` multiplies. */
-syz_status syz_resample(const float *in, int64_t width, int64_t height, int64_t first_x, int64_t first_y, syz_wcs *from, syz_wcs *to, int size,
-                        syz_resampling how, double factor, float *out);
+/** Lanczos-3 or area-exact resampling of in [height, width], whose first pixel is (first_x, first_y) of the grid
+ * `from`, to out [size, size]: the kernels behind it, for tests and other grids. `factor` multiplies. */
+syz_status syz_resample(const float *in, int64_t width, int64_t height, int64_t first_x, int64_t first_y, syz_wcs *from,
+                        syz_wcs *to, int size, syz_resampling how, double factor, float *out);

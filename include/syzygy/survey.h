@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * survey: the files of a survey become shards. Spectra (DESI, SDSS), redshifts, images with catalogues of positions, and other people's HDF5 files
- * are scanned by all ranks in shares, matched on the sky or by identifier, cut, and written. What is in a shard does not depend on the number of
- * ranks. Needs the readers of sky and the writers of data.
+ * survey: the files of a survey become shards. Spectra (DESI, SDSS), redshifts, images with catalogues of positions,
+ * and other people's HDF5 files are scanned by all ranks in shares, matched on the sky or by identifier, cut, and
+ * written. What is in a shard does not depend on the number of ranks. Needs the readers of sky and the writers of data.
  */
 #pragma once
 
@@ -11,13 +11,13 @@
 /** What is taken, and how. Texts and lists are borrowed for as long as the survey is open. */
 typedef struct syz_survey_options {
   syz_texts spectra, redshifts, images, catalogues, hdf5; /**< files and folders of each role */
-  bool joins_redrock_beside;                              /**< the redrock file that lies beside a DESI file is joined */
-  bool takes_centres;                                     /**< every place that an image file is centred on is an object */
-  const char *ra, *dec, *id;                              /**< columns of the catalogues; "": found by their usual names */
-  const char *redshift_column;                            /**< of the catalogues; "": none */
-  syz_texts labels;                                       /**< columns that become labels, beside the redshift */
-  syz_texts no_redshift, no_value;                        /**< numbers that stand for none, of redshifts and of labels */
-  const char *match;                                      /**< "sky", "id" or "none" */
+  bool joins_redrock_beside;       /**< the redrock file that lies beside a DESI file is joined */
+  bool takes_centres;              /**< every place that an image file is centred on is an object */
+  const char *ra, *dec, *id;       /**< columns of the catalogues; "": found by their usual names */
+  const char *redshift_column;     /**< of the catalogues; "": none */
+  syz_texts labels;                /**< columns that become labels, beside the redshift */
+  syz_texts no_redshift, no_value; /**< numbers that stand for none, of redshifts and of labels */
+  const char *match;               /**< "sky", "id" or "none" */
   double match_radius_arcsec;
   const char *keep;            /**< "all", "paired", "spectra" or "images" */
   syz_texts objtype, spectype; /**< allowed types; none: any */
@@ -38,7 +38,8 @@ typedef struct syz_survey_options {
   const char *zero_points;         /**< survey-ccds table; "": none */
   bool verifies;                   /**< CHECKSUM and DATASUM of FITS files are compared */
   bool keeps_duplicates;           /**< every copy of a source is an object */
-  double duplicate_radius_arcsec;  /**< image positions of different files nearer than this are copies; 0: they are not compared */
+  double duplicate_radius_arcsec;  /**< image positions of different files nearer than this are copies; 0: they are not
+                                      compared */
   int64_t shard_objects;           /**< objects per shard */
   bool refuses;                    /**< a bad object ends the run; otherwise it is listed in rejected.csv */
   const char *link_root;           /**< HDF5 files may lead to files below this folder; "": to none */
@@ -53,8 +54,9 @@ void syz_survey_close(syz_survey **s);
 /** How many files there are of each role, in the log. */
 void syz_survey_tell_files(const syz_survey *s);
 /**
- * Scan, match, cut, and write <folder>/shards/shard-00000.h5, ... and <folder>/rejected.csv; tell what was left out and why. Shards of the same
- * content that are there already stay. Once a survey. SYZ_STOPPED when somebody asked to stop: complete shards stay. Collective; agreed.
+ * Scan, match, cut, and write <folder>/shards/shard-00000.h5, ... and <folder>/rejected.csv; tell what was left out and
+ * why. Shards of the same content that are there already stay. Once a survey. SYZ_STOPPED when somebody asked to stop:
+ * complete shards stay. Collective; agreed.
  */
 syz_status syz_survey_write(syz_survey *s);
 
@@ -67,8 +69,8 @@ typedef struct syz_match_trial {
 } syz_match_trial;
 
 /**
- * Match `spectra` made spectra to `rows` made rows of catalogues all over the sky, each spectrum 0.3 arcsec north of a row, by what syz_survey_write
- * does, and check every pair. FITS files of the rows are written to the run's folder and taken away again. SYZ_ERR_INTERNAL when a pair is wrong.
- * Collective; agreed.
+ * Match `spectra` made spectra to `rows` made rows of catalogues all over the sky, each spectrum 0.3 arcsec north of a
+ * row, by what syz_survey_write does, and check every pair. FITS files of the rows are written to the run's folder and
+ * taken away again. SYZ_ERR_INTERNAL when a pair is wrong. Collective; agreed.
  */
 syz_status syz_survey_try_match(const syz_run *run, uint64_t seed, int64_t rows, int64_t spectra, syz_match_trial *out);

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * train: one loop for three objectives (contrastive `align`, DINOv2, masked modelling of spectra), checkpoints. The losses are in loss.h.
+ * train: one loop for three objectives (contrastive `align`, DINOv2, masked modelling of spectra), checkpoints. The
+ * losses are in loss.h.
  *
- * A step is a pure function of (weights, moments, arrays of the objective such as a teacher, seed, step), and all of these are in a checkpoint:
- * nothing else has a history, so a run that was stopped and continued on the same number of ranks repeats an uninterrupted one bit for bit, and
- * the number of ranks changes nothing but the order in which gradients are added. The parts: loop.c, checkpoint.c and manifest.c, metrics.c,
- * plan.c and memory.c (what a run takes, whether the ranks of a node fit), parts.c (which parameters train, and which share of them each rank
- * updates), gradients.c (sums over ranks while the backward pass runs; sums.c: to be measured), digests.c and verify.c (what memory or a processor
- * changed), passes.c and leaf_gradients.c (sums in an order that the batch fixes), optimiser.c; align*.c; dino*.c; masked*.c.
+ * A step is a pure function of (weights, moments, arrays of the objective such as a teacher, seed, step), and all of
+ * these are in a checkpoint: nothing else has a history, so a run that was stopped and continued on the same number of
+ * ranks repeats an uninterrupted one bit for bit, and the number of ranks changes nothing but the order in which
+ * gradients are added. The parts: loop.c, checkpoint.c and manifest.c, metrics.c, plan.c and memory.c (what a run
+ * takes, whether the ranks of a node fit), parts.c (which parameters train, and which share of them each rank updates),
+ * gradients.c (sums over ranks while the backward pass runs; sums.c: to be measured), digests.c and verify.c (what
+ * memory or a processor changed), passes.c and leaf_gradients.c (sums in an order that the batch fixes), optimiser.c;
+ * align*.c; dino*.c; masked*.c.
  */
 #pragma once
 
@@ -24,22 +27,26 @@
 typedef struct syz_gradients syz_gradients;
 /** How slices of gradients travel between nodes; sums are float32 always. See src/train/gradients.c. */
 typedef enum syz_reduction { SYZ_REDUCE_F32, SYZ_REDUCE_BF16 } syz_reduction;
-/** Layout of syz_model_weights; the trained parts are zero at the start of a step, and of each leaf: borrowed until syz_gradients_leaf. */
+/** Layout of syz_model_weights; the trained parts are zero at the start of a step, and of each leaf: borrowed until
+ * syz_gradients_leaf. */
 float *syz_gradients_block(syz_gradients *g);
-/** The callback for syz_tower_backward (context: the syz_gradients): elements [first, first + count) are final on this rank. */
+/** The callback for syz_tower_backward (context: the syz_gradients): elements [first, first + count) are final on this
+ * rank. */
 void syz_gradients_ready(void *g, int64_t first, int64_t count);
-/** The gradient of a leaf of this rank is complete: the block is another one from here on, zero again. Without leaves nothing happens. */
+/** The gradient of a leaf of this rank is complete: the block is another one from here on, zero again. Without leaves
+ * nothing happens. */
 void syz_gradients_leaf(syz_gradients *g);
 /**
- * Whether a batch can be cut into leaves for reproducible sums (src/comm/leaves.c): a power of two that divides the batch, and that the number of ranks
- * divides which share it (grid NULL: not looked at yet). 0: none are wanted. SYZ_ERR_INPUT names the numbers that fit. Not collective; ranks of
- * towers that are apart may differ.
+ * Whether a batch can be cut into leaves for reproducible sums (src/comm/leaves.c): a power of two that divides the
+ * batch, and that the number of ranks divides which share it (grid NULL: not looked at yet). 0: none are wanted.
+ * SYZ_ERR_INPUT names the numbers that fit. Not collective; ranks of towers that are apart may differ.
  */
 syz_status syz_leaves_check(const syz_grid *grid, int64_t global_batch, int64_t leaves);
 
 /** The sums by themselves, to be measured: all parts of the model are trained. Collective over grid->world; agreed. */
 typedef struct syz_sums syz_sums;
-syz_status syz_sums_create(const syz_grid *grid, const syz_model *model, syz_reduction reduction, int threads, syz_sums **out);
+syz_status syz_sums_create(const syz_grid *grid, const syz_model *model, syz_reduction reduction, int threads,
+                           syz_sums **out);
 /** Collective where the model's weights are not shared. */
 void syz_sums_destroy(syz_sums **s);
 syz_gradients *syz_sums_gradients(syz_sums *s);
@@ -60,7 +67,8 @@ typedef struct syz_plan_item {
 typedef struct syz_plan {
   syz_plan_item item[SYZ_PLAN_ITEMS];
   int n;
-  int sharers; /**< at most so many ranks of a node have such items together (parallel.ranks_per_node); 0: all of them */
+  int sharers; /**< at most so many ranks of a node have such items together (parallel.ranks_per_node); 0: all of them
+                */
 } syz_plan;
 /** bytes 0: not added. */
 void syz_plan_add(syz_plan *p, const char *name, size_t bytes);
@@ -68,12 +76,20 @@ void syz_plan_add_shared(syz_plan *p, const char *name, size_t bytes);
 size_t syz_plan_rank_bytes(const syz_plan *p);   /**< without what the node shares */
 size_t syz_plan_shared_bytes(const syz_plan *p); /**< what the node shares */
 size_t syz_plan_node_bytes(const syz_plan *p, int ranks);
-/** What the sums of gradients take of a rank beside its block: slices on their way between nodes. Of `elements`, by `ranks` ranks on `nodes` nodes. */
+/** What the sums of gradients take of a rank beside its block: slices on their way between nodes. Of `elements`, by
+ * `ranks` ranks on `nodes` nodes. */
 size_t syz_gradients_travel_bytes(int64_t elements, int ranks, int nodes, syz_reduction reduction);
 
 /* ------------------------------------------------------------- objectives */
 
-enum { SYZ_TERMS_MAX = 16, SYZ_SCALARS_MAX = 4, SYZ_FIGURES_MAX = 24, SYZ_FIGURE_NAME = 48, SYZ_CLIP_GROUPS = 4, SYZ_ARRAYS_MAX = 12 };
+enum {
+  SYZ_TERMS_MAX = 16,
+  SYZ_SCALARS_MAX = 4,
+  SYZ_FIGURES_MAX = 24,
+  SYZ_FIGURE_NAME = 48,
+  SYZ_CLIP_GROUPS = 4,
+  SYZ_ARRAYS_MAX = 12
+};
 
 /** How one parameter is updated. */
 typedef struct syz_rule {
@@ -82,7 +98,8 @@ typedef struct syz_rule {
   int clip_group;                 /**< gradient norms are formed and clipped within a group */
 } syz_rule;
 
-/** State of an objective besides the model's weights (a teacher, a centre): the same on every rank, part of every checkpoint. */
+/** State of an objective besides the model's weights (a teacher, a centre): the same on every rank, part of every
+ * checkpoint. */
 typedef struct syz_array {
   const char *name; /**< of the dataset in state.h5 below `array/` */
   float *x;
@@ -93,8 +110,9 @@ typedef struct syz_array {
 /** What a step's forward pass gives: the same on every rank, except wait_s and digest. */
 typedef struct syz_step_result {
   double loss, term[SYZ_TERMS_MAX];
-  double wait_s; /**< seconds this rank waited for data */
-  uint64_t digest; /**< of what this rank's own forward passes gave, before ranks exchanged anything: shows which rank computed wrongly */
+  double wait_s;   /**< seconds this rank waited for data */
+  uint64_t digest; /**< of what this rank's own forward passes gave, before ranks exchanged anything: shows which rank
+                      computed wrongly */
 } syz_step_result;
 
 /** Named results of a validation; figure 0 is what the best model is judged by, smaller is better. */
@@ -107,7 +125,8 @@ typedef struct syz_validation {
 /**
  * What is trained: a table of functions, so that the loop knows nothing of towers and losses.
  *
- * Scalars are parameters outside the model's block (a learned temperature): replicated, float64, updated by the same AdamW.
+ * Scalars are parameters outside the model's block (a learned temperature): replicated, float64, updated by the same
+ * AdamW.
  */
 typedef struct syz_objective {
   const char *name;
@@ -118,24 +137,27 @@ typedef struct syz_objective {
   const char *clip_group_name[SYZ_CLIP_GROUPS];
   int n_arrays;
   syz_array array[SYZ_ARRAYS_MAX];
-  /** What model.h5 (and model-best.h5) is: NULL: the model that trains. With a teacher it is the teacher, and the one that trains becomes
-   * model-student.h5. */
+  /** What model.h5 (and model-best.h5) is: NULL: the model that trains. With a teacher it is the teacher, and the one
+   * that trains becomes model-student.h5. */
   const syz_model *result;
   void *self;
-  /** Where gradients go, told once before the first step: for a forward pass that forms some of them at once. NULL: not wanted. Not collective. */
+  /** Where gradients go, told once before the first step: for a forward pass that forms some of them at once. NULL: not
+   * wanted. Not collective. */
   void (*attach)(void *self, syz_gradients *g);
-  /** Steps first .. last-1 will come, in order; the weights are in place. Called again when a step is to be computed once more, or after going back to a
-   * checkpoint: inputs are read anew. Collective; agreed. */
+  /** Steps first .. last-1 will come, in order; the weights are in place. Called again when a step is to be computed
+   * once more, or after going back to a checkpoint: inputs are read anew. Collective; agreed. */
   syz_status (*begin)(void *self, int64_t first, int64_t last);
-  /** Collective: a failure of this rank is returned, but only after it has taken part in all communication of the step. */
+  /** Collective: a failure of this rank is returned, but only after it has taken part in all communication of the step.
+   */
   syz_status (*forward)(void *self, int64_t step, const double *scalar, syz_step_result *out);
-  /** Adds this rank's part of the gradients; scalar_gradient is the same on all ranks. Collective, failures as in forward; not called
-   * when a forward failed. Neither it nor forward changes arrays: both may come again for the same step. */
+  /** Adds this rank's part of the gradients; scalar_gradient is the same on all ranks. Collective, failures as in
+   * forward; not called when a forward failed. Neither it nor forward changes arrays: both may come again for the same
+   * step. */
   syz_status (*backward)(void *self, int64_t step, syz_gradients *g, double *scalar_gradient);
   /** How a parameter is updated; NULL: factors 1, never frozen, group 0. Asked once, at the beginning. */
   void (*rule)(void *self, const syz_parameter *p, syz_rule *out);
-  /** The weights have changed: by the update of `step` (a teacher moves), or, step -1, because a checkpoint was read (arrays too). NULL: nothing to
-   * do. Called on all ranks; no communication but among those that share weights. */
+  /** The weights have changed: by the update of `step` (a teacher moves), or, step -1, because a checkpoint was read
+   * (arrays too). NULL: nothing to do. Called on all ranks; no communication but among those that share weights. */
   void (*updated)(void *self, int64_t step);
   /** What was not finite in this step (objects), for the message. Collective; the same text on all ranks. */
   void (*describe)(void *self, int64_t step, char *text, size_t room);
@@ -146,7 +168,8 @@ typedef struct syz_objective {
 
 /* ------------------------------------------------------------------- loop */
 
-/** A value of the input that a checkpoint remembers. When it differs on continuing: is_fixed refuses by name, otherwise a warning. */
+/** A value of the input that a checkpoint remembers. When it differs on continuing: is_fixed refuses by name, otherwise
+ * a warning. */
 typedef struct syz_fact {
   char key[48], value[208];
   bool is_fixed;
@@ -158,52 +181,56 @@ typedef struct syz_fact {
 typedef struct syz_train_config {
   int64_t steps, global_batch, warmup_steps;
   double lr, lr_min, beta1, beta2, eps, weight_decay;
-  double weight_decay_end;           /**< half a cosine from weight_decay to it over the steps; equal: constant */
-  double clip_grad_norm;             /**< largest gradient norm of each clip group; 0 = off */
-  bool trains_backbones;             /**< otherwise only the heads */
-  syz_reduction reduction;           /**< of gradients between nodes */
-  int64_t leaves;                    /**< of the global batch, for reproducible sums; 0: off. Passes syz_leaves_check; the objective has the same */
+  double weight_decay_end; /**< half a cosine from weight_decay to it over the steps; equal: constant */
+  double clip_grad_norm;   /**< largest gradient norm of each clip group; 0 = off */
+  bool trains_backbones;   /**< otherwise only the heads */
+  syz_reduction reduction; /**< of gradients between nodes */
+  int64_t leaves; /**< of the global batch, for reproducible sums; 0: off. Passes syz_leaves_check; the objective has
+                     the same */
   int64_t validate_interval;         /**< steps; 0: only at the end */
   int64_t checkpoint_interval_steps; /**< 0 = off */
   double checkpoint_interval_s;      /**< 0 = off */
-  bool recovers;                     /**< take a checkpoint without a good manifest when its state holds by its own checksums */
-  double time_limit_s;               /**< seconds since the program started; 0 = none */
-  int64_t verify_every;              /**< steps between comparisons over ranks and nodes; 0: nothing is verified (src/train/digests.c, verify.c) */
-  double verify_jump;                /**< as verify_past.bound: a step that jumps is computed again; 0: every step */
-  int64_t timing_from_step;          /**< the phases' times begin with this step; 0 = with the run */
-  const char *folder;                /**< run folder, exists */
+  bool recovers;            /**< take a checkpoint without a good manifest when its state holds by its own checksums */
+  double time_limit_s;      /**< seconds since the program started; 0 = none */
+  int64_t verify_every;     /**< steps between comparisons over ranks and nodes; 0: nothing is verified
+                               (src/train/digests.c, verify.c) */
+  double verify_jump;       /**< as verify_past.bound: a step that jumps is computed again; 0: every step */
+  int64_t timing_from_step; /**< the phases' times begin with this step; 0 = with the run */
+  const char *folder;       /**< run folder, exists */
   const char *created_by, *input_yaml;
-  const char *engine; /**< syz_compute_name of what computes, for checkpoints */
+  const char *engine;   /**< syz_compute_name of what computes, for checkpoints */
   const syz_fact *fact; /**< [n_facts] */
   int n_facts;
-  /** For measurements: called at the start of each step; what it returns must be the same on all ranks, and other than SYZ_OK ends the run there,
-   * with nothing written. NULL: not called. */
+  /** For measurements: called at the start of each step; what it returns must be the same on all ranks, and other than
+   * SYZ_OK ends the run there, with nothing written. NULL: not called. */
   syz_status (*at_step)(void *watcher, int64_t step);
   void *watcher;
 } syz_train_config;
 
 /**
- * Train `model` (weights initialised) to config->steps, going on from the newest good checkpoint in <folder>/checkpoints.
+ * Train `model` (weights initialised) to config->steps, going on from the newest good checkpoint in
+ * <folder>/checkpoints.
  *
- * Writes metrics.jsonl (one line a step), validation.jsonl, checkpoints/, model-best.h5, and model.h5 at the end (with a teacher: of the teacher, and
- * model-student.h5). Collective over
- * grid->world; the same status on every rank: SYZ_OK, SYZ_STOPPED (signal, STOP file, time limit; a checkpoint was written),
- * SYZ_ERR_NUMERIC (names the step and the objects; nothing was updated or written), SYZ_ERR_CHECKPOINT (there are checkpoints but none
- * is usable), SYZ_ERR_INPUT (the input contradicts the checkpoint), SYZ_ERR_WRITE. With verify_every, what memory or a processor has changed is
- * found: a step that was computed wrongly is taken from the two computations that agree, and after damage to weights or moments the run goes back to its
- * newest checkpoint; SYZ_ERR_NUMERIC when that is not there or does not help.
+ * Writes metrics.jsonl (one line a step), validation.jsonl, checkpoints/, model-best.h5, and model.h5 at the end (with
+ * a teacher: of the teacher, and model-student.h5). Collective over grid->world; the same status on every rank: SYZ_OK,
+ * SYZ_STOPPED (signal, STOP file, time limit; a checkpoint was written), SYZ_ERR_NUMERIC (names the step and the
+ * objects; nothing was updated or written), SYZ_ERR_CHECKPOINT (there are checkpoints but none is usable),
+ * SYZ_ERR_INPUT (the input contradicts the checkpoint), SYZ_ERR_WRITE. With verify_every, what memory or a processor
+ * has changed is found: a step that was computed wrongly is taken from the two computations that agree, and after
+ * damage to weights or moments the run goes back to its newest checkpoint; SYZ_ERR_NUMERIC when that is not there or
+ * does not help.
  */
-syz_status syz_train_run(const syz_train_config *config, const syz_grid *grid, syz_model *model, const syz_compute *compute, syz_objective *objective,
-                         syz_timing *timing);
+syz_status syz_train_run(const syz_train_config *config, const syz_grid *grid, syz_model *model,
+                         const syz_compute *compute, syz_objective *objective, syz_timing *timing);
 
 /* ------------------------------------------------------------ checkpoints */
 
 /**
- * A checkpoint is a folder checkpoints/step-######## (steps done) with state.h5 and manifest.json, both there before it gets that
- * name. state.h5 has weight/, moment1/ and
- * moment2/<part> [rows, 16] of the trained parts of the model's block (syz_part_name), array/<name> of the objective's arrays,
- * `progress`, `scalar`, and as text attributes what must agree when it is continued. Nothing in it depends on the number of ranks or on the
- * layout of the towers; the sampler and all random numbers are functions of seed and step, so the step is all there is to remember of them.
+ * A checkpoint is a folder checkpoints/step-######## (steps done) with state.h5 and manifest.json, both there before it
+ * gets that name. state.h5 has weight/, moment1/ and moment2/<part> [rows, 16] of the trained parts of the model's
+ * block (syz_part_name), array/<name> of the objective's arrays, `progress`, `scalar`, and as text attributes what must
+ * agree when it is continued. Nothing in it depends on the number of ranks or on the layout of the towers; the sampler
+ * and all random numbers are functions of seed and step, so the step is all there is to remember of them.
  */
 /** What a checkpoint folder says of itself. */
 typedef struct syz_checkpoint_summary {
@@ -212,12 +239,13 @@ typedef struct syz_checkpoint_summary {
   char objective[32];
   char engine[96]; /**< that computed the last steps (syz_compute_name) */
 } syz_checkpoint_summary;
-/** The engine of the newest checkpoint below <run folder>/checkpoints: what a run that goes on should take; "" without one. Collective; agreed. */
+/** The engine of the newest checkpoint below <run folder>/checkpoints: what a run that goes on should take; "" without
+ * one. Collective; agreed. */
 syz_status syz_checkpoint_engine(syz_comm *world, const char *run_folder, char engine[96]);
 /**
- * Check a folder `step-########`: manifest, file sizes, file checksums. Collective. SYZ_OK, or SYZ_ERR_CHECKPOINT with the reason.
- * The manifest (manifest.json) lists each file with its size and the sum modulo 2^64 of XXH3(block, block number + 1) over blocks of
- * 1 MiB, so that all ranks check it together.
+ * Check a folder `step-########`: manifest, file sizes, file checksums. Collective. SYZ_OK, or SYZ_ERR_CHECKPOINT with
+ * the reason. The manifest (manifest.json) lists each file with its size and the sum modulo 2^64 of XXH3(block, block
+ * number + 1) over blocks of 1 MiB, so that all ranks check it together.
  */
 syz_status syz_checkpoint_check(syz_comm *world, const char *folder, syz_checkpoint_summary *out);
 
@@ -246,15 +274,18 @@ typedef struct syz_align_config {
 syz_status syz_align_check(const syz_align_config *config);
 
 /**
- * The contrastive objective. Objects of `train` with both modalities take part; `test` (may be NULL) is for validation. Its begin plans
- * the towers of `model`; with frozen backbones and a cache, it computes the tokens of all objects first (with progress), and may return
- * SYZ_STOPPED when asked to stop meanwhile: tokens on disk are kept. Everything is borrowed and outlives the objective. Collective; agreed.
- * SYZ_ERR_DATA when no object has both modalities, SYZ_ERR_INPUT for augmentation with a token cache, SYZ_ERR_MEMORY when activations do not fit
- * (names the batch that would).
+ * The contrastive objective. Objects of `train` with both modalities take part; `test` (may be NULL) is for validation.
+ * Its begin plans the towers of `model`; with frozen backbones and a cache, it computes the tokens of all objects first
+ * (with progress), and may return SYZ_STOPPED when asked to stop meanwhile: tokens on disk are kept. Everything is
+ * borrowed and outlives the objective. Collective; agreed. SYZ_ERR_DATA when no object has both modalities,
+ * SYZ_ERR_INPUT for augmentation with a token cache, SYZ_ERR_MEMORY when activations do not fit (names the batch that
+ * would).
  */
-syz_status syz_align_create(const syz_align_config *config, const syz_grid *grid, const syz_compute *compute, syz_model *model, syz_shardset *train,
-                            syz_shardset *test, syz_timing *timing, syz_objective *out);
-/** What a run on `ranks` ranks that hold the towers of `model` takes of a rank. Not collective. SYZ_ERR_MEMORY when the layers can't be made. */
+syz_status syz_align_create(const syz_align_config *config, const syz_grid *grid, const syz_compute *compute,
+                            syz_model *model, syz_shardset *train, syz_shardset *test, syz_timing *timing,
+                            syz_objective *out);
+/** What a run on `ranks` ranks that hold the towers of `model` takes of a rank. Not collective. SYZ_ERR_MEMORY when the
+ * layers can't be made. */
 syz_status syz_align_plan(const syz_align_config *config, int ranks, const syz_model *model, syz_plan *out);
 
 /* ------------------------------------------------------------------- dino */
@@ -268,20 +299,22 @@ typedef struct syz_judge {
 typedef struct syz_dino_options {
   uint64_t seed;
   int64_t global_batch, steps;
-  int64_t micro_batch; /**< objects of a pass; a rank with more runs them in turn, and the student's twice; 0: all of its share, or of a leaf */
+  int64_t micro_batch; /**< objects of a pass; a rank with more runs them in turn, and the student's twice; 0: all of
+                          its share, or of a leaf */
   int64_t leaves;      /**< as in syz_train_config */
   bool shuffles;
   syz_crops_augment crops;
-  double mask_probability, mask_ratio_min, mask_ratio_max, mask_aspect_min; /**< as in syz_block_masks, of the global crops */
-  double drop_rate;                                      /**< stochastic depth of the student */
+  double mask_probability, mask_ratio_min, mask_ratio_max,
+      mask_aspect_min; /**< as in syz_block_masks, of the global crops */
+  double drop_rate;    /**< stochastic depth of the student */
   double dino_weight, ibot_weight, koleo_weight;
   syz_centring centring;
   int sinkhorn_iterations;
   double centre_momentum, student_temperature;
   double teacher_temperature_start, teacher_temperature; /**< ramp over teacher_warmup_steps */
   int64_t teacher_warmup_steps;
-  double momentum, momentum_end;                         /**< of the teacher: half a cosine over the steps */
-  double layer_decay, patch_lr_factor;                   /**< 0.9, 0.2 */
+  double momentum, momentum_end;       /**< of the teacher: half a cosine over the steps */
+  double layer_decay, patch_lr_factor; /**< 0.9, 0.2 */
   int64_t freeze_last_layer_steps;
   int loader_ahead;
 } syz_dino_options;
@@ -293,12 +326,13 @@ syz_status syz_dino_plan(const syz_dino_options *options, int ranks, const syz_m
 /** Useful operations of one object's step, forward and backward, with what stochastic depth leaves out not counted. */
 double syz_dino_flops(const syz_dino_options *options, const syz_model_config *model);
 /**
- * The DINOv2 objective: student and teacher hold equal configurations of PURPOSE_DINO (the teacher starts as it is). Everything is borrowed and
- * outlives the objective; judge may be NULL. Collective; agreed. SYZ_ERR_DATA when no object has an image, SYZ_ERR_MEMORY when the ranks of a node do
- * not fit together.
+ * The DINOv2 objective: student and teacher hold equal configurations of PURPOSE_DINO (the teacher starts as it is).
+ * Everything is borrowed and outlives the objective; judge may be NULL. Collective; agreed. SYZ_ERR_DATA when no object
+ * has an image, SYZ_ERR_MEMORY when the ranks of a node do not fit together.
  */
-syz_status syz_dino_create(const syz_dino_options *options, const syz_grid *grid, const syz_compute *compute, syz_model *student, syz_model *teacher,
-                           syz_shardset *train, const syz_judge *judge, syz_timing *timing, syz_objective *out);
+syz_status syz_dino_create(const syz_dino_options *options, const syz_grid *grid, const syz_compute *compute,
+                           syz_model *student, syz_model *teacher, syz_shardset *train, const syz_judge *judge,
+                           syz_timing *timing, syz_objective *out);
 
 /* ----------------------------------------------------------------- masked */
 
@@ -307,13 +341,13 @@ typedef struct syz_masked_options {
   int64_t global_batch, micro_batch; /**< micro_batch: spectra of one pass; 0: 16 */
   int64_t leaves;                    /**< as in syz_train_config */
   bool shuffles;
-  int64_t runs, run_tokens;          /**< masked runs of a spectrum, tokens of each: 6, 50 */
-  bool weighs_ivar;                  /**< squares weighted by ivar over the object's mean ivar */
-  bool hides_bad;                    /**< pixels with ivar 0 are neither seen nor scored */
-  int64_t validate_objects;          /**< at most so many held-out spectra */
+  int64_t runs, run_tokens; /**< masked runs of a spectrum, tokens of each: 6, 50 */
+  bool weighs_ivar;         /**< squares weighted by ivar over the object's mean ivar */
+  bool hides_bad;           /**< pixels with ivar 0 are neither seen nor scored */
+  int64_t validate_objects; /**< at most so many held-out spectra */
   int loader_ahead;
-  const char *folder;                /**< every validation writes reconstruction.h5 into it: held-out spectra, what was hidden, what was said of it;
-                                        NULL: does not */
+  const char *folder; /**< every validation writes reconstruction.h5 into it: held-out spectra, what was hidden, what
+                         was said of it; NULL: does not */
   const char *created_by, *input_yaml; /**< for that file */
 } syz_masked_options;
 /** SYZ_ERR_INPUT for contradictions. Not collective. */
@@ -321,10 +355,11 @@ syz_status syz_masked_check(const syz_masked_options *options, const syz_model_c
 /** As syz_align_plan. */
 syz_status syz_masked_plan(const syz_masked_options *options, int ranks, const syz_model *model, syz_plan *out);
 /**
- * The masked-modelling objective on a model of PURPOSE_MASKED. `test` and `judge` may be NULL. Validation: the loss on held-out spectra with fixed
- * masks, and that of linear interpolation across the masked runs on the same numbers. Everything is borrowed and outlives the objective. Collective;
- * agreed. SYZ_ERR_DATA when no object has a spectrum, SYZ_ERR_INPUT for weights by ivar without any, SYZ_ERR_MEMORY when the ranks of a node do not
- * fit together.
+ * The masked-modelling objective on a model of PURPOSE_MASKED. `test` and `judge` may be NULL. Validation: the loss on
+ * held-out spectra with fixed masks, and that of linear interpolation across the masked runs on the same numbers.
+ * Everything is borrowed and outlives the objective. Collective; agreed. SYZ_ERR_DATA when no object has a spectrum,
+ * SYZ_ERR_INPUT for weights by ivar without any, SYZ_ERR_MEMORY when the ranks of a node do not fit together.
  */
-syz_status syz_masked_train_create(const syz_masked_options *options, const syz_grid *grid, const syz_compute *compute, syz_model *model,
-                                   syz_shardset *train, syz_shardset *test, const syz_judge *judge, syz_timing *timing, syz_objective *out);
+syz_status syz_masked_train_create(const syz_masked_options *options, const syz_grid *grid, const syz_compute *compute,
+                                   syz_model *model, syz_shardset *train, syz_shardset *test, const syz_judge *judge,
+                                   syz_timing *timing, syz_objective *out);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Regression and classification by nearest neighbours. The index holds the rank's share of all rows with only the training ones switched on, so that
- * files are read in contiguous ranges; test rows travel to all ranks block by block as queries.
+ * Regression and classification by nearest neighbours. The index holds the rank's share of all rows with only the
+ * training ones switched on, so that files are read in contiguous ranges; test rows travel to all ranks block by block
+ * as queries.
  *
- * Mean and deviation must not depend on how rows are shared out, or the standardised embeddings would differ in the last bit from one rank count to
- * the next: they are summed as whole numbers of a fixed unit, and the sum of whole numbers has no order.
+ * Mean and deviation must not depend on how rows are shared out, or the standardised embeddings would differ in the
+ * last bit from one rank count to the next: they are summed as whole numbers of a fixed unit, and the sum of whole
+ * numbers has no order.
  */
 #include <math.h>
 #include <string.h>
@@ -22,7 +24,8 @@ typedef struct knn {
   int64_t *test_row;        /* [n_test] global rows, ascending */
 } knn;
 
-/* sum_i f(x[i, e]) over all training rows as whole multiples of a unit that leaves no overflow; `largest` bounds |f|. */
+/* sum_i f(x[i, e]) over all training rows as whole multiples of a unit that leaves no overflow; `largest` bounds |f|.
+ */
 static void exact_means(const knn *s, bool is_square, double largest, double *out)
 {
   int exponent;
@@ -45,7 +48,8 @@ static void standardisation(const knn *s)
 {
   double largest = 0;
   for (int64_t i = 0; i < s->n; i++)
-    for (int64_t e = 0; s->role[s->first + i] == SYZ_ROLE_TRAIN && e < s->width; e++) largest = fmax(largest, fabs((double)s->x[i * s->width + e]));
+    for (int64_t e = 0; s->role[s->first + i] == SYZ_ROLE_TRAIN && e < s->width; e++)
+      largest = fmax(largest, fabs((double)s->x[i * s->width + e]));
   syz_allreduce_f64(s->comm, &largest, 1, SYZ_MAX);
   if (largest == 0) largest = 1;
   exact_means(s, false, largest, s->mean);
@@ -65,8 +69,9 @@ static syz_status knn_allocate(knn *s)
     s->n_train += s->role[i] == SYZ_ROLE_TRAIN;
     s->n_test += s->role[i] == SYZ_ROLE_TEST;
   }
-  SYZ_REQUIRE(s->n_train > 0 && s->n_test > 0, SYZ_ERR_INPUT, "regression by neighbours needs training and test rows: there are %lld and %lld",
-              (long long)s->n_train, (long long)s->n_test);
+  SYZ_REQUIRE(s->n_train > 0 && s->n_test > 0, SYZ_ERR_INPUT,
+              "regression by neighbours needs training and test rows: there are %lld and %lld", (long long)s->n_train,
+              (long long)s->n_test);
   SYZ_ALLOC(s->mean, "embedding mean", s->width);
   SYZ_ALLOC(s->deviation, "embedding deviation", s->width);
   SYZ_ALLOC(s->sum, "embedding sums", s->width);
@@ -78,7 +83,8 @@ cleanup:
   return st;
 }
 
-/* Test rows number t .. t + n - 1, standardised, to all ranks: each brings those of its share, and shares are in row order. */
+/* Test rows number t .. t + n - 1, standardised, to all ranks: each brings those of its share, and shares are in row
+ * order. */
 static void gather_queries(const knn *s, int64_t t, int64_t n, float *mine, float *all, size_t *bytes)
 {
   int64_t put = 0;
@@ -122,8 +128,9 @@ static syz_status check_targets(const knn *s, int n, const syz_knn_target *targe
     SYZ_ASSERT(target[t].classes >= 0 && target[t].classes <= SYZ_CLASSES_MAX);
     for (int64_t i = 0; target[t].classes && i < s->rows; i++) {
       const float v = target[t].value[i];
-      SYZ_REQUIRE(s->role[i] == SYZ_ROLE_NONE || isnan(v) || (v >= 0 && v < (float)target[t].classes && v == floorf(v)), SYZ_ERR_DATA,
-                  "class %g of row %lld is none of 0 .. %d", (double)v, (long long)i, target[t].classes - 1);
+      SYZ_REQUIRE(s->role[i] == SYZ_ROLE_NONE || isnan(v) || (v >= 0 && v < (float)target[t].classes && v == floorf(v)),
+                  SYZ_ERR_DATA, "class %g of row %lld is none of 0 .. %d", (double)v, (long long)i,
+                  target[t].classes - 1);
     }
   }
 cleanup:
@@ -141,8 +148,8 @@ static syz_status fill_index(const knn *s, syz_index *index)
   return syz_index_seal(index, NULL);
 }
 
-syz_status syz_knn_predict(syz_comm *c, const syz_compute *compute, int64_t rows, int64_t width, const float *x, const uint8_t *role, int64_t k,
-                           int n_targets, const syz_knn_target *target)
+syz_status syz_knn_predict(syz_comm *c, const syz_compute *compute, int64_t rows, int64_t width, const float *x,
+                           const uint8_t *role, int64_t k, int n_targets, const syz_knn_target *target)
 {
   syz_status st = SYZ_OK;
   knn s = {.comm = c, .rows = rows, .width = width, .x = x, .role = role};
@@ -199,8 +206,8 @@ cleanup:
   return st;
 }
 
-syz_status syz_knn_regress(syz_comm *c, const syz_compute *compute, int64_t rows, int64_t width, const float *x, const float *target,
-                           const uint8_t *role, int64_t k, float *prediction)
+syz_status syz_knn_regress(syz_comm *c, const syz_compute *compute, int64_t rows, int64_t width, const float *x,
+                           const float *target, const uint8_t *role, int64_t k, float *prediction)
 {
   const syz_knn_target one = {.value = target, .prediction = prediction};
   return syz_knn_predict(c, compute, rows, width, x, role, k, 1, &one);

@@ -1,23 +1,28 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * BLAS and LAPACK by their Fortran names. A row-major matrix is the column-major transpose, so C = A B becomes C^T = B^T A^T, and the lower triangle
- * of ours is their upper one. CHARACTER arguments carry hidden lengths at the end (gfortran's ABI); a BLAS written in C ignores them.
+ * BLAS and LAPACK by their Fortran names. A row-major matrix is the column-major transpose, so C = A B becomes C^T =
+ * B^T A^T, and the lower triangle of ours is their upper one. CHARACTER arguments carry hidden lengths at the end
+ * (gfortran's ABI); a BLAS written in C ignores them.
  */
 #include "lapack.h"
 
 #include <limits.h>
 #include <math.h>
 
-void dgemm_(const char *ta, const char *tb, const int *m, const int *n, const int *k, const double *alpha, const double *a, const int *lda,
-            const double *b, const int *ldb, const double *beta, double *c, const int *ldc, size_t, size_t);
-void dsyrk_(const char *uplo, const char *trans, const int *n, const int *k, const double *alpha, const double *a, const int *lda, const double *beta,
-            double *c, const int *ldc, size_t, size_t);
-void dsyevr_(const char *jobz, const char *range, const char *uplo, const int *n, double *a, const int *lda, const double *vl, const double *vu,
-             const int *il, const int *iu, const double *abstol, int *m, double *w, double *z, const int *ldz, int *isuppz, double *work,
-             const int *lwork, int *iwork, const int *liwork, int *info, size_t, size_t, size_t);
-void dposv_(const char *uplo, const int *n, const int *nrhs, double *a, const int *lda, double *b, const int *ldb, int *info, size_t);
+void dgemm_(const char *ta, const char *tb, const int *m, const int *n, const int *k, const double *alpha,
+            const double *a, const int *lda, const double *b, const int *ldb, const double *beta, double *c,
+            const int *ldc, size_t, size_t);
+void dsyrk_(const char *uplo, const char *trans, const int *n, const int *k, const double *alpha, const double *a,
+            const int *lda, const double *beta, double *c, const int *ldc, size_t, size_t);
+void dsyevr_(const char *jobz, const char *range, const char *uplo, const int *n, double *a, const int *lda,
+             const double *vl, const double *vu, const int *il, const int *iu, const double *abstol, int *m, double *w,
+             double *z, const int *ldz, int *isuppz, double *work, const int *lwork, int *iwork, const int *liwork,
+             int *info, size_t, size_t, size_t);
+void dposv_(const char *uplo, const int *n, const int *nrhs, double *a, const int *lda, double *b, const int *ldb,
+            int *info, size_t);
 
-/* Sizes come from widths and blocks of rows that the callers bound; a matrix with a side beyond int would not fit into memory. */
+/* Sizes come from widths and blocks of rows that the callers bound; a matrix with a side beyond int would not fit into
+ * memory. */
 static int as_int(int64_t n)
 {
   SYZ_ASSERT(n >= 0 && n <= INT_MAX);
@@ -26,13 +31,16 @@ static int as_int(int64_t n)
 
 static int leading(int64_t n) { return n > 0 ? as_int(n) : 1; }
 
-void la_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const double *a, const double *b, double beta, double *c)
+void la_gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const double *a, const double *b,
+             double beta, double *c)
 {
   const int rows = as_int(n), columns = as_int(m), inner = as_int(k);
   const int ldb = leading(transpose_b ? k : n), lda = leading(transpose_a ? m : k), ldc = leading(n);
   const double one = 1;
   syz_pulse();
-  if (m > 0 && n > 0) dgemm_(transpose_b ? "T" : "N", transpose_a ? "T" : "N", &rows, &columns, &inner, &one, b, &ldb, a, &lda, &beta, c, &ldc, 1, 1);
+  if (m > 0 && n > 0)
+    dgemm_(transpose_b ? "T" : "N", transpose_a ? "T" : "N", &rows, &columns, &inner, &one, b, &ldb, a, &lda, &beta, c,
+           &ldc, 1, 1);
 }
 
 void la_syrk(int64_t rows, int64_t n, const double *x, double *c)
@@ -59,16 +67,17 @@ syz_status la_eigen(int64_t n, double *a, int64_t wanted, double *value, double 
   SYZ_ALLOC(w, "eigenvalues", n);
   SYZ_ALLOC(z, "eigenvectors", n * wanted);
   SYZ_ALLOC(support, "eigenvectors", 2 * n);
-  dsyevr_("V", "I", "U", &order, a, &order, &none, &none, &first, &order, &none, &found, w, z, &order, support, &size, &query, &isize, &query, &info,
-          1, 1, 1);
+  dsyevr_("V", "I", "U", &order, a, &order, &none, &none, &first, &order, &none, &found, w, z, &order, support, &size,
+          &query, &isize, &query, &info, 1, 1, 1);
   SYZ_REQUIRE(info == 0, SYZ_ERR_NUMERIC, "dsyevr refuses a matrix of %lld rows (info %d)", (long long)n, info);
   const int lwork = as_int((int64_t)size), liwork = isize;
   SYZ_ALLOC(work, "eigenproblem", lwork);
   SYZ_ALLOC(iwork, "eigenproblem", liwork);
-  dsyevr_("V", "I", "U", &order, a, &order, &none, &none, &first, &order, &none, &found, w, z, &order, support, work, &lwork, iwork, &liwork, &info,
-          1, 1, 1);
-  SYZ_REQUIRE(info == 0 && found == wanted, SYZ_ERR_NUMERIC, "dsyevr found %d of %lld eigenvectors of a matrix of %lld rows (info %d)", found,
-              (long long)wanted, (long long)n, info);
+  dsyevr_("V", "I", "U", &order, a, &order, &none, &none, &first, &order, &none, &found, w, z, &order, support, work,
+          &lwork, iwork, &liwork, &info, 1, 1, 1);
+  SYZ_REQUIRE(info == 0 && found == wanted, SYZ_ERR_NUMERIC,
+              "dsyevr found %d of %lld eigenvectors of a matrix of %lld rows (info %d)", found, (long long)wanted,
+              (long long)n, info);
   for (int64_t i = 0; i < wanted; i++) { /* ascending there, descending here */
     value[i] = w[wanted - 1 - i];
     for (int64_t e = 0; e < n; e++) vector[i * n + e] = z[(wanted - 1 - i) * n + e];
@@ -88,7 +97,8 @@ syz_status la_solve(int64_t n, double *a, int64_t columns, double *b)
   const int order = as_int(n), sides = as_int(columns);
   int info = 0;
   dposv_("U", &order, &sides, a, &order, b, &order, &info, 1);
-  SYZ_REQUIRE(info == 0, SYZ_ERR_NUMERIC, "the normal equations of %lld unknowns are singular at number %d: a larger ridge makes them regular",
+  SYZ_REQUIRE(info == 0, SYZ_ERR_NUMERIC,
+              "the normal equations of %lld unknowns are singular at number %d: a larger ridge makes them regular",
               (long long)n, info);
 cleanup:
   return st;

@@ -17,13 +17,15 @@ syz_status syz_pair_score(const syz_pair *pair, int64_t n, int64_t candidates, s
 {
   syz_status st = SYZ_OK;
   double *rank = NULL;
-  *out = (syz_pair_figures){.candidates = candidates, .median_rank = NAN, .mean_reciprocal_rank = NAN, .chance_median_rank = NAN};
+  *out = (syz_pair_figures){
+      .candidates = candidates, .median_rank = NAN, .mean_reciprocal_rank = NAN, .chance_median_rank = NAN};
   for (int r = 0; r < SYZ_RECALLS; r++) out->recall[r] = out->chance[r] = NAN;
   SYZ_ALLOC(rank, "ranks of pairs", n);
   double found[SYZ_RECALLS] = {0}, reciprocal = 0;
   for (int64_t i = 0; i < n; i++) {
     if (pair[i].row < 0) continue;
-    double larger = (double)pair[i].larger, places = (double)pair[i].ties + 1; /* the partner is at larger + 1 .. larger + places, each as likely */
+    double larger = (double)pair[i].larger,
+           places = (double)pair[i].ties + 1; /* the partner is at larger + 1 .. larger + places, each as likely */
     for (int r = 0; r < SYZ_RECALLS; r++) found[r] += fmin(fmax((syz_recall_at[r] - larger) / places, 0), 1);
     rank[out->pairs] = larger + (places + 1) / 2;
     reciprocal += 1 / rank[out->pairs++];

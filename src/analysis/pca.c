@@ -2,10 +2,11 @@
 /*
  * Principal components of rows that lie spread over ranks.
  *
- * With fewer columns than rows the covariance of the columns is summed over blocks of rows and then over ranks, and its eigenvectors are the
- * directions. With more columns than rows (pixels of some thousand images) the products of all pairs of centred rows are formed instead, which have
- * the same eigenvalues: with u an eigenvector of X X^T, X^T u has the direction of the component. Blocks of rows are sent to everybody in turn, and
- * of the two places that a pair of blocks has in the symmetric matrix the ranks fill one each, by parity, so that the work is halved and even.
+ * With fewer columns than rows the covariance of the columns is summed over blocks of rows and then over ranks, and its
+ * eigenvectors are the directions. With more columns than rows (pixels of some thousand images) the products of all
+ * pairs of centred rows are formed instead, which have the same eigenvalues: with u an eigenvector of X X^T, X^T u has
+ * the direction of the component. Blocks of rows are sent to everybody in turn, and of the two places that a pair of
+ * blocks has in the symmetric matrix the ranks fill one each, by parity, so that the work is halved and even.
  *
  * All of it is float64 and centred before it is multiplied: nothing is lost to large means.
  */
@@ -66,7 +67,8 @@ static syz_status fit_allocate_matrix(fit *f)
   f->side = f->total < width ? f->total : width;
   f->wanted = f->options->components < f->side ? f->options->components : f->side;
   if (f->total < width) {
-    SYZ_ALLOC(f->y, "centred rows", f->block * (width > f->wanted ? width : f->wanted)); /* also [wanted, block] of the vectors */
+    SYZ_ALLOC(f->y, "centred rows",
+              f->block * (width > f->wanted ? width : f->wanted)); /* also [wanted, block] of the vectors */
     SYZ_ALLOC(f->tile, "products", f->block * f->block);
   }
   SYZ_ALLOC(f->matrix, "covariance", f->side * f->side);
@@ -129,7 +131,8 @@ static void products(fit *f)
   }
   syz_allreduce_f64(f->comm, f->matrix, (size_t)(n * n), SYZ_SUM);
   for (int64_t i = 0; i < n; i++)
-    for (int64_t j = 0; j < i; j++) f->matrix[i * n + j] = f->matrix[j * n + i] = f->matrix[i * n + j] + f->matrix[j * n + i]; /* one of them is 0 */
+    for (int64_t j = 0; j < i; j++)
+      f->matrix[i * n + j] = f->matrix[j * n + i] = f->matrix[i * n + j] + f->matrix[j * n + i]; /* one of them is 0 */
 }
 
 /* ------------------------------------------------------- its eigenvectors */
@@ -147,7 +150,8 @@ static syz_status check_residuals(const fit *f, double trace)
       for (int64_t j = 0; j < n; j++) sum += f->matrix[i * n + j] * v[j];
       if (!(fabs(sum) <= worst) && !isnan(worst)) worst = fabs(sum); /* a NaN stays, and is refused below */
     }
-    SYZ_REQUIRE(worst <= 1e-9 * trace, SYZ_ERR_NUMERIC, "principal component %lld of %lld is not an eigenvector: residual %.3g of %.3g", (long long)k,
+    SYZ_REQUIRE(worst <= 1e-9 * trace, SYZ_ERR_NUMERIC,
+                "principal component %lld of %lld is not an eigenvector: residual %.3g of %.3g", (long long)k,
                 (long long)n, worst, trace);
   }
 cleanup:
@@ -214,7 +218,8 @@ static void settle(double *direction, int64_t width)
   for (int64_t e = 0; e < width; e++) direction[e] *= scale;
 }
 
-/* Gram-Schmidt from the largest variance down: directions that came through the products of rows lose orthogonality as their variance gets small. */
+/* Gram-Schmidt from the largest variance down: directions that came through the products of rows lose orthogonality as
+ * their variance gets small. */
 static void orthogonalise(double *direction, int64_t n, int64_t width)
 {
   for (int64_t k = 0; k < n; k++)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Ridge regression through the normal equations of standardised features: with features of mean 0 and deviation 1 the products are well scaled, and
- * in float64 what the squaring of the condition loses does not matter beside the ridge. Rows that are left out may shift the mean a little, so the
- * sums are centred by the rows that are used.
+ * Ridge regression through the normal equations of standardised features: with features of mean 0 and deviation 1 the
+ * products are well scaled, and in float64 what the squaring of the condition loses does not matter beside the ridge.
+ * Rows that are left out may shift the mean a little, so the sums are centred by the rows that are used.
  */
 #include <math.h>
 #include <string.h>
@@ -16,7 +16,8 @@ typedef struct fit {
   float *raw;           /* [block, D] */
   double *x, *y;        /* [block, D], [block, targets] */
   double *mean, *scale; /* [D] */
-  /* Sums over rows and ranks, one array: [D, D] of products, [targets, D] with the targets, [D] of features, [targets] of targets, rows. */
+  /* Sums over rows and ranks, one array: [D, D] of products, [targets, D] with the targets, [D] of features, [targets]
+   * of targets, rows. */
   double *sums, *products, *cross, *feature, *target, *used;
   int64_t n_sums;
 } fit;
@@ -90,7 +91,8 @@ cleanup:
   return st;
 }
 
-syz_status syz_ridge_fit(syz_comm *c, const syz_rows *rows, int targets, const float *target, double alpha, syz_linear_head **out)
+syz_status syz_ridge_fit(syz_comm *c, const syz_rows *rows, int targets, const float *target, double alpha,
+                         syz_linear_head **out)
 {
   syz_status st = SYZ_OK;
   fit f = {.width = rows->width, .targets = targets};
@@ -102,7 +104,8 @@ syz_status syz_ridge_fit(syz_comm *c, const syz_rows *rows, int targets, const f
   SYZ_TRY_ALL(c, h ? SYZ_OK : SYZ_ERR_MEMORY);
   SYZ_TRY(syz_column_moments(c, rows, f.mean, f.scale, NULL));
   for (int64_t e = 0; e < f.width; e++) f.scale[e] = 1 / f.scale[e];
-  for (int64_t at = 0; at < rows->n; at += f.block) add_rows(&f, rows, at, rows->n - at < f.block ? rows->n - at : f.block, target);
+  for (int64_t at = 0; at < rows->n; at += f.block)
+    add_rows(&f, rows, at, rows->n - at < f.block ? rows->n - at : f.block, target);
   syz_allreduce_f64(c, f.sums, (size_t)f.n_sums, SYZ_SUM);
   SYZ_TRY_ALL(c, syz_comm_rank(c) == 0 ? solve(&f, alpha) : SYZ_OK);
   syz_bcast(c, f.cross, (size_t)(targets * f.width) * sizeof *f.cross, 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Rows that lie spread over ranks, in whatever type: means and deviations of their columns. Sums are float64 over rows in order and then over ranks,
- * so that another number of ranks changes the last bits only.
+ * Rows that lie spread over ranks, in whatever type: means and deviations of their columns. Sums are float64 over rows
+ * in order and then over ranks, so that another number of ranks changes the last bits only.
  */
 #include "rows.h"
 
@@ -29,7 +29,8 @@ syz_status rows_means(syz_comm *c, const syz_rows *rows, int64_t least, const ch
   SYZ_TRY_ALL(c, raw ? SYZ_OK : SYZ_ERR_MEMORY);
   *total = rows->n;
   syz_allreduce_i64(c, total, 1, SYZ_SUM);
-  SYZ_REQUIRE(*total >= least, SYZ_ERR_INPUT, "%s needs at least %lld rows: there are %lld", what, (long long)least, (long long)*total);
+  SYZ_REQUIRE(*total >= least, SYZ_ERR_INPUT, "%s needs at least %lld rows: there are %lld", what, (long long)least,
+              (long long)*total);
   memset(mean, 0, (size_t)rows->width * sizeof *mean);
   for (int64_t at = 0; at < rows->n; at += block) {
     const int64_t n = rows->n - at < block ? rows->n - at : block;
@@ -40,19 +41,22 @@ syz_status rows_means(syz_comm *c, const syz_rows *rows, int64_t least, const ch
   syz_allreduce_f64(c, mean, (size_t)rows->width, SYZ_SUM);
   for (int64_t e = 0; e < rows->width; e++) {
     mean[e] /= (double)*total;
-    SYZ_REQUIRE(isfinite(mean[e]), SYZ_ERR_NUMERIC, "%s: column %lld of the features is not finite", what, (long long)e);
+    SYZ_REQUIRE(isfinite(mean[e]), SYZ_ERR_NUMERIC, "%s: column %lld of the features is not finite", what,
+                (long long)e);
   }
 cleanup:
   syz_free(&raw);
   return st;
 }
 
-void rows_read_centred(const syz_rows *rows, int64_t first, int64_t n, const double *mean, const double *scale, float *raw, double *x)
+void rows_read_centred(const syz_rows *rows, int64_t first, int64_t n, const double *mean, const double *scale,
+                       float *raw, double *x)
 {
   const int64_t width = rows->width;
   rows->read(rows->context, first, n, raw);
   for (int64_t i = 0; i < n; i++)
-    for (int64_t e = 0; e < width; e++) x[i * width + e] = ((double)raw[i * width + e] - mean[e]) * (scale ? scale[e] : 1);
+    for (int64_t e = 0; e < width; e++)
+      x[i * width + e] = ((double)raw[i * width + e] - mean[e]) * (scale ? scale[e] : 1);
 }
 
 syz_status syz_column_moments(syz_comm *c, const syz_rows *rows, double *mean, double *deviation, int64_t *total)

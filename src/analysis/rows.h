@@ -4,13 +4,15 @@
 
 #include "syzygy/analysis.h"
 
-/** Rows of a block: so that a block of them in float32 and float64 stays within some 40 MB, and products have rows to work on. */
+/** Rows of a block: so that a block of them in float32 and float64 stays within some 40 MB, and products have rows to
+ * work on. */
 int64_t rows_block(int64_t width);
-/** Sum of the columns over all ranks [width] and the number of rows of all ranks. Collective; agreed. SYZ_ERR_INPUT with fewer than `least` rows,
- * SYZ_ERR_NUMERIC when they are not finite. */
+/** Sum of the columns over all ranks [width] and the number of rows of all ranks. Collective; agreed. SYZ_ERR_INPUT
+ * with fewer than `least` rows, SYZ_ERR_NUMERIC when they are not finite. */
 syz_status rows_means(syz_comm *c, const syz_rows *rows, int64_t least, const char *what, double *mean, int64_t *total);
 /** Rows first .. first + n - 1 as float64 (x - mean) * scale; scale NULL: 1. raw [n, width] is scratch. */
-void rows_read_centred(const syz_rows *rows, int64_t first, int64_t n, const double *mean, const double *scale, float *raw, double *x);
+void rows_read_centred(const syz_rows *rows, int64_t first, int64_t n, const double *mean, const double *scale,
+                       float *raw, double *x);
 
 /** A head of zeros; NULL without memory. */
 syz_linear_head *linear_head_make(int64_t outputs, int64_t width);

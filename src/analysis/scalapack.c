@@ -2,9 +2,9 @@
 /*
  * All of ScaLAPACK. Neither it nor BLACS ships a C header, so what is used is declared here.
  *
- * The matrix is dealt out in square blocks to a grid of all ranks that is as square as their number allows. Every rank holds the whole matrix
- * anyway (it is a sum over ranks), so dealing out is a copy, and gathering the few vectors wanted is a sum of arrays with zeros where others
- * hold the numbers: exact, since each number has one owner.
+ * The matrix is dealt out in square blocks to a grid of all ranks that is as square as their number allows. Every rank
+ * holds the whole matrix anyway (it is a sum over ranks), so dealing out is a copy, and gathering the few vectors
+ * wanted is a sum of arrays with zeros where others hold the numbers: exact, since each number has one owner.
  */
 #include "scalapack.h"
 
@@ -19,11 +19,11 @@ void Cblacs_gridinit(int *context, const char *order, int rows, int columns);
 void Cblacs_gridinfo(int context, int *rows, int *columns, int *row, int *column);
 void Cblacs_gridexit(int context);
 int numroc_(const int *n, const int *nb, const int *process, const int *source, const int *processes);
-void descinit_(int *descriptor, const int *m, const int *n, const int *mb, const int *nb, const int *row, const int *column, const int *context,
-               const int *ld, int *info);
-void pdsyevd_(const char *jobz, const char *uplo, const int *n, double *a, const int *ia, const int *ja, const int *desca, double *w, double *z,
-              const int *iz, const int *jz, const int *descz, double *work, const int *lwork, int *iwork, const int *liwork, int *info, size_t,
-              size_t);
+void descinit_(int *descriptor, const int *m, const int *n, const int *mb, const int *nb, const int *row,
+               const int *column, const int *context, const int *ld, int *info);
+void pdsyevd_(const char *jobz, const char *uplo, const int *n, double *a, const int *ia, const int *ja,
+              const int *desca, double *w, double *z, const int *iz, const int *jz, const int *descz, double *work,
+              const int *lwork, int *iwork, const int *liwork, int *info, size_t, size_t);
 
 enum { BLOCK_MOST = 64 };
 
@@ -72,14 +72,16 @@ static syz_status deal_out(grid *g, const double *a)
   SYZ_ALLOC(g->w, "eigenvalues", g->n);
   for (int j = 0; j < g->own_columns; j++)
     for (int i = 0; i < g->own_rows; i++)
-      g->a[i + (int64_t)j * g->ld] = a[global_number(g, i, g->row, g->rows) * g->n + global_number(g, j, g->column, g->columns)];
+      g->a[i + (int64_t)j * g->ld] =
+          a[global_number(g, i, g->row, g->rows) * g->n + global_number(g, j, g->column, g->columns)];
 cleanup:
   return st;
 }
 
 /*
- * Quirk: pdsyevd asks for too little workspace where the block is large beside n / ranks, and then returns wrong vectors with info 0
- * (ScaLAPACK 2.2.1: pdormtr is given less than it needs). What it lacks is added here, and the caller checks residuals.
+ * Quirk: pdsyevd asks for too little workspace where the block is large beside n / ranks, and then returns wrong
+ * vectors with info 0 (ScaLAPACK 2.2.1: pdormtr is given less than it needs). What it lacks is added here, and the
+ * caller checks residuals.
  */
 static syz_status make_workspace(grid *g, int *lwork, int *liwork)
 {
@@ -87,11 +89,13 @@ static syz_status make_workspace(grid *g, int *lwork, int *liwork)
   const int one = 1, query = -1;
   int info = 0, isize = 0;
   double size = 0;
-  pdsyevd_("V", "U", &g->n, g->a, &one, &one, g->descriptor, g->w, g->z, &one, &one, g->descriptor, &size, &query, &isize, &query, &info, 1, 1);
+  pdsyevd_("V", "U", &g->n, g->a, &one, &one, g->descriptor, g->w, g->z, &one, &one, g->descriptor, &size, &query,
+           &isize, &query, &info, 1, 1);
   SYZ_REQUIRE(info == 0, SYZ_ERR_NUMERIC, "pdsyevd refuses a matrix of %d rows (info %d)", g->n, info);
   const int64_t half = (g->block - 1) / 2, part = g->own_rows + g->own_columns;
   const int64_t more = 3 * (int64_t)g->n + g->block * ((half > part ? half : part) + g->block);
-  SYZ_REQUIRE((int64_t)size + more <= INT_MAX, SYZ_ERR_MEMORY, "an eigenproblem of %d rows is too large for these ranks", g->n);
+  SYZ_REQUIRE((int64_t)size + more <= INT_MAX, SYZ_ERR_MEMORY,
+              "an eigenproblem of %d rows is too large for these ranks", g->n);
   *lwork = (int)((int64_t)size + more);
   *liwork = isize > 0 ? isize : 1;
   SYZ_ALLOC(g->work, "eigenproblem", *lwork);
@@ -121,14 +125,16 @@ syz_status scalapack_eigen(syz_comm *c, int64_t n, const double *a, int64_t want
   make_grid(c, (int)n, &g);
   SYZ_TRY_ALL(c, deal_out(&g, a));
   SYZ_TRY_ALL(c, make_workspace(&g, &lwork, &liwork));
-  pdsyevd_("V", "U", &g.n, g.a, &one, &one, g.descriptor, g.w, g.z, &one, &one, g.descriptor, g.work, &lwork, g.iwork, &liwork, &info, 1, 1);
-  SYZ_TRY_ALL(c, info == 0
-                     ? SYZ_OK
-                     : syz_error_set(SYZ_ERR_NUMERIC, __FILE__, __LINE__, "pdsyevd did not converge on a matrix of %d rows (info %d)", g.n, info));
+  pdsyevd_("V", "U", &g.n, g.a, &one, &one, g.descriptor, g.w, g.z, &one, &one, g.descriptor, g.work, &lwork, g.iwork,
+           &liwork, &info, 1, 1);
+  SYZ_TRY_ALL(c, info == 0 ? SYZ_OK
+                           : syz_error_set(SYZ_ERR_NUMERIC, __FILE__, __LINE__,
+                                           "pdsyevd did not converge on a matrix of %d rows (info %d)", g.n, info));
   memset(vector, 0, (size_t)(wanted * n) * sizeof *vector);
   for (int j = 0; j < g.own_columns; j++) {
     const int64_t place = n - 1 - global_number(&g, j, g.column, g.columns); /* ascending there, descending here */
-    for (int i = 0; place < wanted && i < g.own_rows; i++) vector[place * n + global_number(&g, i, g.row, g.rows)] = g.z[i + (int64_t)j * g.ld];
+    for (int i = 0; place < wanted && i < g.own_rows; i++)
+      vector[place * n + global_number(&g, i, g.row, g.rows)] = g.z[i + (int64_t)j * g.ld];
   }
   syz_allreduce_f64(c, vector, (size_t)(wanted * n), SYZ_SUM);
   for (int64_t i = 0; i < wanted; i++) value[i] = g.w[n - 1 - i];

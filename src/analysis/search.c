@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Exact nearest neighbours. The index is shared out over ranks; queries come in blocks of some megabytes. First products, in the type of the
- * compute context (bfloat16 where the processor is fast in it), give every score but for a bound that is proven (search_rows.h). A tile of them is
- * formed at a time, and from each query's part of it the few entries that may be among its k nearest go to a list (search_lists.h); then the tile
- * is overwritten. What is in the lists in the end is scored in float64. At the end every query's partial lists meet on one rank and are merged.
+ * Exact nearest neighbours. The index is shared out over ranks; queries come in blocks of some megabytes. First
+ * products, in the type of the compute context (bfloat16 where the processor is fast in it), give every score but for a
+ * bound that is proven (search_rows.h). A tile of them is formed at a time, and from each query's part of it the few
+ * entries that may be among its k nearest go to a list (search_lists.h); then the tile is overwritten. What is in the
+ * lists in the end is scored in float64. At the end every query's partial lists meet on one rank and are merged.
  *
- * Counting what is nearer than a query's own partner goes the same way: most entries are so, or are not, by their bounds; the others are scored.
+ * Counting what is nearer than a query's own partner goes the same way: most entries are so, or are not, by their
+ * bounds; the others are scored.
  *
- * So neither the engine nor its type, nor the shape of tiles, nor the number of ranks or threads has any say in the result: it is the order of
- * float64 scores, each a function of the two rows alone.
+ * So neither the engine nor its type, nor the shape of tiles, nor the number of ranks or threads has any say in the
+ * result: it is the order of float64 scores, each a function of the two rows alone.
  */
 #include "syzygy/analysis.h"
 
@@ -20,13 +22,13 @@
 #include "search_lists.h"
 
 enum {
-  TILE_ENTRIES = 768,              /* ranks' shares are multiples of it */
-  TILE_QUERIES = 768,              /* syz_index_block's, and its step for large k */
+  TILE_ENTRIES = 768, /* ranks' shares are multiples of it */
+  TILE_QUERIES = 768, /* syz_index_block's, and its step for large k */
   ROW_STEP = 48,
   BLOCK_STEP = 2 * SYZ_PAIRS_ROWS, /* also whole panels of rows of the index: 64 of them */
   BLOCK_MOST = 32 * BLOCK_STEP,
   BLOCK_BYTES = 16 << 20,
-  CHUNK = 32                       /* scores that are compared at once */
+  CHUNK = 32 /* scores that are compared at once */
 };
 
 typedef struct id_row {
@@ -38,7 +40,8 @@ typedef struct same_id {
   int64_t row, query;
 } same_id;
 
-/* Local rows that are the same number for number score the same: the first of them, and how many there are before this one. */
+/* Local rows that are the same number for number score the same: the first of them, and how many there are before this
+ * one. */
 typedef struct alike {
   int32_t first, before;
 } alike;
@@ -48,19 +51,19 @@ struct syz_index {
   const syz_compute *compute;
   int64_t rows, first, n; /* of all ranks; this rank's */
   search_frame frame;
-  float *x;            /* [n, E] as they came; zeros where not valid */
-  double *inverse;     /* [n]: syz_search_inverse */
-  int64_t *id;         /* [n] */
-  uint8_t *valid;      /* [n] */
-  id_row *sorted;      /* [n_sorted] valid rows by (id, row) */
+  float *x;                     /* [n, E] as they came; zeros where not valid */
+  double *inverse;              /* [n]: syz_search_inverse */
+  int64_t *id;                  /* [n] */
+  uint8_t *valid;               /* [n] */
+  id_row *sorted;               /* [n_sorted] valid rows by (id, row) */
   int64_t n_sorted, most_of_id; /* most_of_id: valid rows with the commonest id */
-  alike *alike;        /* [n] */
+  alike *alike;                 /* [n] */
   /* First products. */
   syz_pairs *pairs;
-  int64_t block_rows;  /* queries at once, and rows of the index that are rounded at once */
-  unsigned char *block; /* [block_rows, stride] act */
+  int64_t block_rows;              /* queries at once, and rows of the index that are rounded at once */
+  unsigned char *block;            /* [block_rows, stride] act */
   search_entry *entry, *tile_most; /* [n]; the largest of each tile's */
-  float *bias;         /* [n + CHUNK]: -|y|^2 / 2, -infinity for what is left out */
+  float *bias;                     /* [n + CHUNK]: -|y|^2 / 2, -infinity for what is left out */
 };
 
 void syz_index_share(int64_t rows, int size, int rank, int64_t *first, int64_t *n)
@@ -82,7 +85,8 @@ int64_t syz_index_block(int64_t k)
 
 static int64_t block_rows(const syz_compute *c, int64_t width)
 {
-  const int64_t row = syz_pairs_stride(c, width) * (int64_t)syz_dtype_size(syz_compute_act(c)), n = BLOCK_BYTES / row / BLOCK_STEP * BLOCK_STEP;
+  const int64_t row = syz_pairs_stride(c, width) * (int64_t)syz_dtype_size(syz_compute_act(c)),
+                n = BLOCK_BYTES / row / BLOCK_STEP * BLOCK_STEP;
   return n < BLOCK_STEP ? BLOCK_STEP : n > BLOCK_MOST ? BLOCK_MOST : n;
 }
 
@@ -96,20 +100,21 @@ static size_t block_bytes(const syz_compute *c, int64_t width)
 size_t syz_index_bytes(const syz_compute *c, int64_t n, int64_t width, int64_t queries, int64_t k)
 {
   const int64_t block = block_rows(c, width) < queries ? block_rows(c, width) : queries;
-  const size_t entry = (size_t)width * sizeof(float) + sizeof(double) + sizeof(int64_t) + 1 + sizeof(id_row) + sizeof(alike) + sizeof(search_entry) +
-                       sizeof(float);
+  const size_t entry = (size_t)width * sizeof(float) + sizeof(double) + sizeof(int64_t) + 1 + sizeof(id_row) +
+                       sizeof(alike) + sizeof(search_entry) + sizeof(float);
   const size_t query = (size_t)k * sizeof(search_found) + sizeof(int64_t) + sizeof(double) + 1;
-  return (size_t)n * entry + syz_pairs_bytes(c, width, block_rows(c, width), n, false) + block_bytes(c, width) + (size_t)queries * query +
-         syz_search_lists_bytes(block, k) + (size_t)block * sizeof(search_query);
+  return (size_t)n * entry + syz_pairs_bytes(c, width, block_rows(c, width), n, false) + block_bytes(c, width) +
+         (size_t)queries * query + syz_search_lists_bytes(block, k) + (size_t)block * sizeof(search_query);
 }
 
 static syz_status index_allocate(syz_index *x)
 {
   syz_status st = SYZ_OK;
   const int64_t width = x->frame.width;
-  SYZ_REQUIRE(width >= 1 && width <= 1 << 20 && x->rows >= 0, SYZ_ERR_INTERNAL, "an index of %lld rows of width %lld", (long long)x->rows,
-              (long long)width);
-  SYZ_REQUIRE(x->n <= INT32_MAX, SYZ_ERR_INPUT, "an index of %lld rows a rank; at most %d are possible: take more ranks", (long long)x->n, INT32_MAX);
+  SYZ_REQUIRE(width >= 1 && width <= 1 << 20 && x->rows >= 0, SYZ_ERR_INTERNAL, "an index of %lld rows of width %lld",
+              (long long)x->rows, (long long)width);
+  SYZ_REQUIRE(x->n <= INT32_MAX, SYZ_ERR_INPUT,
+              "an index of %lld rows a rank; at most %d are possible: take more ranks", (long long)x->n, INT32_MAX);
   x->block_rows = block_rows(x->compute, width);
   SYZ_ALLOC(x->x, "index rows", x->n * width);
   SYZ_ALLOC(x->inverse, "index lengths", x->n);
@@ -131,7 +136,8 @@ cleanup:
   return st;
 }
 
-syz_status syz_index_create(syz_comm *c, const syz_compute *compute, syz_metric metric, int64_t rows, int64_t width, syz_index **out)
+syz_status syz_index_create(syz_comm *c, const syz_compute *compute, syz_metric metric, int64_t rows, int64_t width,
+                            syz_index **out)
 {
   syz_status st = SYZ_OK;
   syz_index *x = syz_alloc("index", 1, sizeof *x);
@@ -177,7 +183,8 @@ static int by_id(const void *a, const void *b)
   return p->row < q->row ? -1 : p->row > q->row;
 }
 
-/* x->sorted has the checksums for ids: rows of equal ones stand together in row order, and each that equals the first is its copy. */
+/* x->sorted has the checksums for ids: rows of equal ones stand together in row order, and each that equals the first
+ * is its copy. */
 static void find_copies(syz_index *x)
 {
   const size_t bytes = (size_t)x->frame.width * sizeof *x->x;
@@ -208,7 +215,8 @@ static void sort_ids(syz_index *x)
 
 static unsigned char *block_row(const syz_index *x, int64_t i)
 {
-  return x->block + (size_t)(i * syz_pairs_stride(x->compute, x->frame.width)) * syz_dtype_size(syz_compute_act(x->compute));
+  return x->block +
+         (size_t)(i * syz_pairs_stride(x->compute, x->frame.width)) * syz_dtype_size(syz_compute_act(x->compute));
 }
 
 static float larger(float a, float b) { return a > b ? a : b; }
@@ -222,7 +230,8 @@ static void take_rows(syz_index *x)
     const int64_t n = x->n - first < x->block_rows ? x->n - first : x->block_rows;
 #pragma omp parallel for schedule(static)
     for (int64_t i = first; i < first + n; i++) {
-      x->entry[i] = syz_search_entry_make(&x->frame, x->x + i * width, x->inverse[i], act, block_row(x, i - first), &x->bias[i]);
+      x->entry[i] =
+          syz_search_entry_make(&x->frame, x->x + i * width, x->inverse[i], act, block_row(x, i - first), &x->bias[i]);
       if (!x->valid[i]) x->entry[i] = (search_entry){0};
       if (!x->valid[i]) x->bias[i] = -INFINITY;
     }
@@ -245,7 +254,8 @@ syz_status syz_index_seal(syz_index *x, int64_t *valid)
     float *row = x->x + i * width;
     x->inverse[i] = x->valid[i] ? syz_search_inverse(&x->frame, row) : 0;
     x->valid[i] = x->inverse[i] != 0;
-    if (!x->valid[i]) memset(row, 0, (size_t)width * sizeof *row); /* a NaN here would only waste time: its score is not looked at */
+    if (!x->valid[i])
+      memset(row, 0, (size_t)width * sizeof *row); /* a NaN here would only waste time: its score is not looked at */
     x->sorted[i] = (id_row){(int64_t)syz_checksum(row, (size_t)width * sizeof *row, 0), i};
   }
   find_copies(x);
@@ -306,13 +316,15 @@ static syz_status pairs_allocate(search *s)
   SYZ_ALLOC(s->pair_score, "pair scores", s->n);
   SYZ_ALLOC(s->tally, "pair ranks", 2 * s->n);
   for (int64_t q = 0; q < s->n; q++)
-    for (int64_t i = id_lower(x, s->query_id[q]); i < x->n_sorted && x->sorted[i].id == s->query_id[q]; i++) s->n_same++;
+    for (int64_t i = id_lower(x, s->query_id[q]); i < x->n_sorted && x->sorted[i].id == s->query_id[q]; i++)
+      s->n_same++;
   SYZ_ALLOC(s->same, "entries with a query's id", s->n_same);
   s->n_same = 0;
   for (int64_t q = 0; q < s->n; q++) {
     int64_t i = id_lower(x, s->query_id[q]);
     s->partner[q] = i < x->n_sorted && x->sorted[i].id == s->query_id[q] ? x->first + x->sorted[i].row : INT64_MAX;
-    for (; i < x->n_sorted && x->sorted[i].id == s->query_id[q]; i++) s->same[s->n_same++] = (same_id){x->sorted[i].row, q};
+    for (; i < x->n_sorted && x->sorted[i].id == s->query_id[q]; i++)
+      s->same[s->n_same++] = (same_id){x->sorted[i].row, q};
   }
 cleanup:
   return st;
@@ -321,7 +333,8 @@ cleanup:
 static syz_status search_allocate(search *s, bool wants_pairs)
 {
   syz_status st = SYZ_OK;
-  const int64_t block = s->n < s->x->block_rows ? s->n : s->x->block_rows, strips = (block + SYZ_PAIRS_ROWS - 1) / SYZ_PAIRS_ROWS;
+  const int64_t block = s->n < s->x->block_rows ? s->n : s->x->block_rows,
+                strips = (block + SYZ_PAIRS_ROWS - 1) / SYZ_PAIRS_ROWS;
   SYZ_ALLOC(s->inverse, "query lengths", s->n);
   SYZ_ALLOC(s->heap, "neighbours", s->n * s->k);
   SYZ_ALLOC(s->count, "neighbour counts", s->n);
@@ -352,7 +365,8 @@ static void search_free(search *s)
 static double score_of(const search *s, int64_t q, int64_t row)
 {
   const syz_index *x = s->x;
-  return syz_search_score(&x->frame, s->query + q * x->frame.width, s->inverse[q], x->x + row * x->frame.width, x->inverse[row]);
+  return syz_search_score(&x->frame, s->query + q * x->frame.width, s->inverse[q], x->x + row * x->frame.width,
+                          x->inverse[row]);
 }
 
 /* One candidate of the block's query q is scored. */
@@ -361,7 +375,8 @@ static void settle_one(search *s, int64_t q, const search_candidate *c)
   const syz_index *x = s->x;
   const int64_t all = s->q0 + q;
   search_found *heap = s->heap + all * s->k;
-  syz_search_heap_offer(heap, &s->count[all], s->k, (search_found){x->first + c->row, x->id[c->row], score_of(s, all, c->row)});
+  syz_search_heap_offer(heap, &s->count[all], s->k,
+                        (search_found){x->first + c->row, x->id[c->row], score_of(s, all, c->row)});
   if (s->count[all] < s->k) return;
   const float level = syz_search_level(&x->frame, &s->bounds[q], heap[0].score, false);
   if (level > s->lists.level[q]) s->lists.level[q] = level;
@@ -384,12 +399,16 @@ static void settle(search *s, int64_t q)
 static void consider(search *s, int64_t q, int64_t row, float g)
 {
   const syz_index *x = s->x;
-  if (!x->valid[row] || x->alike[row].before >= s->copies || (s->excludes_same_id && x->id[row] == s->query_id[s->q0 + q])) return;
+  if (!x->valid[row] || x->alike[row].before >= s->copies ||
+      (s->excludes_same_id && x->id[row] == s->query_id[s->q0 + q]))
+    return;
   const float bound = syz_search_bound(&s->bounds[q], &x->entry[row]);
   const float low = g - bound, high = g + bound;
   if (high < s->lists.level[q]) return;
   if (s->lists.count[q] == s->lists.room && !syz_search_list_sift(&s->lists, q)) settle(s, q);
-  syz_search_list_add(&s->lists, q, (search_candidate){low > -INFINITY ? low : -INFINITY, high < INFINITY ? high : INFINITY, (int32_t)row});
+  syz_search_list_add(
+      &s->lists, q,
+      (search_candidate){low > -INFINITY ? low : -INFINITY, high < INFINITY ? high : INFINITY, (int32_t)row});
 }
 
 /* Which of CHUNK sums are not below the cut, a bit each: one that is no number is not. */
@@ -408,7 +427,8 @@ static uint32_t left_open(const float *c, const float *bias, float below, float 
   return which;
 }
 
-/* The level less the tile's largest bound, and less what this subtraction loses: what is below cannot reach the level. */
+/* The level less the tile's largest bound, and less what this subtraction loses: what is below cannot reach the level.
+ */
 static float cut_of(float level, float bound) { return level - fabsf(level) * 0x1p-22f - bound; }
 
 /* One query's row of products with entries [column, column + n). */
@@ -433,7 +453,8 @@ static double score_beside_partner(const search *s, int64_t all, int64_t row)
 {
   const syz_index *x = s->x;
   const int64_t width = x->frame.width;
-  const search_estimate is = syz_search_cosine_estimate(s->query + all * width, s->inverse[all], x->x + row * width, x->inverse[row], width);
+  const search_estimate is =
+      syz_search_cosine_estimate(s->query + all * width, s->inverse[all], x->x + row * width, x->inverse[row], width);
   return fabs(is.score - s->pair_score[all]) > is.error ? is.score : score_of(s, all, row);
 }
 
@@ -444,7 +465,8 @@ static void tally(search *s, int64_t q, const float *c, int64_t column, int64_t 
   const int64_t all = s->q0 + q;
   const float *bias = x->bias + column;
   const double p = s->pair_score[all];
-  const float most = syz_search_level(&x->frame, &s->bounds[q], p, true), least = syz_search_level(&x->frame, &s->bounds[q], p, false);
+  const float most = syz_search_level(&x->frame, &s->bounds[q], p, true),
+              least = syz_search_level(&x->frame, &s->bounds[q], p, false);
   const float above = most + fabsf(most) * 0x1p-22f + bound, below = cut_of(least, bound);
   int32_t first = -1; /* the row that `score` is of, and of its copies */
   double score = 0;
@@ -492,7 +514,8 @@ static void search_queries(search *s, int64_t q0, int64_t m)
 #pragma omp parallel for schedule(static)
   for (int64_t q = 0; q < m; q++) {
     const float *row = s->query + (q0 + q) * x->frame.width;
-    s->bounds[q] = syz_search_query_make(&x->frame, row, s->inverse[q0 + q], syz_compute_act(x->compute), block_row(x, q));
+    s->bounds[q] =
+        syz_search_query_make(&x->frame, row, s->inverse[q0 + q], syz_compute_act(x->compute), block_row(x, q));
     syz_search_list_clear(&s->lists, q);
   }
   syz_pairs_product(x->pairs, m, x->block, use_tile, s);
@@ -533,13 +556,17 @@ static void search_entries(search *s)
 #pragma omp parallel for schedule(static)
   for (int64_t q = 0; q < s->n; q++) s->inverse[q] = syz_search_inverse(&x->frame, s->query + q * x->frame.width);
   if (s->tally) score_pairs(s);
-  for (int64_t q0 = 0; x->n && q0 < s->n; q0 += x->block_rows) search_queries(s, q0, s->n - q0 < x->block_rows ? s->n - q0 : x->block_rows);
+  for (int64_t q0 = 0; x->n && q0 < s->n; q0 += x->block_rows)
+    search_queries(s, q0, s->n - q0 < x->block_rows ? s->n - q0 : x->block_rows);
   if (s->tally) take_back(s);
 }
 
 static syz_neighbour neighbour_of(syz_metric metric, const search_found *f)
 {
-  return (syz_neighbour){f->row, f->id, f->row < 0 ? NAN : metric == SYZ_METRIC_COSINE ? (float)f->score : (float)sqrt(-f->score)};
+  return (syz_neighbour){f->row, f->id,
+                         f->row < 0                    ? NAN
+                         : metric == SYZ_METRIC_COSINE ? (float)f->score
+                                                       : (float)sqrt(-f->score)};
 }
 
 /* Every query's partial lists to the rank that keeps it, and the k best of them. */
@@ -590,25 +617,33 @@ static void keep_pairs(const search *s, syz_pair *pair)
   for (int64_t i = 0; i < mine; i++) {
     int64_t q = first + i;
     bool has_partner = s->inverse[q] != 0 && s->partner[q] != INT64_MAX;
-    pair[i] = has_partner ? (syz_pair){s->partner[q], s->tally[2 * q], s->tally[2 * q + 1], (float)s->pair_score[q]} : (syz_pair){-1, 0, 0, NAN};
+    pair[i] = has_partner ? (syz_pair){s->partner[q], s->tally[2 * q], s->tally[2 * q + 1], (float)s->pair_score[q]}
+                          : (syz_pair){-1, 0, 0, NAN};
   }
 }
 
-static syz_status search_check(const syz_index *x, int64_t n, const int64_t *query_id, const syz_search_options *o, bool wants_pairs)
+static syz_status search_check(const syz_index *x, int64_t n, const int64_t *query_id, const syz_search_options *o,
+                               bool wants_pairs)
 {
   syz_status st = SYZ_OK;
-  SYZ_REQUIRE(n >= 0 && o->k >= 1, SYZ_ERR_INTERNAL, "search of %lld queries for %lld neighbours", (long long)n, (long long)o->k);
+  SYZ_REQUIRE(n >= 0 && o->k >= 1, SYZ_ERR_INTERNAL, "search of %lld queries for %lld neighbours", (long long)n,
+              (long long)o->k);
   SYZ_REQUIRE(query_id || !(wants_pairs || o->excludes_same_id), SYZ_ERR_INTERNAL, "search by id without ids");
   SYZ_REQUIRE(!wants_pairs || x->frame.metric == SYZ_METRIC_COSINE, SYZ_ERR_INTERNAL, "pair ranks are for cosines");
 cleanup:
   return st;
 }
 
-syz_status syz_index_search(syz_index *x, int64_t n, const float *query, const int64_t *query_id, const syz_search_options *options,
-                            syz_neighbour *best, syz_pair *pair)
+syz_status syz_index_search(syz_index *x, int64_t n, const float *query, const int64_t *query_id,
+                            const syz_search_options *options, syz_neighbour *best, syz_pair *pair)
 {
   syz_status st = SYZ_OK;
-  search s = {.x = x, .n = n, .k = options->k, .query = query, .query_id = query_id, .excludes_same_id = options->excludes_same_id};
+  search s = {.x = x,
+              .n = n,
+              .k = options->k,
+              .query = query,
+              .query_id = query_id,
+              .excludes_same_id = options->excludes_same_id};
   s.copies = s.k + (s.excludes_same_id ? x->most_of_id : 0);
   bool has_memory = false;
   SYZ_TRY_ALL(x->comm, search_check(x, n, query_id, options, pair != NULL));

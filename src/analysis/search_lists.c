@@ -11,7 +11,8 @@ static int64_t room_of(int64_t k)
 
 size_t syz_search_lists_bytes(int64_t block, int64_t k)
 {
-  return (size_t)block * ((size_t)room_of(k) * sizeof(search_candidate) + (size_t)(k + 1) * sizeof(float) + sizeof(int64_t));
+  return (size_t)block *
+         ((size_t)room_of(k) * sizeof(search_candidate) + (size_t)(k + 1) * sizeof(float) + sizeof(int64_t));
 }
 
 syz_status syz_search_lists_create(int64_t block, int64_t k, search_lists *out)

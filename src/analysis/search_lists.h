@@ -2,11 +2,12 @@
 /**
  * The nearest entries of each query as far as first products tell, and those that were scored in float64.
  *
- * First products say between what limits the true g of an entry lies (search_rows.h). A query keeps the entries that may be among its k nearest
- * in a list of fixed room, and the k largest lower limits in a heap: the smallest of these is its `level`, which k entries reach for certain, so
- * that whatever cannot reach it is passed over. A full list is sifted by the level of the day; when too much is left of it after that, it is scored
- * and goes to the heap of the k nearest by score. In the end all is.
- * Thousands of rows that differ by less than the bounds therefore cost time (a float64 product each) and no memory.
+ * First products say between what limits the true g of an entry lies (search_rows.h). A query keeps the entries that
+ * may be among its k nearest in a list of fixed room, and the k largest lower limits in a heap: the smallest of these
+ * is its `level`, which k entries reach for certain, so that whatever cannot reach it is passed over. A full list is
+ * sifted by the level of the day; when too much is left of it after that, it is scored and goes to the heap of the k
+ * nearest by score. In the end all is. Thousands of rows that differ by less than the bounds therefore cost time (a
+ * float64 product each) and no memory.
  */
 #pragma once
 

@@ -42,13 +42,15 @@ double syz_search_squares(const float *a, const float *b, int64_t width)
   return add_lanes(lane);
 }
 
-double syz_search_score(const search_frame *f, const float *query, double query_inverse, const float *row, double row_inverse)
+double syz_search_score(const search_frame *f, const float *query, double query_inverse, const float *row,
+                        double row_inverse)
 {
   if (f->metric == SYZ_METRIC_EUCLIDEAN) return -syz_search_squares(query, row, f->width);
   return syz_search_product(query, row, f->width) * query_inverse * row_inverse;
 }
 
-search_estimate syz_search_cosine_estimate(const float *query, double query_inverse, const float *row, double row_inverse, int64_t width)
+search_estimate syz_search_cosine_estimate(const float *query, double query_inverse, const float *row,
+                                           double row_inverse, int64_t width)
 {
   enum { MORE = 4 * LANES, FEW = LANES / 2, ROUNDINGS = 8 };
   float lane[MORE] = {0};
@@ -60,7 +62,8 @@ search_estimate syz_search_cosine_estimate(const float *query, double query_inve
     for (int l = 0; l < half; l++) lane[l] += lane[l + half];
   double sum = 0;
   for (int l = 0; l < FEW; l++) sum += (double)lane[l];
-  /* A lane adds a product in each step and another lane in the end; products below the smallest number are lost; NaN where numbers are too large. */
+  /* A lane adds a product in each step and another lane in the end; products below the smallest number are lost; NaN
+   * where numbers are too large. */
   const double lengths = query_inverse * row_inverse, steps = (double)(width / MORE + ROUNDINGS);
   const search_estimate is = {sum * lengths, ldexp(steps, -23) + ldexp((double)width * lengths, -125)};
   return isfinite(is.score) && isfinite(is.error) ? is : (search_estimate){0, INFINITY};
@@ -125,7 +128,8 @@ static lengths round_row(const search_frame *f, const float *x, double inverse, 
 /* Smallest numbers of one operand: what is below them may be taken for zero, in the operand and in every sum. */
 static double smallest(const search_frame *f, double length) { return ldexp((double)f->width * (1 + length), -124); }
 
-search_entry syz_search_entry_make(const search_frame *f, const float *x, double inverse, syz_dtype act, void *rounded, float *bias)
+search_entry syz_search_entry_make(const search_frame *f, const float *x, double inverse, syz_dtype act, void *rounded,
+                                   float *bias)
 {
   const lengths y = round_row(f, x, inverse, act, rounded);
   *bias = (float)(-y.whole * y.whole / 2);
@@ -152,6 +156,8 @@ float syz_search_level(const search_frame *f, const search_query *q, double scor
 {
   const double squares = f->factor * f->factor;
   const double part = squares * (f->metric == SYZ_METRIC_COSINE ? score - 1 : score / 2);
-  const double level = part + q->half, lost = loss(f, fabs(part) + q->half + squares * (f->metric == SYZ_METRIC_COSINE)) + ldexp(fabs(level), -22);
+  const double level = part + q->half,
+               lost =
+                   loss(f, fabs(part) + q->half + squares * (f->metric == SYZ_METRIC_COSINE)) + ldexp(fabs(level), -22);
   return (float)(is_most ? level + lost : level - lost);
 }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Softmax regression by L-BFGS (Nocedal & Wright 2006, algorithm 7.4) with step halving (Armijo). The problem is convex, so what it converges to does
- * not depend on the way; every rank takes the same steps, on sums over all ranks that have the same bits everywhere.
+ * Softmax regression by L-BFGS (Nocedal & Wright 2006, algorithm 7.4) with step halving (Armijo). The problem is
+ * convex, so what it converges to does not depend on the way; every rank takes the same steps, on sums over all ranks
+ * that have the same bits everywhere.
  *
- * Parameters are those of the classes that have rows: weights [C, D] of the standardised features, then biases [C]. A class without rows would drive
- * its bias to minus infinity, and that is what it gets in the end.
+ * Parameters are those of the classes that have rows: weights [C, D] of the standardised features, then biases [C]. A
+ * class without rows would drive its bias to minus infinity, and that is what it gets in the end.
  *
- * Not liblbfgs: it allocates its vectors itself between two calls of the loss, which is collective here. A rank without memory for them would leave the
- * others waiting in the next sum.
+ * Not liblbfgs: it allocates its vectors itself between two calls of the loss, which is collective here. A rank without
+ * memory for them would leave the others waiting in the next sum.
  */
 #include <math.h>
 #include <string.h>
@@ -153,7 +154,8 @@ static void choose_direction(fit *f, int n, int newest)
     alpha[j] = f->rho[j] * dot(f->s[j], d, f->size);
     for (int64_t i = 0; i < f->size; i++) d[i] -= alpha[j] * f->y[j][i];
   }
-  const double scale = n ? 1 / (f->rho[newest] * dot(f->y[newest], f->y[newest], f->size)) : 1 / fmax(sqrt(dot(d, d, f->size)), 1e-300);
+  const double scale =
+      n ? 1 / (f->rho[newest] * dot(f->y[newest], f->y[newest], f->size)) : 1 / fmax(sqrt(dot(d, d, f->size)), 1e-300);
   for (int64_t i = 0; i < f->size; i++) d[i] *= scale;
   for (int k = n - 1; k >= 0; k--) {
     const int j = (newest - k + HISTORY) % HISTORY;
@@ -246,8 +248,8 @@ syz_linear_head *linear_head_make(int64_t outputs, int64_t width)
   return h;
 }
 
-syz_status syz_softmax_fit(syz_comm *c, const syz_rows *rows, const int8_t *label, const syz_softmax_options *options, syz_linear_head **out,
-                           syz_softmax_result *result)
+syz_status syz_softmax_fit(syz_comm *c, const syz_rows *rows, const int8_t *label, const syz_softmax_options *options,
+                           syz_linear_head **out, syz_softmax_result *result)
 {
   syz_status st = SYZ_OK;
   fit f = {.comm = c, .rows = rows, .label = label, .options = options};

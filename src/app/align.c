@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * `align`: the two towers in one space, by InfoNCE over the global batch. Reads the input, opens the data, makes the model (from a file, from
- * two single towers, or from the seed) and hands over to the loop of room train.
+ * `align`: the two towers in one space, by InfoNCE over the global batch. Reads the input, opens the data, makes the
+ * model (from a file, from two single towers, or from the seed) and hands over to the loop of room train.
  */
 #include <inttypes.h>
 #include <limits.h>
@@ -15,31 +15,40 @@
 #define ALIGN SYZ_USED_BY(align)
 
 const syz_key syz_align_keys[] = {
-    {"model.image_file", SYZ_KEY_TEXT, "", "model file", 0, 0, NULL, ALIGN, "Image tower to start from; its model.image section then rules."},
+    {"model.image_file", SYZ_KEY_TEXT, "", "model file", 0, 0, NULL, ALIGN,
+     "Image tower to start from; its model.image section then rules."},
     {"model.spectrum_file", SYZ_KEY_TEXT, "", "model file", 0, 0, NULL, ALIGN,
      "Spectrum tower to start from; its model.spectrum section then rules."},
-    {"train.freeze_backbones", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, ALIGN, "Train only the pooling heads, on tokens computed once."},
+    {"train.freeze_backbones", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, ALIGN,
+     "Train only the pooling heads, on tokens computed once."},
     {"train.token_cache", SYZ_KEY_CHOICE, "disk", "", 0, 0, "disk|memory|none", ALIGN,
      "Where the tokens of frozen towers are kept; none: the towers run in every step."},
-    {"train.token_cache_dir", SYZ_KEY_TEXT, "", "folder", 0, 0, NULL, ALIGN, "Folder of the token cache on disk; empty: <output.dir>/cache."},
+    {"train.token_cache_dir", SYZ_KEY_TEXT, "", "folder", 0, 0, NULL, ALIGN,
+     "Folder of the token cache on disk; empty: <output.dir>/cache."},
     {"train.logit_scale", SYZ_KEY_REAL, "15.5", "", 1e-3, 1e4, NULL, ALIGN,
      "Factor of the cosines (inverse temperature); the start when it is learned."},
     {"loss.ring_pairs", SYZ_KEY_INT, "16384", "pairs", 0, 1e12, NULL, ALIGN,
-     "Largest global batch whose embeddings every rank holds; those of a larger one travel around the ranks. 0: always."},
+     "Largest global batch whose embeddings every rank holds; those of a larger one travel around the ranks. 0: "
+     "always."},
     {"train.learn_logit_scale", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, ALIGN, "Learn the logarithm of logit_scale."},
-    {"augment.image_noise", SYZ_KEY_REAL, "0", "nanomaggy", 0, 1e6, NULL, ALIGN, "Standard deviation of noise added to image pixels."},
-    {"augment.spectrum_noise", SYZ_KEY_REAL, "0", "1/sqrt(ivar)", 0, 1e6, NULL, ALIGN, "Noise added to spectra, in units of their own."},
-    {"augment.mask_runs", SYZ_KEY_INT, "0", "", 0, 1000, NULL, ALIGN, "Runs of pixels of a spectrum that are set to zero."},
+    {"augment.image_noise", SYZ_KEY_REAL, "0", "nanomaggy", 0, 1e6, NULL, ALIGN,
+     "Standard deviation of noise added to image pixels."},
+    {"augment.spectrum_noise", SYZ_KEY_REAL, "0", "1/sqrt(ivar)", 0, 1e6, NULL, ALIGN,
+     "Noise added to spectra, in units of their own."},
+    {"augment.mask_runs", SYZ_KEY_INT, "0", "", 0, 1000, NULL, ALIGN,
+     "Runs of pixels of a spectrum that are set to zero."},
     {"augment.mask_run_pixels", SYZ_KEY_INT, "0", "pixels", 0, 7781, NULL, ALIGN, "Length of such a run."},
     {"parallel.towers", SYZ_KEY_CHOICE, "together", "", 0, 0, "together|apart", ALIGN,
-     "together: every rank holds both towers; apart: some the image tower, the others the spectrum tower, in proportion to cost."},
+     "together: every rank holds both towers; apart: some the image tower, the others the spectrum tower, in "
+     "proportion to cost."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 
 /* What a checkpoint remembers of the keys of this command alone. */
 static const syz_remembered own_facts[] = {
     {"train.freeze_backbones", SYZ_KEY_BOOL, true},  {"train.learn_logit_scale", SYZ_KEY_BOOL, true},
-    {"train.logit_scale", SYZ_KEY_REAL, false},      {"augment.flips", SYZ_KEY_BOOL, false},          {"augment.quarter_turns", SYZ_KEY_BOOL, false},
-    {"augment.image_noise", SYZ_KEY_REAL, false},    {"augment.spectrum_noise", SYZ_KEY_REAL, false}, {"augment.mask_runs", SYZ_KEY_INT, false},
+    {"train.logit_scale", SYZ_KEY_REAL, false},      {"augment.flips", SYZ_KEY_BOOL, false},
+    {"augment.quarter_turns", SYZ_KEY_BOOL, false},  {"augment.image_noise", SYZ_KEY_REAL, false},
+    {"augment.spectrum_noise", SYZ_KEY_REAL, false}, {"augment.mask_runs", SYZ_KEY_INT, false},
     {"augment.mask_run_pixels", SYZ_KEY_INT, false},
 };
 
@@ -58,10 +67,12 @@ static syz_status read_config(job *j)
   syz_comm *world = j->t.app->world;
   static const char *const section[] = {"model.image.", "model.spectrum.", "model.embedding."};
   const char *whole = syz_input_text(j->t.in, "model.file");
-  const char *one[SYZ_MODALITIES] = {syz_input_text(j->t.in, "model.image_file"), syz_input_text(j->t.in, "model.spectrum_file")};
+  const char *one[SYZ_MODALITIES] = {syz_input_text(j->t.in, "model.image_file"),
+                                     syz_input_text(j->t.in, "model.spectrum_file")};
   syz_model_config config;
   syz_model_parts parts;
-  SYZ_REQUIRE(!*whole || (!*one[0] && !*one[1]), SYZ_ERR_INPUT, "model.file and model.image_file or model.spectrum_file: give the one or the others");
+  SYZ_REQUIRE(!*whole || (!*one[0] && !*one[1]), SYZ_ERR_INPUT,
+              "model.file and model.image_file or model.spectrum_file: give the one or the others");
   if (*whole) {
     SYZ_TRY(syz_model_file_parts(world, whole, &config, &parts));
     SYZ_TRY_ALL(world, syz_training_take_config(&j->t, whole, &config, "model."));
@@ -69,9 +80,11 @@ static syz_status read_config(job *j)
   for (int m = 0; m < SYZ_MODALITIES; m++) {
     if (!*one[m]) continue;
     SYZ_TRY(syz_model_file_parts(world, one[m], &config, &parts));
-    SYZ_REQUIRE(parts.has[syz_part_of((syz_modality)m, false)], SYZ_ERR_DATA, "%s: has no %s tower", one[m], syz_modality_name((syz_modality)m));
+    SYZ_REQUIRE(parts.has[syz_part_of((syz_modality)m, false)], SYZ_ERR_DATA, "%s: has no %s tower", one[m],
+                syz_modality_name((syz_modality)m));
     SYZ_TRY_ALL(world, syz_training_take_config(&j->t, one[m], &config, section[m]));
-    if (parts.has[syz_part_of((syz_modality)m, true)]) SYZ_TRY_ALL(world, syz_training_take_config(&j->t, one[m], &config, section[2]));
+    if (parts.has[syz_part_of((syz_modality)m, true)])
+      SYZ_TRY_ALL(world, syz_training_take_config(&j->t, one[m], &config, section[2]));
   }
   SYZ_TRY_ALL(world, syz_model_config_read(j->t.in, &j->t.config));
 cleanup:
@@ -107,8 +120,10 @@ static syz_status make_model(job *j)
   syz_status st = SYZ_OK;
   syz_comm *world = j->t.app->world;
   const char *whole = syz_input_text(j->t.in, "model.file");
-  const char *one[SYZ_MODALITIES] = {syz_input_text(j->t.in, "model.image_file"), syz_input_text(j->t.in, "model.spectrum_file")};
-  SYZ_TRY_ALL(world, syz_model_create(&j->t.config, j->t.grid.has_image, j->t.grid.has_spectrum, j->t.compute, &j->t.model));
+  const char *one[SYZ_MODALITIES] = {syz_input_text(j->t.in, "model.image_file"),
+                                     syz_input_text(j->t.in, "model.spectrum_file")};
+  SYZ_TRY_ALL(world,
+              syz_model_create(&j->t.config, j->t.grid.has_image, j->t.grid.has_spectrum, j->t.compute, &j->t.model));
   syz_model_recompute(j->t.model, syz_input_int(j->t.in, "train.recompute"));
   SYZ_TRY(syz_training_share_blocks(&j->t, j->t.model));
   SYZ_TRY(syz_training_share_weights(&j->t, j->t.model));
@@ -130,7 +145,8 @@ static syz_status make_model(job *j)
     if (*one[m]) SYZ_TRY(read_tower(j, one[m], (syz_modality)m));
   for (int m = 0; m < SYZ_MODALITIES; m++)
     if (!*whole && !*one[m] && syz_input_bool(j->t.in, "train.freeze_backbones"))
-      syz_warn("the frozen %s tower has random weights (model.file or model.%s_file gives a trained one; train.freeze_backbones=false trains it)",
+      syz_warn("the frozen %s tower has random weights (model.file or model.%s_file gives a trained one; "
+               "train.freeze_backbones=false trains it)",
                syz_modality_name((syz_modality)m), syz_modality_name((syz_modality)m));
 cleanup:
   return st;
@@ -186,8 +202,8 @@ static syz_status check_input(const job *j)
 {
   syz_status st = SYZ_OK;
   const syz_input *in = j->t.in;
-  SYZ_REQUIRE((syz_input_int(in, "augment.mask_runs") > 0) == (syz_input_int(in, "augment.mask_run_pixels") > 0), SYZ_ERR_INPUT,
-              "augment.mask_runs and augment.mask_run_pixels: both or none must be 0");
+  SYZ_REQUIRE((syz_input_int(in, "augment.mask_runs") > 0) == (syz_input_int(in, "augment.mask_run_pixels") > 0),
+              SYZ_ERR_INPUT, "augment.mask_runs and augment.mask_run_pixels: both or none must be 0");
   SYZ_TRY(syz_align_check(&j->align));
   SYZ_TRY(syz_training_check_keys(&j->t));
 cleanup:
@@ -202,7 +218,8 @@ static syz_status settle_defaults(job *j)
   if (*syz_input_text(in, "train.token_cache_dir"))
     snprintf(j->cache_folder, sizeof j->cache_folder, "%s", syz_input_text(in, "train.token_cache_dir"));
   else
-    SYZ_REQUIRE((size_t)snprintf(j->cache_folder, sizeof j->cache_folder, "%s/cache", syz_input_text(in, "output.dir")) < sizeof j->cache_folder,
+    SYZ_REQUIRE((size_t)snprintf(j->cache_folder, sizeof j->cache_folder, "%s/cache",
+                                 syz_input_text(in, "output.dir")) < sizeof j->cache_folder,
                 SYZ_ERR_INPUT, "output.dir: the name is too long");
 cleanup:
   return st;
@@ -237,7 +254,9 @@ syz_status syz_command_align(syz_app *app)
   st = open_data(j);
   if (st == SYZ_OK) st = syz_app_start_compute(app, &j->t.config, true, &j->t.compute);
   if (st == SYZ_OK)
-    st = syz_grid_create(world, strcmp(syz_input_text(j->t.in, "parallel.towers"), "apart") == 0 ? SYZ_TOWERS_APART : SYZ_TOWERS_TOGETHER,
+    st = syz_grid_create(world,
+                         strcmp(syz_input_text(j->t.in, "parallel.towers"), "apart") == 0 ? SYZ_TOWERS_APART
+                                                                                          : SYZ_TOWERS_TOGETHER,
                          cost(j, SYZ_IMAGE), cost(j, SYZ_SPECTRUM), &j->t.grid);
   if (st == SYZ_OK) st = syz_training_split_tensor(&j->t);
   if (st == SYZ_OK) st = syz_agree(world, syz_leaves_check(&j->t.grid, j->align.global_batch, j->align.leaves));
@@ -250,7 +269,8 @@ syz_status syz_command_align(syz_app *app)
   SYZ_TRY(syz_training_tell(&j->t, &(syz_planner){j, plan}, &planned));
   if (app->is_dry_run) goto cleanup;
   SYZ_TRY(syz_app_open_run_folder(app));
-  SYZ_TRY(syz_align_create(&j->align, &j->t.grid, j->t.compute, j->t.model, j->t.train, j->t.test, &app->timing, &objective));
+  SYZ_TRY(syz_align_create(&j->align, &j->t.grid, j->t.compute, j->t.model, j->t.train, j->t.test, &app->timing,
+                           &objective));
   SYZ_TRY(syz_train_run(&j->t.loop, &j->t.grid, j->t.model, j->t.compute, &objective, &app->timing));
   SYZ_TRY(syz_training_tell_peak(&j->t, &planned));
 cleanup:

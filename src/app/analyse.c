@@ -6,10 +6,14 @@
 
 const syz_key syz_analyse_keys[] = {
     {"analyse.task", SYZ_KEY_CHOICE, "patches", "", 0, 0, "patches", USED,
-     "patches: principal components of patch features, as colour maps. May also stand behind the command: syzygy analyse patches."},
-    {"analyse.objects", SYZ_KEY_INT, "64", "objects", 1, 65536, NULL, USED, "Images of the batch, at even steps through the data set."},
-    {"analyse.components", SYZ_KEY_INT, "16", "", 3, 1024, NULL, USED, "Principal components in patches.h5; the first three make the colours."},
-    {"analyse.pictures", SYZ_KEY_INT, "16", "files", 0, 65536, NULL, USED, "Objects that get a PNG file: image and map side by side."},
+     "patches: principal components of patch features, as colour maps. May also stand behind the command: syzygy "
+     "analyse patches."},
+    {"analyse.objects", SYZ_KEY_INT, "64", "objects", 1, 65536, NULL, USED,
+     "Images of the batch, at even steps through the data set."},
+    {"analyse.components", SYZ_KEY_INT, "16", "", 3, 1024, NULL, USED,
+     "Principal components in patches.h5; the first three make the colours."},
+    {"analyse.pictures", SYZ_KEY_INT, "16", "files", 0, 65536, NULL, USED,
+     "Objects that get a PNG file: image and map side by side."},
     {"analyse.percentile", SYZ_KEY_REAL, "2.0", "%", 0, 49, NULL, USED,
      "A colour runs from this percentile of its component over the batch to the same one from above."},
     {"analyse.batch", SYZ_KEY_INT, "16", "objects a rank", 1, 4096, NULL, USED,

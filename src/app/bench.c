@@ -7,10 +7,12 @@
 
 const syz_key syz_bench_keys[] = {
     {"bench.parts", SYZ_KEY_LIST, "product,towers,optimiser,allreduce,io", "", 0, 0, NULL, SYZ_USED_BY(bench),
-     "What to measure: product, towers, optimiser, allreduce, io, pretrain: whole steps of pretrain-image, infonce: the contrastive loss, and match: "
-     "spectra to catalogues as in ingest."},
-    {"bench.batch", SYZ_KEY_INT, "8", "objects a rank", 1, 4096, NULL, SYZ_USED_BY(bench), "Objects in a tower's batch."},
-    {"bench.repeats", SYZ_KEY_INT, "5", "", 1, 1000, NULL, SYZ_USED_BY(bench), "Repetitions of each part behind one that does not count."},
+     "What to measure: product, towers, optimiser, allreduce, io, pretrain: whole steps of pretrain-image, infonce: "
+     "the contrastive loss, and match: spectra to catalogues as in ingest."},
+    {"bench.batch", SYZ_KEY_INT, "8", "objects a rank", 1, 4096, NULL, SYZ_USED_BY(bench),
+     "Objects in a tower's batch."},
+    {"bench.repeats", SYZ_KEY_INT, "5", "", 1, 1000, NULL, SYZ_USED_BY(bench),
+     "Repetitions of each part behind one that does not count."},
     {"bench.profile", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, SYZ_USED_BY(bench),
      "Also where each tower's time goes, by layer, with operations and bytes; `--profile` on the command line."},
     {"bench.pairs", SYZ_KEY_INT, "16384", "pairs", 1, 1e9, NULL, SYZ_USED_BY(bench),
@@ -21,9 +23,12 @@ const syz_key syz_bench_keys[] = {
      "infonce: hand embeddings over and take gradients back in chunks, instead of holding them in arrays."},
     {"bench.catalogue_rows", SYZ_KEY_INT, "10000000", "rows", 1, 1e12, NULL, SYZ_USED_BY(bench),
      "match: rows of the catalogues, which are made in output.dir (26 bytes a row) and removed."},
-    {"bench.spectra", SYZ_KEY_INT, "100000", "spectra", 1, 1e10, NULL, SYZ_USED_BY(bench), "match: spectra that look for a row."},
-    {"bench.limit_s", SYZ_KEY_REAL, "2", "s", 0.1, 600, NULL, SYZ_USED_BY(bench), "Time for each measurement of the matrix-product limit."},
-    {"bench.io_bytes", SYZ_KEY_INT, "268435456", "bytes a rank", 1048576, 1e12, NULL, SYZ_USED_BY(bench), "Size of the files of the i/o part."},
+    {"bench.spectra", SYZ_KEY_INT, "100000", "spectra", 1, 1e10, NULL, SYZ_USED_BY(bench),
+     "match: spectra that look for a row."},
+    {"bench.limit_s", SYZ_KEY_REAL, "2", "s", 0.1, 600, NULL, SYZ_USED_BY(bench),
+     "Time for each measurement of the matrix-product limit."},
+    {"bench.io_bytes", SYZ_KEY_INT, "268435456", "bytes a rank", 1048576, 1e12, NULL, SYZ_USED_BY(bench),
+     "Size of the files of the i/o part."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 
 static syz_status read_options(const syz_app *app, syz_bench_options *o)

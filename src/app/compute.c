@@ -47,7 +47,8 @@ void syz_app_limit_instructions(const syz_input *in)
 /** The run goes on with another engine. */
 static void tell_change(const syz_input *in, const char *earlier, const char *now)
 {
-  const bool is_free = strcmp(syz_input_text(in, "compute.engine"), "auto") == 0 && strcmp(syz_input_text(in, "compute.instructions"), "auto") == 0;
+  const bool is_free = strcmp(syz_input_text(in, "compute.engine"), "auto") == 0 &&
+                       strcmp(syz_input_text(in, "compute.instructions"), "auto") == 0;
   if (*earlier && strcmp(earlier, now) != 0)
     syz_warn("this run was computed with %s, which %s: it goes on with %s, bits will differ", earlier,
              is_free ? "this processor or compute.precision rules out" : "the input overrides", now);
@@ -68,10 +69,11 @@ cleanup:
 syz_status syz_app_check_precision(const syz_app *app)
 {
   syz_status st = SYZ_OK;
-  const bool is_free = app->command == SYZ_COMMAND_embed || app->command == SYZ_COMMAND_bench || app->command == SYZ_COMMAND_info ||
-                       app->command == SYZ_COMMAND_report;
+  const bool is_free = app->command == SYZ_COMMAND_embed || app->command == SYZ_COMMAND_bench ||
+                       app->command == SYZ_COMMAND_info || app->command == SYZ_COMMAND_report;
   SYZ_REQUIRE(is_free || !syz_app_compute_options(app->input).wants_int8, SYZ_ERR_INPUT,
-              "compute.precision: int8 is for embed (and bench); %s computes in bfloat16 or float32", app->command_name);
+              "compute.precision: int8 is for embed (and bench); %s computes in bfloat16 or float32",
+              app->command_name);
 cleanup:
   return st;
 }

@@ -10,15 +10,15 @@
 const syz_key syz_validate_keys[] = {
     {"validate.train_objects", SYZ_KEY_INT, "2000", "objects", 0, 65536, NULL, USED,
      "Objects of the training split among which neighbours are looked for; 0: no validation by neighbours."},
-    {"validate.test_objects", SYZ_KEY_INT, "1000", "objects", 2, 65536, NULL, USED, "Held-out objects whose labels are predicted."},
+    {"validate.test_objects", SYZ_KEY_INT, "1000", "objects", 2, 65536, NULL, USED,
+     "Held-out objects whose labels are predicted."},
     {"validate.neighbours", SYZ_KEY_INT, "64", "", 1, 4096, NULL, USED,
      "Neighbours of a prediction; weights 1/distance on standardised class tokens."},
     {"validate.regress", SYZ_KEY_LIST, "redshift", "labels", 0, 0, NULL, USED,
      "Numbers to predict (R^2); one that is not given and not there is left out."},
     {"validate.classify", SYZ_KEY_LIST, "morphology", "labels", 0, 0, NULL, USED,
-     "Classes to predict (accuracy): labels of whole numbers from 0. morphology, where no file has it, is 3 with is_merger, else 2 with n_arms > 0, "
-     "else 0 "
-     "with bulge_fraction > 0.5, else 1 (merger, spiral, spheroid, disk)."},
+     "Classes to predict (accuracy): labels of whole numbers from 0. morphology, where no file has it, is 3 with "
+     "is_merger, else 2 with n_arms > 0, else 0 with bulge_fraction > 0.5, else 1 (merger, spiral, spheroid, disk)."},
     {"validate.pixel_components", SYZ_KEY_INT, "64", "", 0, 1024, NULL, USED,
      "Principal components of the pixels whose neighbours are the baseline; 0: no such baseline."},
     {"validate.batch", SYZ_KEY_INT, "16", "objects a rank", 1, 4096, NULL, USED,
@@ -28,14 +28,15 @@ const syz_key syz_validate_keys[] = {
 
 syz_judge_options syz_app_judge_options(const syz_input *in)
 {
-  return (syz_judge_options){.train_objects = syz_input_int(in, "validate.train_objects"),
-                             .test_objects = syz_input_int(in, "validate.test_objects"),
-                             .neighbours = syz_input_int(in, "validate.neighbours"),
-                             .label = {syz_input_list(in, "validate.regress"), syz_input_list(in, "validate.classify")},
-                             .is_given = {syz_input_is_given(in, "validate.regress"), syz_input_is_given(in, "validate.classify")},
-                             .pixel_components = syz_input_int(in, "validate.pixel_components"),
-                             .batch = syz_input_int(in, "validate.batch"),
-                             .threads = syz_app_compute_options(in).threads};
+  return (syz_judge_options){
+      .train_objects = syz_input_int(in, "validate.train_objects"),
+      .test_objects = syz_input_int(in, "validate.test_objects"),
+      .neighbours = syz_input_int(in, "validate.neighbours"),
+      .label = {syz_input_list(in, "validate.regress"), syz_input_list(in, "validate.classify")},
+      .is_given = {syz_input_is_given(in, "validate.regress"), syz_input_is_given(in, "validate.classify")},
+      .pixel_components = syz_input_int(in, "validate.pixel_components"),
+      .batch = syz_input_int(in, "validate.batch"),
+      .threads = syz_app_compute_options(in).threads};
 }
 
 syz_status syz_app_frozen_options(const syz_input *in, bool is_untrained, int64_t batch, syz_frozen_options *out)

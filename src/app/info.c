@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * `info`: what a file is, where it came from, what is in it, and whether it is intact. Takes any number of files and folders; all are
- * looked at, also after a bad one, and the exit code is that of the first bad one.
+ * `info`: what a file is, where it came from, what is in it, and whether it is intact. Takes any number of files and
+ * folders; all are looked at, also after a bad one, and the exit code is that of the first bad one.
  *
- * The datasets of an HDF5 file are verified by the ranks in turns; rank 0 prints. Files of the surveys have no checksums of ours: FITS
- * files are checked by their own CHECKSUM and DATASUM, of HDF5 ones only shapes and types can be.
+ * The datasets of an HDF5 file are verified by the ranks in turns; rank 0 prints. Files of the surveys have no
+ * checksums of ours: FITS files are checked by their own CHECKSUM and DATASUM, of HDF5 ones only shapes and types can
+ * be.
  */
 #include <dirent.h>
 #include <math.h>
@@ -25,8 +26,10 @@
 enum { NAME = 192, PATH = 4096, VALUES = 4096, DATASETS = 100000 };
 
 const syz_key syz_info_keys[] = {
-    {"info.verify", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, SYZ_USED_BY(info), "Compare the checksums of all data (reads every byte)."},
-    {"info.input", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, SYZ_USED_BY(info), "Print the resolved input that the file was made from."},
+    {"info.verify", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, SYZ_USED_BY(info),
+     "Compare the checksums of all data (reads every byte)."},
+    {"info.input", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, SYZ_USED_BY(info),
+     "Print the resolved input that the file was made from."},
     {NULL, SYZ_KEY_INT, NULL, NULL, 0, 0, NULL, 0, NULL},
 };
 
@@ -91,7 +94,8 @@ static void print_text(syz_h5 *f, const char *attribute, const char *as, bool is
     printf("  %-16s %.*s\n", as, (int)strcspn(text, "\n"), text);
   } else {
     printf("  %s\n", as);
-    for (const char *p = text; *p; p += strcspn(p, "\n"), p += *p == '\n') printf("    %.*s\n", (int)strcspn(p, "\n"), p);
+    for (const char *p = text; *p; p += strcspn(p, "\n"), p += *p == '\n')
+      printf("    %.*s\n", (int)strcspn(p, "\n"), p);
   }
   syz_free(&text);
 }
@@ -99,10 +103,10 @@ static void print_text(syz_h5 *f, const char *attribute, const char *as, bool is
 static void print_provenance(context *c, syz_h5 *f)
 {
   static const char *const attributes[][2] = {
-      {"created_by", "created by"},       {"model_config", "model"},        {"model_file", "model file"},   {"model_digest", "model digest"},
-      {"data_path", "data"},              {"data_split", "data split"},     {"data_digest", "data digest"}, {"precision", "precision"},
-      {"engine", "engine"},
-      {"query_modality", "query"},        {"index_modality", "index"},      {"facts", "facts"}};
+      {"created_by", "created by"},     {"model_config", "model"},   {"model_file", "model file"},
+      {"model_digest", "model digest"}, {"data_path", "data"},       {"data_split", "data split"},
+      {"data_digest", "data digest"},   {"precision", "precision"},  {"engine", "engine"},
+      {"query_modality", "query"},      {"index_modality", "index"}, {"facts", "facts"}};
   for (size_t i = 0; i < sizeof attributes / sizeof *attributes; i++)
     print_text(f, attributes[i][0], attributes[i][1], !strcmp(attributes[i][0], "facts"), c->prints_input);
   print_text(f, "input", "input", true, c->prints_input);
@@ -144,7 +148,8 @@ static void print_parts(syz_h5 *f, const names *l)
     int ndim;
     int64_t shape[8];
     double count = 1;
-    if (strncmp(l->name[i], group, sizeof group - 1) || !syz_part_of_name(l->name[i] + sizeof group - 1, &part)) continue;
+    if (strncmp(l->name[i], group, sizeof group - 1) || !syz_part_of_name(l->name[i] + sizeof group - 1, &part))
+      continue;
     if (syz_h5_shape(f, l->name[i], &ndim, shape) != SYZ_OK) continue;
     for (int k = 0; k < ndim; k++) count *= (double)shape[k];
     size[part] += count;
@@ -171,8 +176,10 @@ static void label_text(syz_h5 *f, const char *name, int64_t rows, char text[96])
       high = fmax(high, value[k]);
     }
   }
-  if (known) snprintf(text, 96, "  %lld known, %.4g .. %.4g", (long long)known, low, high);
-  else snprintf(text, 96, "  none known");
+  if (known)
+    snprintf(text, 96, "  %lld known, %.4g .. %.4g", (long long)known, low, high);
+  else
+    snprintf(text, 96, "  none known");
 }
 
 static void print_dataset(syz_h5 *f, int width, const char *name, const char *checksum)
@@ -183,23 +190,38 @@ static void print_dataset(syz_h5 *f, int width, const char *name, const char *ch
   if (syz_h5_shape(f, name, &ndim, shape) != SYZ_OK || syz_h5_class(f, name, &kind, &bits) != SYZ_OK) return;
   const char *word = "record";
   switch (kind) {
-  case 'f': word = bits == 16 ? "bfloat" : "float"; break;
-  case 'i': word = "int"; break;
-  case 'u': word = "uint"; break;
-  case 'b': word = "bool"; break;
-  case 's': word = "text"; break;
-  default: break;
+  case 'f':
+    word = bits == 16 ? "bfloat" : "float";
+    break;
+  case 'i':
+    word = "int";
+    break;
+  case 'u':
+    word = "uint";
+    break;
+  case 'b':
+    word = "bool";
+    break;
+  case 's':
+    word = "text";
+    break;
+  default:
+    break;
   }
-  if (strchr("fiu", kind)) snprintf(type, sizeof type, "%s%d", word, bits);
-  else snprintf(type, sizeof type, "%s", word);
-  for (int i = 0; i < ndim && at < 140; i++) at += snprintf(dims + at, sizeof dims - (size_t)at, i ? " x %lld" : "%lld", (long long)shape[i]);
+  if (strchr("fiu", kind))
+    snprintf(type, sizeof type, "%s%d", word, bits);
+  else
+    snprintf(type, sizeof type, "%s", word);
+  for (int i = 0; i < ndim && at < 140; i++)
+    at += snprintf(dims + at, sizeof dims - (size_t)at, i ? " x %lld" : "%lld", (long long)shape[i]);
   if (syz_h5_read_text(f, name, "units", &units) != SYZ_OK) units = NULL;
   label_text(f, name, ndim ? shape[0] : 0, more);
   printf("  %-*s %-9s %-22s %-12s %s%s\n", width, name, type, dims, checksum, units ? units : "", more);
   syz_free(&units);
 }
 
-/* Each rank verifies every size-th dataset; state [n]: 0 none stored, 1 holds, 2 damaged. All agree on the first failure's message. */
+/* Each rank verifies every size-th dataset; state [n]: 0 none stored, 1 holds, 2 damaged. All agree on the first
+ * failure's message. */
 static syz_status verify_share(context *c, syz_h5 *f, const names *l, int64_t *state)
 {
   syz_status st = SYZ_OK;
@@ -210,7 +232,8 @@ static syz_status verify_share(context *c, syz_h5 *f, const names *l, int64_t *s
     state[i] = one != SYZ_OK ? 2 : has ? 1 : 0;
     if (one == SYZ_OK || st != SYZ_OK) continue;
     st = one;
-    memcpy(text, syz_error_text(), sizeof text); /* the first of this rank; later successes keep the recorded text, later failures do not */
+    memcpy(text, syz_error_text(),
+           sizeof text); /* the first of this rank; later successes keep the recorded text, later failures do not */
   }
   if (st != SYZ_OK) memcpy(syz_error_text(), text, sizeof text);
   return st;
@@ -229,7 +252,8 @@ static syz_status own_file(context *c, const char *path, const char *format)
   state = syz_alloc("verification", (size_t)list.n + 1, sizeof *state);
   SYZ_TRY_ALL(c->world, state ? SYZ_OK : SYZ_ERR_MEMORY);
   verified = syz_agree(c->world, verify_share(c, f, &list, state));
-  if (verified == SYZ_OK && strcmp(format, "model") == 0) verified = syz_agree(c->world, c->is_first ? syz_model_file_agrees(f) : SYZ_OK);
+  if (verified == SYZ_OK && strcmp(format, "model") == 0)
+    verified = syz_agree(c->world, c->is_first ? syz_model_file_agrees(f) : SYZ_OK);
   syz_allreduce_i64(c->world, state, (size_t)list.n + 1, SYZ_MAX);
   if (c->is_first) {
     double version = 0;
@@ -243,7 +267,8 @@ static syz_status own_file(context *c, const char *path, const char *format)
     if (has_version) printf(", format version %.0f", version);
     printf(", %s\n", bytes_text((double)s.st_size, size));
     print_provenance(c, f);
-    printf("  %-16s %s\n", "attributes", syz_h5_is_sealed(f) ? "checksum holds" : "no checksum (of an older version or another program)");
+    printf("  %-16s %s\n", "attributes",
+           syz_h5_is_sealed(f) ? "checksum holds" : "no checksum (of an older version or another program)");
     print_parts(f, &list);
     print_objects(f);
     int width = 20;
@@ -253,11 +278,15 @@ static syz_status own_file(context *c, const char *path, const char *format)
     for (int i = 0; i < list.n; i++) {
       none += state[i] == 0;
       damaged += state[i] == 2;
-      print_dataset(f, width, list.name[i], !c->verifies ? "not looked at" : state[i] == 2 ? "DAMAGED" : state[i] == 1 ? "holds" : "none");
+      print_dataset(f, width, list.name[i],
+                    !c->verifies    ? "not looked at"
+                    : state[i] == 2 ? "DAMAGED"
+                    : state[i] == 1 ? "holds"
+                                    : "none");
     }
     if (c->verifies)
-      printf("  %d datasets: %lld checksums hold, %lld damaged, %lld without one\n", list.n, (long long)(list.n - none - damaged), (long long)damaged,
-             (long long)none);
+      printf("  %d datasets: %lld checksums hold, %lld damaged, %lld without one\n", list.n,
+             (long long)(list.n - none - damaged), (long long)damaged, (long long)none);
     memcpy(syz_error_text(), text, sizeof text);
   }
   st = verified;
@@ -283,12 +312,14 @@ static syz_status foreign_file(const char *path)
   printf("  %-16s %lld\n", "objects", (long long)n);
   if (n) {
     SYZ_TRY(syz_foreign_objects(f, 0, 1, &o));
-    printf("  %-16s %lld%s%s\n", "first object", (long long)o.object_id, o.has_image ? ", image" : "", o.has_spectrum ? ", spectrum" : "");
+    printf("  %-16s %lld%s%s\n", "first object", (long long)o.object_id, o.has_image ? ", image" : "",
+           o.has_spectrum ? ", spectrum" : "");
     SYZ_TRY(syz_foreign_objects(f, n - 1, 1, &o));
   }
   printf("  %-16s", "labels");
   for (int i = 0; i < labels; i++) printf("%s %s", i ? "," : "", label[i]);
-  printf("%s\n  no checksums: shapes, types and the identifiers of the first and last row were looked at\n", labels ? "" : " none");
+  printf("%s\n  no checksums: shapes, types and the identifiers of the first and last row were looked at\n",
+         labels ? "" : " none");
 cleanup:
   syz_foreign_close(&f);
   return st;
@@ -298,14 +329,21 @@ static const char *fits_kind(const syz_fits *f)
 {
   static const struct {
     const char *extname, *what;
-  } known[] = {{"EMBEDDING", "syzygy embedding catalogue"},      {"REDSHIFTS", "DESI redshifts (redrock)"}, {"ZCATALOG", "DESI redshift catalogue"},
-               {"EXP_FIBERMAP", "DESI coadded spectra"},          {"B_FLUX", "DESI spectra"},                {"R_FLUX", "DESI spectra"},
-               {"SPECOBJ", "SDSS spectrum"},                      {"SPALL", "SDSS spectrum"},                {"PLUGMAP", "SDSS plate spectra"},
+  } known[] = {{"EMBEDDING", "syzygy embedding catalogue"},
+               {"REDSHIFTS", "DESI redshifts (redrock)"},
+               {"ZCATALOG", "DESI redshift catalogue"},
+               {"EXP_FIBERMAP", "DESI coadded spectra"},
+               {"B_FLUX", "DESI spectra"},
+               {"R_FLUX", "DESI spectra"},
+               {"SPECOBJ", "SDSS spectrum"},
+               {"SPALL", "SDSS spectrum"},
+               {"PLUGMAP", "SDSS plate spectra"},
                {"CCDS", "Legacy Surveys CCD table"}};
   for (size_t i = 0; i < sizeof known / sizeof *known; i++)
     if (syz_fits_find(f, known[i].extname) >= 0) return known[i].what;
   for (int h = 1; h < syz_fits_count(f); h++)
-    if (syz_fits_get(f, h)->kind == SYZ_FITS_TABLE && syz_fits_field_find(f, h, "brickid") >= 0 && syz_fits_field_find(f, h, "objid") >= 0)
+    if (syz_fits_get(f, h)->kind == SYZ_FITS_TABLE && syz_fits_field_find(f, h, "brickid") >= 0 &&
+        syz_fits_field_find(f, h, "objid") >= 0)
       return "Legacy Surveys catalogue (Tractor or sweep)";
   for (int h = 0; h < syz_fits_count(f); h++) {
     const syz_fits_hdu *u = syz_fits_get(f, h);
@@ -321,7 +359,8 @@ static syz_status touch_hdu(syz_fits *f, int h)
   float pixel;
   char text[8];
   double real;
-  if (u->kind != SYZ_FITS_TABLE) return u->kind != SYZ_FITS_OTHER && u->pixels ? syz_fits_read_f32(f, h, 0, 1, &pixel) : SYZ_OK;
+  if (u->kind != SYZ_FITS_TABLE)
+    return u->kind != SYZ_FITS_OTHER && u->pixels ? syz_fits_read_f32(f, h, 0, 1, &pixel) : SYZ_OK;
   for (int i = 0; u->rows && i < u->columns; i++) {
     const syz_fits_field *field = syz_fits_field_get(f, h, i);
     if (field->repeat < 1) continue;
@@ -343,12 +382,14 @@ static syz_status fits_file(context *c, const char *path)
   for (int h = 0; h < syz_fits_count(f); h++) {
     const syz_fits_hdu *u = syz_fits_get(f, h);
     char text[32];
-    bool has = syz_fits_key_text(f, h, "CHECKSUM", text, sizeof text) || syz_fits_key_text(f, h, "DATASUM", text, sizeof text);
+    bool has =
+        syz_fits_key_text(f, h, "CHECKSUM", text, sizeof text) || syz_fits_key_text(f, h, "DATASUM", text, sizeof text);
     summed += has;
     if (c->verifies) SYZ_TRY(touch_hdu(f, h));
     printf("  %-4d %-24s %-11s ", h, u->name, kinds[u->kind]);
     if (u->kind == SYZ_FITS_TABLE) printf("%lld rows, %d columns", (long long)u->rows, u->columns);
-    for (int i = 0; u->kind != SYZ_FITS_TABLE && i < u->naxis; i++) printf(i ? " x %lld" : "%lld", (long long)u->shape[i]);
+    for (int i = 0; u->kind != SYZ_FITS_TABLE && i < u->naxis; i++)
+      printf(i ? " x %lld" : "%lld", (long long)u->shape[i]);
     printf("%s\n", !has ? "" : c->verifies ? ", checksum holds" : ", checksum not looked at");
   }
   printf("  %d HDUs, %d with checksums%s\n", syz_fits_count(f), summed, c->verifies && summed ? " that hold" : "");
@@ -404,8 +445,8 @@ static syz_status recognise(const char *path, sort *what, char format[64])
       *what = SORT_OWN; /* a shard somebody else wrote */
       snprintf(format, 64, "shard (without its format attribute)");
     }
-  } else if (memcmp(head, "SIMPLE  =", 9) == 0 || ends_with(path, ".fits.gz") || ends_with(path, ".fits.bz2") || ends_with(path, ".fits") ||
-             ends_with(path, ".fz")) {
+  } else if (memcmp(head, "SIMPLE  =", 9) == 0 || ends_with(path, ".fits.gz") || ends_with(path, ".fits.bz2") ||
+             ends_with(path, ".fits") || ends_with(path, ".fz")) {
     *what = SORT_FITS;
   }
   SYZ_REQUIRE(*what != SORT_UNKNOWN, SYZ_ERR_DATA, "%s: neither HDF5 nor FITS", path);
@@ -422,8 +463,8 @@ static syz_status cache_file(const char *path)
   bool is_cache;
   int64_t rows = 0, there = 0, row_bytes = 0;
   SYZ_TRY(syz_token_cache_describe(path, &is_cache, &rows, &there, &row_bytes));
-  printf("%s: syzygy token cache (scratch)\n  %-16s %lld of %lld there, %lld bytes each\n", path, "rows", (long long)there, (long long)rows,
-         (long long)row_bytes);
+  printf("%s: syzygy token cache (scratch)\n  %-16s %lld of %lld there, %lld bytes each\n", path, "rows",
+         (long long)there, (long long)rows, (long long)row_bytes);
 cleanup:
   return st;
 }
@@ -435,8 +476,9 @@ static syz_status checkpoint_folder(context *c, const char *path)
   char size[32];
   SYZ_TRY(syz_checkpoint_check(c->world, path, &about));
   if (c->is_first)
-    printf("%s: syzygy checkpoint of %s after step %lld, %s, written by %d rank(s)%s%s; manifest and checksums hold\n", path, about.objective,
-           (long long)about.step, bytes_text((double)about.bytes, size), about.ranks, *about.engine ? " with " : "", about.engine);
+    printf("%s: syzygy checkpoint of %s after step %lld, %s, written by %d rank(s)%s%s; manifest and checksums hold\n",
+           path, about.objective, (long long)about.step, bytes_text((double)about.bytes, size), about.ranks,
+           *about.engine ? " with " : "", about.engine);
 cleanup:
   return st == SYZ_ERR_CHECKPOINT ? SYZ_ERR_DATA : st; /* exit code 5 is for a run that cannot go on */
 }
@@ -458,7 +500,8 @@ static syz_status list_folder(const char *path, names *list)
     snprintf(inside, sizeof inside, "%s/%s", path, e->d_name);
     static const char *const endings[] = {".h5", ".hdf5", ".fits", ".fz", ".fits.gz", ".fits.bz2"};
     bool is_wanted = stat(inside, &s) == 0 && S_ISDIR(s.st_mode);
-    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) is_wanted = is_wanted || ends_with(e->d_name, endings[i]);
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
+      is_wanted = is_wanted || ends_with(e->d_name, endings[i]);
     if (is_wanted) SYZ_TRY(keep_name(list, e->d_name));
   }
   if (list->n) qsort(list->name, (size_t)list->n, sizeof *list->name, by_text);
@@ -502,13 +545,26 @@ static syz_status dispatch(context *c, const char *path, int depth, bool *is_fol
   syz_bcast(c->world, &found, sizeof found, 0);
   *is_folder = found.what == SORT_FOLDER;
   switch ((sort)found.what) {
-  case SORT_OWN: SYZ_TRY(own_file(c, path, found.format)); break;
-  case SORT_FOREIGN: SYZ_TRY_ALL(c->world, c->is_first ? foreign_file(path) : SYZ_OK); break;
-  case SORT_FITS: SYZ_TRY_ALL(c->world, c->is_first ? fits_file(c, path) : SYZ_OK); break;
-  case SORT_CACHE: SYZ_TRY_ALL(c->world, c->is_first ? cache_file(path) : SYZ_OK); break;
-  case SORT_CHECKPOINT: SYZ_TRY(checkpoint_folder(c, path)); break;
-  case SORT_FOLDER: SYZ_TRY(folder(c, path, depth)); break;
-  case SORT_UNKNOWN: break;
+  case SORT_OWN:
+    SYZ_TRY(own_file(c, path, found.format));
+    break;
+  case SORT_FOREIGN:
+    SYZ_TRY_ALL(c->world, c->is_first ? foreign_file(path) : SYZ_OK);
+    break;
+  case SORT_FITS:
+    SYZ_TRY_ALL(c->world, c->is_first ? fits_file(c, path) : SYZ_OK);
+    break;
+  case SORT_CACHE:
+    SYZ_TRY_ALL(c->world, c->is_first ? cache_file(path) : SYZ_OK);
+    break;
+  case SORT_CHECKPOINT:
+    SYZ_TRY(checkpoint_folder(c, path));
+    break;
+  case SORT_FOLDER:
+    SYZ_TRY(folder(c, path, depth));
+    break;
+  case SORT_UNKNOWN:
+    break;
   }
 cleanup:
   return st;

@@ -4,35 +4,41 @@
 
 #include "keys.h"
 
-#define WRITES                                                                                                                                       \
-  (SYZ_USED_BY(align) | SYZ_USED_BY(pretrain_image) | SYZ_USED_BY(pretrain_spectrum) | SYZ_USED_BY(embed) | SYZ_USED_BY(probe) |                     \
-   SYZ_USED_BY(analyse) | SYZ_USED_BY(simulate) | SYZ_USED_BY(ingest) | SYZ_USED_BY(search) | SYZ_USED_BY(bench))
+#define WRITES                                                                                                         \
+  (SYZ_USED_BY(align) | SYZ_USED_BY(pretrain_image) | SYZ_USED_BY(pretrain_spectrum) | SYZ_USED_BY(embed) |            \
+   SYZ_USED_BY(probe) | SYZ_USED_BY(analyse) | SYZ_USED_BY(simulate) | SYZ_USED_BY(ingest) | SYZ_USED_BY(search) |     \
+   SYZ_USED_BY(bench))
 
 #define READS (WRITES | SYZ_USED_BY(report) | SYZ_USED_BY(info))
 
 const syz_key syz_io_keys[] = {
     {"io.driver", SYZ_KEY_CHOICE, "auto", "", 0, 0, "mpio|direct|auto", WRITES,
-     "mpio: HDF5 by collective MPI-IO, space reserved first; direct: every rank by pwrite; auto: mpio where output.dir is on Lustre, GPFS, BeeGFS, "
-     "or "
-     "on NFS and the ranks on several nodes, direct elsewhere. The bytes are the same. Compressed files are written by direct."},
+     "mpio: HDF5 by collective MPI-IO, space reserved first; direct: every rank by pwrite; auto: mpio where output.dir "
+     "is on Lustre, GPFS, BeeGFS, or on NFS and the ranks on several nodes, direct elsewhere. The bytes are the same. "
+     "Compressed files are written by direct."},
     {"io.hints", SYZ_KEY_TEXT, "", "", 0, 0, NULL, WRITES,
-     "Further hints for MPI-IO, as romio_cb_write=enable,cb_buffer_size=16777216; names that the MPI library does not know are passed over."},
+     "Further hints for MPI-IO, as romio_cb_write=enable,cb_buffer_size=16777216; names that the MPI library does not "
+     "know are passed over."},
     {"io.stripe_count", SYZ_KEY_INT, "0", "", 0, 65535, NULL, WRITES,
      "Stripes of each new file on a parallel file system (hint striping_factor of MPI-IO); 0: as the folder has it."},
     {"io.stripe_size", SYZ_KEY_INT, "0", "bytes", 0, 4294901760.0, NULL, WRITES,
      "Size of a stripe, a multiple of 65536 (hint striping_unit of MPI-IO); 0: as the folder has it."},
     {"io.aggregators", SYZ_KEY_INT, "0", "ranks", 0, 1e6, NULL, WRITES,
-     "Ranks that write for their neighbours (hint cb_nodes of MPI-IO); 0: every rank writes its own rows. Not for compressed datasets."},
+     "Ranks that write for their neighbours (hint cb_nodes of MPI-IO); 0: every rank writes its own rows. Not for "
+     "compressed datasets."},
     {"io.alignment", SYZ_KEY_INT, "4096", "bytes", 1, 1073741824, NULL, WRITES,
      "Datasets of 64 KiB and more begin at multiples of it; best the size of a stripe. Not in compressed files."},
     {"io.direct", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, WRITES,
-     "Move pieces of 1 MiB and more past the page cache (O_DIRECT), where the file system can; false: all through the cache."},
+     "Move pieces of 1 MiB and more past the page cache (O_DIRECT), where the file system can; false: all through the "
+     "cache."},
     {"io.compression", SYZ_KEY_CHOICE, "none", "", 0, 0, "none|deflate", WRITES,
-     "Compress datasets of 64 KiB and more (shuffle and deflate, on all ranks at once). Objects of compressed shards are unpacked between steps."},
+     "Compress datasets of 64 KiB and more (shuffle and deflate, on all ranks at once). Objects of compressed shards "
+     "are unpacked between steps."},
     {"io.compression_level", SYZ_KEY_INT, "1", "", 1, 9, NULL, WRITES, "1: fastest, 9: smallest."},
     {"io.link_root", SYZ_KEY_TEXT, "", "", 0, 0, NULL, READS,
-     "Folder below which an HDF5 file that is read may lead to other files, by external links, external storage or virtual datasets; empty: such "
-     "files are refused. What they lead to is not compared when a command is repeated; ingest makes its shards again."},
+     "Folder below which an HDF5 file that is read may lead to other files, by external links, external storage or "
+     "virtual datasets; empty: such files are refused. What they lead to is not compared when a command is repeated; "
+     "ingest makes its shards again."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 
 syz_status syz_app_io_settings(const syz_app *app, syz_h5_settings *s)
@@ -49,8 +55,10 @@ syz_status syz_app_io_settings(const syz_app *app, syz_h5_settings *s)
                          .aggregators = (int)syz_input_int(in, "io.aggregators"),
                          .compression_level = compresses ? (int)syz_input_int(in, "io.compression_level") : 0,
                          .link_root = syz_input_text(in, "io.link_root")};
-  SYZ_REQUIRE(s->stripe_size % 65536 == 0, SYZ_ERR_INPUT, "io.stripe_size: %lld is not a multiple of 65536", (long long)s->stripe_size);
-  SYZ_REQUIRE(syz_h5_hints_are_usable(s->hints), SYZ_ERR_INPUT, "io.hints: \"%s\" is not name=value,name=value", s->hints);
+  SYZ_REQUIRE(s->stripe_size % 65536 == 0, SYZ_ERR_INPUT, "io.stripe_size: %lld is not a multiple of 65536",
+              (long long)s->stripe_size);
+  SYZ_REQUIRE(syz_h5_hints_are_usable(s->hints), SYZ_ERR_INPUT, "io.hints: \"%s\" is not name=value,name=value",
+              s->hints);
 cleanup:
   return st;
 }
@@ -68,7 +76,8 @@ static syz_status settle_driver(syz_app *app)
   }
   SYZ_TRY(syz_h5_driver_for(app->world, syz_input_text(app->input, "output.dir"), &driver, file_system));
   SYZ_TRY_ALL(app->world, syz_input_assign(app->input, "io.driver", syz_h5_driver_name(driver)));
-  syz_info("HDF5 files are written by io.driver %s (auto: output.dir is on %s)", syz_h5_driver_name(driver), file_system);
+  syz_info("HDF5 files are written by io.driver %s (auto: output.dir is on %s)", syz_h5_driver_name(driver),
+           file_system);
 cleanup:
   return st;
 }

@@ -7,10 +7,12 @@
 
 /** All keys of all commands, at the defaults that they have in `command`. Not collective. */
 syz_status syz_app_make_input(syz_command_id command, syz_input **out);
-/** Whether `command` uses this key of the model's table (not the other tower's, nor those of heads it does not have). */
+/** Whether `command` uses this key of the model's table (not the other tower's, nor those of heads it does not have).
+ */
 bool syz_app_uses_model_key(syz_command_id command, const char *path);
 
-/** The keys data.*: path, split, verify, and bad_objects, where `skipped` is what skip means to the command. `data.split: default` is `split`. */
+/** The keys data.*: path, split, verify, and bad_objects, where `skipped` is what skip means to the command.
+ * `data.split: default` is `split`. */
 syz_data_options syz_app_data_options(const syz_input *in, syz_split split, syz_bad_objects skipped);
 
 /** Keys io.*: how files are laid out. */

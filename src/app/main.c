@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The program: starts MPI, reads command line and input, runs one command, says where the time went and why it ended. */
+/** The program: starts MPI, reads command line and input, runs one command, says where the time went and why it ended.
+ */
 #include <ctype.h>
 #include <limits.h>
 #include <stdio.h>
@@ -49,8 +50,10 @@ static void usage(void)
          syz_version());
   for (int i = 0; i < SYZ_COMMAND_COUNT; i++) printf("  %-18s %s\n", shown_name(i, name), commands[i].summary);
   printf("\n`syzygy COMMAND --help` lists the keys of a command with type, default, unit and range.\n"
-         "Exit codes: 0 done, 2 command line or input file, 3 bad input data, 4 cannot write, 5 no usable checkpoint, 6 numerical failure,\n"
-         "7 a rank died or hung, 8 not enough memory or ranks, 10 internal error, 75 stopped early (run the same command again).\n");
+         "Exit codes: 0 done, 2 command line or input file, 3 bad input data, 4 cannot write, 5 no usable checkpoint, "
+         "6 numerical failure,\n"
+         "7 a rank died or hung, 8 not enough memory or ranks, 10 internal error, 75 stopped early (run the same "
+         "command again).\n");
 }
 
 static bool is_yaml(const char *name)
@@ -87,7 +90,8 @@ static syz_status parse_command_line(int argc, char **argv, command_line *line, 
       for (int k = 0; k < SYZ_COMMAND_COUNT; k++)
         if (strcmp(a, shown_name(k, name)) == 0) line->command = k;
       SYZ_REQUIRE(line->command >= 0, SYZ_ERR_INPUT, "\"%s\" is not a command; see syzygy --help", a);
-    } else if ((line->command == SYZ_COMMAND_probe || line->command == SYZ_COMMAND_analyse) && !line->task && !strpbrk(a, "./")) {
+    } else if ((line->command == SYZ_COMMAND_probe || line->command == SYZ_COMMAND_analyse) && !line->task &&
+               !strpbrk(a, "./")) {
       line->task = a;
     } else if (is_yaml(a)) {
       SYZ_REQUIRE(!line->input_file, SYZ_ERR_INPUT, "%s: a second input file beside %s", a, line->input_file);
@@ -113,7 +117,8 @@ static syz_status read_input(syz_app *app, const command_line *line)
     if (syz_comm_rank(app->world) == 0) {
       size_t size = 0;
       st = syz_file_read(line->input_file, LIMIT, &text, &size);
-      if (st == SYZ_ERR_DATA) st = SYZ_ERR_INPUT; /* an input file that cannot be read is a mistake of the command line */
+      if (st == SYZ_ERR_DATA)
+        st = SYZ_ERR_INPUT; /* an input file that cannot be read is a mistake of the command line */
       n = (int64_t)size;
     }
     SYZ_TRY_ALL(app->world, st);
@@ -153,14 +158,15 @@ static void banner(const syz_app *app)
   gethostname(host, sizeof host - 1);
   syz_info("syzygy %s (%s) %s, %s on %s", syz_version(), syz_commit(), app->command_name, utc, host);
   syz_info("%s", syz_build());
-  syz_info("%d ranks x %s threads, %ld cores here, instruction set %s", syz_comm_size(app->world), threads ? threads : "1", cores,
-           syz_instruction_set());
+  syz_info("%d ranks x %s threads, %ld cores here, instruction set %s", syz_comm_size(app->world),
+           threads ? threads : "1", cores, syz_instruction_set());
 }
 
 /* Whether the command saves on its way or looks for requests to stop; the others are done soon or start anew. */
 static bool saves(syz_command_id c)
 {
-  return c != SYZ_COMMAND_bench && c != SYZ_COMMAND_probe && c != SYZ_COMMAND_analyse && c != SYZ_COMMAND_report && c != SYZ_COMMAND_info;
+  return c != SYZ_COMMAND_bench && c != SYZ_COMMAND_probe && c != SYZ_COMMAND_analyse && c != SYZ_COMMAND_report &&
+         c != SYZ_COMMAND_info;
 }
 
 /* Limits on what a file may unpack to are a node's: its ranks have equal parts. */
@@ -193,7 +199,8 @@ static syz_status run(int argc, char **argv, syz_app *app)
   SYZ_TRY_ALL(app->world, syz_app_make_input(app->command, &app->input));
   if (line.is_help) {
     if (is_first) {
-      printf("syzygy %s: %s\n\nkeys (default; type, range, unit):\n", app->command_name, commands[line.command].summary);
+      printf("syzygy %s: %s\n\nkeys (default; type, range, unit):\n", app->command_name,
+             commands[line.command].summary);
       syz_input_help(app->input, 1u << line.command, print_line);
     }
     goto cleanup;
@@ -214,7 +221,8 @@ static syz_status run(int argc, char **argv, syz_app *app)
   SYZ_TRY_ALL(app->world, syz_app_configure_io(app));
   st = commands[line.command].run(app);
   /* Behind the command, which settles defaults that follow other keys and takes over what a model file says. */
-  if (app->is_dry_run && is_first && st == SYZ_OK && app->command != SYZ_COMMAND_info) printf("%s", syz_app_input_yaml(app));
+  if (app->is_dry_run && is_first && st == SYZ_OK && app->command != SYZ_COMMAND_info)
+    printf("%s", syz_app_input_yaml(app));
 cleanup:
   syz_free(&line.set);
   return st;
@@ -231,7 +239,8 @@ static syz_status finish(syz_app *app, syz_status st)
     if (written != SYZ_OK) st = written;
   }
   /* A refused input leaves the folder of an earlier run as it was. */
-  if (st == SYZ_ERR_INPUT && app->input_before && snprintf(path, sizeof path, "%s/input.yaml", folder) < (int)sizeof path) {
+  if (st == SYZ_ERR_INPUT && app->input_before &&
+      snprintf(path, sizeof path, "%s/input.yaml", folder) < (int)sizeof path) {
     char kept[SYZ_ERROR_TEXT];
     memcpy(kept, syz_error_text(), sizeof kept);
     (void)!syz_file_write(path, app->input_before, strlen(app->input_before));
@@ -246,8 +255,8 @@ static syz_status finish(syz_app *app, syz_status st)
 }
 
 /*
- * Before libraries are set up, MPI begins or anything else: a signal during all that must not end the run without its checkpoint. Constructors of the
- * libraries take most of the time until main.
+ * Before libraries are set up, MPI begins or anything else: a signal during all that must not end the run without its
+ * checkpoint. Constructors of the libraries take most of the time until main.
  */
 typedef void (*initialiser)(void);
 __attribute__((section(".preinit_array"), used)) static const initialiser first_of_all = syz_stop_install;

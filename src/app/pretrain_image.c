@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * `pretrain-image`: DINOv2 on the image tower. Reads the input, opens the data, makes student and teacher (from the seed, from a model file, or each
- * from its own) and hands over to the loop of room train. The result, model.h5, is the teacher; the student is beside it.
+ * `pretrain-image`: DINOv2 on the image tower. Reads the input, opens the data, makes student and teacher (from the
+ * seed, from a model file, or each from its own) and hands over to the loop of room train. The result, model.h5, is the
+ * teacher; the student is beside it.
  */
 #include <math.h>
 #include <stdio.h>
@@ -15,49 +16,69 @@
 #define IMAGE SYZ_USED_BY(pretrain_image)
 
 const syz_key syz_pretrain_image_keys[] = {
-    {"model.teacher_file", SYZ_KEY_TEXT, "", "model file", 0, 0, NULL, IMAGE, "Model that the teacher starts from; empty: as the student."},
+    {"model.teacher_file", SYZ_KEY_TEXT, "", "model file", 0, 0, NULL, IMAGE,
+     "Model that the teacher starts from; empty: as the student."},
     {"augment.preset", SYZ_KEY_CHOICE, "published", "", 0, 0, "published|intended", IMAGE,
-     "How often crops are blurred and given noise: as the published code does, which inverts its probabilities, or as it means to."},
+     "How often crops are blurred and given noise: as the published code does, which inverts its probabilities, or as "
+     "it means to."},
     {"augment.blur_first", SYZ_KEY_REAL, "0", "", 0, 1, NULL, IMAGE,
      "Probability of blur for the first global crop; not given: 0 (published) or 1 (intended)."},
-    {"augment.blur_global", SYZ_KEY_REAL, "0.9", "", 0, 1, NULL, IMAGE, "For the other global crops; not given: 0.9 (published) or 0.1 (intended)."},
+    {"augment.blur_global", SYZ_KEY_REAL, "0.9", "", 0, 1, NULL, IMAGE,
+     "For the other global crops; not given: 0.9 (published) or 0.1 (intended)."},
     {"augment.blur_local", SYZ_KEY_REAL, "0.5", "", 0, 1, NULL, IMAGE, "For local crops."},
     {"augment.noise_first", SYZ_KEY_REAL, "0", "", 0, 1, NULL, IMAGE,
      "Probability of noise for the first global crop; not given: 0 (published) or 1 (intended)."},
-    {"augment.noise_global", SYZ_KEY_REAL, "0.9", "", 0, 1, NULL, IMAGE, "For the other global crops; not given: 0.9 (published) or 0.1 (intended)."},
+    {"augment.noise_global", SYZ_KEY_REAL, "0.9", "", 0, 1, NULL, IMAGE,
+     "For the other global crops; not given: 0.9 (published) or 0.1 (intended)."},
     {"augment.noise_local", SYZ_KEY_REAL, "0.5", "", 0, 1, NULL, IMAGE, "For local crops."},
-    {"dino.global_size", SYZ_KEY_INT, "144", "pixel", 1, 152, NULL, IMAGE, "Side of a global crop, a multiple of model.image.patch."},
-    {"dino.global_crops", SYZ_KEY_INT, "2", "", 1, SYZ_TARGETS_PER_ROW, NULL, IMAGE, "Global crops an object: seen by student and teacher."},
-    {"dino.local_size", SYZ_KEY_INT, "60", "pixel", 1, 152, NULL, IMAGE, "Side of a local crop, a multiple of model.image.patch."},
+    {"dino.global_size", SYZ_KEY_INT, "144", "pixel", 1, 152, NULL, IMAGE,
+     "Side of a global crop, a multiple of model.image.patch."},
+    {"dino.global_crops", SYZ_KEY_INT, "2", "", 1, SYZ_TARGETS_PER_ROW, NULL, IMAGE,
+     "Global crops an object: seen by student and teacher."},
+    {"dino.local_size", SYZ_KEY_INT, "60", "pixel", 1, 152, NULL, IMAGE,
+     "Side of a local crop, a multiple of model.image.patch."},
     {"dino.local_crops", SYZ_KEY_INT, "8", "", 0, 64, NULL, IMAGE, "Local crops an object: seen by the student alone."},
-    {"dino.dino_weight", SYZ_KEY_REAL, "1.0", "", 0, 1e6, NULL, IMAGE, "Weight of the terms of class tokens, dino_global and dino_local."},
+    {"dino.dino_weight", SYZ_KEY_REAL, "1.0", "", 0, 1e6, NULL, IMAGE,
+     "Weight of the terms of class tokens, dino_global and dino_local."},
     {"dino.ibot_weight", SYZ_KEY_REAL, "1.0", "", 0, 1e6, NULL, IMAGE, "Weight of the term of masked patches, ibot."},
-    {"dino.koleo_weight", SYZ_KEY_REAL, "0.1", "", 0, 1e6, NULL, IMAGE, "Weight of KoLeo, which spreads the class tokens of the batch."},
+    {"dino.koleo_weight", SYZ_KEY_REAL, "0.1", "", 0, 1e6, NULL, IMAGE,
+     "Weight of KoLeo, which spreads the class tokens of the batch."},
     {"dino.mask_probability", SYZ_KEY_REAL, "0.5", "", 0, 1, NULL, IMAGE, "Share of the global crops that are masked."},
-    {"dino.mask_ratio_min", SYZ_KEY_REAL, "0.1", "", 0, 1, NULL, IMAGE, "Least share of the patches of a masked crop that is masked."},
-    {"dino.mask_ratio_max", SYZ_KEY_REAL, "0.5", "", 0, 1, NULL, IMAGE, "Largest share; stratified over the masked crops of the global batch."},
-    {"dino.mask_aspect_min", SYZ_KEY_REAL, "0.3", "", 1e-3, 1, NULL, IMAGE, "Least aspect ratio of a masked block; the largest is its inverse."},
+    {"dino.mask_ratio_min", SYZ_KEY_REAL, "0.1", "", 0, 1, NULL, IMAGE,
+     "Least share of the patches of a masked crop that is masked."},
+    {"dino.mask_ratio_max", SYZ_KEY_REAL, "0.5", "", 0, 1, NULL, IMAGE,
+     "Largest share; stratified over the masked crops of the global batch."},
+    {"dino.mask_aspect_min", SYZ_KEY_REAL, "0.3", "", 1e-3, 1, NULL, IMAGE,
+     "Least aspect ratio of a masked block; the largest is its inverse."},
     {"dino.drop_rate", SYZ_KEY_REAL, "0.3", "", 0, 0.95, NULL, IMAGE,
      "Stochastic depth: share of the crops that each branch of each block leaves out."},
     {"dino.centring", SYZ_KEY_CHOICE, "mean", "", 0, 0, "mean|sinkhorn", IMAGE,
      "How the teacher's logits become targets: less a moving mean, or by Sinkhorn-Knopp; both over the global batch."},
     {"dino.sinkhorn_iterations", SYZ_KEY_INT, "3", "", 1, 100, NULL, IMAGE, "Iterations of Sinkhorn-Knopp."},
     {"dino.centre_momentum", SYZ_KEY_REAL, "0.9", "", 0, 1, NULL, IMAGE, "Momentum of the moving mean."},
-    {"dino.student_temperature", SYZ_KEY_REAL, "0.1", "", 1e-4, 100, NULL, IMAGE, "Temperature of the student's softmax."},
-    {"dino.teacher_temperature_start", SYZ_KEY_REAL, "0.04", "", 1e-4, 100, NULL, IMAGE, "Temperature of the teacher's softmax at step 0."},
+    {"dino.student_temperature", SYZ_KEY_REAL, "0.1", "", 1e-4, 100, NULL, IMAGE,
+     "Temperature of the student's softmax."},
+    {"dino.teacher_temperature_start", SYZ_KEY_REAL, "0.04", "", 1e-4, 100, NULL, IMAGE,
+     "Temperature of the teacher's softmax at step 0."},
     {"dino.teacher_temperature", SYZ_KEY_REAL, "0.07", "", 1e-4, 100, NULL, IMAGE, "After the warm-up of the teacher."},
     {"dino.teacher_warmup_steps", SYZ_KEY_INT, "37500", "steps", 0, 4.0e9, NULL, IMAGE,
      "Straight line between the two; not given: 37500, or train.steps where that is less."},
-    {"dino.momentum", SYZ_KEY_REAL, "0.992", "", 0, 1, NULL, IMAGE, "Momentum of the teacher's moving average at step 0."},
-    {"dino.momentum_end", SYZ_KEY_REAL, "1.0", "", 0, 1, NULL, IMAGE, "At the end of train.steps; half a cosine between the two."},
-    {"dino.layer_decay", SYZ_KEY_REAL, "0.9", "", 1e-3, 1, NULL, IMAGE, "Learning rate of a block is this factor times that of the block behind it."},
-    {"dino.patch_lr_factor", SYZ_KEY_REAL, "0.2", "", 0, 10, NULL, IMAGE, "Further factor of the patch embedding's learning rate."},
+    {"dino.momentum", SYZ_KEY_REAL, "0.992", "", 0, 1, NULL, IMAGE,
+     "Momentum of the teacher's moving average at step 0."},
+    {"dino.momentum_end", SYZ_KEY_REAL, "1.0", "", 0, 1, NULL, IMAGE,
+     "At the end of train.steps; half a cosine between the two."},
+    {"dino.layer_decay", SYZ_KEY_REAL, "0.9", "", 1e-3, 1, NULL, IMAGE,
+     "Learning rate of a block is this factor times that of the block behind it."},
+    {"dino.patch_lr_factor", SYZ_KEY_REAL, "0.2", "", 0, 10, NULL, IMAGE,
+     "Further factor of the patch embedding's learning rate."},
     {"dino.freeze_last_layer_steps", SYZ_KEY_INT, "1250", "steps", 0, 4.0e9, NULL, IMAGE,
      "Prototypes stay as they are in these steps; not given: 1250, or train.warmup_steps where that is less."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 
-/* Every key of the command's own, but for those that are read elsewhere, is a value to remember; these must not change. */
-static const char *const fixed_facts[] = {"dino.global_size", "dino.global_crops", "dino.local_size", "dino.local_crops", "dino.centring"};
+/* Every key of the command's own, but for those that are read elsewhere, is a value to remember; these must not change.
+ */
+static const char *const fixed_facts[] = {"dino.global_size", "dino.global_crops", "dino.local_size",
+                                          "dino.local_crops", "dino.centring"};
 
 typedef struct job {
   syz_training t;
@@ -74,13 +95,15 @@ static syz_status settle_defaults(job *j)
   syz_status st = SYZ_OK;
   syz_input *in = j->t.app->input;
   const double intended[][2] = {{0, 1}, {0.9, 0.1}, {0.5, 0.5}};
-  static const char *const often[][2] = {
-      {"augment.blur_first", "augment.noise_first"}, {"augment.blur_global", "augment.noise_global"}, {"augment.blur_local", "augment.noise_local"}};
+  static const char *const often[][2] = {{"augment.blur_first", "augment.noise_first"},
+                                         {"augment.blur_global", "augment.noise_global"},
+                                         {"augment.blur_local", "augment.noise_local"}};
   const bool is_intended = strcmp(syz_input_text(in, "augment.preset"), "intended") == 0;
   for (int i = 0; i < 3; i++)
     for (int k = 0; k < 2; k++) SYZ_TRY(syz_training_settle_real(in, often[i][k], intended[i][is_intended]));
   /* src/model/README.md "DINOv2 pretraining" */
-  SYZ_TRY(syz_training_settle_real(in, "train.lr", 2e-4 * sqrt((double)syz_input_int(in, "train.global_batch") / 1024)));
+  SYZ_TRY(
+      syz_training_settle_real(in, "train.lr", 2e-4 * sqrt((double)syz_input_int(in, "train.global_batch") / 1024)));
   SYZ_TRY(syz_training_settle(&j->t, 0, false));
   SYZ_TRY(syz_training_settle_steps(in, "dino.teacher_warmup_steps", syz_input_int(in, "train.steps")));
   SYZ_TRY(syz_training_settle_steps(in, "dino.freeze_last_layer_steps", syz_input_int(in, "train.warmup_steps")));
@@ -139,9 +162,11 @@ static void add_facts(job *j)
   syz_remembered own[sizeof syz_pretrain_image_keys / sizeof *syz_pretrain_image_keys + 2];
   int n = 0;
   for (const syz_key *k = syz_pretrain_image_keys; k->path; k++) {
-    if (strcmp(k->path, "model.teacher_file") == 0 || strcmp(k->path, "augment.preset") == 0) continue; /* where it began; the probabilities say it */
+    if (strcmp(k->path, "model.teacher_file") == 0 || strcmp(k->path, "augment.preset") == 0)
+      continue; /* where it began; the probabilities say it */
     bool is_fixed = false;
-    for (size_t i = 0; i < sizeof fixed_facts / sizeof *fixed_facts; i++) is_fixed = is_fixed || strcmp(k->path, fixed_facts[i]) == 0;
+    for (size_t i = 0; i < sizeof fixed_facts / sizeof *fixed_facts; i++)
+      is_fixed = is_fixed || strcmp(k->path, fixed_facts[i]) == 0;
     own[n++] = (syz_remembered){k->path, k->type, is_fixed};
   }
   own[n++] = (syz_remembered){"augment.flips", SYZ_KEY_BOOL, false};
@@ -162,9 +187,11 @@ static syz_status read_config(job *j)
     syz_model_parts parts;
     SYZ_TRY(syz_model_file_parts(world, path, &config, &parts));
     SYZ_REQUIRE(parts.has[SYZ_PART_IMAGE_BACKBONE], SYZ_ERR_DATA, "%s: has no image tower", path);
-    if (!syz_input_is_given(j->t.in, "model.image.tokens")) config.image.tokens = SYZ_TOKENS_DINOV2; /* how a tower is used, not what it is */
+    if (!syz_input_is_given(j->t.in, "model.image.tokens"))
+      config.image.tokens = SYZ_TOKENS_DINOV2; /* how a tower is used, not what it is */
     SYZ_TRY_ALL(world, syz_training_take_config(&j->t, path, &config, "model.image."));
-    if (parts.has[SYZ_PART_DINO_HEAD]) SYZ_TRY_ALL(world, syz_training_take_config(&j->t, path, &config, "model.dino."));
+    if (parts.has[SYZ_PART_DINO_HEAD])
+      SYZ_TRY_ALL(world, syz_training_take_config(&j->t, path, &config, "model.dino."));
   }
   SYZ_TRY_ALL(world, syz_model_config_read(j->t.in, &j->t.config));
   SYZ_TRY_ALL(world, syz_dino_check(&j->dino, &j->t.config));
@@ -246,7 +273,8 @@ syz_status syz_command_pretrain_image(syz_app *app)
   if (app->is_dry_run) goto cleanup;
   SYZ_TRY(syz_app_open_run_folder(app));
   SYZ_TRY(syz_judge_create(&app->run, &j->judged, j->t.compute, j->teacher, j->t.train, j->t.test, &j->judge));
-  SYZ_TRY(syz_dino_create(&j->dino, &j->t.grid, j->t.compute, j->t.model, j->teacher, j->t.train, &j->judge, &app->timing, &objective));
+  SYZ_TRY(syz_dino_create(&j->dino, &j->t.grid, j->t.compute, j->t.model, j->teacher, j->t.train, &j->judge,
+                          &app->timing, &objective));
   SYZ_TRY(syz_train_run(&j->t.loop, &j->t.grid, j->t.model, j->t.compute, &objective, &app->timing));
   SYZ_TRY(syz_training_tell_peak(&j->t, &planned));
 cleanup:

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * `pretrain-spectrum`: the spectrum tower alone, by masked modelling. Reads the input, opens the data, makes the backbone (from the seed or from a
- * model file) and hands over to the loop of room train. The run folder also gets reconstruction.h5: held-out spectra and what the network makes of
- * their hidden runs.
+ * `pretrain-spectrum`: the spectrum tower alone, by masked modelling. Reads the input, opens the data, makes the
+ * backbone (from the seed or from a model file) and hands over to the loop of room train. The run folder also gets
+ * reconstruction.h5: held-out spectra and what the network makes of their hidden runs.
  */
 #include <string.h>
 
@@ -12,16 +12,21 @@
 #define SPECTRUM SYZ_USED_BY(pretrain_spectrum)
 
 const syz_key syz_pretrain_spectrum_keys[] = {
-    {"masked.runs", SYZ_KEY_INT, "6", "", 1, 4000, NULL, SPECTRUM, "Runs of hidden tokens, one in each of so many equal stretches of the spectrum."},
-    {"masked.run_tokens", SYZ_KEY_INT, "50", "tokens", 1, 8000, NULL, SPECTRUM, "Tokens of a run; it begins at a random place of its stretch."},
+    {"masked.runs", SYZ_KEY_INT, "6", "", 1, 4000, NULL, SPECTRUM,
+     "Runs of hidden tokens, one in each of so many equal stretches of the spectrum."},
+    {"masked.run_tokens", SYZ_KEY_INT, "50", "tokens", 1, 8000, NULL, SPECTRUM,
+     "Tokens of a run; it begins at a random place of its stretch."},
     {"masked.ivar_weighted", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, SPECTRUM,
-     "Weigh squared errors by inverse variance, relative to its mean over the spectrum's good pixels; false, as published: all the same."},
+     "Weigh squared errors by inverse variance, relative to its mean over the spectrum's good pixels; false, as "
+     "published: all the same."},
     {"masked.bad_pixels", SYZ_KEY_CHOICE, "used", "", 0, 0, "used|hidden", SPECTRUM,
      "Pixels with inverse variance 0: taken as they are (used, as published), or neither seen nor scored (hidden)."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 
 static const syz_remembered own_facts[] = {
-    {"masked.runs", SYZ_KEY_INT, true},        {"masked.run_tokens", SYZ_KEY_INT, true},  {"masked.ivar_weighted", SYZ_KEY_BOOL, true},
+    {"masked.runs", SYZ_KEY_INT, true},
+    {"masked.run_tokens", SYZ_KEY_INT, true},
+    {"masked.ivar_weighted", SYZ_KEY_BOOL, true},
     {"masked.bad_pixels", SYZ_KEY_TEXT, true},
 };
 
@@ -134,7 +139,8 @@ syz_status syz_command_pretrain_spectrum(syz_app *app)
   SYZ_TRY(syz_training_tell(&j->t, &(syz_planner){j, plan}, &planned));
   if (app->is_dry_run) goto cleanup;
   SYZ_TRY(syz_app_open_run_folder(app));
-  SYZ_TRY(syz_masked_train_create(&j->masked, &j->t.grid, j->t.compute, j->t.model, j->t.train, j->t.test, NULL, &app->timing, &objective));
+  SYZ_TRY(syz_masked_train_create(&j->masked, &j->t.grid, j->t.compute, j->t.model, j->t.train, j->t.test, NULL,
+                                  &app->timing, &objective));
   SYZ_TRY(syz_train_run(&j->t.loop, &j->t.grid, j->t.model, j->t.compute, &objective, &app->timing));
   SYZ_TRY(syz_training_tell_peak(&j->t, &planned));
 cleanup:

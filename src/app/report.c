@@ -32,7 +32,8 @@ syz_status syz_command_report(syz_app *app)
                                       .neighbours = (int)syz_input_int(in, "report.neighbours_shown"),
                                       .only_finds = app->is_dry_run};
   SYZ_REQUIRE(app->n_arguments <= 1, SYZ_ERR_INPUT, "report takes one run folder, not %d", app->n_arguments);
-  SYZ_REQUIRE(!app->n_arguments || !*key, SYZ_ERR_INPUT, "the run folder is given twice: %s and report.run: %s", app->arguments[0], key);
+  SYZ_REQUIRE(!app->n_arguments || !*key, SYZ_ERR_INPUT, "the run folder is given twice: %s and report.run: %s",
+              app->arguments[0], key);
   SYZ_TRY(syz_report_write(&app->run, &options));
 cleanup:
   return st;

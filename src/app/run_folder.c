@@ -24,7 +24,8 @@ const char *syz_app_input_yaml(syz_app *app)
   return app->input_yaml ? app->input_yaml : "";
 }
 
-/* "process 17 on node3" of the "17 node3" that a lock says, in place; of one without a host (older versions), or of anything else, what is known. */
+/* "process 17 on node3" of the "17 node3" that a lock says, in place; of one without a host (older versions), or of
+ * anything else, what is known. */
 static const char *holder_text(char holder[HOLDER])
 {
   long pid = 0;
@@ -43,7 +44,8 @@ static syz_status take_folder(syz_app *app)
   char path[PATH_MAX], holder[HOLDER] = "", host[HOLDER / 2] = "";
   struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
   SYZ_TRY(syz_make_folder(folder));
-  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/.lock", folder) < (int)sizeof path, SYZ_ERR_WRITE, "output.dir: name too long");
+  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/.lock", folder) < (int)sizeof path, SYZ_ERR_WRITE,
+              "output.dir: name too long");
   int fd;
   SYZ_TRY(syz_file_open(path, O_RDWR | O_CREAT, &fd));
   if (fcntl(fd, F_SETLK, &lock) != 0) {
@@ -52,17 +54,23 @@ static syz_status take_folder(syz_app *app)
     holder[n > 0 ? n : 0] = '\0';
     close(fd);
     SYZ_REQUIRE(reason != EACCES && reason != EAGAIN, SYZ_ERR_WRITE,
-                "%s: the folder is in use by another run (%s); wait for it, end it, or choose another output.dir", folder, holder_text(holder));
-    SYZ_REQUIRE(false, SYZ_ERR_WRITE, "%s: cannot lock: %s; choose an output.dir on a file system that has locks", path, strerror(reason));
+                "%s: the folder is in use by another run (%s); wait for it, end it, or choose another output.dir",
+                folder, holder_text(holder));
+    SYZ_REQUIRE(false, SYZ_ERR_WRITE, "%s: cannot lock: %s; choose an output.dir on a file system that has locks", path,
+                strerror(reason));
   }
   gethostname(host, sizeof host - 1);
   int n = snprintf(holder, sizeof holder, "%ld %s\n", (long)getpid(), host);
-  SYZ_REQUIRE(ftruncate(fd, 0) == 0 && write(fd, holder, (size_t)n) == n, SYZ_ERR_WRITE, "%s: cannot write: %s", path, strerror(errno));
-  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/input.yaml", folder) < (int)sizeof path, SYZ_ERR_WRITE, "output.dir: name too long");
+  SYZ_REQUIRE(ftruncate(fd, 0) == 0 && write(fd, holder, (size_t)n) == n, SYZ_ERR_WRITE, "%s: cannot write: %s", path,
+              strerror(errno));
+  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/input.yaml", folder) < (int)sizeof path, SYZ_ERR_WRITE,
+              "output.dir: name too long");
   size_t before;
-  (void)!syz_file_read(path, INPUT_LIMIT, &app->input_before, &before); /* none, or unreadable: there is nothing to put back */
+  (void)!syz_file_read(path, INPUT_LIMIT, &app->input_before,
+                       &before); /* none, or unreadable: there is nothing to put back */
   SYZ_TRY(syz_file_write(path, yaml, strlen(yaml)));
-  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/log.txt", folder) < (int)sizeof path, SYZ_ERR_WRITE, "output.dir: name too long");
+  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/log.txt", folder) < (int)sizeof path, SYZ_ERR_WRITE,
+              "output.dir: name too long");
   SYZ_TRY(syz_log_file(path));
 cleanup:
   return st;
@@ -76,7 +84,8 @@ syz_status syz_app_open_run_folder(syz_app *app)
   SYZ_TRY_ALL(app->world, syz_comm_rank(app->world) == 0 ? take_folder(app) : SYZ_OK);
   app->has_run_folder = true;
   app->run.input_yaml = syz_app_input_yaml(app);
-  if (snprintf(log, sizeof log, "%s/log.txt", syz_input_text(app->input, "output.dir")) < (int)sizeof log) syz_watch_log(log);
+  if (snprintf(log, sizeof log, "%s/log.txt", syz_input_text(app->input, "output.dir")) < (int)sizeof log)
+    syz_watch_log(log);
 cleanup:
   return st;
 }

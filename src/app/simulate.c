@@ -2,9 +2,10 @@
 /*
  * `simulate`: a synthetic survey, as shards or as files of a survey.
  *
- * The work is cut into units that do not depend on the ranks: shards of simulate.shard_objects objects, or bricks of 529. A unit is made and
- * written whole by one rank; the ranks meet after each round of units, so a failure or a request to stop reaches all of them. A unit that is
- * already there from the same input is kept: the same command goes on where it was stopped. Objects depend on the seed and their number only.
+ * The work is cut into units that do not depend on the ranks: shards of simulate.shard_objects objects, or bricks of
+ * 529. A unit is made and written whole by one rank; the ranks meet after each round of units, so a failure or a
+ * request to stop reaches all of them. A unit that is already there from the same input is kept: the same command goes
+ * on where it was stopped. Objects depend on the seed and their number only.
  */
 #include <stdio.h>
 #include <string.h>
@@ -16,26 +17,33 @@
 #include "syzygy/data.h"
 #include "syzygy/simulator.h"
 
-#define KEY(name, type, preset, unit, low, high, choices, help)                                                                                      \
-  {                                                                                                                                                  \
-    "simulate." name, type, preset, unit, low, high, choices, SYZ_USED_BY(simulate), help                                                            \
+#define KEY(name, type, preset, unit, low, high, choices, help)                                                        \
+  {                                                                                                                    \
+    "simulate." name, type, preset, unit, low, high, choices, SYZ_USED_BY(simulate), help                              \
   }
 
 const syz_key syz_simulate_keys[] = {
     KEY("objects", SYZ_KEY_INT, "2000", "objects", 1, 1.0e8, NULL, "Galaxies to simulate."),
     KEY("output", SYZ_KEY_CHOICE, "shards", "", 0, 0, "shards|survey",
-        "Shards in <output.dir>/shards, or files as surveys deliver them in <output.dir>/survey (529 objects a brick)."),
+        "Shards in <output.dir>/shards, or files as surveys deliver them in <output.dir>/survey (529 objects a "
+        "brick)."),
     KEY("redshift_min", SYZ_KEY_REAL, "0.02", "", 0.002, 0.62, NULL, "Lowest redshift."),
     KEY("redshift_max", SYZ_KEY_REAL, "0.6", "", 0.002, 0.62, NULL, "Highest redshift."),
-    KEY("magnitude_limit", SYZ_KEY_REAL, "19.5", "mag", 14, 23, NULL, "Faintest r of the flux-limited part (DESI's bright galaxy survey: 19.5)."),
+    KEY("magnitude_limit", SYZ_KEY_REAL, "19.5", "mag", 14, 23, NULL,
+        "Faintest r of the flux-limited part (DESI's bright galaxy survey: 19.5)."),
     KEY("lrg_fraction", SYZ_KEY_REAL, "0.3", "", 0, 1, NULL,
         "Share of luminous red galaxies: quiescent, redshift above 0.3, z band brighter than 20.4."),
-    KEY("image_noise", SYZ_KEY_REAL, "1", "", 0, 100, NULL, "Sky noise of images in units of the Legacy Surveys'; 0 draws none."),
-    KEY("spectrum_noise", SYZ_KEY_REAL, "1", "", 0, 100, NULL, "Noise of spectra in units of the instrument's; 0 draws none (ivar stays that of 1)."),
+    KEY("image_noise", SYZ_KEY_REAL, "1", "", 0, 100, NULL,
+        "Sky noise of images in units of the Legacy Surveys'; 0 draws none."),
+    KEY("spectrum_noise", SYZ_KEY_REAL, "1", "", 0, 100, NULL,
+        "Noise of spectra in units of the instrument's; 0 draws none (ivar stays that of 1)."),
     KEY("exposure_s", SYZ_KEY_REAL, "600", "s", 10, 1.0e5, NULL, "Typical effective exposure of a spectrum."),
-    KEY("neighbours", SYZ_KEY_REAL, "1", "", 0, 10, NULL, "Unrelated stars and galaxies on the images in units of the sky's density; 0 = none."),
-    KEY("artefacts", SYZ_KEY_REAL, "0.03", "", 0, 1, NULL, "Share of images with a satellite trail, a bleed trail or a cosmic ray."),
-    KEY("emulator", SYZ_KEY_TEXT, "", "HDF5 file", 0, 0, NULL, "PROVABGS stellar-population emulator; empty: own stellar populations."),
+    KEY("neighbours", SYZ_KEY_REAL, "1", "", 0, 10, NULL,
+        "Unrelated stars and galaxies on the images in units of the sky's density; 0 = none."),
+    KEY("artefacts", SYZ_KEY_REAL, "0.03", "", 0, 1, NULL,
+        "Share of images with a satellite trail, a bleed trail or a cosmic ray."),
+    KEY("emulator", SYZ_KEY_TEXT, "", "HDF5 file", 0, 0, NULL,
+        "PROVABGS stellar-population emulator; empty: own stellar populations."),
     KEY("shard_objects", SYZ_KEY_INT, "1000", "objects", 1, 1.0e6, NULL, "Objects in each shard."),
     KEY("segments", SYZ_KEY_BOOL, "true", "", 0, 0, NULL,
         "Write segment maps into the shards (bulge, disk, bar, arms, companion, neighbour, artefact)."),
@@ -81,8 +89,8 @@ static syz_status set_up(job *s)
   s->objects = syz_input_int(in, "simulate.objects");
   s->unit_objects = s->is_survey ? SYZ_BRICK_CELLS * SYZ_BRICK_CELLS : syz_input_int(in, "simulate.shard_objects");
   s->units = (s->objects + s->unit_objects - 1) / s->unit_objects;
-  SYZ_REQUIRE(snprintf(s->folder, sizeof s->folder, "%s/%s", syz_input_text(in, "output.dir"), s->is_survey ? "survey" : "shards") <
-                  (int)sizeof s->folder,
+  SYZ_REQUIRE(snprintf(s->folder, sizeof s->folder, "%s/%s", syz_input_text(in, "output.dir"),
+                       s->is_survey ? "survey" : "shards") < (int)sizeof s->folder,
               SYZ_ERR_INPUT, "output.dir: name too long");
   if (*emulator) SYZ_TRY(syz_emulator_read(emulator, &s->emulator));
   SYZ_TRY(syz_simulator_create(&c, s->emulator, &s->simulator));
@@ -122,16 +130,22 @@ static void shard_path(const job *s, int64_t unit, char *path, size_t room)
 }
 
 /* A brick counts as written once this note is there: its files appear one after another. */
-static void note_path(const job *s, int64_t unit, char *path, size_t room) { snprintf(path, room, "%s/.brick-%05lld", s->folder, (long long)unit); }
+static void note_path(const job *s, int64_t unit, char *path, size_t room)
+{
+  snprintf(path, room, "%s/.brick-%05lld", s->folder, (long long)unit);
+}
 
 /* A unit of an earlier run with the same input and the same program is kept, if it is whole. */
 static bool is_there(job *s, int64_t unit)
 {
   char path[4096];
   bool is_damaged = false, is_kept;
-  if (s->is_survey) note_path(s, unit, path, sizeof path);
-  else shard_path(s, unit, path, sizeof path);
-  is_kept = s->is_survey ? syz_simulate_has_brick(path, s->folder, s->mark, &is_damaged) : syz_simulate_has_shard(path, s->mark, &is_damaged);
+  if (s->is_survey)
+    note_path(s, unit, path, sizeof path);
+  else
+    shard_path(s, unit, path, sizeof path);
+  is_kept = s->is_survey ? syz_simulate_has_brick(path, s->folder, s->mark, &is_damaged)
+                         : syz_simulate_has_shard(path, s->mark, &is_damaged);
   s->damaged += is_damaged;
   return is_kept;
 }
@@ -148,7 +162,8 @@ static syz_status write_shard(job *s, int64_t unit)
     units[l] = syz_sim_label_unit(l);
   }
   shard_path(s, unit, path, sizeof path);
-  SYZ_TRY(syz_shard_writer_create(path, n, SYZ_SIM_LABEL_COUNT, name, units, s->has_segments, syz_app_created_by(), s->mark, &w));
+  SYZ_TRY(syz_shard_writer_create(path, n, SYZ_SIM_LABEL_COUNT, name, units, s->has_segments, syz_app_created_by(),
+                                  s->mark, &w));
   for (int64_t begin = 0; begin < n; begin += BLOCK) {
     int64_t count = n - begin < BLOCK ? n - begin : BLOCK;
     syz_timing_begin(&s->app->timing, "simulate");
@@ -158,7 +173,8 @@ static syz_status write_shard(job *s, int64_t unit)
                           .spectrum = s->flux + i * SYZ_SPECTRUM_PIXELS,
                           .ivar = s->ivar + i * SYZ_SPECTRUM_PIXELS};
       syz_simulator_make(s->simulator, first + begin + i, &o);
-      s->object[i] = (syz_object){.object_id = o.object_id, .ra = o.ra, .dec = o.dec, .has_image = 1, .has_spectrum = 1};
+      s->object[i] =
+          (syz_object){.object_id = o.object_id, .ra = o.ra, .dec = o.dec, .has_image = 1, .has_spectrum = 1};
       memcpy(s->label + i * SYZ_SIM_LABEL_COUNT, o.label, sizeof o.label);
     }
     syz_timing_end(&s->app->timing);
@@ -212,18 +228,19 @@ static syz_status prepare_folder(const job *s)
     note_path(s, s->units, path, sizeof path);
   else
     shard_path(s, s->units, path, sizeof path);
-  SYZ_REQUIRE(stat(path, &info) != 0, SYZ_ERR_WRITE, "%s is left over from a larger run; remove %s or choose another output.dir", path, s->folder);
+  SYZ_REQUIRE(stat(path, &info) != 0, SYZ_ERR_WRITE,
+              "%s is left over from a larger run; remove %s or choose another output.dir", path, s->folder);
 cleanup:
   return st;
 }
 
 static void print_plan(const job *s)
 {
-  double bytes = s->is_survey
-                     ? (double)s->units * 6.0e7 + (double)s->objects * 1.0e5
-                     : (double)s->objects * (4.0 * (IMAGE + 2 * SYZ_SPECTRUM_PIXELS + SYZ_SIM_LABEL_COUNT) + 33.0 + (s->has_segments ? SEGMENT : 0));
-  syz_info("%lld galaxies in %lld %s, about %.1f GB, in %s; starlight from %s", (long long)s->objects, (long long)s->units,
-           s->is_survey ? "bricks" : "shards", bytes * 1e-9, s->folder,
+  double bytes = s->is_survey ? (double)s->units * 6.0e7 + (double)s->objects * 1.0e5
+                              : (double)s->objects * (4.0 * (IMAGE + 2 * SYZ_SPECTRUM_PIXELS + SYZ_SIM_LABEL_COUNT) +
+                                                      33.0 + (s->has_segments ? SEGMENT : 0));
+  syz_info("%lld galaxies in %lld %s, about %.1f GB, in %s; starlight from %s", (long long)s->objects,
+           (long long)s->units, s->is_survey ? "bricks" : "shards", bytes * 1e-9, s->folder,
            s->emulator ? syz_input_text(s->app->input, "simulate.emulator") : "own stellar populations");
 }
 
@@ -244,14 +261,15 @@ syz_status syz_command_simulate(syz_app *app)
   syz_progress_begin(&progress, "simulate", "objects", 0, s->objects);
   for (int64_t round = 0; round * size < s->units; round++) {
     SYZ_TRY_ALL(world, write_unit(s, round * size + rank));
-    int64_t done = (round + 1) * size * s->unit_objects, stop = syz_stop_asked(world, syz_input_text(app->input, "output.dir"));
+    int64_t done = (round + 1) * size * s->unit_objects,
+            stop = syz_stop_asked(world, syz_input_text(app->input, "output.dir"));
     if (done > s->objects) done = s->objects;
     syz_progress_tell(&progress, done, NULL);
     syz_allreduce_i64(world, &stop, 1, SYZ_MAX);
     if (stop && done < s->objects) {
       syz_progress_end(&progress, done);
-      syz_info("stopped by %s after %lld of %lld objects; the same command goes on from there", syz_stop_reason(), (long long)done,
-               (long long)s->objects);
+      syz_info("stopped by %s after %lld of %lld objects; the same command goes on from there", syz_stop_reason(),
+               (long long)done, (long long)s->objects);
       st = SYZ_STOPPED;
       goto cleanup;
     }

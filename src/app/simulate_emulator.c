@@ -10,7 +10,8 @@
 enum { WIDTH_MAX = 4096, WAVES_MAX = 100000 };
 
 /* Shape of bin<k>/<name> with as many axes as wanted; -1 in `want` is any size up to `most`. */
-static syz_status shape_of(syz_h5 *f, const char *name, int axes, int64_t want0, int64_t want1, int64_t most, int64_t shape[8])
+static syz_status shape_of(syz_h5 *f, const char *name, int axes, int64_t want0, int64_t want1, int64_t most,
+                           int64_t shape[8])
 {
   syz_status st = SYZ_OK;
   int found = 0;
@@ -19,8 +20,8 @@ static syz_status shape_of(syz_h5 *f, const char *name, int axes, int64_t want0,
   for (int i = 0; i < axes; i++) {
     int64_t want = i == 0 ? want0 : want1;
     SYZ_REQUIRE(shape[i] > 0 && shape[i] <= most && (want < 0 || shape[i] == want), SYZ_ERR_DATA,
-                "%s: axis %d of %s is %lld, wanted %lld (at most %lld)", syz_h5_path(f), i, name, (long long)shape[i], (long long)want,
-                (long long)most);
+                "%s: axis %d of %s is %lld, wanted %lld (at most %lld)", syz_h5_path(f), i, name, (long long)shape[i],
+                (long long)want, (long long)most);
   }
 cleanup:
   return st;
@@ -38,7 +39,8 @@ static syz_status read_f32(syz_h5 *f, int bin, const char *what, int axes, int64
   SYZ_ALLOC(*out, "emulator", n);
   SYZ_TRY(syz_h5_read(f, name, SYZ_H5_F32, 0, rows, *out));
   for (int64_t i = 0; i < n; i++)
-    SYZ_REQUIRE(isfinite((*out)[i]), SYZ_ERR_DATA, "%s: %s holds %g at %lld", syz_h5_path(f), name, (double)(*out)[i], (long long)i);
+    SYZ_REQUIRE(isfinite((*out)[i]), SYZ_ERR_DATA, "%s: %s holds %g at %lld", syz_h5_path(f), name, (double)(*out)[i],
+                (long long)i);
 cleanup:
   return st;
 }
@@ -52,12 +54,14 @@ static syz_status read_layers(syz_h5 *f, int k, syz_emulator_bin *b)
   for (int l = 0;; l++) {
     snprintf(name, sizeof name, "bin%d/W%d", k, l);
     if (!syz_h5_has(f, name)) break;
-    SYZ_REQUIRE(l < SYZ_EMULATOR_LAYERS_MAX, SYZ_ERR_DATA, "%s: bin%d has more than %d layers", syz_h5_path(f), k, SYZ_EMULATOR_LAYERS_MAX);
+    SYZ_REQUIRE(l < SYZ_EMULATOR_LAYERS_MAX, SYZ_ERR_DATA, "%s: bin%d has more than %d layers", syz_h5_path(f), k,
+                SYZ_EMULATOR_LAYERS_MAX);
     SYZ_TRY(shape_of(f, name, 2, b->width[l], -1, WIDTH_MAX, shape));
     b->width[l + 1] = (int)shape[1];
     b->n_layers = l + 1;
   }
-  SYZ_REQUIRE(b->n_layers > 0, SYZ_ERR_DATA, "%s: no bin%d/W0; this is not a stellar-population emulator", syz_h5_path(f), k);
+  SYZ_REQUIRE(b->n_layers > 0, SYZ_ERR_DATA, "%s: no bin%d/W0; this is not a stellar-population emulator",
+              syz_h5_path(f), k);
   for (int l = 0; l < b->n_layers; l++) {
     snprintf(name, sizeof name, "W%d", l);
     SYZ_TRY(read_f32(f, k, name, 2, b->width[l], b->width[l + 1], &b->weight[l]));
@@ -88,8 +92,8 @@ static syz_status read_bin(syz_h5 *f, int k, syz_emulator_bin *b)
   SYZ_TRY(read_f32(f, k, "parameters_shift", 1, SYZ_EMULATOR_INPUTS, 0, &b->input_shift));
   SYZ_TRY(read_f32(f, k, "parameters_scale", 1, SYZ_EMULATOR_INPUTS, 0, &b->input_scale));
   for (int i = 0; i < SYZ_EMULATOR_INPUTS; i++)
-    SYZ_REQUIRE(b->input_scale[i] > 0.0f, SYZ_ERR_DATA, "%s: bin%d/parameters_scale[%d] = %g is not positive", syz_h5_path(f), k, i,
-                (double)b->input_scale[i]);
+    SYZ_REQUIRE(b->input_scale[i] > 0.0f, SYZ_ERR_DATA, "%s: bin%d/parameters_scale[%d] = %g is not positive",
+                syz_h5_path(f), k, i, (double)b->input_scale[i]);
   SYZ_TRY(read_f32(f, k, "pca_shift", 1, pcs, 0, &b->pca_shift));
   SYZ_TRY(read_f32(f, k, "pca_scale", 1, pcs, 0, &b->pca_scale));
   SYZ_TRY(read_f32(f, k, "pca_transform_matrix", 2, pcs, b->n_wave, &b->pca));

@@ -4,6 +4,6 @@
 
 #include "syzygy/simulator.h"
 
-/** `path`: groups bin0 .. bin3 with W<l>, b<l>, alphas<l>, betas<l>, shifts, scales, pca_transform_matrix and wave. SYZ_ERR_DATA names file,
- * dataset, shape found and shape wanted. Not collective. */
+/** `path`: groups bin0 .. bin3 with W<l>, b<l>, alphas<l>, betas<l>, shifts, scales, pca_transform_matrix and wave.
+ * SYZ_ERR_DATA names file, dataset, shape found and shape wanted. Not collective. */
 syz_status syz_emulator_read(const char *path, syz_emulator **out);

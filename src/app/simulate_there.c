@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A unit is kept when it says that it is from the same input, program and emulator, and when every byte is what it was: shards carry checksums, and
- * of a brick's FITS files a note has a digest each.
+ * A unit is kept when it says that it is from the same input, program and emulator, and when every byte is what it was:
+ * shards carry checksums, and of a brick's FITS files a note has a digest each.
  */
 #include "simulate_there.h"
 
@@ -44,7 +44,8 @@ bool syz_simulate_has_shard(const char *path, const char *mark, bool *is_damaged
     return false;
   }
   is_same = syz_h5_read_text(f, "", "input", &text) == SYZ_OK && text && strcmp(text, mark) == 0 &&
-            syz_h5_read_text(f, "", "created_by", &program) == SYZ_OK && program && strcmp(program, syz_app_created_by()) == 0;
+            syz_h5_read_text(f, "", "created_by", &program) == SYZ_OK && program &&
+            strcmp(program, syz_app_created_by()) == 0;
   if (is_same) *is_damaged = syz_h5_verify_all(f, &is_whole) != SYZ_OK;
   syz_h5_close(&f);
   syz_free(&text);
@@ -52,7 +53,8 @@ bool syz_simulate_has_shard(const char *path, const char *mark, bool *is_damaged
   return is_same && is_whole;
 }
 
-syz_status syz_simulate_write_note(const char *note, const char *folder, const char *mark, const syz_survey_files *files)
+syz_status syz_simulate_write_note(const char *note, const char *folder, const char *mark,
+                                   const syz_survey_files *files)
 {
   syz_status st = SYZ_OK;
   char *text = NULL, path[PATH_MAX];
@@ -62,7 +64,8 @@ syz_status syz_simulate_write_note(const char *note, const char *folder, const c
   for (int i = 0; i < files->n; i++) {
     int64_t bytes = 0;
     uint64_t sum = 0;
-    SYZ_REQUIRE(snprintf(path, sizeof path, "%s/%s", folder, files->name[i]) < (int)sizeof path, SYZ_ERR_WRITE, "%s: name too long", folder);
+    SYZ_REQUIRE(snprintf(path, sizeof path, "%s/%s", folder, files->name[i]) < (int)sizeof path, SYZ_ERR_WRITE,
+                "%s: name too long", folder);
     SYZ_TRY(syz_file_sum(path, 0, 1, &bytes, &sum));
     n += (size_t)snprintf(text + n, room - n, "# %016" PRIx64 " %" PRId64 " %s\n", sum, bytes, files->name[i]);
   }
@@ -79,8 +82,8 @@ static bool holds(const char *folder, const char *line)
   int64_t bytes = 0, wanted_bytes;
   uint64_t sum = 0, wanted;
   if (sscanf(line, "# %16" SCNx64 " %" SCNd64 " %255s", &wanted, &wanted_bytes, name) != 3) return false;
-  return snprintf(path, sizeof path, "%s/%s", folder, name) < (int)sizeof path && syz_file_sum(path, 0, 1, &bytes, &sum) == SYZ_OK && sum == wanted &&
-         bytes == wanted_bytes;
+  return snprintf(path, sizeof path, "%s/%s", folder, name) < (int)sizeof path &&
+         syz_file_sum(path, 0, 1, &bytes, &sum) == SYZ_OK && sum == wanted && bytes == wanted_bytes;
 }
 
 bool syz_simulate_has_brick(const char *note, const char *folder, const char *mark, bool *is_damaged)
@@ -93,7 +96,8 @@ bool syz_simulate_has_brick(const char *note, const char *folder, const char *ma
   if (access(note, R_OK) != 0 || syz_file_read(note, NOTE_LIMIT, &text, &n) != SYZ_OK) return false;
   const size_t head = strlen(mark), more = strlen(program);
   is_same = n > head + more && memcmp(text, mark, head) == 0 && memcmp(text + head, program, more) == 0;
-  for (const char *line = text + head + more; is_same && !*is_damaged && *line; line += strcspn(line, "\n"), line += *line == '\n')
+  for (const char *line = text + head + more; is_same && !*is_damaged && *line;
+       line += strcspn(line, "\n"), line += *line == '\n')
     *is_damaged = !holds(folder, line);
   syz_free(&text);
   return is_same && !*is_damaged;

@@ -31,7 +31,10 @@ static const syz_remembered shared_facts[] = {
     {"compute.engine", SYZ_KEY_TEXT, false},
 };
 
-void syz_training_open(syz_training *t, syz_app *app) { *t = (syz_training){.app = app, .in = app->input, .skips = SYZ_BAD_SKIPPED}; }
+void syz_training_open(syz_training *t, syz_app *app)
+{
+  *t = (syz_training){.app = app, .in = app->input, .skips = SYZ_BAD_SKIPPED};
+}
 
 void syz_training_close(syz_training *t)
 {
@@ -72,14 +75,20 @@ syz_status syz_training_settle(syz_training *t, double lr_divisor, bool decay_is
   const int64_t warmup = syz_input_int(in, "train.warmup_steps");
   SYZ_TRY(syz_training_settle_steps(in, "train.warmup_steps", syz_input_int(in, "train.steps") / 10));
   if (syz_input_int(in, "train.warmup_steps") < warmup)
-    syz_info("train.warmup_steps: %" PRId64 ", a tenth of train.steps, as none are given", syz_input_int(in, "train.warmup_steps"));
-  if (lr_divisor > 0) SYZ_TRY(syz_training_settle_real(in, "train.lr_min", syz_input_real(in, "train.lr") / lr_divisor));
-  if (decay_is_constant) SYZ_TRY(syz_training_settle_real(in, "train.weight_decay_end", syz_input_real(in, "train.weight_decay")));
+    syz_info("train.warmup_steps: %" PRId64 ", a tenth of train.steps, as none are given",
+             syz_input_int(in, "train.warmup_steps"));
+  if (lr_divisor > 0)
+    SYZ_TRY(syz_training_settle_real(in, "train.lr_min", syz_input_real(in, "train.lr") / lr_divisor));
+  if (decay_is_constant)
+    SYZ_TRY(syz_training_settle_real(in, "train.weight_decay_end", syz_input_real(in, "train.weight_decay")));
 cleanup:
   return st;
 }
 
-int64_t syz_training_leaves(const syz_input *in) { return syz_input_bool(in, "reproducible") ? syz_input_int(in, "reproducible_leaves") : 0; }
+int64_t syz_training_leaves(const syz_input *in)
+{
+  return syz_input_bool(in, "reproducible") ? syz_input_int(in, "reproducible_leaves") : 0;
+}
 
 syz_status syz_training_check_keys(const syz_training *t)
 {
@@ -87,10 +96,13 @@ syz_status syz_training_check_keys(const syz_training *t)
   const syz_input *in = t->in;
   const int64_t warmup = syz_input_int(in, "train.warmup_steps"), steps = syz_input_int(in, "train.steps");
   SYZ_TRY(syz_leaves_check(NULL, syz_input_int(in, "train.global_batch"), syz_training_leaves(in)));
-  SYZ_REQUIRE(syz_input_real(in, "train.lr_min") <= syz_input_real(in, "train.lr") || !syz_input_is_given(in, "train.lr_min"), SYZ_ERR_INPUT,
-              "train.lr_min = %g is larger than train.lr = %g", syz_input_real(in, "train.lr_min"), syz_input_real(in, "train.lr"));
+  SYZ_REQUIRE(syz_input_real(in, "train.lr_min") <= syz_input_real(in, "train.lr") ||
+                  !syz_input_is_given(in, "train.lr_min"),
+              SYZ_ERR_INPUT, "train.lr_min = %g is larger than train.lr = %g", syz_input_real(in, "train.lr_min"),
+              syz_input_real(in, "train.lr"));
   if (warmup >= steps)
-    syz_warn("train.warmup_steps = %" PRId64 " and train.steps = %" PRId64 ": the run ends before train.lr is reached", warmup, steps);
+    syz_warn("train.warmup_steps = %" PRId64 " and train.steps = %" PRId64 ": the run ends before train.lr is reached",
+             warmup, steps);
 cleanup:
   return st;
 }
@@ -112,10 +124,12 @@ static bool begins_with(const char *text, const char *start) { return strncmp(te
 /* Not what a tower is but how it is used: every tower can be used so. */
 static bool is_of_use(const char *key)
 {
-  return strcmp(key, "model.embedding.dropout") == 0 || strcmp(key, "model.image.size") == 0 || strcmp(key, "model.image.tokens") == 0;
+  return strcmp(key, "model.embedding.dropout") == 0 || strcmp(key, "model.image.size") == 0 ||
+         strcmp(key, "model.image.tokens") == 0;
 }
 
-syz_status syz_training_take_config(syz_training *t, const char *path, const syz_model_config *config, const char *section)
+syz_status syz_training_take_config(syz_training *t, const char *path, const syz_model_config *config,
+                                    const char *section)
 {
   syz_status st = SYZ_OK;
   const syz_key *const table[1] = {syz_model_keys};
@@ -132,7 +146,8 @@ syz_status syz_training_take_config(syz_training *t, const char *path, const syz
     if (strcmp(theirs, ours) == 0) continue;
     const bool may_differ = is_of_use(k->path);
     if (syz_input_is_given(in, k->path)) {
-      SYZ_REQUIRE(may_differ, SYZ_ERR_INPUT, "%s is %s in the input and %s in %s: leave it out, the file rules", k->path, ours, theirs, path);
+      SYZ_REQUIRE(may_differ, SYZ_ERR_INPUT, "%s is %s in the input and %s in %s: leave it out, the file rules",
+                  k->path, ours, theirs, path);
       continue;
     }
     SYZ_TRY(syz_input_assign(in, k->path, theirs));
@@ -178,7 +193,8 @@ syz_status syz_training_split_tensor(syz_training *t)
 syz_status syz_training_share_blocks(const syz_training *t, syz_model *model)
 {
   const int ranks = (int)syz_input_int(t->in, "parallel.tensor");
-  return syz_agree(t->app->world, is_only_planned(t) ? syz_model_plan_tensor(model, ranks) : syz_model_set_tensor(model, t->grid.tensor));
+  return syz_agree(t->app->world, is_only_planned(t) ? syz_model_plan_tensor(model, ranks)
+                                                     : syz_model_set_tensor(model, t->grid.tensor));
 }
 
 syz_status syz_training_share_weights(syz_training *t, syz_model *model)

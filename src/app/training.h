@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * What the commands that train have in common: keys, defaults that follow other keys, data sets, what a checkpoint remembers of the input, the
- * configuration that a model file brings, the plan that is told. See training.c; keys in training_keys.c.
+ * What the commands that train have in common: keys, defaults that follow other keys, data sets, what a checkpoint
+ * remembers of the input, the configuration that a model file brings, the plan that is told. See training.c; keys in
+ * training_keys.c.
  *
- * A command goes through it in this order (align.c, pretrain_image.c): open, settle, its own checks, read_config or take_config, open_data,
- * compute, grid, model, read_loop, facts, tell, run folder, objective, syz_train_run, tell_peak, close.
+ * A command goes through it in this order (align.c, pretrain_image.c): open, settle, its own checks, read_config or
+ * take_config, open_data, compute, grid, model, read_loop, facts, tell, run folder, objective, syz_train_run,
+ * tell_peak, close.
  */
 #pragma once
 
@@ -23,12 +25,14 @@ typedef struct syz_training {
   syz_model_config config;
   syz_compute *compute;
   syz_grid grid;
-  syz_nodes *nodes;           /**< of grid.data: who shares weights */
-  syz_model *model;           /**< the one that trains */
-  uint64_t content; /**< of data files that have no checksums (syz_shardset_content); 0: all have, or data.verify does not ask for it */
+  syz_nodes *nodes; /**< of grid.data: who shares weights */
+  syz_model *model; /**< the one that trains */
+  uint64_t content; /**< of data files that have no checksums (syz_shardset_content); 0: all have, or data.verify does
+                       not ask for it */
   syz_shardset *train, *test; /**< test: NULL when nothing is held out */
   syz_split split;            /**< of `train` */
-  syz_bad_objects skips;      /**< how data.bad_objects: skip judges; a command that reads one modality narrows it before it opens data */
+  syz_bad_objects skips; /**< how data.bad_objects: skip judges; a command that reads one modality narrows it before it
+                            opens data */
   syz_train_config loop;
   syz_fact fact[SYZ_FACTS_MAX];
 } syz_training;
@@ -39,9 +43,9 @@ void syz_training_open(syz_training *t, syz_app *app);
 void syz_training_close(syz_training *t);
 
 /**
- * Keys that were left at defaults made for long runs follow the keys that were given: train.warmup_steps at most a tenth of train.steps; train.lr_min
- * = train.lr / lr_divisor (0: stays); train.weight_decay_end = train.weight_decay when `decay_is_constant`. Not collective; the same on
- * every rank.
+ * Keys that were left at defaults made for long runs follow the keys that were given: train.warmup_steps at most a
+ * tenth of train.steps; train.lr_min = train.lr / lr_divisor (0: stays); train.weight_decay_end = train.weight_decay
+ * when `decay_is_constant`. Not collective; the same on every rank.
  */
 syz_status syz_training_settle(syz_training *t, double lr_divisor, bool decay_is_constant);
 /** A key that was not given gets this value. Not collective. */
@@ -53,15 +57,19 @@ int64_t syz_training_leaves(const syz_input *in);
 /** Contradictions among the shared keys; warns of a run that ends within its warm-up. Not collective. */
 syz_status syz_training_check_keys(const syz_training *t);
 
-/** A file's configuration takes the place of the input's keys that begin with `section` ("model.", "model.image."). What the input says itself
- * must agree (SYZ_ERR_INPUT), except for what does not change a parameter's shape. Not collective; the same on every rank. */
-syz_status syz_training_take_config(syz_training *t, const char *path, const syz_model_config *config, const char *section);
-/** data.path and data.split: the set to train on, verified; with wants_test the objects held out, when the split leaves any. Collective; agreed. */
+/** A file's configuration takes the place of the input's keys that begin with `section` ("model.", "model.image.").
+ * What the input says itself must agree (SYZ_ERR_INPUT), except for what does not change a parameter's shape. Not
+ * collective; the same on every rank. */
+syz_status syz_training_take_config(syz_training *t, const char *path, const syz_model_config *config,
+                                    const char *section);
+/** data.path and data.split: the set to train on, verified; with wants_test the objects held out, when the split leaves
+ * any. Collective; agreed. */
 syz_status syz_training_open_data(syz_training *t, bool wants_test);
 
 /** The tensor groups of parallel.tensor; a dry run on other ranks goes without. After the grid. Collective; agreed. */
 syz_status syz_training_split_tensor(syz_training *t);
-/** Who computes the model's blocks; in such a dry run, for how many ranks they are planned. For a model just created. Collective; agreed. */
+/** Who computes the model's blocks; in such a dry run, for how many ranks they are planned. For a model just created.
+ * Collective; agreed. */
 syz_status syz_training_share_blocks(const syz_training *t, syz_model *model);
 /** One block of weights a node for a model just created. After the grid; collective; agreed. */
 syz_status syz_training_share_weights(syz_training *t, syz_model *model);
@@ -76,7 +84,8 @@ typedef struct syz_remembered {
 void syz_training_add_fact(syz_training *t, const char *key, const char *value, bool is_fixed);
 /** A value of the input as text, for facts: numbers with all their digits. */
 void syz_training_value(const syz_input *in, const char *key, syz_key_type type, char *text, size_t room);
-/** The model's keys that the command uses, the data set, the shared keys, and the command's own [n]. After read_loop and open_data. */
+/** The model's keys that the command uses, the data set, the shared keys, and the command's own [n]. After read_loop
+ * and open_data. */
 void syz_training_add_facts(syz_training *t, const syz_remembered *own, int n);
 
 /** What a run of this global batch takes on so many ranks that hold this rank's tower(s). Not collective. */
@@ -85,9 +94,11 @@ typedef struct syz_planner {
   syz_status (*plan)(void *context, int64_t global_batch, int ranks, syz_plan *out);
 } syz_planner;
 /**
- * Engine, parameters, epochs, planned memory: what a run begins with. A dry run shows the plan item by item, for the ranks of plan.ranks, and the
- * largest global batch that fits. `out`: the plan of this run. Collective; agreed. SYZ_ERR_MEMORY when the layers can't be made.
+ * Engine, parameters, epochs, planned memory: what a run begins with. A dry run shows the plan item by item, for the
+ * ranks of plan.ranks, and the largest global batch that fits. `out`: the plan of this run. Collective; agreed.
+ * SYZ_ERR_MEMORY when the layers can't be made.
  */
 syz_status syz_training_tell(const syz_training *t, const syz_planner *planner, syz_plan *out);
-/** Beside the plan: the largest resident set of any rank, and what the ranks of the fullest node have together. Collective; agreed. */
+/** Beside the plan: the largest resident set of any rank, and what the ranks of the fullest node have together.
+ * Collective; agreed. */
 syz_status syz_training_tell_peak(const syz_training *t, const syz_plan *planned);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What a training run begins with: its model and data in numbers, the memory it will take, and in a dry run what would still fit. */
+/** What a training run begins with: its model and data in numbers, the memory it will take, and in a dry run what would
+ * still fit. */
 #include <inttypes.h>
 #include <math.h>
 
@@ -21,15 +22,17 @@ static void tell_run(const syz_training *t)
   }
   syz_compute_tell(t->compute);
   if (t->grid.towers == SYZ_TOWERS_APART)
-    syz_info("towers apart: %d ranks with the image tower, %d with the spectrum tower; rank 0 holds %.1f M parameters, trains %.1f M",
+    syz_info("towers apart: %d ranks with the image tower, %d with the spectrum tower; rank 0 holds %.1f M parameters, "
+             "trains %.1f M",
              t->grid.image_ranks, t->grid.spectrum_ranks, (double)parameters / 1e6, (double)trained / 1e6);
   else
     syz_info("%.1f M parameters, %.1f M of them trained", (double)parameters / 1e6, (double)trained / 1e6);
-  syz_info("%" PRId64 " objects, global batch %" PRId64 ": %.1f steps an epoch, %" PRId64 " steps are %.1f epochs", n, G, (double)n / (double)G,
-           t->loop.steps, (double)t->loop.steps * (double)G / (double)(n > 0 ? n : 1));
+  syz_info("%" PRId64 " objects, global batch %" PRId64 ": %.1f steps an epoch, %" PRId64 " steps are %.1f epochs", n,
+           G, (double)n / (double)G, t->loop.steps, (double)t->loop.steps * (double)G / (double)(n > 0 ? n : 1));
 }
 
-/* The ranks that are planned for: those that hold this rank's tower(s), those of a node, and of them those that share weights and sum together. */
+/* The ranks that are planned for: those that hold this rank's tower(s), those of a node, and of them those that share
+ * weights and sum together. */
 typedef struct layout {
   int64_t world;
   int ranks, node, sharers;
@@ -61,42 +64,50 @@ static void tell_items(const syz_plan *p, const layout *l)
 {
   syz_info("%-38s %12s", "memory of a rank", "GiB");
   for (int i = 0; i < p->n; i++)
-    syz_info("  %-36s %12.3f%s", p->item[i].name, (double)p->item[i].bytes / GIB, p->item[i].is_of_node ? "  once a node" : "");
+    syz_info("  %-36s %12.3f%s", p->item[i].name, (double)p->item[i].bytes / GIB,
+             p->item[i].is_of_node ? "  once a node" : "");
   syz_info("  %-36s %12.3f", "a rank, without what its node shares", (double)syz_plan_rank_bytes(p) / GIB);
   syz_info("  a node of %-6d ranks %19.3f", l->node, (double)syz_plan_node_bytes(p, l->node) / GIB);
 }
 
-static syz_status make_plan(const syz_training *t, const syz_planner *planner, const layout *l, int64_t batch, syz_plan *out)
+static syz_status make_plan(const syz_training *t, const syz_planner *planner, const layout *l, int64_t batch,
+                            syz_plan *out)
 {
   syz_status st = SYZ_OK;
   SYZ_TRY(planner->plan(planner->context, batch, l->ranks, out));
   const int nodes = (l->ranks + l->sharers - 1) / l->sharers;
-  syz_plan_add(out, "gradients between nodes", syz_gradients_travel_bytes(syz_model_size(t->model), l->ranks, nodes, t->loop.reduction));
+  syz_plan_add(out, "gradients between nodes",
+               syz_gradients_travel_bytes(syz_model_size(t->model), l->ranks, nodes, t->loop.reduction));
   out->sharers = l->sharers;
 cleanup:
   return st;
 }
 
-/* The largest multiple of the ranks that fits; by doubling, then by halves. A batch counts as too large when its layers can't be made. */
+/* The largest multiple of the ranks that fits; by doubling, then by halves. A batch counts as too large when its layers
+ * can't be made. */
 static void tell_largest(const syz_training *t, const syz_planner *planner, const layout *l)
 {
   const double given = syz_input_real(t->in, "plan.memory_gib");
   const double room = given > 0 ? given * GIB : (double)(syz_memory_available() + syz_memory_get().live_bytes);
   int64_t fits = 0, fails = 0;
-  for (int64_t share = 1; share <= (INT64_C(1) << 40) && (fails == 0 || fails - fits > 1); share = fails ? (fits + fails) / 2 : 2 * fits) {
+  for (int64_t share = 1; share <= (INT64_C(1) << 40) && (fails == 0 || fails - fits > 1);
+       share = fails ? (fits + fails) / 2 : 2 * fits) {
     syz_plan plan;
     const bool is_small = share * l->world <= 1048576; /* the most that train.global_batch may be */
-    if (is_small && make_plan(t, planner, l, share * l->world, &plan) == SYZ_OK && (double)syz_plan_node_bytes(&plan, l->node) <= room)
+    if (is_small && make_plan(t, planner, l, share * l->world, &plan) == SYZ_OK &&
+        (double)syz_plan_node_bytes(&plan, l->node) <= room)
       fits = share;
     else
       fails = share;
   }
   if (fits > 0)
-    syz_info("largest train.global_batch in %.1f GiB a node: %" PRId64 " (%" PRId64 " a rank; %" PRId64 " ranks, %d a node)", room / GIB,
-             fits * l->world, fits, l->world, l->node);
+    syz_info("largest train.global_batch in %.1f GiB a node: %" PRId64 " (%" PRId64 " a rank; %" PRId64
+             " ranks, %d a node)",
+             room / GIB, fits * l->world, fits, l->world, l->node);
   else
-    syz_warn("not one object a rank fits into %.1f GiB a node of %d ranks: fewer ranks a node with more threads, or train.recompute", room / GIB,
-             l->node);
+    syz_warn("not one object a rank fits into %.1f GiB a node of %d ranks: fewer ranks a node with more threads, or "
+             "train.recompute",
+             room / GIB, l->node);
 }
 
 syz_status syz_training_tell(const syz_training *t, const syz_planner *planner, syz_plan *out)
@@ -107,7 +118,8 @@ syz_status syz_training_tell(const syz_training *t, const syz_planner *planner, 
   SYZ_TRY(layout_of(t, &l));
   SYZ_TRY_ALL(t->app->world, make_plan(t, planner, &l, t->loop.global_batch, out));
   if (t->app->is_dry_run) tell_items(out, &l);
-  syz_info("needs about %.2f GiB a rank, %.2f GiB a node of %d ranks", (double)(syz_plan_rank_bytes(out) + syz_plan_shared_bytes(out)) / GIB,
+  syz_info("needs about %.2f GiB a rank, %.2f GiB a node of %d ranks",
+           (double)(syz_plan_rank_bytes(out) + syz_plan_shared_bytes(out)) / GIB,
            (double)syz_plan_node_bytes(out, l.node) / GIB, l.node);
   if (t->app->is_dry_run && syz_comm_rank(t->app->world) == 0) tell_largest(t, planner, &l);
 cleanup:
@@ -125,8 +137,8 @@ syz_status syz_training_tell_peak(const syz_training *t, const syz_plan *planned
   syz_allreduce_f64(t->app->world, &peak, 1, SYZ_MAX);
   int64_t most = syz_comm_size(node);
   syz_allreduce_i64(t->app->world, &most, 1, SYZ_MAX);
-  syz_info("at most %.2f GiB of a rank were in memory (%.2f GiB planned), %.2f GiB of a node (%.2f GiB planned)", peak / GIB,
-           (double)(syz_plan_rank_bytes(planned) + syz_plan_shared_bytes(planned)) / GIB, together / GIB,
+  syz_info("at most %.2f GiB of a rank were in memory (%.2f GiB planned), %.2f GiB of a node (%.2f GiB planned)",
+           peak / GIB, (double)(syz_plan_rank_bytes(planned) + syz_plan_shared_bytes(planned)) / GIB, together / GIB,
            (double)syz_plan_node_bytes(planned, (int)most) / GIB);
 cleanup:
   syz_comm_destroy(&node);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Checksums: XXH3 of bytes, and sums of hashes of rows or of a file's blocks that do not depend on who holds or reads which. */
+/** Checksums: XXH3 of bytes, and sums of hashes of rows or of a file's blocks that do not depend on who holds or reads
+ * which. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -15,7 +16,8 @@ uint64_t syz_checksum_rows(const void *rows, int64_t n, size_t row_bytes, int64_
 {
   uint64_t sum = 0;
   const unsigned char *row = rows;
-  for (int64_t i = 0; i < n; i++) sum += XXH3_64bits_withSeed(row + (size_t)i * row_bytes, row_bytes, (uint64_t)(first_row + i) + 1);
+  for (int64_t i = 0; i < n; i++)
+    sum += XXH3_64bits_withSeed(row + (size_t)i * row_bytes, row_bytes, (uint64_t)(first_row + i) + 1);
   return sum;
 }
 

@@ -2,10 +2,11 @@
 /**
  * Children that decode bytes from outside: what they are cut off from before they touch the first byte.
  *
- * A damaged file can make a decoding library write anywhere or run for ever. A child of our own keeps that away from the run, but fork() gives it
- * more than it needs: memory that the ranks of a node share, every open file, the signals by which a run is stopped. So a child first gives all of
- * that up, and then lets the kernel refuse what is left: files, sockets, processes, memory beyond a bound. seccomp (libseccomp) is used where the
- * platform has it; without it the rest still holds.
+ * A damaged file can make a decoding library write anywhere or run for ever. A child of our own keeps that away from
+ * the run, but fork() gives it more than it needs: memory that the ranks of a node share, every open file, the signals
+ * by which a run is stopped. So a child first gives all of that up, and then lets the kernel refuse what is left:
+ * files, sockets, processes, memory beyond a bound. seccomp (libseccomp) is used where the platform has it; without it
+ * the rest still holds.
  */
 #define _DEFAULT_SOURCE /* syscall */
 
@@ -33,12 +34,15 @@
 static void set_signals(void)
 {
   /* MPI's handlers would print a stack; SIGURG is our own watch's. */
-  static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS, SIGALRM, SIGPROF, SIGXCPU, SIGCHLD, SIGURG};
-  /* They ask the run to stop, often as a whole group of processes; the run then stops its children, by closing their line. */
+  static const int own[] = {SIGSEGV, SIGBUS,  SIGFPE,  SIGILL,  SIGABRT, SIGSYS,
+                            SIGALRM, SIGPROF, SIGXCPU, SIGCHLD, SIGURG};
+  /* They ask the run to stop, often as a whole group of processes; the run then stops its children, by closing their
+   * line. */
   static const int meant_for_the_run[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGPIPE};
   sigset_t none;
   for (size_t i = 0; i < sizeof own / sizeof *own; i++) signal(own[i], SIG_DFL);
-  for (size_t i = 0; i < sizeof meant_for_the_run / sizeof *meant_for_the_run; i++) signal(meant_for_the_run[i], SIG_IGN);
+  for (size_t i = 0; i < sizeof meant_for_the_run / sizeof *meant_for_the_run; i++)
+    signal(meant_for_the_run[i], SIG_IGN);
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, NULL);
 }
@@ -69,7 +73,8 @@ static void close_others(const int *keep, int n)
   closedir(list);
 }
 
-/* Writable memory that other processes see. By the bare system call: MPI libraries put themselves before munmap() to keep books. */
+/* Writable memory that other processes see. By the bare system call: MPI libraries put themselves before munmap() to
+ * keep books. */
 static void drop_shared_memory(void)
 {
   enum { SOME = 128 };
@@ -83,14 +88,17 @@ static void drop_shared_memory(void)
       const bool was_start = is_start;
       const size_t length = strlen(line);
       is_start = length > 0 && line[length - 1] == '\n';
-      if (was_start && sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %7s", &from[n], &to[n], rights) == 3 && rights[1] == 'w' && rights[3] == 's') n++;
+      if (was_start && sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %7s", &from[n], &to[n], rights) == 3 &&
+          rights[1] == 'w' && rights[3] == 's')
+        n++;
     }
     if (maps) fclose(maps);
     for (int i = 0; i < n; i++) (void)syscall(SYS_munmap, from[i], to[i] - from[i]);
   }
 }
 
-/* Over the command line in memory, whose place the kernel tells: otherwise the child would look like a rank to whoever counts or ends those. */
+/* Over the command line in memory, whose place the kernel tells: otherwise the child would look like a rank to whoever
+ * counts or ends those. */
 void syz_child_name(const char *name)
 {
   unsigned long from = 0, to = 0;
@@ -146,15 +154,19 @@ static bool limit_memory(size_t bytes)
 /* What decoding needs, and no more; anything else fails with EPERM. */
 static void filter_calls(bool may_open)
 {
-  const int plain[] = {SCMP_SYS(read),        SCMP_SYS(pread64),      SCMP_SYS(readv),        SCMP_SYS(write),          SCMP_SYS(writev),
-                       SCMP_SYS(recvfrom),    SCMP_SYS(recvmsg),      SCMP_SYS(sendto),       SCMP_SYS(sendmsg),        SCMP_SYS(close),
-                       SCMP_SYS(fstat),       SCMP_SYS(fstat64),      SCMP_SYS(lseek),        SCMP_SYS(_llseek),        SCMP_SYS(munmap),
-                       SCMP_SYS(mremap),      SCMP_SYS(brk),          SCMP_SYS(madvise),      SCMP_SYS(futex),          SCMP_SYS(exit),
-                       SCMP_SYS(exit_group),  SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask), SCMP_SYS(sigreturn),
-                       SCMP_SYS(sigaltstack), SCMP_SYS(setitimer),    SCMP_SYS(gettimeofday), SCMP_SYS(clock_gettime),  SCMP_SYS(getpid),
-                       SCMP_SYS(gettid),      SCMP_SYS(sched_yield),  SCMP_SYS(getrandom),    SCMP_SYS(getrlimit),      SCMP_SYS(restart_syscall)};
-  const int by_name[] = {SCMP_SYS(readlink), SCMP_SYS(readlinkat), SCMP_SYS(stat),   SCMP_SYS(lstat), SCMP_SYS(newfstatat),
-                         SCMP_SYS(statx),    SCMP_SYS(access),     SCMP_SYS(getcwd), SCMP_SYS(fcntl)};
+  const int plain[] = {
+      SCMP_SYS(read),          SCMP_SYS(pread64),      SCMP_SYS(readv),          SCMP_SYS(write),
+      SCMP_SYS(writev),        SCMP_SYS(recvfrom),     SCMP_SYS(recvmsg),        SCMP_SYS(sendto),
+      SCMP_SYS(sendmsg),       SCMP_SYS(close),        SCMP_SYS(fstat),          SCMP_SYS(fstat64),
+      SCMP_SYS(lseek),         SCMP_SYS(_llseek),      SCMP_SYS(munmap),         SCMP_SYS(mremap),
+      SCMP_SYS(brk),           SCMP_SYS(madvise),      SCMP_SYS(futex),          SCMP_SYS(exit),
+      SCMP_SYS(exit_group),    SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigaction),   SCMP_SYS(rt_sigprocmask),
+      SCMP_SYS(sigreturn),     SCMP_SYS(sigaltstack),  SCMP_SYS(setitimer),      SCMP_SYS(gettimeofday),
+      SCMP_SYS(clock_gettime), SCMP_SYS(getpid),       SCMP_SYS(gettid),         SCMP_SYS(sched_yield),
+      SCMP_SYS(getrandom),     SCMP_SYS(getrlimit),    SCMP_SYS(restart_syscall)};
+  const int by_name[] = {SCMP_SYS(readlink), SCMP_SYS(readlinkat), SCMP_SYS(stat),
+                         SCMP_SYS(lstat),    SCMP_SYS(newfstatat), SCMP_SYS(statx),
+                         SCMP_SYS(access),   SCMP_SYS(getcwd),     SCMP_SYS(fcntl)};
   scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
   if (!filter) return;
   for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, plain[i], 0);
@@ -162,15 +174,20 @@ static void filter_calls(bool may_open)
   (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
   (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
   /* Its own bound of memory, for syz_child_limit. The hard bound stays, except that root may raise it. */
-  (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2, SCMP_A0(SCMP_CMP_EQ, 0), SCMP_A1(SCMP_CMP_EQ, RLIMIT_AS));
+  (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2, SCMP_A0(SCMP_CMP_EQ, 0),
+                         SCMP_A1(SCMP_CMP_EQ, RLIMIT_AS));
   /* abort() sends itself a signal. */
   (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
-  for (size_t i = 0; may_open && i < sizeof by_name / sizeof *by_name; i++) (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, by_name[i], 0);
+  for (size_t i = 0; may_open && i < sizeof by_name / sizeof *by_name; i++)
+    (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, by_name[i], 0);
   if (may_open) {
-    (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(open), 1, SCMP_A1(SCMP_CMP_MASKED_EQ, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY));
-    (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY));
+    (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(open), 1,
+                           SCMP_A1(SCMP_CMP_MASKED_EQ, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY));
+    (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1,
+                           SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY));
   } else {
-    (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1, SCMP_A3(SCMP_CMP_MASKED_EQ, 0x1000 /* AT_EMPTY_PATH: fstat */, 0x1000));
+    (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1,
+                           SCMP_A3(SCMP_CMP_MASKED_EQ, 0x1000 /* AT_EMPTY_PATH: fstat */, 0x1000));
   }
   (void)seccomp_load(filter); /* a kernel without seccomp says so: the other limits stand */
   seccomp_release(filter);

@@ -14,8 +14,9 @@ static void (*abort_hook)(int code);
 const char *syz_status_text(syz_status status)
 {
   switch (status) {
-#define SYZ_STATUS_CASE(name, value, text) \
-  case name: return text;
+#define SYZ_STATUS_CASE(name, value, text)                                                                             \
+  case name:                                                                                                           \
+    return text;
     SYZ_STATUS_LIST(SYZ_STATUS_CASE)
 #undef SYZ_STATUS_CASE
   }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The input of a run: one table of keys gives every value its type, default, unit and range; numbers are read strictly. */
+/** The input of a run: one table of keys gives every value its type, default, unit and range; numbers are read
+ * strictly. */
 #include "input.h"
 
 #include <ctype.h>
@@ -85,25 +86,28 @@ static syz_status check_scalar(const syz_key *k, const char *where, const char *
   switch (k->type) {
   case SYZ_KEY_INT: {
     long long x = strtoll(text, &end, 10);
-    SYZ_REQUIRE(*text && !isspace((unsigned char)*text) && *end == '\0' && errno == 0, SYZ_ERR_INPUT, "%s: %s: \"%s\" is not a whole number", where,
-                k->path, text);
-    SYZ_REQUIRE((double)x >= k->min && (double)x <= k->max, SYZ_ERR_INPUT, "%s: %s: %lld is outside %.15g .. %.15g%s%s", where, k->path, x, k->min,
-                k->max, *k->unit ? " " : "", k->unit);
+    SYZ_REQUIRE(*text && !isspace((unsigned char)*text) && *end == '\0' && errno == 0, SYZ_ERR_INPUT,
+                "%s: %s: \"%s\" is not a whole number", where, k->path, text);
+    SYZ_REQUIRE((double)x >= k->min && (double)x <= k->max, SYZ_ERR_INPUT, "%s: %s: %lld is outside %.15g .. %.15g%s%s",
+                where, k->path, x, k->min, k->max, *k->unit ? " " : "", k->unit);
     break;
   }
   case SYZ_KEY_REAL: {
     double x = strtod(text, &end);
     bool is_plain = *text && strspn(text, "+-.0123456789eE") == strlen(text);
-    SYZ_REQUIRE(is_plain && *end == '\0' && isfinite(x), SYZ_ERR_INPUT, "%s: %s: \"%s\" is not a number", where, k->path, text);
-    SYZ_REQUIRE(x >= k->min && x <= k->max, SYZ_ERR_INPUT, "%s: %s: %.15g is outside %.15g .. %.15g%s%s", where, k->path, x, k->min, k->max,
-                *k->unit ? " " : "", k->unit);
+    SYZ_REQUIRE(is_plain && *end == '\0' && isfinite(x), SYZ_ERR_INPUT, "%s: %s: \"%s\" is not a number", where,
+                k->path, text);
+    SYZ_REQUIRE(x >= k->min && x <= k->max, SYZ_ERR_INPUT, "%s: %s: %.15g is outside %.15g .. %.15g%s%s", where,
+                k->path, x, k->min, k->max, *k->unit ? " " : "", k->unit);
     break;
   }
   case SYZ_KEY_BOOL:
-    SYZ_REQUIRE(is_choice("true|false", text), SYZ_ERR_INPUT, "%s: %s: \"%s\" is neither true nor false", where, k->path, text);
+    SYZ_REQUIRE(is_choice("true|false", text), SYZ_ERR_INPUT, "%s: %s: \"%s\" is neither true nor false", where,
+                k->path, text);
     break;
   case SYZ_KEY_CHOICE:
-    SYZ_REQUIRE(is_choice(k->choices, text), SYZ_ERR_INPUT, "%s: %s: \"%s\" is not one of %s", where, k->path, text, k->choices);
+    SYZ_REQUIRE(is_choice(k->choices, text), SYZ_ERR_INPUT, "%s: %s: \"%s\" is not one of %s", where, k->path, text,
+                k->choices);
     break;
   case SYZ_KEY_TEXT:
   case SYZ_KEY_LIST:
@@ -134,7 +138,8 @@ void input_clear_list(input_value *v)
 syz_status input_append(input_value *v, const char *where, const char *text)
 {
   syz_status st = SYZ_OK;
-  SYZ_REQUIRE(v->n_items < INPUT_LIST_MAX, SYZ_ERR_INPUT, "%s: %s: more than %d items", where, v->key->path, INPUT_LIST_MAX);
+  SYZ_REQUIRE(v->n_items < INPUT_LIST_MAX, SYZ_ERR_INPUT, "%s: %s: more than %d items", where, v->key->path,
+              INPUT_LIST_MAX);
   if (!v->item) SYZ_ALLOC(v->item, "input list", INPUT_LIST_MAX);
   v->item[v->n_items] = copy_text(text);
   SYZ_REQUIRE(v->item[v->n_items], SYZ_ERR_MEMORY, "%s: no memory", where);
@@ -143,7 +148,8 @@ cleanup:
   return st;
 }
 
-/* The next item from *rest on, up to a comma; between quotation marks commas are part of it. NULL: there is none. Written over the text itself. */
+/* The next item from *rest on, up to a comma; between quotation marks commas are part of it. NULL: there is none.
+ * Written over the text itself. */
 static char *next_item(char **rest, bool *is_open)
 {
   char *p = *rest, *item, *end;
@@ -178,7 +184,8 @@ static syz_status store_list(input_value *v, const char *where, const char *text
     rest++;
   }
   for (char *item; (item = next_item(&rest, &is_open));) {
-    SYZ_REQUIRE(!is_open, SYZ_ERR_INPUT, "%s: %s: the quotation marks around %s do not enclose the whole item", where, v->key->path, item);
+    SYZ_REQUIRE(!is_open, SYZ_ERR_INPUT, "%s: %s: the quotation marks around %s do not enclose the whole item", where,
+                v->key->path, item);
     if (*item) SYZ_TRY(input_append(v, where, item));
   }
 cleanup:
@@ -233,12 +240,13 @@ syz_status syz_input_override(syz_input *in, const char *assignment)
   syz_status st = SYZ_OK;
   char path[256];
   const char *equals = strchr(assignment, '=');
-  SYZ_REQUIRE(equals && equals > assignment && (size_t)(equals - assignment) < sizeof path, SYZ_ERR_INPUT, "--set %s: expected path.key=value",
-              assignment);
+  SYZ_REQUIRE(equals && equals > assignment && (size_t)(equals - assignment) < sizeof path, SYZ_ERR_INPUT,
+              "--set %s: expected path.key=value", assignment);
   memcpy(path, assignment, (size_t)(equals - assignment));
   path[equals - assignment] = '\0';
   input_value *v = input_find(in, path);
-  SYZ_REQUIRE(v, SYZ_ERR_INPUT, "--set %s: unknown key \"%s\"; the nearest known one is \"%s\"", assignment, path, input_nearest(in, path));
+  SYZ_REQUIRE(v, SYZ_ERR_INPUT, "--set %s: unknown key \"%s\"; the nearest known one is \"%s\"", assignment, path,
+              input_nearest(in, path));
   SYZ_REQUIRE(!v->is_overridden, SYZ_ERR_INPUT, "--set %s: \"%s\" is set twice on the command line", assignment, path);
   SYZ_TRY(store_any(v, "--set", equals + 1));
   v->is_given = v->is_overridden = true;
@@ -257,7 +265,8 @@ syz_status syz_input_assign(syz_input *in, const char *path, const char *value)
 static const input_value *get(const syz_input *in, const char *path, bool is_right_type(syz_key_type))
 {
   const input_value *v = input_find(in, path);
-  if (!v || !is_right_type(v->key->type)) syz_abort(SYZ_ERR_INTERNAL, __FILE__, __LINE__, "no key \"%s\" of that type in the tables", path);
+  if (!v || !is_right_type(v->key->type))
+    syz_abort(SYZ_ERR_INTERNAL, __FILE__, __LINE__, "no key \"%s\" of that type in the tables", path);
   return v;
 }
 
@@ -293,7 +302,8 @@ char *syz_texts_lines(syz_texts t)
   size_t length = 1, used = 0;
   for (int i = 0; i < t.n; i++) length += strlen(t.item[i]) + 1;
   char *text = syz_alloc("lines", length, 1);
-  for (int i = 0; text && i < t.n; i++) used += (size_t)snprintf(text + used, length - used, "%s%s", i ? "\n" : "", t.item[i]);
+  for (int i = 0; text && i < t.n; i++)
+    used += (size_t)snprintf(text + used, length - used, "%s%s", i ? "\n" : "", t.item[i]);
   return text;
 }
 
@@ -306,16 +316,29 @@ void syz_input_help(const syz_input *in, uint32_t commands, void (*print)(const 
     const char *type = "";
     range[0] = '\0';
     switch (k->type) {
-    case SYZ_KEY_INT: type = "whole number"; break;
-    case SYZ_KEY_REAL: type = "number"; break;
-    case SYZ_KEY_BOOL: type = "true|false"; break;
-    case SYZ_KEY_TEXT: type = "text"; break;
-    case SYZ_KEY_CHOICE: type = k->choices; break;
-    case SYZ_KEY_LIST: type = "list of texts"; break;
+    case SYZ_KEY_INT:
+      type = "whole number";
+      break;
+    case SYZ_KEY_REAL:
+      type = "number";
+      break;
+    case SYZ_KEY_BOOL:
+      type = "true|false";
+      break;
+    case SYZ_KEY_TEXT:
+      type = "text";
+      break;
+    case SYZ_KEY_CHOICE:
+      type = k->choices;
+      break;
+    case SYZ_KEY_LIST:
+      type = "list of texts";
+      break;
     }
-    if (k->type == SYZ_KEY_INT || k->type == SYZ_KEY_REAL) snprintf(range, sizeof range, ", %.15g .. %.15g", k->min, k->max);
-    snprintf(line, sizeof line, "  %s: %s\n      (%s%s%s%s) %s", k->path, *k->preset ? k->preset : "\"\"", type, range, *k->unit ? ", " : "", k->unit,
-             k->help);
+    if (k->type == SYZ_KEY_INT || k->type == SYZ_KEY_REAL)
+      snprintf(range, sizeof range, ", %.15g .. %.15g", k->min, k->max);
+    snprintf(line, sizeof line, "  %s: %s\n      (%s%s%s%s) %s", k->path, *k->preset ? k->preset : "\"\"", type, range,
+             *k->unit ? ", " : "", k->unit, k->help);
     print(line);
   }
 }

@@ -8,10 +8,10 @@ enum { INPUT_LIST_MAX = 4096 };
 
 typedef struct input_value {
   const syz_key *key;
-  char *text;          /* scalars */
-  char **item;         /* lists */
+  char *text;  /* scalars */
+  char **item; /* lists */
   int n_items;
-  int line;            /* of the input file; 0: not there */
+  int line; /* of the input file; 0: not there */
   bool is_given, is_overridden;
 } input_value;
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * YAML in and out, through libyaml's events: they carry the line of every key, which the messages name. Accepted: one document,
- * mappings below mappings, scalars and lists of scalars as values. Anchors, tags and several documents are refused.
+ * YAML in and out, through libyaml's events: they carry the line of every key, which the messages name. Accepted: one
+ * document, mappings below mappings, scalars and lists of scalars as values. Anchors, tags and several documents are
+ * refused.
  */
 #include <yaml.h>
 
@@ -31,11 +32,13 @@ static syz_status next_event(reader *r)
     SYZ_REQUIRE(false, SYZ_ERR_INPUT, "%s:%zu: not YAML: %s", r->name, r->parser.problem_mark.line + 1,
                 r->parser.problem ? r->parser.problem : "unknown problem");
   }
-  SYZ_REQUIRE(r->event.type != YAML_ALIAS_EVENT, SYZ_ERR_INPUT, "%s:%zu: aliases are not supported", r->name, r->event.start_mark.line + 1);
+  SYZ_REQUIRE(r->event.type != YAML_ALIAS_EVENT, SYZ_ERR_INPUT, "%s:%zu: aliases are not supported", r->name,
+              r->event.start_mark.line + 1);
   /* Quoted texts may hold one ("5\0junk"); what is behind it would be lost. */
-  SYZ_REQUIRE(r->event.type != YAML_SCALAR_EVENT || !memchr(r->event.data.scalar.value, '\0', r->event.data.scalar.length), SYZ_ERR_INPUT,
-              "%s:%zu: a zero byte (\\0) in the text that begins with \"%.40s\"; take it out", r->name, r->event.start_mark.line + 1,
-              (const char *)r->event.data.scalar.value);
+  SYZ_REQUIRE(r->event.type != YAML_SCALAR_EVENT ||
+                  !memchr(r->event.data.scalar.value, '\0', r->event.data.scalar.length),
+              SYZ_ERR_INPUT, "%s:%zu: a zero byte (\\0) in the text that begins with \"%.40s\"; take it out", r->name,
+              r->event.start_mark.line + 1, (const char *)r->event.data.scalar.value);
 cleanup:
   return st;
 }
@@ -48,9 +51,12 @@ static syz_status read_value(reader *r, const char *path, int line, const char *
   syz_status st = SYZ_OK;
   input_value *v = input_find(r->in, path);
   bool is_section = input_is_section(r->in, path);
-  SYZ_REQUIRE(v, SYZ_ERR_INPUT, is_section ? "%s: \"%s\" is a section and needs keys below it, such as \"%s\"" : "%s: unknown key \"%s\"; the nearest known one is \"%s\"",
+  SYZ_REQUIRE(v, SYZ_ERR_INPUT,
+              is_section ? "%s: \"%s\" is a section and needs keys below it, such as \"%s\""
+                         : "%s: unknown key \"%s\"; the nearest known one is \"%s\"",
               where, path, input_nearest(r->in, path));
-  SYZ_REQUIRE(v->line == 0, SYZ_ERR_INPUT, "%s: key \"%s\" repeated; it stands in line %d already", where, path, v->line);
+  SYZ_REQUIRE(v->line == 0, SYZ_ERR_INPUT, "%s: key \"%s\" repeated; it stands in line %d already", where, path,
+              v->line);
   if (v->key->type == SYZ_KEY_LIST) {
     input_clear_list(v);
     if (r->event.type == YAML_SCALAR_EVENT) {
@@ -61,10 +67,12 @@ static syz_status read_value(reader *r, const char *path, int line, const char *
         SYZ_TRY(input_append(v, where, event_text(r)));
         SYZ_TRY(next_event(r));
       }
-      SYZ_REQUIRE(r->event.type == YAML_SEQUENCE_END_EVENT, SYZ_ERR_INPUT, "%s: %s: the items must be plain texts", where, path);
+      SYZ_REQUIRE(r->event.type == YAML_SEQUENCE_END_EVENT, SYZ_ERR_INPUT, "%s: %s: the items must be plain texts",
+                  where, path);
     }
   } else {
-    SYZ_REQUIRE(r->event.type == YAML_SCALAR_EVENT, SYZ_ERR_INPUT, "%s: %s: a single value is expected, not a list", where, path);
+    SYZ_REQUIRE(r->event.type == YAML_SCALAR_EVENT, SYZ_ERR_INPUT, "%s: %s: a single value is expected, not a list",
+                where, path);
     SYZ_TRY(input_store(v, where, event_text(r)));
   }
   v->line = line;
@@ -130,11 +138,13 @@ syz_status syz_input_parse(syz_input *in, const char *name, const char *text, si
   if (r->event.type == YAML_DOCUMENT_START_EVENT) {
     SYZ_TRY(next_event(r));
     bool is_empty = r->event.type == YAML_SCALAR_EVENT && !*event_text(r);
-    SYZ_REQUIRE(is_empty || r->event.type == YAML_MAPPING_START_EVENT, SYZ_ERR_INPUT, "%s:%d: expected `key: value` lines", name, event_line(r));
+    SYZ_REQUIRE(is_empty || r->event.type == YAML_MAPPING_START_EVENT, SYZ_ERR_INPUT,
+                "%s:%d: expected `key: value` lines", name, event_line(r));
     if (!is_empty) SYZ_TRY(read_mapping(r, "", 0));
     SYZ_TRY(next_event(r)); /* document end */
     SYZ_TRY(next_event(r));
-    SYZ_REQUIRE(r->event.type == YAML_STREAM_END_EVENT, SYZ_ERR_INPUT, "%s:%d: a second document; one is expected", name, event_line(r));
+    SYZ_REQUIRE(r->event.type == YAML_STREAM_END_EVENT, SYZ_ERR_INPUT, "%s:%d: a second document; one is expected",
+                name, event_line(r));
   }
 cleanup:
   if (has_parser) {
@@ -177,7 +187,8 @@ static void put_scalar(text_buffer *b, const syz_key *k, const char *text)
 {
   bool is_plain = k->type != SYZ_KEY_TEXT && k->type != SYZ_KEY_LIST;
   if (!is_plain)
-    is_plain = *text && strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+") == strlen(text);
+    is_plain =
+        *text && strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+") == strlen(text);
   if (is_plain) {
     put(b, text);
     return;
@@ -203,13 +214,16 @@ static bool is_below(const char *path, const char *section)
   return n == 0 || (strncmp(path, section, n) == 0 && path[n] == '.');
 }
 
-/* All keys below `section`, whose name is already written; keys with values first, then sections, each in table order. */
+/* All keys below `section`, whose name is already written; keys with values first, then sections, each in table order.
+ */
 static void put_section(text_buffer *b, const syz_input *in, uint32_t commands, const char *section, int depth)
 {
   size_t skip = strlen(section) + (*section ? 1 : 0);
   for (int i = 0; i < in->n; i++) {
     const input_value *v = &in->value[i];
-    if (!is_below(v->key->path, section) || (commands && !(v->key->commands & commands)) || strchr(v->key->path + skip, '.')) continue;
+    if (!is_below(v->key->path, section) || (commands && !(v->key->commands & commands)) ||
+        strchr(v->key->path + skip, '.'))
+      continue;
     indent(b, depth);
     put(b, v->key->path + skip);
     put(b, ": ");
@@ -234,7 +248,8 @@ static void put_section(text_buffer *b, const syz_input *in, uint32_t commands, 
     snprintf(child, sizeof child, "%.*s", (int)(dot - path), path);
     bool is_first = true;
     for (int j = 0; j < i && is_first; j++)
-      if (is_below(in->value[j].key->path, child) && (!commands || (in->value[j].key->commands & commands))) is_first = false;
+      if (is_below(in->value[j].key->path, child) && (!commands || (in->value[j].key->commands & commands)))
+        is_first = false;
     if (!is_first) continue;
     indent(b, depth);
     put(b, child + skip);

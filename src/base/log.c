@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The log: rank 0 alone talks, to stdout and to log.txt; errors go to stderr from any rank. Progress lines with rate and time left. */
+/** The log: rank 0 alone talks, to stdout and to log.txt; errors go to stderr from any rank. Progress lines with rate
+ * and time left. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -91,8 +92,9 @@ void syz_log(syz_log_level level, const char *format, ...)
 static const double live_interval_s = 0.5, log_interval_s = 30.0;
 
 /*
- * mpirun gives its ranks a terminal of its own as stdout, whatever its own stdout is. So under mpirun the question is whether the parent
- * process (mpirun itself, on rank 0's node) writes to a terminal; where that cannot be known, it is taken for a file.
+ * mpirun gives its ranks a terminal of its own as stdout, whatever its own stdout is. So under mpirun the question is
+ * whether the parent process (mpirun itself, on rank 0's node) writes to a terminal; where that cannot be known, it is
+ * taken for a file.
  */
 static bool is_terminal(void)
 {
@@ -126,8 +128,8 @@ static void progress_print(syz_progress *p, int64_t done, const char *note, bool
   double rate = elapsed > 0 ? (double)(done - p->start) / elapsed : 0;
   time_text(spent, elapsed);
   time_text(left, rate > 0 ? (double)(p->total - done) / rate : 0);
-  int n = snprintf(line, sizeof line, "%s %lld / %lld %s, %.3g %s/s, %s%s", p->what, (long long)done, (long long)p->total, p->unit, rate, p->unit,
-                   spent, is_last ? "" : ", ");
+  int n = snprintf(line, sizeof line, "%s %lld / %lld %s, %.3g %s/s, %s%s", p->what, (long long)done,
+                   (long long)p->total, p->unit, rate, p->unit, spent, is_last ? "" : ", ");
   if (!is_last && n > 0 && (size_t)n < sizeof line)
     snprintf(line + n, sizeof line - (size_t)n, "%s left", rate > 0 ? left : "unknown time");
   n = (int)strlen(line);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Aligned, counted memory. Each block has a 64-byte header with its size, so that freeing needs no size and the books balance.
- * Blocks above 2 MiB ask for huge pages: first touch is then about ten times faster on machines whose policy is `madvise`.
+ * Aligned, counted memory. Each block has a 64-byte header with its size, so that freeing needs no size and the books
+ * balance. Blocks above 2 MiB ask for huge pages: first touch is then about ten times faster on machines whose policy
+ * is `madvise`.
  */
 /* madvise and anonymous mappings are outside POSIX. */
 #define _DEFAULT_SOURCE
@@ -19,24 +20,26 @@
 enum { ALIGNMENT = 64, SMALL_PAGE = 4096, HUGE_PAGE = 2 << 20 };
 
 typedef struct header {
-  size_t bytes;    /* as asked for */
-  size_t mapped;   /* bytes of the mapping, 0 when from the heap */
+  size_t bytes;  /* as asked for */
+  size_t mapped; /* bytes of the mapping, 0 when from the heap */
   unsigned char pad[ALIGNMENT - 2 * sizeof(size_t)];
 } header;
 
 static _Atomic int64_t allocations, live_blocks;
 static _Atomic size_t live_bytes, peak_bytes;
 
-/* Bytes to map for a block: whole huge pages where rounding up costs at most an eighth of the block, because a tail in small pages costs a fault
- * for each of them and misses of the translation cache ever after; otherwise whole small pages. */
+/* Bytes to map for a block: whole huge pages where rounding up costs at most an eighth of the block, because a tail in
+ * small pages costs a fault for each of them and misses of the translation cache ever after; otherwise whole small
+ * pages. */
 static size_t whole_pages(size_t bytes)
 {
   const size_t huge = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
   return huge - bytes <= bytes / 8 ? huge : (bytes + SMALL_PAGE - 1) / SMALL_PAGE * SMALL_PAGE;
 }
 
-/* A block that begins with a huge page, its header in a small one in front: no huge page is taken for the header's sake. (A block of 8 MiB and its
- * header in 2 MiB pages would take 10.) *mapped: bytes from the small page on. NULL without memory. */
+/* A block that begins with a huge page, its header in a small one in front: no huge page is taken for the header's
+ * sake. (A block of 8 MiB and its header in 2 MiB pages would take 10.) *mapped: bytes from the small page on. NULL
+ * without memory. */
 static header *map_aligned(size_t bytes, size_t *mapped)
 {
   const size_t span = SMALL_PAGE + whole_pages(bytes), room = span + HUGE_PAGE;
@@ -69,8 +72,8 @@ void *syz_alloc(const char *label, size_t count, size_t size)
     }
   }
   if (!h) {
-    syz_error_set(SYZ_ERR_MEMORY, __FILE__, __LINE__, "%s: no memory for %.1f MiB (%.1f MiB in use)", label, (double)bytes / 1048576.0,
-                  (double)live_bytes / 1048576.0);
+    syz_error_set(SYZ_ERR_MEMORY, __FILE__, __LINE__, "%s: no memory for %.1f MiB (%.1f MiB in use)", label,
+                  (double)bytes / 1048576.0, (double)live_bytes / 1048576.0);
     return NULL;
   }
   h->bytes = bytes;
@@ -98,7 +101,8 @@ void syz_free_(void **p)
 
 syz_memory_stats syz_memory_get(void)
 {
-  return (syz_memory_stats){.allocations = allocations, .live_blocks = live_blocks, .live_bytes = live_bytes, .peak_bytes = peak_bytes};
+  return (syz_memory_stats){
+      .allocations = allocations, .live_blocks = live_blocks, .live_bytes = live_bytes, .peak_bytes = peak_bytes};
 }
 
 size_t syz_memory_resident_peak(void)
@@ -146,7 +150,8 @@ size_t syz_memory_noted(void) { return noted; }
 size_t syz_memory_available(void)
 {
   size_t available = number_in_file("/proc/meminfo", "MemAvailable:") * 1024;
-  size_t limit = number_in_file("/sys/fs/cgroup/memory.max", NULL), used = number_in_file("/sys/fs/cgroup/memory.current", NULL);
+  size_t limit = number_in_file("/sys/fs/cgroup/memory.max", NULL),
+         used = number_in_file("/sys/fs/cgroup/memory.current", NULL);
   if (limit > used && used > 0 && limit - used < available) available = limit - used;
   return available;
 }

@@ -16,7 +16,8 @@ static size_t place(const syz_met *m, uint64_t device, uint64_t number)
 {
   const uint64_t key[2] = {device, number};
   size_t at = (size_t)syz_checksum(key, sizeof key, 0) & (m->room - 1);
-  while (m->entry[at].is_used && (m->entry[at].device != device || m->entry[at].number != number)) at = (at + 1) & (m->room - 1);
+  while (m->entry[at].is_used && (m->entry[at].device != device || m->entry[at].number != number))
+    at = (at + 1) & (m->room - 1);
   return at;
 }
 

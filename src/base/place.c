@@ -2,11 +2,11 @@
 /**
  * Places that syzygy writes to: files and folders of its own, never reached through a symbolic link.
  *
- * A run folder may be a link, or lie behind one: the user named it. What is below it is syzygy's own, and a link there would make it write, replace
- * or
- * remove something elsewhere, such as another run's checkpoints. So the last name of a file is opened with O_NOFOLLOW, folders below the run folder
- * must be true folders, and a folder is emptied by descriptor, so that nobody can put a link into its path meanwhile. Removing a name (unlink, rename
- * over it) never follows a link by itself.
+ * A run folder may be a link, or lie behind one: the user named it. What is below it is syzygy's own, and a link there
+ * would make it write, replace or remove something elsewhere, such as another run's checkpoints. So the last name of a
+ * file is opened with O_NOFOLLOW, folders below the run folder must be true folders, and a folder is emptied by
+ * descriptor, so that nobody can put a link into its path meanwhile. Removing a name (unlink, rename over it) never
+ * follows a link by itself.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -26,9 +26,8 @@ syz_status syz_refuse_link(const char *path)
   const ssize_t n = readlink(path, target, sizeof target - 1);
   target[n > 0 ? n : 0] = '\0';
   SYZ_REQUIRE(n < 0, SYZ_ERR_WRITE,
-              "%s is a symbolic link (to %s): below the folder that it is given syzygy does not write, replace or remove through links; remove "
-              "the link, or "
-              "give the true folder",
+              "%s is a symbolic link (to %s): below the folder that it is given syzygy does not write, replace or "
+              "remove through links; remove the link, or give the true folder",
               path, target);
 cleanup:
   return st;
@@ -45,7 +44,8 @@ syz_status syz_file_open(const char *path, int flags, int *out)
   SYZ_REQUIRE(fd >= 0, SYZ_ERR_WRITE, "%s: cannot %s: %s", path, flags & O_CREAT ? "create" : "open for writing",
               errno == ENXIO ? "not a regular file" : strerror(errno));
   *out = fd;
-  SYZ_REQUIRE(fstat(fd, &about) == 0 && S_ISREG(about.st_mode), SYZ_ERR_WRITE, "%s: cannot open for writing: not a regular file", path);
+  SYZ_REQUIRE(fstat(fd, &about) == 0 && S_ISREG(about.st_mode), SYZ_ERR_WRITE,
+              "%s: cannot open for writing: not a regular file", path);
   (void)fcntl(fd, F_SETFL, flags & O_APPEND);
 cleanup:
   if (st != SYZ_OK && *out >= 0) {
@@ -68,8 +68,8 @@ syz_status syz_make_own_folder(const char *base, const char *below)
     if (mkdir(path, 0777) == 0) continue;
     const int reason = errno;
     SYZ_TRY(syz_refuse_link(path));
-    SYZ_REQUIRE(lstat(path, &about) == 0 && S_ISDIR(about.st_mode), SYZ_ERR_WRITE, "%s: cannot make the folder: %s", path,
-                strerror(reason == EEXIST ? ENOTDIR : reason));
+    SYZ_REQUIRE(lstat(path, &about) == 0 && S_ISDIR(about.st_mode), SYZ_ERR_WRITE, "%s: cannot make the folder: %s",
+                path, strerror(reason == EEXIST ? ENOTDIR : reason));
   }
 cleanup:
   return st;
@@ -79,10 +79,12 @@ cleanup:
 static syz_status empty_folder(const char *path, int fd, DIR *d, const char *first)
 {
   syz_status st = SYZ_OK;
-  SYZ_REQUIRE(unlinkat(fd, first, 0) == 0 || errno == ENOENT, SYZ_ERR_WRITE, "%s/%s: cannot remove: %s", path, first, strerror(errno));
+  SYZ_REQUIRE(unlinkat(fd, first, 0) == 0 || errno == ENOENT, SYZ_ERR_WRITE, "%s/%s: cannot remove: %s", path, first,
+              strerror(errno));
   for (const struct dirent *e = readdir(d); e; e = readdir(d)) {
     if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
-    SYZ_REQUIRE(unlinkat(fd, e->d_name, 0) == 0 || errno == ENOENT, SYZ_ERR_WRITE, "%s/%s: cannot remove: %s", path, e->d_name, strerror(errno));
+    SYZ_REQUIRE(unlinkat(fd, e->d_name, 0) == 0 || errno == ENOENT, SYZ_ERR_WRITE, "%s/%s: cannot remove: %s", path,
+                e->d_name, strerror(errno));
   }
 cleanup:
   return st;

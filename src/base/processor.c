@@ -10,12 +10,12 @@
 
 static bool has_avx512(void)
 {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512dq");
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
 
-/** Tiles with bfloat16 and 8-bit products: CPUID leaf 7 (EDX bits 22, 24, 25), their state switched on by the kernel (XCR0 bits 17 and 18). gcc 12
- * has no name for them in __builtin_cpu_supports. */
+/** Tiles with bfloat16 and 8-bit products: CPUID leaf 7 (EDX bits 22, 24, 25), their state switched on by the kernel
+ * (XCR0 bits 17 and 18). gcc 12 has no name for them in __builtin_cpu_supports. */
 static bool has_tiles(void)
 {
   const unsigned need = 1u << 22 | 1u << 24 | 1u << 25, state = 1u << 17 | 1u << 18, osxsave = 1u << 27;
@@ -27,7 +27,8 @@ static bool has_tiles(void)
   return (low & state) == state;
 }
 
-/** Linux gives a process the state of the tiles on request alone, for all its threads; without it the first tile instruction is SIGILL. */
+/** Linux gives a process the state of the tiles on request alone, for all its threads; without it the first tile
+ * instruction is SIGILL. */
 static bool ask_for_tiles(void)
 {
   enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA of asm/prctl.h */
@@ -63,7 +64,10 @@ enum { LEAST = SYZ_ISA_NEON, MOST = SYZ_ISA_NEON_BF16 };
 
 static syz_isa limit = (syz_isa)MOST;
 
-void syz_processor_limit(syz_isa most) { limit = (int)most >= (int)LEAST && (int)most <= (int)MOST ? most : (syz_isa)MOST; }
+void syz_processor_limit(syz_isa most)
+{
+  limit = (int)most >= (int)LEAST && (int)most <= (int)MOST ? most : (syz_isa)MOST;
+}
 
 syz_isa syz_processor_isa(void)
 {

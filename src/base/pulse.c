@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Signs of life: a count of what was done, and what the main thread does now. Written by the workers, read by a watchdog thread. */
+/** Signs of life: a count of what was done, and what the main thread does now. Written by the workers, read by a
+ * watchdog thread. */
 #include <stdatomic.h>
 
 #include "syzygy/base.h"

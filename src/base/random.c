@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011, SC11, doi:10.1145/2063384.2063405): ten rounds of two 32-bit multiplications
- * mix a 128-bit counter under a 64-bit key. Here the key is the seed and the counter is
- * {block, step, sample low 32, sample high 8 | purpose << 24}: samples below 2^40 and purposes below 256 never collide.
+ * Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011, SC11, doi:10.1145/2063384.2063405): ten rounds of two 32-bit
+ * multiplications mix a 128-bit counter under a 64-bit key. Here the key is the seed and the counter is {block, step,
+ * sample low 32, sample high 8 | purpose << 24}: samples below 2^40 and purposes below 256 never collide.
  *
- * Random123 gives the same bits, one block at a time. random_normal.c and nn/dropout.c need the rounds on whole vectors, which it does not have, so the
- * constants stand in random.h and all three use them; test_random holds them against Random123's published answers.
+ * Random123 gives the same bits, one block at a time. random_normal.c and nn/dropout.c need the rounds on whole
+ * vectors, which it does not have, so the constants stand in random.h and all three use them; test_random holds them
+ * against Random123's published answers.
  */
 #include <math.h>
 
@@ -18,7 +19,8 @@ syz_random syz_random_make(uint64_t seed, syz_random_purpose purpose, uint64_t s
   /* Larger samples (64-bit identifiers) fold their upper bits into the seed instead of being cut off. */
   uint64_t upper = sample >> 40;
   if (upper) seed = syz_checksum(&sample, sizeof sample, seed);
-  return (syz_random){.seed = seed, .sample = sample & ((UINT64_C(1) << 40) - 1), .purpose = (uint32_t)purpose, .step = (uint32_t)step};
+  return (syz_random){
+      .seed = seed, .sample = sample & ((UINT64_C(1) << 40) - 1), .purpose = (uint32_t)purpose, .step = (uint32_t)step};
 }
 
 static void philox(uint32_t c[4], uint64_t key)
@@ -95,8 +97,8 @@ void syz_random_fill_normal(const syz_random *r, float *x, size_t n)
 }
 
 /*
- * Four Feistel rounds on 2 x half bits, round function Philox; values outside 0..n-1 walk on along their cycle until they fall
- * inside (fewer than four walks on average), which keeps the map a bijection of 0..n-1.
+ * Four Feistel rounds on 2 x half bits, round function Philox; values outside 0..n-1 walk on along their cycle until
+ * they fall inside (fewer than four walks on average), which keeps the map a bijection of 0..n-1.
  */
 uint64_t syz_random_permute(const syz_random *r, uint64_t n, uint64_t i)
 {

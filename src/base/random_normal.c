@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Normals for many pixels: blocks of Philox side by side, and logarithm, sine and cosine by polynomials, all in plain loops that the compiler
- * vectorises: 2.0 ns a normal where one block after another with the C library's functions takes 9.1 (62,208 normals, AVX2, Zen 5). The
- * bits do not depend on the C library.
+ * Normals for many pixels: blocks of Philox side by side, and logarithm, sine and cosine by polynomials, all in plain
+ * loops that the compiler vectorises: 2.0 ns a normal where one block after another with the C library's functions
+ * takes 9.1 (62,208 normals, AVX2, Zen 5). The bits do not depend on the C library.
  */
 #include <math.h>
 
@@ -33,8 +33,8 @@ static void philox_side_by_side(const syz_random *r, uint32_t first, uint32_t w[
   }
 }
 
-/* Box-Muller from two words: radius sqrt(-2 log u) at the angle 2 pi t, t in [0, 1). The angle is taken from the nearest quarter turn, so that
- * the polynomials (Cephes sinf, cosf: S. Moshier) see |angle| <= pi / 4; 4 t is exact. */
+/* Box-Muller from two words: radius sqrt(-2 log u) at the angle 2 pi t, t in [0, 1). The angle is taken from the
+ * nearest quarter turn, so that the polynomials (Cephes sinf, cosf: S. Moshier) see |angle| <= pi / 4; 4 t is exact. */
 static inline void box_muller(uint32_t a, uint32_t b, float *x, float *y)
 {
   float u = ((float)(int32_t)(a >> 8) + 0.5f) * 0x1p-24f, t = (float)(int32_t)(b >> 8) * 0x1p-22f;
@@ -42,7 +42,8 @@ static inline void box_muller(uint32_t a, uint32_t b, float *x, float *y)
   int32_t quarter = (int32_t)(t + 0.5f);
   float angle = (t - (float)quarter) * 1.57079632679489662f, z = angle * angle;
   float sine = ((-1.9515295891e-4f * z + 8.3321608736e-3f) * z - 1.6666654611e-1f) * z * angle + angle;
-  float cosine = ((2.443315711809948e-5f * z - 1.388731625493765e-3f) * z + 4.166664568298827e-2f) * z * z - 0.5f * z + 1.0f;
+  float cosine =
+      ((2.443315711809948e-5f * z - 1.388731625493765e-3f) * z + 4.166664568298827e-2f) * z * z - 0.5f * z + 1.0f;
   float c = quarter & 1 ? sine : cosine, s = quarter & 1 ? cosine : sine;
   *x = radius * ((quarter + 1) & 2 ? -c : c);
   *y = radius * (quarter & 2 ? -s : s);

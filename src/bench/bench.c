@@ -2,10 +2,11 @@
 /**
  * How fast every part is, as a fraction of what this machine can do, measured in the same run.
  *
- * The yardstick of products is the best matrix-product rate of a core (syz_gemm_limit), measured before and after each part and taken
- * as the larger, because shared machines drift. Only useful operations count: products and attention of the model's formula, nothing
- * for padding, recomputation or element-wise work. Each figure is the best of several repetitions; the median stands beside it.
- * With several ranks, rank 0 works alone first (the others sleep), then all together: the ratio is the parallel speed-up.
+ * The yardstick of products is the best matrix-product rate of a core (syz_gemm_limit), measured before and after each
+ * part and taken as the larger, because shared machines drift. Only useful operations count: products and attention of
+ * the model's formula, nothing for padding, recomputation or element-wise work. Each figure is the best of several
+ * repetitions; the median stands beside it. With several ranks, rank 0 works alone first (the others sleep), then all
+ * together: the ratio is the parallel speed-up.
  */
 #include <limits.h>
 #include <math.h>
@@ -92,7 +93,8 @@ void syz_bench_measure_flops(syz_bench *b, const char *part, const char *what, d
   double speedup = alone > 0 ? best.sum / alone : 0;
   syz_bcast(c, &speedup, sizeof speedup, 0);
   if (size > 1)
-    syz_info("%-12s %-26s %9.1f %9.1f %11.1f%% %9.2f x of 1 rank", part, what, best.mean / 1e9, median.mean / 1e9, 100 * share.mean, speedup);
+    syz_info("%-12s %-26s %9.1f %9.1f %11.1f%% %9.2f x of 1 rank", part, what, best.mean / 1e9, median.mean / 1e9,
+             100 * share.mean, speedup);
   else
     syz_info("%-12s %-26s %9.1f %9.1f %11.1f%%", part, what, best.mean / 1e9, median.mean / 1e9, 100 * share.mean);
   if (syz_comm_rank(c) != 0) return;
@@ -121,8 +123,10 @@ static syz_status bench_products(syz_bench *b)
     syz_barrier(c);
     const char *by;
     syz_bench_rate r = syz_bench_over_ranks(c, syz_gemm_limit(compute, limit_s, &by) * syz_compute_threads(compute));
-    syz_info("%-12s %-26s %9.1f            by %s; the model's: %s", "product", name[kind], r.mean / 1e9, by, syz_compute_describe(compute));
-    if (syz_compute_act(compute) == syz_compute_act(b->compute) && r.mean > b->limit) b->limit = r.mean, b->limit_by = by;
+    syz_info("%-12s %-26s %9.1f            by %s; the model's: %s", "product", name[kind], r.mean / 1e9, by,
+             syz_compute_describe(compute));
+    if (syz_compute_act(compute) == syz_compute_act(b->compute) && r.mean > b->limit)
+      b->limit = r.mean, b->limit_by = by;
     if (syz_comm_rank(c) != 0) continue;
     cJSON *row = syz_bench_add_row(b, "product", name[kind]);
     cJSON_AddNumberToObject(row, "gflops_per_rank", r.mean / 1e9);
@@ -134,7 +138,8 @@ static syz_status bench_products(syz_bench *b)
   const syz_bench_rate tiles = syz_bench_over_ranks(c, syz_tile_limit(limit_s / 10));
   if (tiles.least > 0) {
     syz_info("%-12s %-26s %9.1f            of a thread, without loads", "product", "tiles alone", tiles.mean / 1e9);
-    if (syz_comm_rank(c) == 0) cJSON_AddNumberToObject(syz_bench_add_row(b, "product", "tiles alone"), "gflops_per_rank", tiles.mean / 1e9);
+    if (syz_comm_rank(c) == 0)
+      cJSON_AddNumberToObject(syz_bench_add_row(b, "product", "tiles alone"), "gflops_per_rank", tiles.mean / 1e9);
   }
 cleanup:
   syz_compute_destroy(&plain);
@@ -146,8 +151,9 @@ cleanup:
 static const struct {
   const char *name;
   syz_status (*run)(syz_bench *b);
-} parts[] = {{"product", bench_products}, {"towers", syz_bench_towers},     {"optimiser", syz_bench_optimiser}, {"allreduce", syz_bench_allreduce},
-             {"io", syz_bench_io},        {"pretrain", syz_bench_pretrain}, {"infonce", syz_bench_infonce},     {"match", syz_bench_match}};
+} parts[] = {{"product", bench_products},        {"towers", syz_bench_towers}, {"optimiser", syz_bench_optimiser},
+             {"allreduce", syz_bench_allreduce}, {"io", syz_bench_io},         {"pretrain", syz_bench_pretrain},
+             {"infonce", syz_bench_infonce},     {"match", syz_bench_match}};
 
 static bool is_wanted(const syz_bench_options *o, const char *name)
 {
@@ -161,8 +167,10 @@ syz_status syz_bench_check(const syz_bench_options *o)
   syz_status st = SYZ_OK;
   for (int i = 0; i < o->parts.n; i++) {
     bool is_known = false;
-    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) is_known = is_known || strcmp(parts[k].name, o->parts.item[i]) == 0;
-    SYZ_REQUIRE(is_known, SYZ_ERR_INPUT, "bench.parts: \"%s\" is not one of product, towers, optimiser, allreduce, io, pretrain, infonce, match",
+    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
+      is_known = is_known || strcmp(parts[k].name, o->parts.item[i]) == 0;
+    SYZ_REQUIRE(is_known, SYZ_ERR_INPUT,
+                "bench.parts: \"%s\" is not one of product, towers, optimiser, allreduce, io, pretrain, infonce, match",
                 o->parts.item[i]);
   }
 cleanup:
@@ -193,10 +201,16 @@ cleanup:
 syz_status syz_bench_run(const syz_run *run, const syz_bench_options *options, const syz_compute *compute)
 {
   syz_status st = SYZ_OK;
-  syz_bench b = {.run = run, .options = options, .compute = compute, .limit_by = "", .batch = options->batch, .repeats = options->repeats};
+  syz_bench b = {.run = run,
+                 .options = options,
+                 .compute = compute,
+                 .limit_by = "",
+                 .batch = options->batch,
+                 .repeats = options->repeats};
   cJSON *root = cJSON_CreateObject();
   b.json = root ? cJSON_AddArrayToObject(root, "rows") : NULL;
-  SYZ_TRY_ALL(run->world, b.json ? SYZ_OK : syz_error_set(SYZ_ERR_MEMORY, __FILE__, __LINE__, "no memory for the results"));
+  SYZ_TRY_ALL(run->world,
+              b.json ? SYZ_OK : syz_error_set(SYZ_ERR_MEMORY, __FILE__, __LINE__, "no memory for the results"));
   syz_info("a batch of %lld objects a rank; rates are of one rank", (long long)b.batch);
   syz_info("%-12s %-26s %9s %9s %12s", "part", "work", "GFLOP/s", "median", "of the limit");
   for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {

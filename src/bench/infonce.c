@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The part `infonce` of `bench`: the contrastive loss of a large batch, forward and backward, against the limit, and the memory of all ranks.
+ * The part `infonce` of `bench`: the contrastive loss of a large batch, forward and backward, against the limit, and
+ * the memory of all ranks.
  *
- * Two fractions: of all operations done, and of the useful ones alone (2 G^2 E forward, 4 backward: forming the cosines again in the backward pass
- * does not count). Time is by the clock, of the slowest rank; on a machine that is shared the processor's time tells more. Planned memory is the
- * objective's and the caller's arrays; resident memory is the kernel's peak of each process, with everything else that a process holds.
+ * Two fractions: of all operations done, and of the useful ones alone (2 G^2 E forward, 4 backward: forming the cosines
+ * again in the backward pass does not count). Time is by the clock, of the slowest rank; on a machine that is shared
+ * the processor's time tells more. Planned memory is the objective's and the caller's arrays; resident memory is the
+ * kernel's peak of each process, with everything else that a process holds.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -14,7 +16,12 @@
 #include "bench.h"
 #include "syzygy/loss.h"
 
-enum { WIDTH = 1024, CHUNK = 256 /* objects handed over at a time */, LARGE = 32768 /* pairs: one run is enough, and long */, RUNS = 3 };
+enum {
+  WIDTH = 1024,
+  CHUNK = 256 /* objects handed over at a time */,
+  LARGE = 32768 /* pairs: one run is enough, and long */,
+  RUNS = 3
+};
 static const double scale = 15.5;
 
 typedef struct infonce_work {
@@ -71,7 +78,8 @@ cleanup:
   return st;
 }
 
-/* What one pass took: operations of this rank, seconds of the slowest rank by the clock, and of the busiest by its processor (a thread). */
+/* What one pass took: operations of this rank, seconds of the slowest rank by the clock, and of the busiest by its
+ * processor (a thread). */
 typedef struct infonce_cost {
   double operations, wall_s, processor_s;
 } infonce_cost;
@@ -88,7 +96,8 @@ static infonce_cost measure(syz_bench *b, infonce_work *w, bool is_backward, syz
     syz_infonce_backward(w->loss, w->streams ? no_gradient : w->gradient, &dscale);
   else
     syz_infonce_forward(w->loss, scale, w->streams ? no_rows : (const float *const *)w->embedding, loss);
-  double t[2] = {syz_clock_s() - start, (double)(clock() - processor) / CLOCKS_PER_SEC / syz_compute_threads(b->compute)};
+  double t[2] = {syz_clock_s() - start,
+                 (double)(clock() - processor) / CLOCKS_PER_SEC / syz_compute_threads(b->compute)};
   syz_allreduce_f64(b->run->world, t, 2, SYZ_MAX);
   return (infonce_cost){syz_infonce_operations(w->loss), t[0], t[1]};
 }
@@ -104,8 +113,8 @@ static void tell_rate(syz_bench *b, const char *what, infonce_cost cost, double 
   const syz_bench_rate rate = syz_bench_over_ranks(c, cost.operations / cost.wall_s),
                        share = syz_bench_over_ranks(c, cost.operations / cost.wall_s / b->limit),
                        busy = syz_bench_over_ranks(c, cost.operations / cost.processor_s / b->limit);
-  syz_info("%-12s %-26s %9.1f %9s %11.1f%% (%.1f%% useful; %.1f%% by processor time), %.2f s", "infonce", what, rate.mean / 1e9, "", 100 * share.mean,
-           100 * share.mean * useful, 100 * busy.mean, cost.wall_s);
+  syz_info("%-12s %-26s %9.1f %9s %11.1f%% (%.1f%% useful; %.1f%% by processor time), %.2f s", "infonce", what,
+           rate.mean / 1e9, "", 100 * share.mean, 100 * share.mean * useful, 100 * busy.mean, cost.wall_s);
   if (syz_comm_rank(c) != 0) return;
   cJSON *row = syz_bench_add_row(b, "infonce", what);
   cJSON_AddNumberToObject(row, "gflops_per_rank", rate.mean / 1e9);
@@ -115,7 +124,8 @@ static void tell_rate(syz_bench *b, const char *what, infonce_cost cost, double 
   cJSON_AddNumberToObject(row, "seconds", cost.wall_s);
 }
 
-static void tell_memory(syz_bench *b, const infonce_work *w, const syz_infonce_config *config, double resident, double loss)
+static void tell_memory(syz_bench *b, const infonce_work *w, const syz_infonce_config *config, double resident,
+                        double loss)
 {
   syz_comm *c = b->run->world;
   const double arrays = 4.0 * (double)(w->streams ? CHUNK : w->count) * WIDTH * sizeof(float);
@@ -125,9 +135,10 @@ static void tell_memory(syz_bench *b, const infonce_work *w, const syz_infonce_c
   const double gib = 1.0 / (1 << 30);
   char result[64] = "first tiles only";
   if (config->most_blocks == 0) snprintf(result, sizeof result, "loss %.9f", loss);
-  syz_info("%-12s %" PRId64 " pairs, %s: planned %.2f GiB in all (%.2f objective, %.2f embeddings and gradients), resident at most %.2f GiB; %s",
-           "infonce", config->global_batch, syz_infonce_is_ring(w->loss) ? "ring" : "gathered", (sum[0] + sum[1]) * gib, sum[0] * gib, sum[1] * gib,
-           sum[2] * gib, result);
+  syz_info("%-12s %" PRId64 " pairs, %s: planned %.2f GiB in all (%.2f objective, %.2f embeddings and gradients), "
+           "resident at most %.2f GiB; %s",
+           "infonce", config->global_batch, syz_infonce_is_ring(w->loss) ? "ring" : "gathered", (sum[0] + sum[1]) * gib,
+           sum[0] * gib, sum[1] * gib, sum[2] * gib, result);
   if (syz_comm_rank(c) != 0) return;
   cJSON *row = syz_bench_add_row(b, "infonce", "memory");
   cJSON_AddNumberToObject(row, "pairs", (double)config->global_batch);
@@ -158,7 +169,8 @@ syz_status syz_bench_infonce(syz_bench *b)
   }
   const double resident = (double)syz_memory_resident_peak();
   syz_bench_measure_limit(b);
-  const infonce_cost both = {pass[0].operations + pass[1].operations, pass[0].wall_s + pass[1].wall_s, pass[0].processor_s + pass[1].processor_s};
+  const infonce_cost both = {pass[0].operations + pass[1].operations, pass[0].wall_s + pass[1].wall_s,
+                             pass[0].processor_s + pass[1].processor_s};
   tell_rate(b, "forward", pass[0], 1);
   tell_rate(b, "backward", pass[1], 2.0 / 3.0);
   tell_rate(b, "forward and backward", both, 0.75);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The part `io` of `bench`: shards and checkpoints, written and read by the calls that the program itself uses, against the raw rate of the device
- * below the run folder.
+ * The part `io` of `bench`: shards and checkpoints, written and read by the calls that the program itself uses, against
+ * the raw rate of the device below the run folder.
  *
- * Raw: one plain file a rank in blocks of 8 MiB, flushed to the device, past the page cache (O_DIRECT) and through it; reading from a cold cache. The
- * better of the two ways counts. Shards and checkpoints are measured by both drivers (io.driver), whatever the input says. Raw and own work take
- * turns, because devices are shared and drift; the ratio is of the best of each. On a file system in memory (/dev/shm) "the device" is memory, and
- * what is measured is the program's own limit.
+ * Raw: one plain file a rank in blocks of 8 MiB, flushed to the device, past the page cache (O_DIRECT) and through it;
+ * reading from a cold cache. The better of the two ways counts. Shards and checkpoints are measured by both drivers
+ * (io.driver), whatever the input says. Raw and own work take turns, because devices are shared and drift; the ratio is
+ * of the best of each. On a file system in memory (/dev/shm) "the device" is memory, and what is measured is the
+ * program's own limit.
  */
 #define _GNU_SOURCE /* O_DIRECT */
 #include <errno.h>
@@ -25,7 +26,8 @@ enum {
   BLOCK = 8 << 20,
   PAGE = 4096,
   IMAGE = SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE,
-  OBJECTS = 64,     /* simulated ones, again and again: more than any window of deflate sees; a shard is written in blocks of so many */
+  OBJECTS = 64, /* simulated ones, again and again: more than any window of deflate sees; a shard is written in blocks
+                   of so many */
   STATE_ARRAYS = 3, /* weights and two moments */
   STATE_ROW = 16,   /* floats: rows of src/train/checkpoint.c */
   PACKED_PART = 4   /* compressed files are smaller by this factor: deflate is slow */
@@ -87,7 +89,8 @@ static void drop_cache(const char *path)
 static syz_status raw_file(io *o, bool is_write, bool is_direct, bool *is_possible)
 {
   syz_status st = SYZ_OK;
-  const int fd = open(o->raw, (is_write ? O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW : O_RDONLY) | (is_direct ? O_DIRECT : 0), 0666);
+  const int fd =
+      open(o->raw, (is_write ? O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW : O_RDONLY) | (is_direct ? O_DIRECT : 0), 0666);
   *is_possible = !(fd < 0 && is_direct && errno == EINVAL);
   if (!*is_possible) return st;
   SYZ_REQUIRE(fd >= 0, SYZ_ERR_WRITE, "%s: %s", o->raw, strerror(errno));
@@ -95,7 +98,8 @@ static syz_status raw_file(io *o, bool is_write, bool is_direct, bool *is_possib
     const ssize_t n = is_write ? pwrite(fd, o->x + at, BLOCK, (off_t)at) : pread(fd, o->x + at, BLOCK, (off_t)at);
     if (n < 0 && is_direct && errno == EINVAL) *is_possible = false; /* some file systems say so only now */
     if (!*is_possible) goto cleanup;
-    SYZ_REQUIRE(n == BLOCK, SYZ_ERR_WRITE, "%s: cannot %s: %s", o->raw, is_write ? "write" : "read", n < 0 ? strerror(errno) : "a part of a block");
+    SYZ_REQUIRE(n == BLOCK, SYZ_ERR_WRITE, "%s: cannot %s: %s", o->raw, is_write ? "write" : "read",
+                n < 0 ? strerror(errno) : "a part of a block");
   }
   SYZ_REQUIRE(!is_write || fsync(fd) == 0, SYZ_ERR_WRITE, "%s: cannot flush: %s", o->raw, strerror(errno));
 cleanup:
@@ -127,11 +131,13 @@ static syz_status read_objects(io *o, syz_shardset *set, bool shuffles)
   const int64_t all = syz_shardset_size(set);
   const syz_random r = syz_random_make(o->b->options->seed, SYZ_RANDOM_BENCH, 12, 0);
   int64_t first, count, index[OBJECTS];
-  float *image = (float *)(void *)o->x, *flux = image + (int64_t)OBJECTS * IMAGE, *ivar = flux + (int64_t)OBJECTS * SYZ_SPECTRUM_PIXELS;
+  float *image = (float *)(void *)o->x, *flux = image + (int64_t)OBJECTS * IMAGE,
+        *ivar = flux + (int64_t)OBJECTS * SYZ_SPECTRUM_PIXELS;
   syz_share(all, o->size, o->rank, &first, &count);
   for (int64_t at = 0; at < count; at += OBJECTS) {
     const int64_t n = count - at < OBJECTS ? count - at : OBJECTS;
-    for (int64_t i = 0; i < n; i++) index[i] = shuffles ? (int64_t)syz_random_permute(&r, (uint64_t)all, (uint64_t)(first + at + i)) : first + at + i;
+    for (int64_t i = 0; i < n; i++)
+      index[i] = shuffles ? (int64_t)syz_random_permute(&r, (uint64_t)all, (uint64_t)(first + at + i)) : first + at + i;
     SYZ_TRY(syz_shardset_read(set, n, index, image, flux, ivar));
   }
 cleanup:
@@ -163,9 +169,11 @@ static syz_status write_state(io *o, int64_t rows)
   syz_h5 *file = NULL;
   const int64_t shape[1] = {STATE_ROW};
   SYZ_TRY(syz_h5_create(o->c, o->state, "bench", o->b->run->created_by, "", &file));
-  for (int a = 0; a < STATE_ARRAYS; a++) SYZ_TRY(syz_h5_dataset(file, name[a], SYZ_H5_F32, rows * o->size, 1, shape, "1", "as in a checkpoint"));
   for (int a = 0; a < STATE_ARRAYS; a++)
-    SYZ_TRY(syz_h5_write_rows(file, name[a], rows * o->rank, rows, o->x + (size_t)a * (size_t)rows * STATE_ROW * sizeof(float)));
+    SYZ_TRY(syz_h5_dataset(file, name[a], SYZ_H5_F32, rows * o->size, 1, shape, "1", "as in a checkpoint"));
+  for (int a = 0; a < STATE_ARRAYS; a++)
+    SYZ_TRY(syz_h5_write_rows(file, name[a], rows * o->rank, rows,
+                              o->x + (size_t)a * (size_t)rows * STATE_ROW * sizeof(float)));
   SYZ_TRY(syz_h5_publish(&file));
 cleanup:
   syz_h5_discard(&file);
@@ -182,7 +190,8 @@ static syz_status read_state(io *o, int64_t rows, double *t)
   const double start = syz_clock_s();
   SYZ_TRY(syz_h5_open(o->c, o->state, &file));
   for (int a = 0; a < STATE_ARRAYS; a++)
-    SYZ_TRY(syz_h5_read_all(file, name[a], SYZ_H5_F32, rows * o->rank, rows, o->x + (size_t)a * (size_t)rows * STATE_ROW * sizeof(float)));
+    SYZ_TRY(syz_h5_read_all(file, name[a], SYZ_H5_F32, rows * o->rank, rows,
+                            o->x + (size_t)a * (size_t)rows * STATE_ROW * sizeof(float)));
   *t = syz_clock_s() - start;
 cleanup:
   syz_h5_close(&file);
@@ -191,7 +200,10 @@ cleanup:
 
 /* -------------------------------------------------------------------- turns */
 
-static double shard_bytes(int64_t objects) { return (double)objects * (IMAGE + 2 * SYZ_SPECTRUM_PIXELS) * sizeof(float); }
+static double shard_bytes(int64_t objects)
+{
+  return (double)objects * (IMAGE + 2 * SYZ_SPECTRUM_PIXELS) * sizeof(float);
+}
 static double state_bytes(int64_t rows) { return (double)rows * STATE_ARRAYS * STATE_ROW * sizeof(float); }
 
 static double bytes_of(const io *o, work w)
@@ -302,8 +314,9 @@ static void fill(io *o)
 static syz_status turns(io *o)
 {
   syz_status st = SYZ_OK;
-  static const work order[] = {RAW_WRITE_DIRECT, SHARD_WRITE,     SHARD_WRITE_MPIO,    RAW_WRITE_CACHED, STATE_WRITE,      RAW_READ_DIRECT,
-                               SHARD_READ,       RAW_READ_CACHED, SHARD_READ_SHUFFLED, STATE_READ,       STATE_WRITE_MPIO, STATE_READ_MPIO};
+  static const work order[] = {RAW_WRITE_DIRECT,    SHARD_WRITE,     SHARD_WRITE_MPIO, RAW_WRITE_CACHED,
+                               STATE_WRITE,         RAW_READ_DIRECT, SHARD_READ,       RAW_READ_CACHED,
+                               SHARD_READ_SHUFFLED, STATE_READ,      STATE_WRITE_MPIO, STATE_READ_MPIO};
   static const work packed_order[] = {SHARD_PACK, SHARD_UNPACK, STATE_PACK, STATE_UNPACK};
   syz_h5_settings settings = o->b->options->io;
   settings.compression_level = 0; /* has rows of its own */
@@ -311,7 +324,9 @@ static syz_status turns(io *o)
   for (int k = 0; k < o->b->repeats; k++) {
     fill(o); /* reading objects has overwritten some of it */
     for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
-      settings.driver = order[i] == SHARD_WRITE_MPIO || order[i] == STATE_WRITE_MPIO || order[i] == STATE_READ_MPIO ? SYZ_H5_MPIO : SYZ_H5_DIRECT;
+      settings.driver = order[i] == SHARD_WRITE_MPIO || order[i] == STATE_WRITE_MPIO || order[i] == STATE_READ_MPIO
+                            ? SYZ_H5_MPIO
+                            : SYZ_H5_DIRECT;
       syz_h5_configure(&settings);
       SYZ_TRY(measure(o, order[i]));
     }
@@ -332,13 +347,15 @@ cleanup:
 
 static void tell(const io *o, work w)
 {
-  const bool is_write = w == SHARD_WRITE || w == STATE_WRITE || w == SHARD_WRITE_MPIO || w == STATE_WRITE_MPIO || w == SHARD_PACK || w == STATE_PACK;
-  const work direct = is_write ? RAW_WRITE_DIRECT : RAW_READ_DIRECT, cached = is_write ? RAW_WRITE_CACHED : RAW_READ_CACHED;
+  const bool is_write = w == SHARD_WRITE || w == STATE_WRITE || w == SHARD_WRITE_MPIO || w == STATE_WRITE_MPIO ||
+                        w == SHARD_PACK || w == STATE_PACK;
+  const work direct = is_write ? RAW_WRITE_DIRECT : RAW_READ_DIRECT,
+             cached = is_write ? RAW_WRITE_CACHED : RAW_READ_CACHED;
   const work better = o->rate[direct] > o->rate[cached] ? direct : cached;
   char more[80] = "";
   if (w >= SHARD_PACK && is_write) snprintf(more, sizeof more, ", %.1f%% of the size", 100 * o->stored[w]);
-  syz_info("%-12s %-26s %9.3f GB/s, %5.1f%% of %s (%.3f GB/s)%s", "io", work_name[w], o->rate[w] / 1e9, 100 * o->rate[w] / o->rate[better],
-           work_name[better], o->rate[better] / 1e9, more);
+  syz_info("%-12s %-26s %9.3f GB/s, %5.1f%% of %s (%.3f GB/s)%s", "io", work_name[w], o->rate[w] / 1e9,
+           100 * o->rate[w] / o->rate[better], work_name[better], o->rate[better] / 1e9, more);
   if (o->rank != 0) return;
   cJSON *row = syz_bench_add_row(o->b, "io", work_name[w]);
   cJSON_AddNumberToObject(row, "gbytes_per_s", o->rate[w] / 1e9);

@@ -16,8 +16,9 @@ static void run_adamw(void *context)
   syz_adamw_update(&options, 10, 1.0, o->w, o->m, o->v, o->g, OPTIMISER_N, o->threads);
 }
 
-/* Two arrays updated in place from two others: as many streams as AdamW has (reads 4, writes 2 of its 3) and no arithmetic to speak of, so its
- * rate is the bandwidth that AdamW is held against. In place, because a store to an array that was not read first reads it all the same. */
+/* Two arrays updated in place from two others: as many streams as AdamW has (reads 4, writes 2 of its 3) and no
+ * arithmetic to speak of, so its rate is the bandwidth that AdamW is held against. In place, because a store to an
+ * array that was not read first reads it all the same. */
 static void update(float *restrict w, float *restrict m, const float *restrict v, const float *restrict g, int64_t n)
 {
   for (int64_t i = 0; i < n; i++) {
@@ -51,12 +52,13 @@ syz_status syz_bench_optimiser(syz_bench *b)
   o.g = block + 3 * (size_t)OPTIMISER_N;
   for (int64_t i = 0; i < 4 * (int64_t)OPTIMISER_N; i++) block[i] = 1e-3f * (float)(i % 1000);
   syz_barrier(c);
-  double update = 6.0 * sizeof(float) * OPTIMISER_N / syz_bench_time(b->repeats, &(syz_bench_work){run_update, &o}).best;
+  double update =
+      6.0 * sizeof(float) * OPTIMISER_N / syz_bench_time(b->repeats, &(syz_bench_work){run_update, &o}).best;
   syz_barrier(c);
   double adamw = 7.0 * sizeof(float) * OPTIMISER_N / syz_bench_time(b->repeats, &(syz_bench_work){run_adamw, &o}).best;
   syz_bench_rate bandwidth = syz_bench_over_ranks(c, update), reached = syz_bench_over_ranks(c, adamw);
-  syz_info("%-12s %-26s %9.1f GB/s, %.0f%% of plain updates in place (%.1f GB/s)", "optimiser", "AdamW", reached.mean / 1e9,
-           100 * reached.mean / bandwidth.mean, bandwidth.mean / 1e9);
+  syz_info("%-12s %-26s %9.1f GB/s, %.0f%% of plain updates in place (%.1f GB/s)", "optimiser", "AdamW",
+           reached.mean / 1e9, 100 * reached.mean / bandwidth.mean, bandwidth.mean / 1e9);
   if (syz_comm_rank(c) == 0) {
     cJSON *row = syz_bench_add_row(b, "optimiser", "AdamW");
     cJSON_AddNumberToObject(row, "gbytes_per_s", reached.mean / 1e9);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The part `pretrain` of `bench`: whole steps of `pretrain-image` by the published recipe (2 crops of 144 and 8 of 60 pixels), without and with
- * stochastic depth: reading, augmentation, teacher, student, losses, gradients, clipping, AdamW and the moving average.
+ * The part `pretrain` of `bench`: whole steps of `pretrain-image` by the published recipe (2 crops of 144 and 8 of 60
+ * pixels), without and with stochastic depth: reading, augmentation, teacher, student, losses, gradients, clipping,
+ * AdamW and the moving average.
  *
- * The objective is the program's own and runs in the program's own loop, on noise for images; the loop tells the start of each step, which is where
- * the run is ended before anything is written: what is measured is what a run does. A step lasts from one start to the
- * next. Operations are those of syz_dino_flops: products and attention of what stochastic depth leaves, nothing for padding, recomputation or
- * element-wise work.
+ * The objective is the program's own and runs in the program's own loop, on noise for images; the loop tells the start
+ * of each step, which is where the run is ended before anything is written: what is measured is what a run does. A step
+ * lasts from one start to the next. Operations are those of syz_dino_flops: products and attention of what stochastic
+ * depth leaves, nothing for padding, recomputation or element-wise work.
  */
 #include <limits.h>
 #include <stdio.h>
@@ -98,7 +99,8 @@ static syz_status write_noise(pretrain *p)
   syz_shard_writer *w = NULL;
   float *image = NULL;
   SYZ_ALLOC(image, "noise", PIXELS);
-  SYZ_TRY(syz_shard_writer_create(p->shard, p->options.global_batch, 0, NULL, NULL, false, p->b->run->created_by, "", &w));
+  SYZ_TRY(
+      syz_shard_writer_create(p->shard, p->options.global_batch, 0, NULL, NULL, false, p->b->run->created_by, "", &w));
   for (int64_t i = 0; i < p->options.global_batch; i++) {
     const syz_random r = syz_random_make(p->b->options->seed, SYZ_RANDOM_BENCH, 11, (uint64_t)i);
     const syz_object object = {.object_id = 1 + i, .has_image = 1};
@@ -162,7 +164,8 @@ static syz_status prepare(pretrain *p)
   SYZ_TRY_ALL(world, syz_comm_rank(world) == 0 ? syz_make_folder(p->folder) : SYZ_OK);
   SYZ_TRY_ALL(world, syz_comm_rank(world) == 0 ? write_noise(p) : SYZ_OK);
   SYZ_TRY(syz_shardset_open(world, 1, &path, SYZ_SPLIT_ALL, false, &p->set));
-  SYZ_TRY(syz_dino_create(&p->options, &p->grid, b->compute, p->student, p->teacher, p->set, NULL, b->run->timing, &p->objective));
+  SYZ_TRY(syz_dino_create(&p->options, &p->grid, b->compute, p->student, p->teacher, p->set, NULL, b->run->timing,
+                          &p->objective));
 cleanup:
   return st;
 }
@@ -198,13 +201,15 @@ static void tell(pretrain *p)
   syz_bench_best(t, b->repeats, &best, &median);
   const double flops = syz_dino_flops(&p->options, &p->config);
   const double objects = (double)p->options.global_batch / syz_comm_size(c);
-  const syz_bench_rate rate = syz_bench_over_ranks(c, objects * flops / best), middle = syz_bench_over_ranks(c, objects * flops / median);
+  const syz_bench_rate rate = syz_bench_over_ranks(c, objects * flops / best),
+                       middle = syz_bench_over_ranks(c, objects * flops / median);
   const syz_bench_rate share = syz_bench_over_ranks(c, objects * flops / best / b->limit);
   double peak = (double)syz_memory_resident_peak();
   syz_allreduce_f64(c, &peak, 1, SYZ_MAX);
   snprintf(what, sizeof what, "step, drop %g", p->options.drop_rate);
-  syz_info("%-12s %-26s %9.1f %9.1f %11.1f%%   %.3f s an image, planned %.2f GiB, peak %.2f GiB", "pretrain", what, rate.mean / 1e9,
-           middle.mean / 1e9, 100 * share.mean, best / (double)p->options.global_batch, (double)p->planned / 1073741824.0, peak / 1073741824.0);
+  syz_info("%-12s %-26s %9.1f %9.1f %11.1f%%   %.3f s an image, planned %.2f GiB, peak %.2f GiB", "pretrain", what,
+           rate.mean / 1e9, middle.mean / 1e9, 100 * share.mean, best / (double)p->options.global_batch,
+           (double)p->planned / 1073741824.0, peak / 1073741824.0);
   cJSON *row = syz_comm_rank(c) == 0 ? syz_bench_add_row(b, "pretrain", what) : NULL;
   tell_phases(p, mean, row);
   cJSON_AddNumberToObject(row, "drop_rate", p->options.drop_rate);

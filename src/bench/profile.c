@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * `bench --profile`: where a tower's time goes, layer kind by layer kind, with operations and bytes, and what of the time no layer accounts for.
+ * `bench --profile`: where a tower's time goes, layer kind by layer kind, with operations and bytes, and what of the
+ * time no layer accounts for.
  *
- * Each layer's clock is read twice a call, about 50 ns beside milliseconds. Bytes count each operand once, so GB/s beyond the memory's bandwidth
- * mean that the operand was in cache.
+ * Each layer's clock is read twice a call, about 50 ns beside milliseconds. Bytes count each operand once, so GB/s
+ * beyond the memory's bandwidth mean that the operand was in cache.
  */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "bench.h"
 
-static const char *const kind_name[SYZ_PROFILE_KINDS] = {"product", "attention", "normalisation", "element-wise", "pooling", "packing", "optimiser"};
+static const char *const kind_name[SYZ_PROFILE_KINDS] = {"product", "attention", "normalisation", "element-wise",
+                                                         "pooling", "packing",   "optimiser"};
 
 static int by_kind_then_seconds(const void *a, const void *b)
 {
@@ -27,8 +29,9 @@ static void tell_row(const syz_bench *b, const char *name, const syz_profile_row
     snprintf(rate, sizeof rate, "%.1f", r->flops / r->seconds / 1e9);
     snprintf(share, sizeof share, "%.1f%%", 100 * r->flops / r->seconds / b->limit);
   }
-  syz_info("  %-34s %7lld %9.2f ms %6.1f%% %9.2f %9s %8s %9.1f %8.1f", name, (long long)r->calls, 1e3 * r->seconds, 100 * r->seconds / total,
-           r->flops / 1e9, rate, share, r->bytes / 1e6, r->seconds > 0 ? r->bytes / r->seconds / 1e9 : 0);
+  syz_info("  %-34s %7lld %9.2f ms %6.1f%% %9.2f %9s %8s %9.1f %8.1f", name, (long long)r->calls, 1e3 * r->seconds,
+           100 * r->seconds / total, r->flops / 1e9, rate, share, r->bytes / 1e6,
+           r->seconds > 0 ? r->bytes / r->seconds / 1e9 : 0);
 }
 
 static void add_json(syz_bench *b, const char *part, const char *name, const syz_profile_row *r, double total)
@@ -72,7 +75,8 @@ void syz_bench_profile(syz_bench *b, const char *part, const syz_bench_work *w)
   }
   qsort(row, (size_t)n, sizeof *row, by_kind_then_seconds);
   syz_info("%s: %.1f ms on rank 0", part, 1e3 * total);
-  syz_info("  %-34s %7s %12s %7s %9s %9s %8s %9s %8s", "layer", "calls", "time", "share", "GFLOP", "GFLOP/s", "limit", "MB", "GB/s");
+  syz_info("  %-34s %7s %12s %7s %9s %9s %8s %9s %8s", "layer", "calls", "time", "share", "GFLOP", "GFLOP/s", "limit",
+           "MB", "GB/s");
   for (int k = 0; k <= SYZ_PROFILE_KINDS; k++) {
     if (sum[k].seconds <= 0) continue;
     tell_row(b, k < SYZ_PROFILE_KINDS ? kind_name[k] : "other", &sum[k], total);

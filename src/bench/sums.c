@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The part `allreduce` of `bench`: the gradient sums of an image tower of the input's size, in one level and in two, against MPI's all-reduce of the
- * same block in the same run. Each alone, and beside a backward pass: what the pass takes without sums, with them, how much of them is in
- * it, and what is left at its end, exposed. The ranks of one machine stand for nodes in the second level.
+ * The part `allreduce` of `bench`: the gradient sums of an image tower of the input's size, in one level and in two,
+ * against MPI's all-reduce of the same block in the same run. Each alone, and beside a backward pass: what the pass
+ * takes without sums, with them, how much of them is in it, and what is left at its end, exposed. The ranks of one
+ * machine stand for nodes in the second level.
  */
 #include <math.h>
 #include <stdio.h>
@@ -76,7 +77,8 @@ static double longest(syz_comm *c, double seconds)
   return seconds;
 }
 
-/* One backward pass; with or without sums. Returns its seconds, the exposed part in *exposed, the part beside in *beside. */
+/* One backward pass; with or without sums. Returns its seconds, the exposed part in *exposed, the part beside in
+ * *beside. */
 static double backward(sums_work *w, bool sums, double *exposed, double *beside)
 {
   syz_gradients *g = syz_sums_gradients(w->sums);
@@ -84,7 +86,8 @@ static double backward(sums_work *w, bool sums, double *exposed, double *beside)
   syz_tower_forward(w->model, SYZ_IMAGE, w->b->batch, w->input, NULL, w->embedding);
   syz_barrier(w->b->run->world);
   const double start = syz_clock_s();
-  syz_tower_backward(w->model, SYZ_IMAGE, w->b->batch, w->dembedding, NULL, syz_gradients_block(g), sums ? syz_gradients_ready : NULL, g);
+  syz_tower_backward(w->model, SYZ_IMAGE, w->b->batch, w->dembedding, NULL, syz_gradients_block(g),
+                     sums ? syz_gradients_ready : NULL, g);
   const double pass_s = syz_clock_s() - start;
   *exposed = syz_sums_finish(w->sums, beside);
   return sums ? pass_s + *exposed : pass_s;
@@ -114,8 +117,8 @@ static void tell(sums_work *w, const char *what, const sums_seconds *t)
 {
   syz_bench *b = w->b;
   const double bytes = (double)syz_model_size(w->model) * sizeof(float);
-  syz_info("%-12s %-26s %9.2f GB/s alone (%.3f s); backward %.3f s, with sums %.3f s: %.3f s beside it, %.3f s exposed", "gradients", what,
-           bytes / t->alone / 1e9, t->alone, t->backward, t->with_sums, t->beside, t->exposed);
+  syz_info("%-12s %-26s %9.2f GB/s alone (%.3f s); backward %.3f s, with sums %.3f s: %.3f s beside it, %.3f s exposed",
+           "gradients", what, bytes / t->alone / 1e9, t->alone, t->backward, t->with_sums, t->beside, t->exposed);
   if (syz_comm_rank(b->run->world) != 0) return;
   cJSON *row = syz_bench_add_row(b, "allreduce", what);
   cJSON_AddNumberToObject(row, "bytes", bytes);
@@ -138,13 +141,15 @@ static void measure_mpi(sums_work *w)
     syz_sums_begin(w->sums);
     syz_barrier(c);
     const double start = syz_clock_s();
-    for (int64_t at = 0; at < n; at += CHUNK) syz_allreduce_f32(c, block + at, (size_t)(n - at < CHUNK ? n - at : CHUNK), SYZ_SUM);
+    for (int64_t at = 0; at < n; at += CHUNK)
+      syz_allreduce_f32(c, block + at, (size_t)(n - at < CHUNK ? n - at : CHUNK), SYZ_SUM);
     const double seconds = longest(c, syz_clock_s() - start);
     double unused;
     syz_sums_finish(w->sums, &unused);
     if (i >= 0) best = fmin(best, seconds);
   }
-  syz_info("%-12s %-26s %9.2f GB/s alone (%.3f s)", "gradients", "MPI_Allreduce", (double)n * sizeof *block / best / 1e9, best);
+  syz_info("%-12s %-26s %9.2f GB/s alone (%.3f s)", "gradients", "MPI_Allreduce",
+           (double)n * sizeof *block / best / 1e9, best);
   if (syz_comm_rank(c) != 0) return;
   cJSON *row = syz_bench_add_row(b, "allreduce", "MPI_Allreduce");
   cJSON_AddNumberToObject(row, "bytes", (double)n * sizeof *block);
@@ -158,10 +163,12 @@ static syz_status bench_layout(syz_bench *b, const syz_model_config *config, int
   SYZ_TRY(create(&w, config, ranks_per_node));
   for (int narrow = 0; narrow < (w.nodes->n > 1 ? 2 : 1); narrow++) {
     char what[64];
-    SYZ_TRY(syz_sums_create(&w.grid, w.model, narrow ? SYZ_REDUCE_BF16 : SYZ_REDUCE_F32, syz_compute_threads(b->compute), &w.sums));
+    SYZ_TRY(syz_sums_create(&w.grid, w.model, narrow ? SYZ_REDUCE_BF16 : SYZ_REDUCE_F32,
+                            syz_compute_threads(b->compute), &w.sums));
     if (has_mpi && !narrow) measure_mpi(&w);
     const sums_seconds t = measure(&w);
-    snprintf(what, sizeof what, "%s, %d node%s", narrow ? "bfloat16" : "float32", w.nodes->n, w.nodes->n > 1 ? "s" : "");
+    snprintf(what, sizeof what, "%s, %d node%s", narrow ? "bfloat16" : "float32", w.nodes->n,
+             w.nodes->n > 1 ? "s" : "");
     tell(&w, what, &t);
     syz_sums_destroy(&w.sums);
   }

@@ -35,7 +35,8 @@ static void run_step(void *context)
   tower_work *w = context;
   const syz_adamw rule = {.lr = 1e-9, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
   run_forward_backward(context);
-  syz_adamw_update(&rule, 1, 1.0, syz_model_weights(w->model), w->moment1, w->moment2, w->gradients, syz_model_size(w->model), w->threads);
+  syz_adamw_update(&rule, 1, 1.0, syz_model_weights(w->model), w->moment1, w->moment2, w->gradients,
+                   syz_model_size(w->model), w->threads);
   syz_model_pack(w->model, false);
 }
 
@@ -53,7 +54,8 @@ static void destroy_tower_work(tower_work *w)
 static syz_status make_tower_work(syz_bench *b, const syz_model_config *config, syz_modality tower, tower_work *w)
 {
   syz_status st = SYZ_OK;
-  int64_t size = config->image.size, pixels = tower == SYZ_IMAGE ? SYZ_BANDS * size * size : SYZ_SPECTRUM_PIXELS, width = config->embedding.dim;
+  int64_t size = config->image.size, pixels = tower == SYZ_IMAGE ? SYZ_BANDS * size * size : SYZ_SPECTRUM_PIXELS,
+          width = config->embedding.dim;
   uint64_t seed = b->options->seed;
   *w = (tower_work){.tower = tower, .batch = b->batch};
   SYZ_TRY(syz_model_create(config, tower == SYZ_IMAGE, tower == SYZ_SPECTRUM, b->compute, &w->model));
@@ -85,7 +87,8 @@ cleanup:
   return st;
 }
 
-/* All products in int8, with ranges shared out as after a calibration: the rate, and what it is of the activation type's with both run by turns. */
+/* All products in int8, with ranges shared out as after a calibration: the rate, and what it is of the activation
+ * type's with both run by turns. */
 static syz_status bench_int8(syz_bench *b, const char *name, double flops, tower_work *w)
 {
   syz_status st = SYZ_OK;
@@ -114,7 +117,8 @@ static syz_status bench_int8(syz_bench *b, const char *name, double flops, tower
     best[i % 2] = fmin(best[i % 2], syz_clock_s() - start);
   }
   const syz_bench_rate ratio = syz_bench_over_ranks(c, best[0] / best[1]);
-  syz_info("%-12s %-26s %9.2f x", name, syz_compute_act(b->compute) == SYZ_BF16 ? "int8 over bfloat16" : "int8 over float32", ratio.mean);
+  syz_info("%-12s %-26s %9.2f x", name,
+           syz_compute_act(b->compute) == SYZ_BF16 ? "int8 over bfloat16" : "int8 over float32", ratio.mean);
   if (syz_comm_rank(c) == 0) cJSON_AddNumberToObject(syz_bench_add_row(b, name, "int8 ratio"), "ratio", ratio.mean);
 cleanup:
   syz_free(&choice[0]);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A data set through a model. Objects are cut into blocks of fixed size by their number; each rank takes a share of the blocks that are
- * still missing, a read-ahead thread brings their pixels, and every finished block is kept at once, so that a repeated command goes on with the
- * blocks that are left. When none is left all ranks write embedding.h5 and embedding.fits together. An object's embedding depends on the object and
- * the model only.
+ * A data set through a model. Objects are cut into blocks of fixed size by their number; each rank takes a share of the
+ * blocks that are still missing, a read-ahead thread brings their pixels, and every finished block is kept at once, so
+ * that a repeated command goes on with the blocks that are left. When none is left all ranks write embedding.h5 and
+ * embedding.fits together. An object's embedding depends on the object and the model only.
  */
 #include <inttypes.h>
 #include <limits.h>
@@ -41,13 +41,19 @@ struct syz_embed {
 };
 
 /* Of the products; with int8, of those that are not. */
-static const char *precision_name(const job *s) { return syz_compute_act(s->compute) == SYZ_BF16 ? "bfloat16" : "float32"; }
+static const char *precision_name(const job *s)
+{
+  return syz_compute_act(s->compute) == SYZ_BF16 ? "bfloat16" : "float32";
+}
 
 static void digest_text(uint64_t digest, char text[DIGEST_TEXT]) { snprintf(text, DIGEST_TEXT, "%016" PRIx64, digest); }
 
 /* -------------------------------------------------------------- opening */
 
-static const char *split_name(syz_split split) { return split == SYZ_SPLIT_ALL ? "all" : split == SYZ_SPLIT_TRAIN ? "train" : "test"; }
+static const char *split_name(syz_split split)
+{
+  return split == SYZ_SPLIT_ALL ? "all" : split == SYZ_SPLIT_TRAIN ? "train" : "test";
+}
 
 static syz_status open_data(job *s)
 {
@@ -56,11 +62,13 @@ static syz_status open_data(job *s)
   s->data_path = syz_texts_lines(data.path);
   SYZ_TRY_ALL(s->comm, s->data_path ? SYZ_OK : SYZ_ERR_MEMORY);
   if (data.bad != SYZ_BAD_REFUSED) /* skip, by what the towers read */
-    data.bad = s->towers == 2 ? SYZ_BAD_SKIPPED : s->has_tower[SYZ_IMAGE] ? SYZ_BAD_IMAGES_SKIPPED : SYZ_BAD_SPECTRA_SKIPPED;
+    data.bad = s->towers == 2            ? SYZ_BAD_SKIPPED
+               : s->has_tower[SYZ_IMAGE] ? SYZ_BAD_IMAGES_SKIPPED
+                                         : SYZ_BAD_SPECTRA_SKIPPED;
   SYZ_TRY(syz_shardset_open_named(s->comm, &data, "to embed", &s->data));
   SYZ_TRY(syz_shardset_verify_when(s->data, data.verify, s->run->timing));
-  SYZ_REQUIRE(syz_shardset_size(s->data) > 0, SYZ_ERR_DATA, "data.path: no object in %s%s (split %s)", data.path.item[0],
-              data.path.n > 1 ? " and the others" : "", split_name(data.split));
+  SYZ_REQUIRE(syz_shardset_size(s->data) > 0, SYZ_ERR_DATA, "data.path: no object in %s%s (split %s)",
+              data.path.item[0], data.path.n > 1 ? " and the others" : "", split_name(data.split));
 cleanup:
   return st;
 }
@@ -100,7 +108,8 @@ static syz_status find_towers(job *s)
       syz_warn("%s: the %s tower has no %s, so it gives no embedding", path, syz_modality_name(m),
                parts.has[syz_part_of(m, false)] ? "head" : "backbone");
   }
-  SYZ_REQUIRE(s->towers > 0, SYZ_ERR_DATA, "%s: no tower with both backbone and head, so there is nothing that embeds", path);
+  SYZ_REQUIRE(s->towers > 0, SYZ_ERR_DATA, "%s: no tower with both backbone and head, so there is nothing that embeds",
+              path);
 cleanup:
   return st;
 }
@@ -114,12 +123,14 @@ static syz_status open_model(job *s)
   SYZ_TRY(find_towers(s));
   s->width = s->config.embedding.dim;
   SYZ_TRY(syz_model_start_compute(s->comm, &s->options->compute, &s->config, false, "", &s->compute));
-  SYZ_TRY_ALL(s->comm, syz_model_create(&s->config, s->has_tower[SYZ_IMAGE], s->has_tower[SYZ_SPECTRUM], s->compute, &s->model));
+  SYZ_TRY_ALL(s->comm,
+              syz_model_create(&s->config, s->has_tower[SYZ_IMAGE], s->has_tower[SYZ_SPECTRUM], s->compute, &s->model));
   SYZ_TRY(syz_model_file_read(s->comm, path, s->model, false));
   SYZ_TRY_ALL(s->comm, model_digest(s, &digest));
   digest_text(digest, s->model_digest);
   s->is_int8 = wants_int8 && syz_compute_has_int8(s->compute);
-  if (wants_int8 && !s->is_int8) syz_warn("int8 products need AVX512_VNNI, which this processor lacks: computing in %s", precision_name(s));
+  if (wants_int8 && !s->is_int8)
+    syz_warn("int8 products need AVX512_VNNI, which this processor lacks: computing in %s", precision_name(s));
 cleanup:
   return st;
 }
@@ -137,7 +148,8 @@ static syz_status make_key(job *s)
            (int)(s->has_tower[SYZ_IMAGE] + 2 * s->has_tower[SYZ_SPECTRUM]));
   s->key_value = syz_checksum(text, strlen(text), (uint64_t)syz_shardset_size(s->data));
   if (s->is_int8) {
-    snprintf(text, sizeof text, "int8 %lld %.17g", (long long)s->options->calibration_objects, s->options->calibration_cosine);
+    snprintf(text, sizeof text, "int8 %lld %.17g", (long long)s->options->calibration_objects,
+             s->options->calibration_cosine);
     s->key_value = syz_checksum(text, strlen(text), s->key_value);
   }
   digest_text(s->key_value, s->key);
@@ -145,7 +157,8 @@ cleanup:
   return st;
 }
 
-/* What the run folder already holds of this command. Before that is taken as it is, the data must be what their checksums say. Collective. */
+/* What the run folder already holds of this command. Before that is taken as it is, the data must be what their
+ * checksums say. Collective. */
 static syz_status look(job *s, syz_embed_there *there)
 {
   syz_status st = SYZ_OK;
@@ -163,8 +176,8 @@ cleanup:
 typedef struct share {
   const int64_t *block; /* [n_blocks] */
   int64_t n_blocks, group, steps;
-  int64_t *row;     /* [steps * group * SYZ_EMBED_BLOCK] objects in order; the last one repeated to fill the last step */
-  float *result;    /* [group * SYZ_EMBED_BLOCK, towers, E] */
+  int64_t *row;  /* [steps * group * SYZ_EMBED_BLOCK] objects in order; the last one repeated to fill the last step */
+  float *result; /* [group * SYZ_EMBED_BLOCK, towers, E] */
   float *embedding; /* [batch, E] */
   syz_loader *loader;
 } share;
@@ -216,12 +229,14 @@ static void share_free(share *h)
   syz_free(&h->embedding);
 }
 
-/* One tower over a step's objects; those that lack the modality get NaN and cost nothing. `slot`: place of the tower in a result row. */
+/* One tower over a step's objects; those that lack the modality get NaN and cost nothing. `slot`: place of the tower in
+ * a result row. */
 static syz_status run_tower(job *s, share *h, syz_modality m, int slot, const syz_batch *in, int64_t n)
 {
   syz_status st = SYZ_OK;
   const syz_object *object = syz_shardset_objects(s->data);
-  int64_t item = m == SYZ_IMAGE ? 3 * s->config.image.size * s->config.image.size : SYZ_SPECTRUM_PIXELS, width = s->width;
+  int64_t item = m == SYZ_IMAGE ? 3 * s->config.image.size * s->config.image.size : SYZ_SPECTRUM_PIXELS,
+          width = s->width;
   const float *input = m == SYZ_IMAGE ? in->image : in->flux;
   for (int64_t i = 0; i < n;) {
     const syz_object *o = &object[in->index[i]];
@@ -232,14 +247,15 @@ static syz_status run_tower(job *s, share *h, syz_modality m, int slot, const sy
       i++;
       continue;
     }
-    while (count < s->batch && i + count < n && (m == SYZ_IMAGE ? object[in->index[i + count]].has_image : object[in->index[i + count]].has_spectrum))
+    while (count < s->batch && i + count < n &&
+           (m == SYZ_IMAGE ? object[in->index[i + count]].has_image : object[in->index[i + count]].has_spectrum))
       count++;
     syz_tower_forward(s->model, m, count, input + i * item, NULL, h->embedding);
     for (int64_t b = 0; b < count; b++) {
       bool is_finite = true;
       for (int64_t e = 0; e < width; e++) is_finite = is_finite && isfinite(h->embedding[b * width + e]);
-      SYZ_REQUIRE(is_finite, SYZ_ERR_NUMERIC, "object %lld: its %s embedding is not finite", (long long)object[in->index[i + b]].object_id,
-                  syz_modality_name(m));
+      SYZ_REQUIRE(is_finite, SYZ_ERR_NUMERIC, "object %lld: its %s embedding is not finite",
+                  (long long)object[in->index[i + b]].object_id, syz_modality_name(m));
       memcpy(h->result + ((i + b) * s->towers + slot) * width, h->embedding + b * width, (size_t)width * sizeof(float));
     }
     i += count;
@@ -296,7 +312,8 @@ static int64_t missing_rows(const syz_embed_part *part, const int64_t *missing, 
   return rows;
 }
 
-/* All missing blocks. After each step all ranks agree, count and hear of stop requests; ranks that are done keep answering. */
+/* All missing blocks. After each step all ranks agree, count and hear of stop requests; ranks that are done keep
+ * answering. */
 static syz_status compute_missing(job *s, syz_embed_part *part, const int64_t *missing, int64_t n_missing)
 {
   syz_status st = SYZ_OK;
@@ -314,8 +331,8 @@ static syz_status compute_missing(job *s, syz_embed_part *part, const int64_t *m
     syz_allreduce_i64(s->comm, now, 2, SYZ_SUM);
     syz_progress_tell(&progress, before + now[1], NULL);
     if (now[0] && step + 1 < steps) {
-      syz_info("stopped (%s): %lld of %lld objects are embedded; the same command goes on from there", syz_stop_reason(),
-               (long long)(before + now[1]), (long long)total);
+      syz_info("stopped (%s): %lld of %lld objects are embedded; the same command goes on from there",
+               syz_stop_reason(), (long long)(before + now[1]), (long long)total);
       st = SYZ_STOPPED;
       goto cleanup;
     }
@@ -379,13 +396,15 @@ static void announce(const job *s)
     count[SYZ_IMAGE] += object[i].has_image;
     count[SYZ_SPECTRUM] += object[i].has_spectrum;
   }
-  syz_info("%lld objects, %lld with an image, %lld with a spectrum", (long long)n, (long long)count[SYZ_IMAGE], (long long)count[SYZ_SPECTRUM]);
+  syz_info("%lld objects, %lld with an image, %lld with a spectrum", (long long)n, (long long)count[SYZ_IMAGE],
+           (long long)count[SYZ_SPECTRUM]);
   syz_info("model %s (digest %s), embeddings %lld wide", s->options->model_file, s->model_digest, (long long)s->width);
   syz_compute_tell(s->compute);
   size_t bytes = (size_t)syz_model_size(s->model) * sizeof(float);
   for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++)
     if (s->has_tower[m]) bytes += syz_tower_plan_bytes(s->model, m, s->batch, SYZ_MODE_EMBED);
-  syz_info("%d rank(s), batches of %lld, about %.0f MB a rank", syz_comm_size(s->comm), (long long)s->batch, (double)bytes / 1e6);
+  syz_info("%d rank(s), batches of %lld, about %.0f MB a rank", syz_comm_size(s->comm), (long long)s->batch,
+           (double)bytes / 1e6);
   for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++) {
     if (!s->has_tower[m])
       syz_info("the model has no %s tower: no %s embeddings", syz_modality_name(m), syz_modality_name(m));
@@ -447,12 +466,14 @@ syz_status syz_embed_write(syz_embed *s)
   char path[PATH_MAX];
   SYZ_TRY(look(s, &there));
   if (there.has_h5 && there.has_fits) {
-    syz_info("%s/embedding.h5 and .fits are there already, of this model and data, and their checksums hold: nothing to do", s->folder);
+    syz_info(
+        "%s/embedding.h5 and .fits are there already, of this model and data, and their checksums hold: nothing to do",
+        s->folder);
     goto cleanup;
   }
   snprintf(path, sizeof path, "%s/embedding.part", s->folder);
-  SYZ_TRY(syz_embed_part_open(s->comm, path, s->key_value, syz_shardset_size(s->data), (size_t)(s->towers * s->width) * sizeof(float), &part,
-                              &missing, &n_missing));
+  SYZ_TRY(syz_embed_part_open(s->comm, path, s->key_value, syz_shardset_size(s->data),
+                              (size_t)(s->towers * s->width) * sizeof(float), &part, &missing, &n_missing));
   if (there.has_h5) {
     SYZ_TRY(syz_embed_take_back(s->comm, s->folder, s->has_tower, s->width, part, missing, n_missing));
     n_missing = 0;

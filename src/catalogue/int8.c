@@ -2,18 +2,21 @@
 /*
  * Which products of a tower run in 8-bit integers.
  *
- * A sample of the data set, evenly spaced among the objects that have the modality, is cut in two by turns: on one half the choice is made, on the
- * other it is judged. The yardstick is the cosine of each object's embedding to that of float32.
+ * A sample of the data set, evenly spaced among the objects that have the modality, is cut in two by turns: on one half
+ * the choice is made, on the other it is judged. The yardstick is the cosine of each object's embedding to that of
+ * float32.
  *
- * 1. The sample in float32, and in the precision that int8 replaces; there the largest number that reaches each input of each product is noted, which
- * tells how to share outlying ranges between activations and weights (syz_linear_quantise).
- * 2. All products in int8. If the worst object of the first half comes within half of what is allowed, this is the choice.
- * 3. Otherwise each product alone in int8, on a few objects: what it takes off the cosine, over the operations it would save, is its order among
- * those that keep their precision. The fewest that suffice are found by bisection.
+ * 1. The sample in float32, and in the precision that int8 replaces; there the largest number that reaches each input
+ * of each product is noted, which tells how to share outlying ranges between activations and weights
+ * (syz_linear_quantise).
+ * 2. All products in int8. If the worst object of the first half comes within half of what is allowed, this is the
+ * choice.
+ * 3. Otherwise each product alone in int8, on a few objects: what it takes off the cosine, over the operations it would
+ * save, is its order among those that keep their precision. The fewest that suffice are found by bisection.
  * 4. The other half is judged: every object must reach what is allowed, or the command ends.
  *
- * The sample's objects are shared out over the ranks, an object's embedding does not depend on where it is computed, and all ranks decide on all
- * embeddings alike: so the choice does not depend on the number of ranks.
+ * The sample's objects are shared out over the ranks, an object's embedding does not depend on where it is computed,
+ * and all ranks decide on all embeddings alike: so the choice does not depend on the number of ranks.
  */
 #include "int8.h"
 
@@ -59,7 +62,10 @@ typedef struct sample {
 
 /* -------------------------------------------------------------- sample */
 
-static bool has_modality(const syz_object *o, syz_modality m) { return m == SYZ_IMAGE ? o->has_image : o->has_spectrum; }
+static bool has_modality(const syz_object *o, syz_modality m)
+{
+  return m == SYZ_IMAGE ? o->has_image : o->has_spectrum;
+}
 
 static int64_t owned_below(const sample *s, int64_t g) { return g > s->rank ? (g - s->rank - 1) / s->size + 1 : 0; }
 
@@ -82,7 +88,8 @@ static syz_status choose_rows(sample *s, int64_t wanted)
     }
   }
   SYZ_REQUIRE(s->n == 0 || s->n >= 2, SYZ_ERR_INPUT,
-              "compute.precision: int8 is calibrated on one half of a sample and judged on the other: one object with %s is too few; use bfloat16",
+              "compute.precision: int8 is calibrated on one half of a sample and judged on the other: one object with "
+              "%s is too few; use bfloat16",
               s->tower == SYZ_IMAGE ? "an image" : "a spectrum");
 cleanup:
   return st;
@@ -130,7 +137,8 @@ static void sample_free(sample *s)
   syz_free(&s->part);
 }
 
-/* Objects first .. last - 1 through the tower as it is planned, into `all` [n, E], on every rank: each adds what is its own to zeros. Collective. */
+/* Objects first .. last - 1 through the tower as it is planned, into `all` [n, E], on every rank: each adds what is its
+ * own to zeros. Collective. */
 static syz_status embed_sample(sample *s, int64_t first, int64_t last, float *all)
 {
   syz_status st = SYZ_OK;
@@ -164,7 +172,8 @@ static double cosine(const float *x, const float *y, const double *centre, int64
   return xx > 0 && yy > 0 ? xy / sqrt(xx * yy) : 0;
 }
 
-static cosines compare(const sample *s, int64_t first, int64_t last, const float *x, const float *y, const double *centre)
+static cosines compare(const sample *s, int64_t first, int64_t last, const float *x, const float *y,
+                       const double *centre)
 {
   cosines c = {.least = INFINITY, .worst = first};
   for (int64_t g = first; g < last; g++) {
@@ -193,7 +202,8 @@ cleanup:
   return st;
 }
 
-/* The largest number that reaches each input, over the half that the choice is made on; and the whole sample in the activation type. */
+/* The largest number that reaches each input, over the half that the choice is made on; and the whole sample in the
+ * activation type. */
 static syz_status embed_and_observe(sample *s, tower_choice *t)
 {
   syz_status st = SYZ_OK;
@@ -241,7 +251,8 @@ static syz_status measure_sensitivities(sample *s, tower_choice *t, sensitivity 
     t->is_int8[p] = 1;
     syz_tower_use_int8(s->job->model, s->tower, t->is_int8);
     SYZ_TRY(embed_sample(s, 0, n, s->now));
-    order[p] = (sensitivity){(1 - compare(s, 0, n, s->now, s->act, NULL).mean) / syz_tower_product_flops(s->job->model, s->tower, p), p};
+    order[p] = (sensitivity){
+        (1 - compare(s, 0, n, s->now, s->act, NULL).mean) / syz_tower_product_flops(s->job->model, s->tower, p), p};
   }
   qsort(order, (size_t)t->products, sizeof *order, compare_sensitivities);
 cleanup:
@@ -262,8 +273,9 @@ static syz_status choose_products(sample *s, tower_choice *t, double aim)
   keep_first(t, NULL, 0);
   SYZ_TRY(try_choice(s, t->is_int8, aim, &is_enough));
   if (is_enough) goto cleanup;
-  syz_info("int8: all products of the %s tower take an object below a cosine of %.6g; looking for the most sensitive ones",
-           syz_modality_name(s->tower), aim);
+  syz_info(
+      "int8: all products of the %s tower take an object below a cosine of %.6g; looking for the most sensitive ones",
+      syz_modality_name(s->tower), aim);
   order = syz_alloc("sensitivities", (size_t)t->products, sizeof *order);
   SYZ_TRY_ALL(s->job->comm, order ? SYZ_OK : SYZ_ERR_MEMORY);
   SYZ_TRY(measure_sensitivities(s, t, order));
@@ -301,12 +313,13 @@ static syz_status judge_choice(sample *s, tower_choice *t, double wanted)
   t->act_to_f32 = compare(s, s->n_choose, s->n, s->act, s->f32, NULL);
   t->about_mean = compare(s, s->n_choose, s->n, s->now, s->f32, centre);
   for (int64_t p = 0; p < t->products; p++) n_int8 += t->is_int8[p];
-  SYZ_REQUIRE(
-      t->to_f32.least >= wanted, SYZ_ERR_NUMERIC,
-      "int8, %s tower: the cosine to float32 of object %lld, held out from the calibration, is %.6f; embed.calibration_cosine asks for %.6g of every "
-      "one (%lld of %lld products in int8). Use compute.precision: bfloat16, or more embed.calibration_objects",
-      syz_modality_name(s->tower), (long long)syz_shardset_objects(s->job->data)[s->row[t->to_f32.worst]].object_id, t->to_f32.least, wanted,
-      (long long)n_int8, (long long)t->products);
+  SYZ_REQUIRE(t->to_f32.least >= wanted, SYZ_ERR_NUMERIC,
+              "int8, %s tower: the cosine to float32 of object %lld, held out from the calibration, is %.6f; "
+              "embed.calibration_cosine asks for %.6g of every one (%lld of %lld products in int8). Use "
+              "compute.precision: bfloat16, or more embed.calibration_objects",
+              syz_modality_name(s->tower),
+              (long long)syz_shardset_objects(s->job->data)[s->row[t->to_f32.worst]].object_id, t->to_f32.least, wanted,
+              (long long)n_int8, (long long)t->products);
 cleanup:
   syz_free(&centre);
   return st;
@@ -337,7 +350,8 @@ static size_t packed_bytes(const syz_embed_int8 *q)
 {
   size_t bytes = 0;
   for (int m = 0; m < SYZ_MODALITIES; m++)
-    bytes += (size_t)q->tower[m].products + (size_t)q->tower[m].inputs * sizeof(float) + 4 * sizeof(cosines) + sizeof(int64_t);
+    bytes += (size_t)q->tower[m].products + (size_t)q->tower[m].inputs * sizeof(float) + 4 * sizeof(cosines) +
+             sizeof(int64_t);
   return bytes;
 }
 
@@ -378,8 +392,8 @@ static void describe_tower(syz_embed_int8 *q, const syz_model *model, syz_modali
     done += t->is_int8[p] ? flops : 0;
     n_int8 += t->is_int8[p];
   }
-  add_text(q, "%s%s tower: %lld of %lld products in int8, %.1f %% of their operations", *q->text ? "\n" : "", syz_modality_name(m), (long long)n_int8,
-           (long long)t->products, 100 * done / all);
+  add_text(q, "%s%s tower: %lld of %lld products in int8, %.1f %% of their operations", *q->text ? "\n" : "",
+           syz_modality_name(m), (long long)n_int8, (long long)t->products, 100 * done / all);
   const char *before = "; in ";
   for (int64_t p = 0; p < t->products; p++) {
     if (t->is_int8[p]) continue;
@@ -392,10 +406,10 @@ static void describe_tower(syz_embed_int8 *q, const syz_model *model, syz_modali
   }
   if (t->held_out == 0) return;
   add_text(q,
-           "; %lld held-out objects: cosine to float32 least %.6f, mean %.6f (%s alone: %.6f, %.6f; about the sample's mean: %.6f, %.6f); to %s "
-           "%.6f, %.6f",
-           (long long)t->held_out, t->to_f32.least, t->to_f32.mean, act, t->act_to_f32.least, t->act_to_f32.mean, t->about_mean.least,
-           t->about_mean.mean, act, t->to_act.least, t->to_act.mean);
+           "; %lld held-out objects: cosine to float32 least %.6f, mean %.6f (%s alone: %.6f, %.6f; about the sample's "
+           "mean: %.6f, %.6f); to %s %.6f, %.6f",
+           (long long)t->held_out, t->to_f32.least, t->to_f32.mean, act, t->act_to_f32.least, t->act_to_f32.mean,
+           t->about_mean.least, t->about_mean.mean, act, t->to_act.least, t->to_act.mean);
 }
 
 static void describe(syz_embed_int8 *q, const syz_embed_int8_job *job)

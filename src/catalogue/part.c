@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Files of the scratch folder: `rows` (rows x row_bytes), `digests` (8 bytes a block, 0 = not there), `key` (text), `facts` (8 bytes of digest, then
- * what syz_embed_part_remember was given). A block's rows are written before
- * its digest. Nothing is flushed to disk: if the machine goes down the digests that do not hold tell which blocks to compute again.
+ * Files of the scratch folder: `rows` (rows x row_bytes), `digests` (8 bytes a block, 0 = not there), `key` (text),
+ * `facts` (8 bytes of digest, then what syz_embed_part_remember was given). A block's rows are written before its
+ * digest. Nothing is flushed to disk: if the machine goes down the digests that do not hold tell which blocks to
+ * compute again.
  */
 #include "part.h"
 
@@ -28,7 +29,8 @@ struct syz_embed_part {
 static syz_status path_of(const char *folder, const char *name, char path[PATH_MAX])
 {
   syz_status st = SYZ_OK;
-  SYZ_REQUIRE(snprintf(path, PATH_MAX, "%s/%s", folder, name) < PATH_MAX, SYZ_ERR_WRITE, "%s/%s: name too long", folder, name);
+  SYZ_REQUIRE(snprintf(path, PATH_MAX, "%s/%s", folder, name) < PATH_MAX, SYZ_ERR_WRITE, "%s/%s: name too long", folder,
+              name);
 cleanup:
   return st;
 }
@@ -76,7 +78,8 @@ static syz_status prepare_folder(const char *folder, const char *key_text)
   SYZ_TRY(syz_refuse_link(folder));
   SYZ_TRY(syz_make_folder(folder));
   SYZ_TRY(path_of(folder, "key", path));
-  if (access(path, F_OK) == 0 && syz_file_read(path, 4096, &old, &n) == SYZ_OK && strcmp(old, key_text) == 0) goto cleanup;
+  if (access(path, F_OK) == 0 && syz_file_read(path, 4096, &old, &n) == SYZ_OK && strcmp(old, key_text) == 0)
+    goto cleanup;
   if (old) syz_info("%s holds results of another model, data set or precision: they are thrown away", folder);
   const char *names[] = {"key", "facts", "rows", "digests"};
   for (int i = 0; i < 4; i++) {
@@ -126,7 +129,8 @@ static syz_status verify_share(syz_embed_part *p, int64_t first, int64_t n, uint
     syz_embed_part_block(p, b, &row, &count);
     size_t bytes = (size_t)count * p->row_bytes;
     is_done[b - first] = read_all(p->digests_fd, &digest, sizeof digest, b * (int64_t)sizeof digest) && digest != 0 &&
-                         read_all(p->rows_fd, rows, bytes, row * (int64_t)p->row_bytes) && digest_of(b, rows, bytes) == digest;
+                         read_all(p->rows_fd, rows, bytes, row * (int64_t)p->row_bytes) &&
+                         digest_of(b, rows, bytes) == digest;
   }
 cleanup:
   syz_free(&rows);
@@ -162,8 +166,8 @@ cleanup:
   return st;
 }
 
-syz_status syz_embed_part_open(syz_comm *c, const char *folder, uint64_t key, int64_t rows, size_t row_bytes, syz_embed_part **out,
-                               const int64_t **missing, int64_t *n_missing)
+syz_status syz_embed_part_open(syz_comm *c, const char *folder, uint64_t key, int64_t rows, size_t row_bytes,
+                               syz_embed_part **out, const int64_t **missing, int64_t *n_missing)
 {
   syz_status st = SYZ_OK;
   char text[160];
@@ -173,7 +177,8 @@ syz_status syz_embed_part_open(syz_comm *c, const char *folder, uint64_t key, in
   SYZ_TRY_ALL(c, p ? SYZ_OK : SYZ_ERR_MEMORY);
   p->blocks = (rows + SYZ_EMBED_BLOCK - 1) / SYZ_EMBED_BLOCK;
   snprintf(p->folder, sizeof p->folder, "%s", folder);
-  snprintf(text, sizeof text, "key %016" PRIx64 "\nrows %" PRId64 "\nrow_bytes %zu\nblock %d\n", key, rows, row_bytes, SYZ_EMBED_BLOCK);
+  snprintf(text, sizeof text, "key %016" PRIx64 "\nrows %" PRId64 "\nrow_bytes %zu\nblock %d\n", key, rows, row_bytes,
+           SYZ_EMBED_BLOCK);
   SYZ_TRY_ALL(c, syz_comm_rank(c) == 0 ? prepare_folder(folder, text) : SYZ_OK);
   SYZ_TRY_ALL(c, open_files(p));
   SYZ_TRY(find_missing(p, n_missing));
@@ -211,8 +216,9 @@ syz_status syz_embed_part_recall(syz_embed_part *p, void *bytes, size_t n, bool 
     uint64_t digest = 0;
     struct stat s;
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    is_whole = fd >= 0 && fstat(fd, &s) == 0 && (size_t)s.st_size == n + sizeof digest && read_all(fd, &digest, sizeof digest, 0) &&
-               read_all(fd, bytes, n, sizeof digest) && syz_checksum(bytes, n, n) == digest;
+    is_whole = fd >= 0 && fstat(fd, &s) == 0 && (size_t)s.st_size == n + sizeof digest &&
+               read_all(fd, &digest, sizeof digest, 0) && read_all(fd, bytes, n, sizeof digest) &&
+               syz_checksum(bytes, n, n) == digest;
     if (fd >= 0) close(fd);
   }
   syz_bcast(p->comm, &is_whole, 1, 0);

@@ -6,8 +6,9 @@
 #include "syzygy/comm.h"
 
 /**
- * A scratch folder with one file of result rows and one of block digests. A block (fixed rows, by global row number) counts as done when the digest
- * of its bytes is there and holds, so it does not matter when or how an earlier run ended, nor on how many ranks.
+ * A scratch folder with one file of result rows and one of block digests. A block (fixed rows, by global row number)
+ * counts as done when the digest of its bytes is there and holds, so it does not matter when or how an earlier run
+ * ended, nor on how many ranks.
  */
 typedef struct syz_embed_part syz_embed_part;
 
@@ -15,13 +16,14 @@ typedef struct syz_embed_part syz_embed_part;
 enum { SYZ_EMBED_BLOCK = 64 };
 
 /**
- * Open or begin `folder`. Results made under another `key` (model, data, precision) or of another shape are thrown away, and that is said.
- * Collective. *missing: the blocks that are still to be computed, ascending, the same on all ranks; borrowed. SYZ_ERR_WRITE.
+ * Open or begin `folder`. Results made under another `key` (model, data, precision) or of another shape are thrown
+ * away, and that is said. Collective. *missing: the blocks that are still to be computed, ascending, the same on all
+ * ranks; borrowed. SYZ_ERR_WRITE.
  */
-syz_status syz_embed_part_open(syz_comm *c, const char *folder, uint64_t key, int64_t rows, size_t row_bytes, syz_embed_part **out,
-                               const int64_t **missing, int64_t *n_missing);
-/** What these results were made with, beside the key: a later run under the same key recalls it. Thrown away with the results. Collective.
- * SYZ_ERR_WRITE. */
+syz_status syz_embed_part_open(syz_comm *c, const char *folder, uint64_t key, int64_t rows, size_t row_bytes,
+                               syz_embed_part **out, const int64_t **missing, int64_t *n_missing);
+/** What these results were made with, beside the key: a later run under the same key recalls it. Thrown away with the
+ * results. Collective. SYZ_ERR_WRITE. */
 syz_status syz_embed_part_remember(syz_embed_part *p, const void *bytes, size_t n);
 /** *is_there: it is, n bytes long and undamaged; then the bytes are the same on all ranks. Collective. */
 syz_status syz_embed_part_recall(syz_embed_part *p, void *bytes, size_t n, bool *is_there);

@@ -2,8 +2,8 @@
 /*
  * Nearest neighbours within and across modalities, by cosine, exactly; and how well an object's own partner is found.
  *
- * Written: one neighbours file a direction and retrieval.json. The index is shared out over ranks once a modality; queries come in blocks that every
- * rank reads a part of. Rows of the output are in the order of the query files.
+ * Written: one neighbours file a direction and retrieval.json. The index is shared out over ranks once a modality;
+ * queries come in blocks that every rank reads a part of. Rows of the output are in the order of the query files.
  */
 #include <cjson/cJSON.h>
 #include <math.h>
@@ -46,7 +46,10 @@ struct syz_neighbours {
   const char *label;
 };
 
-static bool is_asked(const char *choice, syz_modality m) { return strcmp(choice, "all") == 0 || strcmp(choice, syz_modality_name(m)) == 0; }
+static bool is_asked(const char *choice, syz_modality m)
+{
+  return strcmp(choice, "all") == 0 || strcmp(choice, syz_modality_name(m)) == 0;
+}
 
 /* Which directions, given what the files hold; a direction that was asked for by name must be possible. */
 static syz_status plan_directions(job *s)
@@ -67,17 +70,20 @@ static syz_status plan_directions(job *s)
       direction *d = &s->d[q][i];
       if (!is_asked(query_choice, q) || !is_asked(index_choice, i)) continue;
       if (!s->query->width[q] || !s->index->width[i]) {
-        syz_warn("no search from %s to %s: the files hold no such embeddings", syz_modality_name(q), syz_modality_name(i));
+        syz_warn("no search from %s to %s: the files hold no such embeddings", syz_modality_name(q),
+                 syz_modality_name(i));
         continue;
       }
       SYZ_REQUIRE(s->query->width[q] == s->index->width[i], SYZ_ERR_DATA,
-                  "%s embeddings of %s are %lld wide, %s embeddings of %s %lld: they cannot be compared", syz_modality_name(q), s->query->path[0],
-                  (long long)s->query->width[q], syz_modality_name(i), s->index->path[0], (long long)s->index->width[i]);
+                  "%s embeddings of %s are %lld wide, %s embeddings of %s %lld: they cannot be compared",
+                  syz_modality_name(q), s->query->path[0], (long long)s->query->width[q], syz_modality_name(i),
+                  s->index->path[0], (long long)s->index->width[i]);
       d->is_wanted = true;
       n++;
       snprintf(d->file, sizeof d->file, "neighbours-%s-%s.h5", syz_modality_name(q), syz_modality_name(i));
     }
-  SYZ_REQUIRE(n > 0, SYZ_ERR_DATA, "%s and %s have no embeddings that can be compared", s->index->path[0], s->query->path[0]);
+  SYZ_REQUIRE(n > 0, SYZ_ERR_DATA, "%s and %s have no embeddings that can be compared", s->index->path[0],
+              s->query->path[0]);
   /* One direction asked for by name has the plain name. */
   if (strcmp(query_choice, "all") && strcmp(index_choice, "all"))
     for (int e = 0; e < 4; e++) snprintf(s->d[e / 2][e % 2].file, sizeof s->d[0][0].file, "neighbours.h5");
@@ -95,11 +101,14 @@ static syz_status create_output(job *s, syz_modality q, syz_modality i, syz_h5 *
   SYZ_TRY(syz_h5_create(s->comm, path, "neighbours", s->run->created_by, s->run->input_yaml, out));
   SYZ_TRY(syz_h5_write_text(*out, "query_modality", syz_modality_name(q)));
   SYZ_TRY(syz_h5_write_text(*out, "index_modality", syz_modality_name(i)));
-  SYZ_TRY(syz_h5_dataset(*out, "query_id", SYZ_H5_I64, rows, 0, NULL, "", "object_id of each query, in the order of the query files"));
-  SYZ_TRY(syz_h5_dataset(*out, "neighbour_id", SYZ_H5_I64, rows, 1, &k, "", "object_id of the neighbours, best first; -1: there is none"));
+  SYZ_TRY(syz_h5_dataset(*out, "query_id", SYZ_H5_I64, rows, 0, NULL, "",
+                         "object_id of each query, in the order of the query files"));
+  SYZ_TRY(syz_h5_dataset(*out, "neighbour_id", SYZ_H5_I64, rows, 1, &k, "",
+                         "object_id of the neighbours, best first; -1: there is none"));
   SYZ_TRY(syz_h5_dataset(*out, "neighbour_row", SYZ_H5_I64, rows, 1, &k, "",
                          "row of the neighbours in the index files, counted through them in order; -1: there is none"));
-  SYZ_TRY(syz_h5_dataset(*out, "similarity", SYZ_H5_F32, rows, 1, &k, "", "cosine of query and neighbour, best first; NaN: there is none"));
+  SYZ_TRY(syz_h5_dataset(*out, "similarity", SYZ_H5_F32, rows, 1, &k, "",
+                         "cosine of query and neighbour, best first; NaN: there is none"));
 cleanup:
   return st;
 }
@@ -175,7 +184,8 @@ cleanup:
 }
 
 /* Queries [q0, q0 + n): read in shares, known to all, searched, written by the ranks that hold the results. */
-static syz_status search_block(job *s, syz_modality m, syz_index *index, int64_t q0, int64_t n, bool excludes_same_id, block *b, syz_h5 *out)
+static syz_status search_block(job *s, syz_modality m, syz_index *index, int64_t q0, int64_t n, bool excludes_same_id,
+                               block *b, syz_h5 *out)
 {
   syz_status st = SYZ_OK;
   int64_t first, count, k = s->k;
@@ -190,7 +200,8 @@ static syz_status search_block(job *s, syz_modality m, syz_index *index, int64_t
   syz_allgatherv(s->comm, b->my_id, b->id, b->bytes);
 
   syz_timing_begin(s->run->timing, "search");
-  st = syz_index_search(index, n, b->query, b->id, &(syz_search_options){.k = k, .excludes_same_id = excludes_same_id}, b->best, b->pair);
+  st = syz_index_search(index, n, b->query, b->id, &(syz_search_options){.k = k, .excludes_same_id = excludes_same_id},
+                        b->best, b->pair);
   syz_timing_end(s->run->timing);
   SYZ_TRY(st);
   for (int64_t i = 0; i < count * k; i++) {
@@ -237,7 +248,9 @@ static syz_status search_direction(job *s, syz_modality q, syz_modality i, syz_i
   for (int64_t q0 = 0; q0 < s->query->rows; q0 += b.room) {
     int64_t n = s->query->rows - q0 < b.room ? s->query->rows - q0 : b.room;
     if (must_stop(s)) {
-      syz_info("stopped (%s): the directions that are complete are kept; the same command searches again from the start", syz_stop_reason());
+      syz_info(
+          "stopped (%s): the directions that are complete are kept; the same command searches again from the start",
+          syz_stop_reason());
       st = SYZ_STOPPED;
       goto cleanup;
     }
@@ -247,7 +260,9 @@ static syz_status search_direction(job *s, syz_modality q, syz_modality i, syz_i
   syz_progress_end(&progress, s->query->rows);
   SYZ_TRY(syz_h5_publish(&out));
   if (wants_pairs) {
-    SYZ_TRY_ALL(s->comm, syz_comm_rank(s->comm) == 0 ? syz_pair_score(b.all_pair, s->query->rows, d->candidates, &d->retrieval) : SYZ_OK);
+    SYZ_TRY_ALL(s->comm, syz_comm_rank(s->comm) == 0
+                             ? syz_pair_score(b.all_pair, s->query->rows, d->candidates, &d->retrieval)
+                             : SYZ_OK);
     syz_bcast(s->comm, &d->retrieval, sizeof d->retrieval, 0);
     d->has_retrieval = d->retrieval.pairs > 0;
   }
@@ -260,14 +275,16 @@ cleanup:
 /* ------------------------------------------------------------ regression */
 
 /* Roles of all rows: labelled rows with a usable embedding, every fifth one for testing. x is this rank's share. */
-static void assign_roles(const job *s, int64_t width, int64_t first, int64_t n, const float *x, const float *value, uint8_t *role, uint8_t *mine,
-                         size_t *bytes)
+static void assign_roles(const job *s, int64_t width, int64_t first, int64_t n, const float *x, const float *value,
+                         uint8_t *role, uint8_t *mine, size_t *bytes)
 {
   int64_t f, c;
   for (int64_t i = 0; i < n; i++) {
     bool is_usable = isfinite(value[first + i]);
     for (int64_t e = 0; is_usable && e < width; e++) is_usable = isfinite(x[i * width + e]);
-    mine[i] = (uint8_t)(!is_usable ? SYZ_ROLE_NONE : (first + i) % TEST_EVERY == TEST_EVERY - 1 ? SYZ_ROLE_TEST : SYZ_ROLE_TRAIN);
+    mine[i] = (uint8_t)(!is_usable                                   ? SYZ_ROLE_NONE
+                        : (first + i) % TEST_EVERY == TEST_EVERY - 1 ? SYZ_ROLE_TEST
+                                                                     : SYZ_ROLE_TRAIN);
   }
   for (int r = 0; r < syz_comm_size(s->comm); r++) {
     syz_index_share(s->index->rows, syz_comm_size(s->comm), r, &f, &c);
@@ -313,7 +330,8 @@ static syz_status regress(job *s, syz_modality m)
     r->test += l.role[i] == SYZ_ROLE_TEST;
   }
   if (r->train + r->test < LABELLED_LEAST || r->test < 2 || r->train < 1) {
-    syz_info("%s from %s: only %lld objects have both, no regression", s->label, syz_modality_name(m), (long long)(r->train + r->test));
+    syz_info("%s from %s: only %lld objects have both, no regression", s->label, syz_modality_name(m),
+             (long long)(r->train + r->test));
     goto cleanup;
   }
   r->k = s->options->label_k;
@@ -344,25 +362,30 @@ static void print_figures(const job *s)
 {
   bool has_any = false;
   for (int e = 0; e < 4; e++) has_any = has_any || s->d[e / 2][e % 2].has_retrieval;
-  if (has_any) syz_info("own partner found    %9s %9s %9s %9s %9s   among  median rank (chance)", "pairs", "recall@1", "@5", "@10", "@50");
+  if (has_any)
+    syz_info("own partner found    %9s %9s %9s %9s %9s   among  median rank (chance)", "pairs", "recall@1", "@5", "@10",
+             "@50");
   for (int e = 0; e < 4; e++) {
     const direction *d = &s->d[e / 2][e % 2];
     const syz_pair_figures *r = &d->retrieval;
     char name[32];
-    snprintf(name, sizeof name, "%s to %s", syz_modality_name((syz_modality)(e / 2)), syz_modality_name((syz_modality)(e % 2)));
+    snprintf(name, sizeof name, "%s to %s", syz_modality_name((syz_modality)(e / 2)),
+             syz_modality_name((syz_modality)(e % 2)));
     if (!d->is_wanted || e / 2 == e % 2) continue;
     if (!d->has_retrieval) {
       syz_info("%-20s no object of the query is in the index: no retrieval figures", name);
       continue;
     }
-    syz_info("%-20s %9lld %9.4f %9.4f %9.4f %9.4f %7lld  %.1f (%.1f)", name, (long long)r->pairs, r->recall[0], r->recall[1], r->recall[2],
-             r->recall[3], (long long)r->candidates, r->median_rank, r->chance_median_rank);
-    syz_info("%-20s %9s %9.4f %9.4f %9.4f %9.4f", "  by chance", "", r->chance[0], r->chance[1], r->chance[2], r->chance[3]);
+    syz_info("%-20s %9lld %9.4f %9.4f %9.4f %9.4f %7lld  %.1f (%.1f)", name, (long long)r->pairs, r->recall[0],
+             r->recall[1], r->recall[2], r->recall[3], (long long)r->candidates, r->median_rank, r->chance_median_rank);
+    syz_info("%-20s %9s %9.4f %9.4f %9.4f %9.4f", "  by chance", "", r->chance[0], r->chance[1], r->chance[2],
+             r->chance[3]);
   }
   for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++)
     if (s->r[m].is_done)
-      syz_info("%s from the %s embedding by %lld nearest neighbours: R2 %.4f (%lld training, %lld test objects)", s->label, syz_modality_name(m),
-               (long long)s->r[m].k, s->r[m].r2, (long long)s->r[m].train, (long long)s->r[m].test);
+      syz_info("%s from the %s embedding by %lld nearest neighbours: R2 %.4f (%lld training, %lld test objects)",
+               s->label, syz_modality_name(m), (long long)s->r[m].k, s->r[m].r2, (long long)s->r[m].train,
+               (long long)s->r[m].test);
 }
 
 static cJSON *names(const syz_embedding_set *s)
@@ -425,7 +448,9 @@ static syz_status write_figures(const job *s)
     cJSON *o = cJSON_CreateObject();
     cJSON_AddStringToObject(o, "label", s->label);
     cJSON_AddStringToObject(o, "embedding", syz_modality_name(m));
-    cJSON_AddStringToObject(o, "method", "nearest neighbours, weights 1/distance, standardised embeddings; test: index rows with row mod 5 = 4");
+    cJSON_AddStringToObject(
+        o, "method",
+        "nearest neighbours, weights 1/distance, standardised embeddings; test: index rows with row mod 5 = 4");
     cJSON_AddNumberToObject(o, "k", (double)s->r[m].k);
     cJSON_AddNumberToObject(o, "train", (double)s->r[m].train);
     cJSON_AddNumberToObject(o, "test", (double)s->r[m].test);
@@ -450,7 +475,8 @@ static syz_status open_list(job *s, const char *key, syz_texts given, syz_embedd
   syz_status st = SYZ_OK;
   if (!given.n) given = (syz_texts){1, &s->folder};
   SYZ_TRY(syz_embedding_set_open(s->comm, key, given.n, given.item, out));
-  SYZ_REQUIRE((*out)->rows > 0, SYZ_ERR_DATA, "%s: %s%s has no rows", key, (*out)->path[0], (*out)->n_files > 1 ? " and the others" : "");
+  SYZ_REQUIRE((*out)->rows > 0, SYZ_ERR_DATA, "%s: %s%s has no rows", key, (*out)->path[0],
+              (*out)->n_files > 1 ? " and the others" : "");
 cleanup:
   return st;
 }
@@ -479,7 +505,8 @@ static syz_status search_modality(job *s, syz_modality i)
   SYZ_TRY(st);
   SYZ_TRY(syz_index_seal(index, &valid));
   if (valid < s->index->rows)
-    syz_info("%lld of %lld objects of the index have a usable %s embedding", (long long)valid, (long long)s->index->rows, syz_modality_name(i));
+    syz_info("%lld of %lld objects of the index have a usable %s embedding", (long long)valid,
+             (long long)s->index->rows, syz_modality_name(i));
   for (syz_modality q = SYZ_IMAGE; q < SYZ_MODALITIES; q++) {
     s->d[q][i].candidates = valid;
     if (s->d[q][i].is_wanted) SYZ_TRY(search_direction(s, q, i, index));
@@ -489,12 +516,13 @@ cleanup:
   return st;
 }
 
-/* Memory of the busiest rank: its share of the index and a search with one block of queries, these with their neighbours on both sides of the
- * merge, the rows of all pairs. */
+/* Memory of the busiest rank: its share of the index and a search with one block of queries, these with their
+ * neighbours on both sides of the merge, the rows of all pairs. */
 static double rank_bytes(const job *s)
 {
   int64_t first, rows,
-      width = s->index->width[SYZ_IMAGE] > s->index->width[SYZ_SPECTRUM] ? s->index->width[SYZ_IMAGE] : s->index->width[SYZ_SPECTRUM];
+      width = s->index->width[SYZ_IMAGE] > s->index->width[SYZ_SPECTRUM] ? s->index->width[SYZ_IMAGE]
+                                                                         : s->index->width[SYZ_SPECTRUM];
   int64_t queries = syz_index_block(s->k) < s->query->rows ? syz_index_block(s->k) : s->query->rows;
   syz_index_share(s->index->rows, syz_comm_size(s->comm), 0, &first, &rows);
   return (double)syz_index_bytes(s->compute, rows, width, queries, s->k) +
@@ -506,7 +534,8 @@ static syz_status open_all(job *s)
 {
   syz_status st = SYZ_OK;
   const syz_neighbours_options *o = s->options;
-  SYZ_REQUIRE(strlen(s->label) < SYZ_LABEL_NAME, SYZ_ERR_INPUT, "search.label: \"%s\" is longer than %d characters", s->label, SYZ_LABEL_NAME - 1);
+  SYZ_REQUIRE(strlen(s->label) < SYZ_LABEL_NAME, SYZ_ERR_INPUT, "search.label: \"%s\" is longer than %d characters",
+              s->label, SYZ_LABEL_NAME - 1);
   SYZ_TRY(open_list(s, "search.index", o->index, &s->index));
   SYZ_TRY_ALL(s->comm, syz_embedding_set_check_label(s->index, "search.index", s->label));
   if (o->query.n)
@@ -514,10 +543,12 @@ static syz_status open_all(job *s)
   else
     s->query = s->index;
   SYZ_TRY_ALL(s->comm, plan_directions(s));
-  syz_info("index %lld objects in %d file(s), queries %lld, k %lld%s", (long long)s->index->rows, s->index->n_files, (long long)s->query->rows,
-           (long long)s->k, s->k > s->index->rows ? " (more than there are: the rest is marked -1)" : "");
+  syz_info("index %lld objects in %d file(s), queries %lld, k %lld%s", (long long)s->index->rows, s->index->n_files,
+           (long long)s->query->rows, (long long)s->k,
+           s->k > s->index->rows ? " (more than there are: the rest is marked -1)" : "");
   SYZ_TRY_ALL(s->comm, syz_compute_create(o->compute.act, o->compute.engine, o->compute.threads, &s->compute));
-  syz_info("%d rank(s), about %.0f MB a rank; first products by %s", syz_comm_size(s->comm), rank_bytes(s) / 1e6, syz_compute_describe(s->compute));
+  syz_info("%d rank(s), about %.0f MB a rank; first products by %s", syz_comm_size(s->comm), rank_bytes(s) / 1e6,
+           syz_compute_describe(s->compute));
 cleanup:
   return st;
 }
@@ -559,7 +590,8 @@ syz_status syz_neighbours_write(syz_neighbours *s)
   for (syz_modality i = SYZ_IMAGE; i < SYZ_MODALITIES; i++) SYZ_TRY(search_modality(s, i));
   if (!syz_embedding_set_has_label(s->index, s->label)) syz_info("no label/%s in the index: no regression", s->label);
   for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++)
-    if (s->index->width[m] && is_asked(s->options->index_modality, m) && s->options->label_k > 0 && syz_embedding_set_has_label(s->index, s->label))
+    if (s->index->width[m] && is_asked(s->options->index_modality, m) && s->options->label_k > 0 &&
+        syz_embedding_set_has_label(s->index, s->label))
       SYZ_TRY(regress(s, m));
   print_figures(s);
   SYZ_TRY_ALL(s->comm, syz_comm_rank(s->comm) == 0 ? write_figures(s) : SYZ_OK);

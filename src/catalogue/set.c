@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Several embedding files as one table. Files of other programs are welcome as long as they hold the datasets that are read here. */
+/* Several embedding files as one table. Files of other programs are welcome as long as they hold the datasets that are
+ * read here. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,8 +29,8 @@ static syz_status check_format(syz_h5 *f, const char *key)
   syz_status st = SYZ_OK;
   char *format = NULL;
   SYZ_TRY(syz_h5_read_text(f, "", "syzygy_format", &format));
-  SYZ_REQUIRE(!format || strcmp(format, "embedding") == 0, SYZ_ERR_DATA, "%s: %s is a %s file; an embedding file is wanted (made by `syzygy embed`)",
-              key, syz_h5_path(f), format);
+  SYZ_REQUIRE(!format || strcmp(format, "embedding") == 0, SYZ_ERR_DATA,
+              "%s: %s is a %s file; an embedding file is wanted (made by `syzygy embed`)", key, syz_h5_path(f), format);
 cleanup:
   syz_free(&format);
   return st;
@@ -43,8 +44,8 @@ static syz_status check_column(syz_h5 *f, const char *key, const char *name, int
   int64_t shape[8];
   if (!syz_h5_has(f, name)) return SYZ_OK;
   SYZ_TRY(syz_h5_shape(f, name, &ndim, shape));
-  SYZ_REQUIRE(ndim == 1 && shape[0] == rows, SYZ_ERR_DATA, "%s: %s: %s has %d axes and %lld rows, wanted 1 and %lld", key, syz_h5_path(f), name, ndim,
-              ndim ? (long long)shape[0] : 0LL, (long long)rows);
+  SYZ_REQUIRE(ndim == 1 && shape[0] == rows, SYZ_ERR_DATA, "%s: %s: %s has %d axes and %lld rows, wanted 1 and %lld",
+              key, syz_h5_path(f), name, ndim, ndim ? (long long)shape[0] : 0LL, (long long)rows);
 cleanup:
   return st;
 }
@@ -58,8 +59,8 @@ static syz_status check_file(syz_embedding_set *s, int i, const char *key)
   int64_t shape[8];
   bool has_any = false;
   SYZ_TRY(check_format(f, key));
-  SYZ_REQUIRE(syz_h5_has(f, "object_id"), SYZ_ERR_DATA, "%s: %s has no dataset object_id; an embedding file is wanted (made by `syzygy embed`)", key,
-              s->path[i]);
+  SYZ_REQUIRE(syz_h5_has(f, "object_id"), SYZ_ERR_DATA,
+              "%s: %s has no dataset object_id; an embedding file is wanted (made by `syzygy embed`)", key, s->path[i]);
   SYZ_TRY(syz_h5_shape(f, "object_id", &ndim, shape));
   SYZ_REQUIRE(ndim == 1, SYZ_ERR_DATA, "%s: %s: object_id has %d axes, wanted 1", key, s->path[i], ndim);
   int64_t n = shape[0];
@@ -71,11 +72,11 @@ static syz_status check_file(syz_embedding_set *s, int i, const char *key)
     if (!syz_h5_has(f, name)) continue;
     SYZ_TRY(syz_h5_shape(f, name, &ndim, shape));
     SYZ_REQUIRE(ndim == 2 && shape[0] == n && shape[1] >= 1 && shape[1] <= 65536, SYZ_ERR_DATA,
-                "%s: %s: %s has %d axes and shape (%lld, %lld); wanted (%lld, E) with E in 1 .. 65536", key, s->path[i], name, ndim,
-                (long long)shape[0], ndim > 1 ? (long long)shape[1] : 0LL, (long long)n);
+                "%s: %s: %s has %d axes and shape (%lld, %lld); wanted (%lld, E) with E in 1 .. 65536", key, s->path[i],
+                name, ndim, (long long)shape[0], ndim > 1 ? (long long)shape[1] : 0LL, (long long)n);
     SYZ_REQUIRE(!s->width[m] || s->width[m] == shape[1], SYZ_ERR_DATA,
-                "%s: %s: %s is %lld wide, but %lld in the files before it: embeddings of one model are wanted", key, s->path[i], name,
-                (long long)shape[1], (long long)s->width[m]);
+                "%s: %s: %s is %lld wide, but %lld in the files before it: embeddings of one model are wanted", key,
+                s->path[i], name, (long long)shape[1], (long long)s->width[m]);
     s->width[m] = shape[1];
     has_any = true;
   }
@@ -142,7 +143,9 @@ syz_status syz_embedding_set_open(syz_comm *c, const char *key, int n, const cha
     st = check_file(s, i, key);
     if (st == SYZ_OK) st = verify_file(s, i, key);
     if (st == SYZ_OK && syz_h5_lacks_seal(s->file[i]))
-      syz_warn("%s has no checksum of its attributes (of an older version or another program), so damage there is not noticed", s->path[i]);
+      syz_warn("%s has no checksum of its attributes (of an older version or another program), so damage there is not "
+               "noticed",
+               s->path[i]);
     if (c) st = syz_agree(c, st);
     SYZ_TRY(st);
   }

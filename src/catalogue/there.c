@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A repeated `embed` has nothing to do when both files are there from the same model and data. A name and a key do not say that: a bit may have
- * changed on the disk since, a copy may have ended early. So every byte of both is summed first, which is nothing beside computing them. A damaged
- * embedding.h5 is computed again; a damaged or missing embedding.fits is written again from embedding.h5.
+ * A repeated `embed` has nothing to do when both files are there from the same model and data. A name and a key do not
+ * say that: a bit may have changed on the disk since, a copy may have ended early. So every byte of both is summed
+ * first, which is nothing beside computing them. A damaged embedding.h5 is computed again; a damaged or missing
+ * embedding.fits is written again from embedding.h5.
  */
 #include "there.h"
 
@@ -22,7 +23,8 @@ static syz_status refuse_links(const char *folder)
   syz_status st = SYZ_OK;
   char path[PATH_MAX];
   for (size_t i = 0; i < sizeof name / sizeof *name; i++) {
-    SYZ_REQUIRE(snprintf(path, sizeof path, "%s/%s", folder, name[i]) < (int)sizeof path, SYZ_ERR_INPUT, "output.dir: name too long");
+    SYZ_REQUIRE(snprintf(path, sizeof path, "%s/%s", folder, name[i]) < (int)sizeof path, SYZ_ERR_INPUT,
+                "output.dir: name too long");
     SYZ_TRY(syz_refuse_link(path));
   }
 cleanup:
@@ -72,8 +74,8 @@ static bool is_fits_whole(const char *path, const char *key, int64_t rows)
   if (st == SYZ_OK) st = syz_fits_check(f, &summed);
   if (st == SYZ_OK) {
     const int h = syz_fits_find(f, "EMBEDDING");
-    is_whole = h >= 0 && summed == syz_fits_count(f) && syz_fits_get(f, h)->rows == rows && syz_fits_key_text(f, h, "EMBEDKEY", own, sizeof own) &&
-               strcmp(own, key) == 0;
+    is_whole = h >= 0 && summed == syz_fits_count(f) && syz_fits_get(f, h)->rows == rows &&
+               syz_fits_key_text(f, h, "EMBEDKEY", own, sizeof own) && strcmp(own, key) == 0;
   } else {
     syz_warn("%s: %s", syz_error_text(), made_again);
   }
@@ -89,7 +91,8 @@ syz_status syz_embed_look(syz_comm *c, const char *folder, const char *key, int6
   const bool is_first = syz_comm_rank(c) == 0;
   *out = (syz_embed_there){.has_h5 = false};
   SYZ_TRY_ALL(c, is_first ? refuse_links(folder) : SYZ_OK);
-  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/embedding.h5", folder) < (int)sizeof path, SYZ_ERR_INPUT, "output.dir: name too long");
+  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/embedding.h5", folder) < (int)sizeof path, SYZ_ERR_INPUT,
+              "output.dir: name too long");
   if (is_first) has = is_of_key(path, key);
   syz_bcast(c, &has, 1, 0);
   if (!has) goto cleanup;
@@ -104,8 +107,8 @@ cleanup:
 }
 
 /* One block: the towers' rows side by side, as they are kept. Rank-local. */
-static syz_status take_block(syz_h5 *f, const bool has_tower[SYZ_MODALITIES], int64_t width, syz_embed_part *part, int64_t block, float *column,
-                             float *row)
+static syz_status take_block(syz_h5 *f, const bool has_tower[SYZ_MODALITIES], int64_t width, syz_embed_part *part,
+                             int64_t block, float *column, float *row)
 {
   static const char *const name[SYZ_MODALITIES] = {"image_embedding", "spectrum_embedding"};
   syz_status st = SYZ_OK;
@@ -116,7 +119,8 @@ static syz_status take_block(syz_h5 *f, const bool has_tower[SYZ_MODALITIES], in
   for (int m = 0; m < SYZ_MODALITIES; m++) {
     if (!has_tower[m]) continue;
     SYZ_TRY(syz_h5_read(f, name[m], SYZ_H5_F32, first, n, column));
-    for (int64_t i = 0; i < n; i++) memcpy(row + (i * towers + t) * width, column + i * width, (size_t)width * sizeof *row);
+    for (int64_t i = 0; i < n; i++)
+      memcpy(row + (i * towers + t) * width, column + i * width, (size_t)width * sizeof *row);
     t++;
   }
   SYZ_TRY(syz_embed_part_put(part, block, row));
@@ -124,7 +128,8 @@ cleanup:
   return st;
 }
 
-static syz_status take_share(syz_h5 *f, const bool has_tower[SYZ_MODALITIES], int64_t width, syz_embed_part *part, const int64_t *block, int64_t n)
+static syz_status take_share(syz_h5 *f, const bool has_tower[SYZ_MODALITIES], int64_t width, syz_embed_part *part,
+                             const int64_t *block, int64_t n)
 {
   syz_status st = SYZ_OK;
   float *column = NULL, *row = NULL;
@@ -137,14 +142,15 @@ cleanup:
   return st;
 }
 
-syz_status syz_embed_take_back(syz_comm *c, const char *folder, const bool has_tower[SYZ_MODALITIES], int64_t width, syz_embed_part *part,
-                               const int64_t *missing, int64_t n_missing)
+syz_status syz_embed_take_back(syz_comm *c, const char *folder, const bool has_tower[SYZ_MODALITIES], int64_t width,
+                               syz_embed_part *part, const int64_t *missing, int64_t n_missing)
 {
   syz_status st = SYZ_OK;
   char path[PATH_MAX];
   syz_h5 *f = NULL;
   int64_t first, n;
-  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/embedding.h5", folder) < (int)sizeof path, SYZ_ERR_INPUT, "output.dir: name too long");
+  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/embedding.h5", folder) < (int)sizeof path, SYZ_ERR_INPUT,
+              "output.dir: name too long");
   SYZ_TRY(syz_h5_open(c, path, &f));
   syz_share(n_missing, syz_comm_size(c), syz_comm_rank(c), &first, &n);
   SYZ_TRY_ALL(c, take_share(f, has_tower, width, part, missing + first, n));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Partial results into their final files. All ranks write, each its share of the rows, piece by piece: memory does not grow with the survey. */
+/* Partial results into their final files. All ranks write, each its share of the rows, piece by piece: memory does not
+ * grow with the survey. */
 #include "write.h"
 
 #include <limits.h>
@@ -123,11 +124,13 @@ static syz_status create_datasets(const syz_embed_result *r, syz_h5 *f)
   char *unit = NULL;
   int n;
   if (r->has_tower[SYZ_IMAGE])
-    SYZ_TRY(syz_h5_dataset(f, "image_embedding", SYZ_H5_F32, rows, 1, &width, "", "image tower's embedding, not normalised; NaN without an image"));
+    SYZ_TRY(syz_h5_dataset(f, "image_embedding", SYZ_H5_F32, rows, 1, &width, "",
+                           "image tower's embedding, not normalised; NaN without an image"));
   if (r->has_tower[SYZ_SPECTRUM])
     SYZ_TRY(syz_h5_dataset(f, "spectrum_embedding", SYZ_H5_F32, rows, 1, &width, "",
                            "spectrum tower's embedding, not normalised; NaN without a spectrum"));
-  SYZ_TRY(syz_h5_dataset(f, "object_id", SYZ_H5_I64, rows, 0, NULL, "", "identifier of the object, as in the data set"));
+  SYZ_TRY(
+      syz_h5_dataset(f, "object_id", SYZ_H5_I64, rows, 0, NULL, "", "identifier of the object, as in the data set"));
   SYZ_TRY(syz_h5_dataset(f, "ra", SYZ_H5_F64, rows, 0, NULL, "deg", "right ascension, ICRS; NaN when unknown"));
   SYZ_TRY(syz_h5_dataset(f, "dec", SYZ_H5_F64, rows, 0, NULL, "deg", "declination, ICRS; NaN when unknown"));
   SYZ_TRY(syz_h5_dataset(f, "has_image", SYZ_H5_U8, rows, 0, NULL, "", "1 where there is an image embedding"));
@@ -137,7 +140,8 @@ static syz_status create_datasets(const syz_embed_result *r, syz_h5 *f)
     char dataset[SYZ_LABEL_NAME + 8];
     snprintf(dataset, sizeof dataset, "label/%s", label[i]);
     SYZ_TRY(syz_shardset_label_unit(r->data, label[i], &unit));
-    SYZ_TRY(syz_h5_dataset(f, dataset, SYZ_H5_F32, rows, 0, NULL, unit, "label carried over from the data set; NaN where unknown"));
+    SYZ_TRY(syz_h5_dataset(f, dataset, SYZ_H5_F32, rows, 0, NULL, unit,
+                           "label carried over from the data set; NaN where unknown"));
     syz_free(&unit);
   }
 cleanup:
@@ -202,13 +206,18 @@ static int fits_columns(const syz_embed_result *r, syz_fits_column column[COLUMN
 {
   int n = 0;
   column[n++] = (syz_fits_column){.name = "TARGETID", .type = 'K', .repeat = 1, .comment = "object identifier"};
-  column[n++] = (syz_fits_column){.name = "RA", .type = 'D', .repeat = 1, .unit = "deg", .comment = "right ascension, ICRS"};
-  column[n++] = (syz_fits_column){.name = "DEC", .type = 'D', .repeat = 1, .unit = "deg", .comment = "declination, ICRS"};
+  column[n++] =
+      (syz_fits_column){.name = "RA", .type = 'D', .repeat = 1, .unit = "deg", .comment = "right ascension, ICRS"};
+  column[n++] =
+      (syz_fits_column){.name = "DEC", .type = 'D', .repeat = 1, .unit = "deg", .comment = "declination, ICRS"};
   if (r->has_tower[SYZ_IMAGE])
-    column[n++] = (syz_fits_column){.name = "IMAGE_EMBEDDING", .type = 'E', .repeat = r->width, .comment = "image tower, NaN without an image"};
+    column[n++] = (syz_fits_column){
+        .name = "IMAGE_EMBEDDING", .type = 'E', .repeat = r->width, .comment = "image tower, NaN without an image"};
   if (r->has_tower[SYZ_SPECTRUM])
-    column[n++] =
-        (syz_fits_column){.name = "SPECTRUM_EMBEDDING", .type = 'E', .repeat = r->width, .comment = "spectrum tower, NaN without a spectrum"};
+    column[n++] = (syz_fits_column){.name = "SPECTRUM_EMBEDDING",
+                                    .type = 'E',
+                                    .repeat = r->width,
+                                    .comment = "spectrum tower, NaN without a spectrum"};
   return n;
 }
 
@@ -255,11 +264,16 @@ syz_status syz_embed_write_fits(const syz_embed_result *r)
   SYZ_TRY_ALL(r->comm, snprintf(temporary, sizeof temporary, "%s.tmp", path) < (int)sizeof temporary
                            ? columns_allocate(r, &k)
                            : syz_error_set(SYZ_ERR_WRITE, __FILE__, __LINE__, "%s: name too long", path));
-  SYZ_TRY_ALL(r->comm, is_first ? syz_refuse_link(path) : SYZ_OK); /* also before it is made, as the name that it gets is taken then */
+  SYZ_TRY_ALL(r->comm, is_first ? syz_refuse_link(path)
+                                : SYZ_OK); /* also before it is made, as the name that it gets is taken then */
   SYZ_TRY_ALL(r->comm, is_first ? syz_refuse_link(temporary) : SYZ_OK);
   has_begun = true;
-  SYZ_TRY_ALL(r->comm, is_first ? syz_fits_table_create(temporary, "EMBEDDING", rows, column, n_columns, cards, n_cards, &t) : SYZ_OK);
-  SYZ_TRY_ALL(r->comm, is_first ? SYZ_OK : syz_fits_table_attach(temporary, "EMBEDDING", rows, column, n_columns, cards, n_cards, &t));
+  SYZ_TRY_ALL(r->comm, is_first
+                           ? syz_fits_table_create(temporary, "EMBEDDING", rows, column, n_columns, cards, n_cards, &t)
+                           : SYZ_OK);
+  SYZ_TRY_ALL(r->comm,
+              is_first ? SYZ_OK
+                       : syz_fits_table_attach(temporary, "EMBEDDING", rows, column, n_columns, cards, n_cards, &t));
   SYZ_TRY_ALL(r->comm, put_rows(r, &p, &k, t));
   uint64_t sum = syz_fits_table_sum(t);
   syz_allreduce_u64(r->comm, &sum, 1, SYZ_SUM);

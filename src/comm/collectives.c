@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Collectives with 64-bit counts: messages are cut into chunks that fit MPI's int counts, the same way on every rank. */
+/** Collectives with 64-bit counts: messages are cut into chunks that fit MPI's int counts, the same way on every rank.
+ */
 #include "comm.h"
 
 #include <sched.h>
@@ -58,7 +59,10 @@ static void allreduce(syz_comm *c, void *x, size_t n, size_t size, MPI_Datatype 
 void syz_allreduce_f32(syz_comm *c, float *x, size_t n, syz_op op) { allreduce(c, x, n, sizeof *x, MPI_FLOAT, op); }
 void syz_allreduce_f64(syz_comm *c, double *x, size_t n, syz_op op) { allreduce(c, x, n, sizeof *x, MPI_DOUBLE, op); }
 void syz_allreduce_i64(syz_comm *c, int64_t *x, size_t n, syz_op op) { allreduce(c, x, n, sizeof *x, MPI_INT64_T, op); }
-void syz_allreduce_u64(syz_comm *c, uint64_t *x, size_t n, syz_op op) { allreduce(c, x, n, sizeof *x, MPI_UINT64_T, op); }
+void syz_allreduce_u64(syz_comm *c, uint64_t *x, size_t n, syz_op op)
+{
+  allreduce(c, x, n, sizeof *x, MPI_UINT64_T, op);
+}
 
 void syz_allgather(syz_comm *c, const void *mine, void *all, size_t n)
 {
@@ -108,7 +112,8 @@ void syz_gatherv(syz_comm *c, const void *mine, void *all, const size_t *bytes, 
   }
 }
 
-/* Pairwise: in round d every rank sends to rank + d and receives from rank - d, so at most two partners are busy with a rank. */
+/* Pairwise: in round d every rank sends to rank + d and receives from rank - d, so at most two partners are busy with a
+ * rank. */
 void syz_alltoallv(syz_comm *c, const void *send, const size_t *send_bytes, void *receive, const size_t *receive_bytes)
 {
   enum { TAG = 72 };
@@ -151,6 +156,7 @@ void syz_ring_shift(syz_comm *c, const void *send, void *receive, size_t n)
   int to = (c->rank + 1) % c->size, from = (c->rank - 1 + c->size) % c->size;
   for (size_t at = 0; at < n; at += COMM_CHUNK) {
     int m = (int)(n - at < COMM_CHUNK ? n - at : COMM_CHUNK);
-    COMM(MPI_Sendrecv((const char *)send + at, m, MPI_BYTE, to, TAG, (char *)receive + at, m, MPI_BYTE, from, TAG, c->mpi, MPI_STATUS_IGNORE));
+    COMM(MPI_Sendrecv((const char *)send + at, m, MPI_BYTE, to, TAG, (char *)receive + at, m, MPI_BYTE, from, TAG,
+                      c->mpi, MPI_STATUS_IGNORE));
   }
 }

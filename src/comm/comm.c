@@ -48,11 +48,13 @@ syz_status syz_comm_start(int *argc, char ***argv, syz_comm **world)
   syz_status st = SYZ_OK;
   int provided = 0;
   *world = NULL;
-  SYZ_REQUIRE(MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided) == MPI_SUCCESS, SYZ_ERR_RANK, "MPI does not start");
+  SYZ_REQUIRE(MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided) == MPI_SUCCESS, SYZ_ERR_RANK,
+              "MPI does not start");
   syz_abort_hook(abort_all);
   SYZ_TRY(wrap(MPI_COMM_WORLD, world));
   syz_log_rank((*world)->rank, (*world)->size);
-  SYZ_REQUIRE(provided >= MPI_THREAD_FUNNELED, SYZ_ERR_RANK, "this MPI cannot be used beside threads (level %d)", provided);
+  SYZ_REQUIRE(provided >= MPI_THREAD_FUNNELED, SYZ_ERR_RANK, "this MPI cannot be used beside threads (level %d)",
+              provided);
 cleanup:
   return st;
 }

@@ -16,7 +16,8 @@ struct syz_comm {
 enum { COMM_CHUNK = 1 << 28 };
 
 void comm_check(int code, const char *call, const char *file, int line);
-/* Around every MPI call: its time counts in syz_comm_seconds, and the watchdog sees a rank that waits. comm_leave returns `code`. */
+/* Around every MPI call: its time counts in syz_comm_seconds, and the watchdog sees a rank that waits. comm_leave
+ * returns `code`. */
 void comm_enter(const char *call);
 int comm_leave(int code);
 #define COMM(call) (comm_enter(#call), comm_check(comm_leave(call), #call, __FILE__, __LINE__))

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The process grid: towers x data x tensor. Apart, ranks go to the towers in the proportion of their cost that leaves the slower one fastest. Tensor
- * groups are neighbours, so that they share a node where ranks are numbered node by node.
+ * The process grid: towers x data x tensor. Apart, ranks go to the towers in the proportion of their cost that leaves
+ * the slower one fastest. Tensor groups are neighbours, so that they share a node where ranks are numbered node by
+ * node.
  */
 #include "syzygy/comm.h"
 
@@ -57,7 +58,9 @@ static syz_status look_at_nodes(const syz_grid *g)
   SYZ_TRY_ALL(g->world, syz_comm_split_node(g->tensor, &node)); /* of this group's ranks, those on this node */
   divided = syz_comm_size(node) < syz_comm_size(g->tensor);
   syz_allreduce_i64(g->world, &divided, 1, SYZ_MAX);
-  if (divided) syz_warn("parallel.tensor = %d: some groups cross nodes, and exchange activations in every block", syz_comm_size(g->tensor));
+  if (divided)
+    syz_warn("parallel.tensor = %d: some groups cross nodes, and exchange activations in every block",
+             syz_comm_size(g->tensor));
 cleanup:
   syz_comm_destroy(&node);
   return st;
@@ -69,9 +72,11 @@ syz_status syz_grid_split_tensor(syz_grid *g, int tensor)
   const int size = syz_comm_size(g->world);
   SYZ_ASSERT(!g->tensor && tensor >= 1 && tensor <= SYZ_ROWS_RANKS);
   if (tensor == 1) return st;
-  SYZ_REQUIRE(size % tensor == 0, SYZ_ERR_INPUT, "parallel.tensor = %d does not divide the %d ranks of the run", tensor, size);
+  SYZ_REQUIRE(size % tensor == 0, SYZ_ERR_INPUT, "parallel.tensor = %d does not divide the %d ranks of the run", tensor,
+              size);
   if (g->towers == SYZ_TOWERS_APART) {
-    SYZ_REQUIRE(size >= 2 * tensor, SYZ_ERR_INPUT, "parallel.tensor = %d with parallel.towers: apart needs at least %d ranks, there are %d", tensor,
+    SYZ_REQUIRE(size >= 2 * tensor, SYZ_ERR_INPUT,
+                "parallel.tensor = %d with parallel.towers: apart needs at least %d ranks, there are %d", tensor,
                 2 * tensor, size);
     syz_comm_destroy(&g->data);
     SYZ_TRY(split_apart(g, tensor));

@@ -2,14 +2,15 @@
 /**
  * Sums in an order that the global batch fixes (reproducible: true).
  *
- * The batch is cut into leaves, a power of two of them, and each rank has a whole number. The gradient of a leaf is formed by itself, in passes over
- * its objects alone, from a block of zeros; then leaves are added as a binary tree over their numbers: ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)).
- * With a power of two of ranks each rank's leaves are a subtree, and the ranks' sums are the leaves of the tree above: the same additions of the
- * same numbers, however many ranks there are. a + b and b + a are the same bits, so neither the order in which a rank goes through its leaves (they
- * may go backwards) nor which of two ranks adds matters.
+ * The batch is cut into leaves, a power of two of them, and each rank has a whole number. The gradient of a leaf is
+ * formed by itself, in passes over its objects alone, from a block of zeros; then leaves are added as a binary tree
+ * over their numbers: ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)). With a power of two of ranks each rank's leaves are a
+ * subtree, and the ranks' sums are the leaves of the tree above: the same additions of the same numbers, however many
+ * ranks there are. a + b and b + a are the same bits, so neither the order in which a rank goes through its leaves
+ * (they may go backwards) nor which of two ranks adds matters.
  *
- * Gradients: src/train/leaf_gradients.c. Every other sum that enters the training is of small arrays: syz_leaves_merge_f64 on a rank,
- * syz_leaves_sum_f64 over ranks.
+ * Gradients: src/train/leaf_gradients.c. Every other sum that enters the training is of small arrays:
+ * syz_leaves_merge_f64 on a rank, syz_leaves_sum_f64 over ranks.
  */
 #include "syzygy/comm.h"
 
@@ -21,12 +22,14 @@ void syz_leaves_add_f64(double *x, const double *y, size_t n)
 void syz_leaves_merge_f64(double *of_leaf, int64_t n_leaves, size_t n)
 {
   for (int64_t distance = 1; distance < n_leaves; distance *= 2)
-    for (int64_t i = 0; i + distance < n_leaves; i += 2 * distance) syz_leaves_add_f64(of_leaf + (size_t)i * n, of_leaf + (size_t)(i + distance) * n, n);
+    for (int64_t i = 0; i + distance < n_leaves; i += 2 * distance)
+      syz_leaves_add_f64(of_leaf + (size_t)i * n, of_leaf + (size_t)(i + distance) * n, n);
 }
 
 enum { TAG = 41 };
 
-void syz_leaves_exchange(syz_request *r, int partner, const void *send, size_t send_bytes, void *receive, size_t receive_bytes)
+void syz_leaves_exchange(syz_request *r, int partner, const void *send, size_t send_bytes, void *receive,
+                         size_t receive_bytes)
 {
   if (receive_bytes) syz_request_receive(r, receive, receive_bytes, partner, TAG);
   if (send_bytes) syz_request_send(r, send, send_bytes, partner, TAG);

@@ -105,11 +105,13 @@ void syz_nodes_spread(syz_nodes *n, void *block, const size_t *first, const size
   for (size_t at = 0; at < longest && n->n > 1; at += PIECE) {
     for (int i = 0; i < n->n_behind; i++) {
       const int r = n->behind[i];
-      if (at < bytes[r]) syz_request_receive(n->travel, to + first[r] + at, bytes[r] - at < PIECE ? bytes[r] - at : PIECE, r, TAG);
+      if (at < bytes[r])
+        syz_request_receive(n->travel, to + first[r] + at, bytes[r] - at < PIECE ? bytes[r] - at : PIECE, r, TAG);
     }
     for (int k = 0; k < n->n; k++)
       if (k != n->mine && at < bytes[me])
-        syz_request_send(n->travel, to + first[me] + at, bytes[me] - at < PIECE ? bytes[me] - at : PIECE, syz_nodes_stand_in(n, k, me), TAG);
+        syz_request_send(n->travel, to + first[me] + at, bytes[me] - at < PIECE ? bytes[me] - at : PIECE,
+                         syz_nodes_stand_in(n, k, me), TAG);
     syz_request_wait(n->travel);
   }
   syz_barrier(n->local);

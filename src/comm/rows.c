@@ -2,13 +2,15 @@
 /**
  * Rows of an array that a group of ranks holds together: rank r's rows lie behind those of the ranks before it.
  *
- * Every pair of ranks exchanges exactly the bytes that it has for one another, so any counts of rows will do (also none), and a rank sends and
- * receives (size - 1) / size of the array (for equal shares), which no method undercuts. Gathered rows go round by round: to rank + d, from rank - d.
+ * Every pair of ranks exchanges exactly the bytes that it has for one another, so any counts of rows will do (also
+ * none), and a rank sends and receives (size - 1) / size of the array (for equal shares), which no method undercuts.
+ * Gathered rows go round by round: to rank + d, from rank - d.
  *
- * Sums are formed in the order of ranks, whoever adds: equal rows become equal sums on every rank, bit for bit. (KoLeo takes the logarithm of the
- * distance of two class tokens, and those of crops that stochastic depth let pass by attention are equal: sums in the order of arrival made 1e-7 of
- * 0, and a loss that was off by 4 %.) MPI's own MPI_Reduce_scatter takes a temporary copy of the whole array in each call; here a stage of fixed
- * size does, and one half of it is added while the other is under way.
+ * Sums are formed in the order of ranks, whoever adds: equal rows become equal sums on every rank, bit for bit. (KoLeo
+ * takes the logarithm of the distance of two class tokens, and those of crops that stochastic depth let pass by
+ * attention are equal: sums in the order of arrival made 1e-7 of 0, and a loss that was off by 4 %.) MPI's own
+ * MPI_Reduce_scatter takes a temporary copy of the whole array in each call; here a stage of fixed size does, and one
+ * half of it is added while the other is under way.
  */
 #include "comm.h"
 
@@ -25,8 +27,8 @@ static void exchange(syz_comm *c, const char *send, size_t n_send, int to, char 
   enum { TAG = 74 };
   while (n_send || n_receive) {
     const size_t s = n_send < COMM_CHUNK ? n_send : COMM_CHUNK, r = n_receive < COMM_CHUNK ? n_receive : COMM_CHUNK;
-    COMM(MPI_Sendrecv(send, (int)s, MPI_BYTE, s ? to : MPI_PROC_NULL, TAG, receive, (int)r, MPI_BYTE, r ? from : MPI_PROC_NULL, TAG, c->mpi,
-                      MPI_STATUS_IGNORE));
+    COMM(MPI_Sendrecv(send, (int)s, MPI_BYTE, s ? to : MPI_PROC_NULL, TAG, receive, (int)r, MPI_BYTE,
+                      r ? from : MPI_PROC_NULL, TAG, c->mpi, MPI_STATUS_IGNORE));
     send += s;
     receive += r;
     n_send -= s;
@@ -40,7 +42,8 @@ void syz_rows_gather(syz_comm *c, void *all, const int64_t *rows, size_t row_byt
   const size_t mine = (size_t)rows_before(rows, c->rank) * row_bytes, n_mine = (size_t)rows[c->rank] * row_bytes;
   for (int d = 1; d < c->size; d++) {
     const int to = (c->rank + d) % c->size, from = (c->rank - d + c->size) % c->size;
-    exchange(c, bytes + mine, n_mine, to, bytes + (size_t)rows_before(rows, from) * row_bytes, (size_t)rows[from] * row_bytes, from);
+    exchange(c, bytes + mine, n_mine, to, bytes + (size_t)rows_before(rows, from) * row_bytes,
+             (size_t)rows[from] * row_bytes, from);
   }
 }
 
@@ -49,7 +52,8 @@ static void add(float *restrict to, const float *restrict from, size_t n)
   for (size_t i = 0; i < n; i++) to[i] += from[i];
 }
 
-/* A sum in pieces: of each piece, every other rank's part has a slot of the stage. Two pieces are under way, each in its half. */
+/* A sum in pieces: of each piece, every other rank's part has a slot of the stage. Two pieces are under way, each in
+ * its half. */
 enum { TAG_SUM = 75, HALVES = 2 };
 typedef struct piece_sum {
   syz_comm *c;
@@ -108,7 +112,12 @@ void syz_rows_reduce_scatter(syz_comm *c, float *all, const int64_t *rows, int64
 {
   SYZ_ASSERT(c->size <= SYZ_ROWS_RANKS);
   if (c->size == 1) return;
-  piece_sum s = {.c = c, .all = all, .rows = rows, .width = width, .stage = stage, .slot = SYZ_ROWS_STAGE / HALVES / (size_t)(c->size - 1)};
+  piece_sum s = {.c = c,
+                 .all = all,
+                 .rows = rows,
+                 .width = width,
+                 .stage = stage,
+                 .slot = SYZ_ROWS_STAGE / HALVES / (size_t)(c->size - 1)};
   size_t most = 0;
   for (int r = 0; r < c->size; r++) most = floats_of(&s, r) > most ? floats_of(&s, r) : most;
   const size_t pieces = (most + s.slot - 1) / s.slot;

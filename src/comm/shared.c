@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Memory that the ranks of a node share, as a POSIX shared memory object. Its first rank makes it, all map it, each reserves the blocks of a
- * stretch (a /dev/shm that is too small would otherwise kill by SIGBUS at first touch; and so the pages lie near the rank that will mostly use
- * them), and the name is removed at once, so that nothing stays behind whoever dies. Where any of that fails on any rank, none has it.
+ * Memory that the ranks of a node share, as a POSIX shared memory object. Its first rank makes it, all map it, each
+ * reserves the blocks of a stretch (a /dev/shm that is too small would otherwise kill by SIGBUS at first touch; and so
+ * the pages lie near the rank that will mostly use them), and the name is removed at once, so that nothing stays behind
+ * whoever dies. Where any of that fails on any rank, none has it.
  *
- * Pages of 4 KiB cost nothing measurable here: sums, and updates of tiles as weight gradients have them, ran as fast as on huge pages (1.5 GB).
- * Huge ones are asked for all the same; Linux gives them when shmem_enabled is `advise`.
+ * Pages of 4 KiB cost nothing measurable here: sums, and updates of tiles as weight gradients have them, ran as fast as
+ * on huge pages (1.5 GB). Huge ones are asked for all the same; Linux gives them when shmem_enabled is `advise`.
  */
 /* madvise is outside POSIX. */
 #define _DEFAULT_SOURCE
@@ -55,12 +56,14 @@ static int make(char name[NAME], size_t bytes)
   return fd;
 }
 
-/* Blocks of this rank's stretch: whole pages. A signal (SIGUSR1 asks the run to stop) makes the kernel give up and undo. */
+/* Blocks of this rank's stretch: whole pages. A signal (SIGUSR1 asks the run to stop) makes the kernel give up and
+ * undo. */
 static bool reserve(int fd, size_t bytes, int size, int rank)
 {
   int64_t first, count;
   syz_share((int64_t)((bytes + PAGE - 1) / PAGE), size, rank, &first, &count);
-  const size_t at = (size_t)first * PAGE, end = (size_t)(first + count) * PAGE < bytes ? (size_t)(first + count) * PAGE : bytes;
+  const size_t at = (size_t)first * PAGE,
+               end = (size_t)(first + count) * PAGE < bytes ? (size_t)(first + count) * PAGE : bytes;
   int code = 0;
   do {
     code = end <= at ? 0 : posix_fallocate(fd, (off_t)at, (off_t)(end - at));

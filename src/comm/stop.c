@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Requests to stop early: signals set a flag; the loop asks at its agreement points and saves before it leaves. A second one does not wait. */
+/** Requests to stop early: signals set a flag; the loop asks at its agreement points and saves before it leaves. A
+ * second one does not wait. */
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
@@ -16,7 +17,8 @@ static _Atomic int64_t first_ms;
 static bool has_stop_file;
 static double looked_s = -1e9;
 
-/* Files get their names only when they are whole, so nothing is harmed. Rank 0 speaks, by means that a handler may use. */
+/* Files get their names only when they are whole, so nothing is harmed. Rank 0 speaks, by means that a handler may use.
+ */
 static void leave(const char *text)
 {
   if (syz_log_get_rank() == 0) (void)!write(STDERR_FILENO, text, strlen(text));

@@ -87,7 +87,8 @@ static syz_status write_json(const syz_timing_row *rows, int n, const totals *al
   char *text = NULL;
   cJSON *root = cJSON_CreateObject();
   cJSON *phases = root ? cJSON_AddArrayToObject(root, "phases") : NULL;
-  SYZ_REQUIRE(phases && cJSON_AddNumberToObject(root, "ranks", all->ranks) && cJSON_AddNumberToObject(root, "seconds", all->seconds) &&
+  SYZ_REQUIRE(phases && cJSON_AddNumberToObject(root, "ranks", all->ranks) &&
+                  cJSON_AddNumberToObject(root, "seconds", all->seconds) &&
                   cJSON_AddNumberToObject(root, "mpi_s", all->within) &&
                   cJSON_AddNumberToObject(root, "peak_bytes", all->peak_bytes),
               SYZ_ERR_MEMORY, "%s: no memory", path);
@@ -139,10 +140,12 @@ syz_status syz_timing_report(syz_comm *c, const syz_timing *t, const char *path)
     syz_allgather(c, busy, all_busy, (size_t)n * sizeof *busy);
   }
   all.busy = all_busy;
-  syz_info("%-28s %9s %10s %10s %10s %7s %7s", "where the time went", "count", "min s", "mean s", "max s", "share", "in MPI");
+  syz_info("%-28s %9s %10s %10s %10s %7s %7s", "where the time went", "count", "min s", "mean s", "max s", "share",
+           "in MPI");
   for (int i = 0; i < n; i++)
-    syz_info("%-28s %9lld %10.3f %10.3f %10.3f %6.1f%% %6.1f%%", rows[i].name, (long long)rows[i].count, rows[i].min_s, rows[i].mean_s, rows[i].max_s,
-             100 * rows[i].share, rows[i].mean_s > 0 ? 100 * rows[i].within_s / rows[i].mean_s : 0);
+    syz_info("%-28s %9lld %10.3f %10.3f %10.3f %6.1f%% %6.1f%%", rows[i].name, (long long)rows[i].count, rows[i].min_s,
+             rows[i].mean_s, rows[i].max_s, 100 * rows[i].share,
+             rows[i].mean_s > 0 ? 100 * rows[i].within_s / rows[i].mean_s : 0);
   SYZ_TRY_ALL(c, path && syz_comm_rank(c) == 0 ? write_json(rows, n, &all, path) : SYZ_OK);
 cleanup:
   syz_free(&all_busy);

@@ -2,23 +2,25 @@
 /**
  * The watchdog: a thread a rank that finds ranks which no longer go on, says which, and ends the job.
  *
- * Workers give signs of life (syz_pulse in base). The thread looks at them some times in a limit and writes what it sees into memory that the
- * ranks of a node share, so that MPI is called by the main thread alone. A rank is stuck when
+ * Workers give signs of life (syz_pulse in base). The thread looks at them some times in a limit and writes what it
+ * sees into memory that the ranks of a node share, so that MPI is called by the main thread alone. A rank is stuck when
  *
- * - nothing has gone on in it for its limit and it does not wait for others. That it waits is known from its MPI calls or, inside libraries
- *   that call MPI themselves, from its stack. Bytes read or written by any of its threads are going on too. A rank in an uninterruptible sleep waits
- *   for a file system: it gets PATIENCE limits;
- * - or its watchdog itself stands still for the limit: the process was stopped, or is gone. Each rank looks after the next one of its node, and the
- *   first rank of each node after the node in front of it, by small UDP messages (watch_nodes.c);
+ * - nothing has gone on in it for its limit and it does not wait for others. That it waits is known from its MPI calls
+ * or, inside libraries that call MPI themselves, from its stack. Bytes read or written by any of its threads are going
+ * on too. A rank in an uninterruptible sleep waits for a file system: it gets PATIENCE limits;
+ * - or its watchdog itself stands still for the limit: the process was stopped, or is gone. Each rank looks after the
+ * next one of its node, and the first rank of each node after the node in front of it, by small UDP messages
+ * (watch_nodes.c);
  * - or all ranks wait for one another for the limit.
  *
- * A rank that waits is never the culprit while another goes on somewhere. The limit grows to twice the longest time in which a rank of its own
- * computed without a sign, so that runs with long steps are left alone, and to STARVED times itself on cores that others take. Time is this thread's
- * own: where two looks are further apart than they should be, this process was stopped or got no processor, and so perhaps did the others; the gap
- * does not count. So neither a stop of the whole job nor an overloaded machine is a hang, and a traced process (a debugger) never is.
+ * A rank that waits is never the culprit while another goes on somewhere. The limit grows to twice the longest time in
+ * which a rank of its own computed without a sign, so that runs with long steps are left alone, and to STARVED times
+ * itself on cores that others take. Time is this thread's own: where two looks are further apart than they should be,
+ * this process was stopped or got no processor, and so perhaps did the others; the gap does not count. So neither a
+ * stop of the whole job nor an overloaded machine is a hang, and a traced process (a debugger) never is.
  *
- * The end needs no MPI: every watchdog of the node calls _exit(7), which launchers answer by ending the other nodes. One that was stopped is
- * continued for it; it then writes down where it was, as all do for the report.
+ * The end needs no MPI: every watchdog of the node calls _exit(7), which launchers answer by ending the other nodes.
+ * One that was stopped is continued for it; it then writes down where it was, as all do for the report.
  */
 #include "watch.h"
 
@@ -31,7 +33,8 @@
 #include <unistd.h>
 
 enum { PATIENCE = 6, STARVED = 3, LOOKS = 20 };
-/* What launchers need to end a job with a dead rank; what ranks get to tell where they are; what a report takes at most. */
+/* What launchers need to end a job with a dead rank; what ranks get to tell where they are; what a report takes at
+ * most. */
 static const double died_s = 3, stack_s = 2, claim_s = 10;
 
 typedef struct watch {
@@ -87,7 +90,8 @@ static void end_job(watch *w, const char *reason)
   atomic_store(&w->mine->stack_number, wish);
   for (double waited = 0; waited < stack_s; waited += 0.02) {
     int missing = 0;
-    for (int i = 0; i < w->n; i++) missing += atomic_load(&b->record[i].state) != WATCH_DONE && atomic_load(&b->record[i].stack_number) != wish;
+    for (int i = 0; i < w->n; i++)
+      missing += atomic_load(&b->record[i].state) != WATCH_DONE && atomic_load(&b->record[i].stack_number) != wish;
     if (!missing) break;
     nanosleep(&nap, NULL);
   }
@@ -142,7 +146,8 @@ static watch_state judge(watch *w, double quiet_s, double limit_s)
   if (watch_is_in_kernel() && quiet_s < PATIENCE * limit_s) return WATCH_DISK;
   if (w->outside == 0 && w->time_s - w->looked_s < limit_s / 4) return (watch_state)atomic_load(&w->mine->state);
   w->looked_s = w->time_s;
-  /* A stack that does not come within a second says nothing for a while, because a process without a core answers late; later it counts. */
+  /* A stack that does not come within a second says nothing for a while, because a process without a core answers late;
+   * later it counts. */
   if (!watch_stack_take(w->mine->stack, &is_in_mpi) && quiet_s < STARVED * limit_s) return WATCH_RUNS;
   if (is_in_mpi) {
     w->outside = 0;
@@ -210,7 +215,8 @@ static void look_at_next(watch *w)
     atomic_store(&r->state, WATCH_STUCK);
     end_job(w, "a rank died");
   } else if (!is_gone && w->time_s - w->next_since >= (p.state == 'T' ? 1 : STARVED) * w->limit_s) {
-    if (p.state != 'T') snprintf(r->call, sizeof r->call, "its watchdog gives no sign (process state %c)", p.state ? p.state : '?');
+    if (p.state != 'T')
+      snprintf(r->call, sizeof r->call, "its watchdog gives no sign (process state %c)", p.state ? p.state : '?');
     atomic_store(&r->state, WATCH_STUCK);
     end_job(w, "a rank no longer goes on");
   }
@@ -224,7 +230,8 @@ static void look_at_all(watch *w)
     const watch_record *r = &w->board->record[i];
     const int state = atomic_load(&r->state);
     any_waits = any_waits || state == WATCH_WAITS;
-    all_wait = all_wait && (state == WATCH_DONE || (state == WATCH_WAITS && (double)atomic_load(&r->quiet_ms) >= 1e3 * w->limit_s));
+    all_wait = all_wait &&
+               (state == WATCH_DONE || (state == WATCH_WAITS && (double)atomic_load(&r->quiet_ms) >= 1e3 * w->limit_s));
   }
   all_wait = all_wait && any_waits;
   if (!w->nodes) {
@@ -291,7 +298,8 @@ static void *run(void *context)
 
 /* ------------------------------------------------------------------------------- start and stop */
 
-/* The board: shared by the ranks of a node, or each rank's own where memory cannot be shared; each is then a node of its own. */
+/* The board: shared by the ranks of a node, or each rank's own where memory cannot be shared; each is then a node of
+ * its own. */
 static syz_status make_board(watch *w, syz_comm *world)
 {
   syz_status st = SYZ_OK;
@@ -361,7 +369,9 @@ syz_status syz_watch_start(syz_comm *world, double limit_s)
   w->gone_since = -1;
   syz_barrier(world); /* records are whole */
   start_thread(w);
-  SYZ_TRY_ALL(world, w->has_thread ? SYZ_OK : syz_error_set(SYZ_ERR_MEMORY, __FILE__, __LINE__, "the watchdog's thread does not start"));
+  SYZ_TRY_ALL(world, w->has_thread
+                         ? SYZ_OK
+                         : syz_error_set(SYZ_ERR_MEMORY, __FILE__, __LINE__, "the watchdog's thread does not start"));
   watchdog = w;
   w = NULL;
 cleanup:

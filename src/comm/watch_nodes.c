@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Signs of life between nodes: the first rank of each node sends a small UDP message to the next node, which looks after it, and to the first node,
- * which alone can know that all wait for one another. Files would tell the same, but a file system that stalls would then look like a node that
- * does; and MPI may not be called from a second thread. Addresses travel by MPI at the start. Where a firewall keeps the messages back nothing is
- * concluded from silence: a node counts as watched from its first word on.
+ * Signs of life between nodes: the first rank of each node sends a small UDP message to the next node, which looks
+ * after it, and to the first node, which alone can know that all wait for one another. Files would tell the same, but a
+ * file system that stalls would then look like a node that does; and MPI may not be called from a second thread.
+ * Addresses travel by MPI at the start. Where a firewall keeps the messages back nothing is concluded from silence: a
+ * node counts as watched from its first word on.
  *
- * Messages carry a secret of the job, so that nobody else ends it. It is sent in the clear: whoever can read the cluster's network can end the job,
- * as with Open MPI's own messages.
+ * Messages carry a secret of the job, so that nobody else ends it. It is sent in the clear: whoever can read the
+ * cluster's network can end the job, as with Open MPI's own messages.
  */
 /* getifaddrs is outside POSIX. */
 #define _DEFAULT_SOURCE
@@ -77,7 +78,8 @@ static void open_socket(watch_nodes *n, peer *mine)
   socklen_t size = sizeof any;
   gethostname(mine->host, sizeof mine->host - 1);
   n->socket = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (n->socket < 0 || bind(n->socket, (struct sockaddr *)&any, sizeof any) != 0 || getsockname(n->socket, (struct sockaddr *)&any, &size) != 0)
+  if (n->socket < 0 || bind(n->socket, (struct sockaddr *)&any, sizeof any) != 0 ||
+      getsockname(n->socket, (struct sockaddr *)&any, &size) != 0)
     return;
   mine->port = any.sin_port;
   find_addresses(mine);
@@ -107,7 +109,8 @@ cleanup:
 static void tell(const watch_nodes *n, int to, kind what, bool all_wait);
 static void hear(watch_nodes *n, double now_s);
 
-/* A first word, so that silence means something from the start. Messages that a network keeps back are waited for a moment. */
+/* A first word, so that silence means something from the start. Messages that a network keeps back are waited for a
+ * moment. */
 static void greet(syz_comm *firsts, watch_nodes *n)
 {
   const struct timespec nap = {.tv_nsec = 10000000};
@@ -178,7 +181,9 @@ static void hear(watch_nodes *n, double now_s)
   for (int i = 0; i < 64 * n->n; i++) { /* not for ever, whoever sends */
     const ssize_t size = recv(n->socket, &m, sizeof m, MSG_TRUNC);
     if (size < 0) break;
-    if (size != (ssize_t)sizeof m || m.magic != magic || memcmp(m.secret, n->secret, SECRET) != 0 || m.from < 0 || m.from >= n->n) continue;
+    if (size != (ssize_t)sizeof m || m.magic != magic || memcmp(m.secret, n->secret, SECRET) != 0 || m.from < 0 ||
+        m.from >= n->n)
+      continue;
     n->heard_s[m.from] = now_s;
     n->waits[m.from] = m.all_wait != 0;
     if (m.kind == KIND_DONE) n->is_done[m.from] = true;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * What the kernel shows of processes, by /proc, and the stack of the thread that works. All of it is read by the watchdog's thread, which must
- * not wait for what a stuck thread may hold: no heap, no stdio.
+ * What the kernel shows of processes, by /proc, and the stack of the thread that works. All of it is read by the
+ * watchdog's thread, which must not wait for what a stuck thread may hold: no heap, no stdio.
  */
 /* backtrace and dladdr are outside POSIX. */
 #define _GNU_SOURCE
@@ -115,7 +115,8 @@ static void add_work(const char *name, void *context)
   sums *sum = context;
   char path[64], text[512];
   if (strcmp(name, sum->self) == 0) return;
-  snprintf(path, sizeof path, "/proc/self/task/%.20s/schedstat", name); /* nanoseconds on a core, and of waiting for one */
+  snprintf(path, sizeof path, "/proc/self/task/%.20s/schedstat",
+           name); /* nanoseconds on a core, and of waiting for one */
   const char *waited = read_text(path, text, sizeof text) ? strchr(text, ' ') : NULL;
   if (waited) sum->work.starved_s += 1e-9 * (double)strtoull(waited, NULL, 10);
   snprintf(path, sizeof path, "/proc/self/task/%.20s/io", name);
@@ -166,7 +167,8 @@ void watch_stack_prepare(const _Atomic int *ends)
 
 void watch_process_continue(int64_t pid)
 {
-  (void)syscall(SYS_tgkill, (pid_t)pid, (pid_t)pid, SIGURG); /* waits until it is continued: then it comes before all else */
+  (void)syscall(SYS_tgkill, (pid_t)pid, (pid_t)pid,
+                SIGURG); /* waits until it is continued: then it comes before all else */
   kill((pid_t)pid, SIGCONT);
 }
 
@@ -188,13 +190,16 @@ bool watch_stack_take(char text[WATCH_STACK], bool *is_in_mpi)
   }
   for (int i = 0; i < 200 && atomic_load(&n_frames) < 0; i++) nanosleep(&nap, NULL);
   const int n = atomic_exchange(&n_frames, 0);
-  for (int i = 2; i < n && used + 1 < WATCH_STACK; i++) { /* the first two are the handler and the kernel's way into it */
+  for (int i = 2; i < n && used + 1 < WATCH_STACK;
+       i++) { /* the first two are the handler and the kernel's way into it */
     Dl_info d = {0};
     const char *file = dladdr(frame[i], &d) && d.dli_fname ? base_name(d.dli_fname) : "?";
     if (strncmp(file, "libmpi", 6) == 0) *is_in_mpi = true;
     const char *at = frame[i];
-    const size_t in_file = (size_t)(at - (char *)d.dli_fbase), in_name = d.dli_saddr ? (size_t)(at - (char *)d.dli_saddr) : 0;
-    const int m = d.dli_sname ? snprintf(text + used, WATCH_STACK - used, "    %s+0x%zx (%s+0x%zx)\n", d.dli_sname, in_name, file, in_file)
+    const size_t in_file = (size_t)(at - (char *)d.dli_fbase),
+                 in_name = d.dli_saddr ? (size_t)(at - (char *)d.dli_saddr) : 0;
+    const int m = d.dli_sname ? snprintf(text + used, WATCH_STACK - used, "    %s+0x%zx (%s+0x%zx)\n", d.dli_sname,
+                                         in_name, file, in_file)
                               : snprintf(text + used, WATCH_STACK - used, "    (%s+0x%zx)\n", file, in_file);
     used += m > 0 ? (size_t)m : 0;
   }

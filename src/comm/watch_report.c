@@ -21,11 +21,13 @@ __attribute__((format(printf, 1, 2))) static void add(const char *format, ...)
   if (n > 0) used += (size_t)n < sizeof text - used ? (size_t)n : sizeof text - used - 1;
 }
 
-/* gmtime_r may take a lock of the library's; the calendar is simple (days to civil date: H. Hinnant, chrono-compatible algorithms). */
+/* gmtime_r may take a lock of the library's; the calendar is simple (days to civil date: H. Hinnant, chrono-compatible
+ * algorithms). */
 static void add_utc(int64_t t)
 {
   const int64_t days = t / 86400, s = t % 86400, z = days + 719468, era = z / 146097, doe = z - era * 146097;
-  const int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365, doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
+  const int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365,
+                doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
   const int64_t month = mp < 10 ? mp + 3 : mp - 9;
   add("%04lld-%02lld-%02lldT%02lld:%02lld:%02lldZ", (long long)(yoe + era * 400 + (month <= 2)), (long long)month,
       (long long)(doy - (153 * mp + 2) / 5 + 1), (long long)(s / 3600), (long long)(s / 60 % 60), (long long)(s % 60));
@@ -34,7 +36,8 @@ static void add_utc(int64_t t)
 static void add_stuck(const watch_record *r, const char *host)
 {
   const int64_t since = atomic_load(&r->since), now = (int64_t)time(NULL);
-  add("rank %d on %s (process %lld), phase \"%.60s\": nothing has gone on since ", r->rank, host, (long long)r->pid, *r->phase ? r->phase : "none");
+  add("rank %d on %s (process %lld), phase \"%.60s\": nothing has gone on since ", r->rank, host, (long long)r->pid,
+      *r->phase ? r->phase : "none");
   add_utc(since);
   add(", %lld s ago%s%.60s\n", (long long)(now - since), *r->call ? "; " : "", r->call);
   if (*r->stack) add("  where it is:\n%.*s", WATCH_STACK, r->stack);
@@ -46,10 +49,12 @@ static void add_waiting(const watch_board *b, int n)
   for (int i = 0; i < n; i++) {
     const watch_record *r = &b->record[i];
     bool is_first = atomic_load(&r->state) == WATCH_WAITS;
-    for (int j = 0; j < i && is_first; j++) is_first = atomic_load(&b->record[j].state) != WATCH_WAITS || strcmp(b->record[j].call, r->call) != 0;
+    for (int j = 0; j < i && is_first; j++)
+      is_first = atomic_load(&b->record[j].state) != WATCH_WAITS || strcmp(b->record[j].call, r->call) != 0;
     if (!is_first) continue;
     int count = 0;
-    for (int j = i; j < n; j++) count += atomic_load(&b->record[j].state) == WATCH_WAITS && strcmp(b->record[j].call, r->call) == 0;
+    for (int j = i; j < n; j++)
+      count += atomic_load(&b->record[j].state) == WATCH_WAITS && strcmp(b->record[j].call, r->call) == 0;
     add("rank %d%s", r->rank, count > 1 ? "" : " waits");
     if (count > 1) add(" and %d others of this node wait", count - 1);
     add(" for others in %.60s, phase \"%.60s\"\n", r->call, *r->phase ? r->phase : "none");
@@ -94,7 +99,8 @@ void watch_report(const watch_board *b, int n, const char *reason, double limit_
   add_waiting(b, n);
   for (int i = 0; i < n && i < 2 && !stuck; i++)
     if (*b->record[i].stack) add("where rank %d waits:\n%.*s", b->record[i].rank, WATCH_STACK, b->record[i].stack);
-  add("All ranks end with exit code 7; the same command goes on from what was saved. If the phase only takes long, raise run.hang_limit.\n");
+  add("All ranks end with exit code 7; the same command goes on from what was saved. If the phase only takes long, "
+      "raise run.hang_limit.\n");
   if (log) snprintf(path, sizeof path, "%s", log);
   /* Whoever reads may be stuck, and so may the file system of the log. */
   if (pthread_create(&thread, NULL, say, log ? path : NULL) != 0) put(STDERR_FILENO);

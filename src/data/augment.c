@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Augmentation in physical units. Every draw comes from a stream of its own (seed, purpose, step, place), so a sample is changed in the
- * same way whoever prepares it.
+ * Augmentation in physical units. Every draw comes from a stream of its own (seed, purpose, step, place), so a sample
+ * is changed in the same way whoever prepares it.
  */
 #include <math.h>
 
@@ -11,7 +11,8 @@ enum { PIECE = 1024, PIECES_MAX = 4096, DRAW_TURN = 0, DRAW_FLIP_X = 1, DRAW_FLI
 
 bool syz_augment_is_on(const syz_augment *a)
 {
-  return a->flips || a->quarter_turns || a->image_noise > 0 || a->spectrum_noise > 0 || (a->mask_runs > 0 && a->mask_run_pixels > 0);
+  return a->flips || a->quarter_turns || a->image_noise > 0 || a->spectrum_noise > 0 ||
+         (a->mask_runs > 0 && a->mask_run_pixels > 0);
 }
 
 /* One quarter turn against the clock for an image whose rows run downwards: out[y][x] = in[x][size - 1 - y]. */
@@ -50,7 +51,8 @@ static void flip_y(float *p, int64_t size)
 }
 
 /* Normals for n values, a piece at a time from streams of their own: no buffer of the caller's size is needed. */
-static void add_noise(uint64_t seed, syz_random_purpose purpose, int64_t step, int64_t place, double sigma, const float *ivar, int64_t n, float *x)
+static void add_noise(uint64_t seed, syz_random_purpose purpose, int64_t step, int64_t place, double sigma,
+                      const float *ivar, int64_t n, float *x)
 {
   float normal[PIECE];
   for (int64_t at = 0, piece = 0; at < n; at += PIECE, piece++) {
@@ -76,12 +78,15 @@ void syz_augment_image(const syz_augment *a, uint64_t seed, int64_t step, int64_
     if (x) flip_x(image + b * plane, size);
     if (y) flip_y(image + b * plane, size);
   }
-  if (a->image_noise > 0) add_noise(seed, SYZ_RANDOM_IMAGE_NOISE, step, place, a->image_noise, NULL, SYZ_BANDS * plane, image);
+  if (a->image_noise > 0)
+    add_noise(seed, SYZ_RANDOM_IMAGE_NOISE, step, place, a->image_noise, NULL, SYZ_BANDS * plane, image);
 }
 
-void syz_augment_spectrum(const syz_augment *a, uint64_t seed, int64_t step, int64_t place, float *flux, const float *ivar)
+void syz_augment_spectrum(const syz_augment *a, uint64_t seed, int64_t step, int64_t place, float *flux,
+                          const float *ivar)
 {
-  if (a->spectrum_noise > 0 && ivar) add_noise(seed, SYZ_RANDOM_SPECTRUM_NOISE, step, place, a->spectrum_noise, ivar, SYZ_SPECTRUM_PIXELS, flux);
+  if (a->spectrum_noise > 0 && ivar)
+    add_noise(seed, SYZ_RANDOM_SPECTRUM_NOISE, step, place, a->spectrum_noise, ivar, SYZ_SPECTRUM_PIXELS, flux);
   if (a->mask_runs <= 0 || a->mask_run_pixels <= 0) return;
   syz_random r = syz_random_make(seed, SYZ_RANDOM_SPECTRUM_MASK, (uint64_t)step, (uint64_t)place);
   int64_t length = a->mask_run_pixels < SYZ_SPECTRUM_PIXELS ? a->mask_run_pixels : SYZ_SPECTRUM_PIXELS;

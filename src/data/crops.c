@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Crops of a stamp for self-distillation (AstroCLIP's astrodino/data/augmentations.py and astro_augmentations.py; the fits are those of
- * georgestein/ssl-legacysurvey, decals_augmentations.py).
+ * Crops of a stamp for self-distillation (AstroCLIP's astrodino/data/augmentations.py and astro_augmentations.py; the
+ * fits are those of georgestein/ssl-legacysurvey, decals_augmentations.py).
  *
- * The published code cuts first and blurs the crop with mirrored edges. Here the blur sees the sky around the crop where the stamp has it, as a
- * camera in worse seeing would; only at the stamp's own edge is it mirrored. A crop is then what is cut out of a blurred stamp. Symmetries
- * commute with the blur and leave the noise's distribution alone, so they come with the cut.
+ * The published code cuts first and blurs the crop with mirrored edges. Here the blur sees the sky around the crop
+ * where the stamp has it, as a camera in worse seeing would; only at the stamp's own edge is it mirrored. A crop is
+ * then what is cut out of a blurred stamp. Symmetries commute with the blur and leave the noise's distribution alone,
+ * so they come with the cut.
  */
 #include <math.h>
 #include <string.h>
@@ -38,7 +39,8 @@ bool syz_crops_are_sound(const syz_crops_augment *a)
   const double p[] = {a->blur_first, a->blur_global, a->blur_local, a->noise_first, a->noise_global, a->noise_local};
   bool is_sound = a->count[0] > 0 || a->count[1] > 0;
   for (int g = 0; g < SYZ_CROP_GROUPS; g++)
-    is_sound = is_sound && a->count[g] >= 0 && a->count[g] <= CROPS && (a->count[g] == 0 || (a->size[g] >= 1 && a->size[g] <= S));
+    is_sound = is_sound && a->count[g] >= 0 && a->count[g] <= CROPS &&
+               (a->count[g] == 0 || (a->size[g] >= 1 && a->size[g] <= S));
   for (size_t k = 0; k < sizeof p / sizeof *p; k++) is_sound = is_sound && p[k] >= 0 && p[k] <= 1;
   return is_sound;
 }
@@ -54,19 +56,22 @@ static void draw_sigmas(const syz_random *r, uint32_t draw, const syz_lognormal 
   for (uint32_t b = 0; b < SYZ_BANDS; b++) {
     const syz_lognormal *f = &fit[b];
     double level[2];
-    for (uint32_t k = 0; k < 2; k++) level[k] = exp(log(f->scale) + f->shape * syz_random_normal(r, draw + 2 * b + k)) + f->loc;
+    for (uint32_t k = 0; k < 2; k++)
+      level[k] = exp(log(f->scale) + f->shape * syz_random_normal(r, draw + 2 * b + k)) + f->loc;
     double more = level[1] * level[1] - level[0] * level[0];
     sigma[b] = more > 0 ? sqrt(more) : 0;
   }
 }
 
-void syz_crop_draw(const syz_crops_augment *a, uint64_t seed, int64_t step, int64_t place, int group, int64_t crop, crop_draw *out)
+void syz_crop_draw(const syz_crops_augment *a, uint64_t seed, int64_t step, int64_t place, int group, int64_t crop,
+                   crop_draw *out)
 {
   syz_random r = syz_random_make(seed, SYZ_RANDOM_CROP, (uint64_t)step, stream_of(place, group, crop));
   double blur = group ? a->blur_local : crop ? a->blur_global : a->blur_first;
   double noise = group ? a->noise_local : crop ? a->noise_global : a->noise_first;
   uint64_t places = (uint64_t)(S - a->size[group] + 1);
-  *out = (crop_draw){.top = (int64_t)syz_random_below(&r, DRAW_TOP, places), .left = (int64_t)syz_random_below(&r, DRAW_LEFT, places)};
+  *out = (crop_draw){.top = (int64_t)syz_random_below(&r, DRAW_TOP, places),
+                     .left = (int64_t)syz_random_below(&r, DRAW_LEFT, places)};
   if (a->quarter_turns) out->turns = syz_random_below(&r, DRAW_TURN, 4);
   if (a->flips) {
     out->flips_x = syz_random_below(&r, DRAW_FLIP_X, 2);
@@ -118,12 +123,14 @@ void syz_crop_cut(const crop_draw *draw, int64_t size, const float *image, float
   }
 }
 
-void syz_crop_add_noise(const crop_draw *draw, uint64_t seed, int64_t step, int64_t place, int group, int64_t crop, int64_t size, float *cut)
+void syz_crop_add_noise(const crop_draw *draw, uint64_t seed, int64_t step, int64_t place, int group, int64_t crop,
+                        int64_t size, float *cut)
 {
   for (int64_t b = 0; b < SYZ_BANDS; b++) {
     uint64_t number = stream_of(place, group, crop) * SYZ_BANDS + (uint64_t)b;
     syz_random r = syz_random_make(seed, SYZ_RANDOM_CROP_NOISE, (uint64_t)step, number);
-    if (draw->noise[b] > 0) syz_random_add_normal(&r, (float)draw->noise[b], cut + b * size * size, (size_t)(size * size));
+    if (draw->noise[b] > 0)
+      syz_random_add_normal(&r, (float)draw->noise[b], cut + b * size * size, (size_t)(size * size));
   }
 }
 
@@ -135,11 +142,12 @@ size_t syz_crop_scratch(const syz_crops_augment *a)
   return (size_t)((SYZ_BANDS + 1) * largest * largest); /* a crop before colours, a blurred band */
 }
 
-void syz_crop_make(const syz_crops_augment *a, uint64_t seed, int64_t step, int64_t place, int group, int64_t crop, const float *image, float *planes,
-                   float *scratch)
+void syz_crop_make(const syz_crops_augment *a, uint64_t seed, int64_t step, int64_t place, int group, int64_t crop,
+                   const float *image, float *planes, float *scratch)
 {
   crop_draw draw;
-  SYZ_ASSERT(group >= 0 && group < SYZ_CROP_GROUPS && crop >= 0 && crop < CROPS && a->size[group] >= 1 && a->size[group] <= S);
+  SYZ_ASSERT(group >= 0 && group < SYZ_CROP_GROUPS && crop >= 0 && crop < CROPS && a->size[group] >= 1 &&
+             a->size[group] <= S);
   int64_t size = a->size[group], plane = size * size;
   syz_crop_draw(a, seed, step, place, group, crop, &draw);
   syz_crop_cut(&draw, size, image, scratch, scratch + SYZ_BANDS * plane);

@@ -18,16 +18,20 @@ typedef struct crop_draw {
 /** Sizes within the stamp, counts that streams have numbers for, probabilities between 0 and 1. */
 bool syz_crops_are_sound(const syz_crops_augment *a);
 /** The draws of a crop: positions, symmetry, and the sigmas that carry the true level over to the wanted one. */
-void syz_crop_draw(const syz_crops_augment *a, uint64_t seed, int64_t step, int64_t place, int group, int64_t crop, crop_draw *out);
+void syz_crop_draw(const syz_crops_augment *a, uint64_t seed, int64_t step, int64_t place, int group, int64_t crop,
+                   crop_draw *out);
 /** image [3,152,152] -> cut [3, size, size] nanomaggy: blurred, cut, turned, without noise. scratch [size * size]. */
 void syz_crop_cut(const crop_draw *draw, int64_t size, const float *image, float *cut, float *scratch);
 /** cut [3, size, size] += noise of the drawn sigmas. */
-void syz_crop_add_noise(const crop_draw *draw, uint64_t seed, int64_t step, int64_t place, int group, int64_t crop, int64_t size, float *cut);
+void syz_crop_add_noise(const crop_draw *draw, uint64_t seed, int64_t step, int64_t place, int group, int64_t crop,
+                        int64_t size, float *cut);
 
 /**
- * Rows top .. top + size - 1 and columns left .. left + size - 1 of an image [152,152] convolved with a Gaussian, -> out [size, size].
+ * Rows top .. top + size - 1 and columns left .. left + size - 1 of an image [152,152] convolved with a Gaussian, ->
+ * out [size, size].
  *
- * As scipy.ndimage.gaussian_filter(image, sigma, mode="reflect")[top:top+size, left:left+size]: weights exp(-k^2 / 2 sigma^2) up to
- * k = floor(4 sigma + 1/2), normalised; beyond the image its mirror image (the edge pixel twice). sigma > 0, radius at most BLUR_RADIUS_MAX.
+ * As scipy.ndimage.gaussian_filter(image, sigma, mode="reflect")[top:top+size, left:left+size]: weights exp(-k^2 / 2
+ * sigma^2) up to k = floor(4 sigma + 1/2), normalised; beyond the image its mirror image (the edge pixel twice). sigma
+ * > 0, radius at most BLUR_RADIUS_MAX.
  */
 void syz_blur_cut(const float *image, int64_t top, int64_t left, int64_t size, double sigma, float *out);

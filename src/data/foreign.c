@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Other people's HDF5 files of galaxies, row by row in syzygy's terms. Facts and traps: src/sky/README.md "HDF5 files of others".
+ * Other people's HDF5 files of galaxies, row by row in syzygy's terms. Facts and traps: src/sky/README.md "HDF5 files
+ * of others".
  *
  * - AstroCLIP: images have the axes (x, y, band).
- * - ssl-legacysurvey: `inds` repeats, so objects are known by RELEASE, BRICKID, OBJID; a column of another length than the images is not used.
- * - Multimodal Universe, desi: spectrum_mask True = bad. legacysurvey: image_mask True = clean, four bands g, r, i, z of 160 x 160 pixels,
- *   identifiers as text without the release. sdss: rows padded with wavelength -1, identifiers as text. hsc: five bands of 0.168 arcsec.
+ * - ssl-legacysurvey: `inds` repeats, so objects are known by RELEASE, BRICKID, OBJID; a column of another length than
+ * the images is not used.
+ * - Multimodal Universe, desi: spectrum_mask True = bad. legacysurvey: image_mask True = clean, four bands g, r, i, z
+ * of 160 x 160 pixels, identifiers as text without the release. sdss: rows padded with wavelength -1, identifiers as
+ * text. hsc: five bands of 0.168 arcsec.
  * - Identifiers exceed 2^53: a float column of them is refused.
  */
 #include <errno.h>
@@ -20,16 +23,22 @@
 const char *syz_foreign_kind_text(syz_foreign_kind kind)
 {
   switch (kind) {
-  case SYZ_FOREIGN_NONE: return "not a known survey file";
-  case SYZ_FOREIGN_ASTROCLIP: return "AstroCLIP pairs";
-  case SYZ_FOREIGN_SSL: return "ssl-legacysurvey images";
-  case SYZ_FOREIGN_MMU_DESI: return "Multimodal Universe desi spectra";
+  case SYZ_FOREIGN_NONE:
+    return "not a known survey file";
+  case SYZ_FOREIGN_ASTROCLIP:
+    return "AstroCLIP pairs";
+  case SYZ_FOREIGN_SSL:
+    return "ssl-legacysurvey images";
+  case SYZ_FOREIGN_MMU_DESI:
+    return "Multimodal Universe desi spectra";
   case SYZ_FOREIGN_MMU_SDSS:
     return "Multimodal Universe sdss spectra";
   case SYZ_FOREIGN_MMU_HSC:
     return "Multimodal Universe hsc images";
-  case SYZ_FOREIGN_MMU_LEGACY: return "Multimodal Universe legacysurvey images";
-  case SYZ_FOREIGN_MMU_SSL: return "Multimodal Universe ssl_legacysurvey images";
+  case SYZ_FOREIGN_MMU_LEGACY:
+    return "Multimodal Universe legacysurvey images";
+  case SYZ_FOREIGN_MMU_SSL:
+    return "Multimodal Universe ssl_legacysurvey images";
   }
   return "?";
 }
@@ -42,12 +51,12 @@ static syz_status expect_shape(syz_h5 *f, const char *name, int64_t rows, int n,
   int ndim;
   int64_t found[8];
   SYZ_TRY(syz_h5_shape(f, name, &ndim, found));
-  SYZ_REQUIRE(ndim >= 1 && found[0] == rows, SYZ_ERR_DATA, "%s: dataset %s has %lld rows where the others have %lld", syz_h5_path(f), name,
-              ndim ? (long long)found[0] : 0LL, (long long)rows);
+  SYZ_REQUIRE(ndim >= 1 && found[0] == rows, SYZ_ERR_DATA, "%s: dataset %s has %lld rows where the others have %lld",
+              syz_h5_path(f), name, ndim ? (long long)found[0] : 0LL, (long long)rows);
   bool is_right = ndim == n + 1;
   for (int i = 0; is_right && i < n; i++) is_right = found[i + 1] == shape[i];
-  SYZ_REQUIRE(is_right, SYZ_ERR_DATA, "%s: dataset %s has %d axes (last %lld), %d axes (last %lld) are wanted", syz_h5_path(f), name, ndim,
-              (long long)found[ndim - 1], n + 1, (long long)shape[n - 1]);
+  SYZ_REQUIRE(is_right, SYZ_ERR_DATA, "%s: dataset %s has %d axes (last %lld), %d axes (last %lld) are wanted",
+              syz_h5_path(f), name, ndim, (long long)found[ndim - 1], n + 1, (long long)shape[n - 1]);
 cleanup:
   return st;
 }
@@ -86,8 +95,9 @@ static syz_status find_bands(syz_foreign *o)
   const char letter[] = "grz";
   for (int b = 0; b < SYZ_BANDS; b++) o->band[b] = b;
   if (o->bands >= 4) o->band[2] = 3; /* g, r, i, z, and y of hsc */
-  SYZ_REQUIRE(o->bands >= 3 && o->bands <= 5, SYZ_ERR_DATA, "%s: dataset %s has %lld bands; g, r, z or g, r, i, z or g, r, i, z, y are read",
-              syz_h5_path(o->f), o->image_name, (long long)o->bands);
+  SYZ_REQUIRE(o->bands >= 3 && o->bands <= 5, SYZ_ERR_DATA,
+              "%s: dataset %s has %lld bands; g, r, z or g, r, i, z or g, r, i, z, y are read", syz_h5_path(o->f),
+              o->image_name, (long long)o->bands);
   if (!syz_h5_has(o->f, "image_band") || o->n == 0) goto cleanup;
   SYZ_TRY(expect_shape(o->f, "image_band", o->n, 1, &o->bands));
   text = syz_alloc("band names", (size_t)(FOREIGN_BLOCK * o->bands), 16);
@@ -103,9 +113,11 @@ static syz_status find_bands(syz_foreign *o)
           size_t length = strlen(name);
           if (length && name[length - 1] == letter[b] && (length == 1 || name[length - 2] == '-')) at = (int)k;
         }
-        SYZ_REQUIRE(at >= 0, SYZ_ERR_DATA, "%s: image_band, row %lld: no band %c", syz_h5_path(o->f), (long long)(first + r), letter[b]);
+        SYZ_REQUIRE(at >= 0, SYZ_ERR_DATA, "%s: image_band, row %lld: no band %c", syz_h5_path(o->f),
+                    (long long)(first + r), letter[b]);
         if (first + r == 0) o->band[b] = at;
-        SYZ_REQUIRE(at == o->band[b], SYZ_ERR_DATA, "%s: image_band, row %lld: the bands are in another order than before", syz_h5_path(o->f),
+        SYZ_REQUIRE(at == o->band[b], SYZ_ERR_DATA,
+                    "%s: image_band, row %lld: the bands are in another order than before", syz_h5_path(o->f),
                     (long long)(first + r));
       }
   }
@@ -128,9 +140,9 @@ static syz_status find_scale(syz_foreign *o)
     SYZ_TRY(syz_h5_read(o->f, "image_scale", SYZ_H5_F32, first, rows, scale));
     if (!first) o->scale_arcsec = (double)scale[0];
     for (int64_t i = 0; i < rows * o->bands; i++)
-      SYZ_REQUIRE(scale[i] > 0.01f && scale[i] < 10 && fabs((double)scale[i] / o->scale_arcsec - 1) < 1e-3, SYZ_ERR_DATA,
-                  "%s: image_scale, row %lld: %g arcsec, %g in the first row", syz_h5_path(o->f), (long long)(first + i / o->bands), (double)scale[i],
-                  o->scale_arcsec);
+      SYZ_REQUIRE(scale[i] > 0.01f && scale[i] < 10 && fabs((double)scale[i] / o->scale_arcsec - 1) < 1e-3,
+                  SYZ_ERR_DATA, "%s: image_scale, row %lld: %g arcsec, %g in the first row", syz_h5_path(o->f),
+                  (long long)(first + i / o->bands), (double)scale[i], o->scale_arcsec);
   }
 cleanup:
   return st;
@@ -143,11 +155,13 @@ static syz_status open_images(syz_foreign *o, const char *name)
   int64_t shape[8];
   SYZ_TRY(syz_h5_shape(o->f, name, &ndim, shape));
   const bool is_hsc = o->kind == SYZ_FOREIGN_MMU_HSC; /* resampled, so of any size */
-  SYZ_REQUIRE(ndim == 4 && shape[2] == shape[3] && shape[2] >= (is_hsc ? 8 : SYZ_IMAGE_SIZE) && shape[2] <= FOREIGN_SIZE_MAX &&
-                  (is_hsc || (shape[2] - SYZ_IMAGE_SIZE) % 2 == 0),
+  SYZ_REQUIRE(ndim == 4 && shape[2] == shape[3] && shape[2] >= (is_hsc ? 8 : SYZ_IMAGE_SIZE) &&
+                  shape[2] <= FOREIGN_SIZE_MAX && (is_hsc || (shape[2] - SYZ_IMAGE_SIZE) % 2 == 0),
               SYZ_ERR_DATA,
-              "%s: dataset %s has %d axes, the last two of %lld x %lld; (n, band, y, x) with an even number of pixels from 152 up is wanted",
-              syz_h5_path(o->f), name, ndim, ndim > 1 ? (long long)shape[ndim - 2] : 0LL, ndim ? (long long)shape[ndim - 1] : 0LL);
+              "%s: dataset %s has %d axes, the last two of %lld x %lld; (n, band, y, x) with an even number of pixels "
+              "from 152 up is wanted",
+              syz_h5_path(o->f), name, ndim, ndim > 1 ? (long long)shape[ndim - 2] : 0LL,
+              ndim ? (long long)shape[ndim - 1] : 0LL);
   snprintf(o->image_name, sizeof o->image_name, "%s", name);
   o->n = shape[0];
   o->bands = shape[1];
@@ -173,8 +187,9 @@ static syz_status open_spectra(syz_foreign *o)
   SYZ_TRY(syz_h5_shape(o->f, "spectrum_flux", &ndim, shape));
   o->n = ndim ? shape[0] : 0;
   if (o->kind == SYZ_FOREIGN_MMU_SDSS) {
-    SYZ_REQUIRE(ndim == 2 && shape[1] >= 2 && shape[1] <= 100000, SYZ_ERR_DATA, "%s: dataset spectrum_flux has %d axes and %lld pixels",
-                syz_h5_path(o->f), ndim, ndim > 1 ? (long long)shape[1] : 0LL);
+    SYZ_REQUIRE(ndim == 2 && shape[1] >= 2 && shape[1] <= 100000, SYZ_ERR_DATA,
+                "%s: dataset spectrum_flux has %d axes and %lld pixels", syz_h5_path(o->f), ndim,
+                ndim > 1 ? (long long)shape[1] : 0LL);
     pixels = o->wave_pixels = shape[1];
   }
   SYZ_TRY(expect_shape(o->f, "spectrum_flux", o->n, 1, &pixels));
@@ -189,13 +204,15 @@ cleanup:
   return st;
 }
 
-/* Looks at every dataset of the root once: identifiers and positions by name in any case, the other numbers as labels. */
+/* Looks at every dataset of the root once: identifiers and positions by name in any case, the other numbers as labels.
+ */
 static syz_status take_column(void *context, const char *name)
 {
   syz_status st = SYZ_OK;
   syz_foreign *o = context;
   static const char *const triple[] = {"release", "brickid", "objid"};
-  static const char *const not_labels[] = {"object_id", "targetid", "inds", "healpix", "ra", "dec", "target_ra", "target_dec"};
+  static const char *const not_labels[] = {"object_id", "targetid", "inds",      "healpix",
+                                           "ra",        "dec",      "target_ra", "target_dec"};
   int ndim, bits;
   int64_t shape[8];
   char kind;
@@ -206,7 +223,8 @@ static syz_status take_column(void *context, const char *name)
   for (int i = 0; i < 3; i++)
     if (is_column && !strcasecmp(name, triple[i])) snprintf(o->triple[i], SYZ_LABEL_NAME, "%s", name);
   if (is_column) foreign_take_cut(o, name, kind);
-  if (is_column && kind == 'f' && (!strcasecmp(name, "ra") || (!*o->ra && !strcasecmp(name, "target_ra")))) snprintf(o->ra, SYZ_LABEL_NAME, "%s", name);
+  if (is_column && kind == 'f' && (!strcasecmp(name, "ra") || (!*o->ra && !strcasecmp(name, "target_ra"))))
+    snprintf(o->ra, SYZ_LABEL_NAME, "%s", name);
   if (is_column && kind == 'f' && (!strcasecmp(name, "dec") || (!*o->dec && !strcasecmp(name, "target_dec"))))
     snprintf(o->dec, SYZ_LABEL_NAME, "%s", name);
   if (!is_number) return SYZ_OK;
@@ -223,7 +241,10 @@ cleanup:
   return st;
 }
 
-static int by_name(const void *a, const void *b) { return strcmp(((const foreign_label *)a)->name, ((const foreign_label *)b)->name); }
+static int by_name(const void *a, const void *b)
+{
+  return strcmp(((const foreign_label *)a)->name, ((const foreign_label *)b)->name);
+}
 
 static bool is_column(syz_foreign *o, const char *name, char *kind)
 {
@@ -244,13 +265,15 @@ static syz_status choose_identifier(syz_foreign *o)
   }
   for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
     if (!is_column(o, columns[i], &kind)) continue;
-    SYZ_REQUIRE(strchr("ius", kind), SYZ_ERR_DATA, "%s: dataset %s holds identifiers as floats, which lose digits", syz_h5_path(o->f), columns[i]);
+    SYZ_REQUIRE(strchr("ius", kind), SYZ_ERR_DATA, "%s: dataset %s holds identifiers as floats, which lose digits",
+                syz_h5_path(o->f), columns[i]);
     snprintf(o->id_column, sizeof o->id_column, "%s", columns[i]);
     o->id = kind == 's' ? ID_TEXT_COLUMN : ID_COLUMN;
     return SYZ_OK;
   }
-  SYZ_REQUIRE(false, SYZ_ERR_DATA, "%s: no identifiers of length %lld: release, brickid, objid or object_id or inds are looked for", syz_h5_path(o->f),
-              (long long)o->n);
+  SYZ_REQUIRE(false, SYZ_ERR_DATA,
+              "%s: no identifiers of length %lld: release, brickid, objid or object_id or inds are looked for",
+              syz_h5_path(o->f), (long long)o->n);
 cleanup:
   return st;
 }
@@ -288,12 +311,14 @@ static syz_foreign_kind recognise(syz_h5 *f)
     if (syz_h5_has(f, name)) return SYZ_FOREIGN_ASTROCLIP;
   }
   if (syz_h5_has(f, "spectrum_flux")) {
-    bool is_own_grid =
-        syz_h5_shape(f, "spectrum_flux", &ndim, shape) == SYZ_OK && ndim == 2 && shape[1] != SYZ_SPECTRUM_PIXELS && syz_h5_has(f, "spectrum_lambda");
+    bool is_own_grid = syz_h5_shape(f, "spectrum_flux", &ndim, shape) == SYZ_OK && ndim == 2 &&
+                       shape[1] != SYZ_SPECTRUM_PIXELS && syz_h5_has(f, "spectrum_lambda");
     return is_own_grid ? SYZ_FOREIGN_MMU_SDSS : SYZ_FOREIGN_MMU_DESI;
   }
   if (syz_h5_has(f, "image_array") && syz_h5_shape(f, "image_array", &ndim, shape) == SYZ_OK && ndim == 4)
-    return shape[1] == 5 ? SYZ_FOREIGN_MMU_HSC : shape[1] == SYZ_BANDS && shape[2] == SYZ_IMAGE_SIZE ? SYZ_FOREIGN_MMU_SSL : SYZ_FOREIGN_MMU_LEGACY;
+    return shape[1] == 5                                         ? SYZ_FOREIGN_MMU_HSC
+           : shape[1] == SYZ_BANDS && shape[2] == SYZ_IMAGE_SIZE ? SYZ_FOREIGN_MMU_SSL
+                                                                 : SYZ_FOREIGN_MMU_LEGACY;
   if (syz_h5_has(f, "images") && syz_h5_shape(f, "images", &ndim, shape) == SYZ_OK && ndim == 4) return SYZ_FOREIGN_SSL;
   return SYZ_FOREIGN_NONE;
 }
@@ -307,14 +332,16 @@ syz_status syz_foreign_open(const char *path, syz_foreign **out)
   SYZ_TRY(syz_h5_open(NULL, path, &o->f));
   o->kind = recognise(o->f);
   SYZ_REQUIRE(o->kind != SYZ_FOREIGN_NONE, SYZ_ERR_DATA,
-              "%s: HDF5, but neither AstroCLIP's (0 .. 9/images), ssl-legacysurvey's (images) nor the Multimodal Universe's (image_array, spectrum_flux)",
+              "%s: HDF5, but neither AstroCLIP's (0 .. 9/images), ssl-legacysurvey's (images) nor the Multimodal "
+              "Universe's (image_array, spectrum_flux)",
               path);
   if (o->kind == SYZ_FOREIGN_ASTROCLIP) {
     SYZ_TRY(open_astroclip(o));
   } else {
     if (foreign_has_spectra(o))
       SYZ_TRY(open_spectra(o));
-    else SYZ_TRY(open_images(o, o->kind == SYZ_FOREIGN_SSL ? "images" : "image_array"));
+    else
+      SYZ_TRY(open_images(o, o->kind == SYZ_FOREIGN_SSL ? "images" : "image_array"));
     o->parts = 1;
     o->part[0].rows = o->n;
     SYZ_TRY(list_columns(o));
@@ -344,7 +371,10 @@ void syz_foreign_close(syz_foreign **foreign)
 
 syz_foreign_kind syz_foreign_get_kind(const syz_foreign *o) { return o->kind; }
 int64_t syz_foreign_size(const syz_foreign *o) { return o->n; }
-bool foreign_has_spectra(const syz_foreign *o) { return o->kind == SYZ_FOREIGN_MMU_DESI || o->kind == SYZ_FOREIGN_MMU_SDSS; }
+bool foreign_has_spectra(const syz_foreign *o)
+{
+  return o->kind == SYZ_FOREIGN_MMU_DESI || o->kind == SYZ_FOREIGN_MMU_SDSS;
+}
 
 int syz_foreign_labels(const syz_foreign *o, const char *const **name)
 {
@@ -357,8 +387,9 @@ int syz_foreign_labels(const syz_foreign *o, const char *const **name)
 syz_status foreign_check_range(const syz_foreign *o, int64_t first, int64_t n)
 {
   syz_status st = SYZ_OK;
-  SYZ_REQUIRE(first >= 0 && n >= 0 && first <= o->n && n <= o->n - first, SYZ_ERR_INTERNAL, "%s: rows %lld .. %lld of %lld", syz_h5_path(o->f),
-              (long long)first, (long long)(first + n), (long long)o->n);
+  SYZ_REQUIRE(first >= 0 && n >= 0 && first <= o->n && n <= o->n - first, SYZ_ERR_INTERNAL,
+              "%s: rows %lld .. %lld of %lld", syz_h5_path(o->f), (long long)first, (long long)(first + n),
+              (long long)o->n);
 cleanup:
   return st;
 }
@@ -382,8 +413,9 @@ static syz_status read_triple(syz_foreign *o, int64_t row, int64_t n, syz_object
   for (int k = 0; k < 3; k++) {
     SYZ_TRY(syz_h5_read(o->f, o->triple[k], SYZ_H5_I64, row, n, column));
     for (int64_t i = 0; i < n; i++) {
-      SYZ_REQUIRE(column[i] >= 0 && column[i] < INT64_C(1) << bits[k], SYZ_ERR_DATA, "%s: %s of row %lld is %lld, outside 0 .. %lld", syz_h5_path(o->f),
-                  o->triple[k], (long long)(row + i), (long long)column[i], (long long)(INT64_C(1) << bits[k]) - 1);
+      SYZ_REQUIRE(column[i] >= 0 && column[i] < INT64_C(1) << bits[k], SYZ_ERR_DATA,
+                  "%s: %s of row %lld is %lld, outside 0 .. %lld", syz_h5_path(o->f), o->triple[k],
+                  (long long)(row + i), (long long)column[i], (long long)(INT64_C(1) << bits[k]) - 1);
       object[i].object_id |= column[i] << shift[k];
     }
   }
@@ -402,7 +434,8 @@ static syz_status read_text_ids(syz_foreign *o, int64_t row, int64_t n, syz_obje
     errno = 0;
     long long number = strtoll(id, &end, 10);
     bool is_number = *id && !*end && !errno && (*id == '-' || (*id >= '0' && *id <= '9'));
-    SYZ_REQUIRE(*id, SYZ_ERR_DATA, "%s: %s of row %lld is empty", syz_h5_path(o->f), o->id_column, (long long)(row + i));
+    SYZ_REQUIRE(*id, SYZ_ERR_DATA, "%s: %s of row %lld is empty", syz_h5_path(o->f), o->id_column,
+                (long long)(row + i));
     object[i].object_id = is_number ? number : (int64_t)(syz_checksum(id, strlen(id), 0) >> 2);
   }
 cleanup:
@@ -421,8 +454,10 @@ syz_status syz_foreign_objects(syz_foreign *o, int64_t first, int64_t n, syz_obj
     syz_object *to = object + done;
     some = foreign_stretch(o, first + done, n - done < FOREIGN_BLOCK ? n - done : FOREIGN_BLOCK, &part, &row);
     for (int64_t i = 0; i < some; i++)
-      to[i] = (syz_object){
-          .ra = NAN, .dec = NAN, .has_image = !foreign_has_spectra(o), .has_spectrum = o->kind == SYZ_FOREIGN_ASTROCLIP || foreign_has_spectra(o)};
+      to[i] = (syz_object){.ra = NAN,
+                           .dec = NAN,
+                           .has_image = !foreign_has_spectra(o),
+                           .has_spectrum = o->kind == SYZ_FOREIGN_ASTROCLIP || foreign_has_spectra(o)};
     if (o->kind == SYZ_FOREIGN_ASTROCLIP) {
       snprintf(name, sizeof name, "%stargetids", o->part[part].group);
       SYZ_TRY(syz_h5_read(o->f, name, SYZ_H5_I64, row, some, ids));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of the reader of other people's HDF5 files: an open file (foreign.c), its pixels (foreign_pixels.c), its cuts (foreign_cuts.c). */
+/** Inside of the reader of other people's HDF5 files: an open file (foreign.c), its pixels (foreign_pixels.c), its cuts
+ * (foreign_cuts.c). */
 #pragma once
 
 #include "shardset.h"
@@ -28,8 +29,8 @@ struct syz_foreign {
   int parts;
   id_source id;
   char id_column[SYZ_LABEL_NAME], triple[3][SYZ_LABEL_NAME], ra[SYZ_LABEL_NAME], dec[SYZ_LABEL_NAME]; /* "" = none */
-  int64_t bands, size;                                                                                /* of the stored images */
-  int band[SYZ_BANDS];                                                                                /* where g, r, z are */
+  int64_t bands, size; /* of the stored images */
+  int band[SYZ_BANDS]; /* where g, r, z are */
   char image_name[16];
   bool has_ivar, has_mask, has_lambda, has_clean;
   foreign_label *label;
@@ -38,8 +39,9 @@ struct syz_foreign {
   float *pixels; /* FOREIGN_BLOCK rows as stored */
   int32_t *mask;
   size_t pixels_room, mask_room;
-  int64_t wave_pixels;         /* of the stored spectra, where they are not on the grid */
-  double scale_arcsec, factor; /* of the stored images where they are not ours: pixel, and to nanomaggy; otherwise 0 and 1 */
+  int64_t wave_pixels; /* of the stored spectra, where they are not on the grid */
+  double scale_arcsec,
+      factor; /* of the stored images where they are not ours: pixel, and to nanomaggy; otherwise 0 and 1 */
   foreign_cut_column cut[FOREIGN_CUTS];
 };
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What other people's HDF5 files say of an object that cuts look at: the columns of their catalogues, under DESI's names or SDSS'. */
+/** What other people's HDF5 files say of an object that cuts look at: the columns of their catalogues, under DESI's
+ * names or SDSS'. */
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -20,7 +21,8 @@ void foreign_take_cut(syz_foreign *o, const char *name, char kind)
   for (int k = 0; k < FOREIGN_CUTS; k++) {
     bool is_right = columns[k].is_text ? kind == 's' : kind == 'i' || kind == 'u' || kind == 'b';
     bool is_first = !strcasecmp(name, columns[k].name[0]);
-    if (is_right && (is_first || (!*o->cut[k] && !strcasecmp(name, columns[k].name[1])))) snprintf(o->cut[k], sizeof o->cut[k], "%s", name);
+    if (is_right && (is_first || (!*o->cut[k] && !strcasecmp(name, columns[k].name[1]))))
+      snprintf(o->cut[k], sizeof o->cut[k], "%s", name);
   }
 }
 
@@ -46,7 +48,8 @@ cleanup:
 static void set_type(const syz_foreign *o, const char *objtype, syz_spectrum_info *info)
 {
   bool is_desi = o->kind == SYZ_FOREIGN_MMU_DESI;
-  bool is_sky = is_desi ? syz_targetid_is_sky(info->object_id) : !strncasecmp(objtype, "sky", 3) || (info->zwarn >= 0 && (info->zwarn & 1));
+  bool is_sky = is_desi ? syz_targetid_is_sky(info->object_id)
+                        : !strncasecmp(objtype, "sky", 3) || (info->zwarn >= 0 && (info->zwarn & 1));
   snprintf(info->objtype, sizeof info->objtype, "%.7s", is_sky ? "SKY" : is_desi && *objtype ? objtype : "TGT");
 }
 

@@ -2,9 +2,10 @@
 /**
  * Pixels of other people's HDF5 files in syzygy's grids and units.
  *
- * What is on another grid is resampled as in survey files: spectra of the Multimodal Universe's sdss (log-linear wavelengths, rows of different
- * length padded with wavelength -1) as SDSS' own, images of its hsc (0.168 arcsec, counts of zero point 27) by area or Lanczos-3. Source: its
- * scripts/sdss and scripts/hsc, build_parent_sample.py; HSC SSP PDR3 (Aihara et al. 2022, PASJ 74, 247): coadds have FLUXMAG0 = 10^(0.4 x 27).
+ * What is on another grid is resampled as in survey files: spectra of the Multimodal Universe's sdss (log-linear
+ * wavelengths, rows of different length padded with wavelength -1) as SDSS' own, images of its hsc (0.168 arcsec,
+ * counts of zero point 27) by area or Lanczos-3. Source: its scripts/sdss and scripts/hsc, build_parent_sample.py; HSC
+ * SSP PDR3 (Aihara et al. 2022, PASJ 74, 247): coadds have FLUXMAG0 = 10^(0.4 x 27).
  */
 #include <math.h>
 #include <stdio.h>
@@ -14,7 +15,8 @@
 
 static const double wave_tolerance_A = 0.01; /* float32 at 9824 A resolves 0.001 */
 
-static syz_status read_astroclip(syz_foreign *o, int part, int64_t row, int64_t n, float *image, float *flux, float *ivar)
+static syz_status read_astroclip(syz_foreign *o, int part, int64_t row, int64_t n, float *image, float *flux,
+                                 float *ivar)
 {
   syz_status st = SYZ_OK;
   char name[32];
@@ -46,11 +48,12 @@ static syz_status resample_images(syz_foreign *o, int64_t n, float *image)
   for (int64_t i = 0; i < n; i++)
     for (int64_t b = 0; b < SYZ_BANDS; b++) {
       float *plane = image + i * SET_IMAGE + b * SET_PLANE;
-      SYZ_TRY(syz_resample(o->pixels + (i * o->bands + o->band[b]) * o->size * o->size, o->size, o->size, 0, 0, from, to, SYZ_IMAGE_SIZE,
-                           SYZ_RESAMPLE_AUTO, o->factor, plane));
+      SYZ_TRY(syz_resample(o->pixels + (i * o->bands + o->band[b]) * o->size * o->size, o->size, o->size, 0, 0, from,
+                           to, SYZ_IMAGE_SIZE, SYZ_RESAMPLE_AUTO, o->factor, plane));
       for (int64_t y = 0; y < SYZ_IMAGE_SIZE; y++)
         for (int64_t x = 0; x < SYZ_IMAGE_SIZE; x++)
-          if (fmax(fabs((double)x - middle), fabs((double)y - middle)) + 0.5 > reach && isnan(plane[y * SYZ_IMAGE_SIZE + x]))
+          if (fmax(fabs((double)x - middle), fabs((double)y - middle)) + 0.5 > reach &&
+              isnan(plane[y * SYZ_IMAGE_SIZE + x]))
             plane[y * SYZ_IMAGE_SIZE + x] = 0;
     }
 cleanup:
@@ -76,7 +79,8 @@ static syz_status read_images(syz_foreign *o, int64_t row, int64_t n, float *ima
     for (int64_t b = 0; b < SYZ_BANDS; b++)
       for (int64_t y = 0; y < SYZ_IMAGE_SIZE; y++)
         memcpy(image + i * SET_IMAGE + b * SET_PLANE + y * SYZ_IMAGE_SIZE,
-               o->pixels + (((i * o->bands + o->band[b]) * o->size) + y + edge) * o->size + edge, SYZ_IMAGE_SIZE * sizeof *image);
+               o->pixels + (((i * o->bands + o->band[b]) * o->size) + y + edge) * o->size + edge,
+               SYZ_IMAGE_SIZE * sizeof *image);
 cleanup:
   return st;
 }
@@ -89,8 +93,8 @@ static syz_status check_wavelengths(syz_foreign *o, int64_t row, int64_t n)
     for (int64_t k = 0; k < SYZ_SPECTRUM_PIXELS; k++) {
       double wave_A = o->pixels[i * SYZ_SPECTRUM_PIXELS + k];
       SYZ_REQUIRE(fabs(wave_A - syz_wave_grid(k)) <= wave_tolerance_A, SYZ_ERR_DATA,
-                  "%s: spectrum_lambda, row %lld: pixel %lld is at %.4f Angstrom, the grid says %.1f", syz_h5_path(o->f), (long long)(row + i),
-                  (long long)k, wave_A, syz_wave_grid(k));
+                  "%s: spectrum_lambda, row %lld: pixel %lld is at %.4f Angstrom, the grid says %.1f",
+                  syz_h5_path(o->f), (long long)(row + i), (long long)k, wave_A, syz_wave_grid(k));
     }
 cleanup:
   return st;
@@ -122,10 +126,11 @@ cleanup:
   return st;
 }
 
-/* A row of sdss: wavelengths of float32, in vacuum; behind its own pixels it is padded with wavelength -1. A pixel that claims a variance but has no
- * value makes the object bad, as in SDSS' own files: it is put on the grid as it is, for the caller to refuse. */
-static syz_status resample_row(syz_foreign *o, int64_t row, const float *in_flux, const float *in_ivar, const float *in_wave, double *work,
-                               float *flux, float *ivar)
+/* A row of sdss: wavelengths of float32, in vacuum; behind its own pixels it is padded with wavelength -1. A pixel that
+ * claims a variance but has no value makes the object bad, as in SDSS' own files: it is put on the grid as it is, for
+ * the caller to refuse. */
+static syz_status resample_row(syz_foreign *o, int64_t row, const float *in_flux, const float *in_ivar,
+                               const float *in_wave, double *work, float *flux, float *ivar)
 {
   syz_status st = SYZ_OK;
   double *wave_A = work, *f = work + o->wave_pixels, *v = work + 2 * o->wave_pixels;
@@ -183,7 +188,8 @@ syz_status syz_foreign_read(syz_foreign *o, int64_t first, int64_t n, float *ima
   for (int64_t done = 0; done < n; done += some) {
     some = foreign_stretch(o, first + done, n - done < FOREIGN_BLOCK ? n - done : FOREIGN_BLOCK, &part, &row);
     float *to_image = image ? image + done * SET_IMAGE : NULL;
-    float *to_flux = flux ? flux + done * SYZ_SPECTRUM_PIXELS : NULL, *to_ivar = ivar ? ivar + done * SYZ_SPECTRUM_PIXELS : NULL;
+    float *to_flux = flux ? flux + done * SYZ_SPECTRUM_PIXELS : NULL,
+          *to_ivar = ivar ? ivar + done * SYZ_SPECTRUM_PIXELS : NULL;
     if (o->kind == SYZ_FOREIGN_ASTROCLIP) {
       SYZ_TRY(read_astroclip(o, part, row, some, to_image, to_flux, to_ivar));
     } else if (foreign_has_spectra(o)) {
@@ -214,7 +220,8 @@ syz_status syz_foreign_read_clean(syz_foreign *o, int64_t first, int64_t n, uint
     for (int64_t i = 0; i < some; i++)
       for (int64_t y = 0; y < SYZ_IMAGE_SIZE; y++)
         for (int64_t x = 0; x < SYZ_IMAGE_SIZE; x++)
-          clean[(done + i) * SET_PLANE + y * SYZ_IMAGE_SIZE + x] = o->mask[(i * o->size + y + edge) * o->size + x + edge] != 0;
+          clean[(done + i) * SET_PLANE + y * SYZ_IMAGE_SIZE + x] =
+              o->mask[(i * o->size + y + edge) * o->size + x + edge] != 0;
   }
 cleanup:
   return st;

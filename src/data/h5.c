@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Reading HDF5 files, also hostile ones. The library itself runs in a process of its own for each open file (h5_serve.c), since it crashes on some
- * damaged files; what it finds out comes over a line. Rows that lie in the file as they are wanted are read here, at the offset that the reader has
- * told. Each rank reads for itself: what fails on one cannot leave the others waiting.
+ * Reading HDF5 files, also hostile ones. The library itself runs in a process of its own for each open file
+ * (h5_serve.c), since it crashes on some damaged files; what it finds out comes over a line. Rows that lie in the file
+ * as they are wanted are read here, at the offset that the reader has told. Each rank reads for itself: what fails on
+ * one cannot leave the others waiting.
  *
- * The answers are those of a process that may have been overwritten, so they are checked: sizes against the file's, lengths against what was asked
- * for, and what is known of a dataset is asked once and stays.
+ * The answers are those of a process that may have been overwritten, so they are checked: sizes against the file's,
+ * lengths against what was asked for, and what is known of a dataset is asked once and stays.
  */
 #include "h5_file.h"
 
@@ -52,8 +53,9 @@ static syz_status refuse(syz_h5 *f, const h5_answer *a)
   text[n] = '\0';
   for (size_t i = 0; i < n; i++)
     if ((unsigned char)text[i] < ' ' || text[i] == 127) text[i] = '?';
-  return syz_error_set(is_known ? (syz_status)a->status : SYZ_ERR_DATA, __FILE__, __LINE__, "%s%s%s", strstr(text, f->path) ? "" : f->path,
-                       strstr(text, f->path) ? "" : ": ", n ? text : "no memory for a process that reads it");
+  return syz_error_set(is_known ? (syz_status)a->status : SYZ_ERR_DATA, __FILE__, __LINE__, "%s%s%s",
+                       strstr(text, f->path) ? "" : f->path, strstr(text, f->path) ? "" : ": ",
+                       n ? text : "no memory for a process that reads it");
 }
 
 /* The next answer; a failure's message becomes this rank's error. */
@@ -61,14 +63,17 @@ static syz_status listen(syz_h5 *f, h5_answer *a)
 {
   char why[160];
   if (!h5_line_receive(f->line, a, sizeof *a))
-    return lose_reader(f, SYZ_ERR_MEMORY, "the process that reads it was ended by the system: out of memory, or killed by hand");
+    return lose_reader(f, SYZ_ERR_MEMORY,
+                       "the process that reads it was ended by the system: out of memory, or killed by hand");
   if (a->status == H5_STUCK) return lose_reader(f, SYZ_ERR_DATA, "damaged: the HDF5 library finds no end in it");
   if (a->status == H5_CRASHED || a->status == H5_CRASHED_TIGHT) {
     const bool is_tight = a->status == H5_CRASHED_TIGHT;
-    snprintf(why, sizeof why,
-             is_tight ? "the HDF5 library crashes on it (signal %.0f): damaged, or out of memory, which ulimit -v limits here"
-                      : "damaged: the HDF5 library crashes on it (signal %.0f)",
-             a->number);
+    snprintf(
+        why, sizeof why,
+        is_tight
+            ? "the HDF5 library crashes on it (signal %.0f): damaged, or out of memory, which ulimit -v limits here"
+            : "damaged: the HDF5 library crashes on it (signal %.0f)",
+        a->number);
     return lose_reader(f, is_tight ? SYZ_ERR_MEMORY : SYZ_ERR_DATA, why);
   }
   return a->status == SYZ_OK ? SYZ_OK : refuse(f, a);
@@ -79,7 +84,8 @@ static syz_status ask(syz_h5 *f, h5_ask *question, const char *name, h5_answer *
   syz_status st = SYZ_OK;
   SYZ_REQUIRE(!f->is_writing, SYZ_ERR_INTERNAL, "%s: is being written, not read", f->path);
   if (f->line < 0) return syz_error_set(f->lost, __FILE__, __LINE__, "%s: %s", f->path, f->lost_why);
-  SYZ_REQUIRE(strlen(name) < sizeof question->name, SYZ_ERR_DATA, "%s: %.80s...: a name of more than %d bytes", f->path, name, H5_NAME - 1);
+  SYZ_REQUIRE(strlen(name) < sizeof question->name, SYZ_ERR_DATA, "%s: %.80s...: a name of more than %d bytes", f->path,
+              name, H5_NAME - 1);
   memcpy(question->name, name, strlen(name) + 1);
   (void)h5_line_send(f->line, question, sizeof *question); /* if the reader is gone, its last word is still there */
   SYZ_TRY(listen(f, a));
@@ -93,7 +99,8 @@ cleanup:
 static bool is_fits(const char *path, const char *first)
 {
   if (memcmp(first, "SIMPLE  =", 9) == 0) return true;
-  bool is_packed = memcmp(first, "\x1f\x8b", 2) == 0 || memcmp(first, "BZh", 3) == 0 || memcmp(first, "\xFD" "7zXZ", 6) == 0;
+  bool is_packed =
+      memcmp(first, "\x1f\x8b", 2) == 0 || memcmp(first, "BZh", 3) == 0 || memcmp(first, "\3757zXZ", 6) == 0;
   return is_packed && (strstr(path, ".fits") || strstr(path, ".fit."));
 }
 
@@ -105,13 +112,13 @@ static syz_status open_here(syz_h5 *f)
   h5_answer a;
   f->fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not hold up the run */
   SYZ_REQUIRE(f->fd >= 0 && fstat(f->fd, &file) == 0, SYZ_ERR_DATA, "%s: cannot open: %s", f->path, strerror(errno));
-  SYZ_REQUIRE(S_ISREG(file.st_mode), SYZ_ERR_DATA, "%s: not a file but a %s", f->path, S_ISDIR(file.st_mode) ? "folder" : "pipe or device");
+  SYZ_REQUIRE(S_ISREG(file.st_mode), SYZ_ERR_DATA, "%s: not a file but a %s", f->path,
+              S_ISDIR(file.st_mode) ? "folder" : "pipe or device");
   f->bytes = (int64_t)file.st_size;
   SYZ_REQUIRE(pread(f->fd, first, sizeof first, 0) >= 1, SYZ_ERR_DATA, "%s: not a file with content", f->path);
   SYZ_REQUIRE(!is_fits(f->path, first), SYZ_ERR_DATA,
-              "%s: a FITS file where HDF5 is read: `syzygy ingest` makes shards of survey files (ingest.spectra, ingest.images, ingest.catalogues), "
-              "which embed and "
-              "training read",
+              "%s: a FITS file where HDF5 is read: `syzygy ingest` makes shards of survey files (ingest.spectra, "
+              "ingest.images, ingest.catalogues), which embed and training read",
               f->path);
   SYZ_TRY(h5_reader_start(f->path, f->fd, &f->line));
   SYZ_TRY(listen(f, &a));
@@ -194,7 +201,9 @@ static bool is_possible(const syz_h5 *f, const h5_facts *facts)
 {
   double elements = 1;
   int64_t row = 1;
-  if (facts->ndim < 0 || facts->ndim > H5_DIMS || facts->own_type > SYZ_H5_BF16 || !strchr("fiubs?", facts->kind) || !facts->kind) return false;
+  if (facts->ndim < 0 || facts->ndim > H5_DIMS || facts->own_type > SYZ_H5_BF16 || !strchr("fiubs?", facts->kind) ||
+      !facts->kind)
+    return false;
   for (int i = 0; i < facts->ndim; i++) {
     elements *= (double)facts->shape[i];
     if (facts->shape[i] < 0 || facts->shape[i] > INT64_C(1) << 60 || elements > 1e18) return false;
@@ -280,7 +289,8 @@ static syz_status read_plain(syz_h5 *f, const char *name, int64_t at, int64_t by
   syz_status st = SYZ_OK;
   char *to = data;
   if (bytes >= DIRECT_READ && h5_lane(f) &&
-      !(h5_direct_is_cached(f->direct, at) && h5_direct_is_cached(f->direct, at + bytes / 2) && h5_direct_is_cached(f->direct, at + bytes - 1)))
+      !(h5_direct_is_cached(f->direct, at) && h5_direct_is_cached(f->direct, at + bytes / 2) &&
+        h5_direct_is_cached(f->direct, at + bytes - 1)))
     return h5_direct_read(f->direct, at, (size_t)bytes, data);
   while (bytes) {
     const ssize_t got = pread(f->fd, to, bytes < READ_BYTES ? (size_t)bytes : READ_BYTES, (off_t)at);
@@ -296,7 +306,8 @@ cleanup:
 }
 
 /* All other rows: unpacked and converted by the reader, piece by piece. */
-static syz_status read_asked(syz_h5 *f, const char *name, syz_h5_type type, int64_t first, int64_t n, int64_t bytes, void *data)
+static syz_status read_asked(syz_h5 *f, const char *name, syz_h5_type type, int64_t first, int64_t n, int64_t bytes,
+                             void *data)
 {
   syz_status st = SYZ_OK;
   h5_ask question = {.wish = H5_WISH_READ, .type = (int32_t)type, .first = first, .n = n};
@@ -318,19 +329,23 @@ cleanup:
 }
 
 /* *facts when these rows may be read: they are there, and are numbers that `type` can hold. */
-static syz_status check_read(syz_h5 *f, const char *name, syz_h5_type type, int64_t first, int64_t n, const h5_facts **facts)
+static syz_status check_read(syz_h5 *f, const char *name, syz_h5_type type, int64_t first, int64_t n,
+                             const h5_facts **facts)
 {
   syz_status st = SYZ_OK;
   const h5_facts *o;
   SYZ_TRY(look_up(f, name, &o));
   *facts = o;
-  SYZ_REQUIRE(first >= 0 && n >= 0 && first <= o->rows && n <= o->rows - first, SYZ_ERR_DATA, "%s: dataset %s has %lld rows, %lld .. %lld are wanted",
-              f->path, name, (long long)o->rows, (long long)first, (long long)(first + n));
+  SYZ_REQUIRE(first >= 0 && n >= 0 && first <= o->rows && n <= o->rows - first, SYZ_ERR_DATA,
+              "%s: dataset %s has %lld rows, %lld .. %lld are wanted", f->path, name, (long long)o->rows,
+              (long long)first, (long long)(first + n));
   if (n == 0 || o->row_elements == 0) goto cleanup;
   bool is_float = type == SYZ_H5_F32 || type == SYZ_H5_F64 || type == SYZ_H5_BF16;
-  SYZ_REQUIRE(strchr("fiub", o->kind), SYZ_ERR_DATA, "%s: dataset %s does not hold numbers (%s wanted)", f->path, name, syz_h5_type_name(type));
-  SYZ_REQUIRE(is_float || o->kind != 'f', SYZ_ERR_DATA, "%s: dataset %s holds float%d where %s is wanted: whole numbers would lose digits", f->path,
-              name, o->bits, syz_h5_type_name(type));
+  SYZ_REQUIRE(strchr("fiub", o->kind), SYZ_ERR_DATA, "%s: dataset %s does not hold numbers (%s wanted)", f->path, name,
+              syz_h5_type_name(type));
+  SYZ_REQUIRE(is_float || o->kind != 'f', SYZ_ERR_DATA,
+              "%s: dataset %s holds float%d where %s is wanted: whole numbers would lose digits", f->path, name,
+              o->bits, syz_h5_type_name(type));
   SYZ_REQUIRE(!syz_fault("h5_read"), SYZ_ERR_DATA, "%s: dataset %s: injected failure", f->path, name);
 cleanup:
   return st;
@@ -351,8 +366,10 @@ cleanup:
   return st;
 }
 
-/* Whether these rows lie in the file as they are wanted, on this rank: all ranks must find the same before they read together. */
-static syz_status find_place(syz_h5 *f, const char *name, syz_h5_type type, int64_t first, int64_t n, int64_t *at, int64_t *row_bytes)
+/* Whether these rows lie in the file as they are wanted, on this rank: all ranks must find the same before they read
+ * together. */
+static syz_status find_place(syz_h5 *f, const char *name, syz_h5_type type, int64_t first, int64_t n, int64_t *at,
+                             int64_t *row_bytes)
 {
   syz_status st = SYZ_OK;
   const h5_facts *o = NULL;
@@ -387,8 +404,8 @@ syz_status syz_h5_read_strings(syz_h5 *f, const char *name, int64_t first, int64
   SYZ_TRY(look_up(f, name, &o));
   SYZ_REQUIRE(o->kind == 's', SYZ_ERR_DATA, "%s: dataset %s does not hold text", f->path, name);
   SYZ_REQUIRE(o->ndim >= 1 && first >= 0 && n >= 0 && first <= o->rows && n <= o->rows - first, SYZ_ERR_DATA,
-              "%s: dataset %s has %lld rows; rows %lld .. %lld are wanted", f->path, name, (long long)o->rows, (long long)first,
-              (long long)(first + n));
+              "%s: dataset %s has %lld rows; rows %lld .. %lld are wanted", f->path, name, (long long)o->rows,
+              (long long)first, (long long)(first + n));
   const int64_t texts = n * o->row_elements;
   if (texts == 0) goto cleanup;
   SYZ_TRY(ask(f, &question, name, &a));
@@ -408,7 +425,8 @@ static syz_status take_text(syz_h5 *f, const h5_answer *a, int64_t limit, char *
 {
   syz_status st = SYZ_OK;
   char *value = NULL;
-  if (a->bytes < 0 || a->bytes > limit) return lose_reader(f, SYZ_ERR_DATA, "damaged: the process that reads it sends a text that cannot be");
+  if (a->bytes < 0 || a->bytes > limit)
+    return lose_reader(f, SYZ_ERR_DATA, "damaged: the process that reads it sends a text that cannot be");
   value = syz_alloc("text of a file", (size_t)a->bytes + 1, 1);
   if (!value) return lose_reader(f, SYZ_ERR_MEMORY, "no memory for a text in it");
   if (!h5_line_receive(f->line, value, (size_t)a->bytes)) {
@@ -419,7 +437,10 @@ static syz_status take_text(syz_h5 *f, const h5_answer *a, int64_t limit, char *
   return st;
 }
 
-static void set_attribute(h5_ask *question, const char *attribute) { snprintf(question->attribute, sizeof question->attribute, "%s", attribute); }
+static void set_attribute(h5_ask *question, const char *attribute)
+{
+  snprintf(question->attribute, sizeof question->attribute, "%s", attribute);
+}
 
 syz_status syz_h5_read_text(syz_h5 *f, const char *object, const char *attribute, char **text)
 {
@@ -462,7 +483,8 @@ cleanup:
 
 /* ------------------------------------------------------------------ visit */
 
-syz_status syz_h5_visit(syz_h5 *f, const char *group, syz_status (*visit)(void *context, const char *name), void *context)
+syz_status syz_h5_visit(syz_h5 *f, const char *group, syz_status (*visit)(void *context, const char *name),
+                        void *context)
 {
   syz_status st = SYZ_OK;
   h5_ask question = {.wish = H5_WISH_NAMES};
@@ -491,7 +513,8 @@ syz_status syz_h5_verify(syz_h5 *f, const char *name, bool *has)
   SYZ_TRY(syz_h5_read_text(f, name, "checksum", &stored));
   if (!stored) goto cleanup;
   *has = true;
-  SYZ_REQUIRE(facts.own_type >= 0, SYZ_ERR_DATA, "%s: dataset %s has a checksum but is of none of our types", f->path, name);
+  SYZ_REQUIRE(facts.own_type >= 0, SYZ_ERR_DATA, "%s: dataset %s has a checksum but is of none of our types", f->path,
+              name);
   const syz_h5_type type = (syz_h5_type)facts.own_type;
   size_t row_bytes = (size_t)facts.row_elements * syz_h5_type_size(type);
   int64_t step = row_bytes ? (int64_t)((16u << 20) / row_bytes) : facts.rows;
@@ -507,8 +530,8 @@ syz_status syz_h5_verify(syz_h5 *f, const char *name, bool *has)
     sum += syz_checksum_rows(block, n, row_bytes, first);
   }
   snprintf(found, sizeof found, "%016llx", (unsigned long long)sum);
-  SYZ_REQUIRE(strcmp(found, stored) == 0, SYZ_ERR_DATA, "%s: dataset %s is damaged: its checksum is %s, the file says %s", f->path, name, found,
-              stored);
+  SYZ_REQUIRE(strcmp(found, stored) == 0, SYZ_ERR_DATA,
+              "%s: dataset %s is damaged: its checksum is %s, the file says %s", f->path, name, found, stored);
 cleanup:
   syz_free(&block);
   syz_free(&stored);

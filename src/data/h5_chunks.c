@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Compressed datasets, written by all ranks together: HDF5's chunks with its filters shuffle and deflate, which every reader of HDF5 knows.
+ * Compressed datasets, written by all ranks together: HDF5's chunks with its filters shuffle and deflate, which every
+ * reader of HDF5 knows.
  *
- * Each chunk has an owner, found by hashing its number. A call carries the rows to the owners, in rounds of bounded size; an owner keeps a chunk
- * until its last row has come, then shuffles and deflates it (zlib, on all ranks at once). Rank 0 enters the sizes into HDF5's index, which gives the
- * places in the file, and the owners write there with pwrite. So no rank waits inside the library, and a failure is a return code as in
- * h5_write.c. (HDF5 1.10.8 by itself can write filtered datasets only by collective H5Dwrite through MPI-IO, see there why not.)
+ * Each chunk has an owner, found by hashing its number. A call carries the rows to the owners, in rounds of bounded
+ * size; an owner keeps a chunk until its last row has come, then shuffles and deflates it (zlib, on all ranks at once).
+ * Rank 0 enters the sizes into HDF5's index, which gives the places in the file, and the owners write there with
+ * pwrite. So no rank waits inside the library, and a failure is a return code as in h5_write.c. (HDF5 1.10.8 by itself
+ * can write filtered datasets only by collective H5Dwrite through MPI-IO, see there why not.)
  *
- * The places depend on the order in which chunks are complete, so files of other numbers of ranks differ in their bytes, never in what they hold.
+ * The places depend on the order in which chunks are complete, so files of other numbers of ranks differ in their
+ * bytes, never in what they hold.
  */
 #include "h5_chunks.h"
 
@@ -54,7 +57,8 @@ struct h5_chunks {
 
 int64_t h5_chunk_rows(int64_t rows, size_t row_bytes)
 {
-  if (h5_settings()->compression_level <= 0 || row_bytes == 0 || (double)rows * (double)row_bytes < LEAST || (double)row_bytes > chunk_limit)
+  if (h5_settings()->compression_level <= 0 || row_bytes == 0 || (double)rows * (double)row_bytes < LEAST ||
+      (double)row_bytes > chunk_limit)
     return 0;
   const int64_t fit = row_bytes >= WHOLE_ROW ? 1 : (int64_t)(CHUNK / row_bytes);
   return fit < rows ? fit : rows;
@@ -120,7 +124,10 @@ static int64_t rows_of(const h5_chunks *k, int64_t number)
 }
 
 /* Neighbours go to different ranks (Knuth's multiplicative hash), so that a block of rows is compressed by all. */
-static int owner_of(int64_t number, int size) { return (int)((((uint64_t)number * 2654435761u & 0xffffffffu) * (uint64_t)size) >> 32); }
+static int owner_of(int64_t number, int size)
+{
+  return (int)((((uint64_t)number * 2654435761u & 0xffffffffu) * (uint64_t)size) >> 32);
+}
 
 /* One more in a list of `n` that has room for *room; NULL without memory. */
 static void *grow(void *list, size_t size, int64_t n, int64_t *room)
@@ -358,7 +365,8 @@ cleanup:
   return st;
 }
 
-/* Rank 0: enter the chunks into the index; their places come from the driver below, which sees what HDF5 would write and drops it. */
+/* Rank 0: enter the chunks into the index; their places come from the driver below, which sees what HDF5 would write
+ * and drops it. */
 static syz_status enter(syz_h5 *f, const h5_column *column, table *t)
 {
   syz_status st = SYZ_OK;
@@ -368,11 +376,14 @@ static syz_status enter(syz_h5 *f, const h5_column *column, table *t)
   for (int64_t i = 0; i < t->total; i++) {
     const hsize_t place[H5_DIMS] = {(hsize_t)(t->all[i].number * column->chunks->chunk_rows)};
     h5_image_drop(f->image, true);
-    const herr_t rc = H5Dwrite_chunk(d, H5P_DEFAULT, (uint32_t)t->all[i].mask, place, (size_t)t->all[i].size, t->nothing);
+    const herr_t rc =
+        H5Dwrite_chunk(d, H5P_DEFAULT, (uint32_t)t->all[i].mask, place, (size_t)t->all[i].size, t->nothing);
     h5_image_drop(f->image, false);
-    SYZ_REQUIRE(rc >= 0, SYZ_ERR_WRITE, "%s: dataset %s, chunk %lld: %s", f->path, column->name, (long long)t->all[i].number, h5_reason(reason));
+    SYZ_REQUIRE(rc >= 0, SYZ_ERR_WRITE, "%s: dataset %s, chunk %lld: %s", f->path, column->name,
+                (long long)t->all[i].number, h5_reason(reason));
     t->offset[i] = h5_image_dropped(f->image);
-    SYZ_REQUIRE(t->offset[i] >= 0, SYZ_ERR_INTERNAL, "%s: dataset %s, chunk %lld got no place", f->path, column->name, (long long)t->all[i].number);
+    SYZ_REQUIRE(t->offset[i] >= 0, SYZ_ERR_INTERNAL, "%s: dataset %s, chunk %lld got no place", f->path, column->name,
+                (long long)t->all[i].number);
   }
 cleanup:
   if (d >= 0) H5Dclose(d);

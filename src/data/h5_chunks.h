@@ -14,5 +14,6 @@ syz_status h5_chunks_declare(hid_t create, int ndim, const hsize_t *dims, int64_
 /** Not collective. `item`: bytes of one element. */
 syz_status h5_chunks_create(int64_t rows, size_t row_bytes, size_t item, h5_chunks **out);
 void h5_chunks_destroy(h5_chunks **chunks);
-/** Collective, agreed: rows [first, first + n) of this rank. Chunks that are complete now are compressed and written. */
+/** Collective, agreed: rows [first, first + n) of this rank. Chunks that are complete now are compressed and written.
+ */
 syz_status h5_chunks_put(syz_h5 *f, h5_column *column, int64_t first, int64_t n, const void *data);

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Large pieces of a file past the page cache (O_DIRECT): checkpoints and shards are written once and not read soon, and filling fresh pages of the
- * cache costs more than a good device does.
+ * Large pieces of a file past the page cache (O_DIRECT): checkpoints and shards are written once and not read soon, and
+ * filling fresh pages of the cache costs more than a good device does.
  *
- * A ring of four buffers of 4 MiB lies between the caller and two threads: while they write, the caller copies (and hashes) the next pieces. Two, so
- * that the device has the next piece already when it has done with one, also where the threads have to wait for a processor. Only whole pages of the
- * file go the direct way; what is left at the ends of a piece goes through the page cache, as do pieces that are short. So no page is written both
- * ways, and pages that two ranks share are left to the kernel. A file system that refuses a piece (EINVAL) is believed: from then on everything goes
- * through the cache.
+ * A ring of four buffers of 4 MiB lies between the caller and two threads: while they write, the caller copies (and
+ * hashes) the next pieces. Two, so that the device has the next piece already when it has done with one, also where the
+ * threads have to wait for a processor. Only whole pages of the file go the direct way; what is left at the ends of a
+ * piece goes through the page cache, as do pieces that are short. So no page is written both ways, and pages that two
+ * ranks share are left to the kernel. A file system that refuses a piece (EINVAL) is believed: from then on everything
+ * goes through the cache.
  *
- * Measured with `bench io` on a virtual NVMe disk, two ranks on a shared machine: 256 MiB a rank, through the cache 0.2 to 0.4 GB/s, direct 1.2 to
- * 1.8 GB/s, dd alike.
+ * Measured with `bench io` on a virtual NVMe disk, two ranks on a shared machine: 256 MiB a rank, through the cache 0.2
+ * to 0.4 GB/s, direct 1.2 to 1.8 GB/s, dd alike.
  */
 #define _GNU_SOURCE /* O_DIRECT, preadv2 */
 #include "h5_direct.h"
@@ -44,7 +45,8 @@ struct h5_direct {
   unsigned char *memory;
   piece ring[PIECES];
   bool is_open; /* writing: the caller is filling ring[asked % PIECES] */
-  /* Under the lock: pieces handed over and begun; the first failure. Whether the file system takes direct pieces at all. */
+  /* Under the lock: pieces handed over and begun; the first failure. Whether the file system takes direct pieces at
+   * all. */
   int64_t asked, begun, failed_at;
   bool is_refused;
   int error; /* errno; -1: the file ends early */
@@ -94,7 +96,8 @@ static int work(h5_direct *d, const piece *p)
   if (head) rc = move(d->plain, d->is_write, p->at, head, p->memory + p->at % PAGE);
   if (rc == 0) rc = move_pages(d, p, head, middle);
   const size_t tail = p->n - head - middle;
-  if (rc == 0 && tail) rc = move(d->plain, d->is_write, p->at + (int64_t)(head + middle), tail, p->memory + p->at % PAGE + head + middle);
+  if (rc == 0 && tail)
+    rc = move(d->plain, d->is_write, p->at + (int64_t)(head + middle), tail, p->memory + p->at % PAGE + head + middle);
   return rc;
 }
 
@@ -130,7 +133,9 @@ static bool start(h5_direct *d)
   d->has_condition = pthread_cond_init(&d->changed, NULL) == 0;
   sigfillset(&all); /* signals are the main thread's */
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  while (d->has_lock && d->has_condition && d->threads < THREADS && pthread_create(&d->thread[d->threads], NULL, run, d) == 0) d->threads++;
+  while (d->has_lock && d->has_condition && d->threads < THREADS &&
+         pthread_create(&d->thread[d->threads], NULL, run, d) == 0)
+    d->threads++;
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   return d->threads > 0;
 }
@@ -191,8 +196,9 @@ static syz_status wait_for(h5_direct *d, int64_t last)
   const int error = d->error;
   const int64_t at = d->failed_at;
   pthread_mutex_unlock(&d->lock);
-  SYZ_REQUIRE(error == 0, d->is_write ? SYZ_ERR_WRITE : SYZ_ERR_DATA, "%s: cannot %s at byte %lld: %s", d->path, d->is_write ? "write" : "read",
-              (long long)at, error < 0 ? d->is_write ? "nothing was written" : "the file ends there" : strerror(error));
+  SYZ_REQUIRE(error == 0, d->is_write ? SYZ_ERR_WRITE : SYZ_ERR_DATA, "%s: cannot %s at byte %lld: %s", d->path,
+              d->is_write ? "write" : "read", (long long)at,
+              error < 0 ? d->is_write ? "nothing was written" : "the file ends there" : strerror(error));
 cleanup:
   return st;
 }
@@ -265,7 +271,8 @@ syz_status h5_direct_read(h5_direct *d, int64_t at, size_t bytes, void *to)
   syz_status st = SYZ_OK;
   unsigned char *out = to;
   const int64_t end = at + (int64_t)bytes;
-  int64_t step = (int64_t)(bytes / PIECES) / PAGE * PAGE; /* short reads in shorter pieces, so that several are under way */
+  int64_t step =
+      (int64_t)(bytes / PIECES) / PAGE * PAGE; /* short reads in shorter pieces, so that several are under way */
   step = step < H5_DIRECT_WORTH ? H5_DIRECT_WORTH : step > PIECE ? PIECE : step;
   int64_t ahead = at, taken = d->asked; /* nothing is under way between calls; `asked` is changed here alone */
   while (ahead < end || taken < d->asked) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Which driver suits a file system. Parallel ones give each MPI library a way to write stripes in the order in which their servers hold them, and
- * suffer from many small writers: mpio. On a disk of one machine both drivers end in pwrite, and direct can go past the page cache, which mpio
- * cannot (src/data/README.md "Two ways to the disk").
+ * Which driver suits a file system. Parallel ones give each MPI library a way to write stripes in the order in which
+ * their servers hold them, and suffer from many small writers: mpio. On a disk of one machine both drivers end in
+ * pwrite, and direct can go past the page cache, which mpio cannot (src/data/README.md "Two ways to the disk").
  */
 #include <errno.h>
 #include <limits.h>
@@ -19,9 +19,10 @@ typedef struct file_system {
 } file_system;
 
 /* Numbers: the manual page statfs(2), and the sources of the Lustre, GPFS and BeeGFS clients. */
-static const file_system known[] = {{0x0BD00BD0, "Lustre", true, true},  {0x47504653, "GPFS", true, true},  {0x19830326, "BeeGFS", true, true},
-                                    {0x6969, "NFS", false, true},        {0xEF53, "ext4", false, false},    {0x58465342, "XFS", false, false},
-                                    {0x9123683E, "btrfs", false, false}, {0x2FC12FC1, "ZFS", false, false}, {0x01021994, "tmpfs", false, false}};
+static const file_system known[] = {
+    {0x0BD00BD0, "Lustre", true, true},  {0x47504653, "GPFS", true, true},  {0x19830326, "BeeGFS", true, true},
+    {0x6969, "NFS", false, true},        {0xEF53, "ext4", false, false},    {0x58465342, "XFS", false, false},
+    {0x9123683E, "btrfs", false, false}, {0x2FC12FC1, "ZFS", false, false}, {0x01021994, "tmpfs", false, false}};
 enum { KNOWN = sizeof known / sizeof *known };
 
 const char *syz_h5_driver_name(syz_h5_driver d) { return d == SYZ_H5_MPIO ? "mpio" : "direct"; }
@@ -32,11 +33,12 @@ static syz_status find_type(const char *folder, uint32_t *type)
   syz_status st = SYZ_OK;
   char path[PATH_MAX];
   struct statfs about;
-  SYZ_REQUIRE((size_t)snprintf(path, sizeof path, "%s", *folder ? folder : ".") < sizeof path, SYZ_ERR_INPUT, "%.60s...: name too long", folder);
+  SYZ_REQUIRE((size_t)snprintf(path, sizeof path, "%s", *folder ? folder : ".") < sizeof path, SYZ_ERR_INPUT,
+              "%.60s...: name too long", folder);
   while (statfs(path, &about) != 0) {
     char *slash = strrchr(path, '/');
-    SYZ_REQUIRE(errno == ENOENT && strcmp(path, "/") != 0 && strcmp(path, ".") != 0, SYZ_ERR_WRITE, "%s: cannot tell its file system: %s", path,
-                strerror(errno));
+    SYZ_REQUIRE(errno == ENOENT && strcmp(path, "/") != 0 && strcmp(path, ".") != 0, SYZ_ERR_WRITE,
+                "%s: cannot tell its file system: %s", path, strerror(errno));
     if (!slash)
       snprintf(path, sizeof path, ".");
     else

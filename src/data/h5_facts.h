@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of room data: what is known of a dataset of a file that is read. It travels between processes: no pointers. */
+/** Inside of room data: what is known of a dataset of a file that is read. It travels between processes: no pointers.
+ */
 #pragma once
 
 #include <stdint.h>
 
-enum { H5_DIMS = 8, H5_TEXT_LIMIT = 64 << 20 /**< bytes of an attribute */, H5_NAMES_LIMIT = 256 << 20 /**< of all names of a file */ };
+enum {
+  H5_DIMS = 8,
+  H5_TEXT_LIMIT = 64 << 20 /**< bytes of an attribute */,
+  H5_NAMES_LIMIT = 256 << 20 /**< of all names of a file */
+};
 
 typedef struct h5_facts {
   int32_t ndim, bits; /* bits of an element */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Rows to the file by way of a few ranks (what MPI-IO calls collective buffering): the ranks form groups of neighbours, and the first of each group,
- * the aggregator, collects the group's rows in the order of its ranks and writes them in large pieces. For file systems that suffer when
- * thousands of ranks write to one file, or when each writes little.
+ * Rows to the file by way of a few ranks (what MPI-IO calls collective buffering): the ranks form groups of neighbours,
+ * and the first of each group, the aggregator, collects the group's rows in the order of its ranks and writes them in
+ * large pieces. For file systems that suffer when thousands of ranks write to one file, or when each writes little.
  */
 #include <string.h>
 
@@ -75,7 +75,8 @@ static syz_status write_group(syz_h5 *f, const h5_column *column, const gather *
     const extent e = r <= g->last ? part_of(g, r, from, to) : (extent){-1, 1};
     if (e.n == 0) continue;
     if (now.n > 0 && e.first != now.first + now.n) {
-      SYZ_TRY(h5_write_at(f, column->name, column->offset + now.first * (int64_t)column->row_bytes, (size_t)now.n * column->row_bytes, at));
+      SYZ_TRY(h5_write_at(f, column->name, column->offset + now.first * (int64_t)column->row_bytes,
+                          (size_t)now.n * column->row_bytes, at));
       at += (size_t)now.n * column->row_bytes;
       now.n = 0;
     }
@@ -103,8 +104,10 @@ syz_status h5_gather_rows(syz_h5 *f, const h5_column *column, int64_t first, int
     memset(g.send, 0, (size_t)f->size * sizeof *g.send);
     memset(g.receive, 0, (size_t)f->size * sizeof *g.receive);
     g.send[g.aggregator] = (size_t)e.n * column->row_bytes;
-    for (int r = g.aggregator; f->rank == g.aggregator && r <= g.last; r++) g.receive[r] = (size_t)part_of(&g, r, from, to).n * column->row_bytes;
-    syz_alltoallv(f->comm, (const unsigned char *)data + (size_t)(e.n ? e.first - first : 0) * column->row_bytes, g.send, g.buffer, g.receive);
+    for (int r = g.aggregator; f->rank == g.aggregator && r <= g.last; r++)
+      g.receive[r] = (size_t)part_of(&g, r, from, to).n * column->row_bytes;
+    syz_alltoallv(f->comm, (const unsigned char *)data + (size_t)(e.n ? e.first - first : 0) * column->row_bytes,
+                  g.send, g.buffer, g.receive);
     SYZ_TRY_ALL(f->comm, f->rank == g.aggregator ? write_group(f, column, &g, from, to) : SYZ_OK);
   }
 cleanup:

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Reading with libhdf5, in a process of its own (h5_serve.c). Whatever a file claims about its sizes is compared with its length before anybody
- * allocates by it; where the library allocates unasked, for texts of variable length, the process has no more memory than sound ones take. HDF5's own
- * error stack is kept silent; its innermost entry, which names the cause, goes into our message.
+ * Reading with libhdf5, in a process of its own (h5_serve.c). Whatever a file claims about its sizes is compared with
+ * its length before anybody allocates by it; where the library allocates unasked, for texts of variable length, the
+ * process has no more memory than sound ones take. HDF5's own error stack is kept silent; its innermost entry, which
+ * names the cause, goes into our message.
  *
- * What leads out of the file (external links, external storage, virtual datasets) is refused by name, unless it stays below the folder that the user
- * allows: a file from outside must not choose which files of this machine are read.
+ * What leads out of the file (external links, external storage, virtual datasets) is refused by name, unless it stays
+ * below the folder that the user allows: a file from outside must not choose which files of this machine are read.
  */
 #include "h5_here.h"
 
@@ -40,7 +41,8 @@ syz_status h5_here_why(h5_here *h, char reason[H5_REASON])
     snprintf(reason, H5_REASON, "out of memory: the user's limit (ulimit -v) leaves too little; the file may be sound");
     st = SYZ_ERR_MEMORY;
   } else if (is_memory) {
-    snprintf(reason, H5_REASON, "it asks for more than the %zu MiB of memory that reading a file may take", h->memory >> 20);
+    snprintf(reason, H5_REASON, "it asks for more than the %zu MiB of memory that reading a file may take",
+             h->memory >> 20);
   }
   h->only.refused[0] = '\0';
   return st;
@@ -48,8 +50,12 @@ syz_status h5_here_why(h5_here *h, char reason[H5_REASON])
 
 void h5_here_limit(h5_here *h, double more)
 {
-  enum { COPIES = 3, OTHER = 64 << 20 }; /* of a text in the library: packed with others, converted, given out; its cache of what describes data */
-  const double text = h->file_bytes < H5_TEXT_LIMIT ? h->file_bytes : H5_TEXT_LIMIT, bytes = COPIES * text + OTHER + more;
+  enum {
+    COPIES = 3,
+    OTHER = 64 << 20
+  }; /* of a text in the library: packed with others, converted, given out; its cache of what describes data */
+  const double text = h->file_bytes < H5_TEXT_LIMIT ? h->file_bytes : H5_TEXT_LIMIT,
+               bytes = COPIES * text + OTHER + more;
   const bool is_ours = bytes < (double)h->all_memory && syz_child_limit((size_t)bytes);
   h->memory = is_ours ? (size_t)bytes : h->all_memory;
   h->is_tight = !is_ours && h->is_all_tight;
@@ -86,13 +92,14 @@ syz_status h5_here_check_link(h5_here *h, hid_t group, const char *name, const c
   char reason[H5_REASON], value[4096], real[PATH_MAX];
   const char *file = NULL, *object = NULL;
   unsigned flags;
-  if (link->type == H5L_TYPE_HARD || link->type == H5L_TYPE_SOFT) return SYZ_OK; /* what a soft link leads through is seen by h5_only.c */
+  if (link->type == H5L_TYPE_HARD || link->type == H5L_TYPE_SOFT)
+    return SYZ_OK; /* what a soft link leads through is seen by h5_only.c */
   const bool is_external = link->type == H5L_TYPE_EXTERNAL && link->u.val_size <= sizeof value &&
                            H5Lget_val(group, name, value, sizeof value, H5P_DEFAULT) >= 0 &&
                            H5Lunpack_elink_val(value, link->u.val_size, &flags, &file, &object) >= 0;
   SYZ_REQUIRE(is_external, SYZ_ERR_DATA, "%s: %s is a link of an unknown kind: %s", h->path, shown, h5_reason(reason));
-  SYZ_REQUIRE(h5_only_allows(&h->only, file, real), SYZ_ERR_DATA, "%s: %s is a link to %.200s in the file %s", h->path, shown, object,
-              h->only.refused);
+  SYZ_REQUIRE(h5_only_allows(&h->only, file, real), SYZ_ERR_DATA, "%s: %s is a link to %.200s in the file %s", h->path,
+              shown, object, h->only.refused);
 cleanup:
   h->only.refused[0] = '\0';
   return st;
@@ -114,7 +121,8 @@ syz_status h5_here_has(h5_here *h, const char *name, bool *has)
     htri_t is_there = H5Lexists(h->file, part, H5P_DEFAULT);
     SYZ_REQUIRE(is_there >= 0, h5_here_why(h, reason), "%s: %s cannot be looked for: %s", h->path, part, reason);
     if (is_there == 0) goto cleanup;
-    SYZ_REQUIRE(H5Lget_info(h->file, part, &link, H5P_DEFAULT) >= 0, h5_here_why(h, reason), "%s: %s is damaged: %s", h->path, part, reason);
+    SYZ_REQUIRE(H5Lget_info(h->file, part, &link, H5P_DEFAULT) >= 0, h5_here_why(h, reason), "%s: %s is damaged: %s",
+                h->path, part, reason);
     SYZ_TRY(h5_here_check_link(h, h->file, part, part, &link));
     if (link.type == H5L_TYPE_HARD) {
       is_there = H5Oexists_by_name(h->file, part, H5P_DEFAULT);
@@ -155,18 +163,20 @@ static syz_status check_sources(h5_here *h, const char *name, h5_kept *o, hid_t 
     off_t at;
     hsize_t bytes;
     source[0] = source[sizeof source - 1] = '\0';
-    SYZ_REQUIRE(H5Pget_external(create, (unsigned)i, sizeof source - 1, source, &at, &bytes) >= 0, h5_here_why(h, reason),
-                "%s: dataset %s is damaged: %s", h->path, name, reason);
-    SYZ_REQUIRE(h5_only_allows(&h->only, source, real), SYZ_ERR_DATA, "%s: dataset %s is stored in the file %s", h->path, name, h->only.refused);
+    SYZ_REQUIRE(H5Pget_external(create, (unsigned)i, sizeof source - 1, source, &at, &bytes) >= 0,
+                h5_here_why(h, reason), "%s: dataset %s is damaged: %s", h->path, name, reason);
+    SYZ_REQUIRE(h5_only_allows(&h->only, source, real), SYZ_ERR_DATA, "%s: dataset %s is stored in the file %s",
+                h->path, name, h->only.refused);
   }
   if (o->layout != H5D_VIRTUAL) return SYZ_OK;
-  SYZ_REQUIRE(H5Pget_virtual_count(create, &sources) >= 0, h5_here_why(h, reason), "%s: dataset %s is damaged: %s", h->path, name, reason);
+  SYZ_REQUIRE(H5Pget_virtual_count(create, &sources) >= 0, h5_here_why(h, reason), "%s: dataset %s is damaged: %s",
+              h->path, name, reason);
   for (size_t i = 0; i < sources; i++) {
     source[0] = '\0';
-    SYZ_REQUIRE(H5Pget_virtual_filename(create, i, source, sizeof source) >= 0, h5_here_why(h, reason), "%s: dataset %s is damaged: %s", h->path,
-                name, reason);
-    SYZ_REQUIRE(strcmp(source, ".") == 0 || h5_only_allows(&h->only, source, real), SYZ_ERR_DATA, "%s: dataset %s is a view of the file %s", h->path,
-                name, h->only.refused);
+    SYZ_REQUIRE(H5Pget_virtual_filename(create, i, source, sizeof source) >= 0, h5_here_why(h, reason),
+                "%s: dataset %s is damaged: %s", h->path, name, reason);
+    SYZ_REQUIRE(strcmp(source, ".") == 0 || h5_only_allows(&h->only, source, real), SYZ_ERR_DATA,
+                "%s: dataset %s is a view of the file %s", h->path, name, h->only.refused);
   }
 cleanup:
   h->only.refused[0] = '\0';
@@ -205,17 +215,19 @@ static syz_status check_storage(h5_here *h, const char *name, h5_kept *o, hid_t 
   if (o->layout == H5D_CONTIGUOUS) {
     const haddr_t offset = H5Dget_offset(o->dataset);
     if (offset == HADDR_UNDEF) return SYZ_OK;
-    SYZ_REQUIRE(claimed <= (double)file_bytes && offset <= file_bytes && (hsize_t)claimed <= file_bytes - offset, SYZ_ERR_DATA,
-                "%s: dataset %s claims %.0f bytes from byte %llu on, but the file ends at %llu", h->path, name, claimed, (unsigned long long)offset,
-                (unsigned long long)file_bytes);
+    SYZ_REQUIRE(claimed <= (double)file_bytes && offset <= file_bytes && (hsize_t)claimed <= file_bytes - offset,
+                SYZ_ERR_DATA, "%s: dataset %s claims %.0f bytes from byte %llu on, but the file ends at %llu", h->path,
+                name, claimed, (unsigned long long)offset, (unsigned long long)file_bytes);
     if (!is_linked && H5Pget_nfilters(create) == 0 && offset < (haddr_t)1 << 62) o->facts.offset = (int64_t)offset;
   } else {
     /* deflate reaches 1032 : 1; more than the limit cannot be data. */
     SYZ_REQUIRE(stored <= file_bytes && claimed <= (double)COMPRESSION_LIMIT * (double)stored, SYZ_ERR_DATA,
-                "%s: dataset %s claims %.0f bytes but only %llu are stored", h->path, name, claimed, (unsigned long long)stored);
+                "%s: dataset %s claims %.0f bytes but only %llu are stored", h->path, name, claimed,
+                (unsigned long long)stored);
     SYZ_REQUIRE(o->chunk_bytes <= chunk_limit, SYZ_ERR_DATA,
-                "%s: dataset %s is stored in chunks of %.0f MiB, at most %.0f are unpacked at a time: h5repack -l makes smaller ones", h->path, name,
-                o->chunk_bytes / 1048576.0, chunk_limit / 1048576.0);
+                "%s: dataset %s is stored in chunks of %.0f MiB, at most %.0f are unpacked at a time: h5repack -l "
+                "makes smaller ones",
+                h->path, name, o->chunk_bytes / 1048576.0, chunk_limit / 1048576.0);
   }
 cleanup:
   return st;
@@ -262,19 +274,23 @@ static syz_status describe(h5_here *h, const char *name, h5_kept *o)
   hid_t create = -1;
   o->space = H5Dget_space(o->dataset);
   o->type = H5Dget_type(o->dataset);
-  SYZ_REQUIRE(o->space >= 0 && o->type >= 0, h5_here_why(h, reason), "%s: dataset %s is damaged: %s", h->path, name, reason);
+  SYZ_REQUIRE(o->space >= 0 && o->type >= 0, h5_here_why(h, reason), "%s: dataset %s is damaged: %s", h->path, name,
+              reason);
   create = H5Dget_create_plist(o->dataset);
   o->layout = create >= 0 ? H5Pget_layout(create) : H5D_LAYOUT_ERROR;
-  SYZ_REQUIRE(o->layout != H5D_LAYOUT_ERROR, h5_here_why(h, reason), "%s: dataset %s is damaged: %s", h->path, name, reason);
+  SYZ_REQUIRE(o->layout != H5D_LAYOUT_ERROR, h5_here_why(h, reason), "%s: dataset %s is damaged: %s", h->path, name,
+              reason);
   const int ndim = H5Sget_simple_extent_ndims(o->space);
-  SYZ_REQUIRE(ndim >= 0 && ndim <= H5_DIMS, SYZ_ERR_DATA, "%s: dataset %s has %d axes, at most %d are read", h->path, name, ndim, H5_DIMS);
-  SYZ_REQUIRE(H5Sget_simple_extent_type(o->space) != H5S_NULL, SYZ_ERR_DATA, "%s: dataset %s holds nothing", h->path, name);
+  SYZ_REQUIRE(ndim >= 0 && ndim <= H5_DIMS, SYZ_ERR_DATA, "%s: dataset %s has %d axes, at most %d are read", h->path,
+              name, ndim, H5_DIMS);
+  SYZ_REQUIRE(H5Sget_simple_extent_type(o->space) != H5S_NULL, SYZ_ERR_DATA, "%s: dataset %s holds nothing", h->path,
+              name);
   H5Sget_simple_extent_dims(o->space, dims, NULL);
   *facts = (h5_facts){.ndim = ndim, .rows = ndim ? (int64_t)dims[0] : 1, .row_elements = 1, .offset = -1};
   for (int i = 0; i < ndim; i++) {
     elements *= (double)dims[i];
-    SYZ_REQUIRE(dims[i] < ((hsize_t)1 << 60) && elements < 1e18, SYZ_ERR_DATA, "%s: dataset %s claims axis %d of %llu", h->path, name, i,
-                (unsigned long long)dims[i]);
+    SYZ_REQUIRE(dims[i] < ((hsize_t)1 << 60) && elements < 1e18, SYZ_ERR_DATA, "%s: dataset %s claims axis %d of %llu",
+                h->path, name, i, (unsigned long long)dims[i]);
     facts->shape[i] = (int64_t)dims[i];
     if (i) facts->row_elements *= (int64_t)dims[i];
   }
@@ -283,7 +299,8 @@ static syz_status describe(h5_here *h, const char *name, h5_kept *o)
   facts->bits = bits;
   facts->own_type = own_type(o->type);
   if (o->layout == H5D_CHUNKED && ndim > 0) {
-    SYZ_REQUIRE(H5Pget_chunk(create, ndim, chunk) == ndim, h5_here_why(h, reason), "%s: dataset %s is damaged: %s", h->path, name, reason);
+    SYZ_REQUIRE(H5Pget_chunk(create, ndim, chunk) == ndim, h5_here_why(h, reason), "%s: dataset %s is damaged: %s",
+                h->path, name, reason);
     o->chunk_rows = (int64_t)(chunk[0] < dims[0] ? chunk[0] : dims[0]);
     o->chunk_bytes = (double)H5Tget_size(o->type);
     for (int i = 0; i < ndim; i++) o->chunk_bytes *= (double)chunk[i];
@@ -295,9 +312,10 @@ cleanup:
   return st;
 }
 
-/* What opening it in the usual way has shown to be needed. A chunk that is larger than HDF5's cache of 1 MiB would be unpacked anew for every row: it
- * gets room. External storage of a relative name lies beside the file, as links do. (Not for every dataset: one that is open with such a prefix
- * cannot be the source of a view, which then reads fill values.) */
+/* What opening it in the usual way has shown to be needed. A chunk that is larger than HDF5's cache of 1 MiB would be
+ * unpacked anew for every row: it gets room. External storage of a relative name lies beside the file, as links do.
+ * (Not for every dataset: one that is open with such a prefix cannot be the source of a view, which then reads fill
+ * values.) */
 static syz_status open_again(h5_here *h, const char *name, h5_kept *o)
 {
   syz_status st = SYZ_OK;
@@ -335,8 +353,8 @@ static syz_status look_up(h5_here *h, const char *name, h5_kept **out)
   forget(o);
   SYZ_TRY(h5_here_has(h, name, &has));
   SYZ_REQUIRE(has, SYZ_ERR_DATA, "%s: no dataset %s", h->path, name);
-  SYZ_REQUIRE(H5Oget_info_by_name2(h->file, name, &info, H5O_INFO_BASIC, H5P_DEFAULT) >= 0, h5_here_why(h, reason), "%s: %s is unreadable: %s",
-              h->path, name, reason);
+  SYZ_REQUIRE(H5Oget_info_by_name2(h->file, name, &info, H5O_INFO_BASIC, H5P_DEFAULT) >= 0, h5_here_why(h, reason),
+              "%s: %s is unreadable: %s", h->path, name, reason);
   SYZ_REQUIRE(info.type == H5O_TYPE_DATASET, SYZ_ERR_DATA, "%s: %s is not a dataset", h->path, name);
   o->name = h5_copy_text(name);
   SYZ_REQUIRE(o->name, SYZ_ERR_MEMORY, "%s: no memory for the name of dataset %s", h->path, name);
@@ -407,17 +425,19 @@ syz_status h5_here_read(h5_here *h, const char *name, syz_h5_type type, int64_t 
   h5_kept *o;
   hid_t memory = -1, transfer = -1, want = h5_file_type(type); /* little-endian is this machine's order */
   SYZ_TRY(look_up(h, name, &o));
-  SYZ_REQUIRE(first >= 0 && n >= 0 && first <= o->facts.rows && n <= o->facts.rows - first, SYZ_ERR_INTERNAL, "%s: dataset %s: no rows %lld .. %lld",
-              h->path, name, (long long)first, (long long)(first + n));
+  SYZ_REQUIRE(first >= 0 && n >= 0 && first <= o->facts.rows && n <= o->facts.rows - first, SYZ_ERR_INTERNAL,
+              "%s: dataset %s: no rows %lld .. %lld", h->path, name, (long long)first, (long long)(first + n));
   transfer = H5Pcreate(H5P_DATASET_XFER);
-  SYZ_REQUIRE(transfer >= 0 && H5Pset_type_conv_cb(transfer, refuse_overflow, NULL) >= 0, SYZ_ERR_INTERNAL, "HDF5: %s", h5_reason(reason));
-  SYZ_REQUIRE(select_rows(o, first, n, &memory) == SYZ_OK, h5_here_why(h, reason), "%s: dataset %s: %s", h->path, name, reason);
+  SYZ_REQUIRE(transfer >= 0 && H5Pset_type_conv_cb(transfer, refuse_overflow, NULL) >= 0, SYZ_ERR_INTERNAL, "HDF5: %s",
+              h5_reason(reason));
+  SYZ_REQUIRE(select_rows(o, first, n, &memory) == SYZ_OK, h5_here_why(h, reason), "%s: dataset %s: %s", h->path, name,
+              reason);
   h->work((double)n * (double)o->facts.row_elements * (double)syz_h5_type_size(type) + o->chunk_bytes);
   h5_here_limit(h, CHUNKS * o->chunk_bytes);
   st = H5Dread(o->dataset, want, memory, o->space, transfer, data) >= 0 ? SYZ_OK : h5_here_why(h, reason);
   h5_here_unlimit(h);
-  SYZ_REQUIRE(st == SYZ_OK, st, "%s: dataset %s, rows %lld .. %lld cannot be read as %s: %s", h->path, name, (long long)first,
-              (long long)(first + n - 1), syz_h5_type_name(type), reason);
+  SYZ_REQUIRE(st == SYZ_OK, st, "%s: dataset %s, rows %lld .. %lld cannot be read as %s: %s", h->path, name,
+              (long long)first, (long long)(first + n - 1), syz_h5_type_name(type), reason);
   /* HDF5 reads fill values where the source of a virtual dataset cannot be opened. */
   SYZ_REQUIRE(!h->only.refused[0], h5_here_why(h, reason), "%s: dataset %s: %s", h->path, name, reason);
 cleanup:
@@ -453,7 +473,8 @@ syz_status h5_here_strings(h5_here *h, const char *name, int64_t first, int64_t 
   bool is_read = false;
   SYZ_TRY(look_up(h, name, &o));
   const int64_t texts = n * o->facts.row_elements;
-  SYZ_REQUIRE(select_rows(o, first, n, &memory) == SYZ_OK, h5_here_why(h, reason), "%s: dataset %s: %s", h->path, name, reason);
+  SYZ_REQUIRE(select_rows(o, first, n, &memory) == SYZ_OK, h5_here_why(h, reason), "%s: dataset %s: %s", h->path, name,
+              reason);
   h->work(o->chunk_bytes);
   if (H5Tis_variable_str(o->type) > 0) {
     SYZ_ALLOC(variable, "strings", texts);
@@ -466,7 +487,8 @@ syz_status h5_here_strings(h5_here *h, const char *name, int64_t first, int64_t 
       put_text(text + (size_t)i * room, room, variable[i] ? variable[i] : "", variable[i] ? strlen(variable[i]) : 0);
   } else {
     const size_t width = H5Tget_size(o->type);
-    SYZ_REQUIRE(width > 0 && width < H5_TEXT_LIMIT, SYZ_ERR_DATA, "%s: dataset %s holds texts of %zu bytes", h->path, name, width);
+    SYZ_REQUIRE(width > 0 && width < H5_TEXT_LIMIT, SYZ_ERR_DATA, "%s: dataset %s holds texts of %zu bytes", h->path,
+                name, width);
     fixed = syz_alloc("strings", (size_t)texts, width);
     SYZ_REQUIRE(fixed, SYZ_ERR_MEMORY, "%s: dataset %s: no memory for its text", h->path, name);
     h5_here_limit(h, CHUNKS * o->chunk_bytes);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of room data: libhdf5 at work on a file from outside. Only in a reader process (h5_serve.c): the library may crash on such a file. */
+/** Inside of room data: libhdf5 at work on a file from outside. Only in a reader process (h5_serve.c): the library may
+ * crash on such a file. */
 #pragma once
 
 #include "h5_facts.h"
@@ -15,9 +16,9 @@ typedef struct h5_here {
   h5_only only;
   const char *path; /* as the user knows it, for messages */
   hid_t file;
-  size_t memory;              /* bytes this process may use, beyond what it began with or (h5_here_limit) has */
-  bool is_tight;              /* and the user's own limit is the tighter one */
-  size_t all_memory;          /* what both are beside the library's calls */
+  size_t memory;     /* bytes this process may use, beyond what it began with or (h5_here_limit) has */
+  bool is_tight;     /* and the user's own limit is the tighter one */
+  size_t all_memory; /* what both are beside the library's calls */
   bool is_all_tight;
   double file_bytes;
   void (*work)(double bytes); /* called before the library works through so many bytes without reading */
@@ -25,8 +26,9 @@ typedef struct h5_here {
   int64_t clock;
 } h5_here;
 
-/** Before the library works on what the file says of itself, whose lengths it believes: from now on this process may take as much memory as a sound file
- * of this size can make it take, where no text is longer than the file, and `more` bytes. */
+/** Before the library works on what the file says of itself, whose lengths it believes: from now on this process may
+ * take as much memory as a sound file of this size can make it take, where no text is longer than the file, and `more`
+ * bytes. */
 void h5_here_limit(h5_here *h, double more);
 /** Back to what this process may take in all. */
 void h5_here_unlimit(h5_here *h);

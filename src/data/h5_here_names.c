@@ -22,7 +22,8 @@ static syz_status open_attribute(h5_here *h, const char *object, const char *att
   if (*object) SYZ_TRY(h5_here_has(h, object, &has));
   if (!has) return SYZ_OK;
   const htri_t is_there = H5Aexists_by_name(h->file, at, attribute, H5P_DEFAULT);
-  SYZ_REQUIRE(is_there >= 0, h5_here_why(h, reason), "%s: attribute %s cannot be looked for: %s", h->path, attribute, reason);
+  SYZ_REQUIRE(is_there >= 0, h5_here_why(h, reason), "%s: attribute %s cannot be looked for: %s", h->path, attribute,
+              reason);
   if (is_there == 0) return SYZ_OK;
   *a = H5Aopen_by_name(h->file, at, attribute, H5P_DEFAULT, H5P_DEFAULT);
   SYZ_REQUIRE(*a >= 0, h5_here_why(h, reason), "%s: attribute %s is damaged: %s", h->path, attribute, reason);
@@ -41,10 +42,12 @@ syz_status h5_here_text(h5_here *h, const char *object, const char *attribute, c
   if (a < 0) goto cleanup;
   type = H5Aget_type(a);
   space = H5Aget_space(a);
-  if (type < 0 || space < 0 || H5Tget_class(type) != H5T_STRING || H5Sget_simple_extent_npoints(space) != 1) goto cleanup;
+  if (type < 0 || space < 0 || H5Tget_class(type) != H5T_STRING || H5Sget_simple_extent_npoints(space) != 1)
+    goto cleanup;
   if (H5Tis_variable_str(type) > 0) {
     char *from = NULL;
-    SYZ_REQUIRE(H5Aread(a, type, &from) >= 0, h5_here_why(h, reason), "%s: attribute %s cannot be read: %s", h->path, attribute, reason);
+    SYZ_REQUIRE(H5Aread(a, type, &from) >= 0, h5_here_why(h, reason), "%s: attribute %s cannot be read: %s", h->path,
+                attribute, reason);
     const bool is_long = from && strlen(from) >= H5_TEXT_LIMIT;
     if (from && !is_long) value = h5_copy_text(from);
     const bool is_missing = from && !is_long && !value;
@@ -53,9 +56,11 @@ syz_status h5_here_text(h5_here *h, const char *object, const char *attribute, c
     SYZ_REQUIRE(!is_missing, SYZ_ERR_MEMORY, "%s: attribute %s: no memory", h->path, attribute);
   } else {
     const size_t width = H5Tget_size(type);
-    SYZ_REQUIRE(width > 0 && width < H5_TEXT_LIMIT, SYZ_ERR_DATA, "%s: attribute %s claims %zu bytes", h->path, attribute, width);
+    SYZ_REQUIRE(width > 0 && width < H5_TEXT_LIMIT, SYZ_ERR_DATA, "%s: attribute %s claims %zu bytes", h->path,
+                attribute, width);
     SYZ_ALLOC(value, "attribute", width + 1);
-    SYZ_REQUIRE(H5Aread(a, type, value) >= 0, h5_here_why(h, reason), "%s: attribute %s cannot be read: %s", h->path, attribute, reason);
+    SYZ_REQUIRE(H5Aread(a, type, value) >= 0, h5_here_why(h, reason), "%s: attribute %s cannot be read: %s", h->path,
+                attribute, reason);
     value[h5_here_text_length(value, width)] = '\0';
   }
   *text = value;
@@ -81,7 +86,8 @@ syz_status h5_here_number(h5_here *h, const char *object, const char *attribute,
   space = H5Aget_space(a);
   if (type < 0 || space < 0 || H5Sget_simple_extent_npoints(space) != 1) goto cleanup;
   if (H5Tget_class(type) != H5T_INTEGER && H5Tget_class(type) != H5T_FLOAT) goto cleanup;
-  SYZ_REQUIRE(H5Aread(a, H5T_NATIVE_DOUBLE, value) >= 0, h5_here_why(h, reason), "%s: attribute %s cannot be read: %s", h->path, attribute, reason);
+  SYZ_REQUIRE(H5Aread(a, H5T_NATIVE_DOUBLE, value) >= 0, h5_here_why(h, reason), "%s: attribute %s cannot be read: %s",
+              h->path, attribute, reason);
   *found = true;
 cleanup:
   if (space >= 0) H5Sclose(space);
@@ -120,7 +126,8 @@ static syz_status walk_keep(walk *w, const char *name)
   SYZ_REQUIRE(w->name[w->n], SYZ_ERR_MEMORY, "%s: no memory for the names of datasets", w->h->path);
   w->n++;
   w->bytes += strlen(name) + 1;
-  SYZ_REQUIRE(w->bytes <= H5_NAMES_LIMIT, SYZ_ERR_DATA, "%s: more than %d bytes of names below %s", w->h->path, H5_NAMES_LIMIT, w->root);
+  SYZ_REQUIRE(w->bytes <= H5_NAMES_LIMIT, SYZ_ERR_DATA, "%s: more than %d bytes of names below %s", w->h->path,
+              H5_NAMES_LIMIT, w->root);
 cleanup:
   return st;
 }
@@ -134,13 +141,16 @@ static herr_t walk_link(hid_t group, const char *name, const H5L_info_t *link, v
   char reason[H5_REASON], shown[1100];
   size_t length = strlen(w->at), more = strlen(name);
   hid_t below = -1;
-  if (link->type == H5L_TYPE_SOFT) return 0; /* what it leads to stands elsewhere in the file, or leads round in circles */
-  SYZ_REQUIRE(++w->seen <= VISIT_LIMIT, SYZ_ERR_DATA, "%s: more than %d objects below %s", h->path, VISIT_LIMIT, w->root);
-  SYZ_REQUIRE(length + more + 2 < sizeof w->at && w->depth < VISIT_DEPTH, SYZ_ERR_DATA, "%s: groups too deep at %s%.200s", h->path, w->at, name);
+  if (link->type == H5L_TYPE_SOFT)
+    return 0; /* what it leads to stands elsewhere in the file, or leads round in circles */
+  SYZ_REQUIRE(++w->seen <= VISIT_LIMIT, SYZ_ERR_DATA, "%s: more than %d objects below %s", h->path, VISIT_LIMIT,
+              w->root);
+  SYZ_REQUIRE(length + more + 2 < sizeof w->at && w->depth < VISIT_DEPTH, SYZ_ERR_DATA,
+              "%s: groups too deep at %s%.200s", h->path, w->at, name);
   snprintf(shown, sizeof shown, "%s%s", w->at, name);
   SYZ_TRY(h5_here_check_link(h, group, name, shown, link));
-  SYZ_REQUIRE(H5Oget_info_by_name2(group, name, &info, H5O_INFO_BASIC, H5P_DEFAULT) >= 0, h5_here_why(h, reason), "%s: object %s is damaged: %s",
-              h->path, shown, reason);
+  SYZ_REQUIRE(H5Oget_info_by_name2(group, name, &info, H5O_INFO_BASIC, H5P_DEFAULT) >= 0, h5_here_why(h, reason),
+              "%s: object %s is damaged: %s", h->path, shown, reason);
   memcpy(w->at + length, name, more + 1);
   if (info.type == H5O_TYPE_DATASET) {
     SYZ_TRY(walk_keep(w, w->at));

@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The checksum of what a file says of itself, formed by libhdf5 in a process of its own. See h5_here.c and h5_seal_sum.c. */
+/** The checksum of what a file says of itself, formed by libhdf5 in a process of its own. See h5_here.c and
+ * h5_seal_sum.c. */
 #include <stdio.h>
 #include <string.h>
 
 #include "h5_here.h"
 #include "h5_seal.h"
 
-/* A text of the root; *text NULL when it is not there. That it cannot be found because the list of attributes is damaged is an error here. */
+/* A text of the root; *text NULL when it is not there. That it cannot be found because the list of attributes is
+ * damaged is an error here. */
 static syz_status read_root(h5_here *h, const char *name, char **text)
 {
   syz_status st = SYZ_OK;
   char reason[H5_REASON];
   const htri_t is_there = H5Aexists(h->file, name);
-  SYZ_REQUIRE(is_there >= 0, h5_here_why(h, reason), "%s: the attributes of the root cannot be read: %s", h->path, reason);
+  SYZ_REQUIRE(is_there >= 0, h5_here_why(h, reason), "%s: the attributes of the root cannot be read: %s", h->path,
+              reason);
   SYZ_TRY(h5_here_text(h, "", name, text));
   SYZ_REQUIRE(!is_there || *text, SYZ_ERR_DATA, "%s: attribute %s of the root is no readable text", h->path, name);
 cleanup:
@@ -34,7 +37,9 @@ static syz_status sum_all(h5_here *h, uint64_t *sum)
   st = h5_seal_sum(h->file, h->path, name, n, sum);
   if (st == SYZ_ERR_MEMORY && !h->is_tight) {
     /* Not this process lacks it: no sound attribute takes so much. */
-    SYZ_REQUIRE(false, SYZ_ERR_DATA, "%s: an attribute asks for more than the %zu MiB of memory that reading one may take", h->path, h->memory >> 20);
+    SYZ_REQUIRE(false, SYZ_ERR_DATA,
+                "%s: an attribute asks for more than the %zu MiB of memory that reading one may take", h->path,
+                h->memory >> 20);
   }
   SYZ_TRY(st);
 cleanup:

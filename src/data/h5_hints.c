@@ -2,9 +2,10 @@
 /**
  * How files are laid out: the settings of the run, and the file system's own say at the moment a file comes into being.
  *
- * Also a file whose rows are written with pwrite (h5_write.c) needs one thing of MPI-IO: parallel file systems (Lustre) fix a file's stripes when it
- * is created, and MPI_File_open with the reserved hints striping_factor and striping_unit (MPI 4.0, section 14.2.8) is the portable way to ask.
- * An MPI library without a driver for the file system, and a file system without stripes, pass over them in silence, as the standard wants.
+ * Also a file whose rows are written with pwrite (h5_write.c) needs one thing of MPI-IO: parallel file systems (Lustre)
+ * fix a file's stripes when it is created, and MPI_File_open with the reserved hints striping_factor and striping_unit
+ * (MPI 4.0, section 14.2.8) is the portable way to ask. An MPI library without a driver for the file system, and a file
+ * system without stripes, pass over them in silence, as the standard wants.
  */
 #define _XOPEN_SOURCE 700 /* posix_fallocate */
 #include <errno.h>
@@ -26,7 +27,8 @@ bool h5_direct_is_wanted(void) { return settings.is_direct; }
 
 h5_direct *h5_lane(syz_h5 *f)
 {
-  if (!f->has_tried_direct && settings.is_direct) f->direct = h5_direct_open(f->is_writing ? f->temporary : f->path, f->is_writing);
+  if (!f->has_tried_direct && settings.is_direct)
+    f->direct = h5_direct_open(f->is_writing ? f->temporary : f->path, f->is_writing);
   f->has_tried_direct = true;
   return f->direct;
 }
@@ -58,7 +60,9 @@ static void text_hints(MPI_Info info, const char *text)
 void h5_hints_make(MPI_Info *info)
 {
   *info = MPI_INFO_NULL;
-  if (settings.stripe_count <= 0 && settings.stripe_size <= 0 && settings.aggregators <= 0 && !(settings.hints && *settings.hints)) return;
+  if (settings.stripe_count <= 0 && settings.stripe_size <= 0 && settings.aggregators <= 0 &&
+      !(settings.hints && *settings.hints))
+    return;
   MPI_Info_create(info);
   number_hint(*info, "striping_factor", settings.stripe_count);
   number_hint(*info, "striping_unit", settings.stripe_size);
@@ -75,7 +79,9 @@ bool syz_h5_hints_are_usable(const char *text)
 {
   while (*text) {
     const size_t n = strcspn(text, ","), name = strcspn(text, "=,");
-    if (name == 0 || name >= n || n - name < 2 || n >= SYZ_HINT_TEXT || text[n - 1] == '=' || (text[n] == ',' && !text[n + 1])) return false;
+    if (name == 0 || name >= n || n - name < 2 || n >= SYZ_HINT_TEXT || text[n - 1] == '=' ||
+        (text[n] == ',' && !text[n + 1]))
+      return false;
     text += n + (text[n] == ',');
   }
   return true;
@@ -93,19 +99,23 @@ syz_status h5_create_striped(const char *path)
   if (!is_started) return st; /* a program that only uses this room */
   h5_hints_make(&info);
   MPI_File_delete(path, MPI_INFO_NULL); /* stripes are fixed when the file is made: it must not be there */
-  const int rc = MPI_File_open(MPI_COMM_SELF, path, MPI_MODE_CREATE | MPI_MODE_EXCL | MPI_MODE_RDWR, info, &file); /* files return errors */
+  const int rc = MPI_File_open(MPI_COMM_SELF, path, MPI_MODE_CREATE | MPI_MODE_EXCL | MPI_MODE_RDWR, info,
+                               &file); /* files return errors */
   if (rc == MPI_SUCCESS)
     MPI_File_close(&file);
   else
     MPI_Error_string(rc, reason, &n);
   h5_hints_free(&info);
-  SYZ_REQUIRE(rc == MPI_SUCCESS, SYZ_ERR_WRITE, "%s: cannot create with %lld stripes of %lld bytes: %s", path, (long long)settings.stripe_count,
-              (long long)settings.stripe_size, reason);
+  SYZ_REQUIRE(rc == MPI_SUCCESS, SYZ_ERR_WRITE, "%s: cannot create with %lld stripes of %lld bytes: %s", path,
+              (long long)settings.stripe_count, (long long)settings.stripe_size, reason);
 cleanup:
   return st;
 }
 
-syz_status h5_flat_create(const char *path) { return settings.driver == SYZ_H5_MPIO ? h5_create_striped(path) : SYZ_OK; }
+syz_status h5_flat_create(const char *path)
+{
+  return settings.driver == SYZ_H5_MPIO ? h5_create_striped(path) : SYZ_OK;
+}
 
 syz_status h5_flat_reserve(int fd, const char *path, int64_t bytes)
 {
@@ -117,7 +127,8 @@ syz_status h5_reserve(int fd, const char *path, int64_t from, int64_t to)
   syz_status st = SYZ_OK;
   int rc = syz_fault("h5_reserve") ? ENOSPC : EINTR;
   while (rc == EINTR) rc = to > from ? posix_fallocate(fd, (off_t)from, (off_t)(to - from)) : 0;
-  SYZ_REQUIRE(rc == 0, SYZ_ERR_WRITE, "%s: cannot reserve its %.1f MiB: %s", path, (double)to / 1048576.0, strerror(rc));
+  SYZ_REQUIRE(rc == 0, SYZ_ERR_WRITE, "%s: cannot reserve its %.1f MiB: %s", path, (double)to / 1048576.0,
+              strerror(rc));
 cleanup:
   return st;
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * A driver of HDF5's virtual file layer that puts what the library writes (the description of a file: a few kB a hundred datasets) into
- * memory, page by page with a mask of the bytes written; h5_image_save then copies exactly those to the file, between the rows that the
- * ranks have written there themselves.
+ * A driver of HDF5's virtual file layer that puts what the library writes (the description of a file: a few kB a
+ * hundred datasets) into memory, page by page with a mask of the bytes written; h5_image_save then copies exactly those
+ * to the file, between the rows that the ranks have written there themselves.
  *
- * Why: libhdf5 1.10.8 does not survive a failed write of its own. When H5Fclose cannot flush, the file stays half open, and the
- * process dies of SIGSEGV when the library ends inside MPI_Finalize (seen on a full tmpfs). With this driver the library never meets a
- * failure; ours is a return code.
+ * Why: libhdf5 1.10.8 does not survive a failed write of its own. When H5Fclose cannot flush, the file stays half open,
+ * and the process dies of SIGSEGV when the library ends inside MPI_Finalize (seen on a full tmpfs). With this driver
+ * the library never meets a failure; ours is a return code.
  */
 #include "h5_image.h"
 
@@ -28,7 +28,7 @@ struct h5_image {
   haddr_t end, allocated;
   bool drops;      /* raw data */
   int64_t dropped; /* where the last would have been */
-  bool has_lost; /* no memory for a page: noticed when saving, so that the library need not */
+  bool has_lost;   /* no memory for a page: noticed when saving, so that the library need not */
 };
 
 /* What HDF5 hands back to us: its own part first. */
@@ -43,8 +43,10 @@ static page *find_page(h5_image *image, haddr_t number, bool makes)
   size_t low = 0, high = image->pages;
   while (low < high) {
     size_t middle = (low + high) / 2;
-    if (image->page[middle]->number < number) low = middle + 1;
-    else high = middle;
+    if (image->page[middle]->number < number)
+      low = middle + 1;
+    else
+      high = middle;
   }
   if (low < image->pages && image->page[low]->number == number) return image->page[low];
   if (!makes) return NULL;
@@ -117,8 +119,10 @@ static herr_t driver_read(H5FD_t *file, H5FD_mem_t type, hid_t transfer, haddr_t
   while (bytes) {
     size_t at = (size_t)(address % PAGE), some = PAGE - at < bytes ? PAGE - at : bytes;
     const page *p = find_page(image, address / PAGE, false);
-    if (p) memcpy(to, p->bytes + at, some);
-    else memset(to, 0, some);
+    if (p)
+      memcpy(to, p->bytes + at, some);
+    else
+      memset(to, 0, some);
     to += some;
     address += some;
     bytes -= some;
@@ -126,7 +130,8 @@ static herr_t driver_read(H5FD_t *file, H5FD_mem_t type, hid_t transfer, haddr_t
   return 0;
 }
 
-static herr_t driver_write(H5FD_t *file, H5FD_mem_t type, hid_t transfer, haddr_t address, size_t bytes, const void *buffer)
+static herr_t driver_write(H5FD_t *file, H5FD_mem_t type, hid_t transfer, haddr_t address, size_t bytes,
+                           const void *buffer)
 {
   h5_image *image = ((driven *)file)->image;
   const unsigned char *from = buffer;
@@ -221,7 +226,8 @@ static syz_status put(int fd, const char *path, const unsigned char *from, size_
   while (bytes) {
     ssize_t done = pwrite(fd, from, bytes, (off_t)at);
     if (done < 0 && errno == EINTR) continue;
-    SYZ_REQUIRE(done > 0, SYZ_ERR_WRITE, "%s: cannot write the file's description: %s", path, done < 0 ? strerror(errno) : "nothing was written");
+    SYZ_REQUIRE(done > 0, SYZ_ERR_WRITE, "%s: cannot write the file's description: %s", path,
+                done < 0 ? strerror(errno) : "nothing was written");
     from += done;
     at += (haddr_t)done;
     bytes -= (size_t)done;
@@ -246,7 +252,8 @@ syz_status h5_image_save(const h5_image *image, int fd, const char *path)
       SYZ_TRY(put(fd, path, p->bytes + from, i - from, p->number * PAGE + from));
     }
   }
-  SYZ_REQUIRE(ftruncate(fd, (off_t)image->allocated) == 0, SYZ_ERR_WRITE, "%s: cannot set the file's length: %s", path, strerror(errno));
+  SYZ_REQUIRE(ftruncate(fd, (off_t)image->allocated) == 0, SYZ_ERR_WRITE, "%s: cannot set the file's length: %s", path,
+              strerror(errno));
 cleanup:
   return st;
 }

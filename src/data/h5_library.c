@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What reading and writing share of libhdf5: its beginning, its filters, its errors in our words, its types for ours. */
+/** What reading and writing share of libhdf5: its beginning, its filters, its errors in our words, its types for ours.
+ */
 #include <errno.h>
 #include <limits.h>
 #include <lzf.h>
@@ -13,7 +14,8 @@
 enum { LZF_FILTER = 32000 };
 
 /* LZF, which h5py offers and the Multimodal Universe's files use: only unpacking. */
-static size_t lzf_filter(unsigned flags, size_t n_parameters, const unsigned parameters[], size_t bytes, size_t *room, void **buffer)
+static size_t lzf_filter(unsigned flags, size_t n_parameters, const unsigned parameters[], size_t bytes, size_t *room,
+                         void **buffer)
 {
   if (!(flags & H5Z_FLAG_REVERSE) || bytes > UINT_MAX) return 0;
   size_t want = n_parameters >= 3 && parameters[2] ? parameters[2] : *room; /* h5py notes the size of a chunk here */
@@ -131,7 +133,8 @@ hid_t h5_file_type(syz_h5_type t)
   case SYZ_H5_BF16:
     break;
   }
-  hid_t bf16 = H5Tcopy(H5T_IEEE_F32LE); /* sign 15, exponent 7..14 with bias 127, fraction 0..6: h5py shows it as numbers */
+  hid_t bf16 =
+      H5Tcopy(H5T_IEEE_F32LE); /* sign 15, exponent 7..14 with bias 127, fraction 0..6: h5py shows it as numbers */
   H5Tset_fields(bf16, 15, 7, 8, 0, 7);
   H5Tset_size(bf16, 2);
   H5Tset_ebias(bf16, 127);

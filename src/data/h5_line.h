@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of room data: what a rank and the process that reads an HDF5 file for it say to each other, over a local socket. See h5.c and h5_serve.c.
+/** Inside of room data: what a rank and the process that reads an HDF5 file for it say to each other, over a local
+ * socket. See h5.c and h5_serve.c.
  */
 #pragma once
 
@@ -10,7 +11,16 @@
 #include "syzygy/base.h"
 
 /** What a rank asks for. */
-typedef enum h5_wish { H5_WISH_HAS, H5_WISH_FACTS, H5_WISH_READ, H5_WISH_STRINGS, H5_WISH_TEXT, H5_WISH_NUMBER, H5_WISH_NAMES, H5_WISH_SEAL } h5_wish;
+typedef enum h5_wish {
+  H5_WISH_HAS,
+  H5_WISH_FACTS,
+  H5_WISH_READ,
+  H5_WISH_STRINGS,
+  H5_WISH_TEXT,
+  H5_WISH_NUMBER,
+  H5_WISH_NAMES,
+  H5_WISH_SEAL
+} h5_wish;
 
 enum { H5_NAME = 1024, H5_ATTRIBUTE = 256, H5_PIECE = 4 << 20 /**< bytes of rows that an answer holds, about */ };
 
@@ -40,7 +50,8 @@ typedef struct h5_answer {
 bool h5_line_send(int line, const void *bytes, size_t n);
 bool h5_line_receive(int line, void *bytes, size_t n);
 
-/** Start a process that serves the open `file`, known to the user as `path`; *line: our end. SYZ_ERR_MEMORY when there is none to be had. */
+/** Start a process that serves the open `file`, known to the user as `path`; *line: our end. SYZ_ERR_MEMORY when there
+ * is none to be had. */
 syz_status h5_reader_start(const char *path, int file, int *line);
 /** What that process does. */
 _Noreturn void h5_serve(int line, int file, const char *path, const char *real, const char *root);

@@ -1,21 +1,26 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Parallel HDF5: rows and checksums of a file that all its ranks have open through the library's MPI-IO driver, by collective transfers.
+ * Parallel HDF5: rows and checksums of a file that all its ranks have open through the library's MPI-IO driver, by
+ * collective transfers.
  *
- * The layout is made before the file is opened. Rank 0 declares all datasets in memory (h5_image.c), with early allocation, so that every byte of the
- * file has its place; it then reserves these bytes on the disk (posix_fallocate) and writes the description. Only when that has succeeded, which all
- * ranks agree on, they open the file together. From there on the library writes nothing but bytes that exist already: rows, and checksums in place of
- * zeros. So a full disk is met outside of the library, where it is a return code. Within a collective transfer it would not be one: HDF5 1.10.8 over
- * Open MPI 4.1.4 leaves the other ranks waiting, and a failed flush in H5Fclose leaves the library unable to end (src/comm/README.md,
- * "Parallel HDF5"). The layout is that of io.driver direct, and so are all bytes of the file.
+ * The layout is made before the file is opened. Rank 0 declares all datasets in memory (h5_image.c), with early
+ * allocation, so that every byte of the file has its place; it then reserves these bytes on the disk (posix_fallocate)
+ * and writes the description. Only when that has succeeded, which all ranks agree on, they open the file together. From
+ * there on the library writes nothing but bytes that exist already: rows, and checksums in place of zeros. So a full
+ * disk is met outside of the library, where it is a return code. Within a collective transfer it would not be one:
+ * HDF5 1.10.8 over Open MPI 4.1.4 leaves the other ranks waiting, and a failed flush in H5Fclose leaves the library
+ * unable to end (src/comm/README.md, "Parallel HDF5"). The layout is that of io.driver direct, and so are all bytes of
+ * the file.
  *
- * What remains is a device that fails in the midst of a transfer: ranks may then wait for each other until the watchdog ends the run with exit
- * code 7. A file system that copies on writing (btrfs, ZFS) may run out of space for bytes that were reserved; it is no place for a run with mpio.
+ * What remains is a device that fails in the midst of a transfer: ranks may then wait for each other until the watchdog
+ * ends the run with exit code 7. A file system that copies on writing (btrfs, ZFS) may run out of space for bytes that
+ * were reserved; it is no place for a run with mpio.
  *
- * Datasets that are declared after the first rows are found by opening the file once more; whoever has many declares them all first.
+ * Datasets that are declared after the first rows are found by opening the file once more; whoever has many declares
+ * them all first.
  *
- * Reading: the library is not called on a file that is read (h5.c). Rows whose place the reader process has told, and that h5.c has compared with the
- * length of the file, come by collective MPI-IO reads of these bytes.
+ * Reading: the library is not called on a file that is read (h5.c). Rows whose place the reader process has told, and
+ * that h5.c has compared with the length of the file, come by collective MPI-IO reads of these bytes.
  */
 #include "h5_mpio.h"
 
@@ -44,12 +49,14 @@ static syz_status reserve(syz_h5 *f)
 {
   syz_status st = SYZ_OK;
   char reason[H5_REASON];
-  SYZ_REQUIRE(H5Fflush(f->file, H5F_SCOPE_LOCAL) >= 0, SYZ_ERR_WRITE, "%s: cannot write: %s", f->path, h5_reason(reason));
+  SYZ_REQUIRE(H5Fflush(f->file, H5F_SCOPE_LOCAL) >= 0, SYZ_ERR_WRITE, "%s: cannot write: %s", f->path,
+              h5_reason(reason));
   const int64_t bytes = h5_image_length(f->image);
   SYZ_TRY(h5_reserve(f->fd, f->path, f->reserved, bytes));
   if (bytes > f->reserved) f->reserved = bytes;
   SYZ_TRY(h5_image_save(f->image, f->fd, f->path));
-  SYZ_REQUIRE(fsync(f->fd) == 0, SYZ_ERR_WRITE, "%s: cannot flush to disk: %s", f->path, strerror(errno)); /* other nodes open it now */
+  SYZ_REQUIRE(fsync(f->fd) == 0, SYZ_ERR_WRITE, "%s: cannot flush to disk: %s", f->path,
+              strerror(errno)); /* other nodes open it now */
 cleanup:
   return st;
 }
@@ -138,15 +145,21 @@ static syz_status transfer_begin(const syz_h5 *f, const h5_column *column, int64
   syz_status st = SYZ_OK;
   char reason[H5_REASON];
   hsize_t start[H5_DIMS] = {(hsize_t)first}, count[H5_DIMS] = {0};
-  *t = (transfer){.type = H5Dget_type(column->shared), .rows = H5Dget_space(column->shared), .memory = -1, .list = H5Pcreate(H5P_DATASET_XFER)};
+  *t = (transfer){.type = H5Dget_type(column->shared),
+                  .rows = H5Dget_space(column->shared),
+                  .memory = -1,
+                  .list = H5Pcreate(H5P_DATASET_XFER)};
   const int ndim = t->rows >= 0 ? H5Sget_simple_extent_dims(t->rows, count, NULL) : -1;
-  SYZ_REQUIRE(t->type >= 0 && t->list >= 0 && ndim >= 1, SYZ_ERR_WRITE, "%s: dataset %s: %s", f->path, column->name, h5_reason(reason));
+  SYZ_REQUIRE(t->type >= 0 && t->list >= 0 && ndim >= 1, SYZ_ERR_WRITE, "%s: dataset %s: %s", f->path, column->name,
+              h5_reason(reason));
   count[0] = (hsize_t)n;
   t->memory = H5Screate_simple(ndim, count, NULL);
-  const bool is_selected = t->memory >= 0 && (n ? H5Sselect_hyperslab(t->rows, H5S_SELECT_SET, start, NULL, count, NULL) >= 0
-                                                : H5Sselect_none(t->rows) >= 0 && H5Sselect_none(t->memory) >= 0);
-  SYZ_REQUIRE(is_selected && H5Pset_dxpl_mpio(t->list, H5FD_MPIO_COLLECTIVE) >= 0, SYZ_ERR_WRITE, "%s: dataset %s, rows %lld .. %lld: %s", f->path,
-              column->name, (long long)first, (long long)(first + n), h5_reason(reason));
+  const bool is_selected =
+      t->memory >= 0 && (n ? H5Sselect_hyperslab(t->rows, H5S_SELECT_SET, start, NULL, count, NULL) >= 0
+                           : H5Sselect_none(t->rows) >= 0 && H5Sselect_none(t->memory) >= 0);
+  SYZ_REQUIRE(is_selected && H5Pset_dxpl_mpio(t->list, H5FD_MPIO_COLLECTIVE) >= 0, SYZ_ERR_WRITE,
+              "%s: dataset %s, rows %lld .. %lld: %s", f->path, column->name, (long long)first, (long long)(first + n),
+              h5_reason(reason));
 cleanup:
   return st;
 }
@@ -168,8 +181,8 @@ syz_status h5_mpio_write(syz_h5 *f, h5_column *column, int64_t first, int64_t n,
   st = h5_agree(f, transfer_begin(f, column, first, n, &t));
   if (st == SYZ_OK) {
     if (H5Dwrite(column->shared, t.type, t.memory, t.rows, t.list, data) < 0)
-      st = syz_error_set(SYZ_ERR_WRITE, __FILE__, __LINE__, "%s: cannot write dataset %s, rows %lld .. %lld: %s", f->path, column->name,
-                         (long long)first, (long long)(first + n), h5_reason(reason));
+      st = syz_error_set(SYZ_ERR_WRITE, __FILE__, __LINE__, "%s: cannot write dataset %s, rows %lld .. %lld: %s",
+                         f->path, column->name, (long long)first, (long long)(first + n), h5_reason(reason));
     st = h5_agree(f, st);
   }
   transfer_end(&t);
@@ -244,11 +257,12 @@ syz_status h5_mpio_reader_read(h5_mpio_reader *r, const char *name, int64_t at, 
     const int some = bytes < READ_BYTES ? (int)bytes : READ_BYTES;
     MPI_Status about;
     int got = 0;
-    syz_status mine = mpi_status(MPI_File_read_at_all(r->file, (MPI_Offset)at, to, some, MPI_BYTE, &about), r->path, "read");
+    syz_status mine =
+        mpi_status(MPI_File_read_at_all(r->file, (MPI_Offset)at, to, some, MPI_BYTE, &about), r->path, "read");
     if (mine == SYZ_OK && some) MPI_Get_count(&about, MPI_BYTE, &got);
     if (mine == SYZ_OK && got != some)
-      mine = syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__, "%s: dataset %s: %d of %d bytes at byte %lld can be read", r->path, name, got, some,
-                           (long long)at);
+      mine = syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__, "%s: dataset %s: %d of %d bytes at byte %lld can be read",
+                           r->path, name, got, some, (long long)at);
     SYZ_TRY_ALL(r->comm, mine);
     to += some;
     at += some;

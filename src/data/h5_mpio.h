@@ -4,14 +4,16 @@
 
 #include "h5_file.h"
 
-/** Whether a file that is now created is written so: the settings ask for it, MPI runs, and datasets are not compressed. */
+/** Whether a file that is now created is written so: the settings ask for it, MPI runs, and datasets are not
+ * compressed. */
 bool h5_mpio_is_wanted(void);
-/** Collective, agreed: the file as it is declared so far gets its space, its description goes to the disk, and all ranks open it. Does nothing while
- * nothing new was declared. SYZ_ERR_WRITE names the file when there is no space. */
+/** Collective, agreed: the file as it is declared so far gets its space, its description goes to the disk, and all
+ * ranks open it. Does nothing while nothing new was declared. SYZ_ERR_WRITE names the file when there is no space. */
 syz_status h5_mpio_open(syz_h5 *f);
 /** Collective, agreed: rows [first, first + n) of this rank to the dataset, in one collective transfer. n may be 0. */
 syz_status h5_mpio_write(syz_h5 *f, h5_column *column, int64_t first, int64_t n, const void *data);
-/** Collective, agreed: run `put` (it writes attributes, with the same arguments on every rank) on each dataset, then on the root (column NULL). */
+/** Collective, agreed: run `put` (it writes attributes, with the same arguments on every rank) on each dataset, then on
+ * the root (column NULL). */
 syz_status h5_mpio_attributes(syz_h5 *f, syz_status (*put)(syz_h5 *f, hid_t object, const h5_column *column));
 /** Collective; rank-local status. No-op while it is not open. */
 syz_status h5_mpio_close(syz_h5 *f);

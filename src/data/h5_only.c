@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * A driver of HDF5's virtual file layer that reads one descriptor, opened before the library sees the name. External links and virtual datasets make
- * the library open further files through the same driver: it refuses them, or lets those below a folder pass that the user has named. What was
- * refused is kept for the message, since the library itself takes a missing source of a virtual dataset for one that holds fill values. (External
- * storage goes past the drivers: h5.c asks h5_only_allows.)
+ * A driver of HDF5's virtual file layer that reads one descriptor, opened before the library sees the name. External
+ * links and virtual datasets make the library open further files through the same driver: it refuses them, or lets
+ * those below a folder pass that the user has named. What was refused is kept for the message, since the library itself
+ * takes a missing source of a virtual dataset for one that holds fill values. (External storage goes past the drivers:
+ * h5.c asks h5_only_allows.)
  */
 #define _XOPEN_SOURCE 700 /* realpath */
 #include "h5_only.h"
@@ -34,8 +35,8 @@ bool h5_only_allows(h5_only *only, const char *name, char real[PATH_MAX])
     memcpy(real, path, strlen(path) + 1);
     return true;
   }
-  const bool is_below =
-      root && fits && realpath(path, real) && strncmp(real, only->root, root) == 0 && (real[root] == '/' || only->root[root - 1] == '/');
+  const bool is_below = root && fits && realpath(path, real) && strncmp(real, only->root, root) == 0 &&
+                        (real[root] == '/' || only->root[root - 1] == '/');
   if (!is_below)
     snprintf(only->refused, sizeof only->refused, "%.*s, %s", PATH_MAX, name,
              root ? "which is no file below io.link_root" : "and io.link_root allows none");
@@ -49,7 +50,8 @@ static H5FD_t *driver_open(const char *name, unsigned flags, hid_t access, haddr
   struct stat file;
   char real[PATH_MAX];
   (void)most;
-  if (!only || (flags & (H5F_ACC_RDWR | H5F_ACC_TRUNC | H5F_ACC_CREAT)) || !h5_only_allows(*only, name, real)) return NULL;
+  if (!only || (flags & (H5F_ACC_RDWR | H5F_ACC_TRUNC | H5F_ACC_CREAT)) || !h5_only_allows(*only, name, real))
+    return NULL;
   const bool is_itself = strcmp(real, (*only)->path) == 0;
   const int fd = is_itself ? (*only)->file : open(real, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd >= 0 && fstat(fd, &file) == 0 && S_ISREG(file.st_mode)) d = calloc(1, sizeof *d);
@@ -130,7 +132,8 @@ static herr_t driver_read(H5FD_t *file, H5FD_mem_t type, hid_t transfer, haddr_t
   return 0;
 }
 
-static herr_t driver_write(H5FD_t *file, H5FD_mem_t type, hid_t transfer, haddr_t address, size_t bytes, const void *buffer)
+static herr_t driver_write(H5FD_t *file, H5FD_mem_t type, hid_t transfer, haddr_t address, size_t bytes,
+                           const void *buffer)
 {
   (void)file;
   (void)type;

@@ -11,11 +11,12 @@ syz_status h5_seal_check(syz_h5 *f)
   char *text = NULL, found[H5_SEAL_CHARS], stored[H5_SEAL_CHARS];
   SYZ_TRY(h5_read_seal(f, &f->is_own, &text));
   if (!f->is_own || !*text) goto cleanup; /* another program's `checksum` is none of ours */
-  SYZ_REQUIRE(sscanf(text, "%16s %16s", found, stored) == 2, SYZ_ERR_DATA, "%s is damaged: its root attribute `checksum` is empty", f->path);
+  SYZ_REQUIRE(sscanf(text, "%16s %16s", found, stored) == 2, SYZ_ERR_DATA,
+              "%s is damaged: its root attribute `checksum` is empty", f->path);
   SYZ_REQUIRE(strcmp(found, stored) == 0, SYZ_ERR_DATA,
-              "%s is damaged: the checksum of its attributes and of its datasets' names, types and shapes is %s, the file says %s; make it again "
-              "or take "
-              "another copy (a file that was changed on purpose is read once its root attribute `checksum` is removed)",
+              "%s is damaged: the checksum of its attributes and of its datasets' names, types and shapes is %s, the "
+              "file says %s; make it again or take another copy (a file that was changed on purpose is read once its "
+              "root attribute `checksum` is removed)",
               f->path, found, stored);
   f->is_sealed = true;
 cleanup:

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The checksum of what a file says of itself: root attribute `checksum`, XXH3 over the attributes of the root and, dataset by dataset in the order of
- * their names, over name, type, shape and attributes, the datasets' own checksums among them. So every attribute and every number of a file is under
- * one value. Without it one bit of a text went unnoticed: HDF5 keeps texts of variable length in a heap that has no checksum of its own.
+ * The checksum of what a file says of itself: root attribute `checksum`, XXH3 over the attributes of the root and,
+ * dataset by dataset in the order of their names, over name, type, shape and attributes, the datasets' own checksums
+ * among them. So every attribute and every number of a file is under one value. Without it one bit of a text went
+ * unnoticed: HDF5 keeps texts of variable length in a heap that has no checksum of its own.
  *
- * It is formed from values as the library gives them, not from bytes of the file: a copy by h5repack keeps it. Files of older versions and of other
- * programs have none and are read all the same; nothing then tells a damaged text from a sound one.
+ * It is formed from values as the library gives them, not from bytes of the file: a copy by h5repack keeps it. Files of
+ * older versions and of other programs have none and are read all the same; nothing then tells a damaged text from a
+ * sound one.
  */
 #include <string.h>
 
@@ -77,14 +79,16 @@ static syz_status add_attribute(seal *s, hid_t object, const char *name)
   syz_status st = SYZ_OK;
   char reason[H5_REASON];
   unsigned char *value = NULL;
-  const hid_t a = H5Aopen(object, name, H5P_DEFAULT), type = a >= 0 ? H5Aget_type(a) : -1, space = a >= 0 ? H5Aget_space(a) : -1;
-  SYZ_REQUIRE(type >= 0 && space >= 0, SYZ_ERR_DATA, "%s: attribute %s cannot be read: %s", s->path, name, h5_reason(reason));
+  const hid_t a = H5Aopen(object, name, H5P_DEFAULT), type = a >= 0 ? H5Aget_type(a) : -1,
+              space = a >= 0 ? H5Aget_space(a) : -1;
+  SYZ_REQUIRE(type >= 0 && space >= 0, SYZ_ERR_DATA, "%s: attribute %s cannot be read: %s", s->path, name,
+              h5_reason(reason));
   add(s, name, strlen(name));
   add_type(s, type);
   const int64_t n = add_shape(s, space);
   const size_t item = H5Tget_size(type);
-  SYZ_REQUIRE(n >= 0 && item > 0 && (double)n * (double)item <= ATTRIBUTE_LIMIT, SYZ_ERR_DATA, "%s: attribute %s claims %lld items of %zu bytes",
-              s->path, name, (long long)n, item);
+  SYZ_REQUIRE(n >= 0 && item > 0 && (double)n * (double)item <= ATTRIBUTE_LIMIT, SYZ_ERR_DATA,
+              "%s: attribute %s claims %lld items of %zu bytes", s->path, name, (long long)n, item);
   if (n == 0) goto cleanup;
   if (H5Tis_variable_str(type) > 0) {
     SYZ_TRY(add_texts(s, a, type, space, n, name));
@@ -128,8 +132,10 @@ static syz_status add_dataset(seal *s, const char *name)
 {
   syz_status st = SYZ_OK;
   char reason[H5_REASON];
-  const hid_t d = H5Dopen2(s->file, name, H5P_DEFAULT), type = d >= 0 ? H5Dget_type(d) : -1, space = d >= 0 ? H5Dget_space(d) : -1;
-  SYZ_REQUIRE(type >= 0 && space >= 0, SYZ_ERR_DATA, "%s: dataset %s cannot be opened: %s", s->path, name, h5_reason(reason));
+  const hid_t d = H5Dopen2(s->file, name, H5P_DEFAULT), type = d >= 0 ? H5Dget_type(d) : -1,
+              space = d >= 0 ? H5Dget_space(d) : -1;
+  SYZ_REQUIRE(type >= 0 && space >= 0, SYZ_ERR_DATA, "%s: dataset %s cannot be opened: %s", s->path, name,
+              h5_reason(reason));
   add(s, name, strlen(name));
   add_type(s, type);
   SYZ_REQUIRE(add_shape(s, space) >= 0, SYZ_ERR_DATA, "%s: dataset %s has no shape", s->path, name);

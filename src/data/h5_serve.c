@@ -2,13 +2,15 @@
 /**
  * The process that reads one HDF5 file for a rank.
  *
- * libhdf5 1.10.8 dies of damaged files: it writes past its buffers, frees what it never allocated, follows a pointer out of memory that it did not
- * initialise, so that the same file is read in one process and kills the next. No look at a file beforehand can rule that out. So the rank never
- * calls the library on a file from outside. It asks this process, which has the file, a socket and nothing else (syz_child_confine), and takes every
- * answer for what it is: words of a process that may have been overwritten.
+ * libhdf5 1.10.8 dies of damaged files: it writes past its buffers, frees what it never allocated, follows a pointer
+ * out of memory that it did not initialise, so that the same file is read in one process and kills the next. No look at
+ * a file beforehand can rule that out. So the rank never calls the library on a file from outside. It asks this
+ * process, which has the file, a socket and nothing else (syz_child_confine), and takes every answer for what it is:
+ * words of a process that may have been overwritten.
  *
- * Its last words: a signal that kills it is told to the rank. So is an endless loop, by a limit of progress instead of time: processor time that
- * passes while no part of the file is read that was not read for this ask before. A slow file system or a loaded machine costs none.
+ * Its last words: a signal that kills it is told to the rank. So is an endless loop, by a limit of progress instead of
+ * time: processor time that passes while no part of the file is read that was not read for this ask before. A slow file
+ * system or a loaded machine costs none.
  */
 #define _GNU_SOURCE /* sigaltstack, setitimer */
 #include <limits.h>
@@ -30,7 +32,7 @@ enum {
   BLOCKS = 1 << 13,
   LEAST_BLOCK = 1 << 16,
   STACK = 1 << 16,
-  NAMES_COPIES = 4, /* of the names of datasets: one by one with their places in memory, and as a list */
+  NAMES_COPIES = 4,     /* of the names of datasets: one by one with their places in memory, and as a list */
   MORE_MEMORY = 3 << 10 /* MiB: a chunk of 1 GiB packed, unpacked and shuffled */
 };
 
@@ -44,7 +46,8 @@ static char last_stack[STACK];
 
 /* -------------------------------------------------------------- last words */
 
-/* From signal handlers, on a stack of their own, which the address sanitizer does not know: nothing but system calls. */
+/* From signal handlers, on a stack of their own, which the address sanitizer does not know: nothing but system calls.
+ */
 #define IN_HANDLER __attribute__((no_sanitize_address))
 
 IN_HANDLER static _Noreturn void leave(int32_t status, int number)
@@ -105,7 +108,8 @@ static void on_work(double bytes) { patience = PATIENCE + (int64_t)(bytes / BYTE
 static void answer(h5_answer *a, const void *bytes)
 {
   is_sending = 1;
-  const bool is_sent = h5_line_send(line_fd, a, sizeof *a) && (a->bytes == 0 || h5_line_send(line_fd, bytes, (size_t)a->bytes));
+  const bool is_sent =
+      h5_line_send(line_fd, a, sizeof *a) && (a->bytes == 0 || h5_line_send(line_fd, bytes, (size_t)a->bytes));
   is_sending = 0;
   if (!is_sent) _exit(0); /* the rank is gone, or has closed the file */
 }
@@ -143,7 +147,8 @@ static void send_rows(h5_here *h, const h5_ask *ask)
       syz_free(&piece);
       piece = syz_alloc("rows of a file", (size_t)some, row);
       if (!piece) {
-        (void)is_refused(syz_error_set(SYZ_ERR_MEMORY, __FILE__, __LINE__, "%s: dataset %s: no memory for %lld rows of %zu bytes", h->path, ask->name,
+        (void)is_refused(syz_error_set(SYZ_ERR_MEMORY, __FILE__, __LINE__,
+                                       "%s: dataset %s: no memory for %lld rows of %zu bytes", h->path, ask->name,
                                        (long long)some, row));
         return;
       }
@@ -180,7 +185,8 @@ static void serve_one(h5_here *h, const h5_ask *ask)
   bool is_there = false;
   size_t bytes = 0;
   const double names = h->file_bytes < H5_NAMES_LIMIT ? h->file_bytes : H5_NAMES_LIMIT;
-  if (ask->wish != H5_WISH_READ && ask->wish != H5_WISH_STRINGS) h5_here_limit(h, ask->wish == H5_WISH_NAMES ? NAMES_COPIES * names : 0);
+  if (ask->wish != H5_WISH_READ && ask->wish != H5_WISH_STRINGS)
+    h5_here_limit(h, ask->wish == H5_WISH_NAMES ? NAMES_COPIES * names : 0);
   switch ((h5_wish)ask->wish) {
   case H5_WISH_HAS:
     st = h5_here_has(h, ask->name, &is_there);

@@ -2,10 +2,11 @@
 /**
  * Where the processes come from that read HDF5 files: a starter, one a rank, that does nothing else.
  *
- * Forking them from the rank itself would be wrong twice. A child shares the pages of its parent until one of them writes: while a reader of a long
- * run lives, the rank would copy every page of its weights once, and some network drivers must not be forked at all once they hold memory. The
- * starter is forked before MPI starts (syz_h5_prepare), with a few MB; where nobody calls that, at the first opening. A reader costs a fork of that
- * small process. It ends when the rank closes its line, or is gone.
+ * Forking them from the rank itself would be wrong twice. A child shares the pages of its parent until one of them
+ * writes: while a reader of a long run lives, the rank would copy every page of its weights once, and some network
+ * drivers must not be forked at all once they hold memory. The starter is forked before MPI starts (syz_h5_prepare),
+ * with a few MB; where nobody calls that, at the first opening. A reader costs a fork of that small process. It ends
+ * when the rank closes its line, or is gone.
  */
 #define _GNU_SOURCE /* SOCK_CLOEXEC */
 #include <errno.h>
@@ -109,7 +110,9 @@ void syz_h5_finish(void)
 {
   if (starter >= 0) close(starter);
   starter = -1;
-  if (starter_pid > 0) (void)waitpid(starter_pid, NULL, 0); /* it ends when its line is closed; a forked copy of this process has no such child */
+  if (starter_pid > 0)
+    (void)waitpid(starter_pid, NULL,
+                  0); /* it ends when its line is closed; a forked copy of this process has no such child */
   starter_pid = 0;
 }
 
@@ -151,7 +154,8 @@ syz_status h5_reader_start(const char *path, int file, int *line)
   strncpy(j->path, path, sizeof j->path - 1);
   SYZ_REQUIRE(realpath(path, j->real), SYZ_ERR_DATA, "%s: cannot open: %s", path, strerror(errno));
   SYZ_REQUIRE(!root || !*root || realpath(root, j->root), SYZ_ERR_INPUT, "io.link_root: %s: %s", root, strerror(errno));
-  SYZ_REQUIRE(make_line(SOCK_STREAM, end), SYZ_ERR_MEMORY, "%s: no line to a process that reads it: %s", path, strerror(errno));
+  SYZ_REQUIRE(make_line(SOCK_STREAM, end), SYZ_ERR_MEMORY, "%s: no line to a process that reads it: %s", path,
+              strerror(errno));
   const int carried[CARRIED] = {file, end[1]};
   bool is_sent = false;
   for (int attempt = 0; attempt < 2 && !is_sent; attempt++) { /* a starter that somebody has killed is replaced */

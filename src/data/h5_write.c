@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Writing HDF5 files from many ranks: what both drivers share, and the driver `direct`. The driver `mpio` is in h5_mpio.c.
+ * Writing HDF5 files from many ranks: what both drivers share, and the driver `direct`. The driver `mpio` is in
+ * h5_mpio.c.
  *
- * HDF5 describes the file, on rank 0 alone and into memory (h5_image.c); the description and the rows are written with pwrite, the rows
- * by every rank to where the dataset lies. All datasets are contiguous and allocated when they are declared, so their places are known at once. Every
- * failure is then a return code on the rank that met it, and all ranks agree before anybody goes on.
+ * HDF5 describes the file, on rank 0 alone and into memory (h5_image.c); the description and the rows are written with
+ * pwrite, the rows by every rank to where the dataset lies. All datasets are contiguous and allocated when they are
+ * declared, so their places are known at once. Every failure is then a return code on the rank that met it, and all
+ * ranks agree before anybody goes on.
  *
- * On a full disk a collective H5Dwrite of 1.10.8 over ompio never returns (3 ranks, 600 MB into a tmpfs of 64 MB: all ranks still inside after
- * 30 s), and a failed flush inside H5Fclose leaves the library unable to end: `direct` has no such moment, `mpio` reserves the space first. On one
- * machine the speed is the same: both are pwrite calls in the end (MPI-IO: 2.3 to 2.8 GB/s on a quiet machine, src/comm/README.md
- * "Parallel HDF5"). What is asked of the file system is what MPI-IO asks, too: bytes written by one node are seen by another after fsync (Lustre,
- * GPFS, BeeGFS, local disks).
+ * On a full disk a collective H5Dwrite of 1.10.8 over ompio never returns (3 ranks, 600 MB into a tmpfs of 64 MB: all
+ * ranks still inside after 30 s), and a failed flush inside H5Fclose leaves the library unable to end: `direct` has no
+ * such moment, `mpio` reserves the space first. On one machine the speed is the same: both are pwrite calls in the end
+ * (MPI-IO: 2.3 to 2.8 GB/s on a quiet machine, src/comm/README.md "Parallel HDF5"). What is asked of the file system is
+ * what MPI-IO asks, too: bytes written by one node are seen by another after fsync (Lustre, GPFS, BeeGFS, local disks).
  *
- * The description is written before the first row, checksum attributes included (as zeros, replaced in place at the end), so that
- * publishing needs no new space.
+ * The description is written before the first row, checksum attributes included (as zeros, replaced in place at the
+ * end), so that publishing needs no new space.
  */
 #include "h5_chunks.h"
 #include "h5_mpio.h"
@@ -42,7 +44,8 @@ static syz_status put_text(syz_h5 *f, hid_t object, const char *attribute, const
   H5Tset_cset(type, H5T_CSET_UTF8);
   if (H5Aexists(object, attribute) > 0) H5Adelete(object, attribute);
   a = H5Acreate2(object, attribute, type, space, H5P_DEFAULT, H5P_DEFAULT);
-  SYZ_REQUIRE(a >= 0 && H5Awrite(a, type, &text) >= 0, SYZ_ERR_WRITE, "%s: cannot write attribute %s: %s", f->path, attribute, h5_reason(reason));
+  SYZ_REQUIRE(a >= 0 && H5Awrite(a, type, &text) >= 0, SYZ_ERR_WRITE, "%s: cannot write attribute %s: %s", f->path,
+              attribute, h5_reason(reason));
 cleanup:
   if (a >= 0) H5Aclose(a);
   H5Sclose(space);
@@ -60,7 +63,8 @@ static syz_status put_checksum(syz_h5 *f, hid_t object, const char *name, uint64
   snprintf(text, sizeof text, "%016llx", (unsigned long long)sum);
   a = H5Aexists(object, "checksum") > 0 ? H5Aopen(object, "checksum", H5P_DEFAULT)
                                         : H5Acreate2(object, "checksum", type, space, H5P_DEFAULT, H5P_DEFAULT);
-  SYZ_REQUIRE(a >= 0 && H5Awrite(a, type, text) >= 0, SYZ_ERR_WRITE, "%s: cannot write the checksum of %s: %s", f->path, name, h5_reason(reason));
+  SYZ_REQUIRE(a >= 0 && H5Awrite(a, type, text) >= 0, SYZ_ERR_WRITE, "%s: cannot write the checksum of %s: %s", f->path,
+              name, h5_reason(reason));
 cleanup:
   if (a >= 0) H5Aclose(a);
   H5Sclose(space);
@@ -85,13 +89,15 @@ static syz_status create_file(syz_h5 *f, const char *format, const char *created
   H5Pset_alignment(access, ALIGN_ABOVE, h5_settings()->compression_level > 0 ? 1 : (hsize_t)h5_settings()->alignment);
   SYZ_TRY(h5_image_create(&f->image));
   SYZ_TRY(h5_image_attach(f->image, access));
-  H5Pset_obj_track_times(root, 0); /* equal content gives equal files: neither the root, nor groups, nor datasets keep a time */
+  H5Pset_obj_track_times(
+      root, 0); /* equal content gives equal files: neither the root, nor groups, nor datasets keep a time */
   f->file = H5Fcreate(f->temporary, H5F_ACC_TRUNC, root, access);
   SYZ_REQUIRE(f->file >= 0, SYZ_ERR_WRITE, "%s: cannot create: %s", f->temporary, h5_reason(reason));
   SYZ_TRY(put_text(f, f->file, "syzygy_format", format));
   space = H5Screate(H5S_SCALAR);
   a = H5Acreate2(f->file, "format_version", H5T_STD_I32LE, space, H5P_DEFAULT, H5P_DEFAULT);
-  SYZ_REQUIRE(a >= 0 && H5Awrite(a, H5T_NATIVE_INT, &version) >= 0, SYZ_ERR_WRITE, "%s: cannot write: %s", f->path, h5_reason(reason));
+  SYZ_REQUIRE(a >= 0 && H5Awrite(a, H5T_NATIVE_INT, &version) >= 0, SYZ_ERR_WRITE, "%s: cannot write: %s", f->path,
+              h5_reason(reason));
   SYZ_TRY(put_text(f, f->file, "created_by", created_by ? created_by : ""));
   SYZ_TRY(put_text(f, f->file, "input", input_yaml ? input_yaml : ""));
   SYZ_TRY(put_checksum(f, f->file, "its attributes", 0));
@@ -138,7 +144,8 @@ cleanup:
   return st;
 }
 
-syz_status syz_h5_create(syz_comm *c, const char *path, const char *format, const char *created_by, const char *input_yaml, syz_h5 **out)
+syz_status syz_h5_create(syz_comm *c, const char *path, const char *format, const char *created_by,
+                         const char *input_yaml, syz_h5 **out)
 {
   syz_status st = SYZ_OK;
   syz_h5 *f = NULL;
@@ -161,7 +168,8 @@ cleanup:
 
 /* ---------------------------------------------------------------- datasets */
 
-/* An early and clear word when a dataset cannot fit; the true test is the writing, which quotas and other writers may still fail. */
+/* An early and clear word when a dataset cannot fit; the true test is the writing, which quotas and other writers may
+ * still fail. */
 static syz_status check_space(const syz_h5 *f, const char *name, int64_t bytes)
 {
   syz_status st = SYZ_OK;
@@ -173,13 +181,15 @@ static syz_status check_space(const syz_h5 *f, const char *name, int64_t bytes)
     if (!f->column[i].chunks) unwritten += (double)f->column[i].rows * (double)f->column[i].row_bytes;
   unwritten -= (double)now.st_blocks * 512.0;
   double free_bytes = (double)disk.f_bavail * (double)disk.f_frsize;
-  SYZ_REQUIRE(unwritten <= free_bytes, SYZ_ERR_WRITE, "%s: no space for dataset %s: %.1f MiB are still to be written, %.1f MiB are free", f->path,
-              name, unwritten / 1048576.0, free_bytes / 1048576.0);
+  SYZ_REQUIRE(unwritten <= free_bytes, SYZ_ERR_WRITE,
+              "%s: no space for dataset %s: %.1f MiB are still to be written, %.1f MiB are free", f->path, name,
+              unwritten / 1048576.0, free_bytes / 1048576.0);
 cleanup:
   return st;
 }
 
-/* The groups in a dataset's name that are not there yet; HDF5's own intermediate groups would keep the time of their creation. */
+/* The groups in a dataset's name that are not there yet; HDF5's own intermediate groups would keep the time of their
+ * creation. */
 static syz_status make_groups(syz_h5 *f, const char *name)
 {
   syz_status st = SYZ_OK;
@@ -187,11 +197,12 @@ static syz_status make_groups(syz_h5 *f, const char *name)
   hid_t create = H5Pcreate(H5P_GROUP_CREATE);
   H5Pset_obj_track_times(create, 0);
   for (const char *slash = strchr(name, '/'); slash; slash = strchr(slash + 1, '/')) {
-    SYZ_REQUIRE(snprintf(group, sizeof group, "%.*s", (int)(slash - name), name) < (int)sizeof group, SYZ_ERR_WRITE, "%s: dataset name too long: %s",
-                f->path, name);
+    SYZ_REQUIRE(snprintf(group, sizeof group, "%.*s", (int)(slash - name), name) < (int)sizeof group, SYZ_ERR_WRITE,
+                "%s: dataset name too long: %s", f->path, name);
     htri_t is_there = H5Lexists(f->file, group, H5P_DEFAULT);
     hid_t g = is_there == 0 ? H5Gcreate2(f->file, group, H5P_DEFAULT, create, H5P_DEFAULT) : -1;
-    SYZ_REQUIRE(is_there > 0 || g >= 0, SYZ_ERR_WRITE, "%s: cannot create group %s: %s", f->path, group, h5_reason(reason));
+    SYZ_REQUIRE(is_there > 0 || g >= 0, SYZ_ERR_WRITE, "%s: cannot create group %s: %s", f->path, group,
+                h5_reason(reason));
     if (g >= 0) H5Gclose(g);
   }
 cleanup:
@@ -200,15 +211,17 @@ cleanup:
 }
 
 /* On rank 0: declare it and learn where its rows will lie. */
-static syz_status declare(syz_h5 *f, const char *name, syz_h5_type type, int ndim, const hsize_t *dims, int64_t chunk_rows, int64_t bytes,
-                          const char *units, const char *description, int64_t *offset)
+static syz_status declare(syz_h5 *f, const char *name, syz_h5_type type, int ndim, const hsize_t *dims,
+                          int64_t chunk_rows, int64_t bytes, const char *units, const char *description,
+                          int64_t *offset)
 {
   syz_status st = SYZ_OK;
   char reason[H5_REASON];
   hid_t create = H5Pcreate(H5P_DATASET_CREATE), space = H5Screate_simple(ndim, dims, NULL);
   hid_t stored = h5_file_type(type), d = -1;
   *offset = -1;
-  SYZ_REQUIRE(create >= 0 && space >= 0 && stored >= 0, SYZ_ERR_WRITE, "%s: dataset %s: %s", f->path, name, h5_reason(reason));
+  SYZ_REQUIRE(create >= 0 && space >= 0 && stored >= 0, SYZ_ERR_WRITE, "%s: dataset %s: %s", f->path, name,
+              h5_reason(reason));
   SYZ_TRY(make_groups(f, name));
   if (chunk_rows > 0) {
     SYZ_TRY(h5_chunks_declare(create, ndim, dims, chunk_rows));
@@ -225,7 +238,8 @@ static syz_status declare(syz_h5 *f, const char *name, syz_h5_type type, int ndi
   SYZ_TRY(put_checksum(f, d, name, 0));
   if (bytes > 0 && chunk_rows == 0) {
     haddr_t at = H5Dget_offset(d);
-    SYZ_REQUIRE(at != HADDR_UNDEF, SYZ_ERR_WRITE, "%s: dataset %s got no place in the file: %s", f->path, name, h5_reason(reason));
+    SYZ_REQUIRE(at != HADDR_UNDEF, SYZ_ERR_WRITE, "%s: dataset %s got no place in the file: %s", f->path, name,
+                h5_reason(reason));
     *offset = (int64_t)at;
     SYZ_TRY(check_space(f, name, bytes));
   }
@@ -261,15 +275,16 @@ static syz_status add_column(syz_h5 *f, const char *name, int64_t rows, size_t r
   if (h5_chunk_rows(rows, row_bytes) > 0) SYZ_TRY(h5_chunks_create(rows, row_bytes, item, &chunks));
   char *copy = h5_copy_text(name);
   SYZ_REQUIRE(copy, SYZ_ERR_MEMORY, "%s: no memory for dataset %s", f->path, name);
-  f->column[f->columns++] = (h5_column){.name = copy, .rows = rows, .row_bytes = row_bytes, .chunks = chunks, .shared = -1, .offset = -1};
+  f->column[f->columns++] =
+      (h5_column){.name = copy, .rows = rows, .row_bytes = row_bytes, .chunks = chunks, .shared = -1, .offset = -1};
   chunks = NULL;
 cleanup:
   h5_chunks_destroy(&chunks);
   return st;
 }
 
-syz_status syz_h5_dataset(syz_h5 *f, const char *name, syz_h5_type type, int64_t rows, int ndim_row, const int64_t *shape_row, const char *units,
-                          const char *description)
+syz_status syz_h5_dataset(syz_h5 *f, const char *name, syz_h5_type type, int64_t rows, int ndim_row,
+                          const int64_t *shape_row, const char *units, const char *description)
 {
   syz_status st = SYZ_OK;
   hsize_t dims[H5_DIMS];
@@ -278,10 +293,12 @@ syz_status syz_h5_dataset(syz_h5 *f, const char *name, syz_h5_type type, int64_t
   struct {
     int64_t offset;
   } place = {-1};
-  SYZ_REQUIRE(f && f->is_writing && rows >= 0 && ndim_row >= 0 && ndim_row < H5_DIMS, SYZ_ERR_INTERNAL, "dataset %s: wrong arguments", name);
+  SYZ_REQUIRE(f && f->is_writing && rows >= 0 && ndim_row >= 0 && ndim_row < H5_DIMS, SYZ_ERR_INTERNAL,
+              "dataset %s: wrong arguments", name);
   dims[0] = (hsize_t)rows;
   for (int i = 0; i < ndim_row; i++) {
-    SYZ_REQUIRE(shape_row[i] >= 1, SYZ_ERR_INTERNAL, "%s: dataset %s: axis %d of %lld", f->path, name, i + 1, (long long)shape_row[i]);
+    SYZ_REQUIRE(shape_row[i] >= 1, SYZ_ERR_INTERNAL, "%s: dataset %s: axis %d of %lld", f->path, name, i + 1,
+                (long long)shape_row[i]);
     dims[i + 1] = (hsize_t)shape_row[i];
     bytes *= (double)shape_row[i];
     SYZ_REQUIRE(bytes < 4e18, SYZ_ERR_WRITE, "%s: dataset %s of %.3g bytes", f->path, name, bytes);
@@ -292,7 +309,8 @@ syz_status syz_h5_dataset(syz_h5 *f, const char *name, syz_h5_type type, int64_t
   h5_column *column = &f->column[f->columns - 1];
   if (f->rank == 0) {
     column->rows = 0; /* check_space counts the datasets before this one and this one's bytes apart */
-    st = declare(f, name, type, ndim_row + 1, dims, h5_chunk_rows(rows, row_bytes), rows * (int64_t)row_bytes, units, description, &place.offset);
+    st = declare(f, name, type, ndim_row + 1, dims, h5_chunk_rows(rows, row_bytes), rows * (int64_t)row_bytes, units,
+                 description, &place.offset);
     column->rows = rows;
   }
   f->is_unflushed = true;
@@ -310,7 +328,8 @@ static syz_status flush_description(syz_h5 *f)
   syz_status st = SYZ_OK;
   char reason[H5_REASON];
   if (f->rank != 0 || !f->is_unflushed) return SYZ_OK;
-  SYZ_REQUIRE(H5Fflush(f->file, H5F_SCOPE_LOCAL) >= 0, SYZ_ERR_WRITE, "%s: cannot write: %s", f->path, h5_reason(reason));
+  SYZ_REQUIRE(H5Fflush(f->file, H5F_SCOPE_LOCAL) >= 0, SYZ_ERR_WRITE, "%s: cannot write: %s", f->path,
+              h5_reason(reason));
   SYZ_TRY(h5_image_save(f->image, f->fd, f->path));
   f->is_unflushed = false;
 cleanup:
@@ -342,26 +361,31 @@ static syz_status check_rows(syz_h5 *f, const char *name, int64_t first, int64_t
   const h5_column *column = find_column(f, name);
   SYZ_REQUIRE(column, SYZ_ERR_INTERNAL, "%s: dataset %s was not declared", f->path, name);
   SYZ_REQUIRE(first >= 0 && n >= 0 && first <= column->rows && n <= column->rows - first, SYZ_ERR_INTERNAL,
-              "%s: dataset %s has %lld rows, not %lld .. %lld", f->path, name, (long long)column->rows, (long long)first, (long long)(first + n));
+              "%s: dataset %s has %lld rows, not %lld .. %lld", f->path, name, (long long)column->rows,
+              (long long)first, (long long)(first + n));
   if (!f->is_mpio) SYZ_TRY(flush_description(f));
   SYZ_REQUIRE(!syz_fault("h5_write"), SYZ_ERR_WRITE, "%s: dataset %s: injected failure", f->path, name);
 cleanup:
   return st;
 }
 
-/* This rank's rows to their place, hashed block by block: what is copied next is in the processor's cache, and the thread of the direct lane
- * writes meanwhile. */
+/* This rank's rows to their place, hashed block by block: what is copied next is in the processor's cache, and the
+ * thread of the direct lane writes meanwhile. */
 static syz_status write_own(syz_h5 *f, h5_column *column, int64_t first, int64_t n, const void *data)
 {
   syz_status st = SYZ_OK;
   const int64_t width = (int64_t)column->row_bytes;
-  const int64_t block = (size_t)n * column->row_bytes < H5_DIRECT_WORTH || !h5_lane(f) ? n : HASH_BYTES / width > 1 ? HASH_BYTES / width : 1;
+  const int64_t block = (size_t)n * column->row_bytes < H5_DIRECT_WORTH || !h5_lane(f) ? n
+                        : HASH_BYTES / width > 1                                       ? HASH_BYTES / width
+                                                                                       : 1;
   for (int64_t at = 0; at < n; at += block) {
     const int64_t some = n - at < block ? n - at : block;
     const unsigned char *from = (const unsigned char *)data + at * width;
     column->sum += syz_checksum_rows(from, some, column->row_bytes, first + at);
-    if (block < n) SYZ_TRY(h5_direct_write(f->direct, column->offset + (first + at) * width, (size_t)(some * width), from));
-    else SYZ_TRY(h5_write_at(f, column->name, column->offset + (first + at) * width, (size_t)(some * width), from));
+    if (block < n)
+      SYZ_TRY(h5_direct_write(f->direct, column->offset + (first + at) * width, (size_t)(some * width), from));
+    else
+      SYZ_TRY(h5_write_at(f, column->name, column->offset + (first + at) * width, (size_t)(some * width), from));
   }
 cleanup:
   return st;
@@ -375,18 +399,23 @@ syz_status syz_h5_write_rows(syz_h5 *f, const char *name, int64_t first, int64_t
   SYZ_TRY(h5_agree(f, check_rows(f, name, first, n)));
   h5_column *column = find_column(f, name);
   if (f->is_mpio) SYZ_TRY(h5_mpio_open(f));
-  if (f->is_mpio) SYZ_TRY(h5_mpio_write(f, column, first, n, data));
-  else if (column->chunks) SYZ_TRY(h5_chunks_put(f, column, first, n, data));
-  else if (gathers) SYZ_TRY(h5_gather_rows(f, column, first, n, data));
-  else SYZ_TRY(h5_agree(f, write_own(f, column, first, n, data)));
+  if (f->is_mpio)
+    SYZ_TRY(h5_mpio_write(f, column, first, n, data));
+  else if (column->chunks)
+    SYZ_TRY(h5_chunks_put(f, column, first, n, data));
+  else if (gathers)
+    SYZ_TRY(h5_gather_rows(f, column, first, n, data));
+  else
+    SYZ_TRY(h5_agree(f, write_own(f, column, first, n, data)));
   if (column->chunks || gathers || f->is_mpio) column->sum += syz_checksum_rows(data, n, column->row_bytes, first);
   column->written += n;
 cleanup:
   return st;
 }
 
-syz_status syz_h5_write(syz_h5 *f, const char *name, syz_h5_type type, int64_t rows, int ndim_row, const int64_t *shape_row, int64_t first, int64_t n,
-                        const void *data, const char *units, const char *description)
+syz_status syz_h5_write(syz_h5 *f, const char *name, syz_h5_type type, int64_t rows, int ndim_row,
+                        const int64_t *shape_row, int64_t first, int64_t n, const void *data, const char *units,
+                        const char *description)
 {
   syz_status st = SYZ_OK;
   SYZ_TRY(syz_h5_dataset(f, name, type, rows, ndim_row, shape_row, units, description));
@@ -478,8 +507,8 @@ static syz_status finish_description(syz_h5 *f)
   hid_t d = -1;
   for (int i = 0; i < f->columns; i++) {
     h5_column *c = &f->column[i];
-    SYZ_REQUIRE(c->written == c->rows, SYZ_ERR_INTERNAL, "%s: dataset %s: %lld of %lld rows were written", f->path, c->name,
-                (long long)c->written, (long long)c->rows);
+    SYZ_REQUIRE(c->written == c->rows, SYZ_ERR_INTERNAL, "%s: dataset %s: %lld of %lld rows were written", f->path,
+                c->name, (long long)c->written, (long long)c->rows);
     d = H5Dopen2(f->file, c->name, H5P_DEFAULT);
     SYZ_REQUIRE(d >= 0, SYZ_ERR_WRITE, "%s: dataset %s: %s", f->path, c->name, h5_reason(reason));
     SYZ_TRY(put_checksum(f, d, c->name, c->sum));
@@ -511,7 +540,8 @@ static syz_status put_sum(syz_h5 *f, hid_t object, const h5_column *column)
   return put_checksum(f, object, column ? column->name : "its attributes", column ? column->sum : f->seal);
 }
 
-/* Collective, agreed: rank 0 learns from its description what the seal of the file is, all ranks write the checksums together. */
+/* Collective, agreed: rank 0 learns from its description what the seal of the file is, all ranks write the checksums
+ * together. */
 static syz_status publish_mpio(syz_h5 *f)
 {
   syz_status st = SYZ_OK;

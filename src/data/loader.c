@@ -2,11 +2,13 @@
 /**
  * Read-ahead: a thread fills a ring of batches while the network works on the one it was given.
  *
- * The thread reads with pread, augments, maps colours and crops; it calls neither MPI nor HDF5 (which is not thread-safe here). Objects
- * whose pixels only HDF5 can read (chunked, compressed, of another type) are left to syz_loader_next on the main thread. All memory is
- * taken when the loader is made: ahead + 1 batches and one object's scratch for each of the two threads, of what is wanted alone.
+ * The thread reads with pread, augments, maps colours and crops; it calls neither MPI nor HDF5 (which is not
+ * thread-safe here). Objects whose pixels only HDF5 can read (chunked, compressed, of another type) are left to
+ * syz_loader_next on the main thread. All memory is taken when the loader is made: ahead + 1 batches and one object's
+ * scratch for each of the two threads, of what is wanted alone.
  *
- * Cost of the published crops (2 x 144 + 8 x 60, blur and noise, colours): 0.36 ms an object on one core (AVX2, Zen 5), half of it colours.
+ * Cost of the published crops (2 x 144 + 8 x 60, blur and noise, colours): 0.36 ms an object on one core (AVX2, Zen 5),
+ * half of it colours.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -61,7 +63,8 @@ static void crop_and_map(const float *image, int64_t size, float *planes)
     for (int64_t b = 0; b < SYZ_BANDS; b++)
       memcpy(in + b * size, image + b * SET_PLANE + (y + edge) * SYZ_IMAGE_SIZE + edge, (size_t)size * sizeof *in);
     syz_colour_map(out, in, size);
-    for (int64_t b = 0; b < SYZ_BANDS; b++) memcpy(planes + (b * size + y) * size, out + b * size, (size_t)size * sizeof *out);
+    for (int64_t b = 0; b < SYZ_BANDS; b++)
+      memcpy(planes + (b * size + y) * size, out + b * size, (size_t)size * sizeof *out);
   }
 }
 
@@ -71,9 +74,13 @@ void syz_prepare_images(const float *image, int64_t n, int64_t size, float *plan
   for (int64_t i = 0; i < n; i++) crop_and_map(image + i * SET_IMAGE, size, planes + i * SYZ_BANDS * size * size);
 }
 
-/* What a configuration asks of the files. Noise on spectra needs the inverse variances even when the caller does not. */
+/* What a configuration asks of the files. Noise on spectra needs the inverse variances even when the caller does not.
+ */
 static bool reads_image(const syz_loader_config *c) { return c->image_size > 0 || c->crops; }
-static bool reads_ivar(const syz_loader_config *c) { return c->wants_flux && (c->wants_ivar || c->augment.spectrum_noise > 0); }
+static bool reads_ivar(const syz_loader_config *c)
+{
+  return c->wants_flux && (c->wants_ivar || c->augment.spectrum_noise > 0);
+}
 
 /* Floats of an object in a batch. */
 static int64_t planes_floats(const syz_loader_config *c) { return SYZ_BANDS * c->image_size * c->image_size; }
@@ -88,7 +95,8 @@ static void make_crops(const syz_loader_config *c, workplace *w, slot *s, int64_
   for (int g = 0; g < SYZ_CROP_GROUPS; g++) {
     const int64_t floats = crops_floats(c, g);
     for (int64_t k = 0; k < a->count[g]; k++)
-      syz_crop_make(a, c->sampler.seed, s->step, s->place[i], g, k, w->image, s->crop[g] + i * floats + k * (floats / a->count[g]), w->crop);
+      syz_crop_make(a, c->sampler.seed, s->step, s->place[i], g, k, w->image,
+                    s->crop[g] + i * floats + k * (floats / a->count[g]), w->crop);
   }
 }
 
@@ -110,8 +118,10 @@ static syz_status prepare(syz_loader *l, workplace *w, slot *s, int64_t i, bool 
   syz_pulse();
   SYZ_REQUIRE(!syz_fault("loader_read"), SYZ_ERR_DATA, "object %lld: injected failure", (long long)o->object_id);
   if (c->crops && !o->has_image) SYZ_TRY(refuse_imageless(l, s->index[i]));
-  if (is_main) SYZ_TRY(syz_shardset_read_one(l->set, s->index[i], image, flux, ivar));
-  else SYZ_TRY(syz_shardset_read_direct(l->set, &l->reader, s->index[i], image, flux, ivar));
+  if (is_main)
+    SYZ_TRY(syz_shardset_read_one(l->set, s->index[i], image, flux, ivar));
+  else
+    SYZ_TRY(syz_shardset_read_direct(l->set, &l->reader, s->index[i], image, flux, ivar));
   if (flux && o->has_spectrum) syz_augment_spectrum(&c->augment, c->sampler.seed, s->step, s->place[i], flux, ivar);
   if (c->crops) make_crops(c, w, s, i);
   if (c->image_size) {
@@ -163,7 +173,10 @@ static void *run(void *loader)
 }
 
 /* The arrays of a batch and of a workplace: the same calls measure them and hand them out. */
-static void *take(syz_arena *a, int64_t floats) { return floats > 0 ? syz_arena_take(a, (size_t)floats, sizeof(float)) : NULL; }
+static void *take(syz_arena *a, int64_t floats)
+{
+  return floats > 0 ? syz_arena_take(a, (size_t)floats, sizeof(float)) : NULL;
+}
 
 static void lay_out_slot(const syz_loader_config *c, syz_arena *a, slot *s)
 {
@@ -185,7 +198,8 @@ static void lay_out_place(const syz_loader_config *c, syz_arena *a, workplace *w
 }
 
 /* ring [ahead + 1]; NULL while only measuring for a caller without a loader. */
-static void lay_out(const syz_loader_config *c, syz_arena *a, slot *ring, workplace *thread_place, workplace *main_place, float **axes)
+static void lay_out(const syz_loader_config *c, syz_arena *a, slot *ring, workplace *thread_place,
+                    workplace *main_place, float **axes)
 {
   slot unused;
   for (int k = 0; k <= c->ahead; k++) lay_out_slot(c, a, ring ? &ring[k] : &unused);
@@ -234,21 +248,24 @@ syz_status syz_loader_create(syz_shardset *s, const syz_loader_config *config, s
   syz_loader *l = NULL;
   const syz_loader_config *c = config;
   *out = NULL;
-  SYZ_REQUIRE((c->subset ? c->sampler.n >= 1 : c->sampler.n == s->size) && c->sampler.global_batch >= 1 && c->first_place >= 0 && c->count >= 0 &&
-                  c->first_place + c->count <= c->sampler.global_batch && c->image_size >= 0 && c->image_size <= SYZ_IMAGE_SIZE && c->ahead >= 1 &&
-                  c->first_step >= 0,
-              SYZ_ERR_INTERNAL, "loader: n %lld of %lld, places %lld + %lld of %lld, image size %lld, ahead %d", (long long)c->sampler.n,
-              (long long)s->size, (long long)c->first_place, (long long)c->count, (long long)c->sampler.global_batch, (long long)c->image_size,
-              c->ahead);
-  SYZ_REQUIRE(!c->crops || (c->image_size == 0 && !syz_augment_is_on(&c->augment) && syz_crops_are_sound(c->crops)), SYZ_ERR_INTERNAL,
-              "loader: crops of sizes %lld and %lld, image size %lld, augmentation %s", (long long)c->crops->size[0], (long long)c->crops->size[1],
-              (long long)c->image_size, syz_augment_is_on(&c->augment) ? "on" : "off");
+  SYZ_REQUIRE((c->subset ? c->sampler.n >= 1 : c->sampler.n == s->size) && c->sampler.global_batch >= 1 &&
+                  c->first_place >= 0 && c->count >= 0 && c->first_place + c->count <= c->sampler.global_batch &&
+                  c->image_size >= 0 && c->image_size <= SYZ_IMAGE_SIZE && c->ahead >= 1 && c->first_step >= 0,
+              SYZ_ERR_INTERNAL, "loader: n %lld of %lld, places %lld + %lld of %lld, image size %lld, ahead %d",
+              (long long)c->sampler.n, (long long)s->size, (long long)c->first_place, (long long)c->count,
+              (long long)c->sampler.global_batch, (long long)c->image_size, c->ahead);
+  SYZ_REQUIRE(!c->crops || (c->image_size == 0 && !syz_augment_is_on(&c->augment) && syz_crops_are_sound(c->crops)),
+              SYZ_ERR_INTERNAL, "loader: crops of sizes %lld and %lld, image size %lld, augmentation %s",
+              (long long)c->crops->size[0], (long long)c->crops->size[1], (long long)c->image_size,
+              syz_augment_is_on(&c->augment) ? "on" : "off");
   SYZ_REQUIRE(!c->wants_ivar || c->wants_flux, SYZ_ERR_INTERNAL, "loader: inverse variances are wanted without flux");
   SYZ_REQUIRE(!(c->wants_flux && c->augment.spectrum_noise > 0) || s->has_ivar, SYZ_ERR_INPUT,
-              "%s: spectrum noise is wanted in units of 1/sqrt(ivar), but this data set holds no inverse variances", s->file[0].path);
+              "%s: spectrum noise is wanted in units of 1/sqrt(ivar), but this data set holds no inverse variances",
+              s->file[0].path);
   for (int64_t i = 0; c->subset && i < c->sampler.n; i++)
-    SYZ_REQUIRE(c->subset[i] >= 0 && c->subset[i] < s->size, SYZ_ERR_INTERNAL, "loader: object %lld of the subset is number %lld of a data set of %lld",
-                (long long)i, (long long)c->subset[i], (long long)s->size);
+    SYZ_REQUIRE(c->subset[i] >= 0 && c->subset[i] < s->size, SYZ_ERR_INTERNAL,
+                "loader: object %lld of the subset is number %lld of a data set of %lld", (long long)i,
+                (long long)c->subset[i], (long long)s->size);
   SYZ_ALLOC(l, "loader", 1);
   l->set = s;
   l->config = *c;
@@ -294,8 +311,8 @@ syz_status syz_loader_next(syz_loader *l, syz_batch *out, double *wait_s)
 {
   syz_status st = SYZ_OK;
   double t0 = syz_clock_s();
-  SYZ_REQUIRE(l->next < l->config.last_step, SYZ_ERR_INTERNAL, "loader: step %lld was not announced (last %lld)", (long long)l->next,
-              (long long)l->config.last_step - 1);
+  SYZ_REQUIRE(l->next < l->config.last_step, SYZ_ERR_INTERNAL, "loader: step %lld was not announced (last %lld)",
+              (long long)l->next, (long long)l->config.last_step - 1);
   pthread_mutex_lock(&l->lock);
   if (l->holds) l->given_back++;
   l->holds = true;
@@ -308,7 +325,13 @@ syz_status syz_loader_next(syz_loader *l, syz_batch *out, double *wait_s)
   SYZ_REQUIRE(s->st == SYZ_OK, s->st, "%s", s->text);
   for (int64_t i = 0; s->has_left && i < l->config.count; i++)
     if (s->is_left[i]) SYZ_TRY(prepare(l, &l->main_place, s, i, true));
-  *out = (syz_batch){.step = s->step, .n = l->config.count, .index = s->index, .place = s->place, .image = s->image, .flux = s->flux, .ivar = s->ivar};
+  *out = (syz_batch){.step = s->step,
+                     .n = l->config.count,
+                     .index = s->index,
+                     .place = s->place,
+                     .image = s->image,
+                     .flux = s->flux,
+                     .ivar = s->ivar};
   for (int g = 0; g < SYZ_CROP_GROUPS; g++) out->crop[g] = s->crop[g];
 cleanup:
   if (wait_s) *wait_s += syz_clock_s() - t0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Masks of pretraining: rectangles of patches (DINOv2's data/masking.py and data/collate.py, after BEiT) and runs of spectrum tokens (AstroCLIP's
- * models/specformer.py, _mask_seq). Every mask is a function of (seed, step, its number in the global batch).
+ * Masks of pretraining: rectangles of patches (DINOv2's data/masking.py and data/collate.py, after BEiT) and runs of
+ * spectrum tokens (AstroCLIP's models/specformer.py, _mask_seq). Every mask is a function of (seed, step, its number in
+ * the global batch).
  */
 #include <math.h>
 #include <string.h>
@@ -10,7 +11,8 @@
 
 enum { PATCHES_MIN = 4, ATTEMPTS = 10 };
 
-/* The published stratification: share `probability` of the crops, rounded down, and one stratum of ratios for each of them. */
+/* The published stratification: share `probability` of the crops, rounded down, and one stratum of ratios for each of
+ * them. */
 static int64_t masked_crops(const syz_block_masks *m) { return (int64_t)((double)m->crops * m->probability); }
 
 /* Edge `i` of the strata: linspace(ratio_min, ratio_max, masked + 1). */
@@ -24,10 +26,14 @@ typedef struct draws {
   uint32_t used;
 } draws;
 
-static double uniform(draws *d, double low, double high) { return low + (high - low) * syz_random_uniform(&d->stream, d->used++); }
+static double uniform(draws *d, double low, double high)
+{
+  return low + (high - low) * syz_random_uniform(&d->stream, d->used++);
+}
 
-/* One more rectangle that brings between 1 and `most` new patches, within ten attempts; returns how many it brought. Shapes that do not
- * fit and rectangles with nothing new, or too much, are attempts that failed, as in the published code; rounding is half to even, as there. */
+/* One more rectangle that brings between 1 and `most` new patches, within ten attempts; returns how many it brought.
+ * Shapes that do not fit and rectangles with nothing new, or too much, are attempts that failed, as in the published
+ * code; rounding is half to even, as there. */
 static int64_t add_block(const syz_block_masks *m, draws *d, int64_t most, uint8_t *mask)
 {
   const double log_aspect = -log(m->aspect_min);
@@ -49,9 +55,11 @@ static int64_t add_block(const syz_block_masks *m, draws *d, int64_t most, uint8
 
 int64_t syz_block_mask(const syz_block_masks *m, uint64_t seed, int64_t step, int64_t crop, uint8_t *mask)
 {
-  SYZ_ASSERT(m->side >= 1 && crop >= 0 && crop < m->crops && m->aspect_min > 0 && m->aspect_min <= 1 && m->probability >= 0 && m->probability <= 1 &&
-             m->ratio_min >= 0 && m->ratio_min <= m->ratio_max && m->ratio_max <= 1);
-  const int64_t patches = m->side * m->side, block_most = m->side / 2 * m->side; /* a block is at most half of the crop */
+  SYZ_ASSERT(m->side >= 1 && crop >= 0 && crop < m->crops && m->aspect_min > 0 && m->aspect_min <= 1 &&
+             m->probability >= 0 && m->probability <= 1 && m->ratio_min >= 0 && m->ratio_min <= m->ratio_max &&
+             m->ratio_max <= 1);
+  const int64_t patches = m->side * m->side,
+                block_most = m->side / 2 * m->side; /* a block is at most half of the crop */
   memset(mask, 0, (size_t)patches);
   syz_random order = syz_random_make(seed, SYZ_RANDOM_MASK_ORDER, (uint64_t)step, 0);
   int64_t stratum = (int64_t)syz_random_permute(&order, (uint64_t)m->crops, (uint64_t)crop);
@@ -71,11 +79,13 @@ int64_t syz_block_mask_most(const syz_block_masks *m, int64_t n)
 {
   /* The permutation may put the highest strata side by side; a mask never has more patches than its ratio asks for. */
   int64_t masked = masked_crops(m), most = 0;
-  for (int64_t i = masked - 1; i >= 0 && i >= masked - n; i--) most += (int64_t)((double)(m->side * m->side) * edge(m, i + 1));
+  for (int64_t i = masked - 1; i >= 0 && i >= masked - n; i--)
+    most += (int64_t)((double)(m->side * m->side) * edge(m, i + 1));
   return most;
 }
 
-int64_t syz_run_mask(int64_t tokens, int64_t runs, int64_t width, uint64_t seed, int64_t step, int64_t place, uint8_t *mask)
+int64_t syz_run_mask(int64_t tokens, int64_t runs, int64_t width, uint64_t seed, int64_t step, int64_t place,
+                     uint8_t *mask)
 {
   SYZ_ASSERT(tokens >= 1 && runs >= 0 && width >= 0 && (runs == 0 || width <= tokens / runs));
   syz_random r = syz_random_make(seed, SYZ_RANDOM_RUN_MASK, (uint64_t)step, (uint64_t)place);

@@ -72,13 +72,15 @@ static syz_status add_folder(path_list *list, const char *folder, int depth, syz
   SYZ_REQUIRE(entries >= 0, SYZ_ERR_DATA, "%s: cannot read the folder: %s", folder, strerror(errno));
   SYZ_REQUIRE(depth < DEPTH, SYZ_ERR_DATA, "%s: folders more than %d deep", folder, DEPTH);
   for (int i = 0; i < entries; i++) {
-    SYZ_REQUIRE(snprintf(path, sizeof path, "%.*s/%s", (int)n, folder, entry[i]->d_name) < (int)sizeof path, SYZ_ERR_DATA, "%s: name too long",
-                folder);
+    SYZ_REQUIRE(snprintf(path, sizeof path, "%.*s/%s", (int)n, folder, entry[i]->d_name) < (int)sizeof path,
+                SYZ_ERR_DATA, "%s: name too long", folder);
     if (stat(path, &s) != 0) continue; /* a link that leads nowhere */
     if (S_ISDIR(s.st_mode))
       SYZ_TRY(add_folder(list, path, depth + 1, met, fits));
-    else if (S_ISREG(s.st_mode) && (ends_with(path, ".h5") || ends_with(path, ".hdf5"))) SYZ_TRY(add(list, path));
-    else *fits += S_ISREG(s.st_mode) && is_fits(path);
+    else if (S_ISREG(s.st_mode) && (ends_with(path, ".h5") || ends_with(path, ".hdf5")))
+      SYZ_TRY(add(list, path));
+    else
+      *fits += S_ISREG(s.st_mode) && is_fits(path);
   }
 cleanup:
   for (int i = 0; i < entries; i++) free(entry[i]);
@@ -115,8 +117,8 @@ static syz_status refuse_repeats(const path_list *list)
   }
   qsort(id, (size_t)list->n, sizeof *id, by_identity);
   for (int i = 1; i < list->n; i++)
-    SYZ_REQUIRE(id[i].device != id[i - 1].device || id[i].number != id[i - 1].number, SYZ_ERR_DATA, "%s and %s are the same file",
-                list->path[id[i - 1].at], list->path[id[i].at]);
+    SYZ_REQUIRE(id[i].device != id[i - 1].device || id[i].number != id[i - 1].number, SYZ_ERR_DATA,
+                "%s and %s are the same file", list->path[id[i - 1].at], list->path[id[i].at]);
 cleanup:
   syz_free(&id);
   return st;
@@ -130,14 +132,18 @@ syz_status syz_paths_collect(int n, const char *const *given, path_list *out)
   SYZ_REQUIRE(n > 0, SYZ_ERR_INPUT, "no data set is named (data.path)");
   for (int i = 0; i < n; i++) {
     struct stat s;
-    SYZ_REQUIRE(stat(given[i], &s) == 0, SYZ_ERR_DATA, "%s: %s%s", given[i], strerror(errno),
-                n > 1 ? " (on the command line a comma parts names: put one that has a comma in quotation marks, [\"a,b\"])" : "");
+    SYZ_REQUIRE(
+        stat(given[i], &s) == 0, SYZ_ERR_DATA, "%s: %s%s", given[i], strerror(errno),
+        n > 1 ? " (on the command line a comma parts names: put one that has a comma in quotation marks, [\"a,b\"])"
+              : "");
     if (S_ISDIR(s.st_mode)) {
       int before = out->n, fits = 0;
       syz_met_free(&met); /* what is named twice is for refuse_repeats to find */
       SYZ_TRY(add_folder(out, given[i], 0, &met, &fits));
       SYZ_REQUIRE(out->n > before, SYZ_ERR_DATA, "%s: no *.h5 or *.hdf5 file in this folder%s", given[i],
-                  fits ? ", but FITS files: `syzygy ingest` makes shards of them (ingest.spectra, ingest.images, ingest.catalogues)" : "");
+                  fits ? ", but FITS files: `syzygy ingest` makes shards of them (ingest.spectra, ingest.images, "
+                         "ingest.catalogues)"
+                       : "");
       qsort(out->path + before, (size_t)(out->n - before), sizeof *out->path, by_text);
     } else {
       SYZ_TRY(add(out, given[i]));

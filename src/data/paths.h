@@ -10,8 +10,8 @@ typedef struct path_list {
 } path_list;
 
 /**
- * Files as given; folders: all *.h5 and *.hdf5 below, sorted by path. SYZ_ERR_DATA when nothing is there, a folder holds no such file, or a
- * file is named twice. Rank-local.
+ * Files as given; folders: all *.h5 and *.hdf5 below, sorted by path. SYZ_ERR_DATA when nothing is there, a folder
+ * holds no such file, or a file is named twice. Rank-local.
  */
 syz_status syz_paths_collect(int n, const char *const *given, path_list *out);
 /** The list of rank 0 to everybody. Collective. */

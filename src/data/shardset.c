@@ -2,11 +2,12 @@
 /**
  * An open data set: one global numbering over many files.
  *
- * The files are scanned by the ranks in turns (file f by rank f mod size), each as a whole, and what was found travels file by file in
- * file order, so that every rank holds the same tables whatever their number. Objects that are left out (damaged ones, or those
- * without the modality wanted) are a sorted list of raw numbers; the numbers in use skip them.
+ * The files are scanned by the ranks in turns (file f by rank f mod size), each as a whole, and what was found travels
+ * file by file in file order, so that every rank holds the same tables whatever their number. Objects that are left out
+ * (damaged ones, or those without the modality wanted) are a sorted list of raw numbers; the numbers in use skip them.
  *
- * Memory: 32 bytes an object on each node (syz_shared), about 200 a file on each rank. Nothing else grows with the data set.
+ * Memory: 32 bytes an object on each node (syz_shared), about 200 a file on each rank. Nothing else grows with the data
+ * set.
  */
 #include "shardset.h"
 
@@ -51,7 +52,8 @@ cleanup:
   return st;
 }
 
-/* Every pixel of a part's used rows is looked at, of images or spectra alone if that is how the set skips; rows are read in blocks. */
+/* Every pixel of a part's used rows is looked at, of images or spectra alone if that is how the set skips; rows are
+ * read in blocks. */
 static syz_status find_bad(syz_h5 *f, own_file *o, int part, syz_bad_objects bad, const syz_object *object)
 {
   syz_status st = SYZ_OK;
@@ -142,7 +144,8 @@ static syz_status add_labels(syz_shardset *s, int file, int n, char (*label)[SYZ
   for (int i = 0; i < n; i++) {
     int at = find_label(s, label[i]);
     if (at < 0) {
-      SYZ_REQUIRE(s->labels < SYZ_LABELS_MAX, SYZ_ERR_DATA, "%s: more than %d labels in the data set", s->file[file].path, SYZ_LABELS_MAX);
+      SYZ_REQUIRE(s->labels < SYZ_LABELS_MAX, SYZ_ERR_DATA, "%s: more than %d labels in the data set",
+                  s->file[file].path, SYZ_LABELS_MAX);
       at = s->labels++;
       memcpy(s->label[at], label[i], SYZ_LABEL_NAME);
     }
@@ -177,8 +180,8 @@ cleanup:
   return st;
 }
 
-static syz_status receive_file(syz_shardset *s, int file, const file_header *h, const set_part *part, char (*label)[SYZ_LABEL_NAME],
-                               const bad_row *bad)
+static syz_status receive_file(syz_shardset *s, int file, const file_header *h, const set_part *part,
+                               char (*label)[SYZ_LABEL_NAME], const bad_row *bad)
 {
   syz_status st = SYZ_OK;
   s->file[file].bytes = h->bytes;
@@ -201,8 +204,10 @@ static syz_status receive_file(syz_shardset *s, int file, const file_header *h, 
       char **reason = &s->reason[(size_t)s->parts * PIXEL_FAULTS + (size_t)bad[k].fault];
       if (!*reason) {
         SYZ_ALLOC(*reason, "reason", 128);
-        if (*p->group) snprintf(*reason, 128, "group %c: %s", p->group[0], syz_pixel_fault_text((pixel_fault)bad[k].fault));
-        else snprintf(*reason, 128, "%s", syz_pixel_fault_text((pixel_fault)bad[k].fault));
+        if (*p->group)
+          snprintf(*reason, 128, "group %c: %s", p->group[0], syz_pixel_fault_text((pixel_fault)bad[k].fault));
+        else
+          snprintf(*reason, 128, "%s", syz_pixel_fault_text((pixel_fault)bad[k].fault));
       }
       s->skipped[s->skips++] = p->raw + bad[k].row - p->first;
       s->rejected[s->rejects++] = (syz_rejected){s->file[file].path, bad[k].row, bad[k].object_id, *reason};
@@ -242,7 +247,9 @@ static syz_status exchange_files(syz_shardset *s, const own_file *own)
   for (int f = 0; f < s->files; f++) {
     const own_file *o = f % size == rank ? &own[f / size] : NULL;
     file_header h = {0};
-    if (o) h = (file_header){o->scan.bytes, o->bads, o->scan.digest, o->scan.parts, o->scan.labels, o->scan.lacks_sums, o->scan.lacks_seal};
+    if (o)
+      h = (file_header){o->scan.bytes,      o->bads,           o->scan.digest, o->scan.parts, o->scan.labels,
+                        o->scan.lacks_sums, o->scan.lacks_seal};
     syz_bcast(s->comm, &h, sizeof h, f % size);
     syz_free(&bad);
     if (h.bads) bad = syz_alloc("damaged objects", (size_t)h.bads, sizeof *bad);
@@ -352,12 +359,13 @@ static void warn_of_seals(const syz_shardset *s)
       n++;
     }
   if (n)
-    syz_warn("%d of %d data files have no checksum of their attributes (of an older version or another program), so damage there is not noticed; the "
-             "first: %s",
+    syz_warn("%d of %d data files have no checksum of their attributes (of an older version or another program), so "
+             "damage there is not noticed; the first: %s",
              n, s->files, s->file[first].path);
 }
 
-syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, syz_split split, syz_bad_objects bad, syz_shardset **out)
+syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, syz_split split, syz_bad_objects bad,
+                             syz_shardset **out)
 {
   syz_status st = SYZ_OK;
   syz_shardset *s = syz_alloc("data set", 1, sizeof *s);
@@ -378,8 +386,8 @@ syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, 
   SYZ_TRY_ALL(c, scan_share(s, split, own));
   SYZ_TRY(exchange_files(s, own));
   SYZ_TRY(exchange_objects(s, own));
-  SYZ_REQUIRE(s->size > 0, SYZ_ERR_DATA, "%s: no usable object in %d file(s) (%lld in this split, %lld left out)", s->file[0].path, s->files,
-              (long long)s->raw_size, (long long)s->skips);
+  SYZ_REQUIRE(s->size > 0, SYZ_ERR_DATA, "%s: no usable object in %d file(s) (%lld in this split, %lld left out)",
+              s->file[0].path, s->files, (long long)s->raw_size, (long long)s->skips);
   s->digest = digest_of(s);
   warn_of_seals(s);
   *out = s;
@@ -456,8 +464,11 @@ syz_status syz_shardset_select(syz_shardset *s, bool needs_image, bool needs_spe
     lacking += (needs_image && !s->object[i].has_image) || (needs_spectrum && !s->object[i].has_spectrum);
   *left_out = lacking;
   if (!lacking) return SYZ_OK;
-  SYZ_REQUIRE(lacking < s->size, SYZ_ERR_DATA, "%s: none of the %lld objects has %s", s->file[0].path, (long long)s->size,
-              needs_image && needs_spectrum ? "both image and spectrum" : needs_image ? "an image" : "a spectrum");
+  SYZ_REQUIRE(lacking < s->size, SYZ_ERR_DATA, "%s: none of the %lld objects has %s", s->file[0].path,
+              (long long)s->size,
+              needs_image && needs_spectrum ? "both image and spectrum"
+              : needs_image                 ? "an image"
+                                            : "a spectrum");
   skipped = syz_alloc("objects left out", (size_t)(s->skips + lacking), sizeof *skipped);
   SYZ_TRY_ALL(s->comm, skipped ? SYZ_OK : SYZ_ERR_MEMORY);
   int64_t n = 0, skip = 0, index = 0, kept = 0; /* merge the old list with the new one, in raw order */
@@ -468,8 +479,10 @@ syz_status syz_shardset_select(syz_shardset *s, bool needs_image, bool needs_spe
       continue;
     }
     const syz_object *o = &s->object[index++];
-    if ((needs_image && !o->has_image) || (needs_spectrum && !o->has_spectrum)) skipped[n++] = raw;
-    else kept++;
+    if ((needs_image && !o->has_image) || (needs_spectrum && !o->has_spectrum))
+      skipped[n++] = raw;
+    else
+      kept++;
   }
   syz_shared_settle(&s->table); /* all have looked; now the table may change */
   for (int64_t i = 0, to = 0; s->table.is_writer && i < s->size; i++) {
@@ -542,8 +555,10 @@ static syz_status verify_file(const syz_shardset *s, int file, int32_t *is_doubt
   if (!*v->damage) goto cleanup;
   SYZ_TRY(find_first_bad(s, v->f, file, &bad));
   SYZ_REQUIRE(bad.bads, SYZ_ERR_DATA, "%s; data.verify: never reads it all the same", v->damage);
-  SYZ_REQUIRE(s->bad != SYZ_BAD_REFUSED, SYZ_ERR_DATA, "%s; object %lld (row %lld): %s; leave such objects out with data.bad_objects: skip",
-              v->damage, (long long)bad.bad[0].object_id, (long long)bad.bad[0].row, syz_pixel_fault_text((pixel_fault)bad.bad[0].fault));
+  SYZ_REQUIRE(s->bad != SYZ_BAD_REFUSED, SYZ_ERR_DATA,
+              "%s; object %lld (row %lld): %s; leave such objects out with data.bad_objects: skip", v->damage,
+              (long long)bad.bad[0].object_id, (long long)bad.bad[0].row,
+              syz_pixel_fault_text((pixel_fault)bad.bad[0].fault));
   *is_doubtful = 1;
 cleanup:
   if (v) syz_h5_close(&v->f);
@@ -562,14 +577,17 @@ syz_status syz_shardset_verify(syz_shardset *s)
   int32_t *is_doubtful = syz_alloc("checksums", (size_t)size, sizeof *is_doubtful);
   SYZ_TRY_ALL(s->comm, is_doubtful ? SYZ_OK : SYZ_ERR_MEMORY);
   syz_progress_begin(&progress, "verify", "MB", 0, syz_shardset_bytes(s) / 1000000);
-  for (int first = 0; first < s->files; first += size) { /* in rounds, so that the first bad file is the same on any number of ranks */
+  for (int first = 0; first < s->files;
+       first += size) { /* in rounds, so that the first bad file is the same on any number of ranks */
     int32_t mine = 0;
     SYZ_TRY_ALL(s->comm, first + rank < s->files ? verify_file(s, first + rank, &mine) : SYZ_OK);
     syz_allgather(s->comm, &mine, is_doubtful, sizeof mine);
     for (int f = first; f < s->files && f < first + size; f++) {
       done += s->file[f].bytes;
       if (is_doubtful[f - first])
-        syz_warn("%s: differs from its checksums and holds damaged objects, which are left out; others may be damaged as well", s->file[f].path);
+        syz_warn("%s: differs from its checksums and holds damaged objects, which are left out; others may be damaged "
+                 "as well",
+                 s->file[f].path);
     }
     syz_progress_tell(&progress, done / 1000000, NULL);
   }
@@ -590,8 +608,10 @@ static syz_status read_labels_of_file(const syz_shardset *s, int file, int first
   SYZ_TRY(syz_h5_open(NULL, s->file[file].path, &f));
   for (int p = first_part; p < s->parts && s->part[p].file == file; p++) {
     const set_part *part = &s->part[p];
-    if (part->is_astroclip) snprintf(dataset, sizeof dataset, "%sredshifts", part->group);
-    else snprintf(dataset, sizeof dataset, "label/%s", name);
+    if (part->is_astroclip)
+      snprintf(dataset, sizeof dataset, "%sredshifts", part->group);
+    else
+      snprintf(dataset, sizeof dataset, "label/%s", name);
     if (part->is_astroclip && !syz_h5_has(f, dataset)) {
       for (int64_t i = 0; i < part->used; i++) memset(value + i, 0xff, sizeof *value); /* a NaN */
     } else {
@@ -624,12 +644,16 @@ static syz_status require_label(const syz_shardset *s, const char *name, int *wh
   *which = find_label(s, name);
   if (*which >= 0) return SYZ_OK;
   list_labels(s, there, sizeof there);
-  SYZ_REQUIRE(false, SYZ_ERR_INPUT, "%s: no label \"%s\" in this data set; there are: %s", s->file[0].path, name, *there ? there : "none");
+  SYZ_REQUIRE(false, SYZ_ERR_INPUT, "%s: no label \"%s\" in this data set; there are: %s", s->file[0].path, name,
+              *there ? there : "none");
 cleanup:
   return st;
 }
 
-static bool has_label(const syz_shardset *s, int file, int which) { return (s->file[file].labels[which / 64] >> (which % 64)) & 1; }
+static bool has_label(const syz_shardset *s, int file, int which)
+{
+  return (s->file[file].labels[which / 64] >> (which % 64)) & 1;
+}
 
 enum { UNIT = 72 }; /* bytes of a unit; FITS has room for 68 */
 
@@ -670,7 +694,8 @@ syz_status syz_shardset_label_unit(syz_shardset *s, const char *name, char **uni
     if (first < 0) first = f;
     is_mixed = strcmp(one[f], one[first]) != 0;
     if (is_mixed)
-      syz_warn("label %s: %s says that its unit is '%s', %s says '%s'; none is carried over", name, s->file[first].path, one[first], s->file[f].path, one[f]);
+      syz_warn("label %s: %s says that its unit is '%s', %s says '%s'; none is carried over", name, s->file[first].path,
+               one[first], s->file[f].path, one[f]);
   }
   if (first >= 0 && !is_mixed) memcpy(found, one[first], UNIT);
   *unit = found;
@@ -681,7 +706,8 @@ cleanup:
   return st;
 }
 
-syz_status syz_shardset_read_label_rows(syz_shardset *s, const char *name, int64_t first_row, int64_t n_rows, float *value)
+syz_status syz_shardset_read_label_rows(syz_shardset *s, const char *name, int64_t first_row, int64_t n_rows,
+                                        float *value)
 {
   syz_status st = SYZ_OK;
   int size = syz_comm_size(s->comm), rank = syz_comm_rank(s->comm), which;

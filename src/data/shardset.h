@@ -9,8 +9,8 @@ enum {
   SET_IMAGE = SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE, /* floats of an image */
   SET_PLANE = SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE,
   SET_GROUP = 24,
-  SET_OPEN = 32,        /* files kept open at a time */
-  SET_SHARED = 1 << 20  /* bytes from which the object table is shared by the ranks of a node */
+  SET_OPEN = 32,       /* files kept open at a time */
+  SET_SHARED = 1 << 20 /* bytes from which the object table is shared by the ranks of a node */
 };
 
 /** Why an object cannot be used. */
@@ -34,14 +34,15 @@ pixel_fault syz_check_image(const float *image);
 pixel_fault syz_check_flux(const float *flux);
 pixel_fault syz_check_ivar(const float *ivar);
 
-/** Rows of a file that belong together: a shard, or a group of AstroCLIP's file. The same on every rank; no pointers: it travels. */
+/** Rows of a file that belong together: a shard, or a group of AstroCLIP's file. The same on every rank; no pointers:
+ * it travels. */
 typedef struct set_part {
   int32_t file;
   uint8_t is_astroclip, has_image, has_flux, has_ivar, has_segment, has_position;
-  char group[SET_GROUP]; /* "" or "3/" */
-  int64_t rows;          /* in the file */
-  int64_t first, used;   /* rows first .. first + used - 1 belong to the split */
-  int64_t raw;           /* number of its first used row before anything is left out */
+  char group[SET_GROUP];              /* "" or "3/" */
+  int64_t rows;                       /* in the file */
+  int64_t first, used;                /* rows first .. first + used - 1 belong to the split */
+  int64_t raw;                        /* number of its first used row before anything is left out */
   int64_t image_at, flux_at, ivar_at; /* file offsets of row 0, -1: read through HDF5 */
 } set_part;
 
@@ -60,7 +61,7 @@ typedef struct set_reader {
     int64_t used;
   } slot[SET_OPEN];
   int64_t clock;
-  float *scratch; /* one image in AstroCLIP's axis order */
+  float *scratch;  /* one image in AstroCLIP's axis order */
   h5_direct *lane; /* for many rows in a row; main thread only */
   int lane_file;   /* its file, or one that has none; -1 at first */
 } set_reader;
@@ -74,7 +75,7 @@ struct syz_shardset {
   int64_t raw_size, size;
   syz_object *object; /* [size], in `table` */
   syz_shared table;
-  int64_t *skipped;   /* sorted raw numbers left out */
+  int64_t *skipped; /* sorted raw numbers left out */
   int64_t skips;
   syz_rejected *rejected;
   int64_t rejects;
@@ -84,7 +85,7 @@ struct syz_shardset {
   int labels;
   uint64_t digest;
   bool has_ivar;
-  bool is_verified; /* its checksums have been compared */
+  bool is_verified;             /* its checksums have been compared */
   bool has_content, lacks_sums; /* `content` is known: of the files without checksums, if there are any */
   uint64_t content;
   syz_bad_objects bad;
@@ -97,7 +98,8 @@ struct syz_shardset {
   int64_t clock;
 };
 
-/** Rank-local: what is in file `number`. Appends at most `room` parts (row numbers of the split filled in); labels by name through `label`. */
+/** Rank-local: what is in file `number`. Appends at most `room` parts (row numbers of the split filled in); labels by
+ * name through `label`. */
 typedef struct set_scan {
   set_part part[16];
   int parts;
@@ -117,8 +119,10 @@ void syz_set_reader_begin(set_reader *r);
 void syz_set_reader_end(set_reader *r);
 /** Whether the loader's thread can read these arrays of this object. */
 bool syz_shardset_is_direct(const syz_shardset *s, int64_t index, bool image, bool flux, bool ivar);
-/** One object by pread alone (is_direct must hold): thread-safe with a reader of its own. Outputs may be NULL. Checks the pixels. */
-syz_status syz_shardset_read_direct(const syz_shardset *s, set_reader *r, int64_t index, float *image, float *flux, float *ivar);
+/** One object by pread alone (is_direct must hold): thread-safe with a reader of its own. Outputs may be NULL. Checks
+ * the pixels. */
+syz_status syz_shardset_read_direct(const syz_shardset *s, set_reader *r, int64_t index, float *image, float *flux,
+                                    float *ivar);
 /** The same by whatever means; main thread only. */
 syz_status syz_shardset_read_one(syz_shardset *s, int64_t index, float *image, float *flux, float *ivar);
 /** The HDF5 handle of a file, opened when needed; main thread only. */

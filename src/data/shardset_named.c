@@ -14,8 +14,8 @@ syz_status syz_shardset_open_named(syz_comm *c, const syz_data_options *o, const
   SYZ_TRY(syz_shardset_open(c, o->path.n, o->path.item, o->split, o->bad, out));
   const int64_t bad = syz_shardset_rejected(*out, &rejected);
   for (int64_t i = 0; i < bad && i < TOLD; i++)
-    syz_warn("left out: %s, row %lld, object %lld: %s", rejected[i].file, (long long)rejected[i].row, (long long)rejected[i].object_id,
-             rejected[i].reason);
+    syz_warn("left out: %s, row %lld, object %lld: %s", rejected[i].file, (long long)rejected[i].row,
+             (long long)rejected[i].object_id, rejected[i].reason);
   if (bad > TOLD) syz_warn("left out: %lld more objects", (long long)(bad - TOLD));
 cleanup:
   return st;
@@ -30,7 +30,8 @@ syz_status syz_shardset_verify_when(syz_shardset *s, syz_verify when, syz_timing
 {
   if (!syz_shardset_wants_verify(s, when)) {
     if (when == SYZ_VERIFY_AUTO)
-      syz_info("checksums of %.1f GB of data are not compared (data.verify: always does)", (double)syz_shardset_bytes(s) / 1e9);
+      syz_info("checksums of %.1f GB of data are not compared (data.verify: always does)",
+               (double)syz_shardset_bytes(s) / 1e9);
     return SYZ_OK;
   }
   syz_timing_begin(timing, "verify data");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Pixels of single objects. Where a dataset is contiguous float32 (own shards, AstroCLIP's file) its rows are read with pread at
- * their offset in the file, which any thread may do; what is chunked, compressed or of another type goes through HDF5 on the main thread.
+ * Pixels of single objects. Where a dataset is contiguous float32 (own shards, AstroCLIP's file) its rows are read with
+ * pread at their offset in the file, which any thread may do; what is chunked, compressed or of another type goes
+ * through HDF5 on the main thread.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,21 +18,30 @@
 const char *syz_pixel_fault_text(pixel_fault fault)
 {
   switch (fault) {
-  case PIXELS_GOOD: return "good";
-  case IMAGE_NOT_FINITE: return "the image has NaN or infinite pixels";
+  case PIXELS_GOOD:
+    return "good";
+  case IMAGE_NOT_FINITE:
+    return "the image has NaN or infinite pixels";
   case IMAGE_ABSURD:
     return "the image has pixels beyond 1e12 nanomaggy";
-  case IMAGE_ZERO: return "the image is all zero";
-  case FLUX_NOT_FINITE: return "the spectrum has NaN or infinite pixels";
+  case IMAGE_ZERO:
+    return "the image is all zero";
+  case FLUX_NOT_FINITE:
+    return "the spectrum has NaN or infinite pixels";
   case FLUX_ABSURD:
     return "the spectrum has pixels beyond 1e12 (1e-17 erg/s/cm2/Angstrom)";
-  case FLUX_ZERO: return "the spectrum is all zero";
-  case IVAR_NOT_FINITE: return "the inverse variance has NaN or infinite pixels";
+  case FLUX_ZERO:
+    return "the spectrum is all zero";
+  case IVAR_NOT_FINITE:
+    return "the inverse variance has NaN or infinite pixels";
   case IVAR_ABSURD:
     return "the inverse variance has pixels beyond 1e12";
-  case IVAR_NEGATIVE: return "the inverse variance has negative pixels";
-  case IVAR_ZERO: return "the inverse variance is all zero: every pixel is masked";
-  case PIXEL_FAULTS: break;
+  case IVAR_NEGATIVE:
+    return "the inverse variance has negative pixels";
+  case IVAR_ZERO:
+    return "the inverse variance is all zero: every pixel is masked";
+  case PIXEL_FAULTS:
+    break;
   }
   return "?";
 }
@@ -41,7 +51,8 @@ typedef struct value_look {
   bool is_finite, is_sane, is_zero, is_negative;
 } value_look;
 
-/* On the bits, so that the loop vectorises: an exponent of all ones is NaN or infinity, and without their sign larger values have larger bits. */
+/* On the bits, so that the loop vectorises: an exponent of all ones is NaN or infinity, and without their sign larger
+ * values have larger bits. */
 static value_look look(const float *x, int64_t n)
 {
   const union {
@@ -77,19 +88,26 @@ pixel_fault syz_check_flux(const float *flux)
 pixel_fault syz_check_ivar(const float *ivar)
 {
   value_look v = look(ivar, SYZ_SPECTRUM_PIXELS);
-  return !v.is_finite ? IVAR_NOT_FINITE : !v.is_sane ? IVAR_ABSURD : v.is_negative ? IVAR_NEGATIVE : v.is_zero ? IVAR_ZERO : PIXELS_GOOD;
+  return !v.is_finite    ? IVAR_NOT_FINITE
+         : !v.is_sane    ? IVAR_ABSURD
+         : v.is_negative ? IVAR_NEGATIVE
+         : v.is_zero     ? IVAR_ZERO
+                         : PIXELS_GOOD;
 }
 
 /* ------------------------------------------------------------ where it is */
 
 static int64_t raw_number(const syz_shardset *s, int64_t index)
 {
-  /* The raw number r of object `index`: index = r - (number of skipped ones below r). Binary search over the skipped. */
+  /* The raw number r of object `index`: index = r - (number of skipped ones below r). Binary search over the skipped.
+   */
   int64_t low = 0, high = s->skips;
   while (low < high) {
     int64_t middle = low + (high - low) / 2;
-    if (s->skipped[middle] - middle <= index) low = middle + 1;
-    else high = middle;
+    if (s->skipped[middle] - middle <= index)
+      low = middle + 1;
+    else
+      high = middle;
   }
   return index + low;
 }
@@ -97,11 +115,14 @@ static int64_t raw_number(const syz_shardset *s, int64_t index)
 const set_part *syz_shardset_find(const syz_shardset *s, int64_t index, int64_t *row)
 {
   int64_t raw = raw_number(s, index);
-  int low = 0, high = s->parts - 1; /* last part that begins at or before raw; empty parts share their beginning with the next */
+  int low = 0,
+      high = s->parts - 1; /* last part that begins at or before raw; empty parts share their beginning with the next */
   while (low < high) {
     int middle = low + (high - low + 1) / 2;
-    if (s->part[middle].raw <= raw) low = middle;
-    else high = middle - 1;
+    if (s->part[middle].raw <= raw)
+      low = middle;
+    else
+      high = middle - 1;
   }
   *row = s->part[low].first + raw - s->part[low].raw;
   return &s->part[low];
@@ -111,8 +132,8 @@ void syz_shardset_describe(const syz_shardset *s, int64_t index, char *text, siz
 {
   int64_t row;
   const set_part *p = syz_shardset_find(s, index, &row);
-  snprintf(text, room, "%s: object %lld (%s%srow %lld)", s->file[p->file].path, (long long)s->object[index].object_id, p->group, *p->group ? " " : "",
-           (long long)row);
+  snprintf(text, room, "%s: object %lld (%s%srow %lld)", s->file[p->file].path, (long long)s->object[index].object_id,
+           p->group, *p->group ? " " : "", (long long)row);
 }
 
 /* ----------------------------------------------------------------- reading */
@@ -186,8 +207,10 @@ void syz_transpose_xyb(const float *restrict xyb, float *restrict image)
     }
 }
 
-/* What cannot come from the file: absent modalities are zeros, unknown ivar is 1. Returns which are still to be read. */
-static void fill_absent(const syz_shardset *s, int64_t index, const set_part *p, float **image, float **flux, float **ivar)
+/* What cannot come from the file: absent modalities are zeros, unknown ivar is 1. Returns which are still to be read.
+ */
+static void fill_absent(const syz_shardset *s, int64_t index, const set_part *p, float **image, float **flux,
+                        float **ivar)
 {
   const syz_object *o = &s->object[index];
   if (*image && !o->has_image) {
@@ -205,7 +228,8 @@ static void fill_absent(const syz_shardset *s, int64_t index, const set_part *p,
   }
 }
 
-static syz_status check_pixels(const syz_shardset *s, int64_t index, const float *image, const float *flux, const float *ivar)
+static syz_status check_pixels(const syz_shardset *s, int64_t index, const float *image, const float *flux,
+                               const float *ivar)
 {
   syz_status st = SYZ_OK;
   pixel_fault fault = PIXELS_GOOD;
@@ -215,13 +239,15 @@ static syz_status check_pixels(const syz_shardset *s, int64_t index, const float
   if (fault) {
     char where[600];
     syz_shardset_describe(s, index, where, sizeof where);
-    SYZ_REQUIRE(false, SYZ_ERR_DATA, "%s: %s; leave such objects out with data.bad_objects: skip", where, syz_pixel_fault_text(fault));
+    SYZ_REQUIRE(false, SYZ_ERR_DATA, "%s: %s; leave such objects out with data.bad_objects: skip", where,
+                syz_pixel_fault_text(fault));
   }
 cleanup:
   return st;
 }
 
-/* A flux is as bad as its ivar: that one is looked at also where it is not wanted, so that refusing and skipping judge alike. */
+/* A flux is as bad as its ivar: that one is looked at also where it is not wanted, so that refusing and skipping judge
+ * alike. */
 static bool needs_ivar(const syz_shardset *s, int64_t index, const set_part *p, const float *flux, const float *ivar)
 {
   return flux && !ivar && p->has_ivar && s->object[index].has_spectrum;
@@ -237,7 +263,8 @@ bool syz_shardset_is_direct(const syz_shardset *s, int64_t index, bool image, bo
   return !((flux || ivar) && o->has_spectrum && p->has_ivar && p->ivar_at < 0);
 }
 
-syz_status syz_shardset_read_direct(const syz_shardset *s, set_reader *r, int64_t index, float *image, float *flux, float *ivar)
+syz_status syz_shardset_read_direct(const syz_shardset *s, set_reader *r, int64_t index, float *image, float *flux,
+                                    float *ivar)
 {
   syz_status st = SYZ_OK;
   int64_t row;
@@ -254,7 +281,8 @@ syz_status syz_shardset_read_direct(const syz_shardset *s, set_reader *r, int64_
       if (!r->scratch) SYZ_ALLOC(r->scratch, "image of another axis order", SET_IMAGE);
       to = r->scratch;
     }
-    SYZ_TRY(read_at(s, p->file, fd, p->image_at + row * (int64_t)(SET_IMAGE * sizeof(float)), SET_IMAGE * sizeof(float), to));
+    SYZ_TRY(read_at(s, p->file, fd, p->image_at + row * (int64_t)(SET_IMAGE * sizeof(float)), SET_IMAGE * sizeof(float),
+                    to));
     if (p->is_astroclip) syz_transpose_xyb(to, image);
   }
   const int64_t bytes = SYZ_SPECTRUM_PIXELS * sizeof(float);
@@ -294,7 +322,8 @@ syz_status syz_shardset_read_one(syz_shardset *s, int64_t index, float *image, f
   syz_h5 *f = NULL;
   char name[64];
   float unwanted[SYZ_SPECTRUM_PIXELS];
-  if (syz_shardset_is_direct(s, index, image, flux, ivar)) return syz_shardset_read_direct(s, &s->reader, index, image, flux, ivar);
+  if (syz_shardset_is_direct(s, index, image, flux, ivar))
+    return syz_shardset_read_direct(s, &s->reader, index, image, flux, ivar);
   const set_part *p = syz_shardset_find(s, index, &row);
   if (needs_ivar(s, index, p, flux, ivar)) ivar = unwanted;
   fill_absent(s, index, p, &image, &flux, &ivar);
@@ -325,7 +354,9 @@ static int64_t run_length(const syz_shardset *s, int64_t n, const int64_t *index
   if (p->is_astroclip || (ivar && !p->has_ivar) || !syz_shardset_is_direct(s, index[0], image, flux, ivar)) return 0;
   for (; run < n && index[run] >= 0 && index[run] < s->size; run++) {
     const syz_object *o = &s->object[index[run]];
-    if ((image && !o->has_image) || ((flux || ivar) && !o->has_spectrum) || syz_shardset_find(s, index[run], &next) != p || next != row + run) break;
+    if ((image && !o->has_image) || ((flux || ivar) && !o->has_spectrum) ||
+        syz_shardset_find(s, index[run], &next) != p || next != row + run)
+      break;
   }
   return run;
 }
@@ -357,16 +388,19 @@ static syz_status read_run(syz_shardset *s, const int64_t *index, int64_t n, flo
   const set_part *p = syz_shardset_find(s, index[0], &row);
   const bool is_unwanted = needs_ivar(s, index[0], p, flux, ivar);
   const int64_t image_bytes = SET_IMAGE * sizeof(float), bytes = SYZ_SPECTRUM_PIXELS * sizeof(float);
-  if (image) SYZ_TRY(read_span(s, &s->reader, p->file, p->image_at + row * image_bytes, (size_t)(n * image_bytes), image));
+  if (image)
+    SYZ_TRY(read_span(s, &s->reader, p->file, p->image_at + row * image_bytes, (size_t)(n * image_bytes), image));
   if (flux) SYZ_TRY(read_span(s, &s->reader, p->file, p->flux_at + row * bytes, (size_t)(n * bytes), flux));
   if (ivar) SYZ_TRY(read_span(s, &s->reader, p->file, p->ivar_at + row * bytes, (size_t)(n * bytes), ivar));
   for (int64_t i = 0; i < n; i++) {
-    SYZ_REQUIRE(i == 0 || !syz_fault("shard_read"), SYZ_ERR_DATA, "%s: injected failure", s->file[0].path); /* a visit an object */
+    SYZ_REQUIRE(i == 0 || !syz_fault("shard_read"), SYZ_ERR_DATA, "%s: injected failure",
+                s->file[0].path); /* a visit an object */
     if (is_unwanted) {
       SYZ_TRY(descriptor(s, &s->reader, p->file, &fd));
       SYZ_TRY(read_at(s, p->file, fd, p->ivar_at + (row + i) * bytes, (size_t)bytes, unwanted));
     }
-    SYZ_TRY(check_pixels(s, index[i], image ? image + i * SET_IMAGE : NULL, flux ? flux + i * SYZ_SPECTRUM_PIXELS : NULL,
+    SYZ_TRY(check_pixels(s, index[i], image ? image + i * SET_IMAGE : NULL,
+                         flux ? flux + i * SYZ_SPECTRUM_PIXELS : NULL,
                          is_unwanted ? unwanted
                          : ivar      ? ivar + i * SYZ_SPECTRUM_PIXELS
                                      : NULL));
@@ -378,16 +412,18 @@ cleanup:
 syz_status syz_shardset_read(syz_shardset *s, int64_t n, const int64_t *index, float *image, float *flux, float *ivar)
 {
   syz_status st = SYZ_OK;
-  for (int64_t i = 0, run; i < n; i += run > 1 ? run : 1) {
-    SYZ_REQUIRE(index[i] >= 0 && index[i] < s->size, SYZ_ERR_INTERNAL, "object number %lld of a data set of %lld", (long long)index[i],
-                (long long)s->size);
+  for (int64_t i = 0, run; i<n; i += run> 1 ? run : 1) {
+    SYZ_REQUIRE(index[i] >= 0 && index[i] < s->size, SYZ_ERR_INTERNAL, "object number %lld of a data set of %lld",
+                (long long)index[i], (long long)s->size);
     SYZ_REQUIRE(!syz_fault("shard_read"), SYZ_ERR_DATA, "%s: injected failure", s->file[0].path);
     run = run_length(s, n - i, index + i, image, flux, ivar);
     if (run > 1)
-      SYZ_TRY(read_run(s, index + i, run, image ? image + i * SET_IMAGE : NULL, flux ? flux + i * SYZ_SPECTRUM_PIXELS : NULL,
-                       ivar ? ivar + i * SYZ_SPECTRUM_PIXELS : NULL));
-    else SYZ_TRY(syz_shardset_read_one(s, index[i], image ? image + i * SET_IMAGE : NULL, flux ? flux + i * SYZ_SPECTRUM_PIXELS : NULL,
-                                  ivar ? ivar + i * SYZ_SPECTRUM_PIXELS : NULL));
+      SYZ_TRY(read_run(s, index + i, run, image ? image + i * SET_IMAGE : NULL,
+                       flux ? flux + i * SYZ_SPECTRUM_PIXELS : NULL, ivar ? ivar + i * SYZ_SPECTRUM_PIXELS : NULL));
+    else
+      SYZ_TRY(syz_shardset_read_one(s, index[i], image ? image + i * SET_IMAGE : NULL,
+                                    flux ? flux + i * SYZ_SPECTRUM_PIXELS : NULL,
+                                    ivar ? ivar + i * SYZ_SPECTRUM_PIXELS : NULL));
   }
 cleanup:
   return st;
@@ -399,8 +435,8 @@ syz_status syz_shardset_read_segment(syz_shardset *s, int64_t n, const int64_t *
   for (int64_t i = 0; i < n; i++) {
     int64_t row;
     syz_h5 *f = NULL;
-    SYZ_REQUIRE(index[i] >= 0 && index[i] < s->size, SYZ_ERR_INTERNAL, "object number %lld of a data set of %lld", (long long)index[i],
-                (long long)s->size);
+    SYZ_REQUIRE(index[i] >= 0 && index[i] < s->size, SYZ_ERR_INTERNAL, "object number %lld of a data set of %lld",
+                (long long)index[i], (long long)s->size);
     const set_part *p = syz_shardset_find(s, index[i], &row);
     memset(segment + i * SET_PLANE, 0, SET_PLANE);
     if (!p->has_segment) continue;

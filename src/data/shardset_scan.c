@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * What is in a file of a data set: own shards and AstroCLIP's HDF5, told apart by their datasets. Every shape, type and row count is
- * checked here, once, so that reading can rely on them.
+ * What is in a file of a data set: own shards and AstroCLIP's HDF5, told apart by their datasets. Every shape, type and
+ * row count is checked here, once, so that reading can rely on them.
  */
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +10,8 @@
 #include "h5_layout.h"
 #include "shardset.h"
 
-static const int64_t image_shape[] = {SYZ_BANDS, SYZ_IMAGE_SIZE, SYZ_IMAGE_SIZE}, spectrum_shape[] = {SYZ_SPECTRUM_PIXELS, 1};
+static const int64_t image_shape[] = {SYZ_BANDS, SYZ_IMAGE_SIZE, SYZ_IMAGE_SIZE},
+                     spectrum_shape[] = {SYZ_SPECTRUM_PIXELS, 1};
 static const int64_t image_xyb[] = {SYZ_IMAGE_SIZE, SYZ_IMAGE_SIZE, SYZ_BANDS};
 
 static void shape_text(char text[160], int64_t rows, int n, const int64_t *shape)
@@ -20,8 +21,10 @@ static void shape_text(char text[160], int64_t rows, int n, const int64_t *shape
   snprintf(text + at, (size_t)(160 - at), ")");
 }
 
-/* Dataset `name` holds numbers, `kinds` says which ('f' or "iub" ...), as [rows, shape...]; *rows < 0: not known yet, then it is set. */
-static syz_status expect(syz_h5 *f, const char *name, const char *kinds, int64_t *rows, const char *rows_of, int n_shape, const int64_t *shape)
+/* Dataset `name` holds numbers, `kinds` says which ('f' or "iub" ...), as [rows, shape...]; *rows < 0: not known yet,
+ * then it is set. */
+static syz_status expect(syz_h5 *f, const char *name, const char *kinds, int64_t *rows, const char *rows_of,
+                         int n_shape, const int64_t *shape)
 {
   syz_status st = SYZ_OK;
   int ndim, bits;
@@ -33,22 +36,28 @@ static syz_status expect(syz_h5 *f, const char *name, const char *kinds, int64_t
   if (!is_right) {
     shape_text(found_text, ndim ? found[0] : 0, ndim ? ndim - 1 : 0, found + 1);
     shape_text(want_text, -1, n_shape, shape);
-    SYZ_REQUIRE(false, SYZ_ERR_DATA, "%s: dataset %s has shape %s, %s is wanted", syz_h5_path(f), name, found_text, want_text);
+    SYZ_REQUIRE(false, SYZ_ERR_DATA, "%s: dataset %s has shape %s, %s is wanted", syz_h5_path(f), name, found_text,
+                want_text);
   }
   SYZ_TRY(syz_h5_class(f, name, &kind, &bits));
-  SYZ_REQUIRE(strchr(kinds, kind), SYZ_ERR_DATA, "%s: dataset %s holds %s of %d bits, %s are wanted", syz_h5_path(f), name,
-              kind == 'f' ? "floats" : kind == 's' ? "text" : kind == '?' ? "records" : "whole numbers", bits,
-              strchr(kinds, 'f') ? "numbers" : "whole numbers");
+  SYZ_REQUIRE(strchr(kinds, kind), SYZ_ERR_DATA, "%s: dataset %s holds %s of %d bits, %s are wanted", syz_h5_path(f),
+              name,
+              kind == 'f'   ? "floats"
+              : kind == 's' ? "text"
+              : kind == '?' ? "records"
+                            : "whole numbers",
+              bits, strchr(kinds, 'f') ? "numbers" : "whole numbers");
   if (*rows < 0) *rows = found[0];
-  SYZ_REQUIRE(found[0] == *rows, SYZ_ERR_DATA, "%s: dataset %s has %lld rows, %s has %lld", syz_h5_path(f), name, (long long)found[0], rows_of,
-              (long long)*rows);
+  SYZ_REQUIRE(found[0] == *rows, SYZ_ERR_DATA, "%s: dataset %s has %lld rows, %s has %lld", syz_h5_path(f), name,
+              (long long)found[0], rows_of, (long long)*rows);
 cleanup:
   return st;
 }
 
 static void name_in(char text[64], const set_part *p, const char *name) { snprintf(text, 64, "%s%s", p->group, name); }
 
-/* The published split: in each group the first int(0.8 n) rows train, the rest test (src/sky/README.md "HDF5 files of others"). */
+/* The published split: in each group the first int(0.8 n) rows train, the rest test (src/sky/README.md "HDF5 files of
+ * others"). */
 static void split_rows(set_part *p, syz_split split)
 {
   int64_t train = (int64_t)(0.8 * (double)p->rows);
@@ -67,8 +76,10 @@ static syz_status keep_label(void *context, const char *name)
   syz_status st = SYZ_OK;
   label_list *l = context;
   char full[SYZ_LABEL_NAME + 8];
-  SYZ_REQUIRE(strlen(name) < SYZ_LABEL_NAME && !strchr(name, '/'), SYZ_ERR_DATA, "%s: label/%.80s is not a usable label name", syz_h5_path(l->f), name);
-  SYZ_REQUIRE(l->scan->labels < SYZ_LABELS_MAX, SYZ_ERR_DATA, "%s: more than %d labels", syz_h5_path(l->f), SYZ_LABELS_MAX);
+  SYZ_REQUIRE(strlen(name) < SYZ_LABEL_NAME && !strchr(name, '/'), SYZ_ERR_DATA,
+              "%s: label/%.80s is not a usable label name", syz_h5_path(l->f), name);
+  SYZ_REQUIRE(l->scan->labels < SYZ_LABELS_MAX, SYZ_ERR_DATA, "%s: more than %d labels", syz_h5_path(l->f),
+              SYZ_LABELS_MAX);
   snprintf(full, sizeof full, "label/%s", name);
   SYZ_TRY(expect(l->f, full, "fiub", &l->rows, "object_id", 0, NULL));
   snprintf(l->scan->label[l->scan->labels++], SYZ_LABEL_NAME, "%s", name);
@@ -84,8 +95,10 @@ static syz_status add_checksum(void *context, const char *name)
   char *text = NULL;
   SYZ_TRY(syz_h5_read_text(l->f, name, "checksum", &text));
   l->scan->digest = syz_checksum(name, strlen(name), l->scan->digest);
-  if (text) l->scan->digest = syz_checksum(text, strlen(text), l->scan->digest);
-  else l->scan->lacks_sums = true;
+  if (text)
+    l->scan->digest = syz_checksum(text, strlen(text), l->scan->digest);
+  else
+    l->scan->lacks_sums = true;
 cleanup:
   syz_free(&text);
   return st;
@@ -187,14 +200,17 @@ syz_status syz_shardset_scan(const char *path, int number, syz_split split, set_
   SYZ_REQUIRE(stat(path, &file) == 0, SYZ_ERR_DATA, "%s: no such file any more", path);
   out->bytes = (int64_t)file.st_size;
   SYZ_TRY(syz_h5_read_text(f, "", "syzygy_format", &format));
-  SYZ_REQUIRE(!format || strcmp(format, "shard") == 0, SYZ_ERR_DATA, "%s: a file of format \"%.40s\", not a shard", path, format);
+  SYZ_REQUIRE(!format || strcmp(format, "shard") == 0, SYZ_ERR_DATA, "%s: a file of format \"%.40s\", not a shard",
+              path, format);
   out->lacks_seal = syz_h5_lacks_seal(f);
   out->lacks_sums = is_astroclip(f);
   if (is_astroclip(f)) {
     SYZ_TRY(scan_astroclip(f, out));
   } else {
     SYZ_REQUIRE(syz_h5_has(f, "object_id") && (syz_h5_has(f, "image") || syz_h5_has(f, "spectrum")), SYZ_ERR_DATA,
-                "%s: neither a shard (object_id with image or spectrum) nor AstroCLIP's HDF5 (groups 0 .. 9); other survey files: see ingest", path);
+                "%s: neither a shard (object_id with image or spectrum) nor AstroCLIP's HDF5 (groups 0 .. 9); other "
+                "survey files: see ingest",
+                path);
     SYZ_TRY(scan_shard(f, out));
   }
   for (int i = 0; i < out->parts; i++) {
@@ -229,7 +245,11 @@ syz_status syz_shardset_read_table(syz_h5 *f, const set_part *p, int64_t first, 
     syz_object *o = object + done;
     SYZ_TRY(syz_h5_read(f, name, SYZ_H5_I64, first + done, some, column.i64));
     for (int64_t i = 0; i < some; i++)
-      o[i] = (syz_object){.object_id = column.i64[i], .ra = nan.value, .dec = nan.value, .has_image = p->has_image, .has_spectrum = p->has_flux};
+      o[i] = (syz_object){.object_id = column.i64[i],
+                          .ra = nan.value,
+                          .dec = nan.value,
+                          .has_image = p->has_image,
+                          .has_spectrum = p->has_flux};
     if (p->has_position) {
       SYZ_TRY(syz_h5_read(f, "ra", SYZ_H5_F64, first + done, some, column.f64));
       for (int64_t i = 0; i < some; i++) o[i].ra = column.f64[i];

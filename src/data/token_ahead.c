@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * A thread that reads the next step's tokens while this step computes. One reading at a time: the caller owns the memory read into, so that
- * nothing is copied, and has two buffers in turn.
+ * A thread that reads the next step's tokens while this step computes. One reading at a time: the caller owns the
+ * memory read into, so that nothing is copied, and has two buffers in turn.
  */
 #include "token_ahead.h"
 
@@ -36,7 +36,8 @@ static void *run(void *ahead)
     if (a->state == ENDS) break;
     pthread_mutex_unlock(&a->lock);
     a->st = a->read(a->context, a->n, a->row, a->to);
-    if (a->st != SYZ_OK) snprintf(a->text, sizeof a->text, "%s", syz_error_text()); /* this thread's; the caller has its own */
+    if (a->st != SYZ_OK)
+      snprintf(a->text, sizeof a->text, "%s", syz_error_text()); /* this thread's; the caller has its own */
     pthread_mutex_lock(&a->lock);
     a->state = DONE;
     pthread_cond_broadcast(&a->changed);

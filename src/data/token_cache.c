@@ -2,14 +2,15 @@
 /**
  * Tokens of frozen towers.
  *
- * On disk: one flat file, sparse until written (with io.driver mpio its space is reserved when it is made): a header of 4096 bytes, one 64-bit tag
- * a row, then the rows, beginning at a multiple of 4096. A row's tag is the checksum of its bytes and is written after them; 0 means that the row is not there. A run that is killed
- * loses at most the rows under way, and a row that did not reach the disk whole (power, another program) is noticed when it is read.
- * The file is scratch in this machine's byte order; nobody else is meant to read it. Rows wanted later are read and checked by a thread
- * (token_ahead.c), into memory of the caller's.
+ * On disk: one flat file, sparse until written (with io.driver mpio its space is reserved when it is made): a header of
+ * 4096 bytes, one 64-bit tag a row, then the rows, beginning at a multiple of 4096. A row's tag is the checksum of its
+ * bytes and is written after them; 0 means that the row is not there. A run that is killed loses at most the rows under
+ * way, and a row that did not reach the disk whole (power, another program) is noticed when it is read. The file is
+ * scratch in this machine's byte order; nobody else is meant to read it. Rows wanted later are read and checked by a
+ * thread (token_ahead.c), into memory of the caller's.
  *
- * In memory: rank r owns the r-th block of row numbers. A get is a round trip: row numbers to the owners, bytes back, in rounds whose
- * buffers were taken when the cache was opened and stay below 64 MiB for any number of ranks.
+ * In memory: rank r owns the r-th block of row numbers. A get is a round trip: row numbers to the owners, bytes back,
+ * in rounds whose buffers were taken when the cache was opened and stay below 64 MiB for any number of ranks.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -45,7 +46,7 @@ struct syz_token_cache {
   bool in_memory;
   int64_t *missing;
   int64_t missings;
-  uint8_t *is_there; /* [count] */
+  uint8_t *is_there;  /* [count] */
   unsigned char *own; /* [count, row_bytes] in memory */
   token_ahead *ahead; /* on disk; made when first asked */
   /* Buffers of a round; in memory only. */
@@ -66,8 +67,8 @@ static syz_status move_bytes(const syz_token_cache *t, bool is_write, int64_t at
     size_t some = bytes < ((size_t)1 << 30) ? bytes : (size_t)1 << 30;
     ssize_t done = is_write ? pwrite(t->fd, p, some, (off_t)at) : pread(t->fd, p, some, (off_t)at);
     if (done < 0 && errno == EINTR) continue;
-    SYZ_REQUIRE(done > 0, is_write ? SYZ_ERR_WRITE : SYZ_ERR_DATA, "%s: cannot %s at byte %lld: %s", t->path, is_write ? "write" : "read",
-                (long long)at, done < 0 ? strerror(errno) : "the file ends there");
+    SYZ_REQUIRE(done > 0, is_write ? SYZ_ERR_WRITE : SYZ_ERR_DATA, "%s: cannot %s at byte %lld: %s", t->path,
+                is_write ? "write" : "read", (long long)at, done < 0 ? strerror(errno) : "the file ends there");
     p += done;
     at += done;
     bytes -= (size_t)done;
@@ -100,30 +101,29 @@ static syz_status prepare_file(syz_token_cache *t, uint64_t key)
   int64_t bytes = t->data_at + t->rows * (int64_t)t->row_bytes;
   SYZ_TRY(syz_file_open(t->path, O_RDWR | O_CREAT, &t->fd));
   SYZ_REQUIRE(fstat(t->fd, &s) == 0, SYZ_ERR_WRITE, "%s: cannot open: %s", t->path, strerror(errno));
-  bool is_ours = s.st_size == bytes && pread(t->fd, &found, sizeof found, 0) == (ssize_t)sizeof found && memcmp(&found, &want, sizeof want) == 0;
+  bool is_ours = s.st_size == bytes && pread(t->fd, &found, sizeof found, 0) == (ssize_t)sizeof found &&
+                 memcmp(&found, &want, sizeof want) == 0;
   if (!is_ours) {
     close(t->fd);
     t->fd = -1;
     SYZ_TRY(h5_flat_create(t->path)); /* stripes are fixed when a file is made */
     SYZ_TRY(syz_file_open(t->path, O_RDWR | O_CREAT, &t->fd));
-    SYZ_REQUIRE(ftruncate(t->fd, 0) == 0 && ftruncate(t->fd, (off_t)bytes) == 0, SYZ_ERR_WRITE, "%s: cannot set its size to %.1f GiB: %s", t->path,
-                (double)bytes / 1073741824.0, strerror(errno));
+    SYZ_REQUIRE(ftruncate(t->fd, 0) == 0 && ftruncate(t->fd, (off_t)bytes) == 0, SYZ_ERR_WRITE,
+                "%s: cannot set its size to %.1f GiB: %s", t->path, (double)bytes / 1073741824.0, strerror(errno));
     SYZ_TRY(move_bytes(t, true, 0, sizeof want, &want));
   }
   if (fstat(t->fd, &s) == 0 && fstatvfs(t->fd, &disk) == 0 && disk.f_blocks) {
-    double needed = (double)bytes - (double)s.st_blocks * 512.0, free_bytes = (double)disk.f_bavail * (double)disk.f_frsize;
-    SYZ_REQUIRE(needed <= free_bytes, SYZ_ERR_WRITE, "%s: the token cache needs %.1f GiB more, %.1f GiB are free", t->path,
-                needed / 1073741824.0, free_bytes / 1073741824.0);
+    double needed = (double)bytes - (double)s.st_blocks * 512.0,
+           free_bytes = (double)disk.f_bavail * (double)disk.f_frsize;
+    SYZ_REQUIRE(needed <= free_bytes, SYZ_ERR_WRITE, "%s: the token cache needs %.1f GiB more, %.1f GiB are free",
+                t->path, needed / 1073741824.0, free_bytes / 1073741824.0);
   }
   SYZ_TRY(h5_flat_reserve(t->fd, t->path, bytes));
 cleanup:
   return st;
 }
 
-static syz_status attach_file(syz_token_cache *t)
-{
-  return syz_file_open(t->path, O_RDWR, &t->fd);
-}
+static syz_status attach_file(syz_token_cache *t) { return syz_file_open(t->path, O_RDWR, &t->fd); }
 
 static syz_status find_missing(syz_token_cache *t)
 {
@@ -152,7 +152,8 @@ static syz_status check_memory(syz_token_cache *t)
   syz_allreduce_f64(node, &need, 1, SYZ_SUM);
   syz_allreduce_f64(node, &available, 1, SYZ_MIN);
   if (need > available)
-    st = syz_error_set(SYZ_ERR_MEMORY, __FILE__, __LINE__, "the token cache needs %.1f GiB of this node's memory, %.1f GiB are available",
+    st = syz_error_set(SYZ_ERR_MEMORY, __FILE__, __LINE__,
+                       "the token cache needs %.1f GiB of this node's memory, %.1f GiB are available",
                        need / 1073741824.0, available / 1073741824.0);
 cleanup:
   syz_comm_destroy(&node);
@@ -162,7 +163,8 @@ cleanup:
 static syz_status make_buffers(syz_token_cache *t)
 {
   syz_status st = SYZ_OK;
-  size_t size = (size_t)syz_comm_size(t->comm), rows = t->row_bytes ? buffer_limit / (size * t->row_bytes) : ROWS_A_ROUND;
+  size_t size = (size_t)syz_comm_size(t->comm),
+         rows = t->row_bytes ? buffer_limit / (size * t->row_bytes) : ROWS_A_ROUND;
   rows = rows < 1 ? 1 : rows > ROWS_A_ROUND ? ROWS_A_ROUND : rows;
   t->round_rows = (int64_t)rows;
   t->segment = buffer_limit / (size * rows);
@@ -203,30 +205,34 @@ static void get_round(syz_token_cache *t, int64_t n, const int64_t *row, unsigne
       }
     t->ask_bytes[r] = (size_t)(at - before) * sizeof *t->asked;
   }
-  for (int r = 0; r < size; r++) t->reply_bytes[r] = t->receive_bytes[r] = sizeof *t->ask_bytes; /* first, how much each asks of each */
+  for (int r = 0; r < size; r++)
+    t->reply_bytes[r] = t->receive_bytes[r] = sizeof *t->ask_bytes; /* first, how much each asks of each */
   syz_alltoallv(t->comm, t->ask_bytes, t->reply_bytes, t->want_bytes, t->receive_bytes);
   for (int r = 0; r < size; r++) wanted += (int64_t)(t->want_bytes[r] / sizeof *t->wanted);
   syz_alltoallv(t->comm, t->asked, t->ask_bytes, t->wanted, t->want_bytes);
   for (size_t from = 0; from < t->row_bytes; from += t->segment) {
     size_t bytes = t->row_bytes - from < t->segment ? t->row_bytes - from : t->segment;
-    for (int64_t i = 0; i < wanted; i++) memcpy(t->reply + (size_t)i * bytes, t->own + (size_t)(t->wanted[i] - t->first) * t->row_bytes + from, bytes);
+    for (int64_t i = 0; i < wanted; i++)
+      memcpy(t->reply + (size_t)i * bytes, t->own + (size_t)(t->wanted[i] - t->first) * t->row_bytes + from, bytes);
     for (int r = 0; r < size; r++) {
       t->reply_bytes[r] = t->want_bytes[r] / sizeof *t->wanted * bytes;
       t->receive_bytes[r] = t->ask_bytes[r] / sizeof *t->asked * bytes;
     }
     syz_alltoallv(t->comm, t->reply, t->reply_bytes, t->received, t->receive_bytes);
-    for (int64_t i = 0; i < n; i++) memcpy(tokens + (size_t)t->order[i] * t->row_bytes + from, t->received + (size_t)i * bytes, bytes);
+    for (int64_t i = 0; i < n; i++)
+      memcpy(tokens + (size_t)t->order[i] * t->row_bytes + from, t->received + (size_t)i * bytes, bytes);
   }
 }
 
 /* ------------------------------------------------------------------ public */
 
-static syz_status make_cache(syz_comm *c, const char *path, int64_t rows, size_t row_bytes, bool in_memory, syz_token_cache **out)
+static syz_status make_cache(syz_comm *c, const char *path, int64_t rows, size_t row_bytes, bool in_memory,
+                             syz_token_cache **out)
 {
   syz_status st = SYZ_OK;
   syz_token_cache *t = NULL;
-  SYZ_REQUIRE(rows >= 1 && row_bytes >= 1 && (double)rows * (double)row_bytes < 4e18 && (in_memory || path), SYZ_ERR_INTERNAL,
-              "token cache: %lld rows of %zu bytes", (long long)rows, row_bytes);
+  SYZ_REQUIRE(rows >= 1 && row_bytes >= 1 && (double)rows * (double)row_bytes < 4e18 && (in_memory || path),
+              SYZ_ERR_INTERNAL, "token cache: %lld rows of %zu bytes", (long long)rows, row_bytes);
   SYZ_ALLOC(t, "token cache", 1);
   *out = t;
   t->fd = -1;
@@ -245,7 +251,8 @@ cleanup:
   return st;
 }
 
-syz_status syz_token_cache_open(syz_comm *c, const char *path, uint64_t key, int64_t rows, size_t row_bytes, bool in_memory, syz_token_cache **out)
+syz_status syz_token_cache_open(syz_comm *c, const char *path, uint64_t key, int64_t rows, size_t row_bytes,
+                                bool in_memory, syz_token_cache **out)
 {
   syz_status st = SYZ_OK;
   syz_token_cache *t = NULL;
@@ -298,8 +305,9 @@ syz_status syz_token_cache_put(syz_token_cache *t, int64_t n, const int64_t *row
   syz_status st = SYZ_OK;
   const unsigned char *from = tokens;
   for (int64_t i = 0; i < n; i++, from += t->row_bytes) {
-    SYZ_REQUIRE(row[i] >= t->first && row[i] < t->first + t->count, SYZ_ERR_INTERNAL, "token cache: row %lld is not this rank's (%lld .. %lld)",
-                (long long)row[i], (long long)t->first, (long long)(t->first + t->count - 1));
+    SYZ_REQUIRE(row[i] >= t->first && row[i] < t->first + t->count, SYZ_ERR_INTERNAL,
+                "token cache: row %lld is not this rank's (%lld .. %lld)", (long long)row[i], (long long)t->first,
+                (long long)(t->first + t->count - 1));
     SYZ_REQUIRE(!syz_fault("token_cache_put"), SYZ_ERR_WRITE, "%s: injected failure", t->path);
     if (t->in_memory) {
       memcpy(t->own + (size_t)(row[i] - t->first) * t->row_bytes, from, t->row_bytes);
@@ -339,12 +347,15 @@ static syz_status read_rows(const void *cache, int64_t n, const int64_t *row, un
   const syz_token_cache *t = cache;
   for (int64_t i = 0; i < n; i++, tokens += t->row_bytes) {
     uint64_t tag;
-    SYZ_REQUIRE(row[i] >= 0 && row[i] < t->rows, SYZ_ERR_INTERNAL, "token cache: row %lld of %lld", (long long)row[i], (long long)t->rows);
+    SYZ_REQUIRE(row[i] >= 0 && row[i] < t->rows, SYZ_ERR_INTERNAL, "token cache: row %lld of %lld", (long long)row[i],
+                (long long)t->rows);
     if (t->in_memory) continue;
-    SYZ_REQUIRE(!syz_fault("token_cache_get"), SYZ_ERR_DATA, "%s: row %lld: injected failure", t->path, (long long)row[i]);
+    SYZ_REQUIRE(!syz_fault("token_cache_get"), SYZ_ERR_DATA, "%s: row %lld: injected failure", t->path,
+                (long long)row[i]);
     SYZ_TRY(move_bytes(t, false, TAGS_AT + row[i] * 8, sizeof tag, &tag));
     SYZ_TRY(move_bytes(t, false, t->data_at + row[i] * (int64_t)t->row_bytes, t->row_bytes, tokens));
-    SYZ_REQUIRE(tag == tag_of(t, row[i], tokens), SYZ_ERR_DATA, "%s: row %lld of the token cache is damaged; remove the file and run again", t->path,
+    SYZ_REQUIRE(tag == tag_of(t, row[i], tokens), SYZ_ERR_DATA,
+                "%s: row %lld of the token cache is damaged; remove the file and run again", t->path,
                 (long long)row[i]);
   }
 cleanup:
@@ -364,7 +375,8 @@ cleanup:
 syz_status syz_token_cache_get(syz_token_cache *t, int64_t n, const int64_t *row, void *tokens)
 {
   syz_status st = SYZ_OK;
-  if (!t->in_memory) return t->ahead && token_ahead_take(t->ahead, n, row, tokens, &st) ? st : read_rows(t, n, row, tokens);
+  if (!t->in_memory)
+    return t->ahead && token_ahead_take(t->ahead, n, row, tokens, &st) ? st : read_rows(t, n, row, tokens);
   SYZ_TRY_ALL(t->comm, read_rows(t, n, row, tokens));
   int64_t rounds = (n + t->round_rows - 1) / t->round_rows;
   syz_allreduce_i64(t->comm, &rounds, 1, SYZ_MAX);
@@ -387,15 +399,17 @@ syz_status syz_token_cache_describe(const char *path, bool *is_cache, int64_t *r
   SYZ_TRY(syz_file_open_input(path, &fd, &bytes));
   if (pread(fd, &h, sizeof h, 0) != (ssize_t)sizeof h || memcmp(h.magic, magic, sizeof magic)) goto cleanup;
   *is_cache = true;
-  SYZ_REQUIRE(h.check == syz_checksum(&h, offsetof(header, check), 0) && h.rows >= 1 && TAGS_AT + (double)h.rows * 8 < (double)bytes, SYZ_ERR_DATA,
-              "%s: a token cache whose header is damaged", path);
+  SYZ_REQUIRE(h.check == syz_checksum(&h, offsetof(header, check), 0) && h.rows >= 1 &&
+                  TAGS_AT + (double)h.rows * 8 < (double)bytes,
+              SYZ_ERR_DATA, "%s: a token cache whose header is damaged", path);
   *rows = h.rows;
   *row_bytes = (int64_t)h.row_bytes;
   *there = 0;
   for (int64_t i = 0; i < h.rows; i += 512) {
     uint64_t tag[512];
     int64_t n = h.rows - i < 512 ? h.rows - i : 512;
-    SYZ_REQUIRE(pread(fd, tag, (size_t)n * 8, (off_t)(TAGS_AT + i * 8)) == (ssize_t)(n * 8), SYZ_ERR_DATA, "%s: cannot read", path);
+    SYZ_REQUIRE(pread(fd, tag, (size_t)n * 8, (off_t)(TAGS_AT + i * 8)) == (ssize_t)(n * 8), SYZ_ERR_DATA,
+                "%s: cannot read", path);
     for (int64_t k = 0; k < n; k++) *there += tag[k] != 0;
   }
 cleanup:

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Linear heads on frozen patch features: which part of the sky a patch shows (softmax regression), how bright it is and how far from the galaxy
- * (ridge). A linear head can only read what the features already say, so its figures are about the backbone. Training features are given up before
- * the held-out ones are computed: only one of the two sets is in memory.
+ * Linear heads on frozen patch features: which part of the sky a patch shows (softmax regression), how bright it is and
+ * how far from the galaxy (ridge). A linear head can only read what the features already say, so its figures are about
+ * the backbone. Training features are given up before the held-out ones are computed: only one of the two sets is in
+ * memory.
  */
 #include <math.h>
 #include <string.h>
@@ -32,8 +33,8 @@ static void heads_free(heads *h)
   syz_linear_head_destroy(&h->number);
 }
 
-static syz_status fit_heads(const syz_run *run, const syz_frozen *net, syz_shardset *train, const syz_dense_options *o, bool has_radius, heads *h,
-                            syz_dense_result *r)
+static syz_status fit_heads(const syz_run *run, const syz_frozen *net, syz_shardset *train, const syz_dense_options *o,
+                            bool has_radius, heads *h, syz_dense_result *r)
 {
   syz_status st = SYZ_OK;
   syz_comm *c = run->world;
@@ -41,22 +42,27 @@ static syz_status fit_heads(const syz_run *run, const syz_frozen *net, syz_shard
   syz_truth t = {.n = 0};
   double weight[SYZ_SEGMENTS];
   syz_timing_begin(run->timing, "features");
-  st = syz_patches_create(c, net->compute, net->model, train, o->train_objects, net->options->batch, "training features", &p);
+  st = syz_patches_create(c, net->compute, net->model, train, o->train_objects, net->options->batch,
+                          "training features", &p);
   syz_timing_end(run->timing);
   SYZ_TRY(st);
   r->train_objects = p->objects;
   SYZ_TRY(syz_truth_read(c, train, p, net->config.image.size, has_radius, &t));
   memcpy(weight, o->class_weight, sizeof weight);
   if (o->is_balanced) balance(c, &t, weight);
-  const syz_softmax_options softmax = {
-      .classes = SYZ_SEGMENTS, .class_weight = weight, .l2 = o->l2, .iterations = o->iterations, .tolerance = o->tolerance};
+  const syz_softmax_options softmax = {.classes = SYZ_SEGMENTS,
+                                       .class_weight = weight,
+                                       .l2 = o->l2,
+                                       .iterations = o->iterations,
+                                       .tolerance = o->tolerance};
   syz_timing_begin(run->timing, "segmentation");
   st = syz_softmax_fit(c, &p->rows, t.label, &softmax, &h->segment, &r->fit);
   syz_timing_end(run->timing);
   SYZ_TRY(st);
   if (!r->fit.has_converged)
-    syz_warn("segmentation: the gradient is %.2g after %lld iterations, %.2g was wanted (probe.iterations, probe.tolerance)", r->fit.gradient,
-             (long long)r->fit.iterations, o->tolerance);
+    syz_warn(
+        "segmentation: the gradient is %.2g after %lld iterations, %.2g was wanted (probe.iterations, probe.tolerance)",
+        r->fit.gradient, (long long)r->fit.iterations, o->tolerance);
   syz_timing_begin(run->timing, "regression");
   st = syz_ridge_fit(c, &p->rows, t.targets, t.target, o->ridge, &h->number);
   syz_timing_end(run->timing);
@@ -79,9 +85,10 @@ void syz_dense_pixels(const float *logit, int64_t side, int64_t size, uint8_t *p
       const double b = v - (double)y0, a = u - (double)x0;
       double best = -INFINITY;
       for (int k = 0; k < SYZ_SEGMENTS; k++) {
-        const double z =
-            (1 - b) * ((1 - a) * (double)logit[(y0 * side + x0) * SYZ_SEGMENTS + k] + a * (double)logit[(y0 * side + x1) * SYZ_SEGMENTS + k]) +
-            b * ((1 - a) * (double)logit[(y1 * side + x0) * SYZ_SEGMENTS + k] + a * (double)logit[(y1 * side + x1) * SYZ_SEGMENTS + k]);
+        const double z = (1 - b) * ((1 - a) * (double)logit[(y0 * side + x0) * SYZ_SEGMENTS + k] +
+                                    a * (double)logit[(y0 * side + x1) * SYZ_SEGMENTS + k]) +
+                         b * ((1 - a) * (double)logit[(y1 * side + x0) * SYZ_SEGMENTS + k] +
+                              a * (double)logit[(y1 * side + x1) * SYZ_SEGMENTS + k]);
         if (z > best) {
           best = z;
           pixel[y * size + x] = (uint8_t)k;
@@ -104,7 +111,8 @@ static void count_classes(syz_comm *c, syz_dense_result *r, uint8_t *pixel)
 {
   int64_t count[2][SYZ_SEGMENTS * SYZ_SEGMENTS] = {{0}};
   const int64_t size = r->truth.size;
-  for (int64_t i = 0; i < r->n * r->cells; i++) count[0][r->truth.label[i] * SYZ_SEGMENTS + best_class(r->logit + i * SYZ_SEGMENTS)]++;
+  for (int64_t i = 0; i < r->n * r->cells; i++)
+    count[0][r->truth.label[i] * SYZ_SEGMENTS + best_class(r->logit + i * SYZ_SEGMENTS)]++;
   for (int64_t i = 0; i < r->n; i++) {
     syz_dense_pixels(r->logit + i * r->cells * SYZ_SEGMENTS, r->side, size, pixel);
     for (int64_t k = 0; k < size * size; k++) count[1][r->truth.pixel[i * size * size + k] * SYZ_SEGMENTS + pixel[k]]++;
@@ -125,8 +133,8 @@ cleanup:
   return st;
 }
 
-static syz_status apply_heads(const syz_run *run, const syz_frozen *net, syz_shardset *test, const syz_dense_options *o, bool has_radius,
-                              const heads *h, syz_dense_result *r)
+static syz_status apply_heads(const syz_run *run, const syz_frozen *net, syz_shardset *test, const syz_dense_options *o,
+                              bool has_radius, const heads *h, syz_dense_result *r)
 {
   syz_status st = SYZ_OK;
   syz_comm *c = run->world;
@@ -134,7 +142,8 @@ static syz_status apply_heads(const syz_run *run, const syz_frozen *net, syz_sha
   float *row = NULL;
   uint8_t *pixel = NULL;
   syz_timing_begin(run->timing, "features");
-  st = syz_patches_create(c, net->compute, net->model, test, o->test_objects, net->options->batch, "held-out features", &p);
+  st = syz_patches_create(c, net->compute, net->model, test, o->test_objects, net->options->batch, "held-out features",
+                          &p);
   syz_timing_end(run->timing);
   SYZ_TRY(st);
   SYZ_TRY(syz_truth_read(c, test, p, net->config.image.size, has_radius, &r->truth));
@@ -165,21 +174,23 @@ cleanup:
 
 static void tell(const syz_dense_result *r)
 {
-  syz_info(
-      "%s features, %lld training and %lld held-out objects: mean IoU %.4f of patches (%.4f of pixels), accuracy %.4f (always the commonest: %.4f)",
-      r->weights, (long long)r->train_objects, (long long)r->objects, r->patch.mean_iou, r->pixel.mean_iou, r->patch.accuracy, r->patch.majority);
+  syz_info("%s features, %lld training and %lld held-out objects: mean IoU %.4f of patches (%.4f of pixels), accuracy "
+           "%.4f (always the commonest: %.4f)",
+           r->weights, (long long)r->train_objects, (long long)r->objects, r->patch.mean_iou, r->pixel.mean_iou,
+           r->patch.accuracy, r->patch.majority);
   for (int k = 0; k < SYZ_SEGMENTS; k++)
     if (!isnan(r->patch.iou[k]) || !isnan(r->pixel.iou[k]))
       syz_info("  %-12s IoU %.4f of patches, %.4f of pixels", syz_segment_name[k], r->patch.iou[k], r->pixel.iou[k]);
   for (int t = 0; t < r->targets; t++) syz_info("  %-18s R2 %.4f", syz_truth_name[t], r->r2[t]);
 }
 
-syz_status syz_dense_run(const syz_run *run, const syz_frozen *net, syz_shardset *train, syz_shardset *test, const syz_dense_options *options,
-                         const char *weights, syz_dense_result *out)
+syz_status syz_dense_run(const syz_run *run, const syz_frozen *net, syz_shardset *train, syz_shardset *test,
+                         const syz_dense_options *options, const char *weights, syz_dense_result *out)
 {
   syz_status st = SYZ_OK;
   heads h = {NULL, NULL};
-  const bool has_radius = syz_shardset_has_label(train, "half_light_radius") && syz_shardset_has_label(test, "half_light_radius");
+  const bool has_radius =
+      syz_shardset_has_label(train, "half_light_radius") && syz_shardset_has_label(test, "half_light_radius");
   *out = (syz_dense_result){.weights = weights};
   if (!has_radius) syz_info("no label/half_light_radius in the data: distances are left out");
   SYZ_TRY(fit_heads(run, net, train, options, has_radius, &h, out));

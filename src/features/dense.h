@@ -11,7 +11,7 @@ typedef struct syz_dense_result {
   syz_softmax_result fit;
   syz_class_figures patch, pixel; /**< held-out patches; pixels, by logits between patch centres in straight lines */
   double r2[SYZ_TRUTH_TARGETS];
-  int64_t train_objects;                  /**< that the heads were fitted on: fewer than asked for in a small data set */
+  int64_t train_objects; /**< that the heads were fitted on: fewer than asked for in a small data set */
   int64_t objects, first, n, cells, side; /**< held-out objects: of all ranks, of this rank */
   int targets;
   syz_truth truth;
@@ -21,11 +21,14 @@ typedef struct syz_dense_result {
 } syz_dense_result;
 
 /** Fit on objects of `train`, judge on objects of `test`. Collective; agreed. */
-syz_status syz_dense_run(const syz_run *run, const syz_frozen *net, syz_shardset *train, syz_shardset *test, const syz_dense_options *options,
-                         const char *weights, syz_dense_result *out);
+syz_status syz_dense_run(const syz_run *run, const syz_frozen *net, syz_shardset *train, syz_shardset *test,
+                         const syz_dense_options *options, const char *weights, syz_dense_result *out);
 void syz_dense_free(syz_dense_result *r);
-/** The likeliest class of each pixel [size, size] of one object: logits [side, side, SYZ_SEGMENTS] between patch centres in straight lines. */
+/** The likeliest class of each pixel [size, size] of one object: logits [side, side, SYZ_SEGMENTS] between patch
+ * centres in straight lines. */
 void syz_dense_pixels(const float *logit, int64_t side, int64_t size, uint8_t *pixel);
 
-/** probe.json of all results, dense.h5 of the first, and pictures of its first `pictures` objects. Collective; agreed. */
-syz_status syz_dense_write(const syz_run *run, const syz_frozen *net, syz_shardset *test, int64_t pictures, int n, const syz_dense_result *result);
+/** probe.json of all results, dense.h5 of the first, and pictures of its first `pictures` objects. Collective; agreed.
+ */
+syz_status syz_dense_write(const syz_run *run, const syz_frozen *net, syz_shardset *test, int64_t pictures, int n,
+                           const syz_dense_result *result);

@@ -72,7 +72,8 @@ static syz_status write_json(const syz_run *run, const syz_frozen *net, int n, c
   for (int t = 0; t < result[0].targets; t++) cJSON_AddStringToObject(targets, syz_truth_name[t], syz_truth_help[t]);
   text = cJSON_Print(root);
   SYZ_REQUIRE(text, SYZ_ERR_MEMORY, "no memory for probe.json");
-  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/probe.json", run->folder) < (int)sizeof path, SYZ_ERR_WRITE, "output.dir: name too long");
+  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/probe.json", run->folder) < (int)sizeof path, SYZ_ERR_WRITE,
+              "output.dir: name too long");
   SYZ_TRY(syz_file_write(path, text, strlen(text)));
 cleanup:
   cJSON_free(text);
@@ -93,19 +94,23 @@ static void classes_of(const syz_dense_result *r, uint8_t *truth, uint8_t *said)
   }
 }
 
-static syz_status write_numbers(const syz_run *run, const syz_frozen *net, syz_shardset *test, const syz_dense_result *r)
+static syz_status write_numbers(const syz_run *run, const syz_frozen *net, syz_shardset *test,
+                                const syz_dense_result *r)
 {
   syz_status st = SYZ_OK;
   char path[PATH_MAX], names[256] = "", *data_path = syz_texts_lines(net->options->data.path);
   const int64_t grid[2] = {r->side, r->side}, numbers[3] = {r->side, r->side, r->targets};
   int64_t *id = syz_alloc("objects", (size_t)r->n + 1, sizeof *id);
-  uint8_t *truth = syz_alloc("segments", (size_t)(r->n * r->cells) + 1, 1), *said = syz_alloc("segments", (size_t)(r->n * r->cells) + 1, 1);
+  uint8_t *truth = syz_alloc("segments", (size_t)(r->n * r->cells) + 1, 1),
+          *said = syz_alloc("segments", (size_t)(r->n * r->cells) + 1, 1);
   syz_h5 *f = NULL;
   SYZ_TRY_ALL(run->world, data_path && id && truth && said ? SYZ_OK : SYZ_ERR_MEMORY);
   for (int64_t i = 0; i < r->n; i++) id[i] = syz_shardset_objects(test)[r->number[i]].object_id;
-  for (int t = 0; t < r->targets; t++) snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", t ? " " : "", syz_truth_name[t]);
+  for (int t = 0; t < r->targets; t++)
+    snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", t ? " " : "", syz_truth_name[t]);
   classes_of(r, truth, said);
-  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/dense.h5", run->folder) < (int)sizeof path, SYZ_ERR_WRITE, "output.dir: name too long");
+  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/dense.h5", run->folder) < (int)sizeof path, SYZ_ERR_WRITE,
+              "output.dir: name too long");
   SYZ_TRY(syz_h5_create(run->world, path, "dense", run->created_by, run->input_yaml, &f));
   SYZ_TRY(syz_h5_write_text(f, "model_file", net->options->model_file));
   SYZ_TRY(syz_h5_write_text(f, "model_digest", net->digest));
@@ -113,13 +118,14 @@ static syz_status write_numbers(const syz_run *run, const syz_frozen *net, syz_s
   SYZ_TRY(syz_h5_write_text(f, "data_path", data_path));
   SYZ_TRY(syz_h5_write_text(f, "targets", names));
   SYZ_TRY(syz_h5_write(f, "object_id", SYZ_H5_I64, r->objects, 0, NULL, r->first, r->n, id, "1", "held-out objects"));
-  SYZ_TRY(
-      syz_h5_write(f, "class_true", SYZ_H5_U8, r->objects, 2, grid, r->first, r->n, truth, "1", "segment of most of a patch's pixels; axes (y, x)"));
-  SYZ_TRY(syz_h5_write(f, "class_predicted", SYZ_H5_U8, r->objects, 2, grid, r->first, r->n, said, "1", "segment by the linear head"));
+  SYZ_TRY(syz_h5_write(f, "class_true", SYZ_H5_U8, r->objects, 2, grid, r->first, r->n, truth, "1",
+                       "segment of most of a patch's pixels; axes (y, x)"));
+  SYZ_TRY(syz_h5_write(f, "class_predicted", SYZ_H5_U8, r->objects, 2, grid, r->first, r->n, said, "1",
+                       "segment by the linear head"));
   SYZ_TRY(syz_h5_write(f, "target_true", SYZ_H5_F32, r->objects, 3, numbers, r->first, r->n, r->truth.target, "1",
                        "numbers of each patch, named by the attribute targets; axes (y, x, target)"));
-  SYZ_TRY(
-      syz_h5_write(f, "target_predicted", SYZ_H5_F32, r->objects, 3, numbers, r->first, r->n, r->prediction, "1", "the same by ridge regression"));
+  SYZ_TRY(syz_h5_write(f, "target_predicted", SYZ_H5_F32, r->objects, 3, numbers, r->first, r->n, r->prediction, "1",
+                       "the same by ridge regression"));
   SYZ_TRY(syz_h5_publish(&f));
 cleanup:
   syz_h5_discard(&f);
@@ -133,7 +139,8 @@ cleanup:
 /* -------------------------------------------------------------- pictures */
 
 typedef struct sheet {
-  int size, side, cell, column; /* pixels of an image, patches a side, pixels of a patch, pixels from one panel to the next */
+  int size, side, cell,
+      column; /* pixels of an image, patches a side, pixels of a patch, pixels from one panel to the next */
   float *image, *planes;
   unsigned char *rgb;
   uint8_t *pixel;
@@ -153,7 +160,8 @@ static void sheet_free(sheet *s)
 static void paint_segments(sheet *s, int panel, const uint8_t *pixel)
 {
   for (int y = 0; y < s->size; y++)
-    for (int x = 0; x < s->size; x++) memcpy(s->rgb + 3 * ((s->size - 1 - y) * s->size + x), syz_segment_colour[pixel[y * s->size + x]], 3);
+    for (int x = 0; x < s->size; x++)
+      memcpy(s->rgb + 3 * ((s->size - 1 - y) * s->size + x), syz_segment_colour[pixel[y * s->size + x]], 3);
   syz_picture_paint(&s->picture, panel * s->column, 0, 1, s->size, s->rgb);
 }
 
@@ -162,7 +170,8 @@ static void paint_numbers(sheet *s, int panel, const float *value, int targets, 
 {
   for (int y = 0; y < s->side; y++)
     for (int x = 0; x < s->side; x++)
-      syz_shade(((double)value[(y * s->side + x) * targets] - low) / (high > low ? high - low : 1), s->rgb + 3 * ((s->side - 1 - y) * s->side + x));
+      syz_shade(((double)value[(y * s->side + x) * targets] - low) / (high > low ? high - low : 1),
+                s->rgb + 3 * ((s->side - 1 - y) * s->side + x));
   syz_picture_paint(&s->picture, panel * s->column, 0, s->cell, s->side, s->rgb);
 }
 
@@ -211,13 +220,15 @@ cleanup:
   return st;
 }
 
-syz_status syz_dense_write(const syz_run *run, const syz_frozen *net, syz_shardset *test, int64_t pictures, int n, const syz_dense_result *result)
+syz_status syz_dense_write(const syz_run *run, const syz_frozen *net, syz_shardset *test, int64_t pictures, int n,
+                           const syz_dense_result *result)
 {
   syz_status st = SYZ_OK;
   syz_timing_begin(run->timing, "write");
   st = write_numbers(run, net, test, &result[0]);
   if (st == SYZ_OK) st = syz_agree(run->world, write_pictures(run, test, pictures, &result[0]));
-  if (st == SYZ_OK) st = syz_agree(run->world, syz_comm_rank(run->world) == 0 ? write_json(run, net, n, result) : SYZ_OK);
+  if (st == SYZ_OK)
+    st = syz_agree(run->world, syz_comm_rank(run->world) == 0 ? write_json(run, net, n, result) : SYZ_OK);
   syz_timing_end(run->timing);
   return st;
 }

@@ -14,7 +14,8 @@ static syz_status make_digest(syz_frozen *f)
   char *yaml = syz_model_config_yaml(&f->config);
   SYZ_REQUIRE(yaml, SYZ_ERR_MEMORY, "no memory for the model's configuration");
   syz_model_range(f->model, SYZ_PART_IMAGE_BACKBONE, &first, &count);
-  const uint64_t digest = syz_checksum(syz_model_weights(f->model) + first, (size_t)count * sizeof(float), syz_checksum(yaml, strlen(yaml), 0));
+  const uint64_t digest = syz_checksum(syz_model_weights(f->model) + first, (size_t)count * sizeof(float),
+                                       syz_checksum(yaml, strlen(yaml), 0));
   snprintf(f->digest, sizeof f->digest, "%016" PRIx64, digest);
 cleanup:
   syz_free(&yaml);
@@ -40,9 +41,11 @@ syz_status syz_frozen_open(const syz_run *run, const syz_frozen_options *options
   if (*path && !is_untrained) SYZ_TRY(syz_model_file_read(c, path, out->model, true));
   SYZ_TRY_ALL(c, make_digest(out));
   syz_compute_tell(out->compute);
-  syz_info("image backbone of %s (digest %s): %" PRId64 " wide, %" PRId64 " blocks, %" PRId64 " patches of %" PRId64 " pixels",
+  syz_info("image backbone of %s (digest %s): %" PRId64 " wide, %" PRId64 " blocks, %" PRId64 " patches of %" PRId64
+           " pixels",
            is_untrained ? "initial weights" : path, out->digest, out->config.image.dim, out->config.image.depth,
-           (out->config.image.size / out->config.image.patch) * (out->config.image.size / out->config.image.patch), out->config.image.patch);
+           (out->config.image.size / out->config.image.patch) * (out->config.image.size / out->config.image.patch),
+           out->config.image.patch);
 cleanup:
   if (st != SYZ_OK) syz_frozen_close(out);
   return st;
@@ -56,8 +59,8 @@ void syz_frozen_close(syz_frozen *f)
   syz_compute_destroy(&f->compute);
 }
 
-syz_status syz_frozen_data(const syz_run *run, const syz_frozen_options *options, const char *purpose, syz_split split, bool verifies,
-                           syz_shardset **out)
+syz_status syz_frozen_data(const syz_run *run, const syz_frozen_options *options, const char *purpose, syz_split split,
+                           bool verifies, syz_shardset **out)
 {
   syz_status st = SYZ_OK;
   syz_data_options data = options->data;

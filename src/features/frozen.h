@@ -19,5 +19,5 @@ void syz_frozen_close(syz_frozen *f);
 void syz_frozen_forget(syz_frozen *f);
 
 /** Objects of a split; `purpose` ends the message when no data are named. Collective; agreed. */
-syz_status syz_frozen_data(const syz_run *run, const syz_frozen_options *options, const char *purpose, syz_split split, bool verifies,
-                           syz_shardset **out);
+syz_status syz_frozen_data(const syz_run *run, const syz_frozen_options *options, const char *purpose, syz_split split,
+                           bool verifies, syz_shardset **out);

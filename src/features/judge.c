@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The judge of an image tower that trains. Objects of the training split are the index, objects of the test split the queries; both are taken at even
- * steps through their splits once and for all, so that every validation asks the same questions. Pixels are read again each time: a reader thread
- * does it while the tower computes, and a run at full size has no memory to spare for thousands of images.
+ * The judge of an image tower that trains. Objects of the training split are the index, objects of the test split the
+ * queries; both are taken at even steps through their splits once and for all, so that every validation asks the same
+ * questions. Pixels are read again each time: a reader thread does it while the tower computes, and a run at full size
+ * has no memory to spare for thousands of images.
  *
- * Work is shared evenly over ranks; then the features of all are gathered (a few MB) for the exact search, which gives the same bits on any
- * number of ranks.
+ * Work is shared evenly over ranks; then the features of all are gathered (a few MB) for the exact search, which gives
+ * the same bits on any number of ranks.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -54,7 +55,8 @@ static const char *const label_key[2] = {"validate.regress", "validate.classify"
 
 static bool is_derived(const syz_shardset *const set[2], const char *name)
 {
-  return strcmp(name, "morphology") == 0 && !syz_shardset_has_label(set[0], name) && !syz_shardset_has_label(set[1], name);
+  return strcmp(name, "morphology") == 0 && !syz_shardset_has_label(set[0], name) &&
+         !syz_shardset_has_label(set[1], name);
 }
 
 static bool is_there(const syz_shardset *const set[2], const char *name)
@@ -72,16 +74,18 @@ syz_status syz_judge_check(const syz_judge_options *o, const syz_shardset *train
   for (int k = 0; k < 2; k++)
     for (int i = 0; i < o->label[k].n; i++) {
       const char *key = label_key[k], *name = o->label[k].item[i];
-      SYZ_REQUIRE(strlen(name) < SYZ_LABEL_NAME - 1 && strlen(name) + 28 < SYZ_FIGURE_NAME, SYZ_ERR_INPUT, "%s: \"%s\" is too long a name", key,
-                  name);
-      SYZ_REQUIRE(is_there(set, name) || !o->is_given[k], SYZ_ERR_INPUT, "%s: no label/%s in data.path (in both splits)", key, name);
+      SYZ_REQUIRE(strlen(name) < SYZ_LABEL_NAME - 1 && strlen(name) + 28 < SYZ_FIGURE_NAME, SYZ_ERR_INPUT,
+                  "%s: \"%s\" is too long a name", key, name);
+      SYZ_REQUIRE(is_there(set, name) || !o->is_given[k], SYZ_ERR_INPUT,
+                  "%s: no label/%s in data.path (in both splits)", key, name);
       if (!is_there(set, name)) continue;
       targets++;
       figures += k ? 6 : 3; /* own, and two baselines */
     }
-  SYZ_REQUIRE(targets <= TARGETS_MAX && figures <= SYZ_FIGURES_MAX, SYZ_ERR_INPUT,
-              "validate.regress and validate.classify: %d labels with %d figures, %d with %d are possible: name fewer labels", targets, figures,
-              (int)TARGETS_MAX, (int)SYZ_FIGURES_MAX);
+  SYZ_REQUIRE(
+      targets <= TARGETS_MAX && figures <= SYZ_FIGURES_MAX, SYZ_ERR_INPUT,
+      "validate.regress and validate.classify: %d labels with %d figures, %d with %d are possible: name fewer labels",
+      targets, figures, (int)TARGETS_MAX, (int)SYZ_FIGURES_MAX);
 cleanup:
   return st;
 }
@@ -136,7 +140,8 @@ static syz_status count_classes(const judge *j, target *t)
     const float v = t->value[i];
     if (isnan(v)) continue;
     SYZ_REQUIRE(v >= 0 && v < SYZ_CLASSES_MAX && v == floorf(v), SYZ_ERR_INPUT,
-                "validate.classify: label/%s holds %g: whole numbers from 0 to %d are wanted", t->label, (double)v, SYZ_CLASSES_MAX - 1);
+                "validate.classify: label/%s holds %g: whole numbers from 0 to %d are wanted", t->label, (double)v,
+                SYZ_CLASSES_MAX - 1);
     if ((int)v >= t->classes) t->classes = (int)v + 1;
   }
 cleanup:
@@ -162,7 +167,8 @@ static syz_status add_target(judge *j, const char *key, const char *name, bool i
     SYZ_TRY(is_derived(set, name) ? derive_morphology(j, s, out) : read_label(j, s, name, out));
   }
   if (!is_known(j, t)) {
-    SYZ_REQUIRE(!is_given, SYZ_ERR_INPUT, "%s: label/%s is unknown for (nearly) all objects that are looked at", key, name);
+    SYZ_REQUIRE(!is_given, SYZ_ERR_INPUT, "%s: label/%s is unknown for (nearly) all objects that are looked at", key,
+                name);
     syz_info("%s: label/%s is unknown for (nearly) all objects that are looked at: left out", key, name);
     syz_free(&t->value);
     syz_free(&t->prediction);
@@ -180,7 +186,8 @@ static syz_status add_targets(judge *j, const syz_judge_options *o)
   syz_status st = SYZ_OK;
   SYZ_TRY(syz_judge_check(o, j->set[0], j->set[1]));
   for (int k = 0; k < 2; k++)
-    for (int i = 0; i < o->label[k].n; i++) SYZ_TRY(add_target(j, label_key[k], o->label[k].item[i], o->is_given[k], k == 1));
+    for (int i = 0; i < o->label[k].n; i++)
+      SYZ_TRY(add_target(j, label_key[k], o->label[k].item[i], o->is_given[k], k == 1));
 cleanup:
   return st;
 }
@@ -201,8 +208,8 @@ static void collect(void *context, int64_t at, int64_t n, const void *tokens, co
   const int64_t all = syz_model_tokens(config, SYZ_IMAGE), pixels = SYZ_BANDS * config->image.size * config->image.size;
   const syz_dtype act = syz_compute_act(j->compute);
   for (int64_t i = 0; i < n; i++)
-    syz_convert_to_f32(act, j->mine + (c->at + at + i) * j->width, (const unsigned char *)tokens + (size_t)(i * all * j->width) * syz_dtype_size(act),
-                       j->width);
+    syz_convert_to_f32(act, j->mine + (c->at + at + i) * j->width,
+                       (const unsigned char *)tokens + (size_t)(i * all * j->width) * syz_dtype_size(act), j->width);
   if (c->pixels) memcpy(c->pixels + (c->at + at) * pixels, planes, (size_t)(n * pixels) * sizeof *planes);
 }
 
@@ -211,12 +218,17 @@ static syz_status run_teacher(judge *j, float *pixels, const char *what)
 {
   syz_status st = SYZ_OK;
   const int64_t border = j->n[0];
-  const int64_t from = j->first < border ? j->first : border, to = j->first + j->own < border ? j->first + j->own : border;
+  const int64_t from = j->first < border ? j->first : border,
+                to = j->first + j->own < border ? j->first + j->own : border;
   collector c = {j, 0, pixels};
-  if (to > from) SYZ_TRY(syz_features_run(j->teacher, j->compute, j->set[0], j->batch, to - from, j->list[0] + from, what, collect, &c));
+  if (to > from)
+    SYZ_TRY(
+        syz_features_run(j->teacher, j->compute, j->set[0], j->batch, to - from, j->list[0] + from, what, collect, &c));
   c.at = to > from ? to - from : 0;
   const int64_t test_first = j->first > border ? j->first - border : 0, test_n = j->own - c.at;
-  if (test_n > 0) SYZ_TRY(syz_features_run(j->teacher, j->compute, j->set[1], j->batch, test_n, j->list[1] + test_first, what, collect, &c));
+  if (test_n > 0)
+    SYZ_TRY(syz_features_run(j->teacher, j->compute, j->set[1], j->batch, test_n, j->list[1] + test_first, what,
+                             collect, &c));
 cleanup:
   return st;
 }
@@ -228,7 +240,8 @@ static bool is_finite(const float *x, int64_t n)
   return true;
 }
 
-/* What the features of all rows know. mine [own, width] of this rank, all [rows, width] is written. Collective; agreed. */
+/* What the features of all rows know. mine [own, width] of this rank, all [rows, width] is written. Collective; agreed.
+ */
 static syz_status evaluate(judge *j, int64_t width, const float *mine, float *all, knowledge *out)
 {
   syz_status st = SYZ_OK;
@@ -246,7 +259,8 @@ static syz_status evaluate(judge *j, int64_t width, const float *mine, float *al
   }
   if (!is_finite(all, j->rows * width)) goto cleanup; /* the run is about to end for that very reason */
   syz_index_share(j->rows, size, syz_comm_rank(j->comm), &from, &n);
-  SYZ_TRY(syz_knn_predict(j->comm, j->search, j->rows, width, all + from * width, j->role, j->neighbours, j->n_targets, ask));
+  SYZ_TRY(syz_knn_predict(j->comm, j->search, j->rows, width, all + from * width, j->role, j->neighbours, j->n_targets,
+                          ask));
   for (int t = 0; t < j->n_targets; t++) {
     const target *g = &j->target[t];
     int64_t count[SYZ_CLASSES_MAX * SYZ_CLASSES_MAX] = {0}, known = 0;
@@ -303,7 +317,8 @@ static void tell(const judge *j, const char *who, const knowledge *k)
   size_t n = (size_t)snprintf(text, sizeof text, "%s:", who);
   for (int t = 0; t < j->n_targets && n + 120 < sizeof text; t++)
     n += j->target[t].classes
-             ? (size_t)snprintf(text + n, sizeof text - n, " %s accuracy %.4f (balanced %.4f)", j->target[t].label, k->accuracy[t], k->balanced[t])
+             ? (size_t)snprintf(text + n, sizeof text - n, " %s accuracy %.4f (balanced %.4f)", j->target[t].label,
+                                k->accuracy[t], k->balanced[t])
              : (size_t)snprintf(text + n, sizeof text - n, " %s R2 %.4f", j->target[t].label, k->r2[t]);
   syz_info("%s", text);
 }
@@ -351,8 +366,8 @@ static void add_all(const judge *j, syz_validation *v, const char *who, const kn
   }
 }
 
-/* Smaller is better: what the numbers leave unexplained; without numbers, the classes that are wrong. A number that is the same everywhere has no
- * R^2. */
+/* Smaller is better: what the numbers leave unexplained; without numbers, the classes that are wrong. A number that is
+ * the same everywhere has no R^2. */
 static double error_of(const judge *j, const knowledge *k)
 {
   double numbers = 0, classes = 0, r2 = 0, accuracy = 0;
@@ -377,7 +392,8 @@ static syz_status judge_step(void *context, int64_t step, syz_validation *out)
   syz_model_pack(j->teacher, false);
   SYZ_TRY_ALL(j->comm, run_teacher(j, NULL, NULL));
   SYZ_TRY(evaluate(j, j->width, j->mine, j->all, &now));
-  snprintf(out->name[out->n], SYZ_FIGURE_NAME, "knn_error"); /* the objective may have put figures of its own in front */
+  snprintf(out->name[out->n], SYZ_FIGURE_NAME,
+           "knn_error"); /* the objective may have put figures of its own in front */
   out->value[out->n++] = error_of(j, &now);
   add_all(j, out, "knn", &now);
   add_all(j, out, "start", &j->start);
@@ -434,8 +450,8 @@ static void judge_free(judge **jp)
   syz_free(jp);
 }
 
-syz_status syz_judge_create(const syz_run *run, const syz_judge_options *o, const syz_compute *compute, syz_model *teacher, syz_shardset *train,
-                            syz_shardset *test, syz_judge *out)
+syz_status syz_judge_create(const syz_run *run, const syz_judge_options *o, const syz_compute *compute,
+                            syz_model *teacher, syz_shardset *train, syz_shardset *test, syz_judge *out)
 {
   syz_status st = SYZ_OK;
   syz_comm *c = run->world;
@@ -454,12 +470,14 @@ syz_status syz_judge_create(const syz_run *run, const syz_judge_options *o, cons
   j->batch = o->batch < j->own ? o->batch : j->own > 0 ? j->own : 1;
   if (j->n[0] > 0 && j->n[1] > 1) SYZ_TRY(add_targets(j, o));
   if (j->n_targets == 0) {
-    syz_info("no validation by neighbours: %s", j->n[0] > 0 && j->n[1] > 1 ? "none of its labels is in the data" : "too few images");
+    syz_info("no validation by neighbours: %s",
+             j->n[0] > 0 && j->n[1] > 1 ? "none of its labels is in the data" : "too few images");
     goto cleanup;
   }
   SYZ_TRY_ALL(c, syz_compute_create(SYZ_F32, SYZ_ENGINE_BLIS, o->threads, &j->search));
   SYZ_TRY_ALL(c, syz_tower_plan(teacher, SYZ_IMAGE, j->batch, SYZ_MODE_EMBED));
-  syz_info("validation by %" PRId64 " neighbours of the class token: %" PRId64 " held-out objects among %" PRId64, j->neighbours, j->n[1], j->n[0]);
+  syz_info("validation by %" PRId64 " neighbours of the class token: %" PRId64 " held-out objects among %" PRId64,
+           j->neighbours, j->n[1], j->n[0]);
   SYZ_TRY(make_baselines(j, o->pixel_components));
   *out = (syz_judge){j, judge_step};
   j = NULL;

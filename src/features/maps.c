@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Maps of patches: the principal components of the patch features of a batch of images. The first three, as red, green and blue, show what a
- * backbone tells apart: a map beside each image, as PNG files, and all numbers in patches.h5.
+ * Maps of patches: the principal components of the patch features of a batch of images. The first three, as red, green
+ * and blue, show what a backbone tells apart: a map beside each image, as PNG files, and all numbers in patches.h5.
  */
 #include <limits.h>
 #include <math.h>
@@ -46,7 +46,8 @@ static double percentile(const float *sorted, int64_t n, double share)
 {
   const double at = share * (double)(n - 1);
   const int64_t i = (int64_t)at < n - 1 ? (int64_t)at : n - 1;
-  return i + 1 < n ? (double)sorted[i] + (at - (double)i) * ((double)sorted[i + 1] - (double)sorted[i]) : (double)sorted[i];
+  return i + 1 < n ? (double)sorted[i] + (at - (double)i) * ((double)sorted[i + 1] - (double)sorted[i])
+                   : (double)sorted[i];
 }
 
 /* Ends of the colour scales over all patches of the batch; rank 0 sorts. */
@@ -57,7 +58,8 @@ static syz_status find_scales(job *j)
   const int64_t total = j->patches->objects * j->cells, mine = j->n * j->cells;
   const bool is_first = syz_comm_rank(j->comm) == 0;
   const double share = j->options->percentile / 100;
-  float *own = syz_alloc("component", (size_t)mine + 1, sizeof *own), *all = is_first ? syz_alloc("component", (size_t)total, sizeof *all) : NULL;
+  float *own = syz_alloc("component", (size_t)mine + 1, sizeof *own),
+        *all = is_first ? syz_alloc("component", (size_t)total, sizeof *all) : NULL;
   size_t *bytes = syz_alloc("shares", (size_t)size, sizeof *bytes);
   SYZ_TRY_ALL(j->comm, own && bytes && (all || !is_first) ? SYZ_OK : SYZ_ERR_MEMORY);
   for (int r = 0; r < size; r++) {
@@ -92,8 +94,8 @@ static void paint(job *j)
   for (int64_t i = 0; i < j->n * j->cells; i++)
     for (int c = 0; c < COLOURS; c++) {
       const double width = j->high[c] - j->low[c];
-      const double v =
-          width > 0 ? ((double)j->map[i * k + c] - j->low[c]) / width : 0.5; /* a component that is not there, or is the same everywhere */
+      const double v = width > 0 ? ((double)j->map[i * k + c] - j->low[c]) / width
+                                 : 0.5; /* a component that is not there, or is the same everywhere */
       j->colour[i * COLOURS + c] = (uint8_t)lrint(255 * fmin(fmax(v, 0), 1));
     }
 }
@@ -131,21 +133,27 @@ static syz_status write_numbers(job *j)
   SYZ_TRY_ALL(j->comm, data_path && ratio && id ? SYZ_OK : SYZ_ERR_MEMORY);
   for (int64_t i = 0; i < k; i++) ratio[i] = j->pca->variance[i] / j->pca->total_variance;
   for (int64_t i = 0; i < p->n; i++) id[i] = syz_shardset_objects(j->data)[p->number[p->first + i]].object_id;
-  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/patches.h5", j->folder) < (int)sizeof path, SYZ_ERR_WRITE, "output.dir: name too long");
+  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/patches.h5", j->folder) < (int)sizeof path, SYZ_ERR_WRITE,
+              "output.dir: name too long");
   SYZ_TRY(syz_h5_create(j->comm, path, "patches", j->run->created_by, j->run->input_yaml, &f));
   SYZ_TRY(syz_h5_write_text(f, "model_file", j->net.options->model_file));
   SYZ_TRY(syz_h5_write_text(f, "model_digest", j->net.digest));
   SYZ_TRY(syz_h5_write_text(f, "data_path", data_path));
-  SYZ_TRY(syz_h5_write(f, "mean", SYZ_H5_F64, p->width, 0, NULL, 0, rows_here(j, p->width), j->pca->mean, "1", "mean of the patch features"));
-  SYZ_TRY(syz_h5_write(f, "variance", SYZ_H5_F64, k, 0, NULL, 0, rows_here(j, k), j->pca->variance, "1", "variance of each principal component"));
-  SYZ_TRY(syz_h5_write(f, "variance_ratio", SYZ_H5_F64, k, 0, NULL, 0, rows_here(j, k), ratio, "1", "its share of the total variance"));
+  SYZ_TRY(syz_h5_write(f, "mean", SYZ_H5_F64, p->width, 0, NULL, 0, rows_here(j, p->width), j->pca->mean, "1",
+                       "mean of the patch features"));
+  SYZ_TRY(syz_h5_write(f, "variance", SYZ_H5_F64, k, 0, NULL, 0, rows_here(j, k), j->pca->variance, "1",
+                       "variance of each principal component"));
+  SYZ_TRY(syz_h5_write(f, "variance_ratio", SYZ_H5_F64, k, 0, NULL, 0, rows_here(j, k), ratio, "1",
+                       "its share of the total variance"));
   SYZ_TRY(syz_h5_write(f, "direction", SYZ_H5_F64, k, 1, &p->width, 0, rows_here(j, k), j->pca->direction, "1",
                        "principal directions, orthonormal, the component of largest size positive"));
-  SYZ_TRY(syz_h5_write(f, "object_id", SYZ_H5_I64, p->objects, 0, NULL, p->first, p->n, id, "1", "objects of the batch"));
+  SYZ_TRY(
+      syz_h5_write(f, "object_id", SYZ_H5_I64, p->objects, 0, NULL, p->first, p->n, id, "1", "objects of the batch"));
   SYZ_TRY(syz_h5_write(f, "projection", SYZ_H5_F32, p->objects, 3, map, p->first, p->n, j->map, "1",
                        "principal components of each patch; axes (y, x, component)"));
-  SYZ_TRY(syz_h5_write(f, "colour", SYZ_H5_U8, p->objects, 3, colour, p->first, p->n, j->colour, "1",
-                       "the first three as red, green and blue, between robust percentiles of the batch; axes (y, x, colour)"));
+  SYZ_TRY(syz_h5_write(
+      f, "colour", SYZ_H5_U8, p->objects, 3, colour, p->first, p->n, j->colour, "1",
+      "the first three as red, green and blue, between robust percentiles of the batch; axes (y, x, colour)"));
   SYZ_TRY(syz_h5_publish(&f));
 cleanup:
   syz_h5_discard(&f);
@@ -176,7 +184,8 @@ static syz_status write_picture(job *j, int64_t i)
   syz_planes_to_rgb(planes, (int)size, rgb);
   syz_picture_paint(&picture, 0, 0, zoom, (int)size, rgb);
   for (int64_t y = 0; y < p->side; y++) /* row 0 of the sky's image is at the bottom */
-    memcpy(rgb + (p->side - 1 - y) * p->side * COLOURS, j->colour + (i * p->side + y) * p->side * COLOURS, (size_t)p->side * COLOURS);
+    memcpy(rgb + (p->side - 1 - y) * p->side * COLOURS, j->colour + (i * p->side + y) * p->side * COLOURS,
+           (size_t)p->side * COLOURS);
   syz_picture_paint(&picture, side + GAP, 0, cell, (int)p->side, rgb);
   SYZ_REQUIRE(snprintf(path, sizeof path, "%s/patches-%05lld-%lld.png", j->folder, (long long)(p->first + i),
                        (long long)syz_shardset_objects(j->data)[number].object_id) < (int)sizeof path,
@@ -205,8 +214,9 @@ static void tell(const job *j)
 {
   double sum = 0;
   for (int64_t k = 0; k < j->pca->components; k++) sum += j->pca->variance[k];
-  syz_info("%lld patches of %lld images: %lld principal components hold %.1f %% of the variance", (long long)j->pca->rows,
-           (long long)j->patches->objects, (long long)j->pca->components, 100 * sum / j->pca->total_variance);
+  syz_info("%lld patches of %lld images: %lld principal components hold %.1f %% of the variance",
+           (long long)j->pca->rows, (long long)j->patches->objects, (long long)j->pca->components,
+           100 * sum / j->pca->total_variance);
   for (int64_t k = 0; k < j->pca->components && k < 5; k++)
     syz_info("  component %lld: %.2f %%", (long long)k + 1, 100 * j->pca->variance[k] / j->pca->total_variance);
 }
@@ -217,7 +227,8 @@ syz_status syz_maps_write(syz_maps *j)
   syz_timing *timing = j->run->timing;
   const syz_pca_options options = {.components = j->options->components, .scalapack_from = j->options->scalapack_from};
   syz_timing_begin(timing, "features");
-  st = syz_patches_create(j->comm, j->net.compute, j->net.model, j->data, j->options->objects, j->net.options->batch, "features", &j->patches);
+  st = syz_patches_create(j->comm, j->net.compute, j->net.model, j->data, j->options->objects, j->net.options->batch,
+                          "features", &j->patches);
   syz_timing_end(timing);
   SYZ_TRY(st);
   j->cells = j->patches->side * j->patches->side;
@@ -226,7 +237,8 @@ syz_status syz_maps_write(syz_maps *j)
   st = syz_pca_fit(j->comm, &j->patches->rows, &options, &j->pca);
   syz_timing_end(timing);
   SYZ_TRY(st);
-  SYZ_REQUIRE(j->pca->components > 0, SYZ_ERR_NUMERIC, "all patch features are the same: there are no principal components");
+  SYZ_REQUIRE(j->pca->components > 0, SYZ_ERR_NUMERIC,
+              "all patch features are the same: there are no principal components");
   tell(j);
   SYZ_TRY_ALL(j->comm, make_maps(j));
   SYZ_TRY(find_scales(j));
@@ -250,7 +262,8 @@ cleanup:
   return st;
 }
 
-syz_status syz_maps_open(const syz_run *run, const syz_frozen_options *net, const syz_maps_options *options, syz_maps **out)
+syz_status syz_maps_open(const syz_run *run, const syz_frozen_options *net, const syz_maps_options *options,
+                         syz_maps **out)
 {
   syz_status st = SYZ_OK;
   *out = NULL;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Objects are taken at even steps through a set, so that a few stand for all of it, and shared over the ranks in contiguous parts. An object's
- * features do not depend on the batch it is in, so nothing here depends on the number of ranks.
+ * Objects are taken at even steps through a set, so that a few stand for all of it, and shared over the ranks in
+ * contiguous parts. An object's features do not depend on the batch it is in, so nothing here depends on the number of
+ * ranks.
  */
 #include "patches.h"
 
@@ -21,8 +22,8 @@ int64_t syz_choose_images(const syz_shardset *data, int64_t wanted, int64_t *lis
   return count;
 }
 
-syz_status syz_features_run(syz_model *m, const syz_compute *compute, syz_shardset *data, int64_t batch, int64_t n, const int64_t *list,
-                            const char *what, syz_features_use *use, void *context)
+syz_status syz_features_run(syz_model *m, const syz_compute *compute, syz_shardset *data, int64_t batch, int64_t n,
+                            const int64_t *list, const char *what, syz_features_use *use, void *context)
 {
   syz_status st = SYZ_OK;
   const syz_image_config *image = &syz_model_get_config(m)->image;
@@ -72,11 +73,12 @@ static void keep_patches(void *context, int64_t at, int64_t n, const void *token
 {
   const keeper *k = context;
   syz_patches *p = k->p;
-  const size_t row = (size_t)p->width * syz_dtype_size(p->array.type), patches = (size_t)(p->side * p->side), extra = (size_t)k->extra;
+  const size_t row = (size_t)p->width * syz_dtype_size(p->array.type), patches = (size_t)(p->side * p->side),
+               extra = (size_t)k->extra;
   (void)planes;
   for (size_t i = 0; i < (size_t)n; i++)
-    memcpy((unsigned char *)p->token + ((size_t)at + i) * patches * row, (const unsigned char *)tokens + (i * (patches + extra) + extra) * row,
-           patches * row);
+    memcpy((unsigned char *)p->token + ((size_t)at + i) * patches * row,
+           (const unsigned char *)tokens + (i * (patches + extra) + extra) * row, patches * row);
 }
 
 /* Whether what the ranks of each node ask for is there; all ranks say the same. */
@@ -88,18 +90,18 @@ static syz_status check_memory(syz_comm *c, size_t bytes, const char *what)
   SYZ_TRY(syz_comm_split_node(c, &node));
   syz_allreduce_f64(node, &sum, 1, SYZ_SUM);
   const double there = (double)syz_memory_available();
-  SYZ_TRY_ALL(c, sum <= there
-                     ? SYZ_OK
-                     : syz_error_set(SYZ_ERR_MEMORY, __FILE__, __LINE__,
-                                     "%s: the %d ranks of a node need %.2f GiB together, %.2f GiB are there: take fewer objects or more nodes", what,
-                                     syz_comm_size(node), sum / 1073741824.0, there / 1073741824.0));
+  SYZ_TRY_ALL(c, sum <= there ? SYZ_OK
+                              : syz_error_set(SYZ_ERR_MEMORY, __FILE__, __LINE__,
+                                              "%s: the %d ranks of a node need %.2f GiB together, %.2f GiB are there: "
+                                              "take fewer objects or more nodes",
+                                              what, syz_comm_size(node), sum / 1073741824.0, there / 1073741824.0));
 cleanup:
   syz_comm_destroy(&node);
   return st;
 }
 
-syz_status syz_patches_create(syz_comm *c, const syz_compute *compute, syz_model *m, syz_shardset *data, int64_t wanted, int64_t batch,
-                              const char *what, syz_patches **out)
+syz_status syz_patches_create(syz_comm *c, const syz_compute *compute, syz_model *m, syz_shardset *data, int64_t wanted,
+                              int64_t batch, const char *what, syz_patches **out)
 {
   syz_status st = SYZ_OK;
   const syz_model_config *config = syz_model_get_config(m);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The dense probe: linear heads on the frozen patch features of an image backbone, held against truth of the simulator, and against an untrained
- * net. */
+/** The dense probe: linear heads on the frozen patch features of an image backbone, held against truth of the
+ * simulator, and against an untrained net. */
 #include <stdio.h>
 
 #include "dense.h"
@@ -23,7 +23,8 @@ cleanup:
   return st;
 }
 
-syz_status syz_dense_probe_open(const syz_run *run, const syz_frozen_options *net, const syz_dense_options *options, syz_dense_probe **out)
+syz_status syz_dense_probe_open(const syz_run *run, const syz_frozen_options *net, const syz_dense_options *options,
+                                syz_dense_probe **out)
 {
   syz_status st = SYZ_OK;
   *out = NULL;
@@ -69,7 +70,8 @@ syz_status syz_dense_probe_write(syz_dense_probe *p)
 {
   syz_status st = SYZ_OK;
   const bool is_untrained = p->net.options->is_untrained, compares = !is_untrained && p->options->compares_untrained;
-  SYZ_TRY(syz_dense_run(p->run, &p->net, p->train, p->test, p->options, is_untrained ? "untrained" : "trained", &p->result[0]));
+  SYZ_TRY(syz_dense_run(p->run, &p->net, p->train, p->test, p->options, is_untrained ? "untrained" : "trained",
+                        &p->result[0]));
   if (compares) {
     syz_frozen_forget(&p->net);
     SYZ_TRY(syz_dense_run(p->run, &p->net, p->train, p->test, p->options, "untrained", &p->result[1]));

@@ -20,8 +20,9 @@ typedef struct syz_truth {
   float *target;          /**< [n, cells, targets]; NaN unknown */
 } syz_truth;
 /**
- * Collective; agreed. has_radius: whether label/half_light_radius is there (in both splits). SYZ_ERR_DATA when no pixel of any object has a segment:
- * the data set has no segment maps.
+ * Collective; agreed. has_radius: whether label/half_light_radius is there (in both splits). SYZ_ERR_DATA when no pixel
+ * of any object has a segment: the data set has no segment maps.
  */
-syz_status syz_truth_read(syz_comm *c, syz_shardset *data, const syz_patches *patches, int64_t size, bool has_radius, syz_truth *out);
+syz_status syz_truth_read(syz_comm *c, syz_shardset *data, const syz_patches *patches, int64_t size, bool has_radius,
+                          syz_truth *out);
 void syz_truth_free(syz_truth *t);

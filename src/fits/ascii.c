@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * ASCII tables (XTENSION 'TABLE'): fields of text at fixed columns of each row, as VizieR and old archives write them. They are turned into the rows
- * of a BINTABLE when first read, so that everything behind the reader sees one kind of table: whole numbers become 64-bit ones, the others float64,
- * text stays.
+ * ASCII tables (XTENSION 'TABLE'): fields of text at fixed columns of each row, as VizieR and old archives write them.
+ * They are turned into the rows of a BINTABLE when first read, so that everything behind the reader sees one kind of
+ * table: whole numbers become 64-bit ones, the others float64, text stays.
  *
- * Empty fields, and those equal to TNULL, have no value (NaN). The standard would have an empty number be 0, which no catalogue means.
- * Source: FITS standard 4.0, section 7.2.
+ * Empty fields, and those equal to TNULL, have no value (NaN). The standard would have an empty number be 0, which no
+ * catalogue means. Source: FITS standard 4.0, section 7.2.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -57,8 +57,8 @@ syz_status fits_ascii_index(const syz_fits *f, int number, fits_hdu *h)
   syz_fits_where(f, number, where);
   SYZ_REQUIRE(h->face.naxis == 2, SYZ_ERR_DATA, "%s: an ASCII table of %d axes", where, h->face.naxis);
   SYZ_REQUIRE(h->face.bitpix == 8, SYZ_ERR_DATA, "%s: an ASCII table with BITPIX %d", where, h->face.bitpix);
-  SYZ_REQUIRE(syz_fits_key_int(f, number, "TFIELDS", &n) && n >= 0 && n <= 999, SYZ_ERR_DATA, "%s: TFIELDS %lld is not in 0 .. 999", where,
-              (long long)n);
+  SYZ_REQUIRE(syz_fits_key_int(f, number, "TFIELDS", &n) && n >= 0 && n <= 999, SYZ_ERR_DATA,
+              "%s: TFIELDS %lld is not in 0 .. 999", where, (long long)n);
   h->face.columns = (int)n;
   h->face.rows = text_row ? h->face.shape[0] : 0;
   SYZ_ALLOC(h->field, "FITS fields", n + 1);
@@ -74,12 +74,13 @@ syz_status fits_ascii_index(const syz_fits *f, int number, fits_hdu *h)
     snprintf(key, sizeof key, "TUNIT%d", i + 1);
     if (syz_fits_key_text(f, number, key, text, sizeof text)) snprintf(c->unit, sizeof c->unit, "%s", text);
     snprintf(key, sizeof key, "TFORM%d", i + 1);
-    SYZ_REQUIRE(syz_fits_key_text(f, number, key, text, sizeof text) && parse_format(text, a), SYZ_ERR_DATA, "%s: %s is not a format of ASCII tables",
-                where, key);
+    SYZ_REQUIRE(syz_fits_key_text(f, number, key, text, sizeof text) && parse_format(text, a), SYZ_ERR_DATA,
+                "%s: %s is not a format of ASCII tables", where, key);
     snprintf(key, sizeof key, "TBCOL%d", i + 1);
-    SYZ_REQUIRE(syz_fits_key_int(f, number, key, &column) && column >= 1 && column <= text_row && a->width <= text_row - (column - 1), SYZ_ERR_DATA,
-                "%s: column %d (%s): %s %lld and a width of %lld do not fit into rows of %lld characters", where, i + 1, c->name, key,
-                (long long)column, (long long)a->width, (long long)text_row);
+    SYZ_REQUIRE(syz_fits_key_int(f, number, key, &column) && column >= 1 && column <= text_row &&
+                    a->width <= text_row - (column - 1),
+                SYZ_ERR_DATA, "%s: column %d (%s): %s %lld and a width of %lld do not fit into rows of %lld characters",
+                where, i + 1, c->name, key, (long long)column, (long long)a->width, (long long)text_row);
     a->start = column - 1;
     snprintf(key, sizeof key, "TNULL%d", i + 1);
     if (!syz_fits_key_text(f, number, key, a->null, sizeof a->null)) a->null[0] = '\0';
@@ -147,7 +148,8 @@ syz_status fits_ascii_convert(syz_fits *f, int hdu)
   if (!h->ascii || h->made) return SYZ_OK;
   const int64_t rows = h->face.rows, text_row = rows ? h->heap_at / rows : 0;
   SYZ_REQUIRE(h->row_bytes == 0 || rows <= (int64_t)(syz_memory_available() / 2) / h->row_bytes, SYZ_ERR_DATA,
-              "%s: %lld rows of %lld bytes are more than this machine can hold", syz_fits_where(f, hdu, where), (long long)rows, (long long)h->row_bytes);
+              "%s: %lld rows of %lld bytes are more than this machine can hold", syz_fits_where(f, hdu, where),
+              (long long)rows, (long long)h->row_bytes);
   SYZ_ALLOC(made, "ASCII table", rows * h->row_bytes + 1);
   for (int64_t r = 0; r < rows; r++)
     for (int c = 0; c < h->face.columns; c++) {
@@ -157,8 +159,9 @@ syz_status fits_ascii_convert(syz_fits *f, int hdu)
       if (a->letter == 'A')
         memcpy(out, p, (size_t)a->width);
       else
-        SYZ_REQUIRE(convert_field(p, a, out), SYZ_ERR_DATA, "%s: column %s, row %lld: '%.*s' is not a number", syz_fits_where(f, hdu, where),
-                    h->field[c].name, (long long)r, (int)(a->width < 40 ? a->width : 40), (const char *)p);
+        SYZ_REQUIRE(convert_field(p, a, out), SYZ_ERR_DATA, "%s: column %s, row %lld: '%.*s' is not a number",
+                    syz_fits_where(f, hdu, where), h->field[c].name, (long long)r, (int)(a->width < 40 ? a->width : 40),
+                    (const char *)p);
     }
   h->made = made;
   made = NULL;

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static syz_status card_room(syz_fits_cards *c, char **card) {
+static syz_status card_room(syz_fits_cards *c, char **card)
+{
   syz_status st = SYZ_OK;
   char *bigger = NULL;
   if (c->n == c->room) {
@@ -24,7 +25,8 @@ cleanup:
   return st;
 }
 
-static syz_status put_card(syz_fits_cards *c, const char *key, const char *value, const char *comment) {
+static syz_status put_card(syz_fits_cards *c, const char *key, const char *value, const char *comment)
+{
   syz_status st = SYZ_OK;
   char *card = NULL, line[SYZ_FITS_CARD + 80];
   SYZ_TRY(card_room(c, &card));
@@ -35,14 +37,16 @@ cleanup:
   return st;
 }
 
-bool fits_text_is_long(const char *text) {
+bool fits_text_is_long(const char *text)
+{
   size_t n = 0;
   for (const char *p = text; *p; p++) n += *p == '\'' ? 2 : 1;
   return n > FITS_TEXT;
 }
 
 /* HEASARC's announcement of CONTINUE cards, once a header: readers and fitsverify look for it. */
-static syz_status announce_long_text(syz_fits_cards *c) {
+static syz_status announce_long_text(syz_fits_cards *c)
+{
   syz_status st = SYZ_OK;
   char *card = NULL;
   static const char line[] = "LONGSTRN= 'OGIP 1.0'           / The HEASARC Long String Convention may be used.";
@@ -55,7 +59,8 @@ cleanup:
 }
 
 /* Text, quotes doubled; pieces of at most 66 characters with '&' where it goes on in a CONTINUE card. */
-static syz_status put_text(syz_fits_cards *c, const char *key, const char *text, const char *comment) {
+static syz_status put_text(syz_fits_cards *c, const char *key, const char *text, const char *comment)
+{
   syz_status st = SYZ_OK;
   bool is_first = true;
   const char *p = text;
@@ -87,49 +92,52 @@ cleanup:
   return st;
 }
 
-syz_status syz_fits_cards_add(syz_fits_cards *c, const syz_fits_card *card) {
+syz_status syz_fits_cards_add(syz_fits_cards *c, const syz_fits_card *card)
+{
   syz_status st = SYZ_OK;
   char value[40], number[32];
   SYZ_REQUIRE(card->key && card->key[0] && strlen(card->key) <= 8 &&
                   strspn(card->key, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") == strlen(card->key),
               SYZ_ERR_INTERNAL, "'%s' is not a FITS keyword", card->key ? card->key : "");
   switch (card->type) {
-    case 'T':
-      SYZ_TRY(put_text(c, card->key, card->text ? card->text : "", card->comment));
-      break;
-    case 'I':
-      snprintf(value, sizeof value, "%20lld", (long long)card->integer);
-      SYZ_TRY(put_card(c, card->key, value, card->comment));
-      break;
-    case 'L':
-      snprintf(value, sizeof value, "%20s", card->integer ? "T" : "F");
-      SYZ_TRY(put_card(c, card->key, value, card->comment));
-      break;
-    case 'F':
-      SYZ_REQUIRE(isfinite(card->real), SYZ_ERR_INTERNAL, "FITS keyword %s: %g cannot be written", card->key, card->real);
-      for (int digits = 15; digits <= 17; digits++) {
-        snprintf(number, sizeof number, "%.*G", digits, card->real);
-        if (strtod(number, NULL) == card->real) break;
-      }
-      if (!strpbrk(number, ".E")) strcat(number, ".0");
-      snprintf(value, sizeof value, "%20s", number);
-      SYZ_TRY(put_card(c, card->key, value, card->comment));
-      break;
-    default:
-      SYZ_REQUIRE(false, SYZ_ERR_INTERNAL, "FITS keyword %s: type '%c'", card->key, card->type);
+  case 'T':
+    SYZ_TRY(put_text(c, card->key, card->text ? card->text : "", card->comment));
+    break;
+  case 'I':
+    snprintf(value, sizeof value, "%20lld", (long long)card->integer);
+    SYZ_TRY(put_card(c, card->key, value, card->comment));
+    break;
+  case 'L':
+    snprintf(value, sizeof value, "%20s", card->integer ? "T" : "F");
+    SYZ_TRY(put_card(c, card->key, value, card->comment));
+    break;
+  case 'F':
+    SYZ_REQUIRE(isfinite(card->real), SYZ_ERR_INTERNAL, "FITS keyword %s: %g cannot be written", card->key, card->real);
+    for (int digits = 15; digits <= 17; digits++) {
+      snprintf(number, sizeof number, "%.*G", digits, card->real);
+      if (strtod(number, NULL) == card->real) break;
+    }
+    if (!strpbrk(number, ".E")) strcat(number, ".0");
+    snprintf(value, sizeof value, "%20s", number);
+    SYZ_TRY(put_card(c, card->key, value, card->comment));
+    break;
+  default:
+    SYZ_REQUIRE(false, SYZ_ERR_INTERNAL, "FITS keyword %s: type '%c'", card->key, card->type);
   }
 cleanup:
   return st;
 }
 
-syz_status fits_cards_add_all(syz_fits_cards *c, const syz_fits_card *card, int n) {
+syz_status fits_cards_add_all(syz_fits_cards *c, const syz_fits_card *card, int n)
+{
   syz_status st = SYZ_OK;
   for (int i = 0; i < n; i++) SYZ_TRY(syz_fits_cards_add(c, &card[i]));
 cleanup:
   return st;
 }
 
-static syz_status add_sums(syz_fits_cards *c) {
+static syz_status add_sums(syz_fits_cards *c)
+{
   syz_status st = SYZ_OK;
   SYZ_TRY(syz_fits_cards_add(c, &SYZ_CARD_TEXT("CHECKSUM", "0000000000000000", "HDU checksum")));
   SYZ_TRY(syz_fits_cards_add(c, &SYZ_CARD_TEXT("DATASUM", "0         ", "data unit checksum")));
@@ -137,7 +145,8 @@ cleanup:
   return st;
 }
 
-syz_status fits_cards_end(syz_fits_cards *c, size_t *bytes) {
+syz_status fits_cards_end(syz_fits_cards *c, size_t *bytes)
+{
   syz_status st = SYZ_OK;
   char *card = NULL;
   SYZ_TRY(add_sums(c));
@@ -149,7 +158,8 @@ cleanup:
   return st;
 }
 
-syz_status fits_cards_seal(syz_fits_cards *c, size_t bytes, uint32_t data_sum) {
+syz_status fits_cards_seal(syz_fits_cards *c, size_t bytes, uint32_t data_sum)
+{
   syz_status st = SYZ_OK;
   char *checksum = NULL, *datasum = NULL, text[24], code[17];
   for (int i = 0; i < c->n; i++) {
@@ -168,12 +178,14 @@ cleanup:
   return st;
 }
 
-void syz_fits_cards_free(syz_fits_cards *c) {
+void syz_fits_cards_free(syz_fits_cards *c)
+{
   syz_free(&c->text);
   memset(c, 0, sizeof *c);
 }
 
-syz_status fits_cards_primary(syz_fits_cards *c, const syz_fits_card *cards, int n_cards) {
+syz_status fits_cards_primary(syz_fits_cards *c, const syz_fits_card *cards, int n_cards)
+{
   syz_status st = SYZ_OK;
   SYZ_TRY(syz_fits_cards_add(c, &SYZ_CARD_BOOL("SIMPLE", true, "conforms to FITS standard")));
   SYZ_TRY(syz_fits_cards_add(c, &SYZ_CARD_INT("BITPIX", 8, NULL)));
@@ -184,26 +196,38 @@ cleanup:
   return st;
 }
 
-int fits_item_bytes(char type) {
+int fits_item_bytes(char type)
+{
   switch (type) {
-    case 'L': case 'B': case 'A': return 1;
-    case 'I': return 2;
-    case 'J': case 'E': return 4;
-    case 'K': case 'D': return 8;
-    default: return 0;
+  case 'L':
+  case 'B':
+  case 'A':
+    return 1;
+  case 'I':
+    return 2;
+  case 'J':
+  case 'E':
+    return 4;
+  case 'K':
+  case 'D':
+    return 8;
+  default:
+    return 0;
   }
 }
 
-syz_status fits_cards_table(syz_fits_cards *c, const char *extname, int64_t rows, const syz_fits_column *columns, int n_columns,
-                            const syz_fits_card *cards, int n_cards, int64_t *row_bytes) {
+syz_status fits_cards_table(syz_fits_cards *c, const char *extname, int64_t rows, const syz_fits_column *columns,
+                            int n_columns, const syz_fits_card *cards, int n_cards, int64_t *row_bytes)
+{
   syz_status st = SYZ_OK;
   char key[24], text[48];
-  SYZ_REQUIRE(rows >= 0 && n_columns >= 1 && n_columns <= 999, SYZ_ERR_INTERNAL, "a table of %lld rows, %d columns", (long long)rows,
-              n_columns);
+  SYZ_REQUIRE(rows >= 0 && n_columns >= 1 && n_columns <= 999, SYZ_ERR_INTERNAL, "a table of %lld rows, %d columns",
+              (long long)rows, n_columns);
   *row_bytes = 0;
   for (int i = 0; i < n_columns; i++) {
-    SYZ_REQUIRE(fits_item_bytes(columns[i].type) && columns[i].repeat >= 1 && columns[i].repeat < (1 << 28), SYZ_ERR_INTERNAL,
-                "column %s: type '%c', repeat %lld", columns[i].name, columns[i].type, (long long)columns[i].repeat);
+    SYZ_REQUIRE(fits_item_bytes(columns[i].type) && columns[i].repeat >= 1 && columns[i].repeat < (1 << 28),
+                SYZ_ERR_INTERNAL, "column %s: type '%c', repeat %lld", columns[i].name, columns[i].type,
+                (long long)columns[i].repeat);
     *row_bytes += fits_item_bytes(columns[i].type) * columns[i].repeat;
   }
   SYZ_TRY(syz_fits_cards_add(c, &SYZ_CARD_TEXT("XTENSION", "BINTABLE", "binary table")));
@@ -242,7 +266,8 @@ cleanup:
 
 /* ------------------------------------------------------------------- rows */
 
-void fits_swap(unsigned char *out, const unsigned char *in, int64_t n, int item) {
+void fits_swap(unsigned char *out, const unsigned char *in, int64_t n, int item)
+{
   if (item == 1) {
     memcpy(out, in, (size_t)n);
   } else if (item == 2) {
@@ -270,8 +295,9 @@ void fits_swap(unsigned char *out, const unsigned char *in, int64_t n, int item)
   }
 }
 
-void fits_pack_rows(unsigned char *out, const syz_fits_column *columns, int n_columns, int64_t row_bytes, const void *const *data,
-                    int64_t first, int64_t n) {
+void fits_pack_rows(unsigned char *out, const syz_fits_column *columns, int n_columns, int64_t row_bytes,
+                    const void *const *data, int64_t first, int64_t n)
+{
   int64_t at = 0;
   for (int c = 0; c < n_columns; c++) {
     int item = fits_item_bytes(columns[c].type);

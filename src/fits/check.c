@@ -9,7 +9,8 @@ syz_status syz_fits_check(syz_fits *f, int *summed)
   *summed = 0;
   for (int h = 0; h < syz_fits_count(f); h++) {
     SYZ_TRY(fits_verify(f, h));
-    *summed += syz_fits_key_text(f, h, "DATASUM", text, sizeof text) && syz_fits_key_text(f, h, "CHECKSUM", text, sizeof text);
+    *summed +=
+        syz_fits_key_text(f, h, "DATASUM", text, sizeof text) && syz_fits_key_text(f, h, "CHECKSUM", text, sizeof text);
   }
 cleanup:
   return st;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * CSV files as tables: the first line names the columns, commas part the cells, quotation marks may enclose them (RFC 4180); lines that begin with #
- * are comments. A column of whole numbers becomes one of 64 bits, so that identifiers keep their digits; one of numbers float64; one of true and
- * false logical; any other text, of which 80 characters are kept. Empty cells, nan and null have no value.
+ * CSV files as tables: the first line names the columns, commas part the cells, quotation marks may enclose them (RFC
+ * 4180); lines that begin with # are comments. A column of whole numbers becomes one of 64 bits, so that identifiers
+ * keep their digits; one of numbers float64; one of true and false logical; any other text, of which 80 characters are
+ * kept. Empty cells, nan and null have no value.
  */
 #include <errno.h>
 #include <math.h>
@@ -45,7 +46,8 @@ static syz_status read_cell(csv *c)
   int64_t start = c->line;
   if (is_quoted) {
     for (c->p++;; c->p++) {
-      SYZ_REQUIRE(c->p < c->end, SYZ_ERR_DATA, "%s: line %lld: a quotation mark is not closed", c->path, (long long)start);
+      SYZ_REQUIRE(c->p < c->end, SYZ_ERR_DATA, "%s: line %lld: a quotation mark is not closed", c->path,
+                  (long long)start);
       if (*c->p == '"') {
         if (c->p + 1 == c->end || c->p[1] != '"') break;
         c->p++;
@@ -56,11 +58,13 @@ static syz_status read_cell(csv *c)
     }
     c->p++;
     while (c->p < c->end && (*c->p == ' ' || *c->p == '\t')) c->p++;
-    SYZ_REQUIRE(c->p == c->end || *c->p == ',' || *c->p == '\r' || *c->p == '\n', SYZ_ERR_DATA, "%s: line %lld: text behind a closing quotation mark",
-                c->path, (long long)c->line);
+    SYZ_REQUIRE(c->p == c->end || *c->p == ',' || *c->p == '\r' || *c->p == '\n', SYZ_ERR_DATA,
+                "%s: line %lld: text behind a closing quotation mark", c->path, (long long)c->line);
     kept = n < CELL ? n : CELL;
   } else {
-    for (; c->p < c->end && *c->p != ',' && *c->p != '\n' && !(*c->p == '\r' && (c->p + 1 == c->end || c->p[1] == '\n')); c->p++) {
+    for (;
+         c->p < c->end && *c->p != ',' && *c->p != '\n' && !(*c->p == '\r' && (c->p + 1 == c->end || c->p[1] == '\n'));
+         c->p++) {
       SYZ_REQUIRE(*c->p, SYZ_ERR_DATA, "%s: line %lld: a byte of 0, so this is no text", c->path, (long long)c->line);
       if (n < CELL) c->cell[n] = *c->p;
       n++;
@@ -94,7 +98,8 @@ static bool skip_empty(csv *c)
 
 static bool is_none(const char *text)
 {
-  return !text[0] || !strcasecmp(text, "nan") || !strcasecmp(text, "null") || !strcasecmp(text, "none") || !strcmp(text, "--");
+  return !text[0] || !strcasecmp(text, "nan") || !strcasecmp(text, "null") || !strcasecmp(text, "none") ||
+         !strcmp(text, "--");
 }
 
 static cell_kind kind_of(const csv *c)
@@ -104,7 +109,8 @@ static cell_kind kind_of(const csv *c)
   if (is_none(c->cell)) return CELL_EMPTY;
   if (!strcasecmp(c->cell, "true") || !strcasecmp(c->cell, "false")) return CELL_LOGICAL;
   if (fits_parse_int(c->cell, &whole)) return CELL_WHOLE;
-  bool has_only_digits = strspn(c->cell, "+-0123456789") == strlen(c->cell); /* more than 64 bits: as a real number it would lose digits */
+  bool has_only_digits =
+      strspn(c->cell, "+-0123456789") == strlen(c->cell); /* more than 64 bits: as a real number it would lose digits */
   return !has_only_digits && syz_fits_parse_real(c->cell, &real) ? CELL_REAL : CELL_TEXT;
 }
 
@@ -144,8 +150,8 @@ static syz_status look(csv *c, fits_hdu *h, cell_kind *kind, int64_t *width)
       }
       column++;
     } while (!c->is_last);
-    SYZ_REQUIRE(column == h->face.columns, SYZ_ERR_DATA, "%s: line %lld has %d cells, the first line names %d columns", c->path, (long long)line,
-                column, h->face.columns);
+    SYZ_REQUIRE(column == h->face.columns, SYZ_ERR_DATA, "%s: line %lld has %d cells, the first line names %d columns",
+                c->path, (long long)line, column, h->face.columns);
   }
 cleanup:
   return st;
@@ -191,7 +197,8 @@ syz_status fits_csv_open(syz_fits *f)
   syz_status st = SYZ_OK;
   cell_kind *kind = NULL;
   int64_t *width = NULL;
-  csv c = {.path = f->path, .p = (const char *)f->bytes.data, .end = (const char *)f->bytes.data + f->bytes.size, .line = 1};
+  csv c = {
+      .path = f->path, .p = (const char *)f->bytes.data, .end = (const char *)f->bytes.data + f->bytes.size, .line = 1};
   SYZ_ALLOC(f->hdu, "FITS index", 2);
   f->n = 2;
   fits_hdu *h = &f->hdu[1];
@@ -216,7 +223,8 @@ syz_status fits_csv_open(syz_fits *f)
     h->scale[i] = (fits_scale){.scale = 1, .has_null = field->type == 'K', .null = INT64_MIN};
   }
   SYZ_REQUIRE(h->face.rows <= (int64_t)(syz_memory_available() / 2) / h->row_bytes, SYZ_ERR_DATA,
-              "%s: %lld rows of %lld bytes are more than this machine can hold", f->path, (long long)h->face.rows, (long long)h->row_bytes);
+              "%s: %lld rows of %lld bytes are more than this machine can hold", f->path, (long long)h->face.rows,
+              (long long)h->row_bytes);
   SYZ_ALLOC(h->made, "CSV table", h->face.rows * h->row_bytes + 1);
   SYZ_TRY(convert(&rows, h));
 cleanup:

@@ -15,7 +15,8 @@ typedef struct fits_map {
 /** Only regular files. SYZ_ERR_DATA names the file and the reason. */
 syz_status fits_map_open(const char *path, fits_map *m);
 void fits_map_close(fits_map *m);
-/** SYZ_ERR_DATA when the file has become shorter or could not be read: what was taken from it since the last call that succeeded may be zeros. */
+/** SYZ_ERR_DATA when the file has become shorter or could not be read: what was taken from it since the last call that
+ * succeeded may be zeros. */
 syz_status fits_map_check(const fits_map *m, const char *path);
 
 /** The bytes of a file, unpacked: either mapped or owned. */
@@ -40,7 +41,7 @@ typedef struct fits_box {
 
 /** What of a compressed image is unpacked. */
 typedef struct fits_tiles {
-  void *pixels; /**< [box], or NULL */
+  void *pixels;      /**< [box], or NULL */
   fits_box box, bad; /**< `bad`: what could not be unpacked, for the reason in `why` */
   char *why;
 } fits_tiles;
@@ -55,9 +56,9 @@ typedef struct fits_hdu {
   syz_fits_field *field;                /**< [columns] */
   fits_scale *scale;                    /**< [1] for images, [columns] for tables */
   bool is_verified;
-  struct fits_ascii *ascii; /**< [columns] of an ASCII table: where its fields are in the text; otherwise NULL */
-  unsigned char *made;      /**< rows made of text (ASCII tables, CSV) in the form of a BINTABLE; otherwise NULL */
-  int64_t tile[SYZ_FITS_AXES];          /**< shape of the tiles of a compressed image */
+  struct fits_ascii *ascii;    /**< [columns] of an ASCII table: where its fields are in the text; otherwise NULL */
+  unsigned char *made;         /**< rows made of text (ASCII tables, CSV) in the form of a BINTABLE; otherwise NULL */
+  int64_t tile[SYZ_FITS_AXES]; /**< shape of the tiles of a compressed image */
   fits_tiles tiles;
 } fits_hdu;
 
@@ -72,7 +73,8 @@ struct syz_fits {
 syz_status fits_bytes_load(const char *path, fits_bytes *out);
 void fits_bytes_free(fits_bytes *b);
 
-/** Ones' complement sum of big-endian 32-bit words, folded below 2^32; `at` is the position of the first byte in its HDU. */
+/** Ones' complement sum of big-endian 32-bit words, folded below 2^32; `at` is the position of the first byte in its
+ * HDU. */
 uint64_t fits_sum(const unsigned char *bytes, size_t n, size_t at, uint64_t sum);
 /** The 16 characters of CHECKSUM for a sum (complemented), Seaman, Pence & Rots 2012, NOST checksum convention. */
 void fits_sum_encode(uint32_t sum, char text[17]);
@@ -99,12 +101,14 @@ static inline void fits_put_be_f64(unsigned char *p, double v)
 /** Compare CHECKSUM and DATASUM with the bytes, once, if the file was opened so. */
 syz_status fits_verify(syz_fits *f, int hdu);
 
-/** Unpack at least `want` of a compressed image, in a child process; it is then in hdu->tiles, until more than TILES_KEPT bytes are held. */
+/** Unpack at least `want` of a compressed image, in a child process; it is then in hdu->tiles, until more than
+ * TILES_KEPT bytes are held. */
 syz_status fits_tile_unpack(syz_fits *f, int hdu, const fits_box *want);
 /** Bytes of an unpacked pixel: 4 (float), or 8 (double) for whole numbers of 32 and 64 bits and for doubles. */
 int fits_tile_item(const fits_hdu *h);
 void fits_tile_forget(fits_hdu *h);
-/** Whether the gzip tiles that `box` needs have an end; cfitsio 4.2.0 looks for it for ever. 0 or the number of the first that has none. */
+/** Whether the gzip tiles that `box` needs have an end; cfitsio 4.2.0 looks for it for ever. 0 or the number of the
+ * first that has none. */
 int64_t fits_tile_endless(const syz_fits *f, int hdu, const fits_box *box);
 
 /** Keyword values; false when absent, or not of that type. */
@@ -127,15 +131,24 @@ int64_t fits_data_bytes(const fits_hdu *h);
 bool fits_parse_int(const char *text, int64_t *value);
 
 static inline uint16_t fits_be16(const unsigned char *p) { return (uint16_t)((unsigned)p[0] << 8 | (unsigned)p[1]); }
-static inline uint32_t fits_be32(const unsigned char *p) {
+static inline uint32_t fits_be32(const unsigned char *p)
+{
   return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | (uint32_t)p[3];
 }
 static inline uint64_t fits_be64(const unsigned char *p) { return (uint64_t)fits_be32(p) << 32 | fits_be32(p + 4); }
-static inline float fits_be_f32(const unsigned char *p) {
-  union { uint32_t u; float f; } v = {fits_be32(p)};
+static inline float fits_be_f32(const unsigned char *p)
+{
+  union {
+    uint32_t u;
+    float f;
+  } v = {fits_be32(p)};
   return v.f;
 }
-static inline double fits_be_f64(const unsigned char *p) {
-  union { uint64_t u; double f; } v = {fits_be64(p)};
+static inline double fits_be_f64(const unsigned char *p)
+{
+  union {
+    uint64_t u;
+    double f;
+  } v = {fits_be64(p)};
   return v.f;
 }

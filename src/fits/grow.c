@@ -4,21 +4,25 @@
 
 #include <string.h>
 
-/* What the headers that are there ask for: the end of the last HDU whose header is complete; 0 while that is not known. */
-static syz_status find_need(fits_grow *g, const char *path, size_t *need) {
+/* What the headers that are there ask for: the end of the last HDU whose header is complete; 0 while that is not known.
+ */
+static syz_status find_need(fits_grow *g, const char *path, size_t *need)
+{
   syz_status st = SYZ_OK;
   *need = 0;
   while (g->used - g->hdu_at >= FITS_BLOCK) {
     fits_hdu h = {.header = (const char *)g->data + g->hdu_at};
     bool has_end = false;
-    if (memcmp(h.header, g->hdu_at ? "XTENSION=" : "SIMPLE  =", 9) != 0) return SYZ_OK; /* padding, or what will be refused when it is looked at */
+    if (memcmp(h.header, g->hdu_at ? "XTENSION=" : "SIMPLE  =", 9) != 0)
+      return SYZ_OK; /* padding, or what will be refused when it is looked at */
     for (size_t at = g->hdu_at; !has_end && g->used - at >= SYZ_FITS_CARD; at += SYZ_FITS_CARD) {
       has_end = memcmp(g->data + at, "END     ", 8) == 0;
       h.n_cards += !has_end;
     }
     if (!has_end) return SYZ_OK;
     const int64_t bytes = fits_data_bytes(&h);
-    SYZ_REQUIRE(bytes >= 0 && bytes < INT64_MAX / 2, SYZ_ERR_DATA, "%s: a header whose sizes contradict each other (at byte %zu)", path, g->hdu_at);
+    SYZ_REQUIRE(bytes >= 0 && bytes < INT64_MAX / 2, SYZ_ERR_DATA,
+                "%s: a header whose sizes contradict each other (at byte %zu)", path, g->hdu_at);
     const size_t header = ((size_t)(h.n_cards + 1) * SYZ_FITS_CARD + FITS_BLOCK - 1) / FITS_BLOCK * FITS_BLOCK;
     const size_t end = g->hdu_at + header + ((size_t)bytes + FITS_BLOCK - 1) / FITS_BLOCK * FITS_BLOCK;
     if (end > g->used) {
@@ -37,12 +41,13 @@ syz_status fits_grow_more(fits_grow *g, const char *path)
   size_t need;
   unsigned char *bigger = NULL;
   SYZ_TRY(find_need(g, path, &need));
-  size_t room = need ? g->room + g->room / 4 : g->room * 2; /* by a share of it: a file of many small HDUs is not copied anew for each */
+  size_t room = need ? g->room + g->room / 4
+                     : g->room * 2; /* by a share of it: a file of many small HDUs is not copied anew for each */
   if (room < need + FITS_BLOCK) room = need + FITS_BLOCK;
   if (room > g->limit) room = g->limit;
   SYZ_REQUIRE(room > g->room && need <= g->limit, SYZ_ERR_DATA,
-              "%s: unpacks to more than %zu bytes, the limit for a packed file of its size and for the memory of this node; if it is sound, "
-              "unpack it first (gunzip, bunzip2): plain files are read in parts",
+              "%s: unpacks to more than %zu bytes, the limit for a packed file of its size and for the memory of this "
+              "node; if it is sound, unpack it first (gunzip, bunzip2): plain files are read in parts",
               path, g->limit);
   SYZ_ALLOC(bigger, "unpacked FITS file", room);
   memcpy(bigger, g->data, g->used);

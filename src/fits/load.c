@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The bytes of a FITS file, whatever it is packed with. Plain files are mapped; gzip, bzip2 and xz (known by their first bytes, not
- * their name: products are delivered under all of these names) are unpacked into memory, as far as their FITS headers ask for and within a limit: 827
- * bytes of bzip2 can hold 1.7 GB.
+ * The bytes of a FITS file, whatever it is packed with. Plain files are mapped; gzip, bzip2 and xz (known by their
+ * first bytes, not their name: products are delivered under all of these names) are unpacked into memory, as far as
+ * their FITS headers ask for and within a limit: 827 bytes of bzip2 can hold 1.7 GB.
  */
 #include "unpack.h"
 
@@ -41,8 +41,8 @@ static syz_status unpack_gzip(const char *path, const unsigned char *in, size_t 
       SYZ_REQUIRE(inflateReset(&z) == Z_OK, SYZ_ERR_DATA, "%s: gzip member cannot be read", path);
       continue;
     }
-    SYZ_REQUIRE(code == Z_OK || (code == Z_BUF_ERROR && z.avail_out == 0), SYZ_ERR_DATA, "%s: gzip data %s (after %zu bytes)", path,
-                code == Z_BUF_ERROR ? "cut short" : "damaged", g->used);
+    SYZ_REQUIRE(code == Z_OK || (code == Z_BUF_ERROR && z.avail_out == 0), SYZ_ERR_DATA,
+                "%s: gzip data %s (after %zu bytes)", path, code == Z_BUF_ERROR ? "cut short" : "damaged", g->used);
   }
 cleanup:
   if (is_open) inflateEnd(&z);
@@ -84,15 +84,16 @@ static syz_status unpack_bzip2(const char *path, const unsigned char *in, size_t
       continue;
     }
     SYZ_REQUIRE(code == BZ_OK, SYZ_ERR_DATA, "%s: bzip2 data damaged (after %zu bytes)", path, g->used);
-    SYZ_REQUIRE(z.avail_out == 0 || z.avail_in != before || at < n, SYZ_ERR_DATA, "%s: bzip2 data cut short (after %zu bytes)", path,
-                g->used);
+    SYZ_REQUIRE(z.avail_out == 0 || z.avail_in != before || at < n, SYZ_ERR_DATA,
+                "%s: bzip2 data cut short (after %zu bytes)", path, g->used);
   }
 cleanup:
   if (is_open) BZ2_bzDecompressEnd(&z);
   return st;
 }
 
-syz_status fits_bytes_load(const char *path, fits_bytes *out) {
+syz_status fits_bytes_load(const char *path, fits_bytes *out)
+{
   syz_status st = SYZ_OK;
   fits_grow g = {0};
   memset(out, 0, sizeof *out);
@@ -101,10 +102,7 @@ syz_status fits_bytes_load(const char *path, fits_bytes *out) {
   out->data = out->map.base;
   bool is_gzip = out->size > 18 && out->data[0] == 0x1f && out->data[1] == 0x8b;
   bool is_bzip2 = out->size > 14 && memcmp(out->data, "BZh", 3) == 0;
-  bool is_xz = out->size > 32 && memcmp(out->data,
-                                        "\xFD"
-                                        "7zXZ",
-                                        6) == 0;
+  bool is_xz = out->size > 32 && memcmp(out->data, "\3757zXZ", 6) == 0;
   if (is_gzip || is_bzip2 || is_xz) {
     g.limit = syz_memory_share() / 2;
     const size_t by_ratio = out->size > FREE_BYTES / RATIO ? out->size * RATIO : FREE_BYTES;
@@ -129,7 +127,8 @@ cleanup:
   return st;
 }
 
-void fits_bytes_free(fits_bytes *b) {
+void fits_bytes_free(fits_bytes *b)
+{
   fits_map_close(&b->map);
   syz_free(&b->owned);
   memset(b, 0, sizeof *b);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Files mapped for reading that somebody else may cut short meanwhile, or whose disk fails. The kernel then ends the process with SIGBUS when a
- * page behind the new end is touched. Here the handler puts pages of zeros in the place of those that are gone and notes it; whoever reads asks
- * fits_map_check before believing what was read, so that the file is refused by its name. Reading files into memory instead would cost a
- * sweep catalogue's size (4 GB) on each rank, where a few columns are wanted.
+ * Files mapped for reading that somebody else may cut short meanwhile, or whose disk fails. The kernel then ends the
+ * process with SIGBUS when a page behind the new end is touched. Here the handler puts pages of zeros in the place of
+ * those that are gone and notes it; whoever reads asks fits_map_check before believing what was read, so that the file
+ * is refused by its name. Reading files into memory instead would cost a sweep catalogue's size (4 GB) on each rank,
+ * where a few columns are wanted.
  *
- * The table of mappings is global because a signal handler can be told nothing else. A SIGBUS of another address goes to the handler that was there
- * before.
+ * The table of mappings is global because a signal handler can be told nothing else. A SIGBUS of another address goes
+ * to the handler that was there before.
  */
 /* Anonymous mappings are outside POSIX. */
 #define _DEFAULT_SOURCE
@@ -31,7 +32,8 @@ static atomic_bool is_installed;
 static struct sigaction before;
 static uintptr_t page_bytes;
 
-static void on_bus_error(int number, siginfo_t *info, void *context) {
+static void on_bus_error(int number, siginfo_t *info, void *context)
+{
   const uintptr_t at = (uintptr_t)info->si_addr;
   for (int i = 0; i < SLOTS; i++) {
     const uintptr_t from = slot[i].from, to = slot[i].to;
@@ -49,7 +51,8 @@ static void on_bus_error(int number, siginfo_t *info, void *context) {
     sigaction(number, &before, NULL); /* the access is tried again and ends the process */
 }
 
-static void install(void) {
+static void install(void)
+{
   struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO};
   if (atomic_exchange(&is_installed, true)) return;
   page_bytes = (uintptr_t)sysconf(_SC_PAGESIZE);
@@ -57,7 +60,8 @@ static void install(void) {
   sigaction(SIGBUS, &action, &before);
 }
 
-syz_status fits_map_open(const char *path, fits_map *m) {
+syz_status fits_map_open(const char *path, fits_map *m)
+{
   syz_status st = SYZ_OK;
   int fd = -1, taken = -1;
   int64_t bytes = 0;
@@ -69,7 +73,8 @@ syz_status fits_map_open(const char *path, fits_map *m) {
     if (!atomic_exchange(&slot[i].is_taken, true)) taken = i;
   SYZ_REQUIRE(taken >= 0, SYZ_ERR_INTERNAL, "%s: more than %d FITS files are open at once", path, (int)SLOTS);
   void *map = mmap(NULL, (size_t)bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-  SYZ_REQUIRE(map != MAP_FAILED, errno == ENOMEM ? SYZ_ERR_MEMORY : SYZ_ERR_DATA, "%s: cannot be mapped: %s", path, strerror(errno));
+  SYZ_REQUIRE(map != MAP_FAILED, errno == ENOMEM ? SYZ_ERR_MEMORY : SYZ_ERR_DATA, "%s: cannot be mapped: %s", path,
+              strerror(errno));
   *m = (fits_map){map, (size_t)bytes, fd, taken};
   slot[taken].is_cut = false;
   slot[taken].to = (uintptr_t)map + ((size_t)bytes + page_bytes - 1) / page_bytes * page_bytes;
@@ -80,7 +85,8 @@ cleanup:
   return st;
 }
 
-void fits_map_close(fits_map *m) {
+void fits_map_close(fits_map *m)
+{
   if (!m->base) return;
   slot[m->slot].from = 0;
   munmap((void *)(uintptr_t)m->base, m->size);
@@ -89,14 +95,17 @@ void fits_map_close(fits_map *m) {
   *m = (fits_map){0};
 }
 
-syz_status fits_map_check(const fits_map *m, const char *path) {
+syz_status fits_map_check(const fits_map *m, const char *path)
+{
   syz_status st = SYZ_OK;
   struct stat info;
   if (!m->base) return SYZ_OK;
   SYZ_REQUIRE(fstat(m->fd, &info) == 0, SYZ_ERR_DATA, "%s: %s", path, strerror(errno));
-  SYZ_REQUIRE((uintmax_t)info.st_size >= m->size, SYZ_ERR_DATA, "%s: the file was cut short while it was read: %zu bytes when opened, %lld now",
-              path, m->size, (long long)info.st_size);
-  SYZ_REQUIRE(!slot[m->slot].is_cut, SYZ_ERR_DATA, "%s: cannot be read: its file system or disk failed, or it was cut short for a while", path);
+  SYZ_REQUIRE((uintmax_t)info.st_size >= m->size, SYZ_ERR_DATA,
+              "%s: the file was cut short while it was read: %zu bytes when opened, %lld now", path, m->size,
+              (long long)info.st_size);
+  SYZ_REQUIRE(!slot[m->slot].is_cut, SYZ_ERR_DATA,
+              "%s: cannot be read: its file system or disk failed, or it was cut short for a while", path);
 cleanup:
   return st;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Mapped pages count as this process's memory once it has looked at them, though the kernel could take them back: they are given back here. */
+/** Mapped pages count as this process's memory once it has looked at them, though the kernel could take them back: they
+ * are given back here. */
 /* madvise is outside POSIX, and glibc's posix_madvise does nothing for this advice. */
 #define _DEFAULT_SOURCE
 #include "file.h"

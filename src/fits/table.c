@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * One big BINTABLE written by many processes: the layout is a function of the arguments, so every rank knows where each row goes;
- * rows are packed big-endian in blocks and written at their place (3.6 GB/s in blocks of 256 rows against 0.5 of
- * fits_write_col, README.md "cfitsio"). The sums of disjoint rows add up in ones' complement.
+ * One big BINTABLE written by many processes: the layout is a function of the arguments, so every rank knows where each
+ * row goes; rows are packed big-endian in blocks and written at their place (3.6 GB/s in blocks of 256 rows against 0.5
+ * of fits_write_col, README.md "cfitsio"). The sums of disjoint rows add up in ones' complement.
  */
 #include "cards.h"
 
@@ -25,13 +25,15 @@ struct syz_fits_table {
   uint64_t sum;
 };
 
-static syz_status write_at(const syz_fits_table *t, const void *bytes, size_t n, off_t at) {
+static syz_status write_at(const syz_fits_table *t, const void *bytes, size_t n, off_t at)
+{
   syz_status st = SYZ_OK;
   const char *p = bytes;
   while (n) {
     ssize_t done = pwrite(t->fd, p, n < (1u << 30) ? n : (1u << 30), at);
     if (done < 0 && errno == EINTR) continue;
-    SYZ_REQUIRE(done > 0, SYZ_ERR_WRITE, "%s: cannot write %zu bytes at %lld: %s", t->path, n, (long long)at, strerror(errno));
+    SYZ_REQUIRE(done > 0, SYZ_ERR_WRITE, "%s: cannot write %zu bytes at %lld: %s", t->path, n, (long long)at,
+                strerror(errno));
     p += done;
     n -= (size_t)done;
     at += done;
@@ -40,7 +42,8 @@ cleanup:
   return st;
 }
 
-static syz_status read_at(const syz_fits_table *t, void *bytes, size_t n, off_t at) {
+static syz_status read_at(const syz_fits_table *t, void *bytes, size_t n, off_t at)
+{
   syz_status st = SYZ_OK;
   char *p = bytes;
   while (n) {
@@ -56,13 +59,16 @@ cleanup:
   return st;
 }
 
-static off_t file_bytes(const syz_fits_table *t) {
+static off_t file_bytes(const syz_fits_table *t)
+{
   int64_t data = t->rows * t->row_bytes;
   return (off_t)(t->primary_bytes + t->header_bytes) + (off_t)((data + FITS_BLOCK - 1) / FITS_BLOCK * FITS_BLOCK);
 }
 
-static syz_status table_open(const char *path, bool is_new, const char *extname, int64_t rows, const syz_fits_column *columns,
-                             int n_columns, const syz_fits_card *cards, int n_cards, syz_fits_table **out) {
+static syz_status table_open(const char *path, bool is_new, const char *extname, int64_t rows,
+                             const syz_fits_column *columns, int n_columns, const syz_fits_card *cards, int n_cards,
+                             syz_fits_table **out)
+{
   syz_status st = SYZ_OK;
   syz_fits_table *t = NULL;
   syz_fits_cards primary = {NULL, 0, 0};
@@ -80,8 +86,8 @@ static syz_status table_open(const char *path, bool is_new, const char *extname,
   SYZ_TRY(fits_cards_end(&primary, &t->primary_bytes));
   SYZ_TRY(fits_cards_seal(&primary, t->primary_bytes, 0));
   SYZ_TRY(fits_cards_table(&t->cards, extname, rows, columns, n_columns, cards, n_cards, &t->row_bytes));
-  SYZ_REQUIRE(rows <= INT64_MAX / 2 / t->row_bytes, SYZ_ERR_INTERNAL, "%s: %lld rows of %lld bytes", path, (long long)rows,
-              (long long)t->row_bytes);
+  SYZ_REQUIRE(rows <= INT64_MAX / 2 / t->row_bytes, SYZ_ERR_INTERNAL, "%s: %lld rows of %lld bytes", path,
+              (long long)rows, (long long)t->row_bytes);
   SYZ_TRY(fits_cards_end(&t->cards, &t->header_bytes));
   t->block_rows = (1 << 21) / t->row_bytes + 1;
   SYZ_ALLOC(t->block, "FITS rows", t->block_rows * t->row_bytes);
@@ -93,10 +99,12 @@ static syz_status table_open(const char *path, bool is_new, const char *extname,
     SYZ_TRY(write_at(t, t->cards.text, t->header_bytes, (off_t)t->primary_bytes));
   } else {
     struct stat info;
-    SYZ_REQUIRE(fstat(t->fd, &info) == 0 && info.st_size == file_bytes(t), SYZ_ERR_WRITE, "%s: not the file that was laid out", path);
+    SYZ_REQUIRE(fstat(t->fd, &info) == 0 && info.st_size == file_bytes(t), SYZ_ERR_WRITE,
+                "%s: not the file that was laid out", path);
     SYZ_ALLOC(there, "FITS header", t->header_bytes);
     SYZ_TRY(read_at(t, there, t->header_bytes, (off_t)t->primary_bytes));
-    SYZ_REQUIRE(memcmp(there, t->cards.text, t->header_bytes) == 0, SYZ_ERR_WRITE, "%s: another table was laid out there", path);
+    SYZ_REQUIRE(memcmp(there, t->cards.text, t->header_bytes) == 0, SYZ_ERR_WRITE,
+                "%s: another table was laid out there", path);
   }
   *out = t;
   t = NULL;
@@ -107,25 +115,29 @@ cleanup:
   return st;
 }
 
-syz_status syz_fits_table_create(const char *path, const char *extname, int64_t rows, const syz_fits_column *columns, int n_columns,
-                                 const syz_fits_card *cards, int n_cards, syz_fits_table **out) {
+syz_status syz_fits_table_create(const char *path, const char *extname, int64_t rows, const syz_fits_column *columns,
+                                 int n_columns, const syz_fits_card *cards, int n_cards, syz_fits_table **out)
+{
   return table_open(path, true, extname, rows, columns, n_columns, cards, n_cards, out);
 }
 
-syz_status syz_fits_table_attach(const char *path, const char *extname, int64_t rows, const syz_fits_column *columns, int n_columns,
-                                 const syz_fits_card *cards, int n_cards, syz_fits_table **out) {
+syz_status syz_fits_table_attach(const char *path, const char *extname, int64_t rows, const syz_fits_column *columns,
+                                 int n_columns, const syz_fits_card *cards, int n_cards, syz_fits_table **out)
+{
   return table_open(path, false, extname, rows, columns, n_columns, cards, n_cards, out);
 }
 
-static syz_status check_rows(const syz_fits_table *t, int64_t first, int64_t n) {
+static syz_status check_rows(const syz_fits_table *t, int64_t first, int64_t n)
+{
   syz_status st = SYZ_OK;
-  SYZ_REQUIRE(first >= 0 && n >= 0 && first <= t->rows && n <= t->rows - first, SYZ_ERR_INTERNAL, "%s: rows %lld + %lld of %lld", t->path,
-              (long long)first, (long long)n, (long long)t->rows);
+  SYZ_REQUIRE(first >= 0 && n >= 0 && first <= t->rows && n <= t->rows - first, SYZ_ERR_INTERNAL,
+              "%s: rows %lld + %lld of %lld", t->path, (long long)first, (long long)n, (long long)t->rows);
 cleanup:
   return st;
 }
 
-syz_status syz_fits_table_put(syz_fits_table *t, int64_t first, int64_t n, const void *const *data) {
+syz_status syz_fits_table_put(syz_fits_table *t, int64_t first, int64_t n, const void *const *data)
+{
   syz_status st = SYZ_OK;
   SYZ_TRY(check_rows(t, first, n));
   off_t start = (off_t)(t->primary_bytes + t->header_bytes);
@@ -140,7 +152,8 @@ cleanup:
   return st;
 }
 
-syz_status syz_fits_table_resum(syz_fits_table *t, int64_t first, int64_t n) {
+syz_status syz_fits_table_resum(syz_fits_table *t, int64_t first, int64_t n)
+{
   syz_status st = SYZ_OK;
   SYZ_TRY(check_rows(t, first, n));
   off_t start = (off_t)(t->primary_bytes + t->header_bytes);
@@ -156,7 +169,8 @@ cleanup:
 
 uint64_t syz_fits_table_sum(const syz_fits_table *t) { return t->sum; }
 
-void syz_fits_table_close(syz_fits_table **table) {
+void syz_fits_table_close(syz_fits_table **table)
+{
   syz_fits_table *t = *table;
   if (!t) return;
   if (t->fd >= 0) close(t->fd);
@@ -167,7 +181,8 @@ void syz_fits_table_close(syz_fits_table **table) {
   syz_free(table);
 }
 
-syz_status syz_fits_table_finish(syz_fits_table **table, uint64_t sum) {
+syz_status syz_fits_table_finish(syz_fits_table **table, uint64_t sum)
+{
   syz_status st = SYZ_OK;
   syz_fits_table *t = *table;
   while (sum >> 32) sum = (sum & 0xffffffffu) + (sum >> 32);

@@ -2,14 +2,14 @@
 /**
  * Tile-compressed images, unpacked where a crash cannot take the run down.
  *
- * cfitsio 4.2.0 dies of SIGFPE or SIGSEGV on some damaged tiles even when all header cards are sound (7 of 9000 files with 1-4
- * changed bytes, README.md "cfitsio"). So a forked child decodes and sends the pixels back through a pipe; the parent waits
- * with a time limit and turns any unnatural end into SYZ_ERR_DATA. A pipe rather than shared memory: /dev/shm is 64 MB in
- * containers, a brick is 52 MB. The child calls cfitsio on the bytes already in memory, writes, and _exits: no MPI, no stdio; it has
- * given up all else (syz_child_confine).
+ * cfitsio 4.2.0 dies of SIGFPE or SIGSEGV on some damaged tiles even when all header cards are sound (7 of 9000 files
+ * with 1-4 changed bytes, README.md "cfitsio"). So a forked child decodes and sends the pixels back through a pipe; the
+ * parent waits with a time limit and turns any unnatural end into SYZ_ERR_DATA. A pipe rather than shared memory:
+ * /dev/shm is 64 MB in containers, a brick is 52 MB. The child calls cfitsio on the bytes already in memory, writes,
+ * and _exits: no MPI, no stdio; it has given up all else (syz_child_confine).
  *
- * Of images up to WHOLE_PIXELS (a brick has 13 million) everything is unpacked at once; of larger ones only the tiles that are asked for, since 23 kB
- * of tiles can claim an image of 2 GB.
+ * Of images up to WHOLE_PIXELS (a brick has 13 million) everything is unpacked at once; of larger ones only the tiles
+ * that are asked for, since 23 kB of tiles can claim an image of 2 GB.
  */
 #include "file.h"
 
@@ -25,32 +25,41 @@
 
 enum { WHOLE_PIXELS = 16 << 20, BLOCK_PIXELS = 4 << 20, TILES_KEPT = 128 << 20 };
 
-/* A damaged tile can also keep the decoder going for ever. Rice decodes 1.2e8 pixels a second: thirty times that, and half a second to spare, of
- * processor time. The limit of wall time only serves where the child is stopped or starved. */
+/* A damaged tile can also keep the decoder going for ever. Rice decodes 1.2e8 pixels a second: thirty times that, and
+ * half a second to spare, of processor time. The limit of wall time only serves where the child is stopped or starved.
+ */
 static double cpu_limit_s(int64_t pixels) { return 0.5 + (double)pixels / 4e6; }
 static double wall_limit_s(int64_t pixels) { return 15 + 4 * cpu_limit_s(pixels); }
 
-int fits_tile_item(const fits_hdu *h) { return h->face.bitpix == 8 || h->face.bitpix == 16 || h->face.bitpix == -32 ? 4 : 8; }
+int fits_tile_item(const fits_hdu *h)
+{
+  return h->face.bitpix == 8 || h->face.bitpix == 16 || h->face.bitpix == -32 ? 4 : 8;
+}
 
-void fits_tile_forget(fits_hdu *h) {
+void fits_tile_forget(fits_hdu *h)
+{
   syz_free(&h->tiles.pixels);
   syz_free(&h->tiles.why);
 }
 
-static int64_t box_pixels(const fits_hdu *h, const fits_box *b) {
+static int64_t box_pixels(const fits_hdu *h, const fits_box *b)
+{
   int64_t n = 1;
   for (int i = 0; i < h->face.naxis; i++) n *= b->n[i];
   return n;
 }
 
-static bool is_inside(const fits_hdu *h, const fits_box *part, const fits_box *all) {
+static bool is_inside(const fits_hdu *h, const fits_box *part, const fits_box *all)
+{
   for (int i = 0; i < h->face.naxis; i++)
     if (part->lo[i] < all->lo[i] || part->lo[i] + part->n[i] > all->lo[i] + all->n[i]) return false;
   return true;
 }
 
-/* What is unpacked for the sake of `want`: a small image wholly, of others whole tiles, and some more along the slowest axis for readers of rows. */
-static fits_box choose_box(const fits_hdu *h, const fits_box *want) {
+/* What is unpacked for the sake of `want`: a small image wholly, of others whole tiles, and some more along the slowest
+ * axis for readers of rows. */
+static fits_box choose_box(const fits_hdu *h, const fits_box *want)
+{
   fits_box b = *want;
   const int64_t *shape = h->face.shape;
   if (h->face.pixels <= WHOLE_PIXELS) {
@@ -61,7 +70,8 @@ static fits_box choose_box(const fits_hdu *h, const fits_box *want) {
     return b;
   }
   for (int i = 0; i < h->face.naxis; i++) {
-    const int64_t first = b.lo[i] / h->tile[i] * h->tile[i], end = (b.lo[i] + b.n[i] + h->tile[i] - 1) / h->tile[i] * h->tile[i];
+    const int64_t first = b.lo[i] / h->tile[i] * h->tile[i],
+                  end = (b.lo[i] + b.n[i] + h->tile[i] - 1) / h->tile[i] * h->tile[i];
     b.lo[i] = first;
     b.n[i] = (end < shape[i] ? end : shape[i]) - first;
   }
@@ -72,7 +82,8 @@ static fits_box choose_box(const fits_hdu *h, const fits_box *want) {
 
 /* ------------------------------------------------------------------- child */
 
-static bool write_all(int fd, const void *bytes, size_t n) {
+static bool write_all(int fd, const void *bytes, size_t n)
+{
   const char *p = bytes;
   while (n) {
     ssize_t done = write(fd, p, n < (1u << 30) ? n : (1u << 30));
@@ -98,7 +109,8 @@ static void limit_time(int64_t pixels)
 }
 
 /* Runs in the child only. The head, then the pixels. */
-static _Noreturn void child(const syz_fits *f, int hdu, const fits_box *box, void *pixels, int fd) {
+static _Noreturn void child(const syz_fits *f, int hdu, const fits_box *box, void *pixels, int fd)
+{
   const fits_hdu *h = &f->hdu[hdu];
   const int64_t n = box_pixels(h, box);
   const int item = fits_tile_item(h), naxis_wanted = h->face.naxis;
@@ -134,7 +146,8 @@ static _Noreturn void child(const syz_fits *f, int hdu, const fits_box *box, voi
   }
   float nan_f = (float)NAN;
   double nan_d = (double)NAN;
-  fits_read_subset(file, item == 4 ? TFLOAT : TDOUBLE, first, last, step, item == 4 ? (void *)&nan_f : (void *)&nan_d, pixels, &any_null, &status);
+  fits_read_subset(file, item == 4 ? TFLOAT : TDOUBLE, first, last, step, item == 4 ? (void *)&nan_f : (void *)&nan_d,
+                   pixels, &any_null, &status);
   if (status) {
     char text[FLEN_STATUS] = "";
     fits_get_errstatus(status, text);
@@ -148,7 +161,8 @@ static _Noreturn void child(const syz_fits *f, int hdu, const fits_box *box, voi
 /* ------------------------------------------------------------------ parent */
 
 /* Read n bytes before the deadline; the number that came. */
-static size_t read_until(int fd, void *bytes, size_t n, double deadline_s, bool *is_late) {
+static size_t read_until(int fd, void *bytes, size_t n, double deadline_s, bool *is_late)
+{
   char *p = bytes;
   size_t got = 0;
   while (got < n) {
@@ -169,17 +183,23 @@ static size_t read_until(int fd, void *bytes, size_t n, double deadline_s, bool 
   return got;
 }
 
-static const char *end_text(int number) {
+static const char *end_text(int number)
+{
   switch (number) {
-    case SIGPROF: return "it found no end";
-    case SIGKILL: return "it was killed";
-    case SIGFPE: return "division by zero";
-    default: return "it left its memory";
+  case SIGPROF:
+    return "it found no end";
+  case SIGKILL:
+    return "it was killed";
+  case SIGFPE:
+    return "division by zero";
+  default:
+    return "it left its memory";
   }
 }
 
 /* The box through a child, into `pixels`. SYZ_ERR_DATA means the tiles. */
-static syz_status unpack_box(const syz_fits *f, int hdu, const fits_box *box, void *pixels) {
+static syz_status unpack_box(const syz_fits *f, int hdu, const fits_box *box, void *pixels)
+{
   syz_status st = SYZ_OK;
   const fits_hdu *h = &f->hdu[hdu];
   const int64_t n = box_pixels(h, box);
@@ -209,10 +229,11 @@ static syz_status unpack_box(const syz_fits *f, int hdu, const fits_box *box, vo
   head.text[sizeof head.text - 1] = '\0';
   SYZ_TRY(fits_map_check(&f->bytes.map, f->path));
   SYZ_REQUIRE(!is_late, SYZ_ERR_DATA, "%s: unpacking took longer than %.0f s", where, wall_limit_s(n));
-  SYZ_REQUIRE(got_head < sizeof head || head.status == 0, SYZ_ERR_DATA, "%s: tiles cannot be unpacked: cfitsio status %d, %s", where, head.status,
-              head.text);
+  SYZ_REQUIRE(got_head < sizeof head || head.status == 0, SYZ_ERR_DATA,
+              "%s: tiles cannot be unpacked: cfitsio status %d, %s", where, head.status, head.text);
   const int ended_by = WIFSIGNALED(code) ? WTERMSIG(code) : 0;
-  SYZ_REQUIRE(got == bytes, SYZ_ERR_DATA, "%s: tiles are damaged: the decoder was ended by signal %d (%s)", where, ended_by, end_text(ended_by));
+  SYZ_REQUIRE(got == bytes, SYZ_ERR_DATA, "%s: tiles are damaged: the decoder was ended by signal %d (%s)", where,
+              ended_by, end_text(ended_by));
 cleanup:
   if (pid > 0) {
     kill(pid, SIGKILL);
@@ -224,7 +245,8 @@ cleanup:
 }
 
 /* One HDU's damage costs one child, not one for each object of the file: its reason is kept. */
-static void remember(fits_hdu *h, const fits_box *box) {
+static void remember(fits_hdu *h, const fits_box *box)
+{
   const char *text = syz_error_text(), *trail = strstr(text, " [src/");
   const size_t n = trail ? (size_t)(trail - text) : strlen(text);
   syz_free(&h->tiles.why);
@@ -235,16 +257,19 @@ static void remember(fits_hdu *h, const fits_box *box) {
 }
 
 /* Other HDUs' pixels go when there are too many. */
-static void keep_to_limit(syz_fits *f, int hdu) {
+static void keep_to_limit(syz_fits *f, int hdu)
+{
   size_t held = 0;
   for (int i = 0; i < f->n; i++)
-    if (f->hdu[i].tiles.pixels) held += (size_t)box_pixels(&f->hdu[i], &f->hdu[i].tiles.box) * (size_t)fits_tile_item(&f->hdu[i]);
+    if (f->hdu[i].tiles.pixels)
+      held += (size_t)box_pixels(&f->hdu[i], &f->hdu[i].tiles.box) * (size_t)fits_tile_item(&f->hdu[i]);
   if (held <= TILES_KEPT) return;
   for (int i = 0; i < f->n; i++)
     if (i != hdu) syz_free(&f->hdu[i].tiles.pixels);
 }
 
-syz_status fits_tile_unpack(syz_fits *f, int hdu, const fits_box *want) {
+syz_status fits_tile_unpack(syz_fits *f, int hdu, const fits_box *want)
+{
   syz_status st = SYZ_OK;
   fits_hdu *h = &f->hdu[hdu];
   char where[256];
@@ -255,7 +280,8 @@ syz_status fits_tile_unpack(syz_fits *f, int hdu, const fits_box *want) {
   const size_t pixels = (size_t)box_pixels(h, &box), item = (size_t)fits_tile_item(h);
   syz_free(&h->tiles.pixels);
   SYZ_REQUIRE(pixels <= WHOLE_PIXELS || pixels * item <= syz_memory_share() / 8, SYZ_ERR_DATA,
-              "%s: %zu pixels are wanted at once, more than this node's memory allows a rank", syz_fits_where(f, hdu, where), pixels);
+              "%s: %zu pixels are wanted at once, more than this node's memory allows a rank",
+              syz_fits_where(f, hdu, where), pixels);
   h->tiles.pixels = syz_alloc("unpacked FITS image", pixels, item);
   SYZ_REQUIRE(h->tiles.pixels, SYZ_ERR_MEMORY, "%s: no memory for %zu pixels", syz_fits_where(f, hdu, where), pixels);
   st = unpack_box(f, hdu, &box, h->tiles.pixels);

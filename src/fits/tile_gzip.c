@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * A first look at gzip tiles. When the data of one end too early, cfitsio 4.2.0 asks zlib again and again, with ever more room for what comes out,
- * and only memory or a time limit ends it. Inflating them once before, into a small buffer that is thrown away, costs as much as
- * cfitsio's own (3 ns a byte).
+ * A first look at gzip tiles. When the data of one end too early, cfitsio 4.2.0 asks zlib again and again, with ever
+ * more room for what comes out, and only memory or a time limit ends it. Inflating them once before, into a small
+ * buffer that is thrown away, costs as much as cfitsio's own (3 ns a byte).
  */
 #include "file.h"
 
@@ -11,7 +11,8 @@
 #include <zlib.h>
 
 /* Whether the stream comes to its end within `most` bytes. */
-static bool has_end(const unsigned char *in, size_t n, size_t most) {
+static bool has_end(const unsigned char *in, size_t n, size_t most)
+{
   unsigned char out[16384];
   z_stream z;
   size_t total = 0;
@@ -31,7 +32,8 @@ static bool has_end(const unsigned char *in, size_t n, size_t most) {
 }
 
 /* Whether tile `number` has pixels of the box. Tiles are counted along the fastest axis first. */
-static bool is_needed(const fits_hdu *h, int64_t number, const fits_box *box) {
+static bool is_needed(const fits_hdu *h, int64_t number, const fits_box *box)
+{
   for (int i = h->face.naxis - 1; i >= 0; i--) {
     const int64_t tiles = (h->face.shape[i] + h->tile[i] - 1) / h->tile[i], from = number % tiles * h->tile[i];
     if (from >= box->lo[i] + box->n[i] || from + h->tile[i] <= box->lo[i]) return false;
@@ -40,7 +42,8 @@ static bool is_needed(const fits_hdu *h, int64_t number, const fits_box *box) {
   return true;
 }
 
-int64_t fits_tile_endless(const syz_fits *f, int hdu, const fits_box *box) {
+int64_t fits_tile_endless(const syz_fits *f, int hdu, const fits_box *box)
+{
   const fits_hdu *h = &f->hdu[hdu];
   const unsigned char *data = f->bytes.data + h->data_at;
   char text[72];
@@ -49,12 +52,15 @@ int64_t fits_tile_endless(const syz_fits *f, int hdu, const fits_box *box) {
   const bool is_gzip = syz_fits_key_text(f, hdu, "ZCMPTYPE", text, sizeof text) && !strncmp(text, "GZIP_", 5);
   for (int c = 0; c < h->face.columns; c++) {
     const syz_fits_field *field = &h->field[c];
-    if (strcasecmp(field->name, "GZIP_COMPRESSED_DATA") != 0 && !(is_gzip && !strcasecmp(field->name, "COMPRESSED_DATA"))) continue;
+    if (strcasecmp(field->name, "GZIP_COMPRESSED_DATA") != 0 &&
+        !(is_gzip && !strcasecmp(field->name, "COMPRESSED_DATA")))
+      continue;
     if ((field->type != 'P' && field->type != 'Q') || field->repeat != 1) continue;
     for (int64_t row = 0; row < h->face.rows; row++) {
       const unsigned char *p = data + row * h->row_bytes + field->offset;
       const bool is_wide = field->type == 'Q';
-      const uint64_t count = is_wide ? fits_be64(p) : fits_be32(p), place = is_wide ? fits_be64(p + 8) : fits_be32(p + 4);
+      const uint64_t count = is_wide ? fits_be64(p) : fits_be32(p),
+                     place = is_wide ? fits_be64(p + 8) : fits_be32(p + 4);
       if (!count || !is_needed(h, row, box)) continue;
       /* Places were checked against the heap when the file was opened. */
       if (!has_end(data + h->heap_at + place, (size_t)count, most)) return row + 1;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Writing FITS: headers, plain images and tables by own code, block by block; tile-compressed images by cfitsio into memory, from
- * where the finished HDU is appended. Every HDU carries CHECKSUM and DATASUM. The file has its final name only when complete.
+ * Writing FITS: headers, plain images and tables by own code, block by block; tile-compressed images by cfitsio into
+ * memory, from where the finished HDU is appended. Every HDU carries CHECKSUM and DATASUM. The file has its final name
+ * only when complete.
  */
 #include "cards.h"
 
@@ -21,7 +22,8 @@ struct syz_fits_out {
 
 enum { WRITE_BLOCK = 1 << 20 };
 
-syz_status syz_fits_create(const char *path, syz_fits_out **out) {
+syz_status syz_fits_create(const char *path, syz_fits_out **out)
+{
   syz_status st = SYZ_OK;
   syz_fits_out *o = NULL;
   size_t length = strlen(path);
@@ -44,7 +46,8 @@ cleanup:
   return st;
 }
 
-void syz_fits_out_destroy(syz_fits_out **out) {
+void syz_fits_out_destroy(syz_fits_out **out)
+{
   syz_fits_out *o = *out;
   if (!o) return;
   if (o->file) {
@@ -56,15 +59,19 @@ void syz_fits_out_destroy(syz_fits_out **out) {
   syz_free(out);
 }
 
-static syz_status put(syz_fits_out *o, const void *bytes, size_t n) {
+static syz_status put(syz_fits_out *o, const void *bytes, size_t n)
+{
   syz_status st = SYZ_OK;
-  SYZ_REQUIRE(fwrite(bytes, 1, n, o->file) == n, SYZ_ERR_WRITE, "%s: cannot write %zu bytes: %s", o->temporary, n, strerror(errno));
+  SYZ_REQUIRE(fwrite(bytes, 1, n, o->file) == n, SYZ_ERR_WRITE, "%s: cannot write %zu bytes: %s", o->temporary, n,
+              strerror(errno));
 cleanup:
   return st;
 }
 
 /* Padding to the block, then the header again with the sums, then on at the end. */
-static syz_status seal(syz_fits_out *o, syz_fits_cards *c, size_t header_bytes, off_t header_at, uint64_t data_bytes, uint64_t sum) {
+static syz_status seal(syz_fits_out *o, syz_fits_cards *c, size_t header_bytes, off_t header_at, uint64_t data_bytes,
+                       uint64_t sum)
+{
   syz_status st = SYZ_OK;
   static const char zero[FITS_BLOCK];
   if (data_bytes % FITS_BLOCK) SYZ_TRY(put(o, zero, FITS_BLOCK - (size_t)(data_bytes % FITS_BLOCK)));
@@ -76,7 +83,8 @@ cleanup:
   return st;
 }
 
-syz_status syz_fits_out_primary(syz_fits_out *o, const syz_fits_card *cards, int n_cards) {
+syz_status syz_fits_out_primary(syz_fits_out *o, const syz_fits_card *cards, int n_cards)
+{
   syz_status st = SYZ_OK;
   syz_fits_cards c = {NULL, 0, 0};
   size_t bytes = 0;
@@ -93,8 +101,9 @@ cleanup:
 
 /* ----------------------------------------------------------------- images */
 
-static syz_status plain_image(syz_fits_out *o, const char *extname, int bitpix, int naxis, const int64_t *shape, const void *data,
-                              int64_t pixels, const syz_fits_card *cards, int n_cards) {
+static syz_status plain_image(syz_fits_out *o, const char *extname, int bitpix, int naxis, const int64_t *shape,
+                              const void *data, int64_t pixels, const syz_fits_card *cards, int n_cards)
+{
   syz_status st = SYZ_OK;
   syz_fits_cards c = {NULL, 0, 0};
   unsigned char *block = NULL;
@@ -130,8 +139,10 @@ cleanup:
   return st;
 }
 
-static syz_status packed_image(syz_fits_out *o, const char *extname, int bitpix, int naxis, const int64_t *shape, const void *data,
-                               int64_t pixels, syz_fits_packing packing, const syz_fits_card *cards, int n_cards) {
+static syz_status packed_image(syz_fits_out *o, const char *extname, int bitpix, int naxis, const int64_t *shape,
+                               const void *data, int64_t pixels, syz_fits_packing packing, const syz_fits_card *cards,
+                               int n_cards)
+{
   syz_status st = SYZ_OK;
   fitsfile *file = NULL;
   void *memory = NULL;
@@ -144,7 +155,7 @@ static syz_status packed_image(syz_fits_out *o, const char *extname, int bitpix,
   }
   if (packing == SYZ_FITS_GZIP)
     for (int i = 0; i < naxis; i++) tile[i] = i == 0 ? naxes[0] : 1; /* row by row, as DESI has it */
-  memory = malloc(FITS_BLOCK); /* cfitsio enlarges it with realloc */
+  memory = malloc(FITS_BLOCK);                                       /* cfitsio enlarges it with realloc */
   SYZ_REQUIRE(memory, SYZ_ERR_MEMORY, "%s: no memory", o->path);
   size = FITS_BLOCK;
   fits_create_memfile(&file, &memory, &size, 16 << 20, realloc, &status);
@@ -153,7 +164,8 @@ static syz_status packed_image(syz_fits_out *o, const char *extname, int bitpix,
   if (bitpix < 0) {
     fits_set_quantize_level(file, packing == SYZ_FITS_GZIP ? 0.0f : 16.0f, &status);
     fits_set_quantize_dither(file, packing == SYZ_FITS_RICE_DITHER ? SUBTRACTIVE_DITHER_2 : NO_DITHER, &status);
-    if (packing == SYZ_FITS_RICE_DITHER) fits_set_dither_seed(file, 1, &status); /* a fixed seed: the same file each time */
+    if (packing == SYZ_FITS_RICE_DITHER)
+      fits_set_dither_seed(file, 1, &status); /* a fixed seed: the same file each time */
   }
   fits_create_img(file, bitpix, naxis, naxes, &status);
   if (extname[0]) fits_update_key_str(file, "EXTNAME", (char *)(uintptr_t)extname, NULL, &status);
@@ -169,15 +181,20 @@ static syz_status packed_image(syz_fits_out *o, const char *extname, int bitpix,
     else
       fits_update_key_dbl(file, k->key, k->real, -15, k->comment, &status);
   }
-  int type = bitpix == 8 ? TBYTE : bitpix == 16 ? TSHORT : bitpix == 32 ? TINT : bitpix == 64 ? TLONGLONG : bitpix == -32 ? TFLOAT : TDOUBLE;
+  int type = bitpix == 8     ? TBYTE
+             : bitpix == 16  ? TSHORT
+             : bitpix == 32  ? TINT
+             : bitpix == 64  ? TLONGLONG
+             : bitpix == -32 ? TFLOAT
+                             : TDOUBLE;
   fits_write_img(file, type, 1, pixels, (void *)(uintptr_t)data, &status);
   fits_flush_file(file, &status);
   fits_write_chksum(file, &status);
   fits_flush_file(file, &status);
   LONGLONG head = 0, start = 0, end = 0;
   fits_get_hduaddrll(file, &head, &start, &end, &status);
-  SYZ_REQUIRE(!status && head >= 0 && end > head && (size_t)end <= size, SYZ_ERR_WRITE, "%s: image %s cannot be compressed: cfitsio status %d",
-              o->path, extname, status);
+  SYZ_REQUIRE(!status && head >= 0 && end > head && (size_t)end <= size, SYZ_ERR_WRITE,
+              "%s: image %s cannot be compressed: cfitsio status %d", o->path, extname, status);
   SYZ_TRY(put(o, (const char *)memory + head, (size_t)(end - head)));
 cleanup:
   status = 0;
@@ -186,16 +203,17 @@ cleanup:
   return st;
 }
 
-syz_status syz_fits_out_image(syz_fits_out *o, const char *extname, int bitpix, int naxis, const int64_t *shape, const void *data,
-                              syz_fits_packing packing, const syz_fits_card *cards, int n_cards) {
+syz_status syz_fits_out_image(syz_fits_out *o, const char *extname, int bitpix, int naxis, const int64_t *shape,
+                              const void *data, syz_fits_packing packing, const syz_fits_card *cards, int n_cards)
+{
   syz_status st = SYZ_OK;
   int64_t pixels = 1;
-  SYZ_REQUIRE(bitpix == 8 || bitpix == 16 || bitpix == 32 || bitpix == 64 || bitpix == -32 || bitpix == -64, SYZ_ERR_INTERNAL,
-              "%s: BITPIX %d", o->path, bitpix);
+  SYZ_REQUIRE(bitpix == 8 || bitpix == 16 || bitpix == 32 || bitpix == 64 || bitpix == -32 || bitpix == -64,
+              SYZ_ERR_INTERNAL, "%s: BITPIX %d", o->path, bitpix);
   SYZ_REQUIRE(naxis >= 1 && naxis <= SYZ_FITS_AXES, SYZ_ERR_INTERNAL, "%s: %d axes", o->path, naxis);
   for (int i = 0; i < naxis; i++) {
-    SYZ_REQUIRE(shape[i] >= 1 && shape[i] <= INT32_MAX && pixels <= INT64_MAX / 8 / shape[i], SYZ_ERR_INTERNAL, "%s: axis of %lld",
-                o->path, (long long)shape[i]);
+    SYZ_REQUIRE(shape[i] >= 1 && shape[i] <= INT32_MAX && pixels <= INT64_MAX / 8 / shape[i], SYZ_ERR_INTERNAL,
+                "%s: axis of %lld", o->path, (long long)shape[i]);
     pixels *= shape[i];
   }
   if (!o->has_primary) SYZ_TRY(syz_fits_out_primary(o, NULL, 0));
@@ -209,8 +227,9 @@ cleanup:
 
 /* ----------------------------------------------------------------- tables */
 
-syz_status syz_fits_out_table(syz_fits_out *o, const char *extname, int64_t rows, const syz_fits_column *columns, int n_columns,
-                              const syz_fits_card *cards, int n_cards) {
+syz_status syz_fits_out_table(syz_fits_out *o, const char *extname, int64_t rows, const syz_fits_column *columns,
+                              int n_columns, const syz_fits_card *cards, int n_cards)
+{
   syz_status st = SYZ_OK;
   syz_fits_cards c = {NULL, 0, 0};
   unsigned char *block = NULL;
@@ -242,7 +261,8 @@ cleanup:
   return st;
 }
 
-syz_status syz_fits_out_finish(syz_fits_out **out) {
+syz_status syz_fits_out_finish(syz_fits_out **out)
+{
   syz_status st = SYZ_OK;
   syz_fits_out *o = *out;
   if (!o->has_primary) SYZ_TRY(syz_fits_out_primary(o, NULL, 0));

@@ -2,27 +2,31 @@
 /**
  * The losses of DINO and iBOT: cross-entropy of student rows against the targets of teacher rows over K prototypes.
  *
- * With student exponents a_ik = <z_i, w_k> / T_s, p_i = softmax(a_i), targets q_t (distillation_teacher.c), n_i targets of row i and r_i its weight:
+ * With student exponents a_ik = <z_i, w_k> / T_s, p_i = softmax(a_i), targets q_t (distillation_teacher.c), n_i targets
+ * of row i and r_i its weight:
  *
  *   loss_i = r_i (n_i log sum_k exp a_ik - sum_t sum_k q_tk a_ik)
  *   dloss/dl_ik = r_i / T_s (n_i p_ik - sum_t q_tk) = g_ik,  dz_i = sum_k g_ik w_k,  dw_k = sum_i g_ik z_i
  *   dv_k = (dw_k - <dw_k, w_k> w_k) / |v_k|,  w_k = v_k / |v_k|
  *
- * Everything runs over tiles of 512 prototypes. The unit vectors of a tile are a linear layer: packed once a step, for the student in both
- * directions. Per tile and in this order, products in units of 2 K width operations a row of teacher (t) and student (s):
+ * Everything runs over tiles of 512 prototypes. The unit vectors of a tile are a linear layer: packed once a step, for
+ * the student in both directions. Per tile and in this order, products in units of 2 K width operations a row of
+ * teacher (t) and student (s):
  *
  *   forward, first pass     t logits: lse_t (with Sinkhorn-Knopp one such pass an iteration)
  *   forward, second pass    t logits: q, its mean over rows; s logits: lse_i, sum q a
  *   backward                t logits: q; s logits: g; dz, dw
  *
- * 3 t + 4 s, of which t + 3 s are counted when a speed is stated: what a program does that keeps the rows x K arrays. The others are the price of
- * keeping none of them: memory is a tile of targets and gradients, (rows t 4 + rows s 2 or 4) x 512 bytes, and the packed prototypes. The second
- * pass over t is owed to the entropy of the mean target alone; the lse and sum q a could be had in one pass.
+ * 3 t + 4 s, of which t + 3 s are counted when a speed is stated: what a program does that keeps the rows x K arrays.
+ * The others are the price of keeping none of them: memory is a tile of targets and gradients, (rows t 4 + rows s 2 or
+ * 4) x 512 bytes, and the packed prototypes. The second pass over t is owed to the entropy of the mean target alone;
+ * the lse and sum q a could be had in one pass.
  *
- * Measured on one Zen 5 core (tests/loss/speed_distillation.c), bfloat16, 424 student and 360 teacher rows, 65,536 prototypes of 256: 265 ms, 72 %
- * of the limit for what is done, 42 % counted; float32 82 and 48 %. Profile: products 82 %, exponentials 7 %, the rest norms, packing and gradient
- * of the weights and sums. Tiles of 256 to 1024 prototypes and chunks of 96 to 192 rows are equally fast to 3 %. Not built: the teacher's
- * exponentials of the first pass kept in bfloat16 (47 MB here) would save the products of both later passes over t, 50 ms by their count.
+ * Measured on one Zen 5 core (tests/loss/speed_distillation.c), bfloat16, 424 student and 360 teacher rows, 65,536
+ * prototypes of 256: 265 ms, 72 % of the limit for what is done, 42 % counted; float32 82 and 48 %. Profile: products
+ * 82 %, exponentials 7 %, the rest norms, packing and gradient of the weights and sums. Tiles of 256 to 1024 prototypes
+ * and chunks of 96 to 192 rows are equally fast to 3 %. Not built: the teacher's exponentials of the first pass kept in
+ * bfloat16 (47 MB here) would save the products of both later passes over t, 50 ms by their count.
  */
 #include <math.h>
 #include <string.h>
@@ -35,8 +39,10 @@ static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 static size_t lay_out(syz_distillation *d, void *memory, size_t size)
 {
   const syz_distillation_config *c = &d->config;
-  const size_t act = syz_dtype_size(d->act), K = (size_t)c->prototypes, width = (size_t)c->width, sets = (size_t)c->sets;
-  const size_t teacher = (size_t)c->most_teacher, student = (size_t)c->most_student, tile = TILE_PROTOTYPES, chunk = CHUNK_ROWS;
+  const size_t act = syz_dtype_size(d->act), K = (size_t)c->prototypes, width = (size_t)c->width,
+               sets = (size_t)c->sets;
+  const size_t teacher = (size_t)c->most_teacher, student = (size_t)c->most_student, tile = TILE_PROTOTYPES,
+               chunk = CHUNK_ROWS;
   const size_t leaves = (size_t)distillation_leaves(d);
   syz_arena a = {.base = memory, .size = size};
   for (size_t s = 0; s < sets; s++) d->offset[s] = syz_arena_take(&a, K, sizeof(float));
@@ -63,10 +69,16 @@ static size_t lay_out(syz_distillation *d, void *memory, size_t size)
   return a.used;
 }
 
-static int64_t tiles_of(const syz_distillation_config *c) { return (c->prototypes + TILE_PROTOTYPES - 1) / TILE_PROTOTYPES; }
+static int64_t tiles_of(const syz_distillation_config *c)
+{
+  return (c->prototypes + TILE_PROTOTYPES - 1) / TILE_PROTOTYPES;
+}
 
 /* Most rows of a product: of the weights' gradient, which is formed of a leaf's rows or of all. */
-static int64_t rows_of_layers(const syz_distillation_config *c) { return larger(c->leaves > 0 ? c->most_leaf : c->most_student, CHUNK_ROWS); }
+static int64_t rows_of_layers(const syz_distillation_config *c)
+{
+  return larger(c->leaves > 0 ? c->most_leaf : c->most_student, CHUNK_ROWS);
+}
 
 static syz_status create_layers(syz_distillation *d, const syz_compute *compute)
 {
@@ -85,19 +97,23 @@ cleanup:
   return st;
 }
 
-syz_status syz_distillation_create(syz_comm *world, const syz_compute *compute, const syz_distillation_config *config, syz_distillation **out)
+syz_status syz_distillation_create(syz_comm *world, const syz_compute *compute, const syz_distillation_config *config,
+                                   syz_distillation **out)
 {
   syz_status st = SYZ_OK;
   syz_distillation *d = NULL;
   *out = NULL;
-  SYZ_REQUIRE(config->prototypes >= 1 && config->width >= 1 && config->most_student >= 0 && config->most_teacher >= 0 && config->sets >= 1 &&
-                  config->sets <= SYZ_TARGET_SETS,
-              SYZ_ERR_INTERNAL, "distillation: %lld prototypes of %lld, %lld student and %lld teacher rows in %d sets", (long long)config->prototypes,
-              (long long)config->width, (long long)config->most_student, (long long)config->most_teacher, config->sets);
-  SYZ_REQUIRE(config->student_temperature > 0 && (config->centring != SYZ_CENTRE_SINKHORN || config->sinkhorn_iterations >= 1), SYZ_ERR_INTERNAL,
-              "distillation: student temperature %g, %d Sinkhorn-Knopp iterations", config->student_temperature, config->sinkhorn_iterations);
-  SYZ_REQUIRE(config->leaves <= 0 || (config->leaves & (config->leaves - 1)) == 0, SYZ_ERR_INTERNAL, "distillation: %lld leaves",
-              (long long)config->leaves);
+  SYZ_REQUIRE(config->prototypes >= 1 && config->width >= 1 && config->most_student >= 0 && config->most_teacher >= 0 &&
+                  config->sets >= 1 && config->sets <= SYZ_TARGET_SETS,
+              SYZ_ERR_INTERNAL, "distillation: %lld prototypes of %lld, %lld student and %lld teacher rows in %d sets",
+              (long long)config->prototypes, (long long)config->width, (long long)config->most_student,
+              (long long)config->most_teacher, config->sets);
+  SYZ_REQUIRE(config->student_temperature > 0 &&
+                  (config->centring != SYZ_CENTRE_SINKHORN || config->sinkhorn_iterations >= 1),
+              SYZ_ERR_INTERNAL, "distillation: student temperature %g, %d Sinkhorn-Knopp iterations",
+              config->student_temperature, config->sinkhorn_iterations);
+  SYZ_REQUIRE(config->leaves <= 0 || (config->leaves & (config->leaves - 1)) == 0, SYZ_ERR_INTERNAL,
+              "distillation: %lld leaves", (long long)config->leaves);
   SYZ_ALLOC(d, "distillation", 1);
   d->world = world;
   d->config = *config;
@@ -140,8 +156,9 @@ size_t syz_distillation_bytes(const syz_compute *compute, const syz_distillation
   /* The first one makes the scratch of the context large enough, which is not ours. */
   for (int pass = 0; pass < 2; pass++) {
     const size_t before = syz_memory_get().live_bytes;
-    const bool is_made = syz_linear_create(compute, n, config->width, CHUNK_ROWS, false, &layer[0]) == SYZ_OK &&
-                         syz_linear_create(compute, n, config->width, rows_of_layers(config), true, &layer[1]) == SYZ_OK;
+    const bool is_made =
+        syz_linear_create(compute, n, config->width, CHUNK_ROWS, false, &layer[0]) == SYZ_OK &&
+        syz_linear_create(compute, n, config->width, rows_of_layers(config), true, &layer[1]) == SYZ_OK;
     bytes = is_made ? syz_memory_get().live_bytes - before : 0;
     for (int i = 0; i < 2; i++) syz_linear_destroy(&layer[i]);
   }
@@ -150,7 +167,8 @@ size_t syz_distillation_bytes(const syz_compute *compute, const syz_distillation
 
 float *syz_distillation_centre(syz_distillation *d, int set) { return d->offset[set]; }
 
-/* Sums of the teacher's rows over all ranks: logits are linear in z, so their batch mean takes `width` numbers a set to tell. Collective. */
+/* Sums of the teacher's rows over all ranks: logits are linear in z, so their batch mean takes `width` numbers a set to
+ * tell. Collective. */
 static void sum_teacher(syz_distillation *d, const float *z)
 {
   const int64_t width = d->config.width, leaves = distillation_leaves(d);
@@ -197,11 +215,15 @@ static void pack(syz_distillation *d, const syz_distillation_batch *batch)
     syz_linear_pack(d->from_teacher[tile], d->w, NULL, NULL);
     if (d->config.centring != SYZ_CENTRE_MEAN) continue;
     for (int s = 0; s < d->config.sets; s++)
-      for (int64_t k = 0; k < n; k++) d->batch_mean[s][first + k] = distillation_dot_row(d->w + k * width, d->z_mean + s * width, width);
+      for (int64_t k = 0; k < n; k++)
+        d->batch_mean[s][first + k] = distillation_dot_row(d->w + k * width, d->z_mean + s * width, width);
   }
 }
 
-static float student_scale(const syz_distillation *d) { return (float)(1.0 / (log(2.0) * d->config.student_temperature)); }
+static float student_scale(const syz_distillation *d)
+{
+  return (float)(1.0 / (log(2.0) * d->config.student_temperature));
+}
 
 /* Exponents a_ik / log 2 of a chunk of student rows, into d->logits [rows, n], by way of the caller's loop. */
 static int64_t form_logits(const syz_distillation *d, int64_t tile, int64_t row, int64_t n_student)
@@ -246,12 +268,14 @@ static void check_batch(const syz_distillation *d, const syz_distillation_batch 
   SYZ_ASSERT(d->teacher_rows >= 0 && d->teacher_rows <= d->config.most_teacher);
   for (int64_t i = 0; i < batch->n_student; i++) {
     SYZ_ASSERT(batch->term[i] >= 0 && batch->term[i] < SYZ_DISTILLATION_TERMS);
-    for (int t = 0; t < SYZ_TARGETS_PER_ROW; t++) SYZ_ASSERT(batch->target[i * SYZ_TARGETS_PER_ROW + t] < d->teacher_rows);
+    for (int t = 0; t < SYZ_TARGETS_PER_ROW; t++)
+      SYZ_ASSERT(batch->target[i * SYZ_TARGETS_PER_ROW + t] < d->teacher_rows);
   }
 }
 
 /* Student rows [*begin, *end) of a leaf. */
-static void student_leaf(const syz_distillation *d, const syz_distillation_batch *batch, int64_t leaf, int64_t *begin, int64_t *end)
+static void student_leaf(const syz_distillation *d, const syz_distillation_batch *batch, int64_t leaf, int64_t *begin,
+                         int64_t *end)
 {
   const bool has = d->config.leaves > 0;
   *begin = has ? batch->leaf_student[leaf] : 0;
@@ -304,7 +328,8 @@ void syz_distillation_forward(syz_distillation *d, const syz_distillation_batch 
 }
 
 /* Gradient by the logits of a chunk of rows, d->logits -> d->dlogits [rows, n] act. */
-static void form_gradient(syz_distillation *d, const syz_distillation_batch *batch, int64_t row, int64_t rows, int64_t n)
+static void form_gradient(syz_distillation *d, const syz_distillation_batch *batch, int64_t row, int64_t rows,
+                          int64_t n)
 {
   const float scale = student_scale(d);
 #pragma omp parallel for schedule(static) num_threads(d->threads)
@@ -364,7 +389,8 @@ static void add_dweight(syz_distillation *d, const syz_distillation_batch *batch
     syz_linear_backward_weight(d->from_student[tile], end - begin, (const char *)d->dlogits + (size_t)(begin * n) * act,
                                (const char *)d->z_student + (size_t)(begin * width) * act, w, NULL);
     turn_to_weight(d, batch->weight_student, first, n, w);
-    for (int m = syz_leaves_merges(leaf); m > 0; m--, slot--) distillation_add_row(d->w + (slot - 1) * size, 1.0f, d->w + slot * size, n * width);
+    for (int m = syz_leaves_merges(leaf); m > 0; m--, slot--)
+      distillation_add_row(d->w + (slot - 1) * size, 1.0f, d->w + slot * size, n * width);
   }
   distillation_add_row(dweight + first * width, 1.0f, d->w, n * width);
 }
@@ -394,6 +420,7 @@ void syz_distillation_update(syz_distillation *d)
   const double m = d->config.centre_momentum;
   for (int s = 0; s < d->config.sets; s++) {
     if (!(d->global_teacher[s] > 0)) continue;
-    for (int64_t k = 0; k < d->config.prototypes; k++) d->offset[s][k] = (float)(m * (double)d->offset[s][k] + (1 - m) * (double)d->batch_mean[s][k]);
+    for (int64_t k = 0; k < d->config.prototypes; k++)
+      d->offset[s][k] = (float)(m * (double)d->offset[s][k] + (1 - m) * (double)d->batch_mean[s][k]);
   }
 }

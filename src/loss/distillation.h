@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of the distillation loss: what distillation.c (student, gradients) and distillation_teacher.c (targets) share. */
+/** Inside of the distillation loss: what distillation.c (student, gradients) and distillation_teacher.c (targets)
+ * share. */
 #pragma once
 
 #include <math.h>
@@ -8,11 +9,13 @@
 #include "syzygy/loss.h"
 
 enum {
-  TILE_PROTOTYPES = 512, /* packed prototypes of a tile at width 256 are 256 KiB in bfloat16 and stay in L2 with a chunk of logits */
-  CHUNK_ROWS = 96,       /* rows whose logits of a tile (192 KiB) are formed and used at a time */
+  TILE_PROTOTYPES =
+      512, /* packed prototypes of a tile at width 256 are 256 KiB in bfloat16 and stay in L2 with a chunk of logits */
+  CHUNK_ROWS = 96, /* rows whose logits of a tile (192 KiB) are formed and used at a time */
 };
 
-/** Softmax of a row in base 2: largest exponent so far, sum of 2^(exponent - top), and a sum over prototypes that the owner defines. */
+/** Softmax of a row in base 2: largest exponent so far, sum of 2^(exponent - top), and a sum over prototypes that the
+ * owner defines. */
 typedef struct row_statistics {
   float top;
   double sum, product;
@@ -24,25 +27,26 @@ struct syz_distillation {
   syz_dtype act;
   int threads;
   int64_t tiles;
-  void *memory;                              /* everything below but the layers */
-  float *offset[SYZ_TARGET_SETS];            /* [K] what is taken from a teacher's logits: the moving centre, or Sinkhorn-Knopp's potential */
-  float *batch_mean[SYZ_TARGET_SETS];        /* [K] mean logits of the step (SYZ_CENTRE_MEAN) */
-  double *z_sum;                             /* [leaves, sets, width + 1] sum of the teacher's rows over all ranks, and their number */
-  float *z_mean;                             /* [sets, width] */
-  double *mean_target;                       /* [sets, K] */
-  float *column_top;                         /* [sets, tile] Sinkhorn-Knopp: largest exponent and sum of a prototype's rows */
-  double *column_sum;                        /* [leaves, sets, tile] */
-  double *leaf_sum;                          /* [leaves, tile] of the mean target; [leaves, terms or sets] of scalars */
-  double *received;                          /* [sets K] from another rank; with leaves */
-  float *inverse;                            /* [K] 1 / |v_k| of the student */
-  row_statistics *teacher, *student;         /* [rows]; product: teacher sum of q (t - top), student sum of q t */
-  float *shift;                              /* [teacher rows] Sinkhorn-Knopp: the row's potential, base 2 */
-  void *z_teacher, *z_student;               /* [rows, width] act */
-  float *target;                             /* [teacher rows, tile] */
-  float *logits;                             /* [chunk, max(tile, width)] */
-  float *w;                                  /* [slots, tile, width] unit vectors; then the gradient by them, of leaves that are being added */
-  void *dlogits;                             /* [student rows, tile] act */
-  void *dz;                                  /* [chunk, width] act */
+  void *memory;                   /* everything below but the layers */
+  float *offset[SYZ_TARGET_SETS]; /* [K] what is taken from a teacher's logits: the moving centre, or Sinkhorn-Knopp's
+                                     potential */
+  float *batch_mean[SYZ_TARGET_SETS]; /* [K] mean logits of the step (SYZ_CENTRE_MEAN) */
+  double *z_sum;       /* [leaves, sets, width + 1] sum of the teacher's rows over all ranks, and their number */
+  float *z_mean;       /* [sets, width] */
+  double *mean_target; /* [sets, K] */
+  float *column_top;   /* [sets, tile] Sinkhorn-Knopp: largest exponent and sum of a prototype's rows */
+  double *column_sum;  /* [leaves, sets, tile] */
+  double *leaf_sum;    /* [leaves, tile] of the mean target; [leaves, terms or sets] of scalars */
+  double *received;    /* [sets K] from another rank; with leaves */
+  float *inverse;      /* [K] 1 / |v_k| of the student */
+  row_statistics *teacher, *student; /* [rows]; product: teacher sum of q (t - top), student sum of q t */
+  float *shift;                      /* [teacher rows] Sinkhorn-Knopp: the row's potential, base 2 */
+  void *z_teacher, *z_student;       /* [rows, width] act */
+  float *target;                     /* [teacher rows, tile] */
+  float *logits;                     /* [chunk, max(tile, width)] */
+  float *w;      /* [slots, tile, width] unit vectors; then the gradient by them, of leaves that are being added */
+  void *dlogits; /* [student rows, tile] act */
+  void *dz;      /* [chunk, width] act */
   syz_linear **from_teacher, **from_student; /* [tiles] the unit vectors, packed */
   syz_request *travel;                       /* sums of leaves; NULL without */
   /* Of the step. */
@@ -53,7 +57,10 @@ struct syz_distillation {
 };
 
 /** Leaves of this rank; one without any. */
-static inline int64_t distillation_leaves(const syz_distillation *d) { return d->config.leaves > 0 ? d->config.leaves : 1; }
+static inline int64_t distillation_leaves(const syz_distillation *d)
+{
+  return d->config.leaves > 0 ? d->config.leaves : 1;
+}
 
 /** Rows [*begin, *end) of a leaf among the teacher's. */
 static inline void distillation_leaf(const syz_distillation *d, int set, int64_t leaf, int64_t *begin, int64_t *end)
@@ -63,7 +70,8 @@ static inline void distillation_leaf(const syz_distillation *d, int set, int64_t
   *end = first + (of ? of[leaf + 1] : d->n_teacher[set]);
 }
 
-/** of_leaf [leaves, n] -> in of_leaf[0] the sum over the leaves of all ranks, in an order that the leaves fix; without leaves in MPI's. Collective. */
+/** of_leaf [leaves, n] -> in of_leaf[0] the sum over the leaves of all ranks, in an order that the leaves fix; without
+ * leaves in MPI's. Collective. */
 void distillation_sum(syz_distillation *d, double *of_leaf, size_t n);
 
 /** Prototypes [*first, *first + return) of a tile. */
@@ -85,7 +93,8 @@ static inline void distillation_add_statistics(row_statistics *s, const float *x
 
 /** Statistics of the teacher's rows of this step, and with SYZ_CENTRE_SINKHORN the potentials. Collective. */
 void distillation_teacher(syz_distillation *d);
-/** d->target [teacher rows, n] for a tile; is_first: sums over prototypes are gathered too (teacher[].product, mean_target). */
+/** d->target [teacher rows, n] for a tile; is_first: sums over prototypes are gathered too (teacher[].product,
+ * mean_target). */
 void distillation_targets(syz_distillation *d, int64_t tile, bool is_first);
 /** Entropies of the targets, after distillation_targets of all tiles. Collective. */
 void distillation_entropies(syz_distillation *d, syz_distillation_loss *out);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * What a tile of logits goes through between two matrix products: plain loops that the compiler turns into vectors (this file is compiled with
- * fused multiply-adds), in two versions, AVX2 and AVX-512, chosen when the program starts. Both give the same bits.
+ * What a tile of logits goes through between two matrix products: plain loops that the compiler turns into vectors
+ * (this file is compiled with fused multiply-adds), in two versions, AVX2 and AVX-512, chosen when the program starts.
+ * Both give the same bits.
  *
  * Exponentials are of base 2, log2(e) being part of the temperature's factor.
  */
@@ -113,9 +114,13 @@ CLONES static void top_columns(float *restrict top, const float *restrict x, flo
   }
 }
 
-void distillation_top_columns(float *top, const float *x, float scale, float shift, int64_t n) { top_columns(top, x, scale, shift, n); }
+void distillation_top_columns(float *top, const float *x, float scale, float shift, int64_t n)
+{
+  top_columns(top, x, scale, shift, n);
+}
 
-CLONES static void sum_columns(double *restrict sum, const float *restrict x, float scale, float shift, const float *restrict top, int64_t n)
+CLONES static void sum_columns(double *restrict sum, const float *restrict x, float scale, float shift,
+                               const float *restrict top, int64_t n)
 {
 #pragma omp simd
   for (int64_t k = 0; k < n; k++) sum[k] += (double)power_of_two(x[k] * scale + shift - top[k]);

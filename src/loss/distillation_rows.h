@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Vector loops over a row or the columns of a tile of prototype logits; private to distillation*.c. See distillation_rows.c. */
+/** Vector loops over a row or the columns of a tile of prototype logits; private to distillation*.c. See
+ * distillation_rows.c. */
 #pragma once
 
 #include <stdint.h>
 
-/** x = (x - offset) scale in place; offset NULL: 0. Returns the largest x; values that are not a number are passed over there. */
+/** x = (x - offset) scale in place; offset NULL: 0. Returns the largest x; values that are not a number are passed over
+ * there. */
 float distillation_scale_row(float *x, const float *offset, float scale, int64_t n);
-/** Sum of 2^(x - top), float32. x - top <= 0 or a little above; below -126 an element counts as 2^-126. A NaN gives a NaN. */
+/** Sum of 2^(x - top), float32. x - top <= 0 or a little above; below -126 an element counts as 2^-126. A NaN gives a
+ * NaN. */
 float distillation_sum_row(const float *x, float top, int64_t n);
 /** x = factor 2^(x - top) in place. Returns the sum of x_new (x_old - top). */
 float distillation_exp_row(float *x, float top, float factor, int64_t n);

@@ -1,20 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Targets of the distillation loss from the teacher's logits l_jk: q_jk = exp((l_jk - c_k) / T - lse_j), in either centring.
+ * Targets of the distillation loss from the teacher's logits l_jk: q_jk = exp((l_jk - c_k) / T - lse_j), in either
+ * centring.
  *
  * SYZ_CENTRE_MEAN: c is the moving centre as it was before this step. One pass over the tiles finds lse_j.
  *
- * SYZ_CENTRE_SINKHORN: DINOv2's sinkhorn_knopp_teacher (Oquab et al. 2023, arXiv:2304.07193) in the log domain. Its Q[k, j] = exp(l_jk / T),
- * divided in turn by its sums over j, to 1/K, and over k, to 1/B, and multiplied by B at the end, is exp(l_jk / T + u_k + v_j) with
+ * SYZ_CENTRE_SINKHORN: DINOv2's sinkhorn_knopp_teacher (Oquab et al. 2023, arXiv:2304.07193) in the log domain. Its
+ * Q[k, j] = exp(l_jk / T), divided in turn by its sums over j, to 1/K, and over k, to 1/B, and multiplied by B at the
+ * end, is exp(l_jk / T + u_k + v_j) with
  *
  *   u_k = -log sum_j exp(l_jk / T + v_j),  v_j = -log sum_k exp(l_jk / T + u_k),  v = 0 at first,
  *
- * constants left out, which the last step would take back. So the result has the form above with c = -T u and lse = -v. u_k needs all rows of
- * all ranks, but no other prototype: a tile's u is known after two small sums over ranks (maximum, then sum of exponentials relative to it), and
- * its part of v follows from the logits at hand. Each iteration is thus one pass of products over the tiles, 3 where the mean needs 1.
+ * constants left out, which the last step would take back. So the result has the form above with c = -T u and lse = -v.
+ * u_k needs all rows of all ranks, but no other prototype: a tile's u is known after two small sums over ranks
+ * (maximum, then sum of exponentials relative to it), and its part of v follows from the logits at hand. Each iteration
+ * is thus one pass of products over the tiles, 3 where the mean needs 1.
  *
- * A row's sums over prototypes are float32 within a tile and float64 beyond it; sums over rows are float64, relative to the maximum over all
- * ranks: they depend on the number of ranks by their order alone, 1e-16, and with leaves (src/comm/leaves.c) not at all.
+ * A row's sums over prototypes are float32 within a tile and float64 beyond it; sums over rows are float64, relative to
+ * the maximum over all ranks: they depend on the number of ranks by their order alone, 1e-16, and with leaves
+ * (src/comm/leaves.c) not at all.
  */
 #include <math.h>
 #include <string.h>
@@ -72,7 +76,8 @@ static void solve_columns(syz_distillation *d, int64_t first, int64_t n)
 #pragma omp parallel for schedule(static) num_threads(d->threads)
     for (int64_t k = 0; k < n; k += STRIPE)
       for (int64_t r = begin; r < end; r++)
-        distillation_top_columns(d->column_top + s * n + k, d->target + r * n + k, d->teacher_scale, d->shift[r], smaller(STRIPE, n - k));
+        distillation_top_columns(d->column_top + s * n + k, d->target + r * n + k, d->teacher_scale, d->shift[r],
+                                 smaller(STRIPE, n - k));
   }
   syz_allreduce_f32(d->world, d->column_top, (size_t)(sets * n), SYZ_MAX);
   for (int64_t leaf = 0; leaf < leaves; leaf++)
@@ -83,13 +88,15 @@ static void solve_columns(syz_distillation *d, int64_t first, int64_t n)
 #pragma omp parallel for schedule(static) num_threads(d->threads)
       for (int64_t k = 0; k < n; k += STRIPE)
         for (int64_t r = begin; r < end; r++)
-          distillation_sum_columns(sum + k, d->target + r * n + k, d->teacher_scale, d->shift[r], d->column_top + s * n + k, smaller(STRIPE, n - k));
+          distillation_sum_columns(sum + k, d->target + r * n + k, d->teacher_scale, d->shift[r],
+                                   d->column_top + s * n + k, smaller(STRIPE, n - k));
     }
   distillation_sum(d, d->column_sum, (size_t)(sets * n));
   for (int s = 0; s < sets; s++) {
     if (!(d->global_teacher[s] > 0)) continue;
     for (int64_t k = 0; k < n; k++)
-      d->offset[s][first + k] = (float)(((double)d->column_top[s * n + k] + log2(d->column_sum[s * n + k])) / (double)d->teacher_scale);
+      d->offset[s][first + k] =
+          (float)(((double)d->column_top[s * n + k] + log2(d->column_sum[s * n + k])) / (double)d->teacher_scale);
   }
 }
 
@@ -123,7 +130,8 @@ void distillation_teacher(syz_distillation *d)
   for (int i = 0; i < d->config.sinkhorn_iterations; i++) {
     clear_statistics(d);
     sinkhorn_pass(d);
-    for (int64_t r = 0; r < d->teacher_rows; r++) d->shift[r] = (float)(-(double)d->teacher[r].top - log2(d->teacher[r].sum));
+    for (int64_t r = 0; r < d->teacher_rows; r++)
+      d->shift[r] = (float)(-(double)d->teacher[r].top - log2(d->teacher[r].sum));
   }
 }
 
@@ -152,7 +160,8 @@ void distillation_targets(syz_distillation *d, int64_t tile, bool is_first)
 #pragma omp parallel for schedule(static) num_threads(d->threads)
       for (int64_t k = 0; k < n; k += STRIPE) {
         for (int64_t c = k; c < smaller(k + STRIPE, n); c++) sum[c] = 0;
-        for (int64_t r = begin; r < end; r++) distillation_add_columns(sum + k, d->target + r * n + k, smaller(STRIPE, n - k));
+        for (int64_t r = begin; r < end; r++)
+          distillation_add_columns(sum + k, d->target + r * n + k, smaller(STRIPE, n - k));
       }
     }
     syz_leaves_merge_f64(d->leaf_sum, distillation_leaves(d), (size_t)n);
@@ -169,11 +178,13 @@ void distillation_entropies(syz_distillation *d, syz_distillation_loss *out)
     for (int s = 0; s < d->config.sets; s++) {
       int64_t begin, end;
       distillation_leaf(d, s, leaf, &begin, &end);
-      for (int64_t r = begin; r < end; r++) entropy[leaf * SYZ_TARGET_SETS + s] += log2(d->teacher[r].sum) - d->teacher[r].product;
+      for (int64_t r = begin; r < end; r++)
+        entropy[leaf * SYZ_TARGET_SETS + s] += log2(d->teacher[r].sum) - d->teacher[r].product;
     }
   distillation_sum(d, entropy, SYZ_TARGET_SETS);
   if (d->config.leaves > 0)
-    syz_leaves_sum_f64(d->world, d->travel, d->mean_target, (size_t)(d->config.sets * K), d->received); /* a rank's leaves are added tile by tile */
+    syz_leaves_sum_f64(d->world, d->travel, d->mean_target, (size_t)(d->config.sets * K),
+                       d->received); /* a rank's leaves are added tile by tile */
   else
     syz_allreduce_f64(d->world, d->mean_target, (size_t)(d->config.sets * K), SYZ_SUM);
   for (int s = 0; s < SYZ_TARGET_SETS; s++) {

@@ -1,22 +1,25 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * InfoNCE over the global batch: the public face, and the way of small batches, where everything is gathered. infonce_ring.c has the other.
+ * InfoNCE over the global batch: the public face, and the way of small batches, where everything is gathered.
+ * infonce_ring.c has the other.
  *
- * With x, y the normalised embeddings of images and spectra, c_ij = <x_i, y_j>, A_i = log sum_j exp(s c_ij), B_j = log sum_i exp(s c_ij):
+ * With x, y the normalised embeddings of images and spectra, c_ij = <x_i, y_j>, A_i = log sum_j exp(s c_ij), B_j = log
+ * sum_i exp(s c_ij):
  *
  *   loss = 1/(2G) [ sum_i (A_i - s c_ii) + sum_j (B_j - s c_jj) ]
  *   dloss/dx_i = s/(2G) sum_j W_ij y_j,  W_ij = exp(s c_ij - A_i) + exp(s c_ij - B_j) - 2 [i = j]
  *   dloss/dlog s = sum_i <x_i, dloss/dx_i>
  *
- * and the same for y with rows and columns exchanged. So a rank that holds rows of a modality needs everybody's rows of the other one
- * (gathered, G x E), its own rows' sums of exponentials (formed here, tile by tile with a running maximum) and everybody's of the other
- * direction (gathered, G numbers). The cosines are formed again in the backward pass rather than kept: memory is O(G E + tile). Image
- * rows and spectrum rows are handled alike and independently, which is what lets the towers live on different ranks. Forming the sums of
- * both directions from own rows costs one more product than exchanging column sums would, of 2 G^2 E / ranks operations: small beside a
- * tower, and it keeps every row's arithmetic independent of who else holds what.
+ * and the same for y with rows and columns exchanged. So a rank that holds rows of a modality needs everybody's rows of
+ * the other one (gathered, G x E), its own rows' sums of exponentials (formed here, tile by tile with a running
+ * maximum) and everybody's of the other direction (gathered, G numbers). The cosines are formed again in the backward
+ * pass rather than kept: memory is O(G E + tile). Image rows and spectrum rows are handled alike and independently,
+ * which is what lets the towers live on different ranks. Forming the sums of both directions from own rows costs one
+ * more product than exchanging column sums would, of 2 G^2 E / ranks operations: small beside a tower, and it keeps
+ * every row's arithmetic independent of who else holds what.
  *
- * Products are float32, statistics float64. Source of the loss: van den Oord et al. 2018 (arXiv:1807.03748), symmetric form of Radford
- * et al. 2021 (arXiv:2103.00020).
+ * Products are float32, statistics float64. Source of the loss: van den Oord et al. 2018 (arXiv:1807.03748), symmetric
+ * form of Radford et al. 2021 (arXiv:2103.00020).
  */
 #include <math.h>
 #include <string.h>
@@ -45,7 +48,7 @@ struct syz_infonce {
   double scale;
   similarity tiles;
   side side[SYZ_MODALITIES];
-  double operations; /* of products in the last call */
+  double operations;                   /* of products in the last call */
   double *row_max, *row_sum, *row_own; /* [tile rows] running maximum and sum, logit of the pair */
   double *dscale, *dscale_all;         /* [image count], [G] */
   size_t *dscale_bytes;
@@ -83,7 +86,8 @@ cleanup:
 static bool is_ring(const syz_infonce_config *c) { return c->global_batch > c->ring_pairs; }
 
 /* Bytes of the gathered way. */
-static size_t gathered_bytes(const syz_compute *compute, const syz_infonce_config *c, int image_ranks, int spectrum_ranks)
+static size_t gathered_bytes(const syz_compute *compute, const syz_infonce_config *c, int image_ranks,
+                             int spectrum_ranks)
 {
   const bool has[SYZ_MODALITIES] = {c->has_image, c->has_spectrum};
   const int ranks[SYZ_MODALITIES] = {image_ranks, spectrum_ranks};
@@ -91,15 +95,19 @@ static size_t gathered_bytes(const syz_compute *compute, const syz_infonce_confi
   size_t bytes = similarity_bytes(&tiles) + (size_t)c->global_batch * 5 * sizeof(double);
   for (int m = 0; m < SYZ_MODALITIES; m++) {
     const int64_t rows = has[m] ? (c->global_batch + ranks[m] - 1) / ranks[m] : 0;
-    bytes += (size_t)((2 * similarity_padded_rows(&tiles, rows) + similarity_padded_columns(&tiles, c->global_batch)) * c->width) * sizeof(float);
+    bytes += (size_t)((2 * similarity_padded_rows(&tiles, rows) + similarity_padded_columns(&tiles, c->global_batch)) *
+                      c->width) *
+             sizeof(float);
     bytes += (size_t)rows * (sizeof(float) + 3 * sizeof(double));
   }
   return bytes;
 }
 
-size_t syz_infonce_bytes(const syz_compute *compute, const syz_infonce_config *config, int image_ranks, int spectrum_ranks)
+size_t syz_infonce_bytes(const syz_compute *compute, const syz_infonce_config *config, int image_ranks,
+                         int spectrum_ranks)
 {
-  return is_ring(config) ? infonce_ring_bytes(compute, config, image_ranks, spectrum_ranks) : gathered_bytes(compute, config, image_ranks, spectrum_ranks);
+  return is_ring(config) ? infonce_ring_bytes(compute, config, image_ranks, spectrum_ranks)
+                         : gathered_bytes(compute, config, image_ranks, spectrum_ranks);
 }
 
 static syz_status create_local(syz_infonce *l, const syz_compute *compute, const int *has)
@@ -119,7 +127,8 @@ cleanup:
   return st;
 }
 
-syz_status syz_infonce_create(syz_comm *world, const syz_compute *compute, const syz_infonce_config *config, syz_infonce **out)
+syz_status syz_infonce_create(syz_comm *world, const syz_compute *compute, const syz_infonce_config *config,
+                              syz_infonce **out)
 {
   syz_status st = SYZ_OK, local = SYZ_OK;
   const int size = syz_comm_size(world);
@@ -136,7 +145,8 @@ syz_status syz_infonce_create(syz_comm *world, const syz_compute *compute, const
   l->world = world;
   l->global_batch = config->global_batch;
   l->width = config->width;
-  SYZ_TRY_ALL(world, is_ring(config) ? infonce_ring_create(world, compute, config, has, &l->ring) : create_local(l, compute, has));
+  SYZ_TRY_ALL(world, is_ring(config) ? infonce_ring_create(world, compute, config, has, &l->ring)
+                                     : create_local(l, compute, has));
   *out = l;
 cleanup:
   syz_free(&pair);
@@ -170,12 +180,16 @@ void syz_infonce_destroy(syz_infonce **l)
   syz_free(l);
 }
 
-double syz_infonce_operations(const syz_infonce *l) { return l->ring ? infonce_ring_operations(l->ring) : l->operations; }
+double syz_infonce_operations(const syz_infonce *l)
+{
+  return l->ring ? infonce_ring_operations(l->ring) : l->operations;
+}
 
 /* A product of this rank's rows with all rows of the other modality. */
 static double operations_of(const syz_infonce *l)
 {
-  return 2.0 * (double)(l->side[SYZ_IMAGE].count + l->side[SYZ_SPECTRUM].count) * (double)l->global_batch * (double)l->width;
+  return 2.0 * (double)(l->side[SYZ_IMAGE].count + l->side[SYZ_SPECTRUM].count) * (double)l->global_batch *
+         (double)l->width;
 }
 
 bool syz_infonce_is_ring(const syz_infonce *l) { return l->ring != NULL; }
@@ -194,23 +208,30 @@ void syz_infonce_put(syz_infonce *l, syz_modality m, int64_t at, int64_t n, cons
 {
   side *s = &l->side[m];
   if (n <= 0) return;
-  if (l->ring) infonce_ring_put(l->ring, m, at, n, embedding);
-  else syz_l2norm_forward(s->own + at * l->width, s->norm + at, embedding, SYZ_EMBEDDING_EPS, n, l->width);
+  if (l->ring)
+    infonce_ring_put(l->ring, m, at, n, embedding);
+  else
+    syz_l2norm_forward(s->own + at * l->width, s->norm + at, embedding, SYZ_EMBEDDING_EPS, n, l->width);
 }
 
 void syz_infonce_get(syz_infonce *l, syz_modality m, int64_t at, int64_t n, float *dembedding)
 {
   const side *s = &l->side[m];
   if (n <= 0) return;
-  if (l->ring) infonce_ring_get(l->ring, m, at, n, dembedding);
-  else syz_l2norm_backward(dembedding, s->gradient + at * l->width, s->own + at * l->width, s->norm + at, SYZ_EMBEDDING_EPS, n, l->width);
+  if (l->ring)
+    infonce_ring_get(l->ring, m, at, n, dembedding);
+  else
+    syz_l2norm_backward(dembedding, s->gradient + at * l->width, s->own + at * l->width, s->norm + at,
+                        SYZ_EMBEDDING_EPS, n, l->width);
 }
 
 /* Normalised rows [at, at + n) of this rank. */
 static void normalised(const syz_infonce *l, syz_modality m, int64_t at, int64_t n, float *out)
 {
-  if (l->ring) infonce_ring_normalised(l->ring, m, at, n, out);
-  else memcpy(out, l->side[m].own + at * l->width, (size_t)(n * l->width) * sizeof *out);
+  if (l->ring)
+    infonce_ring_normalised(l->ring, m, at, n, out);
+  else
+    memcpy(out, l->side[m].own + at * l->width, (size_t)(n * l->width) * sizeof *out);
 }
 
 syz_status syz_infonce_gather(syz_infonce *l, syz_modality m, float *all)
@@ -314,7 +335,8 @@ static double mean_row_loss(const syz_infonce *l, const side *s)
   return sum / (double)l->global_batch;
 }
 
-void syz_infonce_forward(syz_infonce *l, double scale, const float *const embedding[SYZ_MODALITIES], syz_infonce_loss *out)
+void syz_infonce_forward(syz_infonce *l, double scale, const float *const embedding[SYZ_MODALITIES],
+                         syz_infonce_loss *out)
 {
   for (int m = 0; m < SYZ_MODALITIES; m++) {
     int64_t first, count;

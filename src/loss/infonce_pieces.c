@@ -2,11 +2,12 @@
 /**
  * Pieces of rows travelling around a ring of ranks.
  *
- * The travelling rows of the global batch are shared out over the stations, and each station's share is cut into `parts` pieces. A station begins
- * with its own piece (where owners are the stations it is there already, otherwise its owners send it), works on it and passes it to the next
- * station, until it is back after a round and what was gathered goes home to the owners. Two pieces of a station are under way at once: while one
- * is worked on, the other travels, with all that was added to it; a third place receives it. So messages have the time of a visit, and nobody holds
- * more than three pieces.
+ * The travelling rows of the global batch are shared out over the stations, and each station's share is cut into
+ * `parts` pieces. A station begins with its own piece (where owners are the stations it is there already, otherwise its
+ * owners send it), works on it and passes it to the next station, until it is back after a round and what was gathered
+ * goes home to the owners. Two pieces of a station are under way at once: while one is worked on, the other travels,
+ * with all that was added to it; a third place receives it. So messages have the time of a visit, and nobody holds more
+ * than three pieces.
  *
  * A piece is at station (start + step) mod stations in every step, so nothing needs to say what arrives.
  */
@@ -34,7 +35,8 @@ static size_t piece_bytes(int64_t room, int64_t width, size_t row_bytes)
   return (size_t)room * ((size_t)width * sizeof(float) + sizeof(double) + sizeof(float) + row_bytes);
 }
 
-size_t pieces_bytes(int64_t global_batch, int64_t width, size_t row_bytes, int64_t most_rows, int stations, int64_t *room)
+size_t pieces_bytes(int64_t global_batch, int64_t width, size_t row_bytes, int64_t most_rows, int stations,
+                    int64_t *room)
 {
   const int64_t share = ceil_div(global_batch, stations);
   *room = room_of(share, parts_of(share, most_rows, stations));
@@ -57,12 +59,13 @@ cleanup:
   return st;
 }
 
-syz_status pieces_create(syz_comm *world, int64_t global_batch, int64_t width, size_t row_bytes, int64_t most_rows, const int *has_still,
-                         const int *has_moving, pieces *p)
+syz_status pieces_create(syz_comm *world, int64_t global_batch, int64_t width, size_t row_bytes, int64_t most_rows,
+                         const int *has_still, const int *has_moving, pieces *p)
 {
   syz_status st = SYZ_OK;
   const int size = syz_comm_size(world), rank = syz_comm_rank(world);
-  *p = (pieces){.world = world, .global_batch = global_batch, .width = width, .row_bytes = row_bytes, .station = -1, .owner = -1};
+  *p = (pieces){
+      .world = world, .global_batch = global_batch, .width = width, .row_bytes = row_bytes, .station = -1, .owner = -1};
   SYZ_ALLOC(p->station_rank, "infonce", size);
   SYZ_ALLOC(p->owner_rank, "infonce", size);
   for (int r = 0; r < size; r++) {
@@ -80,11 +83,12 @@ syz_status pieces_create(syz_comm *world, int64_t global_batch, int64_t width, s
   p->sums_bytes = (size_t)p->room * (sizeof(double) + sizeof(float));
   p->forward_bytes = p->sums_bytes + (size_t)p->room * row_bytes;
   p->backward_bytes = p->forward_bytes + (size_t)(p->room * width) * sizeof(float);
-  SYZ_REQUIRE(p->backward_bytes < (size_t)1 << 28, SYZ_ERR_INPUT, "pieces of %lld rows of %lld numbers are too large to travel", (long long)p->room,
-              (long long)width);
+  SYZ_REQUIRE(p->backward_bytes < (size_t)1 << 28, SYZ_ERR_INPUT,
+              "pieces of %lld rows of %lld numbers are too large to travel", (long long)p->room, (long long)width);
   /* Loading or bringing home two pieces: three arrays for each other rank, at either end. */
   SYZ_TRY(syz_request_create(world, 12 * (size + 2), &p->mail));
-  for (int i = 0; p->station >= 0 && i < (p->stations > 1 ? PIECES_AT_ONCE + 1 : 1); i++) SYZ_TRY(create_train(p, &p->train[i]));
+  for (int i = 0; p->station >= 0 && i < (p->stations > 1 ? PIECES_AT_ONCE + 1 : 1); i++)
+    SYZ_TRY(create_train(p, &p->train[i]));
 cleanup:
   return st;
 }
@@ -131,16 +135,22 @@ static void *place_of(void *array, size_t bytes) { return array ? (char *)array 
 
 static void move_stretch(const pieces *p, journey j, const stretch *s, const piece_source *source, float *target)
 {
-  const size_t n = (size_t)s->n, at = (size_t)s->in_piece, own = (size_t)s->in_own, width = (size_t)p->width * sizeof(float);
+  const size_t n = (size_t)s->n, at = (size_t)s->in_piece, own = (size_t)s->in_own,
+               width = (size_t)p->width * sizeof(float);
   const piece *t = s->piece;
   if (j == LOAD_ROWS || j == LOAD_ALL)
-    move(p, s->station, s->owner, place_of(t->rows, at * p->row_bytes), place_of(source->rows, own * p->row_bytes), n * p->row_bytes);
+    move(p, s->station, s->owner, place_of(t->rows, at * p->row_bytes), place_of(source->rows, own * p->row_bytes),
+         n * p->row_bytes);
   if (j == LOAD_ALL) {
-    move(p, s->station, s->owner, place_of(t->sum, at * sizeof(double)), place_of(source->sum, own * sizeof(double)), n * sizeof(double));
-    move(p, s->station, s->owner, place_of(t->top, at * sizeof(float)), place_of(source->top, own * sizeof(float)), n * sizeof(float));
+    move(p, s->station, s->owner, place_of(t->sum, at * sizeof(double)), place_of(source->sum, own * sizeof(double)),
+         n * sizeof(double));
+    move(p, s->station, s->owner, place_of(t->top, at * sizeof(float)), place_of(source->top, own * sizeof(float)),
+         n * sizeof(float));
   } else if (j == SUMS_HOME) {
-    move(p, s->owner, s->station, place_of(source->sum, own * sizeof(double)), place_of(t->sum, at * sizeof(double)), n * sizeof(double));
-    move(p, s->owner, s->station, place_of(source->top, own * sizeof(float)), place_of(t->top, at * sizeof(float)), n * sizeof(float));
+    move(p, s->owner, s->station, place_of(source->sum, own * sizeof(double)), place_of(t->sum, at * sizeof(double)),
+         n * sizeof(double));
+    move(p, s->owner, s->station, place_of(source->top, own * sizeof(float)), place_of(t->top, at * sizeof(float)),
+         n * sizeof(float));
   } else if (j == GRADIENT_HOME && (target || s->owner != s->station)) {
     move(p, s->owner, s->station, place_of(target, own * width), place_of(t->gradient, at * width), n * width);
   }
@@ -158,18 +168,21 @@ static bool overlap(const pieces *p, int station, int owner, int64_t part, piece
 }
 
 /* Between pieces [part, part + 2) and their owners, as far as this rank is one or the other. */
-static void exchange(pieces *p, int64_t part, journey j, const piece_source *source, float *target, piece_home home, void *context)
+static void exchange(pieces *p, int64_t part, journey j, const piece_source *source, float *target, piece_home home,
+                     void *context)
 {
   stretch s;
   for (int after = 0; after < (home ? 2 : 1); after++) { /* the second time round everything has arrived */
     for (int w = 0; w < p->at_once && part + w < p->parts; w++)
       for (int i = 0; i < p->stations; i++)
-        for (int o = i == p->station || p->owner < 0 ? 0 : p->owner; o < (i == p->station ? p->owners : p->owner + 1); o++) {
+        for (int o = i == p->station || p->owner < 0 ? 0 : p->owner; o < (i == p->station ? p->owners : p->owner + 1);
+             o++) {
           if (!overlap(p, i, o, part + w, &p->train[w], &s)) continue;
           if (!after)
             move_stretch(p, j, &s, source, target);
           else if (o == p->owner)
-            home(context, s.in_own, s.n, target ? target + s.in_own * p->width : s.piece->gradient + s.in_piece * p->width);
+            home(context, s.in_own, s.n,
+                 target ? target + s.in_own * p->width : s.piece->gradient + s.in_piece * p->width);
         }
     syz_request_wait(p->mail);
   }
@@ -186,12 +199,14 @@ static void land(pieces *p, int *flying)
   *flying = -1;
 }
 
-/* A round of two pieces, from where they begin to where they began. The last message brings home what was gathered, without the rows. */
+/* A round of two pieces, from where they begin to where they began. The last message brings home what was gathered,
+ * without the rows. */
 static void travel(pieces *p, int64_t part, bool is_backward, piece_visit visit, void *context)
 {
   int flying = -1;
   if (p->station < 0) return;
-  const int to = p->station_rank[(p->station + 1) % p->stations], from = p->station_rank[(p->station + p->stations - 1) % p->stations];
+  const int to = p->station_rank[(p->station + 1) % p->stations],
+            from = p->station_rank[(p->station + p->stations - 1) % p->stations];
   for (int step = 0; step < p->stations; step++)
     for (int w = 0; w < p->at_once && part + w < p->parts; w++) {
       piece *here = &p->train[w], *there = &p->train[PIECES_AT_ONCE];
@@ -201,7 +216,8 @@ static void travel(pieces *p, int64_t part, bool is_backward, piece_visit visit,
       land(p, &flying);
       const bool is_last = step == p->stations - 1;
       const size_t gradient = p->backward_bytes - p->forward_bytes;
-      const size_t n = is_backward ? (is_last ? gradient : p->backward_bytes) : (is_last ? p->sums_bytes : p->forward_bytes);
+      const size_t n =
+          is_backward ? (is_last ? gradient : p->backward_bytes) : (is_last ? p->sums_bytes : p->forward_bytes);
       syz_request_receive(p->mail, is_backward ? (void *)there->gradient : (void *)there->sum, n, from, TAG);
       syz_request_send(p->mail, is_backward ? (void *)here->gradient : (void *)here->sum, n, to, TAG);
       flying = w;
@@ -220,7 +236,8 @@ void pieces_forward(pieces *p, piece_source *source, piece_visit visit, void *co
   }
 }
 
-void pieces_backward(pieces *p, const piece_source *source, float *target, piece_visit visit, piece_home home, void *context)
+void pieces_backward(pieces *p, const piece_source *source, float *target, piece_visit visit, piece_home home,
+                     void *context)
 {
   for (int64_t part = 0; part < p->rounds * p->at_once; part += p->at_once) {
     for (int w = 0; p->station >= 0 && w < p->at_once && part + w < p->parts; w++)

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * InfoNCE for batches that no rank should hold: formulas as in infonce.c, rows of one modality (`still`) at home, those of the other (`moving`) in
- * pieces around the ranks (infonce_pieces.c). Between a piece and 1152 own rows every cosine is formed once, and gives the sums of exponentials of
- * both its row and its column; those of the columns travel with the piece. Backward it is formed again, and
+ * InfoNCE for batches that no rank should hold: formulas as in infonce.c, rows of one modality (`still`) at home, those
+ * of the other (`moving`) in pieces around the ranks (infonce_pieces.c). Between a piece and 1152 own rows every cosine
+ * is formed once, and gives the sums of exponentials of both its row and its column; those of the columns travel with
+ * the piece. Backward it is formed again, and
  *
  *   w_ij = s/(2G) (exp(s c_ij - A_i) + exp(s c_ij - B_j)),  dx += w y,  dy += w^T x
  *
- * with dy travelling along: 2 G^2 E operations forward, 6 backward, shared by the ranks, where holding everything needs 4 and 8. Products are in the
- * type of the compute context with float32 sums, statistics as in infonce_tile.c. The weight of a pair, which is the difference of two numbers near
- * each other, does not go through a product: it is taken out of w and added in float32. Normalised rows are kept in the type of the products.
+ * with dy travelling along: 2 G^2 E operations forward, 6 backward, shared by the ranks, where holding everything needs
+ * 4 and 8. Products are in the type of the compute context with float32 sums, statistics as in infonce_tile.c. The
+ * weight of a pair, which is the difference of two numbers near each other, does not go through a product: it is taken
+ * out of w and added in float32. Normalised rows are kept in the type of the products.
  *
- * With towers apart the modality on more ranks stays; those of the other one only send and receive. The loss is less than a hundredth of the towers'
- * work, so nothing is gained by having them help.
+ * With towers apart the modality on more ranks stays; those of the other one only send and receive. The loss is less
+ * than a hundredth of the towers' work, so nothing is gained by having them help.
  */
 #include "infonce_ring.h"
 
@@ -52,7 +54,8 @@ struct infonce_ring {
   syz_pairs *pairs; /* stations only, as what follows */
   /* Of each tile of a block of rows and a piece: by block of columns and row, and by block of rows and column. */
   float *row_top, *row_sum, *column_top, *column_sum;
-  float *pair;          /* [BLOCK_ROWS] forward: cosine, backward: weight of the pair of each row of the block that is in the piece */
+  float *pair; /* [BLOCK_ROWS] forward: cosine, backward: weight of the pair of each row of the block that is in the
+                  piece */
   float *row_factor;    /* [BLOCK_ROWS] */
   float *column_factor; /* [room] */
   float *row;           /* [threads, 2 E] */
@@ -115,7 +118,10 @@ cleanup:
 double infonce_ring_operations(const infonce_ring *l) { return l->operations; }
 
 /* Which modality stays: images, unless spectra are on more ranks. */
-static syz_modality still_of(int image_ranks, int spectrum_ranks) { return spectrum_ranks > image_ranks ? SYZ_SPECTRUM : SYZ_IMAGE; }
+static syz_modality still_of(int image_ranks, int spectrum_ranks)
+{
+  return spectrum_ranks > image_ranks ? SYZ_SPECTRUM : SYZ_IMAGE;
+}
 
 static int count_of(const int *has, int size)
 {
@@ -124,7 +130,8 @@ static int count_of(const int *has, int size)
   return n;
 }
 
-syz_status infonce_ring_create(syz_comm *world, const syz_compute *compute, const syz_infonce_config *config, const int *has, infonce_ring **out)
+syz_status infonce_ring_create(syz_comm *world, const syz_compute *compute, const syz_infonce_config *config,
+                               const int *has, infonce_ring **out)
 {
   syz_status st = SYZ_OK;
   const int size = syz_comm_size(world);
@@ -142,7 +149,8 @@ syz_status infonce_ring_create(syz_comm *world, const syz_compute *compute, cons
   l->moving = (syz_modality)(1 - l->still);
   const int *has_still = has + (int)l->still * size, *has_moving = has + (int)l->moving * size;
   const bool is_together = memcmp(has_still, has_moving, (size_t)size * sizeof *has) == 0;
-  SYZ_TRY(pieces_create(world, l->global_batch, l->width, l->row_bytes, piece_rows_of(config), has_still, has_moving, &l->pieces));
+  SYZ_TRY(pieces_create(world, l->global_batch, l->width, l->row_bytes, piece_rows_of(config), has_still, has_moving,
+                        &l->pieces));
   SYZ_TRY(create_side(l, l->still, has_still, config->streams));
   l->still_rows = l->side[l->still].count;
   if (config->most_blocks > 0) {
@@ -232,7 +240,8 @@ void infonce_ring_put(infonce_ring *l, syz_modality m, int64_t at, int64_t n, co
 void infonce_ring_normalised(const infonce_ring *l, syz_modality m, int64_t at, int64_t n, float *out)
 {
   const ring_side *s = &l->side[m];
-  for (int64_t r = 0; r < n; r++) syz_convert_to_f32(l->act, out + r * l->width, s->rows + (size_t)(at + r) * l->row_bytes, l->width);
+  for (int64_t r = 0; r < n; r++)
+    syz_convert_to_f32(l->act, out + r * l->width, s->rows + (size_t)(at + r) * l->row_bytes, l->width);
 }
 
 void infonce_ring_get(infonce_ring *l, syz_modality m, int64_t at, int64_t n, float *dembedding)
@@ -278,10 +287,11 @@ static void pairs_of_block(const infonce_ring *l, int64_t m, int64_t *begin, int
 static void use_sums(void *context, const syz_pairs_tile *t)
 {
   const infonce_ring *l = context;
-  const int64_t row = t->column / SYZ_PAIRS_COLUMNS * BLOCK_ROWS + t->row, column = t->row / SYZ_PAIRS_ROWS * l->pieces.room + t->column;
+  const int64_t row = t->column / SYZ_PAIRS_COLUMNS * BLOCK_ROWS + t->row,
+                column = t->row / SYZ_PAIRS_ROWS * l->pieces.room + t->column;
   int64_t begin, end, shift;
-  infonce_tile_sums(t->c, SYZ_PAIRS_COLUMNS, t->rows, t->columns, l->scale2, l->row_top + row, l->row_sum + row, l->column_top + column,
-                    l->column_sum + column);
+  infonce_tile_sums(t->c, SYZ_PAIRS_COLUMNS, t->rows, t->columns, l->scale2, l->row_top + row, l->row_sum + row,
+                    l->column_top + column, l->column_sum + column);
   pairs_within(l, t, &begin, &end, &shift);
   for (int64_t r = begin; r < end; r++) l->pair[t->row + r] = t->c[r * SYZ_PAIRS_COLUMNS + r + shift];
 }
@@ -301,7 +311,8 @@ static void visit_forward(void *context, piece *p)
       infonce_join(still->top + l->row0, still->sum + l->row0, l->row_top + j / SYZ_PAIRS_COLUMNS * BLOCK_ROWS,
                    l->row_sum + j / SYZ_PAIRS_COLUMNS * BLOCK_ROWS, m);
     for (int64_t i = 0; i < m; i += SYZ_PAIRS_ROWS)
-      infonce_join(p->top, p->sum, l->column_top + i / SYZ_PAIRS_ROWS * l->pieces.room, l->column_sum + i / SYZ_PAIRS_ROWS * l->pieces.room, p->n);
+      infonce_join(p->top, p->sum, l->column_top + i / SYZ_PAIRS_ROWS * l->pieces.room,
+                   l->column_sum + i / SYZ_PAIRS_ROWS * l->pieces.room, p->n);
     pairs_of_block(l, m, &begin, &end, &shift);
     for (int64_t r = begin; r < end; r++) l->pair_logits += ln_2 * (double)l->scale2 * (double)l->pair[r];
     syz_request_test(l->pieces.mail);
@@ -355,11 +366,13 @@ static void use_weights(void *context, const syz_pairs_tile *t)
   const float *column_top = l->piece->top + t->column, *column_factor = l->column_factor + t->column;
   const size_t size = syz_dtype_size(l->act);
   int64_t begin, end, shift;
-  infonce_tile_weights(l->act, t->c, SYZ_PAIRS_COLUMNS, t->rows, t->columns, l->scale2, row_top, row_factor, column_top, column_factor, t->w, t->ldw);
+  infonce_tile_weights(l->act, t->c, SYZ_PAIRS_COLUMNS, t->rows, t->columns, l->scale2, row_top, row_factor, column_top,
+                       column_factor, t->w, t->ldw);
   pairs_within(l, t, &begin, &end, &shift);
   for (int64_t r = begin; r < end; r++) {
     const int64_t j = r + shift;
-    const float w = infonce_weight(t->c[r * SYZ_PAIRS_COLUMNS + j], l->scale2, row_top[r], row_factor[r], column_top[j], column_factor[j]);
+    const float w = infonce_weight(t->c[r * SYZ_PAIRS_COLUMNS + j], l->scale2, row_top[r], row_factor[r], column_top[j],
+                                   column_factor[j]);
     l->pair[t->row + r] = w - (float)(2 * l->factor);
     memset((char *)t->w + (size_t)(r * t->ldw + j) * size, 0, size);
   }
@@ -384,7 +397,8 @@ static void visit_backward(void *context, piece *p)
 #pragma omp parallel for schedule(static) num_threads(syz_compute_threads(l->compute))
     for (int64_t r = begin; r < end; r++) {
       infonce_add_row(l->act, dx + r * l->width, l->pair[r], p->rows + (size_t)(r + shift) * l->row_bytes, l->width);
-      infonce_add_row(l->act, p->gradient + (r + shift) * l->width, l->pair[r], rows + (size_t)r * l->row_bytes, l->width);
+      infonce_add_row(l->act, p->gradient + (r + shift) * l->width, l->pair[r], rows + (size_t)r * l->row_bytes,
+                      l->width);
     }
     syz_request_test(l->pieces.mail);
   }

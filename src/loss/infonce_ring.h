@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** InfoNCE around a ring of ranks; the functions are those of syz_infonce_* (loss.h). See infonce_ring.c and infonce_pieces.c. */
+/** InfoNCE around a ring of ranks; the functions are those of syz_infonce_* (loss.h). See infonce_ring.c and
+ * infonce_pieces.c. */
 #pragma once
 
 #include "syzygy/loss.h"
@@ -7,7 +8,8 @@
 typedef struct infonce_ring infonce_ring;
 
 /** has: [2, ranks] which rank holds rows of which modality. Not collective. */
-syz_status infonce_ring_create(syz_comm *world, const syz_compute *compute, const syz_infonce_config *config, const int *has, infonce_ring **out);
+syz_status infonce_ring_create(syz_comm *world, const syz_compute *compute, const syz_infonce_config *config,
+                               const int *has, infonce_ring **out);
 void infonce_ring_destroy(infonce_ring **l);
 void infonce_ring_rows(const infonce_ring *l, syz_modality m, int64_t *first, int64_t *count);
 void infonce_ring_put(infonce_ring *l, syz_modality m, int64_t at, int64_t n, const float *embedding);
@@ -21,4 +23,5 @@ void infonce_ring_normalised(const infonce_ring *l, syz_modality m, int64_t at, 
 float infonce_ring_norm(const infonce_ring *l, syz_modality m, int64_t i);
 /** Of this rank's products in the last call. */
 double infonce_ring_operations(const infonce_ring *l);
-size_t infonce_ring_bytes(const syz_compute *compute, const syz_infonce_config *config, int image_ranks, int spectrum_ranks);
+size_t infonce_ring_bytes(const syz_compute *compute, const syz_infonce_config *config, int image_ranks,
+                          int spectrum_ranks);

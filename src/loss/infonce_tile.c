@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * What a tile of cosines goes through between two matrix products: plain loops that the compiler turns into vectors (this file is compiled with
- * fused multiply-adds), in two versions, AVX2 and AVX-512, chosen when the program starts. Both give the same bits.
+ * What a tile of cosines goes through between two matrix products: plain loops that the compiler turns into vectors
+ * (this file is compiled with fused multiply-adds), in two versions, AVX2 and AVX-512, chosen when the program starts.
+ * Both give the same bits.
  *
- * Rows and columns have their own largest logit to be safe from overflow and from losing a row that is far from all others at a large scale, so each
- * logit costs two exponentials. A sum of at most 256 terms is float32 in fixed order (16 partial sums along a row, one a column); joining them is
- * float64.
+ * Rows and columns have their own largest logit to be safe from overflow and from losing a row that is far from all
+ * others at a large scale, so each logit costs two exponentials. A sum of at most 256 terms is float32 in fixed order
+ * (16 partial sums along a row, one a column); joining them is float64.
  */
 #include "infonce_tile.h"
 
@@ -43,7 +44,8 @@ CLONES static float row_tops(const float *restrict c, int64_t n, float *restrict
   return top;
 }
 
-CLONES static float row_sums(const float *restrict c, int64_t n, float scale, float top, const float *restrict column_top, float *restrict column_sum)
+CLONES static float row_sums(const float *restrict c, int64_t n, float scale, float top,
+                             const float *restrict column_top, float *restrict column_sum)
 {
   float part[LANES] = {0};
   int64_t j = 0;
@@ -59,8 +61,8 @@ CLONES static float row_sums(const float *restrict c, int64_t n, float scale, fl
   return sum_of(part);
 }
 
-void infonce_tile_sums(const float *c, int64_t ld, int64_t rows, int64_t n, float scale, float *row_top, float *row_sum, float *column_top,
-                       float *column_sum)
+void infonce_tile_sums(const float *c, int64_t ld, int64_t rows, int64_t n, float scale, float *row_top, float *row_sum,
+                       float *column_top, float *column_sum)
 {
   for (int64_t j = 0; j < n; j++) column_top[j] = -INFINITY, column_sum[j] = 0;
   for (int64_t r = 0; r < rows; r++) row_top[r] = scale * row_tops(c + r * ld, n, column_top);
@@ -68,12 +70,14 @@ void infonce_tile_sums(const float *c, int64_t ld, int64_t rows, int64_t n, floa
   for (int64_t r = 0; r < rows; r++) row_sum[r] = row_sums(c + r * ld, n, scale, row_top[r], column_top, column_sum);
 }
 
-CLONES void infonce_join(float *restrict top, double *restrict sum, const float *restrict more_top, const float *restrict more_sum, int64_t n)
+CLONES void infonce_join(float *restrict top, double *restrict sum, const float *restrict more_top,
+                         const float *restrict more_sum, int64_t n)
 {
 #pragma omp simd
   for (int64_t i = 0; i < n; i++) {
     const float now = larger(top[i], more_top[i]);
-    sum[i] = sum[i] * (double)power_of_two(top[i] - now) + (double)more_sum[i] * (double)power_of_two(more_top[i] - now);
+    sum[i] =
+        sum[i] * (double)power_of_two(top[i] - now) + (double)more_sum[i] * (double)power_of_two(more_top[i] - now);
     top[i] = now;
   }
 }
@@ -88,20 +92,23 @@ float infonce_weight(float c, float scale, float row_top, float row_factor, floa
   return weight(c, scale, row_top, row_factor, column_top, column_factor);
 }
 
-CLONES static void weights_f32(const float *restrict c, int64_t n, float scale, float row_top, float row_factor, const float *restrict column_top,
-                               const float *restrict column_factor, float *restrict w)
+CLONES static void weights_f32(const float *restrict c, int64_t n, float scale, float row_top, float row_factor,
+                               const float *restrict column_top, const float *restrict column_factor, float *restrict w)
 {
   for (int64_t j = 0; j < n; j++) w[j] = weight(c[j], scale, row_top, row_factor, column_top[j], column_factor[j]);
 }
 
-CLONES static void weights_bf16(const float *restrict c, int64_t n, float scale, float row_top, float row_factor, const float *restrict column_top,
-                                const float *restrict column_factor, syz_bf16 *restrict w)
+CLONES static void weights_bf16(const float *restrict c, int64_t n, float scale, float row_top, float row_factor,
+                                const float *restrict column_top, const float *restrict column_factor,
+                                syz_bf16 *restrict w)
 {
-  for (int64_t j = 0; j < n; j++) w[j] = syz_bf16_from_f32(weight(c[j], scale, row_top, row_factor, column_top[j], column_factor[j]));
+  for (int64_t j = 0; j < n; j++)
+    w[j] = syz_bf16_from_f32(weight(c[j], scale, row_top, row_factor, column_top[j], column_factor[j]));
 }
 
-void infonce_tile_weights(syz_dtype type, const float *c, int64_t ld, int64_t rows, int64_t n, float scale, const float *row_top,
-                          const float *row_factor, const float *column_top, const float *column_factor, void *w, int64_t ldw)
+void infonce_tile_weights(syz_dtype type, const float *c, int64_t ld, int64_t rows, int64_t n, float scale,
+                          const float *row_top, const float *row_factor, const float *column_top,
+                          const float *column_factor, void *w, int64_t ldw)
 {
   for (int64_t r = 0; r < rows; r++)
     if (type == SYZ_BF16)

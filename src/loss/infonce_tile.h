@@ -11,14 +11,17 @@
 /** Columns of a tile at most. */
 enum { INFONCE_TILE_COLUMNS = SYZ_PAIRS_COLUMNS };
 
-/** Sums over the tile's rows and columns, of this tile alone. c [rows, n], rows `ld` apart; row_* [rows], column_* [n] written. */
-void infonce_tile_sums(const float *c, int64_t ld, int64_t rows, int64_t n, float scale, float *row_top, float *row_sum, float *column_top,
-                       float *column_sum);
-/** n sums of exponentials joined with others of the same terms: (top, sum) += (more_top, more_sum). An empty sum has top -infinity. */
+/** Sums over the tile's rows and columns, of this tile alone. c [rows, n], rows `ld` apart; row_* [rows], column_* [n]
+ * written. */
+void infonce_tile_sums(const float *c, int64_t ld, int64_t rows, int64_t n, float scale, float *row_top, float *row_sum,
+                       float *column_top, float *column_sum);
+/** n sums of exponentials joined with others of the same terms: (top, sum) += (more_top, more_sum). An empty sum has
+ * top -infinity. */
 void infonce_join(float *top, double *sum, const float *more_top, const float *more_sum, int64_t n);
 /** w [rows, n] act, rows `ldw` apart, = row_factor 2^(v - row_top) + column_factor 2^(v - column_top). */
-void infonce_tile_weights(syz_dtype type, const float *c, int64_t ld, int64_t rows, int64_t n, float scale, const float *row_top,
-                          const float *row_factor, const float *column_top, const float *column_factor, void *w, int64_t ldw);
+void infonce_tile_weights(syz_dtype type, const float *c, int64_t ld, int64_t rows, int64_t n, float scale,
+                          const float *row_top, const float *row_factor, const float *column_top,
+                          const float *column_factor, void *w, int64_t ldw);
 /** The weight of one pair, float32. */
 float infonce_weight(float c, float scale, float row_top, float row_factor, float column_top, float column_factor);
 /** y [n] += a x, x act. */

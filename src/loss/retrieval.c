@@ -2,9 +2,9 @@
 /**
  * Retrieval figures: for each query the place of its pair among all candidates.
  *
- * place = 1 + number of candidates with a larger cosine + half of the others with an equal one, so that embeddings that are all the
- * same give chance, not a perfect score. Each rank counts for its share of the queries; twice the place is a whole number and is
- * gathered, so the figures are the same on any number of ranks.
+ * place = 1 + number of candidates with a larger cosine + half of the others with an equal one, so that embeddings that
+ * are all the same give chance, not a perfect score. Each rank counts for its share of the queries; twice the place is
+ * a whole number and is gathered, so the figures are the same on any number of ranks.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -29,8 +29,8 @@ static float *padded_copy(const float *rows, int64_t first, int64_t n, int64_t r
 }
 
 /* Twice the place of each query's pair: [count] for queries first .. first + count - 1. */
-static void count_places(const similarity *s, int64_t n, int64_t first, int64_t count, const float *query, const float *candidate, float *own,
-                         int64_t *twice_place)
+static void count_places(const similarity *s, int64_t n, int64_t first, int64_t count, const float *query,
+                         const float *candidate, float *own, int64_t *twice_place)
 {
   for (int64_t r0 = 0; r0 < count; r0 += s->rows) {
     const int64_t rows = count - r0 < s->rows ? count - r0 : s->rows;
@@ -58,8 +58,8 @@ static void count_places(const similarity *s, int64_t n, int64_t first, int64_t 
   }
 }
 
-syz_status syz_retrieval_evaluate(syz_comm *world, const syz_compute *compute, int64_t n, int64_t width, const float *image, const float *spectrum,
-                                  syz_retrieval *out)
+syz_status syz_retrieval_evaluate(syz_comm *world, const syz_compute *compute, int64_t n, int64_t width,
+                                  const float *image, const float *spectrum, syz_retrieval *out)
 {
   syz_status st = SYZ_OK, local = SYZ_OK;
   similarity tiles = {0};

@@ -2,9 +2,9 @@
 /**
  * Tiles of cosines.
  *
- * All tiles have one shape, and the last of a row or column is filled up with zero rows: each element of a tile is then one product of
- * the same engine at the same shape, whichever rank forms it and however few rows that rank holds. Tiles are at most 64 x 512 (128 KiB):
- * they stay in the second-level cache between the product and the exponentials.
+ * All tiles have one shape, and the last of a row or column is filled up with zero rows: each element of a tile is then
+ * one product of the same engine at the same shape, whichever rank forms it and however few rows that rank holds. Tiles
+ * are at most 64 x 512 (128 KiB): they stay in the second-level cache between the product and the exponentials.
  */
 #include "similarity.h"
 
@@ -25,10 +25,20 @@ syz_status similarity_create(const syz_compute *compute, int64_t n, int64_t widt
 {
   syz_status st = SYZ_OK;
   *out = similarity_shape(compute, n, width);
-  const syz_gemm_shape forward = {
-      .m = out->rows, .n = out->columns, .k = width, .transpose_b = true, .batch = 1, .type_ab = SYZ_F32, .type_c = SYZ_F32};
-  const syz_gemm_shape backward = {
-      .m = out->rows, .n = width, .k = out->columns, .batch = 1, .type_ab = SYZ_F32, .type_c = SYZ_F32, .accumulate = true};
+  const syz_gemm_shape forward = {.m = out->rows,
+                                  .n = out->columns,
+                                  .k = width,
+                                  .transpose_b = true,
+                                  .batch = 1,
+                                  .type_ab = SYZ_F32,
+                                  .type_c = SYZ_F32};
+  const syz_gemm_shape backward = {.m = out->rows,
+                                   .n = width,
+                                   .k = out->columns,
+                                   .batch = 1,
+                                   .type_ab = SYZ_F32,
+                                   .type_c = SYZ_F32,
+                                   .accumulate = true};
   SYZ_TRY(syz_gemm_create(compute, &forward, &out->forward));
   if (trains) SYZ_TRY(syz_gemm_create(compute, &backward, &out->backward));
   SYZ_ALLOC(out->tile, "similarity tile", out->rows * out->columns);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The blocks of a backbone share one workspace; each has its own slice of `saved` for what its backward pass needs. All are alike, so what one
- * block's packed weights take is measured on a second one (the first may also make the compute context's scratch memory grow).
+ * The blocks of a backbone share one workspace; each has its own slice of `saved` for what its backward pass needs. All
+ * are alike, so what one block's packed weights take is measured on a second one (the first may also make the compute
+ * context's scratch memory grow).
  *
- * Of the first `recomputed` blocks only the stream that enters them is kept (Chen et al. 2016, arXiv:1604.06174): the backward pass runs such a block
- * forward again, from that stream and into one slice of `saved` that these blocks share. It repeats the same operations on the same numbers, so the
- * gradients are the same bits; a step costs up to a third more.
+ * Of the first `recomputed` blocks only the stream that enters them is kept (Chen et al. 2016, arXiv:1604.06174): the
+ * backward pass runs such a block forward again, from that stream and into one slice of `saved` that these blocks
+ * share. It repeats the same operations on the same numbers, so the gradients are the same bits; a step costs up to a
+ * third more.
  */
 #include "blocks.h"
 
@@ -87,14 +89,15 @@ void blocks_forward(const blocks *b, const syz_sequences *s, const syz_subset (*
   for (int64_t i = 0; i < b->depth; i++) {
     const bool is_again = i < b->recomputed;
     if (keeps && is_again) memcpy(stream_of(b, i), x, bytes);
-    syz_block_forward(b->block[i], s, subset ? subset[i] : NULL, x, keeps && !is_again ? slice_of(b, i) : NULL, b->workspace);
+    syz_block_forward(b->block[i], s, subset ? subset[i] : NULL, x, keeps && !is_again ? slice_of(b, i) : NULL,
+                      b->workspace);
     if (syz_flip("activation", &draw)) syz_flip_bit(x, bytes, draw);
     if (keeps && !is_again && syz_flip("saved", &draw)) syz_flip_bit(slice_of(b, i), b->saved_bytes, draw);
   }
 }
 
-void blocks_backward(const blocks *b, const syz_sequences *s, const syz_subset (*subset)[2], float *dx, float *gradients,
-                     void (*ready)(void *context, int64_t first, int64_t count), void *context)
+void blocks_backward(const blocks *b, const syz_sequences *s, const syz_subset (*subset)[2], float *dx,
+                     float *gradients, void (*ready)(void *context, int64_t first, int64_t count), void *context)
 {
   const bool is_empty = is_idle(b, s);
   for (int64_t i = b->depth - 1; i >= 0; i--) {
@@ -102,7 +105,8 @@ void blocks_backward(const blocks *b, const syz_sequences *s, const syz_subset (
     if (!is_empty) {
       const syz_block_parameters weights = block_at(l, b->m->weights), dweights = block_at(l, gradients);
       unsigned char *saved = slice_of(b, i);
-      if (i < b->recomputed) syz_block_forward(b->block[i], s, subset ? subset[i] : NULL, stream_of(b, i), saved, b->workspace);
+      if (i < b->recomputed)
+        syz_block_forward(b->block[i], s, subset ? subset[i] : NULL, stream_of(b, i), saved, b->workspace);
       syz_block_backward(b->block[i], s, subset ? subset[i] : NULL, dx, saved, &weights, &dweights, b->workspace);
     }
     if (ready) ready(context, l->first, l->count);

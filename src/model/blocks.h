@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The transformer blocks of a backbone, from the first to the last and back: what towers, crops and masked modelling have in common. See blocks.c.
+/** The transformer blocks of a backbone, from the first to the last and back: what towers, crops and masked modelling
+ * have in common. See blocks.c.
  */
 #pragma once
 
@@ -14,7 +15,8 @@ typedef struct blocks_shape {
   syz_sequences kept; /**< most sequences that a branch computes: memory is planned for them */
   float branch_scale; /**< as in syz_block_config */
   bool trains;
-  syz_comm *tensor; /**< ranks that compute the blocks together (nn.h); NULL: alone. Passes are then collective, also without sequences */
+  syz_comm *tensor;  /**< ranks that compute the blocks together (nn.h); NULL: alone. Passes are then collective, also
+                        without sequences */
   int planned_ranks; /**< as in syz_block_config: only for bytes */
 } blocks_shape;
 
@@ -34,15 +36,18 @@ typedef struct blocks {
   size_t workspace_bytes;
 } blocks;
 
-/** The layers of all blocks, or, when only measuring, of as many as tell the size of one. Zero-fill *b before; drop in any case. */
+/** The layers of all blocks, or, when only measuring, of as many as tell the size of one. Zero-fill *b before; drop in
+ * any case. */
 syz_status blocks_make(const syz_model *m, const blocks_shape *shape, bool is_measuring, blocks *b);
 void blocks_drop(blocks *b);
 /** Memory for the passes. After blocks_make. */
 void blocks_lay_out(blocks *b, syz_arena *a);
 /** Take the model's weights as they are now. */
 void blocks_pack(blocks *b);
-/** x [rows, D] float32 in place. subset: [depth] pairs of subsets, of the attention and of the MLP branch; NULL: all. keeps: for a backward pass. */
+/** x [rows, D] float32 in place. subset: [depth] pairs of subsets, of the attention and of the MLP branch; NULL: all.
+ * keeps: for a backward pass. */
 void blocks_forward(const blocks *b, const syz_sequences *s, const syz_subset (*subset)[2], float *x, bool keeps);
-/** dx [rows, D] in place; gradients (layout of the model's block) += . ready (may be NULL) after each block; without sequences nothing else. */
-void blocks_backward(const blocks *b, const syz_sequences *s, const syz_subset (*subset)[2], float *dx, float *gradients,
-                     void (*ready)(void *context, int64_t first, int64_t count), void *context);
+/** dx [rows, D] in place; gradients (layout of the model's block) += . ready (may be NULL) after each block; without
+ * sequences nothing else. */
+void blocks_backward(const blocks *b, const syz_sequences *s, const syz_subset (*subset)[2], float *dx,
+                     float *gradients, void (*ready)(void *context, int64_t first, int64_t count), void *context);

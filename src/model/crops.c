@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The image backbone on crops of several sizes at once (DINOv2, Oquab et al. 2023, arXiv:2304.07193, vision_transformer.py).
+ * The image backbone on crops of several sizes at once (DINOv2, Oquab et al. 2023, arXiv:2304.07193,
+ * vision_transformer.py).
  *
- * All patches of all crops go through the patch product together; then each crop's rows of the residual stream are made: class token, registers, and
- * its patches, masked ones replaced by the mask token, with the positions of its grid (positions.c). The stream runs through the blocks in place.
- * Which crops a branch of a block computes (stochastic depth) is known before the pass, for all blocks. The last norm is for the rows that somebody
- * asks for: class tokens and masked patches; all others would have no gradient.
+ * All patches of all crops go through the patch product together; then each crop's rows of the residual stream are
+ * made: class token, registers, and its patches, masked ones replaced by the mask token, with the positions of its grid
+ * (positions.c). The stream runs through the blocks in place. Which crops a branch of a block computes (stochastic
+ * depth) is known before the pass, for all blocks. The last norm is for the rows that somebody asks for: class tokens
+ * and masked patches; all others would have no gradient.
  *
  * The rows asked for are copied out, so that in the backward pass the stream's own memory can take its gradient.
  */
@@ -30,17 +32,18 @@ struct syz_crops {
   size_t packed_bytes;
 
   syz_arena arena;
-  void *pieces;            /* [patches of all crops, 3 patch^2] act */
-  float *patches;          /* [patches of all crops, D] float32 product, or its gradient in act; memory shared with the workspace of the blocks */
-  float *x;                /* [rows, D] the stream, in the backward pass its gradient */
-  uint8_t *mask;           /* [patches of all crops] of the last forward call */
-  int64_t *kept;           /* [depth, 2, crops kept] lists of stochastic depth; none without it */
+  void *pieces;   /* [patches of all crops, 3 patch^2] act */
+  float *patches; /* [patches of all crops, D] float32 product, or its gradient in act; memory shared with the workspace
+                     of the blocks */
+  float *x;       /* [rows, D] the stream, in the backward pass its gradient */
+  uint8_t *mask;  /* [patches of all crops] of the last forward call */
+  int64_t *kept;  /* [depth, 2, crops kept] lists of stochastic depth; none without it */
   syz_subset (*subset)[2]; /* [depth] */
-  float *last;             /* [most_rows, D] rows asked for, before the last norm; in the backward pass their gradient */
-  float *dlast;            /* [most_rows, D] */
-  float *mean, *rstd;      /* [most_rows] */
-  int64_t *row;            /* [most_rows] */
-  float *dgrid;            /* [largest patches, D] gradient of one group's interpolated positions */
+  float *last;        /* [most_rows, D] rows asked for, before the last norm; in the backward pass their gradient */
+  float *dlast;       /* [most_rows, D] */
+  float *mean, *rstd; /* [most_rows] */
+  int64_t *row;       /* [most_rows] */
+  float *dgrid;       /* [largest patches, D] gradient of one group's interpolated positions */
 
   syz_sequences sequences;   /* of the last forward call */
   bool has_mask, has_stream; /* x holds the stream, not its gradient */
@@ -72,17 +75,22 @@ static syz_status check_config(const syz_model *m, const syz_crops_config *confi
   syz_status st = SYZ_OK;
   const syz_image_config *im = &m->config.image;
   SYZ_REQUIRE(m->tower[SYZ_IMAGE].is_there, SYZ_ERR_INPUT, "crops need an image tower, which this model has not");
-  SYZ_REQUIRE(im->tokens == SYZ_TOKENS_DINOV2, SYZ_ERR_INPUT, "model.image.tokens = patches: crops need class token and positions (dinov2)");
-  SYZ_REQUIRE(config->groups >= 1 && config->groups <= SYZ_GROUPS_MAX, SYZ_ERR_INPUT, "crops: %d sizes, 1 to %d are possible", config->groups,
-              (int)SYZ_GROUPS_MAX);
+  SYZ_REQUIRE(im->tokens == SYZ_TOKENS_DINOV2, SYZ_ERR_INPUT,
+              "model.image.tokens = patches: crops need class token and positions (dinov2)");
+  SYZ_REQUIRE(config->groups >= 1 && config->groups <= SYZ_GROUPS_MAX, SYZ_ERR_INPUT,
+              "crops: %d sizes, 1 to %d are possible", config->groups, (int)SYZ_GROUPS_MAX);
   for (int g = 0; g < config->groups; g++) {
-    SYZ_REQUIRE(config->size[g] >= im->patch && config->size[g] <= 65536 && config->size[g] % im->patch == 0, SYZ_ERR_INPUT,
-                "crops of %" PRId64 " pixels: the size must be a multiple of model.image.patch = %" PRId64, config->size[g], im->patch);
-    SYZ_REQUIRE(config->most[g] >= 0, SYZ_ERR_INPUT, "crops: %" PRId64 " crops of %" PRId64 " pixels", config->most[g], config->size[g]);
+    SYZ_REQUIRE(config->size[g] >= im->patch && config->size[g] <= 65536 && config->size[g] % im->patch == 0,
+                SYZ_ERR_INPUT,
+                "crops of %" PRId64 " pixels: the size must be a multiple of model.image.patch = %" PRId64,
+                config->size[g], im->patch);
+    SYZ_REQUIRE(config->most[g] >= 0, SYZ_ERR_INPUT, "crops: %" PRId64 " crops of %" PRId64 " pixels", config->most[g],
+                config->size[g]);
   }
-  SYZ_REQUIRE(config->drop_rate >= 0 && config->drop_rate < 1, SYZ_ERR_INPUT, "crops: stochastic depth %g must be at least 0 and less than 1",
+  SYZ_REQUIRE(config->drop_rate >= 0 && config->drop_rate < 1, SYZ_ERR_INPUT,
+              "crops: stochastic depth %g must be at least 0 and less than 1", config->drop_rate);
+  SYZ_REQUIRE(config->trains || config->drop_rate == 0, SYZ_ERR_INPUT, "crops: stochastic depth %g without training",
               config->drop_rate);
-  SYZ_REQUIRE(config->trains || config->drop_rate == 0, SYZ_ERR_INPUT, "crops: stochastic depth %g without training", config->drop_rate);
   SYZ_REQUIRE(config->most_rows >= 0, SYZ_ERR_INPUT, "crops: %" PRId64 " rows", config->most_rows);
 cleanup:
   return st;
@@ -109,14 +117,17 @@ static syz_status make_layers(syz_model *m, const syz_crops_config *config, bool
     crop_group *q = &c->group[g];
     const int64_t side = config->size[g] / m->config.image.patch;
     c->config.most[g] = at_least_one(config->most[g]); /* a rank without objects */
-    *q = (crop_group){.size = config->size[g], .side = side, .patches = side * side, .tokens = c->tower->extra + side * side};
+    *q = (crop_group){
+        .size = config->size[g], .side = side, .patches = side * side, .tokens = c->tower->extra + side * side};
     q->most = c->config.most[g];
     q->most_kept = kept[g] = most_kept(q->most, config->drop_rate);
     rows += q->most * q->tokens;
   }
-  SYZ_REQUIRE(c->config.most_rows <= rows, SYZ_ERR_INPUT, "crops: %" PRId64 " rows of %" PRId64 " tokens are asked for", c->config.most_rows, rows);
+  SYZ_REQUIRE(c->config.most_rows <= rows, SYZ_ERR_INPUT, "crops: %" PRId64 " rows of %" PRId64 " tokens are asked for",
+              c->config.most_rows, rows);
   const size_t before = syz_memory_get().live_bytes;
-  SYZ_TRY(syz_linear_create(m->compute, c->tower->dim, c->tower->embed_width, sum_of_patches(c, c->config.most), config->trains, &c->embed));
+  SYZ_TRY(syz_linear_create(m->compute, c->tower->dim, c->tower->embed_width, sum_of_patches(c, c->config.most),
+                            config->trains, &c->embed));
   c->packed_bytes = syz_memory_get().live_bytes - before;
   const blocks_shape shape = {.modality = SYZ_IMAGE,
                               .most = sequences_of(c, c->config.most),
@@ -231,7 +242,8 @@ double syz_crops_flops(const syz_model_config *config, int64_t size)
 
 /* ----------------------------------------------------- stochastic depth */
 
-/* How many crops before crop i are kept, but for a constant. Monotone in i, so ranks that share the crops out agree on every one. */
+/* How many crops before crop i are kept, but for a constant. Monotone in i, so ranks that share the crops out agree on
+ * every one. */
 static double kept_before(double q, double u, int64_t i) { return floor((double)i * q + u); }
 
 static double offset_of(uint64_t seed, uint64_t step, int64_t block, int branch, int group)
@@ -269,7 +281,10 @@ static void choose_kept(syz_crops *c, const syz_crops_input *input)
 
 /* ------------------------------------------------------------- forward */
 
-static const syz_subset (*subsets(const syz_crops *c))[2] { return drops(c) ? (const syz_subset(*)[2])c->subset : NULL; }
+static const syz_subset (*subsets(const syz_crops *c))[2]
+{
+  return drops(c) ? (const syz_subset(*)[2])c->subset : NULL;
+}
 
 static void embed_pieces(syz_crops *c, const syz_crops_input *input)
 {
@@ -281,8 +296,8 @@ static void embed_pieces(syz_crops *c, const syz_crops_input *input)
   for (int g = 0; g < c->config.groups; g++) {
     const crop_group *q = &c->group[g];
     const int64_t n = input->count[g], patches = n * q->patches;
-    image_pieces(q->size, c->m->config.image.patch, act, n, input->planes[g], (unsigned char *)c->pieces + (size_t)(at * width) * syz_dtype_size(act),
-                 threads);
+    image_pieces(q->size, c->m->config.image.patch, act, n, input->planes[g],
+                 (unsigned char *)c->pieces + (size_t)(at * width) * syz_dtype_size(act), threads);
     if (input->mask[g] && patches > 0) {
       memcpy(c->mask + at, input->mask[g], (size_t)patches);
       c->has_mask = true;
@@ -324,7 +339,8 @@ void syz_crops_forward(syz_crops *c, const syz_crops_input *input)
     const crop_group *q = &c->group[g];
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int64_t i = 0; i < input->count[g]; i++)
-      embed_crop(c, q, c->patches + (patch + i * q->patches) * d, c->mask + patch + i * q->patches, c->x + (row + i * q->tokens) * d);
+      embed_crop(c, q, c->patches + (patch + i * q->patches) * d, c->mask + patch + i * q->patches,
+                 c->x + (row + i * q->tokens) * d);
     row += input->count[g] * q->tokens;
     patch += input->count[g] * q->patches;
   }
@@ -334,7 +350,8 @@ void syz_crops_forward(syz_crops *c, const syz_crops_input *input)
 int64_t syz_crops_row(const syz_crops *c, int group, int64_t crop, int64_t token)
 {
   const syz_sequences *s = &c->sequences;
-  SYZ_ASSERT(group >= 0 && group < s->groups && crop >= 0 && crop < s->count[group] && token >= 0 && token < s->tokens[group]);
+  SYZ_ASSERT(group >= 0 && group < s->groups && crop >= 0 && crop < s->count[group] && token >= 0 &&
+             token < s->tokens[group]);
   int64_t row = crop * s->tokens[group] + token;
   for (int g = 0; g < group; g++) row += s->count[g] * s->tokens[g];
   return row;
@@ -362,8 +379,8 @@ static void backward_norm(syz_crops *c, const float *drows, float *gradients)
 {
   const int64_t d = c->tower->dim;
   const backbone_layout *l = &c->tower->backbone;
-  syz_layernorm_backward(c->dlast, false, gradients + l->norm_gain, gradients + l->norm_bias, SYZ_F32, drows, c->last, c->mean, c->rstd,
-                         c->m->weights + l->norm_gain, c->n_rows, d);
+  syz_layernorm_backward(c->dlast, false, gradients + l->norm_gain, gradients + l->norm_bias, SYZ_F32, drows, c->last,
+                         c->mean, c->rstd, c->m->weights + l->norm_gain, c->n_rows, d);
   memset(c->x, 0, (size_t)(syz_sequences_rows(&c->sequences) * d) * sizeof(float));
   for (int64_t i = 0; i < c->n_rows; i++) memcpy(c->x + c->row[i] * d, c->dlast + i * d, (size_t)d * sizeof(float));
 }
@@ -373,8 +390,10 @@ static void add(float *to, const float *from, int64_t n)
   for (int64_t k = 0; k < n; k++) to[k] += from[k];
 }
 
-/* One group: tokens in front, positions of its grid, mask token, and its rows of the patch product's gradient, dpatches [count, patches, D] act. */
-static void backward_group(syz_crops *c, int g, const float *dx, const uint8_t *mask, unsigned char *dpatches, float *gradients)
+/* One group: tokens in front, positions of its grid, mask token, and its rows of the patch product's gradient, dpatches
+ * [count, patches, D] act. */
+static void backward_group(syz_crops *c, int g, const float *dx, const uint8_t *mask, unsigned char *dpatches,
+                           float *gradients)
 {
   const crop_group *q = &c->group[g];
   const backbone_layout *l = &c->tower->backbone;
@@ -422,12 +441,14 @@ static void backward_embedding(syz_crops *c, float *gradients)
                              gradients + c->tower->backbone.embed_bias);
 }
 
-void syz_crops_backward(syz_crops *c, const float *drows, float *gradients, void (*ready)(void *context, int64_t first, int64_t count), void *context)
+void syz_crops_backward(syz_crops *c, const float *drows, float *gradients,
+                        void (*ready)(void *context, int64_t first, int64_t count), void *context)
 {
   SYZ_ASSERT(c->config.trains && (c->has_stream || c->n_rows == 0));
   c->has_stream = false;
   const backbone_layout *l = &c->tower->backbone;
-  /* No crops, or no rows of them that anybody looked at: all gradients are zero. A tensor group's other ranks may have some. */
+  /* No crops, or no rows of them that anybody looked at: all gradients are zero. A tensor group's other ranks may have
+   * some. */
   const bool is_empty = c->n_rows == 0 && !c->blocks.shape.tensor;
   const syz_sequences none = {.groups = 0}, *s = is_empty ? &none : &c->sequences;
   if (!is_empty) backward_norm(c, drows, gradients);

@@ -2,12 +2,14 @@
 /**
  * Initial weights, as the published programs draw them; every number is a function of (seed, parameter name, element).
  *
- * Image backbone (DINOv2, Oquab et al. 2023, arXiv:2304.07193, vision_transformer.py): linear weights and positions normal with std 0.02
- * (its truncation at +-2 is 100 sigma away), class token and registers normal with std 1e-6, mask token and biases 0, the patch convolution
- * PyTorch's default, LayerScale its configured value. Projection heads (dino_head.py there): linear weights normal with std 0.02, biases 0,
- * prototypes PyTorch's default of a linear layer, their gains 1. Spectrum backbone (README.md "Initial weights"): embeddings truncated normal with
- * std 1/sqrt(dim), linear layers 1/sqrt(2 fan_in depth), `head` as with depth 1/2, each cut at 3 std, biases 0. Heads: PyTorch's MultiheadAttention
- * (Glorot uniform) and Linear (uniform up to 1/sqrt(fan_in), biases too), query standard normal. LayerNorm 1 and 0 everywhere.
+ * Image backbone (DINOv2, Oquab et al. 2023, arXiv:2304.07193, vision_transformer.py): linear weights and positions
+ * normal with std 0.02 (its truncation at +-2 is 100 sigma away), class token and registers normal with std 1e-6, mask
+ * token and biases 0, the patch convolution PyTorch's default, LayerScale its configured value. Projection heads
+ * (dino_head.py there): linear weights normal with std 0.02, biases 0, prototypes PyTorch's default of a linear layer,
+ * their gains 1. Spectrum backbone (README.md "Initial weights"): embeddings truncated normal with std 1/sqrt(dim),
+ * linear layers 1/sqrt(2 fan_in depth), `head` as with depth 1/2, each cut at 3 std, biases 0. Heads: PyTorch's
+ * MultiheadAttention (Glorot uniform) and Linear (uniform up to 1/sqrt(fan_in), biases too), query standard normal.
+ * LayerNorm 1 and 0 everywhere.
  */
 #include <math.h>
 #include <string.h>
@@ -25,7 +27,8 @@ static syz_random stream_of(const syz_parameter *p, uint64_t seed, uint64_t atte
   return syz_random_make(seed, SYZ_RANDOM_INIT, attempt, syz_checksum(p->name, strlen(p->name), 0));
 }
 
-/* cut: in units of std, 0 for none. A value outside is drawn again from the stream of the next attempt, at its own element. */
+/* cut: in units of std, 0 for none. A value outside is drawn again from the stream of the next attempt, at its own
+ * element. */
 static void fill_normal(const syz_parameter *p, float *w, uint64_t seed, double std, float cut)
 {
   syz_random r = stream_of(p, seed, 0);
@@ -95,7 +98,11 @@ static void fill_image(const syz_image_config *c, const syz_parameter *p, float 
   else if (p->ndim == 2)
     fill_normal(p, w, seed, 0.02, 0);
   else
-    fill_constant(p, w, ends_with(p->name, "norm.weight") || ends_with(p->name, "norm1.weight") || ends_with(p->name, "norm2.weight") ? 1.0f : 0.0f);
+    fill_constant(p, w,
+                  ends_with(p->name, "norm.weight") || ends_with(p->name, "norm1.weight") ||
+                          ends_with(p->name, "norm2.weight")
+                      ? 1.0f
+                      : 0.0f);
 }
 
 static void fill_spectrum(const syz_spectrum_config *c, const syz_parameter *p, float *w, uint64_t seed)

@@ -2,9 +2,10 @@
 /**
  * Masked spectrum modelling: the spectrum backbone on tokens of which some are set to zero, and its `head` on those.
  *
- * A masked token is the zero vector before data_embed, so that what enters the blocks is that layer's bias and the token's position, as published.
- * Only masked tokens are scored: the last norm and the head run on their rows alone (300 of 778 with the published mask), and the backward pass
- * begins from these rows. Numbers that the loss leaves out (already zero, bad pixels) are the caller's affair: their gradient is zero.
+ * A masked token is the zero vector before data_embed, so that what enters the blocks is that layer's bias and the
+ * token's position, as published. Only masked tokens are scored: the last norm and the head run on their rows alone
+ * (300 of 778 with the published mask), and the backward pass begins from these rows. Numbers that the loss leaves out
+ * (already zero, bad pixels) are the caller's affair: their gradient is zero.
  */
 #include <string.h>
 
@@ -18,7 +19,8 @@ struct syz_masked {
   float eps;
   bool trains;
   syz_linear *embed, *head;
-  size_t ends_bytes; /* of these two: packed weights are inside the engine, so what creating them takes is measured, as in blocks.c */
+  size_t ends_bytes; /* of these two: packed weights are inside the engine, so what creating them takes is measured, as
+                        in blocks.c */
   blocks blocks;
   syz_arena arena;
   int64_t *row;       /* [most_rows] of the last forward call */
@@ -76,8 +78,9 @@ static syz_status describe(const syz_model *m, int64_t most, int64_t most_rows, 
   k->most = most > 0 ? most : 1; /* a rank without objects */
   k->most_rows = most_rows > 0 ? most_rows : 1;
   k->trains = trains;
-  SYZ_REQUIRE(k->most_rows <= k->most * k->tokens, SYZ_ERR_INPUT, "masked modelling: %lld masked tokens of %lld spectra with %lld tokens each",
-              (long long)most_rows, (long long)most, (long long)k->tokens);
+  SYZ_REQUIRE(k->most_rows <= k->most * k->tokens, SYZ_ERR_INPUT,
+              "masked modelling: %lld masked tokens of %lld spectra with %lld tokens each", (long long)most_rows,
+              (long long)most, (long long)k->tokens);
   SYZ_TRY(find_head(k));
 cleanup:
   return st;
@@ -87,7 +90,12 @@ static syz_status make_layers(syz_masked *k, bool is_measuring)
 {
   syz_status st = SYZ_OK;
   const syz_sequences most = sequences_of(k, k->most);
-  const blocks_shape shape = {.modality = SYZ_SPECTRUM, .most = most, .kept = most, .trains = k->trains, .tensor = k->m->tensor, .planned_ranks = k->m->planned_ranks};
+  const blocks_shape shape = {.modality = SYZ_SPECTRUM,
+                              .most = most,
+                              .kept = most,
+                              .trains = k->trains,
+                              .tensor = k->m->tensor,
+                              .planned_ranks = k->m->planned_ranks};
   const size_t before = syz_memory_get().live_bytes;
   SYZ_TRY(syz_linear_create(k->m->compute, k->dim, k->width, k->most * k->tokens, k->trains, &k->embed));
   SYZ_TRY(syz_linear_create(k->m->compute, k->width, k->dim, k->most_rows, k->trains, &k->head));
@@ -99,7 +107,8 @@ cleanup:
 
 static void lay_out(syz_masked *k, syz_arena *a)
 {
-  const size_t act = syz_dtype_size(syz_compute_act(k->m->compute)), rows = (size_t)(k->most * k->tokens), chosen = (size_t)k->most_rows;
+  const size_t act = syz_dtype_size(syz_compute_act(k->m->compute)), rows = (size_t)(k->most * k->tokens),
+               chosen = (size_t)k->most_rows;
   const size_t d = (size_t)k->dim, width = (size_t)k->width;
   k->row = syz_arena_take(a, chosen, sizeof *k->row);
   k->pieces = syz_arena_take(a, rows * width, act);
@@ -187,7 +196,8 @@ static void embed_tokens(syz_masked *k, const float *pieces)
   }
 }
 
-void syz_masked_forward(syz_masked *k, int64_t batch, const float *pieces, int64_t n, const int64_t *row, float *prediction)
+void syz_masked_forward(syz_masked *k, int64_t batch, const float *pieces, int64_t n, const int64_t *row,
+                        float *prediction)
 {
   SYZ_ASSERT(batch >= 0 && batch <= k->most && n >= 0 && n <= k->most_rows);
   const size_t row_bytes = (size_t)k->dim * sizeof(float);
@@ -205,8 +215,8 @@ void syz_masked_forward(syz_masked *k, int64_t batch, const float *pieces, int64
   embed_tokens(k, pieces);
   blocks_forward(&k->blocks, &s, NULL, k->x, k->trains);
   for (int64_t i = 0; i < n; i++) memcpy(k->last + i * k->dim, k->x + row[i] * k->dim, row_bytes);
-  syz_layernorm_forward(syz_compute_act(k->m->compute), k->normed, k->mean, k->rstd, k->last, k->m->weights + k->layout->norm_gain,
-                        k->m->weights + k->layout->norm_bias, k->eps, n, k->dim);
+  syz_layernorm_forward(syz_compute_act(k->m->compute), k->normed, k->mean, k->rstd, k->last,
+                        k->m->weights + k->layout->norm_gain, k->m->weights + k->layout->norm_bias, k->eps, n, k->dim);
   syz_linear_forward(k->head, n, k->normed, SYZ_EPILOGUE_F32, prediction, NULL);
 }
 
@@ -219,10 +229,11 @@ static void backward_head(syz_masked *k, const float *dprediction, float *gradie
   const syz_dtype act = syz_compute_act(k->m->compute);
   float *dx = k->x;
   syz_convert_to_act(act, k->dprediction, dprediction, k->n * k->width);
-  syz_linear_backward_weight(k->head, k->n, k->dprediction, k->normed, gradients + k->head_weight, gradients + k->head_bias);
+  syz_linear_backward_weight(k->head, k->n, k->dprediction, k->normed, gradients + k->head_weight,
+                             gradients + k->head_bias);
   syz_linear_backward_input(k->head, k->n, k->dprediction, k->dnormed);
-  syz_layernorm_backward(k->dlast, false, gradients + k->layout->norm_gain, gradients + k->layout->norm_bias, act, k->dnormed, k->last, k->mean,
-                         k->rstd, k->m->weights + k->layout->norm_gain, k->n, k->dim);
+  syz_layernorm_backward(k->dlast, false, gradients + k->layout->norm_gain, gradients + k->layout->norm_bias, act,
+                         k->dnormed, k->last, k->mean, k->rstd, k->m->weights + k->layout->norm_gain, k->n, k->dim);
   memset(dx, 0, (size_t)(k->batch * k->tokens) * row_bytes);
   for (int64_t i = 0; i < k->n; i++) memcpy(dx + k->row[i] * k->dim, k->dlast + i * k->dim, row_bytes);
 }
@@ -240,11 +251,12 @@ static void backward_embedding(syz_masked *k, float *gradients)
       for (int64_t i = 0; i < d; i++) dposition[t * d + i] += in[i];
     }
   syz_convert_to_act(syz_compute_act(k->m->compute), k->dpieces, dx, rows * d);
-  syz_linear_backward_weight(k->embed, rows, k->dpieces, k->pieces, gradients + k->layout->embed_weight, gradients + k->layout->embed_bias);
+  syz_linear_backward_weight(k->embed, rows, k->dpieces, k->pieces, gradients + k->layout->embed_weight,
+                             gradients + k->layout->embed_bias);
 }
 
-void syz_masked_backward(syz_masked *k, const float *dprediction, float *gradients, void (*ready)(void *context, int64_t first, int64_t count),
-                         void *context)
+void syz_masked_backward(syz_masked *k, const float *dprediction, float *gradients,
+                         void (*ready)(void *context, int64_t first, int64_t count), void *context)
 {
   SYZ_ASSERT(k->trains);
   const syz_sequences s = sequences_of(k, k->batch);

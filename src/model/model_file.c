@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Model files (src/data/README.md "Models"): `parameter/<published name>` float32 and the root attribute `model_config`.
+ * Model files (src/data/README.md "Models"): `parameter/<published name>` float32 and the root attribute
+ * `model_config`.
  *
- * Written collectively: the ranks that hold a tower share the rows of each of its parameters, so any mixture of ranks with one or both towers can
- * write. Read by rank 0 alone and broadcast: a file system is asked once, and every refusal is found in one place and reaches all ranks by
- * agreement. A file from outside is hostile: its configuration is parsed strictly, the table of parameters that follows from it is compared
- * with the names and shapes in the file before anything of their size is allocated, and each part (backbone or head of a tower) must be complete.
+ * Written collectively: the ranks that hold a tower share the rows of each of its parameters, so any mixture of ranks
+ * with one or both towers can write. Read by rank 0 alone and broadcast: a file system is asked once, and every refusal
+ * is found in one place and reaches all ranks by agreement. A file from outside is hostile: its configuration is parsed
+ * strictly, the table of parameters that follows from it is compared with the names and shapes in the file before
+ * anything of their size is allocated, and each part (backbone or head of a tower) must be complete.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -23,7 +25,8 @@ static const char *const extra_name = "logit_scale";
 /* The part for messages: "image backbone", "spectrum head", "dino head". */
 static const char *part_text(int part)
 {
-  static const char *const text[SYZ_PARTS] = {"image backbone", "image head", "spectrum backbone", "spectrum head", "dino head", "ibot head"};
+  static const char *const text[SYZ_PARTS] = {"image backbone", "image head", "spectrum backbone",
+                                              "spectrum head",  "dino head",  "ibot head"};
   return text[part];
 }
 
@@ -42,7 +45,8 @@ static int file_table(const syz_model_config *config, syz_parameter *out)
 
 /* --------------------------------------------------------------- writing */
 
-syz_status syz_model_file_write(syz_comm *c, const char *path, const syz_model *m, const char *created_by, const char *input_yaml)
+syz_status syz_model_file_write(syz_comm *c, const char *path, const syz_model *m, const char *created_by,
+                                const char *input_yaml)
 {
   syz_status st = SYZ_OK;
   syz_h5 *file = NULL;
@@ -73,7 +77,8 @@ syz_status syz_model_file_write(syz_comm *c, const char *path, const syz_model *
   for (int i = 0; i < n; i++) { /* all before the first row: the file gets its space at once */
     const syz_parameter *p = &table[i];
     snprintf(dataset, sizeof dataset, "parameter/%s", p->name);
-    SYZ_TRY(syz_h5_dataset(file, dataset, SYZ_H5_F32, p->shape[0], p->ndim - 1, &p->shape[1], "1", description[p->part]));
+    SYZ_TRY(
+        syz_h5_dataset(file, dataset, SYZ_H5_F32, p->shape[0], p->ndim - 1, &p->shape[1], "1", description[p->part]));
   }
   const syz_parameter *own = m->parameter;
   for (int i = 0; i < n; i++) {
@@ -116,9 +121,9 @@ static void checked_close(checked *f)
 }
 
 /* Files made elsewhere may say how they were computed next to what they are. */
-static const syz_key other_keys[] = {
-    {"compute.precision", SYZ_KEY_CHOICE, "bfloat16", "", 0, 0, "bfloat16|float32", UINT32_MAX, "Precision of the run that made the file."},
-    {.path = NULL}};
+static const syz_key other_keys[] = {{"compute.precision", SYZ_KEY_CHOICE, "bfloat16", "", 0, 0, "bfloat16|float32",
+                                      UINT32_MAX, "Precision of the run that made the file."},
+                                     {.path = NULL}};
 
 static syz_status read_config(const char *path, syz_h5 *file, syz_model_config *config)
 {
@@ -126,13 +131,14 @@ static syz_status read_config(const char *path, syz_h5 *file, syz_model_config *
   char *text = NULL, *format = NULL;
   syz_input *in = NULL;
   SYZ_TRY(syz_h5_read_text(file, "", "syzygy_format", &format));
-  SYZ_REQUIRE(!format || strcmp(format, "model") == 0, SYZ_ERR_DATA, "%s is a file of format \"%s\", not a model", path, format);
+  SYZ_REQUIRE(!format || strcmp(format, "model") == 0, SYZ_ERR_DATA, "%s is a file of format \"%s\", not a model", path,
+              format);
   SYZ_TRY(syz_h5_read_text(file, "", "model_config", &text));
   SYZ_REQUIRE(text, SYZ_ERR_DATA, "%s is no model file: it has no text attribute model_config at its root", path);
   const char *start = text;
   while (*start == '\n' || *start == ' ') start++;
-  SYZ_REQUIRE(strncmp(start, "model:", 6) == 0, SYZ_ERR_DATA, "%s: attribute model_config begins with \"%.20s\", it must begin with \"model:\"", path,
-              start);
+  SYZ_REQUIRE(strncmp(start, "model:", 6) == 0, SYZ_ERR_DATA,
+              "%s: attribute model_config begins with \"%.20s\", it must begin with \"model:\"", path, start);
   const syz_key *const tables[] = {syz_model_keys, other_keys};
   SYZ_TRY(syz_input_create(tables, 2, &in));
   st = syz_input_parse(in, "model_config", text, strlen(text));
@@ -183,7 +189,10 @@ typedef struct found_names {
   name_list unknown;
 } found_names;
 
-static int compare_names(const void *a, const void *b) { return strcmp(((const named_row *)a)->name, ((const named_row *)b)->name); }
+static int compare_names(const void *a, const void *b)
+{
+  return strcmp(((const named_row *)a)->name, ((const named_row *)b)->name);
+}
 
 static syz_status visit_name(void *context, const char *name)
 {
@@ -208,7 +217,8 @@ static void shape_text(char text[128], int ndim, const int64_t *shape)
 {
   size_t used = 0;
   text[0] = '\0';
-  for (int i = 0; i < ndim && used < 120; i++) used += (size_t)snprintf(text + used, 128 - used, "%s%" PRId64, i ? ", " : "", shape[i]);
+  for (int i = 0; i < ndim && used < 120; i++)
+    used += (size_t)snprintf(text + used, 128 - used, "%s%" PRId64, i ? ", " : "", shape[i]);
 }
 
 static syz_status check_shape(const char *path, syz_h5 *file, const syz_parameter *p)
@@ -223,7 +233,8 @@ static syz_status check_shape(const char *path, syz_h5 *file, const syz_paramete
   for (int i = 0; is_equal && i < ndim; i++) is_equal = shape[i] == p->shape[i];
   shape_text(is, ndim, shape);
   shape_text(wanted, p->ndim, p->shape);
-  SYZ_REQUIRE(is_equal, SYZ_ERR_DATA, "%s: dataset %s has shape (%s), its model_config asks for (%s)", path, dataset, is, wanted);
+  SYZ_REQUIRE(is_equal, SYZ_ERR_DATA, "%s: dataset %s has shape (%s), its model_config asks for (%s)", path, dataset,
+              is, wanted);
 cleanup:
   return st;
 }
@@ -242,8 +253,8 @@ static syz_status check_parts(const char *path, checked *f, const unsigned char 
       else
         name_list_add(&missing, f->table[k].name);
     }
-    SYZ_REQUIRE(!present || !missing.n, SYZ_ERR_DATA, "%s: the %s is incomplete, these parameters are missing: %s", path, part_text(i),
-                name_list_end(&missing));
+    SYZ_REQUIRE(!present || !missing.n, SYZ_ERR_DATA, "%s: the %s is incomplete, these parameters are missing: %s",
+                path, part_text(i), name_list_end(&missing));
     f->parts.has[i] = present > 0;
   }
 cleanup:
@@ -268,7 +279,8 @@ static syz_status checked_open(const char *path, checked *f)
   qsort(by_name, (size_t)f->n, sizeof *by_name, compare_names);
   found.by_name = by_name;
   SYZ_TRY(syz_h5_visit(f->file, "parameter", visit_name, &found));
-  SYZ_REQUIRE(found.unknown.n == 0, SYZ_ERR_DATA, "%s: unknown parameters (or not of the model that its model_config describes): %s", path,
+  SYZ_REQUIRE(found.unknown.n == 0, SYZ_ERR_DATA,
+              "%s: unknown parameters (or not of the model that its model_config describes): %s", path,
               name_list_end(&found.unknown));
   SYZ_TRY(check_parts(path, f, found.is_found));
   bool has_any = false;
@@ -302,7 +314,9 @@ syz_status syz_model_file_parts(syz_comm *c, const char *path, syz_model_config 
   checked f;
   SYZ_TRY(checked_open_all(c, path, &f));
   if (f.file && syz_h5_lacks_seal(f.file))
-    syz_warn("%s has no checksum of its attributes (of an older version or another program), so damage there may not be noticed", path);
+    syz_warn("%s has no checksum of its attributes (of an older version or another program), so damage there may not "
+             "be noticed",
+             path);
   *config = f.config;
   *parts = f.parts;
 cleanup:
@@ -315,13 +329,15 @@ syz_status syz_model_file_config(syz_comm *c, const char *path, syz_model_config
   syz_model_parts parts = {{0}};
   syz_status st = syz_model_file_parts(c, path, config, &parts);
   for (int i = 0; i < SYZ_MODALITIES; i++)
-    has[i] = st == SYZ_OK && (parts.has[syz_part_of((syz_modality)i, false)] || parts.has[syz_part_of((syz_modality)i, true)]);
+    has[i] = st == SYZ_OK &&
+             (parts.has[syz_part_of((syz_modality)i, false)] || parts.has[syz_part_of((syz_modality)i, true)]);
   return st;
 }
 
 /* ---------------------------------------------------------------- reading */
 
-/* The file's towers are those of the model. What only says how a tower is used (tokens, size) or begun (layerscale, dropout) may differ. */
+/* The file's towers are those of the model. What only says how a tower is used (tokens, size) or begun (layerscale,
+ * dropout) may differ. */
 static syz_status check_config(const char *path, const checked *f, const syz_model *m, bool allow_missing)
 {
   syz_status st = SYZ_OK;
@@ -330,43 +346,45 @@ static syz_status check_config(const char *path, const checked *f, const syz_mod
     const char *key;
     int64_t in_file, in_model;
     syz_part part;
-  } same[] = {{"model.image.dim", a->image.dim, b->image.dim, SYZ_PART_IMAGE_BACKBONE},
-              {"model.image.depth", a->image.depth, b->image.depth, SYZ_PART_IMAGE_BACKBONE},
-              {"model.image.heads", a->image.heads, b->image.heads, SYZ_PART_IMAGE_BACKBONE},
-              {"model.image.patch", a->image.patch, b->image.patch, SYZ_PART_IMAGE_BACKBONE},
-              {"model.image.registers", a->image.registers, b->image.registers, SYZ_PART_IMAGE_BACKBONE},
-              {"model.image.layerscale (0 or not)", a->image.layerscale > 0, b->image.layerscale > 0, SYZ_PART_IMAGE_BACKBONE},
-              {"model.spectrum.dim", a->spectrum.dim, b->spectrum.dim, SYZ_PART_SPECTRUM_BACKBONE},
-              {"model.spectrum.depth", a->spectrum.depth, b->spectrum.depth, SYZ_PART_SPECTRUM_BACKBONE},
-              {"model.spectrum.heads", a->spectrum.heads, b->spectrum.heads, SYZ_PART_SPECTRUM_BACKBONE},
-              {"model.spectrum.section", a->spectrum.section, b->spectrum.section, SYZ_PART_SPECTRUM_BACKBONE},
-              {"model.spectrum.overlap", a->spectrum.overlap, b->spectrum.overlap, SYZ_PART_SPECTRUM_BACKBONE},
-              {"model.spectrum.max_tokens", a->spectrum.max_tokens, b->spectrum.max_tokens, SYZ_PART_SPECTRUM_BACKBONE},
-              {"model.image.dim", a->image.dim, b->image.dim, SYZ_PART_IMAGE_HEAD},
-              {"model.embedding.dim", a->embedding.dim, b->embedding.dim, SYZ_PART_IMAGE_HEAD},
-              {"model.embedding.heads", a->embedding.heads, b->embedding.heads, SYZ_PART_IMAGE_HEAD},
-              {"model.spectrum.dim", a->spectrum.dim, b->spectrum.dim, SYZ_PART_SPECTRUM_HEAD},
-              {"model.embedding.dim", a->embedding.dim, b->embedding.dim, SYZ_PART_SPECTRUM_HEAD},
-              {"model.embedding.heads", a->embedding.heads, b->embedding.heads, SYZ_PART_SPECTRUM_HEAD},
-              {"model.image.dim", a->image.dim, b->image.dim, SYZ_PART_DINO_HEAD},
-              {"model.dino.layers", a->dino.layers, b->dino.layers, SYZ_PART_DINO_HEAD},
-              {"model.dino.hidden", a->dino.hidden, b->dino.hidden, SYZ_PART_DINO_HEAD},
-              {"model.dino.bottleneck", a->dino.bottleneck, b->dino.bottleneck, SYZ_PART_DINO_HEAD},
-              {"model.dino.prototypes", a->dino.prototypes, b->dino.prototypes, SYZ_PART_DINO_HEAD},
-              {"model.image.dim", a->image.dim, b->image.dim, SYZ_PART_IBOT_HEAD},
-              {"model.dino.layers", a->dino.layers, b->dino.layers, SYZ_PART_IBOT_HEAD},
-              {"model.dino.hidden", a->dino.hidden, b->dino.hidden, SYZ_PART_IBOT_HEAD},
-              {"model.dino.bottleneck", a->dino.bottleneck, b->dino.bottleneck, SYZ_PART_IBOT_HEAD},
-              {"model.dino.prototypes", a->dino.prototypes, b->dino.prototypes, SYZ_PART_IBOT_HEAD}};
+  } same[] = {
+      {"model.image.dim", a->image.dim, b->image.dim, SYZ_PART_IMAGE_BACKBONE},
+      {"model.image.depth", a->image.depth, b->image.depth, SYZ_PART_IMAGE_BACKBONE},
+      {"model.image.heads", a->image.heads, b->image.heads, SYZ_PART_IMAGE_BACKBONE},
+      {"model.image.patch", a->image.patch, b->image.patch, SYZ_PART_IMAGE_BACKBONE},
+      {"model.image.registers", a->image.registers, b->image.registers, SYZ_PART_IMAGE_BACKBONE},
+      {"model.image.layerscale (0 or not)", a->image.layerscale > 0, b->image.layerscale > 0, SYZ_PART_IMAGE_BACKBONE},
+      {"model.spectrum.dim", a->spectrum.dim, b->spectrum.dim, SYZ_PART_SPECTRUM_BACKBONE},
+      {"model.spectrum.depth", a->spectrum.depth, b->spectrum.depth, SYZ_PART_SPECTRUM_BACKBONE},
+      {"model.spectrum.heads", a->spectrum.heads, b->spectrum.heads, SYZ_PART_SPECTRUM_BACKBONE},
+      {"model.spectrum.section", a->spectrum.section, b->spectrum.section, SYZ_PART_SPECTRUM_BACKBONE},
+      {"model.spectrum.overlap", a->spectrum.overlap, b->spectrum.overlap, SYZ_PART_SPECTRUM_BACKBONE},
+      {"model.spectrum.max_tokens", a->spectrum.max_tokens, b->spectrum.max_tokens, SYZ_PART_SPECTRUM_BACKBONE},
+      {"model.image.dim", a->image.dim, b->image.dim, SYZ_PART_IMAGE_HEAD},
+      {"model.embedding.dim", a->embedding.dim, b->embedding.dim, SYZ_PART_IMAGE_HEAD},
+      {"model.embedding.heads", a->embedding.heads, b->embedding.heads, SYZ_PART_IMAGE_HEAD},
+      {"model.spectrum.dim", a->spectrum.dim, b->spectrum.dim, SYZ_PART_SPECTRUM_HEAD},
+      {"model.embedding.dim", a->embedding.dim, b->embedding.dim, SYZ_PART_SPECTRUM_HEAD},
+      {"model.embedding.heads", a->embedding.heads, b->embedding.heads, SYZ_PART_SPECTRUM_HEAD},
+      {"model.image.dim", a->image.dim, b->image.dim, SYZ_PART_DINO_HEAD},
+      {"model.dino.layers", a->dino.layers, b->dino.layers, SYZ_PART_DINO_HEAD},
+      {"model.dino.hidden", a->dino.hidden, b->dino.hidden, SYZ_PART_DINO_HEAD},
+      {"model.dino.bottleneck", a->dino.bottleneck, b->dino.bottleneck, SYZ_PART_DINO_HEAD},
+      {"model.dino.prototypes", a->dino.prototypes, b->dino.prototypes, SYZ_PART_DINO_HEAD},
+      {"model.image.dim", a->image.dim, b->image.dim, SYZ_PART_IBOT_HEAD},
+      {"model.dino.layers", a->dino.layers, b->dino.layers, SYZ_PART_IBOT_HEAD},
+      {"model.dino.hidden", a->dino.hidden, b->dino.hidden, SYZ_PART_IBOT_HEAD},
+      {"model.dino.bottleneck", a->dino.bottleneck, b->dino.bottleneck, SYZ_PART_IBOT_HEAD},
+      {"model.dino.prototypes", a->dino.prototypes, b->dino.prototypes, SYZ_PART_IBOT_HEAD}};
   for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
     if (!model_has_part(m, same[i].part) || !f->parts.has[same[i].part]) continue;
-    SYZ_REQUIRE(same[i].in_file == same[i].in_model, SYZ_ERR_INPUT, "%s was made with %s = %" PRId64 ", this run asks for %" PRId64, path,
-                same[i].key, same[i].in_file, same[i].in_model);
+    SYZ_REQUIRE(same[i].in_file == same[i].in_model, SYZ_ERR_INPUT,
+                "%s was made with %s = %" PRId64 ", this run asks for %" PRId64, path, same[i].key, same[i].in_file,
+                same[i].in_model);
   }
   for (int i = 0; i < SYZ_MODALITIES && !allow_missing; i++) {
     const int backbone = syz_part_of((syz_modality)i, false), head = syz_part_of((syz_modality)i, true);
-    SYZ_REQUIRE(!model_has_part(m, backbone) || f->parts.has[backbone] || f->parts.has[head], SYZ_ERR_DATA, "%s has no %s tower", path,
-                syz_modality_name((syz_modality)i));
+    SYZ_REQUIRE(!model_has_part(m, backbone) || f->parts.has[backbone] || f->parts.has[head], SYZ_ERR_DATA,
+                "%s has no %s tower", path, syz_modality_name((syz_modality)i));
   }
   for (int i = 0; i < SYZ_PARTS && !allow_missing; i++)
     SYZ_REQUIRE(!model_has_part(m, i) || f->parts.has[i], SYZ_ERR_DATA, "%s has no %s", path, part_text(i));
@@ -374,8 +392,8 @@ cleanup:
   return st;
 }
 
-/* Pretraining does not read the gains of prototypes (README.md "Projection heads": fixed at 1). Others would be ignored, and written back as if they
- * had been in use. */
+/* Pretraining does not read the gains of prototypes (README.md "Projection heads": fixed at 1). Others would be
+ * ignored, and written back as if they had been in use. */
 static bool is_gain(const syz_parameter *p)
 {
   const char *last = strrchr(p->name, '.');
@@ -392,10 +410,11 @@ static syz_status read_parameter(const char *path, syz_h5 *file, const syz_param
   SYZ_TRY(syz_h5_verify(file, dataset, &has_checksum));
   SYZ_TRY(syz_h5_read(file, dataset, SYZ_H5_F32, 0, p->shape[0], values));
   for (int64_t i = 0; i < p->size; i++)
-    SYZ_REQUIRE(isfinite(values[i]), SYZ_ERR_DATA, "%s: dataset %s: element %" PRId64 " is %g, weights must be finite", path, dataset, i,
-                (double)values[i]);
+    SYZ_REQUIRE(isfinite(values[i]), SYZ_ERR_DATA, "%s: dataset %s: element %" PRId64 " is %g, weights must be finite",
+                path, dataset, i, (double)values[i]);
   for (int64_t i = 0; i < p->size && is_gain(p); i++)
-    SYZ_REQUIRE(values[i] == 1, SYZ_ERR_DATA, "%s: dataset %s: element %" PRId64 " is %g; gains of prototypes other than 1 are not supported", path,
+    SYZ_REQUIRE(values[i] == 1, SYZ_ERR_DATA,
+                "%s: dataset %s: element %" PRId64 " is %g; gains of prototypes other than 1 are not supported", path,
                 dataset, i, (double)values[i]);
 cleanup:
   return st;
@@ -414,8 +433,10 @@ static void take_parameter(syz_model *m, const syz_parameter *in_file, const flo
     memcpy(to, values, (size_t)p->size * sizeof *to);
     return;
   }
-  SYZ_ASSERT(p->ndim == 3 && in_file->ndim == 3 && p->shape[2] == in_file->shape[2]); /* pos_embed: check_config leaves nothing else to differ */
-  const int64_t dim = p->shape[2], from = llround(sqrt((double)(in_file->shape[1] - 1))), side = llround(sqrt((double)(p->shape[1] - 1)));
+  SYZ_ASSERT(p->ndim == 3 && in_file->ndim == 3 &&
+             p->shape[2] == in_file->shape[2]); /* pos_embed: check_config leaves nothing else to differ */
+  const int64_t dim = p->shape[2], from = llround(sqrt((double)(in_file->shape[1] - 1))),
+                side = llround(sqrt((double)(p->shape[1] - 1)));
   memcpy(to, values, (size_t)dim * sizeof *to);
   syz_positions_interpolate(to + dim, side, values + dim, from, dim);
 }

@@ -9,7 +9,8 @@
 
 enum { BLOCK_PARAMETERS = 14, PROJECTION_LAYERS = 8 };
 
-/** Offsets of one transformer block's parameters in the block of all, in the order of syz_block_parameters; -1: has none. */
+/** Offsets of one transformer block's parameters in the block of all, in the order of syz_block_parameters; -1: has
+ * none. */
 typedef struct block_layout {
   int64_t offset[BLOCK_PARAMETERS];
   int64_t first, count; /**< the whole transformer block, contiguous */
@@ -83,32 +84,35 @@ struct syz_model {
   model_layout layout; /* the towers have copies of their own parts of it */
   syz_parameter *parameter;
   int n_parameters;
-  float *weights;    /* owned, or in `shared` */
+  float *weights; /* owned, or in `shared` */
   int64_t size;
   syz_shared shared;
-  syz_nodes *nodes;  /**< whose ranks have the weights together; NULL: each has its own */
+  syz_nodes *nodes;   /**< whose ranks have the weights together; NULL: each has its own */
   syz_comm *tensor;   /**< borrowed; NULL: alone */
   int planned_ranks;  /**< of a tensor group that is not there */
   int64_t recomputed; /**< first blocks of each backbone that keep no activations */
 };
 
 /**
- * The table of parameters of the parts wanted, the only list of names and shapes in the program. `out` NULL: count only. layout NULL, or with
- * room for the blocks of the backbones wanted. *size: elements of the block.
+ * The table of parameters of the parts wanted, the only list of names and shapes in the program. `out` NULL: count
+ * only. layout NULL, or with room for the blocks of the backbones wanted. *size: elements of the block.
  */
-int model_table(const syz_model_config *config, syz_purpose purpose, const bool has[SYZ_PARTS], syz_parameter *out, model_layout *layout,
-                int64_t *size);
+int model_table(const syz_model_config *config, syz_purpose purpose, const bool has[SYZ_PARTS], syz_parameter *out,
+                model_layout *layout, int64_t *size);
 
-/** Whether this rank writes parameter number `parameter` when all are written anew: one rank of those that share the weights does. */
+/** Whether this rank writes parameter number `parameter` when all are written anew: one rank of those that share the
+ * weights does. */
 bool model_writes(const syz_model *m, int parameter);
 
 /** Addresses of a transformer block's parameters inside `base` (weights or gradients). */
 syz_block_parameters block_at(const block_layout *layout, float *base);
 
 /** Images [B, 3, size, size] -> patches [B, P, 3 patch^2] act, in the order of the published convolution's weight. */
-void image_pieces(int64_t size, int64_t patch, syz_dtype act, int64_t batch, const float *planes, void *pieces, int threads);
+void image_pieces(int64_t size, int64_t patch, syz_dtype act, int64_t batch, const float *planes, void *pieces,
+                  int threads);
 /** Flux [B, SYZ_TOWER_PIXELS] -> [B, T, section + 2] act: normalised sections and the token of mean and deviation. */
-void spectrum_pieces(const syz_model_config *config, syz_dtype act, int64_t batch, const float *flux, void *pieces, int threads);
+void spectrum_pieces(const syz_model_config *config, syz_dtype act, int64_t batch, const float *flux, void *pieces,
+                     int threads);
 
 /** Drop layers and memory of a plan. */
 void tower_unplan(tower *t);

@@ -2,8 +2,9 @@
 /**
  * The table of parameters and the model object.
  *
- * One pass over the published names (README.md "Names") fills the table, the offsets that the layers use and the size of the block.
- * It runs twice, first to count. Everything that must know a parameter's name, shape or place reads what this pass wrote.
+ * One pass over the published names (README.md "Names") fills the table, the offsets that the layers use and the size
+ * of the block. It runs twice, first to count. Everything that must know a parameter's name, shape or place reads what
+ * this pass wrote.
  */
 #include <inttypes.h>
 #include <stdarg.h>
@@ -30,7 +31,8 @@ static int64_t add_shaped(builder *b, const int64_t shape[4], int ndim, const ch
   for (int i = 0; i < ndim; i++) size *= shape[i];
   if (b->out) {
     syz_parameter *p = &b->out[b->n];
-    *p = (syz_parameter){.ndim = ndim, .offset = offset, .size = size, .modality = b->modality, .part = b->part, .is_used = b->is_used};
+    *p = (syz_parameter){
+        .ndim = ndim, .offset = offset, .size = size, .modality = b->modality, .part = b->part, .is_used = b->is_used};
     int prefix = snprintf(p->name, sizeof p->name, "%s", b->prefix);
     int rest = vsnprintf(p->name + prefix, sizeof p->name - (size_t)prefix, format, arguments);
     SYZ_ASSERT(rest > 0 && (size_t)(prefix + rest) < sizeof p->name);
@@ -80,11 +82,12 @@ static int64_t add_filter(builder *b, int64_t out, int64_t side, const char *for
 
 /* Names of the two towers' blocks, in the order of syz_block_parameters; the shapes are the same. */
 static const char *const block_names[SYZ_MODALITIES][BLOCK_PARAMETERS] = {
-    {"norm1.weight", "norm1.bias", "attn.qkv.weight", "attn.qkv.bias", "attn.proj.weight", "attn.proj.bias", "ls1.gamma", "norm2.weight",
-     "norm2.bias", "mlp.fc1.weight", "mlp.fc1.bias", "mlp.fc2.weight", "mlp.fc2.bias", "ls2.gamma"},
-    {"layernorm1.weight", "layernorm1.bias", "attention.attention.weight", "attention.attention.bias", "attention.projection.weight",
-     "attention.projection.bias", NULL, "layernorm2.weight", "layernorm2.bias", "mlp.encoder.weight", "mlp.encoder.bias", "mlp.decoder.weight",
-     "mlp.decoder.bias", NULL}};
+    {"norm1.weight", "norm1.bias", "attn.qkv.weight", "attn.qkv.bias", "attn.proj.weight", "attn.proj.bias",
+     "ls1.gamma", "norm2.weight", "norm2.bias", "mlp.fc1.weight", "mlp.fc1.bias", "mlp.fc2.weight", "mlp.fc2.bias",
+     "ls2.gamma"},
+    {"layernorm1.weight", "layernorm1.bias", "attention.attention.weight", "attention.attention.bias",
+     "attention.projection.weight", "attention.projection.bias", NULL, "layernorm2.weight", "layernorm2.bias",
+     "mlp.encoder.weight", "mlp.encoder.bias", "mlp.decoder.weight", "mlp.decoder.bias", NULL}};
 
 static void add_blocks(builder *b, int64_t depth, int64_t d, bool has_layerscale, block_layout *layout)
 {
@@ -92,8 +95,9 @@ static void add_blocks(builder *b, int64_t depth, int64_t d, bool has_layerscale
   static const struct {
     int rows, columns;
     bool is_scale;
-  } shape[BLOCK_PARAMETERS] = {{1, 0, false}, {1, 0, false}, {3, 1, false}, {3, 0, false}, {1, 1, false}, {1, 0, false}, {1, 0, true},
-                               {1, 0, false}, {1, 0, false}, {4, 1, false}, {4, 0, false}, {1, 4, false}, {1, 0, false}, {1, 0, true}};
+  } shape[BLOCK_PARAMETERS] = {{1, 0, false}, {1, 0, false}, {3, 1, false}, {3, 0, false}, {1, 1, false},
+                               {1, 0, false}, {1, 0, true},  {1, 0, false}, {1, 0, false}, {4, 1, false},
+                               {4, 0, false}, {1, 4, false}, {1, 0, false}, {1, 0, true}};
   for (int64_t i = 0; i < depth; i++) {
     int64_t first = b->at;
     for (int k = 0; k < BLOCK_PARAMETERS; k++) {
@@ -149,7 +153,9 @@ static void add_spectrum_backbone(builder *b, const syz_spectrum_config *c, syz_
   l->last_first = b->at;
   l->norm_gain = add_vector(b, c->dim, "final_layernorm.weight");
   l->norm_bias = add_vector(b, c->dim, "final_layernorm.bias");
-  b->is_used = purpose == SYZ_PURPOSE_MASKED; /* reconstructs masked sections in pretraining; the embedding does not pass through it */
+  b->is_used =
+      purpose ==
+      SYZ_PURPOSE_MASKED; /* reconstructs masked sections in pretraining; the embedding does not pass through it */
   l->head_weight = add_matrix(b, c->section + 2, c->dim, "head.weight");
   l->head_bias = add_vector(b, c->section + 2, "head.bias");
   b->is_used = true;
@@ -184,9 +190,9 @@ static void add_head(builder *b, int64_t width, int64_t e, head_layout *l)
 }
 
 /*
- * DINOv2's DINOHead: an nn.Sequential of linear layers with activations between them (so every second number; a single layer, which is no
- * sequence there, is number 0 here), then the weight-normalised prototypes. Their gain weight_g is fixed at 1 and never learned; it is carried for
- * the sake of the published names.
+ * DINOv2's DINOHead: an nn.Sequential of linear layers with activations between them (so every second number; a single
+ * layer, which is no sequence there, is number 0 here), then the weight-normalised prototypes. Their gain weight_g is
+ * fixed at 1 and never learned; it is carried for the sake of the published names.
  */
 static void add_projection(builder *b, const syz_dino_config *c, int64_t width, projection_layout *l)
 {
@@ -205,12 +211,13 @@ static void add_projection(builder *b, const syz_dino_config *c, int64_t width, 
 static const struct {
   const char *name, *prefix;
   syz_modality modality;
-} part_table[SYZ_PARTS] = {[SYZ_PART_IMAGE_BACKBONE] = {"image_backbone", "image_encoder.backbone.", SYZ_IMAGE},
-                           [SYZ_PART_IMAGE_HEAD] = {"image_head", "image_encoder.", SYZ_IMAGE},
-                           [SYZ_PART_SPECTRUM_BACKBONE] = {"spectrum_backbone", "spectrum_encoder.backbone.", SYZ_SPECTRUM},
-                           [SYZ_PART_SPECTRUM_HEAD] = {"spectrum_head", "spectrum_encoder.", SYZ_SPECTRUM},
-                           [SYZ_PART_DINO_HEAD] = {"dino_head", "dino_head.", SYZ_IMAGE},
-                           [SYZ_PART_IBOT_HEAD] = {"ibot_head", "ibot_head.", SYZ_IMAGE}};
+} part_table[SYZ_PARTS] = {
+    [SYZ_PART_IMAGE_BACKBONE] = {"image_backbone", "image_encoder.backbone.", SYZ_IMAGE},
+    [SYZ_PART_IMAGE_HEAD] = {"image_head", "image_encoder.", SYZ_IMAGE},
+    [SYZ_PART_SPECTRUM_BACKBONE] = {"spectrum_backbone", "spectrum_encoder.backbone.", SYZ_SPECTRUM},
+    [SYZ_PART_SPECTRUM_HEAD] = {"spectrum_head", "spectrum_encoder.", SYZ_SPECTRUM},
+    [SYZ_PART_DINO_HEAD] = {"dino_head", "dino_head.", SYZ_IMAGE},
+    [SYZ_PART_IBOT_HEAD] = {"ibot_head", "ibot_head.", SYZ_IMAGE}};
 
 const char *syz_part_name(syz_part part) { return part_table[part].name; }
 
@@ -231,8 +238,8 @@ syz_part syz_part_of(syz_modality modality, bool is_head)
   return is_head ? SYZ_PART_SPECTRUM_HEAD : SYZ_PART_SPECTRUM_BACKBONE;
 }
 
-int model_table(const syz_model_config *config, syz_purpose purpose, const bool has[SYZ_PARTS], syz_parameter *out, model_layout *layout,
-                int64_t *size)
+int model_table(const syz_model_config *config, syz_purpose purpose, const bool has[SYZ_PARTS], syz_parameter *out,
+                model_layout *layout, int64_t *size)
 {
   builder b = {.out = out};
   model_layout no_layout = {.backbone = {{0}}};
@@ -318,7 +325,8 @@ static void describe_tower(syz_model *m, syz_modality modality, bool is_there)
   }
 }
 
-static syz_status create(const syz_model_config *config, syz_purpose purpose, const bool has[SYZ_PARTS], const syz_compute *compute, syz_model **out)
+static syz_status create(const syz_model_config *config, syz_purpose purpose, const bool has[SYZ_PARTS],
+                         const syz_compute *compute, syz_model **out)
 {
   syz_status st = SYZ_OK;
   syz_model *m = NULL;
@@ -352,7 +360,8 @@ cleanup:
   return st;
 }
 
-syz_status syz_model_create(const syz_model_config *config, bool has_image, bool has_spectrum, const syz_compute *compute, syz_model **out)
+syz_status syz_model_create(const syz_model_config *config, bool has_image, bool has_spectrum,
+                            const syz_compute *compute, syz_model **out)
 {
   syz_status st = SYZ_OK;
   const bool has[SYZ_PARTS] = {has_image, has_image, has_spectrum, has_spectrum};
@@ -363,7 +372,8 @@ cleanup:
   return st;
 }
 
-syz_status syz_model_create_for(syz_purpose purpose, const syz_model_config *config, const syz_compute *compute, syz_model **out)
+syz_status syz_model_create_for(syz_purpose purpose, const syz_model_config *config, const syz_compute *compute,
+                                syz_model **out)
 {
   syz_status st = SYZ_OK;
   const bool is_dino = purpose == SYZ_PURPOSE_DINO, is_masked = purpose == SYZ_PURPOSE_MASKED;
@@ -406,8 +416,9 @@ static syz_status check_tensor(const syz_model *m, int ranks)
 {
   syz_status st = SYZ_OK;
   for (int i = 0; i < SYZ_MODALITIES; i++)
-    SYZ_REQUIRE(!m->tower[i].is_there || m->tower[i].heads % ranks == 0, SYZ_ERR_INPUT, "parallel.tensor = %d does not divide model.%s.heads = %lld", ranks,
-                syz_modality_name((syz_modality)i), (long long)m->tower[i].heads);
+    SYZ_REQUIRE(!m->tower[i].is_there || m->tower[i].heads % ranks == 0, SYZ_ERR_INPUT,
+                "parallel.tensor = %d does not divide model.%s.heads = %lld", ranks, syz_modality_name((syz_modality)i),
+                (long long)m->tower[i].heads);
 cleanup:
   return st;
 }

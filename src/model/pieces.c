@@ -2,8 +2,8 @@
 /**
  * From an object's pixels to the rows of the first product: patches of an image, sections of a spectrum.
  *
- * The published patch embedding is a convolution whose stride is its kernel: one product over gathered patches, each in the order
- * (plane, row, column) of the weight. Objects are independent of one another, so the threads share them out.
+ * The published patch embedding is a convolution whose stride is its kernel: one product over gathered patches, each in
+ * the order (plane, row, column) of the weight. Objects are independent of one another, so the threads share them out.
  */
 #include <math.h>
 #include <string.h>
@@ -18,7 +18,8 @@ static inline void store(syz_dtype act, void *out, int64_t at, float x)
     ((syz_bf16 *)out)[at] = syz_bf16_from_f32(x);
 }
 
-void image_pieces(int64_t size, int64_t patch, syz_dtype act, int64_t batch, const float *planes, void *pieces, int threads)
+void image_pieces(int64_t size, int64_t patch, syz_dtype act, int64_t batch, const float *planes, void *pieces,
+                  int threads)
 {
   const int64_t side = size / patch, width = 3 * patch * patch;
   const double start = syz_profile_begin();
@@ -38,11 +39,12 @@ void image_pieces(int64_t size, int64_t patch, syz_dtype act, int64_t batch, con
 }
 
 /*
- * Mean and standard deviation over all (good) pixels in float64 (n - 1); the deviation is floored at 0.2 (README.md "Spectrum tower"). A token is two
- * zeros and its section; the one in front carries (mean - 2) / 2 and (deviation - 2) / 8. Without a good pixel: mean 0, deviation 0.2.
+ * Mean and standard deviation over all (good) pixels in float64 (n - 1); the deviation is floored at 0.2 (README.md
+ * "Spectrum tower"). A token is two zeros and its section; the one in front carries (mean - 2) / 2 and (deviation - 2)
+ * / 8. Without a good pixel: mean 0, deviation 0.2.
  */
-static double one_spectrum(const syz_spectrum_config *c, syz_dtype act, int64_t tokens, const float *flux, const uint8_t *good, void *pieces,
-                           int64_t at)
+static double one_spectrum(const syz_spectrum_config *c, syz_dtype act, int64_t tokens, const float *flux,
+                           const uint8_t *good, void *pieces, int64_t at)
 {
   const int64_t width = c->section + 2, step = c->section - c->overlap;
   double sum = 0, squares = 0;
@@ -65,23 +67,29 @@ static double one_spectrum(const syz_spectrum_config *c, syz_dtype act, int64_t 
     const int64_t first = (t - 1) * step, row = at + t * width;
     store(act, pieces, row, 0.0f);
     store(act, pieces, row + 1, 0.0f);
-    for (int64_t j = 0; j < c->section; j++) store(act, pieces, row + 2 + j, good && !good[first + j] ? 0.0f : (flux[first + j] - centre) * scale);
+    for (int64_t j = 0; j < c->section; j++)
+      store(act, pieces, row + 2 + j, good && !good[first + j] ? 0.0f : (flux[first + j] - centre) * scale);
   }
   return deviation;
 }
 
-void spectrum_pieces(const syz_model_config *config, syz_dtype act, int64_t batch, const float *flux, void *pieces, int threads)
+void spectrum_pieces(const syz_model_config *config, syz_dtype act, int64_t batch, const float *flux, void *pieces,
+                     int threads)
 {
   const int64_t tokens = syz_model_tokens(config, SYZ_SPECTRUM), width = config->spectrum.section + 2;
   const double start = syz_profile_begin();
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-  for (int64_t b = 0; b < batch; b++) one_spectrum(&config->spectrum, act, tokens, flux + b * SYZ_TOWER_PIXELS, NULL, pieces, b * tokens * width);
+  for (int64_t b = 0; b < batch; b++)
+    one_spectrum(&config->spectrum, act, tokens, flux + b * SYZ_TOWER_PIXELS, NULL, pieces, b * tokens * width);
   syz_profile_end(start, SYZ_PROFILE_ELEMENTWISE, "sections", width, 0, 0,
-                  (double)batch * ((double)(SYZ_TOWER_PIXELS * (int64_t)sizeof(float)) + (double)(tokens * width) * (double)syz_dtype_size(act)));
+                  (double)batch * ((double)(SYZ_TOWER_PIXELS * (int64_t)sizeof(float)) +
+                                   (double)(tokens * width) * (double)syz_dtype_size(act)));
 }
 
-void syz_masked_pieces(const syz_model_config *config, const float *flux, const uint8_t *good, float *piece, float *deviation)
+void syz_masked_pieces(const syz_model_config *config, const float *flux, const uint8_t *good, float *piece,
+                       float *deviation)
 {
-  const double found = one_spectrum(&config->spectrum, SYZ_F32, syz_model_tokens(config, SYZ_SPECTRUM), flux, good, piece, 0);
+  const double found =
+      one_spectrum(&config->spectrum, SYZ_F32, syz_model_tokens(config, SYZ_SPECTRUM), flux, good, piece, 0);
   if (deviation) *deviation = (float)found;
 }

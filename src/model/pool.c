@@ -2,16 +2,18 @@
 /**
  * Attention pooling with one learned query, then LayerNorm and MLP, forward and backward (README.md "Pooling heads").
  *
- * PyTorch's multi-head attention forms keys and values of all tokens, 4 T D^2 operations. With one query for all objects they need never exist:
- * for head n, with q = W_q query + b_q, the score of token x is (q_n . W_k,n x + q_n . b_k) / sqrt(Dh). The first term is u_n . x with
- * u_n = W_k,n^T q_n / sqrt(Dh), formed once for all objects; the second is the same for every token and drops out of the softmax, which is
- * why b_k has no gradient. The values' weighted sum is W_v,n xbar_n + b_v,n with xbar_n = sum_t p_n[t] x[t], since the p_n sum to one.
+ * PyTorch's multi-head attention forms keys and values of all tokens, 4 T D^2 operations. With one query for all
+ * objects they need never exist: for head n, with q = W_q query + b_q, the score of token x is (q_n . W_k,n x + q_n .
+ * b_k) / sqrt(Dh). The first term is u_n . x with u_n = W_k,n^T q_n / sqrt(Dh), formed once for all objects; the second
+ * is the same for every token and drops out of the softmax, which is why b_k has no gradient. The values' weighted sum
+ * is W_v,n xbar_n + b_v,n with xbar_n = sum_t p_n[t] x[t], since the p_n sum to one.
  *
  * Backward, from dxbar_n = W_v,n^T dv_n: dp_n[t] = dxbar_n . x[t], ds = p (dp - sum p dp), du_n = sum_t ds_n[t] x[t],
- * dx[t] = sum_n p_n[t] dxbar_n + ds_n[t] u_n; and from du_n: dW_k,n = q_n du_n^T / sqrt(Dh), dq_n = W_k,n du_n / sqrt(Dh), dW_q = dq query^T,
- * db_q = dq, dquery = W_q^T dq.
+ * dx[t] = sum_n p_n[t] dxbar_n + ds_n[t] u_n; and from du_n: dW_k,n = q_n du_n^T / sqrt(Dh), dq_n = W_k,n du_n /
+ * sqrt(Dh), dW_q = dq query^T, db_q = dq, dquery = W_q^T dq.
  *
- * Scores, softmax, xbar and u are float32 in either precision; xbar enters W_v in the activation type, as everything that enters a product.
+ * Scores, softmax, xbar and u are float32 in either precision; xbar enters W_v in the activation type, as everything
+ * that enters a product.
  */
 #include <math.h>
 #include <omp.h>
@@ -51,8 +53,10 @@ struct pool {
 
 static void lay_out(pool *p, syz_arena *a)
 {
-  const size_t b = (size_t)p->max_batch, t = (size_t)p->shape.tokens, d = (size_t)p->shape.width, e = (size_t)p->shape.dim;
-  const size_t heads = (size_t)p->shape.heads, np = (size_t)p->np, dp = (size_t)p->dp, act = syz_dtype_size(p->act), f = sizeof(float);
+  const size_t b = (size_t)p->max_batch, t = (size_t)p->shape.tokens, d = (size_t)p->shape.width,
+               e = (size_t)p->shape.dim;
+  const size_t heads = (size_t)p->shape.heads, np = (size_t)p->np, dp = (size_t)p->dp, act = syz_dtype_size(p->act),
+               f = sizeof(float);
   p->q = syz_arena_take(a, e, f);
   p->u = syz_arena_take(a, np * dp, f);
   p->norm_gain = syz_arena_take(a, e, f);
@@ -88,15 +92,16 @@ syz_status pool_create(const syz_compute *compute, const pool_shape *shape, int6
   const int64_t e = shape->dim;
   *out = NULL;
   SYZ_REQUIRE(shape->heads >= 1 && shape->heads <= HEADS_MAX && e % shape->heads == 0, SYZ_ERR_INPUT,
-              "model.embedding.heads = %lld must be 1 to %d and divide model.embedding.dim = %lld", (long long)shape->heads, (int)HEADS_MAX,
-              (long long)e);
+              "model.embedding.heads = %lld must be 1 to %d and divide model.embedding.dim = %lld",
+              (long long)shape->heads, (int)HEADS_MAX, (long long)e);
   SYZ_ALLOC(p, "pooling head", 1);
   *p = (pool){.compute = compute, .shape = *shape, .max_batch = max_batch, .trains = trains};
   p->np = pool_pad_heads(shape->heads);
   p->dp = pool_pad_width(shape->width);
   p->threads = syz_compute_threads(compute);
   p->act = syz_compute_act(compute);
-  for (int64_t n = 0; n < shape->heads; n++) SYZ_TRY(syz_linear_create(compute, e / shape->heads, shape->width, max_batch, trains, &p->value[n]));
+  for (int64_t n = 0; n < shape->heads; n++)
+    SYZ_TRY(syz_linear_create(compute, e / shape->heads, shape->width, max_batch, trains, &p->value[n]));
   SYZ_TRY(syz_linear_create(compute, e, e, max_batch, trains, &p->out));
   SYZ_TRY(syz_linear_create(compute, 4 * e, e, max_batch, trains, &p->encoder));
   SYZ_TRY(syz_linear_create(compute, e, 4 * e, max_batch, trains, &p->decoder));
@@ -129,7 +134,8 @@ size_t pool_bytes(const pool *p) { return p->arena.size; }
 void pool_pack(pool *p, const head_layout *l, const float *weights)
 {
   const int64_t e = p->shape.dim, d = p->shape.width, dh = e / p->shape.heads;
-  const float *query = weights + l->query, *wq = weights + l->q_weight, *wk = weights + l->k_weight, *bias = weights + l->in_bias;
+  const float *query = weights + l->query, *wq = weights + l->q_weight, *wk = weights + l->k_weight,
+              *bias = weights + l->in_bias;
   const float scale = (float)(1.0 / sqrt((double)dh));
 #pragma omp parallel for schedule(static) num_threads(p->threads) if (p->threads > 1)
   for (int64_t i = 0; i < e; i++) {
@@ -158,9 +164,11 @@ void pool_pack(pool *p, const head_layout *l, const float *weights)
 /* Columns [n Dh, (n + 1) Dh) of [B, E] act and one head's dense [B, Dh] act. */
 static void copy_head(const pool *p, int64_t batch, int64_t n, void *all, void *head, bool to_head)
 {
-  const size_t size = syz_dtype_size(p->act), bytes = (size_t)(p->shape.dim / p->shape.heads) * size, row = (size_t)p->shape.dim * size;
+  const size_t size = syz_dtype_size(p->act), bytes = (size_t)(p->shape.dim / p->shape.heads) * size,
+               row = (size_t)p->shape.dim * size;
   for (int64_t b = 0; b < batch; b++) {
-    unsigned char *x = (unsigned char *)all + (size_t)b * row + (size_t)n * bytes, *y = (unsigned char *)head + (size_t)b * bytes;
+    unsigned char *x = (unsigned char *)all + (size_t)b * row + (size_t)n * bytes,
+                  *y = (unsigned char *)head + (size_t)b * bytes;
     if (to_head)
       memcpy(y, x, bytes);
     else
@@ -171,7 +179,8 @@ static void copy_head(const pool *p, int64_t batch, int64_t n, void *all, void *
 static void drop(const pool *p, int64_t batch, float *x, const syz_dropout_key *key, uint32_t which)
 {
   if (key && p->shape.dropout > 0)
-    syz_dropout(x, (float)p->shape.dropout, key->seed, key->step, key->sample, p->shape.dropout_layer + which, batch, p->shape.dim);
+    syz_dropout(x, (float)p->shape.dropout, key->seed, key->step, key->sample, p->shape.dropout_layer + which, batch,
+                p->shape.dim);
 }
 
 static void *head_rows(const pool *p, int64_t n)
@@ -216,7 +225,8 @@ void pool_forward(pool *p, int64_t batch, const void *tokens, const syz_dropout_
     for (int64_t n = 0; n < p->shape.heads; n++)
       syz_convert_to_act(p->act, (unsigned char *)head_rows(p, n) + (size_t)(b * d) * act, xbar + n * p->dp, d);
   }
-  syz_profile_end(start, SYZ_PROFILE_POOLING, "pooling forward", p->shape.tokens, d, pool_flops(p, batch, 2), pool_bytes_moved(p, batch, 2));
+  syz_profile_end(start, SYZ_PROFILE_POOLING, "pooling forward", p->shape.tokens, d, pool_flops(p, batch, 2),
+                  pool_bytes_moved(p, batch, 2));
   for (int64_t n = 0; n < p->shape.heads; n++) {
     syz_linear_forward(p->value[n], batch, head_rows(p, n), SYZ_EPILOGUE_NONE, p->v_head, NULL);
     copy_head(p, batch, n, p->v, p->v_head, false);
@@ -236,7 +246,8 @@ static void backward_query(pool *p, const head_layout *l, const float *weights, 
 {
   const int64_t e = p->shape.dim, d = p->shape.width, dh = e / p->shape.heads;
   const float *query = weights + l->query, *wq = weights + l->q_weight, *wk = weights + l->k_weight;
-  float *dquery = gradients + l->query, *dwq = gradients + l->q_weight, *dwk = gradients + l->k_weight, *dbias = gradients + l->in_bias;
+  float *dquery = gradients + l->query, *dwq = gradients + l->q_weight, *dwk = gradients + l->k_weight,
+        *dbias = gradients + l->in_bias;
   const float scale = (float)(1.0 / sqrt((double)dh));
 #pragma omp parallel for schedule(static) num_threads(p->threads) if (p->threads > 1)
   for (int64_t i = 0; i < e; i++) {
@@ -256,8 +267,8 @@ static void backward_query(pool *p, const head_layout *l, const float *weights, 
     for (int64_t j = 0; j < e; j++) dquery[j] += p->dq[i] * wq[i * e + j];
 }
 
-void pool_backward(pool *p, int64_t batch, const void *tokens, const float *dembedding, const syz_dropout_key *dropout, const head_layout *l,
-                   const float *weights, float *gradients)
+void pool_backward(pool *p, int64_t batch, const void *tokens, const float *dembedding, const syz_dropout_key *dropout,
+                   const head_layout *l, const float *weights, float *gradients)
 {
   const int64_t e = p->shape.dim, d = p->shape.width, dh = e / p->shape.heads;
   const size_t act = syz_dtype_size(p->act);
@@ -269,10 +280,12 @@ void pool_backward(pool *p, int64_t batch, const void *tokens, const float *demb
   memcpy(g, dembedding, (size_t)(batch * e) * sizeof *g);
   drop(p, batch, g, dropout, 1);
   syz_convert_to_act(p->act, p->dy_act, g, batch * e);
-  syz_linear_backward_weight(p->decoder, batch, p->dy_act, p->hidden, gradients + l->decoder_weight, gradients + l->decoder_bias);
+  syz_linear_backward_weight(p->decoder, batch, p->dy_act, p->hidden, gradients + l->decoder_weight,
+                             gradients + l->decoder_bias);
   syz_linear_backward_input(p->decoder, batch, p->dy_act, p->dhidden);
   syz_gelu_backward(p->act, p->dhidden, p->dhidden, p->hidden_u, batch * 4 * e);
-  syz_linear_backward_weight(p->encoder, batch, p->dhidden, p->z_act, gradients + l->encoder_weight, gradients + l->encoder_bias);
+  syz_linear_backward_weight(p->encoder, batch, p->dhidden, p->z_act, gradients + l->encoder_weight,
+                             gradients + l->encoder_bias);
   syz_linear_backward_input(p->encoder, batch, p->dhidden, p->dy_act);
   syz_convert_to_f32(p->act, g, p->dy_act, batch * e);
   if (p->shape.is_residual)
@@ -280,8 +293,8 @@ void pool_backward(pool *p, int64_t batch, const void *tokens, const float *demb
 
   /* LayerNorm, dropout, output projection; z is free once g is taken through the norm. */
   float *dpooled = p->z;
-  syz_layernorm_backward(dpooled, false, gradients + l->norm_gain, gradients + l->norm_bias, SYZ_F32, g, p->pooled, p->mean, p->rstd, p->norm_gain,
-                         batch, e);
+  syz_layernorm_backward(dpooled, false, gradients + l->norm_gain, gradients + l->norm_bias, SYZ_F32, g, p->pooled,
+                         p->mean, p->rstd, p->norm_gain, batch, e);
   drop(p, batch, dpooled, dropout, 0);
   syz_convert_to_act(p->act, p->dy_act, dpooled, batch * e);
   syz_linear_backward_weight(p->out, batch, p->dy_act, p->v, gradients + l->out_weight, gradients + l->out_bias);
@@ -307,7 +320,8 @@ void pool_backward(pool *p, int64_t batch, const void *tokens, const float *demb
     pool_softmax_backward(p->shape.tokens, p->shape.heads, weight, ds);
     pool_weighted_sum(&in, ds, p->du + b * p->np * p->dp);
   }
-  syz_profile_end(start, SYZ_PROFILE_POOLING, "pooling backward", p->shape.tokens, d, pool_flops(p, batch, 2), pool_bytes_moved(p, batch, 2));
+  syz_profile_end(start, SYZ_PROFILE_POOLING, "pooling backward", p->shape.tokens, d, pool_flops(p, batch, 2),
+                  pool_bytes_moved(p, batch, 2));
   memset(p->du_sum, 0, (size_t)(p->np * p->dp) * sizeof *p->du_sum);
   for (int64_t b = 0; b < batch; b++)
     for (int64_t i = 0; i < p->np * p->dp; i++) p->du_sum[i] += p->du[b * p->np * p->dp + i];
@@ -319,6 +333,6 @@ void pool_backward_tokens(const pool *p, int64_t b, float *dtokens)
   const int64_t t = b * p->shape.tokens * p->np, n = b * p->np * p->dp;
   const double start = syz_profile_begin();
   pool_spread(p->shape.tokens, p->shape.width, p->shape.heads, p->p + t, p->xbar + n, p->ds + t, p->u, dtokens);
-  syz_profile_end(start, SYZ_PROFILE_POOLING, "pooling backward, tokens", p->shape.tokens, p->shape.width, pool_flops(p, 1, 2),
-                  (double)(p->shape.tokens * p->shape.width) * (double)sizeof(float));
+  syz_profile_end(start, SYZ_PROFILE_POOLING, "pooling backward, tokens", p->shape.tokens, p->shape.width,
+                  pool_flops(p, 1, 2), (double)(p->shape.tokens * p->shape.width) * (double)sizeof(float));
 }

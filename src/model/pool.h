@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Pooling head of a tower: one learned query attends to the tokens, then LayerNorm and an MLP (README.md "Pooling heads"). See pool.c.
+ * Pooling head of a tower: one learned query attends to the tokens, then LayerNorm and an MLP (README.md "Pooling
+ * heads"). See pool.c.
  */
 #pragma once
 
@@ -9,11 +10,12 @@
 /** Offsets of a head's parameters in the block of all. */
 typedef struct head_layout {
   int64_t first, count;
-  int64_t query;                        /**< [E] */
-  int64_t q_weight, k_weight, v_weight; /**< [E, E], [E, D], [E, D]: rows of in_proj_weight or three arrays of their own */
-  int64_t in_bias;                      /**< [3 E]: q, k, v */
-  int64_t out_weight, out_bias;         /**< [E, E], [E] */
-  int64_t norm_gain, norm_bias;         /**< [E] */
+  int64_t query; /**< [E] */
+  int64_t q_weight, k_weight,
+      v_weight;                 /**< [E, E], [E, D], [E, D]: rows of in_proj_weight or three arrays of their own */
+  int64_t in_bias;              /**< [3 E]: q, k, v */
+  int64_t out_weight, out_bias; /**< [E, E], [E] */
+  int64_t norm_gain, norm_bias; /**< [E] */
   int64_t encoder_weight, encoder_bias; /**< [4 E, E], [4 E] */
   int64_t decoder_weight, decoder_bias; /**< [E, 4 E], [E] */
 } head_layout;
@@ -37,7 +39,7 @@ void pool_pack(pool *p, const head_layout *layout, const float *weights);
 /** tokens [B, T, D] act -> embedding [B, E] float32. */
 void pool_forward(pool *p, int64_t batch, const void *tokens, const syz_dropout_key *dropout, float *embedding);
 /** gradients (the block of all) += ; after pool_forward of the same batch. */
-void pool_backward(pool *p, int64_t batch, const void *tokens, const float *dembedding, const syz_dropout_key *dropout, const head_layout *layout,
-                   const float *weights, float *gradients);
+void pool_backward(pool *p, int64_t batch, const void *tokens, const float *dembedding, const syz_dropout_key *dropout,
+                   const head_layout *layout, const float *weights, float *gradients);
 /** dtokens [T, D] float32 (written) of object b, after pool_backward. */
 void pool_backward_tokens(const pool *p, int64_t b, float *dtokens);

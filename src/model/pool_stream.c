@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Streams over the tokens of one object, four tokens and four heads at a time: each token is widened to float32 once and used from the
- * first-level cache, and a vector of the query's side is loaded once for several tokens.
+ * Streams over the tokens of one object, four tokens and four heads at a time: each token is widened to float32 once
+ * and used from the first-level cache, and a vector of the query's side is loaded once for several tokens.
  *
- * The order of additions is fixed (eight lanes, added in order at the end; tokens in order), so an object's result depends on nothing but the object.
- * Vector types are the compiler's own, eight floats, which is one register of the oldest supported instruction set.
+ * The order of additions is fixed (eight lanes, added in order at the end; tokens in order), so an object's result
+ * depends on nothing but the object. Vector types are the compiler's own, eight floats, which is one register of the
+ * oldest supported instruction set.
  */
 #include <math.h>
 #include <string.h>
@@ -104,14 +105,16 @@ void pool_softmax_backward(int64_t tokens, int64_t heads, const float *p, float 
   }
 }
 
-void pool_spread(int64_t tokens, int64_t width, int64_t heads, const float *p, const float *g, const float *ds, const float *u, float *dx)
+void pool_spread(int64_t tokens, int64_t width, int64_t heads, const float *p, const float *g, const float *ds,
+                 const float *u, float *dx)
 {
   const int64_t dp = pool_pad_width(width), np = pool_pad_heads(heads), whole = width / POOL_LANES * POOL_LANES;
   for (int64_t t = 0; t < tokens; t++) {
     float *out = dx + t * width;
     for (int64_t d = 0; d < whole; d += POOL_LANES) {
       lanes sum = {0};
-      for (int64_t n = 0; n < heads; n++) sum += *(const lanes *)(g + n * dp + d) * p[t * np + n] + *(const lanes *)(u + n * dp + d) * ds[t * np + n];
+      for (int64_t n = 0; n < heads; n++)
+        sum += *(const lanes *)(g + n * dp + d) * p[t * np + n] + *(const lanes *)(u + n * dp + d) * ds[t * np + n];
       *(lanes *)(out + d) = sum;
     }
     for (int64_t d = whole; d < width; d++) {

@@ -2,7 +2,8 @@
 /**
  * The part of attention pooling that touches every token: streams over the tokens of one object. See pool_stream.c.
  *
- * Vectors of the query's side are float32 [NP, DP]: NP heads and DP numbers, both padded (pool_pad_*) with zeros, so that loops have no tails.
+ * Vectors of the query's side are float32 [NP, DP]: NP heads and DP numbers, both padded (pool_pad_*) with zeros, so
+ * that loops have no tails.
  */
 #pragma once
 
@@ -30,4 +31,5 @@ void pool_weighted_sum(const pool_tokens *in, const float *weight, float *out);
 /** ds [T, NP] from dp (in place, ds may be dp): p (dp - sum over t of p dp) per head. */
 void pool_softmax_backward(int64_t tokens, int64_t heads, const float *p, float *ds);
 /** dx [T, D] float32 (written): dx[t] = sum over n of p[t, n] g[n] + ds[t, n] u[n]. */
-void pool_spread(int64_t tokens, int64_t width, int64_t heads, const float *p, const float *g, const float *ds, const float *u, float *dx);
+void pool_spread(int64_t tokens, int64_t width, int64_t heads, const float *p, const float *g, const float *ds,
+                 const float *u, float *dx);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Positions learned on one grid of patches, read on another: bicubic as in PyTorch's interpolate with scale_factor = (to + 0.1) / from,
- * which is what DINOv2 does for crops of another size (interpolate_pos_encoding; the 0.1 guards against a floor of to - epsilon and, as the scale
- * is used for the coordinates too, shifts them a little: Quirk, kept for the sake of published weights).
+ * Positions learned on one grid of patches, read on another: bicubic as in PyTorch's interpolate with scale_factor =
+ * (to + 0.1) / from, which is what DINOv2 does for crops of another size (interpolate_pos_encoding; the 0.1 guards
+ * against a floor of to - epsilon and, as the scale is used for the coordinates too, shifts them a little: Quirk, kept
+ * for the sake of published weights).
  *
  * On the same grid the published code returns the positions themselves, without that shift.
  *
- * Pixel i of the new grid lies at (i + 0.5) from / (to + 0.1) - 0.5 of the old one; Keys' kernel with a = -0.75; indices are clamped at the rim.
+ * Pixel i of the new grid lies at (i + 0.5) from / (to + 0.1) - 0.5 of the old one; Keys' kernel with a = -0.75;
+ * indices are clamped at the rim.
  */
 #include <math.h>
 #include <string.h>

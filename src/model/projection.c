@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Projection head of DINO or iBOT (DINOv2's dino_head.py): linear layers with GELU between them, then L2 normalisation. The prototypes behind it are
- * streamed by the loss (train), which alone knows what it needs of their 65,536 scores.
+ * Projection head of DINO or iBOT (DINOv2's dino_head.py): linear layers with GELU between them, then L2 normalisation.
+ * The prototypes behind it are streamed by the loss (train), which alone knows what it needs of their 65,536 scores.
  *
- * The inputs of the products are kept in the activation type, and before each GELU its argument; the bottleneck and its norm in float32.
+ * The inputs of the products are kept in the activation type, and before each GELU its argument; the bottleneck and its
+ * norm in float32.
  */
 #include <string.h>
 
@@ -22,16 +23,16 @@ struct syz_projection {
   void *x[PROJECTION_LAYERS]; /* [rows, width[i]] act: input of layer i */
   void *u[PROJECTION_LAYERS]; /* [rows, width[i + 1]] act: its output before GELU, when it trains; none of the last */
   void *d[2];                 /* [rows, widest] act: gradients of a layer's output and input */
-  float *last;                /* [rows, bottleneck] before normalisation; when it trains, its gradient in the backward pass */
-  float *unit, *norm;         /* [rows, bottleneck], [rows]: the result, when it trains */
+  float *last;        /* [rows, bottleneck] before normalisation; when it trains, its gradient in the backward pass */
+  float *unit, *norm; /* [rows, bottleneck], [rows]: the result, when it trains */
 };
 
 static syz_status describe(const syz_model *m, syz_part part, int64_t max_rows, bool trains, syz_projection *p)
 {
   syz_status st = SYZ_OK;
   const syz_dino_config *c = &m->config.dino;
-  SYZ_REQUIRE((part == SYZ_PART_DINO_HEAD || part == SYZ_PART_IBOT_HEAD) && m->layout.part[part].count > 0, SYZ_ERR_INTERNAL,
-              "this model has no projection head %s", syz_part_name(part));
+  SYZ_REQUIRE((part == SYZ_PART_DINO_HEAD || part == SYZ_PART_IBOT_HEAD) && m->layout.part[part].count > 0,
+              SYZ_ERR_INTERNAL, "this model has no projection head %s", syz_part_name(part));
   p->m = m;
   p->layout = m->layout.projection[part == SYZ_PART_IBOT_HEAD];
   p->layers = c->layers;
@@ -40,7 +41,8 @@ static syz_status describe(const syz_model *m, syz_part part, int64_t max_rows, 
   p->width[0] = m->config.image.dim;
   for (int64_t i = 0; i < p->layers; i++) p->width[i + 1] = i == p->layers - 1 ? c->bottleneck : c->hidden;
   const size_t before = syz_memory_get().live_bytes;
-  for (int64_t i = 0; i < p->layers; i++) SYZ_TRY(syz_linear_create(m->compute, p->width[i + 1], p->width[i], p->max_rows, trains, &p->linear[i]));
+  for (int64_t i = 0; i < p->layers; i++)
+    SYZ_TRY(syz_linear_create(m->compute, p->width[i + 1], p->width[i], p->max_rows, trains, &p->linear[i]));
   p->packed_bytes = syz_memory_get().live_bytes - before;
 cleanup:
   return st;
@@ -109,7 +111,8 @@ size_t syz_projection_bytes(const syz_model *m, syz_part part, int64_t max_rows,
 
 void syz_projection_pack(syz_projection *p)
 {
-  for (int64_t i = 0; i < p->layers; i++) syz_linear_pack(p->linear[i], p->m->weights + p->layout.weight[i], p->m->weights + p->layout.bias[i], NULL);
+  for (int64_t i = 0; i < p->layers; i++)
+    syz_linear_pack(p->linear[i], p->m->weights + p->layout.weight[i], p->m->weights + p->layout.bias[i], NULL);
 }
 
 void syz_projection_forward(syz_projection *p, int64_t rows, const float *x, float *z)
@@ -118,7 +121,8 @@ void syz_projection_forward(syz_projection *p, int64_t rows, const float *x, flo
   if (rows == 0) return;
   const int64_t last = p->layers - 1, bottleneck = p->width[p->layers];
   syz_convert_to_act(syz_compute_act(p->m->compute), p->x[0], x, rows * p->width[0]);
-  for (int64_t i = 0; i < last; i++) syz_linear_forward(p->linear[i], rows, p->x[i], SYZ_EPILOGUE_GELU, p->x[i + 1], p->u[i]);
+  for (int64_t i = 0; i < last; i++)
+    syz_linear_forward(p->linear[i], rows, p->x[i], SYZ_EPILOGUE_GELU, p->x[i + 1], p->u[i]);
   syz_linear_forward(p->linear[last], rows, p->x[last], SYZ_EPILOGUE_F32, p->last, NULL);
   syz_l2norm_forward(z, p->norm, p->last, norm_eps, rows, bottleneck);
   if (p->trains) memcpy(p->unit, z, (size_t)(rows * bottleneck) * sizeof *z);
@@ -134,7 +138,8 @@ void syz_projection_backward(syz_projection *p, int64_t rows, const float *dz, f
   void *dy = p->d[0], *dx_act = p->d[1];
   syz_convert_to_act(act, dy, p->last, rows * bottleneck);
   for (int64_t i = last; i >= 0; i--) {
-    syz_linear_backward_weight(p->linear[i], rows, dy, p->x[i], gradients + p->layout.weight[i], gradients + p->layout.bias[i]);
+    syz_linear_backward_weight(p->linear[i], rows, dy, p->x[i], gradients + p->layout.weight[i],
+                               gradients + p->layout.bias[i]);
     syz_linear_backward_input(p->linear[i], rows, dy, dx_act);
     if (i > 0) syz_gelu_backward(act, dx_act, dx_act, p->u[i - 1], rows * p->width[i]);
     void *swap = dy;

@@ -4,7 +4,10 @@
 
 #include "model_impl.h"
 
-int64_t syz_tower_products(const syz_model *m, syz_modality modality) { return m->tower[modality].depth * SYZ_BLOCK_PRODUCTS; }
+int64_t syz_tower_products(const syz_model *m, syz_modality modality)
+{
+  return m->tower[modality].depth * SYZ_BLOCK_PRODUCTS;
+}
 
 /* Outputs and inputs of a product. */
 static void shape_of(const tower *t, syz_block_product which, int64_t *out, int64_t *in)
@@ -30,8 +33,9 @@ double syz_tower_product_flops(const syz_model *m, syz_modality modality, int64_
 
 const char *syz_tower_product_name(const syz_model *m, syz_modality modality, int64_t p, char *text, size_t n)
 {
-  static const char *const name[SYZ_MODALITIES][SYZ_BLOCK_PRODUCTS] = {{"attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"},
-                                                                       {"attention.attention", "attention.projection", "mlp.encoder", "mlp.decoder"}};
+  static const char *const name[SYZ_MODALITIES][SYZ_BLOCK_PRODUCTS] = {
+      {"attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"},
+      {"attention.attention", "attention.projection", "mlp.encoder", "mlp.decoder"}};
   SYZ_ASSERT(p >= 0 && p < syz_tower_products(m, modality));
   snprintf(text, n, "blocks.%lld.%s", (long long)(p / SYZ_BLOCK_PRODUCTS), name[modality][p % SYZ_BLOCK_PRODUCTS]);
   return text;
@@ -67,7 +71,8 @@ cleanup:
 
 void syz_tower_use_int8(syz_model *m, syz_modality modality, const uint8_t *is_int8)
 {
-  for (int64_t p = 0; p < syz_tower_products(m, modality); p++) syz_linear_use_int8(product_of(&m->tower[modality], p), is_int8[p]);
+  for (int64_t p = 0; p < syz_tower_products(m, modality); p++)
+    syz_linear_use_int8(product_of(&m->tower[modality], p), is_int8[p]);
 }
 
 void syz_tower_settle(syz_model *m, syz_modality modality)

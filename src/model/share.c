@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** One block of weights for the ranks of a node. Whoever writes weights as a whole writes a share of them, and a barrier of the node follows. */
+/** One block of weights for the ranks of a node. Whoever writes weights as a whole writes a share of them, and a
+ * barrier of the node follows. */
 #include <string.h>
 
 #include "model_impl.h"
@@ -20,8 +21,9 @@ syz_status syz_model_share_weights(syz_model *m, syz_nodes *nodes)
     m->weights = m->shared.bytes;
     m->nodes = nodes;
   } else {
-    syz_warn("no shared memory for weights on some node (%.2f GiB; is /dev/shm large enough?): every rank keeps its own",
-             (double)m->size * sizeof(float) / 1073741824.0);
+    syz_warn(
+        "no shared memory for weights on some node (%.2f GiB; is /dev/shm large enough?): every rank keeps its own",
+        (double)m->size * sizeof(float) / 1073741824.0);
   }
   return st;
 }

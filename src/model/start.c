@@ -12,8 +12,8 @@ static void layers_of(const syz_model_config *config, syz_layer_size size[2])
   size[1] = (syz_layer_size){MICRO_ROWS, dim, 4 * dim};
 }
 
-syz_status syz_model_start_compute(syz_comm *world, const syz_compute_options *options, const syz_model_config *config, bool trains,
-                                   const char *earlier, syz_compute **out)
+syz_status syz_model_start_compute(syz_comm *world, const syz_compute_options *options, const syz_model_config *config,
+                                   bool trains, const char *earlier, syz_compute **out)
 {
   syz_status st = SYZ_OK;
   syz_layer_size size[2];

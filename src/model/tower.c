@@ -2,9 +2,9 @@
 /**
  * A tower at work: plan, forward, backward.
  *
- * Both towers are the same machine: pieces of the input through one product, a token in front, positions, blocks, a last norm, a pooling head. What
- * differs (names, epsilon, which of these exist) is in the tower's description. The residual stream x is float32 and is changed in place from the
- * first block to the last (blocks.c).
+ * Both towers are the same machine: pieces of the input through one product, a token in front, positions, blocks, a
+ * last norm, a pooling head. What differs (names, epsilon, which of these exist) is in the tower's description. The
+ * residual stream x is float32 and is changed in place from the first block to the last (blocks.c).
  */
 #include <string.h>
 
@@ -15,7 +15,10 @@
 static bool has_backbone_mode(syz_tower_mode mode) { return mode != SYZ_MODE_HEAD; }
 
 /* Every object has the same tokens: one group of sequences. */
-static syz_sequences sequences_of(const tower *t, int64_t batch) { return (syz_sequences){.groups = 1, .count = {batch}, .tokens = {t->tokens}}; }
+static syz_sequences sequences_of(const tower *t, int64_t batch)
+{
+  return (syz_sequences){.groups = 1, .count = {batch}, .tokens = {t->tokens}};
+}
 
 static void drop_layers(tower *t)
 {
@@ -37,9 +40,15 @@ static syz_status make_layers(const syz_model *m, tower *t, bool is_measuring)
 {
   syz_status st = SYZ_OK;
   const bool trains = t->mode == SYZ_MODE_TRAIN;
-  const int64_t rows = t->extra ? t->tokens - t->extra : t->max_batch * t->tokens; /* with a class token: object by object */
+  const int64_t rows =
+      t->extra ? t->tokens - t->extra : t->max_batch * t->tokens; /* with a class token: object by object */
   const syz_sequences most = sequences_of(t, t->max_batch);
-  const blocks_shape shape = {.modality = t->modality, .most = most, .kept = most, .trains = trains, .tensor = trains ? m->tensor : NULL, .planned_ranks = trains ? m->planned_ranks : 0};
+  const blocks_shape shape = {.modality = t->modality,
+                              .most = most,
+                              .kept = most,
+                              .trains = trains,
+                              .tensor = trains ? m->tensor : NULL,
+                              .planned_ranks = trains ? m->planned_ranks : 0};
   const pool_shape head = {.tokens = t->tokens,
                            .width = t->dim,
                            .dim = m->config.embedding.dim,
@@ -49,7 +58,8 @@ static syz_status make_layers(const syz_model *m, tower *t, bool is_measuring)
                            .dropout_layer = t->modality == SYZ_SPECTRUM ? 2 : 0};
   if (has_backbone_mode(t->mode)) {
     /* The weight gradient runs over all rows at once. */
-    SYZ_TRY(syz_linear_create(m->compute, t->dim, t->embed_width, trains ? t->max_batch * (t->tokens - t->extra) : rows, trains, &t->embed));
+    SYZ_TRY(syz_linear_create(m->compute, t->dim, t->embed_width, trains ? t->max_batch * (t->tokens - t->extra) : rows,
+                              trains, &t->embed));
     SYZ_TRY(blocks_make(m, &shape, is_measuring, &t->blocks));
   }
   if (t->has_head) SYZ_TRY(pool_create(m->compute, &head, t->max_batch, t->mode != SYZ_MODE_EMBED, &t->pool));
@@ -60,7 +70,8 @@ cleanup:
 static void lay_out(const syz_model *m, tower *t, syz_arena *a)
 {
   if (!has_backbone_mode(t->mode)) return;
-  const size_t b = (size_t)t->max_batch, d = (size_t)t->dim, rows = b * (size_t)t->tokens, pieces = b * (size_t)(t->tokens - t->extra);
+  const size_t b = (size_t)t->max_batch, d = (size_t)t->dim, rows = b * (size_t)t->tokens,
+               pieces = b * (size_t)(t->tokens - t->extra);
   const size_t act = syz_dtype_size(syz_compute_act(m->compute));
   t->pieces = syz_arena_take(a, pieces * (size_t)t->embed_width, act);
   t->x = syz_arena_take(a, rows * d, sizeof(float));
@@ -94,7 +105,8 @@ syz_status syz_tower_plan(syz_model *m, syz_modality modality, int64_t max_batch
   syz_status st = SYZ_OK;
   tower *t = &m->tower[modality];
   SYZ_REQUIRE(t->is_there, SYZ_ERR_INTERNAL, "this model has no %s tower to plan", syz_modality_name(modality));
-  SYZ_REQUIRE(t->has_head || mode == SYZ_MODE_EMBED, SYZ_ERR_INTERNAL, "the %s tower has no pooling head to train", syz_modality_name(modality));
+  SYZ_REQUIRE(t->has_head || mode == SYZ_MODE_EMBED, SYZ_ERR_INTERNAL, "the %s tower has no pooling head to train",
+              syz_modality_name(modality));
   tower_unplan(t);
   t->mode = mode;
   t->max_batch = max_batch > 0 ? max_batch : 1;
@@ -133,10 +145,12 @@ size_t syz_tower_plan_bytes(const syz_model *m, syz_modality modality, int64_t m
 
 static void check_call(const tower *t, int64_t batch, bool needs_backbone, bool needs_head)
 {
-  SYZ_ASSERT(t->is_planned && batch >= 0 && batch <= t->max_batch && (!needs_backbone || has_backbone_mode(t->mode)) && (!needs_head || t->pool));
+  SYZ_ASSERT(t->is_planned && batch >= 0 && batch <= t->max_batch && (!needs_backbone || has_backbone_mode(t->mode)) &&
+             (!needs_head || t->pool));
 }
 
-/* Row of the table of positions that belongs to a token: registers, between class token and patches, are at no place (-1). */
+/* Row of the table of positions that belongs to a token: registers, between class token and patches, are at no place
+ * (-1). */
 static int64_t position_of(const tower *t, int64_t row)
 {
   if (t->extra <= 1 || row == 0) return row;
@@ -158,7 +172,8 @@ static void embed_pieces(syz_model *m, tower *t, int64_t batch, const float *inp
   } else {
     const float *class_token = m->weights + t->backbone.class_token, *registers = m->weights + t->backbone.registers;
     for (int64_t b = 0; b < batch; b++) {
-      const unsigned char *in = (const unsigned char *)t->pieces + (size_t)(b * pieces * t->embed_width) * syz_dtype_size(act);
+      const unsigned char *in =
+          (const unsigned char *)t->pieces + (size_t)(b * pieces * t->embed_width) * syz_dtype_size(act);
       float *x = t->x + b * t->tokens * d;
       memcpy(x, class_token, (size_t)d * sizeof *x);
       if (t->extra > 1) memcpy(x + d, registers, (size_t)((t->extra - 1) * d) * sizeof *x);
@@ -182,8 +197,9 @@ static void run_backbone(syz_model *m, tower *t, int64_t batch, const float *inp
   const syz_sequences all = sequences_of(t, batch);
   if (batch > 0) embed_pieces(m, t, batch, input);
   blocks_forward(&t->blocks, &all, NULL, t->x, keeps);
-  syz_layernorm_forward(syz_compute_act(m->compute), tokens, keeps ? t->mean : NULL, keeps ? t->rstd : NULL, t->x, m->weights + t->backbone.norm_gain,
-                        m->weights + t->backbone.norm_bias, t->eps, batch * t->tokens, t->dim);
+  syz_layernorm_forward(syz_compute_act(m->compute), tokens, keeps ? t->mean : NULL, keeps ? t->rstd : NULL, t->x,
+                        m->weights + t->backbone.norm_gain, m->weights + t->backbone.norm_bias, t->eps,
+                        batch * t->tokens, t->dim);
 }
 
 void syz_tower_backbone(syz_model *m, syz_modality modality, int64_t batch, const float *input, void *tokens)
@@ -193,14 +209,16 @@ void syz_tower_backbone(syz_model *m, syz_modality modality, int64_t batch, cons
   run_backbone(m, t, batch, input, tokens, false);
 }
 
-void syz_tower_head(syz_model *m, syz_modality modality, int64_t batch, const void *tokens, const syz_dropout_key *dropout, float *embedding)
+void syz_tower_head(syz_model *m, syz_modality modality, int64_t batch, const void *tokens,
+                    const syz_dropout_key *dropout, float *embedding)
 {
   tower *t = &m->tower[modality];
   check_call(t, batch, false, true);
   pool_forward(t->pool, batch, tokens, dropout, embedding);
 }
 
-void syz_tower_forward(syz_model *m, syz_modality modality, int64_t batch, const float *input, const syz_dropout_key *dropout, float *embedding)
+void syz_tower_forward(syz_model *m, syz_modality modality, int64_t batch, const float *input,
+                       const syz_dropout_key *dropout, float *embedding)
 {
   tower *t = &m->tower[modality];
   check_call(t, batch, true, true);
@@ -210,8 +228,8 @@ void syz_tower_forward(syz_model *m, syz_modality modality, int64_t batch, const
 
 /* ------------------------------------------------------------ backward */
 
-void syz_tower_head_backward(syz_model *m, syz_modality modality, int64_t batch, const void *tokens, const float *dembedding,
-                             const syz_dropout_key *dropout, float *gradients)
+void syz_tower_head_backward(syz_model *m, syz_modality modality, int64_t batch, const void *tokens,
+                             const float *dembedding, const syz_dropout_key *dropout, float *gradients)
 {
   tower *t = &m->tower[modality];
   check_call(t, batch, false, true);
@@ -219,14 +237,16 @@ void syz_tower_head_backward(syz_model *m, syz_modality modality, int64_t batch,
   pool_backward(t->pool, batch, tokens, dembedding, dropout, &t->head, m->weights, gradients);
 }
 
-/* Head's gradient to the tokens, object by object through the last norm: the gradient of all tokens never exists at once. */
+/* Head's gradient to the tokens, object by object through the last norm: the gradient of all tokens never exists at
+ * once. */
 static void backward_norm(syz_model *m, tower *t, int64_t batch, float *gradients)
 {
   for (int64_t b = 0; b < batch; b++) {
     const int64_t row = b * t->tokens;
     pool_backward_tokens(t->pool, b, t->dtokens);
-    syz_layernorm_backward(t->dx + row * t->dim, false, gradients + t->backbone.norm_gain, gradients + t->backbone.norm_bias, SYZ_F32, t->dtokens,
-                           t->x + row * t->dim, t->mean + row, t->rstd + row, m->weights + t->backbone.norm_gain, t->tokens, t->dim);
+    syz_layernorm_backward(t->dx + row * t->dim, false, gradients + t->backbone.norm_gain,
+                           gradients + t->backbone.norm_bias, SYZ_F32, t->dtokens, t->x + row * t->dim, t->mean + row,
+                           t->rstd + row, m->weights + t->backbone.norm_gain, t->tokens, t->dim);
   }
 }
 
@@ -252,13 +272,14 @@ static void backward_pieces(syz_model *m, tower *t, int64_t batch, float *gradie
       for (int64_t k = 0; k < d; k++) dtoken[k] += t->dx[(b * t->tokens + row) * d + k];
   }
   for (int64_t b = 0; b < batch; b++)
-    syz_convert_to_act(act, (unsigned char *)t->dpieces + (size_t)(b * pieces * d) * syz_dtype_size(act), t->dx + (b * t->tokens + t->extra) * d,
-                       pieces * d);
+    syz_convert_to_act(act, (unsigned char *)t->dpieces + (size_t)(b * pieces * d) * syz_dtype_size(act),
+                       t->dx + (b * t->tokens + t->extra) * d, pieces * d);
   syz_linear_backward_weight(t->embed, batch * pieces, t->dpieces, t->pieces, gradients + t->backbone.embed_weight,
                              gradients + t->backbone.embed_bias);
 }
 
-void syz_tower_backward(syz_model *m, syz_modality modality, int64_t batch, const float *dembedding, const syz_dropout_key *dropout, float *gradients,
+void syz_tower_backward(syz_model *m, syz_modality modality, int64_t batch, const float *dembedding,
+                        const syz_dropout_key *dropout, float *gradients,
                         void (*ready)(void *context, int64_t first, int64_t count), void *context)
 {
   tower *t = &m->tower[modality];

@@ -2,25 +2,27 @@
 /**
  * AdamW: one pass over weight, both moments and gradient, 28 bytes an element, bound by memory.
  *
- * The scalars (bias corrections, step size) are float64 and rounded once; the element-wise part is float32, as PyTorch's is. Two
- * roundings differ: products and sums are fused, and sqrt(v) is multiplied by the float32 of 1 / sqrt(1 - beta2^t) where PyTorch
- * divides, because a division less keeps the loop bound by memory.
- * Every fusion of a product and a sum is written out: the compiler has no choice left in which the scalar end of a block could round
+ * The scalars (bias corrections, step size) are float64 and rounded once; the element-wise part is float32, as
+ * PyTorch's is. Two roundings differ: products and sums are fused, and sqrt(v) is multiplied by the float32 of 1 /
+ * sqrt(1 - beta2^t) where PyTorch divides, because a division less keeps the loop bound by memory. Every fusion of a
+ * product and a sum is written out: the compiler has no choice left in which the scalar end of a block could round
  * otherwise than its vector part, so the result does not depend on how the arrays are cut.
  */
 #include <math.h>
 
 #include "syzygy/nn.h"
 
-/* 16 Ki elements are 256 KiB in four arrays: long enough for the hardware prefetcher, short enough to share out evenly. */
+/* 16 Ki elements are 256 KiB in four arrays: long enough for the hardware prefetcher, short enough to share out evenly.
+ */
 enum { BLOCK = 16384 };
 
 typedef struct adamw_scalars {
   float scale, decay, beta1, one_minus_beta1, beta2, one_minus_beta2, step_size, inverse_root_correction2, eps;
 } adamw_scalars;
 
-static void update_block(const adamw_scalars *s, float *restrict w, float *restrict m, float *restrict v, const float *restrict g,
-                         int64_t n) {
+static void update_block(const adamw_scalars *s, float *restrict w, float *restrict m, float *restrict v,
+                         const float *restrict g, int64_t n)
+{
   const adamw_scalars k = *s;
   for (int64_t i = 0; i < n; i++) {
     float gi = g[i] * k.scale;
@@ -36,7 +38,8 @@ static void update_block(const adamw_scalars *s, float *restrict w, float *restr
 #include "kernel_adamw.h"
 #endif
 
-static adamw_scalars scalars_of(const syz_adamw *o, int64_t step, double gradient_scale) {
+static adamw_scalars scalars_of(const syz_adamw *o, int64_t step, double gradient_scale)
+{
   double correction1 = 1.0 - pow(o->beta1, (double)step), correction2 = 1.0 - pow(o->beta2, (double)step);
   return (adamw_scalars){
       .scale = (float)gradient_scale,
@@ -51,8 +54,9 @@ static adamw_scalars scalars_of(const syz_adamw *o, int64_t step, double gradien
   };
 }
 
-void syz_adamw_update(const syz_adamw *o, int64_t step, double gradient_scale, float *w, float *m, float *v, const float *g, int64_t n,
-                      int threads) {
+void syz_adamw_update(const syz_adamw *o, int64_t step, double gradient_scale, float *w, float *m, float *v,
+                      const float *g, int64_t n, int threads)
+{
   SYZ_ASSERT(step >= 1 && threads >= 1);
   const double start = syz_profile_begin();
   const adamw_scalars s = scalars_of(o, step, gradient_scale);
@@ -69,7 +73,8 @@ void syz_adamw_update(const syz_adamw *o, int64_t step, double gradient_scale, f
 enum { SUMMED_LANES = 2 };
 
 /* For other processors: in pieces that stay in the first-level cache from one loop to the next. */
-static void update_summed(const adamw_scalars *s, float *w, float *m, float *v, const float *g, int64_t n, uint64_t before[4], uint64_t after[3])
+static void update_summed(const adamw_scalars *s, float *w, float *m, float *v, const float *g, int64_t n,
+                          uint64_t before[4], uint64_t after[3])
 {
   enum { PIECE = 1024 };
   for (int64_t i = 0; i < n; i += PIECE) {
@@ -83,8 +88,8 @@ static void update_summed(const adamw_scalars *s, float *w, float *m, float *v, 
 }
 #endif
 
-void syz_adamw_update_summed(const syz_adamw *o, int64_t step, double gradient_scale, float *w, float *m, float *v, const float *g, int64_t n,
-                             uint64_t before[4], uint64_t after[3])
+void syz_adamw_update_summed(const syz_adamw *o, int64_t step, double gradient_scale, float *w, float *m, float *v,
+                             const float *g, int64_t n, uint64_t before[4], uint64_t after[3])
 {
   SYZ_ASSERT(step >= 1);
   const adamw_scalars s = scalars_of(o, step, gradient_scale);

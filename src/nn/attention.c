@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Multi-head self-attention: picks a kernel for this processor, hands (sample, head) pairs to threads, and widens bfloat16 for float32
- * kernels where there is no bfloat16 unit. The method is in attention_core.h.
+ * Multi-head self-attention: picks a kernel for this processor, hands (sample, head) pairs to threads, and widens
+ * bfloat16 for float32 kernels where there is no bfloat16 unit. The method is in attention_core.h.
  *
- * A head never sees another one, and its kernel never the batch: results do not depend on batch size, position or threads.
+ * A head never sees another one, and its kernel never the batch: results do not depend on batch size, position or
+ * threads.
  */
 #include "attention.h"
 #include "kernel.h"
@@ -71,15 +72,15 @@ static bool plan_scratch(syz_attention *a)
   return true;
 }
 
-syz_status syz_attention_create_for(syz_dtype act, int threads, const attention_kernel *kernel, int64_t max_batch, int64_t tokens, int64_t heads,
-                                    int64_t head_dim, bool trains, syz_attention **out)
+syz_status syz_attention_create_for(syz_dtype act, int threads, const attention_kernel *kernel, int64_t max_batch,
+                                    int64_t tokens, int64_t heads, int64_t head_dim, bool trains, syz_attention **out)
 {
   syz_status st = SYZ_OK;
   syz_attention *a = NULL;
   *out = NULL;
   SYZ_REQUIRE(max_batch >= 1 && tokens >= 1 && heads >= 1 && head_dim >= 1, SYZ_ERR_INTERNAL,
-              "attention over batch %lld, %lld tokens, %lld heads of %lld: each must be at least 1", (long long)max_batch, (long long)tokens,
-              (long long)heads, (long long)head_dim);
+              "attention over batch %lld, %lld tokens, %lld heads of %lld: each must be at least 1",
+              (long long)max_batch, (long long)tokens, (long long)heads, (long long)head_dim);
   SYZ_ALLOC(a, "attention", 1);
   *a = (syz_attention){.kernel = kernel,
                        .act = act,
@@ -91,8 +92,8 @@ syz_status syz_attention_create_for(syz_dtype act, int threads, const attention_
                        .in = 3 * heads * head_dim,
                        .row = heads * head_dim,
                        .trains = trains};
-  SYZ_REQUIRE(plan_scratch(a), SYZ_ERR_MEMORY, "attention over %lld tokens, %lld heads of %lld is too large", (long long)tokens, (long long)heads,
-              (long long)head_dim);
+  SYZ_REQUIRE(plan_scratch(a), SYZ_ERR_MEMORY, "attention over %lld tokens, %lld heads of %lld is too large",
+              (long long)tokens, (long long)heads, (long long)head_dim);
   SYZ_ALLOC(a->scratch, "attention scratch", (size_t)a->threads * a->thread_bytes);
   *out = a;
   a = NULL;
@@ -101,10 +102,11 @@ cleanup:
   return st;
 }
 
-syz_status syz_attention_create(const syz_compute *c, int64_t max_batch, int64_t tokens, int64_t heads, int64_t head_dim, bool trains,
-                                syz_attention **out)
+syz_status syz_attention_create(const syz_compute *c, int64_t max_batch, int64_t tokens, int64_t heads,
+                                int64_t head_dim, bool trains, syz_attention **out)
 {
-  return syz_attention_create_for(c->act, c->threads, kernel_beside(c), max_batch, tokens, heads, head_dim, trains, out);
+  return syz_attention_create_for(c->act, c->threads, kernel_beside(c), max_batch, tokens, heads, head_dim, trains,
+                                  out);
 }
 
 void syz_attention_set_rows(syz_attention *a, int64_t in, int64_t row) { a->in = in, a->row = row; }
@@ -155,11 +157,14 @@ static void run_widened(const syz_attention *a, const attention_head *h, bool is
 }
 
 /** The element at which head `index` begins in an array whose tokens are `row` elements apart. */
-static int64_t head_at(const syz_attention *a, int64_t index, int64_t row) { return index / a->heads * a->tokens * row + index % a->heads * a->dim; }
+static int64_t head_at(const syz_attention *a, int64_t index, int64_t row)
+{
+  return index / a->heads * a->tokens * row + index % a->heads * a->dim;
+}
 
 /** has_next: head index + 1 exists; most often the same thread runs it next. */
-static void run_head(const syz_attention *a, int64_t index, bool has_next, const void *dout, const void *qkv, const void *out, const float *lse,
-                     void *dqkv)
+static void run_head(const syz_attention *a, int64_t index, bool has_next, const void *dout, const void *qkv,
+                     const void *out, const float *lse, void *dqkv)
 {
   const int64_t size = (int64_t)syz_dtype_size(a->act), width = a->heads * a->dim;
   const int64_t at_in = head_at(a, index, a->in) * size, at_row = head_at(a, index, a->row) * size;
@@ -190,8 +195,8 @@ static void run_head(const syz_attention *a, int64_t index, bool has_next, const
     a->kernel->forward(&h, scratch);
 }
 
-/* For the profile: so many products of T x T x Dh a head (the backward pass's repetition of the scores is not useful work), so many [T, N, Dh]
- * arrays. */
+/* For the profile: so many products of T x T x Dh a head (the backward pass's repetition of the scores is not useful
+ * work), so many [T, N, Dh] arrays. */
 static double attention_flops(const syz_attention *a, int64_t batch, int products)
 {
   return 2.0 * products * (double)(batch * a->heads * a->tokens) * (double)(a->tokens * a->dim);
@@ -207,14 +212,17 @@ void syz_attention_forward(const syz_attention *a, int64_t batch, const void *qk
   const double start = syz_profile_begin();
 #pragma omp parallel for schedule(static) num_threads(a->threads) if (a->threads > 1)
   for (int64_t i = 0; i < batch * a->heads; i++) run_head(a, i, i + 1 < batch * a->heads, NULL, qkv, out, lse, NULL);
-  syz_profile_end(start, SYZ_PROFILE_ATTENTION, "attention forward", a->tokens, a->dim, attention_flops(a, batch, 2), attention_bytes(a, batch, 4));
+  syz_profile_end(start, SYZ_PROFILE_ATTENTION, "attention forward", a->tokens, a->dim, attention_flops(a, batch, 2),
+                  attention_bytes(a, batch, 4));
 }
 
-void syz_attention_backward(const syz_attention *a, int64_t batch, const void *dout, const void *qkv, const void *out, const float *lse, void *dqkv)
+void syz_attention_backward(const syz_attention *a, int64_t batch, const void *dout, const void *qkv, const void *out,
+                            const float *lse, void *dqkv)
 {
   SYZ_ASSERT(batch >= 0 && batch <= a->max_batch && a->trains && lse);
   const double start = syz_profile_begin();
 #pragma omp parallel for schedule(static) num_threads(a->threads) if (a->threads > 1)
   for (int64_t i = 0; i < batch * a->heads; i++) run_head(a, i, i + 1 < batch * a->heads, dout, qkv, out, lse, dqkv);
-  syz_profile_end(start, SYZ_PROFILE_ATTENTION, "attention backward", a->tokens, a->dim, attention_flops(a, batch, 4), attention_bytes(a, batch, 8));
+  syz_profile_end(start, SYZ_PROFILE_ATTENTION, "attention backward", a->tokens, a->dim, attention_flops(a, batch, 4),
+                  attention_bytes(a, batch, 8));
 }

@@ -5,8 +5,8 @@
 #include "syzygy/nn.h"
 
 /**
- * One head of one sample. Matrices [tokens, dim] of the kernel's element type; `in` is the element distance between the rows of q, k,
- * v, dq, dk, dv, `row` that of out and dout. The backward fields are NULL in a forward call, lse may be.
+ * One head of one sample. Matrices [tokens, dim] of the kernel's element type; `in` is the element distance between the
+ * rows of q, k, v, dq, dk, dv, `row` that of out and dout. The backward fields are NULL in a forward call, lse may be.
  */
 typedef struct attention_head {
   int64_t tokens, dim;
@@ -40,7 +40,7 @@ extern const int syz_attention_kernels;
 const attention_kernel *syz_attention_kernel(syz_dtype act);
 
 /** syz_attention_create with everything chosen by the caller: tests compare all kernels. The processor must run it. */
-syz_status syz_attention_create_for(syz_dtype act, int threads, const attention_kernel *kernel, int64_t max_batch, int64_t tokens, int64_t heads,
-                                    int64_t head_dim, bool trains, syz_attention **out);
+syz_status syz_attention_create_for(syz_dtype act, int threads, const attention_kernel *kernel, int64_t max_batch,
+                                    int64_t tokens, int64_t heads, int64_t head_dim, bool trains, syz_attention **out);
 /** Elements between tokens of qkv and dqkv (in) and of out and dout (row). Without this call they are the widths. */
 void syz_attention_set_rows(syz_attention *a, int64_t in, int64_t row);

@@ -1,24 +1,26 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Attention in bfloat16 with float32 sums on tiles (AMX). 32 x 32 sums are formed at once (kernel_amx.c), and what they are made into is again a left
- * operand of tiles.
+ * Attention in bfloat16 with float32 sums on tiles (AMX). 32 x 32 sums are formed at once (kernel_amx.c), and what they
+ * are made into is again a left operand of tiles.
  *
- * Forward, for a strip of 32 queries: S = Q K^T, 32 keys at a time; P = exp(S - m), rounded, in tiles; O = P V. m is a row's maximum over its first
- * 32 keys, so that no second pass over S is needed; where later scores lie so far above it that the sum of a row exceeds 2^60, P of the row is formed
- * again with the maximum over all keys. The sum of a row is taken from P before it is rounded, and divides O at the end. Backward, for a strip of 32
- * keys, so that lse and D of the queries lie along the lanes: S^T = K Q^T, dP^T = V dO^T, P^T = exp(S^T - lse), dS^T = P^T (dP^T - D). P^T and dS^T
- * of a strip are left operands of dV = P^T dO and dK = dS^T Q, complete at once. dS^T of a block of strips, pairs of keys joined, is the right
- * operand of dQ^T += K^T dS^T, whose sums rest in memory between blocks.
+ * Forward, for a strip of 32 queries: S = Q K^T, 32 keys at a time; P = exp(S - m), rounded, in tiles; O = P V. m is a
+ * row's maximum over its first 32 keys, so that no second pass over S is needed; where later scores lie so far above it
+ * that the sum of a row exceeds 2^60, P of the row is formed again with the maximum over all keys. The sum of a row is
+ * taken from P before it is rounded, and divides O at the end. Backward, for a strip of 32 keys, so that lse and D of
+ * the queries lie along the lanes: S^T = K Q^T, dP^T = V dO^T, P^T = exp(S^T - lse), dS^T = P^T (dP^T - D). P^T and
+ * dS^T of a strip are left operands of dV = P^T dO and dK = dS^T Q, complete at once. dS^T of a block of strips, pairs
+ * of keys joined, is the right operand of dQ^T += K^T dS^T, whose sums rest in memory between blocks.
  *
- * The vector units work between the steps of products, a few rows after each: P of a strip while S of the next strip and O of the one before are
- * formed in turn, from a small ring of S; gradients while the next 32 queries' products are formed; results while the next sums are. Rows of the
- * next head are fetched into L2 meanwhile. What bounds the speed is lines from L2 and the vectors: with all tiles in L1, 778 tokens ran 1.2 to 1.3
- * times as fast.
+ * The vector units work between the steps of products, a few rows after each: P of a strip while S of the next strip
+ * and O of the one before are formed in turn, from a small ring of S; gradients while the next 32 queries' products are
+ * formed; results while the next sums are. Rows of the next head are fetched into L2 meanwhile. What bounds the speed
+ * is lines from L2 and the vectors: with all tiles in L1, 778 tokens ran 1.2 to 1.3 times as fast.
  *
- * Measured on one core of a Xeon whose products alone reach 2,340 GFLOP/s, heads from L3, useful GFLOP/s forward and backward, vectors in passes of
- * their own and now: 778 tokens, heads of 128: 546, 448 and 689, 540; 144 tokens of 64: 205, 211 and 305, 277. Fetching the rows of the
- * next head, and the lines that will be written, early is a good part of the gain; the rest is vectors between steps, and tiles of the right operand
- * that displace nothing in L1. Gradients in a ring across strips, as S is: up to a tenth slower, for the more instructions between steps.
+ * Measured on one core of a Xeon whose products alone reach 2,340 GFLOP/s, heads from L3, useful GFLOP/s forward and
+ * backward, vectors in passes of their own and now: 778 tokens, heads of 128: 546, 448 and 689, 540; 144 tokens of 64:
+ * 205, 211 and 305, 277. Fetching the rows of the next head, and the lines that will be written, early is a good part
+ * of the gain; the rest is vectors between steps, and tiles of the right operand that displace nothing in L1. Gradients
+ * in a ring across strips, as S is: up to a tenth slower, for the more instructions between steps.
  *
  * Order of additions depends on tokens and dim only.
  */
@@ -48,7 +50,8 @@ enum {
   CHUNK = 4,         /* rows of a strip's P that are formed between two steps */
   RING = 10,         /* blocks of S that wait to become P */
   WRITTEN = 4,       /* rows of O that are written between two steps */
-  FETCHED = 1 << 15, /* numbers of a matrix, most, for which the next head is fetched into L2 beside what the backward pass keeps there */
+  FETCHED = 1 << 15, /* numbers of a matrix, most, for which the next head is fetched into L2 beside what the backward
+                        pass keeps there */
   PASS = 16,         /* steps of P^T or dS^T, most, that rest in L1 while all columns of dV or dK are formed */
   BLOCK_STRIPS = 8,  /* of keys, most, between sums of dQ in memory */
 };
@@ -77,7 +80,8 @@ static geometry geometry_of(int64_t tokens, int64_t dim)
 static void pack_left(const geometry *g, uint32_t *to, const syz_bf16 *x, int64_t ld)
 {
   for (int64_t t = 0; t < g->tokens; t += STRIP)
-    syz_kernel_amx_bf16.pack_left_rows(to + t * g->steps * STEP, x + t * ld, ld, (int)smaller(g->tokens - t, STRIP), g->dim);
+    syz_kernel_amx_bf16.pack_left_rows(to + t * g->steps * STEP, x + t * ld, ld, (int)smaller(g->tokens - t, STRIP),
+                                       g->dim);
 }
 static void pack_left_across(const geometry *g, uint32_t *to, const syz_bf16 *x, int64_t ld)
 {
@@ -110,7 +114,8 @@ static void pack_right_across(const geometry *g, uint32_t *to, const syz_bf16 *x
 
 /* ------------------------------------------------------------- products */
 
-/** A step of 32 x 32 sums. a, b: its tiles; has_low, has_right: there are more than 16 rows, columns. What streams by displaces nothing in L1. */
+/** A step of 32 x 32 sums. a, b: its tiles; has_low, has_right: there are more than 16 rows, columns. What streams by
+ * displaces nothing in L1. */
 INLINE void multiply_step(const uint32_t *a, const uint32_t *b, bool has_low, bool has_right)
 {
   tile_load_once(6, b, TILE_LINE);
@@ -149,14 +154,16 @@ INLINE void write_rows(syz_bf16 *to, int64_t ld, const float *sum, const float *
   const __mmask32 mask = n >= STRIP ? ~(__mmask32)0 : (__mmask32)((1u << n) - 1u);
   for (int r = 0; r < rows; r++) {
     const __m512 f = _mm512_set1_ps(factor[r]);
-    const __m512 low = _mm512_mul_ps(_mm512_load_ps(at_row(sum, r, 0)), f), high = _mm512_mul_ps(_mm512_load_ps(at_row(sum, r, 1)), f);
+    const __m512 low = _mm512_mul_ps(_mm512_load_ps(at_row(sum, r, 0)), f),
+                 high = _mm512_mul_ps(_mm512_load_ps(at_row(sum, r, 1)), f);
     _mm512_mask_storeu_epi16(to + r * ld, mask, (__m512i)_mm512_cvtne2ps_pbh(high, low));
   }
 }
 
 /* ------------------------------------------------------------- fetching */
 
-/** Rows of the next head on their way to L2 while this one is worked on: one piece of a row of one matrix after the other. */
+/** Rows of the next head on their way to L2 while this one is worked on: one piece of a row of one matrix after the
+ * other. */
 typedef struct fetching {
   const char *next[5]; /* rows of the matrices */
   int64_t stride[5];   /* bytes */
@@ -224,7 +231,8 @@ INLINE void raise_most(float *most, const float *s)
 {
   for (int r = 0; r < STRIP; r++)
     _mm512_store_ps(most + r * HALF,
-                    _mm512_max_ps(_mm512_load_ps(most + r * HALF), _mm512_max_ps(_mm512_load_ps(at_row(s, r, 0)), _mm512_load_ps(at_row(s, r, 1)))));
+                    _mm512_max_ps(_mm512_load_ps(most + r * HALF),
+                                  _mm512_max_ps(_mm512_load_ps(at_row(s, r, 0)), _mm512_load_ps(at_row(s, r, 1)))));
 }
 
 /** Scores of keys beyond `keys` become -infinity, which gives P = 0. */
@@ -232,7 +240,8 @@ INLINE void forget_keys(float *s, int64_t keys)
 {
   const __m512 never = _mm512_set1_ps(-INFINITY);
   for (int half = 0; half < 2; half++)
-    for (int r = 0; r < STRIP; r++) _mm512_mask_store_ps((float *)(uintptr_t)at_row(s, r, half), (__mmask16)~lanes(keys - half * HALF), never);
+    for (int r = 0; r < STRIP; r++)
+      _mm512_mask_store_ps((float *)(uintptr_t)at_row(s, r, half), (__mmask16)~lanes(keys - half * HALF), never);
 }
 
 /** Rows of O that wait to be written. */
@@ -303,15 +312,21 @@ INLINE __m512 of_each_row(const bool is_sum, const float *rows)
 {
   __m512i v[HALF];
   for (int i = 0; i < HALF; i++) v[i] = _mm512_load_si512(rows + i * HALF);
-  for (int i = 0; i < 8; i++) v[i] = pair_up(is_sum, _mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]), _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1]));
-  for (int i = 0; i < 4; i++) v[i] = pair_up(is_sum, _mm512_unpacklo_epi64(v[2 * i], v[2 * i + 1]), _mm512_unpackhi_epi64(v[2 * i], v[2 * i + 1]));
+  for (int i = 0; i < 8; i++)
+    v[i] =
+        pair_up(is_sum, _mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]), _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1]));
+  for (int i = 0; i < 4; i++)
+    v[i] =
+        pair_up(is_sum, _mm512_unpacklo_epi64(v[2 * i], v[2 * i + 1]), _mm512_unpackhi_epi64(v[2 * i], v[2 * i + 1]));
   for (int n = 2; n > 0; n /= 2)
     for (int i = 0; i < n; i++)
-      v[i] = pair_up(is_sum, _mm512_shuffle_i32x4(v[2 * i], v[2 * i + 1], 0x88), _mm512_shuffle_i32x4(v[2 * i], v[2 * i + 1], 0xdd));
+      v[i] = pair_up(is_sum, _mm512_shuffle_i32x4(v[2 * i], v[2 * i + 1], 0x88),
+                     _mm512_shuffle_i32x4(v[2 * i], v[2 * i + 1], 0xdd));
   return _mm512_castsi512_ps(v[0]);
 }
 
-/** ln x of normal numbers, within 2e-7: x = 2^e m with m in [0.75, 1.5), ln m = 2 artanh(z), z = (m - 1) / (m + 1), z^2 < 0.04. */
+/** ln x of normal numbers, within 2e-7: x = 2^e m with m in [0.75, 1.5), ln m = 2 artanh(z), z = (m - 1) / (m + 1), z^2
+ * < 0.04. */
 INLINE __m512 logarithm(__m512 x)
 {
   const __m512 one = _mm512_set1_ps(1.0f);
@@ -345,14 +360,17 @@ INLINE void do_some(meanwhile *m)
   fetch_some(&m->f, m->pieces);
 }
 
-/** P of a strip is to be formed from its S, whose first block is there: its maximum in each row is what is subtracted. */
+/** P of a strip is to be formed from its S, whose first block is there: its maximum in each row is what is subtracted.
+ */
 INLINE void begin_exponents(const geometry *g, const forward_views *w, int64_t strip, meanwhile *m)
 {
   const float *s = m->e.s;
   for (int r = 0; r < STRIP; r++)
-    _mm512_store_ps(w->most + r * HALF, _mm512_max_ps(_mm512_load_ps(at_row(s, r, 0)), _mm512_load_ps(at_row(s, r, 1))));
+    _mm512_store_ps(w->most + r * HALF,
+                    _mm512_max_ps(_mm512_load_ps(at_row(s, r, 0)), _mm512_load_ps(at_row(s, r, 1))));
   for (int i = 0; i < STRIP; i += HALF)
-    _mm512_storeu_ps(m->minus_most + i, _mm512_mul_ps(of_each_row(false, w->most + i * HALF), _mm512_set1_ps(-m->e.scale)));
+    _mm512_storeu_ps(m->minus_most + i,
+                     _mm512_mul_ps(of_each_row(false, w->most + i * HALF), _mm512_set1_ps(-m->e.scale)));
   for (int i = 0; i < STRIP * HALF; i += HALF) _mm512_store_ps(w->sum + i, _mm512_setzero_ps());
   m->strip = strip;
   m->e.p = w->p[strip % 2];
@@ -361,20 +379,24 @@ INLINE void begin_exponents(const geometry *g, const forward_views *w, int64_t s
   m->e.left = g->strips;
 }
 
-/** P and its sums again, with the maximum over all keys subtracted in the rows of `far`: the maximum of the first keys is far below it. */
-__attribute__((noinline)) KERNEL_TARGET static void exponents_again(const geometry *g, const forward_views *w, meanwhile *m, uint32_t far)
+/** P and its sums again, with the maximum over all keys subtracted in the rows of `far`: the maximum of the first keys
+ * is far below it. */
+__attribute__((noinline)) KERNEL_TARGET static void exponents_again(const geometry *g, const forward_views *w,
+                                                                    meanwhile *m, uint32_t far)
 {
   const int64_t strip = m->strip, units = g->steps * STEP;
   exponents e = m->e;
   for (int i = 0; i < STRIP * HALF; i += HALF) _mm512_store_ps(w->most + i, _mm512_set1_ps(-INFINITY));
   for (int64_t j = 0; j < g->strips; j++) {
     float *s = w->all_s + j * SUMS;
-    multiply(s, w->q + strip * g->steps * STEP_WORDS, columns_at(w->k, units, j * STRIP), g->steps, e.rows > HALF, g->tokens - j * STRIP > HALF);
+    multiply(s, w->q + strip * g->steps * STEP_WORDS, columns_at(w->k, units, j * STRIP), g->steps, e.rows > HALF,
+             g->tokens - j * STRIP > HALF);
     if (g->tokens - j * STRIP < STRIP) forget_keys(s, g->tokens - j * STRIP);
     raise_most(w->most, s);
   }
   for (int i = 0; i < STRIP; i += HALF)
-    _mm512_mask_storeu_ps(m->minus_most + i, (__mmask16)(far >> i), _mm512_mul_ps(of_each_row(false, w->most + i * HALF), _mm512_set1_ps(-e.scale)));
+    _mm512_mask_storeu_ps(m->minus_most + i, (__mmask16)(far >> i),
+                          _mm512_mul_ps(of_each_row(false, w->most + i * HALF), _mm512_set1_ps(-e.scale)));
   for (int i = 0; i < STRIP * HALF; i += HALF) _mm512_store_ps(w->sum + i, _mm512_setzero_ps());
   e.s = w->all_s, e.end = NULL, e.p = w->p[strip % 2], e.row = 0, e.left = e.ready = g->strips;
   while (e.left) some_exponents(&e);
@@ -388,13 +410,15 @@ INLINE void end_exponents(const geometry *g, const forward_views *w, meanwhile *
   float *factor = m->factor[m->strip % 2];
   uint32_t far = 0;
   for (int i = 0; i < rows; i += HALF)
-    far |= (uint32_t)_mm512_mask_cmp_ps_mask(lanes(rows - i), of_each_row(true, w->sum + i * HALF), large, _CMP_NLE_UQ) << i;
+    far |= (uint32_t)_mm512_mask_cmp_ps_mask(lanes(rows - i), of_each_row(true, w->sum + i * HALF), large, _CMP_NLE_UQ)
+           << i;
   if (far) exponents_again(g, w, m, far);
   for (int i = 0; i < rows; i += HALF) {
     const __m512 sum = of_each_row(true, w->sum + i * HALF), most = _mm512_loadu_ps(m->minus_most + i);
     _mm512_storeu_ps(factor + i, _mm512_div_ps(_mm512_set1_ps(1.0f), sum));
     const __m512 ln2 = _mm512_set1_ps(0.69314718055994530942f);
-    if (lse) _mm512_mask_storeu_ps(lse + m->strip * STRIP + i, lanes(rows - i), _mm512_fnmadd_ps(most, ln2, logarithm(sum)));
+    if (lse)
+      _mm512_mask_storeu_ps(lse + m->strip * STRIP + i, lanes(rows - i), _mm512_fnmadd_ps(most, ln2, logarithm(sum)));
   }
 }
 
@@ -408,7 +432,8 @@ INLINE void next_exponents(const geometry *g, const forward_views *w, meanwhile 
 }
 
 /** S of a strip of queries for blocks [first, last) of keys, into the ring. */
-INLINE void scores(const geometry *g, const forward_views *w, int64_t strip, int64_t first, int64_t last, meanwhile *m, float *lse, int64_t *slot)
+INLINE void scores(const geometry *g, const forward_views *w, int64_t strip, int64_t first, int64_t last, meanwhile *m,
+                   float *lse, int64_t *slot)
 {
   const int64_t units = g->steps * STEP;
   const bool has_low = g->tokens - strip * STRIP > HALF;
@@ -434,7 +459,8 @@ INLINE void scores(const geometry *g, const forward_views *w, int64_t strip, int
 }
 
 /** 32 columns of O of a strip from its P, which wait to be written. */
-INLINE void weighted_sums(const geometry *g, const attention_head *h, const forward_views *w, int64_t strip, int64_t d, meanwhile *m)
+INLINE void weighted_sums(const geometry *g, const attention_head *h, const forward_views *w, int64_t strip, int64_t d,
+                          meanwhile *m)
 {
   const int rows = (int)smaller(g->tokens - strip * STRIP, STRIP);
   const uint32_t *a = w->p[strip % 2], *b = columns_at(w->v, g->strips * STEP, d);
@@ -454,7 +480,8 @@ INLINE void weighted_sums(const geometry *g, const attention_head *h, const forw
   m->u = (unwritten){out, h->row, o, m->factor[strip % 2], rows, (int)smaller(g->dim - d, STRIP)};
 }
 
-/** P of a strip is formed while the tiles form S of the strip and O of the strip before in turn, a few rows after each step. */
+/** P of a strip is formed while the tiles form S of the strip and O of the strip before in turn, a few rows after each
+ * step. */
 KERNEL_TARGET static void forward(const attention_head *h, void *scratch)
 {
   const geometry g = geometry_of(h->tokens, h->dim);
@@ -502,7 +529,8 @@ typedef struct backward_views {
 static backward_views backward_layout(const geometry *g, syz_arena *a)
 {
   backward_views v;
-  const size_t word = sizeof(uint32_t), left = (size_t)(g->strips * g->steps * STEP_WORDS), queries = (size_t)(g->strips * STRIP);
+  const size_t word = sizeof(uint32_t), left = (size_t)(g->strips * g->steps * STEP_WORDS),
+               queries = (size_t)(g->strips * STRIP);
   v.k = syz_arena_take(a, left, word);
   v.v = syz_arena_take(a, left, word);
   v.k_across = syz_arena_take(a, left, word);
@@ -523,13 +551,15 @@ static backward_views backward_layout(const geometry *g, syz_arena *a)
 }
 
 /** delta[t] = sum_d dout[t, d] out[t, d]. */
-KERNEL_TARGET static void row_products(const geometry *g, float *delta, const syz_bf16 *x, const syz_bf16 *y, int64_t stride)
+KERNEL_TARGET static void row_products(const geometry *g, float *delta, const syz_bf16 *x, const syz_bf16 *y,
+                                       int64_t stride)
 {
   for (int64_t t = 0; t < g->tokens; t++) {
     __m512 sum = _mm512_setzero_ps();
     for (int64_t d = 0; d < g->dim; d += HALF) {
       const __mmask16 mask = lanes(g->dim - d);
-      const __m256i a = _mm256_maskz_loadu_epi16(mask, x + t * stride + d), b = _mm256_maskz_loadu_epi16(mask, y + t * stride + d);
+      const __m256i a = _mm256_maskz_loadu_epi16(mask, x + t * stride + d),
+                    b = _mm256_maskz_loadu_epi16(mask, y + t * stride + d);
       sum = _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(a), 16)),
                             _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(b), 16)), sum);
     }
@@ -537,7 +567,8 @@ KERNEL_TARGET static void row_products(const geometry *g, float *delta, const sy
   }
 }
 
-/** P^T and dS^T of 32 keys by 32 queries, on their way: steps of tiles, and pairs of keys at `pairs`. `keys` exist; those beyond give zero. */
+/** P^T and dS^T of 32 keys by 32 queries, on their way: steps of tiles, and pairs of keys at `pairs`. `keys` exist;
+ * those beyond give zero. */
 typedef struct gradients {
   uint32_t *p, *ds, *pairs;
   const float *s, *dp, *minus_lse, *delta;
@@ -545,7 +576,8 @@ typedef struct gradients {
   int row, keys;
 } gradients;
 
-/** Two rows of them. In a step of pairs, queries 0 to 3, 8 to 11, 16 to 19, 24 to 27 of 32 stand in the first tile, the others in the second. */
+/** Two rows of them. In a step of pairs, queries 0 to 3, 8 to 11, 16 to 19, 24 to 27 of 32 stand in the first tile, the
+ * others in the second. */
 INLINE void two_gradients(gradients *g, const bool exist)
 {
   const int row = g->row;
@@ -581,11 +613,13 @@ INLINE void some_gradients(gradients *g, int rows)
 }
 
 /** dV and dK of a strip of keys, and its rows of dS^T at `pairs` (step s of the block). */
-KERNEL_TARGET static void backward_strip(const geometry *g, const attention_head *h, const backward_views *w, int64_t strip, int64_t in_block,
-                                         int64_t block_units, fetching *f, int pieces)
+KERNEL_TARGET static void backward_strip(const geometry *g, const attention_head *h, const backward_views *w,
+                                         int64_t strip, int64_t in_block, int64_t block_units, fetching *f, int pieces)
 {
-  const float root = (float)(1.0 / sqrt((double)g->dim)), scale = (float)(1.44269504088896340736 / sqrt((double)g->dim));
-  const int keys = (int)smaller(g->tokens - strip * STRIP, STRIP), rows = (int)syz_ceil_div(STRIP / 2, 2 * g->steps) * 2;
+  const float root = (float)(1.0 / sqrt((double)g->dim)),
+              scale = (float)(1.44269504088896340736 / sqrt((double)g->dim));
+  const int keys = (int)smaller(g->tokens - strip * STRIP, STRIP),
+            rows = (int)syz_ceil_div(STRIP / 2, 2 * g->steps) * 2;
   const int64_t units = g->steps * STEP, left = strip * g->steps * STEP_WORDS;
   const int64_t pass = syz_ceil_div(g->strips, syz_ceil_div(g->strips, PASS));
   const int fetched = (int)syz_ceil_div(STRIP, pass);
@@ -624,7 +658,8 @@ KERNEL_TARGET static void backward_strip(const geometry *g, const attention_head
         const int64_t steps = smaller(g->strips - first_step, pass);
         const bool is_last = first_step + steps == g->strips, has_right = g->dim - d > HALF;
         const uint32_t *a = (second ? w->ds : w->p) + first_step * STEP_WORDS;
-        const uint32_t *b = columns_at(second ? w->q_across : w->dout_across, g->strips * STEP, d) + first_step * STEP * PANEL;
+        const uint32_t *b =
+            columns_at(second ? w->q_across : w->dout_across, g->strips * STEP, d) + first_step * STEP * PANEL;
         float *sum = w->sums[second] + d / STRIP * SUMS;
         syz_bf16 *to = (syz_bf16 *)(second ? h->dk : h->dv) + strip * STRIP * h->in + d;
         int row = is_last ? 0 : keys;
@@ -671,13 +706,15 @@ INLINE void write_quarter(transposed *w)
 }
 
 /** What a block of strips of keys adds to dQ^T; the last one's sums are written while the next ones are formed. */
-KERNEL_TARGET static void add_dq(const geometry *g, const attention_head *h, const backward_views *w, int64_t first, int64_t strips)
+KERNEL_TARGET static void add_dq(const geometry *g, const attention_head *h, const backward_views *w, int64_t first,
+                                 int64_t strips)
 {
   const bool is_last = first + strips == g->strips;
   transposed u = {.quarters = 0};
   for (int64_t d = 0; d < g->steps; d++)
     for (int64_t j = 0; j < g->strips; j++) {
-      const uint32_t *a = w->k_across + (d * g->strips + first) * STEP_WORDS, *b = columns_at(w->ds_pairs, strips * STEP, j * STRIP);
+      const uint32_t *a = w->k_across + (d * g->strips + first) * STEP_WORDS,
+                     *b = columns_at(w->ds_pairs, strips * STEP, j * STRIP);
       const int columns = (int)smaller(g->dim - d * STRIP, STRIP), tokens = (int)smaller(g->tokens - j * STRIP, STRIP);
       float *sum = w->dq + (d * g->strips + j) * SUMS;
       syz_bf16 *to = (syz_bf16 *)h->dq + j * STRIP * h->in + d * STRIP;

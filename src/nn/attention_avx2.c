@@ -41,12 +41,18 @@ OPERATION vec v_exp2(vec x)
   return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32(_mm256_castps_si256(t), 23)));
 }
 
-OPERATION unit_vec u_load(const uint32_t *x) { return _mm256_castsi256_ps(_mm256_loadu_si256((const __m256i *)(const void *)x)); }
+OPERATION unit_vec u_load(const uint32_t *x)
+{
+  return _mm256_castsi256_ps(_mm256_loadu_si256((const __m256i *)(const void *)x));
+}
 OPERATION void u_store(uint32_t *x, unit_vec u) { _mm256_storeu_si256((__m256i *)(void *)x, _mm256_castps_si256(u)); }
 OPERATION unit_vec u_broadcast(const uint32_t *x) { return _mm256_castsi256_ps(_mm256_set1_epi32((int)*x)); }
 OPERATION vec u_dot(vec c, unit_vec a, unit_vec b) { return _mm256_fmadd_ps(a, b, c); }
 
-OPERATION void u_transpose(uint32_t *dst, ptrdiff_t ld, const void *src, ptrdiff_t stride) { syz_transpose_8x8(dst, ld, src, stride); }
+OPERATION void u_transpose(uint32_t *dst, ptrdiff_t ld, const void *src, ptrdiff_t stride)
+{
+  syz_transpose_8x8(dst, ld, src, stride);
+}
 
 OPERATION void e_row(void *dst, vec x) { _mm256_storeu_si256((__m256i *)dst, _mm256_castps_si256(x)); }
 OPERATION void e_part(void *dst, vec x, int64_t n)

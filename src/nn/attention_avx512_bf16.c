@@ -10,7 +10,8 @@
 
 #include "attention_exp.h"
 
-/* 24 of 32 registers hold sums: 8 x 3 runs at the same speed as 6 x 4 (511 GFLOP/s on a Zen 5 core) and divides 64, 128 and 144. */
+/* 24 of 32 registers hold sums: 8 x 3 runs at the same speed as 6 x 4 (511 GFLOP/s on a Zen 5 core) and divides 64, 128
+ * and 144. */
 enum { LANES = 16, ROWS = 8, VECTORS = 3 };
 #define PAIR 2
 typedef syz_bf16 element;
@@ -47,15 +48,18 @@ OPERATION void u_interleave(uint32_t *dst, const element *even, const element *o
   _mm512_storeu_si512(dst, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
 }
 
-OPERATION void e_row(element *dst, vec x) { _mm256_storeu_si256((__m256i *)(void *)dst, (__m256i)_mm512_cvtneps_pbh(x)); }
+OPERATION void e_row(element *dst, vec x)
+{
+  _mm256_storeu_si256((__m256i *)(void *)dst, (__m256i)_mm512_cvtneps_pbh(x));
+}
 OPERATION void e_part(element *dst, vec x, int64_t n)
 {
   _mm256_mask_storeu_epi16(dst, (__mmask16)((1u << n) - 1u), (__m256i)_mm512_cvtneps_pbh(x));
 }
 OPERATION void e_pair(uint32_t *dst, vec even, vec odd)
 {
-  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3,
-                                         18, 2, 17, 1, 16, 0);
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
+                                         5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
   _mm512_storeu_si512(dst, _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(odd, even)));
 }
 
@@ -63,4 +67,5 @@ OPERATION void e_pair(uint32_t *dst, vec even, vec odd)
 
 static bool is_supported(void) { return syz_processor_isa() >= SYZ_ISA_AVX512_BF16; }
 
-const attention_kernel syz_attention_avx512_bf16 = {"avx512_bf16", SYZ_BF16, is_supported, scratch_bytes, forward, backward};
+const attention_kernel syz_attention_avx512_bf16 = {"avx512_bf16", SYZ_BF16, is_supported,
+                                                    scratch_bytes, forward,  backward};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The attention algorithm, written once against a few vector operations; each attention_<instruction set>.c defines those and
- * includes this file once.
+ * The attention algorithm, written once against a few vector operations; each attention_<instruction set>.c defines
+ * those and includes this file once.
  *
  * The includer provides, all with the function attribute KERNEL:
  *   LANES, vec                 float32 lanes of a vector, its type
@@ -17,23 +17,22 @@
  *   e_pair(dst, even, odd)     only PAIR = 2: lane i's unit is (even[i], odd[i])
  *   e_part(dst, x, n)          the first n < LANES lanes of e_row
  *
- * Method. All products are one micro-kernel: a tile of ROWS rows (units broadcast from A) by up to VECTORS vectors of columns (lanes
- * of B), summed over units, in registers. Scores are made transposed, keys down and a panel of queries along the lanes, so that
- * maximum, sum and exponential of a query run lane by lane, with no horizontal step:
- *   S^T [key, query] = K Q^T, A = rows of K, B = the queries of one panel, transposed.
- * Forward, for a panel of queries (B stays in L1): for blocks of keys, S^T, softmax with running maximum (Milakov & Gimelshein
- * 2018, arXiv:1805.02867; Dao et al. 2022, arXiv:2205.14135), P in place of S^T in the units that the second product reads:
- *   O [query, d] = P V, A = P (rows are neighbours in memory), B = V by pairs of keys.
- * When all keys fit one block nothing is ever rescaled.
- * Backward, for a block of keys, for a block of queries: P = exp(S - lse) again, dP^T = V dO^T by the same tile, dS = P (dP - D) with
- * D = sum_d dO O (the row sum of P dP), and
- *   dV [key, d] += P^T dO, dK [key, d] += dS^T Q, dQ [query, d] += dS K.
- * That is 10 T^2 Dh operations, of which 8 are counted when a speed is stated for the backward pass: the scores come again.
+ * Method. All products are one micro-kernel: a tile of ROWS rows (units broadcast from A) by up to VECTORS vectors of
+ * columns (lanes of B), summed over units, in registers. Scores are made transposed, keys down and a panel of queries
+ * along the lanes, so that maximum, sum and exponential of a query run lane by lane, with no horizontal step: S^T [key,
+ * query] = K Q^T, A = rows of K, B = the queries of one panel, transposed. Forward, for a panel of queries (B stays in
+ * L1): for blocks of keys, S^T, softmax with running maximum (Milakov & Gimelshein 2018, arXiv:1805.02867; Dao et al.
+ * 2022, arXiv:2205.14135), P in place of S^T in the units that the second product reads: O [query, d] = P V, A = P
+ * (rows are neighbours in memory), B = V by pairs of keys. When all keys fit one block nothing is ever rescaled.
+ * Backward, for a block of keys, for a block of queries: P = exp(S - lse) again, dP^T = V dO^T by the same tile, dS = P
+ * (dP - D) with D = sum_d dO O (the row sum of P dP), and dV [key, d] += P^T dO, dK [key, d] += dS^T Q, dQ [query, d]
+ * += dS K. That is 10 T^2 Dh operations, of which 8 are counted when a speed is stated for the backward pass: the
+ * scores come again.
  *
- * Measured on one Zen 5 core in bfloat16, 778 tokens, heads of 128, against the register tile alone on cached data (100 %): forward
- * 82 %, backward 82 % (66 % counted). The rest, forward: exponentials 5 %, packing 7 %, sums of O in and out of registers 3 %.
- * 144 tokens, heads of 64: 68 % and 66 % (53 %). Tried without gain: prefetching the rows to be packed or those of the next head,
- * blocks of 96 to 784 keys.
+ * Measured on one Zen 5 core in bfloat16, 778 tokens, heads of 128, against the register tile alone on cached data (100
+ * %): forward 82 %, backward 82 % (66 % counted). The rest, forward: exponentials 5 %, packing 7 %, sums of O in and
+ * out of registers 3 %. 144 tokens, heads of 64: 68 % and 66 % (53 %). Tried without gain: prefetching the rows to be
+ * packed or those of the next head, blocks of 96 to 784 keys.
  *
  * Order of additions depends on tokens and dim only.
  */
@@ -45,9 +44,10 @@
 #define OUTLINED static __attribute__((noinline)) KERNEL
 
 enum {
-  PANEL = VECTORS * LANES,  /* queries of a panel */
-  FORWARD_KEYS = 264,       /* most keys of a block; 144 to 392 are equally fast to 2 % */
-  BACKWARD_KEYS = 144,      /* most keys and queries of a block of the backward pass: P and dS of a block are 124 KiB of L2 */
+  PANEL = VECTORS * LANES, /* queries of a panel */
+  FORWARD_KEYS = 264,      /* most keys of a block; 144 to 392 are equally fast to 2 % */
+  BACKWARD_KEYS =
+      144, /* most keys and queries of a block of the backward pass: P and dS of a block are 124 KiB of L2 */
   BACKWARD_PANELS = 3,
   BLOCK_LANES = BACKWARD_PANELS * PANEL,
   BLOCK_UNITS = BLOCK_LANES / PAIR,
@@ -108,22 +108,26 @@ static inline int64_t dim_panel_vectors(const geometry *g, int64_t p, int64_t *f
 
 /* -------------------------------------------------------------- packing */
 
-/** Rows for the broadcast side: copied, dim_units apart. Missing rows of the last tile repeat the last token, so that no value that a
- * real token could not have enters a maximum. A copy and not a reference, because rows 3 N Dh apart fall into few cache sets. */
+/** Rows for the broadcast side: copied, dim_units apart. Missing rows of the last tile repeat the last token, so that
+ * no value that a real token could not have enters a maximum. A copy and not a reference, because rows 3 N Dh apart
+ * fall into few cache sets. */
 OUTLINED void pack_rows(const geometry *g, uint32_t *dst, const element *x, int64_t stride)
 {
   for (int64_t t = 0; t < g->tiles * ROWS; t++, dst += g->dim_units) {
     const element *from = x + (t < g->tokens ? t : g->tokens - 1) * stride;
     int64_t d = 0;
-    for (; d + LANES * PAIR <= g->dim; d += LANES * PAIR) u_store(dst + d / PAIR, u_load((const uint32_t *)(const void *)(from + d)));
+    for (; d + LANES * PAIR <= g->dim; d += LANES * PAIR)
+      u_store(dst + d / PAIR, u_load((const uint32_t *)(const void *)(from + d)));
     if (d == g->dim) continue;
     dst[g->dim_units - 1] = 0; /* an odd last bfloat16 has no partner */
     memcpy(dst + d / PAIR, from + d, (size_t)(g->dim - d) * sizeof *from);
   }
 }
 
-/** LANES tokens by the units of d from `d` on, as far as there are both; transposed by way of a square with zeros around them. */
-OUTLINED void pack_corner(const geometry *g, uint32_t *dst, ptrdiff_t ld, const element *x, int64_t stride, int64_t rows, int64_t d)
+/** LANES tokens by the units of d from `d` on, as far as there are both; transposed by way of a square with zeros
+ * around them. */
+OUTLINED void pack_corner(const geometry *g, uint32_t *dst, ptrdiff_t ld, const element *x, int64_t stride,
+                          int64_t rows, int64_t d)
 {
   enum { WIDTH = LANES * PAIR };
   element square[LANES][WIDTH];
@@ -145,13 +149,14 @@ OUTLINED void pack_lanes(const geometry *g, uint32_t *dst, const element *x, int
     for (int64_t d = 0; d < g->dim; d += WIDTH) {
       if (rows == LANES && d + WIDTH <= g->dim)
         u_transpose(dst + d / PAIR * r.padded + t, r.padded, from + d, stride * (ptrdiff_t)sizeof *x);
-      else pack_corner(g, dst + t, r.padded, from, stride, rows, d);
+      else
+        pack_corner(g, dst + t, r.padded, from, stride, rows, d);
     }
   }
 }
 
-/** A block of tokens for the lane side of a sum over tokens: [panel of d][unit of tokens][lane]; `dst` is the block's place in an
- * array of lane-wide rows for all tokens. Rows up to r.padded are filled, with zeros beyond the tokens. */
+/** A block of tokens for the lane side of a sum over tokens: [panel of d][unit of tokens][lane]; `dst` is the block's
+ * place in an array of lane-wide rows for all tokens. Rows up to r.padded are filled, with zeros beyond the tokens. */
 OUTLINED void pack_columns(const geometry *g, uint32_t *dst, const element *x, int64_t stride, range r)
 {
   const int64_t units = r.padded / PAIR, filled = ceil_divide(r.count, PAIR);
@@ -180,7 +185,8 @@ OUTLINED void pack_columns(const geometry *g, uint32_t *dst, const element *x, i
 
 /* --------------------------------------------------------- micro-kernel */
 
-/** c[i][j] = sum over `steps` units of A[i] B[j]: A at a + i row + k step, B at b + k n LANES + j LANES. n is a constant of the caller. */
+/** c[i][j] = sum over `steps` units of A[i] B[j]: A at a + i row + k step, B at b + k n LANES + j LANES. n is a
+ * constant of the caller. */
 INLINE void product(const int n, const uint32_t *a, ptrdiff_t row, ptrdiff_t step, const uint32_t *b, int64_t steps,
                     vec c[ROWS][VECTORS])
 {
@@ -199,26 +205,31 @@ INLINE void product(const int n, const uint32_t *a, ptrdiff_t row, ptrdiff_t ste
   }
 }
 
-/** Calls name(n, ...) with n a constant: the compiler makes a version for each width of a panel. The includer has its own for more than 3. */
+/** Calls name(n, ...) with n a constant: the compiler makes a version for each width of a panel. The includer has its
+ * own for more than 3. */
 #ifndef FOR_WIDTH
-#define FOR_WIDTH(n, name, ...)             \
-  do {                                      \
-    if ((n) == 1) name(1, __VA_ARGS__);     \
-    else if ((n) == 2) name(2, __VA_ARGS__); \
-    else name(3, __VA_ARGS__);              \
+#define FOR_WIDTH(n, name, ...)                                                                                        \
+  do {                                                                                                                 \
+    if ((n) == 1)                                                                                                      \
+      name(1, __VA_ARGS__);                                                                                            \
+    else if ((n) == 2)                                                                                                 \
+      name(2, __VA_ARGS__);                                                                                            \
+    else                                                                                                               \
+      name(3, __VA_ARGS__);                                                                                            \
   } while (0)
 #endif
 
 /* -------------------------------------------------------------- forward */
 
-/** Running softmax of the queries of a panel: base-2 maximum, sum of exponentials relative to it, and the factor by which what was
- * accumulated before the current block shrinks. */
+/** Running softmax of the queries of a panel: base-2 maximum, sum of exponentials relative to it, and the factor by
+ * which what was accumulated before the current block shrinks. */
 typedef struct softmax_state {
   float max[PANEL], sum[PANEL], factor[PANEL];
 } softmax_state;
 
 /** s [key][query] for the tiles of a block, and the largest score of each query. */
-INLINE void scores_of(const int n, float *s, vec top[VECTORS], const uint32_t *k, const uint32_t *q, int64_t tiles, int64_t dim_units)
+INLINE void scores_of(const int n, float *s, vec top[VECTORS], const uint32_t *k, const uint32_t *q, int64_t tiles,
+                      int64_t dim_units)
 {
   for (int64_t t = 0; t < tiles; t++) {
     vec c[ROWS][VECTORS];
@@ -233,14 +244,15 @@ INLINE void scores_of(const int n, float *s, vec top[VECTORS], const uint32_t *k
   }
 }
 
-/** s becomes P, in units of neighbouring keys, in place: a pair of rows of scores makes one row of units or two, never more than was
- * read. An odd last key has a partner of zero. */
+/** s becomes P, in units of neighbouring keys, in place: a pair of rows of scores makes one row of units or two, never
+ * more than was read. An odd last key has a partner of zero. */
 INLINE void softmax_of(const int n, float *s, softmax_state *state, const vec top[VECTORS], float scale, int64_t keys)
 {
   vec minus_max[VECTORS], sum[VECTORS];
   const vec c = v_set1(scale);
   for (int j = 0; j < n; j++) {
-    vec before = v_load(state->max + j * LANES), max = v_max(before, v_mul(top[j], c)), factor = v_exp2(v_sub(before, max));
+    vec before = v_load(state->max + j * LANES), max = v_max(before, v_mul(top[j], c)),
+        factor = v_exp2(v_sub(before, max));
     v_store(state->max + j * LANES, max);
     v_store(state->factor + j * LANES, factor);
     minus_max[j] = v_sub(v_zero(), max);
@@ -277,8 +289,8 @@ INLINE void softmax_of(const int n, float *s, softmax_state *state, const vec to
   for (int j = 0; j < n; j++) v_store(state->sum + j * LANES, sum[j]);
 }
 
-INLINE void score_block_of(const int n, float *s, softmax_state *state, const uint32_t *k, const uint32_t *q, float scale, int64_t tiles,
-                           int64_t keys, int64_t dim_units)
+INLINE void score_block_of(const int n, float *s, softmax_state *state, const uint32_t *k, const uint32_t *q,
+                           float scale, int64_t tiles, int64_t keys, int64_t dim_units)
 {
   vec top[VECTORS];
   for (int j = 0; j < n; j++) top[j] = v_set1(-INFINITY);
@@ -286,15 +298,16 @@ INLINE void score_block_of(const int n, float *s, softmax_state *state, const ui
   softmax_of(n, s, state, top, scale, keys);
 }
 
-OUTLINED void score_block(int64_t n, float *s, softmax_state *state, const uint32_t *k, const uint32_t *q, float scale, int64_t tiles,
-                          int64_t keys, int64_t dim_units)
+OUTLINED void score_block(int64_t n, float *s, softmax_state *state, const uint32_t *k, const uint32_t *q, float scale,
+                          int64_t tiles, int64_t keys, int64_t dim_units)
 {
   FOR_WIDTH(n, score_block_of, s, state, k, q, scale, tiles, keys, dim_units);
 }
 
 /** c [tiles * ROWS][ld], n vectors of it: = A B, or += A B, or, with factor [row], c = factor c + A B. */
-INLINE void accumulate_of(const int n, float *c, int64_t ld, const uint32_t *a, ptrdiff_t row, ptrdiff_t step, ptrdiff_t tile,
-                          const uint32_t *b, int64_t steps, int64_t tiles, bool is_first, const float *factor)
+INLINE void accumulate_of(const int n, float *c, int64_t ld, const uint32_t *a, ptrdiff_t row, ptrdiff_t step,
+                          ptrdiff_t tile, const uint32_t *b, int64_t steps, int64_t tiles, bool is_first,
+                          const float *factor)
 {
   for (int64_t t = 0; t < tiles; t++, a += tile, c += ROWS * ld) {
     vec sum[ROWS][VECTORS];
@@ -308,28 +321,30 @@ INLINE void accumulate_of(const int n, float *c, int64_t ld, const uint32_t *a, 
     } else {
       for (int i = 0; i < ROWS; i++) {
         vec f = v_set1(factor[t * ROWS + i]);
-        for (int j = 0; j < n; j++) v_store(c + i * ld + j * LANES, v_fma(v_load(c + i * ld + j * LANES), f, sum[i][j]));
+        for (int j = 0; j < n; j++)
+          v_store(c + i * ld + j * LANES, v_fma(v_load(c + i * ld + j * LANES), f, sum[i][j]));
       }
     }
   }
 }
 
 /** A with rows as neighbours (row = 1): P [unit of keys][query]. */
-OUTLINED void accumulate_columns(int64_t n, float *c, int64_t ld, const uint32_t *a, ptrdiff_t step, const uint32_t *b, int64_t steps,
-                                 int64_t tiles, bool is_first, const float *factor)
+OUTLINED void accumulate_columns(int64_t n, float *c, int64_t ld, const uint32_t *a, ptrdiff_t step, const uint32_t *b,
+                                 int64_t steps, int64_t tiles, bool is_first, const float *factor)
 {
   FOR_WIDTH(n, accumulate_of, c, ld, a, 1, step, ROWS, b, steps, tiles, is_first, factor);
 }
 
 /** A with units as neighbours: P^T [key][unit of queries], rows BLOCK_UNITS apart. */
-OUTLINED void accumulate_rows(int64_t n, float *c, int64_t ld, const uint32_t *a, const uint32_t *b, int64_t steps, int64_t tiles,
-                              bool is_first)
+OUTLINED void accumulate_rows(int64_t n, float *c, int64_t ld, const uint32_t *a, const uint32_t *b, int64_t steps,
+                              int64_t tiles, bool is_first)
 {
   FOR_WIDTH(n, accumulate_of, c, ld, a, BLOCK_UNITS, 1, ROWS * BLOCK_UNITS, b, steps, tiles, is_first, NULL);
 }
 
 /** dst[r][d] = factor[r] x[r][d], rounded; factor NULL: `scale` for all. */
-OUTLINED void write_rows(const geometry *g, element *dst, int64_t stride, const float *x, const float *factor, float scale, int64_t rows)
+OUTLINED void write_rows(const geometry *g, element *dst, int64_t stride, const float *x, const float *factor,
+                         float scale, int64_t rows)
 {
   for (int64_t r = 0; r < rows; r++, x += g->dim_lanes, dst += stride) {
     vec f = v_set1(factor ? factor[r] : scale);
@@ -377,14 +392,14 @@ static void forward(const attention_head *h, void *scratch)
     for (int64_t i = 0; i < queries.padded; i++) w.state->max[i] = -INFINITY, w.state->sum[i] = 0.0f;
     for (int64_t b = 0; b < blocks; b++) {
       range keys = range_of(g.tokens, ROWS, g.tiles, blocks, b);
-      score_block(queries.padded / LANES, w.s, w.state, w.k + keys.start * g.dim_units, w.q, scale, keys.padded / ROWS, keys.count,
-                  g.dim_units);
+      score_block(queries.padded / LANES, w.s, w.state, w.k + keys.start * g.dim_units, w.q, scale, keys.padded / ROWS,
+                  keys.count, g.dim_units);
       const uint32_t *v = w.v + keys.start / PAIR * g.dim_lanes;
       for (int64_t p = 0; p < g.dim_panels; p++) {
         int64_t first, n = dim_panel_vectors(&g, p, &first);
         accumulate_columns(n, w.o + first * LANES, g.dim_lanes, (const uint32_t *)(const void *)w.s, queries.padded,
-                           v + first * LANES * (keys.padded / PAIR), ceil_divide(keys.count, PAIR), ceil_divide(queries.count, ROWS),
-                           b == 0, w.state->factor);
+                           v + first * LANES * (keys.padded / PAIR), ceil_divide(keys.count, PAIR),
+                           ceil_divide(queries.count, ROWS), b == 0, w.state->factor);
       }
     }
     for (int64_t i = 0; i < queries.count; i++) {
@@ -397,11 +412,11 @@ static void forward(const attention_head *h, void *scratch)
 
 /* ------------------------------------------------------------- backward */
 
-/** P^T and dS^T of a panel of queries by a block of keys. p, ds [key][BLOCK_LANES elements]; ds_pairs [unit of keys][BLOCK_LANES
- * units], which is ds itself in float32. lse in base 2. */
+/** P^T and dS^T of a panel of queries by a block of keys. p, ds [key][BLOCK_LANES elements]; ds_pairs [unit of
+ * keys][BLOCK_LANES units], which is ds itself in float32. lse in base 2. */
 INLINE void probabilities_of(const int n, void *p, void *ds, uint32_t *ds_pairs, const uint32_t *k, const uint32_t *v,
-                             const uint32_t *q, const uint32_t *dout, const float *lse, const float *delta, float scale, int64_t tiles,
-                             int64_t dim_units)
+                             const uint32_t *q, const uint32_t *dout, const float *lse, const float *delta, float scale,
+                             int64_t tiles, int64_t dim_units)
 {
   const vec c = v_set1(scale);
   for (int64_t t = 0; t < tiles; t++) {
@@ -434,15 +449,16 @@ INLINE void probabilities_of(const int n, void *p, void *ds, uint32_t *ds_pairs,
   (void)ds_pairs;
 }
 
-OUTLINED void probabilities(int64_t n, void *p, void *ds, uint32_t *ds_pairs, const uint32_t *k, const uint32_t *v, const uint32_t *q,
-                            const uint32_t *dout, const float *lse, const float *delta, float scale, int64_t tiles, int64_t dim_units)
+OUTLINED void probabilities(int64_t n, void *p, void *ds, uint32_t *ds_pairs, const uint32_t *k, const uint32_t *v,
+                            const uint32_t *q, const uint32_t *dout, const float *lse, const float *delta, float scale,
+                            int64_t tiles, int64_t dim_units)
 {
   FOR_WIDTH(n, probabilities_of, p, ds, ds_pairs, k, v, q, dout, lse, delta, scale, tiles, dim_units);
 }
 
 typedef struct backward_scratch {
-  uint32_t *k_rows, *v_rows, *q_lanes, *dout_lanes;      /* for S and dP */
-  uint32_t *k_columns, *q_columns, *dout_columns;        /* for dQ, dK, dV */
+  uint32_t *k_rows, *v_rows, *q_lanes, *dout_lanes; /* for S and dP */
+  uint32_t *k_columns, *q_columns, *dout_columns;   /* for dQ, dK, dV */
   uint32_t *p, *ds, *ds_pairs;
   float *lse, *delta, *dq, *dk, *dv;
 } backward_scratch;
@@ -450,8 +466,8 @@ typedef struct backward_scratch {
 static backward_scratch backward_layout(const geometry *g, syz_arena *arena)
 {
   backward_scratch s;
-  size_t width = sizeof(float), keys = (size_t)(g->tiles * ROWS), queries = (size_t)g->lanes, units = (size_t)g->dim_units,
-         lanes = (size_t)g->dim_lanes;
+  size_t width = sizeof(float), keys = (size_t)(g->tiles * ROWS), queries = (size_t)g->lanes,
+         units = (size_t)g->dim_units, lanes = (size_t)g->dim_lanes;
   s.k_rows = syz_arena_take(arena, keys * units, width);
   s.v_rows = syz_arena_take(arena, keys * units, width);
   s.q_lanes = syz_arena_take(arena, queries * units, width);
@@ -479,7 +495,8 @@ OUTLINED void row_products(const geometry *g, float *delta, const element *x, co
     float lane[LANES];
     int64_t d = 0;
     for (; d + STRIDE <= g->dim; d += STRIDE)
-      sum = u_dot(sum, u_load((const uint32_t *)(const void *)(x + d)), u_load((const uint32_t *)(const void *)(y + d)));
+      sum =
+          u_dot(sum, u_load((const uint32_t *)(const void *)(x + d)), u_load((const uint32_t *)(const void *)(y + d)));
     if (d < g->dim) {
       element end[2][STRIDE] = {{(element){0}}};
       memcpy(end[0], x + d, (size_t)(g->dim - d) * sizeof *x);
@@ -500,7 +517,8 @@ static void backward(const attention_head *h, void *scratch)
   backward_scratch w = backward_layout(&g, &arena);
   const double log2e = 1.44269504088896340736;
   const float root = (float)(1.0 / sqrt((double)g.dim)), scale = (float)(log2e / sqrt((double)g.dim));
-  int64_t key_blocks = ceil_divide(g.tiles * ROWS, BACKWARD_KEYS), query_blocks = ceil_divide(g.panels, BACKWARD_PANELS);
+  int64_t key_blocks = ceil_divide(g.tiles * ROWS, BACKWARD_KEYS),
+          query_blocks = ceil_divide(g.panels, BACKWARD_PANELS);
   pack_rows(&g, w.k_rows, h->k, h->in);
   pack_rows(&g, w.v_rows, h->v, h->in);
   for (int64_t i = 0; i < key_blocks; i++) {
@@ -520,7 +538,8 @@ static void backward(const attention_head *h, void *scratch)
   for (int64_t kb = 0; kb < key_blocks; kb++) {
     range keys = range_of(g.tokens, ROWS, g.tiles, key_blocks, kb);
     for (int64_t qb = 0; qb < query_blocks; qb++) {
-      int64_t first_panel = part_start(g.panels, query_blocks, qb), end_panel = part_start(g.panels, query_blocks, qb + 1);
+      int64_t first_panel = part_start(g.panels, query_blocks, qb),
+              end_panel = part_start(g.panels, query_blocks, qb + 1);
       range block = {.start = LANES * part_start(g.vectors, g.panels, first_panel)};
       block.padded = LANES * part_start(g.vectors, g.panels, end_panel) - block.start;
       block.count = (g.tokens < block.start + block.padded ? g.tokens : block.start + block.padded) - block.start;
@@ -533,10 +552,10 @@ static void backward(const attention_head *h, void *scratch)
       for (int64_t p = first_panel; p < end_panel; p++) {
         range queries = range_of(g.tokens, LANES, g.vectors, g.panels, p);
         int64_t at = queries.start - block.start;
-        probabilities(queries.padded / LANES, (element *)(void *)w.p + at, (element *)(void *)w.ds + at, w.ds_pairs + at,
-                      w.k_rows + keys.start * g.dim_units, w.v_rows + keys.start * g.dim_units,
-                      w.q_lanes + queries.start * g.dim_units, w.dout_lanes + queries.start * g.dim_units, w.lse + queries.start,
-                      w.delta + queries.start, scale, keys.padded / ROWS, g.dim_units);
+        probabilities(queries.padded / LANES, (element *)(void *)w.p + at, (element *)(void *)w.ds + at,
+                      w.ds_pairs + at, w.k_rows + keys.start * g.dim_units, w.v_rows + keys.start * g.dim_units,
+                      w.q_lanes + queries.start * g.dim_units, w.dout_lanes + queries.start * g.dim_units,
+                      w.lse + queries.start, w.delta + queries.start, scale, keys.padded / ROWS, g.dim_units);
       }
       for (int64_t p = 0; p < g.dim_panels; p++) {
         int64_t first, n = dim_panel_vectors(&g, p, &first), d = first * LANES;
@@ -544,8 +563,8 @@ static void backward(const attention_head *h, void *scratch)
         accumulate_rows(n, w.dv + d, g.dim_lanes, w.p, dout_columns + d * query_units, query_units, tiles, qb == 0);
         accumulate_rows(n, w.dk + d, g.dim_lanes, w.ds, q_columns + d * query_units, query_units, tiles, qb == 0);
         accumulate_columns(n, w.dq + block.start * g.dim_lanes + d, g.dim_lanes, w.ds_pairs, BLOCK_LANES,
-                           w.k_columns + keys.start / PAIR * g.dim_lanes + d * key_units, key_units, ceil_divide(block.count, ROWS),
-                           kb == 0, NULL);
+                           w.k_columns + keys.start / PAIR * g.dim_lanes + d * key_units, key_units,
+                           ceil_divide(block.count, ROWS), kb == 0, NULL);
       }
     }
     write_rows(&g, (element *)h->dk + keys.start * h->in, h->in, w.dk, NULL, root, keys.count);

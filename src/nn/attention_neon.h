@@ -5,20 +5,20 @@
 enum { LANES = 4, ROWS = 4, VECTORS = 6 };
 typedef float32x4_t vec;
 
-#define FOR_WIDTH(n, name, ...)                                                                                                                      \
-  do {                                                                                                                                               \
-    if ((n) == 1)                                                                                                                                    \
-      name(1, __VA_ARGS__);                                                                                                                          \
-    else if ((n) == 2)                                                                                                                               \
-      name(2, __VA_ARGS__);                                                                                                                          \
-    else if ((n) == 3)                                                                                                                               \
-      name(3, __VA_ARGS__);                                                                                                                          \
-    else if ((n) == 4)                                                                                                                               \
-      name(4, __VA_ARGS__);                                                                                                                          \
-    else if ((n) == 5)                                                                                                                               \
-      name(5, __VA_ARGS__);                                                                                                                          \
-    else                                                                                                                                             \
-      name(6, __VA_ARGS__);                                                                                                                          \
+#define FOR_WIDTH(n, name, ...)                                                                                        \
+  do {                                                                                                                 \
+    if ((n) == 1)                                                                                                      \
+      name(1, __VA_ARGS__);                                                                                            \
+    else if ((n) == 2)                                                                                                 \
+      name(2, __VA_ARGS__);                                                                                            \
+    else if ((n) == 3)                                                                                                 \
+      name(3, __VA_ARGS__);                                                                                            \
+    else if ((n) == 4)                                                                                                 \
+      name(4, __VA_ARGS__);                                                                                            \
+    else if ((n) == 5)                                                                                                 \
+      name(5, __VA_ARGS__);                                                                                            \
+    else                                                                                                               \
+      name(6, __VA_ARGS__);                                                                                            \
   } while (0)
 
 #define OPERATION static inline __attribute__((always_inline)) KERNEL
@@ -52,7 +52,8 @@ OPERATION void u_transpose(uint32_t *dst, ptrdiff_t ld, const void *src, ptrdiff
   const char *x = src;
   uint32x4_t r[4];
   for (int i = 0; i < 4; i++) r[i] = vld1q_u32((const uint32_t *)(const void *)(x + i * stride));
-  const uint32x4_t a = vtrn1q_u32(r[0], r[1]), b = vtrn2q_u32(r[0], r[1]), c = vtrn1q_u32(r[2], r[3]), d = vtrn2q_u32(r[2], r[3]);
+  const uint32x4_t a = vtrn1q_u32(r[0], r[1]), b = vtrn2q_u32(r[0], r[1]), c = vtrn1q_u32(r[2], r[3]),
+                   d = vtrn2q_u32(r[2], r[3]);
   vst1q_u32(dst, vcombine_u32(vget_low_u32(a), vget_low_u32(c)));
   vst1q_u32(dst + ld, vcombine_u32(vget_low_u32(b), vget_low_u32(d)));
   vst1q_u32(dst + 2 * ld, vcombine_u32(vget_high_u32(a), vget_high_u32(c)));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Attention in bfloat16 with float32 sums, for Arm processors with FEAT_BF16: by BFDOT, which multiplies and adds a pair per lane as VDPBF16PS
- * does, so that every operand lies as attention_core.h has it.
+ * Attention in bfloat16 with float32 sums, for Arm processors with FEAT_BF16: by BFDOT, which multiplies and adds a
+ * pair per lane as VDPBF16PS does, so that every operand lies as attention_core.h has it.
  */
 #include <arm_neon.h>
 #include <string.h>
@@ -41,10 +41,14 @@ OPERATION void e_part(element *dst, vec x, int64_t n)
   vst1_u16(row, narrow(x));
   memcpy(dst, row, (size_t)n * sizeof *row);
 }
-OPERATION void e_pair(uint32_t *dst, vec even, vec odd) { vst1q_u32(dst, vorrq_u32(vmovl_u16(narrow(even)), vshll_n_u16(narrow(odd), 16))); }
+OPERATION void e_pair(uint32_t *dst, vec even, vec odd)
+{
+  vst1q_u32(dst, vorrq_u32(vmovl_u16(narrow(even)), vshll_n_u16(narrow(odd), 16)));
+}
 
 #include "attention_core.h"
 
 static bool is_supported(void) { return syz_processor_isa() >= SYZ_ISA_NEON_BF16; }
 
-const attention_kernel syz_attention_neon_bf16 = {"neon_bf16", SYZ_BF16, is_supported, scratch_bytes, forward, backward};
+const attention_kernel syz_attention_neon_bf16 = {"neon_bf16",   SYZ_BF16, is_supported,
+                                                  scratch_bytes, forward,  backward};

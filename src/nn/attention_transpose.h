@@ -28,7 +28,8 @@ static inline void syz_transpose_8x8(uint32_t *dst, ptrdiff_t ld, const void *sr
 }
 
 /** 64 shuffles for 256 units. */
-__attribute__((target("avx512f"))) static inline void syz_transpose_16x16(uint32_t *dst, ptrdiff_t ld, const void *src, ptrdiff_t stride)
+__attribute__((target("avx512f"))) static inline void syz_transpose_16x16(uint32_t *dst, ptrdiff_t ld, const void *src,
+                                                                          ptrdiff_t stride)
 {
   const char *x = src;
   __m512i r[16], s[16], t[16];

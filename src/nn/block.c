@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The pre-norm transformer block (Xiong et al. 2020, arXiv:2002.04745; LayerScale: Touvron et al. 2021, arXiv:2103.17239) over sequences of
- * several lengths, with stochastic depth (Huang et al. 2016, arXiv:1603.09382) that computes only what it keeps.
+ * The pre-norm transformer block (Xiong et al. 2020, arXiv:2002.04745; LayerScale: Touvron et al. 2021,
+ * arXiv:2103.17239) over sequences of several lengths, with stochastic depth (Huang et al. 2016, arXiv:1603.09382) that
+ * computes only what it keeps.
  *
- * What the forward pass keeps for the backward pass is everything that a product or a statistic would have to be computed again for:
- * both residual streams in float32, and the inputs of the four products in the activation type. LayerScale multiplies in the
- * product's epilogue, in float32; its gradient, sum over rows of dx times the unscaled branch, needs that branch's output, kept too.
+ * What the forward pass keeps for the backward pass is everything that a product or a statistic would have to be
+ * computed again for: both residual streams in float32, and the inputs of the four products in the activation type.
+ * LayerScale multiplies in the product's epilogue, in float32; its gradient, sum over rows of dx times the unscaled
+ * branch, needs that branch's output, kept too.
  *
- * A branch sees its kept sequences as one compact array, group behind group. Nothing is gathered or scattered in passes of its own: a table
- * tells where in the stream each kept row lies, the norm reads the stream and the product's epilogue adds to it through that table, and so the other
- * way round. Without a subset there is no table. The factor of stochastic depth is part of the packed LayerScale.
+ * A branch sees its kept sequences as one compact array, group behind group. Nothing is gathered or scattered in passes
+ * of its own: a table tells where in the stream each kept row lies, the norm reads the stream and the product's
+ * epilogue adds to it through that table, and so the other way round. Without a subset there is no table. The factor of
+ * stochastic depth is part of the packed LayerScale.
  */
 #include "block.h"
 #include "attention.h"
@@ -26,11 +29,12 @@ int64_t syz_sequences_rows(const syz_sequences *s)
 static syz_status check_sequences(const syz_sequences *most)
 {
   syz_status st = SYZ_OK;
-  SYZ_REQUIRE(most->groups >= 1 && most->groups <= SYZ_GROUPS_MAX, SYZ_ERR_INTERNAL, "block: %d groups of sequences, 1 to %d are possible",
-              most->groups, (int)SYZ_GROUPS_MAX);
+  SYZ_REQUIRE(most->groups >= 1 && most->groups <= SYZ_GROUPS_MAX, SYZ_ERR_INTERNAL,
+              "block: %d groups of sequences, 1 to %d are possible", most->groups, (int)SYZ_GROUPS_MAX);
   for (int g = 0; g < most->groups; g++)
-    SYZ_REQUIRE(most->count[g] >= 0 && most->tokens[g] >= 1, SYZ_ERR_INTERNAL, "block: group %d has %lld sequences of %lld tokens", g,
-                (long long)most->count[g], (long long)most->tokens[g]);
+    SYZ_REQUIRE(most->count[g] >= 0 && most->tokens[g] >= 1, SYZ_ERR_INTERNAL,
+                "block: group %d has %lld sequences of %lld tokens", g, (long long)most->count[g],
+                (long long)most->tokens[g]);
 cleanup:
   return st;
 }
@@ -49,22 +53,26 @@ static void spread_rows(syz_block *b)
     if (b->attention[g]) syz_attention_set_rows(b->attention[g], b->row_qkv, b->row_heads);
 }
 
-syz_status syz_block_create(const syz_compute *c, const syz_block_config *config, const syz_sequences *most, bool trains, syz_block **out)
+syz_status syz_block_create(const syz_compute *c, const syz_block_config *config, const syz_sequences *most,
+                            bool trains, syz_block **out)
 {
   syz_status st = SYZ_OK;
   syz_block *b = NULL;
   *out = NULL;
   const int64_t dim = config->dim;
   SYZ_TRY(check_sequences(most));
-  const int64_t ranks = config->tensor ? syz_comm_size(config->tensor) : config->planned_ranks > 1 ? config->planned_ranks : 1;
+  const int64_t ranks = config->tensor              ? syz_comm_size(config->tensor)
+                        : config->planned_ranks > 1 ? config->planned_ranks
+                                                    : 1;
   const int64_t rows = ranks * (syz_sequences_rows(most) > 0 ? syz_sequences_rows(most) : 1);
   SYZ_REQUIRE(dim >= 1 && config->heads >= 1 && dim % config->heads == 0 && config->hidden >= 1, SYZ_ERR_INTERNAL,
-              "block: dim %lld, heads %lld, hidden %lld", (long long)dim, (long long)config->heads, (long long)config->hidden);
-  SYZ_REQUIRE(config->heads % ranks == 0 && config->hidden % ranks == 0, SYZ_ERR_INPUT,
-              "parallel.tensor = %lld does not divide the %lld heads and %lld hidden columns of a block", (long long)ranks, (long long)config->heads,
+              "block: dim %lld, heads %lld, hidden %lld", (long long)dim, (long long)config->heads,
               (long long)config->hidden);
-  SYZ_REQUIRE(!trains || c->act == SYZ_F32 || dim <= SYZ_NORM_WIDTH, SYZ_ERR_INPUT, "a block of width %lld cannot be trained in bfloat16: at most %d",
-              (long long)dim, (int)SYZ_NORM_WIDTH);
+  SYZ_REQUIRE(config->heads % ranks == 0 && config->hidden % ranks == 0, SYZ_ERR_INPUT,
+              "parallel.tensor = %lld does not divide the %lld heads and %lld hidden columns of a block",
+              (long long)ranks, (long long)config->heads, (long long)config->hidden);
+  SYZ_REQUIRE(!trains || c->act == SYZ_F32 || dim <= SYZ_NORM_WIDTH, SYZ_ERR_INPUT,
+              "a block of width %lld cannot be trained in bfloat16: at most %d", (long long)dim, (int)SYZ_NORM_WIDTH);
   SYZ_ALLOC(b, "block", 1);
   b->compute = c;
   b->config = *config;
@@ -80,7 +88,8 @@ syz_status syz_block_create(const syz_compute *c, const syz_block_config *config
   SYZ_TRY(syz_linear_create(c, dim, b->hidden, rows, trains, &b->fc2));
   for (int g = 0; g < most->groups; g++)
     if (most->count[g] > 0)
-      SYZ_TRY(syz_attention_create(c, most->count[g], most->tokens[g], b->heads, dim / config->heads, trains, &b->attention[g]));
+      SYZ_TRY(syz_attention_create(c, most->count[g], most->tokens[g], b->heads, dim / config->heads, trains,
+                                   &b->attention[g]));
   SYZ_ALLOC(b->norm1_gain, "block norm", dim);
   SYZ_ALLOC(b->norm1_bias, "block norm", dim);
   SYZ_ALLOC(b->norm2_gain, "block norm", dim);
@@ -120,7 +129,8 @@ const float *block_scale(syz_block *b, const float *layerscale)
 {
   if (!b->config.has_layerscale) layerscale = NULL;
   if (b->branch_scale == 1) return layerscale;
-  for (int64_t i = 0; i < b->config.dim; i++) b->scale[i] = layerscale ? b->branch_scale * layerscale[i] : b->branch_scale;
+  for (int64_t i = 0; i < b->config.dim; i++)
+    b->scale[i] = layerscale ? b->branch_scale * layerscale[i] : b->branch_scale;
   return b->scale;
 }
 
@@ -266,23 +276,26 @@ branches block_begin(const syz_block *b, const syz_sequences *s, const syz_subse
   return (branches){keep(b, s, attention, table[0]), keep(b, s, mlp, table[1])};
 }
 
-int64_t block_attend(const syz_block *b, const int64_t *n, int64_t row, const void *qkv, const void *heads, const float *lse, const void *dheads,
-                     void *dqkv)
+int64_t block_attend(const syz_block *b, const int64_t *n, int64_t row, const void *qkv, const void *heads,
+                     const float *lse, const void *dheads, void *dqkv)
 {
   for (int g = 0; g < b->most.groups; g++) {
     if (n[g] == 0) continue;
     float *sums = lse ? (float *)(uintptr_t)lse + row * b->heads : NULL;
     if (dqkv)
-      syz_attention_backward(b->attention[g], n[g], block_at(b, dheads, row * b->row_heads), block_at(b, qkv, row * b->row_qkv),
-                             block_at(b, heads, row * b->row_heads), sums, block_at(b, dqkv, row * b->row_qkv));
+      syz_attention_backward(b->attention[g], n[g], block_at(b, dheads, row * b->row_heads),
+                             block_at(b, qkv, row * b->row_qkv), block_at(b, heads, row * b->row_heads), sums,
+                             block_at(b, dqkv, row * b->row_qkv));
     else
-      syz_attention_forward(b->attention[g], n[g], block_at(b, qkv, row * b->row_qkv), block_at(b, heads, row * b->row_heads), sums);
+      syz_attention_forward(b->attention[g], n[g], block_at(b, qkv, row * b->row_qkv),
+                            block_at(b, heads, row * b->row_heads), sums);
     row += n[g] * b->most.tokens[g];
   }
   return row;
 }
 
-void syz_block_forward(const syz_block *b, const syz_sequences *s, const syz_subset *subset, float *x, void *saved, void *workspace)
+void syz_block_forward(const syz_block *b, const syz_sequences *s, const syz_subset *subset, float *x, void *saved,
+                       void *workspace)
 {
   SYZ_ASSERT(workspace);
   if (b->tensor) {
@@ -297,51 +310,56 @@ void syz_block_forward(const syz_block *b, const syz_sequences *s, const syz_sub
   const float eps = b->config.eps;
 
   if (r1 > 0) {
-    syz_layernorm_forward_at(act, v.n1, v.mean1, v.rstd1, v.x0, x, k.attention.at, b->norm1_gain, b->norm1_bias, eps, r1, dim, b->row_dim);
+    syz_layernorm_forward_at(act, v.n1, v.mean1, v.rstd1, v.x0, x, k.attention.at, b->norm1_gain, b->norm1_bias, eps,
+                             r1, dim, b->row_dim);
     syz_linear_forward(b->qkv, r1, v.n1, SYZ_EPILOGUE_NONE, v.qkv, NULL);
     block_attend(b, k.attention.n, 0, v.qkv, v.heads, v.lse, NULL, NULL);
     syz_linear_forward_residual(b->proj, r1, v.heads, k.attention.at, x, v.branch1);
   }
   if (r2 > 0) {
-    syz_layernorm_forward_at(act, v.n2, v.mean2, v.rstd2, v.x1, x, k.mlp.at, b->norm2_gain, b->norm2_bias, eps, r2, dim, b->row_dim);
+    syz_layernorm_forward_at(act, v.n2, v.mean2, v.rstd2, v.x1, x, k.mlp.at, b->norm2_gain, b->norm2_bias, eps, r2, dim,
+                             b->row_dim);
     syz_linear_forward(b->fc1, r2, v.n2, SYZ_EPILOGUE_GELU, v.g, v.u);
     syz_linear_forward_residual(b->fc2, r2, v.g, k.mlp.at, x, v.branch2);
   }
 }
 
-static void backward_mlp(const syz_block *b, const kept_rows *k, float *dx, const saved_views *v, const backward_views *w,
-                         const syz_block_parameters *g)
+static void backward_mlp(const syz_block *b, const kept_rows *k, float *dx, const saved_views *v,
+                         const backward_views *w, const syz_block_parameters *g)
 {
   const int64_t rows = k->rows, dim = b->config.dim;
   const syz_dtype act = b->compute->act;
   float *dscale = b->config.has_layerscale ? g->ls2 : NULL;
-  syz_layerscale_backward_at(act, w->dy, dscale, b->branch_scale, dx, k->at, v->branch2, syz_linear_scale(b->fc2), rows, dim, b->row_dim);
+  syz_layerscale_backward_at(act, w->dy, dscale, b->branch_scale, dx, k->at, v->branch2, syz_linear_scale(b->fc2), rows,
+                             dim, b->row_dim);
   syz_linear_backward_weight(b->fc2, rows, w->dy, v->g, g->fc2_weight, g->fc2_bias);
   syz_linear_backward_gelu_input(b->fc2, rows, w->dy, v->u, w->wide);
   syz_linear_backward_weight(b->fc1, rows, w->wide, v->n2, g->fc1_weight, g->fc1_bias);
   syz_linear_backward_input(b->fc1, rows, w->wide, w->dn);
-  syz_layernorm_backward_at(dx, k->at, true, g->norm2_gain, g->norm2_bias, act, w->dn, v->x1, v->mean2, v->rstd2, b->norm2_gain, rows, dim,
-                            b->row_dim);
+  syz_layernorm_backward_at(dx, k->at, true, g->norm2_gain, g->norm2_bias, act, w->dn, v->x1, v->mean2, v->rstd2,
+                            b->norm2_gain, rows, dim, b->row_dim);
 }
 
-static void backward_attention(const syz_block *b, const kept_rows *k, float *dx, const saved_views *v, const backward_views *w,
-                               const syz_block_parameters *g)
+static void backward_attention(const syz_block *b, const kept_rows *k, float *dx, const saved_views *v,
+                               const backward_views *w, const syz_block_parameters *g)
 {
   const int64_t rows = k->rows, dim = b->config.dim;
   const syz_dtype act = b->compute->act;
   float *dscale = b->config.has_layerscale ? g->ls1 : NULL;
-  syz_layerscale_backward_at(act, w->dy, dscale, b->branch_scale, dx, k->at, v->branch1, syz_linear_scale(b->proj), rows, dim, b->row_dim);
+  syz_layerscale_backward_at(act, w->dy, dscale, b->branch_scale, dx, k->at, v->branch1, syz_linear_scale(b->proj),
+                             rows, dim, b->row_dim);
   syz_linear_backward_weight(b->proj, rows, w->dy, v->heads, g->proj_weight, g->proj_bias);
   syz_linear_backward_input(b->proj, rows, w->dy, w->dn);
   block_attend(b, k->n, 0, v->qkv, v->heads, v->lse, w->dn, w->wide);
   syz_linear_backward_weight(b->qkv, rows, w->wide, v->n1, g->qkv_weight, g->qkv_bias);
   syz_linear_backward_input(b->qkv, rows, w->wide, w->dn);
-  syz_layernorm_backward_at(dx, k->at, true, g->norm1_gain, g->norm1_bias, act, w->dn, v->x0, v->mean1, v->rstd1, b->norm1_gain, rows, dim,
-                            b->row_dim);
+  syz_layernorm_backward_at(dx, k->at, true, g->norm1_gain, g->norm1_bias, act, w->dn, v->x0, v->mean1, v->rstd1,
+                            b->norm1_gain, rows, dim, b->row_dim);
 }
 
-void syz_block_backward(const syz_block *b, const syz_sequences *s, const syz_subset *subset, float *dx, const void *saved,
-                        const syz_block_parameters *weights, const syz_block_parameters *gradients, void *workspace)
+void syz_block_backward(const syz_block *b, const syz_sequences *s, const syz_subset *subset, float *dx,
+                        const void *saved, const syz_block_parameters *weights, const syz_block_parameters *gradients,
+                        void *workspace)
 {
   SYZ_ASSERT(b->trains && saved && workspace);
   (void)weights;
@@ -349,7 +367,8 @@ void syz_block_backward(const syz_block *b, const syz_sequences *s, const syz_su
     block_tensor_backward(b, s, subset, dx, saved, gradients, workspace);
     return;
   }
-  syz_arena kept = {.base = (unsigned char *)(uintptr_t)saved, .size = SIZE_MAX}, scratch = {.base = workspace, .size = SIZE_MAX};
+  syz_arena kept = {.base = (unsigned char *)(uintptr_t)saved, .size = SIZE_MAX},
+            scratch = {.base = workspace, .size = SIZE_MAX};
   const branches k = block_begin(b, s, subset, &scratch);
   const int64_t r1 = k.attention.rows, r2 = k.mlp.rows;
   const saved_views v = saved_plan(b, r1, r2, true, &kept);

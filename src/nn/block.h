@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of the transformer block: block.c (a rank alone), block_tensor.c (ranks of a tensor group together); private to this room. */
+/** Inside of the transformer block: block.c (a rank alone), block_tensor.c (ranks of a tensor group together); private
+ * to this room. */
 #pragma once
 
 #include "linear_native.h"
@@ -13,13 +14,14 @@ struct syz_block {
   float branch_scale;
   syz_sequences most;
   bool trains;
-  int64_t heads, width, hidden;                             /* of this rank: all, or its share of a tensor group's; width: of its heads */
-  int64_t row_dim, row_heads, row_qkv, row_hidden;          /* elements between rows of D, width, 3 width and hidden activations */
-  syz_linear *qkv, *proj, *fc1, *fc2;                       /* [3 width, D], [D, width], [hidden, D], [D, hidden] */
-  syz_attention *attention[SYZ_GROUPS_MAX];                 /* NULL for a group that never has a sequence */
+  int64_t heads, width, hidden; /* of this rank: all, or its share of a tensor group's; width: of its heads */
+  int64_t row_dim, row_heads, row_qkv,
+      row_hidden;                           /* elements between rows of D, width, 3 width and hidden activations */
+  syz_linear *qkv, *proj, *fc1, *fc2;       /* [3 width, D], [D, width], [hidden, D], [D, hidden] */
+  syz_attention *attention[SYZ_GROUPS_MAX]; /* NULL for a group that never has a sequence */
   float *norm1_gain, *norm1_bias, *norm2_gain, *norm2_bias; /* [D] copies of the packed step */
-  float *scale;                                             /* [D] branch_scale times LayerScale, on its way into the packed weights */
-  struct block_tensor *tensor;                              /* NULL: alone */
+  float *scale;                /* [D] branch_scale times LayerScale, on its way into the packed weights */
+  struct block_tensor *tensor; /* NULL: alone */
 };
 
 /** The sequences that a branch computes. */
@@ -46,11 +48,11 @@ static inline void *block_at(const syz_block *b, const void *x, int64_t i)
 /** What the epilogue multiplies a branch by, in b->scale or as it is; NULL for 1. */
 const float *block_scale(syz_block *b, const float *layerscale);
 
-/** n[g] sequences of each group, from row `row` of the arrays on; the row behind them is returned. dqkv NULL: forward, heads and lse (unless NULL)
- * are written. Otherwise backward: dheads and heads are read. Arrays have the width of this rank's heads, their rows are row_heads (heads, dheads)
- * and row_qkv apart. */
-int64_t block_attend(const syz_block *b, const int64_t *n, int64_t row, const void *qkv, const void *heads, const float *lse, const void *dheads,
-                     void *dqkv);
+/** n[g] sequences of each group, from row `row` of the arrays on; the row behind them is returned. dqkv NULL: forward,
+ * heads and lse (unless NULL) are written. Otherwise backward: dheads and heads are read. Arrays have the width of this
+ * rank's heads, their rows are row_heads (heads, dheads) and row_qkv apart. */
+int64_t block_attend(const syz_block *b, const int64_t *n, int64_t row, const void *qkv, const void *heads,
+                     const float *lse, const void *dheads, void *dqkv);
 
 /* A block of a tensor group: as in nn.h. */
 syz_status block_tensor_create(syz_block *b, int64_t ranks);
@@ -58,6 +60,7 @@ void block_tensor_destroy(struct block_tensor **t);
 void block_tensor_pack(syz_block *b, const syz_block_parameters *w);
 size_t block_tensor_saved_bytes(const syz_block *b, int64_t rows);
 size_t block_tensor_workspace_bytes(const syz_block *b, int64_t rows);
-void block_tensor_forward(const syz_block *b, const syz_sequences *s, const syz_subset *subset, float *x, void *saved, void *workspace);
-void block_tensor_backward(const syz_block *b, const syz_sequences *s, const syz_subset *subset, float *dx, const void *saved,
-                           const syz_block_parameters *gradients, void *workspace);
+void block_tensor_forward(const syz_block *b, const syz_sequences *s, const syz_subset *subset, float *x, void *saved,
+                          void *workspace);
+void block_tensor_backward(const syz_block *b, const syz_sequences *s, const syz_subset *subset, float *dx,
+                           const void *saved, const syz_block_parameters *gradients, void *workspace);

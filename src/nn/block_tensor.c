@@ -1,26 +1,31 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The transformer block on the t ranks of a tensor group, in the sequence-parallel form of Korthikanti et al. 2022 (arXiv:2205.05198, section 4.2.2).
+ * The transformer block on the t ranks of a tensor group, in the sequence-parallel form of Korthikanti et al. 2022
+ * (arXiv:2205.05198, section 4.2.2).
  *
- * Between the products every rank has the rows of its own sequences: residual stream, norms, biases behind the second product of a branch,
- * LayerScale. Around the products the group's rows are put together, and a rank computes its heads (its hidden columns) for all of them:
+ * Between the products every rank has the rows of its own sequences: residual stream, norms, biases behind the second
+ * product of a branch, LayerScale. Around the products the group's rows are put together, and a rank computes its heads
+ * (its hidden columns) for all of them:
  *
- *   forward   norm of own rows -> gather -> qkv of own heads -> attention -> proj, partial sums -> reduce-scatter -> bias, LayerScale, residual
- *   backward  LayerScale of own rows -> gather -> proj -> attention -> qkv, partial sums -> reduce-scatter -> norm
+ *   forward   norm of own rows -> gather -> qkv of own heads -> attention -> proj, partial sums -> reduce-scatter ->
+ * bias, LayerScale, residual backward  LayerScale of own rows -> gather -> proj -> attention -> qkv, partial sums ->
+ * reduce-scatter -> norm
  *
- * and the same with fc1, GELU, fc2. The normed rows are kept for own sequences alone and gathered again in the backward pass, as published: memory of
- * activations is per rank what it is without a group. Partial sums are float32 in every precision. The gathered rows are rank by rank, each
- * rank's as its branch keeps them, so no row moves twice.
+ * and the same with fc1, GELU, fc2. The normed rows are kept for own sequences alone and gathered again in the backward
+ * pass, as published: memory of activations is per rank what it is without a group. Partial sums are float32 in every
+ * precision. The gathered rows are rank by rank, each rank's as its branch keeps them, so no row moves twice.
  *
- * Volume: of R rows of width D in all, each rank sends and receives per branch (t - 1) / t R D elements: in act and in float32 once each forward, and
- * backward in act twice and in float32 once. For a block, with s bytes an element of act: (t - 1) / t R D (6 s + 16) bytes a step each way, 28 a
- * number in bfloat16. Beside that 128 bytes of counts a rank and forward call.
+ * Volume: of R rows of width D in all, each rank sends and receives per branch (t - 1) / t R D elements: in act and in
+ * float32 once each forward, and backward in act twice and in float32 once. For a block, with s bytes an element of
+ * act: (t - 1) / t R D (6 s + 16) bytes a step each way, 28 a number in bfloat16. Beside that 128 bytes of counts a
+ * rank and forward call.
  *
- * Price, full-size towers in bfloat16, 2 ranks on the 2 cores of one machine (tests/nn/speed_tensor, CPU time): forward and backward 4.4 % more than
- * the same objects on each rank alone (8 images a rank), 3.5 % (2 spectra a rank). A rank's packed weights of a ViT-L block: 48.4 -> 24.4 MiB.
+ * Price, full-size towers in bfloat16, 2 ranks on the 2 cores of one machine (tests/nn/speed_tensor, CPU time): forward
+ * and backward 4.4 % more than the same objects on each rank alone (8 images a rank), 3.5 % (2 spectra a rank). A
+ * rank's packed weights of a ViT-L block: 48.4 -> 24.4 MiB.
  *
- * Biases of proj and fc2, LayerScale and norms have gradients from own rows; the weights' share from all rows of the group: the sum of gradients
- * over the data axis, of which the group is a stretch, needs nothing else.
+ * Biases of proj and fc2, LayerScale and norms have gradients from own rows; the weights' share from all rows of the
+ * group: the sum of gradients over the data axis, of which the group is a stretch, needs nothing else.
  */
 #include "block.h"
 
@@ -47,7 +52,8 @@ syz_status block_tensor_create(syz_block *b, int64_t ranks)
   const int64_t dim = b->config.dim;
   SYZ_ALLOC(t, "block of a tensor group", 1);
   b->tensor = t; /* freed with the block, also after a failure */
-  *t = (block_tensor){.comm = b->config.tensor, .ranks = ranks, .rank = b->config.tensor ? syz_comm_rank(b->config.tensor) : 0};
+  *t = (block_tensor){
+      .comm = b->config.tensor, .ranks = ranks, .rank = b->config.tensor ? syz_comm_rank(b->config.tensor) : 0};
   SYZ_ALLOC(t->proj_bias, "block bias", dim);
   SYZ_ALLOC(t->fc2_bias, "block bias", dim);
   SYZ_ALLOC(t->scale1, "block scale", dim);
@@ -166,15 +172,18 @@ static void gather(const syz_block *b, const group_rows *q, void *all)
   syz_rows_gather(b->tensor->comm, all, q->rows, (size_t)b->config.dim * syz_dtype_size(b->compute->act));
 }
 
-static void attend(const syz_block *b, const group_rows *q, const void *qkv, const void *heads, const float *lse, const void *dheads, void *dqkv)
+static void attend(const syz_block *b, const group_rows *q, const void *qkv, const void *heads, const float *lse,
+                   const void *dheads, void *dqkv)
 {
   int64_t row = 0;
-  for (int64_t r = 0; r < b->tensor->ranks; r++) row = block_attend(b, q->n + r * BRANCHES * SYZ_GROUPS_MAX, row, qkv, heads, lse, dheads, dqkv);
+  for (int64_t r = 0; r < b->tensor->ranks; r++)
+    row = block_attend(b, q->n + r * BRANCHES * SYZ_GROUPS_MAX, row, qkv, heads, lse, dheads, dqkv);
 }
 
 /* ------------------------------------------------------------------ memory */
 
-/* Activations kept by the forward pass. In inference those of the group are there alone, and n1, n2 are NULL. r: own rows, R: the group's. */
+/* Activations kept by the forward pass. In inference those of the group are there alone, and n1, n2 are NULL. r: own
+ * rows, R: the group's. */
 typedef struct saved_views {
   int64_t *counts;                            /* what exchange_counts brought */
   void *qkv, *heads, *u, *g;                  /* [R1, 3 width], [R1, width], [R2, hidden] x 2 act */
@@ -184,9 +193,13 @@ typedef struct saved_views {
 } saved_views;
 
 /* The counts are at the beginning: with them the rest is laid out. Never less memory for more rows. */
-static int64_t *plan_counts(const syz_block *b, syz_arena *a) { return syz_arena_take(a, count_places(b->tensor), sizeof(int64_t)); }
+static int64_t *plan_counts(const syz_block *b, syz_arena *a)
+{
+  return syz_arena_take(a, count_places(b->tensor), sizeof(int64_t));
+}
 
-static saved_views plan_saved(const syz_block *b, int64_t r1, int64_t r2, int64_t all1, int64_t all2, bool is_kept, syz_arena *a)
+static saved_views plan_saved(const syz_block *b, int64_t r1, int64_t r2, int64_t all1, int64_t all2, bool is_kept,
+                              syz_arena *a)
 {
   const size_t act = syz_dtype_size(b->compute->act), f32 = sizeof(float), dim = (size_t)b->config.dim;
   const size_t own1 = (size_t)r1, own2 = (size_t)r2, R1 = (size_t)all1, R2 = (size_t)all2;
@@ -218,7 +231,8 @@ typedef struct work_views {
   float *sum, *stage; /* [R, D] partial sums, in own rows then the sums; of the reduce-scatter */
   void *dheads;       /* [R, width] act; backward */
   void *wide;         /* [R, max(hidden, 3 width)] act; backward */
-  float *bias, *room; /* [3 width] gradient of the share of qkv's bias; a weight gradient's share, for engines that need it; backward */
+  float *bias, *room; /* [3 width] gradient of the share of qkv's bias; a weight gradient's share, for engines that need
+                         it; backward */
 } work_views;
 
 static work_views plan_work(const syz_block *b, int64_t all, bool is_backward, syz_arena *a)
@@ -237,7 +251,10 @@ static work_views plan_work(const syz_block *b, int64_t all, bool is_backward, s
   return w;
 }
 
-static int64_t *plan_rows(const syz_block *b, syz_arena *a) { return syz_arena_take(a, (size_t)(BRANCHES * b->tensor->ranks), sizeof(int64_t)); }
+static int64_t *plan_rows(const syz_block *b, syz_arena *a)
+{
+  return syz_arena_take(a, (size_t)(BRANCHES * b->tensor->ranks), sizeof(int64_t));
+}
 
 size_t block_tensor_saved_bytes(const syz_block *b, int64_t rows)
 {
@@ -268,38 +285,42 @@ static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 /* ----------------------------------------------------------------- forward */
 
 /* Own rows of the summed product into the stream; branch [rows, D] act or NULL. */
-static void add_branch(const syz_block *b, const kept_rows *k, const float *sum, const float *bias, const float *scale, float *x, void *branch)
+static void add_branch(const syz_block *b, const kept_rows *k, const float *sum, const float *bias, const float *scale,
+                       float *x, void *branch)
 {
   const int64_t dim = b->config.dim;
 #pragma omp parallel for schedule(static)
   for (int64_t r = 0; r < k->rows; r++)
-    syz_row_epilogue(b->compute->act, SYZ_EPILOGUE_RESIDUAL, sum + r * dim, bias, scale, x + (k->at ? k->at[r] : r) * dim,
-                     branch ? block_at(b, branch, r * dim) : NULL, dim);
+    syz_row_epilogue(b->compute->act, SYZ_EPILOGUE_RESIDUAL, sum + r * dim, bias, scale,
+                     x + (k->at ? k->at[r] : r) * dim, branch ? block_at(b, branch, r * dim) : NULL, dim);
 }
 
 /* Norm of own rows, kept in n (unless NULL), and everybody's in w->all. */
-static void norm_and_gather(const syz_block *b, const kept_rows *k, const group_rows *q, const work_views *w, void *n, float *mean, float *rstd,
-                            float *copy, const float *x, const float *gain, const float *bias)
+static void norm_and_gather(const syz_block *b, const kept_rows *k, const group_rows *q, const work_views *w, void *n,
+                            float *mean, float *rstd, float *copy, const float *x, const float *gain, const float *bias)
 {
   const int64_t dim = b->config.dim;
   void *own = block_at(b, w->all, q->first * dim);
-  syz_layernorm_forward_at(b->compute->act, own, mean, rstd, copy, x, k->at, gain, bias, b->config.eps, k->rows, dim, dim);
+  syz_layernorm_forward_at(b->compute->act, own, mean, rstd, copy, x, k->at, gain, bias, b->config.eps, k->rows, dim,
+                           dim);
   if (n) memcpy(n, own, (size_t)(k->rows * dim) * syz_dtype_size(b->compute->act));
   gather(b, q, w->all);
 }
 
-static void sum_and_add(const syz_block *b, const kept_rows *k, const group_rows *q, const work_views *w, const float *bias, const float *scale,
-                        float *x, void *branch)
+static void sum_and_add(const syz_block *b, const kept_rows *k, const group_rows *q, const work_views *w,
+                        const float *bias, const float *scale, float *x, void *branch)
 {
   const int64_t dim = b->config.dim;
   syz_rows_reduce_scatter(b->tensor->comm, w->sum, q->rows, dim, w->stage);
   add_branch(b, k, w->sum + q->first * dim, bias, b->tensor->has_scale ? scale : NULL, x, branch);
 }
 
-void block_tensor_forward(const syz_block *b, const syz_sequences *s, const syz_subset *subset, float *x, void *saved, void *workspace)
+void block_tensor_forward(const syz_block *b, const syz_sequences *s, const syz_subset *subset, float *x, void *saved,
+                          void *workspace)
 {
   const block_tensor *t = b->tensor;
-  syz_arena scratch = {.base = workspace, .size = SIZE_MAX}, kept = {.base = saved, .size = SIZE_MAX}, *keeper = saved ? &kept : &scratch;
+  syz_arena scratch = {.base = workspace, .size = SIZE_MAX}, kept = {.base = saved, .size = SIZE_MAX},
+            *keeper = saved ? &kept : &scratch;
   const branches k = block_begin(b, s, subset, &scratch);
   int64_t *rows = plan_rows(b, &scratch), *counts = plan_counts(b, keeper);
   exchange_counts(b, &k, counts);
@@ -323,9 +344,10 @@ void block_tensor_forward(const syz_block *b, const syz_sequences *s, const syz_
 
 /* ---------------------------------------------------------------- backward */
 
-/* The gradient of a branch's output: of own rows through LayerScale, which has its own gradient, then everybody's in w->all. */
-static void scale_and_gather(const syz_block *b, const kept_rows *k, const group_rows *q, const work_views *w, const float *dx, const void *branch,
-                             const float *scale, float *dscale, float *dbias)
+/* The gradient of a branch's output: of own rows through LayerScale, which has its own gradient, then everybody's in
+ * w->all. */
+static void scale_and_gather(const syz_block *b, const kept_rows *k, const group_rows *q, const work_views *w,
+                             const float *dx, const void *branch, const float *scale, float *dscale, float *dbias)
 {
   const int64_t dim = b->config.dim;
   const syz_dtype act = b->compute->act;
@@ -337,21 +359,22 @@ static void scale_and_gather(const syz_block *b, const kept_rows *k, const group
 }
 
 /* The gradient of a weight's share, into the full layout. */
-static void add_weight_share(const syz_linear *l, share s, const group_rows *q, const work_views *w, const void *dy, const void *x, float *dweight,
-                             float *dbias)
+static void add_weight_share(const syz_linear *l, share s, const group_rows *q, const work_views *w, const void *dy,
+                             const void *x, float *dweight, float *dbias)
 {
   syz_linear_backward_weight_in(l, q->all, dy, x, &s.at, dweight + s.first, dbias, w->room);
 }
 
-static void gather_again(const syz_block *b, const kept_rows *k, const group_rows *q, const work_views *w, const void *n)
+static void gather_again(const syz_block *b, const kept_rows *k, const group_rows *q, const work_views *w,
+                         const void *n)
 {
   const int64_t dim = b->config.dim;
   memcpy(block_at(b, w->all, q->first * dim), n, (size_t)(k->rows * dim) * syz_dtype_size(b->compute->act));
   gather(b, q, w->all);
 }
 
-static void backward_mlp(const syz_block *b, const kept_rows *k, const group_rows *q, float *dx, const saved_views *v, const work_views *w,
-                         const syz_block_parameters *g)
+static void backward_mlp(const syz_block *b, const kept_rows *k, const group_rows *q, float *dx, const saved_views *v,
+                         const work_views *w, const syz_block_parameters *g)
 {
   const block_tensor *t = b->tensor;
   const int64_t dim = b->config.dim, first = t->rank * b->hidden;
@@ -362,12 +385,12 @@ static void backward_mlp(const syz_block *b, const kept_rows *k, const group_row
   syz_linear_backward_weight(b->fc1, q->all, w->wide, w->all, g->fc1_weight + first * dim, g->fc1_bias + first);
   syz_linear_backward_input_f32(b->fc1, q->all, w->wide, w->sum);
   syz_rows_reduce_scatter(t->comm, w->sum, q->rows, dim, w->stage);
-  syz_layernorm_backward_at(dx, k->at, true, g->norm2_gain, g->norm2_bias, SYZ_F32, w->sum + q->first * dim, v->x1, v->mean2, v->rstd2, b->norm2_gain,
-                            k->rows, dim, dim);
+  syz_layernorm_backward_at(dx, k->at, true, g->norm2_gain, g->norm2_bias, SYZ_F32, w->sum + q->first * dim, v->x1,
+                            v->mean2, v->rstd2, b->norm2_gain, k->rows, dim, dim);
 }
 
-static void backward_attention(const syz_block *b, const kept_rows *k, const group_rows *q, float *dx, const saved_views *v, const work_views *w,
-                               const syz_block_parameters *g)
+static void backward_attention(const syz_block *b, const kept_rows *k, const group_rows *q, float *dx,
+                               const saved_views *v, const work_views *w, const syz_block_parameters *g)
 {
   const block_tensor *t = b->tensor;
   const int64_t dim = b->config.dim;
@@ -378,17 +401,19 @@ static void backward_attention(const syz_block *b, const kept_rows *k, const gro
   gather_again(b, k, q, w, v->n1);
   memset(w->bias, 0, (size_t)(3 * b->width) * sizeof *w->bias);
   add_weight_share(b->qkv, share_of_qkv(b, dim), q, w, w->wide, w->all, g->qkv_weight, w->bias);
-  for (int64_t i = 0; i < 3; i++) syz_row_add(g->qkv_bias + i * dim + t->rank * b->width, w->bias + i * b->width, b->width);
+  for (int64_t i = 0; i < 3; i++)
+    syz_row_add(g->qkv_bias + i * dim + t->rank * b->width, w->bias + i * b->width, b->width);
   syz_linear_backward_input_f32(b->qkv, q->all, w->wide, w->sum);
   syz_rows_reduce_scatter(t->comm, w->sum, q->rows, dim, w->stage);
-  syz_layernorm_backward_at(dx, k->at, true, g->norm1_gain, g->norm1_bias, SYZ_F32, w->sum + q->first * dim, v->x0, v->mean1, v->rstd1, b->norm1_gain,
-                            k->rows, dim, dim);
+  syz_layernorm_backward_at(dx, k->at, true, g->norm1_gain, g->norm1_bias, SYZ_F32, w->sum + q->first * dim, v->x0,
+                            v->mean1, v->rstd1, b->norm1_gain, k->rows, dim, dim);
 }
 
-void block_tensor_backward(const syz_block *b, const syz_sequences *s, const syz_subset *subset, float *dx, const void *saved,
-                           const syz_block_parameters *gradients, void *workspace)
+void block_tensor_backward(const syz_block *b, const syz_sequences *s, const syz_subset *subset, float *dx,
+                           const void *saved, const syz_block_parameters *gradients, void *workspace)
 {
-  syz_arena kept = {.base = (unsigned char *)(uintptr_t)saved, .size = SIZE_MAX}, scratch = {.base = workspace, .size = SIZE_MAX};
+  syz_arena kept = {.base = (unsigned char *)(uintptr_t)saved, .size = SIZE_MAX},
+            scratch = {.base = workspace, .size = SIZE_MAX};
   const branches k = block_begin(b, s, subset, &scratch);
   int64_t *rows = plan_rows(b, &scratch);
   const int64_t *counts = plan_counts(b, &kept);

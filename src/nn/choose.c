@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Which engine computes: measured on the processor at hand, with the shapes that the model asks for, once for all ranks of a run.
+ * Which engine computes: measured on the processor at hand, with the shapes that the model asks for, once for all ranks
+ * of a run.
  *
- * What every rank can run is found first, so that mixed nodes agree. Then rank 0 measures while the others sleep, and its choice is everybody's. A
- * candidate multiplies as a layer does, with packed weights, on one thread: time is the processor's, the best of ROUNDS rounds in which all
- * candidates take turns, so that a busy machine disturbs them alike. One that has less than half the rate of the best in first short products is left
- * out at once. The first of the table that is within a tenth of the fastest wins: the same from run to run though figures scatter.
+ * What every rank can run is found first, so that mixed nodes agree. Then rank 0 measures while the others sleep, and
+ * its choice is everybody's. A candidate multiplies as a layer does, with packed weights, on one thread: time is the
+ * processor's, the best of ROUNDS rounds in which all candidates take turns, so that a busy machine disturbs them
+ * alike. One that has less than half the rate of the best in first short products is left out at once. The first of the
+ * table that is within a tenth of the fastest wins: the same from run to run though figures scatter.
  */
 #include <math.h>
 #include <omp.h>
@@ -160,7 +162,8 @@ cleanup:
 }
 
 /** Fill rate [SYZ_CANDIDATES] in FLOP/s of those with is_there; is_measured false: the layers are too small. */
-static syz_status measure(syz_compute *c, const bool *is_there, const syz_layer_size *size, int n, bool trains, double *rate, bool *is_measured)
+static syz_status measure(syz_compute *c, const bool *is_there, const syz_layer_size *size, int n, bool trains,
+                          double *rate, bool *is_measured)
 {
   syz_status st = SYZ_OK;
   bench b = {.size = size, .n = n, .trains = trains};
@@ -184,7 +187,8 @@ static syz_status measure(syz_compute *c, const bool *is_there, const syz_layer_
   SYZ_TRY(syz_compute_reserve_products(&b.trial[0].compute, (size_t)SYZ_KERNEL_ROOM * sizeof(float)));
   SYZ_TRY(leave_out_the_slow(&b));
   for (int i = 0; i < n; i++) SYZ_TRY(measure_layer(&b, &size[i]));
-  for (int i = 0; i < SYZ_CANDIDATES; i++) rate[i] = b.trial[i].seconds > 0 ? b.trial[i].flops / b.trial[i].seconds : b.trial[i].rate;
+  for (int i = 0; i < SYZ_CANDIDATES; i++)
+    rate[i] = b.trial[i].seconds > 0 ? b.trial[i].flops / b.trial[i].seconds : b.trial[i].rate;
   *is_measured = true;
 cleanup:
   free_arrays(&b);
@@ -213,7 +217,8 @@ static void tell_rates(syz_compute *c, const double *rate)
 }
 
 /** Rank 0: the candidate that an earlier run had, else the fastest. */
-static syz_status decide(syz_compute *c, const bool *is_there, const syz_layer_size *size, int n, bool trains, const char *earlier, int64_t *choice)
+static syz_status decide(syz_compute *c, const bool *is_there, const syz_layer_size *size, int n, bool trains,
+                         const char *earlier, int64_t *choice)
 {
   syz_status st = SYZ_OK;
   double rate[SYZ_CANDIDATES] = {0}, most = 0;
@@ -264,7 +269,8 @@ static void agree_on_float32(syz_comm *world, syz_compute *c)
     if (is_there[i]) syz_compute_take(c, &syz_candidate_table[i]);
 }
 
-syz_status syz_compute_choose(syz_comm *world, syz_compute *c, const syz_layer_size *size, int n, bool trains, const char *earlier)
+syz_status syz_compute_choose(syz_comm *world, syz_compute *c, const syz_layer_size *size, int n, bool trains,
+                              const char *earlier)
 {
   syz_status st = SYZ_OK;
   enum { LAYERS_MOST = 16 };
@@ -293,7 +299,8 @@ syz_status syz_compute_choose(syz_comm *world, syz_compute *c, const syz_layer_s
   syz_bcast(world, c->measured, sizeof c->measured, 0);
   syz_compute_take(c, &syz_candidate_table[choice]);
   if (syz_candidate_table[choice].kernel == &syz_kernel_bf16_wide)
-    syz_info("bfloat16 products are slower than float32 here: numbers are stored in bfloat16 and multiplied in float32");
+    syz_info(
+        "bfloat16 products are slower than float32 here: numbers are stored in bfloat16 and multiplied in float32");
 cleanup:
   return st;
 }

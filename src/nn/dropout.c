@@ -2,8 +2,9 @@
 /**
  * Counter-based dropout: no mask is stored, forward and backward draw the same one.
  *
- * Element d of row r takes word d % 4 of block (layer << 24) + d / 4 of the stream (seed, DROPOUT, step, sample[r]) and is kept when
- * that word is at least p 2^32: one Philox block serves four elements. Widths up to 2^26, layers up to 255.
+ * Element d of row r takes word d % 4 of block (layer << 24) + d / 4 of the stream (seed, DROPOUT, step, sample[r]) and
+ * is kept when that word is at least p 2^32: one Philox block serves four elements. Widths up to 2^26, layers up to
+ * 255.
  */
 #include <math.h>
 
@@ -11,7 +12,9 @@
 
 enum { LAYER_SHIFT = 24, LAYERS = 256 };
 
-void syz_dropout(float *x, float p, uint64_t seed, uint64_t step, const int64_t *sample, uint32_t layer, int64_t rows, int64_t width) {
+void syz_dropout(float *x, float p, uint64_t seed, uint64_t step, const int64_t *sample, uint32_t layer, int64_t rows,
+                 int64_t width)
+{
   const double start = syz_profile_begin();
   SYZ_ASSERT(p >= 0.0f && p < 1.0f && layer < LAYERS && width <= (int64_t)4 << LAYER_SHIFT);
   if (p == 0.0f) return;
@@ -27,5 +30,6 @@ void syz_dropout(float *x, float p, uint64_t seed, uint64_t step, const int64_t 
       for (int64_t j = 0; j < count; j++) xr[d + j] = word[j] >= threshold ? xr[d + j] * scale : 0.0f;
     }
   }
-  syz_profile_end(start, SYZ_PROFILE_ELEMENTWISE, "dropout", width, 0, (double)(rows * width), 8.0 * (double)(rows * width));
+  syz_profile_end(start, SYZ_PROFILE_ELEMENTWISE, "dropout", width, 0, (double)(rows * width),
+                  8.0 * (double)(rows * width));
 }

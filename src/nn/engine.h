@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What the files of the matrix engines share; private to this room. An engine is one table of functions in one file. */
+/** What the files of the matrix engines share; private to this room. An engine is one table of functions in one file.
+ */
 #pragma once
 
 #include "syzygy/nn.h"
@@ -36,10 +37,10 @@ struct syz_compute {
   const struct syz_kernel *kernel[2]; /**< what the own kernels take for each type; NULL: they lack it */
   syz_scratch *scratch;               /**< of layers, in turn */
   syz_scratch *products;              /**< of the own kernels, within one product: kernel.c */
-  syz_dtype asked;      /**< act may be less */
+  syz_dtype asked;                    /**< act may be less */
   syz_engine wish;
-  char name[96];        /**< of engine and kernels: the same wherever and whenever they compute */
-  char text[192];       /**< with type and threads */
+  char name[96];  /**< of engine and kernels: the same wherever and whenever they compute */
+  char text[192]; /**< with type and threads */
   char measured[192];
 };
 

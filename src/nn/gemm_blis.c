@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The BLIS engine: float32 on every processor. Uses BLIS's typed interface with row and column strides, so that no operand
- * is ever transposed in memory.
+ * The BLIS engine: float32 on every processor. Uses BLIS's typed interface with row and column strides, so that no
+ * operand is ever transposed in memory.
  *
- * BLIS 0.9 reads the kernel set from BLIS_ARCH_TYPE, as a number of its own enum (names came later, flame/blis #870), and knows no
- * AMD processor after family 25: left alone it takes the generic kernels there, 42 GF/s instead of 230 on one Zen 5 core. So the
- * number is chosen by CPUID here, before BLIS's first call, unless the user has set one.
+ * BLIS 0.9 reads the kernel set from BLIS_ARCH_TYPE, as a number of its own enum (names came later, flame/blis #870),
+ * and knows no AMD processor after family 25: left alone it takes the generic kernels there, 42 GF/s instead of 230 on
+ * one Zen 5 core. So the number is chosen by CPUID here, before BLIS's first call, unless the user has set one.
  *
- * BLIS's own path for small matrices is left out: its AVX2 kernels of 0.9 read beyond the end of A and B (flame/blis #635, #821), and it
- * takes over by size, so that a row's bits would depend on the number of rows.
+ * BLIS's own path for small matrices is left out: its AVX2 kernels of 0.9 read beyond the end of A and B (flame/blis
+ * #635, #821), and it takes over by size, so that a row's bits would depend on the number of rows.
  */
 #include <blis.h>
 #include <stdio.h>
@@ -18,14 +18,16 @@
 #include "rowwise.h"
 
 #ifdef __x86_64__
-void syz_blis_choose_kernels(void) {
+void syz_blis_choose_kernels(void)
+{
   __builtin_cpu_init();
   char number[8];
   if (syz_processor_isa() >= SYZ_ISA_AVX512)
     snprintf(number, sizeof number, "%d", (int)BLIS_ARCH_SKX);
   else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
     snprintf(number, sizeof number, "%d", (int)BLIS_ARCH_HASWELL);
-  else return;
+  else
+    return;
   setenv("BLIS_ARCH_TYPE", number, 0);
 }
 #else
@@ -34,12 +36,14 @@ void syz_blis_choose_kernels(void) {} /* on Arm it knows the processor by itself
 
 static bool blis_can(syz_dtype type_ab) { return type_ab == SYZ_F32; }
 
-static void blis_set_threads(int threads) {
+static void blis_set_threads(int threads)
+{
   syz_blis_choose_kernels();
   bli_thread_set_num_threads(threads);
 }
 
-static syz_status blis_create(const syz_compute *c, const syz_gemm_shape *shape, void **plan) {
+static syz_status blis_create(const syz_compute *c, const syz_gemm_shape *shape, void **plan)
+{
   (void)c;
   syz_status st = SYZ_OK;
   syz_gemm_shape *s;
@@ -52,7 +56,8 @@ cleanup:
 
 static void blis_destroy(void **plan) { syz_free(plan); }
 
-static void blis_run(const void *plan, int64_t m, const void *a, const void *b, const float *bias, void *c) {
+static void blis_run(const void *plan, int64_t m, const void *a, const void *b, const float *bias, void *c)
+{
   const syz_gemm_shape *s = plan;
   float one = 1, beta = s->accumulate ? 1.0f : 0.0f;
   rntm_t how;
@@ -64,7 +69,8 @@ static void blis_run(const void *plan, int64_t m, const void *a, const void *b, 
     float *bz = (float *)(uintptr_t)((const float *)b + z * s->stride_b);
     float *cz = (float *)c + z * s->stride_c;
     bli_sgemm_ex(BLIS_NO_TRANSPOSE, BLIS_NO_TRANSPOSE, m, s->n, s->k, &one, az, s->transpose_a ? 1 : s->lda,
-              s->transpose_a ? s->lda : 1, bz, s->transpose_b ? 1 : s->ldb, s->transpose_b ? s->ldb : 1, &beta, cz, s->ldc, 1, NULL, &how);
+                 s->transpose_a ? s->lda : 1, bz, s->transpose_b ? 1 : s->ldb, s->transpose_b ? s->ldb : 1, &beta, cz,
+                 s->ldc, 1, NULL, &how);
     if (s->has_bias || s->has_gelu)
       for (int64_t i = 0; i < m; i++) {
         if (s->has_bias) syz_row_add(cz + i * s->ldc, bias, s->n);
@@ -73,7 +79,8 @@ static void blis_run(const void *plan, int64_t m, const void *a, const void *b, 
   }
 }
 
-static void blis_describe(syz_dtype type_ab, char *text, size_t n) {
+static void blis_describe(syz_dtype type_ab, char *text, size_t n)
+{
   (void)type_ab;
   snprintf(text, n, "BLIS %s %s", bli_info_get_version_str(), bli_arch_string(bli_arch_query_id()));
 }

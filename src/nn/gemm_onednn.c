@@ -2,11 +2,12 @@
 /**
  * The oneDNN engine (2.x C interface; 3.x removed these calls, so every dnnl call of the program stands in this file).
  *
- * oneDNN chooses kernels and the order of sums by all dimensions: with its tile kernels (AMX) a row of 1024 x 4096 has other bits for almost any
- * other number of rows. So a plan has one primitive of a fixed number of rows, on dense operands, and takes a product in such pieces. What does
- * not lie so (a last piece of fewer rows, wider rows, A^T) passes through copies filled up with zeros: a row's bits cannot depend on m.
- * B is brought into oneDNN's own form once for all pieces, or once for all runs when the shape keeps it; through plain layouts the tile kernels reach
- * half the rate.
+ * oneDNN chooses kernels and the order of sums by all dimensions: with its tile kernels (AMX) a row of 1024 x 4096 has
+ * other bits for almost any other number of rows. So a plan has one primitive of a fixed number of rows, on dense
+ * operands, and takes a product in such pieces. What does not lie so (a last piece of fewer rows, wider rows, A^T)
+ * passes through copies filled up with zeros: a row's bits cannot depend on m. B is brought into oneDNN's own form once
+ * for all pieces, or once for all runs when the shape keeps it; through plain layouts the tile kernels reach half the
+ * rate.
  */
 #include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
@@ -14,8 +15,9 @@
 
 #include "engine.h"
 
-/* Rows of a piece. Few: B passes from L3 for too little work; many: a product of one row pays for all of them. On an Intel Xeon with AMX 1152 x 4096 x 1024
- * runs at 656, 723, 792, 614 GFLOP/s with 64, 128, 192, 256, and 290 x 1024 x 1024 at 800, 707, 694, 466. */
+/* Rows of a piece. Few: B passes from L3 for too little work; many: a product of one row pays for all of them. On an
+ * Intel Xeon with AMX 1152 x 4096 x 1024 runs at 656, 723, 792, 614 GFLOP/s with 64, 128, 192, 256, and 290 x 1024 x
+ * 1024 at 800, 707, 694, 466. */
 enum { PIECE = 128 };
 
 typedef struct onednn_plan {
@@ -26,26 +28,29 @@ typedef struct onednn_plan {
   dnnl_primitive_t primitive, reorder;
   dnnl_memory_t a, b_plain, b, c, bias;
   size_t packed_bytes, a_bytes, c_bytes; /* B in oneDNN's form; A's and C's rows of a piece */
-  unsigned char *packed;                 /* of a shape that keeps B; else the three are in the context's scratch of products */
+  unsigned char *packed; /* of a shape that keeps B; else the three are in the context's scratch of products */
 } onednn_plan;
 
-#define DNNL_TRY(call)                                                                                          \
-  do {                                                                                                          \
-    dnnl_status_t dnnl_st_ = (call);                                                                            \
-    SYZ_REQUIRE(dnnl_st_ == dnnl_success, dnnl_st_ == dnnl_out_of_memory ? SYZ_ERR_MEMORY : SYZ_ERR_INTERNAL,    \
-                "oneDNN: %s gives status %d", #call, (int)dnnl_st_);                                            \
+#define DNNL_TRY(call)                                                                                                 \
+  do {                                                                                                                 \
+    dnnl_status_t dnnl_st_ = (call);                                                                                   \
+    SYZ_REQUIRE(dnnl_st_ == dnnl_success, dnnl_st_ == dnnl_out_of_memory ? SYZ_ERR_MEMORY : SYZ_ERR_INTERNAL,          \
+                "oneDNN: %s gives status %d", #call, (int)dnnl_st_);                                                   \
   } while (0)
 
-/** bfloat16 without AVX512_BF16 is emulated, at a sixth of the float32 speed; float32 without AVX-512 is slower than BLIS. Neither is wanted. */
+/** bfloat16 without AVX512_BF16 is emulated, at a sixth of the float32 speed; float32 without AVX-512 is slower than
+ * BLIS. Neither is wanted. */
 static bool onednn_can(syz_dtype type_ab)
 {
-  static bool is_limited; /* oneDNN takes a limit once, before anything else; looked up before any thread, by the first compute context */
+  static bool is_limited; /* oneDNN takes a limit once, before anything else; looked up before any thread, by the first
+                             compute context */
   const unsigned tiles = (unsigned)dnnl_cpu_isa_avx512_core_amx;
   if (!is_limited && syz_processor_isa() < SYZ_ISA_AMX) dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx512_core_bf16);
   is_limited = true;
   if (((unsigned)dnnl_get_effective_cpu_isa() & tiles) == tiles && syz_processor_isa() < SYZ_ISA_AMX) return false;
   const unsigned isa = (unsigned)dnnl_get_effective_cpu_isa();
-  const unsigned need = type_ab == SYZ_F32 ? (unsigned)dnnl_cpu_isa_avx512_core : (unsigned)dnnl_cpu_isa_avx512_core_bf16;
+  const unsigned need =
+      type_ab == SYZ_F32 ? (unsigned)dnnl_cpu_isa_avx512_core : (unsigned)dnnl_cpu_isa_avx512_core_bf16;
   return (isa & need) == need && syz_processor_isa() >= (type_ab == SYZ_F32 ? SYZ_ISA_AVX512 : SYZ_ISA_AVX512_BF16);
 }
 
@@ -92,7 +97,8 @@ static syz_status create_product(onednn_plan *p)
   DNNL_TRY(dnnl_primitive_desc_create(&desc, &matmul, attr, p->engine, NULL));
   DNNL_TRY(dnnl_primitive_create(&p->primitive, desc));
   DNNL_TRY(dnnl_memory_create(&p->a, &a, p->engine, DNNL_MEMORY_NONE));
-  DNNL_TRY(dnnl_memory_create(&p->b, dnnl_primitive_desc_query_md(desc, dnnl_query_weights_md, 0), p->engine, DNNL_MEMORY_NONE));
+  DNNL_TRY(dnnl_memory_create(&p->b, dnnl_primitive_desc_query_md(desc, dnnl_query_weights_md, 0), p->engine,
+                              DNNL_MEMORY_NONE));
   DNNL_TRY(dnnl_memory_create(&p->c, &c, p->engine, DNNL_MEMORY_NONE));
   if (s->has_bias) DNNL_TRY(dnnl_memory_create(&p->bias, &bias, p->engine, DNNL_MEMORY_NONE));
 cleanup:
@@ -152,7 +158,8 @@ cleanup:
 /** A call that has no business failing once the plan exists. */
 static void must(dnnl_status_t status, const char *what)
 {
-  if (status != dnnl_success) syz_abort(SYZ_ERR_INTERNAL, __FILE__, __LINE__, "oneDNN: %s gives status %d", what, (int)status);
+  if (status != dnnl_success)
+    syz_abort(SYZ_ERR_INTERNAL, __FILE__, __LINE__, "oneDNN: %s gives status %d", what, (int)status);
 }
 
 static unsigned char *a_piece(const onednn_plan *p) { return p->compute->products->bytes; }
@@ -171,7 +178,8 @@ static void onednn_take(void *plan, const void *b)
 }
 
 /** Rows of `width` bytes to rows `to_stride` bytes apart, zeros behind up to `to_width`. */
-static void copy_rows(unsigned char *to, int64_t to_stride, int64_t to_width, const unsigned char *from, int64_t from_stride, int64_t width, int64_t rows)
+static void copy_rows(unsigned char *to, int64_t to_stride, int64_t to_width, const unsigned char *from,
+                      int64_t from_stride, int64_t width, int64_t rows)
 {
 #pragma omp parallel for schedule(static)
   for (int64_t r = 0; r < rows; r++) {
@@ -201,7 +209,8 @@ static void run_one(const onednn_plan *p, int64_t m, const unsigned char *a, uns
 {
   const syz_gemm_shape *s = &p->s;
   const int64_t size = (int64_t)syz_dtype_size(s->type_c), n = s->n * size, ldc = s->ldc * size;
-  const dnnl_exec_arg_t args[4] = {{DNNL_ARG_SRC, p->a}, {DNNL_ARG_WEIGHTS, p->b}, {DNNL_ARG_DST, p->c}, {DNNL_ARG_BIAS, p->bias}};
+  const dnnl_exec_arg_t args[4] = {
+      {DNNL_ARG_SRC, p->a}, {DNNL_ARG_WEIGHTS, p->b}, {DNNL_ARG_DST, p->c}, {DNNL_ARG_BIAS, p->bias}};
   for (int64_t row = 0; row < m; row += PIECE) {
     const int64_t rows = m - row < PIECE ? m - row : PIECE;
     const bool is_copied = rows < PIECE || s->ldc != s->n;
@@ -222,7 +231,8 @@ static void onednn_run(const void *plan, int64_t m, const void *a, const void *b
   const int64_t size = (int64_t)syz_dtype_size(s->type_ab), size_c = (int64_t)syz_dtype_size(s->type_c);
   if (s->has_bias) must(dnnl_memory_set_data_handle(p->bias, (void *)(uintptr_t)bias), "bias");
   for (int64_t z = 0; z < s->batch; z++) {
-    if (!s->keeps_b && (z == 0 || s->stride_b)) onednn_take((void *)(uintptr_t)plan, (const unsigned char *)b + z * s->stride_b * size);
+    if (!s->keeps_b && (z == 0 || s->stride_b))
+      onednn_take((void *)(uintptr_t)plan, (const unsigned char *)b + z * s->stride_b * size);
     run_one(p, m, (const unsigned char *)a + z * s->stride_a * size, (unsigned char *)c + z * s->stride_c * size_c);
   }
 }
@@ -232,7 +242,9 @@ static void onednn_describe(syz_dtype type_ab, char *text, size_t n)
   const dnnl_version_t *v = dnnl_version();
   const unsigned isa = (unsigned)dnnl_get_effective_cpu_isa(), tiles = (unsigned)dnnl_cpu_isa_avx512_core_amx;
   snprintf(text, n, "oneDNN %d.%d.%d %s", v->major, v->minor, v->patch,
-           type_ab == SYZ_F32 ? "avx512_core" : (isa & tiles) == tiles ? "avx512_core_amx" : "avx512_core_bf16");
+           type_ab == SYZ_F32       ? "avx512_core"
+           : (isa & tiles) == tiles ? "avx512_core_amx"
+                                    : "avx512_core_bf16");
 }
 
 const syz_engine_ops syz_engine_onednn = {.name = "oneDNN",

@@ -32,7 +32,8 @@ int syz_kernel_list(syz_dtype type, const syz_kernel *list[SYZ_KERNELS_MOST])
 
 enum {
   LINE = 64,         /* bytes of a cache line */
-  SWEEP_ROWS = 1152, /* rows of A that one sweep over B takes, about: they are read again for each block of B, from L3, and B for each sweep */
+  SWEEP_ROWS = 1152, /* rows of A that one sweep over B takes, about: they are read again for each block of B, from L3,
+                        and B for each sweep */
 };
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -43,8 +44,8 @@ static const void *step(const syz_kernel *q, const void *x, int64_t elements)
   return (const char *)x + elements * ((int64_t)sizeof(uint32_t) / q->unit);
 }
 
-/** Rows of a sweep. Kernels that pack A take sweeps of about equal size, up to half as long again, rather than a short one at the end: reading B for
- * a few rows costs as much as for many. */
+/** Rows of a sweep. Kernels that pack A take sweeps of about equal size, up to half as long again, rather than a short
+ * one at the end: reading B for a few rows costs as much as for many. */
 static int64_t sweep_rows(const syz_kernel *q, int64_t rows)
 {
   if (!syz_packs_left(q)) return SWEEP_ROWS;
@@ -59,7 +60,10 @@ syz_status syz_kernel_reserve(const syz_compute *c, const syz_kernel *q, int64_t
   return syz_compute_reserve_products(c, ((size_t)c->threads * SYZ_KERNEL_ROOM + (size_t)packed) * sizeof(float));
 }
 
-float *syz_kernel_room(const syz_compute *c) { return (float *)c->products->bytes + (size_t)omp_get_thread_num() * SYZ_KERNEL_ROOM; }
+float *syz_kernel_room(const syz_compute *c)
+{
+  return (float *)c->products->bytes + (size_t)omp_get_thread_num() * SYZ_KERNEL_ROOM;
+}
 
 /** The rows of a sweep: from a on, row_stride units apart or (0) packed. */
 typedef struct sweep_left {
@@ -67,48 +71,56 @@ typedef struct sweep_left {
   int64_t row_stride, rows;
 } sweep_left;
 
-/** A sweep's rows of C, from `first` on: blocks of columns and chunks of rows, shared out among the threads of the caller's parallel region. */
-static void share_out(const syz_compute *c, const syz_kernel *q, int64_t first, sweep_left l, int64_t n, int64_t units, const uint32_t *b,
-                      const syz_tile_end *end)
+/** A sweep's rows of C, from `first` on: blocks of columns and chunks of rows, shared out among the threads of the
+ * caller's parallel region. */
+static void share_out(const syz_compute *c, const syz_kernel *q, int64_t first, sweep_left l, int64_t n, int64_t units,
+                      const uint32_t *b, const syz_tile_end *end)
 {
   const int64_t panels = syz_ceil_div(n, SYZ_TILE_COLUMNS), panel_words = SYZ_TILE_COLUMNS * units;
-  const int64_t bytes_fit = q->block_bytes / (SYZ_TILE_COLUMNS * smaller(units, q->longest) * (int64_t)sizeof(uint32_t));
+  const int64_t bytes_fit =
+      q->block_bytes / (SYZ_TILE_COLUMNS * smaller(units, q->longest) * (int64_t)sizeof(uint32_t));
   const int64_t fit = q->most_panels ? smaller(bytes_fit, q->most_panels) : bytes_fit;
   const int64_t blocks = syz_ceil_div(panels, fit > 1 ? fit : 1), block = syz_ceil_div(panels, blocks);
-  const int64_t chunk_rows = c->threads > 1 ? q->chunk_rows : q->chunk_rows_alone, chunks = syz_ceil_div(l.rows, chunk_rows);
-  const int64_t row_words = l.row_stride ? l.row_stride : units; /* a packed panel of `rows` rows has so many times `units` */
+  const int64_t chunk_rows = c->threads > 1 ? q->chunk_rows : q->chunk_rows_alone,
+                chunks = syz_ceil_div(l.rows, chunk_rows);
+  const int64_t row_words =
+      l.row_stride ? l.row_stride : units; /* a packed panel of `rows` rows has so many times `units` */
 #pragma omp for collapse(2) schedule(static) nowait
   for (int64_t panel = 0; panel < panels; panel += block)
     for (int64_t i = 0; i < chunks; i++) {
       const int64_t columns = smaller(n - panel * SYZ_TILE_COLUMNS, block * SYZ_TILE_COLUMNS), row = i * chunk_rows;
-      q->block(smaller(l.rows - row, chunk_rows), columns, units, l.a + row * row_words, l.row_stride, b + panel * panel_words, end, first + row,
-               panel * SYZ_TILE_COLUMNS, syz_kernel_room(c));
+      q->block(smaller(l.rows - row, chunk_rows), columns, units, l.a + row * row_words, l.row_stride,
+               b + panel * panel_words, end, first + row, panel * SYZ_TILE_COLUMNS, syz_kernel_room(c));
     }
 }
 
-void syz_kernel_product_inside(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t units, const uint32_t *a,
-                               const uint32_t *b, const syz_tile_end *end)
-{
-  const int64_t sweep = sweep_rows(q, rows);
-  for (int64_t i = 0; i < rows; i += sweep) share_out(c, q, i, (sweep_left){.a = a + i * units, .rows = smaller(rows - i, sweep)}, n, units, b, end);
-}
-
-/** For kernels that read A as it lies. */
-static void product_of_plain_rows(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t units, syz_left a, const uint32_t *b,
-                                  const syz_tile_end *end)
+void syz_kernel_product_inside(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t units,
+                               const uint32_t *a, const uint32_t *b, const syz_tile_end *end)
 {
   const int64_t sweep = sweep_rows(q, rows);
   for (int64_t i = 0; i < rows; i += sweep)
-    share_out(c, q, i, (sweep_left){.a = step(q, a.x, i * a.ld), .row_stride = a.ld / q->unit, .rows = smaller(rows - i, sweep)}, n, units, b, end);
+    share_out(c, q, i, (sweep_left){.a = a + i * units, .rows = smaller(rows - i, sweep)}, n, units, b, end);
+}
+
+/** For kernels that read A as it lies. */
+static void product_of_plain_rows(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t units,
+                                  syz_left a, const uint32_t *b, const syz_tile_end *end)
+{
+  const int64_t sweep = sweep_rows(q, rows);
+  for (int64_t i = 0; i < rows; i += sweep)
+    share_out(c, q, i,
+              (sweep_left){.a = step(q, a.x, i * a.ld), .row_stride = a.ld / q->unit, .rows = smaller(rows - i, sweep)},
+              n, units, b, end);
 }
 
 /** For kernels that pack A where it does not lie well. */
-static void product_of_rows(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t k, syz_left a, const uint32_t *b,
-                            const syz_tile_end *end)
+static void product_of_rows(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t k, syz_left a,
+                            const uint32_t *b, const syz_tile_end *end)
 {
   const int64_t units = syz_units(q, k), sweep = sweep_rows(q, rows);
   uint32_t *packed = (uint32_t *)c->products->bytes + (size_t)c->threads * SYZ_KERNEL_ROOM;
-  const bool is_whole = a.ld % q->unit == 0 && k % (q->unit * q->depth) == 0 && (uintptr_t)a.x % LINE == 0 && a.ld / q->unit % (LINE / 4) == 0;
+  const bool is_whole = a.ld % q->unit == 0 && k % (q->unit * q->depth) == 0 && (uintptr_t)a.x % LINE == 0 &&
+                        a.ld / q->unit % (LINE / 4) == 0;
   if (is_whole && q->reads_rows(a.ld / q->unit, units)) {
     product_of_plain_rows(c, q, rows, n, units, a, b, end);
     return;
@@ -117,14 +129,15 @@ static void product_of_rows(const syz_compute *c, const syz_kernel *q, int64_t r
     const int64_t n_rows = smaller(rows - first, sweep);
 #pragma omp for schedule(static)
     for (int64_t i = 0; i < n_rows; i += q->rows)
-      q->pack_left_rows(packed + i * units, step(q, a.x, (first + i) * a.ld), a.ld, (int)smaller(n_rows - i, q->rows), k);
+      q->pack_left_rows(packed + i * units, step(q, a.x, (first + i) * a.ld), a.ld, (int)smaller(n_rows - i, q->rows),
+                        k);
     share_out(c, q, first, (sweep_left){.a = packed, .rows = n_rows}, n, units, b, end);
 #pragma omp barrier
   }
 }
 
-void syz_kernel_product(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t k, syz_left a, const uint32_t *b,
-                        const syz_tile_end *end)
+void syz_kernel_product(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t k, syz_left a,
+                        const uint32_t *b, const syz_tile_end *end)
 {
   const int64_t units = syz_units(q, k);
 #pragma omp parallel num_threads(c->threads)
@@ -142,17 +155,20 @@ void syz_kernel_pack_rows(const syz_kernel *q, uint32_t *packed, const void *x, 
 {
 #pragma omp parallel for schedule(static)
   for (int64_t j = 0; j < n; j += SYZ_TILE_COLUMNS)
-    q->pack->rows(packed + j * syz_units(q, k), step(q, x, j * ld), ld, n - j < SYZ_TILE_COLUMNS ? (int)(n - j) : SYZ_TILE_COLUMNS, k);
+    q->pack->rows(packed + j * syz_units(q, k), step(q, x, j * ld), ld,
+                  n - j < SYZ_TILE_COLUMNS ? (int)(n - j) : SYZ_TILE_COLUMNS, k);
 }
 
 void syz_kernel_pack_left_rows(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t m, int64_t k)
 {
 #pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < m; i += q->rows) q->pack_left_rows(packed + i * syz_units(q, k), step(q, x, i * ld), ld, (int)smaller(m - i, q->rows), k);
+  for (int64_t i = 0; i < m; i += q->rows)
+    q->pack_left_rows(packed + i * syz_units(q, k), step(q, x, i * ld), ld, (int)smaller(m - i, q->rows), k);
 }
 
-/* Across the summed axis a panel takes a short piece of every row. Panel by panel that would fetch each line of X again and again,
- * from one set of the cache when rows are 4 KiB apart; so all panels take their pieces of a few rows, then of the next few. */
+/* Across the summed axis a panel takes a short piece of every row. Panel by panel that would fetch each line of X again
+ * and again, from one set of the cache when rows are 4 KiB apart; so all panels take their pieces of a few rows, then
+ * of the next few. */
 
 enum { GROUP = 8 }; /* units, at least: 16 rows of bfloat16 */
 
@@ -161,15 +177,19 @@ static int64_t group_units(const syz_kernel *q) { return q->depth > GROUP ? q->d
 
 int64_t syz_pack_groups(const syz_kernel *q, int64_t k) { return syz_ceil_div(syz_units(q, k), group_units(q)); }
 
-void syz_kernel_pack_columns_group(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t n, int64_t k, int64_t group)
+void syz_kernel_pack_columns_group(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t n,
+                                   int64_t k, int64_t group)
 {
   const int64_t units = syz_units(q, k), most = group_units(q), p = group * most, first = p * q->unit;
-  const int64_t rows = k - first < most * q->unit ? k - first : most * q->unit, filled = rows > 0 ? syz_ceil_div(rows, q->unit) : 0;
+  const int64_t rows = k - first < most * q->unit ? k - first : most * q->unit,
+                filled = rows > 0 ? syz_ceil_div(rows, q->unit) : 0;
   const int64_t last = units - p < most ? units - p : most; /* units of this group, beyond `filled` zero */
   for (int64_t j = 0; j < n; j += SYZ_TILE_COLUMNS) {
     uint32_t *at = packed + j * units + p * SYZ_TILE_COLUMNS;
     if (filled < last) memset(at, 0, (size_t)(last * SYZ_TILE_COLUMNS) * sizeof *at);
-    if (rows > 0) q->pack->columns(at, step(q, x, first * ld + j), ld, n - j < SYZ_TILE_COLUMNS ? (int)(n - j) : SYZ_TILE_COLUMNS, rows);
+    if (rows > 0)
+      q->pack->columns(at, step(q, x, first * ld + j), ld, n - j < SYZ_TILE_COLUMNS ? (int)(n - j) : SYZ_TILE_COLUMNS,
+                       rows);
   }
 }
 

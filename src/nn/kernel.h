@@ -2,16 +2,17 @@
 /**
  * The own matrix kernels, one table for each type and instruction set; private to this room.
  *
- * Operands are counted in `units` of 32 bits along the summed axis: one float, a pair of bfloat16 or four 8-bit integers, which is what one lane of
- * a dot-product instruction takes. B is packed in panels of 64 columns: [units][64] for vectors, which read 16 columns of a unit, and for tiles (AMX)
- * [units / 16][4][16][16], 16 units of 16 columns in one piece. A is taken in strips of a few rows: as it lies (rows of units), or packed in the
- * kernel's own form. Sums run through all units in order, whatever the number of rows: a row's bits do not depend on the others.
+ * Operands are counted in `units` of 32 bits along the summed axis: one float, a pair of bfloat16 or four 8-bit
+ * integers, which is what one lane of a dot-product instruction takes. B is packed in panels of 64 columns: [units][64]
+ * for vectors, which read 16 columns of a unit, and for tiles (AMX) [units / 16][4][16][16], 16 units of 16 columns in
+ * one piece. A is taken in strips of a few rows: as it lies (rows of units), or packed in the kernel's own form. Sums
+ * run through all units in order, whatever the number of rows: a row's bits do not depend on the others.
  *
- * Vectors (kernel_sum.h): a tile of C is 6 rows x 64 columns, 24 of the 32 registers; 4 hold a unit row of B, 1 a broadcast unit of A.
- * Measured on one Zen 5 core (float32 peak 265, bfloat16 530 GF/s): tiles 6 x 64, 12 x 32 and 14 x 32 reach 97 to 99 % of peak on
- * data in L2; 14 rows of 8 KiB stride fall on one set of the 12-way L1 and lose 10 %; 8 x 48 does not divide the widths.
- * Tiles: see kernel_amx.c.
- * Arm: kernel_neon.c, and kernel_mmla_sum.h, whose panels hold pairs of units side by side.
+ * Vectors (kernel_sum.h): a tile of C is 6 rows x 64 columns, 24 of the 32 registers; 4 hold a unit row of B, 1 a
+ * broadcast unit of A. Measured on one Zen 5 core (float32 peak 265, bfloat16 530 GF/s): tiles 6 x 64, 12 x 32 and 14 x
+ * 32 reach 97 to 99 % of peak on data in L2; 14 rows of 8 KiB stride fall on one set of the 12-way L1 and lose 10 %; 8
+ * x 48 does not divide the widths. Tiles: see kernel_amx.c. Arm: kernel_neon.c, and kernel_mmla_sum.h, whose panels
+ * hold pairs of units side by side.
  */
 #pragma once
 
@@ -36,16 +37,18 @@ typedef enum syz_tile_action {
 typedef struct syz_tile_end {
   syz_tile_action action;
   bool is_gelu;
-  const float *bias, *scale;          /**< [N] or NULL (0, 1) */
-  void *y, *u;                        /**< [M, N] */
-  int64_t ldy, ldu;                   /**< elements between rows */
-  const int64_t *row_of_y;            /**< SYZ_TILE_RESIDUAL: the row of y that each row of C is added to; NULL: the same */
+  const float *bias, *scale; /**< [N] or NULL (0, 1) */
+  void *y, *u;               /**< [M, N] */
+  int64_t ldy, ldu;          /**< elements between rows */
+  const int64_t *row_of_y;   /**< SYZ_TILE_RESIDUAL: the row of y that each row of C is added to; NULL: the same */
   const struct syz_int8_scales *int8; /**< of products of integers (kernel_int8.h); NULL elsewhere */
 } syz_tile_end;
 
-/** Packing of B, and what else is done to arrays of a type; the same for all its kernels. streams: past the caches, panels 64-byte aligned. */
+/** Packing of B, and what else is done to arrays of a type; the same for all its kernels. streams: past the caches,
+ * panels 64-byte aligned. */
 typedef struct syz_packing {
-  /** B panel from rows that lie along the summed axis: W [n <= 64, k] float32 with row stride ld, rounded to the type. */
+  /** B panel from rows that lie along the summed axis: W [n <= 64, k] float32 with row stride ld, rounded to the type.
+   */
   void (*weight_rows)(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k, bool streams);
   /** B panel from rows that lie across it: W [k, n <= 64] float32. */
   void (*weight_columns)(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k, bool streams);
@@ -57,20 +60,22 @@ typedef struct syz_packing {
 } syz_packing;
 
 typedef struct syz_kernel {
-  const char *name;                                      /**< of its instructions, for the banner */
-  int unit;                                              /**< elements a unit: 1, 2 or 4 */
-  int depth;                                             /**< packed operands are filled up with zeros to a multiple of so many units */
-  int rows;                                              /**< of a strip: what a packed panel of A holds */
-  bool in_tiles;                                         /**< how panels of B lie: 16 units of 16 columns in one piece; else rows of 64 columns */
-  bool (*reads_rows)(int64_t row_stride, int64_t units); /**< whether A is better read as it lies than packed; NULL: always */
-  int block_bytes;                                       /**< of packed B that stay in L2 while rows of A pass by */
-  int most_panels;                                       /**< of a block, whose sums there is room for; 0: any number */
-  int longest;                      /**< units of a panel's length that block_bytes counts at most: beyond, sums rest in memory in between */
+  const char *name; /**< of its instructions, for the banner */
+  int unit;         /**< elements a unit: 1, 2 or 4 */
+  int depth;        /**< packed operands are filled up with zeros to a multiple of so many units */
+  int rows;         /**< of a strip: what a packed panel of A holds */
+  bool in_tiles;    /**< how panels of B lie: 16 units of 16 columns in one piece; else rows of 64 columns */
+  bool (*reads_rows)(int64_t row_stride,
+                     int64_t units); /**< whether A is better read as it lies than packed; NULL: always */
+  int block_bytes;                   /**< of packed B that stay in L2 while rows of A pass by */
+  int most_panels;                   /**< of a block, whose sums there is room for; 0: any number */
+  int longest; /**< units of a panel's length that block_bytes counts at most: beyond, sums rest in memory in between */
   int chunk_rows, chunk_rows_alone; /**< rows of one piece of parallel work, and of a thread alone */
-  /** C rows [row, row + m) x columns [column, column + n): all tiles of some strips and panels. a: the first row's strip, packed, or (row_stride, in
-   * units, not 0) rows as they lie; b: the first panel; room [SYZ_KERNEL_ROOM] of this thread, 64-byte aligned. */
-  void (*block)(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b, const syz_tile_end *end, int64_t row,
-                int64_t column, float *room);
+  /** C rows [row, row + m) x columns [column, column + n): all tiles of some strips and panels. a: the first row's
+   * strip, packed, or (row_stride, in units, not 0) rows as they lie; b: the first panel; room [SYZ_KERNEL_ROOM] of
+   * this thread, 64-byte aligned. */
+  void (*block)(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b,
+                const syz_tile_end *end, int64_t row, int64_t column, float *room);
   /** What becomes of sums [m <= 6][64], 64-byte aligned, n columns of them. NULL where `block` alone knows. */
   void (*end_tile)(int m, int n, const float *sum, const syz_tile_end *end, int64_t row, int64_t column);
   const syz_packing *pack;
@@ -80,8 +85,8 @@ typedef struct syz_kernel {
   void (*pack_left_columns)(uint32_t *packed, const void *x, int64_t ld, int64_t m, int64_t k);
 } syz_kernel;
 
-/** The kernels of products of this type that this processor can run, into list [SYZ_KERNELS_MOST], the fastest first as far as is known beforehand;
- * how many there are. */
+/** The kernels of products of this type that this processor can run, into list [SYZ_KERNELS_MOST], the fastest first as
+ * far as is known beforehand; how many there are. */
 enum { SYZ_KERNELS_MOST = 4 };
 int syz_kernel_list(syz_dtype type, const syz_kernel *list[SYZ_KERNELS_MOST]);
 extern const syz_packing syz_packing_f32, syz_packing_bf16, syz_packing_tiles;
@@ -94,11 +99,20 @@ static inline int64_t syz_panel_at(bool in_tiles, int64_t p, int64_t j)
 }
 static inline int64_t syz_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 /** Units of k elements, and words of the packed forms of an [n, k] operand. */
-static inline int64_t syz_units(const syz_kernel *q, int64_t k) { return syz_ceil_div(syz_ceil_div(k, q->unit), q->depth) * q->depth; }
-static inline int64_t syz_packed_words(int64_t n, int64_t units) { return syz_ceil_div(n, SYZ_TILE_COLUMNS) * SYZ_TILE_COLUMNS * units; }
+static inline int64_t syz_units(const syz_kernel *q, int64_t k)
+{
+  return syz_ceil_div(syz_ceil_div(k, q->unit), q->depth) * q->depth;
+}
+static inline int64_t syz_packed_words(int64_t n, int64_t units)
+{
+  return syz_ceil_div(n, SYZ_TILE_COLUMNS) * SYZ_TILE_COLUMNS * units;
+}
 /** Whether A is packed at least in part. */
 static inline bool syz_packs_left(const syz_kernel *q) { return q->reads_rows != NULL; }
-static inline int64_t syz_packed_left_words(const syz_kernel *q, int64_t m, int64_t units) { return syz_ceil_div(m, q->rows) * q->rows * units; }
+static inline int64_t syz_packed_left_words(const syz_kernel *q, int64_t m, int64_t units)
+{
+  return syz_ceil_div(m, q->rows) * q->rows * units;
+}
 
 /** The left operand: rows as they lie, or packed panels of the whole. */
 typedef struct syz_left {
@@ -106,21 +120,23 @@ typedef struct syz_left {
   int64_t ld; /**< elements between rows, whole units unless the kernel packs them itself; 0: packed */
 } syz_left;
 
-/** Scratch for products with so many rows and numbers on the summed axis, for all threads of the context; at creation. */
+/** Scratch for products with so many rows and numbers on the summed axis, for all threads of the context; at creation.
+ */
 syz_status syz_kernel_reserve(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t k);
 /** SYZ_KERNEL_ROOM floats of the calling thread. */
 float *syz_kernel_room(const syz_compute *c);
-/** All tiles of one product of `rows` rows, n columns and k numbers on the summed axis; parallel over blocks of columns that stay in L2, and chunks
- * of rows. */
-void syz_kernel_product(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t k, syz_left a, const uint32_t *b,
-                        const syz_tile_end *end);
+/** All tiles of one product of `rows` rows, n columns and k numbers on the summed axis; parallel over blocks of columns
+ * that stay in L2, and chunks of rows. */
+void syz_kernel_product(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t k, syz_left a,
+                        const uint32_t *b, const syz_tile_end *end);
 /** The same for packed A inside the caller's parallel region: all its threads call it; no barrier at its end. */
-void syz_kernel_product_inside(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t units, const uint32_t *a,
-                               const uint32_t *b, const syz_tile_end *end);
+void syz_kernel_product_inside(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t units,
+                               const uint32_t *a, const uint32_t *b, const syz_tile_end *end);
 /** Whole operands packed, in parallel: X [n, k] and X [m, k] along the summed axis, X [k, n] across it. */
 void syz_kernel_pack_rows(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t n, int64_t k);
 void syz_kernel_pack_left_rows(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t m, int64_t k);
 void syz_kernel_pack_columns(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t n, int64_t k);
 /** One of syz_pack_groups parts of the last, for the caller's own parallel loop. */
 int64_t syz_pack_groups(const syz_kernel *q, int64_t k);
-void syz_kernel_pack_columns_group(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t n, int64_t k, int64_t group);
+void syz_kernel_pack_columns_group(const syz_kernel *q, uint32_t *packed, const void *x, int64_t ld, int64_t n,
+                                   int64_t k, int64_t group);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Inside of adamw.c: AdamW with sums of the bits of what it reads and writes, formed while the numbers are in registers, so that they cost little beside
- * the waiting for memory. The same operations in the same order as update_block, so the same bits; 8 elements at a time with AVX2.
+ * Inside of adamw.c: AdamW with sums of the bits of what it reads and writes, formed while the numbers are in
+ * registers, so that they cost little beside the waiting for memory. The same operations in the same order as
+ * update_block, so the same bits; 8 elements at a time with AVX2.
  */
 #pragma once
 
@@ -19,14 +20,17 @@ static inline uint64_t sum_of_words(__m256i x)
 }
 
 /** n: a multiple of SUMMED_LANES. Adds to before [w, m, v, g] and after [w, m, v]. */
-static void update_summed(const adamw_scalars *s, float *w, float *m, float *v, const float *g, int64_t n, uint64_t before[4], uint64_t after[3])
+static void update_summed(const adamw_scalars *s, float *w, float *m, float *v, const float *g, int64_t n,
+                          uint64_t before[4], uint64_t after[3])
 {
   const __m256 scale = _mm256_set1_ps(s->scale), decay = _mm256_set1_ps(s->decay), beta1 = _mm256_set1_ps(s->beta1),
-               rest1 = _mm256_set1_ps(s->one_minus_beta1), beta2 = _mm256_set1_ps(s->beta2), rest2 = _mm256_set1_ps(s->one_minus_beta2),
-               size = _mm256_set1_ps(s->step_size), root = _mm256_set1_ps(s->inverse_root_correction2), eps = _mm256_set1_ps(s->eps);
+               rest1 = _mm256_set1_ps(s->one_minus_beta1), beta2 = _mm256_set1_ps(s->beta2),
+               rest2 = _mm256_set1_ps(s->one_minus_beta2), size = _mm256_set1_ps(s->step_size),
+               root = _mm256_set1_ps(s->inverse_root_correction2), eps = _mm256_set1_ps(s->eps);
   __m256i w0 = _mm256_setzero_si256(), m0 = w0, v0 = w0, g0 = w0, w1 = w0, m1 = w0, v1 = w0;
   for (int64_t i = 0; i < n; i += SUMMED_LANES) {
-    __m256 x = _mm256_loadu_ps(w + i), mi = _mm256_loadu_ps(m + i), vi = _mm256_loadu_ps(v + i), gi = _mm256_loadu_ps(g + i);
+    __m256 x = _mm256_loadu_ps(w + i), mi = _mm256_loadu_ps(m + i), vi = _mm256_loadu_ps(v + i),
+           gi = _mm256_loadu_ps(g + i);
     w0 = _mm256_add_epi64(w0, _mm256_castps_si256(x));
     m0 = _mm256_add_epi64(m0, _mm256_castps_si256(mi));
     v0 = _mm256_add_epi64(v0, _mm256_castps_si256(vi));

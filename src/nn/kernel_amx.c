@@ -2,21 +2,25 @@
 /**
  * The own kernels on tiles (AMX): bfloat16 with float32 sums (TDPBF16PS) and 8-bit integers (TDPBUSD).
  *
- * Four tiles hold 32 x 32 sums, two a strip of 32 rows of A, two 32 columns of B: four products for four loads. A step is 16 units of the summed
- * axis, one tile's depth. A packed is [strip][step][2 tiles of 16 rows][16][16 units]; B is panels of 64 columns whose tiles each lie in one piece
- * (syz_panel_at): the same loop with tiles in rows of 64 columns reaches 82 % of the products alone, this way 94 %.
+ * Four tiles hold 32 x 32 sums, two a strip of 32 rows of A, two 32 columns of B: four products for four loads. A step
+ * is 16 units of the summed axis, one tile's depth. A packed is [strip][step][2 tiles of 16 rows][16][16 units]; B is
+ * panels of 64 columns whose tiles each lie in one piece (syz_panel_at): the same loop with tiles in rows of 64 columns
+ * reaches 82 % of the products alone, this way 94 %.
  *
- * Where the operands rest decides the speed. From L2 both, the loads take as long as the products. So PASS steps of a strip of A (32 KiB) rest in L1,
- * 48 KiB, while all columns of a block of B stream by from L2 with the hint not to displace them; then the next steps of the same strip. Sums rest in
- * memory between passes, exactly. The last pass leaves its 32 x 32 sums in one of two small buffers, and what becomes of them (bias, GELU, residual,
- * rounding) is done by the vector units a few rows at a time between the products of the next 32 columns. Each line of memory that is fetched from
- * L3 keeps one of the core's 16 line buffers for as long as ten lines of B from L2 do, so that lines count: results leave as whole lines, written
- * lines are asked for early, and of the next strip no line is asked for twice.
+ * Where the operands rest decides the speed. From L2 both, the loads take as long as the products. So PASS steps of a
+ * strip of A (32 KiB) rest in L1, 48 KiB, while all columns of a block of B stream by from L2 with the hint not to
+ * displace them; then the next steps of the same strip. Sums rest in memory between passes, exactly. The last pass
+ * leaves its 32 x 32 sums in one of two small buffers, and what becomes of them (bias, GELU, residual, rounding) is
+ * done by the vector units a few rows at a time between the products of the next 32 columns. Each line of memory that
+ * is fetched from L3 keeps one of the core's 16 line buffers for as long as ten lines of B from L2 do, so that lines
+ * count: results leave as whole lines, written lines are asked for early, and of the next strip no line is asked for
+ * twice.
  *
- * Measured on one core of a Xeon at 3.3 GHz, where products alone reach 3,400 GFLOP/s and oneDNN with packed weights at most 1,080: products with
- * their loads 2,700; a whole product of 1152 x 4096 x 1024 with packing of A and bfloat16 results 1,390, and 1,540 with the next strip of A fetched
- * into L2 a line or two a step. Before that fetching: without the hint 1,290; with passes of 8 or 32 steps 1,270 and 1,080; all sums through one
- * buffer of a strip 1,285; B resting in L1 and A streaming 1,020. Fetching B ahead, or writing results past the caches: no difference.
+ * Measured on one core of a Xeon at 3.3 GHz, where products alone reach 3,400 GFLOP/s and oneDNN with packed weights at
+ * most 1,080: products with their loads 2,700; a whole product of 1152 x 4096 x 1024 with packing of A and bfloat16
+ * results 1,390, and 1,540 with the next strip of A fetched into L2 a line or two a step. Before that fetching: without
+ * the hint 1,290; with passes of 8 or 32 steps 1,270 and 1,080; all sums through one buffer of a strip 1,285; B resting
+ * in L1 and A streaming 1,020. Fetching B ahead, or writing results past the caches: no difference.
  */
 #include "kernel_bf16.h"
 #include "kernel_int8.h"
@@ -39,15 +43,17 @@ enum {
   STEP_WORDS = 2 * TILE_WORDS,          /* of packed A */
   PANEL_STEP = STEP * SYZ_TILE_COLUMNS, /* words of a panel of B */
   SUMS = STRIP * STRIP,
-  PASS = 16,                                                 /* most steps of a strip that rest in L1 */
-  LONGEST = 44 * STEP,                                       /* units of B that stay in L2 with all columns of a block */
-  BLOCK = 1 << 20,                                           /* bytes of such a block */
-  ACROSS = (SYZ_KERNEL_ROOM - PASS * STEP_WORDS) / SUMS - 2, /* squares of sums of a strip that rest beside the two small buffers and a packed pass */
+  PASS = 16,           /* most steps of a strip that rest in L1 */
+  LONGEST = 44 * STEP, /* units of B that stay in L2 with all columns of a block */
+  BLOCK = 1 << 20,     /* bytes of such a block */
+  ACROSS = (SYZ_KERNEL_ROOM - PASS * STEP_WORDS) / SUMS -
+           2, /* squares of sums of a strip that rest beside the two small buffers and a packed pass */
 };
 
 typedef enum number { BF16, INT8 } number;
 
-/** Sums that wait for what becomes of them, [2 halves][32 rows][16]: the next row of `rows` that are left, and where it goes. */
+/** Sums that wait for what becomes of them, [2 halves][32 rows][16]: the next row of `rows` that are left, and where it
+ * goes. */
 typedef struct waiting {
   const float *sum;
   char *y, *u; /* walk with the rows; y does not where row_of_y leads */
@@ -59,7 +65,8 @@ typedef struct waiting {
 /** 16 sums of integers as numbers: see kernel_int8.h. */
 INLINE __m512 widen(const syz_int8_scales *s, const float *sum, int64_t row, int64_t column)
 {
-  const __m512i zero = _mm512_mullo_epi32(_mm512_set1_epi32(s->row_zero[row]), _mm512_loadu_si512(s->column_sum + column));
+  const __m512i zero =
+      _mm512_mullo_epi32(_mm512_set1_epi32(s->row_zero[row]), _mm512_loadu_si512(s->column_sum + column));
   const __m512 v = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_load_si512(sum), zero));
   return _mm512_mul_ps(_mm512_mul_ps(v, _mm512_set1_ps(s->row_scale[row])), _mm512_loadu_ps(s->column_scale + column));
 }
@@ -77,7 +84,8 @@ INLINE int64_t y_size(const syz_tile_action action)
 }
 
 /** What waits: m rows by n columns from (row, column) on. */
-INLINE waiting wait_for(const syz_tile_action action, const syz_tile_end *e, const float *sum, int m, int n, int64_t row, int64_t column)
+INLINE waiting wait_for(const syz_tile_action action, const syz_tile_end *e, const float *sum, int m, int n,
+                        int64_t row, int64_t column)
 {
   return (waiting){.sum = sum,
                    .y = (char *)e->y + (row * e->ldy + column) * y_size(action),
@@ -90,7 +98,8 @@ INLINE waiting wait_for(const syz_tile_action action, const syz_tile_end *e, con
                    .column = column};
 }
 
-/** The next `rows` rows of what waits. Few instructions: those between two products keep the next loads of tiles from being seen in time. */
+/** The next `rows` rows of what waits. Few instructions: those between two products keep the next loads of tiles from
+ * being seen in time. */
 INLINE void end_rows(const number kind, const syz_tile_action action, const syz_tile_end *e, waiting *w, int rows)
 {
   for (int r = rows < w->rows ? rows : w->rows; r > 0; r--) {
@@ -98,11 +107,13 @@ INLINE void end_rows(const number kind, const syz_tile_action action, const syz_
     if (w->n == STRIP) {
       const bool leads = action == SYZ_TILE_RESIDUAL && e->row_of_y;
       finish_pair(action, e->is_gelu, left, number_of(kind, e, w->sum + SUMS / 2, w->row, w->column + HALF),
-                  leads ? (float *)e->y + e->row_of_y[w->row] * e->ldy + w->column : (void *)w->y, w->u, w->bias, w->scale);
+                  leads ? (float *)e->y + e->row_of_y[w->row] * e->ldy + w->column : (void *)w->y, w->u, w->bias,
+                  w->scale);
     } else {
       finish(e, action, left, w->row, w->column, false, lanes(w->n));
       if (w->n > HALF)
-        finish(e, action, number_of(kind, e, w->sum + SUMS / 2, w->row, w->column + HALF), w->row, w->column + HALF, false, lanes(w->n - HALF));
+        finish(e, action, number_of(kind, e, w->sum + SUMS / 2, w->row, w->column + HALF), w->row, w->column + HALF,
+               false, lanes(w->n - HALF));
     }
     w->sum += HALF;
     w->y += e->ldy * y_size(action);
@@ -112,7 +123,8 @@ INLINE void end_rows(const number kind, const syz_tile_action action, const syz_
   }
 }
 
-/** Lines that will be written, or added to, on their way while their sums are formed: of `rows` rows from (row, column) on. */
+/** Lines that will be written, or added to, on their way while their sums are formed: of `rows` rows from (row, column)
+ * on. */
 INLINE void fetch_rows(const syz_tile_action action, const syz_tile_end *e, int64_t row, int rows, int64_t column)
 {
   const bool reads_u = action == SYZ_TILE_SLOPE, leads = action == SYZ_TILE_RESIDUAL && e->row_of_y;
@@ -126,12 +138,12 @@ INLINE void fetch_rows(const syz_tile_action action, const syz_tile_end *e, int6
   }
 }
 
-#define DOT_OF(kind, c, a, b)                                                                                                                        \
-  do {                                                                                                                                               \
-    if ((kind) == BF16)                                                                                                                              \
-      tile_dot_bf16(c, a, b);                                                                                                                        \
-    else                                                                                                                                             \
-      tile_dot_int8(c, a, b);                                                                                                                        \
+#define DOT_OF(kind, c, a, b)                                                                                          \
+  do {                                                                                                                 \
+    if ((kind) == BF16)                                                                                                \
+      tile_dot_bf16(c, a, b);                                                                                          \
+    else                                                                                                               \
+      tile_dot_int8(c, a, b);                                                                                          \
   } while (0)
 
 /** How a strip of A lies, in words: from row to row, from step to step; from strip to strip. */
@@ -149,11 +161,11 @@ typedef struct fetching {
   int lines;
 } fetching;
 
-/** Sums of a strip by 32 columns over some steps: from `from` (NULL: from zero) to `to`, while `rows` rows a step of what waits are ended and those
- * of y are fetched. has_low, has_right: there are more than 16 rows, columns. */
-INLINE void multiply(const number kind, const syz_tile_action action, int64_t steps, left_form form, const uint32_t *a, const uint32_t *b,
-                     const float *from, float *to, bool has_low, bool has_right, fetching f, const syz_tile_end *e, waiting *w, int rows, int m,
-                     int64_t row, int64_t column)
+/** Sums of a strip by 32 columns over some steps: from `from` (NULL: from zero) to `to`, while `rows` rows a step of
+ * what waits are ended and those of y are fetched. has_low, has_right: there are more than 16 rows, columns. */
+INLINE void multiply(const number kind, const syz_tile_action action, int64_t steps, left_form form, const uint32_t *a,
+                     const uint32_t *b, const float *from, float *to, bool has_low, bool has_right, fetching f,
+                     const syz_tile_end *e, waiting *w, int rows, int m, int64_t row, int64_t column)
 {
   const int64_t left_line = form.line * (int64_t)sizeof *a;
   tile_begin_sums(from);
@@ -187,16 +199,19 @@ INLINE void pack_pass(uint32_t *to, const uint32_t *a, int64_t stride, int m, in
 {
   for (int r = 0; r < STRIP; r++)
     for (int64_t s = 0; s < steps; s++)
-      _mm512_store_si512(to + s * STEP_WORDS + r * STEP, r < m ? _mm512_loadu_si512(a + r * stride + s * STEP) : _mm512_setzero_si512());
+      _mm512_store_si512(to + s * STEP_WORDS + r * STEP,
+                         r < m ? _mm512_loadu_si512(a + r * stride + s * STEP) : _mm512_setzero_si512());
   tile_written();
 }
 
 /** Steps [first, last) of all tiles of the block; `kept` holds the sums of one strip, or of all when is_long. */
-INLINE void pieces(const number kind, const syz_tile_action action, int64_t m, int64_t n, int64_t units, int64_t first, int64_t last, bool is_long,
-                   left_form form, const uint32_t *a, const uint32_t *b, const syz_tile_end *e, int64_t row, int64_t column, float *kept,
-                   float *fresh, uint32_t *last_strip, bool *turn, waiting *w)
+INLINE void pieces(const number kind, const syz_tile_action action, int64_t m, int64_t n, int64_t units, int64_t first,
+                   int64_t last, bool is_long, left_form form, const uint32_t *a, const uint32_t *b,
+                   const syz_tile_end *e, int64_t row, int64_t column, float *kept, float *fresh, uint32_t *last_strip,
+                   bool *turn, waiting *w)
 {
-  const int64_t steps = units / STEP, passes = syz_ceil_div(last - first, PASS), pass = syz_ceil_div(last - first, passes);
+  const int64_t steps = units / STEP, passes = syz_ceil_div(last - first, PASS),
+                pass = syz_ceil_div(last - first, passes);
   const int64_t across = syz_ceil_div(n, STRIP);
   const int rows = last == steps ? (int)syz_ceil_div(STRIP, steps - (first + (passes - 1) * pass)) : 0;
   for (int64_t i = 0; i < m; i += STRIP) {
@@ -214,11 +229,15 @@ INLINE void pieces(const number kind, const syz_tile_action action, int64_t m, i
       for (int64_t j = 0; j < n; j += STRIP) {
         float *at = sums + j / STRIP * SUMS;
         float *to = is_last ? fresh + *turn * SUMS : at;
-        const int64_t part = j / STRIP, from = part * STRIP / across, to_row = (part + 1) * STRIP / across; /* of the next strip's rows */
-        const fetching f = {a + (i / STRIP + 1) * form.strip + s * form.step + from * form.line, form.line, form.step, (int)(to_row - from)};
+        const int64_t part = j / STRIP, from = part * STRIP / across,
+                      to_row = (part + 1) * STRIP / across; /* of the next strip's rows */
+        const fetching f = {a + (i / STRIP + 1) * form.strip + s * form.step + from * form.line, form.line, form.step,
+                            (int)(to_row - from)};
         multiply(kind, action, now, packs ? packed_form(units) : form, left,
-                 b + j / SYZ_TILE_COLUMNS * SYZ_TILE_COLUMNS * units + s * PANEL_STEP + syz_panel_at(true, 0, j % SYZ_TILE_COLUMNS), s ? at : NULL,
-                 to, strip_rows > HALF, n - j > HALF, f, e, w, is_last ? rows : 0, strip_rows, row + i, column + j);
+                 b + j / SYZ_TILE_COLUMNS * SYZ_TILE_COLUMNS * units + s * PANEL_STEP +
+                     syz_panel_at(true, 0, j % SYZ_TILE_COLUMNS),
+                 s ? at : NULL, to, strip_rows > HALF, n - j > HALF, f, e, w, is_last ? rows : 0, strip_rows, row + i,
+                 column + j);
         if (!is_last) continue;
         end_rows(kind, action, e, w, STRIP);
         *w = wait_for(action, e, to, strip_rows, (int)smaller(n - j, STRIP), row + i, column + j);
@@ -228,8 +247,9 @@ INLINE void pieces(const number kind, const syz_tile_action action, int64_t m, i
   }
 }
 
-INLINE void block_of(const number kind, const syz_tile_action action, int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride,
-                     const uint32_t *b, const syz_tile_end *to, int64_t row, int64_t column, float *room)
+INLINE void block_of(const number kind, const syz_tile_action action, int64_t m, int64_t n, int64_t units,
+                     const uint32_t *a, int64_t row_stride, const uint32_t *b, const syz_tile_end *to, int64_t row,
+                     int64_t column, float *room)
 {
   /* Copies that no store can change: the compiler keeps them in registers. */
   const syz_int8_scales scales = kind == INT8 ? *to->int8 : (syz_int8_scales){0};
@@ -248,24 +268,24 @@ INLINE void block_of(const number kind, const syz_tile_action action, int64_t m,
   tile_begin();
   for (int64_t i = 0; i < m; i += group)
     for (int64_t first = 0; first < steps; first += piece)
-      pieces(kind, action, smaller(m - i, group), n, units, first, smaller(steps, first + piece), is_long, form, a + i / STRIP * form.strip, b, e,
-             row + i, column, kept, fresh, (uint32_t *)(void *)room, &turn, &w);
+      pieces(kind, action, smaller(m - i, group), n, units, first, smaller(steps, first + piece), is_long, form,
+             a + i / STRIP * form.strip, b, e, row + i, column, kept, fresh, (uint32_t *)(void *)room, &turn, &w);
   end_rows(kind, action, e, &w, STRIP);
   tile_end();
 }
 
 /** One function an action: what becomes of the sums stands within the loop of products. */
-#define BLOCK_FOR(KIND, ACTION)                                                                                                                      \
-  __attribute__((noinline))                                                                                                                          \
-  KERNEL_TARGET static void block_##KIND##_##ACTION(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b,   \
-                                                    const syz_tile_end *e, int64_t row, int64_t column, float *room)                                 \
-  {                                                                                                                                                  \
-    block_of(KIND, SYZ_TILE_##ACTION, m, n, units, a, row_stride, b, e, row, column, room);                                                          \
+#define BLOCK_FOR(KIND, ACTION)                                                                                        \
+  __attribute__((noinline)) KERNEL_TARGET static void block_##KIND##_##ACTION(                                         \
+      int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b,                   \
+      const syz_tile_end *e, int64_t row, int64_t column, float *room)                                                 \
+  {                                                                                                                    \
+    block_of(KIND, SYZ_TILE_##ACTION, m, n, units, a, row_stride, b, e, row, column, room);                            \
   }
-#define BLOCKS_FOR(KIND)                                                                                                                             \
-  BLOCK_FOR(KIND, F32)                                                                                                                               \
-  BLOCK_FOR(KIND, ACT)                                                                                                                               \
-  BLOCK_FOR(KIND, RESIDUAL)                                                                                                                          \
+#define BLOCKS_FOR(KIND)                                                                                               \
+  BLOCK_FOR(KIND, F32)                                                                                                 \
+  BLOCK_FOR(KIND, ACT)                                                                                                 \
+  BLOCK_FOR(KIND, RESIDUAL)                                                                                            \
   BLOCK_FOR(KIND, GELU)
 BLOCKS_FOR(BF16)
 BLOCKS_FOR(INT8)
@@ -274,12 +294,12 @@ BLOCK_FOR(BF16, SLOPE)
 BLOCK_FOR(BF16, ADD)
 BLOCK_FOR(BF16, ADD_ALL)
 
-static void block_bf16(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b, const syz_tile_end *e,
-                       int64_t row, int64_t column, float *room)
+static void block_bf16(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b,
+                       const syz_tile_end *e, int64_t row, int64_t column, float *room)
 {
-#define CASE(KIND, ACTION)                                                                                                                           \
-  case SYZ_TILE_##ACTION:                                                                                                                            \
-    block_##KIND##_##ACTION(m, n, units, a, row_stride, b, e, row, column, room);                                                                    \
+#define CASE(KIND, ACTION)                                                                                             \
+  case SYZ_TILE_##ACTION:                                                                                              \
+    block_##KIND##_##ACTION(m, n, units, a, row_stride, b, e, row, column, room);                                      \
     break;
   switch (e->action) {
     CASE(BF16, F32)
@@ -293,8 +313,8 @@ static void block_bf16(int64_t m, int64_t n, int64_t units, const uint32_t *a, i
   }
 }
 
-static void block_int8(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b, const syz_tile_end *e,
-                       int64_t row, int64_t column, float *room)
+static void block_int8(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b,
+                       const syz_tile_end *e, int64_t row, int64_t column, float *room)
 {
   switch (e->action) {
     CASE(INT8, F32)
@@ -308,15 +328,16 @@ static void block_int8(int64_t m, int64_t n, int64_t units, const uint32_t *a, i
 
 /* ------------------------------------------------------------- packing A */
 
-/** Rows of whole steps can be read as they lie, unless the pieces of 32 rows that rest in L1 would fall on few of its sets: when rows are a multiple
- * of 2 KiB apart and only a part of each is read at a time. */
+/** Rows of whole steps can be read as they lie, unless the pieces of 32 rows that rest in L1 would fall on few of its
+ * sets: when rows are a multiple of 2 KiB apart and only a part of each is read at a time. */
 static bool reads_rows(int64_t row_stride, int64_t units)
 {
   enum { APART = 512 };
   return units % STEP == 0 && (units <= PASS * STEP || row_stride % APART != 0);
 }
 
-/** Rows of k elements of `bytes` bytes each (a step's are 64 bytes), ld elements apart, into a strip: rows beyond m and elements beyond k are zero.
+/** Rows of k elements of `bytes` bytes each (a step's are 64 bytes), ld elements apart, into a strip: rows beyond m and
+ * elements beyond k are zero.
  */
 INLINE void pack_strip(uint32_t *panel, const unsigned char *x, int64_t ld, int m, int64_t k, int bytes)
 {
@@ -337,7 +358,10 @@ KERNEL_TARGET static void pack_left_rows_bf16(uint32_t *panel, const void *x, in
   pack_strip(panel, x, ld, m, k, (int)sizeof(syz_bf16));
 }
 
-KERNEL_TARGET static void pack_left_rows_int8(uint32_t *panel, const void *x, int64_t ld, int m, int64_t k) { pack_strip(panel, x, ld, m, k, 1); }
+KERNEL_TARGET static void pack_left_rows_int8(uint32_t *panel, const void *x, int64_t ld, int m, int64_t k)
+{
+  pack_strip(panel, x, ld, m, k, 1);
+}
 
 /** 16 words of each of 16 rows, transposed into a tile. */
 INLINE void put_tile(uint32_t *tile, __m512i r[HALF])

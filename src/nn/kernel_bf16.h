@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The macros of kernel_body.h for bfloat16: with AVX512_BF16 or, KERNEL_ROUNDS_ITSELF defined, with plain AVX-512. NARROW16(v): 16 numbers rounded
- * to nearest even; a NaN stays one. */
+/** The macros of kernel_body.h for bfloat16: with AVX512_BF16 or, KERNEL_ROUNDS_ITSELF defined, with plain AVX-512.
+ * NARROW16(v): 16 numbers rounded to nearest even; a NaN stays one. */
 #include <immintrin.h>
 #include <stdint.h>
 
@@ -17,7 +17,8 @@
 #ifdef KERNEL_ROUNDS_ITSELF
 #define KERNEL_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
 #define NARROW16(v) narrow16(v)
-#define UNITS_OF_WEIGHTS(w) _mm512_inserti64x4(_mm512_castsi256_si512(narrow16(_mm512_loadu_ps(w))), narrow16(_mm512_loadu_ps((w) + 16)), 1)
+#define UNITS_OF_WEIGHTS(w)                                                                                            \
+  _mm512_inserti64x4(_mm512_castsi256_si512(narrow16(_mm512_loadu_ps(w))), narrow16(_mm512_loadu_ps((w) + 16)), 1)
 #else
 #define KERNEL_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
 #define DOT(sum, a, b) _mm512_dpbf16_ps(sum, (__m512bh)(a), (__m512bh)(b))
@@ -38,12 +39,12 @@
 #define ROW16(mask, x) ((x) ? _mm256_maskz_loadu_epi16(mask, x) : _mm256_setzero_si256())
 #define UNITS_OF_ROWS(lo, hi, mask) JOIN(ROW16(mask, lo), ROW16(mask, hi))
 #define PUT_64_UNITS(at, lo, hi) (put_32_units(at, lo, hi), put_32_units((at) + 2 * NEXT_16, (lo) + 32, (hi) + 32))
-#define PUT_6_UNITS(at, lo, hi)                                                                                                                      \
-  do {                                                                                                                                               \
-    const __m128i lo_ = _mm_loadu_si128((const __m128i *)(const void *)(lo));                                                                        \
-    const __m128i hi_ = _mm_loadu_si128((const __m128i *)(const void *)(hi));                                                                        \
-    _mm_storeu_si128((__m128i *)(void *)(at), _mm_unpacklo_epi16(lo_, hi_));                                                                         \
-    _mm_storeu_si64((at) + 4, _mm_unpackhi_epi16(lo_, hi_));                                                                                         \
+#define PUT_6_UNITS(at, lo, hi)                                                                                        \
+  do {                                                                                                                 \
+    const __m128i lo_ = _mm_loadu_si128((const __m128i *)(const void *)(lo));                                          \
+    const __m128i hi_ = _mm_loadu_si128((const __m128i *)(const void *)(hi));                                          \
+    _mm_storeu_si128((__m128i *)(void *)(at), _mm_unpacklo_epi16(lo_, hi_));                                           \
+    _mm_storeu_si64((at) + 4, _mm_unpackhi_epi16(lo_, hi_));                                                           \
   } while (0)
 #define KERNEL_ONE(x, k) one_unit(x, k)
 #define KERNEL_ONE_WEIGHT(x, k) one_weight_unit(x, k)
@@ -55,15 +56,22 @@ KERNEL_TARGET static inline __attribute__((always_inline)) __m256i narrow16(__m5
 {
   const __m512i bits = _mm512_castps_si512(v), high = _mm512_srli_epi32(bits, 16);
   const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
-  const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+  const __m512i rounded =
+      _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
   const __mmask16 is_nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
   return _mm512_cvtepi32_epi16(_mm512_mask_or_epi32(rounded, is_nan, high, _mm512_set1_epi32(0x40)));
 }
 #endif
 
-static inline uint32_t one_unit(const syz_bf16 *x, int64_t k) { return x[0].bits | (k > 1 ? (uint32_t)x[1].bits << 16 : 0); }
+static inline uint32_t one_unit(const syz_bf16 *x, int64_t k)
+{
+  return x[0].bits | (k > 1 ? (uint32_t)x[1].bits << 16 : 0);
+}
 
-static inline uint32_t one_unit_across(const syz_bf16 *x, int64_t ld, int64_t k) { return x[0].bits | (k > 1 ? (uint32_t)x[ld].bits << 16 : 0); }
+static inline uint32_t one_unit_across(const syz_bf16 *x, int64_t ld, int64_t k)
+{
+  return x[0].bits | (k > 1 ? (uint32_t)x[ld].bits << 16 : 0);
+}
 
 static inline uint32_t one_weight_unit(const float *x, int64_t k)
 {
@@ -71,10 +79,11 @@ static inline uint32_t one_weight_unit(const float *x, int64_t k)
 }
 
 /** Pairs of 32 columns: two-source permutations, because the unpack instructions stay within 16 bytes. */
-KERNEL_TARGET static inline __attribute__((always_inline)) void put_32_units(uint32_t *at, const syz_bf16 *lo, const syz_bf16 *hi)
+KERNEL_TARGET static inline __attribute__((always_inline)) void put_32_units(uint32_t *at, const syz_bf16 *lo,
+                                                                             const syz_bf16 *hi)
 {
-  const __m512i first =
-      _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
+  const __m512i first = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37,
+                                         5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
   const __m512i second = _mm512_add_epi16(first, _mm512_set1_epi16(16));
   const __m512i a = _mm512_loadu_si512(lo), b = _mm512_loadu_si512(hi);
   _mm512_storeu_si512(at, _mm512_permutex2var_epi16(a, first, b));

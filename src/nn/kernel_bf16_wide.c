@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The own kernels for bfloat16 storage with products in float32, for processors without VDPBF16PS or with a slow one (on an Intel Xeon it reaches a
- * half of the float32 rate). Packed operands are those of kernel_bf16.c.
+ * The own kernels for bfloat16 storage with products in float32, for processors without VDPBF16PS or with a slow one
+ * (on an Intel Xeon it reaches a half of the float32 rate). Packed operands are those of kernel_bf16.c.
  *
- * A strip of six rows of A is widened once for all columns of a block, PIECE units at a time (24 KiB, in L1); a unit row of B is widened on its way
- * into registers: 8 shifts and masks beside 48 products. Sums rest in memory between pieces, exactly. They run through all units in order, the lower
- * number of each first.
+ * A strip of six rows of A is widened once for all columns of a block, PIECE units at a time (24 KiB, in L1); a unit
+ * row of B is widened on its way into registers: 8 shifts and masks beside 48 products. Sums rest in memory between
+ * pieces, exactly. They run through all units in order, the lower number of each first.
  */
 #define KERNEL_ROUNDS_ITSELF
 #define KERNEL_OWN_BLOCK
@@ -29,7 +29,10 @@ typedef struct wide_rows {
 } wide_rows;
 
 INLINE __m512 low_half(__m512i units) { return _mm512_castsi512_ps(_mm512_slli_epi32(units, 16)); }
-INLINE __m512 high_half(__m512i units) { return _mm512_castsi512_ps(_mm512_and_si512(units, _mm512_set1_epi32((int)0xffff0000u))); }
+INLINE __m512 high_half(__m512i units)
+{
+  return _mm512_castsi512_ps(_mm512_and_si512(units, _mm512_set1_epi32((int)0xffff0000u)));
+}
 
 /** Rows of units as they lie: neighbours stay neighbours. */
 INLINE wide_rows widen_rows(float *wide, int m, int64_t units, const uint32_t *a, int64_t row_stride)
@@ -99,10 +102,11 @@ INLINE void sum_rows(int m, int64_t units, wide_rows a, const uint32_t *b, float
     for (int j = 0; j < VECTORS; j++) _mm512_store_ps(sum + i * SYZ_TILE_COLUMNS + j * 16, acc[i][j]);
 }
 
-#define SUM_ROWS_OF(M)                                                                                                                               \
-  __attribute__((noinline)) KERNEL_TARGET static void sum_rows_##M(int64_t units, wide_rows a, const uint32_t *b, float *sum, bool is_continued)     \
-  {                                                                                                                                                  \
-    sum_rows(M, units, a, b, sum, is_continued);                                                                                                     \
+#define SUM_ROWS_OF(M)                                                                                                 \
+  __attribute__((noinline))                                                                                            \
+  KERNEL_TARGET static void sum_rows_##M(int64_t units, wide_rows a, const uint32_t *b, float *sum, bool is_continued) \
+  {                                                                                                                    \
+    sum_rows(M, units, a, b, sum, is_continued);                                                                       \
   }
 SUM_ROWS_OF(1)
 SUM_ROWS_OF(2)
@@ -126,8 +130,8 @@ INLINE void fetch_rows(const syz_tile_end *e, int m, int n, int64_t row, int64_t
     for (int j = 0; j < n; j += 16) __builtin_prefetch((const float *)e->y + (row + i) * e->ldy + column + j, 1, 3);
 }
 
-INLINE void some_columns(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b, const syz_tile_end *e,
-                         int64_t row, int64_t column, float *room)
+INLINE void some_columns(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b,
+                         const syz_tile_end *e, int64_t row, int64_t column, float *room)
 {
   float *sums = room + WIDE;
   for (int64_t i = 0; i < m; i += SYZ_TILE_ROWS) {
@@ -148,11 +152,12 @@ INLINE void some_columns(int64_t m, int64_t n, int64_t units, const uint32_t *a,
   }
 }
 
-KERNEL_TARGET static void block(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b, const syz_tile_end *e,
-                                int64_t row, int64_t column, float *room)
+KERNEL_TARGET static void block(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride,
+                                const uint32_t *b, const syz_tile_end *e, int64_t row, int64_t column, float *room)
 {
   const int64_t step = units > PIECE && n > RESTING ? RESTING : n;
-  for (int64_t j = 0; j < n; j += step) some_columns(m, n - j < step ? n - j : step, units, a, row_stride, b + j * units, e, row, column + j, room);
+  for (int64_t j = 0; j < n; j += step)
+    some_columns(m, n - j < step ? n - j : step, units, a, row_stride, b + j * units, e, row, column + j, room);
 }
 
 static const syz_packing packing = KERNEL_PACKING;

@@ -30,7 +30,8 @@
 
 #include "kernel_end.h"
 
-INLINE void finish_tile(const syz_tile_end *e, syz_tile_action action, const float *sum, int m, int n, int64_t row, int64_t column)
+INLINE void finish_tile(const syz_tile_end *e, syz_tile_action action, const float *sum, int m, int n, int64_t row,
+                        int64_t column)
 {
   for (int i = 0; i < m; i++)
     for (int j = 0; j < n; j += 16) {
@@ -44,9 +45,9 @@ INLINE void finish_tile(const syz_tile_end *e, syz_tile_action action, const flo
 
 KERNEL_TARGET static void end_tile(int m, int n, const float *sum, const syz_tile_end *e, int64_t row, int64_t column)
 {
-#define CASE(ACTION)                                                                                                                                 \
-  case SYZ_TILE_##ACTION:                                                                                                                            \
-    finish_tile(e, SYZ_TILE_##ACTION, sum, m, n, row, column);                                                                                       \
+#define CASE(ACTION)                                                                                                   \
+  case SYZ_TILE_##ACTION:                                                                                              \
+    finish_tile(e, SYZ_TILE_##ACTION, sum, m, n, row, column);                                                         \
     break;
   switch (e->action) {
     CASE(F32)
@@ -62,12 +63,13 @@ KERNEL_TARGET static void end_tile(int m, int n, const float *sum, const syz_til
 }
 
 #ifndef KERNEL_OWN_BLOCK
-KERNEL_TARGET static void tile(int m, int n, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b,
-                               const syz_tile_end *e, int64_t row, int64_t column)
+KERNEL_TARGET static void tile(int m, int n, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride,
+                               const uint32_t *b, const syz_tile_end *e, int64_t row, int64_t column)
 {
   _Alignas(64) float sum[SYZ_TILE_ROWS * SYZ_TILE_COLUMNS];
   if (e->action == SYZ_TILE_ADD || e->action == SYZ_TILE_RESIDUAL)
-    /* The lines to be added to come from memory while the sums are formed: without this 24 loads wait at the end of each tile. */
+    /* The lines to be added to come from memory while the sums are formed: without this 24 loads wait at the end of
+     * each tile. */
     for (int i = 0; i < m; i++)
       for (int j = 0; j < n; j += 16) __builtin_prefetch((const float *)e->y + (row + i) * e->ldy + column + j, 1, 3);
   sum_tile(m, units, a, row_stride, unit_stride, b, sum, false);
@@ -81,7 +83,8 @@ KERNEL_TARGET static void pack_left_rows(uint32_t *panel, const void *source, in
 {
   const KERNEL_TYPE *x = source;
   for (int64_t p = 0; p * KERNEL_UNIT < k; p++)
-    for (int i = 0; i < SYZ_TILE_ROWS; i++) panel[p * SYZ_TILE_ROWS + i] = i < m ? KERNEL_ONE(x + i * ld + p * KERNEL_UNIT, k - p * KERNEL_UNIT) : 0;
+    for (int i = 0; i < SYZ_TILE_ROWS; i++)
+      panel[p * SYZ_TILE_ROWS + i] = i < m ? KERNEL_ONE(x + i * ld + p * KERNEL_UNIT, k - p * KERNEL_UNIT) : 0;
 }
 
 /* A panel takes six columns, less than a cache line: all panels take theirs of a few rows before the next few rows. */
@@ -100,26 +103,28 @@ KERNEL_TARGET static void pack_left_columns(uint32_t *packed, const void *source
       const KERNEL_TYPE *from = x + p0 * KERNEL_UNIT * ld + i;
       uint32_t *at = packed + i * units + p0 * SYZ_TILE_ROWS;
       if (i + 8 <= m && p1 <= whole_units) {
-        for (int64_t p = p0; p < p1; p++, at += SYZ_TILE_ROWS, from += KERNEL_UNIT * ld) PUT_6_UNITS(at, from, from + ld);
+        for (int64_t p = p0; p < p1; p++, at += SYZ_TILE_ROWS, from += KERNEL_UNIT * ld)
+          PUT_6_UNITS(at, from, from + ld);
         continue;
       }
       for (int64_t p = p0; p < p1; p++, at += SYZ_TILE_ROWS, from += KERNEL_UNIT * ld)
-        for (int j = 0; j < SYZ_TILE_ROWS; j++) at[j] = i + j < m ? KERNEL_ONE_ACROSS(from + j, ld, k - p * KERNEL_UNIT) : 0;
+        for (int j = 0; j < SYZ_TILE_ROWS; j++)
+          at[j] = i + j < m ? KERNEL_ONE_ACROSS(from + j, ld, k - p * KERNEL_UNIT) : 0;
     }
   }
 }
 
 #ifndef KERNEL_OWN_BLOCK
-KERNEL_TARGET static void block(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b, const syz_tile_end *e,
-                                int64_t row, int64_t column, float *room)
+KERNEL_TARGET static void block(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride,
+                                const uint32_t *b, const syz_tile_end *e, int64_t row, int64_t column, float *room)
 {
   vector_block(tile, end_tile, m, n, units, a, row_stride, b, e, row, column, room);
 }
 #endif
 
-#define KERNEL_TABLE(NAME, PACKING)                                                                                                                  \
-  {                                                                                                                                                  \
-    .name = NAME, .unit = KERNEL_UNIT, .depth = 1, .rows = SYZ_TILE_ROWS, .block_bytes = BLOCK_BYTES, .longest = INT32_MAX,                          \
-    .chunk_rows = CHUNK_ROWS, .chunk_rows_alone = CHUNK_ROWS, .block = block, .end_tile = end_tile, .pack = PACKING,                                 \
-    .pack_left_rows = pack_left_rows, .pack_left_columns = pack_left_columns                                                                         \
+#define KERNEL_TABLE(NAME, PACKING)                                                                                    \
+  {                                                                                                                    \
+    .name = NAME, .unit = KERNEL_UNIT, .depth = 1, .rows = SYZ_TILE_ROWS, .block_bytes = BLOCK_BYTES,                  \
+    .longest = INT32_MAX, .chunk_rows = CHUNK_ROWS, .chunk_rows_alone = CHUNK_ROWS, .block = block,                    \
+    .end_tile = end_tile, .pack = PACKING, .pack_left_rows = pack_left_rows, .pack_left_columns = pack_left_columns    \
   }

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What becomes of 16 sums, for kernel_body.h and kernel_amx.c: bias, GELU, residual, rounding to the type, fused into the product. Macros as in
- * kernel_body.h. */
+/** What becomes of 16 sums, for kernel_body.h and kernel_amx.c: bias, GELU, residual, rounding to the type, fused into
+ * the product. Macros as in kernel_body.h. */
 #include "kernel.h"
 #include "rowwise.h"
 
 #ifdef KERNEL_GELU_TABLE
-/* By table: half as many instructions as by polynomial, for kernels whose products leave the vector units less time than that. */
+/* By table: half as many instructions as by polynomial, for kernels whose products leave the vector units less time
+ * than that. */
 #include "gelu_table.h"
 
-/** What a function of gelu_table.h lacks to 1 at |u|; *t = 6 |u|, within the table. A NaN stays one: it is the second operand of the minimum. */
+/** What a function of gelu_table.h lacks to 1 at |u|; *t = 6 |u|, within the table. A NaN stays one: it is the second
+ * operand of the minimum. */
 INLINE __m512 missing16(const float table[4][32], __m512 u, __m512 *t)
 {
   *t = _mm512_min_ps(_mm512_set1_ps(0x1.fffffep4f), _mm512_mul_ps(_mm512_abs_ps(u), _mm512_set1_ps(6.0f)));
@@ -30,7 +32,8 @@ INLINE __m512 slope16(__m512 u)
 {
   __m512 t;
   const __m512 missing = missing16(syz_gelu_slope_missing, u, &t);
-  return _mm512_mask_sub_ps(missing, _mm512_cmp_ps_mask(u, _mm512_setzero_ps(), _CMP_GT_OQ), _mm512_set1_ps(1.0f), missing);
+  return _mm512_mask_sub_ps(missing, _mm512_cmp_ps_mask(u, _mm512_setzero_ps(), _CMP_GT_OQ), _mm512_set1_ps(1.0f),
+                            missing);
 }
 #else
 INLINE __m512 half_plus_odd(__m512 u, float cut, float square, const float *term, int terms)
@@ -44,16 +47,24 @@ INLINE __m512 half_plus_odd(__m512 u, float cut, float square, const float *term
   for (int i = terms - 2; i >= 0; i--) p = _mm512_fmadd_ps(p, t, _mm512_set1_ps(term[i]));
   const __m512 y = _mm512_fmadd_ps(x, p, _mm512_set1_ps(0.5f));
   const __m512 z = _mm512_mask_blend_ps(_mm512_cmp_ps_mask(u, c, _CMP_GT_OQ), y, _mm512_set1_ps(1.0f));
-  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(u, _mm512_sub_ps(_mm512_setzero_ps(), c), _CMP_LT_OQ), z, _mm512_setzero_ps());
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(u, _mm512_sub_ps(_mm512_setzero_ps(), c), _CMP_LT_OQ), z,
+                              _mm512_setzero_ps());
 }
 
-INLINE __m512 gelu16(__m512 u) { return _mm512_mul_ps(u, half_plus_odd(u, SYZ_CDF_CUT, SYZ_CDF_SQUARE, syz_cdf_term, SYZ_CDF_TERMS)); }
+INLINE __m512 gelu16(__m512 u)
+{
+  return _mm512_mul_ps(u, half_plus_odd(u, SYZ_CDF_CUT, SYZ_CDF_SQUARE, syz_cdf_term, SYZ_CDF_TERMS));
+}
 
-INLINE __m512 slope16(__m512 u) { return half_plus_odd(u, SYZ_SLOPE_CUT, SYZ_SLOPE_SQUARE, syz_slope_term, SYZ_SLOPE_TERMS); }
+INLINE __m512 slope16(__m512 u)
+{
+  return half_plus_odd(u, SYZ_SLOPE_CUT, SYZ_SLOPE_SQUARE, syz_slope_term, SYZ_SLOPE_TERMS);
+}
 #endif
 
 /** 16 sums at (row, column) to where they go; full vectors or the lanes of `mask`. */
-INLINE void finish(const syz_tile_end *e, syz_tile_action action, __m512 v, int64_t row, int64_t column, bool is_full, __mmask16 mask)
+INLINE void finish(const syz_tile_end *e, syz_tile_action action, __m512 v, int64_t row, int64_t column, bool is_full,
+                   __mmask16 mask)
 {
   float *y32 = (float *)e->y + row * e->ldy + column;
   KERNEL_TYPE *y = (KERNEL_TYPE *)e->y + row * e->ldy + column, *u = (KERNEL_TYPE *)e->u + row * e->ldu + column;
@@ -61,12 +72,12 @@ INLINE void finish(const syz_tile_end *e, syz_tile_action action, __m512 v, int6
     v = _mm512_add_ps(v, is_full ? _mm512_loadu_ps(e->bias + column) : _mm512_maskz_loadu_ps(mask, e->bias + column));
 #define PUT_F32(p, x) (is_full ? _mm512_storeu_ps(p, x) : _mm512_mask_storeu_ps(p, mask, x))
 #define GET_F32(p) (is_full ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(mask, p))
-#define PUT_ACT(p, x)                                                                                                                                \
-  do {                                                                                                                                               \
-    if (is_full)                                                                                                                                     \
-      STORE_ACT(p, x);                                                                                                                               \
-    else                                                                                                                                             \
-      STORE_ACT_MASK(p, mask, x);                                                                                                                    \
+#define PUT_ACT(p, x)                                                                                                  \
+  do {                                                                                                                 \
+    if (is_full)                                                                                                       \
+      STORE_ACT(p, x);                                                                                                 \
+    else                                                                                                               \
+      STORE_ACT_MASK(p, mask, x);                                                                                      \
   } while (0)
   switch (action) {
   case SYZ_TILE_F32:
@@ -107,8 +118,10 @@ INLINE void finish(const syz_tile_end *e, syz_tile_action action, __m512 v, int6
 }
 
 #ifdef STORE_ACT_PAIR
-/** 32 sums, full vectors, to y (and u), with bias and scale of their columns (NULL: none). Results of the type are one line of the cache. */
-INLINE void finish_pair(syz_tile_action action, bool is_gelu, __m512 v, __m512 w, void *to_y, void *to_u, const float *bias, const float *scale)
+/** 32 sums, full vectors, to y (and u), with bias and scale of their columns (NULL: none). Results of the type are one
+ * line of the cache. */
+INLINE void finish_pair(syz_tile_action action, bool is_gelu, __m512 v, __m512 w, void *to_y, void *to_u,
+                        const float *bias, const float *scale)
 {
   KERNEL_TYPE *y = to_y, *u = to_u;
   float *y32 = to_y;
@@ -127,8 +140,10 @@ INLINE void finish_pair(syz_tile_action action, bool is_gelu, __m512 v, __m512 w
     return;
   case SYZ_TILE_RESIDUAL:
     if (u) STORE_ACT_PAIR(u, v, w);
-    v = scale ? _mm512_fmadd_ps(v, _mm512_loadu_ps(scale), _mm512_loadu_ps(y32)) : _mm512_add_ps(_mm512_loadu_ps(y32), v);
-    w = scale ? _mm512_fmadd_ps(w, _mm512_loadu_ps(scale + 16), _mm512_loadu_ps(y32 + 16)) : _mm512_add_ps(_mm512_loadu_ps(y32 + 16), w);
+    v = scale ? _mm512_fmadd_ps(v, _mm512_loadu_ps(scale), _mm512_loadu_ps(y32))
+              : _mm512_add_ps(_mm512_loadu_ps(y32), v);
+    w = scale ? _mm512_fmadd_ps(w, _mm512_loadu_ps(scale + 16), _mm512_loadu_ps(y32 + 16))
+              : _mm512_add_ps(_mm512_loadu_ps(y32 + 16), w);
     break;
   case SYZ_TILE_ADD:
   case SYZ_TILE_ADD_ALL:

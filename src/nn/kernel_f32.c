@@ -14,10 +14,10 @@
 #define UNITS_OF_WEIGHTS(w) _mm512_loadu_si512(w)
 #define UNITS_OF_ROWS(lo, hi, mask) ((void)(hi), _mm512_maskz_loadu_epi32(mask, lo))
 #define UNITS_OF_WEIGHT_ROWS(lo, hi, mask) UNITS_OF_ROWS(lo, hi, mask)
-#define PUT_64_UNITS(at, lo, hi)                                                                             \
-  do {                                                                                                       \
-    (void)(hi);                                                                                              \
-    for (int j_ = 0; j_ < 64; j_ += 16) _mm512_storeu_si512((at) + j_, _mm512_loadu_si512((lo) + j_));       \
+#define PUT_64_UNITS(at, lo, hi)                                                                                       \
+  do {                                                                                                                 \
+    (void)(hi);                                                                                                        \
+    for (int j_ = 0; j_ < 64; j_ += 16) _mm512_storeu_si512((at) + j_, _mm512_loadu_si512((lo) + j_));                 \
   } while (0)
 #define PUT_6_UNITS(at, lo, hi) ((void)(hi), (void)memcpy(at, lo, 6 * sizeof(float)))
 #define KERNEL_ONE(x, k) one_unit(x)
@@ -26,7 +26,8 @@
 
 #include <stdint.h>
 
-static inline uint32_t one_unit(const float *x) {
+static inline uint32_t one_unit(const float *x)
+{
   uint32_t bits;
   memcpy(&bits, x, sizeof bits);
   return bits;

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The sums of a tile by Arm's small matrix products, BFMMLA and USMMLA: 2 x 2 sums in a register, to which 64 bits of two rows times 64 bits of
- * two columns are added. 64 bits are two units, and the packed forms hold the two units of a row or column side by side: panels are
- * [units / 2][width][2], and the last of an odd number of units is [width] as in kernel.h; so pieces of an even number of units begin where they
- * do there. The tile of 6 x 64 is summed in four parts of 6 x 16: 24 of the 32 registers hold sums, 3 are rows and 1 is columns.
+ * The sums of a tile by Arm's small matrix products, BFMMLA and USMMLA: 2 x 2 sums in a register, to which 64 bits of
+ * two rows times 64 bits of two columns are added. 64 bits are two units, and the packed forms hold the two units of a
+ * row or column side by side: panels are [units / 2][width][2], and the last of an odd number of units is [width] as in
+ * kernel.h; so pieces of an even number of units begin where they do there. The tile of 6 x 64 is summed in four parts
+ * of 6 x 16: 24 of the 32 registers hold sums, 3 are rows and 1 is columns.
  *
  *   KERNEL_TARGET              function attribute with the instruction sets
- *   SUM_VECTOR                 2 x 2 sums; SUM_ZERO() them, SUM_LOAD(p) and SUM_STORE(p, v) a row of four from and to memory
- *   SUM_LOW(a, b), SUM_HIGH(a, b)        the lower (upper) halves of a and b together
- *   MMLA(sum, rows, columns)   sum + products, rows and columns uint32x4_t
+ *   SUM_VECTOR                 2 x 2 sums; SUM_ZERO() them, SUM_LOAD(p) and SUM_STORE(p, v) a row of four from and to
+ * memory SUM_LOW(a, b), SUM_HIGH(a, b)        the lower (upper) halves of a and b together MMLA(sum, rows, columns) sum
+ * + products, rows and columns uint32x4_t
  */
 #include <arm_neon.h>
 
@@ -16,13 +17,15 @@
 
 #define INLINE static inline __attribute__((always_inline)) KERNEL_TARGET
 
-#define MMLA_PLACE(p, i, units, width) ((p) + 1 < (units) || (p) % 2 ? (p) / 2 * 2 * (width) + 2 * (i) + (p) % 2 : (p) * (width) + (i))
+#define MMLA_PLACE(p, i, units, width)                                                                                 \
+  ((p) + 1 < (units) || (p) % 2 ? (p) / 2 * 2 * (width) + 2 * (i) + (p) % 2 : (p) * (width) + (i))
 
 enum { PART = 16, COLUMN_PAIRS = PART / 2, ROW_PAIRS = SYZ_TILE_ROWS / 2 };
 
-/** Adds two units of m rows, `distance` words apart, and of 16 columns. is_single: one unit, the other is zero. An odd last row is paired with
- * itself, and what comes of it is left out in the end. */
-INLINE void add_units(int m, bool is_single, const uint32_t *a, int64_t distance, const uint32_t *b, SUM_VECTOR acc[ROW_PAIRS][COLUMN_PAIRS])
+/** Adds two units of m rows, `distance` words apart, and of 16 columns. is_single: one unit, the other is zero. An odd
+ * last row is paired with itself, and what comes of it is left out in the end. */
+INLINE void add_units(int m, bool is_single, const uint32_t *a, int64_t distance, const uint32_t *b,
+                      SUM_VECTOR acc[ROW_PAIRS][COLUMN_PAIRS])
 {
   const uint32x4_t zero = vdupq_n_u32(0);
   uint32x4_t rows[ROW_PAIRS];
@@ -34,15 +37,16 @@ INLINE void add_units(int m, bool is_single, const uint32_t *a, int64_t distance
   }
 #pragma GCC unroll 8
   for (int j = 0; j < COLUMN_PAIRS; j++) {
-    const uint32x4_t columns = is_single ? vzip1q_u32(vcombine_u32(vld1_u32(b + 2 * j), vdup_n_u32(0)), zero) : vld1q_u32(b + 4 * j);
+    const uint32x4_t columns =
+        is_single ? vzip1q_u32(vcombine_u32(vld1_u32(b + 2 * j), vdup_n_u32(0)), zero) : vld1q_u32(b + 4 * j);
 #pragma GCC unroll 8
     for (int i = 0; 2 * i < m; i++) acc[i][j] = MMLA(acc[i][j], rows[i], columns);
   }
 }
 
 /** The sums of m rows (a constant where this is inlined) and 16 columns, of which `part` is the first. */
-INLINE void sum_part(int m, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b, int part, float *sum,
-                     bool is_continued)
+INLINE void sum_part(int m, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride,
+                     const uint32_t *b, int part, float *sum, bool is_continued)
 {
   const bool is_packed = unit_stride != 1;
   const int64_t distance = is_packed ? 2 : row_stride;
@@ -53,7 +57,8 @@ INLINE void sum_part(int m, int64_t units, const uint32_t *a, int64_t row_stride
     const float *even = sum + 2 * i * SYZ_TILE_COLUMNS, *odd = 2 * i + 1 < m ? even + SYZ_TILE_COLUMNS : even;
 #pragma GCC unroll 8
     for (int j = 0; j < COLUMN_PAIRS; j += 2) {
-      const SUM_VECTOR upper = is_continued ? SUM_LOAD(even + 2 * j) : SUM_ZERO(), lower = is_continued ? SUM_LOAD(odd + 2 * j) : SUM_ZERO();
+      const SUM_VECTOR upper = is_continued ? SUM_LOAD(even + 2 * j) : SUM_ZERO(),
+                       lower = is_continued ? SUM_LOAD(odd + 2 * j) : SUM_ZERO();
       acc[i][j] = SUM_LOW(upper, lower);
       acc[i][j + 1] = SUM_HIGH(upper, lower);
     }
@@ -75,11 +80,13 @@ INLINE void sum_part(int m, int64_t units, const uint32_t *a, int64_t row_stride
 }
 
 /** One function a row count: as in kernel_sum.h. */
-#define SUM_ROWS_OF(M)                                                                                                                               \
-  __attribute__((noinline)) KERNEL_TARGET static void sum_rows_##M(int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride,        \
-                                                                   const uint32_t *b, float *sum, bool is_continued)                                 \
-  {                                                                                                                                                  \
-    for (int j = 0; j < SYZ_TILE_COLUMNS; j += PART) sum_part(M, units, a, row_stride, unit_stride, b, j, sum, is_continued);                        \
+#define SUM_ROWS_OF(M)                                                                                                 \
+  __attribute__((noinline))                                                                                            \
+  KERNEL_TARGET static void sum_rows_##M(int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride,    \
+                                         const uint32_t *b, float *sum, bool is_continued)                             \
+  {                                                                                                                    \
+    for (int j = 0; j < SYZ_TILE_COLUMNS; j += PART)                                                                   \
+      sum_part(M, units, a, row_stride, unit_stride, b, j, sum, is_continued);                                         \
   }
 SUM_ROWS_OF(1)
 SUM_ROWS_OF(2)
@@ -88,8 +95,8 @@ SUM_ROWS_OF(4)
 SUM_ROWS_OF(5)
 SUM_ROWS_OF(6)
 
-static void sum_tile(int m, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b, float *sum,
-                     bool is_continued)
+static void sum_tile(int m, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride,
+                     const uint32_t *b, float *sum, bool is_continued)
 {
   static void (*const sum_rows[])(int64_t, const uint32_t *, int64_t, int64_t, const uint32_t *, float *,
                                   bool) = {sum_rows_1, sum_rows_2, sum_rows_3, sum_rows_4, sum_rows_5, sum_rows_6};

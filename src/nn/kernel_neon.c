@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The own kernels in float32 for every 64-bit Arm processor. A unit is one number. The tile of 6 x 64 is summed in four parts of 6 x 16: 24 of
- * the 32 registers hold sums, 4 a part of a row of B, 1 a broadcast number of A. The packed forms are those of kernel.h.
+ * The own kernels in float32 for every 64-bit Arm processor. A unit is one number. The tile of 6 x 64 is summed in four
+ * parts of 6 x 16: 24 of the 32 registers hold sums, 4 a part of a row of B, 1 a broadcast number of A. The packed
+ * forms are those of kernel.h.
  */
 #include <arm_neon.h>
 #include <string.h>
@@ -28,13 +29,15 @@ static inline uint32_t bits_of(float x)
 enum { PART = 16, VECTORS = PART / 4 };
 
 /** The sums of m rows (a constant where this is inlined) and 16 columns. */
-INLINE void sum_part(int m, int64_t units, const float *a, int64_t row_stride, int64_t unit_stride, const float *b, float *sum, bool is_continued)
+INLINE void sum_part(int m, int64_t units, const float *a, int64_t row_stride, int64_t unit_stride, const float *b,
+                     float *sum, bool is_continued)
 {
   float32x4_t acc[SYZ_TILE_ROWS][VECTORS];
 #pragma GCC unroll 8
   for (int i = 0; i < m; i++)
 #pragma GCC unroll 8
-    for (int j = 0; j < VECTORS; j++) acc[i][j] = is_continued ? vld1q_f32(sum + i * SYZ_TILE_COLUMNS + j * 4) : vdupq_n_f32(0);
+    for (int j = 0; j < VECTORS; j++)
+      acc[i][j] = is_continued ? vld1q_f32(sum + i * SYZ_TILE_COLUMNS + j * 4) : vdupq_n_f32(0);
   for (int64_t k = 0; k < units; k++) {
     float32x4_t bv[VECTORS];
 #pragma GCC unroll 8
@@ -55,11 +58,13 @@ INLINE void sum_part(int m, int64_t units, const float *a, int64_t row_stride, i
 }
 
 /** One function a row count: as in kernel_sum.h. */
-#define SUM_ROWS_OF(M)                                                                                                                               \
-  __attribute__((noinline)) static void sum_rows_##M(int64_t units, const float *a, int64_t row_stride, int64_t unit_stride, const float *b,         \
-                                                     float *sum, bool is_continued)                                                                  \
-  {                                                                                                                                                  \
-    for (int j = 0; j < SYZ_TILE_COLUMNS; j += PART) sum_part(M, units, a, row_stride, unit_stride, b + j, sum + j, is_continued);                   \
+#define SUM_ROWS_OF(M)                                                                                                 \
+  __attribute__((noinline)) static void sum_rows_##M(int64_t units, const float *a, int64_t row_stride,                \
+                                                     int64_t unit_stride, const float *b, float *sum,                  \
+                                                     bool is_continued)                                                \
+  {                                                                                                                    \
+    for (int j = 0; j < SYZ_TILE_COLUMNS; j += PART)                                                                   \
+      sum_part(M, units, a, row_stride, unit_stride, b + j, sum + j, is_continued);                                    \
   }
 SUM_ROWS_OF(1)
 SUM_ROWS_OF(2)
@@ -68,12 +73,13 @@ SUM_ROWS_OF(4)
 SUM_ROWS_OF(5)
 SUM_ROWS_OF(6)
 
-static void sum_tile(int m, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b, float *sum,
-                     bool is_continued)
+static void sum_tile(int m, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride,
+                     const uint32_t *b, float *sum, bool is_continued)
 {
-  static void (*const sum_rows[])(int64_t, const float *, int64_t, int64_t, const float *, float *, bool) = {sum_rows_1, sum_rows_2, sum_rows_3,
-                                                                                                             sum_rows_4, sum_rows_5, sum_rows_6};
-  sum_rows[m - 1](units, (const float *)(const void *)a, row_stride, unit_stride, (const float *)(const void *)b, sum, is_continued);
+  static void (*const sum_rows[])(int64_t, const float *, int64_t, int64_t, const float *, float *,
+                                  bool) = {sum_rows_1, sum_rows_2, sum_rows_3, sum_rows_4, sum_rows_5, sum_rows_6};
+  sum_rows[m - 1](units, (const float *)(const void *)a, row_stride, unit_stride, (const float *)(const void *)b, sum,
+                  is_continued);
 }
 
 #include "kernel_neon_body.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * What kernel_neon.c and kernel_neon_bf16.c share beside their sums: where sums go, and packing. Plain loops that the compiler makes vectors
- * of, because here all rates but that of the sums are the memory's. The includer says:
+ * What kernel_neon.c and kernel_neon_bf16.c share beside their sums: where sums go, and packing. Plain loops that the
+ * compiler makes vectors of, because here all rates but that of the sums are the memory's. The includer says:
  *
  *   KERNEL_TARGET              function attribute with the instruction sets
  *   KERNEL_TYPE, KERNEL_UNIT   element type and elements a unit
@@ -57,7 +57,8 @@ INLINE void finish(const syz_tile_end *e, syz_tile_action action, const float *s
 }
 
 /** Whole panels have a constant width. */
-INLINE void finish_tile(const syz_tile_end *e, syz_tile_action action, const float *sum, int m, int n, int64_t row, int64_t column)
+INLINE void finish_tile(const syz_tile_end *e, syz_tile_action action, const float *sum, int m, int n, int64_t row,
+                        int64_t column)
 {
   for (int i = 0; i < m; i++)
     if (n == SYZ_TILE_COLUMNS)
@@ -68,9 +69,9 @@ INLINE void finish_tile(const syz_tile_end *e, syz_tile_action action, const flo
 
 KERNEL_TARGET static void end_tile(int m, int n, const float *sum, const syz_tile_end *e, int64_t row, int64_t column)
 {
-#define CASE(ACTION)                                                                                                                                 \
-  case ACTION:                                                                                                                                       \
-    finish_tile(e, ACTION, sum, m, n, row, column);                                                                                                  \
+#define CASE(ACTION)                                                                                                   \
+  case ACTION:                                                                                                         \
+    finish_tile(e, ACTION, sum, m, n, row, column);                                                                    \
     break
   switch (e->action) {
     CASE(SYZ_TILE_F32);
@@ -85,8 +86,8 @@ KERNEL_TARGET static void end_tile(int m, int n, const float *sum, const syz_til
 #undef CASE
 }
 
-KERNEL_TARGET static void tile(int m, int n, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b,
-                               const syz_tile_end *e, int64_t row, int64_t column)
+KERNEL_TARGET static void tile(int m, int n, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride,
+                               const uint32_t *b, const syz_tile_end *e, int64_t row, int64_t column)
 {
   _Alignas(64) float sum[SYZ_TILE_ROWS * SYZ_TILE_COLUMNS];
   sum_tile(m, units, a, row_stride, unit_stride, b, sum, false);
@@ -112,19 +113,21 @@ INLINE uint32_t unit_of_weights(const float *x, int64_t step, int64_t left)
   return unit;
 }
 
-/** A panel of `width` from n <= width rows (or columns) `across` elements apart, whose elements on the summed axis are `along` apart. Where
- * those are neighbours, a few units of every row at a time: what is written stays in the first cache. */
-#define PACK(name, type, unit)                                                                                                                       \
-  INLINE void name(uint32_t *panel, const type *x, int64_t across, int64_t along, int n, int64_t k, const int width)                                 \
-  {                                                                                                                                                  \
-    enum { FEW = 16 };                                                                                                                               \
-    const int64_t units = (k + KERNEL_UNIT - 1) / KERNEL_UNIT;                                                                                       \
-    for (int64_t p0 = 0; p0 < units; p0 += FEW) {                                                                                                    \
-      const int64_t p1 = units < p0 + FEW ? units : p0 + FEW;                                                                                        \
-      for (int i = 0; i < width; i++)                                                                                                                \
-        for (int64_t p = p0; p < p1; p++)                                                                                                            \
-          panel[PLACE(p, i, units, width)] = i < n ? unit(x + i * across + p * KERNEL_UNIT * along, along, k - p * KERNEL_UNIT) : 0;                 \
-    }                                                                                                                                                \
+/** A panel of `width` from n <= width rows (or columns) `across` elements apart, whose elements on the summed axis are
+ * `along` apart. Where those are neighbours, a few units of every row at a time: what is written stays in the first
+ * cache. */
+#define PACK(name, type, unit)                                                                                         \
+  INLINE void name(uint32_t *panel, const type *x, int64_t across, int64_t along, int n, int64_t k, const int width)   \
+  {                                                                                                                    \
+    enum { FEW = 16 };                                                                                                 \
+    const int64_t units = (k + KERNEL_UNIT - 1) / KERNEL_UNIT;                                                         \
+    for (int64_t p0 = 0; p0 < units; p0 += FEW) {                                                                      \
+      const int64_t p1 = units < p0 + FEW ? units : p0 + FEW;                                                          \
+      for (int i = 0; i < width; i++)                                                                                  \
+        for (int64_t p = p0; p < p1; p++)                                                                              \
+          panel[PLACE(p, i, units, width)] =                                                                           \
+              i < n ? unit(x + i * across + p * KERNEL_UNIT * along, along, k - p * KERNEL_UNIT) : 0;                  \
+    }                                                                                                                  \
   }
 PACK(pack, KERNEL_TYPE, unit_of)
 PACK(pack_weights, float, unit_of_weights)
@@ -136,26 +139,34 @@ KERNEL_TARGET static void pack_weight_rows(uint32_t *panel, const float *w, int6
   pack_weights(panel, w, ld, 1, n, k, SYZ_TILE_COLUMNS);
 }
 
-KERNEL_TARGET static void pack_weight_columns(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k, bool streams)
+KERNEL_TARGET static void pack_weight_columns(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k,
+                                              bool streams)
 {
   (void)streams;
   pack_weights(panel, w, 1, ld, n, k, SYZ_TILE_COLUMNS);
 }
 
-KERNEL_TARGET static void pack_rows(uint32_t *panel, const void *x, int64_t ld, int n, int64_t k) { pack(panel, x, ld, 1, n, k, SYZ_TILE_COLUMNS); }
+KERNEL_TARGET static void pack_rows(uint32_t *panel, const void *x, int64_t ld, int n, int64_t k)
+{
+  pack(panel, x, ld, 1, n, k, SYZ_TILE_COLUMNS);
+}
 
 KERNEL_TARGET static void pack_columns(uint32_t *panel, const void *x, int64_t ld, int n, int64_t k)
 {
   pack(panel, x, 1, ld, n, k, SYZ_TILE_COLUMNS);
 }
 
-KERNEL_TARGET static void pack_left_rows(uint32_t *panel, const void *x, int64_t ld, int m, int64_t k) { pack(panel, x, ld, 1, m, k, SYZ_TILE_ROWS); }
+KERNEL_TARGET static void pack_left_rows(uint32_t *panel, const void *x, int64_t ld, int m, int64_t k)
+{
+  pack(panel, x, ld, 1, m, k, SYZ_TILE_ROWS);
+}
 
 KERNEL_TARGET static void pack_left_columns(uint32_t *packed, const void *x, int64_t ld, int64_t m, int64_t k)
 {
   const int64_t units = (k + KERNEL_UNIT - 1) / KERNEL_UNIT;
   for (int64_t i = 0; i < m; i += SYZ_TILE_ROWS)
-    pack(packed + i * units, (const KERNEL_TYPE *)x + i, 1, ld, m - i < SYZ_TILE_ROWS ? (int)(m - i) : SYZ_TILE_ROWS, k, SYZ_TILE_ROWS);
+    pack(packed + i * units, (const KERNEL_TYPE *)x + i, 1, ld, m - i < SYZ_TILE_ROWS ? (int)(m - i) : SYZ_TILE_ROWS, k,
+         SYZ_TILE_ROWS);
 }
 
 /* Blocks of rows are summed first and then added: more exact than one long sum. */
@@ -176,20 +187,20 @@ KERNEL_TARGET static void add_column_sums(float *restrict sum, const void *sourc
   }
 }
 
-KERNEL_TARGET static void block(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b, const syz_tile_end *e,
-                                int64_t row, int64_t column, float *room)
+KERNEL_TARGET static void block(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride,
+                                const uint32_t *b, const syz_tile_end *e, int64_t row, int64_t column, float *room)
 {
   vector_block(tile, end_tile, m, n, units, a, row_stride, b, e, row, column, room);
 }
 
-#define KERNEL_PACKING                                                                                                                               \
-  {                                                                                                                                                  \
-    .weight_rows = pack_weight_rows, .weight_columns = pack_weight_columns, .rows = pack_rows, .columns = pack_columns,                              \
-    .add_column_sums = add_column_sums                                                                                                               \
+#define KERNEL_PACKING                                                                                                 \
+  {                                                                                                                    \
+    .weight_rows = pack_weight_rows, .weight_columns = pack_weight_columns, .rows = pack_rows,                         \
+    .columns = pack_columns, .add_column_sums = add_column_sums                                                        \
   }
-#define KERNEL_TABLE(NAME, PACKING)                                                                                                                  \
-  {                                                                                                                                                  \
-    .name = NAME, .unit = KERNEL_UNIT, .depth = 1, .rows = SYZ_TILE_ROWS, .block_bytes = BLOCK_BYTES, .longest = INT32_MAX,                          \
-    .chunk_rows = CHUNK_ROWS, .chunk_rows_alone = CHUNK_ROWS, .block = block, .end_tile = end_tile, .pack = PACKING,                                 \
-    .pack_left_rows = pack_left_rows, .pack_left_columns = pack_left_columns                                                                         \
+#define KERNEL_TABLE(NAME, PACKING)                                                                                    \
+  {                                                                                                                    \
+    .name = NAME, .unit = KERNEL_UNIT, .depth = 1, .rows = SYZ_TILE_ROWS, .block_bytes = BLOCK_BYTES,                  \
+    .longest = INT32_MAX, .chunk_rows = CHUNK_ROWS, .chunk_rows_alone = CHUNK_ROWS, .block = block,                    \
+    .end_tile = end_tile, .pack = PACKING, .pack_left_rows = pack_left_rows, .pack_left_columns = pack_left_columns    \
   }

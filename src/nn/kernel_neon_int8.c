@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Products of 8-bit integers for Arm processors with FEAT_I8MM (USMMLA), and the two forms that they are made from: as in kernel_int8.c. */
+/** Products of 8-bit integers for Arm processors with FEAT_I8MM (USMMLA), and the two forms that they are made from: as
+ * in kernel_int8.c. */
 #include "kernel_int8.h"
 
 #include <arm_neon.h>
@@ -38,7 +39,8 @@ static void widen(int m, float *sum, const syz_int8_scales *s, int64_t row, int6
   }
 }
 
-static void end_tile(const syz_kernel *act, int m, int n, const float *sum, const syz_tile_end *end, int64_t row, int64_t column)
+static void end_tile(const syz_kernel *act, int m, int n, const float *sum, const syz_tile_end *end, int64_t row,
+                     int64_t column)
 {
   /* The sums are the driver's scratch, const only to the float kernels. */
   float *v = (float *)(uintptr_t)sum;
@@ -46,8 +48,8 @@ static void end_tile(const syz_kernel *act, int m, int n, const float *sum, cons
   act->end_tile(m, n, v, end, row, column);
 }
 
-static void tile(const syz_kernel *act, int m, int n, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b,
-                 const syz_tile_end *end, int64_t row, int64_t column)
+static void tile(const syz_kernel *act, int m, int n, int64_t units, const uint32_t *a, int64_t row_stride,
+                 int64_t unit_stride, const uint32_t *b, const syz_tile_end *end, int64_t row, int64_t column)
 {
   _Alignas(64) float sum[SYZ_TILE_ROWS * SYZ_TILE_COLUMNS];
   sum_tile(m, units, a, row_stride, unit_stride, b, sum, false);
@@ -55,29 +57,30 @@ static void tile(const syz_kernel *act, int m, int n, int64_t units, const uint3
 }
 
 /** The results' type decides who ends a tile. */
-#define KERNEL_FOR(ACT)                                                                                                                              \
-  static void end_tile_##ACT(int m, int n, const float *sum, const syz_tile_end *end, int64_t row, int64_t column)                                   \
-  {                                                                                                                                                  \
-    end_tile(&syz_kernel_##ACT, m, n, sum, end, row, column);                                                                                        \
-  }                                                                                                                                                  \
-  static void tile_##ACT(int m, int n, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b,                 \
-                         const syz_tile_end *end, int64_t row, int64_t column)                                                                       \
-  {                                                                                                                                                  \
-    tile(&syz_kernel_##ACT, m, n, units, a, row_stride, unit_stride, b, end, row, column);                                                           \
-  }                                                                                                                                                  \
-  KERNEL_TARGET static void block_##ACT(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b,               \
-                                        const syz_tile_end *end, int64_t row, int64_t column, float *room)                                           \
-  {                                                                                                                                                  \
-    vector_block(tile_##ACT, end_tile_##ACT, m, n, units, a, row_stride, b, end, row, column, room);                                                 \
-  }                                                                                                                                                  \
-  static const syz_kernel kernel_int8_##ACT = {.name = "neon_i8mm",                                                                                  \
-                                               .unit = UNIT,                                                                                         \
-                                               .depth = 1,                                                                                           \
-                                               .rows = SYZ_TILE_ROWS,                                                                                \
-                                               .block_bytes = BLOCK_BYTES,                                                                           \
-                                               .longest = INT32_MAX,                                                                                 \
-                                               .chunk_rows = CHUNK_ROWS,                                                                             \
-                                               .chunk_rows_alone = CHUNK_ROWS,                                                                       \
+#define KERNEL_FOR(ACT)                                                                                                \
+  static void end_tile_##ACT(int m, int n, const float *sum, const syz_tile_end *end, int64_t row, int64_t column)     \
+  {                                                                                                                    \
+    end_tile(&syz_kernel_##ACT, m, n, sum, end, row, column);                                                          \
+  }                                                                                                                    \
+  static void tile_##ACT(int m, int n, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride,      \
+                         const uint32_t *b, const syz_tile_end *end, int64_t row, int64_t column)                      \
+  {                                                                                                                    \
+    tile(&syz_kernel_##ACT, m, n, units, a, row_stride, unit_stride, b, end, row, column);                             \
+  }                                                                                                                    \
+  KERNEL_TARGET static void block_##ACT(int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride,    \
+                                        const uint32_t *b, const syz_tile_end *end, int64_t row, int64_t column,       \
+                                        float *room)                                                                   \
+  {                                                                                                                    \
+    vector_block(tile_##ACT, end_tile_##ACT, m, n, units, a, row_stride, b, end, row, column, room);                   \
+  }                                                                                                                    \
+  static const syz_kernel kernel_int8_##ACT = {.name = "neon_i8mm",                                                    \
+                                               .unit = UNIT,                                                           \
+                                               .depth = 1,                                                             \
+                                               .rows = SYZ_TILE_ROWS,                                                  \
+                                               .block_bytes = BLOCK_BYTES,                                             \
+                                               .longest = INT32_MAX,                                                   \
+                                               .chunk_rows = CHUNK_ROWS,                                               \
+                                               .chunk_rows_alone = CHUNK_ROWS,                                         \
                                                .block = block_##ACT};
 KERNEL_FOR(f32)
 KERNEL_FOR(bf16)
@@ -91,10 +94,13 @@ const syz_kernel *syz_kernel_int8_of(syz_dtype act)
 /* ------------------------------------------------------------- weights */
 
 /** w factor, or w where there is no factor. */
-static inline float weight_of(const float *w, const float *factor, int64_t i) { return factor ? w[i] * factor[i] : w[i]; }
+static inline float weight_of(const float *w, const float *factor, int64_t i)
+{
+  return factor ? w[i] * factor[i] : w[i];
+}
 
-void syz_int8_pack_weight(uint32_t *panel, float *scale, int32_t *sum, const float *w, int64_t ld, int n, int64_t k, const float *factor,
-                          bool in_tiles)
+void syz_int8_pack_weight(uint32_t *panel, float *scale, int32_t *sum, const float *w, int64_t ld, int n, int64_t k,
+                          const float *factor, bool in_tiles)
 {
   (void)in_tiles; /* panels are those of SMMLA */
   const int64_t units = syz_ceil_div(k, UNIT);
@@ -120,14 +126,16 @@ void syz_int8_pack_weight(uint32_t *panel, float *scale, int32_t *sum, const flo
 
 /* --------------------------------------------------------- activations */
 
-static inline __attribute__((always_inline)) float activation_of(syz_dtype act, const void *x, const float *factor, int64_t i)
+static inline __attribute__((always_inline)) float activation_of(syz_dtype act, const void *x, const float *factor,
+                                                                 int64_t i)
 {
   const float v = act == SYZ_BF16 ? syz_bf16_to_f32(((const syz_bf16 *)x)[i]) : ((const float *)x)[i];
   return factor ? v * factor[i] : v;
 }
 
 /** Four numbers of the row from i on, 0 from k on. */
-static inline __attribute__((always_inline)) float32x4_t activations4(syz_dtype act, const void *x, const float *factor, int64_t i, int64_t k)
+static inline __attribute__((always_inline)) float32x4_t activations4(syz_dtype act, const void *x, const float *factor,
+                                                                      int64_t i, int64_t k)
 {
   float v[4] = {0};
   if (i + 4 <= k)
@@ -138,8 +146,8 @@ static inline __attribute__((always_inline)) float32x4_t activations4(syz_dtype 
 }
 
 /** act and whether there is a factor are constants where this is inlined. */
-static inline __attribute__((always_inline)) void quantise_row(syz_dtype act, uint8_t *q, float *scale, int32_t *zero, const void *x,
-                                                               const float *factor, int64_t k)
+static inline __attribute__((always_inline)) void quantise_row(syz_dtype act, uint8_t *q, float *scale, int32_t *zero,
+                                                               const void *x, const float *factor, int64_t k)
 {
   /* 0, or NaN from a NaN or an infinity. */
   float32x4_t least = vdupq_n_f32(0), most = least, odd = least;
@@ -155,16 +163,19 @@ static inline __attribute__((always_inline)) void quantise_row(syz_dtype act, ui
   *scale = (range > TINY ? range / 255 : 0) + poison;
   *zero = z;
   for (int64_t i = 0; i < k; i += 4) {
-    const int32x4_t v = vaddq_s32(vcvtnq_s32_f32(vmulq_n_f32(activations4(act, x, factor, i, k), inverse)), vdupq_n_s32(z));
+    const int32x4_t v =
+        vaddq_s32(vcvtnq_s32_f32(vmulq_n_f32(activations4(act, x, factor, i, k), inverse)), vdupq_n_s32(z));
     const uint16x4_t narrow = vqmovun_s32(v); /* 0 at least */
     const uint8x8_t bytes = vqmovn_u16(vcombine_u16(narrow, vdup_n_u16(0)));
-    const uint32_t unit = vget_lane_u32(vreinterpret_u32_u8(bytes), 0), there = k - i >= 4 ? ~0u : (1u << 8 * (k - i)) - 1u;
+    const uint32_t unit = vget_lane_u32(vreinterpret_u32_u8(bytes), 0),
+                   there = k - i >= 4 ? ~0u : (1u << 8 * (k - i)) - 1u;
     const uint32_t kept = unit & there;
     memcpy(q + i, &kept, sizeof kept);
   }
 }
 
-void syz_int8_quantise_row(syz_dtype act, uint8_t *q, float *scale, int32_t *zero, const void *x, const float *factor, int64_t k)
+void syz_int8_quantise_row(syz_dtype act, uint8_t *q, float *scale, int32_t *zero, const void *x, const float *factor,
+                           int64_t k)
 {
   if (act == SYZ_BF16 && factor)
     quantise_row(SYZ_BF16, q, scale, zero, x, factor, k);

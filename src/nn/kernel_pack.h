@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Packing B, and sums of columns: for kernel_body.h and kernel_pack_tiles.c. Macros as in kernel_body.h; KERNEL_IN_TILES: true where panels lie in
- * tiles (syz_panel_at). */
+/** Packing B, and sums of columns: for kernel_body.h and kernel_pack_tiles.c. Macros as in kernel_body.h;
+ * KERNEL_IN_TILES: true where panels lie in tiles (syz_panel_at). */
 #include <string.h>
 
 #include "kernel_lanes.h"
@@ -31,12 +31,14 @@ KERNEL_TARGET static void pack_weight_rows(uint32_t *panel, const float *w, int6
       for (int i = 0; i < 16; i++) put_line(panel + PANEL_AT(p + i, j), r[i], streams);
     }
     for (; p < units; p++)
-      for (int i = j; i < j + 16; i++) panel[PANEL_AT(p, i)] = i < n ? KERNEL_ONE_WEIGHT(w + i * ld + p * KERNEL_UNIT, k - p * KERNEL_UNIT) : 0;
+      for (int i = j; i < j + 16; i++)
+        panel[PANEL_AT(p, i)] = i < n ? KERNEL_ONE_WEIGHT(w + i * ld + p * KERNEL_UNIT, k - p * KERNEL_UNIT) : 0;
   }
   if (streams) _mm_sfence();
 }
 
-KERNEL_TARGET static void pack_weight_columns(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k, bool streams)
+KERNEL_TARGET static void pack_weight_columns(uint32_t *panel, const float *w, int64_t ld, int n, int64_t k,
+                                              bool streams)
 {
   for (int64_t p = 0; p * KERNEL_UNIT < k; p++)
     for (int j = 0; j < SYZ_TILE_COLUMNS; j += 16) {
@@ -47,7 +49,8 @@ KERNEL_TARGET static void pack_weight_columns(uint32_t *panel, const float *w, i
   if (streams) _mm_sfence();
 }
 
-/** Units p to p + 15 of 16 rows of X [n, k], transposed; at edges by way of a square with zeros around what there is. */
+/** Units p to p + 15 of 16 rows of X [n, k], transposed; at edges by way of a square with zeros around what there is.
+ */
 INLINE void pack_square(uint32_t *at, const KERNEL_TYPE *x, int64_t ld, int64_t n, int64_t k, int64_t units)
 {
   __m512i r[16];
@@ -72,7 +75,8 @@ KERNEL_TARGET static void pack_rows(uint32_t *panel, const void *source, int64_t
   const int64_t units = (k + KERNEL_UNIT - 1) / KERNEL_UNIT;
   for (int j = 0; j < SYZ_TILE_COLUMNS; j += 16)
     for (int64_t p = 0; p < units; p += 16)
-      pack_square(panel + PANEL_AT(p, j), x + (n > j ? j * ld : 0) + p * KERNEL_UNIT, ld, n - j, k - p * KERNEL_UNIT, units - p);
+      pack_square(panel + PANEL_AT(p, j), x + (n > j ? j * ld : 0) + p * KERNEL_UNIT, ld, n - j, k - p * KERNEL_UNIT,
+                  units - p);
 }
 
 KERNEL_TARGET static void pack_columns(uint32_t *panel, const void *source, int64_t ld, int n, int64_t k)
@@ -106,7 +110,8 @@ KERNEL_TARGET static void add_column_sums(float *sum, const void *source, int64_
       __m512 v[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
       for (int64_t r = r0; r < r1; r++)
         for (int i = 0; i < 4; i++) v[i] = _mm512_add_ps(v[i], LOAD_ACT(x + r * ld + j + 16 * i));
-      for (int i = 0; i < 4; i++) _mm512_storeu_ps(sum + j + 16 * i, _mm512_add_ps(_mm512_loadu_ps(sum + j + 16 * i), v[i]));
+      for (int i = 0; i < 4; i++)
+        _mm512_storeu_ps(sum + j + 16 * i, _mm512_add_ps(_mm512_loadu_ps(sum + j + 16 * i), v[i]));
     }
     for (; j < n; j += 16) {
       const __mmask16 mask = lanes(n - j);
@@ -117,8 +122,8 @@ KERNEL_TARGET static void add_column_sums(float *sum, const void *source, int64_
   }
 }
 
-#define KERNEL_PACKING                                                                                                                               \
-  {                                                                                                                                                  \
-    .weight_rows = pack_weight_rows, .weight_columns = pack_weight_columns, .rows = pack_rows, .columns = pack_columns,                              \
-    .add_column_sums = add_column_sums                                                                                                               \
+#define KERNEL_PACKING                                                                                                 \
+  {                                                                                                                    \
+    .weight_rows = pack_weight_rows, .weight_columns = pack_weight_columns, .rows = pack_rows,                         \
+    .columns = pack_columns, .add_column_sums = add_column_sums                                                        \
   }

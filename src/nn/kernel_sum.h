@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The sums of a tile: the loop that everything waits for. For kernel_body.h and kernel_int8.c, which say what is summed:
+ * The sums of a tile: the loop that everything waits for. For kernel_body.h and kernel_int8.c, which say what is
+ * summed:
  *
  *   KERNEL_TARGET              function attribute with the instruction sets
  *   DOT(sum, a, b)             sum + the products of a unit, per lane
@@ -14,8 +15,8 @@ enum { VECTORS = SYZ_TILE_COLUMNS / 16 };
  * The sums of m rows (a constant where this is inlined). `is_continued`: on top of what is in `sum`.
  * Unrolled by hand-set pragma: left to itself gcc 12 keeps the array in memory around the loop.
  */
-INLINE void sum_rows(int m, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b, float *sum,
-                     bool is_continued)
+INLINE void sum_rows(int m, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride,
+                     const uint32_t *b, float *sum, bool is_continued)
 {
   SUM_VECTOR acc[SYZ_TILE_ROWS][VECTORS];
 #pragma GCC unroll 8
@@ -47,11 +48,12 @@ INLINE void sum_rows(int m, int64_t units, const uint32_t *a, int64_t row_stride
 }
 
 /** One function a row count: inlining six of them into one gave gcc 12 a frame with spills in the loop. */
-#define SUM_ROWS_OF(M)                                                                                                                               \
-  __attribute__((noinline)) KERNEL_TARGET static void sum_rows_##M(int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride,        \
-                                                                   const uint32_t *b, float *sum, bool is_continued)                                 \
-  {                                                                                                                                                  \
-    sum_rows(M, units, a, row_stride, unit_stride, b, sum, is_continued);                                                                            \
+#define SUM_ROWS_OF(M)                                                                                                 \
+  __attribute__((noinline))                                                                                            \
+  KERNEL_TARGET static void sum_rows_##M(int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride,    \
+                                         const uint32_t *b, float *sum, bool is_continued)                             \
+  {                                                                                                                    \
+    sum_rows(M, units, a, row_stride, unit_stride, b, sum, is_continued);                                              \
   }
 SUM_ROWS_OF(1)
 SUM_ROWS_OF(2)
@@ -60,8 +62,8 @@ SUM_ROWS_OF(4)
 SUM_ROWS_OF(5)
 SUM_ROWS_OF(6)
 
-KERNEL_TARGET static void sum_tile(int m, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride, const uint32_t *b, float *sum,
-                                   bool is_continued)
+KERNEL_TARGET static void sum_tile(int m, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride,
+                                   const uint32_t *b, float *sum, bool is_continued)
 {
   switch (m) {
   case 1:

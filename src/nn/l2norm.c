@@ -2,14 +2,15 @@
 /**
  * L2 normalisation of rows, as torch.nn.functional.normalize: y = x / max(|x|, eps).
  *
- * Backward, with n = |x|: where n >= eps, y = x / n and dx = (dy - y (y . dy)) / n, the part of dy across y; where the norm is clamped,
- * y = x / eps is linear and dx = dy / eps. Sums over a row in float64, results float32.
+ * Backward, with n = |x|: where n >= eps, y = x / n and dx = (dy - y (y . dy)) / n, the part of dy across y; where the
+ * norm is clamped, y = x / eps is linear and dx = dy / eps. Sums over a row in float64, results float32.
  */
 #include <math.h>
 
 #include "syzygy/nn.h"
 
-void syz_l2norm_forward(float *y, float *norm, const float *x, float eps, int64_t rows, int64_t width) {
+void syz_l2norm_forward(float *y, float *norm, const float *x, float eps, int64_t rows, int64_t width)
+{
   for (int64_t r = 0; r < rows; r++) {
     const float *xr = x + r * width;
     float *yr = y + r * width;
@@ -21,7 +22,9 @@ void syz_l2norm_forward(float *y, float *norm, const float *x, float eps, int64_
   }
 }
 
-void syz_l2norm_backward(float *dx, const float *dy, const float *y, const float *norm, float eps, int64_t rows, int64_t width) {
+void syz_l2norm_backward(float *dx, const float *dy, const float *y, const float *norm, float eps, int64_t rows,
+                         int64_t width)
+{
   for (int64_t r = 0; r < rows; r++) {
     const float *dyr = dy + r * width, *yr = y + r * width;
     float *dxr = dx + r * width;

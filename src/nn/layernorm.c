@@ -2,9 +2,10 @@
 /**
  * Layer normalisation, forward and backward (Ba, Kiros & Hinton 2016, arXiv:1607.06450).
  *
- * Mean and variance are two passes over a row in cache: the one-pass form loses digits when the mean is large. Sums within a row
- * run in LANES partial float32 sums that are then added in a fixed order: vector code with the same bits on every processor.
- * Gain and bias gradients are summed over fixed blocks of rows and added in block order, whatever the thread count.
+ * Mean and variance are two passes over a row in cache: the one-pass form loses digits when the mean is large. Sums
+ * within a row run in LANES partial float32 sums that are then added in a fixed order: vector code with the same bits
+ * on every processor. Gain and bias gradients are summed over fixed blocks of rows and added in block order, whatever
+ * the thread count.
  */
 #include <math.h>
 #include <omp.h>
@@ -18,7 +19,8 @@ enum {
   STRIPE = 256,    /* columns of those partial sums kept at a time */
 };
 
-/** 16 numbers wherever they lie. Written out, because the compiler's own vectors of the loops over LANES took four times as long. */
+/** 16 numbers wherever they lie. Written out, because the compiler's own vectors of the loops over LANES took four
+ * times as long. */
 typedef float vec __attribute__((vector_size(64), aligned(4), may_alias));
 typedef float half __attribute__((vector_size(32)));
 enum { VECTORS = LANES / 16 };
@@ -58,20 +60,22 @@ SYZ_CLONES static void statistics(const float *x, int64_t width, float eps, floa
   *rstd = 1.0f / sqrtf((add_up(part) + rest) / (float)width + eps);
 }
 
-SYZ_CLONES static void normalise_f32(float *y, const float *x, float mu, float rs, const float *gain, const float *bias, int64_t n)
+SYZ_CLONES static void normalise_f32(float *y, const float *x, float mu, float rs, const float *gain, const float *bias,
+                                     int64_t n)
 {
 #pragma omp simd
   for (int64_t i = 0; i < n; i++) y[i] = (x[i] - mu) * rs * gain[i] + bias[i];
 }
 
-SYZ_CLONES static void normalise_bf16(syz_bf16 *restrict y, const float *restrict x, float mu, float rs, const float *restrict gain,
-                                      const float *restrict bias, int64_t n)
+SYZ_CLONES static void normalise_bf16(syz_bf16 *restrict y, const float *restrict x, float mu, float rs,
+                                      const float *restrict gain, const float *restrict bias, int64_t n)
 {
   for (int64_t i = 0; i < n; i++) y[i] = syz_bf16_from_f32((x[i] - mu) * rs * gain[i] + bias[i]);
 }
 
-void syz_layernorm_forward_at(syz_dtype type_y, void *y, float *mean, float *rstd, float *copy, const float *x, const int64_t *at, const float *gain,
-                              const float *bias, float eps, int64_t rows, int64_t width, int64_t stride)
+void syz_layernorm_forward_at(syz_dtype type_y, void *y, float *mean, float *rstd, float *copy, const float *x,
+                              const int64_t *at, const float *gain, const float *bias, float eps, int64_t rows,
+                              int64_t width, int64_t stride)
 {
   const double start = syz_profile_begin();
 #pragma omp parallel for schedule(static) if (rows > BLOCK_ROWS)
@@ -88,19 +92,20 @@ void syz_layernorm_forward_at(syz_dtype type_y, void *y, float *mean, float *rst
     if (copy) memcpy(copy + r * width, from, (size_t)width * sizeof *copy);
   }
   syz_profile_end(start, SYZ_PROFILE_NORM, "norm forward", width, 0, 8.0 * (double)(rows * width),
-                  (double)(rows * width) * (double)(sizeof(float) + syz_dtype_size(type_y) + (copy ? sizeof(float) : 0)));
+                  (double)(rows * width) *
+                      (double)(sizeof(float) + syz_dtype_size(type_y) + (copy ? sizeof(float) : 0)));
 }
 
-void syz_layernorm_forward(syz_dtype type_y, void *y, float *mean, float *rstd, const float *x, const float *gain, const float *bias, float eps,
-                           int64_t rows, int64_t width)
+void syz_layernorm_forward(syz_dtype type_y, void *y, float *mean, float *rstd, const float *x, const float *gain,
+                           const float *bias, float eps, int64_t rows, int64_t width)
 {
   syz_layernorm_forward_at(type_y, y, mean, rstd, NULL, x, NULL, gain, bias, eps, rows, width, width);
 }
 
 /* With g = dy gain and h = (x - mean) rstd: dx = rstd (g - average(g) - h average(g h)). */
 
-SYZ_CLONES static void backward_sums(const float *dy, const float *x, float mu, float rs, const float *gain, int64_t width, float *mean_g,
-                                     float *mean_gh)
+SYZ_CLONES static void backward_sums(const float *dy, const float *x, float mu, float rs, const float *gain,
+                                     int64_t width, float *mean_g, float *mean_gh)
 {
   vec part[VECTORS] = {{0}}, part_h[VECTORS] = {{0}};
   float rest = 0, rest_h = 0;
@@ -121,8 +126,9 @@ SYZ_CLONES static void backward_sums(const float *dy, const float *x, float mu, 
   *mean_gh = (add_up(part_h) + rest_h) / (float)width;
 }
 
-SYZ_CLONES static void backward_row(float *restrict dx, bool is_added, const float *restrict dy, const float *restrict x, float mu, float rs,
-                                    const float *restrict gain, float mean_g, float mean_gh, int64_t n)
+SYZ_CLONES static void backward_row(float *restrict dx, bool is_added, const float *restrict dy,
+                                    const float *restrict x, float mu, float rs, const float *restrict gain,
+                                    float mean_g, float mean_gh, int64_t n)
 {
   if (is_added)
     for (int64_t i = 0; i < n; i++) dx[i] += rs * (dy[i] * gain[i] - mean_g - (x[i] - mu) * rs * mean_gh);
@@ -130,8 +136,8 @@ SYZ_CLONES static void backward_row(float *restrict dx, bool is_added, const flo
     for (int64_t i = 0; i < n; i++) dx[i] = rs * (dy[i] * gain[i] - mean_g - (x[i] - mu) * rs * mean_gh);
 }
 
-SYZ_CLONES static void add_column_terms(float *restrict dgain, float *restrict dbias, const float *restrict dy, const float *restrict x, float mu,
-                                        float rs, int64_t n)
+SYZ_CLONES static void add_column_terms(float *restrict dgain, float *restrict dbias, const float *restrict dy,
+                                        const float *restrict x, float mu, float rs, int64_t n)
 {
   for (int64_t i = 0; i < n; i++) {
     dgain[i] += dy[i] * ((x[i] - mu) * rs);
@@ -140,8 +146,9 @@ SYZ_CLONES static void add_column_terms(float *restrict dgain, float *restrict d
 }
 
 /** dgain, dbias of columns [first, first + n) from rows [first_row, rows): block sums of rows, added in block order. */
-static void backward_columns(float *dgain, float *dbias, syz_dtype type_dy, const void *dy, const float *x, const float *mean, const float *rstd,
-                             int64_t first_row, int64_t rows, int64_t width, int64_t stride, int64_t first, int64_t n)
+static void backward_columns(float *dgain, float *dbias, syz_dtype type_dy, const void *dy, const float *x,
+                             const float *mean, const float *rstd, int64_t first_row, int64_t rows, int64_t width,
+                             int64_t stride, int64_t first, int64_t n)
 {
   float block_gain[STRIPE], block_bias[STRIPE], wide[STRIPE];
   for (int64_t r0 = first_row; r0 < rows; r0 += BLOCK_ROWS) {
@@ -157,15 +164,16 @@ static void backward_columns(float *dgain, float *dbias, syz_dtype type_dy, cons
   }
 }
 
-void syz_layernorm_backward_at(float *dx, const int64_t *at, bool is_added, float *dgain, float *dbias, syz_dtype type_dy, const void *dy,
-                               const float *x, const float *mean, const float *rstd, const float *gain, int64_t rows, int64_t width, int64_t stride)
+void syz_layernorm_backward_at(float *dx, const int64_t *at, bool is_added, float *dgain, float *dbias,
+                               syz_dtype type_dy, const void *dy, const float *x, const float *mean, const float *rstd,
+                               const float *gain, int64_t rows, int64_t width, int64_t stride)
 {
   SYZ_ASSERT(type_dy == SYZ_F32 || width <= SYZ_NORM_WIDTH);
   const double start = syz_profile_begin();
 #pragma omp parallel if (rows > BLOCK_ROWS)
   {
-    /* Row pass and column pass of the same few rows follow each other, so that the second finds them in L2. Both only read what they
-     * share: no thread waits. The blocks of the column sums are the same for any thread count. */
+    /* Row pass and column pass of the same few rows follow each other, so that the second finds them in L2. Both only
+     * read what they share: no thread waits. The blocks of the column sums are the same for any thread count. */
     const int64_t part = BLOCK_ROWS * (int64_t)omp_get_num_threads();
     for (int64_t first = 0; first < rows; first += part) {
       const int64_t last = rows < first + part ? rows : first + part;
@@ -178,19 +186,22 @@ void syz_layernorm_backward_at(float *dx, const int64_t *at, bool is_added, floa
           d = wide;
         }
         backward_sums(d, x + r * width, mean[r], rstd[r], gain, width, &mean_g, &mean_gh);
-        backward_row(dx + (at ? at[r] : r) * width, is_added, d, x + r * width, mean[r], rstd[r], gain, mean_g, mean_gh, width);
+        backward_row(dx + (at ? at[r] : r) * width, is_added, d, x + r * width, mean[r], rstd[r], gain, mean_g, mean_gh,
+                     width);
       }
 #pragma omp for schedule(static) nowait
       for (int64_t c = 0; c < width; c += STRIPE)
-        backward_columns(dgain, dbias, type_dy, dy, x, mean, rstd, first, last, width, stride, c, width - c < STRIPE ? width - c : STRIPE);
+        backward_columns(dgain, dbias, type_dy, dy, x, mean, rstd, first, last, width, stride, c,
+                         width - c < STRIPE ? width - c : STRIPE);
     }
   }
   syz_profile_end(start, SYZ_PROFILE_NORM, "norm backward", width, 0, 16.0 * (double)(rows * width),
                   (double)(rows * width) * (double)(sizeof(float) * (is_added ? 3 : 2) + syz_dtype_size(type_dy)));
 }
 
-void syz_layernorm_backward(float *dx, bool is_added, float *dgain, float *dbias, syz_dtype type_dy, const void *dy, const float *x,
-                            const float *mean, const float *rstd, const float *gain, int64_t rows, int64_t width)
+void syz_layernorm_backward(float *dx, bool is_added, float *dgain, float *dbias, syz_dtype type_dy, const void *dy,
+                            const float *x, const float *mean, const float *rstd, const float *gain, int64_t rows,
+                            int64_t width)
 {
   syz_layernorm_backward_at(dx, NULL, is_added, dgain, dbias, type_dy, dy, x, mean, rstd, gain, rows, width, width);
 }

@@ -9,7 +9,8 @@ SYZ_CLONES static void scale_row(float *restrict v, const float *restrict dx, co
   for (int64_t i = 0; i < n; i++) v[i] = dx[i] * scale[i];
 }
 
-SYZ_CLONES static void add_products(float *restrict sum, const float *restrict dx, const float *restrict branch, int64_t n)
+SYZ_CLONES static void add_products(float *restrict sum, const float *restrict dx, const float *restrict branch,
+                                    int64_t n)
 {
   for (int64_t i = 0; i < n; i++) sum[i] += dx[i] * branch[i];
 }
@@ -19,13 +20,14 @@ SYZ_CLONES static void add_scaled(float *restrict sum, const float *restrict blo
   for (int64_t i = 0; i < n; i++) sum[i] += factor * block[i];
 }
 
-void syz_layerscale_backward_at(syz_dtype type, void *dy, float *dscale, float factor, const float *dx, const int64_t *at_row, const void *branch,
-                                const float *scale, int64_t rows, int64_t width, int64_t stride)
+void syz_layerscale_backward_at(syz_dtype type, void *dy, float *dscale, float factor, const float *dx,
+                                const int64_t *at_row, const void *branch, const float *scale, int64_t rows,
+                                int64_t width, int64_t stride)
 {
   const size_t size = syz_dtype_size(type);
   const double start = syz_profile_begin();
-  /* Column stripes go to threads, blocks of rows are added in order: the sums do not depend on the thread count. A thread takes all its stripes of a
-   * block before the next block, so that it reads rows as they lie. */
+  /* Column stripes go to threads, blocks of rows are added in order: the sums do not depend on the thread count. A
+   * thread takes all its stripes of a block before the next block, so that it reads rows as they lie. */
 #pragma omp parallel
   for (int64_t r0 = 0; r0 < rows; r0 += SUM_ROWS) {
     const int64_t r1 = rows < r0 + SUM_ROWS ? rows : r0 + SUM_ROWS;
@@ -45,12 +47,13 @@ void syz_layerscale_backward_at(syz_dtype type, void *dy, float *dscale, float f
       if (dscale) add_scaled(dscale + first, block, factor, n);
     }
   }
-  syz_profile_end(start, SYZ_PROFILE_ELEMENTWISE, "layerscale backward", width, 0, (dscale ? 3.0 : 1.0) * (double)(rows * width),
+  syz_profile_end(start, SYZ_PROFILE_ELEMENTWISE, "layerscale backward", width, 0,
+                  (dscale ? 3.0 : 1.0) * (double)(rows * width),
                   (double)(rows * width) * (double)(sizeof(float) + (dscale ? 2 : 1) * size));
 }
 
-void syz_layerscale_backward(syz_dtype type, void *dy, float *dscale, const float *dx, const void *branch, const float *scale, int64_t rows,
-                             int64_t width)
+void syz_layerscale_backward(syz_dtype type, void *dy, float *dscale, const float *dx, const void *branch,
+                             const float *scale, int64_t rows, int64_t width)
 {
   syz_layerscale_backward_at(type, dy, dscale, 1.0f, dx, NULL, branch, scale, rows, width, width);
 }

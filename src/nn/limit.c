@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * What this machine can do at most: the best of all engines on the shapes of the two towers' largest products, with packed weights, and of the tiles
- * alone, without loads.
+ * What this machine can do at most: the best of all engines on the shapes of the two towers' largest products, with
+ * packed weights, and of the tiles alone, without loads.
  */
 #include <math.h>
 #include <time.h>
@@ -19,7 +19,8 @@ double syz_thread_seconds(void)
 }
 
 /**
- * Words that are ordinary numbers in both types (0.5 to 1, either sign) and not all alike: a processor may run faster on zeros.
+ * Words that are ordinary numbers in both types (0.5 to 1, either sign) and not all alike: a processor may run faster
+ * on zeros.
  */
 void syz_fill_ordinary(void *bytes, size_t n)
 {
@@ -51,7 +52,8 @@ static bool make_operands(syz_dtype type, int64_t m, int64_t n, int64_t k, opera
 {
   const size_t size = syz_dtype_size(type);
   *o = (operands){syz_alloc("limit", (size_t)(m * k), size), syz_alloc("limit", (size_t)(n * k), size),
-                  syz_alloc("limit", (size_t)(m * n), sizeof(float)), syz_alloc("limit", (size_t)(n * k), sizeof(float))};
+                  syz_alloc("limit", (size_t)(m * n), sizeof(float)),
+                  syz_alloc("limit", (size_t)(n * k), sizeof(float))};
   if (!o->a || !o->b || !o->y || !o->weight) return false;
   syz_fill_ordinary(o->a, (size_t)(m * k) * size);
   syz_fill_ordinary(o->b, (size_t)(n * k) * size);
@@ -63,7 +65,8 @@ static bool make_operands(syz_dtype type, int64_t m, int64_t n, int64_t k, opera
 static double best_rate(const syz_compute *c, bool is_own, const int64_t *shape, const operands *o, double seconds)
 {
   const int64_t m = shape[0], n = shape[1], k = shape[2];
-  const syz_gemm_shape product = {.m = m, .n = n, .k = k, .transpose_b = true, .batch = 1, .type_ab = c->act, .type_c = SYZ_F32, .keeps_b = true};
+  const syz_gemm_shape product = {
+      .m = m, .n = n, .k = k, .transpose_b = true, .batch = 1, .type_ab = c->act, .type_c = SYZ_F32, .keeps_b = true};
   syz_linear *layer = NULL;
   syz_gemm *bare = NULL;
   double best = 0;
@@ -106,7 +109,8 @@ double syz_gemm_limit(const syz_compute *c, double seconds, const char **by)
       if (list[i].type != c->act || is_slow[i] || !syz_candidate_can(&list[i])) continue;
       own.engine[c->act] = list[i].engine;
       if (list[i].kernel) own.kernel[c->act] = list[i].kernel;
-      const double rate = best_rate(&own, list[i].kernel != NULL, limit_shape[s], &o, seconds / (SHAPES * there)) / c->threads;
+      const double rate =
+          best_rate(&own, list[i].kernel != NULL, limit_shape[s], &o, seconds / (SHAPES * there)) / c->threads;
       if (rate > best && by) *by = syz_candidate_name(&list[i]);
       best = fmax(best, rate);
       is_slow[i] = rate < best / 2;

@@ -2,8 +2,8 @@
 /**
  * The linear layer over any matrix engine.
  *
- * Forward and dx = dy W: one plan each, which keeps the weights in the engine's form, for any number of rows. dW sums over rows, whose number a plan
- * has fixed: they are taken in pieces of a few sizes, all planned at creation.
+ * Forward and dx = dy W: one plan each, which keeps the weights in the engine's form, for any number of rows. dW sums
+ * over rows, whose number a plan has fixed: they are taken in pieces of a few sizes, all planned at creation.
  */
 #include <string.h>
 
@@ -46,15 +46,22 @@ static syz_status create_plans(syz_linear *l)
                                   .type_ab = act,
                                   .type_c = SYZ_F32,
                                   .keeps_b = true};
-  const syz_gemm_shape input = {.m = l->max_rows, .n = l->in, .k = l->out, .batch = 1, .type_ab = act, .type_c = act, .keeps_b = true};
+  const syz_gemm_shape input = {
+      .m = l->max_rows, .n = l->in, .k = l->out, .batch = 1, .type_ab = act, .type_c = act, .keeps_b = true};
   SYZ_TRY(syz_gemm_create(l->compute, &forward, &l->forward));
   if (l->trains) SYZ_TRY(syz_gemm_create(l->compute, &input, &l->input));
   for (int i = 0; i < PIECES && l->trains; i++)
     if ((i == 0 || sizes[i] < l->piece[l->pieces - 1])) l->piece[l->pieces++] = sizes[i];
   for (int i = 0; i < l->pieces; i++) {
     const int64_t rows = l->piece[i];
-    const syz_gemm_shape weight = {
-        .m = l->out, .n = l->in, .k = rows, .transpose_a = true, .batch = 1, .type_ab = act, .type_c = SYZ_F32, .accumulate = true};
+    const syz_gemm_shape weight = {.m = l->out,
+                                   .n = l->in,
+                                   .k = rows,
+                                   .transpose_a = true,
+                                   .batch = 1,
+                                   .type_ab = act,
+                                   .type_c = SYZ_F32,
+                                   .accumulate = true};
     SYZ_TRY(syz_gemm_create(l->compute, &weight, &l->weight_sum[i]));
   }
   SYZ_TRY(syz_compute_reserve(l->compute, (size_t)(SCRATCH_ROWS * l->out) * sizeof(float)));
@@ -62,13 +69,14 @@ cleanup:
   return st;
 }
 
-syz_status syz_linear_create(const syz_compute *c, int64_t out, int64_t in, int64_t max_rows, bool trains, syz_linear **result)
+syz_status syz_linear_create(const syz_compute *c, int64_t out, int64_t in, int64_t max_rows, bool trains,
+                             syz_linear **result)
 {
   syz_status st = SYZ_OK;
   syz_linear *l = NULL;
   *result = NULL;
-  SYZ_REQUIRE(out >= 1 && in >= 1 && max_rows >= 1, SYZ_ERR_INTERNAL, "linear: %lld x %lld for %lld rows", (long long)out, (long long)in,
-              (long long)max_rows);
+  SYZ_REQUIRE(out >= 1 && in >= 1 && max_rows >= 1, SYZ_ERR_INTERNAL, "linear: %lld x %lld for %lld rows",
+              (long long)out, (long long)in, (long long)max_rows);
   SYZ_ALLOC(l, "linear", 1);
   l->compute = c;
   l->out = l->stride_y = out, l->in = l->stride_x = in, l->max_rows = max_rows, l->trains = trains;
@@ -122,12 +130,14 @@ void syz_linear_pack(syz_linear *l, const float *weight, const float *bias, cons
     syz_linear_native_pack(l->native, weight);
   } else {
 #pragma omp parallel for schedule(static)
-    for (int64_t o = 0; o < l->out; o++) syz_convert_to_act(l->compute->act, (char *)l->weight + (size_t)o * row, weight + o * l->in, l->in);
+    for (int64_t o = 0; o < l->out; o++)
+      syz_convert_to_act(l->compute->act, (char *)l->weight + (size_t)o * row, weight + o * l->in, l->in);
     syz_gemm_take(l->forward, l->weight);
     if (l->input) syz_gemm_take(l->input, l->weight);
   }
   const double copies = l->native && l->trains ? 2 : 1;
-  syz_profile_end(start, SYZ_PROFILE_PACKING, "packing", l->out, l->in, 0, (double)(l->out * l->in) * ((double)sizeof(float) + copies * (double)act));
+  syz_profile_end(start, SYZ_PROFILE_PACKING, "packing", l->out, l->in, 0,
+                  (double)(l->out * l->in) * ((double)sizeof(float) + copies * (double)act));
 }
 
 bool syz_compute_has_int8(const syz_compute *c) { return syz_kernel_int8_of(c->act) != NULL; }
@@ -169,9 +179,11 @@ static int next_piece(const syz_linear *l, int64_t rows)
 }
 
 /* For the profile: 2 m n k operations; rows in, rows out, weights (a byte each in int8). */
-static void end_product(const syz_linear *l, double start, const char *what, int64_t rows, size_t bytes_in, size_t bytes_out)
+static void end_product(const syz_linear *l, double start, const char *what, int64_t rows, size_t bytes_in,
+                        size_t bytes_out)
 {
-  const double m = (double)rows, n = (double)l->out, k = (double)l->in, weight = l->is_int8 ? 1 : (double)syz_dtype_size(l->compute->act);
+  const double m = (double)rows, n = (double)l->out, k = (double)l->in,
+               weight = l->is_int8 ? 1 : (double)syz_dtype_size(l->compute->act);
   syz_pulse();
   syz_profile_end(start, SYZ_PROFILE_PRODUCT, what, l->out, l->in, 2 * m * n * k,
                   m * k * (double)bytes_in + m * n * (double)bytes_out + n * k * weight);
@@ -180,10 +192,13 @@ static void end_product(const syz_linear *l, double start, const char *what, int
 static size_t forward_out_bytes(const syz_linear *l, syz_epilogue epilogue, bool has_u)
 {
   const size_t act = syz_dtype_size(l->compute->act), kept = has_u ? act : 0;
-  return kept + (epilogue == SYZ_EPILOGUE_F32 ? sizeof(float) : epilogue == SYZ_EPILOGUE_RESIDUAL ? 2 * sizeof(float) : act);
+  return kept + (epilogue == SYZ_EPILOGUE_F32        ? sizeof(float)
+                 : epilogue == SYZ_EPILOGUE_RESIDUAL ? 2 * sizeof(float)
+                                                     : act);
 }
 
-static void forward_rows(const syz_linear *l, int64_t rows, const void *x, syz_epilogue epilogue, const int64_t *row_of_y, void *y, void *u)
+static void forward_rows(const syz_linear *l, int64_t rows, const void *x, syz_epilogue epilogue,
+                         const int64_t *row_of_y, void *y, void *u)
 {
   SYZ_ASSERT(rows >= 0 && rows <= l->max_rows);
   const float *bias = l->has_bias ? l->bias : NULL, *scale = l->has_scale ? l->scale : NULL;
@@ -205,7 +220,8 @@ static void forward_rows(const syz_linear *l, int64_t rows, const void *x, syz_e
     syz_gemm_run_rows(l->forward, n, (const char *)x + (size_t)(r * l->in) * size, NULL, NULL, product);
 #pragma omp parallel for schedule(static)
     for (int64_t k = 0; k < n; k++)
-      syz_row_epilogue(act, epilogue, product + k * l->out, bias, scale, (char *)y + (size_t)((row_of_y ? row_of_y[r + k] : r + k) * l->out) * size_y,
+      syz_row_epilogue(act, epilogue, product + k * l->out, bias, scale,
+                       (char *)y + (size_t)((row_of_y ? row_of_y[r + k] : r + k) * l->out) * size_y,
                        u ? (char *)u + (size_t)((r + k) * l->out) * size : NULL, l->out);
   }
 }
@@ -214,10 +230,12 @@ void syz_linear_forward(const syz_linear *l, int64_t rows, const void *x, syz_ep
 {
   const double start = syz_profile_begin();
   forward_rows(l, rows, x, epilogue, NULL, y, u);
-  end_product(l, start, l->is_int8 ? "forward int8" : "forward", rows, syz_dtype_size(l->compute->act), forward_out_bytes(l, epilogue, u != NULL));
+  end_product(l, start, l->is_int8 ? "forward int8" : "forward", rows, syz_dtype_size(l->compute->act),
+              forward_out_bytes(l, epilogue, u != NULL));
 }
 
-void syz_linear_forward_residual(const syz_linear *l, int64_t rows, const void *x, const int64_t *row_of_y, float *y, void *u)
+void syz_linear_forward_residual(const syz_linear *l, int64_t rows, const void *x, const int64_t *row_of_y, float *y,
+                                 void *u)
 {
   const double start = syz_profile_begin();
   forward_rows(l, rows, x, SYZ_EPILOGUE_RESIDUAL, row_of_y, y, u);
@@ -258,10 +276,12 @@ void syz_linear_backward_gelu_input(const syz_linear *l, int64_t rows, const voi
 {
   const double start = syz_profile_begin();
   backward_gelu_input(l, rows, dy, u, dx);
-  end_product(l, start, "backward input, GELU", rows, 2 * syz_dtype_size(l->compute->act), syz_dtype_size(l->compute->act));
+  end_product(l, start, "backward input, GELU", rows, 2 * syz_dtype_size(l->compute->act),
+              syz_dtype_size(l->compute->act));
 }
 
-/* Rounded to act on the way, in front of the room for float32, where it takes half of that: rows are widened from the last to the first. */
+/* Rounded to act on the way, in front of the room for float32, where it takes half of that: rows are widened from the
+ * last to the first. */
 static void widen_rows(syz_dtype act, float *y, const void *x, int64_t rows, int64_t width)
 {
   for (int64_t r = rows - 1; r >= 0; r--) {
@@ -287,7 +307,8 @@ void syz_linear_backward_input_f32(const syz_linear *l, int64_t rows, const void
   end_product(l, start, "backward input", rows, syz_dtype_size(l->compute->act), sizeof(float));
 }
 
-/* Column sums over blocks of rows, added in block order: the same for any thread count, and more exact than one long sum. */
+/* Column sums over blocks of rows, added in block order: the same for any thread count, and more exact than one long
+ * sum. */
 enum { SUM_ROWS = 64, STRIPE = 256 };
 
 void syz_add_column_sums(syz_dtype act, float *sum, const void *dy, int64_t rows, int64_t width)
@@ -308,7 +329,8 @@ void syz_add_column_sums(syz_dtype act, float *sum, const void *dy, int64_t rows
   }
 }
 
-static void backward_weight(const syz_linear *l, int64_t rows, const void *dy, const void *x, float *dweight, float *dbias)
+static void backward_weight(const syz_linear *l, int64_t rows, const void *dy, const void *x, float *dweight,
+                            float *dbias)
 {
   SYZ_ASSERT(l->trains && rows >= 0 && rows <= l->max_rows);
   if (l->native) {
@@ -320,12 +342,14 @@ static void backward_weight(const syz_linear *l, int64_t rows, const void *dy, c
   const size_t size = syz_dtype_size(l->compute->act);
   for (int64_t r = 0; r < rows;) {
     const int i = next_piece(l, rows - r);
-    syz_gemm_run(l->weight_sum[i], (const char *)dy + (size_t)(r * l->out) * size, (const char *)x + (size_t)(r * l->in) * size, NULL, dweight);
+    syz_gemm_run(l->weight_sum[i], (const char *)dy + (size_t)(r * l->out) * size,
+                 (const char *)x + (size_t)(r * l->in) * size, NULL, dweight);
     r += l->piece[i];
   }
 }
 
-void syz_linear_backward_weight(const syz_linear *l, int64_t rows, const void *dy, const void *x, float *dweight, float *dbias)
+void syz_linear_backward_weight(const syz_linear *l, int64_t rows, const void *dy, const void *x, float *dweight,
+                                float *dbias)
 {
   const double start = syz_profile_begin();
   backward_weight(l, rows, dy, x, dweight, dbias);
@@ -334,8 +358,8 @@ void syz_linear_backward_weight(const syz_linear *l, int64_t rows, const void *d
 
 bool syz_linear_needs_room(const syz_compute *c) { return c->engine[c->act] != &syz_engine_native; }
 
-void syz_linear_backward_weight_in(const syz_linear *l, int64_t rows, const void *dy, const void *x, const syz_stretches *at, float *dweight,
-                                   float *dbias, float *room)
+void syz_linear_backward_weight_in(const syz_linear *l, int64_t rows, const void *dy, const void *x,
+                                   const syz_stretches *at, float *dweight, float *dbias, float *room)
 {
   SYZ_ASSERT(l->trains && rows >= 0 && rows <= l->max_rows && l->out % at->block == 0);
   const double start = syz_profile_begin();

@@ -2,9 +2,9 @@
 /**
  * The forward product of a linear layer in 8-bit integers (kernel_int8.h).
  *
- * Rows of activations are quantised a sweep at a time into the shared scratch and read from there while they are still in cache; a row by itself, so
- * that its bits do not depend on the others. Rows lie a cache line further apart than they are long: at a whole number of 4 KiB a tile's six would
- * fall on one set of the L1 cache.
+ * Rows of activations are quantised a sweep at a time into the shared scratch and read from there while they are still
+ * in cache; a row by itself, so that its bits do not depend on the others. Rows lie a cache line further apart than
+ * they are long: at a whole number of 4 KiB a tile's six would fall on one set of the L1 cache.
  */
 #include "linear_int8.h"
 
@@ -41,7 +41,8 @@ static sweep_views views(const syz_linear_int8 *l, syz_arena *a)
   return v;
 }
 
-/** What the weights are multiplied by, [in] into `factor`: the square root of what the activations have to give and the weights can take. */
+/** What the weights are multiplied by, [in] into `factor`: the square root of what the activations have to give and the
+ * weights can take. */
 static void choose_factor(const syz_linear_int8 *l, const float *weight, const float *most, float *factor)
 {
   for (int64_t i = 0; i < l->in; i++) factor[i] = 0;
@@ -53,14 +54,16 @@ static void choose_factor(const syz_linear_int8 *l, const float *weight, const f
   }
 }
 
-syz_status syz_linear_int8_create(const syz_compute *c, int64_t out, int64_t in, int64_t max_rows, const float *weight, const float *most,
-                                  syz_linear_int8 **result)
+syz_status syz_linear_int8_create(const syz_compute *c, int64_t out, int64_t in, int64_t max_rows, const float *weight,
+                                  const float *most, syz_linear_int8 **result)
 {
   syz_status st = SYZ_OK;
   syz_linear_int8 *l = NULL;
   *result = NULL;
-  SYZ_REQUIRE(syz_kernel_int8_of(c->act), SYZ_ERR_INPUT, "int8 products need AVX512_VNNI (on Arm I8MM), which this processor lacks");
-  SYZ_REQUIRE(in <= SYZ_INT8_LONGEST, SYZ_ERR_INPUT, "int8 products sum over at most %d inputs, not %lld", (int)SYZ_INT8_LONGEST, (long long)in);
+  SYZ_REQUIRE(syz_kernel_int8_of(c->act), SYZ_ERR_INPUT,
+              "int8 products need AVX512_VNNI (on Arm I8MM), which this processor lacks");
+  SYZ_REQUIRE(in <= SYZ_INT8_LONGEST, SYZ_ERR_INPUT, "int8 products sum over at most %d inputs, not %lld",
+              (int)SYZ_INT8_LONGEST, (long long)in);
   SYZ_ALLOC(l, "linear int8", 1);
   *l = (syz_linear_int8){.compute = c, .kernel = syz_kernel_int8_of(c->act), .out = out, .in = in};
   const int64_t units = syz_units(l->kernel, in), columns = syz_ceil_div(out, SYZ_TILE_COLUMNS) * SYZ_TILE_COLUMNS;
@@ -76,7 +79,8 @@ syz_status syz_linear_int8_create(const syz_compute *c, int64_t out, int64_t in,
 #pragma omp parallel for schedule(static)
   for (int64_t o = 0; o < columns; o += SYZ_TILE_COLUMNS)
     syz_int8_pack_weight(l->weight + o * units, l->column_scale + o, l->column_sum + o, weight + o * in, in,
-                         out - o < SYZ_TILE_COLUMNS ? (int)(out - o) : SYZ_TILE_COLUMNS, in, l->factor, l->kernel->in_tiles);
+                         out - o < SYZ_TILE_COLUMNS ? (int)(out - o) : SYZ_TILE_COLUMNS, in, l->factor,
+                         l->kernel->in_tiles);
   if (l->factor)
     for (int64_t i = 0; i < in; i++) l->factor[i] = 1 / l->factor[i];
   syz_arena measure = {0};
@@ -100,14 +104,16 @@ void syz_linear_int8_destroy(syz_linear_int8 **l)
   syz_free(l);
 }
 
-void syz_linear_int8_forward(const syz_linear_int8 *l, int64_t rows, const void *x, int64_t stride_x, syz_epilogue epilogue, const float *bias,
-                             const float *scale, const int64_t *row_of_y, void *y, void *u, int64_t stride_y)
+void syz_linear_int8_forward(const syz_linear_int8 *l, int64_t rows, const void *x, int64_t stride_x,
+                             syz_epilogue epilogue, const float *bias, const float *scale, const int64_t *row_of_y,
+                             void *y, void *u, int64_t stride_y)
 {
   const size_t act = syz_dtype_size(l->compute->act), row_in = (size_t)stride_x * act;
   const bool is_f32 = epilogue == SYZ_EPILOGUE_F32 || epilogue == SYZ_EPILOGUE_RESIDUAL;
   syz_arena scratch = {.base = l->compute->scratch->bytes, .size = l->compute->scratch->size};
   const sweep_views v = views(l, &scratch);
-  const syz_int8_scales scales = {.row_scale = v.scale, .row_zero = v.zero, .column_scale = l->column_scale, .column_sum = l->column_sum};
+  const syz_int8_scales scales = {
+      .row_scale = v.scale, .row_zero = v.zero, .column_scale = l->column_scale, .column_sum = l->column_sum};
   /* Sweeps of about equal size: reading the weights for a few rows costs as much as for many. */
   const int64_t sweep = rows ? syz_ceil_div(rows, syz_ceil_div(rows, l->sweep)) : 1;
   for (int64_t first = 0; first < rows; first += sweep) {
@@ -115,13 +121,15 @@ void syz_linear_int8_forward(const syz_linear_int8 *l, int64_t rows, const void 
     const unsigned char *from = (const unsigned char *)x + (size_t)first * row_in;
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < n; r++)
-      syz_int8_quantise_row(l->compute->act, (uint8_t *)(v.rows + r * l->row_words), v.scale + r, v.zero + r, from + (size_t)r * row_in, l->factor,
-                            l->in);
-    syz_tile_end end = syz_linear_end(l->out, stride_y, epilogue, bias, scale, row_of_y ? row_of_y + first : NULL, y, u);
+      syz_int8_quantise_row(l->compute->act, (uint8_t *)(v.rows + r * l->row_words), v.scale + r, v.zero + r,
+                            from + (size_t)r * row_in, l->factor, l->in);
+    syz_tile_end end =
+        syz_linear_end(l->out, stride_y, epilogue, bias, scale, row_of_y ? row_of_y + first : NULL, y, u);
     if (!row_of_y) end.y = (unsigned char *)y + (size_t)(first * end.ldy) * (is_f32 ? sizeof(float) : act);
     if (u) end.u = (unsigned char *)u + (size_t)(first * end.ldu) * act;
     end.int8 = &scales;
-    syz_kernel_product(l->compute, l->kernel, n, l->out, l->in, (syz_left){v.rows, l->row_words * l->kernel->unit}, l->weight, &end);
+    syz_kernel_product(l->compute, l->kernel, n, l->out, l->in, (syz_left){v.rows, l->row_words * l->kernel->unit},
+                       l->weight, &end);
   }
 }
 

@@ -2,13 +2,14 @@
 /**
  * Products between all pairs of rows of two sets.
  *
- * y stays for many x, so it is packed once: along the width for c = x y^T and, in blocks of BLOCK rows, across it for dx += w y. A tile of c is
- * formed from 96 rows of x and 256 rows of y (their packed form, 512 KiB at width 1024, stays in L2) and handed on at once, while it is in L2 too.
- * Backward, BLOCK columns at a time: the tiles' weights are collected in w [m, BLOCK], which is the left side of dx += w y as it lies; for
- * dy += w^T x both w and x are packed across their rows. x is packed once for all columns.
+ * y stays for many x, so it is packed once: along the width for c = x y^T and, in blocks of BLOCK rows, across it for
+ * dx += w y. A tile of c is formed from 96 rows of x and 256 rows of y (their packed form, 512 KiB at width 1024, stays
+ * in L2) and handed on at once, while it is in L2 too. Backward, BLOCK columns at a time: the tiles' weights are
+ * collected in w [m, BLOCK], which is the left side of dx += w y as it lies; for dy += w^T x both w and x are packed
+ * across their rows. x is packed once for all columns.
  *
- * With own kernels of this type these are kernel.h's; any other engine runs products of fixed shapes, of MANY rows at a time where there are so
- * many, on copies filled up with zeros.
+ * With own kernels of this type these are kernel.h's; any other engine runs products of fixed shapes, of MANY rows at a
+ * time where there are so many, on copies filled up with zeros.
  */
 #include <omp.h>
 #include <string.h>
@@ -26,14 +27,17 @@ struct syz_pairs {
   uint32_t *along, *across; /* y packed along the width, and across it */
   uint32_t *x_left;         /* x packed, for a kernel that does not read it as it lies */
   uint32_t *x_across, *w_left;
-  unsigned char *w; /* [max_m, BLOCK] act */
-  float *tile;      /* [threads][ROWS, COLUMNS]; of an engine [MANY or ROWS, COLUMNS] */
+  unsigned char *w;                       /* [max_m, BLOCK] act */
+  float *tile;                            /* [threads][ROWS, COLUMNS]; of an engine [MANY or ROWS, COLUMNS] */
   syz_gemm *product, *many, *to_x, *to_y; /* many: NULL for fewer than MANY rows */
-  unsigned char *x_whole, *y_whole; /* copies filled up with zeros */
-  float *sum;                       /* [max_m or BLOCK, width] */
+  unsigned char *x_whole, *y_whole;       /* copies filled up with zeros */
+  float *sum;                             /* [max_m or BLOCK, width] */
 };
 
-int64_t syz_pairs_stride(const syz_compute *c, int64_t width) { return c->act == SYZ_BF16 ? (width + 1) / 2 * 2 : width; }
+int64_t syz_pairs_stride(const syz_compute *c, int64_t width)
+{
+  return c->act == SYZ_BF16 ? (width + 1) / 2 * 2 : width;
+}
 
 static int64_t tile_floats(const syz_pairs *p)
 {
@@ -42,16 +46,27 @@ static int64_t tile_floats(const syz_pairs *p)
 
 static int64_t round_up(int64_t n, int64_t unit) { return syz_ceil_div(n, unit) * unit; }
 
-static const syz_kernel *kernel_for(const syz_compute *c) { return c->engine[c->act] == &syz_engine_native ? c->kernel[c->act] : NULL; }
+static const syz_kernel *kernel_for(const syz_compute *c)
+{
+  return c->engine[c->act] == &syz_engine_native ? c->kernel[c->act] : NULL;
+}
 
-/* Words of the packed forms: of max_n rows along the width, of BLOCK rows across it, of max_m rows of x across it, of w from either side. */
+/* Words of the packed forms: of max_n rows along the width, of BLOCK rows across it, of max_m rows of x across it, of w
+ * from either side. */
 static int64_t along_words(const syz_pairs *p) { return syz_packed_words(p->max_n, syz_units(p->kernel, p->stride)); }
-static int64_t across_words(const syz_pairs *p, int64_t rows) { return syz_packed_words(p->width, syz_units(p->kernel, rows)); }
-static int64_t x_words(const syz_pairs *p) { return syz_packs_left(p->kernel) ? syz_packed_left_words(p->kernel, p->max_m, syz_units(p->kernel, p->stride)) : 0; }
+static int64_t across_words(const syz_pairs *p, int64_t rows)
+{
+  return syz_packed_words(p->width, syz_units(p->kernel, rows));
+}
+static int64_t x_words(const syz_pairs *p)
+{
+  return syz_packs_left(p->kernel) ? syz_packed_left_words(p->kernel, p->max_m, syz_units(p->kernel, p->stride)) : 0;
+}
 static int64_t left_words(const syz_pairs *p)
 {
   const int64_t across = syz_packed_left_words(p->kernel, BLOCK, syz_units(p->kernel, p->max_m));
-  const int64_t along = syz_packs_left(p->kernel) ? syz_packed_left_words(p->kernel, p->max_m, syz_units(p->kernel, BLOCK)) : 0;
+  const int64_t along =
+      syz_packs_left(p->kernel) ? syz_packed_left_words(p->kernel, p->max_m, syz_units(p->kernel, BLOCK)) : 0;
   return across > along ? across : along;
 }
 
@@ -84,11 +99,28 @@ static syz_status create_engine(syz_pairs *p)
 {
   syz_status st = SYZ_OK;
   const size_t size = syz_dtype_size(p->compute->act);
-  const syz_gemm_shape product = {
-      .m = ROWS, .n = COLUMNS, .k = p->stride, .transpose_b = true, .batch = 1, .type_ab = p->compute->act, .type_c = SYZ_F32};
-  const syz_gemm_shape to_x = {.m = p->max_m, .n = p->width, .k = BLOCK, .ldb = p->stride, .batch = 1, .type_ab = p->compute->act, .type_c = SYZ_F32};
-  const syz_gemm_shape to_y = {
-      .m = BLOCK, .n = p->width, .k = p->max_m, .transpose_a = true, .ldb = p->stride, .batch = 1, .type_ab = p->compute->act, .type_c = SYZ_F32};
+  const syz_gemm_shape product = {.m = ROWS,
+                                  .n = COLUMNS,
+                                  .k = p->stride,
+                                  .transpose_b = true,
+                                  .batch = 1,
+                                  .type_ab = p->compute->act,
+                                  .type_c = SYZ_F32};
+  const syz_gemm_shape to_x = {.m = p->max_m,
+                               .n = p->width,
+                               .k = BLOCK,
+                               .ldb = p->stride,
+                               .batch = 1,
+                               .type_ab = p->compute->act,
+                               .type_c = SYZ_F32};
+  const syz_gemm_shape to_y = {.m = BLOCK,
+                               .n = p->width,
+                               .k = p->max_m,
+                               .transpose_a = true,
+                               .ldb = p->stride,
+                               .batch = 1,
+                               .type_ab = p->compute->act,
+                               .type_c = SYZ_F32};
   syz_gemm_shape many = product;
   many.m = MANY;
   SYZ_TRY(syz_gemm_create(p->compute, &product, &p->product));
@@ -112,7 +144,9 @@ size_t syz_pairs_bytes(const syz_compute *c, int64_t width, int64_t max_m, int64
   if (p.kernel) {
     bytes += (size_t)(along_words(&p) + x_words(&p)) * sizeof(uint32_t);
     if (trains)
-      bytes += (size_t)(syz_ceil_div(max_n, BLOCK) * across_words(&p, BLOCK) + across_words(&p, p.max_m) + left_words(&p)) * sizeof(uint32_t);
+      bytes +=
+          (size_t)(syz_ceil_div(max_n, BLOCK) * across_words(&p, BLOCK) + across_words(&p, p.max_m) + left_words(&p)) *
+          sizeof(uint32_t);
   } else {
     bytes += (size_t)((p.max_m + round_up(max_n, BLOCK)) * p.stride) * size;
     if (trains) bytes += (size_t)((p.max_m > BLOCK ? p.max_m : BLOCK) * width) * sizeof(float);
@@ -120,7 +154,8 @@ size_t syz_pairs_bytes(const syz_compute *c, int64_t width, int64_t max_m, int64
   return bytes;
 }
 
-syz_status syz_pairs_create(const syz_compute *c, int64_t width, int64_t max_m, int64_t max_n, bool trains, syz_pairs **out)
+syz_status syz_pairs_create(const syz_compute *c, int64_t width, int64_t max_m, int64_t max_n, bool trains,
+                            syz_pairs **out)
 {
   syz_status st = SYZ_OK;
   syz_pairs *p = NULL;
@@ -178,8 +213,8 @@ void syz_pairs_take(syz_pairs *p, int64_t n, const void *y)
   syz_kernel_pack_rows(p->kernel, p->along, y, p->stride, n, p->stride);
   for (int64_t first = 0; p->trains && first < n; first += BLOCK)
     syz_kernel_pack_columns(p->kernel, p->across + first / BLOCK * across_words(p, BLOCK),
-                            (const char *)y + (size_t)(first * p->stride) * syz_dtype_size(p->compute->act), p->stride, p->width,
-                            smaller(n - first, BLOCK));
+                            (const char *)y + (size_t)(first * p->stride) * syz_dtype_size(p->compute->act), p->stride,
+                            p->width, smaller(n - first, BLOCK));
 }
 
 /* One tile on the own kernels: a strip of x stays in L1 while the panels of y pass by from L2. */
@@ -192,7 +227,8 @@ static void native_tile(const syz_pairs *p, const syz_pairs_tile *t, const void 
   if (p->x_left)
     q->block(t->rows, t->columns, units, p->x_left + t->row * units, 0, right, &end, 0, 0, syz_kernel_room(p->compute));
   else
-    q->block(t->rows, t->columns, units, (const uint32_t *)x + t->row * row, row, right, &end, 0, 0, syz_kernel_room(p->compute));
+    q->block(t->rows, t->columns, units, (const uint32_t *)x + t->row * row, row, right, &end, 0, 0,
+             syz_kernel_room(p->compute));
 }
 
 /* Once for all tiles of a call. */
@@ -204,7 +240,8 @@ static void take_left(const syz_pairs *p, int64_t m, const void *x)
     syz_kernel_pack_left_rows(p->kernel, p->x_left, x, p->stride, m, p->stride);
 }
 
-/* What a call of product_of is about: columns [first, last) of c = x y^T; weights, if any, go to the columns of w from 0. */
+/* What a call of product_of is about: columns [first, last) of c = x y^T; weights, if any, go to the columns of w from
+ * 0. */
 typedef struct request {
   int64_t m, first, last;
   bool has_weights;
@@ -244,7 +281,8 @@ static void engine_product(const syz_pairs *p, const request *q)
     for (int64_t row = 0, rows; row < q->m; row += rows) {
       const bool is_many = q->m - row >= MANY;
       rows = is_many ? MANY : ROWS;
-      syz_gemm_run(is_many ? p->many : p->product, p->x_whole + row * row_bytes, p->y_whole + column * row_bytes, NULL, p->tile);
+      syz_gemm_run(is_many ? p->many : p->product, p->x_whole + row * row_bytes, p->y_whole + column * row_bytes, NULL,
+                   p->tile);
 #pragma omp parallel for schedule(static) num_threads(p->compute->threads)
       for (int64_t r = row; r < smaller(q->m, row + rows); r += ROWS) {
         const syz_pairs_tile t = tile_at(p, q, r, column, p->tile + (r - row) * COLUMNS);
@@ -268,7 +306,8 @@ void syz_pairs_take_piece(syz_pairs *p, int64_t first, int64_t n, const void *y)
   if (p->kernel)
     syz_kernel_pack_rows(p->kernel, p->along + first * syz_units(p->kernel, p->stride), y, p->stride, n, p->stride);
   else
-    copy_filled(p, p->y_whole + (size_t)(first * p->stride) * syz_dtype_size(p->compute->act), y, n, round_up(first + n, BLOCK) - first);
+    copy_filled(p, p->y_whole + (size_t)(first * p->stride) * syz_dtype_size(p->compute->act), y, n,
+                round_up(first + n, BLOCK) - first);
 }
 
 void syz_pairs_product(syz_pairs *p, int64_t m, const void *x, syz_pairs_use use, void *context)
@@ -296,7 +335,8 @@ static void native_backward(const syz_pairs *p, int64_t m, int64_t first, int64_
   }
   syz_kernel_product(p->compute, q, m, p->width, n, left, p->across + first / BLOCK * across_words(p, BLOCK), &end_x);
 #pragma omp parallel for schedule(static) num_threads(p->compute->threads)
-  for (int64_t j = 0; j < n; j += part) q->pack_left_columns(p->w_left + j * units_m, p->w + j * size, BLOCK, smaller(n - j, part), m);
+  for (int64_t j = 0; j < n; j += part)
+    q->pack_left_columns(p->w_left + j * units_m, p->w + j * size, BLOCK, smaller(n - j, part), m);
   syz_kernel_product(p->compute, q, n, p->width, m, (syz_left){p->w_left, 0}, p->x_across, &end_y);
 }
 

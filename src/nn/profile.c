@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The profile of layers: calls, seconds, operations and bytes of each kind and size, while it is on. Only the outermost of nested layers counts. */
+/** The profile of layers: calls, seconds, operations and bytes of each kind and size, while it is on. Only the
+ * outermost of nested layers counts. */
 #include <stdio.h>
 #include <string.h>
 
@@ -35,7 +36,8 @@ double syz_profile_begin(void)
   return ++profile.depth == 1 ? syz_clock_s() : -1;
 }
 
-void syz_profile_end(double start, syz_profile_kind kind, const char *what, int64_t a, int64_t b, double flops, double bytes)
+void syz_profile_end(double start, syz_profile_kind kind, const char *what, int64_t a, int64_t b, double flops,
+                     double bytes)
 {
   if (start == 0 || !profile.is_on) return;
   profile.depth--;

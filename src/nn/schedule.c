@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * What changes from step to step. All are pure functions of their arguments in float64: equal on all ranks and after a restart.
+ * What changes from step to step. All are pure functions of their arguments in float64: equal on all ranks and after a
+ * restart.
  *
  * The learning rate: linear warm-up, then half a cosine.
  *
  * Step s counts from 0 and is the number of updates already made.
- *   s <  warmup:  lr * s / warmup                                (step 0 has 0, the first update of a warmed-up run moves nothing)
- *   s >= warmup:  lr_min + (lr - lr_min) / 2 * (1 + cos(pi * min(1, (s - warmup) / max(1, steps - warmup))))
- * Step `warmup` therefore has lr itself, step `steps` (one past the last update) and everything later lr_min. Without warm-up step 0
- * has lr.
- * Source: Loshchilov & Hutter 2017, arXiv:1608.03983, without restarts; warm-up as in Goyal et al. 2017, arXiv:1706.02677.
+ *   s <  warmup:  lr * s / warmup                                (step 0 has 0, the first update of a warmed-up run
+ * moves nothing) s >= warmup:  lr_min + (lr - lr_min) / 2 * (1 + cos(pi * min(1, (s - warmup) / max(1, steps -
+ * warmup)))) Step `warmup` therefore has lr itself, step `steps` (one past the last update) and everything later
+ * lr_min. Without warm-up step 0 has lr. Source: Loshchilov & Hutter 2017, arXiv:1608.03983, without restarts; warm-up
+ * as in Goyal et al. 2017, arXiv:1706.02677.
  *
- * Weight decay and a moving average's momentum: the same half cosine without warm-up, end + (start - end) / 2 * (1 + cos(pi s / steps)), as
- * CosineScheduler of DINOv2 (dinov2/utils/utils.py) tabulates it; step `steps` and later: end, exactly. The teacher's temperature: a straight
- * line, start + (end - start) s / ramp_steps (np.linspace without its last point, DINO's main_dino.py has it with that point: there the end
- * is reached one step earlier).
+ * Weight decay and a moving average's momentum: the same half cosine without warm-up, end + (start - end) / 2 * (1 +
+ * cos(pi s / steps)), as CosineScheduler of DINOv2 (dinov2/utils/utils.py) tabulates it; step `steps` and later: end,
+ * exactly. The teacher's temperature: a straight line, start + (end - start) s / ramp_steps (np.linspace without its
+ * last point, DINO's main_dino.py has it with that point: there the end is reached one step earlier).
  */
 #include <math.h>
 
@@ -22,7 +23,8 @@
 
 static const double pi = 3.14159265358979323846;
 
-double syz_schedule_lr(int64_t step, double lr, double lr_min, int64_t warmup_steps, int64_t steps) {
+double syz_schedule_lr(int64_t step, double lr, double lr_min, int64_t warmup_steps, int64_t steps)
+{
   if (step < warmup_steps) return lr * (double)(step > 0 ? step : 0) / (double)warmup_steps;
   int64_t length = steps > warmup_steps ? steps - warmup_steps : 1;
   double t = (double)(step - warmup_steps) / (double)length;

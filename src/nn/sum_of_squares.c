@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Sum of squares in float64, for gradient norms: blocks of fixed size, summed in block order, so that the value is a function of the
- * array alone. A square of a float32 is exact in float64, so only the additions round.
+ * Sum of squares in float64, for gradient norms: blocks of fixed size, summed in block order, so that the value is a
+ * function of the array alone. A square of a float32 is exact in float64, so only the additions round.
  */
 #include "syzygy/nn.h"
 
 /* BLOCK elements are one unit of work; GROUP partial sums wait on the stack to be added in order. */
 enum { BLOCK = 4096, LANES = 16, GROUP = 1024 };
 
-static double sum_block(const float *x, int64_t n) {
+static double sum_block(const float *x, int64_t n)
+{
   double sum[LANES] = {0.0};
   int64_t i = 0;
   for (; i + LANES <= n; i += LANES)
@@ -19,7 +20,8 @@ static double sum_block(const float *x, int64_t n) {
   return sum[0];
 }
 
-double syz_sum_of_squares(const float *x, int64_t n, int threads) {
+double syz_sum_of_squares(const float *x, int64_t n, int threads)
+{
   SYZ_ASSERT(threads >= 1);
   double total = 0.0, partial[GROUP];
   int64_t blocks = (n + BLOCK - 1) / BLOCK;

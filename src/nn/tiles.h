@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The tile instructions (AMX) under short names; private to the files kernel_amx.c and attention_amx.c. With SYZ_TILES_EMULATED they are the plain C
- * of tests/nn/tile_emulation.h, so that the logic of these files is tested on every processor.
+ * The tile instructions (AMX) under short names; private to the files kernel_amx.c and attention_amx.c. With
+ * SYZ_TILES_EMULATED they are the plain C of tests/nn/tile_emulation.h, so that the logic of these files is tested on
+ * every processor.
  *
- * A thread has eight tiles of 16 rows of 64 bytes. They are configured when a kernel begins and given back when it ends: no other code ever sees them
- * in use, neither a forked child nor a signal handler, and threads that OpenMP makes later need nothing of their own.
+ * A thread has eight tiles of 16 rows of 64 bytes. They are configured when a kernel begins and given back when it
+ * ends: no other code ever sees them in use, neither a forked child nor a signal handler, and threads that OpenMP makes
+ * later need nothing of their own.
  *
- * The compiler's own intrinsics do not say that a load reads memory: tile_begin is a barrier between what was written before and the loads of a
- * kernel.
+ * The compiler's own intrinsics do not say that a load reads memory: tile_begin is a barrier between what was written
+ * before and the loads of a kernel.
  */
 #pragma once
 
@@ -28,8 +30,8 @@
 /** The same for what is not read again soon: it displaces nothing in the L1 cache. */
 #define tile_load_once(t, from, stride) _tile_stream_loadd(t, from, stride)
 #define tile_store(t, to, stride) _tile_stored(t, to, stride)
-/** C [16][16 float] += A [16][32 bfloat16] B [16 pairs][16][2 bfloat16]; the same in int32 from A [16][64 unsigned bytes], B [16][16][4 signed
- * bytes]. */
+/** C [16][16 float] += A [16][32 bfloat16] B [16 pairs][16][2 bfloat16]; the same in int32 from A [16][64 unsigned
+ * bytes], B [16][16][4 signed bytes]. */
 #define tile_dot_bf16(c, a, b) _tile_dpbf16ps(c, a, b)
 #define tile_dot_int8(c, a, b) _tile_dpbusd(c, a, b)
 
@@ -43,7 +45,8 @@ _Static_assert(sizeof(tile_configuration) == 64, "what LDTILECFG reads");
 /** All eight tiles whole. */
 TILE_FUNCTION void tile_begin(void)
 {
-  static const tile_configuration whole = {.palette = 1, .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
+  static const tile_configuration whole = {
+      .palette = 1, .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
   _tile_loadconfig(&whole);
   __asm__ volatile("" ::: "memory");
 }
@@ -51,7 +54,8 @@ TILE_FUNCTION void tile_begin(void)
 TILE_FUNCTION void tile_end(void) { _tile_release(); }
 #endif
 
-/** What was written before, by vectors, is there for the loads of tiles that follow: the compiler does not know that they read memory. */
+/** What was written before, by vectors, is there for the loads of tiles that follow: the compiler does not know that
+ * they read memory. */
 TILE_FUNCTION void tile_written(void) { __asm__ volatile("" ::: "memory"); }
 
 /* Tiles 0 to 3 hold 32 x 32 sums, tile 2 below tile 0; in memory [2 halves of columns][32 rows][16]. */

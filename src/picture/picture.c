@@ -15,7 +15,8 @@ typedef struct bytes {
 static void png_out(png_structp png, png_bytep data, png_size_t n)
 {
   bytes *b = png_get_io_ptr(png);
-  if (n > b->room - b->n) png_error(png, "a picture larger than its pixels"); /* the room is chosen so that this cannot be */
+  if (n > b->room - b->n)
+    png_error(png, "a picture larger than its pixels"); /* the room is chosen so that this cannot be */
   memcpy(b->data + b->n, data, n);
   b->n += n;
 }
@@ -37,8 +38,8 @@ static bool encode(const unsigned char *rgb, int width, int height, bytes *b)
     return false;
   }
   png_set_write_fn(png, b, png_out, png_done);
-  png_set_IHDR(png, info, (png_uint_32)width, (png_uint_32)height, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
-               PNG_FILTER_TYPE_DEFAULT);
+  png_set_IHDR(png, info, (png_uint_32)width, (png_uint_32)height, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
+               PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
   png_set_compression_level(png, 6); /* 9 takes ten times as long on enlarged noise, for the same size */
   png_write_info(png, info);
   for (int row = 0; row < height; row++) png_write_row(png, rgb + (size_t)3 * (size_t)width * (size_t)row);
@@ -53,7 +54,8 @@ syz_status syz_png_encode(const unsigned char *rgb, int width, int height, unsig
   bytes b = {.room = (size_t)4 * (size_t)width * (size_t)height + 65536};
   *png = NULL;
   SYZ_ALLOC(b.data, "picture file", b.room);
-  SYZ_REQUIRE(encode(rgb, width, height, &b), SYZ_ERR_MEMORY, "a picture of %d x %d pixels could not be encoded as PNG", width, height);
+  SYZ_REQUIRE(encode(rgb, width, height, &b), SYZ_ERR_MEMORY, "a picture of %d x %d pixels could not be encoded as PNG",
+              width, height);
   *png = b.data;
   *n = b.n;
   b.data = NULL;
@@ -68,7 +70,8 @@ void syz_planes_to_rgb(const float *planes, int side, unsigned char *rgb)
   for (int y = 0; y < side; y++) /* row 0 of the sky's image is at the bottom */
     for (int x = 0; x < side; x++)
       for (int plane = 0; plane < 3; plane++)
-        rgb[3 * ((side - 1 - y) * side + x) + plane] = (unsigned char)lrintf(255 * fminf(fmaxf(planes[plane * pixels + y * side + x], 0), 1));
+        rgb[3 * ((side - 1 - y) * side + x) + plane] =
+            (unsigned char)lrintf(255 * fminf(fmaxf(planes[plane * pixels + y * side + x], 0), 1));
 }
 
 syz_status syz_picture_create(int width, int height, unsigned char grey, syz_picture *out)
@@ -90,7 +93,8 @@ void syz_picture_paint(syz_picture *p, int left, int top, int scale, int side, c
     for (int x = 0; x < side * scale; x++) {
       const int row = top + y, column = left + x;
       if (row < 0 || row >= p->height || column < 0 || column >= p->width) continue;
-      memcpy(p->rgb + 3 * ((size_t)row * (size_t)p->width + (size_t)column), rgb + 3 * (y / scale * side + x / scale), 3);
+      memcpy(p->rgb + 3 * ((size_t)row * (size_t)p->width + (size_t)column), rgb + 3 * (y / scale * side + x / scale),
+             3);
     }
 }
 
@@ -109,8 +113,9 @@ cleanup:
 void syz_shade(double value, unsigned char rgb[3])
 {
   /* Colours of viridis at steps of 1/8 (matplotlib, van der Walt & Smith 2015, CC0), in between in straight lines. */
-  static const unsigned char step[9][3] = {{68, 1, 84},    {71, 44, 122}, {59, 81, 139},  {44, 113, 142}, {33, 144, 141},
-                                           {39, 173, 129}, {92, 200, 99}, {170, 220, 50}, {253, 231, 37}};
+  static const unsigned char step[9][3] = {{68, 1, 84},    {71, 44, 122},  {59, 81, 139},
+                                           {44, 113, 142}, {33, 144, 141}, {39, 173, 129},
+                                           {92, 200, 99},  {170, 220, 50}, {253, 231, 37}};
   if (!isfinite(value)) {
     memset(rgb, 128, 3);
     return;

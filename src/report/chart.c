@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Line charts as inline SVG: drawn at a fixed size in user units and scaled by the browser, coloured by the page's styles. */
+/* Line charts as inline SVG: drawn at a fixed size in user units and scaled by the browser, coloured by the page's
+ * styles. */
 #include <math.h>
 #include <stdio.h>
 
@@ -93,7 +94,8 @@ static void draw_axes(syz_page *p, const syz_chart *c, const axis *x, const axis
     double at = y->from + (tick[i] - y->low) / (y->high - y->low) * (y->to - y->from);
     tick_text(tick[i], y->is_log, text);
     syz_page_printf(p,
-                    "<line class=\"gridline\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%s</text>\n",
+                    "<line class=\"gridline\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text x=\"%d\" y=\"%.1f\" "
+                    "text-anchor=\"end\">%s</text>\n",
                     LEFT, WIDTH - RIGHT, at, at, LEFT - 8, at + 4, text);
   }
   n = c->has_x_ticks_at_points ? 0 : axis_ticks(x, tick);
@@ -103,19 +105,25 @@ static void draw_axes(syz_page *p, const syz_chart *c, const axis *x, const axis
     double at = x->from + (tick[i] - x->low) / (x->high - x->low) * (x->to - x->from);
     tick_text(tick[i], x->is_log, text);
     syz_page_printf(p,
-                    "<line class=\"axis\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/><text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n",
+                    "<line class=\"axis\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/><text x=\"%.1f\" y=\"%d\" "
+                    "text-anchor=\"middle\">%s</text>\n",
                     at, at, HEIGHT - BOTTOM, HEIGHT - BOTTOM + 4, at, HEIGHT - BOTTOM + 18, text);
   }
-  syz_page_printf(p, "<line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\"/>\n<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>\n",
-                  LEFT, WIDTH - RIGHT, HEIGHT - BOTTOM, HEIGHT - BOTTOM, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, c->x_label);
-  syz_page_printf(p, "<text transform=\"translate(13 %d) rotate(-90)\" text-anchor=\"middle\">%s</text>\n", (TOP + HEIGHT - BOTTOM) / 2, c->y_label);
+  syz_page_printf(p,
+                  "<line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\"/>\n<text x=\"%d\" y=\"%d\" "
+                  "text-anchor=\"middle\">%s</text>\n",
+                  LEFT, WIDTH - RIGHT, HEIGHT - BOTTOM, HEIGHT - BOTTOM, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6,
+                  c->x_label);
+  syz_page_printf(p, "<text transform=\"translate(13 %d) rotate(-90)\" text-anchor=\"middle\">%s</text>\n",
+                  (TOP + HEIGHT - BOTTOM) / 2, c->y_label);
 }
 
 static void draw_dots(syz_page *p, const syz_series *s, const axis *x, const axis *y)
 {
   for (int64_t i = 0; i < s->n; i++)
     if (can_show(x, s->x[i]) && can_show(y, s->y[i]))
-      syz_page_printf(p, "<circle class=\"f%d\" r=\"4\" cx=\"%.1f\" cy=\"%.1f\"/>", s->colour, along(x, s->x[i]), along(y, s->y[i]));
+      syz_page_printf(p, "<circle class=\"f%d\" r=\"4\" cx=\"%.1f\" cy=\"%.1f\"/>", s->colour, along(x, s->x[i]),
+                      along(y, s->y[i]));
   syz_page_put(p, "\n");
 }
 
@@ -135,7 +143,8 @@ static void draw_line(syz_page *p, const syz_series *s, const axis *x, const axi
         sum_y += s->y[j];
         n++;
       }
-    if (n) syz_page_printf(p, "%c%.1f %.1f", is_open ? 'L' : 'M', along(x, sum_x / (double)n), along(y, sum_y / (double)n));
+    if (n)
+      syz_page_printf(p, "%c%.1f %.1f", is_open ? 'L' : 'M', along(x, sum_x / (double)n), along(y, sum_y / (double)n));
     is_open = n > 0;
   }
   syz_page_put(p, "\"/>\n");
@@ -151,12 +160,17 @@ static void draw_legend(syz_page *p, const syz_chart *c)
     const syz_series *l = &c->series[s];
     if (!l->name) continue;
     if (l->style == SYZ_LINE_DOTS)
-      syz_page_printf(p, "<span><svg viewBox=\"0 0 22 10\" aria-hidden=\"true\"><circle class=\"f%d\" cx=\"11\" cy=\"5\" r=\"4\"/></svg>", l->colour);
+      syz_page_printf(p,
+                      "<span><svg viewBox=\"0 0 22 10\" aria-hidden=\"true\"><circle class=\"f%d\" cx=\"11\" cy=\"5\" "
+                      "r=\"4\"/></svg>",
+                      l->colour);
     else
-      syz_page_printf(p, "<span><svg viewBox=\"0 0 22 10\" aria-hidden=\"true\"><path class=\"curve k%d%s\" d=\"M1 5H21\"/></svg>", l->colour,
-                      l->style == SYZ_LINE_DASHED  ? " dashed"
-                      : l->style == SYZ_LINE_FAINT ? " faint"
-                                                   : "");
+      syz_page_printf(
+          p, "<span><svg viewBox=\"0 0 22 10\" aria-hidden=\"true\"><path class=\"curve k%d%s\" d=\"M1 5H21\"/></svg>",
+          l->colour,
+          l->style == SYZ_LINE_DASHED  ? " dashed"
+          : l->style == SYZ_LINE_FAINT ? " faint"
+                                       : "");
     syz_page_escape(p, l->name);
     syz_page_put(p, "</span>");
   }
@@ -165,7 +179,8 @@ static void draw_legend(syz_page *p, const syz_chart *c)
 
 void syz_page_chart(syz_page *p, const syz_chart *c)
 {
-  axis x = {.is_log = c->is_log_x, .from = LEFT, .to = WIDTH - RIGHT}, y = {.is_log = c->is_log_y, .from = HEIGHT - BOTTOM, .to = TOP};
+  axis x = {.is_log = c->is_log_x, .from = LEFT, .to = WIDTH - RIGHT},
+       y = {.is_log = c->is_log_y, .from = HEIGHT - BOTTOM, .to = TOP};
   syz_page_printf(p, "<div class=\"card\"><h3>%s</h3>\n", c->title);
   if (!fit_axis(&x, c, true) || !fit_axis(&y, c, false)) {
     syz_page_missing(p, "No finite values to draw.");
@@ -173,8 +188,9 @@ void syz_page_chart(syz_page *p, const syz_chart *c)
     return;
   }
   draw_legend(p, c);
-  syz_page_printf(p, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"Chart: %s, %s against %s\"><title>%s</title>\n", WIDTH, HEIGHT, c->title,
-                  c->y_label, c->x_label, c->title);
+  syz_page_printf(p,
+                  "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"Chart: %s, %s against %s\"><title>%s</title>\n",
+                  WIDTH, HEIGHT, c->title, c->y_label, c->x_label, c->title);
   draw_axes(p, c, &x, &y);
   for (int s = 0; s < c->n_series; s++) {
     if (c->series[s].style == SYZ_LINE_DOTS)

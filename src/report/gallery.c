@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The gallery: a few objects, and what each of the four directions finds nearest to them, as colour stamps and spectra. Objects are taken at even
- * steps through their redshifts (or through the file, without redshifts), so that one look shows the whole range.
+ * The gallery: a few objects, and what each of the four directions finds nearest to them, as colour stamps and spectra.
+ * Objects are taken at even steps through their redshifts (or through the file, without redshifts), so that one look
+ * shows the whole range.
  */
 #include <math.h>
 #include <stdio.h>
@@ -56,7 +57,10 @@ static int64_t find_object(const gallery *g, int64_t id)
   return low < n && g->by_id[low].id == id ? g->by_id[low].index : -1;
 }
 
-static double redshift_of(const gallery *g, int64_t object) { return g->redshift && object >= 0 ? (double)g->redshift[object] : (double)NAN; }
+static double redshift_of(const gallery *g, int64_t object)
+{
+  return g->redshift && object >= 0 ? (double)g->redshift[object] : (double)NAN;
+}
 
 /* --------------------------------------------------------------- opening */
 
@@ -83,24 +87,28 @@ static syz_status open_direction(gallery *g, const char *path)
   char *format = NULL;
   SYZ_TRY(syz_h5_open(NULL, path, &d.file));
   SYZ_TRY(syz_h5_read_text(d.file, "", "syzygy_format", &format));
-  SYZ_REQUIRE(format && strcmp(format, "neighbours") == 0, SYZ_ERR_DATA, "%s: a neighbours file is wanted (made by `syzygy search`), this is %s",
-              path, format ? format : "something else");
-  SYZ_REQUIRE(modality_of(d.file, "query_modality", &d.query) && modality_of(d.file, "index_modality", &d.index), SYZ_ERR_DATA,
-              "%s: its attributes query_modality and index_modality say no direction", path);
+  SYZ_REQUIRE(format && strcmp(format, "neighbours") == 0, SYZ_ERR_DATA,
+              "%s: a neighbours file is wanted (made by `syzygy search`), this is %s", path,
+              format ? format : "something else");
+  SYZ_REQUIRE(modality_of(d.file, "query_modality", &d.query) && modality_of(d.file, "index_modality", &d.index),
+              SYZ_ERR_DATA, "%s: its attributes query_modality and index_modality say no direction", path);
   SYZ_TRY(syz_h5_shape(d.file, "neighbour_id", &ndim, shape));
-  SYZ_REQUIRE(ndim == 2 && shape[1] >= 1 && shape[1] <= 1 << 20, SYZ_ERR_DATA, "%s: neighbour_id has %d axes, wanted 2", path, ndim);
+  SYZ_REQUIRE(ndim == 2 && shape[1] >= 1 && shape[1] <= 1 << 20, SYZ_ERR_DATA, "%s: neighbour_id has %d axes, wanted 2",
+              path, ndim);
   d.rows = shape[0];
   d.k = shape[1];
   SYZ_TRY(syz_h5_shape(d.file, "query_id", &ndim, shape));
-  SYZ_REQUIRE(ndim == 1 && shape[0] == d.rows, SYZ_ERR_DATA, "%s: query_id has %d axes and %lld rows, wanted 1 and %lld", path, ndim,
-              (long long)shape[0], (long long)d.rows);
+  SYZ_REQUIRE(ndim == 1 && shape[0] == d.rows, SYZ_ERR_DATA,
+              "%s: query_id has %d axes and %lld rows, wanted 1 and %lld", path, ndim, (long long)shape[0],
+              (long long)d.rows);
   SYZ_TRY(syz_h5_shape(d.file, "similarity", &ndim, shape));
-  SYZ_REQUIRE(ndim == 2 && shape[0] == d.rows && shape[1] == d.k, SYZ_ERR_DATA, "%s: similarity is not of neighbour_id's shape (%lld, %lld)", path,
-              (long long)d.rows, (long long)d.k);
+  SYZ_REQUIRE(ndim == 2 && shape[0] == d.rows && shape[1] == d.k, SYZ_ERR_DATA,
+              "%s: similarity is not of neighbour_id's shape (%lld, %lld)", path, (long long)d.rows, (long long)d.k);
   SYZ_ALLOC(d.query_id, "query ids", d.rows);
   SYZ_TRY(syz_h5_read(d.file, "query_id", SYZ_H5_I64, 0, d.rows, d.query_id));
   direction *place = &g->d[d.query][d.index];
-  if (place->file) goto cleanup; /* neighbours.h5 beside neighbours-image-spectrum.h5: the first one in the alphabet stays */
+  if (place->file)
+    goto cleanup; /* neighbours.h5 beside neighbours-image-spectrum.h5: the first one in the alphabet stays */
   *place = d;
   d = (direction){.file = NULL};
   g->n_directions++;
@@ -220,8 +228,8 @@ static syz_status draw_object(gallery *g, int64_t id, bool is_large)
   else if (syz_shardset_read(g->data, 1, &object, g->image, NULL, NULL) != SYZ_OK)
     blank(g->p, "image not readable");
   else {
-    snprintf(alt, sizeof alt, "Colour image of object %lld%s: %.0f arcsec a side, z, r, g as red, green, blue", (long long)id, redshift,
-             SYZ_IMAGE_SIZE * SYZ_PIXEL_ARCSEC);
+    snprintf(alt, sizeof alt, "Colour image of object %lld%s: %.0f arcsec a side, z, r, g as red, green, blue",
+             (long long)id, redshift, SYZ_IMAGE_SIZE * SYZ_PIXEL_ARCSEC);
     SYZ_TRY(syz_page_stamp(g->p, g->image, alt, "stamp"));
   }
   if (is_large) syz_page_put(g->p, "<div>");
@@ -261,8 +269,9 @@ static syz_status draw_direction(gallery *g, const direction *d, int64_t query, 
   float *similarity = NULL;
   int shown = 0;
   while (row < d->rows && d->query_id[row] != query) row++;
-  syz_page_printf(g->p, "<div class=\"direction\"><div>%s \xe2\x86\x92 %s<small>nearest %s to its %s</small></div>\n", syz_modality_name(d->query),
-                  syz_modality_name(d->index), d->index == SYZ_IMAGE ? "images" : "spectra", syz_modality_name(d->query));
+  syz_page_printf(g->p, "<div class=\"direction\"><div>%s \xe2\x86\x92 %s<small>nearest %s to its %s</small></div>\n",
+                  syz_modality_name(d->query), syz_modality_name(d->index),
+                  d->index == SYZ_IMAGE ? "images" : "spectra", syz_modality_name(d->query));
   if (row == d->rows) {
     syz_page_missing(g->p, "This object is not among the queries of this direction.");
     goto cleanup;
@@ -294,8 +303,8 @@ static syz_status draw_query(gallery *g, int64_t id, int wanted)
   syz_page_printf(g->p, "<article class=\"card\"><h3>Object <span class=\"id\">%lld</span>", (long long)id);
   if (isfinite(z)) syz_page_printf(g->p, " at redshift %.4f", z);
   if (object >= 0 && isfinite(syz_shardset_objects(g->data)[object].ra))
-    syz_page_printf(g->p, " <span class=\"id\">RA %.5f\xc2\xb0, Dec %+.5f\xc2\xb0</span>", syz_shardset_objects(g->data)[object].ra,
-                    syz_shardset_objects(g->data)[object].dec);
+    syz_page_printf(g->p, " <span class=\"id\">RA %.5f\xc2\xb0, Dec %+.5f\xc2\xb0</span>",
+                    syz_shardset_objects(g->data)[object].ra, syz_shardset_objects(g->data)[object].dec);
   syz_page_put(g->p, "</h3>\n<div class=\"query\">");
   SYZ_TRY(draw_object(g, id, true));
   syz_page_put(g->p, "</div>\n");
@@ -310,8 +319,8 @@ static void say_missing_directions(const gallery *g)
 {
   for (int e = 0; e < 4; e++)
     if (!g->d[e / 2][e % 2].file)
-      syz_page_missing(g->p, "No neighbours file for the direction %s to %s: it is not shown.", syz_modality_name((syz_modality)(e / 2)),
-                       syz_modality_name((syz_modality)(e % 2)));
+      syz_page_missing(g->p, "No neighbours file for the direction %s to %s: it is not shown.",
+                       syz_modality_name((syz_modality)(e / 2)), syz_modality_name((syz_modality)(e % 2)));
 }
 
 syz_status syz_report_gallery(syz_page *p, syz_comm *self, const syz_report_options *o, const syz_report_sources *s)
@@ -320,19 +329,23 @@ syz_status syz_report_gallery(syz_page *p, syz_comm *self, const syz_report_opti
   gallery g = {.p = p};
   int64_t id[SHOWN_MAX];
   int n = 0;
-  syz_page_section(p, "gallery", "Gallery",
-                   "Objects and their nearest neighbours by cosine, best first. Stamps: g, r, z in the colours of the Legacy Survey viewer, 40 "
-                   "arcsec a side, north up, east left. "
-                   "Spectra: flux against observed wavelength, 3600 to 9824 \xc3\x85, averaged over 10 \xc3\x85 (29 \xc3\x85 in small ones); dashes "
-                   "mark lines at the known redshift.");
+  syz_page_section(
+      p, "gallery", "Gallery",
+      "Objects and their nearest neighbours by cosine, best first. Stamps: g, r, z in the colours of the Legacy Survey "
+      "viewer, 40 arcsec a side, north up, east left. Spectra: flux against observed wavelength, 3600 to 9824 "
+      "\xc3\x85, averaged over 10 \xc3\x85 (29 \xc3\x85 in small ones); dashes mark lines at the known redshift.");
   for (int i = 0; i < s->n_neighbours; i++)
     if (open_direction(&g, s->neighbours[i]) != SYZ_OK) syz_page_missing(p, "Left out: %s", syz_error_text());
   if (!g.n_directions) {
-    syz_page_missing(p, "No neighbours file in %s or a folder beside it that belongs to it: there is no gallery. syzygy search writes them.", s->run);
+    syz_page_missing(p,
+                     "No neighbours file in %s or a folder beside it that belongs to it: there is no gallery. syzygy "
+                     "search writes them.",
+                     s->run);
     goto cleanup;
   }
   if (!s->n_data)
-    syz_page_missing(p, "The data set is not known or not there (give data.path): neighbours are listed without pixels.");
+    syz_page_missing(p,
+                     "The data set is not known or not there (give data.path): neighbours are listed without pixels.");
   else if (open_data(&g, self, s) != SYZ_OK) {
     syz_page_missing(p, "The data set cannot be read, so neighbours are listed without pixels: %s", syz_error_text());
     if (g.data) syz_shardset_close(&g.data);

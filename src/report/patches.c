@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What frozen patch features show: maps of their principal components (of analyse), linear heads on them (of probe dense). */
+/* What frozen patch features show: maps of their principal components (of analyse), linear heads on them (of probe
+ * dense). */
 #include <cjson/cJSON.h>
 #include <ctype.h>
 #include <math.h>
@@ -18,7 +19,8 @@ static bool put_picture(syz_page *p, const char *folder, const char *file, const
   char path[PATH_MAX], *png = NULL;
   size_t n = 0;
   if (snprintf(path, sizeof path, "%s/%s", folder, file) >= (int)sizeof path || access(path, F_OK) != 0) return false;
-  if (syz_file_read(path, PICTURE_LIMIT, &png, &n) != SYZ_OK || n < sizeof sign || memcmp(png, sign, sizeof sign) != 0) {
+  if (syz_file_read(path, PICTURE_LIMIT, &png, &n) != SYZ_OK || n < sizeof sign ||
+      memcmp(png, sign, sizeof sign) != 0) {
     syz_free(&png);
     return false;
   }
@@ -42,10 +44,13 @@ static int first_ids(syz_h5 *f, int64_t *id, int room)
 }
 
 /* The pictures of a folder, named after row and object; those that are not there are passed over. */
-static int put_pictures(syz_page *p, const char *folder, const char *prefix, const int64_t *id, int n, const char *alt, const char *column)
+static int put_pictures(syz_page *p, const char *folder, const char *prefix, const int64_t *id, int n, const char *alt,
+                        const char *column)
 {
   int shown = 0;
-  syz_page_printf(p, "<div style=\"display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%%,%s),1fr));gap:14px\">\n", column);
+  syz_page_printf(
+      p, "<div style=\"display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%%,%s),1fr));gap:14px\">\n",
+      column);
   for (int i = 0; i < n; i++) {
     char file[96], text[256];
     snprintf(file, sizeof file, "%s-%05d-%lld.png", prefix, i, (long long)id[i]);
@@ -68,13 +73,15 @@ static syz_status chart_variances(syz_page *p, syz_h5 *f)
   int ndim;
   int64_t shape[8];
   double *number = NULL, *ratio = NULL;
-  if (!syz_h5_has(f, "variance_ratio") || syz_h5_shape(f, "variance_ratio", &ndim, shape) != SYZ_OK || ndim != 1 || shape[0] < 2 || shape[0] > 4096)
+  if (!syz_h5_has(f, "variance_ratio") || syz_h5_shape(f, "variance_ratio", &ndim, shape) != SYZ_OK || ndim != 1 ||
+      shape[0] < 2 || shape[0] > 4096)
     return SYZ_OK;
   SYZ_ALLOC(number, "curve", shape[0]);
   SYZ_ALLOC(ratio, "curve", shape[0]);
   if (syz_h5_read(f, "variance_ratio", SYZ_H5_F64, 0, shape[0], ratio) != SYZ_OK) goto cleanup;
   for (int64_t i = 0; i < shape[0]; i++) number[i] = (double)i + 1;
-  syz_series s[2] = {{NULL, 0, SYZ_LINE_SOLID, shape[0], number, ratio}, {NULL, 0, SYZ_LINE_DOTS, shape[0], number, ratio}};
+  syz_series s[2] = {{NULL, 0, SYZ_LINE_SOLID, shape[0], number, ratio},
+                     {NULL, 0, SYZ_LINE_DOTS, shape[0], number, ratio}};
   syz_page_put(p, "<div style=\"max-width:600px\">\n");
   syz_page_chart(p, &(syz_chart){.title = "Variance of the patch features by component",
                                  .x_label = "principal component",
@@ -97,9 +104,10 @@ syz_status syz_report_patches(syz_page *p, const syz_report_sources *s)
   if (!*s->patches) return SYZ_OK;
   syz_page_section(
       p, "patches", "What a patch says",
-      "Principal components of the frozen patch features of a batch of images: the first three as red, green and blue beside each image, on "
-      "one scale for all. Patches of one colour are alike to the backbone, wherever they are.");
-  if (snprintf(path, sizeof path, "%s/patches.h5", s->patches) >= (int)sizeof path || syz_h5_open(NULL, path, &f) != SYZ_OK) {
+      "Principal components of the frozen patch features of a batch of images: the first three as red, green and blue "
+      "beside each image, on one scale for all. Patches of one colour are alike to the backbone, wherever they are.");
+  if (snprintf(path, sizeof path, "%s/patches.h5", s->patches) >= (int)sizeof path ||
+      syz_h5_open(NULL, path, &f) != SYZ_OK) {
     syz_page_missing(p, "%s/patches.h5 cannot be read: %s", s->patches, syz_error_text());
     return SYZ_OK;
   }
@@ -132,13 +140,15 @@ static double number(const cJSON *o, const char *name)
 static void put_value(syz_page *p, double v)
 {
   if (isfinite(v))
-    syz_page_printf(p, "<td>%.3f<span class=\"bar\" aria-hidden=\"true\"><i style=\"width:%.0f%%\"></i></span></td>", v, 100 * fmin(fmax(v, 0), 1));
+    syz_page_printf(p, "<td>%.3f<span class=\"bar\" aria-hidden=\"true\"><i style=\"width:%.0f%%\"></i></span></td>", v,
+                    100 * fmin(fmax(v, 0), 1));
   else
     syz_page_put(p, "<td>n/a</td>");
 }
 
 /* A row of the table: one figure of each set of weights. `group` and `part` lead to it; NULL: not that deep. */
-static void put_row(syz_page *p, const cJSON *models, const char *name, const char *group, const char *part, const char *figure)
+static void put_row(syz_page *p, const cJSON *models, const char *name, const char *group, const char *part,
+                    const char *figure)
 {
   const cJSON *m;
   syz_page_put(p, "<tr><th scope=\"row\" style=\"white-space:normal\">");
@@ -155,7 +165,8 @@ static void put_row(syz_page *p, const cJSON *models, const char *name, const ch
 static void put_head(syz_page *p, const cJSON *models, const char *caption)
 {
   const cJSON *m;
-  syz_page_printf(p, "<div class=\"card scroll\"><table><caption>%s</caption><thead><tr><th scope=\"col\"></th>", caption);
+  syz_page_printf(p, "<div class=\"card scroll\"><table><caption>%s</caption><thead><tr><th scope=\"col\"></th>",
+                  caption);
   cJSON_ArrayForEach(m, models)
   {
     const cJSON *weights = cJSON_GetObjectItem(m, "weights");
@@ -171,8 +182,10 @@ static void put_tables(syz_page *p, const cJSON *json, syz_report_figures *f)
   const cJSON *models = cJSON_GetObjectItem(json, "models"), *first = cJSON_GetArrayItem(models, 0), *item;
   put_head(p, models, "Segmentation of held-out patches: intersection over union.");
   put_row(p, models, "mean", "patches", NULL, "mean_iou");
-  const cJSON *iou = cJSON_GetObjectItem(cJSON_GetObjectItem(first, "patches"), "iou"), *r2 = cJSON_GetObjectItem(first, "r2");
-  for (item = next_named(iou, NULL); item; item = next_named(iou, item)) put_row(p, models, item->string, "patches", "iou", item->string);
+  const cJSON *iou = cJSON_GetObjectItem(cJSON_GetObjectItem(first, "patches"), "iou"),
+              *r2 = cJSON_GetObjectItem(first, "r2");
+  for (item = next_named(iou, NULL); item; item = next_named(iou, item))
+    put_row(p, models, item->string, "patches", "iou", item->string);
   put_row(p, models, "mean, of pixels", "pixels", NULL, "mean_iou");
   put_row(p, models, "accuracy", "patches", NULL, "accuracy");
   put_row(p, models, "accuracy of always saying the commonest", "patches", NULL, "majority");
@@ -224,27 +237,30 @@ syz_status syz_report_dense(syz_page *p, const syz_report_sources *s, syz_report
   cJSON *json = NULL;
   syz_h5 *file = NULL;
   if (!*s->probe) return SYZ_OK;
-  if (snprintf(path, sizeof path, "%s/probe.json", s->probe) < (int)sizeof path && syz_file_read(path, JSON_LIMIT, &text, &n) == SYZ_OK)
+  if (snprintf(path, sizeof path, "%s/probe.json", s->probe) < (int)sizeof path &&
+      syz_file_read(path, JSON_LIMIT, &text, &n) == SYZ_OK)
     json = cJSON_Parse(text);
   syz_free(&text);
   const cJSON *task = cJSON_GetObjectItem(json, "task");
   syz_page_section(
       p, "dense", "Linear heads on patches",
-      "What a linear map reads from the frozen patch features of held-out objects: which part of the sky a patch shows, how bright it is, how far "
-      "from the galaxy. Beside it the same architecture with initial weights.");
+      "What a linear map reads from the frozen patch features of held-out objects: which part of the sky a patch "
+      "shows, how bright it is, how far from the galaxy. Beside it the same architecture with initial weights.");
   if (!cJSON_IsString(task) || strcmp(task->valuestring, "dense") != 0) {
     syz_page_missing(p, "%s/probe.json cannot be read as the result of probe dense.", s->probe);
     goto cleanup;
   }
   put_tables(p, json, f);
-  if (snprintf(path, sizeof path, "%s/dense.h5", s->probe) >= (int)sizeof path || syz_h5_open(NULL, path, &file) != SYZ_OK) {
+  if (snprintf(path, sizeof path, "%s/dense.h5", s->probe) >= (int)sizeof path ||
+      syz_h5_open(NULL, path, &file) != SYZ_OK) {
     syz_page_missing(p, "%s/dense.h5 cannot be read: there are no pictures.", s->probe);
     goto cleanup;
   }
-  syz_page_put(p, "<div class=\"card\"><h3>Held-out objects: image; segments, true and found; surface brightness, true and found</h3>\n");
+  syz_page_put(p, "<div class=\"card\"><h3>Held-out objects: image; segments, true and found; surface brightness, true "
+                  "and found</h3>\n");
   put_legend(p, json);
-  if (!put_pictures(p, s->probe, "dense", id, first_ids(file, id, SHOWN), "Image, true and predicted segments, true and predicted surface brightness",
-                    "700px"))
+  if (!put_pictures(p, s->probe, "dense", id, first_ids(file, id, SHOWN),
+                    "Image, true and predicted segments, true and predicted surface brightness", "700px"))
     syz_page_missing(p, "None of the pictures of %s/dense.h5 is there (probe.pictures).", s->probe);
   syz_page_put(p, "</div>\n");
   syz_h5_close(&file);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Curves of a pretraining run. Terms that are known get a name and a place; any other number that a step writes gets a chart under its own name, so
- * that nothing a run says stays unseen.
+ * Curves of a pretraining run. Terms that are known get a name and a place; any other number that a step writes gets a
+ * chart under its own name, so that nothing a run says stays unseen.
  */
 #include <ctype.h>
 #include <math.h>
@@ -32,7 +32,11 @@ static const card cards[] = {
      {"target_entropy", "mean_target_entropy", "target_entropy_patch", "mean_target_entropy_patch"},
      {"a class token", "their mean", "a patch", "their mean (patches)"},
      true},
-    {"Collapse: spread of the class tokens", "1 fills the sphere, 0 all the same", {"embedding_spread"}, {"student"}, true},
+    {"Collapse: spread of the class tokens",
+     "1 fills the sphere, 0 all the same",
+     {"embedding_spread"},
+     {"student"},
+     true},
     {"Masked numbers of the batch", "numbers", {"masked_numbers"}, {"masked"}, false},
     {"Teacher&#39;s temperature", "temperature", {"teacher_temperature"}, {"temperature"}, false},
     {"Teacher&#39;s momentum", "momentum", {"momentum"}, {"momentum"}, false},
@@ -72,9 +76,12 @@ static syz_status draw_card(syz_page *p, const syz_metrics *m, const card *c)
       syz_metrics_smooth(y, m->n, smooth[i]);
       series[n++] = (syz_series){NULL, i, SYZ_LINE_FAINT, m->n, syz_metrics_column(m, "step"), y};
     }
-    series[n++] = (syz_series){c->name[i], i, SYZ_LINE_SOLID, m->n, syz_metrics_column(m, "step"), c->is_smoothed ? smooth[i] : y};
+    series[n++] = (syz_series){
+        c->name[i], i, SYZ_LINE_SOLID, m->n, syz_metrics_column(m, "step"), c->is_smoothed ? smooth[i] : y};
   }
-  if (n) syz_page_chart(p, &(syz_chart){.title = c->title, .x_label = "step", .y_label = c->unit, .n_series = n, .series = series});
+  if (n)
+    syz_page_chart(
+        p, &(syz_chart){.title = c->title, .x_label = "step", .y_label = c->unit, .n_series = n, .series = series});
 cleanup:
   for (int i = 0; i < LINES; i++) syz_free(&smooth[i]);
   return st;
@@ -117,10 +124,13 @@ static const double *baseline(const syz_metrics *v, const char *who, const char 
 static void draw_figure(syz_page *p, const syz_metrics *v, const char *figure, const double *y)
 {
   char title[160], label[SYZ_METRICS_NAME];
-  const double *step = syz_metrics_column(v, "step"), *start = baseline(v, "start", figure), *pixels = baseline(v, "pixels", figure);
+  const double *step = syz_metrics_column(v, "step"), *start = baseline(v, "start", figure),
+               *pixels = baseline(v, "pixels", figure);
   snprintf(label, sizeof label, "%s", figure);
   char *what = strstr(label, "_r2");
-  const char *unit = what && !what[3] ? "R\xc2\xb2" : strstr(label, "balanced") ? "mean recall of the classes" : "share that is right";
+  const char *unit = what && !what[3]            ? "R\xc2\xb2"
+                     : strstr(label, "balanced") ? "mean recall of the classes"
+                                                 : "share that is right";
   for (char *c = label; *c; c++)
     if (*c == '_') *c = ' ';
   snprintf(title, sizeof title, "Held-out objects by nearest neighbours: %s", label);
@@ -154,8 +164,11 @@ static void draw_validation(syz_page *p, const syz_metrics *v, syz_report_figure
                      {"linear interpolation", 1, SYZ_LINE_DASHED, v->n, step, line}};
   int n = 3;
   if (noise) s[n++] = (syz_series){"noise of the pixels", 2, SYZ_LINE_DASHED, v->n, step, noise};
-  syz_page_chart(
-      p, &(syz_chart){.title = "Held-out spectra: hidden pixels", .x_label = "step", .y_label = "mean squared error", .n_series = n, .series = s});
+  syz_page_chart(p, &(syz_chart){.title = "Held-out spectra: hidden pixels",
+                                 .x_label = "step",
+                                 .y_label = "mean squared error",
+                                 .n_series = n,
+                                 .series = s});
 }
 
 syz_status syz_report_pretraining(syz_page *p, const syz_metrics *m, const syz_metrics *v, syz_report_figures *f)
@@ -166,7 +179,8 @@ syz_status syz_report_pretraining(syz_page *p, const syz_metrics *m, const syz_m
   for (int c = 0; c < CARDS; c++) SYZ_TRY(draw_card(p, m, &cards[c]));
   for (int c = 0; c < m->columns; c++) {
     if (is_known(m->name[c]) || !is_plain(m->name[c])) continue;
-    const card own = {.title = m->name[c], .unit = m->name[c], .column = {m->name[c]}, .name = {m->name[c]}, .is_smoothed = true};
+    const card own = {
+        .title = m->name[c], .unit = m->name[c], .column = {m->name[c]}, .name = {m->name[c]}, .is_smoothed = true};
     SYZ_TRY(draw_card(p, m, &own));
   }
 cleanup:

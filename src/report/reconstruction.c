@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What masked modelling makes of held-out spectra, from reconstruction.h5 of the run: the spectrum, the runs that were hidden, what the network and
- * what linear interpolation say stood there. */
+/* What masked modelling makes of held-out spectra, from reconstruction.h5 of the run: the spectrum, the runs that were
+ * hidden, what the network and what linear interpolation say stood there. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -29,17 +29,19 @@ static syz_status check_shapes(pictures *r, const char *path)
   int64_t shape[8], n;
   char *format = NULL;
   SYZ_TRY(syz_h5_read_text(r->file, "", "syzygy_format", &format));
-  SYZ_REQUIRE(format && strcmp(format, "reconstruction") == 0, SYZ_ERR_DATA, "it is %s, not a reconstruction", format ? format : "something else");
+  SYZ_REQUIRE(format && strcmp(format, "reconstruction") == 0, SYZ_ERR_DATA, "it is %s, not a reconstruction",
+              format ? format : "something else");
   SYZ_TRY(syz_h5_shape(r->file, "object_id", &ndim, shape));
   n = shape[0];
   for (size_t i = 0; i < sizeof one / sizeof *one; i++) {
     SYZ_TRY(syz_h5_shape(r->file, one[i], &ndim, shape));
-    SYZ_REQUIRE(ndim == 1 && shape[0] == n, SYZ_ERR_DATA, "%s: %s has %d axes and %lld rows, wanted 1 and %lld", path, one[i], ndim,
-                (long long)shape[0], (long long)n);
+    SYZ_REQUIRE(ndim == 1 && shape[0] == n, SYZ_ERR_DATA, "%s: %s has %d axes and %lld rows, wanted 1 and %lld", path,
+                one[i], ndim, (long long)shape[0], (long long)n);
   }
   for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
     SYZ_TRY(syz_h5_shape(r->file, row[i], &ndim, shape));
-    SYZ_REQUIRE(ndim == 2 && shape[0] == n && shape[1] == S, SYZ_ERR_DATA, "%s: %s is not of shape (%lld, %d)", path, row[i], (long long)n, (int)S);
+    SYZ_REQUIRE(ndim == 2 && shape[0] == n && shape[1] == S, SYZ_ERR_DATA, "%s: %s is not of shape (%lld, %d)", path,
+                row[i], (long long)n, (int)S);
   }
   r->n = n < SHOWN ? n : SHOWN;
 cleanup:
@@ -77,12 +79,15 @@ static syz_status put_picture(syz_page *p, pictures *r, int64_t i)
   SYZ_TRY(syz_h5_read(r->file, "reconstruction", SYZ_H5_F32, i, 1, r->reconstruction));
   SYZ_TRY(syz_h5_read(r->file, "interpolation", SYZ_H5_F32, i, 1, r->interpolation));
   for (int64_t k = 0; k < S; k++) has_ivar = has_ivar || r->ivar[k] > 0;
-  const syz_hidden_spectrum picture = {r->flux, has_ivar ? r->ivar : NULL, r->hidden, r->reconstruction, r->interpolation, (double)r->redshift[i]};
-  snprintf(alt, sizeof alt, "Spectrum of object %lld with hidden runs, their reconstruction and their interpolation", (long long)r->object_id[i]);
+  const syz_hidden_spectrum picture = {r->flux,           has_ivar ? r->ivar : NULL, r->hidden,
+                                       r->reconstruction, r->interpolation,          (double)r->redshift[i]};
+  snprintf(alt, sizeof alt, "Spectrum of object %lld with hidden runs, their reconstruction and their interpolation",
+           (long long)r->object_id[i]);
   syz_page_printf(p, "<figure class=\"card\"><figcaption><span class=\"id\">%lld</span>", (long long)r->object_id[i]);
   if (isfinite(r->redshift[i])) syz_page_printf(p, " \xc2\xb7 redshift %.4f", (double)r->redshift[i]);
   syz_page_printf(p, " \xc2\xb7 squared error of the hidden pixels %s, by interpolation %s</figcaption>\n",
-                  syz_page_number((double)r->pixel_loss[i], one), syz_page_number((double)r->interpolation_loss[i], other));
+                  syz_page_number((double)r->pixel_loss[i], one),
+                  syz_page_number((double)r->interpolation_loss[i], other));
   syz_page_hidden_spectrum(p, &picture, alt);
   syz_page_put(p, "</figure>\n");
 cleanup:
@@ -96,10 +101,12 @@ static void put_legend(syz_page *p)
   } curve[] = {{"k0", "the spectrum"}, {"k1", "reconstruction by the network"}, {"k2 dashed", "linear interpolation"}};
   syz_page_put(p, "<div class=\"legend\">");
   for (size_t i = 0; i < sizeof curve / sizeof *curve; i++)
-    syz_page_printf(p, "<span><svg viewBox=\"0 0 22 10\" aria-hidden=\"true\"><path class=\"curve %s\" d=\"M1 5H21\"/></svg>%s</span>",
-                    curve[i].classes, curve[i].name);
-  syz_page_put(p, "<span><svg viewBox=\"0 0 22 10\" aria-hidden=\"true\"><rect style=\"fill:var(--line)\" width=\"22\" height=\"10\"/></svg>"
-                  "hidden from the network</span></div>\n");
+    syz_page_printf(
+        p,
+        "<span><svg viewBox=\"0 0 22 10\" aria-hidden=\"true\"><path class=\"curve %s\" d=\"M1 5H21\"/></svg>%s</span>",
+        curve[i].classes, curve[i].name);
+  syz_page_put(p, "<span><svg viewBox=\"0 0 22 10\" aria-hidden=\"true\"><rect style=\"fill:var(--line)\" width=\"22\" "
+                  "height=\"10\"/></svg>hidden from the network</span></div>\n");
 }
 
 syz_status syz_report_reconstruction(syz_page *p, const syz_report_sources *s)
@@ -107,11 +114,14 @@ syz_status syz_report_reconstruction(syz_page *p, const syz_report_sources *s)
   syz_status st = SYZ_OK;
   char path[PATH_MAX], lead[512];
   pictures r = {.file = NULL};
-  if (!*s->training || snprintf(path, sizeof path, "%s/reconstruction.h5", s->training) >= (int)sizeof path || access(path, F_OK) != 0) return SYZ_OK;
+  if (!*s->training || snprintf(path, sizeof path, "%s/reconstruction.h5", s->training) >= (int)sizeof path ||
+      access(path, F_OK) != 0)
+    return SYZ_OK;
   st = open_pictures(&r, path);
   snprintf(lead, sizeof lead,
-           "Held-out spectra after step %lld: shaded runs were hidden from the network, which says what stood there. Errors are in units of each "
-           "spectrum's own deviation and include the noise of the pixels; curves are means over 12 pixels.",
+           "Held-out spectra after step %lld: shaded runs were hidden from the network, which says what stood there. "
+           "Errors are in units of each spectrum's own deviation and include the noise of the pixels; curves are means "
+           "over 12 pixels.",
            r.n > 0 ? (long long)r.step[0] : 0LL);
   syz_page_section(p, "reconstruction", "Reconstruction of hidden spectra", lead);
   if (st != SYZ_OK) {

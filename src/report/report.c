@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A run folder as one HTML page that needs nothing else. Rank 0 writes it; a part that cannot be found is said to be missing. */
+/* A run folder as one HTML page that needs nothing else. Rank 0 writes it; a part that cannot be found is said to be
+ * missing. */
 #include "report.h"
 
 #include <math.h>
@@ -16,18 +17,20 @@ static void tile(syz_page *p, const char *value, const char *what)
 /* The figures that tell at a glance how the run went; only those that are known. */
 static void tiles(syz_page *p, const syz_report_figures *f)
 {
-  static const char *const from[2] = {"image to spectrum", "spectrum to image"}, *const modality[2] = {"image", "spectrum"};
+  static const char *const from[2] = {"image to spectrum", "spectrum to image"}, *const modality[2] = {"image",
+                                                                                                       "spectrum"};
   char value[64], what[256];
   syz_page_put(p, "<div class=\"tiles\">\n");
   if (isfinite(f->steps)) tile(p, syz_page_number(f->steps, value), "training steps");
   if (isfinite(f->loss))
-    tile(p, syz_page_number(f->loss, value), f->is_pretraining ? "loss at the end, smoothed" : "loss at the end, smoothed (nats)");
+    tile(p, syz_page_number(f->loss, value),
+         f->is_pretraining ? "loss at the end, smoothed" : "loss at the end, smoothed (nats)");
   for (int q = 0; q < 2; q++) {
     if (!isfinite(f->recall10[q])) continue;
     char objects[32];
     snprintf(value, sizeof value, "%.1f\xc2\xa0%%", 100 * f->recall10[q]);
-    snprintf(what, sizeof what, "recall@10 %s among %s: %.3g \xc3\x97 chance", from[q], syz_page_number(f->objects, objects),
-             f->recall10[q] / f->chance10);
+    snprintf(what, sizeof what, "recall@10 %s among %s: %.3g \xc3\x97 chance", from[q],
+             syz_page_number(f->objects, objects), f->recall10[q] / f->chance10);
     tile(p, value, what);
   }
   for (int m = 0; m < 2; m++) {
@@ -42,8 +45,9 @@ static void tiles(syz_page *p, const syz_report_figures *f)
     const bool has_start = isfinite(f->start), has_pixels = isfinite(f->pixels);
     snprintf(start, sizeof start, "%.3f", f->start);
     snprintf(pixels, sizeof pixels, "%.3f", f->pixels);
-    snprintf(what, sizeof what, "%s by nearest neighbours of the class token%s%s%s%s", f->knn_label, has_start ? "; before training " : "",
-             has_start ? start : "", has_pixels ? ", pixels " : "", has_pixels ? pixels : "");
+    snprintf(what, sizeof what, "%s by nearest neighbours of the class token%s%s%s%s", f->knn_label,
+             has_start ? "; before training " : "", has_start ? start : "", has_pixels ? ", pixels " : "",
+             has_pixels ? pixels : "");
     for (char *c = what; *c; c++)
       if (*c == '_') *c = ' ';
     tile(p, value, what);
@@ -77,7 +81,8 @@ static void put_navigation(syz_page *p, const syz_page *body)
   syz_page_put(p, "</header>\n<nav aria-label=\"Sections\">");
   for (size_t i = 0; i < sizeof section / sizeof *section; i++) {
     snprintf(mark, sizeof mark, "<h2 id=\"%s\">", section[i].id);
-    if (body->text && strstr(body->text, mark)) syz_page_printf(p, "<a href=\"#%s\">%s</a>", section[i].id, section[i].name);
+    if (body->text && strstr(body->text, mark))
+      syz_page_printf(p, "<a href=\"#%s\">%s</a>", section[i].id, section[i].name);
   }
   syz_page_put(p, "</nav>\n<main>\n");
 }
@@ -104,17 +109,20 @@ static void put_header(syz_page *p, const syz_report_sources *s, const syz_repor
 }
 
 /* Sections first, because the head shows figures that they find. */
-static syz_status write_page(const syz_run *run, syz_comm *self, const syz_report_options *o, const syz_report_sources *s, const char *path)
+static syz_status write_page(const syz_run *run, syz_comm *self, const syz_report_options *o,
+                             const syz_report_sources *s, const char *path)
 {
   syz_status st = SYZ_OK;
   syz_page page = {0}, body = {0};
-  syz_report_figures f = {.steps = NAN, .loss = NAN, .recall10 = {NAN, NAN}, .chance10 = NAN, .r2 = {NAN, NAN}, .objects = NAN};
+  syz_report_figures f = {
+      .steps = NAN, .loss = NAN, .recall10 = {NAN, NAN}, .chance10 = NAN, .r2 = {NAN, NAN}, .objects = NAN};
   f.knn = f.start = f.pixels = f.iou = f.iou_untrained = NAN;
   SYZ_TRY(syz_report_training(&body, s, &f));
   SYZ_TRY(syz_report_reconstruction(&body, s));
   SYZ_TRY(syz_report_patches(&body, s));
   SYZ_TRY(syz_report_dense(&body, s, &f));
-  if (!f.is_pretraining || *s->search) { /* one tower alone has no pairs to find: a page of its training does not say so twice */
+  if (!f.is_pretraining ||
+      *s->search) { /* one tower alone has no pairs to find: a page of its training does not say so twice */
     SYZ_TRY(syz_report_retrieval(&body, s, &f));
     SYZ_TRY(syz_report_gallery(&body, self, o, s));
   }
@@ -122,7 +130,8 @@ static syz_status write_page(const syz_run *run, syz_comm *self, const syz_repor
   SYZ_TRY(syz_report_provenance(&body, s));
   put_header(&page, s, &f, &body);
   if (body.n) syz_page_bytes(&page, body.text, body.n);
-  syz_page_printf(&page, "</main>\n<footer>Made by %s. This page is complete in itself: it loads nothing.</footer>\n", run->created_by);
+  syz_page_printf(&page, "</main>\n<footer>Made by %s. This page is complete in itself: it loads nothing.</footer>\n",
+                  run->created_by);
   syz_page_end(&page);
   SYZ_REQUIRE(!page.has_failed && !body.has_failed, SYZ_ERR_MEMORY, "no memory for the page");
   SYZ_TRY(syz_file_write(path, page.text, page.n));
@@ -153,7 +162,8 @@ syz_status syz_report_write(const syz_run *run, const syz_report_options *option
   syz_comm *self = NULL;
   syz_report_sources s = {.n_embeddings = 0};
   const bool is_first = syz_comm_rank(run->world) == 0;
-  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/report.html", options->folder) < (int)sizeof path, SYZ_ERR_INPUT, "output.dir: name too long");
+  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/report.html", options->folder) < (int)sizeof path, SYZ_ERR_INPUT,
+              "output.dir: name too long");
   SYZ_TRY(syz_comm_split(run->world, is_first ? 0 : 1, &self));
   SYZ_TRY_ALL(run->world, is_first ? syz_report_find(options, &s) : SYZ_OK);
   if (is_first) print_sources(&s);

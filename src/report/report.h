@@ -57,24 +57,29 @@ int syz_chart_ticks(double low, double high, int wanted, double *tick, int room)
 
 /* ---------------------------------------------------------------- pixels */
 
-/** <img> of g, r, z [3,152,152] nanomaggy as a PNG inside the page: colour mapping of the Legacy Survey viewer, north up, east left. SYZ_ERR_MEMORY.
+/** <img> of g, r, z [3,152,152] nanomaggy as a PNG inside the page: colour mapping of the Legacy Survey viewer, north
+ * up, east left. SYZ_ERR_MEMORY.
  */
 syz_status syz_page_stamp(syz_page *p, const float *image, const char *alt, const char *css);
 /** The same pixels as PNG bytes [*n] (syz_free). */
 syz_status syz_stamp_png(const float *image, unsigned char **png, size_t *n);
 /** Bytes as base64 text, for data: addresses. */
 void syz_page_base64(syz_page *p, const unsigned char *data, size_t n);
-/** Inline SVG of a spectrum, flux [7781], ivar [7781] or NULL: smoothed; lines marked when the redshift is finite. `is_large`: with axes and names.
+/** Inline SVG of a spectrum, flux [7781], ivar [7781] or NULL: smoothed; lines marked when the redshift is finite.
+ * `is_large`: with axes and names.
  */
-void syz_page_spectrum(syz_page *p, const float *flux, const float *ivar, double redshift, bool is_large, const char *alt);
-/** A spectrum of which runs were hidden from a network: [7781] each, in flux units; NaN where there is nothing to draw. */
+void syz_page_spectrum(syz_page *p, const float *flux, const float *ivar, double redshift, bool is_large,
+                       const char *alt);
+/** A spectrum of which runs were hidden from a network: [7781] each, in flux units; NaN where there is nothing to draw.
+ */
 typedef struct syz_hidden_spectrum {
   const float *flux, *ivar; /**< ivar NULL: all pixels count the same */
   const unsigned char *hidden;
   const float *reconstruction, *interpolation;
   double redshift; /**< NaN: no lines are marked */
 } syz_hidden_spectrum;
-/** Inline SVG: the hidden runs shaded, the spectrum, what the network and what linear interpolation say of it; with axes. */
+/** Inline SVG: the hidden runs shaded, the spectrum, what the network and what linear interpolation say of it; with
+ * axes. */
 void syz_page_hidden_spectrum(syz_page *p, const syz_hidden_spectrum *s, const char *alt);
 
 /* --------------------------------------------------------------- metrics */
@@ -125,11 +130,12 @@ typedef struct syz_report_figures {
 } syz_report_figures;
 
 syz_status syz_report_training(syz_page *p, const syz_report_sources *s, syz_report_figures *f);
-/** Cards for the curves that only pretraining has: every term of the loss, guards against collapse, schedules, figures on held-out objects. False,
- * and nothing, for other runs. */
+/** Cards for the curves that only pretraining has: every term of the loss, guards against collapse, schedules, figures
+ * on held-out objects. False, and nothing, for other runs. */
 bool syz_report_is_pretraining(const syz_metrics *m);
 syz_status syz_report_pretraining(syz_page *p, const syz_metrics *m, const syz_metrics *v, syz_report_figures *f);
-/** Held-out spectra that masked modelling filled in, from reconstruction.h5 beside metrics.jsonl. Nothing when there is none. */
+/** Held-out spectra that masked modelling filled in, from reconstruction.h5 beside metrics.jsonl. Nothing when there is
+ * none. */
 syz_status syz_report_reconstruction(syz_page *p, const syz_report_sources *s);
 /** Maps of principal components of patch features; linear heads on them. Nothing when there are none. */
 syz_status syz_report_patches(syz_page *p, const syz_report_sources *s);

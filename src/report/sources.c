@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Where the parts of a page come from. A user names one run folder; training, embedding and search usually have folders of their own beside it.
- * What the input names comes first, then the run folder, then folders beside it that say in their files that they belong to it: an embedding by the
- * model it was made with, a search by the embeddings it searched. Nothing is taken on its name alone.
+ * Where the parts of a page come from. A user names one run folder; training, embedding and search usually have folders
+ * of their own beside it. What the input names comes first, then the run folder, then folders beside it that say in
+ * their files that they belong to it: an embedding by the model it was made with, a search by the embeddings it
+ * searched. Nothing is taken on its name alone.
  */
 #include <cjson/cJSON.h>
 #include <dirent.h>
@@ -31,7 +32,10 @@ static bool is_same(const char *a, const char *b)
 }
 
 /* "folder/name" into path; false when it is too long. */
-static bool join(char path[PATH_MAX], const char *folder, const char *name) { return snprintf(path, PATH_MAX, "%s/%s", folder, name) < PATH_MAX; }
+static bool join(char path[PATH_MAX], const char *folder, const char *name)
+{
+  return snprintf(path, PATH_MAX, "%s/%s", folder, name) < PATH_MAX;
+}
 
 static void folder_of(char folder[PATH_MAX], const char *path)
 {
@@ -81,7 +85,8 @@ void syz_report_sources_free(syz_report_sources *s)
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 /* Names in a folder in alphabetical order: sub-folders, or files called prefix*suffix. */
-static syz_status list_folder(const char *folder, bool wants_folders, const char *prefix, const char *suffix, char ***list, int *n)
+static syz_status list_folder(const char *folder, bool wants_folders, const char *prefix, const char *suffix,
+                              char ***list, int *n)
 {
   syz_status st = SYZ_OK;
   DIR *d = opendir(folder);
@@ -90,8 +95,8 @@ static syz_status list_folder(const char *folder, bool wants_folders, const char
     char path[PATH_MAX];
     size_t length = strlen(e->d_name);
     if (e->d_name[0] == '.' || !join(path, folder, e->d_name) || is_folder(path) != wants_folders) continue;
-    if (!wants_folders &&
-        (strncmp(e->d_name, prefix, strlen(prefix)) != 0 || length < strlen(suffix) || strcmp(e->d_name + length - strlen(suffix), suffix) != 0))
+    if (!wants_folders && (strncmp(e->d_name, prefix, strlen(prefix)) != 0 || length < strlen(suffix) ||
+                           strcmp(e->d_name + length - strlen(suffix), suffix) != 0))
       continue;
     SYZ_TRY(list_add(list, n, path));
   }
@@ -101,7 +106,8 @@ cleanup:
   return st;
 }
 
-/* Root attribute of an HDF5 file; NULL when there is no such file or attribute. What is wrong with the file is said later, where it is read. */
+/* Root attribute of an HDF5 file; NULL when there is no such file or attribute. What is wrong with the file is said
+ * later, where it is read. */
 static char *attribute_of(const char *file, const char *name)
 {
   syz_h5 *f = NULL;
@@ -154,10 +160,13 @@ static double written(const char *folder, const char *name)
 {
   char path[PATH_MAX];
   struct stat info;
-  return join(path, folder, name) && stat(path, &info) == 0 ? (double)info.st_mtim.tv_sec + 1e-9 * (double)info.st_mtim.tv_nsec : -1;
+  return join(path, folder, name) && stat(path, &info) == 0
+             ? (double)info.st_mtim.tv_sec + 1e-9 * (double)info.st_mtim.tv_nsec
+             : -1;
 }
 
-/* The newest folder beside the run whose search used one of these embeddings, into `found`; empty when there is none. */
+/* The newest folder beside the run whose search used one of these embeddings, into `found`; empty when there is none.
+ */
 static syz_status newest_search(char **embedding, int n, char **sibling, int n_siblings, char found[PATH_MAX])
 {
   syz_status st = SYZ_OK;
@@ -180,7 +189,8 @@ cleanup:
   return st;
 }
 
-/* Embeddings beside the run that were made with its model: those of the newest search, or the newest one when none was searched. */
+/* Embeddings beside the run that were made with its model: those of the newest search, or the newest one when none was
+ * searched. */
 static syz_status choose_sibling_embedding(syz_report_sources *s, char **sibling, int n_siblings)
 {
   syz_status st = SYZ_OK;
@@ -308,7 +318,8 @@ static bool is_of_run(const syz_report_sources *s, const char *model_file)
   return is_same(folder, s->run);
 }
 
-/* What analyse and probe left: in the run folder, or in the newest folder beside it that was made with a model of the run. */
+/* What analyse and probe left: in the run folder, or in the newest folder beside it that was made with a model of the
+ * run. */
 static void find_features(syz_report_sources *s, char **sibling, int n_siblings)
 {
   char path[PATH_MAX];

@@ -50,16 +50,18 @@ static void retrieval_row(syz_page *p, const cJSON *d)
   syz_page_escape(p, text_of(d, "query"));
   syz_page_put(p, " \xe2\x86\x92 ");
   syz_page_escape(p, text_of(d, "index"));
-  syz_page_printf(p, "</th><td>%s</td><td>%s</td>", syz_page_number(number(d, "pairs"), a), syz_page_number(number(d, "candidates"), b));
+  syz_page_printf(p, "</th><td>%s</td><td>%s</td>", syz_page_number(number(d, "pairs"), a),
+                  syz_page_number(number(d, "candidates"), b));
   for (int r = 0; r < SYZ_RECALLS; r++) {
     double found = recall(d, "recall", syz_recall_at[r]), chance = recall(d, "chance", syz_recall_at[r]);
     if (isfinite(found))
-      syz_page_printf(p, "<td>%.1f&nbsp;%%<br><span class=\"by\">%.3g&nbsp;\xc3\x97 chance</span></td>", 100 * found, found / chance);
+      syz_page_printf(p, "<td>%.1f&nbsp;%%<br><span class=\"by\">%.3g&nbsp;\xc3\x97 chance</span></td>", 100 * found,
+                      found / chance);
     else
       syz_page_put(p, "<td>n/a</td>");
   }
-  syz_page_printf(p, "<td>%s<br><span class=\"by\">chance %s</span></td></tr>\n", syz_page_number(number(d, "median_rank"), a),
-                  syz_page_number(number(d, "chance_median_rank"), b));
+  syz_page_printf(p, "<td>%s<br><span class=\"by\">chance %s</span></td></tr>\n",
+                  syz_page_number(number(d, "median_rank"), a), syz_page_number(number(d, "chance_median_rank"), b));
 }
 
 static void retrieval_chart(syz_page *p, const cJSON *directions)
@@ -102,11 +104,10 @@ static void regression_table(syz_page *p, const cJSON *list, syz_report_figures 
     syz_page_missing(p, "No regression by nearest neighbours: the searched embeddings carry no such label.");
     return;
   }
-  syz_page_put(
-      p, "<div class=\"card scroll\"><table><caption>What the nearest neighbours know: mean of their labels, weights 1/distance, against the truth "
-         "of held-out objects"
-         "</caption><thead><tr><th scope=\"col\">label</th><th scope=\"col\">from</th><th scope=\"col\">k</th><th scope=\"col\">train / test</th>"
-         "<th scope=\"col\">R\xc2\xb2</th></tr></thead><tbody>\n");
+  syz_page_put(p, "<div class=\"card scroll\"><table><caption>What the nearest neighbours know: mean of their labels, "
+                  "weights 1/distance, against the truth of held-out objects</caption><thead><tr><th "
+                  "scope=\"col\">label</th><th scope=\"col\">from</th><th scope=\"col\">k</th><th scope=\"col\">train "
+                  "/ test</th><th scope=\"col\">R\xc2\xb2</th></tr></thead><tbody>\n");
   cJSON_ArrayForEach(r, list)
   {
     char k[32], train[32], test[32];
@@ -118,10 +119,11 @@ static void regression_table(syz_page *p, const cJSON *list, syz_report_figures 
     syz_page_escape(p, text_of(r, "label"));
     syz_page_put(p, "</th><td>");
     syz_page_escape(p, text_of(r, "embedding"));
-    syz_page_printf(
-        p, "</td><td>%s</td><td>%s / %s</td><td>%.3f<span class=\"bar\" aria-hidden=\"true\"><i style=\"width:%.0f%%\"></i></span></td></tr>\n",
-        syz_page_number(number(r, "k"), k), syz_page_number(number(r, "train"), train), syz_page_number(number(r, "test"), test), r2,
-        100 * fmin(fmax(r2, 0), 1));
+    syz_page_printf(p,
+                    "</td><td>%s</td><td>%s / %s</td><td>%.3f<span class=\"bar\" aria-hidden=\"true\"><i "
+                    "style=\"width:%.0f%%\"></i></span></td></tr>\n",
+                    syz_page_number(number(r, "k"), k), syz_page_number(number(r, "train"), train),
+                    syz_page_number(number(r, "test"), test), r2, 100 * fmin(fmax(r2, 0), 1));
   }
   syz_page_put(p, "</tbody></table></div>\n");
 }
@@ -132,8 +134,8 @@ syz_status syz_report_retrieval(syz_page *p, const syz_report_sources *s, syz_re
   const cJSON *d, *directions;
   bool has_any = false;
   syz_page_section(p, "retrieval", "Retrieval",
-                   "Is an object&#39;s spectrum among the neighbours of its image, and the other way round? Cosine of the embeddings, every object "
-                   "of the index compared.");
+                   "Is an object&#39;s spectrum among the neighbours of its image, and the other way round? Cosine of "
+                   "the embeddings, every object of the index compared.");
   if (*s->search) read_json(s->search, "retrieval.json", &json);
   if (!json) {
     syz_page_missing(p, "No retrieval.json in %s%s: there are no retrieval figures. syzygy search writes it.", s->run,
@@ -143,12 +145,12 @@ syz_status syz_report_retrieval(syz_page *p, const syz_report_sources *s, syz_re
   directions = cJSON_GetObjectItem(json, "directions");
   cJSON_ArrayForEach(d, directions) has_any = has_any || isfinite(recall(d, "recall", 1));
   if (has_any) {
-    syz_page_put(p, "<div class=\"charts\" style=\"margin-bottom:16px\"><div class=\"card scroll\" style=\"grid-column:1/-1\"><table><caption>Pairs: "
-                    "objects whose partner is in the index. Chance: k of all "
-                    "candidates.</caption><thead><tr><th scope=\"col\">direction</th><th scope=\"col\">pairs</th><th scope=\"col\">among</th><th "
-                    "scope=\"col\">recall@1</th>"
-                    "<th scope=\"col\">recall@5</th><th scope=\"col\">recall@10</th><th scope=\"col\">recall@50</th><th scope=\"col\">median "
-                    "rank</th></tr></thead><tbody>\n");
+    syz_page_put(p, "<div class=\"charts\" style=\"margin-bottom:16px\"><div class=\"card scroll\" "
+                    "style=\"grid-column:1/-1\"><table><caption>Pairs: objects whose partner is in the index. Chance: "
+                    "k of all candidates.</caption><thead><tr><th scope=\"col\">direction</th><th "
+                    "scope=\"col\">pairs</th><th scope=\"col\">among</th><th scope=\"col\">recall@1</th><th "
+                    "scope=\"col\">recall@5</th><th scope=\"col\">recall@10</th><th scope=\"col\">recall@50</th><th "
+                    "scope=\"col\">median rank</th></tr></thead><tbody>\n");
     cJSON_ArrayForEach(d, directions)
     {
       if (!isfinite(recall(d, "recall", 1))) continue;
@@ -163,7 +165,9 @@ syz_status syz_report_retrieval(syz_page *p, const syz_report_sources *s, syz_re
     regression_table(p, cJSON_GetObjectItem(json, "regression"), f);
     syz_page_put(p, "</div>\n");
   } else {
-    syz_page_missing(p, "%s/retrieval.json knows no pairs: no object of the queries is in the index with the other modality.", s->search);
+    syz_page_missing(
+        p, "%s/retrieval.json knows no pairs: no object of the queries is in the index with the other modality.",
+        s->search);
     regression_table(p, cJSON_GetObjectItem(json, "regression"), f);
   }
   cJSON_Delete(json);
@@ -179,9 +183,10 @@ static void timing_table(syz_page *p, const char *folder, const cJSON *json)
   syz_page_put(p, "<div class=\"card scroll\"><table><caption>");
   syz_page_escape(p, folder);
   if (isfinite(ranks)) syz_page_printf(p, ", %g rank%s", ranks, ranks == 1 ? "" : "s");
-  syz_page_put(p, "</caption><thead><tr><th scope=\"col\">phase</th><th scope=\"col\">calls</th><th scope=\"col\">min (s)</th><th scope=\"col\">mean "
-                  "(s)</th><th scope=\"col\">max (s)</th>"
-                  "<th scope=\"col\">share</th></tr></thead><tbody>\n");
+  syz_page_put(
+      p,
+      "</caption><thead><tr><th scope=\"col\">phase</th><th scope=\"col\">calls</th><th scope=\"col\">min (s)</th><th "
+      "scope=\"col\">mean (s)</th><th scope=\"col\">max (s)</th><th scope=\"col\">share</th></tr></thead><tbody>\n");
   cJSON_ArrayForEach(row, cJSON_GetObjectItem(json, "phases"))
   {
     char calls[32];
@@ -189,9 +194,10 @@ static void timing_table(syz_page *p, const char *folder, const cJSON *json)
     syz_page_put(p, "<tr><th scope=\"row\">");
     syz_page_escape(p, text_of(row, "phase"));
     syz_page_printf(p,
-                    "</th><td>%s</td><td>%.3f</td><td>%.3f</td><td>%.3f</td><td>%.1f&nbsp;%%<span class=\"bar\" aria-hidden=\"true\"><i "
-                    "style=\"width:%.1f%%\"></i></span></td></tr>\n",
-                    syz_page_number(number(row, "count"), calls), number(row, "min_s"), number(row, "mean_s"), number(row, "max_s"), share, share);
+                    "</th><td>%s</td><td>%.3f</td><td>%.3f</td><td>%.3f</td><td>%.1f&nbsp;%%<span class=\"bar\" "
+                    "aria-hidden=\"true\"><i style=\"width:%.1f%%\"></i></span></td></tr>\n",
+                    syz_page_number(number(row, "count"), calls), number(row, "min_s"), number(row, "mean_s"),
+                    number(row, "max_s"), share, share);
   }
   syz_page_put(p, "</tbody></table></div>\n");
 }
@@ -228,8 +234,9 @@ static void file_record(syz_page *p, const char *path)
 {
   static const struct {
     const char *attribute, *name;
-  } wanted[] = {{"created_by", "made by"},      {"model_file", "model"}, {"model_digest", "model digest"}, {"data_path", "data"},
-                {"data_digest", "data digest"}, {"data_split", "split"}, {"precision", "precision"}};
+  } wanted[] = {{"created_by", "made by"}, {"model_file", "model"},        {"model_digest", "model digest"},
+                {"data_path", "data"},     {"data_digest", "data digest"}, {"data_split", "split"},
+                {"precision", "precision"}};
   syz_h5 *f = NULL;
   syz_page_put(p, "<div class=\"card\"><h3>");
   syz_page_escape(p, path);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Profiles on the canvas. A radial profile is tabulated once in the square root of the radius (dense where a Sersic cusp is steep) and
- * looked up per sample; near the centre pixels are averaged over sub-samples.
+ * Profiles on the canvas. A radial profile is tabulated once in the square root of the radius (dense where a Sersic
+ * cusp is steep) and looked up per sample; near the centre pixels are averaged over sub-samples.
  */
 #include "canvas.h"
 
@@ -12,10 +12,12 @@ typedef struct radial {
   double cut;             /* pixels */
 } radial;
 
-/* Sersic 1963; b(n) of Ciotti & Bertin 1999 (A&A 352, 447). Tapered over the last eighth. Total flux 1 on the plane for axis ratio q. */
+/* Sersic 1963; b(n) of Ciotti & Bertin 1999 (A&A 352, 447). Tapered over the last eighth. Total flux 1 on the plane for
+ * axis ratio q. */
 static void tabulate_sersic(radial *t, double n, double re, double cut_in_re, double q)
 {
-  double b = 2.0 * n - 1.0 / 3.0 + 4.0 / (405.0 * n) + 46.0 / (25515.0 * n * n), sum = 0.0, before = 0.0, before_r = 0.0;
+  double b = 2.0 * n - 1.0 / 3.0 + 4.0 / (405.0 * n) + 46.0 / (25515.0 * n * n), sum = 0.0, before = 0.0,
+         before_r = 0.0;
   double profile[TABLE + 1];
   t->cut = cut_in_re * re;
   for (int i = 0; i <= TABLE; i++) {
@@ -44,7 +46,8 @@ static inline float look_up(const radial *t, float r2_over_cut2)
 /* Mean of the profile over a pixel, from k x k samples; (u, v) from the centre of the profile. */
 static float sample(const radial *t, const sim_ellipse *e, double u, double v, int k)
 {
-  float c = (float)cos(e->angle), s = (float)sin(e->angle), major = (float)(1.0 / t->cut), minor = (float)(1.0 / (t->cut * e->q)), sum = 0.0f;
+  float c = (float)cos(e->angle), s = (float)sin(e->angle), major = (float)(1.0 / t->cut),
+        minor = (float)(1.0 / (t->cut * e->q)), sum = 0.0f;
   for (int j = 0; j < k; j++)
     for (int i = 0; i < k; i++) {
       float x = (float)(u + (i + 0.5) / k - 0.5), y = (float)(v + (j + 0.5) / k - 0.5);
@@ -73,7 +76,8 @@ void sim_draw_sersic(float *canvas, const sim_ellipse *e, double n, double flux)
   tabulate_sersic(&t, n, e->radius, n > 1.5 ? 8.0 : 5.0, e->q);
   bounds(e->x, t.cut, &x0, &x1);
   bounds(e->y, t.cut, &y0, &y1);
-  float c = (float)cos(e->angle), s = (float)sin(e->angle), major = (float)(1.0 / t.cut), minor = (float)(1.0 / (t.cut * e->q));
+  float c = (float)cos(e->angle), s = (float)sin(e->angle), major = (float)(1.0 / t.cut),
+        minor = (float)(1.0 / (t.cut * e->q));
   /* Two passes: first what the samples add up to, when all of it is on the canvas, then the exact flux. */
   bool exact = is_inside(e->x, e->y, t.cut);
   float scale = (float)flux;
@@ -116,8 +120,10 @@ void sim_draw_bar(float *canvas, const sim_ellipse *e, double length, double q, 
       for (int x = x0; x <= x1; x++) {
         double value = 0.0;
         for (int k = 0; k < 9; k++) {
-          double u = x - e->x + (k % 3 - 1) / 3.0, v = y - e->y + (k / 3 - 1) / 3.0, a = v * c - u * s, b = (u * c + v * s) / e->q;
-          double along = (a * cb + b * sb) / length, off = (b * cb - a * sb) / (length * q), m2 = along * along + off * off;
+          double u = x - e->x + (k % 3 - 1) / 3.0, v = y - e->y + (k / 3 - 1) / 3.0, a = v * c - u * s,
+                 b = (u * c + v * s) / e->q;
+          double along = (a * cb + b * sb) / length, off = (b * cb - a * sb) / (length * q),
+                 m2 = along * along + off * off;
           if (m2 < 1.0) value += (1.0 - m2) * (1.0 - m2) / 9.0;
         }
         if (pass == 0)
@@ -141,20 +147,23 @@ void sim_draw_arms(float *canvas, const sim_ellipse *e, int arms, double pitch, 
     wave[i] = (float)pow(0.5 * (1.0 + cos(2.0 * SYZ_PI * i / PHASES)), power);
     if (i < PHASES) mean += wave[i] / PHASES;
   }
-  /* Arms begin outside the bulge: the exponential is multiplied by 1 - exp(-(r/h)^2). Integral of r exp(-r)(1 - exp(-r^2)) to 6. */
+  /* Arms begin outside the bulge: the exponential is multiplied by 1 - exp(-(r/h)^2). Integral of r exp(-r)(1 -
+   * exp(-r^2)) to 6. */
   double plane = 0.0;
   for (int i = 0; i < 600; i++) {
     double r = (i + 0.5) * 0.01;
     plane += r * exp(-r) * -expm1(-r * r) * 0.01;
   }
   double norm = 1.0 / (2.0 * SYZ_PI * e->q * e->radius * e->radius * plane * mean), winding = 1.0 / tan(pitch);
-  float c = (float)cos(e->angle), s = (float)sin(e->angle), major = (float)(1.0 / e->radius), minor = (float)(1.0 / (e->radius * e->q));
+  float c = (float)cos(e->angle), s = (float)sin(e->angle), major = (float)(1.0 / e->radius),
+        minor = (float)(1.0 / (e->radius * e->q));
   /* Drawn twice when it fits: the first pass sums, so that narrow, tightly wound arms keep their exact flux too. */
   double scale = norm, sum = 0.0;
   for (int pass = is_inside(e->x, e->y, cut) ? 0 : 1; pass < 2; pass++) {
     for (int y = y0; y <= y1; y++)
       for (int x = x0; x <= x1; x++) {
-        float u = (float)(x - e->x), v = (float)(y - e->y), a = (v * c - u * s) * major, b = (u * c + v * s) * minor, r2 = a * a + b * b;
+        float u = (float)(x - e->x), v = (float)(y - e->y), a = (v * c - u * s) * major, b = (u * c + v * s) * minor,
+              r2 = a * a + b * b;
         if (r2 > 36.0f || r2 < 1e-6f) continue;
         float r = sqrtf(r2), turn = (float)arms * (atan2f(b, a) - 0.5f * logf(r2) * (float)winding) + (float)phase;
         turn *= 0.15915494f;
@@ -191,13 +200,15 @@ static void draw_gauss(float *canvas, double x, double y, double sigma, double f
   }
 }
 
-void sim_draw_tail(float *canvas, double x, double y, double length, double angle, double pitch, double width, double flux)
+void sim_draw_tail(float *canvas, double x, double y, double length, double angle, double pitch, double width,
+                   double flux)
 {
   enum { BEADS = 40 };
   double total = 0.0;
   for (int k = 0; k < BEADS; k++) total += 1.0 - 0.6 * k / BEADS;
   for (int k = 0; k < BEADS; k++) {
-    double f = (k + 0.5) / BEADS, r = length * (0.15 + 0.85 * f), turn = angle + pitch * f, share = (1.0 - 0.6 * k / BEADS) / total;
+    double f = (k + 0.5) / BEADS, r = length * (0.15 + 0.85 * f), turn = angle + pitch * f,
+           share = (1.0 - 0.6 * k / BEADS) / total;
     draw_gauss(canvas, x + r * cos(turn), y + r * sin(turn), fmax(0.7, width * (0.5 + f)), flux * share);
   }
 }
@@ -207,7 +218,8 @@ void sim_draw_star(float *const canvas[SYZ_BANDS], double x, double y, const dou
   for (int b = 0; b < SYZ_BANDS; b++) draw_gauss(canvas[b], x, y, 0.5, flux[b]);
 }
 
-void sim_draw_small_galaxy(float *const canvas[SYZ_BANDS], double x, double y, double re, double q, double angle, const double flux[SYZ_BANDS])
+void sim_draw_small_galaxy(float *const canvas[SYZ_BANDS], double x, double y, double re, double q, double angle,
+                           const double flux[SYZ_BANDS])
 {
   int x0, x1, y0, y1;
   double h = fmax(re, 0.3) / 1.67835, reach = 6.0 * h + 1.0, c = cos(angle), s = sin(angle), sum = 0.0;
@@ -220,7 +232,8 @@ void sim_draw_small_galaxy(float *const canvas[SYZ_BANDS], double x, double y, d
       for (int i = x0; i <= x1; i++) {
         double value = 0.0;
         for (int k = 0; k < 4; k++) {
-          double u = i - x + (k % 2 - 0.5) * 0.5, v = j - y + (k / 2 - 0.5) * 0.5, a = (v * c - u * s) / h, b = (u * c + v * s) / (h * q);
+          double u = i - x + (k % 2 - 0.5) * 0.5, v = j - y + (k / 2 - 0.5) * 0.5, a = (v * c - u * s) / h,
+                 b = (u * c + v * s) / (h * q);
           value += 0.25 * exp(-sqrt(a * a + b * b));
         }
         if (pass == 0) {

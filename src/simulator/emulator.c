@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The stellar-population emulator behind PROVABGS (Hahn & Tinker 2022, AJ 165, 11; changhoonhahn/provabgs, models.py): per wavelength
- * bin, nine parameters go through a small network to principal-component coefficients of the ln luminosity of FSPS.
- * Activation of Alsing et al. 2020 (speculator): y = (beta + (1 - beta) sigmoid(alpha x)) x.
+ * The stellar-population emulator behind PROVABGS (Hahn & Tinker 2022, AJ 165, 11; changhoonhahn/provabgs, models.py):
+ * per wavelength bin, nine parameters go through a small network to principal-component coefficients of the ln
+ * luminosity of FSPS. Activation of Alsing et al. 2020 (speculator): y = (beta + (1 - beta) sigmoid(alpha x)) x.
  */
 #include <math.h>
 
@@ -57,7 +57,8 @@ static void product(float *restrict y, const float *restrict x, const float *res
   }
 }
 
-void syz_emulator_evaluate(const syz_emulator *e, const double theta[SYZ_EMULATOR_INPUTS], float *scratch, float *ln_luminosity)
+void syz_emulator_evaluate(const syz_emulator *e, const double theta[SYZ_EMULATOR_INPUTS], float *scratch,
+                           float *ln_luminosity)
 {
   int widest = syz_emulator_width(e);
   float *out = ln_luminosity;
@@ -70,7 +71,8 @@ void syz_emulator_evaluate(const syz_emulator *e, const double theta[SYZ_EMULATO
       for (int j = 0; j < n; j++) y[j] = b->bias[l][j];
       product(y, x, b->weight[l], b->width[l], n);
       if (l < b->n_layers - 1)
-        for (int j = 0; j < n; j++) y[j] *= b->beta[l][j] + (1.0f - b->beta[l][j]) / (1.0f + expf(-b->alpha[l][j] * y[j]));
+        for (int j = 0; j < n; j++)
+          y[j] *= b->beta[l][j] + (1.0f - b->beta[l][j]) / (1.0f + expf(-b->alpha[l][j] * y[j]));
       float *swap = x;
       x = y;
       y = swap;

@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The image of a galaxy: parts drawn with their own profiles, added up in each band with the fluxes of their own spectra, blurred by
- * the seeing, put among neighbours, and noised.
+ * The image of a galaxy: parts drawn with their own profiles, added up in each band with the fluxes of their own
+ * spectra, blurred by the seeing, put among neighbours, and noised.
  *
- * Each part is drawn once, with total flux 1, on a canvas wider than the stamp; a band's image is a weighted sum of parts, so colours
- * inside the galaxy follow the stellar populations and the whole adds up to the integrated photometry. Profiles are Sersic (bulge,
- * disk n = 1, companion), Ferrers (bar), logarithmic spirals (arms), a chain of Gaussians (tidal tail). Pixels near the centre are
- * sampled finely; a part that lies wholly on the canvas is rescaled to its exact flux (a few 1e-4), a wider one keeps its analytic
- * normalisation and loses what lies outside.
+ * Each part is drawn once, with total flux 1, on a canvas wider than the stamp; a band's image is a weighted sum of
+ * parts, so colours inside the galaxy follow the stellar populations and the whole adds up to the integrated
+ * photometry. Profiles are Sersic (bulge, disk n = 1, companion), Ferrers (bar), logarithmic spirals (arms), a chain of
+ * Gaussians (tidal tail). Pixels near the centre are sampled finely; a part that lies wholly on the canvas is rescaled
+ * to its exact flux (a few 1e-4), a wider one keeps its analytic normalisation and loses what lies outside.
  *
- * Seeing: three concentric Gaussians in the proportions of a Moffat profile with beta near 3, each separable. Seeing and noise levels of
- * g, r, z: the Legacy Surveys' log-normal fits (src/model/README.md "DINOv2 pretraining"). Measured: 2.5 ms an object for all of this on one core of
- * a Zen 5.
+ * Seeing: three concentric Gaussians in the proportions of a Moffat profile with beta near 3, each separable. Seeing
+ * and noise levels of g, r, z: the Legacy Surveys' log-normal fits (src/model/README.md "DINOv2 pretraining").
+ * Measured: 2.5 ms an object for all of this on one core of a Zen 5.
  */
 #include "canvas.h"
 
 enum { LAYER_BULGE, LAYER_DISK, LAYER_BAR, LAYER_ARMS, LAYER_COMPANION, LAYER_COUNT };
 
 /* log-normal fits: shape, loc, scale; seeing is a Gaussian sigma in pixels, noise in nanomaggies. */
-static const double SEEING[SYZ_BANDS][3] = {{0.2109966, 1.0807153, 1.3153171}, {0.3008485, 1.2394326, 0.9164757}, {0.3471172, 1.1928363, 0.8233702}};
+static const double SEEING[SYZ_BANDS][3] = {
+    {0.2109966, 1.0807153, 1.3153171}, {0.3008485, 1.2394326, 0.9164757}, {0.3471172, 1.1928363, 0.8233702}};
 static const double NOISE[SYZ_BANDS][3] = {
     {0.2264926, -0.0006735, 0.0037602}, {0.2431146, -0.0023663, 0.0067417}, {0.1334844, -0.0143416, 0.0260779}};
 
@@ -69,7 +70,8 @@ void sim_camera_destroy(sim_camera **c)
 
 /* --------------------------------------------------------------- seeing */
 
-/* Weights and widths (in units of the nominal sigma) of the three Gaussians; the sum has the FWHM of a Gaussian of the nominal sigma. */
+/* Weights and widths (in units of the nominal sigma) of the three Gaussians; the sum has the FWHM of a Gaussian of the
+ * nominal sigma. */
 static const double PSF_WEIGHT[3] = {0.70, 0.25, 0.05}, PSF_WIDTH[3] = {0.9500, 1.5676, 3.2301};
 
 /* out [STAMP, STAMP] (+)= weight * Gaussian(sigma) applied to canvas. */
@@ -107,7 +109,8 @@ static void blur(sim_camera *c, const float *canvas, double sigma, double weight
 static void draw_layers(sim_camera *c, const sim_galaxy *g, double x, double y)
 {
   const double px = 1.0 / SYZ_PIXEL_ARCSEC;
-  sim_ellipse bulge = {x, y, g->bulge_re * px, g->bulge_q, g->position_angle}, disk = {x, y, g->disk_h * px, g->disk_q, g->position_angle};
+  sim_ellipse bulge = {x, y, g->bulge_re * px, g->bulge_q, g->position_angle},
+              disk = {x, y, g->disk_h * px, g->disk_q, g->position_angle};
   sim_ellipse disk_half = disk;
   disk_half.radius *= 1.67835; /* half-light radius of an exponential in scale lengths */
   for (int l = 0; l < LAYER_COUNT; l++) memset(c->layer[l], 0, sizeof(float) * CANVAS * CANVAS);
@@ -116,9 +119,11 @@ static void draw_layers(sim_camera *c, const sim_galaxy *g, double x, double y)
   if (g->has_bar) sim_draw_bar(c->layer[LAYER_BAR], &disk, g->bar_length * px, g->bar_q, g->bar_angle);
   if (g->arms) sim_draw_arms(c->layer[LAYER_ARMS], &disk, g->arms, g->arm_pitch, g->arm_phase, g->arm_width_power);
   if (g->is_merger) {
-    sim_ellipse companion = {x + g->companion_x * px, y + g->companion_y * px, g->companion_re * px, g->companion_q, g->companion_angle};
+    sim_ellipse companion = {x + g->companion_x * px, y + g->companion_y * px, g->companion_re * px, g->companion_q,
+                             g->companion_angle};
     sim_draw_sersic(c->layer[LAYER_COMPANION], &companion, 1.5, g->companion_fraction);
-    sim_draw_tail(c->layer[LAYER_COMPANION], x, y, g->tail_length * px, g->tail_angle, g->tail_pitch, g->tail_width * px, g->tail_fraction);
+    sim_draw_tail(c->layer[LAYER_COMPANION], x, y, g->tail_length * px, g->tail_angle, g->tail_pitch,
+                  g->tail_width * px, g->tail_fraction);
   }
 }
 
@@ -127,7 +132,8 @@ static void mix_of_band(const sim_galaxy *g, const sim_spectra *light, int b, do
 {
   const double(*flux)[SYZ_BANDS] = light->flux;
   double total = flux[PART_BULGE][b] + flux[PART_DISK][b] + flux[PART_YOUNG][b];
-  double main_share = 1.0 - g->companion_fraction - g->tail_fraction, old_in_arms = g->arms ? 0.35 * g->arm_contrast : 0.0;
+  double main_share = 1.0 - g->companion_fraction - g->tail_fraction,
+         old_in_arms = g->arms ? 0.35 * g->arm_contrast : 0.0;
   double bar = g->bar_fraction, smooth_disk = flux[PART_DISK][b] * (1.0 - bar);
   mix[LAYER_BULGE] = main_share * flux[PART_BULGE][b];
   mix[LAYER_DISK] = main_share * (smooth_disk * (1.0 - old_in_arms) + (g->arms ? 0.0 : flux[PART_YOUNG][b]));
@@ -138,7 +144,8 @@ static void mix_of_band(const sim_galaxy *g, const sim_spectra *light, int b, do
 
 /* ----------------------------------------------------------- neighbours */
 
-/* Stars and galaxies of r = 17 to 23.5; counts per square arcminute and slope after Capak et al. 2007 (ApJS 172, 99) figure 6. */
+/* Stars and galaxies of r = 17 to 23.5; counts per square arcminute and slope after Capak et al. 2007 (ApJS 172, 99)
+ * figure 6. */
 static int draw_neighbours(sim_camera *c, const syz_sim_config *config, int64_t index, double x, double y)
 {
   sim_draw stream = {syz_random_make(config->seed, SYZ_RANDOM_SIM_NEIGHBOUR, 0, (uint64_t)index), 0}, *d = &stream;
@@ -151,14 +158,18 @@ static int draw_neighbours(sim_camera *c, const syz_sim_config *config, int64_t 
   for (int i = 0; i < n; i++) {
     double px = sim_between(d, -MARGIN, STAMP + MARGIN), py = sim_between(d, -MARGIN, STAMP + MARGIN);
     double slope = 0.33, faint = 23.5, bright = 17.0;
-    double r = faint + log10(pow(10.0, slope * (bright - faint)) + (1.0 - pow(10.0, slope * (bright - faint))) * sim_uniform(d)) / slope;
+    double r = faint + log10(pow(10.0, slope * (bright - faint)) +
+                             (1.0 - pow(10.0, slope * (bright - faint))) * sim_uniform(d)) /
+                           slope;
     bool is_star = sim_uniform(d) < sim_clip(0.75 - 0.13 * (r - 17.0), 0.1, 0.75);
     double gr = is_star ? sim_between(d, 0.3, 1.5) : sim_clip(0.75 + 0.3 * sim_normal(d), 0.0, 1.8);
-    double rz = is_star ? 0.1 + 0.75 * gr * gr * sim_between(d, 0.7, 1.3) : sim_clip(0.55 + 0.25 * sim_normal(d), -0.2, 1.5);
+    double rz =
+        is_star ? 0.1 + 0.75 * gr * gr * sim_between(d, 0.7, 1.3) : sim_clip(0.55 + 0.25 * sim_normal(d), -0.2, 1.5);
     double re = 0.45 * pow(10.0, -0.12 * (r - 22.0)) * exp(0.35 * sim_normal(d)) / SYZ_PIXEL_ARCSEC;
     double q = sim_between(d, 0.3, 1.0), angle = sim_between(d, 0.0, SYZ_PI);
     if (r < 19.5 && hypot(px - x, py - y) < 25.0) continue; /* a bright one on top would have been another target */
-    double flux[SYZ_BANDS] = {pow(10.0, 0.4 * (22.5 - r - gr)), pow(10.0, 0.4 * (22.5 - r)), pow(10.0, 0.4 * (22.5 - r + rz))};
+    double flux[SYZ_BANDS] = {pow(10.0, 0.4 * (22.5 - r - gr)), pow(10.0, 0.4 * (22.5 - r)),
+                              pow(10.0, 0.4 * (22.5 - r + rz))};
     if (is_star)
       sim_draw_star(c->neighbour, px, py, flux);
     else
@@ -170,7 +181,8 @@ static int draw_neighbours(sim_camera *c, const syz_sim_config *config, int64_t 
 
 /* ------------------------------------------------------------ artefacts */
 
-static void add_trail(sim_camera *c, int band, double x0, double y0, double angle, double length, double width, double peak)
+static void add_trail(sim_camera *c, int band, double x0, double y0, double angle, double length, double width,
+                      double peak)
 {
   double ux = cos(angle), uy = sin(angle);
   for (int y = 0; y < STAMP; y++)
@@ -184,7 +196,8 @@ static void add_trail(sim_camera *c, int band, double x0, double y0, double angl
 }
 
 /* Returns which artefact (0 none): 1 satellite trail, 2 bleed trail of a saturated star, 3 cosmic ray. */
-static int add_artefact(sim_camera *c, const syz_sim_config *config, int64_t index, const double *sigma, const double *seeing)
+static int add_artefact(sim_camera *c, const syz_sim_config *config, int64_t index, const double *sigma,
+                        const double *seeing)
 {
   sim_draw stream = {syz_random_make(config->seed, SYZ_RANDOM_SIM_ARTEFACT, 0, (uint64_t)index), 0}, *d = &stream;
   memset(c->artefact, 0, STAMP * STAMP);
@@ -197,7 +210,8 @@ static int add_artefact(sim_camera *c, const syz_sim_config *config, int64_t ind
     return 1;
   }
   if (kind < 0.7) {
-    double column = x < STAMP / 2 ? sim_clip(x, 0.0, 45.0) : sim_clip(x, STAMP - 46.0, STAMP - 1.0), peak = 60.0 * sigma[2];
+    double column = x < STAMP / 2 ? sim_clip(x, 0.0, 45.0) : sim_clip(x, STAMP - 46.0, STAMP - 1.0),
+           peak = 60.0 * sigma[2];
     double flux = pow(10.0, 0.4 * (22.5 - sim_between(d, 12.5, 14.5)));
     for (int b = 0; b < SYZ_BANDS; b++)
       for (int v = 0; v < STAMP; v++)
@@ -211,7 +225,8 @@ static int add_artefact(sim_camera *c, const syz_sim_config *config, int64_t ind
     for (int b = 0; b < SYZ_BANDS; b++) add_trail(c, b, column, y, SYZ_PI / 2.0, 1e4, 1.2, peak * (b == 2 ? 1.0 : 0.5));
     return 2;
   }
-  add_trail(c, band, x, y, angle, sim_between(d, 3.0, 14.0), 0.5, sigma[band] * exp(sim_between(d, log(20.0), log(300.0))));
+  add_trail(c, band, x, y, angle, sim_between(d, 3.0, 14.0), 0.5,
+            sigma[band] * exp(sim_between(d, log(20.0), log(300.0))));
   return 3;
 }
 
@@ -225,7 +240,9 @@ static void segment(sim_camera *c, const double mix[LAYER_COUNT], double seeing,
   bool shows[LAYER_COUNT + 1];
   for (int l = 0; l <= LAYER_COUNT; l++) {
     shows[l] = l == LAYER_COUNT || mix[l] > 0.0;
-    if (shows[l]) blur(c, l < LAYER_COUNT ? c->layer[l] : c->neighbour[1], seeing, l < LAYER_COUNT ? mix[l] : 1.0, false, c->blurred + l * pixels);
+    if (shows[l])
+      blur(c, l < LAYER_COUNT ? c->layer[l] : c->neighbour[1], seeing, l < LAYER_COUNT ? mix[l] : 1.0, false,
+           c->blurred + l * pixels);
   }
   for (int i = 0; i < pixels; i++) {
     float best = 0.0f, all = 0.0f;
@@ -242,7 +259,8 @@ static void segment(sim_camera *c, const double mix[LAYER_COUNT], double seeing,
 
 /* ------------------------------------------------------------- exposure */
 
-void sim_camera_expose(sim_camera *c, const syz_sim_config *config, int64_t index, const sim_galaxy *g, const sim_spectra *light, syz_sim_object *o)
+void sim_camera_expose(sim_camera *c, const syz_sim_config *config, int64_t index, const sim_galaxy *g,
+                       const sim_spectra *light, syz_sim_object *o)
 {
   sim_draw sky = {syz_random_make(config->seed, SYZ_RANDOM_SIM_SKY, 1, (uint64_t)index), 0}, *d = &sky;
   double seeing[SYZ_BANDS], sigma[SYZ_BANDS], mix[SYZ_BANDS][LAYER_COUNT];
@@ -264,7 +282,8 @@ void sim_camera_expose(sim_camera *c, const syz_sim_config *config, int64_t inde
       if (a > 0.0f)
         for (int i = 0; i < CANVAS * CANVAS; i++) c->sum[i] += a * c->layer[l][i];
     }
-    for (int k = 0; k < 3; k++) blur(c, c->sum, seeing[b] * PSF_WIDTH[k], PSF_WEIGHT[k], k > 0, c->stamp + b * STAMP * STAMP);
+    for (int k = 0; k < 3; k++)
+      blur(c, c->sum, seeing[b] * PSF_WIDTH[k], PSF_WEIGHT[k], k > 0, c->stamp + b * STAMP * STAMP);
   }
   o->label[SYZ_SIM_artefact] = (float)add_artefact(c, config, index, sigma, seeing);
   if (o->segment) segment(c, mix[1], seeing[1], sigma[1], o->segment);

@@ -2,9 +2,10 @@
 /*
  * Synthetic photometry: fluxes of a spectrum through the DECam filters.
  *
- * A photon-counting detector measures f = integral F R w dw / integral G R w dw, with F the flux density, G that of the AB standard
- * (3631 Jy at every frequency), R the throughput and w the wavelength (Bessell & Murphy 2012, PASP 124, 140). On a fixed grid that is
- * one weight a pixel, so a flux is one dot product, and fluxes are linear in spectra: components add up exactly.
+ * A photon-counting detector measures f = integral F R w dw / integral G R w dw, with F the flux density, G that of the
+ * AB standard (3631 Jy at every frequency), R the throughput and w the wavelength (Bessell & Murphy 2012, PASP 124,
+ * 140). On a fixed grid that is one weight a pixel, so a flux is one dot product, and fluxes are linear in spectra:
+ * components add up exactly.
  */
 #include <math.h>
 
@@ -22,7 +23,8 @@ double syz_filter_response(int band, double wave_A)
 
 void syz_photometry_weights(int band, double first_A, double step_A, int64_t n, double *weight)
 {
-  /* 3631 Jy in 1e-17 erg/s/cm2/A is 3631e-23 c / w^2 * 1e17, c = 2.99792458e18 A/s; 1e9 nanomaggies are the standard's flux. */
+  /* 3631 Jy in 1e-17 erg/s/cm2/A is 3631e-23 c / w^2 * 1e17, c = 2.99792458e18 A/s; 1e9 nanomaggies are the standard's
+   * flux. */
   const double standard = 3631.0e-23 * 2.99792458e18 * 1.0e17;
   double sum = 0.0;
   for (int64_t i = 0; i < n; i++) {

@@ -2,23 +2,23 @@
 /*
  * Which galaxies a survey sees, and what they are like.
  *
- * Redshift, mass and type come from a table: mass function x comoving volume x the chance to pass the magnitude limit with a rough
- * mass-to-light ratio. The exact limit is applied afterwards with the fluxes of the simulated spectrum: refused galaxies are drawn
- * again (simulator.c). Everything else follows from mass, type and redshift through relations with their observed scatter:
+ * Redshift, mass and type come from a table: mass function x comoving volume x the chance to pass the magnitude limit
+ * with a rough mass-to-light ratio. The exact limit is applied afterwards with the fluxes of the simulated spectrum:
+ * refused galaxies are drawn again (simulator.c). Everything else follows from mass, type and redshift through
+ * relations with their observed scatter:
  *
  *   mass function               double Schechter, Baldry et al. 2012 (MNRAS 421, 621)
- *   quiescent fraction          logistic in log mass, crossing 1/2 near 10.6 (Peng et al. 2010, ApJ 721, 193; Muzzin et al. 2013, ApJ 777, 18)
- *   main sequence               Speagle et al. 2014 (ApJS 214, 15) equation 28, scatter 0.25 dex, 8 % in the green valley
- *   star-formation history      delayed tau, t exp(-t/tau), with tau solved from the specific rate; bulges old
- *   stellar metallicity         Gallazzi et al. 2005 (MNRAS 362, 41), scatter 0.12 dex
- *   gas metallicity             fundamental relation, Mannucci et al. 2010 (MNRAS 408, 2115), moved by -0.30 dex to the scale of Marino
- *                               et al. 2013 (A&A 559, A114), whose line ratios are used
- *   dust                        A(Halpha) with mass, Garn & Best 2010 (MNRAS 409, 421); stars 0.44 of the gas (Calzetti et al. 2000);
- *                               more when seen edge-on
- *   sizes                       van der Wel et al. 2014 (ApJ 788, 28), early and late types, with their evolution
- *   velocity dispersion         Zahid et al. 2016 (ApJ 832, 203)
- *   bars, arms, mergers         Masters et al. 2011 (MNRAS 411, 2026) bars in a third of disks; arms in three quarters of star-forming
- *                               disks, two-armed most often (Hart et al. 2016, MNRAS 461, 3663); mergers 6 % (Lotz et al. 2011)
+ *   quiescent fraction          logistic in log mass, crossing 1/2 near 10.6 (Peng et al. 2010, ApJ 721, 193; Muzzin et
+ * al. 2013, ApJ 777, 18) main sequence               Speagle et al. 2014 (ApJS 214, 15) equation 28, scatter 0.25 dex,
+ * 8 % in the green valley star-formation history      delayed tau, t exp(-t/tau), with tau solved from the specific
+ * rate; bulges old stellar metallicity         Gallazzi et al. 2005 (MNRAS 362, 41), scatter 0.12 dex gas metallicity
+ * fundamental relation, Mannucci et al. 2010 (MNRAS 408, 2115), moved by -0.30 dex to the scale of Marino et al. 2013
+ * (A&A 559, A114), whose line ratios are used dust                        A(Halpha) with mass, Garn & Best 2010 (MNRAS
+ * 409, 421); stars 0.44 of the gas (Calzetti et al. 2000); more when seen edge-on sizes                       van der
+ * Wel et al. 2014 (ApJ 788, 28), early and late types, with their evolution velocity dispersion         Zahid et al.
+ * 2016 (ApJ 832, 203) bars, arms, mergers         Masters et al. 2011 (MNRAS 411, 2026) bars in a third of disks; arms
+ * in three quarters of star-forming disks, two-armed most often (Hart et al. 2016, MNRAS 461, 3663); mergers 6 % (Lotz
+ * et al. 2011)
  */
 #include "simulator.h"
 
@@ -58,7 +58,10 @@ static double mass_function(double log_m)
   return exp(-x) * (3.96e-3 * pow(x, -0.35) + 0.79e-3 * pow(x, -1.47)) * x;
 }
 
-static double quiescent_fraction(double log_m, double z) { return 1.0 / (1.0 + exp(-(log_m - 10.6 - 0.25 * z) / 0.32)); }
+static double quiescent_fraction(double log_m, double z)
+{
+  return 1.0 / (1.0 + exp(-(log_m - 10.6 - 0.25 * z) / 0.32));
+}
 
 static double gauss_integral(double x) { return 0.5 * erfc(-x * 0.70710678118654752); }
 
@@ -93,9 +96,11 @@ syz_status sim_population_create(const syz_sim_config *c, sim_population **out)
       double volume = d * d / expansion(z);
       for (int m = 0; m < M_STEPS; m++)
         for (int type = 0; type < TYPES; type++) {
-          double log_m = p->m[m], fq = quiescent_fraction(log_m, z), weight = volume * mass_function(log_m) * (type ? fq : 1.0 - fq);
+          double log_m = p->m[m], fq = quiescent_fraction(log_m, z),
+                 weight = volume * mass_function(log_m) * (type ? fq : 1.0 - fq);
           if (part == 1)
-            weight *= type && log_m > 10.9 ? gauss_integral((LRG_LIMIT - rough_magnitude(log_m, z, true, true)) / 0.25) : 0.0;
+            weight *=
+                type && log_m > 10.9 ? gauss_integral((LRG_LIMIT - rough_magnitude(log_m, z, true, true)) / 0.25) : 0.0;
           else
             weight *= gauss_integral((c->magnitude_limit - rough_magnitude(log_m, z, type == 1, false)) / 0.4);
           sum += weight;
@@ -103,8 +108,8 @@ syz_status sim_population_create(const syz_sim_config *c, sim_population **out)
         }
     }
     SYZ_REQUIRE(sum > 0.0 || (part == 1 && p->lrg_share == 0.0), SYZ_ERR_INPUT,
-                "no galaxy passes r < %g at redshifts %g to %g; use a fainter simulate.magnitude_limit", c->magnitude_limit, c->redshift_min,
-                c->redshift_max);
+                "no galaxy passes r < %g at redshifts %g to %g; use a fainter simulate.magnitude_limit",
+                c->magnitude_limit, c->redshift_min, c->redshift_max);
     for (int k = 0; k < Z_STEPS * M_STEPS * TYPES; k++) p->cumulative[part][k] /= sum > 0.0 ? sum : 1.0;
   }
   *out = p;
@@ -118,7 +123,8 @@ void sim_population_destroy(sim_population **p) { syz_free(p); }
 
 /* ------------------------------------------------ star-formation history */
 
-/* Share of a delayed-tau history's mass that has formed by the fraction u of its duration; x = duration / tau, may be negative. */
+/* Share of a delayed-tau history's mass that has formed by the fraction u of its duration; x = duration / tau, may be
+ * negative. */
 static double formed_by(double x, double u)
 {
   if (u <= 0.0) return 0.0;
@@ -149,8 +155,9 @@ static void fill_history(const syz_stellar *s, double mass, double begin_gyr, do
   }
 }
 
-/* The PROVABGS bases: rate over the last 0.1 Gyr per formed mass (1/Gyr) of the recent one, mean ages (Gyr) of disk and bulge mixes, from
- * NMF_2basis_SFH_components_nowgt_lin_Nc4.txt at ages 9 to 13 Gyr; the other three form nothing now. */
+/* The PROVABGS bases: rate over the last 0.1 Gyr per formed mass (1/Gyr) of the recent one, mean ages (Gyr) of disk and
+ * bulge mixes, from NMF_2basis_SFH_components_nowgt_lin_Nc4.txt at ages 9 to 13 Gyr; the other three form nothing now.
+ */
 static const double EMULATOR_RATE = 0.243, EMULATOR_AGE[PART_COUNT] = {9.0, 6.6, 2.4};
 
 static void history(const syz_stellar *s, sim_draw *d, sim_galaxy *g, double sfr, bool has_emulator)
@@ -190,7 +197,8 @@ static void history(const syz_stellar *s, sim_draw *d, sim_galaxy *g, double sfr
   g->log_z_mean = metal / all;
   g->log_sfr = fmax(-5.0, log10(young * scale / 0.0976e9 + 1e-9));
   if (has_emulator) {
-    /* Its recent basis spans 5 Gyr: as much of it as gives the star-formation rate, at most 0.9 of the disk; the rest in older bases. */
+    /* Its recent basis spans 5 Gyr: as much of it as gives the star-formation rate, at most 0.9 of the disk; the rest
+     * in older bases. */
     double disk_all = g->formed_total[PART_DISK] + g->formed_total[PART_YOUNG];
     double recent = fmin(0.9 * disk_all, pow(10.0, g->log_sfr) * 1e9 / EMULATOR_RATE);
     g->formed_total[PART_YOUNG] = recent;
@@ -222,10 +230,12 @@ static void shape(sim_draw *d, sim_galaxy *g, double kpc_per_arcsec)
   double thick = sim_between(d, 0.15, 0.25);
   g->disk_q = sqrt(g->cos_i * g->cos_i * (1.0 - thick * thick) + thick * thick);
   g->disk_h = re * (early ? 1.45 : 1.08) / 1.678;
-  double oblate = early && bt > 0.5 ? sim_clip(0.68 + 0.13 * sim_normal(d), 0.35, 1.0) : sim_clip(0.75 + 0.08 * sim_normal(d), 0.5, 1.0);
+  double oblate = early && bt > 0.5 ? sim_clip(0.68 + 0.13 * sim_normal(d), 0.35, 1.0)
+                                    : sim_clip(0.75 + 0.08 * sim_normal(d), 0.5, 1.0);
   g->bulge_q = sqrt(g->cos_i * g->cos_i * (1.0 - oblate * oblate) + oblate * oblate);
   g->bulge_re = early ? re * 0.85 : re * sim_clip(0.18 * exp(0.3 * sim_normal(d)), 0.08, 0.4);
-  g->bulge_n = early ? sim_clip(4.0 + 0.8 * sim_normal(d) + 0.8 * m, 2.0, 6.0) : sim_clip(2.0 + 0.8 * sim_normal(d), 0.8, 4.0);
+  g->bulge_n =
+      early ? sim_clip(4.0 + 0.8 * sim_normal(d) + 0.8 * m, 2.0, 6.0) : sim_clip(2.0 + 0.8 * sim_normal(d), 0.8, 4.0);
   /* Always the same number of draws, whatever is used. */
   double u_bar = sim_uniform(d), u_arms = sim_uniform(d), u_count = sim_uniform(d), u_merger = sim_uniform(d);
   g->has_bar = u_bar < (early ? 0.12 : 0.33) && bt < 0.6;
@@ -254,13 +264,15 @@ static void shape(sim_draw *d, sim_galaxy *g, double kpc_per_arcsec)
   g->tail_width = re * sim_between(d, 0.15, 0.35);
 }
 
-void sim_galaxy_draw(const sim_population *p, const syz_stellar *s, const syz_sim_config *c, int64_t index, int attempt, bool has_emulator,
-                     sim_galaxy *g)
+void sim_galaxy_draw(const sim_population *p, const syz_stellar *s, const syz_sim_config *c, int64_t index, int attempt,
+                     bool has_emulator, sim_galaxy *g)
 {
-  sim_draw physics = {syz_random_make(c->seed, SYZ_RANDOM_SIM_PHYSICS, (uint64_t)attempt, (uint64_t)index), 0}, *d = &physics;
+  sim_draw physics = {syz_random_make(c->seed, SYZ_RANDOM_SIM_PHYSICS, (uint64_t)attempt, (uint64_t)index), 0},
+           *d = &physics;
   sim_draw morphology = {syz_random_make(c->seed, SYZ_RANDOM_SIM_MORPHOLOGY, (uint64_t)attempt, (uint64_t)index), 0};
   memset(g, 0, sizeof *g);
-  /* The kind of galaxy must not depend on the attempt: redrawing would otherwise favour the kind that passes more easily. */
+  /* The kind of galaxy must not depend on the attempt: redrawing would otherwise favour the kind that passes more
+   * easily. */
   sim_draw kind = {syz_random_make(c->seed, SYZ_RANDOM_SIM_PHYSICS, 1u << 20, (uint64_t)index), 0};
   int part = sim_uniform(&kind) < p->lrg_share ? 1 : 0;
   double u = sim_uniform(d);
@@ -275,7 +287,8 @@ void sim_galaxy_draw(const sim_population *p, const syz_stellar *s, const syz_si
   g->is_lrg = part == 1;
   g->is_quiescent = low % TYPES == 1;
   g->log_m = p->m[low / TYPES % M_STEPS] + p->dm * (sim_uniform(d) - 0.5);
-  g->z = sim_clip(p->z[part][low / TYPES / M_STEPS] + p->dz[part] * (sim_uniform(d) - 0.5), c->redshift_min, c->redshift_max);
+  g->z = sim_clip(p->z[part][low / TYPES / M_STEPS] + p->dz[part] * (sim_uniform(d) - 0.5), c->redshift_min,
+                  c->redshift_max);
   g->distance_mpc = sim_distance_mpc(g->z);
   g->age_universe_gyr = sim_age_universe_gyr(g->z);
   double t = g->age_universe_gyr, x = g->log_m - 10.0;
@@ -295,13 +308,17 @@ void sim_galaxy_draw(const sim_population *p, const syz_stellar *s, const syz_si
   double begin = g->log_m - 10.0 - 0.32 * log_sfr;
   g->oh12 = sim_clip((begin < 0.2 ? 8.90 + 0.47 * begin : 9.07) - 0.33 + 0.05 * sim_normal(d), 7.7, 8.85);
   g->cos_i = sim_uniform(d);
-  double halpha = 0.91 + 0.77 * x + 0.11 * x * x - 0.09 * x * x * x, slab = pow(sim_clip(g->cos_i, 0.1, 1.0), -0.4) * 0.6;
-  double dust = g->is_quiescent ? 0.05 * exp(0.5 * sim_normal(d)) : sim_clip(halpha, 0.15, 2.2) / 3.33 * slab * exp(0.25 * sim_normal(d));
+  double halpha = 0.91 + 0.77 * x + 0.11 * x * x - 0.09 * x * x * x,
+         slab = pow(sim_clip(g->cos_i, 0.1, 1.0), -0.4) * 0.6;
+  double dust = g->is_quiescent ? 0.05 * exp(0.5 * sim_normal(d))
+                                : sim_clip(halpha, 0.15, 2.2) / 3.33 * slab * exp(0.25 * sim_normal(d));
   g->ebv_gas = sim_clip(dust, 0.0, 0.9);
   g->ebv[PART_DISK] = 0.44 * g->ebv_gas;
   g->ebv[PART_YOUNG] = 0.60 * g->ebv_gas;
   g->ebv[PART_BULGE] = 0.30 * g->ebv_gas;
-  g->sigma_v = pow(10.0, sim_clip(2.07 + 0.403 * (x - 0.26) * (x < 0.26) + 0.293 * (x - 0.26) * (x >= 0.26) + 0.07 * sim_normal(d), 1.5, 2.55));
+  g->sigma_v = pow(
+      10.0, sim_clip(2.07 + 0.403 * (x - 0.26) * (x < 0.26) + 0.293 * (x - 0.26) * (x >= 0.26) + 0.07 * sim_normal(d),
+                     1.5, 2.55));
   g->is_agn = sim_uniform(d) < (g->log_m > 10.3 ? 0.06 : 0.005);
   g->log_agn = 40.3 + 0.5 * (g->log_m - 10.8) + 0.4 * sim_normal(d);
   history(s, d, g, pow(10.0, log_sfr), has_emulator);

@@ -2,15 +2,21 @@
 /*
  * The simulator: one object at a time, each a pure function of (configuration, index).
  *
- * A galaxy is drawn, its spectrum computed, and its flux compared with the survey's limit; refused ones are drawn again with the next
- * attempt number (1.12 attempts on average). Then the same spectrum is observed by the spectrograph and, through the filters, by the
- * camera. Objects live in the cells of the Legacy Surveys' real bricks, so identifiers, names and positions are of the real form.
+ * A galaxy is drawn, its spectrum computed, and its flux compared with the survey's limit; refused ones are drawn again
+ * with the next attempt number (1.12 attempts on average). Then the same spectrum is observed by the spectrograph and,
+ * through the filters, by the camera. Objects live in the cells of the Legacy Surveys' real bricks, so identifiers,
+ * names and positions are of the real form.
  */
 #include <stdio.h>
 
 #include "simulator.h"
 
-enum { ATTEMPTS_MAX = 40, RELEASE = 9010, FIRST_BRICK_ROW = 369, CELL_MARGIN = (SYZ_BRICK_SIZE - SYZ_BRICK_CELLS * SYZ_IMAGE_SIZE) / 2 };
+enum {
+  ATTEMPTS_MAX = 40,
+  RELEASE = 9010,
+  FIRST_BRICK_ROW = 369,
+  CELL_MARGIN = (SYZ_BRICK_SIZE - SYZ_BRICK_CELLS * SYZ_IMAGE_SIZE) / 2
+};
 
 struct syz_simulator {
   syz_sim_config config;
@@ -56,14 +62,17 @@ static syz_status check_config(const syz_sim_config *c)
   syz_status st = SYZ_OK;
   SYZ_REQUIRE(c->redshift_min >= 0.002 && c->redshift_max <= 0.62 && c->redshift_min < c->redshift_max, SYZ_ERR_INPUT,
               "simulated redshifts %g to %g: 0.002 <= min < max <= 0.62 is needed", c->redshift_min, c->redshift_max);
-  SYZ_REQUIRE(c->magnitude_limit >= 14.0 && c->magnitude_limit <= 23.0, SYZ_ERR_INPUT, "magnitude limit %g is not within 14 to 23",
-              c->magnitude_limit);
-  SYZ_REQUIRE(c->lrg_fraction >= 0.0 && c->lrg_fraction <= 1.0 && c->artefacts >= 0.0 && c->artefacts <= 1.0, SYZ_ERR_INPUT,
-              "shares of red galaxies %g and artefacts %g are not within 0 to 1", c->lrg_fraction, c->artefacts);
-  SYZ_REQUIRE(c->image_noise >= 0.0 && c->image_noise <= 100.0 && c->spectrum_noise >= 0.0 && c->spectrum_noise <= 100.0 && c->neighbours >= 0.0 &&
-                  c->neighbours <= 10.0,
-              SYZ_ERR_INPUT, "noise %g, %g (0 to 100) or neighbours %g (0 to 10) out of range", c->image_noise, c->spectrum_noise, c->neighbours);
-  SYZ_REQUIRE(c->exposure_s >= 10.0 && c->exposure_s <= 1.0e5, SYZ_ERR_INPUT, "exposure %g s is not within 10 to 1e5", c->exposure_s);
+  SYZ_REQUIRE(c->magnitude_limit >= 14.0 && c->magnitude_limit <= 23.0, SYZ_ERR_INPUT,
+              "magnitude limit %g is not within 14 to 23", c->magnitude_limit);
+  SYZ_REQUIRE(c->lrg_fraction >= 0.0 && c->lrg_fraction <= 1.0 && c->artefacts >= 0.0 && c->artefacts <= 1.0,
+              SYZ_ERR_INPUT, "shares of red galaxies %g and artefacts %g are not within 0 to 1", c->lrg_fraction,
+              c->artefacts);
+  SYZ_REQUIRE(c->image_noise >= 0.0 && c->image_noise <= 100.0 && c->spectrum_noise >= 0.0 &&
+                  c->spectrum_noise <= 100.0 && c->neighbours >= 0.0 && c->neighbours <= 10.0,
+              SYZ_ERR_INPUT, "noise %g, %g (0 to 100) or neighbours %g (0 to 10) out of range", c->image_noise,
+              c->spectrum_noise, c->neighbours);
+  SYZ_REQUIRE(c->exposure_s >= 10.0 && c->exposure_s <= 1.0e5, SYZ_ERR_INPUT, "exposure %g s is not within 10 to 1e5",
+              c->exposure_s);
 cleanup:
   return st;
 }
@@ -101,7 +110,8 @@ void syz_simulator_destroy(syz_simulator **s)
 /* --------------------------------------------------------------- bricks */
 
 /* Columns of a row of bricks. Rows are centred on multiples of 0.25 degrees from pole to pole, each
- * cut into the even number of columns that keeps them 0.25 degrees wide or less: 662,174 bricks. Source: desihub/desiutil brick.py. */
+ * cut into the even number of columns that keeps them 0.25 degrees wide or less: 662,174 bricks. Source:
+ * desihub/desiutil brick.py. */
 static int brick_columns(int row)
 {
   double near = fmax(0.0, fabs(-90.0 + 0.25 * row) - 0.125); /* the edge nearer to the equator */
@@ -120,11 +130,12 @@ void syz_simulator_brick(int64_t brick, syz_sim_object *o)
   o->brick_id = before + column + 1;
   o->brick_ra = 360.0 * (column + 0.5) / columns;
   o->brick_dec = -90.0 + 0.25 * row;
-  snprintf(o->brick_name, sizeof o->brick_name, "%04d%c%03d", (int)(10.0 * o->brick_ra + 1e-9) % 3600, o->brick_dec < 0 ? 'm' : 'p',
-           (int)(10.0 * fabs(o->brick_dec) + 1e-9) % 1000);
+  snprintf(o->brick_name, sizeof o->brick_name, "%04d%c%03d", (int)(10.0 * o->brick_ra + 1e-9) % 3600,
+           o->brick_dec < 0 ? 'm' : 'p', (int)(10.0 * fabs(o->brick_dec) + 1e-9) % 1000);
 }
 
-/* Where a brick's pixel (from 0) is on the sky: inverse gnomonic projection, North up, East left (Calabretta & Greisen 2002, section 5.1.3). */
+/* Where a brick's pixel (from 0) is on the sky: inverse gnomonic projection, North up, East left (Calabretta & Greisen
+ * 2002, section 5.1.3). */
 static void pixel_to_sky(const syz_sim_object *o, double x, double y, double *ra, double *dec)
 {
   const double rad = SYZ_PI / 180.0, step = SYZ_PIXEL_ARCSEC / 3600.0 * rad, middle = 0.5 * (SYZ_BRICK_SIZE - 1);
@@ -187,13 +198,16 @@ void syz_simulator_make(syz_simulator *s, int64_t index, syz_sim_object *o)
   for (int attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
     sim_galaxy_draw(s->population, sim_spectrograph_stellar(s->spectrograph), c, index, attempt, s->has_emulator, &g);
     light = sim_spectrograph_shine(s->spectrograph, &g);
-    for (int b = 0; b < SYZ_BANDS; b++) o->flux[b] = light->flux[PART_BULGE][b] + light->flux[PART_DISK][b] + light->flux[PART_YOUNG][b];
+    for (int b = 0; b < SYZ_BANDS; b++)
+      o->flux[b] = light->flux[PART_BULGE][b] + light->flux[PART_DISK][b] + light->flux[PART_YOUNG][b];
     bool passes = g.is_lrg ? syz_magnitude(o->flux[2]) < 20.4 : syz_magnitude(o->flux[1]) < c->magnitude_limit;
     if (passes) break;
   }
-  for (int i = 0; i < SYZ_SIM_WAVES; i++) s->model[i] = light->part[PART_BULGE][i] + light->part[PART_DISK][i] + light->part[PART_YOUNG][i];
+  for (int i = 0; i < SYZ_SIM_WAVES; i++)
+    s->model[i] = light->part[PART_BULGE][i] + light->part[PART_DISK][i] + light->part[PART_YOUNG][i];
   describe(&g, light, o);
   if (o->model) memcpy(o->model, s->model, sizeof(float) * SYZ_SIM_WAVES);
-  if (o->spectrum || o->ivar || o->arm_flux || o->arm_ivar || o->arm_sigma_A) sim_spectrograph_observe(s->spectrograph, c, index, s->model, o);
+  if (o->spectrum || o->ivar || o->arm_flux || o->arm_ivar || o->arm_sigma_A)
+    sim_spectrograph_observe(s->spectrograph, c, index, s->model, o);
   sim_camera_expose(s->camera, c, index, &g, light, o);
 }

@@ -54,8 +54,8 @@ typedef struct sim_population sim_population;
 syz_status sim_population_create(const syz_sim_config *c, sim_population **out);
 void sim_population_destroy(sim_population **p);
 /** Draw a galaxy; `attempt` counts the ones before it that the survey's limit refused. */
-void sim_galaxy_draw(const sim_population *p, const syz_stellar *s, const syz_sim_config *c, int64_t index, int attempt, bool has_emulator,
-                     sim_galaxy *g);
+void sim_galaxy_draw(const sim_population *p, const syz_stellar *s, const syz_sim_config *c, int64_t index, int attempt,
+                     bool has_emulator, sim_galaxy *g);
 /** Age of the Universe at z in Gyr, flat LCDM with H0 = 70, Omega_m = 0.3. */
 double sim_age_universe_gyr(double z);
 /** Luminosity distance, Mpc. */
@@ -72,11 +72,14 @@ void sim_spectrograph_destroy(sim_spectrograph **s);
 const syz_stellar *sim_spectrograph_stellar(const sim_spectrograph *s);
 /** Spectra and fluxes of the parts of g; borrowed until the next call. */
 const sim_spectra *sim_spectrograph_shine(sim_spectrograph *s, const sim_galaxy *g);
-/** Arms and joined spectrum of object `index` from the model [SYZ_SIM_WAVES]; outputs of o that are NULL are left out. */
-void sim_spectrograph_observe(sim_spectrograph *s, const syz_sim_config *c, int64_t index, const float *model, syz_sim_object *o);
+/** Arms and joined spectrum of object `index` from the model [SYZ_SIM_WAVES]; outputs of o that are NULL are left out.
+ */
+void sim_spectrograph_observe(sim_spectrograph *s, const syz_sim_config *c, int64_t index, const float *model,
+                              syz_sim_object *o);
 
 typedef struct sim_camera sim_camera;
 syz_status sim_camera_create(sim_camera **out);
 void sim_camera_destroy(sim_camera **c);
 /** Image, segment map and labels of the observation, from the fluxes of the parts. */
-void sim_camera_expose(sim_camera *c, const syz_sim_config *config, int64_t index, const sim_galaxy *g, const sim_spectra *light, syz_sim_object *o);
+void sim_camera_expose(sim_camera *c, const syz_sim_config *config, int64_t index, const sim_galaxy *g,
+                       const sim_spectra *light, syz_sim_object *o);

@@ -26,8 +26,8 @@ syz_status syz_stellar_create(syz_stellar **out);
 void syz_stellar_destroy(syz_stellar **s);
 
 /**
- * Sum of populations: out[i] = sum over ages of weight[a] * L(a, log_z)[i], linear between metallicities, clamped at the ends.
- * weight [AGES]: solar masses formed in each age bin. out [PIXELS] Lsun/Angstrom.
+ * Sum of populations: out[i] = sum over ages of weight[a] * L(a, log_z)[i], linear between metallicities, clamped at
+ * the ends. weight [AGES]: solar masses formed in each age bin. out [PIXELS] Lsun/Angstrom.
  */
 void syz_stellar_mix(const syz_stellar *s, const double *weight, double log_z, float *out);
 

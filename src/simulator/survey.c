@@ -4,11 +4,11 @@
  *
  *   legacy/coadd/<AAA>/<brick>/legacysurvey-<brick>-{image,invvar}-{g,r,z}.fits.fz   3600 x 3600, Rice, pixels in HDU 1
  *   legacy/tractor/<AAA>/tractor-<brick>.fits
- *   desi/tiles/cumulative/<brickid>/20260101/{coadd,redrock}-0-<brickid>-thru20260101.fits   a brick is a tile of its own
- *   truth/truth-<brick>.fits                                                         every label, row by row
+ *   desi/tiles/cumulative/<brickid>/20260101/{coadd,redrock}-0-<brickid>-thru20260101.fits   a brick is a tile of its
+ * own truth/truth-<brick>.fits                                                         every label, row by row
  *
- * Stamps lie side by side in the brick, 23 to a row, so a cutout around a catalogue position is the simulated stamp; between and beyond
- * them invvar is 0. Formats: src/sky/README.md "DESI spectra", "Legacy Surveys images".
+ * Stamps lie side by side in the brick, 23 to a row, so a cutout around a catalogue position is the simulated stamp;
+ * between and beyond them invvar is 0. Formats: src/sky/README.md "DESI spectra", "Legacy Surveys images".
  */
 #include <stdio.h>
 
@@ -62,7 +62,8 @@ static syz_status make_path(const brick *b, char *path, size_t room, const char 
   if (b->files) {
     SYZ_ASSERT(b->files->n < (int)(sizeof b->files->name / sizeof *b->files->name));
     char *kept = b->files->name[b->files->n++];
-    SYZ_REQUIRE(snprintf(kept, sizeof *b->files->name, "%s/%s", middle, name) < (int)sizeof *b->files->name, SYZ_ERR_WRITE, "%s: name too long", name);
+    SYZ_REQUIRE(snprintf(kept, sizeof *b->files->name, "%s/%s", middle, name) < (int)sizeof *b->files->name,
+                SYZ_ERR_WRITE, "%s: name too long", name);
   }
   SYZ_TRY(syz_make_own_folder(folder, middle));
   snprintf(path + used, room - (size_t)used, "/%s", name);
@@ -95,8 +96,10 @@ static syz_status write_image(const brick *b, int band, bool is_invvar, float *p
   snprintf(name, sizeof name, "legacysurvey-%s-%s-%s.fits.fz", first->brick_name, kind, letter);
   snprintf(extname, sizeof extname, "%s_%s", is_invvar ? "INVVAR" : "IMAGE", letter);
   SYZ_TRY(make_path(b, path, sizeof path, middle, name));
-  int n = syz_wcs_tan_cards(first->brick_ra, first->brick_dec, 0.5 * (SYZ_BRICK_SIZE - 1), 0.5 * (SYZ_BRICK_SIZE - 1), SYZ_PIXEL_ARCSEC, cards);
-  cards[n++] = SYZ_CARD_TEXT("BUNIT", is_invvar ? "1/nanomaggy^2" : "nanomaggy", "AB mag = 22.5 - 2.5*log10(nanomaggy)");
+  int n = syz_wcs_tan_cards(first->brick_ra, first->brick_dec, 0.5 * (SYZ_BRICK_SIZE - 1), 0.5 * (SYZ_BRICK_SIZE - 1),
+                            SYZ_PIXEL_ARCSEC, cards);
+  cards[n++] =
+      SYZ_CARD_TEXT("BUNIT", is_invvar ? "1/nanomaggy^2" : "nanomaggy", "AB mag = 22.5 - 2.5*log10(nanomaggy)");
   cards[n++] = SYZ_CARD_REAL("MAGZERO", 22.5, "magnitude zero point");
   cards[n++] = SYZ_CARD_TEXT("FILTER", letter, "band of this image");
   cards[n++] = SYZ_CARD_TEXT("BRICKNAM", first->brick_name, "brick");
@@ -104,7 +107,8 @@ static syz_status write_image(const brick *b, int band, bool is_invvar, float *p
   cards[n++] = SYZ_CARD_TEXT("IMTYPE", kind, "product");
   cards[n++] = SYZ_CARD_TEXT("SURVEY", "SIMULATED", "not an observation");
   SYZ_TRY(syz_fits_create(path, &out));
-  SYZ_TRY(syz_fits_out_image(out, extname, -32, 2, shape, pixels, is_invvar ? SYZ_FITS_RICE : SYZ_FITS_RICE_DITHER, cards, n));
+  SYZ_TRY(syz_fits_out_image(out, extname, -32, 2, shape, pixels, is_invvar ? SYZ_FITS_RICE : SYZ_FITS_RICE_DITHER,
+                             cards, n));
   SYZ_TRY(syz_fits_out_finish(&out));
 cleanup:
   syz_fits_out_destroy(&out);
@@ -140,11 +144,11 @@ static void *add_column(table *t, const char *name, char type, int64_t repeat, c
   return data;
 }
 
-#define COLUMN(type, variable, t, name, letter, repeat, unit)                                                                                        \
-  type *variable = add_column((t), (name), (letter), (repeat), (unit));                                                                              \
-  if (!variable) {                                                                                                                                   \
-    st = syz_error_pass(SYZ_ERR_MEMORY, __FILE__, __LINE__);                                                                                         \
-    goto cleanup;                                                                                                                                    \
+#define COLUMN(type, variable, t, name, letter, repeat, unit)                                                          \
+  type *variable = add_column((t), (name), (letter), (repeat), (unit));                                                \
+  if (!variable) {                                                                                                     \
+    st = syz_error_pass(SYZ_ERR_MEMORY, __FILE__, __LINE__);                                                           \
+    goto cleanup;                                                                                                      \
   }
 
 static syz_status add_constant(table *t, const char *name, char type, double value, const char *unit)
@@ -211,7 +215,8 @@ cleanup:
 static syz_status add_photometry(table *t, const brick *b, bool is_desi)
 {
   static const char *const flux_name[2][3] = {{"flux_g", "flux_r", "flux_z"}, {"FLUX_G", "FLUX_R", "FLUX_Z"}};
-  static const char *const ivar_name[2][3] = {{"flux_ivar_g", "flux_ivar_r", "flux_ivar_z"}, {"FLUX_IVAR_G", "FLUX_IVAR_R", "FLUX_IVAR_Z"}};
+  static const char *const ivar_name[2][3] = {{"flux_ivar_g", "flux_ivar_r", "flux_ivar_z"},
+                                              {"FLUX_IVAR_G", "FLUX_IVAR_R", "FLUX_IVAR_Z"}};
   syz_status st = SYZ_OK;
   int u = is_desi;
   SYZ_TRY(add_constant(t, u ? "RELEASE" : "release", 'I', 9010, NULL));
@@ -228,8 +233,8 @@ static syz_status add_photometry(table *t, const brick *b, bool is_desi)
     for (int64_t i = 0; i < b->n; i++) {
       const float *l = b->object[i].label;
       /* Sky noise under a Gaussian aperture of the seeing and the galaxy: 4 pi sigma^2 pixels. */
-      double s2 =
-          (pow(l[SYZ_SIM_psf_fwhm_g + band] / 2.3548, 2.0) + pow(l[SYZ_SIM_half_light_radius] / 1.1774, 2.0)) / (SYZ_PIXEL_ARCSEC * SYZ_PIXEL_ARCSEC);
+      double s2 = (pow(l[SYZ_SIM_psf_fwhm_g + band] / 2.3548, 2.0) + pow(l[SYZ_SIM_half_light_radius] / 1.1774, 2.0)) /
+                  (SYZ_PIXEL_ARCSEC * SYZ_PIXEL_ARCSEC);
       double noise = l[SYZ_SIM_noise_g + band];
       flux[i] = (float)b->object[i].flux[band];
       ivar[i] = (float)(1.0 / (4.0 * SYZ_PI * s2 * noise * noise));
@@ -266,7 +271,8 @@ static syz_status write_tractor(const brick *b)
     bx[i] = (float)(b->object[i].brick_x + b->object[i].x);
     by[i] = (float)(b->object[i].brick_y + b->object[i].y);
   }
-  static const char *const nobs[3] = {"nobs_g", "nobs_r", "nobs_z"}, *const size[3] = {"psfsize_g", "psfsize_r", "psfsize_z"};
+  static const char *const nobs[3] = {"nobs_g", "nobs_r", "nobs_z"}, *const size[3] = {"psfsize_g", "psfsize_r",
+                                                                                       "psfsize_z"};
   static const char *const transmission[3] = {"mw_transmission_g", "mw_transmission_r", "mw_transmission_z"};
   for (int band = 0; band < SYZ_BANDS; band++) {
     SYZ_TRY(add_constant(&t, nobs[band], 'I', 3, NULL));
@@ -343,14 +349,18 @@ cleanup:
   return st;
 }
 
-/* An arm: wavelengths, flux, ivar, mask, resolution (offsets 5 .. -5 of a Gaussian line spread, integrated over pixels). */
+/* An arm: wavelengths, flux, ivar, mask, resolution (offsets 5 .. -5 of a Gaussian line spread, integrated over
+ * pixels). */
 static syz_status put_arm(syz_fits_out *out, const brick *b, int arm)
 {
   syz_status st = SYZ_OK;
   const char letter = "BRZ"[arm];
-  int64_t n = syz_arm_count[arm], start = arm == 0 ? 0 : arm == 1 ? syz_arm_count[0] : syz_arm_count[0] + syz_arm_count[1];
+  int64_t n = syz_arm_count[arm], start = arm == 0   ? 0
+                                          : arm == 1 ? syz_arm_count[0]
+                                                     : syz_arm_count[0] + syz_arm_count[1];
   const int64_t line[1] = {n}, plane[2] = {b->n, n}, cube[3] = {b->n, DIAGONALS, n};
-  const syz_fits_card flux_unit = SYZ_CARD_TEXT("BUNIT", "10**-17 erg/(s cm2 Angstrom)", NULL), wave_unit = SYZ_CARD_TEXT("BUNIT", "Angstrom", NULL);
+  const syz_fits_card flux_unit = SYZ_CARD_TEXT("BUNIT", "10**-17 erg/(s cm2 Angstrom)", NULL),
+                      wave_unit = SYZ_CARD_TEXT("BUNIT", "Angstrom", NULL);
   const syz_fits_card ivar_unit = SYZ_CARD_TEXT("BUNIT", "10**+34 (s2 cm4 Angstrom2) / erg2", NULL);
   double *wave = NULL;
   float *x = NULL, *resolution = NULL;
@@ -378,8 +388,8 @@ static syz_status put_arm(syz_fits_out *out, const brick *b, int arm)
   const double sigma = 0.76 / SYZ_WAVE_STEP_A; /* pixels, as in spectrum.c */
   for (int64_t o = 0; o < b->n; o++)
     for (int d = 0; d < DIAGONALS; d++) {
-      double offset = DIAGONALS / 2 - d,
-             share = 0.5 * (erf((offset + 0.5) / (sigma * 1.4142135623730951)) - erf((offset - 0.5) / (sigma * 1.4142135623730951)));
+      double offset = DIAGONALS / 2 - d, share = 0.5 * (erf((offset + 0.5) / (sigma * 1.4142135623730951)) -
+                                                        erf((offset - 0.5) / (sigma * 1.4142135623730951)));
       float *row = resolution + (o * DIAGONALS + d) * n;
       for (int64_t i = 0; i < n; i++) row[i] = (float)share;
     }
@@ -471,14 +481,15 @@ cleanup:
   return st;
 }
 
-syz_status syz_simulator_write_survey(syz_simulator *s, int64_t first, int64_t n, const char *folder, syz_survey_files *files)
+syz_status syz_simulator_write_survey(syz_simulator *s, int64_t first, int64_t n, const char *folder,
+                                      syz_survey_files *files)
 {
   enum { CELLS = SYZ_BRICK_CELLS * SYZ_BRICK_CELLS };
   syz_status st = SYZ_OK;
   brick b = {0};
   float *pixels = NULL;
-  SYZ_REQUIRE(first >= 0 && n > 0 && first / CELLS == (first + n - 1) / CELLS, SYZ_ERR_INPUT, "objects %lld to %lld are not of one brick",
-              (long long)first, (long long)(first + n - 1));
+  SYZ_REQUIRE(first >= 0 && n > 0 && first / CELLS == (first + n - 1) / CELLS, SYZ_ERR_INPUT,
+              "objects %lld to %lld are not of one brick", (long long)first, (long long)(first + n - 1));
   SYZ_TRY(brick_make(s, first, n, folder, &b));
   b.files = files;
   if (files) files->n = 0;

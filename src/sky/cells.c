@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Cells of the sky, for dealing positions out to ranks: zones of a quarter of a degree in declination, each cut in right ascension into cells that
- * are about as wide (Gray, Nieto-Santisteban & Szalay 2006, arXiv:cs/0701171). A disc of radius r around (ra, dec) reaches asin(sin r / cos dec) in
- * right ascension, or all around when a pole is within r, so the cells that it may touch are known exactly and none is missed.
+ * Cells of the sky, for dealing positions out to ranks: zones of a quarter of a degree in declination, each cut in
+ * right ascension into cells that are about as wide (Gray, Nieto-Santisteban & Szalay 2006, arXiv:cs/0701171). A disc
+ * of radius r around (ra, dec) reaches asin(sin r / cos dec) in right ascension, or all around when a pole is within r,
+ * so the cells that it may touch are known exactly and none is missed.
  */
 #include "syzygy/sky.h"
 
@@ -33,7 +34,8 @@ int32_t syz_cell_of(double ra, double dec)
   return cell_number(zone, place < cells ? place : cells - 1);
 }
 
-void syz_cells_around(double ra, double dec, double radius_deg, void (*visit)(void *context, int32_t cell), void *context)
+void syz_cells_around(double ra, double dec, double radius_deg, void (*visit)(void *context, int32_t cell),
+                      void *context)
 {
   const double slack_deg = 1e-9; /* more than rounding */
   double r = radius_deg + slack_deg;

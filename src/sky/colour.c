@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The Legacy Survey viewer's colour mapping, branch-free so that the compiler vectorises it (libm's asinhf is a call a pixel).
+ * The Legacy Survey viewer's colour mapping, branch-free so that the compiler vectorises it (libm's asinhf is a call a
+ * pixel).
  *
- * asinh(t) = log1p(u), u = t + t^2 / (1 + sqrt(1 + t^2)), t >= 0. With w = fl(1 + u), log1p(u) = log(w) + (u - (w - 1)) / w to
- * first order in the rounding of w; log(w) = e log 2 + log(m), m in [sqrt(1/2), sqrt(2)), by syz_log_f32.
+ * asinh(t) = log1p(u), u = t + t^2 / (1 + sqrt(1 + t^2)), t >= 0. With w = fl(1 + u), log1p(u) = log(w) + (u - (w - 1))
+ * / w to first order in the rounding of w; log(w) = e log 2 + log(m), m in [sqrt(1/2), sqrt(2)), by syz_log_f32.
  */
 #include "syzygy/sky.h"
 
@@ -12,7 +13,8 @@
 
 int syz_band_index(char band) { return band == 'g' ? 0 : band == 'r' ? 1 : band == 'z' ? 2 : -1; }
 
-void syz_colour_map(float *restrict planes, const float *restrict image, int64_t n) {
+void syz_colour_map(float *restrict planes, const float *restrict image, int64_t n)
+{
   const float *g = image, *r = image + n, *z = image + 2 * n;
   float *out_z = planes, *out_r = planes + n, *out_g = planes + 2 * n;
   const float m = 0.03f, Q = 20.0f, root = 4.47213595499957939f;

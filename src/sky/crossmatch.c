@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Nearest positions on the sky by a k-d tree of unit vectors: chord length grows with angle, so the nearest vector is the nearest
- * position, without special cases at the poles or RA = 0. The tree is implicit: order[] holds the median of each range in its
- * middle, split along the axis of the level. Equal distances go to the lowest number, so that the result does not depend on the tree.
+ * Nearest positions on the sky by a k-d tree of unit vectors: chord length grows with angle, so the nearest vector is
+ * the nearest position, without special cases at the poles or RA = 0. The tree is implicit: order[] holds the median of
+ * each range in its middle, split along the axis of the level. Equal distances go to the lowest number, so that the
+ * result does not depend on the tree.
  */
 #include "syzygy/sky.h"
 
@@ -17,20 +18,24 @@ struct syz_skytree {
   double (*point)[3]; /**< in the order of order[] */
 };
 
-static void unit_vector(double ra, double dec, double v[3]) {
+static void unit_vector(double ra, double dec, double v[3])
+{
   double c = cos(dec * DEGREE);
   v[0] = c * cos(ra * DEGREE);
   v[1] = c * sin(ra * DEGREE);
   v[2] = sin(dec * DEGREE);
 }
 
-double syz_separation(double ra1, double dec1, double ra2, double dec2) {
-  double d = (ra2 - ra1) * DEGREE, s1 = sin(dec1 * DEGREE), c1 = cos(dec1 * DEGREE), s2 = sin(dec2 * DEGREE), c2 = cos(dec2 * DEGREE);
+double syz_separation(double ra1, double dec1, double ra2, double dec2)
+{
+  double d = (ra2 - ra1) * DEGREE, s1 = sin(dec1 * DEGREE), c1 = cos(dec1 * DEGREE), s2 = sin(dec2 * DEGREE),
+         c2 = cos(dec2 * DEGREE);
   double a = c2 * sin(d), b = c1 * s2 - s1 * c2 * cos(d);
   return atan2(sqrt(a * a + b * b), s1 * s2 + c1 * c2 * cos(d)) / DEGREE;
 }
 
-static void swap_points(syz_skytree *t, int64_t a, int64_t b) {
+static void swap_points(syz_skytree *t, int64_t a, int64_t b)
+{
   double v[3];
   memcpy(v, t->point[a], sizeof v);
   memcpy(t->point[a], t->point[b], sizeof v);
@@ -41,7 +46,8 @@ static void swap_points(syz_skytree *t, int64_t a, int64_t b) {
 }
 
 /* Quickselect of the middle; the pivot is the middle element, so sorted input is no worst case. */
-static void select_middle(syz_skytree *t, int64_t low, int64_t high, int64_t middle, int axis) {
+static void select_middle(syz_skytree *t, int64_t low, int64_t high, int64_t middle, int axis)
+{
   while (low < high) {
     double pivot = t->point[low + (high - low) / 2][axis];
     int64_t i = low, j = high;
@@ -59,7 +65,8 @@ static void select_middle(syz_skytree *t, int64_t low, int64_t high, int64_t mid
   }
 }
 
-static void build(syz_skytree *t, int64_t low, int64_t high, int axis) {
+static void build(syz_skytree *t, int64_t low, int64_t high, int axis)
+{
   while (high - low > 1) {
     int64_t middle = low + (high - low) / 2;
     select_middle(t, low, high - 1, middle, axis);
@@ -69,7 +76,8 @@ static void build(syz_skytree *t, int64_t low, int64_t high, int axis) {
   }
 }
 
-syz_status syz_skytree_create(int64_t n, const double *ra, const double *dec, syz_skytree **out) {
+syz_status syz_skytree_create(int64_t n, const double *ra, const double *dec, syz_skytree **out)
+{
   syz_status st = SYZ_OK;
   syz_skytree *t = NULL;
   *out = NULL;
@@ -89,7 +97,8 @@ cleanup:
   return st;
 }
 
-void syz_skytree_destroy(syz_skytree **tree) {
+void syz_skytree_destroy(syz_skytree **tree)
+{
   syz_skytree *t = *tree;
   if (!t) return;
   syz_free(&t->order);
@@ -102,7 +111,8 @@ typedef struct search {
   int64_t best;
 } search;
 
-static void descend(const syz_skytree *t, search *s, int64_t low, int64_t high, int axis) {
+static void descend(const syz_skytree *t, search *s, int64_t low, int64_t high, int axis)
+{
   while (low < high) {
     int64_t middle = low + (high - low) / 2;
     const double *p = t->point[middle];
@@ -176,7 +186,8 @@ static bool descend_within(const syz_skytree *t, const sweep *s, int64_t low, in
   return true;
 }
 
-void syz_skytree_within(const syz_skytree *t, double ra, double dec, double radius_deg, bool (*visit)(void *context, int64_t number), void *context)
+void syz_skytree_within(const syz_skytree *t, double ra, double dec, double radius_deg,
+                        bool (*visit)(void *context, int64_t number), void *context)
 {
   sweep s = {.chord2 = squared_chord(radius_deg), .visit = visit, .context = context};
   if (!isfinite(ra) || !isfinite(dec)) return;
@@ -184,8 +195,10 @@ void syz_skytree_within(const syz_skytree *t, double ra, double dec, double radi
   (void)descend_within(t, &s, 0, t->n, 0);
 }
 
-int64_t syz_targetid(int64_t release, int64_t brickid, int64_t objid) {
-  return (int64_t)((uint64_t)objid | (uint64_t)brickid << 22 | (uint64_t)release << 42); /* unsigned: columns may hold anything */
+int64_t syz_targetid(int64_t release, int64_t brickid, int64_t objid)
+{
+  return (int64_t)((uint64_t)objid | (uint64_t)brickid << 22 |
+                   (uint64_t)release << 42); /* unsigned: columns may hold anything */
 }
 bool syz_targetid_is_sky(int64_t targetid) { return targetid < 0 || (targetid >> 59 & 1); }
 int64_t syz_sdss_id(int64_t plate, int64_t mjd, int64_t fiber) { return plate * 1000000000 + mjd * 10000 + fiber; }

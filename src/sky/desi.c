@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * DESI coadd and per-exposure spectra files: HDUs by name, in any order (README.md "DESI spectra"). Exposures of one target are summed
- * arm by arm with inverse-variance weights, masked pixels left out, before the arms are joined, as desispec.coaddition.coadd does
- * (without its cosmic-ray rejection); exposures with a bad fibre are left out unless all are bad.
+ * DESI coadd and per-exposure spectra files: HDUs by name, in any order (README.md "DESI spectra"). Exposures of one
+ * target are summed arm by arm with inverse-variance weights, masked pixels left out, before the arms are joined, as
+ * desispec.coaddition.coadd does (without its cosmic-ray rejection); exposures with a bad fibre are left out unless all
+ * are bad.
  */
 #include "spectra.h"
 
@@ -13,7 +14,8 @@
 static int64_t text_length(const char *t) { return (int64_t)strlen(t); }
 
 /* Arms are whatever has a X_WAVELENGTH: B, R, Z, or one camera-coadded BRZ. */
-static syz_status find_arms(syz_spectra *s, int64_t rows) {
+static syz_status find_arms(syz_spectra *s, int64_t rows)
+{
   syz_status st = SYZ_OK;
   const char *path = syz_fits_path(s->file);
   char name[80];
@@ -35,16 +37,18 @@ static syz_status find_arms(syz_spectra *s, int64_t rows) {
     SYZ_REQUIRE(a->ivar >= 0, SYZ_ERR_DATA, "%s: HDU %s_IVAR is missing", path, a->letter);
     a->n = hdu->pixels;
     SYZ_REQUIRE(a->n >= 1 && a->n <= SYZ_SPECTRUM_PIXELS && hdu->naxis == 1, SYZ_ERR_DATA,
-                "%s[%s]: %lld wavelengths in %d axes, 1 to %d in one are allowed", path, hdu->name, (long long)a->n, hdu->naxis,
-                (int)SYZ_SPECTRUM_PIXELS);
+                "%s[%s]: %lld wavelengths in %d axes, 1 to %d in one are allowed", path, hdu->name, (long long)a->n,
+                hdu->naxis, (int)SYZ_SPECTRUM_PIXELS);
     const int part[3] = {a->flux, a->ivar, a->mask};
     for (int k = 0; k < 3; k++) {
       if (part[k] < 0) continue;
       const syz_fits_hdu *p = syz_fits_get(s->file, part[k]);
-      SYZ_REQUIRE(p->kind == SYZ_FITS_IMAGE || p->kind == SYZ_FITS_COMPRESSED, SYZ_ERR_DATA, "%s[%s]: not an image", path, p->name);
+      SYZ_REQUIRE(p->kind == SYZ_FITS_IMAGE || p->kind == SYZ_FITS_COMPRESSED, SYZ_ERR_DATA, "%s[%s]: not an image",
+                  path, p->name);
       SYZ_REQUIRE(p->naxis == 2 && p->shape[0] == rows && p->shape[1] == a->n, SYZ_ERR_DATA,
-                  "%s[%s]: shape (%lld, %lld) in %d axes, FIBERMAP and %s_WAVELENGTH ask for (%lld, %lld)", path, p->name,
-                  (long long)p->shape[0], (long long)p->shape[1], p->naxis, a->letter, (long long)rows, (long long)a->n);
+                  "%s[%s]: shape (%lld, %lld) in %d axes, FIBERMAP and %s_WAVELENGTH ask for (%lld, %lld)", path,
+                  p->name, (long long)p->shape[0], (long long)p->shape[1], p->naxis, a->letter, (long long)rows,
+                  (long long)a->n);
     }
     SYZ_TRY(spectra_check_unit(s->file, a->flux));
     SYZ_ALLOC(a->wave_A, "wavelengths", a->n);
@@ -56,8 +60,10 @@ cleanup:
   return st;
 }
 
-/* The grid must be right before any object is counted: a dry join of spectra with ivar 1 finds what is wrong with it, and where no arm reaches. */
-static syz_status check_grid(syz_spectra *s) {
+/* The grid must be right before any object is counted: a dry join of spectra with ivar 1 finds what is wrong with it,
+ * and where no arm reaches. */
+static syz_status check_grid(syz_spectra *s)
+{
   syz_status st = SYZ_OK;
   syz_arm arm[DESI_ARMS];
   float *one = NULL, *flux = NULL, *ivar = NULL;
@@ -76,7 +82,8 @@ cleanup:
 }
 
 /* Which rows make up which object: one each, or grouped by TARGETID in order of first appearance. */
-static syz_status group_rows(syz_spectra *s, int64_t rows, const int64_t *id, bool is_grouped) {
+static syz_status group_rows(syz_spectra *s, int64_t rows, const int64_t *id, bool is_grouped)
+{
   syz_status st = SYZ_OK;
   int64_t *group = NULL, *size = NULL, *slot = NULL;
   SYZ_ALLOC(s->row, "FIBERMAP rows", rows + 1);
@@ -122,17 +129,20 @@ bool desi_recognise(const syz_fits *f)
   bool has_arms = false;
   for (int h = 0; h < syz_fits_count(f) && !has_arms; h++) {
     const char *name = syz_fits_get(f, h)->name;
-    has_arms = spectra_ends_with(name, "_WAVELENGTH") || (spectra_ends_with(name, "_FLUX") && syz_fits_find(f, "FIBERMAP") >= 0);
+    has_arms = spectra_ends_with(name, "_WAVELENGTH") ||
+               (spectra_ends_with(name, "_FLUX") && syz_fits_find(f, "FIBERMAP") >= 0);
   }
   return has_arms && syz_fits_find(f, "REDSHIFTS") < 0;
 }
 
-syz_status desi_open(syz_spectra *s) {
+syz_status desi_open(syz_spectra *s)
+{
   syz_status st = SYZ_OK;
   syz_fits *f = s->file;
   int64_t *id = NULL;
   s->table = syz_fits_find(f, "FIBERMAP");
-  SYZ_REQUIRE(s->table >= 0 && syz_fits_get(f, s->table)->kind == SYZ_FITS_TABLE, SYZ_ERR_DATA, "%s: no table FIBERMAP", syz_fits_path(f));
+  SYZ_REQUIRE(s->table >= 0 && syz_fits_get(f, s->table)->kind == SYZ_FITS_TABLE, SYZ_ERR_DATA, "%s: no table FIBERMAP",
+              syz_fits_path(f));
   SYZ_TRY(syz_fits_require(f, s->table, "TARGETID"));
   int64_t rows = syz_fits_get(f, s->table)->rows;
   SYZ_ALLOC(id, "TARGETID", rows + 1);
@@ -145,7 +155,8 @@ syz_status desi_open(syz_spectra *s) {
   if (is_exposures) s->kind = "DESI spectra";
   SYZ_TRY(group_rows(s, rows, id, is_exposures && !s->options.keeps_exposures));
   SYZ_ALLOC(s->info, "spectrum table", s->n + 1);
-  const char *status_name = syz_fits_field_find(f, s->table, "COADD_FIBERSTATUS") >= 0 ? "COADD_FIBERSTATUS" : "FIBERSTATUS";
+  const char *status_name =
+      syz_fits_field_find(f, s->table, "COADD_FIBERSTATUS") >= 0 ? "COADD_FIBERSTATUS" : "FIBERSTATUS";
   for (int64_t i = 0; i < s->n; i++) {
     syz_spectrum_info *o = &s->info[i];
     int64_t r = s->row[s->row_start[i]];
@@ -172,7 +183,8 @@ cleanup:
 }
 
 /* One row of one arm, with masked and senseless pixels at ivar 0. */
-static syz_status read_row(syz_spectra *s, const desi_arm *a, int64_t row, uint32_t mask_bits, float *flux, float *ivar) {
+static syz_status read_row(syz_spectra *s, const desi_arm *a, int64_t row, uint32_t mask_bits, float *flux, float *ivar)
+{
   syz_status st = SYZ_OK;
   uint32_t *mask = NULL;
   SYZ_TRY(syz_fits_read_f32(s->file, a->flux, row * a->n, a->n, flux));
@@ -190,7 +202,8 @@ cleanup:
   return st;
 }
 
-syz_status desi_read(syz_spectra *s, int64_t i, float *flux, float *ivar) {
+syz_status desi_read(syz_spectra *s, int64_t i, float *flux, float *ivar)
+{
   syz_status st = SYZ_OK;
   float *all = NULL;
   double *sum = NULL;

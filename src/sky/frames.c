@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Celestial frames of image headers. FK4 at B1950 is turned by precession, the E-terms of aberration and the slow rotation of its system against FK5
- * (together 0.7 degrees): by ERFA's functions for objects without proper motion in an inertial frame, seen at B1950 (Standish 1982, A&A 115, 20; Aoki
- * et al. 1983, A&A 128, 263). astropy's FK4 and this agree within 1.5 mas over the whole sky.
+ * Celestial frames of image headers. FK4 at B1950 is turned by precession, the E-terms of aberration and the slow
+ * rotation of its system against FK5 (together 0.7 degrees): by ERFA's functions for objects without proper motion in
+ * an inertial frame, seen at B1950 (Standish 1982, A&A 115, 20; Aoki et al. 1983, A&A 128, 263). astropy's FK4 and this
+ * agree within 1.5 mas over the whole sky.
  *
- * FK5 at J2000 is within 32 mas of ICRS and counts as that: an eighth of a Legacy Surveys pixel, and the headers that say FK5, or EQUINOX = 2000
- * without RADESYS (the Legacy Surveys' own), were mostly calibrated on catalogues in ICRS.
+ * FK5 at J2000 is within 32 mas of ICRS and counts as that: an eighth of a Legacy Surveys pixel, and the headers that
+ * say FK5, or EQUINOX = 2000 without RADESYS (the Legacy Surveys' own), were mostly calibrated on catalogues in ICRS.
  */
 #include "frames.h"
 
@@ -16,7 +17,8 @@
 static const double DEGREE = 0.017453292519943295769;
 static const double EPOCH_FK4 = 1950, J2000_JD = 2451545;
 
-/* Defaults of FITS standard 4.0, section 8.3: without RADESYS an equinox before 1984 is of FK4, another of FK5, none of ICRS. */
+/* Defaults of FITS standard 4.0, section 8.3: without RADESYS an equinox before 1984 is of FK4, another of FK5, none of
+ * ICRS. */
 syz_status sky_frame_find(const char *radesys, double equinox, const char *what, sky_frame *frame)
 {
   syz_status st = SYZ_OK;
@@ -28,8 +30,9 @@ syz_status sky_frame_find(const char *radesys, double equinox, const char *what,
   SYZ_REQUIRE(!is_fk4 || !has_equinox || equinox == EPOCH_FK4, SYZ_ERR_DATA,
               "%s: FK4 of equinox B%g is not converted, only B1950: write the header anew in ICRS", what, equinox);
   SYZ_REQUIRE(is_fk4 || is_2000 || !strcmp(radesys, "ICRS"), SYZ_ERR_DATA,
-              "%s: equinox J%g is not converted, only J2000: write the header anew in ICRS, or EQUINOX = 2000 where that is what it means", what,
-              equinox);
+              "%s: equinox J%g is not converted, only J2000: write the header anew in ICRS, or EQUINOX = 2000 where "
+              "that is what it means",
+              what, equinox);
   if (is_fk4) *frame = FRAME_FK4;
 cleanup:
   return st;

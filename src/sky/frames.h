@@ -7,8 +7,8 @@
 typedef enum sky_frame { FRAME_ICRS, FRAME_FK4 } sky_frame;
 
 /**
- * The frame by RADESYS ("" = absent) and equinox (NaN = absent). FK5 of J2000 counts as ICRS. SYZ_ERR_DATA, with `what` in front, for frames and
- * equinoxes that are not converted.
+ * The frame by RADESYS ("" = absent) and equinox (NaN = absent). FK5 of J2000 counts as ICRS. SYZ_ERR_DATA, with `what`
+ * in front, for frames and equinoxes that are not converted.
  */
 syz_status sky_frame_find(const char *radesys, double equinox, const char *what, sky_frame *frame);
 /** Degrees, in place; NaN stays. */

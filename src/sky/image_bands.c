@@ -12,7 +12,10 @@ const char *image_base_name(const char *path) { return strrchr(path, '/') ? strr
 /* One of g, r, z, or another band: a letter (i, Y), a letter with a number (W1, M411), or NUV, FUV. */
 static int band_of_word(const char *word, size_t n)
 {
-  if (n == 1) return syz_band_index(word[0]) >= 0 ? syz_band_index(word[0]) : isalpha((unsigned char)word[0]) ? IMAGE_BAND_OTHER : IMAGE_BAND_UNKNOWN;
+  if (n == 1)
+    return syz_band_index(word[0]) >= 0      ? syz_band_index(word[0])
+           : isalpha((unsigned char)word[0]) ? IMAGE_BAND_OTHER
+                                             : IMAGE_BAND_UNKNOWN;
   if (n == 3 && (!strncasecmp(word, "NUV", n) || !strncasecmp(word, "FUV", n))) return IMAGE_BAND_OTHER;
   bool has_number = n > 1 && isalpha((unsigned char)word[0]);
   for (size_t i = 1; i < n; i++) has_number = has_number && isdigit((unsigned char)word[i]);
@@ -20,9 +23,9 @@ static int band_of_word(const char *word, size_t n)
 }
 
 /*
- * The forms of FILTER: "g", "g DECam SDSS c0001 4720.0 1520.0" (DECam), "zd DECam k1038" (MzLS), "bokr" (BASS), "des-g", "DECam.g". Their first
- * word counts. Source: headers of DR9 coadds, whose FILTER is that of a
- * contributing CCD.
+ * The forms of FILTER: "g", "g DECam SDSS c0001 4720.0 1520.0" (DECam), "zd DECam k1038" (MzLS), "bokr" (BASS),
+ * "des-g", "DECam.g". Their first word counts. Source: headers of DR9 coadds, whose FILTER is that of a contributing
+ * CCD.
  */
 static int band_of_text(const char *text)
 {
@@ -34,8 +37,9 @@ static int band_of_text(const char *text)
 }
 
 /*
- * A survey's own file name: legacysurvey-1501p022-image-W1.fits.fz, frame-g-005112-4-0345.fits, c4d_150416_232655_ooi_z_v1.fits.fz (DECam),
- * k4m_160211_050013_ooi_zd_v2.fits.fz (MzLS, whose filter is called zd), ksb_160211_070206_ooi_g_v1.fits.fz (BASS).
+ * A survey's own file name: legacysurvey-1501p022-image-W1.fits.fz, frame-g-005112-4-0345.fits,
+ * c4d_150416_232655_ooi_z_v1.fits.fz (DECam), k4m_160211_050013_ooi_zd_v2.fits.fz (MzLS, whose filter is called zd),
+ * ksb_160211_070206_ooi_g_v1.fits.fz (BASS).
  */
 static int band_of_survey_name(const char *path)
 {
@@ -84,7 +88,8 @@ static bool claim_band(band_claim *c, const char *where, const char *source, con
     return true;
   }
   if (c->band != IMAGE_BAND_UNKNOWN && c->band != band) {
-    (void)syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__, "%s: %s '%s' and %s '%s' name different bands: correct the header or the name", where,
+    (void)syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__,
+                        "%s: %s '%s' and %s '%s' name different bands: correct the header or the name", where,
                         c->source, c->text, source, text);
     return false;
   }
@@ -95,14 +100,17 @@ static bool claim_band(band_claim *c, const char *where, const char *source, con
   return true;
 }
 
-/* The viewer's BANDS of a cutout of one band, or else its BAND0 where no BAND1 follows: bricks list all bands of their survey so. */
+/* The viewer's BANDS of a cutout of one band, or else its BAND0 where no BAND1 follows: bricks list all bands of their
+ * survey so. */
 static bool viewer_band(const syz_fits *f, int hdu, const char **key, char text[72])
 {
   char more[72];
   *key = "BANDS";
-  if (syz_fits_key_text(f, hdu, "BANDS", text, 72) && text[0]) return band_of_word(text, strlen(text)) != IMAGE_BAND_UNKNOWN;
+  if (syz_fits_key_text(f, hdu, "BANDS", text, 72) && text[0])
+    return band_of_word(text, strlen(text)) != IMAGE_BAND_UNKNOWN;
   *key = "BAND0";
-  return syz_fits_key_text(f, hdu, "BAND0", text, 72) && text[0] && !syz_fits_key_text(f, hdu, "BAND1", more, sizeof more);
+  return syz_fits_key_text(f, hdu, "BAND0", text, 72) && text[0] &&
+         !syz_fits_key_text(f, hdu, "BAND1", more, sizeof more);
 }
 
 int image_band(const syz_fits *f, int hdu)
@@ -114,12 +122,16 @@ int image_band(const syz_fits *f, int hdu)
   for (int place = 0; place < 2; place++) {
     if (place && (hdu == 0 || c.band != IMAGE_BAND_UNKNOWN)) break;
     for (size_t k = 0; k < sizeof key / sizeof *key; k++)
-      if (syz_fits_key_text(f, place ? 0 : hdu, key[k], text, sizeof text) && text[0] && !claim_band(&c, where, key[k], text, band_of_text(text)))
+      if (syz_fits_key_text(f, place ? 0 : hdu, key[k], text, sizeof text) && text[0] &&
+          !claim_band(&c, where, key[k], text, band_of_text(text)))
         return IMAGE_BAND_ERROR;
     const char *viewer_key;
-    if (viewer_band(f, place ? 0 : hdu, &viewer_key, text) && !claim_band(&c, where, viewer_key, text, band_of_text(text))) return IMAGE_BAND_ERROR;
+    if (viewer_band(f, place ? 0 : hdu, &viewer_key, text) &&
+        !claim_band(&c, where, viewer_key, text, band_of_text(text)))
+      return IMAGE_BAND_ERROR;
     const char *name = syz_fits_get(f, hdu)->name;
-    if (!place && !strncasecmp(name, "IMAGE_", 6) && !claim_band(&c, where, "EXTNAME", name, band_of_word(name + 6, strlen(name + 6))))
+    if (!place && !strncasecmp(name, "IMAGE_", 6) &&
+        !claim_band(&c, where, "EXTNAME", name, band_of_word(name + 6, strlen(name + 6))))
       return IMAGE_BAND_ERROR;
   }
   const char *name = image_base_name(syz_fits_path(f));
@@ -127,9 +139,10 @@ int image_band(const syz_fits *f, int hdu)
   if (by_name != IMAGE_BAND_UNKNOWN && !claim_band(&c, where, "file name", name, by_name)) return IMAGE_BAND_ERROR;
   if (c.band == IMAGE_BAND_UNKNOWN) c.band = band_of_letter(name);
   if (c.band != IMAGE_BAND_UNKNOWN) return c.band;
-  (void)syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__,
-                      "%s: the band is named neither by FILTERX, BAND or FILTER, nor EXTNAME, nor the file name%s%s%s%s", where,
-                      c.source[0] ? "; not understood: " : "", c.source, c.source[0] ? " " : "", c.text);
+  (void)syz_error_set(
+      SYZ_ERR_DATA, __FILE__, __LINE__,
+      "%s: the band is named neither by FILTERX, BAND or FILTER, nor EXTNAME, nor the file name%s%s%s%s", where,
+      c.source[0] ? "; not understood: " : "", c.source, c.source[0] ? " " : "", c.text);
   return IMAGE_BAND_ERROR;
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Files with images: Legacy Survey bricks (.fits.fz), the viewer's cutouts (cubes or one HDU a band), SDSS frames, DECam CCD images. Every
- * plane needs a band, a WCS and a unit; what has none of them is refused with the reason, rather than guessed.
+ * Files with images: Legacy Survey bricks (.fits.fz), the viewer's cutouts (cubes or one HDU a band), SDSS frames,
+ * DECam CCD images. Every plane needs a band, a WCS and a unit; what has none of them is refused with the reason,
+ * rather than guessed.
  */
 #include "images.h"
 
@@ -27,19 +28,22 @@ struct syz_images {
   syz_plane plane[PLANES_MAX];
   syz_wcs *wcs[PLANES_MAX];
   window held[PLANES_MAX];
-  bool has_sky[PLANES_MAX];      /**< instrumental: the sky is still in it */
+  bool has_sky[PLANES_MAX]; /**< instrumental: the sky is still in it */
 };
 
-static bool contains(const char *text, const char *word) {
+static bool contains(const char *text, const char *word)
+{
   size_t n = strlen(word);
   for (; *text; text++)
     if (!strncasecmp(text, word, n)) return true;
   return false;
 }
 
-bool syz_images_is_side_product(const char *path) {
-  static const char *const word[] = {"invvar", "-nexp-",  "maskbits", "psfsize", "depth-", "-chi2-",  "blobmodel", "-model-", "_ood_",
-                                     "_oow_",  "copsf_",  "_wht",     "-mask",   "_mask",  "weight"};
+bool syz_images_is_side_product(const char *path)
+{
+  static const char *const word[] = {"invvar", "-nexp-",    "maskbits", "psfsize", "depth-",
+                                     "-chi2-", "blobmodel", "-model-",  "_ood_",   "_oow_",
+                                     "copsf_", "_wht",      "-mask",    "_mask",   "weight"};
   for (size_t i = 0; i < sizeof word / sizeof *word; i++)
     if (contains(image_base_name(path), word[i])) return true;
   return false;
@@ -47,20 +51,24 @@ bool syz_images_is_side_product(const char *path) {
 
 /* ----------------------------------------------------------------- planes */
 
-static bool is_side_hdu(const syz_fits *f, int hdu) {
-  static const char *const name[] = {"INVVAR", "IVAR", "SKY", "CALIB", "MASK", "WEIGHT", "WHT", "PSF", "NEXP", "MODEL", "ERR", "VAR"};
+static bool is_side_hdu(const syz_fits *f, int hdu)
+{
+  static const char *const name[] = {"INVVAR", "IVAR", "SKY",  "CALIB", "MASK", "WEIGHT",
+                                     "WHT",    "PSF",  "NEXP", "MODEL", "ERR",  "VAR"};
   static const char *const key[] = {"IMAGETYP", "IMTYPE", "PRODTYPE"};
   char text[72];
   const char *extname = syz_fits_get(f, hdu)->name;
   for (size_t i = 0; i < sizeof name / sizeof *name; i++)
     if (!strncasecmp(extname, name[i], strlen(name[i]))) return true;
   for (size_t i = 0; i < sizeof key / sizeof *key; i++)
-    if (syz_fits_key_text(f, hdu, key[i], text, sizeof text) && text[0] && strcasecmp(text, "image") != 0 && strcasecmp(text, "object") != 0)
+    if (syz_fits_key_text(f, hdu, key[i], text, sizeof text) && text[0] && strcasecmp(text, "image") != 0 &&
+        strcasecmp(text, "object") != 0)
       return true;
   return false;
 }
 
-/* Steradian between the centres of a pixel and its neighbours in x and y: by unit vectors, which a pole does not trouble. */
+/* Steradian between the centres of a pixel and its neighbours in x and y: by unit vectors, which a pole does not
+ * trouble. */
 static double pixel_area(const double ra[3], const double dec[3])
 {
   double v[3][3];
@@ -78,25 +86,29 @@ static double pixel_area(const double ra[3], const double dec[3])
   return sqrt(x * x + y * y + z * z);
 }
 
-static syz_status measure_plane(syz_wcs *w, syz_plane *p) {
+static syz_status measure_plane(syz_wcs *w, syz_plane *p)
+{
   syz_status st = SYZ_OK;
   double cx = (double)(p->width - 1) / 2, cy = (double)(p->height - 1) / 2;
   double x[7] = {cx, cx + 1, cx, -0.5, (double)p->width - 0.5, -0.5, (double)p->width - 0.5};
   double y[7] = {cy, cy, cy + 1, -0.5, -0.5, (double)p->height - 0.5, (double)p->height - 0.5};
   double ra[7], dec[7];
   SYZ_TRY(syz_wcs_to_sky(w, 7, x, y, ra, dec));
-  SYZ_REQUIRE(isfinite(ra[0]) && isfinite(ra[1]) && isfinite(ra[2]), SYZ_ERR_DATA, "the WCS has no sky at the centre of the image");
+  SYZ_REQUIRE(isfinite(ra[0]) && isfinite(ra[1]) && isfinite(ra[2]), SYZ_ERR_DATA,
+              "the WCS has no sky at the centre of the image");
   p->ra = ra[0];
   p->dec = dec[0];
   p->pixel_arcsec = 3600 / DEGREE * sqrt(pixel_area(ra, dec));
   SYZ_REQUIRE(p->pixel_arcsec > 1e-4 && p->pixel_arcsec < 3600, SYZ_ERR_DATA, "pixels of %g arcsec", p->pixel_arcsec);
   p->radius_deg = 0;
-  for (int k = 3; k < 7; k++) p->radius_deg = fmax(p->radius_deg, isfinite(ra[k]) ? syz_separation(p->ra, p->dec, ra[k], dec[k]) : 180);
+  for (int k = 3; k < 7; k++)
+    p->radius_deg = fmax(p->radius_deg, isfinite(ra[k]) ? syz_separation(p->ra, p->dec, ra[k], dec[k]) : 180);
 cleanup:
   return st;
 }
 
-static syz_status add_planes(syz_images *m, int hdu) {
+static syz_status add_planes(syz_images *m, int hdu)
+{
   syz_status st = SYZ_OK;
   const syz_fits_hdu *h = syz_fits_get(m->file, hdu);
   char where[256], bands[72] = "";
@@ -106,16 +118,19 @@ static syz_status add_planes(syz_images *m, int hdu) {
   const char *cards = syz_fits_header(m->file, hdu, &n_cards);
   image_unit unit;
   int64_t planes = h->naxis == 3 ? h->shape[0] : 1, height = h->shape[h->naxis - 2], width = h->shape[h->naxis - 1];
-  SYZ_REQUIRE(planes >= 1 && planes <= 16, SYZ_ERR_DATA, "%s: a cube of %lld planes, bands are needed", where, (long long)planes);
-  SYZ_REQUIRE(width >= 2 && height >= 2 && width < (1 << 20) && height < (1 << 20), SYZ_ERR_DATA, "%s: an image of %lld x %lld pixels", where,
-              (long long)width, (long long)height);
+  SYZ_REQUIRE(planes >= 1 && planes <= 16, SYZ_ERR_DATA, "%s: a cube of %lld planes, bands are needed", where,
+              (long long)planes);
+  SYZ_REQUIRE(width >= 2 && height >= 2 && width < (1 << 20) && height < (1 << 20), SYZ_ERR_DATA,
+              "%s: an image of %lld x %lld pixels", where, (long long)width, (long long)height);
   if (h->naxis == 3) {
     if (m->options.bands[0])
       snprintf(bands, sizeof bands, "%s", m->options.bands);
     else
       image_bands_of_cube(m->file, hdu, planes, bands);
-    SYZ_REQUIRE(bands[0], SYZ_ERR_DATA, "%s: a cube that does not name its bands (BANDS, BAND0 ...): state them by ingest.bands", where);
-    SYZ_REQUIRE(strlen(bands) == (size_t)planes, SYZ_ERR_DATA, "%s: %lld planes and bands '%s'", where, (long long)planes, bands);
+    SYZ_REQUIRE(bands[0], SYZ_ERR_DATA,
+                "%s: a cube that does not name its bands (BANDS, BAND0 ...): state them by ingest.bands", where);
+    SYZ_REQUIRE(strlen(bands) == (size_t)planes, SYZ_ERR_DATA, "%s: %lld planes and bands '%s'", where,
+                (long long)planes, bands);
   }
   int own_band = h->naxis == 2 ? image_band(m->file, hdu) : IMAGE_BAND_UNKNOWN;
   if (own_band == IMAGE_BAND_ERROR) return syz_error_pass(SYZ_ERR_DATA, __FILE__, __LINE__);
@@ -142,8 +157,10 @@ static syz_status add_planes(syz_images *m, int hdu) {
       SYZ_REQUIRE(false, measured, "%s: %s", where, reason);
     }
     p->is_aligned = syz_wcs_is_aligned(wcs, SYZ_PIXEL_ARCSEC);
-    /* Values are interpolated at another scale, not binned: then the pixel's area is in them no more. Within 1e-3 the scale is the same. */
-    p->value_arcsec = unit.value_arcsec > 0 && fabs(p->pixel_arcsec / unit.value_arcsec - 1) > 1e-3 ? unit.value_arcsec : 0;
+    /* Values are interpolated at another scale, not binned: then the pixel's area is in them no more. Within 1e-3 the
+     * scale is the same. */
+    p->value_arcsec =
+        unit.value_arcsec > 0 && fabs(p->pixel_arcsec / unit.value_arcsec - 1) > 1e-3 ? unit.value_arcsec : 0;
     if (p->value_arcsec > 0) p->factor *= p->pixel_arcsec * p->pixel_arcsec / (p->value_arcsec * p->value_arcsec);
     m->has_sky[m->n] = unit.has_sky;
     m->wcs[m->n++] = wcs;
@@ -157,7 +174,8 @@ cleanup:
   return st;
 }
 
-syz_status syz_images_open(const char *path, const syz_images_options *options, syz_images **out) {
+syz_status syz_images_open(const char *path, const syz_images_options *options, syz_images **out)
+{
   syz_status st = SYZ_OK;
   syz_images *m = NULL;
   char reason[SYZ_ERROR_TEXT] = "";
@@ -171,11 +189,14 @@ syz_status syz_images_open(const char *path, const syz_images_options *options, 
   SYZ_TRY(syz_fits_open(path, options->verify, &m->file));
   for (int h = 0; h < syz_fits_count(m->file); h++) {
     const syz_fits_hdu *hdu = syz_fits_get(m->file, h);
-    if ((hdu->kind != SYZ_FITS_IMAGE && hdu->kind != SYZ_FITS_COMPRESSED) || !hdu->pixels || hdu->naxis < 2 || hdu->naxis > 3) continue;
+    if ((hdu->kind != SYZ_FITS_IMAGE && hdu->kind != SYZ_FITS_COMPRESSED) || !hdu->pixels || hdu->naxis < 2 ||
+        hdu->naxis > 3)
+      continue;
     if (is_side_hdu(m->file, h)) continue;
     has_image = true;
     const syz_status added = add_planes(m, h);
-    if (added != SYZ_ERR_DATA) SYZ_TRY(added); /* a plane that is damaged is passed over, but not one for which there was no memory */
+    if (added != SYZ_ERR_DATA)
+      SYZ_TRY(added); /* a plane that is damaged is passed over, but not one for which there was no memory */
     if (added != SYZ_OK && !reason[0]) snprintf(reason, sizeof reason, "%s", syz_error_text());
   }
   SYZ_REQUIRE(has_image, SYZ_ERR_DATA, "%s: no image in it (weights, masks and tables aside)", path);
@@ -188,11 +209,13 @@ cleanup:
   return st;
 }
 
-void syz_images_unload(syz_images *m) {
+void syz_images_unload(syz_images *m)
+{
   for (int i = 0; i < m->n; i++) syz_free(&m->held[i].pixels);
 }
 
-void syz_images_close(syz_images **images) {
+void syz_images_close(syz_images **images)
+{
   syz_images *m = *images;
   if (!m) return;
   for (int i = 0; i < m->n; i++) {
@@ -209,13 +232,16 @@ syz_wcs *syz_images_wcs(const syz_images *m, int i) { return m->wcs[i]; }
 
 /* ---------------------------------------------------------------- cutouts */
 
-static int compare_floats(const void *a, const void *b) {
+static int compare_floats(const void *a, const void *b)
+{
   float x = *(const float *)a, y = *(const float *)b;
   return (x > y) - (x < y);
 }
 
-/* Median of the finite pixels after two rounds of clipping at 3 sigma (1.4826 x median deviation): the sky of an instrumental image. */
-static syz_status sky_level(const float *pixels, int64_t n, float *sky) {
+/* Median of the finite pixels after two rounds of clipping at 3 sigma (1.4826 x median deviation): the sky of an
+ * instrumental image. */
+static syz_status sky_level(const float *pixels, int64_t n, float *sky)
+{
   syz_status st = SYZ_OK;
   float *x = NULL, *d = NULL;
   SYZ_ALLOC(x, "sky", n);
@@ -241,22 +267,28 @@ cleanup:
   return st;
 }
 
-static bool is_held(const window *held, const window *want) {
+static bool is_held(const window *held, const window *want)
+{
   return held->pixels && want->x >= held->x && want->y >= held->y && want->x + want->width <= held->x + held->width &&
          want->y + want->height <= held->y + held->height;
 }
 
-/* The stretch [from, end) along an axis: to whole blocks, so that the next cutouts may lie in it too, and cut to the image. */
-static void stretch(double from, double end, int64_t size, int64_t *first, int64_t *n) {
+/* The stretch [from, end) along an axis: to whole blocks, so that the next cutouts may lie in it too, and cut to the
+ * image. */
+static void stretch(double from, double end, int64_t size, int64_t *first, int64_t *n)
+{
   const double low = fmin(fmax(from, 0), (double)size - 1), high = fmin(fmax(end, low + 1), (double)size);
-  const int64_t block = (int64_t)low / WINDOW_BLOCK * WINDOW_BLOCK, last = ((int64_t)high + WINDOW_BLOCK) / WINDOW_BLOCK * WINDOW_BLOCK;
+  const int64_t block = (int64_t)low / WINDOW_BLOCK * WINDOW_BLOCK,
+                last = ((int64_t)high + WINDOW_BLOCK) / WINDOW_BLOCK * WINDOW_BLOCK;
   *first = block;
   *n = (last < size ? last : size) - block;
 }
 
-/* The part of a plane that a cutout needs: what its border is projected to (`to`: onto which grid; NULL: the pixels themselves around x, y) with room
- * for the kernels and for how the map bends. A small plane is taken whole, and one whose sky is still to be measured. */
-static syz_status find_window(const syz_images *m, int i, syz_wcs *to, double x, double y, int size, window *w) {
+/* The part of a plane that a cutout needs: what its border is projected to (`to`: onto which grid; NULL: the pixels
+ * themselves around x, y) with room for the kernels and for how the map bends. A small plane is taken whole, and one
+ * whose sky is still to be measured. */
+static syz_status find_window(const syz_images *m, int i, syz_wcs *to, double x, double y, int size, window *w)
+{
   syz_status st = SYZ_OK;
   const syz_plane *p = &m->plane[i];
   const double middle = (size - 1) / 2.0, edge[3] = {-1, middle, size};
@@ -284,7 +316,8 @@ cleanup:
   return st;
 }
 
-static syz_status load(syz_images *m, int i, const window *want) {
+static syz_status load(syz_images *m, int i, const window *want)
+{
   syz_status st = SYZ_OK;
   const syz_plane *p = &m->plane[i];
   window w = *want;
@@ -293,11 +326,13 @@ static syz_status load(syz_images *m, int i, const window *want) {
   if (is_held(&m->held[i], want)) return SYZ_OK;
   syz_free(&m->held[i].pixels);
   SYZ_REQUIRE(n <= (m->has_sky[i] ? SKY_PIXELS : WHOLE_PIXELS), SYZ_ERR_DATA,
-              "%s: %lld x %lld pixels of %.3g arcsec are wanted at once%s: more than %d are not read", syz_fits_where(m->file, p->hdu, where),
-              (long long)w.width, (long long)w.height, p->pixel_arcsec, m->has_sky[i] ? " (instrumental units: the sky is measured on the whole image)" : "",
+              "%s: %lld x %lld pixels of %.3g arcsec are wanted at once%s: more than %d are not read",
+              syz_fits_where(m->file, p->hdu, where), (long long)w.width, (long long)w.height, p->pixel_arcsec,
+              m->has_sky[i] ? " (instrumental units: the sky is measured on the whole image)" : "",
               m->has_sky[i] ? SKY_PIXELS : WHOLE_PIXELS);
   SYZ_ALLOC(w.pixels, "image plane", n);
-  SYZ_TRY(syz_fits_read_window(m->file, p->hdu, p->first_pixel / (p->width * p->height), w.x, w.y, w.width, w.height, w.pixels));
+  SYZ_TRY(syz_fits_read_window(m->file, p->hdu, p->first_pixel / (p->width * p->height), w.x, w.y, w.width, w.height,
+                               w.pixels));
   /* The decoded copy inside the FITS reader is not needed twice, unless a cube's other planes are still to come. */
   if (syz_fits_get(m->file, p->hdu)->naxis == 2) syz_fits_forget(m->file, p->hdu);
   float sky = 0, factor = (float)p->factor;
@@ -313,14 +348,17 @@ cleanup:
   return st;
 }
 
-syz_status syz_images_cutout(syz_images *m, int i, double ra, double dec, int size, double pixel_arcsec, float *out, double *covered) {
+syz_status syz_images_cutout(syz_images *m, int i, double ra, double dec, int size, double pixel_arcsec, float *out,
+                             double *covered)
+{
   syz_status st = SYZ_OK;
   syz_wcs *to = NULL;
   window w;
   int64_t n = (int64_t)size * size, seen = 0;
   *covered = 0;
   syz_pulse();
-  SYZ_REQUIRE(i >= 0 && i < m->n && size >= 1 && size <= 65536, SYZ_ERR_INTERNAL, "plane %d of %d, %d pixels", i, m->n, size);
+  SYZ_REQUIRE(i >= 0 && i < m->n && size >= 1 && size <= 65536, SYZ_ERR_INTERNAL, "plane %d of %d, %d pixels", i, m->n,
+              size);
   const syz_plane *p = &m->plane[i];
   bool is_copied = pixel_arcsec == 0 || (p->is_aligned && pixel_arcsec == SYZ_PIXEL_ARCSEC);
   double x, y, middle = (size - 1) / 2.0;

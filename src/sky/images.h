@@ -10,18 +10,21 @@ enum { IMAGE_BAND_UNKNOWN = -1, IMAGE_BAND_OTHER = -2, IMAGE_BAND_ERROR = -3 };
 const char *image_base_name(const char *path);
 
 /**
- * The band of a plane by, in this order, FILTERX, BAND and FILTER of its HDU, the viewer's BANDS or BAND0, EXTNAME (IMAGE_g), those keywords of the
- * primary header where the HDU has none of them, the survey's form of the file name, and last any single letter in the file name. All but the last
- * must agree: otherwise, and when nothing names it, IMAGE_BAND_ERROR with the error set.
+ * The band of a plane by, in this order, FILTERX, BAND and FILTER of its HDU, the viewer's BANDS or BAND0, EXTNAME
+ * (IMAGE_g), those keywords of the primary header where the HDU has none of them, the survey's form of the file name,
+ * and last any single letter in the file name. All but the last must agree: otherwise, and when nothing names it,
+ * IMAGE_BAND_ERROR with the error set.
  */
 int image_band(const syz_fits *f, int hdu);
-/** One letter a plane: by BANDS, else by BAND0, BAND1 ..., where '?' stands for bands of more letters. "" when neither fits the planes. */
+/** One letter a plane: by BANDS, else by BAND0, BAND1 ..., where '?' stands for bands of more letters. "" when neither
+ * fits the planes. */
 void image_bands_of_cube(const syz_fits *f, int hdu, int64_t planes, char bands[72]);
 
 /** What a pixel value means. */
 typedef struct image_unit {
   double factor;       /**< to nanomaggy per what a value is per */
-  double value_arcsec; /**< side of the pixel that values are per, whatever the file's own scale; 0: the file's own pixels */
+  double value_arcsec; /**< side of the pixel that values are per, whatever the file's own scale; 0: the file's own
+                          pixels */
   bool has_sky;        /**< instrumental: the sky is still in it */
 } image_unit;
 /** SYZ_ERR_DATA with a clear reason when there is none. */

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Resampling between pixel grids, both kinds conserving flux. Lanczos-3 interpolates (for pixels of about the wanted size or coarser) and
- * multiplies by the ratio of the pixel areas; area-exact adds up input pixels by the share of each that lies in the output pixel (for finer
- * ones, where interpolation would skip pixels).
+ * Resampling between pixel grids, both kinds conserving flux. Lanczos-3 interpolates (for pixels of about the wanted
+ * size or coarser) and multiplies by the ratio of the pixel areas; area-exact adds up input pixels by the share of each
+ * that lies in the output pixel (for finer ones, where interpolation would skip pixels).
  *
- * The map from output to input pixels is smooth, so it is computed through both WCS on a grid of every 8th pixel and interpolated: the
- * second difference of TAN or TPV over 8 pixels is below 1e-4 pixel, and wcslib is called 400 times instead of 23,000 for a 152 x 152 cutout.
+ * The map from output to input pixels is smooth, so it is computed through both WCS on a grid of every 8th pixel and
+ * interpolated: the second difference of TAN or TPV over 8 pixels is below 1e-4 pixel, and wcslib is called 400 times
+ * instead of 23,000 for a 152 x 152 cutout.
  */
 #include "syzygy/sky.h"
 
@@ -14,13 +15,17 @@
 
 enum { NODE_STEP = 8, TAPS = 6 };
 
-/** Pixels [y0, y1) x [x0, x1) of an image. Coordinates stay those of the image, so that any window that holds a cutout gives it the same bits. */
+/** Pixels [y0, y1) x [x0, x1) of an image. Coordinates stay those of the image, so that any window that holds a cutout
+ * gives it the same bits. */
 typedef struct pixel_window {
   const float *pixels;
   int64_t x0, y0, x1, y1;
 } pixel_window;
 
-static float pixel_at(const pixel_window *w, int64_t i, int64_t j) { return w->pixels[(j - w->y0) * (w->x1 - w->x0) + i - w->x0]; }
+static float pixel_at(const pixel_window *w, int64_t i, int64_t j)
+{
+  return w->pixels[(j - w->y0) * (w->x1 - w->x0) + i - w->x0];
+}
 
 /* Input pixel coordinates of output coordinates, at nodes. */
 typedef struct grid_map {
@@ -29,12 +34,14 @@ typedef struct grid_map {
   double *x, *y;
 } grid_map;
 
-static void map_free(grid_map *m) {
+static void map_free(grid_map *m)
+{
   syz_free(&m->x);
   syz_free(&m->y);
 }
 
-static syz_status map_make(syz_wcs *from, syz_wcs *to, int size, grid_map *m) {
+static syz_status map_make(syz_wcs *from, syz_wcs *to, int size, grid_map *m)
+{
   syz_status st = SYZ_OK;
   double *u = NULL, *v = NULL;
   m->nodes = (size + 1) / NODE_STEP + 2;
@@ -59,7 +66,8 @@ cleanup:
   return st;
 }
 
-static void map_at(const grid_map *m, double u, double v, double *x, double *y) {
+static void map_at(const grid_map *m, double u, double v, double *x, double *y)
+{
   double a = (u - m->origin) / NODE_STEP, b = (v - m->origin) / NODE_STEP;
   int i = (int)a, j = (int)b;
   a -= i;
@@ -70,7 +78,8 @@ static void map_at(const grid_map *m, double u, double v, double *x, double *y) 
 }
 
 /* Area of a convex polygon. */
-static double polygon_area(int n, const double *x, const double *y) {
+static double polygon_area(int n, const double *x, const double *y)
+{
   double a = 0;
   for (int i = 0; i < n; i++) {
     int k = i + 1 == n ? 0 : i + 1;
@@ -80,7 +89,8 @@ static double polygon_area(int n, const double *x, const double *y) {
 }
 
 /* Sutherland-Hodgman against one side: keep where sign * (axis coordinate - limit) >= 0. */
-static int clip(int n, double *x, double *y, bool is_x, double limit, double sign) {
+static int clip(int n, double *x, double *y, bool is_x, double limit, double sign)
+{
   double ox[12], oy[12];
   int m = 0;
   for (int i = 0; i < n; i++) {
@@ -101,8 +111,10 @@ static int clip(int n, double *x, double *y, bool is_x, double limit, double sig
   return m;
 }
 
-static float area_pixel(const pixel_window *w, const double cx[4], const double cy[4]) {
-  const double left = (double)w->x0 - 0.5, right = (double)w->x1 - 0.5, bottom = (double)w->y0 - 0.5, top = (double)w->y1 - 0.5;
+static float area_pixel(const pixel_window *w, const double cx[4], const double cy[4])
+{
+  const double left = (double)w->x0 - 0.5, right = (double)w->x1 - 0.5, bottom = (double)w->y0 - 0.5,
+               top = (double)w->y1 - 0.5;
   double x_min = cx[0], x_max = cx[0], y_min = cy[0], y_max = cy[0], sum = 0, seen = 0, whole = polygon_area(4, cx, cy);
   for (int k = 1; k < 4; k++) {
     x_min = fmin(x_min, cx[k]);
@@ -133,16 +145,19 @@ static float area_pixel(const pixel_window *w, const double cx[4], const double 
   return seen > 0.5 * whole ? (float)(sum * whole / seen) : (float)NAN;
 }
 
-static double lanczos3(double x) {
+static double lanczos3(double x)
+{
   const double pi = 3.14159265358979323846;
   if (fabs(x) < 1e-9) return 1;
   if (fabs(x) >= 3) return 0;
   return 3 * sin(pi * x) * sin(pi * x / 3) / (pi * pi * x * x);
 }
 
-static float lanczos_pixel(const pixel_window *w, double x, double y) {
+static float lanczos_pixel(const pixel_window *w, double x, double y)
+{
   double wx[TAPS], wy[TAPS], sum = 0, weight = 0;
-  if (!(x >= (double)w->x0 - 0.5 && y >= (double)w->y0 - 0.5 && x < (double)w->x1 - 0.5 && y < (double)w->y1 - 0.5)) return (float)NAN;
+  if (!(x >= (double)w->x0 - 0.5 && y >= (double)w->y0 - 0.5 && x < (double)w->x1 - 0.5 && y < (double)w->y1 - 0.5))
+    return (float)NAN;
   int64_t i = (int64_t)floor(x) - 2, j = (int64_t)floor(y) - 2;
   for (int k = 0; k < TAPS; k++) {
     wx[k] = lanczos3(x - (double)(i + k));
@@ -159,21 +174,24 @@ static float lanczos_pixel(const pixel_window *w, double x, double y) {
   return weight > 0.5 ? (float)(sum / weight) : (float)NAN;
 }
 
-syz_status syz_resample(const float *in, int64_t width, int64_t height, int64_t first_x, int64_t first_y, syz_wcs *from, syz_wcs *to, int size,
-                        syz_resampling how, double factor, float *out) {
+syz_status syz_resample(const float *in, int64_t width, int64_t height, int64_t first_x, int64_t first_y, syz_wcs *from,
+                        syz_wcs *to, int size, syz_resampling how, double factor, float *out)
+{
   syz_status st = SYZ_OK;
   grid_map m = {0, 0, NULL, NULL};
   const pixel_window w = {in, first_x, first_y, first_x + width, first_y + height};
   SYZ_TRY(map_make(from, to, size, &m));
   double middle = (size - 1) / 2.0, cx[4], cy[4];
-  for (int k = 0; k < 4; k++) map_at(&m, middle + (k == 1 || k == 2 ? 0.5 : -0.5), middle + (k >= 2 ? 0.5 : -0.5), &cx[k], &cy[k]);
+  for (int k = 0; k < 4; k++)
+    map_at(&m, middle + (k == 1 || k == 2 ? 0.5 : -0.5), middle + (k >= 2 ? 0.5 : -0.5), &cx[k], &cy[k]);
   double ratio = polygon_area(4, cx, cy); /* input pixels in an output pixel */
   if (how == SYZ_RESAMPLE_AUTO) how = ratio > 1 / (0.8 * 0.8) ? SYZ_RESAMPLE_AREA : SYZ_RESAMPLE_LANCZOS;
   for (int v = 0; v < size; v++)
     for (int u = 0; u < size; u++) {
       float value;
       if (how == SYZ_RESAMPLE_AREA) {
-        for (int k = 0; k < 4; k++) map_at(&m, u + (k == 1 || k == 2 ? 0.5 : -0.5), v + (k >= 2 ? 0.5 : -0.5), &cx[k], &cy[k]);
+        for (int k = 0; k < 4; k++)
+          map_at(&m, u + (k == 1 || k == 2 ? 0.5 : -0.5), v + (k >= 2 ? 0.5 : -0.5), &cx[k], &cy[k]);
         value = area_pixel(&w, cx, cy) * (float)factor;
       } else {
         map_at(&m, u, v, &cx[0], &cy[0]);

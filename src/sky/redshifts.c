@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Redshift tables: redrock files and redshift catalogues, by TARGETID (README.md "Redshifts"), and which of an object's rows counts. */
+/** Redshift tables: redrock files and redshift catalogues, by TARGETID (README.md "Redshifts"), and which of an
+ * object's rows counts. */
 #include "syzygy/sky.h"
 
 #include <math.h>
@@ -16,7 +17,8 @@ static const int NONE = -1;
 
 static bool is_numeric(const syz_fits *f, int hdu, int column)
 {
-  return column >= 0 && strchr("LBIJKED", syz_fits_field_get(f, hdu, column)->type) && syz_fits_field_get(f, hdu, column)->repeat == 1;
+  return column >= 0 && strchr("LBIJKED", syz_fits_field_get(f, hdu, column)->type) &&
+         syz_fits_field_get(f, hdu, column)->repeat == 1;
 }
 
 static int numeric_column(const syz_zcatalogue *c, const char *name)
@@ -25,7 +27,8 @@ static int numeric_column(const syz_zcatalogue *c, const char *name)
   return is_numeric(c->file, c->hdu, column) ? column : NONE;
 }
 
-/* The stated flag alone; else that of the whole production; else main survey or survey validation: an object has a primary row in each. */
+/* The stated flag alone; else that of the whole production; else main survey or survey validation: an object has a
+ * primary row in each. */
 static void find_primary(syz_zcatalogue *c, const char *stated)
 {
   c->primary[0] = numeric_column(c, stated[0] ? stated : "ZCAT_PRIMARY");
@@ -118,7 +121,8 @@ syz_status syz_zcatalogue_read(syz_zcatalogue *c, int64_t first, int64_t n, syz_
   }
   SYZ_TRY(read_primary(c, first, n, real, row));
   if (c->spectype >= 0)
-    for (int64_t i = 0; i < n; i++) SYZ_TRY(syz_fits_column_text(c->file, c->hdu, c->spectype, first + i, row[i].spectype, sizeof row[i].spectype));
+    for (int64_t i = 0; i < n; i++)
+      SYZ_TRY(syz_fits_column_text(c->file, c->hdu, c->spectype, first + i, row[i].spectype, sizeof row[i].spectype));
 cleanup:
   syz_free(&whole);
   syz_free(&real);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Which copy of a source the Legacy Surveys keep where their northern (BASS, MzLS) and southern (DECam) imaging overlap.
+ * Which copy of a source the Legacy Surveys keep where their northern (BASS, MzLS) and southern (DECam) imaging
+ * overlap.
  *
- * Source: desihub/desitarget, io.py (releasedict, desitarget_resolve_dec) and targets.py (resolve); README.md "Legacy Surveys images" for DR9 and DR10.
+ * Source: desihub/desitarget, io.py (releasedict, desitarget_resolve_dec) and targets.py (resolve); README.md "Legacy
+ * Surveys images" for DR9 and DR10.
  */
 #include "syzygy/sky.h"
 
@@ -45,8 +47,10 @@ char syz_photsys(int64_t targetid, int32_t *brick)
 
 double syz_galactic_latitude(double ra, double dec)
 {
-  const double pole_ra = 192.85948, pole_dec = 27.12825; /* J2000: The Hipparcos and Tycho Catalogues (ESA 1997), volume 1, section 1.5.3 */
-  double s = sin(pole_dec * DEGREE) * sin(dec * DEGREE) + cos(pole_dec * DEGREE) * cos(dec * DEGREE) * cos((ra - pole_ra) * DEGREE);
+  const double pole_ra = 192.85948,
+               pole_dec = 27.12825; /* J2000: The Hipparcos and Tycho Catalogues (ESA 1997), volume 1, section 1.5.3 */
+  double s = sin(pole_dec * DEGREE) * sin(dec * DEGREE) +
+             cos(pole_dec * DEGREE) * cos(dec * DEGREE) * cos((ra - pole_ra) * DEGREE);
   return asin(fmax(-1, fmin(1, s))) / DEGREE;
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * SDSS, BOSS, eBOSS and SDSS-V spectra: spec files (one object: COADD table, specobj or spAll row in HDU 2) and spPlate files (one plate: images of
- * rows, plugmap, with redshifts in the spZbest file beside it). Pixels are log-linear in vacuum wavelength; they are resampled onto the common grid.
- * Source: data.sdss.org/datamodel, files spec, spPlate, spZbest; column names come in upper and in lower case.
+ * SDSS, BOSS, eBOSS and SDSS-V spectra: spec files (one object: COADD table, specobj or spAll row in HDU 2) and spPlate
+ * files (one plate: images of rows, plugmap, with redshifts in the spZbest file beside it). Pixels are log-linear in
+ * vacuum wavelength; they are resampled onto the common grid. Source: data.sdss.org/datamodel, files spec, spPlate,
+ * spZbest; column names come in upper and in lower case.
  */
 #include "spectra.h"
 
@@ -14,7 +15,8 @@
 
 enum { SDSS_PIXELS_MAX = 100000 };
 
-static void set_wave(syz_spectra *s, const double *loglam, bool is_air) {
+static void set_wave(syz_spectra *s, const double *loglam, bool is_air)
+{
   for (int64_t i = 0; i < s->pixels; i++) {
     double w = pow(10, loglam[i]);
     s->wave_A[i] = is_air ? syz_air_to_vacuum(w) : w;
@@ -22,34 +24,39 @@ static void set_wave(syz_spectra *s, const double *loglam, bool is_air) {
 }
 
 /* VACUUM = F in the header, or the input says so. */
-static bool is_in_air(const syz_spectra *s) {
+static bool is_in_air(const syz_spectra *s)
+{
   bool vacuum = true;
   if (syz_fits_key_bool(s->file, 0, "VACUUM", &vacuum) && !vacuum) return true;
   return s->options.is_air;
 }
 
-static void set_type(syz_spectrum_info *o, const char *objtype) {
+static void set_type(syz_spectrum_info *o, const char *objtype)
+{
   /* SKY; in SDSS-V also sky_boss, ops_sky_boss and the like. */
-  bool is_sky = !strncasecmp(objtype, "sky", 3) || !strncasecmp(objtype, "ops_sky", 7) || (o->zwarn >= 0 && (o->zwarn & 1));
+  bool is_sky =
+      !strncasecmp(objtype, "sky", 3) || !strncasecmp(objtype, "ops_sky", 7) || (o->zwarn >= 0 && (o->zwarn & 1));
   snprintf(o->objtype, sizeof o->objtype, "%s", is_sky ? "SKY" : "TGT");
 }
 
 static int64_t whole(double v) { return isfinite(v) && fabs(v) < 9e15 ? (int64_t)v : -1; }
 
-static syz_status identify(const syz_spectra *s, int64_t plate, int64_t mjd, int64_t fiber, int64_t *id) {
+static syz_status identify(const syz_spectra *s, int64_t plate, int64_t mjd, int64_t fiber, int64_t *id)
+{
   syz_status st = SYZ_OK;
   SYZ_REQUIRE(plate >= 0 && plate < 1000000 && mjd > 0 && mjd < 100000 && fiber >= 0 && fiber < 10000, SYZ_ERR_DATA,
-              "%s: plate %lld, MJD %lld, fibre %lld do not identify a spectrum", syz_fits_path(s->file), (long long)plate, (long long)mjd,
-              (long long)fiber);
+              "%s: plate %lld, MJD %lld, fibre %lld do not identify a spectrum", syz_fits_path(s->file),
+              (long long)plate, (long long)mjd, (long long)fiber);
   *id = syz_sdss_id(plate, mjd, fiber);
 cleanup:
   return st;
 }
 
 /*
- * SDSS-V has fields in place of plates and robots in place of plugged fibres: a target is known by CATALOGID or, across versions of that catalogue,
- * by SDSS_ID, a spectrum by FIELD, MJD and CATALOGID. Repeats of a target so have one identifier. Sky fibres without a catalogue entry are known by
- * their place in the field. Source: SDSS-V data model, files spec-FIELD-MJD-CATALOGID and spAll.
+ * SDSS-V has fields in place of plates and robots in place of plugged fibres: a target is known by CATALOGID or, across
+ * versions of that catalogue, by SDSS_ID, a spectrum by FIELD, MJD and CATALOGID. Repeats of a target so have one
+ * identifier. Sky fibres without a catalogue entry are known by their place in the field. Source: SDSS-V data model,
+ * files spec-FIELD-MJD-CATALOGID and spAll.
  */
 static bool identify_by_field(syz_fits *f, int table, int64_t mjd, int64_t *id)
 {
@@ -58,8 +65,8 @@ static bool identify_by_field(syz_fits *f, int table, int64_t mjd, int64_t *id)
   if (!spectra_whole(f, table, 0, "FIELD", &field) && !syz_fits_key_int(f, 0, "FIELDID", &field)) return false;
   for (size_t k = 0; k < sizeof target / sizeof *target; k++)
     if (spectra_whole(f, table, 0, target[k], id) && *id > 0) return true;
-  if (!spectra_whole(f, table, 0, "TARGET_INDEX", &index) || field < 0 || field >= 1000000 || index < 0 || index >= 10000 || mjd <= 0 ||
-      mjd >= 100000)
+  if (!spectra_whole(f, table, 0, "TARGET_INDEX", &index) || field < 0 || field >= 1000000 || index < 0 ||
+      index >= 10000 || mjd <= 0 || mjd >= 100000)
     return false;
   *id = syz_sdss_id(field, mjd, index);
   return true;
@@ -75,10 +82,12 @@ static double first_number(syz_fits *f, int table, const char *const *name)
 
 bool sdss_spec_recognise(const syz_fits *f)
 {
-  return syz_fits_count(f) > 1 && syz_fits_get(f, 1)->kind == SYZ_FITS_TABLE && syz_fits_field_find(f, 1, "loglam") >= 0;
+  return syz_fits_count(f) > 1 && syz_fits_get(f, 1)->kind == SYZ_FITS_TABLE &&
+         syz_fits_field_find(f, 1, "loglam") >= 0;
 }
 
-syz_status sdss_spec_open(syz_spectra *s) {
+syz_status sdss_spec_open(syz_spectra *s)
+{
   syz_status st = SYZ_OK;
   syz_fits *f = s->file;
   double *loglam = NULL;
@@ -86,12 +95,14 @@ syz_status sdss_spec_open(syz_spectra *s) {
   SYZ_TRY(syz_fits_require(f, 1, "flux,loglam,ivar"));
   SYZ_TRY(spectra_check_unit(f, 0));
   s->pixels = syz_fits_get(f, 1)->rows;
-  SYZ_REQUIRE(s->pixels >= 2 && s->pixels <= SDSS_PIXELS_MAX, SYZ_ERR_DATA, "%s: %lld pixels", syz_fits_path(f), (long long)s->pixels);
+  SYZ_REQUIRE(s->pixels >= 2 && s->pixels <= SDSS_PIXELS_MAX, SYZ_ERR_DATA, "%s: %lld pixels", syz_fits_path(f),
+              (long long)s->pixels);
   SYZ_ALLOC(s->wave_A, "wavelengths", s->pixels);
   SYZ_ALLOC(loglam, "wavelengths", s->pixels);
   SYZ_TRY(syz_fits_column_f64(f, 1, syz_fits_field_find(f, 1, "loglam"), 0, 0, s->pixels, loglam));
   for (int64_t i = 0; i < s->pixels; i++)
-    SYZ_REQUIRE(loglam[i] > 2 && loglam[i] < 6, SYZ_ERR_DATA, "%s: loglam of pixel %lld is %g", syz_fits_path(f), (long long)i, loglam[i]);
+    SYZ_REQUIRE(loglam[i] > 2 && loglam[i] < 6, SYZ_ERR_DATA, "%s: loglam of pixel %lld is %g", syz_fits_path(f),
+                (long long)i, loglam[i]);
   set_wave(s, loglam, is_in_air(s));
   s->n = 1;
   SYZ_ALLOC(s->info, "spectrum table", 1);
@@ -113,7 +124,9 @@ syz_status sdss_spec_open(syz_spectra *s) {
     o->redshift = spectra_number(f, 2, 0, "Z");
     o->zwarn = whole(spectra_number(f, 2, 0, "ZWARNING"));
     spectra_text(f, 2, 0, "CLASS", o->spectype, sizeof o->spectype);
-    static const char *const ra[] = {"PLUG_RA", "RA", "FIBER_RA", "RACAT", NULL}, *const dec[] = {"PLUG_DEC", "DEC", "FIBER_DEC", "DECCAT", NULL};
+    static const char *const ra[] = {"PLUG_RA", "RA", "FIBER_RA", "RACAT", NULL}, *const dec[] = {"PLUG_DEC", "DEC",
+                                                                                                  "FIBER_DEC", "DECCAT",
+                                                                                                  NULL};
     o->ra = first_number(f, 2, ra);
     o->dec = first_number(f, 2, dec);
   }
@@ -139,26 +152,30 @@ bool sdss_plate_recognise(const syz_fits *f)
   return syz_fits_get(f, 0)->naxis == 2 && syz_fits_key_real(f, 0, "COEFF0", &coeff);
 }
 
-syz_status sdss_plate_open(syz_spectra *s) {
+syz_status sdss_plate_open(syz_spectra *s)
+{
   syz_status st = SYZ_OK;
   syz_fits *f = s->file;
   double *loglam = NULL, coeff0 = 0, coeff1 = 0;
   int64_t plate = -1, mjd = -1;
   char text[24], zbest[1024];
   const char *path = syz_fits_path(f);
-  SYZ_REQUIRE(syz_fits_key_real(f, 0, "COEFF0", &coeff0) && syz_fits_key_real(f, 0, "COEFF1", &coeff1) && coeff0 > 2 && coeff0 < 6 &&
-                  coeff1 > 0 && coeff1 < 0.01,
+  SYZ_REQUIRE(syz_fits_key_real(f, 0, "COEFF0", &coeff0) && syz_fits_key_real(f, 0, "COEFF1", &coeff1) && coeff0 > 2 &&
+                  coeff0 < 6 && coeff1 > 0 && coeff1 < 0.01,
               SYZ_ERR_DATA, "%s: COEFF0 %g, COEFF1 %g are no log-linear wavelengths", path, coeff0, coeff1);
   SYZ_TRY(spectra_check_unit(f, 0));
-  SYZ_REQUIRE(syz_fits_count(f) >= 6, SYZ_ERR_DATA, "%s: %d HDUs, an spPlate file has at least 6", path, syz_fits_count(f));
+  SYZ_REQUIRE(syz_fits_count(f) >= 6, SYZ_ERR_DATA, "%s: %d HDUs, an spPlate file has at least 6", path,
+              syz_fits_count(f));
   const syz_fits_hdu *image = syz_fits_get(f, 0), *ivar = syz_fits_get(f, 1), *map = syz_fits_get(f, 5);
-  SYZ_REQUIRE(image->naxis == 2 && ivar->naxis == 2 && image->shape[0] == ivar->shape[0] && image->shape[1] == ivar->shape[1], SYZ_ERR_DATA,
-              "%s: flux and ivar have different shapes", path);
+  SYZ_REQUIRE(image->naxis == 2 && ivar->naxis == 2 && image->shape[0] == ivar->shape[0] &&
+                  image->shape[1] == ivar->shape[1],
+              SYZ_ERR_DATA, "%s: flux and ivar have different shapes", path);
   s->n = image->shape[0];
   s->pixels = image->shape[1];
-  SYZ_REQUIRE(s->pixels >= 2 && s->pixels <= SDSS_PIXELS_MAX && coeff0 + coeff1 * (double)s->pixels < 6, SYZ_ERR_DATA, "%s: %lld pixels", path,
-              (long long)s->pixels);
-  SYZ_REQUIRE(map->kind == SYZ_FITS_TABLE && map->rows == s->n, SYZ_ERR_DATA, "%s[HDU 5]: not a plugmap of %lld rows", path, (long long)s->n);
+  SYZ_REQUIRE(s->pixels >= 2 && s->pixels <= SDSS_PIXELS_MAX && coeff0 + coeff1 * (double)s->pixels < 6, SYZ_ERR_DATA,
+              "%s: %lld pixels", path, (long long)s->pixels);
+  SYZ_REQUIRE(map->kind == SYZ_FITS_TABLE && map->rows == s->n, SYZ_ERR_DATA, "%s[HDU 5]: not a plugmap of %lld rows",
+              path, (long long)s->n);
   SYZ_TRY(syz_fits_require(f, 5, "FIBERID"));
   s->table = 5;
   SYZ_REQUIRE(syz_fits_key_int(f, 0, "PLATEID", &plate) && syz_fits_key_int(f, 0, "MJD", &mjd), SYZ_ERR_DATA,
@@ -178,8 +195,8 @@ syz_status sdss_plate_open(syz_spectra *s) {
     if (access(zbest, R_OK) == 0) {
       SYZ_TRY(syz_fits_open(zbest, s->options.verify, &s->redshift_file));
       s->redshift_table = 1;
-      SYZ_REQUIRE(syz_fits_count(s->redshift_file) > 1 && syz_fits_get(s->redshift_file, 1)->kind == SYZ_FITS_TABLE, SYZ_ERR_DATA,
-                  "%s: HDU 1 is not a table", zbest);
+      SYZ_REQUIRE(syz_fits_count(s->redshift_file) > 1 && syz_fits_get(s->redshift_file, 1)->kind == SYZ_FITS_TABLE,
+                  SYZ_ERR_DATA, "%s: HDU 1 is not a table", zbest);
       SYZ_TRY(syz_fits_require(s->redshift_file, 1, "FIBERID,Z,ZWARNING,CLASS"));
       SYZ_ALLOC(s->redshift_row, "redshift rows", s->n + 1);
     }
@@ -266,9 +283,11 @@ static syz_status read_spectrum(syz_spectra *s, bool is_plate, int64_t i, float 
   SYZ_ALLOC(in_ivar, "SDSS spectrum", n);
   SYZ_TRY(is_plate ? plate_pixels(s, i, in, in_ivar) : spec_pixels(s, in, in_ivar));
   snprintf(what, sizeof what, "%.180s: object %lld", syz_fits_path(s->file), (long long)s->info[i].object_id);
-  /* A pixel that claims a variance but has no value makes the object bad, not the pixel: say so where it can be refused. */
+  /* A pixel that claims a variance but has no value makes the object bad, not the pixel: say so where it can be
+   * refused. */
   for (int64_t p = 0; p < n; p++)
-    SYZ_REQUIRE(isfinite(in[p]) || !(in_ivar[p] > 0), SYZ_ERR_DATA, "%s: flux is not finite at %.1f A where ivar > 0", what, s->wave_A[p]);
+    SYZ_REQUIRE(isfinite(in[p]) || !(in_ivar[p] > 0), SYZ_ERR_DATA, "%s: flux is not finite at %.1f A where ivar > 0",
+                what, s->wave_A[p]);
   SYZ_TRY(syz_spectrum_resample(n, s->wave_A, in, in_ivar, what, flux, ivar));
 cleanup:
   syz_free(&in);
@@ -276,5 +295,11 @@ cleanup:
   return st;
 }
 
-syz_status sdss_spec_read(syz_spectra *s, int64_t i, float *flux, float *ivar) { return read_spectrum(s, false, i, flux, ivar); }
-syz_status sdss_plate_read(syz_spectra *s, int64_t i, float *flux, float *ivar) { return read_spectrum(s, true, i, flux, ivar); }
+syz_status sdss_spec_read(syz_spectra *s, int64_t i, float *flux, float *ivar)
+{
+  return read_spectrum(s, false, i, flux, ivar);
+}
+syz_status sdss_plate_read(syz_spectra *s, int64_t i, float *flux, float *ivar)
+{
+  return read_spectrum(s, true, i, flux, ivar);
+}

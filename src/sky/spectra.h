@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Inside of the spectrum readers. spectra.c has the table of formats, each with a file of its own (desi.c, sdss.c); what these share is in
- * spectra_table.c. A new format is a row of that table, its functions, declared below, and what it has to remember in syz_spectra.
+ * Inside of the spectrum readers. spectra.c has the table of formats, each with a file of its own (desi.c, sdss.c);
+ * what these share is in spectra_table.c. A new format is a row of that table, its functions, declared below, and what
+ * it has to remember in syz_spectra.
  */
 #pragma once
 
@@ -20,7 +21,8 @@ typedef struct desi_arm {
 typedef struct spectra_format {
   const char *name;
   bool (*recognise)(const syz_fits *f); /**< by what is in the file */
-  /** Objects, their rows and wavelengths: s->file is open, all else is as after the allocation but `table`, which is -1. */
+  /** Objects, their rows and wavelengths: s->file is open, all else is as after the allocation but `table`, which is
+   * -1. */
   syz_status (*open)(syz_spectra *s);
   syz_status (*read)(syz_spectra *s, int64_t i, float *flux, float *ivar); /**< as syz_spectra_read */
 } spectra_format;
@@ -33,20 +35,20 @@ struct syz_spectra {
   int64_t n;
   syz_spectrum_info *info; /**< [n] */
   /* The object's own table and rows: FIBERMAP, specobj or plugmap. */
-  int table;               /**< HDU, -1 = none */
-  int64_t *row_start;      /**< [n + 1] into row[]: an object's rows, the first one is its own */
+  int table;          /**< HDU, -1 = none */
+  int64_t *row_start; /**< [n + 1] into row[]: an object's rows, the first one is its own */
   int64_t *row;
   /* A second file with redshifts (redrock, spZbest). */
   syz_fits *redshift_file;
   int redshift_table;
-  int64_t *redshift_row;   /**< [n], -1 = none */
+  int64_t *redshift_row; /**< [n], -1 = none */
   /* DESI */
   int n_arms;
   bool lacks_camera; /**< the arms leave a part of the grid out */
   desi_arm arm[DESI_ARMS];
   /* SDSS */
   int64_t pixels;
-  double *wave_A;          /**< vacuum */
+  double *wave_A;                                   /**< vacuum */
   float *flux_row, *ivar_row, *flux_sum, *ivar_sum; /**< scratch */
 };
 

@@ -6,15 +6,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-double spectra_number(syz_fits *f, int hdu, int64_t row, const char *name) {
+double spectra_number(syz_fits *f, int hdu, int64_t row, const char *name)
+{
   double v = (double)NAN;
   int column = syz_fits_field_find(f, hdu, name);
-  if (column < 0 || !strchr("LBIJKED", syz_fits_field_get(f, hdu, column)->type) || syz_fits_field_get(f, hdu, column)->repeat < 1) return v;
+  if (column < 0 || !strchr("LBIJKED", syz_fits_field_get(f, hdu, column)->type) ||
+      syz_fits_field_get(f, hdu, column)->repeat < 1)
+    return v;
   if (syz_fits_column_f64(f, hdu, column, 0, row, 1, &v) != SYZ_OK) return (double)NAN;
   return v;
 }
 
-void spectra_text(syz_fits *f, int hdu, int64_t row, const char *name, char *text, size_t room) {
+void spectra_text(syz_fits *f, int hdu, int64_t row, const char *name, char *text, size_t room)
+{
   int column = syz_fits_field_find(f, hdu, name);
   text[0] = '\0';
   if (column >= 0 && syz_fits_field_get(f, hdu, column)->type == 'A' && syz_fits_field_get(f, hdu, column)->repeat > 0)
@@ -24,11 +28,13 @@ void spectra_text(syz_fits *f, int hdu, int64_t row, const char *name, char *tex
 bool spectra_whole(syz_fits *f, int hdu, int64_t row, const char *name, int64_t *value)
 {
   int column = syz_fits_field_find(f, hdu, name);
-  return column >= 0 && strchr("BIJK", syz_fits_field_get(f, hdu, column)->type) && syz_fits_field_get(f, hdu, column)->repeat == 1 &&
+  return column >= 0 && strchr("BIJK", syz_fits_field_get(f, hdu, column)->type) &&
+         syz_fits_field_get(f, hdu, column)->repeat == 1 &&
          syz_fits_column_i64(f, hdu, column, 0, row, 1, value) == SYZ_OK;
 }
 
-/* The number that a unit begins with, as a power of ten where it is written so: 1E-17, 1.0e-17, 10**-17, 10^(-17), 10-17. NaN without one. */
+/* The number that a unit begins with, as a power of ten where it is written so: 1E-17, 1.0e-17, 10**-17, 10^(-17),
+ * 10-17. NaN without one. */
 static double leading_number(const char *unit, const char **rest)
 {
   char *end;
@@ -50,7 +56,8 @@ static double leading_number(const char *unit, const char **rest)
   return pow(10, (double)power);
 }
 
-syz_status spectra_check_unit(const syz_fits *f, int hdu) {
+syz_status spectra_check_unit(const syz_fits *f, int hdu)
+{
   syz_status st = SYZ_OK;
   char unit[72];
   const char *rest;
@@ -58,7 +65,8 @@ syz_status spectra_check_unit(const syz_fits *f, int hdu) {
   double factor = leading_number(unit, &rest);
   /* Whatever way erg/s/cm2/Angstrom is written; a flux per frequency is another thing. */
   bool is_known = fabs(factor / 1e-17 - 1) < 1e-6 && !strstr(rest, "Hz") && !strstr(rest, "hz") && !strstr(rest, "Jy");
-  SYZ_REQUIRE(is_known, SYZ_ERR_DATA, "%s: BUNIT '%s', fluxes in 1e-17 erg/s/cm2/Angstrom are needed", syz_fits_path(f), unit);
+  SYZ_REQUIRE(is_known, SYZ_ERR_DATA, "%s: BUNIT '%s', fluxes in 1e-17 erg/s/cm2/Angstrom are needed", syz_fits_path(f),
+              unit);
 cleanup:
   return st;
 }

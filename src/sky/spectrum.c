@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Spectra onto the common grid: joining DESI's arms, which already sit on it, and resampling anything else. The formulas and what they
- * conserve are in sky.h; both sum in float64.
+ * Spectra onto the common grid: joining DESI's arms, which already sit on it, and resampling anything else. The
+ * formulas and what they conserve are in sky.h; both sum in float64.
  */
 #include "syzygy/sky.h"
 
@@ -12,7 +12,8 @@
 enum { S = SYZ_SPECTRUM_PIXELS };
 static const double ALIGNED_A = 1e-4; /* desispec.coaddition.coadd_cameras */
 
-syz_status syz_spectrum_join(int n_arms, const syz_arm *arm, const char *what, float *flux, float *ivar) {
+syz_status syz_spectrum_join(int n_arms, const syz_arm *arm, const char *what, float *flux, float *ivar)
+{
   syz_status st = SYZ_OK;
   enum { ARMS = 8 };
   int order[ARMS];
@@ -37,15 +38,16 @@ syz_status syz_spectrum_join(int n_arms, const syz_arm *arm, const char *what, f
     const syz_arm *m = &arm[order[k]];
     double start = floor((m->wave_A[0] - SYZ_WAVE_FIRST_A) / SYZ_WAVE_STEP_A + 0.5);
     SYZ_REQUIRE(start >= 0 && start + (double)m->n <= S, SYZ_ERR_DATA,
-                "%s: wavelength grids not aligned: an arm from %.4f A, %lld pixels, lies outside 3600 to 9824 A", what, m->wave_A[0],
-                (long long)m->n);
+                "%s: wavelength grids not aligned: an arm from %.4f A, %lld pixels, lies outside 3600 to 9824 A", what,
+                m->wave_A[0], (long long)m->n);
     int64_t first = (int64_t)start;
     for (int64_t i = 0; i < m->n; i++) {
       int64_t j = first + i;
       SYZ_REQUIRE(fabs(m->wave_A[i] - syz_wave_grid(j)) <= ALIGNED_A, SYZ_ERR_DATA,
-                  "%s: wavelength grids not aligned: pixel %lld at %.5f A, the common grid (3600 + 0.8 i) has %.5f A", what, (long long)i,
-                  m->wave_A[i], syz_wave_grid(j));
-      double w = (double)m->ivar[i], weighted = w > 0 ? w * (double)m->flux[i] : 0; /* no weight, no say: not even a NaN's */
+                  "%s: wavelength grids not aligned: pixel %lld at %.5f A, the common grid (3600 + 0.8 i) has %.5f A",
+                  what, (long long)i, m->wave_A[i], syz_wave_grid(j));
+      double w = (double)m->ivar[i],
+             weighted = w > 0 ? w * (double)m->flux[i] : 0; /* no weight, no say: not even a NaN's */
       if (covered[j] == 0) {
         flux[j] = m->flux[i];
         ivar[j] = m->ivar[i];
@@ -70,8 +72,9 @@ cleanup:
   return st;
 }
 
-syz_status syz_spectrum_resample(int64_t n, const double *wave_A, const double *flux_in, const double *ivar_in, const char *what, float *flux,
-                                 float *ivar) {
+syz_status syz_spectrum_resample(int64_t n, const double *wave_A, const double *flux_in, const double *ivar_in,
+                                 const char *what, float *flux, float *ivar)
+{
   syz_status st = SYZ_OK;
   double *edge = NULL, *f = NULL, *v = NULL, *good = NULL, *all_f = NULL, *all = NULL;
   SYZ_REQUIRE(n >= 2, SYZ_ERR_DATA, "%s: %lld pixels are no spectrum", what, (long long)n);
@@ -92,7 +95,8 @@ syz_status syz_spectrum_resample(int64_t n, const double *wave_A, const double *
               "%s: %.1f to %.1f A does not overlap the common grid (3600 to 9824 A)", what, edge[0], edge[n]);
   for (int64_t i = 0; i < n; i++) {
     double width = edge[i + 1] - edge[i];
-    double from = (edge[i] - SYZ_WAVE_FIRST_A + half) / SYZ_WAVE_STEP_A, to = (edge[i + 1] - SYZ_WAVE_FIRST_A + half) / SYZ_WAVE_STEP_A;
+    double from = (edge[i] - SYZ_WAVE_FIRST_A + half) / SYZ_WAVE_STEP_A,
+           to = (edge[i + 1] - SYZ_WAVE_FIRST_A + half) / SYZ_WAVE_STEP_A;
     if (to <= 0 || from >= S) continue;
     int64_t j0 = from > 0 ? (int64_t)from : 0, j1 = to < S ? (int64_t)to : S - 1;
     bool is_good = isfinite(flux_in[i]) && isfinite(ivar_in[i]) && ivar_in[i] > 0;
@@ -126,15 +130,19 @@ cleanup:
   return st;
 }
 
-double syz_air_to_vacuum(double air_A) {
+double syz_air_to_vacuum(double air_A)
+{
   if (air_A < 2000) return air_A;
   double s = 1e4 / air_A, s2 = s * s;
-  /* N. Piskunov's inverse of Morton (2000) as the VALD database documents it; agrees with Ciddor (1996) to 1e-3 A in the optical. */
-  double n = 1 + 0.00008336624212083 + 0.02408926869968 / (130.1065924522 - s2) + 0.0001599740894897 / (38.92568793293 - s2);
+  /* N. Piskunov's inverse of Morton (2000) as the VALD database documents it; agrees with Ciddor (1996) to 1e-3 A in
+   * the optical. */
+  double n =
+      1 + 0.00008336624212083 + 0.02408926869968 / (130.1065924522 - s2) + 0.0001599740894897 / (38.92568793293 - s2);
   return air_A * n;
 }
 
-const char *syz_spectrum_fault(const float *flux, const float *ivar, double *good_fraction, char reason[160]) {
+const char *syz_spectrum_fault(const float *flux, const float *ivar, double *good_fraction, char reason[160])
+{
   int64_t good = 0, broken = 0, absurd = 0, first = -1;
   bool is_zero = true;
   for (int64_t j = 0; j < S; j++) {
@@ -150,12 +158,13 @@ const char *syz_spectrum_fault(const float *flux, const float *ivar, double *goo
   }
   *good_fraction = (double)good / S;
   if (broken) {
-    snprintf(reason, 160, "flux is not finite in %lld pixels with ivar > 0 (first at %.1f A)", (long long)broken, syz_wave_grid(first));
+    snprintf(reason, 160, "flux is not finite in %lld pixels with ivar > 0 (first at %.1f A)", (long long)broken,
+             syz_wave_grid(first));
     return reason;
   }
   if (absurd) {
-    snprintf(reason, 160, "flux or ivar is beyond %g in %lld pixels with ivar > 0 (first at %.1f A)", (double)SYZ_VALUE_MAX, (long long)absurd,
-             syz_wave_grid(first));
+    snprintf(reason, 160, "flux or ivar is beyond %g in %lld pixels with ivar > 0 (first at %.1f A)",
+             (double)SYZ_VALUE_MAX, (long long)absurd, syz_wave_grid(first));
     return reason;
   }
   if (good && is_zero) return "flux is zero in every good pixel";

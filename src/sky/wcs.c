@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * World coordinates through wcslib. It gets a header of only the celestial keywords of axes 1 and 2, each re-written after a strict
- * parse: so a cube has the WCS of its planes, and nothing odd in a foreign header (WCSAXES = 10^6, half a number) reaches the library.
+ * World coordinates through wcslib. It gets a header of only the celestial keywords of axes 1 and 2, each re-written
+ * after a strict parse: so a cube has the WCS of its planes, and nothing odd in a foreign header (WCSAXES = 10^6, half
+ * a number) reaches the library.
  */
 #include "frames.h"
 #include "syzygy/fits.h"
@@ -22,17 +23,20 @@ struct syz_wcs {
 
 enum { WCS_CHUNK = 128 };
 
-static bool is_digits(const char *p, size_t n) {
+static bool is_digits(const char *p, size_t n)
+{
   for (size_t i = 0; i < n; i++)
     if (p[i] < '0' || p[i] > '9') return false;
   return n > 0;
 }
 
 /* Whether a keyword (blank-trimmed) belongs to the celestial WCS of axes 1 and 2. 'T' text, 'N' number, 0 no. */
-static char wcs_key(const char *key) {
+static char wcs_key(const char *key)
+{
   static const char *const text[] = {"CTYPE1", "CTYPE2", "CUNIT1", "CUNIT2", "RADESYS", "RADECSYS"};
-  static const char *const number[] = {"CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CDELT1",  "CDELT2",  "CD1_1", "CD1_2",   "CD2_1",
-                                       "CD2_2",  "PC1_1",  "PC1_2",  "PC2_1",  "PC2_2",   "CROTA2",  "LONPOLE", "LATPOLE", "EQUINOX",
+  static const char *const number[] = {"CRVAL1",  "CRVAL2",  "CRPIX1",   "CRPIX2",  "CDELT1",  "CDELT2",
+                                       "CD1_1",   "CD1_2",   "CD2_1",    "CD2_2",   "PC1_1",   "PC1_2",
+                                       "PC2_1",   "PC2_2",   "CROTA2",   "LONPOLE", "LATPOLE", "EQUINOX",
                                        "A_ORDER", "B_ORDER", "AP_ORDER", "BP_ORDER"};
   for (size_t i = 0; i < sizeof text / sizeof *text; i++)
     if (!strcmp(key, text[i])) return 'T';
@@ -46,7 +50,8 @@ static char wcs_key(const char *key) {
   return 0;
 }
 
-static syz_status set_up(const syz_fits_cards *c, const char *what, syz_wcs **out) {
+static syz_status set_up(const syz_fits_cards *c, const char *what, syz_wcs **out)
+{
   syz_status st = SYZ_OK;
   syz_wcs *w = NULL;
   int rejected = 0, fixed[NWCSFIX];
@@ -58,7 +63,8 @@ static syz_status set_up(const syz_fits_cards *c, const char *what, syz_wcs **ou
   SYZ_REQUIRE(w->one->naxis == 2, SYZ_ERR_DATA, "%s: the WCS has %d axes", what, w->one->naxis);
   wcsfix(7, NULL, w->one, fixed);
   code = wcsset(w->one);
-  SYZ_REQUIRE(code == 0, SYZ_ERR_DATA, "%s: the WCS cannot be used: %s", what, code > 0 && code < 14 ? wcs_errmsg[code] : "unknown error");
+  SYZ_REQUIRE(code == 0, SYZ_ERR_DATA, "%s: the WCS cannot be used: %s", what,
+              code > 0 && code < 14 ? wcs_errmsg[code] : "unknown error");
   SYZ_REQUIRE(w->one->lng >= 0 && w->one->lat >= 0 && !strcmp(w->one->lngtyp, "RA"), SYZ_ERR_DATA,
               "%s: the WCS (%s, %s) is not one of RA and Dec", what, w->one->ctype[0], w->one->ctype[1]);
   *out = w;
@@ -68,7 +74,8 @@ cleanup:
   return st;
 }
 
-syz_status syz_wcs_create(const char *cards, int n_cards, const char *what, syz_wcs **out) {
+syz_status syz_wcs_create(const char *cards, int n_cards, const char *what, syz_wcs **out)
+{
   syz_status st = SYZ_OK;
   syz_fits_cards c = {NULL, 0, 0};
   bool has_type[2] = {false, false}, has_value[2] = {false, false}, has_scale = false;
@@ -83,21 +90,25 @@ syz_status syz_wcs_create(const char *cards, int n_cards, const char *what, syz_
     key[8] = '\0';
     for (int k = 7; k >= 0 && key[k] == ' '; k--) key[k] = '\0';
     char kind = wcs_key(key);
-    if (!strcmp(key, "EPOCH") && syz_fits_card_value(cards + (size_t)i * SYZ_FITS_CARD, text) == 'N' && !syz_fits_parse_real(text, &epoch)) epoch = (double)NAN;
+    if (!strcmp(key, "EPOCH") && syz_fits_card_value(cards + (size_t)i * SYZ_FITS_CARD, text) == 'N' &&
+        !syz_fits_parse_real(text, &epoch))
+      epoch = (double)NAN;
     if (!kind) continue;
     char found = syz_fits_card_value(cards + (size_t)i * SYZ_FITS_CARD, text);
     double value = 0;
     if (kind == 'T') {
       SYZ_REQUIRE(found == 'T', SYZ_ERR_DATA, "%s: %s is not text", what, key);
       SYZ_TRY(syz_fits_cards_add(&c, &SYZ_CARD_TEXT(key, text, NULL)));
-      if (!strncmp(key, "RADE", 4) && (!radesys[0] || !strcmp(key, "RADESYS"))) snprintf(radesys, sizeof radesys, "%s", text);
+      if (!strncmp(key, "RADE", 4) && (!radesys[0] || !strcmp(key, "RADESYS")))
+        snprintf(radesys, sizeof radesys, "%s", text);
       if (!strcmp(key, "CTYPE1")) has_type[0] = text[0] != '\0';
       if (!strcmp(key, "CTYPE2")) has_type[1] = text[0] != '\0';
     } else {
-      SYZ_REQUIRE(found == 'N' && syz_fits_parse_real(text, &value) && isfinite(value), SYZ_ERR_DATA, "%s: %s = '%s' is not a number", what,
-                  key, text);
+      SYZ_REQUIRE(found == 'N' && syz_fits_parse_real(text, &value) && isfinite(value), SYZ_ERR_DATA,
+                  "%s: %s = '%s' is not a number", what, key, text);
       bool is_order = strstr(key, "ORDER") != NULL;
-      SYZ_REQUIRE(!is_order || (value >= 0 && value <= 9 && value == floor(value)), SYZ_ERR_DATA, "%s: %s = %s", what, key, text);
+      SYZ_REQUIRE(!is_order || (value >= 0 && value <= 9 && value == floor(value)), SYZ_ERR_DATA, "%s: %s = %s", what,
+                  key, text);
       if (is_order)
         SYZ_TRY(syz_fits_cards_add(&c, &SYZ_CARD_INT(key, (int64_t)value, NULL)));
       else
@@ -118,7 +129,8 @@ cleanup:
   return st;
 }
 
-int syz_wcs_tan_cards(double ra, double dec, double x, double y, double pixel_arcsec, syz_fits_card cards[16]) {
+int syz_wcs_tan_cards(double ra, double dec, double x, double y, double pixel_arcsec, syz_fits_card cards[16])
+{
   int n = 0;
   cards[n++] = SYZ_CARD_TEXT("CTYPE1", "RA---TAN", "TANgent plane");
   cards[n++] = SYZ_CARD_TEXT("CTYPE2", "DEC--TAN", "TANgent plane");
@@ -137,7 +149,8 @@ int syz_wcs_tan_cards(double ra, double dec, double x, double y, double pixel_ar
   return n;
 }
 
-syz_status syz_wcs_create_tan(double ra, double dec, double x, double y, double pixel_arcsec, syz_wcs **out) {
+syz_status syz_wcs_create_tan(double ra, double dec, double x, double y, double pixel_arcsec, syz_wcs **out)
+{
   syz_status st = SYZ_OK;
   syz_fits_cards c = {NULL, 0, 0};
   syz_fits_card card[16];
@@ -151,14 +164,16 @@ cleanup:
   return st;
 }
 
-void syz_wcs_destroy(syz_wcs **wcs) {
+void syz_wcs_destroy(syz_wcs **wcs)
+{
   syz_wcs *w = *wcs;
   if (!w) return;
   if (w->all) wcsvfree(&w->n, &w->all);
   syz_free(wcs);
 }
 
-syz_status syz_wcs_to_pixel(syz_wcs *w, int64_t n, const double *ra, const double *dec, double *x, double *y) {
+syz_status syz_wcs_to_pixel(syz_wcs *w, int64_t n, const double *ra, const double *dec, double *x, double *y)
+{
   syz_status st = SYZ_OK;
   double world[WCS_CHUNK][2], phi[WCS_CHUNK], theta[WCS_CHUNK], plane[WCS_CHUNK][2], pixel[WCS_CHUNK][2];
   int bad[WCS_CHUNK];
@@ -175,7 +190,8 @@ syz_status syz_wcs_to_pixel(syz_wcs *w, int64_t n, const double *ra, const doubl
       bad[k] = 0;
     }
     int code = wcss2p(w->one, m, 2, world[0], phi, theta, plane[0], pixel[0], bad);
-    SYZ_REQUIRE(code == 0 || code == WCSERR_BAD_WORLD, SYZ_ERR_DATA, "WCS: %s", code > 0 && code < 14 ? wcs_errmsg[code] : "unknown error");
+    SYZ_REQUIRE(code == 0 || code == WCSERR_BAD_WORLD, SYZ_ERR_DATA, "WCS: %s",
+                code > 0 && code < 14 ? wcs_errmsg[code] : "unknown error");
     for (int k = 0; k < m; k++) {
       bool is_good = is_given[k] && !bad[k];
       x[i + k] = is_good ? pixel[k][0] - 1 : (double)NAN;
@@ -186,7 +202,8 @@ cleanup:
   return st;
 }
 
-syz_status syz_wcs_to_sky(syz_wcs *w, int64_t n, const double *x, const double *y, double *ra, double *dec) {
+syz_status syz_wcs_to_sky(syz_wcs *w, int64_t n, const double *x, const double *y, double *ra, double *dec)
+{
   syz_status st = SYZ_OK;
   double world[WCS_CHUNK][2], phi[WCS_CHUNK], theta[WCS_CHUNK], plane[WCS_CHUNK][2], pixel[WCS_CHUNK][2];
   int bad[WCS_CHUNK];
@@ -198,7 +215,8 @@ syz_status syz_wcs_to_sky(syz_wcs *w, int64_t n, const double *x, const double *
       bad[k] = 0;
     }
     int code = wcsp2s(w->one, m, 2, pixel[0], plane[0], phi, theta, world[0], bad);
-    SYZ_REQUIRE(code == 0 || code == WCSERR_BAD_PIX, SYZ_ERR_DATA, "WCS: %s", code > 0 && code < 14 ? wcs_errmsg[code] : "unknown error");
+    SYZ_REQUIRE(code == 0 || code == WCSERR_BAD_PIX, SYZ_ERR_DATA, "WCS: %s",
+                code > 0 && code < 14 ? wcs_errmsg[code] : "unknown error");
     for (int k = 0; k < m; k++) {
       ra[i + k] = bad[k] ? (double)NAN : world[k][w->one->lng];
       dec[i + k] = bad[k] ? (double)NAN : world[k][w->one->lat];
@@ -209,10 +227,12 @@ cleanup:
   return st;
 }
 
-bool syz_wcs_is_aligned(const syz_wcs *w, double pixel_arcsec) {
+bool syz_wcs_is_aligned(const syz_wcs *w, double pixel_arcsec)
+{
   const struct wcsprm *p = w->one;
   if (w->frame != FRAME_ICRS) return false; /* its North is another one */
-  if (p->lng != 0 || strcmp(p->ctype[0], "RA---TAN") != 0 || strcmp(p->ctype[1], "DEC--TAN") != 0 || p->npv > 0) return false;
+  if (p->lng != 0 || strcmp(p->ctype[0], "RA---TAN") != 0 || strcmp(p->ctype[1], "DEC--TAN") != 0 || p->npv > 0)
+    return false;
   double scale = pixel_arcsec / 3600, want[4] = {-scale, 0, 0, scale};
   for (int i = 0; i < 4; i++) /* wcsset has turned CD and CROTA into PC and CDELT */
     if (!(fabs(p->pc[i] * p->cdelt[i / 2] - want[i]) <= 1e-3 * scale)) return false;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Ingest: places that image files are centred on (ingest.centres). Several planes (bands, files) of one place give one: a centre within a quarter of
- * its plane's radius of an earlier one that stays is the same. The planes are on every rank, so that each finds the same; centres that stay are kept
- * by cell of the sky, and only those in cells that the quarter radius touches are compared.
+ * Ingest: places that image files are centred on (ingest.centres). Several planes (bands, files) of one place give one:
+ * a centre within a quarter of its plane's radius of an earlier one that stays is the same. The planes are on every
+ * rank, so that each finds the same; centres that stay are kept by cell of the sky, and only those in cells that the
+ * quarter radius touches are compared.
  */
 #include "ingest.h"
 
@@ -23,7 +24,8 @@ static void compare_in_cell(void *context, int32_t cell)
   double near_deg = m->mine->radius_deg / 4;
   for (int64_t k = m->head[cell]; k && !m->is_known; k = m->next[k - 1]) {
     const ingest_plane *other = &m->g->plane[k - 1];
-    m->is_known = fabs(m->mine->dec - other->dec) < near_deg && syz_separation(m->mine->ra, m->mine->dec, other->ra, other->dec) < near_deg;
+    m->is_known = fabs(m->mine->dec - other->dec) < near_deg &&
+                  syz_separation(m->mine->ra, m->mine->dec, other->ra, other->dec) < near_deg;
   }
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Columns and words that the input names: a misspelt one would give NaN or cut everything, so what no file has is an error with the nearest name. */
+/** Columns and words that the input names: a misspelt one would give NaN or cut everything, so what no file has is an
+ * error with the nearest name. */
 #include "ingest.h"
 
 #include <math.h>
@@ -36,7 +37,8 @@ static void take_unit(ingest_column *c, const ingest_unit *found)
     c->unit = *found;
   }
   if (late.file == NO_FILE || strcmp(late.text, c->unit.text) == 0) return;
-  if (c->other.file == NO_FILE || strcmp(c->other.text, c->unit.text) == 0 || late.file < c->other.file) c->other = late;
+  if (c->other.file == NO_FILE || strcmp(c->other.text, c->unit.text) == 0 || late.file < c->other.file)
+    c->other = late;
 }
 
 void ingest_note_column(ingest *g, int file, int k, const syz_column_search *search)
@@ -67,10 +69,12 @@ static syz_status check_column(const ingest *g, int k)
   const ingest_column *c = &g->column[k];
   const char *name = ingest_column_name(g, k);
   const char *key = k == g->n_labels ? "ingest.primary" : k ? "ingest.labels" : "ingest.redshift_column";
-  bool is_needed = k && k < g->n_labels; /* a flag of spectra or a redshift of catalogues matters only where those are */
+  bool is_needed =
+      k && k < g->n_labels; /* a flag of spectra or a redshift of catalogues matters only where those are */
   if (!name[0] || in_all(c->has) || (!is_needed && !in_all(c->lacks))) return SYZ_OK;
   SYZ_REQUIRE(c->file != NO_FILE, SYZ_ERR_DATA, "%s: no file has a numeric column '%s'", key, name);
-  SYZ_REQUIRE(false, SYZ_ERR_DATA, "%s: no file has a numeric column '%s'; the nearest is '%s' in %s", key, name, c->nearest, g->file[c->file].path);
+  SYZ_REQUIRE(false, SYZ_ERR_DATA, "%s: no file has a numeric column '%s'; the nearest is '%s' in %s", key, name,
+              c->nearest, g->file[c->file].path);
 cleanup:
   return st;
 }
@@ -94,8 +98,8 @@ static void tell_units(const ingest *g)
   for (int k = 0; k < g->n_labels; k++) {
     const ingest_column *c = &g->column[k];
     if (c->other.file == NO_FILE) continue;
-    syz_warn("label %s: %s says that its unit is '%s', %s says '%s'; the shards state none", g->label[k], g->file[c->unit.file].path, c->unit.text,
-             g->file[c->other.file].path, c->other.text);
+    syz_warn("label %s: %s says that its unit is '%s', %s says '%s'; the shards state none", g->label[k],
+             g->file[c->unit.file].path, c->unit.text, g->file[c->other.file].path, c->other.text);
   }
 }
 
@@ -130,7 +134,10 @@ cleanup:
 
 /* ------------------------------------------------------------------ types */
 
-static const char *type_of(const syz_spectrum_info *o, bool is_spectype) { return is_spectype ? o->spectype : o->objtype; }
+static const char *type_of(const syz_spectrum_info *o, bool is_spectype)
+{
+  return is_spectype ? o->spectype : o->objtype;
+}
 
 /** The type of a spectrum that is nearest to a word of the input. */
 typedef struct nearest_type {
@@ -162,9 +169,10 @@ static syz_status check_word(ingest *g, const char *key, const char *word, bool 
   }
   syz_allgather(g->world, &n, all, sizeof n);
   for (int r = 0; r < g->size; r++) take_type(&n, word, all[r].text);
-  SYZ_TRY_ALL(g->world, !n.distance ? SYZ_OK
-                                    : syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__, "%s: no spectrum is of type '%s'; the nearest is '%s'", key,
-                                                    word, n.text));
+  SYZ_TRY_ALL(g->world, !n.distance
+                            ? SYZ_OK
+                            : syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__,
+                                            "%s: no spectrum is of type '%s'; the nearest is '%s'", key, word, n.text));
 cleanup:
   syz_free(&all);
   return st;
@@ -176,11 +184,13 @@ static syz_status check_words(ingest *g, const char *key, syz_texts words, bool 
   /* Any spectrum, any with a type, and the first file with a spectrum. */
   int64_t any[2] = {g->n_spectra > 0, 0}, first = g->n_spectra ? ingest_spectrum_at(g, 0)->file : g->n_files;
   if (!words.n) return SYZ_OK;
-  for (int64_t s = 0; s < g->n_spectra && !any[1]; s++) any[1] = type_of(&ingest_spectrum_at(g, s)->info, is_spectype)[0] != 0;
+  for (int64_t s = 0; s < g->n_spectra && !any[1]; s++)
+    any[1] = type_of(&ingest_spectrum_at(g, s)->info, is_spectype)[0] != 0;
   syz_allreduce_i64(g->world, any, 2, SYZ_MAX);
   syz_allreduce_i64(g->world, &first, 1, SYZ_MIN);
   if (!any[0]) return SYZ_OK;
-  SYZ_REQUIRE(any[1], SYZ_ERR_DATA, "%s: no file says of what type its spectra are: %s is the first", key, g->file[first].path);
+  SYZ_REQUIRE(any[1], SYZ_ERR_DATA, "%s: no file says of what type its spectra are: %s is the first", key,
+              g->file[first].path);
   for (int i = 0; i < words.n; i++) SYZ_TRY(check_word(g, key, words.item[i], is_spectype, known));
 cleanup:
   return st;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Ingest: objects numbered over all ranks, and dealt out to the ranks that write them. Numbers count objects with a spectrum by file and row, then
- * catalogue rows, then centres of images; shard k holds objects [k n, (k + 1) n) and is written whole by rank k mod ranks.
+ * Ingest: objects numbered over all ranks, and dealt out to the ranks that write them. Numbers count objects with a
+ * spectrum by file and row, then catalogue rows, then centres of images; shard k holds objects [k n, (k + 1) n) and is
+ * written whole by rank k mod ranks.
  */
 #include "ingest.h"
 
@@ -18,7 +19,8 @@ static int64_t group_of(const ingest *g, const ingest_object *o)
   return (int64_t)kind * g->n_files + file;
 }
 
-/* All objects of one kind and file are on one rank, in their order: what is before them is all that others need to say. */
+/* All objects of one kind and file are on one rank, in their order: what is before them is all that others need to say.
+ */
 syz_status ingest_number_objects(ingest *g, int64_t **number)
 {
   syz_status st = SYZ_OK;
@@ -65,7 +67,8 @@ static syz_status post_objects(ingest *g, const int64_t *number, ingest_mail *m)
     memcpy(record, &d, sizeof d);
     if (d.object.spectrum >= 0) memcpy(record + sizeof d, ingest_spectrum_at(g, d.object.spectrum), g->spectrum_bytes);
     if (d.object.candidate >= 0)
-      memcpy(record + sizeof d + g->spectrum_bytes, ingest_candidate_in(g, &g->candidates, d.object.candidate), g->candidate_bytes);
+      memcpy(record + sizeof d + g->spectrum_bytes, ingest_candidate_in(g, &g->candidates, d.object.candidate),
+             g->candidate_bytes);
     SYZ_TRY(ingest_post(m, record, dealt_bytes(g), (int32_t)(d.number / rows % g->size)));
   }
 cleanup:

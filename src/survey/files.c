@@ -36,12 +36,22 @@ static bool contains(const char *text, const char *word)
 }
 
 /** What the name of a survey's file says of it. */
-typedef enum name_kind { NAME_FOREIGN, NAME_OTHER, NAME_DESI_SPECTRA, NAME_REDSHIFTS, NAME_CATALOGUE, NAME_CSV, NAME_SIDE, NAME_UNKNOWN } name_kind;
+typedef enum name_kind {
+  NAME_FOREIGN,
+  NAME_OTHER,
+  NAME_DESI_SPECTRA,
+  NAME_REDSHIFTS,
+  NAME_CATALOGUE,
+  NAME_CSV,
+  NAME_SIDE,
+  NAME_UNKNOWN
+} name_kind;
 
 /* NAME.fits, .fit or .fts, or .csv, packed or not; *is_csv says which. */
 static bool is_table_or_image_name(const char *name, bool *is_csv)
 {
-  static const char *const kind[] = {".fits", ".fit", ".fts", ".csv"}, *const packed[] = {"", ".gz", ".bz2", ".xz", ".fz"};
+  static const char *const kind[] = {".fits", ".fit", ".fts", ".csv"}, *const packed[] = {"", ".gz", ".bz2", ".xz",
+                                                                                          ".fz"};
   char end[16];
   for (size_t k = 0; k < sizeof kind / sizeof *kind; k++)
     for (size_t p = 0; p < sizeof packed / sizeof *packed; p++) {
@@ -52,17 +62,19 @@ static bool is_table_or_image_name(const char *name, bool *is_csv)
   return false;
 }
 
-/* Names of the surveys' releases: DESI's spectro/redux, SDSS, the Legacy Surveys' coadd, tractor, metrics and sweep folders. */
+/* Names of the surveys' releases: DESI's spectro/redux, SDSS, the Legacy Surveys' coadd, tractor, metrics and sweep
+ * folders. */
 static name_kind kind_of_name(const char *path)
 {
   static const char *const redshifts[] = {"redrock-", "zbest-", "zcatalog", "zall-", "zpix-", "ztile-", NULL};
-  static const char *const other[] = {/* beside DESI spectra, and the steps before them */
-                                      "emline-", "qso_", "rrdetails", "tile-qa", "zmtl-", "fiberassign-", "fibermap-", "cframe-", "sframe-",
-                                      "stdstars-", "fluxcalib-", "fastspec-", "fastphot-", "exposures-", "tiles-",
-                                      /* SDSS */
-                                      "spZbest", "spZall", "spZline",
-                                      /* Legacy Surveys */
-                                      "survey-bricks", "survey-ccds", "ccds-annotated", "all-models-", "blobs-", "reference-", NULL};
+  static const char *const other[] = {
+      /* beside DESI spectra, and the steps before them */
+      "emline-", "qso_", "rrdetails", "tile-qa", "zmtl-", "fiberassign-", "fibermap-", "cframe-", "sframe-",
+      "stdstars-", "fluxcalib-", "fastspec-", "fastphot-", "exposures-", "tiles-",
+      /* SDSS */
+      "spZbest", "spZall", "spZline",
+      /* Legacy Surveys */
+      "survey-bricks", "survey-ccds", "ccds-annotated", "all-models-", "blobs-", "reference-", NULL};
   const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
   bool is_csv;
   if (!is_table_or_image_name(name, &is_csv)) return NAME_FOREIGN;
@@ -128,7 +140,8 @@ cleanup:
 
 static int compare_texts(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-/* Whether the file gives way to another of the same objects beside it: spectra-<group>.fits.gz to coadd-<group>.fits, say. */
+/* Whether the file gives way to another of the same objects beside it: spectra-<group>.fits.gz to coadd-<group>.fits,
+ * say. */
 static bool is_superseded(const listing *l, const char *path)
 {
   static const char *const end[] = {".fits", ".fits.gz", ".fits.fz", ".fits.bz2", ".fits.xz"};
@@ -139,7 +152,8 @@ static bool is_superseded(const listing *l, const char *path)
   if (!dot || !begins_with(name, l->loser)) return false;
   const char *group = name + strlen(l->loser);
   for (size_t k = 0; k < sizeof end / sizeof *end; k++) {
-    int n = snprintf(other, sizeof other, "%.*s%s%.*s%s", (int)(name - path), path, l->winner, (int)(dot - group), group, end[k]);
+    int n = snprintf(other, sizeof other, "%.*s%s%.*s%s", (int)(name - path), path, l->winner, (int)(dot - group),
+                     group, end[k]);
     if (n > 0 && n < (int)sizeof other && stat(other, &info) == 0) return true;
   }
   return false;
@@ -195,7 +209,8 @@ static syz_status list_folder(listing *l, const char *folder, ingest_role role, 
       entry = bigger;
       room = more;
     }
-    SYZ_REQUIRE(snprintf(path, sizeof path, "%.*s/%s", (int)length, folder, e->d_name) < (int)sizeof path, SYZ_ERR_DATA, "%s: name too long", folder);
+    SYZ_REQUIRE(snprintf(path, sizeof path, "%.*s/%s", (int)length, folder, e->d_name) < (int)sizeof path, SYZ_ERR_DATA,
+                "%s: name too long", folder);
     entry[n] = strdup(path);
     SYZ_REQUIRE(entry[n], SYZ_ERR_MEMORY, "%s: no memory for its names", folder);
     n++;
@@ -223,13 +238,17 @@ static syz_status list_role(listing *l, const char *key, syz_texts given, ingest
   syz_met_free(&l->met);
   for (int i = 0; i < given.n; i++) {
     const char *path = given.item[i];
-    SYZ_REQUIRE(stat(path, &info) == 0, SYZ_ERR_DATA, "%s: %s: %s%s", key, path, strerror(errno),
-                given.n > 1 ? " (on the command line a comma parts names: put one that has a comma in quotation marks, [\"a,b\"])" : "");
+    SYZ_REQUIRE(
+        stat(path, &info) == 0, SYZ_ERR_DATA, "%s: %s: %s%s", key, path, strerror(errno),
+        given.n > 1
+            ? " (on the command line a comma parts names: put one that has a comma in quotation marks, [\"a,b\"])"
+            : "");
     size_t before = l->text.n;
     int64_t before_repeated = l->repeated;
     if (S_ISDIR(info.st_mode)) {
       SYZ_TRY(list_folder(l, path, role, 0));
-      SYZ_REQUIRE(l->text.n > before || l->repeated > before_repeated, SYZ_ERR_DATA, "%s: %s: no such file in the folder", key, path);
+      SYZ_REQUIRE(l->text.n > before || l->repeated > before_repeated, SYZ_ERR_DATA,
+                  "%s: %s: no such file in the folder", key, path);
     } else {
       bool is_new;
       SYZ_TRY(syz_met_add(&l->met, path, &is_new)); /* named: taken as it is, but not found again in a folder */
@@ -266,9 +285,10 @@ static syz_status index_files(ingest *g, int64_t n)
     g->file[i].is_named = g->paths[at] >= 'A';
     g->file[i].role = (ingest_role)(g->paths[at] - (g->file[i].is_named ? 'A' : '0'));
     g->file[i].path = g->paths + at + 1;
-    for (int k = 0; k < i && g->n_files < 2000; k++) /* beyond that a user lists folders, which cannot repeat by accident */
-      SYZ_REQUIRE(g->file[k].role != g->file[i].role || strcmp(g->file[k].path, g->file[i].path) != 0, SYZ_ERR_INPUT, "%s is given twice",
-                  g->file[i].path);
+    for (int k = 0; k < i && g->n_files < 2000;
+         k++) /* beyond that a user lists folders, which cannot repeat by accident */
+      SYZ_REQUIRE(g->file[k].role != g->file[i].role || strcmp(g->file[k].path, g->file[i].path) != 0, SYZ_ERR_INPUT,
+                  "%s is given twice", g->file[i].path);
     if (stat(g->file[i].path, &info) == 0) g->file[i].bytes = (int64_t)info.st_size;
   }
 cleanup:
@@ -297,7 +317,8 @@ cleanup:
   return st;
 }
 
-syz_status ingest_gather(ingest *g, const ingest_bytes *mine, size_t item, int (*compare)(const void *, const void *), void **all, int64_t *n)
+syz_status ingest_gather(ingest *g, const ingest_bytes *mine, size_t item, int (*compare)(const void *, const void *),
+                         void **all, int64_t *n)
 {
   syz_status st = SYZ_OK;
   size_t *bytes = NULL, total = 0;
@@ -359,10 +380,12 @@ syz_status ingest_share_rejects(ingest *g)
   const ingest_reject *r = all;
   if (g->options.refuses) {
     if (r->is_object)
-      st = syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__, "%s: object %lld (row %lld): %s (%lld bad; data.bad_objects: skip lists them and goes on)",
+      st = syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__,
+                         "%s: object %lld (row %lld): %s (%lld bad; data.bad_objects: skip lists them and goes on)",
                          g->file[r->file].path, (long long)r->object_id, (long long)r->row, r->reason, (long long)n);
     else
-      st = syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__, "%s (%lld bad; data.bad_objects: skip lists them and goes on)", r->reason, (long long)n);
+      st = syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__,
+                         "%s (%lld bad; data.bad_objects: skip lists them and goes on)", r->reason, (long long)n);
   }
 cleanup:
   syz_free(&all);

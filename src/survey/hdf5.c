@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Ingest, first pass over other people's HDF5 files: rows with a spectrum, perhaps with an image beside it, and rows with an image alone. */
+/** Ingest, first pass over other people's HDF5 files: rows with a spectrum, perhaps with an image beside it, and rows
+ * with an image alone. */
 #include "ingest.h"
 
 #include <math.h>
@@ -52,15 +53,18 @@ cleanup:
 }
 
 /* What the cuts look at, of a block's rows with spectra: columns of the file's own catalogue. */
-static syz_status foreign_facts(ingest *g, syz_foreign *f, int64_t first, int64_t n, const syz_object *object, const double *label, float *value,
-                                syz_spectrum_info *info, double *primary)
+static syz_status foreign_facts(ingest *g, syz_foreign *f, int64_t first, int64_t n, const syz_object *object,
+                                const double *label, float *value, syz_spectrum_info *info, double *primary)
 {
   syz_status st = SYZ_OK;
   const char *const *name;
   int names = syz_foreign_labels(f, &name);
   for (int64_t i = 0; i < n; i++) {
-    info[i] = (syz_spectrum_info){
-        .object_id = object[i].object_id, .ra = object[i].ra, .dec = object[i].dec, .redshift = label[i * INGEST_LABELS], .exposures = 1};
+    info[i] = (syz_spectrum_info){.object_id = object[i].object_id,
+                                  .ra = object[i].ra,
+                                  .dec = object[i].dec,
+                                  .redshift = label[i * INGEST_LABELS],
+                                  .exposures = 1};
     primary[i] = 1;
   }
   SYZ_TRY(syz_foreign_info(f, first, n, info));
@@ -104,7 +108,8 @@ syz_status ingest_scan_hdf5(ingest *g, int file, ingest_bytes *spectra, ingest_b
   SYZ_TRY(syz_foreign_open(g->file[file].path, &f));
   SYZ_TRY(note_columns_of_hdf5(g, file, f));
   if (syz_foreign_coverage(f) < 1 && strcmp(edge, "zero") != 0) {
-    snprintf(too_narrow, sizeof too_narrow, "the image covers %.0f %% of the stamp (ingest.edge)", 100 * syz_foreign_coverage(f));
+    snprintf(too_narrow, sizeof too_narrow, "the image covers %.0f %% of the stamp (ingest.edge)",
+             100 * syz_foreign_coverage(f));
     narrow = too_narrow;
   }
   SYZ_ALLOC(image, "ingest block", BLOCK * pixels);
@@ -138,7 +143,8 @@ syz_status ingest_scan_hdf5(ingest *g, int file, ingest_bytes *spectra, ingest_b
         if (o.cut != SYZ_CUT_NONE)
           fault = NULL; /* cut before its pixels count, as in FITS files */
         else if (!fault)
-          ingest_check_pixels(g, block_flux + i * SYZ_SPECTRUM_PIXELS, block_ivar + i * SYZ_SPECTRUM_PIXELS, &o, &fault, reason);
+          ingest_check_pixels(g, block_flux + i * SYZ_SPECTRUM_PIXELS, block_ivar + i * SYZ_SPECTRUM_PIXELS, &o, &fault,
+                              reason);
         if (fault) {
           SYZ_TRY(ingest_note(g, file, first + i, o.info.object_id, fault));
           o.cut = -1;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Ingest: identifiers of image positions that have none, and no identifier for two sources. One is made of the file's name and the row; where that
- * is not enough (files of one name in several folders), of the place on the sky too, which unlike the folder is the same wherever the data lie.
- * Equal identifiers meet on one rank.
+ * Ingest: identifiers of image positions that have none, and no identifier for two sources. One is made of the file's
+ * name and the row; where that is not enough (files of one name in several folders), of the place on the sky too, which
+ * unlike the folder is the same wherever the data lie. Equal identifiers meet on one rank.
  */
 #include "ingest.h"
 
@@ -101,8 +101,8 @@ cleanup:
 
 /* ------------------------------------------------------------- collisions */
 
-/* A spectrum may share its identifier with other spectra (ingest.exposures, ingest.duplicates) and with the image position of the same target, and
- * copies of one place theirs; made ones are no one else's. */
+/* A spectrum may share its identifier with other spectra (ingest.exposures, ingest.duplicates) and with the image
+ * position of the same target, and copies of one place theirs; made ones are no one else's. */
 static bool clash(const ingest *g, const holder *a, const holder *b)
 {
   const double same_place_arcsec = 1;
@@ -160,11 +160,12 @@ syz_status ingest_check_ids(ingest *g)
   syz_allreduce_i64(g->world, &lowest, 1, SYZ_MIN);
   syz_status code = SYZ_OK;
   if (has_clash && pair[0].id == lowest)
-    code =
-        syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__,
-                      "object_id %lld is that of two sources: %s row %lld and %s row %lld (ingest.id names a column that tells them apart, or none; "
-                      "ingest.duplicates: keep allows identifiers that the files give twice)",
-                      (long long)pair[0].id, g->file[pair[0].file].path, (long long)pair[0].row, g->file[pair[1].file].path, (long long)pair[1].row);
+    code = syz_error_set(
+        SYZ_ERR_DATA, __FILE__, __LINE__,
+        "object_id %lld is that of two sources: %s row %lld and %s row %lld (ingest.id names a column that tells them "
+        "apart, or none; ingest.duplicates: keep allows identifiers that the files give twice)",
+        (long long)pair[0].id, g->file[pair[0].file].path, (long long)pair[0].row, g->file[pair[1].file].path,
+        (long long)pair[1].row);
   SYZ_TRY_ALL(g->world, code);
 cleanup:
   ingest_mail_free(&m);

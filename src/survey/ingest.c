@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The way from a survey's files to shards: options checked, files listed, scanned in shares, matched, cut and written. What is left out and why is
- * told in a table and in <folder>/rejected.csv.
+ * The way from a survey's files to shards: options checked, files listed, scanned in shares, matched, cut and written.
+ * What is left out and why is told in a table and in <folder>/rejected.csv.
  */
 #include "ingest.h"
 
@@ -46,7 +46,8 @@ static syz_status read_labels(ingest *g)
   for (int i = 0; i < labels.n; i++) {
     const char *name = labels.item[i];
     SYZ_REQUIRE(g->n_labels < INGEST_LABELS, SYZ_ERR_INPUT, "ingest.labels: more than %d", INGEST_LABELS - 1);
-    SYZ_REQUIRE(name[0] && strlen(name) < SYZ_LABEL_NAME && !strchr(name, '/'), SYZ_ERR_INPUT, "ingest.labels: '%s' is not a column name", name);
+    SYZ_REQUIRE(name[0] && strlen(name) < SYZ_LABEL_NAME && !strchr(name, '/'), SYZ_ERR_INPUT,
+                "ingest.labels: '%s' is not a column name", name);
     bool is_new = true;
     for (int k = 0; k < g->n_labels; k++) is_new = is_new && strcasecmp(g->label[k], name) != 0;
     if (is_new) snprintf(g->label[g->n_labels++], SYZ_LABEL_NAME, "%s", name);
@@ -62,7 +63,8 @@ static syz_status check_options(ingest *g)
 {
   syz_status st = SYZ_OK;
   const syz_survey_options *o = &g->options;
-  SYZ_REQUIRE(o->spectra.n || o->images.n || o->hdf5.n, SYZ_ERR_INPUT, "nothing to ingest: give ingest.spectra, ingest.images or ingest.hdf5");
+  SYZ_REQUIRE(o->spectra.n || o->images.n || o->hdf5.n, SYZ_ERR_INPUT,
+              "nothing to ingest: give ingest.spectra, ingest.images or ingest.hdf5");
   SYZ_REQUIRE(!o->ra[0] == !o->dec[0], SYZ_ERR_INPUT, "ingest.ra and ingest.dec go together");
   SYZ_REQUIRE(!o->images.n || o->spectra.n || o->hdf5.n || o->catalogues.n || o->takes_centres, SYZ_ERR_INPUT,
               "images without positions: give ingest.catalogues, ingest.spectra, or ingest.centres: true");
@@ -91,7 +93,8 @@ cleanup:
   return st;
 }
 
-/* rejected.csv: what could not be used and why; also written when there is nothing to list, so that an old one does not mislead. */
+/* rejected.csv: what could not be used and why; also written when there is nothing to list, so that an old one does not
+ * mislead. */
 static syz_status write_rejected(const ingest *g)
 {
   syz_status st = SYZ_OK;
@@ -109,13 +112,14 @@ static syz_status write_rejected(const ingest *g)
     }
     reason[m] = '\0';
     if (r->is_object)
-      n = snprintf(line, sizeof line, "\"%.4000s\",%lld,%lld,\"%.*s\"\n", g->file[r->file].path, (long long)r->row, (long long)r->object_id,
-                   REASON_TEXT, reason);
+      n = snprintf(line, sizeof line, "\"%.4000s\",%lld,%lld,\"%.*s\"\n", g->file[r->file].path, (long long)r->row,
+                   (long long)r->object_id, REASON_TEXT, reason);
     else
       n = snprintf(line, sizeof line, "\"%.4000s\",,,\"%.*s\"\n", g->file[r->file].path, REASON_TEXT, reason);
     SYZ_TRY(ingest_add(&text, line, (size_t)n));
   }
-  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/rejected.csv", g->run->folder) < (int)sizeof path, SYZ_ERR_INPUT, "output.dir: name too long");
+  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/rejected.csv", g->run->folder) < (int)sizeof path, SYZ_ERR_INPUT,
+              "output.dir: name too long");
   SYZ_TRY(syz_file_write(path, (const char *)text.data, text.n));
 cleanup:
   syz_free(&text.data);
@@ -127,10 +131,12 @@ static void tell(const char *what, int64_t n)
   if (n) syz_info("  %-52s %12lld", what, (long long)n);
 }
 
-/* Where a column is missing in some files of a role whose others have it: their objects have NaN, or are cut by ingest.primary. */
+/* Where a column is missing in some files of a role whose others have it: their objects have NaN, or are cut by
+ * ingest.primary. */
 static void tell_columns(const ingest *g)
 {
-  static const char *const role[ROLE_COUNT] = {"spectra files", "redshift files", "image files", "catalogues", "HDF5 files"};
+  static const char *const role[ROLE_COUNT] = {"spectra files", "redshift files", "image files", "catalogues",
+                                               "HDF5 files"};
   char line[160];
   for (int k = 0; k <= g->n_labels; k++)
     for (int r = 0; r < ROLE_COUNT; r++) {
@@ -178,7 +184,9 @@ static void tell_table(const ingest *g)
   }
   tell("objects bad (rejected.csv)", objects);
   tell("spectra- or coadd- files, the group's other one taken", c->superseded);
-  tell(g->options.keeps_duplicates ? "spectra of an identifier seen before, kept" : "spectra of an identifier seen before, left out", c->repeated);
+  tell(g->options.keeps_duplicates ? "spectra of an identifier seen before, kept"
+                                   : "spectra of an identifier seen before, left out",
+       c->repeated);
   tell("catalogue rows that are not primary in their brick", c->not_primary);
   tell("image positions of a source seen before, left out", c->copies);
   tell("image positions", c->positions - c->copies);
@@ -210,7 +218,8 @@ void ingest_begin(ingest *g, const syz_run *run, const syz_survey_options *optio
   g->size = syz_comm_size(run->world);
   snprintf(g->label[0], SYZ_LABEL_NAME, "redshift");
   g->n_labels = 1;
-  for (int k = 0; k <= INGEST_LABELS; k++) g->column[k].file = g->column[k].unit.file = g->column[k].other.file = NO_FILE;
+  for (int k = 0; k <= INGEST_LABELS; k++)
+    g->column[k].file = g->column[k].unit.file = g->column[k].other.file = NO_FILE;
   g->cuts = (syz_spectra_cuts){.objtype = "", .spectype = "", .primary = ""};
   g->spectrum_bytes = offsetof(ingest_spectrum, label) + sizeof(double);
   g->candidate_bytes = offsetof(ingest_candidate, label) + sizeof(double);
@@ -305,7 +314,8 @@ syz_status syz_survey_write(syz_survey *s)
   sum_counts(s);
   SYZ_TRY_ALL(s->world, s->rank == 0 ? write_rejected(s) : SYZ_OK);
   if (!s->count.kept) tell_table(s);
-  SYZ_REQUIRE(s->count.kept, SYZ_ERR_DATA, "nothing usable: no object is left of %lld spectra and %lld image positions (the table above says why)",
+  SYZ_REQUIRE(s->count.kept, SYZ_ERR_DATA,
+              "nothing usable: no object is left of %lld spectra and %lld image positions (the table above says why)",
               (long long)s->count.read, (long long)(s->count.positions - s->count.copies));
   SYZ_TRY(timed(s, "write shards", deal_and_write));
   tell_table(s);

@@ -2,10 +2,11 @@
 /**
  * Inside of room survey: from survey files to shards.
  *
- * File f falls to rank f mod ranks, which reads it. Every rank holds the tables of files and of their planes; of spectra, image positions and objects
- * each holds its own alone. Those of different ranks meet where the cell of the sky or the identifier that they have in common belongs
- * (route.c), and every choice between them is by an order of places, files and rows. Objects then have numbers over all ranks, in the order of
- * files and rows; shard k is built and written by rank k mod ranks from its objects alone, so what is in it does not depend on the rank count.
+ * File f falls to rank f mod ranks, which reads it. Every rank holds the tables of files and of their planes; of
+ * spectra, image positions and objects each holds its own alone. Those of different ranks meet where the cell of the
+ * sky or the identifier that they have in common belongs (route.c), and every choice between them is by an order of
+ * places, files and rows. Objects then have numbers over all ranks, in the order of files and rows; shard k is built
+ * and written by rank k mod ranks from its objects alone, so what is in it does not depend on the rank count.
  */
 #pragma once
 
@@ -16,7 +17,14 @@
 #include "syzygy/survey.h"
 
 /** What a file was given as. */
-typedef enum ingest_role { ROLE_SPECTRA, ROLE_REDSHIFTS, ROLE_IMAGES, ROLE_CATALOGUE, ROLE_HDF5, ROLE_COUNT } ingest_role;
+typedef enum ingest_role {
+  ROLE_SPECTRA,
+  ROLE_REDSHIFTS,
+  ROLE_IMAGES,
+  ROLE_CATALOGUE,
+  ROLE_HDF5,
+  ROLE_COUNT
+} ingest_role;
 
 typedef struct ingest_file {
   const char *path; /**< into ingest.paths */
@@ -49,7 +57,8 @@ typedef struct ingest_spectrum {
   double label[INGEST_LABELS];
 } ingest_spectrum;
 
-/** A place that may have an image: a catalogue row, a file's centre, or a row of an HDF5 file that has pixels itself. candidate_bytes a record. */
+/** A place that may have an image: a catalogue row, a file's centre, or a row of an HDF5 file that has pixels itself.
+ * candidate_bytes a record. */
 typedef struct ingest_candidate {
   int64_t object_id; /**< -1 = none */
   double ra, dec;
@@ -123,8 +132,8 @@ typedef struct ingest_cuts {
   int64_t positions, catalogued;            /**< image positions read, those that are not centres */
   int64_t images, spectra, both, redshifts; /**< of the objects kept */
   int64_t passed_over_of[ROLE_COUNT];       /**< files that were opened and hold something else */
-  int64_t passed_over, read, kept, cut[SYZ_CUT_COUNT], bad, unmatched, outside, edge, missing_band, unpaired, repeated, not_primary, copies,
-      superseded, no_value, rescaled, lacks_camera, linked, narrow;
+  int64_t passed_over, read, kept, cut[SYZ_CUT_COUNT], bad, unmatched, outside, edge, missing_band, unpaired, repeated,
+      not_primary, copies, superseded, no_value, rescaled, lacks_camera, linked, narrow;
 } ingest_cuts;
 
 typedef struct syz_survey ingest;
@@ -139,7 +148,8 @@ struct syz_survey {
   ingest_file *file;
   int n_labels; /**< label 0 is redshift */
   char label[INGEST_LABELS][SYZ_LABEL_NAME];
-  ingest_column column[INGEST_LABELS + 1]; /**< of the labels (the first: ingest.redshift_column), then of ingest.primary */
+  ingest_column
+      column[INGEST_LABELS + 1]; /**< of the labels (the first: ingest.redshift_column), then of ingest.primary */
   syz_spectra_options spectra_options;
   syz_spectra_cuts cuts;
   char objtype[256], spectype[256];
@@ -156,11 +166,13 @@ struct syz_survey {
   ingest_reject *reject;
   ingest_cuts count;
   uint64_t zero_points_digest; /**< of the file ingest.zero_points; 0: none */
-  syz_images **open;           /**< [n_files] image files of this rank that are kept open: those that cost most to unpack */
+  syz_images **open; /**< [n_files] image files of this rank that are kept open: those that cost most to unpack */
   size_t open_bytes;
-  float *has_bricks;          /**< [2, SYZ_BRICKS + 1] 1 where the north's, the south's catalogues have sources of a brick; NULL: no brick is known */
-  ingest_bytes found_rejects; /**< of this rank, gathered by ingest_share_rejects */
-  ingest_bytes found_candidates; /**< of this rank: image-only rows of HDF5 files, found beside the spectra, and centres of images */
+  float *has_bricks; /**< [2, SYZ_BRICKS + 1] 1 where the north's, the south's catalogues have sources of a brick; NULL:
+                        no brick is known */
+  ingest_bytes found_rejects;    /**< of this rank, gathered by ingest_share_rejects */
+  ingest_bytes found_candidates; /**< of this rank: image-only rows of HDF5 files, found beside the spectra, and centres
+                                    of images */
 };
 
 static inline ingest_spectrum *ingest_spectrum_at(const ingest *g, int64_t i)
@@ -171,7 +183,10 @@ static inline ingest_candidate *ingest_candidate_in(const ingest *g, const inges
 {
   return (ingest_candidate *)(void *)(b->data + (size_t)i * g->candidate_bytes);
 }
-static inline size_t ingest_offer_bytes(const ingest *g) { return offsetof(ingest_offer, candidate) + g->candidate_bytes; }
+static inline size_t ingest_offer_bytes(const ingest *g)
+{
+  return offsetof(ingest_offer, candidate) + g->candidate_bytes;
+}
 
 /* ingest.c */
 /** An empty ingest with the label of redshifts alone; give its memory back by ingest_forget. */
@@ -184,14 +199,16 @@ syz_status ingest_add(ingest_bytes *b, const void *item, size_t n);
 /** Room for n more bytes. */
 syz_status ingest_reserve(ingest_bytes *b, size_t n);
 /** Collective. Everybody's items, sorted by `compare`; *all is the caller's. */
-syz_status ingest_gather(ingest *g, const ingest_bytes *mine, size_t item, int (*compare)(const void *, const void *), void **all, int64_t *n);
+syz_status ingest_gather(ingest *g, const ingest_bytes *mine, size_t item, int (*compare)(const void *, const void *),
+                         void **all, int64_t *n);
 /** Note an object or (row -1) a file that cannot be used; the text is the last error's when `reason` is NULL. */
 syz_status ingest_note(ingest *g, int file, int64_t row, int64_t object_id, const char *reason);
 /** Collective. Add what was noted to the table; with data.bad_objects: refuse, SYZ_ERR_DATA names the first. */
 syz_status ingest_share_rejects(ingest *g);
 /** An image file, perhaps still open from before; give it back by ingest_release_images. Rank-local. */
 syz_status ingest_open_images(ingest *g, int file, syz_images **out);
-/** Close it, or keep it for the next stage when it had to be unpacked whole (.gz, .bz2) and memory allows. Sets *m to NULL. */
+/** Close it, or keep it for the next stage when it had to be unpacked whole (.gz, .bz2) and memory allows. Sets *m to
+ * NULL. */
 void ingest_release_images(ingest *g, int file, syz_images **m);
 void ingest_close_images(ingest *g);
 
@@ -199,20 +216,24 @@ void ingest_close_images(ingest *g);
 /** The rank that a cell of the sky or an identifier belongs to. */
 int32_t ingest_owner(const ingest *g, int64_t key);
 syz_status ingest_post(ingest_mail *m, const void *record, size_t item, int32_t rank);
-/** Collective. What was posted goes to its ranks and is added to `out` there, in no order to rely on; the mail is empty afterwards. */
+/** Collective. What was posted goes to its ranks and is added to `out` there, in no order to rely on; the mail is empty
+ * afterwards. */
 syz_status ingest_send(ingest *g, ingest_mail *m, size_t item, ingest_bytes *out);
 void ingest_mail_free(ingest_mail *m);
 
 /* scan.c */
-syz_status ingest_scan_spectra(ingest *g); /**< Collective: spectra of FITS and HDF5 files, pixels checked; image-only rows of HDF5 files. */
+syz_status ingest_scan_spectra(
+    ingest *g); /**< Collective: spectra of FITS and HDF5 files, pixels checked; image-only rows of HDF5 files. */
 /** The cuts that need nothing from another file. */
 syz_cut ingest_early_cut(const ingest *g, const syz_spectrum_info *info, double primary);
 /** Note in `o` how much of a spectrum is good, and whether too little; *fault: NULL, or why it cannot be used. */
-void ingest_check_pixels(const ingest *g, const float *flux, const float *ivar, ingest_spectrum *o, const char **fault, char reason[160]);
+void ingest_check_pixels(const ingest *g, const float *flux, const float *ivar, ingest_spectrum *o, const char **fault,
+                         char reason[160]);
 syz_status ingest_scan_images(ingest *g); /**< Collective: planes of image files, on every rank. */
 /** Note a file that cannot be used, or pass it over when it is a sound one of another kind that lay in a folder. */
 syz_status ingest_note_file(ingest *g, int file);
-syz_status ingest_check_roles(ingest *g); /**< Collective: a role whose every file is of another kind was given by mistake. */
+syz_status
+ingest_check_roles(ingest *g); /**< Collective: a role whose every file is of another kind was given by mistake. */
 
 /* centres.c */
 /** Not collective: of the centres of this rank's files, those that are no earlier one's, among the found candidates. */
@@ -227,15 +248,17 @@ syz_status ingest_stream_next(ingest *g, ingest_stream *s, ingest_bytes *block);
 /* sky.c, all collective */
 /** Spectra that look for an image, all but those that are out, go where positions will meet them. */
 syz_status ingest_sky_open(ingest *g, const bool *is_out, ingest_sky **out);
-void ingest_sky_close(ingest_sky **s);                            /**< Not collective. */
-syz_status ingest_sky_read(ingest_sky *s);                        /**< All positions go by; those that can become something are kept. */
-syz_status ingest_sky_settle(ingest_sky *s);                      /**< Copies are left out. */
+void ingest_sky_close(ingest_sky **s);       /**< Not collective. */
+syz_status ingest_sky_read(ingest_sky *s);   /**< All positions go by; those that can become something are kept. */
+syz_status ingest_sky_settle(ingest_sky *s); /**< Copies are left out. */
 syz_status ingest_sky_offer(ingest_sky *s, ingest_bytes *offers); /**< ingest_offer records for this rank's spectra. */
-/** `takes`: places (int64_t) of the offers that were taken, to their owners. The others that may have an image come to the ranks of their files. */
+/** `takes`: places (int64_t) of the offers that were taken, to their owners. The others that may have an image come to
+ * the ranks of their files. */
 syz_status ingest_sky_rest(ingest_sky *s, ingest_mail *takes, ingest_bytes *rest);
 
 /* hdf5.c */
-/** Rank-local: rows with a spectrum go to `spectra` (with their image, if they have one), rows with only an image to `candidates`. */
+/** Rank-local: rows with a spectrum go to `spectra` (with their image, if they have one), rows with only an image to
+ * `candidates`. */
 syz_status ingest_scan_hdf5(ingest *g, int file, ingest_bytes *spectra, ingest_bytes *candidates);
 
 /* redshifts.c */
@@ -244,9 +267,11 @@ syz_status ingest_join_redshifts(ingest *g); /**< Collective: ingest.redshifts b
 /* columns.c */
 /** Note what a file's tables say of column k: 0 .. n_labels - 1 the labels, n_labels ingest.primary. Rank-local. */
 void ingest_note_column(ingest *g, int file, int k, const syz_column_search *search);
-/** Collective, after both scans: a column that no file has is SYZ_ERR_DATA with the nearest name. Files that state different units get a warning. */
+/** Collective, after both scans: a column that no file has is SYZ_ERR_DATA with the nearest name. Files that state
+ * different units get a warning. */
 syz_status ingest_check_columns(ingest *g);
-/** Collective, after the redshifts are joined: a word of ingest.objtype or ingest.spectype that means nothing is SYZ_ERR_DATA. */
+/** Collective, after the redshifts are joined: a word of ingest.objtype or ingest.spectype that means nothing is
+ * SYZ_ERR_DATA. */
 syz_status ingest_check_types(ingest *g);
 /** Name that the input gives to column k; "" when it names none. */
 const char *ingest_column_name(const ingest *g, int k);
@@ -262,7 +287,8 @@ double ingest_clear_redshift(const ingest *g, double z);
 syz_status ingest_note_bricks(ingest *g, ingest_bytes *candidates);
 /** Collective: what the ranks noted of bricks, put together. */
 syz_status ingest_share_bricks(ingest *g);
-/** Not collective: is_copy of the candidates that are at home here; the others are what lies within the radius of them. */
+/** Not collective: is_copy of the candidates that are at home here; the others are what lies within the radius of them.
+ */
 syz_status ingest_find_copies(const ingest *g, const ingest_bytes *candidates, bool *is_copy);
 
 /* ids.c */
@@ -286,12 +312,14 @@ syz_status ingest_digest_files(ingest *g); /**< Collective: digests of the files
 syz_status ingest_map_planes(ingest *g); /**< Not collective: which planes may touch which cell of the sky. */
 void ingest_forget_planes(ingest *g);
 bool ingest_plane_reaches(const ingest *g, int32_t cell);
-syz_status ingest_choose_planes(ingest *g); /**< Collective: which plane each object's bands come from, and whether the cutouts hold. */
+syz_status ingest_choose_planes(
+    ingest *g); /**< Collective: which plane each object's bands come from, and whether the cutouts hold. */
 
 /* deal.c, both collective */
 /** *number [n_objects]: the places of this rank's objects among all; the caller's. Sets n_total. */
 syz_status ingest_number_objects(ingest *g, int64_t **number);
-/** The tables of spectra, candidates and objects become those of the objects that this rank writes, in the order of their numbers. */
+/** The tables of spectra, candidates and objects become those of the objects that this rank writes, in the order of
+ * their numbers. */
 syz_status ingest_deal_objects(ingest *g);
 
 /* shards.c */

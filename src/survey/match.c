@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Ingest, second pass: spectra and image positions become objects. An object lives on the rank that its spectrum's file, or else its position's file,
- * falls to; objects with a spectrum come first, then catalogue rows, then centres of images, each by file and row.
+ * Ingest, second pass: spectra and image positions become objects. An object lives on the rank that its spectrum's
+ * file, or else its position's file, falls to; objects with a spectrum come first, then catalogue rows, then centres of
+ * images, each by file and row.
  */
 #include "ingest.h"
 
@@ -38,8 +39,8 @@ cleanup:
   return st;
 }
 
-/* The same object in two files, which a split into train and test would tear apart: all but the first. Exposures of one file that are asked for are
- * none. */
+/* The same object in two files, which a split into train and test would tear apart: all but the first. Exposures of one
+ * file that are asked for are none. */
 static syz_status list_repeats(const ingest *g, ingest_bytes *claims, ingest_mail *repeats)
 {
   syz_status st = SYZ_OK;
@@ -122,8 +123,8 @@ cleanup:
 }
 
 /* Objects of this rank's spectra, with the best of what they were offered. */
-static syz_status make_spectra_objects(ingest *g, const bool *is_out, bool has_catalogue, bool has_positions, ingest_bytes *offers,
-                                       ingest_mail *takes)
+static syz_status make_spectra_objects(ingest *g, const bool *is_out, bool has_catalogue, bool has_positions,
+                                       ingest_bytes *offers, ingest_mail *takes)
 {
   syz_status st = SYZ_OK;
   size_t item = ingest_offer_bytes(g), at = 0;
@@ -152,7 +153,8 @@ static syz_status make_spectra_objects(ingest *g, const bool *is_out, bool has_c
     else if (has_catalogue)
       g->count.unmatched++;
     else
-      o->wants_image = has_planes && isfinite(o->ra) && isfinite(o->dec); /* no catalogue: the image is cut where the fibre was */
+      o->wants_image =
+          has_planes && isfinite(o->ra) && isfinite(o->dec); /* no catalogue: the image is cut where the fibre was */
   }
 cleanup:
   return st;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Spectra matched to catalogues on the sky by what `ingest` does, on made tables: rows all over the sky, and spectra that lie 0.3 arcsec north of
- * rows spread evenly over the catalogue. What each spectrum must be matched to is known, and is checked. Reported are the time, and the memory of the
- * rank that needs most, as the kernel counts it and as this program allocates it.
+ * Spectra matched to catalogues on the sky by what `ingest` does, on made tables: rows all over the sky, and spectra
+ * that lie 0.3 arcsec north of rows spread evenly over the catalogue. What each spectrum must be matched to is known,
+ * and is checked. Reported are the time, and the memory of the rank that needs most, as the kernel counts it and as
+ * this program allocates it.
  */
 #include <limits.h>
 #include <math.h>
@@ -31,7 +32,10 @@ static void make_row(const match_work *w, int64_t i, double *ra, double *dec)
   *dec = asin(2 * syz_random_uniform(&r, 1) - 1) * 57.295779513082320877;
 }
 
-static void rows_of_file(const match_work *w, int file, int64_t *first, int64_t *n) { syz_share(w->rows, FILES, file, first, n); }
+static void rows_of_file(const match_work *w, int file, int64_t *first, int64_t *n)
+{
+  syz_share(w->rows, FILES, file, first, n);
+}
 
 /* The catalogue's row that spectrum i lies at. */
 static int64_t row_of_spectrum(const match_work *w, int64_t i) { return i * (w->rows / w->spectra); }
@@ -85,15 +89,20 @@ static syz_status make_input(match_work *w)
   SYZ_ALLOC(g->file, "file table", g->n_files);
   SYZ_ALLOC(g->open, "open files", g->n_files);
   for (int f = 0; f < g->n_files; f++)
-    g->file[f] = (ingest_file){
-        .path = f < g->size ? "made spectra" : w->path[f - g->size], .role = f < g->size ? ROLE_SPECTRA : ROLE_CATALOGUE, .is_named = true};
+    g->file[f] = (ingest_file){.path = f < g->size ? "made spectra" : w->path[f - g->size],
+                               .role = f < g->size ? ROLE_SPECTRA : ROLE_CATALOGUE,
+                               .is_named = true};
   syz_share(w->spectra, g->size, g->rank, &first, &n);
   for (int64_t i = 0; i < n; i++) {
     ingest_spectrum s;
     memset(&s, 0, sizeof s);
     make_row(w, row_of_spectrum(w, first + i), &ra, &dec);
-    s.info = (syz_spectrum_info){
-        .object_id = first + i + 1, .ra = ra, .dec = fmin(dec + OFFSET_DEG, 90), .redshift = (double)NAN, .zwarn = -1, .fiberstatus = -1};
+    s.info = (syz_spectrum_info){.object_id = first + i + 1,
+                                 .ra = ra,
+                                 .dec = fmin(dec + OFFSET_DEG, 90),
+                                 .redshift = (double)NAN,
+                                 .zwarn = -1,
+                                 .fiberstatus = -1};
     s.file = g->rank;
     s.row = i;
     SYZ_TRY(ingest_add(&g->spectra, &s, g->spectrum_bytes));
@@ -106,7 +115,8 @@ cleanup:
   return st;
 }
 
-/* Each spectrum has the row that it was made at, unless by chance another lies as near, or one within the radius of copies came before it. */
+/* Each spectrum has the row that it was made at, unless by chance another lies as near, or one within the radius of
+ * copies came before it. */
 static syz_status check_pairs(const match_work *w, int64_t *own)
 {
   syz_status st = SYZ_OK;
@@ -114,15 +124,16 @@ static syz_status check_pairs(const match_work *w, int64_t *own)
   int64_t first, n, first_row, rows;
   double ra, dec;
   syz_share(w->spectra, g->size, g->rank, &first, &n);
-  SYZ_REQUIRE(g->n_objects == n, SYZ_ERR_INTERNAL, "match: %lld objects of %lld spectra", (long long)g->n_objects, (long long)n);
+  SYZ_REQUIRE(g->n_objects == n, SYZ_ERR_INTERNAL, "match: %lld objects of %lld spectra", (long long)g->n_objects,
+              (long long)n);
   for (int64_t i = 0; i < n; i++) {
     const ingest_object *o = &g->object[i];
     if (o->candidate < 0) continue;
     const ingest_candidate *c = ingest_candidate_in(g, &g->candidates, o->candidate);
     rows_of_file(w, c->file - g->size, &first_row, &rows);
     make_row(w, first_row + c->row, &ra, &dec);
-    SYZ_REQUIRE(!(c->ra < ra || c->ra > ra || c->dec < dec || c->dec > dec), SYZ_ERR_INTERNAL, "match: row %lld of %s is not what was written",
-                (long long)c->row, w->path[c->file - g->size]);
+    SYZ_REQUIRE(!(c->ra < ra || c->ra > ra || c->dec < dec || c->dec > dec), SYZ_ERR_INTERNAL,
+                "match: row %lld of %s is not what was written", (long long)c->row, w->path[c->file - g->size]);
     *own += first_row + c->row == row_of_spectrum(w, first + i);
   }
 cleanup:
@@ -132,8 +143,14 @@ cleanup:
 syz_status syz_survey_try_match(const syz_run *run, uint64_t seed, int64_t rows, int64_t spectra, syz_match_trial *out)
 {
   syz_status st = SYZ_OK;
-  const syz_survey_options options = {
-      .ra = "", .dec = "", .id = "", .redshift_column = "", .match = "sky", .match_radius_arcsec = 1, .duplicate_radius_arcsec = 1, .verifies = true};
+  const syz_survey_options options = {.ra = "",
+                                      .dec = "",
+                                      .id = "",
+                                      .redshift_column = "",
+                                      .match = "sky",
+                                      .match_radius_arcsec = 1,
+                                      .duplicate_radius_arcsec = 1,
+                                      .verifies = true};
   bool has_begun = false;
   match_work *w = syz_alloc("match", 1, sizeof *w);
   SYZ_TRY_ALL(run->world, w ? SYZ_OK : SYZ_ERR_MEMORY);
@@ -156,8 +173,9 @@ syz_status syz_survey_try_match(const syz_run *run, uint64_t seed, int64_t rows,
   out->seconds = syz_clock_s() - start;
   SYZ_TRY_ALL(run->world, check_pairs(w, &out->own));
   syz_allreduce_i64(run->world, &out->own, 1, SYZ_SUM);
-  SYZ_REQUIRE(out->own * 100 >= spectra * 99, SYZ_ERR_INTERNAL, "match: only %lld of %lld spectra have the row that they were made at",
-              (long long)out->own, (long long)spectra);
+  SYZ_REQUIRE(out->own * 100 >= spectra * 99, SYZ_ERR_INTERNAL,
+              "match: only %lld of %lld spectra have the row that they were made at", (long long)out->own,
+              (long long)spectra);
   int64_t bytes[3] = {(int64_t)syz_memory_resident_peak(), (int64_t)syz_memory_get().peak_bytes, out->resident_before};
   syz_allreduce_i64(run->world, bytes, 3, SYZ_MAX);
   syz_allreduce_f64(run->world, &out->seconds, 1, SYZ_MAX);

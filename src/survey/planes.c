@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Ingest: each object's bands get the plane that holds it best. An object's position goes to the ranks whose image files may reach it; they offer
- * planes; the object's rank chooses, and the files' ranks make each cutout once, to know before anything is written which objects have an image.
+ * Ingest: each object's bands get the plane that holds it best. An object's position goes to the ranks whose image
+ * files may reach it; they offer planes; the object's rank chooses, and the files' ranks make each cutout once, to know
+ * before anything is written which objects have an image.
  */
 #include "ingest.h"
 
@@ -182,7 +183,8 @@ cleanup:
   return st;
 }
 
-/* Objects that lie in a plane of this rank's files, and how much of the cutout's half width is left to the nearest edge. */
+/* Objects that lie in a plane of this rank's files, and how much of the cutout's half width is left to the nearest
+ * edge. */
 static syz_status offer_planes(ingest *g, ingest_bytes *wishes, ingest_mail *offers)
 {
   syz_status st = SYZ_OK;
@@ -235,7 +237,8 @@ static syz_status choose(ingest *g, ingest_bytes *offers, const int64_t *number,
     ingest_object *o = &g->object[c[i].object];
     o->image_file[c[i].band] = c[i].file;
     o->image_plane[c[i].band] = c[i].plane;
-    order wanted = {o->image_ra, o->image_dec, c[i].object, number[c[i].object], g->rank, c[i].band, c[i].file, c[i].plane};
+    order wanted = {o->image_ra, o->image_dec, c[i].object, number[c[i].object],
+                    g->rank,     c[i].band,    c[i].file,   c[i].plane};
     SYZ_TRY(ingest_post(orders, &wanted, sizeof wanted, wanted.file % g->size));
   }
 cleanup:
@@ -265,7 +268,8 @@ static syz_status try_cutouts(ingest *g, ingest_bytes *orders, ingest_mail *outc
     const size_t records = outcomes->records.n, to = outcomes->to.n;
     for (int64_t i = first; i < next; i++) {
       double covered = 0;
-      syz_status code = syz_images_cutout(m, o[i].plane, o[i].ra, o[i].dec, SYZ_IMAGE_SIZE, SYZ_PIXEL_ARCSEC, image, &covered);
+      syz_status code =
+          syz_images_cutout(m, o[i].plane, o[i].ra, o[i].dec, SYZ_IMAGE_SIZE, SYZ_PIXEL_ARCSEC, image, &covered);
       SYZ_REQUIRE(code == SYZ_OK || code == SYZ_ERR_DATA, code, "%s", syz_error_text());
       if (code == SYZ_ERR_DATA) { /* damaged pixels: the file is noted once, its planes give nothing */
         outcomes->records.n = records;
@@ -325,7 +329,9 @@ static syz_status judge(ingest *g, const outcome *found, int64_t n)
     }
     if (covered < 1) {
       g->count.edge++;
-      snprintf(reason, sizeof reason, "the cutout reaches over the edge of the image or pixels without a value: %.1f %% covered", 100 * covered);
+      snprintf(reason, sizeof reason,
+               "the cutout reaches over the edge of the image or pixels without a value: %.1f %% covered",
+               100 * covered);
       if (!strcmp(edge, "refuse")) SYZ_TRY(ingest_note(g, file, row, o->object_id, reason));
       if (strcmp(edge, "zero") != 0) continue;
     }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Ingest: redshift catalogues joined to spectra by TARGETID. A catalogue has a row for each survey, programme and tile that an object was observed
- * in; the one that counts is the primary one, then one with ZWARN 0, then the one with the larger DELTACHI2, then the first by file and row.
- * Redshift, ZWARN, spectral type and the labels that the catalogue has come from this row; the primary flag and the fibre status where the
- * spectrum's own file does not say. Rows go by in blocks, each to the rank of its identifier, which keeps those of spectra.
+ * Ingest: redshift catalogues joined to spectra by TARGETID. A catalogue has a row for each survey, programme and tile
+ * that an object was observed in; the one that counts is the primary one, then one with ZWARN 0, then the one with the
+ * larger DELTACHI2, then the first by file and row. Redshift, ZWARN, spectral type and the labels that the catalogue
+ * has come from this row; the primary flag and the fibre status where the spectrum's own file does not say. Rows go by
+ * in blocks, each to the rank of its identifier, which keeps those of spectra.
  */
 #include "ingest.h"
 
@@ -24,7 +25,8 @@ typedef struct joined_row {
 
 /** A spectrum as the rank of its identifier sees it. */
 typedef struct wanting {
-  int64_t id, spectrum, best; /**< best: its row among those kept, -1 = none; of several spectra of one identifier the first has it */
+  int64_t id, spectrum,
+      best; /**< best: its row among those kept, -1 = none; of several spectra of one identifier the first has it */
   int32_t home, pad;
 } wanting;
 
@@ -106,7 +108,8 @@ cleanup:
   return st;
 }
 
-/* The next block of this rank's catalogues to the ranks of its identifiers. Rank-local; posts nothing when all are done. */
+/* The next block of this rank's catalogues to the ranks of its identifiers. Rank-local; posts nothing when all are
+ * done. */
 static syz_status post_block(joining *j, ingest_mail *m)
 {
   syz_status st = SYZ_OK;
@@ -123,7 +126,8 @@ static syz_status post_block(joining *j, ingest_mail *m)
   if (!j->open) return SYZ_OK;
   int64_t first = j->next, n = j->rows - first < BLOCK ? j->rows - first : BLOCK;
   SYZ_TRY(syz_zcatalogue_read(j->open, first, n, j->row));
-  for (int k = 1; k < g->n_labels; k++) SYZ_TRY(syz_zcatalogue_column(j->open, g->label[k], first, n, j->label + (int64_t)k * BLOCK));
+  for (int k = 1; k < g->n_labels; k++)
+    SYZ_TRY(syz_zcatalogue_column(j->open, g->label[k], first, n, j->label + (int64_t)k * BLOCK));
   memset(&o, 0, sizeof o);
   o.file = j->file;
   for (int64_t i = 0; i < n; i++) {
@@ -222,7 +226,8 @@ static syz_status join_rows(joining *j)
   SYZ_TRY_ALL(g->world, post_kept(j, &m));
   arrived.n = 0;
   SYZ_TRY(ingest_send(g, &m, row_bytes(g), &arrived));
-  for (size_t at = 0; at < arrived.n; at += row_bytes(g)) take_row(g, (const joined_row *)(const void *)(arrived.data + at));
+  for (size_t at = 0; at < arrived.n; at += row_bytes(g))
+    take_row(g, (const joined_row *)(const void *)(arrived.data + at));
 cleanup:
   ingest_mail_free(&m);
   syz_free(&arrived.data);

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Ingest: records sent to the ranks that they belong to, in pieces, so that sending needs little memory beside the records. */
+/** Ingest: records sent to the ranks that they belong to, in pieces, so that sending needs little memory beside the
+ * records. */
 #include "ingest.h"
 
 #include <string.h>
 
 enum { PIECE_BYTES = 8 << 20 };
 
-int32_t ingest_owner(const ingest *g, int64_t key) { return (int32_t)(syz_checksum(&key, sizeof key, 0) % (uint64_t)g->size); }
+int32_t ingest_owner(const ingest *g, int64_t key)
+{
+  return (int32_t)(syz_checksum(&key, sizeof key, 0) % (uint64_t)g->size);
+}
 
 syz_status ingest_post(ingest_mail *m, const void *record, size_t item, int32_t rank)
 {
@@ -52,7 +56,8 @@ cleanup:
 }
 
 /* Records in the order of their ranks; of one rank, as they were. */
-static void sort_piece(const ingest *g, const unsigned char *records, int64_t n, size_t item, const int32_t *to, piece *p)
+static void sort_piece(const ingest *g, const unsigned char *records, int64_t n, size_t item, const int32_t *to,
+                       piece *p)
 {
   memset(p->send, 0, (size_t)g->size * sizeof *p->send);
   for (int64_t i = 0; i < n; i++) p->send[to[i]] += item;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Ingest, first pass: each rank opens its share of the files, notes what spectra and planes are in them, and checks the pixels of spectra. */
+/** Ingest, first pass: each rank opens its share of the files, notes what spectra and planes are in them, and checks
+ * the pixels of spectra. */
 #include "ingest.h"
 
 #include <math.h>
@@ -25,7 +26,8 @@ syz_cut ingest_early_cut(const ingest *g, const syz_spectrum_info *info, double 
   return syz_spectra_check(info, &early, primary);
 }
 
-void ingest_check_pixels(const ingest *g, const float *flux, const float *ivar, ingest_spectrum *o, const char **fault, char reason[160])
+void ingest_check_pixels(const ingest *g, const float *flux, const float *ivar, ingest_spectrum *o, const char **fault,
+                         char reason[160])
 {
   *fault = syz_spectrum_fault(flux, ivar, &o->good_fraction, reason);
   if (!*fault && (o->good_fraction < g->cuts.min_coverage || o->good_fraction == 0)) o->cut = SYZ_CUT_PIXELS;
@@ -68,7 +70,8 @@ static syz_status scan_fits_spectra(ingest *g, int file, ingest_bytes *found, fl
       const syz_status code = syz_spectra_read(s, i, flux, ivar);
       SYZ_REQUIRE(code == SYZ_OK || code == SYZ_ERR_DATA, code, "%s", syz_error_text());
       if (code != SYZ_OK) {
-        /* A bad object is noted; a bad file (damaged tiles, checksums) fails for every object and is noted with each of them. */
+        /* A bad object is noted; a bad file (damaged tiles, checksums) fails for every object and is noted with each of
+         * them. */
         SYZ_TRY(ingest_note(g, file, i, o.info.object_id, NULL));
         o.cut = -1;
       } else {
@@ -86,7 +89,8 @@ cleanup:
   return st;
 }
 
-/* What the readers say of a sound file that holds something else. A table with columns stated by ingest.ra is not among them. */
+/* What the readers say of a sound file that holds something else. A table with columns stated by ingest.ra is not among
+ * them. */
 static bool is_other_kind(const ingest *g, int file)
 {
   const char *text = syz_error_text();
@@ -112,8 +116,10 @@ syz_status ingest_note_file(ingest *g, int file)
 
 static syz_status check_roles(const ingest *g, const int64_t *passed_over_of)
 {
-  static const char *const key[ROLE_COUNT] = {"ingest.spectra", "ingest.redshifts", "ingest.images", "ingest.catalogues", "ingest.hdf5"};
-  static const char *const want[ROLE_COUNT] = {"spectra", "redshifts", "an image in g, r or z", "a table with RA and Dec", "an HDF5 file"};
+  static const char *const key[ROLE_COUNT] = {"ingest.spectra", "ingest.redshifts", "ingest.images",
+                                              "ingest.catalogues", "ingest.hdf5"};
+  static const char *const want[ROLE_COUNT] = {"spectra", "redshifts", "an image in g, r or z",
+                                               "a table with RA and Dec", "an HDF5 file"};
   syz_status st = SYZ_OK;
   for (int k = 0; k < ROLE_COUNT; k++) {
     int first = NO_FILE;
@@ -122,8 +128,8 @@ static syz_status check_roles(const ingest *g, const int64_t *passed_over_of)
       if (g->file[i].role != (ingest_role)k) continue;
       if (!n++) first = i;
     }
-    SYZ_REQUIRE(!n || passed_over_of[k] < n, SYZ_ERR_DATA, "%s: none of its %lld files holds %s: %s is the first", key[k], (long long)n, want[k],
-                g->file[first].path);
+    SYZ_REQUIRE(!n || passed_over_of[k] < n, SYZ_ERR_DATA, "%s: none of its %lld files holds %s: %s is the first",
+                key[k], (long long)n, want[k], g->file[first].path);
   }
 cleanup:
   return st;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Ingest, last pass: shard k holds objects [k n, (k + 1) n) and is written whole by rank k mod ranks, from the source files. A shard that an
- * earlier run completed from the same objects, files (by content) and options carries their digest in its input text and is kept when its checksums
- * hold.
+ * Ingest, last pass: shard k holds objects [k n, (k + 1) n) and is written whole by rank k mod ranks, from the source
+ * files. A shard that an earlier run completed from the same objects, files (by content) and options carries their
+ * digest in its input text and is kept when its checksums hold.
  */
 #include "ingest.h"
 
@@ -85,7 +85,8 @@ static void treat_masked(const ingest *g, float *flux, const float *ivar)
   for (int64_t j = 0; j < SYZ_SPECTRUM_PIXELS; j++) {
     if (ivar[j] > 0) {
       if (!strcmp(how, "interpolate") && last >= 0)
-        for (int64_t k = last + 1; k < j; k++) flux[k] = flux[last] + (flux[j] - flux[last]) * (float)(k - last) / (float)(j - last);
+        for (int64_t k = last + 1; k < j; k++)
+          flux[k] = flux[last] + (flux[j] - flux[last]) * (float)(k - last) / (float)(j - last);
       last = j;
     } else if (!strcmp(how, "zero") || !(fabsf(flux[j]) <= SYZ_VALUE_MAX) || !strcmp(how, "interpolate")) {
       flux[j] = 0;
@@ -93,7 +94,8 @@ static void treat_masked(const ingest *g, float *flux, const float *ivar)
   }
 }
 
-static syz_status read_object(ingest *g, sources *s, const ingest_object *o, syz_object *face, float *image, float *flux, float *ivar, float *label)
+static syz_status read_object(ingest *g, sources *s, const ingest_object *o, syz_object *face, float *image,
+                              float *flux, float *ivar, float *label)
 {
   syz_status st = SYZ_OK;
   double covered;
@@ -103,7 +105,11 @@ static syz_status read_object(ingest *g, sources *s, const ingest_object *o, syz
   memset(image, 0, (size_t)IMAGE * sizeof *image);
   memset(flux, 0, SYZ_SPECTRUM_PIXELS * sizeof *flux);
   memset(ivar, 0, SYZ_SPECTRUM_PIXELS * sizeof *ivar);
-  *face = (syz_object){.object_id = o->object_id, .ra = o->ra, .dec = o->dec, .has_image = o->has_image, .has_spectrum = o->spectrum >= 0};
+  *face = (syz_object){.object_id = o->object_id,
+                       .ra = o->ra,
+                       .dec = o->dec,
+                       .has_image = o->has_image,
+                       .has_spectrum = o->spectrum >= 0};
   if (isnan(face->ra) && o->candidate >= 0) {
     face->ra = o->image_ra;
     face->dec = o->image_dec;
@@ -116,12 +122,13 @@ static syz_status read_object(ingest *g, sources *s, const ingest_object *o, syz
       SYZ_TRY(syz_foreign_read(s->foreign, p->row, 1, p->has_image && !c ? image : NULL, flux, ivar));
     } else {
       SYZ_TRY(open_spectra(g, s, p->file));
-      SYZ_REQUIRE(p->row < syz_spectra_count(s->spectra) && syz_spectra_info(s->spectra, p->row)->object_id == p->info.object_id, SYZ_ERR_DATA,
-                  "%s: the file has changed since it was scanned", g->file[p->file].path);
+      SYZ_REQUIRE(p->row < syz_spectra_count(s->spectra) &&
+                      syz_spectra_info(s->spectra, p->row)->object_id == p->info.object_id,
+                  SYZ_ERR_DATA, "%s: the file has changed since it was scanned", g->file[p->file].path);
       SYZ_TRY(syz_spectra_read(s->spectra, p->row, flux, ivar));
     }
-    SYZ_REQUIRE(!syz_spectrum_fault(flux, ivar, &good, reason), SYZ_ERR_DATA, "%s: object %lld: %s", g->file[p->file].path, (long long)o->object_id,
-                reason);
+    SYZ_REQUIRE(!syz_spectrum_fault(flux, ivar, &good, reason), SYZ_ERR_DATA, "%s: object %lld: %s",
+                g->file[p->file].path, (long long)o->object_id, reason);
     treat_masked(g, flux, ivar);
   }
   if (o->has_image && c && c->has_pixels) {
@@ -133,7 +140,8 @@ static syz_status read_object(ingest *g, sources *s, const ingest_object *o, syz
       float *plane = image + (int64_t)b * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE;
       if (o->image_file[b] == NO_FILE) continue;
       SYZ_TRY(open_images(g, s, o->image_file[b], &m));
-      SYZ_TRY(syz_images_cutout(m, o->image_plane[b], o->image_ra, o->image_dec, SYZ_IMAGE_SIZE, SYZ_PIXEL_ARCSEC, plane, &covered));
+      SYZ_TRY(syz_images_cutout(m, o->image_plane[b], o->image_ra, o->image_dec, SYZ_IMAGE_SIZE, SYZ_PIXEL_ARCSEC,
+                                plane, &covered));
       for (int64_t k = 0; k < SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE; k++)
         if (isnan(plane[k])) plane[k] = 0; /* ingest.edge: zero */
     }
@@ -151,10 +159,12 @@ cleanup:
 static uint64_t shard_digest(const ingest *g, int64_t first, int64_t n)
 {
   const syz_survey_options *s = &g->options;
-  const char *const choice[] = {s->exposures, s->masked_flux, s->resample, s->unit, s->bands, s->zero_points, s->edge, s->missing_band};
+  const char *const choice[] = {s->exposures, s->masked_flux, s->resample, s->unit,
+                                s->bands,     s->zero_points, s->edge,     s->missing_band};
   uint64_t h = syz_checksum("ingest 2", 8, (uint64_t)n);
   for (size_t k = 0; k < sizeof choice / sizeof *choice; k++) h = syz_checksum(choice[k], strlen(choice[k]) + 1, h);
-  double real[3] = {g->image_options.value_per_pixel_arcsec, (double)g->spectra_options.mask_bits, g->spectra_options.is_air};
+  double real[3] = {g->image_options.value_per_pixel_arcsec, (double)g->spectra_options.mask_bits,
+                    g->spectra_options.is_air};
   h = syz_checksum(real, sizeof real, h);
   h = syz_checksum(&g->zero_points_digest, sizeof g->zero_points_digest, h);
   for (int k = 0; k < g->n_labels; k++) h = syz_checksum(g->label[k], strlen(g->label[k]) + 1, h);
@@ -162,7 +172,8 @@ static uint64_t shard_digest(const ingest *g, int64_t first, int64_t n)
     const ingest_object *o = &g->object[i];
     const ingest_spectrum *p = o->spectrum >= 0 ? ingest_spectrum_at(g, o->spectrum) : NULL;
     const ingest_candidate *c = o->candidate >= 0 ? ingest_candidate_in(g, &g->candidates, o->candidate) : NULL;
-    int files[2 + SYZ_BANDS] = {p ? p->file : NO_FILE, c ? c->file : NO_FILE, o->image_file[0], o->image_file[1], o->image_file[2]};
+    int files[2 + SYZ_BANDS] = {p ? p->file : NO_FILE, c ? c->file : NO_FILE, o->image_file[0], o->image_file[1],
+                                o->image_file[2]};
     for (int k = 0; k < 2 + SYZ_BANDS; k++) {
       if (files[k] == NO_FILE) continue;
       const ingest_file *f = &g->file[files[k]];
@@ -187,7 +198,8 @@ typedef struct found_shards {
 /* HDF5 files may take pixels from others below io.link_root, whose content is in no digest. */
 static bool may_lead_out(const ingest *g) { return *g->options.link_root && g->options.hdf5.n > 0; }
 
-/* *is_whole: a complete shard of that digest is there already, every checksum of which holds. A damaged one is made again; other failures are ours.
+/* *is_whole: a complete shard of that digest is there already, every checksum of which holds. A damaged one is made
+ * again; other failures are ours.
  */
 static syz_status look_for_shard(const char *path, const char *mark, found_shards *found, bool *is_whole)
 {
@@ -209,7 +221,8 @@ cleanup:
   return st == SYZ_ERR_DATA ? SYZ_OK : st;
 }
 
-static syz_status write_shard(ingest *g, sources *s, const char *path, int64_t first, int64_t n, found_shards *found, syz_progress *progress)
+static syz_status write_shard(ingest *g, sources *s, const char *path, int64_t first, int64_t n, found_shards *found,
+                              syz_progress *progress)
 {
   syz_status st = SYZ_OK;
   syz_shard_writer *w = NULL;
@@ -263,10 +276,11 @@ static syz_status write_mine(ingest *g, const char *folder, int64_t rows, int64_
   syz_progress_begin(&progress, "writing shards", "objects", 0, g->n_objects);
   int64_t first = 0; /* this rank has the objects of its shards behind one another */
   for (int64_t k = g->rank; k < shards; k += g->size) {
-    /* Rank-local on purpose: whoever is asked stops, the agreement behind the loop makes it everybody's. Complete shards stay. */
+    /* Rank-local on purpose: whoever is asked stops, the agreement behind the loop makes it everybody's. Complete
+     * shards stay. */
     SYZ_REQUIRE(!syz_stop_asked(g->world, g->run->folder), SYZ_STOPPED, "stopped by %s", syz_stop_reason());
-    SYZ_REQUIRE(snprintf(path, sizeof path, "%s/shard-%05lld.h5", folder, (long long)k) < (int)sizeof path, SYZ_ERR_INPUT, "%s: name too long",
-                folder);
+    SYZ_REQUIRE(snprintf(path, sizeof path, "%s/shard-%05lld.h5", folder, (long long)k) < (int)sizeof path,
+                SYZ_ERR_INPUT, "%s: name too long", folder);
     int64_t n = g->n_total - k * rows < rows ? g->n_total - k * rows : rows;
     SYZ_TRY(write_shard(g, &s, path, first, n, found, &progress));
     first += n;
@@ -277,7 +291,8 @@ cleanup:
   return st;
 }
 
-/* Shards of an earlier, longer run would be read with ours. An interrupted run leaves gaps, so every name in the folder is looked at. */
+/* Shards of an earlier, longer run would be read with ours. An interrupted run leaves gaps, so every name in the folder
+ * is looked at. */
 static void remove_leftovers(const char *folder, int64_t shards)
 {
   DIR *d = opendir(folder);
@@ -287,7 +302,8 @@ static void remove_leftovers(const char *folder, int64_t shards)
     long long number = -1;
     if (sscanf(e->d_name, "shard-%lld", &number) != 1 || number < shards) continue;
     snprintf(wanted, sizeof wanted, "shard-%05lld.h5", number);
-    if (strcmp(e->d_name, wanted) == 0 && snprintf(path, sizeof path, "%s/%s", folder, e->d_name) < (int)sizeof path) (void)unlink(path);
+    if (strcmp(e->d_name, wanted) == 0 && snprintf(path, sizeof path, "%s/%s", folder, e->d_name) < (int)sizeof path)
+      (void)unlink(path);
   }
   closedir(d);
 }
@@ -299,18 +315,20 @@ syz_status ingest_write_shards(ingest *g)
   int64_t rows = g->options.shard_objects;
   found_shards found = {0, 0};
   int64_t shards = (g->n_total + rows - 1) / rows;
-  syz_status code = snprintf(folder, sizeof folder, "%s/shards", g->run->folder) < (int)sizeof folder ? SYZ_OK : SYZ_ERR_INPUT;
+  syz_status code =
+      snprintf(folder, sizeof folder, "%s/shards", g->run->folder) < (int)sizeof folder ? SYZ_OK : SYZ_ERR_INPUT;
   if (code == SYZ_OK && g->rank == 0) code = syz_make_own_folder(g->run->folder, "shards");
   SYZ_TRY_ALL(g->world, code);
   SYZ_TRY(ingest_digest_files(g));
   SYZ_TRY_ALL(g->world, write_mine(g, folder, rows, shards, &found));
   syz_allreduce_i64(g->world, &found.kept, 1, SYZ_SUM);
   syz_allreduce_i64(g->world, &found.damaged, 1, SYZ_SUM);
-  if (found.damaged) syz_warn("%lld shards of an earlier run were damaged and have been written again", (long long)found.damaged);
+  if (found.damaged)
+    syz_warn("%lld shards of an earlier run were damaged and have been written again", (long long)found.damaged);
   if (g->rank == 0) remove_leftovers(folder, shards);
   syz_barrier(g->world);
-  syz_info("%lld objects in %lld shards of up to %lld in %s%s", (long long)g->n_total, (long long)shards, (long long)rows, folder,
-           found.kept ? " (some were there already)" : "");
+  syz_info("%lld objects in %lld shards of up to %lld in %s%s", (long long)g->n_total, (long long)shards,
+           (long long)rows, folder, found.kept ? " (some were there already)" : "");
 cleanup:
   return st;
 }

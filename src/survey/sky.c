@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Ingest: image positions and spectra meet. The sky is cut into cells that are dealt out to the ranks (syz_cell_of). Spectra that look for an image
- * go to every rank with a cell within reach; image positions come by in blocks (stream.c), each to the rank of its cell and, for telling
- * copies, to those whose cells are within the radius of copies. What can become nothing is forgotten at once: a rank keeps the positions in cells
- * that an image may reach, those near a spectrum, and those that have pixels of their own. By identifier (ingest.match: id) spectra and positions
- * meet at the rank of the identifier instead.
+ * Ingest: image positions and spectra meet. The sky is cut into cells that are dealt out to the ranks (syz_cell_of).
+ * Spectra that look for an image go to every rank with a cell within reach; image positions come by in blocks
+ * (stream.c), each to the rank of its cell and, for telling copies, to those whose cells are within the radius of
+ * copies. What can become nothing is forgotten at once: a rank keeps the positions in cells that an image may reach,
+ * those near a spectrum, and those that have pixels of their own. By identifier (ingest.match: id) spectra and
+ * positions meet at the rank of the identifier instead.
  *
- * Every decision depends on the neighbourhood alone and on an order of files and rows, so that it is the same on any number of ranks.
+ * Every decision depends on the neighbourhood alone and on an order of files and rows, so that it is the same on any
+ * number of ranks.
  */
 #include "ingest.h"
 
@@ -74,7 +76,8 @@ static void post_to_cell(void *context, int32_t cell)
 }
 
 /* To every rank with a cell within the radius that has not got it in this turn. */
-static syz_status post_around(ingest_sky *s, ingest_mail *m, const void *record, size_t item, double ra, double dec, double radius_deg)
+static syz_status post_around(ingest_sky *s, ingest_mail *m, const void *record, size_t item, double ra, double dec,
+                              double radius_deg)
 {
   spreading p = {s, m, record, item, SYZ_OK};
   syz_cells_around(ra, dec, radius_deg, post_to_cell, &p);
@@ -93,8 +96,10 @@ static syz_status post_seekers(ingest_sky *s, const bool *is_out, ingest_mail *m
     seeker o = {p->info.ra, p->info.dec, p->info.object_id, i, g->rank, 0};
     s->turn++;
     if (s->by_id) SYZ_TRY(ingest_post(m, &o, sizeof o, ingest_owner(g, o.id)));
-    /* Copies are judged by neighbours that lie up to copy_deg outside of a rank's cells, and those are kept for the spectra near them. */
-    if (s->by_place && isfinite(o.ra) && isfinite(o.dec)) SYZ_TRY(post_around(s, m, &o, sizeof o, o.ra, o.dec, s->match_deg + 2 * s->copy_deg));
+    /* Copies are judged by neighbours that lie up to copy_deg outside of a rank's cells, and those are kept for the
+     * spectra near them. */
+    if (s->by_place && isfinite(o.ra) && isfinite(o.dec))
+      SYZ_TRY(post_around(s, m, &o, sizeof o, o.ra, o.dec, s->match_deg + 2 * s->copy_deg));
   }
 cleanup:
   return st;
@@ -372,7 +377,8 @@ static syz_status offer_by_id(ingest_sky *s, ingest_bytes *wanted, ingest_mail *
   syz_status st = SYZ_OK;
   for (size_t at = 0; at < wanted->n; at += ingest_offer_bytes(s->g)) {
     ingest_offer *o = (ingest_offer *)(void *)(wanted->data + at);
-    for (int64_t i = find_seeker(s, o->candidate.object_id); i < s->n_seekers && seeker_at(s, i)->id == o->candidate.object_id; i++) {
+    for (int64_t i = find_seeker(s, o->candidate.object_id);
+         i < s->n_seekers && seeker_at(s, i)->id == o->candidate.object_id; i++) {
       o->spectrum = seeker_at(s, i)->spectrum;
       SYZ_TRY(ingest_post(m, o, ingest_offer_bytes(s->g), seeker_at(s, i)->home));
     }
@@ -408,7 +414,8 @@ static syz_status post_rest(ingest_sky *s, const ingest_bytes *taken, ingest_mai
 {
   syz_status st = SYZ_OK;
   ingest *g = s->g;
-  for (size_t at = 0; at < taken->n; at += sizeof(int64_t)) s->is_taken[*(const int64_t *)(void *)(taken->data + at)] = true;
+  for (size_t at = 0; at < taken->n; at += sizeof(int64_t))
+    s->is_taken[*(const int64_t *)(void *)(taken->data + at)] = true;
   for (int64_t i = 0; i < s->n_kept; i++) {
     const ingest_candidate *c = kept_at(s, i);
     if (s->is_taken[i]) continue;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Ingest: image positions of this rank's share of the files, a block at a time: those that the scans found, then the rows of catalogues. A catalogue
- * of 10^9 rows is never in memory as a whole; what becomes of a row is decided elsewhere (sky.c).
+ * Ingest: image positions of this rank's share of the files, a block at a time: those that the scans found, then the
+ * rows of catalogues. A catalogue of 10^9 rows is never in memory as a whole; what becomes of a row is decided
+ * elsewhere (sky.c).
  */
 #include "ingest.h"
 
@@ -44,7 +45,8 @@ void ingest_stream_close(ingest_stream **stream)
   syz_free(stream);
 }
 
-/* A refused file gives nothing, so what could refuse it in the middle is read before the first row is used: identifiers are what can be wrong. */
+/* A refused file gives nothing, so what could refuse it in the middle is read before the first row is used: identifiers
+ * are what can be wrong. */
 static syz_status check_catalogue(ingest_stream *s)
 {
   syz_status st = SYZ_OK;
@@ -60,7 +62,8 @@ cleanup:
 static syz_status open_catalogue(ingest *g, ingest_stream *s)
 {
   syz_status st = SYZ_OK;
-  SYZ_TRY(syz_catalogue_open(g->file[s->file].path, g->options.verifies, g->options.ra, g->options.dec, g->options.id, &s->open));
+  SYZ_TRY(syz_catalogue_open(g->file[s->file].path, g->options.verifies, g->options.ra, g->options.dec, g->options.id,
+                             &s->open));
   s->next = 0;
   s->rows = syz_catalogue_count(s->open);
   SYZ_TRY(check_catalogue(s));
@@ -145,7 +148,8 @@ syz_status ingest_stream_next(ingest *g, ingest_stream *s, ingest_bytes *block)
     if (!s->open) break;
     const int64_t before = s->next;
     const syz_status code = read_rows(g, s, block);
-    /* Text is made into numbers at the first reading. Later than that rows of the file are among the candidates already. */
+    /* Text is made into numbers at the first reading. Later than that rows of the file are among the candidates
+     * already. */
     SYZ_REQUIRE(code == SYZ_OK || (code == SYZ_ERR_DATA && before == 0), code, "%s", syz_error_text());
     if (code == SYZ_OK && s->next < s->rows) continue;
     syz_catalogue_close(&s->open);

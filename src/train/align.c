@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The contrastive objective: embeddings of the step's images and spectra, InfoNCE over the global batch, gradients of both towers.
+ * The contrastive objective: embeddings of the step's images and spectra, InfoNCE over the global batch, gradients of
+ * both towers.
  *
- * The loss needs the embeddings of the whole batch before any backward pass can begin. A rank whose share does not fit into one pass
- * (train.micro_batch) runs the forward pass in chunks without keeping activations, and runs each chunk but the last again before its
- * backward pass: one forward pass more, memory of one chunk (Gao et al. 2021, arXiv:2101.06983). Dropout is a function of (seed, step,
- * place), so the second pass is the first one again. Chunks go backwards, so that the last forward pass is used as it is, and the gradient
- * sums over ranks begin while the final chunk runs. With reproducible sums (src/comm/leaves.c) no chunk crosses the border of a leaf, and the
- * gradients of both towers are complete for one leaf before the next one begins.
+ * The loss needs the embeddings of the whole batch before any backward pass can begin. A rank whose share does not fit
+ * into one pass (train.micro_batch) runs the forward pass in chunks without keeping activations, and runs each chunk
+ * but the last again before its backward pass: one forward pass more, memory of one chunk (Gao et al. 2021,
+ * arXiv:2101.06983). Dropout is a function of (seed, step, place), so the second pass is the first one again. Chunks go
+ * backwards, so that the last forward pass is used as it is, and the gradient sums over ranks begin while the final
+ * chunk runs. With reproducible sums (src/comm/leaves.c) no chunk crosses the border of a leaf, and the gradients of
+ * both towers are complete for one leaf before the next one begins.
  *
- * With frozen backbones the towers' tokens are computed once for all objects (align_tokens.c), and a step reads them and runs the heads.
- * With augmentation there is nothing to keep: then the frozen towers run in every step (cache: none).
+ * With frozen backbones the towers' tokens are computed once for all objects (align_tokens.c), and a step reads them
+ * and runs the heads. With augmentation there is nothing to keep: then the frozen towers run in every step (cache:
+ * none).
  */
 #include "align.h"
 
@@ -53,7 +56,8 @@ static syz_status create_tower(align *a, syz_modality m)
   t->is_here = syz_model_has(a->model, m);
   t->input = m == SYZ_IMAGE ? 3 * c->image.size * c->image.size : SYZ_TOWER_PIXELS;
   if (!t->is_here) return st;
-  const int64_t most = align_largest_share(&a->config, syz_comm_size(a->grid->data)), dim = m == SYZ_IMAGE ? c->image.dim : c->spectrum.dim;
+  const int64_t most = align_largest_share(&a->config, syz_comm_size(a->grid->data)),
+                dim = m == SYZ_IMAGE ? c->image.dim : c->spectrum.dim;
   t->chunk = align_chunk_size(&a->config, most);
   t->row_bytes = (size_t)(syz_model_tokens(c, m) * dim) * syz_dtype_size(syz_compute_act(a->compute));
   syz_share(a->config.global_batch, syz_comm_size(a->grid->data), syz_comm_rank(a->grid->data), &t->first, &t->count);
@@ -75,7 +79,8 @@ static syz_status plan_towers(align *a)
 {
   syz_status st = SYZ_OK;
   for (int m = 0; m < SYZ_MODALITIES; m++)
-    if (a->tower[m].is_here) SYZ_TRY(syz_tower_plan(a->model, (syz_modality)m, a->tower[m].chunk, align_mode_of(&a->config)));
+    if (a->tower[m].is_here)
+      SYZ_TRY(syz_tower_plan(a->model, (syz_modality)m, a->tower[m].chunk, align_mode_of(&a->config)));
 cleanup:
   return st;
 }
@@ -123,7 +128,8 @@ static syz_status begin(void *self, int64_t first, int64_t last)
   if (first >= last) return st;
   if (align_has_cache(a)) return a->has_tokens ? st : align_tokens_fill(a);
   SYZ_TRY_ALL(a->world, plan_towers(a));
-  const align_tower *image = &a->tower[SYZ_IMAGE], *spectrum = &a->tower[SYZ_SPECTRUM], *here = image->is_here ? image : spectrum;
+  const align_tower *image = &a->tower[SYZ_IMAGE], *spectrum = &a->tower[SYZ_SPECTRUM],
+                    *here = image->is_here ? image : spectrum;
   const syz_loader_config config = {.sampler = a->sampler,
                                     .subset = a->train.object,
                                     .first_place = here->first,
@@ -162,7 +168,8 @@ static void forward_chunk(align *a, syz_modality m, int64_t step, int64_t at, in
     syz_tower_forward(a->model, m, n, batch_input(a, m, at), &dropout, embedding);
 }
 
-/* Inputs of the step: tokens from the cache, or objects from the loader. A failure is this rank's alone. Collective over the data axis. */
+/* Inputs of the step: tokens from the cache, or objects from the loader. A failure is this rank's alone. Collective
+ * over the data axis. */
 static syz_status fetch(align *a, int64_t step, double *wait_s)
 {
   syz_status st = SYZ_OK;
@@ -191,7 +198,10 @@ static syz_status fetch(align *a, int64_t step, double *wait_s)
   return st;
 }
 
-static double scale_of(const align *a, const double *scalar) { return a->config.learns_logit_scale ? exp(scalar[0]) : a->config.logit_scale; }
+static double scale_of(const align *a, const double *scalar)
+{
+  return a->config.learns_logit_scale ? exp(scalar[0]) : a->config.logit_scale;
+}
 
 static syz_status forward(void *self, int64_t step, const double *scalar, syz_step_result *out)
 {
@@ -205,17 +215,20 @@ static syz_status forward(void *self, int64_t step, const double *scalar, syz_st
   for (int m = 0; m < SYZ_MODALITIES; m++) {
     align_tower *t = &a->tower[m];
     embedding[m] = t->embedding;
-    /* Without data this rank still takes part in the loss, which all ranks then give up, and in its tensor group's passes. */
+    /* Without data this rank still takes part in the loss, which all ranks then give up, and in its tensor group's
+     * passes. */
     for (int64_t k = 0; (st == SYZ_OK || a->grid->tensor) && k < t->passes.n; k++) {
       int64_t at;
       const int64_t planned = passes_at(&t->passes, k, &at), n = st == SYZ_OK ? planned : 0;
       if (a->config.freezes_backbones && !align_has_cache(a))
-        syz_tower_backbone(a->model, (syz_modality)m, n, batch_input(a, (syz_modality)m, at), t->tokens + (size_t)at * t->row_bytes);
+        syz_tower_backbone(a->model, (syz_modality)m, n, batch_input(a, (syz_modality)m, at),
+                           t->tokens + (size_t)at * t->row_bytes);
       forward_chunk(a, (syz_modality)m, step, at, n);
     }
   }
   for (int m = 0; m < SYZ_MODALITIES; m++)
-    if (embedding[m]) out->digest = syz_checksum(embedding[m], (size_t)(a->tower[m].count * a->width) * sizeof(float), out->digest);
+    if (embedding[m])
+      out->digest = syz_checksum(embedding[m], (size_t)(a->tower[m].count * a->width) * sizeof(float), out->digest);
   syz_timing_end(a->timing);
   syz_timing_begin(a->timing, "loss");
   syz_infonce_forward(a->loss, scale_of(a, scalar), embedding, &loss);
@@ -227,16 +240,20 @@ static syz_status forward(void *self, int64_t step, const double *scalar, syz_st
   return st;
 }
 
-static void backward_chunk(align *a, syz_modality m, int64_t step, int64_t at, int64_t n, bool is_final, syz_gradients *g)
+static void backward_chunk(align *a, syz_modality m, int64_t step, int64_t at, int64_t n, bool is_final,
+                           syz_gradients *g)
 {
   align_tower *t = &a->tower[m];
   const syz_dropout_key dropout = dropout_key(a, t, step, at);
   const float *dembedding = t->dembedding + at * a->width;
   if (!a->config.freezes_backbones) {
-    syz_tower_backward(a->model, m, n, dembedding, &dropout, syz_gradients_block(g), is_final ? syz_gradients_ready : NULL, g);
+    syz_tower_backward(a->model, m, n, dembedding, &dropout, syz_gradients_block(g),
+                       is_final ? syz_gradients_ready : NULL, g);
     return;
   }
-  if (n > 0) syz_tower_head_backward(a->model, m, n, t->tokens + (size_t)at * t->row_bytes, dembedding, &dropout, syz_gradients_block(g));
+  if (n > 0)
+    syz_tower_head_backward(a->model, m, n, t->tokens + (size_t)at * t->row_bytes, dembedding, &dropout,
+                            syz_gradients_block(g));
   if (!is_final) return;
   int64_t first, count;
   syz_model_range(a->model, syz_part_of(m, true), &first, &count);
@@ -286,8 +303,8 @@ static void describe(void *self, int64_t step, char *text, size_t room)
     const int64_t found = syz_infonce_not_finite(a->loss, (syz_modality)m, MOST, place);
     for (int64_t k = 0; k < found && bad + k < MOST; k++) {
       const int64_t object = a->train.object[syz_sampler_index(&a->sampler, step, place[k])];
-      n += (size_t)snprintf(text + n, n < room ? room - n : 0, "%sthe %s embedding of object %" PRId64 " is not finite", bad + k > 0 ? ", " : "",
-                            syz_modality_name((syz_modality)m), table[object].object_id);
+      n += (size_t)snprintf(text + n, n < room ? room - n : 0, "%sthe %s embedding of object %" PRId64 " is not finite",
+                            bad + k > 0 ? ", " : "", syz_modality_name((syz_modality)m), table[object].object_id);
     }
     bad += found;
   }
@@ -300,12 +317,13 @@ syz_status syz_align_check(const syz_align_config *c)
 {
   syz_status st = SYZ_OK;
   SYZ_REQUIRE(c->leaves == 0 || c->global_batch <= c->ring_pairs, SYZ_ERR_INPUT,
-              "reproducible: the sums of a loss that goes around the ring of ranks depend on their number: loss.ring_pairs = %" PRId64
-              " must be at least train.global_batch = %" PRId64,
+              "reproducible: the sums of a loss that goes around the ring of ranks depend on their number: "
+              "loss.ring_pairs = %" PRId64 " must be at least train.global_batch = %" PRId64,
               c->ring_pairs, c->global_batch);
   SYZ_REQUIRE(!c->freezes_backbones || c->cache == SYZ_CACHE_NONE || !syz_augment_is_on(&c->augment), SYZ_ERR_INPUT,
-              "augmentation changes the objects in every step, so the tokens of frozen towers cannot be kept: switch augmentation off, or set "
-              "train.token_cache=none (the towers then run in every step), or train.freeze_backbones=false");
+              "augmentation changes the objects in every step, so the tokens of frozen towers cannot be kept: switch "
+              "augmentation off, or set train.token_cache=none (the towers then run in every step), or "
+              "train.freeze_backbones=false");
 cleanup:
   return st;
 }
@@ -313,7 +331,8 @@ cleanup:
 static syz_status check(const align *a)
 {
   syz_status st = SYZ_OK;
-  SYZ_REQUIRE(a->train.n > 0, SYZ_ERR_DATA, "none of the %" PRId64 " objects has both an image and a spectrum: nothing to align",
+  SYZ_REQUIRE(a->train.n > 0, SYZ_ERR_DATA,
+              "none of the %" PRId64 " objects has both an image and a spectrum: nothing to align",
               syz_shardset_size(a->train.shards));
   SYZ_TRY(syz_align_check(&a->config));
 cleanup:
@@ -341,13 +360,15 @@ static syz_status create_losses(align *a)
                           .ring_pairs = a->config.ring_pairs};
   SYZ_TRY(syz_infonce_create(a->world, a->compute, &c, &a->loss));
   c.global_batch = a->block;
-  if (a->blocks > 0 && a->block != a->config.global_batch) SYZ_TRY(syz_infonce_create(a->world, a->compute, &c, &a->test_loss));
+  if (a->blocks > 0 && a->block != a->config.global_batch)
+    SYZ_TRY(syz_infonce_create(a->world, a->compute, &c, &a->test_loss));
 cleanup:
   return st;
 }
 
-syz_status syz_align_create(const syz_align_config *config, const syz_grid *grid, const syz_compute *compute, syz_model *model, syz_shardset *train,
-                            syz_shardset *test, syz_timing *timing, syz_objective *out)
+syz_status syz_align_create(const syz_align_config *config, const syz_grid *grid, const syz_compute *compute,
+                            syz_model *model, syz_shardset *train, syz_shardset *test, syz_timing *timing,
+                            syz_objective *out)
 {
   syz_status st = SYZ_OK;
   int64_t left_out = 0, left_out_test = 0;
@@ -378,11 +399,13 @@ syz_status syz_align_create(const syz_align_config *config, const syz_grid *grid
   if (test) SYZ_TRY_ALL(a->world, choose_objects(&a->test, &left_out_test));
   thin_out(&a->test, config->validate_objects);
   SYZ_TRY_ALL(a->world, check(a));
-  a->sampler = (syz_sampler){.n = a->train.n, .global_batch = config->global_batch, .seed = config->seed, .shuffles = config->shuffles};
+  a->sampler = (syz_sampler){
+      .n = a->train.n, .global_batch = config->global_batch, .seed = config->seed, .shuffles = config->shuffles};
   syz_info("%" PRId64 " objects with image and spectrum%s", a->train.n, left_out ? "" : ", none left out");
   if (left_out) syz_warn("%" PRId64 " objects have only one modality and are left out", left_out);
   if (config->global_batch > a->train.n)
-    syz_warn("train.global_batch %" PRId64 " is more than the %" PRId64 " objects: some are in a batch twice and count as each other's negatives",
+    syz_warn("train.global_batch %" PRId64 " is more than the %" PRId64
+             " objects: some are in a batch twice and count as each other's negatives",
              config->global_batch, a->train.n);
   SYZ_TRY(align_check_memory(a));
   SYZ_TRY_ALL(a->world, create_local(a));

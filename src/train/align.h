@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of the contrastive objective: align.c (steps), align_plan.c (memory), align_tokens.c (frozen towers), align_validate.c (held-out objects). */
+/** Inside of the contrastive objective: align.c (steps), align_plan.c (memory), align_tokens.c (frozen towers),
+ * align_validate.c (held-out objects). */
 #pragma once
 
 #include "passes.h"
@@ -38,7 +39,7 @@ typedef struct align {
   align_set train, test;
   uint64_t content; /**< of data files that have no checksums, for caches of tokens on disk; 0: all have */
   syz_sampler sampler;
-  int64_t last; /**< steps below it will be asked for */
+  int64_t last;    /**< steps below it will be asked for */
   bool has_tokens; /**< the caches are open and full */
   align_tower tower[SYZ_MODALITIES];
   syz_loader *loader;
@@ -54,7 +55,10 @@ typedef struct align {
 } align;
 
 /** Whether frozen towers' tokens are kept. */
-static inline bool align_has_cache(const align *a) { return a->config.freezes_backbones && a->config.cache != SYZ_CACHE_NONE; }
+static inline bool align_has_cache(const align *a)
+{
+  return a->config.freezes_backbones && a->config.cache != SYZ_CACHE_NONE;
+}
 
 enum { ALIGN_PASS = 32 /**< objects a pass through a tower, unless the input says otherwise */ };
 /** Objects a pass, when the largest share of a rank is `most`. */
@@ -62,15 +66,19 @@ int64_t align_chunk_size(const syz_align_config *c, int64_t most);
 syz_tower_mode align_mode_of(const syz_align_config *c);
 /** Largest share of any of `ranks` ranks that hold a tower. */
 int64_t align_largest_share(const syz_align_config *c, int ranks);
-/** Whether all ranks of this node fit together; otherwise the batch of a pass that would is named. Collective; agreed. */
+/** Whether all ranks of this node fit together; otherwise the batch of a pass that would is named. Collective; agreed.
+ */
 syz_status align_check_memory(align *a);
 
 /** Room for `n` raw objects and their network input. Rank-local. */
 syz_status align_raw_create(align *a, int64_t n);
-/** Network input of n <= raw_room objects of a set, numbered as in align_set. Rank-local; borrowed until the next call. */
-syz_status align_raw_read(align *a, const align_set *set, syz_modality m, int64_t n, const int64_t *row, const float **input);
+/** Network input of n <= raw_room objects of a set, numbered as in align_set. Rank-local; borrowed until the next call.
+ */
+syz_status align_raw_read(align *a, const align_set *set, syz_modality m, int64_t n, const int64_t *row,
+                          const float **input);
 
-/** Compute the tokens of all objects that are not there yet, and plan the heads. Collective; agreed. SYZ_STOPPED when asked to stop. */
+/** Compute the tokens of all objects that are not there yet, and plan the heads. Collective; agreed. SYZ_STOPPED when
+ * asked to stop. */
 syz_status align_tokens_fill(align *a);
 enum { CACHE_PASS = 16 /**< objects a pass */ };
 

@@ -39,11 +39,13 @@ static void add_steps(const syz_align_config *config, int ranks, const syz_model
   for (int m = 0; m < SYZ_MODALITIES; m++) {
     if (!syz_model_has(model, (syz_modality)m)) continue;
     here++;
-    syz_plan_add(out, layers[m], syz_tower_plan_bytes(model, (syz_modality)m, align_chunk_size(config, most), align_mode_of(config)));
+    syz_plan_add(out, layers[m],
+                 syz_tower_plan_bytes(model, (syz_modality)m, align_chunk_size(config, most), align_mode_of(config)));
     const int64_t dim = m == SYZ_IMAGE ? c->image.dim : c->spectrum.dim;
     /* From a cache on disk the next batch is read while this one is used. */
     const int64_t held = config->cache == SYZ_CACHE_DISK ? 2 : 1;
-    if (config->freezes_backbones) tokens += (size_t)(held * (most + 1) * syz_model_tokens(c, (syz_modality)m) * dim) * act;
+    if (config->freezes_backbones)
+      tokens += (size_t)(held * (most + 1) * syz_model_tokens(c, (syz_modality)m) * dim) * act;
     if (m == SYZ_IMAGE) batches.image_size = c->image.size;
     if (m == SYZ_SPECTRUM) batches.wants_flux = true;
   }
@@ -68,7 +70,9 @@ static size_t filling_bytes(const syz_model *model)
 {
   size_t most = 0;
   for (int m = 0; m < SYZ_MODALITIES; m++) {
-    const size_t bytes = syz_model_has(model, (syz_modality)m) ? syz_tower_plan_bytes(model, (syz_modality)m, CACHE_PASS, SYZ_MODE_EMBED) : 0;
+    const size_t bytes = syz_model_has(model, (syz_modality)m)
+                             ? syz_tower_plan_bytes(model, (syz_modality)m, CACHE_PASS, SYZ_MODE_EMBED)
+                             : 0;
     most = bytes > most ? bytes : most;
   }
   return most;
@@ -87,7 +91,9 @@ syz_status syz_align_plan(const syz_align_config *config, int ranks, const syz_m
   }
   *out = (syz_plan){.n = 0};
   plan_add_parameters(out, syz_model_size(model), trained, ranks);
-  if (config->leaves > 0) syz_plan_add(out, "gradients of leaves", leaf_gradients_bytes(syz_model_size(model), config->leaves / ranks, ranks));
+  if (config->leaves > 0)
+    syz_plan_add(out, "gradients of leaves",
+                 leaf_gradients_bytes(syz_model_size(model), config->leaves / ranks, ranks));
   add_steps(config, ranks, model, &steps);
   const size_t filling = mode == SYZ_MODE_HEAD ? filling_bytes(model) : 0;
   if (filling > syz_plan_rank_bytes(&steps))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Validation: the loss over held-out objects in batches of the training's global batch (so that the two losses compare: log G bounds
- * both), without dropout and augmentation, and retrieval of each object's other half among all of them.
+ * Validation: the loss over held-out objects in batches of the training's global batch (so that the two losses compare:
+ * log G bounds both), without dropout and augmentation, and retrieval of each object's other half among all of them.
  */
 #include <math.h>
 #include <stdio.h>
@@ -15,12 +15,14 @@ syz_status align_validate_plan(align *a)
   if (a->test.n < 1) return st;
   a->block = a->test.n < G ? a->test.n : G;
   a->blocks = a->test.n / a->block;
-  for (int m = 0; m < SYZ_MODALITIES; m++) SYZ_ALLOC(a->held_out[m], "held-out embeddings", a->blocks * a->block * a->width);
+  for (int m = 0; m < SYZ_MODALITIES; m++)
+    SYZ_ALLOC(a->held_out[m], "held-out embeddings", a->blocks * a->block * a->width);
 cleanup:
   return st;
 }
 
-/* Embeddings of this rank's share of one batch of held-out objects. A failure is this rank's alone; collective over the data axis. */
+/* Embeddings of this rank's share of one batch of held-out objects. A failure is this rank's alone; collective over the
+ * data axis. */
 static syz_status embed_block(align *a, syz_modality m, int64_t first, int64_t count)
 {
   syz_status st = SYZ_OK, got = SYZ_OK;
@@ -110,7 +112,8 @@ syz_status align_validate(void *self, int64_t step, const double *scalar, syz_va
       SYZ_TRY(syz_infonce_gather(loss, (syz_modality)m, a->held_out[m] + b * a->block * a->width));
   }
   SYZ_REQUIRE(isfinite(sum.loss), SYZ_ERR_NUMERIC, "validation: the loss is %g", sum.loss);
-  SYZ_TRY(syz_retrieval_evaluate(a->world, a->compute, a->blocks * a->block, a->width, a->held_out[SYZ_IMAGE], a->held_out[SYZ_SPECTRUM], &found));
+  SYZ_TRY(syz_retrieval_evaluate(a->world, a->compute, a->blocks * a->block, a->width, a->held_out[SYZ_IMAGE],
+                                 a->held_out[SYZ_SPECTRUM], &found));
   add(out, "loss", sum.loss / (double)a->blocks);
   add(out, "image_to_spectrum", sum.image_to_spectrum / (double)a->blocks);
   add(out, "spectrum_to_image", sum.spectrum_to_image / (double)a->blocks);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Checkpoints: written by all ranks together, each its own share of every array, under a temporary name; read back and summed; renamed;
- * made complete by the manifest (manifest.c) before it gets its name. Two are kept; what cannot be used is never removed (recover.c).
+ * Checkpoints: written by all ranks together, each its own share of every array, under a temporary name; read back and
+ * summed; renamed; made complete by the manifest (manifest.c) before it gets its name. Two are kept; what cannot be
+ * used is never removed (recover.c).
  *
- * Frozen parts are not in it: they are what the run began with, and a digest of them is, so that a run whose model file was exchanged in
- * between does not go on with other towers.
+ * Frozen parts are not in it: they are what the run began with, and a digest of them is, so that a run whose model file
+ * was exchanged in between does not go on with other towers.
  */
 #include "checkpoint.h"
 
@@ -25,12 +26,14 @@ static const int64_t row_shape[1] = {PART_ROW};
 
 enum { FACTS_LIMIT = 65536, PROGRESS = 1 };
 
-syz_status checkpoint_open(syz_comm *world, const syz_train_config *config, const syz_objective *objective, checkpoint_store *out)
+syz_status checkpoint_open(syz_comm *world, const syz_train_config *config, const syz_objective *objective,
+                           checkpoint_store *out)
 {
   syz_status st = SYZ_OK;
   *out = (checkpoint_store){.world = world, .config = config, .objective = objective, .last = -1, .before = -1};
-  SYZ_REQUIRE((size_t)snprintf(out->folder, sizeof out->folder - 64, "%s/checkpoints", config->folder) < sizeof out->folder - 64, SYZ_ERR_WRITE,
-              "%s: the name is too long", config->folder);
+  SYZ_REQUIRE((size_t)snprintf(out->folder, sizeof out->folder - 64, "%s/checkpoints", config->folder) <
+                  sizeof out->folder - 64,
+              SYZ_ERR_WRITE, "%s: the name is too long", config->folder);
   SYZ_TRY_ALL(world, syz_comm_rank(world) == 0 ? syz_make_own_folder(config->folder, "checkpoints") : SYZ_OK);
 cleanup:
   return st;
@@ -43,7 +46,8 @@ static uint64_t weights_digest(syz_comm *world, const state *s, const part *p)
 {
   uint64_t sum = 0;
   if (p->is_here) {
-    sum = syz_checksum_rows(s->weights + p->first + p->share_first, p->share_count / PART_ROW, PART_ROW * sizeof(float), p->share_first / PART_ROW);
+    sum = syz_checksum_rows(s->weights + p->first + p->share_first, p->share_count / PART_ROW, PART_ROW * sizeof(float),
+                            p->share_first / PART_ROW);
     syz_allreduce_u64(s->parts->grid->data, &sum, 1, SYZ_SUM);
   }
   syz_allreduce_u64(world, &sum, 1, SYZ_MAX);
@@ -59,7 +63,8 @@ static syz_status make_facts(checkpoint_store *store, const state *s, char *text
   n += (size_t)snprintf(text, FACTS_LIMIT, "!objective=%s\n", store->objective->name);
   for (int i = 0; i < c->n_facts; i++) {
     const syz_fact *f = &c->fact[i];
-    SYZ_REQUIRE(n + sizeof *f + 8 < FACTS_LIMIT && !strpbrk(f->value, "\n"), SYZ_ERR_INTERNAL, "%s cannot be remembered", f->key);
+    SYZ_REQUIRE(n + sizeof *f + 8 < FACTS_LIMIT && !strpbrk(f->value, "\n"), SYZ_ERR_INTERNAL,
+                "%s cannot be remembered", f->key);
     n += (size_t)snprintf(text + n, FACTS_LIMIT - n, "%c%s=%s\n", f->is_fixed ? '!' : '~', f->key, f->value);
   }
   for (int i = 0; i < store->objective->n_arrays; i++) {
@@ -110,11 +115,14 @@ static syz_status compare_facts(const char *path, char *stored, char *now)
   char mark, *key, *value, mark_now, *key_now, *value_now;
   while (next_fact(&stored, &mark, &key, &value)) {
     SYZ_REQUIRE(next_fact(&now, &mark_now, &key_now, &value_now) && strcmp(key, key_now) == 0, SYZ_ERR_INPUT,
-                "%s was written by a version with other settings (\"%s\"); choose another output.dir to start anew", path, key);
+                "%s was written by a version with other settings (\"%s\"); choose another output.dir to start anew",
+                path, key);
     if (strcmp(value, value_now) == 0) continue;
-    SYZ_REQUIRE(mark_now != '!', SYZ_ERR_INPUT, "%s: %s is %s now and was %s in %s; set it back, or choose another output.dir to start anew", key,
-                key, value_now, value, path);
-    syz_warn("%s is %s now and was %s when %s was written: the run goes on with the new value", key, value_now, value, path);
+    SYZ_REQUIRE(mark_now != '!', SYZ_ERR_INPUT,
+                "%s: %s is %s now and was %s in %s; set it back, or choose another output.dir to start anew", key, key,
+                value_now, value, path);
+    syz_warn("%s is %s now and was %s when %s was written: the run goes on with the new value", key, value_now, value,
+             path);
   }
   SYZ_REQUIRE(!next_fact(&now, &mark_now, &key_now, &value_now), SYZ_ERR_INPUT,
               "%s was written by a version with other settings; choose another output.dir to start anew", path);
@@ -128,7 +136,8 @@ static syz_status declare_part(syz_h5 *file, const char *group, const part *p, c
 {
   char name[96], description[160];
   snprintf(name, sizeof name, "%s/%s", group, p->name);
-  snprintf(description, sizeof description, "%s of %s, in the order of the model's block, rows of %d with padding", what, p->name, PART_ROW);
+  snprintf(description, sizeof description, "%s of %s, in the order of the model's block, rows of %d with padding",
+           what, p->name, PART_ROW);
   return syz_h5_dataset(file, name, SYZ_H5_F32, p->total / PART_ROW, 1, row_shape, "1", description);
 }
 
@@ -136,7 +145,8 @@ static syz_status write_part(syz_h5 *file, const char *group, const part *p, con
 {
   char name[96];
   snprintf(name, sizeof name, "%s/%s", group, p->name);
-  return syz_h5_write_rows(file, name, p->is_here ? p->share_first / PART_ROW : 0, p->is_here ? p->share_count / PART_ROW : 0, share);
+  return syz_h5_write_rows(file, name, p->is_here ? p->share_first / PART_ROW : 0,
+                           p->is_here ? p->share_count / PART_ROW : 0, share);
 }
 
 /* Moments are kept by slices and written by shares: the gradient block is free between steps. */
@@ -194,14 +204,17 @@ cleanup:
 
 static bool is_written(const part *p) { return p->is_trained && p->total > 0; }
 
-/* All datasets before the first row: the space of the whole file is asked for at once, and it is opened through MPI-IO once (src/data/h5_mpio.c). */
+/* All datasets before the first row: the space of the whole file is asked for at once, and it is opened through MPI-IO
+ * once (src/data/h5_mpio.c). */
 static syz_status declare_state(const checkpoint_store *store, const state *s, syz_h5 *file)
 {
   syz_status st = SYZ_OK;
   const int64_t three[1] = {3};
   SYZ_TRY(syz_h5_dataset(file, "step", SYZ_H5_I64, 1, 0, NULL, "1", "updates done"));
   SYZ_TRY(syz_h5_dataset(file, "progress", SYZ_H5_F64, PROGRESS, 0, NULL, "1", "best validation figure"));
-  if (s->scalars->n) SYZ_TRY(syz_h5_dataset(file, "scalar", SYZ_H5_F64, s->scalars->n, 1, three, "1", "value and moments of scalar parameters"));
+  if (s->scalars->n)
+    SYZ_TRY(syz_h5_dataset(file, "scalar", SYZ_H5_F64, s->scalars->n, 1, three, "1",
+                           "value and moments of scalar parameters"));
   for (int i = 0; i < PARTS; i++) {
     const part *p = &s->parts->part[i];
     if (!is_written(p)) continue;
@@ -276,12 +289,15 @@ static syz_status publish(checkpoint_store *store, const char *temporary, int64_
     syz_warn("%s was in the way of this run's checkpoint and is set aside as %s", path, aside);
   }
   SYZ_REQUIRE(!syz_fault("checkpoint_rename"), SYZ_ERR_WRITE, "%s: injected failure before the rename", path);
-  SYZ_REQUIRE(rename(temporary, path) == 0, SYZ_ERR_WRITE, "%s: cannot rename to %s: %s", temporary, path, strerror(errno));
+  SYZ_REQUIRE(rename(temporary, path) == 0, SYZ_ERR_WRITE, "%s: cannot rename to %s: %s", temporary, path,
+              strerror(errno));
   SYZ_TRY(sync_folder(store->folder));
-  SYZ_REQUIRE(!syz_fault("checkpoint_prune"), SYZ_ERR_WRITE, "%s: injected failure before older checkpoints are removed", path);
+  SYZ_REQUIRE(!syz_fault("checkpoint_prune"), SYZ_ERR_WRITE,
+              "%s: injected failure before older checkpoints are removed", path);
   SYZ_TRY(manifest_list(store->folder, &kept, &n));
   for (int i = 0; i < n; i++)
-    if (kept[i].has_manifest && kept[i].step != step && kept[i].step != store->last) SYZ_TRY(manifest_prune(store->folder, kept[i].step));
+    if (kept[i].has_manifest && kept[i].step != step && kept[i].step != store->last)
+      SYZ_TRY(manifest_prune(store->folder, kept[i].step));
 cleanup:
   syz_free(&kept);
   return st;
@@ -311,8 +327,8 @@ syz_status checkpoint_write(checkpoint_store *store, const state *s)
   SYZ_TRY_ALL(store->world, facts ? SYZ_OK : SYZ_ERR_MEMORY);
   SYZ_TRY(make_facts(store, s, facts));
   SYZ_TRY(manifest_temporary_path(store->folder, s->step, temporary, sizeof temporary));
-  SYZ_REQUIRE((size_t)snprintf(file, sizeof file, "%s/%s", temporary, manifest_state_name) < sizeof file, SYZ_ERR_WRITE, "%s: the name is too long",
-              temporary);
+  SYZ_REQUIRE((size_t)snprintf(file, sizeof file, "%s/%s", temporary, manifest_state_name) < sizeof file, SYZ_ERR_WRITE,
+              "%s: the name is too long", temporary);
   if (is_first) {
     st = manifest_remove_folder(temporary);
     if (st == SYZ_OK) st = syz_make_folder(temporary);
@@ -320,7 +336,8 @@ syz_status checkpoint_write(checkpoint_store *store, const state *s)
   SYZ_TRY_ALL(store->world, st);
   SYZ_TRY(write_state(store, s, file, facts));
   if (s->digests) SYZ_TRY_ALL(store->world, check_unchanged(s->digests));
-  if (syz_fault("checkpoint_written")) st = syz_error_set(SYZ_ERR_WRITE, __FILE__, __LINE__, "%s: injected failure after writing", file);
+  if (syz_fault("checkpoint_written"))
+    st = syz_error_set(SYZ_ERR_WRITE, __FILE__, __LINE__, "%s: injected failure after writing", file);
   SYZ_TRY_ALL(store->world, st);
   st = manifest_sum_file(store->world, file, &bytes, &sum);
   if (st == SYZ_ERR_CHECKPOINT) st = SYZ_ERR_WRITE; /* what was just written cannot be read back */
@@ -350,8 +367,8 @@ static syz_status check_rows(syz_h5 *file, const char *name, int64_t rows, int64
   int64_t shape[8];
   SYZ_TRY(syz_h5_shape(file, name, &ndim, shape));
   SYZ_REQUIRE(ndim == (width > 1 ? 2 : 1) && shape[0] == rows && (width == 1 || shape[1] == width), SYZ_ERR_DATA,
-              "%s: %s has %d axes and %lld rows, not %lld rows of %lld", syz_h5_path(file), name, ndim, (long long)shape[0], (long long)rows,
-              (long long)width);
+              "%s: %s has %d axes and %lld rows, not %lld rows of %lld", syz_h5_path(file), name, ndim,
+              (long long)shape[0], (long long)rows, (long long)width);
 cleanup:
   return st;
 }
@@ -363,7 +380,8 @@ static syz_status read_part(syz_comm *world, syz_h5 *file, const char *group, co
   char name[96];
   snprintf(name, sizeof name, "%s/%s", group, p->name);
   SYZ_TRY_ALL(world, check_rows(file, name, p->total / PART_ROW, PART_ROW));
-  SYZ_TRY(syz_h5_read_all(file, name, SYZ_H5_F32, p->is_here ? p->share_first / PART_ROW : 0, p->is_here ? p->share_count / PART_ROW : 0, share));
+  SYZ_TRY(syz_h5_read_all(file, name, SYZ_H5_F32, p->is_here ? p->share_first / PART_ROW : 0,
+                          p->is_here ? p->share_count / PART_ROW : 0, share));
 cleanup:
   return st;
 }
@@ -449,13 +467,15 @@ cleanup:
   return st;
 }
 
-/* This rank's shares, in their places, but for the moments. All are read again in full when another checkpoint has to be used instead. */
+/* This rank's shares, in their places, but for the moments. All are read again in full when another checkpoint has to
+ * be used instead. */
 static syz_status read_shares(checkpoint_store *store, syz_h5 *file, state *s)
 {
   syz_status st = SYZ_OK;
   for (int i = 0; i < PARTS; i++) {
     const part *p = &s->parts->part[i];
-    if (is_written(p)) SYZ_TRY(read_part(store->world, file, "weight", p, p->is_here ? s->weights + p->first + p->share_first : NULL));
+    if (is_written(p))
+      SYZ_TRY(read_part(store->world, file, "weight", p, p->is_here ? s->weights + p->first + p->share_first : NULL));
   }
   SYZ_TRY(read_arrays(store, file));
 cleanup:
@@ -465,12 +485,14 @@ cleanup:
 static bool is_trained_here(const part *p) { return p->is_here && p->is_trained; }
 
 /* Moments are read by shares and kept by slices. Collective; agreed. */
-static syz_status read_moments(checkpoint_store *store, syz_h5 *file, const char *group, state *s, const part *p, float *own)
+static syz_status read_moments(checkpoint_store *store, syz_h5 *file, const char *group, state *s, const part *p,
+                               float *own)
 {
   syz_status st = SYZ_OK;
   const bool is_divided = syz_comm_size(s->parts->grid->data) > 1;
   if (is_written(p)) SYZ_TRY(read_part(store->world, file, group, p, is_divided ? s->scratch : own));
-  if (is_trained_here(p) && is_divided) parts_from_share(s->parts, p, s->scratch, own, s->scratch + p->share_count, s->counts);
+  if (is_trained_here(p) && is_divided)
+    parts_from_share(s->parts, p, s->scratch, own, s->scratch + p->share_count, s->counts);
 cleanup:
   return st;
 }
@@ -494,8 +516,8 @@ static syz_status read_state(checkpoint_store *store, const char *folder, state 
   syz_status st = SYZ_OK;
   char path[PATH_MAX], *stored = NULL, *now = NULL;
   syz_h5 *file = NULL;
-  SYZ_REQUIRE((size_t)snprintf(path, sizeof path, "%s/%s", folder, manifest_state_name) < sizeof path, SYZ_ERR_CHECKPOINT,
-                "%s: the name is too long", folder);
+  SYZ_REQUIRE((size_t)snprintf(path, sizeof path, "%s/%s", folder, manifest_state_name) < sizeof path,
+              SYZ_ERR_CHECKPOINT, "%s: the name is too long", folder);
   SYZ_TRY(syz_h5_open(store->world, path, &file));
   SYZ_TRY_ALL(store->world, syz_h5_read_text(file, "", "facts", &stored));
   if (!stored) st = syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__, "%s: the attribute `facts` is missing", path);
@@ -532,7 +554,8 @@ static syz_status try_one(checkpoint_store *store, const recover_step *one, stat
   SYZ_TRY(read_state(store, path, s));
   SYZ_REQUIRE(s->step == one->step, SYZ_ERR_CHECKPOINT, "%s holds step %" PRId64, path, s->step);
   if (about.ranks > 0)
-    syz_info("going on from step %" PRId64 " (%s, written on %d rank%s)", s->step, path, about.ranks, about.ranks == 1 ? "" : "s");
+    syz_info("going on from step %" PRId64 " (%s, written on %d rank%s)", s->step, path, about.ranks,
+             about.ranks == 1 ? "" : "s");
   else
     syz_info("going on from step %" PRId64 " (%s)", s->step, path);
 cleanup:
@@ -565,9 +588,9 @@ syz_status checkpoint_resume(checkpoint_store *store, state *s, bool *found)
     }
   }
   SYZ_REQUIRE(*found || !n_bad, SYZ_ERR_CHECKPOINT,
-              "%s: none of %d checkpoints is usable; the newest: %s; nothing was removed. To go on from a state whose manifest is lost or "
-              "damaged: --set "
-              "train.recover=true (it is used if its own checksums hold); to start anew choose another output.dir",
+              "%s: none of %d checkpoints is usable; the newest: %s; nothing was removed. To go on from a state whose "
+              "manifest is lost or damaged: --set train.recover=true (it is used if its own checksums hold); to start "
+              "anew choose another output.dir",
               store->folder, n_bad, first_reason);
   SYZ_TRY(recover_tidy(store, list, n));
 cleanup:

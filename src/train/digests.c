@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Silent changes of memory. Weights and moments lie there from one update to the next, and nothing else may touch them meanwhile. So the optimiser,
- * which reads and writes each of them once a step anyway, forms a sum of what it has written a stretch of at most 4096 elements at a time, and, when
- * it comes back in the next step, of what it finds. Both are formed while the stretch is in the cache: no memory is read for it. The same is done
- * with the summed gradients, between the norm and the update, and around the objective's own arrays (a teacher).
+ * Silent changes of memory. Weights and moments lie there from one update to the next, and nothing else may touch them
+ * meanwhile. So the optimiser, which reads and writes each of them once a step anyway, forms a sum of what it has
+ * written a stretch of at most 4096 elements at a time, and, when it comes back in the next step, of what it finds.
+ * Both are formed while the stretch is in the cache: no memory is read for it. The same is done with the summed
+ * gradients, between the norm and the update, and around the objective's own arrays (a teacher).
  *
- * The sum is that of the bits as 64-bit integers, modulo 2^64: any change within one of these words changes it, so no single flipped bit is missed,
- * and it does not depend on how the words are cut. That makes it one of all owners too: the sum of what all of them wrote is that of a whole block,
- * which every node forms of its own copy (digests_compare). Stretches begin at even elements (parameters are padded to 16), so words never straddle.
+ * The sum is that of the bits as 64-bit integers, modulo 2^64: any change within one of these words changes it, so no
+ * single flipped bit is missed, and it does not depend on how the words are cut. That makes it one of all owners too:
+ * the sum of what all of them wrote is that of a whole block, which every node forms of its own copy (digests_compare).
+ * Stretches begin at even elements (parameters are padded to 16), so words never straddle.
  *
  * What is wrong is kept as text and told when ranks agree the next time.
  */
@@ -37,7 +39,8 @@ struct digests {
   char text[512];
 };
 
-static const char *const kind_name[DIGEST_KINDS] = {"the weights", "the first moments", "the second moments", "the summed gradient"};
+static const char *const kind_name[DIGEST_KINDS] = {"the weights", "the first moments", "the second moments",
+                                                    "the summed gradient"};
 
 static uint64_t sum_all(const float *x, int64_t n, int threads)
 {
@@ -59,7 +62,9 @@ static void find_entries(digests *d)
     const bucket *b = &p->bucket[i];
     const part *q = &p->part[b->part];
     d->first_of_bucket[i] = k;
-    for (; k < p->n_stretches && p->stretch[k].first >= b->own_first && p->stretch[k].first < b->own_first + b->own_count; k++) {
+    for (;
+         k < p->n_stretches && p->stretch[k].first >= b->own_first && p->stretch[k].first < b->own_first + b->own_count;
+         k++) {
       const int64_t at = p->stretch[k].first, place = b->place + at - b->own_first;
       d->entry[k] = (entry){.x = {weights + at, q->moment1 + place, q->moment2 + place}};
     }
@@ -85,7 +90,8 @@ static uint64_t sum_frozen(const digests *d, const part *q)
 
 static bool is_frozen(const part *q) { return q->is_here && !q->is_trained; }
 
-syz_status digests_create(const parts *p, const syz_model *model, const syz_objective *objective, const scalars *s, int threads, digests **out)
+syz_status digests_create(const parts *p, const syz_model *model, const syz_objective *objective, const scalars *s,
+                          int threads, digests **out)
 {
   syz_status st = SYZ_OK;
   digests *d = NULL;
@@ -155,7 +161,8 @@ float *const *digests_arrays(const digests *d, int64_t i) { return d->entry[i].x
 static void tell(digests *d, int64_t i, int k)
 {
   char what[256];
-  snprintf(what, sizeof what, "%s of %.160s or a parameter next to it", kind_name[k], name_of(d, d->parts->stretch[i].first));
+  snprintf(what, sizeof what, "%s of %.160s or a parameter next to it", kind_name[k],
+           name_of(d, d->parts->stretch[i].first));
   find(d, DIGEST_DAMAGED, what, "changed in memory though nobody wrote to it");
 }
 
@@ -165,23 +172,27 @@ void digests_check(digests *d, int64_t first, int64_t n)
 #pragma omp parallel for schedule(static) num_threads(d->threads) reduction(min : worst) if (d->threads > 1 && n > 1)
   for (int64_t i = first; i < first + n; i++)
     for (int k = 0; k < DIGEST_ARRAYS; k++)
-      if (syz_sum_of_bits(d->entry[i].x[k], d->parts->stretch[i].count) != d->entry[i].sum[k] && i * DIGEST_ARRAYS + k < worst)
+      if (syz_sum_of_bits(d->entry[i].x[k], d->parts->stretch[i].count) != d->entry[i].sum[k] &&
+          i * DIGEST_ARRAYS + k < worst)
         worst = i * DIGEST_ARRAYS + k;
   if (worst < INT64_MAX) tell(d, worst / DIGEST_ARRAYS, (int)(worst % DIGEST_ARRAYS));
 }
 
-void digests_update(digests *d, int64_t first, int64_t n, const syz_adamw *rule, int64_t step, double scale, const float *gradients)
+void digests_update(digests *d, int64_t first, int64_t n, const syz_adamw *rule, int64_t step, double scale,
+                    const float *gradients)
 {
   const stretch *t = d->parts->stretch;
   int64_t worst = INT64_MAX, elements = 0;
   const double start = syz_profile_begin();
-#pragma omp parallel for schedule(static) num_threads(d->threads) reduction(min : worst) reduction(+ : elements) if (d->threads > 1 && n > 1)
+#pragma omp parallel for schedule(static) num_threads(d->threads) reduction(min : worst)                               \
+    reduction(+ : elements) if (d->threads > 1 && n > 1)
   for (int64_t i = first; i < first + n; i++) {
     entry *e = &d->entry[i];
     uint64_t before[DIGEST_KINDS];
-    const uint64_t noted[DIGEST_KINDS] = {e->sum[DIGEST_WEIGHT], e->sum[DIGEST_MOMENT1], e->sum[DIGEST_MOMENT2], e->sum[DIGEST_GRADIENT]};
-    syz_adamw_update_summed(rule, step, scale, e->x[DIGEST_WEIGHT], e->x[DIGEST_MOMENT1], e->x[DIGEST_MOMENT2], gradients + t[i].first, t[i].count,
-                            before, e->sum);
+    const uint64_t noted[DIGEST_KINDS] = {e->sum[DIGEST_WEIGHT], e->sum[DIGEST_MOMENT1], e->sum[DIGEST_MOMENT2],
+                                          e->sum[DIGEST_GRADIENT]};
+    syz_adamw_update_summed(rule, step, scale, e->x[DIGEST_WEIGHT], e->x[DIGEST_MOMENT1], e->x[DIGEST_MOMENT2],
+                            gradients + t[i].first, t[i].count, before, e->sum);
     for (int k = 0; k < DIGEST_KINDS; k++)
       if (before[k] != noted[k] && i * DIGEST_KINDS + k < worst) worst = i * DIGEST_KINDS + k;
     elements += t[i].count;
@@ -194,12 +205,14 @@ void digests_note(digests *d, int64_t first, int64_t n)
 {
 #pragma omp parallel for schedule(static) num_threads(d->threads) if (d->threads > 1 && n > 1)
   for (int64_t i = first; i < first + n; i++)
-    for (int k = 0; k < DIGEST_ARRAYS; k++) d->entry[i].sum[k] = syz_sum_of_bits(d->entry[i].x[k], d->parts->stretch[i].count);
+    for (int k = 0; k < DIGEST_ARRAYS; k++)
+      d->entry[i].sum[k] = syz_sum_of_bits(d->entry[i].x[k], d->parts->stretch[i].count);
 }
 
 void digests_note_gradient(digests *d, int64_t i, const float *gradients)
 {
-  d->entry[i].sum[DIGEST_GRADIENT] = syz_sum_of_bits(gradients + d->parts->stretch[i].first, d->parts->stretch[i].count);
+  d->entry[i].sum[DIGEST_GRADIENT] =
+      syz_sum_of_bits(gradients + d->parts->stretch[i].first, d->parts->stretch[i].count);
 }
 
 uint64_t digests_of_gradient(const digests *d, const float *gradients, uint64_t *whole)
@@ -226,7 +239,8 @@ void digests_note_scalars(digests *d) { d->scalar = sum_scalars(d->scalars); }
 
 void digests_check_scalars(digests *d)
 {
-  if (sum_scalars(d->scalars) != d->scalar) find(d, DIGEST_DAMAGED, "a scalar parameter", "changed in memory though nobody wrote to it");
+  if (sum_scalars(d->scalars) != d->scalar)
+    find(d, DIGEST_DAMAGED, "a scalar parameter", "changed in memory though nobody wrote to it");
 }
 
 static void share_of_array(const syz_array *a, int64_t *first, int64_t *count)
@@ -251,7 +265,8 @@ void digests_note_arrays(digests *d)
 void digests_check_arrays(digests *d)
 {
   for (int i = 0; i < d->objective->n_arrays; i++)
-    if (sum_array(d, i) != d->array[i]) find(d, DIGEST_DAMAGED, d->objective->array[i].name, "changed in memory though nobody wrote to it");
+    if (sum_array(d, i) != d->array[i])
+      find(d, DIGEST_DAMAGED, d->objective->array[i].name, "changed in memory though nobody wrote to it");
 }
 
 void digests_check_all(digests *d)
@@ -284,7 +299,8 @@ static uint64_t sum_node(const digests *d)
       parts_slice(p, i, r, &first, &count);
       for (int s = 0; s < p->n_segments; s++) {
         const segment *g = &p->segment[s];
-        const int64_t low = g->first > first ? g->first : first, end = g->first + g->count, high = end < first + count ? end : first + count;
+        const int64_t low = g->first > first ? g->first : first, end = g->first + g->count,
+                      high = end < first + count ? end : first + count;
         if (high > low) sum += sum_all(weights + low, high - low, d->threads);
       }
     }
@@ -298,16 +314,19 @@ void digests_compare(digests *d)
   uint64_t written = 0;
   for (int64_t i = 0; i < p->n_stretches; i++) written += d->entry[i].sum[DIGEST_WEIGHT];
   syz_allreduce_u64(p->grid->data, &written, 1, SYZ_SUM);
-  if (sum_node(d) != written) find(d, DIGEST_DAMAGED, "the weights in this node's memory", "are not those that the optimiser wrote");
+  if (sum_node(d) != written)
+    find(d, DIGEST_DAMAGED, "the weights in this node's memory", "are not those that the optimiser wrote");
   for (int i = 0; i < PARTS; i++) {
     const part *q = &p->part[i];
     if (!is_frozen(q)) continue;
     uint64_t sum = sum_frozen(d, q);
     if (sum != d->frozen[i]) find(d, DIGEST_FROZEN, q->name, "is frozen, and its weights changed in memory");
     syz_allreduce_u64(p->nodes->local, &sum, 1, SYZ_SUM);
-    if (!is_same(p->grid->data, sum)) find(d, DIGEST_FROZEN, q->name, "is frozen, and its weights differ between nodes");
+    if (!is_same(p->grid->data, sum))
+      find(d, DIGEST_FROZEN, q->name, "is frozen, and its weights differ between nodes");
   }
-  if (!is_same(p->grid->world, sum_scalars(d->scalars))) find(d, DIGEST_DAMAGED, "a scalar parameter", "differs between ranks");
+  if (!is_same(p->grid->world, sum_scalars(d->scalars)))
+    find(d, DIGEST_DAMAGED, "a scalar parameter", "differs between ranks");
   for (int i = 0; i < d->objective->n_arrays; i++) {
     const syz_array *a = &d->objective->array[i];
     uint64_t sum = sum_array(d, i);
@@ -336,14 +355,17 @@ syz_status digests_check_finite(const digests *d)
   const scalars *s = d->scalars;
   for (int64_t i = 0; i < d->parts->n_stretches; i++)
     for (int k = 0; k < DIGEST_ARRAYS; k++)
-      SYZ_REQUIRE(is_finite(d->entry[i].x[k], d->parts->stretch[i].count), SYZ_ERR_NUMERIC, "%s of %s, or of a parameter next to it, are not finite",
-                  kind_name[k], name_of(d, d->parts->stretch[i].first));
+      SYZ_REQUIRE(is_finite(d->entry[i].x[k], d->parts->stretch[i].count), SYZ_ERR_NUMERIC,
+                  "%s of %s, or of a parameter next to it, are not finite", kind_name[k],
+                  name_of(d, d->parts->stretch[i].first));
   for (int i = 0; i < s->n; i++)
-    SYZ_REQUIRE(isfinite(s->value[i]) && isfinite(s->moment1[i]) && isfinite(s->moment2[i]), SYZ_ERR_NUMERIC, "a scalar parameter is not finite");
+    SYZ_REQUIRE(isfinite(s->value[i]) && isfinite(s->moment1[i]) && isfinite(s->moment2[i]), SYZ_ERR_NUMERIC,
+                "a scalar parameter is not finite");
   for (int i = 0; i < d->objective->n_arrays; i++) {
     int64_t first, count;
     share_of_array(&d->objective->array[i], &first, &count);
-    SYZ_REQUIRE(is_finite(d->objective->array[i].x + first, count), SYZ_ERR_NUMERIC, "%s is not finite", d->objective->array[i].name);
+    SYZ_REQUIRE(is_finite(d->objective->array[i].x + first, count), SYZ_ERR_NUMERIC, "%s is not finite",
+                d->objective->array[i].name);
   }
 cleanup:
   return st;
@@ -367,11 +389,13 @@ void digests_plant(const digests *d)
   }
   for (int k = 0; k < PARTS; k++)
     if (is_frozen(&d->parts->part[k]) && syz_flip("frozen", &draw))
-      syz_flip_bit(syz_model_weights(d->model) + d->parts->part[k].first, (size_t)d->parts->part[k].count * sizeof(float), draw);
+      syz_flip_bit(syz_model_weights(d->model) + d->parts->part[k].first,
+                   (size_t)d->parts->part[k].count * sizeof(float), draw);
   for (int k = 0; k < d->objective->n_arrays; k++) { /* of its own share: another rank may not have noted its own yet */
     int64_t first, count;
     share_of_array(&d->objective->array[k], &first, &count);
-    if (syz_flip(d->objective->array[k].name, &draw)) syz_flip_bit(d->objective->array[k].x + first, (size_t)count * sizeof(float), draw);
+    if (syz_flip(d->objective->array[k].name, &draw))
+      syz_flip_bit(d->objective->array[k].x + first, (size_t)count * sizeof(float), draw);
   }
 }
 

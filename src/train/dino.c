@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * DINOv2's objective: what it is made of on a rank, how its parameters are updated, what it remembers. A step is in dino_step.c.
+ * DINOv2's objective: what it is made of on a rank, how its parameters are updated, what it remembers. A step is in
+ * dino_step.c.
  */
 #include "dino.h"
 
@@ -24,7 +25,8 @@ static syz_status choose_objects(dino *d, int64_t *left_out)
   for (int64_t i = 0; i < all; i++)
     if (table[i].has_image) d->object[d->n_objects++] = i;
   *left_out = all - d->n_objects;
-  SYZ_REQUIRE(d->n_objects > 0, SYZ_ERR_DATA, "none of the %" PRId64 " objects has an image: nothing to learn from", all);
+  SYZ_REQUIRE(d->n_objects > 0, SYZ_ERR_DATA, "none of the %" PRId64 " objects has an image: nothing to learn from",
+              all);
 cleanup:
   return st;
 }
@@ -67,13 +69,16 @@ static syz_status create_local(dino *d, const syz_compute *compute)
 {
   syz_status st = SYZ_OK;
   const dino_sizes *z = &d->sizes;
-  const int64_t bottleneck = syz_model_get_config(d->student)->dino.bottleneck, chosen = dino_rows(z, true, z->passes.chunk);
+  const int64_t bottleneck = syz_model_get_config(d->student)->dino.bottleneck,
+                chosen = dino_rows(z, true, z->passes.chunk);
   const dino_sizes *planned = d->grid->tensor ? &d->largest : z; /* a tensor group plans alike on all its ranks */
-  const syz_crops_config seen = dino_crops_config(&d->options, planned, true), taught = dino_crops_config(&d->options, planned, false);
+  const syz_crops_config seen = dino_crops_config(&d->options, planned, true),
+                         taught = dino_crops_config(&d->options, planned, false);
   SYZ_TRY(syz_crops_create(d->student, &seen, &d->seen));
   SYZ_TRY(syz_crops_create(d->teacher, &taught, &d->taught));
   for (int h = 0; h < z->heads; h++) SYZ_TRY(create_head(d, h, compute));
-  for (int64_t c = 0; c < z->crops; c++) SYZ_TRY(syz_koleo_create(d->world, compute, d->options.global_batch, z->width, &d->koleo[c]));
+  for (int64_t c = 0; c < z->crops; c++)
+    SYZ_TRY(syz_koleo_create(d->world, compute, d->options.global_batch, z->width, &d->koleo[c]));
   SYZ_ALLOC(d->mask, "masks", z->count * z->crops * z->patches + 1);
   SYZ_ALLOC(d->pass, "passes", z->passes.n);
   SYZ_ALLOC(d->row, "chosen tokens", chosen + 1);
@@ -159,8 +164,8 @@ static void rule(void *self, const syz_parameter *p, syz_rule *out)
   const size_t n = strlen(name);
   int64_t layer = depth + 1;
   if (p->part == SYZ_PART_IMAGE_BACKBONE) {
-    if (strstr(name, "pos_embed") || strstr(name, "cls_token") || strstr(name, "mask_token") || strstr(name, "register_tokens") ||
-        strstr(name, "patch_embed"))
+    if (strstr(name, "pos_embed") || strstr(name, "cls_token") || strstr(name, "mask_token") ||
+        strstr(name, "register_tokens") || strstr(name, "patch_embed"))
       layer = 0;
     else if (block)
       layer = strtoll(block + strlen("blocks."), NULL, 10) + 1;
@@ -173,7 +178,10 @@ static void rule(void *self, const syz_parameter *p, syz_rule *out)
   out->clip_group = p->part == SYZ_PART_IMAGE_BACKBONE ? 0 : p->part == SYZ_PART_DINO_HEAD ? 1 : 2;
 }
 
-static void add_array(syz_objective *o, const char *name, float *x, int64_t count) { o->array[o->n_arrays++] = (syz_array){.name = name, .x = x, .count = count}; }
+static void add_array(syz_objective *o, const char *name, float *x, int64_t count)
+{
+  o->array[o->n_arrays++] = (syz_array){.name = name, .x = x, .count = count};
+}
 
 static void add_arrays(dino *d, syz_objective *o)
 {
@@ -186,15 +194,17 @@ static void add_arrays(dino *d, syz_objective *o)
   add_array(o, "centre_patch", syz_distillation_centre(d->head[last].loss, last == 0), prototypes);
 }
 
-syz_status syz_dino_create(const syz_dino_options *options, const syz_grid *grid, const syz_compute *compute, syz_model *student, syz_model *teacher,
-                           syz_shardset *train, const syz_judge *judge, syz_timing *timing, syz_objective *out)
+syz_status syz_dino_create(const syz_dino_options *options, const syz_grid *grid, const syz_compute *compute,
+                           syz_model *student, syz_model *teacher, syz_shardset *train, const syz_judge *judge,
+                           syz_timing *timing, syz_objective *out)
 {
   syz_status st = SYZ_OK;
   int64_t left_out = 0;
   *out = (syz_objective){.name = "pretrain-image",
                          .n_terms = DINO_TERMS,
-                         .term_name = {"dino_global", "dino_local", "ibot", "koleo", "target_entropy", "target_entropy_patch", "mean_target_entropy",
-                                       "mean_target_entropy_patch", "embedding_spread", "teacher_temperature", "momentum"},
+                         .term_name = {"dino_global", "dino_local", "ibot", "koleo", "target_entropy",
+                                       "target_entropy_patch", "mean_target_entropy", "mean_target_entropy_patch",
+                                       "embedding_spread", "teacher_temperature", "momentum"},
                          .clip_group_name = {"backbone", "dino_head", "ibot_head"},
                          .result = teacher,
                          .begin = begin,
@@ -222,10 +232,12 @@ syz_status syz_dino_create(const syz_dino_options *options, const syz_grid *grid
   dino_sizes_of(options, syz_model_get_config(student), syz_comm_size(d->world), syz_comm_rank(d->world), &d->sizes);
   dino_sizes_of(options, syz_model_get_config(student), syz_comm_size(d->world), 0, &d->largest);
   if (grid->tensor) passes_pad(&d->sizes.passes, d->largest.count, d->largest.passes.chunk);
-  d->sampler = (syz_sampler){.n = d->n_objects, .global_batch = options->global_batch, .seed = options->seed, .shuffles = options->shuffles};
+  d->sampler = (syz_sampler){
+      .n = d->n_objects, .global_batch = options->global_batch, .seed = options->seed, .shuffles = options->shuffles};
   if (left_out) syz_warn("%" PRId64 " objects have no image and are left out", left_out);
   if (options->global_batch > d->n_objects)
-    syz_warn("train.global_batch %" PRId64 " is more than the %" PRId64 " objects: some are in a batch twice, and KoLeo parts their class tokens",
+    syz_warn("train.global_batch %" PRId64 " is more than the %" PRId64
+             " objects: some are in a batch twice, and KoLeo parts their class tokens",
              options->global_batch, d->n_objects);
   SYZ_TRY(check_memory(d));
   SYZ_TRY_ALL(d->world, create_local(d, compute));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of DINOv2's objective: dino.c (set-up, rules), dino_step.c (steps), dino_rows.c (what a step's rows are), dino_plan.c (what a step has, what
- * it costs), dino_teacher.c (moving average, collapse). */
+/** Inside of DINOv2's objective: dino.c (set-up, rules), dino_step.c (steps), dino_rows.c (what a step's rows are),
+ * dino_plan.c (what a step has, what it costs), dino_teacher.c (moving average, collapse). */
 #pragma once
 
 #include "passes.h"
@@ -31,7 +31,7 @@ typedef struct dino_sizes {
   int64_t side, patches, width; /**< patches a side and of a global crop; D */
   int64_t leaves;               /**< of this rank; 0: none */
   passes passes;
-  int64_t most_masked;          /**< masked patches of this rank */
+  int64_t most_masked; /**< masked patches of this rank */
   int64_t most_student, most_teacher;
   int heads; /**< 1: shared, 2: a head of its own for masked patches */
   syz_block_masks masks;
@@ -40,7 +40,8 @@ typedef struct dino_sizes {
 void dino_sizes_of(const syz_dino_options *o, const syz_model_config *c, int size, int rank, dino_sizes *out);
 /** Configurations of the parts, from which both the plan and the parts are made. */
 syz_crops_config dino_crops_config(const syz_dino_options *o, const dino_sizes *z, bool is_student);
-syz_distillation_config dino_distillation_config(const syz_dino_options *o, const syz_model_config *c, const dino_sizes *z, int head);
+syz_distillation_config dino_distillation_config(const syz_dino_options *o, const syz_model_config *c,
+                                                 const dino_sizes *z, int head);
 syz_loader_config dino_loader_config(const syz_dino_options *o, const dino_sizes *z);
 /** Most rows that head h has of so many objects: of student or teacher; of both heads together. */
 int64_t dino_head_rows(const dino_sizes *z, int head, bool is_student, int64_t objects);
@@ -56,7 +57,8 @@ typedef struct dino_watch {
   bool was_alive;                      /**< some step of this run had none of these */
 } dino_watch;
 /** Rank 0 speaks. Same values on all ranks. */
-void dino_watch_step(dino_watch *w, const syz_dino_options *o, int64_t prototypes, int64_t step, const double term[SYZ_TERMS_MAX]);
+void dino_watch_step(dino_watch *w, const syz_dino_options *o, int64_t prototypes, int64_t step,
+                     const double term[SYZ_TERMS_MAX]);
 
 /** What a head takes part in: its projections, its prototypes, and the rows of this step. */
 typedef struct dino_head {
@@ -96,8 +98,8 @@ typedef struct dino {
   syz_koleo *koleo[SYZ_TARGETS_PER_ROW];
   dino_watch watch;
   /* Of the step. */
-  int64_t n, masked;         /* objects; masked patches of this rank */
-  dino_pass *pass;           /* [n_passes] */
+  int64_t n, masked; /* objects; masked patches of this rank */
+  dino_pass *pass;   /* [n_passes] */
   int64_t n_passes;
   uint8_t *mask;             /* [n G, patches] */
   int64_t *row, *place;      /* [rows of a pass] chosen rows of the stream, ascending, and where each is put */
@@ -114,8 +116,8 @@ typedef struct dino {
 void dino_pack(dino *d);
 /** The step's masks, passes, rows, targets and weights; d->n is set. */
 void dino_lay_out_rows(dino *d, int64_t step);
-/** Rows of the last forward pass of `c` that the loss is of, in the order of the stream, and where each is put: among the student's rows, or among those
- * of the teacher in this pass, class tokens first. */
+/** Rows of the last forward pass of `c` that the loss is of, in the order of the stream, and where each is put: among
+ * the student's rows, or among those of the teacher in this pass, class tokens first. */
 int64_t dino_choose_rows(dino *d, const dino_pass *p, const syz_crops *c, bool is_student);
 /** How many of the student's rows of a pass head h projects, and the first of them. */
 int64_t dino_rows_of_head(const dino *d, int head, const dino_pass *p, int64_t *first);

@@ -9,8 +9,10 @@
 
 void dino_sizes_of(const syz_dino_options *o, const syz_model_config *c, int size, int rank, dino_sizes *out)
 {
-  dino_sizes z = {
-      .crops = o->crops.count[DINO_GLOBAL], .locals = o->crops.count[DINO_LOCAL], .width = c->image.dim, .heads = c->dino.has_ibot_head ? 2 : 1};
+  dino_sizes z = {.crops = o->crops.count[DINO_GLOBAL],
+                  .locals = o->crops.count[DINO_LOCAL],
+                  .width = c->image.dim,
+                  .heads = c->dino.has_ibot_head ? 2 : 1};
   syz_share(o->global_batch, size, rank, &z.first, &z.count);
   z.side = o->crops.size[DINO_GLOBAL] / c->image.patch;
   z.patches = z.side * z.side;
@@ -44,7 +46,8 @@ syz_crops_config dino_crops_config(const syz_dino_options *o, const dino_sizes *
 
 int64_t dino_head_rows(const dino_sizes *z, int head, bool is_student, int64_t objects)
 {
-  const int64_t tokens = objects * (z->crops + (is_student ? z->locals : 0)), masked = syz_block_mask_most(&z->masks, objects * z->crops);
+  const int64_t tokens = objects * (z->crops + (is_student ? z->locals : 0)),
+                masked = syz_block_mask_most(&z->masks, objects * z->crops);
   if (z->heads == 1) return tokens + masked;
   return head == 0 ? tokens : masked;
 }
@@ -56,7 +59,8 @@ int64_t dino_rows(const dino_sizes *z, bool is_student, int64_t objects)
   return rows;
 }
 
-syz_distillation_config dino_distillation_config(const syz_dino_options *o, const syz_model_config *c, const dino_sizes *z, int head)
+syz_distillation_config dino_distillation_config(const syz_dino_options *o, const syz_model_config *c,
+                                                 const dino_sizes *z, int head)
 {
   return (syz_distillation_config){.prototypes = c->dino.prototypes,
                                    .width = c->dino.bottleneck,
@@ -103,8 +107,11 @@ syz_status syz_dino_plan(const syz_dino_options *o, int ranks, const syz_model *
   }
   /* Chosen tokens and their gradients, projections, targets, masks. */
   const int64_t chosen = dino_rows(&z, true, z.passes.chunk);
-  losses += (size_t)((chosen + z.most_student + z.crops * z.count) * z.width + (2 * z.most_student + z.most_teacher) * c->dino.bottleneck) * sizeof(float);
-  losses += (size_t)(z.most_student * (SYZ_TARGETS_PER_ROW + 1) + 2 * chosen) * sizeof(int64_t) + (size_t)(z.count * z.crops * z.patches);
+  losses += (size_t)((chosen + z.most_student + z.crops * z.count) * z.width +
+                     (2 * z.most_student + z.most_teacher) * c->dino.bottleneck) *
+            sizeof(float);
+  losses += (size_t)(z.most_student * (SYZ_TARGETS_PER_ROW + 1) + 2 * chosen) * sizeof(int64_t) +
+            (size_t)(z.count * z.crops * z.patches);
   if (o->leaves > 0) syz_plan_add(out, "gradients of leaves", leaf_gradients_bytes(size, z.leaves, ranks));
   syz_plan_add(out, "projection heads", heads);
   syz_plan_add(out, "losses", losses);
@@ -117,9 +124,11 @@ double syz_dino_flops(const syz_dino_options *o, const syz_model_config *c)
 {
   const double G = (double)o->crops.count[DINO_GLOBAL], L = (double)o->crops.count[DINO_LOCAL], kept = 1 - o->drop_rate;
   const double side = (double)(o->crops.size[DINO_GLOBAL] / c->image.patch), D = (double)c->image.dim;
-  const double patch = 2 * 3 * (double)(c->image.patch * c->image.patch) * D; /* embedding of one: never dropped, and pixels have no gradient */
+  const double patch = 2 * 3 * (double)(c->image.patch * c->image.patch) *
+                       D; /* embedding of one: never dropped, and pixels have no gradient */
   const double local_side = (double)(o->crops.size[DINO_LOCAL] / c->image.patch);
-  const double all_global = syz_crops_flops(c, o->crops.size[DINO_GLOBAL]), on_global = all_global - patch * side * side;
+  const double all_global = syz_crops_flops(c, o->crops.size[DINO_GLOBAL]),
+               on_global = all_global - patch * side * side;
   const double embedding = patch * (G * side * side + L * local_side * local_side);
   const double on_local = L > 0 ? syz_crops_flops(c, o->crops.size[DINO_LOCAL]) - patch * local_side * local_side : 0;
   const double masked = G * o->mask_probability * 0.5 * (o->mask_ratio_min + o->mask_ratio_max) * side * side;
@@ -136,9 +145,10 @@ double syz_dino_flops(const syz_dino_options *o, const syz_model_config *c)
 static syz_status check_crop(const char *key, int64_t size, int64_t patch)
 {
   syz_status st = SYZ_OK;
-  SYZ_REQUIRE(size >= patch && size <= SYZ_IMAGE_SIZE, SYZ_ERR_INPUT, "%s = %" PRId64 " is outside %" PRId64 " (a patch) .. %d (a stamp)", key, size,
-              patch, SYZ_IMAGE_SIZE);
-  SYZ_REQUIRE(size % patch == 0, SYZ_ERR_INPUT, "%s = %" PRId64 " is not a multiple of model.image.patch = %" PRId64, key, size, patch);
+  SYZ_REQUIRE(size >= patch && size <= SYZ_IMAGE_SIZE, SYZ_ERR_INPUT,
+              "%s = %" PRId64 " is outside %" PRId64 " (a patch) .. %d (a stamp)", key, size, patch, SYZ_IMAGE_SIZE);
+  SYZ_REQUIRE(size % patch == 0, SYZ_ERR_INPUT, "%s = %" PRId64 " is not a multiple of model.image.patch = %" PRId64,
+              key, size, patch);
 cleanup:
   return st;
 }
@@ -149,28 +159,43 @@ syz_status syz_dino_check(const syz_dino_options *o, const syz_model_config *c)
 {
   syz_status st = SYZ_OK;
   const int64_t G = o->crops.count[DINO_GLOBAL], L = o->crops.count[DINO_LOCAL];
-  SYZ_REQUIRE(c->image.tokens == SYZ_TOKENS_DINOV2, SYZ_ERR_INPUT, "model.image.tokens must be dinov2 to pretrain: the loss is of the class token");
+  SYZ_REQUIRE(c->image.tokens == SYZ_TOKENS_DINOV2, SYZ_ERR_INPUT,
+              "model.image.tokens must be dinov2 to pretrain: the loss is of the class token");
   SYZ_REQUIRE(G >= 1 && G <= SYZ_TARGETS_PER_ROW && L >= 0, SYZ_ERR_INPUT,
-              "dino.global_crops = %" PRId64 " is outside 1 .. %d, or dino.local_crops = %" PRId64 " is negative", G, SYZ_TARGETS_PER_ROW, L);
-  SYZ_REQUIRE(G > 1 || L > 0, SYZ_ERR_INPUT, "one crop an object has nothing to be compared with: raise dino.global_crops or dino.local_crops");
+              "dino.global_crops = %" PRId64 " is outside 1 .. %d, or dino.local_crops = %" PRId64 " is negative", G,
+              SYZ_TARGETS_PER_ROW, L);
+  SYZ_REQUIRE(G > 1 || L > 0, SYZ_ERR_INPUT,
+              "one crop an object has nothing to be compared with: raise dino.global_crops or dino.local_crops");
   SYZ_TRY(check_crop("dino.global_size", o->crops.size[DINO_GLOBAL], c->image.patch));
   if (L > 0) SYZ_TRY(check_crop("dino.local_size", o->crops.size[DINO_LOCAL], c->image.patch));
-  SYZ_REQUIRE(o->global_batch >= 1 && o->steps >= 1, SYZ_ERR_INPUT, "train.global_batch and train.steps must be at least 1");
-  SYZ_REQUIRE(o->drop_rate >= 0 && o->drop_rate < 1, SYZ_ERR_INPUT, "dino.drop_rate = %g is outside 0 .. 1 (1 not included)", o->drop_rate);
-  SYZ_REQUIRE(is_share(o->mask_probability) && is_share(o->mask_ratio_min) && is_share(o->mask_ratio_max) && o->mask_ratio_min <= o->mask_ratio_max,
-              SYZ_ERR_INPUT, "dino.mask_ratio_min = %g must not be above dino.mask_ratio_max = %g, and both and dino.mask_probability within 0 .. 1",
+  SYZ_REQUIRE(o->global_batch >= 1 && o->steps >= 1, SYZ_ERR_INPUT,
+              "train.global_batch and train.steps must be at least 1");
+  SYZ_REQUIRE(o->drop_rate >= 0 && o->drop_rate < 1, SYZ_ERR_INPUT,
+              "dino.drop_rate = %g is outside 0 .. 1 (1 not included)", o->drop_rate);
+  SYZ_REQUIRE(is_share(o->mask_probability) && is_share(o->mask_ratio_min) && is_share(o->mask_ratio_max) &&
+                  o->mask_ratio_min <= o->mask_ratio_max,
+              SYZ_ERR_INPUT,
+              "dino.mask_ratio_min = %g must not be above dino.mask_ratio_max = %g, and both and dino.mask_probability "
+              "within 0 .. 1",
               o->mask_ratio_min, o->mask_ratio_max);
-  SYZ_REQUIRE(o->mask_aspect_min > 0 && o->mask_aspect_min <= 1, SYZ_ERR_INPUT, "dino.mask_aspect_min = %g is outside 0 .. 1 (0 not included)",
-              o->mask_aspect_min);
-  SYZ_REQUIRE(o->dino_weight >= 0 && o->ibot_weight >= 0 && o->koleo_weight >= 0 && o->dino_weight + o->ibot_weight + o->koleo_weight > 0,
-              SYZ_ERR_INPUT, "dino.dino_weight, dino.ibot_weight and dino.koleo_weight: none may be negative and one must be positive");
-  SYZ_REQUIRE(o->student_temperature > 0 && o->teacher_temperature_start > 0 && o->teacher_temperature > 0, SYZ_ERR_INPUT,
-              "dino.*temperature* must be positive");
+  SYZ_REQUIRE(o->mask_aspect_min > 0 && o->mask_aspect_min <= 1, SYZ_ERR_INPUT,
+              "dino.mask_aspect_min = %g is outside 0 .. 1 (0 not included)", o->mask_aspect_min);
+  SYZ_REQUIRE(
+      o->dino_weight >= 0 && o->ibot_weight >= 0 && o->koleo_weight >= 0 &&
+          o->dino_weight + o->ibot_weight + o->koleo_weight > 0,
+      SYZ_ERR_INPUT,
+      "dino.dino_weight, dino.ibot_weight and dino.koleo_weight: none may be negative and one must be positive");
+  SYZ_REQUIRE(o->student_temperature > 0 && o->teacher_temperature_start > 0 && o->teacher_temperature > 0,
+              SYZ_ERR_INPUT, "dino.*temperature* must be positive");
   SYZ_REQUIRE(is_share(o->momentum) && is_share(o->momentum_end) && is_share(o->centre_momentum), SYZ_ERR_INPUT,
               "dino.*momentum* must be within 0 .. 1");
-  SYZ_REQUIRE(o->centring != SYZ_CENTRE_SINKHORN || o->sinkhorn_iterations >= 1, SYZ_ERR_INPUT, "dino.sinkhorn_iterations must be at least 1");
-  SYZ_REQUIRE(o->layer_decay > 0 && o->patch_lr_factor >= 0 && o->freeze_last_layer_steps >= 0 && o->teacher_warmup_steps >= 0, SYZ_ERR_INPUT,
-              "dino.layer_decay must be positive, dino.patch_lr_factor, dino.freeze_last_layer_steps and dino.teacher_warmup_steps not negative");
+  SYZ_REQUIRE(o->centring != SYZ_CENTRE_SINKHORN || o->sinkhorn_iterations >= 1, SYZ_ERR_INPUT,
+              "dino.sinkhorn_iterations must be at least 1");
+  SYZ_REQUIRE(o->layer_decay > 0 && o->patch_lr_factor >= 0 && o->freeze_last_layer_steps >= 0 &&
+                  o->teacher_warmup_steps >= 0,
+              SYZ_ERR_INPUT,
+              "dino.layer_decay must be positive, dino.patch_lr_factor, dino.freeze_last_layer_steps and "
+              "dino.teacher_warmup_steps not negative");
 cleanup:
   return st;
 }

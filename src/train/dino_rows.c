@@ -2,12 +2,13 @@
 /**
  * Which rows a step of DINOv2 has on a rank, where they are put, and what they are held against.
  *
- * A rank's objects go through the networks in passes (passes.h). Chosen tokens of a pass are put together as [class tokens of global crop 0 of its
- * objects, of crop 1, ..., of local crops, masked patches], passes behind one another; with a head of their own, masked patches of all passes lie
- * behind all class tokens. So the rows that a head projects in a pass are one stretch, and so are those of a leaf. Of the teacher there are all class
- * tokens, and behind them all masked patches. Weights of rows, with B the global batch and pairs = G (G - 1) + max(L G, 1):
- *   DINO  1 / (B pairs): mean over the batch of each pair of crops. A global crop is never held against itself.
- *   iBOT  1 / (masked patches of its crop * G B): the published 1 / masked of a mean over crops, times 1/2, times the 2 global crops at once.
+ * A rank's objects go through the networks in passes (passes.h). Chosen tokens of a pass are put together as [class
+ * tokens of global crop 0 of its objects, of crop 1, ..., of local crops, masked patches], passes behind one another;
+ * with a head of their own, masked patches of all passes lie behind all class tokens. So the rows that a head projects
+ * in a pass are one stretch, and so are those of a leaf. Of the teacher there are all class tokens, and behind them all
+ * masked patches. Weights of rows, with B the global batch and pairs = G (G - 1) + max(L G, 1): DINO  1 / (B pairs):
+ * mean over the batch of each pair of crops. A global crop is never held against itself. iBOT  1 / (masked patches of
+ * its crop * G B): the published 1 / masked of a mean over crops, times 1/2, times the 2 global crops at once.
  */
 #include <string.h>
 
@@ -72,12 +73,14 @@ static void make_targets(dino *d, const dino_pass *p)
     int64_t *target = begin_row(d, p->seen + n * G + k, TERM_LOCAL, o->dino_weight / (B * pairs));
     for (int64_t t = 0; t < G; t++) target[t] = p->taught + t * n + k / L;
   }
-  int64_t row = p->seen_patches, taught = p->taught_patches - (z->heads == 1 ? 0 : d->n * G); /* a head of their own counts them from 0 */
+  int64_t row = p->seen_patches,
+          taught = p->taught_patches - (z->heads == 1 ? 0 : d->n * G); /* a head of their own counts them from 0 */
   for (int64_t i = p->at * G; i < (p->at + n) * G; i++) {
     const uint8_t *mask = d->mask + i * z->patches;
     int64_t masked = 0;
     for (int64_t q = 0; q < z->patches; q++) masked += mask[q];
-    for (int64_t q = 0; q < masked; q++) begin_row(d, row++, TERM_PATCH, o->ibot_weight / ((double)masked * (double)G * B))[0] = taught++;
+    for (int64_t q = 0; q < masked; q++)
+      begin_row(d, row++, TERM_PATCH, o->ibot_weight / ((double)masked * (double)G * B))[0] = taught++;
   }
 }
 
@@ -99,7 +102,8 @@ static void cut_leaves(dino *d, int h)
 static void share_rows(dino *d)
 {
   const dino_sizes *z = &d->sizes;
-  const int64_t taught = d->n * z->crops, seen = d->n * (z->crops + z->locals), bottleneck = syz_model_get_config(d->student)->dino.bottleneck;
+  const int64_t taught = d->n * z->crops, seen = d->n * (z->crops + z->locals),
+                bottleneck = syz_model_get_config(d->student)->dino.bottleneck;
   for (int h = 0; h < z->heads; h++) {
     dino_head *q = &d->head[h];
     syz_distillation_batch *b = &q->batch;

@@ -1,20 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * DINOv2 (Oquab et al. 2023, arXiv:2304.07193; src/model/README.md "DINOv2 pretraining"): a student learns to say of every crop of an image what its
- * teacher, a moving average of it, says of the global crops.
+ * DINOv2 (Oquab et al. 2023, arXiv:2304.07193; src/model/README.md "DINOv2 pretraining"): a student learns to say of
+ * every crop of an image what its teacher, a moving average of it, says of the global crops.
  *
  * A step on a rank with n objects, G global and L local crops each:
- *   teacher  global crops, nothing masked or dropped -> class tokens and the tokens of patches that the student will not see -> projections
- *   student  all crops, global ones with block-wise masks -> class tokens of all and tokens of masked patches -> projections
- *   loss     rows of the student against rows of the teacher over the prototypes; KoLeo on the class tokens of each global crop
+ *   teacher  global crops, nothing masked or dropped -> class tokens and the tokens of patches that the student will
+ * not see -> projections student  all crops, global ones with block-wise masks -> class tokens of all and tokens of
+ * masked patches -> projections loss     rows of the student against rows of the teacher over the prototypes; KoLeo on
+ * the class tokens of each global crop
  *
- * Objects go through in passes of at most train.micro_batch. The losses need the tokens of all of them, which are kept (dino_rows.c); activations are
- * kept of the last pass alone, and each other one is run forward again before its backward pass (as in align.c). The heads up to the bottleneck
- * go with the passes; the prototypes take all rows at once.
+ * Objects go through in passes of at most train.micro_batch. The losses need the tokens of all of them, which are kept
+ * (dino_rows.c); activations are kept of the last pass alone, and each other one is run forward again before its
+ * backward pass (as in align.c). The heads up to the bottleneck go with the passes; the prototypes take all rows at
+ * once.
  *
- * The published code forms KoLeo and, with uneven batches, these means for each process; here all are of the global batch.
+ * The published code forms KoLeo and, with uneven batches, these means for each process; here all are of the global
+ * batch.
  *
- * Terms are reported without their weights; loss = dino_weight (dino_global + dino_local) + ibot_weight ibot + koleo_weight koleo.
+ * Terms are reported without their weights; loss = dino_weight (dino_global + dino_local) + ibot_weight ibot +
+ * koleo_weight koleo.
  */
 #include "dino.h"
 
@@ -68,7 +72,8 @@ static int64_t run_pass(dino *d, syz_crops *c, const dino_pass *p, int64_t step)
 static void put_together(dino *d, int64_t rows)
 {
   const int64_t width = d->sizes.width;
-  for (int64_t i = 0; i < rows; i++) memcpy(d->token + d->place[i] * width, d->chosen + i * width, (size_t)width * sizeof(float));
+  for (int64_t i = 0; i < rows; i++)
+    memcpy(d->token + d->place[i] * width, d->chosen + i * width, (size_t)width * sizeof(float));
 }
 
 static int64_t bottleneck_of(const dino *d) { return syz_model_get_config(d->student)->dino.bottleneck; }
@@ -82,7 +87,8 @@ static void run_teacher(dino *d)
     const int64_t classes = p->n * d->sizes.crops;
     put_together(d, run_pass(d, d->taught, p, 0));
     syz_projection_forward(d->head[0].teacher, classes, d->token, d->z_teacher + p->taught * bottleneck);
-    syz_projection_forward(d->head[d->sizes.heads - 1].teacher, p->masked, d->token + classes * width, d->z_teacher + p->taught_patches * bottleneck);
+    syz_projection_forward(d->head[d->sizes.heads - 1].teacher, p->masked, d->token + classes * width,
+                           d->z_teacher + p->taught_patches * bottleneck);
   }
   syz_timing_end(d->timing);
 }
@@ -92,7 +98,8 @@ static void project(dino *d, const dino_pass *p)
   for (int h = 0; h < d->sizes.heads; h++) {
     int64_t first;
     const int64_t rows = dino_rows_of_head(d, h, p, &first);
-    syz_projection_forward(d->head[h].student, rows, d->token + first * d->sizes.width, d->z + first * bottleneck_of(d));
+    syz_projection_forward(d->head[h].student, rows, d->token + first * d->sizes.width,
+                           d->z + first * bottleneck_of(d));
   }
 }
 
@@ -142,7 +149,8 @@ static void form_losses(dino *d, int64_t step, syz_step_result *out)
   syz_distillation_loss loss[DINO_HEADS];
   double koleo = 0, spread = 0, weighted[DINO_TERMS] = {0};
   for (int h = 0; h < d->sizes.heads; h++) {
-    d->head[h].batch.teacher_temperature = syz_schedule_ramp(step, o->teacher_temperature_start, o->teacher_temperature, o->teacher_warmup_steps);
+    d->head[h].batch.teacher_temperature =
+        syz_schedule_ramp(step, o->teacher_temperature_start, o->teacher_temperature, o->teacher_warmup_steps);
     syz_distillation_forward(d->head[h].loss, &d->head[h].batch, &loss[h]);
     for (int t = TERM_GLOBAL; t <= TERM_PATCH; t++) weighted[t] += loss[h].term[t];
   }
@@ -182,14 +190,15 @@ syz_status dino_forward(void *self, int64_t step, const double *scalar, syz_step
   syz_timing_begin(d->timing, "loss");
   form_losses(d, step, out);
   syz_timing_end(d->timing);
-  if (isfinite(out->loss)) dino_watch_step(&d->watch, &d->options, syz_model_get_config(d->student)->dino.prototypes, step, out->term);
+  if (isfinite(out->loss))
+    dino_watch_step(&d->watch, &d->options, syz_model_get_config(d->student)->dino.prototypes, step, out->term);
   return st;
 }
 
 /* --------------------------------------------------------------- backward */
 
-/* Losses to projections and prototypes, and KoLeo's part. The prototypes' gradient of all leaves is one stretch of the first leaf's block, with zeros
- * where the others are added to it. */
+/* Losses to projections and prototypes, and KoLeo's part. The prototypes' gradient of all leaves is one stretch of the
+ * first leaf's block, with zeros where the others are added to it. */
 static void leave_losses(dino *d, syz_gradients *g)
 {
   const int64_t width = d->sizes.width;
@@ -210,7 +219,8 @@ static void leave_heads(dino *d, const dino_pass *p, bool is_final, syz_gradient
   for (int h = 0; h < d->sizes.heads; h++) {
     int64_t first, count;
     const int64_t rows = dino_rows_of_head(d, h, p, &first);
-    syz_projection_backward(d->head[h].student, rows, d->dz + first * bottleneck_of(d), syz_gradients_block(g), d->token + first * width);
+    syz_projection_backward(d->head[h].student, rows, d->dz + first * bottleneck_of(d), syz_gradients_block(g),
+                            d->token + first * width);
     syz_model_range(d->student, d->head[h].part, &first, &count);
     if (is_final) syz_gradients_ready(g, first, count);
   }
@@ -239,7 +249,8 @@ syz_status dino_backward(void *self, int64_t step, syz_gradients *g, double *sca
     }
     leave_heads(d, p, k == 0, g);
     const int64_t rows = p->n * (d->sizes.crops + d->sizes.locals) + p->masked;
-    for (int64_t i = 0; i < rows; i++) memcpy(d->chosen + i * width, d->token + d->place[i] * width, (size_t)width * sizeof(float));
+    for (int64_t i = 0; i < rows; i++)
+      memcpy(d->chosen + i * width, d->token + d->place[i] * width, (size_t)width * sizeof(float));
     syz_crops_backward(d->seen, d->chosen, syz_gradients_block(g), k == 0 ? syz_gradients_ready : NULL, g);
     if (passes_begins_leaf(&d->sizes.passes, k)) syz_gradients_leaf(g);
   }
@@ -253,10 +264,12 @@ void dino_updated(void *self, int64_t step)
   if (step < 0) return; /* begin packs what was read */
   const double momentum = syz_schedule_cosine(step, d->options.momentum, d->options.momentum_end, d->options.steps);
   syz_timing_begin(d->timing, "teacher follows");
-  for (int h = 0; h < d->sizes.heads; h++) syz_distillation_update(d->head[h].loss); /* not in the backward pass, which may run twice */
-  int64_t first, count; /* the ranks of a node have one teacher together */
+  for (int h = 0; h < d->sizes.heads; h++)
+    syz_distillation_update(d->head[h].loss); /* not in the backward pass, which may run twice */
+  int64_t first, count;                       /* the ranks of a node have one teacher together */
   syz_model_own_stretch(d->teacher, &first, &count);
-  dino_follow(syz_model_weights(d->teacher) + first, syz_model_weights(d->student) + first, momentum, count, d->threads);
+  dino_follow(syz_model_weights(d->teacher) + first, syz_model_weights(d->student) + first, momentum, count,
+              d->threads);
   syz_model_settle(d->teacher);
   syz_timing_end(d->timing);
   syz_timing_begin(d->timing, "packing");
@@ -294,7 +307,8 @@ static suspects find_suspects(const dino *d, int64_t step)
       for (int64_t l = 0; l < z->locals; l++)
         is_finite = is_finite && is_row_finite(class_token(d, p, z->crops, i * z->locals + l), z->width);
       if (is_finite) continue;
-      if (s.n < TOLD) s.object_id[s.n] = table[d->object[syz_sampler_index(&d->sampler, step, z->first + p->at + i)]].object_id;
+      if (s.n < TOLD)
+        s.object_id[s.n] = table[d->object[syz_sampler_index(&d->sampler, step, z->first + p->at + i)]].object_id;
       s.n++;
     }
   }
@@ -315,10 +329,12 @@ void dino_describe(void *self, int64_t step, char *text, size_t room)
     for (int r = 0; r < size; r++)
       for (int64_t i = 0; i < all[r].n; i++)
         if (n++ < TOLD && at < room)
-          at += (size_t)snprintf(text + at, room - at, "%sthe class token of object %" PRId64 " is not finite", at ? ", " : "",
-                                 all[r].object_id[i < TOLD ? i : TOLD - 1]);
+          at += (size_t)snprintf(text + at, room - at, "%sthe class token of object %" PRId64 " is not finite",
+                                 at ? ", " : "", all[r].object_id[i < TOLD ? i : TOLD - 1]);
     if (n > TOLD && at < room) snprintf(text + at, room - at, ", and of %" PRId64 " more", n - TOLD);
-    if (n == 0) snprintf(text, room, "class tokens and the teacher's projections are finite: look at the prototypes and the temperatures");
+    if (n == 0)
+      snprintf(text, room,
+               "class tokens and the teacher's projections are finite: look at the prototypes and the temperatures");
   }
   syz_free(&all);
 }

@@ -2,10 +2,11 @@
 /**
  * The teacher's moving average, and the signs of collapse.
  *
- * Three ways to lose are looked for: all images have the same class token (embedding_spread), all have the same target (mean_target_entropy near
- * 0: one prototype wins), or every target is uniform (target_entropy near log K: nothing to learn from). A net at its initial weights shows the first
- * and often the last, because with LayerScale 1e-5 its class token hardly depends on the image yet. So they count only once they were gone, or when a
- * tenth of the run has passed, and 100 steps at least.
+ * Three ways to lose are looked for: all images have the same class token (embedding_spread), all have the same target
+ * (mean_target_entropy near 0: one prototype wins), or every target is uniform (target_entropy near log K: nothing to
+ * learn from). A net at its initial weights shows the first and often the last, because with LayerScale 1e-5 its class
+ * token hardly depends on the image yet. So they count only once they were gone, or when a tenth of the run has passed,
+ * and 100 steps at least.
  */
 #include "dino.h"
 
@@ -14,8 +15,8 @@
 
 enum { FIRST_STEPS = 100 };
 
-/* In this form rather than m t + (1 - m) s: what is equal stays equal to the last bit (the prototypes' fixed gain), and it is one pass over
- * memory all the same. */
+/* In this form rather than m t + (1 - m) s: what is equal stays equal to the last bit (the prototypes' fixed gain), and
+ * it is one pass over memory all the same. */
 void dino_follow(float *teacher, const float *student, double momentum, int64_t n, int threads)
 {
   const float step = (float)(1 - momentum);
@@ -29,13 +30,17 @@ static void tell(bool is, bool *was, int64_t step, const char *what, double valu
   *was = is;
 }
 
-void dino_watch_step(dino_watch *w, const syz_dino_options *o, int64_t prototypes, int64_t step, const double term[SYZ_TERMS_MAX])
+void dino_watch_step(dino_watch *w, const syz_dino_options *o, int64_t prototypes, int64_t step,
+                     const double term[SYZ_TERMS_MAX])
 {
   const double all = log((double)prototypes), flat = 0.01, single = 0.01 * all, uniform = 0.999 * all;
-  const bool is_flat = term[TERM_SPREAD] < flat, is_single = term[TERM_MEAN_ENTROPY]<single, is_uniform = term[TERM_ENTROPY]> uniform;
+  const bool is_flat = term[TERM_SPREAD] < flat,
+             is_single = term[TERM_MEAN_ENTROPY]<single, is_uniform = term[TERM_ENTROPY]> uniform;
   if (!is_flat && !is_single && !is_uniform) w->was_alive = true;
   if (!w->was_alive && (step < o->steps / 10 || step < FIRST_STEPS)) return;
-  tell(is_flat, &w->is_flat, step, "the class tokens of all images are nearly the same; embedding_spread", term[TERM_SPREAD], flat);
-  tell(is_single, &w->is_single, step, "nearly all targets are the same prototype; mean_target_entropy", term[TERM_MEAN_ENTROPY], single);
+  tell(is_flat, &w->is_flat, step, "the class tokens of all images are nearly the same; embedding_spread",
+       term[TERM_SPREAD], flat);
+  tell(is_single, &w->is_single, step, "nearly all targets are the same prototype; mean_target_entropy",
+       term[TERM_MEAN_ENTROPY], single);
   tell(is_uniform, &w->is_uniform, step, "the targets are nearly uniform; target_entropy", term[TERM_ENTROPY], uniform);
 }

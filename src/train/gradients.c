@@ -1,23 +1,27 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Sums of gradients over the data axis, bucket by bucket in the order of parts.c, as a reduce-scatter in two levels: each rank forms the sum of its
- * slice of every bucket.
+ * Sums of gradients over the data axis, bucket by bucket in the order of parts.c, as a reduce-scatter in two levels:
+ * each rank forms the sum of its slice of every bucket.
  *
- * Within a node the blocks of all ranks lie in shared memory, and so do their counters of complete buckets. As soon as all ranks of the node have
- * a bucket complete, each adds up its own slice, and those of the ranks of other nodes that it stands in for (syz_nodes), straight from the
- * other ranks' blocks, in the order of ranks, into its own block, where nobody else reads these slices: no copies, no messages, no waiting for one
- * another but on the counters. Between nodes a stand-in then sends what its node has of a slice to its owner, which adds the nodes' sums in the
- * order of nodes: each slice crosses the network once from every node, which no method undercuts.
+ * Within a node the blocks of all ranks lie in shared memory, and so do their counters of complete buckets. As soon as
+ * all ranks of the node have a bucket complete, each adds up its own slice, and those of the ranks of other nodes that
+ * it stands in for (syz_nodes), straight from the other ranks' blocks, in the order of ranks, into its own block, where
+ * nobody else reads these slices: no copies, no messages, no waiting for one another but on the counters. Between nodes
+ * a stand-in then sends what its node has of a slice to its owner, which adds the nodes' sums in the order of nodes:
+ * each slice crosses the network once from every node, which no method undercuts.
  *
- * Progress: there is no thread beside. The backward pass calls syz_gradients_ready between layers; it looks at the counters, adds what has become
- * complete, begins messages and lets those under way move (Open MPI moves them only inside MPI calls). A rank that is done early keeps
- * doing so in gradients_finish. So sums cost the time of adding wherever they are, but no rank waits for another as long as it has layers
- * to compute; what is exposed at the end is the last buckets, and the distance to the slowest rank of the node.
+ * Progress: there is no thread beside. The backward pass calls syz_gradients_ready between layers; it looks at the
+ * counters, adds what has become complete, begins messages and lets those under way move (Open MPI moves them only
+ * inside MPI calls). A rank that is done early keeps doing so in gradients_finish. So sums cost the time of adding
+ * wherever they are, but no rank waits for another as long as it has layers to compute; what is exposed at the end is
+ * the last buckets, and the distance to the slowest rank of the node.
  *
- * reduction bfloat16: what travels between nodes is rounded to bfloat16 once, by the stand-in, after the float32 sum over its node; the owner widens
- * and adds in float32, its own node's sum unrounded. Within a node nothing travels: there it would cost time and save none.
+ * reduction bfloat16: what travels between nodes is rounded to bfloat16 once, by the stand-in, after the float32 sum
+ * over its node; the owner widens and adds in float32, its own node's sum unrounded. Within a node nothing travels:
+ * there it would cost time and save none.
  *
- * The order of additions is a function of the layout (ranks, nodes) alone. reproducible: true makes it one of the global batch: src/comm/leaves.c.
+ * The order of additions is a function of the layout (ranks, nodes) alone. reproducible: true makes it one of the
+ * global batch: src/comm/leaves.c.
  */
 #include "gradients.h"
 
@@ -62,10 +66,12 @@ struct syz_gradients {
 
 /* ------------------------------------------------------------------ create */
 
-/* The blocks of this node's ranks and their counters in one piece; false: it cannot be had. Collective over the data axis. */
+/* The blocks of this node's ranks and their counters in one piece; false: it cannot be had. Collective over the data
+ * axis. */
 static bool share_blocks(syz_gradients *g, int64_t elements)
 {
-  const size_t bytes = (size_t)elements * sizeof(float), unit = bytes < HUGE_PAGE ? PAGE : HUGE_PAGE, stride = (bytes + unit - 1) / unit * unit;
+  const size_t bytes = (size_t)elements * sizeof(float), unit = bytes < HUGE_PAGE ? PAGE : HUGE_PAGE,
+               stride = (bytes + unit - 1) / unit * unit;
   const size_t tail = (sizeof(counters) * (size_t)g->here + PAGE - 1) / PAGE * PAGE;
   syz_shared_map(g->nodes->all, g->nodes->local, stride * (size_t)g->here + tail, &g->shared);
   if (!g->shared.bytes) return false;
@@ -86,7 +92,10 @@ cleanup:
   return st;
 }
 
-static size_t travelling_size(syz_reduction reduction) { return reduction == SYZ_REDUCE_BF16 ? sizeof(syz_bf16) : sizeof(float); }
+static size_t travelling_size(syz_reduction reduction)
+{
+  return reduction == SYZ_REDUCE_BF16 ? sizeof(syz_bf16) : sizeof(float);
+}
 
 size_t syz_gradients_travel_bytes(int64_t elements, int ranks, int nodes, syz_reduction reduction)
 {
@@ -98,8 +107,10 @@ static syz_status create_rest(syz_gradients *g)
   syz_status st = SYZ_OK;
   SYZ_ALLOC(g->missing, "gradient buckets", g->parts->n_buckets + 1);
   g->slice_bytes = (size_t)parts_largest_slice(g->parts) * travelling_size(g->reduction);
-  SYZ_ALLOC(g->arrival, "slices of gradients on their way", PARTS_RING * g->slice_bytes * (size_t)(g->nodes->n - 1) + 1);
-  for (int i = 0; i < PARTS_RING; i++) SYZ_TRY(syz_request_create(g->parts->grid->data, g->nodes->n_peers, &g->request[i]));
+  SYZ_ALLOC(g->arrival, "slices of gradients on their way",
+            PARTS_RING * g->slice_bytes * (size_t)(g->nodes->n - 1) + 1);
+  for (int i = 0; i < PARTS_RING; i++)
+    SYZ_TRY(syz_request_create(g->parts->grid->data, g->nodes->n_peers, &g->request[i]));
 cleanup:
   return st;
 }
@@ -113,11 +124,13 @@ static int most_here(const syz_nodes *n)
   return most;
 }
 
-syz_status gradients_create(const parts *p, int64_t block_elements, syz_reduction reduction, int threads, syz_gradients **out)
+syz_status gradients_create(const parts *p, int64_t block_elements, syz_reduction reduction, int threads,
+                            syz_gradients **out)
 {
   syz_status st = SYZ_OK;
   syz_comm *data = p->grid->data;
-  const int64_t elements = block_elements + PART_ROW; /* checkpoints use the block, and two shares may be a row longer than a part */
+  const int64_t elements =
+      block_elements + PART_ROW; /* checkpoints use the block, and two shares may be a row longer than a part */
   syz_gradients *g = syz_alloc("gradients", 1, sizeof *g);
   *out = NULL;
   SYZ_TRY_ALL(data, g ? SYZ_OK : SYZ_ERR_MEMORY);
@@ -127,7 +140,8 @@ syz_status gradients_create(const parts *p, int64_t block_elements, syz_reductio
   SYZ_TRY_ALL(data, g->blocks ? SYZ_OK : SYZ_ERR_MEMORY);
   if (most_here(g->nodes) == 1 || !share_blocks(g, elements)) {
     if (most_here(g->nodes) > 1) {
-      syz_warn("no shared memory for gradients on some node (%.2f GiB a rank; is /dev/shm large enough?): their sums go by messages alone",
+      syz_warn("no shared memory for gradients on some node (%.2f GiB a rank; is /dev/shm large enough?): their sums "
+               "go by messages alone",
                (double)elements * sizeof(float) / 1073741824.0);
       SYZ_TRY(syz_nodes_create(data, 1, &g->flat));
       g->nodes = g->flat;
@@ -191,7 +205,10 @@ static void tell_complete(syz_gradients *g)
   atomic_store_explicit(&g->counter[g->place].complete, g->base + (uint64_t)g->complete, memory_order_release);
 }
 
-static void tell_taken(syz_gradients *g) { atomic_store_explicit(&g->counter[g->place].taken, g->base + (uint64_t)g->summed, memory_order_release); }
+static void tell_taken(syz_gradients *g)
+{
+  atomic_store_explicit(&g->counter[g->place].taken, g->base + (uint64_t)g->summed, memory_order_release);
+}
 
 /* The node's sum of [first, first + count), in the order of ranks, into this rank's block. */
 static void add_ranks(syz_gradients *g, int64_t first, int64_t count)
@@ -230,7 +247,8 @@ static unsigned char *arrival_of(const syz_gradients *g, int bucket_number, int 
   return g->arrival + (size_t)(slot * (g->nodes->n - 1) + other) * g->slice_bytes;
 }
 
-/* What this node has of a bucket's slices goes to their owners; what other nodes have of this rank's slice is expected. */
+/* What this node has of a bucket's slices goes to their owners; what other nodes have of this rank's slice is expected.
+ */
 static void begin_exchange(syz_gradients *g, int i)
 {
   const syz_nodes *n = g->nodes;
@@ -240,7 +258,8 @@ static void begin_exchange(syz_gradients *g, int i)
   syz_request *r = g->request[i % PARTS_RING];
   const int me = syz_comm_rank(n->all);
   for (int k = 0; k < n->n && b->own_count > 0; k++)
-    if (k != n->mine) syz_request_receive(r, arrival_of(g, i, k), (size_t)b->own_count * size, syz_nodes_stand_in(n, k, me), TAG + i);
+    if (k != n->mine)
+      syz_request_receive(r, arrival_of(g, i, k), (size_t)b->own_count * size, syz_nodes_stand_in(n, k, me), TAG + i);
   for (int k = 0; k < n->n_behind; k++) {
     int64_t first, count;
     parts_slice(g->parts, i, n->behind[k], &first, &count);
@@ -296,10 +315,14 @@ static void sum_next(syz_gradients *g)
 
 static bool can_sum(syz_gradients *g)
 {
-  return g->summed < g->parts->n_buckets && g->summed < g->done + PARTS_RING && all_reached(g, false, g->base + (uint64_t)g->summed + 1);
+  return g->summed < g->parts->n_buckets && g->summed < g->done + PARTS_RING &&
+         all_reached(g, false, g->base + (uint64_t)g->summed + 1);
 }
 
-static bool can_end(const syz_gradients *g) { return g->done < g->summed && syz_request_test(g->request[g->done % PARTS_RING]); }
+static bool can_end(const syz_gradients *g)
+{
+  return g->done < g->summed && syz_request_test(g->request[g->done % PARTS_RING]);
+}
 
 /* All that can be done now; false: nothing. */
 static bool progress(syz_gradients *g)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Reproducible sums of gradients (src/comm/leaves.c). On a rank the tree over leaves is a binary counter of blocks: log2(leaves) beside the block of the sum.
- * Between ranks each one adds up the slices that it updates: it gets them from every other rank, in pieces, and adds them by the same counter; the
- * others' order by rank ^ i turns around brothers in the tree and nothing else. Each rank sends and receives what a reduction by slices does, block x
- * (ranks - 1) / ranks; but only when the last leaf is done, not beside the backward pass.
+ * Reproducible sums of gradients (src/comm/leaves.c). On a rank the tree over leaves is a binary counter of blocks:
+ * log2(leaves) beside the block of the sum. Between ranks each one adds up the slices that it updates: it gets them
+ * from every other rank, in pieces, and adds them by the same counter; the others' order by rank ^ i turns around
+ * brothers in the tree and nothing else. Each rank sends and receives what a reduction by slices does, block x (ranks -
+ * 1) / ranks; but only when the last leaf is done, not beside the backward pass.
  */
 #include "leaf_gradients.h"
 
@@ -20,14 +21,19 @@ struct leaf_gradients {
   syz_request *travel;
 };
 
-syz_status leaf_gradients_create(const parts *p, float *block, int64_t block_elements, int64_t count, int threads, leaf_gradients **out)
+syz_status leaf_gradients_create(const parts *p, float *block, int64_t block_elements, int64_t count, int threads,
+                                 leaf_gradients **out)
 {
   syz_status st = SYZ_OK;
   const int ranks = syz_comm_size(p->grid->data);
   leaf_gradients *l = NULL;
   *out = NULL;
   SYZ_ALLOC(l, "leaves", 1);
-  *l = (leaf_gradients){.parts = p, .count = count, .threads = threads, .slots = syz_leaves_slots(count), .pieces = ranks > 1 ? syz_leaves_slots(ranks) : 0};
+  *l = (leaf_gradients){.parts = p,
+                        .count = count,
+                        .threads = threads,
+                        .slots = syz_leaves_slots(count),
+                        .pieces = ranks > 1 ? syz_leaves_slots(ranks) : 0};
   l->block[0] = block;
   for (int i = 1; i < l->slots; i++) SYZ_ALLOC(l->block[i], "gradients of leaves", block_elements + 1);
   for (int i = 0; i < l->pieces; i++) SYZ_ALLOC(l->piece[i], "gradient pieces", PIECE);
@@ -84,7 +90,10 @@ void leaf_gradients_end(leaf_gradients *l)
 }
 
 /* Elements of a slice that the piece from `at` on has. */
-static size_t piece_of(int64_t slice, int64_t at) { return (size_t)(slice <= at ? 0 : slice - at < PIECE ? slice - at : PIECE); }
+static size_t piece_of(int64_t slice, int64_t at)
+{
+  return (size_t)(slice <= at ? 0 : slice - at < PIECE ? slice - at : PIECE);
+}
 
 /* One piece of all ranks' slices of a bucket. */
 static void sum_piece(leaf_gradients *l, int b, int64_t at)
@@ -101,8 +110,10 @@ static void sum_piece(leaf_gradients *l, int b, int64_t at)
     if (i == 0 && n > 0)
       memcpy(l->piece[0], block + q->own_first + at, n * sizeof(float));
     else if (i > 0)
-      syz_leaves_exchange(l->travel, rank ^ i, block + first + at, piece_of(count, at) * sizeof(float), l->piece[slot], n * sizeof(float));
-    for (int m = syz_leaves_merges(i); m > 0; m--, slot--) add(l->piece[slot - 1], l->piece[slot], (int64_t)n, l->threads);
+      syz_leaves_exchange(l->travel, rank ^ i, block + first + at, piece_of(count, at) * sizeof(float), l->piece[slot],
+                          n * sizeof(float));
+    for (int m = syz_leaves_merges(i); m > 0; m--, slot--)
+      add(l->piece[slot - 1], l->piece[slot], (int64_t)n, l->threads);
   }
   if (n > 0) memcpy(block + q->own_first + at, l->piece[0], n * sizeof(float));
 }

@@ -8,7 +8,8 @@
 /** Gradients of the leaves of a step. */
 typedef struct leaf_gradients leaf_gradients;
 /** block: where the sum comes to be, and the first slot; borrowed. count: of this rank. Not collective. */
-syz_status leaf_gradients_create(const parts *p, float *block, int64_t block_elements, int64_t count, int threads, leaf_gradients **out);
+syz_status leaf_gradients_create(const parts *p, float *block, int64_t block_elements, int64_t count, int threads,
+                                 leaf_gradients **out);
 void leaf_gradients_destroy(leaf_gradients **l);
 /** What a create takes, on a rank that has `count` leaves of `ranks` ranks. */
 size_t leaf_gradients_bytes(int64_t block_elements, int64_t count, int ranks);

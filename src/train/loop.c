@@ -2,8 +2,8 @@
 /**
  * The loop: one for every objective.
  *
- * Steps (step.c), validations and checkpoints in their turn; back to the last checkpoint when what is in memory has been damaged. All decisions (go
- * on, save, stop, go back, give up) follow from values that are the same on every rank.
+ * Steps (step.c), validations and checkpoints in their turn; back to the last checkpoint when what is in memory has
+ * been damaged. All decisions (go on, save, stop, go back, give up) follow from values that are the same on every rank.
  */
 #include <inttypes.h>
 #include <limits.h>
@@ -23,11 +23,13 @@ static syz_status create_local(trainer *t)
 {
   syz_status st = SYZ_OK;
   if (t->config->leaves > 0)
-    SYZ_TRY(gradients_cut(t->gradients, syz_model_size(t->model), t->config->leaves / syz_comm_size(t->grid->data), t->threads));
+    SYZ_TRY(gradients_cut(t->gradients, syz_model_size(t->model), t->config->leaves / syz_comm_size(t->grid->data),
+                          t->threads));
   const syz_objective *o = t->objective;
   if (o->attach) o->attach(o->self, t->gradients);
   SYZ_ALLOC(t->counts, "counts of shares", 2 * syz_comm_size(t->grid->data));
-  SYZ_REQUIRE(o->n_scalars <= SYZ_SCALARS_MAX && o->n_terms <= SYZ_TERMS_MAX && o->n_clip_groups <= SYZ_CLIP_GROUPS && o->n_arrays <= SYZ_ARRAYS_MAX,
+  SYZ_REQUIRE(o->n_scalars <= SYZ_SCALARS_MAX && o->n_terms <= SYZ_TERMS_MAX && o->n_clip_groups <= SYZ_CLIP_GROUPS &&
+                  o->n_arrays <= SYZ_ARRAYS_MAX,
               SYZ_ERR_INTERNAL, "too many terms, clip groups or arrays");
 cleanup:
   return st;
@@ -36,8 +38,8 @@ cleanup:
 static syz_status path_in_folder(const trainer *t, const char *name, char *path)
 {
   syz_status st = SYZ_OK;
-  SYZ_REQUIRE((size_t)snprintf(path, PATH_MAX, "%s/%s", t->config->folder, name) < PATH_MAX, SYZ_ERR_WRITE, "%s: the name is too long",
-              t->config->folder);
+  SYZ_REQUIRE((size_t)snprintf(path, PATH_MAX, "%s/%s", t->config->folder, name) < PATH_MAX, SYZ_ERR_WRITE,
+              "%s: the name is too long", t->config->folder);
 cleanup:
   return st;
 }
@@ -45,7 +47,8 @@ cleanup:
 /* What this run will write: a link in its place is refused before the first step, not after the last. Rank 0. */
 static syz_status refuse_links(const trainer *t)
 {
-  static const char *const name[] = {"model.h5", "model-student.h5", "model-best.h5", "metrics.jsonl", "validation.jsonl"};
+  static const char *const name[] = {"model.h5", "model-student.h5", "model-best.h5", "metrics.jsonl",
+                                     "validation.jsonl"};
   syz_status st = SYZ_OK;
   char path[PATH_MAX];
   for (size_t i = 0; i < sizeof name / sizeof *name; i++) {
@@ -60,12 +63,14 @@ static syz_status create(trainer *t)
 {
   syz_status st = SYZ_OK;
   SYZ_TRY(parts_create(t->grid, t->model, t->config->trains_backbones, t->objective, 0, &t->parts));
-  SYZ_TRY_ALL(t->world, gradients_create(&t->parts, syz_model_size(t->model), t->config->reduction, t->threads, &t->gradients));
+  SYZ_TRY_ALL(t->world,
+              gradients_create(&t->parts, syz_model_size(t->model), t->config->reduction, t->threads, &t->gradients));
   gradients_watch(t->gradients, t->timing);
   SYZ_TRY_ALL(t->world, create_local(t));
   t->scalars.n = t->objective->n_scalars;
   for (int i = 0; i < t->scalars.n; i++) t->scalars.value[i] = t->objective->scalar_start[i];
-  if (t->config->verify_every > 0) SYZ_TRY_ALL(t->world, digests_create(&t->parts, t->model, t->objective, &t->scalars, t->threads, &t->digests));
+  if (t->config->verify_every > 0)
+    SYZ_TRY_ALL(t->world, digests_create(&t->parts, t->model, t->objective, &t->scalars, t->threads, &t->digests));
   t->parts.digests = t->digests;
   t->past.bound = t->config->verify_jump;
   t->state = (state){.best = INFINITY,
@@ -114,7 +119,8 @@ cleanup:
 /* What the run is for: the model that trains, or its teacher. */
 static const syz_model *result_of(const trainer *t) { return t->objective->result ? t->objective->result : t->model; }
 
-/* Before anything is written for others: sets goes_back when weights or moments are damaged or not finite. Collective; agreed. */
+/* Before anything is written for others: sets goes_back when weights or moments are damaged or not finite. Collective;
+ * agreed. */
 static syz_status check_sound(trainer *t)
 {
   if (!t->digests) return SYZ_OK;
@@ -201,11 +207,13 @@ static syz_status go_back(trainer *t)
   char *place = strrchr(syz_error_text(), '['); /* people read this as a warning, without the place in the code */
   if (st != SYZ_OK && place && place > syz_error_text()) place[-1] = '\0';
   snprintf(why, sizeof why, "step %" PRId64 ": %.500s", from, st == SYZ_OK ? t->wrong : syz_error_text());
-  SYZ_REQUIRE(damage < DIGEST_FROZEN, SYZ_ERR_NUMERIC, "%s: no checkpoint has frozen weights, so run the same command again", why);
+  SYZ_REQUIRE(damage < DIGEST_FROZEN, SYZ_ERR_NUMERIC,
+              "%s: no checkpoint has frozen weights, so run the same command again", why);
   syz_warn("%s: back to the last checkpoint", why);
   t->store.last = t->store.before = -1;
   SYZ_TRY(checkpoint_resume(&t->store, &t->state, &found));
-  SYZ_REQUIRE(found, SYZ_ERR_NUMERIC, "%s: there is no checkpoint yet; run the same command again, it begins anew", why);
+  SYZ_REQUIRE(found, SYZ_ERR_NUMERIC, "%s: there is no checkpoint yet; run the same command again, it begins anew",
+              why);
   t->returns = t->state.step == t->returned_to ? t->returns + 1 : 1;
   t->returned_to = t->state.step;
   SYZ_REQUIRE(t->returns <= RETURNS, SYZ_ERR_NUMERIC,
@@ -242,7 +250,8 @@ static syz_status run(trainer *t)
       SYZ_TRY(go_back(t));
       continue;
     }
-    if (t->state.step - begun <= 2) syz_memory_note(); /* by then everything has been touched; a look takes milliseconds */
+    if (t->state.step - begun <= 2)
+      syz_memory_note(); /* by then everything has been touched; a look takes milliseconds */
     if (t->is_first) {
       snprintf(note, sizeof note, "loss %.4f", t->loss);
       syz_progress_tell(&progress, t->state.step, note);
@@ -263,10 +272,12 @@ static syz_status run(trainer *t)
     }
   }
   syz_progress_end(&progress, t->state.step);
-  SYZ_REQUIRE(!reason, SYZ_STOPPED, "stopped after step %" PRId64 " of %" PRId64 " (%s)", t->state.step, c->steps, reason ? reason : "");
+  SYZ_REQUIRE(!reason, SYZ_STOPPED, "stopped after step %" PRId64 " of %" PRId64 " (%s)", t->state.step, c->steps,
+              reason ? reason : "");
 cleanup:
   if (st == SYZ_STOPPED && reason) /* without: while the objective began, which has said so */
-    syz_info("stopped after step %" PRId64 " of %" PRId64 " (%s); run the same command again to go on", t->state.step, c->steps, reason);
+    syz_info("stopped after step %" PRId64 " of %" PRId64 " (%s); run the same command again to go on", t->state.step,
+             c->steps, reason);
   return st;
 }
 
@@ -294,8 +305,8 @@ static syz_status check_model(trainer *t, const char *path, bool *is_whole)
   return st == SYZ_ERR_DATA ? SYZ_OK : st;
 }
 
-syz_status syz_train_run(const syz_train_config *config, const syz_grid *grid, syz_model *model, const syz_compute *compute, syz_objective *objective,
-                         syz_timing *timing)
+syz_status syz_train_run(const syz_train_config *config, const syz_grid *grid, syz_model *model,
+                         const syz_compute *compute, syz_objective *objective, syz_timing *timing)
 {
   syz_status st = SYZ_OK;
   bool found = false, is_done = false;
@@ -322,7 +333,8 @@ syz_status syz_train_run(const syz_train_config *config, const syz_grid *grid, s
   syz_bcast(t.world, &has_model, sizeof has_model, 0);
   if (found && t.state.step >= config->steps && has_model) SYZ_TRY(check_model(&t, path, &is_done));
   if (is_done) {
-    syz_info("this run is done: %" PRId64 " steps, %s (raise train.steps to go on, or choose another output.dir)", t.state.step, path);
+    syz_info("this run is done: %" PRId64 " steps, %s (raise train.steps to go on, or choose another output.dir)",
+             t.state.step, path);
     goto cleanup;
   }
   SYZ_TRY_ALL(t.world, open_metrics(&t));
@@ -330,7 +342,8 @@ syz_status syz_train_run(const syz_train_config *config, const syz_grid *grid, s
   /* model.h5 last: where it is, the other is as well. */
   if (result_of(&t) != model) SYZ_TRY(write_model(&t, model, "model-student.h5"));
   SYZ_TRY(write_model(&t, result_of(&t), "model.h5"));
-  if (t.repeated && config->verify_jump > 0) syz_info("%" PRId64 " steps looked odd and were computed again", t.repeated);
+  if (t.repeated && config->verify_jump > 0)
+    syz_info("%" PRId64 " steps looked odd and were computed again", t.repeated);
   syz_info("wrote %s after %" PRId64 " steps", path, t.state.step);
 cleanup:
   destroy(&t);

@@ -2,11 +2,11 @@
 /**
  * Checkpoint folders on disk.
  *
- * A checkpoint is made in a temporary folder: first its file, and when that has reached the disk manifest.json; then the folder is renamed. So a run
- * that dies at any moment leaves complete checkpoints and perhaps a temporary folder, which the next run removes. One that is to go is first given a
- * temporary name, too. A folder step-N with a state and without manifest is therefore no leftover but a loss, and is never removed. The manifest
- * carries
- * a checksum of itself in its last line: what follows the check reads text that this program wrote.
+ * A checkpoint is made in a temporary folder: first its file, and when that has reached the disk manifest.json; then
+ * the folder is renamed. So a run that dies at any moment leaves complete checkpoints and perhaps a temporary folder,
+ * which the next run removes. One that is to go is first given a temporary name, too. A folder step-N with a state and
+ * without manifest is therefore no leftover but a loss, and is never removed. The manifest carries a checksum of itself
+ * in its last line: what follows the check reads text that this program wrote.
  */
 #include "manifest.h"
 
@@ -57,12 +57,13 @@ cleanup:
 static void plain_copy(char *to, size_t room, const char *from)
 {
   size_t n = 0;
-  for (; from && from[n] && n + 1 < room; n++) to[n] = from[n] < ' ' || from[n] == '"' || from[n] == '\\' ? ' ' : from[n];
+  for (; from && from[n] && n + 1 < room; n++)
+    to[n] = from[n] < ' ' || from[n] == '"' || from[n] == '\\' ? ' ' : from[n];
   to[n] = '\0';
 }
 
-syz_status manifest_write(const char *folder, const char *file, int64_t bytes, uint64_t sum, const syz_checkpoint_summary *about,
-                          const char *created_by)
+syz_status manifest_write(const char *folder, const char *file, int64_t bytes, uint64_t sum,
+                          const syz_checkpoint_summary *about, const char *created_by)
 {
   syz_status st = SYZ_OK;
   char path[PATH_MAX], text[2048], maker[256], engine[sizeof about->engine], utc[32];
@@ -70,14 +71,16 @@ syz_status manifest_write(const char *folder, const char *file, int64_t bytes, u
   plain_copy(maker, sizeof maker, created_by);
   plain_copy(engine, sizeof engine, about->engine);
   int n = snprintf(text, sizeof text,
-                   "{\n  \"syzygy_format\": \"checkpoint\",\n  \"format_version\": 1,\n  \"created_by\": \"%s\",\n  \"written\": \"%s\",\n"
+                   "{\n  \"syzygy_format\": \"checkpoint\",\n  \"format_version\": 1,\n  \"created_by\": \"%s\",\n  "
+                   "\"written\": \"%s\",\n"
                    "  \"objective\": \"%s\",\n  \"step\": %" PRId64 ",\n  \"ranks\": %d,\n  \"engine\": \"%s\",\n"
                    "  \"files\": [{\"name\": \"%s\", \"bytes\": %" PRId64 ", \"xxh3_blocks\": \"%016" PRIx64 "\"}],\n",
                    maker, utc, about->objective, about->step, about->ranks, engine, file, bytes, sum);
   SYZ_REQUIRE(n > 0 && (size_t)n + 64 < sizeof text, SYZ_ERR_INTERNAL, "manifest of %s is too long", folder);
   const uint64_t seal = syz_checksum(text, (size_t)n, 0);
   n += snprintf(text + n, sizeof text - (size_t)n, "%s%016" PRIx64 "\"\n}\n", seal_key, seal);
-  SYZ_REQUIRE((size_t)snprintf(path, sizeof path, "%s/manifest.json", folder) < sizeof path, SYZ_ERR_WRITE, "%s: the name is too long", folder);
+  SYZ_REQUIRE((size_t)snprintf(path, sizeof path, "%s/manifest.json", folder) < sizeof path, SYZ_ERR_WRITE,
+              "%s: the name is too long", folder);
   SYZ_TRY(syz_file_write(path, text, (size_t)n));
 cleanup:
   return st;
@@ -109,17 +112,21 @@ static syz_status manifest_read(const char *folder, manifest *out)
   syz_status st = SYZ_OK;
   char path[PATH_MAX], *text = NULL;
   size_t n = 0;
-  SYZ_REQUIRE((size_t)snprintf(path, sizeof path, "%s/manifest.json", folder) < sizeof path, SYZ_ERR_CHECKPOINT, "%s: the name is too long", folder);
+  SYZ_REQUIRE((size_t)snprintf(path, sizeof path, "%s/manifest.json", folder) < sizeof path, SYZ_ERR_CHECKPOINT,
+              "%s: the name is too long", folder);
   if (syz_file_read(path, MANIFEST_LIMIT, &text, &n) != SYZ_OK) {
     st = syz_error_pass(SYZ_ERR_CHECKPOINT, __FILE__, __LINE__);
     goto cleanup;
   }
   const char *seal = strstr(text, seal_key);
   SYZ_REQUIRE(strlen(text) == n && seal, SYZ_ERR_CHECKPOINT, "%s: not a whole manifest", path);
-  const uint64_t stored = strtoull(seal + sizeof seal_key - 1, NULL, 16), found = syz_checksum(text, (size_t)(seal - text), 0);
-  SYZ_REQUIRE(stored == found, SYZ_ERR_CHECKPOINT, "%s: its checksum is %016" PRIx64 ", not %016" PRIx64, path, found, stored);
-  SYZ_REQUIRE(strstr(text, "\"syzygy_format\": \"checkpoint\"") && strtol(value_of(text, "\"format_version\": "), NULL, 10) == 1, SYZ_ERR_CHECKPOINT,
-              "%s: not a checkpoint of format version 1", path);
+  const uint64_t stored = strtoull(seal + sizeof seal_key - 1, NULL, 16),
+                 found = syz_checksum(text, (size_t)(seal - text), 0);
+  SYZ_REQUIRE(stored == found, SYZ_ERR_CHECKPOINT, "%s: its checksum is %016" PRIx64 ", not %016" PRIx64, path, found,
+              stored);
+  SYZ_REQUIRE(strstr(text, "\"syzygy_format\": \"checkpoint\"") &&
+                  strtol(value_of(text, "\"format_version\": "), NULL, 10) == 1,
+              SYZ_ERR_CHECKPOINT, "%s: not a checkpoint of format version 1", path);
   out->about.step = strtoll(value_of(text, "\"step\": "), NULL, 10);
   out->about.ranks = (int)strtol(value_of(text, "\"ranks\": "), NULL, 10);
   copy_name(out->about.objective, sizeof out->about.objective, value_of(text, "\"objective\": \""));
@@ -146,8 +153,10 @@ syz_status syz_checkpoint_check(syz_comm *world, const char *folder, syz_checkpo
     st = syz_error_set(SYZ_ERR_CHECKPOINT, __FILE__, __LINE__, "%s: the name is too long", folder);
   SYZ_TRY_ALL(world, st);
   SYZ_TRY(manifest_sum_file(world, path, &bytes, &sum));
-  SYZ_REQUIRE(bytes == m.bytes, SYZ_ERR_CHECKPOINT, "%s: %" PRId64 " bytes, the manifest says %" PRId64, path, bytes, m.bytes);
-  SYZ_REQUIRE(sum == m.sum, SYZ_ERR_CHECKPOINT, "%s: its checksum is %016" PRIx64 ", the manifest says %016" PRIx64, path, sum, m.sum);
+  SYZ_REQUIRE(bytes == m.bytes, SYZ_ERR_CHECKPOINT, "%s: %" PRId64 " bytes, the manifest says %" PRId64, path, bytes,
+              m.bytes);
+  SYZ_REQUIRE(sum == m.sum, SYZ_ERR_CHECKPOINT, "%s: its checksum is %016" PRIx64 ", the manifest says %016" PRIx64,
+              path, sum, m.sum);
   *out = m.about;
 cleanup:
   return st;
@@ -201,9 +210,11 @@ syz_status manifest_list(const char *folder, manifest_step **list, int *n)
   for (const struct dirent *e = readdir(d); e && *n < room; e = readdir(d)) {
     const int64_t step = step_of(e->d_name);
     if (step < 0) continue;
-    SYZ_REQUIRE((size_t)snprintf(path, sizeof path, "%s/%s", folder, e->d_name) < sizeof path, SYZ_ERR_WRITE, "%s: a name is too long", folder);
+    SYZ_REQUIRE((size_t)snprintf(path, sizeof path, "%s/%s", folder, e->d_name) < sizeof path, SYZ_ERR_WRITE,
+                "%s: a name is too long", folder);
     SYZ_TRY(syz_refuse_link(path)); /* now, not when it is to be removed */
-    if (!is_unfinished(folder, e->d_name)) (*list)[(*n)++] = (manifest_step){step, is_there(folder, e->d_name, manifest_name)};
+    if (!is_unfinished(folder, e->d_name))
+      (*list)[(*n)++] = (manifest_step){step, is_there(folder, e->d_name, manifest_name)};
   }
   qsort(*list, (size_t)*n, sizeof **list, newest_first);
 cleanup:
@@ -221,7 +232,8 @@ syz_status manifest_clear(const char *folder, int *n_removed)
   SYZ_REQUIRE(d, SYZ_ERR_WRITE, "%s: %s", folder, strerror(errno));
   for (const struct dirent *e = readdir(d); e; e = readdir(d)) {
     if (!is_unfinished(folder, e->d_name)) continue;
-    SYZ_REQUIRE((size_t)snprintf(path, sizeof path, "%s/%s", folder, e->d_name) < sizeof path, SYZ_ERR_WRITE, "%s: a name is too long", folder);
+    SYZ_REQUIRE((size_t)snprintf(path, sizeof path, "%s/%s", folder, e->d_name) < sizeof path, SYZ_ERR_WRITE,
+                "%s: a name is too long", folder);
     SYZ_TRY(manifest_remove_folder(path));
     (*n_removed)++;
   }
@@ -247,7 +259,8 @@ syz_status manifest_prune(const char *folder, int64_t step)
   SYZ_TRY(manifest_temporary_path(folder, step, temporary, sizeof temporary));
   SYZ_TRY(syz_refuse_link(path));
   SYZ_TRY(manifest_remove_folder(temporary));
-  SYZ_REQUIRE(rename(path, temporary) == 0, SYZ_ERR_WRITE, "%s: cannot rename to %s: %s", path, temporary, strerror(errno));
+  SYZ_REQUIRE(rename(path, temporary) == 0, SYZ_ERR_WRITE, "%s: cannot rename to %s: %s", path, temporary,
+              strerror(errno));
   SYZ_TRY(manifest_remove_folder(temporary));
 cleanup:
   return st;
@@ -261,14 +274,15 @@ syz_status manifest_set_aside(const char *folder, int64_t step, char *aside, siz
   struct stat about;
   SYZ_TRY(manifest_step_path(folder, step, path, sizeof path));
   for (int i = 0; i < TRIES; i++) {
-    const int n = i ? snprintf(aside, room, "%s/aside-step-%08" PRId64 "-%d", folder, step, i) : snprintf(aside, room, "%s/aside-step-%08" PRId64,
-                  folder, step);
+    const int n = i ? snprintf(aside, room, "%s/aside-step-%08" PRId64 "-%d", folder, step, i)
+                    : snprintf(aside, room, "%s/aside-step-%08" PRId64, folder, step);
     SYZ_REQUIRE(n > 0 && (size_t)n < room, SYZ_ERR_WRITE, "%s: the name is too long", folder);
     if (lstat(aside, &about) == 0) continue;
     SYZ_REQUIRE(rename(path, aside) == 0, SYZ_ERR_WRITE, "%s: cannot rename to %s: %s", path, aside, strerror(errno));
     goto cleanup;
   }
-  SYZ_REQUIRE(false, SYZ_ERR_WRITE, "%s: %d copies of step %" PRId64 " are set aside; remove some", folder, (int)TRIES, step);
+  SYZ_REQUIRE(false, SYZ_ERR_WRITE, "%s: %d copies of step %" PRId64 " are set aside; remove some", folder, (int)TRIES,
+              step);
 cleanup:
   return st;
 }
@@ -281,7 +295,8 @@ static syz_status engine_of_newest(const char *run_folder, char engine[96])
   manifest_step *list = NULL;
   int n = 0;
   manifest m = {0};
-  SYZ_REQUIRE((size_t)snprintf(folder, sizeof folder, "%s/checkpoints", run_folder) < sizeof folder, SYZ_ERR_WRITE, "%s: the name is too long", run_folder);
+  SYZ_REQUIRE((size_t)snprintf(folder, sizeof folder, "%s/checkpoints", run_folder) < sizeof folder, SYZ_ERR_WRITE,
+              "%s: the name is too long", run_folder);
   SYZ_TRY(manifest_list(folder, &list, &n));
   for (int i = 0; i < n; i++) {
     SYZ_TRY(manifest_step_path(folder, list[i].step, path, sizeof path));

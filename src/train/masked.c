@@ -2,10 +2,11 @@
 /**
  * Masked modelling of spectra: runs of tokens are hidden, and the network says what stood there.
  *
- * The loss is a mean over all scored numbers of the global batch, and how many those are is known before the network runs. So a pass over a part of
- * the batch has its final gradient at once: passes follow one another, forward and backward, and only the last one leaves its backward pass to the
- * loop's second half, where it overlaps with the sums over ranks. Sums of squares are formed per spectrum in float64 and added in the order of the
- * global batch: the loss does not depend on ranks or passes.
+ * The loss is a mean over all scored numbers of the global batch, and how many those are is known before the network
+ * runs. So a pass over a part of the batch has its final gradient at once: passes follow one another, forward and
+ * backward, and only the last one leaves its backward pass to the loop's second half, where it overlaps with the sums
+ * over ranks. Sums of squares are formed per spectrum in float64 and added in the order of the global batch: the loss
+ * does not depend on ranks or passes.
  */
 #include "masked.h"
 
@@ -22,8 +23,9 @@ syz_status syz_masked_check(const syz_masked_options *o, const syz_model_config 
 {
   syz_status st = SYZ_OK;
   const int64_t tokens = syz_model_tokens(model, SYZ_SPECTRUM);
-  SYZ_REQUIRE(o->runs >= 1 && o->run_tokens >= 1, SYZ_ERR_INPUT, "masked.runs = %" PRId64 " and masked.run_tokens = %" PRId64 ": nothing is masked",
-              o->runs, o->run_tokens);
+  SYZ_REQUIRE(o->runs >= 1 && o->run_tokens >= 1, SYZ_ERR_INPUT,
+              "masked.runs = %" PRId64 " and masked.run_tokens = %" PRId64 ": nothing is masked", o->runs,
+              o->run_tokens);
   SYZ_REQUIRE(tokens / o->runs > o->run_tokens, SYZ_ERR_INPUT,
               "masked.runs = %" PRId64 " cuts the %" PRId64 " tokens of a spectrum into stretches of %" PRId64
               ", in which a run of masked.run_tokens = %" PRId64 " has no place: at most %" PRId64,
@@ -43,7 +45,8 @@ static syz_status choose_objects(masked_set *set, int64_t most, int64_t *left_ou
     if (table[i].has_spectrum) set->object[set->n++] = i;
   *left_out = all - set->n;
   if (set->n > most) {
-    for (int64_t i = 0; i < most; i++) set->object[i] = set->object[(int64_t)((double)i * (double)set->n / (double)most)];
+    for (int64_t i = 0; i < most; i++)
+      set->object[i] = set->object[(int64_t)((double)i * (double)set->n / (double)most)];
     set->n = most;
   }
 cleanup:
@@ -101,7 +104,8 @@ cleanup:
   return st;
 }
 
-/* The step's spectra made ready; what they weigh on all ranks together. Collective over the data axis, also after a failure. */
+/* The step's spectra made ready; what they weigh on all ranks together. Collective over the data axis, also after a
+ * failure. */
 static void prepare(masked *k, int64_t step, bool has_data)
 {
   const int threads = syz_compute_threads(k->compute);
@@ -111,7 +115,8 @@ static void prepare(masked *k, int64_t step, bool has_data)
   for (int64_t i = 0; i < count; i++) {
     masked_sums sums;
     const float *ivar = k->batch.ivar ? k->batch.ivar + i * SYZ_TOWER_PIXELS : NULL;
-    masked_prepare(&k->shape, &k->room, i, k->batch.flux + i * SYZ_TOWER_PIXELS, ivar, k->options.seed, step, k->batch.place[i], &sums);
+    masked_prepare(&k->shape, &k->room, i, k->batch.flux + i * SYZ_TOWER_PIXELS, ivar, k->options.seed, step,
+                   k->batch.place[i], &sums);
     k->numbers[k->first + i] = sums.numbers;
     k->weight[k->first + i] = sums.weight;
   }
@@ -122,7 +127,8 @@ static void prepare(masked *k, int64_t step, bool has_data)
 
 static void slope_of_pass(masked *k, int64_t at, int64_t n)
 {
-  for (int64_t i = 0; i < n; i++) masked_slope(&k->shape, &k->room, at + i, k->total, k->prediction + i * k->shape.rows * k->shape.width);
+  for (int64_t i = 0; i < n; i++)
+    masked_slope(&k->shape, &k->room, at + i, k->total, k->prediction + i * k->shape.rows * k->shape.width);
 }
 
 static syz_status forward(void *self, int64_t step, const double *scalar, syz_step_result *out)
@@ -136,13 +142,15 @@ static syz_status forward(void *self, int64_t step, const double *scalar, syz_st
   prepare(k, step, st == SYZ_OK);
   syz_timing_end(k->timing);
   memset(k->squares, 0, (size_t)k->options.global_batch * sizeof(double));
-  /* Without data this rank still takes part in the sums, which all ranks then give up, and in its tensor group's passes. */
+  /* Without data this rank still takes part in the sums, which all ranks then give up, and in its tensor group's
+   * passes. */
   for (int64_t p = 0; (st == SYZ_OK || k->grid->tensor) && p < k->passes.n; p++) {
     int64_t at;
     const int64_t planned = passes_at(&k->passes, p, &at), n = st == SYZ_OK ? planned : 0;
     syz_timing_begin(k->timing, "forward");
     masked_forward_pass(k, &k->room, at, n);
-    for (int64_t i = 0; i < n; i++) k->squares[k->first + at + i] = masked_squares(&k->shape, &k->room, at + i, k->prediction + i * each);
+    for (int64_t i = 0; i < n; i++)
+      k->squares[k->first + at + i] = masked_squares(&k->shape, &k->room, at + i, k->prediction + i * each);
     syz_timing_end(k->timing);
     if (p == k->passes.n - 1) break;
     syz_timing_begin(k->timing, "backward");
@@ -204,8 +212,8 @@ static void describe(void *self, int64_t step, char *text, size_t room)
   for (int64_t i = 0; i < k->options.global_batch; i++) {
     if (isfinite(k->squares[i]) || ++bad > 4) continue;
     const int64_t object = k->train.object[syz_sampler_index(&k->sampler, step, i)];
-    n += (size_t)snprintf(text + n, n < room ? room - n : 0, "%sthe reconstruction of object %" PRId64 " is not finite", bad > 1 ? ", " : "",
-                          table[object].object_id);
+    n += (size_t)snprintf(text + n, n < room ? room - n : 0, "%sthe reconstruction of object %" PRId64 " is not finite",
+                          bad > 1 ? ", " : "", table[object].object_id);
   }
   if (bad > 4 && n < room) snprintf(text + n, room - n, ", and %" PRId64 " more", bad - 4);
 }
@@ -244,15 +252,16 @@ cleanup:
 static void tell(const masked *k, int64_t left_out)
 {
   const masked_shape *s = &k->shape;
-  syz_info("%" PRId64 " spectra; %" PRId64 " runs of %" PRId64 " tokens hidden: %.1f %% of %" PRId64 " tokens", k->train.n, s->runs, s->run_tokens,
-           100.0 * (double)s->rows / (double)s->tokens, s->tokens);
+  syz_info("%" PRId64 " spectra; %" PRId64 " runs of %" PRId64 " tokens hidden: %.1f %% of %" PRId64 " tokens",
+           k->train.n, s->runs, s->run_tokens, 100.0 * (double)s->rows / (double)s->tokens, s->tokens);
   if (left_out) syz_warn("%" PRId64 " objects have no spectrum and are left out", left_out);
   if (k->options.hides_bad && !syz_shardset_has_ivar(k->train.shards))
     syz_warn("masked.bad_pixels: hidden, but data.path holds no inverse variances: no pixel is known to be bad");
 }
 
-syz_status syz_masked_train_create(const syz_masked_options *options, const syz_grid *grid, const syz_compute *compute, syz_model *model,
-                                   syz_shardset *train, syz_shardset *test, const syz_judge *judge, syz_timing *timing, syz_objective *out)
+syz_status syz_masked_train_create(const syz_masked_options *options, const syz_grid *grid, const syz_compute *compute,
+                                   syz_model *model, syz_shardset *train, syz_shardset *test, const syz_judge *judge,
+                                   syz_timing *timing, syz_objective *out)
 {
   syz_status st = SYZ_OK;
   int64_t left_out = 0, left_out_test = 0;
@@ -282,13 +291,16 @@ syz_status syz_masked_train_create(const syz_masked_options *options, const syz_
   k->chunk = masked_chunk_size(options, syz_comm_size(grid->data));
   syz_share(options->global_batch, syz_comm_size(grid->data), syz_comm_rank(grid->data), &k->first, &k->count);
   k->passes = passes_of(options->global_batch, options->leaves, k->count, k->chunk);
-  if (grid->tensor) passes_pad(&k->passes, (options->global_batch + syz_comm_size(grid->data) - 1) / syz_comm_size(grid->data), k->chunk);
+  if (grid->tensor)
+    passes_pad(&k->passes, (options->global_batch + syz_comm_size(grid->data) - 1) / syz_comm_size(grid->data),
+               k->chunk);
   SYZ_TRY_ALL(k->world, choose_objects(&k->train, INT64_MAX, &left_out));
   if (test) SYZ_TRY_ALL(k->world, choose_objects(&k->test, options->validate_objects, &left_out_test));
   SYZ_TRY_ALL(k->world, check_data(k));
   k->wants_ivar = (options->weighs_ivar || options->hides_bad) && syz_shardset_has_ivar(train);
   k->has_ivar = test && syz_shardset_has_ivar(test);
-  k->sampler = (syz_sampler){.n = k->train.n, .global_batch = options->global_batch, .seed = options->seed, .shuffles = options->shuffles};
+  k->sampler = (syz_sampler){
+      .n = k->train.n, .global_batch = options->global_batch, .seed = options->seed, .shuffles = options->shuffles};
   tell(k, left_out);
   SYZ_TRY(masked_check_memory(k));
   SYZ_TRY_ALL(k->world, create_local(k));

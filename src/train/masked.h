@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of masked modelling: masked.c (steps), masked_plan.c (memory), masked_score.c (what is hidden, scored, interpolated), masked_pass.c,
- * masked_validate.c, masked_write.c. */
+/** Inside of masked modelling: masked.c (steps), masked_plan.c (memory), masked_score.c (what is hidden, scored,
+ * interpolated), masked_pass.c, masked_validate.c, masked_write.c. */
 #pragma once
 
 #include "passes.h"
@@ -33,25 +33,28 @@ typedef struct masked_sums {
   double numbers, weight, squares;
 } masked_sums;
 
-/** Make spectrum i of the room ready: pieces, mask of (seed, step, place), weights. ivar NULL: every pixel is good and weighs the same. Fills numbers
- * and weight of *sums. */
-void masked_prepare(const masked_shape *s, masked_room *room, int64_t i, const float *flux, const float *ivar, uint64_t seed, int64_t step,
-                    int64_t place, masked_sums *sums);
+/** Make spectrum i of the room ready: pieces, mask of (seed, step, place), weights. ivar NULL: every pixel is good and
+ * weighs the same. Fills numbers and weight of *sums. */
+void masked_prepare(const masked_shape *s, masked_room *room, int64_t i, const float *flux, const float *ivar,
+                    uint64_t seed, int64_t step, int64_t place, masked_sums *sums);
 /** Sum of weighted squares of spectrum i: prediction [rows, width]. NaN comes through. */
 double masked_squares(const masked_shape *s, const masked_room *room, int64_t i, const float *prediction);
 /** The prediction becomes the gradient of (sum of all squares) / total. */
 void masked_slope(const masked_shape *s, const masked_room *room, int64_t i, double total, float *prediction);
 
-/** Which pixels are hidden: [SYZ_TOWER_PIXELS], 1 where every section that has the pixel is masked or no section has it. */
+/** Which pixels are hidden: [SYZ_TOWER_PIXELS], 1 where every section that has the pixel is masked or no section has
+ * it. */
 void masked_hidden(const masked_shape *s, const masked_room *room, int64_t i, uint8_t *hidden);
-/** Linear interpolation between the pixels on both sides that are seen (and good, with hides_bad), constant beyond the last one: value
- * [SYZ_TOWER_PIXELS] in normalised units, pixels that are seen as they are. */
-void masked_interpolate(const masked_shape *s, const masked_room *room, int64_t i, const uint8_t *hidden, const float *flux, const float *ivar,
-                        float *value);
-/** The same sums over the pixels among the scored numbers, without the token of mean and deviation. value: a prediction [rows, width], or,
- * is_by_pixel, one value a pixel. */
-masked_sums masked_pixel_sums(const masked_shape *s, const masked_room *room, int64_t i, const float *value, bool is_by_pixel);
-/** Sum of weight / (ivar deviation^2) over them: what the noise of the scored pixels themselves costs any predictor that does not know it. */
+/** Linear interpolation between the pixels on both sides that are seen (and good, with hides_bad), constant beyond the
+ * last one: value [SYZ_TOWER_PIXELS] in normalised units, pixels that are seen as they are. */
+void masked_interpolate(const masked_shape *s, const masked_room *room, int64_t i, const uint8_t *hidden,
+                        const float *flux, const float *ivar, float *value);
+/** The same sums over the pixels among the scored numbers, without the token of mean and deviation. value: a prediction
+ * [rows, width], or, is_by_pixel, one value a pixel. */
+masked_sums masked_pixel_sums(const masked_shape *s, const masked_room *room, int64_t i, const float *value,
+                              bool is_by_pixel);
+/** Sum of weight / (ivar deviation^2) over them: what the noise of the scored pixels themselves costs any predictor
+ * that does not know it. */
 double masked_noise(const masked_shape *s, const masked_room *room, int64_t i, const float *ivar);
 
 /** Objects of a data set that have a spectrum. */
@@ -61,8 +64,8 @@ typedef struct masked_set {
   int64_t n;
 } masked_set;
 
-/** What is kept of held-out spectra for reconstruction.h5: [pictures, SYZ_TOWER_PIXELS] each, in flux units; zeros where another rank has the
- * spectrum, NaN in the last two where the network saw the pixel. */
+/** What is kept of held-out spectra for reconstruction.h5: [pictures, SYZ_TOWER_PIXELS] each, in flux units; zeros
+ * where another rank has the spectrum, NaN in the last two where the network saw the pixel. */
 typedef struct masked_picture {
   float *flux, *ivar, *reconstruction, *interpolation;
 } masked_picture;
@@ -90,7 +93,8 @@ typedef struct masked {
   masked_room room;                   /**< [count] spectra of the step */
   int64_t *row;                       /**< [chunk * rows] */
   float *prediction;                  /**< [chunk * rows, width] */
-  double *numbers, *weight, *squares; /**< [global_batch] by place, the same on every rank after a reduction; weight is numbers' second half */
+  double *numbers, *weight, *squares; /**< [global_batch] by place, the same on every rank after a reduction; weight is
+                                         numbers' second half */
   double total;                       /**< sum of the step's weights */
   /* Held-out spectra. */
   masked_room test_room;      /**< [chunk] */

@@ -22,16 +22,22 @@ syz_status syz_masked_plan(const syz_masked_options *options, int ranks, const s
 {
   syz_status st = SYZ_OK;
   const masked_shape s = masked_shape_of(options, syz_model_get_config(model));
-  const int64_t most = largest_share(options, ranks), chunk = masked_chunk_size(options, ranks), size = syz_model_size(model);
-  const syz_loader_config batches = {
-      .count = most, .wants_flux = true, .wants_ivar = options->weighs_ivar || options->hides_bad, .ahead = options->loader_ahead};
+  const int64_t most = largest_share(options, ranks), chunk = masked_chunk_size(options, ranks),
+                size = syz_model_size(model);
+  const syz_loader_config batches = {.count = most,
+                                     .wants_flux = true,
+                                     .wants_ivar = options->weighs_ivar || options->hides_bad,
+                                     .ahead = options->loader_ahead};
   const size_t network = syz_masked_bytes(model, chunk, chunk * s.rows, true);
   *out = (syz_plan){.n = 0};
   if (!network) return SYZ_ERR_MEMORY; /* the text says which layer */
   plan_add_parameters(out, size, size, ranks);
-  if (options->leaves > 0) syz_plan_add(out, "gradients of leaves", leaf_gradients_bytes(size, options->leaves / ranks, ranks));
+  if (options->leaves > 0)
+    syz_plan_add(out, "gradients of leaves", leaf_gradients_bytes(size, options->leaves / ranks, ranks));
   syz_plan_add(out, "packed weights, activations", network);
-  syz_plan_add(out, "masked tokens", masked_room_bytes(&s, most) + (size_t)(chunk * s.rows) * ((size_t)s.width * sizeof(float) + sizeof(int64_t)));
+  syz_plan_add(out, "masked tokens",
+               masked_room_bytes(&s, most) +
+                   (size_t)(chunk * s.rows) * ((size_t)s.width * sizeof(float) + sizeof(int64_t)));
   syz_plan_add(out, "batches read ahead", syz_loader_bytes(&batches));
   if (options->validate_objects > 0) syz_plan_add(out, "validation", masked_validate_bytes(&s, chunk));
   plan_add_process(out);

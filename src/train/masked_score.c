@@ -2,12 +2,13 @@
 /**
  * What of a spectrum is hidden, which numbers are scored, and what linear interpolation would have said of them.
  *
- * A masked token is scored where its numbers were changed by masking (`locs = input != target` in the published program): so the two zeros in front
- * of each section never count, and neither does a pixel that equals the mean, which is what a bad pixel is set to when bad pixels are hidden.
+ * A masked token is scored where its numbers were changed by masking (`locs = input != target` in the published
+ * program): so the two zeros in front of each section never count, and neither does a pixel that equals the mean, which
+ * is what a bad pixel is set to when bad pixels are hidden.
  *
- * Sections overlap: with sections of 20 pixels every 10, a run of 50 masked sections spans 510 pixels, of which the outermost 10 on each side still
- * stand in a neighbour that is not masked. The network is scored on them all the same, as published; a pixel is hidden only when all sections with
- * it are masked (490 of the 510).
+ * Sections overlap: with sections of 20 pixels every 10, a run of 50 masked sections spans 510 pixels, of which the
+ * outermost 10 on each side still stand in a neighbour that is not masked. The network is scored on them all the same,
+ * as published; a pixel is hidden only when all sections with it are masked (490 of the 510).
  */
 #include <math.h>
 #include <string.h>
@@ -51,7 +52,8 @@ void masked_room_destroy(masked_room *room)
 
 size_t masked_room_bytes(const masked_shape *s, int64_t n)
 {
-  return (size_t)n * ((size_t)(s->tokens * s->width + s->rows * s->width + 1) * sizeof(float) + (size_t)s->rows * sizeof(int64_t));
+  return (size_t)n *
+         ((size_t)(s->tokens * s->width + s->rows * s->width + 1) * sizeof(float) + (size_t)s->rows * sizeof(int64_t));
 }
 
 static const float *piece_of(const masked_shape *s, const masked_room *room, int64_t i, int64_t token)
@@ -74,7 +76,8 @@ static double mean_of_good(const float *ivar)
 }
 
 /* Weights of one masked token; adds to the sums. scale NULL: all ones. */
-static void weigh(const masked_shape *s, const float *piece, int64_t token, const float *ivar, double mean_ivar, float *weight, masked_sums *sums)
+static void weigh(const masked_shape *s, const float *piece, int64_t token, const float *ivar, double mean_ivar,
+                  float *weight, masked_sums *sums)
 {
   for (int64_t j = 0; j < s->width; j++) {
     float w = piece[j] != 0 ? 1.0f : 0.0f;
@@ -85,8 +88,8 @@ static void weigh(const masked_shape *s, const float *piece, int64_t token, cons
   }
 }
 
-void masked_prepare(const masked_shape *s, masked_room *room, int64_t i, const float *flux, const float *ivar, uint64_t seed, int64_t step,
-                    int64_t place, masked_sums *sums)
+void masked_prepare(const masked_shape *s, masked_room *room, int64_t i, const float *flux, const float *ivar,
+                    uint64_t seed, int64_t step, int64_t place, masked_sums *sums)
 {
   uint8_t good[SYZ_TOWER_PIXELS], mask[SYZ_TOWER_PIXELS + 1];
   int64_t *token = room->token + i * s->rows, n = 0;
@@ -104,7 +107,8 @@ void masked_prepare(const masked_shape *s, masked_room *room, int64_t i, const f
   const double mean_ivar = scale ? mean_of_good(scale) : 1;
   *sums = (masked_sums){0};
   for (int64_t r = 0; r < s->rows; r++)
-    weigh(s, piece_of(s, room, i, token[r]), token[r], scale, mean_ivar, room->weight + (i * s->rows + r) * s->width, sums);
+    weigh(s, piece_of(s, room, i, token[r]), token[r], scale, mean_ivar, room->weight + (i * s->rows + r) * s->width,
+          sums);
 }
 
 /* ---------------------------------------------------------------- score */
@@ -113,7 +117,8 @@ double masked_squares(const masked_shape *s, const masked_room *room, int64_t i,
 {
   double sum = 0;
   for (int64_t r = 0; r < s->rows; r++) {
-    const float *target = piece_of(s, room, i, room->token[i * s->rows + r]), *weight = room->weight + (i * s->rows + r) * s->width;
+    const float *target = piece_of(s, room, i, room->token[i * s->rows + r]),
+                *weight = room->weight + (i * s->rows + r) * s->width;
     const float *found = prediction + r * s->width;
     for (int64_t j = 0; j < s->width; j++) {
       const double difference = (double)found[j] - target[j];
@@ -128,7 +133,8 @@ void masked_slope(const masked_shape *s, const masked_room *room, int64_t i, dou
 {
   const double scale = total > 0 ? 2 / total : 0;
   for (int64_t r = 0; r < s->rows; r++) {
-    const float *target = piece_of(s, room, i, room->token[i * s->rows + r]), *weight = room->weight + (i * s->rows + r) * s->width;
+    const float *target = piece_of(s, room, i, room->token[i * s->rows + r]),
+                *weight = room->weight + (i * s->rows + r) * s->width;
     float *slope = prediction + r * s->width;
     for (int64_t j = 0; j < s->width; j++) slope[j] = (float)(scale * weight[j] * ((double)slope[j] - target[j]));
   }
@@ -150,8 +156,8 @@ void masked_hidden(const masked_shape *s, const masked_room *room, int64_t i, ui
   }
 }
 
-void masked_interpolate(const masked_shape *s, const masked_room *room, int64_t i, const uint8_t *hidden, const float *flux, const float *ivar,
-                        float *value)
+void masked_interpolate(const masked_shape *s, const masked_room *room, int64_t i, const uint8_t *hidden,
+                        const float *flux, const float *ivar, float *value)
 {
   const double mean = 2.0 * room->piece[i * s->tokens * s->width] + 2, scale = 1.0 / room->deviation[i];
   int64_t left = -1;
@@ -161,12 +167,14 @@ void masked_interpolate(const masked_shape *s, const masked_room *room, int64_t 
     if (!is_end && (hidden[p] || (s->hides_bad && ivar && !(ivar[p] > 0)))) continue;
     if (!is_end) value[p] = (float)((flux[p] - mean) * scale);
     const float a = left >= 0 ? value[left] : is_end ? 0 : value[p], b = is_end ? a : value[p];
-    for (int64_t q = left + 1; q < p; q++) value[q] = left >= 0 ? a + (b - a) * ((float)(q - left) / (float)(p - left)) : a;
+    for (int64_t q = left + 1; q < p; q++)
+      value[q] = left >= 0 ? a + (b - a) * ((float)(q - left) / (float)(p - left)) : a;
     left = p;
   }
 }
 
-masked_sums masked_pixel_sums(const masked_shape *s, const masked_room *room, int64_t i, const float *value, bool is_by_pixel)
+masked_sums masked_pixel_sums(const masked_shape *s, const masked_room *room, int64_t i, const float *value,
+                              bool is_by_pixel)
 {
   masked_sums sums = {0};
   for (int64_t r = 0; r < s->rows; r++) {

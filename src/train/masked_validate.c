@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Validation of masked modelling: held-out spectra under masks that are the same in every validation, beside what linear interpolation makes of the
- * same hidden runs, scored on the same numbers. Each rank has a contiguous share; the sums of every spectrum go to all ranks and are added in
- * the order of the set, so the figures do not depend on how many ranks there are.
+ * Validation of masked modelling: held-out spectra under masks that are the same in every validation, beside what
+ * linear interpolation makes of the same hidden runs, scored on the same numbers. Each rank has a contiguous share; the
+ * sums of every spectrum go to all ranks and are added in the order of the set, so the figures do not depend on how
+ * many ranks there are.
  */
 #include <math.h>
 #include <stdio.h>
@@ -69,14 +70,16 @@ static void reconstruct(masked *k, int64_t i, const float *prediction, float *ou
       out[p] += prediction[r * s->width + 2 + j];
       times[p]++;
     }
-  for (int64_t p = 0; p < SYZ_TOWER_PIXELS; p++) out[p] = k->hidden[p] && times[p] ? (float)(mean + deviation * (out[p] / (float)times[p])) : NAN;
+  for (int64_t p = 0; p < SYZ_TOWER_PIXELS; p++)
+    out[p] = k->hidden[p] && times[p] ? (float)(mean + deviation * (out[p] / (float)times[p])) : NAN;
 }
 
 static void take_picture(masked *k, int64_t picture, int64_t i, const float *prediction)
 {
   const int64_t to = picture * SYZ_TOWER_PIXELS, from = i * SYZ_TOWER_PIXELS;
   const size_t bytes = SYZ_TOWER_PIXELS * sizeof(float);
-  const double mean = 2.0 * k->test_room.piece[i * k->shape.tokens * k->shape.width] + 2, deviation = k->test_room.deviation[i];
+  const double mean = 2.0 * k->test_room.piece[i * k->shape.tokens * k->shape.width] + 2,
+               deviation = k->test_room.deviation[i];
   float *line = k->picture.interpolation + to;
   memcpy(k->picture.flux + to, k->flux + from, bytes);
   if (k->has_ivar) memcpy(k->picture.ivar + to, k->ivar + from, bytes);
@@ -104,7 +107,8 @@ static void judge_one(masked *k, int64_t i, int64_t place, double weight)
     if (masked_picture_object(k, q) == place) take_picture(k, q, i, prediction);
 }
 
-/* One pass: held-out spectra [first, first + n). Collective over a tensor group, also after a failure, which is this rank's alone. */
+/* One pass: held-out spectra [first, first + n). Collective over a tensor group, also after a failure, which is this
+ * rank's alone. */
 static syz_status run_pass(masked *k, int64_t first, int64_t n)
 {
   syz_status st = SYZ_OK;
@@ -113,8 +117,8 @@ static syz_status run_pass(masked *k, int64_t first, int64_t n)
   if (st != SYZ_OK) n = 0;
   for (int64_t i = 0; i < n; i++) {
     const int64_t at = i * SYZ_TOWER_PIXELS;
-    masked_prepare(&k->shape, &k->test_room, i, k->flux + at, k->has_ivar ? k->ivar + at : NULL, k->options.seed, MASKED_VALIDATION_STEP, first + i,
-                   &sums);
+    masked_prepare(&k->shape, &k->test_room, i, k->flux + at, k->has_ivar ? k->ivar + at : NULL, k->options.seed,
+                   MASKED_VALIDATION_STEP, first + i, &sums);
     k->test_sums[(first + i) * MASKED_SUMS + SUM_WEIGHT] = sums.weight;
   }
   masked_forward_pass(k, &k->test_room, 0, n);
@@ -143,7 +147,8 @@ syz_status masked_validate(void *self, int64_t step, const double *scalar, syz_v
   syz_share(k->test.n, syz_comm_size(k->world), syz_comm_rank(k->world), &first, &count);
   memset(k->test_sums, 0, (size_t)(k->test.n * MASKED_SUMS) * sizeof(double));
   float *const picture[] = {k->picture.flux, k->picture.ivar, k->picture.reconstruction, k->picture.interpolation};
-  for (int i = 0; i < 4 && k->pictures > 0; i++) memset(picture[i], 0, (size_t)(k->pictures * SYZ_TOWER_PIXELS) * sizeof(float));
+  for (int i = 0; i < 4 && k->pictures > 0; i++)
+    memset(picture[i], 0, (size_t)(k->pictures * SYZ_TOWER_PIXELS) * sizeof(float));
   /* The ranks of a tensor group make as many passes as the one with most, and go on when one of them fails. */
   const int64_t most = k->grid->tensor ? (k->test.n + syz_comm_size(k->world) - 1) / syz_comm_size(k->world) : count;
   for (int64_t at = 0; at < most && (local == SYZ_OK || k->grid->tensor); at += k->chunk) {

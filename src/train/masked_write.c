@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** reconstruction.h5: some held-out spectra as they are, as the network fills their hidden runs, and as interpolation does. Written anew by every
- * validation, so that at the end it is of the weights in model.h5. */
+/** reconstruction.h5: some held-out spectra as they are, as the network fills their hidden runs, and as interpolation
+ * does. Written anew by every validation, so that at the end it is of the weights in model.h5. */
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -74,22 +74,27 @@ syz_status masked_write(masked *k, int64_t step)
       {"dec", SYZ_H5_F64, false, r.dec, "degrees", "declination (ICRS)"},
       {"redshift", SYZ_H5_F32, false, r.redshift, "", "redshift label of the data set; NaN where unknown"},
       {"step", SYZ_H5_I64, false, r.step, "steps", "optimiser steps that the network had made"},
-      {"loss", SYZ_H5_F32, false, r.loss, loss_units, "mean squared error of all scored numbers of the spectrum, in its own normalisation"},
+      {"loss", SYZ_H5_F32, false, r.loss, loss_units,
+       "mean squared error of all scored numbers of the spectrum, in its own normalisation"},
       {"pixel_loss", SYZ_H5_F32, false, r.pixel_loss, loss_units, "the same over the pixels among them"},
-      {"interpolation_loss", SYZ_H5_F32, false, r.interpolation_loss, loss_units, "the same of linear interpolation across the hidden runs"},
-      {"flux", SYZ_H5_F32, true, k->picture.flux, flux_units, "the whole spectrum; where mask is 1 the network did not see it"},
-      {"ivar", SYZ_H5_F32, true, k->picture.ivar, "1e34 s2 cm4 Angstrom2 / erg2", "inverse variance of flux; all 0 when the data hold none"},
+      {"interpolation_loss", SYZ_H5_F32, false, r.interpolation_loss, loss_units,
+       "the same of linear interpolation across the hidden runs"},
+      {"flux", SYZ_H5_F32, true, k->picture.flux, flux_units,
+       "the whole spectrum; where mask is 1 the network did not see it"},
+      {"ivar", SYZ_H5_F32, true, k->picture.ivar, "1e34 s2 cm4 Angstrom2 / erg2",
+       "inverse variance of flux; all 0 when the data hold none"},
       {"mask", SYZ_H5_U8, true, hidden, "", "1: hidden from the network, 0: seen"},
-      {"reconstruction", SYZ_H5_F32, true, k->picture.reconstruction, flux_units, "flux as the network says it was; NaN where it was seen"},
+      {"reconstruction", SYZ_H5_F32, true, k->picture.reconstruction, flux_units,
+       "flux as the network says it was; NaN where it was seen"},
       {"interpolation", SYZ_H5_F32, true, k->picture.interpolation, flux_units,
        "flux by linear interpolation between the last and the first pixel seen; NaN where it was seen"},
   };
   SYZ_TRY(syz_h5_create(k->world, path, "reconstruction", k->options.created_by, k->options.input_yaml, &file));
-  SYZ_TRY(
-      syz_h5_write(file, "wavelength", SYZ_H5_F64, pixels, 0, NULL, 0, is_first ? pixels : 0, wave, "Angstrom", "vacuum wavelength of the pixels"));
+  SYZ_TRY(syz_h5_write(file, "wavelength", SYZ_H5_F64, pixels, 0, NULL, 0, is_first ? pixels : 0, wave, "Angstrom",
+                       "vacuum wavelength of the pixels"));
   for (size_t i = 0; i < sizeof column / sizeof *column; i++)
-    SYZ_TRY(syz_h5_write(file, column[i].name, column[i].type, n, column[i].is_per_pixel, &pixels, 0, mine, column[i].data, column[i].units,
-                         column[i].description));
+    SYZ_TRY(syz_h5_write(file, column[i].name, column[i].type, n, column[i].is_per_pixel, &pixels, 0, mine,
+                         column[i].data, column[i].units, column[i].description));
   SYZ_TRY(syz_h5_publish(&file));
 cleanup:
   syz_h5_discard(&file);

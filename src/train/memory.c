@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Memory is planned before anything large is allocated: a run that does not fit ends at once, with figures, and not after hours by the kernel. */
+/** Memory is planned before anything large is allocated: a run that does not fit ends at once, with figures, and not
+ * after hours by the kernel. */
 #include "memory.h"
 
-void plan_add_weights(syz_plan *p, const char *name, int64_t weights) { syz_plan_add_shared(p, name, (size_t)weights * sizeof(float)); }
+void plan_add_weights(syz_plan *p, const char *name, int64_t weights)
+{
+  syz_plan_add_shared(p, name, (size_t)weights * sizeof(float));
+}
 
 void plan_add_parameters(syz_plan *p, int64_t weights, int64_t trained, int ranks)
 {
@@ -24,7 +28,8 @@ syz_status memory_check(syz_comm *world, const syz_nodes *nodes, const syz_plan 
 {
   syz_status st = SYZ_OK;
   syz_comm *node = NULL;
-  /* A machine may have several blocks: towers are apart, or parallel.ranks_per_node cuts it. The first rank of each counts it. */
+  /* A machine may have several blocks: towers are apart, or parallel.ranks_per_node cuts it. The first rank of each
+   * counts it. */
   const bool counts = !nodes || syz_comm_rank(nodes->local) == 0;
   enum { OWN, HELD, SHARED, BLOCKS, SUMS };
   int64_t sum[SUMS] = {[OWN] = (int64_t)syz_plan_rank_bytes(plan),
@@ -53,7 +58,8 @@ syz_status memory_refuse(const memory_fit *fit, const char *advice)
 {
   syz_status st = SYZ_OK;
   SYZ_REQUIRE(fit->fits, SYZ_ERR_MEMORY,
-              "the %d ranks of this node need %.1f GiB for weights and activations, %.1f GiB are there: use fewer ranks a node, more nodes%s",
+              "the %d ranks of this node need %.1f GiB for weights and activations, %.1f GiB are there: use fewer "
+              "ranks a node, more nodes%s",
               fit->ranks, (double)fit->needed / 1073741824.0, (double)fit->available / 1073741824.0, advice);
 cleanup:
   return st;

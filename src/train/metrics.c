@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * metrics.jsonl and validation.jsonl: one JSON object a line, labelled by the number of updates the weights had. Each line is one write
- * to a file opened for appending. A run that goes on from a checkpoint first cuts the file back to that step, so each step is there once.
+ * metrics.jsonl and validation.jsonl: one JSON object a line, labelled by the number of updates the weights had. Each
+ * line is one write to a file opened for appending. A run that goes on from a checkpoint first cuts the file back to
+ * that step, so each step is there once.
  */
 #include "metrics.h"
 
@@ -37,8 +38,8 @@ syz_status metrics_open(const char *folder, const char *name, int64_t end, metri
   syz_status st = SYZ_OK;
   int64_t keep = 0;
   out->fd = -1;
-  SYZ_REQUIRE((size_t)snprintf(out->path, sizeof out->path, "%s/%s", folder, name) < sizeof out->path, SYZ_ERR_WRITE, "%s: the name is too long",
-              folder);
+  SYZ_REQUIRE((size_t)snprintf(out->path, sizeof out->path, "%s/%s", folder, name) < sizeof out->path, SYZ_ERR_WRITE,
+              "%s: the name is too long", folder);
   FILE *old = fopen(out->path, "r");
   if (old) {
     keep = whole_lines(old, end);
@@ -56,13 +57,16 @@ void metrics_close(metrics *m)
   m->fd = -1;
 }
 
-void metrics_begin(metrics_line *l, int64_t step) { l->n = (size_t)snprintf(l->text, sizeof l->text, "%s%" PRId64, opening, step); }
+void metrics_begin(metrics_line *l, int64_t step)
+{
+  l->n = (size_t)snprintf(l->text, sizeof l->text, "%s%" PRId64, opening, step);
+}
 
 void metrics_add(metrics_line *l, const char *name, double value)
 {
   const size_t room = sizeof l->text - l->n;
-  const int n =
-      isfinite(value) ? snprintf(l->text + l->n, room, ", \"%s\": %.17g", name, value) : snprintf(l->text + l->n, room, ", \"%s\": null", name);
+  const int n = isfinite(value) ? snprintf(l->text + l->n, room, ", \"%s\": %.17g", name, value)
+                                : snprintf(l->text + l->n, room, ", \"%s\": null", name);
   SYZ_ASSERT(n > 0 && (size_t)n + 3 < room);
   l->n += (size_t)n;
 }

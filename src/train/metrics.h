@@ -15,8 +15,8 @@ typedef struct metrics_line {
   size_t n;
 } metrics_line;
 
-/** Open for adding; lines whose "step" is >= `end` (an earlier run got further than its last checkpoint) are taken out first, as is
- * everything from the first line that is not whole. */
+/** Open for adding; lines whose "step" is >= `end` (an earlier run got further than its last checkpoint) are taken out
+ * first, as is everything from the first line that is not whole. */
 syz_status metrics_open(const char *folder, const char *name, int64_t end, metrics *out);
 void metrics_close(metrics *m);
 void metrics_begin(metrics_line *l, int64_t step);

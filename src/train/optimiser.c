@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The optimiser's share: each rank forms the squares of, and updates, its slices of the buckets (parts.c), of which it has the summed gradients and
- * the moments: 1/ranks of the work and of the 2.8 GB of moments at full size. Weights are one block a node, so within a node nothing is sent;
- * between nodes each slice goes to its owner's stand-ins, straight into their blocks, while the next bucket is updated. First the buckets of the
- * first layers, that is in the order of the next forward pass; what begins with it, packing, still waits for all of them, at the barrier at the end.
+ * The optimiser's share: each rank forms the squares of, and updates, its slices of the buckets (parts.c), of which it
+ * has the summed gradients and the moments: 1/ranks of the work and of the 2.8 GB of moments at full size. Weights are
+ * one block a node, so within a node nothing is sent; between nodes each slice goes to its owner's stand-ins, straight
+ * into their blocks, while the next bucket is updated. First the buckets of the first layers, that is in the order of
+ * the next forward pass; what begins with it, packing, still waits for all of them, at the barrier at the end.
  *
- * The norm is formed a unit of 4096 elements at a time; the units' sums, each of one rank, are put together and added in the order of the block, so
- * that the norm does not depend on the number of ranks. At full size they are 90,000 float64.
+ * The norm is formed a unit of 4096 elements at a time; the units' sums, each of one rank, are put together and added
+ * in the order of the block, so that the norm does not depend on the number of ranks. At full size they are 90,000
+ * float64.
  */
 #include "optimiser.h"
 
@@ -26,17 +28,21 @@ static void part_sums(const parts *p, const float *gradients, int threads, doubl
     p->square[t->square] = syz_sum_of_squares(gradients + t->first, t->count, 1);
     if (p->digests) digests_note_gradient(p->digests, i, gradients);
   }
-  if (syz_comm_size(p->grid->data) > 1) syz_allreduce_f64(p->grid->data, p->square, (size_t)p->n_squares, SYZ_SUM); /* one is not 0: exact */
+  if (syz_comm_size(p->grid->data) > 1)
+    syz_allreduce_f64(p->grid->data, p->square, (size_t)p->n_squares, SYZ_SUM); /* one is not 0: exact */
   for (int s = 0; s < p->n_segments; s++) {
     const segment *g = &p->segment[s];
     const int64_t end = s + 1 < p->n_segments ? p->segment[s + 1].first_square : p->n_squares;
     int owner = 0;
-    while (!p->part[owner].is_here || g->first < p->part[owner].first || g->first >= p->part[owner].first + p->part[owner].count) owner++;
+    while (!p->part[owner].is_here || g->first < p->part[owner].first ||
+           g->first >= p->part[owner].first + p->part[owner].count)
+      owner++;
     for (int64_t i = g->first_square; i < end; i++) sum[owner][g->rule.clip_group] += p->square[i];
   }
 }
 
-double optimiser_norm(const parts *p, const float *gradients, const scalars *s, double poison, int threads, double group[SYZ_CLIP_GROUPS])
+double optimiser_norm(const parts *p, const float *gradients, const scalars *s, double poison, int threads,
+                      double group[SYZ_CLIP_GROUPS])
 {
   struct {
     double part[PARTS][SYZ_CLIP_GROUPS], poison;
@@ -79,7 +85,8 @@ static void update_scalars(const syz_adamw *o, int64_t step, double scale, scala
   }
 }
 
-/* A segment's own rule. Its steps are counted from 0, so the first `frozen_steps` updates have no rate (nor decay, which is times the rate). */
+/* A segment's own rule. Its steps are counted from 0, so the first `frozen_steps` updates have no rate (nor decay,
+ * which is times the rate). */
 static syz_adamw rule_of(const syz_adamw *all, const syz_rule *own, int64_t step)
 {
   syz_adamw o = *all;
@@ -89,8 +96,8 @@ static syz_adamw rule_of(const syz_adamw *all, const syz_rule *own, int64_t step
 }
 
 /* This rank's slice of bucket i, segment by segment. */
-static void update_slice(const parts *p, int i, const syz_adamw *rule, int64_t step, const double scale[SYZ_CLIP_GROUPS], float *weights,
-                         const float *gradients, int threads)
+static void update_slice(const parts *p, int i, const syz_adamw *rule, int64_t step,
+                         const double scale[SYZ_CLIP_GROUPS], float *weights, const float *gradients, int threads)
 {
   const bucket *b = &p->bucket[i];
   const part *q = &p->part[b->part];
@@ -98,7 +105,8 @@ static void update_slice(const parts *p, int i, const syz_adamw *rule, int64_t s
   for (int s = 0; s < p->n_segments; s++) {
     const segment *g = &p->segment[s];
     const int64_t first = g->first > b->own_first ? g->first : b->own_first;
-    const int64_t end = g->first + g->count < b->own_first + b->own_count ? g->first + g->count : b->own_first + b->own_count;
+    const int64_t end =
+        g->first + g->count < b->own_first + b->own_count ? g->first + g->count : b->own_first + b->own_count;
     if (end <= first) continue;
     const int64_t place = b->place + first - b->own_first;
     const syz_adamw o = rule_of(rule, &g->rule, step);
@@ -109,8 +117,8 @@ static void update_slice(const parts *p, int i, const syz_adamw *rule, int64_t s
       from += n;
       continue;
     }
-    syz_adamw_update(&o, step, scale[g->rule.clip_group], weights + first, q->moment1 + place, q->moment2 + place, gradients + first, end - first,
-                     threads);
+    syz_adamw_update(&o, step, scale[g->rule.clip_group], weights + first, q->moment1 + place, q->moment2 + place,
+                     gradients + first, end - first, threads);
   }
 }
 
@@ -127,11 +135,13 @@ static void begin_spread(const parts *p, int i, float *weights, syz_request *r)
     if (count > 0) syz_request_receive(r, weights + first, (size_t)count * sizeof *weights, n->behind[k], TAG + i);
   }
   for (int k = 0; k < n->n && b->own_count > 0; k++)
-    if (k != n->mine) syz_request_send(r, weights + b->own_first, (size_t)b->own_count * sizeof *weights, syz_nodes_stand_in(n, k, me), TAG + i);
+    if (k != n->mine)
+      syz_request_send(r, weights + b->own_first, (size_t)b->own_count * sizeof *weights, syz_nodes_stand_in(n, k, me),
+                       TAG + i);
 }
 
-void optimiser_update(const parts *p, const syz_adamw *rule, int64_t step, const double scale[SYZ_CLIP_GROUPS], float *weights,
-                      const float *gradients, scalars *s, int threads)
+void optimiser_update(const parts *p, const syz_adamw *rule, int64_t step, const double scale[SYZ_CLIP_GROUPS],
+                      float *weights, const float *gradients, scalars *s, int threads)
 {
   for (int i = p->n_buckets - 1; i >= 0; i--) {
     if (p->bucket[i].trained == 0) continue;

@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The model's block has parts: backbone and head of each tower, projection heads. A rank holds those of its tower(s), and the ranks that hold the
- * same ones (grid->data) share out their sums and updates: parts are cut into buckets, and every bucket into slices, one a rank, which forms the
- * sum of its slice, keeps the moments of it, updates it and spreads it. Slices of every bucket, not one stretch of the whole: so all ranks
- * have work as soon as the first bucket is complete.
+ * The model's block has parts: backbone and head of each tower, projection heads. A rank holds those of its tower(s),
+ * and the ranks that hold the same ones (grid->data) share out their sums and updates: parts are cut into buckets, and
+ * every bucket into slices, one a rank, which forms the sum of its slice, keeps the moments of it, updates it and
+ * spreads it. Slices of every bucket, not one stretch of the whole: so all ranks have work as soon as the first bucket
+ * is complete.
  *
- * Slices are whole units of 4096 elements, counted from the beginning of a part. A unit is never divided, so what is formed a unit at a time, the
- * norm, does not depend on the number of ranks.
+ * Slices are whole units of 4096 elements, counted from the beginning of a part. A unit is never divided, so what is
+ * formed a unit at a time, the norm, does not depend on the number of ranks.
  *
- * The order of buckets is that in which backward passes finish them: image tower first, heads before the backbone that feeds them, and in each part
- * from its end (last layer) to its beginning (patch embedding). All ranks go through them in this order, also one that has no objects and
- * so no backward pass.
+ * The order of buckets is that in which backward passes finish them: image tower first, heads before the backbone that
+ * feeds them, and in each part from its end (last layer) to its beginning (patch embedding). All ranks go through them
+ * in this order, also one that has no objects and so no backward pass.
  *
- * In files a part is one array, of which every rank reads and writes one contiguous share; moments change places between slices and shares in one
- * exchange each, because both go upwards.
+ * In files a part is one array, of which every rank reads and writes one contiguous share; moments change places
+ * between slices and shares in one exchange each, because both go upwards.
  *
- * Within the parts only parameters that take part in the loss are trained: PyTorch leaves the others (mask_token, the spectrum tower's
- * reconstruction head) without a gradient, and an AdamW that skips those does not let them decay either.
+ * Within the parts only parameters that take part in the loss are trained: PyTorch leaves the others (mask_token, the
+ * spectrum tower's reconstruction head) without a gradient, and an AdamW that skips those does not let them decay
+ * either.
  */
 #include "parts.h"
 
@@ -25,7 +27,10 @@
 /* 16 MiB: latency does not matter, and a ViT-L still has 72 of them to spread over the backward pass. */
 enum { BUCKET_ELEMENTS = 4 << 20, LEAST_UNITS = 4 };
 
-bool part_is_backbone(syz_part which) { return which == SYZ_PART_IMAGE_BACKBONE || which == SYZ_PART_SPECTRUM_BACKBONE; }
+bool part_is_backbone(syz_part which)
+{
+  return which == SYZ_PART_IMAGE_BACKBONE || which == SYZ_PART_SPECTRUM_BACKBONE;
+}
 
 static uint64_t layout_digest(const syz_parameter *table, int n, const part *p)
 {
@@ -50,10 +55,12 @@ static syz_rule rule_of(const syz_objective *o, const syz_parameter *p)
 
 static bool is_same_rule(const syz_rule *a, const syz_rule *b)
 {
-  return a->lr_factor == b->lr_factor && a->decay_factor == b->decay_factor && a->frozen_steps == b->frozen_steps && a->clip_group == b->clip_group;
+  return a->lr_factor == b->lr_factor && a->decay_factor == b->decay_factor && a->frozen_steps == b->frozen_steps &&
+         a->clip_group == b->clip_group;
 }
 
-static syz_status create_local(parts *out, const syz_model *model, bool trains_backbones, const syz_objective *objective)
+static syz_status create_local(parts *out, const syz_model *model, bool trains_backbones,
+                               const syz_objective *objective)
 {
   syz_status st = SYZ_OK;
   int n = 0;
@@ -66,8 +73,9 @@ static syz_status create_local(parts *out, const syz_model *model, bool trains_b
     p->is_here = p->count > 0;
     p->is_trained = trains_backbones || !part_is_backbone(p->part);
     if (!p->is_here) continue;
-    SYZ_REQUIRE(p->count % PART_ROW == 0 && p->first % PART_ROW == 0, SYZ_ERR_INTERNAL, "%s: %lld elements from %lld are not whole rows of %d",
-                p->name, (long long)p->count, (long long)p->first, PART_ROW);
+    SYZ_REQUIRE(p->count % PART_ROW == 0 && p->first % PART_ROW == 0, SYZ_ERR_INTERNAL,
+                "%s: %lld elements from %lld are not whole rows of %d", p->name, (long long)p->count,
+                (long long)p->first, PART_ROW);
     p->layout = layout_digest(table, n, p);
   }
   SYZ_ALLOC(out->segment, "trained segments", n + 1);
@@ -78,7 +86,8 @@ static syz_status create_local(parts *out, const syz_model *model, bool trains_b
       const syz_parameter *q = &table[i];
       if (q->part != p->part) continue;
       const syz_rule rule = q->is_used ? rule_of(objective, q) : (syz_rule){0};
-      SYZ_REQUIRE(rule.clip_group >= 0 && rule.clip_group < SYZ_CLIP_GROUPS, SYZ_ERR_INTERNAL, "%s: no clip group %d", q->name, rule.clip_group);
+      SYZ_REQUIRE(rule.clip_group >= 0 && rule.clip_group < SYZ_CLIP_GROUPS, SYZ_ERR_INTERNAL, "%s: no clip group %d",
+                  q->name, rule.clip_group);
       if (q->is_used && joins && is_same_rule(&rule, &out->segment[out->n_segments - 1].rule)) {
         segment *s = &out->segment[out->n_segments - 1];
         s->count = q->offset + q->size - s->first;
@@ -96,7 +105,10 @@ static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* Elements that [a, a + na) and [b, b + nb) have in common. */
-static int64_t overlap(int64_t a, int64_t na, int64_t b, int64_t nb) { return most(least(a + na, b + nb) - most(a, b), 0); }
+static int64_t overlap(int64_t a, int64_t na, int64_t b, int64_t nb)
+{
+  return most(least(a + na, b + nb) - most(a, b), 0);
+}
 
 void parts_slice(const parts *p, int i, int rank, int64_t *first, int64_t *count)
 {
@@ -111,7 +123,8 @@ void parts_slice(const parts *p, int i, int rank, int64_t *first, int64_t *count
 
 int64_t parts_trained(const parts *p, int i, int64_t first, int64_t count)
 {
-  const int64_t low = most(first, p->bucket[i].first), n = overlap(first, count, p->bucket[i].first, p->bucket[i].count);
+  const int64_t low = most(first, p->bucket[i].first),
+                n = overlap(first, count, p->bucket[i].first, p->bucket[i].count);
   int64_t sum = 0;
   for (int s = 0; s < p->n_segments && n > 0; s++) sum += overlap(p->segment[s].first, p->segment[s].count, low, n);
   return sum;
@@ -138,7 +151,10 @@ int64_t parts_largest_slice(const parts *p)
   return largest_slice(largest, syz_comm_size(p->grid->data));
 }
 
-int64_t parts_planned_slice(int64_t elements, int ranks) { return largest_slice(least(elements, bucket_elements(ranks)), ranks); }
+int64_t parts_planned_slice(int64_t elements, int ranks)
+{
+  return largest_slice(least(elements, bucket_elements(ranks)), ranks);
+}
 
 static syz_status create_buckets(parts *out, int64_t wanted)
 {
@@ -181,11 +197,14 @@ static int64_t find_stretches(parts *p, stretch *out)
     const int64_t part_first = p->part[b->part].first;
     for (int s = 0; s < p->n_segments; s++) {
       const segment *g = &p->segment[s];
-      const int64_t units_before = (g->first - part_first) / PART_UNIT, end = least(g->first + g->count, b->own_first + b->own_count);
+      const int64_t units_before = (g->first - part_first) / PART_UNIT,
+                    end = least(g->first + g->count, b->own_first + b->own_count);
       for (int64_t at = most(g->first, b->own_first), next; at < end; at = next) {
         const int64_t unit = (at - part_first) / PART_UNIT;
         next = least(part_first + (unit + 1) * PART_UNIT, end);
-        if (out) out[n] = (stretch){.first = at, .square = g->first_square + unit - units_before, .count = (int32_t)(next - at)};
+        if (out)
+          out[n] =
+              (stretch){.first = at, .square = g->first_square + unit - units_before, .count = (int32_t)(next - at)};
         n++;
       }
     }
@@ -225,13 +244,14 @@ static syz_status create_shares(parts *out, int64_t bucket_elements)
   }
   SYZ_TRY(create_buckets(out, bucket_elements));
   SYZ_TRY(create_squares(out));
-  for (int i = 0; i < PARTS_RING; i++) SYZ_TRY(syz_request_create(out->grid->data, out->nodes->n_peers, &out->travel[i]));
+  for (int i = 0; i < PARTS_RING; i++)
+    SYZ_TRY(syz_request_create(out->grid->data, out->nodes->n_peers, &out->travel[i]));
 cleanup:
   return st;
 }
 
-syz_status parts_create(const syz_grid *grid, const syz_model *model, bool trains_backbones, const syz_objective *objective, int64_t bucket_elements,
-                        parts *out)
+syz_status parts_create(const syz_grid *grid, const syz_model *model, bool trains_backbones,
+                        const syz_objective *objective, int64_t bucket_elements, parts *out)
 {
   syz_status st = SYZ_OK;
   uint64_t layout[PARTS];
@@ -291,7 +311,8 @@ static void count_exchange(const parts *p, const part *q, size_t *counts)
   }
 }
 
-/* From the stage, which has what each rank's slices have of this share behind one another in rank order, to the share, or back. */
+/* From the stage, which has what each rank's slices have of this share behind one another in rank order, to the share,
+ * or back. */
 static void sort_share(const parts *p, const part *q, const float *from, float *to, bool to_stage)
 {
   const int64_t low = q->first + q->share_first;

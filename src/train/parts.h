@@ -15,15 +15,17 @@ typedef struct part {
   const char *name; /**< "image_backbone": also the name in checkpoints */
   syz_part part;
   bool is_here, is_trained;
-  int64_t first, count;             /**< elements of this rank's block; 0 when the tower is elsewhere */
-  int64_t total;                    /**< elements of the part: the same on every rank */
-  uint64_t layout;                  /**< digest of names, shapes and places in the part: the same on every rank */
-  int64_t own_count;                /**< elements of this rank's slices of all its buckets */
-  int64_t share_first, share_count; /**< this rank's share in files: contiguous, relative to the part, whole rows; not its slices */
-  float *moment1, *moment2;         /**< [own_count] of the slices in ascending order; NULL unless it is trained here */
+  int64_t first, count; /**< elements of this rank's block; 0 when the tower is elsewhere */
+  int64_t total;        /**< elements of the part: the same on every rank */
+  uint64_t layout;      /**< digest of names, shapes and places in the part: the same on every rank */
+  int64_t own_count;    /**< elements of this rank's slices of all its buckets */
+  int64_t share_first,
+      share_count; /**< this rank's share in files: contiguous, relative to the part, whole rows; not its slices */
+  float *moment1, *moment2; /**< [own_count] of the slices in ascending order; NULL unless it is trained here */
 } part;
 
-/** A stretch of a part that is summed over ranks at once: whole units. Each rank has a slice of it, which it sums, updates and spreads. */
+/** A stretch of a part that is summed over ranks at once: whole units. Each rank has a slice of it, which it sums,
+ * updates and spreads. */
 typedef struct bucket {
   int part;
   int64_t first, count;         /**< in the block */
@@ -55,7 +57,8 @@ enum { PARTS_RING = 8 /**< buckets on their way between nodes at once */ };
 
 typedef struct parts {
   const syz_grid *grid;
-  syz_nodes *nodes; /**< of grid->data: whose ranks have one block of weights together. Borrowed from the model, or own_nodes */
+  syz_nodes *nodes; /**< of grid->data: whose ranks have one block of weights together. Borrowed from the model, or
+                       own_nodes */
   syz_nodes *own_nodes;
   part part[PARTS];
   segment *segment; /**< ascending, neighbours of the same rule merged across padding; within one part each */
@@ -67,17 +70,19 @@ typedef struct parts {
   stretch *stretch; /**< [n_stretches] */
   int64_t n_stretches;
   syz_request *travel[PARTS_RING]; /**< weights on their way */
-  struct digests *digests; /**< by which the optimiser notices changes in memory (digests.h); borrowed, NULL: it does not look */
+  struct digests
+      *digests; /**< by which the optimiser notices changes in memory (digests.h); borrowed, NULL: it does not look */
 } parts;
 
 /** A backbone, which a run may leave frozen; everything else is trained always. */
 bool part_is_backbone(syz_part which);
 /**
- * Collective over grid->world; agreed. Parameters without a gradient (is_used false) are in a part but in no segment. `objective` gives the
- * rules; NULL, or one without: factors 1, never frozen, clip group 0. bucket_elements: 0: 4 Mi, and more where a rank would have less than 4 units.
+ * Collective over grid->world; agreed. Parameters without a gradient (is_used false) are in a part but in no segment.
+ * `objective` gives the rules; NULL, or one without: factors 1, never frozen, clip group 0. bucket_elements: 0: 4 Mi,
+ * and more where a rank would have less than 4 units.
  */
-syz_status parts_create(const syz_grid *grid, const syz_model *model, bool trains_backbones, const syz_objective *objective, int64_t bucket_elements,
-                        parts *out);
+syz_status parts_create(const syz_grid *grid, const syz_model *model, bool trains_backbones,
+                        const syz_objective *objective, int64_t bucket_elements, parts *out);
 void parts_destroy(parts *p);
 /** The slice of a bucket that data rank `rank` has, in the block; count may be 0. */
 void parts_slice(const parts *p, int bucket, int rank, int64_t *first, int64_t *count);
@@ -88,8 +93,8 @@ int64_t parts_largest_slice(const parts *p);
 /** At most so many when `elements` are cut into buckets for `ranks` ranks. */
 int64_t parts_planned_slice(int64_t elements, int ranks);
 /**
- * Between a rank's slices of a part (own [own_count], ascending) and its share in files (share [share_count]). Collective over grid->data. stage
- * [share_count], counts [2 * data ranks]: scratch.
+ * Between a rank's slices of a part (own [own_count], ascending) and its share in files (share [share_count]).
+ * Collective over grid->data. stage [share_count], counts [2 * data ranks]: scratch.
  */
 void parts_to_share(const parts *p, const part *which, const float *own, float *share, float *stage, size_t *counts);
 void parts_from_share(const parts *p, const part *which, const float *share, float *own, float *stage, size_t *counts);

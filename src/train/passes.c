@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * A rank's share of the global batch in passes of bounded size, which do not cross the border of a leaf (src/comm/leaves.c), and what numbers of
- * leaves a batch can have.
+ * A rank's share of the global batch in passes of bounded size, which do not cross the border of a leaf
+ * (src/comm/leaves.c), and what numbers of leaves a batch can have.
  */
 #include "passes.h"
 
@@ -35,20 +35,21 @@ syz_status syz_leaves_check(const syz_grid *grid, int64_t global_batch, int64_t 
   syz_status st = SYZ_OK;
   const int64_t ranks = grid ? syz_comm_size(grid->data) : 1;
   if (leaf_count == 0) return st;
-  SYZ_REQUIRE(
-      !grid || !grid->tensor, SYZ_ERR_INPUT,
-      "reproducible: a tensor group sums over several ranks' objects at once, in an order that depends on their number: parallel.tensor must be 1");
-  SYZ_REQUIRE(leaf_count > 0 && (leaf_count & (leaf_count - 1)) == 0, SYZ_ERR_INPUT, "reproducible_leaves = %lld is not a power of two",
-              (long long)leaf_count);
-  SYZ_REQUIRE(
-      global_batch % leaf_count == 0, SYZ_ERR_INPUT,
-      "reproducible: reproducible_leaves = %lld does not divide train.global_batch = %lld: take a batch of %lld or %lld, or another power of two",
-      (long long)leaf_count, (long long)global_batch, (long long)(global_batch > leaf_count ? global_batch / leaf_count * leaf_count : leaf_count),
-      (long long)((global_batch / leaf_count + 1) * leaf_count));
-  SYZ_REQUIRE(
-      leaf_count % ranks == 0, SYZ_ERR_INPUT,
-      "reproducible: %lld ranks share the batch, which has reproducible_leaves = %lld: the number of ranks must divide it (1, 2, 4, ... %lld)",
-      (long long)ranks, (long long)leaf_count, (long long)leaf_count);
+  SYZ_REQUIRE(!grid || !grid->tensor, SYZ_ERR_INPUT,
+              "reproducible: a tensor group sums over several ranks' objects at once, in an order that depends on "
+              "their number: parallel.tensor must be 1");
+  SYZ_REQUIRE(leaf_count > 0 && (leaf_count & (leaf_count - 1)) == 0, SYZ_ERR_INPUT,
+              "reproducible_leaves = %lld is not a power of two", (long long)leaf_count);
+  SYZ_REQUIRE(global_batch % leaf_count == 0, SYZ_ERR_INPUT,
+              "reproducible: reproducible_leaves = %lld does not divide train.global_batch = %lld: take a batch of "
+              "%lld or %lld, or another power of two",
+              (long long)leaf_count, (long long)global_batch,
+              (long long)(global_batch > leaf_count ? global_batch / leaf_count * leaf_count : leaf_count),
+              (long long)((global_batch / leaf_count + 1) * leaf_count));
+  SYZ_REQUIRE(leaf_count % ranks == 0, SYZ_ERR_INPUT,
+              "reproducible: %lld ranks share the batch, which has reproducible_leaves = %lld: the number of ranks "
+              "must divide it (1, 2, 4, ... %lld)",
+              (long long)ranks, (long long)leaf_count, (long long)leaf_count);
 cleanup:
   return st;
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * What becomes of a checkpoint that cannot be used as it is. None is ever removed: a state whose manifest was lost or damaged may be whole.
+ * What becomes of a checkpoint that cannot be used as it is. None is ever removed: a state whose manifest was lost or
+ * damaged may be whole.
  *
- * The run goes on from a good one: the bad ones are renamed to aside-step-N, where neither pruning nor the same step of this run meets them.
- * There is no good one: nothing is touched and the run ends with SYZ_ERR_CHECKPOINT, now and each time that it is tried again.
- * train.recover: a state.h5 that opens, whose checksums of all datasets and attributes hold and which says that it is of this step gets a new
- * manifest;
- * then it is a checkpoint like any other. The user has to ask for it, because a manifest also says that the file is the one that was written last.
+ * The run goes on from a good one: the bad ones are renamed to aside-step-N, where neither pruning nor the same step of
+ * this run meets them. There is no good one: nothing is touched and the run ends with SYZ_ERR_CHECKPOINT, now and each
+ * time that it is tried again. train.recover: a state.h5 that opens, whose checksums of all datasets and attributes
+ * hold and which says that it is of this step gets a new manifest; then it is a checkpoint like any other. The user has
+ * to ask for it, because a manifest also says that the file is the one that was written last.
  */
 #include "recover.h"
 
@@ -29,7 +30,8 @@ syz_status recover_list(checkpoint_store *store, recover_step **list, int *n)
   syz_bcast(store->world, &count, sizeof count, 0);
   *list = syz_alloc("checkpoint list", (size_t)count + 1, sizeof **list);
   SYZ_TRY_ALL(store->world, *list ? SYZ_OK : SYZ_ERR_MEMORY);
-  for (int i = 0; i < listed; i++) (*list)[i] = (recover_step){.step = found[i].step, .has_manifest = found[i].has_manifest};
+  for (int i = 0; i < listed; i++)
+    (*list)[i] = (recover_step){.step = found[i].step, .has_manifest = found[i].has_manifest};
   syz_bcast(store->world, *list, (size_t)count * sizeof **list, 0);
   *n = (int)count;
 cleanup:
@@ -70,23 +72,27 @@ static syz_status adopt(checkpoint_store *store, const recover_step *one, const 
   int64_t bytes = 0;
   uint64_t sum = 0;
   syz_checkpoint_summary about = {0};
-  SYZ_REQUIRE((size_t)snprintf(file, sizeof file, "%s/%s", path, manifest_state_name) < sizeof file, SYZ_ERR_CHECKPOINT, "%s: the name is too long",
-                path);
+  SYZ_REQUIRE((size_t)snprintf(file, sizeof file, "%s/%s", path, manifest_state_name) < sizeof file, SYZ_ERR_CHECKPOINT,
+              "%s: the name is too long", path);
   SYZ_TRY(look_into(store, file, one->step, &about));
   SYZ_TRY(manifest_sum_file(store->world, file, &bytes, &sum));
-  SYZ_TRY_ALL(store->world, syz_comm_rank(store->world) == 0
-                                ? manifest_write(path, manifest_state_name, bytes, sum, &about, store->config->created_by)
-                                : SYZ_OK);
+  SYZ_TRY_ALL(store->world, syz_comm_rank(store->world) == 0 ? manifest_write(path, manifest_state_name, bytes, sum,
+                                                                              &about, store->config->created_by)
+                                                             : SYZ_OK);
   syz_warn("%s: its state holds by its own checksums; its manifest is written again (train.recover)", path);
 cleanup:
   return st;
 }
 
-syz_status recover_check(checkpoint_store *store, const recover_step *one, const char *path, syz_checkpoint_summary *about)
+syz_status recover_check(checkpoint_store *store, const recover_step *one, const char *path,
+                         syz_checkpoint_summary *about)
 {
   syz_status st = SYZ_OK;
-  if (one->has_manifest) st = syz_checkpoint_check(store->world, path, about);
-  else st = syz_error_set(SYZ_ERR_CHECKPOINT, __FILE__, __LINE__, "%s: manifest.json is missing beside %s", path, manifest_state_name);
+  if (one->has_manifest)
+    st = syz_checkpoint_check(store->world, path, about);
+  else
+    st = syz_error_set(SYZ_ERR_CHECKPOINT, __FILE__, __LINE__, "%s: manifest.json is missing beside %s", path,
+                       manifest_state_name);
   if (st != SYZ_ERR_CHECKPOINT || !store->config->recovers) goto cleanup;
   SYZ_TRY(adopt(store, one, path));
   SYZ_TRY(syz_checkpoint_check(store->world, path, about));
@@ -103,10 +109,13 @@ static syz_status set_aside(const checkpoint_store *store, const recover_step *l
   for (int i = 0; i < n; i++) {
     if (!list[i].is_bad) continue;
     SYZ_TRY(manifest_set_aside(store->folder, list[i].step, aside, sizeof aside));
-    syz_warn("the bad checkpoint of step %" PRId64 " is set aside as %s; remove it when it is of no use", list[i].step, aside);
+    syz_warn("the bad checkpoint of step %" PRId64 " is set aside as %s; remove it when it is of no use", list[i].step,
+             aside);
   }
   SYZ_TRY(manifest_clear(store->folder, &n_removed));
-  if (n_removed) syz_info("removed %d checkpoint%s that an earlier run did not finish writing", n_removed, n_removed == 1 ? "" : "s");
+  if (n_removed)
+    syz_info("removed %d checkpoint%s that an earlier run did not finish writing", n_removed,
+             n_removed == 1 ? "" : "s");
 cleanup:
   return st;
 }

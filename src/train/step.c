@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * A step: forward (loss of the global batch), one small reduction that carries everybody's status and requests to stop, backward with the gradient
- * sums under way beside it, norms; if that looks odd, the same again (verify.c); AdamW on this rank's slices, which spreads the new weights, what
- * follows from them in the objective (a teacher), one line of metrics.
+ * A step: forward (loss of the global batch), one small reduction that carries everybody's status and requests to stop,
+ * backward with the gradient sums under way beside it, norms; if that looks odd, the same again (verify.c); AdamW on
+ * this rank's slices, which spreads the new weights, what follows from them in the objective (a teacher), one line of
+ * metrics.
  *
- * What is computed is a function of weights, arrays of the objective, seed and step alone, so a second computation gives the same bits. It begins
- * with everything made anew from what is covered by digests or lies on disk: weights are packed again, objects read again. Tokens that are kept in
- * memory (train.token_cache: memory) are the exception: nothing compares them.
+ * What is computed is a function of weights, arrays of the objective, seed and step alone, so a second computation
+ * gives the same bits. It begins with everything made anew from what is covered by digests or lies on disk: weights are
+ * packed again, objects read again. Tokens that are kept in memory (train.token_cache: memory) are the exception:
+ * nothing compares them.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -80,7 +82,8 @@ typedef struct computed {
   bool is_odd, is_finite; /* the same on every rank */
 } computed;
 
-/* What a loss or a norm that is not finite counts as, where a jump counts as 1. The largest over the ranks decides, so that all leave the step. */
+/* What a loss or a norm that is not finite counts as, where a jump counts as 1. The largest over the ranks decides, so
+ * that all leave the step. */
 enum { NOT_FINITE = 2 };
 
 /* What this rank thinks of the loss, into the flags of the step's reduction. */
@@ -107,14 +110,17 @@ static bool is_norm_odd(const trainer *t, double *norm)
   return all[ODD] > 0 || all[HIGH] != -all[LOW];
 }
 
-/* Forward, backward, sums, norm. Collective; agreed. flags: what the step's reduction said; goes_back when it says that memory is damaged. */
+/* Forward, backward, sums, norm. Collective; agreed. flags: what the step's reduction said; goes_back when it says that
+ * memory is damaged. */
 static syz_status compute(trainer *t, double *flags, computed *out)
 {
   syz_status st = SYZ_OK, local = SYZ_OK;
   syz_objective *o = t->objective;
   const syz_train_config *c = t->config;
   const int64_t s = t->state.step;
-  *out = (computed){.u = {.lr = syz_schedule_lr(s, c->lr, c->lr_min, c->warmup_steps, c->steps), .weight_decay = c->weight_decay, .norm = NAN}};
+  *out = (computed){.u = {.lr = syz_schedule_lr(s, c->lr, c->lr_min, c->warmup_steps, c->steps),
+                          .weight_decay = c->weight_decay,
+                          .norm = NAN}};
   gradients_begin(t->gradients);
   memset(t->scalars.gradient, 0, sizeof t->scalars.gradient);
   local = o->forward(o->self, s, t->scalars.value, &out->result);
@@ -136,8 +142,10 @@ static syz_status compute(trainer *t, double *flags, computed *out)
   syz_timing_end(t->timing);
   syz_timing_begin(t->timing, "optimiser");
   if (t->digests) digests_plant_gradient(t->digests, "gradient", syz_gradients_block(t->gradients));
-  if (c->weight_decay_end != c->weight_decay) out->u.weight_decay = syz_schedule_cosine(s, c->weight_decay, c->weight_decay_end, c->steps);
-  out->u.norm = optimiser_norm(&t->parts, syz_gradients_block(t->gradients), &t->scalars, local == SYZ_OK ? 0 : NAN, t->threads, out->u.group);
+  if (c->weight_decay_end != c->weight_decay)
+    out->u.weight_decay = syz_schedule_cosine(s, c->weight_decay, c->weight_decay_end, c->steps);
+  out->u.norm = optimiser_norm(&t->parts, syz_gradients_block(t->gradients), &t->scalars, local == SYZ_OK ? 0 : NAN,
+                               t->threads, out->u.group);
   if (t->digests && is_norm_odd(t, &out->u.norm)) out->is_odd = true;
   syz_timing_end(t->timing);
   out->is_finite = isfinite(out->u.norm);
@@ -170,7 +178,8 @@ static bool is_damaged(trainer *t)
   return found > DIGEST_SOUND;
 }
 
-/* An odd step again until two computations agree, which is what is taken: *c, with its gradients. Otherwise goes_back. Collective; agreed. */
+/* An odd step again until two computations agree, which is what is taken: *c, with its gradients. Otherwise goes_back.
+ * Collective; agreed. */
 static syz_status compute_again(trainer *t, double *flags, computed *c)
 {
   syz_status st = SYZ_OK;
@@ -196,13 +205,12 @@ static syz_status compute_again(trainer *t, double *flags, computed *c)
     snprintf(t->wrong, sizeof t->wrong, "%d computations gave as many results: %s", n, text);
   } else if (n == 2) {
     if (t->past.bound > 0)
-      syz_info("step %" PRId64 ": loss %.5g (%.5g was expected), gradient norm %.4g: computed again, the same bits", t->state.step, loss,
-               t->past.loss.level + t->past.loss.trend, norm);
+      syz_info("step %" PRId64 ": loss %.5g (%.5g was expected), gradient norm %.4g: computed again, the same bits",
+               t->state.step, loss, t->past.loss.level + t->past.loss.trend, norm);
   } else {
     verify_is_same(t->world, &tried[same == 0 ? 1 : 0], &tried[n - 1], text);
-    syz_warn("step %" PRId64
-             ": a computation gave loss %.9g and gradient norm %.9g; two others gave loss %.9g and gradient norm %.9g, which is taken; %s: "
-             "a processor or its memory made an error there",
+    syz_warn("step %" PRId64 ": a computation gave loss %.9g and gradient norm %.9g; two others gave loss %.9g and "
+             "gradient norm %.9g, which is taken; %s: a processor or its memory made an error there",
              t->state.step, loss, norm, c->result.loss, c->u.norm, text);
   }
 cleanup:
@@ -217,10 +225,12 @@ static syz_status refuse(trainer *t, const computed *c)
   char text[1024] = "";
   if (!isfinite(c->result.loss)) {
     t->objective->describe(t->objective->self, s, text, sizeof text);
-    SYZ_REQUIRE(false, SYZ_ERR_NUMERIC, "step %" PRId64 ": the loss is %g%s%s", s, c->result.loss, text[0] ? ": " : "", text);
+    SYZ_REQUIRE(false, SYZ_ERR_NUMERIC, "step %" PRId64 ": the loss is %g%s%s", s, c->result.loss, text[0] ? ": " : "",
+                text);
   }
   if (describe_gradients(t, text, sizeof text))
-    local = syz_error_set(SYZ_ERR_NUMERIC, __FILE__, __LINE__, "step %" PRId64 ": %s (loss %g)", s, text, c->result.loss);
+    local =
+        syz_error_set(SYZ_ERR_NUMERIC, __FILE__, __LINE__, "step %" PRId64 ": %s (loss %g)", s, text, c->result.loss);
   SYZ_TRY(syz_agree(t->world, local));
   SYZ_REQUIRE(false, SYZ_ERR_NUMERIC, "step %" PRId64 ": the gradient norm is not finite (loss %g)", s, c->result.loss);
 cleanup:
@@ -232,7 +242,8 @@ static void apply(trainer *t, const update *u)
 {
   const syz_train_config *c = t->config;
   const int64_t s = t->state.step;
-  const syz_adamw rule = {.lr = u->lr, .beta1 = c->beta1, .beta2 = c->beta2, .eps = c->eps, .weight_decay = u->weight_decay};
+  const syz_adamw rule = {
+      .lr = u->lr, .beta1 = c->beta1, .beta2 = c->beta2, .eps = c->eps, .weight_decay = u->weight_decay};
   double scale[SYZ_CLIP_GROUPS];
   for (int i = 0; i < SYZ_CLIP_GROUPS; i++) scale[i] = optimiser_clip(u->group[i], c->clip_grad_norm);
   syz_timing_begin(t->timing, "optimiser");
@@ -240,7 +251,8 @@ static void apply(trainer *t, const update *u)
     digests_plant_gradient(t->digests, "summed", syz_gradients_block(t->gradients));
     digests_check_scalars(t->digests);
   }
-  optimiser_update(&t->parts, &rule, s + 1, scale, t->state.weights, syz_gradients_block(t->gradients), &t->scalars, t->threads);
+  optimiser_update(&t->parts, &rule, s + 1, scale, t->state.weights, syz_gradients_block(t->gradients), &t->scalars,
+                   t->threads);
   if (t->digests) digests_note_scalars(t->digests);
   syz_model_pack(t->model, !c->trains_backbones);
   syz_timing_end(t->timing);

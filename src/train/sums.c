@@ -8,7 +8,8 @@ struct syz_sums {
   syz_timing timing;
 };
 
-syz_status syz_sums_create(const syz_grid *grid, const syz_model *model, syz_reduction reduction, int threads, syz_sums **out)
+syz_status syz_sums_create(const syz_grid *grid, const syz_model *model, syz_reduction reduction, int threads,
+                           syz_sums **out)
 {
   syz_status st = SYZ_OK;
   syz_sums *s = syz_alloc("sums of gradients", 1, sizeof *s);

@@ -9,8 +9,20 @@
 #include "parts.h"
 #include "verify.h"
 
-/* What rides in the small reduction of a step: the maximum over ranks of each. ODD: the loss is to be verified; LOW: of minus the loss. */
-typedef enum flag { FLAG_STATUS, FLAG_STOP, FLAG_SAVE, FLAG_TIME, FLAG_WAIT, FLAG_DAMAGE, FLAG_ODD, FLAG_HIGH, FLAG_LOW, FLAGS } flag;
+/* What rides in the small reduction of a step: the maximum over ranks of each. ODD: the loss is to be verified; LOW: of
+ * minus the loss. */
+typedef enum flag {
+  FLAG_STATUS,
+  FLAG_STOP,
+  FLAG_SAVE,
+  FLAG_TIME,
+  FLAG_WAIT,
+  FLAG_DAMAGE,
+  FLAG_ODD,
+  FLAG_HIGH,
+  FLAG_LOW,
+  FLAGS
+} flag;
 
 typedef struct trainer {
   const syz_train_config *config;
@@ -29,8 +41,8 @@ typedef struct trainer {
   checkpoint_store store;
   metrics metrics, validation;
   metrics_line line;
-  syz_status carried;                          /* a failure of rank 0 after the step's last agreement: told at the next */
-  double saved_s, loss;                        /* clock of the last save; of the last step */
+  syz_status carried;   /* a failure of rank 0 after the step's last agreement: told at the next */
+  double saved_s, loss; /* clock of the last save; of the last step */
   double longest_step_s, longest_validation_s; /* so far */
   digests *digests;                            /* NULL: nothing is verified */
   verify_past past;

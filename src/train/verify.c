@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Faults of computing that leave no trace in memory. They show only when the same is computed again, which costs a step, so it is done when a step
- * looks odd: its loss, or the logarithm of its gradient norm, is farther from what was expected than `bound` times the mean absolute error of that
- * expectation. Expected is level + trend of Holt's double exponential smoothing (Holt 1957, ONR Memorandum 52), which follows a falling loss without
- * lagging behind it. Noise with a normal distribution of standard deviation s has a mean absolute deviation of 0.8 s: a bound of 6 is 4.8 s. What
- * decides is the comparison of bits, not the bound: a batch that is really odd gives the same bits again, and the run goes on with them.
+ * Faults of computing that leave no trace in memory. They show only when the same is computed again, which costs a
+ * step, so it is done when a step looks odd: its loss, or the logarithm of its gradient norm, is farther from what was
+ * expected than `bound` times the mean absolute error of that expectation. Expected is level + trend of Holt's double
+ * exponential smoothing (Holt 1957, ONR Memorandum 52), which follows a falling loss without lagging behind it. Noise
+ * with a normal distribution of standard deviation s has a mean absolute deviation of 0.8 s: a bound of 6 is 4.8 s.
+ * What decides is the comparison of bits, not the bound: a batch that is really odd gives the same bits again, and the
+ * run goes on with them.
  *
  * The past is not in checkpoints: it decides what is computed again, never what comes out.
  */
@@ -35,14 +37,18 @@ void series_learn(series *s, double bound, double x)
   const double error = x - expected(s), size = fabs(error);
   const double share = fmax(deviation_share, 1 / (double)(s->n > 0 ? s->n : 1));
   /* One odd value must not make the next ones look normal. */
-  const double most = s->n >= FIRST_VALUES && bound > 0 ? bound * fmax(s->deviation, least_deviation * fabs(s->level)) : size;
+  const double most =
+      s->n >= FIRST_VALUES && bound > 0 ? bound * fmax(s->deviation, least_deviation * fabs(s->level)) : size;
   s->level = expected(s) + level_share * error;
   s->trend += level_share * trend_share * error;
   if (s->n > 0) s->deviation += share * (fmin(size, most) - s->deviation);
   s->n++;
 }
 
-bool verify_is_jump(const verify_past *p, const series *s, double x) { return !isfinite(x) || p->bound == 0 || series_is_jump(s, p->bound, x); }
+bool verify_is_jump(const verify_past *p, const series *s, double x)
+{
+  return !isfinite(x) || p->bound == 0 || series_is_jump(s, p->bound, x);
+}
 
 double verify_log(double norm) { return norm > 0 ? log(norm) : norm == 0 ? -690 : norm; }
 
@@ -63,8 +69,10 @@ static int difference(const signature *a, const signature *b)
   if (a->whole - a->own != b->whole - b->own) return PASSES; /* its gradients of what other ranks sum */
   if (a->own != b->own) return OWN;
   const bool is_same = memcmp(&a->result.loss, &b->result.loss, sizeof a->result.loss) == 0 &&
-                       memcmp(a->result.term, b->result.term, sizeof a->result.term) == 0 && memcmp(&a->norm, &b->norm, sizeof a->norm) == 0 &&
-                       memcmp(a->group, b->group, sizeof a->group) == 0 && memcmp(a->scalar, b->scalar, sizeof a->scalar) == 0;
+                       memcmp(a->result.term, b->result.term, sizeof a->result.term) == 0 &&
+                       memcmp(&a->norm, &b->norm, sizeof a->norm) == 0 &&
+                       memcmp(a->group, b->group, sizeof a->group) == 0 &&
+                       memcmp(a->scalar, b->scalar, sizeof a->scalar) == 0;
   return is_same ? ALIKE : RESULT;
 }
 
@@ -91,7 +99,8 @@ bool verify_is_same(syz_comm *world, const signature *a, const signature *b, cha
     for (int r = 0; r < size && at < VERIFY_TEXT; r++)
       if (all[r].difference == worst && told++ < TOLD)
         at += (size_t)snprintf(text + at, VERIFY_TEXT - at, "%s rank %d on %s", told > 1 ? "," : "", r, all[r].host);
-    if (told > TOLD && at < VERIFY_TEXT) snprintf(text + at, VERIFY_TEXT - at, " and %lld more", (long long)(told - TOLD));
+    if (told > TOLD && at < VERIFY_TEXT)
+      snprintf(text + at, VERIFY_TEXT - at, " and %lld more", (long long)(told - TOLD));
   }
   syz_free(&all);
   return false;

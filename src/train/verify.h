@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Whether a step's loss and gradient norm are what recent steps let expect, and whether two computations of a step are the same. See verify.c. */
+/** Whether a step's loss and gradient norm are what recent steps let expect, and whether two computations of a step are
+ * the same. See verify.c. */
 #pragma once
 
 #include "syzygy/train.h"
@@ -33,6 +34,6 @@ typedef struct signature {
 } signature;
 
 enum { VERIFY_TEXT = 320 };
-/** Whether two computations gave the same on all ranks; otherwise `text` names the ranks and hosts where they first went apart. Collective; the same
- * on every rank. */
+/** Whether two computations gave the same on all ranks; otherwise `text` names the ranks and hosts where they first
+ * went apart. Collective; the same on every rank. */
 bool verify_is_same(syz_comm *world, const signature *a, const signature *b, char text[VERIFY_TEXT]);

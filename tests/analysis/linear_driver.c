@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Driver of test_linear.py: linear_driver TASK FOLDER ROWS WIDTH OPTION... reads FOLDER/x.f32 [rows, width] and what else a task needs, and leaves
- * float64 results in FOLDER. With three ranks and more, rank 1 has no rows.
+ * Driver of test_linear.py: linear_driver TASK FOLDER ROWS WIDTH OPTION... reads FOLDER/x.f32 [rows, width] and what
+ * else a task needs, and leaves float64 results in FOLDER. With three ranks and more, rank 1 has no rows.
  *
  *   pca COMPONENTS SCALAPACK_FROM      -> pca.f64: mean, variance, direction, total; projection.f32 of all rows
- *   softmax CLASSES L2                 <- label.i8, weight.f64 [classes]   -> head.f64: weight, bias; softmax.f64: loss, gradient, iterations
- *   ridge TARGETS ALPHA                <- y.f32 [rows, targets]            -> head.f64; r2.f64 of the training rows
- *   knn K CLASSES                      <- y.f32 [rows, 2], role.u8         -> prediction.f32 [2, rows]: target 0 a number, target 1 a class
+ *   softmax CLASSES L2                 <- label.i8, weight.f64 [classes]   -> head.f64: weight, bias; softmax.f64:
+ * loss, gradient, iterations ridge TARGETS ALPHA                <- y.f32 [rows, targets]            -> head.f64; r2.f64
+ * of the training rows knn K CLASSES                      <- y.f32 [rows, 2], role.u8         -> prediction.f32 [2,
+ * rows]: target 0 a number, target 1 a class
  */
 #include <stdlib.h>
 
@@ -84,7 +85,8 @@ static void run_softmax(const syz_rows *r, int classes, double l2)
 {
   int8_t *label = load("label.i8", (size_t)rows, 1);
   double *weight = load("weight.f64", (size_t)classes, 8);
-  const syz_softmax_options options = {.classes = classes, .class_weight = weight, .l2 = l2, .iterations = 2000, .tolerance = 1e-9};
+  const syz_softmax_options options = {
+      .classes = classes, .class_weight = weight, .l2 = l2, .iterations = 2000, .tolerance = 1e-9};
   syz_softmax_result result;
   syz_linear_head *h = NULL;
   CHECK_OK(syz_softmax_fit(world, r, label + first, &options, &h, &result));
@@ -102,7 +104,8 @@ static void run_softmax(const syz_rows *r, int classes, double l2)
 
 static void run_ridge(const syz_rows *r, int targets, double alpha)
 {
-  float *y = load("y.f32", (size_t)(rows * targets), 4), *prediction = syz_alloc("prediction", (size_t)(rows * targets), 4);
+  float *y = load("y.f32", (size_t)(rows * targets), 4),
+        *prediction = syz_alloc("prediction", (size_t)(rows * targets), 4);
   double r2[8];
   syz_linear_head *h = NULL;
   CHECK_OK(syz_ridge_fit(world, r, targets, y + first * targets, alpha, &h));
@@ -129,7 +132,8 @@ static void run_knn(int64_t k, int classes)
   CHECK_OK(syz_knn_predict(world, compute, rows, width, x + from * width, role, k, 2, target));
   save("prediction.f32", "wb", prediction, (size_t)(2 * rows), 4);
   target[1].classes = classes - 1;
-  CHECK_ERROR(syz_knn_predict(world, compute, rows, width, x + from * width, role, k, 2, target), SYZ_ERR_DATA, "none of 0 ..");
+  CHECK_ERROR(syz_knn_predict(world, compute, rows, width, x + from * width, role, k, 2, target), SYZ_ERR_DATA,
+              "none of 0 ..");
   syz_compute_destroy(&compute);
   syz_free(&y);
   syz_free(&prediction);
@@ -148,7 +152,8 @@ static void refusals(syz_rows *r)
   CHECK_ERROR(syz_pca_fit(world, &none, &(syz_pca_options){3, 1000}, &p), SYZ_ERR_INPUT, "at least 2 rows");
   CHECK_ERROR(syz_ridge_fit(world, &none, 1, &y, 1, &h), SYZ_ERR_INPUT, "at least 2 rows");
   none.n = 0;
-  CHECK_ERROR(syz_softmax_fit(world, &none, NULL, &(syz_softmax_options){.classes = 2}, &h, &result), SYZ_ERR_INPUT, "no row");
+  CHECK_ERROR(syz_softmax_fit(world, &none, NULL, &(syz_softmax_options){.classes = 2}, &h, &result), SYZ_ERR_INPUT,
+              "no row");
   if (syz_comm_rank(world) == syz_comm_size(world) - 1) x[first * width + 1] = NAN;
   CHECK_ERROR(syz_pca_fit(world, r, &(syz_pca_options){3, 1000}, &p), SYZ_ERR_NUMERIC, "column 1");
   CHECK(p == NULL && h == NULL);

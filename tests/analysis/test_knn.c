@@ -43,7 +43,8 @@ static void expect(double *out)
   for (int i = 0; i < ROWS; i++) n += role[i] == SYZ_ROLE_TRAIN;
   for (int e = 0; e < WIDTH; e++) mean[e] /= (double)n;
   for (int i = 0; i < ROWS; i++)
-    for (int e = 0; role[i] == SYZ_ROLE_TRAIN && e < WIDTH; e++) deviation[e] += pow((double)x[i * WIDTH + e] - mean[e], 2);
+    for (int e = 0; role[i] == SYZ_ROLE_TRAIN && e < WIDTH; e++)
+      deviation[e] += pow((double)x[i * WIDTH + e] - mean[e], 2);
   for (int e = 0; e < WIDTH; e++) deviation[e] = deviation[e] > 0 ? sqrt(deviation[e] / (double)n) : 1;
   pair *p = syz_alloc("pairs", ROWS, sizeof *p);
   for (int i = 0; i < ROWS; i++) {
@@ -89,7 +90,8 @@ int main(int argc, char **argv)
   CHECK_EQ(wrong, 0);
   CHECK_LT(worst, 1e-5); /* targets reach 50; one per cent on one of 17 weights moves a prediction by 1e-4 and more */
   CHECK_NEAR((double)prediction[9], (double)target[10], 0);
-  if (syz_comm_rank(world) == 0) printf("worst %.3g, checksum %016llx\n", worst, (unsigned long long)syz_checksum(prediction, sizeof prediction, 0));
+  if (syz_comm_rank(world) == 0)
+    printf("worst %.3g, checksum %016llx\n", worst, (unsigned long long)syz_checksum(prediction, sizeof prediction, 0));
   /* The checksum is the same on 1, 2, 3 and 4 ranks: the first run in a build folder leaves it for the others. */
   if (argc > 1) {
     char text[32], *before = NULL;
@@ -102,7 +104,8 @@ int main(int argc, char **argv)
     syz_free(&before);
   }
   memset(role, SYZ_ROLE_TRAIN, sizeof role);
-  CHECK_ERROR(syz_knn_regress(world, compute, ROWS, WIDTH, x + first * WIDTH, target, role, K, prediction), SYZ_ERR_INPUT, "training and test rows");
+  CHECK_ERROR(syz_knn_regress(world, compute, ROWS, WIDTH, x + first * WIDTH, target, role, K, prediction),
+              SYZ_ERR_INPUT, "training and test rows");
   syz_compute_destroy(&compute);
   int64_t failed = CHECK_RESULT();
   syz_allreduce_i64(world, &failed, 1, SYZ_MAX);

@@ -6,7 +6,8 @@
 static void known_ranks(void)
 {
   /* Ranks 1, 1, 3, 7, 40, 200 and one query without partner. */
-  const syz_pair pair[] = {{5, 0, 0, 1}, {6, 0, 0, 1}, {7, 2, 0, 1}, {-1, 0, 0, NAN}, {8, 6, 0, 1}, {9, 39, 0, 1}, {10, 199, 0, 1}};
+  const syz_pair pair[] = {{5, 0, 0, 1}, {6, 0, 0, 1},  {7, 2, 0, 1},   {-1, 0, 0, NAN},
+                           {8, 6, 0, 1}, {9, 39, 0, 1}, {10, 199, 0, 1}};
   syz_pair_figures r;
   CHECK_OK(syz_pair_score(pair, 7, 1000, &r));
   CHECK_EQ(r.pairs, 6);
@@ -47,7 +48,8 @@ static void nothing(void)
 
 static void r_squared(void)
 {
-  const float y[] = {1, 2, 3, 4}, perfect[] = {1, 2, 3, 4}, mean[] = {2.5f, 2.5f, 2.5f, 2.5f}, off[] = {1, 2, 3, 5}, flat[] = {3, 3, 3, 3};
+  const float y[] = {1, 2, 3, 4}, perfect[] = {1, 2, 3, 4}, mean[] = {2.5f, 2.5f, 2.5f, 2.5f}, off[] = {1, 2, 3, 5},
+              flat[] = {3, 3, 3, 3};
   CHECK_NEAR(syz_r_squared(y, perfect, 4), 1, 0);
   CHECK_NEAR(syz_r_squared(y, mean, 4), 0, 1e-15);
   CHECK_NEAR(syz_r_squared(y, off, 4), 1 - 1.0 / 5, 1e-15);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Search against a full sort in float64: neighbours with order, ties, missing rows, pair ranks, distances; on any rank count. */
+/** Search against a full sort in float64: neighbours with order, ties, missing rows, pair ranks, distances; on any rank
+ * count. */
 #include <stdlib.h>
 
 #include "check.h"
@@ -16,7 +17,8 @@ static syz_random stream;
 
 static table make_table(int64_t n, int64_t width, uint64_t sample)
 {
-  table t = {n, width, syz_alloc("x", (size_t)(n * width), 4), syz_alloc("id", (size_t)n, 8), syz_alloc("valid", (size_t)n, 1)};
+  table t = {n, width, syz_alloc("x", (size_t)(n * width), 4), syz_alloc("id", (size_t)n, 8),
+             syz_alloc("valid", (size_t)n, 1)};
   stream = syz_random_make(7, SYZ_RANDOM_TEST, 0, sample);
   syz_random_fill_normal(&stream, t.x, (size_t)(n * width));
   for (int64_t i = 0; i < n; i++) {
@@ -65,9 +67,10 @@ static int best_first(const void *a, const void *b)
   return p->row < q->row ? -1 : p->row > q->row;
 }
 
-/* One search of all of q in x, compared with the sort. Only what float64 itself cannot tell apart may change places: `close`. */
-static void compare(syz_comm *c, const syz_compute *compute, syz_metric metric, const table *x, const table *q, int64_t k, bool excludes,
-                    bool wants_pairs)
+/* One search of all of q in x, compared with the sort. Only what float64 itself cannot tell apart may change places:
+ * `close`. */
+static void compare(syz_comm *c, const syz_compute *compute, syz_metric metric, const table *x, const table *q,
+                    int64_t k, bool excludes, bool wants_pairs)
 {
   bool is_cosine = metric == SYZ_METRIC_COSINE;
   const double close = 5e-15, single = 1e-7; /* of float64 sums; of scores that are reported in float32 */
@@ -80,13 +83,15 @@ static void compare(syz_comm *c, const syz_compute *compute, syz_metric metric, 
   if (n) memcpy(syz_index_ids(index), x->id + first, (size_t)n * 8);
   if (n) memcpy(syz_index_valid(index), x->valid + first, (size_t)n);
   CHECK_OK(syz_index_seal(index, &valid));
-  for (int64_t i = 0; i < x->n; i++) expected_valid += x->valid[i] && is_usable(x->x + i * x->width, x->width, is_cosine);
+  for (int64_t i = 0; i < x->n; i++)
+    expected_valid += x->valid[i] && is_usable(x->x + i * x->width, x->width, is_cosine);
   CHECK_EQ(valid, expected_valid);
   syz_share(q->n, syz_comm_size(c), syz_comm_rank(c), &q0, &share);
   syz_neighbour *best = syz_alloc("best", (size_t)(share * k), sizeof *best);
   syz_pair *pair = syz_alloc("pair", (size_t)share, sizeof *pair);
   scored *all = syz_alloc("all", (size_t)x->n, sizeof *all);
-  CHECK_OK(syz_index_search(index, q->n, q->x, q->id, &(syz_search_options){k, excludes}, best, wants_pairs ? pair : NULL));
+  CHECK_OK(
+      syz_index_search(index, q->n, q->x, q->id, &(syz_search_options){k, excludes}, best, wants_pairs ? pair : NULL));
   for (int64_t i = 0; i < share; i++) {
     const float *query = q->x + (q0 + i) * q->width;
     int64_t m = 0, partner = -1, larger_low = 0, larger_high = 0;
@@ -94,7 +99,8 @@ static void compare(syz_comm *c, const syz_compute *compute, syz_metric metric, 
     for (int64_t j = 0; j < x->n; j++) {
       bool is_in = is_query_usable && x->valid[j] && is_usable(x->x + j * x->width, x->width, is_cosine);
       if (is_in && partner < 0 && x->id[j] == q->id[q0 + i]) partner = j;
-      if (is_in && !(excludes && x->id[j] == q->id[q0 + i])) all[m++] = (scored){exact_score(query, x->x + j * x->width, x->width, is_cosine), j};
+      if (is_in && !(excludes && x->id[j] == q->id[q0 + i]))
+        all[m++] = (scored){exact_score(query, x->x + j * x->width, x->width, is_cosine), j};
     }
     qsort(all, (size_t)m, sizeof *all, best_first);
     for (int64_t r = 0; r < k; r++) {
@@ -107,7 +113,8 @@ static void compare(syz_comm *c, const syz_compute *compute, syz_metric metric, 
       double own = b->row >= 0 ? exact_score(query, x->x + b->row * x->width, x->width, is_cosine) : NAN;
       double tolerance = single * (is_cosine ? 1 : fabs(own));
       wrong_score += !(fabs(score - own) <= tolerance) || (b->row >= 0 && b->id != x->id[b->row]);
-      wrong_order += b->row != all[r].row && !(fabs(own - all[r].score) <= close * (1 + fabs(own)) && all[r].score != own);
+      wrong_order +=
+          b->row != all[r].row && !(fabs(own - all[r].score) <= close * (1 + fabs(own)) && all[r].score != own);
       /* Descending as reported, too. */
       if (r && best[i * k + r - 1].row >= 0) {
         double before = is_cosine ? (double)best[i * k + r - 1].score : -(double)best[i * k + r - 1].score;
@@ -122,12 +129,12 @@ static void compare(syz_comm *c, const syz_compute *compute, syz_metric metric, 
       larger_high += all[j].score > p - close;
     }
     int64_t not_below = pair[i].larger + pair[i].ties;
-    wrong_pair += pair[i].row != partner ||
-                  (partner >= 0 && (pair[i].larger < larger_low || not_below > larger_high || !(fabs((double)pair[i].score - p) <= single)));
+    wrong_pair += pair[i].row != partner || (partner >= 0 && (pair[i].larger < larger_low || not_below > larger_high ||
+                                                              !(fabs((double)pair[i].score - p) <= single)));
   }
   if (wrong_order || wrong_score || wrong_padding || wrong_pair)
-    fprintf(stderr, "N %lld Q %lld E %lld k %lld: order %d score %d padding %d pair %d\n", (long long)x->n, (long long)q->n, (long long)x->width,
-            (long long)k, wrong_order, wrong_score, wrong_padding, wrong_pair);
+    fprintf(stderr, "N %lld Q %lld E %lld k %lld: order %d score %d padding %d pair %d\n", (long long)x->n,
+            (long long)q->n, (long long)x->width, (long long)k, wrong_order, wrong_score, wrong_padding, wrong_pair);
   CHECK_EQ(wrong_order, 0);
   CHECK_EQ(wrong_score, 0);
   CHECK_EQ(wrong_padding, 0);
@@ -141,7 +148,8 @@ static void compare(syz_comm *c, const syz_compute *compute, syz_metric metric, 
 
 static void sizes(syz_comm *c, const syz_compute *compute)
 {
-  const int64_t rows[] = {1, 2, 767, 768, 769, 2500}, queries[] = {1, 7, 48, 49, 1000, 100}, k[] = {1, 5, 10, 800, 64, 10};
+  const int64_t rows[] = {1, 2, 767, 768, 769, 2500}, queries[] = {1, 7, 48, 49, 1000, 100},
+                k[] = {1, 5, 10, 800, 64, 10};
   for (int i = 0; i < 6; i++) {
     table x = make_table(rows[i], 33 + i, (uint64_t)i), q = make_table(queries[i], 33 + i, (uint64_t)(100 + i));
     compare(c, compute, SYZ_METRIC_COSINE, &x, &q, k[i], false, false);
@@ -151,7 +159,8 @@ static void sizes(syz_comm *c, const syz_compute *compute)
   }
 }
 
-/* Rows that cannot take part: switched off, NaN, infinite, zero; queries of the same kinds; no row at all; no query at all. */
+/* Rows that cannot take part: switched off, NaN, infinite, zero; queries of the same kinds; no row at all; no query at
+ * all. */
 static void unusable(syz_comm *c, const syz_compute *compute)
 {
   table x = make_table(1700, 24, 3), q = make_table(60, 24, 4), none = make_table(0, 24, 5);
@@ -191,7 +200,8 @@ static void pairs(syz_comm *c, const syz_compute *compute)
   free_table(&q);
 }
 
-/* Equal rows everywhere: scores must be equal in the last bit wherever they stand in a tile, neighbours in row order, partners tie with all. */
+/* Equal rows everywhere: scores must be equal in the last bit wherever they stand in a tile, neighbours in row order,
+ * partners tie with all. */
 static void collapsed(syz_comm *c, const syz_compute *compute)
 {
   int64_t n = 2000, width = 40, k = 30, share, q0, first, mine;
@@ -224,9 +234,9 @@ static void collapsed(syz_comm *c, const syz_compute *compute)
 }
 
 /*
- * Neighbours that rounding to bfloat16 puts last. Rows are mirrored about 0, so that nothing is shifted. Half of the numbers of the winner lie just
- * below the middle of two bfloat16 numbers, and lose 2^-9 there; those of the others, farther from the query by little, just above it, and gain as
- * much.
+ * Neighbours that rounding to bfloat16 puts last. Rows are mirrored about 0, so that nothing is shifted. Half of the
+ * numbers of the winner lie just below the middle of two bfloat16 numbers, and lose 2^-9 there; those of the others,
+ * farther from the query by little, just above it, and gain as much.
  */
 static void against_rounding(syz_comm *c, const syz_compute *compute, syz_metric metric)
 {
@@ -236,7 +246,8 @@ static void against_rounding(syz_comm *c, const syz_compute *compute, syz_metric
   for (int64_t i = 0; i < PAIRS; i++)
     for (int64_t e = 0; e < WIDTH; e++) {
       const bool is_winner = i == LOSERS, is_upper = e < WIDTH / 2;
-      const float near = is_winner ? middle - little : middle + little, far = is_winner ? 0.5f : 0.5f - little * (float)(4 + i);
+      const float near = is_winner ? middle - little : middle + little,
+                  far = is_winner ? 0.5f : 0.5f - little * (float)(4 + i);
       const float v = i > LOSERS ? 1.0f : is_upper ? near : far;
       x.x[i * WIDTH + e] = v;
       x.x[(PAIRS + i) * WIDTH + e] = -v;
@@ -247,7 +258,8 @@ static void against_rounding(syz_comm *c, const syz_compute *compute, syz_metric
   free_table(&q);
 }
 
-/* Two heaps of rows that differ by parts in a million, some of them not at all: bounds decide nothing within a heap, and lists overflow. */
+/* Two heaps of rows that differ by parts in a million, some of them not at all: bounds decide nothing within a heap,
+ * and lists overflow. */
 static void near_copies(syz_comm *c, const syz_compute *compute)
 {
   const int64_t n = 1800, width = 37;
@@ -268,7 +280,8 @@ static void near_copies(syz_comm *c, const syz_compute *compute)
   free_table(&q);
 }
 
-/* Lengths from 1e-30 to 1e30, far from zero, of one number and of two: what float32 cannot hold is found all the same. */
+/* Lengths from 1e-30 to 1e30, far from zero, of one number and of two: what float32 cannot hold is found all the same.
+ */
 static void extremes(syz_comm *c, const syz_compute *compute)
 {
   for (int64_t width = 1; width <= 3; width++) {
@@ -277,7 +290,8 @@ static void extremes(syz_comm *c, const syz_compute *compute)
       for (int64_t e = 0; e < width; e++) x.x[i * width + e] *= powf(10, (float)(i % 61) - 30);
     for (int64_t i = 0; i < 97; i++)
       for (int64_t e = 0; e < width; e++) q.x[i * width + e] *= powf(10, (float)(i % 75) - 37);
-    if (width > 1) compare(c, compute, SYZ_METRIC_COSINE, &x, &q, 7, false, false); /* cosines of one number are all 1 or -1 */
+    if (width > 1)
+      compare(c, compute, SYZ_METRIC_COSINE, &x, &q, 7, false, false); /* cosines of one number are all 1 or -1 */
     compare(c, compute, SYZ_METRIC_EUCLIDEAN, &x, &q, 7, false, false);
     for (int64_t e = 0; e < 900 * width; e++) x.x[e] = 1000 + 0.01f * (float)(e * 7919 % 900);
     for (int64_t e = 0; e < 97 * width; e++) q.x[e] = 1001 + 0.05f * (float)e;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Loaded before the program (LD_PRELOAD): prints the hints with which files are opened through MPI-IO, and how many collective transfers each rank
- * has made. For test_io.py. */
+/** Loaded before the program (LD_PRELOAD): prints the hints with which files are opened through MPI-IO, and how many
+ * collective transfers each rank has made. For test_io.py. */
 #include <mpi.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * A child that decodes: each thing it must not do is tried without and with the confinement. Without, it must work; otherwise the test shows nothing.
+ * A child that decodes: each thing it must not do is tried without and with the confinement. Without, it must work;
+ * otherwise the test shows nothing.
  */
 #define _GNU_SOURCE /* anonymous mappings, O_TMPFILE */
 #include <errno.h>
@@ -54,7 +55,10 @@ static bool make_process(void)
 }
 static bool make_socket(void) { return socket(AF_INET, SOCK_STREAM, 0) >= 0; }
 static bool kill_parent(void) { return kill(getppid(), 0) == 0; }
-static bool map_code(void) { return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED; }
+static bool map_code(void)
+{
+  return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED;
+}
 static bool ask_to_stop(void)
 {
   static const int signals[] = {SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGHUP};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Input from outside must be a regular file: what else lies under a name is refused by its kind, and nobody waits for a FIFO's other end. */
+/** Input from outside must be a regular file: what else lies under a name is refused by its kind, and nobody waits for
+ * a FIFO's other end. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>

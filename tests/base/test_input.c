@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Input files: types and ranges are strict, mistakes are named with file, line and nearest key, the resolved text reads back. */
+/** Input files: types and ranges are strict, mistakes are named with file, line and nearest key, the resolved text
+ * reads back. */
 #include <stdlib.h>
 
 #include "check.h"
 
-static const syz_key keys[] = {
-    {"seed", SYZ_KEY_INT, "7", "", 0, 9e15, NULL, 1, "Seed."},
-    {"train.lr", SYZ_KEY_REAL, "1e-4", "", 0, 1, NULL, 1, "Learning rate."},
-    {"train.steps", SYZ_KEY_INT, "100", "steps", 1, 1e9, NULL, 1, "Steps."},
-    {"train.freeze_backbones", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, 1, "Freeze."},
-    {"data.path", SYZ_KEY_LIST, "", "", 0, 0, NULL, 3, "Paths."},
-    {"data.split", SYZ_KEY_CHOICE, "train", "", 0, 0, "train|test|all", 3, "Split."},
-    {"output.dir", SYZ_KEY_TEXT, "", "", 0, 0, NULL, 2, "Folder."},
-    {"model.image.dim", SYZ_KEY_INT, "1024", "", 1, 65536, NULL, 1, "Width."},
-    {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
+static const syz_key keys[] = {{"seed", SYZ_KEY_INT, "7", "", 0, 9e15, NULL, 1, "Seed."},
+                               {"train.lr", SYZ_KEY_REAL, "1e-4", "", 0, 1, NULL, 1, "Learning rate."},
+                               {"train.steps", SYZ_KEY_INT, "100", "steps", 1, 1e9, NULL, 1, "Steps."},
+                               {"train.freeze_backbones", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, 1, "Freeze."},
+                               {"data.path", SYZ_KEY_LIST, "", "", 0, 0, NULL, 3, "Paths."},
+                               {"data.split", SYZ_KEY_CHOICE, "train", "", 0, 0, "train|test|all", 3, "Split."},
+                               {"output.dir", SYZ_KEY_TEXT, "", "", 0, 0, NULL, 2, "Folder."},
+                               {"model.image.dim", SYZ_KEY_INT, "1024", "", 1, 65536, NULL, 1, "Width."},
+                               {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 static const syz_key *const table[] = {keys};
 
 static syz_status parse(const char *text, syz_input **in)
@@ -32,7 +32,9 @@ int main(void)
   CHECK(!syz_input_is_given(in, "train.lr"));
   CHECK_EQ(syz_input_list_size(in, "data.path"), 0);
 
-  CHECK_OK(parse("seed: 12345678901\ntrain: {lr: 2.5e-3, steps: 7}\ndata:\n  path: [a b.h5, \"c,d\"]\n  split: all\nmodel: {image: {dim: 64}}\n", &in));
+  CHECK_OK(parse("seed: 12345678901\ntrain: {lr: 2.5e-3, steps: 7}\ndata:\n  path: [a b.h5, \"c,d\"]\n  split: "
+                 "all\nmodel: {image: {dim: 64}}\n",
+                 &in));
   CHECK(syz_input_int(in, "seed") == INT64_C(12345678901));
   CHECK_NEAR(syz_input_real(in, "train.lr"), 2.5e-3, 0);
   CHECK_EQ(syz_input_list_size(in, "data.path"), 2);
@@ -49,10 +51,12 @@ int main(void)
   syz_free(&section);
   syz_free(&again);
 
-  CHECK_ERROR(parse("train:\n  stepz: 7\n", &in), SYZ_ERR_INPUT, "run.yaml:2: unknown key \"train.stepz\"; the nearest known one is \"train.steps\"");
+  CHECK_ERROR(parse("train:\n  stepz: 7\n", &in), SYZ_ERR_INPUT,
+              "run.yaml:2: unknown key \"train.stepz\"; the nearest known one is \"train.steps\"");
   CHECK_ERROR(parse("data:\n  lr: 1\n", &in), SYZ_ERR_INPUT, "\"train.lr\"");
   CHECK_ERROR(parse("trian:\n  lr: 1\n", &in), SYZ_ERR_INPUT, "run.yaml:1: unknown section \"trian\"");
-  CHECK_ERROR(parse("seed: 1\ntrain: {lr: 0.1}\nseed: 2\n", &in), SYZ_ERR_INPUT, "run.yaml:3: key \"seed\" repeated; it stands in line 1");
+  CHECK_ERROR(parse("seed: 1\ntrain: {lr: 0.1}\nseed: 2\n", &in), SYZ_ERR_INPUT,
+              "run.yaml:3: key \"seed\" repeated; it stands in line 1");
   CHECK_ERROR(parse("train: {lr: 0.1}\ntrain: {steps: 2}\n", &in), SYZ_ERR_INPUT, "section \"train\" repeated");
   /* A zero byte in a quoted text would hide what is behind it. */
   CHECK_ERROR(parse("train:\n  steps: \"5\\0junk\"\n", &in), SYZ_ERR_INPUT, "run.yaml:2: a zero byte");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Memory is aligned, zeroed and counted; arenas plan before they hand out; bfloat16 rounds right for every value there is. */
+/** Memory is aligned, zeroed and counted; arenas plan before they hand out; bfloat16 rounds right for every value there
+ * is. */
 #include "check.h"
 
 int main(void)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Nothing is written, replaced or removed through a symbolic link; what a link points to stays as it is; a FIFO is refused without waiting. */
+/** Nothing is written, replaced or removed through a symbolic link; what a link points to stays as it is; a FIFO is
+ * refused without waiting. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -32,7 +33,8 @@ static void test_files(void)
   int fd = 7;
   CHECK_OK(syz_file_write(at(0, "victim"), "precious", 8));
   link_to("victim", "link");
-  CHECK_ERROR(syz_file_open(at(0, "link"), O_WRONLY | O_CREAT | O_TRUNC, &fd), SYZ_ERR_WRITE, "/link is a symbolic link (to ");
+  CHECK_ERROR(syz_file_open(at(0, "link"), O_WRONLY | O_CREAT | O_TRUNC, &fd), SYZ_ERR_WRITE,
+              "/link is a symbolic link (to ");
   CHECK_EQ(fd, -1);
   CHECK_ERROR(syz_refuse_link(at(0, "link")), SYZ_ERR_WRITE, "symbolic link");
   CHECK_OK(syz_refuse_link(at(0, "victim")));
@@ -74,11 +76,13 @@ static void test_folders(void)
   CHECK(holds("elsewhere/manifest.json", "theirs") && holds("elsewhere/state.h5", "theirs"));
   link_to("elsewhere/state.h5", "runs/checkpoints/step/state.h5");
   CHECK_OK(syz_file_write(at(0, "run/checkpoints/step/manifest.json"), "ours", 4));
-  CHECK_OK(syz_remove_folder(at(0, "run/checkpoints/step"), "manifest.json")); /* the name goes, not what it points to */
+  CHECK_OK(
+      syz_remove_folder(at(0, "run/checkpoints/step"), "manifest.json")); /* the name goes, not what it points to */
   CHECK(access(at(0, "run/checkpoints/step"), F_OK) != 0 && holds("elsewhere/state.h5", "theirs"));
   CHECK_OK(syz_remove_folder(at(0, "run/checkpoints/step"), "manifest.json"));
   CHECK_OK(syz_make_folder(at(0, "run/checkpoints/deep/er")));
-  CHECK_ERROR(syz_remove_folder(at(0, "run/checkpoints/deep"), "manifest.json"), SYZ_ERR_WRITE, "deep/er: cannot remove");
+  CHECK_ERROR(syz_remove_folder(at(0, "run/checkpoints/deep"), "manifest.json"), SYZ_ERR_WRITE,
+              "deep/er: cannot remove");
 }
 
 /* The digest of a file is the same in any number of shares, and another one after any change. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Counter-based random numbers: published answers, moments, independence of purposes, and a shuffle that is a bijection. */
+/** Counter-based random numbers: published answers, moments, independence of purposes, and a shuffle that is a
+ * bijection. */
 #include <stdlib.h>
 
 #include "check.h"
@@ -11,7 +12,8 @@ static void known_answers(void)
   syz_random zero = {0};
   syz_random_block(&zero, 0, w);
   CHECK(w[0] == 0x6627e8d5u && w[1] == 0xe169c58du && w[2] == 0xbc57ac4cu && w[3] == 0x9b00dbd8u);
-  syz_random pi = {.seed = UINT64_C(0x299f31d0a4093822), .sample = UINT64_C(0x70734413198a2e), .purpose = 0x03, .step = 0x85a308d3u};
+  syz_random pi = {
+      .seed = UINT64_C(0x299f31d0a4093822), .sample = UINT64_C(0x70734413198a2e), .purpose = 0x03, .step = 0x85a308d3u};
   syz_random_block(&pi, 0x243f6a88u, w);
   CHECK(w[0] == 0xd16cfe09u && w[1] == 0x94fdccebu && w[2] == 0x5001e420u && w[3] == 0x24126ea1u);
 }
@@ -101,7 +103,8 @@ static void streams_differ(void)
     syz_random r = syz_random_make(5, purpose[i], 1, 2);
     seen[n++] = syz_random_u32(&r, 0);
   }
-  const uint64_t sample[] = {0, 1, UINT64_C(1) << 32, UINT64_C(1) << 40, UINT64_C(39627788403084375), UINT64_C(39627788403084376), UINT64_MAX};
+  const uint64_t sample[] = {
+      0, 1, UINT64_C(1) << 32, UINT64_C(1) << 40, UINT64_C(39627788403084375), UINT64_C(39627788403084376), UINT64_MAX};
   for (size_t i = 0; i < sizeof sample / sizeof *sample; i++) {
     syz_random r = syz_random_make(5, SYZ_RANDOM_TEST, 9, sample[i]);
     seen[n++] = syz_random_u32(&r, 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Agreement: whichever ranks fail, all leave with the worst code and the message of the lowest rank that had it. A rank without memory in the middle
- * of a set-up of several groups leaves nobody waiting and no block behind.
+ * Agreement: whichever ranks fail, all leave with the worst code and the message of the lowest rank that had it. A rank
+ * without memory in the middle of a set-up of several groups leaves nobody waiting and no block behind.
  */
 #include <stdlib.h>
 
@@ -14,7 +14,10 @@ enum { HAS_FAULTS = 1 };
 enum { HAS_FAULTS = 0 };
 #endif
 
-static syz_status fail(syz_status code, int rank) { return syz_error_set(code, __FILE__, __LINE__, "shard %d: bad row", rank); }
+static syz_status fail(syz_status code, int rank)
+{
+  return syz_error_set(code, __FILE__, __LINE__, "shard %d: bad row", rank);
+}
 
 static syz_status collective(syz_comm *c, int failing, syz_status code)
 {
@@ -26,7 +29,8 @@ cleanup:
   return st;
 }
 
-/* The last rank has no memory for its first block, its second, ... until there are no more. Without injected faults the first try succeeds. */
+/* The last rank has no memory for its first block, its second, ... until there are no more. Without injected faults the
+ * first try succeeds. */
 static void starve(syz_comm *c)
 {
   const int64_t before = (int64_t)syz_memory_get().live_blocks;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Collectives against what they must give, for uneven and empty parts; the grid; messages under way; nodes and what their ranks share; the timing table. */
+/** Collectives against what they must give, for uneven and empty parts; the grid; messages under way; nodes and what
+ * their ranks share; the timing table. */
 #include <stdlib.h>
 
 #include "check.h"

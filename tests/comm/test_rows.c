@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Rows that a group holds together: gathered and summed for uneven and empty shares and for more than a stage; tensor groups of the grid. */
+/** Rows that a group holds together: gathered and summed for uneven and empty shares and for more than a stage; tensor
+ * groups of the grid. */
 #include <stdlib.h>
 
 #include "check.h"
@@ -20,7 +21,8 @@ static void check_rows(syz_comm *c, const int64_t rows[RANKS_MAX], int64_t width
     all += rows[r];
   }
   const int64_t n = all * width;
-  float *x = syz_alloc("x", (size_t)(n + GUARD), sizeof *x), *stage = syz_alloc("stage", SYZ_ROWS_STAGE + GUARD, sizeof *stage);
+  float *x = syz_alloc("x", (size_t)(n + GUARD), sizeof *x),
+        *stage = syz_alloc("stage", SYZ_ROWS_STAGE + GUARD, sizeof *stage);
   for (int64_t i = 0; i < GUARD; i++) x[n + i] = stage[SYZ_ROWS_STAGE + i] = 5;
   for (int64_t i = 0; i < n; i++) x[i] = i / width >= first && i / width < first + rows[rank] ? part_of(3, i) : -1;
   syz_rows_gather(c, x, rows, (size_t)width * sizeof *x);
@@ -46,7 +48,8 @@ static void check_order(syz_comm *c)
   enum { WIDTH = 37 };
   int64_t rows[RANKS_MAX];
   for (int r = 0; r < ranks; r++) rows[r] = 2;
-  float *x = syz_alloc("x", (size_t)(2 * ranks * WIDTH), sizeof *x), *stage = syz_alloc("stage", SYZ_ROWS_STAGE, sizeof *stage);
+  float *x = syz_alloc("x", (size_t)(2 * ranks * WIDTH), sizeof *x),
+        *stage = syz_alloc("stage", SYZ_ROWS_STAGE, sizeof *stage);
   for (int i = 0; i < 2 * ranks * WIDTH; i++) x[i] = (float)(pow(10, rank % 4) * sin(1.3 * rank + i % WIDTH));
   syz_rows_reduce_scatter(c, x, rows, WIDTH, stage);
   for (int i = 0; i < 2 * WIDTH; i++) {
@@ -65,7 +68,9 @@ static void check_groups(syz_comm *world, syz_towers towers, int tensor, int ima
   CHECK_OK(syz_grid_create(world, towers, 3, 1, &g));
   CHECK_OK(syz_grid_split_tensor(&g, tensor));
   CHECK_EQ(g.image_ranks, image_ranks);
-  CHECK_EQ(syz_comm_size(g.data), towers == SYZ_TOWERS_TOGETHER ? ranks : g.has_image ? image_ranks : ranks - image_ranks);
+  CHECK_EQ(syz_comm_size(g.data), towers == SYZ_TOWERS_TOGETHER ? ranks
+                                  : g.has_image                 ? image_ranks
+                                                                : ranks - image_ranks);
   if (tensor == 1) {
     CHECK(!g.tensor);
   } else {
@@ -96,8 +101,11 @@ int main(int argc, char **argv)
   CHECK_OK(syz_comm_start(&argc, &argv, &c));
   rank = syz_comm_rank(c);
   ranks = syz_comm_size(c);
-  static const int64_t rows[][RANKS_MAX] = {
-      {1, 1, 1, 1, 1, 1, 1, 1}, {3, 0, 7, 2, 0, 0, 5, 1}, {0, 0, 4, 0, 0, 3, 0, 0}, {0}, {900, 301, 0, 257, 1, 128, 0, 513}};
+  static const int64_t rows[][RANKS_MAX] = {{1, 1, 1, 1, 1, 1, 1, 1},
+                                            {3, 0, 7, 2, 0, 0, 5, 1},
+                                            {0, 0, 4, 0, 0, 3, 0, 0},
+                                            {0},
+                                            {900, 301, 0, 257, 1, 128, 0, 513}};
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     check_rows(c, rows[i], 1);
     check_rows(c, rows[i], 513); /* up to three and a half stages */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The book of time: what a phase spends inside MPI is kept apart from its own work on every rank, a restart forgets what was before, and
- * timing.json says both.
+ * The book of time: what a phase spends inside MPI is kept apart from its own work on every rank, a restart forgets
+ * what was before, and timing.json says both.
  *
  * Each rank works for another time and then waits for the slowest: the waiting has to be found as time inside MPI.
  */
@@ -45,7 +45,8 @@ static void books(syz_comm *c)
   syz_barrier(c);
   const double waited = phases(&t, c);
   CHECK(t.n == 2 && t.count[0] == 1 && t.count[1] == 1);
-  CHECK_NEAR(t.within[0], waited, 2e-3); /* a busy machine may stop us between two readings of the clock, seldom for long */
+  CHECK_NEAR(t.within[0], waited,
+             2e-3); /* a busy machine may stop us between two readings of the clock, seldom for long */
   CHECK_GT(t.seconds[0] - t.within[0], 1e-3 * UNIT_MS * rank - 0.001);
   CHECK_NEAR(t.within[1], 0, 0);
   CHECK_GT(t.seconds[1], 1e-3 * UNIT_MS - 0.001);
@@ -68,7 +69,8 @@ static void books(syz_comm *c)
 static const cJSON *phase_of(const cJSON *root, const char *name)
 {
   const cJSON *p;
-  cJSON_ArrayForEach(p, cJSON_GetObjectItem(root, "phases")) if (strcmp(cJSON_GetObjectItem(p, "phase")->valuestring, name) == 0) return p;
+  cJSON_ArrayForEach(p, cJSON_GetObjectItem(root, "phases")) if (strcmp(cJSON_GetObjectItem(p, "phase")->valuestring,
+                                                                        name) == 0) return p;
   return NULL;
 }
 

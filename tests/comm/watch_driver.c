@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * What a watchdog may meet, played by real ranks: watch_driver LIMIT_S CASE. Ends with 0 when nothing was found, with 7 when the watchdog ended it. The
- * driver, test_watch.py, knows what is right for each case.
+ * What a watchdog may meet, played by real ranks: watch_driver LIMIT_S CASE. Ends with 0 when nothing was found, with 7
+ * when the watchdog ended it. The driver, test_watch.py, knows what is right for each case.
  */
 #define _GNU_SOURCE
 
@@ -51,7 +51,6 @@ static void stop(void) { raise(SIGSTOP); }
 static void die(void) { raise(SIGKILL); }
 static void slow_work(void) { work_on(4); }
 
-
 static void wait_for_ever(void)
 {
   static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -71,7 +70,8 @@ static void slow_read(void)
   close(fd);
 }
 
-/* The kernel holds the parent of vfork in an uninterruptible sleep until the child ends: as a file system that does not answer for a while. */
+/* The kernel holds the parent of vfork in an uninterruptible sleep until the child ends: as a file system that does not
+ * answer for a while. */
 static void in_kernel(void)
 {
   struct timespec t = {.tv_sec = (time_t)(4 * limit_s)};
@@ -100,10 +100,11 @@ typedef struct scenario {
   bool in_library;     /* the others wait in MPI that a library calls */
 } scenario;
 
-static const scenario scenarios[] = {{"spin", spin, false},        {"stop", stop, false},          {"wait", wait_for_ever, false},
-                                     {"die", die, false},          {"work", slow_work, false},     {"read", slow_read, false},
-                                     {"kernel", in_kernel, false}, {"grow", growing_steps, false}, {"long", long_step, false},
-                                     {"library", slow_work, true}, {"library-spin", spin, true},   {"library-stop", stop, true}};
+static const scenario scenarios[] = {
+    {"spin", spin, false},        {"stop", stop, false},          {"wait", wait_for_ever, false},
+    {"die", die, false},          {"work", slow_work, false},     {"read", slow_read, false},
+    {"kernel", in_kernel, false}, {"grow", growing_steps, false}, {"long", long_step, false},
+    {"library", slow_work, true}, {"library-spin", spin, true},   {"library-stop", stop, true}};
 
 /* Two ranks that each wait for what the other never sends. */
 static void deadlock(void)

@@ -3,11 +3,12 @@
  * What crops and masks are made of, as raw files for test_crops.py and test_masks.py.
  *
  *   augment_driver blur IMAGE TOP LEFT SIZE SIGMA OUT      float32 [152,152] -> float32 [size,size]
- *   augment_driver draws SEED GROUP CROP P_BLUR P_NOISE N OUT   float64 [N,11]: top, left, turns, flips, blur, noise of places 0 .. N-1
- *   augment_driver make IMAGE SEED GROUP CROP SIZE N OUT   per place: float64 [11] draw, float32 [3,3,size,size] cut, with noise, planes
- *   augment_driver set PATH SEED SIZE BLUR NOISE OUT       through a loader, every object of a file: int64 number, float64 [11], float32 [3,size,size]
- *   augment_driver blocks CROPS SIDE PROBABILITY RATIO_MIN RATIO_MAX ASPECT_MIN SEED STEPS OUT   uint8 [steps,crops,side,side]
- *   augment_driver runs TOKENS RUNS WIDTH SEED N OUT       uint8 [N,tokens]
+ *   augment_driver draws SEED GROUP CROP P_BLUR P_NOISE N OUT   float64 [N,11]: top, left, turns, flips, blur, noise of
+ * places 0 .. N-1 augment_driver make IMAGE SEED GROUP CROP SIZE N OUT   per place: float64 [11] draw, float32
+ * [3,3,size,size] cut, with noise, planes augment_driver set PATH SEED SIZE BLUR NOISE OUT       through a loader,
+ * every object of a file: int64 number, float64 [11], float32 [3,size,size] augment_driver blocks CROPS SIDE
+ * PROBABILITY RATIO_MIN RATIO_MAX ASPECT_MIN SEED STEPS OUT   uint8 [steps,crops,side,side] augment_driver runs TOKENS
+ * RUNS WIDTH SEED N OUT       uint8 [N,tokens]
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,7 +56,8 @@ static void make(const char *path, uint64_t seed, int group, int64_t crop, int64
                          .quarter_turns = true};
   a.size[group] = size;
   a.count[group] = crop + 1;
-  static float image[SYZ_BANDS * S * S], cut[SYZ_BANDS * S * S], planes[SYZ_BANDS * S * S], scratch[(SYZ_BANDS + 1) * S * S];
+  static float image[SYZ_BANDS * S * S], cut[SYZ_BANDS * S * S], planes[SYZ_BANDS * S * S],
+      scratch[(SYZ_BANDS + 1) * S * S];
   if (syz_crop_scratch(&a) * sizeof *scratch > sizeof scratch || !syz_crops_are_sound(&a)) exit(10);
   get(path, image, SYZ_BANDS * S * S);
   for (int64_t place = 0; place < n; place++) {
@@ -82,9 +84,14 @@ static syz_status set(int *argc, char ***argv)
   SYZ_TRY(syz_comm_start(argc, argv, &world));
   SYZ_TRY(syz_shardset_open(world, 1, &path, SYZ_SPLIT_ALL, false, &s));
   int64_t n = syz_shardset_size(s), size = whole((*argv)[4]);
-  syz_crops_augment a = {
-      .size = {size}, .count = {1}, .blur_first = real((*argv)[5]), .noise_first = real((*argv)[6]), .flips = true, .quarter_turns = true};
-  syz_loader_config c = {.sampler = {n, n, (uint64_t)whole((*argv)[3]), true}, .count = n, .last_step = 1, .crops = &a, .ahead = 1};
+  syz_crops_augment a = {.size = {size},
+                         .count = {1},
+                         .blur_first = real((*argv)[5]),
+                         .noise_first = real((*argv)[6]),
+                         .flips = true,
+                         .quarter_turns = true};
+  syz_loader_config c = {
+      .sampler = {n, n, (uint64_t)whole((*argv)[3]), true}, .count = n, .last_step = 1, .crops = &a, .ahead = 1};
   SYZ_TRY(syz_loader_create(s, &c, &l));
   SYZ_TRY(syz_loader_next(l, &b, NULL));
   for (int64_t i = 0; i < n; i++) {
@@ -128,7 +135,9 @@ int main(int argc, char **argv)
     int group = (int)whole(argv[3]);
     int64_t crop = whole(argv[4]);
     syz_crops_augment a = {.size = {144, 60}, .count = {2, 8}, .flips = true, .quarter_turns = true};
-    *(group ? &a.blur_local : crop ? &a.blur_global : &a.blur_first) = blur; /* the others stay 0: the right one must be used */
+    *(group  ? &a.blur_local
+      : crop ? &a.blur_global
+             : &a.blur_first) = blur; /* the others stay 0: the right one must be used */
     *(group ? &a.noise_local : crop ? &a.noise_global : &a.noise_first) = noise;
     for (int64_t place = 0; place < whole(argv[7]); place++) {
       crop_draw d;
@@ -143,13 +152,15 @@ int main(int argc, char **argv)
       return 3;
     }
   } else if (!strcmp(mode, "blocks") && argc == 11) {
-    const syz_block_masks m = {whole(argv[2]), whole(argv[3]), real(argv[4]), real(argv[5]), real(argv[6]), real(argv[7])};
+    const syz_block_masks m = {whole(argv[2]), whole(argv[3]), real(argv[4]),
+                               real(argv[5]),  real(argv[6]),  real(argv[7])};
     blocks(&m, (uint64_t)whole(argv[8]), whole(argv[9]));
   } else if (!strcmp(mode, "runs")) {
     int64_t tokens = whole(argv[2]);
     uint8_t *mask = malloc((size_t)tokens);
     for (int64_t place = 0; place < whole(argv[6]); place++) {
-      if (syz_run_mask(tokens, whole(argv[3]), whole(argv[4]), (uint64_t)whole(argv[5]), 2, place, mask) != whole(argv[3]) * whole(argv[4]))
+      if (syz_run_mask(tokens, whole(argv[3]), whole(argv[4]), (uint64_t)whole(argv[5]), 2, place, mask) !=
+          whole(argv[3]) * whole(argv[4]))
         return 10;
       put(mask, (size_t)tokens, 1);
     }

@@ -2,7 +2,8 @@
 /**
  * For the Python tests: what syz_foreign_* or syz_shardset_* make of a file, as raw arrays in a folder.
  *
- *     objects_driver foreign FILE FOLDER      objects_driver set FILE FOLDER      objects_driver fixture FOLDER SEED N PER_SHARD
+ *     objects_driver foreign FILE FOLDER      objects_driver set FILE FOLDER      objects_driver fixture FOLDER SEED N
+ * PER_SHARD
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -116,10 +117,13 @@ int main(int argc, char **argv)
   syz_status st = SYZ_ERR_INPUT;
   bool is_set = argc == 4 && !strcmp(argv[1], "set"); /* starting MPI takes half a second */
   if (is_set && syz_comm_start(&argc, &argv, &world) != SYZ_OK) return 1;
-  if (argc == 4 && !strcmp(argv[1], "foreign")) st = dump_foreign(argv[2], argv[3]);
-  else if (is_set) st = dump_set(world, argv[2], argv[3]);
+  if (argc == 4 && !strcmp(argv[1], "foreign"))
+    st = dump_foreign(argv[2], argv[3]);
+  else if (is_set)
+    st = dump_set(world, argv[2], argv[3]);
   else if (argc == 6 && !strcmp(argv[1], "fixture"))
-    st = syz_fixture_shards(argv[2], strtoull(argv[3], NULL, 10), strtoll(argv[4], NULL, 10), strtoll(argv[5], NULL, 10));
+    st = syz_fixture_shards(argv[2], strtoull(argv[3], NULL, 10), strtoll(argv[4], NULL, 10),
+                            strtoll(argv[5], NULL, 10));
   if (st != SYZ_OK) fprintf(stderr, "%s\n", syz_error_text());
   if (is_set) syz_comm_finish(&world);
   return (int)st;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Loaded before the program (LD_PRELOAD): the first SLOW_FILE_READS calls of pread of every process take SLOW_FILE_MS each, as on a loaded file
- * system. For test_h5_hostile.py.
+ * Loaded before the program (LD_PRELOAD): the first SLOW_FILE_READS calls of pread of every process take SLOW_FILE_MS
+ * each, as on a loaded file system. For test_h5_hostile.py.
  */
 #define _GNU_SOURCE /* RTLD_NEXT, syscall */
 #include <dlfcn.h>
@@ -29,7 +29,8 @@ ssize_t pread(int fd, void *to, size_t n, off_t at)
 {
   static const uint32_t never = 0;
   const struct timespec pause = {wait_ms / 1000, wait_ms % 1000 * 1000000};
-  /* nanosleep is not among the system calls that are left to a reader of HDF5 files; waiting for a word that never changes is. */
+  /* nanosleep is not among the system calls that are left to a reader of HDF5 files; waiting for a word that never
+   * changes is. */
   if (reads-- > 0) (void)syscall(SYS_futex, &never, FUTEX_WAIT, never, &pause, NULL, 0);
   return next(fd, to, n, at);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Sampler and augmentation. The samplers of all ranks make up each epoch exactly once; what augmentation does can be undone, has the
- * statistics it promises, and depends on (seed, step, place) only.
+ * Sampler and augmentation. The samplers of all ranks make up each epoch exactly once; what augmentation does can be
+ * undone, has the statistics it promises, and depends on (seed, step, place) only.
  */
 #include "check.h"
 #include "syzygy/data.h"
@@ -51,7 +51,8 @@ static void test_sampler(void)
 
 static double value(int b, int y, int x) { return b * 100000 + y * 200 + x; }
 
-/* Flips and quarter turns are the eight symmetries of the square, each about as often; the right one is found by its corners. */
+/* Flips and quarter turns are the eight symmetries of the square, each about as often; the right one is found by its
+ * corners. */
 static void test_symmetries(void)
 {
   const syz_augment a = {.flips = true, .quarter_turns = true};
@@ -114,7 +115,8 @@ static void test_noise(void)
     square += d * d;
     if (i) lag += d * ((double)image[i - 1] - before[i - 1]);
   }
-  /* 69,312 normals: the mean within 5 sigma/sqrt(n), the deviation within 5/sqrt(2n) = 1.3 % would miss 1 %: checked over 16 images below. */
+  /* 69,312 normals: the mean within 5 sigma/sqrt(n), the deviation within 5/sqrt(2n) = 1.3 % would miss 1 %: checked
+   * over 16 images below. */
   CHECK_NEAR(sum / IMAGE, 0, 5 * 0.02 / sqrt(IMAGE));
   CHECK_NEAR(lag / square, 0, 5 / sqrt(IMAGE));
   square = 0;
@@ -179,7 +181,12 @@ static void test_masks(void)
 
 static void test_pure(void)
 {
-  const syz_augment a = {.flips = true, .quarter_turns = true, .image_noise = 0.1, .spectrum_noise = 1, .mask_runs = 1, .mask_run_pixels = 9};
+  const syz_augment a = {.flips = true,
+                         .quarter_turns = true,
+                         .image_noise = 0.1,
+                         .spectrum_noise = 1,
+                         .mask_runs = 1,
+                         .mask_run_pixels = 9};
   static float first[IMAGE], other[IMAGE];
   int differ[3] = {0};
   for (int i = 0; i < IMAGE; i++) first[i] = other[i] = image[i] = (float)(i % 977);

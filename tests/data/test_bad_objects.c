@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Bad objects have one rule: what data.bad_objects: skip leaves out is what reading refuses, for images, for spectra (flux and ivar together, also
- * where the ivar is not asked for) and for both, one by one and many in a row.
+ * Bad objects have one rule: what data.bad_objects: skip leaves out is what reading refuses, for images, for spectra
+ * (flux and ivar together, also where the ivar is not asked for) and for both, one by one and many in a row.
  */
 #include "check.h"
 #include "fixture.h"
@@ -69,7 +69,8 @@ static void compare(const char *path, syz_bad_objects bad, bool wants_image, boo
   syz_shardset *refusing = NULL, *skipping = NULL;
   const syz_rejected *list;
   int64_t wrong = 0, all[N], good = 0;
-  float *to_image = wants_image ? image : NULL, *to_flux = wants_flux ? flux : NULL, *to_ivar = wants_ivar ? ivar : NULL;
+  float *to_image = wants_image ? image : NULL, *to_flux = wants_flux ? flux : NULL,
+        *to_ivar = wants_ivar ? ivar : NULL;
   CHECK_OK(syz_shardset_open(world, 1, &path, SYZ_SPLIT_ALL, SYZ_BAD_REFUSED, &refusing));
   CHECK_OK(syz_shardset_open(world, 1, &path, SYZ_SPLIT_ALL, bad, &skipping));
   if (!refusing || !skipping) return;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Crops through the loader, on any number of ranks: bit for bit what syz_crop_make gives, whichever rank prepares them; inverse variances; the memory
- * that is planned; objects without an image.
+ * Crops through the loader, on any number of ranks: bit for bit what syz_crop_make gives, whichever rank prepares them;
+ * inverse variances; the memory that is planned; objects without an image.
  */
 #include "check.h"
 #include "fixture.h"
@@ -24,11 +24,13 @@ static const syz_crops_augment published = {.size = {144, 60},
 
 static int64_t floats(const syz_crops_augment *a, int g) { return 3 * a->size[g] * a->size[g]; }
 
-/* Every crop of every object: this rank's share against a loader with the whole batch, and against the function itself on the pixels. */
+/* Every crop of every object: this rank's share against a loader with the whole batch, and against the function itself
+ * on the pixels. */
 static void test_ranks(syz_shardset *s, const syz_crops_augment *a)
 {
   syz_loader *share = NULL, *whole = NULL;
-  syz_loader_config c = {.sampler = {syz_shardset_size(s), G, 77, true}, .first_step = 1, .last_step = STEPS, .crops = a, .ahead = 2};
+  syz_loader_config c = {
+      .sampler = {syz_shardset_size(s), G, 77, true}, .first_step = 1, .last_step = STEPS, .crops = a, .ahead = 2};
   float *planes = malloc(sizeof(float) * IMAGE), *scratch = malloc(sizeof(float) * syz_crop_scratch(a));
   for (int64_t i = 0; i < c.sampler.n; i++)
     CHECK_OK(syz_shardset_read(s, 1, &i, image, NULL, NULL)); /* files that HDF5 reads are open from here on */
@@ -98,12 +100,14 @@ static void test_pure(void)
   CHECK(memcmp(first, other, sizeof first) != 0);
 }
 
-/* Without blur, noise and symmetries a crop is a piece of the colour-mapped stamp; with symmetries, the same pixels in another order. */
+/* Without blur, noise and symmetries a crop is a piece of the colour-mapped stamp; with symmetries, the same pixels in
+ * another order. */
 static void test_pixels(void)
 {
   static float map[IMAGE], planes[3 * 60 * 60], scratch[4 * 144 * 144];
   syz_crops_augment a = {.size = {0, 60}, .count = {0, 8}};
-  for (int i = 0; i < IMAGE; i++) image[i] = 0.0005f + 1e-6f * (float)(i % PLANE) + 0.01f * (float)(i / PLANE); /* every pixel another value */
+  for (int i = 0; i < IMAGE; i++)
+    image[i] = 0.0005f + 1e-6f * (float)(i % PLANE) + 0.01f * (float)(i / PLANE); /* every pixel another value */
   syz_colour_map(map, image, PLANE);
   for (int trial = 0; trial < 40; trial++) {
     a.flips = trial & 1;
@@ -140,8 +144,12 @@ static void test_ivar(syz_shardset *s, syz_shardset *wide_set)
     syz_shardset *set = k ? wide_set : s;
     syz_loader *l = NULL;
     syz_batch b;
-    syz_loader_config c = {
-        .sampler = {syz_shardset_size(set), G, 7, true}, .count = G, .last_step = 3, .wants_flux = true, .wants_ivar = true, .ahead = 1};
+    syz_loader_config c = {.sampler = {syz_shardset_size(set), G, 7, true},
+                           .count = G,
+                           .last_step = 3,
+                           .wants_flux = true,
+                           .wants_ivar = true,
+                           .ahead = 1};
     if (!k) c.augment.spectrum_noise = 0.5; /* drawn from the same inverse variances, which stay as the file has them */
     size_t before = syz_memory_get().live_bytes;
     CHECK_OK(syz_loader_create(set, &c, &l));
@@ -205,8 +213,10 @@ static void test_bad_objects(void)
   syz_loader_config c = {.sampler = {3, 1, 7, false}, .count = 1, .last_step = 3, .crops = &published, .ahead = 1};
   CHECK_OK(syz_loader_create(s, &c, &l));
   CHECK_OK(syz_loader_next(l, &b, NULL));
-  CHECK_ERROR(syz_loader_next(l, &b, NULL), SYZ_ERR_DATA, "bad.h5: object 39000000000000001 (row 1): it has no image to cut crops from");
-  CHECK_ERROR(syz_loader_next(l, &b, NULL), SYZ_ERR_DATA, "bad.h5: object 39000000000000002 (row 2): the image has NaN");
+  CHECK_ERROR(syz_loader_next(l, &b, NULL), SYZ_ERR_DATA,
+              "bad.h5: object 39000000000000001 (row 1): it has no image to cut crops from");
+  CHECK_ERROR(syz_loader_next(l, &b, NULL), SYZ_ERR_DATA,
+              "bad.h5: object 39000000000000002 (row 2): the image has NaN");
   syz_loader_destroy(&l);
   syz_shardset_close(&s);
 }
@@ -262,9 +272,11 @@ int main(int argc, char **argv)
   CHECK_OK(syz_shardset_open(world, 2, both, SYZ_SPLIT_ALL, false, &mixed));
   if (check_failures) syz_abort(SYZ_ERR_INTERNAL, __FILE__, __LINE__, "no test data");
   test_ranks(s, &published);
-  const syz_crops_augment only_local = {.size = {0, 24}, .count = {0, 3}, .blur_local = 1, .noise_local = 1, .flips = true};
+  const syz_crops_augment only_local = {
+      .size = {0, 24}, .count = {0, 3}, .blur_local = 1, .noise_local = 1, .flips = true};
   test_ranks(s, &only_local);
-  const syz_crops_augment small = {.size = {48, 24}, .count = {2, 1}, .blur_first = 0.5, .blur_global = 0.5, .noise_local = 0.5, .flips = true};
+  const syz_crops_augment small = {
+      .size = {48, 24}, .count = {2, 1}, .blur_first = 0.5, .blur_global = 0.5, .noise_local = 0.5, .flips = true};
   test_ranks(mixed, &small);
   test_pure();
   test_pixels();

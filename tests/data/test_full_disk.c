@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * A disk that fills up, for real: a tmpfs of 4 MB (needs root; skipped aloud otherwise). At whatever moment the space ends, all ranks
- * return SYZ_ERR_WRITE, nothing is left under the final name, and the program ends as usual. Both drivers; what was published before stays whole.
+ * A disk that fills up, for real: a tmpfs of 4 MB (needs root; skipped aloud otherwise). At whatever moment the space
+ * ends, all ranks return SYZ_ERR_WRITE, nothing is left under the final name, and the program ends as usual. Both
+ * drivers; what was published before stays whole.
  */
 #include "check.h"
 #include "scratch.h"
@@ -27,7 +28,9 @@ static void fill_disk(int64_t leave)
   if (rank == 0) {
     snprintf(path, sizeof path, "%s/filler", folder);
     int fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
-    while (fd >= 0 && statvfs(folder, &disk) == 0 && (int64_t)(disk.f_bavail * disk.f_frsize) > leave && write(fd, zeros, PAGE) > 0) continue;
+    while (fd >= 0 && statvfs(folder, &disk) == 0 && (int64_t)(disk.f_bavail * disk.f_frsize) > leave &&
+           write(fd, zeros, PAGE) > 0)
+      continue;
     if (fd >= 0) close(fd);
   }
   syz_barrier(world);
@@ -134,7 +137,8 @@ static void test_mpio(void)
   syz_h5_configure(&(syz_h5_settings){.alignment = 4096, .is_direct = true});
 }
 
-/* Compressed, the file needs space that nobody knows before: wherever it ends, also for the index of chunks at the end, all is as above. */
+/* Compressed, the file needs space that nobody knows before: wherever it ends, also for the index of chunks at the end,
+ * all is as above. */
 static void test_compressed(void)
 {
   char path[SCRATCH + 20];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Damaged HDF5 files: thousands of copies with a few bytes changed or the end cut off, all of them opened by this one process, which must outlive
- * every one. What comes back must be SYZ_OK or SYZ_ERR_DATA with a message that names the file, within LIMIT_S. How much memory this process and the
- * readers take is said at the end.
+ * Damaged HDF5 files: thousands of copies with a few bytes changed or the end cut off, all of them opened by this one
+ * process, which must outlive every one. What comes back must be SYZ_OK or SYZ_ERR_DATA with a message that names the
+ * file, within LIMIT_S. How much memory this process and the readers take is said at the end.
  */
 #include "check.h"
 #include "fixture.h"
@@ -102,7 +102,8 @@ int main(int argc, char **argv)
   if (!mkdtemp(folder)) return 1;
   snprintf(path, sizeof path, "%s/f.h5", folder);
   CHECK_OK(syz_fixture_shard(path, 1, 0, 2));
-  CHECK(use_file() == SYZ_ERR_DATA && strstr(syz_error_text(), "neither AstroCLIP's")); /* good as a shard, foreign to nobody */
+  CHECK(use_file() == SYZ_ERR_DATA &&
+        strstr(syz_error_text(), "neither AstroCLIP's")); /* good as a shard, foreign to nobody */
   unsigned char *bytes = scratch_read(path, &n);
   fuzz("shard", bytes, n, 9000, 1);
   free(bytes);

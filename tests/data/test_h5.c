@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * HDF5 files of syzygy: written by any number of ranks with the same bytes, read back, verified; injected failures reach all ranks and
- * leave nothing behind. What h5py makes of them: tests/app/test_io.py.
+ * HDF5 files of syzygy: written by any number of ranks with the same bytes, read back, verified; injected failures
+ * reach all ranks and leave nothing behind. What h5py makes of them: tests/app/test_io.py.
  */
 #include <time.h>
 
@@ -21,12 +21,24 @@ static void fill(syz_h5_type type, int64_t first, int64_t n, int64_t items, void
   for (int64_t k = 0; k < n * items; k++) {
     double v = value(first + k / items, k % items);
     switch (type) {
-    case SYZ_H5_F32: ((float *)data)[k] = (float)v; break;
-    case SYZ_H5_F64: ((double *)data)[k] = v; break;
-    case SYZ_H5_I64: ((int64_t *)data)[k] = (int64_t)v + INT64_C(39627788403084375); break;
-    case SYZ_H5_I32: ((int32_t *)data)[k] = (int32_t)v - 50; break;
-    case SYZ_H5_U8: ((uint8_t *)data)[k] = (uint8_t)v; break;
-    case SYZ_H5_BF16: ((syz_bf16 *)data)[k] = syz_bf16_from_f32((float)v); break;
+    case SYZ_H5_F32:
+      ((float *)data)[k] = (float)v;
+      break;
+    case SYZ_H5_F64:
+      ((double *)data)[k] = v;
+      break;
+    case SYZ_H5_I64:
+      ((int64_t *)data)[k] = (int64_t)v + INT64_C(39627788403084375);
+      break;
+    case SYZ_H5_I32:
+      ((int32_t *)data)[k] = (int32_t)v - 50;
+      break;
+    case SYZ_H5_U8:
+      ((uint8_t *)data)[k] = (uint8_t)v;
+      break;
+    case SYZ_H5_BF16:
+      ((syz_bf16 *)data)[k] = syz_bf16_from_f32((float)v);
+      break;
     }
   }
 }
@@ -140,7 +152,8 @@ static void test_round_trip(void)
     }
     if (s->type == SYZ_H5_F32 || s->type == SYZ_H5_BF16 || s->type == SYZ_H5_I32) { /* conversion on reading */
       CHECK_OK(syz_h5_read(f, s->name, SYZ_H5_F64, 0, s->rows, data));
-      for (int64_t i = 0; i < s->rows * items; i++) CHECK_EQ(data[i], value(i / items, i % items) - (s->type == SYZ_H5_I32 ? 50 : 0));
+      for (int64_t i = 0; i < s->rows * items; i++)
+        CHECK_EQ(data[i], value(i / items, i % items) - (s->type == SYZ_H5_I32 ? 50 : 0));
     }
     CHECK_OK(syz_h5_verify(f, s->name, &has));
     CHECK(has);
@@ -164,7 +177,8 @@ static void test_round_trip(void)
   CHECK_OK(syz_h5_visit(f, "group", count_names, names));
   CHECK(strcmp(names, "deeper/i64 f64 ") == 0);
   CHECK_OK(syz_h5_visit(f, "absent", count_names, names));
-  CHECK(syz_h5_has(f, "group/deeper") && syz_h5_has(f, "group/f64") && !syz_h5_has(f, "group/f32") && !syz_h5_has(f, "f32/x"));
+  CHECK(syz_h5_has(f, "group/deeper") && syz_h5_has(f, "group/f64") && !syz_h5_has(f, "group/f32") &&
+        !syz_h5_has(f, "f32/x"));
   int64_t id;
   CHECK_ERROR(syz_h5_read(f, "absent", SYZ_H5_F32, 0, 1, data), SYZ_ERR_DATA, "no dataset absent");
   CHECK_ERROR(syz_h5_read(f, "group", SYZ_H5_F32, 0, 1, data), SYZ_ERR_DATA, "group is not a dataset");
@@ -224,7 +238,8 @@ static void test_misuse(void)
   syz_h5_discard(&f);
 }
 
-/* A failure at one point on one rank: all return SYZ_ERR_WRITE with its message, nothing new is left, the old file is intact. */
+/* A failure at one point on one rank: all return SYZ_ERR_WRITE with its message, nothing new is left, the old file is
+ * intact. */
 static void test_faults(void)
 {
 #ifdef SYZ_FAULTS

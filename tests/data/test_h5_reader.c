@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The process that reads an HDF5 file: what it has left, what becomes of the rank when it crashes, is killed, finds no end, lacks memory or
- * is only slow.
+ * The process that reads an HDF5 file: what it has left, what becomes of the rank when it crashes, is killed, finds no
+ * end, lacks memory or is only slow.
  */
 #define _GNU_SOURCE /* anonymous mappings, prlimit */
 #include <errno.h>
@@ -91,7 +91,8 @@ static void test_ends(void)
     const char *why;
   } end[] = {{SIGSEGV, 1, SYZ_ERR_DATA, "damaged: the HDF5 library crashes on it (signal 11)"},
              {SIGABRT, 1, SYZ_ERR_DATA, "damaged: the HDF5 library crashes on it (signal 6)"},
-             {SIGPROF, 400, SYZ_ERR_DATA, "damaged: the HDF5 library finds no end in it"}, /* the ticks of its own processor time */
+             {SIGPROF, 400, SYZ_ERR_DATA,
+              "damaged: the HDF5 library finds no end in it"}, /* the ticks of its own processor time */
              {SIGKILL, 1, SYZ_ERR_MEMORY, "ended by the system: out of memory, or killed by hand"}};
   for (size_t i = 0; i < sizeof end / sizeof *end; i++) {
     syz_h5 *f = NULL;
@@ -107,7 +108,8 @@ static void test_ends(void)
   }
 }
 
-/* Time that passes while it cannot run, as it does while it waits for a slow file system, is not held against the file. */
+/* Time that passes while it cannot run, as it does while it waits for a slow file system, is not held against the file.
+ */
 static void test_slow(void)
 {
   enum { STOPPED_MS = 2500 }; /* its patience is 1 s of processor time */
@@ -142,7 +144,8 @@ static inline int64_t mapped(pid_t pid)
   return pages * sysconf(_SC_PAGESIZE);
 }
 
-/* A sound file that needs more memory than the user's limit leaves: said as such, and read when there is more. A crash is then no evidence either. */
+/* A sound file that needs more memory than the user's limit leaves: said as such, and read when there is more. A crash
+ * is then no evidence either. */
 static inline void test_memory(void)
 {
   enum { FLOATS = 20 << 20 }; /* in one compressed chunk: 80 MiB, while the rows that are sent take as much */
@@ -166,7 +169,8 @@ static inline void test_memory(void)
   little = (struct rlimit){(rlim_t)mapped(starter) + (130 << 20), before.rlim_max};
   CHECK(mapped(starter) > 0 && prlimit(starter, RLIMIT_AS, &little, NULL) == 0);
   CHECK_OK(syz_h5_open(NULL, large, &f));
-  CHECK_ERROR(syz_h5_read(f, "x", SYZ_H5_F32, 0, 1, x), SYZ_ERR_MEMORY, "large.h5: dataset x, rows 0 .. 0 cannot be read as float32: out of memory");
+  CHECK_ERROR(syz_h5_read(f, "x", SYZ_H5_F32, 0, 1, x), SYZ_ERR_MEMORY,
+              "large.h5: dataset x, rows 0 .. 0 cannot be read as float32: out of memory");
   CHECK(strstr(syz_error_text(), "ulimit -v") && !strstr(syz_error_text(), "damaged"));
   pause_ms(100);
   CHECK(kill(reader(), SIGSEGV) == 0);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * How HDF5 files are laid out: rows past the page cache, rows that travel through aggregators and rows that HDF5 writes by MPI-IO give the same bytes
- * as rows that every rank writes;
- * compressed datasets hold what was written, whatever the pieces and the number of ranks, and cost a failure no rank its way out. What h5py says:
- * tests/app/test_io.py.
+ * How HDF5 files are laid out: rows past the page cache, rows that travel through aggregators and rows that HDF5 writes
+ * by MPI-IO give the same bytes as rows that every rank writes; compressed datasets hold what was written, whatever the
+ * pieces and the number of ranks, and cost a failure no rank its way out. What h5py says: tests/app/test_io.py.
  */
 #include "check.h"
 #include "scratch.h"
@@ -21,11 +20,14 @@ typedef struct sample {
   bool is_noise;
 } sample;
 static const sample samples[] = {
-    {"row_a_chunk", SYZ_H5_F32, 37, 5000, false}, {"group/narrow", SYZ_H5_F32, 50001, 16, false}, /* chunks of 16384 rows cross the ranks' borders */
-    {"large", SYZ_H5_F32, 300001, 16, false}, /* many pieces of 4 MiB on the direct lane, borders on no page */
-    {"odd", SYZ_H5_BF16, 3001, 33, false},        {"numbers", SYZ_H5_I64, 30000, 1, false},
+    {"row_a_chunk", SYZ_H5_F32, 37, 5000, false},
+    {"group/narrow", SYZ_H5_F32, 50001, 16, false}, /* chunks of 16384 rows cross the ranks' borders */
+    {"large", SYZ_H5_F32, 300001, 16, false},       /* many pieces of 4 MiB on the direct lane, borders on no page */
+    {"odd", SYZ_H5_BF16, 3001, 33, false},
+    {"numbers", SYZ_H5_I64, 30000, 1, false},
     {"noise", SYZ_H5_U8, 7, 20000, true}, /* deflate makes it longer */
-    {"small", SYZ_H5_F64, 5, 3, false},           {"none", SYZ_H5_F32, 0, 5000, false}};
+    {"small", SYZ_H5_F64, 5, 3, false},
+    {"none", SYZ_H5_F32, 0, 5000, false}};
 enum { SAMPLES = sizeof samples / sizeof *samples, ROOM = 19300000 };
 
 static uint64_t mix(uint64_t x)
@@ -124,8 +126,8 @@ static void test_aggregators(void)
   for (int some = 0; some <= 4; some++)
     for (int in_pieces = 0; in_pieces < 2; in_pieces++) {
       snprintf(path, sizeof path, "%s/through-%d-%d.h5", folder, some, in_pieces);
-      syz_h5_configure(
-          &(syz_h5_settings){.alignment = 65536, .is_direct = some != 1, .aggregators = some, .stripe_count = 2, .stripe_size = 1 << 20});
+      syz_h5_configure(&(syz_h5_settings){
+          .alignment = 65536, .is_direct = some != 1, .aggregators = some, .stripe_count = 2, .stripe_size = 1 << 20});
       CHECK_OK(write_samples(world, path, in_pieces));
       unsigned char *b = scratch_read(path, &m);
       CHECK(n > 23000000 && n == m && memcmp(a, b, n) == 0);
@@ -134,7 +136,8 @@ static void test_aggregators(void)
   free(a);
 }
 
-/* The driver mpio: byte for byte the same file, also by one rank alone, and whatever the hints; compressed files are written directly. */
+/* The driver mpio: byte for byte the same file, also by one rank alone, and whatever the hints; compressed files are
+ * written directly. */
 static void test_mpio(void)
 {
   char plain[SCRATCH + 40], path[SCRATCH + 40];
@@ -179,7 +182,8 @@ static void test_driver(void)
   CHECK(syz_h5_driver_on(0x6969, false, &known) == SYZ_H5_DIRECT);
   CHECK(syz_h5_driver_on(0xEF53, true, &known) == SYZ_H5_DIRECT && strcmp(known, "ext4") == 0);
   CHECK(syz_h5_driver_on(1, true, &known) == SYZ_H5_DIRECT && known == NULL);
-  CHECK(syz_h5_hints_are_usable("") && syz_h5_hints_are_usable("cb_nodes=4") && syz_h5_hints_are_usable("a=1,romio_cb_write=enable"));
+  CHECK(syz_h5_hints_are_usable("") && syz_h5_hints_are_usable("cb_nodes=4") &&
+        syz_h5_hints_are_usable("a=1,romio_cb_write=enable"));
   const char *const wrong[] = {"cb_nodes", "=4", "a=", "a=1,", ",a=1", "a=1,,b=2", "a=1,b"};
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) CHECK(!syz_h5_hints_are_usable(wrong[i]));
 }
@@ -190,7 +194,8 @@ static void test_compression(void)
   for (int level = 1; level <= 9; level += 4)
     for (int in_pieces = 0; in_pieces < 2; in_pieces++) {
       snprintf(path, sizeof path, "%s/packed-%d-%d.h5", folder, level, in_pieces);
-      syz_h5_configure(&(syz_h5_settings){.alignment = 4096, .is_direct = true, .aggregators = level == 9, .compression_level = level});
+      syz_h5_configure(&(syz_h5_settings){
+          .alignment = 4096, .is_direct = true, .aggregators = level == 9, .compression_level = level});
       CHECK_OK(write_samples(world, path, in_pieces));
       check_file(path, true);
     }

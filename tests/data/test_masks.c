@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Masks at the edges of what may be asked for: exact numbers, bounds that hold, the same mask whoever asks, and shapes in which nothing fits. */
+/** Masks at the edges of what may be asked for: exact numbers, bounds that hold, the same mask whoever asks, and shapes
+ * in which nothing fits. */
 #include "check.h"
 #include "syzygy/data.h"
 
@@ -9,7 +10,8 @@ static uint8_t mask[SIDE_MAX * SIDE_MAX], again[SIDE_MAX * SIDE_MAX];
 
 static void test_shares_and_bounds(void)
 {
-  const double shares[] = {0, 0.5, 0.35, 1}, ratios[][2] = {{0.1, 0.5}, {0.3, 0.3}, {0, 1}, {1, 1}}, aspects[] = {0.3, 1, 0.05};
+  const double shares[] = {0, 0.5, 0.35, 1}, ratios[][2] = {{0.1, 0.5}, {0.3, 0.3}, {0, 1}, {1, 1}},
+               aspects[] = {0.3, 1, 0.05};
   const int64_t crops[] = {1, 2, 3, 16, 37}, sides[] = {1, 2, 3, 5, 12};
   int64_t wrong_share = 0, wrong_count = 0, above = 0, tight = 0, cases = 0, changed = 0, empty = 0;
   for (int a = 0; a < 4; a++)
@@ -28,12 +30,14 @@ static void test_shares_and_bounds(void)
               for (int64_t k = patches; k < SIDE_MAX * SIDE_MAX; k++) wrong_count += mask[k] != 9;
               wrong_count += sum != count[i];
               syz_block_mask(&m, 12, step, i, again); /* another one in between changes nothing */
-              wrong_count += syz_block_mask(&m, 11, step, i, again) != count[i] || memcmp(mask, again, (size_t)patches) != 0;
+              wrong_count +=
+                  syz_block_mask(&m, 11, step, i, again) != count[i] || memcmp(mask, again, (size_t)patches) != 0;
               syz_block_mask(&m, 11, step + 1, i, again);
               changed += memcmp(mask, again, (size_t)patches) != 0;
               masked += count[i] > 0;
             }
-            /* A mask may be empty where hardly a rectangle fits, or where the ratio asks for less than a patch; nowhere else. */
+            /* A mask may be empty where hardly a rectangle fits, or where the ratio asks for less than a patch; nowhere
+             * else. */
             if (m.side == SIDE_MAX && m.ratio_min >= 0.1) wrong_share += masked != wanted;
             wrong_share += masked > wanted;
             empty += masked < wanted;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Every text that a file says of itself is under its checksum: one bit of any of them, and the file is refused when it is opened; a file without that
- * checksum is read as before. That the bytes do not depend on the number of ranks: test_h5.
+ * Every text that a file says of itself is under its checksum: one bit of any of them, and the file is refused when it
+ * is opened; a file without that checksum is read as before. That the bytes do not depend on the number of ranks:
+ * test_h5.
  */
 #include "check.h"
 #include "scratch.h"
@@ -14,7 +15,7 @@ static char folder[SCRATCH];
 static int rank, size;
 
 static const char input[] = "seed: 20240601\nmodel:\n  spectrum: {heads: 6, overlap: 100}\n",
-              config[] = "model:\n  spectrum: {heads: 6, overlap: 100}\n";
+                  config[] = "model:\n  spectrum: {heads: 6, overlap: 100}\n";
 
 static syz_status write_file(const char *path, const char *texts)
 {
@@ -32,7 +33,8 @@ static syz_status write_file(const char *path, const char *texts)
     snprintf(name, sizeof name, "note_%d", i);
     SYZ_TRY(syz_h5_write_text(f, name, "a word of its own"));
   }
-  SYZ_TRY(syz_h5_write(f, "parameter/deep/weight", SYZ_H5_F32, 8, 1, shape, first, n, x + 5 * first, "nanomaggy", "weights of a layer"));
+  SYZ_TRY(syz_h5_write(f, "parameter/deep/weight", SYZ_H5_F32, 8, 1, shape, first, n, x + 5 * first, "nanomaggy",
+                       "weights of a layer"));
   SYZ_TRY(syz_h5_write(f, "parameter/bias", SYZ_H5_F32, 8, 0, NULL, first, n, x + first, "deg", "another one"));
   SYZ_TRY(syz_h5_publish(&f));
 cleanup:
@@ -62,9 +64,11 @@ static bool says(syz_h5 *f, const char *object, const char *attribute, const cha
 
 static bool says_all(syz_h5 *f)
 {
-  bool is_same = says(f, "", "syzygy_format", "model") && says(f, "", "created_by", "syzygy 0.0.0 (test)") && says(f, "", "input", input) &&
-                 says(f, "", "model_config", config) && says(f, "parameter/deep/weight", "units", "nanomaggy") &&
-                 says(f, "parameter/deep/weight", "description", "weights of a layer") && says(f, "parameter/bias", "description", "another one");
+  bool is_same = says(f, "", "syzygy_format", "model") && says(f, "", "created_by", "syzygy 0.0.0 (test)") &&
+                 says(f, "", "input", input) && says(f, "", "model_config", config) &&
+                 says(f, "parameter/deep/weight", "units", "nanomaggy") &&
+                 says(f, "parameter/deep/weight", "description", "weights of a layer") &&
+                 says(f, "parameter/bias", "description", "another one");
   for (int i = 0; i < 12; i++) {
     char name[24];
     snprintf(name, sizeof name, "note_%d", i);
@@ -74,9 +78,9 @@ static bool says_all(syz_h5 *f)
 }
 
 /*
- * A bit of every fifth character through every copy of a text in the file: this rank's share of the places. The library leaves copies behind where
- * it has moved something
- * to a larger place, which nobody reads: with such a bit the file opens, and says what it said. Returns how often it was refused.
+ * A bit of every fifth character through every copy of a text in the file: this rank's share of the places. The library
+ * leaves copies behind where it has moved something to a larger place, which nobody reads: with such a bit the file
+ * opens, and says what it said. Returns how often it was refused.
  */
 static int64_t flip_all(const unsigned char *bytes, size_t n, const char *text)
 {
@@ -94,8 +98,10 @@ static int64_t flip_all(const unsigned char *bytes, size_t n, const char *text)
       copy[i + k] ^= (unsigned char)(1u << (k % 7));
       scratch_write(bad, copy, n);
       syz_status st = syz_h5_open(NULL, bad, &f);
-      if (st == SYZ_ERR_DATA && strstr(syz_error_text(), bad)) refused++;
-      else if (st != SYZ_OK || !says_all(f)) missed++;
+      if (st == SYZ_ERR_DATA && strstr(syz_error_text(), bad))
+        refused++;
+      else if (st != SYZ_OK || !says_all(f))
+        missed++;
       if (f) syz_h5_close(&f);
     }
   }
@@ -107,12 +113,20 @@ static int64_t flip_all(const unsigned char *bytes, size_t n, const char *text)
 
 static void test_flips(const char *path)
 {
-  static const char *const text[] = {config, "a word of its own", "syzygy 0.0.0 (test)", "nanomaggy", "weights of a layer", "another one", "note_3",
-                "weight", "bias"};
+  static const char *const text[] = {config,
+                                     "a word of its own",
+                                     "syzygy 0.0.0 (test)",
+                                     "nanomaggy",
+                                     "weights of a layer",
+                                     "another one",
+                                     "note_3",
+                                     "weight",
+                                     "bias"};
   size_t n = 0;
   unsigned char *bytes = scratch_read(path, &n);
   CHECK(bytes != NULL);
-  for (size_t i = 0; bytes && i < sizeof text / sizeof *text; i++) CHECK(flip_all(bytes, n, text[i]) >= (int64_t)strlen(text[i]) / STEP);
+  for (size_t i = 0; bytes && i < sizeof text / sizeof *text; i++)
+    CHECK(flip_all(bytes, n, text[i]) >= (int64_t)strlen(text[i]) / STEP);
   free(bytes);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Data sets of shards on any number of ranks: one numbering, the pixels that were written, splits, labels, damaged and lone objects,
- * wrong files. Also the loader against direct reads.
+ * Data sets of shards on any number of ranks: one numbering, the pixels that were written, splits, labels, damaged and
+ * lone objects, wrong files. Also the loader against direct reads.
  */
 #include "check.h"
 #include "fixture.h"
@@ -94,7 +94,8 @@ static void test_reading(void)
   CHECK(s == NULL);
 }
 
-/* Shard with damaged and lone objects: 0 good, 1 NaN image, 2 no image, 3 zero flux, 4 no spectrum, 5 infinite ivar, 6 good. */
+/* Shard with damaged and lone objects: 0 good, 1 NaN image, 2 no image, 3 zero flux, 4 no spectrum, 5 infinite ivar, 6
+ * good. */
 static syz_status write_damaged(const char *path)
 {
   syz_status st = SYZ_OK;
@@ -110,7 +111,8 @@ static syz_status write_damaged(const char *path)
     if (i == 3) memset(flux, 0, sizeof flux);
     if (i == 4) o.has_spectrum = 0;
     if (i == 5) ivar[9] = INFINITY;
-    SYZ_TRY(syz_shard_writer_put(w, i, 1, &o, i == 2 ? NULL : image, i == 4 ? NULL : flux, i == 4 ? NULL : ivar, NULL, segment));
+    SYZ_TRY(syz_shard_writer_put(w, i, 1, &o, i == 2 ? NULL : image, i == 4 ? NULL : flux, i == 4 ? NULL : ivar, NULL,
+                                 segment));
   }
   SYZ_TRY(syz_shard_writer_publish(&w));
 cleanup:
@@ -131,7 +133,8 @@ static void test_damaged(void)
   CHECK_OK(syz_shardset_open(world, 1, &p, SYZ_SPLIT_ALL, false, &s));
   CHECK_EQ(syz_shardset_size(s), 7);
   int64_t i = 1;
-  CHECK_ERROR(syz_shardset_read(s, 1, &i, image, NULL, NULL), SYZ_ERR_DATA, "damaged.h5: object 39000000000000101 (row 1): the image has NaN");
+  CHECK_ERROR(syz_shardset_read(s, 1, &i, image, NULL, NULL), SYZ_ERR_DATA,
+              "damaged.h5: object 39000000000000101 (row 1): the image has NaN");
   CHECK_OK(syz_shardset_read(s, 1, &i, NULL, flux, NULL));
   i = 3;
   CHECK_ERROR(syz_shardset_read(s, 1, &i, NULL, flux, NULL), SYZ_ERR_DATA, "all zero");
@@ -151,7 +154,8 @@ static void test_damaged(void)
   CHECK_EQ(syz_shardset_size(s), 4);
   CHECK_EQ(syz_shardset_rejected(s, &list), 3);
   CHECK(list[0].row == 1 && list[1].row == 3 && list[2].row == 5 && list[1].object_id == INT64_C(39000000000000103));
-  CHECK(strstr(list[0].reason, "image has NaN") && strstr(list[1].reason, "spectrum is all zero") && strstr(list[2].reason, "inverse variance"));
+  CHECK(strstr(list[0].reason, "image has NaN") && strstr(list[1].reason, "spectrum is all zero") &&
+        strstr(list[2].reason, "inverse variance"));
   check_object(s, 0, 100);
   check_object(s, 3, 106);
   int64_t left_out = 0;
@@ -194,7 +198,8 @@ static void write_odd(const char *name, const char *format, int n, const column 
   if (syz_comm_rank(world)) return;
   snprintf(path, sizeof path, "%s/%s", folder, name);
   CHECK_OK(syz_h5_create(NULL, path, format, "test", "", &f));
-  for (int i = 0; i < n; i++) CHECK_OK(syz_h5_write(f, c[i].name, c[i].type, c[i].rows, c[i].ndim, c[i].shape, 0, c[i].rows, zeros, "", ""));
+  for (int i = 0; i < n; i++)
+    CHECK_OK(syz_h5_write(f, c[i].name, c[i].type, c[i].rows, c[i].ndim, c[i].shape, 0, c[i].rows, zeros, "", ""));
   CHECK_OK(syz_h5_publish(&f));
 }
 
@@ -210,7 +215,8 @@ static void test_wrong_files(void)
   write_odd("grid.h5", "shard", 2, (column[]){id, {"spectrum", SYZ_H5_F32, 3, 1, {7780}}});
   write_odd("float-id.h5", "shard", 2, (column[]){{"object_id", SYZ_H5_F64, 3, 0, {0}}, flux3});
   write_odd("label-shape.h5", "shard", 3, (column[]){id, flux3, {"label/z", SYZ_H5_F32, 4, 0, {0}}});
-  write_odd("empty-shard.h5", "shard", 2, (column[]){{"object_id", SYZ_H5_I64, 0, 0, {0}}, {"spectrum", SYZ_H5_F32, 0, 1, {S}}});
+  write_odd("empty-shard.h5", "shard", 2,
+            (column[]){{"object_id", SYZ_H5_I64, 0, 0, {0}}, {"spectrum", SYZ_H5_F32, 0, 1, {S}}});
   if (syz_comm_rank(world) == 0) {
     snprintf(good, sizeof good, "%s/good/shard-0000.h5", folder);
     unsigned char *bytes = scratch_read(good, &n);
@@ -251,8 +257,17 @@ static void test_loader(void)
   syz_loader *l = NULL;
   snprintf(shards, sizeof shards, "%s/good", folder);
   CHECK_OK(syz_shardset_open(world, 1, &path, SYZ_SPLIT_ALL, false, &s));
-  syz_loader_config c = {.sampler = {syz_shardset_size(s), G, 77, true}, .first_step = 2, .last_step = STEPS, .image_size = SIZE, .wants_flux = true,
-                         .augment = {.flips = true, .quarter_turns = true, .image_noise = 0.01, .spectrum_noise = 0.3, .mask_runs = 2, .mask_run_pixels = 50},
+  syz_loader_config c = {.sampler = {syz_shardset_size(s), G, 77, true},
+                         .first_step = 2,
+                         .last_step = STEPS,
+                         .image_size = SIZE,
+                         .wants_flux = true,
+                         .augment = {.flips = true,
+                                     .quarter_turns = true,
+                                     .image_noise = 0.01,
+                                     .spectrum_noise = 0.3,
+                                     .mask_runs = 2,
+                                     .mask_run_pixels = 50},
                          .ahead = 2};
   syz_share(G, syz_comm_size(world), syz_comm_rank(world), &c.first_place, &c.count);
   static float planes[3 * SIZE * SIZE];
@@ -293,7 +308,8 @@ static void test_loader(void)
 
   /* A subset: the sampler's numbers stand for chosen objects. */
   const int64_t chosen[5] = {22, 3, 3, 17, 0}, outside[5] = {1, 2, 23, 4, 5};
-  syz_loader_config few = {.sampler = {5, 4, 3, true}, .count = 4, .last_step = 3, .wants_flux = true, .ahead = 1, .subset = chosen};
+  syz_loader_config few = {
+      .sampler = {5, 4, 3, true}, .count = 4, .last_step = 3, .wants_flux = true, .ahead = 1, .subset = chosen};
   CHECK_OK(syz_loader_create(s, &few, &l));
   for (int64_t step = 0; step < 3; step++) {
     CHECK_OK(syz_loader_next(l, &b, &wait_s));
@@ -323,7 +339,8 @@ static void test_loader(void)
   syz_shardset_close(&s);
 }
 
-/* Spectra stored as float64 cannot be read by the loader's thread: they are left to the main thread, mixed with others in a batch. */
+/* Spectra stored as float64 cannot be read by the loader's thread: they are left to the main thread, mixed with others
+ * in a batch. */
 static void test_loader_left_over(void)
 {
   enum { WIDE = 5, G = 8 };
@@ -351,7 +368,8 @@ static void test_loader_left_over(void)
   CHECK_OK(syz_shardset_open(world, 2, path, SYZ_SPLIT_ALL, false, &s));
   if (!s) return;
   CHECK_EQ(syz_shardset_size(s), N + WIDE);
-  syz_loader_config c = {.sampler = {N + WIDE, G, 4, true}, .count = G, .last_step = 8, .image_size = 8, .wants_flux = true, .ahead = 1};
+  syz_loader_config c = {
+      .sampler = {N + WIDE, G, 4, true}, .count = G, .last_step = 8, .image_size = 8, .wants_flux = true, .ahead = 1};
   int64_t seen_wide = 0;
   CHECK_OK(syz_loader_create(s, &c, &l));
   for (int step = 0; step < 8; step++) {
@@ -394,8 +412,10 @@ static void test_faults(void)
   int last = syz_comm_size(world) - 1;
   snprintf(wish, sizeof wish, "shard_read:%d:2", last);
   setenv("SYZ_FAULT", wish, 1);
-  CHECK_ERROR(syz_agree(world, syz_shardset_read(s, 3, index, NULL, image, NULL) == SYZ_OK ? SYZ_OK : SYZ_ERR_DATA), SYZ_ERR_DATA, "injected");
-  snprintf(wish, sizeof wish, "loader_read:%d:5", last); /* visits are counted over all points: the third object of the thread */
+  CHECK_ERROR(syz_agree(world, syz_shardset_read(s, 3, index, NULL, image, NULL) == SYZ_OK ? SYZ_OK : SYZ_ERR_DATA),
+              SYZ_ERR_DATA, "injected");
+  snprintf(wish, sizeof wish, "loader_read:%d:5",
+           last); /* visits are counted over all points: the third object of the thread */
   setenv("SYZ_FAULT", wish, 1);
   syz_loader_config c = {.sampler = {N, 6, 4, true}, .count = 6, .last_step = 2, .wants_flux = true, .ahead = 1};
   CHECK_OK(syz_loader_create(s, &c, &l));

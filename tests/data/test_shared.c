@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** A data set large enough for its object table to be shared by the ranks of a node; the file is made by test_shared.py. */
+/** A data set large enough for its object table to be shared by the ranks of a node; the file is made by
+ * test_shared.py. */
 #include "check.h"
 #include "syzygy/data.h"
 

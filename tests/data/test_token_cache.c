@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Token cache, on disk and in memory, on any number of ranks: what was put is what is got, in any order and number, read ahead or not;
- * a killed run's rows are kept; another key starts anew; a damaged row is noticed.
+ * Token cache, on disk and in memory, on any number of ranks: what was put is what is got, in any order and number,
+ * read ahead or not; a killed run's rows are kept; another key starts anew; a damaged row is noticed.
  */
 #include "check.h"
 #include "scratch.h"
@@ -21,7 +21,8 @@ static int rank, size;
 
 static void fill(int64_t row, size_t bytes, unsigned char *to)
 {
-  for (size_t i = 0; i < bytes; i++) to[i] = (unsigned char)((uint64_t)(row * 1000003 + (int64_t)i) * 2654435761u >> 13);
+  for (size_t i = 0; i < bytes; i++)
+    to[i] = (unsigned char)((uint64_t)(row * 1000003 + (int64_t)i) * 2654435761u >> 13);
 }
 
 static syz_status put_missing(syz_token_cache *t, size_t bytes, int64_t most)
@@ -71,8 +72,10 @@ static void test_disk(void)
   CHECK_OK(syz_token_cache_open(world, path, 17, ROWS, BYTES, false, &t));
   CHECK_EQ(syz_token_cache_missing(t, &row), count);
   CHECK_OK(put_missing(t, BYTES, 5));
-  if (count > 5) CHECK_ERROR(syz_token_cache_seal(t), SYZ_ERR_INTERNAL, "never put");
-  else CHECK(syz_token_cache_seal(t) != SYZ_OK || count <= 5);
+  if (count > 5)
+    CHECK_ERROR(syz_token_cache_seal(t), SYZ_ERR_INTERNAL, "never put");
+  else
+    CHECK(syz_token_cache_seal(t) != SYZ_OK || count <= 5);
   int64_t beyond = first + count;
   CHECK_ERROR(syz_token_cache_put(t, 1, &beyond, folder), SYZ_ERR_INTERNAL, "not this rank's");
   syz_token_cache_close(&t);
@@ -105,10 +108,12 @@ static void test_disk(void)
   unsigned char got[2 * BYTES];
   const int64_t some[2] = {3, 7}, good[2] = {8, 3};
   CHECK_OK(syz_token_cache_get(t, 2, good, got));
-  CHECK_ERROR(syz_agree(world, syz_token_cache_get(t, rank == 0 ? 2 : 1, some, got)), SYZ_ERR_DATA, "row 7 of the token cache is damaged");
+  CHECK_ERROR(syz_agree(world, syz_token_cache_get(t, rank == 0 ? 2 : 1, some, got)), SYZ_ERR_DATA,
+              "row 7 of the token cache is damaged");
   /* The thread's failure is that of the get which wanted the rows, on that rank alone, and of no other get. */
   CHECK_OK(syz_token_cache_ahead(t, rank == 0 ? 2 : 1, some, got));
-  CHECK_ERROR(syz_agree(world, syz_token_cache_get(t, rank == 0 ? 2 : 1, some, got)), SYZ_ERR_DATA, "row 7 of the token cache is damaged");
+  CHECK_ERROR(syz_agree(world, syz_token_cache_get(t, rank == 0 ? 2 : 1, some, got)), SYZ_ERR_DATA,
+              "row 7 of the token cache is damaged");
   CHECK_OK(syz_token_cache_ahead(t, 2, some, got));
   CHECK_OK(syz_token_cache_get(t, 2, good, got));
   syz_token_cache_close(&t);
@@ -128,11 +133,13 @@ static void test_disk(void)
   CHECK_OK(syz_token_cache_open(world, path, 18, ROWS, BYTES - 1, false, &t));
   CHECK_EQ(syz_token_cache_missing(t, &row), count);
   syz_token_cache_close(&t);
-  CHECK_ERROR(syz_token_cache_open(world, "/nowhere/tokens", 18, ROWS, BYTES, false, &t), SYZ_ERR_WRITE, "/nowhere/tokens");
+  CHECK_ERROR(syz_token_cache_open(world, "/nowhere/tokens", 18, ROWS, BYTES, false, &t), SYZ_ERR_WRITE,
+              "/nowhere/tokens");
 }
 
-/* Steps as a training run takes them: two buffers in turn, the next step's rows asked for while this one's are looked at. Some steps ask for
- * other rows than were announced (a run that resumes), some for none, and the last announcement is never taken. */
+/* Steps as a training run takes them: two buffers in turn, the next step's rows asked for while this one's are looked
+ * at. Some steps ask for other rows than were announced (a run that resumes), some for none, and the last announcement
+ * is never taken. */
 static void test_ahead(void)
 {
   enum { STEPS = 60, BATCH = 5 };
@@ -183,7 +190,8 @@ static void test_ahead(void)
   free(buffer[1]);
 }
 
-/* A child fills the cache and is killed somewhere in between; what its tags promise is true. Rank 0 only, with a group of its own. */
+/* A child fills the cache and is killed somewhere in between; what its tags promise is true. Rank 0 only, with a group
+ * of its own. */
 static void test_kill(void)
 {
   enum { MANY = 4000, LONG = 20000, TIMES = 6 };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * A FITS file that somebody cuts short while it is open: the next reader of pixels or columns refuses it by its name, whatever part is still there, and
- * other files stay readable. A SIGBUS that is none of the reader's goes to the handler that was there before.
+ * A FITS file that somebody cuts short while it is open: the next reader of pixels or columns refuses it by its name,
+ * whatever part is still there, and other files stay readable. A SIGBUS that is none of the reader's goes to the
+ * handler that was there before.
  */
 #define _DEFAULT_SOURCE
 
@@ -108,6 +109,7 @@ int main(void)
   close(fd);
   syz_fits_close(&f);
   CHECK_EQ(syz_memory_get().live_blocks, 0);
-  CHECK(unlink(whole) == 0 && unlink(file_path("cut.fits")) == 0 && unlink(file_path("other")) == 0 && rmdir(folder) == 0);
+  CHECK(unlink(whole) == 0 && unlink(file_path("cut.fits")) == 0 && unlink(file_path("other")) == 0 &&
+        rmdir(folder) == 0);
   return CHECK_RESULT();
 }

@@ -3,11 +3,11 @@
  * Steps of the distillation loss on given numbers: the C side of test_distillation.py.
  *
  * distillation_driver FOLDER f32|bf16 ENGINE THREADS; each rank reads FOLDER/in.<rank> and writes FOLDER/out.<rank>.
- * in:  int64 prototypes, width, sets, centring, iterations, steps, most_student, most_teacher; float64 centre momentum, student temperature; each
- *      step: int64 n_teacher[2], n_student; float64 teacher temperature; float32 weight_student, weight_teacher [K, width], z_teacher, z_student;
- *      int64 target [n_student, SYZ_TARGETS_PER_ROW]; float32 row_weight; int32 term.
- * out: each step: float64 term[4], target_entropy[2], mean_entropy[2]; float32 dz, dweight (half the sum of two backward passes), centre [sets, K]
- * after the step's update.
+ * in:  int64 prototypes, width, sets, centring, iterations, steps, most_student, most_teacher; float64 centre momentum,
+ * student temperature; each step: int64 n_teacher[2], n_student; float64 teacher temperature; float32 weight_student,
+ * weight_teacher [K, width], z_teacher, z_student; int64 target [n_student, SYZ_TARGETS_PER_ROW]; float32 row_weight;
+ * int32 term. out: each step: float64 term[4], target_entropy[2], mean_entropy[2]; float32 dz, dweight (half the sum of
+ * two backward passes), centre [sets, K] after the step's update.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,19 +22,25 @@ static void *read_array(FILE *f, int64_t n, size_t size)
   return x;
 }
 
-static void write_array(FILE *f, const void *x, int64_t n, size_t size) { CHECK(f && fwrite(x, size, (size_t)n, f) == (size_t)n); }
+static void write_array(FILE *f, const void *x, int64_t n, size_t size)
+{
+  CHECK(f && fwrite(x, size, (size_t)n, f) == (size_t)n);
+}
 
 static void step(syz_distillation *d, const syz_distillation_config *c, FILE *in, FILE *out)
 {
   int64_t *n = read_array(in, 3, sizeof *n);
   const int64_t K = c->prototypes, width = c->width, teacher = n[0] + n[1], student = n[2];
   double *temperature = read_array(in, 1, sizeof *temperature);
-  float *weight_student = read_array(in, K * width, sizeof(float)), *weight_teacher = read_array(in, K * width, sizeof(float));
-  float *z_teacher = read_array(in, teacher * width, sizeof(float)), *z_student = read_array(in, student * width, sizeof(float));
+  float *weight_student = read_array(in, K * width, sizeof(float)),
+        *weight_teacher = read_array(in, K * width, sizeof(float));
+  float *z_teacher = read_array(in, teacher * width, sizeof(float)),
+        *z_student = read_array(in, student * width, sizeof(float));
   int64_t *target = read_array(in, student * SYZ_TARGETS_PER_ROW, sizeof *target);
   float *row_weight = read_array(in, student, sizeof *row_weight);
   int *term = read_array(in, student, sizeof *term);
-  float *dz = malloc((size_t)(student * width + 1) * sizeof *dz), *dweight = malloc((size_t)(K * width) * sizeof *dweight);
+  float *dz = malloc((size_t)(student * width + 1) * sizeof *dz),
+        *dweight = malloc((size_t)(K * width) * sizeof *dweight);
   const syz_distillation_batch batch = {.weight_student = weight_student,
                                         .weight_teacher = weight_teacher,
                                         .n_teacher = {n[0], n[1]},
@@ -60,7 +66,8 @@ static void step(syz_distillation *d, const syz_distillation_config *c, FILE *in
   write_array(out, dz, student * width, sizeof(float));
   write_array(out, dweight, K * width, sizeof(float));
   for (int s = 0; s < c->sets; s++) write_array(out, syz_distillation_centre(d, s), K, sizeof(float));
-  void *const all[] = {n, temperature, weight_student, weight_teacher, z_teacher, z_student, target, row_weight, term, dz, dweight};
+  void *const all[] = {n,    temperature, weight_student, weight_teacher, z_teacher, z_student, target, row_weight,
+                       term, dz,          dweight};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * What the distillation loss must do at its borders: known answers, numbers that are not finite on one rank, create and destroy. The numbers
- * between are in test_distillation.py.
+ * What the distillation loss must do at its borders: known answers, numbers that are not finite on one rank, create and
+ * destroy. The numbers between are in test_distillation.py.
  */
 #include <stdlib.h>
 
@@ -11,7 +11,8 @@
 enum { K = 1100, WIDTH = 12, STUDENT = 5, TEACHER = 4 };
 
 typedef struct problem {
-  float weight_student[K * WIDTH], weight_teacher[K * WIDTH], z_teacher[TEACHER * WIDTH], z_student[STUDENT * WIDTH], row_weight[STUDENT];
+  float weight_student[K * WIDTH], weight_teacher[K * WIDTH], z_teacher[TEACHER * WIDTH], z_student[STUDENT * WIDTH],
+      row_weight[STUDENT];
   int64_t target[STUDENT * SYZ_TARGETS_PER_ROW];
   int term[STUDENT];
   float dz[STUDENT * WIDTH], dweight[K * WIDTH];
@@ -48,7 +49,8 @@ static void draw(problem *p, int rank)
   fill_unit(p->z_student, STUDENT, 4 + 2 * (uint64_t)rank);
   memset(p->dweight, 0, sizeof p->dweight);
   for (int64_t i = 0; i < STUDENT; i++) {
-    for (int t = 0; t < SYZ_TARGETS_PER_ROW; t++) p->target[i * SYZ_TARGETS_PER_ROW + t] = t < 2 ? (i + t) % TEACHER : -1;
+    for (int t = 0; t < SYZ_TARGETS_PER_ROW; t++)
+      p->target[i * SYZ_TARGETS_PER_ROW + t] = t < 2 ? (i + t) % TEACHER : -1;
     p->row_weight[i] = 0.25f;
     p->term[i] = (int)i % SYZ_DISTILLATION_TERMS;
   }
@@ -73,7 +75,8 @@ static double largest(const float *x, int64_t n)
   return most;
 }
 
-/* All prototypes equal: every softmax is uniform, the loss is log K a target, nothing pulls anywhere. Prototypes of any length. */
+/* All prototypes equal: every softmax is uniform, the loss is log K a target, nothing pulls anywhere. Prototypes of any
+ * length. */
 static void equal_prototypes(syz_comm *world, const syz_compute *compute, problem *p, syz_centring centring)
 {
   const syz_distillation_config config = config_of(centring);
@@ -98,14 +101,16 @@ static void equal_prototypes(syz_comm *world, const syz_compute *compute, proble
   syz_distillation_destroy(&d);
 }
 
-/* Every teacher row at the same prototype and a sharp temperature: targets of one prototype and no entropy, of a row or of the mean. */
+/* Every teacher row at the same prototype and a sharp temperature: targets of one prototype and no entropy, of a row or
+ * of the mean. */
 static void collapse(syz_comm *world, const syz_compute *compute, problem *p)
 {
   const syz_distillation_config config = config_of(SYZ_CENTRE_MEAN);
   syz_distillation *d = NULL;
   syz_distillation_loss loss;
   draw(p, syz_comm_rank(world));
-  for (int64_t r = 0; r < TEACHER; r++) memcpy(p->z_teacher + r * WIDTH, p->weight_teacher + 700 * WIDTH, WIDTH * sizeof(float));
+  for (int64_t r = 0; r < TEACHER; r++)
+    memcpy(p->z_teacher + r * WIDTH, p->weight_teacher + 700 * WIDTH, WIDTH * sizeof(float));
   p->batch.teacher_temperature = 0.001;
   CHECK_OK(syz_distillation_create(world, compute, &config, &d));
   syz_distillation_forward(d, &p->batch, &loss);
@@ -118,7 +123,8 @@ static void collapse(syz_comm *world, const syz_compute *compute, problem *p)
 
 enum { WEIGHT_STUDENT, WEIGHT_TEACHER, Z_TEACHER, Z_STUDENT, PLACES };
 
-/* One number of the last rank is not finite: the loss is not on any rank, nobody waits, and the next step is as if nothing had been. */
+/* One number of the last rank is not finite: the loss is not on any rank, nobody waits, and the next step is as if
+ * nothing had been. */
 static void not_finite(syz_comm *world, const syz_compute *compute, problem *p, syz_centring centring)
 {
   const syz_distillation_config config = config_of(centring);
@@ -131,7 +137,8 @@ static void not_finite(syz_comm *world, const syz_compute *compute, problem *p, 
   CHECK(isfinite(total(&before)));
   for (int place = 0; place < PLACES; place++)
     for (int kind = 0; kind < 3; kind++) {
-      float *x[PLACES] = {p->weight_student + 600 * WIDTH, p->weight_teacher + 3 * WIDTH, p->z_teacher + 2 * WIDTH, p->z_student + WIDTH};
+      float *x[PLACES] = {p->weight_student + 600 * WIDTH, p->weight_teacher + 3 * WIDTH, p->z_teacher + 2 * WIDTH,
+                          p->z_student + WIDTH};
       union {
         uint32_t u;
         float f;
@@ -141,7 +148,8 @@ static void not_finite(syz_comm *world, const syz_compute *compute, problem *p, 
       syz_distillation_forward(d, &p->batch, &loss);
       syz_distillation_backward(d, &p->batch, p->dz, p->dweight);
       CHECK(!isfinite(total(&loss)));
-      if (place == WEIGHT_TEACHER || place == Z_TEACHER) CHECK(!isfinite(loss.target_entropy[1]) && !isfinite(loss.mean_entropy[1]));
+      if (place == WEIGHT_TEACHER || place == Z_TEACHER)
+        CHECK(!isfinite(loss.target_entropy[1]) && !isfinite(loss.mean_entropy[1]));
       if (is_last) *x[place] = good;
     }
   syz_distillation_forward(d, &p->batch, &after);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * InfoNCE against a float64 double loop written from the formula, its gradient against central differences of that loop, and the law that
- * neither depends on the number of ranks: the same batch on this rank alone must give the same bits.
+ * InfoNCE against a float64 double loop written from the formula, its gradient against central differences of that
+ * loop, and the law that neither depends on the number of ranks: the same batch on this rank alone must give the same
+ * bits.
  */
 #include <stdlib.h>
 
@@ -41,7 +42,8 @@ static void normalise(const double *x, double *out, int64_t G)
 /* The loss as the formula says it, in float64. loss[0]: both, [1]: image to spectrum, [2]: spectrum to image. */
 static void brute(const double *x, const double *y, int64_t G, double s, double loss[3])
 {
-  double *a = malloc((size_t)(G * E) * sizeof *a), *b = malloc((size_t)(G * E) * sizeof *b), *c = malloc((size_t)(G * G) * sizeof *c);
+  double *a = malloc((size_t)(G * E) * sizeof *a), *b = malloc((size_t)(G * E) * sizeof *b),
+         *c = malloc((size_t)(G * G) * sizeof *c);
   normalise(x, a, G);
   normalise(y, b, G);
   for (int64_t i = 0; i < G; i++)
@@ -62,8 +64,10 @@ static void brute(const double *x, const double *y, int64_t G, double s, double 
   free(c);
 }
 
-/* Relative difference of a slope by central differences and of the computed gradient along the same direction, summed over ranks. */
-static double gradient_error(syz_comm *world, syz_infonce *l, int64_t G, double s, const float *x, const float *y, float *const dx[2], double fault)
+/* Relative difference of a slope by central differences and of the computed gradient along the same direction, summed
+ * over ranks. */
+static double gradient_error(syz_comm *world, syz_infonce *l, int64_t G, double s, const float *x, const float *y,
+                             float *const dx[2], double fault)
 {
   double worst = 0;
   double *p = malloc((size_t)(4 * G * E) * sizeof *p), *q = p + G * E, *u = q + G * E, *v = u + G * E;
@@ -101,10 +105,14 @@ static double gradient_error(syz_comm *world, syz_infonce *l, int64_t G, double 
 }
 
 /* The gathered way. */
-static syz_status create(syz_comm *c, const syz_compute *compute, int64_t G, bool has_image, bool has_spectrum, syz_infonce **out)
+static syz_status create(syz_comm *c, const syz_compute *compute, int64_t G, bool has_image, bool has_spectrum,
+                         syz_infonce **out)
 {
-  const syz_infonce_config config = {
-      .global_batch = G, .width = E, .has_image = has_image, .has_spectrum = has_spectrum, .ring_pairs = SYZ_RING_PAIRS};
+  const syz_infonce_config config = {.global_batch = G,
+                                     .width = E,
+                                     .has_image = has_image,
+                                     .has_spectrum = has_spectrum,
+                                     .ring_pairs = SYZ_RING_PAIRS};
   return syz_infonce_create(c, compute, &config, out);
 }
 
@@ -156,7 +164,8 @@ static void run(syz_comm *world, syz_comm *self, const syz_compute *compute, lay
   syz_infonce_backward(one, alone, &dscale_alone);
   CHECK_EQ(memcmp(&loss, &loss_alone, sizeof loss), 0);
   CHECK_EQ(dscale, dscale_alone);
-  for (int m = 0; m < 2; m++) CHECK_EQ(memcmp(dx[m], alone[m] + first[m] * E, (size_t)(count[m] * E) * sizeof(float)), 0);
+  for (int m = 0; m < 2; m++)
+    CHECK_EQ(memcmp(dx[m], alone[m] + first[m] * E, (size_t)(count[m] * E) * sizeof(float)), 0);
   syz_infonce_destroy(&l);
   syz_infonce_destroy(&one);
   free(x);
@@ -245,7 +254,8 @@ int main(int argc, char **argv)
   CHECK_OK(syz_compute_create(SYZ_F32, SYZ_ENGINE_AUTO, 1, &compute));
   static const int64_t batch[] = {1, 2, 7, 64, 131};
   for (int apart = 0; apart < 2; apart++)
-    for (size_t i = 0; i < sizeof batch / sizeof *batch; i++) run(world, self, compute, (layout){batch[i], apart}, 15.5);
+    for (size_t i = 0; i < sizeof batch / sizeof *batch; i++)
+      run(world, self, compute, (layout){batch[i], apart}, 15.5);
   run(world, self, compute, (layout){600, false}, 40.0); /* more than one tile of columns, a sharp temperature */
   equal_embeddings(world, compute, 100);
   equal_embeddings(world, compute, 3);

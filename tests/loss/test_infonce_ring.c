@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * InfoNCE around a ring against a float64 loop written from the formula: loss, all gradients and the derivative by the scale, with products in
- * float32 and in bfloat16 (against the formula of the rows as given and of the rows as rounded), on other engines, towers together and apart, pieces
- * of any size, batches smaller than the number of ranks, streamed; scales and cosines at their extremes; and rows that are not finite.
+ * InfoNCE around a ring against a float64 loop written from the formula: loss, all gradients and the derivative by the
+ * scale, with products in float32 and in bfloat16 (against the formula of the rows as given and of the rows as
+ * rounded), on other engines, towers together and apart, pieces of any size, batches smaller than the number of ranks,
+ * streamed; scales and cosines at their extremes; and rows that are not finite.
  */
 #include <stdlib.h>
 
@@ -15,7 +16,8 @@ typedef struct batch {
   double *unit[2]; /* normalised, float64 */
 } batch;
 
-/* Something in common between the halves of a pair; a pure function of the place. `spread`: 0: all rows nearly the same. */
+/* Something in common between the halves of a pair; a pure function of the place. `spread`: 0: all rows nearly the
+ * same. */
 static batch draw(int64_t G, int64_t E, double spread)
 {
   batch b = {.G = G, .E = E};
@@ -46,8 +48,8 @@ static double norm_of(const float *x, int64_t E)
   return fmax(sqrt(n), (double)SYZ_EMBEDDING_EPS);
 }
 
-/* What the formula says. Rows are rounded as the objective rounds them when asked: then the gradient is that by the rounded rows, carried through the
- * normalisation. */
+/* What the formula says. Rows are rounded as the objective rounds them when asked: then the gradient is that by the
+ * rounded rows, carried through the normalisation. */
 typedef struct truth {
   double loss[3], dscale;
   double *dx[2];
@@ -57,7 +59,8 @@ static truth brute_here(batch *b, double s, bool rounds)
 {
   const int64_t G = b->G, E = b->E;
   truth t = {.loss = {0}};
-  double *c = malloc((size_t)(G * G) * sizeof *c), *sum[2] = {calloc((size_t)G, sizeof(double)), calloc((size_t)G, sizeof(double))};
+  double *c = malloc((size_t)(G * G) * sizeof *c),
+         *sum[2] = {calloc((size_t)G, sizeof(double)), calloc((size_t)G, sizeof(double))};
   for (int m = 0; m < 2; m++) {
     t.dx[m] = calloc((size_t)(G * E), sizeof(double));
     for (int64_t i = 0; i < G; i++)
@@ -78,7 +81,8 @@ static truth brute_here(batch *b, double s, bool rounds)
     t.loss[1] += (log(sum[0][i]) + s - s * c[i * G + i]) / (double)G;
     t.loss[2] += (log(sum[1][i]) + s - s * c[i * G + i]) / (double)G;
     for (int64_t j = 0; j < G; j++) {
-      const double e = exp(s * (c[i * G + j] - 1)), w = s / (2 * (double)G) * (e / sum[0][i] + e / sum[1][j] - 2 * (i == j));
+      const double e = exp(s * (c[i * G + j] - 1)),
+                   w = s / (2 * (double)G) * (e / sum[0][i] + e / sum[1][j] - 2 * (i == j));
       t.dscale += w * c[i * G + j];
       for (int64_t d = 0; d < E; d++) {
         t.dx[0][i * E + d] += w * b->unit[1][j * E + d];
@@ -114,9 +118,10 @@ static truth brute(syz_comm *world, batch *b, double s, bool rounds)
   return t;
 }
 
-/* Relative difference of the gradients of all ranks, root mean square of all rows; `fault` spoils the second modality. */
-static double gradient_error(syz_comm *world, const truth *t, int64_t E, const int64_t first[2], const int64_t count[2], float *const dx[2],
-                             double fault)
+/* Relative difference of the gradients of all ranks, root mean square of all rows; `fault` spoils the second modality.
+ */
+static double gradient_error(syz_comm *world, const truth *t, int64_t E, const int64_t first[2], const int64_t count[2],
+                             float *const dx[2], double fault)
 {
   double worst = 0;
   for (int m = 0; m < 2; m++) {
@@ -144,7 +149,8 @@ typedef struct gate {
   double loss, gradient, dscale;
 } gate;
 
-static void compare(syz_comm *world, const truth *t, const syz_infonce_loss *loss, double dscale, double gradient, double spoiled, gate g)
+static void compare(syz_comm *world, const truth *t, const syz_infonce_loss *loss, double dscale, double gradient,
+                    double spoiled, gate g)
 {
   CHECK_NEAR(loss->loss, t->loss[0], g.loss * (0.1 + t->loss[0]));
   CHECK_NEAR(loss->image_to_spectrum, t->loss[1], g.loss * (0.1 + t->loss[1]));
@@ -190,9 +196,11 @@ static void run(syz_comm *world, const syz_compute *compute, layout c, gate g, g
   float *dx[2] = {calloc((size_t)(c.G * c.E), sizeof(float)), calloc((size_t)(c.G * c.E), sizeof(float))};
   const int64_t allocations = syz_memory_get().allocations;
   for (int again = 0; again < 2; again++) { /* nothing is left over from the step before */
-    const float *in[2] = {count[0] ? b.x[0] + first[0] * c.E : NULL, count[1] ? b.x[1] + first[1] * c.E : NULL}, *const nothing[2] = {0};
+    const float *in[2] = {count[0] ? b.x[0] + first[0] * c.E : NULL, count[1] ? b.x[1] + first[1] * c.E : NULL},
+                *const nothing[2] = {0};
     for (int m = 0; c.streams && m < 2; m++)
-      for (int64_t at = 0; at < count[m]; at += 7) syz_infonce_put(l, (syz_modality)m, at, count[m] - at < 7 ? count[m] - at : 7, in[m] + at * c.E);
+      for (int64_t at = 0; at < count[m]; at += 7)
+        syz_infonce_put(l, (syz_modality)m, at, count[m] - at < 7 ? count[m] - at : 7, in[m] + at * c.E);
     double operations[2];
     syz_infonce_forward(l, c.scale, c.streams ? nothing : in, &loss);
     operations[0] = syz_infonce_operations(l);
@@ -202,14 +210,16 @@ static void run(syz_comm *world, const syz_compute *compute, layout c, gate g, g
     syz_allreduce_f64(world, operations, 2, SYZ_SUM);
     for (int k = 0; k < 2; k++) CHECK_EQ(operations[k], (k ? 6.0 : 2.0) * (double)(c.G * c.G * c.E));
     for (int m = 0; c.streams && m < 2; m++)
-      for (int64_t at = 0; at < count[m]; at += 5) syz_infonce_get(l, (syz_modality)m, at, count[m] - at < 5 ? count[m] - at : 5, dx[m] + at * c.E);
+      for (int64_t at = 0; at < count[m]; at += 5)
+        syz_infonce_get(l, (syz_modality)m, at, count[m] - at < 5 ? count[m] - at : 5, dx[m] + at * c.E);
   }
   CHECK_EQ(syz_memory_get().allocations, allocations);
-  compare(world, &t, &loss, dscale, gradient_error(world, &t, c.E, first, count, dx, 0), gradient_error(world, &t, c.E, first, count, dx, 0.01), g);
+  compare(world, &t, &loss, dscale, gradient_error(world, &t, c.E, first, count, dx, 0),
+          gradient_error(world, &t, c.E, first, count, dx, 0.01), g);
   if (is_bf16) {
     truth r = brute(world, &b, c.scale, true);
-    compare(world, &r, &loss, dscale, gradient_error(world, &r, c.E, first, count, dx, 0), gradient_error(world, &r, c.E, first, count, dx, 0.01),
-            rounded);
+    compare(world, &r, &loss, dscale, gradient_error(world, &r, c.E, first, count, dx, 0),
+            gradient_error(world, &r, c.E, first, count, dx, 0.01), rounded);
     for (int m = 0; m < 2; m++) free(r.dx[m]);
   }
   /* All rows on every rank. */
@@ -217,7 +227,8 @@ static void run(syz_comm *world, const syz_compute *compute, layout c, gate g, g
   for (int m = 0; m < 2 && !c.streams; m++) {
     CHECK_OK(syz_infonce_gather(l, (syz_modality)m, rows));
     double worst = 0;
-    for (int64_t i = 0; i < c.G * c.E; i++) worst = fmax(worst, fabs((double)rows[i] - (double)b.x[m][i] / norm_of(b.x[m] + i / c.E * c.E, c.E)));
+    for (int64_t i = 0; i < c.G * c.E; i++)
+      worst = fmax(worst, fabs((double)rows[i] - (double)b.x[m][i] / norm_of(b.x[m] + i / c.E * c.E, c.E)));
     CHECK_LT(worst, is_bf16 ? 2.1e-3 : 2e-7);
   }
   free(rows);
@@ -234,7 +245,8 @@ static void not_finite(syz_comm *world, const syz_compute *compute, int64_t G, i
   syz_infonce *l = NULL;
   syz_infonce_loss loss;
   int64_t place[4];
-  const syz_infonce_config config = {.global_batch = G, .width = E, .has_image = true, .has_spectrum = true, .piece_rows = 16};
+  const syz_infonce_config config = {
+      .global_batch = G, .width = E, .has_image = true, .has_spectrum = true, .piece_rows = 16};
   CHECK_OK(syz_infonce_create(world, compute, &config, &l));
   for (int m = 0; m < 2; m++) {
     const int64_t bad[] = {0, G / 2, G - 1};
@@ -258,7 +270,8 @@ static void not_finite(syz_comm *world, const syz_compute *compute, int64_t G, i
   destroy(&b);
 }
 
-/* The loss of bfloat16 products at the width of the published model, against that of float32 products, which the formula was held against above. */
+/* The loss of bfloat16 products at the width of the published model, against that of float32 products, which the
+ * formula was held against above. */
 static void precision(syz_comm *world, const syz_compute *f32, const syz_compute *bf16)
 {
   const int64_t G = 2048, E = 1024;
@@ -285,13 +298,18 @@ int main(int argc, char **argv)
   CHECK_OK(syz_compute_create(SYZ_F32, SYZ_ENGINE_BLIS, 1, &blis));
   CHECK_OK(syz_compute_create(SYZ_BF16, SYZ_ENGINE_AUTO, syz_comm_size(world) == 1 ? 2 : 1, &bf16));
   CHECK_OK(syz_compute_create(SYZ_F32, SYZ_ENGINE_AUTO, 1, &f32));
-  const gate exact = {1e-5, 1e-5, 1e-5}, sharp = {1e-5, 2e-5, 1e-4}; /* a rounded cosine counts a hundredfold at a scale of 100 */
+  const gate exact = {1e-5, 1e-5, 1e-5},
+             sharp = {1e-5, 2e-5, 1e-4}; /* a rounded cosine counts a hundredfold at a scale of 100 */
   for (int apart = 0; apart < 3; apart++) {
     static const int64_t G[] = {1, 2, 7, 131, 400};
     for (int i = 0; i < 5; i++)
-      run(world, f32, (layout){.G = G[i], .E = 40, .piece_rows = 50, .scale = 15.5, .spread = 0.5, .apart = apart}, exact, exact);
-    run(world, f32, (layout){.G = 333, .E = 33, .piece_rows = 4096, .scale = 20, .spread = 0.5, .apart = apart, .streams = true}, exact, exact);
-    run(world, blis, (layout){.G = 333, .E = 33, .piece_rows = 100, .scale = 20, .spread = 0.5, .apart = apart}, exact, exact);
+      run(world, f32, (layout){.G = G[i], .E = 40, .piece_rows = 50, .scale = 15.5, .spread = 0.5, .apart = apart},
+          exact, exact);
+    run(world, f32,
+        (layout){.G = 333, .E = 33, .piece_rows = 4096, .scale = 20, .spread = 0.5, .apart = apart, .streams = true},
+        exact, exact);
+    run(world, blis, (layout){.G = 333, .E = 33, .piece_rows = 100, .scale = 20, .spread = 0.5, .apart = apart}, exact,
+        exact);
   }
   /* All cosines near 1, and spread over everything, at a large scale. */
   run(world, f32, (layout){.G = 200, .E = 24, .piece_rows = 60, .scale = 100, .spread = 0.02}, sharp, sharp);
@@ -300,8 +318,11 @@ int main(int argc, char **argv)
     /* Rounding moves each logit by s 2^-9 / sqrt(E) or so, at random: the mean over a small batch still shows it. */
     const gate near = {2e-4, 4e-3, 1e-3}, nearer = {1e-5, 4e-3, 1e-3};
     for (int apart = 0; apart < 3; apart++) {
-      run(world, bf16, (layout){.G = 401, .E = 256, .piece_rows = 128, .scale = 15.5, .spread = 0.5, .apart = apart}, near, nearer);
-      run(world, bf16, (layout){.G = 333, .E = 129, .piece_rows = 77, .scale = 15.5, .spread = 0.5, .apart = apart, .streams = true}, near, nearer);
+      run(world, bf16, (layout){.G = 401, .E = 256, .piece_rows = 128, .scale = 15.5, .spread = 0.5, .apart = apart},
+          near, nearer);
+      run(world, bf16,
+          (layout){.G = 333, .E = 129, .piece_rows = 77, .scale = 15.5, .spread = 0.5, .apart = apart, .streams = true},
+          near, nearer);
     }
   }
   precision(world, f32, bf16);

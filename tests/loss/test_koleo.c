@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * KoLeo on given rows, and its laws: the same bits as on one rank alone, known answers, numbers that are not finite, nothing allocated in a step.
- * test_koleo.py compares what is written with PyTorch.
+ * KoLeo on given rows, and its laws: the same bits as on one rank alone, known answers, numbers that are not finite,
+ * nothing allocated in a step. test_koleo.py compares what is written with PyTorch.
  *
  * test_koleo                       the laws
  * test_koleo FOLDER                also: rows of FOLDER/in; each rank writes FOLDER/out.<rank>
@@ -21,14 +21,15 @@ static float *draw(int64_t rows, int64_t stride, double common)
   float *x = malloc((size_t)(rows * stride) * sizeof *x);
   for (int64_t i = 0; i < rows; i++) {
     const syz_random r = syz_random_make(3, SYZ_RANDOM_TEST, 1, (uint64_t)i);
-    for (int64_t d = 0; d < stride; d++) x[i * stride + d] = (float)(syz_random_normal(&r, (uint32_t)d) + common * (double)(d % 3));
+    for (int64_t d = 0; d < stride; d++)
+      x[i * stride + d] = (float)(syz_random_normal(&r, (uint32_t)d) + common * (double)(d % 3));
   }
   return x;
 }
 
 /* This rank's rows of a global x, forward and backward; dx [own rows, stride] by malloc. */
-static float *run(syz_comm *world, const syz_compute *compute, int64_t rows, int64_t width, int64_t stride, double scale, const float *x,
-                  double *loss, double *spread, int64_t *first, int64_t *count)
+static float *run(syz_comm *world, const syz_compute *compute, int64_t rows, int64_t width, int64_t stride,
+                  double scale, const float *x, double *loss, double *spread, int64_t *first, int64_t *count)
 {
   syz_koleo *k = NULL;
   const size_t bytes = syz_koleo_bytes(compute, rows, width), live = syz_memory_get().live_bytes;
@@ -60,7 +61,8 @@ static void same_bits(syz_comm *world, syz_comm *self, const syz_compute *comput
   CHECK(isfinite(loss) && spread > 0.3 && spread <= 1 + 1e-6);
   CHECK_EQ(memcmp(dx, alone + first * stride, (size_t)(count * stride) * sizeof *dx), 0);
   for (int64_t i = 0; i < count; i++)
-    for (int64_t d = width; d < stride; d++) CHECK_EQ(dx[i * stride + d], filler); /* what lies between rows is not ours */
+    for (int64_t d = width; d < stride; d++)
+      CHECK_EQ(dx[i * stride + d], filler); /* what lies between rows is not ours */
   free(x);
   free(dx);
   free(alone);
@@ -71,7 +73,8 @@ static void known_answers(syz_comm *world, const syz_compute *compute)
   enum { WIDTH = 8 };
   int64_t first, count;
   double loss, spread;
-  /* Pairs of opposite unit vectors and their like at right angles: every nearest neighbour at sqrt 2, the mean is zero. */
+  /* Pairs of opposite unit vectors and their like at right angles: every nearest neighbour at sqrt 2, the mean is zero.
+   */
   float *x = calloc(16 * WIDTH, sizeof *x);
   for (int64_t i = 0; i < 16; i++) x[i * WIDTH + i / 2] = i % 2 ? -3.0f : 2.0f;
   float *dx = run(world, compute, 16, WIDTH, WIDTH, 1, x, &loss, &spread, &first, &count);

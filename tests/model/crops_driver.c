@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Runs the image tower on crops and a projection head for the Python tests: a model file and arrays in, rows, bottlenecks and gradients out.
+ * Runs the image tower on crops and a projection head for the Python tests: a model file and arrays in, rows,
+ * bottlenecks and gradients out.
  *
  *   crops_driver MODEL float32|bfloat16 PREFIX
  *
- * PREFIX-job.txt: numbers: projection head (0 dino, 1 ibot), 1 when it trains, seed, step, drop rate, sizes; for each size: pixels, crops, number of
- * the first crop, 1 when there is a mask; rows wanted, and for each group, crop, token. PREFIX-planes-<g>.bin [crops, 3, size, size] float32,
- * PREFIX-mask-<g>.bin [crops, patches] uint8, PREFIX-drows.bin [rows, D] and PREFIX-dz.bin [rows, bottleneck]: gradients of what comes out. Writes
- * PREFIX-rows.bin, PREFIX-z.bin, PREFIX-kept-<g>.bin [depth, 2, crops] uint8 and PREFIX-gradients.h5, a model file.
+ * PREFIX-job.txt: numbers: projection head (0 dino, 1 ibot), 1 when it trains, seed, step, drop rate, sizes; for each
+ * size: pixels, crops, number of the first crop, 1 when there is a mask; rows wanted, and for each group, crop, token.
+ * PREFIX-planes-<g>.bin [crops, 3, size, size] float32, PREFIX-mask-<g>.bin [crops, patches] uint8, PREFIX-drows.bin
+ * [rows, D] and PREFIX-dz.bin [rows, bottleneck]: gradients of what comes out. Writes PREFIX-rows.bin, PREFIX-z.bin,
+ * PREFIX-kept-<g>.bin [depth, 2, crops] uint8 and PREFIX-gradients.h5, a model file.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -64,8 +66,9 @@ static syz_status read_job(job *j)
   FILE *f = fopen(path, "r");
   SYZ_REQUIRE(f, SYZ_ERR_DATA, "no %s", path);
   long long seed, step, a, b, c;
-  SYZ_REQUIRE(fscanf(f, "%d %d %lld %lld %lf %d", &part, &trains, &seed, &step, &j->config.drop_rate, &j->config.groups) == 6, SYZ_ERR_DATA, "%s",
-              path);
+  SYZ_REQUIRE(
+      fscanf(f, "%d %d %lld %lld %lf %d", &part, &trains, &seed, &step, &j->config.drop_rate, &j->config.groups) == 6,
+      SYZ_ERR_DATA, "%s", path);
   j->part = part ? SYZ_PART_IBOT_HEAD : SYZ_PART_DINO_HEAD;
   j->config.trains = trains != 0;
   j->input.seed = (uint64_t)seed;
@@ -112,8 +115,8 @@ static syz_status save_kept(const job *j)
     for (int64_t b = 0; b < depth; b++)
       for (int branch = 0; branch < 2; branch++)
         for (int64_t i = 0; i < n; i++)
-          kept[(b * 2 + branch) * n + i] =
-              syz_drop_path_keeps(j->input.seed, j->input.step, b, branch, g, j->config.drop_rate, j->input.first_crop[g] + i);
+          kept[(b * 2 + branch) * n + i] = syz_drop_path_keeps(j->input.seed, j->input.step, b, branch, g,
+                                                               j->config.drop_rate, j->input.first_crop[g] + i);
     snprintf(name, sizeof name, "kept-%d", g);
     SYZ_TRY(save(j, name, kept, (size_t)(depth * 2 * n)));
     syz_free(&kept);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Runs masked spectrum modelling on raw arrays for test_masked_torch.py: a model file in, predictions and gradients out.
+ * Runs masked spectrum modelling on raw arrays for test_masked_torch.py: a model file in, predictions and gradients
+ * out.
  *
  *   masked_driver MODEL float32|bfloat16 N ROWS GOOD PREFIX
  *
- * Reads PREFIX-flux.bin ([N, 7781] float32), PREFIX-rows.bin ([ROWS] int64, ascending b * T + t), with GOOD 1 PREFIX-good.bin ([N, 7781] uint8), and
- * PREFIX-slope.bin ([ROWS, section + 2] float32, gradients of the predictions). Writes PREFIX-pieces.bin ([N, T, section + 2]),
- * PREFIX-prediction.bin ([ROWS, section + 2]) and PREFIX-gradients.h5, a model file.
+ * Reads PREFIX-flux.bin ([N, 7781] float32), PREFIX-rows.bin ([ROWS] int64, ascending b * T + t), with GOOD 1
+ * PREFIX-good.bin ([N, 7781] uint8), and PREFIX-slope.bin ([ROWS, section + 2] float32, gradients of the predictions).
+ * Writes PREFIX-pieces.bin ([N, T, section + 2]), PREFIX-prediction.bin ([ROWS, section + 2]) and PREFIX-gradients.h5,
+ * a model file.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,7 +82,8 @@ int main(int argc, char **argv)
   SYZ_TRY(load(prefix, "slope", (size_t)(rows * width) * sizeof *slope, slope));
   SYZ_TRY(syz_masked_create(m, n, rows, true, &k));
   for (int64_t i = 0; i < n; i++)
-    syz_masked_pieces(&config, flux + i * SYZ_TOWER_PIXELS, has_good ? good + i * SYZ_TOWER_PIXELS : NULL, pieces + i * tokens * width, NULL);
+    syz_masked_pieces(&config, flux + i * SYZ_TOWER_PIXELS, has_good ? good + i * SYZ_TOWER_PIXELS : NULL,
+                      pieces + i * tokens * width, NULL);
   syz_masked_forward(k, n, pieces, rows, row, prediction);
   SYZ_TRY(save(prefix, "pieces", (size_t)(n * tokens * width) * sizeof *pieces, pieces));
   SYZ_TRY(save(prefix, "prediction", (size_t)(rows * width) * sizeof *prediction, prediction));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Crops and projection heads on their own: stochastic depth's choice, positions on other grids, independence of who holds which crops, gradients by
- * central differences, order of `ready`, no allocation in a step, planned memory, contradictions, and memory that is not there.
+ * Crops and projection heads on their own: stochastic depth's choice, positions on other grids, independence of who
+ * holds which crops, gradients by central differences, order of `ready`, no allocation in a step, planned memory,
+ * contradictions, and memory that is not there.
  */
 #include <stdlib.h>
 
@@ -13,7 +14,14 @@ enum { SIZES = 2, GLOBAL = 4, LOCAL = 6, MOST_ROWS = 40 };
 static syz_model_config small_config(int64_t registers, bool has_ibot_head)
 {
   return (syz_model_config){
-      .image = {.dim = 16, .depth = 3, .heads = 2, .patch = 8, .size = 24, .tokens = SYZ_TOKENS_DINOV2, .layerscale = 0.5, .registers = registers},
+      .image = {.dim = 16,
+                .depth = 3,
+                .heads = 2,
+                .patch = 8,
+                .size = 24,
+                .tokens = SYZ_TOKENS_DINOV2,
+                .layerscale = 0.5,
+                .registers = registers},
       .spectrum = {.dim = 12, .depth = 2, .heads = 2, .section = 600, .overlap = 100, .max_tokens = 20},
       .embedding = {.dim = 16, .heads = 2},
       .dino = {.layers = 3, .hidden = 24, .bottleneck = 8, .prototypes = 30, .has_ibot_head = has_ibot_head}};
@@ -129,11 +137,17 @@ static void choose_rows(bench *b, const int64_t first[SIZES], const int64_t coun
     }
 }
 
-static void bench_open(bench *b, const syz_model_config *config, syz_dtype act, int threads, double rate, syz_purpose purpose)
+static void bench_open(bench *b, const syz_model_config *config, syz_dtype act, int threads, double rate,
+                       syz_purpose purpose)
 {
   static const int64_t count[SIZES] = {GLOBAL, LOCAL}, none[SIZES] = {0};
   *b = (bench){.d = config->image.dim,
-               .config = {.groups = SIZES, .size = {24, 16}, .most = {GLOBAL, LOCAL}, .most_rows = MOST_ROWS, .drop_rate = rate, .trains = true}};
+               .config = {.groups = SIZES,
+                          .size = {24, 16},
+                          .most = {GLOBAL, LOCAL},
+                          .most_rows = MOST_ROWS,
+                          .drop_rate = rate,
+                          .trains = true}};
   CHECK_OK(syz_compute_create(act, SYZ_ENGINE_AUTO, threads, &b->compute));
   CHECK_OK(syz_model_create_for(purpose, config, b->compute, &b->m));
   randomise(b->m);
@@ -192,8 +206,9 @@ static double slope(bench *b, float *w, const float *kept, const double *directi
 }
 
 /*
- * Every parameter of the backbone alone: the slope along (its gradient + a random direction), against the gradient's inner product with it; the term
- * of third order is removed by a second, double step. Measured worst 7.3e-5; one per cent off anywhere gives 4.1e-3 or more.
+ * Every parameter of the backbone alone: the slope along (its gradient + a random direction), against the gradient's
+ * inner product with it; the term of third order is removed by a second, double step. Measured worst 7.3e-5; one per
+ * cent off anywhere gives 4.1e-3 or more.
  */
 static void check_gradients(const char *label, int64_t registers, double rate)
 {
@@ -221,7 +236,8 @@ static void check_gradients(const char *label, int64_t registers, double rate)
     memcpy(kept, w, (size_t)p[i].size * sizeof *kept);
     const double h = 0.02 / (1 + 0.1 * norm), once = slope(&b, w, kept, direction, p[i].size, h),
                  twice = slope(&b, w, kept, direction, p[i].size, 2 * h);
-    const double found = (4 * once - twice) / 3, error = fabs(found - inner) / norm, faulty = fabs(found - 1.01 * inner) / norm;
+    const double found = (4 * once - twice) / 3, error = fabs(found - inner) / norm,
+                 faulty = fabs(found - 1.01 * inner) / norm;
     if (error > 1e-3) fprintf(stderr, "%s: %s: slope %.8g, gradient %.8g\n", label, p[i].name, found, inner);
     worst = fmax(worst, error);
     worst_faulty = fmin(worst_faulty, faulty);
@@ -243,12 +259,14 @@ static void check_shares(syz_dtype act, double rate)
   const int64_t size = syz_model_size(b.m), all = b.n;
   loss(&b);
   syz_crops_backward(b.crops, b.v, b.gradients, NULL, NULL);
-  float *whole = syz_alloc("whole", (size_t)size, sizeof *whole), *rows = syz_alloc("rows", (size_t)(all * b.d), sizeof *rows);
+  float *whole = syz_alloc("whole", (size_t)size, sizeof *whole),
+        *rows = syz_alloc("rows", (size_t)(all * b.d), sizeof *rows);
   memcpy(whole, b.gradients, (size_t)size * sizeof *whole);
   memcpy(rows, b.rows, (size_t)(all * b.d) * sizeof *rows);
   memset(b.gradients, 0, (size_t)size * sizeof *whole);
 
-  /* Where each share's rows are among all: class tokens and patches of its global crops, class tokens of its local crops. */
+  /* Where each share's rows are among all: class tokens and patches of its global crops, class tokens of its local
+   * crops. */
   const syz_crops_input input = b.input;
   const int64_t cut[SIZES][3] = {{0, 1, GLOBAL}, {0, 4, LOCAL}};
   int64_t seen = 0, of_globals = all - LOCAL, first_global = 0;
@@ -289,7 +307,8 @@ static void check_shares(syz_dtype act, double rate)
   syz_crops_forward(b.crops, &b.input);
   choose_rows(&b, cut[0], (const int64_t[SIZES]){GLOBAL, LOCAL});
   syz_crops_rows(b.crops, b.n, b.row, b.rows);
-  CHECK((memcmp(b.rows, rows, (size_t)b.d * sizeof *rows) == 0 && memcmp(b.rows, rows, (size_t)(all * b.d) * sizeof *rows) == 0) == (rate == 0));
+  CHECK((memcmp(b.rows, rows, (size_t)b.d * sizeof *rows) == 0 &&
+         memcmp(b.rows, rows, (size_t)(all * b.d) * sizeof *rows) == 0) == (rate == 0));
   syz_free(&whole);
   syz_free(&rows);
   bench_close(&b);
@@ -307,7 +326,8 @@ static void note_range(void *context, int64_t first, int64_t count)
   r->calls++;
 }
 
-/* Steps allocate nothing; the ranges told are the backbone from its end to its beginning; without crops nothing else happens. */
+/* Steps allocate nothing; the ranges told are the backbone from its end to its beginning; without crops nothing else
+ * happens. */
 static void check_steps(syz_dtype act, int threads)
 {
   bench b;
@@ -385,7 +405,12 @@ static void check_bytes(syz_dtype act, bool trains)
   config.image.depth = 5;
   CHECK_OK(syz_compute_create(act, SYZ_ENGINE_AUTO, 1, &compute));
   CHECK_OK(syz_model_create_for(SYZ_PURPOSE_DINO, &config, compute, &m));
-  const syz_crops_config c = {.groups = 2, .size = {24, 16}, .most = {40, 60}, .most_rows = 200, .drop_rate = trains ? 0.3 : 0, .trains = trains};
+  const syz_crops_config c = {.groups = 2,
+                              .size = {24, 16},
+                              .most = {40, 60},
+                              .most_rows = 200,
+                              .drop_rate = trains ? 0.3 : 0,
+                              .trains = trains};
   CHECK_OK(syz_crops_create(m, &c, &crops)); /* the compute context grows its scratch and keeps it */
   syz_crops_destroy(&crops);
   size_t before = syz_memory_get().live_bytes, said = syz_crops_bytes(m, &c);
@@ -431,7 +456,8 @@ static void check_contradictions(void)
   CHECK_OK(syz_crops_create(m, &c, &crops));
   syz_crops_destroy(&crops);
   c.size[0] = 20;
-  CHECK_ERROR(syz_crops_create(m, &c, &crops), SYZ_ERR_INPUT, "crops of 20 pixels: the size must be a multiple of model.image.patch = 8");
+  CHECK_ERROR(syz_crops_create(m, &c, &crops), SYZ_ERR_INPUT,
+              "crops of 20 pixels: the size must be a multiple of model.image.patch = 8");
   CHECK(crops == NULL);
   CHECK_EQ(syz_crops_bytes(m, &c), 0);
   c.size[0] = 0;
@@ -458,7 +484,8 @@ static void check_contradictions(void)
   CHECK_ERROR(syz_tower_plan(m, SYZ_IMAGE, 4, SYZ_MODE_TRAIN), SYZ_ERR_INTERNAL, "no pooling head");
   /* Full-size ViT-L, 2 global crops of 145 tokens: 12 D^2 a token and block, and attention. */
   syz_model_config large = config;
-  large.image = (syz_image_config){.dim = 1024, .depth = 24, .heads = 16, .patch = 12, .size = 144, .tokens = SYZ_TOKENS_DINOV2};
+  large.image =
+      (syz_image_config){.dim = 1024, .depth = 24, .heads = 16, .patch = 12, .size = 144, .tokens = SYZ_TOKENS_DINOV2};
   CHECK_NEAR(syz_crops_flops(&large, 144) / (24 * (24.0 * 145 * 1024 * 1024 + 4.0 * 145 * 145 * 1024)), 1, 2e-3);
   CHECK_NEAR(syz_crops_flops(&large, 60) / (24 * (24.0 * 26 * 1024 * 1024 + 4.0 * 26 * 26 * 1024)), 1, 2e-3);
   syz_model_destroy(&m);
@@ -515,7 +542,8 @@ static syz_status make_head(void *context)
 static void check_memory_faults(void)
 {
   made k = {.config = small_config(1, true),
-            .crops_config = {.groups = 2, .size = {24, 16}, .most = {3, 4}, .most_rows = 9, .drop_rate = 0.3, .trains = true}};
+            .crops_config = {
+                .groups = 2, .size = {24, 16}, .most = {3, 4}, .most_rows = 9, .drop_rate = 0.3, .trains = true}};
   syz_status (*const make[])(void *) = {make_model, make_crops, make_head};
   const int at_least[] = {4, 10, 5};
   CHECK_OK(syz_compute_create(SYZ_F32, SYZ_ENGINE_AUTO, 1, &k.compute));

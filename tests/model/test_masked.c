@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Masked modelling on its own: gradients against central differences, a spectrum's prediction alone and in any company, masked tokens unseen, order
- * of `ready`, no allocation in a step, the planned memory, refusals.
+ * Masked modelling on its own: gradients against central differences, a spectrum's prediction alone and in any company,
+ * masked tokens unseen, order of `ready`, no allocation in a step, the planned memory, refusals.
  */
 #include <stdlib.h>
 
@@ -11,7 +11,8 @@
 enum { BATCH = 4, RUN = 3 };
 
 static const syz_model_config config = {
-    .image = {.dim = 16, .depth = 2, .heads = 2, .patch = 8, .size = 24, .tokens = SYZ_TOKENS_PATCHES, .layerscale = 0.5},
+    .image =
+        {.dim = 16, .depth = 2, .heads = 2, .patch = 8, .size = 24, .tokens = SYZ_TOKENS_PATCHES, .layerscale = 0.5},
     .spectrum = {.dim = 12, .depth = 3, .heads = 2, .section = 600, .overlap = 100, .max_tokens = 20},
     .embedding = {.dim = 16, .heads = 2}};
 
@@ -40,7 +41,8 @@ static void randomise(syz_model *m)
 
 static void bench_open(bench *b, syz_dtype act, int threads)
 {
-  *b = (bench){.tokens = syz_model_tokens(&config, SYZ_SPECTRUM), .width = config.spectrum.section + 2, .n = BATCH * 2 * RUN};
+  *b = (bench){
+      .tokens = syz_model_tokens(&config, SYZ_SPECTRUM), .width = config.spectrum.section + 2, .n = BATCH * 2 * RUN};
   CHECK_OK(syz_compute_create(act, SYZ_ENGINE_AUTO, threads, &b->compute));
   CHECK_OK(syz_model_create_for(SYZ_PURPOSE_MASKED, &config, b->compute, &b->m));
   randomise(b->m);
@@ -53,7 +55,8 @@ static void bench_open(bench *b, syz_dtype act, int threads)
   syz_random r = syz_random_make(6, SYZ_RANDOM_TEST, 2, 0);
   syz_random_fill_normal(&r, b->flux, BATCH * SYZ_TOWER_PIXELS);
   for (int64_t i = 0; i < BATCH; i++)
-    for (int64_t p = 0; p < SYZ_TOWER_PIXELS; p++) b->flux[i * SYZ_TOWER_PIXELS + p] += (float)i + 3.0f * (float)sin(0.002 * (double)((i + 1) * p));
+    for (int64_t p = 0; p < SYZ_TOWER_PIXELS; p++)
+      b->flux[i * SYZ_TOWER_PIXELS + p] += (float)i + 3.0f * (float)sin(0.002 * (double)((i + 1) * p));
   r = syz_random_make(6, SYZ_RANDOM_TEST, 3, 0);
   syz_random_fill_normal(&r, b->v, (size_t)(b->n * b->width));
   /* Two runs a spectrum, the first spectrum's from the very first token, the last one's to the very last. */
@@ -62,7 +65,8 @@ static void bench_open(bench *b, syz_dtype act, int threads)
       b->row[(i * 2) * RUN + t] = i * b->tokens + i + t;
       b->row[(i * 2 + 1) * RUN + t] = i * b->tokens + b->tokens - BATCH - RUN + 1 + i + t;
     }
-  for (int64_t i = 0; i < BATCH; i++) syz_masked_pieces(&config, b->flux + i * SYZ_TOWER_PIXELS, NULL, b->pieces + i * b->tokens * b->width, NULL);
+  for (int64_t i = 0; i < BATCH; i++)
+    syz_masked_pieces(&config, b->flux + i * SYZ_TOWER_PIXELS, NULL, b->pieces + i * b->tokens * b->width, NULL);
 }
 
 static void bench_close(bench *b)
@@ -97,7 +101,8 @@ static double central_slope(bench *b, float *w, const float *kept, const double 
   return (value[1] - value[0]) / (2 * h);
 }
 
-/* Every parameter alone, along its gradient + a random direction, as in test_towers.c; measured worst 2e-4, one per cent shows as 1e-2. */
+/* Every parameter alone, along its gradient + a random direction, as in test_towers.c; measured worst 2e-4, one per
+ * cent shows as 1e-2. */
 static void check_gradients(void)
 {
   bench b;
@@ -122,7 +127,9 @@ static void check_gradients(void)
     }
     memcpy(kept, w, (size_t)p[i].size * sizeof *kept);
     const double h = 0.1 / (norm > 1 ? norm : 1);
-    const double slope = (4 * central_slope(&b, w, kept, direction, p[i].size, h) - central_slope(&b, w, kept, direction, p[i].size, 2 * h)) / 3;
+    const double slope = (4 * central_slope(&b, w, kept, direction, p[i].size, h) -
+                          central_slope(&b, w, kept, direction, p[i].size, 2 * h)) /
+                         3;
     if (getenv("VERBOSE")) printf("%-60s |g| %.2e error %.1e\n", p[i].name, norm, fabs(slope - inner) / fabs(inner));
     worst = fmax(worst, fabs(slope - inner) / fabs(inner));
     worst_faulty = fmin(worst_faulty, fabs(slope - 1.01 * inner) / fabs(inner));
@@ -135,7 +142,8 @@ static void check_gradients(void)
   bench_close(&b);
 }
 
-/* A spectrum alone, in a smaller call and on two threads: the same bits. What stands in masked tokens changes nothing. */
+/* A spectrum alone, in a smaller call and on two threads: the same bits. What stands in masked tokens changes nothing.
+ */
 static void check_company(syz_dtype act)
 {
   bench b, two;

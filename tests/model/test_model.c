@@ -13,10 +13,12 @@ static syz_compute *compute;
 
 static syz_model_config small_config(void)
 {
-  return (syz_model_config){.image = {.dim = 16, .depth = 2, .heads = 2, .patch = 8, .size = 24, .tokens = SYZ_TOKENS_DINOV2, .layerscale = 1e-5},
-                            .spectrum = {.dim = 12, .depth = 3, .heads = 2, .section = 600, .overlap = 100, .max_tokens = 20},
-                            .embedding = {.dim = 16, .heads = 4, .dropout = 0.1},
-                            .dino = {.layers = 3, .hidden = 24, .bottleneck = 8, .prototypes = 40, .has_ibot_head = true}};
+  return (syz_model_config){
+      .image =
+          {.dim = 16, .depth = 2, .heads = 2, .patch = 8, .size = 24, .tokens = SYZ_TOKENS_DINOV2, .layerscale = 1e-5},
+      .spectrum = {.dim = 12, .depth = 3, .heads = 2, .section = 600, .overlap = 100, .max_tokens = 20},
+      .embedding = {.dim = 16, .heads = 4, .dropout = 0.1},
+      .dino = {.layers = 3, .hidden = 24, .bottleneck = 8, .prototypes = 40, .has_ibot_head = true}};
 }
 
 static syz_model_config published(void)
@@ -71,7 +73,8 @@ static void check_contradictions(void)
   const syz_model_config good = c;
   syz_model *m = NULL;
   c.image.heads = 15;
-  CHECK_ERROR(syz_model_config_check(&c), SYZ_ERR_INPUT, "model.image.heads = 15 does not divide model.image.dim = 1024");
+  CHECK_ERROR(syz_model_config_check(&c), SYZ_ERR_INPUT,
+              "model.image.heads = 15 does not divide model.image.dim = 1024");
   CHECK_ERROR(syz_model_create(&c, true, true, compute, &m), SYZ_ERR_INPUT, "model.image.heads");
   CHECK(m == NULL);
   c = good;
@@ -105,13 +108,15 @@ static bool is_there(const syz_model *m, const char *name)
   return false;
 }
 
-/* Which parts and parameters a model has for each purpose, which of them take part, and the published names and shapes of projection heads. */
+/* Which parts and parameters a model has for each purpose, which of them take part, and the published names and shapes
+ * of projection heads. */
 static void check_purposes(void)
 {
   syz_model_config c = small_config();
   syz_model *m[3] = {NULL}, *shared = NULL;
-  const bool parts[3][SYZ_PARTS] = {
-      {true, true, true, true, false, false}, {true, false, false, false, true, true}, {false, false, true, false, false, false}};
+  const bool parts[3][SYZ_PARTS] = {{true, true, true, true, false, false},
+                                    {true, false, false, false, true, true},
+                                    {false, false, true, false, false, false}};
   c.image.registers = 3;
   for (int purpose = 0; purpose < 3; purpose++) {
     CHECK_OK(syz_model_create_for((syz_purpose)purpose, &c, compute, &m[purpose]));
@@ -135,9 +140,12 @@ static void check_purposes(void)
     CHECK_EQ(at, n);
   }
   const syz_model *embed = m[SYZ_PURPOSE_EMBED], *dino = m[SYZ_PURPOSE_DINO], *masked = m[SYZ_PURPOSE_MASKED];
-  CHECK(!find(embed, "image_encoder.backbone.mask_token")->is_used && find(dino, "image_encoder.backbone.mask_token")->is_used);
-  CHECK(!find(embed, "spectrum_encoder.backbone.head.weight")->is_used && find(masked, "spectrum_encoder.backbone.head.weight")->is_used);
-  CHECK(find(masked, "spectrum_encoder.backbone.head.bias")->is_used && find(embed, "image_encoder.backbone.register_tokens")->is_used);
+  CHECK(!find(embed, "image_encoder.backbone.mask_token")->is_used &&
+        find(dino, "image_encoder.backbone.mask_token")->is_used);
+  CHECK(!find(embed, "spectrum_encoder.backbone.head.weight")->is_used &&
+        find(masked, "spectrum_encoder.backbone.head.weight")->is_used);
+  CHECK(find(masked, "spectrum_encoder.backbone.head.bias")->is_used &&
+        find(embed, "image_encoder.backbone.register_tokens")->is_used);
   CHECK(!find(dino, "dino_head.last_layer.weight_g")->is_used && find(dino, "dino_head.last_layer.weight_v")->is_used);
   const struct {
     const char *name;
@@ -160,7 +168,8 @@ static void check_purposes(void)
   CHECK(!is_there(shared, "ibot_head.mlp.0.weight") && !is_there(shared, "image_encoder.backbone.register_tokens"));
   syz_model_destroy(&shared);
   c.image.tokens = SYZ_TOKENS_PATCHES;
-  CHECK_ERROR(syz_model_create_for(SYZ_PURPOSE_DINO, &c, compute, &shared), SYZ_ERR_INPUT, "model.image.tokens = patches");
+  CHECK_ERROR(syz_model_create_for(SYZ_PURPOSE_DINO, &c, compute, &shared), SYZ_ERR_INPUT,
+              "model.image.tokens = patches");
   c = small_config();
   c.dino.layers = 9;
   CHECK_ERROR(syz_model_create_for(SYZ_PURPOSE_DINO, &c, compute, &shared), SYZ_ERR_INPUT, "layers = 9 at most 8");
@@ -179,7 +188,8 @@ static void check_yaml(void)
     const double scales[] = {1.0 / 3, 1e-5, 0};
     c.image.layerscale = scales[i];
     c.image.registers = i == 1 ? 4 : 0;
-    c.dino = (syz_dino_config){.layers = 2, .hidden = 24, .bottleneck = 8, .prototypes = i == 2 ? 0 : 40, .has_ibot_head = i == 1};
+    c.dino = (syz_dino_config){
+        .layers = 2, .hidden = 24, .bottleneck = 8, .prototypes = i == 2 ? 0 : 40, .has_ibot_head = i == 1};
     char *text = syz_model_config_yaml(&c);
     const syz_key *const table[] = {syz_model_keys};
     syz_input *in = NULL;
@@ -188,15 +198,16 @@ static void check_yaml(void)
     CHECK_OK(syz_input_parse(in, "text", text, strlen(text)));
     CHECK_OK(syz_model_config_read(in, &back));
     CHECK(back.image.layerscale == c.image.layerscale && back.embedding.dropout == c.embedding.dropout);
-    CHECK(back.image.tokens == c.image.tokens && back.image.depth == c.image.depth && back.spectrum.section == c.spectrum.section &&
-          back.embedding.heads == c.embedding.heads && back.spectrum.max_tokens == c.spectrum.max_tokens);
+    CHECK(back.image.tokens == c.image.tokens && back.image.depth == c.image.depth &&
+          back.spectrum.section == c.spectrum.section && back.embedding.heads == c.embedding.heads &&
+          back.spectrum.max_tokens == c.spectrum.max_tokens);
     CHECK(back.image.registers == c.image.registers && (strstr(text, "registers") != NULL) == (i == 1) &&
           (strstr(text, "dino: {") != NULL) == (i != 2));
     if (i == 2)
       CHECK(back.dino.layers == 3 && back.dino.prototypes == 65536 && !back.dino.has_ibot_head); /* published */
     else
-      CHECK(back.dino.layers == 2 && back.dino.hidden == 24 && back.dino.bottleneck == 8 && back.dino.prototypes == 40 &&
-            back.dino.has_ibot_head == c.dino.has_ibot_head);
+      CHECK(back.dino.layers == 2 && back.dino.hidden == 24 && back.dino.bottleneck == 8 &&
+            back.dino.prototypes == 40 && back.dino.has_ibot_head == c.dino.has_ibot_head);
     syz_input_destroy(&in);
     syz_free(&text);
   }
@@ -250,23 +261,26 @@ static void check_initial_weights(void)
   const struct {
     const char *name;
     double std, largest;
-  } expected[] = {{"image_encoder.backbone.blocks.0.attn.qkv.weight", 0.02, 0},
-                  {"image_encoder.backbone.pos_embed", 0.02, 0},
-                  {"image_encoder.backbone.patch_embed.proj.weight", 1 / sqrt(3 * 432.0), 1 / sqrt(432.0)},
-                  {"image_encoder.cross_attention.multihead_attn.k_proj_weight", sqrt(2.0 / (128 + 192)), sqrt(6.0 / (128 + 192))},
-                  {"image_encoder.cross_attention.multihead_attn.out_proj.weight", 1 / sqrt(3 * 128.0), 1 / sqrt(128.0)},
-                  {"image_encoder.mlp.encoder.weight", 1 / sqrt(3 * 128.0), 1 / sqrt(128.0)},
-                  {"image_encoder.mlp.decoder.weight", 1 / sqrt(3 * 512.0), 1 / sqrt(512.0)},
-                  /* Cut at 3 std, which leaves a std of 0.9866. */
-                  {"spectrum_encoder.backbone.position_embed.weight", 0.9866 / sqrt(96), 3 / sqrt(96)},
-                  {"spectrum_encoder.backbone.blocks.1.mlp.decoder.weight", 0.9866 / sqrt(2 * 384.0 * 2), 3 / sqrt(2 * 384.0 * 2)},
-                  {"spectrum_encoder.backbone.blocks.0.attention.attention.weight", 0.9866 / sqrt(2 * 96.0 * 2), 3 / sqrt(2 * 96.0 * 2)}};
+  } expected[] = {
+      {"image_encoder.backbone.blocks.0.attn.qkv.weight", 0.02, 0},
+      {"image_encoder.backbone.pos_embed", 0.02, 0},
+      {"image_encoder.backbone.patch_embed.proj.weight", 1 / sqrt(3 * 432.0), 1 / sqrt(432.0)},
+      {"image_encoder.cross_attention.multihead_attn.k_proj_weight", sqrt(2.0 / (128 + 192)), sqrt(6.0 / (128 + 192))},
+      {"image_encoder.cross_attention.multihead_attn.out_proj.weight", 1 / sqrt(3 * 128.0), 1 / sqrt(128.0)},
+      {"image_encoder.mlp.encoder.weight", 1 / sqrt(3 * 128.0), 1 / sqrt(128.0)},
+      {"image_encoder.mlp.decoder.weight", 1 / sqrt(3 * 512.0), 1 / sqrt(512.0)},
+      /* Cut at 3 std, which leaves a std of 0.9866. */
+      {"spectrum_encoder.backbone.position_embed.weight", 0.9866 / sqrt(96), 3 / sqrt(96)},
+      {"spectrum_encoder.backbone.blocks.1.mlp.decoder.weight", 0.9866 / sqrt(2 * 384.0 * 2), 3 / sqrt(2 * 384.0 * 2)},
+      {"spectrum_encoder.backbone.blocks.0.attention.attention.weight", 0.9866 / sqrt(2 * 96.0 * 2),
+       3 / sqrt(2 * 96.0 * 2)}};
   for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
     const moments r = moments_of(both, expected[i].name);
     const double n = (double)find(both, expected[i].name)->size;
     CHECK_NEAR(r.std / expected[i].std, 1.0, 4 / sqrt(2 * n));
     CHECK_NEAR(r.mean / expected[i].std, 0.0, 4.5 / sqrt(n));
-    if (expected[i].largest > 0) CHECK(r.largest <= expected[i].largest * 1.000001 && r.largest > 0.98 * expected[i].largest);
+    if (expected[i].largest > 0)
+      CHECK(r.largest <= expected[i].largest * 1.000001 && r.largest > 0.98 * expected[i].largest);
   }
   CHECK_EQ(moments_of(both, "image_encoder.backbone.mask_token").largest, 0);
   CHECK_EQ(moments_of(both, "image_encoder.backbone.blocks.0.attn.qkv.bias").largest, 0);
@@ -289,7 +303,8 @@ static void check_initial_weights(void)
   CHECK_EQ(moments_of(dino, "dino_head.mlp.2.bias").largest, 0);
   CHECK_NEAR(moments_of(dino, "dino_head.last_layer.weight_v").std * sqrt(3 * 64.0), 1, 4 / sqrt(2 * 900.0 * 64));
   CHECK(moments_of(dino, "dino_head.last_layer.weight_v").largest <= 0.125000001);
-  CHECK(moments_of(dino, "ibot_head.last_layer.weight_g").mean == 1 && moments_of(dino, "ibot_head.last_layer.weight_g").std == 0);
+  CHECK(moments_of(dino, "ibot_head.last_layer.weight_g").mean == 1 &&
+        moments_of(dino, "ibot_head.last_layer.weight_g").std == 0);
   CHECK_NEAR(moments_of(dino, "image_encoder.backbone.register_tokens").std / 1e-6, 1, 4 / sqrt(2 * 50.0 * 192));
   CHECK_EQ(memcmp(syz_model_weights(dino) + find(dino, "image_encoder.backbone.pos_embed")->offset,
                   syz_model_weights(both) + find(both, "image_encoder.backbone.pos_embed")->offset, 1000),
@@ -300,9 +315,11 @@ static void check_initial_weights(void)
   int64_t first, count, first_one;
   syz_model_range(both, SYZ_PART_SPECTRUM_BACKBONE, &first, &count);
   syz_model_range(one, SYZ_PART_SPECTRUM_BACKBONE, &first_one, &count);
-  CHECK(memcmp(syz_model_weights(both) + first, syz_model_weights(one) + first_one, (size_t)count * sizeof(float)) == 0);
+  CHECK(memcmp(syz_model_weights(both) + first, syz_model_weights(one) + first_one, (size_t)count * sizeof(float)) ==
+        0);
   syz_model_initialise(one, 8);
-  CHECK(memcmp(syz_model_weights(both) + first, syz_model_weights(one) + first_one, (size_t)count * sizeof(float)) != 0);
+  CHECK(memcmp(syz_model_weights(both) + first, syz_model_weights(one) + first_one, (size_t)count * sizeof(float)) !=
+        0);
   syz_model_destroy(&both);
   syz_model_destroy(&one);
 }
@@ -314,13 +331,15 @@ static bool same_weights(const syz_model *a, const syz_model *b)
   const syz_parameter *p = syz_model_parameters(b, &n);
   for (int i = 0; i < n; i++) {
     const syz_parameter *q = find(a, p[i].name);
-    is_same = is_same && memcmp(syz_model_weights((syz_model *)a) + q->offset, syz_model_weights((syz_model *)b) + p[i].offset,
-                                (size_t)p[i].size * sizeof(float)) == 0;
+    is_same =
+        is_same && memcmp(syz_model_weights((syz_model *)a) + q->offset,
+                          syz_model_weights((syz_model *)b) + p[i].offset, (size_t)p[i].size * sizeof(float)) == 0;
   }
   return is_same;
 }
 
-/* Written by all ranks (together, then each with one tower), read by all: the same bits and the same bytes in the file. */
+/* Written by all ranks (together, then each with one tower), read by all: the same bits and the same bytes in the file.
+ */
 static void check_files(const char *folder)
 {
   const int rank = syz_comm_rank(world), size = syz_comm_size(world);
@@ -376,7 +395,8 @@ static void check_files(const char *folder)
   syz_model_config other = config;
   other.spectrum.depth = 2;
   CHECK_OK(syz_model_create(&other, true, true, compute, &back));
-  CHECK_ERROR(syz_model_file_read(world, together, back, true), SYZ_ERR_INPUT, "model.spectrum.depth = 3, this run asks for 2");
+  CHECK_ERROR(syz_model_file_read(world, together, back, true), SYZ_ERR_INPUT,
+              "model.spectrum.depth = 3, this run asks for 2");
   syz_model_destroy(&back);
   other = config;
   other.embedding.heads = 2;
@@ -401,7 +421,8 @@ static bool same_part(const syz_model *a, const syz_model *b, syz_part part)
   int64_t first_a, first_b, n_a, n_b;
   syz_model_range(a, part, &first_a, &n_a);
   syz_model_range(b, part, &first_b, &n_b);
-  return n_a == n_b && memcmp(syz_model_weights(a) + first_a, syz_model_weights(b) + first_b, (size_t)n_a * sizeof(float)) == 0;
+  return n_a == n_b &&
+         memcmp(syz_model_weights(a) + first_a, syz_model_weights(b) + first_b, (size_t)n_a * sizeof(float)) == 0;
 }
 
 /* Files of pretraining: what they hold, and who takes what from them. */
@@ -426,8 +447,8 @@ static void check_pretraining_files(const char *folder)
   CHECK_OK(syz_model_file_write(world, embed_path, embed, "test", ""));
 
   CHECK_OK(syz_model_file_parts(world, dino_path, &found, &parts));
-  CHECK(parts.has[SYZ_PART_IMAGE_BACKBONE] && parts.has[SYZ_PART_DINO_HEAD] && parts.has[SYZ_PART_IBOT_HEAD] && !parts.has[SYZ_PART_IMAGE_HEAD] &&
-        !parts.has[SYZ_PART_SPECTRUM_BACKBONE]);
+  CHECK(parts.has[SYZ_PART_IMAGE_BACKBONE] && parts.has[SYZ_PART_DINO_HEAD] && parts.has[SYZ_PART_IBOT_HEAD] &&
+        !parts.has[SYZ_PART_IMAGE_HEAD] && !parts.has[SYZ_PART_SPECTRUM_BACKBONE]);
   CHECK(found.dino.prototypes == 40 && found.dino.has_ibot_head);
   CHECK_OK(syz_model_create_for(SYZ_PURPOSE_DINO, &found, compute, &back));
   CHECK_OK(syz_model_file_read(world, dino_path, back, false));
@@ -435,7 +456,8 @@ static void check_pretraining_files(const char *folder)
   CHECK_OK(syz_model_file_parts(world, masked_path, &found, &parts));
   for (int i = 0; i < SYZ_PARTS; i++) CHECK(parts.has[i] == (i == SYZ_PART_SPECTRUM_BACKBONE));
 
-  /* Alignment takes the backbones and leaves its own heads; pretraining takes the backbone of an aligned model and leaves its projections. */
+  /* Alignment takes the backbones and leaves its own heads; pretraining takes the backbone of an aligned model and
+   * leaves its projections. */
   CHECK_ERROR(syz_model_file_read(world, dino_path, embed, false), SYZ_ERR_DATA, "has no spectrum tower");
   CHECK_OK(syz_model_file_read(world, dino_path, embed, true));
   CHECK_OK(syz_model_file_read(world, masked_path, embed, true));
@@ -453,7 +475,8 @@ static void check_pretraining_files(const char *folder)
   other.image.size = 40;
   CHECK_OK(syz_model_create_for(SYZ_PURPOSE_DINO, &other, compute, &back));
   CHECK_OK(syz_model_file_read(world, dino_path, back, false));
-  const syz_parameter *from = find(dino, "image_encoder.backbone.pos_embed"), *to = find(back, "image_encoder.backbone.pos_embed");
+  const syz_parameter *from = find(dino, "image_encoder.backbone.pos_embed"),
+                      *to = find(back, "image_encoder.backbone.pos_embed");
   float grid[25 * 16];
   syz_positions_interpolate(grid, 5, syz_model_weights(dino) + from->offset + 16, 3, 16);
   CHECK(memcmp(grid, syz_model_weights(back) + to->offset + 16, sizeof grid) == 0);
@@ -461,7 +484,8 @@ static void check_pretraining_files(const char *folder)
   other = config;
   other.dino.prototypes = 41;
   CHECK_OK(syz_model_create_for(SYZ_PURPOSE_DINO, &other, compute, &back));
-  CHECK_ERROR(syz_model_file_read(world, dino_path, back, true), SYZ_ERR_INPUT, "model.dino.prototypes = 40, this run asks for 41");
+  CHECK_ERROR(syz_model_file_read(world, dino_path, back, true), SYZ_ERR_INPUT,
+              "model.dino.prototypes = 40, this run asks for 41");
   syz_model_destroy(&back);
   other = config;
   other.dino.has_ibot_head = false; /* the file's own head for patches is left out */
@@ -475,7 +499,8 @@ static void check_pretraining_files(const char *folder)
   syz_model_weights(dino)[gain->offset + 39] = 1.01f;
   CHECK_OK(syz_model_file_write(world, dino_path, dino, "test", ""));
   CHECK_OK(syz_model_create_for(SYZ_PURPOSE_DINO, &config, compute, &back));
-  CHECK_ERROR(syz_model_file_read(world, dino_path, back, true), SYZ_ERR_DATA, "ibot_head.last_layer.weight_g: element 39 is 1.01");
+  CHECK_ERROR(syz_model_file_read(world, dino_path, back, true), SYZ_ERR_DATA,
+              "ibot_head.last_layer.weight_g: element 39 is 1.01");
   CHECK_OK(syz_model_file_read(world, dino_path, embed, true));
   syz_model_destroy(&back);
   syz_model_destroy(&dino);

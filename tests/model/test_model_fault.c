@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * A failure on one rank while a model file is written or read: all ranks return the same code, an old file of that name is intact, nothing
- * half-written is left, and the next attempt succeeds. One failure a run: `test_model_fault POINT`.
+ * A failure on one rank while a model file is written or read: all ranks return the same code, an old file of that name
+ * is intact, nothing half-written is left, and the next attempt succeeds. One failure a run: `test_model_fault POINT`.
  */
 #include <stdlib.h>
 #include <unistd.h>
@@ -15,9 +15,10 @@ int main(int argc, char **argv)
   syz_compute *compute;
   syz_model *old = NULL, *new = NULL, *back = NULL;
   char folder[256] = "/tmp/syzygy-model-XXXXXX", path[300], temporary[310], fault[64];
-  const syz_model_config config = {.image = {.dim = 16, .depth = 1, .heads = 2, .patch = 8, .size = 24, .tokens = SYZ_TOKENS_DINOV2},
-                                   .spectrum = {.dim = 12, .depth = 1, .heads = 2, .section = 600, .overlap = 100, .max_tokens = 20},
-                                   .embedding = {.dim = 16, .heads = 4}};
+  const syz_model_config config = {
+      .image = {.dim = 16, .depth = 1, .heads = 2, .patch = 8, .size = 24, .tokens = SYZ_TOKENS_DINOV2},
+      .spectrum = {.dim = 12, .depth = 1, .heads = 2, .section = 600, .overlap = 100, .max_tokens = 20},
+      .embedding = {.dim = 16, .heads = 4}};
 #ifndef SYZ_FAULTS
   printf("built without SYZ_FAULTS: skipped\n");
   return 77;

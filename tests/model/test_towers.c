@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Towers on their own: gradients against central differences, independence of the batch, no allocation in a step, order of `ready`, dropout, plans,
- * recomputation.
+ * Towers on their own: gradients against central differences, independence of the batch, no allocation in a step, order
+ * of `ready`, dropout, plans, recomputation.
  */
 #include <stdlib.h>
 
@@ -12,9 +12,10 @@ enum { BATCH = 5 };
 
 static syz_model_config small_config(syz_tokens tokens, int64_t e, double dropout)
 {
-  return (syz_model_config){.image = {.dim = 16, .depth = 2, .heads = 2, .patch = 8, .size = 24, .tokens = tokens, .layerscale = 0.5},
-                            .spectrum = {.dim = 12, .depth = 2, .heads = 2, .section = 600, .overlap = 100, .max_tokens = 20},
-                            .embedding = {.dim = e, .heads = 2, .dropout = dropout}};
+  return (syz_model_config){
+      .image = {.dim = 16, .depth = 2, .heads = 2, .patch = 8, .size = 24, .tokens = tokens, .layerscale = 0.5},
+      .spectrum = {.dim = 12, .depth = 2, .heads = 2, .section = 600, .overlap = 100, .max_tokens = 20},
+      .embedding = {.dim = e, .heads = 2, .dropout = dropout}};
 }
 
 /* One tower under test: weights that hide nothing, a batch of inputs, a linear loss sum of v * embedding. */
@@ -49,7 +50,8 @@ static void randomise(syz_model *m)
   syz_model_pack(m, false);
 }
 
-static void bench_open(bench *b, syz_modality tower, const syz_model_config *config, syz_dtype act, int threads, syz_tower_mode mode)
+static void bench_open(bench *b, syz_modality tower, const syz_model_config *config, syz_dtype act, int threads,
+                       syz_tower_mode mode)
 {
   *b = (bench){.tower = tower, .e = config->embedding.dim};
   b->width = tower == SYZ_IMAGE ? 3 * config->image.size * config->image.size : SYZ_TOWER_PIXELS;
@@ -63,9 +65,11 @@ static void bench_open(bench *b, syz_modality tower, const syz_model_config *con
   b->gradients = syz_alloc("gradients", (size_t)syz_model_size(b->m), sizeof(float));
   syz_random r = syz_random_make(6, SYZ_RANDOM_TEST, 2, (uint64_t)tower);
   syz_random_fill_normal(&r, b->input, (size_t)(BATCH * b->width));
-  /* Sections must differ in more than noise that averages out: a slope and an offset that differ from object to object. */
+  /* Sections must differ in more than noise that averages out: a slope and an offset that differ from object to object.
+   */
   for (int64_t i = 0; i < BATCH; i++)
-    for (int64_t k = 0; k < b->width; k++) b->input[i * b->width + k] += (float)i + 3.0f * (float)sin(0.002 * (double)((i + 1) * k));
+    for (int64_t k = 0; k < b->width; k++)
+      b->input[i * b->width + k] += (float)i + 3.0f * (float)sin(0.002 * (double)((i + 1) * k));
   r = syz_random_make(6, SYZ_RANDOM_TEST, 3, (uint64_t)tower);
   syz_random_fill_normal(&r, b->v, (size_t)(BATCH * b->e));
   b->key = (syz_dropout_key){.seed = 3, .step = 8, .sample = samples};
@@ -102,9 +106,10 @@ static double central_slope(bench *b, float *w, const float *kept, const double 
 }
 
 /*
- * Every parameter alone: the slope along (its gradient + a random direction), both of unit length, against the gradient's inner product with it.
- * Float32 loss of order 10 at steps that move it by about 0.1: rounding 1e-5 relative; the term of third order is removed by a second, double
- * step. Measured worst 2.4e-4; a gradient that is one per cent off anywhere shows as 1e-2. Tolerance between: 2e-3.
+ * Every parameter alone: the slope along (its gradient + a random direction), both of unit length, against the
+ * gradient's inner product with it. Float32 loss of order 10 at steps that move it by about 0.1: rounding 1e-5
+ * relative; the term of third order is removed by a second, double step. Measured worst 2.4e-4; a gradient that is one
+ * per cent off anywhere shows as 1e-2. Tolerance between: 2e-3.
  */
 static void check_gradients(const char *label, syz_modality tower, const syz_model_config *config, bool has_dropout)
 {
@@ -125,7 +130,8 @@ static void check_gradients(const char *label, syz_modality tower, const syz_mod
     CHECK(p[i].is_used == (norm > 0));
     if (norm > 0) {
       syz_random r = syz_random_make(9, SYZ_RANDOM_TEST, 4, (uint64_t)i);
-      const bool is_bias_of_in_proj = strstr(p[i].name, "in_proj_bias") != NULL; /* keys: no gradient, nothing to find there */
+      const bool is_bias_of_in_proj =
+          strstr(p[i].name, "in_proj_bias") != NULL; /* keys: no gradient, nothing to find there */
       for (int64_t k = 0; k < p[i].size; k++) {
         direction[k] = g[k] / norm + syz_random_normal(&r, (uint32_t)k) / sqrt((double)p[i].size);
         if (is_bias_of_in_proj && k >= b.e && k < 2 * b.e) CHECK_EQ(g[k], 0);
@@ -134,9 +140,12 @@ static void check_gradients(const char *label, syz_modality tower, const syz_mod
       }
       memcpy(kept, w, (size_t)p[i].size * sizeof *kept);
       const double h = 0.05 / (norm > 1 ? norm : 1);
-      const double slope = (4 * central_slope(&b, w, kept, direction, p[i].size, h) - central_slope(&b, w, kept, direction, p[i].size, 2 * h)) / 3;
+      const double slope = (4 * central_slope(&b, w, kept, direction, p[i].size, h) -
+                            central_slope(&b, w, kept, direction, p[i].size, 2 * h)) /
+                           3;
       const double error = fabs(slope - inner) / fabs(inner);
-      if (getenv("VERBOSE")) printf("%-70s |g| %.3e  slope %.6e  inner %.6e  error %.1e\n", p[i].name, norm, slope, inner, error);
+      if (getenv("VERBOSE"))
+        printf("%-70s |g| %.3e  slope %.6e  inner %.6e  error %.1e\n", p[i].name, norm, slope, inner, error);
       worst = fmax(worst, error);
       worst_faulty = fmin(worst_faulty, fabs(slope - faulty) / fabs(inner));
     }
@@ -149,14 +158,16 @@ static void check_gradients(const char *label, syz_modality tower, const syz_mod
   bench_close(&b);
 }
 
-/* An object's embedding has the same bits alone, in a batch, and at another place of it; tokens kept or not; one thread or two. */
+/* An object's embedding has the same bits alone, in a batch, and at another place of it; tokens kept or not; one thread
+ * or two. */
 static void check_batches(syz_modality tower, const syz_model_config *config, syz_dtype act)
 {
   bench b, two;
   bench_open(&b, tower, config, act, 1, SYZ_MODE_TRAIN);
   bench_open(&two, tower, config, act, 2, SYZ_MODE_EMBED);
   const size_t row = (size_t)b.e * sizeof(float);
-  float *alone = syz_alloc("alone", (size_t)b.e, sizeof *alone), *tokens_embedding = syz_alloc("embedding", (size_t)(BATCH * b.e), sizeof(float));
+  float *alone = syz_alloc("alone", (size_t)b.e, sizeof *alone),
+        *tokens_embedding = syz_alloc("embedding", (size_t)(BATCH * b.e), sizeof(float));
   const int64_t t = syz_model_tokens(config, tower), d = tower == SYZ_IMAGE ? config->image.dim : config->spectrum.dim;
   void *tokens = syz_alloc("tokens", (size_t)(BATCH * t * d), syz_dtype_size(syz_compute_act(b.compute)));
   loss(&b);
@@ -241,7 +252,8 @@ static void check_steps(syz_modality tower, const syz_model_config *config, syz_
   bench_close(&b);
 }
 
-/* With p = 0.5: zeros in half of the image's output, a function of the object's place in the global batch, none without a key. */
+/* With p = 0.5: zeros in half of the image's output, a function of the object's place in the global batch, none without
+ * a key. */
 static void check_dropout(void)
 {
   const syz_model_config config = small_config(SYZ_TOKENS_PATCHES, 64, 0.5);
@@ -316,7 +328,8 @@ static void check_recompute(syz_modality tower, const syz_model_config *shallow,
 
 int main(void)
 {
-  const syz_model_config patches = small_config(SYZ_TOKENS_PATCHES, 16, 0), dinov2 = small_config(SYZ_TOKENS_DINOV2, 20, 0);
+  const syz_model_config patches = small_config(SYZ_TOKENS_PATCHES, 16, 0),
+                         dinov2 = small_config(SYZ_TOKENS_DINOV2, 20, 0);
   const syz_model_config dropout = small_config(SYZ_TOKENS_DINOV2, 12, 0.3);
   const syz_memory_stats start = syz_memory_get();
   check_gradients("image, patches, one projection", SYZ_IMAGE, &patches, false);

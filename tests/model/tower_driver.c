@@ -7,10 +7,12 @@
  *   tower_driver MODEL float32|bfloat16 N     gradients N INPUT_PREFIX OUTPUT.h5
  *   tower_driver MODEL float32|bfloat16 N     heads     N INPUT_PREFIX OUTPUT.h5
  *
- * Reads PREFIX-image.bin (planes [N, 3, size, size]), PREFIX-spectrum.bin ([N, 7781]) and for gradients PREFIX-image-d.bin, PREFIX-spectrum-d.bin
- * ([N, E] gradients of the embeddings), all float32; writes the same names below the output prefix, or the gradients as a model file.
- * `heads` takes the gradients of the heads alone, through the calls for cached tokens. Runs on any number of ranks: each takes a share of the objects
- * (gradients: one rank). With a last argument SIZE the image tower is fed SIZE pixels, whatever the file says: positions are interpolated.
+ * Reads PREFIX-image.bin (planes [N, 3, size, size]), PREFIX-spectrum.bin ([N, 7781]) and for gradients
+ * PREFIX-image-d.bin, PREFIX-spectrum-d.bin
+ * ([N, E] gradients of the embeddings), all float32; writes the same names below the output prefix, or the gradients as
+ * a model file. `heads` takes the gradients of the heads alone, through the calls for cached tokens. Runs on any number
+ * of ranks: each takes a share of the objects (gradients: one rank). With a last argument SIZE the image tower is fed
+ * SIZE pixels, whatever the file says: positions are interpolated.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +27,8 @@ typedef struct job {
   const char *in, *out;
 } job;
 
-static syz_status load(const char *prefix, syz_modality tower, const char *suffix, int64_t n, int64_t width, float **out)
+static syz_status load(const char *prefix, syz_modality tower, const char *suffix, int64_t n, int64_t width,
+                       float **out)
 {
   syz_status st = SYZ_OK;
   char path[512];
@@ -50,7 +53,8 @@ static syz_status save(const char *prefix, syz_modality tower, int rank, const f
   char path[512];
   snprintf(path, sizeof path, "%s-%s-%d.bin", prefix, syz_modality_name(tower), rank);
   FILE *f = fopen(path, "wb");
-  SYZ_REQUIRE(f && fwrite(x, sizeof *x, (size_t)count, f) == (size_t)count && fclose(f) == 0, SYZ_ERR_WRITE, "cannot write %s", path);
+  SYZ_REQUIRE(f && fwrite(x, sizeof *x, (size_t)count, f) == (size_t)count && fclose(f) == 0, SYZ_ERR_WRITE,
+              "cannot write %s", path);
 cleanup:
   return st;
 }
@@ -145,7 +149,8 @@ int main(int argc, char **argv)
   syz_model_config config;
   bool has[SYZ_MODALITIES];
   SYZ_TRY(syz_comm_start(&argc, &argv, &j.world));
-  SYZ_REQUIRE(argc == 8 || argc == 9, SYZ_ERR_INPUT, "usage: tower_driver MODEL PRECISION BATCH tokens|embed|gradients|heads N INPUT OUTPUT [SIZE]");
+  SYZ_REQUIRE(argc == 8 || argc == 9, SYZ_ERR_INPUT,
+              "usage: tower_driver MODEL PRECISION BATCH tokens|embed|gradients|heads N INPUT OUTPUT [SIZE]");
   const char *path = argv[1], *command = argv[4];
   j.batch = strtoll(argv[3], NULL, 10);
   j.n = strtoll(argv[5], NULL, 10);

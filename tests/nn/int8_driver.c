@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** int8_driver OUT IN ROWS FOLDER: y = x W^T + bias in 8-bit integers, float32 in and out; x, w, bias, y are flat binary files. Driven by
- * test_int8_torch.py. */
+/** int8_driver OUT IN ROWS FOLDER: y = x W^T + bias in 8-bit integers, float32 in and out; x, w, bias, y are flat
+ * binary files. Driven by test_int8_torch.py. */
 #include <stdio.h>
 #include <stdlib.h>
 

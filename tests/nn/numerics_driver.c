@@ -50,7 +50,8 @@ static void run_adamw(char **arg)
 {
   const int64_t n = atoll(arg[0]), steps = atoll(arg[1]);
   const syz_adamw o = {.lr = atof(arg[2]), .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = atof(arg[3])};
-  float *w = transfer("w", NULL, (size_t)n, sizeof *w, true), *g = transfer("g", NULL, (size_t)(n * steps), sizeof *g, true);
+  float *w = transfer("w", NULL, (size_t)n, sizeof *w, true),
+        *g = transfer("g", NULL, (size_t)(n * steps), sizeof *g, true);
   float *m = syz_alloc("m", (size_t)n, sizeof *m), *v = syz_alloc("v", (size_t)n, sizeof *v);
   for (int64_t s = 0; s < steps; s++) syz_adamw_update(&o, s + 1, atof(arg[4]), w, m, v, g + s * n, n, 2);
   transfer("w_out", w, (size_t)n, sizeof *w, false);
@@ -64,7 +65,8 @@ static void run_l2norm(char **arg)
   const float eps = (float)atof(arg[2]);
   const size_t n = (size_t)(rows * width);
   float *x = transfer("x", NULL, n, sizeof *x, true), *dy = transfer("dy", NULL, n, sizeof *dy, true);
-  float *y = syz_alloc("y", n, sizeof *y), *dx = syz_alloc("dx", n, sizeof *dx), *norm = syz_alloc("norm", (size_t)rows, sizeof *norm);
+  float *y = syz_alloc("y", n, sizeof *y), *dx = syz_alloc("dx", n, sizeof *dx),
+        *norm = syz_alloc("norm", (size_t)rows, sizeof *norm);
   syz_l2norm_forward(y, norm, x, eps, rows, width);
   syz_l2norm_backward(dx, dy, y, norm, eps, rows, width);
   transfer("y", y, n, sizeof *y, false);
@@ -73,8 +75,11 @@ static void run_l2norm(char **arg)
 
 int main(int argc, char **argv)
 {
-  const struct { const char *name; int arguments; void (*run)(char **); } modes[] = {
-      {"attention", 5, run_attention}, {"adamw", 5, run_adamw}, {"l2norm", 3, run_l2norm}};
+  const struct {
+    const char *name;
+    int arguments;
+    void (*run)(char **);
+  } modes[] = {{"attention", 5, run_attention}, {"adamw", 5, run_adamw}, {"l2norm", 3, run_l2norm}};
   for (int i = 0; argc > 2 && i < 3; i++) {
     if (strcmp(argv[2], modes[i].name) || argc != 3 + modes[i].arguments) continue;
     folder = argv[1];

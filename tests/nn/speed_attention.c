@@ -2,10 +2,10 @@
 /**
  * Speed of attention, of its products by the general engine, of AdamW and of sums; not a test.
  *
- * speed_attention [f32|bf16] [SECONDS]: one thread, CPU time. Rates are in GFLOP/s of counted operations (forward 4 B N T^2 Dh, backward 8
- * B N T^2 Dh although scores are made again) and as a fraction of the limit of one thread measured between the repeats. "batched"
- * is S = Q K^T and O = P V as batched products of the engine on the same arrays, without softmax: what attention would cost at least if
- * it were composed of them.
+ * speed_attention [f32|bf16] [SECONDS]: one thread, CPU time. Rates are in GFLOP/s of counted operations (forward 4 B N
+ * T^2 Dh, backward 8 B N T^2 Dh although scores are made again) and as a fraction of the limit of one thread measured
+ * between the repeats. "batched" is S = Q K^T and O = P V as batched products of the engine on the same arrays, without
+ * softmax: what attention would cost at least if it were composed of them.
  */
 #include <stdlib.h>
 #include <time.h>
@@ -51,7 +51,8 @@ static void measure(const syz_compute *c, int64_t B, int64_t T, int64_t N, int64
 {
   const syz_dtype act = syz_compute_act(c);
   const size_t n = (size_t)(B * T * N * D), size = syz_dtype_size(act);
-  void *qkv = numbers(act, 3 * n, 1), *dout = numbers(act, n, 2), *out = syz_alloc("out", n, size), *dqkv = syz_alloc("dqkv", 3 * n, size);
+  void *qkv = numbers(act, 3 * n, 1), *dout = numbers(act, n, 2), *out = syz_alloc("out", n, size),
+       *dqkv = syz_alloc("dqkv", 3 * n, size);
   float *lse = syz_alloc("lse", (size_t)(B * N * T), sizeof *lse);
   void *s = syz_alloc("scores", (size_t)(N * T * T), size);
   static double forward[REPEATS], backward[REPEATS], products[REPEATS];
@@ -59,10 +60,29 @@ static void measure(const syz_compute *c, int64_t B, int64_t T, int64_t N, int64
   syz_gemm *qk = NULL, *pv = NULL;
   SYZ_ASSERT(out && dqkv && lse && s);
   CHECK_OK(syz_attention_create(c, B, T, N, D, true, &a));
-  const syz_gemm_shape scores = {.m = T, .n = T, .k = D, .transpose_b = true, .lda = 3 * N * D, .ldb = 3 * N * D, .batch = N, .stride_a = D,
-                                 .stride_b = D, .stride_c = T * T, .type_ab = act, .type_c = act};
-  const syz_gemm_shape values = {.m = T, .n = D, .k = T, .ldb = 3 * N * D, .ldc = N * D, .batch = N, .stride_a = T * T, .stride_b = D,
-                                 .stride_c = D, .type_ab = act, .type_c = act};
+  const syz_gemm_shape scores = {.m = T,
+                                 .n = T,
+                                 .k = D,
+                                 .transpose_b = true,
+                                 .lda = 3 * N * D,
+                                 .ldb = 3 * N * D,
+                                 .batch = N,
+                                 .stride_a = D,
+                                 .stride_b = D,
+                                 .stride_c = T * T,
+                                 .type_ab = act,
+                                 .type_c = act};
+  const syz_gemm_shape values = {.m = T,
+                                 .n = D,
+                                 .k = T,
+                                 .ldb = 3 * N * D,
+                                 .ldc = N * D,
+                                 .batch = N,
+                                 .stride_a = T * T,
+                                 .stride_b = D,
+                                 .stride_c = D,
+                                 .type_ab = act,
+                                 .type_c = act};
   CHECK_OK(syz_gemm_create(c, &scores, &qk));
   CHECK_OK(syz_gemm_create(c, &values, &pv));
   int r = 0;
@@ -85,11 +105,13 @@ static void measure(const syz_compute *c, int64_t B, int64_t T, int64_t N, int64
     }
     forward[r] = t1 - t0, backward[r] = t2 - t1, products[r] = seconds() - t2;
   }
-  double flops = 4.0 * (double)(B * N * T) * (double)(T * D), f = quartile(forward, r), b = quartile(backward, r), p = quartile(products, r);
+  double flops = 4.0 * (double)(B * N * T) * (double)(T * D), f = quartile(forward, r), b = quartile(backward, r),
+         p = quartile(products, r);
   printf("%4lld tokens, %2lld heads of %3lld: forward %4.0f (%4.1f %%), backward %4.0f (%4.1f %%, done %4.1f %%), "
          "batched products alone %4.0f (%4.1f %%), limit %4.0f\n",
-         (long long)T, (long long)N, (long long)D, 1e-9 * flops / f, 100.0 * flops / f / limit, 2e-9 * flops / b, 200.0 * flops / b / limit,
-         250.0 * flops / b / limit, 1e-9 * flops / p, 100.0 * flops / p / limit, 1e-9 * limit);
+         (long long)T, (long long)N, (long long)D, 1e-9 * flops / f, 100.0 * flops / f / limit, 2e-9 * flops / b,
+         200.0 * flops / b / limit, 250.0 * flops / b / limit, 1e-9 * flops / p, 100.0 * flops / p / limit,
+         1e-9 * limit);
   syz_gemm_destroy(&qk);
   syz_gemm_destroy(&pv);
   syz_attention_destroy(&a);
@@ -101,7 +123,8 @@ static void measure(const syz_compute *c, int64_t B, int64_t T, int64_t N, int64
   syz_free(&s);
 }
 
-/** Bandwidth of one thread: a loop that reads four arrays and writes three as AdamW does, with next to no arithmetic. */
+/** Bandwidth of one thread: a loop that reads four arrays and writes three as AdamW does, with next to no arithmetic.
+ */
 static void stream(float *restrict w, float *restrict m, float *restrict v, const float *restrict g, int64_t n)
 {
   for (int64_t i = 0; i < n; i++) w[i] += g[i], m[i] += g[i], v[i] += g[i];
@@ -112,7 +135,8 @@ static void measure_memory(double duration)
   const int64_t n = 16 << 20; /* 64 MiB an array: far beyond the caches */
   static double update[REPEATS], copy[REPEATS], squares[REPEATS], drop[REPEATS];
   const syz_adamw o = {.lr = 1e-4, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.05};
-  float *w = numbers(SYZ_F32, (size_t)n, 1), *m = syz_alloc("m", (size_t)n, sizeof *m), *v = syz_alloc("v", (size_t)n, sizeof *v);
+  float *w = numbers(SYZ_F32, (size_t)n, 1), *m = syz_alloc("m", (size_t)n, sizeof *m),
+        *v = syz_alloc("v", (size_t)n, sizeof *v);
   float *g = numbers(SYZ_F32, (size_t)n, 2);
   int64_t sample[256];
   for (int i = 0; i < 256; i++) sample[i] = i;
@@ -134,8 +158,10 @@ static void measure_memory(double duration)
     memset(v, 0, (size_t)n * sizeof *v);
   }
   double bytes = 28.0 * (double)n, u = quartile(update, r), k = quartile(copy, r);
-  printf("AdamW %.1f GB/s, %.0f %% of a plain loop over the same arrays (%.1f); sum of squares %.1f GB/s; dropout %.2f Gelem/s\n",
-         1e-9 * bytes / u, 100.0 * k / u, 1e-9 * bytes / k, 4e-9 * (double)n / quartile(squares, r), 256.0 * 1024.0 * 1e-9 / quartile(drop, r));
+  printf("AdamW %.1f GB/s, %.0f %% of a plain loop over the same arrays (%.1f); sum of squares %.1f GB/s; dropout %.2f "
+         "Gelem/s\n",
+         1e-9 * bytes / u, 100.0 * k / u, 1e-9 * bytes / k, 4e-9 * (double)n / quartile(squares, r),
+         256.0 * 1024.0 * 1e-9 / quartile(drop, r));
   syz_free(&w);
   syz_free(&m);
   syz_free(&v);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Speed of the towers' transformer blocks at full size, as a fraction of the matrix-product limit measured in between; not a test.
+ * Speed of the towers' transformer blocks at full size, as a fraction of the matrix-product limit measured in between;
+ * not a test.
  *
- * speed_block [f32] [crops] [REPEATS]: one core, batch 8; crops: only the block over the crops of DINOv2, with and without stochastic depth. Times are CPU seconds of this thread. Operations counted are the useful ones:
- * products of the four linear layers and of attention; norms, GELU, softmax and the rest count as time only. Three blocks run in turn, so
- * that weights come from memory as in a tower.
+ * speed_block [f32] [crops] [REPEATS]: one core, batch 8; crops: only the block over the crops of DINOv2, with and
+ * without stochastic depth. Times are CPU seconds of this thread. Operations counted are the useful ones: products of
+ * the four linear layers and of attention; norms, GELU, softmax and the rest count as time only. Three blocks run in
+ * turn, so that weights come from memory as in a tower.
  */
 #include <stdlib.h>
 #include <time.h>
@@ -14,7 +16,8 @@
 
 enum { BLOCKS = 3, PARTS = 24 };
 
-static double seconds(void) {
+static double seconds(void)
+{
   struct timespec t;
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
@@ -29,21 +32,25 @@ typedef struct part {
 static part parts[PARTS];
 static int n_parts;
 
-static void record(const char *name, double flops, double t) {
+static void record(const char *name, double flops, double t)
+{
   int i = 0;
   while (i < n_parts && strcmp(parts[i].name, name)) i++;
-  if (i == n_parts) parts[n_parts++] = (part){name, flops, t};
-  else if (t < parts[i].best) parts[i].best = t;
+  if (i == n_parts)
+    parts[n_parts++] = (part){name, flops, t};
+  else if (t < parts[i].best)
+    parts[i].best = t;
 }
 
-#define TIMED(name, flops, call)                         \
-  do {                                                   \
-    const double t0_ = seconds();                        \
-    call;                                                \
-    record(name, flops, seconds() - t0_);                \
+#define TIMED(name, flops, call)                                                                                       \
+  do {                                                                                                                 \
+    const double t0_ = seconds();                                                                                      \
+    call;                                                                                                              \
+    record(name, flops, seconds() - t0_);                                                                              \
   } while (0)
 
-static float *numbers(size_t n, double scale, uint64_t sample) {
+static float *numbers(size_t n, double scale, uint64_t sample)
+{
   float *x = syz_alloc("numbers", n, sizeof *x);
   const syz_random r = syz_random_make(1, SYZ_RANDOM_TEST, 0, sample);
   syz_random_fill_normal(&r, x, n);
@@ -51,18 +58,24 @@ static float *numbers(size_t n, double scale, uint64_t sample) {
   return x;
 }
 
-static int run_tower(const syz_compute *c, const char *name, int64_t dim, int64_t heads, int64_t tokens, bool has_layerscale, int repeats) {
+static int run_tower(const syz_compute *c, const char *name, int64_t dim, int64_t heads, int64_t tokens,
+                     bool has_layerscale, int repeats)
+{
   const int64_t batch = 8, rows = batch * tokens, hidden = 4 * dim;
   const size_t stream = (size_t)(rows * dim), wide = (size_t)(rows * hidden), act = syz_dtype_size(syz_compute_act(c));
-  const syz_block_config config = {.dim = dim, .heads = heads, .hidden = hidden, .eps = 1e-6f, .has_layerscale = has_layerscale};
-  const size_t d = (size_t)dim, sizes[14] = {d, d, 3 * d * d, 3 * d, d * d, d, d, d, d, 4 * d * d, 4 * d, 4 * d * d, d, d};
+  const syz_block_config config = {
+      .dim = dim, .heads = heads, .hidden = hidden, .eps = 1e-6f, .has_layerscale = has_layerscale};
+  const size_t d = (size_t)dim,
+               sizes[14] = {d, d, 3 * d * d, 3 * d, d * d, d, d, d, d, 4 * d * d, 4 * d, 4 * d * d, d, d};
   float *w[14], *g[14];
   for (int i = 0; i < 14; i++) {
     w[i] = numbers(sizes[i], sizes[i] > 5 * d ? 1.0 / 32 : 0.5, (uint64_t)i);
     g[i] = syz_alloc("gradient", sizes[i], sizeof(float));
   }
-  const syz_block_parameters weights = {w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8], w[9], w[10], w[11], w[12], w[13]};
-  const syz_block_parameters gradients = {g[0], g[1], g[2], g[3], g[4], g[5], g[6], g[7], g[8], g[9], g[10], g[11], g[12], g[13]};
+  const syz_block_parameters weights = {w[0], w[1], w[2], w[3],  w[4],  w[5],  w[6],
+                                        w[7], w[8], w[9], w[10], w[11], w[12], w[13]};
+  const syz_block_parameters gradients = {g[0], g[1], g[2], g[3],  g[4],  g[5],  g[6],
+                                          g[7], g[8], g[9], g[10], g[11], g[12], g[13]};
   const syz_sequences all = {.groups = 1, .count = {batch}, .tokens = {tokens}};
   syz_block *block[BLOCKS];
   void *saved[BLOCKS], *workspace = NULL;
@@ -85,7 +98,8 @@ static int run_tower(const syz_compute *c, const char *name, int64_t dim, int64_
   const float *lw[4] = {w[2], w[4], w[9], w[11]}, *lb[4] = {w[3], w[5], w[10], w[12]};
   float *lgw[4] = {g[2], g[4], g[9], g[11]}, *lgb[4] = {g[3], g[5], g[10], g[12]};
   const syz_epilogue epilogue[4] = {SYZ_EPILOGUE_NONE, SYZ_EPILOGUE_RESIDUAL, SYZ_EPILOGUE_GELU, SYZ_EPILOGUE_RESIDUAL};
-  const char *forward_name[4] = {"qkv", "proj", "fc1 + gelu", "fc2"}, *input_name[4] = {"qkv dx", "proj dx", "fc1 dx", "fc2 dx"};
+  const char *forward_name[4] = {"qkv", "proj", "fc1 + gelu", "fc2"},
+             *input_name[4] = {"qkv dx", "proj dx", "fc1 dx", "fc2 dx"};
   const char *weight_name[4] = {"qkv dw", "proj dw", "fc1 dw", "fc2 dw"};
   for (int i = 0; i < 4; i++) {
     CHECK_OK(syz_linear_create(c, out[i], in[i], rows, true, &linear[i]));
@@ -95,7 +109,8 @@ static int run_tower(const syz_compute *c, const char *name, int64_t dim, int64_
   CHECK_OK(syz_attention_create(c, batch, tokens, heads, dim / heads, true, &attention));
   if (check_failures) return 1;
 
-  const double linear_flops = 24.0 * (double)rows * (double)dim * (double)dim, attention_flops = 4.0 * (double)(rows * tokens * dim);
+  const double linear_flops = 24.0 * (double)rows * (double)dim * (double)dim,
+               attention_flops = 4.0 * (double)(rows * tokens * dim);
   double limit = 0, fraction[3] = {0}, rate[3] = {0};
   n_parts = 0;
   for (int r = 0; r < repeats; r++) {
@@ -139,17 +154,22 @@ static int run_tower(const syz_compute *c, const char *name, int64_t dim, int64_
     TIMED("norm back", 0,
           syz_layernorm_backward(dx, true, g[0], g[1], syz_compute_act(c), a, x0, mean, rstd, w[0], rows, dim));
     TIMED("layerscale back", 0,
-          syz_layerscale_backward(syz_compute_act(c), b, has_layerscale ? g[6] : NULL, dx, a, has_layerscale ? w[6] : NULL, rows, dim));
+          syz_layerscale_backward(syz_compute_act(c), b, has_layerscale ? g[6] : NULL, dx, a,
+                                  has_layerscale ? w[6] : NULL, rows, dim));
     TIMED("copy of stream", 0, memcpy(x, x0, stream * sizeof *x));
     TIMED("pack weights", 0, syz_block_pack(block[0], &weights));
   }
   printf("%s: %s, batch %d, limit %.1f GFLOP/s\n", name, syz_compute_describe(c), (int)batch, limit / 1e9);
   const char *what[3] = {"forward", "forward kept", "forward + backward"};
-  for (int i = 0; i < 3; i++) printf("  %-20s %7.1f GFLOP/s  %5.1f %% of the limit\n", what[i], rate[i] / 1e9, 100 * rate[i] / limit);
+  for (int i = 0; i < 3; i++)
+    printf("  %-20s %7.1f GFLOP/s  %5.1f %% of the limit\n", what[i], rate[i] / 1e9, 100 * rate[i] / limit);
   const double total = linear_flops + attention_flops, block_time = total / rate[0];
   for (int i = 0; i < n_parts; i++) {
-    printf("    %-18s %8.3f ms  %5.2f %% of a forward block", parts[i].name, 1e3 * parts[i].best, 100 * parts[i].best / block_time);
-    if (parts[i].flops > 0) printf("  %6.1f GFLOP/s  %5.1f %%", parts[i].flops / parts[i].best / 1e9, 100 * parts[i].flops / parts[i].best / limit);
+    printf("    %-18s %8.3f ms  %5.2f %% of a forward block", parts[i].name, 1e3 * parts[i].best,
+           100 * parts[i].best / block_time);
+    if (parts[i].flops > 0)
+      printf("  %6.1f GFLOP/s  %5.1f %%", parts[i].flops / parts[i].best / 1e9,
+             100 * parts[i].flops / parts[i].best / limit);
     printf("\n");
   }
   for (int i = 0; i < 4; i++) syz_linear_destroy(&linear[i]);
@@ -168,7 +188,8 @@ static int run_tower(const syz_compute *c, const char *name, int64_t dim, int64_
 }
 
 /** The first `kept` of a shuffled 0 .. n-1, ascending. */
-static void choose(int64_t *list, int64_t n, int64_t kept, uint64_t sample) {
+static void choose(int64_t *list, int64_t n, int64_t kept, uint64_t sample)
+{
   const syz_random r = syz_random_make(1, SYZ_RANDOM_TEST, 1, sample);
   int64_t found = 0, left = n;
   for (int64_t i = 0; i < n; i++, left--)
@@ -177,8 +198,10 @@ static void choose(int64_t *list, int64_t n, int64_t kept, uint64_t sample) {
 
 enum { CASES = 2, CROP_GROUPS = 2, MOST_CROPS = 64 };
 
-/** A ViT-L block over 2 x 145 + 8 x 26 tokens of 8 objects, dropping nothing or 0.3 of the crops of each size in each branch. */
-static int run_crops(const syz_compute *c, int repeats) {
+/** A ViT-L block over 2 x 145 + 8 x 26 tokens of 8 objects, dropping nothing or 0.3 of the crops of each size in each
+ * branch. */
+static int run_crops(const syz_compute *c, int repeats)
+{
   const int64_t dim = 1024, heads = 16, hidden = 4 * dim;
   const syz_sequences all = {.groups = CROP_GROUPS, .count = {16, 64}, .tokens = {145, 26}};
   const double drop[CASES] = {0, 0.3};
@@ -189,14 +212,20 @@ static int run_crops(const syz_compute *c, int repeats) {
     w[i] = numbers(sizes[i], sizes[i] > 5 * d ? 1.0 / 32 : 0.5, (uint64_t)i);
     g[i] = syz_alloc("gradient", sizes[i], sizeof(float));
   }
-  const syz_block_parameters weights = {w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8], w[9], w[10], w[11], w[12], w[13]};
-  const syz_block_parameters gradients = {g[0], g[1], g[2], g[3], g[4], g[5], g[6], g[7], g[8], g[9], g[10], g[11], g[12], g[13]};
+  const syz_block_parameters weights = {w[0], w[1], w[2], w[3],  w[4],  w[5],  w[6],
+                                        w[7], w[8], w[9], w[10], w[11], w[12], w[13]};
+  const syz_block_parameters gradients = {g[0], g[1], g[2], g[3],  g[4],  g[5],  g[6],
+                                          g[7], g[8], g[9], g[10], g[11], g[12], g[13]};
   syz_block *block[BLOCKS];
   void *saved[BLOCKS], *workspace = NULL;
   static int64_t list[BLOCKS][2][CROP_GROUPS][MOST_CROPS];
   syz_subset subset[BLOCKS][2] = {0};
-  const syz_block_config config = {
-      .dim = dim, .heads = heads, .hidden = hidden, .eps = 1e-6f, .has_layerscale = true, .branch_scale = (float)(1 / (1 - drop[1]))};
+  const syz_block_config config = {.dim = dim,
+                                   .heads = heads,
+                                   .hidden = hidden,
+                                   .eps = 1e-6f,
+                                   .has_layerscale = true,
+                                   .branch_scale = (float)(1 / (1 - drop[1]))};
   double work[CASES] = {0}; /* of a forward pass over all blocks */
   for (int i = 0; i < BLOCKS; i++) {
     CHECK_OK(syz_block_create(c, &config, &all, true, &block[i]));
@@ -209,7 +238,8 @@ static int run_crops(const syz_compute *c, int repeats) {
         choose(list[i][branch][group], n, kept, (uint64_t)(i * 4 + branch * 2 + group));
         subset[i][branch].kept[group] = list[i][branch][group];
         subset[i][branch].n[group] = kept;
-        const double a_sequence = branch ? 16.0 * (double)(t * dim * dim) : 8.0 * (double)(t * dim * dim) + 4.0 * (double)(t * t * dim);
+        const double a_sequence =
+            branch ? 16.0 * (double)(t * dim * dim) : 8.0 * (double)(t * dim * dim) + 4.0 * (double)(t * t * dim);
         work[0] += a_sequence * (double)n;
         work[1] += a_sequence * (double)kept;
       }
@@ -231,17 +261,21 @@ static int run_crops(const syz_compute *c, int repeats) {
       best[k][1] = fmin(best[k][1], seconds() - t0);
     }
   }
-  printf("crops (dim 1024, 16 heads, 16 x 145 + 64 x 26 tokens): %s, limit %.1f GFLOP/s\n", syz_compute_describe(c), limit / 1e9);
+  printf("crops (dim 1024, 16 heads, 16 x 145 + 64 x 26 tokens): %s, limit %.1f GFLOP/s\n", syz_compute_describe(c),
+         limit / 1e9);
   for (int k = 0; k < CASES; k++)
-    printf("  drop %.1f: forward kept %6.1f ms a block, %5.1f %% of the limit; forward + backward %6.1f ms, %5.1f %%\n", drop[k],
-           1e3 * best[k][0] / BLOCKS, 100 * work[k] / best[k][0] / limit, 1e3 * best[k][1] / BLOCKS, 100 * 3 * work[k] / best[k][1] / limit);
+    printf("  drop %.1f: forward kept %6.1f ms a block, %5.1f %% of the limit; forward + backward %6.1f ms, %5.1f %%\n",
+           drop[k], 1e3 * best[k][0] / BLOCKS, 100 * work[k] / best[k][0] / limit, 1e3 * best[k][1] / BLOCKS,
+           100 * 3 * work[k] / best[k][1] / limit);
   printf("  time with drop 0.3 / without: %.3f, work %.3f\n", best[1][1] / best[0][1], work[1] / work[0]);
   /* What attention takes of it: one object a length, on scattered data of the right size. */
-  void *qkv = syz_alloc("qkv", 3 * stream, syz_dtype_size(syz_compute_act(c))), *out = syz_alloc("out", stream, syz_dtype_size(syz_compute_act(c)));
+  void *qkv = syz_alloc("qkv", 3 * stream, syz_dtype_size(syz_compute_act(c))),
+       *out = syz_alloc("out", stream, syz_dtype_size(syz_compute_act(c)));
   void *dqkv = syz_alloc("dqkv", 3 * stream, syz_dtype_size(syz_compute_act(c)));
   float *lse = syz_alloc("lse", stream / d * (size_t)heads, sizeof *lse);
   for (int i = 0; i < 3; i++)
-    syz_convert_to_act(syz_compute_act(c), (char *)qkv + (size_t)i * stream * syz_dtype_size(syz_compute_act(c)), x0, (int64_t)stream);
+    syz_convert_to_act(syz_compute_act(c), (char *)qkv + (size_t)i * stream * syz_dtype_size(syz_compute_act(c)), x0,
+                       (int64_t)stream);
   for (int group = 0; group < CROP_GROUPS; group++) {
     syz_attention *attention = NULL;
     const int64_t n = all.count[group], t = all.tokens[group];
@@ -256,9 +290,10 @@ static int run_crops(const syz_compute *c, int repeats) {
       syz_attention_backward(attention, n, out, qkv, out, lse, dqkv);
       backward = fmin(backward, seconds() - t0);
     }
-    printf("    attention, %2d x %3d tokens: forward %6.2f ms, %5.1f %% of the limit; backward %6.2f ms, %5.1f %%; together %4.1f %% of the time\n",
-           (int)n, (int)t, 1e3 * forward, 100 * flops / forward / limit, 1e3 * backward, 100 * 2 * flops / backward / limit,
-           100 * BLOCKS * (forward + backward) / best[0][1]);
+    printf("    attention, %2d x %3d tokens: forward %6.2f ms, %5.1f %% of the limit; backward %6.2f ms, %5.1f %%; "
+           "together %4.1f %% of the time\n",
+           (int)n, (int)t, 1e3 * forward, 100 * flops / forward / limit, 1e3 * backward,
+           100 * 2 * flops / backward / limit, 100 * BLOCKS * (forward + backward) / best[0][1]);
     syz_attention_destroy(&attention);
   }
   for (int i = 0; i < 14; i++) {
@@ -275,12 +310,15 @@ static int run_crops(const syz_compute *c, int repeats) {
 }
 
 /** Every engine on one layer's three products, operands as they lie: which is the fastest for AUTO. */
-static void run_engines(syz_dtype type) {
+static void run_engines(syz_dtype type)
+{
   static const char *const name[] = {"BLIS", "oneDNN", "own kernels"};
   static const syz_engine engine[] = {SYZ_ENGINE_BLIS, SYZ_ENGINE_ONEDNN, SYZ_ENGINE_NATIVE};
   const int64_t rows = 1152, out = 4096, in = 1024;
-  float *x = numbers((size_t)(rows * out), 1, 1), *w = numbers((size_t)(out * in), 1, 2), *y = numbers((size_t)(rows * out), 1, 3);
-  void *a = syz_alloc("a", (size_t)(rows * out), syz_dtype_size(type)), *b = syz_alloc("b", (size_t)(out * in), syz_dtype_size(type));
+  float *x = numbers((size_t)(rows * out), 1, 1), *w = numbers((size_t)(out * in), 1, 2),
+        *y = numbers((size_t)(rows * out), 1, 3);
+  void *a = syz_alloc("a", (size_t)(rows * out), syz_dtype_size(type)),
+       *b = syz_alloc("b", (size_t)(out * in), syz_dtype_size(type));
   syz_convert_to_act(type, a, x, rows * out);
   syz_convert_to_act(type, b, w, out * in);
   for (int e = 0; e < 3; e++) {
@@ -292,7 +330,14 @@ static void run_engines(syz_dtype type) {
     const syz_gemm_shape shape[3] = {
         {.m = rows, .n = out, .k = in, .transpose_b = true, .batch = 1, .type_ab = type, .type_c = SYZ_F32},
         {.m = rows, .n = in, .k = out, .batch = 1, .type_ab = type, .type_c = SYZ_F32},
-        {.m = out, .n = in, .k = rows, .transpose_a = true, .batch = 1, .type_ab = type, .type_c = SYZ_F32, .accumulate = true}};
+        {.m = out,
+         .n = in,
+         .k = rows,
+         .transpose_a = true,
+         .batch = 1,
+         .type_ab = type,
+         .type_c = SYZ_F32,
+         .accumulate = true}};
     printf("%s %s, 1152 x 4096 x 1024, nothing kept packed:", type == SYZ_BF16 ? "bfloat16" : "float32", name[e]);
     for (int i = 0; i < 3; i++) {
       syz_gemm *g = NULL;
@@ -313,7 +358,8 @@ static void run_engines(syz_dtype type) {
   for (int i = 0; i < 5; i++) syz_free(&all[i]);
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
   const bool is_f32 = argc > 1 && !strcmp(argv[1], "f32");
   const bool is_crops = argc > 1 + is_f32 && !strcmp(argv[1 + is_f32], "crops");
   const int words = 1 + is_f32 + is_crops, repeats = argc > words ? atoi(argv[words]) : 5;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * What sharing transformer blocks out over a tensor group costs: forward and backward of a few blocks with the same objects on the same ranks, each
- * rank alone and all of them together, in turns; the best of each, in CPU seconds of the slowest rank: waiting for a rank that the machine does not
- * run counts little (Open MPI yields), transfer through shared memory does. Memory of the packed weights beside it.
+ * What sharing transformer blocks out over a tensor group costs: forward and backward of a few blocks with the same
+ * objects on the same ranks, each rank alone and all of them together, in turns; the best of each, in CPU seconds of
+ * the slowest rank: waiting for a rank that the machine does not run counts little (Open MPI yields), transfer through
+ * shared memory does. Memory of the packed weights beside it.
  *
  * mpirun -n RANKS speed_tensor [f32] [OBJECTS A RANK] [REPEATS]
  */
@@ -29,25 +30,33 @@ typedef struct bench {
 
 static syz_block_parameters views(const tower *t, float *p)
 {
-  const int64_t d = t->dim, size[PARAMETERS] = {d, d, 3 * d * d, 3 * d, d * d, d, d, d, d, 4 * d * d, 4 * d, 4 * d * d, d, d};
+  const int64_t d = t->dim,
+                size[PARAMETERS] = {d, d, 3 * d * d, 3 * d, d * d, d, d, d, d, 4 * d * d, 4 * d, 4 * d * d, d, d};
   float *at[PARAMETERS];
   for (int i = 0; i < PARAMETERS; i++) {
     at[i] = p;
     p += size[i];
   }
-  return (syz_block_parameters){at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], at[8], at[9], at[10], at[11], at[12], at[13]};
+  return (syz_block_parameters){at[0], at[1], at[2], at[3],  at[4],  at[5],  at[6],
+                                at[7], at[8], at[9], at[10], at[11], at[12], at[13]};
 }
 
-static void open_bench(const tower *t, const syz_compute *c, syz_comm *tensor, const syz_sequences *s, const syz_block_parameters *w, bench *b)
+static void open_bench(const tower *t, const syz_compute *c, syz_comm *tensor, const syz_sequences *s,
+                       const syz_block_parameters *w, bench *b)
 {
-  const syz_block_config config = {
-      .dim = t->dim, .heads = t->heads, .hidden = 4 * t->dim, .eps = 1e-6f, .has_layerscale = t->has_layerscale, .tensor = tensor};
+  const syz_block_config config = {.dim = t->dim,
+                                   .heads = t->heads,
+                                   .hidden = 4 * t->dim,
+                                   .eps = 1e-6f,
+                                   .has_layerscale = t->has_layerscale,
+                                   .tensor = tensor};
   *b = (bench){.best = {1e9, 1e9, 1e9}};
   for (int i = 0; i < BLOCKS; i++) {
     const size_t before = syz_memory_get().live_bytes;
     CHECK_OK(syz_block_create(c, &config, s, true, &b->block[i]));
     if (check_failures) return;
-    b->packed_bytes = syz_memory_get().live_bytes - before; /* of the last one: the first may make shared scratch grow */
+    b->packed_bytes =
+        syz_memory_get().live_bytes - before; /* of the last one: the first may make shared scratch grow */
     b->saved_bytes = syz_block_saved_bytes(b->block[i], s);
     b->saved[i] = syz_alloc("saved", b->saved_bytes, 1);
     syz_block_pack(b->block[i], w);
@@ -80,7 +89,8 @@ static double lap(syz_comm *world, double start)
   return s;
 }
 
-static void run(syz_comm *world, bench *b, const syz_sequences *s, float *x, float *dx, const syz_block_parameters *w, const syz_block_parameters *g)
+static void run(syz_comm *world, bench *b, const syz_sequences *s, float *x, float *dx, const syz_block_parameters *w,
+                const syz_block_parameters *g)
 {
   double s_pass[3];
   syz_barrier(world);
@@ -117,13 +127,15 @@ static void compare(syz_comm *world, const syz_compute *c, const tower *t, int64
     }
   if (syz_comm_rank(world) == 0 && !check_failures) {
     const double all = alone.best[0] + alone.best[1], shared = together.best[0] + together.best[1];
-    printf("%s, %d ranks, %d objects each: a block's forward / backward pass %.2f / %.2f ms alone, %.2f / %.2f ms as a group: %+.1f %%\n", t->name,
-           syz_comm_size(world), (int)objects, 1e3 * alone.best[0], 1e3 * alone.best[1], 1e3 * together.best[0], 1e3 * together.best[1],
-           100 * (shared / all - 1));
-    printf("  packing %.2f -> %.2f ms; a rank's packed weights of a block %.2f -> %.2f MiB, kept activations %.2f -> %.2f MiB, workspace %.2f -> "
-           "%.2f MiB\n",
-           1e3 * alone.best[2], 1e3 * together.best[2], (double)alone.packed_bytes / 1048576, (double)together.packed_bytes / 1048576,
-           (double)alone.saved_bytes / 1048576, (double)together.saved_bytes / 1048576, (double)alone.workspace_bytes / 1048576,
+    printf("%s, %d ranks, %d objects each: a block's forward / backward pass %.2f / %.2f ms alone, %.2f / %.2f ms as a "
+           "group: %+.1f %%\n",
+           t->name, syz_comm_size(world), (int)objects, 1e3 * alone.best[0], 1e3 * alone.best[1],
+           1e3 * together.best[0], 1e3 * together.best[1], 100 * (shared / all - 1));
+    printf("  packing %.2f -> %.2f ms; a rank's packed weights of a block %.2f -> %.2f MiB, kept activations %.2f -> "
+           "%.2f MiB, workspace %.2f -> %.2f MiB\n",
+           1e3 * alone.best[2], 1e3 * together.best[2], (double)alone.packed_bytes / 1048576,
+           (double)together.packed_bytes / 1048576, (double)alone.saved_bytes / 1048576,
+           (double)together.saved_bytes / 1048576, (double)alone.workspace_bytes / 1048576,
            (double)together.workspace_bytes / 1048576);
   }
   close_bench(&alone);
@@ -144,7 +156,8 @@ int main(int argc, char **argv)
   CHECK_OK(syz_comm_start(&argc, &argv, &world));
   CHECK_OK(syz_compute_create(is_f32 ? SYZ_F32 : SYZ_BF16, SYZ_ENGINE_AUTO, 1, &c));
   for (int i = 0; i < 2 && c; i++)
-    if (towers[i].heads % syz_comm_size(world) == 0) compare(world, c, &towers[i], i == 0 ? objects : (objects + 3) / 4, repeats);
+    if (towers[i].heads % syz_comm_size(world) == 0)
+      compare(world, c, &towers[i], i == 0 ? objects : (objects + 3) / 4, repeats);
   syz_compute_destroy(&c);
   syz_comm_finish(&world);
   return check_failures > 0;

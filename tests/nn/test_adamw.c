@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** AdamW, sum of squares and schedule: against their formulas in float64, over awkward lengths, any partition and thread count. */
+/** AdamW, sum of squares and schedule: against their formulas in float64, over awkward lengths, any partition and
+ * thread count. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -125,10 +126,12 @@ static double dinov2_cosine(int64_t i, double base, double final, int64_t n)
 
 static void test_other_schedules(void)
 {
-  for (int64_t i = 0; i <= 130; i++) CHECK_NEAR(syz_schedule_cosine(i, 0.04, 0.4, 125), dinov2_cosine(i, 0.04, 0.4, 125), 1e-15);
+  for (int64_t i = 0; i <= 130; i++)
+    CHECK_NEAR(syz_schedule_cosine(i, 0.04, 0.4, 125), dinov2_cosine(i, 0.04, 0.4, 125), 1e-15);
   CHECK_EQ(syz_schedule_cosine(0, 0.992, 1.0, 1000), 0.992);
   CHECK_EQ(syz_schedule_cosine(1000, 0.992, 1.0, 1000), 1.0);
-  CHECK_NEAR(syz_schedule_cosine(250, 0, 1, 1000), 0.5 - 0.25 * sqrt(2.0), 1e-15); /* cos(pi / 4); a fault of 1 % is 1e-3 */
+  CHECK_NEAR(syz_schedule_cosine(250, 0, 1, 1000), 0.5 - 0.25 * sqrt(2.0),
+             1e-15); /* cos(pi / 4); a fault of 1 % is 1e-3 */
   CHECK_EQ(syz_schedule_cosine(0, 3, 7, 0), 7.0);
   for (int64_t i = 0; i < 9; i++) CHECK_EQ(syz_schedule_cosine(i, 0.05, 0.05, 8), 0.05);
   CHECK_EQ(syz_schedule_ramp(0, 0.04, 0.07, 30), 0.04);
@@ -156,7 +159,8 @@ static void test_adamw_summed(void)
     syz_adamw_update_summed(&o, 3, 0.7, y[0], y[1], y[2], start[3], n, before, after);
     CHECK(memcmp(x, y, sizeof x) == 0);
     CHECK(before[3] == syz_sum_of_bits(start[3], n));
-    for (int k = 0; k < 3; k++) CHECK(before[k] == syz_sum_of_bits(start[k], n) && after[k] == syz_sum_of_bits(x[k], n));
+    for (int k = 0; k < 3; k++)
+      CHECK(before[k] == syz_sum_of_bits(start[k], n) && after[k] == syz_sum_of_bits(x[k], n));
   }
   for (int k = 0; k < 4; k++) syz_free(&start[k]);
 }
@@ -167,7 +171,7 @@ static void test_schedule(void)
   CHECK_EQ(syz_schedule_lr(0, lr, lr_min, 10, 100), 0.0);
   CHECK_NEAR(syz_schedule_lr(5, lr, lr_min, 10, 100), 0.5 * lr, 1e-18);
   CHECK_EQ(syz_schedule_lr(10, lr, lr_min, 10, 100), lr);
-  CHECK_NEAR(syz_schedule_lr(55, lr, lr_min, 10, 100), 0.5 * (lr + lr_min), 1e-18); /* half way down */
+  CHECK_NEAR(syz_schedule_lr(55, lr, lr_min, 10, 100), 0.5 * (lr + lr_min), 1e-18);           /* half way down */
   CHECK_NEAR(syz_schedule_lr(40, lr, lr_min, 10, 100), lr_min + 0.75 * (lr - lr_min), 1e-18); /* cos(pi / 3) = 1/2 */
   CHECK_EQ(syz_schedule_lr(100, lr, lr_min, 10, 100), lr_min);
   CHECK_EQ(syz_schedule_lr(1000, lr, lr_min, 10, 100), lr_min);
@@ -176,7 +180,8 @@ static void test_schedule(void)
   CHECK_EQ(syz_schedule_lr(1, lr, lr_min, 0, 0), lr_min);
   CHECK_NEAR(syz_schedule_lr(3, lr, lr_min, 10, 5), 0.3 * lr, 1e-18); /* a run that ends within its warm-up */
   CHECK_EQ(syz_schedule_lr(10, lr, lr_min, 10, 5), lr);
-  for (int64_t s = 10; s < 100; s++) CHECK(syz_schedule_lr(s + 1, lr, lr_min, 10, 100) < syz_schedule_lr(s, lr, lr_min, 10, 100));
+  for (int64_t s = 10; s < 100; s++)
+    CHECK(syz_schedule_lr(s + 1, lr, lr_min, 10, 100) < syz_schedule_lr(s, lr, lr_min, 10, 100));
   for (int64_t s = 0; s <= 100; s++) CHECK_EQ(syz_schedule_lr(s, lr, lr, 0, 100), lr);
 }
 

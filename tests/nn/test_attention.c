@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Attention against a plain double loop, for every kernel of this processor and every awkward size; its laws; its gradient.
+ * Attention against a plain double loop, for every kernel of this processor and every awkward size; its laws; its
+ * gradient.
  *
- * Tolerances, as relative L2 error of a whole array. float32: 778 summands of float32 give 7e-7 (measured), the limit is 3e-6.
- * bfloat16: one rounding to 8 bits is 1.7e-3 rms; P or dS and the result are rounded, 2.4e-3 measured, the limit is 6e-3 (and more for
- * tiny heads, see limit_of). A fault of 1 % in the reference must exceed every limit: test_has_teeth.
+ * Tolerances, as relative L2 error of a whole array. float32: 778 summands of float32 give 7e-7 (measured), the limit
+ * is 3e-6. bfloat16: one rounding to 8 bits is 1.7e-3 rms; P or dS and the result are rounded, 2.4e-3 measured, the
+ * limit is 6e-3 (and more for tiny heads, see limit_of). A fault of 1 % in the reference must exceed every limit:
+ * test_has_teeth.
  */
 #include <stdlib.h>
 
@@ -80,7 +82,8 @@ static void run(const problem *p, const attention_kernel *kernel, int threads, b
 static void reference(const problem *p, double *out, double *lse, double *dqkv, double fault)
 {
   const int64_t T = p->T, N = p->N, D = p->D;
-  double *prob = malloc((size_t)T * sizeof *prob), *ds = malloc((size_t)T * sizeof *ds), *q = malloc((size_t)(3 * T * D) * sizeof *q);
+  double *prob = malloc((size_t)T * sizeof *prob), *ds = malloc((size_t)T * sizeof *ds),
+         *q = malloc((size_t)(3 * T * D) * sizeof *q);
   const double scale = fault / sqrt((double)D);
   SYZ_ASSERT(prob && ds && q);
   double *k = q + T * D, *v = k + T * D;
@@ -134,9 +137,10 @@ static void reference(const problem *p, double *out, double *lse, double *dqkv, 
   free(q);
 }
 
-/** Relative L2 distance of elements i of x with (i / inner) % parts == part. An expected norm that is itself rounding (one token has no
- * gradient by q and k) counts as 1. */
-static double distance(const problem *p, const void *x, const double *expected, size_t n, size_t inner, size_t parts, size_t part)
+/** Relative L2 distance of elements i of x with (i / inner) % parts == part. An expected norm that is itself rounding
+ * (one token has no gradient by q and k) counts as 1. */
+static double distance(const problem *p, const void *x, const double *expected, size_t n, size_t inner, size_t parts,
+                       size_t part)
 {
   double difference = 0.0, norm = 0.0;
   size_t count = 0;
@@ -204,7 +208,8 @@ static void find_engines(void)
 
 static void test_sizes(void)
 {
-  const int64_t tokens[] = {1, 2, 15, 16, 17, 26, 31, 33, 47, 48, 49, 63, 145, 265, 289}, dims[] = {1, 3, 4, 8, 16, 24, 32, 64, 80, 128};
+  const int64_t tokens[] = {1, 2, 15, 16, 17, 26, 31, 33, 47, 48, 49, 63, 145, 265, 289},
+                dims[] = {1, 3, 4, 8, 16, 24, 32, 64, 80, 128};
   for (int e = 0; e < engine_count; e++) {
     double worst = 0.0;
     for (size_t t = 0; t < sizeof tokens / sizeof *tokens; t++)
@@ -213,12 +218,14 @@ static void test_sizes(void)
         problem p = make_problem(1, tokens[t], 2, dims[d], engines[e].act, (uint64_t)(tokens[t] * 1000 + dims[d]), 1.0);
         run(&p, engines[e].kernel, 1, true);
         double error = compare(&p, 1.0);
-        if (!(error < limit_of(&p))) fprintf(stderr, "%s T %lld Dh %lld:\n", engines[e].kernel->name, (long long)p.T, (long long)p.D);
+        if (!(error < limit_of(&p)))
+          fprintf(stderr, "%s T %lld Dh %lld:\n", engines[e].kernel->name, (long long)p.T, (long long)p.D);
         CHECK_LT(error, limit_of(&p));
         worst = fmax(worst, error);
         free_problem(&p);
       }
-    fprintf(stderr, "%s in %s: worst error %.2g\n", engines[e].kernel->name, engines[e].act == SYZ_F32 ? "float32" : "bfloat16", worst);
+    fprintf(stderr, "%s in %s: worst error %.2g\n", engines[e].kernel->name,
+            engines[e].act == SYZ_F32 ? "float32" : "bfloat16", worst);
   }
 }
 
@@ -229,7 +236,8 @@ static void test_emulation(void)
   const int64_t size[][2] = {{1, 8}, {26, 64}, {49, 24}, {145, 64}, {300, 33}};
   if (!syz_attention_amx.is_supported()) return; /* find_engines has said so */
   for (size_t i = 0; i < sizeof size / sizeof *size; i++) {
-    problem p = make_problem(2, size[i][0], 2, size[i][1], SYZ_BF16, 41, 1.0), e = make_problem(2, size[i][0], 2, size[i][1], SYZ_BF16, 41, 1.0);
+    problem p = make_problem(2, size[i][0], 2, size[i][1], SYZ_BF16, 41, 1.0),
+            e = make_problem(2, size[i][0], 2, size[i][1], SYZ_BF16, 41, 1.0);
     run(&p, &syz_attention_amx, 1, true);
     run(&e, &emulated_attention, 1, true);
     CHECK(!memcmp(p.out, e.out, p.n * p.size));
@@ -273,14 +281,16 @@ static void test_gradient(void)
       problem p = make_problem(2, sizes[s][0], 2, sizes[s][1], SYZ_F32, 31, 0.7);
       run(&p, syz_attention_kernel(SYZ_F32), 1, true);
       size_t inner = (size_t)(p.N * p.D), n = p.n;
-      float *u = syz_alloc("test", 3 * n, sizeof *u), *x = p.qkv, *base = syz_alloc("test", 3 * n, sizeof *u), *grad = p.dqkv;
+      float *u = syz_alloc("test", 3 * n, sizeof *u), *x = p.qkv, *base = syz_alloc("test", 3 * n, sizeof *u),
+            *grad = p.dqkv;
       syz_random r = syz_random_make(7, SYZ_RANDOM_TEST, 1, part);
       double along = 0.0, size = 0.0, value_at[4];
       /* Along the gradient plus noise: a random direction alone may be nearly orthogonal and lose digits. */
       for (size_t i = 0; i < 3 * n; i++)
         if (i / inner % 3 == part) size += (double)grad[i] * (double)grad[i];
       for (size_t i = 0; i < 3 * n; i++) {
-        if (i / inner % 3 == part) u[i] = (float)((double)grad[i] * sqrt((double)n / size) + 0.5 * syz_random_normal(&r, (uint32_t)i));
+        if (i / inner % 3 == part)
+          u[i] = (float)((double)grad[i] * sqrt((double)n / size) + 0.5 * syz_random_normal(&r, (uint32_t)i));
         along += (double)u[i] * (double)grad[i];
       }
       memcpy(base, x, 3 * n * sizeof *x);
@@ -307,7 +317,8 @@ static void test_gradient(void)
 static void test_commutes_with_order(void)
 {
   for (int e = 0; e < engine_count; e++) {
-    problem p = make_problem(1, 63, 2, 32, engines[e].act, 11, 1.0), s = make_problem(1, 63, 2, 32, engines[e].act, 11, 1.0);
+    problem p = make_problem(1, 63, 2, 32, engines[e].act, 11, 1.0),
+            s = make_problem(1, 63, 2, 32, engines[e].act, 11, 1.0);
     const size_t in = (size_t)(3 * p.N * p.D), row = (size_t)(p.N * p.D);
     for (int64_t t = 0; t < p.T; t++) {
       int64_t from = (t * 10 + 3) % p.T; /* 10 and 63 have no common factor */
@@ -323,7 +334,8 @@ static void test_commutes_with_order(void)
         worst = fmax(worst, fabs((double)value(&s, s.out, to * row + d) - (double)value(&p, p.out, from * row + d)));
         scale = fmax(scale, fabs((double)value(&p, p.out, from * row + d)));
       }
-      for (size_t d = 0; d < in; d++) worst = fmax(worst, fabs((double)value(&s, s.dqkv, to * in + d) - (double)value(&p, p.dqkv, from * in + d)));
+      for (size_t d = 0; d < in; d++)
+        worst = fmax(worst, fabs((double)value(&s, s.dqkv, to * in + d) - (double)value(&p, p.dqkv, from * in + d)));
     }
     CHECK_LT(worst, scale * (p.act == SYZ_F32 ? 3e-6 : 2e-2));
     free_problem(&p);
@@ -341,16 +353,19 @@ static void test_zero_queries_mean(void)
     run(&p, engines[e].kernel, 1, false);
     for (int64_t d = 0; d < row; d++) {
       double mean = 0.0;
-      for (int64_t t = 0; t < p.T; t++) mean += (double)value(&p, p.qkv, (size_t)(t * 3 * row + 2 * row + d)) / (double)p.T;
       for (int64_t t = 0; t < p.T; t++)
-        CHECK_NEAR((double)value(&p, p.out, (size_t)(t * row + d)), mean, p.act == SYZ_F32 ? 1e-6 : 4e-3 * fabs(mean) + 1e-5);
+        mean += (double)value(&p, p.qkv, (size_t)(t * 3 * row + 2 * row + d)) / (double)p.T;
+      for (int64_t t = 0; t < p.T; t++)
+        CHECK_NEAR((double)value(&p, p.out, (size_t)(t * row + d)), mean,
+                   p.act == SYZ_F32 ? 1e-6 : 4e-3 * fabs(mean) + 1e-5);
     }
     for (int64_t i = 0; i < p.N * p.T; i++) CHECK_NEAR((double)p.lse[i], log((double)p.T), 1e-6);
     free_problem(&p);
   }
 }
 
-/** Nothing is read from scratch that the call has not written, and nothing is written beyond it: scratch of NaN changes no bit. */
+/** Nothing is read from scratch that the call has not written, and nothing is written beyond it: scratch of NaN changes
+ * no bit. */
 static void test_scratch(void)
 {
   const int64_t sizes[][2] = {{1, 1}, {2, 3}, {15, 7}, {17, 24}, {33, 5}, {49, 80}, {145, 64}, {300, 9}};
@@ -429,7 +444,8 @@ static void test_extremes(void)
     for (int trial = 0; trial < 40; trial++) {
       const int64_t sizes[][2] = {{1, 4}, {17, 16}, {49, 8}, {289, 4}};
       double amplitude = pow(10.0, -4.0 + 6.5 * trial / 39.0); /* scores: its square times sqrt(Dh) */
-      problem p = make_problem(1, sizes[trial % 4][0], 2, sizes[trial % 4][1], engines[e].act, (uint64_t)(100 + trial), amplitude);
+      problem p = make_problem(1, sizes[trial % 4][0], 2, sizes[trial % 4][1], engines[e].act, (uint64_t)(100 + trial),
+                               amplitude);
       if (trial % 3 == 0) /* all scores far below zero: q and k point against each other */
         for (size_t i = 0; i < 3 * p.n; i++) {
           size_t w = i / (size_t)(p.N * p.D) % 3;
@@ -455,8 +471,8 @@ static void test_extremes(void)
     }
 }
 
-/** Scores of late keys far above those of the first 32, by less and by more than a sum can hold: out and lse of each row against plain float64, and
- * the other rows keep their bits. */
+/** Scores of late keys far above those of the first 32, by less and by more than a sum can hold: out and lse of each
+ * row against plain float64, and the other rows keep their bits. */
 static void test_late_keys(void)
 {
   enum { T = 70, D = 16, NEAR = 5, FAR = 41 };
@@ -468,7 +484,8 @@ static void test_late_keys(void)
     for (int far = 0; far < 2; far++) {
       p[far] = make_problem(1, T, 1, D, engines[e].act, 23, 1.0);
       for (int d = 0; d < D; d++) {
-        for (int i = 0; i < 3; i++) set_value(&p[far], p[far].qkv, (size_t)(late[i] * 3 * D + D + d), d ? 0 : 8.0f - 0.0625f * (float)i);
+        for (int i = 0; i < 3; i++)
+          set_value(&p[far], p[far].qkv, (size_t)(late[i] * 3 * D + D + d), d ? 0 : 8.0f - 0.0625f * (float)i);
         set_value(&p[far], p[far].qkv, (size_t)(NEAR * 3 * D + d), d ? 0 : 14);
         set_value(&p[far], p[far].qkv, (size_t)(FAR * 3 * D + d), d ? 0 : far ? 80 : 1);
       }
@@ -482,7 +499,8 @@ static void test_late_keys(void)
         error += (o - v) * (o - v), product += o * v, size += v * v;
         if (t != FAR) CHECK(value(&p[0], p[0].out, (size_t)(t * D + d)) == value(&p[1], p[1].out, (size_t)(t * D + d)));
       }
-      /* In bfloat16 16 numbers, rounded twice, are up to 0.0066 away; a factor of 1.01 shows in the projection, where rounding averages out. */
+      /* In bfloat16 16 numbers, rounded twice, are up to 0.0066 away; a factor of 1.01 shows in the projection, where
+       * rounding averages out. */
       CHECK_LT(sqrt(error / size), p[1].act == SYZ_F32 ? limit_f32 : 0.009);
       CHECK_LT(fabs(product / size - 1), p[1].act == SYZ_F32 ? limit_f32 : 0.0045);
       CHECK_NEAR((double)p[1].lse[t], lse[t], 2e-6 * (1.0 + fabs(lse[t])));
@@ -538,7 +556,8 @@ static void test_nan_is_kept(void)
       set_value(&p, p.qkv, (size_t)(20 * 3 * row + key * row + 5), NAN); /* token 20, head 0 */
       run(&p, engines[e].kernel, 1, false);
       for (int64_t t = 0; t < p.T; t++)
-        for (int64_t d = 0; d < row; d++) CHECK(!isnan(value(&p, p.out, (size_t)(t * row + d))) == !(d < p.D && (key || t == 20)));
+        for (int64_t d = 0; d < row; d++)
+          CHECK(!isnan(value(&p, p.out, (size_t)(t * row + d))) == !(d < p.D && (key || t == 20)));
       free_problem(&p);
     }
 }

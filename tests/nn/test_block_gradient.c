@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Laws of the transformer block: the backward pass is the derivative (central differences, planted faults are seen), a sequence's bits do not
- * depend on what else is in the call, sequences that a branch does not keep pass it by, and a step calls no allocator at all, not even inside a
- * library.
+ * Laws of the transformer block: the backward pass is the derivative (central differences, planted faults are seen), a
+ * sequence's bits do not depend on what else is in the call, sequences that a branch does not keep pass it by, and a
+ * step calls no allocator at all, not even inside a library.
  */
 #include <stdlib.h>
 
@@ -16,23 +16,28 @@ void *__libc_malloc(size_t n);
 void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *p, size_t n);
 void *__libc_memalign(size_t alignment, size_t n);
-void *malloc(size_t n) {
+void *malloc(size_t n)
+{
   malloc_calls++;
   return __libc_malloc(n);
 }
-void *calloc(size_t n, size_t size) {
+void *calloc(size_t n, size_t size)
+{
   malloc_calls++;
   return __libc_calloc(n, size);
 }
-void *realloc(void *p, size_t n) {
+void *realloc(void *p, size_t n)
+{
   malloc_calls++;
   return __libc_realloc(p, n);
 }
-void *aligned_alloc(size_t alignment, size_t n) {
+void *aligned_alloc(size_t alignment, size_t n)
+{
   malloc_calls++;
   return __libc_memalign(alignment, n);
 }
-int posix_memalign(void **p, size_t alignment, size_t n) {
+int posix_memalign(void **p, size_t alignment, size_t n)
+{
   malloc_calls++;
   *p = __libc_memalign(alignment, n);
   return *p ? 0 : 12;
@@ -51,16 +56,19 @@ typedef struct fixture {
   void *saved, *workspace;
 } fixture;
 
-static syz_block_parameters views(const fixture *f, float *p) {
+static syz_block_parameters views(const fixture *f, float *p)
+{
   float *at[PARAMETERS];
   for (int i = 0; i < PARAMETERS; i++) {
     at[i] = f->size[i] ? p : NULL;
     p += f->size[i];
   }
-  return (syz_block_parameters){at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], at[8], at[9], at[10], at[11], at[12], at[13]};
+  return (syz_block_parameters){at[0], at[1], at[2], at[3],  at[4],  at[5],  at[6],
+                                at[7], at[8], at[9], at[10], at[11], at[12], at[13]};
 }
 
-static float *draw(size_t n, double scale, double shift, uint64_t sample) {
+static float *draw(size_t n, double scale, double shift, uint64_t sample)
+{
   float *x = syz_alloc("draw", n, sizeof *x);
   const syz_random r = syz_random_make(17, SYZ_RANDOM_TEST, 4, sample);
   syz_random_fill_normal(&r, x, n);
@@ -68,13 +76,19 @@ static float *draw(size_t n, double scale, double shift, uint64_t sample) {
   return x;
 }
 
-static bool create(fixture *f, syz_dtype act, syz_engine engine, int threads, int64_t dim, int64_t heads, const syz_sequences *all,
-                   bool has_layerscale, float branch_scale) {
+static bool create(fixture *f, syz_dtype act, syz_engine engine, int threads, int64_t dim, int64_t heads,
+                   const syz_sequences *all, bool has_layerscale, float branch_scale)
+{
   const size_t d = (size_t)dim, h = 4 * d, ls = has_layerscale ? d : 0;
   const size_t size[PARAMETERS] = {d, d, 3 * d * d, 3 * d, d * d, d, ls, d, d, h * d, h, d * h, d, ls};
-  *f = (fixture){.config = {.dim = dim, .heads = heads, .hidden = 4 * dim, .eps = 1e-6f, .has_layerscale = has_layerscale,
+  *f = (fixture){.config = {.dim = dim,
+                            .heads = heads,
+                            .hidden = 4 * dim,
+                            .eps = 1e-6f,
+                            .has_layerscale = has_layerscale,
                             .branch_scale = branch_scale},
-                 .all = *all, .stream = (size_t)syz_sequences_rows(all) * d};
+                 .all = *all,
+                 .stream = (size_t)syz_sequences_rows(all) * d};
   for (int i = 0; i < PARAMETERS; i++) f->total += f->size[i] = size[i];
   if (syz_compute_create(act, engine, threads, &f->compute) != SYZ_OK || syz_compute_act(f->compute) != act) {
     syz_compute_destroy(&f->compute);
@@ -89,7 +103,10 @@ static bool create(fixture *f, syz_dtype act, syz_engine engine, int threads, in
   size_t at = 0;
   for (int i = 0; i < PARAMETERS; i++) {
     const bool is_matrix = size[i] >= d * d, is_gain = i == 0 || i == 7, is_scale = i == 6 || i == 13;
-    float *p = draw(size[i] ? size[i] : 1, is_matrix ? 1.2 / sqrt((double)(i == 11 ? h : d)) : 0.2, is_gain ? 1 : is_scale ? 0.6 : 0,
+    float *p = draw(size[i] ? size[i] : 1, is_matrix ? 1.2 / sqrt((double)(i == 11 ? h : d)) : 0.2,
+                    is_gain    ? 1
+                    : is_scale ? 0.6
+                               : 0,
                     (uint64_t)i);
     memcpy(f->w + at, p, size[i] * sizeof *p);
     at += size[i];
@@ -102,25 +119,29 @@ static bool create(fixture *f, syz_dtype act, syz_engine engine, int threads, in
   return true;
 }
 
-static void destroy(fixture *f) {
+static void destroy(fixture *f)
+{
   syz_block_destroy(&f->block);
   syz_compute_destroy(&f->compute);
   void *all[] = {f->w, f->g, f->x, f->y, f->saved, f->workspace};
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) syz_free(&all[i]);
 }
 
-static double dot(const float *a, const float *b, size_t n) {
+static double dot(const float *a, const float *b, size_t n)
+{
   double sum = 0;
   for (size_t i = 0; i < n; i++) sum += (double)a[i] * (double)b[i];
   return sum;
 }
 
 /**
- * <v, J u> for a random direction u over the stream and every parameter. The step is 2e-3: third-order and rounding errors together were
- * measured up to 8e-5 of the slope's scale (the norm of its 15 terms); 1 % on any of the terms shows as 3e-4 or more on at least one of the
- * six directions, which is what the test asks for.
+ * <v, J u> for a random direction u over the stream and every parameter. The step is 2e-3: third-order and rounding
+ * errors together were measured up to 8e-5 of the slope's scale (the norm of its 15 terms); 1 % on any of the terms
+ * shows as 3e-4 or more on at least one of the six directions, which is what the test asks for.
  */
-static void test_gradient(const syz_sequences *sequences, const syz_subset *subset, bool has_layerscale, float branch_scale) {
+static void test_gradient(const syz_sequences *sequences, const syz_subset *subset, bool has_layerscale,
+                          float branch_scale)
+{
   fixture f;
   if (!create(&f, SYZ_F32, SYZ_ENGINE_AUTO, 1, 24, 3, sequences, has_layerscale, branch_scale)) return;
   const float step = 2e-3f;
@@ -130,7 +151,8 @@ static void test_gradient(const syz_sequences *sequences, const syz_subset *subs
   const syz_block_parameters moved_views = views(&f, moved);
   double worst = 0, faulty[PARAMETERS + 1] = {0};
   for (uint64_t trial = 0; trial < 6; trial++) {
-    float *u = draw(f.total, 1, 0, 100 + trial), *ux = draw(f.stream, 1, 0, 200 + trial), *v = draw(f.stream, 1, 0, 300 + trial);
+    float *u = draw(f.total, 1, 0, 100 + trial), *ux = draw(f.stream, 1, 0, 200 + trial),
+          *v = draw(f.stream, 1, 0, 300 + trial);
     size_t at = 0;
     for (int k = 0; k < PARAMETERS; at += f.size[k++]) /* every parameter's share of the slope of like size */
       for (size_t i = 0; i < f.size[k]; i++) u[at + i] *= (float)(3 / sqrt((double)f.size[k]));
@@ -171,14 +193,15 @@ static void test_gradient(const syz_sequences *sequences, const syz_subset *subs
       CHECK_GT(faulty[k], tolerance);
       least = fmin(least, faulty[k]);
     }
-  fprintf(stderr, "block gradient%s%s: worst %.2e, least of the faulty %.2e\n", has_layerscale ? " with LayerScale" : "",
-          subset ? ", some sequences kept" : "", worst, least);
+  fprintf(stderr, "block gradient%s%s: worst %.2e, least of the faulty %.2e\n",
+          has_layerscale ? " with LayerScale" : "", subset ? ", some sequences kept" : "", worst, least);
   void *all[] = {moved, dx, y[0], y[1]};
   for (int i = 0; i < 4; i++) syz_free(&all[i]);
   destroy(&f);
 }
 
-/** What two groups of sequences keep in the two branches; the first row of a branch is kept, the last not, and the other way round. */
+/** What two groups of sequences keep in the two branches; the first row of a branch is kept, the last not, and the
+ * other way round. */
 static const int64_t kept_first[2][3] = {{0, 2}, {1, 2, 3}}, kept_second[2][3] = {{1, 2}, {0, 3}};
 static const syz_subset some_kept[2] = {{.kept = {kept_first[0], kept_first[1]}, .n = {2, 3}},
                                         {.kept = {kept_second[0], kept_second[1]}, .n = {2, 2}}};
@@ -187,14 +210,17 @@ static const int64_t every[] = {0, 1, 2, 3};
 static const syz_subset all_kept[2] = {{.kept = {every, every}, .n = {3, 4}}, {.kept = {every, every}, .n = {3, 4}}};
 static const syz_sequences two_groups = {.groups = 2, .count = {3, 4}, .tokens = {19, 7}};
 
-static bool is_kept(const syz_subset *subset, int group, int64_t sequence) {
+static bool is_kept(const syz_subset *subset, int group, int64_t sequence)
+{
   bool found = false;
   for (int64_t i = 0; i < subset->n[group]; i++) found = found || subset->kept[group][i] == sequence;
   return found;
 }
 
-/** A sequence alone, kept for the backward pass or not: the same bits forward and in dx as among others of two lengths. */
-static void test_alone(syz_dtype act, syz_engine engine, const syz_subset *subset) {
+/** A sequence alone, kept for the backward pass or not: the same bits forward and in dx as among others of two lengths.
+ */
+static void test_alone(syz_dtype act, syz_engine engine, const syz_subset *subset)
+{
   fixture f;
   if (!create(&f, act, engine, 1, 64, 2, &two_groups, true, 1.25f)) return;
   const syz_block_parameters w = views(&f, f.w), g = views(&f, f.g);
@@ -241,13 +267,16 @@ static void test_alone(syz_dtype act, syz_engine engine, const syz_subset *subse
   destroy(&f);
 }
 
-/** Everything kept is the same as no subset, in every bit; nothing kept changes nothing; memory is in proportion to what is kept. */
-static void test_whole_and_none(syz_dtype act) {
+/** Everything kept is the same as no subset, in every bit; nothing kept changes nothing; memory is in proportion to
+ * what is kept. */
+static void test_whole_and_none(syz_dtype act)
+{
   fixture f;
   if (!create(&f, act, SYZ_ENGINE_AUTO, 1, 64, 2, &two_groups, true, 1.25f)) return;
   const syz_block_parameters w = views(&f, f.w), g = views(&f, f.g);
   const syz_subset *subset[3] = {NULL, all_kept, none_kept};
-  float *y = syz_alloc("y", 3 * f.stream, 4), *dx = syz_alloc("dx", 3 * f.stream, 4), *gradient = syz_alloc("gradient", 3 * f.total, 4);
+  float *y = syz_alloc("y", 3 * f.stream, 4), *dx = syz_alloc("dx", 3 * f.stream, 4),
+        *gradient = syz_alloc("gradient", 3 * f.total, 4);
   for (size_t i = 0; i < 3; i++) {
     memcpy(y + i * f.stream, f.x, f.stream * sizeof(float));
     memcpy(dx + i * f.stream, f.x, f.stream * sizeof(float));
@@ -259,20 +288,27 @@ static void test_whole_and_none(syz_dtype act) {
   CHECK(!memcmp(y, y + f.stream, f.stream * sizeof(float)) && memcmp(y, f.x, f.stream * sizeof(float)));
   CHECK(!memcmp(dx, dx + f.stream, f.stream * sizeof(float)) && memcmp(dx, f.x, f.stream * sizeof(float)));
   CHECK(!memcmp(gradient, gradient + f.total, f.total * sizeof(float)));
-  CHECK(!memcmp(y + 2 * f.stream, f.x, f.stream * sizeof(float)) && !memcmp(dx + 2 * f.stream, f.x, f.stream * sizeof(float)));
+  CHECK(!memcmp(y + 2 * f.stream, f.x, f.stream * sizeof(float)) &&
+        !memcmp(dx + 2 * f.stream, f.x, f.stream * sizeof(float)));
   for (size_t i = 0; i < f.total; i++) CHECK(gradient[2 * f.total + i] == 0);
-  const syz_sequences most = {.groups = 2, .count = {300, 400}, .tokens = {19, 7}}, half = {.groups = 2, .count = {150, 200}, .tokens = {19, 7}};
+  const syz_sequences most = {.groups = 2, .count = {300, 400}, .tokens = {19, 7}},
+                      half = {.groups = 2, .count = {150, 200}, .tokens = {19, 7}};
   CHECK_NEAR((double)syz_block_saved_bytes(f.block, &half) / (double)syz_block_saved_bytes(f.block, &most), 0.5, 1e-3);
-  CHECK_NEAR((double)syz_block_workspace_bytes(f.block, &half) / (double)syz_block_workspace_bytes(f.block, &most), 0.5, 1e-3);
+  CHECK_NEAR((double)syz_block_workspace_bytes(f.block, &half) / (double)syz_block_workspace_bytes(f.block, &most), 0.5,
+             1e-3);
   void *all[] = {y, dx, gradient};
   for (int i = 0; i < 3; i++) syz_free(&all[i]);
   destroy(&f);
 }
 
-static void test_misuse(void) {
-  const syz_block_config config = {.dim = 8, .heads = 2, .hidden = 32, .eps = 1e-6f}, odd = {.dim = 9, .heads = 2, .hidden = 32};
-  const syz_sequences none = {0}, many = {.groups = SYZ_GROUPS_MAX + 1}, short_one = {.groups = 1, .count = {2}, .tokens = {0}};
-  const syz_sequences negative = {.groups = 2, .count = {2, -1}, .tokens = {3, 3}}, idle = {.groups = 1, .count = {0}, .tokens = {5}};
+static void test_misuse(void)
+{
+  const syz_block_config config = {.dim = 8, .heads = 2, .hidden = 32, .eps = 1e-6f},
+                         odd = {.dim = 9, .heads = 2, .hidden = 32};
+  const syz_sequences none = {0}, many = {.groups = SYZ_GROUPS_MAX + 1},
+                      short_one = {.groups = 1, .count = {2}, .tokens = {0}};
+  const syz_sequences negative = {.groups = 2, .count = {2, -1}, .tokens = {3, 3}},
+                      idle = {.groups = 1, .count = {0}, .tokens = {5}};
   syz_compute *c = NULL;
   syz_block *b = NULL;
   CHECK_OK(syz_compute_create(SYZ_F32, SYZ_ENGINE_AUTO, 1, &c));
@@ -286,8 +322,10 @@ static void test_misuse(void) {
   syz_compute_destroy(&c);
 }
 
-/** After a first step, another one calls no allocator (own kernels, BLIS excepted: it asks for thread records itself). */
-static void test_no_allocation(syz_dtype act, int threads) {
+/** After a first step, another one calls no allocator (own kernels, BLIS excepted: it asks for thread records itself).
+ */
+static void test_no_allocation(syz_dtype act, int threads)
+{
   fixture f;
   const syz_sequences all = {.groups = 2, .count = {3, 4}, .tokens = {145, 26}};
   if (!create(&f, act, SYZ_ENGINE_NATIVE, threads, 128, 2, &all, true, 1.25f)) return;
@@ -308,8 +346,10 @@ static void test_no_allocation(syz_dtype act, int threads) {
   destroy(&f);
 }
 
-int main(void) {
-  const syz_sequences one_group = {.groups = 1, .count = {3}, .tokens = {11}}, short_groups = {.groups = 2, .count = {3, 4}, .tokens = {11, 4}};
+int main(void)
+{
+  const syz_sequences one_group = {.groups = 1, .count = {3}, .tokens = {11}},
+                      short_groups = {.groups = 2, .count = {3, 4}, .tokens = {11, 4}};
   for (int has_layerscale = 0; has_layerscale < 2; has_layerscale++) {
     test_gradient(&one_group, NULL, has_layerscale, 0);
     test_gradient(&short_groups, NULL, has_layerscale, 1.25f);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The engine that is chosen by measuring: the same on all ranks, one that all can run, the same each time, an earlier run's where it can be. */
+/** The engine that is chosen by measuring: the same on all ranks, one that all can run, the same each time, an earlier
+ * run's where it can be. */
 #include "check.h"
 #include "syzygy/nn.h"
 
@@ -7,7 +8,8 @@ static const syz_layer_size large[2] = {{400, 1536, 384}, {400, 384, 1536}}, sma
 static const char wide[] = "own kernels avx512 widened";
 
 /** A context chosen for the layers; NULL after a failure. */
-static syz_compute *choose(syz_comm *world, syz_dtype act, syz_engine engine, const syz_layer_size *size, int n, const char *earlier)
+static syz_compute *choose(syz_comm *world, syz_dtype act, syz_engine engine, const syz_layer_size *size, int n,
+                           const char *earlier)
 {
   syz_compute *c = NULL;
   CHECK_OK(syz_compute_create(act, engine, 1, &c));
@@ -32,7 +34,8 @@ static void test_measured(syz_comm *world, syz_dtype act)
     syz_compute *c = choose(world, act, SYZ_ENGINE_AUTO, large, 2, "");
     if (!c) return;
     check_same(world, c);
-    if (syz_comm_rank(world) == 0 && k == 0) fprintf(stderr, "%s; %s\n", syz_compute_describe(c), syz_compute_measured(c));
+    if (syz_comm_rank(world) == 0 && k == 0)
+      fprintf(stderr, "%s; %s\n", syz_compute_describe(c), syz_compute_measured(c));
     if (k == 0) snprintf(first, sizeof first, "%s", syz_compute_name(c));
     CHECK(strcmp(syz_compute_name(c), first) == 0);
     CHECK(strstr(syz_compute_describe(c), "GFLOP/s") == NULL); /* the name is the same from run to run */
@@ -88,7 +91,8 @@ int main(int argc, char **argv)
 {
   syz_comm *world = NULL;
   if (syz_comm_start(&argc, &argv, &world) != SYZ_OK) return 1;
-  if (!has_choice() && syz_comm_rank(world) == 0) fprintf(stderr, "SKIPPED in part: this processor has one engine for each type\n");
+  if (!has_choice() && syz_comm_rank(world) == 0)
+    fprintf(stderr, "SKIPPED in part: this processor has one engine for each type\n");
   const int64_t blocks = syz_memory_get().live_blocks;
   test_measured(world, SYZ_F32);
   test_measured(world, SYZ_BF16);

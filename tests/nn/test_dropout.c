@@ -73,7 +73,8 @@ int main(void)
 
   /* The mask as dropout.c states it. */
   syz_random stream = syz_random_make(11, SYZ_RANDOM_DROPOUT, 3, (uint64_t)one);
-  for (uint32_t d = 0; d < WIDTH; d++) CHECK((syz_random_u32(&stream, d) >= UINT32_C(0x80000000)) == (mask[5][d] != 0.0f));
+  for (uint32_t d = 0; d < WIDTH; d++)
+    CHECK((syz_random_u32(&stream, d) >= UINT32_C(0x80000000)) == (mask[5][d] != 0.0f));
 
   /* p = 0 is the identity. */
   toss(other, 0.0f, 11, 3, 0);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The forward product in 8-bit integers: every sum against a plain loop over the same integers (an error of one in any sum shows), the distance to
- * the product in float64 against the bound that follows from the steps, all epilogues against the float32 one, and the laws: a row's bits do not
- * depend on the others or on threads, what is not finite stays so, smoothing takes the harm out of outlying inputs, nothing is allocated in a call.
+ * The forward product in 8-bit integers: every sum against a plain loop over the same integers (an error of one in any
+ * sum shows), the distance to the product in float64 against the bound that follows from the steps, all epilogues
+ * against the float32 one, and the laws: a row's bits do not depend on the others or on threads, what is not finite
+ * stays so, smoothing takes the harm out of outlying inputs, nothing is allocated in a call.
  */
 #include <stdlib.h>
 
@@ -66,11 +67,13 @@ static quantised quantise_weights(const float *w, int64_t n)
   return a;
 }
 
-/** Largest error of the float32 epilogue in units of one integer step, which the rounding of float32 alone keeps far below 1. */
+/** Largest error of the float32 epilogue in units of one integer step, which the rounding of float32 alone keeps far
+ * below 1. */
 static void test_sums(const syz_compute *c, int64_t out, int64_t in, int64_t rows)
 {
   const syz_dtype act = syz_compute_act(c);
-  float *w = draw((size_t)(out * in), 0.3, 1), *x = draw((size_t)(rows * in), 1, 2), *y = draw((size_t)(rows * out), 1, 3);
+  float *w = draw((size_t)(out * in), 0.3, 1), *x = draw((size_t)(rows * in), 1, 2),
+        *y = draw((size_t)(rows * out), 1, 3);
   double worst = 0, worst_bound = 0;
   if (rows > 2) memset(x + 2 * in, 0, (size_t)in * sizeof *x); /* a row of zeros */
   if (rows > 1)
@@ -101,7 +104,8 @@ static void test_sums(const syz_compute *c, int64_t out, int64_t in, int64_t row
         CHECK_EQ(value, 0);
       else
         worst = fmax(worst, fabs(value - step * (double)sum) / (step * (0.01 + 4e-7 * fabs((double)sum))));
-      /* Rounding x 255 / range where it ends exactly between two steps may go either way: a little more than half a step. */
+      /* Rounding x 255 / range where it ends exactly between two steps may go either way: a little more than half a
+       * step. */
       if (bound > 0) worst_bound = fmax(worst_bound, fabs(value - exact) / (1.01 * bound));
     }
     free(xq.q);
@@ -124,7 +128,8 @@ static void test_epilogues(const syz_compute *c, int64_t out, int64_t in, int64_
   float *w = draw((size_t)(out * in), 0.1, 4), *x = draw((size_t)(rows * in), 1, 5), *bias = draw((size_t)out, 1, 6),
         *scale = draw((size_t)out, 1, 7);
   float *y0 = draw(n, 1, 8), *most = draw((size_t)in, 1, 9), *v = draw(n, 1, 10);
-  void *xa = rounded(act, x, (size_t)(rows * in)), *y = syz_alloc("y", n, sizeof(float)), *u = syz_alloc("u", n, sizeof(float));
+  void *xa = rounded(act, x, (size_t)(rows * in)), *y = syz_alloc("y", n, sizeof(float)),
+       *u = syz_alloc("u", n, sizeof(float));
   syz_linear *l = NULL;
   CHECK_OK(syz_linear_create(c, out, in, rows, false, &l));
   syz_linear_pack(l, w, NULL, NULL);
@@ -158,7 +163,8 @@ static void test_epilogues(const syz_compute *c, int64_t out, int64_t in, int64_
     memcpy(y, y0, n * sizeof(float));
     syz_linear_forward(l, rows, xa, SYZ_EPILOGUE_RESIDUAL, y, kept);
     for (size_t i = 0; i < n; i++) {
-      const double p = (double)v[i] + (double)bias[i % (size_t)out], wanted = (double)y0[i] + (double)scale[i % (size_t)out] * p;
+      const double p = (double)v[i] + (double)bias[i % (size_t)out],
+                   wanted = (double)y0[i] + (double)scale[i % (size_t)out] * p;
       worst[3] = fmax(worst[3], fabs((double)((float *)y)[i] - wanted) / (4e-6 * (1 + fabs(wanted))));
       if (kept) WORST(4, get(act, u, (int64_t)i), p);
     }
@@ -168,8 +174,8 @@ static void test_epilogues(const syz_compute *c, int64_t out, int64_t in, int64_
     CHECK_LT(worst[k], 1);
   }
   syz_linear_destroy(&l);
-  syz_free(&w), syz_free(&x), syz_free(&bias), syz_free(&scale), syz_free(&y0), syz_free(&most), syz_free(&v), syz_free(&xa), syz_free(&y),
-      syz_free(&u);
+  syz_free(&w), syz_free(&x), syz_free(&bias), syz_free(&scale), syz_free(&y0), syz_free(&most), syz_free(&v),
+      syz_free(&xa), syz_free(&y), syz_free(&u);
 }
 
 /** A row alone, among others, in another sweep, after the other form was dropped, under more threads: the same bits. */
@@ -206,7 +212,8 @@ static void test_rows(const syz_compute *c)
     float odd = k ? INFINITY : NAN;
     syz_convert_to_act(act, (char *)xa + 5 * IN * syz_dtype_size(act), &odd, 1);
     syz_linear_forward(l, 12, xa, SYZ_EPILOGUE_F32, z, NULL);
-    for (int64_t o = 0; o < OUT; o++) CHECK(!isfinite(z[5 * OUT + o]) && z[4 * OUT + o] == y[4 * OUT + o] && z[6 * OUT + o] == y[6 * OUT + o]);
+    for (int64_t o = 0; o < OUT; o++)
+      CHECK(!isfinite(z[5 * OUT + o]) && z[4 * OUT + o] == y[4 * OUT + o] && z[6 * OUT + o] == y[6 * OUT + o]);
   }
   syz_linear_destroy(&l);
   syz_compute_destroy(&more);
@@ -215,7 +222,8 @@ static void test_rows(const syz_compute *c)
   syz_free(&w), syz_free(&x), syz_free(&y), syz_free(&z), syz_free(&xa);
 }
 
-/** Relative error of the product with inputs of which a few are a hundred times larger, and their weights that much smaller. */
+/** Relative error of the product with inputs of which a few are a hundred times larger, and their weights that much
+ * smaller. */
 static double outlier_error(const syz_compute *c, bool is_smoothed)
 {
   enum { OUT = 64, IN = 128, ROWS = 40 };

@@ -47,7 +47,8 @@ static void test_gradient(float eps)
 int main(void)
 {
   float x[2 * WIDTH], y[2 * WIDTH], norm[2], dx[2 * WIDTH], dy[2 * WIDTH];
-  for (int d = 0; d < WIDTH; d++) x[d] = (float)(d - 16), x[WIDTH + d] = 0.0f, dy[d] = dy[WIDTH + d] = (float)(d % 3 - 1);
+  for (int d = 0; d < WIDTH; d++)
+    x[d] = (float)(d - 16), x[WIDTH + d] = 0.0f, dy[d] = dy[WIDTH + d] = (float)(d % 3 - 1);
   syz_l2norm_forward(y, norm, x, 1e-12f, 2, WIDTH);
   CHECK_NEAR((double)norm[0], sqrt(2.0 * 16.0 * 17.0 * 33.0 / 6.0), 1e-5); /* sum of squares of -16 .. 16 */
   for (int d = 0; d < WIDTH; d++) {
@@ -59,7 +60,8 @@ int main(void)
   double across = 0.0;
   for (int d = 0; d < WIDTH; d++) across += (double)dx[d] * (double)x[d];
   CHECK_NEAR(across, 0.0, 1e-6); /* a longer x changes nothing */
-  for (int d = 0; d < WIDTH; d++) CHECK_NEAR((double)dx[WIDTH + d], (double)dy[WIDTH + d] * 1e12, 1e6); /* clamped: linear */
+  for (int d = 0; d < WIDTH; d++)
+    CHECK_NEAR((double)dx[WIDTH + d], (double)dy[WIDTH + d] * 1e12, 1e6); /* clamped: linear */
 
   test_gradient(1e-12f);
   test_gradient(5.7f);   /* rows of 33 normals have norms about 5.7: some are clamped, some not */

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Layer norm and GELU: known answers, the float64 formulas, central differences with a planted fault, every bfloat16 number. */
+/** Layer norm and GELU: known answers, the float64 formulas, central differences with a planted fault, every bfloat16
+ * number. */
 #include <stdlib.h>
 
 #include "check.h"
 #include "syzygy/nn.h"
 
-static float *draw(size_t n, double scale, double shift, uint64_t sample) {
+static float *draw(size_t n, double scale, double shift, uint64_t sample)
+{
   float *x = syz_alloc("draw", n, sizeof *x);
   const syz_random r = syz_random_make(13, SYZ_RANDOM_TEST, 3, sample);
   syz_random_fill_normal(&r, x, n);
@@ -13,13 +15,15 @@ static float *draw(size_t n, double scale, double shift, uint64_t sample) {
   return x;
 }
 
-static double dot(const float *a, const float *b, size_t n) {
+static double dot(const float *a, const float *b, size_t n)
+{
   double sum = 0;
   for (size_t i = 0; i < n; i++) sum += (double)a[i] * (double)b[i];
   return sum;
 }
 
-static void test_norm_forward(int64_t rows, int64_t width, double shift) {
+static void test_norm_forward(int64_t rows, int64_t width, double shift)
+{
   const size_t n = (size_t)(rows * width);
   float *x = draw(n, 1.5, shift, 1), *gain = draw((size_t)width, 0.3, 1, 2), *bias = draw((size_t)width, 0.5, 0, 3);
   float *y = syz_alloc("y", n, 4), *mean = syz_alloc("m", (size_t)rows, 4), *rstd = syz_alloc("r", (size_t)rows, 4);
@@ -38,7 +42,8 @@ static void test_norm_forward(int64_t rows, int64_t width, double shift) {
       const double e = ((double)x[r * width + i] - mu) * rs * (double)gain[i] + (double)bias[i];
       worst = fmax(worst, fabs((double)y[r * width + i] - e));
       check_count++;
-      if (!(fabs((double)syz_bf16_to_f32(narrow[r * width + i]) - e) <= 0.004 * fabs(e) + 1e-4)) CHECK_FAIL_("bf16 norm differs");
+      if (!(fabs((double)syz_bf16_to_f32(narrow[r * width + i]) - e) <= 0.004 * fabs(e) + 1e-4))
+        CHECK_FAIL_("bf16 norm differs");
     }
   }
   /* A float32 mean of size `shift` carries 6e-8 of it into every output. */
@@ -52,10 +57,12 @@ static void test_norm_forward(int64_t rows, int64_t width, double shift) {
 }
 
 /**
- * <v, J u> by central differences against <J'v, u>, for x, gain and bias together. At step 1e-2 the differences' own error (third order
- * and float32 rounding) was measured up to 6e-5 of |Ju|; one per cent on one of the three gradients shows as 3e-3 or more.
+ * <v, J u> by central differences against <J'v, u>, for x, gain and bias together. At step 1e-2 the differences' own
+ * error (third order and float32 rounding) was measured up to 6e-5 of |Ju|; one per cent on one of the three gradients
+ * shows as 3e-3 or more.
  */
-static void test_norm_gradient(int64_t rows, int64_t width, syz_dtype type_dy) {
+static void test_norm_gradient(int64_t rows, int64_t width, syz_dtype type_dy)
+{
   const size_t n = (size_t)(rows * width), w = (size_t)width;
   const float step = 1e-2f, eps = 1e-5f;
   float *y[2], *mean = syz_alloc("m", (size_t)rows, 4), *rstd = syz_alloc("r", (size_t)rows, 4), *moved[3];
@@ -80,24 +87,42 @@ static void test_norm_gradient(int64_t rows, int64_t width, syz_dtype type_dy) {
     syz_layernorm_forward(SYZ_F32, y[0], mean, rstd, x[0], x[1], x[2], eps, rows, width);
     syz_layernorm_backward(d[0], false, d[1], d[2], type_dy, dy, x[0], mean, rstd, x[1], rows, width);
     double term[3] = {dot(d[0], u[0], n), 0, 0}, scale = sqrt((double)n);
-    for (int k = 1; k < 3; k++) term[k] = dot(d[k], u[k], w) - dot(start[k], u[k], w); /* they were added to what was there */
+    for (int k = 1; k < 3; k++)
+      term[k] = dot(d[k], u[k], w) - dot(start[k], u[k], w); /* they were added to what was there */
     worst = fmax(worst, fabs(term[0] + term[1] + term[2] - slope) / scale);
     for (int k = 0; k < 3; k++) {
       const double faulty = fabs(term[0] + term[1] + term[2] + 0.01 * term[k] - slope) / scale;
       if (fabs(term[k]) > 0.3 * scale) least_faulty[k] = fmin(least_faulty[k], faulty);
     }
     /* Added to dx instead of written. */
-    float *sum = draw(n, 1, 0, 77), *before = draw(n, 1, 0, 77), *none[2] = {syz_alloc("n", w, 4), syz_alloc("n", w, 4)};
+    float *sum = draw(n, 1, 0, 77), *before = draw(n, 1, 0, 77),
+          *none[2] = {syz_alloc("n", w, 4), syz_alloc("n", w, 4)};
     syz_layernorm_backward(sum, true, none[0], none[1], type_dy, dy, x[0], mean, rstd, x[1], rows, width);
     double difference = 0;
-    for (size_t i = 0; i < n; i++) difference = fmax(difference, fabs((double)sum[i] - (double)before[i] - (double)d[0][i]));
+    for (size_t i = 0; i < n; i++)
+      difference = fmax(difference, fabs((double)sum[i] - (double)before[i] - (double)d[0][i]));
     CHECK_LT(difference, 2e-6);
-    void *all[] = {x[0], x[1], x[2], u[0], u[1], u[2], v, d[0], d[1], d[2], (void *)(uintptr_t)start[1], (void *)(uintptr_t)start[2], dy,
-                   sum, before, none[0], none[1]};
+    void *all[] = {x[0],
+                   x[1],
+                   x[2],
+                   u[0],
+                   u[1],
+                   u[2],
+                   v,
+                   d[0],
+                   d[1],
+                   d[2],
+                   (void *)(uintptr_t)start[1],
+                   (void *)(uintptr_t)start[2],
+                   dy,
+                   sum,
+                   before,
+                   none[0],
+                   none[1]};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) syz_free(&all[i]);
   }
-  fprintf(stderr, "norm %d x %d: worst %.2e, with one per cent on dx, dgain, dbias at least %.2e %.2e %.2e\n", (int)rows, (int)width, worst,
-          least_faulty[0], least_faulty[1], least_faulty[2]);
+  fprintf(stderr, "norm %d x %d: worst %.2e, with one per cent on dx, dgain, dbias at least %.2e %.2e %.2e\n",
+          (int)rows, (int)width, worst, least_faulty[0], least_faulty[1], least_faulty[2]);
   const double tolerance = 3e-4;
   CHECK_LT(worst, tolerance);
   for (int k = 0; k < 3; k++) CHECK_GT(least_faulty[k], tolerance);
@@ -106,13 +131,16 @@ static void test_norm_gradient(int64_t rows, int64_t width, syz_dtype type_dy) {
 }
 
 static double gelu(double u) { return 0.5 * u * erfc(-u * 0.70710678118654752440); }
-static double gelu_slope(double u) {
+static double gelu_slope(double u)
+{
   return 0.5 * erfc(-u * 0.70710678118654752440) + u * exp(-0.5 * u * u) * 0.39894228040143267794;
 }
 
-static void test_gelu(void) {
+static void test_gelu(void)
+{
   enum { N = 400001 };
-  float *u = syz_alloc("u", N, 4), *y = syz_alloc("y", N, 4), *ones = syz_alloc("ones", N, 4), *d = syz_alloc("d", N, 4);
+  float *u = syz_alloc("u", N, 4), *y = syz_alloc("y", N, 4), *ones = syz_alloc("ones", N, 4),
+        *d = syz_alloc("d", N, 4);
   for (int i = 0; i < N; i++) {
     u[i] = (float)(i - N / 2) * 1e-4f;
     ones[i] = 1;
@@ -176,7 +204,8 @@ static void test_gelu(void) {
 }
 
 /** Same bits on 1 and 2 threads. */
-static void test_threads(void) {
+static void test_threads(void)
+{
   const int64_t rows = 333, width = 300;
   const size_t n = (size_t)(rows * width), w = (size_t)width;
   float *x = draw(n, 1, 0, 1), *dy = draw(n, 1, 0, 2), *gain = draw(w, 1, 0, 3), *result[2];
@@ -194,7 +223,8 @@ static void test_threads(void) {
   for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) syz_free(&all[i]);
 }
 
-int main(void) {
+int main(void)
+{
   test_norm_forward(5, 1024, 0.5);
   test_norm_forward(130, 768, 0);
   test_norm_forward(3, 77, 100);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The linear layer on every engine against plain loops in float64: all epilogues, both gradients, odd sizes, and its laws: a row's bits do
- * not depend on the number of rows, nothing on the threads, gradients accumulate, nothing is allocated in a call.
+ * The linear layer on every engine against plain loops in float64: all epilogues, both gradients, odd sizes, and its
+ * laws: a row's bits do not depend on the number of rows, nothing on the threads, gradients accumulate, nothing is
+ * allocated in a call.
  */
 #include <stdlib.h>
 
@@ -36,8 +37,10 @@ static double get(syz_dtype type, const void *x, int64_t i)
 
 static double gelu(double u) { return 0.5 * u * (1 + erf(u * 0.70710678118654752440)); }
 
-/** Largest |value - expected| over the tolerance; and the same when the largest element is wrong by one per cent, which must exceed 1. */
-static void compare(const char *what, const char *engine, syz_dtype type, const void *value, const double *expected, int64_t n, double tolerance)
+/** Largest |value - expected| over the tolerance; and the same when the largest element is wrong by one per cent, which
+ * must exceed 1. */
+static void compare(const char *what, const char *engine, syz_dtype type, const void *value, const double *expected,
+                    int64_t n, double tolerance)
 {
   double worst = 0;
   int64_t largest = 0;
@@ -47,7 +50,8 @@ static void compare(const char *what, const char *engine, syz_dtype type, const 
     if (!(error <= worst)) worst = error;
     if (fabs(expected[i]) > fabs(expected[largest])) largest = i;
   }
-  const double e = expected[largest], faulty = fabs(1.01 * get(type, value, largest) - e) / (tolerance + relative * fabs(e));
+  const double e = expected[largest],
+               faulty = fabs(1.01 * get(type, value, largest) - e) / (tolerance + relative * fabs(e));
   check_count += 2;
   if (!(worst < 1)) CHECK_FAIL_("%s %s: error %.3g of the tolerance", engine, what, worst);
   if (!(faulty > 1)) CHECK_FAIL_("%s %s: one per cent more passes, %.3g of the tolerance", engine, what, faulty);
@@ -60,9 +64,11 @@ static void test_size(const syz_compute *c, const char *engine, int64_t out, int
   float *w = draw(n_w, 1, 1), *bias = draw((size_t)out, 1, 2), *scale = draw((size_t)out, 1, 3), *x = draw(n_x, 1, 4);
   float *dy = draw(n_y, 1, 5), *y0 = draw(n_y, 1, 6), *dw0 = draw(n_w, 1, 7), *db0 = draw((size_t)out, 1, 8);
   void *xa = rounded(act, x, n_x), *dya = rounded(act, dy, n_y), *wa = rounded(act, w, n_w);
-  void *y = syz_alloc("y", n_y, sizeof(float)), *u = syz_alloc("u", n_y, sizeof(float)), *dx = syz_alloc("dx", n_x, sizeof(float));
+  void *y = syz_alloc("y", n_y, sizeof(float)), *u = syz_alloc("u", n_y, sizeof(float)),
+       *dx = syz_alloc("dx", n_x, sizeof(float));
   double *v = syz_alloc("v", n_y, sizeof *v), *e = syz_alloc("e", n_y + n_x + n_w, sizeof *e);
-  const double tolerance = 1e-5 + 4e-7 * (double)in, tolerance_back = 1e-5 + 4e-7 * (double)out, tolerance_w = 1e-5 + 5e-7 * (double)rows;
+  const double tolerance = 1e-5 + 4e-7 * (double)in, tolerance_back = 1e-5 + 4e-7 * (double)out,
+               tolerance_w = 1e-5 + 5e-7 * (double)rows;
   syz_linear *l = NULL;
   CHECK_OK(syz_linear_create(c, out, in, max_rows, true, &l));
   if (check_failures) return;
@@ -148,7 +154,8 @@ static void test_layerscale(syz_dtype type)
 {
   const int64_t rows = 131, width = 77;
   const size_t n = (size_t)(rows * width);
-  float *dx = draw(n, 1, 20), *v = draw(n, 1, 21), *scale = draw((size_t)width, 1, 22), *dscale = draw((size_t)width, 1, 23);
+  float *dx = draw(n, 1, 20), *v = draw(n, 1, 21), *scale = draw((size_t)width, 1, 22),
+        *dscale = draw((size_t)width, 1, 23);
   void *va = rounded(type, v, n), *dy = syz_alloc("dy", n, sizeof(float));
   double *e = syz_alloc("e", n, sizeof *e), *es = syz_alloc("es", (size_t)width, sizeof *es);
   for (int64_t j = 0; j < width; j++) es[j] = (double)dscale[j];
@@ -169,10 +176,12 @@ static void test_layerscale(syz_dtype type)
 /** Everything of one size on 1 and 2 threads, bit by bit. */
 static void test_threads(syz_dtype type, syz_engine engine)
 {
-  /* Of the own kernels two sweeps of packed rows. oneDNN's bits at such widths differ between one and two threads: see src/nn/README.md. */
+  /* Of the own kernels two sweeps of packed rows. oneDNN's bits at such widths differ between one and two threads: see
+   * src/nn/README.md. */
   const bool is_own = engine == SYZ_ENGINE_NATIVE;
   const int64_t out = is_own ? 72 : 200, in = is_own ? 1024 : 136, rows = is_own ? 1800 : 157;
-  const size_t n_w = (size_t)(out * in), n_x = (size_t)(rows * in), n_y = (size_t)(rows * out), total = n_y + n_x + n_w + (size_t)out;
+  const size_t n_w = (size_t)(out * in), n_x = (size_t)(rows * in), n_y = (size_t)(rows * out),
+               total = n_y + n_x + n_w + (size_t)out;
   float *w = draw(n_w, 1, 1), *x = draw(n_x, 1, 2), *dy = draw(n_y, 1, 3), *result[2];
   void *xa = rounded(type, x, n_x), *dya = rounded(type, dy, n_y);
   for (int threads = 1; threads <= 2; threads++) {
@@ -201,11 +210,13 @@ static void *spread(syz_dtype type, const void *x, int64_t rows, int64_t width, 
   unsigned char *y = syz_alloc("spread", (size_t)(rows * stride), size);
   memset(y, 0xff, (size_t)(rows * stride) * size);
   for (int64_t r = 0; r < rows && x; r++)
-    memcpy(y + (size_t)(r * stride) * size, (const unsigned char *)x + (size_t)(r * width) * size, (size_t)width * size);
+    memcpy(y + (size_t)(r * stride) * size, (const unsigned char *)x + (size_t)(r * width) * size,
+           (size_t)width * size);
   return y;
 }
 
-static void check_spread(const char *what, syz_dtype type, const void *y, const void *expected, int64_t rows, int64_t width, int64_t stride)
+static void check_spread(const char *what, syz_dtype type, const void *y, const void *expected, int64_t rows,
+                         int64_t width, int64_t stride)
 {
   const size_t size = syz_dtype_size(type);
   void *whole = spread(type, expected, rows, width, stride);
@@ -217,20 +228,30 @@ static void check_spread(const char *what, syz_dtype type, const void *y, const 
 /** Rows that lie apart give the bits of rows that do not, and nothing between them is touched: own kernels. */
 static void test_rows_apart(syz_dtype type)
 {
-  enum { OUT = 96, IN = 1024, ROWS = 75, SX = IN + 32, SY = OUT + 64 }; /* rows 2 KiB apart are packed for tiles, others read as they lie */
+  enum {
+    OUT = 96,
+    IN = 1024,
+    ROWS = 75,
+    SX = IN + 32,
+    SY = OUT + 64
+  }; /* rows 2 KiB apart are packed for tiles, others read as they lie */
   syz_compute *c = NULL;
-  if (syz_compute_create(type, SYZ_ENGINE_NATIVE, 2, &c) != SYZ_OK || syz_compute_act(c) != type) { /* this processor lacks it */
+  if (syz_compute_create(type, SYZ_ENGINE_NATIVE, 2, &c) != SYZ_OK ||
+      syz_compute_act(c) != type) { /* this processor lacks it */
     syz_compute_destroy(&c);
     return;
   }
-  float *w = draw(OUT * IN, 1, 1), *bias = draw(OUT, 1, 2), *x = draw(ROWS * IN, 1, 3), *v = draw(ROWS * OUT, 1, 4), *stream[2], *stream8[2], *dw[2];
-  void *xa = rounded(type, x, ROWS * IN), *va = rounded(type, v, ROWS * OUT), *y[2], *u[2], *y8[2], *u8[2], *dx[2], *du[2];
+  float *w = draw(OUT * IN, 1, 1), *bias = draw(OUT, 1, 2), *x = draw(ROWS * IN, 1, 3), *v = draw(ROWS * OUT, 1, 4),
+        *stream[2], *stream8[2], *dw[2];
+  void *xa = rounded(type, x, ROWS * IN), *va = rounded(type, v, ROWS * OUT), *y[2], *u[2], *y8[2], *u8[2], *dx[2],
+       *du[2];
   for (int i = 0; i < 2; i++) { /* as usual; apart */
     const int64_t sx = i ? SX : IN, sy = i ? SY : OUT;
     syz_linear *l = NULL;
     void *from = spread(type, xa, ROWS, IN, sx), *dy = spread(type, va, ROWS, OUT, sy);
     y[i] = spread(type, NULL, ROWS, OUT, sy), u[i] = spread(type, NULL, ROWS, OUT, sy);
-    y8[i] = spread(type, NULL, ROWS, OUT, sy), u8[i] = spread(type, NULL, ROWS, OUT, sy), stream8[i] = draw(ROWS * OUT, 1, 5);
+    y8[i] = spread(type, NULL, ROWS, OUT, sy), u8[i] = spread(type, NULL, ROWS, OUT, sy),
+    stream8[i] = draw(ROWS * OUT, 1, 5);
     dx[i] = spread(type, NULL, ROWS, IN, sx), du[i] = spread(type, NULL, ROWS, IN, sx);
     stream[i] = draw(ROWS * OUT, 1, 5), dw[i] = draw(OUT * IN + OUT, 1, 6);
     CHECK_OK(syz_linear_create(c, OUT, IN, ROWS, true, &l));
@@ -300,7 +321,8 @@ static void test_lesser_kernels(const int64_t (*size)[3], size_t sizes)
     syz_processor_limit(isa);
     CHECK_OK(syz_compute_create(SYZ_BF16, SYZ_ENGINE_NATIVE, 1, &c));
     fprintf(stderr, "%s\n", syz_compute_describe(c));
-    for (size_t i = 0; i < sizes; i++) test_size(c, syz_isa_name(isa), size[i][0], size[i][1], size[i][2], size[i][2] + 3);
+    for (size_t i = 0; i < sizes; i++)
+      test_size(c, syz_isa_name(isa), size[i][0], size[i][1], size[i][2], size[i][2] + 3);
     test_size(c, syz_isa_name(isa), 70, 40, 2563, 2563);
     test_size(c, syz_isa_name(isa), 40, 2563, 7, 7); /* longer sums than a piece */
     test_nan(c, syz_isa_name(isa));
@@ -312,7 +334,8 @@ static void test_lesser_kernels(const int64_t (*size)[3], size_t sizes)
 
 int main(void)
 {
-  static const int64_t size[][3] = {{64, 64, 24}, {96, 130, 37}, {22, 768, 5}, {768, 22, 9}, {33, 31, 70}, {1, 1, 1}, {200, 7, 131}, {65, 256, 13}};
+  static const int64_t size[][3] = {{64, 64, 24}, {96, 130, 37}, {22, 768, 5},  {768, 22, 9},
+                                    {33, 31, 70}, {1, 1, 1},     {200, 7, 131}, {65, 256, 13}};
   for (syz_dtype type = SYZ_F32; type <= SYZ_BF16; type++)
     for (syz_engine e = SYZ_ENGINE_AUTO; e <= SYZ_ENGINE_NATIVE; e++) {
       syz_compute *c = NULL;
@@ -322,7 +345,8 @@ int main(void)
         syz_compute_destroy(&c);
         continue;
       }
-      for (size_t i = 0; i < sizeof size / sizeof size[0]; i++) test_size(c, engine_name[e], size[i][0], size[i][1], size[i][2], size[i][2] + 3);
+      for (size_t i = 0; i < sizeof size / sizeof size[0]; i++)
+        test_size(c, engine_name[e], size[i][0], size[i][1], size[i][2], size[i][2] + 3);
       test_nan(c, engine_name[e]);
       /* More rows than the own kernels sum (640 units), sweep (1152) and chunk (96) at a time. */
       if (e == SYZ_ENGINE_AUTO) test_size(c, engine_name[e], 70, 40, 2563, 2563);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The kernels on tiles, emulated in plain C and, where the processor has them, in hardware: sums against float64, what becomes of them against the
- * formulas, odd sizes, A packed or as it lies, a row alone, and the same bits from both. Skipped aloud without AVX512_BF16, whose packing they share.
+ * The kernels on tiles, emulated in plain C and, where the processor has them, in hardware: sums against float64, what
+ * becomes of them against the formulas, odd sizes, A packed or as it lies, a row alone, and the same bits from both.
+ * Skipped aloud without AVX512_BF16, whose packing they share.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -61,10 +62,12 @@ static problem make(int64_t m, int64_t n, int64_t k)
   p.u16 = rounded(p.u, m * n);
   p.b = syz_alloc("packed", (size_t)syz_packed_words(n, units), sizeof *p.b);
   for (int64_t j = 0; j < n; j += SYZ_TILE_COLUMNS)
-    syz_packing_tiles.weight_rows(p.b + j * units, p.w + j * k, k, n - j < SYZ_TILE_COLUMNS ? (int)(n - j) : SYZ_TILE_COLUMNS, k, false);
+    syz_packing_tiles.weight_rows(p.b + j * units, p.w + j * k, k,
+                                  n - j < SYZ_TILE_COLUMNS ? (int)(n - j) : SYZ_TILE_COLUMNS, k, false);
   uint32_t *past_caches = syz_alloc("packed", (size_t)syz_packed_words(n, units), sizeof *past_caches);
   for (int64_t j = 0; j < n; j += SYZ_TILE_COLUMNS)
-    syz_packing_tiles.weight_rows(past_caches + j * units, p.w + j * k, k, n - j < SYZ_TILE_COLUMNS ? (int)(n - j) : SYZ_TILE_COLUMNS, k, true);
+    syz_packing_tiles.weight_rows(past_caches + j * units, p.w + j * k, k,
+                                  n - j < SYZ_TILE_COLUMNS ? (int)(n - j) : SYZ_TILE_COLUMNS, k, true);
   CHECK(!memcmp(p.b, past_caches, (size_t)syz_packed_words(n, units) * sizeof *p.b));
   syz_free(&past_caches);
   p.sum = syz_alloc("sums", (size_t)(m * n), sizeof *p.sum);
@@ -82,7 +85,10 @@ static void destroy(problem *p)
 }
 
 static double gelu(double u) { return 0.5 * u * (1 + erf(u * 0.70710678118654752440)); }
-static double slope(double u) { return 0.5 * (1 + erf(u * 0.70710678118654752440)) + u * exp(-0.5 * u * u) * 0.39894228040143267794; }
+static double slope(double u)
+{
+  return 0.5 * (1 + erf(u * 0.70710678118654752440)) + u * exp(-0.5 * u * u) * 0.39894228040143267794;
+}
 
 /** What the action makes of a sum, in float64; y: what was there. */
 static double expected(syz_tile_action action, double sum, double bias, double scale, double y, double u)
@@ -106,7 +112,10 @@ static double expected(syz_tile_action action, double sum, double bias, double s
   return NAN;
 }
 
-static bool gives_bf16(syz_tile_action action) { return action == SYZ_TILE_ACT || action == SYZ_TILE_GELU || action == SYZ_TILE_SLOPE; }
+static bool gives_bf16(syz_tile_action action)
+{
+  return action == SYZ_TILE_ACT || action == SYZ_TILE_GELU || action == SYZ_TILE_SLOPE;
+}
 
 /** The result [m, n], behind it 64 untouched bytes that are checked; the caller's. */
 static void *run(const problem *p, const syz_kernel *q, syz_tile_action action, syz_left a, int64_t m, int64_t *bytes)
@@ -118,7 +127,8 @@ static void *run(const problem *p, const syz_kernel *q, syz_tile_action action, 
   if (!gives_bf16(action)) memcpy(y, p->y, (size_t)*bytes);
   memcpy(u, p->u16, (size_t)(p->m * p->n) * 2);
   const bool writes_u = action == SYZ_TILE_RESIDUAL || action == SYZ_TILE_GELU;
-  const syz_tile_end end = {.action = action, .bias = p->bias, .scale = p->scale, .y = y, .ldy = p->n, .u = u, .ldu = p->n};
+  const syz_tile_end end = {
+      .action = action, .bias = p->bias, .scale = p->scale, .y = y, .ldy = p->n, .u = u, .ldu = p->n};
   syz_kernel_product(compute, q, m, p->n, p->k, a, p->b, &end);
   for (int i = 0; i < 64; i++) CHECK(y[*bytes + i] == 0x5a);
   if (writes_u && q == &emulated_kernel_bf16) /* the sums with bias, rounded */
@@ -137,8 +147,10 @@ static void check_values(const problem *p, syz_tile_action action, const void *y
   double worst = 0;
   for (int64_t i = 0; i < p->m * p->n; i++) {
     const int64_t j = i % p->n;
-    const double e = expected(action, p->sum[i], (double)p->bias[j], (double)p->scale[j], (double)p->y[i], (double)p->u[i]);
-    const double v = gives_bf16(action) ? (double)syz_bf16_to_f32(((const syz_bf16 *)y)[i]) : (double)((const float *)y)[i];
+    const double e =
+        expected(action, p->sum[i], (double)p->bias[j], (double)p->scale[j], (double)p->y[i], (double)p->u[i]);
+    const double v =
+        gives_bf16(action) ? (double)syz_bf16_to_f32(((const syz_bf16 *)y)[i]) : (double)((const float *)y)[i];
     worst = fmax(worst, fabs(v - e) / (1e-6 * size + 2e-6 + (gives_bf16(action) ? 0.00196 * fabs(e) : 4e-6 * fabs(e))));
   }
   CHECK_LT(worst, 2);
@@ -179,8 +191,10 @@ static void test_product(int64_t m, int64_t n, int64_t k, const syz_kernel *hard
 static void test_integers(int64_t m, int64_t n, int64_t k, const syz_kernel *hardware)
 {
   const syz_kernel *const kernel[] = {&emulated_kernel_int8, hardware};
-  const int64_t units = syz_units(kernel[0], k), ld = units * 4 + 64, columns = syz_ceil_div(n, SYZ_TILE_COLUMNS) * SYZ_TILE_COLUMNS;
-  float *w = draw(n * k, 8), *scale = syz_alloc("scale", (size_t)columns, sizeof *scale), *y = syz_alloc("y", (size_t)(m * n), sizeof *y);
+  const int64_t units = syz_units(kernel[0], k), ld = units * 4 + 64,
+                columns = syz_ceil_div(n, SYZ_TILE_COLUMNS) * SYZ_TILE_COLUMNS;
+  float *w = draw(n * k, 8), *scale = syz_alloc("scale", (size_t)columns, sizeof *scale),
+        *y = syz_alloc("y", (size_t)(m * n), sizeof *y);
   float *ones = syz_alloc("ones", (size_t)m, sizeof *ones);
   int32_t *sum = syz_alloc("sum", (size_t)columns, sizeof *sum), *zero = syz_alloc("zero", (size_t)m, sizeof *zero);
   uint32_t *b = syz_alloc("packed", (size_t)syz_packed_words(n, units), sizeof *b);
@@ -188,7 +202,8 @@ static void test_integers(int64_t m, int64_t n, int64_t k, const syz_kernel *har
   for (int64_t i = 0; i < m; i++)
     for (int64_t l = 0; l < k; l++) a[i * ld + l] = (uint8_t)((i * 7919 + l * 104729) % 256);
   for (int64_t j = 0; j < n; j += SYZ_TILE_COLUMNS)
-    syz_int8_pack_weight(b + j * units, scale + j, sum + j, w + j * k, k, n - j < SYZ_TILE_COLUMNS ? (int)(n - j) : SYZ_TILE_COLUMNS, k, NULL, true);
+    syz_int8_pack_weight(b + j * units, scale + j, sum + j, w + j * k, k,
+                         n - j < SYZ_TILE_COLUMNS ? (int)(n - j) : SYZ_TILE_COLUMNS, k, NULL, true);
   for (int64_t i = 0; i < m; i++) ones[i] = 1;
   for (int64_t j = 0; j < columns; j++) scale[j] = 1;
   const syz_int8_scales scales = {ones, zero, scale, sum};
@@ -200,13 +215,15 @@ static void test_integers(int64_t m, int64_t n, int64_t k, const syz_kernel *har
       for (int64_t j = 0; j < n; j++) {
         long true_sum = 0;
         for (int64_t l = 0; l < k; l++) {
-          const uint32_t word = b[j / SYZ_TILE_COLUMNS * SYZ_TILE_COLUMNS * units + syz_panel_at(true, l / 4, j % SYZ_TILE_COLUMNS)];
+          const uint32_t word =
+              b[j / SYZ_TILE_COLUMNS * SYZ_TILE_COLUMNS * units + syz_panel_at(true, l / 4, j % SYZ_TILE_COLUMNS)];
           true_sum += (long)a[r * ld + l] * (int8_t)(word >> 8 * (l % 4) & 0xff);
         }
         CHECK_EQ(y[r * n + j], (float)true_sum);
       }
   }
-  syz_free(&w), syz_free(&scale), syz_free(&y), syz_free(&ones), syz_free(&sum), syz_free(&zero), syz_free(&b), syz_free(&a);
+  syz_free(&w), syz_free(&scale), syz_free(&y), syz_free(&ones), syz_free(&sum), syz_free(&zero), syz_free(&b),
+      syz_free(&a);
 }
 
 /* ------------------------------------------- tiles in threads, processes and signals */
@@ -261,7 +278,8 @@ static void test_tile_state(const syz_kernel *q)
   const pid_t child = fork();
   if (child == 0) { /* without OpenMP's threads, which a child does not have */
     int64_t n;
-    float *sum = syz_alloc("sums", (size_t)(p.m * p.n), sizeof *sum), *room = syz_alloc("room", SYZ_KERNEL_ROOM, sizeof *room);
+    float *sum = syz_alloc("sums", (size_t)(p.m * p.n), sizeof *sum),
+          *room = syz_alloc("room", SYZ_KERNEL_ROOM, sizeof *room);
     const syz_tile_end end = {.action = SYZ_TILE_F32, .bias = p.bias, .y = sum, .ldy = p.n};
     q->block(p.m, p.n, syz_units(q, p.k), (const uint32_t *)(const void *)p.a16, p.k / 2, p.b, &end, 0, 0, room);
     n = memcmp(sum, y, (size_t)bytes);
@@ -277,7 +295,8 @@ int main(void)
 {
   enum { SKIPPED = 77, MOST_ROWS = 200, LONGEST = 2880 };
   if (syz_processor_isa() < SYZ_ISA_AVX512_BF16) {
-    fprintf(stderr, "SKIPPED: the kernels on tiles share packing and what becomes of sums with AVX512_BF16, which this processor lacks\n");
+    fprintf(stderr, "SKIPPED: the kernels on tiles share packing and what becomes of sums with AVX512_BF16, which this "
+                    "processor lacks\n");
     return SKIPPED;
   }
   const bool has_tiles = syz_processor_isa() >= SYZ_ISA_AMX;
@@ -297,8 +316,8 @@ int main(void)
                                     {34, 70, 1024},
                                     {40, 96, 1500},
                                     {MOST_ROWS, 40, 544},
-                                    /* one step beyond a piece that stays in L2, in bfloat16 and in integers; rows as they lie in two pieces; more
-                                     * columns than there is room for sums */
+                                    /* one step beyond a piece that stays in L2, in bfloat16 and in integers; rows as
+                                     * they lie in two pieces; more columns than there is room for sums */
                                     {33, 70, 1440},
                                     {5, 34, LONGEST},
                                     {34, 40, 1504},

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The tile instructions in plain C, as Intel's manual defines them (Software Developer's Manual, volume 2, TDPBF16PS and TDPBUSD): the same bits as
- * the hardware's for numbers that are not denormal. For src/nn/tiles.h.
+ * The tile instructions in plain C, as Intel's manual defines them (Software Developer's Manual, volume 2, TDPBF16PS
+ * and TDPBUSD): the same bits as the hardware's for numbers that are not denormal. For src/nn/tiles.h.
  */
 #pragma once
 
@@ -42,7 +42,8 @@ static inline void tile_zero(int t) { memset(emulated_at(t), 0, sizeof *emulated
 
 static inline void tile_load(int t, const void *from, int64_t stride)
 {
-  for (int r = 0; r < EMULATED_ROWS; r++) memcpy(emulated_at(t)->byte[r], (const char *)from + r * stride, EMULATED_LINE);
+  for (int r = 0; r < EMULATED_ROWS; r++)
+    memcpy(emulated_at(t)->byte[r], (const char *)from + r * stride, EMULATED_LINE);
 }
 static inline void tile_load_once(int t, const void *from, int64_t stride) { tile_load(t, from, stride); }
 

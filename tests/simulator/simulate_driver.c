@@ -5,8 +5,8 @@
  *   simulate_driver objects N SEED EMULATOR|- FILE   for each object: model [9250] f32, flux [3] f64, labels f32
  *   simulate_driver labels                           the names of the labels, one a line
  *   simulate_driver bricks N                         number, name, RA and Dec of the first N bricks, one a line
- *   simulate_driver populations FILE                 wave f64, ages f64, age edges f64, log_z f64, luminosity f32 [5,16,n]
- *   simulate_driver emulator EMULATOR IN OUT         IN: parameters [n,9] f64; OUT: ln luminosity [n,waves] f32
+ *   simulate_driver populations FILE                 wave f64, ages f64, age edges f64, log_z f64, luminosity f32
+ * [5,16,n] simulate_driver emulator EMULATOR IN OUT         IN: parameters [n,9] f64; OUT: ln luminosity [n,waves] f32
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,7 +91,8 @@ int main(int argc, char **argv)
   if (argc == 6 && !strcmp(argv[1], "objects") && (out = fopen(argv[5], "wb")))
     code = objects(atoll(argv[2]), (uint64_t)atoll(argv[3]), argv[4], out);
   if (argc == 3 && !strcmp(argv[1], "populations") && (out = fopen(argv[2], "wb"))) code = populations(out);
-  if (argc == 5 && !strcmp(argv[1], "emulator") && (in = fopen(argv[3], "rb")) && (out = fopen(argv[4], "wb"))) code = emulator(argv[2], in, out);
+  if (argc == 5 && !strcmp(argv[1], "emulator") && (in = fopen(argv[3], "rb")) && (out = fopen(argv[4], "wb")))
+    code = emulator(argv[2], in, out);
   if (in) fclose(in);
   if (out && fclose(out)) code = 1;
   if (code == 2) fprintf(stderr, "usage: see the top of simulate_driver.c\n");

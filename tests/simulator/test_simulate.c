@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The simulator against what must be true of it: purity, lines at their wavelengths, conserved flux, noise as stated, identifiers. */
+/** The simulator against what must be true of it: purity, lines at their wavelengths, conserved flux, noise as stated,
+ * identifiers. */
 #include <stdlib.h>
 
 #include "check.h"
@@ -8,8 +9,8 @@
 enum { IMAGE = SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE };
 
 typedef struct buffers {
-  float image[IMAGE], spectrum[SYZ_SPECTRUM_PIXELS], ivar[SYZ_SPECTRUM_PIXELS], arm_flux[SYZ_ARM_PIXELS], arm_ivar[SYZ_ARM_PIXELS],
-      model[SYZ_SIM_WAVES];
+  float image[IMAGE], spectrum[SYZ_SPECTRUM_PIXELS], ivar[SYZ_SPECTRUM_PIXELS], arm_flux[SYZ_ARM_PIXELS],
+      arm_ivar[SYZ_ARM_PIXELS], model[SYZ_SIM_WAVES];
   uint8_t segment[SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE];
   syz_sim_object o;
 } buffers;
@@ -72,7 +73,8 @@ static void test_purity(buffers *a, buffers *b)
 /* Flux-weighted centre of what stands above the line through the window's ends. */
 static double line_centre(const float *model, double wave_A, double half_A)
 {
-  int from = (int)((wave_A - half_A - SYZ_WAVE_FIRST_A) / SYZ_WAVE_STEP_A), to = (int)((wave_A + half_A - SYZ_WAVE_FIRST_A) / SYZ_WAVE_STEP_A);
+  int from = (int)((wave_A - half_A - SYZ_WAVE_FIRST_A) / SYZ_WAVE_STEP_A),
+      to = (int)((wave_A + half_A - SYZ_WAVE_FIRST_A) / SYZ_WAVE_STEP_A);
   double sum = 0.0, moment = 0.0;
   for (int i = from; i <= to; i++) {
     double base = model[from] + (double)(model[to] - model[from]) * (i - from) / (to - from), x = model[i] - base;
@@ -96,7 +98,9 @@ static void test_lines(buffers *b)
     syz_simulator_make(s, i, &b->o);
     double z = b->o.label[SYZ_SIM_redshift];
     /* Galaxies whose [O III] 5008 is strong and narrow; vacuum wavelength from NIST through fastspecfit. */
-    if (b->o.label[SYZ_SIM_log_ssfr] < -9.8f || b->o.label[SYZ_SIM_oh12] > 8.5f || b->o.label[SYZ_SIM_velocity_dispersion] > 120.0f) continue;
+    if (b->o.label[SYZ_SIM_log_ssfr] < -9.8f || b->o.label[SYZ_SIM_oh12] > 8.5f ||
+        b->o.label[SYZ_SIM_velocity_dispersion] > 120.0f)
+      continue;
     double expected = 5008.24 * (1.0 + z), found = line_centre(b->model, expected, 9.0);
     worst = fmax(worst, fabs(found - expected));
     worst_shifted = fmin(worst_shifted, fabs(found - 1.01 * expected));
@@ -117,7 +121,8 @@ static void test_flux(buffers *b)
   int n = 0, wide = 0;
   double worst = 0.0, worst_integral = 0.0, least = 1.0, most = 0.0;
   c.image_noise = c.neighbours = c.artefacts = 0.0;
-  for (int k = 0; k < SYZ_BANDS; k++) syz_photometry_weights(k, SYZ_WAVE_FIRST_A, SYZ_WAVE_STEP_A, SYZ_SIM_WAVES, weight[k]);
+  for (int k = 0; k < SYZ_BANDS; k++)
+    syz_photometry_weights(k, SYZ_WAVE_FIRST_A, SYZ_WAVE_STEP_A, SYZ_SIM_WAVES, weight[k]);
   CHECK_OK(syz_simulator_create(&c, NULL, &s));
   for (int64_t i = 0; i < 150; i++) {
     point(b);
@@ -125,7 +130,8 @@ static void test_flux(buffers *b)
     bool is_compact = b->o.label[SYZ_SIM_half_light_radius] < 1.2f && b->o.label[SYZ_SIM_is_merger] == 0.0f;
     for (int k = 0; k < SYZ_BANDS; k++) {
       double sum = 0.0, integral = syz_photometry_flux(weight[k], b->model, SYZ_SIM_WAVES);
-      for (int p = 0; p < SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE; p++) sum += b->image[k * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE + p];
+      for (int p = 0; p < SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE; p++)
+        sum += b->image[k * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE + p];
       worst_integral = fmax(worst_integral, fabs(b->o.flux[k] / integral - 1.0));
       CHECK_NEAR(b->o.label[SYZ_SIM_mag_g + k], 22.5 - 2.5 * log10(integral), 1e-3);
       if (is_compact) {
@@ -138,8 +144,10 @@ static void test_flux(buffers *b)
       }
     }
   }
-  fprintf(stderr, "image sum against integrated photometry: %d compact within %.2e, %d others from %.3f to %.4f; spectrum against parts %.1e\n", n,
-          worst, wide, least, most, worst_integral);
+  fprintf(stderr,
+          "image sum against integrated photometry: %d compact within %.2e, %d others from %.3f to %.4f; spectrum "
+          "against parts %.1e\n",
+          n, worst, wide, least, most, worst_integral);
   CHECK_GT(n, 50);
   CHECK_LT(worst, 1e-3);
   CHECK_LT(worst_integral, 1e-6);
@@ -189,8 +197,9 @@ static void test_noise(buffers *b, buffers *clean)
       }
   }
   double mean = sum / (double)n, variance = squares / (double)n;
-  fprintf(stderr, "noise in units of the stated: arms mean %.4f variance %.4f, joined %.4f, images %.4f; %lld of %lld masked\n", mean, variance,
-          joined / (double)n_joined, image / (double)n_image, (long long)masked, (long long)n);
+  fprintf(stderr,
+          "noise in units of the stated: arms mean %.4f variance %.4f, joined %.4f, images %.4f; %lld of %lld masked\n",
+          mean, variance, joined / (double)n_joined, image / (double)n_image, (long long)masked, (long long)n);
   /* 238,000 numbers: the variance is known to 0.3 %; noise that is one per cent off (2 % in variance) would be seen. */
   double gate = 4.5 * sqrt(2.0 / (double)n);
   CHECK_LT(gate, 0.02);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The sky room on the command line, for the Python references beside it: each subcommand reads real or made files and writes raw little-endian
- * numbers to standard output (text where said). Errors go to standard error as the message, with the status as exit code.
+ * The sky room on the command line, for the Python references beside it: each subcommand reads real or made files and
+ * writes raw little-endian numbers to standard output (text where said). Errors go to standard error as the message,
+ * with the status as exit code.
  */
 #include "syzygy/sky.h"
 
@@ -11,12 +12,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void put(const void *bytes, size_t n) {
+static void put(const void *bytes, size_t n)
+{
   if (fwrite(bytes, 1, n, stdout) != n) exit(9);
 }
 
-/* spectra PATH [exposures] [redshift=PATH]: text table on stderr-free stdout: id ra dec z zwarn fiberstatus objtype spectype; then "--" and pixels. */
-static syz_status spectra(int argc, char **argv) {
+/* spectra PATH [exposures] [redshift=PATH]: text table on stderr-free stdout: id ra dec z zwarn fiberstatus objtype
+ * spectype; then "--" and pixels. */
+static syz_status spectra(int argc, char **argv)
+{
   syz_status st = SYZ_OK;
   syz_spectra *s = NULL;
   float *flux = NULL, *ivar = NULL;
@@ -36,8 +40,9 @@ static syz_status spectra(int argc, char **argv) {
   printf("%s\n%" PRId64 "\n", syz_spectra_kind(s), n);
   for (int64_t i = 0; i < n; i++) {
     const syz_spectrum_info *p = syz_spectra_info(s, i);
-    printf("%" PRId64 " %.17g %.17g %.17g %" PRId64 " %" PRId64 " %s %s %.9g\n", p->object_id, p->ra, p->dec, p->redshift, p->zwarn, p->fiberstatus,
-           p->objtype, p->spectype[0] ? p->spectype : "-", syz_spectra_column(s, i, "DELTACHI2"));
+    printf("%" PRId64 " %.17g %.17g %.17g %" PRId64 " %" PRId64 " %s %s %.9g\n", p->object_id, p->ra, p->dec,
+           p->redshift, p->zwarn, p->fiberstatus, p->objtype, p->spectype[0] ? p->spectype : "-",
+           syz_spectra_column(s, i, "DELTACHI2"));
   }
   for (int64_t i = 0; i < n; i++) {
     SYZ_TRY(syz_spectra_read(s, i, flux, ivar));
@@ -52,7 +57,8 @@ cleanup:
 }
 
 /* images PATH [key=value...]: text: n, then band width height arcsec aligned ra dec factor. */
-static syz_images_options image_options(int argc, char **argv) {
+static syz_images_options image_options(int argc, char **argv)
+{
   syz_images_options o = {true, SYZ_RESAMPLE_AUTO, 0, "", "", ""};
   for (int i = 3; i < argc; i++) {
     if (!strncmp(argv[i], "per=", 4)) o.value_per_pixel_arcsec = atof(argv[i] + 4);
@@ -65,7 +71,8 @@ static syz_images_options image_options(int argc, char **argv) {
   return o;
 }
 
-static syz_status images(int argc, char **argv) {
+static syz_status images(int argc, char **argv)
+{
   syz_status st = SYZ_OK;
   syz_images *m = NULL;
   syz_images_options o = image_options(argc, argv);
@@ -73,8 +80,8 @@ static syz_status images(int argc, char **argv) {
   printf("%d\n", syz_images_count(m));
   for (int i = 0; i < syz_images_count(m); i++) {
     const syz_plane *p = syz_images_plane(m, i);
-    printf("%d %" PRId64 " %" PRId64 " %.12g %d %.12f %.12f %.12g\n", p->band, p->width, p->height, p->pixel_arcsec, p->is_aligned, p->ra, p->dec,
-           p->factor);
+    printf("%d %" PRId64 " %" PRId64 " %.12g %d %.12f %.12f %.12g\n", p->band, p->width, p->height, p->pixel_arcsec,
+           p->is_aligned, p->ra, p->dec, p->factor);
   }
 cleanup:
   syz_images_close(&m);
@@ -82,7 +89,8 @@ cleanup:
 }
 
 /* cutout PATH plane=I ra=.. dec=.. size=.. arcsec=..: raw float32, the covered share on stderr. */
-static syz_status cutout(int argc, char **argv) {
+static syz_status cutout(int argc, char **argv)
+{
   syz_status st = SYZ_OK;
   syz_images *m = NULL;
   float *out = NULL;
@@ -112,7 +120,8 @@ cleanup:
 }
 
 /* wcs PATH HDU sky|pixel: pairs of float64 on stdin to pairs on stdout. */
-static syz_status wcs(int argc, char **argv) {
+static syz_status wcs(int argc, char **argv)
+{
   syz_status st = SYZ_OK;
   syz_fits *f = NULL;
   syz_wcs *w = NULL;
@@ -146,14 +155,16 @@ cleanup:
 }
 
 /* image PATH HDU: text "naxis shape...", then raw float64. u32: raw uint32 instead. */
-static syz_status image(int argc, char **argv) {
+static syz_status image(int argc, char **argv)
+{
   syz_status st = SYZ_OK;
   syz_fits *f = NULL;
   double *out = NULL;
   uint32_t *whole = NULL;
   SYZ_TRY(syz_fits_open(argv[2], true, &f));
-  int hdu = argc > 3 && argv[3][0] >= '0' && argv[3][0] <= '9' ? atoi(argv[3]) : syz_fits_find(f, argc > 3 ? argv[3] : "");
-  SYZ_REQUIRE(hdu >= 0 && hdu < syz_fits_count(f), SYZ_ERR_DATA, "%s: no HDU %s", argv[2], argc > 3 ? argv[3] : "");
+  int hdu =
+      argc > 3 && argv[3][0] >= '0' && argv[3][0] <= '9' ? atoi(argv[3]) : syz_fits_find(f, argc > 3 ? argv[3] : "");
+  SYZ_REQUIRE(hdu >= 0 && hdu<syz_fits_count(f), SYZ_ERR_DATA, "%s: no HDU %s", argv[2], argc> 3 ? argv[3] : "");
   int64_t n = syz_fits_get(f, hdu)->pixels;
   if (argc > 4) {
     SYZ_ALLOC(whole, "test", n);
@@ -172,7 +183,8 @@ cleanup:
 }
 
 /* column PATH HDU NAME [i64]: raw float64 or int64 of item 0. */
-static syz_status column(int argc, char **argv) {
+static syz_status column(int argc, char **argv)
+{
   syz_status st = SYZ_OK;
   syz_fits *f = NULL;
   double *out = NULL;
@@ -200,14 +212,16 @@ cleanup:
 }
 
 /* list PATH: text, one HDU a line; every image and column is read, so a damaged file is found. */
-static syz_status list(char **argv) {
+static syz_status list(char **argv)
+{
   syz_status st = SYZ_OK;
   syz_fits *f = NULL;
   double *out = NULL;
   SYZ_TRY(syz_fits_open(argv[2], true, &f));
   for (int h = 0; h < syz_fits_count(f); h++) {
     const syz_fits_hdu *d = syz_fits_get(f, h);
-    printf("%d '%s' %d %d %" PRId64 " %" PRId64 " %d\n", h, d->name, d->kind, d->bitpix, d->pixels, d->rows, d->columns);
+    printf("%d '%s' %d %d %" PRId64 " %" PRId64 " %d\n", h, d->name, d->kind, d->bitpix, d->pixels, d->rows,
+           d->columns);
     if (d->kind == SYZ_FITS_IMAGE || d->kind == SYZ_FITS_COMPRESSED) {
       SYZ_ALLOC(out, "test", d->pixels + 1);
       SYZ_TRY(syz_fits_read_f64(f, h, 0, d->pixels, out));
@@ -226,14 +240,17 @@ cleanup:
   return st;
 }
 
-/* rows PATH HDU: an image row by row, as readers of spectra do; goes on over rows that fail and ends with the last failure. */
-static syz_status rows(int argc, char **argv) {
+/* rows PATH HDU: an image row by row, as readers of spectra do; goes on over rows that fail and ends with the last
+ * failure. */
+static syz_status rows(int argc, char **argv)
+{
   syz_status st = SYZ_OK, worst = SYZ_OK;
   syz_fits *f = NULL;
   double *out = NULL;
   SYZ_TRY(syz_fits_open(argv[2], true, &f));
   const int hdu = argc > 3 ? atoi(argv[3]) : 1;
-  SYZ_REQUIRE(hdu >= 0 && hdu < syz_fits_count(f) && syz_fits_get(f, hdu)->naxis == 2, SYZ_ERR_INPUT, "%s: no image in HDU %d", argv[2], hdu);
+  SYZ_REQUIRE(hdu >= 0 && hdu < syz_fits_count(f) && syz_fits_get(f, hdu)->naxis == 2, SYZ_ERR_INPUT,
+              "%s: no image in HDU %d", argv[2], hdu);
   const int64_t n = syz_fits_get(f, hdu)->shape[1];
   SYZ_ALLOC(out, "test", n);
   for (int64_t r = 0; r < syz_fits_get(f, hdu)->shape[0]; r++)
@@ -246,7 +263,8 @@ cleanup:
 }
 
 /* write PATH: a file with every kind of HDU, for astropy to read back. */
-static syz_status write_file(char **argv) {
+static syz_status write_file(char **argv)
+{
   syz_status st = SYZ_OK;
   syz_fits_out *o = NULL;
   enum { H = 230, W = 310, ROWS = 1000, E = 7 };
@@ -282,8 +300,11 @@ static syz_status write_file(char **argv) {
   const int64_t shape[2] = {H, W};
   syz_fits_card wcs_cards[16];
   int n_wcs = syz_wcs_tan_cards(150.1, 2.2, 100.5, 99.5, SYZ_PIXEL_ARCSEC, wcs_cards);
-  const syz_fits_card cards[] = {SYZ_CARD_TEXT("SURVEY", "it's a test", "quotes"), SYZ_CARD_REAL("PI", 3.141592653589793, NULL),
-                                 SYZ_CARD_TEXT("LONG", "a text that is much longer than one card of eighty characters can hold, so it goes on and on and on in the next",
+  const syz_fits_card cards[] = {SYZ_CARD_TEXT("SURVEY", "it's a test", "quotes"),
+                                 SYZ_CARD_REAL("PI", 3.141592653589793, NULL),
+                                 SYZ_CARD_TEXT("LONG",
+                                               "a text that is much longer than one card of eighty characters can "
+                                               "hold, so it goes on and on and on in the next",
                                                NULL)};
   SYZ_TRY(syz_fits_create(argv[2], &o));
   SYZ_TRY(syz_fits_out_primary(o, cards, 3));
@@ -293,9 +314,10 @@ static syz_status write_file(char **argv) {
   SYZ_TRY(syz_fits_out_image(o, "GZIP", -32, 2, shape, image, SYZ_FITS_GZIP, NULL, 0));
   SYZ_TRY(syz_fits_out_image(o, "MASK", 32, 2, shape, mask, SYZ_FITS_GZIP, NULL, 0));
   SYZ_TRY(syz_fits_out_image(o, "MASKRICE", 32, 2, shape, mask, SYZ_FITS_RICE, NULL, 0));
-  const syz_fits_column columns[] = {{"TARGETID", 'K', 1, NULL, "identifier", id}, {"RA", 'D', 1, "deg", NULL, ra},
-                                     {"NAME", 'A', 5, NULL, NULL, name},           {"FLAG", 'L', 1, NULL, NULL, flag},
-                                     {"SMALL", 'I', 1, NULL, NULL, small},         {"VECTOR", 'E', E, "nanomaggy", NULL, vector}};
+  const syz_fits_column columns[] = {
+      {"TARGETID", 'K', 1, NULL, "identifier", id}, {"RA", 'D', 1, "deg", NULL, ra},
+      {"NAME", 'A', 5, NULL, NULL, name},           {"FLAG", 'L', 1, NULL, NULL, flag},
+      {"SMALL", 'I', 1, NULL, NULL, small},         {"VECTOR", 'E', E, "nanomaggy", NULL, vector}};
   SYZ_TRY(syz_fits_out_table(o, "TABLE", ROWS, columns, 6, NULL, 0));
   SYZ_TRY(syz_fits_out_finish(&o));
 cleanup:
@@ -312,7 +334,8 @@ cleanup:
 }
 
 /* table PATH ROWS PARTS: the EMBEDDING table written by PARTS handles in interleaved blocks. */
-static syz_status table(int argc, char **argv) {
+static syz_status table(int argc, char **argv)
+{
   syz_status st = SYZ_OK;
   enum { E = 5, PARTS_MAX = 8 };
   syz_fits_table *t[PARTS_MAX] = {NULL};
@@ -323,7 +346,8 @@ static syz_status table(int argc, char **argv) {
                                      {"ODD", 'B', 3, NULL, NULL, NULL},
                                      {"SPECTRUM_EMBEDDING", 'E', E, NULL, "spectrum tower", NULL}};
   SYZ_TRY(syz_fits_table_create(argv[2], "EMBEDDING", rows, columns, 4, NULL, 0, &t[0]));
-  for (int p = 1; p < parts; p++) SYZ_TRY(syz_fits_table_attach(argv[2], "EMBEDDING", rows, columns, 4, NULL, 0, &t[p]));
+  for (int p = 1; p < parts; p++)
+    SYZ_TRY(syz_fits_table_attach(argv[2], "EMBEDDING", rows, columns, 4, NULL, 0, &t[p]));
   for (int64_t r = rows - 1; r >= 0; r--) { /* backwards, one row each: any order must do */
     int64_t id = r * 1000003;
     double ra = (double)r / 7;
@@ -341,7 +365,8 @@ cleanup:
   return st;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
   syz_status st = SYZ_ERR_INPUT;
   if (argc < 3) return 2;
   if (!strcmp(argv[1], "spectra")) st = spectra(argc, argv);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Pieces of the sky room against plain versions: colour map, nearest on the sky against brute force, air to vacuum, identifiers, misuse. */
+/** Pieces of the sky room against plain versions: colour map, nearest on the sky against brute force, air to vacuum,
+ * identifiers, misuse. */
 #include "check.h"
 #include "syzygy/sky.h"
 
@@ -7,7 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static void test_colour_map(void) {
+static void test_colour_map(void)
+{
   enum { N = 5003 };
   float *image = syz_alloc("test", 3 * N, sizeof *image), *planes = syz_alloc("test", 3 * N, sizeof *planes);
   syz_random r = syz_random_make(1, SYZ_RANDOM_TEST, 0, 0);
@@ -36,7 +38,8 @@ static void test_colour_map(void) {
   syz_free(&planes);
 }
 
-static void test_skytree(void) {
+static void test_skytree(void)
+{
   enum { N = 3000, M = 400 };
   double *ra = syz_alloc("test", N, sizeof *ra), *dec = syz_alloc("test", N, sizeof *dec);
   syz_random r = syz_random_make(2, SYZ_RANDOM_TEST, 0, 0);
@@ -139,7 +142,8 @@ static void test_within(void)
   syz_skytree_within(t, ra[0], dec[0], 180, stop_at_once, &one);
   CHECK_EQ(one.n, 1);
   double separation, chord2;
-  CHECK(syz_skytree_nearest(t, ra[7], dec[7] + 1e-3, 1, &separation) == syz_skytree_search(t, ra[7], dec[7] + 1e-3, 1, &chord2));
+  CHECK(syz_skytree_nearest(t, ra[7], dec[7] + 1e-3, 1, &separation) ==
+        syz_skytree_search(t, ra[7], dec[7] + 1e-3, 1, &chord2));
   CHECK_NEAR(2 * asin(sqrt(chord2) / 2) * 57.29577951308232, separation, 1e-12);
   syz_skytree_destroy(&t);
   syz_free(&ra);
@@ -158,18 +162,26 @@ static void test_cells(void)
 {
   uint8_t *mark = syz_alloc("test", SYZ_CELLS, 1);
   syz_random r = syz_random_make(6, SYZ_RANDOM_TEST, 0, 0);
-  static const double place[][2] = {{0, 0}, {359.9999, 0.2499}, {10, 89.9}, {200, -89.999}, {77, 90}, {123.4, -45.25}, {0.0001, 60}, {180, 88}};
+  static const double place[][2] = {{0, 0},   {359.9999, 0.2499}, {10, 89.9},   {200, -89.999},
+                                    {77, 90}, {123.4, -45.25},    {0.0001, 60}, {180, 88}};
   int outside = 0;
   for (uint32_t k = 0; k < 8 * 60; k++) {
-    double ra = place[k % 8][0], dec = place[k % 8][1], radius = k % 5 == 0 ? 1.0 / 3600 : k % 5 == 1 ? 0.3 : k % 5 == 2 ? 1 : k % 5 == 3 ? 5 : 1e-9;
+    double ra = place[k % 8][0], dec = place[k % 8][1],
+           radius = k % 5 == 0   ? 1.0 / 3600
+                    : k % 5 == 1 ? 0.3
+                    : k % 5 == 2 ? 1
+                    : k % 5 == 3 ? 5
+                                 : 1e-9;
     if (k % 7 < 5) continue;
     memset(mark, 0, SYZ_CELLS);
     syz_cells_around(ra, dec, radius, mark_cell, mark);
     for (int c = 0; c < SYZ_CELLS; c++)
       if (mark[c] > 1) outside++;
     for (uint32_t i = 0; i < 400; i++) { /* towards every side, up to the rim */
-      double angle = 2 * 3.14159265358979 * syz_random_uniform(&r, 800 * k + 2 * i), away = radius * (i % 4 ? 1 - 1e-12 : syz_random_uniform(&r, 800 * k + 2 * i + 1));
-      double d = away / 57.29577951308232, sin_dec = sin(dec / 57.29577951308232), cos_dec = cos(dec / 57.29577951308232);
+      double angle = 2 * 3.14159265358979 * syz_random_uniform(&r, 800 * k + 2 * i),
+             away = radius * (i % 4 ? 1 - 1e-12 : syz_random_uniform(&r, 800 * k + 2 * i + 1));
+      double d = away / 57.29577951308232, sin_dec = sin(dec / 57.29577951308232),
+             cos_dec = cos(dec / 57.29577951308232);
       double s = sin_dec * cos(d) + cos_dec * sin(d) * cos(angle);
       double dec2 = asin(fmax(-1, fmin(1, s))) * 57.29577951308232;
       double ra2 = ra + atan2(sin(angle) * sin(d) * cos_dec, cos(d) - sin_dec * s) * 57.29577951308232;
@@ -177,7 +189,8 @@ static void test_cells(void)
     }
   }
   CHECK_EQ(outside, 0);
-  CHECK(syz_cell_of(360, 0) == syz_cell_of(0, 0) && syz_cell_of(-0.5, 10) == syz_cell_of(359.5, 10) && syz_cell_of(720, 90) >= 0);
+  CHECK(syz_cell_of(360, 0) == syz_cell_of(0, 0) && syz_cell_of(-0.5, 10) == syz_cell_of(359.5, 10) &&
+        syz_cell_of(720, 90) >= 0);
   memset(mark, 0, SYZ_CELLS);
   syz_cells_around(150, 0, 1.0 / 3600, mark_cell, mark);
   int met = 0;
@@ -191,18 +204,24 @@ static void test_resolve(void)
 {
   int32_t brick;
   CHECK(syz_photsys(syz_targetid(9011, 635727, 622), &brick) == 'N' && brick == 635727);
-  CHECK(syz_photsys(syz_targetid(9010, 1, 0), &brick) == 'S' && syz_photsys(syz_targetid(10002, SYZ_BRICKS, 1), &brick) == 'S' && brick == SYZ_BRICKS);
-  CHECK(syz_photsys(syz_targetid(9999, 5, 1), &brick) == 0 && syz_photsys(syz_targetid(9010, 0, 1), &brick) == 0 && brick == 0);
-  CHECK(syz_photsys(-1, &brick) == 0 && syz_photsys(1237651752927494314, &brick) == 0 && syz_photsys(616094145466860255, &brick) == 0);
+  CHECK(syz_photsys(syz_targetid(9010, 1, 0), &brick) == 'S' &&
+        syz_photsys(syz_targetid(10002, SYZ_BRICKS, 1), &brick) == 'S' && brick == SYZ_BRICKS);
+  CHECK(syz_photsys(syz_targetid(9999, 5, 1), &brick) == 0 && syz_photsys(syz_targetid(9010, 0, 1), &brick) == 0 &&
+        brick == 0);
+  CHECK(syz_photsys(-1, &brick) == 0 && syz_photsys(1237651752927494314, &brick) == 0 &&
+        syz_photsys(616094145466860255, &brick) == 0);
   CHECK_NEAR(syz_galactic_latitude(150.1, 32.5), 52.759677, 1e-4);
   CHECK_NEAR(syz_galactic_latitude(10, 33), -29.810360, 1e-4);
   CHECK_NEAR(syz_galactic_latitude(266.4051, -28.936175), 0, 1e-4);
-  CHECK(syz_photsys_kept(150.1, 32.375) == 'N' && syz_photsys_kept(150.1, 32.374) == 'S' && syz_photsys_kept(10, 33) == 'S');
+  CHECK(syz_photsys_kept(150.1, 32.375) == 'N' && syz_photsys_kept(150.1, 32.374) == 'S' &&
+        syz_photsys_kept(10, 33) == 'S');
 }
 
-static void test_small(void) {
+static void test_small(void)
+{
   CHECK(syz_targetid(9011, 635727, 622) == 39633463543857774); /* src/sky/README.md "Identifiers" */
-  CHECK(syz_targetid_is_sky(-1695072) && syz_targetid_is_sky(616094145466860255) && !syz_targetid_is_sky(39633300968442591));
+  CHECK(syz_targetid_is_sky(-1695072) && syz_targetid_is_sky(616094145466860255) &&
+        !syz_targetid_is_sky(39633300968442591));
   CHECK(syz_sdss_id(266, 51630, 367) == 266516300367);
   CHECK_NEAR(syz_air_to_vacuum(5006.843), 5008.240, 0.002); /* NIST [O III] */
   CHECK_NEAR(syz_air_to_vacuum(6562.79), 6564.60, 0.01);
@@ -231,11 +250,14 @@ static void test_small(void) {
 }
 
 /* A pixel without weight has no say where arms overlap, whatever it holds; the other arm's value stands. */
-static void test_join(void) {
+static void test_join(void)
+{
   enum { FIRST = 4500, SECOND = 4000, LENGTH = SYZ_SPECTRUM_PIXELS - SECOND };
   double *wave = syz_alloc("test", SYZ_SPECTRUM_PIXELS, sizeof *wave);
-  float *in = syz_alloc("test", 4 * SYZ_SPECTRUM_PIXELS, sizeof *in), *flux = in + 2 * SYZ_SPECTRUM_PIXELS, *ivar = flux + SYZ_SPECTRUM_PIXELS;
-  float *a = in, *b = in + FIRST, *weight = syz_alloc("test", 2 * SYZ_SPECTRUM_PIXELS, sizeof *weight), *wa = weight, *wb = weight + FIRST;
+  float *in = syz_alloc("test", 4 * SYZ_SPECTRUM_PIXELS, sizeof *in), *flux = in + 2 * SYZ_SPECTRUM_PIXELS,
+        *ivar = flux + SYZ_SPECTRUM_PIXELS;
+  float *a = in, *b = in + FIRST, *weight = syz_alloc("test", 2 * SYZ_SPECTRUM_PIXELS, sizeof *weight), *wa = weight,
+        *wb = weight + FIRST;
   for (int i = 0; i < SYZ_SPECTRUM_PIXELS; i++) wave[i] = syz_wave_grid(i);
   for (int i = 0; i < FIRST; i++) a[i] = 2, wa[i] = 1;
   for (int i = 0; i < LENGTH; i++) b[i] = 5, wb[i] = 3;
@@ -255,18 +277,34 @@ static void test_join(void) {
 }
 
 /* A table of 10^15 rows of no bytes fits into any file; nobody may ask memory for them. */
-static void test_rows_without_bytes(void) {
-  static const char *const card[] = {"SIMPLE  =                    T", "BITPIX  =                    8", "NAXIS   =                    0", "END", NULL,
-                                     "XTENSION= 'BINTABLE'", "BITPIX  =                    8", "NAXIS   =                    2",
-                                     "NAXIS1  =                    0", "NAXIS2  =     1000000000000000", "PCOUNT  =                    0",
-                                     "GCOUNT  =                    1", "TFIELDS =                    2", "TTYPE1  = 'TARGETID'", "TFORM1  = '0K'",
-                                     "TTYPE2  = 'Z'", "TFORM2  = '0D'", "END"};
+static void test_rows_without_bytes(void)
+{
+  static const char *const card[] = {"SIMPLE  =                    T",
+                                     "BITPIX  =                    8",
+                                     "NAXIS   =                    0",
+                                     "END",
+                                     NULL,
+                                     "XTENSION= 'BINTABLE'",
+                                     "BITPIX  =                    8",
+                                     "NAXIS   =                    2",
+                                     "NAXIS1  =                    0",
+                                     "NAXIS2  =     1000000000000000",
+                                     "PCOUNT  =                    0",
+                                     "GCOUNT  =                    1",
+                                     "TFIELDS =                    2",
+                                     "TTYPE1  = 'TARGETID'",
+                                     "TFORM1  = '0K'",
+                                     "TTYPE2  = 'Z'",
+                                     "TFORM2  = '0D'",
+                                     "END"};
   char bytes[2 * 2880], path[] = "/tmp/syzygy-test-XXXXXX";
   memset(bytes, ' ', sizeof bytes);
   size_t at = 0;
   for (size_t i = 0; i < sizeof card / sizeof *card; i++, at += 80) {
-    if (!card[i]) at = 2880 - 80;
-    else memcpy(bytes + at, card[i], strlen(card[i]));
+    if (!card[i])
+      at = 2880 - 80;
+    else
+      memcpy(bytes + at, card[i], strlen(card[i]));
   }
   int fd = mkstemp(path);
   CHECK(fd >= 0 && write(fd, bytes, sizeof bytes) == (ssize_t)sizeof bytes);
@@ -277,7 +315,8 @@ static void test_rows_without_bytes(void) {
   unlink(path);
 }
 
-int main(void) {
+int main(void)
+{
   test_join();
   test_rows_without_bytes();
   test_colour_map();

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * What `pretrain-image` feeds its networks, for a program that repeats the run: crops, block-wise masks and the crops that stochastic depth keeps.
+ * What `pretrain-image` feeds its networks, for a program that repeats the run: crops, block-wise masks and the crops
+ * that stochastic depth keeps.
  *
- *     dino_driver OUT.h5 SHARDS seed=5 steps=3 batch=7 shuffle=0 patch=12 depth=3 global_size=72 global_crops=2 local_size=36 local_crops=4 ...
+ *     dino_driver OUT.h5 SHARDS seed=5 steps=3 batch=7 shuffle=0 patch=12 depth=3 global_size=72 global_crops=2
+ * local_size=36 local_crops=4 ...
  *
- * Names not given have the values of the table below. Writes step-<s>/ with global [B, G, 3, s, s], local [B, L, 3, s, s] (planes z, r, g), mask
- * [B G, patches], kept_global [depth, 2, B G], kept_local [depth, 2, B L] (1 = kept) and index [B] (objects of the data set). The batch is taken
- * whole, on one rank: on any other number of ranks the program must feed the same.
+ * Names not given have the values of the table below. Writes step-<s>/ with global [B, G, 3, s, s], local [B, L, 3, s,
+ * s] (planes z, r, g), mask [B G, patches], kept_global [depth, 2, B G], kept_local [depth, 2, B L] (1 = kept) and
+ * index [B] (objects of the data set). The batch is taken whole, on one rank: on any other number of ranks the program
+ * must feed the same.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,7 +88,9 @@ static syz_status read_arguments(int argc, char **argv, job *j)
     int found = NAMES;
     char *end = NULL;
     for (int i = 0; i < NAMES && equals; i++)
-      if (strlen(preset[i].name) == (size_t)(equals - argv[a]) && strncmp(argv[a], preset[i].name, strlen(preset[i].name)) == 0) found = i;
+      if (strlen(preset[i].name) == (size_t)(equals - argv[a]) &&
+          strncmp(argv[a], preset[i].name, strlen(preset[i].name)) == 0)
+        found = i;
     SYZ_REQUIRE(found < NAMES, SYZ_ERR_INPUT, "%s: no such name", argv[a]);
     j->value[found] = strtod(equals + 1, &end);
     SYZ_REQUIRE(end != equals + 1 && !*end, SYZ_ERR_INPUT, "%s: not a number", argv[a]);
@@ -94,7 +99,8 @@ cleanup:
   return st;
 }
 
-static syz_status write(job *j, int64_t step, const char *what, syz_h5_type type, int64_t rows, int ndim, const int64_t *shape, const void *data)
+static syz_status write(job *j, int64_t step, const char *what, syz_h5_type type, int64_t rows, int ndim,
+                        const int64_t *shape, const void *data)
 {
   char path[64];
   snprintf(path, sizeof path, "step-%lld/%s", (long long)step, what);
@@ -104,7 +110,8 @@ static syz_status write(job *j, int64_t step, const char *what, syz_h5_type type
 static syz_status write_masks(job *j, int64_t step)
 {
   syz_status st = SYZ_OK;
-  const int64_t side = whole(j, GLOBAL_SIZE) / whole(j, PATCH), patches = side * side, crops = whole(j, BATCH) * whole(j, GLOBAL_CROPS);
+  const int64_t side = whole(j, GLOBAL_SIZE) / whole(j, PATCH), patches = side * side,
+                crops = whole(j, BATCH) * whole(j, GLOBAL_CROPS);
   const syz_block_masks masks = {.crops = crops,
                                  .side = side,
                                  .probability = j->value[MASK_PROBABILITY],
@@ -131,7 +138,8 @@ static syz_status write_kept(job *j, int64_t step, int group, const char *what)
     for (int branch = 0; branch < 2; branch++)
       for (int64_t i = 0; i < crops; i++)
         kept[(b * 2 + branch) * crops + i] =
-            syz_drop_path_keeps((uint64_t)whole(j, SEED), (uint64_t)step, b, branch, group, j->value[DROP_RATE], i) ? 1 : 0;
+            syz_drop_path_keeps((uint64_t)whole(j, SEED), (uint64_t)step, b, branch, group, j->value[DROP_RATE], i) ? 1
+                                                                                                                    : 0;
   SYZ_TRY(write(j, step, what, SYZ_H5_U8, depth, 2, (int64_t[]){2, crops}, kept));
 cleanup:
   syz_free(&kept);
@@ -153,23 +161,28 @@ static syz_status write_steps(job *j, syz_shardset *set)
                                    .noise_local = j->value[NOISE_LOCAL],
                                    .flips = whole(j, FLIPS) != 0,
                                    .quarter_turns = whole(j, TURNS) != 0};
-  const syz_loader_config config = {
-      .sampler = {.n = syz_shardset_size(set), .global_batch = batch, .seed = (uint64_t)whole(j, SEED), .shuffles = whole(j, SHUFFLE) != 0},
-      .first_place = 0,
-      .count = batch,
-      .last_step = steps,
-      .crops = &crops,
-      .ahead = 1};
-  static const char *const crop_name[SYZ_CROP_GROUPS] = {"global", "local"}, *const kept_name[SYZ_CROP_GROUPS] = {"kept_global", "kept_local"};
+  const syz_loader_config config = {.sampler = {.n = syz_shardset_size(set),
+                                                .global_batch = batch,
+                                                .seed = (uint64_t)whole(j, SEED),
+                                                .shuffles = whole(j, SHUFFLE) != 0},
+                                    .first_place = 0,
+                                    .count = batch,
+                                    .last_step = steps,
+                                    .crops = &crops,
+                                    .ahead = 1};
+  static const char *const crop_name[SYZ_CROP_GROUPS] = {"global", "local"}, *const kept_name[SYZ_CROP_GROUPS] = {
+                                                                                 "kept_global", "kept_local"};
   SYZ_TRY(syz_loader_create(set, &config, &loader));
   for (int64_t s = 0; s < steps; s++) {
     syz_batch b;
     double wait_s = 0;
     SYZ_TRY(syz_loader_next(loader, &b, &wait_s));
-    SYZ_REQUIRE(b.step == s && b.n == batch, SYZ_ERR_INTERNAL, "the loader gave step %lld with %lld objects", (long long)b.step, (long long)b.n);
+    SYZ_REQUIRE(b.step == s && b.n == batch, SYZ_ERR_INTERNAL, "the loader gave step %lld with %lld objects",
+                (long long)b.step, (long long)b.n);
     for (int g = 0; g < SYZ_CROP_GROUPS; g++)
       if (crops.count[g] > 0)
-        SYZ_TRY(write(j, s, crop_name[g], SYZ_H5_F32, batch, 4, (int64_t[]){crops.count[g], SYZ_BANDS, crops.size[g], crops.size[g]}, b.crop[g]));
+        SYZ_TRY(write(j, s, crop_name[g], SYZ_H5_F32, batch, 4,
+                      (int64_t[]){crops.count[g], SYZ_BANDS, crops.size[g], crops.size[g]}, b.crop[g]));
     SYZ_TRY(write(j, s, "index", SYZ_H5_I64, batch, 0, NULL, b.index));
     SYZ_TRY(write_masks(j, s));
     for (int g = 0; g < SYZ_CROP_GROUPS; g++) SYZ_TRY(write_kept(j, s, g, kept_name[g]));

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Digests: each bit that changes in weights, moments, gradients, scalars, arrays of the objective and frozen weights is found where it is looked for,
- * by the rank whose it is, and named; after an update by the optimiser nothing is found, and the update is that of a run without digests, bit for
- * bit; a copy of weights on another node that differs is found there alone; values that are not finite are told by name.
+ * Digests: each bit that changes in weights, moments, gradients, scalars, arrays of the objective and frozen weights is
+ * found where it is looked for, by the rank whose it is, and named; after an update by the optimiser nothing is found,
+ * and the update is that of a run without digests, bit for bit; a copy of weights on another node that differs is found
+ * there alone; values that are not finite are told by name.
  */
 #include <stdlib.h>
 
@@ -11,7 +12,8 @@
 #include "optimiser.h"
 
 static const syz_model_config small = {
-    .image = {.dim = 32, .depth = 2, .heads = 2, .patch = 24, .size = 144, .tokens = SYZ_TOKENS_PATCHES, .layerscale = 0.1},
+    .image =
+        {.dim = 32, .depth = 2, .heads = 2, .patch = 24, .size = 144, .tokens = SYZ_TOKENS_PATCHES, .layerscale = 0.1},
     .spectrum = {.dim = 32, .depth = 2, .heads = 2, .section = 200, .overlap = 100, .max_tokens = 100},
     .embedding = {.dim = 32, .heads = 4, .dropout = 0.1}};
 
@@ -68,7 +70,9 @@ static void close_setting(setting *s)
 static bool finds(setting *s, digest_damage damage, const char *what)
 {
   const bool found = digests_found(s->digests) == damage && strstr(digests_text(s->digests), what);
-  if (!found) fprintf(stderr, "found %d, \"%s\"; expected %d, \"%s\"\n", (int)digests_found(s->digests), digests_text(s->digests), (int)damage, what);
+  if (!found)
+    fprintf(stderr, "found %d, \"%s\"; expected %d, \"%s\"\n", (int)digests_found(s->digests), digests_text(s->digests),
+            (int)damage, what);
   digests_renew(s->digests);
   return found;
 }
@@ -171,7 +175,8 @@ static void nodes(setting *s, bool backbones)
     const bool is_there = s->nodes->mine == 0;
     if (kind == 0) CHECK(finds(s, is_there ? DIGEST_DAMAGED : DIGEST_SOUND, is_there ? "this node's memory" : ""));
     if (kind == 1) {
-      const bool is_alone = s->nodes->n == 1 && syz_comm_rank(s->world) != 0; /* rank 0's share has it, and no other node differs */
+      const bool is_alone =
+          s->nodes->n == 1 && syz_comm_rank(s->world) != 0; /* rank 0's share has it, and no other node differs */
       CHECK(finds(s, is_alone ? DIGEST_SOUND : DIGEST_FROZEN, is_alone ? "" : "image_backbone is frozen"));
     }
   }

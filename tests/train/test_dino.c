@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * DINOv2's objective from inside: a step allocates nothing, memory is what the plan says, the rates, decays, frozen steps and clip groups of
- * parameters are the published ones, the teacher's moving average is right to the last bit on what is equal, and collapse is told once.
+ * DINOv2's objective from inside: a step allocates nothing, memory is what the plan says, the rates, decays, frozen
+ * steps and clip groups of parameters are the published ones, the teacher's moving average is right to the last bit on
+ * what is equal, and collapse is told once.
  */
 #include "check.h"
 #include "dino.h"
@@ -12,48 +13,53 @@ enum { STEPS = 5, BATCH = 5, DEPTH = 3 };
 
 static syz_model_config config_of(bool separate)
 {
-  return (syz_model_config){.image = {.dim = 96,
-                                      .depth = DEPTH,
-                                      .heads = 3,
-                                      .patch = 12,
-                                      .size = 72,
-                                      .tokens = SYZ_TOKENS_DINOV2,
-                                      .layerscale = 0.1,
-                                      .registers = separate ? 2 : 0},
-                            .spectrum = {.dim = 32, .depth = 1, .heads = 2, .section = 200, .overlap = 100, .max_tokens = 100},
-                            .embedding = {.dim = 32, .heads = 4, .dropout = 0.1},
-                            .dino = {.layers = 3, .hidden = 128, .bottleneck = 64, .prototypes = 6000, .has_ibot_head = separate}};
+  return (syz_model_config){
+      .image = {.dim = 96,
+                .depth = DEPTH,
+                .heads = 3,
+                .patch = 12,
+                .size = 72,
+                .tokens = SYZ_TOKENS_DINOV2,
+                .layerscale = 0.1,
+                .registers = separate ? 2 : 0},
+      .spectrum = {.dim = 32, .depth = 1, .heads = 2, .section = 200, .overlap = 100, .max_tokens = 100},
+      .embedding = {.dim = 32, .heads = 4, .dropout = 0.1},
+      .dino = {.layers = 3, .hidden = 128, .bottleneck = 64, .prototypes = 6000, .has_ibot_head = separate}};
 }
 
 static syz_dino_options options_of(syz_centring centring)
 {
-  return (syz_dino_options){
-      .seed = 3,
-      .global_batch = BATCH,
-      .steps = STEPS,
-      .shuffles = true,
-      .crops = {.size = {72, 36}, .count = {2, 4}, .blur_global = 0.9, .noise_global = 0.9, .flips = true, .quarter_turns = true},
-      .mask_probability = 0.5,
-      .mask_ratio_min = 0.1,
-      .mask_ratio_max = 0.5,
-      .mask_aspect_min = 0.3,
-      .drop_rate = 0.3,
-      .dino_weight = 1,
-      .ibot_weight = 1,
-      .koleo_weight = 0.1,
-      .centring = centring,
-      .sinkhorn_iterations = 3,
-      .centre_momentum = 0.9,
-      .student_temperature = 0.1,
-      .teacher_temperature_start = 0.04,
-      .teacher_temperature = 0.07,
-      .teacher_warmup_steps = 3,
-      .momentum = 0.9,
-      .momentum_end = 1,
-      .layer_decay = 0.8,
-      .patch_lr_factor = 0.2,
-      .freeze_last_layer_steps = 7,
-      .loader_ahead = 2};
+  return (syz_dino_options){.seed = 3,
+                            .global_batch = BATCH,
+                            .steps = STEPS,
+                            .shuffles = true,
+                            .crops = {.size = {72, 36},
+                                      .count = {2, 4},
+                                      .blur_global = 0.9,
+                                      .noise_global = 0.9,
+                                      .flips = true,
+                                      .quarter_turns = true},
+                            .mask_probability = 0.5,
+                            .mask_ratio_min = 0.1,
+                            .mask_ratio_max = 0.5,
+                            .mask_aspect_min = 0.3,
+                            .drop_rate = 0.3,
+                            .dino_weight = 1,
+                            .ibot_weight = 1,
+                            .koleo_weight = 0.1,
+                            .centring = centring,
+                            .sinkhorn_iterations = 3,
+                            .centre_momentum = 0.9,
+                            .student_temperature = 0.1,
+                            .teacher_temperature_start = 0.04,
+                            .teacher_temperature = 0.07,
+                            .teacher_warmup_steps = 3,
+                            .momentum = 0.9,
+                            .momentum_end = 1,
+                            .layer_decay = 0.8,
+                            .patch_lr_factor = 0.2,
+                            .freeze_last_layer_steps = 7,
+                            .loader_ahead = 2};
 }
 
 /* At the beginning of each step. */
@@ -114,8 +120,8 @@ static void check_rules(const syz_objective *o, const syz_model *model, bool sep
 }
 
 /* micro_batch: objects of a pass, 0: all; leaves: for reproducible sums. */
-static void steps(syz_comm *world, const syz_compute *compute, const char *folder, bool separate, syz_centring centring, int64_t micro_batch,
-                  int64_t leaves)
+static void steps(syz_comm *world, const syz_compute *compute, const char *folder, bool separate, syz_centring centring,
+                  int64_t micro_batch, int64_t leaves)
 {
   syz_grid grid;
   syz_model *student = NULL, *teacher = NULL;
@@ -239,7 +245,8 @@ static void watching(void)
   CHECK(!w.is_uniform);
 }
 
-/* Operations: what stochastic depth drops is its share of the student's blocks, forward and backward; patches are embedded all the same. */
+/* Operations: what stochastic depth drops is its share of the student's blocks, forward and backward; patches are
+ * embedded all the same. */
 static void operations(void)
 {
   syz_model_config config = config_of(false);
@@ -248,7 +255,8 @@ static void operations(void)
   dropped.drop_rate = 0.5;
   const double patch = 2.0 * 3 * 12 * 12 * 96, on_global = syz_crops_flops(&config, 72) - 36 * patch,
                on_local = syz_crops_flops(&config, 36) - 9 * patch;
-  CHECK_NEAR(syz_dino_flops(&all, &config) - syz_dino_flops(&dropped, &config), 0.5 * 3 * (2 * on_global + 4 * on_local), 1);
+  CHECK_NEAR(syz_dino_flops(&all, &config) - syz_dino_flops(&dropped, &config),
+             0.5 * 3 * (2 * on_global + 4 * on_local), 1);
 }
 
 int main(int argc, char **argv)

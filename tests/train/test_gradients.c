@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Gradient sums beside the backward pass, the optimiser's slices, and the objective's step: sums are those of float32 additions in the order that is
- * promised, bit for bit, when ranks finish parts of the block at different times or have no objects at all, in one level and two, with float32 and
- * bfloat16 between nodes; buckets are summed while others are still being computed; shared AdamW gives the weights of an undivided one bit for bit;
- * the norm does not depend on the number of ranks; moments come back from files' order; and a training step allocates nothing.
+ * Gradient sums beside the backward pass, the optimiser's slices, and the objective's step: sums are those of float32
+ * additions in the order that is promised, bit for bit, when ranks finish parts of the block at different times or have
+ * no objects at all, in one level and two, with float32 and bfloat16 between nodes; buckets are summed while others are
+ * still being computed; shared AdamW gives the weights of an undivided one bit for bit; the norm does not depend on the
+ * number of ranks; moments come back from files' order; and a training step allocates nothing.
  */
 #include <stdlib.h>
 
@@ -14,7 +15,8 @@
 #include "scratch.h"
 
 static const syz_model_config small = {
-    .image = {.dim = 32, .depth = 2, .heads = 2, .patch = 24, .size = 144, .tokens = SYZ_TOKENS_PATCHES, .layerscale = 0.1},
+    .image =
+        {.dim = 32, .depth = 2, .heads = 2, .patch = 24, .size = 144, .tokens = SYZ_TOKENS_PATCHES, .layerscale = 0.1},
     .spectrum = {.dim = 32, .depth = 2, .heads = 2, .section = 200, .overlap = 100, .max_tokens = 100},
     .embedding = {.dim = 32, .heads = 4, .dropout = 0.1}};
 
@@ -23,7 +25,10 @@ enum { BUCKET = 2 * PART_UNIT };
 /* What rank `rank` adds to element i: sums of these round. */
 static float gift(int rank, int64_t i) { return (float)((i * 7919 + rank * 104729) % 100003) * 1e-3f - 41.7f; }
 
-static bool is_trained(const syz_parameter *p, bool backbones) { return p->is_used && (!part_is_backbone(p->part) || backbones); }
+static bool is_trained(const syz_parameter *p, bool backbones)
+{
+  return p->is_used && (!part_is_backbone(p->part) || backbones);
+}
 
 /* A layout of the data axis: ranks a node (0: all, -1: weights not shared), and what travels between nodes. */
 typedef struct layout {
@@ -65,7 +70,8 @@ static void close_setting(setting *s)
   syz_grid_destroy(&s->grid);
 }
 
-/* Sum of element i as rank `owner` must find it: within nodes in the order of ranks, then over nodes in their order; foreign ones rounded. */
+/* Sum of element i as rank `owner` must find it: within nodes in the order of ranks, then over nodes in their order;
+ * foreign ones rounded. */
 static float promised(const layout *l, int size, int givers, int owner, int64_t i)
 {
   const int per_node = l->ranks_per_node > 0 ? l->ranks_per_node : l->ranks_per_node < 0 ? 1 : size;
@@ -73,7 +79,8 @@ static float promised(const layout *l, int size, int givers, int owner, int64_t 
   for (int first = 0; first < size; first += per_node) {
     float node = 0;
     for (int r = first; r < first + per_node && r < givers; r++) node += gift(r, i);
-    if (l->reduction == SYZ_REDUCE_BF16 && owner / per_node != first / per_node) node = syz_bf16_to_f32(syz_bf16_from_f32(node));
+    if (l->reduction == SYZ_REDUCE_BF16 && owner / per_node != first / per_node)
+      node = syz_bf16_to_f32(syz_bf16_from_f32(node));
     total += node;
   }
   return total;
@@ -105,7 +112,8 @@ static void sums(syz_comm *world, const syz_compute *compute, const layout *l, b
   const int rank = syz_comm_rank(s.grid.data), size = syz_comm_size(s.grid.data);
   float *block = syz_gradients_block(s.gradients);
   for (int round = 0; round < 3; round++) {
-    /* From the end to the beginning, as a backward pass; in the first rounds the last rank is idle and tells nothing. */
+    /* From the end to the beginning, as a backward pass; in the first rounds the last rank is idle and tells nothing.
+     */
     const bool is_idle = size > 1 && rank == size - 1 && round < 2;
     const int givers = size > 1 && round < 2 ? size - 1 : size;
     gradients_begin(s.gradients);
@@ -117,12 +125,14 @@ static void sums(syz_comm *world, const syz_compute *compute, const layout *l, b
     }
     /* As later layers would: all buckets can be summed before the end of the backward pass. */
     const double start = syz_clock_s();
-    for (summed = 0, all = 1; round == 2 && summed < all && syz_clock_s() - start < 20; gradients_overlap(s.gradients, &begun, &summed, &all))
+    for (summed = 0, all = 1; round == 2 && summed < all && syz_clock_s() - start < 20;
+         gradients_overlap(s.gradients, &begun, &summed, &all))
       syz_gradients_ready(s.gradients, 0, 0);
     gradients_finish(s.gradients);
     gradients_overlap(s.gradients, &begun, &summed, &all);
     CHECK(all >= 2);
-    /* The image tower is sent first although the spectrum tower came first here: it waits for its turn, and all are out at the end. */
+    /* The image tower is sent first although the spectrum tower came first here: it waits for its turn, and all are out
+     * at the end. */
     CHECK_EQ(begun, is_idle ? 0 : all);
     if (round == 2) CHECK_EQ(summed, all);
     int64_t wrong = 0, owned = 0;
@@ -140,8 +150,8 @@ static void sums(syz_comm *world, const syz_compute *compute, const layout *l, b
 
   /* Shared AdamW against one that has all moments. */
   const int64_t total = syz_model_size(s.model);
-  float *w = syz_model_weights(s.model), *whole = calloc((size_t)total, sizeof *whole), *m = calloc((size_t)total, sizeof *m),
-        *v = calloc((size_t)total, sizeof *v);
+  float *w = syz_model_weights(s.model), *whole = calloc((size_t)total, sizeof *whole),
+        *m = calloc((size_t)total, sizeof *m), *v = calloc((size_t)total, sizeof *v);
   syz_model_initialise(s.model, 3);
   memcpy(whole, w, (size_t)total * sizeof *w);
   syz_barrier(world);
@@ -241,8 +251,9 @@ static void rules(syz_comm *world, const syz_compute *compute)
   CHECK_OK(parts_create(&grid, model, true, &objective, BUCKET, &p));
   const syz_parameter *table = syz_model_parameters(model, &n);
   const int64_t total = syz_model_size(model);
-  float *w = syz_model_weights(model), *whole = calloc((size_t)total, sizeof *whole), *m = calloc((size_t)total, sizeof *m),
-        *v = calloc((size_t)total, sizeof *v), *block = calloc((size_t)total, sizeof *block), *start = calloc((size_t)total, sizeof *start);
+  float *w = syz_model_weights(model), *whole = calloc((size_t)total, sizeof *whole),
+        *m = calloc((size_t)total, sizeof *m), *v = calloc((size_t)total, sizeof *v),
+        *block = calloc((size_t)total, sizeof *block), *start = calloc((size_t)total, sizeof *start);
   syz_model_initialise(model, 3);
   memcpy(whole, w, (size_t)total * sizeof *w);
   memcpy(start, w, (size_t)total * sizeof *w);
@@ -264,7 +275,8 @@ static void rules(syz_comm *world, const syz_compute *compute)
       o.lr = step <= own.frozen_steps ? 0 : all.lr * own.lr_factor;
       o.weight_decay = all.weight_decay * own.decay_factor;
       syz_adamw_update(&o, step, scale[own.clip_group], whole + at, m + at, v + at, block + at, table[i].size, 1);
-      if (strstr(table[i].name, "query")) query_moved = query_moved || memcmp(whole + at, start + at, (size_t)table[i].size * sizeof *w) != 0;
+      if (strstr(table[i].name, "query"))
+        query_moved = query_moved || memcmp(whole + at, start + at, (size_t)table[i].size * sizeof *w) != 0;
     }
     const double norm = optimiser_norm(&p, block, &none, 0, 1, group);
     CHECK_NEAR(group[0], sqrt(expected[0]), 1e-12 * norm);
@@ -292,7 +304,8 @@ static syz_status count_allocations(void *watcher, int64_t step)
   return SYZ_OK;
 }
 
-static void steps(syz_comm *world, const syz_compute *compute, const char *folder, bool freezes, syz_cache_place cache, int64_t micro)
+static void steps(syz_comm *world, const syz_compute *compute, const char *folder, bool freezes, syz_cache_place cache,
+                  int64_t micro)
 {
   enum { STEPS = 6, BATCH = 7 };
   syz_grid grid;
@@ -362,8 +375,10 @@ int main(int argc, char **argv)
   for (int apart = 0; apart < (size > 1 ? 2 : 1); apart++)
     for (int per_node = -1; per_node < 4 && per_node < size; per_node++)
       for (int narrow = 0; narrow < 2; narrow++) {
-        if (size > 4 && (per_node < 2 || narrow == (per_node == 3))) continue; /* 2 and float32, 3 and bfloat16: both uneven with towers apart */
-        const layout l = {apart ? SYZ_TOWERS_APART : SYZ_TOWERS_TOGETHER, per_node, narrow ? SYZ_REDUCE_BF16 : SYZ_REDUCE_F32};
+        if (size > 4 && (per_node < 2 || narrow == (per_node == 3)))
+          continue; /* 2 and float32, 3 and bfloat16: both uneven with towers apart */
+        const layout l = {apart ? SYZ_TOWERS_APART : SYZ_TOWERS_TOGETHER, per_node,
+                          narrow ? SYZ_REDUCE_BF16 : SYZ_REDUCE_F32};
         for (int backbones = size > 4; backbones < 2; backbones++) sums(world, compute, &l, backbones);
       }
   norms(world, compute);

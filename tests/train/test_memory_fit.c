@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Whether the ranks of a node fit: needs are added up over the node, what its ranks share counts once, and a refusal says both figures. Margins are a quarter of what is available, because that moves while other programs run.
+ * Whether the ranks of a node fit: needs are added up over the node, what its ranks share counts once, and a refusal
+ * says both figures. Margins are a quarter of what is available, because that moves while other programs run.
  */
 #include "check.h"
 #include "memory.h"

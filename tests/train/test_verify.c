@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Which losses look odd: noise hardly ever does, a loss that falls smoothly never, what is not finite always; a jump of the size of the bound does,
- * of either sign, also after another one. Two computations of a step are the same when all their bits are, on all ranks, and otherwise the rank is
- * named.
+ * Which losses look odd: noise hardly ever does, a loss that falls smoothly never, what is not finite always; a jump of
+ * the size of the bound does, of either sign, also after another one. Two computations of a step are the same when all
+ * their bits are, on all ranks, and otherwise the rank is named.
  */
 #include <stdlib.h>
 
@@ -31,7 +31,9 @@ static void noise(void)
 {
   series past = {0};
   const int64_t odd = count_odd(6, 0.02, &past);
-  CHECK_LT((double)odd / VALUES, 2e-4); /* 6 mean deviations of this noise are 4.8 standard deviations, less what the deviation itself varies */
+  CHECK_LT(
+      (double)odd / VALUES,
+      2e-4); /* 6 mean deviations of this noise are 4.8 standard deviations, less what the deviation itself varies */
   CHECK_NEAR(past.deviation, 0.8 * 0.02 * 1.15, 0.1 * 0.02);
   const double usual = past.level + past.trend, limit = 6 * past.deviation;
   CHECK(series_is_jump(&past, 6, usual + 1.01 * limit) && series_is_jump(&past, 6, usual - 1.01 * limit));
@@ -59,11 +61,13 @@ static void smooth(void)
 static void not_finite(void)
 {
   verify_past past = {.bound = 6};
-  CHECK(verify_is_jump(&past, &past.loss, NAN) && verify_is_jump(&past, &past.loss, INFINITY) && verify_is_jump(&past, &past.norm, verify_log(NAN)));
+  CHECK(verify_is_jump(&past, &past.loss, NAN) && verify_is_jump(&past, &past.loss, INFINITY) &&
+        verify_is_jump(&past, &past.norm, verify_log(NAN)));
   CHECK(!isfinite(verify_log(INFINITY)) && isfinite(verify_log(0)));
   CHECK(!verify_is_jump(&past, &past.loss, 1e30)); /* nothing is known yet */
   for (int i = 0; i < 40; i++) verify_learn(&past, 3 + 0.01 * (i % 3), 1);
-  CHECK(verify_is_jump(&past, &past.loss, 1e30) && !verify_is_jump(&past, &past.loss, 3.01) && verify_is_jump(&past, &past.norm, verify_log(20)));
+  CHECK(verify_is_jump(&past, &past.loss, 1e30) && !verify_is_jump(&past, &past.loss, 3.01) &&
+        verify_is_jump(&past, &past.norm, verify_log(20)));
   past.bound = 0;
   CHECK(verify_is_jump(&past, &past.loss, 3.01));
 }
@@ -84,9 +88,11 @@ static void compare(syz_comm *world)
   b.own = 8; /* on all ranks, which follows from the gradients of one */
   b.whole = 21;
   if (is_last) b.whole = 22;
-  CHECK(!verify_is_same(world, &a, &b, text) && strstr(text, rank) && strncmp(text, "gradients", 9) == 0 && !strstr(text, ","));
+  CHECK(!verify_is_same(world, &a, &b, text) && strstr(text, rank) && strncmp(text, "gradients", 9) == 0 &&
+        !strstr(text, ","));
   if (is_last) b.result.digest = 6;
-  CHECK(!verify_is_same(world, &a, &b, text) && strstr(text, rank) && strstr(text, "the forward pass") && !strstr(text, ","));
+  CHECK(!verify_is_same(world, &a, &b, text) && strstr(text, rank) && strstr(text, "the forward pass") &&
+        !strstr(text, ","));
 }
 
 int main(int argc, char **argv)
