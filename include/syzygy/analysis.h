@@ -20,7 +20,7 @@ typedef enum syz_metric {
   SYZ_METRIC_EUCLIDEAN /**< score = distance, smaller is nearer */
 } syz_metric;
 
-/** One neighbour. Missing ones (k larger than the index) have row -1, id -1 and score NaN, behind all others. */
+/** One neighbour. Missing ones (k larger than the index) have row -1, id -1 and score NaN, after all others. */
 typedef struct syz_neighbour {
   int64_t row; /**< row of the index, global */
   int64_t id;  /**< that row's id */

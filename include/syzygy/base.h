@@ -118,7 +118,7 @@ typedef struct syz_progress {
 } syz_progress;
 /** Begin at `start` (work done by an earlier run does not count in the rate) of `total` units. Strings are borrowed. */
 void syz_progress_begin(syz_progress *p, const char *what, const char *unit, int64_t start, int64_t total);
-/** Tell what is done; `note` (may be NULL) is shown behind the rate. Prints only when due. */
+/** Tell what is done; `note` (may be NULL) is shown after the rate. Prints only when due. */
 void syz_progress_tell(syz_progress *p, int64_t done, const char *note);
 void syz_progress_end(syz_progress *p, int64_t done);
 

@@ -141,7 +141,7 @@ void syz_nodes_destroy(syz_nodes **n);
 int syz_nodes_stand_in(const syz_nodes *n, int node, int rank);
 /**
  * A block that each node has once (shared by its ranks) or, on nodes of one rank, each rank: every rank has written its
- * stretch [first[r], first[r] + bytes[r]); behind the call all stretches are in place on all nodes. Collective over
+ * stretch [first[r], first[r] + bytes[r]); after the call all stretches are in place on all nodes. Collective over
  * `all`.
  */
 void syz_nodes_spread(syz_nodes *n, void *block, const size_t *first, const size_t *bytes);
@@ -159,7 +159,7 @@ syz_status syz_shared_create(syz_comm *c, const char *label, size_t bytes, size_
 /** Shared memory or none: out->bytes is NULL on all ranks of `all` when one of its nodes cannot have it. `node`: this
  * rank's part of `all`; borrowed. `bytes` may differ between nodes, not within one. Collective over `all`. */
 void syz_shared_map(syz_comm *all, syz_comm *node, size_t bytes, syz_shared *out);
-/** Collective over the node: what the writer wrote is seen by all behind it. */
+/** Collective over the node: what the writer wrote is seen by all after it. */
 void syz_shared_settle(syz_shared *s);
 /** Collective over the node when it was made by syz_shared_create. */
 void syz_shared_destroy(syz_shared *s);
@@ -278,7 +278,7 @@ void syz_watch_stop(void);
 /* ------------------------------------------------------------------ stop */
 
 /**
- * Install handlers of SIGUSR1, SIGUSR2 and SIGTERM that set a flag. A second signal, two seconds or more behind the
+ * Install handlers of SIGUSR1, SIGUSR2 and SIGTERM that set a flag. A second signal, two seconds or more after the
  * first, ends this process at once with exit code 75: what was saved before stands, whole. (Signals closer together are
  * one: launchers and batch systems send some twice.)
  */

@@ -122,8 +122,6 @@ syz_status syz_fits_column_f64(syz_fits *f, int hdu, int column, int64_t item, i
 /** The same for whole numbers (L B I J K with whole TZERO), exact in 64 bits; SYZ_ERR_DATA for other types, and for
  * unsigned values from 2^63 on. Empty cells of ASCII tables and CSV are -1. */
 syz_status syz_fits_column_i64(syz_fits *f, int hdu, int column, int64_t item, int64_t first, int64_t n, int64_t *out);
-/** Vector columns as float32: rows x repeat. */
-syz_status syz_fits_column_f32s(syz_fits *f, int hdu, int column, int64_t first, int64_t n, float *out);
 /** Text of one row, trailing blanks removed, cut to `room`. */
 syz_status syz_fits_column_text(syz_fits *f, int hdu, int column, int64_t row, char *text, size_t room);
 
@@ -212,11 +210,8 @@ syz_status syz_fits_table_attach(const char *path, const char *extname, int64_t 
 /** Rows [first, first + n): data[c] is [n, repeat] of column c. Swapped and written in blocks. Each row exactly once in
  * all. */
 syz_status syz_fits_table_put(syz_fits_table *t, int64_t first, int64_t n, const void *const *data);
-/** Ones' complement sum of the rows that this handle put, folded below 2^32. Of a row range written by an earlier run:
- * see _resum. */
+/** Ones' complement sum of the rows that this handle put, folded below 2^32. */
 uint64_t syz_fits_table_sum(const syz_fits_table *t);
-/** Add rows that are already in the file (restart): they are read back and summed. */
-syz_status syz_fits_table_resum(syz_fits_table *t, int64_t first, int64_t n);
 void syz_fits_table_close(syz_fits_table **t);
 /** Write DATASUM and CHECKSUM from the sum over all handles, fsync, free. */
 syz_status syz_fits_table_finish(syz_fits_table **t, uint64_t sum);

@@ -23,7 +23,7 @@ typedef struct syz_image_config {
   int64_t dim, depth, heads, patch, size; /**< size: pixels a side fed to the network (centre crop) */
   syz_tokens tokens;
   double layerscale; /**< initial value; 0: the tower has none (and no ls*.gamma parameters) */
-  int64_t registers; /**< register tokens behind the class token (Darcet et al. 2024, arXiv:2309.16588),
+  int64_t registers; /**< register tokens after the class token (Darcet et al. 2024, arXiv:2309.16588),
                         `register_tokens` (1,R,D); DINOV2 only */
 } syz_image_config;
 typedef struct syz_spectrum_config {

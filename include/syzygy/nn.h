@@ -313,8 +313,7 @@ void syz_block_forward(const syz_block *b, const syz_sequences *s, const syz_sub
 /** dx [rows, D] float32 in place; gradients +=, with every micro-batch. Sequences and subsets as in the forward call.
  */
 void syz_block_backward(const syz_block *b, const syz_sequences *s, const syz_subset *subset, float *dx,
-                        const void *saved, const syz_block_parameters *weights, const syz_block_parameters *gradients,
-                        void *workspace);
+                        const void *saved, const syz_block_parameters *gradients, void *workspace);
 
 /* ------------------------------------------------------------- small layers */
 

@@ -281,12 +281,12 @@ void syz_catalogue_close(syz_catalogue **c);
 void syz_catalogue_release(syz_catalogue *c);
 int64_t syz_catalogue_count(const syz_catalogue *c);
 /**
+ * Rows [first, first + n); any output may be NULL.
+ *
  * Identifier: the column stated at opening ("none": none); else TARGETID; RELEASE, BRICKID, OBJID packed; LS_ID;
- * OBJECT_ID; 64-bit OBJID; else -1 (has_ids false). Whole numbers or their text, exact in 64 bits: floats are
- * SYZ_ERR_DATA at opening, unsigned numbers from 2^63 on at reading.
+ * OBJECT_ID; 64-bit OBJID; else -1. Whole numbers or their text, exact in 64 bits: floats are SYZ_ERR_DATA at opening,
+ * unsigned numbers from 2^63 on at reading.
  */
-bool syz_catalogue_has_ids(const syz_catalogue *c);
-/** Rows [first, first + n); any output may be NULL. */
 syz_status syz_catalogue_read(syz_catalogue *c, int64_t first, int64_t n, double *ra, double *dec, int64_t *object_id);
 /** A numeric column by name (case ignored) as float64; all NaN when there is none (*has = false). */
 syz_status syz_catalogue_column(syz_catalogue *c, const char *name, int64_t first, int64_t n, double *value, bool *has);

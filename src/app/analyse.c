@@ -6,7 +6,7 @@
 
 const syz_key syz_analyse_keys[] = {
     {"analyse.task", SYZ_KEY_CHOICE, "patches", "", 0, 0, "patches", USED,
-     "patches: principal components of patch features, as colour maps. May also stand behind the command: syzygy "
+     "patches: principal components of patch features, as colour maps. May also stand after the command: syzygy "
      "analyse patches."},
     {"analyse.objects", SYZ_KEY_INT, "64", "objects", 1, 65536, NULL, USED,
      "Images of the batch, at even steps through the data set."},

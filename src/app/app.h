@@ -46,7 +46,7 @@ typedef struct syz_app {
   char *input_yaml;      /**< see syz_app_input_yaml */
   char *input_before; /**< on rank 0: input.yaml of an earlier run in this folder; put back when this one is refused */
   bool is_dry_run;    /**< check, print the plan, write nothing */
-  int n_arguments;    /**< positional arguments behind the input file: only `info` and `report` take any */
+  int n_arguments;    /**< positional arguments after the input file: only `info` and `report` take any */
   char **arguments;
   syz_timing timing; /**< phases; main.c prints the table and writes timing.json */
   syz_run run;       /**< of all this, what the rooms get that do the work */

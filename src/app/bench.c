@@ -12,7 +12,7 @@ const syz_key syz_bench_keys[] = {
     {"bench.batch", SYZ_KEY_INT, "8", "objects a rank", 1, 4096, NULL, SYZ_USED_BY(bench),
      "Objects in a tower's batch."},
     {"bench.repeats", SYZ_KEY_INT, "5", "", 1, 1000, NULL, SYZ_USED_BY(bench),
-     "Repetitions of each part behind one that does not count."},
+     "Repetitions of each part after one that does not count."},
     {"bench.profile", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, SYZ_USED_BY(bench),
      "Also where each tower's time goes, by layer, with operations and bytes; `--profile` on the command line."},
     {"bench.pairs", SYZ_KEY_INT, "16384", "pairs", 1, 1e9, NULL, SYZ_USED_BY(bench),

@@ -80,7 +80,7 @@ static syz_status parse_command_line(int argc, char **argv, command_line *line, 
     } else if (strcmp(a, "--profile") == 0) {
       line->set[line->n_set++] = "bench.profile=true";
     } else if (strcmp(a, "--set") == 0) {
-      SYZ_REQUIRE(i + 1 < argc, SYZ_ERR_INPUT, "--set: expected path.key=value behind it");
+      SYZ_REQUIRE(i + 1 < argc, SYZ_ERR_INPUT, "--set: expected path.key=value after it");
       line->set[line->n_set++] = argv[++i];
     } else if (strncmp(a, "--set=", 6) == 0) {
       line->set[line->n_set++] = a + 6;

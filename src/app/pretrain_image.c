@@ -68,7 +68,7 @@ const syz_key syz_pretrain_image_keys[] = {
     {"dino.momentum_end", SYZ_KEY_REAL, "1.0", "", 0, 1, NULL, IMAGE,
      "At the end of train.steps; half a cosine between the two."},
     {"dino.layer_decay", SYZ_KEY_REAL, "0.9", "", 1e-3, 1, NULL, IMAGE,
-     "Learning rate of a block is this factor times that of the block behind it."},
+     "Learning rate of a block is this factor times that of the block after it."},
     {"dino.patch_lr_factor", SYZ_KEY_REAL, "0.2", "", 0, 10, NULL, IMAGE,
      "Further factor of the patch embedding's learning rate."},
     {"dino.freeze_last_layer_steps", SYZ_KEY_INT, "1250", "steps", 0, 4.0e9, NULL, IMAGE,

@@ -11,7 +11,7 @@
 
 const syz_key syz_probe_keys[] = {
     {"probe.task", SYZ_KEY_CHOICE, "dense", "", 0, 0, "dense", USED,
-     "dense: segmentation and regression of patches. May also stand behind the command: syzygy probe dense."},
+     "dense: segmentation and regression of patches. May also stand after the command: syzygy probe dense."},
     {"probe.model", SYZ_KEY_CHOICE, "trained", "", 0, 0, "trained|untrained", USED,
      "untrained: initial weights (from seed) of the architecture of model.file, or of the model: section."},
     {"probe.compare_untrained", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, USED,

@@ -12,7 +12,7 @@ static void dataset_name(syz_modality m, char name[32]) { snprintf(name, 32, "%s
 static void flag_name(syz_modality m, char name[32]) { snprintf(name, 32, "has_%s", syz_modality_name(m)); }
 static void label_dataset(const char *name, char *dataset, size_t room) { snprintf(dataset, room, "label/%s", name); }
 
-/* The key goes in front of the recorded message, behind the rank that agreement put there. */
+/* The key goes in front of the recorded message, after the rank that agreement put there. */
 static syz_status add_key(syz_status st, const char *key)
 {
   char reason[SYZ_ERROR_TEXT];

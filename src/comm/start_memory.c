@@ -13,7 +13,7 @@
 
 #include "syzygy/comm.h"
 
-/* Address space that Open MPI 4.1 takes between main and a running watchdog, and the smallest of commands behind it. */
+/* Address space that Open MPI 4.1 takes between main and a running watchdog, and the smallest of commands after it. */
 enum { NEEDED_MIB = 512 };
 
 syz_status syz_comm_check_memory(void)

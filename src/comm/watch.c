@@ -193,7 +193,7 @@ static void look_at_next(watch *w)
   watch_record *r = &w->board->record[w->next];
   if (r == w->mine) return;
   const uint64_t ticks = atomic_load(&r->ticks);
-  if (atomic_load(&r->state) == WATCH_DONE) { /* it has come through; look after the one behind it */
+  if (atomic_load(&r->state) == WATCH_DONE) { /* it has come through; look after the next one */
     w->next = (w->next + 1) % w->n;
     w->next_since = w->time_s;
     w->gone_since = -1;

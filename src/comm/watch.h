@@ -16,7 +16,7 @@ typedef enum watch_state {
   WATCH_DISK,   /**< for the kernel: an uninterruptible sleep, as of a file system that does not answer */
   WATCH_TRACED, /**< a debugger holds it */
   WATCH_STUCK,
-  WATCH_DONE /**< behind the end of MPI */
+  WATCH_DONE /**< after the end of MPI */
 } watch_state;
 
 /** One rank, written by itself alone and read by the others of its node; texts end in 0 whatever happens. */

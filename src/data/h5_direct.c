@@ -109,7 +109,7 @@ static void *run(void *lane)
     while (d->begun == d->asked && !d->ends) pthread_cond_wait(&d->changed, &d->lock);
     if (d->begun == d->asked) break;
     piece *p = &d->ring[d->begun++ % PIECES];
-    int rc = d->error; /* behind a failure nothing is done any more */
+    int rc = d->error; /* after a failure nothing more is done */
     pthread_mutex_unlock(&d->lock);
     if (rc == 0) rc = work(d, p);
     pthread_mutex_lock(&d->lock);

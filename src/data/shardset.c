@@ -516,7 +516,7 @@ static syz_status verify_dataset(void *context, const char *name)
   if (st != SYZ_ERR_DATA || !is_pixels) return st;
   if (*v->damage) return SYZ_OK;
   snprintf(v->damage, sizeof v->damage, "%s", syz_error_text());
-  char *place = strrchr(v->damage, '['); /* " [file:line]" ends a message; more is said behind this one */
+  char *place = strrchr(v->damage, '['); /* " [file:line]" ends a message; more is said after this one */
   if (place && place > v->damage) place[-1] = '\0';
   return SYZ_OK;
 }

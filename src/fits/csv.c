@@ -59,7 +59,7 @@ static syz_status read_cell(csv *c)
     c->p++;
     while (c->p < c->end && (*c->p == ' ' || *c->p == '\t')) c->p++;
     SYZ_REQUIRE(c->p == c->end || *c->p == ',' || *c->p == '\r' || *c->p == '\n', SYZ_ERR_DATA,
-                "%s: line %lld: text behind a closing quotation mark", c->path, (long long)c->line);
+                "%s: line %lld: text after a closing quotation mark", c->path, (long long)c->line);
     kept = n < CELL ? n : CELL;
   } else {
     for (;

@@ -339,25 +339,6 @@ cleanup:
   return st;
 }
 
-syz_status syz_fits_column_f32s(syz_fits *f, int hdu, int column, int64_t first, int64_t n, float *out)
-{
-  syz_status st = SYZ_OK;
-  char where[256];
-  const unsigned char *p = NULL;
-  SYZ_TRY(column_span(f, hdu, column, 0, first, n, &p));
-  const fits_hdu *h = &f->hdu[hdu];
-  const syz_fits_field *c = &h->field[column];
-  SYZ_REQUIRE(c->type != 'A', SYZ_ERR_DATA, "%s: column %s is text, numbers are needed", syz_fits_where(f, hdu, where),
-              c->name);
-  int64_t bytes = abs(type_bitpix(c->type)) / 8;
-  for (int64_t i = 0; i < n; i++)
-    for (int64_t k = 0; k < c->repeat; k++)
-      out[i * c->repeat + k] = (float)column_value(p + i * h->row_bytes + k * bytes, c->type, &h->scale[column]);
-  SYZ_TRY(fits_map_check(&f->bytes.map, f->path));
-cleanup:
-  return st;
-}
-
 syz_status syz_fits_column_text(syz_fits *f, int hdu, int column, int64_t row, char *text, size_t room)
 {
   syz_status st = SYZ_OK;

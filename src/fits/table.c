@@ -152,21 +152,6 @@ cleanup:
   return st;
 }
 
-syz_status syz_fits_table_resum(syz_fits_table *t, int64_t first, int64_t n)
-{
-  syz_status st = SYZ_OK;
-  SYZ_TRY(check_rows(t, first, n));
-  off_t start = (off_t)(t->primary_bytes + t->header_bytes);
-  for (int64_t r = 0; r < n; r += t->block_rows) {
-    int64_t m = n - r < t->block_rows ? n - r : t->block_rows;
-    int64_t at = (first + r) * t->row_bytes;
-    SYZ_TRY(read_at(t, t->block, (size_t)(m * t->row_bytes), start + at));
-    t->sum = fits_sum(t->block, (size_t)(m * t->row_bytes), (size_t)at, t->sum);
-  }
-cleanup:
-  return st;
-}
-
 uint64_t syz_fits_table_sum(const syz_fits_table *t) { return t->sum; }
 
 void syz_fits_table_close(syz_fits_table **table)

@@ -103,11 +103,11 @@ void blocks_backward(const blocks *b, const syz_sequences *s, const syz_subset (
   for (int64_t i = b->depth - 1; i >= 0; i--) {
     const block_layout *l = &b->layout[i];
     if (!is_empty) {
-      const syz_block_parameters weights = block_at(l, b->m->weights), dweights = block_at(l, gradients);
+      const syz_block_parameters dweights = block_at(l, gradients);
       unsigned char *saved = slice_of(b, i);
       if (i < b->recomputed)
         syz_block_forward(b->block[i], s, subset ? subset[i] : NULL, stream_of(b, i), saved, b->workspace);
-      syz_block_backward(b->block[i], s, subset ? subset[i] : NULL, dx, saved, &weights, &dweights, b->workspace);
+      syz_block_backward(b->block[i], s, subset ? subset[i] : NULL, dx, saved, &dweights, b->workspace);
     }
     if (ready) ready(context, l->first, l->count);
   }

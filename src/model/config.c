@@ -26,7 +26,7 @@ const syz_key syz_model_keys[] = {
     {"model.image.tokens", SYZ_KEY_CHOICE, "patches", "", 0, 0, "patches|dinov2", EVERY_COMMAND,
      "patches: no class token and no positions, as AstroCLIP was published; dinov2: both."},
     {"model.image.registers", SYZ_KEY_INT, "0", "", 0, 64, NULL, EVERY_COMMAND,
-     "Register tokens behind the class token (tokens: dinov2): room for what belongs to no place in the image."},
+     "Register tokens after the class token (tokens: dinov2): room for what belongs to no place in the image."},
     {"model.image.layerscale", SYZ_KEY_REAL, "1.0e-5", "", 0, 100, NULL, EVERY_COMMAND,
      "Initial LayerScale; 0: the tower has none."},
     {"model.spectrum.dim", SYZ_KEY_INT, "768", "", 1, 65536, NULL, EVERY_COMMAND, "Width of the spectrum tower."},

@@ -159,7 +159,7 @@ static void lay_out(syz_crops *c, syz_arena *a)
   c->mask = syz_arena_take(a, patches, 1);
   blocks_lay_out(&c->blocks, a);
   if (c->blocks.workspace_bytes >= patches * d * f32)
-    c->patches = c->blocks.workspace; /* before the first block and behind the last */
+    c->patches = c->blocks.workspace; /* before the first block and after the last */
   else
     c->patches = syz_arena_take(a, patches * d, f32);
   c->last = syz_arena_take(a, chosen * d, f32);
@@ -374,7 +374,7 @@ void syz_crops_rows(syz_crops *c, int64_t n, const int64_t *row, float *out)
 
 /* ------------------------------------------------------------ backward */
 
-/* dx of all rows behind the last block; it takes the place of x. */
+/* dx of all rows after the last block; it takes the place of x. */
 static void backward_norm(syz_crops *c, const float *drows, float *gradients)
 {
   const int64_t d = c->tower->dim;

@@ -15,7 +15,7 @@ static const float norm_eps = 1e-12f; /* dino_head.py, float32 */
 struct syz_projection {
   const syz_model *m;
   projection_layout layout;
-  int64_t layers, max_rows, width[PROJECTION_LAYERS + 1]; /* of the input, behind each layer */
+  int64_t layers, max_rows, width[PROJECTION_LAYERS + 1]; /* of the input, after each layer */
   bool trains;
   syz_linear *linear[PROJECTION_LAYERS];
   size_t packed_bytes;

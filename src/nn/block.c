@@ -358,11 +358,9 @@ static void backward_attention(const syz_block *b, const kept_rows *k, float *dx
 }
 
 void syz_block_backward(const syz_block *b, const syz_sequences *s, const syz_subset *subset, float *dx,
-                        const void *saved, const syz_block_parameters *weights, const syz_block_parameters *gradients,
-                        void *workspace)
+                        const void *saved, const syz_block_parameters *gradients, void *workspace)
 {
   SYZ_ASSERT(b->trains && saved && workspace);
-  (void)weights;
   if (b->tensor) {
     block_tensor_backward(b, s, subset, dx, saved, gradients, workspace);
     return;

@@ -133,7 +133,6 @@ void syz_catalogue_close(syz_catalogue **catalogue)
 
 void syz_catalogue_release(syz_catalogue *c) { syz_fits_release(c->file); }
 int64_t syz_catalogue_count(const syz_catalogue *c) { return syz_fits_get(c->file, c->hdu)->rows; }
-bool syz_catalogue_has_ids(const syz_catalogue *c) { return c->ids != IDS_NONE; }
 
 static syz_status read_text_ids(syz_catalogue *c, int64_t first, int64_t n, int64_t *object_id)
 {

@@ -146,7 +146,7 @@ static void tell_columns(const ingest *g)
     }
 }
 
-/* Of all ranks; once, behind everything that counts. */
+/* Of all ranks; once, after everything that counts. */
 static void sum_counts(ingest *g)
 {
   ingest_cuts *c = &g->count;

@@ -276,7 +276,7 @@ static syz_status write_mine(ingest *g, const char *folder, int64_t rows, int64_
   syz_progress_begin(&progress, "writing shards", "objects", 0, g->n_objects);
   int64_t first = 0; /* this rank has the objects of its shards behind one another */
   for (int64_t k = g->rank; k < shards; k += g->size) {
-    /* Rank-local on purpose: whoever is asked stops, the agreement behind the loop makes it everybody's. Complete
+    /* Rank-local on purpose: whoever is asked stops, the agreement after the loop makes it everybody's. Complete
      * shards stay. */
     SYZ_REQUIRE(!syz_stop_asked(g->world, g->run->folder), SYZ_STOPPED, "stopped by %s", syz_stop_reason());
     SYZ_REQUIRE(snprintf(path, sizeof path, "%s/shard-%05lld.h5", folder, (long long)k) < (int)sizeof path,

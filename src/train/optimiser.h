@@ -17,6 +17,6 @@ double optimiser_norm(const parts *p, const float *gradients, const scalars *s, 
 double optimiser_clip(double norm, double limit);
 /** One AdamW update of the trained segments of `weights`, each by its own rule, with gradients * scale[its clip group];
  * step counts from 1. Behind it every rank sees all new weights. Collective over grid->data; nobody may still read the
- * old ones (behind optimiser_norm nobody does). */
+ * old ones (after optimiser_norm nobody does). */
 void optimiser_update(const parts *p, const syz_adamw *rule, int64_t step, const double scale[SYZ_CLIP_GROUPS],
                       float *weights, const float *gradients, scalars *s, int threads);

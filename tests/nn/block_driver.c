@@ -122,7 +122,7 @@ int main(int argc, char **argv)
   syz_block_forward(block, &all, subset, y, saved, workspace);
   for (int pass = 0; pass < 2; pass++) {
     memcpy(dx, in + n + stream, (size_t)stream * sizeof(float));
-    syz_block_backward(block, &all, subset, dx, saved, &w, &g, workspace);
+    syz_block_backward(block, &all, subset, dx, saved, &g, workspace);
   }
   for (int64_t i = 0; i < n; i++) gradient[i] *= 0.5f;
   CHECK_EQ(syz_memory_get().allocations, before);

@@ -130,7 +130,7 @@ static int run_tower(const syz_compute *c, const char *name, int64_t dim, int64_
     t[1] = seconds() - t0;
     for (int i = BLOCKS - 1; i >= 0; i--) {
       memcpy(dx, x0, stream * sizeof *x);
-      syz_block_backward(block[i], &all, NULL, dx, saved[i], &weights, &gradients, workspace);
+      syz_block_backward(block[i], &all, NULL, dx, saved[i], &gradients, workspace);
     }
     t[2] = seconds() - t0;
     const double work = BLOCKS * (linear_flops + attention_flops);
@@ -257,7 +257,7 @@ static int run_crops(const syz_compute *c, int repeats)
       for (int i = 0; i < BLOCKS; i++) syz_block_forward(block[i], &all, k ? subset[i] : NULL, x, saved[i], workspace);
       best[k][0] = fmin(best[k][0], seconds() - t0);
       for (int i = BLOCKS - 1; i >= 0; i--)
-        syz_block_backward(block[i], &all, k ? subset[i] : NULL, dx, saved[i], &weights, &gradients, workspace);
+        syz_block_backward(block[i], &all, k ? subset[i] : NULL, dx, saved[i], &gradients, workspace);
       best[k][1] = fmin(best[k][1], seconds() - t0);
     }
   }

@@ -98,7 +98,7 @@ static void run(syz_comm *world, bench *b, const syz_sequences *s, float *x, flo
   for (int i = 0; i < BLOCKS; i++) syz_block_forward(b->block[i], s, NULL, x, b->saved[i], b->workspace);
   s_pass[0] = lap(world, start);
   start = seconds();
-  for (int i = BLOCKS - 1; i >= 0; i--) syz_block_backward(b->block[i], s, NULL, dx, b->saved[i], w, g, b->workspace);
+  for (int i = BLOCKS - 1; i >= 0; i--) syz_block_backward(b->block[i], s, NULL, dx, b->saved[i], g, b->workspace);
   s_pass[1] = lap(world, start);
   start = seconds();
   for (int i = 0; i < BLOCKS; i++) syz_block_pack(b->block[i], w);

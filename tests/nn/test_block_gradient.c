@@ -170,7 +170,7 @@ static void test_gradient(const syz_sequences *sequences, const syz_subset *subs
     syz_block_forward(f.block, sequences, subset, f.y, f.saved, f.workspace);
     memset(f.g, 0, f.total * sizeof(float));
     memcpy(dx, v, f.stream * sizeof(float));
-    syz_block_backward(f.block, sequences, subset, dx, f.saved, &w, &g, f.workspace);
+    syz_block_backward(f.block, sequences, subset, dx, f.saved, &g, f.workspace);
     double term[PARAMETERS + 1], sum = dot(dx, ux, f.stream), scale = sum * sum;
     term[PARAMETERS] = sum;
     at = 0;
@@ -223,13 +223,13 @@ static void test_alone(syz_dtype act, syz_engine engine, const syz_subset *subse
 {
   fixture f;
   if (!create(&f, act, engine, 1, 64, 2, &two_groups, true, 1.25f)) return;
-  const syz_block_parameters w = views(&f, f.w), g = views(&f, f.g);
+  const syz_block_parameters g = views(&f, f.g);
   float *dy = draw(f.stream, 1, 0, 60), *dx = syz_alloc("dx", f.stream, 4), *y1 = syz_alloc("y", f.stream, 4);
   float *dx1 = syz_alloc("dx", f.stream, 4);
   memcpy(f.y, f.x, f.stream * sizeof(float));
   syz_block_forward(f.block, &two_groups, subset, f.y, f.saved, f.workspace);
   memcpy(dx, dy, f.stream * sizeof(float));
-  syz_block_backward(f.block, &two_groups, subset, dx, f.saved, &w, &g, f.workspace);
+  syz_block_backward(f.block, &two_groups, subset, dx, f.saved, &g, f.workspace);
   size_t first = 0;
   for (int group = 0; group < two_groups.groups; group++)
     for (int64_t q = 0; q < two_groups.count[group]; q++) {
@@ -251,7 +251,7 @@ static void test_alone(syz_dtype act, syz_engine engine, const syz_subset *subse
         CHECK(!memcmp(y1, f.y + first, bytes));
       }
       memcpy(dx1, dy + first, bytes);
-      syz_block_backward(f.block, &one, alone, dx1, f.saved, &w, &g, f.workspace);
+      syz_block_backward(f.block, &one, alone, dx1, f.saved, &g, f.workspace);
       CHECK(!memcmp(dx1, dx + first, bytes));
       CHECK_EQ(!memcmp(f.y + first, f.x + first, bytes), passes_by);
       CHECK_EQ(!memcmp(dx + first, dy + first, bytes), passes_by);
@@ -261,7 +261,7 @@ static void test_alone(syz_dtype act, syz_engine engine, const syz_subset *subse
   syz_sequences empty = two_groups;
   empty.count[0] = empty.count[1] = 0;
   syz_block_forward(f.block, &empty, NULL, y1, NULL, f.workspace);
-  syz_block_backward(f.block, &empty, NULL, dx1, f.saved, &w, &g, f.workspace);
+  syz_block_backward(f.block, &empty, NULL, dx1, f.saved, &g, f.workspace);
   void *all[] = {dy, dx, y1, dx1};
   for (int i = 0; i < 4; i++) syz_free(&all[i]);
   destroy(&f);
@@ -273,7 +273,7 @@ static void test_whole_and_none(syz_dtype act)
 {
   fixture f;
   if (!create(&f, act, SYZ_ENGINE_AUTO, 1, 64, 2, &two_groups, true, 1.25f)) return;
-  const syz_block_parameters w = views(&f, f.w), g = views(&f, f.g);
+  const syz_block_parameters g = views(&f, f.g);
   const syz_subset *subset[3] = {NULL, all_kept, none_kept};
   float *y = syz_alloc("y", 3 * f.stream, 4), *dx = syz_alloc("dx", 3 * f.stream, 4),
         *gradient = syz_alloc("gradient", 3 * f.total, 4);
@@ -282,7 +282,7 @@ static void test_whole_and_none(syz_dtype act)
     memcpy(dx + i * f.stream, f.x, f.stream * sizeof(float));
     memset(f.g, 0, f.total * sizeof(float));
     syz_block_forward(f.block, &two_groups, subset[i], y + i * f.stream, f.saved, f.workspace);
-    syz_block_backward(f.block, &two_groups, subset[i], dx + i * f.stream, f.saved, &w, &g, f.workspace);
+    syz_block_backward(f.block, &two_groups, subset[i], dx + i * f.stream, f.saved, &g, f.workspace);
     memcpy(gradient + i * f.total, f.g, f.total * sizeof(float));
   }
   CHECK(!memcmp(y, y + f.stream, f.stream * sizeof(float)) && memcmp(y, f.x, f.stream * sizeof(float)));
@@ -337,7 +337,7 @@ static void test_no_allocation(syz_dtype act, int threads)
     memcpy(f.y, f.x, f.stream * sizeof(float));
     syz_block_pack(f.block, &w);
     syz_block_forward(f.block, &all, subset, f.y, f.saved, f.workspace);
-    syz_block_backward(f.block, &all, subset, f.y, f.saved, &w, &g, f.workspace);
+    syz_block_backward(f.block, &all, subset, f.y, f.saved, &g, f.workspace);
   }
   CHECK_EQ(malloc_calls - before, 0);
 #if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)

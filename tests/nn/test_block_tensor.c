@@ -161,11 +161,11 @@ static void close_bench(bench *b)
 }
 
 /** x -> y (returned by inference), in place by training; dy -> dx in place; gradients +=, twice. */
-static float *run(const problem *p, const bench *b, part *q, const float *w, float *gradient)
+static float *run(const problem *p, const bench *b, part *q, float *gradient)
 {
   size_t size[PARAMETERS];
   sizes_of(&p->config, size);
-  const syz_block_parameters views_w = views(size, (float *)(uintptr_t)w), views_g = views(size, gradient);
+  const syz_block_parameters views_g = views(size, gradient);
   const syz_subset *subset = p->drops ? q->subset : NULL;
   float *inferred = syz_alloc("y", q->stream + 1, sizeof(float)), *dx = syz_alloc("dx", q->stream + 1, sizeof(float));
   float *x = syz_alloc("x", q->stream + 1, sizeof(float));
@@ -176,7 +176,7 @@ static float *run(const problem *p, const bench *b, part *q, const float *w, flo
     memcpy(x, q->x, q->stream * sizeof(float));
     memcpy(dx, q->dy, q->stream * sizeof(float));
     syz_block_forward(b->block, &q->s, subset, x, b->saved, b->workspace);
-    syz_block_backward(b->block, &q->s, subset, dx, b->saved, &views_w, &views_g, b->workspace);
+    syz_block_backward(b->block, &q->s, subset, dx, b->saved, &views_g, b->workspace);
   }
   CHECK_EQ(syz_memory_get().allocations - allocations, 0);
   memcpy(q->x, x, q->stream * sizeof(float));
@@ -229,7 +229,7 @@ static void check_problem(syz_comm *world, const problem *p, const shares *given
   for (int r = 0; r < ranks; r++) { /* the reference: every rank's part on this one */
     part q;
     make_part(p, given, r, &q);
-    float *y = run(p, &one, &q, w, expected);
+    float *y = run(p, &one, &q, expected);
     if (r == rank) {
       alone = q;
       y_alone = y;
@@ -240,7 +240,7 @@ static void check_problem(syz_comm *world, const problem *p, const shares *given
     syz_free(&q.dy);
   }
   make_part(p, given, rank, &mine);
-  float *y = run(p, &shared, &mine, w, found);
+  float *y = run(p, &shared, &mine, found);
   compare(p, given->name, "y of inference", y, y_alone, mine.stream);
   compare(p, given->name, "y", mine.x, alone.x, mine.stream);
   compare(p, given->name, "dx", mine.dy, alone.dy, mine.stream);
