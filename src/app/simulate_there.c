@@ -15,6 +15,14 @@
 
 enum { NOTE_LIMIT = 1 << 20, LINE = 600 };
 
+/* Take the line away that says what io.driver `auto` stood for: on other nodes it may be another, with the same data.
+ */
+static void drop_driver(char *yaml)
+{
+  char *section = strstr(yaml, "\nio:\n"), *line = section ? strstr(section, "\n  driver: ") : NULL;
+  if (line) memmove(line, line + 1 + strcspn(line + 1, "\n"), strlen(line + 1 + strcspn(line + 1, "\n")) + 1);
+}
+
 syz_status syz_simulate_make_mark(syz_app *app, char **mark)
 {
   syz_status st = SYZ_OK;
@@ -24,9 +32,10 @@ syz_status syz_simulate_make_mark(syz_app *app, char **mark)
   int64_t bytes = 0;
   SYZ_ALLOC(*mark, "input text", n + 64);
   memcpy(*mark, yaml, n);
+  drop_driver(*mark);
   if (!*emulator) goto cleanup;
   SYZ_TRY(syz_file_sum(emulator, 0, 1, &bytes, &sum));
-  snprintf(*mark + n, 64, "# emulator digest %016" PRIx64 "\n", sum);
+  snprintf(*mark + strlen(*mark), 64, "# emulator digest %016" PRIx64 "\n", sum);
 cleanup:
   if (st != SYZ_OK) syz_free(mark);
   return st;

@@ -17,7 +17,13 @@
 #include "h5_file.h"
 
 enum { COMPRESSION_LIMIT = 4096, CHUNK_CACHE = 16 << 20 };
-enum { CHUNKS = 4 /**< packed, unpacked into room that doubles, shuffled */ };
+enum {
+  CHUNKS = 4,           /**< packed, unpacked into room that doubles, shuffled */
+  CHUNK_NOTE = 8 << 10, /**< bytes that the library keeps of each chunk while it reads: 6.3 kB were measured */
+  MOST_CHUNKS = 4096,   /**< that are read at a time */
+  VIEW_NOTE = 160,      /**< bytes of memory for each byte with which a virtual dataset names its sources */
+  VIEW_BYTES = 1 << 20  /**< most bytes of a file that can be such names, when it may not lead to others */
+};
 static const double chunk_limit = 1 << 30; /* bytes, unpacked */
 
 typedef struct h5_kept {
@@ -59,6 +65,12 @@ void h5_here_limit(h5_here *h, double more)
   const bool is_ours = bytes < (double)h->all_memory && syz_child_limit((size_t)bytes);
   h->memory = is_ours ? (size_t)bytes : h->all_memory;
   h->is_tight = !is_ours && h->is_all_tight;
+}
+
+void h5_here_limit_facts(h5_here *h)
+{
+  if (*h->only.root) return; /* it may lead to files of any size */
+  h5_here_limit(h, VIEW_NOTE * (h->file_bytes < VIEW_BYTES ? h->file_bytes : VIEW_BYTES));
 }
 
 void h5_here_unlimit(h5_here *h)
@@ -407,14 +419,24 @@ static syz_status select_rows(const h5_kept *o, int64_t first, int64_t n, hid_t 
   return *memory >= 0 ? SYZ_OK : SYZ_ERR_DATA;
 }
 
+/* Before n rows of a dataset are read; what the sources of a virtual one are stored as is not known. */
+static void limit_reading(h5_here *h, const h5_kept *o, int64_t n, double more)
+{
+  if (o->layout == H5D_VIRTUAL) return;
+  double chunks = o->chunk_rows > 0 ? (double)n / (double)o->chunk_rows + 2 : 0;
+  if (chunks > CHUNKS * MOST_CHUNKS) chunks = CHUNKS * MOST_CHUNKS;
+  h5_here_limit(h, CHUNKS * o->chunk_bytes + chunks * CHUNK_NOTE + more);
+}
+
 int64_t h5_here_piece(h5_here *h, const char *name, int64_t first, size_t row_bytes, size_t bytes)
 {
   h5_kept *o;
   if (look_up(h, name, &o) != SYZ_OK) return 1; /* the reading says why */
   int64_t rows = row_bytes ? (int64_t)(bytes / row_bytes) : 1;
   if (rows < 1) rows = 1;
-  if (o->chunk_rows <= 1) return rows;
-  const int64_t chunks = (rows + o->chunk_rows - 1) / o->chunk_rows;
+  if (o->chunk_rows <= 0) return rows;
+  int64_t chunks = (rows + o->chunk_rows - 1) / o->chunk_rows;
+  if (chunks > MOST_CHUNKS) chunks = MOST_CHUNKS;
   return chunks * o->chunk_rows - first % o->chunk_rows; /* up to the end of a chunk */
 }
 
@@ -433,7 +455,7 @@ syz_status h5_here_read(h5_here *h, const char *name, syz_h5_type type, int64_t 
   SYZ_REQUIRE(select_rows(o, first, n, &memory) == SYZ_OK, h5_here_why(h, reason), "%s: dataset %s: %s", h->path, name,
               reason);
   h->work((double)n * (double)o->facts.row_elements * (double)syz_h5_type_size(type) + o->chunk_bytes);
-  h5_here_limit(h, CHUNKS * o->chunk_bytes);
+  limit_reading(h, o, n, 0);
   st = H5Dread(o->dataset, want, memory, o->space, transfer, data) >= 0 ? SYZ_OK : h5_here_why(h, reason);
   h5_here_unlimit(h);
   SYZ_REQUIRE(st == SYZ_OK, st, "%s: dataset %s, rows %lld .. %lld cannot be read as %s: %s", h->path, name,
@@ -478,7 +500,7 @@ syz_status h5_here_strings(h5_here *h, const char *name, int64_t first, int64_t 
   h->work(o->chunk_bytes);
   if (H5Tis_variable_str(o->type) > 0) {
     SYZ_ALLOC(variable, "strings", texts);
-    h5_here_limit(h, CHUNKS * o->chunk_bytes + 3 * h->file_bytes);
+    limit_reading(h, o, n, 3 * h->file_bytes);
     is_read = H5Dread(o->dataset, o->type, memory, o->space, H5P_DEFAULT, variable) >= 0;
     st = is_read ? SYZ_OK : h5_here_why(h, reason);
     h5_here_unlimit(h);
@@ -491,7 +513,7 @@ syz_status h5_here_strings(h5_here *h, const char *name, int64_t first, int64_t 
                 name, width);
     fixed = syz_alloc("strings", (size_t)texts, width);
     SYZ_REQUIRE(fixed, SYZ_ERR_MEMORY, "%s: dataset %s: no memory for its text", h->path, name);
-    h5_here_limit(h, CHUNKS * o->chunk_bytes);
+    limit_reading(h, o, n, 0);
     st = H5Dread(o->dataset, o->type, memory, o->space, H5P_DEFAULT, fixed) >= 0 ? SYZ_OK : h5_here_why(h, reason);
     h5_here_unlimit(h);
     SYZ_REQUIRE(st == SYZ_OK, st, "%s: dataset %s cannot be read: %s", h->path, name, reason);

@@ -30,6 +30,8 @@ typedef struct h5_here {
  * take as much memory as a sound file of this size can make it take, where no text is longer than the file, and `more`
  * bytes. */
 void h5_here_limit(h5_here *h, double more);
+/** The same before it describes a dataset, which may be a view of others. */
+void h5_here_limit_facts(h5_here *h);
 /** Back to what this process may take in all. */
 void h5_here_unlimit(h5_here *h);
 /** Open only.file. SYZ_ERR_DATA or SYZ_ERR_MEMORY, as all of these. */

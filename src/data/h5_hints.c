@@ -79,8 +79,8 @@ bool syz_h5_hints_are_usable(const char *text)
 {
   while (*text) {
     const size_t n = strcspn(text, ","), name = strcspn(text, "=,");
-    if (name == 0 || name >= n || n - name < 2 || n >= SYZ_HINT_TEXT || text[n - 1] == '=' ||
-        (text[n] == ',' && !text[n + 1]))
+    if (name == 0 || name >= MPI_MAX_INFO_KEY || name >= n || n - name < 2 || n >= SYZ_HINT_TEXT ||
+        text[n - 1] == '=' || (text[n] == ',' && !text[n + 1]))
       return false;
     text += n + (text[n] == ',');
   }

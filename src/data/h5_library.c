@@ -17,7 +17,7 @@ enum { LZF_FILTER = 32000 };
 static size_t lzf_filter(unsigned flags, size_t n_parameters, const unsigned parameters[], size_t bytes, size_t *room,
                          void **buffer)
 {
-  if (!(flags & H5Z_FLAG_REVERSE) || bytes > UINT_MAX) return 0;
+  if (!(flags & H5Z_FLAG_REVERSE) || bytes == 0 || bytes > UINT_MAX) return 0;
   size_t want = n_parameters >= 3 && parameters[2] ? parameters[2] : *room; /* h5py notes the size of a chunk here */
   for (int attempt = 0; attempt < 8 && want && want <= UINT_MAX; attempt++, want *= 2) {
     void *out = malloc(want); /* HDF5 will free() it */

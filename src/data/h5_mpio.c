@@ -135,6 +135,8 @@ syz_status h5_mpio_open(syz_h5 *f)
 
 /* ------------------------------------------------------------------ writing */
 
+enum { PIECE_BYTES = 1 << 30 }; /* of a rank at a time: counts are int */
+
 /* What a transfer needs, made before it begins: within it no rank may be missing. */
 typedef struct transfer {
   hid_t type, rows, memory, list;
@@ -172,12 +174,11 @@ static void transfer_end(transfer *t)
   if (t->list >= 0) H5Pclose(t->list);
 }
 
-syz_status h5_mpio_write(syz_h5 *f, h5_column *column, int64_t first, int64_t n, const void *data)
+static syz_status write_piece(syz_h5 *f, h5_column *column, int64_t first, int64_t n, const void *data)
 {
   syz_status st = SYZ_OK;
   char reason[H5_REASON];
   transfer t;
-  if (column->offset < 0) return st; /* no bytes on any rank */
   st = h5_agree(f, transfer_begin(f, column, first, n, &t));
   if (st == SYZ_OK) {
     if (H5Dwrite(column->shared, t.type, t.memory, t.rows, t.list, data) < 0)
@@ -189,6 +190,25 @@ syz_status h5_mpio_write(syz_h5 *f, h5_column *column, int64_t first, int64_t n,
   return st == SYZ_OK ? st : syz_error_pass(st, __FILE__, __LINE__);
 }
 
+/* In pieces whose bytes fit an int, as often on every rank as the one with most rows needs. */
+syz_status h5_mpio_write(syz_h5 *f, h5_column *column, int64_t first, int64_t n, const void *data)
+{
+  syz_status st = SYZ_OK;
+  if (column->offset < 0) return st; /* no bytes on any rank */
+  const int64_t fitting = (int64_t)((size_t)PIECE_BYTES / column->row_bytes), most = fitting > 0 ? fitting : 1;
+  int64_t rounds = n > 0 ? (n + most - 1) / most : 1;
+  if (f->comm) syz_allreduce_i64(f->comm, &rounds, 1, SYZ_MAX);
+  for (int64_t k = 0; k < rounds; k++) {
+    const int64_t some = n < most ? n : most;
+    SYZ_TRY(write_piece(f, column, first, some, data));
+    if (some) data = (const char *)data + (size_t)some * column->row_bytes;
+    first += some;
+    n -= some;
+  }
+cleanup:
+  return st;
+}
+
 syz_status h5_mpio_attributes(syz_h5 *f, syz_status (*put)(syz_h5 *f, hid_t object, const h5_column *column))
 {
   syz_status st = SYZ_OK;
@@ -198,8 +218,6 @@ syz_status h5_mpio_attributes(syz_h5 *f, syz_status (*put)(syz_h5 *f, hid_t obje
 }
 
 /* ------------------------------------------------------------------ reading */
-
-enum { READ_BYTES = 1 << 30 };
 
 struct h5_mpio_reader {
   syz_comm *comm;
@@ -250,11 +268,11 @@ cleanup:
 syz_status h5_mpio_reader_read(h5_mpio_reader *r, const char *name, int64_t at, size_t bytes, void *data)
 {
   syz_status st = SYZ_OK;
-  int64_t rounds = (int64_t)((bytes + READ_BYTES - 1) / READ_BYTES); /* counts are int */
+  int64_t rounds = (int64_t)((bytes + PIECE_BYTES - 1) / PIECE_BYTES); /* counts are int */
   char *to = data;
   syz_allreduce_i64(r->comm, &rounds, 1, SYZ_MAX);
   for (int64_t k = 0; k < rounds; k++) {
-    const int some = bytes < READ_BYTES ? (int)bytes : READ_BYTES;
+    const int some = bytes < PIECE_BYTES ? (int)bytes : PIECE_BYTES;
     MPI_Status about;
     int got = 0;
     syz_status mine =

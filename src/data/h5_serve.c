@@ -127,7 +127,7 @@ static bool is_refused(syz_status st)
 /* With as much memory as what describes a dataset may take. */
 static syz_status facts_of(h5_here *h, const char *name, h5_facts *facts)
 {
-  h5_here_limit(h, 0);
+  h5_here_limit_facts(h);
   const syz_status st = h5_here_facts(h, name, facts);
   h5_here_unlimit(h);
   return st;
@@ -185,7 +185,9 @@ static void serve_one(h5_here *h, const h5_ask *ask)
   bool is_there = false;
   size_t bytes = 0;
   const double names = h->file_bytes < H5_NAMES_LIMIT ? h->file_bytes : H5_NAMES_LIMIT;
-  if (ask->wish != H5_WISH_READ && ask->wish != H5_WISH_STRINGS)
+  if (ask->wish == H5_WISH_FACTS)
+    h5_here_limit_facts(h);
+  else if (ask->wish != H5_WISH_READ && ask->wish != H5_WISH_STRINGS)
     h5_here_limit(h, ask->wish == H5_WISH_NAMES ? NAMES_COPIES * names : 0);
   switch ((h5_wish)ask->wish) {
   case H5_WISH_HAS:

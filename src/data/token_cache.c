@@ -118,7 +118,7 @@ static syz_status prepare_file(syz_token_cache *t, uint64_t key)
     SYZ_REQUIRE(needed <= free_bytes, SYZ_ERR_WRITE, "%s: the token cache needs %.1f GiB more, %.1f GiB are free",
                 t->path, needed / 1073741824.0, free_bytes / 1073741824.0);
   }
-  SYZ_TRY(h5_flat_reserve(t->fd, t->path, bytes));
+  if (s.st_blocks * 512 < bytes) SYZ_TRY(h5_flat_reserve(t->fd, t->path, bytes)); /* else it has its place */
 cleanup:
   return st;
 }

@@ -168,6 +168,10 @@ static uint64_t shard_digest(const ingest *g, int64_t first, int64_t n)
   h = syz_checksum(real, sizeof real, h);
   h = syz_checksum(&g->zero_points_digest, sizeof g->zero_points_digest, h);
   for (int k = 0; k < g->n_labels; k++) h = syz_checksum(g->label[k], strlen(g->label[k]) + 1, h);
+  for (int k = 0; k < g->n_labels; k++) {
+    const char *unit = ingest_label_unit(g, k);
+    if (*unit) h = syz_checksum(unit, strlen(unit) + 1, h);
+  }
   for (int64_t i = first; i < first + n; i++) {
     const ingest_object *o = &g->object[i];
     const ingest_spectrum *p = o->spectrum >= 0 ? ingest_spectrum_at(g, o->spectrum) : NULL;

@@ -75,7 +75,8 @@ def survey_file(path, **how):
             for i, source in enumerate(how["view"]):
                 layout[i] = h5py.VirtualSource(source, "spectrum_flux" if source != "." else "own", shape=(3, 7781))[i]
             if "." in how["view"]:
-                f["own"] = flux
+                # In chunks of 45 MiB: the view itself does not say what memory its sources take.
+                f.create_dataset("own", data=flux, maxshape=(None, 7781), chunks=(1500, 7781), compression="gzip", shuffle=True)
             f.create_virtual_dataset("spectrum_flux", layout)
     return path
 
