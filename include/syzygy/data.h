@@ -256,9 +256,11 @@ syz_status syz_shardset_read(syz_shardset *s, int64_t n, const int64_t *index, f
 syz_status syz_shardset_read_label(syz_shardset *s, const char *name, float *value);
 /** The same of objects [first, first + n), which may differ between ranks: memory for n and for one file's column. */
 syz_status syz_shardset_read_label_rows(syz_shardset *s, const char *name, int64_t first, int64_t n, float *value);
-/** Unit of a label, the attribute `units` of its column, the same on every rank, for the caller to free; "" when no
- * file states one, or (with a warning) when two state different ones. Collective; SYZ_ERR_INPUT as above. */
-syz_status syz_shardset_label_unit(syz_shardset *s, const char *name, char **unit);
+enum { SYZ_UNIT_TEXT = 72 /**< bytes of a unit; FITS has room for 68 */ };
+/** Units of all labels, in the order of syz_shardset_labels, the same on every rank, for the caller to free: the
+ * attribute `units` of their columns; "" where no file states one, or (with a warning) two state different ones. Opens
+ * each file once. Collective; agreed. */
+syz_status syz_shardset_label_units(syz_shardset *s, char (**units)[SYZ_UNIT_TEXT]);
 /** Segment maps [n,152,152] uint8 of chosen objects; 0 where a file has none. Independent. */
 syz_status syz_shardset_read_segment(syz_shardset *s, int64_t n, const int64_t *index, uint8_t *segment);
 

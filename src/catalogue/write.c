@@ -121,7 +121,7 @@ static syz_status create_datasets(const syz_embed_result *r, syz_h5 *f)
   syz_status st = SYZ_OK;
   int64_t rows = syz_shardset_size(r->data), width = r->width;
   const char *const *label;
-  char *unit = NULL;
+  char(*unit)[SYZ_UNIT_TEXT] = NULL;
   int n;
   if (r->has_tower[SYZ_IMAGE])
     SYZ_TRY(syz_h5_dataset(f, "image_embedding", SYZ_H5_F32, rows, 1, &width, "",
@@ -136,13 +136,12 @@ static syz_status create_datasets(const syz_embed_result *r, syz_h5 *f)
   SYZ_TRY(syz_h5_dataset(f, "has_image", SYZ_H5_U8, rows, 0, NULL, "", "1 where there is an image embedding"));
   SYZ_TRY(syz_h5_dataset(f, "has_spectrum", SYZ_H5_U8, rows, 0, NULL, "", "1 where there is a spectrum embedding"));
   n = syz_shardset_labels(r->data, &label);
+  SYZ_TRY(syz_shardset_label_units(r->data, &unit));
   for (int i = 0; i < n; i++) {
     char dataset[SYZ_LABEL_NAME + 8];
     snprintf(dataset, sizeof dataset, "label/%s", label[i]);
-    SYZ_TRY(syz_shardset_label_unit(r->data, label[i], &unit));
-    SYZ_TRY(syz_h5_dataset(f, dataset, SYZ_H5_F32, rows, 0, NULL, unit,
+    SYZ_TRY(syz_h5_dataset(f, dataset, SYZ_H5_F32, rows, 0, NULL, unit[i],
                            "label carried over from the data set; NaN where unknown"));
-    syz_free(&unit);
   }
 cleanup:
   syz_free(&unit);

@@ -655,54 +655,71 @@ static bool has_label(const syz_shardset *s, int file, int which)
   return (s->file[file].labels[which / 64] >> (which % 64)) & 1;
 }
 
-enum { UNIT = 72 }; /* bytes of a unit; FITS has room for 68 */
+typedef char unit_text[SYZ_UNIT_TEXT];
 
-/* Rank-local. AstroCLIP's files state no unit of their redshifts, and there is none. */
-static syz_status read_unit_of_file(const syz_shardset *s, int file, const char *name, char unit[UNIT])
+/* Rank-local: the unit of each label that a file has. AstroCLIP's files state none of their redshifts: there is none.
+ */
+static syz_status read_units_of_file(const syz_shardset *s, int file, unit_text *unit)
 {
   syz_status st = SYZ_OK;
   syz_h5 *f = NULL;
   char dataset[SYZ_LABEL_NAME + 32], *text = NULL;
-  snprintf(dataset, sizeof dataset, "label/%s", name);
   SYZ_TRY(syz_h5_open(NULL, s->file[file].path, &f));
-  if (syz_h5_has(f, dataset)) SYZ_TRY(syz_h5_read_text(f, dataset, "units", &text));
-  if (text) snprintf(unit, UNIT, "%s", text);
+  for (int k = 0; k < s->labels; k++) {
+    snprintf(dataset, sizeof dataset, "label/%s", s->label_name[k]);
+    if (!has_label(s, file, find_label(s, s->label_name[k])) || !syz_h5_has(f, dataset)) continue;
+    SYZ_TRY(syz_h5_read_text(f, dataset, "units", &text));
+    if (text) snprintf(unit[k], sizeof unit[k], "%s", text);
+    syz_free(&text);
+  }
 cleanup:
   syz_free(&text);
   syz_h5_close(&f);
   return st;
 }
 
-syz_status syz_shardset_label_unit(syz_shardset *s, const char *name, char **unit)
+/* The next file's units beside those of the files before it; by[k]: the file that stated label k's, -1: none did. */
+static void compare_units(const syz_shardset *s, int file, const unit_text *one, unit_text *unit, int *by,
+                          bool *is_mixed)
+{
+  for (int k = 0; k < s->labels; k++) {
+    if (!one[k][0] || is_mixed[k]) continue;
+    if (by[k] < 0) {
+      by[k] = file;
+      memcpy(unit[k], one[k], sizeof unit[k]);
+    } else if (strcmp(unit[k], one[k]) != 0) {
+      is_mixed[k] = true;
+      syz_warn("label %s: %s says that its unit is '%s', %s says '%s'; none is carried over", s->label_name[k],
+               s->file[by[k]].path, unit[k], s->file[file].path, one[k]);
+      memset(unit[k], 0, sizeof unit[k]);
+    }
+  }
+}
+
+syz_status syz_shardset_label_units(syz_shardset *s, char (**out)[SYZ_UNIT_TEXT])
 {
   syz_status st = SYZ_OK;
   const int size = syz_comm_size(s->comm), rank = syz_comm_rank(s->comm);
-  int which, first = -1;
-  char(*one)[UNIT] = NULL, *found = NULL;
-  bool is_mixed = false;
-  *unit = NULL;
-  SYZ_TRY(require_label(s, name, &which));
-  one = syz_alloc("units", (size_t)s->files + 1, sizeof *one);
-  found = syz_alloc("unit", UNIT, 1);
-  SYZ_TRY_ALL(s->comm, one && found ? SYZ_OK : SYZ_ERR_MEMORY);
-  for (int f = rank; f < s->files && st == SYZ_OK; f += size)
-    if (has_label(s, f, which)) st = read_unit_of_file(s, f, name, one[f]);
-  SYZ_TRY_ALL(s->comm, st);
-  for (int f = 0; f < s->files; f++) syz_bcast(s->comm, one[f], UNIT, f % size);
-  for (int f = 0; f < s->files && !is_mixed; f++) {
-    if (!one[f][0]) continue;
-    if (first < 0) first = f;
-    is_mixed = strcmp(one[f], one[first]) != 0;
-    if (is_mixed)
-      syz_warn("label %s: %s says that its unit is '%s', %s says '%s'; none is carried over", name, s->file[first].path,
-               one[first], s->file[f].path, one[f]);
+  const size_t n = (size_t)s->labels + 1;
+  unit_text *unit = syz_alloc("units", n, sizeof *unit), *one = syz_alloc("units", n, sizeof *one);
+  int *by = syz_alloc("units", n, sizeof *by);
+  bool *is_mixed = syz_alloc("units", n, sizeof *is_mixed);
+  *out = NULL;
+  SYZ_TRY_ALL(s->comm, unit && one && by && is_mixed ? SYZ_OK : SYZ_ERR_MEMORY);
+  for (int k = 0; k < s->labels; k++) by[k] = -1;
+  for (int f = 0; f < s->files; f++) {
+    memset(one, 0, n * sizeof *one);
+    SYZ_TRY_ALL(s->comm, f % size == rank ? read_units_of_file(s, f, one) : SYZ_OK);
+    syz_bcast(s->comm, one, n * sizeof *one, f % size);
+    compare_units(s, f, one, unit, by, is_mixed);
   }
-  if (first >= 0 && !is_mixed) memcpy(found, one[first], UNIT);
-  *unit = found;
-  found = NULL;
+  *out = unit;
+  unit = NULL;
 cleanup:
+  syz_free(&unit);
   syz_free(&one);
-  syz_free(&found);
+  syz_free(&by);
+  syz_free(&is_mixed);
   return st;
 }
 

@@ -6,6 +6,7 @@
  * place against the heap. Source of the rules: FITS standard 4.0 (Pence et al. 2010, A&A 524, A42; version of 2016),
  * sections 3, 4, 7 and 10.
  */
+#include "cards.h"
 #include "file.h"
 
 #include <errno.h>
@@ -31,29 +32,12 @@ static bool key_n_text(const fits_hdu *h, const char *stem, int i, char text[72]
   return fits_key_text(h, key, text);
 }
 
+/* Also of types that are read and never written. */
 static int64_t item_bytes(char type)
 {
-  switch (type) {
-  case 'L':
-  case 'B':
-  case 'A':
-    return 1;
-  case 'I':
-    return 2;
-  case 'J':
-  case 'E':
-    return 4;
-  case 'K':
-  case 'D':
-  case 'C':
-  case 'P':
-    return 8;
-  case 'M':
-  case 'Q':
-    return 16;
-  default:
-    return 0;
-  }
+  if (type == 'C' || type == 'P') return 8;
+  if (type == 'M' || type == 'Q') return 16;
+  return fits_item_bytes(type);
 }
 
 static syz_status index_fields(const syz_fits *f, int number, fits_hdu *h)
