@@ -139,6 +139,8 @@ void syz_linear_forward(const syz_linear *l, int64_t rows, const void *x, syz_ep
  */
 /** Whether this processor has the instructions (AVX512_VNNI; on Arm I8MM). */
 bool syz_compute_has_int8(const syz_compute *c);
+/** The same of a context of that type of activations, before there is one. */
+bool syz_has_int8(syz_dtype act);
 /**
  * Make the int8 form of `weight`, beside the one that syz_linear_pack takes; it is not yet used. most [in], largest |x|
  * of each input as syz_linear_observe found it, moves the range of outlying inputs into the weights (Xiao et al. 2022,

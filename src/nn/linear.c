@@ -140,7 +140,8 @@ void syz_linear_pack(syz_linear *l, const float *weight, const float *bias, cons
                   (double)(l->out * l->in) * ((double)sizeof(float) + copies * (double)act));
 }
 
-bool syz_compute_has_int8(const syz_compute *c) { return syz_kernel_int8_of(c->act) != NULL; }
+bool syz_compute_has_int8(const syz_compute *c) { return syz_has_int8(c->act); }
+bool syz_has_int8(syz_dtype act) { return syz_kernel_int8_of(act) != NULL; }
 
 syz_status syz_linear_quantise(syz_linear *l, const float *weight, const float *most)
 {
