@@ -5,7 +5,7 @@ What every Python test shares: where things are, how ranks are started, one way 
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     from harness import check, finish
 
-and ends with finish(). A check that failed makes the exit code 1, however the script ends. Importing this file also lets a test import the
+and ends with finish(), or the exit code is 1. A check that failed makes it 1, however the script ends. Importing this file also lets a test import the
 helpers of every room (tests/<room>/*.py) and the references in tests/reference.
 """
 import atexit
@@ -29,6 +29,7 @@ RANKS_ENV = dict(OMP_NUM_THREADS="1", OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN
 sys.path += sorted(p for p in glob.glob(os.path.join(SOURCE, "tests", "*")) if os.path.isdir(p) and p not in sys.path)
 
 _checks = _failures = 0
+_has_ended = False
 
 
 def driver(name):
@@ -86,6 +87,8 @@ def failed():
 
 def skip(reason):
     """End a test that this machine cannot run."""
+    global _has_ended
+    _has_ended = True
     print(f"skipped: {reason}", flush=True)
     sys.exit(SKIPPED)
 
@@ -97,6 +100,8 @@ def need_data():
 
 def finish():
     """Print the counts and end the test: exit code 1 when a check failed or none was made."""
+    global _has_ended
+    _has_ended = True
     print(f"{_checks} checks, {_failures} failed", flush=True)
     sys.exit(1 if _failures or not _checks else 0)
 
@@ -121,7 +126,9 @@ class Work:
 
 @atexit.register  # runs last, because it is registered first
 def _fail():
-    if _failures:
+    if not _has_ended:
+        print("FAIL  the test ended before finish()")
+    if _failures or not _has_ended:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(1)

@@ -27,9 +27,9 @@ int MPI_Finalize(void)
 
 int MPI_File_open(MPI_Comm comm, const char *path, int mode, MPI_Info info, MPI_File *file)
 {
-  static const char *const key[] = {"striping_factor", "striping_unit", "cb_nodes"};
+  static const char *const key[] = {"striping_factor", "striping_unit", "cb_nodes", "cb_buffer_size"};
   fprintf(stderr, "io_spy:");
-  for (int i = 0; i < 3; i++) {
+  for (size_t i = 0; i < sizeof key / sizeof *key; i++) {
     char value[64] = "";
     int is_there = 0;
     MPI_Info_get(info, key[i], (int)sizeof value - 1, value, &is_there);

@@ -69,7 +69,7 @@ try:
         "a": (2, "plain", ["io.direct=false"]),
         "b": (2, "packed", ["io.compression=deflate"]),
         "c": (2, "plain", ["io.aggregators=1"]),
-        "d": (3, "mpio", ["io.driver=mpio", "io.hints=cb_buffer_size=1048576"]),
+        "d": (3, "mpio", ["io.driver=mpio", "io.hints=cb_buffer_size=2097152", "io.stripe_size=65536", "io.aggregators=2"]),
     }
     spy = {"LD_PRELOAD": driver("libio_spy.so")}
     for name, (ranks, shards, keys) in kinds.items():
@@ -80,7 +80,8 @@ try:
         return [json.loads(line)["loss"] for line in open(f"{work}/align-{name}/metrics.jsonl")]
     count = [int(line.split()[1]) for line in told.stderr.splitlines() if line.startswith("io_spy: ") and "collective writes" in line]
     check(len(count) == 3 and count[0] > 20 and len(set(count)) == 1, f"io.driver=mpio writes by collective transfers of all ranks: {count}")
-    check("io_spy: striping_factor=? striping_unit=? cb_nodes=? state.h5.tmp" in told.stderr, "HDF5 opens the checkpoint through MPI-IO")
+    check("io_spy: striping_factor=? striping_unit=65536 cb_nodes=2 cb_buffer_size=2097152 state.h5.tmp" in told.stderr,
+          f"HDF5 opens the checkpoint through MPI-IO with the hints: {[line for line in told.stderr.splitlines() if 'striping' in line][:3]}")
     check("io.driver mpio" in told.stdout + told.stderr, "the log names the driver")
     said = open(f"{work}/align-a/input.yaml").read()
     check("driver: direct" in said, "input.yaml says what `auto` is here")
@@ -155,7 +156,7 @@ try:
 
     # Hints, as MPI_File_open sees them.
     told = run(1, "simulate", "simulate.objects=4", "io.stripe_count=8", "io.stripe_size=1048576", "io.aggregators=2", f"output.dir={work}/striped", env=spy)
-    check(told.returncode == 0 and "io_spy: striping_factor=8 striping_unit=1048576 cb_nodes=2 simulated-00000.h5.tmp" in told.stderr,
+    check(told.returncode == 0 and "io_spy: striping_factor=8 striping_unit=1048576 cb_nodes=2 cb_buffer_size=? simulated-00000.h5.tmp" in told.stderr,
           f"hints reach MPI-IO: exit code {told.returncode}\n{told.stderr[-300:]}")
     check(verified(f"{work}/striped/{first}")[0], "info verifies the shard with hints")
     told = run(1, "simulate", "simulate.objects=4", f"output.dir={work}/unstriped", env=spy)

@@ -95,17 +95,27 @@ def goes_on(check, work, words):
 
     fails = f"{work}/fails"
     with open(fails, "w") as f:
-        f.write(f'#!/bin/sh\n[ "${{OMPI_COMM_WORLD_SIZE:-1}}" = 2 ] && [ "$1" = align ] && {{ echo "error: planted"; exit 6; }}\nexec {os.path.abspath(BINARY)} "$@"\n')
+        # From the third row on one program of the study stays, in a process group of its own and deaf to the launcher.
+        f.write(f'#!/bin/bash\n[ "$(ls {work}/b/rows 2>/dev/null | wc -l)" -ge 3 ] && [ ! -e {work}/stays ] && {{ set -m; sleep 300 >/dev/null 2>&1 & echo $! >{work}/stays; }}\n')
+        f.write(f'[ "${{OMPI_COMM_WORLD_SIZE:-1}}" = 2 ] && [ "$1" = align ] && {{ echo "error: planted"; exit 6; }}\nexec {os.path.abspath(BINARY)} "$@"\n')
     os.chmod(fails, 0o755)
     short = ["align", f"{work}/input.yaml", "--ranks", "1,2", "--repeats", "3", "--warmup", "1", "--steps", "10"]
     p = subprocess.Popen(arguments(f"{work}/b", *short, *LOOSE, binary=fails), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     end = time.time() + 60
     while time.time() < end and len(glob.glob(f"{work}/b/rows/*.json")) < 3:
         time.sleep(0.05)
+    while time.time() < end and not os.path.exists(f"{work}/stays"):
+        time.sleep(0.05)
     p.send_signal(signal.SIGTERM)
-    check(p.wait(30) == 130, "an interrupted study ends with 130")
+    time.sleep(1)
+    p.send_signal(signal.SIGTERM)  # a second signal changes nothing
+    check(p.wait(60) == 130, "an interrupted study ends with 130")
     left = subprocess.run(["pgrep", "-f", f"{work}/b/runs"], stdout=subprocess.PIPE, text=True).stdout.split()
     check(not left, f"and leaves no run behind: {left}")
+    with open(f"{work}/stays") as f:
+        stays = f.read().strip()
+    state = subprocess.run(["ps", "-o", "stat=", "-p", stays], stdout=subprocess.PIPE, text=True).stdout.strip()
+    check(stays.isdigit() and state[:1] in ("", "Z"), f"nor a program that one of its ranks started: {stays} {state}")
     code, text = scaling_report(f"{work}/b")
     check(code == 1 and "of 3 repeats are there" in last_line(text), f"and is not valid: {last_line(text)[:150]}")
     code, text = study(f"{work}/b", *short, *LOOSE, binary=fails)

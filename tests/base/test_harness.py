@@ -27,10 +27,12 @@ for code, lines, words in (
     (0, "check_quietly(True, 'good')\nfinish()", "1 checks, 0 failed\n"),
     (1, "check(True, 'good')\ncheck(False, 'bad')\nfinish()", "ok    good\nFAIL  bad\n2 checks, 1 failed\n"),
     (1, "check_quietly(False, 'bad')\nfinish()", "FAIL  bad\n1 checks, 1 failed\n"),
-    (1, "check(False, 'bad')", "FAIL  bad\n"),
-    (1, "check(False, 'bad')\nsys.exit(0)", "FAIL  bad\n"),
+    (1, "check(False, 'bad')", "FAIL  bad\nFAIL  the test ended before finish()\n"),
+    (1, "check(False, 'bad')\nsys.exit(0)", "FAIL  bad\nFAIL  the test ended before finish()\n"),
     (1, "check(False, 'bad')\nskip('no disk')", "FAIL  bad\nskipped: no disk\n"),
     (1, "finish()", "0 checks, 0 failed\n"),
+    (1, "check(True, 'good')", "ok    good\nFAIL  the test ended before finish()\n"),
+    (1, "check(True, 'good')\nsys.exit(0)", "ok    good\nFAIL  the test ended before finish()\n"),
     (77, "skip('no disk')", "skipped: no disk\n"),
     (0, "below(1.0, 1.0, 'difference')\nabove(2.0, 1.0, 'cosine')\nfinish()", "ok    difference: 1, at most 1\nok    cosine: 2, at least 1\n2 checks, 0 failed\n"),
     (1, "below(float('nan'), 1.0, 'difference')\nabove(float('nan'), 1.0, 'cosine')\nfinish()", "2 checks, 2 failed\n"),
@@ -50,10 +52,11 @@ for path in ("tools/install-deps", "programs/cmake"):
     with open(f"{tree}/{path}", "w") as f:
         f.write("#!/bin/sh\n")
     os.chmod(f"{tree}/{path}", 0o755)
-for path in ("build-check", "build-debug"):
+for path, program in (("build-check", "true"), ("build-debug", "false")):  # the last test fails under the sanitizers alone
     with open(f"{tree}/{path}/CTestTestfile.cmake", "w") as f:
-        f.write('add_test(test_good "/bin/true")\nset_tests_properties(test_good PROPERTIES LABELS unit)\nadd_test(test_bad "/bin/false")\n')
-for code, arguments in ((0, ("-R", "test_good")), (8, ("-R", "test_bad")), (2, ("-R", "test_neither"))):
+        f.write(f'add_test(test_good "/bin/true")\nadd_test(test_bad "/bin/false")\nadd_test(test_unsound "/bin/{program}")\n'
+                "set_tests_properties(test_good test_unsound PROPERTIES LABELS unit)\n")
+for code, arguments in ((0, ("-R", "test_good")), (8, ("-R", "test_bad")), (8, ("-R", "test_unsound")), (2, ("-R", "test_neither"))):
     done = launch(None, f"{tree}/tools/check", *arguments, stderr=subprocess.STDOUT, PATH=f"{tree}/programs:{os.environ['PATH']}")
     check(done.returncode == code, f"tools/check {' '.join(arguments)}: exit code {done.returncode}, expected {code}")
     check(("no test matches: -R test_neither" in done.stdout) == (code == 2), f"it says whether a test matches: {done.stdout[-200:]!r}")

@@ -39,7 +39,7 @@ PLANTED = [
     ({"include/syzygy/other.h": ""}, "include/syzygy/other.h: there is no room other"),
     ({"src/low/CMakeLists.txt": "# syz_add_room(low SOURCES low.c HEADERS far.h wide)\n"},
      "src/low/CMakeLists.txt does not add the room low, which SYZ_ROOMS names"),
-    ({"CMakeLists.txt": "# set(SYZ_ROOMS low middle program)\n"}, None),
+    ({"CMakeLists.txt": "# set(SYZ_ROOMS low middle program)\n"}, "no rooms found in "),
 ]
 
 def run(folder):
@@ -59,7 +59,7 @@ def run_on(tree):
 check(run_on(TREE) == (0, "6 files keep to the order of rooms\n"), "a tree that keeps to the order is accepted")
 for change, message in PLANTED:
     code, said = run_on({**TREE, **change})
-    check(code == 1 and (message is None or said == message + "\n"), f"planted in {', '.join(change)}: {said.strip()}")
+    check(code == 1 and (said == message + "\n" or (message.endswith(" ") and f"\n{message}" in said)), f"planted in {', '.join(change)}: {said.strip()}")
 code, said = run(ROOT)
 check(code == 0, said.strip())
 finish()

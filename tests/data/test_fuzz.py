@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import driver
+from harness import check, driver, finish
 
 rng = np.random.default_rng(0)
 with tempfile.TemporaryDirectory(prefix="syzygy-fuzz-") as here:
@@ -29,4 +29,6 @@ with tempfile.TemporaryDirectory(prefix="syzygy-fuzz-") as here:
             f.create_dataset("name", data=["x", "yy", "z"], dtype=h5py.string_dtype())
             f.attrs["note"] = "hello"
         paths.append(path)
-    sys.exit(subprocess.run([driver("test_fuzz"), *paths], timeout=3000).returncode)
+    code = subprocess.run([driver("test_fuzz"), *paths], timeout=3000).returncode
+    check(code == 0, f"test_fuzz: exit code {code}")
+finish()

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import check, finish
+from harness import check, finish, skip
 
 
 def quantised(x, scale, zero, low, high):
@@ -27,8 +27,7 @@ with tempfile.TemporaryDirectory() as folder:
             a.tofile(f"{folder}/{name}")
         code = subprocess.run([sys.argv[1], str(out), str(n), str(rows), folder]).returncode
         if code == 77:
-            print("SKIPPED: no AVX512_VNNI")
-            sys.exit(0)
+            skip("no AVX512_VNNI")
         if code != 0:
             sys.exit(f"int8_driver: exit code {code}")
         y = torch.from_numpy(np.fromfile(f"{folder}/y", np.float32).reshape(rows, out)).double()

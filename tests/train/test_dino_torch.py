@@ -4,7 +4,6 @@ crops that the program draws (dino_driver): every loss term, gradient norms, lea
 
     test_dino_torch.py CASE RANKS...        `shared`, `separate` or `plain`, see CASES
 """
-import importlib.machinery
 import math
 import sys
 

@@ -172,10 +172,10 @@ def full_disk(work):
         with open(f"{disk}/ballast", "wb") as f:
             f.write(b"x" * (free - 300000))
         kept = sorted(os.listdir(f"{disk}/run/checkpoints"))
-        for driver in ("mpio", "direct"):
-            full = ["align", f"{work}/input.yaml"] + arguments(disk, "run", train__steps=20, io__driver=driver, **keys)[2:]
+        for way in ("mpio", "direct"):
+            full = ["align", f"{work}/input.yaml"] + arguments(disk, "run", train__steps=20, io__driver=way, **keys)[2:]
             code, text = timed(full)
-            check(code == 4 and ("space" in text or "written" in text or "write" in text), f"a full disk ends with {code}, by {driver}")
+            check(code == 4 and ("space" in text or "written" in text or "write" in text), f"a full disk ends with {code}, by {way}")
             if code != 4:
                 print(text)
             check(clean(f"{disk}/run") == [], f"nothing half-written: {clean(f'{disk}/run')}")
