@@ -4,6 +4,8 @@
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
+#include "syzygy/files.h"
+#include "syzygy/numbers.h"
 
 enum { SIZE = SYZ_IMAGE_SIZE, PLANE = SIZE * SIZE, PIXELS = SYZ_SPECTRUM_PIXELS };
 

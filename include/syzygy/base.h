@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * base: what every room stands on. Errors, log, clock, counter-based random numbers, aligned memory, checksums, input
- * files.
+ * base: what every room stands on. Errors, log, clock, signs of life, aligned memory, checksums, processor.
  *
  * Nothing here knows of MPI: comm tells the log its rank and installs the abort hook. Nothing here is collective.
  */
@@ -104,8 +103,9 @@ typedef enum syz_log_level { SYZ_LOG_INFO, SYZ_LOG_WARN, SYZ_LOG_ERROR } syz_log
 /** Who speaks: only rank 0 prints info and warnings; errors print on whichever rank calls. Default rank 0 of 1. */
 void syz_log_rank(int rank, int size);
 int syz_log_get_rank(void);
-/** Also append everything to this file (rank 0); NULL closes it. Not finding it writable is SYZ_ERR_WRITE. */
-syz_status syz_log_file(const char *path);
+/** Rank 0: also append everything, from the first line on, to this open file, which is the log's to close; -1: to none
+ * any more. SYZ_ERR_WRITE. */
+syz_status syz_log_to(int fd);
 void syz_log(syz_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 #define syz_info(...) syz_log(SYZ_LOG_INFO, __VA_ARGS__)
 #define syz_warn(...) syz_log(SYZ_LOG_WARN, __VA_ARGS__)
@@ -174,72 +174,6 @@ typedef struct syz_pulse_state {
 } syz_pulse_state;
 syz_pulse_state syz_pulse_read(void);
 
-/* ---------------------------------------------------------------- random */
-
-/**
- * Counter-based random numbers: Philox4x32-10 (Salmon et al. 2011, doi:10.1145/2063384.2063405).
- *
- * Every number is a pure function of (seed, purpose, step, sample, draw); nothing has a history, so results do not
- * depend on ranks, threads or restarts. `step` is an epoch or a step, `sample` a global index or object number.
- */
-#define SYZ_RANDOM_PURPOSES(X)                                                                                         \
-  X(SYZ_RANDOM_TEST, 1)                                                                                                \
-  X(SYZ_RANDOM_SHUFFLE, 2)                                                                                             \
-  X(SYZ_RANDOM_INIT, 3)                                                                                                \
-  X(SYZ_RANDOM_DROPOUT, 4)                                                                                             \
-  X(SYZ_RANDOM_FLIP, 5)                                                                                                \
-  X(SYZ_RANDOM_IMAGE_NOISE, 6)                                                                                         \
-  X(SYZ_RANDOM_SPECTRUM_NOISE, 7)                                                                                      \
-  X(SYZ_RANDOM_SPECTRUM_MASK, 8)                                                                                       \
-  X(SYZ_RANDOM_SIM_PHYSICS, 9)                                                                                         \
-  X(SYZ_RANDOM_SIM_MORPHOLOGY, 10)                                                                                     \
-  X(SYZ_RANDOM_SIM_IMAGE_NOISE, 11)                                                                                    \
-  X(SYZ_RANDOM_SIM_SPECTRUM_NOISE, 12)                                                                                 \
-  X(SYZ_RANDOM_SIM_SKY, 13)                                                                                            \
-  X(SYZ_RANDOM_SIM_ARTEFACT, 14)                                                                                       \
-  X(SYZ_RANDOM_SIM_NEIGHBOUR, 15)                                                                                      \
-  X(SYZ_RANDOM_BENCH, 16)                                                                                              \
-  X(SYZ_RANDOM_CROP, 17)                                                                                               \
-  X(SYZ_RANDOM_CROP_NOISE, 18)                                                                                         \
-  X(SYZ_RANDOM_BLOCK_MASK, 19)                                                                                         \
-  X(SYZ_RANDOM_MASK_ORDER, 20)                                                                                         \
-  X(SYZ_RANDOM_RUN_MASK, 21)                                                                                           \
-  X(SYZ_RANDOM_DROP_PATH, 22)                                                                                          \
-  X(SYZ_RANDOM_PROBE, 23)
-
-typedef enum syz_random_purpose {
-#define SYZ_RANDOM_ENUM(name, value) name = value,
-  SYZ_RANDOM_PURPOSES(SYZ_RANDOM_ENUM)
-#undef SYZ_RANDOM_ENUM
-} syz_random_purpose;
-
-typedef struct syz_random {
-  uint64_t seed;
-  uint64_t sample;
-  uint32_t purpose;
-  uint32_t step; /**< steps and epochs below 2^32 */
-} syz_random;
-
-/** The stream of (seed, purpose, step, sample). A stream is a value: copying it shares nothing. */
-syz_random syz_random_make(uint64_t seed, syz_random_purpose purpose, uint64_t step, uint64_t sample);
-/** Four independent 32-bit words, block `block` of the stream: draws 4 block .. 4 block + 3. */
-void syz_random_block(const syz_random *r, uint32_t block, uint32_t word[4]);
-uint32_t syz_random_u32(const syz_random *r, uint32_t draw);
-/** Uniform in [0, 1), 53 bits, from block `draw`. */
-double syz_random_uniform(const syz_random *r, uint32_t draw);
-/** Standard normal (Box-Muller), from block `draw`. */
-double syz_random_normal(const syz_random *r, uint32_t draw);
-/** Uniform integer in [0, n), n >= 1, unbiased to 2^-64 n. */
-uint64_t syz_random_below(const syz_random *r, uint32_t draw, uint64_t n);
-/** Standard normals 0 .. n-1 of the stream as float32: fast path for pixels; two normals from each 64 bits. */
-void syz_random_fill_normal(const syz_random *r, float *x, size_t n);
-/** x[i] += sigma times normal i of the stream; the normals are those of syz_random_fill_normal within 2e-6, more than
- * four times as fast. */
-void syz_random_add_normal(const syz_random *r, float sigma, float *x, size_t n);
-/** Where position `i` of a shuffled 0..n-1 comes from: a keyed bijection (Feistel network with cycle walking), O(1), no
- * table. */
-uint64_t syz_random_permute(const syz_random *r, uint64_t n, uint64_t i);
-
 /* ---------------------------------------------------------------- memory */
 
 /**
@@ -294,62 +228,6 @@ typedef struct syz_arena {
 /** `count` items of `size` bytes at the next 64-byte boundary; NULL while only measuring (base is NULL). */
 void *syz_arena_take(syz_arena *a, size_t count, size_t size);
 
-/* ---------------------------------------------------------------- bfloat16 */
-
-/** Storage only; a struct so that nobody adds two of them by accident. */
-typedef struct syz_bf16 {
-  uint16_t bits;
-} syz_bf16;
-static inline float syz_bf16_to_f32(syz_bf16 x)
-{
-  union {
-    uint32_t u;
-    float f;
-  } v = {(uint32_t)x.bits << 16};
-  return v.f;
-}
-/** Round to nearest even; a NaN stays a (quiet) NaN. */
-static inline syz_bf16 syz_bf16_from_f32(float x)
-{
-  union {
-    float f;
-    uint32_t u;
-  } v = {x};
-  uint32_t rounded = v.u + 0x7fffu + ((v.u >> 16) & 1u);
-  uint32_t is_nan = (v.u & 0x7fffffffu) > 0x7f800000u;
-  return (syz_bf16){(uint16_t)(is_nan ? (v.u >> 16) | 0x40u : rounded >> 16)};
-}
-
-/* -------------------------------------------------------------- logarithm */
-
-/** log(w) for normal w > 0, relative error below 1e-7; inline and without branches, so that loops over pixels
- * vectorise. Source: Cephes single/logf.c (S. Moshier). */
-static inline float syz_log_f32(float w)
-{
-  union {
-    float f;
-    uint32_t u;
-  } v = {w};
-  uint32_t shifted = v.u - 0x3f3504f3u; /* bits of sqrt(1/2) */
-  int32_t e = (int32_t)shifted >> 23;
-  v.u = (shifted & 0x007fffffu) + 0x3f3504f3u;
-  float x = v.f - 1.0f, z = x * x;
-  float y = 7.0376836292e-2f;
-  y = y * x - 1.1514610310e-1f;
-  y = y * x + 1.1676998740e-1f;
-  y = y * x - 1.2420140846e-1f;
-  y = y * x + 1.4249322787e-1f;
-  y = y * x - 1.6668057665e-1f;
-  y = y * x + 2.0000714765e-1f;
-  y = y * x - 2.4999993993e-1f;
-  y = y * x + 3.3333331174e-1f;
-  y = y * x * z;
-  float fe = (float)e;
-  y += -2.12194440e-4f * fe;
-  y += -0.5f * z;
-  return x + y + 0.693359375f * fe;
-}
-
 /* -------------------------------------------------------------- checksums */
 
 /** XXH3 (64 bits) of bytes; `seed` chains or labels. */
@@ -360,83 +238,11 @@ uint64_t syz_checksum(const void *bytes, size_t n, uint64_t seed);
  */
 uint64_t syz_checksum_rows(const void *rows, int64_t n, size_t row_bytes, int64_t first_row);
 /**
- * Digest of a file's content: the sum modulo 2^64 of XXH3(block, seed = block number + 1) over blocks of 1 MiB, of the
- * share `part` of `parts` (all: 0 of 1). The sums of all parts add up to the same value for any number of parts. Reads
- * at the speed of the disk. SYZ_ERR_DATA.
- */
-syz_status syz_file_sum(const char *path, int part, int parts, int64_t *bytes, uint64_t *sum);
-/**
  * Sum modulo 2^64 of the bits of x [n] as 64-bit words of two elements, half a word at the end of an odd number. Any
  * change within one word changes it, so no flipped bit is missed; sums of stretches that begin at even places add up to
  * that of the whole. As fast as memory, unlike XXH3.
  */
 uint64_t syz_sum_of_bits(const float *x, int64_t n);
-
-/* ------------------------------------------------------------ input files */
-
-typedef enum syz_key_type {
-  SYZ_KEY_INT,
-  SYZ_KEY_REAL,
-  SYZ_KEY_BOOL,
-  SYZ_KEY_TEXT,
-  SYZ_KEY_CHOICE,
-  SYZ_KEY_LIST
-} syz_key_type;
-
-/** One key of the input file: the table of these is the only list of keys in the program. */
-typedef struct syz_key {
-  const char *path;    /**< "train.lr" */
-  syz_key_type type;   /**< SYZ_KEY_LIST: a list of texts; a single text is a list of one */
-  const char *preset;  /**< default, as it would stand in the file; lists: comma-separated, "" = empty */
-  const char *unit;    /**< "" when it has none */
-  double min, max;     /**< inclusive range of numbers; ignored for the other types */
-  const char *choices; /**< SYZ_KEY_CHOICE: "a|b|c"; otherwise NULL */
-  uint32_t commands;   /**< bit mask of the commands that use it (bits are the application's) */
-  const char *help;    /**< one sentence */
-} syz_key;
-
-/** A parsed input: every key of its tables has a value. */
-typedef struct syz_input syz_input;
-
-/** All keys at their defaults. `table`: array of `n` key arrays, each ended by an entry with path NULL; borrowed for
- * ever. */
-syz_status syz_input_create(const syz_key *const *table, int n, syz_input **out);
-void syz_input_destroy(syz_input **in);
-/** Read YAML text. `name` (the file) goes into messages with line numbers. SYZ_ERR_INPUT on unknown, repeated or
- * ill-typed keys. */
-syz_status syz_input_parse(syz_input *in, const char *name, const char *text, size_t n);
-/** One "path=value" of the command line; may replace a value of the file, but not be given twice. Lists: a,b or [a, b],
- * items with commas in quotation marks. */
-syz_status syz_input_override(syz_input *in, const char *assignment);
-int64_t syz_input_int(const syz_input *in, const char *path);
-double syz_input_real(const syz_input *in, const char *path);
-bool syz_input_bool(const syz_input *in, const char *path);
-/** TEXT and CHOICE; borrowed until the input is destroyed. */
-const char *syz_input_text(const syz_input *in, const char *path);
-/** Number of items of a LIST, and the items; borrowed. */
-int syz_input_list_size(const syz_input *in, const char *path);
-const char *syz_input_list_item(const syz_input *in, const char *path, int i);
-/** A list of texts, borrowed from whoever made it. */
-typedef struct syz_texts {
-  int n;
-  const char *const *item;
-} syz_texts;
-/** All items of a LIST; borrowed until the input changes. */
-syz_texts syz_input_list(const syz_input *in, const char *path);
-/** The texts one a line (syz_free); NULL without memory. */
-char *syz_texts_lines(syz_texts t);
-/** Insertions, deletions and changes of letters (case ignored) that turn one name into the other: for "the nearest
- * known one is". */
-int syz_edit_distance(const char *a, const char *b);
-/** Whether the file or the command line gave it. */
-bool syz_input_is_given(const syz_input *in, const char *path);
-/** Set from the program, e.g. from a model file's own configuration; checked like a file's value. */
-syz_status syz_input_assign(syz_input *in, const char *path, const char *value);
-/** The resolved input as YAML, every key of the sections that any command of the mask uses (0 = all); `section` NULL or
- * one top-level section ("model"). Owned by the caller: syz_free. NULL without memory. */
-char *syz_input_yaml(const syz_input *in, uint32_t commands, const char *section);
-/** The keys that the commands of the mask use, one line each with type, default, unit, range and help; for --help. */
-void syz_input_help(const syz_input *in, uint32_t commands, void (*print)(const char *line));
 
 /* --------------------------------------------------------------- version */
 
@@ -467,74 +273,15 @@ const char *syz_isa_name(syz_isa isa);
 /** The name of syz_processor_isa(). */
 const char *syz_instruction_set(void);
 
-/* -------------------------------------------------- children that decode */
+/* ------------------------------------------------------------------ texts */
 
-/** What a child that decodes bytes from outside may still do. */
-typedef struct syz_confinement {
-  size_t memory; /**< bytes of address space beyond what it has; 0: as the user's own limit says */
-  int cpu_s;     /**< seconds of processor time, then SIGXCPU; 0: no limit */
-  bool may_open; /**< other files, for reading */
-} syz_confinement;
-/**
- * For a forked child, first: give up every descriptor but `keep` [n] (0, 1, 2 become /dev/null), writable memory shared
- * with other processes, MPI's signal handlers and the signals meant for the run (they are ignored: the run ends its
- * children). Cannot fail.
- */
-void syz_child_separate(const int *keep, int n);
-/** What ps shows of that child; also in place of the command line that it has from its parent. */
-void syz_child_name(const char *name);
-/** For that child, before it touches a byte of the file: limits that can't be lifted again, and a filter of system
- * calls where the platform has seccomp. Returns true when the user's own limit of memory (ulimit -v) is the tighter
- * one. */
-bool syz_child_confine(const syz_confinement *c);
-/** For a confined child: at most `bytes` of address space more than it has now, until the next call; 0: what
- * syz_child_confine said. Returns true when `bytes` is the tighter bound. In a process that is not confined it does
- * nothing and returns false. */
-bool syz_child_limit(size_t bytes);
-
-/* ----------------------------------------------------------------- files */
-
-/** Create a folder and its parents; existing is fine. SYZ_ERR_WRITE names the path and errno's reason. */
-syz_status syz_make_folder(const char *path);
-/**
- * Open a file for reading: a regular one, or SYZ_ERR_DATA with its name and what it is instead. A FIFO or a device
- * would keep the caller waiting for ever; opening is told not to wait, and the type is asked of what has been opened.
- * *fd is the caller's to close, -1 on error; *bytes: its size now.
- */
-syz_status syz_file_open_input(const char *path, int *fd, int64_t *bytes);
-/** Whole small file into memory, NUL-terminated (syz_free); at most `limit` bytes. SYZ_ERR_DATA otherwise. */
-syz_status syz_file_read(const char *path, size_t limit, char **text, size_t *n);
-/** Write a small text file atomically: name.tmp, fsync, rename. */
-syz_status syz_file_write(const char *path, const char *text, size_t n);
-/** fsync a file, rename it to its final name, fsync the folder. A link under either name is refused. */
-syz_status syz_file_publish(const char *temporary, const char *final);
-
-/*
- * Symbolic links: the folders that the user names (output.dir, train.token_cache_dir) may be links. What syzygy itself
- * creates or replaces below them is never reached through one, and what it removes is the name, never what a link
- * points to: a link in place of a file to be written, or of a folder to be written into or removed, is SYZ_ERR_WRITE
- * with its path. Reading follows links. See src/base/place.c.
- */
-
-/** SYZ_ERR_WRITE when the name is a symbolic link; a name that is not there is fine. */
-syz_status syz_refuse_link(const char *path);
-/** open(2) of a file to be written, never through a link; a new file gets mode 0666. SYZ_ERR_WRITE also for what is no
- * regular file. */
-syz_status syz_file_open(const char *path, int flags, int *fd);
-/** Create the folder `base` as syz_make_folder does, and the folders `below` it, of which none may be a link. */
-syz_status syz_make_own_folder(const char *base, const char *below);
-/** Remove a folder of files, the file `first` before the others; a missing one is fine. Neither the folder nor anything
- * in it is followed. */
-syz_status syz_remove_folder(const char *path, const char *first);
-
-/**
- * Folders and files met on a walk through folders, by device and number: what a symbolic link leads to again is not
- * new, so that nothing counts twice and a loop of links ends. Begin with {0}; not shared between threads.
- */
-typedef struct syz_met {
-  struct syz_met_entry *entry; /**< open addressing */
-  size_t n, room;
-} syz_met;
-/** *is_new: it was not met before, and is from now on. SYZ_ERR_DATA when `path` cannot be looked at, SYZ_ERR_MEMORY. */
-syz_status syz_met_add(syz_met *m, const char *path, bool *is_new);
-void syz_met_free(syz_met *m);
+/** A list of texts, borrowed from whoever made it. */
+typedef struct syz_texts {
+  int n;
+  const char *const *item;
+} syz_texts;
+/** The texts one a line (syz_free); NULL without memory. */
+char *syz_texts_lines(syz_texts t);
+/** Insertions, deletions and changes of letters (case ignored) that turn one name into the other: for "the nearest
+ * known one is". */
+int syz_edit_distance(const char *a, const char *b);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "syzygy/data.h"
+#include "syzygy/h5.h"
 #include "syzygy/model.h"
 
 /** What is measured. Texts and lists are borrowed. */

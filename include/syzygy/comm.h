@@ -31,7 +31,7 @@ void syz_comm_destroy(syz_comm **c);
 /** Seconds that the calling thread has spent inside MPI calls of this room, and in syz_pause: transfer, and waiting for
  * others. Grows; valid as long as the thread. */
 const double *syz_comm_seconds(void);
-/** For data/h5_mpio.c and analysis/scalapack.c only: the address of the MPI_Comm inside. */
+/** For h5/mpio.c and analysis/scalapack.c only: the address of the MPI_Comm inside. */
 void *syz_comm_raw(syz_comm *c);
 
 /** Share of rank `rank` of n items in contiguous blocks: [*first, *first + *count), the first n % size ranks hold one

@@ -10,6 +10,8 @@
 
 #include "syzygy/base.h"
 #include "syzygy/comm.h"
+#include "syzygy/h5.h"
+#include "syzygy/input.h"
 #include "syzygy/nn.h"
 
 enum { SYZ_TOWER_PIXELS = 7781 /**< pixels of a spectrum: the common grid, S of sky.h */ };

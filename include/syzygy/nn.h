@@ -14,6 +14,7 @@
 
 #include "syzygy/base.h"
 #include "syzygy/comm.h"
+#include "syzygy/numbers.h"
 
 /* -------------------------------------------------------- compute context */
 

@@ -9,6 +9,7 @@
 
 #include "syzygy/base.h"
 #include "syzygy/comm.h"
+#include "syzygy/input.h"
 
 /** The commands, in the order of --help: X(name, summary). An underscore is shown and read as a hyphen: pretrain_image
  * is `pretrain-image`. */

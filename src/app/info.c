@@ -18,6 +18,7 @@
 
 #include "app.h"
 #include "syzygy/data.h"
+#include "syzygy/files.h"
 #include "syzygy/fits.h"
 #include "syzygy/model.h"
 #include "syzygy/sky.h"

@@ -4,6 +4,7 @@
 
 #include "app.h"
 #include "syzygy/data.h"
+#include "syzygy/h5.h"
 
 /** All keys of all commands, at the defaults that they have in `command`. Not collective. */
 syz_status syz_app_make_input(syz_command_id command, syz_input **out);

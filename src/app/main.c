@@ -10,6 +10,7 @@
 
 #include "compute.h"
 #include "keys.h"
+#include "syzygy/files.h"
 
 typedef struct command {
   const char *name, *summary;
@@ -274,7 +275,7 @@ int main(int argc, char **argv)
   app.timing.within_s = syz_comm_seconds();
   st = syz_agree(app.world, run(argc, argv, &app));
   st = finish(&app, st);
-  syz_log_file(NULL);
+  (void)syz_log_to(-1);
   syz_free(&app.arguments);
   syz_free(&app.input_yaml);
   syz_free(&app.input_before);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "app.h"
+#include "syzygy/files.h"
 
 enum { INPUT_LIMIT = 64 << 20, HOLDER = 160 };
 
@@ -46,7 +47,7 @@ static syz_status take_folder(syz_app *app)
   SYZ_TRY(syz_make_folder(folder));
   SYZ_REQUIRE(snprintf(path, sizeof path, "%s/.lock", folder) < (int)sizeof path, SYZ_ERR_WRITE,
               "output.dir: name too long");
-  int fd;
+  int fd, log;
   SYZ_TRY(syz_file_open(path, O_RDWR | O_CREAT, &fd));
   if (fcntl(fd, F_SETLK, &lock) != 0) {
     int reason = errno;
@@ -71,7 +72,8 @@ static syz_status take_folder(syz_app *app)
   SYZ_TRY(syz_file_write(path, yaml, strlen(yaml)));
   SYZ_REQUIRE(snprintf(path, sizeof path, "%s/log.txt", folder) < (int)sizeof path, SYZ_ERR_WRITE,
               "output.dir: name too long");
-  SYZ_TRY(syz_log_file(path));
+  SYZ_TRY(syz_file_open(path, O_WRONLY | O_CREAT | O_APPEND, &log));
+  SYZ_TRY(syz_log_to(log));
 cleanup:
   return st;
 }

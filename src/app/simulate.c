@@ -15,6 +15,7 @@
 #include "simulate_emulator.h"
 #include "simulate_there.h"
 #include "syzygy/data.h"
+#include "syzygy/files.h"
 #include "syzygy/simulator.h"
 
 #define KEY(name, type, preset, unit, low, high, choices, help)                                                        \

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "syzygy/data.h"
+#include "syzygy/h5.h"
 
 enum { WIDTH_MAX = 4096, WAVES_MAX = 100000 };
 

@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include "syzygy/data.h"
+#include "syzygy/files.h"
+#include "syzygy/h5.h"
 
 enum { NOTE_LIMIT = 1 << 20, LINE = 600 };
 

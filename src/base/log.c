@@ -2,7 +2,6 @@
 /** The log: rank 0 alone talks, to stdout and to log.txt; errors go to stderr from any rank. Progress lines with rate
  * and time left. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,21 +25,18 @@ void syz_log_rank(int rank, int size)
 
 int syz_log_get_rank(void) { return log_rank; }
 
-syz_status syz_log_file(const char *path)
+syz_status syz_log_to(int fd)
 {
   syz_status st = SYZ_OK;
   if (log_stream) fclose(log_stream);
   log_stream = NULL;
-  if (path && log_rank == 0) {
-    int fd;
-    SYZ_TRY(syz_file_open(path, O_WRONLY | O_CREAT | O_APPEND, &fd));
-    log_stream = fdopen(fd, "a");
-    if (!log_stream) close(fd);
-    SYZ_REQUIRE(log_stream, SYZ_ERR_WRITE, "%s: cannot open the log: %s", path, strerror(errno));
-    setvbuf(log_stream, NULL, _IOLBF, BUFSIZ);
-    fwrite(early, 1, early_size, log_stream);
-    early_size = 0;
-  }
+  if (fd < 0) return st;
+  log_stream = fdopen(fd, "a");
+  if (!log_stream) close(fd);
+  SYZ_REQUIRE(log_stream, SYZ_ERR_WRITE, "cannot open the log: %s", strerror(errno));
+  setvbuf(log_stream, NULL, _IOLBF, BUFSIZ);
+  fwrite(early, 1, early_size, log_stream);
+  early_size = 0;
 cleanup:
   return st;
 }

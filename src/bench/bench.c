@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "bench.h"
+#include "syzygy/files.h"
 
 static int compare(const void *a, const void *b)
 {

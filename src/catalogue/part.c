@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "syzygy/files.h"
 
 struct syz_embed_part {
   syz_comm *comm;

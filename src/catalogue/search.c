@@ -13,6 +13,7 @@
 #include "set.h"
 #include "syzygy/analysis.h"
 #include "syzygy/catalogue.h"
+#include "syzygy/files.h"
 
 enum { TEST_EVERY = 5, LABELLED_LEAST = 10 };
 

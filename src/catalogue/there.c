@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "syzygy/files.h"
 #include "syzygy/fits.h"
 
 static const char made_again[] = "it is made again";

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "syzygy/files.h"
 #include "syzygy/fits.h"
 
 enum { PIECE_ROWS = 2048, COLUMNS_MAX = 5 };

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "syzygy/comm.h"
+#include "syzygy/files.h"
 
 enum { NAME = 48 };
 

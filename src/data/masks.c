@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "syzygy/data.h"
+#include "syzygy/numbers.h"
 
 enum { PATCHES_MIN = 4, ATTEMPTS = 10 };
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "syzygy/files.h"
 
 enum { DEPTH = 16, FILES_MAX = 10000000 };
 

@@ -4,6 +4,7 @@
  * n objects. Each epoch is a permutation of its own (keyed bijection, no table), so nothing has to be stored or sent.
  */
 #include "syzygy/data.h"
+#include "syzygy/numbers.h"
 
 int64_t syz_sampler_index(const syz_sampler *s, int64_t step, int64_t place)
 {

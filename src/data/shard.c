@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "syzygy/data.h"
+#include "syzygy/h5.h"
 
 enum { IMAGE = SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE, SEGMENT = SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE, BLOCK = 512 };
 

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "h5_layout.h"
+#include "syzygy/h5.h"
 #include "paths.h"
 
 enum { PIECE = 65536, LOOK_ROWS = 16 };

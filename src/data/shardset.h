@@ -2,7 +2,7 @@
 /** Inside of room data: what an open data set consists of. */
 #pragma once
 
-#include "h5_direct.h"
+#include "syzygy/h5.h"
 #include "syzygy/data.h"
 
 enum {
@@ -61,9 +61,9 @@ typedef struct set_reader {
     int64_t used;
   } slot[SET_OPEN];
   int64_t clock;
-  float *scratch;  /* one image in AstroCLIP's axis order */
-  h5_direct *lane; /* for many rows in a row; main thread only */
-  int lane_file;   /* its file, or one that has none; -1 at first */
+  float *scratch;   /* one image in AstroCLIP's axis order */
+  syz_direct *lane; /* for many rows in a row; main thread only */
+  int lane_file;    /* its file, or one that has none; -1 at first */
 } set_reader;
 
 struct syz_shardset {

@@ -6,6 +6,7 @@
  * every byte is summed, by all ranks together and at the speed of the disk; once for an open set.
  */
 #include "shardset.h"
+#include "syzygy/files.h"
 
 static syz_status sum_files(syz_shardset *s)
 {

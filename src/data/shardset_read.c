@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "h5_layout.h"
+#include "syzygy/h5.h"
 #include "shardset.h"
 
 /* ------------------------------------------------------------ pixel checks */
@@ -154,7 +154,7 @@ void syz_set_reader_end(set_reader *r)
   for (int i = 0; i < SET_OPEN; i++)
     if (r->slot[i].fd >= 0) close(r->slot[i].fd);
   syz_free(&r->scratch);
-  h5_direct_close(&r->lane);
+  syz_direct_close(&r->lane);
   syz_set_reader_begin(r);
 }
 
@@ -366,13 +366,14 @@ static syz_status read_span(const syz_shardset *s, set_reader *r, int file, int6
 {
   syz_status st = SYZ_OK;
   int fd = -1;
-  if (bytes >= H5_DIRECT_WORTH && h5_direct_is_wanted() && r->lane_file != file) {
-    h5_direct_close(&r->lane);
-    r->lane = h5_direct_open(s->file[file].path, false);
+  if (bytes >= SYZ_DIRECT_WORTH && syz_direct_is_wanted() && r->lane_file != file) {
+    syz_direct_close(&r->lane);
+    r->lane = syz_direct_open(s->file[file].path, false);
     r->lane_file = file;
   }
-  const bool is_lane = bytes >= H5_DIRECT_WORTH && r->lane && r->lane_file == file;
-  if (is_lane && !h5_direct_is_cached(r->lane, at + (int64_t)bytes / 2)) return h5_direct_read(r->lane, at, bytes, to);
+  const bool is_lane = bytes >= SYZ_DIRECT_WORTH && r->lane && r->lane_file == file;
+  if (is_lane && !syz_direct_is_cached(r->lane, at + (int64_t)bytes / 2))
+    return syz_direct_read(r->lane, at, bytes, to);
   SYZ_TRY(descriptor(s, r, file, &fd));
   SYZ_TRY(read_at(s, file, fd, at, bytes, to));
 cleanup:

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "h5_layout.h"
+#include "syzygy/h5.h"
 #include "shardset.h"
 
 static const int64_t image_shape[] = {SYZ_BANDS, SYZ_IMAGE_SIZE, SYZ_IMAGE_SIZE},

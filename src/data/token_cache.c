@@ -20,7 +20,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "h5_layout.h"
+#include "syzygy/files.h"
+#include "syzygy/h5.h"
 #include "syzygy/data.h"
 #include "token_ahead.h"
 
@@ -106,7 +107,7 @@ static syz_status prepare_file(syz_token_cache *t, uint64_t key)
   if (!is_ours) {
     close(t->fd);
     t->fd = -1;
-    SYZ_TRY(h5_flat_create(t->path)); /* stripes are fixed when a file is made */
+    SYZ_TRY(syz_flat_create(t->path)); /* stripes are fixed when a file is made */
     SYZ_TRY(syz_file_open(t->path, O_RDWR | O_CREAT, &t->fd));
     SYZ_REQUIRE(ftruncate(t->fd, 0) == 0 && ftruncate(t->fd, (off_t)bytes) == 0, SYZ_ERR_WRITE,
                 "%s: cannot set its size to %.1f GiB: %s", t->path, (double)bytes / 1073741824.0, strerror(errno));
@@ -118,7 +119,7 @@ static syz_status prepare_file(syz_token_cache *t, uint64_t key)
     SYZ_REQUIRE(needed <= free_bytes, SYZ_ERR_WRITE, "%s: the token cache needs %.1f GiB more, %.1f GiB are free",
                 t->path, needed / 1073741824.0, free_bytes / 1073741824.0);
   }
-  if (s.st_blocks * 512 < bytes) SYZ_TRY(h5_flat_reserve(t->fd, t->path, bytes)); /* else it has its place */
+  if (s.st_blocks * 512 < bytes) SYZ_TRY(syz_flat_reserve(t->fd, t->path, bytes)); /* else it has its place */
 cleanup:
   return st;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "dense.h"
+#include "syzygy/files.h"
 #include "syzygy/picture.h"
 
 /* ------------------------------------------------------------------ JSON */

@@ -21,6 +21,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "syzygy/files.h"
 
 enum { SLOTS = 4096 };
 

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "syzygy/files.h"
 
 struct syz_fits_table {
   int fd, n_columns;

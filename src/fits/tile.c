@@ -22,6 +22,7 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "syzygy/files.h"
 
 enum { WHOLE_PIXELS = 16 << 20, BLOCK_PIXELS = 4 << 20, TILES_KEPT = 128 << 20 };
 

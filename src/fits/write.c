@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "syzygy/files.h"
 
 struct syz_fits_out {
   char *path, *temporary;

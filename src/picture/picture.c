@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Pixels to PNG through libpng, and what is painted on a canvas. */
+#include "syzygy/files.h"
 #include "syzygy/picture.h"
 
 #include <math.h>

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "report.h"
+#include "syzygy/files.h"
 
 enum { FILE_LIMIT = 1 << 30 };
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "report.h"
+#include "syzygy/files.h"
 
 enum { SHOWN = 12, PICTURE_LIMIT = 8 << 20, JSON_LIMIT = 16 << 20 };
 

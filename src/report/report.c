@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include "syzygy/files.h"
 
 static void tile(syz_page *p, const char *value, const char *what)
 {

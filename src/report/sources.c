@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "report.h"
+#include "syzygy/files.h"
 
 enum { SIBLINGS_MAX = 1000, JSON_LIMIT = 16 << 20 };
 

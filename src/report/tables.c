@@ -8,6 +8,7 @@
 
 #include "report.h"
 #include "syzygy/analysis.h"
+#include "syzygy/files.h"
 
 enum { JSON_LIMIT = 16 << 20, TEXT_LIMIT = 4 << 20 };
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "stellar.h"
+#include "syzygy/numbers.h"
 #include "syzygy/simulator.h"
 
 #define SYZ_PI 3.14159265358979323846

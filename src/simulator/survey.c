@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "simulator.h"
+#include "syzygy/files.h"
 
 enum { STAMP_PIXELS = SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE, DIAGONALS = 11, NIGHT = 20260101 };
 

@@ -6,6 +6,7 @@
  * asinh(t) = log1p(u), u = t + t^2 / (1 + sqrt(1 + t^2)), t >= 0. With w = fl(1 + u), log1p(u) = log(w) + (u - (w - 1))
  * / w to first order in the rounding of w; log(w) = e log 2 + log(m), m in [sqrt(1/2), sqrt(2)), by syz_log_f32.
  */
+#include "syzygy/numbers.h"
 #include "syzygy/sky.h"
 
 #include <math.h>

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "ingest.h"
+#include "syzygy/files.h"
 
 static void use(int64_t *is_used, int file)
 {

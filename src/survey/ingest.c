@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include "syzygy/files.h"
 
 static syz_status join_list(const char *key, syz_texts list, char *text, size_t room)
 {

@@ -13,6 +13,7 @@
 
 #include "ingest.h"
 #include "syzygy/fits.h"
+#include "syzygy/numbers.h"
 
 enum { FILES = 12, CHUNK = 65536, COLUMNS = 5 };
 static const double OFFSET_DEG = 0.3 / 3600;

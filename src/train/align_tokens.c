@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "align.h"
+#include "syzygy/files.h"
 
 syz_status align_raw_create(align *a, int64_t n)
 {

@@ -21,6 +21,7 @@
 
 #include "manifest.h"
 #include "recover.h"
+#include "syzygy/files.h"
 
 static const int64_t row_shape[1] = {PART_ROW};
 
@@ -205,7 +206,7 @@ cleanup:
 static bool is_written(const part *p) { return p->is_trained && p->total > 0; }
 
 /* All datasets before the first row: the space of the whole file is asked for at once, and it is opened through MPI-IO
- * once (src/data/h5_mpio.c). */
+ * once (src/h5/mpio.c). */
 static syz_status declare_state(const checkpoint_store *store, const state *s, syz_h5 *file)
 {
   syz_status st = SYZ_OK;

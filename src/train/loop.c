@@ -15,6 +15,7 @@
 #include "gradients.h"
 #include "manifest.h"
 #include "syzygy/data.h"
+#include "syzygy/files.h"
 #include "trainer.h"
 
 enum { RETURNS = 3 /* to one checkpoint */ };

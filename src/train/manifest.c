@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "syzygy/files.h"
 
 enum { MANIFEST_LIMIT = 1 << 16 };
 

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "syzygy/files.h"
 
 static const char opening[] = "{\"step\": ";
 

@@ -4,6 +4,7 @@
 
 #include "check.h"
 #include "syzygy/analysis.h"
+#include "syzygy/files.h"
 
 enum { ROWS = 1900, WIDTH = 12, K = 17 };
 

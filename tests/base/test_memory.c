@@ -2,6 +2,7 @@
 /** Memory is aligned, zeroed and counted; arenas plan before they hand out; bfloat16 rounds right for every value there
  * is. */
 #include "check.h"
+#include "syzygy/numbers.h"
 
 int main(void)
 {

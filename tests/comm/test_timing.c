@@ -13,6 +13,7 @@
 
 #include "check.h"
 #include "syzygy/comm.h"
+#include "syzygy/files.h"
 
 enum { UNIT_MS = 40 };
 static int rank, size;

@@ -8,6 +8,7 @@
 #include "scratch.h"
 
 #include "syzygy/data.h"
+#include "syzygy/h5.h"
 
 #include <fcntl.h>
 #include <sys/statvfs.h>

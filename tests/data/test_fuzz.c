@@ -9,6 +9,8 @@
 #include "scratch.h"
 
 #include <sys/resource.h>
+#include "syzygy/h5.h"
+#include "syzygy/numbers.h"
 
 enum { S = SYZ_SPECTRUM_PIXELS, IMAGE = 3 * 152 * 152, LIMIT_S = 30 /* of wall time, on a loaded machine */ };
 

@@ -14,6 +14,7 @@
 #include "check.h"
 #include "fixture.h"
 #include "scratch.h"
+#include "syzygy/h5.h"
 
 static char folder[SCRATCH], path[SCRATCH + 20];
 

@@ -6,6 +6,7 @@
 #include "check.h"
 #include "fixture.h"
 #include "scratch.h"
+#include "syzygy/h5.h"
 
 enum { N = 23, PER_SHARD = 9, SEED = 5, IMAGE = 3 * 152 * 152, S = SYZ_SPECTRUM_PIXELS };
 

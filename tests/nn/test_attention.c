@@ -12,6 +12,7 @@
 
 #include "attention.h"
 #include "check.h"
+#include "syzygy/numbers.h"
 
 #ifdef __x86_64__
 /** src/nn/attention_amx.c on tiles in plain C. */

@@ -14,6 +14,7 @@
 #include "check.h"
 #include "kernel.h"
 #include "kernel_int8.h"
+#include "syzygy/numbers.h"
 
 extern const syz_kernel emulated_kernel_bf16, emulated_kernel_int8;
 

@@ -4,6 +4,7 @@
  * writes raw little-endian numbers to standard output (text where said). Errors go to standard error as the message,
  * with the status as exit code.
  */
+#include "syzygy/numbers.h"
 #include "syzygy/sky.h"
 
 #include <inttypes.h>

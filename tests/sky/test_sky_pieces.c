@@ -2,6 +2,7 @@
 /** Pieces of the sky room against plain versions: colour map, nearest on the sky against brute force, air to vacuum,
  * identifiers, misuse. */
 #include "check.h"
+#include "syzygy/numbers.h"
 #include "syzygy/sky.h"
 
 #include <stdlib.h>

@@ -8,6 +8,7 @@
 #include "dino.h"
 #include "fixture.h"
 #include "scratch.h"
+#include "syzygy/files.h"
 
 enum { STEPS = 5, BATCH = 5, DEPTH = 3 };
 

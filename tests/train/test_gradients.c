@@ -13,6 +13,8 @@
 #include "gradients.h"
 #include "optimiser.h"
 #include "scratch.h"
+#include "syzygy/files.h"
+#include "syzygy/numbers.h"
 
 static const syz_model_config small = {
     .image =

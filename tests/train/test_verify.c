@@ -8,6 +8,7 @@
 
 #include "check.h"
 #include "syzygy/comm.h"
+#include "syzygy/numbers.h"
 #include "verify.h"
 
 enum { VALUES = 200000 };

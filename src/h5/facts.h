@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Inside of room h5: what is known of a dataset of a file that is read. It travels between processes: no pointers.
+ */
+#pragma once
+
+#include <stdint.h>
+
+enum {
+  H5_DIMS = 8,
+  H5_TEXT_LIMIT = 64 << 20 /**< bytes of an attribute */,
+  H5_NAMES_LIMIT = 256 << 20 /**< of all names of a file */
+};
+
+typedef struct h5_facts {
+  int32_t ndim, bits; /* bits of an element */
+  char kind;          /* as syz_h5_class says */
+  int8_t own_type;    /* the syz_h5_type it is stored as, in this machine's own form; -1: none of them */
+  int64_t shape[H5_DIMS];
+  int64_t rows, row_elements;
+  int64_t offset; /* of the first byte in the file, where rows of own_type lie one behind the other; -1: elsewhere */
+} h5_facts;
