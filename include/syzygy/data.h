@@ -9,6 +9,7 @@
 #include "syzygy/comm.h"
 /* The common grids of stamps and spectra are part of this face: SYZ_IMAGE_SIZE, syz_wave_grid, ... */
 #include "syzygy/sky.h"
+#include "syzygy/spectra.h"
 
 /* ----------------------------------------------------------------- shards */
 

@@ -6,6 +6,7 @@
  */
 #include "syzygy/numbers.h"
 #include "syzygy/sky.h"
+#include "syzygy/spectra.h"
 
 #include <inttypes.h>
 #include <math.h>

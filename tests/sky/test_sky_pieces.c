@@ -4,6 +4,7 @@
 #include "check.h"
 #include "syzygy/numbers.h"
 #include "syzygy/sky.h"
+#include "syzygy/spectra.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "syzygy/sky.h"
+#include "syzygy/spectra.h"
 
 enum { DESI_ARMS = 4 };
 

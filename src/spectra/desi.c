@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * DESI coadd and per-exposure spectra files: HDUs by name, in any order (README.md "DESI spectra"). Exposures of one
- * target are summed arm by arm with inverse-variance weights, masked pixels left out, before the arms are joined, as
- * desispec.coaddition.coadd does (without its cosmic-ray rejection); exposures with a bad fibre are left out unless all
- * are bad.
+ * DESI coadd and per-exposure spectra files: HDUs by name, in any order (src/sky/README.md "DESI spectra"). Exposures
+ * of one target are summed arm by arm with inverse-variance weights, masked pixels left out, before the arms are
+ * joined, as desispec.coaddition.coadd does (without its cosmic-ray rejection); exposures with a bad fibre are left out
+ * unless all are bad.
  */
 #include "spectra.h"
 
