@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "fixture.h"
+#include "syzygy/files.h"
+#include "syzygy/numbers.h"
 
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
-#include "syzygy/files.h"
-#include "syzygy/numbers.h"
 
 enum { SIZE = SYZ_IMAGE_SIZE, PLANE = SIZE * SIZE, PIXELS = SYZ_SPECTRUM_PIXELS };
 

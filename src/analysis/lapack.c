@@ -7,7 +7,6 @@
 #include "lapack.h"
 
 #include <limits.h>
-#include <math.h>
 
 void dgemm_(const char *ta, const char *tb, const int *m, const int *n, const int *k, const double *alpha,
             const double *a, const int *lda, const double *b, const int *ldb, const double *beta, double *c,

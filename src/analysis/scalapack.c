@@ -9,7 +9,6 @@
 #include "scalapack.h"
 
 #include <limits.h>
-#include <math.h>
 #include <mpi.h>
 #include <string.h>
 

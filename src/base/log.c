@@ -7,23 +7,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "syzygy/base.h"
+#include "rank.h"
 
-static int log_rank, log_size = 1;
 static FILE *log_stream;
 static bool has_live_line;
 /* What was said before log.txt could be opened (the banner) goes there too. */
 static char early[16384];
 static size_t early_size;
-
-void syz_log_rank(int rank, int size)
-{
-  log_rank = rank;
-  log_size = size;
-  setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
-}
-
-int syz_log_get_rank(void) { return log_rank; }
 
 syz_status syz_log_to(int fd)
 {
@@ -44,7 +34,7 @@ cleanup:
 static void put(FILE *stream, syz_log_level level, const char *format, va_list ap)
 {
   char text[SYZ_ERROR_TEXT + 256];
-  int rank = log_rank, skip = 0;
+  int rank = syz_log_get_rank(), skip = 0;
   if (level != SYZ_LOG_ERROR) {
     if (level == SYZ_LOG_WARN) fputs("warning: ", stream);
     vfprintf(stream, format, ap);
@@ -54,16 +44,16 @@ static void put(FILE *stream, syz_log_level level, const char *format, va_list a
   vsnprintf(text, sizeof text, format, ap);
   /* An agreed error names the rank that had it; that rank then speaks, once. */
   if (sscanf(text, "rank %d: %n", &rank, &skip) != 1 || !skip) {
-    rank = log_rank;
+    rank = syz_log_get_rank();
     skip = 0;
   }
-  if (log_size > 1) fprintf(stream, "rank %d: ", rank);
+  if (log_size() > 1) fprintf(stream, "rank %d: ", rank);
   fprintf(stream, "error: %s\n", text + skip);
 }
 
 void syz_log(syz_log_level level, const char *format, ...)
 {
-  if (level != SYZ_LOG_ERROR && log_rank != 0) return;
+  if (level != SYZ_LOG_ERROR && syz_log_get_rank() != 0) return;
   va_list ap;
   if (has_live_line) fputc('\n', stdout);
   has_live_line = false;
@@ -150,7 +140,7 @@ void syz_progress_begin(syz_progress *p, const char *what, const char *unit, int
 void syz_progress_tell(syz_progress *p, int64_t done, const char *note)
 {
   syz_pulse();
-  if (log_rank != 0) return;
+  if (syz_log_get_rank() != 0) return;
   double now = syz_clock_s();
   if (now - p->t_last < (is_terminal() ? live_interval_s : log_interval_s)) return;
   p->t_last = now;
@@ -159,5 +149,5 @@ void syz_progress_tell(syz_progress *p, int64_t done, const char *note)
 
 void syz_progress_end(syz_progress *p, int64_t done)
 {
-  if (log_rank == 0) progress_print(p, done, NULL, true);
+  if (syz_log_get_rank() == 0) progress_print(p, done, NULL, true);
 }

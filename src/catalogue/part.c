@@ -6,17 +6,16 @@
  * compute again.
  */
 #include "part.h"
+#include "syzygy/files.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "syzygy/files.h"
 
 struct syz_embed_part {
   syz_comm *comm;

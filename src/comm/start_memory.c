@@ -7,7 +7,6 @@
 /* anonymous mappings are outside POSIX. */
 #define _DEFAULT_SOURCE
 
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "paths.h"
+#include "syzygy/files.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -8,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include "syzygy/files.h"
 
 enum { DEPTH = 16, FILES_MAX = 10000000 };
 

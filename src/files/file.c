@@ -6,30 +6,9 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "syzygy/files.h"
-
-syz_status syz_make_folder(const char *path)
-{
-  syz_status st = SYZ_OK;
-  char part[PATH_MAX];
-  size_t n = strlen(path);
-  SYZ_REQUIRE(n > 0 && n < sizeof part, SYZ_ERR_WRITE, "\"%s\": not a usable folder name", path);
-  for (size_t i = 1; i <= n; i++) {
-    if (path[i] != '/' && path[i] != '\0') continue;
-    memcpy(part, path, i);
-    part[i] = '\0';
-    if (mkdir(part, 0777) == 0) continue;
-    int reason = errno;
-    struct stat s;
-    SYZ_REQUIRE(stat(part, &s) == 0 && S_ISDIR(s.st_mode), SYZ_ERR_WRITE, "%s: cannot make the folder: %s", part,
-                strerror(reason == EEXIST ? ENOTDIR : reason));
-  }
-cleanup:
-  return st;
-}
 
 syz_status syz_file_read(const char *path, size_t limit, char **text, size_t *n)
 {

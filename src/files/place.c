@@ -8,11 +8,8 @@
  * descriptor, so that nobody can put a link into its path meanwhile. Removing a name (unlink, rename over it) never
  * follows a link by itself.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -52,61 +49,5 @@ cleanup:
     close(*out);
     *out = -1;
   }
-  return st;
-}
-
-syz_status syz_make_own_folder(const char *base, const char *below)
-{
-  syz_status st = SYZ_OK;
-  char path[PATH_MAX];
-  struct stat about;
-  SYZ_TRY(syz_make_folder(base));
-  SYZ_REQUIRE(strlen(base) + strlen(below) + 2 < sizeof path, SYZ_ERR_WRITE, "%s/%s: name too long", base, below);
-  for (const char *end = below; *end;) {
-    end += strcspn(end + 1, "/") + 1;
-    snprintf(path, sizeof path, "%s/%.*s", base, (int)(end - below), below);
-    if (mkdir(path, 0777) == 0) continue;
-    const int reason = errno;
-    SYZ_TRY(syz_refuse_link(path));
-    SYZ_REQUIRE(lstat(path, &about) == 0 && S_ISDIR(about.st_mode), SYZ_ERR_WRITE, "%s: cannot make the folder: %s",
-                path, strerror(reason == EEXIST ? ENOTDIR : reason));
-  }
-cleanup:
-  return st;
-}
-
-/* Every file of the open folder `fd`, `first` before the others. */
-static syz_status empty_folder(const char *path, int fd, DIR *d, const char *first)
-{
-  syz_status st = SYZ_OK;
-  SYZ_REQUIRE(unlinkat(fd, first, 0) == 0 || errno == ENOENT, SYZ_ERR_WRITE, "%s/%s: cannot remove: %s", path, first,
-              strerror(errno));
-  for (const struct dirent *e = readdir(d); e; e = readdir(d)) {
-    if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
-    SYZ_REQUIRE(unlinkat(fd, e->d_name, 0) == 0 || errno == ENOENT, SYZ_ERR_WRITE, "%s/%s: cannot remove: %s", path,
-                e->d_name, strerror(errno));
-  }
-cleanup:
-  return st;
-}
-
-syz_status syz_remove_folder(const char *path, const char *first)
-{
-  syz_status st = SYZ_OK;
-  DIR *d = NULL;
-  SYZ_TRY(syz_refuse_link(path));
-  int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  if (fd < 0 && errno == ENOENT) goto cleanup;
-  SYZ_REQUIRE(fd >= 0, SYZ_ERR_WRITE, "%s: %s", path, strerror(errno));
-  d = fdopendir(fd); /* has fd from here on */
-  if (!d) {
-    const int reason = errno;
-    close(fd);
-    SYZ_REQUIRE(false, SYZ_ERR_WRITE, "%s: %s", path, strerror(reason));
-  }
-  SYZ_TRY(empty_folder(path, fd, d, first));
-  SYZ_REQUIRE(rmdir(path) == 0, SYZ_ERR_WRITE, "%s: cannot remove: %s", path, strerror(errno));
-cleanup:
-  if (d) closedir(d);
   return st;
 }

@@ -5,10 +5,8 @@
  * keep their digits; one of numbers float64; one of true and false logical; any other text, of which 80 characters are
  * kept. Empty cells, nan and null have no value.
  */
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 

@@ -13,6 +13,7 @@
 #define _DEFAULT_SOURCE
 
 #include "file.h"
+#include "syzygy/files.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -21,7 +22,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "syzygy/files.h"
 
 enum { SLOTS = 4096 };
 

@@ -5,15 +5,13 @@
  * of fits_write_col, README.md "cfitsio"). The sums of disjoint rows add up in ones' complement.
  */
 #include "cards.h"
+#include "syzygy/files.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "syzygy/files.h"
 
 struct syz_fits_table {
   int fd, n_columns;

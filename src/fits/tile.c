@@ -12,6 +12,7 @@
  * that are asked for, since 23 kB of tiles can claim an image of 2 GB.
  */
 #include "file.h"
+#include "syzygy/files.h"
 
 #include <errno.h>
 #include <fitsio.h>
@@ -22,7 +23,6 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "syzygy/files.h"
 
 enum { WHOLE_PIXELS = 16 << 20, BLOCK_PIXELS = 4 << 20, TILES_KEPT = 128 << 20 };
 

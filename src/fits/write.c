@@ -5,6 +5,7 @@
  * only when complete.
  */
 #include "cards.h"
+#include "syzygy/files.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "syzygy/files.h"
 
 struct syz_fits_out {
   char *path, *temporary;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** Unpacking xz: its own checks (CRC or SHA-256) find damage. */
 #include <lzma.h>
-#include <string.h>
 
 #include "unpack.h"
 

@@ -21,6 +21,12 @@ typedef struct h5_column {
   int64_t written;          /* rows this rank wrote */
 } h5_column;
 
+/** What was asked of a dataset that is read. */
+typedef struct h5_known {
+  char *name;
+  h5_facts facts;
+} h5_known;
+
 struct syz_h5 {
   syz_comm *comm; /* NULL: this process alone */
   char *path, *temporary;
@@ -43,7 +49,7 @@ struct syz_h5 {
   char lost_why[160];
   int64_t bytes;                 /* reading: length of the file */
   struct h5_mpio_reader *reader; /* reading by all ranks together, when first needed */
-  struct h5_known *known;        /* reading: datasets that were asked for */
+  h5_known *known;               /* reading: datasets that were asked for */
   int knowns, known_room;
 };
 
@@ -73,11 +79,10 @@ syz_status h5_write_at(syz_h5 *f, const char *name, int64_t at, size_t bytes, co
 /** Collective, agreed: rows [first, first + n) of this rank to the file, by way of as many ranks as the settings say.
  * See gather.c. */
 syz_status h5_gather_rows(syz_h5 *f, const h5_column *column, int64_t first, int64_t n, const void *data);
+/** Frees the memory of a file that was written; its descriptor and its HDF5 file are closed. */
+void h5_free_written(syz_h5 **file);
 /** The lane for large pieces, opened when first asked for; NULL: there is none, or it is not wanted. */
 syz_direct *h5_lane(syz_h5 *f);
-/** *is_own: whether the file says that it is of this program; *text is then "" without a checksum of its attributes,
- * else what that is and what the file says, with a blank between; the caller's. Rank-local. */
-syz_status h5_read_seal(syz_h5 *f, bool *is_own, char **text);
 /** NUL-terminated copy owned by the caller; NULL without memory. */
 char *h5_copy_text(const char *text);
 /** Agreement when there is a communicator, otherwise the status itself. */

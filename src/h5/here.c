@@ -11,7 +11,6 @@
 #include "here.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "file.h"

@@ -25,7 +25,6 @@
 #include "mpio.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <mpi.h>
 #include <string.h>
 #include <unistd.h>

@@ -8,180 +8,16 @@
  * The answers are those of a process that may have been overwritten, so they are checked: sizes against the file's,
  * lengths against what was asked for, and what is known of a dataset is asked once and stays.
  */
-#include "file.h"
+#include "request.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "syzygy/h5.h"
-#include "line.h"
 #include "mpio.h"
-#include "seal.h"
 
-enum { DIRECT_READ = 8 << 20, READ_BYTES = 1 << 30, SEAL_BYTES = 256 };
-
-typedef struct h5_known {
-  char *name;
-  h5_facts facts;
-} h5_known;
-
-/* ---------------------------------------------------------------- the line */
-
-/* After this nothing more can be asked; why is kept for all later calls. */
-static syz_status lose_reader(syz_h5 *f, syz_status status, const char *why)
-{
-  if (f->line >= 0) close(f->line);
-  f->line = -1;
-  f->lost = status;
-  snprintf(f->lost_why, sizeof f->lost_why, "%s", why);
-  return syz_error_set(status, __FILE__, __LINE__, "%s: %s", f->path, why);
-}
-
-/* The reader's own words, as long as they are words. */
-static syz_status refuse(syz_h5 *f, const h5_answer *a)
-{
-  char text[SYZ_ERROR_TEXT - 256];
-  const size_t n = a->bytes > 0 && a->bytes < (int64_t)sizeof text ? (size_t)a->bytes : 0;
-  const bool is_known = a->status == SYZ_ERR_DATA || a->status == SYZ_ERR_MEMORY || a->status == SYZ_ERR_INTERNAL;
-  if (a->bytes < 0 || (size_t)a->bytes != n || !h5_line_receive(f->line, text, n))
-    return lose_reader(f, SYZ_ERR_DATA, "damaged: the process that reads it ended in the middle of a message");
-  text[n] = '\0';
-  for (size_t i = 0; i < n; i++)
-    if ((unsigned char)text[i] < ' ' || text[i] == 127) text[i] = '?';
-  return syz_error_set(is_known ? (syz_status)a->status : SYZ_ERR_DATA, __FILE__, __LINE__, "%s%s%s",
-                       strstr(text, f->path) ? "" : f->path, strstr(text, f->path) ? "" : ": ",
-                       n ? text : "no memory for a process that reads it");
-}
-
-/* The next answer; a failure's message becomes this rank's error. */
-static syz_status listen(syz_h5 *f, h5_answer *a)
-{
-  char why[160];
-  if (!h5_line_receive(f->line, a, sizeof *a))
-    return lose_reader(f, SYZ_ERR_MEMORY,
-                       "the process that reads it was ended by the system: out of memory, or killed by hand");
-  if (a->status == H5_STUCK) return lose_reader(f, SYZ_ERR_DATA, "damaged: the HDF5 library finds no end in it");
-  if (a->status == H5_CRASHED || a->status == H5_CRASHED_TIGHT) {
-    const bool is_tight = a->status == H5_CRASHED_TIGHT;
-    snprintf(
-        why, sizeof why,
-        is_tight
-            ? "the HDF5 library crashes on it (signal %.0f): damaged, or out of memory, which ulimit -v limits here"
-            : "damaged: the HDF5 library crashes on it (signal %.0f)",
-        a->number);
-    return lose_reader(f, is_tight ? SYZ_ERR_MEMORY : SYZ_ERR_DATA, why);
-  }
-  return a->status == SYZ_OK ? SYZ_OK : refuse(f, a);
-}
-
-static syz_status ask(syz_h5 *f, h5_ask *question, const char *name, h5_answer *a)
-{
-  syz_status st = SYZ_OK;
-  SYZ_REQUIRE(!f->is_writing, SYZ_ERR_INTERNAL, "%s: is being written, not read", f->path);
-  if (f->line < 0) return syz_error_set(f->lost, __FILE__, __LINE__, "%s: %s", f->path, f->lost_why);
-  SYZ_REQUIRE(strlen(name) < sizeof question->name, SYZ_ERR_DATA, "%s: %.80s...: a name of more than %d bytes", f->path,
-              name, H5_NAME - 1);
-  memcpy(question->name, name, strlen(name) + 1);
-  (void)h5_line_send(f->line, question, sizeof *question); /* if the reader is gone, its last word is still there */
-  SYZ_TRY(listen(f, a));
-cleanup:
-  return st;
-}
-
-/* ------------------------------------------------------------- open, close */
-
-/* FITS by its first bytes, or packed by gzip, bzip2 or xz under such a name. */
-static bool is_fits(const char *path, const char *first)
-{
-  if (memcmp(first, "SIMPLE  =", 9) == 0) return true;
-  bool is_packed =
-      memcmp(first, "\x1f\x8b", 2) == 0 || memcmp(first, "BZh", 3) == 0 || memcmp(first, "\3757zXZ", 6) == 0;
-  return is_packed && (strstr(path, ".fits") || strstr(path, ".fit."));
-}
-
-static syz_status open_here(syz_h5 *f)
-{
-  syz_status st = SYZ_OK;
-  struct stat file;
-  char first[9] = "";
-  h5_answer a;
-  f->fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not hold up the run */
-  SYZ_REQUIRE(f->fd >= 0 && fstat(f->fd, &file) == 0, SYZ_ERR_DATA, "%s: cannot open: %s", f->path, strerror(errno));
-  SYZ_REQUIRE(S_ISREG(file.st_mode), SYZ_ERR_DATA, "%s: not a file but a %s", f->path,
-              S_ISDIR(file.st_mode) ? "folder" : "pipe or device");
-  f->bytes = (int64_t)file.st_size;
-  SYZ_REQUIRE(pread(f->fd, first, sizeof first, 0) >= 1, SYZ_ERR_DATA, "%s: not a file with content", f->path);
-  SYZ_REQUIRE(!is_fits(f->path, first), SYZ_ERR_DATA,
-              "%s: a FITS file where HDF5 is read: `syzygy ingest` makes shards of survey files (ingest.spectra, "
-              "ingest.images, ingest.catalogues), which embed and training read",
-              f->path);
-  SYZ_TRY(h5_reader_start(f->path, f->fd, &f->line));
-  SYZ_TRY(listen(f, &a));
-cleanup:
-  return st;
-}
-
-static syz_status open_alone(const char *path, syz_h5 **out)
-{
-  syz_status st = SYZ_OK;
-  syz_h5 *f = NULL;
-  SYZ_ALLOC(f, "hdf5 file", 1);
-  f->file = -1;
-  f->fd = f->line = -1;
-  f->size = 1;
-  f->path = h5_copy_text(path);
-  SYZ_REQUIRE(f->path, SYZ_ERR_MEMORY, "%s: no memory for its name", path);
-  SYZ_TRY(open_here(f));
-  *out = f;
-  f = NULL;
-cleanup:
-  syz_h5_close(&f);
-  return st;
-}
-
-syz_status syz_h5_open(syz_comm *c, const char *path, syz_h5 **out)
-{
-  *out = NULL;
-  syz_status st = open_alone(path, out);
-  if (st == SYZ_OK && (!c || syz_comm_rank(c) == 0)) st = h5_seal_check(*out);
-  if (c) st = syz_agree(c, st);
-  if (st != SYZ_OK) {
-    syz_h5_close(out);
-    return syz_error_pass(st, __FILE__, __LINE__);
-  }
-  syz_h5 *f = *out;
-  f->comm = c;
-  f->rank = c ? syz_comm_rank(c) : 0;
-  f->size = c ? syz_comm_size(c) : 1;
-  if (c) syz_bcast(c, &f->is_own, sizeof f->is_own, 0);
-  if (c) syz_bcast(c, &f->is_sealed, sizeof f->is_sealed, 0);
-  return SYZ_OK;
-}
-
-void syz_h5_close(syz_h5 **file)
-{
-  syz_h5 *f = *file;
-  if (!f) return;
-  if (f->is_writing) {
-    syz_h5_discard(file);
-    return;
-  }
-  syz_direct_close(&f->direct);
-  h5_mpio_reader_close(&f->reader);
-  if (f->line >= 0) close(f->line); /* the reader ends */
-  if (f->fd >= 0) close(f->fd);
-  for (int i = 0; i < f->knowns; i++) syz_free(&f->known[i].name);
-  syz_free(&f->known);
-  syz_free(&f->path);
-  syz_free(file);
-}
-
-const char *syz_h5_path(const syz_h5 *f) { return f->path; }
+enum { DIRECT_READ = 8 << 20, READ_BYTES = 1 << 30 };
 
 /* ------------------------------------------------------- what is in there */
 
@@ -193,7 +29,7 @@ bool syz_h5_has(syz_h5 *f, const char *name)
   for (int i = 0; i < f->knowns; i++)
     if (strcmp(f->known[i].name, name) == 0) return true;
   /* What cannot be told counts as there: the next call, which reads it, says why not. */
-  return ask(f, &question, name, &a) != SYZ_OK || a.is_there;
+  return h5_request(f, &question, name, &a) != SYZ_OK || a.is_there;
 }
 
 /* What the reader says of a dataset, in itself and against the file. */
@@ -245,7 +81,7 @@ static syz_status look_up(syz_h5 *f, const char *name, const h5_facts **facts)
     *facts = &f->known[i].facts;
     if (strcmp(f->known[i].name, name) == 0) return SYZ_OK;
   }
-  SYZ_TRY(ask(f, &question, name, &a));
+  SYZ_TRY(h5_request(f, &question, name, &a));
   SYZ_REQUIRE(is_possible(f, &a.facts), SYZ_ERR_DATA, "%s: dataset %s is damaged: sizes that cannot be", f->path, name);
   SYZ_TRY(add_known(f, name, &a.facts));
   *facts = &f->known[f->knowns - 1].facts;
@@ -313,16 +149,16 @@ static syz_status read_asked(syz_h5 *f, const char *name, syz_h5_type type, int6
   h5_ask question = {.wish = H5_WISH_READ, .type = (int32_t)type, .first = first, .n = n};
   h5_answer a;
   char *to = data;
-  SYZ_TRY(ask(f, &question, name, &a));
+  SYZ_TRY(h5_request(f, &question, name, &a));
   for (;;) {
     if (a.bytes <= 0 || a.bytes > bytes || !h5_line_receive(f->line, to, (size_t)a.bytes)) {
-      st = lose_reader(f, SYZ_ERR_DATA, "damaged: the process that reads it ended in the middle of the rows");
+      st = h5_lose_reader(f, SYZ_ERR_DATA, "damaged: the process that reads it ended in the middle of the rows");
       goto cleanup;
     }
     to += a.bytes;
     bytes -= a.bytes;
     if (bytes == 0) break;
-    SYZ_TRY(listen(f, &a));
+    SYZ_TRY(h5_listen(f, &a));
   }
 cleanup:
   return st;
@@ -408,9 +244,9 @@ syz_status syz_h5_read_strings(syz_h5 *f, const char *name, int64_t first, int64
               (long long)first, (long long)(first + n));
   const int64_t texts = n * o->row_elements;
   if (texts == 0) goto cleanup;
-  SYZ_TRY(ask(f, &question, name, &a));
+  SYZ_TRY(h5_request(f, &question, name, &a));
   if (a.bytes != texts * (int64_t)room || !h5_line_receive(f->line, text, (size_t)a.bytes)) {
-    st = lose_reader(f, SYZ_ERR_DATA, "damaged: the process that reads it ended in the middle of the texts");
+    st = h5_lose_reader(f, SYZ_ERR_DATA, "damaged: the process that reads it ended in the middle of the texts");
     goto cleanup;
   }
   for (int64_t i = 1; i <= texts; i++) text[i * (int64_t)room - 1] = '\0';
@@ -419,23 +255,6 @@ cleanup:
 }
 
 /* ------------------------------------------------------------- attributes */
-
-/* Text of at most `limit` bytes that follows an answer. */
-static syz_status take_text(syz_h5 *f, const h5_answer *a, int64_t limit, char **text)
-{
-  syz_status st = SYZ_OK;
-  char *value = NULL;
-  if (a->bytes < 0 || a->bytes > limit)
-    return lose_reader(f, SYZ_ERR_DATA, "damaged: the process that reads it sends a text that cannot be");
-  value = syz_alloc("text of a file", (size_t)a->bytes + 1, 1);
-  if (!value) return lose_reader(f, SYZ_ERR_MEMORY, "no memory for a text in it");
-  if (!h5_line_receive(f->line, value, (size_t)a->bytes)) {
-    st = lose_reader(f, SYZ_ERR_DATA, "damaged: the process that reads it ended in the middle of a text");
-    syz_free(&value);
-  }
-  *text = value;
-  return st;
-}
 
 static void set_attribute(h5_ask *question, const char *attribute)
 {
@@ -449,20 +268,8 @@ syz_status syz_h5_read_text(syz_h5 *f, const char *object, const char *attribute
   h5_answer a;
   *text = NULL;
   set_attribute(&question, attribute);
-  SYZ_TRY(ask(f, &question, object, &a));
-  if (a.is_there) SYZ_TRY(take_text(f, &a, H5_TEXT_LIMIT, text));
-cleanup:
-  return st;
-}
-
-syz_status h5_read_seal(syz_h5 *f, bool *is_own, char **text)
-{
-  syz_status st = SYZ_OK;
-  h5_ask question = {.wish = H5_WISH_SEAL};
-  h5_answer a;
-  SYZ_TRY(ask(f, &question, "", &a));
-  *is_own = a.is_there != 0;
-  SYZ_TRY(take_text(f, &a, SEAL_BYTES, text));
+  SYZ_TRY(h5_request(f, &question, object, &a));
+  if (a.is_there) SYZ_TRY(h5_take_text(f, &a, H5_TEXT_LIMIT, text));
 cleanup:
   return st;
 }
@@ -474,7 +281,7 @@ syz_status syz_h5_read_number(syz_h5 *f, const char *object, const char *attribu
   h5_answer a;
   *found = false;
   set_attribute(&question, attribute);
-  SYZ_TRY(ask(f, &question, object, &a));
+  SYZ_TRY(h5_request(f, &question, object, &a));
   *found = a.is_there;
   if (*found) *value = a.number;
 cleanup:
@@ -490,8 +297,8 @@ syz_status syz_h5_visit(syz_h5 *f, const char *group, syz_status (*visit)(void *
   h5_ask question = {.wish = H5_WISH_NAMES};
   h5_answer a;
   char *names = NULL;
-  SYZ_TRY(ask(f, &question, group, &a));
-  SYZ_TRY(take_text(f, &a, H5_NAMES_LIMIT, &names));
+  SYZ_TRY(h5_request(f, &question, group, &a));
+  SYZ_TRY(h5_take_text(f, &a, H5_NAMES_LIMIT, &names));
   for (const char *name = names; name < names + a.bytes; name += strlen(name) + 1) SYZ_TRY(visit(context, name));
 cleanup:
   syz_free(&names);

@@ -3,13 +3,30 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "request.h"
 #include "seal.h"
+
+enum { SEAL_BYTES = 256 };
+
+/* *is_own: whether the file says that it is of this program; *text is then "" without a checksum of its attributes,
+ * else what that is and what the file says, with a blank between. */
+static syz_status read_seal(syz_h5 *f, bool *is_own, char **text)
+{
+  syz_status st = SYZ_OK;
+  h5_ask question = {.wish = H5_WISH_SEAL};
+  h5_answer a;
+  SYZ_TRY(h5_request(f, &question, "", &a));
+  *is_own = a.is_there != 0;
+  SYZ_TRY(h5_take_text(f, &a, SEAL_BYTES, text));
+cleanup:
+  return st;
+}
 
 syz_status h5_seal_check(syz_h5 *f)
 {
   syz_status st = SYZ_OK;
   char *text = NULL, found[H5_SEAL_CHARS], stored[H5_SEAL_CHARS];
-  SYZ_TRY(h5_read_seal(f, &f->is_own, &text));
+  SYZ_TRY(read_seal(f, &f->is_own, &text));
   if (!f->is_own || !*text) goto cleanup; /* another program's `checksum` is none of ours */
   SYZ_REQUIRE(sscanf(text, "%16s %16s", found, stored) == 2, SYZ_ERR_DATA,
               "%s is damaged: its root attribute `checksum` is empty", f->path);

@@ -13,9 +13,7 @@
  * system or a loaded machine costs none.
  */
 #define _GNU_SOURCE /* sigaltstack, setitimer */
-#include <limits.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/time.h>

@@ -20,6 +20,7 @@
 #include "chunks.h"
 #include "mpio.h"
 #include "seal.h"
+#include "syzygy/files.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -30,9 +31,8 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
-#include "syzygy/files.h"
 
-enum { WRITE_BYTES = 1 << 30, ALIGN_ABOVE = 1 << 16, CHECKSUM_CHARS = 16, HASH_BYTES = 1 << 18 };
+enum { ALIGN_ABOVE = 1 << 16, CHECKSUM_CHARS = 16, HASH_BYTES = 1 << 18 };
 
 /* ------------------------------------------------------------------ create */
 
@@ -337,24 +337,6 @@ cleanup:
   return st;
 }
 
-syz_status h5_write_at(syz_h5 *f, const char *name, int64_t at, size_t bytes, const void *data)
-{
-  syz_status st = SYZ_OK;
-  const bool is_large = bytes >= SYZ_DIRECT_WORTH || (f->direct && syz_direct_follows(f->direct, at));
-  if (is_large && h5_lane(f)) return syz_direct_write(f->direct, at, bytes, data);
-  for (const char *from = data; bytes;) {
-    ssize_t done = pwrite(f->fd, from, bytes < WRITE_BYTES ? bytes : WRITE_BYTES, (off_t)at);
-    if (done < 0 && errno == EINTR) continue;
-    SYZ_REQUIRE(done > 0, SYZ_ERR_WRITE, "%s: cannot write dataset %s at byte %lld: %s", f->path, name, (long long)at,
-                done < 0 ? strerror(errno) : "nothing was written");
-    from += done;
-    at += done;
-    bytes -= (size_t)done;
-  }
-cleanup:
-  return st;
-}
-
 /* Before any rank writes. */
 static syz_status check_rows(syz_h5 *f, const char *name, int64_t first, int64_t n)
 {
@@ -436,21 +418,6 @@ syz_status syz_h5_write_text(syz_h5 *f, const char *attribute, const char *text)
 }
 
 /* ----------------------------------------------------------------- publish */
-
-static void free_handle(syz_h5 **file)
-{
-  syz_h5 *f = *file;
-  for (int i = 0; i < f->columns; i++) {
-    syz_free(&f->column[i].name);
-    h5_chunks_destroy(&f->column[i].chunks);
-  }
-  syz_direct_close(&f->direct);
-  h5_image_destroy(&f->image);
-  syz_free(&f->column);
-  syz_free(&f->path);
-  syz_free(&f->temporary);
-  syz_free(file);
-}
 
 static syz_status flush_rows(syz_h5 *f)
 {
@@ -579,23 +546,6 @@ syz_status syz_h5_publish(syz_h5 **file)
     return syz_error_pass(st, __FILE__, __LINE__);
   }
   close(f->fd);
-  free_handle(file);
+  h5_free_written(file);
   return SYZ_OK;
-}
-
-void syz_h5_discard(syz_h5 **file)
-{
-  syz_h5 *f = *file;
-  if (!f) return;
-  if (!f->is_writing) {
-    syz_h5_close(file);
-    return;
-  }
-  (void)h5_mpio_close(f); /* it holds nothing that is not on the disk */
-  if (f->file >= 0) H5Fclose(f->file);
-  H5Eclear2(H5E_DEFAULT);
-  syz_direct_close(&f->direct); /* before the file goes */
-  if (f->rank == 0 && f->fd >= 0) unlink(f->temporary);
-  if (f->fd >= 0) close(f->fd);
-  free_handle(file);
 }

@@ -9,7 +9,6 @@
 #include "input.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { DEPTH_MAX = 8, PATH_SIZE = 256, SECTIONS_MAX = 64 };

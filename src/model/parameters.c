@@ -278,26 +278,6 @@ int model_table(const syz_model_config *config, syz_purpose purpose, const bool 
   return b.n;
 }
 
-syz_block_parameters block_at(const block_layout *layout, float *base)
-{
-  float *p[BLOCK_PARAMETERS];
-  for (int k = 0; k < BLOCK_PARAMETERS; k++) p[k] = layout->offset[k] >= 0 ? base + layout->offset[k] : NULL;
-  return (syz_block_parameters){.norm1_gain = p[0],
-                                .norm1_bias = p[1],
-                                .qkv_weight = p[2],
-                                .qkv_bias = p[3],
-                                .proj_weight = p[4],
-                                .proj_bias = p[5],
-                                .ls1 = p[6],
-                                .norm2_gain = p[7],
-                                .norm2_bias = p[8],
-                                .fc1_weight = p[9],
-                                .fc1_bias = p[10],
-                                .fc2_weight = p[11],
-                                .fc2_bias = p[12],
-                                .ls2 = p[13]};
-}
-
 /* ------------------------------------------------------------ model object */
 
 static void describe_tower(syz_model *m, syz_modality modality, bool is_there)

@@ -6,7 +6,6 @@
  * the order (plane, row, column) of the weight. Objects are independent of one another, so the threads share them out.
  */
 #include <math.h>
-#include <string.h>
 
 #include "model_impl.h"
 

@@ -10,7 +10,6 @@
 #include "kernel.h"
 
 #include <omp.h>
-#include <string.h>
 
 struct syz_attention {
   const attention_kernel *kernel;

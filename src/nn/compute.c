@@ -5,8 +5,6 @@
  */
 #include <omp.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "kernel.h"
 

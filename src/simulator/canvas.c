@@ -5,6 +5,8 @@
  */
 #include "canvas.h"
 
+#include <math.h>
+
 enum { TABLE = 1024 };
 
 typedef struct radial {

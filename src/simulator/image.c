@@ -15,6 +15,9 @@
  */
 #include "canvas.h"
 
+#include <math.h>
+#include <string.h>
+
 enum { LAYER_BULGE, LAYER_DISK, LAYER_BAR, LAYER_ARMS, LAYER_COMPANION, LAYER_COUNT };
 
 /* log-normal fits: shape, loc, scale; seeing is a Gaussian sigma in pixels, noise in nanomaggies. */

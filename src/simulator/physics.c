@@ -22,6 +22,9 @@
  */
 #include "simulator.h"
 
+#include <math.h>
+#include <string.h>
+
 enum { Z_STEPS = 120, M_STEPS = 80, TYPES = 2 };
 static const double M_FIRST = 8.4, M_LAST = 12.0;
 

@@ -7,7 +7,9 @@
  * through the filters, by the camera. Objects live in the cells of the Legacy Surveys' real bricks, so identifiers,
  * names and positions are of the real form.
  */
+#include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "simulator.h"
 

@@ -2,9 +2,6 @@
 /** Inside of the simulator: what its parts share. Physics -> spectrum -> image -> files, each in a file of its own. */
 #pragma once
 
-#include <math.h>
-#include <string.h>
-
 #include "stellar.h"
 #include "syzygy/numbers.h"
 #include "syzygy/simulator.h"

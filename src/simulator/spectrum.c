@@ -20,6 +20,9 @@
  */
 #include "simulator.h"
 
+#include <math.h>
+#include <string.h>
+
 const int syz_arm_first[SYZ_ARMS] = {0, 2700, 4900}, syz_arm_count[SYZ_ARMS] = {2751, 2326, 2881};
 
 static const double LSF_SIGMA_A = 0.76, LIGHT_KM_S = 299792.458, SUN_ERG_S = 3.828e33, MPC_CM = 3.0856775814913673e24;

@@ -10,7 +10,9 @@
  * Stamps lie side by side in the brick, 23 to a row, so a cutout around a catalogue position is the simulated stamp;
  * between and beyond them invvar is 0. Formats: src/sky/README.md "DESI spectra", "Legacy Surveys images".
  */
+#include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "simulator.h"
 #include "syzygy/files.h"

@@ -10,7 +10,6 @@
 #include "syzygy/sky.h"
 
 #include <math.h>
-#include <string.h>
 
 int syz_band_index(char band) { return band == 'g' ? 0 : band == 'r' ? 1 : band == 'z' ? 2 : -1; }
 

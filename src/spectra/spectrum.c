@@ -7,7 +7,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 enum { S = SYZ_SPECTRUM_PIXELS };
 static const double ALIGNED_A = 1e-4; /* desispec.coaddition.coadd_cameras */

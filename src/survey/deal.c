@@ -9,35 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KINDS = 3 }; /* with a spectrum, by a catalogue, by an image's centre */
-
-static int64_t group_of(const ingest *g, const ingest_object *o)
-{
-  int64_t row;
-  int file = ingest_file_of_object(g, o, &row), kind = 0;
-  if (o->spectrum < 0) kind = ingest_candidate_in(g, &g->candidates, o->candidate)->is_centre ? 2 : 1;
-  return (int64_t)kind * g->n_files + file;
-}
-
-/* All objects of one kind and file are on one rank, in their order: what is before them is all that others need to say.
- */
-syz_status ingest_number_objects(ingest *g, int64_t **number)
-{
-  syz_status st = SYZ_OK;
-  int64_t groups = (int64_t)KINDS * g->n_files, *next = syz_alloc("objects by file", (size_t)groups + 1, sizeof *next);
-  *number = syz_alloc("numbers of objects", (size_t)g->n_objects + 1, sizeof **number);
-  SYZ_TRY_ALL(g->world, next && *number ? SYZ_OK : SYZ_ERR_MEMORY);
-  for (int64_t i = 0; i < g->n_objects; i++) next[group_of(g, &g->object[i]) + 1]++;
-  syz_allreduce_i64(g->world, next, (size_t)groups + 1, SYZ_SUM);
-  for (int64_t k = 0; k < groups; k++) next[k + 1] += next[k];
-  g->n_total = next[groups];
-  for (int64_t i = 0; i < g->n_objects; i++) (*number)[i] = next[group_of(g, &g->object[i])]++;
-cleanup:
-  syz_free(&next);
-  if (st != SYZ_OK) syz_free(number);
-  return st;
-}
-
 /** An object on its way to its writer: its spectrum's and its candidate's records follow. */
 typedef struct dealt {
   int64_t number;

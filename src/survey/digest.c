@@ -5,7 +5,6 @@
  * memory from the scan), by the ranks in turns. Redshifts and catalogue rows need none: what was read of them is in the
  * digest of a shard itself.
  */
-#include <string.h>
 
 #include "ingest.h"
 #include "syzygy/files.h"

@@ -17,8 +17,6 @@
 #include "ingest.h"
 
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
 static int64_t brick_place(char photsys, int32_t brick) { return (photsys == 'N' ? 0 : SYZ_BRICKS + 1) + brick; }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** Files named by the input, and the gathering of what ranks found in their shares of them. */
 #include "ingest.h"
+#include "syzygy/files.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -10,7 +11,6 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
-#include "syzygy/files.h"
 
 enum { DEPTH = 32 };
 

@@ -4,13 +4,13 @@
  * What is left out and why is told in a table and in <folder>/rejected.csv.
  */
 #include "ingest.h"
+#include "syzygy/files.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include "syzygy/files.h"
 
 static syz_status join_list(const char *key, syz_texts list, char *text, size_t room)
 {

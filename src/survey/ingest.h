@@ -221,17 +221,27 @@ syz_status ingest_post(ingest_mail *m, const void *record, size_t item, int32_t 
 syz_status ingest_send(ingest *g, ingest_mail *m, size_t item, ingest_bytes *out);
 void ingest_mail_free(ingest_mail *m);
 
-/* scan.c */
-syz_status ingest_scan_spectra(
-    ingest *g); /**< Collective: spectra of FITS and HDF5 files, pixels checked; image-only rows of HDF5 files. */
+/* found.c, rank-local */
 /** The cuts that need nothing from another file. */
 syz_cut ingest_early_cut(const ingest *g, const syz_spectrum_info *info, double primary);
 /** Note in `o` how much of a spectrum is good, and whether too little; *fault: NULL, or why it cannot be used. */
 void ingest_check_pixels(const ingest *g, const float *flux, const float *ivar, ingest_spectrum *o, const char **fault,
                          char reason[160]);
-syz_status ingest_scan_images(ingest *g); /**< Collective: planes of image files, on every rank. */
 /** Note a file that cannot be used, or pass it over when it is a sound one of another kind that lay in a folder. */
 syz_status ingest_note_file(ingest *g, int file);
+
+/* objects.c */
+/** The file that an object comes from first, its spectrum's or else its candidate's, and the row there. */
+int ingest_file_of_object(const ingest *g, const ingest_object *o, int64_t *row);
+/** Order of files and rows, centres last. */
+int ingest_compare_candidates(const void *a, const void *b);
+/** Collective: *number [n_objects]: the places of this rank's objects among all; the caller's. Sets n_total. */
+syz_status ingest_number_objects(ingest *g, int64_t **number);
+
+/* scan.c */
+syz_status ingest_scan_spectra(
+    ingest *g); /**< Collective: spectra of FITS and HDF5 files, pixels checked; image-only rows of HDF5 files. */
+syz_status ingest_scan_images(ingest *g); /**< Collective: planes of image files, on every rank. */
 syz_status
 ingest_check_roles(ingest *g); /**< Collective: a role whose every file is of another kind was given by mistake. */
 
@@ -298,10 +308,6 @@ syz_status ingest_make_ids(ingest *g, ingest_bytes *candidates);
 syz_status ingest_check_ids(ingest *g);
 
 /* match.c */
-/** The file that an object comes from first, its spectrum's or else its candidate's, and the row there. */
-int ingest_file_of_object(const ingest *g, const ingest_object *o, int64_t *row);
-/** Order of files and rows, centres last. */
-int ingest_compare_candidates(const void *a, const void *b);
 syz_status ingest_make_objects(ingest *g); /**< Collective: pairs spectra and candidates. */
 void ingest_drop(ingest *g);               /**< Not collective: ingest.keep, dropped objects removed. */
 
@@ -315,9 +321,7 @@ bool ingest_plane_reaches(const ingest *g, int32_t cell);
 syz_status ingest_choose_planes(
     ingest *g); /**< Collective: which plane each object's bands come from, and whether the cutouts hold. */
 
-/* deal.c, both collective */
-/** *number [n_objects]: the places of this rank's objects among all; the caller's. Sets n_total. */
-syz_status ingest_number_objects(ingest *g, int64_t **number);
+/* deal.c, collective */
 /** The tables of spectra, candidates and objects become those of the objects that this rank writes, in the order of
  * their numbers. */
 syz_status ingest_deal_objects(ingest *g);

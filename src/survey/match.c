@@ -83,14 +83,6 @@ cleanup:
 
 /* ----------------------------------------------------------------- objects */
 
-int ingest_compare_candidates(const void *a, const void *b)
-{
-  const ingest_candidate *x = a, *y = b;
-  if (x->is_centre != y->is_centre) return x->is_centre ? 1 : -1;
-  if (x->file != y->file) return x->file < y->file ? -1 : 1;
-  return (x->row > y->row) - (x->row < y->row);
-}
-
 /* The nearest first, of equally near ones the first by file and row. */
 static int compare_offers(const void *a, const void *b)
 {
@@ -220,18 +212,6 @@ cleanup:
   syz_free(&offers.data);
   syz_free(&rest.data);
   return st;
-}
-
-int ingest_file_of_object(const ingest *g, const ingest_object *o, int64_t *row)
-{
-  if (o->spectrum >= 0) {
-    const ingest_spectrum *s = ingest_spectrum_at(g, o->spectrum);
-    *row = s->row;
-    return s->file;
-  }
-  const ingest_candidate *c = ingest_candidate_in(g, &g->candidates, o->candidate);
-  *row = c->row;
-  return c->file;
 }
 
 void ingest_drop(ingest *g)

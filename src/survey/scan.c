@@ -3,9 +3,6 @@
  * the pixels of spectra. */
 #include "ingest.h"
 
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static int compare_planes(const void *a, const void *b)
@@ -13,24 +10,6 @@ static int compare_planes(const void *a, const void *b)
   const ingest_plane *x = a, *y = b;
   if (x->file != y->file) return x->file < y->file ? -1 : 1;
   return x->plane - y->plane;
-}
-
-/* The cuts that need nothing from another file. */
-syz_cut ingest_early_cut(const ingest *g, const syz_spectrum_info *info, double primary)
-{
-  syz_spectra_cuts early = g->cuts;
-  early.zwarn_bits = 0;
-  early.spectype = "";
-  early.needs_redshift = false;
-  if (isnan(primary) && g->options.redshifts.n) early.primary = "";
-  return syz_spectra_check(info, &early, primary);
-}
-
-void ingest_check_pixels(const ingest *g, const float *flux, const float *ivar, ingest_spectrum *o, const char **fault,
-                         char reason[160])
-{
-  *fault = syz_spectrum_fault(flux, ivar, &o->good_fraction, reason);
-  if (!*fault && (o->good_fraction < g->cuts.min_coverage || o->good_fraction == 0)) o->cut = SYZ_CUT_PIXELS;
 }
 
 static void note_columns_of_spectra(ingest *g, int file, const syz_spectra *s)
@@ -87,31 +66,6 @@ static syz_status scan_fits_spectra(ingest *g, int file, ingest_bytes *found, fl
 cleanup:
   syz_spectra_close(&s);
   return st;
-}
-
-/* What the readers say of a sound file that holds something else. A table with columns stated by ingest.ra is not among
- * them. */
-static bool is_other_kind(const ingest *g, int file)
-{
-  const char *text = syz_error_text();
-  switch (g->file[file].role) {
-  case ROLE_IMAGES:
-    return strstr(text, "no image in it") || strstr(text, "no image in g, r or z");
-  case ROLE_CATALOGUE:
-    return strstr(text, "no table in it") || (!g->options.ra[0] && strstr(text, "no table with numeric columns"));
-  default:
-    return strstr(text, "no spectra in it") != NULL;
-  }
-}
-
-syz_status ingest_note_file(ingest *g, int file)
-{
-  if (!g->file[file].is_named && is_other_kind(g, file)) {
-    g->count.passed_over++;
-    g->count.passed_over_of[g->file[file].role]++;
-    return SYZ_OK;
-  }
-  return ingest_note(g, file, -1, 0, NULL);
 }
 
 static syz_status check_roles(const ingest *g, const int64_t *passed_over_of)

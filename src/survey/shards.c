@@ -5,16 +5,14 @@
  * digest in its input text and is kept when its checksums hold.
  */
 #include "ingest.h"
+#include "syzygy/files.h"
+#include "syzygy/h5.h"
 
 #include <dirent.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
-#include "syzygy/files.h"
-#include "syzygy/h5.h"
 
 enum { CHUNK = 32, OPEN_IMAGES = 6 };
 static const int64_t IMAGE = (int64_t)SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE;

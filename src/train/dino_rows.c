@@ -10,7 +10,6 @@
  * mean over the batch of each pair of crops. A global crop is never held against itself. iBOT  1 / (masked patches of
  * its crop * G B): the published 1 / masked of a mean over crops, times 1/2, times the 2 global crops at once.
  */
-#include <string.h>
 
 #include "dino.h"
 

@@ -9,6 +9,7 @@
  * in its last line: what follows the check reads text that this program wrote.
  */
 #include "manifest.h"
+#include "syzygy/files.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -18,7 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include "syzygy/files.h"
 
 enum { MANIFEST_LIMIT = 1 << 16 };
 

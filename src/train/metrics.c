@@ -5,6 +5,7 @@
  * that step, so each step is there once.
  */
 #include "metrics.h"
+#include "syzygy/files.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "syzygy/files.h"
 
 static const char opening[] = "{\"step\": ";
 

@@ -14,7 +14,6 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
-#include <string.h>
 
 syz_status recover_list(checkpoint_store *store, recover_step **list, int *n)
 {

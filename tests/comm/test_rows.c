@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** Rows that a group holds together: gathered and summed for uneven and empty shares and for more than a stage; tensor
  * groups of the grid. */
-#include <stdlib.h>
 
 #include "check.h"
 #include "syzygy/comm.h"

@@ -7,10 +7,10 @@
 #include "check.h"
 #include "fixture.h"
 #include "scratch.h"
-
-#include <sys/resource.h>
 #include "syzygy/h5.h"
 #include "syzygy/numbers.h"
+
+#include <sys/resource.h>
 
 enum { S = SYZ_SPECTRUM_PIXELS, IMAGE = 3 * 152 * 152, LIMIT_S = 30 /* of wall time, on a loaded machine */ };
 

@@ -4,8 +4,6 @@
 #include "check.h"
 #include "syzygy/data.h"
 
-#include <stdlib.h>
-
 static void test_table(syz_comm *world)
 {
   const size_t sizes[] = {0, 1000, 3 << 20};

@@ -4,7 +4,6 @@
  * otherwise the test shows nothing.
  */
 #define _GNU_SOURCE /* anonymous mappings, O_TMPFILE */
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>

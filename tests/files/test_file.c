@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** Small files are written whole or not at all; folders appear with their parents; errors name path and reason. */
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "check.h"
 #include "syzygy/files.h"

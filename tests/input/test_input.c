@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** Input files: types and ranges are strict, mistakes are named with file, line and nearest key, the resolved text
  * reads back. */
-#include <stdlib.h>
 
 #include "check.h"
 #include "syzygy/input.h"

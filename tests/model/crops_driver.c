@@ -11,7 +11,6 @@
  * [rows, D] and PREFIX-dz.bin [rows, bottleneck]: gradients of what comes out. Writes PREFIX-rows.bin, PREFIX-z.bin,
  * PREFIX-kept-<g>.bin [depth, 2, crops] uint8 and PREFIX-gradients.h5, a model file.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include <stdio.h>

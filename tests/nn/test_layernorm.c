@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** Layer norm and GELU: known answers, the float64 formulas, central differences with a planted fault, every bfloat16
  * number. */
-#include <stdlib.h>
 
 #include "check.h"
 #include "syzygy/nn.h"

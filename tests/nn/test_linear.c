@@ -4,7 +4,6 @@
  * laws: a row's bits do not depend on the number of rows, nothing on the threads, gradients accumulate, nothing is
  * allocated in a call.
  */
-#include <stdlib.h>
 
 #include "check.h"
 #include "linear_native.h"

@@ -4,7 +4,6 @@
  * the size of the bound does, of either sign, also after another one. Two computations of a step are the same when all
  * their bits are, on all ranks, and otherwise the rank is named.
  */
-#include <stdlib.h>
 
 #include "check.h"
 #include "syzygy/comm.h"
