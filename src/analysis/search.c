@@ -423,7 +423,8 @@ static uint32_t reaching(const float *c, const float *bias, float cut)
 static uint32_t left_open(const float *c, const float *bias, float below, float above)
 {
   uint32_t which = 0;
-  for (int j = 0; j < CHUNK; j++) which |= !(c[j] + bias[j] < below) & !(c[j] + bias[j] > above) ? UINT32_C(1) << j : 0;
+  for (int j = 0; j < CHUNK; j++)
+    which |= (!(c[j] + bias[j] < below) & !(c[j] + bias[j] > above)) ? UINT32_C(1) << j : 0;
   return which;
 }
 

@@ -149,7 +149,7 @@ static void print_parts(syz_h5 *f, const names *l)
     int ndim;
     int64_t shape[8];
     double count = 1;
-    if (strncmp(l->name[i], group, sizeof group - 1) || !syz_part_of_name(l->name[i] + sizeof group - 1, &part))
+    if (strncmp(l->name[i], group, sizeof group - 1) != 0 || !syz_part_of_name(l->name[i] + sizeof group - 1, &part))
       continue;
     if (syz_h5_shape(f, l->name[i], &ndim, shape) != SYZ_OK) continue;
     for (int k = 0; k < ndim; k++) count *= (double)shape[k];
@@ -166,7 +166,7 @@ static void label_text(syz_h5 *f, const char *name, int64_t rows, char text[96])
   int64_t known = 0;
   double low = INFINITY, high = -INFINITY;
   text[0] = '\0';
-  if (strncmp(name, "label/", 6)) return;
+  if (strncmp(name, "label/", 6) != 0) return;
   for (int64_t i = 0; i < rows; i += VALUES) {
     int64_t n = rows - i < VALUES ? rows - i : VALUES;
     if (syz_h5_read(f, name, SYZ_H5_F32, i, n, value) != SYZ_OK) return;

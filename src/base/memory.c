@@ -79,7 +79,7 @@ void *syz_alloc(const char *label, size_t count, size_t size)
   h->mapped = mapped;
   allocations++;
   live_blocks++;
-  size_t now = (live_bytes += bytes), peak = peak_bytes;
+  size_t now = atomic_fetch_add(&live_bytes, bytes) + bytes, peak = atomic_load(&peak_bytes);
   while (now > peak && !atomic_compare_exchange_weak(&peak_bytes, &peak, now)) {
   }
   return h + 1;

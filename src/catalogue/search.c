@@ -86,7 +86,7 @@ static syz_status plan_directions(job *s)
   SYZ_REQUIRE(n > 0, SYZ_ERR_DATA, "%s and %s have no embeddings that can be compared", s->index->path[0],
               s->query->path[0]);
   /* One direction asked for by name has the plain name. */
-  if (strcmp(query_choice, "all") && strcmp(index_choice, "all"))
+  if (strcmp(query_choice, "all") != 0 && strcmp(index_choice, "all") != 0)
     for (int e = 0; e < 4; e++) snprintf(s->d[e / 2][e % 2].file, sizeof s->d[0][0].file, "neighbours.h5");
 cleanup:
   return st;

@@ -136,7 +136,7 @@ syz_status syz_timing_report(syz_comm *c, const syz_timing *t, const char *path)
   all.within /= all.ranks;
   busy_seconds(t, rows, n, busy);
   if (path && n > 0) {
-    all_busy = syz_alloc("seconds of all ranks", (size_t)(n * all.ranks), sizeof *all_busy);
+    all_busy = syz_alloc("seconds of all ranks", (size_t)n * (size_t)all.ranks, sizeof *all_busy);
     SYZ_TRY_ALL(c, all_busy ? SYZ_OK : SYZ_ERR_MEMORY);
     syz_allgather(c, busy, all_busy, (size_t)n * sizeof *busy);
   }

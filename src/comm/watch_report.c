@@ -28,9 +28,10 @@ static void add_utc(int64_t t)
   const int64_t days = t / 86400, s = t % 86400, z = days + 719468, era = z / 146097, doe = z - era * 146097;
   const int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365,
                 doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
-  const int64_t month = mp < 10 ? mp + 3 : mp - 9;
-  add("%04lld-%02lld-%02lldT%02lld:%02lld:%02lldZ", (long long)(yoe + era * 400 + (month <= 2)), (long long)month,
-      (long long)(doy - (153 * mp + 2) / 5 + 1), (long long)(s / 3600), (long long)(s / 60 % 60), (long long)(s % 60));
+  const int64_t month = mp < 10 ? mp + 3 : mp - 9, year = yoe + era * 400 + (month <= 2);
+  const int64_t day = doy - (153 * mp + 2) / 5 + 1, hour = s / 3600, minute = s / 60 % 60, second = s % 60;
+  add("%04lld-%02lld-%02lldT%02lld:%02lld:%02lldZ", (long long)year, (long long)month, (long long)day, (long long)hour,
+      (long long)minute, (long long)second);
 }
 
 static void add_stuck(const watch_record *r, const char *host)

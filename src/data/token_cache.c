@@ -397,7 +397,7 @@ syz_status syz_token_cache_describe(const char *path, bool *is_cache, int64_t *r
   int64_t bytes = 0;
   *is_cache = false;
   SYZ_TRY(syz_file_open_input(path, &fd, &bytes));
-  if (pread(fd, &h, sizeof h, 0) != (ssize_t)sizeof h || memcmp(h.magic, magic, sizeof magic)) goto cleanup;
+  if (pread(fd, &h, sizeof h, 0) != (ssize_t)sizeof h || memcmp(h.magic, magic, sizeof magic) != 0) goto cleanup;
   *is_cache = true;
   SYZ_REQUIRE(h.check == syz_checksum(&h, offsetof(header, check), 0) && h.rows >= 1 &&
                   TAGS_AT + (double)h.rows * 8 < (double)bytes,

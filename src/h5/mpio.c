@@ -182,7 +182,7 @@ static syz_status write_piece(syz_h5 *f, h5_column *column, int64_t first, int64
   if (st == SYZ_OK) {
     if (H5Dwrite(column->shared, t.type, t.memory, t.rows, t.list, data) < 0)
       st = syz_error_set(SYZ_ERR_WRITE, __FILE__, __LINE__, "%s: cannot write dataset %s, rows %lld .. %lld: %s",
-                         f->path, column->name, (long long)first, (long long)(first + n), h5_reason(reason));
+                         f->path, column->name, (long long)first, (long long)first + n, h5_reason(reason));
     st = h5_agree(f, st);
   }
   transfer_end(&t);

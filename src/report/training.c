@@ -81,8 +81,7 @@ syz_status syz_report_training(syz_page *p, const syz_report_sources *s, syz_rep
     goto cleanup;
   }
   if (m.broken + v.broken)
-    syz_page_missing(p, "%lld line(s) of the metrics are not JSON and were left out.",
-                     (long long)(m.broken + v.broken));
+    syz_page_missing(p, "%lld line(s) of the metrics are not JSON and were left out.", (long long)m.broken + v.broken);
   SYZ_ALLOC(loss, "curve", m.n);
   SYZ_ALLOC(norm, "curve", m.n);
   SYZ_ALLOC(rate, "curve", m.n);

@@ -241,7 +241,7 @@ void sim_draw_small_galaxy(float *const canvas[SYZ_BANDS], double x, double y, d
         if (pass == 0) {
           sum += value;
         } else {
-          size_t at = (size_t)((j + MARGIN) * CANVAS + MARGIN + i);
+          size_t at = (size_t)(j + MARGIN) * CANVAS + (size_t)(MARGIN + i);
           for (int k = 0; k < SYZ_BANDS; k++) canvas[k][at] += (float)(scale * value * flux[k]);
         }
       }

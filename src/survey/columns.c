@@ -107,7 +107,7 @@ syz_status ingest_check_columns(ingest *g)
 {
   syz_status st = SYZ_OK;
   int n = g->n_labels + 1;
-  ingest_column *all = syz_alloc("columns", (size_t)(n * g->size), sizeof *all);
+  ingest_column *all = syz_alloc("columns", (size_t)n * (size_t)g->size, sizeof *all);
   SYZ_TRY_ALL(g->world, all ? SYZ_OK : SYZ_ERR_MEMORY);
   syz_allgather(g->world, g->column, all, (size_t)n * sizeof *all);
   for (int k = 0; k < n; k++) {

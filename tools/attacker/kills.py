@@ -14,6 +14,8 @@ from .harness import ENVIRONMENT
 
 RANKS = 3
 GONE_S = 30  # for the ranks that are left after a kill
+LAUNCHER = "launcher"
+MARK = "SYZYGY_ATTACKED"  # in the environment of what a run starts
 LIMIT_S = 600  # for a whole run, which takes seconds: on machines that others use too
 MODEL = """
 model:
@@ -53,7 +55,7 @@ def training_outcome(folder):
 
 def start(program, victim, fault=None):
     command = ["mpirun", "--timeout", str(LIMIT_S), "-n", str(RANKS), program] + victim.arguments + ["--set", f"output.dir={victim.folder}"]
-    environment = {**os.environ, **ENVIRONMENT, **({"SYZ_FAULT": fault} if fault else {})}
+    environment = {**os.environ, **ENVIRONMENT, MARK: victim.folder, **({"SYZ_FAULT": fault} if fault else {})}
     with open(victim.folder + ".log", "a") as log:
         return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
 
@@ -77,6 +79,18 @@ def command_lines():
 def ranks_of(folder):
     """Processes that write into the folder, the launcher left out."""
     return [pid for pid, line in command_lines().items() if f"output.dir={folder}" in line and os.path.basename(line[0]) != "mpirun"]
+
+
+def started_for(folder):
+    """Processes of the run and their children, whatever they call themselves; the launcher left out."""
+    mark, found = f"{MARK}={folder}".encode(), []
+    for pid, line in command_lines().items():
+        try:
+            if mark in open(f"/proc/{pid}/environ", "rb").read().split(b"\0") and os.path.basename(line[0]) != "mpirun":
+                found.append(pid)
+        except OSError:
+            continue
+    return found
 
 
 def pids_below(work):
@@ -106,7 +120,8 @@ def strike(rng, launcher, folder):
 
 
 def kill_once(rng, program, victim, typical_s, has_faults):
-    """Start and kill. True when a rank was killed before the end, None when the run ended before, or the reason of a failure as text."""
+    """Start and kill. True when a rank was killed before the end, LAUNCHER when the launcher then stayed without any process of the run, None when the
+    run ended before, or the reason of a failure as text."""
     fault = None
     if has_faults and rng.random() < 0.4:
         place, ranks, visits = rng.choice(victim.places)
@@ -124,10 +139,13 @@ def kill_once(rng, program, victim, typical_s, has_faults):
         time.sleep(0.02)
     left = ranks_of(victim.folder)
     if p.poll() is None or left:
+        others = set(started_for(victim.folder)) - set(left)
         for pid in left + [p.pid]:
             end(pid)
         p.wait()
-        return f"{len(left)} ranks were still there {limit} s after the kill"
+        if left or others:
+            return f"{len(left)} ranks and {len(others)} of their children were still there {limit} s after the kill"
+        return LAUNCHER
     if p.returncode == 0:
         return None
     if p.returncode in (-9, 137) or is_struck:
@@ -184,7 +202,7 @@ def make_input(program, work, objects):
 def run(syzygy, count, seed, keep_folder):
     """`count` kills, dealt to the three commands in turn; a life of one to three kills each, then the end is compared."""
     rng, work = random.Random(seed), tempfile.mkdtemp(prefix="syzygy-kills-")
-    counts = {"kills": 0, "lives": 0, "ended before the kill": 0}
+    counts = {"kills": 0, "lives": 0, "ended before the kill": 0, "launcher stayed alone": 0}
     failed = 0
     try:
         make_input(syzygy, work, 100)
@@ -206,8 +224,9 @@ def run(syzygy, count, seed, keep_folder):
             wrong = None
             for _ in range(min(rng.randint(1, 3), count - counts["kills"])):
                 what = kill_once(rng, syzygy, victim, typical_s[victim.name], has_faults)
-                if what is True:
+                if what in (True, LAUNCHER):
                     counts["kills"] += 1
+                    counts["launcher stayed alone"] += what is LAUNCHER
                 elif what is None:
                     counts["ended before the kill"] += 1
                 else:
