@@ -135,34 +135,22 @@ syz_status syz_shardset_read_segment(syz_shardset *s, int64_t n, const int64_t *
 
 /* --------------------------------------------------- other people's files */
 
-/** What an HDF5 file is, judged by what is in it (never by its name). */
-typedef enum syz_foreign_kind {
-  SYZ_FOREIGN_NONE,
-  SYZ_FOREIGN_ASTROCLIP, /**< groups 0 .. 9: images (x, y, band), spectra, redshifts, targetids */
-  SYZ_FOREIGN_SSL,       /**< ssl-legacysurvey: images (n,3,152,152) */
-  SYZ_FOREIGN_MMU_DESI,  /**< Multimodal Universe desi: spectrum_flux, spectrum_mask True = bad */
-  SYZ_FOREIGN_MMU_SDSS, /**< Multimodal Universe sdss: spectrum_flux of log-linear spectrum_lambda, spectrum_mask True =
-                           bad */
-  SYZ_FOREIGN_MMU_LEGACY, /**< Multimodal Universe legacysurvey: image_array (n,4,160,160), image_mask True = clean */
-  SYZ_FOREIGN_MMU_SSL,    /**< Multimodal Universe ssl_legacysurvey: image_array (n,3,152,152) */
-  SYZ_FOREIGN_MMU_HSC /**< Multimodal Universe hsc: image_array (n,5,size,size) of 0.168 arcsec, g, r, i, z, y, counts
-                         of zero point 27 */
-} syz_foreign_kind;
-const char *syz_foreign_kind_text(syz_foreign_kind kind);
-
 /**
- * An open survey file of that kind, as rows of objects in syzygy's units and axis order. Not collective; rank-local.
- * See src/data/foreign.c.
+ * An open HDF5 file of AstroCLIP, ssl-legacysurvey or the Multimodal Universe, known by what is in it (never by its
+ * name), as rows of objects in syzygy's units and axis order. Not collective; rank-local. See src/data/foreign.c.
  *
  * object_id: AstroCLIP and MMU desi TARGETID; images RELEASE << 42 | BRICKID << 22 | OBJID (the TARGETID of an imaging
  * object) when the three columns are there, otherwise a whole number in `object_id`, otherwise a 62-bit hash of the
  * text in `object_id`.
  */
 typedef struct syz_foreign syz_foreign;
-/** SYZ_ERR_DATA names file, dataset, shape found and wanted; also for a file that is none of these kinds. */
+/** SYZ_ERR_DATA names file, dataset, shape found and wanted; also for a file of no known format. */
 syz_status syz_foreign_open(const char *path, syz_foreign **out);
 void syz_foreign_close(syz_foreign **f);
-syz_foreign_kind syz_foreign_get_kind(const syz_foreign *f);
+/** Its format for people: "AstroCLIP pairs". */
+const char *syz_foreign_kind(const syz_foreign *f);
+/** Whether all its spectra are primary ones, though no column says so. */
+bool syz_foreign_is_primary(const syz_foreign *f);
 int64_t syz_foreign_size(const syz_foreign *f);
 /** Rows [first, first + n): identifiers, positions (NaN when the file has none), which modalities. */
 syz_status syz_foreign_objects(syz_foreign *f, int64_t first, int64_t n, syz_object *object);
@@ -175,12 +163,13 @@ double syz_foreign_coverage(const syz_foreign *f);
 syz_status syz_foreign_info(syz_foreign *f, int64_t first, int64_t n, syz_spectrum_info *info);
 /** Pixels of these rows; any output may be NULL. image [n,3,152,152] g, r, z nanomaggy (band, y, x), the central 152 of
  * larger ones, of hsc resampled; flux, ivar [n,7781] (ivar 0 where the file's mask says bad or it is not a positive
- * number, and 1 elsewhere when the file holds none, as AstroCLIP's); zeros for the modality the kind lacks. NaN is the
- * caller's to refuse, except that a masked pixel's flux becomes 0. SYZ_ERR_DATA also for wavelengths off the grid. */
+ * number, and 1 elsewhere when the file holds none, as AstroCLIP's); zeros for the modality the format lacks. NaN is
+ * the caller's to refuse, except that a masked pixel's flux becomes 0. SYZ_ERR_DATA also for wavelengths off the grid.
+ */
 syz_status syz_foreign_read(syz_foreign *f, int64_t first, int64_t n, float *image, float *flux, float *ivar);
 /** Clean pixels [n,152,152]: 1 = clean, whatever the file's polarity; all 1 when the file has no image mask. */
 syz_status syz_foreign_read_clean(syz_foreign *f, int64_t first, int64_t n, uint8_t *clean);
-/** Numeric columns usable as labels, in alphabetical order: "redshift" first when the kind has one, then the file's own
+/** Numeric columns usable as labels, in alphabetical order: "redshift" first when the file has one, then the file's own
  * names; (n,3) columns are given as <name>_g, _r, _z. Columns whose length is not n are left out. Borrowed. */
 int syz_foreign_labels(const syz_foreign *f, const char *const **name);
 /** One label of these rows as float32; NaN where unknown (redshift: also where the file says -99). SYZ_ERR_INPUT for an

@@ -309,7 +309,7 @@ static syz_status foreign_file(const char *path)
   SYZ_TRY(syz_foreign_open(path, &f));
   int64_t n = syz_foreign_size(f);
   int labels = syz_foreign_labels(f, &label);
-  printf("%s: %s\n", path, syz_foreign_kind_text(syz_foreign_get_kind(f)));
+  printf("%s: %s\n", path, syz_foreign_kind(f));
   printf("  %-16s %lld\n", "objects", (long long)n);
   if (n) {
     SYZ_TRY(syz_foreign_objects(f, 0, 1, &o));

@@ -47,31 +47,26 @@ cleanup:
 /* DESI's types as they are; of SDSS' only whether it is sky matters, as for its own files. */
 static void set_type(const syz_foreign *o, const char *objtype, syz_spectrum_info *info)
 {
-  bool is_desi = o->kind == SYZ_FOREIGN_MMU_DESI;
+  bool is_desi = o->format->is_sky_by_id;
   bool is_sky = is_desi ? syz_targetid_is_sky(info->object_id)
                         : !strncasecmp(objtype, "sky", 3) || (info->zwarn >= 0 && (info->zwarn & 1));
   snprintf(info->objtype, sizeof info->objtype, "%.7s", is_sky ? "SKY" : is_desi && *objtype ? objtype : "TGT");
 }
 
-syz_status syz_foreign_info(syz_foreign *o, int64_t first, int64_t n, syz_spectrum_info *info)
+syz_status foreign_read_cuts(syz_foreign *o, int64_t row, int64_t n, syz_spectrum_info *info)
 {
   syz_status st = SYZ_OK;
   int64_t zwarn[FOREIGN_BLOCK], status[FOREIGN_BLOCK];
   char spectype[FOREIGN_BLOCK][FOREIGN_ID_TEXT], objtype[FOREIGN_BLOCK][FOREIGN_ID_TEXT];
-  SYZ_TRY(foreign_check_range(o, first, n));
-  for (int64_t done = 0, some; done < n; done += some) {
-    some = n - done < FOREIGN_BLOCK ? n - done : FOREIGN_BLOCK;
-    SYZ_TRY(read_whole(o, FOREIGN_ZWARN, first + done, some, zwarn));
-    SYZ_TRY(read_whole(o, FOREIGN_FIBERSTATUS, first + done, some, status));
-    SYZ_TRY(read_text(o, FOREIGN_SPECTYPE, first + done, some, spectype));
-    SYZ_TRY(read_text(o, FOREIGN_OBJTYPE, first + done, some, objtype));
-    for (int64_t i = 0; i < some; i++) {
-      syz_spectrum_info *to = &info[done + i];
-      to->zwarn = zwarn[i];
-      to->fiberstatus = status[i];
-      snprintf(to->spectype, sizeof to->spectype, "%.15s", spectype[i]);
-      set_type(o, objtype[i], to);
-    }
+  SYZ_TRY(read_whole(o, FOREIGN_ZWARN, row, n, zwarn));
+  SYZ_TRY(read_whole(o, FOREIGN_FIBERSTATUS, row, n, status));
+  SYZ_TRY(read_text(o, FOREIGN_SPECTYPE, row, n, spectype));
+  SYZ_TRY(read_text(o, FOREIGN_OBJTYPE, row, n, objtype));
+  for (int64_t i = 0; i < n; i++) {
+    info[i].zwarn = zwarn[i];
+    info[i].fiberstatus = status[i];
+    snprintf(info[i].spectype, sizeof info[i].spectype, "%.15s", spectype[i]);
+    set_type(o, objtype[i], &info[i]);
   }
 cleanup:
   return st;

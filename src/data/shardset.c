@@ -15,8 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "syzygy/h5.h"
 #include "paths.h"
+#include "set_layout.h"
 
 enum { PIECE = 65536, LOOK_ROWS = 16 };
 
@@ -59,7 +59,8 @@ static syz_status find_bad(syz_h5 *f, own_file *o, int part, syz_bad_objects bad
   syz_status st = SYZ_OK;
   const set_part *p = &o->scan.part[part];
   float *block = NULL;
-  char name[64];
+  const set_layout *l = set_layout_of(p);
+  char name[SET_NAME];
   pixel_fault fault[LOOK_ROWS];
   const bool looks_at_images = bad != SYZ_BAD_SPECTRA_SKIPPED, looks_at_spectra = bad != SYZ_BAD_IMAGES_SKIPPED;
   SYZ_ALLOC(block, "pixels to check", LOOK_ROWS * SET_IMAGE);
@@ -67,14 +68,13 @@ static syz_status find_bad(syz_h5 *f, own_file *o, int part, syz_bad_objects bad
     int64_t n = p->used - at < LOOK_ROWS ? p->used - at : LOOK_ROWS;
     for (int64_t i = 0; i < n; i++) fault[i] = PIXELS_GOOD;
     if (p->has_image && looks_at_images) {
-      snprintf(name, sizeof name, "%s%s", p->group, p->is_astroclip ? "images" : "image");
+      set_dataset(name, p, l->image);
       SYZ_TRY(syz_h5_read(f, name, SYZ_H5_F32, p->first + at, n, block));
       for (int64_t i = 0; i < n; i++)
         if (object[at + i].has_image) fault[i] = syz_check_image(block + i * SET_IMAGE);
     }
     if (p->has_flux && looks_at_spectra) {
-      snprintf(name, sizeof name, "%s%s", p->group, p->is_astroclip ? "spectra" : "spectrum");
-      SYZ_TRY(syz_h5_read(f, name, SYZ_H5_F32, p->first + at, n, block));
+      SYZ_TRY(set_read_flux(f, p, p->first + at, n, block));
       for (int64_t i = 0; i < n; i++)
         if (object[at + i].has_spectrum && !fault[i]) fault[i] = syz_check_flux(block + i * SYZ_SPECTRUM_PIXELS);
     }
@@ -604,15 +604,12 @@ static syz_status read_labels_of_file(const syz_shardset *s, int file, int first
 {
   syz_status st = SYZ_OK;
   syz_h5 *f = NULL;
-  char dataset[SYZ_LABEL_NAME + 32];
+  char dataset[SET_NAME];
   SYZ_TRY(syz_h5_open(NULL, s->file[file].path, &f));
   for (int p = first_part; p < s->parts && s->part[p].file == file; p++) {
     const set_part *part = &s->part[p];
-    if (part->is_astroclip)
-      snprintf(dataset, sizeof dataset, "%sredshifts", part->group);
-    else
-      snprintf(dataset, sizeof dataset, "label/%s", name);
-    if (part->is_astroclip && !syz_h5_has(f, dataset)) {
+    set_label_dataset(dataset, part, name);
+    if (set_layout_of(part)->only_label && !syz_h5_has(f, dataset)) {
       for (int64_t i = 0; i < part->used; i++) memset(value + i, 0xff, sizeof *value); /* a NaN */
     } else {
       SYZ_TRY(syz_h5_read(f, dataset, SYZ_H5_F32, part->first, part->used, value));

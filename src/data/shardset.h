@@ -38,12 +38,14 @@ pixel_fault syz_check_ivar(const float *ivar);
  * it travels. */
 typedef struct set_part {
   int32_t file;
-  uint8_t is_astroclip, has_image, has_flux, has_ivar, has_segment, has_position;
-  char group[SET_GROUP];              /* "" or "3/" */
-  int64_t rows;                       /* in the file */
-  int64_t first, used;                /* rows first .. first + used - 1 belong to the split */
-  int64_t raw;                        /* number of its first used row before anything is left out */
-  int64_t image_at, flux_at, ivar_at; /* file offsets of row 0, -1: read through HDF5 */
+  uint8_t layout; /* its number in the table of set_layout.c */
+  uint8_t has_image, has_flux, has_ivar, has_segment, has_position;
+  uint8_t has_image_column, has_spectrum_column; /* which say of each object whether it has the modality */
+  char group[SET_GROUP];                         /* "" or "3/" */
+  int64_t rows;                                  /* in the file */
+  int64_t first, used;                           /* rows first .. first + used - 1 belong to the split */
+  int64_t raw;                                   /* number of its first used row before anything is left out */
+  int64_t image_at, flux_at, ivar_at;            /* file offsets of row 0, -1: read through HDF5 */
 } set_part;
 
 typedef struct set_file {
@@ -61,7 +63,7 @@ typedef struct set_reader {
     int64_t used;
   } slot[SET_OPEN];
   int64_t clock;
-  float *scratch;   /* one image in AstroCLIP's axis order */
+  float *scratch;   /* one image in another axis order */
   syz_direct *lane; /* for many rows in a row; main thread only */
   int lane_file;    /* its file, or one that has none; -1 at first */
 } set_reader;
@@ -127,5 +129,3 @@ syz_status syz_shardset_read_direct(const syz_shardset *s, set_reader *r, int64_
 syz_status syz_shardset_read_one(syz_shardset *s, int64_t index, float *image, float *flux, float *ivar);
 /** The HDF5 handle of a file, opened when needed; main thread only. */
 syz_status syz_shardset_h5(syz_shardset *s, int file, syz_h5 **out);
-/** AstroCLIP's (x, y, band) to (band, y, x). */
-void syz_transpose_xyb(const float *restrict xyb, float *restrict image);

@@ -10,8 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "syzygy/h5.h"
-#include "shardset.h"
+#include "set_layout.h"
 
 /* ------------------------------------------------------------ pixel checks */
 
@@ -198,15 +197,6 @@ cleanup:
   return st;
 }
 
-void syz_transpose_xyb(const float *restrict xyb, float *restrict image)
-{
-  for (int y = 0; y < SYZ_IMAGE_SIZE; y++)
-    for (int x = 0; x < SYZ_IMAGE_SIZE; x++) {
-      const float *p = xyb + ((int64_t)x * SYZ_IMAGE_SIZE + y) * SYZ_BANDS;
-      for (int b = 0; b < SYZ_BANDS; b++) image[b * SET_PLANE + y * SYZ_IMAGE_SIZE + x] = p[b];
-    }
-}
-
 /* What cannot come from the file: absent modalities are zeros, unknown ivar is 1. Returns which are still to be read.
  */
 static void fill_absent(const syz_shardset *s, int64_t index, const set_part *p, float **image, float **flux,
@@ -277,13 +267,14 @@ syz_status syz_shardset_read_direct(const syz_shardset *s, set_reader *r, int64_
   SYZ_TRY(descriptor(s, r, p->file, &fd));
   if (image) {
     float *to = image;
-    if (p->is_astroclip) {
+    const set_layout *l = set_layout_of(p);
+    if (l->reorder) {
       if (!r->scratch) SYZ_ALLOC(r->scratch, "image of another axis order", SET_IMAGE);
       to = r->scratch;
     }
     SYZ_TRY(read_at(s, p->file, fd, p->image_at + row * (int64_t)(SET_IMAGE * sizeof(float)), SET_IMAGE * sizeof(float),
                     to));
-    if (p->is_astroclip) syz_transpose_xyb(to, image);
+    if (l->reorder) l->reorder(to, image);
   }
   const int64_t bytes = SYZ_SPECTRUM_PIXELS * sizeof(float);
   if (flux) SYZ_TRY(read_at(s, p->file, fd, p->flux_at + row * bytes, (size_t)bytes, flux));
@@ -320,7 +311,6 @@ syz_status syz_shardset_read_one(syz_shardset *s, int64_t index, float *image, f
   syz_status st = SYZ_OK;
   int64_t row;
   syz_h5 *f = NULL;
-  char name[64];
   float unwanted[SYZ_SPECTRUM_PIXELS];
   if (syz_shardset_is_direct(s, index, image, flux, ivar))
     return syz_shardset_read_direct(s, &s->reader, index, image, flux, ivar);
@@ -328,18 +318,8 @@ syz_status syz_shardset_read_one(syz_shardset *s, int64_t index, float *image, f
   if (needs_ivar(s, index, p, flux, ivar)) ivar = unwanted;
   fill_absent(s, index, p, &image, &flux, &ivar);
   SYZ_TRY(syz_shardset_h5(s, p->file, &f));
-  if (image) {
-    float *to = image;
-    if (p->is_astroclip) {
-      if (!s->reader.scratch) SYZ_ALLOC(s->reader.scratch, "image of another axis order", SET_IMAGE);
-      to = s->reader.scratch;
-    }
-    snprintf(name, sizeof name, "%s%s", p->group, p->is_astroclip ? "images" : "image");
-    SYZ_TRY(syz_h5_read(f, name, SYZ_H5_F32, row, 1, to));
-    if (p->is_astroclip) syz_transpose_xyb(to, image);
-  }
-  snprintf(name, sizeof name, "%s%s", p->group, p->is_astroclip ? "spectra" : "spectrum");
-  if (flux) SYZ_TRY(syz_h5_read(f, name, SYZ_H5_F32, row, 1, flux));
+  if (image) SYZ_TRY(set_read_images(f, p, row, 1, &s->reader.scratch, image));
+  if (flux) SYZ_TRY(set_read_flux(f, p, row, 1, flux));
   if (ivar) SYZ_TRY(syz_h5_read(f, "spectrum_ivar", SYZ_H5_F32, row, 1, ivar));
   SYZ_TRY(check_pixels(s, index, image, flux, ivar));
 cleanup:
@@ -351,7 +331,8 @@ static int64_t run_length(const syz_shardset *s, int64_t n, const int64_t *index
 {
   int64_t row, next, run = 0;
   const set_part *p = syz_shardset_find(s, index[0], &row);
-  if (p->is_astroclip || (ivar && !p->has_ivar) || !syz_shardset_is_direct(s, index[0], image, flux, ivar)) return 0;
+  if (set_layout_of(p)->reorder || (ivar && !p->has_ivar) || !syz_shardset_is_direct(s, index[0], image, flux, ivar))
+    return 0;
   for (; run < n && index[run] >= 0 && index[run] < s->size; run++) {
     const syz_object *o = &s->object[index[run]];
     if ((image && !o->has_image) || ((flux || ivar) && !o->has_spectrum) ||

@@ -32,8 +32,7 @@ static syz_status note_columns_of_hdf5(ingest *g, int file, syz_foreign *f)
   syz_status st = SYZ_OK;
   const char *const *name;
   int names = syz_foreign_labels(f, &name);
-  /* AstroCLIP's file holds primary spectra only and says so nowhere. */
-  int n = syz_foreign_get_kind(f) == SYZ_FOREIGN_ASTROCLIP ? g->n_labels : g->n_labels + 1;
+  int n = syz_foreign_is_primary(f) ? g->n_labels : g->n_labels + 1;
   for (int k = 1; k < n; k++) {
     const char *wanted = ingest_column_name(g, k);
     syz_column_search search = SYZ_COLUMN_SEARCH;
@@ -68,7 +67,7 @@ static syz_status foreign_facts(ingest *g, syz_foreign *f, int64_t first, int64_
     primary[i] = 1;
   }
   SYZ_TRY(syz_foreign_info(f, first, n, info));
-  if (!g->cuts.primary[0] || syz_foreign_get_kind(f) == SYZ_FOREIGN_ASTROCLIP) return SYZ_OK;
+  if (!g->cuts.primary[0] || syz_foreign_is_primary(f)) return SYZ_OK;
   for (int64_t i = 0; i < n; i++) primary[i] = (double)NAN;
   for (int j = 0; j < names; j++) {
     if (strcasecmp(name[j], g->cuts.primary) != 0) continue;

@@ -65,7 +65,7 @@ static syz_status dump_foreign(const char *path, const char *folder)
   char file[300];
   SYZ_TRY(syz_foreign_open(path, &f));
   int64_t n = syz_foreign_size(f), half = n / 2;
-  printf("kind: %s\n", syz_foreign_kind_text(syz_foreign_get_kind(f)));
+  printf("kind: %s\n", syz_foreign_kind(f));
   SYZ_TRY(make_arrays(&a, n));
   SYZ_TRY(syz_foreign_objects(f, 0, n, a.object));
   SYZ_TRY(syz_foreign_read(f, 0, half, a.image, a.flux, a.ivar)); /* in two unequal parts */

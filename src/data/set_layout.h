@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * How objects lie in the HDF5 files that a data set takes. set_layout.c has the table of layouts, each with a file of
+ * its own (set_shard.c, set_astroclip.c). A new layout is a row of that table, declared below.
+ */
+#pragma once
+
+#include "shardset.h"
+
+typedef struct set_layout {
+  bool (*recognise)(syz_h5 *f); /* by what is in the file */
+  /* Parts, labels and digest of an empty scan, with every shape, type and row count checked. */
+  syz_status (*scan)(syz_h5 *f, set_scan *out);
+  const char *object_id, *image, *flux; /* datasets of a part, each after the part's group */
+  const char *only_label;               /* the dataset of the one label that it can have; NULL: label/<name> */
+  bool lacks_sums;                      /* its datasets have no checksums */
+  /* An image [3,152,152] from the order in which it is stored; NULL: it is stored so. */
+  void (*reorder)(const float *restrict stored, float *restrict image);
+} set_layout;
+
+extern const set_layout set_shard, set_astroclip;
+
+/** Number of the file's layout in the table; -1: none of them. */
+int set_layout_find(syz_h5 *f);
+const set_layout *set_layout_get(int number);
+const set_layout *set_layout_of(const set_part *p);
+
+/**
+ * Dataset `name` holds numbers, `kinds` says which ('f' or "iub" ...), as [rows, shape...]; *rows < 0: not known yet,
+ * then it is set. `rows_of`: the dataset that *rows is of. SYZ_ERR_DATA names file and dataset.
+ */
+syz_status set_expect(syz_h5 *f, const char *name, const char *kinds, int64_t *rows, const char *rows_of, int n_shape,
+                      const int64_t *shape);
+
+enum { SET_NAME = SYZ_LABEL_NAME + SET_GROUP + 8 /* bytes of the name of a part's dataset */ };
+/** The name in the file of a dataset of a part. */
+void set_dataset(char text[SET_NAME], const set_part *p, const char *dataset);
+/** The name in the file of a label of a part. */
+void set_label_dataset(char text[SET_NAME], const set_part *p, const char *label);
+/** Images [n,3,152,152] of rows in the file, through HDF5. *scratch: one image, made when needed, the caller's to
+ * free. */
+syz_status set_read_images(syz_h5 *f, const set_part *p, int64_t row, int64_t n, float **scratch, float *image);
+/** Spectra [n,7781], likewise. */
+syz_status set_read_flux(syz_h5 *f, const set_part *p, int64_t row, int64_t n, float *flux);
