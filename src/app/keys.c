@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "features_keys.h"
+#include "probe.h"
 #include "syzygy/model.h"
 #include "training.h"
 
@@ -134,6 +135,9 @@ syz_status syz_app_make_input(syz_command_id command, syz_input **out)
 #define ADD_TABLE(name, summary) add_table(all, &n, syz_##name##_keys);
   SYZ_COMMANDS(ADD_TABLE)
 #undef ADD_TABLE
+#define ADD_PROBE(name, about) add_table(all, &n, syz_probe_##name.keys);
+  SYZ_PROBES(ADD_PROBE)
+#undef ADD_PROBE
   for (size_t p = 0; p < sizeof presets / sizeof *presets; p++) {
     int i = 0;
     while (i < n && strcmp(all[i].path, presets[p].path) != 0) i++;
