@@ -323,17 +323,14 @@ static void say_missing_directions(const gallery *g)
                        syz_modality_name((syz_modality)(e / 2)), syz_modality_name((syz_modality)(e % 2)));
 }
 
-syz_status syz_report_gallery(syz_page *p, syz_comm *self, const syz_report_options *o, const syz_report_sources *s)
+static syz_status write_gallery(syz_page *p, const syz_report_job *j)
 {
   syz_status st = SYZ_OK;
+  const syz_report_options *o = j->options;
+  const syz_report_sources *s = j->sources;
   gallery g = {.p = p};
   int64_t id[SHOWN_MAX];
   int n = 0;
-  syz_page_section(
-      p, "gallery", "Gallery",
-      "Objects and their nearest neighbours by cosine, best first. Stamps: g, r, z in the colours of the Legacy Survey "
-      "viewer, 40 arcsec a side, north up, east left. Spectra: flux against observed wavelength, 3600 to 9824 "
-      "\xc3\x85, averaged over 10 \xc3\x85 (29 \xc3\x85 in small ones); dashes mark lines at the known redshift.");
   for (int i = 0; i < s->n_neighbours; i++)
     if (open_direction(&g, s->neighbours[i]) != SYZ_OK) syz_page_missing(p, "Left out: %s", syz_error_text());
   if (!g.n_directions) {
@@ -346,7 +343,7 @@ syz_status syz_report_gallery(syz_page *p, syz_comm *self, const syz_report_opti
   if (!s->n_data)
     syz_page_missing(p,
                      "The data set is not known or not there (give data.path): neighbours are listed without pixels.");
-  else if (open_data(&g, self, s) != SYZ_OK) {
+  else if (open_data(&g, j->self, s) != SYZ_OK) {
     syz_page_missing(p, "The data set cannot be read, so neighbours are listed without pixels: %s", syz_error_text());
     if (g.data) syz_shardset_close(&g.data);
   }
@@ -361,3 +358,14 @@ cleanup:
   gallery_close(&g);
   return st;
 }
+
+const syz_report_section syz_section_gallery = {
+    .anchor = "gallery",
+    .link = "Gallery",
+    .title = "Gallery",
+    .lead = "Objects and their nearest neighbours by cosine, best first. Stamps: g, r, z in the colours of the Legacy "
+            "Survey viewer, 40 arcsec a side, north up, east left. Spectra: flux against observed wavelength, 3600 to "
+            "9824 \xc3\x85, averaged over 10 \xc3\x85 (29 \xc3\x85 in small ones); dashes mark lines at the known "
+            "redshift.",
+    .has = syz_report_has_pairs,
+    .write = write_gallery};

@@ -199,9 +199,11 @@ void syz_page_begin(syz_page *p, const char *title)
 
 void syz_page_end(syz_page *p) { syz_page_put(p, "</body>\n</html>\n"); }
 
-void syz_page_section(syz_page *p, const char *id, const char *title, const char *lead)
+void syz_page_section(syz_page *p, const char *id, const char *title)
 {
-  syz_page_printf(p, "<h2 id=\"%s\">%s</h2>\n<p class=\"lead\">%s</p>\n", id, title, lead);
+  syz_page_printf(p, "<h2 id=\"%s\">%s</h2>\n", id, title);
 }
+
+void syz_page_lead(syz_page *p, const char *lead) { syz_page_printf(p, "<p class=\"lead\">%s</p>\n", lead); }
 
 void syz_page_free(syz_page *p) { syz_free(&p->text); }

@@ -96,32 +96,39 @@ cleanup:
   return st;
 }
 
-syz_status syz_report_patches(syz_page *p, const syz_report_sources *s)
+static syz_status write_patches(syz_page *p, const syz_report_job *j)
 {
   syz_status st = SYZ_OK;
   char path[PATH_MAX];
   int64_t id[SHOWN];
   syz_h5 *f = NULL;
-  if (!*s->patches) return SYZ_OK;
-  syz_page_section(
-      p, "patches", "What a patch says",
-      "Principal components of the frozen patch features of a batch of images: the first three as red, green and blue "
-      "beside each image, on one scale for all. Patches of one colour are alike to the backbone, wherever they are.");
-  if (snprintf(path, sizeof path, "%s/patches.h5", s->patches) >= (int)sizeof path ||
+  if (snprintf(path, sizeof path, "%s/patches.h5", j->folder) >= (int)sizeof path ||
       syz_h5_open(NULL, path, &f) != SYZ_OK) {
-    syz_page_missing(p, "%s/patches.h5 cannot be read: %s", s->patches, syz_error_text());
+    syz_page_missing(p, "%s/patches.h5 cannot be read: %s", j->folder, syz_error_text());
     return SYZ_OK;
   }
   syz_page_put(p, "<div class=\"card\">");
-  if (!put_pictures(p, s->patches, "patches", id, first_ids(f, id, SHOWN),
+  if (!put_pictures(p, j->folder, "patches", id, first_ids(f, id, SHOWN),
                     "Image and map of the first three principal components of the patch features", "340px"))
-    syz_page_missing(p, "None of the pictures of %s/patches.h5 is there (analyse.pictures).", s->patches);
+    syz_page_missing(p, "None of the pictures of %s/patches.h5 is there (analyse.pictures).", j->folder);
   syz_page_put(p, "</div>\n");
   SYZ_TRY(chart_variances(p, f));
 cleanup:
   syz_h5_close(&f);
   return st;
 }
+
+const syz_report_section syz_section_patches = {
+    .anchor = "patches",
+    .link = "Patches",
+    .title = "What a patch says",
+    .lead =
+        "Principal components of the frozen patch features of a batch of images: the first three as red, green and "
+        "blue beside each image, on one scale for all. Patches of one colour are alike to the backbone, wherever they "
+        "are.",
+    .result = "patches.h5",
+    .result_name = "maps of patches",
+    .write = write_patches};
 
 /* ----------------------------------------------------------------- heads */
 
@@ -230,42 +237,47 @@ static void put_legend(syz_page *p, const cJSON *json)
   syz_page_put(p, "</div>\n");
 }
 
-syz_status syz_report_dense(syz_page *p, const syz_report_sources *s, syz_report_figures *f)
+static syz_status write_dense(syz_page *p, const syz_report_job *j)
 {
   char path[PATH_MAX], *text = NULL;
   size_t n;
   int64_t id[SHOWN];
   cJSON *json = NULL;
   syz_h5 *file = NULL;
-  if (!*s->probe) return SYZ_OK;
-  if (snprintf(path, sizeof path, "%s/probe.json", s->probe) < (int)sizeof path &&
+  if (snprintf(path, sizeof path, "%s/probe.json", j->folder) < (int)sizeof path &&
       syz_file_read(path, JSON_LIMIT, &text, &n) == SYZ_OK)
     json = cJSON_Parse(text);
   syz_free(&text);
   const cJSON *task = cJSON_GetObjectItem(json, "task");
-  syz_page_section(
-      p, "dense", "Linear heads on patches",
-      "What a linear map reads from the frozen patch features of held-out objects: which part of the sky a patch "
-      "shows, how bright it is, how far from the galaxy. Beside it the same architecture with initial weights.");
   if (!cJSON_IsString(task) || strcmp(task->valuestring, "dense") != 0) {
-    syz_page_missing(p, "%s/probe.json cannot be read as the result of probe dense.", s->probe);
+    syz_page_missing(p, "%s/probe.json cannot be read as the result of probe dense.", j->folder);
     goto cleanup;
   }
-  put_tables(p, json, f);
-  if (snprintf(path, sizeof path, "%s/dense.h5", s->probe) >= (int)sizeof path ||
+  put_tables(p, json, j->figures);
+  if (snprintf(path, sizeof path, "%s/dense.h5", j->folder) >= (int)sizeof path ||
       syz_h5_open(NULL, path, &file) != SYZ_OK) {
-    syz_page_missing(p, "%s/dense.h5 cannot be read: there are no pictures.", s->probe);
+    syz_page_missing(p, "%s/dense.h5 cannot be read: there are no pictures.", j->folder);
     goto cleanup;
   }
   syz_page_put(p, "<div class=\"card\"><h3>Held-out objects: image; segments, true and found; surface brightness, true "
                   "and found</h3>\n");
   put_legend(p, json);
-  if (!put_pictures(p, s->probe, "dense", id, first_ids(file, id, SHOWN),
+  if (!put_pictures(p, j->folder, "dense", id, first_ids(file, id, SHOWN),
                     "Image, true and predicted segments, true and predicted surface brightness", "700px"))
-    syz_page_missing(p, "None of the pictures of %s/dense.h5 is there (probe.pictures).", s->probe);
+    syz_page_missing(p, "None of the pictures of %s/dense.h5 is there (probe.pictures).", j->folder);
   syz_page_put(p, "</div>\n");
   syz_h5_close(&file);
 cleanup:
   cJSON_Delete(json);
   return SYZ_OK;
 }
+
+const syz_report_section syz_section_dense = {
+    .anchor = "dense",
+    .link = "Linear heads",
+    .title = "Linear heads on patches",
+    .lead = "What a linear map reads from the frozen patch features of held-out objects: which part of the sky a patch "
+            "shows, how bright it is, how far from the galaxy. Beside it the same architecture with initial weights.",
+    .result = "probe.json",
+    .result_name = "linear heads",
+    .write = write_dense};

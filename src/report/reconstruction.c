@@ -109,21 +109,31 @@ static void put_legend(syz_page *p)
                   "height=\"10\"/></svg>hidden from the network</span></div>\n");
 }
 
-syz_status syz_report_reconstruction(syz_page *p, const syz_report_sources *s)
+static bool find_file(const syz_report_job *j, char path[PATH_MAX])
+{
+  const char *folder = j->sources->training;
+  return *folder && snprintf(path, PATH_MAX, "%s/reconstruction.h5", folder) < PATH_MAX && access(path, F_OK) == 0;
+}
+
+static bool has_reconstruction(const syz_report_job *j)
+{
+  char path[PATH_MAX];
+  return find_file(j, path);
+}
+
+static syz_status write_reconstruction(syz_page *p, const syz_report_job *j)
 {
   syz_status st = SYZ_OK;
   char path[PATH_MAX], lead[512];
   pictures r = {.file = NULL};
-  if (!*s->training || snprintf(path, sizeof path, "%s/reconstruction.h5", s->training) >= (int)sizeof path ||
-      access(path, F_OK) != 0)
-    return SYZ_OK;
+  if (!find_file(j, path)) return SYZ_OK;
   st = open_pictures(&r, path);
   snprintf(lead, sizeof lead,
            "Held-out spectra after step %lld: shaded runs were hidden from the network, which says what stood there. "
            "Errors are in units of each spectrum's own deviation and include the noise of the pixels; curves are means "
            "over 12 pixels.",
            r.n > 0 ? (long long)r.step[0] : 0LL);
-  syz_page_section(p, "reconstruction", "Reconstruction of hidden spectra", lead);
+  syz_page_lead(p, lead);
   if (st != SYZ_OK) {
     syz_page_missing(p, "%s cannot be shown: %s", path, syz_error_text());
     st = st == SYZ_ERR_MEMORY ? st : SYZ_OK;
@@ -145,3 +155,9 @@ cleanup:
   syz_free(&r.hidden);
   return st;
 }
+
+const syz_report_section syz_section_reconstruction = {.anchor = "reconstruction",
+                                                       .link = "Reconstruction",
+                                                       .title = "Reconstruction of hidden spectra",
+                                                       .has = has_reconstruction,
+                                                       .write = write_reconstruction};

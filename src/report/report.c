@@ -8,6 +8,13 @@
 #include <string.h>
 #include "syzygy/files.h"
 
+/* In the order of the page. */
+static const syz_report_section *const SECTIONS[] = {
+    &syz_section_training,  &syz_section_reconstruction, &syz_section_patches, &syz_section_dense,
+    &syz_section_retrieval, &syz_section_gallery,        &syz_section_timing,  &syz_section_provenance,
+};
+enum { N_SECTIONS = sizeof SECTIONS / sizeof *SECTIONS };
+
 static void tile(syz_page *p, const char *value, const char *what)
 {
   syz_page_printf(p, "<div class=\"tile\"><b>%s</b><span>", value);
@@ -71,24 +78,15 @@ static const char *base_name(const char *path)
 }
 
 /* Links to the sections that the page has. */
-static void put_navigation(syz_page *p, const syz_page *body)
+static void put_navigation(syz_page *p, const bool *is_shown)
 {
-  static const struct {
-    const char *id, *name;
-  } section[] = {{"training", "Training"},  {"reconstruction", "Reconstruction"}, {"patches", "Patches"},
-                 {"dense", "Linear heads"}, {"retrieval", "Retrieval"},           {"gallery", "Gallery"},
-                 {"timing", "Timing"},      {"provenance", "Provenance"}};
-  char mark[64];
   syz_page_put(p, "</header>\n<nav aria-label=\"Sections\">");
-  for (size_t i = 0; i < sizeof section / sizeof *section; i++) {
-    snprintf(mark, sizeof mark, "<h2 id=\"%s\">", section[i].id);
-    if (body->text && strstr(body->text, mark))
-      syz_page_printf(p, "<a href=\"#%s\">%s</a>", section[i].id, section[i].name);
-  }
+  for (int k = 0; k < N_SECTIONS; k++)
+    if (is_shown[k]) syz_page_printf(p, "<a href=\"#%s\">%s</a>", SECTIONS[k]->anchor, SECTIONS[k]->link);
   syz_page_put(p, "</nav>\n<main>\n");
 }
 
-static void put_header(syz_page *p, const syz_report_sources *s, const syz_report_figures *f, const syz_page *body)
+static void put_header(syz_page *p, const syz_report_sources *s, const syz_report_figures *f, const bool *is_shown)
 {
   char utc[32], title[PATH_MAX + 32];
   syz_clock_utc(utc);
@@ -106,7 +104,31 @@ static void put_header(syz_page *p, const syz_report_sources *s, const syz_repor
   }
   syz_page_printf(p, ". Reported %s.</p>\n", utc);
   tiles(p, f);
-  put_navigation(p, body);
+  put_navigation(p, is_shown);
+}
+
+/* The folder of the result that a section shows; "": it shows none, or none was found. */
+static const char *folder_of(const syz_report_section *section, const syz_report_sources *s)
+{
+  for (int i = 0; section->result && i < s->n_results; i++)
+    if (strcmp(s->result[i].file, section->result) == 0) return s->result[i].folder;
+  return "";
+}
+
+static syz_status write_sections(syz_page *p, syz_report_job *job, bool *is_shown)
+{
+  syz_status st = SYZ_OK;
+  for (int k = 0; k < N_SECTIONS; k++) {
+    const syz_report_section *section = SECTIONS[k];
+    job->folder = folder_of(section, job->sources);
+    is_shown[k] = (!section->result || *job->folder) && (!section->has || section->has(job));
+    if (!is_shown[k]) continue;
+    syz_page_section(p, section->anchor, section->title);
+    if (section->lead) syz_page_lead(p, section->lead);
+    SYZ_TRY(section->write(p, job));
+  }
+cleanup:
+  return st;
 }
 
 /* Sections first, because the head shows figures that they find. */
@@ -115,21 +137,13 @@ static syz_status write_page(const syz_run *run, syz_comm *self, const syz_repor
 {
   syz_status st = SYZ_OK;
   syz_page page = {0}, body = {0};
+  bool is_shown[N_SECTIONS];
   syz_report_figures f = {
       .steps = NAN, .loss = NAN, .recall10 = {NAN, NAN}, .chance10 = NAN, .r2 = {NAN, NAN}, .objects = NAN};
   f.knn = f.start = f.pixels = f.iou = f.iou_untrained = NAN;
-  SYZ_TRY(syz_report_training(&body, s, &f));
-  SYZ_TRY(syz_report_reconstruction(&body, s));
-  SYZ_TRY(syz_report_patches(&body, s));
-  SYZ_TRY(syz_report_dense(&body, s, &f));
-  if (!f.is_pretraining ||
-      *s->search) { /* one tower alone has no pairs to find: a page of its training does not say so twice */
-    SYZ_TRY(syz_report_retrieval(&body, s, &f));
-    SYZ_TRY(syz_report_gallery(&body, self, o, s));
-  }
-  SYZ_TRY(syz_report_timing(&body, s));
-  SYZ_TRY(syz_report_provenance(&body, s));
-  put_header(&page, s, &f, &body);
+  syz_report_job job = {.options = o, .sources = s, .self = self, .figures = &f};
+  SYZ_TRY(write_sections(&body, &job, is_shown));
+  put_header(&page, s, &f, is_shown);
   if (body.n) syz_page_bytes(&page, body.text, body.n);
   syz_page_printf(&page, "</main>\n<footer>Made by %s. This page is complete in itself: it loads nothing.</footer>\n",
                   run->created_by);
@@ -150,8 +164,8 @@ static void print_sources(const syz_report_sources *s)
   for (int i = 0; i < s->n_embeddings; i++) syz_info("embedding: %s", s->embedding[i]);
   if (!s->n_embeddings) syz_info("embedding: none found");
   syz_info("search: %s, %d neighbours file(s)", *s->search ? s->search : "none found", s->n_neighbours);
-  if (*s->patches) syz_info("maps of patches: %s", s->patches);
-  if (*s->probe) syz_info("linear heads: %s", s->probe);
+  for (int k = 0; k < N_SECTIONS; k++)
+    if (*folder_of(SECTIONS[k], s)) syz_info("%s: %s", SECTIONS[k]->result_name, folder_of(SECTIONS[k], s));
   for (int i = 0; i < s->n_data; i++) syz_info("data: %s", s->data[i]);
   if (!s->n_data) syz_info("data: none known");
 }
@@ -165,6 +179,11 @@ syz_status syz_report_write(const syz_run *run, const syz_report_options *option
   const bool is_first = syz_comm_rank(run->world) == 0;
   SYZ_REQUIRE(snprintf(path, sizeof path, "%s/report.html", options->folder) < (int)sizeof path, SYZ_ERR_INPUT,
               "output.dir: name too long");
+  for (int k = 0; k < N_SECTIONS; k++) {
+    if (!SECTIONS[k]->result) continue;
+    SYZ_ASSERT(s.n_results < SYZ_RESULTS_MAX);
+    s.result[s.n_results++].file = SECTIONS[k]->result;
+  }
   SYZ_TRY(syz_comm_split(run->world, is_first ? 0 : 1, &self));
   SYZ_TRY_ALL(run->world, is_first ? syz_report_find(options, &s) : SYZ_OK);
   if (is_first) print_sources(&s);

@@ -26,7 +26,9 @@ void syz_page_begin(syz_page *p, const char *title);
 void syz_page_end(syz_page *p);
 void syz_page_free(syz_page *p);
 /** A section's end is the next one's begin or syz_page_end. id: its anchor. */
-void syz_page_section(syz_page *p, const char *id, const char *title, const char *lead);
+void syz_page_section(syz_page *p, const char *id, const char *title);
+/** What stands below the heading of a section: HTML. */
+void syz_page_lead(syz_page *p, const char *lead);
 /** A part that is not there: said in a box. printf-like; the text is escaped. */
 void syz_page_missing(syz_page *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /** Short text of a number for people: 3 to 4 significant digits, thousands apart. */
@@ -103,17 +105,25 @@ void syz_metrics_smooth(const double *y, int64_t n, double *out);
 
 /* --------------------------------------------------------------- sources */
 
+enum { SYZ_RESULTS_MAX = 16 };
+/** What analyse or a probe leaves in a folder. */
+typedef struct syz_report_result {
+  const char *file;      /**< "patches.h5", "probe.json": HDF5 or JSON that names its `model_file` */
+  char folder[PATH_MAX]; /**< where it is; "": not found */
+} syz_report_result;
+
 /** Where the parts of the page come from; an empty text: not found. */
 typedef struct syz_report_sources {
-  char run[PATH_MAX];      /**< the run folder asked for */
-  char training[PATH_MAX]; /**< folder with metrics.jsonl */
-  char search[PATH_MAX];   /**< folder with retrieval.json */
-  char patches[PATH_MAX];  /**< folder with patches.h5, of analyse */
-  char probe[PATH_MAX];    /**< folder with probe.json */
+  char run[PATH_MAX];                        /**< the run folder asked for */
+  char training[PATH_MAX];                   /**< folder with metrics.jsonl */
+  char search[PATH_MAX];                     /**< folder with retrieval.json */
+  syz_report_result result[SYZ_RESULTS_MAX]; /**< of the sections */
+  int n_results;
   int n_embeddings, n_neighbours, n_data, n_folders;
   char **embedding, **neighbours, **data; /**< files; data: paths as the embedding file gives them */
   char **folder;                          /**< all folders that took part, for timing and provenance */
 } syz_report_sources;
+/** Look for all of it. `s` is zero but for the files of its results. */
 syz_status syz_report_find(const syz_report_options *o, syz_report_sources *s);
 void syz_report_sources_free(syz_report_sources *s);
 
@@ -129,18 +139,36 @@ typedef struct syz_report_figures {
   double iou, iou_untrained;
 } syz_report_figures;
 
-syz_status syz_report_training(syz_page *p, const syz_report_sources *s, syz_report_figures *f);
+/** What a section is made from. */
+typedef struct syz_report_job {
+  const syz_report_options *options;
+  const syz_report_sources *sources;
+  syz_comm *self;              /**< this rank alone, for data sets */
+  syz_report_figures *figures; /**< filled in by the sections */
+  const char *folder;          /**< where the section's result is; "": it has none */
+} syz_report_job;
+
+/** A section of the page. */
+typedef struct syz_report_section {
+  const char *anchor, *link; /**< id of its heading; its name among the links on top */
+  const char *title, *lead;  /**< heading, and the text below it; NULL: `write` begins with syz_page_lead */
+  /** File of a result that it shows, in the run folder or beside it, and what the log calls it; NULL: none. There is no
+   * section where that file is not found. */
+  const char *result, *result_name;
+  /** Whether there is something to show. Asked after the sections before it are written. NULL: always; what is missing
+   * is said in the section. */
+  bool (*has)(const syz_report_job *j);
+  /** SYZ_ERR_MEMORY; what cannot be read is said in the page. */
+  syz_status (*write)(syz_page *p, const syz_report_job *j);
+} syz_report_section;
+
+/** In the order of the page: the table is in report.c. */
+extern const syz_report_section syz_section_training, syz_section_reconstruction, syz_section_patches,
+    syz_section_dense, syz_section_retrieval, syz_section_gallery, syz_section_timing, syz_section_provenance;
+
+/** Whether pairs may be looked for: a page of one tower's training does not say twice that it has none. */
+bool syz_report_has_pairs(const syz_report_job *j);
 /** Cards for the curves that only pretraining has: every term of the loss, guards against collapse, schedules, figures
  * on held-out objects. False, and nothing, for other runs. */
 bool syz_report_is_pretraining(const syz_metrics *m);
 syz_status syz_report_pretraining(syz_page *p, const syz_metrics *m, const syz_metrics *v, syz_report_figures *f);
-/** Held-out spectra that masked modelling filled in, from reconstruction.h5 beside metrics.jsonl. Nothing when there is
- * none. */
-syz_status syz_report_reconstruction(syz_page *p, const syz_report_sources *s);
-/** Maps of principal components of patch features; linear heads on them. Nothing when there are none. */
-syz_status syz_report_patches(syz_page *p, const syz_report_sources *s);
-syz_status syz_report_dense(syz_page *p, const syz_report_sources *s, syz_report_figures *f);
-syz_status syz_report_retrieval(syz_page *p, const syz_report_sources *s, syz_report_figures *f);
-syz_status syz_report_gallery(syz_page *p, syz_comm *self, const syz_report_options *o, const syz_report_sources *s);
-syz_status syz_report_timing(syz_page *p, const syz_report_sources *s);
-syz_status syz_report_provenance(syz_page *p, const syz_report_sources *s);

@@ -129,6 +129,20 @@ static cJSON *read_json(const char *folder, const char *name)
   return json;
 }
 
+/* The model that a result names, HDF5 or JSON; NULL when it names none. */
+static char *model_of(const char *folder, const char *file)
+{
+  char path[PATH_MAX], *copy = NULL;
+  const char *end = strrchr(file, '.');
+  if (!end || strcmp(end, ".json") != 0) return join(path, folder, file) ? attribute_of(path, "model_file") : NULL;
+  cJSON *json = read_json(folder, file);
+  const cJSON *model = cJSON_GetObjectItem(json, "model_file");
+  if (cJSON_IsString(model)) copy = syz_alloc("path", strlen(model->valuestring) + 1, 1);
+  if (copy) strcpy(copy, model->valuestring);
+  cJSON_Delete(json);
+  return copy;
+}
+
 /* Files that a retrieval.json names under "index" and "query". */
 static syz_status embeddings_of_search(const char *folder, char ***list, int *n)
 {
@@ -296,16 +310,10 @@ static syz_status find_training(syz_report_sources *s)
     if (join(path, folder, "metrics.jsonl") && exists(path)) snprintf(s->training, sizeof s->training, "%s", folder);
   }
   /* A run of analyse or probe: the training of its model. */
-  if (!*s->training && join(path, s->run, "patches.h5")) {
-    char *model = attribute_of(path, "model_file");
+  for (int r = 0; r < s->n_results && !*s->training; r++) {
+    char *model = model_of(s->run, s->result[r].file);
     take_training(s, model);
     syz_free(&model);
-  }
-  if (!*s->training) {
-    cJSON *json = read_json(s->run, "probe.json");
-    const cJSON *model = cJSON_GetObjectItem(json, "model_file");
-    if (cJSON_IsString(model)) take_training(s, model->valuestring);
-    cJSON_Delete(json);
   }
   return st;
 }
@@ -319,33 +327,22 @@ static bool is_of_run(const syz_report_sources *s, const char *model_file)
   return is_same(folder, s->run);
 }
 
-/* What analyse and probe left: in the run folder, or in the newest folder beside it that was made with a model of the
+/* What analyse or a probe left: in the run folder, or in the newest folder beside it that was made with a model of the
  * run. */
-static void find_features(syz_report_sources *s, char **sibling, int n_siblings)
+static void find_result(syz_report_sources *s, syz_report_result *r, char **sibling, int n_siblings)
 {
   char path[PATH_MAX];
-  double newest_patches = -1, newest_probe = -1;
-  if (join(path, s->run, "patches.h5") && exists(path)) snprintf(s->patches, sizeof s->patches, "%s", s->run);
-  if (join(path, s->run, "probe.json") && exists(path)) snprintf(s->probe, sizeof s->probe, "%s", s->run);
-  const bool wants_patches = !*s->patches, wants_probe = !*s->probe;
-  for (int i = 0; i < n_siblings; i++) {
-    if (wants_patches && join(path, sibling[i], "patches.h5") && written(sibling[i], "patches.h5") > newest_patches) {
-      char *made_with = attribute_of(path, "model_file");
-      if (is_of_run(s, made_with)) {
-        newest_patches = written(sibling[i], "patches.h5");
-        snprintf(s->patches, sizeof s->patches, "%s", sibling[i]);
-      }
-      syz_free(&made_with);
+  double newest = -1;
+  if (join(path, s->run, r->file) && exists(path)) snprintf(r->folder, sizeof r->folder, "%s", s->run);
+  const bool wants = !*r->folder;
+  for (int i = 0; wants && i < n_siblings; i++) {
+    if (written(sibling[i], r->file) <= newest) continue;
+    char *made_with = model_of(sibling[i], r->file);
+    if (is_of_run(s, made_with)) {
+      newest = written(sibling[i], r->file);
+      snprintf(r->folder, sizeof r->folder, "%s", sibling[i]);
     }
-    if (wants_probe && written(sibling[i], "probe.json") > newest_probe) {
-      cJSON *json = read_json(sibling[i], "probe.json");
-      const cJSON *made_with = cJSON_GetObjectItem(json, "model_file");
-      if (cJSON_IsString(made_with) && is_of_run(s, made_with->valuestring)) {
-        newest_probe = written(sibling[i], "probe.json");
-        snprintf(s->probe, sizeof s->probe, "%s", sibling[i]);
-      }
-      cJSON_Delete(json);
-    }
+    syz_free(&made_with);
   }
 }
 
@@ -372,7 +369,6 @@ syz_status syz_report_find(const syz_report_options *o, syz_report_sources *s)
   const char *run = o->run;
   char parent[PATH_MAX], **sibling = NULL;
   int n = 0;
-  *s = (syz_report_sources){.n_embeddings = 0};
   SYZ_REQUIRE(is_folder(run), SYZ_ERR_INPUT, "%s: no such run folder", run);
   SYZ_REQUIRE(strlen(run) + 64 < sizeof s->run, SYZ_ERR_INPUT, "%s: name too long", run);
   snprintf(s->run, sizeof s->run, "%s", run);
@@ -382,7 +378,7 @@ syz_status syz_report_find(const syz_report_options *o, syz_report_sources *s)
   SYZ_TRY(find_embeddings(o->embeddings, s, sibling, n));
   SYZ_TRY(find_search(o->neighbours_files, s, sibling, n));
   SYZ_TRY(find_training(s));
-  find_features(s, sibling, n);
+  for (int r = 0; r < s->n_results; r++) find_result(s, &s->result[r], sibling, n);
   SYZ_TRY(find_data(o->data, s));
   if (*s->training) SYZ_TRY(list_add(&s->folder, &s->n_folders, s->training));
   for (int i = 0; i < s->n_embeddings; i++) {
@@ -390,8 +386,9 @@ syz_status syz_report_find(const syz_report_options *o, syz_report_sources *s)
     SYZ_TRY(list_add(&s->folder, &s->n_folders, parent));
   }
   if (*s->search) SYZ_TRY(list_add(&s->folder, &s->n_folders, s->search));
-  if (*s->patches && !is_same(s->patches, s->run)) SYZ_TRY(list_add(&s->folder, &s->n_folders, s->patches));
-  if (*s->probe && !is_same(s->probe, s->run)) SYZ_TRY(list_add(&s->folder, &s->n_folders, s->probe));
+  for (int r = 0; r < s->n_results; r++)
+    if (*s->result[r].folder && !is_same(s->result[r].folder, s->run))
+      SYZ_TRY(list_add(&s->folder, &s->n_folders, s->result[r].folder));
   SYZ_TRY(list_add(&s->folder, &s->n_folders, s->run));
 cleanup:
   list_free(&sibling, &n);

@@ -129,14 +129,15 @@ static void regression_table(syz_page *p, const cJSON *list, syz_report_figures 
   syz_page_put(p, "</tbody></table></div>\n");
 }
 
-syz_status syz_report_retrieval(syz_page *p, const syz_report_sources *s, syz_report_figures *f)
+bool syz_report_has_pairs(const syz_report_job *j) { return !j->figures->is_pretraining || *j->sources->search; }
+
+static syz_status write_retrieval(syz_page *p, const syz_report_job *j)
 {
+  const syz_report_sources *s = j->sources;
+  syz_report_figures *f = j->figures;
   cJSON *json = NULL;
   const cJSON *d, *directions;
   bool has_any = false;
-  syz_page_section(p, "retrieval", "Retrieval",
-                   "Is an object&#39;s spectrum among the neighbours of its image, and the other way round? Cosine of "
-                   "the embeddings, every object of the index compared.");
   if (*s->search) read_json(s->search, "retrieval.json", &json);
   if (!json) {
     syz_page_missing(p, "No retrieval.json in %s%s: there are no retrieval figures. syzygy search writes it.", s->run,
@@ -175,6 +176,15 @@ syz_status syz_report_retrieval(syz_page *p, const syz_report_sources *s, syz_re
   return SYZ_OK;
 }
 
+const syz_report_section syz_section_retrieval = {
+    .anchor = "retrieval",
+    .link = "Retrieval",
+    .title = "Retrieval",
+    .lead = "Is an object&#39;s spectrum among the neighbours of its image, and the other way round? Cosine of "
+            "the embeddings, every object of the index compared.",
+    .has = syz_report_has_pairs,
+    .write = write_retrieval};
+
 /* ---------------------------------------------------------------- timing */
 
 static void timing_table(syz_page *p, const char *folder, const cJSON *json)
@@ -203,11 +213,10 @@ static void timing_table(syz_page *p, const char *folder, const cJSON *json)
   syz_page_put(p, "</tbody></table></div>\n");
 }
 
-syz_status syz_report_timing(syz_page *p, const syz_report_sources *s)
+static syz_status write_timing(syz_page *p, const syz_report_job *j)
 {
+  const syz_report_sources *s = j->sources;
   bool has_any = false;
-  syz_page_section(p, "timing", "Where the time went",
-                   "Seconds of each phase, over the ranks of the run; a phase inside another one is counted once.");
   for (int i = 0; i < s->n_folders; i++) {
     cJSON *json;
     read_json(s->folder[i], "timing.json", &json);
@@ -220,6 +229,13 @@ syz_status syz_report_timing(syz_page *p, const syz_report_sources *s)
   if (!has_any) syz_page_missing(p, "No timing.json in %s: a run writes it when it ends.", s->run);
   return SYZ_OK;
 }
+
+const syz_report_section syz_section_timing = {
+    .anchor = "timing",
+    .link = "Timing",
+    .title = "Where the time went",
+    .lead = "Seconds of each phase, over the ranks of the run; a phase inside another one is counted once.",
+    .write = write_timing};
 
 /* ------------------------------------------------------------ provenance */
 
@@ -281,11 +297,10 @@ static void text_file(syz_page *p, const char *folder, const char *name, bool is
   syz_free(&text);
 }
 
-syz_status syz_report_provenance(syz_page *p, const syz_report_sources *s)
+static syz_status write_provenance(syz_page *p, const syz_report_job *j)
 {
+  const syz_report_sources *s = j->sources;
   char path[PATH_MAX];
-  syz_page_section(p, "provenance", "Where it comes from",
-                   "Inputs as resolved by the runs, the ends of their logs, and what the files say of themselves.");
   for (int i = 0; i < s->n_embeddings; i++) file_record(p, s->embedding[i]);
   for (int i = 0; i < s->n_folders; i++) {
     text_file(p, s->folder[i], "input.yaml", false);
@@ -295,3 +310,10 @@ syz_status syz_report_provenance(syz_page *p, const syz_report_sources *s)
     syz_page_missing(p, "No input.yaml in %s: it was not written by a run of syzygy, or is not complete.", s->run);
   return SYZ_OK;
 }
+
+const syz_report_section syz_section_provenance = {
+    .anchor = "provenance",
+    .link = "Provenance",
+    .title = "Where it comes from",
+    .lead = "Inputs as resolved by the runs, the ends of their logs, and what the files say of themselves.",
+    .write = write_provenance};

@@ -60,13 +60,13 @@ static void chart_validation(syz_page *p, const syz_metrics *v)
                                  .series = series});
 }
 
-syz_status syz_report_training(syz_page *p, const syz_report_sources *s, syz_report_figures *f)
+static syz_status write_training(syz_page *p, const syz_report_job *j)
 {
   syz_status st = SYZ_OK;
+  const syz_report_sources *s = j->sources;
+  syz_report_figures *f = j->figures;
   syz_metrics m = {.n = 0}, v = {.n = 0};
   double *loss = NULL, *norm = NULL, *rate = NULL;
-  syz_page_section(p, "training", "Training",
-                   "Every step of the run, from metrics.jsonl; steps of a continued run are there once.");
   if (!*s->training) {
     syz_page_missing(p,
                      "No metrics.jsonl in %s, nor beside the model of its embeddings: this page has no training "
@@ -111,3 +111,10 @@ cleanup:
   syz_free(&rate);
   return st;
 }
+
+const syz_report_section syz_section_training = {
+    .anchor = "training",
+    .link = "Training",
+    .title = "Training",
+    .lead = "Every step of the run, from metrics.jsonl; steps of a continued run are there once.",
+    .write = write_training};
