@@ -194,6 +194,16 @@ void syz_free_(void **p);
     }                                                                                                                  \
   } while (0)
 
+/**
+ * Room for `more` items after the `n` that a list holds: syz_grow(&list, "names", n, 1, &room), then write list[n]. A
+ * list without room is copied to a larger one, so that a list grown item by item is copied in proportion to its length;
+ * pointers into it are invalid then. What was never written is zero. `room` (size_t): items that it has room for, 0
+ * with a NULL list. SYZ_ERR_MEMORY, also when the number of items overflows; the list is then as before.
+ */
+#define syz_grow(list, label, n, more, room)                                                                           \
+  syz_grow_((void **)(list), (label), (size_t)(n), (size_t)(more), (room), sizeof **(list))
+syz_status syz_grow_(void **list, const char *label, size_t n, size_t more, size_t *room, size_t size);
+
 typedef struct syz_memory_stats {
   int64_t allocations; /**< calls of syz_alloc so far: must not move inside a step */
   int64_t live_blocks;

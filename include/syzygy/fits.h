@@ -143,8 +143,9 @@ typedef struct syz_fits_card {
 
 /** A header under construction; begin with zeros. */
 typedef struct syz_fits_cards {
-  char *text; /**< [room, SYZ_FITS_CARD], no NUL */
-  int n, room;
+  char *text; /**< [n, SYZ_FITS_CARD], no NUL */
+  int n;
+  size_t room; /**< bytes */
 } syz_fits_cards;
 /** Append a card (long text goes on in CONTINUE cards). SYZ_ERR_INTERNAL for a key or value that FITS cannot hold. */
 syz_status syz_fits_cards_add(syz_fits_cards *c, const syz_fits_card *card);

@@ -44,7 +44,8 @@ typedef struct context {
 
 typedef struct names {
   char (*name)[NAME];
-  int n, room;
+  int n;
+  size_t room;
 } names;
 
 static const char *bytes_text(double bytes, char text[32])
@@ -65,16 +66,8 @@ static syz_status keep_name(void *list, const char *name)
 {
   syz_status st = SYZ_OK;
   names *l = list;
-  char(*bigger)[NAME] = NULL;
   SYZ_REQUIRE(l->n < DATASETS, SYZ_ERR_DATA, "more than %d datasets", DATASETS);
-  if (l->n == l->room) {
-    int room = l->room ? 2 * l->room : 64;
-    SYZ_ALLOC(bigger, "dataset names", room);
-    if (l->n) memcpy(bigger, l->name, (size_t)l->n * sizeof *bigger);
-    syz_free(&l->name);
-    l->name = bigger;
-    l->room = room;
-  }
+  SYZ_TRY(syz_grow(&l->name, "dataset names", l->n, 1, &l->room));
   snprintf(l->name[l->n++], NAME, "%s", name);
 cleanup:
   return st;

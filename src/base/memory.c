@@ -17,6 +17,7 @@
 #include "syzygy/base.h"
 
 enum { ALIGNMENT = 64, SMALL_PAGE = 4096, HUGE_PAGE = 2 << 20 };
+enum { FEW_BYTES = 1024, FEW_ITEMS = 16 }; /* a growing list begins with the larger of the two */
 
 typedef struct header {
   size_t bytes;  /* as asked for */
@@ -96,6 +97,25 @@ void syz_free_(void **p)
   else
     free(h);
   *p = NULL;
+}
+
+syz_status syz_grow_(void **list, const char *label, size_t n, size_t more, size_t *room, size_t size)
+{
+  syz_status st = SYZ_OK;
+  void *larger = NULL;
+  SYZ_REQUIRE(more <= SIZE_MAX - n, SYZ_ERR_MEMORY, "%s: %zu and %zu more are too many to count", label, n, more);
+  if (n + more <= *room) goto cleanup;
+  size_t wanted = FEW_BYTES / size > FEW_ITEMS ? FEW_BYTES / size : FEW_ITEMS;
+  if (*room <= SIZE_MAX / 2 && 2 * *room > wanted) wanted = 2 * *room;
+  if (n + more > wanted) wanted = n + more;
+  larger = syz_alloc(label, wanted, size);
+  if (!larger) return syz_error_pass(SYZ_ERR_MEMORY, __FILE__, __LINE__);
+  if (n) memcpy(larger, *list, n * size);
+  syz_free(list);
+  *list = larger;
+  *room = wanted;
+cleanup:
+  return st;
 }
 
 syz_memory_stats syz_memory_get(void)

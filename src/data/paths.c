@@ -15,16 +15,9 @@ enum { DEPTH = 16, FILES_MAX = 10000000 };
 static syz_status add(path_list *list, const char *path)
 {
   syz_status st = SYZ_OK;
-  char **bigger = NULL, *copy = NULL;
+  char *copy = NULL;
   SYZ_REQUIRE(list->n < FILES_MAX, SYZ_ERR_DATA, "%s: more than %d files", path, FILES_MAX);
-  if (list->n == list->room) {
-    int room = list->room ? 2 * list->room : 32;
-    SYZ_ALLOC(bigger, "paths", room);
-    if (list->n) memcpy(bigger, list->path, (size_t)list->n * sizeof *bigger);
-    syz_free(&list->path);
-    list->path = bigger;
-    list->room = room;
-  }
+  SYZ_TRY(syz_grow(&list->path, "paths", list->n, 1, &list->room));
   SYZ_ALLOC(copy, "path", strlen(path) + 1);
   strcpy(copy, path);
   list->path[list->n++] = copy;

@@ -6,7 +6,8 @@
 
 typedef struct path_list {
   char **path;
-  int n, room;
+  int n;
+  size_t room;
 } path_list;
 
 /**

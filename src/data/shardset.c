@@ -30,7 +30,8 @@ typedef struct own_file {
   syz_object *object; /* all used rows, part after part */
   int64_t objects;
   bad_row *bad;
-  int64_t bads, bad_room;
+  int64_t bads;
+  size_t bad_room;
 } own_file;
 
 /* ---------------------------------------------------- rank-local: scanning */
@@ -38,15 +39,7 @@ typedef struct own_file {
 static syz_status keep_bad(own_file *o, int part, pixel_fault fault, int64_t row, int64_t object_id)
 {
   syz_status st = SYZ_OK;
-  bad_row *bigger = NULL;
-  if (o->bads == o->bad_room) {
-    int64_t room = o->bad_room ? 2 * o->bad_room : 16;
-    SYZ_ALLOC(bigger, "damaged objects", room);
-    if (o->bads) memcpy(bigger, o->bad, (size_t)o->bads * sizeof *bigger);
-    syz_free(&o->bad);
-    o->bad = bigger;
-    o->bad_room = room;
-  }
+  SYZ_TRY(syz_grow(&o->bad, "damaged objects", o->bads, 1, &o->bad_room));
   o->bad[o->bads++] = (bad_row){part, (int32_t)fault, row, object_id};
 cleanup:
   return st;
@@ -168,18 +161,6 @@ cleanup:
   return st;
 }
 
-static syz_status grow(void **array, const char *label, int64_t used, int64_t more, size_t item)
-{
-  syz_status st = SYZ_OK;
-  void *bigger = syz_alloc(label, (size_t)(used + more + 1), item);
-  SYZ_REQUIRE(bigger, SYZ_ERR_MEMORY, "data set: no memory for %s", label);
-  if (used) memcpy(bigger, *array, (size_t)used * item);
-  syz_free(array);
-  *array = bigger;
-cleanup:
-  return st;
-}
-
 static syz_status receive_file(syz_shardset *s, int file, const file_header *h, const set_part *part,
                                char (*label)[SYZ_LABEL_NAME], const bad_row *bad)
 {
@@ -189,10 +170,8 @@ static syz_status receive_file(syz_shardset *s, int file, const file_header *h, 
   s->file[file].lacks_sums = h->lacks_sums;
   s->file[file].lacks_seal = h->lacks_seal;
   SYZ_TRY(add_labels(s, file, h->labels, label));
-  if (h->bads) {
-    SYZ_TRY(grow((void **)&s->skipped, "objects left out", s->skips, h->bads, sizeof *s->skipped));
-    SYZ_TRY(grow((void **)&s->rejected, "objects left out", s->rejects, h->bads, sizeof *s->rejected));
-  }
+  SYZ_TRY(syz_grow(&s->skipped, "objects left out", s->skips, h->bads, &s->skip_room));
+  SYZ_TRY(syz_grow(&s->rejected, "objects left out", s->rejects, h->bads, &s->reject_room));
   int64_t k = 0;
   for (int i = 0; i < h->parts; i++) {
     set_part *p = &s->part[s->parts];

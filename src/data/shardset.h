@@ -79,8 +79,10 @@ struct syz_shardset {
   syz_shared table;
   int64_t *skipped; /* sorted raw numbers left out */
   int64_t skips;
+  size_t skip_room;
   syz_rejected *rejected;
   int64_t rejects;
+  size_t reject_room;
   char **reason; /* [parts * PIXEL_FAULTS], NULL where not needed */
   char (*label)[SYZ_LABEL_NAME];
   const char **label_name;

@@ -10,15 +10,7 @@
 static syz_status card_room(syz_fits_cards *c, char **card)
 {
   syz_status st = SYZ_OK;
-  char *bigger = NULL;
-  if (c->n == c->room) {
-    int room = c->room ? c->room * 2 : 72;
-    SYZ_ALLOC(bigger, "FITS header", (size_t)room * SYZ_FITS_CARD);
-    if (c->n) memcpy(bigger, c->text, (size_t)c->n * SYZ_FITS_CARD);
-    syz_free(&c->text);
-    c->text = bigger;
-    c->room = room;
-  }
+  SYZ_TRY(syz_grow(&c->text, "FITS header", (size_t)c->n * SYZ_FITS_CARD, SYZ_FITS_CARD, &c->room));
   *card = c->text + (size_t)c->n++ * SYZ_FITS_CARD;
   memset(*card, ' ', SYZ_FITS_CARD);
 cleanup:

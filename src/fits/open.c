@@ -15,7 +15,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { TILE_PIXELS = 8 << 20, TILE_RATIO = 400 };
+enum { TILE_PIXELS = 8 << 20, TILE_RATIO = 400, HDUS_MAX = 131072 };
 
 /* ----------------------------------------------------------------- tables */
 
@@ -319,8 +319,7 @@ syz_status syz_fits_open(const char *path, bool verify, syz_fits **out)
 {
   syz_status st = SYZ_OK;
   syz_fits *f = NULL;
-  fits_hdu *bigger = NULL;
-  int room = 0;
+  size_t room = 0;
   *out = NULL;
   SYZ_ALLOC(f, "FITS file", 1);
   f->verify = verify;
@@ -348,16 +347,8 @@ syz_status syz_fits_open(const char *path, bool verify, syz_fits **out)
         break;
       }
     }
-    if (f->n == room) {
-      SYZ_REQUIRE(room < 100000, SYZ_ERR_DATA, "%s: more than %d HDUs", path, room);
-      int more = room ? room * 2 : 32;
-      SYZ_ALLOC(bigger, "FITS index", more);
-      if (f->n) memcpy(bigger, f->hdu, (size_t)f->n * sizeof *bigger);
-      syz_free(&f->hdu);
-      f->hdu = bigger;
-      bigger = NULL;
-      room = more;
-    }
+    SYZ_REQUIRE(f->n < HDUS_MAX, SYZ_ERR_DATA, "%s: more than %d HDUs", path, HDUS_MAX);
+    SYZ_TRY(syz_grow(&f->hdu, "FITS index", f->n, 1, &room));
     SYZ_TRY(index_hdu(f, f->n, at, &f->hdu[f->n]));
     at = f->hdu[f->n].end;
     f->n++;

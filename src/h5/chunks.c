@@ -48,7 +48,8 @@ struct h5_chunks {
   size_t row_bytes, item, chunk_bytes;
   waiting *wait;
   packed *ready;
-  int64_t waits, wait_room, readies, ready_room;
+  int64_t waits, readies;
+  size_t wait_room, ready_room;
   unsigned char *shuffled; /* [chunk_bytes] */
 };
 
@@ -126,19 +127,6 @@ static int owner_of(int64_t number, int size)
   return (int)((((uint64_t)number * 2654435761u & 0xffffffffu) * (uint64_t)size) >> 32);
 }
 
-/* One more in a list of `n` that has room for *room; NULL without memory. */
-static void *grow(void *list, size_t size, int64_t n, int64_t *room)
-{
-  if (n < *room) return list;
-  const int64_t more = *room ? 2 * *room : 16;
-  void *bigger = syz_alloc("list of chunks", (size_t)more, size);
-  if (!bigger) return NULL;
-  if (n) memcpy(bigger, list, (size_t)n * size);
-  syz_free(&list);
-  *room = more;
-  return bigger;
-}
-
 /* HDF5's filter shuffle: first bytes of all elements, then second bytes, ... */
 static void shuffle(const unsigned char *restrict from, size_t bytes, size_t item, unsigned char *restrict to)
 {
@@ -151,9 +139,7 @@ static syz_status pack(h5_chunks *k, int64_t number, const unsigned char *bytes)
 {
   syz_status st = SYZ_OK;
   packed p = {.number = number};
-  packed *list = grow(k->ready, sizeof p, k->readies, &k->ready_room);
-  SYZ_REQUIRE(list, SYZ_ERR_MEMORY, "no memory for compressed chunks");
-  k->ready = list;
+  SYZ_TRY(syz_grow(&k->ready, "compressed chunks", k->readies, 1, &k->ready_room));
   SYZ_REQUIRE(!syz_fault("h5_chunk"), SYZ_ERR_WRITE, "chunk %lld: injected failure", (long long)number);
   uLongf size = compressBound((uLong)k->chunk_bytes);
   SYZ_ALLOC(p.bytes, "compressed chunk", size);
@@ -179,9 +165,7 @@ static syz_status find_waiting(h5_chunks *k, int64_t number, int64_t *at)
   for (*at = k->waits - 1; *at >= 0; --*at)
     if (k->wait[*at].number == number) return st;
   waiting w = {.number = number};
-  waiting *list = grow(k->wait, sizeof w, k->waits, &k->wait_room);
-  SYZ_REQUIRE(list, SYZ_ERR_MEMORY, "no memory for chunks");
-  k->wait = list;
+  SYZ_TRY(syz_grow(&k->wait, "chunks", k->waits, 1, &k->wait_room));
   SYZ_ALLOC(w.bytes, "chunk", k->chunk_bytes); /* zeros: what lies behind the last row */
   *at = k->waits;
   k->wait[k->waits++] = w;

@@ -43,14 +43,16 @@ struct syz_h5 {
   int64_t reserved;              /* rank 0: bytes from the beginning that have their place on the disk */
   bool is_own, is_sealed;        /* reading: it says that it is of this program; the checksum of its attributes holds */
   h5_column *column;
-  int columns, room;
+  int columns;
+  size_t room;
   int line; /* reading: to the process in which the library reads the file; -1 when it is gone, and then: */
   syz_status lost;
   char lost_why[160];
   int64_t bytes;                 /* reading: length of the file */
   struct h5_mpio_reader *reader; /* reading by all ranks together, when first needed */
   h5_known *known;               /* reading: datasets that were asked for */
-  int knowns, known_room;
+  int knowns;
+  size_t known_room;
 };
 
 /** Once a process: HDF5 must not print its error stack, and knows h5py's LZF. */

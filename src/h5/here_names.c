@@ -102,8 +102,8 @@ cleanup:
 typedef struct walk {
   h5_here *h;
   char **name;
-  int64_t n, room, seen;
-  size_t bytes;
+  int64_t n, seen;
+  size_t room, bytes;
   int depth;
   syz_status st;
   char at[1024]; /* path of the group being walked, relative to the first, "" or ending in '/' */
@@ -113,15 +113,7 @@ typedef struct walk {
 static syz_status walk_keep(walk *w, const char *name)
 {
   syz_status st = SYZ_OK;
-  char **bigger = NULL;
-  if (w->n == w->room) {
-    int64_t room = w->room ? 2 * w->room : 64;
-    SYZ_ALLOC(bigger, "dataset names", room);
-    if (w->n) memcpy(bigger, w->name, (size_t)w->n * sizeof *bigger);
-    syz_free(&w->name);
-    w->name = bigger;
-    w->room = room;
-  }
+  SYZ_TRY(syz_grow(&w->name, "dataset names", w->n, 1, &w->room));
   w->name[w->n] = h5_copy_text(name);
   SYZ_REQUIRE(w->name[w->n], SYZ_ERR_MEMORY, "%s: no memory for the names of datasets", w->h->path);
   w->n++;

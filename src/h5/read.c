@@ -55,15 +55,7 @@ static bool is_possible(const syz_h5 *f, const h5_facts *facts)
 static syz_status add_known(syz_h5 *f, const char *name, const h5_facts *facts)
 {
   syz_status st = SYZ_OK;
-  h5_known *bigger = NULL;
-  if (f->knowns == f->known_room) {
-    const int room = f->known_room ? 2 * f->known_room : 16;
-    SYZ_ALLOC(bigger, "datasets of a file", room);
-    if (f->knowns) memcpy(bigger, f->known, (size_t)f->knowns * sizeof *bigger);
-    syz_free(&f->known);
-    f->known = bigger;
-    f->known_room = room;
-  }
+  SYZ_TRY(syz_grow(&f->known, "datasets of a file", f->knowns, 1, &f->known_room));
   f->known[f->knowns].name = h5_copy_text(name);
   SYZ_REQUIRE(f->known[f->knowns].name, SYZ_ERR_MEMORY, "%s: no memory for the name of dataset %s", f->path, name);
   f->known[f->knowns++].facts = *facts;

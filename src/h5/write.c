@@ -262,17 +262,9 @@ static h5_column *find_column(syz_h5 *f, const char *name)
 static syz_status add_column(syz_h5 *f, const char *name, int64_t rows, size_t row_bytes, size_t item)
 {
   syz_status st = SYZ_OK;
-  h5_column *bigger = NULL;
   h5_chunks *chunks = NULL;
   SYZ_REQUIRE(!find_column(f, name), SYZ_ERR_INTERNAL, "%s: dataset %s is declared twice", f->path, name);
-  if (f->columns == f->room) {
-    int room = f->room ? 2 * f->room : 16;
-    SYZ_ALLOC(bigger, "datasets of a file", room);
-    if (f->columns) memcpy(bigger, f->column, (size_t)f->columns * sizeof *bigger);
-    syz_free(&f->column);
-    f->column = bigger;
-    f->room = room;
-  }
+  SYZ_TRY(syz_grow(&f->column, "datasets of a file", f->columns, 1, &f->room));
   if (h5_chunk_rows(rows, row_bytes) > 0) SYZ_TRY(h5_chunks_create(rows, row_bytes, item, &chunks));
   char *copy = h5_copy_text(name);
   SYZ_REQUIRE(copy, SYZ_ERR_MEMORY, "%s: no memory for dataset %s", f->path, name);

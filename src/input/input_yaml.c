@@ -165,17 +165,9 @@ typedef struct text_buffer {
 static void put(text_buffer *b, const char *text)
 {
   size_t n = strlen(text);
-  if (b->n + n + 1 > b->room) {
-    size_t room = 2 * (b->n + n + 1) + 1024;
-    char *bigger = syz_alloc("YAML text", room, 1);
-    if (!bigger) {
-      b->is_lost = true;
-      return;
-    }
-    if (b->text) memcpy(bigger, b->text, b->n);
-    syz_free(&b->text);
-    b->text = bigger;
-    b->room = room;
+  if (syz_grow(&b->text, "YAML text", b->n, n + 1, &b->room) != SYZ_OK) {
+    b->is_lost = true;
+    return;
   }
   memcpy(b->text + b->n, text, n + 1);
   b->n += n;

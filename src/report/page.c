@@ -10,17 +10,9 @@
 void syz_page_bytes(syz_page *p, const char *text, size_t n)
 {
   if (p->has_failed) return;
-  if (p->n + n + 1 > p->room) {
-    size_t room = 2 * (p->n + n + 4096);
-    char *bigger = syz_alloc("page", room, 1);
-    if (!bigger) {
-      p->has_failed = true;
-      return;
-    }
-    if (p->n) memcpy(bigger, p->text, p->n);
-    syz_free(&p->text);
-    p->text = bigger;
-    p->room = room;
+  if (syz_grow(&p->text, "page", p->n, n + 1, &p->room) != SYZ_OK) {
+    p->has_failed = true;
+    return;
   }
   memcpy(p->text + p->n, text, n);
   p->n += n;

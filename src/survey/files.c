@@ -112,22 +112,7 @@ typedef struct listing {
   const char *loser, *winner; /**< which of "spectra-" and "coadd-" gives way where both are there */
 } listing;
 
-syz_status ingest_reserve(ingest_bytes *b, size_t n)
-{
-  syz_status st = SYZ_OK;
-  unsigned char *bigger = NULL;
-  if (b->room - b->n < n) {
-    size_t room = b->room ? b->room * 2 : 65536;
-    while (room - b->n < n) room *= 2;
-    SYZ_ALLOC(bigger, "ingest table", room);
-    if (b->n) memcpy(bigger, b->data, b->n);
-    syz_free(&b->data);
-    b->data = bigger;
-    b->room = room;
-  }
-cleanup:
-  return st;
-}
+syz_status ingest_reserve(ingest_bytes *b, size_t n) { return syz_grow(&b->data, "ingest table", b->n, n, &b->room); }
 
 syz_status ingest_add(ingest_bytes *b, const void *item, size_t n)
 {
@@ -189,9 +174,9 @@ static syz_status list_folder(listing *l, const char *folder, ingest_role role, 
 {
   syz_status st = SYZ_OK;
   char **entry = NULL, path[PATH_MAX];
-  int n = 0, room = 0;
+  int n = 0;
   struct stat info;
-  size_t length = strlen(folder);
+  size_t room = 0, length = strlen(folder);
   while (length > 1 && folder[length - 1] == '/') length--;
   bool is_new;
   DIR *d = NULL;
@@ -203,13 +188,7 @@ static syz_status list_folder(listing *l, const char *folder, ingest_role role, 
   SYZ_REQUIRE(depth < DEPTH, SYZ_ERR_DATA, "%s: folders more than %d deep", folder, (int)DEPTH);
   for (struct dirent *e; (e = readdir(d));) {
     if (e->d_name[0] == '.') continue;
-    if (n == room) {
-      int more = room ? room * 2 : 64;
-      char **bigger = realloc(entry, (size_t)more * sizeof *entry);
-      SYZ_REQUIRE(bigger, SYZ_ERR_MEMORY, "%s: no memory for its names", folder);
-      entry = bigger;
-      room = more;
-    }
+    SYZ_TRY(syz_grow(&entry, "names in a folder", n, 1, &room));
     SYZ_REQUIRE(snprintf(path, sizeof path, "%.*s/%s", (int)length, folder, e->d_name) < (int)sizeof path, SYZ_ERR_DATA,
                 "%s: name too long", folder);
     entry[n] = strdup(path);
@@ -228,7 +207,7 @@ static syz_status list_folder(listing *l, const char *folder, ingest_role role, 
 cleanup:
   if (d) closedir(d);
   for (int i = 0; i < n; i++) free(entry[i]);
-  free(entry);
+  syz_free(&entry);
   return st;
 }
 

@@ -4,8 +4,38 @@
 #include "check.h"
 #include "syzygy/numbers.h"
 
+/* A list of items of seven bytes grows one by one: what it held stays, what follows is zero, copies are few. */
+static void test_growing_list(void)
+{
+  enum { ITEMS = 5000 };
+  char(*list)[7] = NULL;
+  size_t room = 0;
+  int wrong = 0;
+  const int64_t before = syz_memory_get().allocations;
+  for (int i = 0; i < ITEMS; i++) {
+    CHECK(syz_grow(&list, "list", i, 1, &room) == SYZ_OK && room > (size_t)i);
+    for (int k = 0; k < 7; k++) wrong += list[i][k] != 0;
+    memset(list[i], i % 100, 7);
+  }
+  for (int i = 0; i < ITEMS; i++) wrong += list[i][0] != i % 100 || list[i][6] != i % 100;
+  CHECK_EQ(wrong, 0);
+  CHECK(syz_memory_get().allocations - before < 10 && room < 3 * ITEMS);
+  CHECK(syz_grow(&list, "list", ITEMS, 100000, &room) == SYZ_OK && room >= ITEMS + 100000);
+  CHECK_EQ(list[ITEMS - 1][0], (ITEMS - 1) % 100);
+  const size_t kept = room;
+  char(*same)[7] = list;
+  CHECK_ERROR(syz_grow(&list, "list", 2, SIZE_MAX - 1, &room), SYZ_ERR_MEMORY, "list");
+  CHECK_ERROR(syz_grow(&list, "list", 2, SIZE_MAX / 7, &room), SYZ_ERR_MEMORY, "list");
+  CHECK(list == same && room == kept && list[1][0] == 1);
+  syz_free(&list);
+  double *number = NULL;
+  room = 0;
+  CHECK(syz_grow(&number, "numbers", 0, 0, &room) == SYZ_OK && !number && !room);
+}
+
 int main(void)
 {
+  test_growing_list();
   size_t sizes[] = {0, 1, 63, 64, 4096, 3u << 20};
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
     unsigned char *p = syz_alloc("test", sizes[i], 1);
