@@ -337,6 +337,7 @@ syz_status syz_token_cache_describe(const char *path, bool *is_cache, int64_t *r
  * reading at a time: a second call, or a get of other rows, waits for the first. In memory nothing is done. Not
  * collective; what goes wrong on the thread is that get's error. */
 syz_status syz_token_cache_ahead(syz_token_cache *t, int64_t n, const int64_t *row, void *tokens);
-/** Rows in the order asked for. In memory: collective (n may be 0), agreed. On disk: not collective, a failure is this
- * rank's alone, so that no rank waits for another's disk here. */
+/** Rows in the order asked for. In memory: collective (n may be 0); on disk: not. A failure is this rank's alone, so
+ * that no rank waits for another's disk here: SYZ_ERR_DATA for a damaged row of the file, SYZ_ERR_NUMERIC for one of
+ * this rank's that changed in memory, whoever asked for it. */
 syz_status syz_token_cache_get(syz_token_cache *t, int64_t n, const int64_t *row, void *tokens);

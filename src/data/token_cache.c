@@ -10,7 +10,10 @@
  * thread (token_ahead.c), into memory of the caller's.
  *
  * In memory: rank r owns the r-th block of row numbers. A get is a round trip: row numbers to the owners, bytes back,
- * in rounds whose buffers were taken when the cache was opened and stay below 64 MiB for any number of ranks.
+ * in rounds whose buffers were taken when the cache was opened and stay below 64 MiB for any number of ranks. Rows lie
+ * there for the whole run, so an owner compares each row that it sends with its tag, too. That reads the row once more,
+ * by XXH3 at about the speed of the memory, which is little beside what a head computes of it (about 0.1 ms of 1.5 MB,
+ * against tens of ms), and it brings the row into the cache for the copy that follows.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -48,6 +51,7 @@ struct syz_token_cache {
   int64_t missings;
   uint8_t *is_there;  /* [count] */
   unsigned char *own; /* [count, row_bytes] in memory */
+  uint64_t *own_tag;  /* [count] in memory */
   token_ahead *ahead; /* on disk; made when first asked */
   /* Buffers of a round; in memory only. */
   int64_t round_rows;
@@ -181,6 +185,7 @@ static syz_status make_buffers(syz_token_cache *t)
   SYZ_ALLOC(t->receive_bytes, "token cache sizes", size);
   t->own = syz_alloc("token cache", (size_t)t->count + 1, t->row_bytes);
   SYZ_REQUIRE(t->own, SYZ_ERR_MEMORY, "no memory for the token cache");
+  SYZ_ALLOC(t->own_tag, "token cache tags", t->count + 1);
 cleanup:
   return st;
 }
@@ -191,8 +196,31 @@ static int owner_of(const syz_token_cache *t, int64_t row)
   return (int)(row < (each + 1) * more ? row / (each + 1) : more + (row - (each + 1) * more) / each);
 }
 
-/* One round: up to round_rows rows of this rank; all ranks take part. */
-static void get_round(syz_token_cache *t, int64_t n, const int64_t *row, unsigned char *tokens)
+static unsigned char *own_row(const syz_token_cache *t, int64_t row)
+{
+  return t->own + (size_t)(row - t->first) * t->row_bytes;
+}
+
+/* Whether the rows that others want are what was put. */
+static syz_status check_own(const syz_token_cache *t, int64_t n)
+{
+  syz_status st = SYZ_OK;
+  char host[64] = "";
+  for (int64_t i = 0; i < n; i++) {
+    const int64_t row = t->wanted[i];
+    if (t->own_tag[row - t->first] == tag_of(t, row, own_row(t, row))) continue;
+    gethostname(host, sizeof host - 1);
+    SYZ_REQUIRE(false, SYZ_ERR_NUMERIC,
+                "row %lld of the token cache changed in the memory of %s though nobody wrote to it; run the same "
+                "command again, it computes the tokens anew",
+                (long long)row, host);
+  }
+cleanup:
+  return st;
+}
+
+/* One round: up to round_rows rows of this rank; all ranks take part. The status is that of the rows sent. */
+static syz_status get_round(syz_token_cache *t, int64_t n, const int64_t *row, unsigned char *tokens)
 {
   int size = syz_comm_size(t->comm);
   int64_t at = 0, wanted = 0;
@@ -210,10 +238,10 @@ static void get_round(syz_token_cache *t, int64_t n, const int64_t *row, unsigne
   syz_alltoallv(t->comm, t->ask_bytes, t->reply_bytes, t->want_bytes, t->receive_bytes);
   for (int r = 0; r < size; r++) wanted += (int64_t)(t->want_bytes[r] / sizeof *t->wanted);
   syz_alltoallv(t->comm, t->asked, t->ask_bytes, t->wanted, t->want_bytes);
+  const syz_status st = check_own(t, wanted);
   for (size_t from = 0; from < t->row_bytes; from += t->segment) {
     size_t bytes = t->row_bytes - from < t->segment ? t->row_bytes - from : t->segment;
-    for (int64_t i = 0; i < wanted; i++)
-      memcpy(t->reply + (size_t)i * bytes, t->own + (size_t)(t->wanted[i] - t->first) * t->row_bytes + from, bytes);
+    for (int64_t i = 0; i < wanted; i++) memcpy(t->reply + (size_t)i * bytes, own_row(t, t->wanted[i]) + from, bytes);
     for (int r = 0; r < size; r++) {
       t->reply_bytes[r] = t->want_bytes[r] / sizeof *t->wanted * bytes;
       t->receive_bytes[r] = t->ask_bytes[r] / sizeof *t->asked * bytes;
@@ -222,6 +250,7 @@ static void get_round(syz_token_cache *t, int64_t n, const int64_t *row, unsigne
     for (int64_t i = 0; i < n; i++)
       memcpy(tokens + (size_t)t->order[i] * t->row_bytes + from, t->received + (size_t)i * bytes, bytes);
   }
+  return st;
 }
 
 /* ------------------------------------------------------------------ public */
@@ -282,6 +311,7 @@ void syz_token_cache_close(syz_token_cache **cache)
   syz_free(&t->missing);
   syz_free(&t->is_there);
   syz_free(&t->own);
+  syz_free(&t->own_tag);
   syz_free(&t->asked);
   syz_free(&t->order);
   syz_free(&t->wanted);
@@ -309,10 +339,11 @@ syz_status syz_token_cache_put(syz_token_cache *t, int64_t n, const int64_t *row
                 "token cache: row %lld is not this rank's (%lld .. %lld)", (long long)row[i], (long long)t->first,
                 (long long)(t->first + t->count - 1));
     SYZ_REQUIRE(!syz_fault("token_cache_put"), SYZ_ERR_WRITE, "%s: injected failure", t->path);
+    uint64_t tag = tag_of(t, row[i], from);
     if (t->in_memory) {
-      memcpy(t->own + (size_t)(row[i] - t->first) * t->row_bytes, from, t->row_bytes);
+      memcpy(own_row(t, row[i]), from, t->row_bytes);
+      t->own_tag[row[i] - t->first] = tag;
     } else {
-      uint64_t tag = tag_of(t, row[i], from);
       SYZ_TRY(move_bytes(t, true, t->data_at + row[i] * (int64_t)t->row_bytes, t->row_bytes, (void *)from));
       SYZ_TRY(move_bytes(t, true, TAGS_AT + row[i] * 8, sizeof tag, &tag));
     }
@@ -372,21 +403,31 @@ cleanup:
   return st;
 }
 
+/* The rest of a get from memory, which no rank leaves: one with nothing to ask for still answers. */
+static syz_status get_from_memory(syz_token_cache *t, int64_t n, const int64_t *row, unsigned char *tokens)
+{
+  syz_status st = SYZ_OK;
+  uint64_t draw;
+  if (syz_flip("token", &draw)) syz_flip_bit(t->own, (size_t)t->count * t->row_bytes, draw);
+  int64_t rounds = (n + t->round_rows - 1) / t->round_rows;
+  syz_allreduce_i64(t->comm, &rounds, 1, SYZ_MAX);
+  for (int64_t k = 0, at = 0; k < rounds; k++) {
+    const int64_t some = n - at < t->round_rows ? n - at : t->round_rows;
+    const syz_status sent = get_round(t, some, row + at, tokens + (size_t)at * t->row_bytes);
+    if (st == SYZ_OK) st = sent;
+    at += some;
+  }
+  return st;
+}
+
 syz_status syz_token_cache_get(syz_token_cache *t, int64_t n, const int64_t *row, void *tokens)
 {
   syz_status st = SYZ_OK;
   if (!t->in_memory)
     return t->ahead && token_ahead_take(t->ahead, n, row, tokens, &st) ? st : read_rows(t, n, row, tokens);
-  SYZ_TRY_ALL(t->comm, read_rows(t, n, row, tokens));
-  int64_t rounds = (n + t->round_rows - 1) / t->round_rows;
-  syz_allreduce_i64(t->comm, &rounds, 1, SYZ_MAX);
-  for (int64_t k = 0, at = 0; k < rounds; k++) {
-    int64_t some = n - at < t->round_rows ? n - at : t->round_rows;
-    get_round(t, some, row + at, (unsigned char *)tokens + (size_t)at * t->row_bytes);
-    at += some;
-  }
-cleanup:
-  return st;
+  st = read_rows(t, n, row, tokens);
+  const syz_status got = get_from_memory(t, st == SYZ_OK ? n : 0, row, tokens);
+  return st == SYZ_OK ? got : st;
 }
 
 syz_status syz_token_cache_describe(const char *path, bool *is_cache, int64_t *rows, int64_t *there, int64_t *row_bytes)

@@ -334,7 +334,10 @@ syz_status checkpoint_write(checkpoint_store *store, const state *s)
   }
   SYZ_TRY_ALL(store->world, st);
   SYZ_TRY(write_state(store, s, file, facts));
-  if (s->digests) SYZ_TRY_ALL(store->world, check_unchanged(s->digests));
+  if (s->digests) {
+    digests_plant_written(s->digests);
+    SYZ_TRY_ALL(store->world, check_unchanged(s->digests));
+  }
   if (syz_fault("checkpoint_written"))
     st = syz_error_set(SYZ_ERR_WRITE, __FILE__, __LINE__, "%s: injected failure after writing", file);
   SYZ_TRY_ALL(store->world, st);

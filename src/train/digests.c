@@ -399,6 +399,13 @@ void digests_plant(const digests *d)
   }
 }
 
+void digests_plant_written(const digests *d)
+{
+  uint64_t draw;
+  if (syz_flip("written", &draw) && d->parts->n_stretches > 0)
+    syz_flip_bit(d->entry[0].x[DIGEST_WEIGHT], (size_t)d->parts->stretch[0].count * sizeof(float), draw);
+}
+
 void digests_plant_gradient(const digests *d, const char *point, float *gradients)
 {
   uint64_t draw;

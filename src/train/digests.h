@@ -64,7 +64,8 @@ syz_status digests_check_finite(const digests *d);
 digest_damage digests_found(const digests *d);
 const char *digests_text(const digests *d);
 
-/** Flip a bit of weights, moments and arrays, or of this rank's summed gradients, when a test asks for it (syz_flip).
- */
+/** Flip a bit of weights, moments and arrays, of a weight while a checkpoint is written, or of this rank's summed
+ * gradients, when a test asks for it (syz_flip). */
 void digests_plant(const digests *d);
+void digests_plant_written(const digests *d);
 void digests_plant_gradient(const digests *d, const char *point, float *gradients);

@@ -7,8 +7,7 @@
  *
  * What is computed is a function of weights, arrays of the objective, seed and step alone, so a second computation
  * gives the same bits. It begins with everything made anew from what is covered by digests or lies on disk: weights are
- * packed again, objects read again. Tokens that are kept in memory (train.token_cache: memory) are the exception:
- * nothing compares them.
+ * packed again, objects read again. Tokens of frozen towers are compared with their tags each time they are read.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -118,12 +117,14 @@ static syz_status compute(trainer *t, double *flags, computed *out)
   syz_objective *o = t->objective;
   const syz_train_config *c = t->config;
   const int64_t s = t->state.step;
+  uint64_t draw;
   *out = (computed){.u = {.lr = syz_schedule_lr(s, c->lr, c->lr_min, c->warmup_steps, c->steps),
                           .weight_decay = c->weight_decay,
                           .norm = NAN}};
   gradients_begin(t->gradients);
   memset(t->scalars.gradient, 0, sizeof t->scalars.gradient);
   local = o->forward(o->self, s, t->scalars.value, &out->result);
+  if (syz_flip("loss", &draw)) out->result.loss = NAN; /* on this rank alone */
   if (local == SYZ_OK) local = t->carried;
   ask(t, local, flags);
   ask_of_loss(t, out->result.loss, flags);
