@@ -12,9 +12,14 @@
  * unable to end (src/comm/README.md, "Parallel HDF5"). The layout is that of io.driver direct, and so are all bytes of
  * the file.
  *
- * What remains is a device that fails in the midst of a transfer: ranks may then wait for each other until the watchdog
- * ends the run with exit code 7. A file system that copies on writing (btrfs, ZFS) may run out of space for bytes that
- * were reserved; it is no place for a run with mpio.
+ * Opening, too, is tried first where a failure is a return code: each rank opens the file alone, and only when all of
+ * them could, which they agree on, do they open it together. So a folder that one node does not share, a lacking right
+ * or no free descriptor ends all ranks alike. MPI_File_open and H5Fopen could not be asked instead: when they fail on
+ * one rank the others wait for it inside, or, if they come back, in the close, which is collective.
+ *
+ * What remains is a device that fails in the midst of a transfer, or between the two openings: ranks may then wait for
+ * each other until the watchdog ends the run with exit code 7. A file system that copies on writing (btrfs, ZFS) may
+ * run out of space for bytes that were reserved; it is no place for a run with mpio.
  *
  * Datasets that are declared after the first rows are found by opening the file once more; whoever has many declares
  * them all first.
@@ -25,9 +30,12 @@
 #include "mpio.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <mpi.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "syzygy/files.h"
 
 bool h5_mpio_is_wanted(void)
 {
@@ -60,12 +68,15 @@ cleanup:
   return st;
 }
 
-/* How all ranks will open it: what a rank does alone. */
+/* How all ranks will open it, and whether this one can: what a rank does alone. */
 static syz_status make_access(const syz_h5 *f, hid_t *access)
 {
   syz_status st = SYZ_OK;
   char reason[H5_REASON];
+  int fd = -1;
   SYZ_REQUIRE(!syz_fault("h5_mpio_open"), SYZ_ERR_WRITE, "%s: injected failure", f->temporary);
+  SYZ_TRY(syz_file_open(f->temporary, O_RDWR, &fd));
+  close(fd);
   *access = H5Pcreate(H5P_FILE_ACCESS);
   SYZ_REQUIRE(*access >= 0 && H5Pset_libver_bounds(*access, H5F_LIBVER_V18, H5F_LIBVER_V18) >= 0 &&
                   H5Pset_all_coll_metadata_ops(*access, true) >= 0 && H5Pset_coll_metadata_write(*access, true) >= 0,
@@ -224,14 +235,19 @@ struct h5_mpio_reader {
   MPI_File file;
 };
 
+/* What a rank does alone: the reader, and whether it can open the file. */
 static syz_status make_reader(syz_comm *c, const char *path, h5_mpio_reader **out)
 {
   syz_status st = SYZ_OK;
+  int fd = -1;
+  int64_t bytes;
   SYZ_ALLOC(*out, "file read by all ranks", 1);
   (*out)->comm = c;
   (*out)->file = MPI_FILE_NULL;
   (*out)->path = h5_copy_text(path);
   SYZ_REQUIRE((*out)->path, SYZ_ERR_MEMORY, "%s: no memory for its name", path);
+  SYZ_TRY(syz_file_open_input(path, &fd, &bytes));
+  close(fd);
 cleanup:
   return st;
 }
@@ -255,7 +271,9 @@ syz_status h5_mpio_reader_open(syz_comm *c, const char *path, h5_mpio_reader **o
   *out = NULL;
   SYZ_TRY_ALL(c, make_reader(c, path, &r));
   h5_hints_make(&info);
-  SYZ_TRY_ALL(c, mpi_status(MPI_File_open(comm_of(c), path, MPI_MODE_RDONLY, info, &r->file), path, "open"));
+  st = syz_agree(c, mpi_status(MPI_File_open(comm_of(c), path, MPI_MODE_RDONLY, info, &r->file), path, "open"));
+  if (st != SYZ_OK) r->file = MPI_FILE_NULL; /* stays open where it is: a rank that has none cannot help to close it */
+  SYZ_TRY(st);
   *out = r;
   r = NULL;
 cleanup:

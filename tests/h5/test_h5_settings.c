@@ -10,6 +10,9 @@
 #include "syzygy/h5.h"
 #include "syzygy/numbers.h"
 
+#include <limits.h>
+#include <unistd.h>
+
 static syz_comm *world;
 static char folder[SCRATCH];
 static int rank, size;
@@ -166,6 +169,29 @@ static void test_mpio(void)
   check_file(path, true);
 }
 
+/* The last rank's folder is another one, as on a node that does not share it: all ranks end alike, at once, and go on
+ * with other files. */
+static void test_mpio_elsewhere(void)
+{
+  char here[PATH_MAX];
+  double got[3];
+  syz_h5 *f = NULL;
+  if (size == 1) return;
+  CHECK(getcwd(here, sizeof here) && chdir(rank < size - 1 ? folder : "/") == 0);
+  syz_h5_configure(&(syz_h5_settings){.driver = SYZ_H5_MPIO, .alignment = 4096});
+  CHECK_ERROR(write_samples(world, "elsewhere.h5", false), SYZ_ERR_WRITE, "elsewhere.h5");
+  CHECK(strstr(syz_error_text(), "No such file"));
+  syz_barrier(world);
+  CHECK_EQ(scratch_count(folder, "elsewhere.h5"), 0);
+  CHECK(chdir(folder) == 0);
+  CHECK_OK(write_samples(world, "together.h5", false));
+  CHECK_OK(syz_h5_open(world, "together.h5", &f));
+  if (rank == size - 1) CHECK(chdir("/") == 0);
+  if (f) CHECK_ERROR(syz_h5_read_all(f, "small", SYZ_H5_F64, rank % 5, 1, got), SYZ_ERR_DATA, "together.h5");
+  syz_h5_close(&f);
+  CHECK(chdir(here) == 0);
+}
+
 static void test_driver(void)
 {
   char name[32], path[SCRATCH + 40];
@@ -291,6 +317,7 @@ static void run(void)
   size = syz_comm_size(world);
   test_aggregators();
   test_mpio();
+  test_mpio_elsewhere();
   test_driver();
   test_compression();
   test_damage();
