@@ -359,6 +359,7 @@ syz_status syz_images_cutout(syz_images *m, int i, double ra, double dec, int si
   syz_pulse();
   SYZ_REQUIRE(i >= 0 && i < m->n && size >= 1 && size <= 65536, SYZ_ERR_INTERNAL, "plane %d of %d, %d pixels", i, m->n,
               size);
+  SYZ_REQUIRE(!syz_fault("image_cutout"), SYZ_ERR_MEMORY, "plane %d: injected failure", i);
   const syz_plane *p = &m->plane[i];
   bool is_copied = pixel_arcsec == 0 || (p->is_aligned && pixel_arcsec == SYZ_PIXEL_ARCSEC);
   double x, y, middle = (size - 1) / 2.0;

@@ -64,6 +64,7 @@ syz_status syz_spectra_read(syz_spectra *s, int64_t i, float *flux, float *ivar)
   syz_status st = SYZ_OK;
   SYZ_REQUIRE(i >= 0 && i < s->n, SYZ_ERR_INTERNAL, "%s: spectrum %lld of %lld", syz_fits_path(s->file), (long long)i,
               (long long)s->n);
+  SYZ_REQUIRE(!syz_fault("spectrum_read"), SYZ_ERR_MEMORY, "%s: injected failure", syz_fits_path(s->file));
   SYZ_TRY(s->format->read(s, i, flux, ivar));
 cleanup:
   return st;

@@ -382,6 +382,9 @@ static size_t unpacked_bytes(const ingest *g, int file)
 
 syz_status ingest_open_images(ingest *g, int file, syz_images **out)
 {
+  *out = NULL;
+  if (syz_fault("image_open"))
+    return syz_error_set(SYZ_ERR_MEMORY, __FILE__, __LINE__, "%s: injected failure", g->file[file].path);
   *out = g->open[file];
   g->open[file] = NULL;
   if (*out) {

@@ -17,14 +17,14 @@ warnings.filterwarnings("ignore")
 folder = scratch()
 
 
-def ingest(name, ranks, code=0, text="", **keys):
-    """Run with ingest.<key> or <section>__<key>; returns output folder and text."""
+def ingest(name, ranks, code=0, text="", environment=None, **keys):
+    """Run with ingest.<key> or data__<key>; returns output folder and text."""
     out = os.path.join(folder, name)
     command = [BINARY, "ingest", "--set", "output.dir=" + out]
     for k, v in keys.items():
         v = "[" + ", ".join(v) + "]" if isinstance(v, (list, tuple)) else str(v)
         command += ["--set", ("data." + k[6:] if k.startswith("data__") else "ingest." + k) + "=" + v]
-    p = launch(ranks, *command, timeout=170)
+    p = launch(ranks, *command, timeout=170, **(environment or {}))
     message = p.stdout + p.stderr
     check(p.returncode == code and text in message, f"{name} on {ranks} ranks: exit code {p.returncode}, expected {code} with '{text}':\n{message[-1500:]}")
     return out, message

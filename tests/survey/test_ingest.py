@@ -5,6 +5,8 @@ equal to the files', the right things cut and refused for the right reason, and 
 """
 import bz2
 import glob
+import gzip
+import itertools
 import os
 import shutil
 import sys
@@ -17,6 +19,7 @@ from astropy.wcs import WCS
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from harness import BINARY, DATA, check_quietly as check, finish, launch, need_data
 from ingest_common import coadd, folder, ingest, load, rejected, same, shards
+from ingest_made import DEC, RA, desi, image, table, wcs_cards
 
 
 def real():
@@ -211,6 +214,46 @@ def made():
         check(list(d["object_id"]) == target[:pairs] and (d["image"] == ssl[:pairs]).all() and np.allclose(d["label/z_spec"], [0.3, 0.4, 0.5][:pairs]), f"ssl by {how}")
 
 
+def far_tile():
+    """A tile that is damaged far from the first object: the file is noted once, and gives no object its band, also not those that it served before."""
+    wide, high, row = 4300, 4100, 3950  # more than 16 million pixels: tiles are unpacked as they are needed
+    places = {5: DEC, 6: DEC + (row - 100) * 0.262 / 3600}
+    for band, k in itertools.product("gz", places):
+        image(f"{folder}/far/image-{k}-{band}.fits", 10, FILTER=band, CRVAL2=places[k])
+    hdu = fits.CompImageHDU(np.full((high, wide), 0.5, "f4"), compression_type="GZIP_1", quantize_level=0.0)
+    hdu.header.update({**wcs_cards(wide), "CRPIX2": 100.0, "BUNIT": "nanomaggy", "FILTER": "r"})
+    path = folder + "/far/image-r.fits.fz"
+    hdu.writeto(path)
+    with fits.open(path, disable_image_compression=True) as h:
+        at, header = h[1].fileinfo()["datLoc"], h[1].header
+    with open(path, "r+b") as f:
+        f.seek(at + (row - 1) * header["NAXIS1"])
+        n, offset = np.frombuffer(f.read(8), ">i4")
+        f.seek(at + header.get("THEAP", header["NAXIS1"] * header["NAXIS2"]) + offset)
+        f.write(b"\x55" * n)
+    cat = table(folder + "/far-cat.fits", ra=("D", [RA, RA]), dec=("D", list(places.values())), objid=("K", list(places)))
+    out, _ = ingest("far-run", 2, images=[folder + "/far"], catalogues=[cat], missing_band="zero", data__bad_objects="skip")
+    lit = (load(out)["image"] > 0).any(axis=(2, 3)).tolist()
+    check(lit == [[True, False, True]] * 2 and [r[0] for r in rejected(out)] == ["image-r.fits.fz"], f"bands with light {lit}, {rejected(out)}")
+
+
+def faults():
+    """What is the machine's fault is not the file's: ingest ends with 8, also where bad files are to be skipped. Each file is opened by the scan, for
+    the offers and for the cutouts that are tried, and once more for the shards."""
+    desi(folder + "/faults/spectra/coadd-a.fits", [11, 12], [3.0, 4.0], ra=[RA, RA + 1e-3], dec=[DEC, DEC])
+    for band in "grz":
+        with open(image(f"{folder}/faults/images/image-{band}.fits", 10, size=200, FILTER=band), "rb") as f, gzip.open(f.name + ".gz", "wb") as to:
+            to.write(f.read())
+        os.unlink(f.name)
+    keys = dict(spectra=[folder + "/faults/spectra"], images=[folder + "/faults/images"], match="sky", keep="paired", data__bad_objects="skip")
+    whole, _ = ingest("faults-none", 2, **keys)
+    check(len(load(whole)["object_id"]) == 2 and rejected(whole) == [], "two objects")
+    places = [(None, f"image_open:0:{n}") for n in (2, 5, 8, 11)] + [(None, "spectrum_read:0:1"), (None, "image_cutout:0:2")]
+    for ranks, fault in places + [(2, "image_open:1:2")]:
+        out, _ = ingest("faults-" + fault.replace(":", "-"), ranks, 8, "injected failure", environment={"SYZ_FAULT": fault}, **keys)
+        check(not shards(out) and not (os.path.exists(out + "/rejected.csv") and rejected(out)), f"{fault}: nothing is written, no file is blamed")
+
+
 def simulated():
     """A simulated survey's files give the objects that the simulator writes directly; bricks keep pixels to 1/16 of the noise."""
     for output in ("survey", "shards"):
@@ -247,6 +290,9 @@ def simulated():
 
 if len(sys.argv) > 1 and sys.argv[1] == "made":
     made()
+    far_tile()
+    if "ON" in sys.argv:
+        faults()
     simulated()
 else:
     need_data()
