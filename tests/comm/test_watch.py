@@ -18,10 +18,11 @@ FAULTS = len(sys.argv) > 1 and sys.argv[1] == "ON"
 LIMIT = 1.0
 
 
-def start(ranks, case, limit=LIMIT, nodes=False):
-    more = {"SYZ_FAULT": "shared:0:1"} if nodes else {}  # no memory is shared: each rank is a node of its own
-    return subprocess.Popen(mpirun(ranks, driver("watch_driver"), limit, case), env=environment(**more), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            text=True)
+def start(ranks, case, limit=LIMIT, nodes=False, **more):
+    if nodes:
+        more["SYZ_FAULT"] = "shared:0:1"  # no memory is shared: each rank is a node of its own
+    return subprocess.Popen(mpirun(ranks, driver("watch_driver"), limit, case), env=environment(**more), stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True)
 
 
 def finish(p):
@@ -42,8 +43,8 @@ def wait_for_ranks(p, n):
     return processes(p.pid)
 
 
-def found(ranks, case, stuck, *words, nodes=False):
-    code, text = finish(start(ranks, case, nodes=nodes))
+def found(ranks, case, stuck, *words, nodes=False, **more):
+    code, text = finish(start(ranks, case, nodes=nodes, **more))
     took = time.time() - float(re.search(r"begun ([\d.]+)", text).group(1))
     name = f"{case} on {ranks} ranks{' that are nodes' if nodes else ''}"
     said = [text.count("error: hang: ") == 1 or nodes and text.count("error: hang: ") >= 1,
@@ -56,8 +57,8 @@ def found(ranks, case, stuck, *words, nodes=False):
         print(said, text)
 
 
-def left_alone(ranks, case, nodes=False):
-    code, text = finish(start(ranks, case, nodes=nodes))
+def left_alone(ranks, case, nodes=False, **more):
+    code, text = finish(start(ranks, case, nodes=nodes, **more))
     check(code == 0 and "hang" not in text, f"{case} on {ranks} ranks{' that are nodes' if nodes else ''}: left alone, code {code}")
     if code:
         print(text)
@@ -69,6 +70,14 @@ def all_wait(ranks, nodes=False):
     check(good, f"deadlock on {ranks} ranks{' that are nodes' if nodes else ''}: found with code {code}")
     if not good:
         print(text)
+
+
+def without_secret():
+    """A kernel that gives no random numbers: each node listens to nobody, and looks after itself with more patience."""
+    found(2, "spin", 1, nodes=True, WATCH_NO_RANDOM="1")
+    left_alone(3, "work", nodes=True, WATCH_NO_RANDOM="1")
+    code, text = finish(start(3, "deadlock", nodes=True, WATCH_NO_RANDOM="1"))  # messages would tell that all wait for one another
+    check(code == 7 and "not all nodes can be heard" in text and "for one another" not in text, f"deadlock on 3 nodes without a secret: found by each alone, code {code}")
 
 
 def stopped_for_a_while():
@@ -118,7 +127,7 @@ cases = [lambda: found(3, "spin", 1, "trial", "compute", "wait for others in MPI
          lambda: left_alone(2, "read"), lambda: left_alone(2, "kernel"), lambda: left_alone(2, "grow"), lambda: left_alone(3, "library")]
 if FAULTS:
     cases += [lambda: found(3, "stop", 1, "no sign of life from", nodes=True), lambda: found(2, "spin", 1, nodes=True), lambda: all_wait(3, nodes=True),
-              lambda: left_alone(3, "work", nodes=True)]
+              lambda: left_alone(3, "work", nodes=True), without_secret]
 with concurrent.futures.ThreadPoolExecutor(4) as pool:  # mostly waiting
     for done in [pool.submit(c) for c in cases]:
         done.result()

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 
+#include <errno.h>
 #include <fcntl.h>
 #include <mpi.h>
 #include <pthread.h>
@@ -12,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,6 +25,15 @@ static syz_comm *world;
 static double limit_s;
 static int rank;
 static syz_timing timing;
+
+/* In place of the C library's, for this program and what it is linked with: WATCH_NO_RANDOM=1 makes it a kernel that
+ * has none. */
+ssize_t getrandom(void *bytes, size_t n, unsigned flags)
+{
+  if (!getenv("WATCH_NO_RANDOM")) return syscall(SYS_getrandom, bytes, n, flags);
+  errno = ENOSYS;
+  return -1;
+}
 
 static void nap(double s)
 {

@@ -1,15 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * A child that decodes: each thing it must not do is tried without and with the confinement. Without, it must work;
- * otherwise the test shows nothing.
+ * otherwise the test shows nothing. The same where the kernel has no seccomp: what other limits refuse stays refused.
  */
 #define _GNU_SOURCE /* anonymous mappings, O_TMPFILE */
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,6 +24,8 @@
 
 static volatile int *shared, *mine; /* memory that the parent sees too, and memory that it does not */
 static int kept[2], other[2];       /* pipes */
+static bool lacks_seccomp;          /* children are made as on a kernel without it */
+static void take_seccomp_away(void);
 
 static bool write_shared(void)
 {
@@ -47,6 +55,11 @@ static bool get_512_mib(void)
 }
 static bool open_file(void) { return open("/etc/passwd", O_RDONLY) >= 0; }
 static bool make_file(void) { return open("/dev/shm", O_RDWR | O_TMPFILE, 0600) >= 0; }
+static bool write_file(void)
+{
+  const int fd = open("/dev/shm", O_RDWR | O_TMPFILE, 0600);
+  return fd >= 0 && write(fd, "a", 1) == 1;
+}
 static bool make_process(void)
 {
   const pid_t child = fork();
@@ -87,6 +100,7 @@ static int in_child(bool (*attempt)(void), bool is_bound, bool may_open)
   const pid_t child = fork();
   if (child == 0) {
     const syz_confinement limits = {.memory = (size_t)256 << 20, .may_open = may_open};
+    if (lacks_seccomp) take_seccomp_away();
     if (is_bound) {
       syz_child_separate(&kept[1], 1);
       (void)syz_child_confine(&limits);
@@ -96,6 +110,36 @@ static int in_child(bool (*attempt)(void), bool is_bound, bool may_open)
   int status = -1;
   waitpid(child, &status, 0);
   return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+/* As a kernel without seccomp: neither the call nor prctl() takes a filter. By a filter of its own, which is the last.
+ */
+static void take_seccomp_away(void)
+{
+  struct sock_filter rule[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_seccomp, 1, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_prctl, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+  const struct sock_fprog program = {sizeof rule / sizeof *rule, rule};
+  (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  (void)prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+/* Without seccomp only what the filter refused works; the limits stand. */
+static void test_limits_alone(void)
+{
+  lacks_seccomp = true;
+  CHECK_EQ(in_child(open_file, true, false), 0); /* so there is no filter */
+  CHECK_EQ(in_child(make_socket, true, false), 0);
+  CHECK_EQ(in_child(write_own, true, false), 0);
+  CHECK_EQ(in_child(write_kept, true, false), 0);
+  CHECK_EQ(in_child(write_other, true, false), 1);
+  CHECK_EQ(in_child(write_shared, true, false), 1000 + SIGSEGV);
+  CHECK_EQ(in_child(get_16_mib, true, false), 0);
+  CHECK_GT(in_child(get_512_mib, true, false), 0);
+  CHECK_EQ(in_child(write_file, false, false), 0);
+  CHECK_EQ(in_child(write_file, true, false), 1000 + SIGXFSZ);
+  lacks_seccomp = false;
 }
 
 static bool has_seccomp(void) { return in_child(open_file, true, false) == 1; }
@@ -135,6 +179,8 @@ int main(void)
   }
   CHECK_EQ(in_child(open_file, true, true), 0); /* reading others, where that is allowed, is all */
   if (has_seccomp()) CHECK_EQ(in_child(make_file, true, true), 1);
+
+  test_limits_alone();
 
   /* The user's own limit is told apart from ours. */
   CHECK_EQ(in_child(is_ours, false, false), 0);
