@@ -24,17 +24,19 @@ static void pause_ms(long ms)
   nanosleep(&t, NULL);
 }
 
-/* Children of a process, newest last; 0: none. */
-static pid_t last_child(pid_t of)
+/* The newest child of a process, 0: none; how many it has. */
+static pid_t last_of_children(pid_t of, int *n)
 {
   char name[80];
   int pid = 0;
   snprintf(name, sizeof name, "/proc/%d/task/%d/children", (int)of, (int)of);
   FILE *f = fopen(name, "r");
-  while (f && fscanf(f, "%d", &pid) == 1) continue;
+  for (*n = 0; f && fscanf(f, "%d", &pid) == 1; ++*n) continue;
   if (f) fclose(f);
   return (pid_t)pid;
 }
+
+static pid_t last_child(pid_t of) { return last_of_children(of, &(int){0}); }
 
 static pid_t reader(void) { return last_child(last_child(getpid())); }
 
@@ -185,6 +187,41 @@ static inline void test_memory(void)
   syz_free(&x);
 }
 
+/* Files opened and closed, again and again and many at a time, and files that cannot be opened: nothing of them stays.
+ */
+static void test_many(void)
+{
+  enum { TIMES = 40, AT_ONCE = 40 };
+  char bad[SCRATCH + 20], name[80];
+  size_t n = 0;
+  syz_h5 *f[AT_ONCE] = {NULL};
+  unsigned char *bytes = scratch_read(path, &n);
+  snprintf(bad, sizeof bad, "%s/bad.h5", folder);
+  scratch_write(bad, bytes, n / 2);
+  free(bytes);
+  snprintf(name, sizeof name, "/proc/%d/fd", (int)getpid());
+  const int descriptors = scratch_count(name, "");
+  const int64_t blocks = syz_memory_get().live_blocks;
+  for (int k = 0; k < TIMES; k++) {
+    CHECK_OK(syz_h5_open(NULL, path, &f[0]));
+    syz_h5_close(&f[0]);
+    CHECK_ERROR(syz_h5_open(NULL, bad, &f[0]), SYZ_ERR_DATA, "bad.h5");
+    CHECK_ERROR(syz_h5_open(NULL, "/nowhere.h5", &f[0]), SYZ_ERR_DATA, "nowhere.h5");
+  }
+  for (int k = 0; k < AT_ONCE; k++) CHECK_OK(syz_h5_open(NULL, path, &f[k]));
+  for (int k = 0; k < AT_ONCE; k++) syz_h5_close(&f[k]);
+  pause_ms(100);
+  CHECK_EQ(scratch_count(name, ""), descriptors);
+  CHECK_EQ(syz_memory_get().live_blocks, blocks);
+  int readers = 0;
+  CHECK_OK(syz_h5_open(NULL, path, &f[0])); /* those that have ended are cleared away when the next one begins */
+  CHECK(syz_h5_has(f[0], "image"));
+  pause_ms(20);
+  CHECK(last_of_children(last_child(getpid()), &readers) > 0);
+  CHECK_EQ(readers, 1);
+  syz_h5_close(&f[0]);
+}
+
 static void test_starter(void)
 {
   syz_h5 *f = NULL, *g = NULL;
@@ -216,6 +253,7 @@ int main(void)
 #ifndef __SANITIZE_ADDRESS__ /* it ends a process that gets no memory */
   test_memory();
 #endif
+  test_many();
   test_starter();
   scratch_empty(folder);
   rmdir(folder);
