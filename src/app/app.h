@@ -11,31 +11,74 @@
 #include "syzygy/comm.h"
 #include "syzygy/input.h"
 
-/** The commands, in the order of --help: X(name, summary). An underscore is shown and read as a hyphen: pretrain_image
- * is `pretrain-image`. */
-#define SYZ_COMMANDS(X)                                                                                                \
-  X(simulate, "a synthetic survey with known physics, as shards or as files of a survey")                              \
-  X(ingest, "survey files (DESI, SDSS, Legacy Surveys, AstroCLIP, Multimodal Universe) to shards")                     \
-  X(pretrain_image, "DINOv2 on the image tower: self-distillation between crops, no labels")                           \
-  X(pretrain_spectrum, "masked modelling on the spectrum tower: runs of it hidden and reconstructed")                  \
-  X(align, "image and spectrum towers aligned in one space by InfoNCE over the global batch")                          \
-  X(embed, "embeddings of a data set as HDF5 and as a FITS catalogue")                                                 \
-  X(search, "nearest neighbours within and across modalities, retrieval figures")                                      \
-  X(probe, "what frozen features know: linear heads on patches (dense)")                                               \
-  X(analyse, "what features are made of: principal components of patches")                                             \
-  X(report, "a run folder as one self-contained HTML page")                                                            \
-  X(bench, "speed of every part against this machine's measured limit")                                                \
-  X(info, "what a file is, its provenance, whether its checksums hold")
+/** What a command does. The shared keys that it has follow from it, and what main.c lets it do. */
+enum {
+  SYZ_LOADS_DATA = 1 << 0,         /**< objects of data sets: data.path, data.bad_objects, data.verify, ... */
+  SYZ_WRITES_HDF5 = 1 << 1,        /**< io.* */
+  SYZ_HAS_IMAGE_TOWER = 1 << 2,    /**< model.file, model.image.*, compute.* */
+  SYZ_HAS_SPECTRUM_TOWER = 1 << 3, /**< model.file, model.spectrum.*, compute.* */
+  SYZ_HAS_EMBEDDING = 1 << 4,      /**< model.embedding.*: heads into the common space */
+  SYZ_HAS_DINO_HEADS = 1 << 5,     /**< model.dino.* */
+  SYZ_SAVES = 1 << 6,              /**< on its way, or ends early when asked; others are ended at once */
+  SYZ_TAKES_TASK = 1 << 7,         /**< a word after the command is <command>.task */
+  SYZ_TAKES_FILES = 1 << 8,        /**< arguments that are no input file */
+  SYZ_ALLOWS_INT8 = 1 << 9,        /**< compute.precision: int8 is for it, or nothing to it */
+  SYZ_DOES_TRAIN = 1 << 10,        /**< train.*, run.verify_*, plan.*, ... */
+  SYZ_LIMITS_VALIDATION = 1 << 11, /**< train.validate_objects: the most held-out objects of a validation */
+  SYZ_FLIPS_IMAGES = 1 << 12,      /**< augment.flips, augment.quarter_turns */
+  SYZ_JUDGES_FEATURES = 1 << 13,   /**< validate.*: its validation is a syz_judge */
+  SYZ_TRAINS = SYZ_DOES_TRAIN | SYZ_LOADS_DATA | SYZ_WRITES_HDF5 | SYZ_SAVES
+};
+
+/** The commands that train: X(name, what it does, summary, with). */
+#define SYZ_TRAINING_COMMANDS(X, with)                                                                                 \
+  X(pretrain_image, SYZ_TRAINS | SYZ_HAS_IMAGE_TOWER | SYZ_HAS_DINO_HEADS | SYZ_FLIPS_IMAGES | SYZ_JUDGES_FEATURES,    \
+    "DINOv2 on the image tower: self-distillation between crops, no labels", with)                                     \
+  X(pretrain_spectrum, SYZ_TRAINS | SYZ_HAS_SPECTRUM_TOWER | SYZ_LIMITS_VALIDATION,                                    \
+    "masked modelling on the spectrum tower: runs of it hidden and reconstructed", with)                               \
+  X(align,                                                                                                             \
+    SYZ_TRAINS | SYZ_HAS_IMAGE_TOWER | SYZ_HAS_SPECTRUM_TOWER | SYZ_HAS_EMBEDDING | SYZ_FLIPS_IMAGES |                 \
+        SYZ_LIMITS_VALIDATION,                                                                                         \
+    "image and spectrum towers aligned in one space by InfoNCE over the global batch", with)
+
+/** All commands, in the order of --help. `with` is handed on to X. An underscore is shown and read as a hyphen:
+ * pretrain_image is `pretrain-image`. */
+#define SYZ_COMMANDS(X, with)                                                                                          \
+  X(simulate, SYZ_WRITES_HDF5 | SYZ_SAVES, "a synthetic survey with known physics, as shards or as files of a survey", \
+    with)                                                                                                              \
+  X(ingest, SYZ_WRITES_HDF5 | SYZ_SAVES,                                                                               \
+    "survey files (DESI, SDSS, Legacy Surveys, AstroCLIP, Multimodal Universe) to shards", with)                       \
+  SYZ_TRAINING_COMMANDS(X, with)                                                                                       \
+  X(embed,                                                                                                             \
+    SYZ_LOADS_DATA | SYZ_WRITES_HDF5 | SYZ_HAS_IMAGE_TOWER | SYZ_HAS_SPECTRUM_TOWER | SYZ_HAS_EMBEDDING | SYZ_SAVES |  \
+        SYZ_ALLOWS_INT8,                                                                                               \
+    "embeddings of a data set as HDF5 and as a FITS catalogue", with)                                                  \
+  X(search, SYZ_WRITES_HDF5 | SYZ_SAVES, "nearest neighbours within and across modalities, retrieval figures", with)   \
+  X(probe, SYZ_LOADS_DATA | SYZ_WRITES_HDF5 | SYZ_HAS_IMAGE_TOWER | SYZ_TAKES_TASK,                                    \
+    "what frozen features know: linear heads on patches (dense)", with)                                                \
+  X(analyse, SYZ_LOADS_DATA | SYZ_WRITES_HDF5 | SYZ_HAS_IMAGE_TOWER | SYZ_TAKES_TASK,                                  \
+    "what features are made of: principal components of patches", with)                                                \
+  X(report, SYZ_TAKES_FILES | SYZ_ALLOWS_INT8, "a run folder as one self-contained HTML page", with)                   \
+  X(bench,                                                                                                             \
+    SYZ_WRITES_HDF5 | SYZ_HAS_IMAGE_TOWER | SYZ_HAS_SPECTRUM_TOWER | SYZ_HAS_EMBEDDING | SYZ_HAS_DINO_HEADS |          \
+        SYZ_ALLOWS_INT8,                                                                                               \
+    "speed of every part against this machine's measured limit", with)                                                 \
+  X(info, SYZ_TAKES_FILES | SYZ_ALLOWS_INT8, "what a file is, its provenance, whether its checksums hold", with)
 
 typedef enum syz_command_id {
-#define SYZ_COMMAND_ENUM(name, summary) SYZ_COMMAND_##name,
-  SYZ_COMMANDS(SYZ_COMMAND_ENUM)
+#define SYZ_COMMAND_ENUM(name, does, summary, with) SYZ_COMMAND_##name,
+  SYZ_COMMANDS(SYZ_COMMAND_ENUM, )
 #undef SYZ_COMMAND_ENUM
       SYZ_COMMAND_COUNT
 } syz_command_id;
 
-/** Bits for syz_key.commands. */
+/** Bits for syz_key.commands: one command, all of them, and those that do any of `what`. */
 #define SYZ_USED_BY(name) (1u << SYZ_COMMAND_##name)
+#define SYZ_USED_BY_ALL ((1u << SYZ_COMMAND_COUNT) - 1)
+#define SYZ_USED_WHERE(what) (0u SYZ_COMMANDS(SYZ_USED_IF_IT, what))
+#define SYZ_USED_IF_IT(name, does, summary, what) | ((does) & (what) ? SYZ_USED_BY(name) : 0u)
+/** Whether a command does any of `what`. */
+#define SYZ_COMMAND_DOES(command, what) ((SYZ_USED_WHERE(what) & (1u << (command))) != 0)
 
 /** What a command gets. */
 typedef struct syz_app {
@@ -54,10 +97,10 @@ typedef struct syz_app {
 } syz_app;
 
 /** Each command: collective; returns the same status on every rank, SYZ_STOPPED for exit code 75. */
-#define SYZ_COMMAND_DECLARE(name, summary)                                                                             \
+#define SYZ_COMMAND_DECLARE(name, does, summary, with)                                                                 \
   syz_status syz_command_##name(syz_app *app);                                                                         \
   extern const syz_key syz_##name##_keys[];
-SYZ_COMMANDS(SYZ_COMMAND_DECLARE)
+SYZ_COMMANDS(SYZ_COMMAND_DECLARE, )
 #undef SYZ_COMMAND_DECLARE
 
 /**

@@ -69,10 +69,8 @@ cleanup:
 syz_status syz_app_check_precision(const syz_app *app)
 {
   syz_status st = SYZ_OK;
-  const bool is_free = app->command == SYZ_COMMAND_embed || app->command == SYZ_COMMAND_bench ||
-                       app->command == SYZ_COMMAND_info || app->command == SYZ_COMMAND_report;
-  SYZ_REQUIRE(is_free || !syz_app_compute_options(app->input).wants_int8, SYZ_ERR_INPUT,
-              "compute.precision: int8 is for embed (and bench); %s computes in bfloat16 or float32",
+  SYZ_REQUIRE(SYZ_COMMAND_DOES(app->command, SYZ_ALLOWS_INT8) || !syz_app_compute_options(app->input).wants_int8,
+              SYZ_ERR_INPUT, "compute.precision: int8 is for embed (and bench); %s computes in bfloat16 or float32",
               app->command_name);
 cleanup:
   return st;

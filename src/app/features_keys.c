@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Keys of the judge of pretrain-image, and options that probe and analyse share. */
+/** Keys of the judge of pretraining, and options that probe and analyse share. */
 #include "features_keys.h"
 
 #include "compute.h"
 #include "keys.h"
 
-#define USED SYZ_USED_BY(pretrain_image)
+enum { USED = SYZ_USED_WHERE(SYZ_JUDGES_FEATURES) };
 
 const syz_key syz_validate_keys[] = {
     {"validate.train_objects", SYZ_KEY_INT, "2000", "objects", 0, 65536, NULL, USED,

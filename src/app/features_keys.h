@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What probe, analyse and the judge of pretrain-image take from the input. */
+/** What probe, analyse and the judge of pretraining take from the input. */
 #pragma once
 
 #include "app.h"

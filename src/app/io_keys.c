@@ -4,12 +4,7 @@
 
 #include "keys.h"
 
-#define WRITES                                                                                                         \
-  (SYZ_USED_BY(align) | SYZ_USED_BY(pretrain_image) | SYZ_USED_BY(pretrain_spectrum) | SYZ_USED_BY(embed) |            \
-   SYZ_USED_BY(probe) | SYZ_USED_BY(analyse) | SYZ_USED_BY(simulate) | SYZ_USED_BY(ingest) | SYZ_USED_BY(search) |     \
-   SYZ_USED_BY(bench))
-
-#define READS (WRITES | SYZ_USED_BY(report) | SYZ_USED_BY(info))
+enum { WRITES = SYZ_USED_WHERE(SYZ_WRITES_HDF5) };
 
 const syz_key syz_io_keys[] = {
     {"io.driver", SYZ_KEY_CHOICE, "auto", "", 0, 0, "mpio|direct|auto", WRITES,
@@ -35,7 +30,7 @@ const syz_key syz_io_keys[] = {
      "Compress datasets of 64 KiB and more (shuffle and deflate, on all ranks at once). Objects of compressed shards "
      "are unpacked between steps."},
     {"io.compression_level", SYZ_KEY_INT, "1", "", 1, 9, NULL, WRITES, "1: fastest, 9: smallest."},
-    {"io.link_root", SYZ_KEY_TEXT, "", "", 0, 0, NULL, READS,
+    {"io.link_root", SYZ_KEY_TEXT, "", "", 0, 0, NULL, SYZ_USED_BY_ALL,
      "Folder below which an HDF5 file that is read may lead to other files, by external links, external storage or "
      "virtual datasets; empty: such files are refused. What they lead to is not compared when a command is repeated; "
      "ingest makes its shards again."},
@@ -82,13 +77,15 @@ cleanup:
   return st;
 }
 
-syz_status syz_app_settle_io(syz_app *app) { return WRITES & (1u << app->command) ? settle_driver(app) : SYZ_OK; }
+syz_status syz_app_settle_io(syz_app *app)
+{
+  return SYZ_COMMAND_DOES(app->command, SYZ_WRITES_HDF5) ? settle_driver(app) : SYZ_OK;
+}
 
 syz_status syz_app_configure_io(const syz_app *app)
 {
   syz_status st = SYZ_OK;
   syz_h5_settings s;
-  if (!(READS & (1u << app->command))) return st;
   SYZ_TRY(syz_app_io_settings(app, &s));
   syz_h5_configure(&s);
 cleanup:

@@ -12,51 +12,47 @@
 #include "syzygy/model.h"
 #include "training.h"
 
-#define TRAINING (SYZ_USED_BY(align) | SYZ_USED_BY(pretrain_image) | SYZ_USED_BY(pretrain_spectrum))
-#define FEATURES (SYZ_USED_BY(embed) | SYZ_USED_BY(probe) | SYZ_USED_BY(analyse))
-#define ALL_DATA (TRAINING | FEATURES | SYZ_USED_BY(ingest))
-#define ALL_MODEL (TRAINING | FEATURES | SYZ_USED_BY(bench))
-#define ALL_RUNS                                                                                                       \
-  (TRAINING | FEATURES | SYZ_USED_BY(simulate) | SYZ_USED_BY(ingest) | SYZ_USED_BY(search) | SYZ_USED_BY(report) |     \
-   SYZ_USED_BY(bench))
+enum {
+  TRAINING = SYZ_USED_WHERE(SYZ_DOES_TRAIN),
+  DATA = SYZ_USED_WHERE(SYZ_LOADS_DATA),
+  MODEL = SYZ_USED_WHERE(SYZ_HAS_IMAGE_TOWER | SYZ_HAS_SPECTRUM_TOWER),
+  COMPUTE = MODEL | SYZ_USED_BY(search),
+  RUNS = SYZ_USED_BY_ALL & ~SYZ_USED_BY(info)
+};
 
 static const syz_key shared_keys[] = {
-    {"seed", SYZ_KEY_INT, "20240601", "", 0, 9.0e15, NULL, ALL_RUNS,
+    {"seed", SYZ_KEY_INT, "20240601", "", 0, 9.0e15, NULL, RUNS,
      "Seed of every random number: a result is a function of it, the input and the global batch."},
-    {"output.dir", SYZ_KEY_TEXT, "", "folder", 0, 0, NULL, ALL_RUNS,
-     "Run folder, made if needed; empty: runs/<command>."},
-    {"run.hang_limit", SYZ_KEY_REAL, "600", "s", 0, 1e6, NULL, ALL_RUNS | SYZ_USED_BY(info),
+    {"output.dir", SYZ_KEY_TEXT, "", "folder", 0, 0, NULL, RUNS, "Run folder, made if needed; empty: runs/<command>."},
+    {"run.hang_limit", SYZ_KEY_REAL, "600", "s", 0, 1e6, NULL, SYZ_USED_BY_ALL,
      "When a rank no longer goes on for so long, or twice the longest time that a step of its own has taken, say where "
      "it is and end all ranks with exit code 7. 0: never."},
-    {"data.path", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, TRAINING | FEATURES | SYZ_USED_BY(report),
+    {"data.path", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, DATA | SYZ_USED_BY(report),
      "Shards or AstroCLIP HDF5 files: a file, a folder, or a list of them."},
-    {"data.split", SYZ_KEY_CHOICE, "default", "", 0, 0, "default|train|test|all",
-     TRAINING | SYZ_USED_BY(embed) | SYZ_USED_BY(analyse),
+    {"data.split", SYZ_KEY_CHOICE, "default", "", 0, 0, "default|train|test|all", DATA & ~SYZ_USED_BY(probe),
      "First 80 % of each file (train), the rest (test), or all; default: train when training, all for embed and "
      "analyse."},
     {"data.shuffle", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, TRAINING, "A new order in every epoch; false: file order."},
-    {"data.bad_objects", SYZ_KEY_CHOICE, "refuse", "", 0, 0, "refuse|skip", ALL_DATA,
+    {"data.bad_objects", SYZ_KEY_CHOICE, "refuse", "", 0, 0, "refuse|skip", DATA | SYZ_USED_BY(ingest),
      "Objects with NaN, infinite or all-zero pixels, values beyond 1e12, or an inverse variance that is negative or "
      "all zero: end with exit code 3 (refuse), or list them and go on (skip)."},
-    {"data.verify", SYZ_KEY_CHOICE, "auto", "", 0, 0, "auto|always|never", TRAINING | FEATURES,
+    {"data.verify", SYZ_KEY_CHOICE, "auto", "", 0, 0, "auto|always|never", DATA,
      "Compare the checksums that the data files hold before they are used; auto: when they are together smaller than 4 "
      "GiB."},
-    {"model.file", SYZ_KEY_TEXT, "", "model file", 0, 0, NULL, ALL_MODEL,
+    {"model.file", SYZ_KEY_TEXT, "", "model file", 0, 0, NULL, MODEL,
      "Model to start from or to use; its own `model:` section then rules."},
-    {"compute.precision", SYZ_KEY_CHOICE, "bfloat16", "", 0, 0, "bfloat16|float32|int8",
-     ALL_MODEL | SYZ_USED_BY(search),
+    {"compute.precision", SYZ_KEY_CHOICE, "bfloat16", "", 0, 0, "bfloat16|float32|int8", COMPUTE,
      "Type of the inputs of matrix products; sums and master weights are always float32. int8 (embed): 8-bit integers "
      "where a calibration allows it, bfloat16 elsewhere."},
-    {"compute.engine", SYZ_KEY_CHOICE, "auto", "", 0, 0, "auto|reference|native|blis|onednn",
-     ALL_MODEL | SYZ_USED_BY(search),
+    {"compute.engine", SYZ_KEY_CHOICE, "auto", "", 0, 0, "auto|reference|native|blis|onednn", COMPUTE,
      "Who computes matrix products: own kernels (native), a library, or the plain loop; auto measures those that this "
      "processor can run and takes the fastest."},
     {"compute.instructions", SYZ_KEY_CHOICE, "auto", "", 0, 0, "auto|amx|avx512_bf16|avx512|avx2|neon_bf16|neon",
-     ALL_MODEL | SYZ_USED_BY(search),
+     COMPUTE,
      "Do as on a processor that has no more than these: to see what a run would be elsewhere. Without amx and "
      "avx512_bf16 bfloat16 numbers are multiplied in float32; with avx2, or neon on Arm, all is float32. Names of the "
      "other architecture limit nothing."},
-    {"compute.threads", SYZ_KEY_INT, "0", "threads a rank", 0, 1024, NULL, ALL_MODEL | SYZ_USED_BY(search),
+    {"compute.threads", SYZ_KEY_INT, "0", "threads a rank", 0, 1024, NULL, COMPUTE,
      "0: OMP_NUM_THREADS, or 1 without it."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 
@@ -90,18 +86,19 @@ static const struct {
     {"train.beta2", SYZ_USED_BY(pretrain_spectrum), "0.95"},
 };
 
-/* Of a model's configuration, what a command leaves alone: the other tower, and heads it does not have. */
+/* Of a model's configuration a command has its towers and its heads. */
 static uint32_t users_of_model_key(const char *path)
 {
-  uint32_t users = ALL_MODEL;
-  if (strncmp(path, "model.image.", 12) == 0) users &= ~SYZ_USED_BY(pretrain_spectrum);
-  if (strncmp(path, "model.dino.", 11) == 0) users = SYZ_USED_BY(pretrain_image) | SYZ_USED_BY(bench);
-  if (strncmp(path, "model.spectrum.", 15) == 0)
-    users &= ~(SYZ_USED_BY(pretrain_image) | SYZ_USED_BY(probe) | SYZ_USED_BY(analyse));
-  if (strncmp(path, "model.embedding.", 16) == 0)
-    users &=
-        ~(SYZ_USED_BY(pretrain_image) | SYZ_USED_BY(pretrain_spectrum) | SYZ_USED_BY(probe) | SYZ_USED_BY(analyse));
-  return users;
+  static const struct {
+    const char *section;
+    uint32_t users;
+  } sections[] = {{"model.image.", SYZ_USED_WHERE(SYZ_HAS_IMAGE_TOWER)},
+                  {"model.spectrum.", SYZ_USED_WHERE(SYZ_HAS_SPECTRUM_TOWER)},
+                  {"model.embedding.", SYZ_USED_WHERE(SYZ_HAS_EMBEDDING)},
+                  {"model.dino.", SYZ_USED_WHERE(SYZ_HAS_DINO_HEADS)}};
+  for (size_t i = 0; i < sizeof sections / sizeof *sections; i++)
+    if (strncmp(path, sections[i].section, strlen(sections[i].section)) == 0) return sections[i].users;
+  return MODEL;
 }
 
 bool syz_app_uses_model_key(syz_command_id command, const char *path)
@@ -132,8 +129,8 @@ syz_status syz_app_make_input(syz_command_id command, syz_input **out)
   add_table(all, &n, syz_training_keys);
   add_table(all, &n, syz_validate_keys);
   add_table(all, &n, syz_io_keys);
-#define ADD_TABLE(name, summary) add_table(all, &n, syz_##name##_keys);
-  SYZ_COMMANDS(ADD_TABLE)
+#define ADD_TABLE(name, does, summary, with) add_table(all, &n, syz_##name##_keys);
+  SYZ_COMMANDS(ADD_TABLE, )
 #undef ADD_TABLE
 #define ADD_PROBE(name, about) add_table(all, &n, syz_probe_##name.keys);
   SYZ_PROBES(ADD_PROBE)

@@ -17,8 +17,8 @@ typedef struct command {
 } command;
 
 static const command commands[SYZ_COMMAND_COUNT] = {
-#define COMMAND_ROW(name, summary) {#name, summary, syz_command_##name},
-    SYZ_COMMANDS(COMMAND_ROW)
+#define COMMAND_ROW(name, does, summary, with) {#name, summary, syz_command_##name},
+    SYZ_COMMANDS(COMMAND_ROW, )
 #undef COMMAND_ROW
 };
 
@@ -90,14 +90,13 @@ static syz_status parse_command_line(int argc, char **argv, command_line *line, 
       for (int k = 0; k < SYZ_COMMAND_COUNT; k++)
         if (strcmp(a, shown_name(k, name)) == 0) line->command = k;
       SYZ_REQUIRE(line->command >= 0, SYZ_ERR_INPUT, "\"%s\" is not a command; see syzygy --help", a);
-    } else if ((line->command == SYZ_COMMAND_probe || line->command == SYZ_COMMAND_analyse) && !line->task &&
-               !strpbrk(a, "./")) {
+    } else if (SYZ_COMMAND_DOES(line->command, SYZ_TAKES_TASK) && !line->task && !strpbrk(a, "./")) {
       line->task = a;
     } else if (is_yaml(a)) {
       SYZ_REQUIRE(!line->input_file, SYZ_ERR_INPUT, "%s: a second input file beside %s", a, line->input_file);
       line->input_file = a;
     } else {
-      SYZ_REQUIRE(line->command == SYZ_COMMAND_info || line->command == SYZ_COMMAND_report, SYZ_ERR_INPUT,
+      SYZ_REQUIRE(SYZ_COMMAND_DOES(line->command, SYZ_TAKES_FILES), SYZ_ERR_INPUT,
                   "%s: unexpected argument; an input file ends in .yaml or .yml", a);
       app->arguments[app->n_arguments++] = argv[i];
     }
@@ -162,13 +161,6 @@ static void banner(const syz_app *app)
            threads ? threads : "1", cores, syz_instruction_set());
 }
 
-/* Whether the command saves on its way or looks for requests to stop; the others are done soon or start anew. */
-static bool saves(syz_command_id c)
-{
-  return c != SYZ_COMMAND_bench && c != SYZ_COMMAND_probe && c != SYZ_COMMAND_analyse && c != SYZ_COMMAND_report &&
-         c != SYZ_COMMAND_info;
-}
-
 /* Limits on what a file may unpack to are a node's: its ranks have equal parts. */
 static syz_status count_ranks_of_node(syz_app *app)
 {
@@ -215,7 +207,7 @@ static syz_status run(int argc, char **argv, syz_app *app)
   SYZ_TRY_ALL(app->world, syz_app_check_precision(app));
   syz_app_limit_instructions(app->input);
   SYZ_TRY(syz_watch_start(app->world, syz_input_real(app->input, "run.hang_limit")));
-  if (!saves(app->command)) syz_stop_at_once();
+  if (!SYZ_COMMAND_DOES(app->command, SYZ_SAVES)) syz_stop_at_once();
   if (app->command != SYZ_COMMAND_info) banner(app);
   SYZ_TRY(syz_app_settle_io(app));
   SYZ_TRY_ALL(app->world, syz_app_configure_io(app));

@@ -3,10 +3,11 @@
  * others, keys.c says so. */
 #include "training.h"
 
-#define ALIGN SYZ_USED_BY(align)
-#define IMAGE SYZ_USED_BY(pretrain_image)
-#define SPECTRUM SYZ_USED_BY(pretrain_spectrum)
-#define ALL (ALIGN | IMAGE | SPECTRUM)
+enum {
+  ALL = SYZ_USED_WHERE(SYZ_DOES_TRAIN),
+  VALIDATING = SYZ_USED_WHERE(SYZ_LIMITS_VALIDATION),
+  FLIPPING = SYZ_USED_WHERE(SYZ_FLIPS_IMAGES)
+};
 
 const syz_key syz_training_keys[] = {
     {"reproducible", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, ALL,
@@ -44,7 +45,7 @@ const syz_key syz_training_keys[] = {
      "Largest norm of the global gradient; in pretrain-image of backbone and heads apart; 0: off."},
     {"train.validate_interval", SYZ_KEY_INT, "500", "steps", 0, 4.0e9, NULL, ALL,
      "Steps between validations on held-out objects; 0: only at the end."},
-    {"train.validate_objects", SYZ_KEY_INT, "1024", "objects", 0, 1048576, NULL, ALIGN | SPECTRUM,
+    {"train.validate_objects", SYZ_KEY_INT, "1024", "objects", 0, 1048576, NULL, VALIDATING,
      "At most so many of the test split are used; 0: no validation."},
     {"train.time_limit_s", SYZ_KEY_REAL, "0", "s", 0, 1e9, NULL, ALL,
      "Save and end with code 75 before the program has run this long; 0: no limit."},
@@ -59,9 +60,9 @@ const syz_key syz_training_keys[] = {
     {"run.verify_jump", SYZ_KEY_REAL, "6", "mean deviations", 0, 1e6, NULL, ALL,
      "A step whose loss or gradient norm is farther than this from what recent steps let expect is computed again, and "
      "its bits are compared; 0: every step, for twice the time."},
-    {"augment.flips", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, ALIGN | IMAGE,
+    {"augment.flips", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, FLIPPING,
      "Flip images (crops) at random in both directions."},
-    {"augment.quarter_turns", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, ALIGN | IMAGE,
+    {"augment.quarter_turns", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, FLIPPING,
      "Turn images (crops) by a random multiple of 90 degrees."},
     {"parallel.ranks_per_node", SYZ_KEY_INT, "0", "ranks", 0, 65536, NULL, ALL,
      "Ranks that sum gradients and keep weights in common memory; 0: all of a machine. Fewer: for its NUMA domains."},

@@ -210,7 +210,7 @@ def keys_of(node, prefix=""):
 
 
 # What README.md tells users is what the program has.
-commands = set(re.findall(r"^  X\((\w+), \"", (ROOT / "src/app/app.h").read_text(), re.M))
+commands = set(re.findall(r"^  X\((\w+),", (ROOT / "src/app/app.h").read_text(), re.M))
 same("commands", {c.replace("_", "-") for c in commands}, first_cells(section("README.md", "Commands")))
 same("exit codes for users", set(re.findall(r"^  X\(SYZ_\w+, (\d+),", (ROOT / "include/syzygy/base.h").read_text(), re.M)),
      set(re.findall(r"\| (\d+) (?=\|)", section("README.md", "Stop and go on"))))
