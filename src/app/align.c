@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * `align`: the two towers in one space, by InfoNCE over the global batch. Reads the input, opens the data, makes the
- * model (from a file, from two single towers, or from the seed) and hands over to the loop of room train.
+ * `align`: the two towers in one space, by InfoNCE over the global batch. The model begins from a file, from two single
+ * towers, or from the seed.
  */
-#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "app.h"
-#include "compute.h"
 #include "training.h"
 
 #define ALIGN SYZ_USED_BY(align)
@@ -52,61 +49,59 @@ static const syz_remembered own_facts[] = {
     {"augment.mask_run_pixels", SYZ_KEY_INT, false},
 };
 
-typedef struct job {
-  syz_training t;
+typedef struct state {
   syz_align_config align;
   char cache_folder[PATH_MAX];
-} job;
+} state;
 
 /* ------------------------------------------------------------------ model */
 
-/* The configuration: of the input, overruled by the files that the model starts from. Collective; agreed. */
-static syz_status read_config(job *j)
+/* Of the files that the model starts from. */
+static syz_status take_config(syz_training *t)
 {
   syz_status st = SYZ_OK;
-  syz_comm *world = j->t.app->world;
+  syz_comm *world = t->app->world;
   static const char *const section[] = {"model.image.", "model.spectrum.", "model.embedding."};
-  const char *whole = syz_input_text(j->t.in, "model.file");
-  const char *one[SYZ_MODALITIES] = {syz_input_text(j->t.in, "model.image_file"),
-                                     syz_input_text(j->t.in, "model.spectrum_file")};
+  const char *whole = syz_input_text(t->in, "model.file");
+  const char *one[SYZ_MODALITIES] = {syz_input_text(t->in, "model.image_file"),
+                                     syz_input_text(t->in, "model.spectrum_file")};
   syz_model_config config;
   syz_model_parts parts;
   SYZ_REQUIRE(!*whole || (!*one[0] && !*one[1]), SYZ_ERR_INPUT,
               "model.file and model.image_file or model.spectrum_file: give the one or the others");
   if (*whole) {
     SYZ_TRY(syz_model_file_parts(world, whole, &config, &parts));
-    SYZ_TRY_ALL(world, syz_training_take_config(&j->t, whole, &config, "model."));
+    SYZ_TRY_ALL(world, syz_training_take_config(t, whole, &config, "model."));
   }
   for (int m = 0; m < SYZ_MODALITIES; m++) {
     if (!*one[m]) continue;
     SYZ_TRY(syz_model_file_parts(world, one[m], &config, &parts));
     SYZ_REQUIRE(parts.has[syz_part_of((syz_modality)m, false)], SYZ_ERR_DATA, "%s: has no %s tower", one[m],
                 syz_modality_name((syz_modality)m));
-    SYZ_TRY_ALL(world, syz_training_take_config(&j->t, one[m], &config, section[m]));
+    SYZ_TRY_ALL(world, syz_training_take_config(t, one[m], &config, section[m]));
     if (parts.has[syz_part_of((syz_modality)m, true)])
-      SYZ_TRY_ALL(world, syz_training_take_config(&j->t, one[m], &config, section[2]));
+      SYZ_TRY_ALL(world, syz_training_take_config(t, one[m], &config, section[2]));
   }
-  SYZ_TRY_ALL(world, syz_model_config_read(j->t.in, &j->t.config));
 cleanup:
   return st;
 }
 
 /* One tower of a file, into the model of both. Collective over world; agreed: ranks without that tower read along. */
-static syz_status read_tower(job *j, const char *path, syz_modality m)
+static syz_status read_tower(syz_training *t, const char *path, syz_modality m)
 {
   syz_status st = SYZ_OK;
   syz_model *one = NULL;
-  syz_comm *world = j->t.app->world;
-  SYZ_TRY_ALL(world, syz_model_create(&j->t.config, m == SYZ_IMAGE, m == SYZ_SPECTRUM, j->t.compute, &one));
-  syz_model_initialise(one, (uint64_t)syz_input_int(j->t.in, "seed"));
+  syz_comm *world = t->app->world;
+  SYZ_TRY_ALL(world, syz_model_create(&t->config, m == SYZ_IMAGE, m == SYZ_SPECTRUM, t->compute, &one));
+  syz_model_initialise(one, (uint64_t)syz_input_int(t->in, "seed"));
   SYZ_TRY(syz_model_file_read(world, path, one, true));
-  if (syz_model_has(j->t.model, m)) {
+  if (syz_model_has(t->model, m)) {
     for (int head = 0; head < 2; head++) {
       int64_t from, to, count, room;
       syz_model_range(one, syz_part_of(m, head), &from, &count);
-      syz_model_range(j->t.model, syz_part_of(m, head), &to, &room);
+      syz_model_range(t->model, syz_part_of(m, head), &to, &room);
       SYZ_ASSERT(count == room);
-      syz_model_set_weights(j->t.model, to, syz_model_weights(one) + from, count);
+      syz_model_set_weights(t->model, to, syz_model_weights(one) + from, count);
     }
   }
   syz_info("the %s tower begins from %s", syz_modality_name(m), path);
@@ -115,24 +110,23 @@ cleanup:
   return st;
 }
 
-static syz_status make_model(job *j)
+static syz_status make_model(syz_training *t)
 {
   syz_status st = SYZ_OK;
-  syz_comm *world = j->t.app->world;
-  const char *whole = syz_input_text(j->t.in, "model.file");
-  const char *one[SYZ_MODALITIES] = {syz_input_text(j->t.in, "model.image_file"),
-                                     syz_input_text(j->t.in, "model.spectrum_file")};
-  SYZ_TRY_ALL(world,
-              syz_model_create(&j->t.config, j->t.grid.has_image, j->t.grid.has_spectrum, j->t.compute, &j->t.model));
-  syz_model_recompute(j->t.model, syz_input_int(j->t.in, "train.recompute"));
-  SYZ_TRY(syz_training_share_blocks(&j->t, j->t.model));
-  SYZ_TRY(syz_training_share_weights(&j->t, j->t.model));
-  syz_model_initialise(j->t.model, (uint64_t)syz_input_int(j->t.in, "seed"));
+  syz_comm *world = t->app->world;
+  const char *whole = syz_input_text(t->in, "model.file");
+  const char *one[SYZ_MODALITIES] = {syz_input_text(t->in, "model.image_file"),
+                                     syz_input_text(t->in, "model.spectrum_file")};
+  SYZ_TRY_ALL(world, syz_model_create(&t->config, t->grid.has_image, t->grid.has_spectrum, t->compute, &t->model));
+  syz_model_recompute(t->model, syz_input_int(t->in, "train.recompute"));
+  SYZ_TRY(syz_training_share_blocks(t, t->model));
+  SYZ_TRY(syz_training_share_weights(t, t->model));
+  syz_model_initialise(t->model, (uint64_t)syz_input_int(t->in, "seed"));
   if (*whole) {
     syz_model_config config;
     syz_model_parts parts;
     SYZ_TRY(syz_model_file_parts(world, whole, &config, &parts));
-    SYZ_TRY(syz_model_file_read(world, whole, j->t.model, true));
+    SYZ_TRY(syz_model_file_read(world, whole, t->model, true));
     syz_info("the model begins from %s", whole);
     for (int m = 0; m < SYZ_MODALITIES; m++) {
       if (!parts.has[syz_part_of((syz_modality)m, false)])
@@ -142,9 +136,9 @@ static syz_status make_model(job *j)
     }
   }
   for (int m = 0; m < SYZ_MODALITIES; m++)
-    if (*one[m]) SYZ_TRY(read_tower(j, one[m], (syz_modality)m));
+    if (*one[m]) SYZ_TRY(read_tower(t, one[m], (syz_modality)m));
   for (int m = 0; m < SYZ_MODALITIES; m++)
-    if (!*whole && !*one[m] && syz_input_bool(j->t.in, "train.freeze_backbones"))
+    if (!*whole && !*one[m] && syz_input_bool(t->in, "train.freeze_backbones"))
       syz_warn("the frozen %s tower has random weights (model.file or model.%s_file gives a trained one; "
                "train.freeze_backbones=false trains it)",
                syz_modality_name((syz_modality)m), syz_modality_name((syz_modality)m));
@@ -152,26 +146,14 @@ cleanup:
   return st;
 }
 
-/* ------------------------------------------------------------------- data */
-
-static syz_status open_data(job *j)
-{
-  syz_status st = SYZ_OK;
-  SYZ_TRY(syz_training_open_data(&j->t, syz_input_int(j->t.in, "train.validate_objects") > 0));
-  SYZ_REQUIRE(j->align.augment.spectrum_noise <= 0 || syz_shardset_has_ivar(j->t.train), SYZ_ERR_INPUT,
-              "augment.spectrum_noise is in units of 1/sqrt(ivar), but data.path holds no inverse variances");
-  if (!j->t.test) syz_info("no validation: data.split or train.validate_objects leaves no objects for it");
-cleanup:
-  return st;
-}
-
 /* ------------------------------------------------------------------- input */
 
-static void read_align(job *j)
+static void read_align(syz_training *t)
 {
-  const syz_input *in = j->t.in;
+  const syz_input *in = t->in;
+  state *s = t->own;
   const char *cache = syz_input_text(in, "train.token_cache");
-  j->align = (syz_align_config){
+  s->align = (syz_align_config){
       .seed = (uint64_t)syz_input_int(in, "seed"),
       .global_batch = syz_input_int(in, "train.global_batch"),
       .micro_batch = syz_input_int(in, "train.micro_batch"),
@@ -190,7 +172,7 @@ static void read_align(job *j)
       .cache = strcmp(cache, "disk") == 0     ? SYZ_CACHE_DISK
                : strcmp(cache, "memory") == 0 ? SYZ_CACHE_MEMORY
                                               : SYZ_CACHE_NONE,
-      .cache_folder = j->cache_folder,
+      .cache_folder = s->cache_folder,
       .validate_objects = syz_input_int(in, "train.validate_objects"),
       .loader_ahead = (int)syz_input_int(in, "train.read_ahead"),
       .folder = syz_input_text(in, "output.dir"),
@@ -198,84 +180,83 @@ static void read_align(job *j)
   };
 }
 
-static syz_status check_input(const job *j)
+static syz_status name_cache(const syz_input *in, char folder[PATH_MAX])
 {
   syz_status st = SYZ_OK;
-  const syz_input *in = j->t.in;
+  if (*syz_input_text(in, "train.token_cache_dir"))
+    snprintf(folder, PATH_MAX, "%s", syz_input_text(in, "train.token_cache_dir"));
+  else
+    SYZ_REQUIRE(snprintf(folder, PATH_MAX, "%s/cache", syz_input_text(in, "output.dir")) < PATH_MAX, SYZ_ERR_INPUT,
+                "output.dir: the name is too long");
+cleanup:
+  return st;
+}
+
+static syz_status read_options(syz_training *t)
+{
+  syz_status st = SYZ_OK;
+  const syz_input *in = t->in;
+  state *s = t->own;
+  SYZ_TRY(name_cache(in, s->cache_folder));
+  read_align(t);
+  t->freezes_backbones = s->align.freezes_backbones;
   SYZ_REQUIRE((syz_input_int(in, "augment.mask_runs") > 0) == (syz_input_int(in, "augment.mask_run_pixels") > 0),
               SYZ_ERR_INPUT, "augment.mask_runs and augment.mask_run_pixels: both or none must be 0");
-  SYZ_TRY(syz_align_check(&j->align));
-  SYZ_TRY(syz_training_check_keys(&j->t));
+  SYZ_TRY(syz_align_check(&s->align));
 cleanup:
   return st;
 }
 
-static syz_status settle_defaults(job *j)
+/* ---------------------------------------------------------------- plan, run */
+
+static syz_status check_data(const syz_training *t)
 {
   syz_status st = SYZ_OK;
-  const syz_input *in = j->t.in;
-  SYZ_TRY(syz_training_settle(&j->t, 500, true)); /* src/model/README.md "Alignment" */
-  if (*syz_input_text(in, "train.token_cache_dir"))
-    snprintf(j->cache_folder, sizeof j->cache_folder, "%s", syz_input_text(in, "train.token_cache_dir"));
-  else
-    SYZ_REQUIRE((size_t)snprintf(j->cache_folder, sizeof j->cache_folder, "%s/cache",
-                                 syz_input_text(in, "output.dir")) < sizeof j->cache_folder,
-                SYZ_ERR_INPUT, "output.dir: the name is too long");
+  const state *s = t->own;
+  SYZ_REQUIRE(s->align.augment.spectrum_noise <= 0 || syz_shardset_has_ivar(t->train), SYZ_ERR_INPUT,
+              "augment.spectrum_noise is in units of 1/sqrt(ivar), but data.path holds no inverse variances");
 cleanup:
   return st;
 }
 
-/* ----------------------------------------------------------------- command */
-
-static double cost(const job *j, syz_modality m) { return syz_model_flops(&j->t.config, m); }
-
-static syz_status plan(void *context, int64_t global_batch, int ranks, syz_plan *out)
+static syz_status make_grid(syz_training *t)
 {
-  const job *j = context;
-  syz_align_config config = j->align;
+  const bool are_apart = strcmp(syz_input_text(t->in, "parallel.towers"), "apart") == 0;
+  return syz_grid_create(t->app->world, are_apart ? SYZ_TOWERS_APART : SYZ_TOWERS_TOGETHER,
+                         syz_model_flops(&t->config, SYZ_IMAGE), syz_model_flops(&t->config, SYZ_SPECTRUM), &t->grid);
+}
+
+static void remember(syz_training *t)
+{
+  syz_training_remember(t, own_facts, (int)(sizeof own_facts / sizeof *own_facts));
+}
+
+static syz_status plan(void *training, int64_t global_batch, int ranks, syz_plan *out)
+{
+  const syz_training *t = training;
+  const state *s = t->own;
+  syz_align_config config = s->align;
   config.global_batch = global_batch;
-  return syz_align_plan(&config, ranks, j->t.model, out);
+  return syz_align_plan(&config, ranks, t->model, out);
 }
 
-syz_status syz_command_align(syz_app *app)
+static syz_status create(syz_training *t, syz_objective *out)
 {
-  syz_status st = SYZ_OK;
-  syz_comm *world = app->world;
-  job *j = syz_alloc("align", 1, sizeof *j);
-  syz_objective objective = {0};
-  syz_plan planned;
-  SYZ_TRY_ALL(world, j ? SYZ_OK : SYZ_ERR_MEMORY);
-  syz_training_open(&j->t, app);
-  SYZ_TRY_ALL(world, settle_defaults(j));
-  read_align(j);
-  SYZ_TRY_ALL(world, check_input(j));
-  SYZ_TRY(read_config(j));
-  syz_timing_begin(&app->timing, "set-up");
-  st = open_data(j);
-  if (st == SYZ_OK) st = syz_app_start_compute(app, &j->t.config, true, &j->t.compute);
-  if (st == SYZ_OK)
-    st = syz_grid_create(world,
-                         strcmp(syz_input_text(j->t.in, "parallel.towers"), "apart") == 0 ? SYZ_TOWERS_APART
-                                                                                          : SYZ_TOWERS_TOGETHER,
-                         cost(j, SYZ_IMAGE), cost(j, SYZ_SPECTRUM), &j->t.grid);
-  if (st == SYZ_OK) st = syz_training_split_tensor(&j->t);
-  if (st == SYZ_OK) st = syz_agree(world, syz_leaves_check(&j->t.grid, j->align.global_batch, j->align.leaves));
-  if (st == SYZ_OK) st = make_model(j);
-  syz_timing_end(&app->timing);
-  SYZ_TRY(st);
-  syz_training_read_loop(&j->t);
-  j->t.loop.trains_backbones = !j->align.freezes_backbones;
-  syz_training_add_facts(&j->t, own_facts, (int)(sizeof own_facts / sizeof *own_facts));
-  SYZ_TRY(syz_training_tell(&j->t, &(syz_planner){j, plan}, &planned));
-  if (app->is_dry_run) goto cleanup;
-  SYZ_TRY(syz_app_open_run_folder(app));
-  SYZ_TRY(syz_align_create(&j->align, &j->t.grid, j->t.compute, j->t.model, j->t.train, j->t.test, &app->timing,
-                           &objective));
-  SYZ_TRY(syz_train_run(&j->t.loop, &j->t.grid, j->t.model, j->t.compute, &objective, &app->timing));
-  SYZ_TRY(syz_training_tell_peak(&j->t, &planned));
-cleanup:
-  if (objective.destroy) objective.destroy(objective.self);
-  if (j) syz_training_close(&j->t);
-  syz_free(&j);
-  return st;
+  const state *s = t->own;
+  return syz_align_create(&s->align, &t->grid, t->compute, t->model, t->train, t->test, &t->app->timing, out);
 }
+
+const syz_training_method syz_align_method = {
+    .skips = SYZ_BAD_SKIPPED,
+    .lr_divisor = 500, /* src/model/README.md "Alignment" */
+    .decay_is_constant = true,
+    .state_bytes = sizeof(state),
+    .read = read_options,
+    .take_config = take_config,
+    .check_data = check_data,
+    .make_grid = make_grid,
+    .make_model = make_model,
+    .remember = remember,
+    .plan = plan,
+    .create = create,
+};

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * app: the one room that parses a command line. main.c starts MPI, reads the input and calls a command; each command is
- * one file
- * `<name>.c` that defines `syz_command_<name>` and its own keys `syz_<name>_keys`; keys shared by several commands are
- * in keys.c.
+ * one file `<name>.c` that defines its own keys `syz_<name>_keys` and the function `syz_command_<name>`, or, when it
+ * trains, the row `syz_<name>_method` (training.h). Keys that several commands share are in keys.c, training_keys.c,
+ * features_keys.c and io_keys.c.
  */
 #pragma once
 
@@ -23,14 +23,14 @@ enum {
   SYZ_TAKES_TASK = 1 << 7,         /**< a word after the command is <command>.task */
   SYZ_TAKES_FILES = 1 << 8,        /**< arguments that are no input file */
   SYZ_ALLOWS_INT8 = 1 << 9,        /**< compute.precision: int8 is for it, or nothing to it */
-  SYZ_DOES_TRAIN = 1 << 10,        /**< train.*, run.verify_*, plan.*, ... */
+  SYZ_DOES_TRAIN = 1 << 10,        /**< has a syz_training_method (training.h): train.*, run.verify_*, plan.*, ... */
   SYZ_LIMITS_VALIDATION = 1 << 11, /**< train.validate_objects: the most held-out objects of a validation */
   SYZ_FLIPS_IMAGES = 1 << 12,      /**< augment.flips, augment.quarter_turns */
   SYZ_JUDGES_FEATURES = 1 << 13,   /**< validate.*: its validation is a syz_judge */
   SYZ_TRAINS = SYZ_DOES_TRAIN | SYZ_LOADS_DATA | SYZ_WRITES_HDF5 | SYZ_SAVES
 };
 
-/** The commands that train: X(name, what it does, summary, with). */
+/** The commands that train: X(name, what it does, summary, with). Each has a row syz_<name>_method in app/<name>.c. */
 #define SYZ_TRAINING_COMMANDS(X, with)                                                                                 \
   X(pretrain_image, SYZ_TRAINS | SYZ_HAS_IMAGE_TOWER | SYZ_HAS_DINO_HEADS | SYZ_FLIPS_IMAGES | SYZ_JUDGES_FEATURES,    \
     "DINOv2 on the image tower: self-distillation between crops, no labels", with)                                     \

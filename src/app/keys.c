@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The one table of keys: those that several commands share, the tables of the commands and of the model, and the
- * defaults that a key has in one command and not in another.
+ * The one table of keys: those that several commands share, the tables of the commands and of the model, at the
+ * defaults that a command has.
  */
 #include "keys.h"
 
@@ -56,36 +56,6 @@ static const syz_key shared_keys[] = {
      "0: OMP_NUM_THREADS, or 1 without it."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 
-/* A key's default in some commands, where it is not that of its table. */
-static const struct {
-  const char *path;
-  uint32_t commands;
-  const char *preset;
-} presets[] = {
-    /* DINOv2 on galaxies: src/model/README.md "DINOv2 pretraining". */
-    {"model.image.tokens", SYZ_USED_BY(pretrain_image), "dinov2"},
-    {"train.steps", SYZ_USED_BY(pretrain_image), "250000"},
-    {"train.global_batch", SYZ_USED_BY(pretrain_image), "1440"},
-    {"train.lr", SYZ_USED_BY(pretrain_image), "2.0e-4"},
-    {"train.lr_min", SYZ_USED_BY(pretrain_image), "1.0e-6"},
-    {"train.warmup_steps", SYZ_USED_BY(pretrain_image), "12500"},
-    {"train.weight_decay", SYZ_USED_BY(pretrain_image), "0.001"},
-    {"train.weight_decay_end", SYZ_USED_BY(pretrain_image), "0.01"},
-    {"train.clip_grad_norm", SYZ_USED_BY(pretrain_image), "3.0"},
-    {"train.validate_interval", SYZ_USED_BY(pretrain_image), "1250"},
-    {"augment.flips", SYZ_USED_BY(pretrain_image), "true"},
-    {"augment.quarter_turns", SYZ_USED_BY(pretrain_image), "true"},
-    /* Masked modelling of spectra: src/model/README.md "Masked modelling". */
-    {"train.steps", SYZ_USED_BY(pretrain_spectrum), "500000"},
-    {"train.global_batch", SYZ_USED_BY(pretrain_spectrum), "64"},
-    {"train.lr", SYZ_USED_BY(pretrain_spectrum), "1.0e-5"},
-    {"train.lr_min", SYZ_USED_BY(pretrain_spectrum), "1.0e-7"},
-    {"train.warmup_steps", SYZ_USED_BY(pretrain_spectrum), "2000"},
-    {"train.weight_decay", SYZ_USED_BY(pretrain_spectrum), "0.1"},
-    {"train.weight_decay_end", SYZ_USED_BY(pretrain_spectrum), "0.1"},
-    {"train.beta2", SYZ_USED_BY(pretrain_spectrum), "0.95"},
-};
-
 /* Of a model's configuration a command has its towers and its heads. */
 static uint32_t users_of_model_key(const char *path)
 {
@@ -116,6 +86,17 @@ static void add_table(syz_key *all, int *n, const syz_key *table)
   }
 }
 
+/* Of shared keys, the defaults that are the command's own. */
+static void set_presets(syz_key *all, int n, syz_command_id command)
+{
+  for (const syz_preset *p = syz_training_method_of(command)->presets; p && p->path; p++) {
+    int i = 0;
+    while (i < n && strcmp(all[i].path, p->path) != 0) i++;
+    SYZ_ASSERT(i < n && (all[i].commands & (1u << command)));
+    all[i].preset = p->value;
+  }
+}
+
 syz_status syz_app_make_input(syz_command_id command, syz_input **out)
 {
   static syz_key all[KEYS_MAX]; /* an input borrows its keys for ever; one input a process */
@@ -135,12 +116,7 @@ syz_status syz_app_make_input(syz_command_id command, syz_input **out)
 #define ADD_PROBE(name, about) add_table(all, &n, syz_probe_##name.keys);
   SYZ_PROBES(ADD_PROBE)
 #undef ADD_PROBE
-  for (size_t p = 0; p < sizeof presets / sizeof *presets; p++) {
-    int i = 0;
-    while (i < n && strcmp(all[i].path, presets[p].path) != 0) i++;
-    SYZ_ASSERT(i < n && (all[i].commands & presets[p].commands));
-    if (presets[p].commands & (1u << command)) all[i].preset = presets[p].preset;
-  }
+  if (SYZ_COMMAND_DOES(command, SYZ_DOES_TRAIN)) set_presets(all, n, command);
   return syz_input_create(table, 1, out);
 }
 

@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * `pretrain-image`: DINOv2 on the image tower. Reads the input, opens the data, makes student and teacher (from the
- * seed, from a model file, or each from its own) and hands over to the loop of room train. The result, model.h5, is the
- * teacher; the student is beside it.
+ * `pretrain-image`: DINOv2 on the image tower. Student and teacher begin from the seed, from a model file, or each from
+ * its own. The result, model.h5, is the teacher; the student is beside it.
  */
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "app.h"
-#include "compute.h"
 #include "features_keys.h"
 #include "training.h"
 
@@ -75,25 +71,38 @@ const syz_key syz_pretrain_image_keys[] = {
      "Prototypes stay as they are in these steps; not given: 1250, or train.warmup_steps where that is less."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 
+/* src/model/README.md "DINOv2 pretraining" */
+static const syz_preset presets[] = {{"model.image.tokens", "dinov2"},
+                                     {"train.steps", "250000"},
+                                     {"train.global_batch", "1440"},
+                                     {"train.lr", "2.0e-4"},
+                                     {"train.lr_min", "1.0e-6"},
+                                     {"train.warmup_steps", "12500"},
+                                     {"train.weight_decay", "0.001"},
+                                     {"train.weight_decay_end", "0.01"},
+                                     {"train.clip_grad_norm", "3.0"},
+                                     {"train.validate_interval", "1250"},
+                                     {"augment.flips", "true"},
+                                     {"augment.quarter_turns", "true"},
+                                     {NULL, NULL}};
+
 /* Every key of the command's own, but for those that are read elsewhere, is a value to remember; these must not change.
  */
 static const char *const fixed_facts[] = {"dino.global_size", "dino.global_crops", "dino.local_size",
                                           "dino.local_crops", "dino.centring"};
 
-typedef struct job {
-  syz_training t;
+typedef struct state {
   syz_model *teacher;
   syz_dino_options dino;
   syz_judge_options judged;
   syz_judge judge;
-} job;
+} state;
 
 /* ------------------------------------------------------------------- input */
 
-static syz_status settle_defaults(job *j)
+static syz_status settle_defaults(syz_input *in)
 {
   syz_status st = SYZ_OK;
-  syz_input *in = j->t.app->input;
   const double intended[][2] = {{0, 1}, {0.9, 0.1}, {0.5, 0.5}};
   static const char *const often[][2] = {{"augment.blur_first", "augment.noise_first"},
                                          {"augment.blur_global", "augment.noise_global"},
@@ -104,7 +113,6 @@ static syz_status settle_defaults(job *j)
   /* src/model/README.md "DINOv2 pretraining" */
   SYZ_TRY(
       syz_training_settle_real(in, "train.lr", 2e-4 * sqrt((double)syz_input_int(in, "train.global_batch") / 1024)));
-  SYZ_TRY(syz_training_settle(&j->t, 0, false));
   SYZ_TRY(syz_training_settle_steps(in, "dino.teacher_warmup_steps", syz_input_int(in, "train.steps")));
   SYZ_TRY(syz_training_settle_steps(in, "dino.freeze_last_layer_steps", syz_input_int(in, "train.warmup_steps")));
   if (syz_input_real(in, "train.lr_min") > syz_input_real(in, "train.lr"))
@@ -113,10 +121,9 @@ cleanup:
   return st;
 }
 
-static void read_dino(job *j)
+static void read_dino(const syz_input *in, syz_dino_options *out)
 {
-  const syz_input *in = j->t.in;
-  j->dino = (syz_dino_options){
+  *out = (syz_dino_options){
       .seed = (uint64_t)syz_input_int(in, "seed"),
       .global_batch = syz_input_int(in, "train.global_batch"),
       .steps = syz_input_int(in, "train.steps"),
@@ -157,7 +164,18 @@ static void read_dino(job *j)
   };
 }
 
-static void add_facts(job *j)
+static syz_status read_options(syz_training *t)
+{
+  syz_status st = SYZ_OK;
+  state *s = t->own;
+  SYZ_TRY(settle_defaults(t->app->input));
+  read_dino(t->in, &s->dino);
+  s->judged = syz_app_judge_options(t->in);
+cleanup:
+  return st;
+}
+
+static void remember(syz_training *t)
 {
   syz_remembered own[sizeof syz_pretrain_image_keys / sizeof *syz_pretrain_image_keys + 2];
   int n = 0;
@@ -171,119 +189,117 @@ static void add_facts(job *j)
   }
   own[n++] = (syz_remembered){"augment.flips", SYZ_KEY_BOOL, false};
   own[n++] = (syz_remembered){"augment.quarter_turns", SYZ_KEY_BOOL, false};
-  syz_training_add_facts(&j->t, own, n);
+  syz_training_remember(t, own, n);
 }
 
 /* ------------------------------------------------------------------- model */
 
-/* The configuration: of the input, overruled by the file that the student starts from. Collective; agreed. */
-static syz_status read_config(job *j)
+/* Of the file that the student starts from. */
+static syz_status take_config(syz_training *t)
 {
   syz_status st = SYZ_OK;
-  syz_comm *world = j->t.app->world;
-  const char *path = syz_input_text(j->t.in, "model.file");
+  syz_comm *world = t->app->world;
+  const char *path = syz_input_text(t->in, "model.file");
   if (*path) {
     syz_model_config config;
     syz_model_parts parts;
     SYZ_TRY(syz_model_file_parts(world, path, &config, &parts));
     SYZ_REQUIRE(parts.has[SYZ_PART_IMAGE_BACKBONE], SYZ_ERR_DATA, "%s: has no image tower", path);
-    if (!syz_input_is_given(j->t.in, "model.image.tokens"))
+    if (!syz_input_is_given(t->in, "model.image.tokens"))
       config.image.tokens = SYZ_TOKENS_DINOV2; /* how a tower is used, not what it is */
-    SYZ_TRY_ALL(world, syz_training_take_config(&j->t, path, &config, "model.image."));
-    if (parts.has[SYZ_PART_DINO_HEAD])
-      SYZ_TRY_ALL(world, syz_training_take_config(&j->t, path, &config, "model.dino."));
+    SYZ_TRY_ALL(world, syz_training_take_config(t, path, &config, "model.image."));
+    if (parts.has[SYZ_PART_DINO_HEAD]) SYZ_TRY_ALL(world, syz_training_take_config(t, path, &config, "model.dino."));
   }
-  SYZ_TRY_ALL(world, syz_model_config_read(j->t.in, &j->t.config));
-  SYZ_TRY_ALL(world, syz_dino_check(&j->dino, &j->t.config));
 cleanup:
   return st;
 }
 
-/* Student and teacher; the teacher begins as the student unless it has its own file. Collective; agreed. */
-static syz_status make_models(job *j)
+static syz_status check(const syz_training *t)
+{
+  const state *s = t->own;
+  return syz_dino_check(&s->dino, &t->config);
+}
+
+/* Student and teacher; the teacher begins as the student unless it has its own file. */
+static syz_status make_models(syz_training *t)
 {
   syz_status st = SYZ_OK;
-  syz_comm *world = j->t.app->world;
-  const char *path = syz_input_text(j->t.in, "model.file"), *taught = syz_input_text(j->t.in, "model.teacher_file");
+  state *s = t->own;
+  syz_comm *world = t->app->world;
+  const char *path = syz_input_text(t->in, "model.file"), *taught = syz_input_text(t->in, "model.teacher_file");
   syz_model_config config;
   syz_model_parts parts;
-  SYZ_TRY_ALL(world, syz_model_create_for(SYZ_PURPOSE_DINO, &j->t.config, j->t.compute, &j->t.model));
-  syz_model_recompute(j->t.model, syz_input_int(j->t.in, "train.recompute"));
-  SYZ_TRY_ALL(world, syz_model_create_for(SYZ_PURPOSE_DINO, &j->t.config, j->t.compute, &j->teacher));
-  SYZ_TRY(syz_training_share_blocks(&j->t, j->t.model));
-  SYZ_TRY(syz_training_share_blocks(&j->t, j->teacher));
-  SYZ_TRY(syz_training_share_weights(&j->t, j->t.model));
-  SYZ_TRY(syz_training_share_weights(&j->t, j->teacher));
-  syz_model_initialise(j->t.model, (uint64_t)syz_input_int(j->t.in, "seed"));
+  SYZ_TRY_ALL(world, syz_model_create_for(SYZ_PURPOSE_DINO, &t->config, t->compute, &t->model));
+  syz_model_recompute(t->model, syz_input_int(t->in, "train.recompute"));
+  SYZ_TRY_ALL(world, syz_model_create_for(SYZ_PURPOSE_DINO, &t->config, t->compute, &s->teacher));
+  SYZ_TRY(syz_training_share_blocks(t, t->model));
+  SYZ_TRY(syz_training_share_blocks(t, s->teacher));
+  SYZ_TRY(syz_training_share_weights(t, t->model));
+  SYZ_TRY(syz_training_share_weights(t, s->teacher));
+  syz_model_initialise(t->model, (uint64_t)syz_input_int(t->in, "seed"));
   if (*path) {
     SYZ_TRY(syz_model_file_parts(world, path, &config, &parts));
-    SYZ_TRY(syz_model_file_read(world, path, j->t.model, true));
+    SYZ_TRY(syz_model_file_read(world, path, t->model, true));
     syz_info("the student begins from %s%s", path,
              parts.has[SYZ_PART_DINO_HEAD] ? "" : ", which has no projection head: it begins with random weights");
   }
-  syz_model_set_weights(j->teacher, 0, syz_model_weights(j->t.model), syz_model_size(j->teacher));
+  syz_model_set_weights(s->teacher, 0, syz_model_weights(t->model), syz_model_size(s->teacher));
   if (*taught) {
-    SYZ_TRY(syz_model_file_read(world, taught, j->teacher, true));
+    SYZ_TRY(syz_model_file_read(world, taught, s->teacher, true));
     syz_info("the teacher begins from %s", taught);
   }
 cleanup:
   return st;
 }
 
-/* ----------------------------------------------------------------- command */
+/* ---------------------------------------------------------------- plan, run */
 
-static syz_status plan(void *context, int64_t global_batch, int ranks, syz_plan *out)
+static syz_status plan(void *training, int64_t global_batch, int ranks, syz_plan *out)
 {
-  const job *j = context;
-  syz_dino_options options = j->dino;
+  const syz_training *t = training;
+  const state *s = t->own;
+  syz_dino_options options = s->dino;
   options.global_batch = global_batch;
-  const syz_status st = syz_dino_plan(&options, ranks, j->t.model, out);
-  if (st == SYZ_OK && j->t.test) syz_plan_add(out, "validation", syz_judge_bytes(&j->judged, j->teacher));
+  const syz_status st = syz_dino_plan(&options, ranks, t->model, out);
+  if (st == SYZ_OK && t->test) syz_plan_add(out, "validation", syz_judge_bytes(&s->judged, s->teacher));
   return st;
 }
 
-syz_status syz_command_pretrain_image(syz_app *app)
+static syz_status check_run(const syz_training *t)
+{
+  const state *s = t->own;
+  return syz_judge_check(&s->judged, t->train, t->test);
+}
+
+static syz_status create(syz_training *t, syz_objective *out)
 {
   syz_status st = SYZ_OK;
-  syz_comm *world = app->world;
-  job *j = syz_alloc("pretrain-image", 1, sizeof *j);
-  syz_objective objective = {0};
-  syz_plan planned;
-  SYZ_TRY_ALL(world, j ? SYZ_OK : SYZ_ERR_MEMORY);
-  syz_training_open(&j->t, app);
-  j->t.skips = SYZ_BAD_IMAGES_SKIPPED;
-  SYZ_TRY_ALL(world, settle_defaults(j));
-  read_dino(j);
-  j->judged = syz_app_judge_options(app->input);
-  SYZ_TRY_ALL(world, syz_training_check_keys(&j->t));
-  SYZ_TRY(read_config(j));
-  syz_timing_begin(&app->timing, "set-up");
-  st = syz_training_open_data(&j->t, true);
-  if (st == SYZ_OK) st = syz_app_start_compute(app, &j->t.config, true, &j->t.compute);
-  if (st == SYZ_OK) st = syz_grid_create(world, SYZ_TOWERS_TOGETHER, 1, 1, &j->t.grid);
-  if (st == SYZ_OK) st = syz_training_split_tensor(&j->t);
-  if (st == SYZ_OK) st = syz_agree(world, syz_leaves_check(&j->t.grid, j->dino.global_batch, j->dino.leaves));
-  if (st == SYZ_OK) st = make_models(j);
-  syz_timing_end(&app->timing);
-  SYZ_TRY(st);
-  syz_training_read_loop(&j->t);
-  add_facts(j);
-  SYZ_TRY(syz_training_tell(&j->t, &(syz_planner){j, plan}, &planned));
-  SYZ_TRY_ALL(world, syz_judge_check(&j->judged, j->t.train, j->t.test));
-  if (app->is_dry_run) goto cleanup;
-  SYZ_TRY(syz_app_open_run_folder(app));
-  SYZ_TRY(syz_judge_create(&app->run, &j->judged, j->t.compute, j->teacher, j->t.train, j->t.test, &j->judge));
-  SYZ_TRY(syz_dino_create(&j->dino, &j->t.grid, j->t.compute, j->t.model, j->teacher, j->t.train, &j->judge,
-                          &app->timing, &objective));
-  SYZ_TRY(syz_train_run(&j->t.loop, &j->t.grid, j->t.model, j->t.compute, &objective, &app->timing));
-  SYZ_TRY(syz_training_tell_peak(&j->t, &planned));
+  state *s = t->own;
+  SYZ_TRY(syz_judge_create(&t->app->run, &s->judged, t->compute, s->teacher, t->train, t->test, &s->judge));
+  SYZ_TRY(
+      syz_dino_create(&s->dino, &t->grid, t->compute, t->model, s->teacher, t->train, &s->judge, &t->app->timing, out));
 cleanup:
-  if (objective.destroy) objective.destroy(objective.self);
-  if (j) {
-    syz_judge_destroy(&j->judge);
-    syz_model_destroy(&j->teacher);
-    syz_training_close(&j->t);
-  }
-  syz_free(&j);
   return st;
 }
+
+static void destroy(syz_training *t)
+{
+  state *s = t->own;
+  syz_judge_destroy(&s->judge);
+  syz_model_destroy(&s->teacher);
+}
+
+const syz_training_method syz_pretrain_image_method = {
+    .presets = presets,
+    .skips = SYZ_BAD_IMAGES_SKIPPED,
+    .state_bytes = sizeof(state),
+    .read = read_options,
+    .take_config = take_config,
+    .check = check,
+    .make_model = make_models,
+    .remember = remember,
+    .plan = plan,
+    .check_run = check_run,
+    .create = create,
+    .destroy = destroy,
+};

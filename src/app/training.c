@@ -31,21 +31,6 @@ static const syz_remembered shared_facts[] = {
     {"compute.engine", SYZ_KEY_TEXT, false},
 };
 
-void syz_training_open(syz_training *t, syz_app *app)
-{
-  *t = (syz_training){.app = app, .in = app->input, .skips = SYZ_BAD_SKIPPED};
-}
-
-void syz_training_close(syz_training *t)
-{
-  syz_model_destroy(&t->model);
-  syz_shardset_close(&t->train);
-  syz_shardset_close(&t->test);
-  syz_nodes_destroy(&t->nodes);
-  syz_grid_destroy(&t->grid);
-  syz_compute_destroy(&t->compute);
-}
-
 /* ------------------------------------------------------------------- input */
 
 /* As few digits as give the number back: people read the plan. */
@@ -107,7 +92,8 @@ cleanup:
   return st;
 }
 
-void syz_training_value(const syz_input *in, const char *key, syz_key_type type, char *text, size_t room)
+/* As text, for facts: numbers with all their digits. */
+static void value_text(const syz_input *in, const char *key, syz_key_type type, char *text, size_t room)
 {
   if (type == SYZ_KEY_INT)
     snprintf(text, room, "%" PRId64, syz_input_int(in, key));
@@ -141,8 +127,8 @@ syz_status syz_training_take_config(syz_training *t, const char *path, const syz
   for (const syz_key *k = syz_model_keys; k->path; k++) {
     char theirs[128], ours[128];
     if (!begins_with(k->path, section)) continue;
-    syz_training_value(file, k->path, k->type, theirs, sizeof theirs);
-    syz_training_value(in, k->path, k->type, ours, sizeof ours);
+    value_text(file, k->path, k->type, theirs, sizeof theirs);
+    value_text(in, k->path, k->type, ours, sizeof ours);
     if (strcmp(theirs, ours) == 0) continue;
     const bool may_differ = is_of_use(k->path);
     if (syz_input_is_given(in, k->path)) {
@@ -163,7 +149,7 @@ cleanup:
 syz_status syz_training_open_data(syz_training *t, bool wants_test)
 {
   syz_status st = SYZ_OK;
-  syz_data_options o = syz_app_data_options(t->in, SYZ_SPLIT_TRAIN, t->skips);
+  syz_data_options o = syz_app_data_options(t->in, SYZ_SPLIT_TRAIN, t->method->skips);
   syz_comm *world = t->app->world;
   t->split = o.split;
   SYZ_TRY(syz_shardset_open_named(world, &o, "to train on", &t->train));
@@ -223,7 +209,7 @@ void syz_training_read_loop(syz_training *t)
       .weight_decay_end = syz_input_real(in, "train.weight_decay_end"),
       .clip_grad_norm = syz_input_real(in, "train.clip_grad_norm"),
       .reduction = strcmp(syz_input_text(in, "parallel.reduction"), "bfloat16") == 0 ? SYZ_REDUCE_BF16 : SYZ_REDUCE_F32,
-      .trains_backbones = true,
+      .trains_backbones = !t->freezes_backbones,
       .leaves = syz_training_leaves(in),
       .validate_interval = syz_input_int(in, "train.validate_interval"),
       .checkpoint_interval_steps = syz_input_int(in, "output.checkpoint_interval_steps"),
@@ -241,7 +227,7 @@ void syz_training_read_loop(syz_training *t)
   };
 }
 
-void syz_training_add_fact(syz_training *t, const char *key, const char *value, bool is_fixed)
+static void add_fact(syz_training *t, const char *key, const char *value, bool is_fixed)
 {
   SYZ_ASSERT(t->loop.n_facts < SYZ_FACTS_MAX);
   syz_fact *f = &t->fact[t->loop.n_facts++];
@@ -250,29 +236,28 @@ void syz_training_add_fact(syz_training *t, const char *key, const char *value, 
   f->is_fixed = is_fixed;
 }
 
-static void add_remembered(syz_training *t, const syz_remembered *r, int n)
+void syz_training_remember(syz_training *t, const syz_remembered *key, int n)
 {
   char text[128];
   for (int i = 0; i < n; i++) {
-    syz_training_value(t->in, r[i].key, r[i].type, text, sizeof text);
-    syz_training_add_fact(t, r[i].key, text, r[i].is_fixed);
+    value_text(t->in, key[i].key, key[i].type, text, sizeof text);
+    add_fact(t, key[i].key, text, key[i].is_fixed);
   }
 }
 
-void syz_training_add_facts(syz_training *t, const syz_remembered *own, int n)
+void syz_training_add_facts(syz_training *t)
 {
   static const char *const split[] = {"all", "train", "test"};
   char text[128];
   for (const syz_key *k = syz_model_keys; k->path; k++) {
     if (!syz_app_uses_model_key(t->app->command, k->path)) continue;
-    syz_training_value(t->in, k->path, k->type, text, sizeof text);
-    syz_training_add_fact(t, k->path, text, strcmp(k->path, "model.embedding.dropout") != 0);
+    value_text(t->in, k->path, k->type, text, sizeof text);
+    add_fact(t, k->path, text, strcmp(k->path, "model.embedding.dropout") != 0);
   }
   snprintf(text, sizeof text, "%016" PRIx64, syz_shardset_digest(t->train));
-  syz_training_add_fact(t, "digest of data.path", text, true);
+  add_fact(t, "digest of data.path", text, true);
   snprintf(text, sizeof text, "%016" PRIx64, t->content);
-  if (t->content) syz_training_add_fact(t, SYZ_FACT_CONTENT, text, true);
-  syz_training_add_fact(t, "data.split", split[t->split], true);
-  add_remembered(t, shared_facts, (int)(sizeof shared_facts / sizeof *shared_facts));
-  add_remembered(t, own, n);
+  if (t->content) add_fact(t, SYZ_FACT_CONTENT, text, true);
+  add_fact(t, "data.split", split[t->split], true);
+  syz_training_remember(t, shared_facts, (int)(sizeof shared_facts / sizeof *shared_facts));
 }

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * What the commands that train have in common: keys, defaults that follow other keys, data sets, what a checkpoint
- * remembers of the input, the configuration that a model file brings, the plan that is told. See training.c; keys in
- * training_keys.c.
- *
- * A command goes through it in this order (align.c, pretrain_image.c): open, settle, its own checks, read_config or
- * take_config, open_data, compute, grid, model, read_loop, facts, tell, run folder, objective, syz_train_run,
- * tell_peak, close.
+ * The commands that train. Each is a row, syz_training_method, of what is its own; training_run.c runs the rows and
+ * says in which order. What the rows may call is in training.c (defaults that follow other keys, data sets, what a
+ * checkpoint remembers of the input, the configuration that a model file brings) and training_plan.c (the plan that is
+ * told); shared keys are in training_keys.c.
  */
 #pragma once
 
@@ -18,10 +15,19 @@ extern const syz_key syz_training_keys[];
 
 enum { SYZ_FACTS_MAX = 128 };
 
+/** Another default of a shared key. */
+typedef struct syz_preset {
+  const char *path, *value;
+} syz_preset;
+
+typedef struct syz_training_method syz_training_method;
+
 /** All that a command holds while it trains. */
 typedef struct syz_training {
   syz_app *app;
   const syz_input *in; /**< app->input */
+  const syz_training_method *method;
+  void *own; /**< the method's state: its options, and what else it holds */
   syz_model_config config;
   syz_compute *compute;
   syz_grid grid;
@@ -31,16 +37,56 @@ typedef struct syz_training {
                        not ask for it */
   syz_shardset *train, *test; /**< test: NULL when nothing is held out */
   syz_split split;            /**< of `train` */
-  syz_bad_objects skips; /**< how data.bad_objects: skip judges; a command that reads one modality narrows it before it
-                            opens data */
+  bool freezes_backbones;     /**< only the heads train */
   syz_train_config loop;
   syz_fact fact[SYZ_FACTS_MAX];
 } syz_training;
 
-/** Not collective. */
-void syz_training_open(syz_training *t, syz_app *app);
-/** Collective. Frees what is there. */
-void syz_training_close(syz_training *t);
+/**
+ * How a command trains: all that is its own beside its keys (syz_<command>_keys) and its row in SYZ_TRAINING_COMMANDS.
+ * The functions are called in this order; they are collective and agreed unless they say otherwise. What may be NULL is
+ * left out then.
+ */
+struct syz_training_method {
+  const syz_preset *presets; /**< its own defaults of shared keys, ended by a path NULL; NULL: none */
+  syz_bad_objects skips;     /**< what data.bad_objects: skip leaves out */
+  double lr_divisor;         /**< for syz_training_settle */
+  bool decay_is_constant;    /**< for syz_training_settle */
+  size_t state_bytes;        /**< of `own`, which begins as zeros */
+  /** The method's own defaults that follow other keys, then its options. SYZ_ERR_INPUT for keys that contradict each
+   * other. Not collective; the same on every rank. */
+  syz_status (*read)(syz_training *t);
+  /** What the model files that the input names say of the configuration, by syz_training_take_config. */
+  syz_status (*take_config)(syz_training *t);
+  /** SYZ_ERR_INPUT when options and t->config contradict each other. Not collective; the same on every rank. May be
+   * NULL. */
+  syz_status (*check)(const syz_training *t);
+  /** SYZ_ERR_INPUT when t->train lacks what the options need. Not collective; the same on every rank. May be NULL. */
+  syz_status (*check_data)(const syz_training *t);
+  /** Make t->grid. NULL: every rank holds all towers. */
+  syz_status (*make_grid)(syz_training *t);
+  /** Make t->model, with weights from the seed or from files. */
+  syz_status (*make_model)(syz_training *t);
+  /** What a checkpoint remembers of its own keys, by syz_training_remember. Not collective. */
+  void (*remember)(syz_training *t);
+  /** As in syz_planner; its context is the syz_training. Not collective. */
+  syz_status (*plan)(void *training, int64_t global_batch, int ranks, syz_plan *out);
+  /** What else refuses a run; a dry run has shown its plan by then. Not collective; the same on every rank. May be
+   * NULL. */
+  syz_status (*check_run)(const syz_training *t);
+  /** Make the objective. The run folder is there. */
+  syz_status (*create)(syz_training *t, syz_objective *out);
+  /** Free what `own` holds, also when not all of it was made; after the objective, before the rest. Collective. May be
+   * NULL. */
+  void (*destroy)(syz_training *t);
+};
+
+#define SYZ_TRAINING_DECLARE(name, does, summary, with) extern const syz_training_method syz_##name##_method;
+SYZ_TRAINING_COMMANDS(SYZ_TRAINING_DECLARE, )
+#undef SYZ_TRAINING_DECLARE
+
+/** NULL for a command that does not train. */
+const syz_training_method *syz_training_method_of(syz_command_id command);
 
 /**
  * Keys that were left at defaults made for long runs follow the keys that were given: train.warmup_steps at most a
@@ -73,7 +119,7 @@ syz_status syz_training_split_tensor(syz_training *t);
 syz_status syz_training_share_blocks(const syz_training *t, syz_model *model);
 /** One block of weights a node for a model just created. After the grid; collective; agreed. */
 syz_status syz_training_share_weights(syz_training *t, syz_model *model);
-/** Fill `loop` from the shared keys (not trains_backbones: the command's). */
+/** Fill `loop` from the shared keys. */
 void syz_training_read_loop(syz_training *t);
 /** What a checkpoint remembers of the input: fixed values must agree when a run is continued, others are warned of. */
 typedef struct syz_remembered {
@@ -81,12 +127,10 @@ typedef struct syz_remembered {
   syz_key_type type;
   bool is_fixed;
 } syz_remembered;
-void syz_training_add_fact(syz_training *t, const char *key, const char *value, bool is_fixed);
-/** A value of the input as text, for facts: numbers with all their digits. */
-void syz_training_value(const syz_input *in, const char *key, syz_key_type type, char *text, size_t room);
-/** The model's keys that the command uses, the data set, the shared keys, and the command's own [n]. After read_loop
- * and open_data. */
-void syz_training_add_facts(syz_training *t, const syz_remembered *own, int n);
+/** The model's keys that the command uses, the data set, the shared keys. After read_loop and open_data. */
+void syz_training_add_facts(syz_training *t);
+/** These keys [n] too. */
+void syz_training_remember(syz_training *t, const syz_remembered *key, int n);
 
 /** What a run of this global batch takes on so many ranks that hold this rank's tower(s). Not collective. */
 typedef struct syz_planner {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** Keys that several of the commands that train have. Their defaults are those of `align`; where another command has
- * others, keys.c says so. */
+ * others, the presets of its row say so. */
 #include "training.h"
 
 enum {
