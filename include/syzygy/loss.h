@@ -13,6 +13,15 @@
 #include "syzygy/model.h" /* syz_modality, which is part of this face */
 #include "syzygy/nn.h"
 
+/** What a loss does in a step, for plans: operations of its products (one multiply-add is two), collective calls. */
+enum { SYZ_LOSS_CALLS = 4 };
+typedef struct syz_loss_work {
+  double forward, backward; /**< as they count when a speed is stated */
+  double again;             /**< formed again rather than kept */
+  int n;
+  syz_call call[SYZ_LOSS_CALLS];
+} syz_loss_work;
+
 /* ---------------------------------------------------------------- InfoNCE */
 
 /** Smallest norm an embedding is divided by (src/model/README.md "Alignment"). */
@@ -62,6 +71,8 @@ void syz_infonce_destroy(syz_infonce **l);
 /** Bytes on a rank that holds what config->has_* say; so many ranks hold each modality. */
 size_t syz_infonce_bytes(const syz_compute *compute, const syz_infonce_config *config, int image_ranks,
                          int spectrum_ranks);
+/** Of one pair. Around the ring products are in the type of `compute`, else float32. */
+syz_loss_work syz_infonce_work(const syz_compute *compute, const syz_infonce_config *config);
 /** Whether this batch goes around the ring. */
 bool syz_infonce_is_ring(const syz_infonce *l);
 /** The rows of the global batch that this rank holds; count 0 for a modality it does not have. */
@@ -152,6 +163,8 @@ syz_status syz_distillation_create(syz_comm *world, const syz_compute *compute, 
                                    syz_distillation **out);
 void syz_distillation_destroy(syz_distillation **d);
 size_t syz_distillation_bytes(const syz_compute *compute, const syz_distillation_config *config);
+/** Of so many rows. What is formed again: see distillation.c. */
+syz_loss_work syz_distillation_work(const syz_distillation_config *config, double teacher_rows, double student_rows);
 /** The moving centre [K] of a set (SYZ_CENTRE_MEAN): state of the run, the same on every rank; borrowed. Starts at
  * zero. */
 float *syz_distillation_centre(syz_distillation *d, int set);
@@ -197,6 +210,8 @@ typedef struct syz_koleo syz_koleo;
 syz_status syz_koleo_create(syz_comm *world, const syz_compute *compute, int64_t rows, int64_t width, syz_koleo **out);
 void syz_koleo_destroy(syz_koleo **k);
 size_t syz_koleo_bytes(const syz_compute *compute, int64_t rows, int64_t width);
+/** Of one row; products are float32. */
+syz_loss_work syz_koleo_work(int64_t rows, int64_t width);
 /** Collective. x: this rank's rows, `stride` floats apart, not normalised (eps 1e-8). *spread: root mean square
  * distance of the unit vectors from their mean, 1 when they fill the sphere, 0 when all are the same. Loss 0 for a
  * global batch of one. The same on every rank. */

@@ -94,8 +94,26 @@ syz_status syz_model_start_compute(syz_comm *world, const syz_compute_options *o
 const char *syz_modality_name(syz_modality m);
 /** Tokens per object of a tower: image P (+1 with class token), spectrum 778 at full size. */
 int64_t syz_model_tokens(const syz_model_config *config, syz_modality m);
-/** Useful operations of one object's forward pass (products and attention), for speeds and for sharing out ranks. */
+
+/** Operations of a forward pass, by what does them; one multiply-add is two. What is left out: src/model/operations.c.
+ */
+typedef struct syz_operations {
+  double embedding; /**< patches or sections to tokens */
+  double products;  /**< linear layers of all blocks */
+  double attention; /**< scores and weighted sums of all blocks */
+  double head;      /**< pooling head; 0 for crops */
+} syz_operations;
+/** Of one object through a tower and its pooling head. */
+syz_operations syz_model_operations(const syz_model_config *config, syz_modality m);
+/** Of one crop of `size` pixels a side through the image backbone (nothing dropped). */
+syz_operations syz_crops_operations(const syz_model_config *config, int64_t size);
+double syz_operations_forward(const syz_operations *o); /**< the sum */
+/** Of the backward pass: twice as many, but for the embedding, whose input has no gradient. */
+double syz_operations_backward(const syz_operations *o);
+/** Forward pass of one object through a tower: for speeds and for sharing out ranks. */
 double syz_model_flops(const syz_model_config *config, syz_modality m);
+/** Forward pass of one row through the layers of a projection head, without its prototypes. */
+double syz_projection_flops(const syz_model_config *config);
 
 /** One parameter: a view of the block. */
 typedef struct syz_parameter {
@@ -159,6 +177,9 @@ void syz_model_set_weights(syz_model *m, int64_t first, const float *values, int
 /** Published initial weights (src/model/initialise.c), a function of (seed, parameter name, element) only. Packs.
  * Collective over the ranks that share the weights. */
 void syz_model_initialise(syz_model *m, uint64_t seed);
+/** Free the weights of a model that is only planned with: after it, only calls that say sizes. Collective over the
+ * ranks that share the weights. */
+void syz_model_drop_weights(syz_model *m);
 /** Take the weights of the block into the engine's format; only_heads: the backbones have not changed. Nothing for
  * unplanned towers. */
 void syz_model_pack(syz_model *m, bool only_heads);
@@ -166,6 +187,7 @@ void syz_model_pack(syz_model *m, bool only_heads);
  * run again in the backward pass: the same bits, less memory, more time. For layers made after it (plans, crops, masked
  * modelling). */
 void syz_model_recompute(syz_model *m, int64_t n);
+int64_t syz_model_recomputed(const syz_model *m); /**< that n */
 /**
  * The transformer blocks that train, and those of syz_crops and syz_masked, are computed by the ranks of `tensor`
  * together (nn.h, syz_block; borrowed, must outlive the model's layers; NULL: alone). For layers made after it. Their
@@ -176,6 +198,7 @@ void syz_model_recompute(syz_model *m, int64_t n);
 syz_status syz_model_set_tensor(syz_model *m, syz_comm *tensor);
 /** As if such a group of `ranks` were there, to plan memory alone (the *_bytes calls). Not collective. */
 syz_status syz_model_plan_tensor(syz_model *m, int ranks);
+int syz_model_tensor_ranks(const syz_model *m); /**< of either; 1: each rank alone */
 
 typedef enum syz_tower_mode {
   SYZ_MODE_EMBED,      /**< forward only */
@@ -291,8 +314,6 @@ void syz_crops_destroy(syz_crops **c);
 size_t syz_crops_bytes(const syz_model *m, const syz_crops_config *config);
 /** Take the model's weights as they are now: once a step. */
 void syz_crops_pack(syz_crops *c);
-/** Useful operations of one crop's forward pass through all blocks (nothing dropped). */
-double syz_crops_flops(const syz_model_config *config, int64_t size);
 
 typedef struct syz_crops_input {
   int64_t count[SYZ_GROUPS_MAX];

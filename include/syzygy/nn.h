@@ -294,6 +294,9 @@ typedef struct syz_block syz_block;
 syz_status syz_block_create(const syz_compute *c, const syz_block_config *config, const syz_sequences *most,
                             bool trains, syz_block **out);
 void syz_block_destroy(syz_block **b);
+/** Bytes that a rank of a tensor group sends, and as many that it receives, for each of its own rows in one block: in
+ * so many forward passes and one backward pass. 0 for one rank. */
+double syz_block_exchange_bytes(int64_t dim, int ranks, syz_dtype act, double forwards);
 void syz_block_pack(syz_block *b, const syz_block_parameters *weights);
 /** The products of a block, borrowed: for their int8 form. */
 typedef enum syz_block_product {

@@ -6,11 +6,11 @@
  * A step is a pure function of (weights, moments, arrays of the objective such as a teacher, seed, step), and all of
  * these are in a checkpoint: nothing else has a history, so a run that was stopped and continued on the same number of
  * ranks repeats an uninterrupted one bit for bit, and the number of ranks changes nothing but the order in which
- * gradients are added. The parts: loop.c, checkpoint.c and manifest.c, metrics.c, plan.c and memory.c (what a run
- * takes, whether the ranks of a node fit), parts.c (which parameters train, and which share of them each rank updates),
- * gradients.c (sums over ranks while the backward pass runs; sums.c: to be measured), digests.c and verify.c (what
- * memory or a processor changed), passes.c and leaf_gradients.c (sums in an order that the batch fixes), optimiser.c;
- * align*.c; dino*.c; masked*.c.
+ * gradients are added. The parts: loop.c, checkpoint.c and manifest.c, metrics.c, plan.c, plan_json.c, work.c and
+ * memory.c (what a run takes, what a step does, whether the ranks of a node fit), parts.c (which parameters train, and
+ * which share of them each rank updates), gradients.c (sums over ranks while the backward pass runs; sums.c: to be
+ * measured), digests.c and verify.c (what memory or a processor changed), passes.c and leaf_gradients.c (sums in an
+ * order that the batch fixes), optimiser.c; align*.c; dino*.c; masked*.c.
  */
 #pragma once
 
@@ -55,30 +55,92 @@ void syz_sums_begin(syz_sums *s);
 /** Seconds that the sums took at the end, exposed; *beside_s: those in calls of syz_gradients_ready. */
 double syz_sums_finish(syz_sums *s, double *beside_s);
 
-/* ------------------------------------------------------------ memory plan */
+/* ------------------------------------------------------------ plan of a run */
+
+/** At which of the rates that `bench` measures an item of a step's work runs. */
+typedef enum syz_rate {
+  SYZ_RATE_DINO,  /**< networks on crops, of the part pretrain: "dino" */
+  SYZ_RATE_IMAGE, /**< a tower: "image", "spectrum" */
+  SYZ_RATE_SPECTRUM,
+  SYZ_RATE_LOSS, /**< products with prototypes or pairs, in the compute type: "loss" */
+  SYZ_RATE_F32,  /**< float32 products that grow with the global batch: "float32" */
+  SYZ_RATES
+} syz_rate;
+
+/** Operations of one object in a step (one multiply-add is two), on average. */
+typedef struct syz_work_item {
+  const char *name; /**< "student: attention": a literal */
+  syz_rate rate;
+  double forward, backward; /**< as a stated speed counts them */
+  double again;             /**< run once more, to save memory */
+  bool is_of_batch;         /**< it grows with the global batch: no stated speed counts it */
+} syz_work_item;
+
+/** Crops of one size under stochastic depth: how many an object has, operations of one of them in one branch. */
+typedef struct syz_drop_group {
+  double crops, operations;
+} syz_drop_group;
+
+/** What a step of the rank with the largest share does, and what it sends. */
+enum { SYZ_WORK_ITEMS = 16, SYZ_WORK_CALLS = 12 };
+typedef struct syz_work {
+  int64_t objects, passes; /**< of the rank: its share of the global batch, in so many passes */
+  syz_work_item item[SYZ_WORK_ITEMS];
+  int n;
+  syz_call call[SYZ_WORK_CALLS];
+  int n_calls;
+  double weights[SYZ_RATES];  /**< elements that work of each rate reads */
+  double trained, teacher;    /**< elements: with a gradient; of a teacher that follows */
+  double beside;              /**< operations of an object beside which gradients travel: of the last pass */
+  double file_bytes;          /**< read for an object */
+  double group_bytes;         /**< sent to the tensor group for an object, and as many received */
+  int64_t group_calls, depth; /**< its calls; blocks of the deepest network that trains */
+  struct {
+    double kept; /**< share of the crops that each branch computes */
+    int64_t branches;
+    int n; /**< 0: no crops */
+    syz_drop_group group[2];
+  } drop; /**< stochastic depth and masks: ranks do not all do the same */
+  struct {
+    double crops, probability, ratio_min, ratio_max, patches; /**< as in syz_block_masks, of an object */
+    double operations;                                        /**< of a masked patch */
+  } masks;
+} syz_work;
+/** Operations of one object that a stated speed counts. */
+double syz_work_useful(const syz_work *w);
 
 enum { SYZ_PLAN_ITEMS = 20 };
 typedef struct syz_plan_item {
   const char *name; /**< "weights", "activations": a literal */
   size_t bytes;
-  bool is_of_node; /**< once a node, shared by its ranks; otherwise of each rank */
+  bool is_of_node;    /**< once a node, shared by its ranks; otherwise of each rank */
+  bool is_shared_out; /**< of each rank, and half of it on twice the ranks */
 } syz_plan_item;
-/** What a run takes of the memory of the rank with the largest share, item by item. */
+/** What a run takes of the rank with the largest share: memory item by item, and a step's work. */
 typedef struct syz_plan {
   syz_plan_item item[SYZ_PLAN_ITEMS];
   int n;
+  syz_work work;
   int sharers; /**< at most so many ranks of a node have such items together (parallel.ranks_per_node); 0: all of them
                 */
 } syz_plan;
 /** bytes 0: not added. */
 void syz_plan_add(syz_plan *p, const char *name, size_t bytes);
 void syz_plan_add_shared(syz_plan *p, const char *name, size_t bytes);
+void syz_plan_add_shared_out(syz_plan *p, const char *name, size_t bytes);
 size_t syz_plan_rank_bytes(const syz_plan *p);   /**< without what the node shares */
 size_t syz_plan_shared_bytes(const syz_plan *p); /**< what the node shares */
 size_t syz_plan_node_bytes(const syz_plan *p, int ranks);
+/** Gradient elements that are summed and sent together by so many ranks (the last ones of a part: fewer). */
+int64_t syz_gradients_bucket_elements(int ranks);
 /** What the sums of gradients take of a rank beside its block: slices on their way between nodes. Of `elements`, by
  * `ranks` ranks on `nodes` nodes. */
 size_t syz_gradients_travel_bytes(int64_t elements, int ranks, int nodes, syz_reduction reduction);
+
+struct cJSON;
+/** The plan for so many ranks as a JSON object, which the caller deletes: bytes, and operations of one object. NULL
+ * without memory. */
+struct cJSON *syz_plan_json(const syz_plan *p, int ranks);
 
 /* ------------------------------------------------------------- objectives */
 
@@ -284,8 +346,8 @@ syz_status syz_align_check(const syz_align_config *config);
 syz_status syz_align_create(const syz_align_config *config, const syz_grid *grid, const syz_compute *compute,
                             syz_model *model, syz_shardset *train, syz_shardset *test, syz_timing *timing,
                             syz_objective *out);
-/** What a run on `ranks` ranks that hold the towers of `model` takes of a rank. Not collective. SYZ_ERR_MEMORY when the
- * layers can't be made. */
+/** What a run on `ranks` ranks that hold the towers of `model` takes of a rank: memory and work. Not collective.
+ * SYZ_ERR_MEMORY when the layers can't be made. */
 syz_status syz_align_plan(const syz_align_config *config, int ranks, const syz_model *model, syz_plan *out);
 
 /* ------------------------------------------------------------------- dino */
@@ -323,8 +385,6 @@ typedef struct syz_dino_options {
 syz_status syz_dino_check(const syz_dino_options *options, const syz_model_config *model);
 /** As syz_align_plan. */
 syz_status syz_dino_plan(const syz_dino_options *options, int ranks, const syz_model *student, syz_plan *out);
-/** Useful operations of one object's step, forward and backward, with what stochastic depth leaves out not counted. */
-double syz_dino_flops(const syz_dino_options *options, const syz_model_config *model);
 /**
  * The DINOv2 objective: student and teacher hold equal configurations of PURPOSE_DINO (the teacher starts as it is).
  * Everything is borrowed and outlives the objective; judge may be NULL. Collective; agreed. SYZ_ERR_DATA when no object

@@ -89,7 +89,7 @@ typedef struct syz_app {
   bool has_run_folder;   /**< set by syz_app_open_run_folder */
   char *input_yaml;      /**< see syz_app_input_yaml */
   char *input_before; /**< on rank 0: input.yaml of an earlier run in this folder; put back when this one is refused */
-  bool is_dry_run;    /**< check, print the plan, write nothing */
+  bool is_dry_run;    /**< check and print the plan; nothing is written but a training run's plan.json */
   int n_arguments;    /**< positional arguments after the input file: only `info` and `report` take any */
   char **arguments;
   syz_timing timing; /**< phases; main.c prints the table and writes timing.json */

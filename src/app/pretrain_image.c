@@ -236,14 +236,17 @@ static syz_status make_models(syz_training *t)
   SYZ_TRY(syz_training_share_blocks(t, s->teacher));
   SYZ_TRY(syz_training_share_weights(t, t->model));
   SYZ_TRY(syz_training_share_weights(t, s->teacher));
-  syz_model_initialise(t->model, (uint64_t)syz_input_int(t->in, "seed"));
+  syz_training_initialise(t, t->model, *path);
   if (*path) {
     SYZ_TRY(syz_model_file_parts(world, path, &config, &parts));
     SYZ_TRY(syz_model_file_read(world, path, t->model, true));
     syz_info("the student begins from %s%s", path,
              parts.has[SYZ_PART_DINO_HEAD] ? "" : ", which has no projection head: it begins with random weights");
   }
-  syz_model_set_weights(s->teacher, 0, syz_model_weights(t->model), syz_model_size(s->teacher));
+  if (t->app->is_dry_run)
+    syz_training_initialise(t, s->teacher, *taught);
+  else
+    syz_model_set_weights(s->teacher, 0, syz_model_weights(t->model), syz_model_size(s->teacher));
   if (*taught) {
     SYZ_TRY(syz_model_file_read(world, taught, s->teacher, true));
     syz_info("the teacher begins from %s", taught);

@@ -84,7 +84,7 @@ static syz_status make_model(syz_training *t)
   syz_model_recompute(t->model, syz_input_int(t->in, "train.recompute"));
   SYZ_TRY(syz_training_share_blocks(t, t->model));
   SYZ_TRY(syz_training_share_weights(t, t->model));
-  syz_model_initialise(t->model, (uint64_t)syz_input_int(t->in, "seed"));
+  syz_training_initialise(t, t->model, *file);
   if (*file) {
     SYZ_TRY(syz_model_file_read(world, file, t->model, false));
     syz_info("the spectrum tower begins from %s", file);

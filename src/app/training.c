@@ -193,6 +193,14 @@ cleanup:
   return st;
 }
 
+void syz_training_initialise(const syz_training *t, syz_model *model, bool is_read)
+{
+  if (t->app->is_dry_run && !is_read)
+    syz_model_drop_weights(model);
+  else
+    syz_model_initialise(model, (uint64_t)syz_input_int(t->in, "seed"));
+}
+
 void syz_training_read_loop(syz_training *t)
 {
   const syz_input *in = t->in;

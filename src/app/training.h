@@ -119,6 +119,9 @@ syz_status syz_training_split_tensor(syz_training *t);
 syz_status syz_training_share_blocks(const syz_training *t, syz_model *model);
 /** One block of weights a node for a model just created. After the grid; collective; agreed. */
 syz_status syz_training_share_weights(syz_training *t, syz_model *model);
+/** Weights of the seed. A dry run has none, unless a file is to be read into them: it plans without their memory.
+ * Collective over the ranks that share the weights. */
+void syz_training_initialise(const syz_training *t, syz_model *model, bool is_read);
 /** Fill `loop` from the shared keys. */
 void syz_training_read_loop(syz_training *t);
 /** What a checkpoint remembers of the input: fixed values must agree when a run is continued, others are warned of. */
@@ -139,8 +142,8 @@ typedef struct syz_planner {
 } syz_planner;
 /**
  * Engine, parameters, epochs, planned memory: what a run begins with. A dry run shows the plan item by item, for the
- * ranks of plan.ranks, and the largest global batch that fits. `out`: the plan of this run. Collective; agreed.
- * SYZ_ERR_MEMORY when the layers can't be made.
+ * ranks of plan.ranks, and the largest global batch that fits, and writes plan.json. `out`: the plan of this run.
+ * Collective; agreed. SYZ_ERR_MEMORY when the layers can't be made.
  */
 syz_status syz_training_tell(const syz_training *t, const syz_planner *planner, syz_plan *out);
 /** Beside the plan: the largest resident set of any rank, and what the ranks of the fullest node have together.

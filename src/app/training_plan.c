@@ -5,7 +5,7 @@
 #include <math.h>
 
 #include "compute.h"
-#include "training.h"
+#include "plan_file.h"
 
 #define GIB 1073741824.0
 
@@ -31,15 +31,8 @@ static void tell_run(const syz_training *t)
            G, (double)n / (double)G, t->loop.steps, (double)t->loop.steps * (double)G / (double)(n > 0 ? n : 1));
 }
 
-/* The ranks that are planned for: those that hold this rank's tower(s), those of a node, and of them those that share
- * weights and sum together. */
-typedef struct layout {
-  int64_t world;
-  int ranks, node, sharers;
-} layout;
-
 /* Collective; agreed. */
-static syz_status layout_of(const syz_training *t, layout *out)
+static syz_status layout_of(const syz_training *t, syz_layout *out)
 {
   syz_status st = SYZ_OK;
   syz_comm *node = NULL;
@@ -60,7 +53,7 @@ cleanup:
   return st;
 }
 
-static void tell_items(const syz_plan *p, const layout *l)
+static void tell_items(const syz_plan *p, const syz_layout *l)
 {
   syz_info("%-38s %12s", "memory of a rank", "GiB");
   for (int i = 0; i < p->n; i++)
@@ -70,7 +63,7 @@ static void tell_items(const syz_plan *p, const layout *l)
   syz_info("  a node of %-6d ranks %19.3f", l->node, (double)syz_plan_node_bytes(p, l->node) / GIB);
 }
 
-static syz_status make_plan(const syz_training *t, const syz_planner *planner, const layout *l, int64_t batch,
+static syz_status make_plan(const syz_training *t, const syz_planner *planner, const syz_layout *l, int64_t batch,
                             syz_plan *out)
 {
   syz_status st = SYZ_OK;
@@ -85,7 +78,7 @@ cleanup:
 
 /* The largest multiple of the ranks that fits; by doubling, then by halves. A batch counts as too large when its layers
  * can't be made. */
-static void tell_largest(const syz_training *t, const syz_planner *planner, const layout *l)
+static void tell_largest(const syz_training *t, const syz_planner *planner, const syz_layout *l)
 {
   const double given = syz_input_real(t->in, "plan.memory_gib");
   const double room = given > 0 ? given * GIB : (double)(syz_memory_available() + syz_memory_get().live_bytes);
@@ -113,7 +106,7 @@ static void tell_largest(const syz_training *t, const syz_planner *planner, cons
 syz_status syz_training_tell(const syz_training *t, const syz_planner *planner, syz_plan *out)
 {
   syz_status st = SYZ_OK;
-  layout l = {0};
+  syz_layout l = {0};
   tell_run(t);
   SYZ_TRY(layout_of(t, &l));
   SYZ_TRY_ALL(t->app->world, make_plan(t, planner, &l, t->loop.global_batch, out));
@@ -122,6 +115,8 @@ syz_status syz_training_tell(const syz_training *t, const syz_planner *planner, 
            (double)(syz_plan_rank_bytes(out) + syz_plan_shared_bytes(out)) / GIB,
            (double)syz_plan_node_bytes(out, l.node) / GIB, l.node);
   if (t->app->is_dry_run && syz_comm_rank(t->app->world) == 0) tell_largest(t, planner, &l);
+  if (t->app->is_dry_run)
+    SYZ_TRY_ALL(t->app->world, syz_comm_rank(t->app->world) == 0 ? syz_plan_file_write(t, planner, out, &l) : SYZ_OK);
 cleanup:
   return st;
 }

@@ -73,7 +73,7 @@ syz_bench_rate syz_bench_over_ranks(syz_comm *c, double mine)
   return (syz_bench_rate){least, sum / syz_comm_size(c), sum};
 }
 
-void syz_bench_measure_flops(syz_bench *b, const char *part, const char *what, double flops, const syz_bench_work *w)
+cJSON *syz_bench_measure_flops(syz_bench *b, const char *part, const char *what, double flops, const syz_bench_work *w)
 {
   syz_comm *c = b->run->world;
   int size = syz_comm_size(c);
@@ -98,14 +98,17 @@ void syz_bench_measure_flops(syz_bench *b, const char *part, const char *what, d
              100 * share.mean, speedup);
   else
     syz_info("%-12s %-26s %9.1f %9.1f %11.1f%%", part, what, best.mean / 1e9, median.mean / 1e9, 100 * share.mean);
-  if (syz_comm_rank(c) != 0) return;
+  if (syz_comm_rank(c) != 0) return NULL;
   cJSON *row = syz_bench_add_row(b, part, what);
   cJSON_AddNumberToObject(row, "gflops_per_rank", best.mean / 1e9);
   cJSON_AddNumberToObject(row, "gflops_per_rank_median", median.mean / 1e9);
   cJSON_AddNumberToObject(row, "fraction_of_limit", share.mean);
   cJSON_AddNumberToObject(row, "fraction_of_limit_least", share.least);
+  cJSON_AddNumberToObject(row, "objects_a_rank", (double)b->batch);
+  cJSON_AddNumberToObject(row, "flops_per_object", flops / (double)b->batch);
   cJSON_AddNumberToObject(row, "objects_per_s", best.sum / flops * (double)b->batch);
   if (size > 1) cJSON_AddNumberToObject(row, "speedup_over_one_rank", speedup);
+  return row;
 }
 
 /* ----------------------------------------------------------------- products */

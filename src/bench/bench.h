@@ -45,7 +45,7 @@ typedef struct syz_bench_seconds {
 syz_bench_seconds syz_bench_time(int repeats, const syz_bench_work *w);
 /** Work with a known number of useful operations, against the limit: alone, then on all ranks at once; prints and adds
  * a row. Collective. */
-void syz_bench_measure_flops(syz_bench *b, const char *part, const char *what, double flops, const syz_bench_work *w);
+cJSON *syz_bench_measure_flops(syz_bench *b, const char *part, const char *what, double flops, const syz_bench_work *w);
 
 /** Where the time of one piece of work goes, printed and added as rows, after one run without counting. Collective;
  * rank 0's times. */

@@ -6,8 +6,8 @@
  *
  * The objective is the program's own and runs in the program's own loop, on noise for images; the loop tells the start
  * of each step, which is where the run is ended before anything is written: what is measured is what a run does. A step
- * lasts from one start to the next. Operations are those of syz_dino_flops: products and attention of what stochastic
- * depth leaves, nothing for padding, recomputation or element-wise work.
+ * lasts from one start to the next. Operations are those of syz_work_useful: products and attention of what stochastic
+ * depth leaves, nothing for padding, recomputation or element-wise work. The plan of the step stands with its times.
  */
 #include <limits.h>
 #include <stdio.h>
@@ -52,7 +52,7 @@ typedef struct pretrain {
   char folder[PATH_MAX - 64], shard[PATH_MAX];
   syz_objective objective;
   rehearsal r;
-  size_t planned;
+  syz_plan plan;
 } pretrain;
 
 static syz_dino_options published(const syz_bench *b, double drop_rate)
@@ -143,6 +143,11 @@ static void destroy(pretrain *p)
   rmdir(p->folder);
 }
 
+static double planned_bytes(const pretrain *p)
+{
+  return (double)(syz_plan_rank_bytes(&p->plan) + syz_plan_shared_bytes(&p->plan));
+}
+
 /* Everything up to the steps. Collective; agreed. */
 static syz_status prepare(pretrain *p)
 {
@@ -150,7 +155,6 @@ static syz_status prepare(pretrain *p)
   const syz_bench *b = p->b;
   syz_comm *world = b->run->world;
   const char *path = p->shard;
-  syz_plan plan;
   SYZ_TRY(syz_dino_check(&p->options, &p->config));
   SYZ_TRY(syz_grid_create(world, SYZ_TOWERS_TOGETHER, 1, 1, &p->grid));
   SYZ_TRY(syz_nodes_create(p->grid.data, 0, &p->nodes));
@@ -159,9 +163,8 @@ static syz_status prepare(pretrain *p)
   SYZ_TRY(syz_model_share_weights(p->teacher, p->nodes));
   syz_model_initialise(p->student, p->options.seed);
   syz_model_initialise(p->teacher, p->options.seed);
-  SYZ_TRY_ALL(world, syz_dino_plan(&p->options, syz_comm_size(p->grid.data), p->student, &plan));
-  p->planned = syz_plan_rank_bytes(&plan) + syz_plan_shared_bytes(&plan);
-  syz_info("%-12s %-26s needs %.2f GiB a rank", "pretrain", "", (double)p->planned / 1073741824.0);
+  SYZ_TRY_ALL(world, syz_dino_plan(&p->options, syz_comm_size(p->grid.data), p->student, &p->plan));
+  syz_info("%-12s %-26s needs %.2f GiB a rank", "pretrain", "", planned_bytes(p) / 1073741824.0);
   SYZ_TRY_ALL(world, syz_comm_rank(world) == 0 ? syz_make_folder(p->folder) : SYZ_OK);
   SYZ_TRY_ALL(world, syz_comm_rank(world) == 0 ? write_noise(p) : SYZ_OK);
   SYZ_TRY(syz_shardset_open(world, 1, &path, SYZ_SPLIT_ALL, false, &p->set));
@@ -200,7 +203,7 @@ static void tell(pretrain *p)
   for (int i = 0; i < b->repeats; i++) t[i] = p->r.start[i + 2] - p->r.start[i + 1];
   syz_allreduce_f64(c, t, (size_t)b->repeats, SYZ_MAX); /* ranks wait for each other: the same steps on all of them */
   syz_bench_best(t, b->repeats, &best, &median);
-  const double flops = syz_dino_flops(&p->options, &p->config);
+  const double flops = syz_work_useful(&p->plan.work);
   const double objects = (double)p->options.global_batch / syz_comm_size(c);
   const syz_bench_rate rate = syz_bench_over_ranks(c, objects * flops / best),
                        middle = syz_bench_over_ranks(c, objects * flops / median);
@@ -210,7 +213,7 @@ static void tell(pretrain *p)
   snprintf(what, sizeof what, "step, drop %g", p->options.drop_rate);
   syz_info("%-12s %-26s %9.1f %9.1f %11.1f%%   %.3f s an image, planned %.2f GiB, peak %.2f GiB", "pretrain", what,
            rate.mean / 1e9, middle.mean / 1e9, 100 * share.mean, best / (double)p->options.global_batch,
-           (double)p->planned / 1073741824.0, peak / 1073741824.0);
+           planned_bytes(p) / 1073741824.0, peak / 1073741824.0);
   cJSON *row = syz_comm_rank(c) == 0 ? syz_bench_add_row(b, "pretrain", what) : NULL;
   tell_phases(p, mean, row);
   cJSON_AddNumberToObject(row, "drop_rate", p->options.drop_rate);
@@ -221,8 +224,9 @@ static void tell(pretrain *p)
   cJSON_AddNumberToObject(row, "flops_per_object", flops);
   cJSON_AddNumberToObject(row, "s_per_object", best / (double)p->options.global_batch);
   cJSON_AddNumberToObject(row, "s_per_object_median", median / (double)p->options.global_batch);
-  cJSON_AddNumberToObject(row, "planned_bytes", (double)p->planned);
+  cJSON_AddNumberToObject(row, "planned_bytes", planned_bytes(p));
   cJSON_AddNumberToObject(row, "peak_bytes", peak);
+  cJSON_AddItemToObject(row, "plan", row ? syz_plan_json(&p->plan, syz_comm_size(c)) : NULL);
 }
 
 static syz_status run(syz_bench *b, double drop_rate)

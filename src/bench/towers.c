@@ -127,6 +127,15 @@ cleanup:
   return st;
 }
 
+static int64_t parameters_of(const syz_model *model)
+{
+  int n;
+  int64_t sum = 0;
+  const syz_parameter *p = syz_model_parameters(model, &n);
+  for (int i = 0; i < n; i++) sum += p[i].size;
+  return sum;
+}
+
 static syz_status bench_tower(syz_bench *b, const syz_model_config *config, syz_modality tower)
 {
   syz_status st = SYZ_OK;
@@ -135,7 +144,9 @@ static syz_status bench_tower(syz_bench *b, const syz_model_config *config, syz_
   const char *name = tower == SYZ_IMAGE ? "image tower" : "spectrum";
   const bool has_profile = b->options->profiles;
   char what[64];
-  double flops = (double)b->batch * syz_model_flops(config, tower);
+  const syz_operations one = syz_model_operations(config, tower);
+  const double flops = (double)b->batch * syz_operations_forward(&one),
+               both = flops + (double)b->batch * syz_operations_backward(&one);
   SYZ_TRY_ALL(c, make_tower_work(b, config, tower, &w));
   SYZ_TRY_ALL(c, syz_tower_plan(w.model, tower, b->batch, SYZ_MODE_EMBED));
   syz_bench_measure_flops(b, name, "forward", flops, &(syz_bench_work){run_forward, &w});
@@ -143,7 +154,9 @@ static syz_status bench_tower(syz_bench *b, const syz_model_config *config, syz_
   if (has_profile) syz_bench_profile(b, what, &(syz_bench_work){run_forward, &w});
   if (syz_compute_has_int8(b->compute)) SYZ_TRY(bench_int8(b, name, flops, &w));
   SYZ_TRY_ALL(c, syz_tower_plan(w.model, tower, b->batch, SYZ_MODE_TRAIN));
-  syz_bench_measure_flops(b, name, "forward + backward", 3 * flops, &(syz_bench_work){run_forward_backward, &w});
+  cJSON *row =
+      syz_bench_measure_flops(b, name, "forward + backward", both, &(syz_bench_work){run_forward_backward, &w});
+  if (row) cJSON_AddNumberToObject(row, "parameters", (double)parameters_of(w.model));
   if (has_profile) SYZ_TRY_ALL(c, profile_step(b, name, &w));
 cleanup:
   destroy_tower_work(&w);

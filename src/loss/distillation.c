@@ -165,6 +165,24 @@ size_t syz_distillation_bytes(const syz_compute *compute, const syz_distillation
   return sizeof d + lay_out(&d, NULL, 0) + (size_t)((double)bytes * (double)config->prototypes / (double)n);
 }
 
+/* Passes over the teacher's rows: its log-sum-exps, targets forward, targets backward. With Sinkhorn-Knopp one of the
+ * first kind an iteration. Of the student's rows: forward, then again, dz and dw backward. */
+syz_loss_work syz_distillation_work(const syz_distillation_config *config, double teacher_rows, double student_rows)
+{
+  const double product = 2 * (double)config->prototypes * (double)config->width, sets = (double)config->sets;
+  const int iterations = config->centring == SYZ_CENTRE_SINKHORN ? config->sinkhorn_iterations : 0;
+  const double passes = iterations > 0 ? 2 + iterations : 3, tiles = (double)(tiles_of(config) * iterations);
+  syz_loss_work w = {.forward = product * (teacher_rows + student_rows),
+                     .backward = product * 2 * student_rows,
+                     .again = product * ((passes - 1) * teacher_rows + student_rows),
+                     .n = iterations > 0 ? 4 : 2,
+                     .call = {{"sums of the teacher's rows", false, sets * (double)(config->width + 1) * 8, 1},
+                              {"mean targets", false, sets * (double)config->prototypes * 8, 1},
+                              {"maxima of Sinkhorn-Knopp", false, sets * TILE_PROTOTYPES * 4, tiles},
+                              {"sums of Sinkhorn-Knopp", false, sets * TILE_PROTOTYPES * 8, tiles}}};
+  return w;
+}
+
 float *syz_distillation_centre(syz_distillation *d, int set) { return d->offset[set]; }
 
 /* Sums of the teacher's rows over all ranks: logits are linear in z, so their batch mean takes `width` numbers a set to

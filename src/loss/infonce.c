@@ -110,6 +110,19 @@ size_t syz_infonce_bytes(const syz_compute *compute, const syz_infonce_config *c
                          : gathered_bytes(compute, config, image_ranks, spectrum_ranks);
 }
 
+/* Gathered: a product of the rows of each side with all of the other forward, two backward. */
+syz_loss_work syz_infonce_work(const syz_compute *compute, const syz_infonce_config *config)
+{
+  if (is_ring(config)) return infonce_ring_work(compute, config);
+  const double G = (double)config->global_batch, E = (double)config->width;
+  return (syz_loss_work){.forward = 4 * G * E,
+                         .backward = 8 * G * E,
+                         .n = 3,
+                         .call = {{"embeddings", true, G * E * (double)sizeof(float), SYZ_MODALITIES},
+                                  {"statistics of rows", true, G * 2 * (double)sizeof(double), SYZ_MODALITIES},
+                                  {"derivative by the scale", true, G * (double)sizeof(double), 1}}};
+}
+
 static syz_status create_local(syz_infonce *l, const syz_compute *compute, const int *has)
 {
   syz_status st = SYZ_OK;

@@ -214,6 +214,21 @@ size_t infonce_ring_bytes(const syz_compute *compute, const syz_infonce_config *
   return bytes;
 }
 
+/* A piece passes every rank once, as the parts of a gather around a ring do: forward with its sums, backward with its
+ * gradient too. */
+syz_loss_work infonce_ring_work(const syz_compute *compute, const syz_infonce_config *config)
+{
+  const double G = (double)config->global_batch, E = (double)config->width;
+  const double row =
+                   (double)syz_pairs_stride(compute, config->width) * (double)syz_dtype_size(syz_compute_act(compute)),
+               forward = G * (row + (double)(sizeof(double) + sizeof(float)));
+  return (syz_loss_work){.forward = 2 * G * E,
+                         .backward = 6 * G * E,
+                         .n = 2,
+                         .call = {{"pieces forward", true, forward, 1},
+                                  {"pieces backward", true, forward + G * E * (double)sizeof(float), 1}}};
+}
+
 /* -------------------------------------------------------------------- rows */
 
 void infonce_ring_rows(const infonce_ring *l, syz_modality m, int64_t *first, int64_t *count)

@@ -23,5 +23,6 @@ void infonce_ring_normalised(const infonce_ring *l, syz_modality m, int64_t at, 
 float infonce_ring_norm(const infonce_ring *l, syz_modality m, int64_t i);
 /** Of this rank's products in the last call. */
 double infonce_ring_operations(const infonce_ring *l);
+syz_loss_work infonce_ring_work(const syz_compute *compute, const syz_infonce_config *config);
 size_t infonce_ring_bytes(const syz_compute *compute, const syz_infonce_config *config, int image_ranks,
                           int spectrum_ranks);

@@ -165,6 +165,15 @@ static void find_neighbours(syz_koleo *k)
   }
 }
 
+syz_loss_work syz_koleo_work(int64_t rows, int64_t width)
+{
+  const double n = (double)rows, bytes = n * (double)width * (double)sizeof(float);
+  return (syz_loss_work){
+      .forward = 2 * n * (double)width,
+      .n = 2,
+      .call = {{"rows of KoLeo", true, bytes, 1}, {"neighbours of KoLeo", true, n * (double)sizeof(neighbour), 1}}};
+}
+
 /* Every rank's rows to all ranks, and their unit vectors. Collective. */
 static void gather_rows(syz_koleo *k, const float *x, int64_t stride)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The `model:` section: its keys, its contradictions, its text, and what follows from it (tokens, operations).
+ * The `model:` section: its keys, its contradictions, its text, and the tokens that follow from it.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -186,23 +186,4 @@ int64_t syz_model_tokens(const syz_model_config *config, syz_modality m)
   const syz_spectrum_config *sp = &config->spectrum;
   return (SYZ_TOWER_PIXELS - sp->section) / (sp->section - sp->overlap) +
          2; /* whole sections, and the token of mean and deviation */
-}
-
-double syz_model_flops(const syz_model_config *config, syz_modality m)
-{
-  double t = (double)syz_model_tokens(config, m), e = (double)config->embedding.dim,
-         heads = (double)config->embedding.heads;
-  double d, depth, input;
-  if (m == SYZ_IMAGE) {
-    d = (double)config->image.dim;
-    depth = (double)config->image.depth;
-    input = 3.0 * (double)(config->image.patch * config->image.patch);
-  } else {
-    d = (double)config->spectrum.dim;
-    depth = (double)config->spectrum.depth;
-    input = (double)config->spectrum.section + 2;
-  }
-  double block = 2 * t * 12 * d * d + 4 * t * t * d; /* qkv 3, proj 1, fc1 4, fc2 4; scores and weighted sum */
-  double pooling = 4 * t * d * heads + 2 * (d * e + e * e + 8 * e * e);
-  return 2 * t * input * d + depth * block + pooling;
 }

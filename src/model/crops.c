@@ -233,13 +233,6 @@ void syz_crops_pack(syz_crops *c)
   }
 }
 
-double syz_crops_flops(const syz_model_config *config, int64_t size)
-{
-  const double side = (double)(size / config->image.patch), patches = side * side, d = (double)config->image.dim;
-  const double t = patches + 1 + (double)config->image.registers, patch = (double)config->image.patch;
-  return 2 * patches * 3 * patch * patch * d + (double)config->image.depth * (2 * t * 12 * d * d + 4 * t * t * d);
-}
-
 /* ----------------------------------------------------- stochastic depth */
 
 /* How many crops before crop i are kept, but for a constant. Monotone in i, so ranks that share the crops out agree on

@@ -371,6 +371,15 @@ cleanup:
   return st;
 }
 
+void syz_model_drop_weights(syz_model *m)
+{
+  if (m->shared.bytes)
+    syz_shared_destroy(&m->shared);
+  else
+    syz_free(&m->weights);
+  m->weights = NULL;
+}
+
 void syz_model_destroy(syz_model **model)
 {
   syz_model *m = *model;
@@ -380,16 +389,14 @@ void syz_model_destroy(syz_model **model)
     syz_free(&m->tower[i].backbone.block);
   }
   syz_free(&m->parameter);
-  if (m->shared.bytes)
-    syz_shared_destroy(&m->shared);
-  else
-    syz_free(&m->weights);
+  syz_model_drop_weights(m);
   syz_free(model);
 }
 
 const syz_model_config *syz_model_get_config(const syz_model *m) { return &m->config; }
 const syz_compute *syz_model_get_compute(const syz_model *m) { return m->compute; }
 void syz_model_recompute(syz_model *m, int64_t n) { m->recomputed = n; }
+int64_t syz_model_recomputed(const syz_model *m) { return m->recomputed; }
 
 /* Whether a tensor group of so many ranks divides the heads of the towers here. */
 static syz_status check_tensor(const syz_model *m, int ranks)
@@ -416,6 +423,12 @@ syz_status syz_model_plan_tensor(syz_model *m, int ranks)
   const syz_status st = check_tensor(m, ranks);
   if (st == SYZ_OK) m->planned_ranks = ranks;
   return st;
+}
+
+int syz_model_tensor_ranks(const syz_model *m)
+{
+  if (m->tensor) return syz_comm_size(m->tensor);
+  return m->planned_ranks > 1 ? m->planned_ranks : 1;
 }
 
 bool syz_model_has(const syz_model *m, syz_modality modality) { return m->tower[modality].is_there; }

@@ -38,6 +38,12 @@ typedef struct block_tensor {
   bool has_scale;
 } block_tensor;
 
+double syz_block_exchange_bytes(int64_t dim, int ranks, syz_dtype act, double forwards)
+{
+  const double s = (double)syz_dtype_size(act);
+  return (double)(ranks - 1) * (double)dim * (forwards * (2 * s + 8) + 4 * s + 8);
+}
+
 /* Floats of the largest weight share that has gaps in the full layout, and of the bias of qkv. */
 static size_t share_floats(const syz_block *b)
 {

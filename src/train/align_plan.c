@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What the contrastive objective needs of a rank's memory, planned before anything large is allocated. */
+/** What the contrastive objective needs of a rank's memory, planned before anything large is allocated, and what its
+ * step does. */
 #include <inttypes.h>
 #include <stdio.h>
 
 #include "align.h"
 #include "leaf_gradients.h"
 #include "memory.h"
+#include "work.h"
 
 enum { HEAD_OBJECTS = 256 /* a pass of heads alone */ };
 
@@ -78,6 +80,68 @@ static size_t filling_bytes(const syz_model *model)
   return most;
 }
 
+/* The names of a tower's items. */
+static const char *const work_name[SYZ_MODALITIES][4] = {
+    [SYZ_IMAGE] = {"image: patches", "image: products of blocks", "image: attention", "image: head"},
+    [SYZ_SPECTRUM] = {"spectrum: sections", "spectrum: products of blocks", "spectrum: attention", "spectrum: head"}};
+
+/* A tower: heads train always, in passes whose forward part runs again; the backbone trains with them, only runs
+ * forward, or has left its tokens in the cache. */
+static void add_tower_work(syz_work *w, syz_modality m, const syz_operations *o, const syz_model *model,
+                           syz_tower_mode mode)
+{
+  const syz_model_config *c = syz_model_get_config(model);
+  const syz_rate rate = m == SYZ_IMAGE ? SYZ_RATE_IMAGE : SYZ_RATE_SPECTRUM;
+  const double repeated = work_repeated(w);
+  w->weights[rate] = work_elements(model, syz_part_of(m, true));
+  if (mode != SYZ_MODE_HEAD) w->weights[rate] += work_elements(model, syz_part_of(m, false));
+  if (mode == SYZ_MODE_TRAIN) {
+    const double recomputed = work_recomputed(model, m == SYZ_IMAGE ? c->image.depth : c->spectrum.depth);
+    work_add(w, work_name[m][0], rate, o->embedding, o->embedding, repeated * o->embedding);
+    work_add(w, work_name[m][1], rate, o->products, 2 * o->products, (repeated + recomputed) * o->products);
+    work_add(w, work_name[m][2], rate, o->attention, 2 * o->attention, (repeated + recomputed) * o->attention);
+    w->beside += (o->embedding + (2 + recomputed) * (o->products + o->attention)) / (double)w->passes;
+    work_add_group(w, model, m, (double)syz_model_tokens(c, m), 1 + repeated + recomputed);
+  } else if (mode == SYZ_MODE_TRAIN_HEAD) {
+    work_add(w, work_name[m][0], rate, o->embedding, 0, 0);
+    work_add(w, work_name[m][1], rate, o->products, 0, 0);
+    work_add(w, work_name[m][2], rate, o->attention, 0, 0);
+  }
+  work_add(w, work_name[m][3], rate, o->head, 2 * o->head, repeated * o->head);
+  w->beside += 2 * o->head / (double)w->passes;
+}
+
+/* Read for an object: its pixels, its tokens from a cache on disk, or nothing. */
+static double file_bytes(const syz_align_config *config, const syz_model *model, syz_modality m)
+{
+  const syz_model_config *c = syz_model_get_config(model);
+  const int64_t pixels = m == SYZ_IMAGE ? SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE : SYZ_TOWER_PIXELS,
+                numbers = syz_model_tokens(c, m) * (m == SYZ_IMAGE ? c->image.dim : c->spectrum.dim);
+  if (align_mode_of(config) != SYZ_MODE_HEAD) return (double)pixels * (double)sizeof(float);
+  if (config->cache == SYZ_CACHE_MEMORY) return 0;
+  return (double)numbers * (double)syz_dtype_size(syz_compute_act(syz_model_get_compute(model)));
+}
+
+static void add_work(const syz_align_config *config, int ranks, const syz_model *model, syz_work *w)
+{
+  const syz_model_config *c = syz_model_get_config(model);
+  const syz_compute *compute = syz_model_get_compute(model);
+  const int64_t most = align_largest_share(config, ranks);
+  const passes p = passes_of(config->global_batch, config->leaves, most, align_chunk_size(config, most));
+  const syz_infonce_config pairs = {
+      .global_batch = config->global_batch, .width = c->embedding.dim, .ring_pairs = config->ring_pairs};
+  const syz_loss_work loss = syz_infonce_work(compute, &pairs);
+  const bool is_ring = config->global_batch > config->ring_pairs;
+  work_begin(w, &p, model, !config->freezes_backbones);
+  for (int m = 0; m < SYZ_MODALITIES; m++) {
+    const syz_operations o = syz_model_operations(c, (syz_modality)m);
+    if (!syz_model_has(model, (syz_modality)m)) continue;
+    add_tower_work(w, (syz_modality)m, &o, model, align_mode_of(config));
+    w->file_bytes += file_bytes(config, model, (syz_modality)m);
+  }
+  work_add_loss(w, "contrastive loss", is_ring ? SYZ_RATE_LOSS : SYZ_RATE_F32, &loss, 1, true);
+}
+
 syz_status syz_align_plan(const syz_align_config *config, int ranks, const syz_model *model, syz_plan *out)
 {
   const syz_tower_mode mode = align_mode_of(config);
@@ -101,6 +165,7 @@ syz_status syz_align_plan(const syz_align_config *config, int ranks, const syz_m
   else
     for (int i = 0; i < steps.n; i++) syz_plan_add(out, steps.item[i].name, steps.item[i].bytes);
   plan_add_process(out);
+  add_work(config, ranks, model, &out->work);
   return SYZ_OK;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** Inside of DINOv2's objective: dino.c (set-up, rules), dino_step.c (steps), dino_rows.c (what a step's rows are),
- * dino_plan.c (what a step has, what it costs), dino_teacher.c (moving average, collapse). */
+ * dino_plan.c (what a step has, its memory), dino_work.c (its operations), dino_teacher.c (moving average, collapse).
+ */
 #pragma once
 
 #include "passes.h"
@@ -43,6 +44,8 @@ syz_crops_config dino_crops_config(const syz_dino_options *o, const dino_sizes *
 syz_distillation_config dino_distillation_config(const syz_dino_options *o, const syz_model_config *c,
                                                  const dino_sizes *z, int head);
 syz_loader_config dino_loader_config(const syz_dino_options *o, const dino_sizes *z);
+/** What a step of these sizes does. */
+void dino_work(const syz_dino_options *o, const dino_sizes *z, const syz_model *student, syz_work *w);
 /** Most rows that head h has of so many objects: of student or teacher; of both heads together. */
 int64_t dino_head_rows(const dino_sizes *z, int head, bool is_student, int64_t objects);
 int64_t dino_rows(const dino_sizes *z, bool is_student, int64_t objects);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What a step of DINOv2 has on a rank, what it costs in memory and operations, and what must not be asked of it. */
+/** What a step of DINOv2 has on a rank, what it costs in memory, and what must not be asked of it. */
 #include <inttypes.h>
 #include <math.h>
 
@@ -117,27 +117,8 @@ syz_status syz_dino_plan(const syz_dino_options *o, int ranks, const syz_model *
   syz_plan_add(out, "losses", losses);
   syz_plan_add(out, "batches read ahead", syz_loader_bytes(&loader));
   plan_add_process(out);
+  dino_work(o, &z, student, &out->work);
   return SYZ_OK;
-}
-
-double syz_dino_flops(const syz_dino_options *o, const syz_model_config *c)
-{
-  const double G = (double)o->crops.count[DINO_GLOBAL], L = (double)o->crops.count[DINO_LOCAL], kept = 1 - o->drop_rate;
-  const double side = (double)(o->crops.size[DINO_GLOBAL] / c->image.patch), D = (double)c->image.dim;
-  const double patch = 2 * 3 * (double)(c->image.patch * c->image.patch) *
-                       D; /* embedding of one: never dropped, and pixels have no gradient */
-  const double local_side = (double)(o->crops.size[DINO_LOCAL] / c->image.patch);
-  const double all_global = syz_crops_flops(c, o->crops.size[DINO_GLOBAL]),
-               on_global = all_global - patch * side * side;
-  const double embedding = patch * (G * side * side + L * local_side * local_side);
-  const double on_local = L > 0 ? syz_crops_flops(c, o->crops.size[DINO_LOCAL]) - patch * local_side * local_side : 0;
-  const double masked = G * o->mask_probability * 0.5 * (o->mask_ratio_min + o->mask_ratio_max) * side * side;
-  /* A head's MLP and prototypes for a row. A backward pass is twice a forward pass. */
-  double row = 2 * (double)c->dino.prototypes * (double)c->dino.bottleneck, in = D;
-  for (int64_t i = 1; i < c->dino.layers; i++, in = (double)c->dino.hidden) row += 2 * in * (double)c->dino.hidden;
-  row += 2 * in * (double)c->dino.bottleneck;
-  const double backbones = 3 * kept * (G * on_global + L * on_local) + 2 * embedding + G * all_global;
-  return backbones + row * (3 * (G + L + masked) + G + masked);
 }
 
 /* ------------------------------------------------------------------- check */

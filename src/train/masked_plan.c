@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What masked modelling needs of a rank's memory. */
+/** What masked modelling needs of a rank's memory, and what its step does. */
 #include <inttypes.h>
 #include <stdio.h>
 
 #include "leaf_gradients.h"
 #include "masked.h"
 #include "memory.h"
+#include "work.h"
 
 enum { PASS_SPECTRA = 16 };
 
@@ -16,6 +17,30 @@ int64_t masked_chunk_size(const syz_masked_options *o, int ranks)
   const int64_t most = o->leaves > 0 ? o->global_batch / o->leaves : largest_share(o, ranks);
   const int64_t wanted = o->micro_batch > 0 ? o->micro_batch : PASS_SPECTRA;
   return wanted < most ? wanted : most;
+}
+
+/* Every pass goes forward and backward at once; its input has no gradient. */
+static void add_work(const syz_masked_options *o, const masked_shape *s, int ranks, const syz_model *model, syz_work *w)
+{
+  const syz_model_config *c = s->config;
+  const int64_t depth = c->spectrum.depth, pixels = SYZ_TOWER_PIXELS;
+  const double recomputed = work_recomputed(model, depth), G = (double)o->global_batch;
+  const syz_operations one = syz_model_operations(c, SYZ_SPECTRUM);
+  const double prediction = 2 * (double)(s->rows * c->spectrum.dim * s->width);
+  const passes p = passes_of(o->global_batch, o->leaves, largest_share(o, ranks), masked_chunk_size(o, ranks));
+  const syz_loss_work sums = {.n = 2,
+                              .call = {{"numbers that are scored", false, 2 * G * (double)sizeof(double), 1},
+                                       {"squares", false, G * (double)sizeof(double), 1}}};
+  work_begin(w, &p, model, true);
+  work_add(w, "sections", SYZ_RATE_SPECTRUM, one.embedding, one.embedding, 0);
+  work_add(w, "products of blocks", SYZ_RATE_SPECTRUM, one.products, 2 * one.products, recomputed * one.products);
+  work_add(w, "attention", SYZ_RATE_SPECTRUM, one.attention, 2 * one.attention, recomputed * one.attention);
+  work_add(w, "masked tokens", SYZ_RATE_SPECTRUM, prediction, 2 * prediction, 0);
+  work_add_loss(w, "", SYZ_RATE_SPECTRUM, &sums, 1, false);
+  w->beside = (one.embedding + (2 + recomputed) * (one.products + one.attention) + 2 * prediction) / (double)w->passes;
+  w->weights[SYZ_RATE_SPECTRUM] = work_elements(model, SYZ_PART_SPECTRUM_BACKBONE);
+  w->file_bytes = (double)pixels * (double)sizeof(float) * (o->weighs_ivar || o->hides_bad ? 2 : 1);
+  work_add_group(w, model, SYZ_SPECTRUM, (double)s->tokens, 1 + recomputed);
 }
 
 syz_status syz_masked_plan(const syz_masked_options *options, int ranks, const syz_model *model, syz_plan *out)
@@ -41,6 +66,7 @@ syz_status syz_masked_plan(const syz_masked_options *options, int ranks, const s
   syz_plan_add(out, "batches read ahead", syz_loader_bytes(&batches));
   if (options->validate_objects > 0) syz_plan_add(out, "validation", masked_validate_bytes(&s, chunk));
   plan_add_process(out);
+  add_work(options, &s, ranks, model, &out->work);
   return st;
 }
 

@@ -12,7 +12,7 @@ void plan_add_parameters(syz_plan *p, int64_t weights, int64_t trained, int rank
 {
   plan_add_weights(p, "weights", weights);
   syz_plan_add(p, "gradients", (size_t)weights * sizeof(float));
-  syz_plan_add(p, "moments", 2 * (size_t)(trained / ranks + 1) * sizeof(float));
+  syz_plan_add_shared_out(p, "moments", 2 * (size_t)(trained / ranks + 1) * sizeof(float));
 }
 
 /* Libraries and program text are in the memory of all ranks once, but nearly all of this is each rank's own. */

@@ -130,11 +130,10 @@ int64_t parts_trained(const parts *p, int i, int64_t first, int64_t count)
   return sum;
 }
 
-/* Elements of a bucket that is not a part's last one. */
-static int64_t bucket_elements(int64_t ranks)
+int64_t syz_gradients_bucket_elements(int ranks)
 {
   int64_t elements = BUCKET_ELEMENTS;
-  while (elements < ranks * LEAST_UNITS * PART_UNIT) elements *= 2;
+  while (elements < (int64_t)ranks * LEAST_UNITS * PART_UNIT) elements *= 2;
   return elements;
 }
 
@@ -153,14 +152,14 @@ int64_t parts_largest_slice(const parts *p)
 
 int64_t parts_planned_slice(int64_t elements, int ranks)
 {
-  return largest_slice(least(elements, bucket_elements(ranks)), ranks);
+  return largest_slice(least(elements, syz_gradients_bucket_elements(ranks)), ranks);
 }
 
 static syz_status create_buckets(parts *out, int64_t wanted)
 {
   syz_status st = SYZ_OK;
   const int rank = syz_comm_rank(out->grid->data);
-  int64_t elements = wanted > 0 ? wanted : bucket_elements(syz_comm_size(out->grid->data)), room = 0;
+  int64_t elements = wanted > 0 ? wanted : syz_gradients_bucket_elements(syz_comm_size(out->grid->data)), room = 0;
   elements = (elements + PART_UNIT - 1) / PART_UNIT * PART_UNIT;
   for (int i = 0; i < PARTS; i++) room += (out->part[i].count + elements - 1) / elements;
   SYZ_ALLOC(out->bucket, "buckets", room + 1);

@@ -10,6 +10,7 @@ passes passes_of(int64_t global_batch, int64_t leaf_count, int64_t share, int64_
   passes p = {.count = share, .leaf = leaf_count > 0 ? global_batch / leaf_count : share};
   if (p.leaf < 1) p.leaf = 1;
   p.chunk = wanted < p.leaf ? wanted : p.leaf;
+  if (p.chunk < 1) p.chunk = 1; /* a plan of fewer objects than leaves */
   p.per_leaf = (p.leaf + p.chunk - 1) / p.chunk;
   p.n = share > 0 ? share / p.leaf * p.per_leaf : 1;
   return p;

@@ -9,6 +9,13 @@ void syz_plan_add(syz_plan *p, const char *name, size_t bytes)
   p->item[p->n++] = (syz_plan_item){.name = name, .bytes = bytes};
 }
 
+void syz_plan_add_shared_out(syz_plan *p, const char *name, size_t bytes)
+{
+  if (bytes == 0) return;
+  syz_plan_add(p, name, bytes);
+  p->item[p->n - 1].is_shared_out = true;
+}
+
 void syz_plan_add_shared(syz_plan *p, const char *name, size_t bytes)
 {
   if (bytes == 0) return;

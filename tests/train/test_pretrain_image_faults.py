@@ -96,7 +96,7 @@ def input_(work):
     check(code == 0 and "is more than the 24 objects" in text, f"a batch larger than the data set: {code}")
     code, text = run(2, arguments(work, "plain", dino__mask_probability=0, dino__drop_rate=0, dino__koleo_weight=0, train__steps=3))
     check(code == 0 and all(m["ibot"] == 0 for m in metrics(f"{work}/plain")), f"without masks there is no ibot: {code}")
-    # The plan: defaults of this command, those that follow other keys, memory; nothing is written.
+    # The plan: defaults of this command, those that follow other keys, memory; nothing else is written.
     with open(f"{work}/bare.yaml", "w") as f:
         f.write(f"data: {{path: [{work}/shards], split: all}}\ntrain: {{global_batch: 64, steps: 5000}}\naugment: {{preset: intended, noise_global: 0.3}}\n"
                 "model: {image: {dim: 32, depth: 1, heads: 2}}\n")
@@ -106,7 +106,7 @@ def input_(work):
     expected = dict(lr=2e-4 * (64 / 1024) ** 0.5, warmup_steps=500, weight_decay=0.001, weight_decay_end=0.01, clip_grad_norm=3, blur_first=1, noise_global=0.3,
                     blur_global=0.1, teacher_warmup_steps=5000, freeze_last_layer_steps=500)
     check(code == 0 and shown.pop("flips") == "true" and {k: float(v) for k, v in shown.items()} == expected, f"the plan shows what would be used: {shown}")
-    check("GiB a rank" in text and "tokens: dinov2" in text and not os.path.exists(f"{work}/dry"), "and what it needs, and writes nothing")
+    check("GiB a rank" in text and "tokens: dinov2" in text and os.listdir(f"{work}/dry") == ["plan.json"], "and what it needs, and writes nothing but plan.json")
 
 
 def start_(work):

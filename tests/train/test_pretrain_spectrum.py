@@ -151,7 +151,7 @@ def refuse(work):
     code, text = run(2, command_line(work, "astroclip", masked__bad_pixels="hidden", **data))
     check(code == 0 and "no pixel is known to be bad" in text, f"hidden bad pixels without inverse variances: a warning ({code})")
     code, text = run(1, command_line(work, "dry") + ["--dry-run"])
-    check(code == 0 and "needs about" in text and not os.path.exists(f"{work}/dry"), f"a dry run tells the plan and writes nothing ({code})")
+    check(code == 0 and "needs about" in text and os.listdir(f"{work}/dry") == ["plan.json"], f"a dry run tells the plan and writes nothing else ({code})")
     # From a file: the trained tower goes on from where it was.
     code, text = run(1, command_line(work, "again", model__file=f"{work}/base/model.h5", train__steps=1))
     check(code == 0 and "begins from" in text, f"a run begins from a model file ({code})")

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * plan.json: what a run takes and does, by item, for programs that read it (tools/predict).
+ *
+ * `plan` is of the ranks that the dry run is of. `shares` has the same for every share of the global batch that a rank
+ * can have, each planned for the fewest ranks that have it: what is there says all that depends on the share, and items
+ * of `all ranks` are to be scaled. So one file serves every number of ranks; parallel.tensor and train.recompute are
+ * those of the input, and bytes are of the type that this processor computes in (computes_in). The folder is not
+ * locked: a run that is at work in it is not disturbed, and finds a file more.
+ */
+#include "plan_file.h"
+
+#include <cjson/cJSON.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+  const char *name, *unit;
+} units[] = {
+    {"bytes", "bytes of memory of a rank (of: rank), of a node (node), or of a rank and inversely as the ranks "
+              "(all ranks); in calls, given to a sum by each rank, or held after a gather"},
+    {"forward, backward, again, operations", "operations of one object in a step, on average; a multiply-add "
+                                             "is two; again: run once more to save memory"},
+    {"operations_beside_gradients", "of these, those of the last pass, beside which gradients travel"},
+    {"count", "calls a step"},
+    {"elements, trained, weights, teacher", "numbers of parameters; in buckets, of those whose gradients travel "
+                                            "together"},
+    {"file_bytes, group_bytes", "bytes an object: read from files; sent to the tensor group"},
+    {"slice_bytes", "bytes of a rank for each other node, inversely as the ranks"}};
+
+static void put(cJSON *to, const char *name, double x) { cJSON_AddNumberToObject(to, name, x); }
+
+static void put_units(cJSON *to)
+{
+  for (size_t i = 0; i < sizeof units / sizeof *units; i++) cJSON_AddStringToObject(to, units[i].name, units[i].unit);
+}
+
+/* Elements by part of the model; `trained` of them get gradients. */
+static void put_parameters(cJSON *list, const syz_training *t)
+{
+  int n;
+  const syz_parameter *p = syz_model_parameters(t->model, &n);
+  for (syz_part part = 0; part < SYZ_PARTS; part++) {
+    const bool is_backbone = part == SYZ_PART_IMAGE_BACKBONE || part == SYZ_PART_SPECTRUM_BACKBONE;
+    double elements = 0, trained = 0;
+    for (int i = 0; i < n; i++) {
+      if (p[i].part != part) continue;
+      elements += (double)p[i].size;
+      if (p[i].is_used && (t->loop.trains_backbones || !is_backbone)) trained += (double)p[i].size;
+    }
+    if (elements == 0) continue;
+    cJSON *item = cJSON_CreateObject();
+    cJSON_AddItemToArray(list, item);
+    cJSON_AddStringToObject(item, "part", syz_part_name(part));
+    put(item, "elements", elements);
+    put(item, "trained", trained);
+  }
+}
+
+/* Larger buckets for more ranks: each size with the most ranks that have it. */
+static void put_buckets(cJSON *list, int64_t most)
+{
+  for (int64_t ranks = 1; ranks <= most; ranks++) {
+    const int64_t elements = syz_gradients_bucket_elements((int)ranks);
+    if (ranks < most && syz_gradients_bucket_elements((int)ranks + 1) == elements) continue;
+    cJSON *item = cJSON_CreateObject();
+    cJSON_AddItemToArray(list, item);
+    put(item, "most_ranks", (double)ranks);
+    put(item, "elements", (double)elements);
+  }
+}
+
+static void put_run(cJSON *root, const syz_training *t, const syz_plan *plan, const syz_layout *l)
+{
+  char utc[32];
+  syz_clock_utc(utc);
+  cJSON_AddStringToObject(root, "syzygy_format", "plan");
+  put(root, "format_version", 1);
+  cJSON_AddStringToObject(root, "created_by", syz_app_created_by());
+  cJSON_AddStringToObject(root, "written", utc);
+  cJSON_AddStringToObject(root, "command", t->app->command_name);
+  cJSON_AddStringToObject(root, "input", syz_app_input_yaml(t->app));
+  put_units(cJSON_AddObjectToObject(root, "units"));
+  put(root, "ranks", (double)l->world);
+  put(root, "ranks_per_node", l->node);
+  put(root, "tensor", syz_model_tensor_ranks(t->model));
+  put(root, "recompute", (double)syz_model_recomputed(t->model));
+  put(root, "objects", (double)syz_shardset_size(t->train));
+  put(root, "global_batch", (double)t->loop.global_batch);
+  put(root, "steps", (double)t->loop.steps);
+  put(root, "checkpoint_interval_s", t->loop.checkpoint_interval_s);
+  cJSON_AddStringToObject(root, "reduction", t->loop.reduction == SYZ_REDUCE_BF16 ? "bfloat16" : "float32");
+  cJSON_AddStringToObject(root, "computes_in", syz_compute_act(t->compute) == SYZ_BF16 ? "bfloat16" : "float32");
+  put(root, "rank_bytes", (double)syz_plan_rank_bytes(plan));
+  put(root, "node_bytes", (double)syz_plan_node_bytes(plan, l->node));
+  put_parameters(cJSON_AddArrayToObject(root, "parameters"), t);
+  put_buckets(cJSON_AddArrayToObject(root, "buckets"), t->loop.global_batch);
+}
+
+/* A plan, and what gradients on their way between nodes take: under a name, or as the next of a list.
+ * SYZ_ERR_MEMORY. */
+static syz_status put_plan(cJSON *to, const char *name, const syz_training *t, const syz_plan *plan, int ranks)
+{
+  syz_status st = SYZ_OK;
+  cJSON *item = syz_plan_json(plan, ranks);
+  SYZ_REQUIRE(item, SYZ_ERR_MEMORY, "no memory for the plan");
+  put(item, "slice_bytes", (double)syz_gradients_travel_bytes(syz_model_size(t->model), ranks, 2, t->loop.reduction));
+  if (name)
+    cJSON_AddItemToObject(to, name, item);
+  else
+    cJSON_AddItemToArray(to, item);
+cleanup:
+  return st;
+}
+
+/* A share for which the layers can't be made is left out, and so are ranks that don't divide the leaves. */
+static syz_status put_shares(cJSON *list, const syz_training *t, const syz_planner *planner)
+{
+  syz_status st = SYZ_OK;
+  const int64_t G = t->loop.global_batch, leaves = t->loop.leaves;
+  int64_t share = 0;
+  for (int64_t ranks = 1; share != 1; ranks = (G + share - 2) / (share > 1 ? share - 1 : 1)) {
+    syz_plan plan;
+    share = (G + ranks - 1) / ranks;
+    if ((leaves > 0 && leaves % ranks != 0) || planner->plan(planner->context, G, (int)ranks, &plan) != SYZ_OK)
+      continue;
+    SYZ_TRY(put_plan(list, NULL, t, &plan, (int)ranks));
+  }
+cleanup:
+  return st;
+}
+
+syz_status syz_plan_file_write(const syz_training *t, const syz_planner *planner, const syz_plan *plan,
+                               const syz_layout *l)
+{
+  syz_status st = SYZ_OK;
+  const char *folder = syz_input_text(t->in, "output.dir");
+  char path[PATH_MAX], *text = NULL;
+  cJSON *root = cJSON_CreateObject();
+  put_run(root, t, plan, l);
+  SYZ_TRY(put_plan(root, "plan", t, plan, l->ranks));
+  SYZ_TRY(put_shares(cJSON_AddArrayToObject(root, "shares"), t, planner));
+  text = cJSON_Print(root);
+  SYZ_REQUIRE(text, SYZ_ERR_MEMORY, "no memory for the plan");
+  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/plan.json", folder) < (int)sizeof path, SYZ_ERR_WRITE,
+              "output.dir: name too long");
+  SYZ_TRY(syz_make_folder(folder));
+  SYZ_TRY(syz_file_write(path, text, strlen(text)));
+  syz_info("the plan is in %s", path);
+cleanup:
+  cJSON_free(text);
+  cJSON_Delete(root);
+  return st;
+}
