@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""tools/predict: its counts are the program's, its arithmetic is right by hand, its traffic is SimGrid's, and it moves the right way.
+"""tools/predict and the plan.json it reads: a step's operations are those counted here product by product, a plan for a share of the batch is the plan
+for any ranks that have it, its arithmetic is right by hand, its traffic is SimGrid's, and it moves the right way.
 
     test_predict.py      everything but the simulations
     test_predict.py smpi bucket traffic and overlap on simulated fat trees of 16 and 64 nodes
 
-Nothing is timed. Counts of operations and of parameters must be equal to the program's to rounding; memory within 10 % of the program's own plans (see
-PLAN); simulated traffic within 0.7 %, which a planted 1 % exceeds.
+Nothing is timed. Operations and parameters must be equal to rounding, memory within 1 %; simulated traffic within 0.7 %, which a planted 1 % exceeds.
 """
 import dataclasses
 import json
 import math
 import os
-import re
 import subprocess
 import sys
 
@@ -22,11 +21,13 @@ from harness import BINARY, SOURCE as ROOT, Work, check, finish  # noqa: E402
 from common import run  # noqa: E402
 
 sys.path.insert(0, f"{ROOT}/tools")
-from predictor import model, rates as rate, work  # noqa: E402
+from predictor import model, plan, rates as rate  # noqa: E402
 
 NETWORKS = f"{ROOT}/inputs/networks"
-SMALL = ["model.image.dim=64", "model.image.depth=3", "model.image.heads=4", "model.dino.hidden=96", "model.dino.bottleneck=32", "model.dino.prototypes=640"]
+IMAGE = ["model.image.dim=64", "model.image.depth=3", "model.image.heads=4"]
+SMALL = [*IMAGE, "model.dino.hidden=96", "model.dino.bottleneck=32", "model.dino.prototypes=640"]
 SPECTRUM = ["model.spectrum.dim=64", "model.spectrum.depth=2", "model.spectrum.heads=4", "model.spectrum.section=100", "model.spectrum.overlap=50"]
+MASKED = [*SPECTRUM, "masked.run_tokens=20"]
 
 
 def near(a, b, bound, text):
@@ -37,11 +38,11 @@ def equal(a, b, text):
     near(a, b, 1e-9, text)
 
 
-def keys(command, *sets):
-    return work.read_keys(BINARY, command, None, sets)
+def plans(command, *sets):
+    return plan.Plans(command, BINARY, None, sets)
 
 
-# ------------------------------------------------------- counts of the program
+# ------------------------------------------------------------------- operations
 
 
 def products_of_block(rows, d, heads, sequences, tokens):
@@ -52,66 +53,131 @@ def products_of_block(rows, d, heads, sequences, tokens):
     return out
 
 
+def products_of_pooling(tokens, d, e, heads):
+    """A learned query a head, whose scores and sums are of the tokens; then value, output and MLP of the one pooled vector."""
+    return [(heads, tokens, d), (heads, d, tokens), (1, e, d), (1, e, e), (1, 4 * e, e), (1, e, 4 * e)]
+
+
 def flops(products):
     return sum(2 * m * n * k for m, n, k in products)
 
 
-def test_operations(folder):
-    k = keys("pretrain-image", *SMALL)
-    d, t = 64, (144 // 12) ** 2 + 1
-    equal(work.crops_flops(k, 144), flops([(144, d, 432)] + 3 * products_of_block(t, d, 4, 1, t)), "operations of a crop, product by product")
-    # bench counts by syz_dino_flops.
-    sets = ["bench.parts=pretrain", "bench.batch=2", "bench.repeats=1", "bench.limit_s=0.1", f"output.dir={folder}/bench", *SMALL]
+def again(share):
+    return sum(o["again"] for o in share.tree["operations"] if o["rate"] in plan.TOWERS)
+
+
+def test_operations_of_image(folder):
+    """A step of 2 crops of 144 and 8 of 60 pixels, 0.3 of whose blocks' work is dropped; half of the global crops have 30 % of 144 patches masked."""
+    d, masked = 64, 2 * 0.5 * 0.3 * 144
+    blocks = [flops(3 * products_of_block(t, d, 4, 1, t)) for t in (145, 26)]
+    patches = [flops([(n, d, 432)]) for n in (144, 25)]
+    student, teacher = 10 + masked, 2 + masked
+    mlp, prototypes = flops([(1, 96, d), (1, 96, 96), (1, 32, 96)]), flops([(1, 640, 32)])
+    kept = {drop: (1 - drop) * (2 * blocks[0] + 8 * blocks[1]) for drop in (0.0, 0.3)}
+    embedded = 2 * patches[0] + 8 * patches[1]
+    own = {drop: 2 * embedded + 3 * kept[drop] + 2 * (patches[0] + blocks[0]) + (mlp + prototypes) * (3 * student + teacher) for drop in kept}
+    small = plans("pretrain-image", *SMALL, "train.global_batch=32")
+    share = small.base.share(4)
+    equal(share.useful, own[0.3], "image: useful operations, product by product")
+    equal(share.compute, own[0.3] - prototypes * (3 * student + teacher), "  without the prototypes")
+    equal(share.done["loss"], prototypes * (3 * teacher + 4 * student), "  prototypes: three passes over the teacher's rows, four over the student's")
+    equal(share.done["float32"], 2 * flops([(1, 32, d)]), "  KoLeo: cosines with the batch, of two crops")
+    passes = plans("pretrain-image", *SMALL, "train.global_batch=32", "train.micro_batch=2").base.share(4)
+    equal(passes.tree["passes"], 4, "  8 objects in passes of 2")
+    forward = embedded + kept[0.3] + mlp * student
+    equal(again(passes), 0.75 * forward, "  all but the last of 4 passes run forward again")
+    equal(again(plans("pretrain-image", *SMALL, "train.global_batch=32", "train.micro_batch=2", "train.recompute=1").base.share(4)), 0.75 * forward + kept[0.3] / 3,
+          "  and one of 3 blocks once more")
+    sinkhorn = plans("pretrain-image", *SMALL, "train.global_batch=32", "dino.centring=sinkhorn").base.share(4)
+    equal(sinkhorn.done["loss"], prototypes * (5 * teacher + 4 * student), "  Sinkhorn-Knopp: a pass for each of three iterations, and two")
+    # bench counts by the same plan.
+    sets = ["bench.parts=pretrain,towers", "bench.batch=2", "bench.repeats=1", "bench.limit_s=0.1", f"output.dir={folder}/bench", *SMALL, *SPECTRUM]
     code, text = run(1, ["bench"] + [w for s in sets for w in ("--set", s)], timeout=120)
     check(code == 0, f"bench ends with {code}" + (text[-600:] if code else ""))
     with open(f"{folder}/bench/bench.json") as f:
         bench = json.load(f)
-    for row in (r for r in bench["rows"] if r["part"] == "pretrain"):
-        equal(work.dino_flops({**k, "dino.drop_rate": row["drop_rate"]}), row["flops_per_object"], f"operations of a step, drop {row['drop_rate']:g}")
+    rows = [r for r in bench["rows"] if r["part"] == "pretrain"]
+    for row in rows:
+        equal(row["flops_per_object"], own[row["drop_rate"]], f"bench: operations of a step, drop {row['drop_rate']:g}")
+    check(len(rows) == 2, "bench has a step without and with stochastic depth")
     # The same file as a source of rates.
-    r = rate.rates_of([(bench, work.read_keys(BINARY, "bench", f"{folder}/bench/input.yaml"))])
-    check(0 < r.share["dino"] and r.limit == bench["limit_gflops"] * 1e9, "bench.json is a source of rates")
-    k = keys("pretrain-spectrum", *SPECTRUM)
-    t, hidden = (7781 - 100) // 50 + 2, 300
-    one = 2 * products_of_block(t, d, 4, 1, t) + [(hidden, 102, d)]
-    equal(work.masked_flops(k), 3 * flops(one) + 2 * flops([(t, d, 102)]), "operations of masked modelling, product by product")
+    r = rate.rates_of([bench])
+    check(0 < r.share["dino"] and 0 < r.share["image"] and r.limit == bench["limit_gflops"] * 1e9, "bench.json is a source of rates")
 
+
+def test_operations_of_spectrum():
+    d, t, hidden = 64, (7781 - 100) // 50 + 2, 120
+    blocks = flops(2 * products_of_block(t, d, 4, 1, t))
+    one = plans("pretrain-spectrum", *MASKED).base.any_share()
+    equal(one.useful, 3 * blocks + 3 * flops([(hidden, 102, d)]) + 2 * flops([(t, d, 102)]), "spectrum: useful operations, product by product")
+    check(again(one) == 0, "  and none again")
+    equal(again(plans("pretrain-spectrum", *MASKED, "train.recompute=1").base.any_share()), blocks / 2, "  with one of two blocks recomputed")
+
+
+def test_operations_of_align():
+    e, batch = 64, 32
+    sets = [*IMAGE, *SPECTRUM, f"model.embedding.dim={e}", "model.embedding.heads=4", f"train.global_batch={batch}"]
+    t = {"image": 144, "spectrum": (7781 - 100) // 50 + 2}
+    embedded = flops([(144, 64, 432)]) + flops([(t["spectrum"], 64, 102)])
+    blocks = flops(3 * products_of_block(144, 64, 4, 1, 144)) + flops(2 * products_of_block(t["spectrum"], 64, 4, 1, t["spectrum"]))
+    heads = sum(flops(products_of_pooling(n, 64, e, 4)) for n in t.values())
+    frozen = plans("align", *sets).base.share(4)
+    equal(frozen.useful, 3 * heads, "align: heads on tokens from the cache, product by product")
+    equal(frozen.done["float32"], 6 * flops([(1, batch, e)]), "  a product with the batch of each side forward, two backward")
+    equal(plans("align", *sets, "train.token_cache=none").base.share(4).useful, embedded + blocks + 3 * heads, "  frozen towers run forward")
+    whole = plans("align", *sets, "train.freeze_backbones=false", "train.micro_batch=2", "train.recompute=1024").base.share(4)
+    equal(whole.useful, 2 * embedded + 3 * (blocks + heads), "  towers that train: what enters them has no gradient")
+    equal(again(whole), 0.75 * (embedded + blocks + heads) + blocks, "  8 objects in 4 passes, all blocks recomputed")
+    ring = plans("align", *sets, "loss.ring_pairs=8").base.share(4)
+    equal(ring.done["loss"], 4 * flops([(1, batch, e)]), "  around the ring of ranks: a third less than held by all")
+
+
+# ---------------------------------------------------------- parameters and memory
 
 PLAN = [  # command, keys, nodes and ranks per node
     ("pretrain-image", ["train.global_batch=32", "compute.precision=bfloat16"], 2, 2),
     ("pretrain-image", ["train.global_batch=64", "train.recompute=1024"], 1, 4),
-    ("pretrain-spectrum", ["train.global_batch=64"], 1, 2),
-    ("align", ["train.global_batch=64", "train.freeze_backbones=false"], 2, 2),
-    ("align", ["train.global_batch=256"], 2, 4),
+    ("pretrain-spectrum", ["train.global_batch=64"], 1, 3),
+    ("align", ["train.global_batch=64", "train.freeze_backbones=false", "parallel.reduction=bfloat16"], 2, 2),
+    ("align", ["train.global_batch=256"], 3, 4),
+    ("align", ["train.global_batch=32768", "train.freeze_backbones=false"], 60, 5),
 ]
 SIZES = {"image": ["model.image.dim=384", "model.image.depth=6", "model.image.heads=6"], "spectrum": ["model.spectrum.dim=384", "model.spectrum.depth=4"]}
 
 
-def dry_run(folder, command, sets, layout):
-    own = [*sets, f"data.path={folder}/shards", f"output.dir={folder}/run", f"plan.ranks={layout.ranks}", f"plan.ranks_per_node={layout.ranks_per_node}"]
-    code, text = run(1, [command, "--dry-run"] + [w for s in own for w in ("--set", s)], timeout=60)
-    if code:
-        print(text[-800:])
-    return {m.group(1).strip(): float(m.group(2)) for m in re.finditer(r"^  (\S.*?)  +([\d.]+)(?: .*)?$", text, re.M)}, text
-
-
-def test_parameters_and_memory(folder):
-    code, _ = run(1, ["simulate", "--set", "simulate.objects=8", "--set", f"output.dir={folder}"])
-    check(code == 0, "objects for dry runs")
+def test_parameters_and_memory():
     for command, sets, nodes, ranks in PLAN:
         sizes = SIZES["image"] * (command != "pretrain-spectrum") + SIZES["spectrum"] * (command != "pretrain-image")
-        sets = sets + sizes
-        layout, k = model.Layout(nodes, ranks, 1), keys(command, *sets)
-        items, text = dry_run(folder, command, sets, layout)
-        found = re.search(r"([\d.]+) M parameters, ([\d.]+) M of them trained", text)
-        own, shared = model.memory_of(command, k, math.ceil(k["train.global_batch"] / layout.ranks), layout)
-        told = shared / 4 / (2 if command == "pretrain-image" else 1)
-        check(found and abs(float(found.group(1)) - told / 1e6) < 0.06, f"{command}: {told / 1e6:.2f} M parameters, the program says {found and found.group(1)}")
-        trained = work.work_of(command, k).trained / 1e6
-        check(found and abs(float(found.group(2)) - trained) < 0.06, f"{command}: {trained:.2f} M trained, the program says {found and found.group(2)}")
-        # Weights may be listed with a rank or with its node; the rest is a rank's own.
-        plan = sum(v for name, v in items.items() if "weights" not in name.replace("packed weights", "packed") and not re.match(r"a (rank|node)", name))
-        near(own / model.GIB, plan, 0.10, f"{command}, {nodes} x {ranks} ranks: GiB of a rank beside weights")
+        reduction = "bfloat16" if "parallel.reduction=bfloat16" in sets else "float32"
+        layout = model.Layout(nodes, ranks, 1, reduction=reduction)
+        planned = plans(command, *sets, *sizes, f"plan.ranks={layout.ranks}", f"plan.ranks_per_node={ranks}", f"parallel.ranks_per_node={ranks}")
+        base = planned.base
+        parts = {p["part"]: p for p in base.tree["parameters"]}
+        for part, expected in (("image_backbone", image_parameters(384, 6)), ("spectrum_backbone", spectrum_parameters(384, 4))):
+            check(part not in parts or parts[part]["elements"] == expected, f"{command}: {part} has {expected} parameters")
+        equal(base.share(layout.ranks).tree["trained"], sum(p["trained"] for p in parts.values()), f"{command}: trained are those of all parts")
+        text = f"{command}, {nodes} x {ranks} ranks"
+        own, shared = base.memory(layout)
+        # The dry run is of one node alone: what travels between nodes is planned for the ranks of one.
+        told = base.tree["rank_bytes"] - sum(m["bytes"] for m in base.tree["plan"]["memory"] if m["item"] == "gradients between nodes")
+        between = {m["item"]: m["bytes"] for m in base.tree["plan"]["memory"]}.get("gradients between nodes", 0)
+        near(own, told + between, 0.01, f"{text}: bytes of a rank beside weights, from the plan of its share")
+        near(ranks * own + shared, base.tree["node_bytes"], 0.01, f"{text}: bytes of a node")
+        check((between > 0) == (nodes > 1), f"{text}: gradients travel between nodes, where there are some")
+
+
+def block_parameters(d):
+    return 12 * d * d + 13 * d  # four products with biases, two norms
+
+
+def image_parameters(d, depth):
+    """With LayerScale; class token, mask token, positions of 144 patches and the class token, last norm."""
+    return depth * (block_parameters(d) + 2 * d) + 433 * d + (2 + 145 + 2) * d
+
+
+def spectrum_parameters(d, depth):
+    """Sections of 22 numbers in and out, 800 positions, last norm."""
+    return depth * block_parameters(d) + 23 * d + 800 * d + 2 * d + 22 * (d + 1)
 
 
 # --------------------------------------------------------------- by hand
@@ -127,20 +193,21 @@ def toy():
 
 def test_by_hand():
     machine, rates = toy()
-    k = keys("pretrain-spectrum", *SPECTRUM, "train.global_batch=16", "output.checkpoint_interval_s=0")
-    w = work.work_of("pretrain-spectrum", k)
-    one = model.step("pretrain-spectrum", k, model.Layout(1, 1, 1), machine, rates)
-    equal(one["compute"], 16 * w.object_flops / 50e9 + 1e-9 * w.weights, "one core: operations over half the limit, and a pass over the weights")
-    equal(one["optimiser"], 32 * w.trained / 10e9, "one core: 32 bytes a weight in the optimiser")
+    run_ = plans("pretrain-spectrum", *MASKED, "train.global_batch=16", "output.checkpoint_interval_s=0").base
+    w = run_.any_share()
+    trained = w.tree["trained"]
+    one = model.step(run_, model.Layout(1, 1, 1), machine, rates)
+    equal(one["compute"], 16 * w.useful / 50e9 + 1e-9 * w.weights, "one core: operations over half the limit, and a pass over the weights")
+    equal(one["optimiser"], 32 * trained / 10e9, "one core: 32 bytes a weight in the optimiser")
     check(one["sums"] == one["exposed"] == one["loss"] == 0, "one rank sums nothing")
-    four = model.step("pretrain-spectrum", k, model.Layout(1, 4, 2), machine, rates)
-    equal(four["compute"], 4 * w.object_flops / 100e9 + 1e-9 * w.weights, "four ranks of two threads: each has a fourth of the node's memory bandwidth, one core's")
-    equal(four["sums"], 4 * w.trained / 10e9, "within a node each rank reads 4 bytes per weight")
-    equal(four["optimiser"], 32 * w.trained / 4 / 10e9, "a fourth of the optimiser each")
-    three = model.step("pretrain-spectrum", k, model.Layout(1, 3, 1), machine, rates)
-    equal(three["compute"] + three["imbalance"], 6 * w.object_flops / 50e9 + 1e-9 * w.weights, "16 objects on three ranks: the slowest has 6")
-    half = model.step("pretrain-spectrum", k, model.Layout(1, 16, 1, oversubscribed=2.0), machine, rates)
-    equal(half["compute"], w.object_flops / 25e9 + 1e-9 * w.weights * 4, "16 ranks on 8 cores: half a core each, a sixteenth of the memory's 40 GB/s")
+    four = model.step(run_, model.Layout(1, 4, 2), machine, rates)
+    equal(four["compute"], 4 * w.useful / 100e9 + 1e-9 * w.weights, "four ranks of two threads: each has a fourth of the node's memory bandwidth, one core's")
+    equal(four["sums"], 4 * trained / 10e9, "within a node each rank reads 4 bytes per weight")
+    equal(four["optimiser"], 32 * trained / 4 / 10e9, "a fourth of the optimiser each")
+    three = model.step(run_, model.Layout(1, 3, 1), machine, rates)
+    equal(three["compute"] + three["imbalance"], 6 * w.useful / 50e9 + 1e-9 * w.weights, "16 objects on three ranks: the slowest has 6")
+    half = model.step(run_, model.Layout(1, 16, 1, oversubscribed=2.0), machine, rates)
+    equal(half["compute"], w.useful / 25e9 + 1e-9 * w.weights * 4, "16 ranks on 8 cores: half a core each, a sixteenth of the memory's 40 GB/s")
     # Between nodes.
     equal(machine.bandwidth_out(4), 10e9, "within a leaf: the link")
     equal(machine.bandwidth_out(8), 10e9 / (4 / 7 * 2), "two leaves at half bandwidth: 4 of 7 partners are outside")
@@ -163,17 +230,17 @@ def kept(q, u, count, ranks):
 
 def test_spread():
     """Stochastic depth as the program draws it, against the formula of its spread over ranks and of the slowest of them."""
-    k = keys("pretrain-image")
+    run_ = plans("pretrain-image", "train.global_batch=1440").base
     rng = np.random.default_rng(1)
     ranks, draws = 60, 300
     for share in (1, 2, 3, 5):
-        sums = np.zeros((draws, ranks))
-        for count, size in ((2, 144), (8, 60)):
-            one = 3 * work.crops_flops(k, size) / (2 * k["model.image.depth"])
-            for branch in range(2 * k["model.image.depth"]):
-                sums += one * np.array([kept(1 - k["dino.drop_rate"], u, share * count, ranks) for u in rng.random(draws)])
-        sums /= share * work.dino_flops(k)
-        predicted, kinds = model.drop_spread(k, share)
+        planned = run_.share(1440 // share)
+        drop, sums = planned.tree["stochastic_depth"], np.zeros((draws, ranks))
+        for group in drop["groups"]:
+            for branch in range(drop["branches"]):
+                sums += group["operations"] * np.array([kept(drop["kept"], u, share * group["crops"], ranks) for u in rng.random(draws)])
+        sums /= share * planned.useful
+        predicted, kinds = model.drop_spread(planned)
         if share == 5:
             check(predicted == 0 and np.ptp(sums, axis=1).max() < 1e-9, "5 images per rank: 0.7 of their crops are whole numbers, all ranks do the same work")
             continue
@@ -184,33 +251,38 @@ def test_spread():
 
 def test_rates():
     """Planted rates are found again."""
-    k = {**keys("bench", "model.image.depth=4"), "bench.batch": 1}
     benches = []
+    dino = {drop: plans("pretrain-image", "model.image.depth=4", "train.global_batch=8", f"dino.drop_rate={drop}").base for drop in (0.0, 0.3)}
     for batch, threads in ((1, 1), (4, 1), (8, 1), (8, 2)):
         rows = []
-        for drop in (0.0, 0.3):
-            dino = {**rate.DINO_PUBLISHED, **k, "dino.drop_rate": drop, "train.global_batch": batch, "model.image.tokens": "dinov2"}
-            w = work.work_of("pretrain-image", dino)
-            towers = (batch * w.compute_flops / (0.9 * 500e9) + 5e-10 * w.weights) * (1 + 0.04 * (threads - 1)) / threads
-            s = {"teacher": 0.2 * towers, "forward": 0.3 * towers, "backward": 0.5 * towers, "loss": batch * w.loss_flops / (0.7 * 500e9) + 3e-9 * w.prototypes,
-                 "optimiser": 32 * w.trained / 40e9, "teacher follows": 12 * w.trained / 30e9, "packing": 16 * w.trained / 20e9}
-            rows.append({"part": "pretrain", "what": "", "drop_rate": drop, "global_batch": batch, "seconds_a_step": s, "s_per_object": sum(s.values()) / batch})
-        benches.append(({"rows": rows, "ranks": 1, "threads": threads, "limit_gflops": 500 * threads}, {**k, "bench.batch": batch}))
+        for drop, run_ in dino.items():
+            w = run_.share(8 // batch)
+            trained, teacher, prototypes = w.tree["trained"], w.tree["teacher"], w.tree["weights"]["loss"]
+            towers = (batch * w.compute / (0.9 * 500e9) + 5e-10 * w.weights) * (1 + 0.04 * (threads - 1)) / threads
+            s = {"teacher": 0.2 * towers, "forward": 0.3 * towers, "backward": 0.5 * towers, "loss": batch * w.done["loss"] / (0.7 * 500e9) + 3e-9 * prototypes,
+                 "optimiser": 32 * trained / 40e9, "teacher follows": 12 * teacher / 30e9, "packing": 16 * w.weights / 20e9}
+            rows.append({"part": "pretrain", "what": "", "drop_rate": drop, "global_batch": batch, "seconds_a_step": s, "s_per_object": sum(s.values()) / batch,
+                         "plan": w.tree})
+        rows.append({"part": "spectrum", "what": "forward + backward", "objects_a_rank": batch, "flops_per_object": 2e11, "parameters": 5e7,
+                     "gflops_per_rank": batch * 200 / (batch * 2e11 / (0.8 * 500e9) + 2e-9 * 5e7)})
+        benches.append({"rows": rows, "ranks": 1, "threads": threads, "limit_gflops": 500 * threads})
     sums = [{"part": "allreduce", "what": what, "bytes": 1 << 24, "seconds": seconds} for what, seconds in (("MPI_Allreduce", 1e-4), ("float32, 1 node", 2e-3), ("float32, 2 nodes", 1e-3))]
-    benches.append(({"rows": sums, "ranks": 4, "threads": 1, "limit_gflops": 500}, {**k, "bench.batch": 1}))
+    benches.append({"rows": sums, "ranks": 4, "threads": 1, "limit_gflops": 500})
     r = rate.rates_of(benches)
-    for found, planted, name in ((r.bandwidth["sum"], (1 << 24) / 2e-3, "the program's own sums in one node"), (r.share["dino"], 0.9, "share of the limit"), (r.pass_s["dino"], 5e-10, "seconds a weight"), (r.share["loss"], 0.7, "share in the loss"),
-                                 (r.bandwidth["optimiser"], 40e9, "optimiser"), (r.bandwidth["packing"], 20e9, "packing"), (r.serial, 0.04, "serial share")):
+    for found, planted, name in ((r.bandwidth["sum"], (1 << 24) / 2e-3, "the program's own sums in one node"), (r.share["dino"], 0.9, "share of the limit"),
+                                 (r.pass_s["dino"], 5e-10, "seconds a weight"), (r.share["loss"], 0.7, "share in the loss"), (r.share["spectrum"], 0.8, "share in a tower"),
+                                 (r.pass_s["spectrum"], 2e-9, "seconds a weight of a tower"), (r.bandwidth["optimiser"], 40e9, "optimiser"),
+                                 (r.bandwidth["packing"], 20e9, "packing"), (r.serial, 0.04, "serial share")):
         near(found, planted, 1e-6, f"rates: {name}")
 
 
 def test_directions():
     machine = model.read_machine(f"{NETWORKS}/fat-tree.yaml")
     rates = rate.read_rates(f"{NETWORKS}/rates-zen5.yaml")
-    k = work.read_keys(BINARY, "pretrain-image", f"{ROOT}/inputs/pretrain-image.yaml")
+    image = plan.Plans("pretrain-image", BINARY, f"{ROOT}/inputs/pretrain-image.yaml")
 
     def seconds(layout=model.Layout(16, 16, 16), **changes):
-        return model.predict("pretrain-image", k, layout, dataclasses.replace(machine, **changes), rates).seconds
+        return model.predict(image, layout, dataclasses.replace(machine, **changes), rates).seconds
 
     base = seconds()
     for name, better in (("link_gb_per_s", 100), ("links", 2), ("latency_us", 0.1), ("overhead_us", 0.01), ("memory_gb_per_s", 2000), ("gflops_per_core", 500),
@@ -218,17 +290,17 @@ def test_directions():
         check(seconds(**{name: better}) <= base, f"a better {name} is not slower")
     check(seconds(gflops_per_core=500) < base and seconds(jitter=0.0) < base and seconds(memory_gb_per_s=2000) < base, "and faster where it counts")
     check(seconds(model.Layout(16, 16, 16, reduction="bfloat16")) < base, "half the bytes are sooner there")
-    nodes = [model.best_layout("pretrain-image", k, machine, rates, n) for n in (1, 2, 5, 10, 30, 90)]
+    nodes = [model.best_layout(image, machine, rates, n) for n in (1, 2, 5, 10, 30, 90)]
     check(all(a.seconds > b.seconds for a, b in zip(nodes, nodes[1:])), "more nodes, shorter steps (counts that divide the batch)")
     check(all(a.of_limit > b.of_limit for a, b in zip(nodes, nodes[1:])), "and each less used")
-    a = model.predict("pretrain-image", k, model.Layout(2, 16, 16), machine, rates)
-    b = model.predict("pretrain-image", k, model.Layout(2, 16, 16, recompute=1024), machine, rates)
+    a = model.predict(image, model.Layout(2, 16, 16), machine, rates)
+    b = model.predict(image, model.Layout(2, 16, 16, recompute=1024), machine, rates)
     check(b.memory < 0.6 * a.memory and a.seconds < b.seconds < 1.4 * a.seconds, "recomputation: less memory, up to a third more time")
-    found = model.nodes_for("pretrain-image", k, machine, rates, 46)
-    check(found and model.hours(k, found.seconds) <= 46, f"46 hours: {found and found.layout.nodes} nodes")
-    slower = model.nodes_for("pretrain-image", k, machine, rates, 92)
+    found = model.nodes_for(image, machine, rates, 46)
+    check(found and model.hours(image.base, found.seconds) <= 46, f"46 hours: {found and found.layout.nodes} nodes")
+    slower = model.nodes_for(image, machine, rates, 92)
     check(slower.layout.nodes < found.layout.nodes, "twice the time, fewer nodes")
-    for run_ in work.published_runs(k):
+    for run_ in plan.published_runs(BINARY, f"{ROOT}/inputs/pretrain-image.yaml"):
         check(0.2 < run_.share < 0.5, f"{run_.name}: {100 * run_.share:.0f} % of its GPUs' peak, which is where such runs are")
 
 
@@ -236,13 +308,22 @@ def test_command(folder):
     def tool(*arguments):
         return subprocess.run(["/usr/bin/python3", f"{ROOT}/tools/predict", "--binary", BINARY, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
-    for command in work.COMMANDS:
-        done = tool(command, f"{ROOT}/inputs/{command}.yaml", "--nodes", "1,2,4", "--picture", f"{folder}/{command}.png")
+    for command in plan.COMMANDS:
+        done = tool(command, f"{ROOT}/inputs/{command}.yaml", "--nodes", "1,2,4", "--tensor", "1,2", "--picture", f"{folder}/{command}.png")
         check(done.returncode == 0 and "efficiency" in done.stdout and os.path.getsize(f"{folder}/{command}.png") > 5000, f"{command}: a table and a picture")
         if done.returncode:
             print(done.stdout[-800:])
     done = tool("align", f"{ROOT}/inputs/align.yaml", "--machine", f"{NETWORKS}/dragonfly.yaml", "--layout", "8:16:12", "--set", "train.freeze_backbones=false")
     check(done.returncode == 0 and "8 x 16 x 12" in done.stdout, "one layout on the dragonfly")
+    own = plan.Plans("align", BINARY, f"{ROOT}/inputs/align.yaml")
+    with open(f"{folder}/plan.json", "w") as f:
+        json.dump(own.base.tree, f)
+    here, there = (tool("align", *words, "--nodes", "1,2", "--tensor", "1") for words in ((f"{ROOT}/inputs/align.yaml",), (f"{folder}/plan.json", "--binary", "none")))
+    check(here.returncode == there.returncode == 0 and here.stdout == there.stdout, "a plan.json says the same without the program")
+    done = tool("pretrain-image", f"{folder}/plan.json")
+    check(done.returncode == 1 and "a plan of align" in done.stdout, "and is refused for another command")
+    done = tool("align", f"{folder}/plan.json", "--set", "train.steps=3")
+    check(done.returncode == 1 and "--set" in done.stdout, "or with other keys")
     done = tool("align", "--set", "train.nonsense=1")
     check(done.returncode != 0 and "train.nonsense" in done.stdout, "an unknown key is refused by name")
     done = tool("align", "--machine-set", "wings=2", "--nodes", "1")
@@ -293,8 +374,10 @@ def main():
         test_spread()
         test_rates()
         test_directions()
-        test_operations(folder)
-        test_parameters_and_memory(folder)
+        test_operations_of_image(folder)
+        test_operations_of_spectrum()
+        test_operations_of_align()
+        test_parameters_and_memory()
         test_command(folder)
 
 

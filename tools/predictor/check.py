@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 
-from predictor import model, rates as rate, work
+from predictor import model, plan, rates as rate
 
 BOUND = 0.15  # the model is held to it
 SIZES = {
@@ -33,7 +33,7 @@ def size_sets(command):
 
 
 def run(binary, command, sets, ranks, core=None):
-    env = {**work.mpi_environment(), "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_hwloc_base_binding_policy": "none", "OMPI_MCA_mpi_yield_when_idle": "1"}
+    env = {**plan.mpi_environment(), "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_hwloc_base_binding_policy": "none", "OMPI_MCA_mpi_yield_when_idle": "1"}
     words = ["mpirun", "--timeout", "300", "-n", str(ranks), binary, command] + [w for s in sets for w in ("--set", s)]
     if core is not None:
         words = ["taskset", "-c", str(core), *words]
@@ -50,7 +50,7 @@ def calibrate(binary, folder, repeats):
         sets = [f"bench.parts={parts}", f"bench.batch={batch}", f"bench.repeats={4 * repeats}", "bench.limit_s=0.5", f"output.dir={out}", *size_sets("bench")]
         run(binary, "bench", sets, ranks, 0 if ranks == 1 else None)
         with open(f"{out}/bench.json") as f:
-            benches.append((json.load(f), work.read_keys(binary, "bench", f"{out}/input.yaml")))
+            benches.append(json.load(f))
     return rate.rates_of(benches)
 
 
@@ -83,9 +83,8 @@ def main(a):
                     sets = [f"train.steps={STEPS}", f"train.global_batch={batch}", "train.validate_interval=0", "output.checkpoint_interval_s=0", "data.verify=never",
                             "train.validate_objects=0" if command != "pretrain-image" else "validate.train_objects=0", f"data.path={folder}/shards",
                             *[f"{n}={str(v).lower()}" for n, v in own.items()], *size_sets(command)]
-                    k = work.read_keys(a.binary, command, None, sets)
                     layout = model.Layout(1, ranks, 1, oversubscribed=max(1.0, ranks / cores))
-                    predicted = model.predict(command, k, layout, machine, rates).seconds
+                    predicted = model.predict(plan.Plans(command, a.binary, None, sets), layout, machine, rates).seconds
                     measured = measure(a.binary, command, sets, folder, ranks, a.repeats, cores)
                     is_near = abs(predicted / measured - 1) <= BOUND
                     failed += not is_near

@@ -6,7 +6,7 @@ import statistics
 import numpy as np
 import yaml
 
-from predictor.work import DINO_PUBLISHED, backbone_parameters, model_flops, number_in, pooling_parameters, read_yaml, work_of
+from predictor.plan import Share, number_in, read_yaml
 
 
 @dataclasses.dataclass
@@ -51,12 +51,11 @@ def fit_share(points):
 
 
 def rates_of(benches, serial=None):
-    """benches: [(bench.json, resolved keys of `bench`)], all of one machine. Several batch sizes tell the time per batch from the time per object."""
-    limit = max(b["limit_gflops"] / b["threads"] for b, _ in benches) * 1e9
+    """benches: bench.json files, read, all of one machine. Several batch sizes tell the time per batch from the time per object."""
+    limit = max(b["limit_gflops"] / b["threads"] for b in benches) * 1e9
     limit_f32, bandwidth, points, phases, single = limit / 2, {}, {}, {}, []
-    for bench, k in benches:
+    for bench in benches:
         one = bench["threads"] == 1
-        n = k["bench.batch"]
         for row in bench["rows"]:
             part, what = row["part"], row["what"]
             if part == "product" and what == "float32":
@@ -67,24 +66,22 @@ def rates_of(benches, serial=None):
             if part == "allreduce" and what == "float32, 1 node" and row["bytes"] >= 1 << 20 and bench["ranks"] > 1:
                 bandwidth["sum"] = max(bandwidth.get("sum", 0), row["bytes"] / row["seconds"])
             if part in ("image tower", "spectrum") and what == "forward + backward" and one:
-                tower = "image" if part == "image tower" else "spectrum"
-                flops = 3 * model_flops(k, tower)
-                own = backbone_parameters(k, tower) + pooling_parameters(k, tower)
-                points.setdefault(tower, []).append((n * flops / limit, own, n * flops / (row["gflops_per_rank"] * 1e9)))
+                flops = row["objects_a_rank"] * row["flops_per_object"]
+                points.setdefault("image" if part == "image tower" else "spectrum", []).append(
+                    (flops / limit, row["parameters"], flops / (row["gflops_per_rank"] * 1e9)))
             if part == "pretrain":
-                dino = {**DINO_PUBLISHED, **k, "dino.drop_rate": row["drop_rate"], "train.global_batch": row["global_batch"]}
-                w, s = work_of("pretrain-image", dino), row["seconds_a_step"]
-                n = row["global_batch"] / bench["ranks"]
+                w, s = Share(row["plan"]), row["seconds_a_step"]
+                n, trained, teacher = row["global_batch"] / bench["ranks"], w.tree["trained"], w.tree["teacher"]
                 towers = s["teacher"] + s["forward"] + s["backward"]
                 step = row["s_per_object"] * row["global_batch"]
                 scale = min(1.0, step / sum(s.values()))  # phases are means over steps, the step is the best
                 if one:
-                    points.setdefault("dino", []).append((n * w.compute_flops / limit, w.weights, towers * scale))
-                    points.setdefault("loss", []).append((n * w.loss_flops / limit, w.prototypes, s["loss"] * scale))
-                    phases.setdefault("optimiser", []).append(BYTES["optimiser"] * w.trained / bench["ranks"] / s["optimiser"] / scale)
-                    phases.setdefault("teacher", []).append(BYTES["teacher"] * w.teacher / s["teacher follows"] / scale)
+                    points.setdefault("dino", []).append((n * w.compute / limit, w.weights, towers * scale))
+                    points.setdefault("loss", []).append((n * w.done["loss"] / limit, w.tree["weights"]["loss"], s["loss"] * scale))
+                    phases.setdefault("optimiser", []).append(BYTES["optimiser"] * trained / bench["ranks"] / s["optimiser"] / scale)
+                    phases.setdefault("teacher", []).append(BYTES["teacher"] * teacher / s["teacher follows"] / scale)
                     phases.setdefault("packing", []).append(BYTES["packing"] * w.weights / s["packing"] / scale)
-                single.append((row["drop_rate"], bench["threads"], w.compute_flops * n, towers * scale, w.weights))
+                single.append((row["drop_rate"], bench["threads"], w.compute * n, towers * scale, w.weights))
     update = bandwidth.setdefault("update", max(max(v) for v in phases.values()) if phases else 20e9)
     for name in ("optimiser", "teacher", "packing"):
         bandwidth[name] = max(phases.get(name, [update]))

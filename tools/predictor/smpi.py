@@ -20,10 +20,10 @@ import subprocess
 import tempfile
 
 from predictor import model
-from predictor.work import BUCKET
 
 # Nodes of a tree: levels; nodes of a leaf switch and switches below at each higher level; links upwards; parallel links. Leaves have 16 nodes.
 TREES = {16: "1;16;1;1", 64: "2;16,4;1,{up};1,1", 256: "2;16,16;1,{up};1,1", 1024: "3;16,8,8;1,{up},{up2};1,1,1"}
+BUCKET = 4 << 20  # elements of a message that is cut up: what gradients up to 256 ranks travel in (buckets of plan.json)
 MEMORY = 6 << 30  # address space of a simulation, bytes: a few algorithms allocate real buffers
 EAGER = 65536  # the simulator's smpi/send-is-detached-thresh: shorter messages cost the receiver overhead_us after their arrival
 SPEED = 100e9  # operations per second of a simulated host
