@@ -14,6 +14,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include "syzygy/files.h"
 
 static const struct {
   const char *name, *unit;
