@@ -21,7 +21,7 @@ from harness import BINARY, SOURCE as ROOT, Work, check, finish  # noqa: E402
 from common import run  # noqa: E402
 
 sys.path.insert(0, f"{ROOT}/tools")
-from predictor import model, plan, rates as rate  # noqa: E402
+from predictor import model, plan, rates as rate, smpi  # noqa: E402
 
 NETWORKS = f"{ROOT}/inputs/networks"
 IMAGE = ["model.image.dim=64", "model.image.depth=3", "model.image.heads=4"]
@@ -281,6 +281,8 @@ def test_directions():
     rates = rate.read_rates(f"{NETWORKS}/rates-zen5.yaml")
     image = plan.Plans("pretrain-image", BINARY, f"{ROOT}/inputs/pretrain-image.yaml")
 
+    check(image.base.bucket(1) == image.base.bucket(256) == smpi.BUCKET < image.base.bucket(257), "gradients travel in the messages that are simulated, up to 256 ranks")
+
     def seconds(layout=model.Layout(16, 16, 16), **changes):
         return model.predict(image, layout, dataclasses.replace(machine, **changes), rates).seconds
 
@@ -354,8 +356,6 @@ def test_command(folder):
 
 
 def test_smpi():
-    from predictor import smpi
-
     machine = model.read_machine(f"{NETWORKS}/fat-tree.yaml")
     for nodes, taper in ((16, 1.0), (64, 1.0), (64, 2.0)):
         for name, predicted, simulated in smpi.compare(machine, nodes, taper):
