@@ -10,6 +10,7 @@
 
 #include "syzygy/data.h"
 #include "syzygy/model.h"
+#include "syzygy/objectives.h"
 #include "syzygy/simulator.h"
 #include "syzygy/train.h"
 

@@ -1,23 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * train: one loop for three objectives (contrastive `align`, DINOv2, masked modelling of spectra), checkpoints. The
- * losses are in loss.h.
+ * train: one loop for all objectives, sums of gradients, checkpoints. The objectives are in objectives.h.
  *
  * A step is a pure function of (weights, moments, arrays of the objective such as a teacher, seed, step), and all of
  * these are in a checkpoint: nothing else has a history, so a run that was stopped and continued on the same number of
  * ranks repeats an uninterrupted one bit for bit, and the number of ranks changes nothing but the order in which
- * gradients are added. The parts: loop.c, checkpoint.c and manifest.c, metrics.c, plan.c, plan_json.c, work.c and
- * memory.c (what a run takes, what a step does, whether the ranks of a node fit), parts.c (which parameters train, and
+ * gradients are added. The parts: loop.c, checkpoint.c and manifest.c, metrics.c, parts.c (which parameters train, and
  * which share of them each rank updates), gradients.c (sums over ranks while the backward pass runs; sums.c: to be
- * measured), digests.c and verify.c (what memory or a processor changed), passes.c and leaf_gradients.c (sums in an
- * order that the batch fixes), optimiser.c; align*.c; dino*.c; masked*.c.
+ * measured), leaf_gradients.c (sums in an order that the batch fixes), digests.c and verify.c (what memory or a
+ * processor changed), optimiser.c.
  */
 #pragma once
 
 #include "syzygy/base.h"
 #include "syzygy/comm.h"
-#include "syzygy/data.h"
-#include "syzygy/loss.h"
 #include "syzygy/model.h"
 #include "syzygy/nn.h"
 
@@ -36,12 +32,13 @@ void syz_gradients_ready(void *g, int64_t first, int64_t count);
 /** The gradient of a leaf of this rank is complete: the block is another one from here on, zero again. Without leaves
  * nothing happens. */
 void syz_gradients_leaf(syz_gradients *g);
-/**
- * Whether a batch can be cut into leaves for reproducible sums (src/comm/leaves.c): a power of two that divides the
- * batch, and that the number of ranks divides which share it (grid NULL: not looked at yet). 0: none are wanted.
- * SYZ_ERR_INPUT names the numbers that fit. Not collective; ranks of towers that are apart may differ.
- */
-syz_status syz_leaves_check(const syz_grid *grid, int64_t global_batch, int64_t leaves);
+/** Gradient elements that are summed and sent together by so many ranks (the last ones of a part: fewer). */
+int64_t syz_gradients_bucket_elements(int ranks);
+/** What the sums of gradients take of a rank beside its block: slices on their way between nodes. Of `elements`, by
+ * `ranks` ranks on `nodes` nodes. */
+size_t syz_gradients_travel_bytes(int64_t elements, int ranks, int nodes, syz_reduction reduction);
+/** What sums leaf by leaf take besides, of a rank that has `leaves` leaves of `ranks` ranks. */
+size_t syz_gradients_leaf_bytes(int64_t block_elements, int64_t leaves, int ranks);
 
 /** The sums by themselves, to be measured: all parts of the model are trained. Collective over grid->world; agreed. */
 typedef struct syz_sums syz_sums;
@@ -54,93 +51,6 @@ syz_gradients *syz_sums_gradients(syz_sums *s);
 void syz_sums_begin(syz_sums *s);
 /** Seconds that the sums took at the end, exposed; *beside_s: those in calls of syz_gradients_ready. */
 double syz_sums_finish(syz_sums *s, double *beside_s);
-
-/* ------------------------------------------------------------ plan of a run */
-
-/** At which of the rates that `bench` measures an item of a step's work runs. */
-typedef enum syz_rate {
-  SYZ_RATE_DINO,  /**< networks on crops, of the part pretrain: "dino" */
-  SYZ_RATE_IMAGE, /**< a tower: "image", "spectrum" */
-  SYZ_RATE_SPECTRUM,
-  SYZ_RATE_LOSS, /**< products with prototypes or pairs, in the compute type: "loss" */
-  SYZ_RATE_F32,  /**< float32 products that grow with the global batch: "float32" */
-  SYZ_RATES
-} syz_rate;
-
-/** Operations of one object in a step (one multiply-add is two), on average. */
-typedef struct syz_work_item {
-  const char *name; /**< "student: attention": a literal */
-  syz_rate rate;
-  double forward, backward; /**< as a stated speed counts them */
-  double again;             /**< run once more, to save memory */
-  bool is_of_batch;         /**< it grows with the global batch: no stated speed counts it */
-} syz_work_item;
-
-/** Crops of one size under stochastic depth: how many an object has, operations of one of them in one branch. */
-typedef struct syz_drop_group {
-  double crops, operations;
-} syz_drop_group;
-
-/** What a step of the rank with the largest share does, and what it sends. */
-enum { SYZ_WORK_ITEMS = 16, SYZ_WORK_CALLS = 12 };
-typedef struct syz_work {
-  int64_t objects, passes; /**< of the rank: its share of the global batch, in so many passes */
-  syz_work_item item[SYZ_WORK_ITEMS];
-  int n;
-  syz_call call[SYZ_WORK_CALLS];
-  int n_calls;
-  double weights[SYZ_RATES];  /**< elements that work of each rate reads */
-  double trained, teacher;    /**< elements: with a gradient; of a teacher that follows */
-  double beside;              /**< operations of an object beside which gradients travel: of the last pass */
-  double file_bytes;          /**< read for an object */
-  double group_bytes;         /**< sent to the tensor group for an object, and as many received */
-  int64_t group_calls, depth; /**< its calls; blocks of the deepest network that trains */
-  struct {
-    double kept; /**< share of the crops that each branch computes */
-    int64_t branches;
-    int n; /**< 0: no crops */
-    syz_drop_group group[2];
-  } drop; /**< stochastic depth and masks: ranks do not all do the same */
-  struct {
-    double crops, probability, ratio_min, ratio_max, patches; /**< as in syz_block_masks, of an object */
-    double operations;                                        /**< of a masked patch */
-  } masks;
-} syz_work;
-/** Operations of one object that a stated speed counts. */
-double syz_work_useful(const syz_work *w);
-
-enum { SYZ_PLAN_ITEMS = 20 };
-typedef struct syz_plan_item {
-  const char *name; /**< "weights", "activations": a literal */
-  size_t bytes;
-  bool is_of_node;    /**< once a node, shared by its ranks; otherwise of each rank */
-  bool is_shared_out; /**< of each rank, and half of it on twice the ranks */
-} syz_plan_item;
-/** What a run takes of the rank with the largest share: memory item by item, and a step's work. */
-typedef struct syz_plan {
-  syz_plan_item item[SYZ_PLAN_ITEMS];
-  int n;
-  syz_work work;
-  int sharers; /**< at most so many ranks of a node have such items together (parallel.ranks_per_node); 0: all of them
-                */
-} syz_plan;
-/** bytes 0: not added. */
-void syz_plan_add(syz_plan *p, const char *name, size_t bytes);
-void syz_plan_add_shared(syz_plan *p, const char *name, size_t bytes);
-void syz_plan_add_shared_out(syz_plan *p, const char *name, size_t bytes);
-size_t syz_plan_rank_bytes(const syz_plan *p);   /**< without what the node shares */
-size_t syz_plan_shared_bytes(const syz_plan *p); /**< what the node shares */
-size_t syz_plan_node_bytes(const syz_plan *p, int ranks);
-/** Gradient elements that are summed and sent together by so many ranks (the last ones of a part: fewer). */
-int64_t syz_gradients_bucket_elements(int ranks);
-/** What the sums of gradients take of a rank beside its block: slices on their way between nodes. Of `elements`, by
- * `ranks` ranks on `nodes` nodes. */
-size_t syz_gradients_travel_bytes(int64_t elements, int ranks, int nodes, syz_reduction reduction);
-
-struct cJSON;
-/** The plan for so many ranks as a JSON object, which the caller deletes: bytes, and operations of one object. NULL
- * without memory. */
-struct cJSON *syz_plan_json(const syz_plan *p, int ranks);
 
 /* ------------------------------------------------------------- objectives */
 
@@ -310,116 +220,3 @@ syz_status syz_checkpoint_engine(syz_comm *world, const char *run_folder, char e
  * number + 1) over blocks of 1 MiB, so that all ranks check it together.
  */
 syz_status syz_checkpoint_check(syz_comm *world, const char *folder, syz_checkpoint_summary *out);
-
-/* ------------------------------------------------------------------ align */
-
-typedef enum syz_cache_place { SYZ_CACHE_DISK, SYZ_CACHE_MEMORY, SYZ_CACHE_NONE } syz_cache_place;
-
-typedef struct syz_align_config {
-  uint64_t seed;
-  int64_t global_batch;
-  int64_t micro_batch; /**< objects a forward pass; a rank with more runs them in turn, and twice; 0: see align.c */
-  int64_t leaves;      /**< as in syz_train_config */
-  bool freezes_backbones, shuffles, learns_logit_scale;
-  double logit_scale; /**< s; the start when it is learned */
-  int64_t ring_pairs; /**< as in syz_infonce_config */
-  syz_augment augment;
-  syz_cache_place cache;    /**< where the tokens of frozen towers are kept */
-  const char *cache_folder; /**< for SYZ_CACHE_DISK */
-  int64_t validate_objects; /**< at most so many held-out objects */
-  int loader_ahead;
-  const char *folder;  /**< run folder: a STOP file there ends the computation of tokens early; NULL: not looked at */
-  double time_limit_s; /**< as in syz_train_config */
-} syz_align_config;
-
-/** Contradictions within a configuration: SYZ_ERR_INPUT. Not collective; the same on every rank. */
-syz_status syz_align_check(const syz_align_config *config);
-
-/**
- * The contrastive objective. Objects of `train` with both modalities take part; `test` (may be NULL) is for validation.
- * Its begin plans the towers of `model`; with frozen backbones and a cache, it computes the tokens of all objects first
- * (with progress), and may return SYZ_STOPPED when asked to stop meanwhile: tokens on disk are kept. Everything is
- * borrowed and outlives the objective. Collective; agreed. SYZ_ERR_DATA when no object has both modalities,
- * SYZ_ERR_INPUT for augmentation with a token cache, SYZ_ERR_MEMORY when activations do not fit (names the batch that
- * would).
- */
-syz_status syz_align_create(const syz_align_config *config, const syz_grid *grid, const syz_compute *compute,
-                            syz_model *model, syz_shardset *train, syz_shardset *test, syz_timing *timing,
-                            syz_objective *out);
-/** What a run on `ranks` ranks that hold the towers of `model` takes of a rank: memory and work. Not collective.
- * SYZ_ERR_MEMORY when the layers can't be made. */
-syz_status syz_align_plan(const syz_align_config *config, int ranks, const syz_model *model, syz_plan *out);
-
-/* ------------------------------------------------------------------- dino */
-
-/** A figure on held-out objects from outside this room (nearest neighbours, src/app): collective; agreed. */
-typedef struct syz_judge {
-  void *context;
-  syz_status (*judge)(void *context, int64_t step, syz_validation *out);
-} syz_judge;
-
-typedef struct syz_dino_options {
-  uint64_t seed;
-  int64_t global_batch, steps;
-  int64_t micro_batch; /**< objects of a pass; a rank with more runs them in turn, and the student's twice; 0: all of
-                          its share, or of a leaf */
-  int64_t leaves;      /**< as in syz_train_config */
-  bool shuffles;
-  syz_crops_augment crops;
-  double mask_probability, mask_ratio_min, mask_ratio_max,
-      mask_aspect_min; /**< as in syz_block_masks, of the global crops */
-  double drop_rate;    /**< stochastic depth of the student */
-  double dino_weight, ibot_weight, koleo_weight;
-  syz_centring centring;
-  int sinkhorn_iterations;
-  double centre_momentum, student_temperature;
-  double teacher_temperature_start, teacher_temperature; /**< ramp over teacher_warmup_steps */
-  int64_t teacher_warmup_steps;
-  double momentum, momentum_end;       /**< of the teacher: half a cosine over the steps */
-  double layer_decay, patch_lr_factor; /**< 0.9, 0.2 */
-  int64_t freeze_last_layer_steps;
-  int loader_ahead;
-} syz_dino_options;
-
-/** SYZ_ERR_INPUT for contradictions. Not collective. */
-syz_status syz_dino_check(const syz_dino_options *options, const syz_model_config *model);
-/** As syz_align_plan. */
-syz_status syz_dino_plan(const syz_dino_options *options, int ranks, const syz_model *student, syz_plan *out);
-/**
- * The DINOv2 objective: student and teacher hold equal configurations of PURPOSE_DINO (the teacher starts as it is).
- * Everything is borrowed and outlives the objective; judge may be NULL. Collective; agreed. SYZ_ERR_DATA when no object
- * has an image, SYZ_ERR_MEMORY when the ranks of a node do not fit together.
- */
-syz_status syz_dino_create(const syz_dino_options *options, const syz_grid *grid, const syz_compute *compute,
-                           syz_model *student, syz_model *teacher, syz_shardset *train, const syz_judge *judge,
-                           syz_timing *timing, syz_objective *out);
-
-/* ----------------------------------------------------------------- masked */
-
-typedef struct syz_masked_options {
-  uint64_t seed;
-  int64_t global_batch, micro_batch; /**< micro_batch: spectra of one pass; 0: 16 */
-  int64_t leaves;                    /**< as in syz_train_config */
-  bool shuffles;
-  int64_t runs, run_tokens; /**< masked runs of a spectrum, tokens of each: 6, 50 */
-  bool weighs_ivar;         /**< squares weighted by ivar over the object's mean ivar */
-  bool hides_bad;           /**< pixels with ivar 0 are neither seen nor scored */
-  int64_t validate_objects; /**< at most so many held-out spectra */
-  int loader_ahead;
-  const char *folder; /**< every validation writes reconstruction.h5 into it: held-out spectra, what was hidden, what
-                         was said of it; NULL: does not */
-  const char *created_by, *input_yaml; /**< for that file */
-} syz_masked_options;
-/** SYZ_ERR_INPUT for contradictions. Not collective. */
-syz_status syz_masked_check(const syz_masked_options *options, const syz_model_config *model);
-/** As syz_align_plan. */
-syz_status syz_masked_plan(const syz_masked_options *options, int ranks, const syz_model *model, syz_plan *out);
-/**
- * The masked-modelling objective on a model of PURPOSE_MASKED. `test` and `judge` may be NULL. Validation: the loss on
- * held-out spectra with fixed masks, and that of linear interpolation across the masked runs on the same numbers.
- * Everything is borrowed and outlives the objective. Collective; agreed. SYZ_ERR_DATA when no object has a spectrum,
- * SYZ_ERR_INPUT for weights by ivar without any, SYZ_ERR_MEMORY when the ranks of a node do not fit together.
- */
-syz_status syz_masked_train_create(const syz_masked_options *options, const syz_grid *grid, const syz_compute *compute,
-                                   syz_model *model, syz_shardset *train, syz_shardset *test, const syz_judge *judge,
-                                   syz_timing *timing, syz_objective *out);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "training.h"
+#include "syzygy/objectives.h"
 
 #define ALIGN SYZ_USED_BY(align)
 

@@ -1,16 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/**
- * The one table of keys: those that several commands share, the tables of the commands and of the model, at the
- * defaults that a command has.
- */
+/** Keys that several commands share, and which command has which of the model's. */
 #include "keys.h"
 
 #include <string.h>
-
-#include "features_keys.h"
-#include "probe.h"
-#include "syzygy/model.h"
-#include "training.h"
 
 enum {
   TRAINING = SYZ_USED_WHERE(SYZ_DOES_TRAIN),
@@ -20,7 +12,7 @@ enum {
   RUNS = SYZ_USED_BY_ALL & ~SYZ_USED_BY(info)
 };
 
-static const syz_key shared_keys[] = {
+const syz_key syz_shared_keys[] = {
     {"seed", SYZ_KEY_INT, "20240601", "", 0, 9.0e15, NULL, RUNS,
      "Seed of every random number: a result is a function of it, the input and the global batch."},
     {"output.dir", SYZ_KEY_TEXT, "", "folder", 0, 0, NULL, RUNS, "Run folder, made if needed; empty: runs/<command>."},
@@ -56,8 +48,7 @@ static const syz_key shared_keys[] = {
      "0: OMP_NUM_THREADS, or 1 without it."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 
-/* Of a model's configuration a command has its towers and its heads. */
-static uint32_t users_of_model_key(const char *path)
+uint32_t syz_app_model_key_users(const char *path)
 {
   static const struct {
     const char *section;
@@ -73,51 +64,7 @@ static uint32_t users_of_model_key(const char *path)
 
 bool syz_app_uses_model_key(syz_command_id command, const char *path)
 {
-  return users_of_model_key(path) & (1u << command);
-}
-
-enum { KEYS_MAX = 512 };
-
-static void add_table(syz_key *all, int *n, const syz_key *table)
-{
-  for (; table->path; table++) {
-    SYZ_ASSERT(*n + 1 < KEYS_MAX);
-    all[(*n)++] = *table;
-  }
-}
-
-/* Of shared keys, the defaults that are the command's own. */
-static void set_presets(syz_key *all, int n, syz_command_id command)
-{
-  for (const syz_preset *p = syz_training_method_of(command)->presets; p && p->path; p++) {
-    int i = 0;
-    while (i < n && strcmp(all[i].path, p->path) != 0) i++;
-    SYZ_ASSERT(i < n && (all[i].commands & (1u << command)));
-    all[i].preset = p->value;
-  }
-}
-
-syz_status syz_app_make_input(syz_command_id command, syz_input **out)
-{
-  static syz_key all[KEYS_MAX]; /* an input borrows its keys for ever; one input a process */
-  const syz_key *const table[1] = {all};
-  int n = 0;
-  memset(all, 0, sizeof all);
-  add_table(all, &n, shared_keys);
-  const int first = n;
-  add_table(all, &n, syz_model_keys);
-  for (int i = first; i < n; i++) all[i].commands = users_of_model_key(all[i].path);
-  add_table(all, &n, syz_training_keys);
-  add_table(all, &n, syz_validate_keys);
-  add_table(all, &n, syz_io_keys);
-#define ADD_TABLE(name, does, summary, with) add_table(all, &n, syz_##name##_keys);
-  SYZ_COMMANDS(ADD_TABLE, )
-#undef ADD_TABLE
-#define ADD_PROBE(name, about) add_table(all, &n, syz_probe_##name.keys);
-  SYZ_PROBES(ADD_PROBE)
-#undef ADD_PROBE
-  if (SYZ_COMMAND_DOES(command, SYZ_DOES_TRAIN)) set_presets(all, n, command);
-  return syz_input_create(table, 1, out);
+  return syz_app_model_key_users(path) & (1u << command);
 }
 
 syz_data_options syz_app_data_options(const syz_input *in, syz_split split, syz_bad_objects skipped)

@@ -8,6 +8,10 @@
 
 /** All keys of all commands, at the defaults that they have in `command`. Not collective. */
 syz_status syz_app_make_input(syz_command_id command, syz_input **out);
+/** Keys that several commands have and that are not of one subject: seed, output.dir, data.*, compute.*, ... */
+extern const syz_key syz_shared_keys[];
+/** Mask of the commands that use this key of the model's table: a command has its towers and its heads. */
+uint32_t syz_app_model_key_users(const char *path);
 /** Whether `command` uses this key of the model's table (not the other tower's, nor those of heads it does not have).
  */
 bool syz_app_uses_model_key(syz_command_id command, const char *path);

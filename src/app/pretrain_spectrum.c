@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "training.h"
+#include "syzygy/objectives.h"
 
 #define SPECTRUM SYZ_USED_BY(pretrain_spectrum)
 

@@ -8,7 +8,7 @@
 #pragma once
 
 #include "app.h"
-#include "syzygy/train.h"
+#include "syzygy/objectives.h"
 
 /** Keys that more than one of these commands have: train.*, augment.*, output.checkpoint_*. */
 extern const syz_key syz_training_keys[];

@@ -17,6 +17,7 @@
 #include "bench.h"
 #include "syzygy/data.h"
 #include "syzygy/files.h"
+#include "syzygy/objectives.h"
 #include "syzygy/train.h"
 
 static const double drop_rates[] = {0, 0.3};

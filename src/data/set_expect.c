@@ -42,3 +42,8 @@ syz_status set_expect(syz_h5 *f, const char *name, const char *kinds, int64_t *r
 cleanup:
   return st;
 }
+
+void set_dataset(char text[SET_NAME], const set_part *p, const char *dataset)
+{
+  snprintf(text, SET_NAME, "%s%s", p->group, dataset);
+}

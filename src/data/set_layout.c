@@ -17,11 +17,6 @@ int set_layout_find(syz_h5 *f)
 const set_layout *set_layout_get(int number) { return LAYOUTS[number]; }
 const set_layout *set_layout_of(const set_part *p) { return LAYOUTS[p->layout]; }
 
-void set_dataset(char text[SET_NAME], const set_part *p, const char *dataset)
-{
-  snprintf(text, SET_NAME, "%s%s", p->group, dataset);
-}
-
 void set_label_dataset(char text[SET_NAME], const set_part *p, const char *label)
 {
   const char *only = set_layout_of(p)->only_label;

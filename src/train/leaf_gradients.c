@@ -54,7 +54,7 @@ void leaf_gradients_destroy(leaf_gradients **l)
   syz_free(l);
 }
 
-size_t leaf_gradients_bytes(int64_t block_elements, int64_t count, int ranks)
+size_t syz_gradients_leaf_bytes(int64_t block_elements, int64_t count, int ranks)
 {
   const size_t blocks = (size_t)(syz_leaves_slots(count) - 1) * (size_t)(block_elements + 1),
                pieces = ranks > 1 ? (size_t)syz_leaves_slots(ranks) * PIECE : 0;

@@ -14,7 +14,6 @@
 
 #include "gradients.h"
 #include "manifest.h"
-#include "syzygy/data.h"
 #include "syzygy/files.h"
 #include "trainer.h"
 

@@ -157,7 +157,7 @@ check(problems('src/model/README.md "No such section"; tools/no-such-tool', sour
       'no section "No such section" in src/model/README.md'], "sections and tools that are not there are seen")
 check(problems("[a](model/GONE.md) [b](model/README.md#gone)", readme) ==
       ["no file model/GONE.md", "no link model/GONE.md", "no anchor model/README.md#gone"], "links that lead nowhere are seen")
-check(problems('[a](model/README.md#names) loop.c, train/align.c, tests/nn/speed_block, <name>.c, src/*.c, model/README.md "Names"', readme) == [],
+check(problems('[a](model/README.md#names) loop.c, objectives/align.c, tests/nn/speed_block, <name>.c, src/*.c, model/README.md "Names"', readme) == [],
       "what is there is not blamed")
 planted = 'int f(void); /* see gone.md */\nconst char *s = "in_a_string.c"; // other.py\n'
 check(problems(c_comments(planted), source) == ["no file gone.md", "no file other.py"], "comments are read, strings are not")

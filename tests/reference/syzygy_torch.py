@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The same science as src/model and src/train, written a second time with PyTorch: what the C program is tested against.
+"""The same science as src/model and src/objectives, written a second time with PyTorch: what the C program is tested against.
 
 Written from the published method (Parker et al. 2024, arXiv:2310.03024; Oquab et al. 2023, arXiv:2304.07193): both towers, pooling heads,
 InfoNCE, AdamW, schedule, colour mapping. Nothing here comes from the C sources. The pooling head is PyTorch's own MultiheadAttention,

@@ -9,6 +9,7 @@
 #include "fixture.h"
 #include "scratch.h"
 #include "syzygy/files.h"
+#include "syzygy/objectives.h"
 
 enum { STEPS = 5, BATCH = 5, DEPTH = 3 };
 

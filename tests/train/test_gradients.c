@@ -15,6 +15,7 @@
 #include "scratch.h"
 #include "syzygy/files.h"
 #include "syzygy/numbers.h"
+#include "syzygy/objectives.h"
 
 static const syz_model_config small = {
     .image =

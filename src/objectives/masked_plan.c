@@ -3,10 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "leaf_gradients.h"
 #include "masked.h"
-#include "memory.h"
-#include "work.h"
 
 enum { PASS_SPECTRA = 16 };
 
@@ -24,23 +21,23 @@ static void add_work(const syz_masked_options *o, const masked_shape *s, int ran
 {
   const syz_model_config *c = s->config;
   const int64_t depth = c->spectrum.depth, pixels = SYZ_TOWER_PIXELS;
-  const double recomputed = work_recomputed(model, depth), G = (double)o->global_batch;
+  const double recomputed = syz_work_recomputed(model, depth), G = (double)o->global_batch;
   const syz_operations one = syz_model_operations(c, SYZ_SPECTRUM);
   const double prediction = 2 * (double)(s->rows * c->spectrum.dim * s->width);
-  const passes p = passes_of(o->global_batch, o->leaves, largest_share(o, ranks), masked_chunk_size(o, ranks));
+  const syz_passes p = syz_passes_of(o->global_batch, o->leaves, largest_share(o, ranks), masked_chunk_size(o, ranks));
   const syz_loss_work sums = {.n = 2,
                               .call = {{"numbers that are scored", false, 2 * G * (double)sizeof(double), 1},
                                        {"squares", false, G * (double)sizeof(double), 1}}};
-  work_begin(w, &p, model, true);
-  work_add(w, "sections", SYZ_RATE_SPECTRUM, one.embedding, one.embedding, 0);
-  work_add(w, "products of blocks", SYZ_RATE_SPECTRUM, one.products, 2 * one.products, recomputed * one.products);
-  work_add(w, "attention", SYZ_RATE_SPECTRUM, one.attention, 2 * one.attention, recomputed * one.attention);
-  work_add(w, "masked tokens", SYZ_RATE_SPECTRUM, prediction, 2 * prediction, 0);
-  work_add_loss(w, "", SYZ_RATE_SPECTRUM, &sums, 1, false);
+  syz_work_begin(w, &p, model, true);
+  syz_work_add(w, "sections", SYZ_RATE_SPECTRUM, one.embedding, one.embedding, 0);
+  syz_work_add(w, "products of blocks", SYZ_RATE_SPECTRUM, one.products, 2 * one.products, recomputed * one.products);
+  syz_work_add(w, "attention", SYZ_RATE_SPECTRUM, one.attention, 2 * one.attention, recomputed * one.attention);
+  syz_work_add(w, "masked tokens", SYZ_RATE_SPECTRUM, prediction, 2 * prediction, 0);
+  syz_work_add_loss(w, "", SYZ_RATE_SPECTRUM, &sums, 1, false);
   w->beside = (one.embedding + (2 + recomputed) * (one.products + one.attention) + 2 * prediction) / (double)w->passes;
-  w->weights[SYZ_RATE_SPECTRUM] = work_elements(model, SYZ_PART_SPECTRUM_BACKBONE);
+  w->weights[SYZ_RATE_SPECTRUM] = syz_work_elements(model, SYZ_PART_SPECTRUM_BACKBONE);
   w->file_bytes = (double)pixels * (double)sizeof(float) * (o->weighs_ivar || o->hides_bad ? 2 : 1);
-  work_add_group(w, model, SYZ_SPECTRUM, (double)s->tokens, 1 + recomputed);
+  syz_work_add_group(w, model, SYZ_SPECTRUM, (double)s->tokens, 1 + recomputed);
 }
 
 syz_status syz_masked_plan(const syz_masked_options *options, int ranks, const syz_model *model, syz_plan *out)
@@ -56,16 +53,16 @@ syz_status syz_masked_plan(const syz_masked_options *options, int ranks, const s
   const size_t network = syz_masked_bytes(model, chunk, chunk * s.rows, true);
   *out = (syz_plan){.n = 0};
   if (!network) return SYZ_ERR_MEMORY; /* the text says which layer */
-  plan_add_parameters(out, size, size, ranks);
+  syz_plan_add_parameters(out, size, size, ranks);
   if (options->leaves > 0)
-    syz_plan_add(out, "gradients of leaves", leaf_gradients_bytes(size, options->leaves / ranks, ranks));
+    syz_plan_add(out, "gradients of leaves", syz_gradients_leaf_bytes(size, options->leaves / ranks, ranks));
   syz_plan_add(out, "packed weights, activations", network);
   syz_plan_add(out, "masked tokens",
                masked_room_bytes(&s, most) +
                    (size_t)(chunk * s.rows) * ((size_t)s.width * sizeof(float) + sizeof(int64_t)));
   syz_plan_add(out, "batches read ahead", syz_loader_bytes(&batches));
   if (options->validate_objects > 0) syz_plan_add(out, "validation", masked_validate_bytes(&s, chunk));
-  plan_add_process(out);
+  syz_plan_add_process(out);
   add_work(options, &s, ranks, model, &out->work);
   return st;
 }
@@ -73,13 +70,13 @@ syz_status syz_masked_plan(const syz_masked_options *options, int ranks, const s
 syz_status masked_check_memory(masked *k)
 {
   syz_status st = SYZ_OK;
-  memory_fit fit;
+  syz_memory_fit fit;
   char advice[64];
   syz_plan plan;
   SYZ_TRY_ALL(k->world, syz_masked_plan(&k->options, syz_comm_size(k->grid->data), k->model, &plan));
-  SYZ_TRY(memory_check(k->world, syz_model_nodes(k->model), &plan, &fit));
+  SYZ_TRY(syz_memory_check(k->world, syz_model_nodes(k->model), &plan, &fit));
   snprintf(advice, sizeof advice, ", or a train.micro_batch below %" PRId64, k->chunk);
-  SYZ_TRY_ALL(k->world, memory_refuse(&fit, k->chunk > 1 ? advice : ""));
+  SYZ_TRY_ALL(k->world, syz_memory_refuse(&fit, k->chunk > 1 ? advice : ""));
 cleanup:
   return st;
 }

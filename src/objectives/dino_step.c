@@ -27,8 +27,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "gradients.h"
-
 /* Both networks into their engine's form. */
 void dino_pack(dino *d)
 {
@@ -252,7 +250,7 @@ syz_status dino_backward(void *self, int64_t step, syz_gradients *g, double *sca
     for (int64_t i = 0; i < rows; i++)
       memcpy(d->chosen + i * width, d->token + d->place[i] * width, (size_t)width * sizeof(float));
     syz_crops_backward(d->seen, d->chosen, syz_gradients_block(g), k == 0 ? syz_gradients_ready : NULL, g);
-    if (passes_begins_leaf(&d->sizes.passes, k)) syz_gradients_leaf(g);
+    if (syz_passes_begins_leaf(&d->sizes.passes, k)) syz_gradients_leaf(g);
   }
   syz_timing_end(d->timing);
   return SYZ_OK;

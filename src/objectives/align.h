@@ -3,8 +3,7 @@
  * align_validate.c (held-out objects). */
 #pragma once
 
-#include "passes.h"
-#include "syzygy/train.h"
+#include "syzygy/objectives.h"
 
 /** Objects of a data set that take part, numbered 0 .. n-1, and the tokens that frozen towers make of them. */
 typedef struct align_set {
@@ -19,7 +18,7 @@ typedef struct align_tower {
   bool is_here;
   int64_t first, count;          /**< this rank's places of the global batch */
   int64_t chunk;                 /**< most objects of a pass: the same on all ranks of the tower */
-  passes passes;                 /**< of this rank */
+  syz_passes passes;             /**< of this rank */
   size_t row_bytes;              /**< tokens of one object */
   int64_t input;                 /**< floats of one object's network input */
   unsigned char *tokens;         /**< frozen: [count] rows of tokens */

@@ -2,13 +2,14 @@
 /**
  * Which rows a step of DINOv2 has on a rank, where they are put, and what they are held against.
  *
- * A rank's objects go through the networks in passes (passes.h). Chosen tokens of a pass are put together as [class
- * tokens of global crop 0 of its objects, of crop 1, ..., of local crops, masked patches], passes behind one another;
- * with a head of their own, masked patches of all passes lie behind all class tokens. So the rows that a head projects
- * in a pass are one stretch, and so are those of a leaf. Of the teacher there are all class tokens, and behind them all
- * masked patches. Weights of rows, with B the global batch and pairs = G (G - 1) + max(L G, 1): DINO  1 / (B pairs):
- * mean over the batch of each pair of crops. A global crop is never held against itself. iBOT  1 / (masked patches of
- * its crop * G B): the published 1 / masked of a mean over crops, times 1/2, times the 2 global crops at once.
+ * A rank's objects go through the networks in passes (include/syzygy/plan.h). Chosen tokens of a pass are put together
+ * as [class tokens of global crop 0 of its objects, of crop 1, ..., of local crops, masked patches], passes behind one
+ * another; with a head of their own, masked patches of all passes lie behind all class tokens. So the rows that a head
+ * projects in a pass are one stretch, and so are those of a leaf. Of the teacher there are all class tokens, and behind
+ * them all masked patches. Weights of rows, with B the global batch and pairs = G (G - 1) + max(L G, 1): DINO  1 / (B
+ * pairs): mean over the batch of each pair of crops. A global crop is never held against itself. iBOT  1 / (masked
+ * patches of its crop * G B): the published 1 / masked of a mean over crops, times 1/2, times the 2 global crops at
+ * once.
  */
 
 #include "dino.h"
@@ -35,7 +36,7 @@ static void lay_out_passes(dino *d, int64_t step)
   for (int64_t k = 0; k < d->n_passes; k++) {
     dino_pass *p = &d->pass[k];
     *p = (dino_pass){.seen = seen, .taught = taught};
-    if (d->n > 0) p->n = passes_at(&z->passes, k, &p->at);
+    if (d->n > 0) p->n = syz_passes_at(&z->passes, k, &p->at);
     p->masked = draw_masks(d, step, p);
     p->seen_patches = is_shared ? seen + p->n * each : d->n * each + d->masked;
     p->taught_patches = d->n * z->crops + d->masked;

@@ -5,7 +5,7 @@
  */
 #include <cjson/cJSON.h>
 
-#include "syzygy/train.h"
+#include "syzygy/plan.h"
 
 static const char *const rate_name[SYZ_RATES] = {[SYZ_RATE_DINO] = "dino",
                                                  [SYZ_RATE_IMAGE] = "image",

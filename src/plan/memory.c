@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** Memory is planned before anything large is allocated: a run that does not fit ends at once, with figures, and not
  * after hours by the kernel. */
-#include "memory.h"
+#include "syzygy/plan.h"
 
-void plan_add_weights(syz_plan *p, const char *name, int64_t weights)
+void syz_plan_add_weights(syz_plan *p, const char *name, int64_t weights)
 {
   syz_plan_add_shared(p, name, (size_t)weights * sizeof(float));
 }
 
-void plan_add_parameters(syz_plan *p, int64_t weights, int64_t trained, int ranks)
+void syz_plan_add_parameters(syz_plan *p, int64_t weights, int64_t trained, int ranks)
 {
-  plan_add_weights(p, "weights", weights);
+  syz_plan_add_weights(p, "weights", weights);
   syz_plan_add(p, "gradients", (size_t)weights * sizeof(float));
   syz_plan_add_shared_out(p, "moments", 2 * (size_t)(trained / ranks + 1) * sizeof(float));
 }
@@ -22,9 +22,9 @@ static size_t process_bytes(void)
   return resident > own ? resident - own : 0;
 }
 
-void plan_add_process(syz_plan *p) { syz_plan_add(p, "program and libraries", process_bytes()); }
+void syz_plan_add_process(syz_plan *p) { syz_plan_add(p, "program and libraries", process_bytes()); }
 
-syz_status memory_check(syz_comm *world, const syz_nodes *nodes, const syz_plan *plan, memory_fit *out)
+syz_status syz_memory_check(syz_comm *world, const syz_nodes *nodes, const syz_plan *plan, syz_memory_fit *out)
 {
   syz_status st = SYZ_OK;
   syz_comm *node = NULL;
@@ -44,17 +44,17 @@ syz_status memory_check(syz_comm *world, const syz_nodes *nodes, const syz_plan 
   syz_allreduce_i64(node, &touched, 1, SYZ_MAX);
   /* Of what the node shares some is there already (weights), and the machine counts it as used. */
   const int64_t there = touched * sum[BLOCKS] < sum[SHARED] ? touched * sum[BLOCKS] : sum[SHARED];
-  *out = (memory_fit){.ranks = ranks,
-                      .sharers = (ranks + (int)sum[BLOCKS] - 1) / (int)sum[BLOCKS],
-                      .needed = sum[OWN] + sum[SHARED],
-                      .available = available + sum[HELD] + there};
+  *out = (syz_memory_fit){.ranks = ranks,
+                          .sharers = (ranks + (int)sum[BLOCKS] - 1) / (int)sum[BLOCKS],
+                          .needed = sum[OWN] + sum[SHARED],
+                          .available = available + sum[HELD] + there};
   out->fits = out->needed <= out->available;
 cleanup:
   syz_comm_destroy(&node);
   return st;
 }
 
-syz_status memory_refuse(const memory_fit *fit, const char *advice)
+syz_status syz_memory_refuse(const syz_memory_fit *fit, const char *advice)
 {
   syz_status st = SYZ_OK;
   SYZ_REQUIRE(fit->fits, SYZ_ERR_MEMORY,

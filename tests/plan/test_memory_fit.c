@@ -5,20 +5,21 @@
  */
 #include "check.h"
 #include "memory.h"
+#include "syzygy/plan.h"
 
-static syz_status check(syz_comm *world, const syz_nodes *nodes, size_t own, size_t shared, memory_fit *fit)
+static syz_status check(syz_comm *world, const syz_nodes *nodes, size_t own, size_t shared, syz_memory_fit *fit)
 {
   syz_plan plan = {.n = 0};
   syz_plan_add(&plan, "own", own);
   syz_plan_add_shared(&plan, "shared", shared);
-  return memory_check(world, nodes, &plan, fit);
+  return syz_memory_check(world, nodes, &plan, fit);
 }
 
 int main(int argc, char **argv)
 {
   syz_comm *world = NULL;
   syz_nodes *nodes = NULL;
-  memory_fit fit;
+  syz_memory_fit fit;
   if (syz_comm_start(&argc, &argv, &world) != SYZ_OK) return 1;
   const int ranks = syz_comm_size(world);
   int64_t all = (int64_t)syz_memory_available();
@@ -28,10 +29,10 @@ int main(int argc, char **argv)
 
   CHECK_OK(check(world, nodes, mine / 4 * 3, 0, &fit));
   CHECK(fit.fits && fit.ranks == ranks && fit.needed == (int64_t)(mine / 4 * 3) * ranks);
-  CHECK_OK(memory_refuse(&fit, ""));
+  CHECK_OK(syz_memory_refuse(&fit, ""));
   CHECK_OK(check(world, nodes, mine / 4 * 5, 0, &fit));
   CHECK(!fit.fits);
-  CHECK_ERROR(memory_refuse(&fit, ", or a smaller batch"), SYZ_ERR_MEMORY, "or a smaller batch");
+  CHECK_ERROR(syz_memory_refuse(&fit, ", or a smaller batch"), SYZ_ERR_MEMORY, "or a smaller batch");
   /* What the ranks of a node share counts once. */
   CHECK_OK(check(world, nodes, mine / 4, (size_t)all / 4 * 2, &fit));
   CHECK(fit.fits && fit.needed == (int64_t)(mine / 4) * ranks + all / 4 * 2);

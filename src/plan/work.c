@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** What a step does, item by item: the objectives say it beside their plans of memory, from the same sizes. */
-#include "work.h"
+#include "syzygy/plan.h"
 
 double syz_work_useful(const syz_work *w)
 {
@@ -10,7 +10,7 @@ double syz_work_useful(const syz_work *w)
   return sum;
 }
 
-double work_elements(const syz_model *model, syz_part part)
+double syz_work_elements(const syz_model *model, syz_part part)
 {
   int n;
   double sum = 0;
@@ -38,14 +38,14 @@ static void add_call(syz_work *w, const syz_call *call)
   w->call[w->n_calls++] = *call;
 }
 
-void work_begin(syz_work *w, const passes *p, const syz_model *model, bool trains_backbones)
+void syz_work_begin(syz_work *w, const syz_passes *p, const syz_model *model, bool trains_backbones)
 {
   *w = (syz_work){.objects = p->count, .passes = p->n, .trained = trained_elements(model, trains_backbones)};
   /* Flags, gradient norm, whether it is odd: step.c, optimiser.c. */
   add_call(w, &(syz_call){"agreement and gradient norm", false, 64, 3});
 }
 
-void work_add(syz_work *w, const char *name, syz_rate rate, double forward, double backward, double again)
+void syz_work_add(syz_work *w, const char *name, syz_rate rate, double forward, double backward, double again)
 {
   if (forward + backward + again <= 0) return;
   SYZ_ASSERT(w->n < SYZ_WORK_ITEMS);
@@ -53,10 +53,11 @@ void work_add(syz_work *w, const char *name, syz_rate rate, double forward, doub
       (syz_work_item){.name = name, .rate = rate, .forward = forward, .backward = backward, .again = again};
 }
 
-void work_add_loss(syz_work *w, const char *name, syz_rate rate, const syz_loss_work *l, double times, bool is_of_batch)
+void syz_work_add_loss(syz_work *w, const char *name, syz_rate rate, const syz_loss_work *l, double times,
+                       bool is_of_batch)
 {
   const int before = w->n;
-  work_add(w, name, rate, times * l->forward, times * l->backward, times * l->again);
+  syz_work_add(w, name, rate, times * l->forward, times * l->backward, times * l->again);
   if (w->n > before) w->item[before].is_of_batch = is_of_batch;
   for (int i = 0; i < l->n; i++) {
     syz_call call = l->call[i];
@@ -65,13 +66,13 @@ void work_add_loss(syz_work *w, const char *name, syz_rate rate, const syz_loss_
   }
 }
 
-double work_recomputed(const syz_model *model, int64_t depth)
+double syz_work_recomputed(const syz_model *model, int64_t depth)
 {
   const int64_t n = syz_model_recomputed(model);
   return (double)(n < depth ? n : depth) / (double)depth;
 }
 
-void work_add_group(syz_work *w, const syz_model *model, syz_modality tower, double rows, double forwards)
+void syz_work_add_group(syz_work *w, const syz_model *model, syz_modality tower, double rows, double forwards)
 {
   enum { CALLS_OF_BLOCK = 8 }; /* gather and reduce-scatter of two branches, forward and backward */
   const syz_model_config *c = syz_model_get_config(model);

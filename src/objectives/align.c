@@ -21,8 +21,6 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "gradients.h"
-
 /* ------------------------------------------------------------------ set-up */
 
 /* Objects with both modalities; how many were left out. */
@@ -60,8 +58,8 @@ static syz_status create_tower(align *a, syz_modality m)
   t->chunk = align_chunk_size(&a->config, most);
   t->row_bytes = (size_t)(syz_model_tokens(c, m) * dim) * syz_dtype_size(syz_compute_act(a->compute));
   syz_share(a->config.global_batch, syz_comm_size(a->grid->data), syz_comm_rank(a->grid->data), &t->first, &t->count);
-  t->passes = passes_of(a->config.global_batch, a->config.leaves, t->count, t->chunk);
-  if (a->grid->tensor) passes_pad(&t->passes, most, t->chunk);
+  t->passes = syz_passes_of(a->config.global_batch, a->config.leaves, t->count, t->chunk);
+  if (a->grid->tensor) syz_passes_pad(&t->passes, most, t->chunk);
   SYZ_ALLOC(t->embedding, "embeddings", t->count * a->width + 1);
   SYZ_ALLOC(t->dembedding, "embedding gradients", t->count * a->width + 1);
   SYZ_ALLOC(t->place, "places", t->count + 1);
@@ -218,7 +216,7 @@ static syz_status forward(void *self, int64_t step, const double *scalar, syz_st
      * passes. */
     for (int64_t k = 0; (st == SYZ_OK || a->grid->tensor) && k < t->passes.n; k++) {
       int64_t at;
-      const int64_t planned = passes_at(&t->passes, k, &at), n = st == SYZ_OK ? planned : 0;
+      const int64_t planned = syz_passes_at(&t->passes, k, &at), n = st == SYZ_OK ? planned : 0;
       if (a->config.freezes_backbones && !align_has_cache(a))
         syz_tower_backbone(a->model, (syz_modality)m, n, batch_input(a, (syz_modality)m, at),
                            t->tokens + (size_t)at * t->row_bytes);
@@ -262,10 +260,10 @@ static void backward_chunk(align *a, syz_modality m, int64_t step, int64_t at, i
 /* The passes of one leaf of one tower, from the last to the first. */
 static void backward_leaf(align *a, syz_modality m, int64_t step, int64_t leaf, syz_gradients *g)
 {
-  const passes *p = &a->tower[m].passes;
+  const syz_passes *p = &a->tower[m].passes;
   for (int64_t k = (leaf + 1) * p->per_leaf - 1; k >= leaf * p->per_leaf; k--) {
     int64_t at;
-    const int64_t n = passes_at(p, k, &at);
+    const int64_t n = syz_passes_at(p, k, &at);
     if (k < p->n - 1) forward_chunk(a, m, step, at, n);
     backward_chunk(a, m, step, at, n, k == 0, g);
   }
@@ -279,7 +277,7 @@ static syz_status backward(void *self, int64_t step, syz_gradients *g, double *s
   syz_infonce_backward(a->loss, dembedding, a->config.learns_logit_scale ? &scalar_gradient[0] : NULL);
   syz_timing_end(a->timing);
   syz_timing_begin(a->timing, "backward");
-  const passes *here = &a->tower[a->tower[SYZ_IMAGE].is_here ? SYZ_IMAGE : SYZ_SPECTRUM].passes;
+  const syz_passes *here = &a->tower[a->tower[SYZ_IMAGE].is_here ? SYZ_IMAGE : SYZ_SPECTRUM].passes;
   for (int64_t leaf = here->n / here->per_leaf - 1; leaf >= 0; leaf--) {
     for (int m = 0; m < SYZ_MODALITIES; m++)
       if (a->tower[m].is_here) backward_leaf(a, (syz_modality)m, step, leaf, g);

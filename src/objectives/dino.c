@@ -10,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "memory.h"
-
 /* ------------------------------------------------------------------- plan */
 
 /* Objects with an image; how many were left out. */
@@ -33,11 +31,11 @@ cleanup:
 static syz_status check_memory(dino *d)
 {
   syz_status st = SYZ_OK;
-  memory_fit fit;
+  syz_memory_fit fit;
   syz_plan plan;
   SYZ_TRY_ALL(d->world, syz_dino_plan(&d->options, syz_comm_size(d->grid->data), d->student, &plan));
-  SYZ_TRY(memory_check(d->world, syz_model_nodes(d->student), &plan, &fit));
-  SYZ_TRY_ALL(d->world, memory_refuse(&fit, ", or a smaller train.global_batch"));
+  SYZ_TRY(syz_memory_check(d->world, syz_model_nodes(d->student), &plan, &fit));
+  SYZ_TRY_ALL(d->world, syz_memory_refuse(&fit, ", or a smaller train.global_batch"));
 cleanup:
   return st;
 }
@@ -230,7 +228,7 @@ syz_status syz_dino_create(const syz_dino_options *options, const syz_grid *grid
   SYZ_TRY_ALL(d->world, choose_objects(d, &left_out));
   dino_sizes_of(options, syz_model_get_config(student), syz_comm_size(d->world), syz_comm_rank(d->world), &d->sizes);
   dino_sizes_of(options, syz_model_get_config(student), syz_comm_size(d->world), 0, &d->largest);
-  if (grid->tensor) passes_pad(&d->sizes.passes, d->largest.count, d->largest.passes.chunk);
+  if (grid->tensor) syz_passes_pad(&d->sizes.passes, d->largest.count, d->largest.passes.chunk);
   d->sampler = (syz_sampler){
       .n = d->n_objects, .global_batch = options->global_batch, .seed = options->seed, .shuffles = options->shuffles};
   if (left_out) syz_warn("%" PRId64 " objects have no image and are left out", left_out);

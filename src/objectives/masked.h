@@ -3,8 +3,7 @@
  * interpolated), masked_pass.c, masked_validate.c, masked_write.c. */
 #pragma once
 
-#include "passes.h"
-#include "syzygy/train.h"
+#include "syzygy/objectives.h"
 
 /** Sizes that follow from options and model. */
 typedef struct masked_shape {
@@ -88,7 +87,7 @@ typedef struct masked {
   syz_batch batch;
   int64_t first, count;               /**< this rank's places of the global batch */
   int64_t chunk;                      /**< most spectra of a pass */
-  passes passes;                      /**< of this rank */
+  syz_passes passes;                  /**< of this rank */
   syz_gradients *gradients;           /**< of the loop: what the forward pass adds to */
   masked_room room;                   /**< [count] spectra of the step */
   int64_t *row;                       /**< [chunk * rows] */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** Plans of memory, item by item, and the one formula of what parameters take besides the layers. */
-#include "syzygy/train.h"
+#include "syzygy/plan.h"
 
 void syz_plan_add(syz_plan *p, const char *name, size_t bytes)
 {

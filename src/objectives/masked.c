@@ -15,8 +15,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "gradients.h"
-
 /* ------------------------------------------------------------------ set-up */
 
 syz_status syz_masked_check(const syz_masked_options *o, const syz_model_config *model)
@@ -146,7 +144,7 @@ static syz_status forward(void *self, int64_t step, const double *scalar, syz_st
    * passes. */
   for (int64_t p = 0; (st == SYZ_OK || k->grid->tensor) && p < k->passes.n; p++) {
     int64_t at;
-    const int64_t planned = passes_at(&k->passes, p, &at), n = st == SYZ_OK ? planned : 0;
+    const int64_t planned = syz_passes_at(&k->passes, p, &at), n = st == SYZ_OK ? planned : 0;
     syz_timing_begin(k->timing, "forward");
     masked_forward_pass(k, &k->room, at, n);
     for (int64_t i = 0; i < n; i++)
@@ -156,7 +154,7 @@ static syz_status forward(void *self, int64_t step, const double *scalar, syz_st
     syz_timing_begin(k->timing, "backward");
     slope_of_pass(k, at, n);
     syz_masked_backward(k->network, k->prediction, syz_gradients_block(k->gradients), NULL, NULL);
-    if (passes_ends_leaf(&k->passes, p)) syz_gradients_leaf(k->gradients);
+    if (syz_passes_ends_leaf(&k->passes, p)) syz_gradients_leaf(k->gradients);
     syz_timing_end(k->timing);
   }
   out->digest = syz_checksum(k->squares + k->first, (size_t)k->count * sizeof *k->squares, 0);
@@ -176,7 +174,7 @@ static syz_status backward(void *self, int64_t step, syz_gradients *g, double *s
 {
   masked *k = self;
   int64_t at;
-  const int64_t n = passes_at(&k->passes, k->passes.n - 1, &at);
+  const int64_t n = syz_passes_at(&k->passes, k->passes.n - 1, &at);
   (void)step, (void)scalar_gradient;
   syz_timing_begin(k->timing, "backward");
   slope_of_pass(k, at, n);
@@ -290,10 +288,10 @@ syz_status syz_masked_train_create(const syz_masked_options *options, const syz_
   k->test.shards = test;
   k->chunk = masked_chunk_size(options, syz_comm_size(grid->data));
   syz_share(options->global_batch, syz_comm_size(grid->data), syz_comm_rank(grid->data), &k->first, &k->count);
-  k->passes = passes_of(options->global_batch, options->leaves, k->count, k->chunk);
+  k->passes = syz_passes_of(options->global_batch, options->leaves, k->count, k->chunk);
   if (grid->tensor)
-    passes_pad(&k->passes, (options->global_batch + syz_comm_size(grid->data) - 1) / syz_comm_size(grid->data),
-               k->chunk);
+    syz_passes_pad(&k->passes, (options->global_batch + syz_comm_size(grid->data) - 1) / syz_comm_size(grid->data),
+                   k->chunk);
   SYZ_TRY_ALL(k->world, choose_objects(&k->train, INT64_MAX, &left_out));
   if (test) SYZ_TRY_ALL(k->world, choose_objects(&k->test, options->validate_objects, &left_out_test));
   SYZ_TRY_ALL(k->world, check_data(k));

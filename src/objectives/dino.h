@@ -4,8 +4,7 @@
  */
 #pragma once
 
-#include "passes.h"
-#include "syzygy/train.h"
+#include "syzygy/objectives.h"
 
 enum { DINO_GLOBAL, DINO_LOCAL, DINO_HEADS = 2 };
 
@@ -31,7 +30,7 @@ typedef struct dino_sizes {
   int64_t crops, locals;        /**< global and local crops an object: G, L */
   int64_t side, patches, width; /**< patches a side and of a global crop; D */
   int64_t leaves;               /**< of this rank; 0: none */
-  passes passes;
+  syz_passes passes;
   int64_t most_masked; /**< masked patches of this rank */
   int64_t most_student, most_teacher;
   int heads; /**< 1: shared, 2: a head of its own for masked patches */

@@ -3,11 +3,11 @@
  * A rank's share of the global batch in passes of bounded size, which do not cross the border of a leaf
  * (src/comm/leaves.c), and what numbers of leaves a batch can have.
  */
-#include "passes.h"
+#include "syzygy/plan.h"
 
-passes passes_of(int64_t global_batch, int64_t leaf_count, int64_t share, int64_t wanted)
+syz_passes syz_passes_of(int64_t global_batch, int64_t leaf_count, int64_t share, int64_t wanted)
 {
-  passes p = {.count = share, .leaf = leaf_count > 0 ? global_batch / leaf_count : share};
+  syz_passes p = {.count = share, .leaf = leaf_count > 0 ? global_batch / leaf_count : share};
   if (p.leaf < 1) p.leaf = 1;
   p.chunk = wanted < p.leaf ? wanted : p.leaf;
   if (p.chunk < 1) p.chunk = 1; /* a plan of fewer objects than leaves */
@@ -16,13 +16,13 @@ passes passes_of(int64_t global_batch, int64_t leaf_count, int64_t share, int64_
   return p;
 }
 
-void passes_pad(passes *p, int64_t most, int64_t wanted)
+void syz_passes_pad(syz_passes *p, int64_t most, int64_t wanted)
 {
-  const passes largest = passes_of(most, 0, most, wanted);
+  const syz_passes largest = syz_passes_of(most, 0, most, wanted);
   if (p->n < largest.n) p->n = p->per_leaf = largest.n;
 }
 
-int64_t passes_at(const passes *p, int64_t k, int64_t *at)
+int64_t syz_passes_at(const syz_passes *p, int64_t k, int64_t *at)
 {
   const int64_t in_leaf = k % p->per_leaf * p->chunk, left = p->leaf - in_leaf;
   *at = k / p->per_leaf * p->leaf + in_leaf;

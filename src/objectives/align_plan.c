@@ -5,9 +5,6 @@
 #include <stdio.h>
 
 #include "align.h"
-#include "leaf_gradients.h"
-#include "memory.h"
-#include "work.h"
 
 enum { HEAD_OBJECTS = 256 /* a pass of heads alone */ };
 
@@ -92,22 +89,22 @@ static void add_tower_work(syz_work *w, syz_modality m, const syz_operations *o,
 {
   const syz_model_config *c = syz_model_get_config(model);
   const syz_rate rate = m == SYZ_IMAGE ? SYZ_RATE_IMAGE : SYZ_RATE_SPECTRUM;
-  const double repeated = work_repeated(w);
-  w->weights[rate] = work_elements(model, syz_part_of(m, true));
-  if (mode != SYZ_MODE_HEAD) w->weights[rate] += work_elements(model, syz_part_of(m, false));
+  const double repeated = syz_work_repeated(w);
+  w->weights[rate] = syz_work_elements(model, syz_part_of(m, true));
+  if (mode != SYZ_MODE_HEAD) w->weights[rate] += syz_work_elements(model, syz_part_of(m, false));
   if (mode == SYZ_MODE_TRAIN) {
-    const double recomputed = work_recomputed(model, m == SYZ_IMAGE ? c->image.depth : c->spectrum.depth);
-    work_add(w, work_name[m][0], rate, o->embedding, o->embedding, repeated * o->embedding);
-    work_add(w, work_name[m][1], rate, o->products, 2 * o->products, (repeated + recomputed) * o->products);
-    work_add(w, work_name[m][2], rate, o->attention, 2 * o->attention, (repeated + recomputed) * o->attention);
+    const double recomputed = syz_work_recomputed(model, m == SYZ_IMAGE ? c->image.depth : c->spectrum.depth);
+    syz_work_add(w, work_name[m][0], rate, o->embedding, o->embedding, repeated * o->embedding);
+    syz_work_add(w, work_name[m][1], rate, o->products, 2 * o->products, (repeated + recomputed) * o->products);
+    syz_work_add(w, work_name[m][2], rate, o->attention, 2 * o->attention, (repeated + recomputed) * o->attention);
     w->beside += (o->embedding + (2 + recomputed) * (o->products + o->attention)) / (double)w->passes;
-    work_add_group(w, model, m, (double)syz_model_tokens(c, m), 1 + repeated + recomputed);
+    syz_work_add_group(w, model, m, (double)syz_model_tokens(c, m), 1 + repeated + recomputed);
   } else if (mode == SYZ_MODE_TRAIN_HEAD) {
-    work_add(w, work_name[m][0], rate, o->embedding, 0, 0);
-    work_add(w, work_name[m][1], rate, o->products, 0, 0);
-    work_add(w, work_name[m][2], rate, o->attention, 0, 0);
+    syz_work_add(w, work_name[m][0], rate, o->embedding, 0, 0);
+    syz_work_add(w, work_name[m][1], rate, o->products, 0, 0);
+    syz_work_add(w, work_name[m][2], rate, o->attention, 0, 0);
   }
-  work_add(w, work_name[m][3], rate, o->head, 2 * o->head, repeated * o->head);
+  syz_work_add(w, work_name[m][3], rate, o->head, 2 * o->head, repeated * o->head);
   w->beside += 2 * o->head / (double)w->passes;
 }
 
@@ -127,19 +124,19 @@ static void add_work(const syz_align_config *config, int ranks, const syz_model 
   const syz_model_config *c = syz_model_get_config(model);
   const syz_compute *compute = syz_model_get_compute(model);
   const int64_t most = align_largest_share(config, ranks);
-  const passes p = passes_of(config->global_batch, config->leaves, most, align_chunk_size(config, most));
+  const syz_passes p = syz_passes_of(config->global_batch, config->leaves, most, align_chunk_size(config, most));
   const syz_infonce_config pairs = {
       .global_batch = config->global_batch, .width = c->embedding.dim, .ring_pairs = config->ring_pairs};
   const syz_loss_work loss = syz_infonce_work(compute, &pairs);
   const bool is_ring = config->global_batch > config->ring_pairs;
-  work_begin(w, &p, model, !config->freezes_backbones);
+  syz_work_begin(w, &p, model, !config->freezes_backbones);
   for (int m = 0; m < SYZ_MODALITIES; m++) {
     const syz_operations o = syz_model_operations(c, (syz_modality)m);
     if (!syz_model_has(model, (syz_modality)m)) continue;
     add_tower_work(w, (syz_modality)m, &o, model, align_mode_of(config));
     w->file_bytes += file_bytes(config, model, (syz_modality)m);
   }
-  work_add_loss(w, "contrastive loss", is_ring ? SYZ_RATE_LOSS : SYZ_RATE_F32, &loss, 1, true);
+  syz_work_add_loss(w, "contrastive loss", is_ring ? SYZ_RATE_LOSS : SYZ_RATE_F32, &loss, 1, true);
 }
 
 syz_status syz_align_plan(const syz_align_config *config, int ranks, const syz_model *model, syz_plan *out)
@@ -154,17 +151,17 @@ syz_status syz_align_plan(const syz_align_config *config, int ranks, const syz_m
     trained += head + (mode == SYZ_MODE_TRAIN ? backbone : 0);
   }
   *out = (syz_plan){.n = 0};
-  plan_add_parameters(out, syz_model_size(model), trained, ranks);
+  syz_plan_add_parameters(out, syz_model_size(model), trained, ranks);
   if (config->leaves > 0)
     syz_plan_add(out, "gradients of leaves",
-                 leaf_gradients_bytes(syz_model_size(model), config->leaves / ranks, ranks));
+                 syz_gradients_leaf_bytes(syz_model_size(model), config->leaves / ranks, ranks));
   add_steps(config, ranks, model, &steps);
   const size_t filling = mode == SYZ_MODE_HEAD ? filling_bytes(model) : 0;
   if (filling > syz_plan_rank_bytes(&steps))
     syz_plan_add(out, "towers that compute the tokens", filling);
   else
     for (int i = 0; i < steps.n; i++) syz_plan_add(out, steps.item[i].name, steps.item[i].bytes);
-  plan_add_process(out);
+  syz_plan_add_process(out);
   add_work(config, ranks, model, &out->work);
   return SYZ_OK;
 }
@@ -172,12 +169,12 @@ syz_status syz_align_plan(const syz_align_config *config, int ranks, const syz_m
 syz_status align_check_memory(align *a)
 {
   syz_status st = SYZ_OK;
-  memory_fit fit;
+  syz_memory_fit fit;
   syz_plan plan;
   char advice[64] = "";
   const int ranks = syz_comm_size(a->grid->data);
   SYZ_TRY_ALL(a->world, syz_align_plan(&a->config, ranks, a->model, &plan));
-  SYZ_TRY(memory_check(a->world, syz_model_nodes(a->model), &plan, &fit));
+  SYZ_TRY(syz_memory_check(a->world, syz_model_nodes(a->model), &plan, &fit));
   if (!fit.fits) {
     int64_t chunk = align_chunk_size(&a->config, align_largest_share(&a->config, ranks));
     syz_align_config smaller = a->config;
@@ -189,7 +186,7 @@ syz_status align_check_memory(align *a)
     }
     snprintf(advice, sizeof advice, ", or train.micro_batch=%" PRId64, chunk);
   }
-  SYZ_TRY_ALL(a->world, memory_refuse(&fit, advice));
+  SYZ_TRY_ALL(a->world, syz_memory_refuse(&fit, advice));
 cleanup:
   return st;
 }
