@@ -48,6 +48,11 @@ syz_status syz_error_pass(syz_status code, const char *file, int line);
 /** The recorded message of this thread, a buffer of SYZ_ERROR_TEXT bytes; empty when nothing failed. Writable:
  * agreement copies into it. */
 char *syz_error_text(void);
+/** Copy it to `text`, and put it back after what must not lose it: cleaning up, looking at other files. */
+void syz_error_keep(char text[SYZ_ERROR_TEXT]);
+void syz_error_restore(const char text[SYZ_ERROR_TEXT]);
+/** Put "prefix: " in front of it, after the rank that agreement names; returns `code` unchanged. */
+syz_status syz_error_prefix(syz_status code, const char *prefix);
 
 /** If `cond` is false: record the message, set st, goto cleanup. */
 #define SYZ_REQUIRE(cond, code, ...)                                                                                   \

@@ -226,10 +226,9 @@ static syz_status verify_share(context *c, syz_h5 *f, const names *l, int64_t *s
     state[i] = one != SYZ_OK ? 2 : has ? 1 : 0;
     if (one == SYZ_OK || st != SYZ_OK) continue;
     st = one;
-    memcpy(text, syz_error_text(),
-           sizeof text); /* the first of this rank; later successes keep the recorded text, later failures do not */
+    syz_error_keep(text); /* the first of this rank: later failures record theirs */
   }
-  if (st != SYZ_OK) memcpy(syz_error_text(), text, sizeof text);
+  if (st != SYZ_OK) syz_error_restore(text);
   return st;
 }
 
@@ -254,7 +253,7 @@ static syz_status own_file(context *c, const char *path, const char *format)
     bool has_version = false;
     int64_t none = 0, damaged = 0;
     char text[SYZ_ERROR_TEXT];
-    memcpy(text, syz_error_text(), sizeof text); /* looking at the file must not lose the message */
+    syz_error_keep(text); /* looking at the file must not lose the message */
     stat(path, &s);
     if (syz_h5_read_number(f, "", "format_version", &version, &has_version) != SYZ_OK) has_version = false;
     printf("%s: syzygy %s", path, format);
@@ -281,7 +280,7 @@ static syz_status own_file(context *c, const char *path, const char *format)
     if (c->verifies)
       printf("  %d datasets: %lld checksums hold, %lld damaged, %lld without one\n", list.n,
              (long long)(list.n - none - damaged), (long long)damaged, (long long)none);
-    memcpy(syz_error_text(), text, sizeof text);
+    syz_error_restore(text);
   }
   st = verified;
 cleanup:
@@ -578,7 +577,7 @@ static void look_at(context *c, const char *path, int depth)
   fflush(stdout);
   if (c->worst != SYZ_OK) return;
   c->worst = st;
-  memcpy(c->text, syz_error_text(), sizeof c->text);
+  syz_error_keep(c->text);
 }
 
 syz_status syz_command_info(syz_app *app)
@@ -596,7 +595,7 @@ syz_status syz_command_info(syz_app *app)
   if (c->is_first && c->good + c->bad > 1) printf("%lld good, %lld not\n", (long long)c->good, (long long)c->bad);
   fflush(stdout);
   if (c->worst != SYZ_OK) {
-    memcpy(syz_error_text(), c->text, SYZ_ERROR_TEXT);
+    syz_error_restore(c->text);
     st = syz_error_pass(c->worst, __FILE__, __LINE__);
   }
 cleanup:

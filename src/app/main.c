@@ -234,9 +234,9 @@ static syz_status finish(syz_app *app, syz_status st)
   if (st == SYZ_ERR_INPUT && app->input_before &&
       snprintf(path, sizeof path, "%s/input.yaml", folder) < (int)sizeof path) {
     char kept[SYZ_ERROR_TEXT];
-    memcpy(kept, syz_error_text(), sizeof kept);
+    syz_error_keep(kept);
     (void)!syz_file_write(path, app->input_before, strlen(app->input_before));
-    memcpy(syz_error_text(), kept, sizeof kept);
+    syz_error_restore(kept);
   }
   if (syz_comm_rank(app->world) == 0) {
     if (st != SYZ_OK && st != SYZ_STOPPED) syz_log(SYZ_LOG_ERROR, "%s", syz_error_text());

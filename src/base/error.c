@@ -51,6 +51,18 @@ syz_status syz_error_pass(syz_status code, const char *file, int line)
 }
 
 char *syz_error_text(void) { return message; }
+void syz_error_keep(char text[SYZ_ERROR_TEXT]) { memcpy(text, message, sizeof message); }
+void syz_error_restore(const char text[SYZ_ERROR_TEXT]) { memcpy(message, text, sizeof message); }
+
+syz_status syz_error_prefix(syz_status code, const char *prefix)
+{
+  char before[SYZ_ERROR_TEXT];
+  int at = 0, rank;
+  syz_error_keep(before);
+  if (sscanf(before, "rank %d: %n", &rank, &at) != 1) at = 0;
+  snprintf(message, sizeof message, "%.*s%.512s: %.*s", at, before, prefix, SYZ_ERROR_TEXT - 544, before + at);
+  return code;
+}
 
 void syz_abort_hook(void (*hook)(int code)) { abort_hook = hook; }
 

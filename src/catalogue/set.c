@@ -12,18 +12,6 @@ static void dataset_name(syz_modality m, char name[32]) { snprintf(name, 32, "%s
 static void flag_name(syz_modality m, char name[32]) { snprintf(name, 32, "has_%s", syz_modality_name(m)); }
 static void label_dataset(const char *name, char *dataset, size_t room) { snprintf(dataset, room, "label/%s", name); }
 
-/* The key goes in front of the recorded message, after the rank that agreement put there. */
-static syz_status add_key(syz_status st, const char *key)
-{
-  char reason[SYZ_ERROR_TEXT];
-  int at = 0, rank;
-  snprintf(reason, sizeof reason, "%s", syz_error_text());
-  if (sscanf(reason, "rank %d: %n", &rank, &at) != 1) at = 0;
-  char *place = strrchr(reason, '['); /* " [file:line]" is added anew */
-  if (place && place > reason + at) place[-1] = '\0';
-  return syz_error_set(st, __FILE__, __LINE__, "%.*s%s: %s", at, reason, key, reason + at);
-}
-
 static syz_status check_format(syz_h5 *f, const char *key)
 {
   syz_status st = SYZ_OK;
@@ -104,7 +92,7 @@ static syz_status verify_file(const syz_embedding_set *s, int i, const char *key
 {
   verify_share v = {s->file[i], 0, s->comm ? syz_comm_rank(s->comm) : 0, s->comm ? syz_comm_size(s->comm) : 1};
   syz_status st = syz_h5_visit(s->file[i], "", verify_dataset, &v);
-  return st == SYZ_OK ? st : add_key(st, key);
+  return st == SYZ_OK ? st : syz_error_prefix(st, key);
 }
 
 static syz_status allocate(syz_embedding_set *s, int n, const char *const *path)
@@ -137,7 +125,7 @@ syz_status syz_embedding_set_open(syz_comm *c, const char *key, int n, const cha
   for (int i = 0; i < n; i++) {
     st = syz_h5_open(c, s->path[i], &s->file[i]);
     if (st != SYZ_OK) {
-      st = add_key(st, key);
+      st = syz_error_prefix(st, key);
       goto cleanup;
     }
     st = check_file(s, i, key);

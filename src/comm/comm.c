@@ -152,11 +152,11 @@ syz_status syz_agree(syz_comm *c, syz_status local)
   COMM(MPI_Allreduce(&mine, &worst, 1, MPI_2INT, MPI_MAXLOC, c->mpi)); /* worst code, lowest rank */
   if (worst.code == SYZ_OK) return SYZ_OK;
   char text[SYZ_ERROR_TEXT];
-  memcpy(text, syz_error_text(), sizeof text);
+  syz_error_keep(text);
   COMM(MPI_Bcast(text, sizeof text, MPI_CHAR, worst.rank, c->mpi));
   if (c->size > 1 && strncmp(text, "rank ", 5) != 0)
     snprintf(syz_error_text(), SYZ_ERROR_TEXT, "rank %d: %.*s", worst.rank, SYZ_ERROR_TEXT - 32, text);
   else
-    memcpy(syz_error_text(), text, sizeof text);
+    syz_error_restore(text);
   return (syz_status)worst.code;
 }

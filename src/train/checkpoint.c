@@ -352,9 +352,9 @@ syz_status checkpoint_write(checkpoint_store *store, const state *s)
 cleanup:
   if (st != SYZ_OK && is_first && facts) {
     char kept[SYZ_ERROR_TEXT]; /* removing may fail too, and is not what the user must hear of */
-    memcpy(kept, syz_error_text(), sizeof kept);
+    syz_error_keep(kept);
     manifest_remove_folder(temporary);
-    memcpy(syz_error_text(), kept, sizeof kept);
+    syz_error_restore(kept);
   }
   syz_free(&facts);
   return st;
