@@ -56,9 +56,11 @@ typedef struct syz_shardset syz_shardset;
 /**
  * Collective. `path`: files or folders (all *.h5, *.hdf5 below, sorted). The files are scanned by the ranks in shares
  * and the tables gathered, so the numbering does not depend on the rank count. split: the first 80 % of each group (a
- * shard is a group; AstroCLIP's groups as published) train, the rest test. `bad`: objects that are skipped are listed
- * (syz_shardset_rejected), otherwise SYZ_ERR_DATA names the first. Checked at open: shapes, row counts that differ,
- * types; pixels are checked when read.
+ * shard is a group; AstroCLIP's groups as published) train, the rest test, except that in shards copies of an object
+ * (rows of one positive identifier, or within 1 arcsec) are on the side of the first of them. Train and test have no
+ * row in common and are all rows together. `bad`: objects that are skipped are listed (syz_shardset_rejected),
+ * otherwise SYZ_ERR_DATA names the first. Checked at open: shapes, row counts that differ, types; pixels are checked
+ * when read.
  */
 syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, syz_split split, syz_bad_objects bad,
                              syz_shardset **out);

@@ -22,8 +22,8 @@ const syz_key syz_shared_keys[] = {
     {"data.path", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, DATA | SYZ_USED_BY(report),
      "Shards or AstroCLIP HDF5 files: a file, a folder, or a list of them."},
     {"data.split", SYZ_KEY_CHOICE, "default", "", 0, 0, "default|train|test|all", DATA & ~SYZ_USED_BY(probe),
-     "First 80 % of each file (train), the rest (test), or all; default: train when training, all for embed and "
-     "analyse."},
+     "First 80 % of each file (train), the rest (test), or all; copies of an object (one identifier, or within 1 "
+     "arcsec) are on the side of the first of them; default: train when training, all for embed and analyse."},
     {"data.shuffle", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, TRAINING, "A new order in every epoch; false: file order."},
     {"data.bad_objects", SYZ_KEY_CHOICE, "refuse", "", 0, 0, "refuse|skip", DATA | SYZ_USED_BY(ingest),
      "Objects with NaN, infinite or all-zero pixels, values beyond 1e12, or an inverse variance that is negative or "

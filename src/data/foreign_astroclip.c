@@ -11,7 +11,7 @@ static syz_status open_file(syz_foreign *o)
   set_scan *scan = NULL;
   SYZ_ALLOC(scan, "file scan", 1);
   SYZ_ALLOC(scan->label, "label names", SYZ_LABELS_MAX);
-  SYZ_TRY(syz_shardset_scan(syz_h5_path(o->f), 0, SYZ_SPLIT_ALL, scan)); /* checks every shape */
+  SYZ_TRY(syz_shardset_scan(syz_h5_path(o->f), 0, scan)); /* checks every shape */
   o->parts = scan->parts;
   memcpy(o->part, scan->part, sizeof o->part);
   for (int i = 0; i < o->parts; i++) {

@@ -81,4 +81,5 @@ const set_layout set_astroclip = {.recognise = recognise,
                                   .flux = SPECTRA,
                                   .only_label = REDSHIFTS,
                                   .lacks_sums = true,
+                                  .is_published = true,
                                   .reorder = reorder};

@@ -14,6 +14,7 @@ typedef struct set_layout {
   const char *object_id, *image, *flux; /* datasets of a part, each after the part's group */
   const char *only_label;               /* the dataset of the one label that it can have; NULL: label/<name> */
   bool lacks_sums;                      /* its datasets have no checksums */
+  bool is_published;                    /* and so is the split of its rows: they stay on their side */
   /* An image [3,152,152] from the order in which it is stored; NULL: it is stored so. */
   void (*reorder)(const float *restrict stored, float *restrict image);
 } set_layout;

@@ -3,11 +3,14 @@
  * An open data set: one global numbering over many files.
  *
  * The files are scanned by the ranks in turns (file f by rank f mod size), each as a whole, and what was found travels
- * file by file in file order, so that every rank holds the same tables whatever their number. Objects that are left out
- * (damaged ones, or those without the modality wanted) are a sorted list of raw numbers; the numbers in use skip them.
+ * file by file in file order, so that every rank holds the same tables whatever their number. All rows of all files
+ * have raw numbers; a bit of each says whether it is an object of the set (set_kept.c), and objects are numbered in
+ * that order. Not among them are the rows of the other split (set_split.c), damaged ones, and those without the
+ * modality wanted.
  *
- * Memory: 32 bytes an object on each node (syz_shared), about 200 a file on each rank. Nothing else grows with the data
- * set.
+ * Memory: 32 bytes an object on each node (syz_shared); 1.125 bits a row, and about 200 bytes a file, on each rank.
+ * Nothing else grows with the data set, but while it is opened: 32 bytes a row on the rank that scans its file, and
+ * what set_split.c says.
  */
 #include "shardset.h"
 
@@ -17,6 +20,7 @@
 
 #include "paths.h"
 #include "set_layout.h"
+#include "set_split.h"
 
 enum { PIECE = 65536, LOOK_ROWS = 16 };
 
@@ -27,7 +31,7 @@ typedef struct bad_row {
 } bad_row;
 typedef struct own_file {
   set_scan scan;
-  syz_object *object; /* all used rows, part after part */
+  syz_object *object; /* all rows, part after part */
   int64_t objects;
   bad_row *bad;
   int64_t bads;
@@ -45,68 +49,84 @@ cleanup:
   return st;
 }
 
-/* Every pixel of a part's used rows is looked at, of images or spectra alone if that is how the set skips; rows are
- * read in blocks. */
-static syz_status find_bad(syz_h5 *f, own_file *o, int part, syz_bad_objects bad, const syz_object *object)
+/* How many of the next rows are objects, up to the first that is none. kept NULL: all rows count. */
+static int64_t run_of_objects(const set_kept *kept, int64_t raw, int64_t most)
+{
+  int64_t n = 0;
+  while (n < most && (!kept || set_kept_has(kept, raw + n))) n++;
+  return n;
+}
+
+/* Pixels of rows [row, row + n) of a part are looked at, n <= LOOK_ROWS, of images or spectra alone if that is how the
+ * set skips. */
+static syz_status look_at_rows(syz_h5 *f, const set_part *p, int64_t row, int64_t n, syz_bad_objects bad,
+                               const syz_object *object, float *block, pixel_fault fault[LOOK_ROWS])
 {
   syz_status st = SYZ_OK;
-  const set_part *p = &o->scan.part[part];
-  float *block = NULL;
-  const set_layout *l = set_layout_of(p);
   char name[SET_NAME];
-  pixel_fault fault[LOOK_ROWS];
   const bool looks_at_images = bad != SYZ_BAD_SPECTRA_SKIPPED, looks_at_spectra = bad != SYZ_BAD_IMAGES_SKIPPED;
-  SYZ_ALLOC(block, "pixels to check", LOOK_ROWS * SET_IMAGE);
-  for (int64_t at = 0; at < p->used; at += LOOK_ROWS) {
-    int64_t n = p->used - at < LOOK_ROWS ? p->used - at : LOOK_ROWS;
-    for (int64_t i = 0; i < n; i++) fault[i] = PIXELS_GOOD;
-    if (p->has_image && looks_at_images) {
-      set_dataset(name, p, l->image);
-      SYZ_TRY(syz_h5_read(f, name, SYZ_H5_F32, p->first + at, n, block));
-      for (int64_t i = 0; i < n; i++)
-        if (object[at + i].has_image) fault[i] = syz_check_image(block + i * SET_IMAGE);
-    }
-    if (p->has_flux && looks_at_spectra) {
-      SYZ_TRY(set_read_flux(f, p, p->first + at, n, block));
-      for (int64_t i = 0; i < n; i++)
-        if (object[at + i].has_spectrum && !fault[i]) fault[i] = syz_check_flux(block + i * SYZ_SPECTRUM_PIXELS);
-    }
-    if (p->has_ivar && looks_at_spectra) {
-      SYZ_TRY(syz_h5_read(f, "spectrum_ivar", SYZ_H5_F32, p->first + at, n, block));
-      for (int64_t i = 0; i < n; i++)
-        if (object[at + i].has_spectrum && !fault[i]) fault[i] = syz_check_ivar(block + i * SYZ_SPECTRUM_PIXELS);
-    }
+  for (int64_t i = 0; i < n; i++) fault[i] = PIXELS_GOOD;
+  if (p->has_image && looks_at_images) {
+    set_dataset(name, p, set_layout_of(p)->image);
+    SYZ_TRY(syz_h5_read(f, name, SYZ_H5_F32, row, n, block));
     for (int64_t i = 0; i < n; i++)
-      if (fault[i]) SYZ_TRY(keep_bad(o, part, fault[i], p->first + at + i, object[at + i].object_id));
+      if (object[i].has_image) fault[i] = syz_check_image(block + i * SET_IMAGE);
+  }
+  if (p->has_flux && looks_at_spectra) {
+    SYZ_TRY(set_read_flux(f, p, row, n, block));
+    for (int64_t i = 0; i < n; i++)
+      if (object[i].has_spectrum && !fault[i]) fault[i] = syz_check_flux(block + i * SYZ_SPECTRUM_PIXELS);
+  }
+  if (p->has_ivar && looks_at_spectra) {
+    SYZ_TRY(syz_h5_read(f, "spectrum_ivar", SYZ_H5_F32, row, n, block));
+    for (int64_t i = 0; i < n; i++)
+      if (object[i].has_spectrum && !fault[i]) fault[i] = syz_check_ivar(block + i * SYZ_SPECTRUM_PIXELS);
+  }
+cleanup:
+  return st;
+}
+
+/* Every pixel of a part's objects is looked at, kept NULL: of all its rows. `part`: its number in the file. */
+static syz_status find_bad(syz_h5 *f, own_file *o, const set_part *p, int part, const set_kept *kept,
+                           syz_bad_objects bad, const syz_object *object)
+{
+  syz_status st = SYZ_OK;
+  float *block = NULL;
+  pixel_fault fault[LOOK_ROWS];
+  SYZ_ALLOC(block, "pixels to check", LOOK_ROWS * SET_IMAGE);
+  for (int64_t at = 0, n; at < p->rows; at += n ? n : 1) {
+    n = run_of_objects(kept, p->raw + at, p->rows - at < LOOK_ROWS ? p->rows - at : LOOK_ROWS);
+    if (n) SYZ_TRY(look_at_rows(f, p, at, n, bad, object + at, block, fault));
+    for (int64_t i = 0; i < n; i++)
+      if (fault[i]) SYZ_TRY(keep_bad(o, part, fault[i], at + i, object[at + i].object_id));
   }
 cleanup:
   syz_free(&block);
   return st;
 }
 
-static syz_status scan_file(const char *path, int number, syz_split split, syz_bad_objects bad, own_file *o)
+static syz_status scan_file(const char *path, int number, own_file *o)
 {
   syz_status st = SYZ_OK;
   syz_h5 *f = NULL;
   char(*label)[SYZ_LABEL_NAME] = NULL;
   SYZ_ALLOC(label, "label names", SYZ_LABELS_MAX);
   o->scan.label = label;
-  SYZ_TRY(syz_shardset_scan(path, number, split, &o->scan));
+  SYZ_TRY(syz_shardset_scan(path, number, &o->scan));
   o->scan.label = NULL;
   if (o->scan.labels) {
     SYZ_ALLOC(o->scan.label, "label names", o->scan.labels);
     memcpy(o->scan.label, label, (size_t)o->scan.labels * sizeof *label);
   }
   o->objects = 0;
-  for (int i = 0; i < o->scan.parts; i++) o->objects += o->scan.part[i].used;
+  for (int i = 0; i < o->scan.parts; i++) o->objects += o->scan.part[i].rows;
   SYZ_ALLOC(o->object, "object table", o->objects + 1);
   SYZ_TRY(syz_h5_open(NULL, path, &f));
   syz_object *at = o->object;
   for (int i = 0; i < o->scan.parts; i++) {
     const set_part *p = &o->scan.part[i];
-    SYZ_TRY(syz_shardset_read_table(f, p, p->first, p->used, at));
-    if (bad != SYZ_BAD_REFUSED) SYZ_TRY(find_bad(f, o, i, bad, at));
-    at += p->used;
+    SYZ_TRY(syz_shardset_read_table(f, p, 0, p->rows, at));
+    at += p->rows;
   }
 cleanup:
   if (o->scan.label == label) o->scan.label = NULL;
@@ -115,10 +135,41 @@ cleanup:
   return st;
 }
 
+/* The first part of a file, whose parts follow one another; of one without parts, the first after it. */
+static int first_part(const syz_shardset *s, int file)
+{
+  int low = 0, high = s->parts;
+  while (low < high) {
+    int middle = low + (high - low) / 2;
+    if (s->part[middle].file < file)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low;
+}
+
+static syz_status look_at_file(const syz_shardset *s, int file, own_file *o)
+{
+  syz_status st = SYZ_OK;
+  syz_h5 *f = NULL;
+  const syz_object *at = o->object;
+  const int first = first_part(s, file);
+  SYZ_TRY(syz_h5_open(NULL, s->file[file].path, &f));
+  for (int i = 0; i < o->scan.parts; i++) {
+    const set_part *p = &s->part[first + i];
+    SYZ_TRY(find_bad(f, o, p, i, &s->kept, s->bad, at));
+    at += p->rows;
+  }
+cleanup:
+  syz_h5_close(&f);
+  return st;
+}
+
 /* ---------------------------------------------------- collective: exchange */
 
 typedef struct file_header {
-  int64_t bytes, bads;
+  int64_t bytes;
   uint64_t digest;
   int32_t parts, labels;
   bool lacks_sums, lacks_seal;
@@ -162,7 +213,7 @@ cleanup:
 }
 
 static syz_status receive_file(syz_shardset *s, int file, const file_header *h, const set_part *part,
-                               char (*label)[SYZ_LABEL_NAME], const bad_row *bad)
+                               char (*label)[SYZ_LABEL_NAME])
 {
   syz_status st = SYZ_OK;
   s->file[file].bytes = h->bytes;
@@ -170,28 +221,36 @@ static syz_status receive_file(syz_shardset *s, int file, const file_header *h, 
   s->file[file].lacks_sums = h->lacks_sums;
   s->file[file].lacks_seal = h->lacks_seal;
   SYZ_TRY(add_labels(s, file, h->labels, label));
-  SYZ_TRY(syz_grow(&s->skipped, "objects left out", s->skips, h->bads, &s->skip_room));
-  SYZ_TRY(syz_grow(&s->rejected, "objects left out", s->rejects, h->bads, &s->reject_room));
-  int64_t k = 0;
   for (int i = 0; i < h->parts; i++) {
-    set_part *p = &s->part[s->parts];
+    set_part *p = &s->part[s->parts++];
     *p = part[i];
     p->raw = s->raw_size;
-    s->raw_size += p->used;
+    s->raw_size += p->rows;
     s->has_ivar |= p->has_ivar;
-    for (; k < h->bads && bad[k].part == i; k++) { /* in order of part and row */
-      char **reason = &s->reason[(size_t)s->parts * PIXEL_FAULTS + (size_t)bad[k].fault];
-      if (!*reason) {
-        SYZ_ALLOC(*reason, "reason", 128);
-        if (*p->group)
-          snprintf(*reason, 128, "group %c: %s", p->group[0], syz_pixel_fault_text((pixel_fault)bad[k].fault));
-        else
-          snprintf(*reason, 128, "%s", syz_pixel_fault_text((pixel_fault)bad[k].fault));
-      }
-      s->skipped[s->skips++] = p->raw + bad[k].row - p->first;
-      s->rejected[s->rejects++] = (syz_rejected){s->file[file].path, bad[k].row, bad[k].object_id, *reason};
+  }
+cleanup:
+  return st;
+}
+
+/* Damaged objects of a file, in the order of parts and rows. */
+static syz_status receive_bad(syz_shardset *s, int file, int64_t n, const bad_row *bad)
+{
+  syz_status st = SYZ_OK;
+  const int first = first_part(s, file);
+  SYZ_TRY(syz_grow(&s->rejected, "objects left out", s->rejects, n, &s->reject_room));
+  for (int64_t k = 0; k < n; k++) {
+    const int number = first + bad[k].part;
+    const set_part *p = &s->part[number];
+    char **reason = &s->reason[(size_t)number * PIXEL_FAULTS + (size_t)bad[k].fault];
+    if (!*reason) {
+      SYZ_ALLOC(*reason, "reason", 128);
+      if (*p->group)
+        snprintf(*reason, 128, "group %c: %s", p->group[0], syz_pixel_fault_text((pixel_fault)bad[k].fault));
+      else
+        snprintf(*reason, 128, "%s", syz_pixel_fault_text((pixel_fault)bad[k].fault));
     }
-    s->parts++;
+    set_kept_put(&s->kept, p->raw + bad[k].row, false);
+    s->rejected[s->rejects++] = (syz_rejected){s->file[file].path, bad[k].row, bad[k].object_id, *reason};
   }
 cleanup:
   return st;
@@ -219,7 +278,6 @@ static syz_status exchange_files(syz_shardset *s, const own_file *own)
   int size = syz_comm_size(s->comm), rank = syz_comm_rank(s->comm);
   set_part part[16];
   char(*label)[SYZ_LABEL_NAME] = NULL;
-  bad_row *bad = NULL;
   SYZ_TRY_ALL(s->comm, count_parts(s, own));
   label = syz_alloc("label names", SYZ_LABELS_MAX, sizeof *label);
   SYZ_TRY_ALL(s->comm, label ? SYZ_OK : SYZ_ERR_MEMORY);
@@ -227,26 +285,63 @@ static syz_status exchange_files(syz_shardset *s, const own_file *own)
     const own_file *o = f % size == rank ? &own[f / size] : NULL;
     file_header h = {0};
     if (o)
-      h = (file_header){o->scan.bytes,      o->bads,           o->scan.digest, o->scan.parts, o->scan.labels,
-                        o->scan.lacks_sums, o->scan.lacks_seal};
+      h = (file_header){o->scan.bytes,  o->scan.digest,     o->scan.parts,
+                        o->scan.labels, o->scan.lacks_sums, o->scan.lacks_seal};
     syz_bcast(s->comm, &h, sizeof h, f % size);
-    syz_free(&bad);
-    if (h.bads) bad = syz_alloc("damaged objects", (size_t)h.bads, sizeof *bad);
-    if (h.bads) SYZ_TRY_ALL(s->comm, bad ? SYZ_OK : SYZ_ERR_MEMORY);
     if (o) {
       memcpy(part, o->scan.part, sizeof part);
       if (h.labels) memcpy(label, o->scan.label, (size_t)h.labels * sizeof *label);
-      if (h.bads) memcpy(bad, o->bad, (size_t)h.bads * sizeof *bad);
     }
     if (h.parts) syz_bcast(s->comm, part, (size_t)h.parts * sizeof *part, f % size);
     if (h.labels) syz_bcast(s->comm, label, (size_t)h.labels * sizeof *label, f % size);
-    if (h.bads) syz_bcast(s->comm, bad, (size_t)h.bads * sizeof *bad, f % size);
-    if (mine == SYZ_OK) mine = receive_file(s, f, &h, part, label, bad);
+    if (mine == SYZ_OK) mine = receive_file(s, f, &h, part, label);
   }
   SYZ_TRY_ALL(s->comm, mine);
   SYZ_TRY_ALL(s->comm, sort_labels(s));
 cleanup:
   syz_free(&label);
+  return st;
+}
+
+/* Which rows are of the split. */
+static syz_status choose_rows(syz_shardset *s, syz_split split, const own_file *own)
+{
+  syz_status st = SYZ_OK;
+  int size = syz_comm_size(s->comm), rank = syz_comm_rank(s->comm), tables = 0;
+  set_table *table = syz_alloc("tables of files", (size_t)(s->files / size + 1), sizeof *table);
+  SYZ_TRY_ALL(s->comm, table ? SYZ_OK : SYZ_ERR_MEMORY);
+  for (int f = rank; f < s->files; f += size) {
+    const own_file *o = &own[f / size];
+    if (o->objects) table[tables++] = (set_table){o->object, o->objects, s->part[first_part(s, f)].raw};
+  }
+  SYZ_TRY(set_split_rows(s, split, tables, table));
+cleanup:
+  syz_free(&table);
+  return st;
+}
+
+/* Objects with pixels that cannot be used leave the set. */
+static syz_status skip_bad(syz_shardset *s, own_file *own)
+{
+  syz_status st = SYZ_OK, mine = SYZ_OK;
+  int size = syz_comm_size(s->comm), rank = syz_comm_rank(s->comm);
+  bad_row *bad = NULL;
+  for (int f = rank; mine == SYZ_OK && f < s->files; f += size) mine = look_at_file(s, f, &own[f / size]);
+  SYZ_TRY_ALL(s->comm, mine);
+  for (int f = 0; f < s->files; f++) {
+    const own_file *o = f % size == rank ? &own[f / size] : NULL;
+    int64_t n = o ? o->bads : 0;
+    syz_bcast(s->comm, &n, sizeof n, f % size);
+    if (!n) continue;
+    syz_free(&bad);
+    bad = syz_alloc("damaged objects", (size_t)n, sizeof *bad);
+    SYZ_TRY_ALL(s->comm, bad ? SYZ_OK : SYZ_ERR_MEMORY);
+    if (o) memcpy(bad, o->bad, (size_t)n * sizeof *bad);
+    syz_bcast(s->comm, bad, (size_t)n * sizeof *bad, f % size);
+    SYZ_TRY_ALL(s->comm, receive_bad(s, f, n, bad));
+  }
+  set_kept_count(&s->kept);
+cleanup:
   syz_free(&bad);
   return st;
 }
@@ -256,25 +351,22 @@ static syz_status exchange_objects(syz_shardset *s, const own_file *own)
   syz_status st = SYZ_OK;
   int size = syz_comm_size(s->comm), rank = syz_comm_rank(s->comm);
   syz_object *piece = NULL;
-  s->size = s->raw_size - s->skips;
+  s->size = s->kept.kept;
   SYZ_TRY(syz_shared_create(s->comm, "object table", (size_t)s->size * sizeof *s->object, SET_SHARED, &s->table));
   s->object = s->table.bytes;
   piece = syz_alloc("piece of the object table", PIECE, sizeof *piece);
   SYZ_TRY_ALL(s->comm, piece ? SYZ_OK : SYZ_ERR_MEMORY);
-  int64_t raw = 0, skip = 0, at = 0;
+  int64_t raw = 0, at = 0;
   int p = 0;
   for (int f = 0; f < s->files; f++) {
     int64_t objects = 0;
-    for (; p < s->parts && s->part[p].file == f; p++) objects += s->part[p].used;
+    for (; p < s->parts && s->part[p].file == f; p++) objects += s->part[p].rows;
     for (int64_t first = 0; first < objects; first += PIECE) {
       int64_t n = objects - first < PIECE ? objects - first : PIECE;
       if (f % size == rank) memcpy(piece, own[f / size].object + first, (size_t)n * sizeof *piece);
       syz_bcast(s->comm, piece, (size_t)n * sizeof *piece, f % size);
       for (int64_t i = 0; i < n; i++, raw++) {
-        if (skip < s->skips && s->skipped[skip] == raw) {
-          skip++;
-          continue;
-        }
+        if (!set_kept_has(&s->kept, raw)) continue;
         if (s->table.is_writer) s->object[at] = piece[i];
         at++;
       }
@@ -306,11 +398,11 @@ static uint64_t digest_of(const syz_shardset *s)
 
 /* ------------------------------------------------------------------ public */
 
-static syz_status scan_share(syz_shardset *s, syz_split split, own_file *own)
+static syz_status scan_share(syz_shardset *s, own_file *own)
 {
   syz_status st = SYZ_OK;
   int size = syz_comm_size(s->comm), rank = syz_comm_rank(s->comm);
-  for (int f = rank; f < s->files; f += size) SYZ_TRY(scan_file(s->file[f].path, f, split, s->bad, &own[f / size]));
+  for (int f = rank; f < s->files; f += size) SYZ_TRY(scan_file(s->file[f].path, f, &own[f / size]));
 cleanup:
   return st;
 }
@@ -362,11 +454,13 @@ syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, 
   owns = s->files / size + 1;
   own = syz_alloc("scanned files", (size_t)owns, sizeof *own);
   SYZ_TRY_ALL(c, own ? SYZ_OK : SYZ_ERR_MEMORY);
-  SYZ_TRY_ALL(c, scan_share(s, split, own));
+  SYZ_TRY_ALL(c, scan_share(s, own));
   SYZ_TRY(exchange_files(s, own));
+  SYZ_TRY(choose_rows(s, split, own));
+  if (bad != SYZ_BAD_REFUSED) SYZ_TRY(skip_bad(s, own));
   SYZ_TRY(exchange_objects(s, own));
   SYZ_REQUIRE(s->size > 0, SYZ_ERR_DATA, "%s: no usable object in %d file(s) (%lld in this split, %lld left out)",
-              s->file[0].path, s->files, (long long)s->raw_size, (long long)s->skips);
+              s->file[0].path, s->files, (long long)(s->size + s->rejects), (long long)s->rejects);
   s->digest = digest_of(s);
   warn_of_seals(s);
   *out = s;
@@ -394,7 +488,7 @@ void syz_shardset_close(syz_shardset **set)
   syz_free(&s->file);
   syz_free(&s->part);
   syz_shared_destroy(&s->table);
-  syz_free(&s->skipped);
+  set_kept_free(&s->kept);
   syz_free(&s->rejected);
   syz_free(&s->reason);
   syz_free(&s->label);
@@ -435,12 +529,16 @@ int64_t syz_shardset_rejected(const syz_shardset *s, const syz_rejected **list)
   return s->rejects;
 }
 
+static bool lacks(const syz_object *o, bool needs_image, bool needs_spectrum)
+{
+  return (needs_image && !o->has_image) || (needs_spectrum && !o->has_spectrum);
+}
+
 syz_status syz_shardset_select(syz_shardset *s, bool needs_image, bool needs_spectrum, int64_t *left_out)
 {
   syz_status st = SYZ_OK;
-  int64_t lacking = 0, *skipped = NULL;
-  for (int64_t i = 0; i < s->size; i++)
-    lacking += (needs_image && !s->object[i].has_image) || (needs_spectrum && !s->object[i].has_spectrum);
+  int64_t lacking = 0;
+  for (int64_t i = 0; i < s->size; i++) lacking += lacks(&s->object[i], needs_image, needs_spectrum);
   *left_out = lacking;
   if (!lacking) return SYZ_OK;
   SYZ_REQUIRE(lacking < s->size, SYZ_ERR_DATA, "%s: none of the %lld objects has %s", s->file[0].path,
@@ -448,31 +546,17 @@ syz_status syz_shardset_select(syz_shardset *s, bool needs_image, bool needs_spe
               needs_image && needs_spectrum ? "both image and spectrum"
               : needs_image                 ? "an image"
                                             : "a spectrum");
-  skipped = syz_alloc("objects left out", (size_t)(s->skips + lacking), sizeof *skipped);
-  SYZ_TRY_ALL(s->comm, skipped ? SYZ_OK : SYZ_ERR_MEMORY);
-  int64_t n = 0, skip = 0, index = 0, kept = 0; /* merge the old list with the new one, in raw order */
-  for (int64_t raw = 0; raw < s->raw_size; raw++) {
-    if (skip < s->skips && s->skipped[skip] == raw) {
-      skipped[n++] = raw;
-      skip++;
-      continue;
-    }
-    const syz_object *o = &s->object[index++];
-    if ((needs_image && !o->has_image) || (needs_spectrum && !o->has_spectrum))
-      skipped[n++] = raw;
-    else
-      kept++;
-  }
+  for (int64_t raw = 0, index = 0; raw < s->raw_size; raw++)
+    if (set_kept_has(&s->kept, raw) && lacks(&s->object[index++], needs_image, needs_spectrum))
+      set_kept_put(&s->kept, raw, false);
+  set_kept_count(&s->kept);
   syz_shared_settle(&s->table); /* all have looked; now the table may change */
   for (int64_t i = 0, to = 0; s->table.is_writer && i < s->size; i++) {
     const syz_object o = s->object[i];
-    if (!((needs_image && !o.has_image) || (needs_spectrum && !o.has_spectrum))) s->object[to++] = o;
+    if (!lacks(&o, needs_image, needs_spectrum)) s->object[to++] = o;
   }
   syz_shared_settle(&s->table);
-  syz_free(&s->skipped);
-  s->skipped = skipped;
-  s->skips = n;
-  s->size = kept;
+  s->size = s->kept.kept;
   s->digest = digest_of(s);
 cleanup:
   return st;
@@ -506,15 +590,12 @@ static syz_status find_first_bad(const syz_shardset *s, syz_h5 *f, int file, own
   syz_status st = SYZ_OK;
   syz_object *object = NULL;
   for (int p = 0; p < s->parts && !bad->bads; p++) {
-    if (s->part[p].file != file) continue;
-    set_part *whole = &bad->scan.part[0];
-    *whole = s->part[p];
-    whole->first = 0;
-    whole->used = whole->rows;
+    const set_part *part = &s->part[p];
+    if (part->file != file) continue;
     syz_free(&object);
-    SYZ_ALLOC(object, "object table", whole->rows + 1);
-    SYZ_TRY(syz_shardset_read_table(f, whole, 0, whole->rows, object));
-    SYZ_TRY(find_bad(f, bad, 0, SYZ_BAD_SKIPPED, object));
+    SYZ_ALLOC(object, "object table", part->rows + 1);
+    SYZ_TRY(syz_shardset_read_table(f, part, 0, part->rows, object));
+    SYZ_TRY(find_bad(f, bad, part, 0, NULL, SYZ_BAD_SKIPPED, object));
   }
 cleanup:
   syz_free(&object);
@@ -579,21 +660,21 @@ cleanup:
 
 /* ------------------------------------------------------------------ labels */
 
-static syz_status read_labels_of_file(const syz_shardset *s, int file, int first_part, const char *name, float *value)
+static syz_status read_labels_of_file(const syz_shardset *s, int file, int first, const char *name, float *value)
 {
   syz_status st = SYZ_OK;
   syz_h5 *f = NULL;
   char dataset[SET_NAME];
   SYZ_TRY(syz_h5_open(NULL, s->file[file].path, &f));
-  for (int p = first_part; p < s->parts && s->part[p].file == file; p++) {
+  for (int p = first; p < s->parts && s->part[p].file == file; p++) {
     const set_part *part = &s->part[p];
     set_label_dataset(dataset, part, name);
     if (set_layout_of(part)->only_label && !syz_h5_has(f, dataset)) {
-      for (int64_t i = 0; i < part->used; i++) memset(value + i, 0xff, sizeof *value); /* a NaN */
+      for (int64_t i = 0; i < part->rows; i++) memset(value + i, 0xff, sizeof *value); /* a NaN */
     } else {
-      SYZ_TRY(syz_h5_read(f, dataset, SYZ_H5_F32, part->first, part->used, value));
+      SYZ_TRY(syz_h5_read(f, dataset, SYZ_H5_F32, 0, part->rows, value));
     }
-    value += part->used;
+    value += part->rows;
   }
 cleanup:
   syz_h5_close(&f);
@@ -705,11 +786,11 @@ syz_status syz_shardset_read_label_rows(syz_shardset *s, const char *name, int64
   syz_status st = SYZ_OK;
   int size = syz_comm_size(s->comm), rank = syz_comm_rank(s->comm), which;
   float *column = NULL;
-  int64_t longest = 0, raw = 0, skip = 0, at = 0;
+  int64_t longest = 0, raw = 0, at = 0;
   SYZ_TRY(require_label(s, name, &which));
   for (int p = 0; p < s->parts;) {
     int64_t n = 0;
-    for (int f = s->part[p].file; p < s->parts && s->part[p].file == f; p++) n += s->part[p].used;
+    for (int f = s->part[p].file; p < s->parts && s->part[p].file == f; p++) n += s->part[p].rows;
     if (n > longest) longest = n;
   }
   column = syz_alloc("label column", (size_t)longest + 1, sizeof *column);
@@ -717,7 +798,7 @@ syz_status syz_shardset_read_label_rows(syz_shardset *s, const char *name, int64
   for (int p = 0; p < s->parts;) {
     int f = s->part[p].file, first = p;
     int64_t n = 0;
-    for (; p < s->parts && s->part[p].file == f; p++) n += s->part[p].used;
+    for (; p < s->parts && s->part[p].file == f; p++) n += s->part[p].rows;
     if (has_label(s, f, which)) {
       SYZ_TRY_ALL(s->comm, f % size == rank ? read_labels_of_file(s, f, first, name, column) : SYZ_OK);
       syz_bcast(s->comm, column, (size_t)n * sizeof *column, f % size);
@@ -725,10 +806,7 @@ syz_status syz_shardset_read_label_rows(syz_shardset *s, const char *name, int64
       memset(column, 0xff, (size_t)n * sizeof *column);
     }
     for (int64_t i = 0; i < n; i++, raw++) {
-      if (skip < s->skips && s->skipped[skip] == raw) {
-        skip++;
-        continue;
-      }
+      if (!set_kept_has(&s->kept, raw)) continue;
       if (at >= first_row && at - first_row < n_rows) value[at - first_row] = column[i];
       at++;
     }

@@ -2,6 +2,7 @@
 /** Inside of room data: what an open data set consists of. */
 #pragma once
 
+#include "set_kept.h"
 #include "syzygy/h5.h"
 #include "syzygy/data.h"
 
@@ -43,8 +44,7 @@ typedef struct set_part {
   uint8_t has_image_column, has_spectrum_column; /* which say of each object whether it has the modality */
   char group[SET_GROUP];                         /* "" or "3/" */
   int64_t rows;                                  /* in the file */
-  int64_t first, used;                           /* rows first .. first + used - 1 belong to the split */
-  int64_t raw;                                   /* number of its first used row before anything is left out */
+  int64_t raw;                                   /* number of its first row among all rows of the set's files */
   int64_t image_at, flux_at, ivar_at;            /* file offsets of row 0, -1: read through HDF5 */
 } set_part;
 
@@ -74,12 +74,10 @@ struct syz_shardset {
   int files;
   set_part *part;
   int parts;
-  int64_t raw_size, size;
-  syz_object *object; /* [size], in `table` */
+  int64_t raw_size, size; /* rows of the files, objects of the set */
+  set_kept kept;          /* which rows are objects: of the split, usable, with what is needed */
+  syz_object *object;     /* [size], in `table` */
   syz_shared table;
-  int64_t *skipped; /* sorted raw numbers left out */
-  int64_t skips;
-  size_t skip_room;
   syz_rejected *rejected;
   int64_t rejects;
   size_t reject_room;
@@ -102,8 +100,7 @@ struct syz_shardset {
   int64_t clock;
 };
 
-/** Rank-local: what is in file `number`. Appends at most `room` parts (row numbers of the split filled in); labels by
- * name through `label`. */
+/** Rank-local: what is in file `number`. Labels by name through `label`. */
 typedef struct set_scan {
   set_part part[16];
   int parts;
@@ -113,10 +110,12 @@ typedef struct set_scan {
   int64_t bytes;
   bool lacks_sums, lacks_seal; /* as of set_file */
 } set_scan;
-syz_status syz_shardset_scan(const char *path, int number, syz_split split, set_scan *out);
-/** Identifiers, positions, flags of a part's used rows. */
+syz_status syz_shardset_scan(const char *path, int number, set_scan *out);
+/** Identifiers, positions, flags of a part's rows. */
 syz_status syz_shardset_read_table(syz_h5 *f, const set_part *part, int64_t first, int64_t n, syz_object *object);
 
+/** The part that row `raw` of the set is in. */
+const set_part *set_part_at(const syz_shardset *s, int64_t raw);
 /** Part and row in the file of object `index`. */
 const set_part *syz_shardset_find(const syz_shardset *s, int64_t index, int64_t *row);
 void syz_set_reader_begin(set_reader *r);

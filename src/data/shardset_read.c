@@ -96,24 +96,8 @@ pixel_fault syz_check_ivar(const float *ivar)
 
 /* ------------------------------------------------------------ where it is */
 
-static int64_t raw_number(const syz_shardset *s, int64_t index)
+const set_part *set_part_at(const syz_shardset *s, int64_t raw)
 {
-  /* The raw number r of object `index`: index = r - (number of skipped ones below r). Binary search over the skipped.
-   */
-  int64_t low = 0, high = s->skips;
-  while (low < high) {
-    int64_t middle = low + (high - low) / 2;
-    if (s->skipped[middle] - middle <= index)
-      low = middle + 1;
-    else
-      high = middle;
-  }
-  return index + low;
-}
-
-const set_part *syz_shardset_find(const syz_shardset *s, int64_t index, int64_t *row)
-{
-  int64_t raw = raw_number(s, index);
   int low = 0,
       high = s->parts - 1; /* last part that begins at or before raw; empty parts share their beginning with the next */
   while (low < high) {
@@ -123,8 +107,15 @@ const set_part *syz_shardset_find(const syz_shardset *s, int64_t index, int64_t 
     else
       high = middle - 1;
   }
-  *row = s->part[low].first + raw - s->part[low].raw;
   return &s->part[low];
+}
+
+const set_part *syz_shardset_find(const syz_shardset *s, int64_t index, int64_t *row)
+{
+  const int64_t raw = set_kept_row(&s->kept, index);
+  const set_part *p = set_part_at(s, raw);
+  *row = raw - p->raw;
+  return p;
 }
 
 void syz_shardset_describe(const syz_shardset *s, int64_t index, char *text, size_t room)

@@ -8,16 +8,7 @@
 
 #include "set_layout.h"
 
-/* The published split: in each group the first int(0.8 n) rows train, the rest test (src/sky/README.md "HDF5 files of
- * others"). */
-static void split_rows(set_part *p, syz_split split)
-{
-  int64_t train = (int64_t)(0.8 * (double)p->rows);
-  p->first = split == SYZ_SPLIT_TEST ? train : 0;
-  p->used = split == SYZ_SPLIT_ALL ? p->rows : split == SYZ_SPLIT_TRAIN ? train : p->rows - train;
-}
-
-syz_status syz_shardset_scan(const char *path, int number, syz_split split, set_scan *out)
+syz_status syz_shardset_scan(const char *path, int number, set_scan *out)
 {
   syz_status st = SYZ_OK;
   syz_h5 *f = NULL;
@@ -43,7 +34,6 @@ syz_status syz_shardset_scan(const char *path, int number, syz_split split, set_
   for (int i = 0; i < out->parts; i++) {
     out->part[i].file = number;
     out->part[i].layout = (uint8_t)layout;
-    split_rows(&out->part[i], split);
   }
 cleanup:
   syz_free(&format);

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Rows in use as bits: 1.125 bits a row, whatever the reason that some are not. */
+#include "set_kept.h"
+
+enum { WORD = 64, BLOCK_WORDS = 8 }; /* rows of a word, words of a block */
+
+static int64_t words_of(const set_kept *k) { return k->rows / WORD + 1; }
+static int64_t blocks_of(const set_kept *k) { return words_of(k) / BLOCK_WORDS + 1; }
+
+syz_status set_kept_create(int64_t rows, set_kept *out)
+{
+  syz_status st = SYZ_OK;
+  *out = (set_kept){.rows = rows};
+  SYZ_ALLOC(out->bits, "rows in use", words_of(out));
+  SYZ_ALLOC(out->before, "rows in use", blocks_of(out));
+cleanup:
+  return st;
+}
+
+void set_kept_free(set_kept *k)
+{
+  syz_free(&k->bits);
+  syz_free(&k->before);
+}
+
+size_t set_kept_bytes(const set_kept *k) { return (size_t)words_of(k) * sizeof *k->bits; }
+
+void set_kept_put(set_kept *k, int64_t row, bool is_kept)
+{
+  const uint64_t bit = UINT64_C(1) << (row % WORD);
+  if (is_kept)
+    k->bits[row / WORD] |= bit;
+  else
+    k->bits[row / WORD] &= ~bit;
+}
+
+void set_kept_count(set_kept *k)
+{
+  k->kept = 0;
+  for (int64_t w = 0; w < words_of(k); w++) {
+    if (w % BLOCK_WORDS == 0) k->before[w / BLOCK_WORDS] = k->kept;
+    k->kept += __builtin_popcountll(k->bits[w]);
+  }
+}
+
+int64_t set_kept_row(const set_kept *k, int64_t index)
+{
+  int64_t low = 0, high = (words_of(k) - 1) / BLOCK_WORDS; /* the last block that begins at or before the object */
+  while (low < high) {
+    int64_t middle = low + (high - low + 1) / 2;
+    if (k->before[middle] <= index)
+      low = middle;
+    else
+      high = middle - 1;
+  }
+  int64_t left = index - k->before[low], w = low * BLOCK_WORDS;
+  for (; left >= __builtin_popcountll(k->bits[w]); w++) left -= __builtin_popcountll(k->bits[w]);
+  uint64_t bits = k->bits[w];
+  for (; left > 0; left--) bits &= bits - 1;
+  return w * WORD + __builtin_ctzll(bits);
+}
