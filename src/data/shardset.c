@@ -308,7 +308,7 @@ static syz_status choose_rows(syz_shardset *s, syz_split split, const own_file *
 {
   syz_status st = SYZ_OK;
   int size = syz_comm_size(s->comm), rank = syz_comm_rank(s->comm), tables = 0;
-  set_table *table = syz_alloc("tables of files", (size_t)(s->files / size + 1), sizeof *table);
+  set_table *table = syz_alloc("tables of files", (size_t)(s->files / size) + 1, sizeof *table);
   SYZ_TRY_ALL(s->comm, table ? SYZ_OK : SYZ_ERR_MEMORY);
   for (int f = rank; f < s->files; f += size) {
     const own_file *o = &own[f / size];
