@@ -6,8 +6,8 @@
  * Two rows are copies when their identifiers are equal, or their positions within SAME_PLACE_ARCSEC; and copies of
  * copies are copies. Each group of copies is on the side of its first row, in the order of files and rows. Rows of a
  * layout whose split was published keep theirs; where a group has such rows, the first of them decides for the others.
- * Identifiers that are negative or 0 stand for none, and positions that are not on the sphere are unknown. Rows without
- * a copy stay where the first rule has them.
+ * Identifiers that are negative or 0 stand for none, and positions that are not on the sphere, or all zero, are
+ * unknown. Rows without a copy stay where the first rule has them.
  *
  * Whether objects can be used does not matter here, nor which side is asked for: the two sides of a data set are always
  * each other's rest.
@@ -66,8 +66,12 @@ static void post(void *context, int32_t owner)
 
 static bool has_id(const row_key *k) { return k->id > 0; }
 
-/* Right ascensions from -180 to 180 are in use too. What is beyond a turn is no number of degrees. */
-static bool has_place(const row_key *k) { return fabs(k->ra) <= 360 && fabs(k->dec) <= 90; }
+/* Right ascensions from -180 to 180 are in use too. What is beyond a turn is no number of degrees, and zeros are what
+ * files without positions hold. */
+static bool has_place(const row_key *k)
+{
+  return fabs(k->ra) <= 360 && fabs(k->dec) <= 90 && !(k->ra == 0 && k->dec == 0);
+}
 
 static void post_by_id(row_mail *m)
 {

@@ -209,6 +209,8 @@ static void test_unknown(void)
     r[1].dec[i] = i == 7 || i == 8 ? -99 : -20;
   }
   check_split("unknown", 2, r, "rrrrrrrree rrrrrrrree");
+  for (int i = 0; i < 10; i++) r[1].ra[i] = r[1].dec[i] = 0;
+  check_split("zeros", 2, r, "rrrrrrrree rrrrrrrree");
 }
 
 /* A published split stays as it is, and decides for copies in other files, also in those before it. */
