@@ -195,11 +195,6 @@ static syz_status fetch(align *a, int64_t step, double *wait_s)
   return st;
 }
 
-static double scale_of(const align *a, const double *scalar)
-{
-  return a->config.learns_logit_scale ? exp(scalar[0]) : a->config.logit_scale;
-}
-
 static syz_status forward(void *self, int64_t step, const double *scalar, syz_step_result *out)
 {
   align *a = self;
@@ -228,7 +223,7 @@ static syz_status forward(void *self, int64_t step, const double *scalar, syz_st
       out->digest = syz_checksum(embedding[m], (size_t)(a->tower[m].count * a->width) * sizeof(float), out->digest);
   syz_timing_end(a->timing);
   syz_timing_begin(a->timing, "loss");
-  syz_infonce_forward(a->loss, scale_of(a, scalar), embedding, &loss);
+  syz_infonce_forward(a->loss, align_scale(a, scalar), embedding, &loss);
   syz_timing_end(a->timing);
   out->loss = loss.loss;
   out->term[0] = loss.image_to_spectrum;

@@ -3,6 +3,8 @@
  * align_validate.c (held-out objects). */
 #pragma once
 
+#include <math.h>
+
 #include "syzygy/objectives.h"
 
 /** Objects of a data set that take part, numbered 0 .. n-1, and the tokens that frozen towers make of them. */
@@ -57,6 +59,12 @@ typedef struct align {
 static inline bool align_has_cache(const align *a)
 {
   return a->config.freezes_backbones && a->config.cache != SYZ_CACHE_NONE;
+}
+
+/** s, the inverse temperature of the loss and of the validation: given, or learned as its logarithm. */
+static inline double align_scale(const align *a, const double *scalar)
+{
+  return a->config.learns_logit_scale ? exp(scalar[0]) : a->config.logit_scale;
 }
 
 enum { ALIGN_PASS = 32 /**< objects a pass through a tower, unless the input says otherwise */ };

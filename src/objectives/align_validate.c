@@ -87,7 +87,7 @@ syz_status align_validate(void *self, int64_t step, const double *scalar, syz_va
   syz_status st = SYZ_OK, local = SYZ_OK;
   align *a = self;
   syz_infonce *loss = a->test_loss ? a->test_loss : a->loss;
-  const double scale = a->config.learns_logit_scale ? exp(scalar[0]) : a->config.logit_scale;
+  const double scale = align_scale(a, scalar);
   syz_infonce_loss sum = {0}, one;
   syz_retrieval found;
   (void)step;
