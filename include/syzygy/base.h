@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * base: what every room stands on. Errors, log, clock, signs of life, aligned memory, checksums, processor.
+ * base: what every room stands on. Errors, log, clock, signs of life, aligned memory, checksums, processor, texts.
  *
  * Nothing here knows of MPI: comm tells the log its rank and installs the abort hook. Nothing here is collective.
  */
@@ -108,8 +108,8 @@ typedef enum syz_log_level { SYZ_LOG_INFO, SYZ_LOG_WARN, SYZ_LOG_ERROR } syz_log
 /** Who speaks: only rank 0 prints info and warnings; errors print on whichever rank calls. Default rank 0 of 1. */
 void syz_log_rank(int rank, int size);
 int syz_log_get_rank(void);
-/** Rank 0: also append everything, from the first line on, to this open file, which is the log's to close; -1: to none
- * any more. SYZ_ERR_WRITE. */
+/** Rank 0 only: from now on also write to this open file, beginning with what was said so far. The log closes it. -1:
+ * close it and write to none. SYZ_ERR_WRITE. */
 syz_status syz_log_to(int fd);
 void syz_log(syz_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 #define syz_info(...) syz_log(SYZ_LOG_INFO, __VA_ARGS__)
@@ -219,7 +219,7 @@ syz_memory_stats syz_memory_get(void);
 size_t syz_memory_resident_peak(void);
 /** Resident set of this process now without memory that processes share on purpose; 0 when the kernel does not tell. */
 size_t syz_memory_private(void);
-/** What it leaves out. */
+/** Memory of this process that it shares with others on purpose, in bytes; 0 when the kernel does not tell. */
 size_t syz_memory_shared(void);
 /** Resident set of this process now, in which a page that n processes share counts 1/n (the kernel's Pss); 0 when the
  * kernel does not tell. */
@@ -264,6 +264,7 @@ uint64_t syz_sum_of_bits(const float *x, int64_t n);
 const char *syz_version(void); /**< "0.1.0" */
 const char *syz_commit(void);  /**< git commit, "-dirty" appended when it was; "unknown" outside a checkout */
 const char *syz_build(void);   /**< compiler, build type, flags in one line */
+
 /* ------------------------------------------------------------- processor */
 
 /** Instructions that own kernels and libraries are chosen by, each including those before it of the same architecture.

@@ -68,13 +68,6 @@ void syz_barrier_idle(syz_comm *c);
  * so far, 0 to begin with. Counts in syz_comm_seconds. Not collective. */
 void syz_pause(syz_comm *c, int *idle);
 void syz_bcast(syz_comm *c, void *bytes, size_t n, int root);
-/** A collective call that a step makes, for plans: `count` times a step, `bytes` that each rank gives to a sum, or that
- * all ranks have after a gather. */
-typedef struct syz_call {
-  const char *name; /**< what is summed or gathered: a literal */
-  bool is_gather;
-  double bytes, count;
-} syz_call;
 /** In place, same n on all ranks. The order of additions depends only on the group size and n. */
 void syz_allreduce_f32(syz_comm *c, float *x, size_t n, syz_op op);
 void syz_allreduce_f64(syz_comm *c, double *x, size_t n, syz_op op);
@@ -121,6 +114,14 @@ enum { SYZ_ROWS_STAGE = 1 << 18 /**< floats */, SYZ_ROWS_RANKS = 64 /**< most ra
 /** all [sum of rows, width] float32 in: this rank's part of every row's sum. Out: its own rows are the sums, added in
  * the order of ranks; the others are as before. stage [SYZ_ROWS_STAGE] scratch. At most SYZ_ROWS_RANKS ranks. */
 void syz_rows_reduce_scatter(syz_comm *c, float *all, const int64_t *rows, int64_t width, float *stage);
+
+/** A collective call that a step makes, for plans: `count` times a step, `bytes` that each rank gives to a sum, or that
+ * all ranks have after a gather. */
+typedef struct syz_call {
+  const char *name; /**< what is summed or gathered: a literal */
+  bool is_gather;
+  double bytes, count;
+} syz_call;
 
 /* ----------------------------------------------------------------- nodes */
 

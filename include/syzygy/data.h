@@ -341,5 +341,6 @@ syz_status syz_token_cache_describe(const char *path, bool *is_cache, int64_t *r
 syz_status syz_token_cache_ahead(syz_token_cache *t, int64_t n, const int64_t *row, void *tokens);
 /** Rows in the order asked for. In memory: collective (n may be 0); on disk: not. A failure is this rank's alone, so
  * that no rank waits for another's disk here: SYZ_ERR_DATA for a damaged row of the file, SYZ_ERR_NUMERIC for one of
- * this rank's that changed in memory, whoever asked for it. */
+ * this rank's that changed in memory, whoever asked for it: that rank then has the damaged row and SYZ_OK, so nothing
+ * is to be used before all ranks have agreed. */
 syz_status syz_token_cache_get(syz_token_cache *t, int64_t n, const int64_t *row, void *tokens);

@@ -54,7 +54,8 @@ syz_status syz_align_plan(const syz_align_config *config, int ranks, const syz_m
 
 /* ------------------------------------------------------------------- dino */
 
-/** A figure on held-out objects from outside this room (nearest neighbours, src/app): collective; agreed. */
+/** A figure on held-out objects that another room finds (nearest neighbours: src/features/judge.c). Collective;
+ * agreed. */
 typedef struct syz_judge {
   void *context;
   syz_status (*judge)(void *context, int64_t step, syz_validation *out);

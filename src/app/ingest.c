@@ -88,7 +88,8 @@ const syz_key syz_ingest_keys[] = {
      "Compare CHECKSUM and DATASUM of every HDU that is read; false for files whose writer kept the sums of what it "
      "changed (subsets by astropy)."},
     {"ingest.duplicates", SYZ_KEY_CHOICE, "drop", "", 0, 0, "drop|keep", USED,
-     "Of several copies of a source one, or all (a train/test split may then part them). Spectra of one identifier: "
+     "Of several copies of a source one, or all (train and test do not part them: data.split). Spectra of one "
+     "identifier: "
      "the first good one in file order (ingest.exposures: keep keeps those of one file). Image positions: not where "
      "brick_primary is false; where northern and southern bricks overlap, north from Dec 32.375 in the north Galactic "
      "cap, south elsewhere; then one of each place that several files have."},

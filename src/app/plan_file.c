@@ -6,7 +6,8 @@
  * can have, each planned for the fewest ranks that have it: what is there says all that depends on the share, and items
  * of `all ranks` are to be scaled. So one file serves every number of ranks; parallel.tensor and train.recompute are
  * those of the input, and bytes are of the type that this processor computes in (computes_in). The folder is not
- * locked: a run that is at work in it is not disturbed, and finds a file more.
+ * locked: a run that is at work in it is not disturbed, and finds a file more. With parallel.towers: apart it is of the
+ * tower of rank 0 alone, which tools/predict refuses.
  */
 #include "plan_file.h"
 
@@ -14,27 +15,48 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+
 #include "syzygy/files.h"
 
 static const struct {
   const char *name, *unit;
 } units[] = {
-    {"bytes", "bytes of memory of a rank (of: rank), of a node (node), or of a rank and inversely as the ranks "
-              "(all ranks); in calls, given to a sum by each rank, or held after a gather"},
-    {"forward, backward, again, operations", "operations of one object in a step, on average; a multiply-add "
-                                             "is two; again: run once more to save memory"},
+    {"bytes", "bytes of memory. of: rank: each rank has so many; node: a node has them once; all ranks: each rank has "
+              "so many, and half as many on twice the ranks. In calls: what each rank gives to a sum, or what each "
+              "holds after a gather"},
+    {"forward, backward, again", "operations of one object in a step, on average; a multiply-add is two; again: what "
+                                 "is computed once more to save memory"},
+    {"stochastic_depth.groups.operations", "operations of one crop in one branch"},
+    {"masks.operations", "operations of one masked patch"},
+    {"objects_a_rank, passes, group_calls", "numbers, of the rank with the largest share, in a step"},
     {"operations_beside_gradients", "of these, those of the last pass, beside which gradients travel"},
     {"count", "calls a step"},
     {"elements, trained, weights, teacher", "numbers of parameters; in buckets, of those whose gradients travel "
                                             "together"},
     {"file_bytes, group_bytes", "bytes an object: read from files; sent to the tensor group"},
-    {"slice_bytes", "bytes of a rank for each other node, inversely as the ranks"}};
+    {"slice_bytes", "bytes of a rank for each other node; half as many on twice the ranks"}};
 
-static void put(cJSON *to, const char *name, double x) { cJSON_AddNumberToObject(to, name, x); }
+/* Whether memory was there for all that was added since syz_plan_file_write began. Main thread only. */
+static bool is_whole;
+
+static void put(cJSON *to, const char *name, double x) { is_whole &= cJSON_AddNumberToObject(to, name, x) != NULL; }
+
+static void put_text(cJSON *to, const char *name, const char *text)
+{
+  is_whole &= cJSON_AddStringToObject(to, name, text) != NULL;
+}
+
+/* A new object at the end of a list. */
+static cJSON *add_item(cJSON *list)
+{
+  cJSON *item = cJSON_CreateObject();
+  is_whole &= item && cJSON_AddItemToArray(list, item);
+  return item;
+}
 
 static void put_units(cJSON *to)
 {
-  for (size_t i = 0; i < sizeof units / sizeof *units; i++) cJSON_AddStringToObject(to, units[i].name, units[i].unit);
+  for (size_t i = 0; i < sizeof units / sizeof *units; i++) put_text(to, units[i].name, units[i].unit);
 }
 
 /* Elements by part of the model; `trained` of them get gradients. */
@@ -51,9 +73,8 @@ static void put_parameters(cJSON *list, const syz_training *t)
       if (p[i].is_used && (t->loop.trains_backbones || !is_backbone)) trained += (double)p[i].size;
     }
     if (elements == 0) continue;
-    cJSON *item = cJSON_CreateObject();
-    cJSON_AddItemToArray(list, item);
-    cJSON_AddStringToObject(item, "part", syz_part_name(part));
+    cJSON *item = add_item(list);
+    put_text(item, "part", syz_part_name(part));
     put(item, "elements", elements);
     put(item, "trained", trained);
   }
@@ -65,8 +86,7 @@ static void put_buckets(cJSON *list, int64_t most)
   for (int64_t ranks = 1; ranks <= most; ranks++) {
     const int64_t elements = syz_gradients_bucket_elements((int)ranks);
     if (ranks < most && syz_gradients_bucket_elements((int)ranks + 1) == elements) continue;
-    cJSON *item = cJSON_CreateObject();
-    cJSON_AddItemToArray(list, item);
+    cJSON *item = add_item(list);
     put(item, "most_ranks", (double)ranks);
     put(item, "elements", (double)elements);
   }
@@ -76,12 +96,12 @@ static void put_run(cJSON *root, const syz_training *t, const syz_plan *plan, co
 {
   char utc[32];
   syz_clock_utc(utc);
-  cJSON_AddStringToObject(root, "syzygy_format", "plan");
+  put_text(root, "syzygy_format", "plan");
   put(root, "format_version", 1);
-  cJSON_AddStringToObject(root, "created_by", syz_app_created_by());
-  cJSON_AddStringToObject(root, "written", utc);
-  cJSON_AddStringToObject(root, "command", t->app->command_name);
-  cJSON_AddStringToObject(root, "input", syz_app_input_yaml(t->app));
+  put_text(root, "created_by", syz_app_created_by());
+  put_text(root, "written", utc);
+  put_text(root, "command", t->app->command_name);
+  put_text(root, "input", syz_app_input_yaml(t->app));
   put_units(cJSON_AddObjectToObject(root, "units"));
   put(root, "ranks", (double)l->world);
   put(root, "ranks_per_node", l->node);
@@ -91,8 +111,8 @@ static void put_run(cJSON *root, const syz_training *t, const syz_plan *plan, co
   put(root, "global_batch", (double)t->loop.global_batch);
   put(root, "steps", (double)t->loop.steps);
   put(root, "checkpoint_interval_s", t->loop.checkpoint_interval_s);
-  cJSON_AddStringToObject(root, "reduction", t->loop.reduction == SYZ_REDUCE_BF16 ? "bfloat16" : "float32");
-  cJSON_AddStringToObject(root, "computes_in", syz_compute_act(t->compute) == SYZ_BF16 ? "bfloat16" : "float32");
+  put_text(root, "reduction", t->loop.reduction == SYZ_REDUCE_BF16 ? "bfloat16" : "float32");
+  put_text(root, "computes_in", syz_compute_act(t->compute) == SYZ_BF16 ? "bfloat16" : "float32");
   put(root, "rank_bytes", (double)syz_plan_rank_bytes(plan));
   put(root, "node_bytes", (double)syz_plan_node_bytes(plan, l->node));
   put_parameters(cJSON_AddArrayToObject(root, "parameters"), t);
@@ -107,10 +127,7 @@ static syz_status put_plan(cJSON *to, const char *name, const syz_training *t, c
   cJSON *item = syz_plan_json(plan, ranks);
   SYZ_REQUIRE(item, SYZ_ERR_MEMORY, "no memory for the plan");
   put(item, "slice_bytes", (double)syz_gradients_travel_bytes(syz_model_size(t->model), ranks, 2, t->loop.reduction));
-  if (name)
-    cJSON_AddItemToObject(to, name, item);
-  else
-    cJSON_AddItemToArray(to, item);
+  is_whole &= name ? cJSON_AddItemToObject(to, name, item) : cJSON_AddItemToArray(to, item);
 cleanup:
   return st;
 }
@@ -139,11 +156,12 @@ syz_status syz_plan_file_write(const syz_training *t, const syz_planner *planner
   const char *folder = syz_input_text(t->in, "output.dir");
   char path[PATH_MAX], *text = NULL;
   cJSON *root = cJSON_CreateObject();
+  is_whole = true;
   put_run(root, t, plan, l);
   SYZ_TRY(put_plan(root, "plan", t, plan, l->ranks));
   SYZ_TRY(put_shares(cJSON_AddArrayToObject(root, "shares"), t, planner));
   text = cJSON_Print(root);
-  SYZ_REQUIRE(text, SYZ_ERR_MEMORY, "no memory for the plan");
+  SYZ_REQUIRE(is_whole && text, SYZ_ERR_MEMORY, "no memory for the plan");
   SYZ_REQUIRE(snprintf(path, sizeof path, "%s/plan.json", folder) < (int)sizeof path, SYZ_ERR_WRITE,
               "output.dir: name too long");
   SYZ_TRY(syz_make_folder(folder));

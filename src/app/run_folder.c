@@ -73,7 +73,7 @@ static syz_status take_folder(syz_app *app)
   SYZ_REQUIRE(snprintf(path, sizeof path, "%s/log.txt", folder) < (int)sizeof path, SYZ_ERR_WRITE,
               "output.dir: name too long");
   SYZ_TRY(syz_file_open(path, O_WRONLY | O_CREAT | O_APPEND, &log));
-  SYZ_TRY(syz_log_to(log));
+  if ((st = syz_log_to(log)) != SYZ_OK) st = syz_error_prefix(st, path);
 cleanup:
   return st;
 }

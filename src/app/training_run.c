@@ -13,7 +13,7 @@ static const syz_training_method *const methods[SYZ_COMMAND_COUNT] = {
 };
 
 _Static_assert(SYZ_USED_WHERE(SYZ_DOES_TRAIN) == (0u SYZ_TRAINING_COMMANDS(SYZ_USED_IF_IT, ~0)),
-               "a command does SYZ_TRAINS when it is one of SYZ_TRAINING_COMMANDS, and no other does");
+               "a command does SYZ_DOES_TRAIN when it is one of SYZ_TRAINING_COMMANDS, and no other does");
 
 const syz_training_method *syz_training_method_of(syz_command_id command) { return methods[command]; }
 

@@ -22,8 +22,9 @@ syz_status syz_log_to(int fd)
   log_stream = NULL;
   if (fd < 0) return st;
   log_stream = fdopen(fd, "a");
+  const int reason = errno;
   if (!log_stream) close(fd);
-  SYZ_REQUIRE(log_stream, SYZ_ERR_WRITE, "cannot open the log: %s", strerror(errno));
+  SYZ_REQUIRE(log_stream, SYZ_ERR_WRITE, "cannot open the log: %s", strerror(reason));
   setvbuf(log_stream, NULL, _IOLBF, BUFSIZ);
   fwrite(early, 1, early_size, log_stream);
   early_size = 0;
@@ -47,7 +48,7 @@ static void put(FILE *stream, syz_log_level level, const char *format, va_list a
     rank = syz_log_get_rank();
     skip = 0;
   }
-  if (log_size() > 1) fprintf(stream, "rank %d: ", rank);
+  if (rank_count() > 1) fprintf(stream, "rank %d: ", rank);
   fprintf(stream, "error: %s\n", text + skip);
 }
 

@@ -15,4 +15,4 @@ void syz_log_rank(int rank, int size)
 
 int syz_log_get_rank(void) { return its_rank; }
 
-int log_size(void) { return its_size; }
+int rank_count(void) { return its_size; }

@@ -5,4 +5,4 @@
 #include "syzygy/base.h"
 
 /** Ranks of the run, as syz_log_rank was told; 1 before. */
-int log_size(void);
+int rank_count(void);

@@ -226,3 +226,19 @@ syz_status foreign_read_label(syz_foreign *o, const foreign_label *l, const set_
 cleanup:
   return st;
 }
+
+syz_status foreign_open_spectra(syz_foreign *o, int64_t pixels)
+{
+  syz_status st = SYZ_OK;
+  SYZ_TRY(foreign_expect_shape(o->f, "spectrum_flux", o->n, 1, &pixels));
+  o->has_ivar = syz_h5_has(o->f, "spectrum_ivar");
+  o->has_mask = syz_h5_has(o->f, "spectrum_mask");
+  o->has_lambda = syz_h5_has(o->f, "spectrum_lambda");
+  if (o->has_ivar) SYZ_TRY(foreign_expect_shape(o->f, "spectrum_ivar", o->n, 1, &pixels));
+  if (o->has_mask) SYZ_TRY(foreign_expect_shape(o->f, "spectrum_mask", o->n, 1, &pixels));
+  if (o->has_lambda) SYZ_TRY(foreign_expect_shape(o->f, "spectrum_lambda", o->n, 1, &pixels));
+  o->pixels_room = o->mask_room = (size_t)(FOREIGN_BLOCK * pixels);
+  SYZ_TRY(foreign_list_columns(o));
+cleanup:
+  return st;
+}

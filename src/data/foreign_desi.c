@@ -6,22 +6,6 @@
 
 static const double wave_tolerance_A = 0.01; /* float32 at 9824 A resolves 0.001 */
 
-syz_status foreign_open_spectra(syz_foreign *o, int64_t pixels)
-{
-  syz_status st = SYZ_OK;
-  SYZ_TRY(foreign_expect_shape(o->f, "spectrum_flux", o->n, 1, &pixels));
-  o->has_ivar = syz_h5_has(o->f, "spectrum_ivar");
-  o->has_mask = syz_h5_has(o->f, "spectrum_mask");
-  o->has_lambda = syz_h5_has(o->f, "spectrum_lambda");
-  if (o->has_ivar) SYZ_TRY(foreign_expect_shape(o->f, "spectrum_ivar", o->n, 1, &pixels));
-  if (o->has_mask) SYZ_TRY(foreign_expect_shape(o->f, "spectrum_mask", o->n, 1, &pixels));
-  if (o->has_lambda) SYZ_TRY(foreign_expect_shape(o->f, "spectrum_lambda", o->n, 1, &pixels));
-  o->pixels_room = o->mask_room = (size_t)(FOREIGN_BLOCK * pixels);
-  SYZ_TRY(foreign_list_columns(o));
-cleanup:
-  return st;
-}
-
 static syz_status check_wavelengths(syz_foreign *o, int64_t row, int64_t n)
 {
   syz_status st = SYZ_OK;

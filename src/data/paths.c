@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/** From the files and folders that the user names to one list, the same on all ranks. */
 #include "paths.h"
-#include "syzygy/files.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+
+#include "syzygy/files.h"
 
 enum { DEPTH = 16, FILES_MAX = 10000000 };
 

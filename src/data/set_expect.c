@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** A dataset of a data set's file has the shape, the type and the number of rows that it must have. */
+/** What every layout needs: the name of a part's dataset, and the check that a dataset has the shape, the type and the
+ * number of rows that it must have. */
 #include <stdio.h>
 #include <string.h>
 

@@ -2,9 +2,9 @@
 /** Rows in use as bits: 1.125 bits a row, whatever the reason that some are not. */
 #include "set_kept.h"
 
-enum { WORD = 64, BLOCK_WORDS = 8 }; /* rows of a word, words of a block */
+enum { BLOCK_WORDS = 8 }; /* words of a block */
 
-static int64_t words_of(const set_kept *k) { return k->rows / WORD + 1; }
+static int64_t words_of(const set_kept *k) { return k->rows / SET_KEPT_WORD + 1; }
 static int64_t blocks_of(const set_kept *k) { return words_of(k) / BLOCK_WORDS + 1; }
 
 syz_status set_kept_create(int64_t rows, set_kept *out)
@@ -27,11 +27,11 @@ size_t set_kept_bytes(const set_kept *k) { return (size_t)words_of(k) * sizeof *
 
 void set_kept_put(set_kept *k, int64_t row, bool is_kept)
 {
-  const uint64_t bit = UINT64_C(1) << (row % WORD);
+  const uint64_t bit = UINT64_C(1) << (row % SET_KEPT_WORD);
   if (is_kept)
-    k->bits[row / WORD] |= bit;
+    k->bits[row / SET_KEPT_WORD] |= bit;
   else
-    k->bits[row / WORD] &= ~bit;
+    k->bits[row / SET_KEPT_WORD] &= ~bit;
 }
 
 void set_kept_count(set_kept *k)
@@ -57,5 +57,5 @@ int64_t set_kept_row(const set_kept *k, int64_t index)
   for (; left >= __builtin_popcountll(k->bits[w]); w++) left -= __builtin_popcountll(k->bits[w]);
   uint64_t bits = k->bits[w];
   for (; left > 0; left--) bits &= bits - 1;
-  return w * WORD + __builtin_ctzll(bits);
+  return w * SET_KEPT_WORD + __builtin_ctzll(bits);
 }

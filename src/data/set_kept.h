@@ -4,18 +4,23 @@
 
 #include "syzygy/base.h"
 
+enum { SET_KEPT_WORD = 64 /**< rows of a word */ };
+
 typedef struct set_kept {
   int64_t rows, kept; /**< all of them, and those that are in use */
-  uint64_t *bits;     /**< [set_kept_bytes] row r: bit r % 64 of word r / 64 */
+  uint64_t *bits;     /**< [set_kept_bytes] row r: bit r % SET_KEPT_WORD of word r / SET_KEPT_WORD */
   int64_t *before;    /**< rows in use before each block; by set_kept_count */
 } set_kept;
 
-/** None is in use at first. Free with set_kept_free, also after a failure. */
+/** All rows are out of use at first. Free with set_kept_free, also after a failure. */
 syz_status set_kept_create(int64_t rows, set_kept *out);
 void set_kept_free(set_kept *k);
-/** Of `bits`. */
+/** Bytes of `bits`. */
 size_t set_kept_bytes(const set_kept *k);
-static inline bool set_kept_has(const set_kept *k, int64_t row) { return k->bits[row / 64] >> (row % 64) & 1; }
+static inline bool set_kept_has(const set_kept *k, int64_t row)
+{
+  return k->bits[row / SET_KEPT_WORD] >> (row % SET_KEPT_WORD) & 1;
+}
 void set_kept_put(set_kept *k, int64_t row, bool is_kept);
 /** Count anew, after rows were put and before set_kept_row is called. */
 void set_kept_count(set_kept *k);

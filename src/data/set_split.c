@@ -16,8 +16,8 @@
  * that they may have copies in (syz_cells_around). An owner sorts by identifier; of positions, equal ones are found by
  * sorting, so that a place given to many rows is one point of the tree in which the others are searched. What the
  * owners find are pairs of rows, which rank 0 joins to groups. O(n log n) over all ranks, and about 100 bytes for each
- * of a rank's rows, freed before pixels are looked at. Rank 0 alone holds 8 bytes for each row of the data set, and
- * only where there are copies.
+ * row that a rank receives, freed before pixels are looked at. Rank 0 alone also holds 16 bytes for each pair and,
+ * where there are any, 8 bytes for each row of the data set.
  */
 #include "set_split.h"
 
@@ -116,8 +116,8 @@ static void destroy_mail(row_mail *m)
   syz_free(&m->received);
 }
 
-/* Rooms for what is sent and received, once their sizes are known. */
-static syz_status make_rooms(row_mail *m)
+/* Buffers for what is sent and received, once their sizes are known. */
+static syz_status make_buffers(row_mail *m)
 {
   syz_status st = SYZ_OK;
   size_t send = 0, receive = 0;
@@ -139,7 +139,7 @@ static syz_status send_rows(syz_comm *c, row_mail *m, int tables, const set_tabl
   SYZ_TRY_ALL(c, create_mail(m, syz_comm_size(c)));
   post_rows(m, tables, table, post_row);
   syz_alltoallv(c, m->send, m->one, m->receive, m->one);
-  SYZ_TRY_ALL(c, make_rooms(m));
+  SYZ_TRY_ALL(c, make_buffers(m));
   post_rows(m, tables, table, post_row);
   syz_alltoallv(c, m->sent, m->send, m->received, m->receive);
   syz_free(&m->sent);
@@ -355,7 +355,7 @@ static syz_status keep_copies_together(syz_shardset *s, syz_split split, int tab
   syz_bcast(s->comm, &moved, sizeof moved, 0);
   syz_bcast(s->comm, s->kept.bits, set_kept_bytes(&s->kept), 0);
   if (moved.in + moved.out)
-    syz_info("%lld objects follow a copy of theirs to the other side of the split: the %s set gains %lld, loses %lld",
+    syz_info("%lld rows are on the side of an earlier copy: the %s set gains %lld and loses %lld",
              (long long)(moved.in + moved.out), split == SYZ_SPLIT_TRAIN ? "train" : "test", (long long)moved.in,
              (long long)moved.out);
 cleanup:

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of room h5: what read.c (reading) and write.c (writing) share. */
+/** Inside of room h5: an open file, read or written, as all files of this room see it. */
 #pragma once
 
 #include <hdf5.h>

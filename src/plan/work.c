@@ -41,7 +41,7 @@ static void add_call(syz_work *w, const syz_call *call)
 void syz_work_begin(syz_work *w, const syz_passes *p, const syz_model *model, bool trains_backbones)
 {
   *w = (syz_work){.objects = p->count, .passes = p->n, .trained = trained_elements(model, trains_backbones)};
-  /* Flags, gradient norm, whether it is odd: step.c, optimiser.c. */
+  /* Flags, gradient norm, whether it is odd: src/train/step.c, src/train/optimiser.c. */
   add_call(w, &(syz_call){"agreement and gradient norm", false, 64, 3});
 }
 

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+
 #include "syzygy/files.h"
 
 /* In the order of the page. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * Spectra onto the common grid: joining DESI's arms, which already sit on it, and resampling anything else. The
- * formulas and what they conserve are in sky.h; both sum in float64.
+ * formulas and what they conserve are in spectra.h; both sum in float64.
  */
 #include "syzygy/spectra.h"
 

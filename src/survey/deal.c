@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Ingest: objects numbered over all ranks, and dealt out to the ranks that write them. Numbers count objects with a
- * spectrum by file and row, then catalogue rows, then centres of images; shard k holds objects [k n, (k + 1) n) and is
- * written whole by rank k mod ranks.
+ * Ingest: objects are dealt out to the ranks that write them, in the order of their numbers (objects.c): shard k holds
+ * objects [k n, (k + 1) n) and is written whole by rank k mod ranks.
  */
 #include "ingest.h"
 

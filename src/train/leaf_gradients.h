@@ -2,7 +2,6 @@
 /** Gradients that are summed leaf by leaf. See leaf_gradients.c. */
 #pragma once
 
-#include "syzygy/plan.h"
 #include "parts.h"
 
 /** Gradients of the leaves of a step. */
@@ -11,8 +10,6 @@ typedef struct leaf_gradients leaf_gradients;
 syz_status leaf_gradients_create(const parts *p, float *block, int64_t block_elements, int64_t count, int threads,
                                  leaf_gradients **out);
 void leaf_gradients_destroy(leaf_gradients **l);
-/** What a create takes, on a rank that has `count` leaves of `ranks` ranks. */
-size_t syz_gradients_leaf_bytes(int64_t block_elements, int64_t count, int ranks);
 /** A new step; the caller has zeroed `block`. */
 void leaf_gradients_begin(leaf_gradients *l);
 /** Where the gradient of the leaf under way is summed: zero when it begins. */

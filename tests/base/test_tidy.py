@@ -17,8 +17,9 @@ if not TIDY:
 
 def complaints(files, *arguments):
     """Lines of what it finds. gcc's warnings are errors already; clang's own are left out."""
-    done = subprocess.run([TIDY, "--quiet", f"--config-file={SOURCE}/.clang-tidy", "--extra-arg=-w", *files, *arguments], capture_output=True, text=True, timeout=500)
-    return [line for line in done.stdout.splitlines() if ": error: " in line or ": warning: " in line]
+    done = subprocess.run([TIDY, "--quiet", f"--config-file={SOURCE}/.clang-tidy", "--extra-arg=-w", *files, *arguments], capture_output=True, text=True, timeout=200)
+    lines = [line for line in done.stdout.splitlines() if ": error: " in line or ": warning: " in line]
+    return lines or ([] if done.returncode == 0 else [f"exit code {done.returncode}: {done.stderr[-500:]}"])
 
 
 with open(f"{BUILD}/compile_commands.json") as f:

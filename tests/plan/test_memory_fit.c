@@ -4,7 +4,6 @@
  * says both figures. Margins are a quarter of what is available, because that moves while other programs run.
  */
 #include "check.h"
-#include "memory.h"
 #include "syzygy/plan.h"
 
 static syz_status check(syz_comm *world, const syz_nodes *nodes, size_t own, size_t shared, syz_memory_fit *fit)

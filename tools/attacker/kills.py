@@ -94,7 +94,9 @@ def started_for(folder):
 
 
 def pids_below(work):
-    return [pid for pid, line in command_lines().items() if any(word.startswith(f"output.dir={work}/") for word in line)]
+    """Launchers, ranks and their children of every run below the folder."""
+    launched = [pid for pid, line in command_lines().items() if any(word.startswith(f"output.dir={work}/") for word in line)]
+    return {*launched, *(pid for folder in os.listdir(work) for pid in started_for(os.path.join(work, folder)))}
 
 
 def end(pid):
@@ -140,11 +142,11 @@ def kill_once(rng, program, victim, typical_s, has_faults):
     left = ranks_of(victim.folder)
     if p.poll() is None or left:
         others = set(started_for(victim.folder)) - set(left)
-        for pid in left + [p.pid]:
+        for pid in [*left, *others, p.pid]:
             end(pid)
         p.wait()
         if left or others:
-            return f"{len(left)} ranks and {len(others)} of their children were still there {limit} s after the kill"
+            return f"{len(left)} ranks and {len(others)} of their children were still there {limit} s after the {'kill' if is_struck else 'start'}"
         return LAUNCHER
     if p.returncode == 0:
         return None

@@ -122,6 +122,8 @@ class Plan:
     def __init__(self, tree, path):
         if tree.get("syzygy_format") != "plan" or tree.get("format_version") != 1:
             raise SystemExit(f"predict: {path}: not a plan of format version 1")
+        if tree["plan"]["ranks"] != tree["ranks"]:
+            raise SystemExit(f"predict: {path} is of one of two towers that are apart (parallel.towers), which is not predicted")
         self.tree, self.path = tree, path
         self.command, self.batch, self.steps = tree["command"], tree["global_batch"], tree["steps"]
         self.tensor, self.recompute, self.reduction = tree["tensor"], tree["recompute"], tree["reduction"]
@@ -158,7 +160,7 @@ def read_plan(path):
     try:
         with open(path) as f:
             return Plan(json.load(f), path)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, AttributeError) as e:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, AttributeError, TypeError) as e:
         raise SystemExit(f"predict: {path}: not a plan: {e}")
 
 
@@ -199,6 +201,9 @@ class Plans:
             plan = read_plan(file)
             if plan.command != command:
                 raise SystemExit(f"predict: {file} is a plan of {plan.command}, not of {command}")
+            first = next(iter(self.found.values()), plan)
+            if (plan.batch, plan.steps, plan.reduction) != (first.batch, first.steps, first.reduction):
+                raise SystemExit(f"predict: {file} is of another run than {files[0]}: global batch, steps or reduction differ")
             self.found[plan.tensor, plan.recompute] = plan
         self.base = next(iter(self.found.values())) if files else self.of(1, 0)
 
@@ -207,6 +212,9 @@ class Plans:
         key = (tensor, recompute)
         if key not in self.found:
             if not self.binary:
+                given = [p for (t, _), p in self.found.items() if t == tensor]
+                if given and not recompute:
+                    return given[0]
                 raise Refused(f"no plan that is given is of parallel.tensor={tensor} and train.recompute={recompute}")
             try:
                 self.found[key] = self.dry_run(tensor, recompute)
