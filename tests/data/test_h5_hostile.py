@@ -204,6 +204,19 @@ def test_node_size():
     check(peak < sound + 150, f"nodes: {peak} MiB, a sound file takes {sound}")
 
 
+def test_chunk_size():
+    """One chunk of 1.5 GiB, unpacked: it would be unpacked for every object that is read. What is stored is refused before it is looked at."""
+    path, rows = f"{here}/chunk.h5", (3 << 29) // (7781 * 4)
+    with h5py.File(path, "w") as f:
+        f["object_id"], f["Z"] = np.arange(rows) + 1, np.full(rows, 0.1)
+        f.create_dataset("spectrum_ivar", shape=(rows, 7781), dtype="f4", chunks=(16, 7781), compression="gzip")
+        d = f.create_dataset("spectrum_flux", shape=(rows, 7781), dtype="f4", chunks=(rows, 7781), compression="gzip")
+        d.id.write_direct_chunk((0, 0), rng.bytes(2 << 20))
+    command = ("ingest", "--set", f"ingest.hdf5=[{path}]", "--set", f"output.dir={here}/out-chunk")
+    peak = peak_mib(*command, code=3, has=["chunk.h5", "is stored in chunks of 1536 MiB, at most 1024 are unpacked at a time", "h5repack"])
+    check(peak < peak_mib("info", "set/shard-0000.h5", code=0, has=[]) + 150, f"a large chunk: {peak} MiB")
+
+
 # ------------------------------------------------------------------------ crashes
 
 
@@ -227,7 +240,7 @@ def test_crashes():
 
 
 try:
-    for test in (test_links, test_slow, test_lengths, test_node_size, test_crashes):
+    for test in (test_links, test_slow, test_lengths, test_node_size, test_chunk_size, test_crashes):
         before = failed()
         test()
         if failed() > before:
