@@ -333,7 +333,7 @@ static void find_result(syz_report_sources *s, syz_report_result *r, char **sibl
 {
   char path[PATH_MAX];
   double newest = -1;
-  if (join(path, s->run, r->file) && exists(path)) snprintf(r->folder, sizeof r->folder, "%s", s->run);
+  if (join(path, s->run, r->file) && exists(path)) memcpy(r->folder, s->run, sizeof r->folder);
   const bool wants = !*r->folder;
   for (int i = 0; wants && i < n_siblings; i++) {
     if (written(sibling[i], r->file) <= newest) continue;
