@@ -69,11 +69,11 @@ struct syz_training_method {
   syz_status (*make_model)(syz_training *t);
   /** What a checkpoint remembers of its own keys, by syz_training_remember. Not collective. */
   void (*remember)(syz_training *t);
+  /** What else refuses a run, before its plan is told or written. Not collective; the same on every rank. May be NULL.
+   */
+  syz_status (*check_run)(const syz_training *t);
   /** As in syz_planner; its context is the syz_training. Not collective. */
   syz_status (*plan)(void *training, int64_t global_batch, int ranks, syz_plan *out);
-  /** What else refuses a run; a dry run has shown its plan by then. Not collective; the same on every rank. May be
-   * NULL. */
-  syz_status (*check_run)(const syz_training *t);
   /** Make the objective. The run folder is there. */
   syz_status (*create)(syz_training *t, syz_objective *out);
   /** Free what `own` holds, also when not all of it was made; after the objective, before the rest. Collective. May be

@@ -95,8 +95,8 @@ static syz_status run(syz_app *app)
   syz_training_read_loop(t);
   syz_training_add_facts(t);
   m->remember(t);
+  if (m->check_run) SYZ_TRY_ALL(world, m->check_run(t)); /* before a dry run writes its plan */
   SYZ_TRY(syz_training_tell(t, &(syz_planner){t, m->plan}, &planned));
-  if (m->check_run) SYZ_TRY_ALL(world, m->check_run(t));
   if (app->is_dry_run) goto cleanup;
   SYZ_TRY(syz_app_open_run_folder(app));
   SYZ_TRY(m->create(t, &objective));
