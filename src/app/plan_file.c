@@ -2,9 +2,9 @@
 /**
  * plan.json: what a run takes and does, by item, for programs that read it (tools/predict).
  *
- * `plan` is of the ranks that the dry run is of. `shares` has the same for every share of the global batch that a rank
- * can have, each planned for the fewest ranks that have it: what is there says all that depends on the share, and items
- * of `all ranks` are to be scaled. So one file serves every number of ranks; parallel.tensor and train.recompute are
+ * `plan` is of the ranks that the dry run is of. `shares` has one plan for each share of the global batch that a rank
+ * can have, made for the fewest ranks that have it; in it, items of `all ranks` shrink as one over the ranks. So one
+ * file serves every number of ranks; parallel.tensor and train.recompute are
  * those of the input, and bytes are of the type that this processor computes in (computes_in). The folder is not
  * locked: a run that is at work in it is not disturbed, and finds a file more. With parallel.towers: apart it is of the
  * tower of rank 0 alone, which tools/predict refuses.
@@ -28,7 +28,7 @@ static const struct {
                                  "is computed once more to save memory"},
     {"stochastic_depth.groups.operations", "operations of one crop in one branch"},
     {"masks.operations", "operations of one masked patch"},
-    {"objects_a_rank, passes, group_calls", "numbers, of the rank with the largest share, in a step"},
+    {"objects_per_rank, passes, group_calls", "numbers, of the rank with the largest share, in a step"},
     {"operations_beside_gradients", "of these, those of the last pass, beside which gradients travel"},
     {"count", "calls a step"},
     {"elements, trained, weights, teacher", "numbers of parameters; in buckets, of those whose gradients travel "

@@ -92,7 +92,7 @@ cJSON *syz_bench_measure_flops(syz_bench *b, const char *part, const char *what,
   cJSON_AddNumberToObject(row, "gflops_per_rank_median", median.mean / 1e9);
   cJSON_AddNumberToObject(row, "fraction_of_limit", share.mean);
   cJSON_AddNumberToObject(row, "fraction_of_limit_least", share.least);
-  cJSON_AddNumberToObject(row, "objects_a_rank", (double)b->batch);
+  cJSON_AddNumberToObject(row, "objects_per_rank", (double)b->batch);
   cJSON_AddNumberToObject(row, "flops_per_object", flops / (double)b->batch);
   cJSON_AddNumberToObject(row, "objects_per_s", best.sum / flops * (double)b->batch);
   if (size > 1) cJSON_AddNumberToObject(row, "speedup_over_one_rank", speedup);

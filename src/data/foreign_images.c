@@ -117,20 +117,23 @@ cleanup:
 
 /* ---------------------------------------------------------------- formats */
 
+/* Images of our size and bands, and columns. */
+static syz_status open_plain(syz_foreign *o, const char *images)
+{
+  syz_status st = SYZ_OK;
+  SYZ_TRY(foreign_open_images(o, images, false));
+  SYZ_TRY(foreign_list_columns(o));
+cleanup:
+  return st;
+}
+
 static bool recognise_ssl(syz_h5 *f)
 {
   int64_t shape[8];
   return foreign_has_images(f, "images", shape);
 }
 
-static syz_status open_ssl(syz_foreign *o)
-{
-  syz_status st = SYZ_OK;
-  SYZ_TRY(foreign_open_images(o, "images", false));
-  SYZ_TRY(foreign_list_columns(o));
-cleanup:
-  return st;
-}
+static syz_status open_ssl(syz_foreign *o) { return open_plain(o, "images"); }
 
 static bool recognise_mmu_ssl(syz_h5 *f)
 {
@@ -138,14 +141,7 @@ static bool recognise_mmu_ssl(syz_h5 *f)
   return foreign_has_images(f, "image_array", shape) && shape[1] == SYZ_BANDS && shape[2] == SYZ_IMAGE_SIZE;
 }
 
-static syz_status open_mmu_ssl(syz_foreign *o)
-{
-  syz_status st = SYZ_OK;
-  SYZ_TRY(foreign_open_images(o, "image_array", false));
-  SYZ_TRY(foreign_list_columns(o));
-cleanup:
-  return st;
-}
+static syz_status open_mmu_ssl(syz_foreign *o) { return open_plain(o, "image_array"); }
 
 static bool recognise_mmu_legacy(syz_h5 *f)
 {

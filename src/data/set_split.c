@@ -10,7 +10,7 @@
  * unknown. Rows without a copy stay where the first rule has them.
  *
  * Whether objects can be used does not matter here, nor which side is asked for: the two sides of a data set are always
- * each other's rest.
+ * the whole data set together.
  *
  * Method: every rank sends the rows of its files to the owners of their identifiers and then of the cells of the sky
  * that they may have copies in (syz_cells_around). An owner sorts by identifier; of positions, equal ones are found by
@@ -26,7 +26,7 @@
 
 #include "set_layout.h"
 
-static const double SAME_PLACE_ARCSEC = 1;
+static const double SAME_PLACE_ARCSEC = 1, FAR_ARCSEC = 60;
 
 typedef struct row_key {
   int64_t raw, id;
@@ -39,7 +39,7 @@ typedef struct row_pair {
 
 typedef struct pair_list {
   row_pair *pair;
-  int64_t n;
+  int64_t n, far; /* far: pairs of one identifier at two places */
   size_t room;
 } pair_list;
 
@@ -175,16 +175,24 @@ static int by_place(const void *x, const void *y)
   return compare_raw(a, b);
 }
 
+/* Two places on the sky that no error of a position explains. */
+static bool is_far(const row_key *a, const row_key *b)
+{
+  return has_place(a) && has_place(b) && syz_separation(a->ra, a->dec, b->ra, b->dec) > FAR_ARCSEC / 3600;
+}
+
 static syz_status pair_ids(row_mail *m, pair_list *l)
 {
   syz_status st = SYZ_OK;
   row_key *k = m->received;
   qsort(k, (size_t)m->n, sizeof *k, by_id);
   for (int64_t i = 1, first = 0; i < m->n; i++) {
-    if (k[i].id != k[first].id)
+    if (k[i].id != k[first].id) {
       first = i;
-    else
-      SYZ_TRY(add_pair(l, k[first].raw, k[i].raw));
+      continue;
+    }
+    l->far += is_far(&k[first], &k[i]);
+    SYZ_TRY(add_pair(l, k[first].raw, k[i].raw));
   }
 cleanup:
   return st;
@@ -350,12 +358,17 @@ static syz_status keep_copies_together(syz_shardset *s, syz_split split, int tab
   moves moved = {0};
   SYZ_TRY(find_pairs(s->comm, tables, table, &mine));
   SYZ_TRY(gather_pairs(s->comm, &mine, &all, &n));
+  syz_allreduce_i64(s->comm, &mine.far, 1, SYZ_SUM);
+  if (mine.far)
+    syz_warn("%lld rows have the identifier of an earlier row that is more than an arcminute away: they are taken for "
+             "one object and stay on its side of the split; ingest.id gives sources other identifiers",
+             (long long)mine.far);
   if (!n) goto cleanup;
   SYZ_TRY_ALL(s->comm, syz_comm_rank(s->comm) == 0 ? move_copies(s, n, all, &moved) : SYZ_OK);
   syz_bcast(s->comm, &moved, sizeof moved, 0);
   syz_bcast(s->comm, s->kept.bits, set_kept_bytes(&s->kept), 0);
   if (moved.in + moved.out)
-    syz_info("%lld rows are on the side of an earlier copy: the %s set gains %lld and loses %lld",
+    syz_info("%lld rows follow a copy on the other side of the split: the %s set gains %lld and loses %lld",
              (long long)(moved.in + moved.out), split == SYZ_SPLIT_TRAIN ? "train" : "test", (long long)moved.in,
              (long long)moved.out);
 cleanup:

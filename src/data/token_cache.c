@@ -12,8 +12,7 @@
  * In memory: rank r owns the r-th block of row numbers. A get is a round trip: row numbers to the owners, bytes back,
  * in rounds whose buffers were taken when the cache was opened and stay below 64 MiB for any number of ranks. Rows lie
  * there for the whole run, so an owner compares each row that it sends with its tag, too. That reads the row once more,
- * by XXH3 at about the speed of the memory, which is little beside what a head computes of it (about 0.1 ms of 1.5 MB,
- * against tens of ms), and it brings the row into the cache for the copy that follows.
+ * and brings it into the cache for the copy that follows.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -94,7 +94,7 @@ static void put_masks(cJSON *to, const syz_work *w, bool *is_whole)
 
 static void put_work(cJSON *to, const syz_work *w, bool *is_whole)
 {
-  put(to, "objects_a_rank", (double)w->objects, is_whole);
+  put(to, "objects_per_rank", (double)w->objects, is_whole);
   put(to, "passes", (double)w->passes, is_whole);
   put_operations(cJSON_AddArrayToObject(to, "operations"), w, is_whole);
   put(to, "operations_beside_gradients", w->beside, is_whole);

@@ -263,7 +263,7 @@ def test_rates():
                  "optimiser": 32 * trained / 40e9, "teacher follows": 12 * teacher / 30e9, "packing": 16 * w.weights / 20e9}
             rows.append({"part": "pretrain", "what": "", "drop_rate": drop, "global_batch": batch, "seconds_a_step": s, "s_per_object": sum(s.values()) / batch,
                          "plan": w.tree})
-        rows.append({"part": "spectrum", "what": "forward + backward", "objects_a_rank": batch, "flops_per_object": 2e11, "parameters": 5e7,
+        rows.append({"part": "spectrum", "what": "forward + backward", "objects_per_rank": batch, "flops_per_object": 2e11, "parameters": 5e7,
                      "gflops_per_rank": batch * 200 / (batch * 2e11 / (0.8 * 500e9) + 2e-9 * 5e7)})
         benches.append({"rows": rows, "ranks": 1, "threads": threads, "limit_gflops": 500 * threads})
     sums = [{"part": "allreduce", "what": what, "bytes": 1 << 24, "seconds": seconds} for what, seconds in (("MPI_Allreduce", 1e-4), ("float32, 1 node", 2e-3), ("float32, 2 nodes", 1e-3))]

@@ -11,7 +11,7 @@
 #include "syzygy/data.h"
 #include "syzygy/h5.h"
 
-enum { S = SYZ_SPECTRUM_PIXELS, ROWS = 20, IMAGE = 152 * 152 * 3 };
+enum { S = SYZ_SPECTRUM_PIXELS, ROWS = 25, IMAGE = 152 * 152 * 3 };
 
 static syz_comm *world;
 static char folder[SCRATCH];
@@ -137,8 +137,8 @@ static void check_split(const char *name, int n, const rows *part, const char *w
 /* int(0.8 n) of each file. */
 static void test_without_copies(void)
 {
-  const rows r[3] = {make_rows(0, 10), make_rows(1, 9), make_rows(2, 1)};
-  check_split("plain", 3, r, "rrrrrrrree rrrrrrree e");
+  const rows r[4] = {make_rows(0, 10), make_rows(1, 9), make_rows(2, 1), make_rows(3, 25)}; /* 25: 0.8 and not 0.79 */
+  check_split("plain", 4, r, "rrrrrrrree rrrrrrree e rrrrrrrrrrrrrrrrrrrreeeee");
 }
 
 static void test_identifiers(void)
@@ -162,10 +162,10 @@ static void test_places(void)
   r[0].ra[17] = 190;
   r[0].dec[2] = r[0].dec[17] = 90 - 0.3 * arcsec;
   r[0].ra[18] = r[0].ra[3]; /* too far */
-  r[0].dec[18] = r[0].dec[3] + 1.1 * arcsec;
+  r[0].dec[18] = r[0].dec[3] + 1.004 * arcsec;
   r[0].ra[19] = r[0].ra[4]; /* near enough, in another cell */
-  r[0].dec[4] = -20 - 0.45 * arcsec;
-  r[0].dec[19] = -20 + 0.45 * arcsec;
+  r[0].dec[4] = -20 - 0.498 * arcsec;
+  r[0].dec[19] = -20 + 0.498 * arcsec;
   r[1].ra[0] = r[0].ra[18]; /* the same place, in another file, from train to test */
   r[1].dec[0] = r[0].dec[18];
   r[1].ra[16] = -90; /* right ascension as west of 0 */
@@ -173,7 +173,10 @@ static void test_places(void)
   r[1].ra[17] = 40; /* the other pole */
   r[1].ra[6] = 300;
   r[1].dec[17] = r[1].dec[6] = -90;
-  check_split("places", 2, r, "rrrrrrrrrrrrrrrrrrer errrrrrrrrrrrrrrrree");
+  const double along = 1 / cos(20 * 3.14159265358979323846 / 180); /* of a second of arc at that declination */
+  r[1].ra[18] = r[1].ra[7] + 0.996 * along * arcsec;
+  r[1].ra[19] = r[1].ra[8] + 1.004 * along * arcsec;
+  check_split("places", 2, r, "rrrrrrrrrrrrrrrrrrer errrrrrrrrrrrrrrrrre");
 }
 
 /* Copies of copies: a place, a place near that one and further from the first, the identifier of the latter. A row that

@@ -8,7 +8,7 @@
 #include "check.h"
 #include "unpack.h"
 
-enum { ROOM = 4 * FITS_BLOCK, LIMIT = 64 * FITS_BLOCK };
+enum { ROOM = 16 * FITS_BLOCK, LIMIT = 256 * FITS_BLOCK };
 
 /* A header of one block at `at`, blanks after its END. naxis1 -1: END is not there yet. */
 static void put_header(fits_grow *g, size_t at, const char *first, int64_t naxis1, int64_t naxis2)
@@ -72,11 +72,17 @@ int main(void)
 
   /* Known: a quarter more, or what the header asks for and a block to see what follows. */
   g = begin(ROOM);
-  put_header(&g, 0, primary, FITS_BLOCK, 3); /* ends where the room does: what comes after is not known */
+  put_header(&g, 0, primary, FITS_BLOCK, 15); /* ends where the room does: what comes after is not known */
   grows(g, 2 * ROOM);
   g = begin(ROOM);
-  put_header(&g, 0, primary, FITS_BLOCK, 4); /* a block more */
-  grows(g, 6 * FITS_BLOCK);
+  put_header(&g, 0, primary, FITS_BLOCK, 16); /* a block more: a quarter is more than that */
+  grows(g, 20 * FITS_BLOCK);
+  g = begin(ROOM);
+  put_header(&g, 0, primary, FITS_BLOCK, 18); /* as much as a quarter */
+  grows(g, 20 * FITS_BLOCK);
+  g = begin(ROOM);
+  put_header(&g, 0, primary, FITS_BLOCK, 19);
+  grows(g, 21 * FITS_BLOCK);
   g = begin(ROOM);
   put_header(&g, 0, primary, FITS_BLOCK * 40 - 7, 1); /* the last block is padded */
   grows(g, 42 * FITS_BLOCK);

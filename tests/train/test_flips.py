@@ -212,7 +212,9 @@ def visits_of(case, point, times):
     """Visits of a point in a step; times: computations."""
     if point in ("activation", "saved"):
         return times * {"align": 4, "image": 4 if point == "activation" else 2, "spectrum": 2}[case.name]
-    return 2 * times if point in AT_ONCE else times if point == "gradient" else 1  # one of each tower
+    if point in AT_ONCE:
+        return 2 * times  # one of each tower
+    return times if point == "gradient" else 1
 
 
 def points_of(case, at_once=False):
@@ -325,5 +327,5 @@ with Work() as work:
     else:
         case = Case(sys.argv[1], work)
         chosen(case)
-        volley(case, (3, 2), random.Random(1), 6, {})
+        check(volley(case, (3, 2), random.Random(1), 6, {}) > 0, f"{case.name}: flips were planted")
 finish()

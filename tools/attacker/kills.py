@@ -15,6 +15,7 @@ from .harness import ENVIRONMENT
 RANKS = 3
 GONE_S = 30  # for the ranks that are left after a kill
 LAUNCHER = "launcher"
+MOST_ALONE = 0.02  # share of the kills after which the launcher may stay alone
 MARK = "SYZYGY_ATTACKED"  # in the environment of what a run starts
 LIMIT_S = 600  # for a whole run, which takes seconds: on machines that others use too
 MODEL = """
@@ -147,7 +148,7 @@ def kill_once(rng, program, victim, typical_s, has_faults):
         p.wait()
         if left or others:
             return f"{len(left)} ranks and {len(others)} of their children were still there {limit} s after the {'kill' if is_struck else 'start'}"
-        return LAUNCHER
+        return LAUNCHER if is_struck or fault else f"the launcher stayed for {limit} s, and nobody was killed"
     if p.returncode == 0:
         return None
     if p.returncode in (-9, 137) or is_struck:
@@ -254,6 +255,9 @@ def run(syzygy, count, seed, keep_folder):
                 shutil.copy(victim.folder + ".log", kept + ".log")
                 print(f"FAILED kills: {victim.name}, life {turn}: {wrong}", flush=True)
     finally:
+        if counts["launcher stayed alone"] > max(1, MOST_ALONE * counts["kills"]):
+            failed += 1
+            print(f"FAILED kills: the launcher stayed in {counts['launcher stayed alone']} of {counts['kills']}, more than {MOST_ALONE:.0%}", flush=True)
         for pid in pids_below(work):  # there are some only when the attack itself was ended
             end(pid)
         shutil.rmtree(work, ignore_errors=True)

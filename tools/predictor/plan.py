@@ -80,7 +80,7 @@ class Share:
 
     @property
     def objects(self):
-        return self.tree["objects_a_rank"]
+        return self.tree["objects_per_rank"]
 
     @functools.cached_property
     def useful(self):
@@ -128,7 +128,7 @@ class Plan:
         self.command, self.batch, self.steps = tree["command"], tree["global_batch"], tree["steps"]
         self.tensor, self.recompute, self.reduction = tree["tensor"], tree["recompute"], tree["reduction"]
         self.checkpoint_interval_s = tree["checkpoint_interval_s"]
-        self.shares = {s["objects_a_rank"]: Share(s) for s in tree["shares"]}
+        self.shares = {s["objects_per_rank"]: Share(s) for s in tree["shares"]}
 
     def share(self, ranks):
         """Of the rank with the most objects."""

@@ -22,11 +22,6 @@ class Rates:
     loader_s: float = 0.0  # seconds of a core that reading and augmenting one object takes
     loop_s: float = 0.0  # seconds per step that belong to nothing else: metrics, schedules, waking up
 
-    def seconds(self, kind, flops, elements, cores, speed=1.0):
-        """Thread count `cores`; speed: of another core's limit to this one's."""
-        eff = 1 / (1 + self.serial * (cores - 1))
-        return flops / (self.limit * speed * self.share[kind] * cores * eff) + self.pass_s[kind] * elements / cores
-
 
 # Bytes that a step moves for each weight, by the code: what bandwidths below are of.
 BYTES = {
@@ -50,7 +45,7 @@ def fit_share(points):
     return 1 / b, 0.0
 
 
-def rates_of(benches, serial=None):
+def rates_of(benches):
     """benches: bench.json files, read, all of one machine. Several batch sizes tell the time per batch from the time per object."""
     limit = max(b["limit_gflops"] / b["threads"] for b in benches) * 1e9
     limit_f32, bandwidth, points, phases, single = limit / 2, {}, {}, {}, []
@@ -66,7 +61,7 @@ def rates_of(benches, serial=None):
             if part == "allreduce" and what == "float32, 1 node" and row["bytes"] >= 1 << 20 and bench["ranks"] > 1:
                 bandwidth["sum"] = max(bandwidth.get("sum", 0), row["bytes"] / row["seconds"])
             if part in ("image tower", "spectrum") and what == "forward + backward" and one:
-                flops = row["objects_a_rank"] * row["flops_per_object"]
+                flops = row["objects_per_rank"] * row["flops_per_object"]
                 points.setdefault("image" if part == "image tower" else "spectrum", []).append(
                     (flops / limit, row["parameters"], flops / (row["gflops_per_rank"] * 1e9)))
             if part == "pretrain":
@@ -95,7 +90,7 @@ def rates_of(benches, serial=None):
         share.setdefault(kind, share.get(like, next(iter(share.values()))))
         pass_s.setdefault(kind, BYTES["weights"] / update)
     r = Rates(limit, limit_f32, share, pass_s, bandwidth)
-    r.serial = serial if serial is not None else serial_of(single, r)
+    r.serial = serial_of(single, r)
     return r
 
 
