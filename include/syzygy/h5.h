@@ -91,15 +91,15 @@ syz_status syz_h5_write_text(syz_h5 *f, const char *attribute, const char *text)
 /** Collective. Write checksums, close, fsync, rename to the final name. Frees *f. On failure the temporary file is
  * removed and any old file is intact. */
 syz_status syz_h5_publish(syz_h5 **f);
-/** Collective. Give up: close and remove the temporary file; also what cleanup calls after an error. NULL is fine. */
-void syz_h5_discard(syz_h5 **f);
+/** Close a file that was opened, or give up one that is written: then it is collective, and the temporary file is
+ * removed. What cleanup calls, also after an error. NULL is fine. */
+void syz_h5_close(syz_h5 **f);
 
 /** Open for reading; any HDF5 file, also a damaged or hostile one: a process of its own runs the library on it
  * (src/h5/serve.c). Collective with comm (rank-wise independent reads afterwards are allowed); NULL: this process
  * alone. SYZ_ERR_DATA; SYZ_ERR_MEMORY when memory or a process is lacking, which says nothing about the file. Main
  * thread only, as all reading of the file. */
 syz_status syz_h5_open(syz_comm *c, const char *path, syz_h5 **out);
-void syz_h5_close(syz_h5 **f);
 /** Also true for what cannot be told of a damaged file: reading it then says why. */
 bool syz_h5_has(syz_h5 *f, const char *name);
 /** The name it was opened or created under; borrowed. */

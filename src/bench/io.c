@@ -176,7 +176,7 @@ static syz_status write_state(io *o, int64_t rows)
                               o->x + (size_t)a * (size_t)rows * STATE_ROW * sizeof(float)));
   SYZ_TRY(syz_h5_publish(&file));
 cleanup:
-  syz_h5_discard(&file);
+  syz_h5_close(&file);
   return st;
 }
 

@@ -268,7 +268,7 @@ static syz_status search_direction(job *s, syz_modality q, syz_modality i, syz_i
     d->has_retrieval = d->retrieval.pairs > 0;
   }
 cleanup:
-  syz_h5_discard(&out);
+  syz_h5_close(&out);
   block_free(&b);
   return st;
 }

@@ -195,7 +195,7 @@ syz_status syz_embed_write_h5(const syz_embed_result *r)
   SYZ_TRY(write_labels(r, f));
   SYZ_TRY(syz_h5_publish(&f));
 cleanup:
-  syz_h5_discard(&f);
+  syz_h5_close(&f);
   columns_free(&k);
   return st;
 }

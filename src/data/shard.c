@@ -155,6 +155,6 @@ syz_status syz_shard_writer_publish(syz_shard_writer **writer)
 void syz_shard_writer_discard(syz_shard_writer **writer)
 {
   if (!*writer) return;
-  syz_h5_discard(&(*writer)->file);
+  syz_h5_close(&(*writer)->file);
   free_writer(writer);
 }

@@ -129,7 +129,7 @@ static syz_status write_numbers(const syz_run *run, const syz_frozen *net, syz_s
                        "the same by ridge regression"));
   SYZ_TRY(syz_h5_publish(&f));
 cleanup:
-  syz_h5_discard(&f);
+  syz_h5_close(&f);
   syz_free(&data_path);
   syz_free(&id);
   syz_free(&truth);

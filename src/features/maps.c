@@ -156,7 +156,7 @@ static syz_status write_numbers(job *j)
       "the first three as red, green and blue, between robust percentiles of the batch; axes (y, x, colour)"));
   SYZ_TRY(syz_h5_publish(&f));
 cleanup:
-  syz_h5_discard(&f);
+  syz_h5_close(&f);
   syz_free(&data_path);
   syz_free(&ratio);
   syz_free(&id);

@@ -55,5 +55,3 @@ void syz_h5_close(syz_h5 **file)
   else
     close_read(file);
 }
-
-void syz_h5_discard(syz_h5 **file) { syz_h5_close(file); }

@@ -163,7 +163,7 @@ cleanup:
     *out = f;
     return st;
   }
-  syz_h5_discard(&f);
+  syz_h5_close(&f);
   return syz_error_pass(st, __FILE__, __LINE__);
 }
 
@@ -534,7 +534,7 @@ syz_status syz_h5_publish(syz_h5 **file)
   syz_h5 *f = *file;
   st = f->is_mpio ? publish_mpio(f) : publish_direct(f);
   if (st != SYZ_OK) {
-    syz_h5_discard(file);
+    syz_h5_close(file);
     return syz_error_pass(st, __FILE__, __LINE__);
   }
   close(f->fd);

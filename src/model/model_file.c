@@ -97,7 +97,7 @@ syz_status syz_model_file_write(syz_comm *c, const char *path, const syz_model *
   }
   SYZ_TRY(syz_h5_publish(&file));
 cleanup:
-  syz_h5_discard(&file);
+  syz_h5_close(&file);
   syz_free(&config);
   syz_free(&table);
   return st;

@@ -97,7 +97,7 @@ syz_status masked_write(masked *k, int64_t step)
                          column[i].data, column[i].units, column[i].description));
   SYZ_TRY(syz_h5_publish(&file));
 cleanup:
-  syz_h5_discard(&file);
+  syz_h5_close(&file);
   syz_free(&hidden);
   syz_free(&wave);
   return st;

@@ -255,7 +255,7 @@ static syz_status write_state(checkpoint_store *store, const state *s, const cha
   SYZ_TRY(write_arrays(store, file));
   SYZ_TRY(syz_h5_publish(&file));
 cleanup:
-  if (file) syz_h5_discard(&file);
+  syz_h5_close(&file);
   return st;
 }
 
@@ -539,7 +539,7 @@ static syz_status read_state(checkpoint_store *store, const char *folder, state 
   }
   SYZ_TRY(gather_arrays(store));
 cleanup:
-  if (file) syz_h5_close(&file);
+  syz_h5_close(&file);
   syz_free(&stored);
   syz_free(&now);
   return st;

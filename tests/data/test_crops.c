@@ -244,7 +244,7 @@ static syz_status write_wide(const char *path)
   SYZ_TRY(syz_h5_write(f, "spectrum", SYZ_H5_F32, WIDE, 1, spectrum_shape, 0, WIDE, x, "", ""));
   SYZ_TRY(syz_h5_publish(&f));
 cleanup:
-  syz_h5_discard(&f);
+  syz_h5_close(&f);
   syz_free(&x);
   syz_free(&wide);
   return st;

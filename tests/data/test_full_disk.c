@@ -68,7 +68,7 @@ static syz_status write_file(const char *path, moment when, int64_t leave)
   if (when == BEFORE_PUBLISH) fill_disk(leave);
   SYZ_TRY(syz_h5_publish(&f));
 cleanup:
-  syz_h5_discard(&f);
+  syz_h5_close(&f);
   empty_disk();
   return st;
 }

@@ -56,7 +56,7 @@ static syz_status write_rows(const char *path, int file, const rows *r, bool has
   SYZ_TRY(syz_h5_write(f, "label/row", SYZ_H5_F32, r->n, 0, NULL, 0, r->n, label, "", ""));
   SYZ_TRY(syz_h5_publish(&f));
 cleanup:
-  syz_h5_discard(&f);
+  syz_h5_close(&f);
   return st;
 }
 
@@ -79,7 +79,7 @@ static syz_status write_astroclip(const char *path, int file, const rows *r)
   SYZ_TRY(syz_h5_write(f, "0/redshifts", SYZ_H5_F32, r->n, 0, NULL, 0, r->n, redshift, "", ""));
   SYZ_TRY(syz_h5_publish(&f));
 cleanup:
-  syz_h5_discard(&f);
+  syz_h5_close(&f);
   return st;
 }
 

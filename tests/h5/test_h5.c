@@ -98,7 +98,7 @@ static syz_status write_samples(syz_comm *c, const char *path)
   SYZ_TRY(syz_h5_write_text(f, "model_config", "model:\n  image: {dim: 4}\n"));
   SYZ_TRY(syz_h5_publish(&f));
 cleanup:
-  syz_h5_discard(&f);
+  syz_h5_close(&f);
   return st;
 }
 
@@ -236,7 +236,7 @@ static void test_misuse(void)
   CHECK_EQ(scratch_count(folder, ".tmp"), 0);
   CHECK_ERROR(syz_h5_create(world, "/nowhere/x.h5", "test", "", "", &f), SYZ_ERR_WRITE, "No such file or directory");
   CHECK_ERROR(syz_h5_create(world, "/proc/x.h5", "test", "", "", &f), SYZ_ERR_WRITE, "/proc/x.h5.tmp: cannot create");
-  syz_h5_discard(&f);
+  syz_h5_close(&f);
 }
 
 /* A failure at one point on one rank: all return SYZ_ERR_WRITE with its message, nothing new is left, the old file is

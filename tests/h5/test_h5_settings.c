@@ -88,7 +88,7 @@ static syz_status write_samples(syz_comm *c, const char *path, bool in_pieces)
   }
   SYZ_TRY(syz_h5_publish(&f));
 cleanup:
-  syz_h5_discard(&f);
+  syz_h5_close(&f);
   return st;
 }
 

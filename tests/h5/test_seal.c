@@ -38,7 +38,7 @@ static syz_status write_file(const char *path, const char *texts)
   SYZ_TRY(syz_h5_write(f, "parameter/bias", SYZ_H5_F32, 8, 0, NULL, first, n, x + first, "deg", "another one"));
   SYZ_TRY(syz_h5_publish(&f));
 cleanup:
-  syz_h5_discard(&f);
+  syz_h5_close(&f);
   return st;
 }
 

@@ -207,7 +207,7 @@ int main(int argc, char **argv)
   SYZ_TRY(syz_h5_publish(&j.out));
 cleanup:
   if (st != SYZ_OK) fprintf(stderr, "%s\n", syz_error_text());
-  syz_h5_discard(&j.out);
+  syz_h5_close(&j.out);
   syz_shardset_close(&set);
   syz_comm_finish(&world);
   return (int)st;
