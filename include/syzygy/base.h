@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * base: what every room stands on. Errors, log, clock, signs of life, aligned memory, checksums, processor, texts.
+ * base: what every room stands on. Errors, log, clock, signs of life, memory, checksums, processor, sorted rows, texts.
  *
  * Nothing here knows of MPI: comm tells the log its rank and installs the abort hook. Nothing here is collective.
  */
@@ -288,6 +288,16 @@ void syz_processor_limit(syz_isa most);
 const char *syz_isa_name(syz_isa isa);
 /** The name of syz_processor_isa(). */
 const char *syz_instruction_set(void);
+
+/* ------------------------------------------------------------------ rows */
+
+/**
+ * The first of n sorted rows, each of `size` bytes, that is not below the key; n when all are. Of several rows with
+ * that key it is the first, which bsearch does not promise. `is_below` holds for all rows before the one that is found
+ * and for none from there on. NULL rows are fine when n is 0.
+ */
+int64_t syz_lower_bound(const void *key, const void *rows, int64_t n, size_t size,
+                        bool (*is_below)(const void *row, const void *key));
 
 /* ------------------------------------------------------------------ texts */
 

@@ -268,18 +268,12 @@ syz_status syz_index_seal(syz_index *x, int64_t *valid)
   return SYZ_OK;
 }
 
+static bool is_below(const void *row, const void *id) { return ((const id_row *)row)->id < *(const int64_t *)id; }
+
 /* First place in the sorted ids that is not below `id`. */
 static int64_t id_lower(const syz_index *x, int64_t id)
 {
-  int64_t low = 0, high = x->n_sorted;
-  while (low < high) {
-    int64_t middle = low + (high - low) / 2;
-    if (x->sorted[middle].id < id)
-      low = middle + 1;
-    else
-      high = middle;
-  }
-  return low;
+  return syz_lower_bound(&id, x->sorted, x->n_sorted, sizeof *x->sorted, is_below);
 }
 
 /* ------------------------------------------------------------ one search */

@@ -43,17 +43,17 @@ void set_kept_count(set_kept *k)
   }
 }
 
+static bool is_at_or_before(const void *before, const void *index)
+{
+  return *(const int64_t *)before <= *(const int64_t *)index;
+}
+
 int64_t set_kept_row(const set_kept *k, int64_t index)
 {
-  int64_t low = 0, high = (words_of(k) - 1) / BLOCK_WORDS; /* the last block that begins at or before the object */
-  while (low < high) {
-    int64_t middle = low + (high - low + 1) / 2;
-    if (k->before[middle] <= index)
-      low = middle;
-    else
-      high = middle - 1;
-  }
-  int64_t left = index - k->before[low], w = low * BLOCK_WORDS;
+  /* The last block that begins at or before the object; the first one always does. */
+  const int64_t later = (words_of(k) - 1) / BLOCK_WORDS,
+                block = syz_lower_bound(&index, k->before + 1, later, sizeof *k->before, is_at_or_before);
+  int64_t left = index - k->before[block], w = block * BLOCK_WORDS;
   for (; left >= __builtin_popcountll(k->bits[w]); w++) left -= __builtin_popcountll(k->bits[w]);
   uint64_t bits = k->bits[w];
   for (; left > 0; left--) bits &= bits - 1;

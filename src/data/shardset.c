@@ -135,18 +135,15 @@ cleanup:
   return st;
 }
 
+static bool is_of_file_before(const void *part, const void *file)
+{
+  return ((const set_part *)part)->file < *(const int *)file;
+}
+
 /* The first part of a file, whose parts follow one another; of one without parts, the first after it. */
 static int first_part(const syz_shardset *s, int file)
 {
-  int low = 0, high = s->parts;
-  while (low < high) {
-    int middle = low + (high - low) / 2;
-    if (s->part[middle].file < file)
-      low = middle + 1;
-    else
-      high = middle;
-  }
-  return low;
+  return (int)syz_lower_bound(&file, s->part, s->parts, sizeof *s->part, is_of_file_before);
 }
 
 static syz_status look_at_file(const syz_shardset *s, int file, own_file *o)

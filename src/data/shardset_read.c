@@ -96,18 +96,16 @@ pixel_fault syz_check_ivar(const float *ivar)
 
 /* ------------------------------------------------------------ where it is */
 
+static bool is_at_or_before(const void *part, const void *raw)
+{
+  return ((const set_part *)part)->raw <= *(const int64_t *)raw;
+}
+
 const set_part *set_part_at(const syz_shardset *s, int64_t raw)
 {
-  int low = 0,
-      high = s->parts - 1; /* last part that begins at or before raw; empty parts share their beginning with the next */
-  while (low < high) {
-    int middle = low + (high - low + 1) / 2;
-    if (s->part[middle].raw <= raw)
-      low = middle;
-    else
-      high = middle - 1;
-  }
-  return &s->part[low];
+  /* The last part that begins at or before raw, as the first one always does; empty parts share their beginning with
+   * the next. */
+  return &s->part[syz_lower_bound(&raw, s->part + 1, s->parts - 1, sizeof *s->part, is_at_or_before)];
 }
 
 const set_part *syz_shardset_find(const syz_shardset *s, int64_t index, int64_t *row)

@@ -37,17 +37,16 @@ typedef struct driven {
   h5_image *image;
 } driven;
 
+static bool is_page_below(const void *at, const void *number)
+{
+  return (*(page *const *)at)->number < *(const haddr_t *)number;
+}
+
 /* The page list's own memory is the library's in spirit: plain malloc, not counted as ours while a file is open. */
 static page *find_page(h5_image *image, haddr_t number, bool makes)
 {
-  size_t low = 0, high = image->pages;
-  while (low < high) {
-    size_t middle = (low + high) / 2;
-    if (image->page[middle]->number < number)
-      low = middle + 1;
-    else
-      high = middle;
-  }
+  const size_t low =
+      (size_t)syz_lower_bound(&number, image->page, (int64_t)image->pages, sizeof *image->page, is_page_below);
   if (low < image->pages && image->page[low]->number == number) return image->page[low];
   if (!makes) return NULL;
   if (image->pages == image->room) {

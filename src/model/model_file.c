@@ -197,19 +197,12 @@ static int compare_names(const void *a, const void *b)
 static syz_status visit_name(void *context, const char *name)
 {
   found_names *found = context;
-  int low = 0, high = found->f->n - 1;
-  while (low <= high) {
-    int middle = (low + high) / 2, order = strcmp(name, found->by_name[middle].name);
-    if (order == 0) {
-      found->is_found[found->by_name[middle].row] = 1;
-      return SYZ_OK;
-    }
-    if (order < 0)
-      high = middle - 1;
-    else
-      low = middle + 1;
-  }
-  if (strcmp(name, extra_name) != 0) name_list_add(&found->unknown, name);
+  const named_row key = {.name = name},
+                  *at = bsearch(&key, found->by_name, (size_t)found->f->n, sizeof key, compare_names);
+  if (at)
+    found->is_found[at->row] = 1;
+  else if (strcmp(name, extra_name) != 0)
+    name_list_add(&found->unknown, name);
   return SYZ_OK;
 }
 

@@ -43,18 +43,14 @@ static int ascending_id(const void *a, const void *b)
   return p->index < q->index ? -1 : p->index > q->index;
 }
 
+static bool is_below(const void *row, const void *id) { return ((const id_index *)row)->id < *(const int64_t *)id; }
+
 /* Number of an object in the data set, -1 when it is not there. */
 static int64_t find_object(const gallery *g, int64_t id)
 {
-  int64_t low = 0, n = g->data ? syz_shardset_size(g->data) : 0, high = n;
-  while (low < high) {
-    int64_t middle = low + (high - low) / 2;
-    if (g->by_id[middle].id < id)
-      low = middle + 1;
-    else
-      high = middle;
-  }
-  return low < n && g->by_id[low].id == id ? g->by_id[low].index : -1;
+  const int64_t n = g->data ? syz_shardset_size(g->data) : 0,
+                k = syz_lower_bound(&id, g->by_id, n, sizeof *g->by_id, is_below);
+  return k < n && g->by_id[k].id == id ? g->by_id[k].index : -1;
 }
 
 static double redshift_of(const gallery *g, int64_t object)

@@ -267,6 +267,11 @@ static void shape(sim_draw *d, sim_galaxy *g, double kpc_per_arcsec)
   g->tail_width = re * sim_between(d, 0.15, 0.35);
 }
 
+static bool is_not_above(const void *cumulative, const void *u)
+{
+  return !(*(const double *)cumulative > *(const double *)u);
+}
+
 void sim_galaxy_draw(const sim_population *p, const syz_stellar *s, const syz_sim_config *c, int64_t index, int attempt,
                      bool has_emulator, sim_galaxy *g)
 {
@@ -279,18 +284,12 @@ void sim_galaxy_draw(const sim_population *p, const syz_stellar *s, const syz_si
   sim_draw kind = {syz_random_make(c->seed, SYZ_RANDOM_SIM_PHYSICS, 1u << 20, (uint64_t)index), 0};
   int part = sim_uniform(&kind) < p->lrg_share ? 1 : 0;
   double u = sim_uniform(d);
-  int low = 0, high = Z_STEPS * M_STEPS * TYPES - 1;
-  while (low < high) {
-    int middle = (low + high) / 2;
-    if (p->cumulative[part][middle] > u)
-      high = middle;
-    else
-      low = middle + 1;
-  }
+  const int64_t last = Z_STEPS * M_STEPS * TYPES - 1, /* drawn when u reaches none before it */
+      cell = syz_lower_bound(&u, p->cumulative[part], last, sizeof u, is_not_above);
   g->is_lrg = part == 1;
-  g->is_quiescent = low % TYPES == 1;
-  g->log_m = p->m[low / TYPES % M_STEPS] + p->dm * (sim_uniform(d) - 0.5);
-  g->z = sim_clip(p->z[part][low / TYPES / M_STEPS] + p->dz[part] * (sim_uniform(d) - 0.5), c->redshift_min,
+  g->is_quiescent = cell % TYPES == 1;
+  g->log_m = p->m[cell / TYPES % M_STEPS] + p->dm * (sim_uniform(d) - 0.5);
+  g->z = sim_clip(p->z[part][cell / TYPES / M_STEPS] + p->dz[part] * (sim_uniform(d) - 0.5), c->redshift_min,
                   c->redshift_max);
   g->distance_mpc = sim_distance_mpc(g->z);
   g->age_universe_gyr = sim_age_universe_gyr(g->z);

@@ -112,6 +112,11 @@ bool syz_spectra_redrock_path(const char *path, char *redrock, size_t room)
   return false;
 }
 
+static bool is_redshift_below(const void *row, const void *id)
+{
+  return ((const syz_redshift *)row)->object_id < *(const int64_t *)id;
+}
+
 syz_status syz_spectra_join_redshifts(syz_spectra *s, const char *path, int64_t *joined)
 {
   syz_status st = SYZ_OK;
@@ -121,20 +126,13 @@ syz_status syz_spectra_join_redshifts(syz_spectra *s, const char *path, int64_t 
   SYZ_TRY(syz_redshifts_read(path, s->options.verify, "", &n, &z));
   SYZ_ALLOC(row, "redshift rows", s->n + 1);
   for (int64_t i = 0; i < s->n; i++) {
-    int64_t low = 0, high = n;
-    while (low < high) {
-      int64_t middle = low + (high - low) / 2;
-      if (z[middle].object_id < s->info[i].object_id)
-        low = middle + 1;
-      else
-        high = middle;
-    }
+    const int64_t k = syz_lower_bound(&s->info[i].object_id, z, n, sizeof *z, is_redshift_below);
     row[i] = -1;
-    if (low == n || z[low].object_id != s->info[i].object_id) continue;
-    s->info[i].redshift = z[low].redshift;
-    s->info[i].zwarn = z[low].zwarn;
-    snprintf(s->info[i].spectype, sizeof s->info[i].spectype, "%s", z[low].spectype);
-    row[i] = z[low].row;
+    if (k == n || z[k].object_id != s->info[i].object_id) continue;
+    s->info[i].redshift = z[k].redshift;
+    s->info[i].zwarn = z[k].zwarn;
+    snprintf(s->info[i].spectype, sizeof s->info[i].spectype, "%s", z[k].spectype);
+    row[i] = z[k].row;
     ++*joined;
   }
   /* The file stays open for other columns, unless an earlier one does already. */

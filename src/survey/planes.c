@@ -183,6 +183,8 @@ cleanup:
   return st;
 }
 
+static bool is_south_of(const void *row, const void *dec) { return ((const wish *)row)->dec < *(const double *)dec; }
+
 /* Objects that lie in a plane of this rank's files, and how much of the cutout's half width is left to the nearest
  * edge. */
 static syz_status offer_planes(ingest *g, ingest_bytes *wishes, ingest_mail *offers)
@@ -200,15 +202,8 @@ static syz_status offer_planes(ingest *g, ingest_bytes *wishes, ingest_mail *off
     for (int k = 0; k < syz_images_count(m); k++) {
       const syz_plane *p = syz_images_plane(m, k);
       double half = SYZ_PIXEL_ARCSEC * SYZ_IMAGE_SIZE / 2 / p->pixel_arcsec;
-      int64_t low = 0, high = n;
-      while (low < high) {
-        int64_t middle = low + (high - low) / 2;
-        if (w[middle].dec < p->dec - p->radius_deg)
-          low = middle + 1;
-        else
-          high = middle;
-      }
-      for (int64_t i = low; i < n && w[i].dec <= p->dec + p->radius_deg; i++) {
+      const double south = p->dec - p->radius_deg, north = p->dec + p->radius_deg;
+      for (int64_t i = syz_lower_bound(&south, w, n, sizeof *w, is_south_of); i < n && w[i].dec <= north; i++) {
         if (syz_separation(w[i].ra, w[i].dec, p->ra, p->dec) > p->radius_deg) continue;
         double x, y;
         SYZ_TRY(syz_wcs_to_pixel(syz_images_wcs(m, k), 1, &w[i].ra, &w[i].dec, &x, &y));

@@ -58,18 +58,13 @@ static bool is_better(const joined_row *a, const joined_row *b)
   return a->file != b->file ? a->file < b->file : a->z.row < b->z.row;
 }
 
+static bool is_below(const void *row, const void *id) { return ((const wanting *)row)->id < *(const int64_t *)id; }
+
 static wanting *find_wanting(const joining *j, int64_t id)
 {
   wanting *w = (wanting *)(void *)j->wanted.data;
-  int64_t n = (int64_t)(j->wanted.n / sizeof *w), low = 0, high = n;
-  while (low < high) {
-    int64_t middle = low + (high - low) / 2;
-    if (w[middle].id < id)
-      low = middle + 1;
-    else
-      high = middle;
-  }
-  return low < n && w[low].id == id ? &w[low] : NULL;
+  const int64_t n = (int64_t)(j->wanted.n / sizeof *w), k = syz_lower_bound(&id, w, n, sizeof *w, is_below);
+  return k < n && w[k].id == id ? &w[k] : NULL;
 }
 
 static void close_catalogue(joining *j)

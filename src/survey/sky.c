@@ -113,18 +113,16 @@ static int compare_seekers(const void *a, const void *b)
   return (x->spectrum > y->spectrum) - (x->spectrum < y->spectrum);
 }
 
+static bool is_seeker_below(const void *row, const void *id)
+{
+  return ((const seeker *)row)->id < *(const int64_t *)id;
+}
+
 /* The first seeker of an identifier, or n. */
 static int64_t find_seeker(const ingest_sky *s, int64_t id)
 {
-  int64_t low = 0, high = s->n_seekers;
-  while (low < high) {
-    int64_t middle = low + (high - low) / 2;
-    if (seeker_at(s, middle)->id < id)
-      low = middle + 1;
-    else
-      high = middle;
-  }
-  return low < s->n_seekers && seeker_at(s, low)->id == id ? low : s->n_seekers;
+  const int64_t k = syz_lower_bound(&id, s->seekers.data, s->n_seekers, sizeof(seeker), is_seeker_below);
+  return k < s->n_seekers && seeker_at(s, k)->id == id ? k : s->n_seekers;
 }
 
 static syz_status index_seekers(ingest_sky *s)
