@@ -94,6 +94,14 @@ syz_status syz_model_start_compute(syz_comm *world, const syz_compute_options *o
 const char *syz_modality_name(syz_modality m);
 /** Tokens per object of a tower: image P (+1 with class token), spectrum 778 at full size. */
 int64_t syz_model_tokens(const syz_model_config *config, syz_modality m);
+/** Floats per object that enter a tower: its planes [3, size, size] or its flux [SYZ_TOWER_PIXELS]. */
+int64_t syz_model_input(const syz_model_config *config, syz_modality m);
+/** Width D of a tower's tokens, and its blocks. */
+int64_t syz_model_width(const syz_model_config *config, syz_modality m);
+int64_t syz_model_depth(const syz_model_config *config, syz_modality m);
+/** Whether an object of a data set (data.h) has what the tower takes. */
+struct syz_object;
+bool syz_object_has(const struct syz_object *o, syz_modality m);
 
 /** Operations of a forward pass, by what does them; one multiply-add is two. What is left out: src/model/operations.c.
  */

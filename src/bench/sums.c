@@ -43,7 +43,7 @@ static syz_status make_tower(sums_work *w, const syz_model_config *config)
   syz_status st = SYZ_OK;
   const syz_bench *b = w->b;
   const uint64_t seed = b->options->seed;
-  const int64_t pixels = SYZ_BANDS * config->image.size * config->image.size;
+  const int64_t pixels = syz_model_input(config, SYZ_IMAGE);
   SYZ_TRY(syz_tower_plan(w->model, SYZ_IMAGE, b->batch, SYZ_MODE_TRAIN));
   SYZ_ALLOC(w->input, "bench input", b->batch * pixels);
   SYZ_ALLOC(w->embedding, "bench embedding", b->batch * config->embedding.dim);

@@ -54,8 +54,7 @@ static void destroy_tower_work(tower_work *w)
 static syz_status make_tower_work(syz_bench *b, const syz_model_config *config, syz_modality tower, tower_work *w)
 {
   syz_status st = SYZ_OK;
-  int64_t size = config->image.size, pixels = tower == SYZ_IMAGE ? SYZ_BANDS * size * size : SYZ_SPECTRUM_PIXELS,
-          width = config->embedding.dim;
+  const int64_t pixels = syz_model_input(config, tower), width = config->embedding.dim;
   uint64_t seed = b->options->seed;
   *w = (tower_work){.tower = tower, .batch = b->batch};
   SYZ_TRY(syz_model_create(config, tower == SYZ_IMAGE, tower == SYZ_SPECTRUM, b->compute, &w->model));

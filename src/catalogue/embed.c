@@ -235,21 +235,16 @@ static syz_status run_tower(job *s, share *h, syz_modality m, int slot, const sy
 {
   syz_status st = SYZ_OK;
   const syz_object *object = syz_shardset_objects(s->data);
-  int64_t item = m == SYZ_IMAGE ? 3 * s->config.image.size * s->config.image.size : SYZ_SPECTRUM_PIXELS,
-          width = s->width;
+  const int64_t item = syz_model_input(&s->config, m), width = s->width;
   const float *input = m == SYZ_IMAGE ? in->image : in->flux;
   for (int64_t i = 0; i < n;) {
-    const syz_object *o = &object[in->index[i]];
-    bool has = m == SYZ_IMAGE ? o->has_image : o->has_spectrum;
     int64_t count = 1;
-    if (!has) {
+    if (!syz_object_has(&object[in->index[i]], m)) {
       for (int64_t e = 0; e < width; e++) h->result[(i * s->towers + slot) * width + e] = NAN;
       i++;
       continue;
     }
-    while (count < s->batch && i + count < n &&
-           (m == SYZ_IMAGE ? object[in->index[i + count]].has_image : object[in->index[i + count]].has_spectrum))
-      count++;
+    while (count < s->batch && i + count < n && syz_object_has(&object[in->index[i + count]], m)) count++;
     syz_tower_forward(s->model, m, count, input + i * item, NULL, h->embedding);
     for (int64_t b = 0; b < count; b++) {
       bool is_finite = true;
@@ -392,10 +387,8 @@ static void announce(const job *s)
 {
   const syz_object *object = syz_shardset_objects(s->data);
   int64_t n = syz_shardset_size(s->data), count[SYZ_MODALITIES] = {0};
-  for (int64_t i = 0; i < n; i++) {
-    count[SYZ_IMAGE] += object[i].has_image;
-    count[SYZ_SPECTRUM] += object[i].has_spectrum;
-  }
+  for (int64_t i = 0; i < n; i++)
+    for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++) count[m] += syz_object_has(&object[i], m);
   syz_info("%lld objects, %lld with an image, %lld with a spectrum", (long long)n, (long long)count[SYZ_IMAGE],
            (long long)count[SYZ_SPECTRUM]);
   syz_info("model %s (digest %s), embeddings %lld wide", s->options->model_file, s->model_digest, (long long)s->width);

@@ -62,11 +62,6 @@ typedef struct sample {
 
 /* -------------------------------------------------------------- sample */
 
-static bool has_modality(const syz_object *o, syz_modality m)
-{
-  return m == SYZ_IMAGE ? o->has_image : o->has_spectrum;
-}
-
 static int64_t owned_below(const sample *s, int64_t g) { return g > s->rank ? (g - s->rank - 1) / s->size + 1 : 0; }
 
 /* Rows of the sample: number k of n is object k * count / n of those that have the modality. */
@@ -76,12 +71,12 @@ static syz_status choose_rows(sample *s, int64_t wanted)
   const syz_object *object = syz_shardset_objects(s->job->data);
   const int64_t size = syz_shardset_size(s->job->data);
   int64_t count = 0, seen = 0, k = 0;
-  for (int64_t i = 0; i < size; i++) count += has_modality(&object[i], s->tower);
+  for (int64_t i = 0; i < size; i++) count += syz_object_has(&object[i], s->tower);
   s->n = count < wanted ? count : wanted;
   s->n_choose = (s->n + 1) / 2;
   SYZ_ALLOC(s->row, "sample", s->n + 1);
   for (int64_t i = 0; i < size && k < s->n; i++) {
-    if (!has_modality(&object[i], s->tower)) continue;
+    if (!syz_object_has(&object[i], s->tower)) continue;
     if (seen++ == k * count / s->n) {
       s->row[k % 2 ? s->n_choose + k / 2 : k / 2] = i;
       k++;
@@ -104,7 +99,7 @@ static syz_status load_sample(sample *s)
   double wait_s = 0;
   s->n_mine = owned_below(s, s->n);
   s->width = config->embedding.dim;
-  s->item = is_image ? SYZ_BANDS * config->image.size * config->image.size : SYZ_SPECTRUM_PIXELS;
+  s->item = syz_model_input(config, s->tower);
   SYZ_ALLOC(s->mine, "sample", s->n_mine + 1);
   SYZ_ALLOC(s->f32, "sample embeddings", s->n * s->width);
   SYZ_ALLOC(s->act, "sample embeddings", s->n * s->width);

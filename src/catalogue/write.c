@@ -75,7 +75,7 @@ static void columns_free(columns *k)
 
 bool syz_embed_has(const syz_embed_result *r, syz_modality m, const syz_object *o)
 {
-  return r->has_tower[m] && (m == SYZ_IMAGE ? o->has_image : o->has_spectrum);
+  return r->has_tower[m] && syz_object_has(o, m);
 }
 
 static syz_status columns_load(const syz_embed_result *r, int64_t first, int64_t n, columns *k)

@@ -205,7 +205,7 @@ static void collect(void *context, int64_t at, int64_t n, const void *tokens, co
   const collector *c = context;
   const judge *j = c->j;
   const syz_model_config *config = syz_model_get_config(j->teacher);
-  const int64_t all = syz_model_tokens(config, SYZ_IMAGE), pixels = SYZ_BANDS * config->image.size * config->image.size;
+  const int64_t all = syz_model_tokens(config, SYZ_IMAGE), pixels = syz_model_input(config, SYZ_IMAGE);
   const syz_dtype act = syz_compute_act(j->compute);
   for (int64_t i = 0; i < n; i++)
     syz_convert_to_f32(act, j->mine + (c->at + at + i) * j->width,
@@ -289,7 +289,7 @@ cleanup:
 static syz_status judge_pixels(judge *j, const float *pixels, int64_t components)
 {
   syz_status st = SYZ_OK;
-  const int64_t size = syz_model_get_config(j->teacher)->image.size, width = SYZ_BANDS * size * size;
+  const int64_t width = syz_model_input(syz_model_get_config(j->teacher), SYZ_IMAGE);
   const int64_t train = j->first + j->own <= j->n[0] ? j->own : j->first < j->n[0] ? j->n[0] - j->first : 0;
   syz_array_rows array = {SYZ_F32, pixels, width};
   const syz_rows rows = {train, width, &array, syz_array_rows_read};
@@ -327,7 +327,7 @@ static syz_status make_baselines(judge *j, int64_t components)
 {
   syz_status st = SYZ_OK;
   char who[64];
-  const int64_t size = syz_model_get_config(j->teacher)->image.size, width = SYZ_BANDS * size * size;
+  const int64_t width = syz_model_input(syz_model_get_config(j->teacher), SYZ_IMAGE);
   float *pixels = NULL;
   if (components > 0) {
     pixels = syz_alloc("pixels", (size_t)(j->own * width + 1), sizeof *pixels);
@@ -408,7 +408,7 @@ size_t syz_judge_bytes(const syz_judge_options *o, const syz_model *teacher)
 {
   if (o->train_objects == 0) return 0;
   const syz_model_config *config = syz_model_get_config(teacher);
-  const size_t image = (size_t)(SYZ_BANDS * config->image.size * config->image.size) * sizeof(float);
+  const size_t image = (size_t)syz_model_input(config, SYZ_IMAGE) * sizeof(float);
   /* Three batches are read ahead. */
   return syz_tower_plan_bytes(teacher, SYZ_IMAGE, o->batch, SYZ_MODE_EMBED) + 3 * (size_t)o->batch * image;
 }

@@ -13,10 +13,10 @@ int64_t syz_choose_images(const syz_shardset *data, int64_t wanted, int64_t *lis
   const syz_object *object = syz_shardset_objects(data);
   const int64_t size = syz_shardset_size(data);
   int64_t n = 0, chosen = 0, number = 0;
-  for (int64_t i = 0; i < size; i++) n += object[i].has_image;
+  for (int64_t i = 0; i < size; i++) n += syz_object_has(&object[i], SYZ_IMAGE);
   const int64_t count = n < wanted ? n : wanted;
   for (int64_t i = 0; i < size && chosen < count; i++) {
-    if (!object[i].has_image) continue;
+    if (!syz_object_has(&object[i], SYZ_IMAGE)) continue;
     if (number++ == (2 * chosen + 1) * n / (2 * count)) list[chosen++] = i;
   }
   return count;

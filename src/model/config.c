@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The `model:` section: its keys, its contradictions, its text, and the tokens that follow from it.
+ * The `model:` section: its keys, its contradictions, its text, and the sizes that follow from it.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "model_impl.h"
+#include "syzygy/data.h"
 
 #define EVERY_COMMAND UINT32_MAX
 
@@ -176,6 +177,23 @@ char *syz_model_config_yaml(const syz_model_config *config)
 }
 
 const char *syz_modality_name(syz_modality m) { return m == SYZ_IMAGE ? "image" : "spectrum"; }
+
+int64_t syz_model_input(const syz_model_config *config, syz_modality m)
+{
+  return m == SYZ_IMAGE ? SYZ_BANDS * config->image.size * config->image.size : SYZ_TOWER_PIXELS;
+}
+
+int64_t syz_model_width(const syz_model_config *config, syz_modality m)
+{
+  return m == SYZ_IMAGE ? config->image.dim : config->spectrum.dim;
+}
+
+int64_t syz_model_depth(const syz_model_config *config, syz_modality m)
+{
+  return m == SYZ_IMAGE ? config->image.depth : config->spectrum.depth;
+}
+
+bool syz_object_has(const syz_object *o, syz_modality m) { return m == SYZ_IMAGE ? o->has_image : o->has_spectrum; }
 
 int64_t syz_model_tokens(const syz_model_config *config, syz_modality m)
 {

@@ -22,7 +22,7 @@ static double of_patches(const syz_image_config *c, int64_t patches)
 
 syz_operations syz_model_operations(const syz_model_config *c, syz_modality m)
 {
-  const int64_t tokens = syz_model_tokens(c, m), dim = m == SYZ_IMAGE ? c->image.dim : c->spectrum.dim;
+  const int64_t tokens = syz_model_tokens(c, m), dim = syz_model_width(c, m);
   const double t = (double)tokens, d = (double)dim, e = (double)c->embedding.dim, heads = (double)c->embedding.heads;
   const int64_t side = c->image.size / c->image.patch;
   /* One query a head over all tokens; projections in and out, and an MLP of four times the width. */
@@ -31,7 +31,7 @@ syz_operations syz_model_operations(const syz_model_config *c, syz_modality m)
     o.embedding = of_patches(&c->image, side * side);
   else
     o.embedding = 2 * t * (double)(c->spectrum.section + 2) * d;
-  add_blocks(tokens, dim, m == SYZ_IMAGE ? c->image.depth : c->spectrum.depth, &o);
+  add_blocks(tokens, dim, syz_model_depth(c, m), &o);
   return o;
 }
 

@@ -31,7 +31,7 @@ static syz_status choose_objects(align_set *set, int64_t *left_out)
   const syz_object *table = syz_shardset_objects(set->shards);
   SYZ_ALLOC(set->object, "objects of both modalities", all + 1);
   for (int64_t i = 0; i < all; i++)
-    if (table[i].has_image && table[i].has_spectrum) set->object[set->n++] = i;
+    if (syz_object_has(&table[i], SYZ_IMAGE) && syz_object_has(&table[i], SYZ_SPECTRUM)) set->object[set->n++] = i;
   *left_out = all - set->n;
 cleanup:
   return st;
@@ -51,10 +51,9 @@ static syz_status create_tower(align *a, syz_modality m)
   align_tower *t = &a->tower[m];
   const syz_model_config *c = syz_model_get_config(a->model);
   t->is_here = syz_model_has(a->model, m);
-  t->input = m == SYZ_IMAGE ? 3 * c->image.size * c->image.size : SYZ_TOWER_PIXELS;
+  t->input = syz_model_input(c, m);
   if (!t->is_here) return st;
-  const int64_t most = align_largest_share(&a->config, syz_comm_size(a->grid->data)),
-                dim = m == SYZ_IMAGE ? c->image.dim : c->spectrum.dim;
+  const int64_t most = align_largest_share(&a->config, syz_comm_size(a->grid->data)), dim = syz_model_width(c, m);
   t->chunk = align_chunk_size(&a->config, most);
   t->row_bytes = (size_t)(syz_model_tokens(c, m) * dim) * syz_dtype_size(syz_compute_act(a->compute));
   syz_share(a->config.global_batch, syz_comm_size(a->grid->data), syz_comm_rank(a->grid->data), &t->first, &t->count);

@@ -6,7 +6,10 @@
 
 #include "align.h"
 
-enum { HEAD_OBJECTS = 256 /* a pass of heads alone */ };
+enum {
+  HEAD_OBJECTS = 256, /* a pass of heads alone */
+  STORED_IMAGE = SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE
+};
 
 /* Objects a pass. */
 int64_t align_chunk_size(const syz_align_config *c, int64_t most)
@@ -40,7 +43,7 @@ static void add_steps(const syz_align_config *config, int ranks, const syz_model
     here++;
     syz_plan_add(out, layers[m],
                  syz_tower_plan_bytes(model, (syz_modality)m, align_chunk_size(config, most), align_mode_of(config)));
-    const int64_t dim = m == SYZ_IMAGE ? c->image.dim : c->spectrum.dim;
+    const int64_t dim = syz_model_width(c, (syz_modality)m);
     /* From a cache on disk the next batch is read while this one is used. */
     const int64_t held = config->cache == SYZ_CACHE_DISK ? 2 : 1;
     if (config->freezes_backbones)
@@ -59,8 +62,8 @@ static void add_steps(const syz_align_config *config, int ranks, const syz_model
   syz_plan_add(out, "contrastive loss", syz_infonce_bytes(syz_model_get_compute(model), &loss, ranks, ranks));
   const size_t raw = (size_t)ALIGN_PASS * sizeof(float);
   syz_plan_add(out, "raw objects",
-               raw * (size_t)((syz_model_has(model, SYZ_IMAGE) ? 3 * (152 * 152 + c->image.size * c->image.size) : 0) +
-                              (syz_model_has(model, SYZ_SPECTRUM) ? SYZ_TOWER_PIXELS : 0)));
+               raw * (size_t)((syz_model_has(model, SYZ_IMAGE) ? STORED_IMAGE + syz_model_input(c, SYZ_IMAGE) : 0) +
+                              (syz_model_has(model, SYZ_SPECTRUM) ? syz_model_input(c, SYZ_SPECTRUM) : 0)));
   syz_plan_add(out, "validation", (size_t)(2 * config->validate_objects * E) * sizeof(float));
 }
 
@@ -93,7 +96,7 @@ static void add_tower_work(syz_work *w, syz_modality m, const syz_operations *o,
   w->weights[rate] = syz_work_elements(model, syz_part_of(m, true));
   if (mode != SYZ_MODE_HEAD) w->weights[rate] += syz_work_elements(model, syz_part_of(m, false));
   if (mode == SYZ_MODE_TRAIN) {
-    const double recomputed = syz_work_recomputed(model, m == SYZ_IMAGE ? c->image.depth : c->spectrum.depth);
+    const double recomputed = syz_work_recomputed(model, syz_model_depth(c, m));
     syz_work_add(w, work_name[m][0], rate, o->embedding, o->embedding, repeated * o->embedding);
     syz_work_add(w, work_name[m][1], rate, o->products, 2 * o->products, (repeated + recomputed) * o->products);
     syz_work_add(w, work_name[m][2], rate, o->attention, 2 * o->attention, (repeated + recomputed) * o->attention);
@@ -112,8 +115,8 @@ static void add_tower_work(syz_work *w, syz_modality m, const syz_operations *o,
 static double file_bytes(const syz_align_config *config, const syz_model *model, syz_modality m)
 {
   const syz_model_config *c = syz_model_get_config(model);
-  const int64_t pixels = m == SYZ_IMAGE ? SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE : SYZ_TOWER_PIXELS,
-                numbers = syz_model_tokens(c, m) * (m == SYZ_IMAGE ? c->image.dim : c->spectrum.dim);
+  const int64_t pixels = m == SYZ_IMAGE ? STORED_IMAGE : syz_model_input(c, m),
+                numbers = syz_model_tokens(c, m) * syz_model_width(c, m);
   if (align_mode_of(config) != SYZ_MODE_HEAD) return (double)pixels * (double)sizeof(float);
   if (config->cache == SYZ_CACHE_MEMORY) return 0;
   return (double)numbers * (double)syz_dtype_size(syz_compute_act(syz_model_get_compute(model)));

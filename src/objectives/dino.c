@@ -20,7 +20,7 @@ static syz_status choose_objects(dino *d, int64_t *left_out)
   const syz_object *table = syz_shardset_objects(d->shards);
   SYZ_ALLOC(d->object, "objects with an image", all + 1);
   for (int64_t i = 0; i < all; i++)
-    if (table[i].has_image) d->object[d->n_objects++] = i;
+    if (syz_object_has(&table[i], SYZ_IMAGE)) d->object[d->n_objects++] = i;
   *left_out = all - d->n_objects;
   SYZ_REQUIRE(d->n_objects > 0, SYZ_ERR_DATA, "none of the %" PRId64 " objects has an image: nothing to learn from",
               all);

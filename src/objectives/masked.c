@@ -40,7 +40,7 @@ static syz_status choose_objects(masked_set *set, int64_t most, int64_t *left_ou
   const syz_object *table = syz_shardset_objects(set->shards);
   SYZ_ALLOC(set->object, "objects with a spectrum", all + 1);
   for (int64_t i = 0; i < all; i++)
-    if (table[i].has_spectrum) set->object[set->n++] = i;
+    if (syz_object_has(&table[i], SYZ_SPECTRUM)) set->object[set->n++] = i;
   *left_out = all - set->n;
   if (set->n > most) {
     for (int64_t i = 0; i < most; i++)

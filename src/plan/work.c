@@ -76,8 +76,7 @@ void syz_work_add_group(syz_work *w, const syz_model *model, syz_modality tower,
 {
   enum { CALLS_OF_BLOCK = 8 }; /* gather and reduce-scatter of two branches, forward and backward */
   const syz_model_config *c = syz_model_get_config(model);
-  const int64_t dim = tower == SYZ_IMAGE ? c->image.dim : c->spectrum.dim,
-                depth = tower == SYZ_IMAGE ? c->image.depth : c->spectrum.depth;
+  const int64_t dim = syz_model_width(c, tower), depth = syz_model_depth(c, tower);
   const int ranks = syz_model_tensor_ranks(model);
   const syz_dtype act = syz_compute_act(syz_model_get_compute(model));
   w->depth = depth > w->depth ? depth : w->depth;

@@ -178,7 +178,8 @@ static syz_status choose(const gallery *g, int n, int64_t *id, int *chosen)
   for (int64_t i = 0; i < d->rows; i++) {
     int64_t object = find_object(g, d->query_id[i]);
     const syz_object *o = object >= 0 ? &syz_shardset_objects(g->data)[object] : NULL;
-    if (!g->data || (o && o->has_image && o->has_spectrum)) c[count++] = (candidate){(double)i, d->query_id[i]};
+    if (!g->data || (o && syz_object_has(o, SYZ_IMAGE) && syz_object_has(o, SYZ_SPECTRUM)))
+      c[count++] = (candidate){(double)i, d->query_id[i]};
     has_redshifts = has_redshifts || isfinite(redshift_of(g, object));
   }
   if (has_redshifts) {
@@ -219,7 +220,7 @@ static syz_status draw_object(gallery *g, int64_t id, bool is_large)
     return SYZ_OK;
   }
   const syz_object *o = &syz_shardset_objects(g->data)[object];
-  if (!o->has_image)
+  if (!syz_object_has(o, SYZ_IMAGE))
     blank(g->p, "no image");
   else if (syz_shardset_read(g->data, 1, &object, g->image, NULL, NULL) != SYZ_OK)
     blank(g->p, "image not readable");
@@ -229,7 +230,7 @@ static syz_status draw_object(gallery *g, int64_t id, bool is_large)
     SYZ_TRY(syz_page_stamp(g->p, g->image, alt, "stamp"));
   }
   if (is_large) syz_page_put(g->p, "<div>");
-  if (!o->has_spectrum)
+  if (!syz_object_has(o, SYZ_SPECTRUM))
     syz_page_put(g->p, "<p class=\"id\">no spectrum</p>");
   else if (syz_shardset_read(g->data, 1, &object, NULL, g->flux, g->ivar) != SYZ_OK)
     syz_page_put(g->p, "<p class=\"id\">spectrum not readable</p>");
