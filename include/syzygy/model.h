@@ -73,6 +73,8 @@ const char *syz_part_name(syz_part part);
 bool syz_part_of_name(const char *name, syz_part *out);
 /** The backbone or the pooling head of a tower. */
 syz_part syz_part_of(syz_modality tower, bool is_head);
+/** Whether a run trains a part: it may leave backbones frozen, everything else is trained always. */
+bool syz_part_trains(syz_part part, bool trains_backbones);
 
 /** The keys of the `model:` section (src/model/config.c), for the application's table and for `model_config` in files.
  */
@@ -142,6 +144,8 @@ typedef struct syz_parameter {
    */
   bool is_used;
 } syz_parameter;
+/** Whether it gets gradients: it is used, and its part is trained. */
+bool syz_parameter_trains(const syz_parameter *p, bool trains_backbones);
 
 typedef struct syz_model syz_model;
 

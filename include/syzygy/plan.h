@@ -153,8 +153,9 @@ void syz_work_add(syz_work *w, const char *name, syz_rate rate, double forward, 
 /** An item for a loss, and its calls `times` over. */
 void syz_work_add_loss(syz_work *w, const char *name, syz_rate rate, const syz_loss_work *l, double times,
                        bool is_of_batch);
-/** Elements of a part of the model; 0 when it is not there. */
+/** Elements of a part of the model, 0 when it is not there; those of them that get gradients. */
 double syz_work_elements(const syz_model *model, syz_part part);
+double syz_work_trained(const syz_model *model, syz_part part, bool trains_backbones);
 /** Blocks of a backbone that run forward again in the backward pass, of all of them. */
 double syz_work_recomputed(const syz_model *model, int64_t depth);
 /** Passes that run forward again before their backward pass, of all of them: all but the last. */

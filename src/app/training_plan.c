@@ -12,21 +12,18 @@
 static void tell_run(const syz_training *t)
 {
   const int64_t n = syz_shardset_size(t->train), G = t->loop.global_batch;
-  int64_t parameters = 0, trained = 0;
-  int count = 0;
-  const syz_parameter *table = syz_model_parameters(t->model, &count);
-  for (int i = 0; i < count; i++) {
-    const bool is_backbone = table[i].part == SYZ_PART_IMAGE_BACKBONE || table[i].part == SYZ_PART_SPECTRUM_BACKBONE;
-    parameters += table[i].size;
-    if (table[i].is_used && (t->loop.trains_backbones || !is_backbone)) trained += table[i].size;
+  double parameters = 0, trained = 0;
+  for (syz_part part = 0; part < SYZ_PARTS; part++) {
+    parameters += syz_work_elements(t->model, part);
+    trained += syz_work_trained(t->model, part, t->loop.trains_backbones);
   }
   syz_compute_tell(t->compute);
   if (t->grid.towers == SYZ_TOWERS_APART)
     syz_info("towers apart: %d ranks with the image tower, %d with the spectrum tower; rank 0 holds %.1f M parameters, "
              "trains %.1f M",
-             t->grid.image_ranks, t->grid.spectrum_ranks, (double)parameters / 1e6, (double)trained / 1e6);
+             t->grid.image_ranks, t->grid.spectrum_ranks, parameters / 1e6, trained / 1e6);
   else
-    syz_info("%.1f M parameters, %.1f M of them trained", (double)parameters / 1e6, (double)trained / 1e6);
+    syz_info("%.1f M parameters, %.1f M of them trained", parameters / 1e6, trained / 1e6);
   syz_info("%" PRId64 " objects, global batch %" PRId64 ": %.1f steps an epoch, %" PRId64 " steps are %.1f epochs", n,
            G, (double)n / (double)G, t->loop.steps, (double)t->loop.steps * (double)G / (double)(n > 0 ? n : 1));
 }

@@ -238,6 +238,16 @@ syz_part syz_part_of(syz_modality modality, bool is_head)
   return is_head ? SYZ_PART_SPECTRUM_HEAD : SYZ_PART_SPECTRUM_BACKBONE;
 }
 
+bool syz_part_trains(syz_part part, bool trains_backbones)
+{
+  return trains_backbones || (part != SYZ_PART_IMAGE_BACKBONE && part != SYZ_PART_SPECTRUM_BACKBONE);
+}
+
+bool syz_parameter_trains(const syz_parameter *p, bool trains_backbones)
+{
+  return p->is_used && syz_part_trains(p->part, trains_backbones);
+}
+
 int model_table(const syz_model_config *config, syz_purpose purpose, const bool has[SYZ_PARTS], syz_parameter *out,
                 model_layout *layout, int64_t *size)
 {

@@ -147,11 +147,10 @@ syz_status syz_align_plan(const syz_align_config *config, int ranks, const syz_m
   const syz_tower_mode mode = align_mode_of(config);
   int64_t trained = 0;
   syz_plan steps = {.n = 0};
-  for (int m = 0; m < SYZ_MODALITIES; m++) {
-    int64_t first, backbone, head;
-    syz_model_range(model, syz_part_of((syz_modality)m, false), &first, &backbone);
-    syz_model_range(model, syz_part_of((syz_modality)m, true), &first, &head);
-    trained += head + (mode == SYZ_MODE_TRAIN ? backbone : 0);
+  for (syz_part part = 0; part < SYZ_PARTS; part++) {
+    int64_t first, count;
+    syz_model_range(model, part, &first, &count);
+    if (syz_part_trains(part, !config->freezes_backbones)) trained += count;
   }
   *out = (syz_plan){.n = 0};
   syz_plan_add_parameters(out, syz_model_size(model), trained, ranks);

@@ -20,15 +20,13 @@ double syz_work_elements(const syz_model *model, syz_part part)
   return sum;
 }
 
-static bool is_backbone(syz_part part) { return part == SYZ_PART_IMAGE_BACKBONE || part == SYZ_PART_SPECTRUM_BACKBONE; }
-
-static double trained_elements(const syz_model *model, bool trains_backbones)
+double syz_work_trained(const syz_model *model, syz_part part, bool trains_backbones)
 {
   int n;
   double sum = 0;
   const syz_parameter *p = syz_model_parameters(model, &n);
   for (int i = 0; i < n; i++)
-    if (p[i].is_used && (trains_backbones || !is_backbone(p[i].part))) sum += (double)p[i].size;
+    if (p[i].part == part && syz_parameter_trains(&p[i], trains_backbones)) sum += (double)p[i].size;
   return sum;
 }
 
@@ -40,7 +38,8 @@ static void add_call(syz_work *w, const syz_call *call)
 
 void syz_work_begin(syz_work *w, const syz_passes *p, const syz_model *model, bool trains_backbones)
 {
-  *w = (syz_work){.objects = p->count, .passes = p->n, .trained = trained_elements(model, trains_backbones)};
+  *w = (syz_work){.objects = p->count, .passes = p->n};
+  for (syz_part part = 0; part < SYZ_PARTS; part++) w->trained += syz_work_trained(model, part, trains_backbones);
   /* Flags, gradient norm, whether it is odd: src/train/step.c, src/train/optimiser.c. */
   add_call(w, &(syz_call){"agreement and gradient norm", false, 64, 3});
 }

@@ -27,11 +27,6 @@
 /* 16 MiB: latency does not matter, and a ViT-L still has 72 of them to spread over the backward pass. */
 enum { BUCKET_ELEMENTS = 4 << 20, LEAST_UNITS = 4 };
 
-bool part_is_backbone(syz_part which)
-{
-  return which == SYZ_PART_IMAGE_BACKBONE || which == SYZ_PART_SPECTRUM_BACKBONE;
-}
-
 static uint64_t layout_digest(const syz_parameter *table, int n, const part *p)
 {
   uint64_t digest = 0;
@@ -71,7 +66,7 @@ static syz_status create_local(parts *out, const syz_model *model, bool trains_b
     p->name = syz_part_name(p->part);
     syz_model_range(model, p->part, &p->first, &p->count);
     p->is_here = p->count > 0;
-    p->is_trained = trains_backbones || !part_is_backbone(p->part);
+    p->is_trained = syz_part_trains(p->part, trains_backbones);
     if (!p->is_here) continue;
     SYZ_REQUIRE(p->count % PART_ROW == 0 && p->first % PART_ROW == 0, SYZ_ERR_INTERNAL,
                 "%s: %lld elements from %lld are not whole rows of %d", p->name, (long long)p->count,

@@ -74,8 +74,6 @@ typedef struct parts {
       *digests; /**< by which the optimiser notices changes in memory (digests.h); borrowed, NULL: it does not look */
 } parts;
 
-/** A backbone, which a run may leave frozen; everything else is trained always. */
-bool part_is_backbone(syz_part which);
 /**
  * Collective over grid->world; agreed. Parameters without a gradient (is_used false) are in a part but in no segment.
  * `objective` gives the rules; NULL, or one without: factors 1, never frozen, clip group 0. bucket_elements: 0: 4 Mi,

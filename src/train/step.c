@@ -40,7 +40,7 @@ static bool describe_gradients(trainer *t, char *text, size_t room)
   const syz_parameter *table = syz_model_parameters(t->model, &n_parameters);
   const float *g = syz_gradients_block(t->gradients);
   for (int i = 0; i < n_parameters; i++) {
-    if (!table[i].is_used || (part_is_backbone(table[i].part) && !t->config->trains_backbones)) continue;
+    if (!syz_parameter_trains(&table[i], t->config->trains_backbones)) continue;
     if (isfinite(syz_sum_of_squares(g + table[i].offset, table[i].size, 1))) continue;
     snprintf(text, room, "the gradient of %s is not finite", table[i].name);
     return true;

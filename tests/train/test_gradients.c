@@ -28,9 +28,11 @@ enum { BUCKET = 2 * PART_UNIT };
 /* What rank `rank` adds to element i: sums of these round. */
 static float gift(int rank, int64_t i) { return (float)((i * 7919 + rank * 104729) % 100003) * 1e-3f - 41.7f; }
 
+/* Written out: what the program asks is tested here too. */
 static bool is_trained(const syz_parameter *p, bool backbones)
 {
-  return p->is_used && (!part_is_backbone(p->part) || backbones);
+  const bool is_backbone = p->part == SYZ_PART_IMAGE_BACKBONE || p->part == SYZ_PART_SPECTRUM_BACKBONE;
+  return p->is_used && (backbones || !is_backbone);
 }
 
 /* A layout of the data axis: ranks a node (0: all, -1: weights not shared), and what travels between nodes. */
@@ -238,7 +240,7 @@ static void uneven_rule(void *self, const syz_parameter *p, syz_rule *out)
   if (n > 4 && strcmp(p->name + n - 4, "bias") == 0) out->decay_factor = 0;
   if (strstr(p->name, "blocks.0.")) out->lr_factor = 0.25;
   if (strstr(p->name, "query")) out->frozen_steps = 2;
-  out->clip_group = part_is_backbone(p->part) ? 0 : 1;
+  out->clip_group = syz_part_trains(p->part, false) ? 1 : 0;
 }
 
 /* Shared AdamW by rules against one that has all moments and goes parameter by parameter. */
