@@ -73,8 +73,8 @@ size_t syz_infonce_bytes(const syz_compute *compute, const syz_infonce_config *c
                          int spectrum_ranks);
 /** Of one pair. Around the ring products are in the type of `compute`, else float32. */
 syz_loss_work syz_infonce_work(const syz_compute *compute, const syz_infonce_config *config);
-/** Whether this batch goes around the ring. */
-bool syz_infonce_is_ring(const syz_infonce *l);
+/** Whether such a batch goes around the ring. */
+bool syz_infonce_is_ring(const syz_infonce_config *config);
 /** The rows of the global batch that this rank holds; count 0 for a modality it does not have. */
 void syz_infonce_rows(const syz_infonce *l, syz_modality m, int64_t *first, int64_t *count);
 /** Collective. embedding[m]: [count, E] as the towers give them, NULL without rows, or where they were put before.

@@ -137,7 +137,7 @@ static void tell_memory(syz_bench *b, const infonce_work *w, const syz_infonce_c
   if (config->most_blocks == 0) snprintf(result, sizeof result, "loss %.9f", loss);
   syz_info("%-12s %" PRId64 " pairs, %s: planned %.2f GiB in all (%.2f objective, %.2f embeddings and gradients), "
            "resident at most %.2f GiB; %s",
-           "infonce", config->global_batch, syz_infonce_is_ring(w->loss) ? "ring" : "gathered", (sum[0] + sum[1]) * gib,
+           "infonce", config->global_batch, syz_infonce_is_ring(config) ? "ring" : "gathered", (sum[0] + sum[1]) * gib,
            sum[0] * gib, sum[1] * gib, sum[2] * gib, result);
   if (syz_comm_rank(c) != 0) return;
   cJSON *row = syz_bench_add_row(b, "infonce", "memory");

@@ -83,7 +83,7 @@ cleanup:
   return st;
 }
 
-static bool is_ring(const syz_infonce_config *c) { return c->global_batch > c->ring_pairs; }
+bool syz_infonce_is_ring(const syz_infonce_config *c) { return c->global_batch > c->ring_pairs; }
 
 /* Bytes of the gathered way. */
 static size_t gathered_bytes(const syz_compute *compute, const syz_infonce_config *c, int image_ranks,
@@ -106,14 +106,14 @@ static size_t gathered_bytes(const syz_compute *compute, const syz_infonce_confi
 size_t syz_infonce_bytes(const syz_compute *compute, const syz_infonce_config *config, int image_ranks,
                          int spectrum_ranks)
 {
-  return is_ring(config) ? infonce_ring_bytes(compute, config, image_ranks, spectrum_ranks)
-                         : gathered_bytes(compute, config, image_ranks, spectrum_ranks);
+  return syz_infonce_is_ring(config) ? infonce_ring_bytes(compute, config, image_ranks, spectrum_ranks)
+                                     : gathered_bytes(compute, config, image_ranks, spectrum_ranks);
 }
 
 /* Gathered: a product of the rows of each side with all of the other forward, two backward. */
 syz_loss_work syz_infonce_work(const syz_compute *compute, const syz_infonce_config *config)
 {
-  if (is_ring(config)) return infonce_ring_work(compute, config);
+  if (syz_infonce_is_ring(config)) return infonce_ring_work(compute, config);
   const double G = (double)config->global_batch, E = (double)config->width;
   return (syz_loss_work){.forward = 4 * G * E,
                          .backward = 8 * G * E,
@@ -158,8 +158,8 @@ syz_status syz_infonce_create(syz_comm *world, const syz_compute *compute, const
   l->world = world;
   l->global_batch = config->global_batch;
   l->width = config->width;
-  SYZ_TRY_ALL(world, is_ring(config) ? infonce_ring_create(world, compute, config, has, &l->ring)
-                                     : create_local(l, compute, has));
+  SYZ_TRY_ALL(world, syz_infonce_is_ring(config) ? infonce_ring_create(world, compute, config, has, &l->ring)
+                                                 : create_local(l, compute, has));
   *out = l;
 cleanup:
   syz_free(&pair);
@@ -204,8 +204,6 @@ static double operations_of(const syz_infonce *l)
   return 2.0 * (double)(l->side[SYZ_IMAGE].count + l->side[SYZ_SPECTRUM].count) * (double)l->global_batch *
          (double)l->width;
 }
-
-bool syz_infonce_is_ring(const syz_infonce *l) { return l->ring != NULL; }
 
 void syz_infonce_rows(const syz_infonce *l, syz_modality m, int64_t *first, int64_t *count)
 {

@@ -131,7 +131,7 @@ static void add_work(const syz_align_config *config, int ranks, const syz_model 
   const syz_infonce_config pairs = {
       .global_batch = config->global_batch, .width = c->embedding.dim, .ring_pairs = config->ring_pairs};
   const syz_loss_work loss = syz_infonce_work(compute, &pairs);
-  const bool is_ring = config->global_batch > config->ring_pairs;
+  const syz_rate rate = syz_infonce_is_ring(&pairs) ? SYZ_RATE_LOSS : SYZ_RATE_F32;
   syz_work_begin(w, &p, model, !config->freezes_backbones);
   for (int m = 0; m < SYZ_MODALITIES; m++) {
     const syz_operations o = syz_model_operations(c, (syz_modality)m);
@@ -139,7 +139,7 @@ static void add_work(const syz_align_config *config, int ranks, const syz_model 
     add_tower_work(w, (syz_modality)m, &o, model, align_mode_of(config));
     w->file_bytes += file_bytes(config, model, (syz_modality)m);
   }
-  syz_work_add_loss(w, "contrastive loss", is_ring ? SYZ_RATE_LOSS : SYZ_RATE_F32, &loss, 1, true);
+  syz_work_add_loss(w, "contrastive loss", rate, &loss, 1, true);
 }
 
 syz_status syz_align_plan(const syz_align_config *config, int ranks, const syz_model *model, syz_plan *out)

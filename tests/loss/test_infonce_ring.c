@@ -183,7 +183,7 @@ static void run(syz_comm *world, const syz_compute *compute, layout c, gate g, g
                                      .streams = c.streams};
   const size_t live = syz_memory_get().live_bytes;
   CHECK_OK(syz_infonce_create(world, compute, &config, &l));
-  CHECK(syz_infonce_is_ring(l));
+  CHECK(syz_infonce_is_ring(&config));
   const double planned = (double)syz_infonce_bytes(compute, &config, image_ranks, apart ? size - image_ranks : size);
   const double held = (double)(syz_memory_get().live_bytes - live);
   CHECK_LT(fabs(planned - held), 0.01 * held + 65536);
