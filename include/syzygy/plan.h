@@ -121,6 +121,11 @@ struct cJSON;
 /** The plan for so many ranks as a JSON object, which the caller deletes: bytes, and operations of one object. NULL
  * without memory. */
 struct cJSON *syz_plan_json(const syz_plan *p, int ranks);
+/** For those who write more beside it: a number, a text, the next object of a list. *is_whole becomes false where
+ * memory ends; what is NULL for lack of it may go on to the next call. */
+void syz_plan_put(struct cJSON *to, const char *name, double x, bool *is_whole);
+void syz_plan_put_text(struct cJSON *to, const char *name, const char *text, bool *is_whole);
+struct cJSON *syz_plan_put_item(struct cJSON *list, bool *is_whole);
 
 /* ------------------------------------------------- for those who fill it in */
 

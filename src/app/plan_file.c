@@ -36,104 +36,81 @@ static const struct {
     {"file_bytes, group_bytes", "bytes an object: read from files; sent to the tensor group"},
     {"slice_bytes", "bytes of a rank for each other node; half as many on twice the ranks"}};
 
-/* Whether memory was there for all that was added since syz_plan_file_write began. Main thread only. */
-static bool is_whole;
-
-static void put(cJSON *to, const char *name, double x) { is_whole &= cJSON_AddNumberToObject(to, name, x) != NULL; }
-
-static void put_text(cJSON *to, const char *name, const char *text)
+static void put_units(cJSON *to, bool *is_whole)
 {
-  is_whole &= cJSON_AddStringToObject(to, name, text) != NULL;
-}
-
-/* A new object at the end of a list. */
-static cJSON *add_item(cJSON *list)
-{
-  cJSON *item = cJSON_CreateObject();
-  is_whole &= item && cJSON_AddItemToArray(list, item);
-  return item;
-}
-
-static void put_units(cJSON *to)
-{
-  for (size_t i = 0; i < sizeof units / sizeof *units; i++) put_text(to, units[i].name, units[i].unit);
+  for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+    syz_plan_put_text(to, units[i].name, units[i].unit, is_whole);
 }
 
 /* Elements by part of the model; `trained` of them get gradients. */
-static void put_parameters(cJSON *list, const syz_training *t)
+static void put_parameters(cJSON *list, const syz_training *t, bool *is_whole)
 {
-  int n;
-  const syz_parameter *p = syz_model_parameters(t->model, &n);
   for (syz_part part = 0; part < SYZ_PARTS; part++) {
-    const bool is_backbone = part == SYZ_PART_IMAGE_BACKBONE || part == SYZ_PART_SPECTRUM_BACKBONE;
-    double elements = 0, trained = 0;
-    for (int i = 0; i < n; i++) {
-      if (p[i].part != part) continue;
-      elements += (double)p[i].size;
-      if (p[i].is_used && (t->loop.trains_backbones || !is_backbone)) trained += (double)p[i].size;
-    }
+    const double elements = syz_work_elements(t->model, part);
     if (elements == 0) continue;
-    cJSON *item = add_item(list);
-    put_text(item, "part", syz_part_name(part));
-    put(item, "elements", elements);
-    put(item, "trained", trained);
+    cJSON *item = syz_plan_put_item(list, is_whole);
+    syz_plan_put_text(item, "part", syz_part_name(part), is_whole);
+    syz_plan_put(item, "elements", elements, is_whole);
+    syz_plan_put(item, "trained", syz_work_trained(t->model, part, t->loop.trains_backbones), is_whole);
   }
 }
 
 /* Larger buckets for more ranks: each size with the most ranks that have it. */
-static void put_buckets(cJSON *list, int64_t most)
+static void put_buckets(cJSON *list, int64_t most, bool *is_whole)
 {
   for (int64_t ranks = 1; ranks <= most; ranks++) {
     const int64_t elements = syz_gradients_bucket_elements((int)ranks);
     if (ranks < most && syz_gradients_bucket_elements((int)ranks + 1) == elements) continue;
-    cJSON *item = add_item(list);
-    put(item, "most_ranks", (double)ranks);
-    put(item, "elements", (double)elements);
+    cJSON *item = syz_plan_put_item(list, is_whole);
+    syz_plan_put(item, "most_ranks", (double)ranks, is_whole);
+    syz_plan_put(item, "elements", (double)elements, is_whole);
   }
 }
 
-static void put_run(cJSON *root, const syz_training *t, const syz_plan *plan, const syz_layout *l)
+static void put_run(cJSON *root, const syz_training *t, const syz_plan *plan, const syz_layout *l, bool *is_whole)
 {
   char utc[32];
   syz_clock_utc(utc);
-  put_text(root, "syzygy_format", "plan");
-  put(root, "format_version", 1);
-  put_text(root, "created_by", syz_app_created_by());
-  put_text(root, "written", utc);
-  put_text(root, "command", t->app->command_name);
-  put_text(root, "input", syz_app_input_yaml(t->app));
-  put_units(cJSON_AddObjectToObject(root, "units"));
-  put(root, "ranks", (double)l->world);
-  put(root, "ranks_per_node", l->node);
-  put(root, "tensor", syz_model_tensor_ranks(t->model));
-  put(root, "recompute", (double)syz_model_recomputed(t->model));
-  put(root, "objects", (double)syz_shardset_size(t->train));
-  put(root, "global_batch", (double)t->loop.global_batch);
-  put(root, "steps", (double)t->loop.steps);
-  put(root, "checkpoint_interval_s", t->loop.checkpoint_interval_s);
-  put_text(root, "reduction", t->loop.reduction == SYZ_REDUCE_BF16 ? "bfloat16" : "float32");
-  put_text(root, "computes_in", syz_compute_act(t->compute) == SYZ_BF16 ? "bfloat16" : "float32");
-  put(root, "rank_bytes", (double)syz_plan_rank_bytes(plan));
-  put(root, "node_bytes", (double)syz_plan_node_bytes(plan, l->node));
-  put_parameters(cJSON_AddArrayToObject(root, "parameters"), t);
-  put_buckets(cJSON_AddArrayToObject(root, "buckets"), t->loop.global_batch);
+  syz_plan_put_text(root, "syzygy_format", "plan", is_whole);
+  syz_plan_put(root, "format_version", 1, is_whole);
+  syz_plan_put_text(root, "created_by", syz_app_created_by(), is_whole);
+  syz_plan_put_text(root, "written", utc, is_whole);
+  syz_plan_put_text(root, "command", t->app->command_name, is_whole);
+  syz_plan_put_text(root, "input", syz_app_input_yaml(t->app), is_whole);
+  put_units(cJSON_AddObjectToObject(root, "units"), is_whole);
+  syz_plan_put(root, "ranks", (double)l->world, is_whole);
+  syz_plan_put(root, "ranks_per_node", l->node, is_whole);
+  syz_plan_put(root, "tensor", syz_model_tensor_ranks(t->model), is_whole);
+  syz_plan_put(root, "recompute", (double)syz_model_recomputed(t->model), is_whole);
+  syz_plan_put(root, "objects", (double)syz_shardset_size(t->train), is_whole);
+  syz_plan_put(root, "global_batch", (double)t->loop.global_batch, is_whole);
+  syz_plan_put(root, "steps", (double)t->loop.steps, is_whole);
+  syz_plan_put(root, "checkpoint_interval_s", t->loop.checkpoint_interval_s, is_whole);
+  syz_plan_put_text(root, "reduction", t->loop.reduction == SYZ_REDUCE_BF16 ? "bfloat16" : "float32", is_whole);
+  syz_plan_put_text(root, "computes_in", syz_compute_act(t->compute) == SYZ_BF16 ? "bfloat16" : "float32", is_whole);
+  syz_plan_put(root, "rank_bytes", (double)syz_plan_rank_bytes(plan), is_whole);
+  syz_plan_put(root, "node_bytes", (double)syz_plan_node_bytes(plan, l->node), is_whole);
+  put_parameters(cJSON_AddArrayToObject(root, "parameters"), t, is_whole);
+  put_buckets(cJSON_AddArrayToObject(root, "buckets"), t->loop.global_batch, is_whole);
 }
 
 /* A plan, and what gradients on their way between nodes take: under a name, or as the next of a list.
  * SYZ_ERR_MEMORY. */
-static syz_status put_plan(cJSON *to, const char *name, const syz_training *t, const syz_plan *plan, int ranks)
+static syz_status put_plan(cJSON *to, const char *name, const syz_training *t, const syz_plan *plan, int ranks,
+                           bool *is_whole)
 {
   syz_status st = SYZ_OK;
   cJSON *item = syz_plan_json(plan, ranks);
   SYZ_REQUIRE(item, SYZ_ERR_MEMORY, "no memory for the plan");
-  put(item, "slice_bytes", (double)syz_gradients_travel_bytes(syz_model_size(t->model), ranks, 2, t->loop.reduction));
-  is_whole &= name ? cJSON_AddItemToObject(to, name, item) : cJSON_AddItemToArray(to, item);
+  syz_plan_put(item, "slice_bytes",
+               (double)syz_gradients_travel_bytes(syz_model_size(t->model), ranks, 2, t->loop.reduction), is_whole);
+  *is_whole = (name ? cJSON_AddItemToObject(to, name, item) : cJSON_AddItemToArray(to, item)) && *is_whole;
 cleanup:
   return st;
 }
 
 /* A share for which the layers can't be made is left out, and so are ranks that don't divide the leaves. */
-static syz_status put_shares(cJSON *list, const syz_training *t, const syz_planner *planner)
+static syz_status put_shares(cJSON *list, const syz_training *t, const syz_planner *planner, bool *is_whole)
 {
   syz_status st = SYZ_OK;
   const int64_t G = t->loop.global_batch, leaves = t->loop.leaves;
@@ -143,7 +120,7 @@ static syz_status put_shares(cJSON *list, const syz_training *t, const syz_plann
     share = (G + ranks - 1) / ranks;
     if ((leaves > 0 && leaves % ranks != 0) || planner->plan(planner->context, G, (int)ranks, &plan) != SYZ_OK)
       continue;
-    SYZ_TRY(put_plan(list, NULL, t, &plan, (int)ranks));
+    SYZ_TRY(put_plan(list, NULL, t, &plan, (int)ranks, is_whole));
   }
 cleanup:
   return st;
@@ -156,10 +133,10 @@ syz_status syz_plan_file_write(const syz_training *t, const syz_planner *planner
   const char *folder = syz_input_text(t->in, "output.dir");
   char path[PATH_MAX], *text = NULL;
   cJSON *root = cJSON_CreateObject();
-  is_whole = true;
-  put_run(root, t, plan, l);
-  SYZ_TRY(put_plan(root, "plan", t, plan, l->ranks));
-  SYZ_TRY(put_shares(cJSON_AddArrayToObject(root, "shares"), t, planner));
+  bool is_whole = true;
+  put_run(root, t, plan, l, &is_whole);
+  SYZ_TRY(put_plan(root, "plan", t, plan, l->ranks, &is_whole));
+  SYZ_TRY(put_shares(cJSON_AddArrayToObject(root, "shares"), t, planner, &is_whole));
   text = cJSON_Print(root);
   SYZ_REQUIRE(is_whole && text, SYZ_ERR_MEMORY, "no memory for the plan");
   SYZ_REQUIRE(snprintf(path, sizeof path, "%s/plan.json", folder) < (int)sizeof path, SYZ_ERR_WRITE,

@@ -13,27 +13,30 @@ static const char *const rate_name[SYZ_RATES] = {[SYZ_RATE_DINO] = "dino",
                                                  [SYZ_RATE_LOSS] = "loss",
                                                  [SYZ_RATE_F32] = "float32"};
 
-/* is_whole becomes false where memory ends. */
-static void put(cJSON *to, const char *name, double x, bool *is_whole)
+void syz_plan_put(cJSON *to, const char *name, double x, bool *is_whole)
 {
   *is_whole = cJSON_AddNumberToObject(to, name, x) && *is_whole;
 }
 
-static void put_text(cJSON *to, const char *name, const char *text, bool *is_whole)
+void syz_plan_put_text(cJSON *to, const char *name, const char *text, bool *is_whole)
 {
   *is_whole = cJSON_AddStringToObject(to, name, text) && *is_whole;
 }
 
-/* The next object of a list. */
-static cJSON *put_item(cJSON *list, const char *name, bool *is_whole)
+cJSON *syz_plan_put_item(cJSON *list, bool *is_whole)
 {
   cJSON *item = cJSON_CreateObject();
-  if (!cJSON_AddItemToArray(list, item)) {
-    cJSON_Delete(item);
-    *is_whole = false;
-    return NULL;
-  }
-  if (name) put_text(item, "item", name, is_whole);
+  if (cJSON_AddItemToArray(list, item)) return item;
+  cJSON_Delete(item);
+  *is_whole = false;
+  return NULL;
+}
+
+/* The next object of a list, with its name. */
+static cJSON *put_named(cJSON *list, const char *name, bool *is_whole)
+{
+  cJSON *item = syz_plan_put_item(list, is_whole);
+  syz_plan_put_text(item, "item", name, is_whole);
   return item;
 }
 
@@ -41,9 +44,9 @@ static void put_memory(cJSON *list, const syz_plan *p, bool *is_whole)
 {
   for (int i = 0; i < p->n; i++) {
     const syz_plan_item *m = &p->item[i];
-    cJSON *item = put_item(list, m->name, is_whole);
-    put(item, "bytes", (double)m->bytes, is_whole);
-    put_text(item, "of", m->is_of_node ? "node" : m->is_shared_out ? "all ranks" : "rank", is_whole);
+    cJSON *item = put_named(list, m->name, is_whole);
+    syz_plan_put(item, "bytes", (double)m->bytes, is_whole);
+    syz_plan_put_text(item, "of", m->is_of_node ? "node" : m->is_shared_out ? "all ranks" : "rank", is_whole);
   }
 }
 
@@ -51,11 +54,11 @@ static void put_operations(cJSON *list, const syz_work *w, bool *is_whole)
 {
   for (int i = 0; i < w->n; i++) {
     const syz_work_item *o = &w->item[i];
-    cJSON *item = put_item(list, o->name, is_whole);
-    put_text(item, "rate", rate_name[o->rate], is_whole);
-    put(item, "forward", o->forward, is_whole);
-    put(item, "backward", o->backward, is_whole);
-    put(item, "again", o->again, is_whole);
+    cJSON *item = put_named(list, o->name, is_whole);
+    syz_plan_put_text(item, "rate", rate_name[o->rate], is_whole);
+    syz_plan_put(item, "forward", o->forward, is_whole);
+    syz_plan_put(item, "backward", o->backward, is_whole);
+    syz_plan_put(item, "again", o->again, is_whole);
     *is_whole = cJSON_AddBoolToObject(item, "grows_with_batch", o->is_of_batch) && *is_whole;
   }
 }
@@ -63,51 +66,51 @@ static void put_operations(cJSON *list, const syz_work *w, bool *is_whole)
 static void put_calls(cJSON *list, const syz_work *w, bool *is_whole)
 {
   for (int i = 0; i < w->n_calls; i++) {
-    cJSON *item = put_item(list, w->call[i].name, is_whole);
-    put_text(item, "kind", w->call[i].is_gather ? "gather" : "sum", is_whole);
-    put(item, "bytes", w->call[i].bytes, is_whole);
-    put(item, "count", w->call[i].count, is_whole);
+    cJSON *item = put_named(list, w->call[i].name, is_whole);
+    syz_plan_put_text(item, "kind", w->call[i].is_gather ? "gather" : "sum", is_whole);
+    syz_plan_put(item, "bytes", w->call[i].bytes, is_whole);
+    syz_plan_put(item, "count", w->call[i].count, is_whole);
   }
 }
 
 static void put_drop(cJSON *to, const syz_work *w, bool *is_whole)
 {
-  put(to, "kept", w->drop.kept, is_whole);
-  put(to, "branches", (double)w->drop.branches, is_whole);
+  syz_plan_put(to, "kept", w->drop.kept, is_whole);
+  syz_plan_put(to, "branches", (double)w->drop.branches, is_whole);
   cJSON *list = cJSON_AddArrayToObject(to, "groups");
   for (int g = 0; g < w->drop.n; g++) {
-    cJSON *item = put_item(list, NULL, is_whole);
-    put(item, "crops", w->drop.group[g].crops, is_whole);
-    put(item, "operations", w->drop.group[g].operations, is_whole);
+    cJSON *item = syz_plan_put_item(list, is_whole);
+    syz_plan_put(item, "crops", w->drop.group[g].crops, is_whole);
+    syz_plan_put(item, "operations", w->drop.group[g].operations, is_whole);
   }
 }
 
 static void put_masks(cJSON *to, const syz_work *w, bool *is_whole)
 {
-  put(to, "crops", w->masks.crops, is_whole);
-  put(to, "probability", w->masks.probability, is_whole);
-  put(to, "ratio_min", w->masks.ratio_min, is_whole);
-  put(to, "ratio_max", w->masks.ratio_max, is_whole);
-  put(to, "patches", w->masks.patches, is_whole);
-  put(to, "operations", w->masks.operations, is_whole);
+  syz_plan_put(to, "crops", w->masks.crops, is_whole);
+  syz_plan_put(to, "probability", w->masks.probability, is_whole);
+  syz_plan_put(to, "ratio_min", w->masks.ratio_min, is_whole);
+  syz_plan_put(to, "ratio_max", w->masks.ratio_max, is_whole);
+  syz_plan_put(to, "patches", w->masks.patches, is_whole);
+  syz_plan_put(to, "operations", w->masks.operations, is_whole);
 }
 
 static void put_work(cJSON *to, const syz_work *w, bool *is_whole)
 {
-  put(to, "objects_per_rank", (double)w->objects, is_whole);
-  put(to, "passes", (double)w->passes, is_whole);
+  syz_plan_put(to, "objects_per_rank", (double)w->objects, is_whole);
+  syz_plan_put(to, "passes", (double)w->passes, is_whole);
   put_operations(cJSON_AddArrayToObject(to, "operations"), w, is_whole);
-  put(to, "operations_beside_gradients", w->beside, is_whole);
+  syz_plan_put(to, "operations_beside_gradients", w->beside, is_whole);
   put_calls(cJSON_AddArrayToObject(to, "calls"), w, is_whole);
   cJSON *weights = cJSON_AddObjectToObject(to, "weights");
   for (int r = 0; r < SYZ_RATES; r++)
-    if (w->weights[r] > 0) put(weights, rate_name[r], w->weights[r], is_whole);
-  put(to, "trained", w->trained, is_whole);
-  put(to, "teacher", w->teacher, is_whole);
-  put(to, "depth", (double)w->depth, is_whole);
-  put(to, "file_bytes", w->file_bytes, is_whole);
-  put(to, "group_bytes", w->group_bytes, is_whole);
-  put(to, "group_calls", (double)w->group_calls, is_whole);
+    if (w->weights[r] > 0) syz_plan_put(weights, rate_name[r], w->weights[r], is_whole);
+  syz_plan_put(to, "trained", w->trained, is_whole);
+  syz_plan_put(to, "teacher", w->teacher, is_whole);
+  syz_plan_put(to, "depth", (double)w->depth, is_whole);
+  syz_plan_put(to, "file_bytes", w->file_bytes, is_whole);
+  syz_plan_put(to, "group_bytes", w->group_bytes, is_whole);
+  syz_plan_put(to, "group_calls", (double)w->group_calls, is_whole);
   if (w->drop.n == 0) return;
   put_drop(cJSON_AddObjectToObject(to, "stochastic_depth"), w, is_whole);
   put_masks(cJSON_AddObjectToObject(to, "masks"), w, is_whole);
@@ -117,7 +120,7 @@ cJSON *syz_plan_json(const syz_plan *p, int ranks)
 {
   bool is_whole = true;
   cJSON *root = cJSON_CreateObject();
-  put(root, "ranks", ranks, &is_whole);
+  syz_plan_put(root, "ranks", ranks, &is_whole);
   put_memory(cJSON_AddArrayToObject(root, "memory"), p, &is_whole);
   put_work(root, &p->work, &is_whole);
   if (is_whole) return root;
