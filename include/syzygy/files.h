@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * files: files and folders on the disk, and the children that decode what comes from outside.
+ * files: files and folders on the disk, those that stay open, and the children that decode what comes from outside.
  *
  * Nothing here is collective.
  */
@@ -60,6 +60,26 @@ void syz_met_free(syz_met *m);
  * at the speed of the disk. SYZ_ERR_DATA.
  */
 syz_status syz_file_sum(const char *path, int part, int parts, int64_t *bytes, uint64_t *sum);
+
+/* ------------------------------------------------- files that stay open */
+
+enum { SYZ_KEPT_OPEN_MOST = 32 };
+/**
+ * Which of many numbered files are kept open: each has a slot, and when all are taken the file that was not used for
+ * longest gives way. What is open, a descriptor or a handle, the caller has in an array of its own, by slot. All zero:
+ * none is open.
+ */
+typedef struct syz_kept_open {
+  int64_t clock;
+  struct {
+    int file;
+    int64_t used; /**< by `clock`; 0: an empty slot */
+  } slot[SYZ_KEPT_OPEN_MOST];
+} syz_kept_open;
+/** True: `file` is in *slot, one of the first `slots`, and used now. False: *slot is to be its, and is empty from now
+ * on; the caller closes what is left there (of slot[*slot].file), opens the file, and then calls put. */
+bool syz_kept_open_find(syz_kept_open *k, int slots, int file, int *slot);
+void syz_kept_open_put(syz_kept_open *k, int slot, int file);
 
 /* -------------------------------------------------- children that decode */
 

@@ -478,7 +478,7 @@ void syz_shardset_close(syz_shardset **set)
 {
   syz_shardset *s = *set;
   if (!s) return;
-  for (int i = 0; i < SET_OPEN; i++) syz_h5_close(&s->open[i].h5);
+  for (int i = 0; i < SYZ_KEPT_OPEN_MOST; i++) syz_h5_close(&s->h5[i]);
   syz_set_reader_end(&s->reader);
   for (int i = 0; i < s->files; i++) syz_free(&s->file[i].path);
   for (int i = 0; s->reason && i < s->parts * PIXEL_FAULTS; i++) syz_free(&s->reason[i]);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "set_kept.h"
+#include "syzygy/files.h"
 #include "syzygy/h5.h"
 #include "syzygy/data.h"
 
@@ -10,7 +11,6 @@ enum {
   SET_IMAGE = SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE, /* floats of an image */
   SET_PLANE = SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE,
   SET_GROUP = 24,
-  SET_OPEN = 32,       /* files kept open at a time */
   SET_SHARED = 1 << 20 /* bytes from which the object table is shared by the ranks of a node */
 };
 
@@ -58,14 +58,11 @@ typedef struct set_file {
 
 /** Open descriptors of a reader; one for the main thread, one for each loader thread. */
 typedef struct set_reader {
-  struct {
-    int file, fd;
-    int64_t used;
-  } slot[SET_OPEN];
-  int64_t clock;
-  float *scratch;   /* one image in another axis order */
-  syz_direct *lane; /* for many rows in a row; main thread only */
-  int lane_file;    /* its file, or one that has none; -1 at first */
+  syz_kept_open kept;
+  int fd[SYZ_KEPT_OPEN_MOST]; /* -1: none */
+  float *scratch;             /* one image in another axis order */
+  syz_direct *lane;           /* for many rows in a row; main thread only */
+  int lane_file;              /* its file, or one that has none; -1 at first */
 } set_reader;
 
 struct syz_shardset {
@@ -92,12 +89,8 @@ struct syz_shardset {
   uint64_t content;
   syz_bad_objects bad;
   set_reader reader;
-  struct {
-    int file;
-    syz_h5 *h5;
-    int64_t used;
-  } open[SET_OPEN]; /* for what pread cannot read; main thread only */
-  int64_t clock;
+  syz_kept_open kept_h5; /* for what pread cannot read; main thread only */
+  syz_h5 *h5[SYZ_KEPT_OPEN_MOST];
 };
 
 /** Rank-local: what is in file `number`. Labels by name through `label`. */

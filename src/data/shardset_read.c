@@ -128,19 +128,16 @@ void syz_shardset_describe(const syz_shardset *s, int64_t index, char *text, siz
 
 void syz_set_reader_begin(set_reader *r)
 {
-  r->clock = 0;
+  r->kept = (syz_kept_open){0};
   r->lane = NULL;
   r->lane_file = -1;
-  for (int i = 0; i < SET_OPEN; i++) {
-    r->slot[i].fd = r->slot[i].file = -1;
-    r->slot[i].used = 0;
-  }
+  for (int i = 0; i < SYZ_KEPT_OPEN_MOST; i++) r->fd[i] = -1;
 }
 
 void syz_set_reader_end(set_reader *r)
 {
-  for (int i = 0; i < SET_OPEN; i++)
-    if (r->slot[i].fd >= 0) close(r->slot[i].fd);
+  for (int i = 0; i < SYZ_KEPT_OPEN_MOST; i++)
+    if (r->fd[i] >= 0) close(r->fd[i]);
   syz_free(&r->scratch);
   syz_direct_close(&r->lane);
   syz_set_reader_begin(r);
@@ -149,22 +146,14 @@ void syz_set_reader_end(set_reader *r)
 static syz_status descriptor(const syz_shardset *s, set_reader *r, int file, int *fd)
 {
   syz_status st = SYZ_OK;
-  int oldest = 0;
-  for (int i = 0; i < SET_OPEN; i++) {
-    if (r->slot[i].file == file) {
-      r->slot[i].used = ++r->clock;
-      *fd = r->slot[i].fd;
-      return SYZ_OK;
-    }
-    if (r->slot[i].used < r->slot[oldest].used) oldest = i;
+  int k;
+  if (!syz_kept_open_find(&r->kept, SYZ_KEPT_OPEN_MOST, file, &k)) {
+    if (r->fd[k] >= 0) close(r->fd[k]);
+    r->fd[k] = open(s->file[file].path, O_RDONLY);
+    SYZ_REQUIRE(r->fd[k] >= 0, SYZ_ERR_DATA, "%s: cannot open: %s", s->file[file].path, strerror(errno));
+    syz_kept_open_put(&r->kept, k, file);
   }
-  if (r->slot[oldest].fd >= 0) close(r->slot[oldest].fd);
-  r->slot[oldest].file = -1;
-  r->slot[oldest].fd = open(s->file[file].path, O_RDONLY);
-  SYZ_REQUIRE(r->slot[oldest].fd >= 0, SYZ_ERR_DATA, "%s: cannot open: %s", s->file[file].path, strerror(errno));
-  r->slot[oldest].file = file;
-  r->slot[oldest].used = ++r->clock;
-  *fd = r->slot[oldest].fd;
+  *fd = r->fd[k];
 cleanup:
   return st;
 }
@@ -276,21 +265,13 @@ cleanup:
 syz_status syz_shardset_h5(syz_shardset *s, int file, syz_h5 **out)
 {
   syz_status st = SYZ_OK;
-  int oldest = 0;
-  for (int i = 0; i < SET_OPEN; i++) {
-    if (s->open[i].h5 && s->open[i].file == file) {
-      s->open[i].used = ++s->clock;
-      *out = s->open[i].h5;
-      return SYZ_OK;
-    }
-    if (s->open[i].used < s->open[oldest].used) oldest = i;
+  int k;
+  if (!syz_kept_open_find(&s->kept_h5, SYZ_KEPT_OPEN_MOST, file, &k)) {
+    syz_h5_close(&s->h5[k]);
+    SYZ_TRY(syz_h5_open(NULL, s->file[file].path, &s->h5[k]));
+    syz_kept_open_put(&s->kept_h5, k, file);
   }
-  syz_h5_close(&s->open[oldest].h5);
-  s->open[oldest].used = 0;
-  SYZ_TRY(syz_h5_open(NULL, s->file[file].path, &s->open[oldest].h5));
-  s->open[oldest].file = file;
-  s->open[oldest].used = ++s->clock;
-  *out = s->open[oldest].h5;
+  *out = s->h5[k];
 cleanup:
   return st;
 }

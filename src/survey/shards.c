@@ -22,8 +22,7 @@ typedef struct sources {
   int spectra_file, foreign_file;
   syz_spectra *spectra;
   syz_foreign *foreign;
-  int image_file[OPEN_IMAGES];
-  int64_t image_used[OPEN_IMAGES], clock;
+  syz_kept_open kept_images;
   syz_images *image[OPEN_IMAGES];
 } sources;
 
@@ -59,20 +58,13 @@ cleanup:
 static syz_status open_images(ingest *g, sources *s, int file, syz_images **out)
 {
   syz_status st = SYZ_OK;
-  int oldest = 0;
-  for (int i = 0; i < OPEN_IMAGES; i++) {
-    if (s->image[i] && s->image_file[i] == file) {
-      s->image_used[i] = ++s->clock;
-      *out = s->image[i];
-      return st;
-    }
-    if (!s->image[i] || (s->image[oldest] && s->image_used[i] < s->image_used[oldest])) oldest = i;
+  int k;
+  if (!syz_kept_open_find(&s->kept_images, OPEN_IMAGES, file, &k)) {
+    if (s->image[k]) ingest_release_images(g, s->kept_images.slot[k].file, &s->image[k]);
+    SYZ_TRY(ingest_open_images(g, file, &s->image[k]));
+    syz_kept_open_put(&s->kept_images, k, file);
   }
-  if (s->image[oldest]) ingest_release_images(g, s->image_file[oldest], &s->image[oldest]);
-  SYZ_TRY(ingest_open_images(g, file, &s->image[oldest]));
-  s->image_file[oldest] = file;
-  s->image_used[oldest] = ++s->clock;
-  *out = s->image[oldest];
+  *out = s->image[k];
 cleanup:
   return st;
 }
