@@ -64,8 +64,6 @@ struct syz_foreign {
   foreign_cut_column cut[FOREIGN_CUTS];
 };
 
-/** Dataset `name` has `rows` rows of this shape [n]. SYZ_ERR_DATA. */
-syz_status foreign_expect_shape(syz_h5 *f, const char *name, int64_t rows, int n, const int64_t *shape);
 /** Look at every dataset of the root: identifiers, positions, labels, what cuts look at. o->n is known. SYZ_ERR_DATA
  * without identifiers. */
 syz_status foreign_list_columns(syz_foreign *o);

@@ -12,22 +12,6 @@
 
 #include "foreign.h"
 
-syz_status foreign_expect_shape(syz_h5 *f, const char *name, int64_t rows, int n, const int64_t *shape)
-{
-  syz_status st = SYZ_OK;
-  int ndim;
-  int64_t found[8];
-  SYZ_TRY(syz_h5_shape(f, name, &ndim, found));
-  SYZ_REQUIRE(ndim >= 1 && found[0] == rows, SYZ_ERR_DATA, "%s: dataset %s has %lld rows where the others have %lld",
-              syz_h5_path(f), name, ndim ? (long long)found[0] : 0LL, (long long)rows);
-  bool is_right = ndim == n + 1;
-  for (int i = 0; is_right && i < n; i++) is_right = found[i + 1] == shape[i];
-  SYZ_REQUIRE(is_right, SYZ_ERR_DATA, "%s: dataset %s has %d axes (last %lld), %d axes (last %lld) are wanted",
-              syz_h5_path(f), name, ndim, (long long)found[ndim - 1], n + 1, (long long)shape[n - 1]);
-cleanup:
-  return st;
-}
-
 /* ---------------------------------------------------------------- finding */
 
 /* Looks at every dataset of the root once: identifiers and positions by name in any case, the other numbers as labels.
@@ -230,13 +214,13 @@ cleanup:
 syz_status foreign_open_spectra(syz_foreign *o, int64_t pixels)
 {
   syz_status st = SYZ_OK;
-  SYZ_TRY(foreign_expect_shape(o->f, "spectrum_flux", o->n, 1, &pixels));
+  SYZ_TRY(set_expect(o->f, "spectrum_flux", NULL, &o->n, "spectrum_flux", 1, &pixels));
   o->has_ivar = syz_h5_has(o->f, "spectrum_ivar");
   o->has_mask = syz_h5_has(o->f, "spectrum_mask");
   o->has_lambda = syz_h5_has(o->f, "spectrum_lambda");
-  if (o->has_ivar) SYZ_TRY(foreign_expect_shape(o->f, "spectrum_ivar", o->n, 1, &pixels));
-  if (o->has_mask) SYZ_TRY(foreign_expect_shape(o->f, "spectrum_mask", o->n, 1, &pixels));
-  if (o->has_lambda) SYZ_TRY(foreign_expect_shape(o->f, "spectrum_lambda", o->n, 1, &pixels));
+  if (o->has_ivar) SYZ_TRY(set_expect(o->f, "spectrum_ivar", NULL, &o->n, "spectrum_flux", 1, &pixels));
+  if (o->has_mask) SYZ_TRY(set_expect(o->f, "spectrum_mask", NULL, &o->n, "spectrum_flux", 1, &pixels));
+  if (o->has_lambda) SYZ_TRY(set_expect(o->f, "spectrum_lambda", NULL, &o->n, "spectrum_flux", 1, &pixels));
   o->pixels_room = o->mask_room = (size_t)(FOREIGN_BLOCK * pixels);
   SYZ_TRY(foreign_list_columns(o));
 cleanup:

@@ -17,7 +17,7 @@ static syz_status find_scale(syz_foreign *o)
   o->scale_arcsec = 0.168;
   o->factor = pow(10, 0.4 * (22.5 - 27));
   if (!syz_h5_has(o->f, "image_scale") || !o->n) return SYZ_OK;
-  SYZ_TRY(foreign_expect_shape(o->f, "image_scale", o->n, 1, &o->bands));
+  SYZ_TRY(set_expect(o->f, "image_scale", NULL, &o->n, o->image_name, 1, &o->bands));
   for (int64_t first = 0; first < o->n; first += FOREIGN_BLOCK) {
     int64_t rows = o->n - first < FOREIGN_BLOCK ? o->n - first : FOREIGN_BLOCK;
     SYZ_TRY(syz_h5_read(o->f, "image_scale", SYZ_H5_F32, first, rows, scale));

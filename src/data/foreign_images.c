@@ -29,7 +29,7 @@ static syz_status find_bands(syz_foreign *o)
               "%s: dataset %s has %lld bands; g, r, z or g, r, i, z or g, r, i, z, y are read", syz_h5_path(o->f),
               o->image_name, (long long)o->bands);
   if (!syz_h5_has(o->f, "image_band") || o->n == 0) goto cleanup;
-  SYZ_TRY(foreign_expect_shape(o->f, "image_band", o->n, 1, &o->bands));
+  SYZ_TRY(set_expect(o->f, "image_band", NULL, &o->n, o->image_name, 1, &o->bands));
   text = syz_alloc("band names", (size_t)(FOREIGN_BLOCK * o->bands), 16);
   SYZ_REQUIRE(text, SYZ_ERR_MEMORY, "no memory for band names");
   for (int64_t first = 0; first < o->n; first += FOREIGN_BLOCK) { /* every row says so for itself */
@@ -155,7 +155,7 @@ static syz_status open_mmu_legacy(syz_foreign *o)
   SYZ_TRY(foreign_open_images(o, "image_array", false));
   if (syz_h5_has(o->f, "image_mask")) {
     const int64_t shape[2] = {o->size, o->size};
-    SYZ_TRY(foreign_expect_shape(o->f, "image_mask", o->n, 2, shape));
+    SYZ_TRY(set_expect(o->f, "image_mask", NULL, &o->n, o->image_name, 2, shape));
     o->has_clean = true;
   }
   SYZ_TRY(foreign_list_columns(o));

@@ -45,3 +45,17 @@ syz_status set_read_flux(syz_h5 *f, const set_part *p, int64_t row, int64_t n, f
   set_dataset(name, p, set_layout_of(p)->flux);
   return syz_h5_read(f, name, SYZ_H5_F32, row, n, flux);
 }
+
+syz_status set_read_ivar(syz_h5 *f, const set_part *p, int64_t row, int64_t n, float *ivar)
+{
+  char name[SET_NAME];
+  set_dataset(name, p, set_layout_of(p)->ivar);
+  return syz_h5_read(f, name, SYZ_H5_F32, row, n, ivar);
+}
+
+syz_status set_read_segment(syz_h5 *f, const set_part *p, int64_t row, int64_t n, uint8_t *segment)
+{
+  char name[SET_NAME];
+  set_dataset(name, p, set_layout_of(p)->segment);
+  return syz_h5_read(f, name, SYZ_H5_U8, row, n, segment);
+}

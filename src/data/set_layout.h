@@ -11,10 +11,11 @@ typedef struct set_layout {
   bool (*recognise)(syz_h5 *f); /* by what is in the file */
   /* Parts, labels and digest of an empty scan, with every shape, type and row count checked. */
   syz_status (*scan)(syz_h5 *f, set_scan *out);
-  const char *object_id, *image, *flux; /* datasets of a part, each after the part's group */
-  const char *only_label;               /* the dataset of the one label that it can have; NULL: label/<name> */
-  bool lacks_sums;                      /* its datasets have no checksums */
-  bool is_published;                    /* and so is the split of its rows: they stay on their side */
+  /* Datasets of a part, each after the part's group; ivar and segment NULL: no part has it. */
+  const char *object_id, *image, *flux, *ivar, *segment;
+  const char *only_label; /* the dataset of the one label that it can have; NULL: label/<name> */
+  bool lacks_sums;        /* its datasets have no checksums */
+  bool is_published;      /* and so is the split of its rows: they stay on their side */
   /* An image [3,152,152] from the order in which it is stored; NULL: it is stored so. */
   void (*reorder)(const float *restrict stored, float *restrict image);
 } set_layout;
@@ -27,8 +28,9 @@ const set_layout *set_layout_get(int number);
 const set_layout *set_layout_of(const set_part *p);
 
 /**
- * Dataset `name` holds numbers, `kinds` says which ('f' or "iub" ...), as [rows, shape...]; *rows < 0: not known yet,
- * then it is set. `rows_of`: the dataset that *rows is of. SYZ_ERR_DATA names file and dataset.
+ * Dataset `name` holds numbers, `kinds` says which ('f' or "iub" ...; NULL: of any kind, or text), as [rows, shape...];
+ * *rows < 0: not known yet, then it is set. `rows_of`: the dataset that *rows is of. SYZ_ERR_DATA names file and
+ * dataset.
  */
 syz_status set_expect(syz_h5 *f, const char *name, const char *kinds, int64_t *rows, const char *rows_of, int n_shape,
                       const int64_t *shape);
@@ -41,5 +43,7 @@ void set_label_dataset(char text[SET_NAME], const set_part *p, const char *label
 /** Images [n,3,152,152] of rows in the file, through HDF5. *scratch: one image, made when needed, the caller's to
  * free. */
 syz_status set_read_images(syz_h5 *f, const set_part *p, int64_t row, int64_t n, float **scratch, float *image);
-/** Spectra [n,7781], likewise. */
+/** Spectra [n,7781], likewise; ivar and the maps [n,152,152] of parts that have them. */
 syz_status set_read_flux(syz_h5 *f, const set_part *p, int64_t row, int64_t n, float *flux);
+syz_status set_read_ivar(syz_h5 *f, const set_part *p, int64_t row, int64_t n, float *ivar);
+syz_status set_read_segment(syz_h5 *f, const set_part *p, int64_t row, int64_t n, uint8_t *segment);

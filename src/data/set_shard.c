@@ -87,5 +87,10 @@ static bool recognise(syz_h5 *f)
   return syz_h5_has(f, "object_id") && (syz_h5_has(f, "image") || syz_h5_has(f, "spectrum"));
 }
 
-const set_layout set_shard = {
-    .recognise = recognise, .scan = scan, .object_id = "object_id", .image = "image", .flux = "spectrum"};
+const set_layout set_shard = {.recognise = recognise,
+                              .scan = scan,
+                              .object_id = "object_id",
+                              .image = "image",
+                              .flux = "spectrum",
+                              .ivar = "spectrum_ivar",
+                              .segment = "segment"};

@@ -78,7 +78,7 @@ static syz_status look_at_rows(syz_h5 *f, const set_part *p, int64_t row, int64_
       if (object[i].has_spectrum && !fault[i]) fault[i] = syz_check_flux(block + i * SYZ_SPECTRUM_PIXELS);
   }
   if (p->has_ivar && looks_at_spectra) {
-    SYZ_TRY(syz_h5_read(f, "spectrum_ivar", SYZ_H5_F32, row, n, block));
+    SYZ_TRY(set_read_ivar(f, p, row, n, block));
     for (int64_t i = 0; i < n; i++)
       if (object[i].has_spectrum && !fault[i]) fault[i] = syz_check_ivar(block + i * SYZ_SPECTRUM_PIXELS);
   }

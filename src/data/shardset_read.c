@@ -290,7 +290,7 @@ syz_status syz_shardset_read_one(syz_shardset *s, int64_t index, float *image, f
   SYZ_TRY(syz_shardset_h5(s, p->file, &f));
   if (image) SYZ_TRY(set_read_images(f, p, row, 1, &s->reader.scratch, image));
   if (flux) SYZ_TRY(set_read_flux(f, p, row, 1, flux));
-  if (ivar) SYZ_TRY(syz_h5_read(f, "spectrum_ivar", SYZ_H5_F32, row, 1, ivar));
+  if (ivar) SYZ_TRY(set_read_ivar(f, p, row, 1, ivar));
   SYZ_TRY(check_pixels(s, index, image, flux, ivar));
 cleanup:
   return st;
@@ -393,7 +393,7 @@ syz_status syz_shardset_read_segment(syz_shardset *s, int64_t n, const int64_t *
     memset(segment + i * SET_PLANE, 0, SET_PLANE);
     if (!p->has_segment) continue;
     SYZ_TRY(syz_shardset_h5(s, p->file, &f));
-    SYZ_TRY(syz_h5_read(f, "segment", SYZ_H5_U8, row, 1, segment + i * SET_PLANE));
+    SYZ_TRY(set_read_segment(f, p, row, 1, segment + i * SET_PLANE));
   }
 cleanup:
   return st;
