@@ -98,8 +98,8 @@ bool syz_fault(const char *point);
  * another one at that visit and at each that follows. False unless built with -DSYZ_FAULTS=ON.
  */
 bool syz_flip(const char *point, uint64_t *draw);
-/** Flip one bit of bytes [n], chosen by `draw`, and say so on standard error. Nothing when n is 0. */
-void syz_flip_bit(void *bytes, size_t n, uint64_t draw);
+/** Flip one bit of bytes [n], chosen by `draw`, and say of which point on standard error. Nothing when n is 0. */
+void syz_flip_bit(const char *point, void *bytes, size_t n, uint64_t draw);
 
 /* ------------------------------------------------------------------- log */
 

@@ -7,8 +7,6 @@
 #include "syzygy/base.h"
 
 #ifdef SYZ_FAULTS
-static const char *asked_for = ""; /* the point whose flip was granted last */
-
 /* A number that looks drawn (the last rounds of splitmix64). */
 static uint64_t stir(uint64_t x)
 {
@@ -46,14 +44,13 @@ bool syz_flip(const char *point, uint64_t *draw)
     wish = strchr(wish, ',');
     if (wish) wish++;
   }
-  if (is_any) asked_for = point;
   return is_any;
 }
 
-void syz_flip_bit(void *bytes, size_t n, uint64_t draw)
+void syz_flip_bit(const char *point, void *bytes, size_t n, uint64_t draw)
 {
   if (n == 0) return;
-  fprintf(stderr, "rank %d: flips a bit of %s\n", syz_log_get_rank(), asked_for); /* tests count what was planted */
+  fprintf(stderr, "rank %d: flips a bit of %s\n", syz_log_get_rank(), point); /* tests count what was planted */
   const uint64_t bit = stir(draw) % (8 * (uint64_t)n);
   ((unsigned char *)bytes)[bit / 8] ^= (unsigned char)(1u << bit % 8);
 }
@@ -64,5 +61,8 @@ bool syz_flip(const char *point, uint64_t *draw)
   return false;
 }
 
-void syz_flip_bit(void *bytes, size_t n, uint64_t draw) { (void)bytes, (void)n, (void)draw; }
+void syz_flip_bit(const char *point, void *bytes, size_t n, uint64_t draw)
+{
+  (void)point, (void)bytes, (void)n, (void)draw;
+}
 #endif

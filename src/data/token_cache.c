@@ -407,7 +407,7 @@ static syz_status get_from_memory(syz_token_cache *t, int64_t n, const int64_t *
 {
   syz_status st = SYZ_OK;
   uint64_t draw;
-  if (syz_flip("token", &draw)) syz_flip_bit(t->own, (size_t)t->count * t->row_bytes, draw);
+  if (syz_flip("token", &draw)) syz_flip_bit("token", t->own, (size_t)t->count * t->row_bytes, draw);
   int64_t rounds = (n + t->round_rows - 1) / t->round_rows;
   syz_allreduce_i64(t->comm, &rounds, 1, SYZ_MAX);
   for (int64_t k = 0, at = 0; k < rounds; k++) {

@@ -91,8 +91,8 @@ void blocks_forward(const blocks *b, const syz_sequences *s, const syz_subset (*
     if (keeps && is_again) memcpy(stream_of(b, i), x, bytes);
     syz_block_forward(b->block[i], s, subset ? subset[i] : NULL, x, keeps && !is_again ? slice_of(b, i) : NULL,
                       b->workspace);
-    if (syz_flip("activation", &draw)) syz_flip_bit(x, bytes, draw);
-    if (keeps && !is_again && syz_flip("saved", &draw)) syz_flip_bit(slice_of(b, i), b->saved_bytes, draw);
+    if (syz_flip("activation", &draw)) syz_flip_bit("activation", x, bytes, draw);
+    if (keeps && !is_again && syz_flip("saved", &draw)) syz_flip_bit("saved", slice_of(b, i), b->saved_bytes, draw);
   }
 }
 

@@ -381,21 +381,21 @@ void digests_plant(const digests *d)
   for (int k = 0; k < DIGEST_ARRAYS; k++) {
     if (!syz_flip(point[k], &draw) || d->parts->n_stretches == 0) continue;
     i = (int64_t)(draw % (uint64_t)d->parts->n_stretches);
-    syz_flip_bit(d->entry[i].x[k], (size_t)d->parts->stretch[i].count * sizeof(float), draw);
+    syz_flip_bit(point[k], d->entry[i].x[k], (size_t)d->parts->stretch[i].count * sizeof(float), draw);
   }
   if (syz_flip("block", &draw) && d->parts->n_buckets > 0) { /* anywhere: mostly what other ranks own */
     const bucket *b = &d->parts->bucket[draw % (uint64_t)d->parts->n_buckets];
-    syz_flip_bit(syz_model_weights(d->model) + b->first, (size_t)b->count * sizeof(float), draw);
+    syz_flip_bit("block", syz_model_weights(d->model) + b->first, (size_t)b->count * sizeof(float), draw);
   }
   for (int k = 0; k < PARTS; k++)
     if (is_frozen(&d->parts->part[k]) && syz_flip("frozen", &draw))
-      syz_flip_bit(syz_model_weights(d->model) + d->parts->part[k].first,
+      syz_flip_bit("frozen", syz_model_weights(d->model) + d->parts->part[k].first,
                    (size_t)d->parts->part[k].count * sizeof(float), draw);
   for (int k = 0; k < d->objective->n_arrays; k++) { /* of its own share: another rank may not have noted its own yet */
     int64_t first, count;
     share_of_array(&d->objective->array[k], &first, &count);
     if (syz_flip(d->objective->array[k].name, &draw))
-      syz_flip_bit(d->objective->array[k].x + first, (size_t)count * sizeof(float), draw);
+      syz_flip_bit(d->objective->array[k].name, d->objective->array[k].x + first, (size_t)count * sizeof(float), draw);
   }
 }
 
@@ -403,7 +403,7 @@ void digests_plant_written(const digests *d)
 {
   uint64_t draw;
   if (syz_flip("written", &draw) && d->parts->n_stretches > 0)
-    syz_flip_bit(d->entry[0].x[DIGEST_WEIGHT], (size_t)d->parts->stretch[0].count * sizeof(float), draw);
+    syz_flip_bit("written", d->entry[0].x[DIGEST_WEIGHT], (size_t)d->parts->stretch[0].count * sizeof(float), draw);
 }
 
 void digests_plant_gradient(const digests *d, const char *point, float *gradients)
@@ -411,5 +411,5 @@ void digests_plant_gradient(const digests *d, const char *point, float *gradient
   uint64_t draw;
   if (!syz_flip(point, &draw) || d->parts->n_stretches == 0) return;
   const stretch *t = &d->parts->stretch[draw % (uint64_t)d->parts->n_stretches];
-  syz_flip_bit(gradients + t->first, (size_t)t->count * sizeof(float), draw);
+  syz_flip_bit(point, gradients + t->first, (size_t)t->count * sizeof(float), draw);
 }
