@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** This process among the ranks, as comm tells it: for messages, and for who speaks. */
-#include <stdio.h>
-
 #include "rank.h"
 
 static int its_rank, its_size = 1;
@@ -10,7 +8,6 @@ void syz_log_rank(int rank, int size)
 {
   its_rank = rank;
   its_size = size;
-  setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
 }
 
 int syz_log_get_rank(void) { return its_rank; }

@@ -53,6 +53,7 @@ syz_status syz_comm_start(int *argc, char ***argv, syz_comm **world)
   syz_abort_hook(abort_all);
   SYZ_TRY(wrap(MPI_COMM_WORLD, world));
   syz_log_rank((*world)->rank, (*world)->size);
+  setvbuf(stdout, NULL, _IOLBF, BUFSIZ); /* mpirun reads a pipe: each line as it is said */
   SYZ_REQUIRE(provided >= MPI_THREAD_FUNNELED, SYZ_ERR_RANK, "this MPI cannot be used beside threads (level %d)",
               provided);
 cleanup:
