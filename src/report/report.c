@@ -15,6 +15,7 @@ static const syz_report_section *const SECTIONS[] = {
     &syz_section_retrieval, &syz_section_gallery,        &syz_section_timing,  &syz_section_provenance,
 };
 enum { N_SECTIONS = sizeof SECTIONS / sizeof *SECTIONS };
+_Static_assert((int)N_SECTIONS <= (int)SYZ_SECTIONS_MAX, "a result for each section");
 
 static void tile(syz_page *p, const char *value, const char *what)
 {
@@ -108,20 +109,12 @@ static void put_header(syz_page *p, const syz_report_sources *s, const syz_repor
   put_navigation(p, is_shown);
 }
 
-/* The folder of the result that a section shows; "": it shows none, or none was found. */
-static const char *folder_of(const syz_report_section *section, const syz_report_sources *s)
-{
-  for (int i = 0; section->result && i < s->n_results; i++)
-    if (strcmp(s->result[i].file, section->result) == 0) return s->result[i].folder;
-  return "";
-}
-
 static syz_status write_sections(syz_page *p, syz_report_job *job, bool *is_shown)
 {
   syz_status st = SYZ_OK;
   for (int k = 0; k < N_SECTIONS; k++) {
     const syz_report_section *section = SECTIONS[k];
-    job->folder = folder_of(section, job->sources);
+    job->folder = job->sources->result[k].folder;
     is_shown[k] = (!section->result || *job->folder) && (!section->has || section->has(job));
     if (!is_shown[k]) continue;
     syz_page_section(p, section->anchor, section->title);
@@ -166,7 +159,7 @@ static void print_sources(const syz_report_sources *s)
   if (!s->n_embeddings) syz_info("embedding: none found");
   syz_info("search: %s, %d neighbours file(s)", *s->search ? s->search : "none found", s->n_neighbours);
   for (int k = 0; k < N_SECTIONS; k++)
-    if (*folder_of(SECTIONS[k], s)) syz_info("%s: %s", SECTIONS[k]->result_name, folder_of(SECTIONS[k], s));
+    if (*s->result[k].folder) syz_info("%s: %s", SECTIONS[k]->result_name, s->result[k].folder);
   for (int i = 0; i < s->n_data; i++) syz_info("data: %s", s->data[i]);
   if (!s->n_data) syz_info("data: none known");
 }
@@ -180,11 +173,8 @@ syz_status syz_report_write(const syz_run *run, const syz_report_options *option
   const bool is_first = syz_comm_rank(run->world) == 0;
   SYZ_REQUIRE(snprintf(path, sizeof path, "%s/report.html", options->folder) < (int)sizeof path, SYZ_ERR_INPUT,
               "output.dir: name too long");
-  for (int k = 0; k < N_SECTIONS; k++) {
-    if (!SECTIONS[k]->result) continue;
-    SYZ_ASSERT(s.n_results < SYZ_RESULTS_MAX);
-    s.result[s.n_results++].file = SECTIONS[k]->result;
-  }
+  for (int k = 0; k < N_SECTIONS; k++) s.result[k].file = SECTIONS[k]->result;
+  s.n_results = N_SECTIONS;
   SYZ_TRY(syz_comm_split(run->world, is_first ? 0 : 1, &self));
   SYZ_TRY_ALL(run->world, is_first ? syz_report_find(options, &s) : SYZ_OK);
   if (is_first) print_sources(&s);

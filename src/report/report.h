@@ -105,19 +105,19 @@ void syz_metrics_smooth(const double *y, int64_t n, double *out);
 
 /* --------------------------------------------------------------- sources */
 
-enum { SYZ_RESULTS_MAX = 16 };
+enum { SYZ_SECTIONS_MAX = 16 };
 /** What analyse or a probe leaves in a folder. */
 typedef struct syz_report_result {
-  const char *file;      /**< "patches.h5", "probe.json": HDF5 or JSON that names its `model_file` */
+  const char *file;      /**< "patches.h5", "probe.json": HDF5 or JSON that names its `model_file`; NULL: none */
   char folder[PATH_MAX]; /**< where it is; "": not found */
 } syz_report_result;
 
 /** Where the parts of the page come from; an empty text: not found. */
 typedef struct syz_report_sources {
-  char run[PATH_MAX];                        /**< the run folder asked for */
-  char training[PATH_MAX];                   /**< folder with metrics.jsonl */
-  char search[PATH_MAX];                     /**< folder with retrieval.json */
-  syz_report_result result[SYZ_RESULTS_MAX]; /**< of the sections */
+  char run[PATH_MAX];                         /**< the run folder asked for */
+  char training[PATH_MAX];                    /**< folder with metrics.jsonl */
+  char search[PATH_MAX];                      /**< folder with retrieval.json */
+  syz_report_result result[SYZ_SECTIONS_MAX]; /**< [n_results] of each section the one that it shows */
   int n_results;
   int n_embeddings, n_neighbours, n_data, n_folders;
   char **embedding, **neighbours, **data; /**< files; data: paths as the embedding file gives them */

@@ -311,6 +311,7 @@ static syz_status find_training(syz_report_sources *s)
   }
   /* A run of analyse or probe: the training of its model. */
   for (int r = 0; r < s->n_results && !*s->training; r++) {
+    if (!s->result[r].file) continue;
     char *model = model_of(s->run, s->result[r].file);
     take_training(s, model);
     syz_free(&model);
@@ -378,7 +379,8 @@ syz_status syz_report_find(const syz_report_options *o, syz_report_sources *s)
   SYZ_TRY(find_embeddings(o->embeddings, s, sibling, n));
   SYZ_TRY(find_search(o->neighbours_files, s, sibling, n));
   SYZ_TRY(find_training(s));
-  for (int r = 0; r < s->n_results; r++) find_result(s, &s->result[r], sibling, n);
+  for (int r = 0; r < s->n_results; r++)
+    if (s->result[r].file) find_result(s, &s->result[r], sibling, n);
   SYZ_TRY(find_data(o->data, s));
   if (*s->training) SYZ_TRY(list_add(&s->folder, &s->n_folders, s->training));
   for (int i = 0; i < s->n_embeddings; i++) {
