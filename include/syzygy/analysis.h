@@ -180,10 +180,6 @@ typedef struct syz_array_rows {
 } syz_array_rows;
 void syz_array_rows_read(void *context, int64_t first, int64_t n, float *out);
 
-/** Mean and deviation (divided by n; 1 where it is 0 or rounding) [width] of the columns, float64. Collective; agreed.
- * total: rows on all ranks, may be NULL. SYZ_ERR_INPUT without rows, SYZ_ERR_NUMERIC when they are not finite. */
-syz_status syz_column_moments(syz_comm *c, const syz_rows *rows, double *mean, double *deviation, int64_t *total);
-
 /**
  * Principal components: mean, directions of largest variance (divided by n - 1), their variances. Float64.
  *

@@ -165,8 +165,6 @@ void syz_timing_restart(syz_timing *t);
  * already; a long loop without any of these calls syz_pulse once a turn. Any thread.
  */
 void syz_pulse(void);
-/** The phase that the main thread is in: a string that lasts; NULL: none. Work went on. */
-void syz_pulse_phase(const char *name);
 /** The main thread waits for other ranks in `call` (a string that lasts) from here on; NULL: no longer, and work went
  * on. */
 void syz_pulse_wait(const char *call);
@@ -221,9 +219,6 @@ size_t syz_memory_resident_peak(void);
 size_t syz_memory_private(void);
 /** Memory of this process that it shares with others on purpose, in bytes; 0 when the kernel does not tell. */
 size_t syz_memory_shared(void);
-/** Resident set of this process now, in which a page that n processes share counts 1/n (the kernel's Pss); 0 when the
- * kernel does not tell. */
-size_t syz_memory_proportional(void);
 /** The largest value of syz_memory_proportional that syz_memory_note, called where much is held, has seen. */
 void syz_memory_note(void);
 size_t syz_memory_noted(void);

@@ -100,9 +100,6 @@ bool syz_request_test(syz_request *r);
 /** Wait for all that was begun. */
 void syz_request_wait(syz_request *r);
 
-/* Neighbour exchange around a ring: send n bytes to rank+1, receive from rank-1. */
-void syz_ring_shift(syz_comm *c, const void *send, void *receive, size_t n);
-
 /*
  * Rows of one array that a group holds together: rank r has rows[r] of them, behind those of lower ranks. rows [size]
  * is the same on all ranks; any may be 0. Collective. A rank sends and receives the bytes of (size - 1) / size of the
@@ -227,8 +224,6 @@ static inline int syz_leaves_slots(int64_t n)
   return slots;
 }
 
-/** x[i] += y[i]. */
-void syz_leaves_add_f64(double *x, const double *y, size_t n);
 /** of_leaf [leaves][n] -> their sum, in the order of the tree, in of_leaf[0]. leaves: a power of two. */
 void syz_leaves_merge_f64(double *of_leaf, int64_t leaves, size_t n);
 enum { SYZ_LEAVES_MESSAGES = 2 /**< under way at once */ };

@@ -58,16 +58,14 @@ typedef struct syz_shardset syz_shardset;
  * and the tables gathered, so the numbering does not depend on the rank count. split: the first 80 % of each group (a
  * shard is a group; AstroCLIP's groups as published) train, the rest test, except that in shards copies of an object
  * (rows of one positive identifier, or within 1 arcsec) are on the side of the first of them. Train and test have no
- * row in common and are all rows together. `bad`: objects that are skipped are listed (syz_shardset_rejected),
- * otherwise SYZ_ERR_DATA names the first. Checked at open: shapes, row counts that differ, types; pixels are checked
- * when read.
+ * row in common and are all rows together. `bad`: objects that are to be skipped are left out, and listed by
+ * syz_shardset_open_named; otherwise SYZ_ERR_DATA names the first one. Checked at open: shapes, row counts that differ,
+ * types; pixels are checked when read.
  */
 syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, syz_split split, syz_bad_objects bad,
                              syz_shardset **out);
 void syz_shardset_close(syz_shardset **s);
 int64_t syz_shardset_size(const syz_shardset *s);
-/** Bytes of its files together. */
-int64_t syz_shardset_bytes(const syz_shardset *s);
 /** Compare every checksum that the files hold; files without any pass in silence. Collective: the files are shared over
  * the ranks. SYZ_ERR_DATA names file and dataset, and the object where a damaged dataset holds one with pixels that
  * cannot be used; a set that skips has left such objects out, so they are warned of and the file is accepted. */
@@ -86,15 +84,6 @@ uint64_t syz_shardset_digest(const syz_shardset *s);
 syz_status syz_shardset_content(syz_shardset *s, uint64_t *digest);
 /** Whether syz_shardset_verify has found that its checksums hold. */
 bool syz_shardset_is_verified(const syz_shardset *s);
-/** An object that was skipped. Strings are borrowed from the set. */
-typedef struct syz_rejected {
-  const char *file; /**< path */
-  int64_t row;      /**< in the file; AstroCLIP: in the group named in `reason` */
-  int64_t object_id;
-  const char *reason;
-} syz_rejected;
-/** How many were left out, and the list in file order; the same on every rank. */
-int64_t syz_shardset_rejected(const syz_shardset *s, const syz_rejected **list);
 /** When the checksums of a data set are compared before it is used: if its files are together smaller than 4 GiB,
  * always, or never. */
 typedef enum syz_verify { SYZ_VERIFY_AUTO, SYZ_VERIFY_ALWAYS, SYZ_VERIFY_NEVER } syz_verify;
@@ -111,11 +100,6 @@ typedef struct syz_data_options {
 /** Open it and warn of the objects that were left out. `purpose` ends the message when no path is given: "to train on".
  * Collective; agreed. */
 syz_status syz_shardset_open_named(syz_comm *c, const syz_data_options *o, const char *purpose, syz_shardset **out);
-/** Leave out objects that lack a modality that is needed, and number the others anew; *left_out: how many. Collective,
- * with the same arguments on every rank, before any index or loader is used. SYZ_ERR_DATA when none is left. */
-syz_status syz_shardset_select(syz_shardset *s, bool needs_image, bool needs_spectrum, int64_t *left_out);
-/** Where an object comes from, for messages: "path: object 39627788403084375 (row 17)" cut to room. */
-void syz_shardset_describe(const syz_shardset *s, int64_t index, char *text, size_t room);
 /** Whether any file holds inverse variances (AstroCLIP's do not: ivar is then read as 1 where the flux is known). */
 bool syz_shardset_has_ivar(const syz_shardset *s);
 /** Read chosen objects in the order asked for (independent, any thread-safe only through the loader): any output may be
@@ -169,8 +153,6 @@ syz_status syz_foreign_info(syz_foreign *f, int64_t first, int64_t n, syz_spectr
  * the caller's to refuse, except that a masked pixel's flux becomes 0. SYZ_ERR_DATA also for wavelengths off the grid.
  */
 syz_status syz_foreign_read(syz_foreign *f, int64_t first, int64_t n, float *image, float *flux, float *ivar);
-/** Clean pixels [n,152,152]: 1 = clean, whatever the file's polarity; all 1 when the file has no image mask. */
-syz_status syz_foreign_read_clean(syz_foreign *f, int64_t first, int64_t n, uint8_t *clean);
 /** Numeric columns usable as labels, in alphabetical order: "redshift" first when the file has one, then the file's own
  * names; (n,3) columns are given as <name>_g, _r, _z. Columns whose length is not n are left out. Borrowed. */
 int syz_foreign_labels(const syz_foreign *f, const char *const **name);
@@ -206,12 +188,6 @@ typedef struct syz_augment {
 } syz_augment;
 /** Whether anything is on. */
 bool syz_augment_is_on(const syz_augment *a);
-/** image [3, size, size] nanomaggy, in place: quarter turns, flips, then noise. Not collective, cannot fail. */
-void syz_augment_image(const syz_augment *a, uint64_t seed, int64_t step, int64_t place, int64_t size, float *image);
-/** flux [7781] in place, ivar [7781] (NULL: no noise can be added); pixels with ivar 0 get no noise. Masked runs last.
- */
-void syz_augment_spectrum(const syz_augment *a, uint64_t seed, int64_t step, int64_t place, float *flux,
-                          const float *ivar);
 
 /* ----------------------------------------------------- crops and masks (DINOv2) */
 
@@ -239,13 +215,6 @@ typedef struct syz_crops_augment {
   double noise_first, noise_global, noise_local;
   bool flips, quarter_turns;
 } syz_crops_augment;
-/** Room for scratch that the function below needs, in floats. */
-size_t syz_crop_scratch(const syz_crops_augment *a);
-/** image [3,152,152] nanomaggy -> planes [3, size, size] of crop c of group g; `crop` below 4096. Not collective,
- * cannot fail. The blur sees the stamp around the crop and mirrors only the stamp's own edge: a crop is what is cut out
- * of a blurred stamp (published: cut first). */
-void syz_crop_make(const syz_crops_augment *a, uint64_t seed, int64_t step, int64_t place, int group, int64_t crop,
-                   const float *image, float *planes, float *scratch);
 
 /** Block-wise masks of iBOT (BEiT, Bao et al. 2021, arXiv:2106.08254; DINOv2's masking.py and collate.py). */
 typedef struct syz_block_masks {

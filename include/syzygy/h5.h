@@ -34,9 +34,6 @@ const char *syz_h5_driver_name(syz_h5_driver d);
  * parent. `file_system_name` [32]: for the log. */
 syz_status syz_h5_driver_for(syz_comm *c, const char *folder, syz_h5_driver *driver, char file_system_name[32]);
 
-/** The same for a file system by its f_type of statfs(2); *name NULL: none that is known. Not collective. */
-syz_h5_driver syz_h5_driver_on(uint32_t f_type, bool are_several_nodes, const char **name);
-
 enum { SYZ_HINT_TEXT = 256 /**< bytes of a hint "name=value" */ };
 /** Whether a text is hints for MPI-IO: "name=value,name=value"; "" is. */
 bool syz_h5_hints_are_usable(const char *text);
@@ -67,9 +64,6 @@ void syz_h5_prepare(void);
 void syz_h5_finish(void);
 
 typedef enum syz_h5_type { SYZ_H5_F32, SYZ_H5_F64, SYZ_H5_I64, SYZ_H5_I32, SYZ_H5_U8, SYZ_H5_BF16 } syz_h5_type;
-size_t syz_h5_type_size(syz_h5_type t);
-/** "float32", "int64", ... */
-const char *syz_h5_type_name(syz_h5_type t);
 
 /** Collective. Root attributes: syzygy_format = `format`, format_version = 1, created_by, input (YAML text).
  * SYZ_ERR_WRITE with path and reason. */
@@ -171,13 +165,6 @@ enum { SYZ_DIRECT_WORTH = 1 << 20 /**< bytes below which it is not */ };
 syz_direct *syz_direct_open(const char *path, bool is_write);
 /** What is still under way is waited for. */
 void syz_direct_close(syz_direct **lane);
-/** Copies `data` and returns before it is written; calls for neighbouring bytes become one piece. SYZ_ERR_WRITE, also
- * of an earlier call. */
-syz_status syz_direct_write(syz_direct *lane, int64_t at, size_t bytes, const void *data);
-/** Whether these bytes follow those of the last call. */
-bool syz_direct_follows(const syz_direct *lane, int64_t at);
-/** Wait until everything is with the file system (not: on the disk). */
-syz_status syz_direct_flush(syz_direct *lane);
 /** SYZ_ERR_DATA. */
 syz_status syz_direct_read(syz_direct *lane, int64_t at, size_t bytes, void *to);
 /** Whether the page cache holds this byte: then reading through it is faster. */

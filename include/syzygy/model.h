@@ -84,8 +84,6 @@ syz_status syz_model_config_read(const syz_input *in, syz_model_config *out);
 /** The configuration as YAML text that begins with `model:`, the same bytes for the same values; syz_free. NULL without
  * memory. */
 char *syz_model_config_yaml(const syz_model_config *config);
-/** SYZ_ERR_INPUT names the contradiction; for configurations made by hand (syz_model_config_read has checked). */
-syz_status syz_model_config_check(const syz_model_config *config);
 /**
  * What a model computes with: made as the options say, and with AUTO or NATIVE chosen by measuring the layers of the
  * configuration's widest tower, as syz_compute_choose does for `trains` and `earlier`. Collective; agreed.
@@ -267,12 +265,6 @@ void syz_tower_backward(syz_model *m, syz_modality tower, int64_t batch, const f
                         const syz_dropout_key *dropout, float *gradients,
                         void (*ready)(void *context, int64_t first, int64_t count), void *context);
 
-/** Positions of one grid on another, as DINOv2 does it (bicubic, scale factor (to + 0.1) / from): in [from, from, D],
- * out [to, to, D]. to == from copies, as the published code does. */
-void syz_positions_interpolate(float *out, int64_t to, const float *in, int64_t from, int64_t dim);
-/** Its transpose: din [from, from, D] += of dout [to, to, D]. */
-void syz_positions_interpolate_backward(float *din, int64_t from, const float *dout, int64_t to, int64_t dim);
-
 /* ----------------------------------------------- int8 products of a tower */
 
 /**
@@ -334,15 +326,6 @@ typedef struct syz_crops_input {
   uint64_t seed, step;                 /**< of stochastic depth */
   int64_t first_crop[SYZ_GROUPS_MAX];  /**< number of the first crop in the global batch, for stochastic depth */
 } syz_crops_input;
-
-/**
- * Whether stochastic depth keeps a crop: systematic sampling. Crop i of a group is kept when floor((i + 1) q + u) >
- * floor(i q + u), q = 1 - rate, u uniform in [0, 1) from (seed, DROP_PATH, step, block, branch, group). Each crop is
- * kept with probability q, any n crops in a row hold n q to within one: ranks have equal work, and the choice does not
- * depend on how many there are. What is kept is scaled by 1 / q. Differs from the published code (a random subset of
- * floor(B q) for each process, scaled by B / kept), whose result depends on the number of processes.
- */
-bool syz_drop_path_keeps(uint64_t seed, uint64_t step, int64_t block, int branch, int group, double rate, int64_t crop);
 
 /** Through all blocks; keeps what the backward pass needs when it trains. Nothing is allocated. Not collective. */
 void syz_crops_forward(syz_crops *c, const syz_crops_input *input);
@@ -419,12 +402,6 @@ typedef struct syz_model_parts {
  */
 syz_status syz_model_file_write(syz_comm *c, const char *path, const syz_model *m, const char *created_by,
                                 const char *input_yaml);
-/**
- * What is in a model file: its configuration and which towers (at least a backbone or a head of them), from
- * model_config and the names and shapes of its parameters, all of which are checked. Keys that its model_config leaves
- * out have published values. Collective. SYZ_ERR_DATA names file, object, reason.
- */
-syz_status syz_model_file_config(syz_comm *c, const char *path, syz_model_config *config, bool has[SYZ_MODALITIES]);
 /** The same, telling backbones and heads apart (a converted DINOv2 checkpoint has no head). */
 syz_status syz_model_file_parts(syz_comm *c, const char *path, syz_model_config *config, syz_model_parts *parts);
 /** Of an open model file without a checksum of its attributes: that its model_config and the input that it was made

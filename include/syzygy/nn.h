@@ -98,11 +98,6 @@ syz_status syz_gemm_create(const syz_compute *c, const syz_gemm_shape *shape, sy
 void syz_gemm_destroy(syz_gemm **g);
 /** bias: float32 [n] or NULL as the shape says. Rows of C do not depend on m (same k, n, engine). */
 void syz_gemm_run(const syz_gemm *g, const void *a, const void *b, const float *bias, void *c);
-/** The B of the runs that follow, their b NULL, of a shape that keeps it; an engine may bring it into its own form.
- * Borrowed, not to change. */
-void syz_gemm_take(syz_gemm *g, const void *b);
-/** The first m rows alone. */
-void syz_gemm_run_rows(const syz_gemm *g, int64_t m, const void *a, const void *b, const float *bias, void *c);
 
 /** Best matrix-product rate of one thread, in FLOP/s: the largest of several shapes and all engines that have the
  * context's type, best of repeated runs within about `seconds`. *by (may be NULL): who gave it, "amx", "oneDNN";
@@ -162,10 +157,6 @@ void syz_linear_backward_input(const syz_linear *l, int64_t rows, const void *dy
  * gradient of the unscaled v: see syz_layerscale_backward. */
 void syz_linear_backward_weight(const syz_linear *l, int64_t rows, const void *dy, const void *x, float *dweight,
                                 float *dbias);
-/** Residual y += scale v backward: dy [rows, width] of `type` = scale dx (scale NULL: dx); dscale [width] += column
- * sums of dx v unless NULL. v [rows, width] of `type`, as the residual epilogue stored it (NULL when dscale is). */
-void syz_layerscale_backward(syz_dtype type, void *dy, float *dscale, const float *dx, const void *v,
-                             const float *scale, int64_t rows, int64_t width);
 
 /* ------------------------------------------------------------------- pairs */
 
@@ -219,24 +210,6 @@ void syz_layernorm_backward(float *dx, bool is_added, float *dgain, float *dbias
 void syz_gelu_forward(syz_dtype type, void *y, const void *u, int64_t n);
 /** du = dy gelu'(u); du may be dy. */
 void syz_gelu_backward(syz_dtype type, void *du, const void *dy, const void *u, int64_t n);
-
-/* -------------------------------------------------------------- attention */
-
-/**
- * Multi-head self-attention without mask: out = softmax(q k^T / sqrt(Dh)) v per head.
- *
- * qkv [B, T, 3, N, Dh] act (one row of the qkv product), out [B, T, N, Dh] act, lse [B, N, T] float32: log of each
- * row's sum of exponentials, kept for the backward pass (NULL: not). Blocked so that scores stay in cache; no
- * transposed copies of whole arrays.
- */
-typedef struct syz_attention syz_attention;
-syz_status syz_attention_create(const syz_compute *c, int64_t max_batch, int64_t tokens, int64_t heads,
-                                int64_t head_dim, bool trains, syz_attention **out);
-void syz_attention_destroy(syz_attention **a);
-void syz_attention_forward(const syz_attention *a, int64_t batch, const void *qkv, void *out, float *lse);
-/** dqkv [B, T, 3, N, Dh] act, written. */
-void syz_attention_backward(const syz_attention *a, int64_t batch, const void *dout, const void *qkv, const void *out,
-                            const float *lse, void *dqkv);
 
 /* ------------------------------------------------------ transformer block */
 

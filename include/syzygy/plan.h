@@ -110,10 +110,6 @@ typedef struct syz_plan {
 } syz_plan;
 /** Add an item that each rank has; bytes 0: nothing is added. */
 void syz_plan_add(syz_plan *p, const char *name, size_t bytes);
-/** One that a node has once, for all its ranks. */
-void syz_plan_add_shared(syz_plan *p, const char *name, size_t bytes);
-/** One that each rank has, and half of it on twice the ranks. */
-void syz_plan_add_shared_out(syz_plan *p, const char *name, size_t bytes);
 size_t syz_plan_rank_bytes(const syz_plan *p);   /**< without what the node shares */
 size_t syz_plan_shared_bytes(const syz_plan *p); /**< what the node shares */
 size_t syz_plan_node_bytes(const syz_plan *p, int ranks);

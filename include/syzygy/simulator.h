@@ -11,22 +11,6 @@
 #include "syzygy/base.h"
 #include "syzygy/sky.h" /* the common grids and bands, which are part of this face */
 
-/* ------------------------------------------------------------ photometry */
-
-/** Throughput of DECam g, r, z (band 0 .. 2) with atmosphere, 0 .. 1; 0 outside 3600 .. 10990 Angstrom. Source:
- * src/simulator/decam.h. */
-double syz_filter_response(int band, double wave_A);
-/**
- * Weights that turn a spectrum into a band's flux: nanomaggy = sum of weight[i] flux[i], flux in 1e-17
- * erg/s/cm2/Angstrom on the grid first_A + step_A i, i < n, which should cover the band. Photon counting, AB. See
- * src/simulator/photometry.c.
- */
-void syz_photometry_weights(int band, double first_A, double step_A, int64_t n, double *weight);
-/** That sum in float64, in an order fixed by n. */
-double syz_photometry_flux(const double *weight, const float *flux, int64_t n);
-/** 22.5 - 2.5 log10(flux); NaN for flux <= 0. */
-double syz_magnitude(double nanomaggy);
-
 /* ------------------------------------------------------------- simulator */
 
 /** Truth about a simulated object, in this order in every label row: X(name, unit, meaning). */
@@ -112,17 +96,6 @@ typedef struct syz_emulator {
   syz_emulator_bin bin[SYZ_EMULATOR_BINS]; /**< all arrays from syz_alloc, owned by the emulator */
 } syz_emulator;
 void syz_emulator_destroy(syz_emulator **e);
-/** Total number of wavelengths of the bins. */
-int syz_emulator_waves(const syz_emulator *e);
-/**
- * ln luminosity (Lsun/Angstrom per unit formed mass) at all wavelengths of the bins. theta [9]: three star-formation
- * coefficients (untransformed), two metallicity, dust1, dust2, dust index, age in Gyr. scratch: 2 x the widest layer
- * floats.
- */
-void syz_emulator_evaluate(const syz_emulator *e, const double theta[SYZ_EMULATOR_INPUTS], float *scratch,
-                           float *ln_luminosity);
-/** Largest layer width, for scratch. */
-int syz_emulator_width(const syz_emulator *e);
 
 typedef struct syz_sim_config {
   uint64_t seed;
@@ -168,9 +141,6 @@ syz_status syz_simulator_create(const syz_sim_config *config, const syz_emulator
 void syz_simulator_destroy(syz_simulator **s);
 /** Object `index` >= 0: a pure function of (configuration, index). Cannot fail. */
 void syz_simulator_make(syz_simulator *s, int64_t index, syz_sim_object *o);
-/** Brick number `brick` (0, 1, ...) of the simulated survey: objects [529 brick, 529 (brick + 1)). Fills the brick
- * fields only. */
-void syz_simulator_brick(int64_t brick, syz_sim_object *o);
 const char *syz_sim_label_name(int label);
 const char *syz_sim_label_unit(int label);
 

@@ -32,8 +32,6 @@ enum {
 
 /** Wavelength of spectral pixel i: 3600 + 0.8 i Angstrom, vacuum. See src/sky/README.md "The common grid". */
 static inline double syz_wave_grid(int64_t i) { return SYZ_WAVE_FIRST_A + SYZ_WAVE_STEP_A * (double)i; }
-/** Index in "grz" or -1. */
-int syz_band_index(char band);
 
 /**
  * The Legacy Survey viewer's colour mapping: image [3, n] nanomaggy in g, r, z to planes [3, n] in z, r, g, each in [0,
@@ -51,18 +49,12 @@ void syz_colour_map(float *restrict planes, const float *restrict image, int64_t
 
 /** A celestial world coordinate system of axes 1 and 2: TAN, TPV, SIP, ZEA, anything wcslib reads. */
 typedef struct syz_wcs syz_wcs;
-/** From header cards. FK4 of B1950 is converted, FK5 of J2000 taken as ICRS. SYZ_ERR_DATA with a clear reason when
- * there is no celestial WCS, or it is of another frame or equinox; `what` names file and HDU in messages. */
-syz_status syz_wcs_create(const char *cards, int n_cards, const char *what, syz_wcs **out);
 /** North up, East left, TAN: pixel (x, y) (0-based) is at (ra, dec). */
 syz_status syz_wcs_create_tan(double ra, double dec, double x, double y, double pixel_arcsec, syz_wcs **out);
 void syz_wcs_destroy(syz_wcs **w);
 /** Degrees (ICRS) to pixel centres counted from 0; a position that cannot be projected becomes NaN. */
 syz_status syz_wcs_to_pixel(syz_wcs *w, int64_t n, const double *ra, const double *dec, double *x, double *y);
 syz_status syz_wcs_to_sky(syz_wcs *w, int64_t n, const double *x, const double *y, double *ra, double *dec);
-/** Whether it is a TAN with North up, East left and this scale at its reference point, each matrix element within 1e-3
- * of the scale. */
-bool syz_wcs_is_aligned(const syz_wcs *w, double pixel_arcsec);
 /** The keywords of that TAN (CTYPE, CRVAL, CRPIX, CD, CUNIT, EQUINOX, RADESYS) for writing; returns their number,
  * <= 16. */
 int syz_wcs_tan_cards(double ra, double dec, double x, double y, double pixel_arcsec, syz_fits_card cards[16]);
@@ -111,8 +103,6 @@ char syz_photsys(int64_t targetid, int32_t *brick);
 /** Whose sources the surveys keep at a position: 'N' from Dec 32.375 in the north Galactic cap, 'S' elsewhere. See
  * src/sky/resolve.c. */
 char syz_photsys_kept(double ra, double dec);
-/** Galactic latitude in degrees of an ICRS position, within a few milliarcsec. */
-double syz_galactic_latitude(double ra, double dec);
 /** Identifier of an SDSS spectrum: PLATE 10^9 + MJD 10^4 + FIBERID (readable: 266516300367 is spec-0266-51630-0367). */
 int64_t syz_sdss_id(int64_t plate, int64_t mjd, int64_t fiber);
 

@@ -12,23 +12,6 @@
 
 /* ---------------------------------------------------------------- spectra */
 
-/** One arm of a spectrograph: n pixels of wave_A (vacuum). */
-typedef struct syz_arm {
-  int64_t n;
-  const double *wave_A;
-  const float *flux, *ivar;
-} syz_arm;
-
-/**
- * Join arms on the common grid, as desispec.coaddition.coadd_cameras does (src/sky/README.md "Joining the arms").
- *
- * Every pixel of every arm must lie on the common grid within 1e-4 Angstrom. Where no arm reaches (a camera is
- * missing), flux and ivar are 0. A pixel of one arm is copied (also its flux where ivar = 0); a shared one is flux =
- * sum ivar flux / sum ivar (0 where the sum is 0), ivar = sum ivar, summed in float64 in the order of the arms' mean
- * wavelength. flux, ivar [S]. SYZ_ERR_DATA with `what` in front otherwise.
- */
-syz_status syz_spectrum_join(int n_arms, const syz_arm *arm, const char *what, float *flux, float *ivar);
-
 /**
  * Any spectrum onto the common grid, conserving flux and the variance of integrated flux.
  *
@@ -45,9 +28,6 @@ syz_status syz_spectrum_join(int n_arms, const syz_arm *arm, const char *what, f
  */
 syz_status syz_spectrum_resample(int64_t n, const double *wave_A, const double *flux_in, const double *ivar_in,
                                  const char *what, float *flux, float *ivar);
-/** Air to vacuum wavelength above 2000 Angstrom. Source: Ciddor 1996, Appl. Opt. 35, 1566; inverse by Morton 2000, ApJS
- * 130, 403 (as the VALD form). */
-double syz_air_to_vacuum(double air_A);
 
 typedef struct syz_spectra_options {
   bool verify;          /**< compare CHECKSUM and DATASUM */
@@ -73,8 +53,6 @@ typedef struct syz_spectra syz_spectra;
 /** The kind is judged by what is in the file. SYZ_ERR_DATA names file, HDU and reason. */
 syz_status syz_spectra_open(const char *path, const syz_spectra_options *options, syz_spectra **out);
 void syz_spectra_close(syz_spectra **s);
-/** What the file is: "DESI coadd", "DESI spectra" (exposures), "SDSS spec", "SDSS spPlate". */
-const char *syz_spectra_kind(const syz_spectra *s);
 int64_t syz_spectra_count(const syz_spectra *s);
 /** Whether no spectrum of the file reaches some part of the grid because a camera's HDUs are missing (DESI). Flux and
  * ivar are 0 there. */
@@ -159,6 +137,3 @@ syz_status syz_zcatalogue_read(syz_zcatalogue *c, int64_t first, int64_t n, syz_
 syz_status syz_zcatalogue_column(syz_zcatalogue *c, const char *name, int64_t first, int64_t n, double *value);
 /** Look for such a column. */
 void syz_zcatalogue_search(const syz_zcatalogue *c, const char *name, syz_column_search *search);
-/** The row that counts of each object, sorted by object_id, of a file that fits into memory; `primary` as above. *rows
- * is the caller's (syz_free). */
-syz_status syz_redshifts_read(const char *path, bool verify, const char *primary, int64_t *n, syz_redshift **rows);

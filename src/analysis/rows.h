@@ -10,6 +10,9 @@ int64_t rows_block(int64_t width);
 /** Sum of the columns over all ranks [width] and the number of rows of all ranks. Collective; agreed. SYZ_ERR_INPUT
  * with fewer than `least` rows, SYZ_ERR_NUMERIC when they are not finite. */
 syz_status rows_means(syz_comm *c, const syz_rows *rows, int64_t least, const char *what, double *mean, int64_t *total);
+/** Mean and deviation (divided by n; 1 where it is 0 or rounding) [width] of the columns, float64. Collective; agreed.
+ * total: rows on all ranks; may be NULL. SYZ_ERR_INPUT without rows, SYZ_ERR_NUMERIC when they are not finite. */
+syz_status syz_column_moments(syz_comm *c, const syz_rows *rows, double *mean, double *deviation, int64_t *total);
 /** Rows first .. first + n - 1 as float64 (x - mean) * scale; scale NULL: 1. raw [n, width] is scratch. */
 void rows_read_centred(const syz_rows *rows, int64_t first, int64_t n, const double *mean, const double *scale,
                        float *raw, double *x);

@@ -3,7 +3,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "syzygy/base.h"
+#include "pulse.h"
 
 static double start_s;
 

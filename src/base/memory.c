@@ -154,13 +154,15 @@ size_t syz_memory_private(void)
 
 size_t syz_memory_shared(void) { return number_in_file("/proc/self/status", "RssShmem:") * 1024; }
 
-size_t syz_memory_proportional(void) { return number_in_file("/proc/self/smaps_rollup", "Pss:") * 1024; }
+/** Resident set of this process now, in which a page that n processes share counts 1/n (the kernel's Pss), in bytes; 0
+ * when the kernel does not report it. */
+static size_t memory_proportional(void) { return number_in_file("/proc/self/smaps_rollup", "Pss:") * 1024; }
 
 static size_t noted;
 
 void syz_memory_note(void)
 {
-  const size_t now = syz_memory_proportional();
+  const size_t now = memory_proportional();
   if (now > noted) noted = now;
 }
 

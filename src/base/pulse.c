@@ -3,7 +3,7 @@
  * watchdog thread. */
 #include <stdatomic.h>
 
-#include "syzygy/base.h"
+#include "pulse.h"
 
 static _Atomic uint64_t beats, looks;
 static _Atomic(const char *) phase, wait, look;

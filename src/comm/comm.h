@@ -25,3 +25,6 @@ int comm_leave(int code);
 void comm_look(const char *call);
 int comm_looked(int code);
 #define COMM_LOOK(call) (comm_look(#call), comm_check(comm_looked(call), #call, __FILE__, __LINE__))
+
+/** Send n bytes to rank + 1 and receive n bytes from rank - 1, around the ring of all ranks. Collective. */
+void syz_ring_shift(syz_comm *c, const void *send, void *receive, size_t n);

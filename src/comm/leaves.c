@@ -14,7 +14,8 @@
  */
 #include "syzygy/comm.h"
 
-void syz_leaves_add_f64(double *x, const double *y, size_t n)
+/** x[i] += y[i]. */
+static void add_f64(double *x, const double *y, size_t n)
 {
   for (size_t i = 0; i < n; i++) x[i] += y[i];
 }
@@ -23,7 +24,7 @@ void syz_leaves_merge_f64(double *of_leaf, int64_t n_leaves, size_t n)
 {
   for (int64_t distance = 1; distance < n_leaves; distance *= 2)
     for (int64_t i = 0; i + distance < n_leaves; i += 2 * distance)
-      syz_leaves_add_f64(of_leaf + (size_t)i * n, of_leaf + (size_t)(i + distance) * n, n);
+      add_f64(of_leaf + (size_t)i * n, of_leaf + (size_t)(i + distance) * n, n);
 }
 
 enum { TAG = 41 };
@@ -41,6 +42,6 @@ void syz_leaves_sum_f64(syz_comm *c, syz_request *r, double *x, size_t n, double
   const int size = syz_comm_size(c), rank = syz_comm_rank(c);
   for (int distance = 1; distance < size; distance *= 2) {
     syz_leaves_exchange(r, rank ^ distance, x, n * sizeof *x, received, n * sizeof *x);
-    syz_leaves_add_f64(x, received, n);
+    add_f64(x, received, n);
   }
 }

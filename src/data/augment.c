@@ -5,7 +5,7 @@
  */
 #include <math.h>
 
-#include "syzygy/data.h"
+#include "augment.h"
 #include "syzygy/numbers.h"
 
 enum { PIECE = 1024, PIECES_MAX = 4096, DRAW_TURN = 0, DRAW_FLIP_X = 1, DRAW_FLIP_Y = 2 };

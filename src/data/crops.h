@@ -15,6 +15,14 @@ typedef struct crop_draw {
   double noise[SYZ_BANDS]; /**< nanomaggy */
 } crop_draw;
 
+/** Floats of scratch that syz_crop_make needs. */
+size_t syz_crop_scratch(const syz_crops_augment *a);
+/** image [3,152,152] nanomaggy -> planes [3, size, size] of crop `crop` (below 4096) of group `group`. Not collective,
+ * cannot fail. The blur sees the stamp around the crop and mirrors only the stamp's own edge: a crop is cut out of a
+ * blurred stamp (the published code cuts first). */
+void syz_crop_make(const syz_crops_augment *a, uint64_t seed, int64_t step, int64_t place, int group, int64_t crop,
+                   const float *image, float *planes, float *scratch);
+
 /** Sizes within the stamp, counts that streams have numbers for, probabilities between 0 and 1. */
 bool syz_crops_are_sound(const syz_crops_augment *a);
 /** The draws of a crop: positions, symmetry, and the sigmas that carry the true level over to the wanted one. */

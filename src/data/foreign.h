@@ -83,7 +83,10 @@ syz_status foreign_read_cuts(syz_foreign *o, int64_t row, int64_t n, syz_spectru
 bool foreign_has_images(syz_h5 *f, const char *name, int64_t shape[8]);
 /** Number, bands and size of the images in `name`, and room for them; resampled ones may be of any size. */
 syz_status foreign_open_images(syz_foreign *o, const char *name, bool is_resampled);
-/** The clean pixels of a file that has such a mask, as syz_foreign_read_clean. */
+/** Clean pixels [n,152,152] of rows [first, first + n): 1 = clean, whatever the file's polarity; all 1 when the file
+ * has no image mask. */
+syz_status syz_foreign_read_clean(syz_foreign *f, int64_t first, int64_t n, uint8_t *clean);
+/** The same of a file that has such a mask. */
 syz_status foreign_read_clean(syz_foreign *o, int64_t first, int64_t n, uint8_t *clean);
 /** Spectra of `pixels` pixels each, whose number o->n is known: which arrays there are, room for them, columns. */
 syz_status foreign_open_spectra(syz_foreign *o, int64_t pixels);

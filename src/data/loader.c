@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "augment.h"
 #include "crops.h"
 #include "shardset.h"
 

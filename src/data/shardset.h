@@ -56,6 +56,14 @@ typedef struct set_file {
   uint64_t labels[(SYZ_LABELS_MAX + 63) / 64]; /* which of the set's labels it has */
 } set_file;
 
+/** An object that was skipped. Strings are borrowed from the set. */
+typedef struct syz_rejected {
+  const char *file; /**< path */
+  int64_t row;      /**< in the file; AstroCLIP: in the group named in `reason` */
+  int64_t object_id;
+  const char *reason;
+} syz_rejected;
+
 /** Open descriptors of a reader; one for the main thread, one for each loader thread. */
 typedef struct set_reader {
   syz_kept_open kept;
@@ -123,3 +131,13 @@ syz_status syz_shardset_read_direct(const syz_shardset *s, set_reader *r, int64_
 syz_status syz_shardset_read_one(syz_shardset *s, int64_t index, float *image, float *flux, float *ivar);
 /** The HDF5 handle of a file, opened when needed; main thread only. */
 syz_status syz_shardset_h5(syz_shardset *s, int file, syz_h5 **out);
+
+/** Bytes of the set's files together. */
+int64_t syz_shardset_bytes(const syz_shardset *s);
+/** Where an object comes from, for messages: "path: object 39627788403084375 (row 17)", cut to `room`. */
+void syz_shardset_describe(const syz_shardset *s, int64_t index, char *text, size_t room);
+/** How many objects were skipped, and their list in file order; the same on every rank. */
+int64_t syz_shardset_rejected(const syz_shardset *s, const syz_rejected **list);
+/** Leave out objects that lack a modality that is needed, and number the others anew; *left_out: how many. Collective,
+ * with the same arguments on every rank, before any index or loader is used. SYZ_ERR_DATA when none is left. */
+syz_status syz_shardset_select(syz_shardset *s, bool needs_image, bool needs_spectrum, int64_t *left_out);

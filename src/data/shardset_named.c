@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** The data set that an input names: opened, what was left out told, its checksums compared when that is asked for. */
-#include "syzygy/data.h"
+#include "shardset.h"
 
 static const int64_t auto_limit = INT64_C(4) << 30;
 

@@ -14,7 +14,7 @@
  * to 0.4 GB/s, direct 1.2 to 1.8 GB/s, dd alike.
  */
 #define _GNU_SOURCE /* O_DIRECT, preadv2 */
-#include "syzygy/h5.h"
+#include "direct.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/vfs.h>
 
-#include "syzygy/h5.h"
+#include "driver.h"
 
 typedef struct file_system {
   uint32_t type; /* f_type of statfs(2) */

@@ -3,7 +3,10 @@
  */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
+
+#include "syzygy/h5.h"
 
 enum {
   H5_DIMS = 8,
@@ -19,3 +22,8 @@ typedef struct h5_facts {
   int64_t rows, row_elements;
   int64_t offset; /* of the first byte in the file, where rows of own_type lie one behind the other; -1: elsewhere */
 } h5_facts;
+
+/** Bytes of an element. */
+size_t syz_h5_type_size(syz_h5_type t);
+/** "float32", "int64", ... */
+const char *syz_h5_type_name(syz_h5_type t);

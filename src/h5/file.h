@@ -5,6 +5,7 @@
 #include <hdf5.h>
 
 #include "syzygy/h5.h"
+#include "direct.h"
 #include "facts.h"
 #include "image.h"
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config.h"
 #include "model_impl.h"
 #include "syzygy/data.h"
 

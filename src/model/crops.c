@@ -15,7 +15,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "crops.h"
 #include "model_impl.h"
+#include "positions.h"
 
 typedef struct crop_group {
   int64_t size, side, patches, tokens, most, most_kept;

@@ -15,9 +15,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config.h"
 #include "syzygy/data.h"
 
 #include "model_impl.h"
+#include "positions.h"
 
 /* AstroCLIP with a learned temperature carries its logarithm beside the towers; it is no part of them. */
 static const char *const extra_name = "logit_scale";

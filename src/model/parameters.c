@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "config.h"
 #include "model_impl.h"
 
 enum { ALIGN = 16 /**< elements: 64 bytes */ };

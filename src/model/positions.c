@@ -13,7 +13,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "syzygy/model.h"
+#include "positions.h"
 
 static void keys_weights(double t, double weight[4])
 {

@@ -5,6 +5,22 @@
 #include "syzygy/nn.h"
 
 /**
+ * Multi-head self-attention without mask: out = softmax(q k^T / sqrt(Dh)) v for each head.
+ *
+ * qkv [B, T, 3, N, Dh] act (one row of the qkv product), out [B, T, N, Dh] act, lse [B, N, T] float32: log of each
+ * row's sum of exponentials, kept for the backward pass (NULL: not kept). The work is done in blocks, so that scores
+ * stay in cache and no whole array is transposed.
+ */
+typedef struct syz_attention syz_attention;
+syz_status syz_attention_create(const syz_compute *c, int64_t max_batch, int64_t tokens, int64_t heads,
+                                int64_t head_dim, bool trains, syz_attention **out);
+void syz_attention_destroy(syz_attention **a);
+void syz_attention_forward(const syz_attention *a, int64_t batch, const void *qkv, void *out, float *lse);
+/** dqkv [B, T, 3, N, Dh] act, written. */
+void syz_attention_backward(const syz_attention *a, int64_t batch, const void *dout, const void *qkv, const void *out,
+                            const float *lse, void *dqkv);
+
+/**
  * One head of one sample. Matrices [tokens, dim] of the kernel's element type; `in` is the element distance between the
  * rows of q, k, v, dq, dk, dv, `row` that of out and dout. The backward fields are NULL in a forward call, lse may be.
  */

@@ -3,6 +3,7 @@
  * to this room. */
 #pragma once
 
+#include "attention.h"
 #include "linear_native.h"
 #include "rowwise.h"
 

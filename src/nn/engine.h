@@ -77,6 +77,12 @@ syz_status syz_compute_reserve_products(const syz_compute *c, size_t bytes);
 /** The shape with every 0 replaced by what it stands for, checked. */
 syz_status syz_gemm_shape_resolve(const syz_gemm_shape *shape, syz_gemm_shape *out);
 
+/** Set the B of the runs that follow, whose b is NULL, for a shape with keeps_b; an engine may bring it into a form of
+ * its own. Borrowed, and must not change. */
+void syz_gemm_take(syz_gemm *g, const void *b);
+/** The first m rows alone. */
+void syz_gemm_run_rows(const syz_gemm *g, int64_t m, const void *a, const void *b, const float *bias, void *c);
+
 /** Fill memory with ordinary numbers, in either type; whole words. */
 void syz_fill_ordinary(void *bytes, size_t n);
 

@@ -62,6 +62,12 @@ enum { SYZ_NORM_WIDTH = 8192 };
 /** y[i] += x[i]. */
 void syz_row_add(float *y, const float *x, int64_t n);
 
+/** Backward pass of the residual y += scale v: dy [rows, width] of `type` = scale dx (scale NULL: dx); dscale [width]
+ * += column sums of dx v unless NULL. v [rows, width] of `type`, as the residual epilogue stored it (NULL when dscale
+ * is). */
+void syz_layerscale_backward(syz_dtype type, void *dy, float *dscale, const float *dx, const void *v,
+                             const float *scale, int64_t rows, int64_t width);
+
 /*
  * What a branch does with the rows of the residual stream that it keeps (stochastic depth). Arrays are of the kept rows
  * alone, except the stream and its gradient: kept row r is their row `at[r]`, or r where `at` is NULL. Rows of y and dy

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** Memory is planned before anything large is allocated: a run that does not fit ends at once, with figures, and not
  * after hours by the kernel. */
-#include "syzygy/plan.h"
+#include "items.h"
 
 void syz_plan_add_weights(syz_plan *p, const char *name, int64_t weights)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** Plans of memory, item by item: adding items, and their sums for a rank and a node. */
-#include "syzygy/plan.h"
+#include "items.h"
 
 void syz_plan_add(syz_plan *p, const char *name, size_t bytes)
 {

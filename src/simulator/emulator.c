@@ -6,7 +6,7 @@
  */
 #include <math.h>
 
-#include "syzygy/simulator.h"
+#include "emulator.h"
 
 void syz_emulator_destroy(syz_emulator **e)
 {

@@ -10,6 +10,7 @@
 #include <math.h>
 
 #include "decam.h"
+#include "photometry.h"
 #include "syzygy/simulator.h"
 
 double syz_filter_response(int band, double wave_A)

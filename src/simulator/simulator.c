@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "photometry.h"
 #include "simulator.h"
 
 enum {

@@ -81,3 +81,7 @@ void sim_camera_destroy(sim_camera **c);
 /** Image, segment map and labels of the observation, from the fluxes of the parts. */
 void sim_camera_expose(sim_camera *c, const syz_sim_config *config, int64_t index, const sim_galaxy *g,
                        const sim_spectra *light, syz_sim_object *o);
+
+/** Brick number `brick` (0, 1, ...) of the simulated survey: objects [529 brick, 529 (brick + 1)). Fills the brick
+ * fields only. */
+void syz_simulator_brick(int64_t brick, syz_sim_object *o);

@@ -18,6 +18,8 @@
  * (Hanuschik 2003, A&A 407, 1157; strengths rounded). Noise per pixel: read-out, sky and source counts, Gaussian; its
  * inverse variance is exactly that of the noise drawn.
  */
+#include "emulator.h"
+#include "photometry.h"
 #include "simulator.h"
 
 #include <math.h>

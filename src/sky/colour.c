@@ -7,7 +7,7 @@
  * / w to first order in the rounding of w; log(w) = e log 2 + log(m), m in [sqrt(1/2), sqrt(2)), by syz_log_f32.
  */
 #include "syzygy/numbers.h"
-#include "syzygy/sky.h"
+#include "sky.h"
 
 #include <math.h>
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** The band of an image, by header and file name: every survey and release says it in another way. */
 #include "images.h"
+#include "sky.h"
 
 #include <ctype.h>
 #include <stdio.h>

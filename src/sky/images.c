@@ -5,6 +5,7 @@
  * rather than guessed.
  */
 #include "images.h"
+#include "sky.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -6,7 +6,7 @@
  * Source: desihub/desitarget, io.py (releasedict, desitarget_resolve_dec) and targets.py (resolve); README.md "Legacy
  * Surveys images" for DR9 and DR10.
  */
-#include "syzygy/sky.h"
+#include "sky.h"
 
 #include <math.h>
 

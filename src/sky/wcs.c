@@ -5,6 +5,7 @@
  * a number) reaches the library.
  */
 #include "frames.h"
+#include "sky.h"
 #include "syzygy/fits.h"
 
 #include <math.h>

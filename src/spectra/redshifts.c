@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** Redshift tables: redrock files and redshift catalogues, by TARGETID (src/sky/README.md "Redshifts"), and which of an
  * object's rows counts. */
-#include "syzygy/spectra.h"
+#include "spectra.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -62,6 +62,31 @@ bool sdss_plate_recognise(const syz_fits *f);
 syz_status sdss_plate_open(syz_spectra *s);
 syz_status sdss_plate_read(syz_spectra *s, int64_t i, float *flux, float *ivar);
 
+/** One arm of a spectrograph: n pixels of wave_A (vacuum). */
+typedef struct syz_arm {
+  int64_t n;
+  const double *wave_A;
+  const float *flux, *ivar;
+} syz_arm;
+
+/**
+ * Join arms on the common grid, as desispec.coaddition.coadd_cameras does (src/sky/README.md "Joining the arms").
+ *
+ * Every pixel of every arm must lie on the common grid within 1e-4 Angstrom. Where no arm reaches (a camera is
+ * missing), flux and ivar are 0. A pixel of one arm is copied (also its flux where ivar = 0); a shared one is flux =
+ * sum ivar flux / sum ivar (0 where the sum is 0), ivar = sum ivar, summed in float64 in the order of the arms' mean
+ * wavelength. flux, ivar [S]. SYZ_ERR_DATA with `what` in front otherwise.
+ */
+syz_status syz_spectrum_join(int n_arms, const syz_arm *arm, const char *what, float *flux, float *ivar);
+/** Air to vacuum wavelength above 2000 Angstrom. Source: Ciddor 1996, Appl. Opt. 35, 1566; inverse by Morton 2000, ApJS
+ * 130, 403 (as the VALD form). */
+double syz_air_to_vacuum(double air_A);
+/** What the file is: "DESI coadd", "DESI spectra" (exposures), "SDSS spec", "SDSS spPlate". */
+const char *syz_spectra_kind(const syz_spectra *s);
+/** The row that counts of each object, sorted by object_id, of a redshift catalogue that fits into memory; `primary` as
+ * in syz_zcatalogue_open. *rows is the caller's (syz_free). */
+syz_status syz_redshifts_read(const char *path, bool verify, const char *primary, int64_t *n, syz_redshift **rows);
+
 /** One number of a table by column name; NaN when there is no such numeric column. */
 double spectra_number(syz_fits *f, int hdu, int64_t row, const char *name);
 /** One whole number of a table, exact in 64 bits; false when there is no such column. */

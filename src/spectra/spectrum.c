@@ -3,7 +3,7 @@
  * Spectra onto the common grid: joining DESI's arms, which already sit on it, and resampling anything else. The
  * formulas and what they conserve are in spectra.h; both sum in float64.
  */
-#include "syzygy/spectra.h"
+#include "spectra.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -5,6 +5,7 @@
 
 #include "check.h"
 #include "syzygy/comm.h"
+#include "../../src/comm/comm.h"
 
 static int rank, size;
 

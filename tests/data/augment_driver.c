@@ -16,6 +16,7 @@
 
 #include "crops.h"
 #include "syzygy/comm.h"
+#include "../../src/data/crops.h"
 
 enum { S = SYZ_IMAGE_SIZE, NUMBERS = 5 + 2 * SYZ_BANDS };
 

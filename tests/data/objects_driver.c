@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "fixture.h"
+#include "../../src/data/foreign.h"
 
 enum { IMAGE = 3 * 152 * 152, PLANE = 152 * 152, S = SYZ_SPECTRUM_PIXELS };
 

@@ -5,6 +5,7 @@
  */
 #include "check.h"
 #include "syzygy/data.h"
+#include "../../src/data/augment.h"
 
 #include <stdlib.h>
 

@@ -6,6 +6,7 @@
 #include "check.h"
 #include "fixture.h"
 #include "scratch.h"
+#include "../../src/data/shardset.h"
 
 enum { SEED = 9, IMAGE = 3 * 152 * 152, S = SYZ_SPECTRUM_PIXELS };
 

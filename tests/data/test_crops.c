@@ -7,6 +7,8 @@
 #include "fixture.h"
 #include "scratch.h"
 #include "syzygy/h5.h"
+#include "../../src/data/augment.h"
+#include "../../src/data/crops.h"
 
 enum { N = 17, WIDE = 9, G = 7, STEPS = 5, S = SYZ_SPECTRUM_PIXELS, PLANE = 152 * 152, IMAGE = 3 * PLANE };
 

@@ -7,6 +7,8 @@
 #include "fixture.h"
 #include "scratch.h"
 #include "syzygy/h5.h"
+#include "../../src/data/augment.h"
+#include "../../src/data/shardset.h"
 
 enum { N = 23, PER_SHARD = 9, SEED = 5, IMAGE = 3 * 152 * 152, S = SYZ_SPECTRUM_PIXELS };
 

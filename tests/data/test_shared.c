@@ -3,6 +3,7 @@
  * test_shared.py. */
 #include "check.h"
 #include "syzygy/data.h"
+#include "../../src/data/shardset.h"
 
 static void test_table(syz_comm *world)
 {

@@ -8,6 +8,7 @@
 #include "check.h"
 #include "scratch.h"
 #include "set_kept.h"
+#include "../../src/data/shardset.h"
 #include "syzygy/data.h"
 #include "syzygy/h5.h"
 

@@ -10,6 +10,7 @@
 
 #include "syzygy/h5.h"
 #include "syzygy/numbers.h"
+#include "../../src/h5/facts.h"
 
 static syz_comm *world;
 static char folder[SCRATCH];

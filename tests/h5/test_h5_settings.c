@@ -9,6 +9,8 @@
 
 #include "syzygy/h5.h"
 #include "syzygy/numbers.h"
+#include "../../src/h5/driver.h"
+#include "../../src/h5/facts.h"
 
 #include <limits.h>
 #include <unistd.h>

@@ -16,6 +16,7 @@
 #include <stdio.h>
 
 #include "syzygy/model.h"
+#include "../../src/model/crops.h"
 
 typedef struct job {
   syz_comm *world;

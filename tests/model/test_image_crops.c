@@ -8,6 +8,8 @@
 
 #include "check.h"
 #include "syzygy/model.h"
+#include "../../src/model/crops.h"
+#include "../../src/model/positions.h"
 
 enum { SIZES = 2, GLOBAL = 4, LOCAL = 6, MOST_ROWS = 40 };
 

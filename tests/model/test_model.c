@@ -7,6 +7,8 @@
 
 #include "check.h"
 #include "syzygy/model.h"
+#include "../../src/model/positions.h"
+#include "../../src/model/config.h"
 
 static syz_comm *world;
 static syz_compute *compute;

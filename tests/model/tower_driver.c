@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "syzygy/model.h"
+#include "../../src/model/config.h"
 
 typedef struct job {
   syz_comm *world;

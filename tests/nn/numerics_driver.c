@@ -10,6 +10,7 @@
 
 #include "check.h"
 #include "syzygy/nn.h"
+#include "../../src/nn/attention.h"
 
 static const char *folder;
 

@@ -12,6 +12,7 @@
 
 #include "check.h"
 #include "syzygy/nn.h"
+#include "../../src/nn/attention.h"
 
 static double seconds(void)
 {

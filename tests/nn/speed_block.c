@@ -13,6 +13,8 @@
 
 #include "check.h"
 #include "syzygy/nn.h"
+#include "../../src/nn/attention.h"
+#include "../../src/nn/rowwise.h"
 
 enum { BLOCKS = 3, PARTS = 24 };
 

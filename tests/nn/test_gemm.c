@@ -5,6 +5,7 @@
 
 #include "check.h"
 #include "syzygy/nn.h"
+#include "../../src/nn/engine.h"
 
 static const char *const engine_name[] = {"auto", "reference", "BLIS", "oneDNN", "native"};
 

@@ -8,6 +8,7 @@
 #include "check.h"
 #include "linear_native.h"
 #include "syzygy/nn.h"
+#include "../../src/nn/rowwise.h"
 
 static const char *const engine_name[] = {"auto", "reference", "BLIS", "oneDNN", "native"};
 

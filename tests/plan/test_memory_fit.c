@@ -5,6 +5,7 @@
  */
 #include "check.h"
 #include "syzygy/plan.h"
+#include "../../src/plan/items.h"
 
 static syz_status check(syz_comm *world, const syz_nodes *nodes, size_t own, size_t shared, syz_memory_fit *fit)
 {

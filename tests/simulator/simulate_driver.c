@@ -13,6 +13,8 @@
 #include <string.h>
 
 #include "../../src/app/simulate_emulator.h"
+#include "../../src/simulator/emulator.h"
+#include "../../src/simulator/simulator.h"
 #include "../../src/simulator/stellar.h"
 
 static int fail(void)

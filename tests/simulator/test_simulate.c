@@ -5,6 +5,7 @@
 
 #include "check.h"
 #include "syzygy/simulator.h"
+#include "../../src/simulator/photometry.h"
 
 enum { IMAGE = SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE };
 

@@ -7,6 +7,8 @@
 #include "syzygy/numbers.h"
 #include "syzygy/sky.h"
 #include "syzygy/spectra.h"
+#include "../../src/sky/sky.h"
+#include "../../src/spectra/spectra.h"
 
 #include <inttypes.h>
 #include <math.h>

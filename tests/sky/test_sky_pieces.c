@@ -5,6 +5,8 @@
 #include "syzygy/numbers.h"
 #include "syzygy/sky.h"
 #include "syzygy/spectra.h"
+#include "../../src/sky/sky.h"
+#include "../../src/spectra/spectra.h"
 
 #include <stdlib.h>
 #include <string.h>

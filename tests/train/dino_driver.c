@@ -17,6 +17,7 @@
 
 #include "syzygy/data.h"
 #include "syzygy/model.h"
+#include "../../src/model/crops.h"
 
 /* Names of the command line and what they are when they are not given. */
 typedef enum name {
