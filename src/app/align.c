@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * `align`: the two towers in one space, by InfoNCE over the global batch. The model begins from a file, from two single
- * towers, or from the seed.
+ * `align` trains both towers to embed into one space, with the InfoNCE loss over the global batch. The initial weights
+ * come from one model file, from the files of two single towers, or from the seed.
  */
 #include <limits.h>
 #include <stdio.h>
@@ -14,17 +14,17 @@
 
 const syz_key syz_align_keys[] = {
     {"model.image_file", SYZ_KEY_TEXT, "", "model file", 0, 0, NULL, ALIGN,
-     "Image tower to start from; its model.image section then rules."},
+     "Image tower to start from; its model.image section then replaces the input's."},
     {"model.spectrum_file", SYZ_KEY_TEXT, "", "model file", 0, 0, NULL, ALIGN,
-     "Spectrum tower to start from; its model.spectrum section then rules."},
+     "Spectrum tower to start from; its model.spectrum section then replaces the input's."},
     {"train.freeze_backbones", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, ALIGN,
      "Train only the pooling heads, on tokens computed once."},
     {"train.token_cache", SYZ_KEY_CHOICE, "disk", "", 0, 0, "disk|memory|none", ALIGN,
-     "Where the tokens of frozen towers are kept; none: the towers run in every step."},
+     "Where the tokens of frozen towers are stored; none: the towers run in every step."},
     {"train.token_cache_dir", SYZ_KEY_TEXT, "", "folder", 0, 0, NULL, ALIGN,
      "Folder of the token cache on disk; empty: <output.dir>/cache."},
     {"train.logit_scale", SYZ_KEY_REAL, "15.5", "", 1e-3, 1e4, NULL, ALIGN,
-     "Factor of the cosines (inverse temperature); the start when it is learned."},
+     "Factor of the cosines (inverse temperature); the initial value when it is learned."},
     {"loss.ring_pairs", SYZ_KEY_INT, "16384", "pairs", 0, 1e12, NULL, ALIGN,
      "Largest global batch whose embeddings every rank holds; those of a larger one travel around the ranks. 0: "
      "always."},
@@ -32,16 +32,17 @@ const syz_key syz_align_keys[] = {
     {"augment.image_noise", SYZ_KEY_REAL, "0", "nanomaggy", 0, 1e6, NULL, ALIGN,
      "Standard deviation of noise added to image pixels."},
     {"augment.spectrum_noise", SYZ_KEY_REAL, "0", "1/sqrt(ivar)", 0, 1e6, NULL, ALIGN,
-     "Noise added to spectra, in units of their own."},
+     "Noise added to spectra, in units of their own noise (1/sqrt(ivar))."},
     {"augment.mask_runs", SYZ_KEY_INT, "0", "", 0, 1000, NULL, ALIGN,
-     "Runs of pixels of a spectrum that are set to zero."},
-    {"augment.mask_run_pixels", SYZ_KEY_INT, "0", "pixels", 0, 7781, NULL, ALIGN, "Length of such a run."},
+     "Number of runs of pixels that are set to zero in each spectrum."},
+    {"augment.mask_run_pixels", SYZ_KEY_INT, "0", "pixels", 0, 7781, NULL, ALIGN,
+     "Length of each of the augment.mask_runs runs."},
     {"parallel.towers", SYZ_KEY_CHOICE, "together", "", 0, 0, "together|apart", ALIGN,
-     "together: every rank holds both towers; apart: some the image tower, the others the spectrum tower, in "
-     "proportion to cost."},
+     "together: every rank holds both towers; apart: some ranks hold the image tower, the others the spectrum "
+     "tower, in proportion to the cost of each."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 
-/* What a checkpoint remembers of the keys of this command alone. */
+/* The keys of this command alone that a checkpoint records. */
 static const syz_remembered own_facts[] = {
     {"train.freeze_backbones", SYZ_KEY_BOOL, true},  {"train.learn_logit_scale", SYZ_KEY_BOOL, true},
     {"train.logit_scale", SYZ_KEY_REAL, false},      {"augment.flips", SYZ_KEY_BOOL, false},
@@ -57,7 +58,7 @@ typedef struct state {
 
 /* ------------------------------------------------------------------ model */
 
-/* Of the files that the model starts from. */
+/* The configuration in the model files that training starts from. */
 static syz_status take_config(syz_training *t)
 {
   syz_status st = SYZ_OK;
@@ -87,7 +88,8 @@ cleanup:
   return st;
 }
 
-/* One tower of a file, into the model of both. Collective over world; agreed: ranks without that tower read along. */
+/* Read one tower of a file into the model of both. Collective over world; agreed: ranks without that tower take part.
+ */
 static syz_status read_tower(syz_training *t, const char *path, syz_modality m)
 {
   syz_status st = SYZ_OK;
@@ -105,7 +107,7 @@ static syz_status read_tower(syz_training *t, const char *path, syz_modality m)
       syz_model_set_weights(t->model, to, syz_model_weights(one) + from, count);
     }
   }
-  syz_info("the %s tower begins from %s", syz_modality_name(m), path);
+  syz_info("the %s tower starts from %s", syz_modality_name(m), path);
 cleanup:
   syz_model_destroy(&one);
   return st;
@@ -128,12 +130,13 @@ static syz_status make_model(syz_training *t)
     syz_model_parts parts;
     SYZ_TRY(syz_model_file_parts(world, whole, &config, &parts));
     SYZ_TRY(syz_model_file_read(world, whole, t->model, true));
-    syz_info("the model begins from %s", whole);
+    syz_info("the model starts from %s", whole);
     for (int m = 0; m < SYZ_MODALITIES; m++) {
       if (!parts.has[syz_part_of((syz_modality)m, false)])
-        syz_warn("%s has no %s tower: it begins with random weights", whole, syz_modality_name((syz_modality)m));
+        syz_warn("%s has no %s tower: this tower starts with random weights", whole,
+                 syz_modality_name((syz_modality)m));
       if (!parts.has[syz_part_of((syz_modality)m, true)])
-        syz_info("%s has no %s head: it begins with random weights", whole, syz_modality_name((syz_modality)m));
+        syz_info("%s has no %s head: this head starts with random weights", whole, syz_modality_name((syz_modality)m));
     }
   }
   for (int m = 0; m < SYZ_MODALITIES; m++)
@@ -202,7 +205,7 @@ static syz_status read_options(syz_training *t)
   read_align(t);
   t->freezes_backbones = s->align.freezes_backbones;
   SYZ_REQUIRE((syz_input_int(in, "augment.mask_runs") > 0) == (syz_input_int(in, "augment.mask_run_pixels") > 0),
-              SYZ_ERR_INPUT, "augment.mask_runs and augment.mask_run_pixels: both or none must be 0");
+              SYZ_ERR_INPUT, "augment.mask_runs and augment.mask_run_pixels: either both or neither must be 0");
   SYZ_TRY(syz_align_check(&s->align));
 cleanup:
   return st;

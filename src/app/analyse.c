@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** `analyse`: what features are made of. The work is syzygy/features.h. */
+/** `analyse`: principal components of frozen features. The work is done by syzygy/features.h. */
 #include "features_keys.h"
 
 #define USED SYZ_USED_BY(analyse)
 
 const syz_key syz_analyse_keys[] = {
     {"analyse.task", SYZ_KEY_CHOICE, "patches", "", 0, 0, "patches", USED,
-     "patches: principal components of patch features, as colour maps. May also stand after the command: syzygy "
+     "patches: principal components of patch features, as colour maps. May also follow the command: syzygy "
      "analyse patches."},
     {"analyse.objects", SYZ_KEY_INT, "64", "objects", 1, 65536, NULL, USED,
-     "Images of the batch, at even steps through the data set."},
+     "Images to analyse, evenly spaced through the data set."},
     {"analyse.components", SYZ_KEY_INT, "16", "", 3, 1024, NULL, USED,
      "Principal components in patches.h5; the first three make the colours."},
     {"analyse.pictures", SYZ_KEY_INT, "16", "files", 0, 65536, NULL, USED,
-     "Objects that get a PNG file: image and map side by side."},
+     "Objects for which a PNG file shows image and map side by side."},
     {"analyse.percentile", SYZ_KEY_REAL, "2.0", "%", 0, 49, NULL, USED,
-     "A colour runs from this percentile of its component over the batch to the same one from above."},
-    {"analyse.batch", SYZ_KEY_INT, "16", "objects a rank", 1, 4096, NULL, USED,
-     "Images that go through the tower at once; the result does not depend on it."},
+     "A colour spans its component from this percentile over the images to 100 minus this percentile."},
+    {"analyse.batch", SYZ_KEY_INT, "16", "objects per rank", 1, 4096, NULL, USED,
+     "Images that go through the tower together; the result does not depend on it."},
     {"analyse.scalapack_from", SYZ_KEY_INT, "1536", "rows", 1, 1000000, NULL, USED,
-     "Eigenproblems of this size and more are solved by ScaLAPACK on all ranks, smaller ones by LAPACK on one."},
+     "Eigenproblems of at least this size are solved by ScaLAPACK on all ranks, smaller ones by LAPACK on one."},
     {NULL, SYZ_KEY_INT, NULL, NULL, 0, 0, NULL, 0, NULL},
 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** `bench`: speed of every part against this machine's measured limit. The work is syzygy/bench.h. */
+/** `bench`: speed of every part against this machine's measured limit. The work is done by syzygy/bench.h. */
 #include "syzygy/bench.h"
 
 #include "compute.h"
@@ -7,28 +7,28 @@
 
 const syz_key syz_bench_keys[] = {
     {"bench.parts", SYZ_KEY_LIST, "product,towers,optimiser,allreduce,io", "", 0, 0, NULL, SYZ_USED_BY(bench),
-     "What to measure: product, towers, optimiser, allreduce, io, pretrain: whole steps of pretrain-image, infonce: "
-     "the contrastive loss, and match: spectra to catalogues as in ingest."},
-    {"bench.batch", SYZ_KEY_INT, "8", "objects a rank", 1, 4096, NULL, SYZ_USED_BY(bench),
+     "What to measure: product, towers, optimiser, allreduce, io, pretrain (whole steps of pretrain-image), infonce "
+     "(the contrastive loss) and match (spectra to catalogues as in ingest)."},
+    {"bench.batch", SYZ_KEY_INT, "8", "objects per rank", 1, 4096, NULL, SYZ_USED_BY(bench),
      "Objects in a tower's batch."},
     {"bench.repeats", SYZ_KEY_INT, "5", "", 1, 1000, NULL, SYZ_USED_BY(bench),
-     "Repetitions of each part after one that does not count."},
+     "Repetitions of each part, after a first one that is not counted."},
     {"bench.profile", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, SYZ_USED_BY(bench),
-     "Also where each tower's time goes, by layer, with operations and bytes; `--profile` on the command line."},
+     "Also list each tower's time by layer, with operations and bytes; `--profile` on the command line."},
     {"bench.pairs", SYZ_KEY_INT, "16384", "pairs", 1, 1e9, NULL, SYZ_USED_BY(bench),
-     "Global batch of the infonce part, of embeddings of 1024 numbers."},
+     "Global batch of the infonce part; each embedding has 1024 numbers."},
     {"bench.blocks", SYZ_KEY_INT, "0", "", 0, 1e9, NULL, SYZ_USED_BY(bench),
-     "infonce: the first round of pieces alone, held against so many blocks of 1152 rows of each rank; 0: everything."},
+     "infonce: compute only the first round of pieces, against this many blocks of 1152 rows per rank; 0: everything."},
     {"bench.streams", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, SYZ_USED_BY(bench),
-     "infonce: hand embeddings over and take gradients back in chunks, instead of holding them in arrays."},
+     "infonce: pass embeddings and gradients in chunks instead of holding them in whole arrays."},
     {"bench.catalogue_rows", SYZ_KEY_INT, "10000000", "rows", 1, 1e12, NULL, SYZ_USED_BY(bench),
-     "match: rows of the catalogues, which are made in output.dir (26 bytes a row) and removed."},
+     "match: rows of the catalogues, which are made in output.dir (26 bytes per row) and removed."},
     {"bench.spectra", SYZ_KEY_INT, "100000", "spectra", 1, 1e10, NULL, SYZ_USED_BY(bench),
-     "match: spectra that look for a row."},
+     "match: number of spectra to match to a row."},
     {"bench.limit_s", SYZ_KEY_REAL, "2", "s", 0.1, 600, NULL, SYZ_USED_BY(bench),
-     "Time for each measurement of the matrix-product limit."},
-    {"bench.io_bytes", SYZ_KEY_INT, "268435456", "bytes a rank", 1048576, 1e12, NULL, SYZ_USED_BY(bench),
-     "Size of the files of the i/o part."},
+     "Duration of each measurement of the matrix-product limit."},
+    {"bench.io_bytes", SYZ_KEY_INT, "268435456", "bytes per rank", 1048576, 1e12, NULL, SYZ_USED_BY(bench),
+     "Size of the files of the io part."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 
 static syz_status read_options(const syz_app *app, syz_bench_options *o)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** From the keys compute.* to a compute context. */
+/** Makes a compute context from the keys compute.*. */
 #include "compute.h"
 
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 
 #include "syzygy/train.h"
 
-/* Threads a rank: compute.threads, or OMP_NUM_THREADS, or 1. */
+/* Threads per rank: compute.threads, or OMP_NUM_THREADS, or 1. */
 static int threads_of(const syz_input *in)
 {
   enum { MOST = 1024 };
@@ -44,14 +44,14 @@ void syz_app_limit_instructions(const syz_input *in)
     if (strcmp(wish, syz_isa_name(isa)) == 0) syz_processor_limit(isa);
 }
 
-/** The run goes on with another engine. */
+/** Warn that the run continues with another engine. */
 static void tell_change(const syz_input *in, const char *earlier, const char *now)
 {
   const bool is_free = strcmp(syz_input_text(in, "compute.engine"), "auto") == 0 &&
                        strcmp(syz_input_text(in, "compute.instructions"), "auto") == 0;
   if (*earlier && strcmp(earlier, now) != 0)
-    syz_warn("this run was computed with %s, which %s: it goes on with %s, bits will differ", earlier,
-             is_free ? "this processor or compute.precision rules out" : "the input overrides", now);
+    syz_warn("this run was computed with %s, which %s: it continues with %s, so results will differ in their last bits",
+             earlier, is_free ? "this processor or compute.precision rules out" : "the input overrides", now);
 }
 
 syz_status syz_app_start_compute(const syz_app *app, const syz_model_config *config, bool trains, syz_compute **out)
@@ -70,7 +70,7 @@ syz_status syz_app_check_precision(const syz_app *app)
 {
   syz_status st = SYZ_OK;
   SYZ_REQUIRE(SYZ_COMMAND_DOES(app->command, SYZ_ALLOWS_INT8) || !syz_app_compute_options(app->input).wants_int8,
-              SYZ_ERR_INPUT, "compute.precision: int8 is for embed (and bench); %s computes in bfloat16 or float32",
+              SYZ_ERR_INPUT, "compute.precision: only embed and bench can use int8; %s computes in bfloat16 or float32",
               app->command_name);
 cleanup:
   return st;

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** `embed`: embeddings of a data set as HDF5 and as a FITS catalogue. The work is syzygy/catalogue.h. */
+/** `embed`: embeddings of a data set as HDF5 and as a FITS catalogue. The work is done by syzygy/catalogue.h. */
 #include "syzygy/catalogue.h"
 
 #include "compute.h"
 #include "keys.h"
 
 const syz_key syz_embed_keys[] = {
-    {"embed.batch", SYZ_KEY_INT, "16", "objects a rank", 1, 65536, NULL, SYZ_USED_BY(embed),
-     "Objects that go through a tower at once; the result does not depend on it."},
+    {"embed.batch", SYZ_KEY_INT, "16", "objects per rank", 1, 65536, NULL, SYZ_USED_BY(embed),
+     "Objects that go through a tower together; the result does not depend on it."},
     {"embed.calibration_objects", SYZ_KEY_INT, "64", "objects", 2, 4096, NULL, SYZ_USED_BY(embed),
-     "precision int8: objects for each tower, evenly spaced; half of them decide which products are int8, the other "
-     "half are held out to judge."},
+     "precision int8: objects per tower, evenly spaced; half of them decide which products are int8, the other half "
+     "are held out to test that choice."},
     {"embed.calibration_cosine", SYZ_KEY_REAL, "0.99", "", 0.5, 1, NULL, SYZ_USED_BY(embed),
-     "precision int8: least cosine to the float32 embedding that every held-out object must reach; otherwise exit code "
+     "precision int8: every held-out object's cosine to its float32 embedding must be at least this; otherwise exit "
+     "code "
      "6."},
     {NULL, SYZ_KEY_INT, NULL, NULL, 0, 0, NULL, 0, NULL},
 };

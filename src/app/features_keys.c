@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Keys of the judge of pretraining, and options that probe and analyse share. */
+/** Keys of the validation of pretraining (syz_judge), and options that probe and analyse share. */
 #include "features_keys.h"
 
 #include "compute.h"
@@ -9,20 +9,20 @@ enum { USED = SYZ_USED_WHERE(SYZ_JUDGES_FEATURES) };
 
 const syz_key syz_validate_keys[] = {
     {"validate.train_objects", SYZ_KEY_INT, "2000", "objects", 0, 65536, NULL, USED,
-     "Objects of the training split among which neighbours are looked for; 0: no validation by neighbours."},
+     "Objects of the training split that are searched for neighbours; 0: no validation by neighbours."},
     {"validate.test_objects", SYZ_KEY_INT, "1000", "objects", 2, 65536, NULL, USED,
      "Held-out objects whose labels are predicted."},
     {"validate.neighbours", SYZ_KEY_INT, "64", "", 1, 4096, NULL, USED,
-     "Neighbours of a prediction; weights 1/distance on standardised class tokens."},
+     "Nearest neighbours per prediction, in standardised class tokens, with weights 1/distance."},
     {"validate.regress", SYZ_KEY_LIST, "redshift", "labels", 0, 0, NULL, USED,
-     "Numbers to predict (R^2); one that is not given and not there is left out."},
+     "Labels to predict as numbers (R^2); a default label that the data lack is left out."},
     {"validate.classify", SYZ_KEY_LIST, "morphology", "labels", 0, 0, NULL, USED,
-     "Classes to predict (accuracy): labels of whole numbers from 0. morphology, where no file has it, is 3 with "
-     "is_merger, else 2 with n_arms > 0, else 0 with bulge_fraction > 0.5, else 1 (merger, spiral, spheroid, disk)."},
+     "Labels to predict as classes (accuracy): whole numbers from 0. morphology, where no file has it, is 3 (merger) "
+     "with is_merger, else 2 (spiral) with n_arms > 0, else 0 (spheroid) with bulge_fraction > 0.5, else 1 (disk)."},
     {"validate.pixel_components", SYZ_KEY_INT, "64", "", 0, 1024, NULL, USED,
-     "Principal components of the pixels whose neighbours are the baseline; 0: no such baseline."},
-    {"validate.batch", SYZ_KEY_INT, "16", "objects a rank", 1, 4096, NULL, USED,
-     "Images that go through the teacher at once; the result does not depend on it."},
+     "Baseline: neighbours in this many principal components of the pixels; 0: no such baseline."},
+    {"validate.batch", SYZ_KEY_INT, "16", "objects per rank", 1, 4096, NULL, USED,
+     "Images that go through the teacher together; the result does not depend on it."},
     {NULL, SYZ_KEY_INT, NULL, NULL, 0, 0, NULL, 0, NULL},
 };
 

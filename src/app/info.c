@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * `info`: what a file is, where it came from, what is in it, and whether it is intact. Takes any number of files and
- * folders; all are looked at, also after a bad one, and the exit code is that of the first bad one.
+ * folders; all are examined, also after a bad one, and the exit code is that of the first bad one.
  *
- * The datasets of an HDF5 file are verified by the ranks in turns; rank 0 prints. Files of the surveys have no
- * checksums of ours: FITS files are checked by their own CHECKSUM and DATASUM, of HDF5 ones only shapes and types can
- * be.
+ * The ranks verify the datasets of an HDF5 file in turn; rank 0 prints. Survey files have no checksums of ours: FITS
+ * files are checked by their own CHECKSUM and DATASUM; in HDF5 files only shapes and types can be checked.
  */
 #include <dirent.h>
 #include <math.h>
@@ -28,7 +27,7 @@ enum { NAME = 192, PATH = 4096, VALUES = 4096, DATASETS = 100000 };
 
 const syz_key syz_info_keys[] = {
     {"info.verify", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, SYZ_USED_BY(info),
-     "Compare the checksums of all data (reads every byte)."},
+     "Verify the checksums of all data (reads every byte)."},
     {"info.input", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, SYZ_USED_BY(info),
      "Print the resolved input that the file was made from."},
     {NULL, SYZ_KEY_INT, NULL, NULL, 0, 0, NULL, 0, NULL},
@@ -38,7 +37,7 @@ typedef struct context {
   syz_comm *world;
   bool is_first, verifies, prints_input;
   int64_t good, bad;
-  syz_status worst; /* of the first bad one */
+  syz_status worst; /* status of the first bad file */
   char text[SYZ_ERROR_TEXT];
 } context;
 
@@ -106,7 +105,7 @@ static void print_provenance(context *c, syz_h5 *f)
   print_text(f, "input", "input", true, c->prints_input);
 }
 
-/* How many of a flag column are set; -1 without that column. */
+/* The number of rows whose flag is set; -1 when the file lacks that column. */
 static int64_t count_flags(syz_h5 *f, const char *name, int64_t rows)
 {
   uint8_t flag[VALUES];
@@ -132,7 +131,7 @@ static void print_objects(syz_h5 *f)
   putchar('\n');
 }
 
-/* Of a model file: which parts it has, and how many numbers they are. */
+/* The parts that a model file has, and their number of parameters. */
 static void print_parts(syz_h5 *f, const names *l)
 {
   static const char group[] = "parameter/";
@@ -152,7 +151,7 @@ static void print_parts(syz_h5 *f, const names *l)
     if (size[i] > 0) printf("  %-16s %s, %.4g M parameters\n", "part", syz_part_name((syz_part)i), size[i] / 1e6);
 }
 
-/* Behind a label: how many are known, and their range. */
+/* Text after a label's name: how many of its values are known, and their range. */
 static void label_text(syz_h5 *f, const char *name, int64_t rows, char text[96])
 {
   float value[VALUES];
@@ -214,7 +213,7 @@ static void print_dataset(syz_h5 *f, int width, const char *name, const char *ch
   syz_free(&units);
 }
 
-/* Each rank verifies every size-th dataset; state [n]: 0 none stored, 1 holds, 2 damaged. All agree on the first
+/* Each rank verifies every size-th dataset; state [n]: 0 no checksum, 1 it holds, 2 damaged. All agree on the first
  * failure's message. */
 static syz_status verify_share(context *c, syz_h5 *f, const names *l, int64_t *state)
 {
@@ -226,7 +225,7 @@ static syz_status verify_share(context *c, syz_h5 *f, const names *l, int64_t *s
     state[i] = one != SYZ_OK ? 2 : has ? 1 : 0;
     if (one == SYZ_OK || st != SYZ_OK) continue;
     st = one;
-    syz_error_keep(text); /* the first of this rank: later failures record theirs */
+    syz_error_keep(text); /* this rank's first failure: later ones would overwrite its text */
   }
   if (st != SYZ_OK) syz_error_restore(text);
   return st;
@@ -253,7 +252,7 @@ static syz_status own_file(context *c, const char *path, const char *format)
     bool has_version = false;
     int64_t none = 0, damaged = 0;
     char text[SYZ_ERROR_TEXT];
-    syz_error_keep(text); /* looking at the file must not lose the message */
+    syz_error_keep(text); /* what follows must not overwrite the message */
     stat(path, &s);
     if (syz_h5_read_number(f, "", "format_version", &version, &has_version) != SYZ_OK) has_version = false;
     printf("%s: syzygy %s", path, format);
@@ -261,7 +260,7 @@ static syz_status own_file(context *c, const char *path, const char *format)
     printf(", %s\n", bytes_text((double)s.st_size, size));
     print_provenance(c, f);
     printf("  %-16s %s\n", "attributes",
-           syz_h5_is_sealed(f) ? "checksum holds" : "no checksum (of an older version or another program)");
+           syz_h5_is_sealed(f) ? "checksum holds" : "no checksum (written by an older version or another program)");
     print_parts(f, &list);
     print_objects(f);
     int width = 20;
@@ -272,7 +271,7 @@ static syz_status own_file(context *c, const char *path, const char *format)
       none += state[i] == 0;
       damaged += state[i] == 2;
       print_dataset(f, width, list.name[i],
-                    !c->verifies    ? "not looked at"
+                    !c->verifies    ? "not checked"
                     : state[i] == 2 ? "DAMAGED"
                     : state[i] == 1 ? "holds"
                                     : "none");
@@ -311,7 +310,7 @@ static syz_status foreign_file(const char *path)
   }
   printf("  %-16s", "labels");
   for (int i = 0; i < labels; i++) printf("%s %s", i ? "," : "", label[i]);
-  printf("%s\n  no checksums: shapes, types and the identifiers of the first and last row were looked at\n",
+  printf("%s\n  no checksums: only shapes, types and the identifiers of the first and last row were checked\n",
          labels ? "" : " none");
 cleanup:
   syz_foreign_close(&f);
@@ -345,7 +344,7 @@ static const char *fits_kind(const syz_fits *f)
   return syz_fits_count(f) > 1 ? "tables" : "empty";
 }
 
-/* The sums of an HDU are compared when something of it is read first: one pixel, or one row of one column. */
+/* The checksums of an HDU are verified at the first read from it, so read one pixel, or one row of one column. */
 static syz_status touch_hdu(syz_fits *f, int h)
 {
   const syz_fits_hdu *u = syz_fits_get(f, h);
@@ -383,7 +382,7 @@ static syz_status fits_file(context *c, const char *path)
     if (u->kind == SYZ_FITS_TABLE) printf("%lld rows, %d columns", (long long)u->rows, u->columns);
     for (int i = 0; u->kind != SYZ_FITS_TABLE && i < u->naxis; i++)
       printf(i ? " x %lld" : "%lld", (long long)u->shape[i]);
-    printf("%s\n", !has ? "" : c->verifies ? ", checksum holds" : ", checksum not looked at");
+    printf("%s\n", !has ? "" : c->verifies ? ", checksum holds" : ", checksum not checked");
   }
   printf("  %d HDUs, %d with checksums%s\n", syz_fits_count(f), summed, c->verifies && summed ? " that hold" : "");
 cleanup:
@@ -401,7 +400,7 @@ static bool ends_with(const char *text, const char *end)
   return n > m && strcasecmp(text + n - m, end) == 0;
 }
 
-/* On rank 0: what it is; `format` gets the format of a file of ours. */
+/* On rank 0: what kind of file this is; for one of ours, `format` gets its format. */
 static syz_status recognise(const char *path, sort *what, char format[64])
 {
   static const unsigned char hdf5[] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
@@ -435,7 +434,7 @@ static syz_status recognise(const char *path, sort *what, char format[64])
     *what = text ? SORT_OWN : SORT_FOREIGN;
     if (text) snprintf(format, 64, "%s", text);
     if (!text && syz_h5_has(h5, "object_id") && (syz_h5_has(h5, "image") || syz_h5_has(h5, "spectrum"))) {
-      *what = SORT_OWN; /* a shard somebody else wrote */
+      *what = SORT_OWN; /* a shard written by another program */
       snprintf(format, 64, "shard (without its format attribute)");
     }
   } else if (memcmp(head, "SIMPLE  =", 9) == 0 || ends_with(path, ".fits.gz") || ends_with(path, ".fits.bz2") ||
@@ -473,14 +472,14 @@ static syz_status checkpoint_folder(context *c, const char *path)
            path, about.objective, (long long)about.step, bytes_text((double)about.bytes, size), about.ranks,
            *about.engine ? " with " : "", about.engine);
 cleanup:
-  return st == SYZ_ERR_CHECKPOINT ? SYZ_ERR_DATA : st; /* exit code 5 is for a run that cannot go on */
+  return st == SYZ_ERR_CHECKPOINT ? SYZ_ERR_DATA : st; /* exit code 5 means that a run cannot be continued */
 }
 
 static void look_at(context *c, const char *path, int depth);
 
 static int by_text(const void *a, const void *b) { return strcmp(a, b); }
 
-/* On rank 0: what in a folder is worth looking at: files of the known endings, folders; sorted. */
+/* On rank 0: the subfolders of a folder and its files with known extensions, sorted. */
 static syz_status list_folder(const char *path, names *list)
 {
   syz_status st = SYZ_OK;
@@ -512,14 +511,14 @@ static syz_status folder(context *c, const char *path, int depth)
   SYZ_TRY_ALL(c->world, c->is_first ? list_folder(path, &list) : SYZ_OK);
   n = list.n;
   syz_bcast(c->world, &n, sizeof n, 0);
-  SYZ_REQUIRE(depth < 8, SYZ_ERR_DATA, "%s: folders too deep", path);
+  SYZ_REQUIRE(depth < 8, SYZ_ERR_DATA, "%s: folders are nested too deeply", path);
   for (int64_t i = 0; i < n; i++) {
     if (c->is_first) memcpy(name, list.name[i], NAME);
     syz_bcast(c->world, name, NAME, 0);
     snprintf(inside, sizeof inside, "%s/%s", path, name);
     look_at(c, inside, depth + 1);
   }
-  SYZ_REQUIRE(n > 0 || depth > 0, SYZ_ERR_DATA, "%s: nothing in this folder that info knows", path);
+  SYZ_REQUIRE(n > 0 || depth > 0, SYZ_ERR_DATA, "%s: this folder holds no file that info can read", path);
 cleanup:
   syz_free(&list.name);
   return st;
@@ -563,7 +562,7 @@ cleanup:
   return st;
 }
 
-/* A bad file is told and counted; the others are looked at all the same. */
+/* A bad file is reported and counted; the others are examined all the same. */
 static void look_at(context *c, const char *path, int depth)
 {
   bool is_folder = false;

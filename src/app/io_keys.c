@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Keys of how files are laid out and written, for every command that writes HDF5. */
+/** Keys for the layout and writing of files, for every command that writes HDF5. */
 #include <string.h>
 
 #include "keys.h"
@@ -8,31 +8,33 @@ enum { WRITES = SYZ_USED_WHERE(SYZ_WRITES_HDF5) };
 
 const syz_key syz_io_keys[] = {
     {"io.driver", SYZ_KEY_CHOICE, "auto", "", 0, 0, "mpio|direct|auto", WRITES,
-     "mpio: HDF5 by collective MPI-IO, space reserved first; direct: every rank by pwrite; auto: mpio where output.dir "
-     "is on Lustre, GPFS, BeeGFS, or on NFS and the ranks on several nodes, direct elsewhere. The bytes are the same. "
-     "Compressed files are written by direct."},
+     "mpio: collective MPI-IO, after space is reserved; direct: pwrite by every rank; auto: mpio where output.dir is "
+     "on "
+     "Lustre, GPFS or BeeGFS, or on NFS with ranks on several nodes, otherwise direct. The bytes are the same. "
+     "Compressed files are always written by direct."},
     {"io.hints", SYZ_KEY_TEXT, "", "", 0, 0, NULL, WRITES,
-     "Further hints for MPI-IO, as romio_cb_write=enable,cb_buffer_size=16777216; names that the MPI library does not "
-     "know are passed over."},
+     "Further hints for MPI-IO, such as romio_cb_write=enable,cb_buffer_size=16777216; the MPI library ignores names "
+     "that it does not know."},
     {"io.stripe_count", SYZ_KEY_INT, "0", "", 0, 65535, NULL, WRITES,
-     "Stripes of each new file on a parallel file system (hint striping_factor of MPI-IO); 0: as the folder has it."},
+     "Stripes of each new file on a parallel file system (hint striping_factor of MPI-IO); 0: the folder's setting."},
     {"io.stripe_size", SYZ_KEY_INT, "0", "bytes", 0, 4294901760.0, NULL, WRITES,
-     "Size of a stripe, a multiple of 65536 (hint striping_unit of MPI-IO); 0: as the folder has it."},
+     "Size of a stripe, a multiple of 65536 (hint striping_unit of MPI-IO); 0: the folder's setting."},
     {"io.aggregators", SYZ_KEY_INT, "0", "ranks", 0, 1e6, NULL, WRITES,
      "Ranks that write for their neighbours (hint cb_nodes of MPI-IO); 0: every rank writes its own rows. Not for "
      "compressed datasets."},
     {"io.alignment", SYZ_KEY_INT, "4096", "bytes", 1, 1073741824, NULL, WRITES,
-     "Datasets of 64 KiB and more begin at multiples of it; best the size of a stripe. Not in compressed files."},
+     "Datasets of 64 KiB and more begin at multiples of this; best the size of a stripe. Not in compressed files."},
     {"io.direct", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, WRITES,
-     "Move pieces of 1 MiB and more past the page cache (O_DIRECT), where the file system can; false: all through the "
+     "Bypass the page cache (O_DIRECT) for pieces of 1 MiB and more, where the file system can; false: all through the "
      "cache."},
     {"io.compression", SYZ_KEY_CHOICE, "none", "", 0, 0, "none|deflate", WRITES,
-     "Compress datasets of 64 KiB and more (shuffle and deflate, on all ranks at once). Objects of compressed shards "
-     "are unpacked between steps."},
+     "Compress datasets of 64 KiB and more (shuffle and deflate, on all ranks in parallel). Training unpacks objects "
+     "of "
+     "compressed shards between steps."},
     {"io.compression_level", SYZ_KEY_INT, "1", "", 1, 9, NULL, WRITES, "1: fastest, 9: smallest."},
     {"io.link_root", SYZ_KEY_TEXT, "", "", 0, 0, NULL, SYZ_USED_BY_ALL,
-     "Folder below which an HDF5 file that is read may lead to other files, by external links, external storage or "
-     "virtual datasets; empty: such files are refused. What they lead to is not compared when a command is repeated; "
+     "Folder below which an HDF5 file that is read may refer to other files, by external links, external storage or "
+     "virtual datasets; empty: such files are refused. A repeated command does not compare the files referred to; "
      "ingest makes its shards again."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 
@@ -58,7 +60,7 @@ cleanup:
   return st;
 }
 
-/* `auto` becomes what it stands for, which the resolved input then says. */
+/* Replaces `auto` by the driver it selects, so that the resolved input records it. */
 static syz_status settle_driver(syz_app *app)
 {
   syz_status st = SYZ_OK;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The one table of keys: those that several commands share, the tables of the commands and of the model, at the
- * defaults that a command has.
+ * The one table of keys: those that several commands share, those of each command and those of the model, with the
+ * defaults of the current command.
  */
 #include <string.h>
 
@@ -21,7 +21,7 @@ static void add_table(syz_key *all, int *n, const syz_key *table)
   }
 }
 
-/* Of shared keys, the defaults that are the command's own. */
+/* Give shared keys the command's own defaults. */
 static void set_presets(syz_key *all, int n, syz_command_id command)
 {
   for (const syz_preset *p = syz_training_method_of(command)->presets; p && p->path; p++) {
@@ -34,7 +34,7 @@ static void set_presets(syz_key *all, int n, syz_command_id command)
 
 syz_status syz_app_make_input(syz_command_id command, syz_input **out)
 {
-  static syz_key all[KEYS_MAX]; /* an input borrows its keys for ever; one input a process */
+  static syz_key all[KEYS_MAX]; /* static because an input borrows its keys for ever; one input per process */
   const syz_key *const table[1] = {all};
   int n = 0;
   memset(all, 0, sizeof all);

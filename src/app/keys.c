@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Keys that several commands share, and which command has which of the model's. */
+/** Keys that several commands share, and which commands use which keys of the model. */
 #include "keys.h"
 
 #include <string.h>
@@ -14,37 +14,39 @@ enum {
 
 const syz_key syz_shared_keys[] = {
     {"seed", SYZ_KEY_INT, "20240601", "", 0, 9.0e15, NULL, RUNS,
-     "Seed of every random number: a result is a function of it, the input and the global batch."},
-    {"output.dir", SYZ_KEY_TEXT, "", "folder", 0, 0, NULL, RUNS, "Run folder, made if needed; empty: runs/<command>."},
+     "Seed of every random number: a result depends on the seed, the input and the global batch alone."},
+    {"output.dir", SYZ_KEY_TEXT, "", "folder", 0, 0, NULL, RUNS,
+     "Run folder, created if needed; empty: runs/<command>."},
     {"run.hang_limit", SYZ_KEY_REAL, "600", "s", 0, 1e6, NULL, SYZ_USED_BY_ALL,
-     "When a rank no longer goes on for so long, or twice the longest time that a step of its own has taken, say where "
+     "When a rank makes no progress for this long, or for twice its longest step so far if that is longer, report "
+     "where "
      "it is and end all ranks with exit code 7. 0: never."},
     {"data.path", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, DATA | SYZ_USED_BY(report),
      "Shards or AstroCLIP HDF5 files: a file, a folder, or a list of them."},
     {"data.split", SYZ_KEY_CHOICE, "default", "", 0, 0, "default|train|test|all", DATA & ~SYZ_USED_BY(probe),
-     "First 80 % of each file (train), the rest (test), or all; copies of an object (one identifier, or within 1 "
-     "arcsec) are on the side of the first of them; default: train when training, all for embed and analyse."},
+     "First 80 % of each file (train), the rest (test), or all; copies of an object (same identifier, or within 1 "
+     "arcsec) go to the side of the first copy; default: train when training, all for embed and analyse."},
     {"data.shuffle", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, TRAINING, "A new order in every epoch; false: file order."},
     {"data.bad_objects", SYZ_KEY_CHOICE, "refuse", "", 0, 0, "refuse|skip", DATA | SYZ_USED_BY(ingest),
      "Objects with NaN, infinite or all-zero pixels, values beyond 1e12, or an inverse variance that is negative or "
-     "all zero: end with exit code 3 (refuse), or list them and go on (skip)."},
+     "all zero: end with exit code 3 (refuse), or list them and leave them out (skip)."},
     {"data.verify", SYZ_KEY_CHOICE, "auto", "", 0, 0, "auto|always|never", DATA,
-     "Compare the checksums that the data files hold before they are used; auto: when they are together smaller than 4 "
+     "Verify the checksums in the data files before use; auto: when the files are together smaller than 4 "
      "GiB."},
     {"model.file", SYZ_KEY_TEXT, "", "model file", 0, 0, NULL, MODEL,
-     "Model to start from or to use; its own `model:` section then rules."},
+     "Model to start from or to use; its own `model:` section then replaces the input's."},
     {"compute.precision", SYZ_KEY_CHOICE, "bfloat16", "", 0, 0, "bfloat16|float32|int8", COMPUTE,
      "Type of the inputs of matrix products; sums and master weights are always float32. int8 (embed): 8-bit integers "
      "where a calibration allows it, bfloat16 elsewhere."},
     {"compute.engine", SYZ_KEY_CHOICE, "auto", "", 0, 0, "auto|reference|native|blis|onednn", COMPUTE,
-     "Who computes matrix products: own kernels (native), a library, or the plain loop; auto measures those that this "
-     "processor can run and takes the fastest."},
+     "What computes matrix products: own kernels (native), a library, or the plain loop; auto measures those that this "
+     "processor can run and uses the fastest."},
     {"compute.instructions", SYZ_KEY_CHOICE, "auto", "", 0, 0, "auto|amx|avx512_bf16|avx512|avx2|neon_bf16|neon",
      COMPUTE,
-     "Do as on a processor that has no more than these: to see what a run would be elsewhere. Without amx and "
-     "avx512_bf16 bfloat16 numbers are multiplied in float32; with avx2, or neon on Arm, all is float32. Names of the "
-     "other architecture limit nothing."},
-    {"compute.threads", SYZ_KEY_INT, "0", "threads a rank", 0, 1024, NULL, COMPUTE,
+     "Use no instructions beyond these, to reproduce a run on another processor. Without amx and avx512_bf16, bfloat16 "
+     "numbers are multiplied in float32; with avx2, or neon on Arm, everything is float32. Names of the other "
+     "architecture have no effect."},
+    {"compute.threads", SYZ_KEY_INT, "0", "threads per rank", 0, 1024, NULL, COMPUTE,
      "0: OMP_NUM_THREADS, or 1 without it."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 

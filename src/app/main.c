@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The program: starts MPI, reads command line and input, runs one command, says where the time went and why it ended.
+/** The program: starts MPI, reads command line and input, runs one command, reports time by phase and why it ended.
  */
 #include <limits.h>
 #include <stdio.h>
@@ -93,7 +93,8 @@ static syz_status parse_command_line(int argc, char **argv, command_line *line, 
     } else if (SYZ_COMMAND_DOES(line->command, SYZ_TAKES_TASK) && !line->task && !strpbrk(a, "./")) {
       line->task = a;
     } else if (is_yaml(a)) {
-      SYZ_REQUIRE(!line->input_file, SYZ_ERR_INPUT, "%s: a second input file beside %s", a, line->input_file);
+      SYZ_REQUIRE(!line->input_file, SYZ_ERR_INPUT, "%s: only one input file is allowed, and %s is given already", a,
+                  line->input_file);
       line->input_file = a;
     } else {
       SYZ_REQUIRE(SYZ_COMMAND_DOES(line->command, SYZ_TAKES_FILES), SYZ_ERR_INPUT,
@@ -105,7 +106,7 @@ cleanup:
   return st;
 }
 
-/* Rank 0 reads the file, everybody parses the same bytes and so finds the same mistake. */
+/* Rank 0 reads the file; all ranks parse the same bytes and so find the same mistake. */
 static syz_status read_input(syz_app *app, const command_line *line)
 {
   enum { LIMIT = 4 << 20 };
@@ -116,8 +117,7 @@ static syz_status read_input(syz_app *app, const command_line *line)
     if (syz_comm_rank(app->world) == 0) {
       size_t size = 0;
       st = syz_file_read(line->input_file, LIMIT, &text, &size);
-      if (st == SYZ_ERR_DATA)
-        st = SYZ_ERR_INPUT; /* an input file that cannot be read is a mistake of the command line */
+      if (st == SYZ_ERR_DATA) st = SYZ_ERR_INPUT; /* an unreadable input file counts as a command-line error */
       n = (int64_t)size;
     }
     SYZ_TRY_ALL(app->world, st);
@@ -161,7 +161,7 @@ static void banner(const syz_app *app)
            threads ? threads : "1", cores, syz_instruction_set());
 }
 
-/* Limits on what a file may unpack to are a node's: its ranks have equal parts. */
+/* Limits on how much a file may unpack to are per node: each rank of a node gets an equal part. */
 static syz_status count_ranks_of_node(syz_app *app)
 {
   syz_status st = SYZ_OK;
@@ -212,7 +212,7 @@ static syz_status run(int argc, char **argv, syz_app *app)
   SYZ_TRY(syz_app_settle_io(app));
   SYZ_TRY_ALL(app->world, syz_app_configure_io(app));
   st = commands[line.command].run(app);
-  /* Behind the command, which settles defaults that follow other keys and takes over what a model file says. */
+  /* After the command, because it fills in defaults that depend on other keys and on the model file. */
   if (app->is_dry_run && is_first && st == SYZ_OK && app->command != SYZ_COMMAND_info)
     printf("%s", syz_app_input_yaml(app));
 cleanup:
@@ -220,7 +220,7 @@ cleanup:
   return st;
 }
 
-/* The error text was agreed upon; if ranks disagree even so, each that failed speaks for itself. */
+/* The error text is normally agreed upon; if ranks disagree, each one that failed reports its own. */
 static syz_status finish(syz_app *app, syz_status st)
 {
   char path[PATH_MAX];
@@ -230,7 +230,7 @@ static syz_status finish(syz_app *app, syz_status st)
     syz_status written = syz_timing_report(app->world, &app->timing, path);
     if (written != SYZ_OK) st = written;
   }
-  /* A refused input leaves the folder of an earlier run as it was. */
+  /* Restore an earlier run's input.yaml when this input is refused. */
   if (st == SYZ_ERR_INPUT && app->input_before &&
       snprintf(path, sizeof path, "%s/input.yaml", folder) < (int)sizeof path) {
     char kept[SYZ_ERROR_TEXT];
@@ -247,8 +247,8 @@ static syz_status finish(syz_app *app, syz_status st)
 }
 
 /*
- * Before libraries are set up, MPI begins or anything else: a signal during all that must not end the run without its
- * checkpoint. Constructors of the libraries take most of the time until main.
+ * Installed before the libraries' constructors and MPI start: a signal during that time must not end the run without a
+ * checkpoint. The constructors take most of the time before main.
  */
 typedef void (*initialiser)(void);
 __attribute__((section(".preinit_array"), used)) static const initialiser first_of_all = syz_stop_install;
@@ -256,7 +256,7 @@ __attribute__((section(".preinit_array"), used)) static const initialiser first_
 int main(int argc, char **argv)
 {
   syz_app app = {0};
-  syz_h5_prepare(); /* while this process is small, and before MPI */
+  syz_h5_prepare(); /* before MPI, while this process is small: it forks */
   syz_status st = syz_comm_check_memory();
   if (st == SYZ_OK) st = syz_comm_start(&argc, &argv, &app.world);
   if (st != SYZ_OK) {

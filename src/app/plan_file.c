@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * plan.json: what a run takes and does, by item, for programs that read it (tools/predict).
+ * plan.json: memory, operations and messages of a run, by item, for programs that read it (tools/predict).
  *
- * `plan` is of the ranks that the dry run is of. `shares` has one plan for each share of the global batch that a rank
- * can have, made for the fewest ranks that have it; in it, items of `all ranks` shrink as one over the ranks. So one
- * file serves every number of ranks; parallel.tensor and train.recompute are
- * those of the input, and bytes are of the type that this processor computes in (computes_in). The folder is not
- * locked: a run that is at work in it is not disturbed, and finds a file more. With parallel.towers: apart it is of the
- * tower of rank 0 alone, which tools/predict refuses.
+ * `plan` is for the number of ranks that the dry run plans. `shares` has one plan per possible share of the global
+ * batch, made for the fewest ranks with that share; its items of `all ranks` scale as one over the number of ranks. So
+ * one file serves every number of ranks. parallel.tensor and train.recompute are those of the input, and bytes are for
+ * the type that this processor computes in (computes_in). The folder is not locked, so a run in it is not disturbed.
+ * With parallel.towers: apart the plan covers the tower of rank 0 alone, and tools/predict refuses it.
  */
 #include "plan_file.h"
 
@@ -21,20 +20,20 @@
 static const struct {
   const char *name, *unit;
 } units[] = {
-    {"bytes", "bytes of memory. of: rank: each rank has so many; node: a node has them once; all ranks: each rank has "
-              "so many, and half as many on twice the ranks. In calls: what each rank gives to a sum, or what each "
-              "holds after a gather"},
-    {"forward, backward, again", "operations of one object in a step, on average; a multiply-add is two; again: what "
-                                 "is computed once more to save memory"},
-    {"stochastic_depth.groups.operations", "operations of one crop in one branch"},
-    {"masks.operations", "operations of one masked patch"},
-    {"objects_per_rank, passes, group_calls", "numbers, of the rank with the largest share, in a step"},
-    {"operations_beside_gradients", "of these, those of the last pass, beside which gradients travel"},
-    {"count", "calls a step"},
+    {"bytes",
+     "bytes of memory. of: rank: per rank; node: once per node; all ranks: per rank, and half as many on twice "
+     "the ranks. In calls: what each rank contributes to a sum, or holds after a gather"},
+    {"forward, backward, again", "mean operations per object and step; a multiply-add counts as two; again: what is "
+                                 "recomputed to save memory"},
+    {"stochastic_depth.groups.operations", "operations per crop and branch"},
+    {"masks.operations", "operations per masked patch"},
+    {"objects_per_rank, passes, group_calls", "counts per step, on the rank with the largest share"},
+    {"operations_beside_gradients", "the part of these in the last pass, which overlaps with the sums of gradients"},
+    {"count", "calls per step"},
     {"elements, trained, weights, teacher", "numbers of parameters; in buckets, of those whose gradients travel "
                                             "together"},
-    {"file_bytes, group_bytes", "bytes an object: read from files; sent to the tensor group"},
-    {"slice_bytes", "bytes of a rank for each other node; half as many on twice the ranks"}};
+    {"file_bytes, group_bytes", "bytes per object: read from files; sent to the tensor group"},
+    {"slice_bytes", "bytes per rank for each other node; half as many on twice the ranks"}};
 
 static void put_units(cJSON *to, bool *is_whole)
 {
@@ -55,7 +54,7 @@ static void put_parameters(cJSON *list, const syz_training *t, bool *is_whole)
   }
 }
 
-/* Larger buckets for more ranks: each size with the most ranks that have it. */
+/* Bucket sizes grow with the number of ranks: list each size with the largest number of ranks that uses it. */
 static void put_buckets(cJSON *list, int64_t most, bool *is_whole)
 {
   for (int64_t ranks = 1; ranks <= most; ranks++) {
@@ -94,7 +93,7 @@ static void put_run(cJSON *root, const syz_training *t, const syz_plan *plan, co
   put_buckets(cJSON_AddArrayToObject(root, "buckets"), t->loop.global_batch, is_whole);
 }
 
-/* A plan, and what gradients on their way between nodes take: under a name, or as the next of a list.
+/* A plan, with the memory of gradients sent between nodes: under a name, or as the next item of a list.
  * SYZ_ERR_MEMORY. */
 static syz_status put_plan(cJSON *to, const char *name, const syz_training *t, const syz_plan *plan, int ranks,
                            bool *is_whole)

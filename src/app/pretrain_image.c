@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * `pretrain-image`: DINOv2 on the image tower. Student and teacher begin from the seed, from a model file, or each from
- * its own. The result, model.h5, is the teacher; the student is beside it.
+ * `pretrain-image`: DINOv2 on the image tower. The initial weights of student and teacher come from the seed, from one
+ * model file, or from one file each. The result, model.h5, is the teacher; the student is written beside it.
  */
 #include <math.h>
 #include <string.h>
@@ -13,10 +13,11 @@
 
 const syz_key syz_pretrain_image_keys[] = {
     {"model.teacher_file", SYZ_KEY_TEXT, "", "model file", 0, 0, NULL, IMAGE,
-     "Model that the teacher starts from; empty: as the student."},
+     "Model that the teacher starts from; empty: the same as the student."},
     {"augment.preset", SYZ_KEY_CHOICE, "published", "", 0, 0, "published|intended", IMAGE,
-     "How often crops are blurred and given noise: as the published code does, which inverts its probabilities, or as "
-     "it means to."},
+     "How often crops are blurred and given noise: as in the published code, which inverts its probabilities, or as "
+     "its "
+     "authors intended."},
     {"augment.blur_first", SYZ_KEY_REAL, "0", "", 0, 1, NULL, IMAGE,
      "Probability of blur for the first global crop; not given: 0 (published) or 1 (intended)."},
     {"augment.blur_global", SYZ_KEY_REAL, "0.9", "", 0, 1, NULL, IMAGE,
@@ -30,45 +31,50 @@ const syz_key syz_pretrain_image_keys[] = {
     {"dino.global_size", SYZ_KEY_INT, "144", "pixel", 1, 152, NULL, IMAGE,
      "Side of a global crop, a multiple of model.image.patch."},
     {"dino.global_crops", SYZ_KEY_INT, "2", "", 1, SYZ_TARGETS_PER_ROW, NULL, IMAGE,
-     "Global crops an object: seen by student and teacher."},
+     "Global crops per object: seen by student and teacher."},
     {"dino.local_size", SYZ_KEY_INT, "60", "pixel", 1, 152, NULL, IMAGE,
      "Side of a local crop, a multiple of model.image.patch."},
-    {"dino.local_crops", SYZ_KEY_INT, "8", "", 0, 64, NULL, IMAGE, "Local crops an object: seen by the student alone."},
+    {"dino.local_crops", SYZ_KEY_INT, "8", "", 0, 64, NULL, IMAGE,
+     "Local crops per object: seen by the student alone."},
     {"dino.dino_weight", SYZ_KEY_REAL, "1.0", "", 0, 1e6, NULL, IMAGE,
-     "Weight of the terms of class tokens, dino_global and dino_local."},
-    {"dino.ibot_weight", SYZ_KEY_REAL, "1.0", "", 0, 1e6, NULL, IMAGE, "Weight of the term of masked patches, ibot."},
+     "Weight of the loss terms of class tokens, dino_global and dino_local."},
+    {"dino.ibot_weight", SYZ_KEY_REAL, "1.0", "", 0, 1e6, NULL, IMAGE,
+     "Weight of the loss term of masked patches, ibot."},
     {"dino.koleo_weight", SYZ_KEY_REAL, "0.1", "", 0, 1e6, NULL, IMAGE,
      "Weight of KoLeo, which spreads the class tokens of the batch."},
     {"dino.mask_probability", SYZ_KEY_REAL, "0.5", "", 0, 1, NULL, IMAGE, "Share of the global crops that are masked."},
     {"dino.mask_ratio_min", SYZ_KEY_REAL, "0.1", "", 0, 1, NULL, IMAGE,
-     "Least share of the patches of a masked crop that is masked."},
+     "Smallest share of a masked crop's patches that is masked."},
     {"dino.mask_ratio_max", SYZ_KEY_REAL, "0.5", "", 0, 1, NULL, IMAGE,
-     "Largest share; stratified over the masked crops of the global batch."},
+     "Largest such share; shares are stratified over the masked crops of the global batch."},
     {"dino.mask_aspect_min", SYZ_KEY_REAL, "0.3", "", 1e-3, 1, NULL, IMAGE,
      "Least aspect ratio of a masked block; the largest is its inverse."},
     {"dino.drop_rate", SYZ_KEY_REAL, "0.3", "", 0, 0.95, NULL, IMAGE,
-     "Stochastic depth: share of the crops that each branch of each block leaves out."},
+     "Stochastic depth: share of the crops that each branch of each block skips."},
     {"dino.centring", SYZ_KEY_CHOICE, "mean", "", 0, 0, "mean|sinkhorn", IMAGE,
-     "How the teacher's logits become targets: less a moving mean, or by Sinkhorn-Knopp; both over the global batch."},
+     "How the teacher's logits become targets: by subtracting a moving mean, or by Sinkhorn-Knopp; both over the "
+     "global "
+     "batch."},
     {"dino.sinkhorn_iterations", SYZ_KEY_INT, "3", "", 1, 100, NULL, IMAGE, "Iterations of Sinkhorn-Knopp."},
     {"dino.centre_momentum", SYZ_KEY_REAL, "0.9", "", 0, 1, NULL, IMAGE, "Momentum of the moving mean."},
     {"dino.student_temperature", SYZ_KEY_REAL, "0.1", "", 1e-4, 100, NULL, IMAGE,
      "Temperature of the student's softmax."},
     {"dino.teacher_temperature_start", SYZ_KEY_REAL, "0.04", "", 1e-4, 100, NULL, IMAGE,
      "Temperature of the teacher's softmax at step 0."},
-    {"dino.teacher_temperature", SYZ_KEY_REAL, "0.07", "", 1e-4, 100, NULL, IMAGE, "After the warm-up of the teacher."},
+    {"dino.teacher_temperature", SYZ_KEY_REAL, "0.07", "", 1e-4, 100, NULL, IMAGE,
+     "Temperature of the teacher's softmax after its warm-up."},
     {"dino.teacher_warmup_steps", SYZ_KEY_INT, "37500", "steps", 0, 4.0e9, NULL, IMAGE,
-     "Straight line between the two; not given: 37500, or train.steps where that is less."},
+     "Steps of the linear change between the two; not given: 37500, or train.steps where that is less."},
     {"dino.momentum", SYZ_KEY_REAL, "0.992", "", 0, 1, NULL, IMAGE,
      "Momentum of the teacher's moving average at step 0."},
     {"dino.momentum_end", SYZ_KEY_REAL, "1.0", "", 0, 1, NULL, IMAGE,
-     "At the end of train.steps; half a cosine between the two."},
+     "Momentum at the end of train.steps; it follows half a cosine between the two."},
     {"dino.layer_decay", SYZ_KEY_REAL, "0.9", "", 1e-3, 1, NULL, IMAGE,
-     "Learning rate of a block is this factor times that of the block after it."},
+     "Each block's learning rate is this factor times that of the block after it."},
     {"dino.patch_lr_factor", SYZ_KEY_REAL, "0.2", "", 0, 10, NULL, IMAGE,
      "Further factor of the patch embedding's learning rate."},
     {"dino.freeze_last_layer_steps", SYZ_KEY_INT, "1250", "steps", 0, 4.0e9, NULL, IMAGE,
-     "Prototypes stay as they are in these steps; not given: 1250, or train.warmup_steps where that is less."},
+     "Prototypes are frozen for this many first steps; not given: 1250, or train.warmup_steps where that is less."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 
 /* src/model/README.md "DINOv2 pretraining" */
@@ -86,7 +92,7 @@ static const syz_preset presets[] = {{"model.image.tokens", "dinov2"},
                                      {"augment.quarter_turns", "true"},
                                      {NULL, NULL}};
 
-/* Every key of the command's own, but for those that are read elsewhere, is a value to remember; these must not change.
+/* A checkpoint records every key of this command except those read elsewhere; the ones listed here must not change.
  */
 static const char *const fixed_facts[] = {"dino.global_size", "dino.global_crops", "dino.local_size",
                                           "dino.local_crops", "dino.centring"};
@@ -181,7 +187,7 @@ static void remember(syz_training *t)
   int n = 0;
   for (const syz_key *k = syz_pretrain_image_keys; k->path; k++) {
     if (strcmp(k->path, "model.teacher_file") == 0 || strcmp(k->path, "augment.preset") == 0)
-      continue; /* where it began; the probabilities say it */
+      continue; /* the recorded probabilities already say it */
     bool is_fixed = false;
     for (size_t i = 0; i < sizeof fixed_facts / sizeof *fixed_facts; i++)
       is_fixed = is_fixed || strcmp(k->path, fixed_facts[i]) == 0;
@@ -194,7 +200,7 @@ static void remember(syz_training *t)
 
 /* ------------------------------------------------------------------- model */
 
-/* Of the file that the student starts from. */
+/* The configuration in the file that the student starts from. */
 static syz_status take_config(syz_training *t)
 {
   syz_status st = SYZ_OK;
@@ -206,7 +212,7 @@ static syz_status take_config(syz_training *t)
     SYZ_TRY(syz_model_file_parts(world, path, &config, &parts));
     SYZ_REQUIRE(parts.has[SYZ_PART_IMAGE_BACKBONE], SYZ_ERR_DATA, "%s: has no image tower", path);
     if (!syz_input_is_given(t->in, "model.image.tokens"))
-      config.image.tokens = SYZ_TOKENS_DINOV2; /* how a tower is used, not what it is */
+      config.image.tokens = SYZ_TOKENS_DINOV2; /* depends on the use of a tower, not on its weights */
     SYZ_TRY_ALL(world, syz_training_take_config(t, path, &config, "model.image."));
     if (parts.has[SYZ_PART_DINO_HEAD]) SYZ_TRY_ALL(world, syz_training_take_config(t, path, &config, "model.dino."));
   }
@@ -220,7 +226,7 @@ static syz_status check(const syz_training *t)
   return syz_dino_check(&s->dino, &t->config);
 }
 
-/* Student and teacher; the teacher begins as the student unless it has its own file. */
+/* Student and teacher; the teacher starts as a copy of the student unless it has its own file. */
 static syz_status make_models(syz_training *t)
 {
   syz_status st = SYZ_OK;
@@ -240,8 +246,9 @@ static syz_status make_models(syz_training *t)
   if (*path) {
     SYZ_TRY(syz_model_file_parts(world, path, &config, &parts));
     SYZ_TRY(syz_model_file_read(world, path, t->model, true));
-    syz_info("the student begins from %s%s", path,
-             parts.has[SYZ_PART_DINO_HEAD] ? "" : ", which has no projection head: it begins with random weights");
+    syz_info("the student starts from %s%s", path,
+             parts.has[SYZ_PART_DINO_HEAD] ? ""
+                                           : ", which has no projection head: the head starts with random weights");
   }
   if (t->app->is_dry_run)
     syz_training_initialise(t, s->teacher, *taught);
@@ -249,7 +256,7 @@ static syz_status make_models(syz_training *t)
     syz_model_set_weights(s->teacher, 0, syz_model_weights(t->model), syz_model_size(s->teacher));
   if (*taught) {
     SYZ_TRY(syz_model_file_read(world, taught, s->teacher, true));
-    syz_info("the teacher begins from %s", taught);
+    syz_info("the teacher starts from %s", taught);
   }
 cleanup:
   return st;

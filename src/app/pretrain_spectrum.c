@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * `pretrain-spectrum`: the spectrum tower alone, by masked modelling. The backbone begins from the seed or from a model
- * file. The run folder also gets reconstruction.h5: held-out spectra and what the network makes of their hidden runs.
+ * `pretrain-spectrum`: the spectrum tower alone, by masked modelling. The backbone starts from the seed or from a model
+ * file. It also writes reconstruction.h5: held-out spectra and the network's reconstruction of their hidden runs.
  */
 #include <string.h>
 
@@ -12,14 +12,15 @@
 
 const syz_key syz_pretrain_spectrum_keys[] = {
     {"masked.runs", SYZ_KEY_INT, "6", "", 1, 4000, NULL, SPECTRUM,
-     "Runs of hidden tokens, one in each of so many equal stretches of the spectrum."},
+     "Number of runs of hidden tokens: one in each of this many equal parts of the spectrum."},
     {"masked.run_tokens", SYZ_KEY_INT, "50", "tokens", 1, 8000, NULL, SPECTRUM,
-     "Tokens of a run; it begins at a random place of its stretch."},
+     "Tokens per run; each run begins at a random place in its part."},
     {"masked.ivar_weighted", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, SPECTRUM,
-     "Weigh squared errors by inverse variance, relative to its mean over the spectrum's good pixels; false, as "
-     "published: all the same."},
+     "Weight squared errors by inverse variance, relative to its mean over the spectrum's good pixels; false, as "
+     "published: equal weights."},
     {"masked.bad_pixels", SYZ_KEY_CHOICE, "used", "", 0, 0, "used|hidden", SPECTRUM,
-     "Pixels with inverse variance 0: taken as they are (used, as published), or neither seen nor scored (hidden)."},
+     "Pixels with inverse variance 0: used like any other (used, as published), or neither an input nor in the loss "
+     "(hidden)."},
     {NULL, SYZ_KEY_INT, "", "", 0, 0, NULL, 0, NULL}};
 
 /* src/model/README.md "Masked modelling" */
@@ -110,7 +111,7 @@ static syz_status plan(void *training, int64_t global_batch, int ranks, syz_plan
 static syz_status create(syz_training *t, syz_objective *out)
 {
   syz_masked_options *o = t->own;
-  o->input_yaml = syz_app_input_yaml(t->app); /* not before the input is settled */
+  o->input_yaml = syz_app_input_yaml(t->app); /* only after all defaults are filled in */
   return syz_masked_train_create(o, &t->grid, t->compute, t->model, t->train, t->test, NULL, &t->app->timing, out);
 }
 

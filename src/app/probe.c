@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** `probe`: what frozen features know. Which probes there are is in probe.h. */
+/** `probe`: how much frozen features predict. The list of probes is in probe.h. */
 #include "probe.h"
 
 #include <string.h>
@@ -9,11 +9,11 @@
 
 const syz_key syz_probe_keys[] = {
     {"probe.task", SYZ_KEY_CHOICE, "dense", "", 0, 0, &SYZ_PROBES(CHOICE)[1], SYZ_USED_BY(probe),
-     SYZ_PROBES(HELP) "May also stand after the command: syzygy probe dense."},
+     SYZ_PROBES(HELP) "May also follow the command: syzygy probe dense."},
     {NULL, SYZ_KEY_INT, NULL, NULL, 0, 0, NULL, 0, NULL},
 };
 
-/* The one that the input names. */
+/* The probe that the input names. */
 static const syz_probe *chosen(const syz_input *in)
 {
   static const struct {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** `probe dense`: keys and options of the linear heads on patches. The work is syzygy/features.h. */
+/** `probe dense`: keys and options of the linear heads on patches. The work is done by syzygy/features.h. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -14,25 +14,26 @@ static const syz_key keys[] = {
     {"probe.model", SYZ_KEY_CHOICE, "trained", "", 0, 0, "trained|untrained", USED,
      "untrained: initial weights (from seed) of the architecture of model.file, or of the model: section."},
     {"probe.compare_untrained", SYZ_KEY_BOOL, "true", "", 0, 0, NULL, USED,
-     "Also do it with initial weights, and print both."},
+     "Also probe a tower with initial weights, and print both results."},
     {"probe.train_objects", SYZ_KEY_INT, "1000", "objects", 1, 1048576, NULL, USED,
-     "Objects of the training split that the heads are fitted on."},
+     "Objects of the training split on which the heads are fitted."},
     {"probe.test_objects", SYZ_KEY_INT, "500", "objects", 1, 1048576, NULL, USED,
-     "Held-out objects that they are judged on."},
-    {"probe.batch", SYZ_KEY_INT, "16", "objects a rank", 1, 4096, NULL, USED,
-     "Images that go through the tower at once; the result does not depend on it."},
+     "Held-out objects on which the heads are evaluated."},
+    {"probe.batch", SYZ_KEY_INT, "16", "objects per rank", 1, 4096, NULL, USED,
+     "Images that go through the tower together; the result does not depend on it."},
     {"probe.class_weights", SYZ_KEY_LIST, "none", "", 0, 0, NULL, USED,
-     "none, balanced (inverse to how common a class is), or a number for each of background, bulge, disk, bar, arms, "
-     "companion, neighbour, artefact."},
+     "Class weights: none, balanced (inverse to the frequency of a class), or one number each for background, bulge, "
+     "disk, bar, arms, companion, neighbour, artefact."},
     {"probe.l2", SYZ_KEY_REAL, "1.0e-4", "", 0, 1e6, NULL, USED,
-     "Segmentation: penalty l2/2 |W|^2 beside the mean loss, on standardised features."},
-    {"probe.iterations", SYZ_KEY_INT, "1000", "", 1, 1000000, NULL, USED, "Segmentation: most iterations of L-BFGS."},
+     "Segmentation: the penalty l2/2 |W|^2 is added to the mean loss, for standardised features."},
+    {"probe.iterations", SYZ_KEY_INT, "1000", "", 1, 1000000, NULL, USED,
+     "Segmentation: maximum number of L-BFGS iterations."},
     {"probe.tolerance", SYZ_KEY_REAL, "1.0e-5", "", 0, 1, NULL, USED,
-     "Segmentation: converged when no component of the gradient is larger."},
+     "Segmentation: converged when no component of the gradient is larger than this."},
     {"probe.ridge", SYZ_KEY_REAL, "1.0e-3", "", 0, 1e6, NULL, USED,
-     "Regression: penalty a row on the weights of standardised features."},
+     "Regression: penalty per row on the squared weights, for standardised features."},
     {"probe.pictures", SYZ_KEY_INT, "8", "files", 0, 65536, NULL, USED,
-     "Held-out objects that get a PNG file: image, truth and prediction."},
+     "Held-out objects for which a PNG file shows image, truth and prediction."},
     {NULL, SYZ_KEY_INT, NULL, NULL, 0, 0, NULL, 0, NULL},
 };
 
@@ -45,7 +46,7 @@ static syz_status read_class_weights(const syz_input *in, syz_dense_options *o)
   if (n == 0 || (n == 1 && strcmp(syz_input_list_item(in, key, 0), "none") == 0)) goto cleanup;
   o->is_balanced = n == 1 && strcmp(syz_input_list_item(in, key, 0), "balanced") == 0;
   if (o->is_balanced) goto cleanup;
-  SYZ_REQUIRE(n == SYZ_SEGMENTS, SYZ_ERR_INPUT, "%s: none, balanced, or %d numbers are wanted, not %d items", key,
+  SYZ_REQUIRE(n == SYZ_SEGMENTS, SYZ_ERR_INPUT, "%s: must be none, balanced, or %d numbers; it has %d items", key,
               SYZ_SEGMENTS, n);
   for (int k = 0; k < SYZ_SEGMENTS; k++) {
     const char *item = syz_input_list_item(in, key, k);

@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** `report`: a run folder as one HTML page. The work is syzygy/report.h. */
+/** `report`: a run folder as one HTML page. The work is done by syzygy/report.h. */
 #include "app.h"
 #include "syzygy/report.h"
 
 const syz_key syz_report_keys[] = {
     {"report.run", SYZ_KEY_TEXT, "", "folder", 0, 0, NULL, SYZ_USED_BY(report),
-     "Run folder to report on (or as argument: syzygy report FOLDER); empty: output.dir."},
+     "Run folder to report on (or as an argument: syzygy report FOLDER); empty: output.dir."},
     {"report.embedding", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, SYZ_USED_BY(report),
-     "Embedding files; empty: those of the run folder, or beside it those made with its model."},
+     "Embedding files; empty: those in the run folder or, if none, those in folders next to it made with its model."},
     {"report.neighbours", SYZ_KEY_LIST, "", "files or folders", 0, 0, NULL, SYZ_USED_BY(report),
-     "Neighbours files; empty: those of the run folder, or beside it those of its embeddings."},
+     "Neighbours files; empty: those in the run folder or, if none, those in folders next to it made from its "
+     "embeddings."},
     {"report.objects", SYZ_KEY_INT, "5", "objects", 0, 64, NULL, SYZ_USED_BY(report), "Objects in the gallery."},
     {"report.neighbours_shown", SYZ_KEY_INT, "5", "objects", 1, 50, NULL, SYZ_USED_BY(report),
-     "Neighbours of each object and direction in the gallery."},
+     "Neighbours per object and direction in the gallery."},
     {NULL, SYZ_KEY_INT, NULL, NULL, 0, 0, NULL, 0, NULL},
 };
 
-/* The page is written into a finished run, whose input and log must stay what they are: the run folder is not taken. */
+/* The page goes into a finished run, whose input and log must not change, so the run folder is not locked. */
 syz_status syz_command_report(syz_app *app)
 {
   syz_status st = SYZ_OK;
@@ -31,7 +32,7 @@ syz_status syz_command_report(syz_app *app)
                                       .objects = (int)syz_input_int(in, "report.objects"),
                                       .neighbours = (int)syz_input_int(in, "report.neighbours_shown"),
                                       .only_finds = app->is_dry_run};
-  SYZ_REQUIRE(app->n_arguments <= 1, SYZ_ERR_INPUT, "report takes one run folder, not %d", app->n_arguments);
+  SYZ_REQUIRE(app->n_arguments <= 1, SYZ_ERR_INPUT, "report accepts one run folder, not %d", app->n_arguments);
   SYZ_REQUIRE(!app->n_arguments || !*key, SYZ_ERR_INPUT, "the run folder is given twice: %s and report.run: %s",
               app->arguments[0], key);
   SYZ_TRY(syz_report_write(&app->run, &options));

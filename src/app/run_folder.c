@@ -25,19 +25,19 @@ const char *syz_app_input_yaml(syz_app *app)
   return app->input_yaml ? app->input_yaml : "";
 }
 
-/* "process 17 on node3" of the "17 node3" that a lock says, in place; of one without a host (older versions), or of
- * anything else, what is known. */
+/* Turns the text of a lock, "17 node3", into "process 17 on node3", in place; without a host (older versions), or of
+ * any other text, it gives what is known. */
 static const char *holder_text(char holder[HOLDER])
 {
   long pid = 0;
   char host[HOLDER / 2] = "";
   const int n = sscanf(holder, "%ld %79[A-Za-z0-9._-]", &pid, host);
-  if (n < 1 || pid <= 0) return ".lock does not say which";
+  if (n < 1 || pid <= 0) return ".lock does not name it";
   snprintf(holder, HOLDER, n == 2 ? "process %ld on %s" : "process %ld; .lock does not say on which host", pid, host);
   return holder;
 }
 
-/* The lock is the kernel's, so it goes with the process however that ends. */
+/* The kernel holds the lock, so it is released however the process ends. */
 static syz_status take_folder(syz_app *app)
 {
   syz_status st = SYZ_OK;
@@ -68,7 +68,7 @@ static syz_status take_folder(syz_app *app)
               "output.dir: name too long");
   size_t before;
   (void)!syz_file_read(path, INPUT_LIMIT, &app->input_before,
-                       &before); /* none, or unreadable: there is nothing to put back */
+                       &before); /* none, or unreadable: there is nothing to restore */
   SYZ_TRY(syz_file_write(path, yaml, strlen(yaml)));
   SYZ_REQUIRE(snprintf(path, sizeof path, "%s/log.txt", folder) < (int)sizeof path, SYZ_ERR_WRITE,
               "output.dir: name too long");

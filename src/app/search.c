@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** `search`: nearest neighbours within and across modalities, retrieval figures. The work is syzygy/catalogue.h. */
+/** `search`: nearest neighbours within and across modalities, retrieval figures. The work is done by
+ * syzygy/catalogue.h. */
 #include "syzygy/catalogue.h"
 
 #include "compute.h"
@@ -8,19 +9,19 @@ const syz_key syz_search_keys[] = {
     {"search.index", SYZ_KEY_LIST, "", "", 0, 0, NULL, SYZ_USED_BY(search),
      "embedding files (or run folders with one) to search in; empty: <output.dir>/embedding.h5"},
     {"search.query", SYZ_KEY_LIST, "", "", 0, 0, NULL, SYZ_USED_BY(search),
-     "embedding files whose objects are looked for; empty: those of the index"},
+     "embedding files whose objects are the queries; empty: those of the index"},
     {"search.index_modality", SYZ_KEY_CHOICE, "all", "", 0, 0, "image|spectrum|all", SYZ_USED_BY(search),
-     "embedding to search in"},
+     "modality of the embeddings to search in"},
     {"search.query_modality", SYZ_KEY_CHOICE, "all", "", 0, 0, "image|spectrum|all", SYZ_USED_BY(search),
-     "embedding to search with"},
+     "modality of the embeddings of the queries"},
     {"search.k", SYZ_KEY_INT, "10", "", 1, 100000, NULL, SYZ_USED_BY(search),
-     "neighbours of each query; where the index has fewer, id -1 and similarity NaN follow"},
+     "neighbours per query; where the index has fewer, the rest have id -1 and similarity NaN"},
     {"search.exclude_self", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, SYZ_USED_BY(search),
      "leave the query's own object (same object_id) out of its neighbours when both modalities are the same"},
     {"search.label", SYZ_KEY_TEXT, "redshift", "", 0, 0, NULL, SYZ_USED_BY(search),
-     "label whose regression by neighbours is scored; every fifth object is a test object"},
+     "label that is predicted from neighbours and scored; every fifth object is a test object"},
     {"search.label_k", SYZ_KEY_INT, "64", "", 0, 10000, NULL, SYZ_USED_BY(search),
-     "neighbours in that regression; 0: none"},
+     "neighbours used in that regression; 0: no regression"},
     {NULL, SYZ_KEY_INT, NULL, NULL, 0, 0, NULL, 0, NULL},
 };
 

@@ -3,9 +3,9 @@
  * `simulate`: a synthetic survey, as shards or as files of a survey.
  *
  * The work is cut into units that do not depend on the ranks: shards of simulate.shard_objects objects, or bricks of
- * 529. A unit is made and written whole by one rank; the ranks meet after each round of units, so a failure or a
- * request to stop reaches all of them. A unit that is already there from the same input is kept: the same command goes
- * on where it was stopped. Objects depend on the seed and their number only.
+ * 529. One rank makes and writes a whole unit; the ranks agree after each round of units, so that a failure or a
+ * request to stop reaches all of them. A unit that already exists from the same input is kept, so the same command
+ * continues where it was stopped. An object depends only on the seed and its number.
  */
 #include <stdio.h>
 #include <string.h>
@@ -26,7 +26,7 @@
 const syz_key syz_simulate_keys[] = {
     KEY("objects", SYZ_KEY_INT, "2000", "objects", 1, 1.0e8, NULL, "Galaxies to simulate."),
     KEY("output", SYZ_KEY_CHOICE, "shards", "", 0, 0, "shards|survey",
-        "Shards in <output.dir>/shards, or files as surveys deliver them in <output.dir>/survey (529 objects a "
+        "Shards in <output.dir>/shards, or files as surveys deliver them in <output.dir>/survey (529 objects per "
         "brick)."),
     KEY("redshift_min", SYZ_KEY_REAL, "0.02", "", 0.002, 0.62, NULL, "Lowest redshift."),
     KEY("redshift_max", SYZ_KEY_REAL, "0.6", "", 0.002, 0.62, NULL, "Highest redshift."),
@@ -35,16 +35,16 @@ const syz_key syz_simulate_keys[] = {
     KEY("lrg_fraction", SYZ_KEY_REAL, "0.3", "", 0, 1, NULL,
         "Share of luminous red galaxies: quiescent, redshift above 0.3, z band brighter than 20.4."),
     KEY("image_noise", SYZ_KEY_REAL, "1", "", 0, 100, NULL,
-        "Sky noise of images in units of the Legacy Surveys'; 0 draws none."),
+        "Sky noise of images in units of the Legacy Surveys' noise; 0: none."),
     KEY("spectrum_noise", SYZ_KEY_REAL, "1", "", 0, 100, NULL,
-        "Noise of spectra in units of the instrument's; 0 draws none (ivar stays that of 1)."),
+        "Noise of spectra in units of the instrument's noise; 0: none (ivar stays that of 1)."),
     KEY("exposure_s", SYZ_KEY_REAL, "600", "s", 10, 1.0e5, NULL, "Typical effective exposure of a spectrum."),
     KEY("neighbours", SYZ_KEY_REAL, "1", "", 0, 10, NULL,
-        "Unrelated stars and galaxies on the images in units of the sky's density; 0 = none."),
+        "Unrelated stars and galaxies in the images, in units of their density on the sky; 0: none."),
     KEY("artefacts", SYZ_KEY_REAL, "0.03", "", 0, 1, NULL,
         "Share of images with a satellite trail, a bleed trail or a cosmic ray."),
     KEY("emulator", SYZ_KEY_TEXT, "", "HDF5 file", 0, 0, NULL,
-        "PROVABGS stellar-population emulator; empty: own stellar populations."),
+        "PROVABGS stellar-population emulator; empty: the built-in stellar populations."),
     KEY("shard_objects", SYZ_KEY_INT, "1000", "objects", 1, 1.0e6, NULL, "Objects in each shard."),
     KEY("segments", SYZ_KEY_BOOL, "true", "", 0, 0, NULL,
         "Write segment maps into the shards (bulge, disk, bar, arms, companion, neighbour, artefact)."),
@@ -57,11 +57,11 @@ typedef struct job {
   syz_app *app;
   bool is_survey, has_segments;
   int64_t objects, unit_objects, units, kept, damaged;
-  char *mark; /* what a unit of this run says of where it is from */
+  char *mark; /* text in every unit of this run that identifies its input */
   char folder[3800];
   syz_emulator *emulator;
   syz_simulator *simulator;
-  /* One block of objects on its way into a shard. */
+  /* Buffers for one block of objects to be written to a shard. */
   syz_object *object; /* [BLOCK] */
   float *image;       /* [BLOCK, 3, 152, 152] */
   float *flux, *ivar; /* [BLOCK, 7781] */
@@ -130,13 +130,13 @@ static void shard_path(const job *s, int64_t unit, char *path, size_t room)
   snprintf(path, room, "%s/simulated-%05lld.h5", s->folder, (long long)unit);
 }
 
-/* A brick counts as written once this note is there: its files appear one after another. */
+/* A brick counts as written once this note exists, because its files appear one after another. */
 static void note_path(const job *s, int64_t unit, char *path, size_t room)
 {
   snprintf(path, room, "%s/.brick-%05lld", s->folder, (long long)unit);
 }
 
-/* A unit of an earlier run with the same input and the same program is kept, if it is whole. */
+/* An undamaged unit of an earlier run with the same input and the same program is kept. */
 static bool is_there(job *s, int64_t unit)
 {
   char path[4096];
@@ -210,7 +210,7 @@ cleanup:
 
 static syz_status write_unit(job *s, int64_t unit)
 {
-  if (unit >= s->units) return SYZ_OK; /* this rank has none in the last round */
+  if (unit >= s->units) return SYZ_OK; /* this rank has no unit in the last round */
   if (is_there(s, unit)) {
     s->kept++;
     return SYZ_OK;
@@ -218,7 +218,7 @@ static syz_status write_unit(job *s, int64_t unit)
   return s->is_survey ? write_brick(s, unit) : write_shard(s, unit);
 }
 
-/* The folder is made, and holds no shard that this run would not write: it would silently belong to the data set. */
+/* Creates the folder, and refuses shards that this run would not write: they would silently join the data set. */
 static syz_status prepare_folder(const job *s)
 {
   syz_status st = SYZ_OK;
@@ -242,7 +242,7 @@ static void print_plan(const job *s)
                                                       33.0 + (s->has_segments ? SEGMENT : 0));
   syz_info("%lld galaxies in %lld %s, about %.1f GB, in %s; starlight from %s", (long long)s->objects,
            (long long)s->units, s->is_survey ? "bricks" : "shards", bytes * 1e-9, s->folder,
-           s->emulator ? syz_input_text(s->app->input, "simulate.emulator") : "own stellar populations");
+           s->emulator ? syz_input_text(s->app->input, "simulate.emulator") : "the built-in stellar populations");
 }
 
 syz_status syz_command_simulate(syz_app *app)
@@ -269,7 +269,7 @@ syz_status syz_command_simulate(syz_app *app)
     syz_allreduce_i64(world, &stop, 1, SYZ_MAX);
     if (stop && done < s->objects) {
       syz_progress_end(&progress, done);
-      syz_info("stopped by %s after %lld of %lld objects; the same command goes on from there", syz_stop_reason(),
+      syz_info("stopped by %s after %lld of %lld objects; the same command continues from there", syz_stop_reason(),
                (long long)done, (long long)s->objects);
       st = SYZ_STOPPED;
       goto cleanup;
@@ -279,9 +279,9 @@ syz_status syz_command_simulate(syz_app *app)
   syz_allreduce_i64(world, &s->kept, 1, SYZ_SUM);
   syz_allreduce_i64(world, &s->damaged, 1, SYZ_SUM);
   if (s->damaged) syz_warn("%lld of an earlier run were damaged and have been made again", (long long)s->damaged);
-  if (s->kept) syz_info("%lld of %lld were there already and are kept", (long long)s->kept, (long long)s->units);
+  if (s->kept) syz_info("%lld of %lld existed already and are kept", (long long)s->kept, (long long)s->units);
   double seconds = syz_clock_s() - start;
-  syz_info("%lld objects in %.1f s on %d ranks: %.2f ms of a rank an object", (long long)s->objects, seconds, size,
+  syz_info("%lld objects in %.1f s on %d ranks: %.2f ms per object and rank", (long long)s->objects, seconds, size,
            1e3 * seconds * size / (double)s->objects);
 cleanup:
   tear_down(s);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The emulator's file: every shape is checked against the layers before it before anything is allocated. */
+/** Reads the emulator's file. Every shape is checked against the layers before it, and only then memory is allocated.
+ */
 #include "simulate_emulator.h"
 
 #include <math.h>
@@ -10,7 +11,7 @@
 
 enum { WIDTH_MAX = 4096, WAVES_MAX = 100000 };
 
-/* Shape of bin<k>/<name> with as many axes as wanted; -1 in `want` is any size up to `most`. */
+/* Shape of bin<k>/<name>, which must have this many axes; -1 in `want` allows any size up to `most`. */
 static syz_status shape_of(syz_h5 *f, const char *name, int axes, int64_t want0, int64_t want1, int64_t most,
                            int64_t shape[8])
 {
@@ -28,7 +29,7 @@ cleanup:
   return st;
 }
 
-/* An array of known length; finite numbers only. */
+/* Read an array of known shape; refuse numbers that are not finite. */
 static syz_status read_f32(syz_h5 *f, int bin, const char *what, int axes, int64_t rows, int64_t columns, float **out)
 {
   syz_status st = SYZ_OK;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A unit is kept when it says that it is from the same input, program and emulator, and when every byte is what it was:
- * shards carry checksums, and of a brick's FITS files a note has a digest each.
+ * A unit is kept when its text names the same input, program and emulator, and when no byte has changed: shards hold
+ * checksums, and a brick's note holds a digest of each of its FITS files.
  */
 #include "simulate_there.h"
 
@@ -17,7 +17,7 @@
 
 enum { NOTE_LIMIT = 1 << 20, LINE = 600 };
 
-/* Take the line away that says what io.driver `auto` stood for: on other nodes it may be another, with the same data.
+/* Remove the line with the driver that io.driver `auto` selected: other nodes may select another, with the same data.
  */
 static void drop_driver(char *yaml)
 {
@@ -86,7 +86,7 @@ cleanup:
   return st;
 }
 
-/* "# <digest> <bytes> <name>": whether that file still is so. */
+/* Whether the file named in a line "# <digest> <bytes> <name>" still has these bytes. */
 static bool holds(const char *folder, const char *line)
 {
   char path[PATH_MAX], name[sizeof((syz_survey_files *)0)->name[0]];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What the commands that train have in common. See training.h. */
+/** Functions that the training commands share. See training.h. */
 #include "training.h"
 
 #include <inttypes.h>
@@ -33,7 +33,7 @@ static const syz_remembered shared_facts[] = {
 
 /* ------------------------------------------------------------------- input */
 
-/* As few digits as give the number back: people read the plan. */
+/* The fewest digits that give the same number back, because people read the plan. */
 syz_status syz_training_settle_real(syz_input *in, const char *key, double value)
 {
   char text[64];
@@ -60,7 +60,7 @@ syz_status syz_training_settle(syz_training *t, double lr_divisor, bool decay_is
   const int64_t warmup = syz_input_int(in, "train.warmup_steps");
   SYZ_TRY(syz_training_settle_steps(in, "train.warmup_steps", syz_input_int(in, "train.steps") / 10));
   if (syz_input_int(in, "train.warmup_steps") < warmup)
-    syz_info("train.warmup_steps: %" PRId64 ", a tenth of train.steps, as none are given",
+    syz_info("train.warmup_steps is not given: using %" PRId64 ", a tenth of train.steps",
              syz_input_int(in, "train.warmup_steps"));
   if (lr_divisor > 0)
     SYZ_TRY(syz_training_settle_real(in, "train.lr_min", syz_input_real(in, "train.lr") / lr_divisor));
@@ -92,7 +92,7 @@ cleanup:
   return st;
 }
 
-/* As text, for facts: numbers with all their digits. */
+/* A key's value as text for the checkpoint's facts: numbers with all their digits. */
 static void value_text(const syz_input *in, const char *key, syz_key_type type, char *text, size_t room)
 {
   if (type == SYZ_KEY_INT)
@@ -107,7 +107,7 @@ static void value_text(const syz_input *in, const char *key, syz_key_type type, 
 
 static bool begins_with(const char *text, const char *start) { return strncmp(text, start, strlen(start)) == 0; }
 
-/* Not what a tower is but how it is used: every tower can be used so. */
+/* Whether a key sets how a tower is used rather than its parameters: every tower accepts any value of it. */
 static bool is_of_use(const char *key)
 {
   return strcmp(key, "model.embedding.dropout") == 0 || strcmp(key, "model.image.size") == 0 ||
@@ -132,7 +132,8 @@ syz_status syz_training_take_config(syz_training *t, const char *path, const syz
     if (strcmp(theirs, ours) == 0) continue;
     const bool may_differ = is_of_use(k->path);
     if (syz_input_is_given(in, k->path)) {
-      SYZ_REQUIRE(may_differ, SYZ_ERR_INPUT, "%s is %s in the input and %s in %s: leave it out, the file rules",
+      SYZ_REQUIRE(may_differ, SYZ_ERR_INPUT,
+                  "%s is %s in the input and %s in %s: remove it from the input, because the file's value is used",
                   k->path, ours, theirs, path);
       continue;
     }
@@ -153,7 +154,7 @@ syz_status syz_training_open_data(syz_training *t, bool wants_test)
   syz_comm *world = t->app->world;
   t->split = o.split;
   SYZ_TRY(syz_shardset_open_named(world, &o, "to train on", &t->train));
-  SYZ_TRY(syz_shardset_verify_when(t->train, o.verify, &t->app->timing)); /* the test split is of the same files */
+  SYZ_TRY(syz_shardset_verify_when(t->train, o.verify, &t->app->timing)); /* the test split comes from the same files */
   if (syz_shardset_wants_verify(t->train, o.verify)) SYZ_TRY(syz_shardset_content(t->train, &t->content));
   if (t->content == syz_shardset_digest(t->train)) t->content = 0;
   /* Only a training split leaves objects to hold out. */
@@ -165,7 +166,7 @@ cleanup:
 
 /* ---------------------------------------------------------- loop and facts */
 
-/* A dry run plans for ranks that need not be there. */
+/* A dry run may plan for more ranks than are running. */
 static bool is_only_planned(const syz_training *t)
 {
   return t->app->is_dry_run && syz_comm_size(t->app->world) < syz_input_int(t->in, "parallel.tensor");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What a training run begins with: its model and data in numbers, the memory it will take, and in a dry run what would
- * still fit. */
+/** Printed at the start of a training run: sizes of model and data, planned memory, and in a dry run the largest batch
+ * that fits. */
 #include <inttypes.h>
 #include <math.h>
 
@@ -24,7 +24,7 @@ static void tell_run(const syz_training *t)
              t->grid.image_ranks, t->grid.spectrum_ranks, parameters / 1e6, trained / 1e6);
   else
     syz_info("%.1f M parameters, %.1f M of them trained", parameters / 1e6, trained / 1e6);
-  syz_info("%" PRId64 " objects, global batch %" PRId64 ": %.1f steps an epoch, %" PRId64 " steps are %.1f epochs", n,
+  syz_info("%" PRId64 " objects, global batch %" PRId64 ": %.1f steps per epoch, %" PRId64 " steps are %.1f epochs", n,
            G, (double)n / (double)G, t->loop.steps, (double)t->loop.steps * (double)G / (double)(n > 0 ? n : 1));
 }
 
@@ -52,12 +52,12 @@ cleanup:
 
 static void tell_items(const syz_plan *p, const syz_layout *l)
 {
-  syz_info("%-38s %12s", "memory of a rank", "GiB");
+  syz_info("%-38s %12s", "memory per rank", "GiB");
   for (int i = 0; i < p->n; i++)
     syz_info("  %-36s %12.3f%s", p->item[i].name, (double)p->item[i].bytes / GIB,
-             p->item[i].is_of_node ? "  once a node" : "");
-  syz_info("  %-36s %12.3f", "a rank, without what its node shares", (double)syz_plan_rank_bytes(p) / GIB);
-  syz_info("  a node of %-6d ranks %19.3f", l->node, (double)syz_plan_node_bytes(p, l->node) / GIB);
+             p->item[i].is_of_node ? "  once per node" : "");
+  syz_info("  %-36s %12.3f", "per rank, without memory shared by its node", (double)syz_plan_rank_bytes(p) / GIB);
+  syz_info("  per node of %-6d ranks %24.3f", l->node, (double)syz_plan_node_bytes(p, l->node) / GIB);
 }
 
 static syz_status make_plan(const syz_training *t, const syz_planner *planner, const syz_layout *l, int64_t batch,
@@ -73,8 +73,8 @@ cleanup:
   return st;
 }
 
-/* The largest multiple of the ranks that fits; by doubling, then by halves. A batch counts as too large when its layers
- * can't be made. */
+/* The largest multiple of the ranks that fits, by doubling and then bisection. A batch counts as too large when its
+ * layers can't be made. */
 static void tell_largest(const syz_training *t, const syz_planner *planner, const syz_layout *l)
 {
   const double given = syz_input_real(t->in, "plan.memory_gib");
@@ -91,11 +91,12 @@ static void tell_largest(const syz_training *t, const syz_planner *planner, cons
       fails = share;
   }
   if (fits > 0)
-    syz_info("largest train.global_batch in %.1f GiB a node: %" PRId64 " (%" PRId64 " a rank; %" PRId64
-             " ranks, %d a node)",
+    syz_info("largest train.global_batch in %.1f GiB per node: %" PRId64 " (%" PRId64 " per rank; %" PRId64
+             " ranks, %d per node)",
              room / GIB, fits * l->world, fits, l->world, l->node);
   else
-    syz_warn("not one object a rank fits into %.1f GiB a node of %d ranks: fewer ranks a node with more threads, or "
+    syz_warn("not one object per rank fits into %.1f GiB per node of %d ranks: use fewer ranks per node with more "
+             "threads, or "
              "train.recompute",
              room / GIB, l->node);
 }
@@ -108,7 +109,7 @@ syz_status syz_training_tell(const syz_training *t, const syz_planner *planner, 
   SYZ_TRY(layout_of(t, &l));
   SYZ_TRY_ALL(t->app->world, make_plan(t, planner, &l, t->loop.global_batch, out));
   if (t->app->is_dry_run) tell_items(out, &l);
-  syz_info("needs about %.2f GiB a rank, %.2f GiB a node of %d ranks",
+  syz_info("needs about %.2f GiB per rank, %.2f GiB per node of %d ranks",
            (double)(syz_plan_rank_bytes(out) + syz_plan_shared_bytes(out)) / GIB,
            (double)syz_plan_node_bytes(out, l.node) / GIB, l.node);
   if (t->app->is_dry_run && syz_comm_rank(t->app->world) == 0) tell_largest(t, planner, &l);
@@ -129,8 +130,8 @@ syz_status syz_training_tell_peak(const syz_training *t, const syz_plan *planned
   syz_allreduce_f64(t->app->world, &peak, 1, SYZ_MAX);
   int64_t most = syz_comm_size(node);
   syz_allreduce_i64(t->app->world, &most, 1, SYZ_MAX);
-  syz_info("at most %.2f GiB of a rank were in memory (%.2f GiB planned), %.2f GiB of a node (%.2f GiB planned)",
-           peak / GIB, (double)(syz_plan_rank_bytes(planned) + syz_plan_shared_bytes(planned)) / GIB, together / GIB,
+  syz_info("peak memory: %.2f GiB per rank (%.2f GiB planned), %.2f GiB per node (%.2f GiB planned)", peak / GIB,
+           (double)(syz_plan_rank_bytes(planned) + syz_plan_shared_bytes(planned)) / GIB, together / GIB,
            (double)syz_plan_node_bytes(planned, (int)most) / GIB);
 cleanup:
   syz_comm_destroy(&node);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The one way through a command that trains: input, configuration, data, who computes, ranks, model, plan, run folder,
- * objective, the loop of room train. What differs between the commands is in their rows (training.h).
+ * The steps that all training commands share: input, configuration, data, compute engine, ranks, model, plan, run
+ * folder, objective, the loop of room train. What differs between the commands is in their rows (training.h).
  */
 #include "compute.h"
 #include "training.h"

@@ -43,7 +43,7 @@ try:
         f["spectrum"][1, 7000:7001] = pixel.view("f4")
     for ranks in (1, 3):
         info("bad", ranks=ranks, code=3, has=["bad/shard-0000.h5: dataset spectrum is damaged", "9 checksums hold, 1 damaged", "1 good, 1 not"])
-    info("bad/shard-0000.h5", "--set", "info.verify=false", has=["not looked at"], lacks=["DAMAGED"])
+    info("bad/shard-0000.h5", "--set", "info.verify=false", has=["not checked"], lacks=["DAMAGED"])
     with open(os.path.join(here, "bad", "shard-0001.h5"), "r+b") as f:
         f.truncate(200000)
     info("bad/shard-0001.h5", ranks=3, code=3, has=["bad/shard-0001.h5", "truncated file"])

@@ -74,7 +74,7 @@ def test_restart(root):
     os.remove(f"{folder}/shards/simulated-00002.h5")
     kept = os.stat(f"{folder}/shards/simulated-00001.h5").st_mtime_ns
     text = simulate(3, folder, *keys)
-    check("3 of 4 were there already" in text and os.stat(f"{folder}/shards/simulated-00001.h5").st_mtime_ns == kept, "a second run makes the missing shard only")
+    check("3 of 4 existed already" in text and os.stat(f"{folder}/shards/simulated-00001.h5").st_mtime_ns == kept, "a second run makes the missing shard only")
     check(datasets(folder) == before, "and the result is the same")
     os.truncate(f"{folder}/shards/simulated-00000.h5", 5000)
     simulate(1, folder, *keys)

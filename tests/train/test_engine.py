@@ -25,7 +25,7 @@ def engine(work, name, step):
 
 
 def differs(text):
-    return [line for line in text.splitlines() if "bits will differ" in line]
+    return [line for line in text.splitlines() if "will differ in their last bits" in line]
 
 
 with Work() as work:

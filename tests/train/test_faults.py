@@ -140,7 +140,7 @@ def data(work):
     code, text = timed(arguments(work, "few", train__global_batch=2), ranks=4)
     check(code == 0, f"more ranks than objects in a batch: {code}")
     code, text = timed(["align", f"{work}/input.yaml", "--dry-run", "--set", f"output.dir={work}/dry"])
-    check(code == 0 and os.listdir(f"{work}/dry") == ["plan.json"] and "steps an epoch" in text and "GiB a rank" in text,
+    check(code == 0 and os.listdir(f"{work}/dry") == ["plan.json"] and "steps per epoch" in text and "GiB per rank" in text,
           f"a dry run writes its plan and nothing else: {code}")
     # A folder in use by another run.
     p = start(2, arguments(work, "used", train__steps=1000000), log=f"{work}/log")
@@ -151,7 +151,7 @@ def data(work):
     check(code == 4 and f"in use by another run (process {ranks_of(p)[0]} on {os.uname().nodename})" in text, f"a folder in use: {code}")
     code, text = timed(["align", f"{work}/input.yaml", "--dry-run", "--set", f"output.dir={work}/used"])
     check(code == 0 and os.path.exists(f"{work}/used/plan.json"), f"a dry run leaves its plan beside what the run writes: {code}")
-    for holder, said in (("17\n", "process 17; .lock does not say on which host"), ("", ".lock does not say which"), ("\0/etc/x y", ".lock does not say which")):
+    for holder, said in (("17\n", "process 17; .lock does not say on which host"), ("", ".lock does not name it"), ("\0/etc/x y", ".lock does not name it")):
         with open(f"{work}/used/.lock", "r+") as f:  # the lock is the kernel's: what the file says is only told
             f.truncate(0)
             f.write(holder)

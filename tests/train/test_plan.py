@@ -13,10 +13,10 @@ def dry(command, ranks=1, **sets):
     if code:
         print(text)
         sys.exit(1)
-    text = text[text.index("memory of a rank"):]
-    items = {m[1].strip(): (float(m[2]), bool(m[3])) for m in re.finditer(r"^.*?  (\S[^\n]*?) +([0-9]+\.[0-9]{3})(  once a node)?$", text[:text.index("needs about")], re.M)}
-    need = re.search(r"needs about ([0-9.]+) GiB a rank, ([0-9.]+) GiB a node of (\d+) ranks", text)
-    largest = re.search(r"largest train.global_batch in ([0-9.]+) GiB a node: (\d+) \((\d+) a rank; (\d+) ranks, (\d+) a node\)", text)
+    text = text[text.index("memory per rank"):]
+    items = {m[1].strip(): (float(m[2]), bool(m[3])) for m in re.finditer(r"^.*?  (\S[^\n]*?) +([0-9]+\.[0-9]{3})(  once per node)?$", text[:text.index("needs about")], re.M)}
+    need = re.search(r"needs about ([0-9.]+) GiB per rank, ([0-9.]+) GiB per node of (\d+) ranks", text)
+    largest = re.search(r"largest train.global_batch in ([0-9.]+) GiB per node: (\d+) \((\d+) per rank; (\d+) ranks, (\d+) per node\)", text)
     return items, need, largest, text
 
 
@@ -36,8 +36,8 @@ train: {{steps: 20, global_batch: 8, warmup_steps: 4}}
 """, model=MEDIUM)
     for command, sets in COMMANDS.items():
         items, need, largest, text = dry(command, **sets)
-        rank = sum(x for n, (x, shared) in items.items() if not n.startswith("a ") and not shared)
-        node = sum(x for n, (x, shared) in items.items() if not n.startswith("a ") and shared)
+        rank = sum(x for n, (x, shared) in items.items() if not n.startswith("per ") and not shared)
+        node = sum(x for n, (x, shared) in items.items() if not n.startswith("per ") and shared)
         check(len(items) > 6 and abs(rank + node - float(need[1])) < 0.02, f"{command}: {len(items)} items make {rank:.3f} + {node:.3f} GiB, {need[1]} said")
         # Four ranks share out the moments and the batch, but each has packed weights and buffers of its own: the node needs no less.
         many, need_many, _, _ = dry(command, **sets, plan__ranks=4, plan__ranks_per_node=4)
@@ -51,7 +51,7 @@ train: {{steps: 20, global_batch: 8, warmup_steps: 4}}
             continue
         fits = dry(command, **{**sets, "train__global_batch": batch}, plan__memory_gib=limit)[0]
         more = dry(command, **{**sets, "train__global_batch": batch + max(1, batch // 4)}, plan__memory_gib=limit)[0]
-        key = [n for n in fits if n.startswith("a node")][0]
+        key = [n for n in fits if n.startswith("per node")][0]
         check(fits[key][0] <= limit + 0.01 < more[key][0] + 0.02, f"{command}: {batch} objects need {fits[key][0]} of {limit:.3f} GiB, a few more {more[key][0]}")
     few = dry("align", **COMMANDS["align"], train__global_batch=64)[0]
     again = dry("align", **COMMANDS["align"], train__global_batch=64, train__recompute=1024)[0]

@@ -106,7 +106,7 @@ def input_(work):
     expected = dict(lr=2e-4 * (64 / 1024) ** 0.5, warmup_steps=500, weight_decay=0.001, weight_decay_end=0.01, clip_grad_norm=3, blur_first=1, noise_global=0.3,
                     blur_global=0.1, teacher_warmup_steps=5000, freeze_last_layer_steps=500)
     check(code == 0 and shown.pop("flips") == "true" and {k: float(v) for k, v in shown.items()} == expected, f"the plan shows what would be used: {shown}")
-    check("GiB a rank" in text and "tokens: dinov2" in text and os.listdir(f"{work}/dry") == ["plan.json"], "and what it needs, and writes nothing but plan.json")
+    check("GiB per rank" in text and "tokens: dinov2" in text and os.listdir(f"{work}/dry") == ["plan.json"], "and what it needs, and writes nothing but plan.json")
 
 
 def start_(work):
@@ -173,7 +173,7 @@ def memory(work):
     code, text = run(1, ["pretrain-image", f"{work}/published.yaml", "--set", f"output.dir={work}/published"], timeout=380)
     if code == 8:
         skip(f"not enough memory here\n{text}")
-    found = re.search(r"planned\), ([0-9.]+) GiB of a node \(([0-9.]+) GiB planned\)", text)
+    found = re.search(r"planned\), ([0-9.]+) GiB per node \(([0-9.]+) GiB planned\)", text)
     check(code == 0 and found, f"ends with {code}")
     if not found:
         print(text)

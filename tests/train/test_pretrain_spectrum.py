@@ -164,7 +164,7 @@ def memory(work):
     sizes = dict(train__global_batch=4, train__micro_batch=2, train__steps=2, train__validate_objects=2, compute__precision="bfloat16")
     for n in (1, 2):
         code, text = run(n, command_line(work, f"m{n}", **sizes), timeout=200)
-        found = re.search(r"planned\), ([0-9.]+) GiB of a node \(([0-9.]+) GiB planned\)", text)
+        found = re.search(r"planned\), ([0-9.]+) GiB per node \(([0-9.]+) GiB planned\)", text)
         check(code == 0 and found, f"{n} ranks end with {code}")
         if not found:
             print(text)
