@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Time: a monotonic clock, and the book of where a rank's time went. */
+/** Time: a monotonic clock, and the time that a rank spent in each phase. */
 #include <string.h>
 #include <time.h>
 

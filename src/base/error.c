@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Errors: one message a thread, the places it passed appended, and the hook by which a rank ends the whole job. */
+/** Errors: one message per thread, to which each function that passes it on adds its place in the code; and the hook
+ * by which a rank ends the whole job. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,7 +83,7 @@ _Noreturn void syz_abort(syz_status code, const char *file, int line, const char
 #ifdef SYZ_FAULTS
 bool syz_fault(const char *point)
 {
-  static int visits; /* of the one point that the environment names */
+  static int visits; /* visits of the one point named in the environment */
   const char *wish = getenv("SYZ_FAULT");
   if (!wish) return false;
   size_t n = strlen(point);

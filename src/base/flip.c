@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Bits flipped on purpose, for tests of what notices them. */
+/** Flips bits on purpose, to test the checks that must notice them. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +7,7 @@
 #include "syzygy/base.h"
 
 #ifdef SYZ_FAULTS
-/* A number that looks drawn (the last rounds of splitmix64). */
+/* A pseudo-random function of x (the last rounds of splitmix64). */
 static uint64_t stir(uint64_t x)
 {
   x += UINT64_C(0x9e3779b97f4a7c15);
@@ -16,7 +16,7 @@ static uint64_t stir(uint64_t x)
   return x ^ (x >> 31);
 }
 
-/* One wish, `point:rank:visit:seed[:always]`: whether it is for this visit. */
+/* Whether one request, `point:rank:visit:seed[:always]`, applies to this visit. */
 static bool is_wanted(const char *wish, const char *point, long *visits, uint64_t *draw)
 {
   const size_t n = strlen(point);
@@ -36,7 +36,7 @@ static bool is_wanted(const char *wish, const char *point, long *visits, uint64_
 bool syz_flip(const char *point, uint64_t *draw)
 {
   enum { WISHES = 64 };
-  static long visits[WISHES]; /* of each wish's point */
+  static long visits[WISHES]; /* visits of each request's point */
   bool is_any = false;
   const char *wish = getenv("SYZ_FLIP");
   for (int i = 0; wish && i < WISHES; i++) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The log: rank 0 alone talks, to stdout and to log.txt; errors go to stderr from any rank. Progress lines with rate
+/** The log: only rank 0 writes, to stdout and to log.txt; errors go to stderr from any rank. Progress lines with rate
  * and time left. */
 #include <errno.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 
 static FILE *log_stream;
 static bool has_live_line;
-/* What was said before log.txt could be opened (the banner) goes there too. */
+/* Messages from before log.txt could be opened (the banner); they are written to it later. */
 static char early[16384];
 static size_t early_size;
 
@@ -43,7 +43,7 @@ static void put(FILE *stream, syz_log_level level, const char *format, va_list a
     return;
   }
   vsnprintf(text, sizeof text, format, ap);
-  /* An agreed error names the rank that had it; that rank then speaks, once. */
+  /* An agreed error names the rank that had it; only that rank prints it. */
   if (sscanf(text, "rank %d: %n", &rank, &skip) != 1 || !skip) {
     rank = syz_log_get_rank();
     skip = 0;
@@ -75,13 +75,12 @@ void syz_log(syz_log_level level, const char *format, ...)
   }
 }
 
-/* A terminal's live line moves twice a second; a log file gets a line each half minute. */
+/* A terminal's progress line is updated twice per second; a log file gets a line every half minute. */
 static const double live_interval_s = 0.5, log_interval_s = 30.0;
 
 /*
- * mpirun gives its ranks a terminal of its own as stdout, whatever its own stdout is. So under mpirun the question is
- * whether the parent process (mpirun itself, on rank 0's node) writes to a terminal; where that cannot be known, it is
- * taken for a file.
+ * mpirun gives its ranks a pseudo-terminal as stdout, whatever its own stdout is. So under mpirun this checks whether
+ * the parent process (mpirun itself, on rank 0's node) writes to a terminal; where that is unknown, a file is assumed.
  */
 static bool is_terminal(void)
 {

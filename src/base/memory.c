@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Aligned, counted memory. Each block has a 64-byte header with its size, so that freeing needs no size and the books
- * balance. Blocks above 2 MiB ask for huge pages: first touch is then about ten times faster on machines whose policy
- * is `madvise`.
+ * Aligned, counted memory. A 64-byte header before each block holds its size, so that freeing needs no size and the
+ * count stays right. Blocks above 2 MiB ask for huge pages: first touch is then about ten times faster on machines
+ * whose policy is `madvise`.
  */
 /* madvise and anonymous mappings are outside POSIX. */
 #define _DEFAULT_SOURCE
@@ -20,7 +20,7 @@ enum { ALIGNMENT = 64, SMALL_PAGE = 4096, HUGE_PAGE = 2 << 20 };
 enum { FEW_BYTES = 1024, FEW_ITEMS = 16 }; /* a growing list begins with the larger of the two */
 
 typedef struct header {
-  size_t bytes;  /* as asked for */
+  size_t bytes;  /* size that the caller asked for */
   size_t mapped; /* bytes of the mapping, 0 when from the heap */
   unsigned char pad[ALIGNMENT - 2 * sizeof(size_t)];
 } header;
@@ -29,7 +29,7 @@ static _Atomic int64_t allocations, live_blocks;
 static _Atomic size_t live_bytes, peak_bytes;
 
 /* Bytes to map for a block: whole huge pages where rounding up costs at most an eighth of the block, because a tail in
- * small pages costs a fault for each of them and misses of the translation cache ever after; otherwise whole small
+ * small pages costs one page fault each, and TLB misses at every later access; otherwise whole small
  * pages. */
 static size_t whole_pages(size_t bytes)
 {
@@ -37,9 +37,9 @@ static size_t whole_pages(size_t bytes)
   return huge - bytes <= bytes / 8 ? huge : (bytes + SMALL_PAGE - 1) / SMALL_PAGE * SMALL_PAGE;
 }
 
-/* A block that begins with a huge page, its header in a small one in front: no huge page is taken for the header's
- * sake. (A block of 8 MiB and its header in 2 MiB pages would take 10.) *mapped: bytes from the small page on. NULL
- * without memory. */
+/* Map a block that begins with a huge page; its header is in a small page before it, because a header inside the first
+ * huge page would cost one more (10 MiB for a block of 8 MiB). *mapped: bytes from the small page on. NULL without
+ * memory. */
 static header *map_aligned(size_t bytes, size_t *mapped)
 {
   const size_t span = SMALL_PAGE + whole_pages(bytes), room = span + HUGE_PAGE;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What this processor offers, and the limit that the user sets to it. */
+/** Instruction sets of this processor, and the user's limit on them. */
 #define _DEFAULT_SOURCE /* syscall */
 #include "syzygy/base.h"
 
@@ -14,7 +14,7 @@ static bool has_avx512(void)
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
 
-/** Tiles with bfloat16 and 8-bit products: CPUID leaf 7 (EDX bits 22, 24, 25), their state switched on by the kernel
+/** Tiles with bfloat16 and 8-bit products: CPUID leaf 7 (EDX bits 22, 24, 25), their state enabled by the kernel
  * (XCR0 bits 17 and 18). gcc 12 has no name for them in __builtin_cpu_supports. */
 static bool has_tiles(void)
 {
@@ -27,8 +27,8 @@ static bool has_tiles(void)
   return (low & state) == state;
 }
 
-/** Linux gives a process the state of the tiles on request alone, for all its threads; without it the first tile
- * instruction is SIGILL. */
+/** Linux enables tiles for a process only on request, for all its threads; without the request the first tile
+ * instruction raises SIGILL. */
 static bool ask_for_tiles(void)
 {
   enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA of asm/prctl.h */
@@ -42,7 +42,7 @@ static syz_isa look(void)
   if (!__builtin_cpu_supports("avx512bf16")) return SYZ_ISA_AVX512;
   if (!has_tiles()) return SYZ_ISA_AVX512_BF16;
   if (ask_for_tiles()) return SYZ_ISA_AMX;
-  syz_warn("this processor has tiles (AMX), but the operating system does not give leave to use them: doing without");
+  syz_warn("this processor has tiles (AMX), but the operating system does not allow their use: they are not used");
   return SYZ_ISA_AVX512_BF16;
 }
 
@@ -71,7 +71,7 @@ void syz_processor_limit(syz_isa most)
 
 syz_isa syz_processor_isa(void)
 {
-  /* Looked up once, before any thread: by the first compute context at the latest. */
+  /* Determined once, before any thread starts: the first compute context calls this at the latest. */
   static bool is_known;
   static syz_isa has;
   if (!is_known) has = look(), is_known = true;

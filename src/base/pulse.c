@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Signs of life: a count of what was done, and what the main thread does now. Written by the workers, read by a
+/** Signs of life: a progress counter, and what the main thread is doing now. Written by the workers, read by the
  * watchdog thread. */
 #include <stdatomic.h>
 

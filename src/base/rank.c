@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** This process among the ranks, as comm tells it: for messages, and for who speaks. */
+/** This process's rank and the number of ranks, set by comm: for messages, and to decide which rank prints. */
 #include "rank.h"
 
 static int its_rank, its_size = 1;

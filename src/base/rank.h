@@ -4,5 +4,5 @@
 
 #include "syzygy/base.h"
 
-/** Ranks of the run, as syz_log_rank was told; 1 before. */
+/** Number of ranks in the run, as passed to syz_log_rank; 1 before that call. */
 int rank_count(void);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Texts: how far one name is from another, and many of them as lines. */
+/** Texts: the edit distance of two names, and lists of names as lines. */
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What this program is. */
+/** Name, version and commit of this program. */
 #include "syzygy/base.h"
 
 const char *syz_version(void) { return SYZ_VERSION; }

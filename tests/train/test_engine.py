@@ -60,7 +60,7 @@ with Work() as work:
     if has == "amx" and sys.argv[1] == "ON":
         refused = {"SYZ_FAULT": "tiles:0:1"}
         text = train(work, "a", 10, env=refused)
-        check(text.count("does not give leave") == 1, "refused tiles are told of once")
+        check(text.count("does not allow their use") == 1, "refused tiles are told of once")
         train(work, "c", 2)
         text = train(work, "c", 4, env=refused)
         check("own kernels amx" == engine(work, "c", 2) and len(differs(text)) == 1 and "rules out" in differs(text)[0],
