@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * How fast every part is, as a fraction of what this machine can do, measured in the same run.
+ * The speed of every part as a fraction of this machine's limit, both measured in the same run.
  *
- * The yardstick of products is the best matrix-product rate of a core (syz_gemm_limit), measured before and after each
- * part and taken as the larger, because shared machines drift. Only useful operations count: products and attention of
- * the model's formula, nothing for padding, recomputation or element-wise work. Each figure is the best of several
- * repetitions; the median stands beside it. With several ranks, rank 0 works alone first (the others sleep), then all
- * together: the ratio is the parallel speed-up.
+ * The limit is the best matrix-product rate per core (syz_gemm_limit), measured before and after each part, because the
+ * speed of shared machines drifts; the larger value counts. Only useful operations count: products and attention in the
+ * model's formula, not padding, recomputation or element-wise work. Each figure is the best of several repetitions,
+ * with the median beside it. With several ranks, rank 0 first works alone (the others sleep), then all together: the
+ * ratio is the parallel speed-up.
  */
 #include <limits.h>
 #include <stdio.h>
@@ -45,7 +45,7 @@ static syz_status bench_products(syz_bench *b)
   syz_barrier(c);
   const syz_bench_rate tiles = syz_bench_over_ranks(c, syz_tile_limit(limit_s / 10));
   if (tiles.least > 0) {
-    syz_info("%-12s %-26s %9.1f            of a thread, without loads", "product", "tiles alone", tiles.mean / 1e9);
+    syz_info("%-12s %-26s %9.1f            per thread, without loads", "product", "tiles alone", tiles.mean / 1e9);
     if (syz_comm_rank(c) == 0)
       cJSON_AddNumberToObject(syz_bench_add_row(b, "product", "tiles alone"), "gflops_per_rank", tiles.mean / 1e9);
   }
@@ -119,7 +119,7 @@ syz_status syz_bench_run(const syz_run *run, const syz_bench_options *options, c
   b.json = root ? cJSON_AddArrayToObject(root, "rows") : NULL;
   SYZ_TRY_ALL(run->world,
               b.json ? SYZ_OK : syz_error_set(SYZ_ERR_MEMORY, __FILE__, __LINE__, "no memory for the results"));
-  syz_info("a batch of %lld objects a rank; rates are of one rank", (long long)b.batch);
+  syz_info("a batch of %lld objects per rank; rates are per rank", (long long)b.batch);
   syz_info("%-12s %-26s %9s %9s %12s", "part", "work", "GFLOP/s", "median", "of the limit");
   for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {
     if (!is_wanted(options, parts[k].name)) continue;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of room bench: what its parts share. See bench.c. */
+/** Inside of room bench: types and functions that its parts share. See bench.c. */
 #pragma once
 
 #include <cjson/cJSON.h>
@@ -15,13 +15,13 @@ typedef struct syz_bench {
   cJSON *json; /**< rows are added on rank 0 only */
   int64_t batch;
   int repeats;
-  double limit;         /**< FLOP/s of this rank's threads, largest seen so far */
-  const char *limit_by; /**< which engine gave it */
+  double limit;         /**< FLOP/s of this rank's threads, the largest measured so far */
+  const char *limit_by; /**< engine that reached it */
 } syz_bench;
 
-/** The limit of matrix products, measured again. */
+/** Measure the limit of matrix products again. */
 void syz_bench_measure_limit(syz_bench *b);
-/** A row of bench.json; NULL without memory, which cJSON's functions take. */
+/** Add a row to bench.json; NULL without memory, which cJSON's functions accept. */
 cJSON *syz_bench_add_row(syz_bench *b, const char *part, const char *what);
 
 /** Smallest, mean over ranks and sum of a rate. */
@@ -41,17 +41,17 @@ typedef struct syz_bench_work {
 typedef struct syz_bench_seconds {
   double best, median;
 } syz_bench_seconds;
-/** Once without counting, then `repeats` times. Not collective. */
+/** Run it once unmeasured, then `repeats` times. Not collective. */
 syz_bench_seconds syz_bench_time(int repeats, const syz_bench_work *w);
-/** Work with a known number of useful operations, against the limit: alone, then on all ranks at once; prints and adds
- * a row. Collective. */
+/** Measure work with a known number of useful operations against the limit: on rank 0 alone, then on all ranks
+ * together; prints and adds a row. Collective. */
 cJSON *syz_bench_measure_flops(syz_bench *b, const char *part, const char *what, double flops, const syz_bench_work *w);
 
-/** Where the time of one piece of work goes, printed and added as rows, after one run without counting. Collective;
- * rank 0's times. */
+/** Print the time of one piece of work by layer and add it as rows, after one unmeasured run. Collective; rank 0's
+ * times. */
 void syz_bench_profile(syz_bench *b, const char *part, const syz_bench_work *w);
 
-/* The parts, a file each. Collective; agreed. */
+/* The parts, one file each. Collective; agreed. */
 syz_status syz_bench_towers(syz_bench *b);
 syz_status syz_bench_optimiser(syz_bench *b);
 syz_status syz_bench_allreduce(syz_bench *b);

@@ -3,10 +3,10 @@
  * The part `infonce` of `bench`: the contrastive loss of a large batch, forward and backward, against the limit, and
  * the memory of all ranks.
  *
- * Two fractions: of all operations done, and of the useful ones alone (2 G^2 E forward, 4 backward: forming the cosines
- * again in the backward pass does not count). Time is by the clock, of the slowest rank; on a machine that is shared
- * the processor's time tells more. Planned memory is the objective's and the caller's arrays; resident memory is the
- * kernel's peak of each process, with everything else that a process holds.
+ * It prints two fractions: of all operations done, and of the useful ones alone (2 G^2 E forward, 4 G^2 E backward:
+ * recomputing the cosines in the backward pass does not count). Time is the wall time of the slowest rank; on a shared
+ * machine processor time is the better measure. Planned memory is that of the objective and the caller's arrays;
+ * resident memory is the kernel's peak per process, with everything else in it.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -18,7 +18,7 @@
 
 enum {
   WIDTH = 1024,
-  CHUNK = 256 /* objects handed over at a time */,
+  CHUNK = 256 /* objects per call */,
   LARGE = 32768 /* pairs: one run is enough, and long */,
   RUNS = 3
 };
@@ -31,7 +31,7 @@ typedef struct infonce_work {
   float *embedding[SYZ_MODALITIES], *gradient[SYZ_MODALITIES]; /* [count, E], or of a chunk */
 } infonce_work;
 
-/* Embeddings of n pairs from `at` of this rank: random, with a little in common. */
+/* Embeddings of this rank's pairs at .. at + n - 1: random, with a small common part. */
 static void draw(const infonce_work *w, syz_modality m, int64_t at, int64_t n, float *out)
 {
   float common[WIDTH];
@@ -45,7 +45,7 @@ static void draw(const infonce_work *w, syz_modality m, int64_t at, int64_t n, f
   }
 }
 
-/* Every chunk of every modality, put or got. */
+/* Put or get every chunk of every modality. */
 static void stream(infonce_work *w, bool is_put)
 {
   for (int m = 0; m < SYZ_MODALITIES; m++)
@@ -78,8 +78,8 @@ cleanup:
   return st;
 }
 
-/* What one pass took: operations of this rank, seconds of the slowest rank by the clock, and of the busiest by its
- * processor (a thread). */
+/* Cost of one pass: operations of this rank, wall time of the slowest rank, and processor time per thread of the
+ * busiest rank. */
 typedef struct infonce_cost {
   double operations, wall_s, processor_s;
 } infonce_cost;
@@ -159,7 +159,7 @@ syz_status syz_bench_infonce(syz_bench *b)
                                      .most_blocks = b->options->blocks};
   infonce_work w = {.streams = config.streams};
   infonce_cost pass[2] = {{0, INFINITY, INFINITY}, {0, INFINITY, INFINITY}};
-  syz_bench_measure_limit(b); /* while there is little in memory */
+  syz_bench_measure_limit(b); /* before large arrays are allocated */
   SYZ_TRY(prepare(b, &config, &w));
   const int runs = config.global_batch > LARGE ? 1 : RUNS;
   for (int i = 0; i < runs; i++) {

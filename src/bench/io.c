@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * The part `io` of `bench`: shards and checkpoints, written and read by the calls that the program itself uses, against
- * the raw rate of the device below the run folder.
+ * the raw rate of the run folder's device.
  *
- * Raw: one plain file a rank in blocks of 8 MiB, flushed to the device, past the page cache (O_DIRECT) and through it;
- * reading from a cold cache. The better of the two ways counts. Shards and checkpoints are measured by both drivers
- * (io.driver), whatever the input says. Raw and own work take turns, because devices are shared and drift; the ratio is
- * of the best of each. On a file system in memory (/dev/shm) "the device" is memory, and what is measured is the
- * program's own limit.
+ * Raw rate: one plain file per rank in blocks of 8 MiB, flushed to the device, without (O_DIRECT) and with the page
+ * cache, and reading from a cold cache; the better of the two counts. Shards and checkpoints are measured with both
+ * drivers (io.driver), whatever the input says. Raw and own work alternate, because the speed of shared devices drifts;
+ * the ratio is that of the best of each. On a file system in memory (/dev/shm) this measures the program's own limit.
  */
 #define _GNU_SOURCE /* O_DIRECT */
 #include <errno.h>
@@ -26,10 +25,10 @@ enum {
   BLOCK = 8 << 20,
   PAGE = 4096,
   IMAGE = SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE,
-  OBJECTS = 64, /* simulated ones, again and again: more than any window of deflate sees; a shard is written in blocks
-                   of so many */
+  OBJECTS = 64, /* simulated objects per block, repeated for the whole shard: larger than the window in which deflate
+                   finds repeats */
   STATE_ARRAYS = 3, /* weights and two moments */
-  STATE_ROW = 16,   /* floats: rows of src/train/checkpoint.c */
+  STATE_ROW = 16,   /* floats per row, as in src/train/checkpoint.c */
   PACKED_PART = 4   /* compressed files are smaller by this factor: deflate is slow */
 };
 
@@ -85,7 +84,7 @@ static void drop_cache(const char *path)
   close(fd);
 }
 
-/* *is_possible = false where the file system has no direct access. */
+/* *is_possible = false where the file system does not support direct access. */
 static syz_status raw_file(io *o, bool is_write, bool is_direct, bool *is_possible)
 {
   syz_status st = SYZ_OK;
@@ -96,7 +95,7 @@ static syz_status raw_file(io *o, bool is_write, bool is_direct, bool *is_possib
   SYZ_REQUIRE(fd >= 0, SYZ_ERR_WRITE, "%s: %s", o->raw, strerror(errno));
   for (size_t at = 0; at < o->bytes; at += BLOCK) {
     const ssize_t n = is_write ? pwrite(fd, o->x + at, BLOCK, (off_t)at) : pread(fd, o->x + at, BLOCK, (off_t)at);
-    if (n < 0 && is_direct && errno == EINVAL) *is_possible = false; /* some file systems say so only now */
+    if (n < 0 && is_direct && errno == EINVAL) *is_possible = false; /* some file systems refuse O_DIRECT only here */
     if (!*is_possible) goto cleanup;
     SYZ_REQUIRE(n == BLOCK, SYZ_ERR_WRITE, "%s: cannot %s: %s", o->raw, is_write ? "write" : "read",
                 n < 0 ? strerror(errno) : "a part of a block");
@@ -124,7 +123,7 @@ cleanup:
   return st;
 }
 
-/* This rank's share, in order as embed reads it, or not, as training does. */
+/* Read this rank's share, in file order as embed does, or shuffled as training does. */
 static syz_status read_objects(io *o, syz_shardset *set, bool shuffles)
 {
   syz_status st = SYZ_OK;
@@ -161,7 +160,7 @@ cleanup:
 
 /* -------------------------------------------------------------- checkpoints */
 
-/* Arrays of a checkpoint: rows of this rank, from memory that holds no two equal rows. */
+/* Write this rank's rows of a checkpoint's arrays, from memory in which no two rows are equal. */
 static syz_status write_state(io *o, int64_t rows)
 {
   static const char *const name[STATE_ARRAYS] = {"weight/all", "moment1/all", "moment2/all"};
@@ -319,7 +318,7 @@ static syz_status turns(io *o)
                                SHARD_READ_SHUFFLED, STATE_READ,      STATE_WRITE_MPIO, STATE_READ_MPIO};
   static const work packed_order[] = {SHARD_PACK, SHARD_UNPACK, STATE_PACK, STATE_UNPACK};
   syz_h5_settings settings = o->b->options->io;
-  settings.compression_level = 0; /* has rows of its own */
+  settings.compression_level = 0; /* compression has rows of its own in the table */
   syz_h5_configure(&settings);
   for (int k = 0; k < o->b->repeats; k++) {
     fill(o); /* reading objects has overwritten some of it */
@@ -398,7 +397,7 @@ static syz_status begin(io *o)
     syz_simulator_make(simulator, i, &s);
     o->object[i] = (syz_object){.object_id = s.object_id, .ra = s.ra, .dec = s.dec, .has_image = 1, .has_spectrum = 1};
   }
-  for (size_t at = 0; at < o->bytes; at += PAGE) o->x[at] = 1; /* no first touch while the clock runs */
+  for (size_t at = 0; at < o->bytes; at += PAGE) o->x[at] = 1; /* touch every page before the timing starts */
 cleanup:
   syz_simulator_destroy(&simulator);
   return st;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The part `match` of `bench`: spectra matched to catalogues on the sky, as `ingest` does it, in rows a second and
- * bytes. */
+/** The part `match` of `bench`: spectra matched to catalogues on the sky as in `ingest`, in rows per second and bytes.
+ */
 #include "bench.h"
 #include "syzygy/survey.h"
 
@@ -12,7 +12,7 @@ syz_status syz_bench_match(syz_bench *b)
   SYZ_REQUIRE(spectra <= rows, SYZ_ERR_INPUT, "bench.spectra: %lld are more than bench.catalogue_rows",
               (long long)spectra);
   SYZ_TRY(syz_survey_try_match(b->run, b->options->seed, rows, spectra, &t));
-  syz_info("%-12s %-26s %9.2f million rows/s (%.1f s); a rank at most %.1f MiB resident (%.1f before), %.1f MiB "
+  syz_info("%-12s %-26s %9.2f million rows/s (%.1f s); per rank at most %.1f MiB resident (%.1f before), %.1f MiB "
            "allocated; %lld of %lld spectra with their own row",
            "match", "catalogue to spectra", (double)rows / t.seconds / 1e6, t.seconds, (double)t.resident / 1048576,
            (double)t.resident_before / 1048576, (double)t.allocated / 1048576, (long long)t.own, (long long)spectra);

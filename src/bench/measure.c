@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** How the parts of bench measure: times and rates over repetitions and ranks, against the limit; rows of bench.json.
+/** Measuring, for all parts: times and rates over repetitions and ranks, against the limit; rows of bench.json.
  */
 #include <stdlib.h>
 

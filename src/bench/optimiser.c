@@ -17,8 +17,8 @@ static void run_adamw(void *context)
 }
 
 /* Two arrays updated in place from two others: as many streams as AdamW has (reads 4, writes 2 of its 3) and no
- * arithmetic to speak of, so its rate is the bandwidth that AdamW is held against. In place, because a store to an
- * array that was not read first reads it all the same. */
+ * arithmetic to speak of, so its rate is the bandwidth that AdamW is compared with. In place, because a store to an
+ * array that was not read before reads its cache lines too. */
 static void update(float *restrict w, float *restrict m, const float *restrict v, const float *restrict g, int64_t n)
 {
   for (int64_t i = 0; i < n; i++) {

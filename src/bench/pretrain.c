@@ -4,10 +4,10 @@
  * pixels), without and with stochastic depth: reading, augmentation, teacher, student, losses, gradients, clipping,
  * AdamW and the moving average.
  *
- * The objective is the program's own and runs in the program's own loop, on noise for images; the loop tells the start
- * of each step, which is where the run is ended before anything is written: what is measured is what a run does. A step
- * lasts from one start to the next. Operations are those of syz_work_useful: products and attention of what stochastic
- * depth leaves, nothing for padding, recomputation or element-wise work. The plan of the step stands with its times.
+ * It runs the program's own objective in its own training loop, on noise as images, so it measures what a run does. The
+ * loop reports the start of each step; there the run is ended before it writes anything. A step lasts from one start to
+ * the next. Operations are those of syz_work_useful: products and attention after stochastic depth, nothing for
+ * padding, recomputation or element-wise work. The planned operations are printed beside the times.
  */
 #include <limits.h>
 #include <stdio.h>
@@ -22,11 +22,11 @@
 
 static const double drop_rates[] = {0, 0.3};
 
-/* When the steps began. */
+/* The start times of the steps. */
 typedef struct rehearsal {
   const syz_timing *timing;
-  syz_timing before, after; /* of the steps that count */
-  int64_t last;             /* the step that is begun but not run */
+  syz_timing before, after; /* before and after the measured steps */
+  int64_t last;             /* the step that is started but not run */
   bool has_ended;
   double start[SYZ_BENCH_REPEATS + 2];
 } rehearsal;
@@ -165,7 +165,7 @@ static syz_status prepare(pretrain *p)
   syz_model_initialise(p->student, p->options.seed);
   syz_model_initialise(p->teacher, p->options.seed);
   SYZ_TRY_ALL(world, syz_dino_plan(&p->options, syz_comm_size(p->grid.data), p->student, &p->plan));
-  syz_info("%-12s %-26s needs %.2f GiB a rank", "pretrain", "", planned_bytes(p) / 1073741824.0);
+  syz_info("%-12s %-26s needs %.2f GiB per rank", "pretrain", "", planned_bytes(p) / 1073741824.0);
   SYZ_TRY_ALL(world, syz_comm_rank(world) == 0 ? syz_make_folder(p->folder) : SYZ_OK);
   SYZ_TRY_ALL(world, syz_comm_rank(world) == 0 ? write_noise(p) : SYZ_OK);
   SYZ_TRY(syz_shardset_open(world, 1, &path, SYZ_SPLIT_ALL, false, &p->set));
@@ -175,7 +175,7 @@ cleanup:
   return st;
 }
 
-/* Seconds of each phase per step, as the table of the command's end, for the steps that count alone. Collective. */
+/* Seconds of each phase per step, as in the table at the end of a run, but for the measured steps alone. Collective. */
 static void tell_phases(pretrain *p, double step_s, cJSON *row)
 {
   syz_timing spent = p->r.after;
@@ -189,7 +189,7 @@ static void tell_phases(pretrain *p, double step_s, cJSON *row)
   cJSON *phases = cJSON_AddObjectToObject(row, "seconds_a_step");
   for (int i = 0; i < n; i++) {
     if (rows[i].count <= 0 && !(rows[i].mean_s > 1e-6)) continue;
-    syz_info("%-12s   %-24s %9.3f s a step %10.1f%%", "", rows[i].name, rows[i].mean_s / p->b->repeats,
+    syz_info("%-12s   %-24s %9.3f s per step %8.1f%%", "", rows[i].name, rows[i].mean_s / p->b->repeats,
              100 * rows[i].mean_s / p->b->repeats / step_s);
     cJSON_AddNumberToObject(phases, rows[i].name, rows[i].mean_s / p->b->repeats);
   }
@@ -212,7 +212,7 @@ static void tell(pretrain *p)
   double peak = (double)syz_memory_resident_peak();
   syz_allreduce_f64(c, &peak, 1, SYZ_MAX);
   snprintf(what, sizeof what, "step, drop %g", p->options.drop_rate);
-  syz_info("%-12s %-26s %9.1f %9.1f %11.1f%%   %.3f s an image, planned %.2f GiB, peak %.2f GiB", "pretrain", what,
+  syz_info("%-12s %-26s %9.1f %9.1f %11.1f%%   %.3f s per image, planned %.2f GiB, peak %.2f GiB", "pretrain", what,
            rate.mean / 1e9, middle.mean / 1e9, 100 * share.mean, best / (double)p->options.global_batch,
            planned_bytes(p) / 1073741824.0, peak / 1073741824.0);
   cJSON *row = syz_comm_rank(c) == 0 ? syz_bench_add_row(b, "pretrain", what) : NULL;

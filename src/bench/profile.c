@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * `bench --profile`: where a tower's time goes, layer kind by layer kind, with operations and bytes, and what of the
- * time no layer accounts for.
+ * `bench --profile`: a tower's time by kind of layer, with operations and bytes, and the time that no layer accounts
+ * for.
  *
- * Each layer's clock is read twice a call, about 50 ns beside milliseconds. Bytes count each operand once, so GB/s
- * beyond the memory's bandwidth mean that the operand was in cache.
+ * The clock is read twice per layer call, which costs about 50 ns where a call takes milliseconds. Bytes count each
+ * operand once, so a rate above the memory bandwidth means that operands were in cache.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +21,7 @@ static int by_kind_then_seconds(const void *a, const void *b)
   return (x->seconds < y->seconds) - (x->seconds > y->seconds);
 }
 
-/* One line; the last two columns only where there is something to divide. */
+/* One line; the last two columns only where their divisor is not zero. */
 static void tell_row(const syz_bench *b, const char *name, const syz_profile_row *r, double total)
 {
   char rate[32] = "", share[32] = "";

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * The part `allreduce` of `bench`: the gradient sums of an image tower of the input's size, in one level and in two,
- * against MPI's all-reduce of the same block in the same run. Each alone, and beside a backward pass: what the pass
- * takes without sums, with them, how much of them is in it, and what is left at its end, exposed. The ranks of one
- * machine stand for nodes in the second level.
+ * against MPI's all-reduce of the same block in the same run. Each is measured alone and overlapped with a backward
+ * pass: the time of the pass without sums and with them, the part of the sums hidden in it, and the part exposed after
+ * its end. In the second level the ranks of one machine play the part of nodes.
  */
 #include <math.h>
 #include <stdio.h>
@@ -56,7 +56,7 @@ cleanup:
   return st;
 }
 
-/* Everything for one layout. Collective; agreed. */
+/* Make everything for one layout of ranks. Collective; agreed. */
 static syz_status create(sums_work *w, const syz_model_config *config, int ranks_per_node)
 {
   syz_status st = SYZ_OK;
@@ -77,8 +77,8 @@ static double longest(syz_comm *c, double seconds)
   return seconds;
 }
 
-/* One backward pass; with or without sums. Returns its seconds, the exposed part in *exposed, the part beside in
- * *beside. */
+/* One backward pass, with or without sums. Returns its seconds; *exposed: time of the sums after the pass, *beside:
+ * time of the sums within it. */
 static double backward(sums_work *w, bool sums, double *exposed, double *beside)
 {
   syz_gradients *g = syz_sums_gradients(w->sums);
@@ -97,7 +97,7 @@ static sums_seconds measure(sums_work *w)
 {
   syz_comm *c = w->b->run->world;
   sums_seconds best = {INFINITY, INFINITY, INFINITY, 0, INFINITY};
-  for (int i = -1; i < w->b->repeats; i++) { /* the first does not count */
+  for (int i = -1; i < w->b->repeats; i++) { /* the first one is not counted */
     double exposed, beside, unused;
     syz_sums_begin(w->sums);
     syz_barrier(c);
@@ -129,7 +129,7 @@ static void tell(sums_work *w, const char *what, const sums_seconds *t)
   cJSON_AddNumberToObject(row, "exposed_seconds", t->exposed);
 }
 
-/* MPI's own, bucket by bucket, of a block of the same size. */
+/* MPI's all-reduce, bucket by bucket, of a block of the same size. */
 static void measure_mpi(sums_work *w)
 {
   syz_bench *b = w->b;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The part `towers` of `bench`: both towers at the sizes of the input, forward, and forward with backward. */
+/** The part `towers` of `bench`: both towers at the input's sizes: the forward pass, and forward with backward. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +12,7 @@ typedef struct tower_work {
   syz_modality tower;
   int64_t batch;
   float *input, *embedding, *dembedding, *gradients;
-  float *moment1, *moment2; /* of a profiled step */
+  float *moment1, *moment2; /* optimiser moments of a profiled step */
   int threads;
 } tower_work;
 
@@ -29,7 +29,7 @@ static void run_forward_backward(void *context)
   syz_tower_backward(w->model, w->tower, w->batch, w->dembedding, NULL, w->gradients, NULL, NULL);
 }
 
-/* What a training step does on one rank. */
+/* The work of a training step on one rank. */
 static void run_step(void *context)
 {
   tower_work *w = context;
@@ -86,8 +86,8 @@ cleanup:
   return st;
 }
 
-/* All products in int8, with ranges shared out as after a calibration: the rate, and what it is of the activation
- * type's with both run by turns. */
+/* All products in int8, with ranges set as after a calibration: the rate, and its ratio to the rate in the activation
+ * type, with the two run alternately. */
 static syz_status bench_int8(syz_bench *b, const char *name, double flops, tower_work *w)
 {
   syz_status st = SYZ_OK;
