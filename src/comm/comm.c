@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Start and end of MPI, groups of ranks, and agreement: how all ranks come to the same outcome. */
+/** Start and end of MPI, groups of ranks, and agreement, by which all ranks reach the same outcome. */
 #include "comm.h"
 
 #include <stdio.h>
@@ -54,13 +54,13 @@ syz_status syz_comm_start(int *argc, char ***argv, syz_comm **world)
   SYZ_TRY(wrap(MPI_COMM_WORLD, world));
   syz_log_rank((*world)->rank, (*world)->size);
   setvbuf(stdout, NULL, _IOLBF, BUFSIZ); /* mpirun reads a pipe: each line as it is said */
-  SYZ_REQUIRE(provided >= MPI_THREAD_FUNNELED, SYZ_ERR_RANK, "this MPI cannot be used beside threads (level %d)",
-              provided);
+  SYZ_REQUIRE(provided >= MPI_THREAD_FUNNELED, SYZ_ERR_RANK,
+              "this MPI cannot be used in a program with threads (level %d)", provided);
 cleanup:
   return st;
 }
 
-/* Of this thread: the one that calls MPI reads its own. Two readings of the clock cost 50 ns a call. */
+/* Per thread, because only the thread that calls MPI reads them. Two clock readings cost 50 ns per call. */
 static _Thread_local double seconds_in_mpi, entered_s;
 
 void comm_enter(const char *call)
@@ -103,7 +103,7 @@ int syz_comm_rank(const syz_comm *c) { return c->rank; }
 int syz_comm_size(const syz_comm *c) { return c->size; }
 void *syz_comm_raw(syz_comm *c) { return &c->mpi; }
 
-/* After a failure nobody has the group: callers may ask by *out what all ranks of `parent` have. */
+/* After a failure no rank has the group, so *out tells callers what all ranks of `parent` have. */
 static syz_status wrap_agreed(syz_comm *parent, MPI_Comm mpi, syz_comm **out)
 {
   syz_status st = SYZ_OK;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of comm: what a group is, and the one way out when MPI itself fails. */
+/** Inside of comm: a group of ranks, and the end of the job when MPI itself fails. */
 #pragma once
 
 #include <mpi.h>
@@ -16,12 +16,12 @@ struct syz_comm {
 enum { COMM_CHUNK = 1 << 28 };
 
 void comm_check(int code, const char *call, const char *file, int line);
-/* Around every MPI call: its time counts in syz_comm_seconds, and the watchdog sees a rank that waits. comm_leave
- * returns `code`. */
+/* Called around every MPI call: its time is added to syz_comm_seconds, and the watchdog sees that the rank waits.
+ * comm_leave returns `code`. */
 void comm_enter(const char *call);
 int comm_leave(int code);
 #define COMM(call) (comm_enter(#call), comm_check(comm_leave(call), #call, __FILE__, __LINE__))
-/* The same around a call that only looks whether others are ready: to have looked is not to have gone on. */
+/* The same for a call that only tests whether others are ready: it does not count as progress. */
 void comm_look(const char *call);
 int comm_looked(int code);
 #define COMM_LOOK(call) (comm_look(#call), comm_check(comm_looked(call), #call, __FILE__, __LINE__))

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The process grid: towers x data x tensor. Apart, ranks go to the towers in the proportion of their cost that leaves
- * the slower one fastest. Tensor groups are neighbours, so that they share a node where ranks are numbered node by
- * node.
+ * The process grid: towers x data x tensor. With towers apart, the ranks are divided so that the slower tower is as
+ * fast as possible. Tensor groups are neighbouring ranks, which share a node where ranks are numbered node by node.
  */
 #include "syzygy/comm.h"
 
-/* Ranks of the image tower, of `size` in multiples of `unit`; size / unit >= 2. */
+/* The number of the `size` ranks that get the image tower, a multiple of `unit`; size / unit >= 2. */
 static int choose_image_ranks(int size, int unit, double cost_image, double cost_spectrum)
 {
   int best = unit;
@@ -49,7 +48,7 @@ cleanup:
   return st;
 }
 
-/* Whether each group's ranks share a node; otherwise a word. Collective over world; agreed. */
+/* Warn when the ranks of a tensor group do not share a node. Collective over world; agreed. */
 static syz_status look_at_nodes(const syz_grid *g)
 {
   syz_status st = SYZ_OK;

@@ -2,15 +2,15 @@
 /**
  * Sums in an order that the global batch fixes (reproducible: true).
  *
- * The batch is cut into leaves, a power of two of them, and each rank has a whole number. The gradient of a leaf is
- * formed by itself, in passes over its objects alone, from a block of zeros; then leaves are added as a binary tree
- * over their numbers: ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)). With a power of two of ranks each rank's leaves are a
- * subtree, and the ranks' sums are the leaves of the tree above: the same additions of the same numbers, however many
- * ranks there are. a + b and b + a are the same bits, so neither the order in which a rank goes through its leaves
- * (they may go backwards) nor which of two ranks adds matters.
+ * The batch is cut into leaves, whose number is a power of two, and each rank has a whole number of them. The gradient
+ * of a leaf is formed separately, in passes over its objects alone, from a block of zeros; then leaves are added as a
+ * binary tree over their numbers: ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)). When the number of ranks is a power of
+ * two, each rank's leaves are a subtree, and the ranks' sums are the leaves of the tree above it: the same additions of
+ * the same numbers, however many ranks there are. a + b and b + a are the same bits, so neither the order in which a
+ * rank computes its leaves nor which of two ranks adds matters.
  *
  * Gradients: src/train/leaf_gradients.c. Every other sum that enters the training is of small arrays:
- * syz_leaves_merge_f64 on a rank, syz_leaves_sum_f64 over ranks.
+ * syz_leaves_merge_f64 within a rank, syz_leaves_sum_f64 over ranks.
  */
 #include "syzygy/comm.h"
 

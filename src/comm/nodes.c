@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** A group in two levels, nodes and their ranks, and who stands for whom on which node. */
+/** A group in two levels, nodes and their ranks, and which rank of a node exchanges data with which rank elsewhere. */
 #include "comm.h"
 
 /* Nodes are numbered in the order of their first ranks; key[r] is the first rank of r's node. */
@@ -32,7 +32,7 @@ cleanup:
   return st;
 }
 
-/* The ranks of other nodes that this rank stands for on its own. */
+/* The ranks of other nodes for which this rank stands in on its own node. */
 static void find_behind(syz_nodes *n)
 {
   const int size = syz_comm_size(n->all), me = syz_comm_rank(n->all);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Messages that travel while the caller computes. Open MPI moves them only inside MPI calls, so the compute loop calls
- * syz_request_test now and then; a message within a machine is copied there, one over a network goes on by itself once
- * both ends have met.
+ * Messages that are sent while the caller computes. Open MPI advances them only inside MPI calls, so the compute loop
+ * calls syz_request_test now and then: a message within a machine is copied in those calls; one over a network
+ * continues by itself once both ends have posted it.
  */
 #include "comm.h"
 

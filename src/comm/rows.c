@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Rows of an array that a group of ranks holds together: rank r's rows lie behind those of the ranks before it.
+ * Rows of an array that a group of ranks holds together: rank r's rows come after those of the ranks before it.
  *
- * Every pair of ranks exchanges exactly the bytes that it has for one another, so any counts of rows will do (also
- * none), and a rank sends and receives (size - 1) / size of the array (for equal shares), which no method undercuts.
- * Gathered rows go round by round: to rank + d, from rank - d.
+ * Every pair of ranks exchanges only the bytes that it has for one another, so any numbers of rows are allowed (also
+ * 0), and with equal shares a rank sends and receives (size - 1) / size of the array, the least possible. Gathering
+ * takes one round for each d: send to rank + d, receive from rank - d.
  *
- * Sums are formed in the order of ranks, whoever adds: equal rows become equal sums on every rank, bit for bit. (KoLeo
- * takes the logarithm of the distance of two class tokens, and those of crops that stochastic depth let pass by
- * attention are equal: sums in the order of arrival made 1e-7 of 0, and a loss that was off by 4 %.) MPI's own
- * MPI_Reduce_scatter takes a temporary copy of the whole array in each call; here a stage of fixed size does, and one
- * half of it is added while the other is under way.
+ * Sums are formed in the order of ranks on every rank, so equal rows give equal sums bit for bit. (KoLeo takes the
+ * logarithm of the distance of two class tokens, and crops for which stochastic depth skipped attention have equal
+ * tokens: sums in the order of arrival turned a distance of 0 into 1e-7 and changed the loss by 4 %.)
+ * MPI_Reduce_scatter makes a temporary copy of the whole array in each call; here a buffer of fixed size suffices, of
+ * which one half is added while the other is received.
  */
 #include "comm.h"
 
@@ -52,8 +52,8 @@ static void add(float *restrict to, const float *restrict from, size_t n)
   for (size_t i = 0; i < n; i++) to[i] += from[i];
 }
 
-/* A sum in pieces: of each piece, every other rank's part has a slot of the stage. Two pieces are under way, each in
- * its half. */
+/* A sum in pieces: each other rank's part of a piece has a slot in the buffer. Two pieces are in flight, each in its
+ * half. */
 enum { TAG_SUM = 75, HALVES = 2 };
 typedef struct piece_sum {
   syz_comm *c;
@@ -68,7 +68,7 @@ typedef struct piece_sum {
 static size_t floats_of(const piece_sum *s, int rank) { return (size_t)(s->rows[rank] * s->width); }
 static float *part_of(const piece_sum *s, int rank) { return s->all + rows_before(s->rows, rank) * s->width; }
 
-/* Elements of piece k of a rank's rows: sender and receiver cut at the same places. */
+/* Number of elements in piece k of a rank's rows; sender and receiver cut at the same places. */
 static size_t piece_of(const piece_sum *s, int rank, size_t k)
 {
   const size_t n = floats_of(s, rank), at = k * s->slot;
@@ -95,7 +95,7 @@ static void begin_piece(piece_sum *s, size_t k)
   }
 }
 
-/* In the order of ranks, whoever adds. */
+/* Adds in the order of ranks. */
 static void end_piece(piece_sum *s, size_t k)
 {
   syz_comm *c = s->c;

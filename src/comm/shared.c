@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Memory that the ranks of a node share, as a POSIX shared memory object. Its first rank makes it, all map it, each
- * reserves the blocks of a stretch (a /dev/shm that is too small would otherwise kill by SIGBUS at first touch; and so
- * the pages lie near the rank that will mostly use them), and the name is removed at once, so that nothing stays behind
- * whoever dies. Where any of that fails on any rank, none has it.
+ * Memory that the ranks of a node share, as a POSIX shared memory object. The first rank creates it, all map it, and
+ * each reserves the blocks of its part: otherwise a /dev/shm that is too small would raise SIGBUS at first touch, and
+ * this way the pages are near the rank that uses them most. The name is then removed at once, so that nothing is left
+ * over if a rank dies. If any of this fails on any rank, no rank gets the memory.
  *
- * Pages of 4 KiB cost nothing measurable here: sums, and updates of tiles as weight gradients have them, ran as fast as
- * on huge pages (1.5 GB). Huge ones are asked for all the same; Linux gives them when shmem_enabled is `advise`.
+ * Pages of 4 KiB cost nothing measurable here: sums, and tiled updates like those of weight gradients, ran as fast as
+ * on huge pages (1.5 GB). Huge pages are requested all the same; Linux grants them when shmem_enabled is `advise`.
  */
 /* madvise is outside POSIX. */
 #define _DEFAULT_SOURCE
@@ -30,14 +30,14 @@ static void *map(int fd, size_t bytes)
   return p;
 }
 
-/* A limit on the size of files counts for these objects too, and going over it kills. */
+/* A limit on file size applies to these objects too, and exceeding it kills the process. */
 static bool is_allowed(size_t bytes)
 {
   struct rlimit limit;
   return getrlimit(RLIMIT_FSIZE, &limit) == 0 && (limit.rlim_cur == RLIM_INFINITY || bytes <= limit.rlim_cur);
 }
 
-/* On the first rank of a node: the open object and its name, or -1. */
+/* On the first rank of a node: create the object; returns its descriptor, or -1, and its name. */
 static int make(char name[NAME], size_t bytes)
 {
   int fd = -1;
@@ -55,8 +55,8 @@ static int make(char name[NAME], size_t bytes)
   return fd;
 }
 
-/* Blocks of this rank's stretch: whole pages. A signal (SIGUSR1 asks the run to stop) makes the kernel give up and
- * undo. */
+/* Reserve this rank's part, in whole pages. A signal (SIGUSR1 asks the run to stop) makes the kernel give up and undo
+ * it. */
 static bool reserve(int fd, size_t bytes, int size, int rank)
 {
   int64_t first, count;
@@ -82,7 +82,7 @@ void syz_shared_map(syz_comm *all, syz_comm *node, size_t bytes, syz_shared *out
   if (fd >= 0 && is_allowed(bytes) && reserve(fd, bytes, size, rank)) out->bytes = map(fd, bytes);
   if (fd >= 0) close(fd);
   failures = !out->bytes;
-  syz_allreduce_i64(all, &failures, 1, SYZ_SUM); /* also: everybody has mapped it, so the name may go */
+  syz_allreduce_i64(all, &failures, 1, SYZ_SUM); /* after this every rank has mapped it, so the name can be removed */
   if (rank == 0 && *name) shm_unlink(name);
   if (out->bytes) out->size = bytes;
   if (failures) syz_shared_destroy(out);

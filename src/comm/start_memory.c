@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Memory limits before MPI begins. MPI and its network libraries reserve address space at their start and end the
- * process without a word where there is none (Open MPI 4.1 under `ulimit -v 250000`: a segmentation fault), so it is
- * asked for here first, and given back.
+ * Checks memory limits before MPI starts. MPI and its network libraries reserve address space at their start and end
+ * the process without a message when there is none (Open MPI 4.1 under `ulimit -v 250000`: a segmentation fault), so
+ * the space is allocated here first, and freed.
  */
 /* anonymous mappings are outside POSIX. */
 #define _DEFAULT_SOURCE
@@ -12,7 +12,7 @@
 
 #include "syzygy/comm.h"
 
-/* Address space that Open MPI 4.1 takes between main and a running watchdog, and the smallest of commands after it. */
+/* Address space that Open MPI 4.1 reserves up to a running watchdog, plus that of the smallest command. */
 enum { NEEDED_MIB = 512 };
 
 syz_status syz_comm_check_memory(void)
@@ -28,9 +28,9 @@ syz_status syz_comm_check_memory(void)
   const bool is_limited = getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
   SYZ_REQUIRE(!is_limited, SYZ_ERR_MEMORY,
               "not enough memory to start: this process may have %.0f MiB of addresses (ulimit -v), and MPI alone "
-              "needs %d MiB more than the program; raise the limit, or take it away (ulimit -v unlimited)",
+              "needs %d MiB more than the program; raise the limit, or remove it (ulimit -v unlimited)",
               (double)limit.rlim_cur / 1048576.0, NEEDED_MIB);
-  SYZ_REQUIRE(false, SYZ_ERR_MEMORY, "not enough memory to start: this machine gives no %d MiB", NEEDED_MIB);
+  SYZ_REQUIRE(false, SYZ_ERR_MEMORY, "not enough memory to start: this machine cannot provide %d MiB", NEEDED_MIB);
 cleanup:
   return st;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Requests to stop early: signals set a flag; the loop asks at its agreement points and saves before it leaves. A
- * second one does not wait. */
+/** Requests to stop early: a signal sets a flag; the loop tests it where ranks agree, and saves before it ends. A
+ * second signal ends the run at once. */
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
@@ -17,7 +17,7 @@ static _Atomic int64_t first_ms;
 static bool has_stop_file;
 static double looked_s = -1e9;
 
-/* Files get their names only when they are whole, so nothing is harmed. Rank 0 speaks, by means that a handler may use.
+/* Files get their names only when complete, so nothing is damaged. Rank 0 prints, by calls that a handler may use.
  */
 static void leave(const char *text)
 {
@@ -37,7 +37,7 @@ static void remember(int number)
     stop_signal = number;
     atomic_store(&first_ms, now);
   } else if (now - atomic_load(&first_ms) >= TOGETHER_MS) {
-    leave("stopped by a second signal: ended at once; what was saved before stands (exit code 75)\n");
+    leave("stopped by a second signal: ended at once; what was saved before is kept (exit code 75)\n");
   }
   errno = kept;
 }
@@ -55,7 +55,7 @@ void syz_stop_install(void)
   sigaction(SIGUSR1, &action, NULL);
   sigaction(SIGUSR2, &action, NULL);
   sigaction(SIGTERM, &action, NULL);
-  /* Who starts the program may keep them back until here, so that none is lost (env --block-signal). */
+  /* The launcher may block these signals until here, so that none is lost (env --block-signal). */
   sigset_t these;
   sigemptyset(&these);
   sigaddset(&these, SIGUSR1);
@@ -67,7 +67,7 @@ void syz_stop_install(void)
 bool syz_stop_asked(const syz_comm *c, const char *folder)
 {
   double now = syz_clock_s();
-  /* The file is taken away as it is obeyed: the next run of the same command goes on. */
+  /* The file is removed at once, so that the next run of the same command continues. */
   if (folder && !has_stop_file && syz_comm_rank(c) == 0 && now - looked_s >= 1.0) {
     char path[PATH_MAX];
     looked_s = now;

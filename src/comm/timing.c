@@ -9,7 +9,7 @@
 
 enum { NAME = 48 };
 
-/* Seconds outside MPI of this rank in the rows' phases. */
+/* This rank's seconds outside MPI in each row's phase. */
 static void busy_seconds(const syz_timing *t, const syz_timing_row *rows, int n, double *busy)
 {
   for (int i = 0; i < n; i++) {
@@ -26,7 +26,8 @@ static int find(const syz_timing_row *rows, int n, const char *name)
   return -1;
 }
 
-/* Phases may differ between ranks (apart): every rank's names travel in rank order until all know the union. */
+/* Phases may differ between ranks (parallel.towers: apart): the ranks broadcast their names in turn until all know
+ * the union. */
 static int union_of_names(syz_comm *c, const syz_timing *t, syz_timing_row *rows, int room)
 {
   int n = 0;
@@ -74,10 +75,10 @@ void syz_timing_reduce(syz_comm *c, const syz_timing *t, syz_timing_row *rows, i
   for (int i = 0; i < *n; i++) rows[i].share = total > 0 ? rows[i].mean_s / total : 0;
 }
 
-/* The run as a whole, beside the rows. */
+/* Figures of the whole run. */
 typedef struct totals {
   int ranks;
-  double seconds, peak_bytes; /* largest of a rank */
+  double seconds, peak_bytes; /* maximum over ranks */
   double within;              /* mean over ranks, also outside of phases */
   const double *busy;         /* [ranks][rows] */
 } totals;
@@ -105,7 +106,7 @@ static syz_status write_json(const syz_timing_row *rows, int n, const totals *al
     cJSON_AddNumberToObject(row, "mpi_s", rows[i].within_s);
     cJSON *busy = cJSON_AddArrayToObject(row, "busy_s");
     for (int r = 0; busy && r < all->ranks; r++) {
-      char number[32]; /* cJSON's own have 17 digits, too many for a row of thousands of ranks */
+      char number[32]; /* cJSON writes 17 digits, too many for a row of thousands of ranks */
       snprintf(number, sizeof number, "%.6g", all->busy[(size_t)r * (size_t)n + (size_t)i]);
       cJSON_AddItemToArray(busy, cJSON_CreateRaw(number));
     }

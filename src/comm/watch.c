@@ -1,26 +1,26 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The watchdog: a thread a rank that finds ranks which no longer go on, says which, and ends the job.
+ * The watchdog: one thread per rank that finds ranks without progress, reports them, and ends the job.
  *
- * Workers give signs of life (syz_pulse in base). The thread looks at them some times in a limit and writes what it
- * sees into memory that the ranks of a node share, so that MPI is called by the main thread alone. A rank is stuck when
+ * Workers give signs of life (syz_pulse in base). The thread reads them several times per limit and writes what it
+ * finds into memory shared by the ranks of a node, so that only the main thread calls MPI. A rank is stuck when
  *
- * - nothing has gone on in it for its limit and it does not wait for others. That it waits is known from its MPI calls
- * or, inside libraries that call MPI themselves, from its stack. Bytes read or written by any of its threads are going
- * on too. A rank in an uninterruptible sleep waits for a file system: it gets PATIENCE limits;
- * - or its watchdog itself stands still for the limit: the process was stopped, or is gone. Each rank looks after the
- * next one of its node, and the first rank of each node after the node in front of it, by small UDP messages
+ * - it has made no progress for its limit and does not wait for others. That it waits is known from its MPI calls or,
+ * inside libraries that call MPI themselves, from its stack. Bytes read or written by any of its threads also count as
+ * progress. A rank in an uninterruptible sleep waits for a file system: its limit is PATIENCE times as long;
+ * - or its watchdog itself stops for the limit: the process was stopped, or is gone. Each rank watches the next one on
+ * its node, and the first rank of each node watches the node before it, by small UDP messages
  * (watch_nodes.c);
  * - or all ranks wait for one another for the limit.
  *
- * A rank that waits is never the culprit while another goes on somewhere. The limit grows to twice the longest time in
- * which a rank of its own computed without a sign, so that runs with long steps are left alone, and to STARVED times
- * itself on cores that others take. Time is this thread's own: where two looks are further apart than they should be,
- * this process was stopped or got no processor, and so perhaps did the others; the gap does not count. So neither a
- * stop of the whole job nor an overloaded machine is a hang, and a traced process (a debugger) never is.
+ * A rank that waits is never the cause while another makes progress. The limit grows to twice the longest time that the
+ * rank has computed without a sign of life, so that runs with long steps are not ended, and up to STARVED times on
+ * cores that other programs use. Time is counted by this thread: where two checks are further apart than planned, this
+ * process was stopped or had no processor, and perhaps the others too, so the gap is not counted. So neither a stop of
+ * the whole job nor an overloaded machine counts as a hang, and a traced process (a debugger) never does.
  *
- * The end needs no MPI: every watchdog of the node calls _exit(7), which launchers answer by ending the other nodes.
- * One that was stopped is continued for it; it then writes down where it was, as all do for the report.
+ * Ending the job needs no MPI: every watchdog of the node calls _exit(7), and the launcher then ends the other nodes. A
+ * process that was stopped is continued for this; like all others it first records its stack for the report.
  */
 #include "watch.h"
 
@@ -33,7 +33,7 @@
 #include <unistd.h>
 
 enum { PATIENCE = 6, STARVED = 3, LOOKS = 20 };
-/* What launchers need to end a job with a dead rank; what ranks get to tell where they are; what a report takes at
+/* Time that launchers need to end a job with a dead rank; that ranks get to record their stacks; that a report takes at
  * most. */
 static const double died_s = 3, stack_s = 2, claim_s = 10;
 
@@ -46,20 +46,20 @@ typedef struct watch {
   syz_shared memory;
   watch_board *board;
   watch_record *mine;
-  int n, me; /* ranks of this node, this one's place */
+  int n, me; /* ranks of this node, and this one's number among them */
   watch_nodes *nodes;
   _Atomic(const char *) log;
   char log_path[4096];
-  /* Of the thread alone. Times are its own. */
+  /* Used by the watchdog thread alone, with times counted by it. */
   double clock_s, time_s;
   syz_pulse_state pulse;
   watch_work work, work_first;
   double work_since;             /* clock of work_first */
-  double quiet_since, longest_s; /* longest: of computing without a sign */
+  double quiet_since, longest_s; /* longest: computing without a sign of life */
   bool has_work, has_waited;
-  double looked_s; /* at the stack */
-  int outside;     /* looks in a row that found it outside MPI */
-  int answered;    /* wish for a stack */
+  double looked_s; /* last time the stack was read */
+  int outside;     /* consecutive checks that found it outside MPI */
+  int answered;    /* last request for a stack that was answered */
   uint64_t next_ticks;
   int next;
   double next_since, gone_since;
@@ -70,12 +70,12 @@ static watch *watchdog;
 
 /* ------------------------------------------------------------------------------- the end */
 
-/* The last the job hears. Many may come to it at once: one speaks. */
+/* Ends the job. Several watchdogs may call this at once; only one reports. */
 static void end_job(watch *w, const char *reason)
 {
   watch_board *b = w->board;
   const struct timespec nap = {.tv_nsec = 20000000};
-  if (atomic_exchange(&b->is_claimed, 1)) return; /* another reports, and then tells to end */
+  if (atomic_exchange(&b->is_claimed, 1)) return; /* another one reports, and then sets `ends` */
   const int wish = atomic_fetch_add(&b->stack_wish, 1) + 1;
   for (int i = 0; i < w->n; i++) {
     watch_record *r = &b->record[i];
@@ -115,7 +115,7 @@ static void copy_name(char to[WATCH_TEXT], const char *from)
 static bool went_on(watch *w, const syz_pulse_state *p, double quiet_s)
 {
   bool is_on = p->beats != w->pulse.beats;
-  if (!is_on && quiet_s > w->limit_s / 2) { /* looking costs a little: not before it may matter */
+  if (!is_on && quiet_s > w->limit_s / 2) { /* checking has a cost, so not earlier than needed */
     const watch_work work = watch_work_done();
     is_on = w->has_work && work.io_bytes != w->work.io_bytes;
     w->work = work;
@@ -138,7 +138,7 @@ static double slowness(const watch *w)
   return 1 / (1 - fmin(fmax(share, 0), 1 - 1.0 / STARVED));
 }
 
-/* What a rank does for which nothing goes on: WATCH_RUNS while that is not sure. */
+/* The state of a rank without progress: WATCH_RUNS while that is uncertain. */
 static watch_state judge(watch *w, double quiet_s, double limit_s)
 {
   bool is_in_mpi = false;
@@ -146,15 +146,15 @@ static watch_state judge(watch *w, double quiet_s, double limit_s)
   if (watch_is_in_kernel() && quiet_s < PATIENCE * limit_s) return WATCH_DISK;
   if (w->outside == 0 && w->time_s - w->looked_s < limit_s / 4) return (watch_state)atomic_load(&w->mine->state);
   w->looked_s = w->time_s;
-  /* A stack that does not come within a second says nothing for a while, because a process without a core answers late;
-   * later it counts. */
+  /* A stack that does not arrive within a second is ignored at first, because a process without a core answers late;
+   * later it counts as stuck. */
   if (!watch_stack_take(w->mine->stack, &is_in_mpi) && quiet_s < STARVED * limit_s) return WATCH_RUNS;
   if (is_in_mpi) {
     w->outside = 0;
     snprintf(w->mine->call, WATCH_TEXT, "MPI, called by a library");
     return WATCH_WAITS;
   }
-  return ++w->outside > 1 ? WATCH_STUCK : WATCH_RUNS; /* one look may fall between two calls of MPI */
+  return ++w->outside > 1 ? WATCH_STUCK : WATCH_RUNS; /* a single check may fall between two MPI calls */
 }
 
 static void look_at_self(watch *w)
@@ -193,7 +193,7 @@ static void look_at_next(watch *w)
   watch_record *r = &w->board->record[w->next];
   if (r == w->mine) return;
   const uint64_t ticks = atomic_load(&r->ticks);
-  if (atomic_load(&r->state) == WATCH_DONE) { /* it has come through; look after the next one */
+  if (atomic_load(&r->state) == WATCH_DONE) { /* it has finished: watch the next one */
     w->next = (w->next + 1) % w->n;
     w->next_since = w->time_s;
     w->gone_since = -1;
@@ -222,7 +222,8 @@ static void look_at_next(watch *w)
   }
 }
 
-/* The first rank of a node that has one of its own to speak for. */
+/* Called on the first rank of a node: ends the job when all ranks wait for one another or the previous node is silent,
+ * and the node's ranks when another node has ended the job. */
 static void look_at_all(watch *w)
 {
   bool all_wait = true, any_waits = false;
@@ -284,7 +285,7 @@ static void *run(void *context)
       atomic_store(&w->mine->stack_number, wish);
       w->answered = wish;
     }
-    if (atomic_load(&w->board->is_claimed)) { /* the end is near, unless the one who reports is held up */
+    if (atomic_load(&w->board->is_claimed)) { /* the job is about to end, unless the reporting rank is held up */
       claimed_s += w->period_s;
       if (claimed_s > claim_s) _exit((int)SYZ_ERR_RANK);
       continue;
@@ -308,7 +309,7 @@ static syz_status make_board(watch *w, syz_comm *world)
   w->n = syz_comm_size(node);
   w->me = syz_comm_rank(node);
   syz_shared_map(world, node, sizeof(watch_board) + (size_t)w->n * sizeof(watch_record), &w->memory);
-  w->memory.node = NULL; /* its bytes are all that is needed */
+  w->memory.node = NULL; /* only its bytes are needed */
   w->board = w->memory.bytes;
   if (!w->board) {
     w->n = 1;
@@ -343,7 +344,7 @@ static void start_thread(watch *w)
   pthread_attr_init(&attributes);
   (void)pthread_attr_setstacksize(&attributes, 1 << 18);
   sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the main thread's */
+  pthread_sigmask(SIG_SETMASK, &all, &before); /* only the main thread handles signals */
   w->has_thread = pthread_create(&w->thread, &attributes, run, w) == 0;
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   pthread_attr_destroy(&attributes);
@@ -367,7 +368,7 @@ syz_status syz_watch_start(syz_comm *world, double limit_s)
   w->looked_s = -limit_s;
   w->next = (w->me + 1) % w->n;
   w->gone_since = -1;
-  syz_barrier(world); /* records are whole */
+  syz_barrier(world); /* all records are complete */
   start_thread(w);
   SYZ_TRY_ALL(world, w->has_thread
                          ? SYZ_OK
@@ -404,7 +405,7 @@ void syz_watch_stop(void)
     pthread_join(w->thread, NULL);
     pthread_cond_destroy(&w->condition);
     pthread_mutex_destroy(&w->lock);
-    atomic_store(&w->mine->state, WATCH_DONE); /* a look under way may have written another */
+    atomic_store(&w->mine->state, WATCH_DONE); /* a concurrent check may have written another state */
   }
   watch_stack_prepare(NULL);
   if (w->nodes) watch_nodes_say_done(w->nodes);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of the watchdog: what the ranks of a node show one another, and its parts. See watch.c. */
+/** Inside of the watchdog: its parts, and the records that the ranks of a node share. See watch.c. */
 #pragma once
 
 #include <stdatomic.h>
@@ -9,35 +9,36 @@
 
 enum { WATCH_TEXT = 64, WATCH_STACK = 4096, WATCH_REPORT = 32768 };
 
-/** What a rank is found to do once nothing has gone on for its limit (WATCH_WAITS: at any time). */
+/** State of a rank once it has made no progress for its limit (WATCH_WAITS: at any time). */
 typedef enum watch_state {
   WATCH_RUNS,
-  WATCH_WAITS,  /**< for other ranks */
-  WATCH_DISK,   /**< for the kernel: an uninterruptible sleep, as of a file system that does not answer */
+  WATCH_WAITS,  /**< waits for other ranks */
+  WATCH_DISK,   /**< waits for the kernel: an uninterruptible sleep, as when a file system does not answer */
   WATCH_TRACED, /**< a debugger holds it */
   WATCH_STUCK,
   WATCH_DONE /**< after the end of MPI */
 } watch_state;
 
-/** One rank, written by itself alone and read by the others of its node; texts end in 0 whatever happens. */
+/** One rank's record, written by that rank alone and read by the others of its node; texts are always NUL-terminated.
+ */
 typedef struct watch_record {
-  _Atomic uint64_t ticks;   /**< looks of its watchdog: stand still when the process does */
+  _Atomic uint64_t ticks;   /**< number of checks of its watchdog: stops when the process does */
   _Atomic int state;        /**< watch_state */
-  _Atomic int64_t quiet_ms; /**< for so long nothing has gone on */
-  _Atomic int64_t since;    /**< unix time of the last that did */
-  _Atomic int stack_number; /**< of the board's wish that `stack` answers */
+  _Atomic int64_t quiet_ms; /**< time without progress */
+  _Atomic int64_t since;    /**< unix time of the last progress */
+  _Atomic int stack_number; /**< number of the board's request that `stack` answers */
   int32_t rank;
-  int64_t pid, born; /**< `born`: start of the process as the kernel counts it, so that a number used anew is not
-                        mistaken; 0: unknown */
+  int64_t pid, born; /**< `born`: start time of the process in the kernel's ticks, to recognise a reused process
+                        number; 0: unknown */
   char phase[WATCH_TEXT], call[WATCH_TEXT];
   char stack[WATCH_STACK];
 } watch_record;
 
-/** Of a node. */
+/** The records of a node. */
 typedef struct watch_board {
-  _Atomic int is_claimed; /**< somebody reports */
-  _Atomic int stack_wish; /**< raised: every rank that lives writes down where it is */
-  _Atomic int ends;       /**< all ranks of the node end */
+  _Atomic int is_claimed; /**< a watchdog is reporting */
+  _Atomic int stack_wish; /**< counted up: every live rank records its stack */
+  _Atomic int ends;       /**< all ranks of the node must end */
   watch_record record[];
 } watch_board;
 
@@ -53,16 +54,16 @@ int64_t watch_born(int64_t pid);
 watch_process watch_process_look(int64_t pid, int64_t born);
 /** Whether a thread of this process sleeps uninterruptibly. */
 bool watch_is_in_kernel(void);
-/** Of all threads of this process but the calling one. */
+/** Totals of all threads of this process except the calling one. */
 typedef struct watch_work {
   uint64_t io_bytes; /**< read and written */
-  double starved_s;  /**< for so long they could have run, but had no core; 0 where the kernel does not tell */
+  double starved_s;  /**< time in which they could have run but had no core; 0 where the kernel does not report it */
 } watch_work;
 watch_work watch_work_done(void);
-/** Prepare to look at the calling thread's stack; it is the one that works. Once *ends is not 0 it stays where it is
- * found. NULL: no longer. */
+/** Prepare to read the stack of the calling thread, the one that works. Once *ends is not 0 that thread is held where
+ * it is interrupted. NULL: stop this. */
 void watch_stack_prepare(const _Atomic int *ends);
-/** Continue a process that a signal stopped; its first thread, the one that works, first writes down where it was. */
+/** Continue a process that a signal stopped; its working thread, the first one, first records its stack. */
 void watch_process_continue(int64_t pid);
 /** The working thread's stack as text, and whether it is inside MPI; false when it does not answer within a second. */
 bool watch_stack_take(char text[WATCH_STACK], bool *is_in_mpi);
@@ -74,15 +75,15 @@ typedef struct watch_nodes watch_nodes;
  * node only. Agreed. */
 syz_status watch_nodes_create(syz_comm *world, bool is_first_of_node, int ranks_here, watch_nodes **out);
 void watch_nodes_destroy(watch_nodes **n);
-/** Once a look of the first rank of a node: tell others, hear them. `now_s`: the caller's own time. all_wait: every
- * rank of this node waits for others. */
+/** Send to other nodes and receive from them; called at every check of a node's first rank. `now_s`: the caller's own
+ * time. all_wait: every rank of this node waits for others. */
 void watch_nodes_exchange(watch_nodes *n, double now_s, bool all_wait);
-/** What was heard. */
+/** Whether another node has asked to end the job. */
 bool watch_nodes_end_asked(const watch_nodes *n);
-/** On the first node: whether ranks of all nodes wait, told by every node within `fresh_s` (-1: no; 1: yes; 0: by all
- * that are heard at all). */
+/** On the first node: whether the ranks of all nodes wait, from messages at most `fresh_s` old (-1: no; 1: yes; 0:
+ * unknown, because some node sent none). */
 int watch_nodes_all_wait(const watch_nodes *n, double now_s, double fresh_s);
-/** Seconds without a word from the node in front of this one; 0: it has never been heard, or has ended. `text` (may be
+/** Seconds since the last message from the node before this one; 0: there was none yet, or it has ended. `text` (may be
  * NULL): its name and ranks. */
 double watch_nodes_silence_s(const watch_nodes *n, double now_s, char text[WATCH_TEXT * 2]);
 void watch_nodes_say_end(watch_nodes *n);
@@ -90,6 +91,6 @@ void watch_nodes_say_done(watch_nodes *n);
 
 /* ------------------------------------------------ watch_report.c */
 
-/** What is wrong, to standard error and to the file `log` (NULL: none), in WATCH_REPORT bytes; comes back after 5 s
- * even if nobody takes the text. */
+/** Write a report of at most WATCH_REPORT bytes to standard error and to the file `log` (NULL: none); returns after 5 s
+ * even if the text could not be written. */
 void watch_report(const watch_board *b, int n, const char *reason, double limit_s, const char *log);

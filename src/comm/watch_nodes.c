@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Signs of life between nodes: the first rank of each node sends a small UDP message to the next node, which looks
- * after it, and to the first node, which alone can know that all wait for one another. Files would tell the same, but a
- * file system that stalls would then look like a node that does; and MPI may not be called from a second thread.
- * Addresses travel by MPI at the start. Where a firewall keeps the messages back nothing is concluded from silence: a
- * node counts as watched from its first word on.
+ * Signs of life between nodes: the first rank of each node sends a small UDP message to the next node, which watches
+ * it, and to the first node, which alone can find that all nodes wait for one another. Files could carry the same, but
+ * a stalled file system would then be mistaken for a stalled node; and MPI must not be called from a second thread.
+ * Addresses are exchanged by MPI at the start. Where a firewall blocks the messages nothing is concluded from their
+ * absence: a node is watched from its first message on.
  *
- * Messages carry a secret of the job, so that nobody else ends it. It is sent in the clear: whoever can read the
- * cluster's network can end the job, as with Open MPI's own messages.
+ * Messages contain a secret of the job, so that no other program can end it. It is sent unencrypted: anyone who can
+ * read the cluster's network can end the job, as with Open MPI's own messages.
  */
 /* getifaddrs is outside POSIX. */
 #define _DEFAULT_SOURCE
@@ -28,7 +28,7 @@
 enum { ADDRESSES = 6, SECRET = 16, REPEATS = 3 };
 static const uint64_t magic = 0x68637461577a7973; /* "syzWatch" */
 
-/* How a node is reached; addresses and port as the network has them. */
+/* How a node is reached; addresses and port in network byte order. */
 typedef struct peer {
   char host[WATCH_TEXT];
   int32_t first_rank, ranks;
@@ -50,12 +50,12 @@ struct watch_nodes {
   peer *peer;
   unsigned char secret[SECRET];
   bool end_asked;
-  /* Of each node, as far as it speaks to this one. */
+  /* For each node that sends messages to this one. */
   double *heard_s; /* -1: never */
   bool *waits, *is_done;
 };
 
-/* Addresses of this machine but those that only itself can reach; these too where no other is. */
+/* Addresses of this machine, without loopback ones unless there are no others. */
 static void find_addresses(peer *p)
 {
   struct ifaddrs *all = NULL;
@@ -71,7 +71,7 @@ static void find_addresses(peer *p)
   freeifaddrs(all);
 }
 
-/* Not opening it is no failure: other nodes then hear nothing of this one. */
+/* If it cannot be opened that is no failure: other nodes then receive nothing from this one. */
 static void open_socket(watch_nodes *n, peer *mine)
 {
   struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_ANY)};
@@ -109,8 +109,7 @@ cleanup:
 static void tell(const watch_nodes *n, int to, kind what, bool all_wait);
 static void hear(watch_nodes *n, double now_s);
 
-/* A first word, so that silence means something from the start. Messages that a network keeps back are waited for a
- * moment. */
+/* Exchange first messages, so that silence has a meaning from the start. Wait a moment for late ones. */
 static void greet(syz_comm *firsts, watch_nodes *n)
 {
   const struct timespec nap = {.tv_nsec = 10000000};
@@ -139,7 +138,8 @@ syz_status watch_nodes_create(syz_comm *world, bool is_first_of_node, int ranks_
     int64_t is_secret = n->me == 0 && getrandom(n->secret, SECRET, 0) == SECRET;
     syz_bcast(firsts, &is_secret, sizeof is_secret, 0);
     syz_bcast(firsts, n->secret, SECRET, 0);
-    if (!is_secret && n->socket >= 0) { /* nobody is listened to whose word cannot be told from a stranger's */
+    if (!is_secret &&
+        n->socket >= 0) { /* without a secret, messages cannot be told from those of other programs, so none are read */
       close(n->socket);
       n->socket = -1;
     }
@@ -178,7 +178,7 @@ static void hear(watch_nodes *n, double now_s)
 {
   message m;
   if (n->socket < 0) return;
-  for (int i = 0; i < 64 * n->n; i++) { /* not for ever, whoever sends */
+  for (int i = 0; i < 64 * n->n; i++) { /* bounded, however many messages arrive */
     const ssize_t size = recv(n->socket, &m, sizeof m, MSG_TRUNC);
     if (size < 0) break;
     if (size != (ssize_t)sizeof m || m.magic != magic || memcmp(m.secret, n->secret, SECRET) != 0 || m.from < 0 ||
@@ -203,7 +203,7 @@ bool watch_nodes_end_asked(const watch_nodes *n) { return n->end_asked; }
 
 int watch_nodes_all_wait(const watch_nodes *n, double now_s, double fresh_s)
 {
-  bool all_known = n->me == 0; /* others hear of one node only */
+  bool all_known = n->me == 0; /* other ranks receive messages from one node only */
   for (int i = 0; i < n->n; i++) {
     if (i == n->me || n->is_done[i]) continue;
     const bool is_known = n->heard_s[i] >= 0 && now_s - n->heard_s[i] < fresh_s;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * What the kernel shows of processes, by /proc, and the stack of the thread that works. All of it is read by the
- * watchdog's thread, which must not wait for what a stuck thread may hold: no heap, no stdio.
+ * The state of processes from /proc, and the stack of the working thread. The watchdog's thread reads both, and must
+ * not wait for a lock that a stuck thread may hold: no heap, no stdio.
  */
 /* backtrace and dladdr are outside POSIX. */
 #define _GNU_SOURCE
@@ -21,7 +21,7 @@
 
 #include "watch.h"
 
-/* The beginning of a file of /proc; false without it. */
+/* Read the beginning of a file of /proc; false when it cannot be read. */
 static bool read_text(const char *path, char *text, size_t room)
 {
   const int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -32,7 +32,7 @@ static bool read_text(const char *path, char *text, size_t room)
   return n > 0;
 }
 
-/* Field `number` (state: 3) of a stat file: the second, the program's name, may hold blanks and brackets. */
+/* Field `number` (state: 3) of a stat file: the second, the program's name, may contain blanks and brackets. */
 static const char *stat_field(const char *text, int number)
 {
   const char *at = strrchr(text, ')');
@@ -149,7 +149,7 @@ static void write_down(int unused)
   const struct timespec nap = {.tv_nsec = 10000000};
   const int kept = errno;
   if (atomic_load(&n_frames) <= 0) atomic_store(&n_frames, backtrace(frame, FRAMES));
-  /* What was stopped and is continued for its end must not go on and end otherwise. The watchdog ends it. */
+  /* A process that was stopped and is continued only to be ended must not run on: the watchdog ends it. */
   while (end_near && atomic_load(end_near)) nanosleep(&nap, NULL);
   errno = kept;
 }
@@ -161,14 +161,14 @@ void watch_stack_prepare(const _Atomic int *ends)
   struct sigaction action = {.sa_handler = write_down, .sa_flags = SA_RESTART};
   (void)backtrace(frame, FRAMES); /* the first call loads a library, which a handler must not */
   sigemptyset(&action.sa_mask);
-  sigaction(SIGURG, &action, NULL); /* a signal that nobody uses and that does nothing by itself */
+  sigaction(SIGURG, &action, NULL); /* a signal without other use, ignored by default */
   worker = pthread_self();
 }
 
 void watch_process_continue(int64_t pid)
 {
   (void)syscall(SYS_tgkill, (pid_t)pid, (pid_t)pid,
-                SIGURG); /* waits until it is continued: then it comes before all else */
+                SIGURG); /* stays pending until the process is continued, and is then handled first */
   kill((pid_t)pid, SIGCONT);
 }
 
@@ -184,7 +184,7 @@ bool watch_stack_take(char text[WATCH_STACK], bool *is_in_mpi)
   size_t used = 0;
   *is_in_mpi = false;
   text[0] = '\0';
-  if (atomic_load(&n_frames) <= 0) { /* otherwise it was written down as another rank continued this process */
+  if (atomic_load(&n_frames) <= 0) { /* otherwise it was recorded when another rank continued this process */
     atomic_store(&n_frames, -1);
     if (pthread_kill(worker, SIGURG) != 0) return false;
   }

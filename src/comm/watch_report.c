@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What the watchdog says: which ranks are stuck, where they are, and whom the others wait for. */
+/** The watchdog's report: which ranks are stuck, where they are, and in which calls the others wait. */
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -9,7 +9,8 @@
 
 #include "watch.h"
 
-static char text[WATCH_REPORT]; /* of one report a process; the heap may be what a stuck thread holds */
+static char
+    text[WATCH_REPORT]; /* static, for the one report of a process, because a stuck thread may hold the heap's lock */
 static size_t used;
 
 __attribute__((format(printf, 1, 2))) static void add(const char *format, ...)
@@ -37,14 +38,14 @@ static void add_utc(int64_t t)
 static void add_stuck(const watch_record *r, const char *host)
 {
   const int64_t since = atomic_load(&r->since), now = (int64_t)time(NULL);
-  add("rank %d on %s (process %lld), phase \"%.60s\": nothing has gone on since ", r->rank, host, (long long)r->pid,
+  add("rank %d on %s (process %lld), phase \"%.60s\": no progress since ", r->rank, host, (long long)r->pid,
       *r->phase ? r->phase : "none");
   add_utc(since);
   add(", %lld s ago%s%.60s\n", (long long)(now - since), *r->call ? "; " : "", r->call);
   if (*r->stack) add("  where it is:\n%.*s", WATCH_STACK, r->stack);
 }
 
-/* Ranks that wait, a line for each call that they wait in. */
+/* Ranks that wait, one line per MPI call. */
 static void add_waiting(const watch_board *b, int n)
 {
   for (int i = 0; i < n; i++) {
@@ -100,10 +101,10 @@ void watch_report(const watch_board *b, int n, const char *reason, double limit_
   add_waiting(b, n);
   for (int i = 0; i < n && i < 2 && !stuck; i++)
     if (*b->record[i].stack) add("where rank %d waits:\n%.*s", b->record[i].rank, WATCH_STACK, b->record[i].stack);
-  add("All ranks end with exit code 7; the same command goes on from what was saved. If the phase only takes long, "
+  add("All ranks end with exit code 7; the same command continues from what was saved. If the phase only takes long, "
       "raise run.hang_limit.\n");
   if (log) snprintf(path, sizeof path, "%s", log);
-  /* Whoever reads may be stuck, and so may the file system of the log. */
+  /* The reader of standard error may be stuck, and so may the log's file system. */
   if (pthread_create(&thread, NULL, say, log ? path : NULL) != 0) put(STDERR_FILENO);
   for (int i = 0; i < 500 && !atomic_load(&is_said); i++) nanosleep(&nap, NULL);
 }

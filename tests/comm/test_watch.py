@@ -48,7 +48,7 @@ def found(ranks, case, stuck, *words, nodes=False, **more):
     took = time.time() - float(re.search(r"begun ([\d.]+)", text).group(1))
     name = f"{case} on {ranks} ranks{' that are nodes' if nodes else ''}"
     said = [text.count("error: hang: ") == 1 or nodes and text.count("error: hang: ") >= 1,
-            re.search(rf"rank {stuck}\b.*(nothing has gone on since 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ|others)", text) or re.search(rf"\(rank {stuck}\)", text),
+            re.search(rf"rank {stuck}\b.*(no progress since 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ|others)", text) or re.search(rf"\(rank {stuck}\)", text),
             all(w in text for w in words)]
     named = set(map(int, re.findall(r"^rank (\d+) on ", text, re.M)))
     said.append(named <= {stuck})

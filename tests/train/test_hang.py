@@ -100,7 +100,7 @@ output: {{checkpoint_interval_steps: 3}}
         took, code, text, rank, kind, where, left = hang(k, work, folder)
         codes[code] = codes.get(code, 0) + 1
         slowest = max(slowest, took)
-        named = re.findall(r"^rank (\d+) on \S+ \(process \d+\), phase \"[^\"]+\": nothing has gone on since 20\S+Z, \d+ s ago", text, re.M)
+        named = re.findall(r"^rank (\d+) on \S+ \(process \d+\), phase \"[^\"]+\": no progress since 20\S+Z, \d+ s ago", text, re.M)
         right = code == 7 and len(named) == 1 and (rank is None or int(named[0]) == rank) and "where it is:" in text and not left
         right = right and ("stopped by a signal" in text) == (kind in ("stop", "outside")) and "error: hang" in open(f"{folder}/log.txt").read()
         missed += not right
