@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A data set through a model. Objects are cut into blocks of fixed size by their number; each rank takes a share of the
- * blocks that are still missing, a read-ahead thread brings their pixels, and every finished block is kept at once, so
- * that a repeated command goes on with the blocks that are left. When none is left all ranks write embedding.h5 and
- * embedding.fits together. An object's embedding depends on the object and the model only.
+ * Embeds a data set with a model. Objects are divided by number into blocks of fixed size. Each rank computes a share
+ * of the missing blocks, while a read-ahead thread reads their pixels, and stores every finished block at once, so that
+ * a repeated command continues with the missing blocks. At the end all ranks write embedding.h5 and embedding.fits
+ * together. An object's embedding depends only on the object and the model.
  */
 #include <inttypes.h>
 #include <limits.h>
@@ -40,7 +40,7 @@ struct syz_embed {
   char *data_path;
 };
 
-/* Of the products; with int8, of those that are not. */
+/* Precision of the products; with int8, of those that are not in int8. */
 static const char *precision_name(const job *s)
 {
   return syz_compute_act(s->compute) == SYZ_BF16 ? "bfloat16" : "float32";
@@ -61,7 +61,7 @@ static syz_status open_data(job *s)
   syz_data_options data = s->options->data;
   s->data_path = syz_texts_lines(data.path);
   SYZ_TRY_ALL(s->comm, s->data_path ? SYZ_OK : SYZ_ERR_MEMORY);
-  if (data.bad != SYZ_BAD_REFUSED) /* skip, by what the towers read */
+  if (data.bad != SYZ_BAD_REFUSED) /* skip objects that are bad in what the towers read */
     data.bad = s->towers == 2            ? SYZ_BAD_SKIPPED
                : s->has_tower[SYZ_IMAGE] ? SYZ_BAD_IMAGES_SKIPPED
                                          : SYZ_BAD_SPECTRA_SKIPPED;
@@ -73,7 +73,7 @@ cleanup:
   return st;
 }
 
-/* Digest of all that the embeddings depend on in the model: configuration and weights of the towers. */
+/* Digest of everything in the model that the embeddings depend on: configuration and weights of the towers. */
 static syz_status model_digest(job *s, uint64_t *digest)
 {
   syz_status st = SYZ_OK;
@@ -108,7 +108,7 @@ static syz_status find_towers(job *s)
       syz_warn("%s: the %s tower has no %s, so it gives no embedding", path, syz_modality_name(m),
                parts.has[syz_part_of(m, false)] ? "head" : "backbone");
   }
-  SYZ_REQUIRE(s->towers > 0, SYZ_ERR_DATA, "%s: no tower with both backbone and head, so there is nothing that embeds",
+  SYZ_REQUIRE(s->towers > 0, SYZ_ERR_DATA, "%s: no tower has both backbone and head, so there is nothing to embed with",
               path);
 cleanup:
   return st;
@@ -135,7 +135,7 @@ cleanup:
   return st;
 }
 
-/* What a result may be reused under: the model, the data and how they are computed. */
+/* The key under which results may be reused: the model, the data and how the results are computed. */
 static syz_status make_key(job *s)
 {
   syz_status st = SYZ_OK;
@@ -157,14 +157,14 @@ cleanup:
   return st;
 }
 
-/* What the run folder already holds of this command. Before that is taken as it is, the data must be what their
- * checksums say. Collective. */
+/* Find earlier results of this command in the run folder. Before they are reused, the data must match their checksums.
+ * Collective. */
 static syz_status look(job *s, syz_embed_there *there)
 {
   syz_status st = SYZ_OK;
   SYZ_TRY(syz_embed_look(s->comm, s->folder, s->key, syz_shardset_size(s->data), there));
   if (!there->has_h5 || syz_shardset_is_verified(s->data) || s->options->data.verify == SYZ_VERIFY_NEVER) goto cleanup;
-  syz_info("%s/embedding.h5 is there; comparing the checksums of the data", s->folder);
+  syz_info("%s/embedding.h5 exists; verifying the checksums of the data", s->folder);
   SYZ_TRY(syz_shardset_verify(s->data));
 cleanup:
   return st;
@@ -229,7 +229,7 @@ static void share_free(share *h)
   syz_free(&h->embedding);
 }
 
-/* One tower over a step's objects; those that lack the modality get NaN and cost nothing. `slot`: place of the tower in
+/* One tower over a step's objects; those that lack the modality get NaN without computing. `slot`: the tower's place in
  * a result row. */
 static syz_status run_tower(job *s, share *h, syz_modality m, int slot, const syz_batch *in, int64_t n)
 {
@@ -307,8 +307,8 @@ static int64_t missing_rows(const syz_embed_part *part, const int64_t *missing, 
   return rows;
 }
 
-/* All missing blocks. After each step all ranks agree, count and hear of stop requests; ranks that are done keep
- * answering. */
+/* Compute all missing blocks. After each step all ranks agree, count objects and test for stop requests; ranks that are
+ * done keep taking part. */
 static syz_status compute_missing(job *s, syz_embed_part *part, const int64_t *missing, int64_t n_missing)
 {
   syz_status st = SYZ_OK;
@@ -326,7 +326,7 @@ static syz_status compute_missing(job *s, syz_embed_part *part, const int64_t *m
     syz_allreduce_i64(s->comm, now, 2, SYZ_SUM);
     syz_progress_tell(&progress, before + now[1], NULL);
     if (now[0] && step + 1 < steps) {
-      syz_info("stopped (%s): %lld of %lld objects are embedded; the same command goes on from there",
+      syz_info("stopped (%s): %lld of %lld objects are embedded; the same command continues from there",
                syz_stop_reason(), (long long)(before + now[1]), (long long)total);
       st = SYZ_STOPPED;
       goto cleanup;
@@ -396,7 +396,7 @@ static void announce(const job *s)
   size_t bytes = (size_t)syz_model_size(s->model) * sizeof(float);
   for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++)
     if (s->has_tower[m]) bytes += syz_tower_plan_bytes(s->model, m, s->batch, SYZ_MODE_EMBED);
-  syz_info("%d rank(s), batches of %lld, about %.0f MB a rank", syz_comm_size(s->comm), (long long)s->batch,
+  syz_info("%d rank(s), batches of %lld, about %.0f MB per rank", syz_comm_size(s->comm), (long long)s->batch,
            (double)bytes / 1e6);
   for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++) {
     if (!s->has_tower[m])
@@ -406,7 +406,7 @@ static void announce(const job *s)
   }
 }
 
-/* With objects to be skipped the towers say which ones; otherwise the data are opened first. */
+/* Which bad objects are skipped depends on the towers, so then the model is opened first; otherwise the data. */
 static syz_status open_all(job *s)
 {
   syz_status st = SYZ_OK;
@@ -459,9 +459,8 @@ syz_status syz_embed_write(syz_embed *s)
   char path[PATH_MAX];
   SYZ_TRY(look(s, &there));
   if (there.has_h5 && there.has_fits) {
-    syz_info(
-        "%s/embedding.h5 and .fits are there already, of this model and data, and their checksums hold: nothing to do",
-        s->folder);
+    syz_info("%s/embedding.h5 and .fits exist already for this model and data, and their checksums hold: nothing to do",
+             s->folder);
     goto cleanup;
   }
   snprintf(path, sizeof path, "%s/embedding.part", s->folder);

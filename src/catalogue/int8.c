@@ -2,21 +2,21 @@
 /*
  * Which products of a tower run in 8-bit integers.
  *
- * A sample of the data set, evenly spaced among the objects that have the modality, is cut in two by turns: on one half
- * the choice is made, on the other it is judged. The yardstick is the cosine of each object's embedding to that of
- * float32.
+ * A sample of the data set, evenly spaced among the objects that have the modality, is split alternately into two
+ * halves: one to make the choice, the other to test it. The measure is the cosine between each object's embedding and
+ * its float32 embedding.
  *
- * 1. The sample in float32, and in the precision that int8 replaces; there the largest number that reaches each input
- * of each product is noted, which tells how to share outlying ranges between activations and weights
+ * 1. Embed the sample in float32, and in the precision that int8 replaces; there record the largest magnitude at each
+ * input of each product, which decides how outlying ranges are split between activations and weights
  * (syz_linear_quantise).
- * 2. All products in int8. If the worst object of the first half comes within half of what is allowed, this is the
+ * 2. Try all products in int8. If the worst object of the first half stays within half of the allowed loss, this is the
  * choice.
- * 3. Otherwise each product alone in int8, on a few objects: what it takes off the cosine, over the operations it would
- * save, is its order among those that keep their precision. The fewest that suffice are found by bisection.
- * 4. The other half is judged: every object must reach what is allowed, or the command ends.
+ * 3. Otherwise try each product alone in int8, on a few objects, and sort products by the loss of cosine per operation
+ * saved. The fewest that must keep their precision, in this order, are found by bisection.
+ * 4. Test on the other half: every object must reach the required cosine, or the command ends.
  *
- * The sample's objects are shared out over the ranks, an object's embedding does not depend on where it is computed,
- * and all ranks decide on all embeddings alike: so the choice does not depend on the number of ranks.
+ * The sample's objects are divided among the ranks, an object's embedding does not depend on the rank that computes it,
+ * and all ranks decide from all embeddings: so the choice does not depend on the number of ranks.
  */
 #include "int8.h"
 
@@ -31,7 +31,7 @@ enum { NAME = 96, TEXT = 16384, SENSITIVE_OBJECTS = 8 };
 /** Least and mean cosine of the held-out objects. */
 typedef struct cosines {
   double least, mean;
-  int64_t worst; /* number in the sample of the object with the least */
+  int64_t worst; /* number, within the sample, of the object with the least cosine */
 } cosines;
 
 typedef struct tower_choice {
@@ -51,10 +51,10 @@ typedef struct sample {
   const syz_embed_int8_job *job;
   syz_modality tower;
   int rank, size;
-  int64_t n, n_choose; /* objects; the first n_choose are those that the choice is made on */
+  int64_t n, n_choose; /* objects; the choice is made on the first n_choose */
   int64_t n_mine, item, width;
   int64_t *row;                  /* [n] number in the data set */
-  int64_t *mine;                 /* [n_mine] the same of this rank's */
+  int64_t *mine;                 /* [n_mine] the same for this rank's objects */
   float *f32, *act, *now, *part; /* [n, E]; part [batch, E] */
   const float *input;            /* [n_mine, item], the loader's */
   syz_loader *loader;
@@ -83,7 +83,7 @@ static syz_status choose_rows(sample *s, int64_t wanted)
     }
   }
   SYZ_REQUIRE(s->n == 0 || s->n >= 2, SYZ_ERR_INPUT,
-              "compute.precision: int8 is calibrated on one half of a sample and judged on the other: one object with "
+              "compute.precision: int8 is calibrated on one half of a sample and tested on the other: one object with "
               "%s is too few; use bfloat16",
               s->tower == SYZ_IMAGE ? "an image" : "a spectrum");
 cleanup:
@@ -132,8 +132,8 @@ static void sample_free(sample *s)
   syz_free(&s->part);
 }
 
-/* Objects first .. last - 1 through the tower as it is planned, into `all` [n, E], on every rank: each adds what is its
- * own to zeros. Collective. */
+/* Embed objects first .. last - 1 with the tower as it is planned, into `all` [n, E] on every rank: each rank adds its
+ * own rows to zeros. Collective. */
 static syz_status embed_sample(sample *s, int64_t first, int64_t last, float *all)
 {
   syz_status st = SYZ_OK;
@@ -154,7 +154,7 @@ cleanup:
   return st;
 }
 
-/* centre [E] is taken off both; NULL: 0. */
+/* centre [E] is subtracted from both; NULL: 0. */
 static double cosine(const float *x, const float *y, const double *centre, int64_t n)
 {
   double xy = 0, xx = 0, yy = 0;
@@ -181,7 +181,7 @@ static cosines compare(const sample *s, int64_t first, int64_t last, const float
 
 /* -------------------------------------------------------------- choice */
 
-/* The embeddings of the whole sample in float32, with layers of its own that are gone afterwards. */
+/* The embeddings of the whole sample in float32, with separate layers that are freed afterwards. */
 static syz_status embed_in_f32(sample *s)
 {
   syz_status st = SYZ_OK;
@@ -197,8 +197,8 @@ cleanup:
   return st;
 }
 
-/* The largest number that reaches each input, over the half that the choice is made on; and the whole sample in the
- * activation type. */
+/* The largest magnitude at each input, over the half on which the choice is made; and the embeddings of the whole
+ * sample in the activation type. */
 static syz_status embed_and_observe(sample *s, tower_choice *t)
 {
   syz_status st = SYZ_OK;
@@ -225,7 +225,7 @@ cleanup:
 }
 
 typedef struct sensitivity {
-  double value; /* what the product in int8 takes off the cosine, for each operation it saves */
+  double value; /* loss of cosine with this product in int8, per operation saved */
   int64_t product;
 } sensitivity;
 
@@ -269,7 +269,7 @@ static syz_status choose_products(sample *s, tower_choice *t, double aim)
   SYZ_TRY(try_choice(s, t->is_int8, aim, &is_enough));
   if (is_enough) goto cleanup;
   syz_info(
-      "int8: all products of the %s tower take an object below a cosine of %.6g; looking for the most sensitive ones",
+      "int8: with all products of the %s tower an object falls below a cosine of %.6g; finding the most sensitive ones",
       syz_modality_name(s->tower), aim);
   order = syz_alloc("sensitivities", (size_t)t->products, sizeof *order);
   SYZ_TRY_ALL(s->job->comm, order ? SYZ_OK : SYZ_ERR_MEMORY);
@@ -290,7 +290,7 @@ cleanup:
   return st;
 }
 
-/* What is said of the choice, from the half that had no part in it. */
+/* Figures of the choice, from the half that had no part in it. */
 static syz_status judge_choice(sample *s, tower_choice *t, double wanted)
 {
   syz_status st = SYZ_OK;
@@ -310,7 +310,7 @@ static syz_status judge_choice(sample *s, tower_choice *t, double wanted)
   for (int64_t p = 0; p < t->products; p++) n_int8 += t->is_int8[p];
   SYZ_REQUIRE(t->to_f32.least >= wanted, SYZ_ERR_NUMERIC,
               "int8, %s tower: the cosine to float32 of object %lld, held out from the calibration, is %.6f; "
-              "embed.calibration_cosine asks for %.6g of every one (%lld of %lld products in int8). Use "
+              "embed.calibration_cosine requires %.6g of every object (%lld of %lld products in int8). Use "
               "compute.precision: bfloat16, or more embed.calibration_objects",
               syz_modality_name(s->tower),
               (long long)syz_shardset_objects(s->job->data)[s->row[t->to_f32.worst]].object_id, t->to_f32.least, wanted,
@@ -327,11 +327,12 @@ static syz_status calibrate_tower(const syz_embed_int8_job *job, syz_modality m,
   const double wanted = job->options->calibration_cosine;
   memset(t->is_int8, 1, (size_t)t->products);
   SYZ_TRY_ALL(job->comm, choose_rows(&s, job->options->calibration_objects));
-  if (s.n == 0) goto cleanup; /* the tower has nothing to do */
+  if (s.n == 0) goto cleanup; /* no object has this modality */
   SYZ_TRY_ALL(job->comm, load_sample(&s));
   SYZ_TRY(embed_in_f32(&s));
   SYZ_TRY(embed_and_observe(&s, t));
-  SYZ_TRY(choose_products(&s, t, 1 - (1 - wanted) / 2)); /* half of what is allowed is left for objects not seen */
+  SYZ_TRY(choose_products(&s, t,
+                          1 - (1 - wanted) / 2)); /* half of the allowed loss is left as a margin for other objects */
   SYZ_TRY(judge_choice(&s, t, wanted));
 cleanup:
   sample_free(&s);
@@ -340,7 +341,7 @@ cleanup:
 
 /* ---------------------------------------------------- remembering, telling */
 
-/* What is remembered: for each tower the choice, the largest inputs, the figures; one stretch of bytes. */
+/* Size of the stored choice: for each tower the choice, the largest inputs, the figures, one after another. */
 static size_t packed_bytes(const syz_embed_int8 *q)
 {
   size_t bytes = 0;
@@ -451,11 +452,11 @@ syz_status syz_embed_int8_make(const syz_embed_int8_job *job, syz_embed_part *pa
     SYZ_TRY(syz_embed_part_remember(part, packed, packed_bytes(q)));
   }
   describe(q, job);
-  syz_info("int8%s: %s", is_there ? ", as an earlier run has chosen" : "", q->text);
+  syz_info("int8%s: %s", is_there ? ", as chosen by an earlier run" : "", q->text);
   *out = q;
   q = NULL;
 cleanup:
-  syz_model_use_compute(job->model, job->compute); /* no plan stays */
+  syz_model_use_compute(job->model, job->compute); /* drop all plans */
   syz_free(&packed);
   syz_embed_int8_destroy(&q);
   return st;

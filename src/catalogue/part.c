@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Files of the scratch folder: `rows` (rows x row_bytes), `digests` (8 bytes a block, 0 = not there), `key` (text),
- * `facts` (8 bytes of digest, then what syz_embed_part_remember was given). A block's rows are written before its
- * digest. Nothing is flushed to disk: if the machine goes down the digests that do not hold tell which blocks to
- * compute again.
+ * Files of the scratch folder: `rows` (rows x row_bytes), `digests` (8 bytes per block, 0: not computed), `key` (text),
+ * `facts` (8 bytes of digest, then the bytes given to syz_embed_part_remember). A block's rows are written before its
+ * digest. Nothing is flushed to disk: after a crash of the machine, blocks whose digests do not hold are computed
+ * again.
  */
 #include "part.h"
 #include "syzygy/files.h"
@@ -35,7 +35,7 @@ cleanup:
   return st;
 }
 
-/* All bytes, in spite of interruptions and of the 2 GiB limit of one call. */
+/* Write all bytes, despite interruptions and the 2 GiB limit per call. */
 static syz_status write_all(int fd, const void *bytes, size_t n, int64_t at, const char *what)
 {
   syz_status st = SYZ_OK;
@@ -69,7 +69,8 @@ static bool read_all(int fd, void *bytes, size_t n, int64_t at)
   return true;
 }
 
-/* Rank 0: the folder, with the results of this key or with none. The old files go before the new key comes. */
+/* Rank 0: make the folder, with the results of this key or none. Old files are removed before the new key is written.
+ */
 static syz_status prepare_folder(const char *folder, const char *key_text)
 {
   syz_status st = SYZ_OK;
@@ -80,7 +81,7 @@ static syz_status prepare_folder(const char *folder, const char *key_text)
   SYZ_TRY(path_of(folder, "key", path));
   if (access(path, F_OK) == 0 && syz_file_read(path, 4096, &old, &n) == SYZ_OK && strcmp(old, key_text) == 0)
     goto cleanup;
-  if (old) syz_info("%s holds results of another model, data set or precision: they are thrown away", folder);
+  if (old) syz_info("%s holds results of another model, data set or precision: they are discarded", folder);
   const char *names[] = {"key", "facts", "rows", "digests"};
   for (int i = 0; i < 4; i++) {
     SYZ_TRY(path_of(folder, names[i], path));

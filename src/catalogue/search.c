@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Nearest neighbours within and across modalities, by cosine, exactly; and how well an object's own partner is found.
+ * Exact nearest neighbours by cosine, within and across modalities, and how often an object's own other modality is
+ * found.
  *
- * Written: one neighbours file a direction and retrieval.json. The index is shared out over ranks once a modality;
- * queries come in blocks that every rank reads a part of. Rows of the output are in the order of the query files.
+ * It writes one neighbours file per direction and retrieval.json. The index is divided among the ranks once per
+ * modality; every rank reads a part of each block of queries. Rows of the output are in the order of the query files.
  */
 #include <cjson/cJSON.h>
 #include <math.h>
@@ -52,7 +53,7 @@ static bool is_asked(const char *choice, syz_modality m)
   return strcmp(choice, "all") == 0 || strcmp(choice, syz_modality_name(m)) == 0;
 }
 
-/* Which directions, given what the files hold; a direction that was asked for by name must be possible. */
+/* Choose the directions that the files allow; a direction asked for by name must be possible. */
 static syz_status plan_directions(job *s)
 {
   syz_status st = SYZ_OK;
@@ -85,7 +86,7 @@ static syz_status plan_directions(job *s)
     }
   SYZ_REQUIRE(n > 0, SYZ_ERR_DATA, "%s and %s have no embeddings that can be compared", s->index->path[0],
               s->query->path[0]);
-  /* One direction asked for by name has the plain name. */
+  /* A single direction asked for by name gets the plain file name. */
   if (strcmp(query_choice, "all") != 0 && strcmp(index_choice, "all") != 0)
     for (int e = 0; e < 4; e++) snprintf(s->d[e / 2][e % 2].file, sizeof s->d[0][0].file, "neighbours.h5");
 cleanup:
@@ -114,7 +115,7 @@ cleanup:
   return st;
 }
 
-/* Buffers of one block of queries; sized once a direction. */
+/* Buffers for one block of queries, allocated once per direction. */
 typedef struct block {
   int64_t room, width;
   float *query, *mine;       /* [room, E] */
@@ -165,7 +166,7 @@ cleanup:
   return st;
 }
 
-/* bytes[r] = what rank r holds of n items of that size. */
+/* bytes[r] = size of rank r's share of n items of this size. */
 static void share_bytes(const job *s, int64_t n, size_t item, size_t *bytes)
 {
   for (int r = 0; r < syz_comm_size(s->comm); r++) {
@@ -184,7 +185,8 @@ cleanup:
   return st;
 }
 
-/* Queries [q0, q0 + n): read in shares, known to all, searched, written by the ranks that hold the results. */
+/* Queries [q0, q0 + n): each rank reads a share, all ranks get all of them and search, and the ranks that hold the
+ * results write them. */
 static syz_status search_block(job *s, syz_modality m, syz_index *index, int64_t q0, int64_t n, bool excludes_same_id,
                                block *b, syz_h5 *out)
 {
@@ -275,7 +277,7 @@ cleanup:
 
 /* ------------------------------------------------------------ regression */
 
-/* Roles of all rows: labelled rows with a usable embedding, every fifth one for testing. x is this rank's share. */
+/* Assign roles: rows with a label and a usable embedding train, every fifth of them tests. x is this rank's share. */
 static void assign_roles(const job *s, int64_t width, int64_t first, int64_t n, const float *x, const float *value,
                          uint8_t *role, uint8_t *mine, size_t *bytes)
 {
@@ -331,7 +333,7 @@ static syz_status regress(job *s, syz_modality m)
     r->test += l.role[i] == SYZ_ROLE_TEST;
   }
   if (r->train + r->test < LABELLED_LEAST || r->test < 2 || r->train < 1) {
-    syz_info("%s from %s: only %lld objects have both, no regression", s->label, syz_modality_name(m),
+    syz_info("%s from %s: only %lld objects have both, so there is no regression", s->label, syz_modality_name(m),
              (long long)(r->train + r->test));
     goto cleanup;
   }
@@ -374,7 +376,7 @@ static void print_figures(const job *s)
              syz_modality_name((syz_modality)(e % 2)));
     if (!d->is_wanted || e / 2 == e % 2) continue;
     if (!d->has_retrieval) {
-      syz_info("%-20s no object of the query is in the index: no retrieval figures", name);
+      syz_info("%-20s no query object is in the index: no retrieval figures", name);
       continue;
     }
     syz_info("%-20s %9lld %9.4f %9.4f %9.4f %9.4f %7lld  %.1f (%.1f)", name, (long long)r->pairs, r->recall[0],
@@ -470,7 +472,7 @@ cleanup:
 
 /* ------------------------------------------------------------- all of it */
 
-/* `key` is what the input calls the list; without one it is the run folder's own embedding.h5. */
+/* `key` names the list in the input; an empty list means the run folder's own embedding.h5. */
 static syz_status open_list(job *s, const char *key, syz_texts given, syz_embedding_set **out)
 {
   syz_status st = SYZ_OK;
@@ -517,8 +519,8 @@ cleanup:
   return st;
 }
 
-/* Memory of the busiest rank: its share of the index and a search with one block of queries, these with their
- * neighbours on both sides of the merge, the rows of all pairs. */
+/* Memory of the busiest rank: its share of the index, the search of one block of queries, these queries with their
+ * neighbours before and after the merge, and the rows of all pairs. */
 static double rank_bytes(const job *s)
 {
   int64_t first, rows,
@@ -548,7 +550,7 @@ static syz_status open_all(job *s)
            (long long)s->query->rows, (long long)s->k,
            s->k > s->index->rows ? " (more than there are: the rest is marked -1)" : "");
   SYZ_TRY_ALL(s->comm, syz_compute_create(o->compute.act, o->compute.engine, o->compute.threads, &s->compute));
-  syz_info("%d rank(s), about %.0f MB a rank; first products by %s", syz_comm_size(s->comm), rank_bytes(s) / 1e6,
+  syz_info("%d rank(s), about %.0f MB per rank; first products by %s", syz_comm_size(s->comm), rank_bytes(s) / 1e6,
            syz_compute_describe(s->compute));
 cleanup:
   return st;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Several embedding files as one table. Files of other programs are welcome as long as they hold the datasets that are
- * read here. */
+/* Several embedding files as one table. Files of other programs are accepted if they hold the datasets that are read
+ * here. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,13 +18,14 @@ static syz_status check_format(syz_h5 *f, const char *key)
   char *format = NULL;
   SYZ_TRY(syz_h5_read_text(f, "", "syzygy_format", &format));
   SYZ_REQUIRE(!format || strcmp(format, "embedding") == 0, SYZ_ERR_DATA,
-              "%s: %s is a %s file; an embedding file is wanted (made by `syzygy embed`)", key, syz_h5_path(f), format);
+              "%s: %s is a %s file; an embedding file is required (made by `syzygy embed`)", key, syz_h5_path(f),
+              format);
 cleanup:
   syz_free(&format);
   return st;
 }
 
-/* One number a row: a file from elsewhere may hold more under that name than a buffer of rows has room for. */
+/* Require one number per row: another program's file may hold more under that name than the buffer has room for. */
 static syz_status check_column(syz_h5 *f, const char *key, const char *name, int64_t rows)
 {
   syz_status st = SYZ_OK;
@@ -38,7 +39,7 @@ cleanup:
   return st;
 }
 
-/* Shapes of one file against those before it. */
+/* Check the shapes of one file against the files before it. */
 static syz_status check_file(syz_embedding_set *s, int i, const char *key)
 {
   syz_status st = SYZ_OK;
@@ -48,7 +49,8 @@ static syz_status check_file(syz_embedding_set *s, int i, const char *key)
   bool has_any = false;
   SYZ_TRY(check_format(f, key));
   SYZ_REQUIRE(syz_h5_has(f, "object_id"), SYZ_ERR_DATA,
-              "%s: %s has no dataset object_id; an embedding file is wanted (made by `syzygy embed`)", key, s->path[i]);
+              "%s: %s has no dataset object_id; an embedding file is required (made by `syzygy embed`)", key,
+              s->path[i]);
   SYZ_TRY(syz_h5_shape(f, "object_id", &ndim, shape));
   SYZ_REQUIRE(ndim == 1, SYZ_ERR_DATA, "%s: %s: object_id has %d axes, wanted 1", key, s->path[i], ndim);
   int64_t n = shape[0];
@@ -79,7 +81,7 @@ typedef struct verify_share {
   int number, rank, size;
 } verify_share;
 
-/* The datasets are verified by the ranks in turns. */
+/* The ranks verify the datasets in turn. */
 static syz_status verify_dataset(void *context, const char *name)
 {
   verify_share *v = context;
@@ -131,7 +133,8 @@ syz_status syz_embedding_set_open(syz_comm *c, const char *key, int n, const cha
     st = check_file(s, i, key);
     if (st == SYZ_OK) st = verify_file(s, i, key);
     if (st == SYZ_OK && syz_h5_lacks_seal(s->file[i]))
-      syz_warn("%s has no checksum of its attributes (of an older version or another program), so damage there is not "
+      syz_warn("%s has no checksum of its attributes (written by an older version or another program), so damage there "
+               "is not "
                "noticed",
                s->path[i]);
     if (c) st = syz_agree(c, st);
@@ -159,7 +162,7 @@ void syz_embedding_set_close(syz_embedding_set **sp)
   syz_free(sp);
 }
 
-/* The part of rows [first, first + n) that lies in file i: its rows there, and where they go. */
+/* The part of rows [first, first + n) in file i: its rows in the file, and their place in the output. */
 static int64_t overlap(const syz_embedding_set *s, int i, int64_t first, int64_t n, int64_t *in_file, int64_t *at)
 {
   int64_t low = first > s->begin[i] ? first : s->begin[i];
@@ -169,7 +172,7 @@ static int64_t overlap(const syz_embedding_set *s, int i, int64_t first, int64_t
   return high > low ? high - low : 0;
 }
 
-/* NaN for objects whose flag says that they have no such data: their numbers mean nothing. */
+/* Set NaN for objects without this modality by their flag, because their stored numbers have no meaning. */
 static syz_status blank_missing(syz_h5 *f, syz_modality m, int64_t first, int64_t n, int64_t width, float *x)
 {
   syz_status st = SYZ_OK;

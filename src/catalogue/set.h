@@ -30,7 +30,7 @@ void syz_embedding_set_close(syz_embedding_set **s);
  * is 0. Independent. */
 syz_status syz_embedding_set_read(syz_embedding_set *s, syz_modality m, int64_t first, int64_t n, float *x);
 syz_status syz_embedding_set_ids(syz_embedding_set *s, int64_t first, int64_t n, int64_t *id);
-/** SYZ_ERR_DATA unless label/<name> is one number a row in every file that has it. */
+/** SYZ_ERR_DATA unless label/<name> holds one number per row in every file that has it. */
 syz_status syz_embedding_set_check_label(syz_embedding_set *s, const char *key, const char *name);
 /** label/<name> of rows [first, first + n), NaN where a file has none. Checked before by syz_embedding_set_check_label.
  */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A repeated `embed` has nothing to do when both files are there from the same model and data. A name and a key do not
- * say that: a bit may have changed on the disk since, a copy may have ended early. So every byte of both is summed
- * first, which is nothing beside computing them. A damaged embedding.h5 is computed again; a damaged or missing
+ * A repeated `embed` has nothing to do when both files exist from the same model and data. File name and key are not
+ * enough: a bit may have changed on the disk, or a copy may be incomplete. So every byte of both is checked first,
+ * which takes far less time than computing them. A damaged embedding.h5 is computed again; a damaged or missing
  * embedding.fits is written again from embedding.h5.
  */
 #include "there.h"
@@ -17,7 +17,7 @@
 
 static const char made_again[] = "it is made again";
 
-/* Rank 0: links in place of what will be written are refused now, not when everything is computed. */
+/* Rank 0: refuse links in place of the output files now, not after everything is computed. */
 static syz_status refuse_links(const char *folder)
 {
   static const char *const name[] = {"embedding.h5", "embedding.fits", "embedding.h5.tmp", "embedding.fits.tmp"};
@@ -32,7 +32,7 @@ cleanup:
   return st;
 }
 
-/* Rank 0: whether a file says that it is of this key; one that cannot be opened is warned of. */
+/* Rank 0: whether a file was made under this key; warns of one that cannot be opened. */
 static bool is_of_key(const char *path, const char *key)
 {
   syz_h5 *f = NULL;
@@ -48,7 +48,7 @@ static bool is_of_key(const char *path, const char *key)
   return is_same;
 }
 
-/* Collective: its checksums, by all ranks together. */
+/* Collective: all ranks together verify its checksums. */
 static syz_status look_at_h5(syz_comm *c, const char *path, bool *is_whole)
 {
   syz_h5 *f = NULL;
@@ -59,7 +59,7 @@ static syz_status look_at_h5(syz_comm *c, const char *path, bool *is_whole)
   if (st == SYZ_ERR_DATA)
     syz_warn("%s: %s", syz_error_text(), made_again);
   else if (st == SYZ_OK && !*is_whole)
-    syz_info("%s has no checksum of its attributes (of an older version): %s", path, made_again);
+    syz_info("%s has no checksum of its attributes (written by an older version): %s", path, made_again);
   return st == SYZ_ERR_DATA ? SYZ_OK : st;
 }
 
@@ -107,7 +107,7 @@ cleanup:
   return st;
 }
 
-/* One block: the towers' rows side by side, as they are kept. Rank-local. */
+/* One block: the towers' rows side by side, as partial results store them. Rank-local. */
 static syz_status take_block(syz_h5 *f, const bool has_tower[SYZ_MODALITIES], int64_t width, syz_embed_part *part,
                              int64_t block, float *column, float *row)
 {

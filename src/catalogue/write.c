@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Partial results into their final files. All ranks write, each its share of the rows, piece by piece: memory does not
- * grow with the survey. */
+/* Writes partial results to their final files. Each rank writes its share of the rows in pieces, so that memory does
+ * not grow with the survey. */
 #include "write.h"
 
 #include <limits.h>
@@ -35,7 +35,7 @@ static int64_t piece_rows(const pieces *p, int64_t i, int64_t *first)
   return p->n - offset < PIECE_ROWS ? p->n - offset : PIECE_ROWS;
 }
 
-/* A piece's rows as columns. */
+/* Columns of one piece. */
 typedef struct columns {
   float *raw;                       /* [rows, towers, E] */
   float *embedding[SYZ_MODALITIES]; /* [rows, E] */
@@ -264,8 +264,7 @@ syz_status syz_embed_write_fits(const syz_embed_result *r)
   SYZ_TRY_ALL(r->comm, snprintf(temporary, sizeof temporary, "%s.tmp", path) < (int)sizeof temporary
                            ? columns_allocate(r, &k)
                            : syz_error_set(SYZ_ERR_WRITE, __FILE__, __LINE__, "%s: name too long", path));
-  SYZ_TRY_ALL(r->comm, is_first ? syz_refuse_link(path)
-                                : SYZ_OK); /* also before it is made, as the name that it gets is taken then */
+  SYZ_TRY_ALL(r->comm, is_first ? syz_refuse_link(path) : SYZ_OK); /* the finished file gets this name */
   SYZ_TRY_ALL(r->comm, is_first ? syz_refuse_link(temporary) : SYZ_OK);
   has_begun = true;
   SYZ_TRY_ALL(r->comm, is_first

@@ -82,7 +82,7 @@ for damage in (False, True):
             f.seek(40)
             f.write(b"\x55\x55\x55\x55")
     text = embed(name, 3)
-    check(("as an earlier run has chosen" in text) != damage, f"the choice is {'made again' if damage else 'remembered'}: {text[-600:]}")
+    check(("as chosen by an earlier run" in text) != damage, f"the choice is {'made again' if damage else 'remembered'}: {text[-600:]}")
     check(same_bits(one, load(name)) and attributes(name) == said, "continued: the same bits and the same record")
     check(not os.path.exists(f"{folder}/{name}/embedding.part"), "nothing is left behind")
 text = embed("one", 2)

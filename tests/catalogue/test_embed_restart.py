@@ -86,7 +86,7 @@ run(2, "embed", keys("fails"), expect=4, SYZ_FAULT="embed_part:1:4")
 text = run(3, "embed", keys("reads"), expect=3, SYZ_FAULT="loader_read:2:70")
 check("injected failure" in text and "rank 2" in text, f"a read that fails on one rank ends all of them: {text[-300:]}")
 text = run(2, "embed", keys("fails", model__file=f"{folder}/model-2.h5"))
-check("thrown away" in text, "results of another model are thrown away")
+check("are discarded" in text, "results of another model are thrown away")
 other = read_datasets(f"{folder}/fails/embedding.h5")
 check(not np.array_equal(whole["image_embedding"], other["image_embedding"]), "and not mixed in")
 

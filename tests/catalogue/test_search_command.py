@@ -157,7 +157,7 @@ check((got["neighbour_id"][ok, 3:] == -1).all() and np.isnan(got["similarity"][o
 check(sorted(got["neighbour_id"][ok][0, :3]) == [5, 6, 7], "all entries are found")
 write_embedding(f"{folder}/strangers.h5", np.arange(50), image[:50], spectrum[:50])
 text = run(2, "search", {"search.index": index, "search.query": f"{folder}/strangers.h5", "output.dir": f"{folder}/strangers"})
-check("no object of the query is in the index" in text, "nobody in common is said")
+check("no query object is in the index" in text, "nobody in common is said")
 check(all(d.get("recall", {}).get("1") is None for d in json.load(open(f"{folder}/strangers/retrieval.json"))["directions"]), "and has no figures")
 
 # What cannot be used: the code, and what the message names.
