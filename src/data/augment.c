@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Augmentation in physical units. Every draw comes from a stream of its own (seed, purpose, step, place), so a sample
- * is changed in the same way whoever prepares it.
+ * Augmentation in physical units. Every draw has its own random stream (seed, purpose, step, place), so a sample is
+ * augmented in the same way on any rank or thread.
  */
 #include <math.h>
 
@@ -16,7 +16,7 @@ bool syz_augment_is_on(const syz_augment *a)
          (a->mask_runs > 0 && a->mask_run_pixels > 0);
 }
 
-/* One quarter turn against the clock for an image whose rows run downwards: out[y][x] = in[x][size - 1 - y]. */
+/* One counter-clockwise quarter turn of an image whose rows run downwards: out[y][x] = in[x][size - 1 - y]. */
 static void quarter_turn(float *p, int64_t size)
 {
   for (int64_t y = 0; y < size / 2; y++)
@@ -51,7 +51,7 @@ static void flip_y(float *p, int64_t size)
     }
 }
 
-/* Normals for n values, a piece at a time from streams of their own: no buffer of the caller's size is needed. */
+/* Add normal noise to n values, piece by piece from separate streams, so that no buffer of n values is needed. */
 static void add_noise(uint64_t seed, syz_random_purpose purpose, int64_t step, int64_t place, double sigma,
                       const float *ivar, int64_t n, float *x)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Gaussian blur of a piece of an image, one row at a time: down the columns into a line that stays in the first-level
- * cache, then along it. Neighbours at equal distance are added first, so a mirrored image gives the mirrored result to
- * the bit.
+ * Gaussian blur of a part of an image, one row at a time: first along the columns into a line that stays in the L1
+ * cache, then along that line. Neighbours at equal distance are added first, so that a mirrored image gives exactly the
+ * mirrored result.
  */
 #include <math.h>
 
@@ -10,8 +10,8 @@
 
 enum { S = SYZ_IMAGE_SIZE };
 
-/* out[x] = w[0] middle[x] + sum over k of w[k] (before_k[x] + after_k[x]) needs three loads and a store a term when k
- * is the outer loop; here two distances share them. */
+/* out[x] = w[0] middle[x] + sum over k of w[k] (before_k[x] + after_k[x]) needs three loads and a store per term when k
+ * is the outer loop; here two distances k share them. */
 static void add_pairs(float *restrict to, const float *restrict a, const float *restrict b, float w,
                       const float *restrict c, const float *restrict d, float v, int64_t n)
 {

@@ -3,10 +3,10 @@
  * Crops of a stamp for self-distillation (AstroCLIP's astrodino/data/augmentations.py and astro_augmentations.py; the
  * fits are those of georgestein/ssl-legacysurvey, decals_augmentations.py).
  *
- * The published code cuts first and blurs the crop with mirrored edges. Here the blur sees the sky around the crop
- * where the stamp has it, as a camera in worse seeing would; only at the stamp's own edge is it mirrored. A crop is
- * then what is cut out of a blurred stamp. Symmetries commute with the blur and leave the noise's distribution alone,
- * so they come with the cut.
+ * The published code cuts first and blurs the crop with mirrored edges. Here the blur also uses the pixels around the
+ * crop where the stamp has them, as worse seeing would; only at the stamp's own edge it mirrors. So a crop is cut out
+ * of a blurred stamp. Symmetries commute with the blur and do not change the noise's distribution, so they are applied
+ * with the cut.
  */
 #include <math.h>
 #include <string.h>
@@ -16,7 +16,7 @@
 
 enum {
   S = SYZ_IMAGE_SIZE,
-  CROPS = 1 << 12, /* of an object and group at most: room in the number of a stream */
+  CROPS = 1 << 12, /* most crops per object and group: the range reserved in a stream's number */
   /* Draws of a crop's stream. */
   DRAW_TURN = 0,
   DRAW_FLIP_X,
@@ -50,7 +50,7 @@ static uint64_t stream_of(int64_t place, int group, int64_t crop)
   return ((uint64_t)place * SYZ_CROP_GROUPS + (uint64_t)group) * CROPS + (uint64_t)crop;
 }
 
-/* Per band: two levels from the fit, and what is to be added in quadrature to reach the second from the first. */
+/* Per band: draw two levels from the fit; sigma is added in quadrature to reach the second from the first. */
 static void draw_sigmas(const syz_random *r, uint32_t draw, const syz_lognormal fit[SYZ_BANDS], double sigma[SYZ_BANDS])
 {
   for (uint32_t b = 0; b < SYZ_BANDS; b++) {
@@ -81,7 +81,7 @@ void syz_crop_draw(const syz_crops_augment *a, uint64_t seed, int64_t step, int6
   if (syz_random_uniform(&r, DRAW_NOISE) < noise) draw_sigmas(&r, DRAW_NOISE_LEVELS, syz_survey_noise, out->noise);
 }
 
-/* out[y][x] = from[y down + x right]: all symmetries of the square, with the strides of the array that is read. */
+/* out[y][x] = from[y down + x right]: the strides select any symmetry of the square. */
 static void copy_square(const float *from, int64_t down, int64_t right, int64_t size, float *out)
 {
   if (right == 1) {

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of room data: the steps that a crop is made in. */
+/** Inside of room data: the steps in which a crop is made. */
 #pragma once
 
 #include "syzygy/data.h"
 
 enum { BLUR_RADIUS_MAX = SYZ_IMAGE_SIZE };
 
-/** What is done to the stamp for one crop; sigma 0: nothing. */
+/** How one crop is made from the stamp; sigma 0: no blur or noise. */
 typedef struct crop_draw {
   int64_t top, left; /**< first row and column in the stamp */
-  uint64_t turns;    /**< quarter turns against the clock, then the flips */
+  uint64_t turns;    /**< counter-clockwise quarter turns, then the flips */
   bool flips_x, flips_y;
   double blur[SYZ_BANDS];  /**< pixels */
   double noise[SYZ_BANDS]; /**< nanomaggy */
@@ -25,7 +25,7 @@ void syz_crop_make(const syz_crops_augment *a, uint64_t seed, int64_t step, int6
 
 /** Sizes within the stamp, counts that streams have numbers for, probabilities between 0 and 1. */
 bool syz_crops_are_sound(const syz_crops_augment *a);
-/** The draws of a crop: positions, symmetry, and the sigmas that carry the true level over to the wanted one. */
+/** Draw a crop: position, symmetry, and the sigmas that take the true level to the wanted one. */
 void syz_crop_draw(const syz_crops_augment *a, uint64_t seed, int64_t step, int64_t place, int group, int64_t crop,
                    crop_draw *out);
 /** image [3,152,152] -> cut [3, size, size] nanomaggy: blurred, cut, turned, without noise. scratch [size * size]. */

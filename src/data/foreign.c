@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Other people's HDF5 files of galaxies, row by row in syzygy's terms: the table of formats, and what is the same for
- * all of them. Facts and traps: src/sky/README.md "HDF5 files of others".
+ * Other people's HDF5 files of galaxies, row by row in syzygy's terms: the table of formats, and the code that all of
+ * them share. Facts and traps: src/sky/README.md "HDF5 files of others".
  */
 #include "foreign.h"
 
@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Asked in this order whether a file is theirs: a row may rely on those before it having refused the file. */
+/* Tried in this order; a format may rely on those before it having refused the file. */
 static const foreign_format *const FORMATS[] = {
     &foreign_astroclip, &foreign_mmu_sdss,   &foreign_mmu_desi, &foreign_mmu_hsc,
     &foreign_mmu_ssl,   &foreign_mmu_legacy, &foreign_ssl,
@@ -72,7 +72,7 @@ int syz_foreign_labels(const syz_foreign *o, const char *const **name)
 
 /* ---------------------------------------------------------------- reading */
 
-/* Rows first .. first + n - 1 are in the file: SYZ_ERR_INTERNAL otherwise. */
+/* SYZ_ERR_INTERNAL unless rows first .. first + n - 1 are in the file. */
 static syz_status check_range(const syz_foreign *o, int64_t first, int64_t n)
 {
   syz_status st = SYZ_OK;
@@ -83,7 +83,7 @@ cleanup:
   return st;
 }
 
-/* The next rows [*row, *row + return) within one part, beginning at object `at`, for one call of a format. */
+/* The part and row of object `at`; returns how many rows from there, at most `most`, one call of a format can read. */
 static int64_t stretch(const syz_foreign *o, int64_t at, int64_t most, const set_part **part, int64_t *row)
 {
   int p = 0;

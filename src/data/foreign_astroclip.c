@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** AstroCLIP's HDF5 as a survey file. How it is laid out is known to set_astroclip.c, as for a data set. */
+/** AstroCLIP's HDF5 as a survey file. Its layout is in set_astroclip.c, as for a data set. */
 #include <stdio.h>
 #include <string.h>
 

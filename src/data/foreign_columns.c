@@ -14,7 +14,8 @@
 
 /* ---------------------------------------------------------------- finding */
 
-/* Looks at every dataset of the root once: identifiers and positions by name in any case, the other numbers as labels.
+/* Called once for each dataset of the root: finds identifiers and positions by name in any case; other numbers become
+ * labels.
  */
 static syz_status take_column(void *context, const char *name)
 {
@@ -82,7 +83,7 @@ static syz_status choose_identifier(syz_foreign *o)
     return SYZ_OK;
   }
   SYZ_REQUIRE(false, SYZ_ERR_DATA,
-              "%s: no identifiers of length %lld: release, brickid, objid or object_id or inds are looked for",
+              "%s: no identifiers of length %lld: expected release, brickid and objid, or object_id, or inds",
               syz_h5_path(o->f), (long long)o->n);
 cleanup:
   return st;
@@ -187,8 +188,7 @@ const foreign_label *foreign_find_label(const syz_foreign *o, const char *name)
 {
   for (int i = 0; i < o->labels; i++)
     if (!strcmp(o->label[i].name, name)) return &o->label[i];
-  syz_error_set(SYZ_ERR_INPUT, __FILE__, __LINE__, "%s: no column \"%s\" that could be a label", syz_h5_path(o->f),
-                name);
+  syz_error_set(SYZ_ERR_INPUT, __FILE__, __LINE__, "%s: no column \"%s\" that can be a label", syz_h5_path(o->f), name);
   return NULL;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What other people's HDF5 files say of an object that cuts look at: the columns of their catalogues, under DESI's
- * names or SDSS'. */
+/** The properties of an object that cuts use, from other people's HDF5 files: columns of their catalogues, under the
+ * names of DESI or SDSS. */
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -44,7 +44,7 @@ cleanup:
   return st;
 }
 
-/* DESI's types as they are; of SDSS' only whether it is sky matters, as for its own files. */
+/* DESI's types are kept; of SDSS' types only "sky" matters, as in SDSS' own files. */
 static void set_type(const syz_foreign *o, const char *objtype, syz_spectrum_info *info)
 {
   bool is_desi = o->format->is_sky_by_id;

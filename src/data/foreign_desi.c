@@ -27,7 +27,7 @@ static syz_status read_rows(syz_foreign *o, const set_part *part, int64_t row, i
   syz_status st = SYZ_OK;
   (void)part, (void)image;
   int64_t pixels = n * SYZ_SPECTRUM_PIXELS;
-  float *weight = ivar ? ivar : o->pixels; /* what is masked is needed for the flux, too */
+  float *weight = ivar ? ivar : o->pixels; /* the flux needs the mask, too */
   if (o->has_lambda) SYZ_TRY(check_wavelengths(o, row, n));
   if (o->has_ivar) SYZ_TRY(syz_h5_read(o->f, "spectrum_ivar", SYZ_H5_F32, row, n, weight));
   for (int64_t i = 0; i < pixels; i++) {

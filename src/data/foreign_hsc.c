@@ -9,7 +9,7 @@
 
 #include "foreign.h"
 
-/* Scale and unit of hsc: its own column says the scale; the unit is that of the survey's coadds. */
+/* Scale and unit of hsc: the scale is in its own column; the unit is that of the survey's coadds. */
 static syz_status find_scale(syz_foreign *o)
 {
   syz_status st = SYZ_OK;
@@ -31,7 +31,7 @@ cleanup:
   return st;
 }
 
-/* Stamps on our grid: object in the middle of both, North up. Where the input does not reach, 0. */
+/* Stamps on our grid: the object is at the centre of both, North up. 0 outside the input. */
 static syz_status resample_images(syz_foreign *o, int64_t n, float *image)
 {
   syz_status st = SYZ_OK;

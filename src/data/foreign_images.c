@@ -26,13 +26,13 @@ static syz_status find_bands(syz_foreign *o)
   for (int b = 0; b < SYZ_BANDS; b++) o->band[b] = b;
   if (o->bands >= 4) o->band[2] = 3; /* g, r, i, z, and y of hsc */
   SYZ_REQUIRE(o->bands >= 3 && o->bands <= 5, SYZ_ERR_DATA,
-              "%s: dataset %s has %lld bands; g, r, z or g, r, i, z or g, r, i, z, y are read", syz_h5_path(o->f),
+              "%s: dataset %s has %lld bands; supported are g, r, z or g, r, i, z or g, r, i, z, y", syz_h5_path(o->f),
               o->image_name, (long long)o->bands);
   if (!syz_h5_has(o->f, "image_band") || o->n == 0) goto cleanup;
   SYZ_TRY(set_expect(o->f, "image_band", NULL, &o->n, o->image_name, 1, &o->bands));
   text = syz_alloc("band names", (size_t)(FOREIGN_BLOCK * o->bands), 16);
   SYZ_REQUIRE(text, SYZ_ERR_MEMORY, "no memory for band names");
-  for (int64_t first = 0; first < o->n; first += FOREIGN_BLOCK) { /* every row says so for itself */
+  for (int64_t first = 0; first < o->n; first += FOREIGN_BLOCK) { /* every row names its own bands */
     int64_t rows = o->n - first < FOREIGN_BLOCK ? o->n - first : FOREIGN_BLOCK;
     SYZ_TRY(syz_h5_read_strings(o->f, "image_band", first, rows, 16, text));
     for (int b = 0; b < SYZ_BANDS; b++)
@@ -80,7 +80,7 @@ cleanup:
   return st;
 }
 
-/* The middle of stored images. */
+/* Cut the centre out of the stored images. */
 static syz_status read_rows(syz_foreign *o, const set_part *part, int64_t row, int64_t n, float *image, float *flux,
                             float *ivar)
 {

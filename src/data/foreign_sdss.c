@@ -9,9 +9,9 @@
 
 #include "foreign.h"
 
-/* A row of sdss: wavelengths of float32, in vacuum; behind its own pixels it is padded with wavelength -1. A pixel that
- * claims a variance but has no value makes the object bad, as in SDSS' own files: it is put on the grid as it is, for
- * the caller to refuse. */
+/* A row of sdss has float32 vacuum wavelengths; after its own pixels it is padded with wavelength -1. A pixel with a
+ * variance but no value makes the object bad, as in SDSS' own files: it goes onto the grid unchanged, and the caller
+ * refuses it. */
 static syz_status resample_row(syz_foreign *o, int64_t row, const float *in_flux, const float *in_ivar,
                                const float *in_wave, double *work, float *flux, float *ivar)
 {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Read-ahead: a thread fills a ring of batches while the network works on the one it was given.
+ * Read-ahead: a thread fills a ring of batches while the network uses the current one.
  *
  * The thread reads with pread, augments, maps colours and crops; it calls neither MPI nor HDF5 (which is not
- * thread-safe here). Objects whose pixels only HDF5 can read (chunked, compressed, of another type) are left to
- * syz_loader_next on the main thread. All memory is taken when the loader is made: ahead + 1 batches and one object's
- * scratch for each of the two threads, of what is wanted alone.
+ * thread-safe here). Objects whose pixels only HDF5 can read (chunked, compressed, of another type) are read by
+ * syz_loader_next on the main thread. All memory is allocated when the loader is made: ahead + 1 batches, and scratch
+ * for one object on each of the two threads, for the requested arrays only.
  *
- * Cost of the published crops (2 x 144 + 8 x 60, blur and noise, colours): 0.36 ms an object on one core (AVX2, Zen 5),
- * half of it colours.
+ * Cost of the published crops (2 x 144 + 8 x 60, blur and noise, colours): 0.36 ms per object on one core (AVX2, Zen
+ * 5), half of it colours.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -24,13 +24,13 @@ typedef struct slot {
   int64_t *index, *place;
   float *image, *flux, *ivar;
   float *crop[SYZ_CROP_GROUPS];
-  bool *is_left; /* for the main thread */
+  bool *is_left; /* objects left to the main thread */
   bool has_left;
-  syz_status st; /* of the thread's work */
+  syz_status st; /* status of the thread's work */
   char text[SYZ_ERROR_TEXT];
 } slot;
 
-/* What one thread needs to prepare an object. */
+/* Scratch with which one thread prepares an object. */
 typedef struct workplace {
   float *image, *ivar, *crop;
 } workplace;
@@ -43,19 +43,19 @@ struct syz_loader {
   int slots;
   syz_arena memory; /* of the batches and workplaces */
   workplace thread_place, main_place;
-  set_reader reader; /* the thread's; the set has one for the main thread */
+  set_reader reader; /* for the thread; the set has one for the main thread */
   pthread_t thread;
   pthread_mutex_t lock;
   pthread_cond_t changed;
   bool is_running, has_lock, has_condition;
-  /* Under the lock: batches made and given back so far, and the wish to end. */
+  /* Under the lock: batches made and given back so far, and the request to end. */
   int64_t made, given_back;
   bool ends;
-  int64_t next; /* main thread: the step that comes next */
+  int64_t next; /* main thread: the next step */
   bool holds;   /* the caller has a batch */
 };
 
-/* A row of pixels at a time: no buffer, and the colour mapping knows nothing of crops. */
+/* One row of pixels at a time, which needs no buffer and keeps crops out of the colour mapping. */
 static void crop_and_map(const float *image, int64_t size, float *planes)
 {
   float in[SYZ_BANDS * SYZ_IMAGE_SIZE], out[SYZ_BANDS * SYZ_IMAGE_SIZE];
@@ -75,7 +75,7 @@ void syz_prepare_images(const float *image, int64_t n, int64_t size, float *plan
   for (int64_t i = 0; i < n; i++) crop_and_map(image + i * SET_IMAGE, size, planes + i * SYZ_BANDS * size * size);
 }
 
-/* What a configuration asks of the files. Noise on spectra needs the inverse variances even when the caller does not.
+/* Which arrays are read from the files. Noise on spectra needs the inverse variances even when the caller does not.
  */
 static bool reads_image(const syz_loader_config *c) { return c->image_size > 0 || c->crops; }
 static bool reads_ivar(const syz_loader_config *c)
@@ -148,7 +148,8 @@ static void fill(syz_loader *l, slot *s, int64_t step)
     if (s->is_left[i]) continue;
     s->st = prepare(l, &l->thread_place, s, i, false);
     if (s->st == SYZ_OK) continue;
-    snprintf(s->text, sizeof s->text, "%s", syz_error_text()); /* this thread's; the main thread has its own */
+    snprintf(s->text, sizeof s->text, "%s",
+             syz_error_text()); /* the text of this thread; the main thread has its own */
     return;
   }
 }
@@ -173,7 +174,7 @@ static void *run(void *loader)
   return NULL;
 }
 
-/* The arrays of a batch and of a workplace: the same calls measure them and hand them out. */
+/* The arrays of a batch and of a workplace; the same calls first measure them, then allocate them. */
 static void *take(syz_arena *a, int64_t floats)
 {
   return floats > 0 ? syz_arena_take(a, (size_t)floats, sizeof(float)) : NULL;
@@ -232,7 +233,7 @@ size_t syz_loader_bytes(const syz_loader_config *config)
   return a.used + (size_t)(config->ahead + 1) * sizeof(slot) + sizeof(syz_loader);
 }
 
-/* Signals are the main thread's: SIGUSR1 must not be taken by a thread that sleeps in pread. */
+/* Signals are for the main thread: a thread that sleeps in pread must not receive SIGUSR1. */
 static int start_thread(syz_loader *l)
 {
   sigset_t all, before;
@@ -301,7 +302,7 @@ void syz_loader_destroy(syz_loader **loader)
   }
   if (l->has_condition) pthread_cond_destroy(&l->changed);
   if (l->has_lock) pthread_mutex_destroy(&l->lock);
-  l->reader.scratch = NULL; /* of the arena */
+  l->reader.scratch = NULL; /* part of the arena, not freed here */
   syz_set_reader_end(&l->reader);
   syz_free(&l->memory.base);
   syz_free(&l->ring);

@@ -32,8 +32,8 @@ static double uniform(draws *d, double low, double high)
   return low + (high - low) * syz_random_uniform(&d->stream, d->used++);
 }
 
-/* One more rectangle that brings between 1 and `most` new patches, within ten attempts; returns how many it brought.
- * Shapes that do not fit and rectangles with nothing new, or too much, are attempts that failed, as in the published
+/* Add one rectangle with between 1 and `most` new patches, within ten attempts; returns the number of new patches. A
+ * shape that does not fit, or a rectangle with no or too many new patches, is a failed attempt, as in the published
  * code; rounding is half to even, as there. */
 static int64_t add_block(const syz_block_masks *m, draws *d, int64_t most, uint8_t *mask)
 {
@@ -78,7 +78,7 @@ int64_t syz_block_mask(const syz_block_masks *m, uint64_t seed, int64_t step, in
 
 int64_t syz_block_mask_most(const syz_block_masks *m, int64_t n)
 {
-  /* The permutation may put the highest strata side by side; a mask never has more patches than its ratio asks for. */
+  /* The permutation may make the highest strata neighbours; a mask never has more patches than its ratio allows. */
   int64_t masked = masked_crops(m), most = 0;
   for (int64_t i = masked - 1; i >= 0 && i >= masked - n; i--)
     most += (int64_t)((double)(m->side * m->side) * edge(m, i + 1));

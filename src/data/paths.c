@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** From the files and folders that the user names to one list, the same on all ranks. */
+/** Expands the files and folders that the user names to one list, the same on all ranks. */
 #include "paths.h"
 
 #include <dirent.h>
@@ -51,7 +51,7 @@ static bool is_fits(const char *path)
 static int is_listed(const struct dirent *e) { return e->d_name[0] != '.'; }
 static int by_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
 
-/* In order of names, so that of two ways to a folder the same one counts everywhere. */
+/* In order of names, so that of two paths to a folder every rank uses the same one. */
 static syz_status add_folder(path_list *list, const char *folder, int depth, syz_met *met, int *fits)
 {
   syz_status st = SYZ_OK;
@@ -63,14 +63,14 @@ static syz_status add_folder(path_list *list, const char *folder, int depth, syz
   size_t n = strlen(folder);
   while (n > 1 && folder[n - 1] == '/') n--;
   SYZ_TRY(syz_met_add(met, folder, &is_new));
-  if (!is_new) return SYZ_OK; /* a link led here before, or to a folder above this one */
+  if (!is_new) return SYZ_OK; /* this folder was visited already, by a link or as a parent */
   entries = scandir(folder, &entry, is_listed, by_name);
   SYZ_REQUIRE(entries >= 0, SYZ_ERR_DATA, "%s: cannot read the folder: %s", folder, strerror(errno));
-  SYZ_REQUIRE(depth < DEPTH, SYZ_ERR_DATA, "%s: folders more than %d deep", folder, DEPTH);
+  SYZ_REQUIRE(depth < DEPTH, SYZ_ERR_DATA, "%s: folders are nested more than %d deep", folder, DEPTH);
   for (int i = 0; i < entries; i++) {
     SYZ_REQUIRE(snprintf(path, sizeof path, "%.*s/%s", (int)n, folder, entry[i]->d_name) < (int)sizeof path,
                 SYZ_ERR_DATA, "%s: name too long", folder);
-    if (stat(path, &s) != 0) continue; /* a link that leads nowhere */
+    if (stat(path, &s) != 0) continue; /* a broken link */
     if (S_ISDIR(s.st_mode))
       SYZ_TRY(add_folder(list, path, depth + 1, met, fits));
     else if (S_ISREG(s.st_mode) && (ends_with(path, ".h5") || ends_with(path, ".hdf5")))
@@ -130,11 +130,11 @@ syz_status syz_paths_collect(int n, const char *const *given, path_list *out)
     struct stat s;
     SYZ_REQUIRE(
         stat(given[i], &s) == 0, SYZ_ERR_DATA, "%s: %s%s", given[i], strerror(errno),
-        n > 1 ? " (on the command line a comma parts names: put one that has a comma in quotation marks, [\"a,b\"])"
+        n > 1 ? " (on the command line a comma separates names: put a name with a comma in quotation marks, [\"a,b\"])"
               : "");
     if (S_ISDIR(s.st_mode)) {
       int before = out->n, fits = 0;
-      syz_met_free(&met); /* what is named twice is for refuse_repeats to find */
+      syz_met_free(&met); /* repeats are found by refuse_repeats */
       SYZ_TRY(add_folder(out, given[i], 0, &met, &fits));
       SYZ_REQUIRE(out->n > before, SYZ_ERR_DATA, "%s: no *.h5 or *.hdf5 file in this folder%s", given[i],
                   fits ? ", but FITS files: `syzygy ingest` makes shards of them (ingest.spectra, ingest.images, "

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of room data: from what the user names to a list of files. */
+/** Inside of room data: the list of files that the user's paths name. */
 #pragma once
 
 #include "syzygy/data.h"
@@ -11,10 +11,10 @@ typedef struct path_list {
 } path_list;
 
 /**
- * Files as given; folders: all *.h5 and *.hdf5 below, sorted by path. SYZ_ERR_DATA when nothing is there, a folder
- * holds no such file, or a file is named twice. Rank-local.
+ * Files as given; for folders all *.h5 and *.hdf5 below, sorted by path. SYZ_ERR_DATA when a path does not exist, a
+ * folder holds no such file, or a file is named twice. Rank-local.
  */
 syz_status syz_paths_collect(int n, const char *const *given, path_list *out);
-/** The list of rank 0 to everybody. Collective. */
+/** Send rank 0's list to all ranks. Collective. */
 syz_status syz_paths_broadcast(syz_comm *c, path_list *list);
 void syz_paths_free(path_list *list);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The order of training: one endless row of places, cut into global batches and, independently of that, into epochs of
- * n objects. Each epoch is a permutation of its own (keyed bijection, no table), so nothing has to be stored or sent.
+ * The order of training: an endless sequence of places, divided into global batches and, independently of that, into
+ * epochs of n objects. Each epoch is its own permutation (a keyed bijection, no table), so nothing is stored or sent.
  */
 #include "syzygy/data.h"
 #include "syzygy/numbers.h"

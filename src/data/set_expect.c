@@ -26,11 +26,11 @@ syz_status set_expect(syz_h5 *f, const char *name, const char *kinds, int64_t *r
   if (!is_right) {
     shape_text(found_text, ndim ? found[0] : 0, ndim ? ndim - 1 : 0, found + 1);
     shape_text(want_text, -1, n_shape, shape);
-    SYZ_REQUIRE(false, SYZ_ERR_DATA, "%s: dataset %s has shape %s, %s is wanted", syz_h5_path(f), name, found_text,
+    SYZ_REQUIRE(false, SYZ_ERR_DATA, "%s: dataset %s has shape %s, expected %s", syz_h5_path(f), name, found_text,
                 want_text);
   }
   if (kinds) SYZ_TRY(syz_h5_class(f, name, &kind, &bits));
-  SYZ_REQUIRE(!kinds || strchr(kinds, kind), SYZ_ERR_DATA, "%s: dataset %s holds %s of %d bits, %s are wanted",
+  SYZ_REQUIRE(!kinds || strchr(kinds, kind), SYZ_ERR_DATA, "%s: dataset %s holds %s of %d bits, expected %s",
               syz_h5_path(f), name,
               kind == 'f'   ? "floats"
               : kind == 's' ? "text"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Rows in use as bits: 1.125 bits a row, whatever the reason that some are not. */
+/** Rows in use as bits: 1.125 bits per row, whatever the reason that others are not. */
 #include "set_kept.h"
 
 enum { BLOCK_WORDS = 8 }; /* words of a block */

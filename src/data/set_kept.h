@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Which rows of a data set's files are its objects: a bit a row, and counts by which the k-th of them is found. */
+/** Which rows of a data set's files are its objects: one bit per row, and counts with which the k-th one is found. */
 #pragma once
 
 #include "syzygy/base.h"
@@ -7,7 +7,7 @@
 enum { SET_KEPT_WORD = 64 /**< rows of a word */ };
 
 typedef struct set_kept {
-  int64_t rows, kept; /**< all of them, and those that are in use */
+  int64_t rows, kept; /**< number of all rows, and of those in use */
   uint64_t *bits;     /**< [set_kept_bytes] row r: bit r % SET_KEPT_WORD of word r / SET_KEPT_WORD */
   int64_t *before;    /**< rows in use before each block; by set_kept_count */
 } set_kept;
@@ -22,7 +22,7 @@ static inline bool set_kept_has(const set_kept *k, int64_t row)
   return k->bits[row / SET_KEPT_WORD] >> (row % SET_KEPT_WORD) & 1;
 }
 void set_kept_put(set_kept *k, int64_t row, bool is_kept);
-/** Count anew, after rows were put and before set_kept_row is called. */
+/** Count again, after rows were put and before set_kept_row is called. */
 void set_kept_count(set_kept *k);
 /** The row of object `index`, 0 .. kept - 1. */
 int64_t set_kept_row(const set_kept *k, int64_t index);

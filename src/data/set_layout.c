@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-/* Asked in this order whether a file is theirs; a part has the number of its own. */
+/* Tried in this order; a part stores its layout's number in this table. */
 static const set_layout *const LAYOUTS[] = {&set_astroclip, &set_shard};
 
 int set_layout_find(syz_h5 *f)

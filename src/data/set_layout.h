@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * How objects lie in the HDF5 files that a data set takes. set_layout.c has the table of layouts, each with a file of
- * its own (set_shard.c, set_astroclip.c). A new layout is a row of that table, declared below.
+ * The layouts of HDF5 files that a data set accepts. set_layout.c has the table of layouts, each in its own file
+ * (set_shard.c, set_astroclip.c). A new layout is a row of that table, declared below.
  */
 #pragma once
 
 #include "shardset.h"
 
 typedef struct set_layout {
-  bool (*recognise)(syz_h5 *f); /* by what is in the file */
-  /* Parts, labels and digest of an empty scan, with every shape, type and row count checked. */
+  bool (*recognise)(syz_h5 *f); /* from the file's contents */
+  /* Fill an empty scan with parts, labels and digest, and check every shape, type and row count. */
   syz_status (*scan)(syz_h5 *f, set_scan *out);
   /* Datasets of a part, each after the part's group; ivar and segment NULL: no part has it. */
   const char *object_id, *image, *flux, *ivar, *segment;
@@ -22,7 +22,7 @@ typedef struct set_layout {
 
 extern const set_layout set_shard, set_astroclip;
 
-/** Number of the file's layout in the table; -1: none of them. */
+/** Number of the file's layout in the table; -1: unknown. */
 int set_layout_find(syz_h5 *f);
 const set_layout *set_layout_get(int number);
 const set_layout *set_layout_of(const set_part *p);
@@ -40,8 +40,8 @@ enum { SET_NAME = SYZ_LABEL_NAME + SET_GROUP + 8 /* bytes of the name of a part'
 void set_dataset(char text[SET_NAME], const set_part *p, const char *dataset);
 /** The name in the file of a label of a part. */
 void set_label_dataset(char text[SET_NAME], const set_part *p, const char *label);
-/** Images [n,3,152,152] of rows in the file, through HDF5. *scratch: one image, made when needed, the caller's to
- * free. */
+/** Images [n,3,152,152] of rows in the file, through HDF5. *scratch: one image, allocated when needed, freed by
+ * the caller. */
 syz_status set_read_images(syz_h5 *f, const set_part *p, int64_t row, int64_t n, float **scratch, float *image);
 /** Spectra [n,7781], likewise; ivar and the maps [n,152,152] of parts that have them. */
 syz_status set_read_flux(syz_h5 *f, const set_part *p, int64_t row, int64_t n, float *flux);

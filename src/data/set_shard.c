@@ -30,7 +30,7 @@ cleanup:
   return st;
 }
 
-/* Checksums of the datasets make the digest; without them the size and the identifiers have to do. */
+/* The digest is formed from the datasets' checksums; without these, from size and identifiers. */
 static syz_status add_checksum(void *context, const char *name)
 {
   syz_status st = SYZ_OK;

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Train and test. The first int(0.8 n) rows of each part train, the rest test; but copies of one object lie on one
- * side, or what is learnt from one would be tested on the other.
+ * Train and test. The first int(0.8 n) rows of each part train, the rest test; but all copies of one object are on the
+ * same side, because otherwise a model would be tested on an object that it was trained on.
  *
  * Two rows are copies when their identifiers are equal, or their positions within SAME_PLACE_ARCSEC; and copies of
  * copies are copies. Each group of copies is on the side of its first row, in the order of files and rows. Rows of a
- * layout whose split was published keep theirs; where a group has such rows, the first of them decides for the others.
- * Identifiers that are negative or 0 stand for none, and positions that are not on the sphere, or all zero, are
- * unknown. Rows without a copy stay where the first rule has them.
+ * layout whose split was published keep theirs; where a group has such rows, the first of them decides the group's
+ * side. Identifiers that are negative or 0 count as none, and positions that are not on the sphere, or all zero, as
+ * unknown. Rows without a copy follow the first rule.
  *
- * Whether objects can be used does not matter here, nor which side is asked for: the two sides of a data set are always
- * the whole data set together.
+ * The split depends neither on whether objects are usable nor on the requested side, so the two sides always make up
+ * the whole data set.
  *
  * Method: every rank sends the rows of its files to the owners of their identifiers and then of the cells of the sky
  * that they may have copies in (syz_cells_around). An owner sorts by identifier; of positions, equal ones are found by
@@ -45,7 +45,7 @@ typedef struct pair_list {
 
 /* -------------------------------------------------------- rows to owners */
 
-/* Rows on their way. In a first pass they are counted, in a second one put in the order of ranks. */
+/* Rows to be sent. A first pass counts them, a second one sorts them by rank. */
 typedef struct row_mail {
   int size;
   size_t *send, *receive, *one, *at; /* [size] bytes, but `at`: rows */
@@ -66,8 +66,8 @@ static void post(void *context, int32_t owner)
 
 static bool has_id(const row_key *k) { return k->id > 0; }
 
-/* Right ascensions from -180 to 180 are in use too. What is beyond a turn is no number of degrees, and zeros are what
- * files without positions hold. */
+/* Right ascensions from -180 to 180 are in use too. Values beyond a full turn are not degrees, and files without
+ * positions hold zeros. */
 static bool has_place(const row_key *k)
 {
   return fabs(k->ra) <= 360 && fabs(k->dec) <= 90 && !(k->ra == 0 && k->dec == 0);
@@ -116,7 +116,7 @@ static void destroy_mail(row_mail *m)
   syz_free(&m->received);
 }
 
-/* Buffers for what is sent and received, once their sizes are known. */
+/* Allocate the send and receive buffers, whose sizes are now known. */
 static syz_status make_buffers(row_mail *m)
 {
   syz_status st = SYZ_OK;
@@ -152,7 +152,7 @@ cleanup:
 static syz_status add_pair(pair_list *l, int64_t first, int64_t second)
 {
   syz_status st = SYZ_OK;
-  if (first == second) return SYZ_OK; /* a row that came by two cells */
+  if (first == second) return SYZ_OK; /* the same row, received for two cells */
   SYZ_TRY(syz_grow(&l->pair, "copies", l->n, 1, &l->room));
   l->pair[l->n++] = (row_pair){first, second};
 cleanup:
@@ -175,7 +175,7 @@ static int by_place(const void *x, const void *y)
   return compare_raw(a, b);
 }
 
-/* Two places on the sky that no error of a position explains. */
+/* Whether two places are too far apart for a position error. */
 static bool is_far(const row_key *a, const row_key *b)
 {
   return has_place(a) && has_place(b) && syz_separation(a->ra, a->dec, b->ra, b->dec) > FAR_ARCSEC / 3600;
@@ -198,7 +198,7 @@ cleanup:
   return st;
 }
 
-/* The first row of each group of a forest; halves the ways there. */
+/* The first row of row i's group (union-find with path halving). */
 static int64_t root_of(int64_t *parent, int64_t i)
 {
   while (parent[i] != i) i = parent[i] = parent[parent[i]];
@@ -217,7 +217,7 @@ static bool join_near(void *context, int64_t number)
   return true;
 }
 
-/* Rows at exactly one place become pairs; k keeps the first of each. *places: how many these are. */
+/* Rows at exactly the same place become pairs; k keeps the first row of each place. *places: number of places. */
 static syz_status pair_equal_places(row_mail *m, pair_list *l, int64_t *places)
 {
   syz_status st = SYZ_OK;
@@ -271,14 +271,14 @@ static bool is_published(const syz_shardset *s, int64_t raw)
   return set_layout_of(set_part_at(s, raw))->is_published;
 }
 
-/* Whether row a, not b, decides for both. */
+/* Whether row a rather than b decides the side of both. */
 static bool goes_before(const syz_shardset *s, int64_t a, int64_t b)
 {
   const bool a_stays = is_published(s, a), b_stays = is_published(s, b);
   return a_stays != b_stays ? a_stays : a < b;
 }
 
-/* How many rows came to the split that is asked for, and how many left it. */
+/* How many rows joined the requested split, and how many left it. */
 typedef struct moves {
   int64_t in, out;
 } moves;
@@ -331,7 +331,7 @@ cleanup:
   return st;
 }
 
-/* The pairs of all ranks on rank 0. */
+/* Gather the pairs of all ranks on rank 0. */
 static syz_status gather_pairs(syz_comm *c, const pair_list *mine, row_pair **all, int64_t *n)
 {
   syz_status st = SYZ_OK;
@@ -360,9 +360,10 @@ static syz_status keep_copies_together(syz_shardset *s, syz_split split, int tab
   SYZ_TRY(gather_pairs(s->comm, &mine, &all, &n));
   syz_allreduce_i64(s->comm, &mine.far, 1, SYZ_SUM);
   if (mine.far)
-    syz_warn("%lld rows have the identifier of an earlier row that is more than an arcminute away: they are taken for "
-             "one object and stay on its side of the split; ingest.id gives sources other identifiers",
-             (long long)mine.far);
+    syz_warn(
+        "%lld rows have the identifier of an earlier row that is more than an arcminute away: they count as the same "
+        "object and stay on its side of the split; ingest.id can give sources other identifiers",
+        (long long)mine.far);
   if (!n) goto cleanup;
   SYZ_TRY_ALL(s->comm, syz_comm_rank(s->comm) == 0 ? move_copies(s, n, all, &moved) : SYZ_OK);
   syz_bcast(s->comm, &moved, sizeof moved, 0);
@@ -377,7 +378,7 @@ cleanup:
   return st;
 }
 
-/* The first rule. Returns whether rows may leave it. */
+/* Apply the first rule. Returns whether copies may change it. */
 static bool take_first_rows(syz_shardset *s, syz_split split)
 {
   bool may_move = false;

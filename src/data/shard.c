@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Shards being written: one rank writes one shard whole, objects in any order of blocks. Layout: README.md "Shards".
+/** Writing shards: one rank writes a whole shard, its blocks of objects in any order. Layout: README.md "Shards".
  */
 #include <stdio.h>
 #include <string.h>
@@ -16,7 +16,7 @@ struct syz_shard_writer {
   bool has_segment;
   char (*label)[SYZ_LABEL_NAME + 8]; /* "label/<name>" */
   float *zeros;                      /* one image, or one spectrum */
-  union {                            /* one column of a block of objects */
+  union {                            /* one column for a block of objects */
     int64_t i64[BLOCK];
     double f64[BLOCK];
     float f32[BLOCK];

@@ -2,15 +2,14 @@
 /**
  * An open data set: one global numbering over many files.
  *
- * The files are scanned by the ranks in turns (file f by rank f mod size), each as a whole, and what was found travels
- * file by file in file order, so that every rank holds the same tables whatever their number. All rows of all files
- * have raw numbers; a bit of each says whether it is an object of the set (set_kept.c), and objects are numbered in
- * that order. Not among them are the rows of the other split (set_split.c), damaged ones, and those without the
- * modality wanted.
+ * Rank f mod size scans file f as a whole, and the results are sent to all ranks file by file in file order, so that
+ * every rank holds the same tables for any number of ranks. All rows of all files have raw numbers; one bit per row
+ * says whether it is an object of the set (set_kept.c), and objects are numbered in that order. Rows of the other split
+ * (set_split.c), damaged rows, and rows without the required modality are left out.
  *
- * Memory: 32 bytes an object on each node (syz_shared); 1.125 bits a row, and about 200 bytes a file, on each rank.
- * Nothing else grows with the data set, but while it is opened: 32 bytes a row on the rank that scans its file, and
- * what set_split.c says.
+ * Memory: 32 bytes per object on each node (syz_shared); 1.125 bits per row and about 200 bytes per file on each rank.
+ * While the set is opened, also 32 bytes per row on the rank that scans its file, and the memory named in set_split.c.
+ * Nothing else grows with the data set.
  */
 #include "shardset.h"
 
@@ -24,7 +23,7 @@
 
 enum { PIECE = 65536, LOOK_ROWS = 16 };
 
-/* What the owner of a file found in it. */
+/* The results of the rank that scanned a file. */
 typedef struct bad_row {
   int32_t part, fault;
   int64_t row, object_id;
@@ -49,7 +48,7 @@ cleanup:
   return st;
 }
 
-/* How many of the next rows are objects, up to the first that is none. kept NULL: all rows count. */
+/* How many of the next rows are objects, up to the first that is not. kept NULL: all rows are. */
 static int64_t run_of_objects(const set_kept *kept, int64_t raw, int64_t most)
 {
   int64_t n = 0;
@@ -57,8 +56,8 @@ static int64_t run_of_objects(const set_kept *kept, int64_t raw, int64_t most)
   return n;
 }
 
-/* Pixels of rows [row, row + n) of a part are looked at, n <= LOOK_ROWS, of images or spectra alone if that is how the
- * set skips. */
+/* Check the pixels of rows [row, row + n) of a part, n <= LOOK_ROWS; only images or only spectra if the set skips by
+ * these. */
 static syz_status look_at_rows(syz_h5 *f, const set_part *p, int64_t row, int64_t n, syz_bad_objects bad,
                                const syz_object *object, float *block, pixel_fault fault[LOOK_ROWS])
 {
@@ -86,7 +85,7 @@ cleanup:
   return st;
 }
 
-/* Every pixel of a part's objects is looked at, kept NULL: of all its rows. `part`: its number in the file. */
+/* Check every pixel of a part's objects; kept NULL: of all its rows. `part`: its number in the file. */
 static syz_status find_bad(syz_h5 *f, own_file *o, const set_part *p, int part, const set_kept *kept,
                            syz_bad_objects bad, const syz_object *object)
 {
@@ -198,7 +197,7 @@ cleanup:
 
 static int by_label(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
-/* Names in alphabetical order for the caller; the bits of the files keep the order of first appearance. */
+/* Sort the names for the caller; the files' bits keep the order of first appearance. */
 static syz_status sort_labels(syz_shardset *s)
 {
   syz_status st = SYZ_OK;
@@ -253,7 +252,7 @@ cleanup:
   return st;
 }
 
-/* Rooms for parts and reasons are made once their number is known. */
+/* Count the parts, then allocate the arrays for parts and reasons. */
 static syz_status count_parts(syz_shardset *s, const own_file *own)
 {
   syz_status st = SYZ_OK;
@@ -300,7 +299,7 @@ cleanup:
   return st;
 }
 
-/* Which rows are of the split. */
+/* Choose the rows of the split. */
 static syz_status choose_rows(syz_shardset *s, syz_split split, const own_file *own)
 {
   syz_status st = SYZ_OK;
@@ -317,7 +316,7 @@ cleanup:
   return st;
 }
 
-/* Objects with pixels that cannot be used leave the set. */
+/* Remove objects with unusable pixels from the set. */
 static syz_status skip_bad(syz_shardset *s, own_file *own)
 {
   syz_status st = SYZ_OK, mine = SYZ_OK;
@@ -417,7 +416,7 @@ cleanup:
   return st;
 }
 
-/* Files of older versions, and shards that other programs wrote. */
+/* Warn of files without a checksum of their attributes: those of older versions or other programs. */
 static void warn_of_seals(const syz_shardset *s)
 {
   int n = 0, first = -1;
@@ -427,9 +426,10 @@ static void warn_of_seals(const syz_shardset *s)
       n++;
     }
   if (n)
-    syz_warn("%d of %d data files have no checksum of their attributes (of an older version or another program), so "
-             "damage there is not noticed; the first: %s",
-             n, s->files, s->file[first].path);
+    syz_warn(
+        "%d of %d data files have no checksum of their attributes (written by an older version or another program), so "
+        "damage there is not noticed; the first: %s",
+        n, s->files, s->file[first].path);
 }
 
 syz_status syz_shardset_open(syz_comm *c, int n_paths, const char *const *path, syz_split split, syz_bad_objects bad,
@@ -547,7 +547,7 @@ syz_status syz_shardset_select(syz_shardset *s, bool needs_image, bool needs_spe
     if (set_kept_has(&s->kept, raw) && lacks(&s->object[index++], needs_image, needs_spectrum))
       set_kept_put(&s->kept, raw, false);
   set_kept_count(&s->kept);
-  syz_shared_settle(&s->table); /* all have looked; now the table may change */
+  syz_shared_settle(&s->table); /* all ranks have read the table; now it may change */
   for (int64_t i = 0, to = 0; s->table.is_writer && i < s->size; i++) {
     const syz_object o = s->object[i];
     if (!lacks(&o, needs_image, needs_spectrum)) s->object[to++] = o;
@@ -566,7 +566,7 @@ typedef struct verify_pass {
   char damage[SYZ_ERROR_TEXT]; /* the first dataset of pixels that differs from its checksum; empty: none */
 } verify_pass;
 
-/* Damaged pixels wait until it is known whether they can be laid to an object; anything else ends the pass. */
+/* Damage in pixels is reported later, when its object is found; any other failure ends the check. */
 static syz_status verify_dataset(void *context, const char *name)
 {
   verify_pass *v = context;
@@ -576,12 +576,12 @@ static syz_status verify_dataset(void *context, const char *name)
   if (st != SYZ_ERR_DATA || !is_pixels) return st;
   if (*v->damage) return SYZ_OK;
   snprintf(v->damage, sizeof v->damage, "%s", syz_error_text());
-  char *place = strrchr(v->damage, '['); /* " [file:line]" ends a message; more is said after this one */
+  char *place = strrchr(v->damage, '['); /* cut the final " [file:line]", because text is appended */
   if (place && place > v->damage) place[-1] = '\0';
   return SYZ_OK;
 }
 
-/* The first object of a file, of any split, whose pixels cannot be used; bad->bads is 0 when there is none. */
+/* Find the first object of a file, of any split, with unusable pixels; bad->bads is 0 when there is none. */
 static syz_status find_first_bad(const syz_shardset *s, syz_h5 *f, int file, own_file *bad)
 {
   syz_status st = SYZ_OK;
@@ -599,7 +599,7 @@ cleanup:
   return st;
 }
 
-/* Rank-local. *is_doubtful: its damage is in objects that are left out, as far as can be told. */
+/* Rank-local. *is_doubtful: the damage found is in objects that are left out. */
 static syz_status verify_file(const syz_shardset *s, int file, int32_t *is_doubtful)
 {
   syz_status st = SYZ_OK;
@@ -611,7 +611,7 @@ static syz_status verify_file(const syz_shardset *s, int file, int32_t *is_doubt
   SYZ_TRY(syz_h5_visit(v->f, "", verify_dataset, v));
   if (!*v->damage) goto cleanup;
   SYZ_TRY(find_first_bad(s, v->f, file, &bad));
-  SYZ_REQUIRE(bad.bads, SYZ_ERR_DATA, "%s; data.verify: never reads it all the same", v->damage);
+  SYZ_REQUIRE(bad.bads, SYZ_ERR_DATA, "%s; data.verify: never reads the file regardless", v->damage);
   SYZ_REQUIRE(s->bad != SYZ_BAD_REFUSED, SYZ_ERR_DATA,
               "%s; object %lld (row %lld): %s; leave such objects out with data.bad_objects: skip", v->damage,
               (long long)bad.bad[0].object_id, (long long)bad.bad[0].row,
@@ -711,7 +711,7 @@ static bool has_label(const syz_shardset *s, int file, int which)
 
 typedef char unit_text[SYZ_UNIT_TEXT];
 
-/* Rank-local: the unit of each label that a file has. AstroCLIP's files state none of their redshifts: there is none.
+/* Rank-local: the unit of each label of a file. AstroCLIP's files give no unit for redshifts, which have none.
  */
 static syz_status read_units_of_file(const syz_shardset *s, int file, unit_text *unit)
 {
@@ -732,7 +732,8 @@ cleanup:
   return st;
 }
 
-/* The next file's units beside those of the files before it; by[k]: the file that stated label k's, -1: none did. */
+/* Compare the next file's units with those of the files before it; by[k]: the file that gave label k's unit, -1: none.
+ */
 static void compare_units(const syz_shardset *s, int file, const unit_text *one, unit_text *unit, int *by,
                           bool *is_mixed)
 {
@@ -743,7 +744,7 @@ static void compare_units(const syz_shardset *s, int file, const unit_text *one,
       memcpy(unit[k], one[k], sizeof unit[k]);
     } else if (strcmp(unit[k], one[k]) != 0) {
       is_mixed[k] = true;
-      syz_warn("label %s: %s says that its unit is '%s', %s says '%s'; none is carried over", s->label_name[k],
+      syz_warn("label %s: in %s its unit is '%s', in %s '%s'; no unit is carried over", s->label_name[k],
                s->file[by[k]].path, unit[k], s->file[file].path, one[k]);
       memset(unit[k], 0, sizeof unit[k]);
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of room data: what an open data set consists of. */
+/** Inside of room data: the parts of an open data set. */
 #pragma once
 
 #include "set_kept.h"
@@ -8,7 +8,7 @@
 #include "syzygy/data.h"
 
 enum {
-  SET_IMAGE = SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE, /* floats of an image */
+  SET_IMAGE = SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE, /* floats per image */
   SET_PLANE = SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE,
   SET_GROUP = 24,
   SET_SHARED = 1 << 20 /* bytes from which the object table is shared by the ranks of a node */
@@ -35,16 +35,16 @@ pixel_fault syz_check_image(const float *image);
 pixel_fault syz_check_flux(const float *flux);
 pixel_fault syz_check_ivar(const float *ivar);
 
-/** Rows of a file that belong together: a shard, or a group of AstroCLIP's file. The same on every rank; no pointers:
- * it travels. */
+/** Rows of a file that belong together: a shard, or a group of AstroCLIP's file. The same on every rank; it is sent
+ * between ranks, so it has no pointers. */
 typedef struct set_part {
   int32_t file;
   uint8_t layout; /* its number in the table of set_layout.c */
   uint8_t has_image, has_flux, has_ivar, has_segment, has_position;
-  uint8_t has_image_column, has_spectrum_column; /* which say of each object whether it has the modality */
+  uint8_t has_image_column, has_spectrum_column; /* whether these columns exist */
   char group[SET_GROUP];                         /* "" or "3/" */
   int64_t rows;                                  /* in the file */
-  int64_t raw;                                   /* number of its first row among all rows of the set's files */
+  int64_t raw;                                   /* raw number of its first row */
   int64_t image_at, flux_at, ivar_at;            /* file offsets of row 0, -1: read through HDF5 */
 } set_part;
 
@@ -52,7 +52,8 @@ typedef struct set_file {
   char *path;
   int64_t bytes;
   uint64_t digest;
-  bool lacks_sums, lacks_seal; /* a dataset has no checksum; of this program, without a checksum of the attributes */
+  bool lacks_sums,
+      lacks_seal; /* a dataset has no checksum; made by this program but without a checksum of the attributes */
   uint64_t labels[(SYZ_LABELS_MAX + 63) / 64]; /* which of the set's labels it has */
 } set_file;
 
@@ -80,7 +81,7 @@ struct syz_shardset {
   set_part *part;
   int parts;
   int64_t raw_size, size; /* rows of the files, objects of the set */
-  set_kept kept;          /* which rows are objects: of the split, usable, with what is needed */
+  set_kept kept;          /* which rows are objects: of the split, usable, with the required modalities */
   syz_object *object;     /* [size], in `table` */
   syz_shared table;
   syz_rejected *rejected;
@@ -92,8 +93,8 @@ struct syz_shardset {
   int labels;
   uint64_t digest;
   bool has_ivar;
-  bool is_verified;             /* its checksums have been compared */
-  bool has_content, lacks_sums; /* `content` is known: of the files without checksums, if there are any */
+  bool is_verified;             /* its checksums have been verified */
+  bool has_content, lacks_sums; /* `content`, of the files without checksums if any, is computed */
   uint64_t content;
   syz_bad_objects bad;
   set_reader reader;
@@ -101,7 +102,7 @@ struct syz_shardset {
   syz_h5 *h5[SYZ_KEPT_OPEN_MOST];
 };
 
-/** Rank-local: what is in file `number`. Labels by name through `label`. */
+/** Rank-local: the contents of file `number`. Labels by name through `label`. */
 typedef struct set_scan {
   set_part part[16];
   int parts;
@@ -127,7 +128,7 @@ bool syz_shardset_is_direct(const syz_shardset *s, int64_t index, bool image, bo
  * the pixels. */
 syz_status syz_shardset_read_direct(const syz_shardset *s, set_reader *r, int64_t index, float *image, float *flux,
                                     float *ivar);
-/** The same by whatever means; main thread only. */
+/** The same by pread or HDF5; main thread only. */
 syz_status syz_shardset_read_one(syz_shardset *s, int64_t index, float *image, float *flux, float *ivar);
 /** The HDF5 handle of a file, opened when needed; main thread only. */
 syz_status syz_shardset_h5(syz_shardset *s, int file, syz_h5 **out);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Digest of what is in a data set's files. Files that carry a checksum for each dataset are known by these: whether
- * they hold is another question (syz_shardset_verify). Of the others, AstroCLIP's and those written by h5py, only
- * reading tells: pixels may change while name, size and even the time of the last change stay, so nothing less than
- * every byte is summed, by all ranks together and at the speed of the disk; once for an open set.
+ * Digest of the contents of a data set's files. Files with a checksum for each dataset are identified by these
+ * (syz_shardset_verify checks that they hold). Others, AstroCLIP's and those written by h5py, must be read: pixels may
+ * change while name, size and even modification time stay the same. So all ranks together sum every byte, at the speed
+ * of the disk, once per open set.
  */
 #include "shardset.h"
 #include "syzygy/files.h"

@@ -30,7 +30,7 @@ syz_status syz_shardset_verify_when(syz_shardset *s, syz_verify when, syz_timing
 {
   if (!syz_shardset_wants_verify(s, when)) {
     if (when == SYZ_VERIFY_AUTO)
-      syz_info("checksums of %.1f GB of data are not compared (data.verify: always does)",
+      syz_info("checksums of %.1f GB of data are not verified (data.verify: always verifies them)",
                (double)syz_shardset_bytes(s) / 1e9);
     return SYZ_OK;
   }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Pixels of single objects. Where a dataset is contiguous float32 (own shards, AstroCLIP's file) its rows are read with
- * pread at their offset in the file, which any thread may do; what is chunked, compressed or of another type goes
- * through HDF5 on the main thread.
+ * Pixels of single objects. Rows of contiguous float32 datasets (own shards, AstroCLIP's file) are read with pread at
+ * their offset in the file, on any thread; chunked, compressed or other data are read through HDF5 on the main thread.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -45,13 +44,13 @@ const char *syz_pixel_fault_text(pixel_fault fault)
   return "?";
 }
 
-/** What values an array has. */
+/** Which kinds of values an array has. */
 typedef struct value_look {
   bool is_finite, is_sane, is_zero, is_negative;
 } value_look;
 
-/* On the bits, so that the loop vectorises: an exponent of all ones is NaN or infinity, and without their sign larger
- * values have larger bits. */
+/* Compares bit patterns, so that the loop vectorises: an exponent of all ones is NaN or infinity, and without the sign
+ * larger values have larger bit patterns. */
 static value_look look(const float *x, int64_t n)
 {
   const union {
@@ -175,7 +174,8 @@ cleanup:
   return st;
 }
 
-/* What cannot come from the file: absent modalities are zeros, unknown ivar is 1. Returns which are still to be read.
+/* Fill what the file lacks: absent modalities with zeros, unknown ivar with 1. Sets the pointers of filled arrays to
+ * NULL.
  */
 static void fill_absent(const syz_shardset *s, int64_t index, const set_part *p, float **image, float **flux,
                         float **ivar)
@@ -214,8 +214,7 @@ cleanup:
   return st;
 }
 
-/* A flux is as bad as its ivar: that one is looked at also where it is not wanted, so that refusing and skipping judge
- * alike. */
+/* A bad ivar makes the flux bad, so ivar is checked even when it is not requested: refusing and skipping then agree. */
 static bool needs_ivar(const syz_shardset *s, int64_t index, const set_part *p, const float *flux, const float *ivar)
 {
   return flux && !ivar && p->has_ivar && s->object[index].has_spectrum;
@@ -296,7 +295,7 @@ cleanup:
   return st;
 }
 
-/* How many of the next objects lie one behind the other in a file, with all that is wanted. */
+/* How many of the next objects are consecutive in a file and have all requested arrays. */
 static int64_t run_length(const syz_shardset *s, int64_t n, const int64_t *index, bool image, bool flux, bool ivar)
 {
   int64_t row, next, run = 0;
@@ -312,7 +311,7 @@ static int64_t run_length(const syz_shardset *s, int64_t n, const int64_t *index
   return run;
 }
 
-/* Many bytes at once, past the page cache unless it holds them. */
+/* Many bytes at once, bypassing the page cache unless it holds them. */
 static syz_status read_span(const syz_shardset *s, set_reader *r, int file, int64_t at, size_t bytes, void *to)
 {
   syz_status st = SYZ_OK;
@@ -346,7 +345,7 @@ static syz_status read_run(syz_shardset *s, const int64_t *index, int64_t n, flo
   if (ivar) SYZ_TRY(read_span(s, &s->reader, p->file, p->ivar_at + row * bytes, (size_t)(n * bytes), ivar));
   for (int64_t i = 0; i < n; i++) {
     SYZ_REQUIRE(i == 0 || !syz_fault("shard_read"), SYZ_ERR_DATA, "%s: injected failure",
-                s->file[0].path); /* a visit an object */
+                s->file[0].path); /* one visit per object */
     if (is_unwanted) {
       SYZ_TRY(descriptor(s, &s->reader, p->file, &fd));
       SYZ_TRY(read_at(s, p->file, fd, p->ivar_at + (row + i) * bytes, (size_t)bytes, unwanted));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * What is in a file of a data set: its layout, told by its datasets. Every shape, type and row count is checked here,
- * once, so that reading can rely on them.
+ * Finds the layout and contents of a data set's file from its datasets. Every shape, type and row count is checked
+ * here, once, so that reading can rely on them.
  */
 #include <string.h>
 #include <sys/stat.h>
@@ -18,7 +18,7 @@ syz_status syz_shardset_scan(const char *path, int number, set_scan *out)
   out->digest = 0;
   memset(out->part, 0, sizeof out->part);
   SYZ_TRY(syz_h5_open(NULL, path, &f));
-  SYZ_REQUIRE(stat(path, &file) == 0, SYZ_ERR_DATA, "%s: no such file any more", path);
+  SYZ_REQUIRE(stat(path, &file) == 0, SYZ_ERR_DATA, "%s: the file no longer exists", path);
   out->bytes = (int64_t)file.st_size;
   SYZ_TRY(syz_h5_read_text(f, "", "syzygy_format", &format));
   SYZ_REQUIRE(!format || strcmp(format, "shard") == 0, SYZ_ERR_DATA, "%s: a file of format \"%.40s\", not a shard",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * A thread that reads the next step's tokens while this step computes. One reading at a time: the caller owns the
- * memory read into, so that nothing is copied, and has two buffers in turn.
+ * A thread that reads the next step's tokens while this step computes. There is one read at a time, into memory of the
+ * caller, so that nothing is copied; the caller alternates between two buffers.
  */
 #include "token_ahead.h"
 
@@ -19,7 +19,7 @@ struct token_ahead {
   pthread_mutex_t lock;
   pthread_cond_t changed;
   bool is_running, has_lock, has_condition;
-  token_state state; /* under the lock; the rest is the thread's while it is ASKED, the caller's otherwise */
+  token_state state; /* under the lock; the thread owns the other fields while this is ASKED, otherwise the caller */
   int64_t n, room;
   int64_t *row; /* [room] */
   unsigned char *to;
@@ -37,7 +37,7 @@ static void *run(void *ahead)
     pthread_mutex_unlock(&a->lock);
     a->st = a->read(a->context, a->n, a->row, a->to);
     if (a->st != SYZ_OK)
-      snprintf(a->text, sizeof a->text, "%s", syz_error_text()); /* this thread's; the caller has its own */
+      snprintf(a->text, sizeof a->text, "%s", syz_error_text()); /* the text of this thread; the caller has its own */
     pthread_mutex_lock(&a->lock);
     a->state = DONE;
     pthread_cond_broadcast(&a->changed);
@@ -46,7 +46,7 @@ static void *run(void *ahead)
   return NULL;
 }
 
-/* Until the thread touches nothing, and leave the state as it is then. */
+/* Wait until the thread is idle, without changing the state. */
 static void wait_for_end(token_ahead *a)
 {
   pthread_mutex_lock(&a->lock);
@@ -122,7 +122,7 @@ cleanup:
 
 bool token_ahead_take(token_ahead *a, int64_t n, const int64_t *row, const unsigned char *to, syz_status *st)
 {
-  wait_for_end(a); /* also before the memory of a reading that nobody wants is used for something else */
+  wait_for_end(a); /* also before the buffer of an unused read is used for something else */
   if (a->state != DONE) return false;
   if (n != a->n || to != a->to || (n > 0 && memcmp(row, a->row, (size_t)n * sizeof *row) != 0)) return false;
   set_state(a, IDLE);

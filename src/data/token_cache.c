@@ -3,16 +3,16 @@
  * Tokens of frozen towers.
  *
  * On disk: one flat file, sparse until written (with io.driver mpio its space is reserved when it is made): a header of
- * 4096 bytes, one 64-bit tag a row, then the rows, beginning at a multiple of 4096. A row's tag is the checksum of its
- * bytes and is written after them; 0 means that the row is not there. A run that is killed loses at most the rows under
- * way, and a row that did not reach the disk whole (power, another program) is noticed when it is read. The file is
- * scratch in this machine's byte order; nobody else is meant to read it. Rows wanted later are read and checked by a
- * thread (token_ahead.c), into memory of the caller's.
+ * 4096 bytes, one 64-bit tag per row, then the rows, beginning at a multiple of 4096. A row's tag is the checksum of
+ * its bytes and is written after them; 0 means that the row is missing. A killed run loses at most the rows being
+ * written, and a row that is incomplete on disk (power failure, another program) is noticed when it is read. The file
+ * is scratch in this machine's byte order, for this program alone. A thread reads and checks rows in advance
+ * (token_ahead.c), into memory of the caller.
  *
- * In memory: rank r owns the r-th block of row numbers. A get is a round trip: row numbers to the owners, bytes back,
- * in rounds whose buffers were taken when the cache was opened and stay below 64 MiB for any number of ranks. Rows lie
- * there for the whole run, so an owner compares each row that it sends with its tag, too. That reads the row once more,
- * and brings it into the cache for the copy that follows.
+ * In memory: rank r owns the r-th block of row numbers. A get sends row numbers to the owners and receives the bytes,
+ * in rounds whose buffers are allocated when the cache is opened and stay below 64 MiB for any number of ranks. Rows
+ * stay in memory for the whole run, so an owner also checks each row that it sends against its tag. That reads the row
+ * once more, and brings it into the processor's cache for the copy that follows.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -35,7 +35,7 @@ typedef struct header {
   uint64_t key;
   int64_t rows;
   uint64_t row_bytes;
-  uint64_t check; /* of what stands before */
+  uint64_t check; /* checksum of the fields before it */
 } header;
 
 struct syz_token_cache {
@@ -51,7 +51,7 @@ struct syz_token_cache {
   uint8_t *is_there;  /* [count] */
   unsigned char *own; /* [count, row_bytes] in memory */
   uint64_t *own_tag;  /* [count] in memory */
-  token_ahead *ahead; /* on disk; made when first asked */
+  token_ahead *ahead; /* on disk; made at the first read-ahead */
   /* Buffers of a round; in memory only. */
   int64_t round_rows;
   size_t segment;
@@ -94,7 +94,7 @@ static header make_header(const syz_token_cache *t, uint64_t key)
   return h;
 }
 
-/* Rank 0: take the file over if it belongs to this key, otherwise begin it anew. */
+/* Rank 0: reuse the file if it was made under this key, otherwise start a new one. */
 static syz_status prepare_file(syz_token_cache *t, uint64_t key)
 {
   syz_status st = SYZ_OK;
@@ -121,7 +121,8 @@ static syz_status prepare_file(syz_token_cache *t, uint64_t key)
     SYZ_REQUIRE(needed <= free_bytes, SYZ_ERR_WRITE, "%s: the token cache needs %.1f GiB more, %.1f GiB are free",
                 t->path, needed / 1073741824.0, free_bytes / 1073741824.0);
   }
-  if (s.st_blocks * 512 < bytes) SYZ_TRY(syz_flat_reserve(t->fd, t->path, bytes)); /* else it has its place */
+  if (s.st_blocks * 512 < bytes)
+    SYZ_TRY(syz_flat_reserve(t->fd, t->path, bytes)); /* otherwise its space is already allocated */
 cleanup:
   return st;
 }
@@ -200,7 +201,7 @@ static unsigned char *own_row(const syz_token_cache *t, int64_t row)
   return t->own + (size_t)(row - t->first) * t->row_bytes;
 }
 
-/* Whether the rows that others want are what was put. */
+/* Check that the rows to be sent are unchanged. */
 static syz_status check_own(const syz_token_cache *t, int64_t n)
 {
   syz_status st = SYZ_OK;
@@ -210,15 +211,15 @@ static syz_status check_own(const syz_token_cache *t, int64_t n)
     if (t->own_tag[row - t->first] == tag_of(t, row, own_row(t, row))) continue;
     gethostname(host, sizeof host - 1);
     SYZ_REQUIRE(false, SYZ_ERR_NUMERIC,
-                "row %lld of the token cache changed in the memory of %s though nobody wrote to it; run the same "
-                "command again, it computes the tokens anew",
+                "row %lld of the token cache changed in the memory of %s although nothing wrote to it; run the same "
+                "command again, which computes the tokens again",
                 (long long)row, host);
   }
 cleanup:
   return st;
 }
 
-/* One round: up to round_rows rows of this rank; all ranks take part. The status is that of the rows sent. */
+/* One round: up to round_rows rows for this rank; all ranks take part. The status concerns the rows that it sends. */
 static syz_status get_round(syz_token_cache *t, int64_t n, const int64_t *row, unsigned char *tokens)
 {
   int size = syz_comm_size(t->comm);
@@ -233,7 +234,8 @@ static syz_status get_round(syz_token_cache *t, int64_t n, const int64_t *row, u
     t->ask_bytes[r] = (size_t)(at - before) * sizeof *t->asked;
   }
   for (int r = 0; r < size; r++)
-    t->reply_bytes[r] = t->receive_bytes[r] = sizeof *t->ask_bytes; /* first, how much each asks of each */
+    t->reply_bytes[r] = t->receive_bytes[r] =
+        sizeof *t->ask_bytes; /* first exchange how many rows each rank requests from each */
   syz_alltoallv(t->comm, t->ask_bytes, t->reply_bytes, t->want_bytes, t->receive_bytes);
   for (int r = 0; r < size; r++) wanted += (int64_t)(t->want_bytes[r] / sizeof *t->wanted);
   syz_alltoallv(t->comm, t->asked, t->ask_bytes, t->wanted, t->want_bytes);
@@ -304,7 +306,7 @@ void syz_token_cache_close(syz_token_cache **cache)
 {
   syz_token_cache *t = *cache;
   if (!t) return;
-  token_ahead_destroy(&t->ahead); /* before the file that it reads */
+  token_ahead_destroy(&t->ahead); /* before closing the file that it reads */
   if (t->fd >= 0) close(t->fd);
   syz_free(&t->path);
   syz_free(&t->missing);
@@ -402,7 +404,7 @@ cleanup:
   return st;
 }
 
-/* The rest of a get from memory, which no rank leaves: one with nothing to ask for still answers. */
+/* The rest of a get from memory. Every rank takes part in all rounds: one that needs no rows still answers others. */
 static syz_status get_from_memory(syz_token_cache *t, int64_t n, const int64_t *row, unsigned char *tokens)
 {
   syz_status st = SYZ_OK;

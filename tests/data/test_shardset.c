@@ -238,9 +238,9 @@ static void test_wrong_files(void)
   refuse("model.h5", SYZ_ERR_DATA, "format \"model\", not a shard");
   refuse("no-pixels.h5", SYZ_ERR_DATA, "neither a shard");
   refuse("rows-differ.h5", SYZ_ERR_DATA, "dataset spectrum has 2 rows, object_id has 3");
-  refuse("shape.h5", SYZ_ERR_DATA, "dataset image has shape (3, 3, 152, 151), (N, 3, 152, 152) is wanted");
-  refuse("grid.h5", SYZ_ERR_DATA, "dataset spectrum has shape (3, 7780), (N, 7781) is wanted");
-  refuse("float-id.h5", SYZ_ERR_DATA, "dataset object_id holds floats of 64 bits, whole numbers are wanted");
+  refuse("shape.h5", SYZ_ERR_DATA, "dataset image has shape (3, 3, 152, 151), expected (N, 3, 152, 152)");
+  refuse("grid.h5", SYZ_ERR_DATA, "dataset spectrum has shape (3, 7780), expected (N, 7781)");
+  refuse("float-id.h5", SYZ_ERR_DATA, "dataset object_id holds floats of 64 bits, expected whole numbers");
   refuse("label-shape.h5", SYZ_ERR_DATA, "dataset label/z has 4 rows");
   refuse("empty-shard.h5", SYZ_ERR_DATA, "no usable object");
   refuse("truncated.h5", SYZ_ERR_DATA, "truncated file");
