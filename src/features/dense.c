@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Linear heads on frozen patch features: which part of the sky a patch shows (softmax regression), how bright it is and
- * how far from the galaxy (ridge). A linear head can only read what the features already say, so its figures are about
- * the backbone. Training features are given up before the held-out ones are computed: only one of the two sets is in
+ * Linear heads on frozen patch features: the kind of structure in a patch (softmax regression), its brightness and its
+ * distance from the galaxy (ridge). A linear head can only use what the features already contain, so its scores measure
+ * the backbone. Training features are freed before the held-out ones are computed, so only one of the two sets is in
  * memory.
  */
 #include <math.h>
@@ -60,9 +60,9 @@ static syz_status fit_heads(const syz_run *run, const syz_frozen *net, syz_shard
   syz_timing_end(run->timing);
   SYZ_TRY(st);
   if (!r->fit.has_converged)
-    syz_warn(
-        "segmentation: the gradient is %.2g after %lld iterations, %.2g was wanted (probe.iterations, probe.tolerance)",
-        r->fit.gradient, (long long)r->fit.iterations, o->tolerance);
+    syz_warn("segmentation: the gradient is %.2g after %lld iterations, above the tolerance of %.2g (probe.iterations, "
+             "probe.tolerance)",
+             r->fit.gradient, (long long)r->fit.iterations, o->tolerance);
   syz_timing_begin(run->timing, "regression");
   st = syz_ridge_fit(c, &p->rows, t.targets, t.target, o->ridge, &h->number);
   syz_timing_end(run->timing);
@@ -162,7 +162,7 @@ static syz_status apply_heads(const syz_run *run, const syz_frozen *net, syz_sha
     syz_linear_head_apply(h->number, r->cells, row, r->prediction + i * r->cells * r->targets);
   }
   for (int64_t i = 0; i < r->n * r->cells * SYZ_SEGMENTS; i++)
-    r->logit[i] = fmaxf(r->logit[i], -1e30f); /* a class that was never seen: so that 0 x it is 0 */
+    r->logit[i] = fmaxf(r->logit[i], -1e30f); /* a class without training patches: finite, so that 0 times it is 0 */
   count_classes(c, r, pixel);
   syz_r_squared_over_ranks(c, r->n * r->cells, r->targets, r->truth.target, r->prediction, r->r2);
 cleanup:
@@ -175,7 +175,7 @@ cleanup:
 static void tell(const syz_dense_result *r)
 {
   syz_info("%s features, %lld training and %lld held-out objects: mean IoU %.4f of patches (%.4f of pixels), accuracy "
-           "%.4f (always the commonest: %.4f)",
+           "%.4f (always the most common class: %.4f)",
            r->weights, (long long)r->train_objects, (long long)r->objects, r->patch.mean_iou, r->pixel.mean_iou,
            r->patch.accuracy, r->patch.majority);
   for (int k = 0; k < SYZ_SEGMENTS; k++)

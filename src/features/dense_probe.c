@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The dense probe: linear heads on the frozen patch features of an image backbone, held against truth of the
- * simulator, and against an untrained net. */
+/** The dense probe: linear heads on the frozen patch features of an image backbone, compared with the simulator's truth
+ * and with an untrained network. */
 #include <stdio.h>
 
 #include "dense.h"
@@ -10,14 +10,14 @@ struct syz_dense_probe {
   const syz_dense_options *options;
   syz_frozen net;
   syz_shardset *train, *test;
-  syz_dense_result result[2]; /* of the weights asked for, of initial ones */
+  syz_dense_result result[2]; /* with the requested weights, with initial ones */
 };
 
 static syz_status open_all(syz_dense_probe *p, const syz_frozen_options *net)
 {
   syz_status st = SYZ_OK;
   SYZ_TRY(syz_frozen_data(p->run, net, "for probe", SYZ_SPLIT_TRAIN, true, &p->train));
-  SYZ_TRY(syz_frozen_data(p->run, net, "for probe", SYZ_SPLIT_TEST, false, &p->test)); /* of the same files */
+  SYZ_TRY(syz_frozen_data(p->run, net, "for probe", SYZ_SPLIT_TEST, false, &p->test)); /* from the same files */
   SYZ_TRY(syz_frozen_open(p->run, net, &p->net));
 cleanup:
   return st;

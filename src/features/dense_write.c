@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The files that a dense probe leaves: probe.json, dense.h5, and one picture of each of a few held-out objects. */
+/* The output of a dense probe: probe.json, dense.h5, and a picture for each of the first held-out objects. */
 #include <cjson/cJSON.h>
 #include <limits.h>
 #include <math.h>
@@ -166,7 +166,7 @@ static void paint_segments(sheet *s, int panel, const uint8_t *pixel)
   syz_picture_paint(&s->picture, panel * s->column, 0, 1, s->size, s->rgb);
 }
 
-/* The first number of each patch, from low to high. */
+/* Paint the first target of each patch, with colours from low to high. */
 static void paint_numbers(sheet *s, int panel, const float *value, int targets, double low, double high)
 {
   for (int y = 0; y < s->side; y++)
@@ -176,7 +176,7 @@ static void paint_numbers(sheet *s, int panel, const float *value, int targets, 
   syz_picture_paint(&s->picture, panel * s->column, 0, s->cell, s->side, s->rgb);
 }
 
-/* Image; segments, true and found; surface brightness, true and found. */
+/* Panels: image; true and predicted segments; true and predicted surface brightness. */
 static syz_status write_picture(const syz_run *run, syz_shardset *test, const syz_dense_result *r, int64_t i)
 {
   enum { PANELS = 5, GAP = 6 };

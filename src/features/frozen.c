@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Opening what probe and maps look at. */
+/* Opens the backbone and the data of probe and maps. */
 #include "frozen.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Digest of all that features depend on in the model. */
+/* Digest of everything in the model that features depend on. */
 static syz_status make_digest(syz_frozen *f)
 {
   syz_status st = SYZ_OK;
@@ -37,7 +37,7 @@ syz_status syz_frozen_open(const syz_run *run, const syz_frozen_options *options
   }
   SYZ_TRY(syz_model_start_compute(c, &options->compute, &out->config, false, "", &out->compute));
   SYZ_TRY_ALL(c, syz_model_create(&out->config, true, false, out->compute, &out->model));
-  syz_model_initialise(out->model, options->seed); /* a pooling head that the file does not have is not looked at */
+  syz_model_initialise(out->model, options->seed); /* a pooling head that the file lacks is not used */
   if (*path && !is_untrained) SYZ_TRY(syz_model_file_read(c, path, out->model, true));
   SYZ_TRY_ALL(c, make_digest(out));
   syz_compute_tell(out->compute);

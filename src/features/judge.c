@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The judge of an image tower that trains. Objects of the training split are the index, objects of the test split the
- * queries; both are taken at even steps through their splits once and for all, so that every validation asks the same
- * questions. Pixels are read again each time: a reader thread does it while the tower computes, and a run at full size
- * has no memory to spare for thousands of images.
+ * Validation of an image tower in training, by nearest neighbours. Objects of the training split are the index, objects
+ * of the test split the queries; both are chosen once, evenly spaced through their splits, so that every validation
+ * uses the same objects. Pixels are read again each time: a thread reads them while the tower computes, and a run at
+ * full size has no memory for thousands of images.
  *
- * Work is shared evenly over ranks; then the features of all are gathered (a few MB) for the exact search, which gives
- * the same bits on any number of ranks.
+ * Work is divided evenly among ranks; then all features are gathered (a few MB) for the exact search, which gives the
+ * same bits on any number of ranks.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -20,11 +20,11 @@ enum { TARGETS_MAX = 8 };
 
 typedef struct target {
   char label[SYZ_LABEL_NAME];
-  int classes;               /* 0: a number */
+  int classes;               /* 0: a regression target */
   float *value, *prediction; /* [rows] */
 } target;
 
-/* What one set of features knows. */
+/* Scores of one set of features. */
 typedef struct knowledge {
   double r2[TARGETS_MAX], accuracy[TARGETS_MAX], balanced[TARGETS_MAX];
 } knowledge;
@@ -32,18 +32,18 @@ typedef struct knowledge {
 typedef struct judge {
   syz_comm *comm;
   const syz_compute *compute; /* of the teacher */
-  syz_compute *search;        /* first products of an exact search: their type decides its speed alone */
+  syz_compute *search;        /* for the first products of the exact search; their type affects only its speed */
   syz_model *teacher;
   syz_shardset *set[2];     /* training, test */
   int64_t n[2], *list[2];   /* objects of each */
-  int64_t rows, first, own; /* rows: training objects, then test objects; this rank's share */
+  int64_t rows, first, own; /* number of rows, training objects before test objects; this rank's share */
   uint8_t *role;            /* [rows] */
   int64_t neighbours, batch;
   int n_targets;
   target target[TARGETS_MAX];
   bool has_pixels;
   knowledge start, pixels; /* baselines */
-  int64_t width;           /* of the class token */
+  int64_t width;           /* width of the class token */
   float *mine, *all;       /* [own, width], [rows, width] */
   size_t *bytes;           /* [ranks] */
 } judge;
@@ -75,22 +75,22 @@ syz_status syz_judge_check(const syz_judge_options *o, const syz_shardset *train
     for (int i = 0; i < o->label[k].n; i++) {
       const char *key = label_key[k], *name = o->label[k].item[i];
       SYZ_REQUIRE(strlen(name) < SYZ_LABEL_NAME - 1 && strlen(name) + 28 < SYZ_FIGURE_NAME, SYZ_ERR_INPUT,
-                  "%s: \"%s\" is too long a name", key, name);
+                  "%s: the name \"%s\" is too long", key, name);
       SYZ_REQUIRE(is_there(set, name) || !o->is_given[k], SYZ_ERR_INPUT,
                   "%s: no label/%s in data.path (in both splits)", key, name);
       if (!is_there(set, name)) continue;
       targets++;
-      figures += k ? 6 : 3; /* own, and two baselines */
+      figures += k ? 6 : 3; /* the tower's, and those of two baselines */
     }
-  SYZ_REQUIRE(
-      targets <= TARGETS_MAX && figures <= SYZ_FIGURES_MAX, SYZ_ERR_INPUT,
-      "validate.regress and validate.classify: %d labels with %d figures, %d with %d are possible: name fewer labels",
-      targets, figures, (int)TARGETS_MAX, (int)SYZ_FIGURES_MAX);
+  SYZ_REQUIRE(targets <= TARGETS_MAX && figures <= SYZ_FIGURES_MAX, SYZ_ERR_INPUT,
+              "validate.regress and validate.classify: %d labels with %d figures, at most %d with %d are possible: "
+              "name fewer labels",
+              targets, figures, (int)TARGETS_MAX, (int)SYZ_FIGURES_MAX);
 cleanup:
   return st;
 }
 
-/* One label of the objects of a list. Collective. */
+/* Read one label of the listed objects. Collective. */
 static syz_status read_label(judge *j, int which, const char *name, float *out)
 {
   syz_status st = SYZ_OK;
@@ -124,7 +124,7 @@ cleanup:
   return st;
 }
 
-/* Whether enough is known of a label, in either set, to say anything. */
+/* Whether enough values of a label are known in both sets. */
 static bool is_known(const judge *j, const target *t)
 {
   int64_t n[2] = {0};
@@ -132,7 +132,7 @@ static bool is_known(const judge *j, const target *t)
   return n[0] > 0 && n[1] > 1;
 }
 
-/* Whole numbers from 0, and how many classes they make. */
+/* Check that values are whole numbers from 0, and count the classes. */
 static syz_status count_classes(const judge *j, target *t)
 {
   syz_status st = SYZ_OK;
@@ -140,7 +140,7 @@ static syz_status count_classes(const judge *j, target *t)
     const float v = t->value[i];
     if (isnan(v)) continue;
     SYZ_REQUIRE(v >= 0 && v < SYZ_CLASSES_MAX && v == floorf(v), SYZ_ERR_INPUT,
-                "validate.classify: label/%s holds %g: whole numbers from 0 to %d are wanted", t->label, (double)v,
+                "validate.classify: label/%s holds %g, expected whole numbers from 0 to %d", t->label, (double)v,
                 SYZ_CLASSES_MAX - 1);
     if ((int)v >= t->classes) t->classes = (int)v + 1;
   }
@@ -167,9 +167,8 @@ static syz_status add_target(judge *j, const char *key, const char *name, bool i
     SYZ_TRY(is_derived(set, name) ? derive_morphology(j, s, out) : read_label(j, s, name, out));
   }
   if (!is_known(j, t)) {
-    SYZ_REQUIRE(!is_given, SYZ_ERR_INPUT, "%s: label/%s is unknown for (nearly) all objects that are looked at", key,
-                name);
-    syz_info("%s: label/%s is unknown for (nearly) all objects that are looked at: left out", key, name);
+    SYZ_REQUIRE(!is_given, SYZ_ERR_INPUT, "%s: label/%s is unknown for (nearly) all chosen objects", key, name);
+    syz_info("%s: label/%s is unknown for (nearly) all chosen objects: left out", key, name);
     syz_free(&t->value);
     syz_free(&t->prediction);
     *t = (target){.classes = 0};
@@ -196,7 +195,7 @@ cleanup:
 
 typedef struct collector {
   const judge *j;
-  int64_t at;    /* row of this rank where the list begins */
+  int64_t at;    /* this rank's row of the first listed object */
   float *pixels; /* [own, 3 size^2] or NULL */
 } collector;
 
@@ -240,7 +239,7 @@ static bool is_finite(const float *x, int64_t n)
   return true;
 }
 
-/* What the features of all rows know. mine [own, width] of this rank, all [rows, width] is written. Collective; agreed.
+/* Score the features of all rows: mine [own, width] of this rank; writes all [rows, width]. Collective; agreed.
  */
 static syz_status evaluate(judge *j, int64_t width, const float *mine, float *all, knowledge *out)
 {
@@ -257,7 +256,7 @@ static syz_status evaluate(judge *j, int64_t width, const float *mine, float *al
     out->r2[t] = out->accuracy[t] = out->balanced[t] = NAN;
     ask[t] = (syz_knn_target){j->target[t].classes, j->target[t].value, j->target[t].prediction};
   }
-  if (!is_finite(all, j->rows * width)) goto cleanup; /* the run is about to end for that very reason */
+  if (!is_finite(all, j->rows * width)) goto cleanup; /* the training loop will end the run for this reason */
   syz_index_share(j->rows, size, syz_comm_rank(j->comm), &from, &n);
   SYZ_TRY(syz_knn_predict(j->comm, j->search, j->rows, width, all + from * width, j->role, j->neighbours, j->n_targets,
                           ask));
@@ -267,7 +266,7 @@ static syz_status evaluate(judge *j, int64_t width, const float *mine, float *al
     for (int64_t i = j->n[0]; i < j->rows; i++) {
       if (isnan(g->value[i]) || isnan(g->prediction[i])) continue;
       if (g->classes) count[(int)g->value[i] * g->classes + (int)g->prediction[i]]++;
-      g->prediction[known] = g->prediction[i]; /* rows before are training rows, or done with */
+      g->prediction[known] = g->prediction[i]; /* earlier entries are training rows, or already moved */
       all[known++] = g->value[i];
     }
     if (g->classes) {
@@ -285,7 +284,7 @@ cleanup:
 
 /* -------------------------------------------------------------- baselines */
 
-/* Neighbours among leading components of the pixels: what a tower must beat. */
+/* Baseline for the tower: neighbours in leading principal components of the pixels. */
 static syz_status judge_pixels(judge *j, const float *pixels, int64_t components)
 {
   syz_status st = SYZ_OK;
@@ -366,8 +365,8 @@ static void add_all(const judge *j, syz_validation *v, const char *who, const kn
   }
 }
 
-/* Smaller is better: what the numbers leave unexplained; without numbers, the classes that are wrong. A number that is
- * the same everywhere has no R^2. */
+/* Smaller is better: the unexplained variance of regressions; without any, the share of wrong classes. A label that is
+ * constant has no R^2. */
 static double error_of(const judge *j, const knowledge *k)
 {
   double numbers = 0, classes = 0, r2 = 0, accuracy = 0;
@@ -392,8 +391,7 @@ static syz_status judge_step(void *context, int64_t step, syz_validation *out)
   syz_model_pack(j->teacher, false);
   SYZ_TRY_ALL(j->comm, run_teacher(j, NULL, NULL));
   SYZ_TRY(evaluate(j, j->width, j->mine, j->all, &now));
-  snprintf(out->name[out->n], SYZ_FIGURE_NAME,
-           "knn_error"); /* the objective may have put figures of its own in front */
+  snprintf(out->name[out->n], SYZ_FIGURE_NAME, "knn_error"); /* the objective's own figures may come before it */
   out->value[out->n++] = error_of(j, &now);
   add_all(j, out, "knn", &now);
   add_all(j, out, "start", &j->start);

@@ -26,8 +26,8 @@ struct syz_maps {
   syz_shardset *data;
   syz_patches *patches;
   syz_pca *pca;
-  int64_t cells; /* patches of an image */
-  int64_t n;     /* objects of this rank */
+  int64_t cells; /* patches per image */
+  int64_t n;     /* objects on this rank */
   double low[COLOURS], high[COLOURS];
   float *map;      /* [n, cells, components] */
   uint8_t *colour; /* [n, cells, 3] */

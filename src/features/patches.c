@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Objects are taken at even steps through a set, so that a few stand for all of it, and shared over the ranks in
- * contiguous parts. An object's features do not depend on the batch it is in, so nothing here depends on the number of
+ * Objects are evenly spaced through a set, so that a few represent all of it, and are divided among the ranks in
+ * contiguous parts. An object's features do not depend on its batch, so the result does not depend on the number of
  * ranks.
  */
 #include "patches.h"
@@ -44,7 +44,7 @@ syz_status syz_features_run(syz_model *m, const syz_compute *compute, syz_shards
                                     .image_size = image->size,
                                     .ahead = 2};
   SYZ_TRY(syz_loader_create(data, &config, &loader));
-  if (what) syz_progress_begin(&progress, what, "images", 0, n); /* of rank 0, who talks */
+  if (what) syz_progress_begin(&progress, what, "images", 0, n); /* of rank 0, which prints */
   for (int64_t step = 0; step < steps; step++) {
     const int64_t at = step * batch, count = n - at < batch ? n - at : batch;
     syz_batch b;
@@ -68,7 +68,7 @@ typedef struct keeper {
   int64_t extra; /* tokens in front of the patches */
 } keeper;
 
-/* Patch tokens of a batch to their place, class token and registers left out. */
+/* Copy the patch tokens of a batch to their place, without class token and registers. */
 static void keep_patches(void *context, int64_t at, int64_t n, const void *tokens, const float *planes)
 {
   const keeper *k = context;
@@ -81,7 +81,7 @@ static void keep_patches(void *context, int64_t at, int64_t n, const void *token
            (const unsigned char *)tokens + (i * (patches + extra) + extra) * row, patches * row);
 }
 
-/* Whether what the ranks of each node ask for is there; all ranks say the same. */
+/* Check that each node has the memory that its ranks need; all ranks return the same. */
 static syz_status check_memory(syz_comm *c, size_t bytes, const char *what)
 {
   syz_status st = SYZ_OK;
@@ -92,8 +92,8 @@ static syz_status check_memory(syz_comm *c, size_t bytes, const char *what)
   const double there = (double)syz_memory_available();
   SYZ_TRY_ALL(c, sum <= there ? SYZ_OK
                               : syz_error_set(SYZ_ERR_MEMORY, __FILE__, __LINE__,
-                                              "%s: the %d ranks of a node need %.2f GiB together, %.2f GiB are there: "
-                                              "take fewer objects or more nodes",
+                                              "%s: the %d ranks of a node need %.2f GiB together, %.2f GiB are free: "
+                                              "use fewer objects or more nodes",
                                               what, syz_comm_size(node), sum / 1073741824.0, there / 1073741824.0));
 cleanup:
   syz_comm_destroy(&node);

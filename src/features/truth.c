@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Truth a patch: the simulator's segment maps by majority of pixels; the surface brightness of the observed image in
- * units of its noise; the distance from the galaxy in units of its size. The galaxy is taken to be at the centre of its
+ * Truth per patch: the simulator's segment maps by majority of pixels; the surface brightness of the observed image in
+ * units of its noise; the distance from the galaxy in units of its size. The galaxy is assumed at the centre of its
  * stamp, which is right to half a pixel.
  */
 #include "truth.h"
@@ -28,8 +28,8 @@ static int ascending(const void *a, const void *b)
   return x < y ? -1 : x > y;
 }
 
-/* Sky noise from the pixels: 1.4826 median |x - median|, which is the deviation of a normal distribution and blind to a
- * galaxy. */
+/* Sky noise from the pixels: 1.4826 median |x - median|, the standard deviation for a normal distribution, which a
+ * galaxy hardly changes. */
 static double noise_of(const float *image, float *scratch)
 {
   memcpy(scratch, image, STAMP * sizeof *scratch);
@@ -43,7 +43,7 @@ static double noise_of(const float *image, float *scratch)
 typedef struct reader {
   syz_shardset *data;
   const syz_patches *patches;
-  int64_t patch, edge; /* pixels of a patch; left out on each side of the stamp */
+  int64_t patch, edge; /* pixels per side of a patch; pixels cropped on each side of the stamp */
   float *image, *scratch;
   uint8_t *segment;
   float *noise, *radius; /* [objects of the set] labels or NULL */
@@ -93,7 +93,7 @@ static syz_status read_object(const reader *r, int64_t i, syz_truth *t)
   for (int64_t y = 0; y < t->size; y++)
     memcpy(pixel + y * t->size, r->segment + (r->edge + y) * SYZ_IMAGE_SIZE + r->edge, (size_t)t->size);
   for (int64_t k = 0; k < t->size * t->size; k++)
-    SYZ_REQUIRE(pixel[k] < SYZ_SEGMENTS, SYZ_ERR_DATA, "object %lld: its segment map holds %d, 0 to %d are known",
+    SYZ_REQUIRE(pixel[k] < SYZ_SEGMENTS, SYZ_ERR_DATA, "object %lld: its segment map holds %d, expected 0 to %d",
                 (long long)syz_shardset_objects(r->data)[number].object_id, pixel[k], SYZ_SEGMENTS - 1);
   count_segments(r, pixel, t->size, t->label + i * t->cells);
   double noise = r->noise ? (double)r->noise[number] : (double)NAN;
