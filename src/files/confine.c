@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Children that decode bytes from outside: what they are cut off from before they touch the first byte.
+ * Confines child processes that decode files from outside, before they read the first byte.
  *
- * A damaged file can make a decoding library write anywhere or run for ever. A child of our own keeps that away from
- * the run, but fork() gives it more than it needs: memory that the ranks of a node share, every open file, the signals
- * by which a run is stopped. So a child first gives all of that up, and then lets the kernel refuse what is left:
- * files, sockets, processes, memory beyond a bound. seccomp (libseccomp) is used where the platform has it; without it
- * the rest still holds.
+ * A damaged file can make a decoding library write anywhere or run for ever. Decoding in a child process keeps that
+ * away from the run, but fork() gives the child more than it needs: memory shared by the ranks of a node, every open
+ * file, the signals that stop a run. So a child first drops all of these, and then lets the kernel refuse further
+ * files, sockets, processes, and memory beyond a bound. The last step uses seccomp (libseccomp) where the platform has
+ * it; the other measures do not depend on it.
  */
 #define _DEFAULT_SOURCE /* syscall */
 
@@ -36,8 +36,8 @@ static void set_signals(void)
   /* MPI's handlers would print a stack; SIGURG is our own watch's. */
   static const int own[] = {SIGSEGV, SIGBUS,  SIGFPE,  SIGILL,  SIGABRT, SIGSYS,
                             SIGALRM, SIGPROF, SIGXCPU, SIGCHLD, SIGURG};
-  /* They ask the run to stop, often as a whole group of processes; the run then stops its children, by closing their
-   * line. */
+  /* These ask the run to stop, and often reach the whole process group; the run then ends its children by closing their
+   * sockets. */
   static const int meant_for_the_run[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGPIPE};
   sigset_t none;
   for (size_t i = 0; i < sizeof own / sizeof *own; i++) signal(own[i], SIG_DFL);
@@ -60,7 +60,7 @@ static void close_others(const int *keep, int n)
   const long most = sysconf(_SC_OPEN_MAX);
   const int nothing = open("/dev/null", O_RDWR);
   for (int fd = 0; nothing >= 0 && fd <= STDERR_FILENO; fd++)
-    if (!is_kept(fd, keep, n)) (void)dup2(nothing, fd); /* nobody waits for the end of this child's output */
+    if (!is_kept(fd, keep, n)) (void)dup2(nothing, fd); /* otherwise this child would keep the parent's pipes open */
   if (!list) {
     for (int fd = STDERR_FILENO + 1; fd < most && fd < 65536; fd++)
       if (!is_kept(fd, keep, n)) close(fd);
@@ -73,8 +73,8 @@ static void close_others(const int *keep, int n)
   closedir(list);
 }
 
-/* Writable memory that other processes see. By the bare system call: MPI libraries put themselves before munmap() to
- * keep books. */
+/* Unmap writable memory shared with other processes, by the bare system call, because MPI libraries intercept munmap().
+ */
 static void drop_shared_memory(void)
 {
   enum { SOME = 128 };
@@ -83,7 +83,7 @@ static void drop_shared_memory(void)
   int n = SOME;
   for (int pass = 0; pass < 1000 && n == SOME; pass++) {
     FILE *maps = fopen("/proc/self/maps", "r");
-    bool is_start = true; /* of a line: names longer than the buffer come in pieces */
+    bool is_start = true; /* start of a line: lines longer than the buffer arrive in pieces */
     for (n = 0; maps && n < SOME && fgets(line, sizeof line, maps);) {
       const bool was_start = is_start;
       const size_t length = strlen(line);
@@ -97,8 +97,8 @@ static void drop_shared_memory(void)
   }
 }
 
-/* Over the command line in memory, whose place the kernel tells: otherwise the child would look like a rank to whoever
- * counts or ends those. */
+/* Overwrites the command line in memory, at the address given by the kernel: otherwise tools that count or end ranks
+ * would take the child for one. */
 void syz_child_name(const char *name)
 {
   unsigned long from = 0, to = 0;
@@ -106,7 +106,7 @@ void syz_child_name(const char *name)
   char skipped[64];
   int at = 1, c = 0;
   (void)prctl(PR_SET_NAME, name, 0, 0, 0);
-  while (f && (c = fgetc(f)) != EOF && c != ')') continue; /* the second of its fields, the name */
+  while (f && (c = fgetc(f)) != EOF && c != ')') continue; /* skip to the end of the second field, the name */
   while (f && ++at < 47 && fscanf(f, "%63s", skipped) == 1) continue;
   if (!f || fscanf(f, "%lu %lu", &from, &to) != 2) from = to = 0;
   if (f) fclose(f);
@@ -120,14 +120,14 @@ void syz_child_name(const char *name)
 void syz_child_separate(const int *keep, int n)
 {
   set_signals();
-  (void)unsetenv("SYZ_FAULT"); /* injected failures are the parent's */
+  (void)unsetenv("SYZ_FAULT"); /* injected failures apply to the parent only */
   close_others(keep, n);
   drop_shared_memory();
 }
 
 /* ------------------------------------------------------ what it may do yet */
 
-static int mapped = -1; /* where the kernel says how much is mapped; stays open in a confined child */
+static int mapped = -1; /* descriptor of the kernel's figure for mapped memory; stays open in a confined child */
 
 /* Address space now, in bytes; 0: unknown. */
 static size_t mapped_now(void)
@@ -137,7 +137,7 @@ static size_t mapped_now(void)
   return strtoul(text, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE);
 }
 
-/* The tighter of `bytes` and what the user allows; true when that is the user's. */
+/* Set the smaller of `bytes` and the user's limit; true when the user's is the smaller. */
 static bool limit_memory(size_t bytes)
 {
   struct rlimit now, wanted;
@@ -151,7 +151,7 @@ static bool limit_memory(size_t bytes)
 }
 
 #ifdef SYZ_HAS_SECCOMP
-/* What decoding needs, and no more; anything else fails with EPERM. */
+/* Allow only the system calls that decoding needs; all others fail with EPERM. */
 static void filter_calls(bool may_open)
 {
   const int plain[] = {
@@ -170,10 +170,10 @@ static void filter_calls(bool may_open)
   scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
   if (!filter) return;
   for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, plain[i], 0);
-  /* Memory, but none that is code. */
+  /* Memory, but not executable. */
   (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
   (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-  /* Its own bound of memory, for syz_child_limit. The hard bound stays, except that root may raise it. */
+  /* Its own soft memory limit, for syz_child_limit. The hard limit stays, except that root may raise it. */
   (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2, SCMP_A0(SCMP_CMP_EQ, 0),
                          SCMP_A1(SCMP_CMP_EQ, RLIMIT_AS));
   /* abort() sends itself a signal. */
@@ -189,7 +189,7 @@ static void filter_calls(bool may_open)
     (void)seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1,
                            SCMP_A3(SCMP_CMP_MASKED_EQ, 0x1000 /* AT_EMPTY_PATH: fstat */, 0x1000));
   }
-  (void)seccomp_load(filter); /* a kernel without seccomp says so: the other limits stand */
+  (void)seccomp_load(filter); /* fails on a kernel without seccomp; the other limits still apply */
   seccomp_release(filter);
 }
 #endif

@@ -19,8 +19,8 @@ syz_status syz_file_read(const char *path, size_t limit, char **text, size_t *n)
   int64_t size = 0;
   *text = NULL;
   SYZ_TRY(syz_file_open_input(path, &fd, &size));
-  SYZ_REQUIRE((uint64_t)size <= limit, SYZ_ERR_DATA, "%s: %lld bytes, at most %zu are read", path, (long long)size,
-              limit);
+  SYZ_REQUIRE((uint64_t)size <= limit, SYZ_ERR_DATA, "%s: the file has %lld bytes, at most %zu are read", path,
+              (long long)size, limit);
   SYZ_ALLOC(bytes, path, size + 1);
   f = fdopen(fd, "rb");
   SYZ_REQUIRE(f, SYZ_ERR_DATA, "%s: %s", path, strerror(errno));
@@ -62,7 +62,7 @@ syz_status syz_file_publish(const char *temporary, const char *final)
   SYZ_REQUIRE(strlen(final) < sizeof folder, SYZ_ERR_WRITE, "%s: name too long", final);
   strcpy(folder, final);
   (void)sync_path(dirname(folder),
-                  O_RDONLY); /* some file systems refuse to flush a folder: the rename is done all the same */
+                  O_RDONLY); /* some file systems refuse to flush a folder; the rename is done all the same */
 cleanup:
   return st;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Folders: made with their parents, and those of syzygy's own below them, which are never reached through a link (see
- * place.c). One is emptied by descriptor, so that nobody can put a link into its path meanwhile.
+ * Folders: created with their parents; those of syzygy's own below them are never reached through a link (see place.c).
+ * A folder is emptied by descriptor, so that a link put into its path meanwhile has no effect.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -54,7 +54,7 @@ cleanup:
   return st;
 }
 
-/* Every file of the open folder `fd`, `first` before the others. */
+/* Remove every file of the open folder `fd`, `first` before the others. */
 static syz_status empty_folder(const char *path, int fd, DIR *d, const char *first)
 {
   syz_status st = SYZ_OK;
@@ -77,7 +77,7 @@ syz_status syz_remove_folder(const char *path, const char *first)
   int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (fd < 0 && errno == ENOENT) goto cleanup;
   SYZ_REQUIRE(fd >= 0, SYZ_ERR_WRITE, "%s: %s", path, strerror(errno));
-  d = fdopendir(fd); /* has fd from here on */
+  d = fdopendir(fd); /* owns fd from here on */
   if (!d) {
     const int reason = errno;
     close(fd);

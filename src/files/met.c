@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Folders and files met on a walk: a hash table of device and number. */
+/** Folders and files visited during a walk: a hash table of device and inode number. */
 #include "syzygy/files.h"
 
 #include <errno.h>
@@ -11,7 +11,7 @@ struct syz_met_entry {
   bool is_used;
 };
 
-/* Where it stands, or the free place where it would. The table is never full. */
+/* Its place in the table, or the free place for it. The table is never full. */
 static size_t place(const syz_met *m, uint64_t device, uint64_t number)
 {
   const uint64_t key[2] = {device, number};

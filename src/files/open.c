@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Opening of files that come from outside: regular ones only, without waiting. */
+/** Opens files from outside: regular files only, without blocking. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>

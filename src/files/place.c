@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Places that syzygy writes to: files and folders of its own, never reached through a symbolic link.
+ * Files and folders that syzygy writes: below the run folder they are never reached through a symbolic link.
  *
- * A run folder may be a link, or lie behind one: the user named it. What is below it is syzygy's own, and a link there
- * would make it write, replace or remove something elsewhere, such as another run's checkpoints. So the last name of a
- * file is opened with O_NOFOLLOW, folders below the run folder must be true folders, and a folder is emptied by
- * descriptor, so that nobody can put a link into its path meanwhile. Removing a name (unlink, rename over it) never
- * follows a link by itself.
+ * The user names the run folder, so its path may contain links. Everything below it is syzygy's own, and a link there
+ * would make syzygy write, replace or remove something elsewhere, such as another run's checkpoints. So files are
+ * opened with O_NOFOLLOW, folders below the run folder must be real folders, and a folder is emptied by descriptor, so
+ * that a link put into its path meanwhile has no effect. Removing a name (unlink, rename over it) never follows a link.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +23,7 @@ syz_status syz_refuse_link(const char *path)
   target[n > 0 ? n : 0] = '\0';
   SYZ_REQUIRE(n < 0, SYZ_ERR_WRITE,
               "%s is a symbolic link (to %s): below the folder that it is given syzygy does not write, replace or "
-              "remove through links; remove the link, or give the true folder",
+              "remove through links; remove the link, or give the real folder",
               path, target);
 cleanup:
   return st;
@@ -36,7 +35,7 @@ syz_status syz_file_open(const char *path, int flags, int *out)
   struct stat about;
   *out = -1;
   SYZ_TRY(syz_refuse_link(path));
-  /* O_NONBLOCK: a FIFO under that name fails, or is seen below, where it would wait for its other end. */
+  /* O_NONBLOCK: opening a FIFO of this name fails, or is refused below, instead of waiting for its other end. */
   const int fd = open(path, flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0666);
   SYZ_REQUIRE(fd >= 0, SYZ_ERR_WRITE, "%s: cannot %s: %s", path, flags & O_CREAT ? "create" : "open for writing",
               errno == ENXIO ? "not a regular file" : strerror(errno));

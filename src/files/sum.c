@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The digest of a file's content: a sum of hashes of its blocks, which does not depend on who reads which. */
+/** The digest of a file's content: a sum of hashes of its blocks, which does not depend on which rank reads which
+ * block. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -18,7 +19,7 @@ syz_status syz_file_sum(const char *path, int part, int parts, int64_t *bytes, u
   *sum = 0;
   const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   SYZ_REQUIRE(fd >= 0 && fstat(fd, &about) == 0, SYZ_ERR_DATA, "%s: %s", path, strerror(errno));
-  SYZ_REQUIRE(S_ISREG(about.st_mode), SYZ_ERR_DATA, "%s: not a file", path);
+  SYZ_REQUIRE(S_ISREG(about.st_mode), SYZ_ERR_DATA, "%s: not a regular file", path);
   *bytes = (int64_t)about.st_size;
   SYZ_ALLOC(block, "checksum block", BLOCK);
   (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
