@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The input of a run: one table of keys gives every value its type, default, unit and range; numbers are read
- * strictly. */
+/** The input of a run: a table of keys gives every value its type, default, unit and range; numbers are parsed
+ * strictly.
+ */
 #include "input.h"
 
 #include <ctype.h>
@@ -41,7 +42,7 @@ const char *input_nearest(const syz_input *in, const char *path)
   for (int i = 0; i < in->n; i++) {
     const char *known = in->value[i].key->path, *known_leaf = strrchr(known, '.');
     int d = 2 * syz_edit_distance(path, known);
-    /* A right name in the wrong section is near too. */
+    /* The right name in the wrong section also counts as near. */
     int d_leaf = 2 * syz_edit_distance(leaf ? leaf + 1 : path, known_leaf ? known_leaf + 1 : known) + 3;
     if (d_leaf < d) d = d_leaf;
     if (d < least) {
@@ -130,8 +131,8 @@ cleanup:
   return st;
 }
 
-/* The next item from *rest on, up to a comma; between quotation marks commas are part of it. NULL: there is none.
- * Written over the text itself. */
+/* The next item from *rest, up to a comma; between quotation marks commas are part of it. NULL: none left. It is
+ * written over the text itself. */
 static char *next_item(char **rest, bool *is_open)
 {
   char *p = *rest, *item, *end;
@@ -151,7 +152,7 @@ static char *next_item(char **rest, bool *is_open)
   return item;
 }
 
-/* "a,b" or "[a, b]" of the command line and of defaults; a name with a comma stands in quotation marks: ["a,b", c]. */
+/* "a,b" or "[a, b]" from the command line or a default; a name with a comma is in quotation marks: ["a,b", c]. */
 static syz_status store_list(input_value *v, const char *where, const char *text)
 {
   syz_status st = SYZ_OK;
@@ -192,7 +193,7 @@ syz_status syz_input_create(const syz_key *const *table, int n, syz_input **out)
   SYZ_ALLOC(in->value, "input values", count > 0 ? count : 1);
   for (int t = 0; t < n; t++)
     for (const syz_key *k = table[t]; k->path; k++) {
-      SYZ_REQUIRE(!input_find(in, k->path), SYZ_ERR_INTERNAL, "key %s stands twice in the tables", k->path);
+      SYZ_REQUIRE(!input_find(in, k->path), SYZ_ERR_INTERNAL, "key %s is in the tables twice", k->path);
       input_value *v = &in->value[in->n++];
       v->key = k;
       SYZ_TRY(store_any(v, "default", k->preset));
@@ -243,7 +244,7 @@ syz_status syz_input_assign(syz_input *in, const char *path, const char *value)
   return store_any(v, path, value);
 }
 
-/* A getter's path is written in the program: not finding it, or with another type, is a fault of the program. */
+/* The program itself names the path, so a missing key or another type is an internal error. */
 static const input_value *get(const syz_input *in, const char *path, bool is_right_type(syz_key_type))
 {
   const input_value *v = input_find(in, path);

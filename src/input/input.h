@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of the input: the values, shared by input.c (meaning) and input_yaml.c (text). */
+/** Inside of room input: the values, shared by input.c (meaning) and input_yaml.c (text). */
 #pragma once
 
 #include "syzygy/input.h"
@@ -11,7 +11,7 @@ typedef struct input_value {
   char *text;  /* scalars */
   char **item; /* lists */
   int n_items;
-  int line; /* of the input file; 0: not there */
+  int line; /* line in the input file; 0: not given there */
   bool is_given, is_overridden;
 } input_value;
 
@@ -22,7 +22,7 @@ struct syz_input {
 
 /** The value of a path, or NULL. */
 input_value *input_find(const syz_input *in, const char *path);
-/** Whether some key lies below this section ("train" of "train.lr"). */
+/** Whether some key is in this section ("train" of "train.lr"). */
 bool input_is_section(const syz_input *in, const char *path);
 /** The known path with the fewest edits. */
 const char *input_nearest(const syz_input *in, const char *path);

@@ -33,10 +33,10 @@ static syz_status next_event(reader *r)
   }
   SYZ_REQUIRE(r->event.type != YAML_ALIAS_EVENT, SYZ_ERR_INPUT, "%s:%zu: aliases are not supported", r->name,
               r->event.start_mark.line + 1);
-  /* Quoted texts may hold one ("5\0junk"); what is behind it would be lost. */
+  /* Quoted texts may contain a zero byte ("5\0junk"); the text after it would be lost. */
   SYZ_REQUIRE(r->event.type != YAML_SCALAR_EVENT ||
                   !memchr(r->event.data.scalar.value, '\0', r->event.data.scalar.length),
-              SYZ_ERR_INPUT, "%s:%zu: a zero byte (\\0) in the text that begins with \"%.40s\"; take it out", r->name,
+              SYZ_ERR_INPUT, "%s:%zu: a zero byte (\\0) in the text that begins with \"%.40s\"; remove it", r->name,
               r->event.start_mark.line + 1, (const char *)r->event.data.scalar.value);
 cleanup:
   return st;
@@ -54,7 +54,7 @@ static syz_status read_value(reader *r, const char *path, int line, const char *
               is_section ? "%s: \"%s\" is a section and needs keys below it, such as \"%s\""
                          : "%s: unknown key \"%s\"; the nearest known one is \"%s\"",
               where, path, input_nearest(r->in, path));
-  SYZ_REQUIRE(v->line == 0, SYZ_ERR_INPUT, "%s: key \"%s\" repeated; it stands in line %d already", where, path,
+  SYZ_REQUIRE(v->line == 0, SYZ_ERR_INPUT, "%s: key \"%s\" is repeated; it is given in line %d already", where, path,
               v->line);
   if (v->key->type == SYZ_KEY_LIST) {
     input_clear_list(v);
@@ -88,7 +88,7 @@ static syz_status open_section(reader *r, const char *path, const char *where)
                                       : "%s: unknown section \"%s\"; the nearest known key is \"%s\"",
               where, path, input_nearest(r->in, path));
   for (int i = 0; i < r->n_sections; i++)
-    SYZ_REQUIRE(strcmp(r->section[i], path) != 0, SYZ_ERR_INPUT, "%s: section \"%s\" repeated", where, path);
+    SYZ_REQUIRE(strcmp(r->section[i], path) != 0, SYZ_ERR_INPUT, "%s: section \"%s\" is repeated", where, path);
   SYZ_REQUIRE(r->n_sections < SECTIONS_MAX, SYZ_ERR_INPUT, "%s: too many sections", where);
   snprintf(r->section[r->n_sections++], PATH_SIZE, "%s", path);
 cleanup:

@@ -56,8 +56,8 @@ int main(void)
   CHECK_ERROR(parse("data:\n  lr: 1\n", &in), SYZ_ERR_INPUT, "\"train.lr\"");
   CHECK_ERROR(parse("trian:\n  lr: 1\n", &in), SYZ_ERR_INPUT, "run.yaml:1: unknown section \"trian\"");
   CHECK_ERROR(parse("seed: 1\ntrain: {lr: 0.1}\nseed: 2\n", &in), SYZ_ERR_INPUT,
-              "run.yaml:3: key \"seed\" repeated; it stands in line 1");
-  CHECK_ERROR(parse("train: {lr: 0.1}\ntrain: {steps: 2}\n", &in), SYZ_ERR_INPUT, "section \"train\" repeated");
+              "run.yaml:3: key \"seed\" is repeated; it is given in line 1");
+  CHECK_ERROR(parse("train: {lr: 0.1}\ntrain: {steps: 2}\n", &in), SYZ_ERR_INPUT, "section \"train\" is repeated");
   /* A zero byte in a quoted text would hide what is behind it. */
   CHECK_ERROR(parse("train:\n  steps: \"5\\0junk\"\n", &in), SYZ_ERR_INPUT, "run.yaml:2: a zero byte");
   CHECK_ERROR(parse("data:\n  path: [a, \"b\\x00c\"]\n", &in), SYZ_ERR_INPUT, "run.yaml:2: a zero byte");
