@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * ASCII tables (XTENSION 'TABLE'): fields of text at fixed columns of each row, as VizieR and old archives write them.
- * They are turned into the rows of a BINTABLE when first read, so that everything behind the reader sees one kind of
- * table: whole numbers become 64-bit ones, the others float64, text stays.
+ * They are converted to the rows of a BINTABLE when first read, so that all later code handles one kind of table: whole
+ * numbers become 64-bit ones, the others float64, text stays text.
  *
  * Empty fields, and those equal to TNULL, have no value (NaN). The standard would have an empty number be 0, which no
  * catalogue means. Source: FITS standard 4.0, section 7.2.

@@ -50,7 +50,7 @@ cleanup:
   return st;
 }
 
-/* Text, quotes doubled; pieces of at most 66 characters with '&' where it goes on in a CONTINUE card. */
+/* Text with quotes doubled, in pieces of at most 66 characters that end in '&' where a CONTINUE card follows. */
 static syz_status put_text(syz_fits_cards *c, const char *key, const char *text, const char *comment)
 {
   syz_status st = SYZ_OK;

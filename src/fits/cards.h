@@ -5,7 +5,7 @@
 #include "file.h"
 
 enum {
-  FITS_TEXT = 65 /* characters of text in one card; longer text goes on in CONTINUE cards, announced by LONGSTRN */
+  FITS_TEXT = 65 /* characters of text in one card; longer text continues in CONTINUE cards, announced by LONGSTRN */
 };
 /** Whether text may need CONTINUE cards; a quote counts twice. */
 bool fits_text_is_long(const char *text);
@@ -15,7 +15,7 @@ syz_status fits_cards_add_all(syz_fits_cards *c, const syz_fits_card *card, int 
 syz_status fits_cards_end(syz_fits_cards *c, size_t *bytes);
 /** Put DATASUM and CHECKSUM (both must be there) for a data sum below 2^32. */
 syz_status fits_cards_seal(syz_fits_cards *c, size_t bytes, uint32_t data_sum);
-/** SIMPLE .. EXTEND and, in front of the caller's cards, nothing else; placeholders of the sums at the end. */
+/** SIMPLE .. EXTEND, then the caller's cards, then placeholders for the checksums. */
 syz_status fits_cards_primary(syz_fits_cards *c, const syz_fits_card *cards, int n_cards);
 /** XTENSION .. TTYPEn/TFORMn/TUNITn/TDIMn/TCOMMn and the caller's cards. *row_bytes out. */
 syz_status fits_cards_table(syz_fits_cards *c, const char *extname, int64_t rows, const syz_fits_column *columns,

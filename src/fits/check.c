@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** All the checksums of a FITS file at once, where reading compares those of an HDU when it is first used. */
+/** Verifies all checksums of a FITS file at once; reading verifies those of an HDU at its first use. */
 #include "file.h"
 
 syz_status syz_fits_check(syz_fits *f, int *summed)

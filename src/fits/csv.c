@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * CSV files as tables: the first line names the columns, commas part the cells, quotation marks may enclose them (RFC
- * 4180); lines that begin with # are comments. A column of whole numbers becomes one of 64 bits, so that identifiers
- * keep their digits; one of numbers float64; one of true and false logical; any other text, of which 80 characters are
- * kept. Empty cells, nan and null have no value.
+ * CSV files as tables: the first line names the columns, commas separate the cells, quotation marks may enclose them
+ * (RFC 4180); lines that begin with # are comments. A column of whole numbers becomes one of 64 bits, so that
+ * identifiers keep their digits; one of numbers float64; one of true and false logical; any other text, of which 80
+ * characters are kept. Empty cells, nan and null have no value.
  */
 #include <math.h>
 #include <stdio.h>
@@ -23,15 +23,15 @@ bool fits_is_csv_name(const char *path)
   return false;
 }
 
-/** What a cell can be read as; a column is what all of its cells are. */
+/** The kind of a cell; a column has the kind that fits all its cells. */
 typedef enum cell_kind { CELL_EMPTY, CELL_LOGICAL, CELL_WHOLE, CELL_REAL, CELL_TEXT } cell_kind;
 
 typedef struct csv {
   const char *path, *p, *end;
   int64_t line;
   char cell[CELL + 1];
-  int64_t length; /**< of the cell, which may be more than is kept */
-  bool is_last;   /**< of its line */
+  int64_t length; /**< length of the cell, of which not all may be kept */
+  bool is_last;   /**< the last cell of its line */
 } csv;
 
 /* The next cell, without blanks around it unless they are quoted. */
@@ -63,7 +63,7 @@ static syz_status read_cell(csv *c)
     for (;
          c->p < c->end && *c->p != ',' && *c->p != '\n' && !(*c->p == '\r' && (c->p + 1 == c->end || c->p[1] == '\n'));
          c->p++) {
-      SYZ_REQUIRE(*c->p, SYZ_ERR_DATA, "%s: line %lld: a byte of 0, so this is no text", c->path, (long long)c->line);
+      SYZ_REQUIRE(*c->p, SYZ_ERR_DATA, "%s: line %lld: a zero byte, so this is not text", c->path, (long long)c->line);
       if (n < CELL) c->cell[n] = *c->p;
       n++;
     }
@@ -83,7 +83,7 @@ cleanup:
   return st;
 }
 
-/* To the next line that holds something; false at the end. */
+/* Skip to the next line with content; false at the end. */
 static bool skip_empty(csv *c)
 {
   while (c->p < c->end && (*c->p == '\n' || *c->p == '\r' || *c->p == '#')) {
@@ -132,7 +132,7 @@ cleanup:
   return st;
 }
 
-/* First pass: rows, and what each column is; width [columns] of the longest text. */
+/* First pass: count rows and find the kind of each column; width [columns]: its longest text. */
 static syz_status look(csv *c, fits_hdu *h, cell_kind *kind, int64_t *width)
 {
   syz_status st = SYZ_OK;
@@ -207,7 +207,7 @@ syz_status fits_csv_open(syz_fits *f)
   SYZ_ALLOC(h->scale, "columns", COLUMNS_MAX + 1);
   SYZ_ALLOC(kind, "columns", COLUMNS_MAX + 1);
   SYZ_ALLOC(width, "columns", COLUMNS_MAX + 1);
-  if (c.end - c.p >= 3 && !memcmp(c.p, "\xEF\xBB\xBF", 3)) c.p += 3; /* the mark of UTF-8 */
+  if (c.end - c.p >= 3 && !memcmp(c.p, "\xEF\xBB\xBF", 3)) c.p += 3; /* byte order mark of UTF-8 */
   SYZ_REQUIRE(skip_empty(&c), SYZ_ERR_DATA, "%s: no line that names columns", f->path);
   SYZ_TRY(read_names(&c, h));
   csv rows = c;

@@ -6,7 +6,7 @@
 
 enum { FITS_BLOCK = 2880 };
 
-/** A file mapped for reading, which may be cut short by others meanwhile. See map.c. */
+/** A file mapped for reading, which other programs may truncate meanwhile. See map.c. */
 typedef struct fits_map {
   const unsigned char *base; /**< NULL = none */
   size_t size;
@@ -15,8 +15,8 @@ typedef struct fits_map {
 /** Only regular files. SYZ_ERR_DATA names the file and the reason. */
 syz_status fits_map_open(const char *path, fits_map *m);
 void fits_map_close(fits_map *m);
-/** SYZ_ERR_DATA when the file has become shorter or could not be read: what was taken from it since the last call that
- * succeeded may be zeros. */
+/** SYZ_ERR_DATA when the file has become shorter or could not be read: bytes read from it since the last successful
+ * call may be zeros. */
 syz_status fits_map_check(const fits_map *m, const char *path);
 
 /** The bytes of a file, unpacked: either mapped or owned. */
@@ -39,10 +39,10 @@ typedef struct fits_box {
   int64_t lo[SYZ_FITS_AXES], n[SYZ_FITS_AXES];
 } fits_box;
 
-/** What of a compressed image is unpacked. */
+/** The unpacked part of a compressed image. */
 typedef struct fits_tiles {
   void *pixels;      /**< [box], or NULL */
-  fits_box box, bad; /**< `bad`: what could not be unpacked, for the reason in `why` */
+  fits_box box, bad; /**< `bad`: the part that could not be unpacked, for the reason in `why` */
   char *why;
 } fits_tiles;
 
@@ -51,7 +51,7 @@ typedef struct fits_hdu {
   const char *header; /**< cards, borrowed from the bytes */
   int n_cards;
   size_t header_at, data_at, data_size; /**< bytes; data_size without padding */
-  size_t end;                           /**< first byte behind the padded data, cut to the file */
+  size_t end;                           /**< first byte after the padded data, at most the file's end */
   int64_t row_bytes, heap_at;           /**< of tables; heap offset from data_at */
   syz_fits_field *field;                /**< [columns] */
   fits_scale *scale;                    /**< [1] for images, [columns] for tables */
@@ -80,9 +80,9 @@ uint64_t fits_sum(const unsigned char *bytes, size_t n, size_t at, uint64_t sum)
 void fits_sum_encode(uint32_t sum, char text[17]);
 /** The columns of an ASCII table (XTENSION 'TABLE') by its header; sizes are checked. */
 syz_status fits_ascii_index(const syz_fits *f, int number, fits_hdu *h);
-/** Its text to binary rows in h->made, once. */
+/** Convert its text to binary rows in h->made, once. */
 syz_status fits_ascii_convert(syz_fits *f, int hdu);
-/** A CSV file as HDU 1, a table, behind an empty primary HDU. */
+/** A CSV file as HDU 1, a table, after an empty primary HDU. */
 syz_status fits_csv_open(syz_fits *f);
 bool fits_is_csv_name(const char *path);
 static inline void fits_put_be64(unsigned char *p, uint64_t v)
@@ -98,7 +98,7 @@ static inline void fits_put_be_f64(unsigned char *p, double v)
   fits_put_be64(p, b.u);
 }
 
-/** Compare CHECKSUM and DATASUM with the bytes, once, if the file was opened so. */
+/** Verify CHECKSUM and DATASUM, once, if the file was opened with verification. */
 syz_status fits_verify(syz_fits *f, int hdu);
 
 /** Unpack at least `want` of a compressed image, in a child process; it is then in hdu->tiles, until more than
@@ -107,8 +107,8 @@ syz_status fits_tile_unpack(syz_fits *f, int hdu, const fits_box *want);
 /** Bytes of an unpacked pixel: 4 (float), or 8 (double) for whole numbers of 32 and 64 bits and for doubles. */
 int fits_tile_item(const fits_hdu *h);
 void fits_tile_forget(fits_hdu *h);
-/** Whether the gzip tiles that `box` needs have an end; cfitsio 4.2.0 looks for it for ever. 0 or the number of the
- * first that has none. */
+/** Whether the gzip tiles that `box` needs are complete; cfitsio 4.2.0 loops for ever on one that is not. Returns 0, or
+ * the number of the first incomplete one. */
 int64_t fits_tile_endless(const syz_fits *f, int hdu, const fits_box *box);
 
 /** Keyword values; false when absent, or not of that type. */

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-/* What the headers that are there ask for: the end of the last HDU whose header is complete; 0 while that is not known.
+/* The size that the headers unpacked so far require: the end of the last HDU with a complete header; 0 while unknown.
  */
 static syz_status find_need(fits_grow *g, const char *path, size_t *need)
 {
@@ -14,7 +14,7 @@ static syz_status find_need(fits_grow *g, const char *path, size_t *need)
     fits_hdu h = {.header = (const char *)g->data + g->hdu_at};
     bool has_end = false;
     if (memcmp(h.header, g->hdu_at ? "XTENSION=" : "SIMPLE  =", 9) != 0)
-      return SYZ_OK; /* padding, or what will be refused when it is looked at */
+      return SYZ_OK; /* padding, or content that is refused later */
     for (size_t at = g->hdu_at; !has_end && g->used - at >= SYZ_FITS_CARD; at += SYZ_FITS_CARD) {
       has_end = memcmp(g->data + at, "END     ", 8) == 0;
       h.n_cards += !has_end;
@@ -42,7 +42,7 @@ syz_status fits_grow_more(fits_grow *g, const char *path)
   unsigned char *bigger = NULL;
   SYZ_TRY(find_need(g, path, &need));
   size_t room = need ? g->room + g->room / 4
-                     : g->room * 2; /* by a share of it: a file of many small HDUs is not copied anew for each */
+                     : g->room * 2; /* grow by a share, so that a file of many small HDUs is not copied for each */
   if (room < need + FITS_BLOCK) room = need + FITS_BLOCK;
   if (room > g->limit) room = g->limit;
   SYZ_REQUIRE(room > g->room && need <= g->limit, SYZ_ERR_DATA,

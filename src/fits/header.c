@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What a header says: the value of a card, strictly parsed, keywords, the bytes of data that it announces, and where
- * messages point. */
+/** Reading headers: strictly parsed values of cards, keywords, the data size that a header announces, and the place
+ * that messages name. */
 #include "file.h"
 
 #include <errno.h>
@@ -20,8 +20,8 @@ const char *syz_fits_where(const syz_fits *f, int hdu, char text[256])
   return text;
 }
 
-/* What a header says goes into messages and tables. It is ASCII text by the standard; a damaged one must not put
- * control characters there. */
+/* Text of headers is copied to messages and tables. By the standard it is ASCII; a damaged header must not put control
+ * characters there. */
 static char printable(char c) { return c >= 32 && c < 127 ? c : '?'; }
 
 char syz_fits_card_value(const char *card, char text[72])

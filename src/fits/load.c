@@ -10,7 +10,7 @@
 #include <string.h>
 #include <zlib.h>
 
-/* Surveys' FITS files pack to between 1/2 and 1/20; beyond the first 64 MiB a file of 1/100 is taken for a bomb. */
+/* Survey FITS files pack to between 1/2 and 1/20; beyond the first 64 MiB a ratio of 1/100 counts as a zip bomb. */
 enum { FREE_BYTES = 64 << 20, RATIO = 100 };
 
 static syz_status unpack_gzip(const char *path, const unsigned char *in, size_t n, fits_grow *g)
@@ -35,7 +35,7 @@ static syz_status unpack_gzip(const char *path, const unsigned char *in, size_t 
     int code = inflate(&z, Z_NO_FLUSH);
     g->used += space - z.avail_out;
     if (code == Z_STREAM_END) {
-      /* Members may follow one another; anything else behind the end (padding of tapes) is not ours. */
+      /* Another gzip member may follow; anything else after the end (tape padding) is ignored. */
       size_t left = z.avail_in + (n - at);
       if (left < 2 || z.avail_in < 2 || z.next_in[0] != 0x1f || z.next_in[1] != 0x8b) break;
       SYZ_REQUIRE(inflateReset(&z) == Z_OK, SYZ_ERR_DATA, "%s: gzip member cannot be read", path);

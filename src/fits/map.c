@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Files mapped for reading that somebody else may cut short meanwhile, or whose disk fails. The kernel then ends the
- * process with SIGBUS when a page behind the new end is touched. Here the handler puts pages of zeros in the place of
- * those that are gone and notes it; whoever reads asks fits_map_check before believing what was read, so that the file
- * is refused by its name. Reading files into memory instead would cost a sweep catalogue's size (4 GB) on each rank,
- * where a few columns are wanted.
+ * Files mapped for reading that another program may truncate meanwhile, or whose disk may fail. The kernel then ends
+ * the process with SIGBUS when a page after the new end is touched. Here a handler replaces the missing pages by zeros
+ * and records it; readers call fits_map_check before they use the data, so that the file is refused by its name.
+ * Reading files into memory instead would cost the size of a sweep catalogue (4 GB) on each rank, where a few columns
+ * are needed.
  *
- * The table of mappings is global because a signal handler can be told nothing else. A SIGBUS of another address goes
- * to the handler that was there before.
+ * The table of mappings is global because a signal handler gets no other arguments. A SIGBUS at another address is
+ * passed to the previous handler.
  */
 /* Anonymous mappings are outside POSIX. */
 #define _DEFAULT_SOURCE

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * The index of a FITS file, by own code. Every header is read card by card before any pixel is touched, because
- * cfitsio 4.2.0 believes what it reads: a ZTILE of 0 is a division by zero at opening, and NAXIS1 = 10^12 opens without
- * complaint. Here every size is checked against the file, every table's fields against its row length, every tile's
+ * cfitsio 4.2.0 does not check headers: a ZTILE of 0 is a division by zero at opening, and NAXIS1 = 10^12 opens without
+ * an error. Here every size is checked against the file, every table's fields against its row length, every tile's
  * place against the heap. Source of the rules: FITS standard 4.0 (Pence et al. 2010, A&A 524, A42; version of 2016),
  * sections 3, 4, 7 and 10.
  */
@@ -32,7 +32,7 @@ static bool key_n_text(const fits_hdu *h, const char *stem, int i, char text[72]
   return fits_key_text(h, key, text);
 }
 
-/* Also of types that are read and never written. */
+/* Includes types that are read but never written. */
 static int64_t item_bytes(char type)
 {
   if (type == 'C' || type == 'P') return 8;
@@ -127,7 +127,7 @@ static syz_status index_tiles(const syz_fits *f, int number, fits_hdu *h)
   }
   SYZ_REQUIRE(tiles == h->face.rows, SYZ_ERR_DATA, "%s: %lld tiles are in the table, the image's shape needs %lld",
               where, (long long)h->face.rows, (long long)tiles);
-  /* A tile is the least that can be unpacked: a large one must have the bytes for it, and room. */
+  /* A tile is the smallest unit of unpacking, so a large one must have enough stored bytes and fit in memory. */
   SYZ_REQUIRE(tile_pixels <= TILE_PIXELS ||
                   (tile_pixels <= INT32_MAX / 8 && tile_pixels / TILE_RATIO <= (int64_t)f->bytes.size &&
                    tile_pixels <= (int64_t)(syz_memory_share() / 64)),
@@ -287,8 +287,9 @@ static syz_status index_hdu(const syz_fits *f, int number, size_t at, fits_hdu *
                 "%s: a BINTABLE with NAXIS %d and BITPIX %d", where, naxis, h->face.bitpix);
     h->face.kind = SYZ_FITS_TABLE;
     h->row_bytes = h->face.shape[1];
-    h->face.rows =
-        h->row_bytes ? h->face.shape[0] : 0; /* rows of no bytes could be any number: nobody must ask memory for them */
+    h->face.rows = h->row_bytes
+                       ? h->face.shape[0]
+                       : 0; /* rows of zero bytes could be any number, for which memory must not be allocated */
     h->heap_at = pixels;
     SYZ_REQUIRE(!fits_find_card(h, "THEAP") ||
                     (fits_key_int(h, "THEAP", &h->heap_at) && h->heap_at >= pixels && h->heap_at <= bytes),

@@ -61,7 +61,7 @@ static fits_box box_of_span(const fits_hdu *h, int64_t first, int64_t n, int64_t
   return b;
 }
 
-/* The image's stretch [first, first + n) is there and readable; *p points to it. */
+/* Check that pixels [first, first + n) of the image exist and are readable; *p points to them. */
 static syz_status image_span(syz_fits *f, int hdu, int64_t first, int64_t n, held_pixels *p)
 {
   syz_status st = SYZ_OK;
@@ -80,7 +80,7 @@ static syz_status image_span(syz_fits *f, int hdu, int64_t first, int64_t n, hel
     SYZ_TRY(fits_tile_unpack(f, hdu, &want));
     const fits_tiles *t = &h->tiles;
     const int64_t row = h->face.pixels / h->face.shape[0];
-    /* Whole rows are wanted, so whole rows are held. */
+    /* Callers read whole rows, so whole rows are kept. */
     p->item = fits_tile_item(h);
     p->at = (const unsigned char *)t->pixels + ((want.lo[0] - t->box.lo[0]) * row + before) * p->item;
   } else if (n) {
@@ -120,7 +120,7 @@ cleanup:
   return st;
 }
 
-/* Pixels that lie one after the other. */
+/* Convert contiguous pixels. */
 static void to_f32(const fits_hdu *h, const held_pixels *p, int64_t n, float *out)
 {
   if (p->item == 4) {

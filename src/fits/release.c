@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Mapped pages count as this process's memory once it has looked at them, though the kernel could take them back: they
- * are given back here. */
+/** Releases mapped pages: once read they count as this process's memory, although the kernel could reclaim them. */
 /* madvise is outside POSIX, and glibc's posix_madvise does nothing for this advice. */
 #define _DEFAULT_SOURCE
 #include "file.h"

@@ -70,7 +70,7 @@ syz_status fits_verify(syz_fits *f, int hdu)
   char where[256], text[72];
   if (!f->verify || h->is_verified) return SYZ_OK;
   uint64_t data = fits_sum(f->bytes.data + h->data_at, h->end - h->data_at, 0, 0);
-  SYZ_TRY(fits_map_check(&f->bytes.map, f->path)); /* cut short is told as such */
+  SYZ_TRY(fits_map_check(&f->bytes.map, f->path)); /* report a truncated file as such */
   if (syz_fits_key_text(f, hdu, "DATASUM", text, sizeof text) && text[0]) {
     char *end;
     unsigned long long want = strtoull(text, &end, 10);

@@ -2,14 +2,14 @@
 /**
  * Tile-compressed images, unpacked where a crash cannot take the run down.
  *
- * cfitsio 4.2.0 dies of SIGFPE or SIGSEGV on some damaged tiles even when all header cards are sound (7 of 9000 files
+ * cfitsio 4.2.0 crashes (SIGFPE, SIGSEGV) on some damaged tiles even when all header cards are valid (7 of 9000 files
  * with 1-4 changed bytes, README.md "cfitsio"). So a forked child decodes and sends the pixels back through a pipe; the
- * parent waits with a time limit and turns any unnatural end into SYZ_ERR_DATA. A pipe rather than shared memory:
- * /dev/shm is 64 MB in containers, a brick is 52 MB. The child calls cfitsio on the bytes already in memory, writes,
- * and _exits: no MPI, no stdio; it has given up all else (syz_child_confine).
+ * parent waits with a time limit and turns any abnormal end into SYZ_ERR_DATA. It is a pipe rather than shared memory
+ * because /dev/shm has 64 MB in containers and a brick 52 MB. The child calls cfitsio on the bytes already in memory,
+ * writes the pixels and calls _exit: no MPI, no stdio, and nothing else open (syz_child_confine).
  *
- * Of images up to WHOLE_PIXELS (a brick has 13 million) everything is unpacked at once; of larger ones only the tiles
- * that are asked for, since 23 kB of tiles can claim an image of 2 GB.
+ * Images up to WHOLE_PIXELS (a brick has 13 million) are unpacked whole; of larger ones only the requested tiles are,
+ * because 23 kB of tiles can claim an image of 2 GB.
  */
 #include "file.h"
 #include "syzygy/files.h"
@@ -26,8 +26,9 @@
 
 enum { WHOLE_PIXELS = 16 << 20, BLOCK_PIXELS = 4 << 20, TILES_KEPT = 128 << 20 };
 
-/* A damaged tile can also keep the decoder going for ever. Rice decodes 1.2e8 pixels a second: thirty times that, and
- * half a second to spare, of processor time. The limit of wall time only serves where the child is stopped or starved.
+/* A damaged tile can also make the decoder loop for ever. Rice decodes 1.2e8 pixels per second; the limit on processor
+ * time is thirty times that plus half a second. The limit on wall time only matters where the child is stopped or
+ * starved.
  */
 static double cpu_limit_s(int64_t pixels) { return 0.5 + (double)pixels / 4e6; }
 static double wall_limit_s(int64_t pixels) { return 15 + 4 * cpu_limit_s(pixels); }
@@ -57,8 +58,8 @@ static bool is_inside(const fits_hdu *h, const fits_box *part, const fits_box *a
   return true;
 }
 
-/* What is unpacked for the sake of `want`: a small image wholly, of others whole tiles, and some more along the slowest
- * axis for readers of rows. */
+/* The box to unpack for `want`: a small image whole, otherwise whole tiles, and some more along the slowest axis for
+ * readers of rows. */
 static fits_box choose_box(const fits_hdu *h, const fits_box *want)
 {
   fits_box b = *want;
@@ -96,7 +97,7 @@ static bool write_all(int fd, const void *bytes, size_t n)
   return true;
 }
 
-/** What the child says first: cfitsio's status and its text. */
+/** The child's first message: cfitsio's status and its text. */
 typedef struct child_head {
   int32_t status;
   char text[60];
@@ -109,7 +110,7 @@ static void limit_time(int64_t pixels)
   setitimer(ITIMER_PROF, &cpu, NULL);
 }
 
-/* Runs in the child only. The head, then the pixels. */
+/* Runs in the child only: sends the head, then the pixels. */
 static _Noreturn void child(const syz_fits *f, int hdu, const fits_box *box, void *pixels, int fd)
 {
   const fits_hdu *h = &f->hdu[hdu];
@@ -188,17 +189,17 @@ static const char *end_text(int number)
 {
   switch (number) {
   case SIGPROF:
-    return "it found no end";
+    return "it did not finish";
   case SIGKILL:
     return "it was killed";
   case SIGFPE:
     return "division by zero";
   default:
-    return "it left its memory";
+    return "invalid memory access";
   }
 }
 
-/* The box through a child, into `pixels`. SYZ_ERR_DATA means the tiles. */
+/* Unpack the box in a child, into `pixels`. SYZ_ERR_DATA: the tiles are damaged. */
 static syz_status unpack_box(const syz_fits *f, int hdu, const fits_box *box, void *pixels)
 {
   syz_status st = SYZ_OK;
@@ -245,7 +246,7 @@ cleanup:
   return st;
 }
 
-/* One HDU's damage costs one child, not one for each object of the file: its reason is kept. */
+/* Keep the reason of a damaged HDU, so that only one child is started for it, not one per object in the file. */
 static void remember(fits_hdu *h, const fits_box *box)
 {
   const char *text = syz_error_text(), *trail = strstr(text, " [src/");
@@ -257,7 +258,7 @@ static void remember(fits_hdu *h, const fits_box *box)
   h->tiles.bad = *box;
 }
 
-/* Other HDUs' pixels go when there are too many. */
+/* Free other HDUs' pixels when there are too many. */
 static void keep_to_limit(syz_fits *f, int hdu)
 {
   size_t held = 0;
@@ -281,7 +282,7 @@ syz_status fits_tile_unpack(syz_fits *f, int hdu, const fits_box *want)
   const size_t pixels = (size_t)box_pixels(h, &box), item = (size_t)fits_tile_item(h);
   syz_free(&h->tiles.pixels);
   SYZ_REQUIRE(pixels <= WHOLE_PIXELS || pixels * item <= syz_memory_share() / 8, SYZ_ERR_DATA,
-              "%s: %zu pixels are wanted at once, more than this node's memory allows a rank",
+              "%s: %zu pixels are needed at once, more than this node's memory allows per rank",
               syz_fits_where(f, hdu, where), pixels);
   h->tiles.pixels = syz_alloc("unpacked FITS image", pixels, item);
   SYZ_REQUIRE(h->tiles.pixels, SYZ_ERR_MEMORY, "%s: no memory for %zu pixels", syz_fits_where(f, hdu, where), pixels);

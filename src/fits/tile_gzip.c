@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * A first look at gzip tiles. When the data of one end too early, cfitsio 4.2.0 asks zlib again and again, with ever
- * more room for what comes out, and only memory or a time limit ends it. Inflating them once before, into a small
- * buffer that is thrown away, costs as much as cfitsio's own (3 ns a byte).
+ * Checks gzip tiles before cfitsio reads them. When a tile's data end too early, cfitsio 4.2.0 calls zlib again and
+ * again with a growing output buffer, until memory or a time limit ends it. Inflating the tiles once before, into a
+ * small scratch buffer, costs as much as cfitsio's own inflation (3 ns per byte).
  */
 #include "file.h"
 
@@ -47,7 +47,7 @@ int64_t fits_tile_endless(const syz_fits *f, int hdu, const fits_box *box)
   const fits_hdu *h = &f->hdu[hdu];
   const unsigned char *data = f->bytes.data + h->data_at;
   char text[72];
-  size_t most = 8; /* bytes of a pixel, at most */
+  size_t most = 8; /* most bytes per pixel */
   for (int i = 0; i < h->face.naxis; i++) most *= (size_t)h->tile[i];
   const bool is_gzip = syz_fits_key_text(f, hdu, "ZCMPTYPE", text, sizeof text) && !strncmp(text, "GZIP_", 5);
   for (int c = 0; c < h->face.columns; c++) {

@@ -8,7 +8,7 @@
 typedef struct fits_grow {
   unsigned char *data;
   size_t used, room, limit;
-  size_t hdu_at; /**< where the HDU begins that was being unpacked when last looked at */
+  size_t hdu_at; /**< start of the HDU that was being unpacked at the last check */
 } fits_grow;
 /** More room, up to the limit: beyond it SYZ_ERR_DATA. */
 syz_status fits_grow_more(fits_grow *g, const char *path);

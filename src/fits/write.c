@@ -69,7 +69,7 @@ cleanup:
   return st;
 }
 
-/* Padding to the block, then the header again with the sums, then on at the end. */
+/* Pad to the block, rewrite the header with the checksums, and return to the end. */
 static syz_status seal(syz_fits_out *o, syz_fits_cards *c, size_t header_bytes, off_t header_at, uint64_t data_bytes,
                        uint64_t sum)
 {

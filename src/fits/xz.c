@@ -4,7 +4,7 @@
 
 #include "unpack.h"
 
-/* What a decoder may take: a dictionary of 64 MiB (xz -9) and some; the format would allow 4 GiB. */
+/* Memory limit of a decoder: a dictionary of 64 MiB (xz -9) and some more; the format would allow 4 GiB. */
 static const uint64_t DECODER_BYTES = (uint64_t)192 << 20;
 
 syz_status fits_unpack_xz(const char *path, const unsigned char *in, size_t n, fits_grow *g)

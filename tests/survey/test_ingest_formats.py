@@ -145,7 +145,7 @@ def text_tables():
     # What is wrong is named with its place.
     broken = lzma.compress(open(place + "/astropy/c.fts", "rb").read())
     wrong = {"ragged.csv": (b"ra,dec\n1,2\n3\n", "line 3 has 1 cells, the first line names 2 columns"), "open.csv": (b'ra,dec\n1,"2\n', "line 2: a quotation mark is not closed"),
-             "binary.csv": (b"ra,dec\n1,\0\n", "a byte of 0"), "empty.csv": (b"\n#\n", "no line that names columns"), "names.csv": (b"x,y\n1,2\n", "no table with numeric columns RA and DEC"),
+             "binary.csv": (b"ra,dec\n1,\0\n", "a zero byte"), "empty.csv": (b"\n#\n", "no line that names columns"), "names.csv": (b"x,y\n1,2\n", "no table with numeric columns RA and DEC"),
              "float.csv": (b"targetid,ra,dec\n3.9633e16,1,2\n", "column targetid of type D cannot hold identifiers"), "cut.fits.xz": (broken[:-40], "xz data cut short"),
              "flipped.fits.xz": (broken[:200] + bytes([broken[200] ^ 4]) + broken[201:], "xz data damaged"),
              "number.fits": (ascii_bytes([["1x.5", "2.0"]], ["RA", "DEC"], ["F8.3", "F8.3"]), "column RA, row 0: '    1x.5' is not a number"),
