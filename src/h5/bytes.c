@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Bytes of this rank to their place in a file that is written: large pieces past the page cache (direct.c), others by
- * pwrite. */
+/** Writes this rank's bytes to their place in a file: large pieces bypass the page cache (direct.c), others use pwrite.
+ */
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>

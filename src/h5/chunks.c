@@ -3,11 +3,11 @@
  * Compressed datasets, written by all ranks together: HDF5's chunks with its filters shuffle and deflate, which every
  * reader of HDF5 knows.
  *
- * Each chunk has an owner, found by hashing its number. A call carries the rows to the owners, in rounds of bounded
- * size; an owner keeps a chunk until its last row has come, then shuffles and deflates it (zlib, on all ranks at once).
- * Rank 0 enters the sizes into HDF5's index, which gives the places in the file, and the owners write there with
- * pwrite. So no rank waits inside the library, and a failure is a return code as in write.c. (HDF5 1.10.8 by itself
- * can write filtered datasets only by collective H5Dwrite through MPI-IO, see there why not.)
+ * Each chunk has an owner, found by hashing its number. A call sends the rows to the owners, in rounds of bounded size;
+ * an owner keeps a chunk until its last row has arrived, then shuffles and deflates it (zlib, on all ranks in
+ * parallel). Rank 0 enters the sizes into HDF5's index, which gives the places in the file, and the owners write there
+ * with pwrite. So no rank waits inside the library, and a failure is a return code as in write.c. (HDF5 1.10.8 by
+ * itself can write filtered datasets only by collective H5Dwrite through MPI-IO, see there why not.)
  *
  * The places depend on the order in which chunks are complete, so files of other numbers of ranks differ in their
  * bytes, never in what they hold.
@@ -26,7 +26,7 @@ enum {
 };
 static const double chunk_limit = 4294967295.0; /* of the format */
 
-/* A chunk that waits for rows. */
+/* A chunk that is still incomplete. */
 typedef struct waiting {
   int64_t number, filled;
   unsigned char *bytes;
@@ -38,7 +38,7 @@ typedef struct packed {
   unsigned char *bytes;
 } packed;
 
-/* What rank 0 hears of it. */
+/* What is sent to rank 0 about it. */
 typedef struct entry {
   int64_t number, size, mask;
 } entry;
@@ -147,7 +147,7 @@ static syz_status pack(h5_chunks *k, int64_t number, const unsigned char *bytes)
   const int rc = compress2(p.bytes, &size, k->shuffled, (uLong)k->chunk_bytes, h5_settings()->compression_level);
   SYZ_REQUIRE(rc == Z_OK, SYZ_ERR_MEMORY, "zlib cannot compress a chunk of %zu bytes (%d)", k->chunk_bytes, rc);
   p.size = (int64_t)size;
-  if (size >= k->chunk_bytes) { /* as HDF5 does with what deflate makes longer */
+  if (size >= k->chunk_bytes) { /* stored undeflated, as HDF5 does when deflate would enlarge it */
     p.size = (int64_t)k->chunk_bytes;
     p.mask = NOT_DEFLATED;
     memcpy(p.bytes, k->shuffled, k->chunk_bytes);
@@ -166,14 +166,14 @@ static syz_status find_waiting(h5_chunks *k, int64_t number, int64_t *at)
     if (k->wait[*at].number == number) return st;
   waiting w = {.number = number};
   SYZ_TRY(syz_grow(&k->wait, "chunks", k->waits, 1, &k->wait_room));
-  SYZ_ALLOC(w.bytes, "chunk", k->chunk_bytes); /* zeros: what lies behind the last row */
+  SYZ_ALLOC(w.bytes, "chunk", k->chunk_bytes); /* zeros fill the chunk after the last row */
   *at = k->waits;
   k->wait[k->waits++] = w;
 cleanup:
   return st;
 }
 
-/* Rows of one chunk, which is this rank's. */
+/* Copy rows into a chunk that this rank owns. */
 static syz_status take_rows(h5_chunks *k, int64_t first, int64_t n, const unsigned char *data)
 {
   syz_status st = SYZ_OK;
@@ -194,7 +194,7 @@ cleanup:
 
 /* ---------------------------------------------------------------- exchange */
 
-/* A run of rows on its way to the owner of its chunk: this head, then the rows. */
+/* A message with rows for the owner of their chunk: this head, then the rows. */
 typedef struct run_head {
   int64_t first, n;
 } run_head;
@@ -307,7 +307,7 @@ typedef struct table {
   entry *mine, *all;
   int64_t *offset; /* [total], in the order of `all` */
   int64_t total, before;
-  unsigned char *nothing; /* rank 0: what HDF5 is shown in place of the rows */
+  unsigned char *nothing; /* rank 0: zeros passed to HDF5 in place of the rows */
 } table;
 
 static void table_free(table *t)
@@ -346,8 +346,7 @@ cleanup:
   return st;
 }
 
-/* Rank 0: enter the chunks into the index; their places come from the driver below, which sees what HDF5 would write
- * and drops it. */
+/* Rank 0: enter the chunks into the index. The driver below HDF5 records the place of each write and drops the data. */
 static syz_status enter(syz_h5 *f, const h5_column *column, table *t)
 {
   syz_status st = SYZ_OK;

@@ -7,7 +7,7 @@
 /** The chunks of a dataset that this rank is putting together. */
 typedef struct h5_chunks h5_chunks;
 
-/** Rows a chunk; 0 when a dataset of this size is better left as it is. */
+/** Rows per chunk; 0 when a dataset of this size should not be chunked. */
 int64_t h5_chunk_rows(int64_t rows, size_t row_bytes);
 /** What rank 0 declares: chunked, shuffled, deflated. */
 syz_status h5_chunks_declare(hid_t create, int ndim, const hsize_t *dims, int64_t chunk_rows);

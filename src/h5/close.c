@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The end of an open file: one that is read, one that is given up, and the memory of one that is published. */
+/** Closes files: one that is read, one that is discarded, and the memory of one that is published. */
 #include <unistd.h>
 
 #include "chunks.h"
@@ -24,7 +24,7 @@ void h5_free_written(syz_h5 **file)
 static void discard(syz_h5 **file)
 {
   syz_h5 *f = *file;
-  (void)h5_mpio_close(f); /* it holds nothing that is not on the disk */
+  (void)h5_mpio_close(f); /* nothing in it needs to reach the disk */
   if (f->file >= 0) H5Fclose(f->file);
   H5Eclear2(H5E_DEFAULT);
   syz_direct_close(&f->direct); /* before the file goes */

@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Large pieces of a file past the page cache (O_DIRECT): checkpoints and shards are written once and not read soon, and
- * filling fresh pages of the cache costs more than a good device does.
+ * Large pieces of a file bypass the page cache (O_DIRECT): checkpoints and shards are written once and not read soon,
+ * and filling new pages of the cache takes longer than writing to a fast device.
  *
- * A ring of four buffers of 4 MiB lies between the caller and two threads: while they write, the caller copies (and
- * hashes) the next pieces. Two, so that the device has the next piece already when it has done with one, also where the
- * threads have to wait for a processor. Only whole pages of the file go the direct way; what is left at the ends of a
- * piece goes through the page cache, as do pieces that are short. So no page is written both ways, and pages that two
- * ranks share are left to the kernel. A file system that refuses a piece (EINVAL) is believed: from then on everything
- * goes through the cache.
+ * The caller fills a ring of four buffers of 4 MiB that two threads write: while they write, the caller copies (and
+ * hashes) the next pieces. There are two threads so that the device always has a next piece, even where a thread waits
+ * for a processor. Only whole pages of the file are written directly; the rest at the ends of a piece, and short
+ * pieces, go through the page cache. So no page is written both ways, and the kernel handles pages that two ranks
+ * share. After a file system has refused a piece (EINVAL) everything goes through the cache.
  *
- * Measured with `bench io` on a virtual NVMe disk, two ranks on a shared machine: 256 MiB a rank, through the cache 0.2
- * to 0.4 GB/s, direct 1.2 to 1.8 GB/s, dd alike.
+ * Measured with `bench io` on a virtual NVMe disk, two ranks on a shared machine: 256 MiB per rank, through the cache
+ * 0.2 to 0.4 GB/s, direct 1.2 to 1.8 GB/s, the same as dd.
  */
 #define _GNU_SOURCE /* O_DIRECT, preadv2 */
 #include "direct.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of room h5: what is known of a dataset of a file that is read. It travels between processes: no pointers.
+/** Inside of room h5: properties of a dataset in a file that is read. Sent between processes, so it has no pointers.
  */
 #pragma once
 
@@ -20,7 +20,7 @@ typedef struct h5_facts {
   int8_t own_type;    /* the syz_h5_type it is stored as, in this machine's own form; -1: none of them */
   int64_t shape[H5_DIMS];
   int64_t rows, row_elements;
-  int64_t offset; /* of the first byte in the file, where rows of own_type lie one behind the other; -1: elsewhere */
+  int64_t offset; /* of the first byte in the file, where the rows are contiguous and of own_type; -1: they are not */
 } h5_facts;
 
 /** Bytes of an element. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of room h5: an open file, read or written, as all files of this room see it. */
+/** Inside of room h5: an open file, read or written, shared by all source files of this room. */
 #pragma once
 
 #include <hdf5.h>
@@ -16,13 +16,13 @@ typedef struct h5_column {
   char *name;
   int64_t rows, offset; /* offset: of the first byte in the file; -1 when it has no bytes */
   size_t row_bytes;
-  struct h5_chunks *chunks; /* NULL: rows lie one behind the other */
+  struct h5_chunks *chunks; /* NULL: rows are contiguous */
   hid_t shared;             /* the dataset in the file that all ranks have open (mpio.c); -1 */
   uint64_t sum;             /* checksum of the rows this rank wrote */
   int64_t written;          /* rows this rank wrote */
 } h5_column;
 
-/** What was asked of a dataset that is read. */
+/** A dataset whose properties were requested. */
 typedef struct h5_known {
   char *name;
   h5_facts facts;
@@ -37,11 +37,11 @@ struct syz_h5 {
   syz_direct *direct; /* large pieces, when first needed */
   bool has_tried_direct;
   int rank, size;
-  bool is_writing, is_unflushed; /* unflushed: something was declared that is not on the disk, the same on all ranks */
+  bool is_writing, is_unflushed; /* unflushed: a declaration is not on the disk yet; the same on all ranks */
   bool is_mpio;                  /* writing: through HDF5 and MPI-IO (mpio.c), and then: */
   hid_t shared;                  /* the file as all ranks have it open; -1 */
   uint64_t seal;                 /* checksum of its attributes, once it is known */
-  int64_t reserved;              /* rank 0: bytes from the beginning that have their place on the disk */
+  int64_t reserved;              /* rank 0: bytes from the beginning that are reserved on the disk */
   bool is_own, is_sealed;        /* reading: it says that it is of this program; the checksum of its attributes holds */
   h5_column *column;
   int columns;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Rows to the file by way of a few ranks (what MPI-IO calls collective buffering): the ranks form groups of neighbours,
+ * Rows are written by a few ranks (collective buffering in MPI-IO's terms): the ranks form groups of neighbours,
  * and the first of each group, the aggregator, collects the group's rows in the order of its ranks and writes them in
  * large pieces. For file systems that suffer when thousands of ranks write to one file, or when each writes little.
  */
@@ -19,7 +19,7 @@ typedef struct gather {
   extent *of;             /* [size] */
   size_t *send, *receive; /* [size] bytes */
   unsigned char *buffer;  /* aggregator: [room * row_bytes] */
-  int64_t room;           /* rows a round */
+  int64_t room;           /* rows per round */
 } gather;
 
 static void gather_free(gather *g)
@@ -65,7 +65,7 @@ static extent part_of(const gather *g, int r, int64_t from, int64_t to)
   return (extent){g->of[r].first + low, high > low ? high - low : 0};
 }
 
-/* Aggregator: what has come, neighbouring pieces together. */
+/* Aggregator: write the received rows, adjacent pieces together. */
 static syz_status write_group(syz_h5 *f, const h5_column *column, const gather *g, int64_t from, int64_t to)
 {
   syz_status st = SYZ_OK;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Reading with libhdf5, in a process of its own (serve.c). Whatever a file claims about its sizes is compared with
- * its length before anybody allocates by it; where the library allocates unasked, for texts of variable length, the
- * process has no more memory than sound ones take. HDF5's own error stack is kept silent; its innermost entry, which
- * names the cause, goes into our message.
+ * Reading with libhdf5, in a separate process (serve.c). Sizes that a file claims are compared with its length before
+ * memory is allocated for them; where the library allocates by itself, for texts of variable length, the process may
+ * use no more memory than valid texts need. HDF5's own error stack is not printed; its innermost entry, which names the
+ * cause, goes into our message.
  *
- * What leads out of the file (external links, external storage, virtual datasets) is refused by name, unless it stays
+ * References to other files (external links, external storage, virtual datasets) are refused by name, unless they stay
  * below the folder that the user allows: a file from outside must not choose which files of this machine are read.
  */
 #include "here.h"

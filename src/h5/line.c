@@ -25,7 +25,7 @@ bool h5_line_receive(int line, void *bytes, size_t n)
     const ssize_t done = recv(line, to, n, 0);
     if (done < 0 && errno == EINTR) continue;
     if (done <= 0) return false;
-    syz_pulse(); /* the reader goes on, and so do we */
+    syz_pulse(); /* the reader makes progress, and so does this rank */
     to += done;
     n -= (size_t)done;
   }

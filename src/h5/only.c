@@ -121,7 +121,7 @@ static herr_t driver_read(H5FD_t *file, H5FD_mem_t type, hid_t transfer, haddr_t
     const ssize_t got = pread(d->file, to, bytes, (off_t)address);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return -1;
-    if (got == 0) { /* behind the end: zeros, as HDF5's own driver gives */
+    if (got == 0) { /* after the end: zeros, like HDF5's own driver */
       memset(to, 0, bytes);
       break;
     }

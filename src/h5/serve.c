@@ -2,15 +2,15 @@
 /**
  * The process that reads one HDF5 file for a rank.
  *
- * libhdf5 1.10.8 dies of damaged files: it writes past its buffers, frees what it never allocated, follows a pointer
- * out of memory that it did not initialise, so that the same file is read in one process and kills the next. No look at
- * a file beforehand can rule that out. So the rank never calls the library on a file from outside. It asks this
- * process, which has the file, a socket and nothing else (syz_child_confine), and takes every answer for what it is:
- * words of a process that may have been overwritten.
+ * libhdf5 1.10.8 crashes on damaged files: it writes past its buffers, frees memory that it never allocated, and
+ * follows uninitialised pointers, so that the same file is read in one process and kills the next. No check of a file
+ * beforehand can rule that out. So a rank never calls the library on a file from outside. It sends requests to this
+ * process, which has the file, a socket and nothing else (syz_child_confine), and checks every answer, because the
+ * memory of that process may have been overwritten.
  *
- * Its last words: a signal that kills it is told to the rank. So is an endless loop, by a limit of progress instead of
- * time: processor time that passes while no part of the file is read that was not read for this ask before. A slow file
- * system or a loaded machine costs none.
+ * The process reports a signal that kills it to the rank. It also reports an endless loop, by a limit on processor time
+ * without progress: time in which no new part of the file is read for the current request. A slow file system or a
+ * loaded machine uses no processor time.
  */
 #define _GNU_SOURCE /* sigaltstack, setitimer */
 #include <signal.h>

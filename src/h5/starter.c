@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Where the processes come from that read HDF5 files: a starter, one a rank, that does nothing else.
+ * Starts the processes that read HDF5 files: one starter process per rank, which does nothing else.
  *
  * Forking them from the rank itself would be wrong twice. A child shares the pages of its parent until one of them
  * writes: while a reader of a long run lives, the rank would copy every page of its weights once, and some network
