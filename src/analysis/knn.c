@@ -4,9 +4,9 @@
  * training ones switched on, so that files are read in contiguous ranges; test rows travel to all ranks block by block
  * as queries.
  *
- * Mean and deviation must not depend on how rows are shared out, or the standardised embeddings would differ in the
- * last bit from one rank count to the next: they are summed as whole numbers of a fixed unit, and the sum of whole
- * numbers has no order.
+ * Mean and deviation must not depend on how rows are divided, or the standardised embeddings would differ in the last
+ * bit between numbers of ranks: they are summed as whole multiples of a fixed unit, and such sums do not depend on
+ * their order.
  */
 #include <math.h>
 #include <string.h>
@@ -100,7 +100,7 @@ static void gather_queries(const knn *s, int64_t t, int64_t n, float *mine, floa
   syz_allgatherv(s->comm, mine, all, bytes);
 }
 
-/* What k neighbours, best first, say of one target. */
+/* Predict one target from k neighbours, best first. */
 static float decide(const syz_neighbour *b, int64_t k, const syz_knn_target *target)
 {
   double sum = 0, weights = 0, votes[SYZ_CLASSES_MAX] = {0};

@@ -77,7 +77,7 @@ syz_status la_eigen(int64_t n, double *a, int64_t wanted, double *value, double 
   SYZ_REQUIRE(info == 0 && found == wanted, SYZ_ERR_NUMERIC,
               "dsyevr found %d of %lld eigenvectors of a matrix of %lld rows (info %d)", found, (long long)wanted,
               (long long)n, info);
-  for (int64_t i = 0; i < wanted; i++) { /* ascending there, descending here */
+  for (int64_t i = 0; i < wanted; i++) { /* LAPACK sorts ascending, we descending */
     value[i] = w[wanted - 1 - i];
     for (int64_t e = 0; e < n; e++) vector[i * n + e] = z[(wanted - 1 - i) * n + e];
   }

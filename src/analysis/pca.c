@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Principal components of rows that lie spread over ranks.
+ * Principal components of rows distributed over ranks.
  *
  * With fewer columns than rows the covariance of the columns is summed over blocks of rows and then over ranks, and its
  * eigenvectors are the directions. With more columns than rows (pixels of some thousand images) the products of all
  * pairs of centred rows are formed instead, which have the same eigenvalues: with u an eigenvector of X X^T, X^T u has
- * the direction of the component. Blocks of rows are sent to everybody in turn, and of the two places that a pair of
- * blocks has in the symmetric matrix the ranks fill one each, by parity, so that the work is halved and even.
+ * the direction of the component. Each rank in turn sends its blocks of rows to all others, and of the two
+ * mirrored places of a pair of blocks in the symmetric matrix only one is computed, chosen by parity, so that the work
+ * is halved and evenly divided.
  *
- * All of it is float64 and centred before it is multiplied: nothing is lost to large means.
+ * Rows are converted to float64 and centred before products are formed, so that large means cost no precision.
  */
 #include <float.h>
 #include <math.h>
@@ -100,7 +101,7 @@ static int64_t first_block(const fit *f, int rank)
   return n;
 }
 
-/* Products of this rank's rows with block `number`, rows from .. from + m - 1 of all, that everybody has in y. */
+/* Products of this rank's rows with block `number`, rows from .. from + m - 1 of all, which every rank has in y. */
 static void products_with(fit *f, int64_t number, int64_t from, int64_t m)
 {
   const int64_t width = f->rows->width, own = f->begin[syz_comm_rank(f->comm)];
@@ -137,7 +138,7 @@ static void products(fit *f)
 
 /* ------------------------------------------------------- its eigenvectors */
 
-/* |A v - value v| of this rank's part of the vectors: a library that goes wrong in silence is noticed. */
+/* Check |A v - value v| for this rank's part of the vectors, because the library may fail without an error. */
 static syz_status check_residuals(const fit *f, double trace)
 {
   syz_status st = SYZ_OK;
@@ -197,7 +198,7 @@ static void combine_rows(const fit *f, int64_t found, double *direction)
   for (int64_t at = 0; at < f->rows->n; at += f->block) {
     const int64_t n = f->rows->n - at < f->block ? f->rows->n - at : f->block;
     rows_read_centred(f->rows, at, n, f->mean, NULL, f->raw, f->x);
-    for (int64_t k = 0; k < found; k++) /* [found, n] of the vectors behind one another */
+    for (int64_t k = 0; k < found; k++) /* the vectors as [found, n] */
       memcpy(f->y + k * n, f->vector + k * f->side + own + at, (size_t)n * sizeof *f->y);
     la_gemm(false, false, found, width, n, f->y, f->x, 1, direction);
   }
@@ -232,7 +233,7 @@ static void orthogonalise(double *direction, int64_t n, int64_t width)
     }
 }
 
-/* How many of the eigenvalues stand out of rounding. */
+/* How many eigenvalues are larger than rounding errors. */
 static int64_t count_found(const fit *f)
 {
   int64_t found = 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Rows that lie spread over ranks, in whatever type: means and deviations of their columns. Sums are float64 over rows
- * in order and then over ranks, so that another number of ranks changes the last bits only.
+ * Means and deviations of the columns of rows distributed over ranks, in any type. Sums are float64, over rows in order
+ * and then over ranks, so that another number of ranks changes only the last bits.
  */
 #include "rows.h"
 

@@ -2,9 +2,9 @@
 /*
  * All of ScaLAPACK. Neither it nor BLACS ships a C header, so what is used is declared here.
  *
- * The matrix is dealt out in square blocks to a grid of all ranks that is as square as their number allows. Every rank
- * holds the whole matrix anyway (it is a sum over ranks), so dealing out is a copy, and gathering the few vectors
- * wanted is a sum of arrays with zeros where others hold the numbers: exact, since each number has one owner.
+ * The matrix is distributed in square blocks over a grid of all ranks that is as square as their number allows. Every
+ * rank has the whole matrix anyway (it is a sum over ranks), so distributing is a local copy, and the few wanted
+ * vectors are gathered by a sum of arrays with zeros in other ranks' places: exact, since each number has one owner.
  */
 #include "scalapack.h"
 
@@ -137,7 +137,7 @@ syz_status scalapack_eigen(syz_comm *c, int64_t n, const double *a, int64_t want
   }
   syz_allreduce_f64(c, vector, (size_t)(wanted * n), SYZ_SUM);
   for (int64_t i = 0; i < wanted; i++) value[i] = g.w[n - 1 - i];
-  syz_bcast(c, value, (size_t)wanted * sizeof *value, 0); /* computed by each rank: let the bits be one */
+  syz_bcast(c, value, (size_t)wanted * sizeof *value, 0); /* each rank has computed them; make them bitwise equal */
 cleanup:
   free_grid(&g);
   return st;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Exact nearest neighbours. The index is shared out over ranks; queries come in blocks of some megabytes. First
+ * Exact nearest neighbours. The index is divided among the ranks; queries come in blocks of a few megabytes. First
  * products, in the type of the compute context (bfloat16 where the processor is fast in it), give every score but for a
  * bound that is proven (search_rows.h). A tile of them is formed at a time, and from each query's part of it the few
  * entries that may be among its k nearest go to a list (search_lists.h); then the tile is overwritten. What is in the
@@ -9,8 +9,8 @@
  * Counting what is nearer than a query's own partner goes the same way: most entries are so, or are not, by their
  * bounds; the others are scored.
  *
- * So neither the engine nor its type, nor the shape of tiles, nor the number of ranks or threads has any say in the
- * result: it is the order of float64 scores, each a function of the two rows alone.
+ * So the result does not depend on the engine or its type, the shape of tiles, or the number of ranks or threads: it is
+ * the order of float64 scores, each a function of the two rows alone.
  */
 #include "syzygy/analysis.h"
 
@@ -114,7 +114,7 @@ static syz_status index_allocate(syz_index *x)
   SYZ_REQUIRE(width >= 1 && width <= 1 << 20 && x->rows >= 0, SYZ_ERR_INTERNAL, "an index of %lld rows of width %lld",
               (long long)x->rows, (long long)width);
   SYZ_REQUIRE(x->n <= INT32_MAX, SYZ_ERR_INPUT,
-              "an index of %lld rows a rank; at most %d are possible: take more ranks", (long long)x->n, INT32_MAX);
+              "an index of %lld rows per rank; at most %d are possible: use more ranks", (long long)x->n, INT32_MAX);
   x->block_rows = block_rows(x->compute, width);
   SYZ_ALLOC(x->x, "index rows", x->n * width);
   SYZ_ALLOC(x->inverse, "index lengths", x->n);
@@ -363,7 +363,7 @@ static double score_of(const search *s, int64_t q, int64_t row)
                           x->inverse[row]);
 }
 
-/* One candidate of the block's query q is scored. */
+/* Score one candidate of the block's query q. */
 static void settle_one(search *s, int64_t q, const search_candidate *c)
 {
   const syz_index *x = s->x;
@@ -376,7 +376,7 @@ static void settle_one(search *s, int64_t q, const search_candidate *c)
   if (level > s->lists.level[q]) s->lists.level[q] = level;
 }
 
-/* All that is in the list: first the surest, whose scores raise the level for the rest. */
+/* Score the whole list, the most certain candidates first, because their scores raise the level for the rest. */
 static void settle(search *s, int64_t q)
 {
   const int64_t n = s->lists.count[q];
@@ -484,7 +484,7 @@ static void tally(search *s, int64_t q, const float *c, int64_t column, int64_t 
 
 static void use_tile(void *context, const syz_pairs_tile *t)
 {
-  enum { AHEAD = 8 }; /* lists that are on their way from L3 */
+  enum { AHEAD = 8 }; /* lists being prefetched from L3 */
   search *s = context;
   const search_entry *most = &s->x->tile_most[t->column / SYZ_PAIRS_COLUMNS];
   omp_lock_t *lock = &s->lock[t->row / SYZ_PAIRS_ROWS];
@@ -521,7 +521,7 @@ static void search_queries(search *s, int64_t q0, int64_t m)
   }
 }
 
-/* Scores of the queries with their own partners, known to all. */
+/* Scores of the queries with their own partners, on all ranks. */
 static void score_pairs(search *s)
 {
   const syz_index *x = s->x;
@@ -564,7 +564,7 @@ static syz_neighbour neighbour_of(syz_metric metric, const search_found *f)
                                                        : (float)sqrt(-f->score)};
 }
 
-/* Every query's partial lists to the rank that keeps it, and the k best of them. */
+/* Send every query's partial lists to the rank that keeps the query, and select the k best there. */
 static syz_status merge(search *s, syz_neighbour *best, bool *has_memory)
 {
   syz_status st = SYZ_OK;

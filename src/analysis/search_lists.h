@@ -5,9 +5,9 @@
  * First products say between what limits the true g of an entry lies (search_rows.h). A query keeps the entries that
  * may be among its k nearest in a list of fixed room, and the k largest lower limits in a heap: the smallest of these
  * is its `level`, which k entries reach for certain, so that whatever cannot reach it is passed over. A full list is
- * sifted by the level of the day; when too much is left of it after that, it is scored and goes to the heap of the k
- * nearest by score. In the end all is. Thousands of rows that differ by less than the bounds therefore cost time (a
- * float64 product each) and no memory.
+ * filtered by the current level; when too much of it remains, it is scored and goes to the heap of the k nearest by
+ * score. At the end all remaining candidates are scored. Thousands of rows that differ by less than the bounds
+ * therefore cost time (a float64 product each) and no memory.
  */
 #pragma once
 
@@ -42,7 +42,7 @@ void syz_search_list_clear(search_lists *l, int64_t q);
 bool syz_search_list_sift(search_lists *l, int64_t q);
 /** One more, for which there is room. */
 void syz_search_list_add(search_lists *l, int64_t q, search_candidate c);
-/** What the next addition to query q's list touches, into the cache. */
+/** Prefetch the memory that the next addition to query q's list writes. */
 static inline void syz_search_list_fetch(const search_lists *l, int64_t q)
 {
   __builtin_prefetch(l->low + q * l->k, 1);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Softmax regression by L-BFGS (Nocedal & Wright 2006, algorithm 7.4) with step halving (Armijo). The problem is
- * convex, so what it converges to does not depend on the way; every rank takes the same steps, on sums over all ranks
+ * convex, so its limit does not depend on the path; every rank takes the same steps, on sums over all ranks
  * that have the same bits everywhere.
  *
  * Parameters are those of the classes that have rows: weights [C, D] of the standardised features, then biases [C]. A
- * class without rows would drive its bias to minus infinity, and that is what it gets in the end.
+ * class without rows would drive its bias to minus infinity, so its bias is set to that at the end.
  *
  * Not liblbfgs: it allocates its vectors itself between two calls of the loss, which is collective here. A rank without
  * memory for them would leave the others waiting in the next sum.
@@ -72,7 +72,7 @@ static syz_status count_classes(fit *f)
 {
   syz_status st = SYZ_OK;
   const int all = f->options->classes;
-  int64_t count[SYZ_CLASSES_MAX + 1] = {0}; /* behind them: labels that are no class */
+  int64_t count[SYZ_CLASSES_MAX + 1] = {0}; /* the last one counts labels that are not a class */
   double total = 0;
   SYZ_ASSERT(all >= 1 && all <= SYZ_CLASSES_MAX);
   for (int64_t i = 0; i < f->rows->n; i++) {
@@ -97,7 +97,7 @@ cleanup:
   return st;
 }
 
-/* Loss with its penalty at theta; gradient [size] and, behind it, the loss without the penalty. Collective. */
+/* Loss with its penalty at theta; gradient [size], followed by the loss without the penalty. Collective. */
 static double evaluate(fit *f, const double *theta, double *gradient)
 {
   const int64_t width = f->rows->width, c = f->classes;
@@ -195,7 +195,7 @@ static void minimise(fit *f, syz_softmax_result *result)
       there = evaluate(f, f->trial, f->next);
       if (there <= value + 1e-4 * step * slope || ++halvings > HALVINGS) break;
     }
-    if (halvings > HALVINGS) { /* rounding: try once more straight down, then it is as good as it gets */
+    if (halvings > HALVINGS) { /* at the limit of rounding: try steepest descent once, then stop */
       if (!n) break;
       n = 0;
       continue;
