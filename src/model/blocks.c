@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * The blocks of a backbone share one workspace; each has its own slice of `saved` for what its backward pass needs. All
- * are alike, so what one block's packed weights take is measured on a second one (the first may also make the compute
- * context's scratch memory grow).
+ * blocks are alike, so the memory of one block's packed weights is measured on the second block: creating the first may
+ * also grow the compute context's scratch memory.
  *
- * Of the first `recomputed` blocks only the stream that enters them is kept (Chen et al. 2016, arXiv:1604.06174): the
- * backward pass runs such a block forward again, from that stream and into one slice of `saved` that these blocks
- * share. It repeats the same operations on the same numbers, so the gradients are the same bits; a step costs up to a
- * third more.
+ * For the first `recomputed` blocks only the residual stream at their input is kept (Chen et al. 2016,
+ * arXiv:1604.06174): the backward pass runs such a block forward again, from that stream and into one slice of `saved`
+ * that these blocks share. It repeats the same operations on the same numbers, so the gradients are the same bits; a
+ * step costs up to a third more.
  */
 #include "blocks.h"
 
@@ -15,7 +15,7 @@
 
 #include "model_impl.h"
 
-/* Slices of `saved`: one for each block that keeps its activations, and one for the others together. */
+/* Number of slices of `saved`: one for each block that keeps its activations, and one shared by all others. */
 static int64_t slices(const blocks *b) { return b->depth - b->recomputed + (b->recomputed > 0); }
 static unsigned char *slice_of(const blocks *b, int64_t i)
 {
@@ -77,7 +77,7 @@ void blocks_pack(blocks *b)
   }
 }
 
-/* Whether there is nothing to do; a tensor group's other ranks may have something. */
+/* A rank without sequences skips the pass, but not in a tensor group, where other ranks may have sequences. */
 static bool is_idle(const blocks *b, const syz_sequences *s) { return !b->shape.tensor && syz_sequences_rows(s) == 0; }
 
 void blocks_forward(const blocks *b, const syz_sequences *s, const syz_subset (*subset)[2], float *x, bool keeps)

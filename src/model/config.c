@@ -24,7 +24,7 @@ const syz_key syz_model_keys[] = {
      "Attention heads of the image tower; they divide dim."},
     {"model.image.patch", SYZ_KEY_INT, "12", "pixel", 1, 152, NULL, EVERY_COMMAND, "Side of a patch; it divides size."},
     {"model.image.size", SYZ_KEY_INT, "144", "pixel", 1, 152, NULL, EVERY_COMMAND,
-     "Side of the centre crop that the tower is fed."},
+     "Side of the centre crop that the tower sees."},
     {"model.image.tokens", SYZ_KEY_CHOICE, "patches", "", 0, 0, "patches|dinov2", EVERY_COMMAND,
      "patches: no class token and no positions, as AstroCLIP was published; dinov2: both."},
     {"model.image.registers", SYZ_KEY_INT, "0", "", 0, 64, NULL, EVERY_COMMAND,

@@ -6,10 +6,10 @@
  * All patches of all crops go through the patch product together; then each crop's rows of the residual stream are
  * made: class token, registers, and its patches, masked ones replaced by the mask token, with the positions of its grid
  * (positions.c). The stream runs through the blocks in place. Which crops a branch of a block computes (stochastic
- * depth) is known before the pass, for all blocks. The last norm is for the rows that somebody asks for: class tokens
- * and masked patches; all others would have no gradient.
+ * depth) is known before the pass, for all blocks. The last norm runs only on the rows that the caller asks for (class
+ * tokens and masked patches); all other rows have no gradient.
  *
- * The rows asked for are copied out, so that in the backward pass the stream's own memory can take its gradient.
+ * These rows are copied, so that the backward pass can store the gradient of the stream in the stream's own memory.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -21,12 +21,12 @@
 
 typedef struct crop_group {
   int64_t size, side, patches, tokens, most, most_kept;
-  float *position; /* [1 + patches, D] of this grid, of the packed weights */
+  float *position; /* [1 + patches, D] on this grid, from the last packed weights */
 } crop_group;
 
 struct syz_crops {
   syz_model *m;
-  const tower *tower; /* its description and layout; not its plan */
+  const tower *tower; /* its description and layout; its plan is unused */
   syz_crops_config config;
   crop_group group[SYZ_GROUPS_MAX];
   syz_linear *embed;
@@ -98,7 +98,7 @@ cleanup:
   return st;
 }
 
-/* Most of n crops in a row that a branch keeps: n q within one, and one more for what float64 rounds. */
+/* Most of n consecutive crops that a branch keeps: n q to within one, and one more for float64 rounding. */
 static int64_t most_kept(int64_t n, double rate)
 {
   const int64_t kept = (int64_t)ceil((double)n * (1 - rate)) + 1;
@@ -237,8 +237,8 @@ void syz_crops_pack(syz_crops *c)
 
 /* ----------------------------------------------------- stochastic depth */
 
-/* How many crops before crop i are kept, but for a constant. Monotone in i, so ranks that share the crops out agree on
- * every one. */
+/* Number of kept crops before crop i, up to a constant. It is monotone in i, so ranks that share the crops agree on
+ * each of them. */
 static double kept_before(double q, double u, int64_t i) { return floor((double)i * q + u); }
 
 static double offset_of(uint64_t seed, uint64_t step, int64_t block, int branch, int group)
@@ -369,7 +369,7 @@ void syz_crops_rows(syz_crops *c, int64_t n, const int64_t *row, float *out)
 
 /* ------------------------------------------------------------ backward */
 
-/* dx of all rows after the last block; it takes the place of x. */
+/* dx of all rows after the last block; it replaces x. */
 static void backward_norm(syz_crops *c, const float *drows, float *gradients)
 {
   const int64_t d = c->tower->dim;
@@ -402,7 +402,7 @@ static void backward_group(syz_crops *c, int g, const float *dx, const uint8_t *
     add(gradients + l->position, row, d);
     if (extra > 1) add(gradients + l->registers, row + d, (extra - 1) * d);
   }
-  /* Threads share out the places of the grid, so the order of additions does not depend on them. */
+  /* Each thread sums its own places of the grid, so the order of additions does not depend on the thread count. */
   memset(c->dgrid, 0, (size_t)(q->patches * d) * sizeof(float));
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
   for (int64_t p = 0; p < q->patches; p++)
@@ -442,7 +442,7 @@ void syz_crops_backward(syz_crops *c, const float *drows, float *gradients,
   SYZ_ASSERT(c->config.trains && (c->has_stream || c->n_rows == 0));
   c->has_stream = false;
   const backbone_layout *l = &c->tower->backbone;
-  /* No crops, or no rows of them that anybody looked at: all gradients are zero. A tensor group's other ranks may have
+  /* Without crops, or without rows that were asked for, all gradients are zero. In a tensor group other ranks may have
    * some. */
   const bool is_empty = c->n_rows == 0 && !c->blocks.shape.tensor;
   const syz_sequences none = {.groups = 0}, *s = is_empty ? &none : &c->sequences;

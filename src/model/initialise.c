@@ -27,8 +27,8 @@ static syz_random stream_of(const syz_parameter *p, uint64_t seed, uint64_t atte
   return syz_random_make(seed, SYZ_RANDOM_INIT, attempt, syz_checksum(p->name, strlen(p->name), 0));
 }
 
-/* cut: in units of std, 0 for none. A value outside is drawn again from the stream of the next attempt, at its own
- * element. */
+/* cut: in units of std, 0 for none. A value outside the cut is drawn again from the stream of the next attempt, at the
+ * same element. */
 static void fill_normal(const syz_parameter *p, float *w, uint64_t seed, double std, float cut)
 {
   syz_random r = stream_of(p, seed, 0);

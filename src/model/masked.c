@@ -4,8 +4,8 @@
  *
  * A masked token is the zero vector before data_embed, so that what enters the blocks is that layer's bias and the
  * token's position, as published. Only masked tokens are scored: the last norm and the head run on their rows alone
- * (300 of 778 with the published mask), and the backward pass begins from these rows. Numbers that the loss leaves out
- * (already zero, bad pixels) are the caller's affair: their gradient is zero.
+ * (300 of 778 with the published mask), and the backward pass begins from these rows. The caller passes a zero gradient
+ * for numbers that the loss leaves out (already zero, bad pixels).
  */
 #include <string.h>
 
@@ -19,8 +19,8 @@ struct syz_masked {
   float eps;
   bool trains;
   syz_linear *embed, *head;
-  size_t ends_bytes; /* of these two: packed weights are inside the engine, so what creating them takes is measured, as
-                        in blocks.c */
+  size_t ends_bytes; /* of these two layers, measured while they are created (as in blocks.c), because the engine holds
+                        the packed weights */
   blocks blocks;
   syz_arena arena;
   int64_t *row;       /* [most_rows] of the last forward call */
@@ -222,7 +222,7 @@ void syz_masked_forward(syz_masked *k, int64_t batch, const float *pieces, int64
 
 /* ------------------------------------------------------------ backward */
 
-/* From the predictions to dx of all tokens; the buffer of x is free by now. */
+/* From the predictions to dx of all tokens, which overwrites x. */
 static void backward_head(syz_masked *k, const float *dprediction, float *gradients)
 {
   const size_t row_bytes = (size_t)k->dim * sizeof(float);

@@ -2,8 +2,8 @@
 /**
  * Older model files have no checksum of their attributes, and most of a configuration leaves no trace in the shapes of
  * the parameters: 4 heads in place of 6, or an overlap of 120 pixels in place of 100, load and give other embeddings.
- * But such a file says it twice: model_config, and the `model:` section of the input that it was made from, which the
- * run settled before it wrote either. Where the two differ, one of them is damaged.
+ * But such a file holds the configuration twice: in model_config, and in the `model:` section of the input that it was
+ * made from. The run wrote both from the same values, so where they differ, one of them is damaged.
  */
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +12,7 @@
 
 #include "model_impl.h"
 
-/* What else a `model:` section of an input may hold. */
+/* Other keys that the `model:` section of an input may hold. */
 static const syz_key other_keys[] = {
     {"model.file", SYZ_KEY_TEXT, "", "", 0, 0, NULL, UINT32_MAX, "A model file."},
     {"model.image_file", SYZ_KEY_TEXT, "", "", 0, 0, NULL, UINT32_MAX, "A model file."},
@@ -59,7 +59,7 @@ static void value_text(const syz_input *in, const syz_key *k, char text[64])
     snprintf(text, 64, "%.60s", syz_input_text(in, k->path));
 }
 
-/* Both texts parsed, the values that both give compared. */
+/* Parse both texts and compare the values that both give. */
 static syz_status compare(const char *path, const char *config, const char *section, size_t n)
 {
   syz_status st = SYZ_OK;
@@ -68,17 +68,17 @@ static syz_status compare(const char *path, const char *config, const char *sect
   char ours[64], theirs[64];
   SYZ_TRY(syz_input_create(tables, 2, &said));
   SYZ_TRY(syz_input_create(tables, 2, &made_from));
-  if (syz_input_parse(said, "model_config", config, strlen(config)) != SYZ_OK)
-    goto cleanup;                                                              /* whoever reads it says so */
-  if (syz_input_parse(made_from, "input", section, n) != SYZ_OK) goto cleanup; /* of a version with other keys */
+  if (syz_input_parse(said, "model_config", config, strlen(config)) != SYZ_OK) goto cleanup; /* its reader reports it */
+  if (syz_input_parse(made_from, "input", section, n) != SYZ_OK)
+    goto cleanup; /* written by a version with other keys */
   for (const syz_key *k = syz_model_keys; k->path; k++) {
     if (!syz_input_is_given(said, k->path) || !syz_input_is_given(made_from, k->path) || is_equal(said, made_from, k))
       continue;
     value_text(said, k, ours);
     value_text(made_from, k, theirs);
     SYZ_REQUIRE(false, SYZ_ERR_DATA,
-                "%s is damaged: attribute model_config says %s = %s, the input that the file was made from (attribute "
-                "input) says %s; make it again or take another copy",
+                "%s is damaged: attribute model_config has %s = %s, the input that the file was made from (attribute "
+                "input) has %s; make it again or use another copy",
                 path, k->path, ours, theirs);
   }
 cleanup:
@@ -92,12 +92,12 @@ syz_status syz_model_file_agrees(syz_h5 *file)
   syz_status st = SYZ_OK;
   char *config = NULL, *input = NULL, *maker = NULL;
   size_t n = 0;
-  if (!syz_h5_lacks_seal(file)) return SYZ_OK; /* a checksum says more */
+  if (!syz_h5_lacks_seal(file)) return SYZ_OK; /* the checksum covers it */
   SYZ_TRY(syz_h5_read_text(file, "", "created_by", &maker));
   SYZ_TRY(syz_h5_read_text(file, "", "model_config", &config));
   SYZ_TRY(syz_h5_read_text(file, "", "input", &input));
   if (!maker || strncmp(maker, "syzygy ", 7) != 0 || !config || !input)
-    goto cleanup; /* another program's input need not be what we think */
+    goto cleanup; /* another program's input may mean something else */
   const char *section = model_section(input, &n);
   if (section) SYZ_TRY(compare(syz_h5_path(file), config, section, n));
 cleanup:

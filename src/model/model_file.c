@@ -4,10 +4,10 @@
  * `model_config`.
  *
  * Written collectively: the ranks that hold a tower share the rows of each of its parameters, so any mixture of ranks
- * with one or both towers can write. Read by rank 0 alone and broadcast: a file system is asked once, and every refusal
- * is found in one place and reaches all ranks by agreement. A file from outside is hostile: its configuration is parsed
- * strictly, the table of parameters that follows from it is compared with the names and shapes in the file before
- * anything of their size is allocated, and each part (backbone or head of a tower) must be complete.
+ * with one or both towers can write. Read by rank 0 alone and broadcast: the file system serves one reader, and an
+ * error is found in one place and reaches all ranks by agreement. A file from outside is hostile: its configuration is
+ * parsed strictly, the table of parameters that follows from it is compared with the names and shapes in the file
+ * before anything of their size is allocated, and each part (backbone or head of a tower) must be complete.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -21,7 +21,7 @@
 #include "model_impl.h"
 #include "positions.h"
 
-/* AstroCLIP with a learned temperature carries its logarithm beside the towers; it is no part of them. */
+/* AstroCLIP stores the logarithm of a learned temperature beside the towers; it belongs to neither. */
 static const char *const extra_name = "logit_scale";
 
 /* The part for messages: "image backbone", "spectrum head", "dino head". */
@@ -36,7 +36,7 @@ static const bool every_part[SYZ_PARTS] = {true, true, true, true, true, true};
 
 static bool model_has_part(const syz_model *m, int part) { return m->layout.part[part].count > 0; }
 
-/* All the parts that a file with this configuration may have. */
+/* All parts that a file with this configuration may have. */
 static int file_table(const syz_model_config *config, syz_parameter *out)
 {
   bool may_have[SYZ_PARTS];
@@ -76,7 +76,7 @@ syz_status syz_model_file_write(syz_comm *c, const char *path, const syz_model *
   if (m->compute) SYZ_TRY(syz_h5_write_text(file, "engine", syz_compute_name(m->compute)));
   static const char *const description[SYZ_PARTS] = {
       "backbone", "pooling head", "backbone", "pooling head", "projection head of DINO", "projection head of iBOT"};
-  for (int i = 0; i < n; i++) { /* all before the first row: the file gets its space at once */
+  for (int i = 0; i < n; i++) { /* create all before the first row is written, so that the file is allocated at once */
     const syz_parameter *p = &table[i];
     snprintf(dataset, sizeof dataset, "parameter/%s", p->name);
     SYZ_TRY(
@@ -105,7 +105,7 @@ cleanup:
   return st;
 }
 
-/* ------------------------------------------------- looking (rank 0 alone) */
+/* ------------------------------------------------- checking (rank 0 alone) */
 
 /* An open model file whose configuration, names and shapes have been checked. */
 typedef struct checked {
@@ -122,7 +122,7 @@ static void checked_close(checked *f)
   syz_free(&f->table);
 }
 
-/* Files made elsewhere may say how they were computed next to what they are. */
+/* Files made elsewhere may hold the precision of their run beside the configuration. */
 static const syz_key other_keys[] = {{"compute.precision", SYZ_KEY_CHOICE, "bfloat16", "", 0, 0, "bfloat16|float32",
                                       UINT32_MAX, "Precision of the run that made the file."},
                                      {.path = NULL}};
@@ -331,7 +331,7 @@ syz_status syz_model_file_config(syz_comm *c, const char *path, syz_model_config
 
 /* ---------------------------------------------------------------- reading */
 
-/* The file's towers are those of the model. What only says how a tower is used (tokens, size) or begun (layerscale,
+/* The file's towers are those of the model. Values that concern only its use (tokens, size) or its start (layerscale,
  * dropout) may differ. */
 static syz_status check_config(const char *path, const checked *f, const syz_model *m, bool allow_missing)
 {
@@ -387,8 +387,8 @@ cleanup:
   return st;
 }
 
-/* Pretraining does not read the gains of prototypes (README.md "Projection heads": fixed at 1). Others would be
- * ignored, and written back as if they had been in use. */
+/* Pretraining does not read the gains of prototypes (README.md "Projection heads": fixed at 1). Other gains would be
+ * ignored, and written back as if they had been used. */
 static bool is_gain(const syz_parameter *p)
 {
   const char *last = strrchr(p->name, '.');
@@ -415,7 +415,7 @@ cleanup:
   return st;
 }
 
-/* Into the model's place; positions of another grid of patches are interpolated. */
+/* Copy into the model; positions of another grid of patches are interpolated. */
 static void take_parameter(syz_model *m, const syz_parameter *in_file, const float *values)
 {
   const syz_parameter *p = NULL;
@@ -439,7 +439,8 @@ static void take_parameter(syz_model *m, const syz_parameter *in_file, const flo
 static void tell_missing(const char *path, const checked *f, const syz_model *m)
 {
   for (int i = 0; i < SYZ_PARTS; i++)
-    if (model_has_part(m, i) && !f->parts.has[i]) syz_info("%s has no %s: it stays as it is", path, part_text(i));
+    if (model_has_part(m, i) && !f->parts.has[i])
+      syz_info("%s has no %s: the present weights stay", path, part_text(i));
 }
 
 syz_status syz_model_file_read(syz_comm *c, const char *path, syz_model *m, bool allow_missing)

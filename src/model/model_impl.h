@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of the model room: where parameters lie, what a planned tower owns. */
+/** Private to the model room: offsets of the parameters, and what a planned tower owns. */
 #pragma once
 
 #include "syzygy/model.h"
@@ -9,8 +9,8 @@
 
 enum { BLOCK_PARAMETERS = 14, PROJECTION_LAYERS = 8 };
 
-/** Offsets of one transformer block's parameters in the block of all, in the order of syz_block_parameters; -1: has
- * none. */
+/** Offsets of one transformer block's parameters in the block of all, in the order of syz_block_parameters; -1: not
+ * there. */
 typedef struct block_layout {
   int64_t offset[BLOCK_PARAMETERS];
   int64_t first, count; /**< the whole transformer block, contiguous */
@@ -23,7 +23,7 @@ typedef struct backbone_layout {
   int64_t class_token, position;    /**< position: the image's pos_embed or the spectrum's table */
   int64_t registers, mask_token;    /**< of the image tower; registers -1: has none */
   int64_t embed_weight, embed_bias; /**< patch_embed.proj or data_embed */
-  int64_t last_first, last_count;   /**< everything behind the transformer blocks */
+  int64_t last_first, last_count;   /**< everything after the transformer blocks */
   int64_t norm_gain, norm_bias;
   int64_t head_weight, head_bias; /**< of the spectrum tower: reconstruction */
   block_layout *block;            /**< [depth]; owned */
@@ -37,7 +37,7 @@ typedef struct projection_layout {
 
 enum { PROJECTIONS = 2 /**< DINO's head and iBOT's own */ };
 
-/** Where everything lies: what one pass over the table finds out. */
+/** Offsets of all parameters, found in one pass over the table. */
 typedef struct model_layout {
   backbone_layout backbone[SYZ_MODALITIES];
   head_layout head[SYZ_MODALITIES];
@@ -47,7 +47,7 @@ typedef struct model_layout {
   } part[SYZ_PARTS];
 } model_layout;
 
-/** What a tower is and, once planned, the layers and memory that it works with. */
+/** The description of a tower and, once planned, its layers and memory. */
 typedef struct tower {
   bool is_there, is_planned;
   bool has_head; /**< pooling: absent in pretraining */
@@ -87,21 +87,20 @@ struct syz_model {
   float *weights; /* owned, or in `shared` */
   int64_t size;
   syz_shared shared;
-  syz_nodes *nodes;   /**< whose ranks have the weights together; NULL: each has its own */
+  syz_nodes *nodes;   /**< whose ranks share one copy of the weights; NULL: each has its own */
   syz_comm *tensor;   /**< borrowed; NULL: alone */
-  int planned_ranks;  /**< of a tensor group that is not there */
+  int planned_ranks;  /**< size of a tensor group in a plan without its ranks */
   int64_t recomputed; /**< first blocks of each backbone that keep no activations */
 };
 
 /**
  * The table of parameters of the parts wanted, the only list of names and shapes in the program. `out` NULL: count
- * only. layout NULL, or with room for the blocks of the backbones wanted. *size: elements of the block.
+ * only. `layout` is NULL or has room for the blocks of the backbones wanted. *size: elements of the block.
  */
 int model_table(const syz_model_config *config, syz_purpose purpose, const bool has[SYZ_PARTS], syz_parameter *out,
                 model_layout *layout, int64_t *size);
 
-/** Whether this rank writes parameter number `parameter` when all are written anew: one rank of those that share the
- * weights does. */
+/** Whether this rank initialises parameter number `parameter`: of the ranks that share the weights, one does. */
 bool model_writes(const syz_model *m, int parameter);
 
 /** Addresses of a transformer block's parameters inside `base` (weights or gradients). */

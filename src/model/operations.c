@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Operations of the networks' passes, piece by piece: what plans, stated speeds and the sharing out of ranks go by.
+ * Operations of the networks' passes, piece by piece. Plans, stated speeds and the division of ranks between towers use
+ * these numbers.
  *
  * One multiply-add is two operations. Products and attention count; norms, softmax, GELU and other element-wise work,
  * padding, and what is computed again to save memory do not. A block of D multiplies each token by 12 D^2 weights (qkv
@@ -25,7 +26,7 @@ syz_operations syz_model_operations(const syz_model_config *c, syz_modality m)
   const int64_t tokens = syz_model_tokens(c, m), dim = syz_model_width(c, m);
   const double t = (double)tokens, d = (double)dim, e = (double)c->embedding.dim, heads = (double)c->embedding.heads;
   const int64_t side = c->image.size / c->image.patch;
-  /* One query a head over all tokens; projections in and out, and an MLP of four times the width. */
+  /* One query per head over all tokens; projections in and out, and an MLP of four times the width. */
   syz_operations o = {.head = 4 * t * d * heads + 2 * (d * e + e * e + 8 * e * e)};
   if (m == SYZ_IMAGE)
     o.embedding = of_patches(&c->image, side * side);

@@ -3,8 +3,7 @@
  * The table of parameters and the model object.
  *
  * One pass over the published names (README.md "Names") fills the table, the offsets that the layers use and the size
- * of the block. It runs twice, first to count. Everything that must know a parameter's name, shape or place reads what
- * this pass wrote.
+ * of the block. It runs twice, first to count. All other code gets a parameter's name, shape and place from here.
  */
 #include <inttypes.h>
 #include <stdarg.h>
@@ -193,7 +192,7 @@ static void add_head(builder *b, int64_t width, int64_t e, head_layout *l)
 /*
  * DINOv2's DINOHead: an nn.Sequential of linear layers with activations between them (so every second number; a single
  * layer, which is no sequence there, is number 0 here), then the weight-normalised prototypes. Their gain weight_g is
- * fixed at 1 and never learned; it is carried for the sake of the published names.
+ * fixed at 1 and never learned; it is stored because published files have it.
  */
 static void add_projection(builder *b, const syz_dino_config *c, int64_t width, projection_layout *l)
 {
@@ -224,7 +223,7 @@ const char *syz_part_name(syz_part part) { return part_table[part].name; }
 
 bool syz_part_of_name(const char *name, syz_part *out)
 {
-  /* A backbone's prefix goes on where its tower's ends, and stands before it in the table. */
+  /* A backbone's prefix begins with its tower's, so it comes first in the table. */
   for (int i = 0; i < SYZ_PARTS; i++) {
     if (strncmp(name, part_table[i].prefix, strlen(part_table[i].prefix)) != 0) continue;
     *out = (syz_part)i;
@@ -409,7 +408,7 @@ const syz_compute *syz_model_get_compute(const syz_model *m) { return m->compute
 void syz_model_recompute(syz_model *m, int64_t n) { m->recomputed = n; }
 int64_t syz_model_recomputed(const syz_model *m) { return m->recomputed; }
 
-/* Whether a tensor group of so many ranks divides the heads of the towers here. */
+/* Whether `ranks` divides the number of heads of every tower of this model. */
 static syz_status check_tensor(const syz_model *m, int ranks)
 {
   syz_status st = SYZ_OK;

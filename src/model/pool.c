@@ -34,7 +34,7 @@ struct pool {
   syz_linear *value[HEADS_MAX], *out, *encoder, *decoder;
   syz_arena arena;
 
-  float *q, *u, *norm_gain, *norm_bias; /* [E], [NP, DP], [E], [E]: of the packed weights */
+  float *q, *u, *norm_gain, *norm_bias; /* [E], [NP, DP], [E], [E]: from the last packed weights */
   float *rows;                          /* [threads, POOL_ROWS, DP] */
   float *p;                             /* [B, T, NP] softmax over tokens */
   float *xbar;                          /* [B, NP, DP]; in the backward pass dxbar */
@@ -199,7 +199,7 @@ static pool_tokens object_tokens(const pool *p, const void *tokens, int64_t b)
                        .rows = p->rows + (int64_t)omp_get_thread_num() * POOL_ROWS * p->dp};
 }
 
-/* For the profile: passes over an object's tokens, each a product of heads x width with them. */
+/* For the profile: each pass multiplies an object's tokens by a matrix [heads, width]. */
 static double pool_flops(const pool *p, int64_t batch, int passes)
 {
   return 2.0 * passes * (double)(batch * p->shape.heads) * (double)(p->shape.tokens * p->shape.width);
@@ -275,7 +275,7 @@ void pool_backward(pool *p, int64_t batch, const void *tokens, const float *demb
   SYZ_ASSERT(p->trains);
   if (batch <= 0) return;
 
-  /* MLP; p->y is free from here on and holds float32 gradients of [B, E]. */
+  /* MLP; p->y is no longer needed and now holds float32 gradients [B, E]. */
   float *g = p->y;
   memcpy(g, dembedding, (size_t)(batch * e) * sizeof *g);
   drop(p, batch, g, dropout, 1);
@@ -291,7 +291,7 @@ void pool_backward(pool *p, int64_t batch, const void *tokens, const float *demb
   if (p->shape.is_residual)
     for (int64_t i = 0; i < batch * e; i++) g[i] += dembedding[i];
 
-  /* LayerNorm, dropout, output projection; z is free once g is taken through the norm. */
+  /* LayerNorm, dropout, output projection; z may be overwritten once g has passed the norm. */
   float *dpooled = p->z;
   syz_layernorm_backward(dpooled, false, gradients + l->norm_gain, gradients + l->norm_bias, SYZ_F32, g, p->pooled,
                          p->mean, p->rstd, p->norm_gain, batch, e);
@@ -300,7 +300,7 @@ void pool_backward(pool *p, int64_t batch, const void *tokens, const float *demb
   syz_linear_backward_weight(p->out, batch, p->dy_act, p->v, gradients + l->out_weight, gradients + l->out_bias);
   syz_linear_backward_input(p->out, batch, p->dy_act, p->dv);
 
-  /* Values: dxbar takes the places of xbar. */
+  /* Values: dxbar overwrites xbar. */
   for (int64_t n = 0; n < p->shape.heads; n++) {
     copy_head(p, batch, n, p->dv, p->v_head, true);
     syz_linear_backward_weight(p->value[n], batch, p->v_head, head_rows(p, n), gradients + l->v_weight + n * dh * d,

@@ -10,12 +10,11 @@
 /** Offsets of a head's parameters in the block of all. */
 typedef struct head_layout {
   int64_t first, count;
-  int64_t query; /**< [E] */
-  int64_t q_weight, k_weight,
-      v_weight;                 /**< [E, E], [E, D], [E, D]: rows of in_proj_weight or three arrays of their own */
-  int64_t in_bias;              /**< [3 E]: q, k, v */
-  int64_t out_weight, out_bias; /**< [E, E], [E] */
-  int64_t norm_gain, norm_bias; /**< [E] */
+  int64_t query;                        /**< [E] */
+  int64_t q_weight, k_weight, v_weight; /**< [E, E], [E, D], [E, D]: rows of in_proj_weight, or three separate arrays */
+  int64_t in_bias;                      /**< [3 E]: q, k, v */
+  int64_t out_weight, out_bias;         /**< [E, E], [E] */
+  int64_t norm_gain, norm_bias;         /**< [E] */
   int64_t encoder_weight, encoder_bias; /**< [4 E, E], [4 E] */
   int64_t decoder_weight, decoder_bias; /**< [E, 4 E], [E] */
 } head_layout;
@@ -29,12 +28,12 @@ typedef struct pool_shape {
 
 typedef struct pool pool;
 
-/** `max_batch` objects a call; trains: backward passes too. Allocates everything. */
+/** `max_batch` objects per call; trains: backward passes too. Allocates everything. */
 syz_status pool_create(const syz_compute *compute, const pool_shape *shape, int64_t max_batch, bool trains, pool **out);
 void pool_destroy(pool **p);
 /** Bytes of activations and workspace. */
 size_t pool_bytes(const pool *p);
-/** Take weights (the block of all). */
+/** Pack the weights (the block of all parameters). */
 void pool_pack(pool *p, const head_layout *layout, const float *weights);
 /** tokens [B, T, D] act -> embedding [B, E] float32. */
 void pool_forward(pool *p, int64_t batch, const void *tokens, const syz_dropout_key *dropout, float *embedding);

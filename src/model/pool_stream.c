@@ -3,9 +3,9 @@
  * Streams over the tokens of one object, four tokens and four heads at a time: each token is widened to float32 once
  * and used from the first-level cache, and a vector of the query's side is loaded once for several tokens.
  *
- * The order of additions is fixed (eight lanes, added in order at the end; tokens in order), so an object's result
- * depends on nothing but the object. Vector types are the compiler's own, eight floats, which is one register of the
- * oldest supported instruction set.
+ * The order of additions is fixed (eight lanes, added in order at the end; tokens in order), so the result of an object
+ * depends on that object alone. Vector types are the compiler's own, eight floats, which is one register of the oldest
+ * supported instruction set.
  */
 #include <math.h>
 #include <string.h>
@@ -16,7 +16,7 @@ typedef float lanes __attribute__((vector_size(POOL_LANES * sizeof(float)), alig
 
 static inline float lane_sum(lanes v) { return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7])); }
 
-/* Rows t .. t + POOL_ROWS - 1 as float32 into in->rows; rows behind the last and columns behind the width are zero. */
+/* Rows t .. t + POOL_ROWS - 1 as float32 into in->rows; rows after the last and columns after the width are zero. */
 static void widen_rows(const pool_tokens *in, int64_t t, int64_t dp)
 {
   for (int64_t r = 0; r < POOL_ROWS; r++) {

@@ -2,8 +2,8 @@
 /**
  * Positions learned on one grid of patches, read on another: bicubic as in PyTorch's interpolate with scale_factor =
  * (to + 0.1) / from, which is what DINOv2 does for crops of another size (interpolate_pos_encoding; the 0.1 guards
- * against a floor of to - epsilon and, as the scale is used for the coordinates too, shifts them a little: Quirk, kept
- * for the sake of published weights).
+ * against a floor of to - epsilon; the scale is used for the coordinates too, so they shift a little, which is kept
+ * because published weights were trained so).
  *
  * On the same grid the published code returns the positions themselves, without that shift.
  *
@@ -29,7 +29,7 @@ static void keys_weights(double t, double weight[4])
 
 static int64_t clamp(int64_t i, int64_t n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }
 
-/* Where one place of the new grid reads the old one along an axis: four places and their weights. */
+/* The four places of the old grid, with their weights, that make one place of the new grid along an axis. */
 typedef struct taps {
   int64_t at[4];
   double weight[4];

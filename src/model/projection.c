@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * Projection head of DINO or iBOT (DINOv2's dino_head.py): linear layers with GELU between them, then L2 normalisation.
- * The prototypes behind it are streamed by the loss (train), which alone knows what it needs of their 65,536 scores.
+ * The prototypes after it belong to the loss (src/loss), which computes their 65,536 scores in tiles.
  *
- * The inputs of the products are kept in the activation type, and before each GELU its argument; the bottleneck and its
- * norm in float32.
+ * The inputs of the products and the argument of each GELU are kept in the activation type, the bottleneck and its norm
+ * in float32.
  */
 #include <string.h>
 
@@ -21,7 +21,8 @@ struct syz_projection {
   size_t packed_bytes;
   syz_arena arena;
   void *x[PROJECTION_LAYERS]; /* [rows, width[i]] act: input of layer i */
-  void *u[PROJECTION_LAYERS]; /* [rows, width[i + 1]] act: its output before GELU, when it trains; none of the last */
+  void *u[PROJECTION_LAYERS]; /* [rows, width[i + 1]] act: its output before GELU, when it trains; not for the last
+                                 layer */
   void *d[2];                 /* [rows, widest] act: gradients of a layer's output and input */
   float *last;        /* [rows, bottleneck] before normalisation; when it trains, its gradient in the backward pass */
   float *unit, *norm; /* [rows, bottleneck], [rows]: the result, when it trains */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The products of a tower in 8-bit integers: which there are, what they are called, and switching each of them. */
+/** The products of a tower in 8-bit integers: their number, their names, and how each is switched. */
 #include <stdio.h>
 
 #include "model_impl.h"

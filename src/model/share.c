@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** One block of weights for the ranks of a node. Whoever writes weights as a whole writes a share of them, and a
- * barrier of the node follows. */
+/** One block of weights for the ranks of a node. A function that writes all weights writes this rank's share of them
+ * and then waits at a barrier of the node. */
 #include <string.h>
 
 #include "model_impl.h"
@@ -11,7 +11,7 @@ syz_status syz_model_share_weights(syz_model *m, syz_nodes *nodes)
   int64_t most = syz_comm_size(nodes->local);
   SYZ_ASSERT(!m->nodes);
   syz_allreduce_i64(nodes->all, &most, 1, SYZ_MAX);
-  if (most == 1) { /* every rank is a node: its own block is the node's */
+  if (most == 1) { /* one rank per node: its own block is the node's */
     m->nodes = nodes;
     return st;
   }

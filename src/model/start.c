@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The start of what a model computes with. */
+/** Chooses the compute context of a model. */
 #include "syzygy/model.h"
 
-enum { MICRO_ROWS = 1152 /* of a usual micro-batch: eight images */ };
+enum { MICRO_ROWS = 1152 /* rows of a usual micro-batch: eight images */ };
 
 /** The two layers that are two thirds of a block's products. */
 static void layers_of(const syz_model_config *config, syz_layer_size size[2])
@@ -12,14 +12,14 @@ static void layers_of(const syz_model_config *config, syz_layer_size size[2])
   size[1] = (syz_layer_size){MICRO_ROWS, dim, 4 * dim};
 }
 
-/* The type of activations beside 8-bit integers. Processors with AVX512_VNNI but without AVX512_BF16 (Cascade Lake, Ice
- * Lake) have kernels of 8-bit integers for float32 alone, and these are the faster way there. Collective. */
+/* The type of activations when products are 8-bit integers. Processors with AVX512_VNNI but without AVX512_BF16
+ * (Cascade Lake, Ice Lake) have kernels of 8-bit integers for float32 alone, and these are faster there. Collective. */
 static syz_dtype type_beside_int8(syz_comm *world, syz_dtype act)
 {
   int64_t can[2] = {syz_has_int8(act), syz_has_int8(SYZ_F32)};
   syz_allreduce_i64(world, can, 2, SYZ_MIN);
   if (can[0] || !can[1]) return act;
-  syz_info("this processor has 8-bit integer products beside float32 alone: all else is computed in float32");
+  syz_info("this processor combines 8-bit integer products only with float32: everything else is computed in float32");
   return SYZ_F32;
 }
 

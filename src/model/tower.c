@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * A tower at work: plan, forward, backward.
+ * A tower's plan, forward pass and backward pass.
  *
- * Both towers are the same machine: pieces of the input through one product, a token in front, positions, blocks, a
- * last norm, a pooling head. What differs (names, epsilon, which of these exist) is in the tower's description. The
- * residual stream x is float32 and is changed in place from the first block to the last (blocks.c).
+ * Both towers run the same steps: pieces of the input through one product, a token in front, positions, blocks, a last
+ * norm, a pooling head. Names, epsilon and which of these steps exist are in the tower's description. The residual
+ * stream x is float32 and is changed in place from the first block to the last (blocks.c).
  */
 #include <string.h>
 
@@ -14,7 +14,7 @@
 
 static bool has_backbone_mode(syz_tower_mode mode) { return mode != SYZ_MODE_HEAD; }
 
-/* Every object has the same tokens: one group of sequences. */
+/* Every object has the same number of tokens: one group of sequences. */
 static syz_sequences sequences_of(const tower *t, int64_t batch)
 {
   return (syz_sequences){.groups = 1, .count = {batch}, .tokens = {t->tokens}};
@@ -35,7 +35,7 @@ void tower_unplan(tower *t)
   t->is_planned = false;
 }
 
-/* Layers for t->mode and t->max_batch; not of all blocks when only measuring. */
+/* Create the layers for t->mode and t->max_batch; only some blocks when measuring. */
 static syz_status make_layers(const syz_model *m, tower *t, bool is_measuring)
 {
   syz_status st = SYZ_OK;
@@ -149,8 +149,8 @@ static void check_call(const tower *t, int64_t batch, bool needs_backbone, bool 
              (!needs_head || t->pool));
 }
 
-/* Row of the table of positions that belongs to a token: registers, between class token and patches, are at no place
- * (-1). */
+/* Row of a token in the table of positions; -1 for registers, which lie between class token and patches and have no
+ * position. */
 static int64_t position_of(const tower *t, int64_t row)
 {
   if (t->extra <= 1 || row == 0) return row;
@@ -237,8 +237,8 @@ void syz_tower_head_backward(syz_model *m, syz_modality modality, int64_t batch,
   pool_backward(t->pool, batch, tokens, dembedding, dropout, &t->head, m->weights, gradients);
 }
 
-/* Head's gradient to the tokens, object by object through the last norm: the gradient of all tokens never exists at
- * once. */
+/* The head's gradient by the tokens, object by object through the last norm, so that the gradient of all tokens is
+ * never stored at once. */
 static void backward_norm(syz_model *m, tower *t, int64_t batch, float *gradients)
 {
   for (int64_t b = 0; b < batch; b++) {

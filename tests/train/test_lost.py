@@ -168,11 +168,11 @@ def model(work, whole):
         data = open(old, "rb").read()
         at = data.index(b"model:\n  image: {dim")
         open(bad, "wb").write(data[:at] + data[at:].replace(text, to, 1))
-        refused(bad, 3, "bad.h5 is damaged: attribute model_config says model.spectrum." + ("heads = 4" if b"heads" in text else "overlap = 120"),
-                "attribute input) says " + ("2" if b"heads" in text else "100"))
+        refused(bad, 3, "bad.h5 is damaged: attribute model_config has model.spectrum." + ("heads = 4" if b"heads" in text else "overlap = 120"),
+                "attribute input) has " + ("2" if b"heads" in text else "100"))
     case = os.path.join(os.environ.get("SYZYGY_SKY_DATA", ""), "cases", "model-heads-6-to-4.h5")
     if os.path.exists(case):
-        refused(case, 3, "is damaged: attribute model_config says model.spectrum.heads = 4, the input that the file was made from (attribute input) says 6")
+        refused(case, 3, "is damaged: attribute model_config has model.spectrum.heads = 4, the input that the file was made from (attribute input) has 6")
 
 
 with Work() as work:
