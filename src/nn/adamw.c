@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * AdamW: one pass over weight, both moments and gradient, 28 bytes an element, bound by memory.
+ * AdamW: one pass over weight, both moments and gradient, 28 bytes per element, bound by memory.
  *
  * The scalars (bias corrections, step size) are float64 and rounded once; the element-wise part is float32, as
  * PyTorch's is. Two roundings differ: products and sums are fused, and sqrt(v) is multiplied by the float32 of 1 /
- * sqrt(1 - beta2^t) where PyTorch divides, because a division less keeps the loop bound by memory. Every fusion of a
- * product and a sum is written out: the compiler has no choice left in which the scalar end of a block could round
- * otherwise than its vector part, so the result does not depend on how the arrays are cut.
+ * sqrt(1 - beta2^t) where PyTorch divides, because a division would make the loop slower than memory. Every fusion of a
+ * product and a sum is written out: otherwise the compiler could round the scalar end of a block differently from its
+ * vector part, and the result would depend on how the arrays are cut.
  */
 #include <math.h>
 

@@ -3,8 +3,7 @@
  * Multi-head self-attention: picks a kernel for this processor, hands (sample, head) pairs to threads, and widens
  * bfloat16 for float32 kernels where there is no bfloat16 unit. The method is in attention_core.h.
  *
- * A head never sees another one, and its kernel never the batch: results do not depend on batch size, position or
- * threads.
+ * Each head is computed alone, so results do not depend on batch size, position in the batch or threads.
  */
 #include "attention.h"
 #include "kernel.h"
@@ -18,7 +17,7 @@ struct syz_attention {
   int64_t max_batch, tokens, heads, dim;
   int64_t in, row; /**< elements between tokens of qkv and dqkv; of out and dout */
   bool trains;
-  size_t kernel_bytes, thread_bytes; /**< of scratch: the kernel's part, all of a thread */
+  size_t kernel_bytes, thread_bytes; /**< of scratch: the kernel's part, and the whole of one thread */
   unsigned char *scratch;
 };
 
@@ -42,10 +41,11 @@ const attention_kernel *syz_attention_kernel(syz_dtype act)
     const attention_kernel *kernel = syz_attention_table[i];
     if ((kernel->type == act || kernel->type == SYZ_F32) && kernel->is_supported()) return kernel;
   }
-  return NULL; /* the last of the table runs everywhere */
+  return NULL; /* not reached: the last kernel of the table runs everywhere */
 }
 
-/** The one that goes with the context's kernels of products: what is fastest at the one is at the other. */
+/** The attention kernel with the same instructions as the context's product kernels: measurements choose the latter,
+ * and the same instructions are fastest for both. */
 static const attention_kernel *kernel_beside(const syz_compute *c)
 {
 #ifdef __x86_64__
@@ -56,10 +56,10 @@ static const attention_kernel *kernel_beside(const syz_compute *c)
   return syz_attention_kernel(c->act);
 }
 
-/* Widened heads behind the kernel's scratch: q, k, v, out, and for the backward pass dout, dq, dk, dv. */
+/* Heads widened to float32, after the kernel's scratch: q, k, v, out, and for the backward pass dout, dq, dk, dv. */
 enum { WIDE_FORWARD = 4, WIDE_BACKWARD = 8 };
 
-/** Scratch of the whole object in bytes; false when it would not fit a size_t comfortably (absurd sizes). */
+/** Scratch of the whole object in bytes; false when absurd sizes would overflow a size_t. */
 static bool plan_scratch(syz_attention *a)
 {
   const int64_t limit = (int64_t)1 << 24;
@@ -161,7 +161,7 @@ static int64_t head_at(const syz_attention *a, int64_t index, int64_t row)
   return index / a->heads * a->tokens * row + index % a->heads * a->dim;
 }
 
-/** has_next: head index + 1 exists; most often the same thread runs it next. */
+/** has_next: head index + 1 exists; usually the same thread runs it next. */
 static void run_head(const syz_attention *a, int64_t index, bool has_next, const void *dout, const void *qkv,
                      const void *out, const float *lse, void *dqkv)
 {
@@ -194,8 +194,8 @@ static void run_head(const syz_attention *a, int64_t index, bool has_next, const
     a->kernel->forward(&h, scratch);
 }
 
-/* For the profile: so many products of T x T x Dh a head (the backward pass's repetition of the scores is not useful
- * work), so many [T, N, Dh] arrays. */
+/* For the profile: operations of `products` products T x T x Dh per head (without the scores that the backward pass
+ * computes again), and bytes of `arrays` arrays [T, N, Dh]. */
 static double attention_flops(const syz_attention *a, int64_t batch, int products)
 {
   return 2.0 * products * (double)(batch * a->heads * a->tokens) * (double)(a->tokens * a->dim);

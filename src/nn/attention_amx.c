@@ -1,28 +1,29 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Attention in bfloat16 with float32 sums on tiles (AMX). 32 x 32 sums are formed at once (kernel_amx.c), and what they
- * are made into is again a left operand of tiles.
+ * Attention in bfloat16 with float32 sums on tiles (AMX). 32 x 32 sums are formed at once (kernel_amx.c), and the
+ * result is again a left operand of tiles.
  *
  * Forward, for a strip of 32 queries: S = Q K^T, 32 keys at a time; P = exp(S - m), rounded, in tiles; O = P V. m is a
  * row's maximum over its first 32 keys, so that no second pass over S is needed; where later scores lie so far above it
  * that the sum of a row exceeds 2^60, P of the row is formed again with the maximum over all keys. The sum of a row is
- * taken from P before it is rounded, and divides O at the end. Backward, for a strip of 32 keys, so that lse and D of
- * the queries lie along the lanes: S^T = K Q^T, dP^T = V dO^T, P^T = exp(S^T - lse), dS^T = P^T (dP^T - D). P^T and
- * dS^T of a strip are left operands of dV = P^T dO and dK = dS^T Q, complete at once. dS^T of a block of strips, pairs
- * of keys joined, is the right operand of dQ^T += K^T dS^T, whose sums rest in memory between blocks.
+ * formed from P before rounding, and divides O at the end. Backward, for a strip of 32 keys, so that lse and D of the
+ * queries lie along the lanes: S^T = K Q^T, dP^T = V dO^T, P^T = exp(S^T - lse), dS^T = P^T (dP^T - D). P^T and dS^T of
+ * a strip are left operands of dV = P^T dO and dK = dS^T Q, complete at once. dS^T of a block of strips, pairs of keys
+ * joined, is the right operand of dQ^T += K^T dS^T, whose sums are kept in memory between blocks.
  *
- * The vector units work between the steps of products, a few rows after each: P of a strip while S of the next strip
- * and O of the one before are formed in turn, from a small ring of S; gradients while the next 32 queries' products are
- * formed; results while the next sums are. Rows of the next head are fetched into L2 meanwhile. What bounds the speed
- * is lines from L2 and the vectors: with all tiles in L1, 778 tokens ran 1.2 to 1.3 times as fast.
+ * The vector units work between the steps of products, a few rows after each. While the tiles form S of the next strip
+ * and O of the previous one in turn, the vectors form P of this strip from a small ring of S; likewise gradients during
+ * the products of the next 32 queries, and results during the next sums. Rows of the next head are fetched into L2
+ * meanwhile. Cache lines from L2 and the vector work limit the speed: with all tiles in L1, 778 tokens ran 1.2 to 1.3
+ * times as fast.
  *
  * Measured on one core of a Xeon whose products alone reach 2,340 GFLOP/s, heads from L3, useful GFLOP/s forward and
- * backward, vectors in passes of their own and now: 778 tokens, heads of 128: 546, 448 and 689, 540; 144 tokens of 64:
- * 205, 211 and 305, 277. Fetching the rows of the next head, and the lines that will be written, early is a good part
- * of the gain; the rest is vectors between steps, and tiles of the right operand that displace nothing in L1. Gradients
- * in a ring across strips, as S is: up to a tenth slower, for the more instructions between steps.
+ * backward, first with the vector work in separate passes, then as it is: 778 tokens, heads of 128: 546, 448 and 689,
+ * 540; 144 tokens of 64: 205, 211 and 305, 277. Prefetching the rows of the next head and the lines to be written is a
+ * good part of the gain; the rest comes from vector work between steps, and from right tiles that displace nothing in
+ * L1. Gradients in a ring across strips, like S, were up to a tenth slower, because of more instructions between steps.
  *
- * Order of additions depends on tokens and dim only.
+ * The order of additions depends on tokens and dim only.
  */
 #include <math.h>
 #include <string.h>
@@ -48,12 +49,12 @@ enum {
   SUMS = STRIP * STRIP,
   PANEL = SYZ_TILE_COLUMNS,
   CHUNK = 4,         /* rows of a strip's P that are formed between two steps */
-  RING = 10,         /* blocks of S that wait to become P */
+  RING = 10,         /* blocks of S from which P is not formed yet */
   WRITTEN = 4,       /* rows of O that are written between two steps */
-  FETCHED = 1 << 15, /* numbers of a matrix, most, for which the next head is fetched into L2 beside what the backward
-                        pass keeps there */
-  PASS = 16,         /* steps of P^T or dS^T, most, that rest in L1 while all columns of dV or dK are formed */
-  BLOCK_STRIPS = 8,  /* of keys, most, between sums of dQ in memory */
+  FETCHED = 1 << 15, /* largest matrix, in numbers, for which the next head is fetched into L2 beside the data of the
+                        backward pass */
+  PASS = 16,         /* most steps of P^T or dS^T that stay in L1 while all columns of dV or dK are formed */
+  BLOCK_STRIPS = 8,  /* most strips of keys between sums of dQ in memory */
 };
 
 typedef struct geometry {
@@ -88,7 +89,7 @@ static void pack_left_across(const geometry *g, uint32_t *to, const syz_bf16 *x,
   syz_kernel_amx_bf16.pack_left_columns(to, x, ld, g->dim, g->tokens);
 }
 
-/** The last step of a panel is filled up with zeros: first all of it. */
+/** The last step of a panel is padded with zeros: it is cleared first. */
 static void clear_last(uint32_t *panel, int64_t filled, int64_t units)
 {
   if (filled < units) memset(panel + (units - STEP) * PANEL, 0, STEP * PANEL * sizeof *panel);
@@ -114,8 +115,8 @@ static void pack_right_across(const geometry *g, uint32_t *to, const syz_bf16 *x
 
 /* ------------------------------------------------------------- products */
 
-/** A step of 32 x 32 sums. a, b: its tiles; has_low, has_right: there are more than 16 rows, columns. What streams by
- * displaces nothing in L1. */
+/** A step of 32 x 32 sums. a, b: its tiles; has_low, has_right: there are more than 16 rows, columns. Streamed operands
+ * displace nothing in L1. */
 INLINE void multiply_step(const uint32_t *a, const uint32_t *b, bool has_low, bool has_right)
 {
   tile_load_once(6, b, TILE_LINE);
@@ -148,7 +149,7 @@ INLINE const uint32_t *columns_at(const uint32_t *b, int64_t units, int64_t j)
   return b + j / PANEL * PANEL * units + syz_panel_at(true, 0, j % PANEL);
 }
 
-/** Rows of sums, times factor, rounded: to [rows][n <= 32], ld apart. */
+/** Rows of sums times factor, rounded, to [rows][n <= 32] with row stride ld. */
 INLINE void write_rows(syz_bf16 *to, int64_t ld, const float *sum, const float *factor, int rows, int n)
 {
   const __mmask32 mask = n >= STRIP ? ~(__mmask32)0 : (__mmask32)((1u << n) - 1u);
@@ -162,8 +163,7 @@ INLINE void write_rows(syz_bf16 *to, int64_t ld, const float *sum, const float *
 
 /* ------------------------------------------------------------- fetching */
 
-/** Rows of the next head on their way to L2 while this one is worked on: one piece of a row of one matrix after the
- * other. */
+/** Prefetches rows of the next head into L2 during this one, piece by piece, from one matrix after the other. */
 typedef struct fetching {
   const char *next[5]; /* rows of the matrices */
   int64_t stride[5];   /* bytes */
@@ -190,7 +190,7 @@ static void fetch_matrix(fetching *f, const void *x, const void *now, const void
   f->stride[f->matrices++] = ld * (int64_t)sizeof(syz_bf16);
 }
 
-/** What there is to fetch: nothing where no head follows. */
+/** Sets up the prefetch; nothing is fetched when no head follows. */
 static fetching fetching_of(const attention_head *h, bool is_backward)
 {
   fetching f = {.rows = h->next ? h->tokens : 0, .bytes = h->dim * (int64_t)sizeof(syz_bf16)};
@@ -244,7 +244,7 @@ INLINE void forget_keys(float *s, int64_t keys)
       _mm512_mask_store_ps((float *)(uintptr_t)at_row(s, r, half), (__mmask16)~lanes(keys - half * HALF), never);
 }
 
-/** Rows of O that wait to be written. */
+/** Rows of O still to be written. */
 typedef struct unwritten {
   syz_bf16 *to;
   int64_t ld;
@@ -263,7 +263,7 @@ INLINE void write_some(unwritten *u, int rows)
   u->rows -= some;
 }
 
-/** P on its way, strip after strip: what is next. */
+/** The forming of P, strip after strip: the next rows. */
 typedef struct exponents {
   const float *s, *begin, *end; /* in the ring */
   uint32_t *p;
@@ -275,7 +275,7 @@ typedef struct exponents {
   int64_t ready; /* blocks in the ring, of this strip or the next one */
 } exponents;
 
-/** The next 4 rows of 32 keys: P, and what it adds to the sums of each row and lane. */
+/** The next 4 rows of 32 keys: P, and its contribution to the sums of each row and lane. */
 INLINE void some_exponents(exponents *e)
 {
   if (!e->left || !e->ready) return;
@@ -342,7 +342,7 @@ INLINE __m512 logarithm(__m512 x)
   return _mm512_fmadd_ps(e, _mm512_set1_ps(0.69314718055994530942f), p);
 }
 
-/** What is done between the steps of products: `chunks` chunks of P, rows of O. */
+/** Vector work between the steps of products: `chunks` chunks of P, rows of O. */
 typedef struct meanwhile {
   exponents e;
   unwritten u;
@@ -360,8 +360,7 @@ INLINE void do_some(meanwhile *m)
   fetch_some(&m->f, m->pieces);
 }
 
-/** P of a strip is to be formed from its S, whose first block is there: its maximum in each row is what is subtracted.
- */
+/** Begins P of a strip, whose first block of S is complete: the maximum of each row of that block is subtracted. */
 INLINE void begin_exponents(const geometry *g, const forward_views *w, int64_t strip, meanwhile *m)
 {
   const float *s = m->e.s;
@@ -402,7 +401,7 @@ __attribute__((noinline)) KERNEL_TARGET static void exponents_again(const geomet
   while (e.left) some_exponents(&e);
 }
 
-/** P is complete: what O has to be multiplied by, and lse [rows] unless NULL. */
+/** Once P is complete: the factors of O, and lse [rows] unless NULL. */
 INLINE void end_exponents(const geometry *g, const forward_views *w, meanwhile *m, float *lse)
 {
   const __m512 large = _mm512_set1_ps(0x1p60f);
@@ -458,7 +457,7 @@ INLINE void scores(const geometry *g, const forward_views *w, int64_t strip, int
   }
 }
 
-/** 32 columns of O of a strip from its P, which wait to be written. */
+/** 32 columns of O of a strip from its P, to be written later. */
 INLINE void weighted_sums(const geometry *g, const attention_head *h, const forward_views *w, int64_t strip, int64_t d,
                           meanwhile *m)
 {
@@ -480,8 +479,8 @@ INLINE void weighted_sums(const geometry *g, const attention_head *h, const forw
   m->u = (unwritten){out, h->row, o, m->factor[strip % 2], rows, (int)smaller(g->dim - d, STRIP)};
 }
 
-/** P of a strip is formed while the tiles form S of the strip and O of the strip before in turn, a few rows after each
- * step. */
+/** P of a strip is formed, a few rows after each step, while the tiles form S of this strip and O of the previous strip
+ * in turn. */
 KERNEL_TARGET static void forward(const attention_head *h, void *scratch)
 {
   const geometry g = geometry_of(h->tokens, h->dim);
@@ -567,8 +566,8 @@ KERNEL_TARGET static void row_products(const geometry *g, float *delta, const sy
   }
 }
 
-/** P^T and dS^T of 32 keys by 32 queries, on their way: steps of tiles, and pairs of keys at `pairs`. `keys` exist;
- * those beyond give zero. */
+/** P^T and dS^T of 32 keys by 32 queries while they are formed: steps of tiles, and pairs of keys at `pairs`. The first
+ * `keys` keys exist; the others give zero. */
 typedef struct gradients {
   uint32_t *p, *ds, *pairs;
   const float *s, *dp, *minus_lse, *delta;
@@ -576,7 +575,7 @@ typedef struct gradients {
   int row, keys;
 } gradients;
 
-/** Two rows of them. In a step of pairs, queries 0 to 3, 8 to 11, 16 to 19, 24 to 27 of 32 stand in the first tile, the
+/** Two rows of them. In a step of pairs, queries 0 to 3, 8 to 11, 16 to 19, 24 to 27 of 32 are in the first tile, the
  * others in the second. */
 INLINE void two_gradients(gradients *g, const bool exist)
 {
@@ -626,7 +625,7 @@ KERNEL_TARGET static void backward_strip(const geometry *g, const attention_head
   float factor_k[STRIP], factor_v[STRIP];
   for (int r = 0; r < STRIP; r++) factor_k[r] = root, factor_v[r] = 1;
   gradients e = {.row = STRIP, .keys = keys, .scale = scale};
-  for (int64_t j = 0; j < g->strips; j++) { /* products one strip of queries ahead of what they are made into */
+  for (int64_t j = 0; j < g->strips; j++) { /* products run one strip of queries ahead of the vector work */
     const int64_t at = j * STRIP;
     const bool has_right = g->tokens - at > HALF;
     for (int second = 0; second < 2; second++) {
@@ -678,7 +677,7 @@ KERNEL_TARGET static void backward_strip(const geometry *g, const attention_head
   write_some(&u, STRIP);
 }
 
-/** Transposed sums of dQ that wait to be written: 32 columns, 32 tokens. */
+/** Transposed sums of dQ still to be written: 32 columns, 32 tokens. */
 typedef struct transposed {
   const float *sum;
   syz_bf16 *to;
@@ -687,7 +686,7 @@ typedef struct transposed {
   float factor;
 } transposed;
 
-/** The next quarter of them. */
+/** Writes the next quarter of them. */
 INLINE void write_quarter(transposed *w)
 {
   if (!w->quarters) return;
@@ -705,7 +704,8 @@ INLINE void write_quarter(transposed *w)
   }
 }
 
-/** What a block of strips of keys adds to dQ^T; the last one's sums are written while the next ones are formed. */
+/** Adds the contribution of a block of strips of keys to dQ^T; the last one's sums are written while the next ones are
+ * formed. */
 KERNEL_TARGET static void add_dq(const geometry *g, const attention_head *h, const backward_views *w, int64_t first,
                                  int64_t strips)
 {

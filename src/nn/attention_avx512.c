@@ -24,9 +24,9 @@ OPERATION vec v_mul(vec a, vec b) { return _mm512_mul_ps(a, b); }
 OPERATION vec v_max(vec a, vec b) { return _mm512_max_ps(a, b); }
 OPERATION vec v_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
 
-/** 2^x = 2^n 2^r with n = round(x); 2^r by the polynomial of degree 6 with least relative error on |r| <= 1/2: 2e-9, so
- * that only rounding is left (1e-7). n is added to the exponent. A NaN stays one: maximum returns its second operand
- * then. */
+/** 2^x = 2^n 2^r with n = round(x); 2^r by the polynomial of degree 6 with the least relative error on |r| <= 1/2,
+ * 2e-9, far below float32 rounding (1e-7). n is added to the exponent. A NaN stays a NaN, because the maximum then
+ * returns its second operand. */
 OPERATION vec v_exp2(vec x)
 {
   const vec shift = _mm512_set1_ps(0x1.8p23f);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The attention algorithm, written once against a few vector operations; each attention_<instruction set>.c defines
- * those and includes this file once.
+ * The attention algorithm in terms of a few vector operations; each attention_<instruction set>.c defines these and
+ * includes this file once.
  *
  * The includer provides, all with the function attribute KERNEL:
  *   LANES, vec                 float32 lanes of a vector, its type
@@ -26,15 +26,15 @@
  * (rows are neighbours in memory), B = V by pairs of keys. When all keys fit one block nothing is ever rescaled.
  * Backward, for a block of keys, for a block of queries: P = exp(S - lse) again, dP^T = V dO^T by the same tile, dS = P
  * (dP - D) with D = sum_d dO O (the row sum of P dP), and dV [key, d] += P^T dO, dK [key, d] += dS^T Q, dQ [query, d]
- * += dS K. That is 10 T^2 Dh operations, of which 8 are counted when a speed is stated for the backward pass: the
- * scores come again.
+ * += dS K. That is 10 T^2 Dh operations. Stated speeds of the backward pass count 8, without the scores that are
+ * computed again.
  *
  * Measured on one Zen 5 core in bfloat16, 778 tokens, heads of 128, against the register tile alone on cached data (100
  * %): forward 82 %, backward 82 % (66 % counted). The rest, forward: exponentials 5 %, packing 7 %, sums of O in and
  * out of registers 3 %. 144 tokens, heads of 64: 68 % and 66 % (53 %). Tried without gain: prefetching the rows to be
  * packed or those of the next head, blocks of 96 to 784 keys.
  *
- * Order of additions depends on tokens and dim only.
+ * The order of additions depends on tokens and dim only.
  */
 
 #include <math.h>
@@ -109,8 +109,8 @@ static inline int64_t dim_panel_vectors(const geometry *g, int64_t p, int64_t *f
 /* -------------------------------------------------------------- packing */
 
 /** Rows for the broadcast side: copied, dim_units apart. Missing rows of the last tile repeat the last token, so that
- * no value that a real token could not have enters a maximum. A copy and not a reference, because rows 3 N Dh apart
- * fall into few cache sets. */
+ * only values of real tokens enter a maximum. They are copied because rows 3 N Dh apart would fall into few cache sets.
+ */
 OUTLINED void pack_rows(const geometry *g, uint32_t *dst, const element *x, int64_t stride)
 {
   for (int64_t t = 0; t < g->tiles * ROWS; t++, dst += g->dim_units) {
@@ -119,13 +119,12 @@ OUTLINED void pack_rows(const geometry *g, uint32_t *dst, const element *x, int6
     for (; d + LANES * PAIR <= g->dim; d += LANES * PAIR)
       u_store(dst + d / PAIR, u_load((const uint32_t *)(const void *)(from + d)));
     if (d == g->dim) continue;
-    dst[g->dim_units - 1] = 0; /* an odd last bfloat16 has no partner */
+    dst[g->dim_units - 1] = 0; /* an odd last bfloat16 is paired with zero */
     memcpy(dst + d / PAIR, from + d, (size_t)(g->dim - d) * sizeof *from);
   }
 }
 
-/** LANES tokens by the units of d from `d` on, as far as there are both; transposed by way of a square with zeros
- * around them. */
+/** LANES tokens by the units of d from `d` on, transposed through a zero-filled square where tokens or units end. */
 OUTLINED void pack_corner(const geometry *g, uint32_t *dst, ptrdiff_t ld, const element *x, int64_t stride,
                           int64_t rows, int64_t d)
 {
@@ -222,7 +221,7 @@ INLINE void product(const int n, const uint32_t *a, ptrdiff_t row, ptrdiff_t ste
 /* -------------------------------------------------------------- forward */
 
 /** Running softmax of the queries of a panel: base-2 maximum, sum of exponentials relative to it, and the factor by
- * which what was accumulated before the current block shrinks. */
+ * which earlier sums are multiplied before the current block is added. */
 typedef struct softmax_state {
   float max[PANEL], sum[PANEL], factor[PANEL];
 } softmax_state;
@@ -244,8 +243,8 @@ INLINE void scores_of(const int n, float *s, vec top[VECTORS], const uint32_t *k
   }
 }
 
-/** s becomes P, in units of neighbouring keys, in place: a pair of rows of scores makes one row of units or two, never
- * more than was read. An odd last key has a partner of zero. */
+/** s becomes P, in units of neighbouring keys, in place: a pair of rows of scores makes one row of units or two, so no
+ * row is overwritten before it is read. An odd last key is paired with zero. */
 INLINE void softmax_of(const int n, float *s, softmax_state *state, const vec top[VECTORS], float scale, int64_t keys)
 {
   vec minus_max[VECTORS], sum[VECTORS];
@@ -304,7 +303,7 @@ OUTLINED void score_block(int64_t n, float *s, softmax_state *state, const uint3
   FOR_WIDTH(n, score_block_of, s, state, k, q, scale, tiles, keys, dim_units);
 }
 
-/** c [tiles * ROWS][ld], n vectors of it: = A B, or += A B, or, with factor [row], c = factor c + A B. */
+/** n vectors of c [tiles * ROWS][ld]: c = A B, c += A B, or, with factor [row], c = factor c + A B. */
 INLINE void accumulate_of(const int n, float *c, int64_t ld, const uint32_t *a, ptrdiff_t row, ptrdiff_t step,
                           ptrdiff_t tile, const uint32_t *b, int64_t steps, int64_t tiles, bool is_first,
                           const float *factor)
@@ -328,14 +327,14 @@ INLINE void accumulate_of(const int n, float *c, int64_t ld, const uint32_t *a, 
   }
 }
 
-/** A with rows as neighbours (row = 1): P [unit of keys][query]. */
+/** A with adjacent rows (row = 1): P [unit of keys][query]. */
 OUTLINED void accumulate_columns(int64_t n, float *c, int64_t ld, const uint32_t *a, ptrdiff_t step, const uint32_t *b,
                                  int64_t steps, int64_t tiles, bool is_first, const float *factor)
 {
   FOR_WIDTH(n, accumulate_of, c, ld, a, 1, step, ROWS, b, steps, tiles, is_first, factor);
 }
 
-/** A with units as neighbours: P^T [key][unit of queries], rows BLOCK_UNITS apart. */
+/** A with adjacent units: P^T [key][unit of queries], rows BLOCK_UNITS apart. */
 OUTLINED void accumulate_rows(int64_t n, float *c, int64_t ld, const uint32_t *a, const uint32_t *b, int64_t steps,
                               int64_t tiles, bool is_first)
 {

@@ -5,8 +5,8 @@
 #include <immintrin.h>
 
 /** 2^x = 2^floor(x) 2^r, r = x - floor(x) in [0, 1): 2^r by the polynomial of degree 5 with least relative error, 8e-8;
- * scalef takes the floor itself. 9 instructions; adding round(x) to the exponent takes 12, which costs 2.5 % of a
- * forward pass of 778 tokens and heads of 128. */
+ * scalef forms the floor itself. This is 9 instructions; adding round(x) to the exponent would be 12, which costs 2.5 %
+ * of a forward pass of 778 tokens and heads of 128. */
 static inline __attribute__((always_inline)) KERNEL_TARGET __m512 attention_exp2(__m512 x)
 {
   __m512 r = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** The operations of attention_core.h that attention_neon.c and attention_neon_bf16.c share. */
 
-/* 24 of 32 registers hold sums, 6 a row of B, 1 a unit of A. */
+/* Of 32 registers, 24 hold sums, 6 a row of B, 1 a unit of A. */
 enum { LANES = 4, ROWS = 4, VECTORS = 6 };
 typedef float32x4_t vec;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * Attention in bfloat16 with float32 sums, for Arm processors with FEAT_BF16: by BFDOT, which multiplies and adds a
- * pair per lane as VDPBF16PS does, so that every operand lies as attention_core.h has it.
+ * pair per lane as VDPBF16PS does, so operands have the layout of attention_core.h.
  */
 #include <arm_neon.h>
 #include <string.h>

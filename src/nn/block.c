@@ -4,15 +4,15 @@
  * arXiv:2103.17239) over sequences of several lengths, with stochastic depth (Huang et al. 2016, arXiv:1603.09382) that
  * computes only what it keeps.
  *
- * What the forward pass keeps for the backward pass is everything that a product or a statistic would have to be
- * computed again for: both residual streams in float32, and the inputs of the four products in the activation type.
- * LayerScale multiplies in the product's epilogue, in float32; its gradient, sum over rows of dx times the unscaled
- * branch, needs that branch's output, kept too.
+ * The forward pass keeps whatever would cost a product or a statistic to compute again: both residual streams in
+ * float32, and the inputs of the four products in the activation type. LayerScale multiplies in the product's epilogue,
+ * in float32; its gradient, sum over rows of dx times the unscaled branch, needs that branch's output, which is kept
+ * too.
  *
- * A branch sees its kept sequences as one compact array, group behind group. Nothing is gathered or scattered in passes
- * of its own: a table tells where in the stream each kept row lies, the norm reads the stream and the product's
- * epilogue adds to it through that table, and so the other way round. Without a subset there is no table. The factor of
- * stochastic depth is part of the packed LayerScale.
+ * A branch sees its kept sequences as one compact array, group after group. There are no separate passes to gather and
+ * scatter them: a table gives the row of the stream for each kept row, and the norm reads the stream and the product's
+ * epilogue adds to it through that table, in the backward pass likewise. Without a subset there is no table. The factor
+ * of stochastic depth is part of the packed LayerScale.
  */
 #include "block.h"
 #include "attention.h"
@@ -32,7 +32,7 @@ cleanup:
   return st;
 }
 
-/** Activations within the block lie as its products like to read them. */
+/** Activations within the block have the row strides that its products read fastest. */
 static void spread_rows(syz_block *b)
 {
   b->row_dim = b->row_heads = syz_row_stride(b->compute, b->config.dim);
@@ -151,7 +151,7 @@ typedef struct saved_views {
   void *n2, *u, *g, *branch2;       /* [R2, D], [R2, hidden] x 2, [R2, D] act */
 } saved_views;
 
-/** For r1 rows in the attention branch and r2 in the MLP; never less memory for more rows. */
+/** For r1 rows in the attention branch and r2 in the MLP. More rows never need less memory. */
 static saved_views saved_plan(const syz_block *b, int64_t r1, int64_t r2, bool is_kept, syz_arena *a)
 {
   const size_t act = syz_dtype_size(b->compute->act), f32 = sizeof(float);

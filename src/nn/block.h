@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of the transformer block: block.c (a rank alone), block_tensor.c (ranks of a tensor group together); private
- * to this room. */
+/** The transformer block on one rank (block.c) and on the ranks of a tensor group (block_tensor.c); private to this
+ * room. */
 #pragma once
 
 #include "attention.h"
@@ -15,14 +15,14 @@ struct syz_block {
   float branch_scale;
   syz_sequences most;
   bool trains;
-  int64_t heads, width, hidden; /* of this rank: all, or its share of a tensor group's; width: of its heads */
+  int64_t heads, width, hidden; /* all, or this rank's share in a tensor group; width: of these heads */
   int64_t row_dim, row_heads, row_qkv,
       row_hidden;                           /* elements between rows of D, width, 3 width and hidden activations */
   syz_linear *qkv, *proj, *fc1, *fc2;       /* [3 width, D], [D, width], [hidden, D], [D, hidden] */
   syz_attention *attention[SYZ_GROUPS_MAX]; /* NULL for a group that never has a sequence */
   float *norm1_gain, *norm1_bias, *norm2_gain, *norm2_bias; /* [D] copies of the packed step */
-  float *scale;                /* [D] branch_scale times LayerScale, on its way into the packed weights */
-  struct block_tensor *tensor; /* NULL: alone */
+  float *scale;                                             /* [D] branch_scale times LayerScale, before it is packed */
+  struct block_tensor *tensor;                              /* NULL: alone */
 };
 
 /** The sequences that a branch computes. */
@@ -36,7 +36,7 @@ typedef struct branches {
   kept_rows attention, mlp;
 } branches;
 
-/** The two tables of kept rows come first in every workspace. */
+/** The two tables of kept rows are first in every workspace. */
 void block_plan_tables(int64_t r1, int64_t r2, int64_t *table[2], syz_arena *a);
 branches block_begin(const syz_block *b, const syz_sequences *s, const syz_subset *subset, syz_arena *workspace);
 
@@ -46,12 +46,12 @@ static inline void *block_at(const syz_block *b, const void *x, int64_t i)
   return (unsigned char *)(uintptr_t)x + (size_t)i * syz_dtype_size(b->compute->act);
 }
 
-/** What the epilogue multiplies a branch by, in b->scale or as it is; NULL for 1. */
+/** The factor of a branch in the epilogue: b->scale, the given array, or NULL for 1. */
 const float *block_scale(syz_block *b, const float *layerscale);
 
-/** n[g] sequences of each group, from row `row` of the arrays on; the row behind them is returned. dqkv NULL: forward,
- * heads and lse (unless NULL) are written. Otherwise backward: dheads and heads are read. Arrays have the width of this
- * rank's heads, their rows are row_heads (heads, dheads) and row_qkv apart. */
+/** n[g] sequences of each group, beginning at row `row` of the arrays; returns the row after the last. dqkv NULL:
+ * forward, heads and lse (unless NULL) are written. Otherwise backward: dheads and heads are read. Arrays have the
+ * width of this rank's heads, their rows are row_heads (heads, dheads) and row_qkv apart. */
 int64_t block_attend(const syz_block *b, const int64_t *n, int64_t row, const void *qkv, const void *heads,
                      const float *lse, const void *dheads, void *dqkv);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What a block of one rank and a block of a tensor group share: the rows that a branch computes, their attention, and
- * the factor of a branch. */
+/** Common to blocks on one rank and on a tensor group: the rows that a branch computes, their attention, and the factor
+ * of a branch. */
 #include "attention.h"
 #include "block.h"
 
@@ -11,7 +11,7 @@ int64_t syz_sequences_rows(const syz_sequences *s)
   return rows;
 }
 
-/** `room` [rows kept] takes the table. */
+/** The table is written into `room` [rows kept]. */
 static kept_rows keep(const syz_block *b, const syz_sequences *s, const syz_subset *subset, int64_t *room)
 {
   kept_rows k = {.at = NULL};

@@ -3,29 +3,31 @@
  * The transformer block on the t ranks of a tensor group, in the sequence-parallel form of Korthikanti et al. 2022
  * (arXiv:2205.05198, section 4.2.2).
  *
- * Between the products every rank has the rows of its own sequences: residual stream, norms, biases behind the second
- * product of a branch, LayerScale. Around the products the group's rows are put together, and a rank computes its heads
- * (its hidden columns) for all of them:
+ * Between the products every rank has the rows of its own sequences: residual stream, norms, biases after the second
+ * product of a branch, LayerScale. For the products the group's rows are gathered, and a rank computes its heads (its
+ * hidden columns) for all of them:
  *
- *   forward   norm of own rows -> gather -> qkv of own heads -> attention -> proj, partial sums -> reduce-scatter ->
- * bias, LayerScale, residual backward  LayerScale of own rows -> gather -> proj -> attention -> qkv, partial sums ->
- * reduce-scatter -> norm
+ *   forward   norm of own rows -> gather -> qkv of own heads -> attention -> proj, partial sums ->
+ *             reduce-scatter -> bias, LayerScale, residual
+ *   backward  LayerScale of own rows -> gather -> proj -> attention -> qkv, partial sums ->
+ *             reduce-scatter -> norm
  *
  * and the same with fc1, GELU, fc2. The normed rows are kept for own sequences alone and gathered again in the backward
- * pass, as published: memory of activations is per rank what it is without a group. Partial sums are float32 in every
- * precision. The gathered rows are rank by rank, each rank's as its branch keeps them, so no row moves twice.
+ * pass, as published: so the memory of activations per rank is the same as without a group. Partial sums are float32 in
+ * every precision. The gathered rows are ordered by rank, and within a rank as its branch keeps them, so no row is
+ * copied twice.
  *
- * Volume: of R rows of width D in all, each rank sends and receives per branch (t - 1) / t R D elements: in act and in
- * float32 once each forward, and backward in act twice and in float32 once. For a block, with s bytes an element of
- * act: (t - 1) / t R D (6 s + 16) bytes a step each way, 28 a number in bfloat16. Beside that 128 bytes of counts a
- * rank and forward call.
+ * Volume: for R rows of width D in the group, one transfer is (t - 1) / t R D elements sent and received per rank. A
+ * branch has two transfers forward (act, float32) and three backward (act twice, float32 once). A block with s bytes
+ * per element of act moves (t - 1) / t R D (6 s + 16) bytes per step each way, 28 per number in bfloat16, and 128 bytes
+ * of counts per rank and forward call.
  *
  * Price, full-size towers in bfloat16, 2 ranks on the 2 cores of one machine (tests/nn/speed_tensor, CPU time): forward
- * and backward 4.4 % more than the same objects on each rank alone (8 images a rank), 3.5 % (2 spectra a rank). A
- * rank's packed weights of a ViT-L block: 48.4 -> 24.4 MiB.
+ * and backward cost 4.4 % more than the same objects on each rank alone (8 images per rank), 3.5 % (2 spectra per
+ * rank). The packed weights of a ViT-L block shrink from 48.4 to 24.4 MiB per rank.
  *
- * Biases of proj and fc2, LayerScale and norms have gradients from own rows; the weights' share from all rows of the
- * group: the sum of gradients over the data axis, of which the group is a stretch, needs nothing else.
+ * Biases of proj and fc2, LayerScale and norms have gradients from own rows, and a rank's share of the weights from all
+ * rows of the group. The sum of gradients over the data axis, which contains the group, completes both.
  */
 #include "block.h"
 
@@ -188,8 +190,8 @@ static void attend(const syz_block *b, const group_rows *q, const void *qkv, con
 
 /* ------------------------------------------------------------------ memory */
 
-/* Activations kept by the forward pass. In inference those of the group are there alone, and n1, n2 are NULL. r: own
- * rows, R: the group's. */
+/* Activations kept by the forward pass. In inference only the group's exist, and n1, n2 are NULL. r: own rows, R: the
+ * group's. */
 typedef struct saved_views {
   int64_t *counts;                            /* what exchange_counts brought */
   void *qkv, *heads, *u, *g;                  /* [R1, 3 width], [R1, width], [R2, hidden] x 2 act */
@@ -198,7 +200,7 @@ typedef struct saved_views {
   float *mean1, *rstd1, *mean2, *rstd2, *lse; /* [r1] x 2, [r2] x 2, [R1, heads] */
 } saved_views;
 
-/* The counts are at the beginning: with them the rest is laid out. Never less memory for more rows. */
+/* The counts are first, because the layout of the rest follows from them. More rows never need less memory. */
 static int64_t *plan_counts(const syz_block *b, syz_arena *a)
 {
   return syz_arena_take(a, count_places(b->tensor), sizeof(int64_t));
@@ -301,7 +303,7 @@ static void add_branch(const syz_block *b, const kept_rows *k, const float *sum,
                      x + (k->at ? k->at[r] : r) * dim, branch ? block_at(b, branch, r * dim) : NULL, dim);
 }
 
-/* Norm of own rows, kept in n (unless NULL), and everybody's in w->all. */
+/* Norm of own rows, kept in n (unless NULL), and of all ranks' rows in w->all. */
 static void norm_and_gather(const syz_block *b, const kept_rows *k, const group_rows *q, const work_views *w, void *n,
                             float *mean, float *rstd, float *copy, const float *x, const float *gain, const float *bias)
 {
@@ -350,7 +352,7 @@ void block_tensor_forward(const syz_block *b, const syz_sequences *s, const syz_
 
 /* ---------------------------------------------------------------- backward */
 
-/* The gradient of a branch's output: of own rows through LayerScale, which has its own gradient, then everybody's in
+/* The gradient of a branch's output: own rows through LayerScale, which has its own gradient, then all ranks' rows in
  * w->all. */
 static void scale_and_gather(const syz_block *b, const kept_rows *k, const group_rows *q, const work_views *w,
                              const float *dx, const void *branch, const float *scale, float *dscale, float *dbias)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What can compute products: the engines, and of the own kernels each one by itself. */
+/** The candidates that compute products: the libraries' engines, and each own kernel separately. */
 #include <stdio.h>
 
 #include "kernel.h"

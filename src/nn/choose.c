@@ -4,10 +4,10 @@
  * of a run.
  *
  * What every rank can run is found first, so that mixed nodes agree. Then rank 0 measures while the others sleep, and
- * its choice is everybody's. A candidate multiplies as a layer does, with packed weights, on one thread: time is the
- * processor's, the best of ROUNDS rounds in which all candidates take turns, so that a busy machine disturbs them
- * alike. One that has less than half the rate of the best in first short products is left out at once. The first of the
- * table that is within a tenth of the fastest wins: the same from run to run though figures scatter.
+ * all ranks use its choice. A candidate multiplies as a layer does, with packed weights, on one thread. The time is CPU
+ * time, the best of ROUNDS rounds; candidates alternate within a round, so that a busy machine disturbs them alike. A
+ * candidate with less than half the best rate in short first products is dropped at once. The first of the table that
+ * is within a tenth of the fastest wins, so the choice is stable though figures scatter.
  */
 #include <math.h>
 #include <omp.h>
@@ -20,10 +20,10 @@ enum {
   ROUNDS = 3,
   SHORT_ROWS = 96,
   MOST_ROWS = 1152,
-  MOST_WIDTH = 4096, /* rates no longer change beyond */
+  MOST_WIDTH = 4096, /* wider layers have the same rates */
 };
-static const double round_s = 0.01;    /* of one round of the best candidate; the rows follow */
-static const double least_flops = 5e7; /* of the largest product of SHORT_ROWS: less is too short to be measured */
+static const double round_s = 0.01;    /* of one round of the best candidate; it fixes the number of rows */
+static const double least_flops = 5e7; /* of the largest product of SHORT_ROWS: smaller ones are too short to measure */
 static const double near_enough = 1.0 / 1.1;
 
 /* --------------------------------------------------------------- measuring */
@@ -107,7 +107,8 @@ static void free_layers(bench *b)
   for (int c = 0; c < SYZ_CANDIDATES; c++) syz_linear_destroy(&b->trial[c].layer);
 }
 
-/** Rows so that a round at this rate takes round_s: whole strips of every kernel, no more than the model has. */
+/** Number of rows for which a round at this rate lasts round_s: whole strips of every kernel, no more than the model
+ * has. */
 static int64_t trial_rows(const bench *b, double rate)
 {
   double numbers = 0;
@@ -121,7 +122,7 @@ static int64_t trial_rows(const bench *b, double rate)
   return rows < most ? rows : most;
 }
 
-/** Short products of the first layer: who is far behind is out. */
+/** Short products of the first layer: slow candidates are dropped. */
 static syz_status leave_out_the_slow(bench *b)
 {
   syz_status st = SYZ_OK;
@@ -216,7 +217,7 @@ static void tell_rates(syz_compute *c, const double *rate)
   if (n) snprintf(c->measured + n, sizeof c->measured - n, " GFLOP/s");
 }
 
-/** Rank 0: the candidate that an earlier run had, else the fastest. */
+/** Rank 0: the candidate of the run that is continued, else the fastest. */
 static syz_status decide(syz_compute *c, const bool *is_there, const syz_layer_size *size, int n, bool trains,
                          const char *earlier, int64_t *choice)
 {
@@ -260,7 +261,7 @@ static int on_all_ranks(syz_comm *world, const syz_compute *c, syz_dtype type, b
   return n;
 }
 
-/** The float32 products of a bfloat16 model are few: the first that all can run. Collective. */
+/** A bfloat16 model has few float32 products, so they use the first candidate that all ranks can run. Collective. */
 static void agree_on_float32(syz_comm *world, syz_compute *c)
 {
   bool is_there[SYZ_CANDIDATES];
@@ -278,7 +279,7 @@ syz_status syz_compute_choose(syz_comm *world, syz_compute *c, const syz_layer_s
   bool is_there[SYZ_CANDIDATES];
   int64_t choice = -1;
   if (c->wish != SYZ_ENGINE_AUTO && c->wish != SYZ_ENGINE_NATIVE) return st;
-  SYZ_REQUIRE(n <= LAYERS_MOST, SYZ_ERR_INTERNAL, "compute: %d layers to choose an engine by", n);
+  SYZ_REQUIRE(n <= LAYERS_MOST, SYZ_ERR_INTERNAL, "compute: %d layers to choose an engine for are too many", n);
   for (int i = 0; i < n; i++) {
     capped[i] = size[i];
     if (capped[i].out > MOST_WIDTH) capped[i].out = MOST_WIDTH;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The compute context: chooses the engines by what processor and build offer, and is the one place that sets the thread
- * counts of OpenMP, BLIS and oneDNN.
+ * The compute context: chooses among the engines that processor and build have, and alone sets the thread counts of
+ * OpenMP, BLIS and oneDNN.
  */
 #include <omp.h>
 #include <stdio.h>
@@ -25,7 +25,7 @@ static const syz_engine_ops *engine_table(syz_engine e)
   return NULL;
 }
 
-/** The engine of the first candidate that can. */
+/** The engine of the first candidate that can run here. */
 static const syz_engine_ops *first_that_can(syz_dtype type)
 {
   for (int i = 0; i < SYZ_CANDIDATES; i++)
@@ -80,7 +80,7 @@ syz_status syz_compute_create(syz_dtype act, syz_engine engine, int threads, syz
     const syz_engine_ops *chosen = engine_table(engine);
     SYZ_REQUIRE(chosen, SYZ_ERR_INPUT, "compute: no engine has the number %d", (int)engine);
     SYZ_REQUIRE(chosen->can(SYZ_F32), SYZ_ERR_INPUT,
-                "compute: the matrix engine %s is not there (build or processor); use auto", chosen->name);
+                "compute: this build or processor has no matrix engine %s; use compute.engine: auto", chosen->name);
     c->engine[SYZ_F32] = chosen;
     if (chosen->can(SYZ_BF16)) c->engine[SYZ_BF16] = chosen;
   }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Counter-based dropout: no mask is stored, forward and backward draw the same one.
+ * Counter-based dropout: no mask is stored, because forward and backward passes draw the same one.
  *
  * Element d of row r takes word d % 4 of block (layer << 24) + d / 4 of the stream (seed, DROPOUT, step, sample[r]) and
  * is kept when that word is at least p 2^32: one Philox block serves four elements. Widths up to 2^26, layers up to

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The matrix product's public face: checks a shape once, hands it to the context's engine. */
+/** The public functions of the matrix product: they check a shape once and call the context's engine. */
 #include "engine.h"
 
 struct syz_gemm {
@@ -7,14 +7,14 @@ struct syz_gemm {
   void *plan;
   int64_t m;
   bool keeps_b;
-  const void *b; /* what syz_gemm_take was given */
+  const void *b; /* argument of syz_gemm_take */
 };
 
 syz_status syz_gemm_shape_resolve(const syz_gemm_shape *shape, syz_gemm_shape *out)
 {
   syz_status st = SYZ_OK;
   syz_gemm_shape s = *shape;
-  const int64_t limit = INT64_C(1) << 31; /* BLIS and oneDNN count in 64 bits; products of two stay in range this way */
+  const int64_t limit = INT64_C(1) << 31; /* so that products of two sizes stay within the 64 bits of BLIS and oneDNN */
   SYZ_REQUIRE(s.m >= 1 && s.n >= 1 && s.k >= 1 && s.m < limit && s.n < limit && s.k < limit && s.batch >= 1 &&
                   s.batch < limit,
               SYZ_ERR_INTERNAL, "gemm: m %lld, n %lld, k %lld, batch %lld must be 1 to 2^31 - 1", (long long)s.m,

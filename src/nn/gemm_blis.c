@@ -4,11 +4,11 @@
  * operand is ever transposed in memory.
  *
  * BLIS 0.9 reads the kernel set from BLIS_ARCH_TYPE, as a number of its own enum (names came later, flame/blis #870),
- * and knows no AMD processor after family 25: left alone it takes the generic kernels there, 42 GF/s instead of 230 on
- * one Zen 5 core. So the number is chosen by CPUID here, before BLIS's first call, unless the user has set one.
+ * and knows no AMD processor after family 25: there it would use its generic kernels, 42 GFLOP/s instead of 230 on one
+ * Zen 5 core. So the number is chosen by CPUID here, before BLIS's first call, unless the user has set one.
  *
- * BLIS's own path for small matrices is left out: its AVX2 kernels of 0.9 read beyond the end of A and B (flame/blis
- * #635, #821), and it takes over by size, so that a row's bits would depend on the number of rows.
+ * BLIS's own path for small matrices is not used: its AVX2 kernels of 0.9 read beyond the end of A and B (flame/blis
+ * #635, #821), and it is chosen by size, so that a row's bits would depend on the number of rows.
  */
 #include <blis.h>
 #include <stdio.h>
@@ -31,7 +31,7 @@ void syz_blis_choose_kernels(void)
   setenv("BLIS_ARCH_TYPE", number, 0);
 }
 #else
-void syz_blis_choose_kernels(void) {} /* on Arm it knows the processor by itself */
+void syz_blis_choose_kernels(void) {} /* on Arm BLIS recognises the processor itself */
 #endif
 
 static bool blis_can(syz_dtype type_ab) { return type_ab == SYZ_F32; }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * The engine on the own kernels, for products whose factors are not kept packed: B is packed in blocks of columns, A in
- * blocks of rows unless it lies as the kernels read it.
+ * blocks of rows unless the kernels can read it in place.
  */
 #include <stdio.h>
 
@@ -60,7 +60,7 @@ cleanup:
   return st;
 }
 
-/** Whether the kernels can read A where it is: whole units, aligned to them. */
+/** Whether the kernels can read A in place: whole, aligned units. */
 static bool lies_in_units(const native_plan *p, const void *a)
 {
   return !p->s.transpose_a && p->s.k % p->kernel->unit == 0 && p->s.lda % p->kernel->unit == 0 && (uintptr_t)a % 4 == 0;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The oneDNN engine (2.x C interface; 3.x removed these calls, so every dnnl call of the program stands in this file).
+ * The oneDNN engine (2.x C interface; 3.x removed these calls, so every dnnl call of the program is in this file).
  *
- * oneDNN chooses kernels and the order of sums by all dimensions: with its tile kernels (AMX) a row of 1024 x 4096 has
- * other bits for almost any other number of rows. So a plan has one primitive of a fixed number of rows, on dense
- * operands, and takes a product in such pieces. What does not lie so (a last piece of fewer rows, wider rows, A^T)
- * passes through copies filled up with zeros: a row's bits cannot depend on m. B is brought into oneDNN's own form once
- * for all pieces, or once for all runs when the shape keeps it; through plain layouts the tile kernels reach half the
+ * oneDNN chooses kernels and the order of sums by all dimensions: with its tile kernels (AMX) the bits of a row of 1024
+ * x 4096 change with almost every number of rows. So a plan has one primitive of a fixed number of rows, on dense
+ * operands, and splits a product into such pieces. Operands of another layout (a last piece of fewer rows, wider rows,
+ * A^T) are copied and padded with zeros, so a row's bits cannot depend on m. B is converted to oneDNN's own layout once
+ * for all pieces, or once for all runs when the shape keeps it; with plain layouts the tile kernels reach half the
  * rate.
  */
 #include <oneapi/dnnl/dnnl.h>
@@ -15,9 +15,9 @@
 
 #include "engine.h"
 
-/* Rows of a piece. Few: B passes from L3 for too little work; many: a product of one row pays for all of them. On an
- * Intel Xeon with AMX 1152 x 4096 x 1024 runs at 656, 723, 792, 614 GFLOP/s with 64, 128, 192, 256, and 290 x 1024 x
- * 1024 at 800, 707, 694, 466. */
+/* Rows of a piece. With few, B is read from L3 for too little work; with many, a product of one row costs as much as
+ * all of them. On an Intel Xeon with AMX 1152 x 4096 x 1024 runs at 656, 723, 792, 614 GFLOP/s with 64, 128, 192, 256,
+ * and 290 x 1024 x 1024 at 800, 707, 694, 466. */
 enum { PIECE = 128 };
 
 typedef struct onednn_plan {
@@ -28,7 +28,7 @@ typedef struct onednn_plan {
   dnnl_primitive_t primitive, reorder;
   dnnl_memory_t a, b_plain, b, c, bias;
   size_t packed_bytes, a_bytes, c_bytes; /* B in oneDNN's form; A's and C's rows of a piece */
-  unsigned char *packed; /* of a shape that keeps B; else the three are in the context's scratch of products */
+  unsigned char *packed; /* of a shape that keeps B; else all three are in the context's scratch of products */
 } onednn_plan;
 
 #define DNNL_TRY(call)                                                                                                 \
@@ -42,8 +42,8 @@ typedef struct onednn_plan {
  * BLIS. Neither is wanted. */
 static bool onednn_can(syz_dtype type_ab)
 {
-  static bool is_limited; /* oneDNN takes a limit once, before anything else; looked up before any thread, by the first
-                             compute context */
+  static bool is_limited; /* oneDNN accepts a limit only once, before any other call; set by the first compute context,
+                             before there are threads */
   const unsigned tiles = (unsigned)dnnl_cpu_isa_avx512_core_amx;
   if (!is_limited && syz_processor_isa() < SYZ_ISA_AMX) dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx512_core_bf16);
   is_limited = true;
@@ -110,7 +110,7 @@ cleanup:
 
 static size_t whole_lines(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
-/** From B as it lies to oneDNN's form of it. */
+/** Converts B to oneDNN's layout. */
 static syz_status create_reorder(onednn_plan *p)
 {
   syz_status st = SYZ_OK;
@@ -155,7 +155,7 @@ cleanup:
   return st;
 }
 
-/** A call that has no business failing once the plan exists. */
+/** For calls that cannot fail once the plan exists. */
 static void must(dnnl_status_t status, const char *what)
 {
   if (status != dnnl_success)
@@ -177,7 +177,7 @@ static void onednn_take(void *plan, const void *b)
   must(dnnl_stream_wait(p->stream), "wait");
 }
 
-/** Rows of `width` bytes to rows `to_stride` bytes apart, zeros behind up to `to_width`. */
+/** Rows of `width` bytes to rows `to_stride` bytes apart, padded with zeros to `to_width`. */
 static void copy_rows(unsigned char *to, int64_t to_stride, int64_t to_width, const unsigned char *from,
                       int64_t from_stride, int64_t width, int64_t rows)
 {
@@ -188,7 +188,7 @@ static void copy_rows(unsigned char *to, int64_t to_stride, int64_t to_width, co
   }
 }
 
-/** Rows [row, row + rows) of A as the primitive reads them: where they lie, or copied. */
+/** Rows [row, row + rows) of A as the primitive reads them: in place or copied. */
 static const void *piece_of_a(const onednn_plan *p, const unsigned char *a, int64_t row, int64_t rows)
 {
   const syz_gemm_shape *s = &p->s;

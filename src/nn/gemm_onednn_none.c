@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Stands for gemm_onednn.c in a build without oneDNN: the engine exists by name and can do nothing. */
+/** Replaces gemm_onednn.c in a build without oneDNN: the engine has a name and computes nothing. */
 #include <stdio.h>
 
 #include "engine.h"

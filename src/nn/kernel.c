@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Driving the own kernels: which processor has them, the order of blocks, packing whole operands. */
+/** The driver of the own kernels: which of them this processor has, the order of blocks, packing of whole operands. */
 #include "kernel.h"
 
 #include <omp.h>
 #include <string.h>
 
-/** All kernels of this architecture, those of a type in the order of their speed. */
+/** All kernels of this architecture; those of a type are ordered by speed. */
 static const struct {
   syz_dtype type;
   syz_isa need;
@@ -32,8 +32,8 @@ int syz_kernel_list(syz_dtype type, const syz_kernel *list[SYZ_KERNELS_MOST])
 
 enum {
   LINE = 64,         /* bytes of a cache line */
-  SWEEP_ROWS = 1152, /* rows of A that one sweep over B takes, about: they are read again for each block of B, from L3,
-                        and B for each sweep */
+  SWEEP_ROWS = 1152, /* approximate rows of A per sweep over B: the rows are read again from L3 for each block of B, and
+                        B for each sweep */
 };
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -44,8 +44,8 @@ static const void *step(const syz_kernel *q, const void *x, int64_t elements)
   return (const char *)x + elements * ((int64_t)sizeof(uint32_t) / q->unit);
 }
 
-/** Rows of a sweep. Kernels that pack A take sweeps of about equal size, up to half as long again, rather than a short
- * one at the end: reading B for a few rows costs as much as for many. */
+/** Rows of a sweep. For kernels that pack A sweeps are about equal in size and up to 1.5 times as long, so that none is
+ * short: reading B for a few rows costs as much as for many. */
 static int64_t sweep_rows(const syz_kernel *q, int64_t rows)
 {
   if (!syz_packs_left(q)) return SWEEP_ROWS;
@@ -55,7 +55,7 @@ static int64_t sweep_rows(const syz_kernel *q, int64_t rows)
 
 syz_status syz_kernel_reserve(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t k)
 {
-  const int64_t most = smaller(rows, SWEEP_ROWS + SWEEP_ROWS / 2 + q->rows); /* of a call with so many rows or fewer */
+  const int64_t most = smaller(rows, SWEEP_ROWS + SWEEP_ROWS / 2 + q->rows); /* for calls with at most so many rows */
   const int64_t packed = syz_packs_left(q) ? syz_packed_left_words(q, most, syz_units(q, k)) : 0;
   return syz_compute_reserve_products(c, ((size_t)c->threads * SYZ_KERNEL_ROOM + (size_t)packed) * sizeof(float));
 }
@@ -65,7 +65,7 @@ float *syz_kernel_room(const syz_compute *c)
   return (float *)c->products->bytes + (size_t)omp_get_thread_num() * SYZ_KERNEL_ROOM;
 }
 
-/** The rows of a sweep: from a on, row_stride units apart or (0) packed. */
+/** The rows of a sweep: the first at a, the others row_stride units apart (0: packed). */
 typedef struct sweep_left {
   const uint32_t *a;
   int64_t row_stride, rows;
@@ -84,7 +84,7 @@ static void share_out(const syz_compute *c, const syz_kernel *q, int64_t first, 
   const int64_t chunk_rows = c->threads > 1 ? q->chunk_rows : q->chunk_rows_alone,
                 chunks = syz_ceil_div(l.rows, chunk_rows);
   const int64_t row_words =
-      l.row_stride ? l.row_stride : units; /* a packed panel of `rows` rows has so many times `units` */
+      l.row_stride ? l.row_stride : units; /* a packed panel of `rows` rows is `rows` times `units` long */
 #pragma omp for collapse(2) schedule(static) nowait
   for (int64_t panel = 0; panel < panels; panel += block)
     for (int64_t i = 0; i < chunks; i++) {
@@ -102,7 +102,7 @@ void syz_kernel_product_inside(const syz_compute *c, const syz_kernel *q, int64_
     share_out(c, q, i, (sweep_left){.a = a + i * units, .rows = smaller(rows - i, sweep)}, n, units, b, end);
 }
 
-/** For kernels that read A as it lies. */
+/** For kernels that read A in place. */
 static void product_of_plain_rows(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t units,
                                   syz_left a, const uint32_t *b, const syz_tile_end *end)
 {
@@ -113,7 +113,7 @@ static void product_of_plain_rows(const syz_compute *c, const syz_kernel *q, int
               n, units, b, end);
 }
 
-/** For kernels that pack A where it does not lie well. */
+/** For kernels that pack A where they cannot read it fast in place. */
 static void product_of_rows(const syz_compute *c, const syz_kernel *q, int64_t rows, int64_t n, int64_t k, syz_left a,
                             const uint32_t *b, const syz_tile_end *end)
 {
@@ -166,13 +166,13 @@ void syz_kernel_pack_left_rows(const syz_kernel *q, uint32_t *packed, const void
     q->pack_left_rows(packed + i * syz_units(q, k), step(q, x, i * ld), ld, (int)smaller(m - i, q->rows), k);
 }
 
-/* Across the summed axis a panel takes a short piece of every row. Panel by panel that would fetch each line of X again
- * and again, from one set of the cache when rows are 4 KiB apart; so all panels take their pieces of a few rows, then
- * of the next few. */
+/* Across the summed axis a panel takes a short piece of every row. Packing panel by panel would fetch each line of X
+ * many times, and into one cache set when rows are 4 KiB apart. So a few rows are packed for all panels, then the next
+ * few. */
 
 enum { GROUP = 8 }; /* units, at least: 16 rows of bfloat16 */
 
-/** At least a whole tile, where there are tiles. */
+/** At least one whole tile for kernels with tiles. */
 static int64_t group_units(const syz_kernel *q) { return q->depth > GROUP ? q->depth : GROUP; }
 
 int64_t syz_pack_groups(const syz_kernel *q, int64_t k) { return syz_ceil_div(syz_units(q, k), group_units(q)); }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Inside of adamw.c: AdamW with sums of the bits of what it reads and writes, formed while the numbers are in
- * registers, so that they cost little beside the waiting for memory. The same operations in the same order as
+ * Part of adamw.c: AdamW that also sums the bits of what it reads and writes. The sums are formed while the numbers are
+ * in registers, so they cost little compared with the memory traffic. The same operations in the same order as
  * update_block, so the same bits; 8 elements at a time with AVX2.
  */
 #pragma once

@@ -2,25 +2,25 @@
 /**
  * The own kernels on tiles (AMX): bfloat16 with float32 sums (TDPBF16PS) and 8-bit integers (TDPBUSD).
  *
- * Four tiles hold 32 x 32 sums, two a strip of 32 rows of A, two 32 columns of B: four products for four loads. A step
- * is 16 units of the summed axis, one tile's depth. A packed is [strip][step][2 tiles of 16 rows][16][16 units]; B is
- * panels of 64 columns whose tiles each lie in one piece (syz_panel_at): the same loop with tiles in rows of 64 columns
- * reaches 82 % of the products alone, this way 94 %.
+ * Four tiles hold 32 x 32 sums, two hold a strip of 32 rows of A, two hold 32 columns of B: four products for four
+ * loads. A step is 16 units of the summed axis, one tile's depth. A packed is [strip][step][2 tiles of 16 rows][16][16
+ * units]; B is panels of 64 columns whose tiles are contiguous (syz_panel_at): the same loop reaches 94 % of the speed
+ * of the products alone, but 82 % with tiles in rows of 64 columns.
  *
- * Where the operands rest decides the speed. From L2 both, the loads take as long as the products. So PASS steps of a
- * strip of A (32 KiB) rest in L1, 48 KiB, while all columns of a block of B stream by from L2 with the hint not to
- * displace them; then the next steps of the same strip. Sums rest in memory between passes, exactly. The last pass
- * leaves its 32 x 32 sums in one of two small buffers, and what becomes of them (bias, GELU, residual, rounding) is
- * done by the vector units a few rows at a time between the products of the next 32 columns. Each line of memory that
- * is fetched from L3 keeps one of the core's 16 line buffers for as long as ten lines of B from L2 do, so that lines
- * count: results leave as whole lines, written lines are asked for early, and of the next strip no line is asked for
- * twice.
+ * The caches that hold the operands decide the speed. If both come from L2, the loads take as long as the products. So
+ * PASS steps of a strip of A (32 KiB) stay in L1 (48 KiB), while all columns of a block of B stream from L2 with the
+ * hint not to displace them; then the next steps of the same strip follow. Between passes sums are kept in memory,
+ * exactly. The last pass writes its 32 x 32 sums to one of two small buffers, and the vector units finish them (bias,
+ * GELU, residual, rounding) a few rows at a time between the products of the next 32 columns. Each line of memory that
+ * is fetched from L3 keeps one of the core's 16 line buffers for as long as ten lines of B from L2 do, so lines must be
+ * saved: results are written as whole lines, lines to be written are prefetched, and no line of the next strip is
+ * fetched twice.
  *
  * Measured on one core of a Xeon at 3.3 GHz, where products alone reach 3,400 GFLOP/s and oneDNN with packed weights at
  * most 1,080: products with their loads 2,700; a whole product of 1152 x 4096 x 1024 with packing of A and bfloat16
- * results 1,390, and 1,540 with the next strip of A fetched into L2 a line or two a step. Before that fetching: without
- * the hint 1,290; with passes of 8 or 32 steps 1,270 and 1,080; all sums through one buffer of a strip 1,285; B resting
- * in L1 and A streaming 1,020. Fetching B ahead, or writing results past the caches: no difference.
+ * results 1,390, and 1,540 with the next strip of A prefetched into L2, a line or two per step. Alternatives measured
+ * without that prefetch: no hint 1,290; passes of 8 or 32 steps 1,270 and 1,080; all sums through one buffer of a strip
+ * 1,285; B in L1 and A streamed 1,020. Fetching B ahead, or writing results past the caches: no difference.
  */
 #include "kernel_bf16.h"
 #include "kernel_int8.h"
@@ -43,20 +43,19 @@ enum {
   STEP_WORDS = 2 * TILE_WORDS,          /* of packed A */
   PANEL_STEP = STEP * SYZ_TILE_COLUMNS, /* words of a panel of B */
   SUMS = STRIP * STRIP,
-  PASS = 16,           /* most steps of a strip that rest in L1 */
+  PASS = 16,           /* most steps of a strip that stay in L1 */
   LONGEST = 44 * STEP, /* units of B that stay in L2 with all columns of a block */
   BLOCK = 1 << 20,     /* bytes of such a block */
   ACROSS = (SYZ_KERNEL_ROOM - PASS * STEP_WORDS) / SUMS -
-           2, /* squares of sums of a strip that rest beside the two small buffers and a packed pass */
+           2, /* 32 x 32 sums of a strip that fit beside the two small buffers and a packed pass */
 };
 
 typedef enum number { BF16, INT8 } number;
 
-/** Sums that wait for what becomes of them, [2 halves][32 rows][16]: the next row of `rows` that are left, and where it
- * goes. */
+/** Sums still to be finished, [2 halves][32 rows][16]: the next of the `rows` rows left, and where it is written. */
 typedef struct waiting {
   const float *sum;
-  char *y, *u; /* walk with the rows; y does not where row_of_y leads */
+  char *y, *u; /* advance with the rows; y does not where row_of_y gives its row */
   const float *bias, *scale;
   int rows, n; /* rows left; columns */
   int64_t row, column;
@@ -83,7 +82,7 @@ INLINE int64_t y_size(const syz_tile_action action)
   return is_act ? (int64_t)sizeof(syz_bf16) : (int64_t)sizeof(float);
 }
 
-/** What waits: m rows by n columns from (row, column) on. */
+/** The sums to be finished: m rows by n columns from (row, column) on. */
 INLINE waiting wait_for(const syz_tile_action action, const syz_tile_end *e, const float *sum, int m, int n,
                         int64_t row, int64_t column)
 {
@@ -98,8 +97,8 @@ INLINE waiting wait_for(const syz_tile_action action, const syz_tile_end *e, con
                    .column = column};
 }
 
-/** The next `rows` rows of what waits. Few instructions: those between two products keep the next loads of tiles from
- * being seen in time. */
+/** Finishes the next `rows` rows. It has few instructions, because instructions between two products delay the next
+ * loads of tiles. */
 INLINE void end_rows(const number kind, const syz_tile_action action, const syz_tile_end *e, waiting *w, int rows)
 {
   for (int r = rows < w->rows ? rows : w->rows; r > 0; r--) {
@@ -123,7 +122,7 @@ INLINE void end_rows(const number kind, const syz_tile_action action, const syz_
   }
 }
 
-/** Lines that will be written, or added to, on their way while their sums are formed: of `rows` rows from (row, column)
+/** Prefetches the lines that will be written or added to, while their sums are formed: `rows` rows from (row, column)
  * on. */
 INLINE void fetch_rows(const syz_tile_action action, const syz_tile_end *e, int64_t row, int rows, int64_t column)
 {
@@ -146,23 +145,24 @@ INLINE void fetch_rows(const syz_tile_action action, const syz_tile_end *e, int6
       tile_dot_int8(c, a, b);                                                                                          \
   } while (0)
 
-/** How a strip of A lies, in words: from row to row, from step to step; from strip to strip. */
+/** The layout of a strip of A, in words: from row to row, from step to step, from strip to strip. */
 typedef struct left_form {
   int64_t line, step, strip;
-  bool is_packed; /* in whole strips */
+  bool is_packed; /* and padded to whole strips */
 } left_form;
 
 INLINE left_form packed_form(int64_t units) { return (left_form){STEP, STEP_WORDS, STRIP * units, true}; }
 
-/** What is fetched into L2 meanwhile: `lines` rows of the next strip, from `left` on. */
+/** What is prefetched into L2 meanwhile: `lines` rows of the next strip, from `left` on. */
 typedef struct fetching {
   const uint32_t *left;
   int64_t line, step;
   int lines;
 } fetching;
 
-/** Sums of a strip by 32 columns over some steps: from `from` (NULL: from zero) to `to`, while `rows` rows a step of
- * what waits are ended and those of y are fetched. has_low, has_right: there are more than 16 rows, columns. */
+/** Sums of a strip by 32 columns over some steps: from `from` (NULL: from zero) to `to`, while `rows` rows per step of
+ * the previous sums are finished and rows of y are prefetched. has_low, has_right: there are more than 16 rows,
+ * columns. */
 INLINE void multiply(const number kind, const syz_tile_action action, int64_t steps, left_form form, const uint32_t *a,
                      const uint32_t *b, const float *from, float *to, bool has_low, bool has_right, fetching f,
                      const syz_tile_end *e, waiting *w, int rows, int m, int64_t row, int64_t column)
@@ -217,7 +217,7 @@ INLINE void pieces(const number kind, const syz_tile_action action, int64_t m, i
   for (int64_t i = 0; i < m; i += STRIP) {
     float *sums = kept + (is_long ? i / STRIP * across * SUMS : 0);
     const int strip_rows = (int)smaller(m - i, STRIP);
-    const bool packs = !form.is_packed && strip_rows < STRIP; /* rows as they lie end within a tile */
+    const bool packs = !form.is_packed && strip_rows < STRIP; /* rows in place end within a tile */
     for (int64_t s = first; s < last; s += pass) {
       const bool is_last = last == steps && s + pass >= last;
       const int64_t now = smaller(last - s, pass);
@@ -251,7 +251,7 @@ INLINE void block_of(const number kind, const syz_tile_action action, int64_t m,
                      const uint32_t *a, int64_t row_stride, const uint32_t *b, const syz_tile_end *to, int64_t row,
                      int64_t column, float *room)
 {
-  /* Copies that no store can change: the compiler keeps them in registers. */
+  /* Local copies, which no store can change, so the compiler keeps them in registers. */
   const syz_int8_scales scales = kind == INT8 ? *to->int8 : (syz_int8_scales){0};
   syz_tile_end copy = *to;
   copy.int8 = &scales;
@@ -274,7 +274,7 @@ INLINE void block_of(const number kind, const syz_tile_action action, int64_t m,
   tile_end();
 }
 
-/** One function an action: what becomes of the sums stands within the loop of products. */
+/** One function per action, so that the finishing of sums is compiled into the loop of products. */
 #define BLOCK_FOR(KIND, ACTION)                                                                                        \
   __attribute__((noinline)) KERNEL_TARGET static void block_##KIND##_##ACTION(                                         \
       int64_t m, int64_t n, int64_t units, const uint32_t *a, int64_t row_stride, const uint32_t *b,                   \
@@ -328,8 +328,8 @@ static void block_int8(int64_t m, int64_t n, int64_t units, const uint32_t *a, i
 
 /* ------------------------------------------------------------- packing A */
 
-/** Rows of whole steps can be read as they lie, unless the pieces of 32 rows that rest in L1 would fall on few of its
- * sets: when rows are a multiple of 2 KiB apart and only a part of each is read at a time. */
+/** Rows of whole steps can be read in place, unless the pieces of 32 rows kept in L1 would share few of its sets: that
+ * is so when rows are a multiple of 2 KiB apart and only a part of each is read at a time. */
 static bool reads_rows(int64_t row_stride, int64_t units)
 {
   enum { APART = 512 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The own kernels in bfloat16, for processors with AVX512_BF16. A unit is a pair of neighbours on the summed axis; sums
- * are float32. The hardware rounds to nearest even and flushes denormals to zero, in conversion (below 1e-38) as in
- * VDPBF16PS.
+ * The own kernels in bfloat16, for processors with AVX512_BF16. A unit is two adjacent elements on the summed axis;
+ * sums are float32. The hardware rounds to nearest even and flushes denormals to zero, in conversion (below 1e-38) as
+ * in VDPBF16PS.
  */
 #include "kernel_bf16.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The own kernels for bfloat16 storage with products in float32, for processors without VDPBF16PS or with a slow one
- * (on an Intel Xeon it reaches a half of the float32 rate). Packed operands are those of kernel_bf16.c.
+ * The own kernels for bfloat16 storage with products in float32, for processors without VDPBF16PS or with a slow
+ * VDPBF16PS (on an Intel Xeon it reaches half of the float32 rate). Packed operands are those of kernel_bf16.c.
  *
  * A strip of six rows of A is widened once for all columns of a block, PIECE units at a time (24 KiB, in L1); a unit
- * row of B is widened on its way into registers: 8 shifts and masks beside 48 products. Sums rest in memory between
- * pieces, exactly. They run through all units in order, the lower number of each first.
+ * row of B is widened when it is loaded: 8 shifts and masks for 48 products. Sums are kept in memory between pieces,
+ * exactly. They run through all units in order, the lower number of each first.
  */
 #define KERNEL_ROUNDS_ITSELF
 #define KERNEL_OWN_BLOCK
@@ -16,10 +16,10 @@
 enum {
   PIECE = 512, /* units */
   VECTORS = SYZ_TILE_COLUMNS / 16,
-  BLOCK_BYTES = 512 << 10, /* of packed B that stay in L2 while rows of A pass by */
+  BLOCK_BYTES = 512 << 10, /* of packed B that stay in L2 while rows of A are streamed */
   WIDE = 2 * SYZ_TILE_ROWS * PIECE,
   SUMS = SYZ_TILE_ROWS * SYZ_TILE_COLUMNS,
-  RESTING = (SYZ_KERNEL_ROOM - WIDE) / SUMS * SYZ_TILE_COLUMNS, /* columns whose sums can rest between pieces */
+  RESTING = (SYZ_KERNEL_ROOM - WIDE) / SUMS * SYZ_TILE_COLUMNS, /* columns whose sums fit the scratch between pieces */
 };
 
 /** The strip: the lower numbers of the units and the upper ones. */
@@ -34,7 +34,7 @@ INLINE __m512 high_half(__m512i units)
   return _mm512_castsi512_ps(_mm512_and_si512(units, _mm512_set1_epi32((int)0xffff0000u)));
 }
 
-/** Rows of units as they lie: neighbours stay neighbours. */
+/** Rows of units in place; their order does not change. */
 INLINE wide_rows widen_rows(float *wide, int m, int64_t units, const uint32_t *a, int64_t row_stride)
 {
   for (int i = 0; i < m; i++) {
@@ -61,7 +61,7 @@ INLINE wide_rows widen_panel(float *wide, int64_t units, const uint32_t *a)
   return (wide_rows){wide, high, 1, SYZ_TILE_ROWS};
 }
 
-/** The sums of m rows (a constant where this is inlined) over a panel; is_continued: on top of what is in `sum`. */
+/** The sums of m rows (a constant where this is inlined) over a panel; is_continued: added to `sum`. */
 INLINE void sum_rows(int m, int64_t units, wide_rows a, const uint32_t *b, float *sum, bool is_continued)
 {
   __m512 acc[SYZ_TILE_ROWS][VECTORS];
@@ -122,7 +122,7 @@ static void sum_strip(int m, int64_t units, wide_rows a, const uint32_t *b, floa
   of[m - 1](units, a, b, sum, is_continued);
 }
 
-/** Lines that will be added to, on their way while their sums are formed. */
+/** Prefetches the lines that will be added to, while their sums are formed. */
 INLINE void fetch_rows(const syz_tile_end *e, int m, int n, int64_t row, int64_t column)
 {
   if (e->action != SYZ_TILE_ADD && e->action != SYZ_TILE_RESIDUAL) return;

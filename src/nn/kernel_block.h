@@ -5,13 +5,12 @@
 #include "kernel.h"
 
 enum {
-  PIECE_UNITS = 2048,      /* of a panel's length at most in one go: 512 KiB */
-  BLOCK_BYTES = 512 << 10, /* of packed B that stay in L2 (1 MiB) while rows of A pass by */
+  PIECE_UNITS = 2048,      /* most units of a panel per pass: 512 KiB */
+  BLOCK_BYTES = 512 << 10, /* of packed B that stay in L2 (1 MiB) while rows of A are streamed */
   CHUNK_ROWS = 96,
 };
 
-/** The two ways to form a tile: sums and what becomes of them in one go, and what becomes of sums that rest in memory.
- */
+/** The two ways to finish a tile: together with its sums, or from sums kept in memory. */
 typedef void tile_function(int m, int n, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride,
                            const uint32_t *b, const syz_tile_end *end, int64_t row, int64_t column);
 typedef void end_function(int m, int n, const float *sum, const syz_tile_end *end, int64_t row, int64_t column);
@@ -28,8 +27,8 @@ INLINE void panel_product(tile_function *tile, end_function *end_tile, int64_t r
            unit_stride, panel, end, first_row + i, column);
     return;
   }
-  /* The panel is too long for L2: a piece of it for all rows, then the next piece. Sums rest in memory between pieces,
-   * exactly. */
+  /* The panel is too long for L2, so a piece of it is used for all rows, then the next piece. Sums are kept in memory
+   * between pieces, exactly. */
   for (int64_t p = 0; p < units; p += PIECE_UNITS)
     for (int64_t i = row; i < last; i += SYZ_TILE_ROWS) {
       const int m = last - i < SYZ_TILE_ROWS ? (int)(last - i) : SYZ_TILE_ROWS;

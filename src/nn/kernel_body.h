@@ -3,14 +3,14 @@
  * The body of kernel_f32.c, kernel_bf16.c and kernel_bf16_wide.c, which say what a unit is:
  *
  *   KERNEL_TARGET              function attribute with the instruction sets
- *   KERNEL_TYPE, KERNEL_UNIT   element type and elements a unit
+ *   KERNEL_TYPE, KERNEL_UNIT   element type and elements per unit
  *   DOT(sum, a, b)             sum + the products of a unit, per lane
  *   STORE_ACT(p, v), LOAD_ACT(p)              16 elements to and from float32, and with a mask:
  *   STORE_ACT_MASK(p, mask, v), LOAD_ACT_MASK(mask, p)
  *   UNITS_OF_WEIGHTS(w)        16 units from 16 KERNEL_UNIT consecutive floats
  *   UNITS_OF_WEIGHT_ROWS(lo, hi, mask)        16 units from 16 columns of one or two rows of floats (hi may be NULL: 0)
  *   UNITS_OF_ROWS(lo, hi, mask)               the same from rows of KERNEL_TYPE
- *   PUT_64_UNITS(at, lo, hi)                  64 of them without a mask, stored; hi is there
+ *   PUT_64_UNITS(at, lo, hi)                  64 of them without a mask, stored; hi is not NULL
  *   PUT_6_UNITS(at, lo, hi)                   the first 6 of 8 readable columns, exactly 6 stored
  *   KERNEL_ONE(x, k)           a unit from up to KERNEL_UNIT elements at x, the first `k` of them: scalar, for edges
  *   KERNEL_ONE_WEIGHT(x, k)    the same from floats
@@ -68,8 +68,8 @@ KERNEL_TARGET static void tile(int m, int n, int64_t units, const uint32_t *a, i
 {
   _Alignas(64) float sum[SYZ_TILE_ROWS * SYZ_TILE_COLUMNS];
   if (e->action == SYZ_TILE_ADD || e->action == SYZ_TILE_RESIDUAL)
-    /* The lines to be added to come from memory while the sums are formed: without this 24 loads wait at the end of
-     * each tile. */
+    /* Prefetch the lines to be added to while the sums are formed: without this, 24 loads stall at the end of each
+     * tile. */
     for (int i = 0; i < m; i++)
       for (int j = 0; j < n; j += 16) __builtin_prefetch((const float *)e->y + (row + i) * e->ldy + column + j, 1, 3);
   sum_tile(m, units, a, row_stride, unit_stride, b, sum, false);
@@ -87,7 +87,7 @@ KERNEL_TARGET static void pack_left_rows(uint32_t *panel, const void *source, in
       panel[p * SYZ_TILE_ROWS + i] = i < m ? KERNEL_ONE(x + i * ld + p * KERNEL_UNIT, k - p * KERNEL_UNIT) : 0;
 }
 
-/* A panel takes six columns, less than a cache line: all panels take theirs of a few rows before the next few rows. */
+/* A panel has six columns, less than a cache line, so a few rows are packed for all panels before the next few rows. */
 enum { LEFT_UNITS = 4, LEFT_AHEAD = 8 };
 
 KERNEL_TARGET static void pack_left_columns(uint32_t *packed, const void *source, int64_t ld, int64_t m, int64_t k)
@@ -96,7 +96,7 @@ KERNEL_TARGET static void pack_left_columns(uint32_t *packed, const void *source
   const int64_t units = (k + KERNEL_UNIT - 1) / KERNEL_UNIT, whole_units = k / KERNEL_UNIT;
   for (int64_t p0 = 0; p0 < units; p0 += LEFT_UNITS) {
     const int64_t p1 = units < p0 + LEFT_UNITS ? units : p0 + LEFT_UNITS;
-    /* Short pieces of rows far apart: the hardware does not foresee them. */
+    /* Short pieces of rows far apart, which the hardware does not prefetch. */
     for (int64_t r = (p0 + LEFT_AHEAD) * KERNEL_UNIT; r < k && r < (p0 + LEFT_AHEAD + LEFT_UNITS) * KERNEL_UNIT; r++)
       for (int64_t i = 0; i < m; i += 64 / (int64_t)sizeof *x) __builtin_prefetch(x + r * ld + i, 0, 3);
     for (int64_t i = 0; i < m; i += SYZ_TILE_ROWS) {

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What becomes of 16 sums, for kernel_body.h and kernel_amx.c: bias, GELU, residual, rounding to the type, fused into
- * the product. Macros as in kernel_body.h. */
+/** Finishes 16 sums, for kernel_body.h and kernel_amx.c: bias, GELU, residual, rounding to the type, fused into the
+ * product. Macros as in kernel_body.h. */
 #include "kernel.h"
 #include "rowwise.h"
 
 #ifdef KERNEL_GELU_TABLE
-/* By table: half as many instructions as by polynomial, for kernels whose products leave the vector units less time
- * than that. */
+/* The table needs half as many instructions as the polynomial, for kernels whose products are too fast for the
+ * polynomial. */
 #include "gelu_table.h"
 
-/** What a function of gelu_table.h lacks to 1 at |u|; *t = 6 |u|, within the table. A NaN stays one: it is the second
- * operand of the minimum. */
+/** The difference from 1 of a function of gelu_table.h at |u|; *t = 6 |u|, within the table. A NaN stays a NaN, because
+ * it is the second operand of the minimum. */
 INLINE __m512 missing16(const float table[4][32], __m512 u, __m512 *t)
 {
   *t = _mm512_min_ps(_mm512_set1_ps(0x1.fffffep4f), _mm512_mul_ps(_mm512_abs_ps(u), _mm512_set1_ps(6.0f)));
@@ -39,7 +39,7 @@ INLINE __m512 slope16(__m512 u)
 INLINE __m512 half_plus_odd(__m512 u, float cut, float square, const float *term, int terms)
 {
   const __m512 c = _mm512_set1_ps(cut);
-  /* The second operand of min and max is what a NaN in the first gives way to: so u stands second. */
+  /* min and max return their second operand when either is a NaN, so u is the second. */
   const __m512 x = _mm512_max_ps(_mm512_sub_ps(_mm512_setzero_ps(), c), _mm512_min_ps(c, u));
   const __m512 t = _mm512_fmadd_ps(_mm512_mul_ps(x, x), _mm512_set1_ps(square), _mm512_set1_ps(-1.0f));
   __m512 p = _mm512_set1_ps(term[terms - 1]);
@@ -62,7 +62,7 @@ INLINE __m512 slope16(__m512 u)
 }
 #endif
 
-/** 16 sums at (row, column) to where they go; full vectors or the lanes of `mask`. */
+/** Writes 16 sums at (row, column); full vectors or the lanes of `mask`. */
 INLINE void finish(const syz_tile_end *e, syz_tile_action action, __m512 v, int64_t row, int64_t column, bool is_full,
                    __mmask16 mask)
 {
@@ -118,8 +118,8 @@ INLINE void finish(const syz_tile_end *e, syz_tile_action action, __m512 v, int6
 }
 
 #ifdef STORE_ACT_PAIR
-/** 32 sums, full vectors, to y (and u), with bias and scale of their columns (NULL: none). Results of the type are one
- * line of the cache. */
+/** Writes 32 sums, full vectors, to y (and u), with bias and scale of their columns (NULL: none). In the type they are
+ * one cache line. */
 INLINE void finish_pair(syz_tile_action action, bool is_gelu, __m512 v, __m512 w, void *to_y, void *to_u,
                         const float *bias, const float *scale)
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Products of 8-bit integers on AVX512_VNNI, and the two forms that they are made from.
+ * Products of 8-bit integers on AVX512_VNNI, and the quantisation of both operands.
  *
- * A row of activations covers its own range, from its smallest to its largest number and 0 among them, with 256 steps:
- * what GELU leaves is nearly all on one side of 0, and a symmetric form would waste half of the steps on it. Weights
- * are symmetric, so that no other correction is needed.
+ * A row of activations has 256 steps over its own range, which includes 0: after GELU nearly all numbers are on one
+ * side of 0, and a symmetric range would waste half of the steps. Weights are symmetric, so that no other correction is
+ * needed.
  */
 #include "kernel_int8.h"
 
@@ -12,7 +12,7 @@
 
 #define KERNEL_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
 #define DOT(sum, a, b) _mm512_dpbusd_epi32(sum, a, b)
-/* Integers that rest in the floats' memory between pieces. */
+/* Integer sums stored in memory of floats between pieces. */
 #define SUM_VECTOR __m512i
 #define SUM_ZERO() _mm512_setzero_si512()
 #define SUM_LOAD(p) _mm512_load_si512(p)
@@ -47,7 +47,7 @@ INLINE void widen(int m, float *sum, const syz_int8_scales *s, int64_t row, int6
 INLINE void end_tile(const syz_kernel *act, int m, int n, const float *sum, const syz_tile_end *end, int64_t row,
                      int64_t column)
 {
-  /* The sums are the driver's scratch, const only to the float kernels. */
+  /* The sums are in the driver's scratch; the const is only for float kernels. */
   float *v = (float *)(uintptr_t)sum;
   widen(m, v, end->int8, row, column);
   act->end_tile(m, n, v, end, row, column);
@@ -66,7 +66,7 @@ INLINE void tile(const syz_kernel *act, int m, int n, int64_t units, const uint3
   end_tile(act, m, n, sum, end, row, column);
 }
 
-/** The results' type decides who ends a tile. */
+/** The type of the results decides which function finishes a tile. */
 #define KERNEL_FOR(ACT)                                                                                                \
   KERNEL_TARGET static void end_tile_##ACT(int m, int n, const float *sum, const syz_tile_end *end, int64_t row,       \
                                            int64_t column)                                                             \
@@ -155,7 +155,7 @@ INLINE __m512 activations16(syz_dtype act, const void *x, int64_t i, __mmask16 m
   return factor ? _mm512_mul_ps(v, _mm512_maskz_loadu_ps(mask, factor + i)) : v;
 }
 
-/** Numbers i .. i + 15 of the row, those of `mask`, into 0 to 255. */
+/** Quantises numbers i .. i + 15 of the row, those of `mask`, to 0 to 255. */
 INLINE __m128i steps16(__m512 x, __m512 by, __m512i zero, __mmask16 mask)
 {
   const __m512i v =
@@ -163,15 +163,15 @@ INLINE __m128i steps16(__m512 x, __m512 by, __m512i zero, __mmask16 mask)
   return _mm512_maskz_cvtusepi32_epi8(mask, v);
 }
 
-/** act and whether there is a factor are constants where this is inlined. Whole vectors go without masks, with which
- * the products of both towers, quantisation included, were 2 to 12 % slower. */
+/** act and whether there is a factor are constants where this is inlined. Whole vectors use no masks: with masks the
+ * products of both towers, quantisation included, were 2 to 12 % slower. */
 INLINE void quantise_row(syz_dtype act, uint8_t *q, float *scale, int32_t *zero, const void *x, const float *factor,
                          int64_t k)
 {
   const int64_t whole = k / 16 * 16;
   const __mmask16 rest = lanes(k - whole);
   const __m512 tail = activations16(act, x, whole < k ? whole : 0, rest, factor);
-  /* 0, or NaN from a NaN or an infinity, which min and max may lose. */
+  /* 0, or NaN if the row has a NaN or an infinity, which min and max may drop. */
   __m512 least = _mm512_min_ps(_mm512_setzero_ps(), tail), most = _mm512_max_ps(_mm512_setzero_ps(), tail),
          odd = _mm512_mul_ps(tail, _mm512_setzero_ps());
   for (int64_t i = 0; i < whole; i += 16) {

@@ -3,15 +3,15 @@
  * The own kernel of 8-bit integers; private to this room.
  *
  * An activation is x = row_scale (q - row_zero), q and row_zero 0 to 255; a weight w = column_scale p, p -127 to 127.
- * The sums of q p are exact in 32 bits; row_zero times the sum of a column's p is taken off them before they become
- * float32. A unit is four neighbours on the summed axis, what VPDPBUSD multiplies and adds per lane: the packed forms
- * are those of kernel.h.
+ * The sums of q p are exact in 32 bits; row_zero times the sum of a column's p is subtracted before they become
+ * float32. A unit is four adjacent elements on the summed axis, which VPDPBUSD multiplies and adds per lane, so the
+ * packed layouts are those of kernel.h.
  */
 #pragma once
 
 #include "kernel.h"
 
-/** What turns sums into numbers: syz_tile_end.int8. */
+/** What converts sums to numbers: syz_tile_end.int8. */
 typedef struct syz_int8_scales {
   const float *row_scale;    /**< [M] */
   const int32_t *row_zero;   /**< [M] */
@@ -31,6 +31,6 @@ const syz_kernel *syz_kernel_int8_of(syz_dtype act);
 void syz_int8_pack_weight(uint32_t *panel, float *scale, int32_t *sum, const float *w, int64_t ld, int n, int64_t k,
                           const float *factor, bool in_tiles);
 /** A row x [k] of type `act`, times factor [k] unless NULL -> q, whole units, 0 beyond k. A number that is not finite
- * makes *scale NaN, and so all that is computed from the row. */
+ * makes *scale NaN, and so everything computed from the row. */
 void syz_int8_quantise_row(syz_dtype act, uint8_t *q, float *scale, int32_t *zero, const void *x, const float *factor,
                            int64_t k);

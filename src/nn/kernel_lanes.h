@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Small things of the kernels on 512-bit vectors. KERNEL_TARGET: function attribute with the instruction sets. */
+/** Small helpers of the kernels on 512-bit vectors. KERNEL_TARGET: function attribute with the instruction sets. */
 #pragma once
 
 #include <immintrin.h>
@@ -11,7 +11,7 @@
 /** The first n lanes, n of any size. */
 INLINE __mmask16 lanes(int64_t n) { return (__mmask16)(n >= 16 ? 0xffffu : n <= 0 ? 0u : (1u << n) - 1u); }
 
-/** 16 x 16 words: r[i] holds row i, becomes column i. */
+/** Transposes 16 x 16 words: r[i] is row i before, column i after. */
 INLINE void transpose16(__m512i r[16])
 {
   __m512i t[16];

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * The sums of a tile by Arm's small matrix products, BFMMLA and USMMLA: 2 x 2 sums in a register, to which 64 bits of
- * two rows times 64 bits of two columns are added. 64 bits are two units, and the packed forms hold the two units of a
- * row or column side by side: panels are [units / 2][width][2], and the last of an odd number of units is [width] as in
- * kernel.h; so pieces of an even number of units begin where they do there. The tile of 6 x 64 is summed in four parts
- * of 6 x 16: 24 of the 32 registers hold sums, 3 are rows and 1 is columns.
+ * two rows times 64 bits of two columns are added. 64 bits are two units, which are adjacent in the packed layouts:
+ * panels are [units / 2][width][2], and the last of an odd number of units is [width] as in kernel.h. So pieces of an
+ * even number of units begin at the same words as there. The tile of 6 x 64 is summed in four parts of 6 x 16: of the
+ * 32 registers, 24 hold sums, 3 rows and 1 columns.
  *
  *   KERNEL_TARGET              function attribute with the instruction sets
- *   SUM_VECTOR                 2 x 2 sums; SUM_ZERO() them, SUM_LOAD(p) and SUM_STORE(p, v) a row of four from and to
- * memory SUM_LOW(a, b), SUM_HIGH(a, b)        the lower (upper) halves of a and b together MMLA(sum, rows, columns) sum
- * + products, rows and columns uint32x4_t
+ *   SUM_VECTOR                 type of 2 x 2 sums
+ *   SUM_ZERO()                 zero sums
+ *   SUM_LOAD(p), SUM_STORE(p, v)          a row of four sums from and to memory
+ *   SUM_LOW(a, b), SUM_HIGH(a, b)         the lower (upper) halves of a and b, joined
+ *   MMLA(sum, rows, columns)   sum + products; rows and columns are uint32x4_t
  */
 #include <arm_neon.h>
 
@@ -23,7 +25,7 @@
 enum { PART = 16, COLUMN_PAIRS = PART / 2, ROW_PAIRS = SYZ_TILE_ROWS / 2 };
 
 /** Adds two units of m rows, `distance` words apart, and of 16 columns. is_single: one unit, the other is zero. An odd
- * last row is paired with itself, and what comes of it is left out in the end. */
+ * last row is paired with itself, and the second result is dropped. */
 INLINE void add_units(int m, bool is_single, const uint32_t *a, int64_t distance, const uint32_t *b,
                       SUM_VECTOR acc[ROW_PAIRS][COLUMN_PAIRS])
 {
@@ -79,7 +81,7 @@ INLINE void sum_part(int m, int64_t units, const uint32_t *a, int64_t row_stride
     }
 }
 
-/** One function a row count: as in kernel_sum.h. */
+/** One function per row count, as in kernel_sum.h. */
 #define SUM_ROWS_OF(M)                                                                                                 \
   __attribute__((noinline))                                                                                            \
   KERNEL_TARGET static void sum_rows_##M(int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride,    \

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * The own kernels in float32 for every 64-bit Arm processor. A unit is one number. The tile of 6 x 64 is summed in four
- * parts of 6 x 16: 24 of the 32 registers hold sums, 4 a part of a row of B, 1 a broadcast number of A. The packed
- * forms are those of kernel.h.
+ * parts of 6 x 16: of the 32 registers, 24 hold sums, 4 a part of a row of B, 1 a broadcast number of A. The packed
+ * layouts are those of kernel.h.
  */
 #include <arm_neon.h>
 #include <string.h>
@@ -57,7 +57,7 @@ INLINE void sum_part(int m, int64_t units, const float *a, int64_t row_stride, i
     for (int j = 0; j < VECTORS; j++) vst1q_f32(sum + i * SYZ_TILE_COLUMNS + j * 4, acc[i][j]);
 }
 
-/** One function a row count: as in kernel_sum.h. */
+/** One function per row count, as in kernel_sum.h. */
 #define SUM_ROWS_OF(M)                                                                                                 \
   __attribute__((noinline)) static void sum_rows_##M(int64_t units, const float *a, int64_t row_stride,                \
                                                      int64_t unit_stride, const float *b, float *sum,                  \

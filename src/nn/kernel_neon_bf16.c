@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * The own kernels in bfloat16, for Arm processors with FEAT_BF16 (Neoverse N2, V1, V2: Graviton 3 and 4, Grace). A unit
- * is a pair of neighbours on the summed axis; sums are float32. BFMMLA adds the products of a pair at a time and
+ * is two adjacent elements on the summed axis; sums are float32. BFMMLA adds the products of a pair at a time and
  * flushes denormals to zero; conversion rounds to nearest even.
  */
 #include <arm_neon.h>

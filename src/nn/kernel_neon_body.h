@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * What kernel_neon.c and kernel_neon_bf16.c share beside their sums: where sums go, and packing. Plain loops that the
- * compiler makes vectors of, because here all rates but that of the sums are the memory's. The includer says:
+ * Common to kernel_neon.c and kernel_neon_bf16.c, except for the sums: finishing sums, and packing. These are plain
+ * loops that the compiler vectorises, because all of them are limited by memory. The includer defines:
  *
  *   KERNEL_TARGET              function attribute with the instruction sets
- *   KERNEL_TYPE, KERNEL_UNIT   element type and elements a unit
+ *   KERNEL_TYPE, KERNEL_UNIT   element type and elements per unit
  *   WIDEN(x), NARROW(v)        an element to and from float32
  *   ELEMENT(x)                 its bits
  *   WEIGHT(w)                  the bits that a float32 has as an element
- *   PLACE(p, i, units, width)  where unit p of row or column i lies in a packed panel of `width`
+ *   PLACE(p, i, units, width)  index of unit p of row or column i in a packed panel of `width`
  *   INLINE, sum_tile           as for kernel_block.h
  */
 #include "kernel.h"
@@ -16,7 +16,7 @@
 
 #include "kernel_block.h"
 
-/** Sums of a row at (row, column) to where they go; `action` is a constant where this is inlined. */
+/** Writes sums of a row at (row, column); `action` is a constant where this is inlined. */
 INLINE void finish(const syz_tile_end *e, syz_tile_action action, const float *sum, int n, int64_t row, int64_t column)
 {
   const bool is_residual = action == SYZ_TILE_RESIDUAL;
@@ -114,8 +114,8 @@ INLINE uint32_t unit_of_weights(const float *x, int64_t step, int64_t left)
 }
 
 /** A panel of `width` from n <= width rows (or columns) `across` elements apart, whose elements on the summed axis are
- * `along` apart. Where those are neighbours, a few units of every row at a time: what is written stays in the first
- * cache. */
+ * `along` apart. Where those are adjacent, a few units of every row are packed at a time, so that what is written stays
+ * in the L1 cache. */
 #define PACK(name, type, unit)                                                                                         \
   INLINE void name(uint32_t *panel, const type *x, int64_t across, int64_t along, int n, int64_t k, const int width)   \
   {                                                                                                                    \

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Products of 8-bit integers for Arm processors with FEAT_I8MM (USMMLA), and the two forms that they are made from: as
- * in kernel_int8.c. */
+/** Products of 8-bit integers for Arm processors with FEAT_I8MM (USMMLA), and the quantisation of both operands, as in
+ * kernel_int8.c. */
 #include "kernel_int8.h"
 
 #include <arm_neon.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define KERNEL_TARGET __attribute__((target("arch=armv8.2-a+i8mm")))
-/* Integers that rest in the floats' memory between pieces. */
+/* Integer sums stored in memory of floats between pieces. */
 #define SUM_VECTOR int32x4_t
 #define SUM_ZERO() vdupq_n_s32(0)
 #define SUM_LOAD(p) vreinterpretq_s32_f32(vld1q_f32(p))
@@ -42,7 +42,7 @@ static void widen(int m, float *sum, const syz_int8_scales *s, int64_t row, int6
 static void end_tile(const syz_kernel *act, int m, int n, const float *sum, const syz_tile_end *end, int64_t row,
                      int64_t column)
 {
-  /* The sums are the driver's scratch, const only to the float kernels. */
+  /* The sums are in the driver's scratch; the const is only for float kernels. */
   float *v = (float *)(uintptr_t)sum;
   widen(m, v, end->int8, row, column);
   act->end_tile(m, n, v, end, row, column);
@@ -56,7 +56,7 @@ static void tile(const syz_kernel *act, int m, int n, int64_t units, const uint3
   end_tile(act, m, n, sum, end, row, column);
 }
 
-/** The results' type decides who ends a tile. */
+/** The type of the results decides which function finishes a tile. */
 #define KERNEL_FOR(ACT)                                                                                                \
   static void end_tile_##ACT(int m, int n, const float *sum, const syz_tile_end *end, int64_t row, int64_t column)     \
   {                                                                                                                    \
@@ -149,7 +149,7 @@ static inline __attribute__((always_inline)) float32x4_t activations4(syz_dtype 
 static inline __attribute__((always_inline)) void quantise_row(syz_dtype act, uint8_t *q, float *scale, int32_t *zero,
                                                                const void *x, const float *factor, int64_t k)
 {
-  /* 0, or NaN from a NaN or an infinity. */
+  /* 0, or NaN if the row has a NaN or an infinity. */
   float32x4_t least = vdupq_n_f32(0), most = least, odd = least;
   for (int64_t i = 0; i < k; i += 4) {
     const float32x4_t v = activations4(act, x, factor, i, k);
@@ -165,7 +165,7 @@ static inline __attribute__((always_inline)) void quantise_row(syz_dtype act, ui
   for (int64_t i = 0; i < k; i += 4) {
     const int32x4_t v =
         vaddq_s32(vcvtnq_s32_f32(vmulq_n_f32(activations4(act, x, factor, i, k), inverse)), vdupq_n_s32(z));
-    const uint16x4_t narrow = vqmovun_s32(v); /* 0 at least */
+    const uint16x4_t narrow = vqmovun_s32(v); /* saturates at 0 */
     const uint8x8_t bytes = vqmovn_u16(vcombine_u16(narrow, vdup_n_u16(0)));
     const uint32_t unit = vget_lane_u32(vreinterpret_u32_u8(bytes), 0),
                    there = k - i >= 4 ? ~0u : (1u << 8 * (k - i)) - 1u;

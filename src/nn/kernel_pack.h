@@ -10,7 +10,7 @@
 #endif
 #define PANEL_AT(p, j) syz_panel_at(KERNEL_IN_TILES, p, j)
 
-/** A whole line of a panel; past the caches when it will have left them before it is read. */
+/** Writes a whole line of a panel, past the caches if it would be evicted before it is read. */
 INLINE void put_line(uint32_t *at, __m512i v, bool streams)
 {
   if (streams)
@@ -49,8 +49,7 @@ KERNEL_TARGET static void pack_weight_columns(uint32_t *panel, const float *w, i
   if (streams) _mm_sfence();
 }
 
-/** Units p to p + 15 of 16 rows of X [n, k], transposed; at edges by way of a square with zeros around what there is.
- */
+/** Units p to p + 15 of 16 rows of X [n, k], transposed; at edges through a zero-filled square. */
 INLINE void pack_square(uint32_t *at, const KERNEL_TYPE *x, int64_t ld, int64_t n, int64_t k, int64_t units)
 {
   __m512i r[16];
@@ -91,7 +90,7 @@ KERNEL_TARGET static void pack_columns(uint32_t *panel, const void *source, int6
     }
     for (int j = 0; j < SYZ_TILE_COLUMNS; j += 16) {
       const __mmask16 mask = lanes(n - j);
-      const int at_most = n > j ? j : 0; /* no address beyond the row, even where nothing is read */
+      const int at_most = n > j ? j : 0; /* so that no address is beyond the row, even where nothing is read */
       _mm512_storeu_si512(at + PANEL_AT(0, j), UNITS_OF_ROWS(lo + at_most, hi ? hi + at_most : NULL, mask));
     }
   }

@@ -1,19 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The sums of a tile: the loop that everything waits for. For kernel_body.h and kernel_int8.c, which say what is
- * summed:
+ * The sums of a tile, the innermost loop of all products. kernel_body.h and kernel_int8.c define:
  *
  *   KERNEL_TARGET              function attribute with the instruction sets
  *   DOT(sum, a, b)             sum + the products of a unit, per lane
- *   SUM_VECTOR                 16 sums; SUM_ZERO() them, SUM_LOAD(p), SUM_STORE(p, v) them as 64 aligned bytes
+ *   SUM_VECTOR                 16 sums; SUM_ZERO() is zero; SUM_LOAD(p), SUM_STORE(p, v) as 64 aligned bytes
  */
 #include "kernel_lanes.h"
 
 enum { VECTORS = SYZ_TILE_COLUMNS / 16 };
 
 /**
- * The sums of m rows (a constant where this is inlined). `is_continued`: on top of what is in `sum`.
- * Unrolled by hand-set pragma: left to itself gcc 12 keeps the array in memory around the loop.
+ * The sums of m rows (a constant where this is inlined). `is_continued`: added to `sum`. The pragma unrolls the loop:
+ * without it gcc 12 keeps the array in memory around the loop.
  */
 INLINE void sum_rows(int m, int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride,
                      const uint32_t *b, float *sum, bool is_continued)
@@ -47,7 +46,7 @@ INLINE void sum_rows(int m, int64_t units, const uint32_t *a, int64_t row_stride
     for (int j = 0; j < VECTORS; j++) SUM_STORE(sum + i * SYZ_TILE_COLUMNS + j * 16, acc[i][j]);
 }
 
-/** One function a row count: inlining six of them into one gave gcc 12 a frame with spills in the loop. */
+/** One function per row count: when six are inlined into one, gcc 12 spills registers in the loop. */
 #define SUM_ROWS_OF(M)                                                                                                 \
   __attribute__((noinline))                                                                                            \
   KERNEL_TARGET static void sum_rows_##M(int64_t units, const uint32_t *a, int64_t row_stride, int64_t unit_stride,    \

@@ -2,8 +2,8 @@
 /**
  * L2 normalisation of rows, as torch.nn.functional.normalize: y = x / max(|x|, eps).
  *
- * Backward, with n = |x|: where n >= eps, y = x / n and dx = (dy - y (y . dy)) / n, the part of dy across y; where the
- * norm is clamped, y = x / eps is linear and dx = dy / eps. Sums over a row in float64, results float32.
+ * Backward, with n = |x|: where n >= eps, y = x / n and dx = (dy - y (y . dy)) / n, the part of dy perpendicular to y;
+ * where the norm is clamped, y = x / eps is linear and dx = dy / eps. Sums over a row are float64, results float32.
  */
 #include <math.h>
 
@@ -16,7 +16,7 @@ void syz_l2norm_forward(float *y, float *norm, const float *x, float eps, int64_
     float *yr = y + r * width;
     norm[r] = (float)sqrt(syz_sum_of_squares(xr, width, 1));
     float inverse = 1.0f / fmaxf(norm[r], eps);
-    /* A NaN in the row must stay one: fmaxf would have dropped it. */
+    /* A NaN in the row must stay a NaN: fmaxf would drop it. */
     if (isnan(norm[r])) inverse = norm[r];
     for (int64_t d = 0; d < width; d++) yr[d] = xr[d] * inverse;
   }

@@ -19,8 +19,8 @@ enum {
   STRIPE = 256,    /* columns of those partial sums kept at a time */
 };
 
-/** 16 numbers wherever they lie. Written out, because the compiler's own vectors of the loops over LANES took four
- * times as long. */
+/** 16 numbers at any address. Written out, because the compiler's vectorisation of the loops over LANES took four times
+ * as long. */
 typedef float vec __attribute__((vector_size(64), aligned(4), may_alias));
 typedef float half __attribute__((vector_size(32)));
 enum { VECTORS = LANES / 16 };
@@ -172,8 +172,8 @@ void syz_layernorm_backward_at(float *dx, const int64_t *at, bool is_added, floa
   const double start = syz_profile_begin();
 #pragma omp parallel if (rows > BLOCK_ROWS)
   {
-    /* Row pass and column pass of the same few rows follow each other, so that the second finds them in L2. Both only
-     * read what they share: no thread waits. The blocks of the column sums are the same for any thread count. */
+    /* The column pass of a few rows directly follows their row pass, so that it finds them in L2. Both passes only read
+     * what they share, so no thread waits. The blocks of the column sums are the same for any thread count. */
     const int64_t part = BLOCK_ROWS * (int64_t)omp_get_num_threads();
     for (int64_t first = 0; first < rows; first += part) {
       const int64_t last = rows < first + part ? rows : first + part;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** LayerScale's gradient, and the residual gradient's way into the branch, in one pass. */
+/** The gradient of LayerScale and the gradient that enters the branch, in one pass. */
 #include "rowwise.h"
 
 enum { SUM_ROWS = 64, STRIPE = 256 };
@@ -27,7 +27,7 @@ void syz_layerscale_backward_at(syz_dtype type, void *dy, float *dscale, float f
   const size_t size = syz_dtype_size(type);
   const double start = syz_profile_begin();
   /* Column stripes go to threads, blocks of rows are added in order: the sums do not depend on the thread count. A
-   * thread takes all its stripes of a block before the next block, so that it reads rows as they lie. */
+   * thread finishes all its stripes of a block before the next block, so that it reads memory in order. */
 #pragma omp parallel
   for (int64_t r0 = 0; r0 < rows; r0 += SUM_ROWS) {
     const int64_t r1 = rows < r0 + SUM_ROWS ? rows : r0 + SUM_ROWS;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * What this machine can do at most: the best of all engines on the shapes of the two towers' largest products, with
- * packed weights, and of the tiles alone, without loads.
+ * The limit of this machine: the fastest of all engines on the shapes of the two towers' largest products, with packed
+ * weights, and the tile instructions alone, without loads.
  */
 #include <math.h>
 #include <time.h>
@@ -31,7 +31,7 @@ void syz_fill_ordinary(void *bytes, size_t n)
   }
 }
 
-/** m, n, k: what a limit must cover is what the layers ask for. */
+/** m, n, k: the limit is measured on the shapes of the layers. */
 static const int64_t limit_shape[][3] = {{1152, 1024, 1024}, {1152, 4096, 1024}, {1152, 1024, 4096}, {1152, 3072, 768}};
 enum { SHAPES = sizeof limit_shape / sizeof limit_shape[0] };
 
@@ -61,7 +61,8 @@ static bool make_operands(syz_dtype type, int64_t m, int64_t n, int64_t k, opera
   return true;
 }
 
-/** FLOP/s of the best product within `seconds`: a library's bare, an own kernel's as a layer. 0: it can't be made. */
+/** FLOP/s of the best product within `seconds`: a library's product alone, an own kernel's as a layer. 0: it cannot be
+ * made. */
 static double best_rate(const syz_compute *c, bool is_own, const int64_t *shape, const operands *o, double seconds)
 {
   const int64_t m = shape[0], n = shape[1], k = shape[2];
@@ -97,7 +98,7 @@ double syz_gemm_limit(const syz_compute *c, double seconds, const char **by)
   syz_compute own = *c;
   double best = 0;
   int there = 0;
-  bool is_slow[SYZ_CANDIDATES] = {false}; /* less than half the best on one shape: not the limit on another */
+  bool is_slow[SYZ_CANDIDATES] = {false}; /* less than half the best rate on one shape: not measured on the others */
   own.scratch = &scratch[0], own.products = &scratch[1];
   for (int i = 0; i < SYZ_CANDIDATES; i++) there += list[i].type == c->act && syz_candidate_can(&list[i]);
   if (by) *by = "";
@@ -173,6 +174,6 @@ double syz_tile_limit(double seconds)
 double syz_tile_limit(double seconds)
 {
   (void)seconds;
-  return 0; /* there are none */
+  return 0; /* no tiles here */
 }
 #endif

@@ -2,8 +2,9 @@
 /**
  * The linear layer over any matrix engine.
  *
- * Forward and dx = dy W: one plan each, which keeps the weights in the engine's form, for any number of rows. dW sums
- * over rows, whose number a plan has fixed: they are taken in pieces of a few sizes, all planned at creation.
+ * Forward and dx = dy W: one plan each, which keeps the weights in the engine's layout, for any number of rows. dW sums
+ * over rows, and a plan has a fixed number of rows, so they are split into pieces of a few sizes, all planned at
+ * creation.
  */
 #include <string.h>
 
@@ -21,8 +22,8 @@ struct syz_linear {
   float *bias, *scale;   /* [out] */
   syz_linear_int8 *int8; /* NULL: there is none */
   bool is_int8;
-  float *most;               /* [in] what syz_linear_observe raises, or NULL */
-  syz_linear_native *native; /* set: everything below is unused */
+  float *most;               /* [in] largest magnitudes for syz_linear_observe, or NULL */
+  syz_linear_native *native; /* if not NULL, everything below is unused */
   void *weight;              /* [out, in] act */
   syz_gemm *forward;         /* float32 product of SCRATCH_ROWS at most into the shared scratch */
   syz_gemm *input;           /* dx = dy W */
@@ -281,8 +282,8 @@ void syz_linear_backward_gelu_input(const syz_linear *l, int64_t rows, const voi
               syz_dtype_size(l->compute->act));
 }
 
-/* Rounded to act on the way, in front of the room for float32, where it takes half of that: rows are widened from the
- * last to the first. */
+/* The product rounded to act is first stored in the first half of dx, and then widened to float32 from the last row to
+ * the first. */
 static void widen_rows(syz_dtype act, float *y, const void *x, int64_t rows, int64_t width)
 {
   for (int64_t r = rows - 1; r >= 0; r--) {

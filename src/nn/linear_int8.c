@@ -3,8 +3,8 @@
  * The forward product of a linear layer in 8-bit integers (kernel_int8.h).
  *
  * Rows of activations are quantised a sweep at a time into the shared scratch and read from there while they are still
- * in cache; a row by itself, so that its bits do not depend on the others. Rows lie a cache line further apart than
- * they are long: at a whole number of 4 KiB a tile's six would fall on one set of the L1 cache.
+ * in cache; each row alone, so that its bits do not depend on the others. There is a cache line between rows: at a
+ * multiple of 4 KiB the six rows of a tile would share one set of the L1 cache.
  */
 #include "linear_int8.h"
 
@@ -22,7 +22,7 @@ struct syz_linear_int8 {
   uint32_t *weight;
   float *column_scale; /* [out, up to whole panels] */
   int32_t *column_sum;
-  float *factor; /* [in] of the activations, or NULL */
+  float *factor; /* [in] multiplies the activations, or NULL */
 };
 
 /** A sweep's rows in the scratch. */
@@ -41,8 +41,8 @@ static sweep_views views(const syz_linear_int8 *l, syz_arena *a)
   return v;
 }
 
-/** What the weights are multiplied by, [in] into `factor`: the square root of what the activations have to give and the
- * weights can take. */
+/** The factors of the weights, [in] into `factor`: they shift range from the activations to the weights, as the square
+ * root of the ratio of their magnitudes. */
 static void choose_factor(const syz_linear_int8 *l, const float *weight, const float *most, float *factor)
 {
   for (int64_t i = 0; i < l->in; i++) factor[i] = 0;
@@ -50,7 +50,7 @@ static void choose_factor(const syz_linear_int8 *l, const float *weight, const f
     for (int64_t i = 0; i < l->in; i++) factor[i] = fmaxf(factor[i], fabsf(weight[o * l->in + i]));
   for (int64_t i = 0; i < l->in; i++) {
     const float f = factor[i] > 0 ? sqrtf(most[i] / factor[i]) : 1;
-    factor[i] = f > 1e-6f && f < 1e6f ? f : 1; /* an input that is always 0, or was never seen */
+    factor[i] = f > 1e-6f && f < 1e6f ? f : 1; /* an input that is always 0, or was never observed */
   }
 }
 
@@ -61,8 +61,8 @@ syz_status syz_linear_int8_create(const syz_compute *c, int64_t out, int64_t in,
   syz_linear_int8 *l = NULL;
   *result = NULL;
   SYZ_REQUIRE(syz_kernel_int8_of(c->act), SYZ_ERR_INPUT,
-              "int8 products need AVX512_VNNI (on Arm I8MM), which this processor lacks");
-  SYZ_REQUIRE(in <= SYZ_INT8_LONGEST, SYZ_ERR_INPUT, "int8 products sum over at most %d inputs, not %lld",
+              "int8 products need AVX512_VNNI (on Arm I8MM), which this processor does not have");
+  SYZ_REQUIRE(in <= SYZ_INT8_LONGEST, SYZ_ERR_INPUT, "int8 products can sum over at most %d inputs, not %lld",
               (int)SYZ_INT8_LONGEST, (long long)in);
   SYZ_ALLOC(l, "linear int8", 1);
   *l = (syz_linear_int8){.compute = c, .kernel = syz_kernel_int8_of(c->act), .out = out, .in = in};

@@ -20,15 +20,15 @@ struct syz_linear_native {
 };
 
 enum {
-  SUM_UNITS_MAX = 640, /* that one block of the weight gradient sums over */
-  STREAMED =
-      1
-      << 20, /* weights that no cache keeps until they are used: packed past the caches, a third less memory traffic */
-  LEFT_ROWS = 192, /* rows of dW a thread takes at a time: their part of dy, packed (480 KiB), and a panel of x (160
-                      KiB) stay in L2 */
+  SUM_UNITS_MAX = 640, /* most units that one block of the weight gradient sums over */
+  STREAMED = 1 << 20,  /* larger weights leave the caches before they are used: packing past the caches saves a third of
+                          the memory traffic */
+  LEFT_ROWS = 192, /* rows of dW per thread at a time: their part of dy, packed (480 KiB), and a panel of x (160 KiB)
+                      stay in L2 */
 };
 
-/** Blocks of about equal size with a whole number of pairs, so that only the last row of all can be single. */
+/** Blocks of about equal size with a whole number of pairs, so that only the last row of all can be without a partner.
+ */
 static int64_t sum_rows(const syz_kernel *q, int64_t rows)
 {
   const int64_t blocks = syz_ceil_div(rows, SUM_UNITS_MAX * q->unit);
@@ -109,8 +109,8 @@ void syz_linear_native_pack(syz_linear_native *l, const float *weight)
   const syz_kernel *q = l->kernel;
   const int64_t units_in = syz_units(q, l->in), units_out = syz_units(q, l->out);
   const bool streams = l->out * l->in >= STREAMED;
-  /* Both copies from 64 rows of W at a time, which the second finds in L2: reading W twice from memory takes half as
-   * long again. */
+  /* Both copies are made from 64 rows of W at a time, which the second finds in L2: reading W twice from memory takes
+   * 1.5 times as long. */
 #pragma omp parallel for schedule(static)
   for (int64_t o = 0; o < l->out; o += SYZ_TILE_COLUMNS) {
     const int rows = l->out - o < SYZ_TILE_COLUMNS ? (int)(l->out - o) : SYZ_TILE_COLUMNS;
@@ -122,7 +122,7 @@ void syz_linear_native_pack(syz_linear_native *l, const float *weight)
   }
 }
 
-/** Rows of x as units: as they lie, or copied with a zero behind each row of odd length. */
+/** Rows of x as units: in place, or copied with a zero after each row of odd length. */
 static syz_left left_of(const syz_linear_native *l, const void *x, int64_t stride, int64_t rows, int64_t k)
 {
   const int64_t units = syz_units(l->kernel, k);
@@ -199,8 +199,8 @@ static void add_weight_rows(const syz_linear_native *l, int64_t first, int64_t m
              j, syz_kernel_room(l->compute));
 }
 
-/** All of dW from one block of n rows: tiles want a block of columns of x in L2, which all of dy passes by, packed
- * once. Inside a parallel region. */
+/** All of dW from one block of n rows: tiles need a block of columns of x in L2 while all of dy, packed once, is
+ * streamed. Called in a parallel region. */
 static void add_weight_whole(const syz_linear_native *l, int64_t n, const char *dy, const uint32_t *x, uint32_t *left,
                              const syz_stretches *at, float *dweight, float *dbias)
 {
@@ -231,7 +231,7 @@ void syz_linear_native_backward_weight(const syz_linear_native *l, int64_t rows,
   const int64_t pieces = syz_ceil_div(at->block, LEFT_ROWS);
   const int64_t size = (int64_t)syz_dtype_size(l->compute->act), block = rows ? sum_rows(q, rows) : 1;
   const int64_t left_words = weight_left_words(l, block);
-  /* Never more threads than have scratch, whatever another context has set since. */
+  /* Never more threads than have scratch, even if another context has raised their number. */
 #pragma omp parallel num_threads(l->compute->threads)
   for (int64_t r = 0; r < rows; r += block) {
     const int64_t n = rows - r < block ? rows - r : block;

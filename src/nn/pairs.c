@@ -2,14 +2,14 @@
 /**
  * Products between all pairs of rows of two sets.
  *
- * y stays for many x, so it is packed once: along the width for c = x y^T and, in blocks of BLOCK rows, across it for
- * dx += w y. A tile of c is formed from 96 rows of x and 256 rows of y (their packed form, 512 KiB at width 1024, stays
- * in L2) and handed on at once, while it is in L2 too. Backward, BLOCK columns at a time: the tiles' weights are
- * collected in w [m, BLOCK], which is the left side of dx += w y as it lies; for dy += w^T x both w and x are packed
- * across their rows. x is packed once for all columns.
+ * y is used with many x, so it is packed once: along the width for c = x y^T and, in blocks of BLOCK rows, across it
+ * for dx += w y. A tile of c is formed from 96 rows of x and 256 rows of y (their packed form, 512 KiB at width 1024,
+ * stays in L2) and given to the caller at once, while it is in L2 too. Backward, BLOCK columns at a time, the tiles'
+ * weights are collected in w [m, BLOCK], which is the left side of dx += w y in place; for dy += w^T x both w and x are
+ * packed across their rows. x is packed once for all columns.
  *
  * With own kernels of this type these are kernel.h's; any other engine runs products of fixed shapes, of MANY rows at a
- * time where there are so many, on copies filled up with zeros.
+ * time where there are so many, on copies padded with zeros.
  */
 #include <omp.h>
 #include <string.h>
@@ -20,17 +20,17 @@ enum { BLOCK = 1024, ROWS = SYZ_PAIRS_ROWS, COLUMNS = SYZ_PAIRS_COLUMNS, MANY = 
 
 struct syz_pairs {
   const syz_compute *compute;
-  const syz_kernel *kernel; /* NULL: the engine's products */
+  const syz_kernel *kernel; /* NULL: use the engine's products */
   int64_t width, stride, max_m, max_n;
   int64_t n; /* rows of y taken */
   bool trains;
   uint32_t *along, *across; /* y packed along the width, and across it */
-  uint32_t *x_left;         /* x packed, for a kernel that does not read it as it lies */
+  uint32_t *x_left;         /* x packed, for a kernel that does not read it in place */
   uint32_t *x_across, *w_left;
   unsigned char *w;                       /* [max_m, BLOCK] act */
   float *tile;                            /* [threads][ROWS, COLUMNS]; of an engine [MANY or ROWS, COLUMNS] */
   syz_gemm *product, *many, *to_x, *to_y; /* many: NULL for fewer than MANY rows */
-  unsigned char *x_whole, *y_whole;       /* copies filled up with zeros */
+  unsigned char *x_whole, *y_whole;       /* copies padded with zeros */
   float *sum;                             /* [max_m or BLOCK, width] */
 };
 
@@ -52,7 +52,7 @@ static const syz_kernel *kernel_for(const syz_compute *c)
 }
 
 /* Words of the packed forms: of max_n rows along the width, of BLOCK rows across it, of max_m rows of x across it, of w
- * from either side. */
+ * as the left and as the right operand. */
 static int64_t along_words(const syz_pairs *p) { return syz_packed_words(p->max_n, syz_units(p->kernel, p->stride)); }
 static int64_t across_words(const syz_pairs *p, int64_t rows)
 {
@@ -194,7 +194,7 @@ void syz_pairs_destroy(syz_pairs **p)
 
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* Rows to the front of an array of whole blocks, zeros behind. */
+/* Copies rows to the start of an array of whole blocks and fills the rest with zeros. */
 static void copy_filled(const syz_pairs *p, unsigned char *to, const void *from, int64_t rows, int64_t whole)
 {
   const size_t row = (size_t)p->stride * syz_dtype_size(p->compute->act);
@@ -217,7 +217,7 @@ void syz_pairs_take(syz_pairs *p, int64_t n, const void *y)
                             p->width, smaller(n - first, BLOCK));
 }
 
-/* One tile on the own kernels: a strip of x stays in L1 while the panels of y pass by from L2. */
+/* One tile on the own kernels: a strip of x stays in L1 while the panels of y stream from L2. */
 static void native_tile(const syz_pairs *p, const syz_pairs_tile *t, const void *x, float *c)
 {
   const syz_kernel *q = p->kernel;
@@ -231,7 +231,7 @@ static void native_tile(const syz_pairs *p, const syz_pairs_tile *t, const void 
              syz_kernel_room(p->compute));
 }
 
-/* Once for all tiles of a call. */
+/* Packs x once for all tiles of a call. */
 static void take_left(const syz_pairs *p, int64_t m, const void *x)
 {
   if (!p->kernel)
@@ -240,8 +240,8 @@ static void take_left(const syz_pairs *p, int64_t m, const void *x)
     syz_kernel_pack_left_rows(p->kernel, p->x_left, x, p->stride, m, p->stride);
 }
 
-/* What a call of product_of is about: columns [first, last) of c = x y^T; weights, if any, go to the columns of w from
- * 0. */
+/* The arguments of one product: columns [first, last) of c = x y^T; weights, if any, are written to the columns of w
+ * from 0 on. */
 typedef struct request {
   int64_t m, first, last;
   bool has_weights;
@@ -273,7 +273,7 @@ static void native_product(const syz_pairs *p, const request *q, const void *x)
     }
 }
 
-/* The engine has threads of its own; then these take the tiles. */
+/* The engine computes the product with its own threads; then our threads process the tiles. */
 static void engine_product(const syz_pairs *p, const request *q)
 {
   const int64_t row_bytes = p->stride * (int64_t)syz_dtype_size(p->compute->act);
@@ -322,11 +322,11 @@ void syz_pairs_product(syz_pairs *p, int64_t m, const void *x, syz_pairs_use use
 static void native_backward(const syz_pairs *p, int64_t m, int64_t first, int64_t n, float *dx, float *dy)
 {
   const syz_kernel *q = p->kernel;
-  const int64_t part = 16 * q->rows; /* columns of w that a thread packs at a time */
+  const int64_t part = 16 * q->rows; /* columns of w per thread and packing step */
   const int64_t size = (int64_t)syz_dtype_size(p->compute->act), units_m = syz_units(q, m);
   const syz_tile_end end_x = {.action = SYZ_TILE_ADD, .y = dx, .ldy = p->width};
   const syz_tile_end end_y = {.action = SYZ_TILE_ADD, .y = dy + first * p->width, .ldy = p->width};
-  /* Behind an odd number of columns the last unit has a partner. */
+  /* After an odd number of columns the last unit still needs a partner. */
   for (int64_t r = 0; n % q->unit && r < m; r++) memset(p->w + (r * BLOCK + n) * size, 0, (size_t)size);
   syz_left left = {p->w, BLOCK};
   if (syz_packs_left(q)) {
@@ -345,7 +345,7 @@ static void add(float *y, const float *x, int64_t n)
   for (int64_t i = 0; i < n; i++) y[i] += x[i];
 }
 
-/* The same on another engine: w and x are filled up with zeros. */
+/* The same on another engine: w and x are padded with zeros. */
 static void engine_backward(const syz_pairs *p, int64_t m, int64_t first, int64_t n, float *dx, float *dy)
 {
   const size_t size = syz_dtype_size(p->compute->act);

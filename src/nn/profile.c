@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The profile of layers: calls, seconds, operations and bytes of each kind and size, while it is on. Only the
- * outermost of nested layers counts. */
+/** The profile of layers: calls, seconds, operations and bytes of each kind and size, while profiling is on. Of nested
+ * layers only the outermost counts. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Vector loops over one row, and the scalar forms they are made of; private to this room. */
+/** Vector loops over one row, and their scalar forms; private to this room. */
 #pragma once
 
 #include "syzygy/nn.h"
 
-/** Two versions of a function, chosen when the program starts: AVX2 (the build's base) and AVX-512. One, of NEON, on
- * Arm. */
+/** Two versions of a function, chosen when the program starts: AVX2 (the build's base) and AVX-512. On Arm there is
+ * one, NEON. */
 #ifdef __x86_64__
 #define SYZ_CLONES __attribute__((target_clones("default", "arch=x86-64-v4")))
 #else
@@ -69,21 +69,20 @@ void syz_layerscale_backward(syz_dtype type, void *dy, float *dscale, const floa
                              const float *scale, int64_t rows, int64_t width);
 
 /*
- * What a branch does with the rows of the residual stream that it keeps (stochastic depth). Arrays are of the kept rows
- * alone, except the stream and its gradient: kept row r is their row `at[r]`, or r where `at` is NULL. Rows of y and dy
- * are `stride` elements apart. Otherwise as in nn.h.
+ * The operations of a branch on the rows of the residual stream that it keeps (stochastic depth). Arrays hold the kept
+ * rows only, except the stream and its gradient: kept row r is their row `at[r]`, or r where `at` is NULL. Rows of y
+ * and dy are `stride` elements apart. Otherwise as in nn.h.
  */
 
 /** copy [rows, width]: the kept rows of x, for the backward pass; NULL: not. */
 void syz_layernorm_forward_at(syz_dtype type_y, void *y, float *mean, float *rstd, float *copy, const float *x,
                               const int64_t *at, const float *gain, const float *bias, float eps, int64_t rows,
                               int64_t width, int64_t stride);
-/** x [rows, width] is the copy. */
+/** x [rows, width] is the copy of the kept rows. */
 void syz_layernorm_backward_at(float *dx, const int64_t *at, bool is_added, float *dgain, float *dbias,
                                syz_dtype type_dy, const void *dy, const float *x, const float *mean, const float *rstd,
                                const float *gain, int64_t rows, int64_t width, int64_t stride);
-/** dscale += factor times the column sums of dx v: the derivative by a gain that is one part of `scale`, of which
- * factor is the other. */
+/** dscale += factor times the column sums of dx v: the derivative by a gain, where scale = factor times gain. */
 void syz_layerscale_backward_at(syz_dtype type, void *dy, float *dscale, float factor, const float *dx,
                                 const int64_t *at, const void *v, const float *scale, int64_t rows, int64_t width,
                                 int64_t stride);

@@ -6,16 +6,16 @@
  * The learning rate: linear warm-up, then half a cosine.
  *
  * Step s counts from 0 and is the number of updates already made.
- *   s <  warmup:  lr * s / warmup                                (step 0 has 0, the first update of a warmed-up run
- * moves nothing) s >= warmup:  lr_min + (lr - lr_min) / 2 * (1 + cos(pi * min(1, (s - warmup) / max(1, steps -
- * warmup)))) Step `warmup` therefore has lr itself, step `steps` (one past the last update) and everything later
- * lr_min. Without warm-up step 0 has lr. Source: Loshchilov & Hutter 2017, arXiv:1608.03983, without restarts; warm-up
- * as in Goyal et al. 2017, arXiv:1706.02677.
+ *   s <  warmup:  lr * s / warmup    (0 at step 0: with warm-up, the first update changes nothing)
+ *   s >= warmup:  lr_min + (lr - lr_min) / 2 * (1 + cos(pi * min(1, (s - warmup) / max(1, steps - warmup))))
  *
- * Weight decay and a moving average's momentum: the same half cosine without warm-up, end + (start - end) / 2 * (1 +
- * cos(pi s / steps)), as CosineScheduler of DINOv2 (dinov2/utils/utils.py) tabulates it; step `steps` and later: end,
- * exactly. The teacher's temperature: a straight line, start + (end - start) s / ramp_steps (np.linspace without its
- * last point, DINO's main_dino.py has it with that point: there the end is reached one step earlier).
+ * So the rate is lr at step `warmup`, and lr_min at step `steps` (one past the last update) and later. Source:
+ * Loshchilov & Hutter 2017, arXiv:1608.03983, without restarts; warm-up as in Goyal et al. 2017, arXiv:1706.02677.
+ *
+ * Weight decay and the momentum of a moving average: the same half cosine without warm-up, end + (start - end) / 2 *
+ * (1 + cos(pi s / steps)), as CosineScheduler of DINOv2 (dinov2/utils/utils.py) tabulates it; exactly `end` at step
+ * `steps` and later. The teacher's temperature: a straight line, start + (end - start) s / ramp_steps. This is
+ * np.linspace without its last point; DINO's main_dino.py includes that point and so ends the ramp one step earlier.
  */
 #include <math.h>
 

@@ -4,9 +4,9 @@
  * SYZ_TILES_EMULATED they are the plain C of tests/nn/tile_emulation.h, so that the logic of these files is tested on
  * every processor.
  *
- * A thread has eight tiles of 16 rows of 64 bytes. They are configured when a kernel begins and given back when it
- * ends: no other code ever sees them in use, neither a forked child nor a signal handler, and threads that OpenMP makes
- * later need nothing of their own.
+ * A thread has eight tiles of 16 rows of 64 bytes. They are configured when a kernel begins and released when it ends.
+ * So no other code ever finds them in use, neither a forked child nor a signal handler, and threads that OpenMP starts
+ * later need no set-up.
  *
  * The compiler's own intrinsics do not say that a load reads memory: tile_begin is a barrier between what was written
  * before and the loads of a kernel.
@@ -25,9 +25,9 @@
 
 #define TILE_TARGET "amx-tile,amx-bf16,amx-int8"
 #define tile_zero(t) _tile_zero(t)
-/** From and to rows `stride` bytes apart. */
+/** Load from and store to rows `stride` bytes apart. */
 #define tile_load(t, from, stride) _tile_loadd(t, from, stride)
-/** The same for what is not read again soon: it displaces nothing in the L1 cache. */
+/** A load of data not read again soon: it displaces nothing in the L1 cache. */
 #define tile_load_once(t, from, stride) _tile_stream_loadd(t, from, stride)
 #define tile_store(t, to, stride) _tile_stored(t, to, stride)
 /** C [16][16 float] += A [16][32 bfloat16] B [16 pairs][16][2 bfloat16]; the same in int32 from A [16][64 unsigned
@@ -40,7 +40,7 @@ typedef struct tile_configuration {
   uint16_t row_bytes[16];
   uint8_t rows[16];
 } tile_configuration;
-_Static_assert(sizeof(tile_configuration) == 64, "what LDTILECFG reads");
+_Static_assert(sizeof(tile_configuration) == 64, "the layout that LDTILECFG reads");
 
 /** All eight tiles whole. */
 TILE_FUNCTION void tile_begin(void)
@@ -54,14 +54,14 @@ TILE_FUNCTION void tile_begin(void)
 TILE_FUNCTION void tile_end(void) { _tile_release(); }
 #endif
 
-/** What was written before, by vectors, is there for the loads of tiles that follow: the compiler does not know that
- * they read memory. */
+/** Earlier vector stores become visible to the following tile loads, which the compiler does not know to read memory.
+ */
 TILE_FUNCTION void tile_written(void) { __asm__ volatile("" ::: "memory"); }
 
 /* Tiles 0 to 3 hold 32 x 32 sums, tile 2 below tile 0; in memory [2 halves of columns][32 rows][16]. */
 enum { TILE_LINE = 64, TILE_WORDS = 256 };
 
-/** The sums begin: with zeros (NULL), or with what is in memory. */
+/** Initialises the sums: zeros (NULL), or from memory. */
 TILE_FUNCTION void tile_begin_sums(const float *from)
 {
   if (from) {
