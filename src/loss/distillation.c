@@ -9,24 +9,24 @@
  *   dloss/dl_ik = r_i / T_s (n_i p_ik - sum_t q_tk) = g_ik,  dz_i = sum_k g_ik w_k,  dw_k = sum_i g_ik z_i
  *   dv_k = (dw_k - <dw_k, w_k> w_k) / |v_k|,  w_k = v_k / |v_k|
  *
- * Everything runs over tiles of 512 prototypes. The unit vectors of a tile are a linear layer: packed once a step, for
- * the student in both directions. Per tile and in this order, products in units of 2 K width operations a row of
- * teacher (t) and student (s):
+ * Everything runs over tiles of 512 prototypes. The unit vectors of a tile are a linear layer, packed once per step,
+ * for the student in both directions. These products are formed for each tile, in this order; each costs 2 K width
+ * operations per row of teacher (t) or student (s), summed over tiles:
  *
- *   forward, first pass     t logits: lse_t (with Sinkhorn-Knopp one such pass an iteration)
+ *   forward, first pass     t logits: lse_t (with Sinkhorn-Knopp one such pass per iteration)
  *   forward, second pass    t logits: q, its mean over rows; s logits: lse_i, sum q a
  *   backward                t logits: q; s logits: g; dz, dw
  *
- * 3 t + 4 s, of which t + 3 s are counted when a speed is stated: what a program does that keeps the rows x K arrays.
- * The others are the price of keeping none of them: memory is a tile of targets and gradients, (rows t 4 + rows s 2 or
- * 4) x 512 bytes, and the packed prototypes. The second pass over t is owed to the entropy of the mean target alone;
- * the lse and sum q a could be had in one pass.
+ * The total is 3 t + 4 s. Stated speeds count t + 3 s, the work of a program that stores the rows x K arrays. The rest
+ * is the price of not storing them: memory is one tile of targets and gradients, 512 x (4 t + 2 s or 4 s) bytes, and
+ * the packed prototypes. The second pass over t is needed only for the entropy of the mean target; lse and sum q a
+ * alone would need one pass.
  *
  * Measured on one Zen 5 core (tests/loss/speed_distillation.c), bfloat16, 424 student and 360 teacher rows, 65,536
- * prototypes of 256: 265 ms, 72 % of the limit for what is done, 42 % counted; float32 82 and 48 %. Profile: products
- * 82 %, exponentials 7 %, the rest norms, packing and gradient of the weights and sums. Tiles of 256 to 1024 prototypes
- * and chunks of 96 to 192 rows are equally fast to 3 %. Not built: the teacher's exponentials of the first pass kept in
- * bfloat16 (47 MB here) would save the products of both later passes over t, 50 ms by their count.
+ * prototypes of 256: 265 ms, 72 % of the limit for all operations, 42 % for the counted ones; float32 82 and 48 %.
+ * Profile: products 82 %, exponentials 7 %, the rest norms, packing and gradient of the weights and sums. Tiles of 256
+ * to 1024 prototypes and chunks of 96 to 192 rows are equally fast to 3 %. Not built: the teacher's exponentials of the
+ * first pass kept in bfloat16 (47 MB here) would save the products of both later passes over t, 50 ms by their count.
  */
 #include <math.h>
 #include <string.h>
@@ -74,7 +74,7 @@ static int64_t tiles_of(const syz_distillation_config *c)
   return (c->prototypes + TILE_PROTOTYPES - 1) / TILE_PROTOTYPES;
 }
 
-/* Most rows of a product: of the weights' gradient, which is formed of a leaf's rows or of all. */
+/* Most rows of a product, which is that of the weights' gradient: it has the rows of a leaf, or all rows. */
 static int64_t rows_of_layers(const syz_distillation_config *c)
 {
   return larger(c->leaves > 0 ? c->most_leaf : c->most_student, CHUNK_ROWS);
@@ -146,14 +146,14 @@ void syz_distillation_destroy(syz_distillation **d)
   syz_free(d);
 }
 
-/* The layers are measured on one tile: only they know how their engine packs. */
+/* The memory of the layers is measured on one tile, because it depends on how their engine packs. */
 size_t syz_distillation_bytes(const syz_compute *compute, const syz_distillation_config *config)
 {
   syz_distillation d = {.config = *config, .act = syz_compute_act(compute)};
   const int64_t n = config->prototypes < TILE_PROTOTYPES ? config->prototypes : TILE_PROTOTYPES;
   syz_linear *layer[2] = {NULL, NULL};
   size_t bytes = 0;
-  /* The first one makes the scratch of the context large enough, which is not ours. */
+  /* The first layer also grows the scratch of the context, which does not belong to this loss. */
   for (int pass = 0; pass < 2; pass++) {
     const size_t before = syz_memory_get().live_bytes;
     const bool is_made =
@@ -165,8 +165,8 @@ size_t syz_distillation_bytes(const syz_compute *compute, const syz_distillation
   return sizeof d + lay_out(&d, NULL, 0) + (size_t)((double)bytes * (double)config->prototypes / (double)n);
 }
 
-/* Passes over the teacher's rows: its log-sum-exps, targets forward, targets backward. With Sinkhorn-Knopp one of the
- * first kind an iteration. Of the student's rows: forward, then again, dz and dw backward. */
+/* Passes over the teacher's rows: its log-sum-exps, targets forward, targets backward. With Sinkhorn-Knopp the first
+ * kind runs once per iteration. Passes over the student's rows: forward, then the logits again, dz and dw backward. */
 syz_loss_work syz_distillation_work(const syz_distillation_config *config, double teacher_rows, double student_rows)
 {
   const double product = 2 * (double)config->prototypes * (double)config->width, sets = (double)config->sets;
@@ -185,8 +185,8 @@ syz_loss_work syz_distillation_work(const syz_distillation_config *config, doubl
 
 float *syz_distillation_centre(syz_distillation *d, int set) { return d->offset[set]; }
 
-/* Sums of the teacher's rows over all ranks: logits are linear in z, so their batch mean takes `width` numbers a set to
- * tell. Collective. */
+/* Sums of the teacher's rows over all ranks: logits are linear in z, so `width` numbers per set give their batch mean.
+ * Collective. */
 static void sum_teacher(syz_distillation *d, const float *z)
 {
   const int64_t width = d->config.width, leaves = distillation_leaves(d);
@@ -243,7 +243,7 @@ static float student_scale(const syz_distillation *d)
   return (float)(1.0 / (log(2.0) * d->config.student_temperature));
 }
 
-/* Exponents a_ik / log 2 of a chunk of student rows, into d->logits [rows, n], by way of the caller's loop. */
+/* Exponents a_ik / log 2 of a chunk of student rows, into d->logits [rows, n], within the caller's loop. */
 static int64_t form_logits(const syz_distillation *d, int64_t tile, int64_t row, int64_t n_student)
 {
   const int64_t rows = n_student - row < CHUNK_ROWS ? n_student - row : CHUNK_ROWS;
@@ -378,7 +378,7 @@ static void add_dz(syz_distillation *d, int64_t tile, int64_t row, int64_t rows,
   distillation_add_row(dz + row * d->config.width, 1.0f, part, count);
 }
 
-/* From the gradient by the unit vectors of a tile to that by weight_v, in place. */
+/* Turns the gradient by the unit vectors of a tile into that by weight_v, in place. */
 static void turn_to_weight(const syz_distillation *d, const float *weight_v, int64_t first, int64_t n, float *w)
 {
   const int64_t width = d->config.width;
@@ -392,7 +392,7 @@ static void turn_to_weight(const syz_distillation *d, const float *weight_v, int
   }
 }
 
-/* dweight += of a tile: leaf by leaf, each from its own rows alone, and added as leaves are. */
+/* Adds a tile's gradient to dweight: leaf by leaf, each from its own rows alone, in the fixed order of leaves. */
 static void add_dweight(syz_distillation *d, const syz_distillation_batch *batch, int64_t tile, float *dweight)
 {
   int64_t first;

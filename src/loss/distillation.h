@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of the distillation loss: what distillation.c (student, gradients) and distillation_teacher.c (targets)
- * share. */
+/** Common to distillation.c (student, gradients) and distillation_teacher.c (targets); private to this room. */
 #pragma once
 
 #include <math.h>
@@ -27,11 +26,11 @@ struct syz_distillation {
   syz_dtype act;
   int threads;
   int64_t tiles;
-  void *memory;                   /* everything below but the layers */
-  float *offset[SYZ_TARGET_SETS]; /* [K] what is taken from a teacher's logits: the moving centre, or Sinkhorn-Knopp's
-                                     potential */
+  void *memory;                       /* of all arrays below, without the layers */
+  float *offset[SYZ_TARGET_SETS];     /* [K] subtracted from a teacher's logits: the moving centre, or Sinkhorn-Knopp's
+                                         potential */
   float *batch_mean[SYZ_TARGET_SETS]; /* [K] mean logits of the step (SYZ_CENTRE_MEAN) */
-  double *z_sum;       /* [leaves, sets, width + 1] sum of the teacher's rows over all ranks, and their number */
+  double *z_sum;       /* [leaves, sets, width + 1] sum of the teacher's rows over all ranks, and the number of rows */
   float *z_mean;       /* [sets, width] */
   double *mean_target; /* [sets, K] */
   float *column_top;   /* [sets, tile] Sinkhorn-Knopp: largest exponent and sum of a prototype's rows */
@@ -44,19 +43,19 @@ struct syz_distillation {
   void *z_teacher, *z_student;       /* [rows, width] act */
   float *target;                     /* [teacher rows, tile] */
   float *logits;                     /* [chunk, max(tile, width)] */
-  float *w;      /* [slots, tile, width] unit vectors; then the gradient by them, of leaves that are being added */
+  float *w;      /* [slots, tile, width] unit vectors; then the gradient by them, one slot per leaf to be added */
   void *dlogits; /* [student rows, tile] act */
   void *dz;      /* [chunk, width] act */
   syz_linear **from_teacher, **from_student; /* [tiles] the unit vectors, packed */
   syz_request *travel;                       /* sums of leaves; NULL without */
-  /* Of the step. */
+  /* Of the current step. */
   const syz_distillation_batch *batch;
   int64_t n_teacher[SYZ_TARGET_SETS], first_teacher[SYZ_TARGET_SETS], teacher_rows;
   double global_teacher[SYZ_TARGET_SETS];
   float teacher_scale; /* log2(e) / temperature */
 };
 
-/** Leaves of this rank; one without any. */
+/** Number of leaves of this rank; 1 when sums are not reproducible. */
 static inline int64_t distillation_leaves(const syz_distillation *d)
 {
   return d->config.leaves > 0 ? d->config.leaves : 1;
@@ -70,8 +69,8 @@ static inline void distillation_leaf(const syz_distillation *d, int set, int64_t
   *end = first + (of ? of[leaf + 1] : d->n_teacher[set]);
 }
 
-/** of_leaf [leaves, n] -> in of_leaf[0] the sum over the leaves of all ranks, in an order that the leaves fix; without
- * leaves in MPI's. Collective. */
+/** of_leaf [leaves, n] -> of_leaf[0] = the sum over the leaves of all ranks, in the fixed order of leaves; without
+ * leaves in MPI's order. Collective. */
 void distillation_sum(syz_distillation *d, double *of_leaf, size_t n);
 
 /** Prototypes [*first, *first + return) of a tile. */
@@ -93,7 +92,7 @@ static inline void distillation_add_statistics(row_statistics *s, const float *x
 
 /** Statistics of the teacher's rows of this step, and with SYZ_CENTRE_SINKHORN the potentials. Collective. */
 void distillation_teacher(syz_distillation *d);
-/** d->target [teacher rows, n] for a tile; is_first: sums over prototypes are gathered too (teacher[].product,
+/** d->target [teacher rows, n] for a tile; is_first: also adds up the sums over prototypes (teacher[].product,
  * mean_target). */
 void distillation_targets(syz_distillation *d, int64_t tile, bool is_first);
 /** Entropies of the targets, after distillation_targets of all tiles. Collective. */

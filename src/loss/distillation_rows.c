@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * What a tile of logits goes through between two matrix products: plain loops that the compiler turns into vectors
+ * The operations on a tile of logits between two matrix products: plain loops that the compiler turns into vectors
  * (this file is compiled with fused multiply-adds), in two versions, AVX2 and AVX-512, chosen when the program starts.
  * Both give the same bits.
  *
- * Exponentials are of base 2, log2(e) being part of the temperature's factor.
+ * Exponentials have base 2; log2(e) is part of the temperature's factor.
  */
 #include "distillation_rows.h"
 

@@ -5,8 +5,7 @@
 
 #include <stdint.h>
 
-/** x = (x - offset) scale in place; offset NULL: 0. Returns the largest x; values that are not a number are passed over
- * there. */
+/** x = (x - offset) scale in place; offset NULL: 0. Returns the largest x; NaN is ignored for it. */
 float distillation_scale_row(float *x, const float *offset, float scale, int64_t n);
 /** Sum of 2^(x - top), float32. x - top <= 0 or a little above; below -126 an element counts as 2^-126. A NaN gives a
  * NaN. */

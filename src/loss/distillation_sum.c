@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Sums of the distillation loss over leaves and ranks, which the student's and the teacher's part need alike. */
+/** Sums of the distillation loss over leaves and ranks, used by the student's and the teacher's part. */
 #include "distillation.h"
 
 void distillation_sum(syz_distillation *d, double *of_leaf, size_t n)

@@ -11,8 +11,8 @@
  *
  *   u_k = -log sum_j exp(l_jk / T + v_j),  v_j = -log sum_k exp(l_jk / T + u_k),  v = 0 at first,
  *
- * constants left out, which the last step would take back. So the result has the form above with c = -T u and lse = -v.
- * u_k needs all rows of all ranks, but no other prototype: a tile's u is known after two small sums over ranks
+ * without constants, which the last normalisation would cancel. So the result has the form above with c = -T u and lse
+ * = -v. u_k needs all rows of all ranks, but no other prototype: a tile's u is known after two small sums over ranks
  * (maximum, then sum of exponentials relative to it), and its part of v follows from the logits at hand. Each iteration
  * is thus one pass of products over the tiles, 3 where the mean needs 1.
  *

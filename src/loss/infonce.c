@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * InfoNCE over the global batch: the public face, and the way of small batches, where everything is gathered.
- * infonce_ring.c has the other.
+ * InfoNCE over the global batch: the public functions, and the method for small batches, which gathers all rows.
+ * infonce_ring.c has the method for large ones.
  *
  * With x, y the normalised embeddings of images and spectra, c_ij = <x_i, y_j>, A_i = log sum_j exp(s c_ij), B_j = log
  * sum_i exp(s c_ij):
@@ -10,13 +10,13 @@
  *   dloss/dx_i = s/(2G) sum_j W_ij y_j,  W_ij = exp(s c_ij - A_i) + exp(s c_ij - B_j) - 2 [i = j]
  *   dloss/dlog s = sum_i <x_i, dloss/dx_i>
  *
- * and the same for y with rows and columns exchanged. So a rank that holds rows of a modality needs everybody's rows of
+ * and the same for y with rows and columns exchanged. So a rank that holds rows of a modality needs all ranks' rows of
  * the other one (gathered, G x E), its own rows' sums of exponentials (formed here, tile by tile with a running
- * maximum) and everybody's of the other direction (gathered, G numbers). The cosines are formed again in the backward
- * pass rather than kept: memory is O(G E + tile). Image rows and spectrum rows are handled alike and independently,
- * which is what lets the towers live on different ranks. Forming the sums of both directions from own rows costs one
- * more product than exchanging column sums would, of 2 G^2 E / ranks operations: small beside a tower, and it keeps
- * every row's arithmetic independent of who else holds what.
+ * maximum) and all ranks' sums of the other direction (gathered, G numbers). The cosines are formed again in the
+ * backward pass rather than kept: memory is O(G E + tile). Image rows and spectrum rows are handled alike and
+ * independently, so the towers may be on different ranks. Forming the sums of both directions from own rows costs one
+ * more product than exchanging column sums would, of 2 G^2 E / ranks operations: this is small compared with a tower,
+ * and the arithmetic of a row does not depend on how rows are distributed.
  *
  * Products are float32, statistics float64. Source of the loss: van den Oord et al. 2018 (arXiv:1807.03748), symmetric
  * form of Radford et al. 2021 (arXiv:2103.00020).
@@ -43,7 +43,7 @@ typedef struct side {
 
 struct syz_infonce {
   syz_comm *world;
-  infonce_ring *ring; /* NULL: gathered, as what follows */
+  infonce_ring *ring; /* NULL: the gathered method, which uses the fields below */
   int64_t global_batch, width;
   double scale;
   similarity tiles;
@@ -85,7 +85,7 @@ cleanup:
 
 bool syz_infonce_is_ring(const syz_infonce_config *c) { return c->global_batch > c->ring_pairs; }
 
-/* Bytes of the gathered way. */
+/* Bytes of the gathered method. */
 static size_t gathered_bytes(const syz_compute *compute, const syz_infonce_config *c, int image_ranks,
                              int spectrum_ranks)
 {
@@ -270,7 +270,7 @@ cleanup:
   return st;
 }
 
-/* Norms tell: that of a row is not finite when one of its numbers is not, or the row is too long to be normalised. */
+/* The norm of a row is not finite when one of its numbers is not finite, or when the norm overflows. */
 static bool row_is_finite(const syz_infonce *l, syz_modality m, int64_t i)
 {
   return isfinite(l->ring ? infonce_ring_norm(l->ring, m, i) : l->side[m].norm[i]);

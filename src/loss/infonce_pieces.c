@@ -3,13 +3,13 @@
  * Pieces of rows travelling around a ring of ranks.
  *
  * The travelling rows of the global batch are shared out over the stations, and each station's share is cut into
- * `parts` pieces. A station begins with its own piece (where owners are the stations it is there already, otherwise its
- * owners send it), works on it and passes it to the next station, until it is back after a round and what was gathered
- * goes home to the owners. Two pieces of a station are under way at once: while one is worked on, the other travels,
- * with all that was added to it; a third place receives it. So messages have the time of a visit, and nobody holds more
- * than three pieces.
+ * `parts` pieces. A station begins with its own piece (already there if the stations are the owners, otherwise sent by
+ * its owners), works on it and sends it to the next station. After a full round the piece is back, and its sums or
+ * gradients are sent to the owners. Each station has two pieces in circulation: while it works on one, the other is in
+ * transit, with everything added to it so far, into a third buffer. So a message has as long as the work on one piece,
+ * and no rank holds more than three pieces.
  *
- * A piece is at station (start + step) mod stations in every step, so nothing needs to say what arrives.
+ * A piece is at station (start + step) mod stations in every step, so messages need no header.
  */
 #include "infonce_pieces.h"
 
@@ -20,7 +20,7 @@ enum { TAG = 512 };
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-/* Pieces a station: an even number where they travel, so that there are always two under way. */
+/* Pieces per station: an even number where they travel, so that two are always in circulation. */
 static int64_t parts_of(int64_t share, int64_t most_rows, int stations)
 {
   const int64_t parts = ceil_div(share, most_rows);
@@ -85,7 +85,7 @@ syz_status pieces_create(syz_comm *world, int64_t global_batch, int64_t width, s
   p->backward_bytes = p->forward_bytes + (size_t)(p->room * width) * sizeof(float);
   SYZ_REQUIRE(p->backward_bytes < (size_t)1 << 28, SYZ_ERR_INPUT,
               "pieces of %lld rows of %lld numbers are too large to travel", (long long)p->room, (long long)width);
-  /* Loading or bringing home two pieces: three arrays for each other rank, at either end. */
+  /* Sending two pieces from or to their owners: three arrays per other rank, at either end. */
   SYZ_TRY(syz_request_create(world, 12 * (size + 2), &p->mail));
   for (int i = 0; p->station >= 0 && i < (p->stations > 1 ? PIECES_AT_ONCE + 1 : 1); i++)
     SYZ_TRY(create_train(p, &p->train[i]));
@@ -112,7 +112,7 @@ static void range_of(const pieces *p, int station, int64_t part, int64_t *first,
 
 typedef enum journey { LOAD_ROWS, LOAD_ALL, SUMS_HOME, GRADIENT_HOME } journey;
 
-/* n rows between a piece and their owner. Messages of a pair of ranks begin in the same order on both. */
+/* n rows between a piece and their owner. Both ranks of a pair start their messages in the same order. */
 typedef struct stretch {
   int station, owner; /* ranks in world */
   piece *piece;
@@ -156,7 +156,7 @@ static void move_stretch(const pieces *p, journey j, const stretch *s, const pie
   }
 }
 
-/* What of a station's piece belongs to an owner; false: nothing. */
+/* The rows of a station's piece that belong to an owner; false: none. */
 static bool overlap(const pieces *p, int station, int owner, int64_t part, piece *train, stretch *out)
 {
   int64_t first, n, own, count;
@@ -172,7 +172,7 @@ static void exchange(pieces *p, int64_t part, journey j, const piece_source *sou
                      void *context)
 {
   stretch s;
-  for (int after = 0; after < (home ? 2 : 1); after++) { /* the second time round everything has arrived */
+  for (int after = 0; after < (home ? 2 : 1); after++) { /* in the second iteration everything has arrived */
     for (int w = 0; w < p->at_once && part + w < p->parts; w++)
       for (int i = 0; i < p->stations; i++)
         for (int o = i == p->station || p->owner < 0 ? 0 : p->owner; o < (i == p->station ? p->owners : p->owner + 1);
@@ -188,7 +188,7 @@ static void exchange(pieces *p, int64_t part, journey j, const piece_source *sou
   }
 }
 
-/* The piece on its way, `flying`, has arrived: its old place is the free one. */
+/* The piece in transit, `flying`, has arrived: its old buffer becomes the free one. */
 static void land(pieces *p, int *flying)
 {
   if (*flying < 0) return;
@@ -199,7 +199,7 @@ static void land(pieces *p, int *flying)
   *flying = -1;
 }
 
-/* A round of two pieces, from where they begin to where they began. The last message brings home what was gathered,
+/* A round of two pieces, from where they begin to where they began. The last message returns the sums or gradients
  * without the rows. */
 static void travel(pieces *p, int64_t part, bool is_backward, piece_visit visit, void *context)
 {

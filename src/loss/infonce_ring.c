@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * InfoNCE for batches that no rank should hold: formulas as in infonce.c, rows of one modality (`still`) at home, those
- * of the other (`moving`) in pieces around the ranks (infonce_pieces.c). Between a piece and 1152 own rows every cosine
- * is formed once, and gives the sums of exponentials of both its row and its column; those of the columns travel with
- * the piece. Backward it is formed again, and
+ * InfoNCE for batches too large for one rank: formulas as in infonce.c. Rows of one modality (`still`) stay on their
+ * ranks; those of the other (`moving`) travel around the ranks in pieces (infonce_pieces.c). Between a piece and 1152
+ * own rows every cosine is formed once, and gives the sums of exponentials of both its row and its column; those of the
+ * columns travel with the piece. Backward it is formed again, and
  *
  *   w_ij = s/(2G) (exp(s c_ij - A_i) + exp(s c_ij - B_j)),  dx += w y,  dy += w^T x
  *
- * with dy travelling along: 2 G^2 E operations forward, 6 backward, shared by the ranks, where holding everything needs
- * 4 and 8. Products are in the type of the compute context with float32 sums, statistics as in infonce_tile.c. The
- * weight of a pair, which is the difference of two numbers near each other, does not go through a product: it is taken
- * out of w and added in float32. Normalised rows are kept in the type of the products.
+ * where dy travels with the piece: 2 G^2 E operations forward and 6 G^2 E backward, divided among the ranks; the
+ * gathered method needs 4 and 8. Products are in the type of the compute context with float32 sums, statistics as in
+ * infonce_tile.c. The weight of a pair, which is the difference of two numbers near each other, is left out of w and
+ * added in float32, because a product would lose its digits. Normalised rows are kept in the type of the products.
  *
  * With towers apart the modality on more ranks stays; those of the other one only send and receive. The loss is less
- * than a hundredth of the towers' work, so nothing is gained by having them help.
+ * than a hundredth of the towers' work, so it would not help to give them a part of it.
  */
 #include "infonce_ring.h"
 
@@ -27,7 +27,7 @@
 static const double ln_2 = 0.693147180559945309417232121458;
 
 enum {
-  BLOCK_ROWS = 12 * SYZ_PAIRS_ROWS, /* own rows that meet a piece at a time */
+  BLOCK_ROWS = 12 * SYZ_PAIRS_ROWS, /* own rows compared with a piece at a time */
   PIECE_ROWS = 2048,                /* of a piece at most, unless the caller says otherwise */
 };
 
@@ -46,12 +46,12 @@ struct infonce_ring {
   const syz_compute *compute;
   syz_dtype act;
   int64_t global_batch, width, stride;
-  int64_t still_rows; /* own rows that meet a piece: all, unless this is a measurement */
+  int64_t still_rows; /* own rows compared with a piece: all, unless this is a measurement */
   size_t row_bytes;
   syz_modality still, moving;
   ring_side side[SYZ_MODALITIES];
   pieces pieces;
-  syz_pairs *pairs; /* stations only, as what follows */
+  syz_pairs *pairs; /* stations only, as are the fields below */
   /* Of each tile of a block of rows and a piece: by block of columns and row, and by block of rows and column. */
   float *row_top, *row_sum, *column_top, *column_sum;
   float *pair; /* [BLOCK_ROWS] forward: cosine, backward: weight of the pair of each row of the block that is in the
@@ -62,9 +62,9 @@ struct infonce_ring {
   double scale, factor; /* s, s/(2G) */
   double pair_logits;   /* sum over own rows that stay */
   float scale2;         /* s log2(e) */
-  int64_t row0;         /* the block at work */
+  int64_t row0;         /* first row of the current block */
   double operations;    /* of products in this pass */
-  piece *piece;         /* the piece at work */
+  piece *piece;         /* the current piece */
   float *dstill;        /* [count, E] */
   float *dmoving;       /* [count, E], or NULL: as ring_side.gradient */
 };
@@ -268,7 +268,7 @@ void infonce_ring_get(infonce_ring *l, syz_modality m, int64_t at, int64_t n, fl
     infonce_ring_normalised(l, m, at, n, dembedding);
 }
 
-/* Gradients by the normalised rows [at, at + n) become those by the embeddings, in place, or in place of the rows. */
+/* Turns gradients by the normalised rows [at, at + n) into those by the embeddings, in place or over the rows. */
 static void finish_rows(infonce_ring *l, syz_modality m, int64_t at, int64_t n, float *gradient, bool replaces_rows)
 {
   const ring_side *s = &l->side[m];
@@ -282,7 +282,7 @@ static void finish_rows(infonce_ring *l, syz_modality m, int64_t at, int64_t n, 
   }
 }
 
-/* Pairs within a tile: row r of it has its pair at column r + *shift, for r from *begin to *end. */
+/* Pairs within a tile: the pair of row r is at column r + *shift, for rows *begin to *end. */
 static void pairs_within(const infonce_ring *l, const syz_pairs_tile *t, int64_t *begin, int64_t *end, int64_t *shift)
 {
   *shift = l->side[l->still].first + l->row0 + t->row - l->piece->first - t->column;

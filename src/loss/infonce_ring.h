@@ -21,7 +21,7 @@ void infonce_ring_backward(infonce_ring *l, float *const dembedding[SYZ_MODALITI
 void infonce_ring_normalised(const infonce_ring *l, syz_modality m, int64_t at, int64_t n, float *out);
 /** Norm of row i of this rank. */
 float infonce_ring_norm(const infonce_ring *l, syz_modality m, int64_t i);
-/** Of this rank's products in the last call. */
+/** Operations of this rank's products in the last call. */
 double infonce_ring_operations(const infonce_ring *l);
 syz_loss_work infonce_ring_work(const syz_compute *compute, const syz_infonce_config *config);
 size_t infonce_ring_bytes(const syz_compute *compute, const syz_infonce_config *config, int image_ranks,

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * What a tile of cosines goes through between two matrix products: plain loops that the compiler turns into vectors
+ * The operations on a tile of cosines between two matrix products: plain loops that the compiler turns into vectors
  * (this file is compiled with fused multiply-adds), in two versions, AVX2 and AVX-512, chosen when the program starts.
  * Both give the same bits.
  *
- * Rows and columns have their own largest logit to be safe from overflow and from losing a row that is far from all
- * others at a large scale, so each logit costs two exponentials. A sum of at most 256 terms is float32 in fixed order
- * (16 partial sums along a row, one a column); joining them is float64.
+ * Each row and each column is scaled by its own largest logit, against overflow and against underflow of a row far from
+ * all others at a large scale; so each logit costs two exponentials. A sum of at most 256 terms is float32 in fixed
+ * order (16 partial sums along a row, one per column); these sums are joined in float64.
  */
 #include "infonce_tile.h"
 
@@ -32,7 +32,7 @@ static inline float sum_of(const float part[LANES])
   return (half[0] + half[2]) + (half[1] + half[3]);
 }
 
-/* Largest cosines of a row; those of the columns so far. */
+/* The largest cosine of a row, and of each column so far. */
 CLONES static float row_tops(const float *restrict c, int64_t n, float *restrict column)
 {
   float top = -INFINITY;

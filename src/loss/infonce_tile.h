@@ -11,12 +11,12 @@
 /** Columns of a tile at most. */
 enum { INFONCE_TILE_COLUMNS = SYZ_PAIRS_COLUMNS };
 
-/** Sums over the tile's rows and columns, of this tile alone. c [rows, n], rows `ld` apart; row_* [rows], column_* [n]
+/** Sums along the rows and the columns of this tile alone. c [rows, n], rows `ld` apart; row_* [rows], column_* [n]
  * written. */
 void infonce_tile_sums(const float *c, int64_t ld, int64_t rows, int64_t n, float scale, float *row_top, float *row_sum,
                        float *column_top, float *column_sum);
-/** n sums of exponentials joined with others of the same terms: (top, sum) += (more_top, more_sum). An empty sum has
- * top -infinity. */
+/** Joins n sums of exponentials with n others, each in the form (top, sum): (top, sum) += (more_top, more_sum). An
+ * empty sum has top -infinity. */
 void infonce_join(float *top, double *sum, const float *more_top, const float *more_sum, int64_t n);
 /** w [rows, n] act, rows `ldw` apart, = row_factor 2^(v - row_top) + column_factor 2^(v - column_top). */
 void infonce_tile_weights(syz_dtype type, const float *c, int64_t ld, int64_t rows, int64_t n, float scale,

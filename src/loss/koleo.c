@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * KoLeo, the Kozachenko-Leonenko estimate of entropy (Sablayrolles et al. 2019, arXiv:1806.03198): unit vectors are
- * pushed from their nearest neighbour.
+ * pushed away from their nearest neighbours.
  *
  *   loss = -1/G sum_i log(d_i + eps), d_i = |x_i - x_n(i)|, n(i) the row of largest cosine with row i
- *   dloss/dx_i = -1/G [ (x_i - x_n(i)) / (d_i (d_i + eps)) + sum over j with n(j) = i of (x_i - x_j) / (d_j (d_j +
- * eps)) ]
+ *   dloss/dx_i = -1/G [ (x_i - x_n(i)) / (d_i (d_i + eps))
+ *                       + sum over j with n(j) = i of (x_i - x_j) / (d_j (d_j + eps)) ]
  *
  * and from there through the normalisation. The published code looks for neighbours among the rows of one process; this
  * one looks in the global batch, so that the result does not depend on the number of ranks. The rows of all ranks are
  * gathered (G x width) and normalised by each; each rank finds the neighbours of its rows over tiles of cosines
- * (similarity.c); then neighbours and distances are gathered (G numbers each): with them every rank has both ends of
- * each pair that touches one of its rows.
+ * (similarity.c); then neighbours and distances are gathered (G numbers each), so that every rank knows both ends of
+ * each pair with one of its rows.
  *
- * Cosines are float32 products of float32 unit vectors. Differences are formed in float64 from the rows as given: of
- * two float32 unit vectors 1e-5 apart the difference has but two digits, and their cosine none. So rows whose cosine is
- * within rounding of the largest are told apart by their distance; few rows need that unless all are alike. Equal
- * distances: the lower row. Two equal rows have d = 0 and no direction to be pushed in: their gradient is 0 (PyTorch's
- * pairwise_distance adds its eps to the difference and makes a direction of that).
+ * Cosines are float32 products of float32 unit vectors. Differences are formed in float64 from the rows as given: for
+ * two float32 unit vectors 1e-5 apart the difference has only two digits, and the cosine none. So among rows whose
+ * cosine is within rounding of the largest, the distance decides; few rows need that unless all are alike. Of equal
+ * distances the lower row wins. Two equal rows have d = 0 and no direction to be pushed in: their gradient is 0
+ * (PyTorch's pairwise_distance adds its eps to the difference, which gives an arbitrary direction).
  */
 #include <math.h>
 #include <string.h>
@@ -38,7 +38,7 @@ struct syz_koleo {
   syz_comm *world;
   int64_t rows, width, first, count;
   similarity tiles;
-  void *memory;                        /* everything below */
+  void *memory;                        /* of all arrays below */
   float *own;                          /* [padded count, width] unit vectors; before that, the rows that are sent */
   float *given;                        /* [rows, width] of every rank */
   float *all;                          /* [padded rows, width] unit vectors of every rank */
@@ -104,7 +104,7 @@ void syz_koleo_destroy(syz_koleo **k)
   syz_free(k);
 }
 
-/* As if one rank had all rows, which is the most; the plan of the product is measured. */
+/* The upper bound, as if one rank had all rows; the memory of the product's plan is measured. */
 size_t syz_koleo_bytes(const syz_compute *compute, int64_t rows, int64_t width)
 {
   syz_koleo k = {.rows = rows, .width = width, .count = rows};
@@ -184,7 +184,7 @@ static void gather_rows(syz_koleo *k, const float *x, int64_t stride)
     double square = 0;
     for (int64_t d = 0; d < width; d++) square += (double)k->given[i * width + d] * (double)k->given[i * width + d];
     const double norm = sqrt(square);
-    k->inverse[i] = 1 / (norm < eps ? eps : norm); /* a NaN stays one */
+    k->inverse[i] = 1 / (norm < eps ? eps : norm); /* a NaN stays a NaN */
     for (int64_t d = 0; d < width; d++)
       k->all[i * width + d] = (float)((double)k->given[i * width + d] * k->inverse[i]);
   }
@@ -241,7 +241,7 @@ void syz_koleo_backward(syz_koleo *k, double scale, float *dx, int64_t stride)
     add_pair(k, own, k->gathered[own].row, k->gathered[own].distance, factor);
     for (int64_t j = 0; j < k->rows; j++)
       if (k->gathered[j].row == own) add_pair(k, own, j, k->gathered[j].distance, factor);
-    /* Through y = x / max(|x|, eps): the part along y is lost, unless the norm was clamped. */
+    /* Backward through y = x / max(|x|, eps): the part along y drops out, unless the norm was clamped. */
     double along = 0;
     for (int64_t n = 0; n < k->width && k->inverse[own] < 1 / eps; n++) along += (double)y[n] * k->gradient[n];
     for (int64_t n = 0; n < k->width; n++)

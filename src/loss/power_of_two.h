@@ -2,10 +2,10 @@
 /**
  * 2^x for loops that the compiler turns into vectors; for files compiled with fused multiply-adds.
  *
- * 2^x = 2^n 2^r, n = round(x), by the polynomial of the attention kernels (least relative error on |r| <= 1/2, 2e-9:
- * only rounding is left, 1e-7). Adding 1.5 2^23 + 127 leaves n + 127 in the low bits of a float: shifted by 23 they are
- * 2^n. Unlike an addition to the exponent of 2^r, the product with it keeps a NaN a NaN, whatever its payload. x below
- * -126 gives 2^-126; x at most 127. 2^0 is 1 exactly.
+ * 2^x = 2^n 2^r, n = round(x), by the polynomial of the attention kernels (least relative error on |r| <= 1/2, 2e-9,
+ * far below float32 rounding, 1e-7). Adding 1.5 2^23 + 127 leaves n + 127 in the low bits of a float: shifted by 23
+ * they are 2^n. Unlike an addition to the exponent of 2^r, the product with it keeps a NaN a NaN, whatever its payload.
+ * x below -126 gives 2^-126; x at most 127. 2^0 is 1 exactly.
  */
 #pragma once
 

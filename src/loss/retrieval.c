@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Retrieval figures: for each query the place of its pair among all candidates.
+ * Retrieval figures: for each query the rank of its pair among all candidates, here called its place.
  *
- * place = 1 + number of candidates with a larger cosine + half of the others with an equal one, so that embeddings that
- * are all the same give chance, not a perfect score. Each rank counts for its share of the queries; twice the place is
- * a whole number and is gathered, so the figures are the same on any number of ranks.
+ * place = 1 + number of candidates with a larger cosine + half of the others with an equal one, so that identical
+ * embeddings give the chance level, not a perfect score. Each rank counts for its share of the queries; twice the place
+ * is a whole number and is gathered, so the figures are the same on any number of ranks.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +34,7 @@ static void count_places(const similarity *s, int64_t n, int64_t first, int64_t 
 {
   for (int64_t r0 = 0; r0 < count; r0 += s->rows) {
     const int64_t rows = count - r0 < s->rows ? count - r0 : s->rows;
-    /* First pass: the pair's own cosine, from the same product that all others are compared in. */
+    /* First pass: the pair's own cosine, from the same product as all others, so that equal rows compare as equal. */
     for (int pass = 0; pass < 2; pass++)
       for (int64_t c0 = 0; c0 < n; c0 += s->columns) {
         const int64_t columns = n - c0 < s->columns ? n - c0 : s->columns;
