@@ -5,8 +5,8 @@
  * sample low 32, sample high 8 | purpose << 24}: samples below 2^40 and purposes below 256 never collide.
  *
  * Random123 gives the same bits, one block at a time. random_normal.c and nn/dropout.c need the rounds on whole
- * vectors, which it does not have, so the constants stand in random.h and all three use them; test_random holds them
- * against Random123's published answers.
+ * vectors, which it does not offer, so the constants are in random.h and all three files use them; test_random compares
+ * them with Random123's published answers.
  */
 #include <math.h>
 
@@ -16,7 +16,7 @@ static const double two_pi = 6.283185307179586;
 
 syz_random syz_random_make(uint64_t seed, syz_random_purpose purpose, uint64_t step, uint64_t sample)
 {
-  /* Larger samples (64-bit identifiers) fold their upper bits into the seed instead of being cut off. */
+  /* The upper bits of larger samples (64-bit identifiers) are folded into the seed instead of being dropped. */
   uint64_t upper = sample >> 40;
   if (upper) seed = syz_checksum(&sample, sizeof sample, seed);
   return (syz_random){
@@ -97,8 +97,8 @@ void syz_random_fill_normal(const syz_random *r, float *x, size_t n)
 }
 
 /*
- * Four Feistel rounds on 2 x half bits, round function Philox; values outside 0..n-1 walk on along their cycle until
- * they fall inside (fewer than four walks on average), which keeps the map a bijection of 0..n-1.
+ * Four Feistel rounds on 2 x half bits, round function Philox; values outside 0..n-1 are permuted again until they fall
+ * inside (fewer than four times on average), which keeps the map a bijection of 0..n-1.
  */
 uint64_t syz_random_permute(const syz_random *r, uint64_t n, uint64_t i)
 {

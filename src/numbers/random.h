@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of room numbers: the constants of Philox4x32-10, for the two files that run its rounds. */
+/** The constants of Philox4x32-10, for the two files of this room that run its rounds. */
 #pragma once
 
 #include "syzygy/numbers.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Pixels to PNG through libpng, and what is painted on a canvas. */
+/* Writing pixels as PNG through libpng, and drawing on a canvas. */
 #include "syzygy/files.h"
 #include "syzygy/picture.h"
 
@@ -17,7 +17,7 @@ static void png_out(png_structp png, png_bytep data, png_size_t n)
 {
   bytes *b = png_get_io_ptr(png);
   if (n > b->room - b->n)
-    png_error(png, "a picture larger than its pixels"); /* the room is chosen so that this cannot be */
+    png_error(png, "a picture larger than its pixels"); /* cannot happen with the room allocated below */
   memcpy(b->data + b->n, data, n);
   b->n += n;
 }
@@ -25,7 +25,7 @@ static void png_out(png_structp png, png_bytep data, png_size_t n)
 static void png_done(png_structp png) { (void)png; }
 static void png_quiet(png_structp png, png_const_charp text) { (void)png, (void)text; }
 
-/* Rows of RGB into b. Apart from the rest because of setjmp: nothing here but what libpng owns is live across it. */
+/* Rows of RGB into b. A separate function because of setjmp: only variables of libpng are live across it. */
 static bool encode(const unsigned char *rgb, int width, int height, bytes *b)
 {
   png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, NULL, NULL, png_quiet);
@@ -113,7 +113,8 @@ cleanup:
 
 void syz_shade(double value, unsigned char rgb[3])
 {
-  /* Colours of viridis at steps of 1/8 (matplotlib, van der Walt & Smith 2015, CC0), in between in straight lines. */
+  /* Colours of viridis at steps of 1/8 (matplotlib, van der Walt & Smith 2015, CC0), interpolated linearly in between.
+   */
   static const unsigned char step[9][3] = {{68, 1, 84},    {71, 44, 122},  {59, 81, 139},
                                            {44, 113, 142}, {33, 144, 141}, {39, 173, 129},
                                            {92, 200, 99},  {170, 220, 50}, {253, 231, 37}};
