@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * A rank's share of the global batch in passes of bounded size, which do not cross the border of a leaf
- * (src/comm/leaves.c), and what numbers of leaves a batch can have.
+ * (src/comm/leaves.c), and the check of the number of leaves.
  */
 #include "syzygy/plan.h"
 
@@ -10,7 +10,7 @@ syz_passes syz_passes_of(int64_t global_batch, int64_t leaf_count, int64_t share
   syz_passes p = {.count = share, .leaf = leaf_count > 0 ? global_batch / leaf_count : share};
   if (p.leaf < 1) p.leaf = 1;
   p.chunk = wanted < p.leaf ? wanted : p.leaf;
-  if (p.chunk < 1) p.chunk = 1; /* a plan of fewer objects than leaves */
+  if (p.chunk < 1) p.chunk = 1; /* planned with fewer objects than leaves */
   p.per_leaf = (p.leaf + p.chunk - 1) / p.chunk;
   p.n = share > 0 ? share / p.leaf * p.per_leaf : 1;
   return p;
@@ -42,7 +42,7 @@ syz_status syz_leaves_check(const syz_grid *grid, int64_t global_batch, int64_t 
   SYZ_REQUIRE(leaf_count > 0 && (leaf_count & (leaf_count - 1)) == 0, SYZ_ERR_INPUT,
               "reproducible_leaves = %lld is not a power of two", (long long)leaf_count);
   SYZ_REQUIRE(global_batch % leaf_count == 0, SYZ_ERR_INPUT,
-              "reproducible: reproducible_leaves = %lld does not divide train.global_batch = %lld: take a batch of "
+              "reproducible: reproducible_leaves = %lld does not divide train.global_batch = %lld: use a batch of "
               "%lld or %lld, or another power of two",
               (long long)leaf_count, (long long)global_batch,
               (long long)(global_batch > leaf_count ? global_batch / leaf_count * leaf_count : leaf_count),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * A plan as JSON: memory and a step's work, for plan.json of a dry run and for bench.json. Bytes are bytes; operations
- * are of one object in one step, one multiply-add being two.
+ * A plan as JSON: memory and a step's work, for plan.json of a dry run and for bench.json. Operations are those of one
+ * object in one step; one multiply-add counts as two.
  */
 #include <cjson/cJSON.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What a step does, item by item: the objectives say it beside their plans of memory, from the same sizes. */
+/** The work of a step, item by item. The objectives list it beside their plans of memory, from the same sizes. */
 #include "syzygy/plan.h"
 
 double syz_work_useful(const syz_work *w)
@@ -40,7 +40,7 @@ void syz_work_begin(syz_work *w, const syz_passes *p, const syz_model *model, bo
 {
   *w = (syz_work){.objects = p->count, .passes = p->n};
   for (syz_part part = 0; part < SYZ_PARTS; part++) w->trained += syz_work_trained(model, part, trains_backbones);
-  /* Flags, gradient norm, whether it is odd: src/train/step.c, src/train/optimiser.c. */
+  /* Flags, the gradient norm, and the flag of a step to be computed again: src/train/step.c, src/train/optimiser.c. */
   add_call(w, &(syz_call){"agreement and gradient norm", false, 64, 3});
 }
 

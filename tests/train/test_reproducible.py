@@ -54,7 +54,7 @@ def same_model(a, b):
 def refuse():
     """Numbers that do not fit are told, with those that do, before anything is written."""
     cases = [
-        (1, dict(train__global_batch=20), "take a batch of 16 or 24"),
+        (1, dict(train__global_batch=20), "use a batch of 16 or 24"),
         (1, dict(reproducible_leaves=6, train__global_batch=24), "reproducible_leaves = 6 is not a power of two"),
         (3, {}, "3 ranks share the batch, which has reproducible_leaves = 8"),
         (4, dict(reproducible_leaves=2), "4 ranks share the batch, which has reproducible_leaves = 2"),
