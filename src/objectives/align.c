@@ -6,14 +6,13 @@
  * The loss needs the embeddings of the whole batch before any backward pass can begin. A rank whose share does not fit
  * into one pass (train.micro_batch) runs the forward pass in chunks without keeping activations, and runs each chunk
  * but the last again before its backward pass: one forward pass more, memory of one chunk (Gao et al. 2021,
- * arXiv:2101.06983). Dropout is a function of (seed, step, place), so the second pass is the first one again. Chunks go
- * backwards, so that the last forward pass is used as it is, and the gradient sums over ranks begin while the final
- * chunk runs. With reproducible sums (src/comm/leaves.c) no chunk crosses the border of a leaf, and the gradients of
- * both towers are complete for one leaf before the next one begins.
+ * arXiv:2101.06983). Dropout is a function of (seed, step, place), so the second pass repeats the first one exactly.
+ * The backward passes run from the last chunk to the first, so that the last forward pass is used directly; the
+ * gradient sums over ranks begin during the final chunk. With reproducible sums (src/comm/leaves.c) no chunk crosses
+ * the border of a leaf, and the gradients of both towers are complete for one leaf before the next one begins.
  *
  * With frozen backbones the towers' tokens are computed once for all objects (align_tokens.c), and a step reads them
- * and runs the heads. With augmentation there is nothing to keep: then the frozen towers run in every step (cache:
- * none).
+ * and runs the heads. With augmentation tokens cannot be kept, so the frozen towers run in every step (cache: none).
  */
 #include "align.h"
 
@@ -152,7 +151,7 @@ static const float *batch_input(const align *a, syz_modality m, int64_t at)
   return input ? input + at * a->tower[m].input : NULL;
 }
 
-/* The forward pass of one chunk, from tokens when the backbone is frozen. */
+/* The forward pass of one chunk; from tokens if the backbone is frozen. */
 static void forward_chunk(align *a, syz_modality m, int64_t step, int64_t at, int64_t n)
 {
   align_tower *t = &a->tower[m];
@@ -164,7 +163,7 @@ static void forward_chunk(align *a, syz_modality m, int64_t step, int64_t at, in
     syz_tower_forward(a->model, m, n, batch_input(a, m, at), &dropout, embedding);
 }
 
-/* Inputs of the step: tokens from the cache, or objects from the loader. A failure is this rank's alone. Collective
+/* Inputs of the step: tokens from the cache, or objects from the loader. A failure concerns this rank alone. Collective
  * over the data axis. */
 static syz_status fetch(align *a, int64_t step, double *wait_s)
 {
@@ -184,7 +183,7 @@ static syz_status fetch(align *a, int64_t step, double *wait_s)
     if (st == SYZ_OK) st = got;
   }
   *wait_s += syz_clock_s() - start;
-  for (int m = 0; m < SYZ_MODALITIES; m++) { /* the next step's, while this one computes */
+  for (int m = 0; m < SYZ_MODALITIES; m++) { /* read the next step's tokens while this step computes */
     align_tower *t = &a->tower[m];
     if (!t->is_here || !t->tokens_ahead || step + 1 >= a->last) continue;
     for (int64_t i = 0; i < t->count; i++) t->row[i] = syz_sampler_index(&a->sampler, step + 1, t->place[i]);
@@ -206,8 +205,8 @@ static syz_status forward(void *self, int64_t step, const double *scalar, syz_st
   for (int m = 0; m < SYZ_MODALITIES; m++) {
     align_tower *t = &a->tower[m];
     embedding[m] = t->embedding;
-    /* Without data this rank still takes part in the loss, which all ranks then give up, and in its tensor group's
-     * passes. */
+    /* A rank without data still takes part in the loss, which all ranks then discard, and in its tensor group's passes.
+     */
     for (int64_t k = 0; (st == SYZ_OK || a->grid->tensor) && k < t->passes.n; k++) {
       int64_t at;
       const int64_t planned = syz_passes_at(&t->passes, k, &at), n = st == SYZ_OK ? planned : 0;
@@ -308,7 +307,7 @@ syz_status syz_align_check(const syz_align_config *c)
 {
   syz_status st = SYZ_OK;
   SYZ_REQUIRE(c->leaves == 0 || c->global_batch <= c->ring_pairs, SYZ_ERR_INPUT,
-              "reproducible: the sums of a loss that goes around the ring of ranks depend on their number: "
+              "reproducible: the sums of a loss that goes around the ring of ranks depend on the number of ranks: "
               "loss.ring_pairs = %" PRId64 " must be at least train.global_batch = %" PRId64,
               c->ring_pairs, c->global_batch);
   SYZ_REQUIRE(!c->freezes_backbones || c->cache == SYZ_CACHE_NONE || !syz_augment_is_on(&c->augment), SYZ_ERR_INPUT,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What the contrastive objective needs of a rank's memory, planned before anything large is allocated, and what its
- * step does. */
+/** The memory that the contrastive objective needs per rank, planned before anything large is allocated, and the work
+ * of its step. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -11,7 +11,7 @@ enum {
   STORED_IMAGE = SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE
 };
 
-/* Objects a pass. */
+/* Objects per pass. */
 int64_t align_chunk_size(const syz_align_config *c, int64_t most)
 {
   const int64_t preset = c->freezes_backbones && c->cache != SYZ_CACHE_NONE ? HEAD_OBJECTS : ALIGN_PASS;
@@ -28,7 +28,7 @@ syz_tower_mode align_mode_of(const syz_align_config *c)
 
 int64_t align_largest_share(const syz_align_config *c, int ranks) { return (c->global_batch + ranks - 1) / ranks; }
 
-/* While steps run. */
+/* Memory during the steps. */
 static void add_steps(const syz_align_config *config, int ranks, const syz_model *model, syz_plan *out)
 {
   const syz_model_config *c = syz_model_get_config(model);
@@ -67,7 +67,7 @@ static void add_steps(const syz_align_config *config, int ranks, const syz_model
   syz_plan_add(out, "validation", (size_t)(2 * config->validate_objects * E) * sizeof(float));
 }
 
-/* While the tokens of frozen towers are computed, one tower at a time. */
+/* Memory while the tokens of frozen towers are computed, one tower at a time. */
 static size_t filling_bytes(const syz_model *model)
 {
   size_t most = 0;
@@ -85,8 +85,8 @@ static const char *const work_name[SYZ_MODALITIES][4] = {
     [SYZ_IMAGE] = {"image: patches", "image: products of blocks", "image: attention", "image: head"},
     [SYZ_SPECTRUM] = {"spectrum: sections", "spectrum: products of blocks", "spectrum: attention", "spectrum: head"}};
 
-/* A tower: heads train always, in passes whose forward part runs again; the backbone trains with them, only runs
- * forward, or has left its tokens in the cache. */
+/* A tower: the head always trains, in passes whose forward part runs twice; the backbone trains too, or only runs
+ * forward, or is not needed because its tokens are in the cache. */
 static void add_tower_work(syz_work *w, syz_modality m, const syz_operations *o, const syz_model *model,
                            syz_tower_mode mode)
 {
@@ -111,7 +111,7 @@ static void add_tower_work(syz_work *w, syz_modality m, const syz_operations *o,
   w->beside += 2 * o->head / (double)w->passes;
 }
 
-/* Read for an object: its pixels, its tokens from a cache on disk, or nothing. */
+/* Bytes read per object: its pixels, its tokens from a cache on disk, or nothing. */
 static double file_bytes(const syz_align_config *config, const syz_model *model, syz_modality m)
 {
   const syz_model_config *c = syz_model_get_config(model);

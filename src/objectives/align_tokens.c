@@ -2,10 +2,10 @@
 /**
  * Tokens of frozen towers: the same in every epoch, so they are computed once.
  *
- * Each rank computes its share of the objects and puts the rows into the cache of its tower; rows that an earlier run
- * left are kept. All ranks go on in step, a pass at a time, because a failure or a request to stop has to reach
- * everybody: one small reduction a pass, which is nothing beside a pass through a tower. The cache's key is a digest of
- * everything the tokens depend on.
+ * Each rank computes its share of the objects and puts the rows into the cache of its tower; rows of an earlier run are
+ * kept. All ranks advance pass by pass, because a failure or a request to stop has to reach all of them: this is one
+ * small reduction per pass, negligible compared with a pass through a tower. The cache's key is a digest of everything
+ * the tokens depend on.
  */
 #include <inttypes.h>
 #include <limits.h>
@@ -73,15 +73,16 @@ cleanup:
   return st;
 }
 
-/* Passes until no rank has rows left. Collective over world: towers apart have different ones under way at the same
- * time. */
+/* Passes until no rank has rows left. Collective over world: with towers apart the ranks compute different towers at
+ * the same time. */
 static syz_status run_passes(align *a, align_set *set, syz_modality here, int64_t all, const char *name)
 {
   syz_status st = SYZ_OK;
   enum { LEFT, STATUS, STOP, FLAGS };
   const int64_t *row = NULL;
   const int64_t missing = a->tower[here].is_here ? syz_token_cache_missing(set->cache[here], &row) : 0;
-  /* The buffer of a batch's tokens serves for a pass; a rank without a share of the batch has room for one object. */
+  /* The buffer of a batch's tokens is reused for a pass; a rank without a share of the batch has room for one object.
+   */
   const int64_t room = a->tower[here].count > 0 ? a->tower[here].count : 1,
                 pass = room < CACHE_PASS ? room : CACHE_PASS;
   int64_t done = 0, all_done = 0;
@@ -106,7 +107,7 @@ static syz_status run_passes(align *a, align_set *set, syz_modality here, int64_
     if (n > 0) st = run_pass(a, set, here, n, row + done);
     done += n;
     all_done = missing ? (int64_t)((double)all * (double)done / (double)missing)
-                       : all; /* shares are alike: good enough to show */
+                       : all; /* shares are nearly equal, so this estimate is enough for the log */
     syz_progress_tell(&progress, all_done, NULL);
   }
   syz_progress_end(&progress, all);
@@ -169,7 +170,7 @@ cleanup:
   return st;
 }
 
-/* A folder below the run's own is no link; one that the user names may be. */
+/* A folder inside the run folder must not be a link; one that the user names may be. */
 static syz_status make_cache_folder(const align *a)
 {
   const char *run = a->config.folder, *cache = a->config.cache_folder;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Validation: the loss over held-out objects in batches of the training's global batch (so that the two losses compare:
- * log G bounds both), without dropout and augmentation, and retrieval of each object's other half among all of them.
+ * Validation: the loss over held-out objects in batches of the training's global batch (so that the two losses can be
+ * compared: log G bounds both), without dropout and augmentation, and retrieval of each object's partner among all of
+ * them.
  */
 #include <math.h>
 #include <stdio.h>
@@ -21,8 +22,8 @@ cleanup:
   return st;
 }
 
-/* Embeddings of this rank's share of one batch of held-out objects. A failure is this rank's alone; collective over the
- * data axis. */
+/* Embeddings of this rank's share of one batch of held-out objects. A failure concerns this rank alone; collective over
+ * the data axis. */
 static syz_status embed_block(align *a, syz_modality m, int64_t first, int64_t count)
 {
   syz_status st = SYZ_OK, got = SYZ_OK;
@@ -33,7 +34,8 @@ static syz_status embed_block(align *a, syz_modality m, int64_t first, int64_t c
   if (align_has_cache(a)) got = syz_token_cache_get(a->test.cache[m], count, t->row, t->tokens);
   SYZ_TRY(got);
   const int64_t pass = t->chunk < a->raw_room ? t->chunk : a->raw_room;
-  /* The ranks of a tensor group make as many passes as the one with most, and go on when one of them fails. */
+  /* All ranks of a tensor group make as many passes as the rank with most objects, and continue when one of them fails.
+   */
   const int64_t most = a->grid->tensor ? (a->block + ranks - 1) / ranks : count;
   for (int64_t at = 0; at < most; at += pass) {
     const int64_t left = st == SYZ_OK && count > at ? count - at : 0;

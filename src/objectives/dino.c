@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * DINOv2's objective: what it is made of on a rank, how its parameters are updated, what it remembers. A step is in
+ * DINOv2's objective: its parts on a rank, the rules of its parameters, and its state in checkpoints. A step is in
  * dino_step.c.
  */
 #include "dino.h"
@@ -68,7 +68,7 @@ static syz_status create_local(dino *d, const syz_compute *compute)
   const dino_sizes *z = &d->sizes;
   const int64_t bottleneck = syz_model_get_config(d->student)->dino.bottleneck,
                 chosen = dino_rows(z, true, z->passes.chunk);
-  const dino_sizes *planned = d->grid->tensor ? &d->largest : z; /* a tensor group plans alike on all its ranks */
+  const dino_sizes *planned = d->grid->tensor ? &d->largest : z; /* all ranks of a tensor group make the same plan */
   const syz_crops_config seen = dino_crops_config(&d->options, planned, true),
                          taught = dino_crops_config(&d->options, planned, false);
   SYZ_TRY(syz_crops_create(d->student, &seen, &d->seen));
@@ -234,7 +234,7 @@ syz_status syz_dino_create(const syz_dino_options *options, const syz_grid *grid
   if (left_out) syz_warn("%" PRId64 " objects have no image and are left out", left_out);
   if (options->global_batch > d->n_objects)
     syz_warn("train.global_batch %" PRId64 " is more than the %" PRId64
-             " objects: some are in a batch twice, and KoLeo parts their class tokens",
+             " objects: some are in a batch twice, and KoLeo pushes their class tokens apart",
              options->global_batch, d->n_objects);
   SYZ_TRY(check_memory(d));
   SYZ_TRY_ALL(d->world, create_local(d, compute));

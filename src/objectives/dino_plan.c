@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What a step of DINOv2 costs in memory, and what must not be asked of it. */
+/** The memory of a DINOv2 step, and the check of its options. */
 #include <inttypes.h>
 
 #include "dino.h"
@@ -23,7 +23,7 @@ syz_status syz_dino_plan(const syz_dino_options *o, int ranks, const syz_model *
   size_t heads = 0, losses = (size_t)z.crops * syz_koleo_bytes(compute, o->global_batch, z.width);
   const size_t student_bytes = syz_crops_bytes(student, &seen), teacher_bytes = syz_crops_bytes(student, &taught);
   *out = (syz_plan){.n = 0};
-  if (!student_bytes || !teacher_bytes) return SYZ_ERR_MEMORY; /* the text says which layer */
+  if (!student_bytes || !teacher_bytes) return SYZ_ERR_MEMORY; /* the error text names the layer */
   syz_plan_add_parameters(out, size, size, ranks);
   syz_plan_add_weights(out, "teacher's weights", size);
   syz_plan_add(out, "student: packed, activations", student_bytes);
@@ -70,12 +70,12 @@ syz_status syz_dino_check(const syz_dino_options *o, const syz_model_config *c)
   syz_status st = SYZ_OK;
   const int64_t G = o->crops.count[DINO_GLOBAL], L = o->crops.count[DINO_LOCAL];
   SYZ_REQUIRE(c->image.tokens == SYZ_TOKENS_DINOV2, SYZ_ERR_INPUT,
-              "model.image.tokens must be dinov2 to pretrain: the loss is of the class token");
+              "model.image.tokens must be dinov2 for pretraining: the loss needs a class token");
   SYZ_REQUIRE(G >= 1 && G <= SYZ_TARGETS_PER_ROW && L >= 0, SYZ_ERR_INPUT,
               "dino.global_crops = %" PRId64 " is outside 1 .. %d, or dino.local_crops = %" PRId64 " is negative", G,
               SYZ_TARGETS_PER_ROW, L);
   SYZ_REQUIRE(G > 1 || L > 0, SYZ_ERR_INPUT,
-              "one crop an object has nothing to be compared with: raise dino.global_crops or dino.local_crops");
+              "with one crop per object there is nothing to compare: raise dino.global_crops or dino.local_crops");
   SYZ_TRY(check_crop("dino.global_size", o->crops.size[DINO_GLOBAL], c->image.patch));
   if (L > 0) SYZ_TRY(check_crop("dino.local_size", o->crops.size[DINO_LOCAL], c->image.patch));
   SYZ_REQUIRE(o->global_batch >= 1 && o->steps >= 1, SYZ_ERR_INPUT,

@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Which rows a step of DINOv2 has on a rank, where they are put, and what they are held against.
+ * The rows of a DINOv2 step on a rank: their places and their targets.
  *
- * A rank's objects go through the networks in passes (include/syzygy/plan.h). Chosen tokens of a pass are put together
- * as [class tokens of global crop 0 of its objects, of crop 1, ..., of local crops, masked patches], passes behind one
- * another; with a head of their own, masked patches of all passes lie behind all class tokens. So the rows that a head
- * projects in a pass are one stretch, and so are those of a leaf. Of the teacher there are all class tokens, and behind
- * them all masked patches. Weights of rows, with B the global batch and pairs = G (G - 1) + max(L G, 1): DINO  1 / (B
- * pairs): mean over the batch of each pair of crops. A global crop is never held against itself. iBOT  1 / (masked
- * patches of its crop * G B): the published 1 / masked of a mean over crops, times 1/2, times the 2 global crops at
- * once.
+ * A rank's objects go through the networks in passes (include/syzygy/plan.h). Chosen tokens of a pass are ordered as
+ * [class tokens of global crop 0 of its objects, of crop 1, ..., of local crops, masked patches], pass after pass; with
+ * a separate head, masked patches of all passes come after all class tokens. So the rows that a head projects in a pass
+ * are contiguous, and so are those of a leaf. The teacher's rows are all class tokens, then all masked patches. Weights
+ * of rows, with B the global batch and pairs = G (G - 1) + max(L G, 1): DINO 1 / (B pairs): mean over the batch of each
+ * pair of crops. A global crop is never compared with itself. iBOT 1 / (masked patches of its crop * G B): the
+ * published weight is 1 / masked in a mean over crops, times 1/2, for 2 global crops at once.
  */
 
 #include "dino.h"
 
-/* The masks of a pass's global crops; how many patches they hide. */
+/* Draws the masks of a pass's global crops; returns the number of masked patches. */
 static int64_t draw_masks(dino *d, int64_t step, const dino_pass *p)
 {
   const dino_sizes *z = &d->sizes;
@@ -24,14 +23,15 @@ static int64_t draw_masks(dino *d, int64_t step, const dino_pass *p)
   return masked;
 }
 
-/* Passes and where their rows begin; a rank without objects has an empty one. */
+/* Passes and where their rows begin; a rank without objects has one empty pass. */
 static void lay_out_passes(dino *d, int64_t step)
 {
   const dino_sizes *z = &d->sizes;
   const int64_t each = z->crops + z->locals;
   const bool is_shared = z->heads == 1;
   int64_t seen = 0, taught = 0;
-  d->n_passes = d->n > 0 || d->grid->tensor ? z->passes.n : 1; /* a tensor group's ranks make the same number */
+  d->n_passes =
+      d->n > 0 || d->grid->tensor ? z->passes.n : 1; /* all ranks of a tensor group make the same number of passes */
   d->masked = 0;
   for (int64_t k = 0; k < d->n_passes; k++) {
     dino_pass *p = &d->pass[k];
@@ -56,7 +56,7 @@ static int64_t *begin_row(dino *d, int64_t row, dino_term term, double weight)
   return target;
 }
 
-/* What each of a pass's student rows is held against, and its weight. */
+/* The targets of each student row of a pass, and its weight. */
 static void make_targets(dino *d, const dino_pass *p)
 {
   const dino_sizes *z = &d->sizes;
@@ -74,7 +74,7 @@ static void make_targets(dino *d, const dino_pass *p)
     for (int64_t t = 0; t < G; t++) target[t] = p->taught + t * n + k / L;
   }
   int64_t row = p->seen_patches,
-          taught = p->taught_patches - (z->heads == 1 ? 0 : d->n * G); /* a head of their own counts them from 0 */
+          taught = p->taught_patches - (z->heads == 1 ? 0 : d->n * G); /* a separate head counts them from 0 */
   for (int64_t i = p->at * G; i < (p->at + n) * G; i++) {
     const uint8_t *mask = d->mask + i * z->patches;
     int64_t masked = 0;
@@ -98,7 +98,7 @@ static void cut_leaves(dino *d, int h)
   }
 }
 
-/* Each head's rows: all of them, or class tokens and masked patches apart. */
+/* Each head's rows: all of them, or class tokens and masked patches separately. */
 static void share_rows(dino *d)
 {
   const dino_sizes *z = &d->sizes;

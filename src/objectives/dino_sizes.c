@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What a step of DINOv2 has on a rank: objects, crops, masked patches, rows of the heads. */
+/** The sizes of a DINOv2 step on a rank: objects, crops, masked patches, rows of the heads. */
 #include "dino.h"
 
 void dino_sizes_of(const syz_dino_options *o, const syz_model_config *c, int size, int rank, dino_sizes *out)

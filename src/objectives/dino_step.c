@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * DINOv2 (Oquab et al. 2023, arXiv:2304.07193; src/model/README.md "DINOv2 pretraining"): a student learns to say of
- * every crop of an image what its teacher, a moving average of it, says of the global crops.
+ * DINOv2 (Oquab et al. 2023, arXiv:2304.07193; src/model/README.md "DINOv2 pretraining"): a student learns to predict
+ * from every crop of an image the output of its teacher, a moving average of the student, for the global crops.
  *
  * A step on a rank with n objects, G global and L local crops each:
- *   teacher  global crops, nothing masked or dropped -> class tokens and the tokens of patches that the student will
- * not see -> projections student  all crops, global ones with block-wise masks -> class tokens of all and tokens of
- * masked patches -> projections loss     rows of the student against rows of the teacher over the prototypes; KoLeo on
- * the class tokens of each global crop
+ *   teacher  global crops, nothing masked or dropped -> class tokens, and tokens of the patches that are masked for
+ *            the student -> projections
+ *   student  all crops, global ones with block-wise masks -> class tokens of all, and tokens of masked patches
+ *            -> projections
+ *   loss     rows of the student against rows of the teacher over the prototypes; KoLeo on the class tokens of
+ *            each global crop
  *
- * Objects go through in passes of at most train.micro_batch. The losses need the tokens of all of them, which are kept
- * (dino_rows.c); activations are kept of the last pass alone, and each other one is run forward again before its
- * backward pass (as in align.c). The heads up to the bottleneck go with the passes; the prototypes take all rows at
- * once.
+ * Objects are processed in passes of at most train.micro_batch. The losses need the tokens of all passes, which are
+ * kept (dino_rows.c). Activations are kept only for the last pass; the others run forward again before their backward
+ * pass (as in align.c). The heads up to the bottleneck run pass by pass, the prototypes on all rows at once.
  *
- * The published code forms KoLeo and, with uneven batches, these means for each process; here all are of the global
+ * The published code computes KoLeo and, with uneven batches, these means per process; here all are over the global
  * batch.
  *
  * Terms are reported without their weights; loss = dino_weight (dino_global + dino_local) + ibot_weight ibot +
@@ -27,7 +28,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Both networks into their engine's form. */
+/* Packs the weights of both networks. */
 void dino_pack(dino *d)
 {
   syz_crops_pack(d->seen);
@@ -56,7 +57,7 @@ static syz_crops_input input_of(const dino *d, const dino_pass *p, int64_t step,
   return input;
 }
 
-/* The chosen tokens of a pass's crops in d->chosen; how many. */
+/* Collects the chosen tokens of a pass's crops in d->chosen; returns their number. */
 static int64_t run_pass(dino *d, syz_crops *c, const dino_pass *p, int64_t step)
 {
   const bool is_student = c == d->seen;
@@ -118,7 +119,7 @@ static float *class_token(const dino *d, const dino_pass *p, int64_t c, int64_t 
   return d->token + (p->seen + c * p->n + object) * d->sizes.width;
 }
 
-/* Its place among the rows of KoLeo. */
+/* The place of this token among the rows of KoLeo. */
 static float *koleo_row(const dino *d, const dino_pass *p, int64_t c, int64_t object)
 {
   return d->koleo_rows + (c * d->sizes.count + p->at + object) * d->sizes.width;
@@ -175,7 +176,7 @@ syz_status dino_forward(void *self, int64_t step, const double *scalar, syz_step
   (void)scalar;
   syz_timing_begin(d->timing, "data");
   const syz_status st = syz_loader_next(d->loader, &d->data, &out->wait_s);
-  /* Without data this rank still takes part in the losses, which all ranks then give up. */
+  /* A rank without data still takes part in the losses, which all ranks then discard. */
   d->n = st == SYZ_OK ? d->sizes.count : 0;
   dino_lay_out_rows(d, step);
   syz_timing_end(d->timing);
@@ -195,8 +196,8 @@ syz_status dino_forward(void *self, int64_t step, const double *scalar, syz_step
 
 /* --------------------------------------------------------------- backward */
 
-/* Losses to projections and prototypes, and KoLeo's part. The prototypes' gradient of all leaves is one stretch of the
- * first leaf's block, with zeros where the others are added to it. */
+/* Gradients of the losses by projections and prototypes, and KoLeo's part. The prototypes' gradient of all leaves is in
+ * the first leaf's block; the blocks of the other leaves hold zeros there. */
 static void leave_losses(dino *d, syz_gradients *g)
 {
   const int64_t width = d->sizes.width;
@@ -210,7 +211,7 @@ static void leave_losses(dino *d, syz_gradients *g)
     syz_koleo_backward(d->koleo[c], d->options.koleo_weight, d->koleo_rows + c * d->sizes.count * width, width);
 }
 
-/* From the projections of a pass to its tokens, which give way to their gradients. */
+/* From the projections of a pass to its tokens, which are overwritten by their gradients. */
 static void leave_heads(dino *d, const dino_pass *p, bool is_final, syz_gradients *g)
 {
   const int64_t width = d->sizes.width;
@@ -259,12 +260,12 @@ syz_status dino_backward(void *self, int64_t step, syz_gradients *g, double *sca
 void dino_updated(void *self, int64_t step)
 {
   dino *d = self;
-  if (step < 0) return; /* begin packs what was read */
+  if (step < 0) return; /* before the first step, `begin` packs the weights */
   const double momentum = syz_schedule_cosine(step, d->options.momentum, d->options.momentum_end, d->options.steps);
   syz_timing_begin(d->timing, "teacher follows");
   for (int h = 0; h < d->sizes.heads; h++)
-    syz_distillation_update(d->head[h].loss); /* not in the backward pass, which may run twice */
-  int64_t first, count;                       /* the ranks of a node have one teacher together */
+    syz_distillation_update(d->head[h].loss); /* here and not in the backward pass, which may run twice */
+  int64_t first, count;                       /* the ranks of a node share one teacher */
   syz_model_own_stretch(d->teacher, &first, &count);
   dino_follow(syz_model_weights(d->teacher) + first, syz_model_weights(d->student) + first, momentum, count,
               d->threads);
@@ -289,7 +290,7 @@ typedef struct suspects {
   int64_t n, object_id[TOLD];
 } suspects;
 
-/* Objects of this rank one of whose tokens, or the teacher's projections, are not finite. */
+/* Objects of this rank for which a token or a projection of the teacher is not finite. */
 static suspects find_suspects(const dino *d, int64_t step)
 {
   suspects s = {0};

@@ -2,11 +2,11 @@
 /**
  * The teacher's moving average, and the signs of collapse.
  *
- * Three ways to lose are looked for: all images have the same class token (embedding_spread), all have the same target
- * (mean_target_entropy near 0: one prototype wins), or every target is uniform (target_entropy near log K: nothing to
- * learn from). A net at its initial weights shows the first and often the last, because with LayerScale 1e-5 its class
- * token hardly depends on the image yet. So they count only once they were gone, or when a tenth of the run has passed,
- * and 100 steps at least.
+ * Three kinds of collapse are detected: all images have the same class token (embedding_spread), all have the same
+ * target (mean_target_entropy near 0: one prototype wins), or every target is uniform (target_entropy near log K:
+ * nothing to learn from). A network with initial weights shows the first and often the last, because with LayerScale
+ * 1e-5 its class token hardly depends on the image yet. So a sign is reported only after a step without any, or after a
+ * tenth of the run and at least 100 steps.
  */
 #include "dino.h"
 
@@ -15,8 +15,7 @@
 
 enum { FIRST_STEPS = 100 };
 
-/* In this form rather than m t + (1 - m) s: what is equal stays equal to the last bit (the prototypes' fixed gain), and
- * it is one pass over memory all the same. */
+/* In this form, unlike m t + (1 - m) s, equal values stay equal to the last bit (the prototypes' fixed gain). */
 void dino_follow(float *teacher, const float *student, double momentum, int64_t n, int threads)
 {
   const float step = (float)(1 - momentum);

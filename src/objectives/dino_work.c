@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Operations of a DINOv2 step for one image. Student: forward, and twice that backward, of what stochastic depth keeps
- * of the blocks; patches are embedded all the same, and pixels have no gradient. Teacher: forward on the global crops.
- * Heads: of the class tokens of all crops and of the masked patches, whose number is its mean.
+ * Operations of a DINOv2 step for one image. Student: forward, and twice that backward, for the part of the blocks that
+ * stochastic depth keeps; all patches are embedded, and pixels have no gradient. Teacher: forward on the global crops.
+ * Heads: for the class tokens of all crops and the mean number of masked patches.
  */
 #include "dino.h"
 
-/* Rows of an image that a head sees, on average. */
+/* Mean number of rows of an image for a head. */
 typedef struct head_rows {
   double student, teacher;
 } head_rows;
@@ -61,7 +61,7 @@ static void add_heads(syz_work *w, const syz_dino_options *o, const syz_model_co
   syz_work_add_loss(w, "KoLeo", SYZ_RATE_F32, &koleo, (double)z->crops, true);
 }
 
-/* What ranks differ by. */
+/* The imbalance between ranks. */
 static void add_spread(syz_work *w, const syz_dino_options *o, const syz_model_config *c, const dino_sizes *z,
                        const syz_operations *global, const syz_operations *local)
 {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Masked modelling of spectra: runs of tokens are hidden, and the network says what stood there.
+ * Masked modelling of spectra: runs of tokens are masked, and the network reconstructs them.
  *
- * The loss is a mean over all scored numbers of the global batch, and how many those are is known before the network
- * runs. So a pass over a part of the batch has its final gradient at once: passes follow one another, forward and
- * backward, and only the last one leaves its backward pass to the loop's second half, where it overlaps with the sums
- * over ranks. Sums of squares are formed per spectrum in float64 and added in the order of the global batch: the loss
- * does not depend on ranks or passes.
+ * The loss is a mean over all scored numbers of the global batch, and their number is known before the network runs. So
+ * a pass over a part of the batch gets its final gradient at once: each pass runs forward and backward before the next,
+ * except the last, whose backward pass runs in the loop's second half, where it overlaps with the sums over ranks. Sums
+ * of squares are formed per spectrum in float64 and added in the order of the global batch: the loss does not depend on
+ * ranks or passes.
  */
 #include "masked.h"
 
@@ -102,13 +102,13 @@ cleanup:
   return st;
 }
 
-/* The step's spectra made ready; what they weigh on all ranks together. Collective over the data axis, also after a
+/* Prepares the step's spectra and sums their weights over all ranks. Collective over the data axis, also after a
  * failure. */
 static void prepare(masked *k, int64_t step, bool has_data)
 {
   const int threads = syz_compute_threads(k->compute);
   const int64_t count = has_data ? k->count : 0, all = k->options.global_batch;
-  memset(k->numbers, 0, 2 * (size_t)all * sizeof(double)); /* k->weight lies behind it: one reduction for both */
+  memset(k->numbers, 0, 2 * (size_t)all * sizeof(double)); /* k->weight follows it in memory: one reduction for both */
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
   for (int64_t i = 0; i < count; i++) {
     masked_sums sums;
@@ -140,8 +140,8 @@ static syz_status forward(void *self, int64_t step, const double *scalar, syz_st
   prepare(k, step, st == SYZ_OK);
   syz_timing_end(k->timing);
   memset(k->squares, 0, (size_t)k->options.global_batch * sizeof(double));
-  /* Without data this rank still takes part in the sums, which all ranks then give up, and in its tensor group's
-   * passes. */
+  /* A rank without data still takes part in the sums, which all ranks then discard, and in its tensor group's passes.
+   */
   for (int64_t p = 0; (st == SYZ_OK || k->grid->tensor) && p < k->passes.n; p++) {
     int64_t at;
     const int64_t planned = syz_passes_at(&k->passes, p, &at), n = st == SYZ_OK ? planned : 0;
@@ -199,7 +199,7 @@ static void updated(void *self, int64_t step)
   syz_timing_end(k->timing);
 }
 
-/* Objects whose reconstruction is not finite, from the sums per place, which every rank has. */
+/* Objects whose reconstruction is not finite, from the sums per place in the batch, which every rank has. */
 static void describe(void *self, int64_t step, char *text, size_t room)
 {
   masked *k = self;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of masked modelling: masked.c (steps), masked_plan.c (memory), masked_score.c (what is hidden, scored,
- * interpolated), masked_pass.c, masked_validate.c, masked_write.c. */
+/** Masked modelling, private to this room: masked.c (steps), masked_plan.c (memory), masked_score.c (masking, scores,
+ * interpolation), masked_pass.c, masked_validate.c, masked_write.c. */
 #pragma once
 
 #include "syzygy/objectives.h"
@@ -16,9 +16,9 @@ typedef struct masked_shape {
 } masked_shape;
 masked_shape masked_shape_of(const syz_masked_options *o, const syz_model_config *config);
 
-/** Spectra made ready for the network. */
+/** Spectra prepared for the network. */
 typedef struct masked_room {
-  float *piece;     /**< [n, T, width] not masked */
+  float *piece;     /**< [n, T, width] before masking */
   int64_t *token;   /**< [n, rows] numbers of the masked tokens, ascending */
   float *weight;    /**< [n, rows, width] of each number of a masked token in the loss; 0: not scored */
   float *deviation; /**< [n] */
@@ -27,33 +27,34 @@ syz_status masked_room_create(const masked_shape *s, int64_t n, masked_room *roo
 void masked_room_destroy(masked_room *room);
 size_t masked_room_bytes(const masked_shape *s, int64_t n);
 
-/** What a spectrum adds to a loss; float64 sums of its own numbers alone, so that they do not depend on the batch. */
+/** The contribution of a spectrum to a loss; float64 sums over its own numbers alone, so that they do not depend on the
+ * batch. */
 typedef struct masked_sums {
   double numbers, weight, squares;
 } masked_sums;
 
-/** Make spectrum i of the room ready: pieces, mask of (seed, step, place), weights. ivar NULL: every pixel is good and
+/** Prepare spectrum i of the room: pieces, mask of (seed, step, place), weights. ivar NULL: every pixel is good and
  * weighs the same. Fills numbers and weight of *sums. */
 void masked_prepare(const masked_shape *s, masked_room *room, int64_t i, const float *flux, const float *ivar,
                     uint64_t seed, int64_t step, int64_t place, masked_sums *sums);
-/** Sum of weighted squares of spectrum i: prediction [rows, width]. NaN comes through. */
+/** Sum of weighted squares of spectrum i: prediction [rows, width]. A NaN gives a NaN. */
 double masked_squares(const masked_shape *s, const masked_room *room, int64_t i, const float *prediction);
-/** The prediction becomes the gradient of (sum of all squares) / total. */
+/** Replaces the prediction by the gradient of (sum of all squares) / total. */
 void masked_slope(const masked_shape *s, const masked_room *room, int64_t i, double total, float *prediction);
 
 /** Which pixels are hidden: [SYZ_TOWER_PIXELS], 1 where every section that has the pixel is masked or no section has
  * it. */
 void masked_hidden(const masked_shape *s, const masked_room *room, int64_t i, uint8_t *hidden);
-/** Linear interpolation between the pixels on both sides that are seen (and good, with hides_bad), constant beyond the
- * last one: value [SYZ_TOWER_PIXELS] in normalised units, pixels that are seen as they are. */
+/** Linear interpolation between the nearest visible pixels on both sides (good ones, with hides_bad), constant beyond
+ * the last: value [SYZ_TOWER_PIXELS] in normalised units; visible pixels keep their values. */
 void masked_interpolate(const masked_shape *s, const masked_room *room, int64_t i, const uint8_t *hidden,
                         const float *flux, const float *ivar, float *value);
 /** The same sums over the pixels among the scored numbers, without the token of mean and deviation. value: a prediction
- * [rows, width], or, is_by_pixel, one value a pixel. */
+ * [rows, width], or, if is_by_pixel, one value per pixel. */
 masked_sums masked_pixel_sums(const masked_shape *s, const masked_room *room, int64_t i, const float *value,
                               bool is_by_pixel);
-/** Sum of weight / (ivar deviation^2) over them: what the noise of the scored pixels themselves costs any predictor
- * that does not know it. */
+/** Sum of weight / (ivar deviation^2) over them: the part of the loss that comes from the noise of the scored pixels,
+ * which no predictor can avoid. */
 double masked_noise(const masked_shape *s, const masked_room *room, int64_t i, const float *ivar);
 
 /** Objects of a data set that have a spectrum. */
@@ -63,8 +64,8 @@ typedef struct masked_set {
   int64_t n;
 } masked_set;
 
-/** What is kept of held-out spectra for reconstruction.h5: [pictures, SYZ_TOWER_PIXELS] each, in flux units; zeros
- * where another rank has the spectrum, NaN in the last two where the network saw the pixel. */
+/** The held-out spectra in reconstruction.h5: [pictures, SYZ_TOWER_PIXELS] each, in flux units; zeros where another
+ * rank has the spectrum, NaN in the last two where the network saw the pixel. */
 typedef struct masked_picture {
   float *flux, *ivar, *reconstruction, *interpolation;
 } masked_picture;
@@ -88,14 +89,14 @@ typedef struct masked {
   int64_t first, count;               /**< this rank's places of the global batch */
   int64_t chunk;                      /**< most spectra of a pass */
   syz_passes passes;                  /**< of this rank */
-  syz_gradients *gradients;           /**< of the loop: what the forward pass adds to */
+  syz_gradients *gradients;           /**< of the loop; the forward pass adds to them */
   masked_room room;                   /**< [count] spectra of the step */
   int64_t *row;                       /**< [chunk * rows] */
   float *prediction;                  /**< [chunk * rows, width] */
   double *numbers, *weight, *squares; /**< [global_batch] by place, the same on every rank after a reduction; weight is
                                          numbers' second half */
   double total;                       /**< sum of the step's weights */
-  /* Held-out spectra. */
+  /* For held-out spectra. */
   masked_room test_room;      /**< [chunk] */
   float *flux, *ivar, *value; /**< [chunk, pixels], [chunk, pixels], [pixels] */
   uint8_t *hidden;            /**< [pixels] */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What masked modelling needs of a rank's memory, and what its step does. */
+/** The memory that masked modelling needs per rank, and the work of its step. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -16,7 +16,7 @@ int64_t masked_chunk_size(const syz_masked_options *o, int ranks)
   return wanted < most ? wanted : most;
 }
 
-/* Every pass goes forward and backward at once; its input has no gradient. */
+/* Every pass runs forward and backward once; its input has no gradient. */
 static void add_work(const syz_masked_options *o, const masked_shape *s, int ranks, const syz_model *model, syz_work *w)
 {
   const syz_model_config *c = s->config;
@@ -52,7 +52,7 @@ syz_status syz_masked_plan(const syz_masked_options *options, int ranks, const s
                                      .ahead = options->loader_ahead};
   const size_t network = syz_masked_bytes(model, chunk, chunk * s.rows, true);
   *out = (syz_plan){.n = 0};
-  if (!network) return SYZ_ERR_MEMORY; /* the text says which layer */
+  if (!network) return SYZ_ERR_MEMORY; /* the error text names the layer */
   syz_plan_add_parameters(out, size, size, ranks);
   if (options->leaves > 0)
     syz_plan_add(out, "gradients of leaves", syz_gradients_leaf_bytes(size, options->leaves / ranks, ranks));

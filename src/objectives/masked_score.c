@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * What of a spectrum is hidden, which numbers are scored, and what linear interpolation would have said of them.
+ * Which parts of a spectrum are masked, which numbers are scored, and their values by linear interpolation.
  *
  * A masked token is scored where its numbers were changed by masking (`locs = input != target` in the published
  * program): so the two zeros in front of each section never count, and neither does a pixel that equals the mean, which
  * is what a bad pixel is set to when bad pixels are hidden.
  *
  * Sections overlap: with sections of 20 pixels every 10, a run of 50 masked sections spans 510 pixels, of which the
- * outermost 10 on each side still stand in a neighbour that is not masked. The network is scored on them all the same,
- * as published; a pixel is hidden only when all sections with it are masked (490 of the 510).
+ * outermost 10 on each side are also in a neighbouring section that is not masked. They are scored nevertheless, as
+ * published; a pixel is hidden only when all sections with it are masked (490 of the 510).
  */
 #include <math.h>
 #include <string.h>
@@ -122,7 +122,7 @@ double masked_squares(const masked_shape *s, const masked_room *room, int64_t i,
     const float *found = prediction + r * s->width;
     for (int64_t j = 0; j < s->width; j++) {
       const double difference = (double)found[j] - target[j];
-      /* A number that is not scored still must not be NaN: its layers would be. */
+      /* The gradient of a number that is not scored must not be NaN, because a NaN would spread through the layers. */
       sum += weight[j] > 0 ? weight[j] * difference * difference : isfinite(found[j]) ? 0 : (double)NAN;
     }
   }

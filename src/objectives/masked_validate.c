@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Validation of masked modelling: held-out spectra under masks that are the same in every validation, beside what
- * linear interpolation makes of the same hidden runs, scored on the same numbers. Each rank has a contiguous share; the
- * sums of every spectrum go to all ranks and are added in the order of the set, so the figures do not depend on how
- * many ranks there are.
+ * Validation of masked modelling: held-out spectra under masks that are the same in every validation, compared with
+ * linear interpolation across the same hidden runs, scored on the same numbers. Each rank has a contiguous share; the
+ * sums of every spectrum go to all ranks and are added in the order of the set, so the figures do not depend on the
+ * number of ranks.
  */
 #include <math.h>
 #include <stdio.h>
@@ -107,8 +107,8 @@ static void judge_one(masked *k, int64_t i, int64_t place, double weight)
     if (masked_picture_object(k, q) == place) take_picture(k, q, i, prediction);
 }
 
-/* One pass: held-out spectra [first, first + n). Collective over a tensor group, also after a failure, which is this
- * rank's alone. */
+/* One pass: held-out spectra [first, first + n). Collective over a tensor group, also after a failure of this rank
+ * alone. */
 static syz_status run_pass(masked *k, int64_t first, int64_t n)
 {
   syz_status st = SYZ_OK;
@@ -149,7 +149,8 @@ syz_status masked_validate(void *self, int64_t step, const double *scalar, syz_v
   float *const picture[] = {k->picture.flux, k->picture.ivar, k->picture.reconstruction, k->picture.interpolation};
   for (int i = 0; i < 4 && k->pictures > 0; i++)
     memset(picture[i], 0, (size_t)(k->pictures * SYZ_TOWER_PIXELS) * sizeof(float));
-  /* The ranks of a tensor group make as many passes as the one with most, and go on when one of them fails. */
+  /* All ranks of a tensor group make as many passes as the rank with most spectra, and continue when one of them fails.
+   */
   const int64_t most = k->grid->tensor ? (k->test.n + syz_comm_size(k->world) - 1) / syz_comm_size(k->world) : count;
   for (int64_t at = 0; at < most && (local == SYZ_OK || k->grid->tensor); at += k->chunk) {
     const int64_t left = local == SYZ_OK && count > at ? count - at : 0;

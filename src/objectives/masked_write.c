@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** reconstruction.h5: some held-out spectra as they are, as the network fills their hidden runs, and as interpolation
- * does. Written anew by every validation, so that at the end it is of the weights in model.h5. */
+/** reconstruction.h5: some held-out spectra, and their hidden runs as filled by the network and by interpolation. Every
+ * validation writes it anew, so that at the end it belongs to the weights in model.h5. */
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
 
 #include "masked.h"
 
-/* One value a picture. */
+/* One value per picture. */
 typedef struct record {
   int64_t object_id[16], step[16];
   double ra[16], dec[16];
@@ -32,7 +32,7 @@ static void fill(const masked *k, int64_t step, record *r)
   }
 }
 
-/* hidden [pictures, pixels], zero before: where there is an interpolation. */
+/* hidden [pictures, pixels], zero before the call: 1 where there is an interpolation. */
 static void fill_hidden(const masked *k, uint8_t *hidden)
 {
   for (int64_t i = 0; i < k->pictures * SYZ_TOWER_PIXELS; i++)
@@ -85,7 +85,7 @@ syz_status masked_write(masked *k, int64_t step)
        "inverse variance of flux; all 0 when the data hold none"},
       {"mask", SYZ_H5_U8, true, hidden, "", "1: hidden from the network, 0: seen"},
       {"reconstruction", SYZ_H5_F32, true, k->picture.reconstruction, flux_units,
-       "flux as the network says it was; NaN where it was seen"},
+       "flux as the network reconstructs it; NaN where it was seen"},
       {"interpolation", SYZ_H5_F32, true, k->picture.interpolation, flux_units,
        "flux by linear interpolation between the last and the first pixel seen; NaN where it was seen"},
   };
