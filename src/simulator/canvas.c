@@ -80,7 +80,7 @@ void sim_draw_sersic(float *canvas, const sim_ellipse *e, double n, double flux)
   bounds(e->y, t.cut, &y0, &y1);
   float c = (float)cos(e->angle), s = (float)sin(e->angle), major = (float)(1.0 / t.cut),
         minor = (float)(1.0 / (t.cut * e->q));
-  /* Two passes: first what the samples add up to, when all of it is on the canvas, then the exact flux. */
+  /* Two passes: first the sum of the samples, if the profile is wholly on the canvas, then the exact flux. */
   bool exact = is_inside(e->x, e->y, t.cut);
   float scale = (float)flux;
   for (int pass = exact ? 0 : 1; pass < 2; pass++) {
@@ -159,7 +159,8 @@ void sim_draw_arms(float *canvas, const sim_ellipse *e, int arms, double pitch, 
   double norm = 1.0 / (2.0 * SYZ_PI * e->q * e->radius * e->radius * plane * mean), winding = 1.0 / tan(pitch);
   float c = (float)cos(e->angle), s = (float)sin(e->angle), major = (float)(1.0 / e->radius),
         minor = (float)(1.0 / (e->radius * e->q));
-  /* Drawn twice when it fits: the first pass sums, so that narrow, tightly wound arms keep their exact flux too. */
+  /* Drawn in two passes if it fits the canvas: the first sums the samples, so that narrow, tightly wound arms also get
+   * their exact flux. */
   double scale = norm, sum = 0.0;
   for (int pass = is_inside(e->x, e->y, cut) ? 0 : 1; pass < 2; pass++) {
     for (int y = y0; y <= y1; y++)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of the simulator: drawing on its canvas. Positions are stamp pixels (pixel centres at whole numbers); the
- * canvas goes on MARGIN beyond. */
+/** Drawing on the simulator's canvas; private to this room. Positions are stamp pixels (pixel centres at whole
+ * numbers); the canvas extends MARGIN pixels beyond the stamp. */
 #pragma once
 
 #include "simulator.h"

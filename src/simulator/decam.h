@@ -2,8 +2,8 @@
 /*
  * Total throughput of the DECam g, r and z bands with an atmosphere of airmass 1.3, in units of 1e-5, every 10 Angstrom
  * from 3600 to 10990. Source: desihub/speclite 8159ea61, data/filters/decam2014-{g,r,z}.ecsv (William Wester 2014,
- * atmosphere by Ting Li; BSD-3-Clause); values that the source leaves out are interpolated linearly. The red leak of g
- * is kept: it is 0.5 % of a flat spectrum.
+ * atmosphere by Ting Li; BSD-3-Clause); values missing in the source are interpolated linearly. The red leak of g is
+ * kept: it is 0.5 % of a flat spectrum.
  */
 #pragma once
 

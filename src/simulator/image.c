@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The image of a galaxy: parts drawn with their own profiles, added up in each band with the fluxes of their own
- * spectra, blurred by the seeing, put among neighbours, and noised.
+ * The image of a galaxy: its parts are drawn with their own profiles, added in each band with the fluxes of their own
+ * spectra, blurred by the seeing, and given neighbours and noise.
  *
  * Each part is drawn once, with total flux 1, on a canvas wider than the stamp; a band's image is a weighted sum of
  * parts, so colours inside the galaxy follow the stellar populations and the whole adds up to the integrated
  * photometry. Profiles are Sersic (bulge, disk n = 1, companion), Ferrers (bar), logarithmic spirals (arms), a chain of
  * Gaussians (tidal tail). Pixels near the centre are sampled finely; a part that lies wholly on the canvas is rescaled
- * to its exact flux (a few 1e-4), a wider one keeps its analytic normalisation and loses what lies outside.
+ * to its exact flux (a few 1e-4), a wider one keeps its analytic normalisation and loses the flux outside.
  *
  * Seeing: three concentric Gaussians in the proportions of a Moffat profile with beta near 3, each separable. Seeing
  * and noise levels of g, r, z: the Legacy Surveys' log-normal fits (src/model/README.md "DINOv2 pretraining").
- * Measured: 2.5 ms an object for all of this on one core of a Zen 5.
+ * Measured: 2.5 ms per object for all of this on one core of a Zen 5.
  */
 #include "canvas.h"
 
@@ -130,7 +130,7 @@ static void draw_layers(sim_camera *c, const sim_galaxy *g, double x, double y)
   }
 }
 
-/* How much of each layer a band shows. */
+/* The flux of each layer in a band. */
 static void mix_of_band(const sim_galaxy *g, const sim_spectra *light, int b, double mix[LAYER_COUNT])
 {
   const double(*flux)[SYZ_BANDS] = light->flux;
@@ -170,7 +170,8 @@ static int draw_neighbours(sim_camera *c, const syz_sim_config *config, int64_t 
         is_star ? 0.1 + 0.75 * gr * gr * sim_between(d, 0.7, 1.3) : sim_clip(0.55 + 0.25 * sim_normal(d), -0.2, 1.5);
     double re = 0.45 * pow(10.0, -0.12 * (r - 22.0)) * exp(0.35 * sim_normal(d)) / SYZ_PIXEL_ARCSEC;
     double q = sim_between(d, 0.3, 1.0), angle = sim_between(d, 0.0, SYZ_PI);
-    if (r < 19.5 && hypot(px - x, py - y) < 25.0) continue; /* a bright one on top would have been another target */
+    if (r < 19.5 && hypot(px - x, py - y) < 25.0)
+      continue; /* next to a bright star this galaxy would not be the target */
     double flux[SYZ_BANDS] = {pow(10.0, 0.4 * (22.5 - r - gr)), pow(10.0, 0.4 * (22.5 - r)),
                               pow(10.0, 0.4 * (22.5 - r + rz))};
     if (is_star)

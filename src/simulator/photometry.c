@@ -4,8 +4,8 @@
  *
  * A photon-counting detector measures f = integral F R w dw / integral G R w dw, with F the flux density, G that of the
  * AB standard (3631 Jy at every frequency), R the throughput and w the wavelength (Bessell & Murphy 2012, PASP 124,
- * 140). On a fixed grid that is one weight a pixel, so a flux is one dot product, and fluxes are linear in spectra:
- * components add up exactly.
+ * 140). On a fixed grid that is one weight per pixel, so a flux is one dot product. Fluxes are linear in spectra, so
+ * those of components add up exactly.
  */
 #include <math.h>
 

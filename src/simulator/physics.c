@@ -1,24 +1,27 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Which galaxies a survey sees, and what they are like.
+ * Which galaxies a survey observes, and their physical properties.
  *
- * Redshift, mass and type come from a table: mass function x comoving volume x the chance to pass the magnitude limit
- * with a rough mass-to-light ratio. The exact limit is applied afterwards with the fluxes of the simulated spectrum:
- * refused galaxies are drawn again (simulator.c). Everything else follows from mass, type and redshift through
- * relations with their observed scatter:
+ * Redshift, mass and type come from a table: mass function x comoving volume x the probability to pass the magnitude
+ * limit with a rough mass-to-light ratio. The exact limit is applied afterwards with the fluxes of the simulated
+ * spectrum: galaxies that fail it are drawn again (simulator.c). Everything else follows from mass, type and redshift
+ * through relations with their observed scatter:
  *
- *   mass function               double Schechter, Baldry et al. 2012 (MNRAS 421, 621)
- *   quiescent fraction          logistic in log mass, crossing 1/2 near 10.6 (Peng et al. 2010, ApJ 721, 193; Muzzin et
- * al. 2013, ApJ 777, 18) main sequence               Speagle et al. 2014 (ApJS 214, 15) equation 28, scatter 0.25 dex,
- * 8 % in the green valley star-formation history      delayed tau, t exp(-t/tau), with tau solved from the specific
- * rate; bulges old stellar metallicity         Gallazzi et al. 2005 (MNRAS 362, 41), scatter 0.12 dex gas metallicity
- * fundamental relation, Mannucci et al. 2010 (MNRAS 408, 2115), moved by -0.30 dex to the scale of Marino et al. 2013
- * (A&A 559, A114), whose line ratios are used dust                        A(Halpha) with mass, Garn & Best 2010 (MNRAS
- * 409, 421); stars 0.44 of the gas (Calzetti et al. 2000); more when seen edge-on sizes                       van der
- * Wel et al. 2014 (ApJ 788, 28), early and late types, with their evolution velocity dispersion         Zahid et al.
- * 2016 (ApJ 832, 203) bars, arms, mergers         Masters et al. 2011 (MNRAS 411, 2026) bars in a third of disks; arms
- * in three quarters of star-forming disks, two-armed most often (Hart et al. 2016, MNRAS 461, 3663); mergers 6 % (Lotz
- * et al. 2011)
+ *   mass function              double Schechter, Baldry et al. 2012 (MNRAS 421, 621)
+ *   quiescent fraction         logistic in log mass, 1/2 near 10.6 (Peng et al. 2010, ApJ 721, 193; Muzzin et al. 2013,
+ *                              ApJ 777, 18)
+ *   main sequence              Speagle et al. 2014 (ApJS 214, 15) equation 28, scatter 0.25 dex, 8 % in the green
+ * valley star-formation history     delayed tau, t exp(-t/tau), with tau solved from the specific rate; bulges old
+ *   stellar metallicity        Gallazzi et al. 2005 (MNRAS 362, 41), scatter 0.12 dex
+ *   gas metallicity            fundamental relation, Mannucci et al. 2010 (MNRAS 408, 2115), moved by -0.30 dex to the
+ *                              scale of Marino et al. 2013 (A&A 559, A114), whose line ratios are used
+ *   dust                       A(Halpha) with mass, Garn & Best 2010 (MNRAS 409, 421); stars 0.44 of the gas (Calzetti
+ *                              et al. 2000); more when seen edge-on
+ *   sizes                      van der Wel et al. 2014 (ApJ 788, 28), early and late types, with their evolution
+ *   velocity dispersion        Zahid et al. 2016 (ApJ 832, 203)
+ *   bars, arms, mergers        bars in a third of disks (Masters et al. 2011, MNRAS 411, 2026); arms in three quarters
+ *                              of star-forming disks, two-armed most often (Hart et al. 2016, MNRAS 461, 3663);
+ *                              mergers 6 % (Lotz et al. 2011)
  */
 #include "simulator.h"
 
@@ -111,7 +114,7 @@ syz_status sim_population_create(const syz_sim_config *c, sim_population **out)
         }
     }
     SYZ_REQUIRE(sum > 0.0 || (part == 1 && p->lrg_share == 0.0), SYZ_ERR_INPUT,
-                "no galaxy passes r < %g at redshifts %g to %g; use a fainter simulate.magnitude_limit",
+                "no galaxy is brighter than r = %g at redshifts %g to %g; use a fainter simulate.magnitude_limit",
                 c->magnitude_limit, c->redshift_min, c->redshift_max);
     for (int k = 0; k < Z_STEPS * M_STEPS * TYPES; k++) p->cumulative[part][k] /= sum > 0.0 ? sum : 1.0;
   }
@@ -172,7 +175,7 @@ static void history(const syz_stellar *s, sim_draw *d, sim_galaxy *g, double sfr
   double x = solve_history(sfr * 1e9 / disk * begin_disk);
   fill_history(s, bulge, begin_bulge, sim_between(d, 9.0, 16.0), g->formed[PART_BULGE]);
   fill_history(s, disk, begin_disk, x, g->formed[PART_DISK]);
-  /* What formed within 0.1 Gyr shines from the arms. */
+  /* Stars formed within 0.1 Gyr are in the arms. */
   for (int a = 0; a < SYZ_STELLAR_AGES && s->age_gyr[a] < 0.1; a++) {
     g->formed[PART_YOUNG][a] = g->formed[PART_DISK][a];
     g->formed[PART_DISK][a] = 0.0;
@@ -190,7 +193,7 @@ static void history(const syz_stellar *s, sim_draw *d, sim_galaxy *g, double sfr
       if (k == PART_YOUNG) young += w;
     }
   }
-  /* The exact mass in stars: everything is scaled by a few per cent. */
+  /* Scales everything by a few per cent, to the exact stellar mass. */
   double scale = pow(10.0, g->log_m) / alive;
   for (int k = 0; k < PART_COUNT; k++) {
     g->formed_total[k] *= scale;
@@ -200,8 +203,8 @@ static void history(const syz_stellar *s, sim_draw *d, sim_galaxy *g, double sfr
   g->log_z_mean = metal / all;
   g->log_sfr = fmax(-5.0, log10(young * scale / 0.0976e9 + 1e-9));
   if (has_emulator) {
-    /* Its recent basis spans 5 Gyr: as much of it as gives the star-formation rate, at most 0.9 of the disk; the rest
-     * in older bases. */
+    /* Its recent basis spans 5 Gyr. It gets the share that gives the star-formation rate, at most 0.9 of the disk; the
+     * rest is in older bases. */
     double disk_all = g->formed_total[PART_DISK] + g->formed_total[PART_YOUNG];
     double recent = fmin(0.9 * disk_all, pow(10.0, g->log_sfr) * 1e9 / EMULATOR_RATE);
     g->formed_total[PART_YOUNG] = recent;
@@ -239,7 +242,7 @@ static void shape(sim_draw *d, sim_galaxy *g, double kpc_per_arcsec)
   g->bulge_re = early ? re * 0.85 : re * sim_clip(0.18 * exp(0.3 * sim_normal(d)), 0.08, 0.4);
   g->bulge_n =
       early ? sim_clip(4.0 + 0.8 * sim_normal(d) + 0.8 * m, 2.0, 6.0) : sim_clip(2.0 + 0.8 * sim_normal(d), 0.8, 4.0);
-  /* Always the same number of draws, whatever is used. */
+  /* The number of draws is always the same, whichever values are used. */
   double u_bar = sim_uniform(d), u_arms = sim_uniform(d), u_count = sim_uniform(d), u_merger = sim_uniform(d);
   g->has_bar = u_bar < (early ? 0.12 : 0.33) && bt < 0.6;
   g->bar_fraction = g->has_bar ? sim_between(d, 0.12, 0.28) : (sim_uniform(d), 0.0);
@@ -279,8 +282,8 @@ void sim_galaxy_draw(const sim_population *p, const syz_stellar *s, const syz_si
            *d = &physics;
   sim_draw morphology = {syz_random_make(c->seed, SYZ_RANDOM_SIM_MORPHOLOGY, (uint64_t)attempt, (uint64_t)index), 0};
   memset(g, 0, sizeof *g);
-  /* The kind of galaxy must not depend on the attempt: redrawing would otherwise favour the kind that passes more
-   * easily. */
+  /* The kind of galaxy must not depend on the attempt: redrawing would otherwise favour the kind that passes the limit
+   * more often. */
   sim_draw kind = {syz_random_make(c->seed, SYZ_RANDOM_SIM_PHYSICS, 1u << 20, (uint64_t)index), 0};
   int part = sim_uniform(&kind) < p->lrg_share ? 1 : 0;
   double u = sim_uniform(d);

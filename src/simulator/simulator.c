@@ -2,7 +2,7 @@
 /*
  * The simulator: one object at a time, each a pure function of (configuration, index).
  *
- * A galaxy is drawn, its spectrum computed, and its flux compared with the survey's limit; refused ones are drawn again
+ * A galaxy is drawn, its spectrum computed, and its flux compared with the survey's limit; a fainter one is drawn again
  * with the next attempt number (1.12 attempts on average). Then the same spectrum is observed by the spectrograph and,
  * through the filters, by the camera. Objects live in the cells of the Legacy Surveys' real bricks, so identifiers,
  * names and positions are of the real form.
@@ -137,7 +137,7 @@ void syz_simulator_brick(int64_t brick, syz_sim_object *o)
            o->brick_dec < 0 ? 'm' : 'p', (int)(10.0 * fabs(o->brick_dec) + 1e-9) % 1000);
 }
 
-/* Where a brick's pixel (from 0) is on the sky: inverse gnomonic projection, North up, East left (Calabretta & Greisen
+/* The sky position of a brick's pixel (from 0): inverse gnomonic projection, North up, East left (Calabretta & Greisen
  * 2002, section 5.1.3). */
 static void pixel_to_sky(const syz_sim_object *o, double x, double y, double *ra, double *dec)
 {

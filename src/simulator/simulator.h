@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of the simulator: what its parts share. Physics -> spectrum -> image -> files, each in a file of its own. */
+/** Common to the parts of the simulator: physics -> spectrum -> image -> files, each in a file of its own; private to
+ * this room. */
 #pragma once
 
 #include "stellar.h"
@@ -11,7 +12,7 @@
 /** The parts of a galaxy that have a spectrum of their own. */
 enum { PART_BULGE, PART_DISK, PART_YOUNG, PART_COUNT };
 
-/** Numbers drawn one after another from a stream of their own: the order of calls is part of what a seed means. */
+/** Random numbers drawn one after another from one stream: the result of a seed depends on the order of calls. */
 typedef struct sim_draw {
   syz_random stream;
   uint32_t n;
@@ -29,7 +30,7 @@ typedef struct sim_galaxy {
   double log_z[PART_COUNT];                    /**< metallicity of each part's stars */
   double ebv[PART_COUNT], ebv_gas;             /**< colour excesses */
   double formed[PART_COUNT][SYZ_STELLAR_AGES]; /**< solar masses formed in each age bin */
-  double formed_total[PART_COUNT];             /**< what the emulator scales with */
+  double formed_total[PART_COUNT];             /**< the emulator's spectrum is multiplied by it */
   double age_universe_gyr;
   double sigma_v; /**< km/s */
   double log_agn; /**< log10 of the nucleus' narrow Halpha in erg/s */
@@ -47,11 +48,11 @@ typedef struct sim_galaxy {
   double tail_fraction, tail_length, tail_angle, tail_pitch, tail_width;
 } sim_galaxy;
 
-/** Table of what is seen at which redshift; see physics.c. */
+/** Table of observable galaxies by redshift; see physics.c. */
 typedef struct sim_population sim_population;
 syz_status sim_population_create(const syz_sim_config *c, sim_population **out);
 void sim_population_destroy(sim_population **p);
-/** Draw a galaxy; `attempt` counts the ones before it that the survey's limit refused. */
+/** Draw a galaxy; `attempt`: number of earlier draws that failed the survey's limit. */
 void sim_galaxy_draw(const sim_population *p, const syz_stellar *s, const syz_sim_config *c, int64_t index, int attempt,
                      bool has_emulator, sim_galaxy *g);
 /** Age of the Universe at z in Gyr, flat LCDM with H0 = 70, Omega_m = 0.3. */

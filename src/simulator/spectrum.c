@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Spectra of a galaxy's parts, and what a DESI-like spectrograph makes of them.
+ * Spectra of a galaxy's parts, and their observation by a DESI-like spectrograph.
  *
  * Per part: stellar populations are added by age, reddened, smoothed by the velocity dispersion, redshifted and put on
  * the observed grid by integrating over each pixel (differences of a running integral, so energy is conserved exactly);
  * emission lines are added as Gaussians integrated over pixels. Fluxes through the filters are dot products with this
- * very spectrum.
+ * same spectrum.
  *
  * Lines: Halpha from the star-formation rate (Kennicutt & Evans 2012, ARA&A 50, 531: log L = log SFR + 41.27), Balmer
  * ratios of case B at 10,000 K (Osterbrock & Ferland 2006, table 4.4), [N II] and [O III] from the oxygen abundance
@@ -231,7 +231,7 @@ static void starlight(sim_spectrograph *s, const sim_galaxy *g, int part)
   theta[0] = 1.0 - mix[0];
   theta[1] = 1.0 - mix[1] / theta[0];
   theta[2] = 1.0 - mix[2] / (theta[0] * theta[1]);
-  /* Both metallicity bases together have a mean of 4.3 over a galaxy's life. */
+  /* Together the two metallicity bases have a mean of 4.3 over a galaxy's life. */
   theta[3] = theta[4] = 0.019 * pow(10.0, g->log_z[part]) / 4.3;
   theta[5] = part == PART_YOUNG ? 0.5 * g->ebv_gas * 4.05 / 1.086 : 0.0;
   theta[6] = sim_clip(g->ebv[part] * 4.05 / 1.086, 0.0, 3.0);
@@ -383,7 +383,7 @@ void sim_spectrograph_observe(sim_spectrograph *s, const syz_sim_config *c, int6
   double scale = c->spectrum_noise > 0.0 ? c->spectrum_noise : 1.0;
   syz_random noise = syz_random_make(c->seed, SYZ_RANDOM_SIM_SPECTRUM_NOISE, 0, (uint64_t)index);
   syz_random_fill_normal(&noise, s->normal, SYZ_ARM_PIXELS);
-  float *flux = s->normal, *ivar = s->smooth; /* the scratch of the starlight is free now, and longer */
+  float *flux = s->normal, *ivar = s->smooth; /* reuse of the starlight's scratch, which is long enough */
   int k = 0;
   for (int arm = 0; arm < SYZ_ARMS; arm++)
     for (int i = 0; i < syz_arm_count[arm]; i++, k++) {

@@ -2,16 +2,16 @@
 /*
  * Simple stellar populations from first principles, small enough to compute at start-up.
  *
- * A population of one age and metallicity is a sum over stars: the initial mass function says how many of each mass
- * were born, a main sequence with lifetimes says which are still there and how bright and hot they are, and the evolved
- * phases are counted by how long they last: N = IMF(m_turnoff) |dm/dt| duration. A star's spectrum is a black body
- * changed by what its atmosphere does: the Balmer jump, metal blanketing with the 4000 A break, TiO bands, and some
+ * A population of one age and metallicity is a sum over stars: the initial mass function gives the number born per
+ * mass, a main sequence with lifetimes gives which still exist and how bright and hot they are, and the numbers in
+ * evolved phases follow from their durations: N = IMF(m_turnoff) |dm/dt| duration. A star's spectrum is a black body
+ * with the features of its atmosphere: the Balmer jump, metal blanketing with the 4000 A break, TiO bands, and some
  * fifty lines whose strength follows temperature and metallicity. Absorbed energy returns in the continuum
  * (backwarming), so each star keeps its luminosity.
  *
- * What is fitted by eye and not derived: the depths in the tables below, chosen so that single stars look like the Sun,
- * Vega and K and M giants. The test compares composite colours and mass-to-light ratios with the PROVABGS emulator
- * (FSPS), which is independent.
+ * The depths in the tables below are not derived but fitted by eye, so that single stars resemble the Sun, Vega and K
+ * and M giants. The test compares composite colours and mass-to-light ratios with the PROVABGS emulator (FSPS), which
+ * is independent.
  *
  * Sources: IMF Chabrier 2003 (PASP 115, 763); main sequence Pecaut & Mamajek 2013 (ApJS 208, 9) and its continued
  * table; red-giant core mass and luminosity Refsdal & Weigert 1970 (A&A 6, 426) as in Kippenhahn & Weigert section 32,
@@ -24,8 +24,7 @@
 #include <string.h>
 
 enum { TEMPERATURES = 28, MASS_STEPS = 260 };
-/* Light per formed mass against the sums below: fitted to FSPS (through the PROVABGS emulator) at ages of 3 to 10 Gyr.
- */
+/* Factor on the light per formed mass, fitted to FSPS (through the PROVABGS emulator) at ages of 3 to 10 Gyr. */
 static const double YIELD = 0.82;
 static const double LOG_T_FIRST = 3.46, LOG_T_LAST = 4.68;
 
@@ -85,8 +84,8 @@ static double metal_strength(double t)
   return table[i][1] + f * (table[i + 1][1] - table[i][1]);
 }
 
-/* How a solar atmosphere departs from its black body, as an optical depth: the haze of lines rises to the blue, with
- * edges at 4000, 2900 and 2640 A (Fe, Mg, Ca blends); the flux it takes reappears between (negative), and weak
+/* How a solar atmosphere departs from its black body, as an optical depth: blended lines increase to the blue, with
+ * edges at 4000, 2900 and 2640 A (Fe, Mg, Ca blends); the absorbed flux reappears between them (negative), and weak
  * molecular bands lie beyond 6000 A. */
 static double haze(double w)
 {
@@ -186,7 +185,7 @@ static void atmosphere(const double *wave, int n, double t, double log_z, float 
     const stellar_line *line = &LINES[k];
     double width = line->width_A * line_strength(line->kind, t, log_z);
     if (width < 0.01) continue;
-    /* A line of depth D and shape s(d) takes D times the integral of s; deep ones saturate and widen instead. */
+    /* A line of depth D and shape s(d) absorbs D times the integral of s; deep ones saturate and widen instead. */
     double sigma = line->sigma_A, depth = width / (sigma * 2.5066);
     if (depth > 0.75) sigma *= depth / 0.75, depth = 0.75;
     double reach = 6.0 * sigma;
@@ -211,7 +210,8 @@ static double black_body(double wave_A, double t)
   return 15.0 / (97.40909103400244) * y * y * y * y / (wave_A * expm1(y));
 }
 
-/* Share of a star's light that its atmosphere takes, over all wavelengths; below the grid the haze goes on. */
+/* Share of a star's light absorbed by its atmosphere, over all wavelengths; below the grid the blended lines continue.
+ */
 static double taken(double t, double log_z, float *pass, double *wave, int n)
 {
   for (int i = 0; i < n; i++) wave[i] = 912.0 * pow(11200.0 / 912.0, (double)i / (n - 1));
@@ -223,7 +223,7 @@ static double taken(double t, double log_z, float *pass, double *wave, int n)
 
 /* ---------------------------------------------------------- populations */
 
-/* Adds number * luminosity of one star to the share of its temperature bins, linear in log T. */
+/* Adds number * luminosity of one star to its two temperature bins, divided linearly in log T. */
 static void add_star(double *share, double number, double log_l, double log_t)
 {
   double u = (log_t - LOG_T_FIRST) / (LOG_T_LAST - LOG_T_FIRST) * (TEMPERATURES - 1);
@@ -244,7 +244,7 @@ static void population(double age_gyr, double log_z, double *share)
     double log_m = -1.0 + (i + 0.5) * step;
     mass += chabrier(log_m) * pow(10.0, log_m) * step;
   }
-  /* Lifetimes shorten a little at low metallicity (less opaque, brighter). */
+  /* Lifetimes are a little shorter at low metallicity (less opaque, brighter). */
   double life_scale = pow(10.0, 0.12 * log_z);
   for (int i = 0; i < MASS_STEPS; i++) {
     double log_m = -1.0 + (i + 0.5) * step, life = lifetime_gyr(log_m) * life_scale;
@@ -292,8 +292,8 @@ static void population(double age_gyr, double log_z, double *share)
       add_star(share, births * gyr, l, 3.676 - 0.047 * (l - 1.0) - 0.012 * fmax(0.0, l - 2.6) + z_t);
     }
   } else if (m_turnoff < 9.0) {
-    /* Core helium burning takes about a fifth of the main-sequence life: half of it blue, half as a red giant; then the
-     * AGB. */
+    /* Core helium burning takes about a fifth of the main-sequence life: half of it as a blue, half as a red giant;
+     * then the AGB. */
     double gyr = 0.18 * age_gyr;
     add_star(share, births * gyr * 0.05, top + 0.05, 3.80);
     add_star(share, births * gyr * 0.55, top - 0.10 + 0.15 * (log_turnoff - 0.34), 3.690 + z_t);

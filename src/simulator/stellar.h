@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Inside of the simulator: simple stellar populations on a rest-frame grid. See stellar.c for the physics.
+ * Simple stellar populations on a rest-frame grid; private to this room. See stellar.c for the physics.
  */
 #pragma once
 
 #include "syzygy/base.h"
 
-/** Rest-frame grid, uniform in ln(wavelength): 2200 .. 11200 Angstrom (vacuum), 30 km/s a pixel. */
+/** Rest-frame grid, uniform in ln(wavelength): 2200 .. 11200 Angstrom (vacuum), 30 km/s per pixel. */
 enum { SYZ_STELLAR_PIXELS = 16275, SYZ_STELLAR_AGES = 16, SYZ_STELLAR_METALS = 5 };
 #define SYZ_STELLAR_FIRST_A 2200.0
 #define SYZ_STELLAR_STEP 1.0e-4
@@ -14,7 +14,7 @@ enum { SYZ_STELLAR_PIXELS = 16275, SYZ_STELLAR_AGES = 16, SYZ_STELLAR_METALS = 5
 typedef struct syz_stellar {
   double wave_A[SYZ_STELLAR_PIXELS];         /**< pixel centres */
   double age_gyr[SYZ_STELLAR_AGES];          /**< ages of the populations */
-  double age_edge_gyr[SYZ_STELLAR_AGES + 1]; /**< borders of the age bins they stand for, from 0 */
+  double age_edge_gyr[SYZ_STELLAR_AGES + 1]; /**< borders of their age bins, from 0 */
   double surviving[SYZ_STELLAR_AGES];        /**< mass in stars and remnants per unit formed mass */
   double log_z[SYZ_STELLAR_METALS];          /**< log10 of metallicity in solar units, increasing */
   float calzetti[SYZ_STELLAR_PIXELS];        /**< k(wavelength) = A / E(B-V) */

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One brick of the simulated sky as surveys deliver it, so that `ingest` can be tested from end to end.
+ * One brick of the simulated sky in the files of the real surveys, so that `ingest` can be tested from end to end.
  *
  *   legacy/coadd/<AAA>/<brick>/legacysurvey-<brick>-{image,invvar}-{g,r,z}.fits.fz   3600 x 3600, Rice, pixels in HDU 1
  *   legacy/tractor/<AAA>/tractor-<brick>.fits
- *   desi/tiles/cumulative/<brickid>/20260101/{coadd,redrock}-0-<brickid>-thru20260101.fits   a brick is a tile of its
- * own truth/truth-<brick>.fits                                                         every label, row by row
+ *   desi/tiles/cumulative/<brickid>/20260101/{coadd,redrock}-0-<brickid>-thru20260101.fits   one tile per brick
+ *   truth/truth-<brick>.fits                                                                 every label, row by row
  *
- * Stamps lie side by side in the brick, 23 to a row, so a cutout around a catalogue position is the simulated stamp;
- * between and beyond them invvar is 0. Formats: src/sky/README.md "DESI spectra", "Legacy Surveys images".
+ * Stamps are adjacent in the brick, 23 per row, so a cutout around a catalogue position is the simulated stamp; between
+ * and beyond them invvar is 0. Formats: src/sky/README.md "DESI spectra", "Legacy Surveys images".
  */
 #include <math.h>
 #include <stdio.h>
@@ -25,7 +25,7 @@ typedef struct brick {
   float *image;           /* [n, 3, 152, 152] */
   float *flux, *ivar;     /* [n, 7958] */
   const char *folder;
-  syz_survey_files *files; /* whose names are kept; NULL: nobody wants them */
+  syz_survey_files *files; /* collects the names of written files; NULL: not wanted */
 } brick;
 
 static void brick_free(brick *b)
@@ -55,7 +55,7 @@ cleanup:
   return st;
 }
 
-/* "<folder>/<middle>" made, and "<folder>/<middle>/<name>" into path. */
+/* Makes "<folder>/<middle>" and puts "<folder>/<middle>/<name>" into path. */
 static syz_status make_path(const brick *b, char *path, size_t room, const char *middle, const char *name)
 {
   syz_status st = SYZ_OK;
@@ -120,7 +120,7 @@ cleanup:
 
 /* ---------------------------------------------------------------- tables */
 
-/* Columns of one table gathered from the objects: each item of COLUMN_BYTES at most, the arrays in one block. */
+/* Columns of one table, filled from the objects: at most COLUMN_BYTES per item, all arrays in one block. */
 enum { COLUMNS_MAX = 64, TEXT_MAX = 20 };
 typedef struct table {
   syz_fits_column column[COLUMNS_MAX];
@@ -135,7 +135,7 @@ static void table_free(table *t)
   t->n = 0;
 }
 
-/* A new column; returns its array, NULL without memory. */
+/* Adds a column; returns its array, NULL without memory. */
 static void *add_column(table *t, const char *name, char type, int64_t repeat, const char *unit)
 {
   size_t size = type == 'D' || type == 'K' ? 8 : type == 'E' || type == 'J' ? 4 : type == 'I' ? 2 : 1;
@@ -492,7 +492,7 @@ syz_status syz_simulator_write_survey(syz_simulator *s, int64_t first, int64_t n
   brick b = {0};
   float *pixels = NULL;
   SYZ_REQUIRE(first >= 0 && n > 0 && first / CELLS == (first + n - 1) / CELLS, SYZ_ERR_INPUT,
-              "objects %lld to %lld are not of one brick", (long long)first, (long long)(first + n - 1));
+              "objects %lld to %lld are not in one brick", (long long)first, (long long)(first + n - 1));
   SYZ_TRY(brick_make(s, first, n, folder, &b));
   b.files = files;
   if (files) files->n = 0;

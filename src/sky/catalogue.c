@@ -43,7 +43,7 @@ static syz_status use_id_column(syz_catalogue *c, int column)
   syz_status st = SYZ_OK;
   const syz_fits_field *f = syz_fits_field_get(c->file, c->hdu, column);
   SYZ_REQUIRE(f->type == 'A' || (strchr("BIJK", f->type) && f->repeat == 1), SYZ_ERR_DATA,
-              "%s: column %s of type %c cannot hold identifiers, whole numbers or their text are needed (ingest.id "
+              "%s: column %s of type %c cannot hold identifiers: whole numbers or their text are needed (ingest.id "
               "states another column, or none)",
               syz_fits_path(c->file), f->name, f->type);
   c->ids = f->type == 'A' ? IDS_TEXT : IDS_WHOLE;
@@ -53,9 +53,9 @@ cleanup:
 }
 
 /*
- * The column that is stated, or TARGETID; RELEASE, BRICKID and OBJID together; LS_ID (Legacy Surveys at the Data Lab);
- * OBJECT_ID; OBJID of more than 32 bits (SDSS: a shorter one counts within a brick). Nothing else is taken for an
- * identifier: "id" mostly counts rows.
+ * The identifier is the stated column, or the first of: TARGETID; RELEASE, BRICKID and OBJID together; LS_ID (Legacy
+ * Surveys at the Data Lab); OBJECT_ID; OBJID of more than 32 bits (SDSS: a shorter one numbers objects within a brick).
+ * No other column is used as an identifier: "id" usually numbers rows.
  */
 static syz_status find_ids(syz_catalogue *c, const char *stated)
 {
@@ -114,7 +114,7 @@ syz_status syz_catalogue_open(const char *path, bool verify, const char *ra_colu
   }
   SYZ_REQUIRE(has_table, SYZ_ERR_DATA, "%s: no table in it", path);
   SYZ_REQUIRE(c->hdu >= 0, SYZ_ERR_DATA,
-              "%s: no table with numeric columns %s and %s (or state others by ingest.ra and ingest.dec)", path,
+              "%s: no table with numeric columns %s and %s (ingest.ra and ingest.dec name other columns)", path,
               ra_column && ra_column[0] ? ra_column : "RA", ra_column && ra_column[0] ? dec_column : "DEC");
   SYZ_TRY(find_ids(c, id_column ? id_column : ""));
   *out = c;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Cells of the sky, for dealing positions out to ranks: zones of a quarter of a degree in declination, each cut in
- * right ascension into cells that are about as wide (Gray, Nieto-Santisteban & Szalay 2006, arXiv:cs/0701171). A disc
- * of radius r around (ra, dec) reaches asin(sin r / cos dec) in right ascension, or all around when a pole is within r,
- * so the cells that it may touch are known exactly and none is missed.
+ * Cells of the sky, by which positions are distributed over ranks: zones of a quarter of a degree in declination, each
+ * cut in right ascension into cells that are about as wide (Gray, Nieto-Santisteban & Szalay 2006, arXiv:cs/0701171). A
+ * disc of radius r around (ra, dec) reaches asin(sin r / cos dec) in right ascension, or all around when a pole is
+ * within r, so the cells that it may touch are known exactly and none is missed.
  */
 #include "syzygy/sky.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The Legacy Survey viewer's colour mapping, branch-free so that the compiler vectorises it (libm's asinhf is a call a
- * pixel).
+ * The Legacy Survey viewer's colour mapping, branch-free so that the compiler vectorises it (libm's asinhf is one call
+ * per pixel).
  *
  * asinh(t) = log1p(u), u = t + t^2 / (1 + sqrt(1 + t^2)), t >= 0. With w = fl(1 + u), log1p(u) = log(w) + (u - (w - 1))
  * / w to first order in the rounding of w; log(w) = e log 2 + log(m), m in [sqrt(1/2), sqrt(2)), by syz_log_f32.
@@ -22,7 +22,7 @@ void syz_colour_map(float *restrict planes, const float *restrict image, int64_t
     float sg = 6.0f * g[i] + m, sr = 3.4f * r[i] + m, sz = 2.2f * z[i] + m;
     float I = ((sg > 0 ? sg : 0) + (sr > 0 ? sr : 0) + (sz > 0 ? sz : 0)) / 3.0f;
     float t = Q * I;
-    t = t < 1e18f ? t : 1e18f; /* t^2 stays finite; beyond it the plane is at its limits anyway */
+    t = t < 1e18f ? t : 1e18f; /* t^2 stays finite; beyond it the plane is saturated anyway */
     float u = t + t * t / (1.0f + sqrtf(1.0f + t * t));
     float w = 1.0f + u;
     float f = (syz_log_f32(w) + (u - (w - 1.0f)) / w) / root;

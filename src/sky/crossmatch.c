@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Nearest positions on the sky by a k-d tree of unit vectors: chord length grows with angle, so the nearest vector is
- * the nearest position, without special cases at the poles or RA = 0. The tree is implicit: order[] holds the median of
- * each range in its middle, split along the axis of the level. Equal distances go to the lowest number, so that the
- * result does not depend on the tree.
+ * Nearest positions on the sky by a k-d tree of unit vectors: chord length increases with angle, so the nearest vector
+ * is the nearest position, without special cases at the poles or RA = 0. The tree is implicit: order[] holds the median
+ * of each range in its middle, split along the axis of the level. Of equal distances the lowest number wins, so that
+ * the result does not depend on the tree.
  */
 #include "syzygy/sky.h"
 
@@ -168,7 +168,7 @@ typedef struct sweep {
   void *context;
 } sweep;
 
-/* Whether to go on. */
+/* Returns whether the search continues. */
 static bool descend_within(const syz_skytree *t, const sweep *s, int64_t low, int64_t high, int axis)
 {
   while (low < high) {

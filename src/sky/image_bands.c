@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The band of an image, by header and file name: every survey and release says it in another way. */
+/** The band of an image, by header and file name: every survey and release writes it differently. */
 #include "images.h"
 #include "sky.h"
 
@@ -25,7 +25,7 @@ static int band_of_word(const char *word, size_t n)
 
 /*
  * The forms of FILTER: "g", "g DECam SDSS c0001 4720.0 1520.0" (DECam), "zd DECam k1038" (MzLS), "bokr" (BASS),
- * "des-g", "DECam.g". Their first word counts. Source: headers of DR9 coadds, whose FILTER is that of a contributing
+ * "des-g", "DECam.g". The first word is the band. Source: headers of DR9 coadds, whose FILTER is that of a contributing
  * CCD.
  */
 static int band_of_text(const char *text)
@@ -56,7 +56,7 @@ static int band_of_survey_name(const char *path)
   return at ? band_of_word(at, n) : IMAGE_BAND_UNKNOWN;
 }
 
-/* A single letter between separators, where nothing else says the band: c4d_..._ooi_z_a1-S10.fits, g.fits. */
+/* A single letter between separators, used if nothing else names the band: c4d_..._ooi_z_a1-S10.fits, g.fits. */
 static int band_of_letter(const char *path)
 {
   const char *name = image_base_name(path);
@@ -72,17 +72,17 @@ static int band_of_letter(const char *path)
   return found;
 }
 
-/** What was said of a plane's band so far. */
+/** The band of a plane as far as it is known, and its source. */
 typedef struct band_claim {
   int band;
   char source[16], text[72];
 } band_claim;
 
-/* Adds one source's word; false when it contradicts an earlier one, which is then the error. */
+/* Adds what one source states; false, with the error set, if it contradicts an earlier source. */
 static bool claim_band(band_claim *c, const char *where, const char *source, const char *text, int band)
 {
   if (band == IMAGE_BAND_UNKNOWN) {
-    if (c->band == IMAGE_BAND_UNKNOWN && !c->source[0]) { /* for the message, should nothing be understood */
+    if (c->band == IMAGE_BAND_UNKNOWN && !c->source[0]) { /* for the message, if nothing is understood */
       snprintf(c->source, sizeof c->source, "%s", source);
       snprintf(c->text, sizeof c->text, "%.71s", text);
     }
@@ -102,7 +102,7 @@ static bool claim_band(band_claim *c, const char *where, const char *source, con
 }
 
 /* The viewer's BANDS of a cutout of one band, or else its BAND0 where no BAND1 follows: bricks list all bands of their
- * survey so. */
+ * survey in this way. */
 static bool viewer_band(const syz_fits *f, int hdu, const char **key, char text[72])
 {
   char more[72];
@@ -154,7 +154,7 @@ void image_bands_of_cube(const syz_fits *f, int hdu, int64_t planes, char bands[
   for (int64_t k = 0; k < planes; k++) {
     snprintf(key, sizeof key, "BAND%lld", (long long)k);
     if (!syz_fits_key_text(f, hdu, key, text, sizeof text) || !text[0]) {
-      if (!k) return; /* what BANDS says, if anything, is told to be of another length */
+      if (!k) return; /* BANDS, if there is one, has another length, which the caller reports */
       text[0] = '\0';
     }
     bands[k] = text[0] && !text[1] ? text[0] : '?';

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What an image's pixel values are: the unit by BUNIT, MAGZERO or a table of zero points, and the pixel that a value
- * is per. */
+/** The meaning of an image's pixel values: the unit by BUNIT, MAGZERO or a table of zero points, and the pixel area
+ * that a value refers to. */
 #include "images.h"
 
 #include <math.h>
@@ -43,8 +43,8 @@ cleanup:
 }
 
 /*
- * The Legacy Survey viewer writes no BUNIT; its cutouts are known by their other keywords. Those at another scale were
- * interpolated, so that a value is still the flux of a pixel of the layer's own scale: 0.262 arcsec, 0.396 in SDSS
+ * The Legacy Survey viewer writes no BUNIT; its cutouts are recognised by their other keywords. Cutouts at another
+ * scale were interpolated, so a value is still the flux per pixel of the layer's own scale: 0.262 arcsec, 0.396 in SDSS
  * layers. Source: legacysurvey/imagine, map/views.py (write_cutout, pixscale).
  */
 static double viewer_pixel_arcsec(const syz_fits *f, int hdu)
@@ -101,7 +101,7 @@ syz_status image_unit_of_hdu(const syz_fits *f, int hdu, const syz_images_option
     u->factor = pow(10, 0.4 * (22.5 - zero));
     return SYZ_OK;
   }
-  SYZ_REQUIRE(viewer_arcsec > 0, SYZ_ERR_DATA, "%s: no unit (neither BUNIT nor MAGZERO): state it by ingest.unit",
+  SYZ_REQUIRE(viewer_arcsec > 0, SYZ_ERR_DATA, "%s: no unit (neither BUNIT nor MAGZERO): give it with ingest.unit",
               syz_fits_where(f, hdu, where));
 cleanup:
   return st;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Files with images: Legacy Survey bricks (.fits.fz), the viewer's cutouts (cubes or one HDU a band), SDSS frames,
- * DECam CCD images. Every plane needs a band, a WCS and a unit; what has none of them is refused with the reason,
- * rather than guessed.
+ * Files with images: Legacy Survey bricks (.fits.fz), the viewer's cutouts (cubes or one HDU per band), SDSS frames,
+ * DECam CCD images. Every plane needs a band, a WCS and a unit; if one is missing the plane is refused with the reason,
+ * and nothing is guessed.
  */
 #include "images.h"
 #include "sky.h"
@@ -29,7 +29,7 @@ struct syz_images {
   syz_plane plane[PLANES_MAX];
   syz_wcs *wcs[PLANES_MAX];
   window held[PLANES_MAX];
-  bool has_sky[PLANES_MAX]; /**< instrumental: the sky is still in it */
+  bool has_sky[PLANES_MAX]; /**< instrumental units: the sky is not subtracted */
 };
 
 static bool contains(const char *text, const char *word)
@@ -68,8 +68,8 @@ static bool is_side_hdu(const syz_fits *f, int hdu)
   return false;
 }
 
-/* Steradian between the centres of a pixel and its neighbours in x and y: by unit vectors, which a pole does not
- * trouble. */
+/* Steradian between the centres of a pixel and its neighbours in x and y: by unit vectors, which have no special case
+ * at a pole. */
 static double pixel_area(const double ra[3], const double dec[3])
 {
   double v[3][3];
@@ -129,18 +129,18 @@ static syz_status add_planes(syz_images *m, int hdu)
     else
       image_bands_of_cube(m->file, hdu, planes, bands);
     SYZ_REQUIRE(bands[0], SYZ_ERR_DATA,
-                "%s: a cube that does not name its bands (BANDS, BAND0 ...): state them by ingest.bands", where);
+                "%s: a cube that does not name its bands (BANDS, BAND0 ...): give them with ingest.bands", where);
     SYZ_REQUIRE(strlen(bands) == (size_t)planes, SYZ_ERR_DATA, "%s: %lld planes and bands '%s'", where,
                 (long long)planes, bands);
   }
   int own_band = h->naxis == 2 ? image_band(m->file, hdu) : IMAGE_BAND_UNKNOWN;
   if (own_band == IMAGE_BAND_ERROR) return syz_error_pass(SYZ_ERR_DATA, __FILE__, __LINE__);
-  if (own_band == IMAGE_BAND_OTHER) return SYZ_OK; /* whatever its WCS and unit are */
+  if (own_band == IMAGE_BAND_OTHER) return SYZ_OK; /* its WCS and unit do not matter */
   SYZ_TRY(syz_wcs_create(cards, n_cards, where, &wcs));
   SYZ_TRY(image_unit_of_hdu(m->file, hdu, &m->options, &unit));
   for (int64_t k = 0; k < planes; k++) {
     int band = h->naxis == 3 ? syz_band_index(bands[k]) : own_band;
-    if (band < 0) continue; /* another band, i say: not ours */
+    if (band < 0) continue; /* another band, such as i: not used */
     SYZ_REQUIRE(m->n < PLANES_MAX, SYZ_ERR_DATA, "%s: more than %d images", where, (int)PLANES_MAX);
     syz_plane *p = &m->plane[m->n];
     memset(p, 0, sizeof *p);
@@ -158,8 +158,8 @@ static syz_status add_planes(syz_images *m, int hdu)
       SYZ_REQUIRE(false, measured, "%s: %s", where, reason);
     }
     p->is_aligned = syz_wcs_is_aligned(wcs, SYZ_PIXEL_ARCSEC);
-    /* Values are interpolated at another scale, not binned: then the pixel's area is in them no more. Within 1e-3 the
-     * scale is the same. */
+    /* At another scale values are interpolated, not binned, so they no longer scale with the pixel's area. Scales
+     * within 1e-3 count as equal. */
     p->value_arcsec =
         unit.value_arcsec > 0 && fabs(p->pixel_arcsec / unit.value_arcsec - 1) > 1e-3 ? unit.value_arcsec : 0;
     if (p->value_arcsec > 0) p->factor *= p->pixel_arcsec * p->pixel_arcsec / (p->value_arcsec * p->value_arcsec);
@@ -196,11 +196,10 @@ syz_status syz_images_open(const char *path, const syz_images_options *options, 
     if (is_side_hdu(m->file, h)) continue;
     has_image = true;
     const syz_status added = add_planes(m, h);
-    if (added != SYZ_ERR_DATA)
-      SYZ_TRY(added); /* a plane that is damaged is passed over, but not one for which there was no memory */
+    if (added != SYZ_ERR_DATA) SYZ_TRY(added); /* a damaged plane is skipped, but a lack of memory is an error */
     if (added != SYZ_OK && !reason[0]) snprintf(reason, sizeof reason, "%s", syz_error_text());
   }
-  SYZ_REQUIRE(has_image, SYZ_ERR_DATA, "%s: no image in it (weights, masks and tables aside)", path);
+  SYZ_REQUIRE(has_image, SYZ_ERR_DATA, "%s: no image in it (weights, masks and tables are not images)", path);
   SYZ_REQUIRE(m->n || !reason[0], SYZ_ERR_DATA, "%.3000s", reason);
   SYZ_REQUIRE(m->n, SYZ_ERR_DATA, "%s: no image in g, r or z", path);
   *out = m;
@@ -274,8 +273,8 @@ static bool is_held(const window *held, const window *want)
          want->y + want->height <= held->y + held->height;
 }
 
-/* The stretch [from, end) along an axis: to whole blocks, so that the next cutouts may lie in it too, and cut to the
- * image. */
+/* The range [from, end) along an axis: extended to whole blocks, so that it may also hold the next cutouts, and limited
+ * to the image. */
 static void stretch(double from, double end, int64_t size, int64_t *first, int64_t *n)
 {
   const double low = fmin(fmax(from, 0), (double)size - 1), high = fmin(fmax(end, low + 1), (double)size);
@@ -285,9 +284,9 @@ static void stretch(double from, double end, int64_t size, int64_t *first, int64
   *n = (last < size ? last : size) - block;
 }
 
-/* The part of a plane that a cutout needs: what its border is projected to (`to`: onto which grid; NULL: the pixels
- * themselves around x, y) with room for the kernels and for how the map bends. A small plane is taken whole, and one
- * whose sky is still to be measured. */
+/* The part of a plane that a cutout needs: the projection of its border (`to`: the output grid; NULL: the pixels
+ * themselves around x, y), with a margin for the kernels and for the curvature of the map. A small plane is read whole,
+ * and so is one whose sky has to be measured. */
 static syz_status find_window(const syz_images *m, int i, syz_wcs *to, double x, double y, int size, window *w)
 {
   syz_status st = SYZ_OK;
@@ -327,14 +326,14 @@ static syz_status load(syz_images *m, int i, const window *want)
   if (is_held(&m->held[i], want)) return SYZ_OK;
   syz_free(&m->held[i].pixels);
   SYZ_REQUIRE(n <= (m->has_sky[i] ? SKY_PIXELS : WHOLE_PIXELS), SYZ_ERR_DATA,
-              "%s: %lld x %lld pixels of %.3g arcsec are wanted at once%s: more than %d are not read",
+              "%s: %lld x %lld pixels of %.3g arcsec are needed at once%s: at most %d can be read",
               syz_fits_where(m->file, p->hdu, where), (long long)w.width, (long long)w.height, p->pixel_arcsec,
               m->has_sky[i] ? " (instrumental units: the sky is measured on the whole image)" : "",
               m->has_sky[i] ? SKY_PIXELS : WHOLE_PIXELS);
   SYZ_ALLOC(w.pixels, "image plane", n);
   SYZ_TRY(syz_fits_read_window(m->file, p->hdu, p->first_pixel / (p->width * p->height), w.x, w.y, w.width, w.height,
                                w.pixels));
-  /* The decoded copy inside the FITS reader is not needed twice, unless a cube's other planes are still to come. */
+  /* The decoded copy inside the FITS reader is no longer needed, unless other planes of a cube follow. */
   if (syz_fits_get(m->file, p->hdu)->naxis == 2) syz_fits_forget(m->file, p->hdu);
   float sky = 0, factor = (float)p->factor;
   if (m->has_sky[i]) SYZ_TRY(sky_level(w.pixels, n, &sky));

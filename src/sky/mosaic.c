@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Resampling between pixel grids, both kinds conserving flux. Lanczos-3 interpolates (for pixels of about the wanted
- * size or coarser) and multiplies by the ratio of the pixel areas; area-exact adds up input pixels by the share of each
- * that lies in the output pixel (for finer ones, where interpolation would skip pixels).
+ * Two ways to resample between pixel grids, which both conserve flux. Lanczos-3 interpolates, for input pixels of about
+ * the wanted size or coarser, and multiplies by the ratio of the pixel areas. Area-exact adds up input pixels by the
+ * share of each that is in the output pixel, for finer input pixels, of which interpolation would skip some.
  *
  * The map from output to input pixels is smooth, so it is computed through both WCS on a grid of every 8th pixel and
  * interpolated: the second difference of TAN or TPV over 8 pixels is below 1e-4 pixel, and wcslib is called 400 times
@@ -15,8 +15,8 @@
 
 enum { NODE_STEP = 8, TAPS = 6 };
 
-/** Pixels [y0, y1) x [x0, x1) of an image. Coordinates stay those of the image, so that any window that holds a cutout
- * gives it the same bits. */
+/** Pixels [y0, y1) x [x0, x1) of an image. Coordinates are those of the whole image, so that a cutout has the same bits
+ * from any window that holds it. */
 typedef struct pixel_window {
   const float *pixels;
   int64_t x0, y0, x1, y1;
@@ -29,7 +29,7 @@ static float pixel_at(const pixel_window *w, int64_t i, int64_t j)
 
 /* Input pixel coordinates of output coordinates, at nodes. */
 typedef struct grid_map {
-  int nodes; /**< a side; node k is at output coordinate origin + k NODE_STEP */
+  int nodes; /**< per side; node k is at output coordinate origin + k NODE_STEP */
   double origin;
   double *x, *y;
 } grid_map;
@@ -184,7 +184,7 @@ syz_status syz_resample(const float *in, int64_t width, int64_t height, int64_t 
   double middle = (size - 1) / 2.0, cx[4], cy[4];
   for (int k = 0; k < 4; k++)
     map_at(&m, middle + (k == 1 || k == 2 ? 0.5 : -0.5), middle + (k >= 2 ? 0.5 : -0.5), &cx[k], &cy[k]);
-  double ratio = polygon_area(4, cx, cy); /* input pixels in an output pixel */
+  double ratio = polygon_area(4, cx, cy); /* input pixels per output pixel */
   if (how == SYZ_RESAMPLE_AUTO) how = ratio > 1 / (0.8 * 0.8) ? SYZ_RESAMPLE_AREA : SYZ_RESAMPLE_LANCZOS;
   for (int v = 0; v < size; v++)
     for (int u = 0; u < size; u++) {

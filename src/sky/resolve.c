@@ -29,7 +29,7 @@ static char photsys_of_release(int64_t release)
   case 9012:
     return 'S';
   default:
-    return release >= 10000 && release < 10100 ? 'S' : 0; /* DR10 is of the south alone */
+    return release >= 10000 && release < 10100 ? 'S' : 0; /* DR10 has the south alone */
   }
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * World coordinates through wcslib. It gets a header of only the celestial keywords of axes 1 and 2, each re-written
- * after a strict parse: so a cube has the WCS of its planes, and nothing odd in a foreign header (WCSAXES = 10^6, half
- * a number) reaches the library.
+ * World coordinates through wcslib. It gets only the celestial keywords of axes 1 and 2, each rewritten after a strict
+ * parse. So a cube has the WCS of its planes, and malformed values of a foreign header (WCSAXES = 10^6, half a number)
+ * never reach the library.
  */
 #include "frames.h"
 #include "sky.h"
@@ -16,7 +16,7 @@
 #include <wcslib/wcs.h>
 
 struct syz_wcs {
-  struct wcsprm *all; /**< what wcspih allocated */
+  struct wcsprm *all; /**< allocated by wcspih */
   int n;
   struct wcsprm *one; /**< the one in use */
   sky_frame frame;    /**< of its world coordinates; ours are ICRS */
@@ -67,7 +67,7 @@ static syz_status set_up(const syz_fits_cards *c, const char *what, syz_wcs **ou
   SYZ_REQUIRE(code == 0, SYZ_ERR_DATA, "%s: the WCS cannot be used: %s", what,
               code > 0 && code < 14 ? wcs_errmsg[code] : "unknown error");
   SYZ_REQUIRE(w->one->lng >= 0 && w->one->lat >= 0 && !strcmp(w->one->lngtyp, "RA"), SYZ_ERR_DATA,
-              "%s: the WCS (%s, %s) is not one of RA and Dec", what, w->one->ctype[0], w->one->ctype[1]);
+              "%s: the axes of the WCS (%s, %s) are not RA and Dec", what, w->one->ctype[0], w->one->ctype[1]);
   *out = w;
   w = NULL;
 cleanup:
@@ -81,7 +81,7 @@ syz_status syz_wcs_create(const char *cards, int n_cards, const char *what, syz_
   syz_fits_cards c = {NULL, 0, 0};
   bool has_type[2] = {false, false}, has_value[2] = {false, false}, has_scale = false;
   char radesys[72] = "";
-  double equinox = (double)NAN, epoch = (double)NAN; /* EPOCH: what EQUINOX was called before 1992 */
+  double equinox = (double)NAN, epoch = (double)NAN; /* EPOCH: the name of EQUINOX before 1992 */
   sky_frame frame;
   *out = NULL;
   SYZ_TRY(syz_fits_cards_add(&c, &SYZ_CARD_INT("NAXIS", 2, NULL)));
@@ -183,7 +183,7 @@ syz_status syz_wcs_to_pixel(syz_wcs *w, int64_t n, const double *ra, const doubl
     int m = n - i < WCS_CHUNK ? (int)(n - i) : WCS_CHUNK;
     bool is_given[WCS_CHUNK];
     for (int k = 0; k < m; k++) {
-      /* A position that is none (NaN) is projected as the reference point and taken out again. */
+      /* A NaN position is projected as the reference point, and set to NaN afterwards. */
       is_given[k] = isfinite(ra[i + k]) && isfinite(dec[i + k]) && fabs(dec[i + k]) <= 90;
       world[k][lng] = is_given[k] ? ra[i + k] : w->one->crval[lng];
       world[k][lat] = is_given[k] ? dec[i + k] : w->one->crval[lat];
@@ -231,7 +231,7 @@ cleanup:
 bool syz_wcs_is_aligned(const syz_wcs *w, double pixel_arcsec)
 {
   const struct wcsprm *p = w->one;
-  if (w->frame != FRAME_ICRS) return false; /* its North is another one */
+  if (w->frame != FRAME_ICRS) return false; /* its North differs from that of ICRS */
   if (p->lng != 0 || strcmp(p->ctype[0], "RA---TAN") != 0 || strcmp(p->ctype[1], "DEC--TAN") != 0 || p->npv > 0)
     return false;
   double scale = pixel_arcsec / 3600, want[4] = {-scale, 0, 0, scale};

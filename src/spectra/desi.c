@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * DESI coadd and per-exposure spectra files: HDUs by name, in any order (src/sky/README.md "DESI spectra"). Exposures
- * of one target are summed arm by arm with inverse-variance weights, masked pixels left out, before the arms are
- * joined, as desispec.coaddition.coadd does (without its cosmic-ray rejection); exposures with a bad fibre are left out
- * unless all are bad.
+ * of one target are summed arm by arm with inverse-variance weights, without masked pixels, before the arms are joined,
+ * as desispec.coaddition.coadd does (without its cosmic-ray rejection); exposures with a bad fibre are not used unless
+ * all are bad.
  */
 #include "spectra.h"
 
@@ -13,7 +13,7 @@
 
 static int64_t text_length(const char *t) { return (int64_t)strlen(t); }
 
-/* Arms are whatever has a X_WAVELENGTH: B, R, Z, or one camera-coadded BRZ. */
+/* An arm is any prefix X with an HDU X_WAVELENGTH: B, R, Z, or one camera-coadded BRZ. */
 static syz_status find_arms(syz_spectra *s, int64_t rows)
 {
   syz_status st = SYZ_OK;
@@ -46,7 +46,7 @@ static syz_status find_arms(syz_spectra *s, int64_t rows)
       SYZ_REQUIRE(p->kind == SYZ_FITS_IMAGE || p->kind == SYZ_FITS_COMPRESSED, SYZ_ERR_DATA, "%s[%s]: not an image",
                   path, p->name);
       SYZ_REQUIRE(p->naxis == 2 && p->shape[0] == rows && p->shape[1] == a->n, SYZ_ERR_DATA,
-                  "%s[%s]: shape (%lld, %lld) in %d axes, FIBERMAP and %s_WAVELENGTH ask for (%lld, %lld)", path,
+                  "%s[%s]: shape (%lld, %lld) in %d axes, FIBERMAP and %s_WAVELENGTH require (%lld, %lld)", path,
                   p->name, (long long)p->shape[0], (long long)p->shape[1], p->naxis, a->letter, (long long)rows,
                   (long long)a->n);
     }
@@ -60,8 +60,8 @@ cleanup:
   return st;
 }
 
-/* The grid must be right before any object is counted: a dry join of spectra with ivar 1 finds what is wrong with it,
- * and where no arm reaches. */
+/* The grid is checked before any object is counted: joining spectra with ivar 1 finds errors of the grid, and pixels
+ * that no arm covers. */
 static syz_status check_grid(syz_spectra *s)
 {
   syz_status st = SYZ_OK;
@@ -123,7 +123,7 @@ cleanup:
   return st;
 }
 
-/* A FIBERMAP alone is no sign: fiberassign, cframe and zbest files have one too. */
+/* A FIBERMAP alone is not enough: fiberassign, cframe and zbest files have one too. */
 bool desi_recognise(const syz_fits *f)
 {
   bool has_arms = false;
@@ -182,7 +182,7 @@ cleanup:
   return st;
 }
 
-/* One row of one arm, with masked and senseless pixels at ivar 0. */
+/* One row of one arm, with masked and invalid pixels at ivar 0. */
 static syz_status read_row(syz_spectra *s, const desi_arm *a, int64_t row, uint32_t mask_bits, float *flux, float *ivar)
 {
   syz_status st = SYZ_OK;

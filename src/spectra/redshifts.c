@@ -10,7 +10,7 @@
 struct syz_zcatalogue {
   syz_fits *file;
   int hdu, id, z, zwarn, spectype, deltachi2, fiberstatus; /**< columns, -1 = none */
-  int primary[2];                                          /**< true where any of them is */
+  int primary[2];                                          /**< primary if any of them is true */
 };
 
 static const int NONE = -1;
@@ -27,8 +27,8 @@ static int numeric_column(const syz_zcatalogue *c, const char *name)
   return is_numeric(c->file, c->hdu, column) ? column : NONE;
 }
 
-/* The stated flag alone; else that of the whole production; else main survey or survey validation: an object has a
- * primary row in each. */
+/* The flag named in the input alone; else that of the whole production; else those of the main survey and of survey
+ * validation, each of which has its own primary row per object. */
 static void find_primary(syz_zcatalogue *c, const char *stated)
 {
   c->primary[0] = numeric_column(c, stated[0] ? stated : "ZCAT_PRIMARY");

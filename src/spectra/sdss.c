@@ -3,7 +3,7 @@
  * SDSS, BOSS, eBOSS and SDSS-V spectra: spec files (one object: COADD table, specobj or spAll row in HDU 2) and spPlate
  * files (one plate: images of rows, plugmap, with redshifts in the spZbest file beside it). Pixels are log-linear in
  * vacuum wavelength; they are resampled onto the common grid. Source: data.sdss.org/datamodel, files spec, spPlate,
- * spZbest; column names come in upper and in lower case.
+ * spZbest; column names are in upper or lower case.
  */
 #include "spectra.h"
 
@@ -23,7 +23,7 @@ static void set_wave(syz_spectra *s, const double *loglam, bool is_air)
   }
 }
 
-/* VACUUM = F in the header, or the input says so. */
+/* Air wavelengths: VACUUM = F in the header, or by the input. */
 static bool is_in_air(const syz_spectra *s)
 {
   bool vacuum = true;
@@ -53,10 +53,10 @@ cleanup:
 }
 
 /*
- * SDSS-V has fields in place of plates and robots in place of plugged fibres: a target is known by CATALOGID or, across
- * versions of that catalogue, by SDSS_ID, a spectrum by FIELD, MJD and CATALOGID. Repeats of a target so have one
- * identifier. Sky fibres without a catalogue entry are known by their place in the field. Source: SDSS-V data model,
- * files spec-FIELD-MJD-CATALOGID and spAll.
+ * SDSS-V has fields in place of plates and robots in place of plugged fibres: a target is identified by CATALOGID or,
+ * across versions of that catalogue, by SDSS_ID, a spectrum by FIELD, MJD and CATALOGID. So repeats of a target have
+ * one identifier. Sky fibres without a catalogue entry are identified by their index in the field. Source: SDSS-V data
+ * model, files spec-FIELD-MJD-CATALOGID and spAll.
  */
 static bool identify_by_field(syz_fits *f, int table, int64_t mjd, int64_t *id)
 {
@@ -130,7 +130,8 @@ syz_status sdss_spec_open(syz_spectra *s)
     o->ra = first_number(f, 2, ra);
     o->dec = first_number(f, 2, dec);
   }
-  /* The header serves files whose HDU 2 is gone, the PLUG_ keywords being the fibre and RA, DEC the telescope. */
+  /* The header is used for files without HDU 2: there the PLUG_ keywords are the fibre's position, and RA, DEC the
+   * telescope's. */
   if (plate < 0 && !syz_fits_key_int(f, 0, "PLATEID", &plate)) plate = -1;
   if (mjd < 0 && !syz_fits_key_int(f, 0, "MJD", &mjd)) mjd = -1;
   if (fiber < 0 && !syz_fits_key_int(f, 0, "FIBERID", &fiber)) fiber = -1;
@@ -162,7 +163,7 @@ syz_status sdss_plate_open(syz_spectra *s)
   const char *path = syz_fits_path(f);
   SYZ_REQUIRE(syz_fits_key_real(f, 0, "COEFF0", &coeff0) && syz_fits_key_real(f, 0, "COEFF1", &coeff1) && coeff0 > 2 &&
                   coeff0 < 6 && coeff1 > 0 && coeff1 < 0.01,
-              SYZ_ERR_DATA, "%s: COEFF0 %g, COEFF1 %g are no log-linear wavelengths", path, coeff0, coeff1);
+              SYZ_ERR_DATA, "%s: COEFF0 %g, COEFF1 %g do not give log-linear wavelengths", path, coeff0, coeff1);
   SYZ_TRY(spectra_check_unit(f, 0));
   SYZ_REQUIRE(syz_fits_count(f) >= 6, SYZ_ERR_DATA, "%s: %d HDUs, an spPlate file has at least 6", path,
               syz_fits_count(f));
@@ -216,7 +217,7 @@ syz_status sdss_plate_open(syz_spectra *s)
       s->redshift_row[i] = -1;
       int64_t rows = syz_fits_get(s->redshift_file, 1)->rows;
       for (int64_t k = 0; k < rows; k++) {
-        int64_t r = (i + k) % rows; /* usually in the same order */
+        int64_t r = (i + k) % rows; /* rows are usually in the same order */
         if (whole(spectra_number(s->redshift_file, 1, r, "FIBERID")) != fiber) continue;
         s->redshift_row[i] = r;
         o->redshift = spectra_number(s->redshift_file, 1, r, "Z");
@@ -253,7 +254,7 @@ cleanup:
   return st;
 }
 
-/* The same of spectrum i of a plate. */
+/* The same for spectrum i of a plate. */
 static syz_status plate_pixels(syz_spectra *s, int64_t i, double *in, double *in_ivar)
 {
   syz_status st = SYZ_OK;
@@ -283,8 +284,8 @@ static syz_status read_spectrum(syz_spectra *s, bool is_plate, int64_t i, float 
   SYZ_ALLOC(in_ivar, "SDSS spectrum", n);
   SYZ_TRY(is_plate ? plate_pixels(s, i, in, in_ivar) : spec_pixels(s, in, in_ivar));
   snprintf(what, sizeof what, "%.180s: object %lld", syz_fits_path(s->file), (long long)s->info[i].object_id);
-  /* A pixel that claims a variance but has no value makes the object bad, not the pixel: say so where it can be
-   * refused. */
+  /* A pixel with an inverse variance but without a value makes the whole object bad, so this is an error and not a
+   * masked pixel. */
   for (int64_t p = 0; p < n; p++)
     SYZ_REQUIRE(isfinite(in[p]) || !(in_ivar[p] > 0), SYZ_ERR_DATA, "%s: flux is not finite at %.1f A where ivar > 0",
                 what, s->wave_A[p]);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Files of spectra behind one interface, joining redshifts to them, and the cuts. */
+/** One interface to all files of spectra, the join with redshifts, and the cuts. */
 #include "spectra.h"
 
 #include <math.h>
@@ -8,7 +8,7 @@
 #include <strings.h>
 #include <unistd.h>
 
-/* What kinds of files there are, asked in this order whether a file is theirs. */
+/* The formats, in the order in which they are tried on a file. */
 static const spectra_format FORMATS[] = {
     {"DESI coadd", desi_recognise, desi_open, desi_read},
     {"SDSS spec", sdss_spec_recognise, sdss_spec_open, sdss_spec_read},
@@ -100,7 +100,7 @@ bool syz_spectra_redrock_path(const char *path, char *redrock, size_t room)
     if (spectra_ends_with(name, packed[p])) own_packing = p;
   size_t end = strlen(name) - strlen(packed[own_packing]);
   for (int k = 0; k < 16;
-       k++) { /* redrock- before zbest-, for each stem, packed as the file itself or else in whatever way */
+       k++) { /* redrock- before zbest-, for each stem, packed as the file itself or else in any way */
     const char *own = stem[k / 4 % 2];
     size_t length = strlen(own);
     if (strncmp(name, own, length) != 0) continue;
@@ -135,7 +135,7 @@ syz_status syz_spectra_join_redshifts(syz_spectra *s, const char *path, int64_t 
     row[i] = z[k].row;
     ++*joined;
   }
-  /* The file stays open for other columns, unless an earlier one does already. */
+  /* The file stays open for other columns, unless an earlier one is already open. */
   if (!s->redshift_file && *joined) {
     SYZ_TRY(syz_fits_open(path, s->options.verify, &s->redshift_file));
     s->redshift_table = -1;

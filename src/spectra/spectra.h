@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Inside of the spectrum readers. spectra.c has the table of formats, each with a file of its own (desi.c, sdss.c);
- * what these share is in spectra_table.c. A new format is a row of that table, its functions, declared below, and what
- * it has to remember in syz_spectra.
+ * Private to this room. spectra.c has the table of formats, each with a file of its own (desi.c, sdss.c); their common
+ * functions are in spectra_table.c. A new format is a row of that table, its functions, declared below, and its fields
+ * in syz_spectra.
  */
 #pragma once
 
@@ -17,19 +17,19 @@ typedef struct desi_arm {
   double *wave_A;
 } desi_arm;
 
-/** A kind of files with spectra. */
+/** A format of files with spectra. */
 typedef struct spectra_format {
   const char *name;
-  bool (*recognise)(const syz_fits *f); /**< by what is in the file */
-  /** Objects, their rows and wavelengths: s->file is open, all else is as after the allocation but `table`, which is
-   * -1. */
+  bool (*recognise)(const syz_fits *f); /**< by the file's content */
+  /** Reads objects, their rows and wavelengths. On entry s->file is open, `table` is -1, and everything else is zero.
+   */
   syz_status (*open)(syz_spectra *s);
   syz_status (*read)(syz_spectra *s, int64_t i, float *flux, float *ivar); /**< as syz_spectra_read */
 } spectra_format;
 
 struct syz_spectra {
   const spectra_format *format;
-  const char *kind; /**< the format's name, unless `open` knows better */
+  const char *kind; /**< the format's name, unless `open` sets another */
   syz_spectra_options options;
   syz_fits *file;
   int64_t n;
@@ -44,7 +44,7 @@ struct syz_spectra {
   int64_t *redshift_row; /**< [n], -1 = none */
   /* DESI */
   int n_arms;
-  bool lacks_camera; /**< the arms leave a part of the grid out */
+  bool lacks_camera; /**< the arms do not cover the whole grid */
   desi_arm arm[DESI_ARMS];
   /* SDSS */
   int64_t pixels;
@@ -93,7 +93,7 @@ double spectra_number(syz_fits *f, int hdu, int64_t row, const char *name);
 bool spectra_whole(syz_fits *f, int hdu, int64_t row, const char *name, int64_t *value);
 /** Text of a table; "" when there is no such column. */
 void spectra_text(syz_fits *f, int hdu, int64_t row, const char *name, char *text, size_t room);
-/** Refuse a flux unit that is not 1e-17 erg/s/cm2/Angstrom, however that is written; no BUNIT is taken as that. */
+/** Refuse a flux unit other than 1e-17 erg/s/cm2/Angstrom, in any notation; without BUNIT this unit is assumed. */
 syz_status spectra_check_unit(const syz_fits *f, int hdu);
 /** Whether `end` is the end of a longer text. */
 bool spectra_ends_with(const char *text, const char *end);

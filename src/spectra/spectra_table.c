@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What the readers of spectra have in common: numbers and texts of tables by column name, and the unit of fluxes. */
+/** Common to the readers of spectra: numbers and texts of tables by column name, and the unit of fluxes. */
 #include "spectra.h"
 
 #include <math.h>
@@ -33,8 +33,8 @@ bool spectra_whole(syz_fits *f, int hdu, int64_t row, const char *name, int64_t 
          syz_fits_column_i64(f, hdu, column, 0, row, 1, value) == SYZ_OK;
 }
 
-/* The number that a unit begins with, as a power of ten where it is written so: 1E-17, 1.0e-17, 10**-17, 10^(-17),
- * 10-17. NaN without one. */
+/* The number at the start of a unit, also written as a power of ten: 1E-17, 1.0e-17, 10**-17, 10^(-17), 10-17. NaN
+ * without one. */
 static double leading_number(const char *unit, const char **rest)
 {
   char *end;
@@ -63,7 +63,7 @@ syz_status spectra_check_unit(const syz_fits *f, int hdu)
   const char *rest;
   if (!syz_fits_key_text(f, hdu, "BUNIT", unit, sizeof unit) || !unit[0]) return SYZ_OK;
   double factor = leading_number(unit, &rest);
-  /* Whatever way erg/s/cm2/Angstrom is written; a flux per frequency is another thing. */
+  /* Any notation of erg/s/cm2/Angstrom is accepted, but no flux per frequency. */
   bool is_known = fabs(factor / 1e-17 - 1) < 1e-6 && !strstr(rest, "Hz") && !strstr(rest, "hz") && !strstr(rest, "Jy");
   SYZ_REQUIRE(is_known, SYZ_ERR_DATA, "%s: BUNIT '%s', fluxes in 1e-17 erg/s/cm2/Angstrom are needed", syz_fits_path(f),
               unit);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Spectra onto the common grid: joining DESI's arms, which already sit on it, and resampling anything else. The
+ * Spectra onto the common grid: joining DESI's arms, which already have its wavelengths, and resampling all others. The
  * formulas and what they conserve are in spectra.h; both sum in float64.
  */
 #include "spectra.h"
@@ -46,7 +46,7 @@ syz_status syz_spectrum_join(int n_arms, const syz_arm *arm, const char *what, f
                   "%s: wavelength grids not aligned: pixel %lld at %.5f A, the common grid (3600 + 0.8 i) has %.5f A",
                   what, (long long)i, m->wave_A[i], syz_wave_grid(j));
       double w = (double)m->ivar[i],
-             weighted = w > 0 ? w * (double)m->flux[i] : 0; /* no weight, no say: not even a NaN's */
+             weighted = w > 0 ? w * (double)m->flux[i] : 0; /* without weight nothing counts, not even a NaN */
       if (covered[j] == 0) {
         flux[j] = m->flux[i];
         ivar[j] = m->ivar[i];
@@ -76,7 +76,7 @@ syz_status syz_spectrum_resample(int64_t n, const double *wave_A, const double *
 {
   syz_status st = SYZ_OK;
   double *edge = NULL, *f = NULL, *v = NULL, *good = NULL, *all_f = NULL, *all = NULL;
-  SYZ_REQUIRE(n >= 2, SYZ_ERR_DATA, "%s: %lld pixels are no spectrum", what, (long long)n);
+  SYZ_REQUIRE(n >= 2, SYZ_ERR_DATA, "%s: a spectrum needs at least 2 pixels, this one has %lld", what, (long long)n);
   SYZ_ALLOC(edge, "resampling", n + 1);
   SYZ_ALLOC(f, "resampling", S);
   SYZ_ALLOC(v, "resampling", S);
