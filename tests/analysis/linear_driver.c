@@ -4,10 +4,11 @@
  * else a task needs, and leaves float64 results in FOLDER. With three ranks and more, rank 1 has no rows.
  *
  *   pca COMPONENTS SCALAPACK_FROM      -> pca.f64: mean, variance, direction, total; projection.f32 of all rows
- *   softmax CLASSES L2                 <- label.i8, weight.f64 [classes]   -> head.f64: weight, bias; softmax.f64:
- * loss, gradient, iterations ridge TARGETS ALPHA                <- y.f32 [rows, targets]            -> head.f64; r2.f64
- * of the training rows knn K CLASSES                      <- y.f32 [rows, 2], role.u8         -> prediction.f32 [2,
- * rows]: target 0 a number, target 1 a class
+ *   softmax CLASSES L2                 <- label.i8, weight.f64 [classes]
+ *                                      -> head.f64: weight, bias; softmax.f64: loss, gradient, iterations
+ *   ridge TARGETS ALPHA                <- y.f32 [rows, targets]   -> head.f64; r2.f64 of the training rows
+ *   knn K CLASSES                      <- y.f32 [rows, 2], role.u8
+ *                                      -> prediction.f32 [2, rows]: target 0 a number, target 1 a class
  */
 #include <stdlib.h>
 

@@ -3,12 +3,15 @@
  * What crops and masks are made of, as raw files for test_crops.py and test_masks.py.
  *
  *   augment_driver blur IMAGE TOP LEFT SIZE SIGMA OUT      float32 [152,152] -> float32 [size,size]
- *   augment_driver draws SEED GROUP CROP P_BLUR P_NOISE N OUT   float64 [N,11]: top, left, turns, flips, blur, noise of
- * places 0 .. N-1 augment_driver make IMAGE SEED GROUP CROP SIZE N OUT   per place: float64 [11] draw, float32
- * [3,3,size,size] cut, with noise, planes augment_driver set PATH SEED SIZE BLUR NOISE OUT       through a loader,
- * every object of a file: int64 number, float64 [11], float32 [3,size,size] augment_driver blocks CROPS SIDE
- * PROBABILITY RATIO_MIN RATIO_MAX ASPECT_MIN SEED STEPS OUT   uint8 [steps,crops,side,side] augment_driver runs TOKENS
- * RUNS WIDTH SEED N OUT       uint8 [N,tokens]
+ *   augment_driver draws SEED GROUP CROP P_BLUR P_NOISE N OUT
+ *       float64 [N,11]: top, left, turns, flips, blur, noise of places 0 .. N-1
+ *   augment_driver make IMAGE SEED GROUP CROP SIZE N OUT
+ *       per place: float64 [11] draw, float32 [3,3,size,size] cut, with noise, planes
+ *   augment_driver set PATH SEED SIZE BLUR NOISE OUT
+ *       through a loader, every object of a file: int64 number, float64 [11], float32 [3,size,size]
+ *   augment_driver blocks CROPS SIDE PROBABILITY RATIO_MIN RATIO_MAX ASPECT_MIN SEED STEPS OUT
+ *       uint8 [steps,crops,side,side]
+ *   augment_driver runs TOKENS RUNS WIDTH SEED N OUT       uint8 [N,tokens]
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,8 +2,9 @@
 /**
  * For the Python tests: what syz_foreign_* or syz_shardset_* make of a file, as raw arrays in a folder.
  *
- *     objects_driver foreign FILE FOLDER      objects_driver set FILE FOLDER      objects_driver fixture FOLDER SEED N
- * PER_SHARD
+ *     objects_driver foreign FILE FOLDER
+ *     objects_driver set FILE FOLDER
+ *     objects_driver fixture FOLDER SEED N PER_SHARD
  */
 #include <stdio.h>
 #include <stdlib.h>

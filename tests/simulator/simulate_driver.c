@@ -5,8 +5,9 @@
  *   simulate_driver objects N SEED EMULATOR|- FILE   for each object: model [9250] f32, flux [3] f64, labels f32
  *   simulate_driver labels                           the names of the labels, one a line
  *   simulate_driver bricks N                         number, name, RA and Dec of the first N bricks, one a line
- *   simulate_driver populations FILE                 wave f64, ages f64, age edges f64, log_z f64, luminosity f32
- * [5,16,n] simulate_driver emulator EMULATOR IN OUT         IN: parameters [n,9] f64; OUT: ln luminosity [n,waves] f32
+ *   simulate_driver populations FILE                 wave f64, ages f64, age edges f64, log_z f64,
+ *                                                    luminosity f32 [5,16,n]
+ *   simulate_driver emulator EMULATOR IN OUT         IN: parameters [n,9] f64; OUT: ln luminosity [n,waves] f32
  */
 #include <stdio.h>
 #include <stdlib.h>

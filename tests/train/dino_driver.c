@@ -4,7 +4,7 @@
  * that stochastic depth keeps.
  *
  *     dino_driver OUT.h5 SHARDS seed=5 steps=3 batch=7 shuffle=0 patch=12 depth=3 global_size=72 global_crops=2
- * local_size=36 local_crops=4 ...
+ *         local_size=36 local_crops=4 ...
  *
  * Names not given have the values of the table below. Writes step-<s>/ with global [B, G, 3, s, s], local [B, L, 3, s,
  * s] (planes z, r, g), mask [B G, patches], kept_global [depth, 2, B G], kept_local [depth, 2, B L] (1 = kept) and
