@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Checkpoints: written by all ranks together, each its own share of every array, under a temporary name; read back and
- * summed; renamed; made complete by the manifest (manifest.c) before it gets its name. Two are kept; what cannot be
- * used is never removed (recover.c).
+ * Checkpoints: all ranks write one file together, each its own share of every array, in a folder with a temporary name.
+ * It is read back and compared by checksum, the manifest (manifest.c) is written, and then the folder gets its final
+ * name. Two checkpoints are kept; one that cannot be used is never removed (recover.c).
  *
- * Frozen parts are not in it: they are what the run began with, and a digest of them is, so that a run whose model file
- * was exchanged in between does not go on with other towers.
+ * Frozen parts are not stored, because they do not change. Their digest is, so that a run whose model file was
+ * exchanged in between does not continue with other towers.
  */
 #include "checkpoint.h"
 
@@ -53,7 +53,7 @@ static uint64_t weights_digest(syz_comm *world, const state *s, const part *p)
   return sum;
 }
 
-/* One line a fact: "!" or "~" (must agree, or only warned of), key, "=", value. Collective. */
+/* One line per fact: "!" (must agree) or "~" (a difference gives a warning), key, "=", value. Collective. */
 static syz_status make_facts(checkpoint_store *store, const state *s, char *text)
 {
   syz_status st = SYZ_OK;
@@ -63,7 +63,7 @@ static syz_status make_facts(checkpoint_store *store, const state *s, char *text
   for (int i = 0; i < c->n_facts; i++) {
     const syz_fact *f = &c->fact[i];
     SYZ_REQUIRE(n + sizeof *f + 8 < FACTS_LIMIT && !strpbrk(f->value, "\n"), SYZ_ERR_INTERNAL,
-                "%s cannot be remembered", f->key);
+                "%s: its name or value cannot be stored in a checkpoint", f->key);
     n += (size_t)snprintf(text + n, FACTS_LIMIT - n, "%c%s=%s\n", f->is_fixed ? '!' : '~', f->key, f->value);
   }
   for (int i = 0; i < store->objective->n_arrays; i++) {
@@ -96,7 +96,7 @@ static bool next_fact(char **at, char *mark, char **key, char **value)
   return true;
 }
 
-/* Take the line of this fact out of a text where the other text has none. */
+/* Remove the line of this fact from a text if the other text has none. */
 static void drop_lonely(char *text, const char *other, const char *line)
 {
   char *at = strstr(text, line);
@@ -105,7 +105,7 @@ static void drop_lonely(char *text, const char *other, const char *line)
   memmove(at, next ? next + 1 : at + strlen(at), strlen(next ? next + 1 : at + strlen(at)) + 1);
 }
 
-/* Compare what the checkpoint remembers with what this run would. Both texts are taken apart. */
+/* Compare the facts of the checkpoint with those of this run. Both texts are modified. */
 static syz_status compare_facts(const char *path, char *stored, char *now)
 {
   syz_status st = SYZ_OK;
@@ -120,7 +120,7 @@ static syz_status compare_facts(const char *path, char *stored, char *now)
     SYZ_REQUIRE(mark_now != '!', SYZ_ERR_INPUT,
                 "%s: %s is %s now and was %s in %s; set it back, or choose another output.dir to start anew", key, key,
                 value_now, value, path);
-    syz_warn("%s is %s now and was %s when %s was written: the run goes on with the new value", key, value_now, value,
+    syz_warn("%s is %s now and was %s when %s was written: the run continues with the new value", key, value_now, value,
              path);
   }
   SYZ_REQUIRE(!next_fact(&now, &mark_now, &key_now, &value_now), SYZ_ERR_INPUT,
@@ -148,7 +148,7 @@ static syz_status write_part(syz_h5 *file, const char *group, const part *p, con
                            p->is_here ? p->share_count / PART_ROW : 0, share);
 }
 
-/* Moments are kept by slices and written by shares: the gradient block is free between steps. */
+/* Moments are held by slices and written by shares; the gradient block, free between steps, is the buffer. */
 static syz_status write_moments(syz_h5 *file, const char *group, const state *s, const part *p, const float *own)
 {
   const bool is_divided = syz_comm_size(s->parts->grid->data) > 1;
@@ -156,7 +156,7 @@ static syz_status write_moments(syz_h5 *file, const char *group, const state *s,
   return write_part(file, group, p, p->is_here && is_divided ? s->scratch : own);
 }
 
-/* Rows of an array: as long as its count allows, because each has a checksum. */
+/* Length of an array's rows: the longest that divides its count, because each row has a checksum. */
 static int64_t array_row(const syz_array *a)
 {
   int64_t row = 1;
@@ -203,8 +203,8 @@ cleanup:
 
 static bool is_written(const part *p) { return p->is_trained && p->total > 0; }
 
-/* All datasets before the first row: the space of the whole file is asked for at once, and it is opened through MPI-IO
- * once (src/h5/mpio.c). */
+/* All datasets are created before the first row, so that the whole file is allocated at once and opened through MPI-IO
+ * only once (src/h5/mpio.c). */
 static syz_status declare_state(const checkpoint_store *store, const state *s, syz_h5 *file)
 {
   syz_status st = SYZ_OK;
@@ -269,7 +269,7 @@ cleanup:
   return st;
 }
 
-/* Rank 0: complete the finished folder, give it its name, and let older ones than the last go. */
+/* Rank 0: complete the finished folder, give it its final name, and remove all checkpoints but the last two. */
 static syz_status publish(checkpoint_store *store, const char *temporary, int64_t step, int64_t bytes, uint64_t sum)
 {
   syz_status st = SYZ_OK;
@@ -283,9 +283,9 @@ static syz_status publish(checkpoint_store *store, const char *temporary, int64_
   SYZ_TRY(sync_folder(temporary));
   SYZ_REQUIRE(!syz_fault("checkpoint_manifest"), SYZ_ERR_WRITE, "%s: injected failure before the manifest", path);
   SYZ_TRY(manifest_write(temporary, manifest_state_name, bytes, sum, &about, store->config->created_by));
-  if (access(path, F_OK) == 0) { /* not one that this run has seen; what it holds may still be wanted */
+  if (access(path, F_OK) == 0) { /* unknown to this run; its content may still be needed */
     SYZ_TRY(manifest_set_aside(store->folder, step, aside, sizeof aside));
-    syz_warn("%s was in the way of this run's checkpoint and is set aside as %s", path, aside);
+    syz_warn("%s had the name of this run's checkpoint and is set aside as %s", path, aside);
   }
   SYZ_REQUIRE(!syz_fault("checkpoint_rename"), SYZ_ERR_WRITE, "%s: injected failure before the rename", path);
   SYZ_REQUIRE(rename(temporary, path) == 0, SYZ_ERR_WRITE, "%s: cannot rename to %s: %s", temporary, path,
@@ -302,7 +302,7 @@ cleanup:
   return st;
 }
 
-/* What was written from memory was still right after it. Collective. */
+/* Verifies after writing that the memory written was not damaged. Collective. */
 static syz_status check_unchanged(digests *d)
 {
   syz_status st = SYZ_OK;
@@ -342,7 +342,7 @@ syz_status checkpoint_write(checkpoint_store *store, const state *s)
     st = syz_error_set(SYZ_ERR_WRITE, __FILE__, __LINE__, "%s: injected failure after writing", file);
   SYZ_TRY_ALL(store->world, st);
   st = manifest_sum_file(store->world, file, &bytes, &sum);
-  if (st == SYZ_ERR_CHECKPOINT) st = SYZ_ERR_WRITE; /* what was just written cannot be read back */
+  if (st == SYZ_ERR_CHECKPOINT) st = SYZ_ERR_WRITE; /* the new checkpoint cannot be read back */
   SYZ_TRY(st);
   SYZ_TRY_ALL(store->world, is_first ? publish(store, temporary, s->step, bytes, sum) : SYZ_OK);
   store->before = store->last;
@@ -351,7 +351,7 @@ syz_status checkpoint_write(checkpoint_store *store, const state *s)
   syz_info("checkpoint at step %" PRId64 ": %.1f MiB in %.2f s", s->step, (double)bytes / 1048576.0, store->write_s);
 cleanup:
   if (st != SYZ_OK && is_first && facts) {
-    char kept[SYZ_ERROR_TEXT]; /* removing may fail too, and is not what the user must hear of */
+    char kept[SYZ_ERROR_TEXT]; /* removing may fail too, but the first error is the one to report */
     syz_error_keep(kept);
     manifest_remove_folder(temporary);
     syz_error_restore(kept);
@@ -375,7 +375,7 @@ cleanup:
   return st;
 }
 
-/* This rank's share of a part, nothing where the part is on other ranks. Collective; agreed. */
+/* Reads this rank's share of a part, nothing if the part is on other ranks. Collective; agreed. */
 static syz_status read_part(syz_comm *world, syz_h5 *file, const char *group, const part *p, float *share)
 {
   syz_status st = SYZ_OK;
@@ -407,7 +407,7 @@ cleanup:
   return st;
 }
 
-/* Everybody's shares of the arrays to everybody. Collective; agreed. */
+/* Sends all ranks' shares of the arrays to all ranks. Collective; agreed. */
 static syz_status gather_arrays(checkpoint_store *store)
 {
   syz_status st = SYZ_OK;
@@ -469,8 +469,8 @@ cleanup:
   return st;
 }
 
-/* This rank's shares, in their places, but for the moments. All are read again in full when another checkpoint has to
- * be used instead. */
+/* Reads this rank's shares of all but the moments. If another checkpoint has to be used instead, everything is read
+ * again. */
 static syz_status read_shares(checkpoint_store *store, syz_h5 *file, state *s)
 {
   syz_status st = SYZ_OK;
@@ -486,7 +486,7 @@ cleanup:
 
 static bool is_trained_here(const part *p) { return p->is_here && p->is_trained; }
 
-/* Moments are read by shares and kept by slices. Collective; agreed. */
+/* Moments are read by shares and held by slices. Collective; agreed. */
 static syz_status read_moments(checkpoint_store *store, syz_h5 *file, const char *group, state *s, const part *p,
                                float *own)
 {
@@ -499,7 +499,7 @@ cleanup:
   return st;
 }
 
-/* Everybody's shares of a part's weights to all nodes. Collective over the data axis. */
+/* Sends all ranks' shares of a part's weights to all nodes. Collective over the data axis. */
 static void spread_weights(const state *s, const part *p)
 {
   const int size = syz_comm_size(s->parts->grid->data);
@@ -556,10 +556,10 @@ static syz_status try_one(checkpoint_store *store, const recover_step *one, stat
   SYZ_TRY(read_state(store, path, s));
   SYZ_REQUIRE(s->step == one->step, SYZ_ERR_CHECKPOINT, "%s holds step %" PRId64, path, s->step);
   if (about.ranks > 0)
-    syz_info("going on from step %" PRId64 " (%s, written on %d rank%s)", s->step, path, about.ranks,
+    syz_info("continuing from step %" PRId64 " (%s, written on %d rank%s)", s->step, path, about.ranks,
              about.ranks == 1 ? "" : "s");
   else
-    syz_info("going on from step %" PRId64 " (%s)", s->step, path);
+    syz_info("continuing from step %" PRId64 " (%s)", s->step, path);
 cleanup:
   return st;
 }
@@ -573,7 +573,7 @@ syz_status checkpoint_resume(checkpoint_store *store, state *s, bool *found)
   *found = false;
   SYZ_TRY(recover_list(store, &list, &n));
   for (int i = 0; i < n; i++) {
-    if (*found && !list[i].has_manifest) list[i].is_bad = true; /* older, and cannot be told from a damaged one */
+    if (*found && !list[i].has_manifest) list[i].is_bad = true; /* older, and perhaps damaged */
     if (*found && !list[i].is_bad && store->before < 0) store->before = list[i].step;
     if (*found) continue;
     st = try_one(store, &list[i], s);
@@ -589,11 +589,12 @@ syz_status checkpoint_resume(checkpoint_store *store, state *s, bool *found)
       SYZ_TRY(st);
     }
   }
-  SYZ_REQUIRE(*found || !n_bad, SYZ_ERR_CHECKPOINT,
-              "%s: none of %d checkpoints is usable; the newest: %s; nothing was removed. To go on from a state whose "
-              "manifest is lost or damaged: --set train.recover=true (it is used if its own checksums hold); to start "
-              "anew choose another output.dir",
-              store->folder, n_bad, first_reason);
+  SYZ_REQUIRE(
+      *found || !n_bad, SYZ_ERR_CHECKPOINT,
+      "%s: none of %d checkpoints is usable; the newest: %s; nothing was removed. To continue from a state whose "
+      "manifest is lost or damaged: --set train.recover=true (it is used if its own checksums hold); to start "
+      "anew choose another output.dir",
+      store->folder, n_bad, first_reason);
   SYZ_TRY(recover_tidy(store, list, n));
 cleanup:
   syz_free(&list);

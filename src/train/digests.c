@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Silent changes of memory. Weights and moments lie there from one update to the next, and nothing else may touch them
- * meanwhile. So the optimiser, which reads and writes each of them once a step anyway, forms a sum of what it has
- * written a stretch of at most 4096 elements at a time, and, when it comes back in the next step, of what it finds.
- * Both are formed while the stretch is in the cache: no memory is read for it. The same is done with the summed
- * gradients, between the norm and the update, and around the objective's own arrays (a teacher).
+ * Detects silent changes of memory. From one update to the next, weights and moments must not change. The optimiser
+ * reads and writes each of them once per step anyway, so it forms a sum over each stretch of at most 4096 elements when
+ * it writes it, and another when it reads it in the next step. Both are formed while the stretch is in the cache, so
+ * they need no memory traffic. The same is done with the summed gradients, between the norm and the update, and around
+ * the objective's own arrays (a teacher).
  *
  * The sum is that of the bits as 64-bit integers, modulo 2^64: any change within one of these words changes it, so no
- * single flipped bit is missed, and it does not depend on how the words are cut. That makes it one of all owners too:
- * the sum of what all of them wrote is that of a whole block, which every node forms of its own copy (digests_compare).
- * Stretches begin at even elements (parameters are padded to 16), so words never straddle.
+ * single flipped bit is missed, and it does not depend on how the array is divided. So the sums of all owners add up to
+ * that of a whole block, which every node also forms from its own copy (digests_compare). Stretches begin at even
+ * elements (parameters are padded to 16), so no word crosses a border.
  *
- * What is wrong is kept as text and told when ranks agree the next time.
+ * An error is stored as text and reported at the next agreement of the ranks.
  */
 #include "digests.h"
 
@@ -73,7 +73,7 @@ static void find_entries(digests *d)
   SYZ_ASSERT(k == p->n_stretches);
 }
 
-/* This rank's share of what the ranks of a node have together. */
+/* This rank's share of arrays that the ranks of a node share. */
 static void share_of_node(const syz_nodes *nodes, int64_t n, int64_t *first, int64_t *count)
 {
   syz_share(n / PART_ROW, syz_comm_size(nodes->local), syz_comm_rank(nodes->local), first, count);
@@ -157,13 +157,13 @@ static const char *name_of(const digests *d, int64_t element)
 int64_t digests_first(const digests *d, int i) { return d->first_of_bucket[i]; }
 float *const *digests_arrays(const digests *d, int64_t i) { return d->entry[i].x; }
 
-/* Array k of stretch i is not what was noted. */
+/* Records that array k of stretch i has changed. */
 static void tell(digests *d, int64_t i, int k)
 {
   char what[256];
   snprintf(what, sizeof what, "%s of %.160s or a parameter next to it", kind_name[k],
            name_of(d, d->parts->stretch[i].first));
-  find(d, DIGEST_DAMAGED, what, "changed in memory though nobody wrote to it");
+  find(d, DIGEST_DAMAGED, what, "changed in memory although nothing wrote to it");
 }
 
 void digests_check(digests *d, int64_t first, int64_t n)
@@ -240,7 +240,7 @@ void digests_note_scalars(digests *d) { d->scalar = sum_scalars(d->scalars); }
 void digests_check_scalars(digests *d)
 {
   if (sum_scalars(d->scalars) != d->scalar)
-    find(d, DIGEST_DAMAGED, "a scalar parameter", "changed in memory though nobody wrote to it");
+    find(d, DIGEST_DAMAGED, "a scalar parameter", "changed in memory although nothing wrote to it");
 }
 
 static void share_of_array(const syz_array *a, int64_t *first, int64_t *count)
@@ -266,7 +266,7 @@ void digests_check_arrays(digests *d)
 {
   for (int i = 0; i < d->objective->n_arrays; i++)
     if (sum_array(d, i) != d->array[i])
-      find(d, DIGEST_DAMAGED, d->objective->array[i].name, "changed in memory though nobody wrote to it");
+      find(d, DIGEST_DAMAGED, d->objective->array[i].name, "changed in memory although nothing wrote to it");
 }
 
 void digests_check_all(digests *d)
@@ -286,7 +286,7 @@ static bool is_same(syz_comm *c, uint64_t sum)
   return both[0] == ~both[1];
 }
 
-/* Trained weights in the memory of this node, each rank of it a part of them. */
+/* Sum of the trained weights in the memory of this node, of which each rank forms a part. */
 static uint64_t sum_node(const digests *d)
 {
   const parts *p = d->parts;
@@ -383,7 +383,7 @@ void digests_plant(const digests *d)
     i = (int64_t)(draw % (uint64_t)d->parts->n_stretches);
     syz_flip_bit(point[k], d->entry[i].x[k], (size_t)d->parts->stretch[i].count * sizeof(float), draw);
   }
-  if (syz_flip("block", &draw) && d->parts->n_buckets > 0) { /* anywhere: mostly what other ranks own */
+  if (syz_flip("block", &draw) && d->parts->n_buckets > 0) { /* anywhere, mostly in slices of other ranks */
     const bucket *b = &d->parts->bucket[draw % (uint64_t)d->parts->n_buckets];
     syz_flip_bit("block", syz_model_weights(d->model) + b->first, (size_t)b->count * sizeof(float), draw);
   }
@@ -391,7 +391,8 @@ void digests_plant(const digests *d)
     if (is_frozen(&d->parts->part[k]) && syz_flip("frozen", &draw))
       syz_flip_bit("frozen", syz_model_weights(d->model) + d->parts->part[k].first,
                    (size_t)d->parts->part[k].count * sizeof(float), draw);
-  for (int k = 0; k < d->objective->n_arrays; k++) { /* of its own share: another rank may not have noted its own yet */
+  for (int k = 0; k < d->objective->n_arrays;
+       k++) { /* in its own share, because another rank may not have formed its sum yet */
     int64_t first, count;
     share_of_array(&d->objective->array[k], &first, &count);
     if (syz_flip(d->objective->array[k].name, &draw))

@@ -3,24 +3,23 @@
  * Sums of gradients over the data axis, bucket by bucket in the order of parts.c, as a reduce-scatter in two levels:
  * each rank forms the sum of its slice of every bucket.
  *
- * Within a node the blocks of all ranks lie in shared memory, and so do their counters of complete buckets. As soon as
- * all ranks of the node have a bucket complete, each adds up its own slice, and those of the ranks of other nodes that
- * it stands in for (syz_nodes), straight from the other ranks' blocks, in the order of ranks, into its own block, where
- * nobody else reads these slices: no copies, no messages, no waiting for one another but on the counters. Between nodes
- * a stand-in then sends what its node has of a slice to its owner, which adds the nodes' sums in the order of nodes:
- * each slice crosses the network once from every node, which no method undercuts.
+ * Within a node the blocks of all ranks and their counters of complete buckets are in shared memory. As soon as a
+ * bucket is complete on all ranks of the node, each rank sums its own slice, and the slices of ranks on other nodes for
+ * which it is the stand-in (syz_nodes). It reads the other ranks' blocks directly, in the order of ranks, and writes to
+ * its own block, where no other rank reads these slices. There are no copies and no messages, and ranks wait only for
+ * the counters. Between nodes, a stand-in sends its node's sum of a slice to the owner, which adds the nodes' sums in
+ * the order of nodes. So each slice crosses the network once from every node, which is the minimum.
  *
- * Progress: there is no thread beside. The backward pass calls syz_gradients_ready between layers; it looks at the
- * counters, adds what has become complete, begins messages and lets those under way move (Open MPI moves them only
- * inside MPI calls). A rank that is done early keeps doing so in gradients_finish. So sums cost the time of adding
- * wherever they are, but no rank waits for another as long as it has layers to compute; what is exposed at the end is
- * the last buckets, and the distance to the slowest rank of the node.
+ * Progress: there is no extra thread. The backward pass calls syz_gradients_ready between layers, which reads the
+ * counters, sums complete buckets, starts messages and advances those in transit (Open MPI advances them only inside
+ * MPI calls). A rank that finishes early continues this in gradients_finish. So sums always cost the time of adding,
+ * but no rank waits for another while it has layers to compute. Only the last buckets, and the wait for the slowest
+ * rank of the node, are not hidden.
  *
- * reduction bfloat16: what travels between nodes is rounded to bfloat16 once, by the stand-in, after the float32 sum
- * over its node; the owner widens and adds in float32, its own node's sum unrounded. Within a node nothing travels:
- * there it would cost time and save none.
+ * reduction bfloat16: a stand-in rounds the float32 sum over its node to bfloat16 once, for sending; the owner widens
+ * it and adds in float32, with its own node's sum unrounded. Within a node nothing is sent, so nothing is rounded.
  *
- * The order of additions is a function of the layout (ranks, nodes) alone. reproducible: true makes it one of the
+ * The order of additions depends only on the layout (ranks, nodes). With reproducible: true it depends only on the
  * global batch: src/comm/leaves.c.
  */
 #include "gradients.h"
@@ -32,22 +31,22 @@
 
 enum { TILE = 4096, TAG = 1024, HUGE_PAGE = 2 << 20, PAGE = 4096 };
 
-/* What a rank tells the others of its node: a line of the cache each, counted over all steps. */
+/* Counters that a rank publishes to its node, a cache line each, counted over all steps. */
 typedef struct counters {
-  _Atomic uint64_t complete; /* buckets whose gradients are final in its block */
+  _Atomic uint64_t complete; /* number of buckets whose gradients are final in its block */
   char pad1[56];
-  _Atomic uint64_t taken; /* buckets of which it has read what it needs of the others' blocks */
+  _Atomic uint64_t taken; /* number of buckets that it has finished reading from the others' blocks */
   char pad2[56];
 } counters;
 
 struct syz_gradients {
   const parts *parts;
-  const syz_nodes *nodes; /* the model's, or flat: every rank is a node */
+  const syz_nodes *nodes; /* the model's, or flat: every rank is its own node */
   syz_nodes *flat;
   syz_reduction reduction;
   int threads;
   syz_timing *timing;
-  syz_shared shared; /* all blocks of the node and counters; without: */
+  syz_shared shared; /* all blocks and counters of the node; if there is none: */
   float *alone_block;
   counters *alone_counters;
   float *block;      /* this rank's */
@@ -66,8 +65,8 @@ struct syz_gradients {
 
 /* ------------------------------------------------------------------ create */
 
-/* The blocks of this node's ranks and their counters in one piece; false: it cannot be had. Collective over the data
- * axis. */
+/* Allocates the blocks of this node's ranks and their counters in one piece; false: no shared memory. Collective over
+ * the data axis. */
 static bool share_blocks(syz_gradients *g, int64_t elements)
 {
   const size_t bytes = (size_t)elements * sizeof(float), unit = bytes < HUGE_PAGE ? PAGE : HUGE_PAGE,
@@ -140,8 +139,8 @@ syz_status gradients_create(const parts *p, int64_t block_elements, syz_reductio
   SYZ_TRY_ALL(data, g->blocks ? SYZ_OK : SYZ_ERR_MEMORY);
   if (most_here(g->nodes) == 1 || !share_blocks(g, elements)) {
     if (most_here(g->nodes) > 1) {
-      syz_warn("no shared memory for gradients on some node (%.2f GiB a rank; is /dev/shm large enough?): their sums "
-               "go by messages alone",
+      syz_warn("no shared memory for gradients on some node (%.2f GiB per rank; is /dev/shm large enough?): they are "
+               "summed by messages alone",
                (double)elements * sizeof(float) / 1073741824.0);
       SYZ_TRY(syz_nodes_create(data, 1, &g->flat));
       g->nodes = g->flat;
@@ -229,7 +228,7 @@ static void add_ranks(syz_gradients *g, int64_t first, int64_t count)
 
 /* ------------------------------------------------------------- between nodes */
 
-/* In place, upwards: a bfloat16 never lands on a float32 that is still to be read. */
+/* In place and in ascending order, so a bfloat16 never overwrites a float32 that is still to be read. */
 static void narrow_in_place(float *x, int64_t n)
 {
   syz_bf16 tile[TILE];
@@ -247,8 +246,8 @@ static unsigned char *arrival_of(const syz_gradients *g, int bucket_number, int 
   return g->arrival + (size_t)(slot * (g->nodes->n - 1) + other) * g->slice_bytes;
 }
 
-/* What this node has of a bucket's slices goes to their owners; what other nodes have of this rank's slice is expected.
- */
+/* Sends this node's sums of a bucket's slices to their owners, and starts receiving other nodes' sums of this rank's
+ * slice. */
 static void begin_exchange(syz_gradients *g, int i)
 {
   const syz_nodes *n = g->nodes;
@@ -269,7 +268,7 @@ static void begin_exchange(syz_gradients *g, int i)
   }
 }
 
-/* The nodes' sums of this rank's slice, in the order of nodes. */
+/* Adds the nodes' sums of this rank's slice, in the order of nodes. */
 static void add_nodes(syz_gradients *g, int i)
 {
   const bucket *b = &g->parts->bucket[i];
@@ -294,7 +293,7 @@ static void add_nodes(syz_gradients *g, int i)
 
 /* ------------------------------------------------------------------ progress */
 
-/* One bucket on: summed over the node and sent. */
+/* Advances by one bucket: sums it over the node and sends it. */
 static void sum_next(syz_gradients *g)
 {
   const int i = g->summed++;
@@ -324,7 +323,7 @@ static bool can_end(const syz_gradients *g)
   return g->done < g->summed && syz_request_test(g->request[g->done % PARTS_RING]);
 }
 
-/* All that can be done now; false: nothing. */
+/* Does all work that is possible now; false: there was none. */
 static bool progress(syz_gradients *g)
 {
   bool has_moved = false;
@@ -345,7 +344,7 @@ void gradients_begin(syz_gradients *g)
 {
   int idle = 0;
   while (!all_reached(g, true, g->base)) syz_pause(g->nodes->all, &idle);
-  /* Whole parts, so that gradients of parameters outside the segments do not pile up. */
+  /* Whole parts, so that gradients of parameters outside the segments do not accumulate over steps. */
   for (int i = 0; i < PARTS; i++) {
     const part *p = &g->parts->part[i];
     if (p->is_here && p->is_trained) memset(g->block + p->first, 0, (size_t)p->count * sizeof(float));

@@ -9,16 +9,16 @@
 syz_status gradients_create(const parts *p, int64_t block_elements, syz_reduction reduction, int threads,
                             syz_gradients **out);
 void gradients_destroy(syz_gradients **g);
-/** Reproducible sums from now on: `count` leaves of this rank a step. Once, after create; not collective. */
+/** Reproducible sums from now on: `count` leaves of this rank per step. Call once, after create; not collective. */
 syz_status gradients_cut(syz_gradients *g, int64_t block_elements, int64_t count, int threads);
-/** What is summed while the backward pass runs is counted as a phase of its own. NULL: not. */
+/** Sums during the backward pass are timed as a separate phase. NULL: not timed. */
 void gradients_watch(syz_gradients *g, syz_timing *timing);
-/** Zero the trained parts; a new step begins. Waits until the ranks of this node have what they need of the last one.
- */
+/** Zero the trained parts; a new step begins. Waits until the ranks of this node have read this block's gradients of
+ * the last step. */
 void gradients_begin(syz_gradients *g);
-/** Begin the sums that no call of syz_gradients_ready has begun, and wait for all. Behind it the block has the sum over
- * all ranks in this rank's slices, and nothing of use elsewhere. Collective over the data axis. */
+/** Begin the sums that no call of syz_gradients_ready has begun, and wait for all. Afterwards the block has the sum
+ * over all ranks in this rank's slices; the rest of it is undefined. Collective over the data axis. */
 void gradients_finish(syz_gradients *g);
-/** How many of the step's buckets this rank has had complete, and how many it has summed, in calls of
- * syz_gradients_ready, beside the backward pass; how many there are. */
+/** Of the step's buckets, how many were complete on this rank, and how many it summed, during the backward pass (in
+ * calls of syz_gradients_ready); and their total number. */
 void gradients_overlap(const syz_gradients *g, int *begun, int *summed, int *all);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * Reproducible sums of gradients (src/comm/leaves.c). On a rank the tree over leaves is a binary counter of blocks:
- * log2(leaves) beside the block of the sum. Between ranks each one adds up the slices that it updates: it gets them
- * from every other rank, in pieces, and adds them by the same counter; the others' order by rank ^ i turns around
- * brothers in the tree and nothing else. Each rank sends and receives what a reduction by slices does, block x (ranks -
- * 1) / ranks; but only when the last leaf is done, not beside the backward pass.
+ * log2(leaves) besides the block of the sum. Between ranks, each rank sums the slices that it updates: it receives them
+ * from every other rank, in pieces, and adds them with the same counter. It receives from rank ^ i in the order of i,
+ * which only exchanges siblings in the tree. Each rank sends and receives as much as in a reduction by slices, block x
+ * (ranks - 1) / ranks, but only after the last leaf, not during the backward pass.
  */
 #include "leaf_gradients.h"
 
@@ -89,7 +89,7 @@ void leaf_gradients_end(leaf_gradients *l)
   }
 }
 
-/* Elements of a slice that the piece from `at` on has. */
+/* Elements of a slice in the piece that begins at `at`. */
 static size_t piece_of(int64_t slice, int64_t at)
 {
   return (size_t)(slice <= at ? 0 : slice - at < PIECE ? slice - at : PIECE);

@@ -2,8 +2,8 @@
 /**
  * The loop: one for every objective.
  *
- * Steps (step.c), validations and checkpoints in their turn; back to the last checkpoint when what is in memory has
- * been damaged. All decisions (go on, save, stop, go back, give up) follow from values that are the same on every rank.
+ * Steps (step.c), validations and checkpoints, and the return to the last checkpoint when memory has been damaged. All
+ * decisions (go on, save, stop, go back, give up) follow from values that are the same on every rank.
  */
 #include <inttypes.h>
 #include <limits.h>
@@ -17,7 +17,7 @@
 #include "syzygy/files.h"
 #include "trainer.h"
 
-enum { RETURNS = 3 /* to one checkpoint */ };
+enum { RETURNS = 3 /* most returns to one checkpoint */ };
 
 static syz_status create_local(trainer *t)
 {
@@ -44,7 +44,8 @@ cleanup:
   return st;
 }
 
-/* What this run will write: a link in its place is refused before the first step, not after the last. Rank 0. */
+/* The files that this run will write: a symbolic link in place of one is refused before the first step, not after the
+ * last. Rank 0. */
 static syz_status refuse_links(const trainer *t)
 {
   static const char *const name[] = {"model.h5", "model-student.h5", "model-best.h5", "metrics.jsonl",
@@ -116,16 +117,16 @@ cleanup:
   return st;
 }
 
-/* What the run is for: the model that trains, or its teacher. */
+/* The model that the run delivers: the one that trains, or its teacher. */
 static const syz_model *result_of(const trainer *t) { return t->objective->result ? t->objective->result : t->model; }
 
-/* Before anything is written for others: sets goes_back when weights or moments are damaged or not finite. Collective;
- * agreed. */
+/* Called before a model or checkpoint is written: sets goes_back when weights or moments are damaged or not finite.
+ * Collective; agreed. */
 static syz_status check_sound(trainer *t)
 {
   if (!t->digests) return SYZ_OK;
   digests_check_all(t->digests);
-  digests_compare(t->digests); /* files hold shares, which other ranks own in part, and frozen weights */
+  digests_compare(t->digests); /* files hold shares, parts of which belong to other ranks, and frozen weights */
   const syz_status st = syz_agree(t->world, digests_check_finite(t->digests));
   if (st != SYZ_OK) snprintf(t->wrong, sizeof t->wrong, "%.400s", syz_error_text());
   int64_t found = st != SYZ_OK ? DIGEST_DAMAGED : (int64_t)digests_found(t->digests);
@@ -169,7 +170,8 @@ cleanup:
   return st;
 }
 
-/* Save; the metrics up to here reach the disk first, so that a continued run finds them. Collective; agreed. */
+/* Save a checkpoint; the metrics so far are flushed to disk first, so that a continued run finds them. Collective;
+ * agreed. */
 static syz_status save(trainer *t)
 {
   syz_status st = SYZ_OK;
@@ -192,7 +194,8 @@ cleanup:
   return st;
 }
 
-/* To the newest checkpoint, because something is wrong that computing again does not mend. Collective; agreed. */
+/* Returns to the newest checkpoint, because of an error that a repeated computation does not remove. Collective;
+ * agreed. */
 static syz_status go_back(trainer *t)
 {
   syz_status st = SYZ_OK;
@@ -204,7 +207,7 @@ static syz_status go_back(trainer *t)
   if (damage > DIGEST_SOUND && (int64_t)digests_found(t->digests) == damage)
     st = syz_error_set(SYZ_ERR_NUMERIC, __FILE__, __LINE__, "%s", digests_text(t->digests));
   st = syz_agree(t->world, st);
-  char *place = strrchr(syz_error_text(), '['); /* people read this as a warning, without the place in the code */
+  char *place = strrchr(syz_error_text(), '['); /* drop the place in the code: this becomes a warning for the user */
   if (st != SYZ_OK && place && place > syz_error_text()) place[-1] = '\0';
   snprintf(why, sizeof why, "step %" PRId64 ": %.500s", from, st == SYZ_OK ? t->wrong : syz_error_text());
   SYZ_REQUIRE(damage < DIGEST_FROZEN, SYZ_ERR_NUMERIC,
@@ -212,13 +215,13 @@ static syz_status go_back(trainer *t)
   syz_warn("%s: back to the last checkpoint", why);
   t->store.last = t->store.before = -1;
   SYZ_TRY(checkpoint_resume(&t->store, &t->state, &found));
-  SYZ_REQUIRE(found, SYZ_ERR_NUMERIC, "%s: there is no checkpoint yet; run the same command again, it begins anew",
-              why);
+  SYZ_REQUIRE(found, SYZ_ERR_NUMERIC,
+              "%s: there is no checkpoint yet; run the same command again, it starts from the beginning", why);
   t->returns = t->state.step == t->returned_to ? t->returns + 1 : 1;
   t->returned_to = t->state.step;
   SYZ_REQUIRE(t->returns <= RETURNS, SYZ_ERR_NUMERIC,
-              "%s: still so after %d returns to the checkpoint of step %" PRId64
-              "; leave out this host, or lower train.lr if numbers grow without bounds",
+              "%s: this persists after %d returns to the checkpoint of step %" PRId64
+              "; exclude this host, or lower train.lr if numbers grow without bounds",
               why, RETURNS, t->returned_to);
   digests_renew(t->digests);
   t->past = (verify_past){.bound = t->past.bound};
@@ -250,8 +253,7 @@ static syz_status run(trainer *t)
       SYZ_TRY(go_back(t));
       continue;
     }
-    if (t->state.step - begun <= 2)
-      syz_memory_note(); /* by then everything has been touched; a look takes milliseconds */
+    if (t->state.step - begun <= 2) syz_memory_note(); /* by then all memory is in use; measuring takes milliseconds */
     if (t->is_first) {
       snprintf(note, sizeof note, "loss %.4f", t->loss);
       syz_progress_tell(&progress, t->state.step, note);
@@ -275,13 +277,14 @@ static syz_status run(trainer *t)
   SYZ_REQUIRE(!reason, SYZ_STOPPED, "stopped after step %" PRId64 " of %" PRId64 " (%s)", t->state.step, c->steps,
               reason ? reason : "");
 cleanup:
-  if (st == SYZ_STOPPED && reason) /* without: while the objective began, which has said so */
+  if (st == SYZ_STOPPED && reason) /* without a reason: it stopped in the objective's set-up, which has logged it */
     syz_info("stopped after step %" PRId64 " of %" PRId64 " (%s); run the same command again to go on", t->state.step,
              c->steps, reason);
   return st;
 }
 
-/* Whether model.h5 is of the checkpoint that the run goes on from: not when the run ended between the two. Rank 0. */
+/* Whether model.h5 belongs to the checkpoint that the run continues from: it does not if the run ended between the two.
+ * Rank 0. */
 static bool model_is_newer(const trainer *t, const char *path)
 {
   struct stat written, saved;
@@ -333,17 +336,17 @@ syz_status syz_train_run(const syz_train_config *config, const syz_grid *grid, s
   syz_bcast(t.world, &has_model, sizeof has_model, 0);
   if (found && t.state.step >= config->steps && has_model) SYZ_TRY(check_model(&t, path, &is_done));
   if (is_done) {
-    syz_info("this run is done: %" PRId64 " steps, %s (raise train.steps to go on, or choose another output.dir)",
+    syz_info("this run is done: %" PRId64 " steps, %s (raise train.steps to continue, or choose another output.dir)",
              t.state.step, path);
     goto cleanup;
   }
   SYZ_TRY_ALL(t.world, open_metrics(&t));
   SYZ_TRY(run(&t));
-  /* model.h5 last: where it is, the other is as well. */
+  /* model.h5 is written last: if it is there, so is the other. */
   if (result_of(&t) != model) SYZ_TRY(write_model(&t, model, "model-student.h5"));
   SYZ_TRY(write_model(&t, result_of(&t), "model.h5"));
   if (t.repeated && config->verify_jump > 0)
-    syz_info("%" PRId64 " steps looked odd and were computed again", t.repeated);
+    syz_info("%" PRId64 " steps had an unexpected loss or gradient norm and were computed again", t.repeated);
   syz_info("wrote %s after %" PRId64 " steps", path, t.state.step);
 cleanup:
   destroy(&t);

@@ -2,11 +2,11 @@
 /**
  * Checkpoint folders on disk.
  *
- * A checkpoint is made in a temporary folder: first its file, and when that has reached the disk manifest.json; then
- * the folder is renamed. So a run that dies at any moment leaves complete checkpoints and perhaps a temporary folder,
- * which the next run removes. One that is to go is first given a temporary name, too. A folder step-N with a state and
- * without manifest is therefore no leftover but a loss, and is never removed. The manifest carries a checksum of itself
- * in its last line: what follows the check reads text that this program wrote.
+ * A checkpoint is made in a temporary folder: first its file, then, once that is on disk, manifest.json; then the
+ * folder is renamed. So a run that dies at any moment leaves complete checkpoints and perhaps a temporary folder, which
+ * the next run removes. A checkpoint to be removed also gets a temporary name first. So a folder step-N with a state
+ * and without a manifest has lost its manifest, and is never removed. The last line of a manifest is its own checksum,
+ * so after the check only text written by this program is parsed.
  */
 #include "manifest.h"
 #include "syzygy/files.h"
@@ -36,7 +36,7 @@ cleanup:
   return st;
 }
 
-/* Of a file that a checkpoint needs: what cannot be read makes it unusable. */
+/* Checksum of a file of a checkpoint; if it cannot be read, the checkpoint is unusable. */
 static syz_status sum_share(syz_comm *world, const char *path, int64_t *bytes, uint64_t *sum)
 {
   const syz_status st = syz_file_sum(path, syz_comm_rank(world), syz_comm_size(world), bytes, sum);
@@ -54,7 +54,8 @@ cleanup:
   return st;
 }
 
-/* created_by holds no character that JSON would have to escape: "syzygy 0.1.0 (commit)"; others become blanks. */
+/* created_by holds no character that JSON would have to escape: "syzygy 0.1.0 (commit)"; such characters become blanks.
+ */
 static void plain_copy(char *to, size_t room, const char *from)
 {
   size_t n = 0;
@@ -87,7 +88,7 @@ cleanup:
   return st;
 }
 
-/* Text behind `key` in a manifest whose seal holds. */
+/* The text after `key` in a manifest whose checksum holds. */
 static const char *value_of(const char *text, const char *key)
 {
   const char *at = strstr(text, key);
@@ -154,9 +155,9 @@ syz_status syz_checkpoint_check(syz_comm *world, const char *folder, syz_checkpo
     st = syz_error_set(SYZ_ERR_CHECKPOINT, __FILE__, __LINE__, "%s: the name is too long", folder);
   SYZ_TRY_ALL(world, st);
   SYZ_TRY(manifest_sum_file(world, path, &bytes, &sum));
-  SYZ_REQUIRE(bytes == m.bytes, SYZ_ERR_CHECKPOINT, "%s: %" PRId64 " bytes, the manifest says %" PRId64, path, bytes,
+  SYZ_REQUIRE(bytes == m.bytes, SYZ_ERR_CHECKPOINT, "%s: %" PRId64 " bytes, but its manifest has %" PRId64, path, bytes,
               m.bytes);
-  SYZ_REQUIRE(sum == m.sum, SYZ_ERR_CHECKPOINT, "%s: its checksum is %016" PRIx64 ", the manifest says %016" PRIx64,
+  SYZ_REQUIRE(sum == m.sum, SYZ_ERR_CHECKPOINT, "%s: its checksum is %016" PRIx64 ", but its manifest has %016" PRIx64,
               path, sum, m.sum);
   *out = m.about;
 cleanup:
@@ -188,7 +189,7 @@ static bool is_there(const char *folder, const char *name, const char *file)
   return (size_t)snprintf(path, sizeof path, "%s/%s/%s", folder, name, file) < sizeof path && stat(path, &about) == 0;
 }
 
-/* Begun and not ended: temporary folders, and ones of older versions without anything that could be gone on from. */
+/* Unfinished checkpoints: temporary folders, and folders of older versions with nothing to continue from. */
 static bool is_unfinished(const char *folder, const char *name)
 {
   if (strncmp(name, temporary_prefix, sizeof temporary_prefix - 1) == 0) return true;
@@ -213,7 +214,7 @@ syz_status manifest_list(const char *folder, manifest_step **list, int *n)
     if (step < 0) continue;
     SYZ_REQUIRE((size_t)snprintf(path, sizeof path, "%s/%s", folder, e->d_name) < sizeof path, SYZ_ERR_WRITE,
                 "%s: a name is too long", folder);
-    SYZ_TRY(syz_refuse_link(path)); /* now, not when it is to be removed */
+    SYZ_TRY(syz_refuse_link(path)); /* refused now rather than when it is removed */
     if (!is_unfinished(folder, e->d_name))
       (*list)[(*n)++] = (manifest_step){step, is_there(folder, e->d_name, manifest_name)};
   }
@@ -288,7 +289,7 @@ cleanup:
   return st;
 }
 
-/** Of the newest manifest that can be read. Rank 0. */
+/** The summary of the newest manifest that can be read. Rank 0. */
 static syz_status engine_of_newest(const char *run_folder, char engine[96])
 {
   syz_status st = SYZ_OK;
@@ -301,7 +302,7 @@ static syz_status engine_of_newest(const char *run_folder, char engine[96])
   SYZ_TRY(manifest_list(folder, &list, &n));
   for (int i = 0; i < n; i++) {
     SYZ_TRY(manifest_step_path(folder, list[i].step, path, sizeof path));
-    if (manifest_read(path, &m) != SYZ_OK) continue; /* a bad one is told of when the run would go on from it */
+    if (manifest_read(path, &m) != SYZ_OK) continue; /* a bad one is reported when the run would continue from it */
     snprintf(engine, sizeof m.about.engine, "%s", m.about.engine);
     break;
   }

@@ -9,26 +9,26 @@ syz_status manifest_sum_file(syz_comm *world, const char *path, int64_t *bytes, 
 /** Write <folder>/manifest.json for one file. Rank-local (rank 0). */
 syz_status manifest_write(const char *folder, const char *file, int64_t bytes, uint64_t sum,
                           const syz_checkpoint_summary *about, const char *created_by);
-/** The file of a checkpoint beside its manifest: "state.h5". */
+/** The name of a checkpoint's file besides its manifest: "state.h5". */
 extern const char manifest_state_name[];
 /** A folder step-N that holds a manifest or at least a state. */
 typedef struct manifest_step {
   int64_t step;
   bool has_manifest;
 } manifest_step;
-/** Those below `folder`, newest first; nothing is touched. SYZ_ERR_WRITE names one that is a symbolic link. Rank-local
- * (rank 0). *list: owned by the caller. */
+/** The checkpoints below `folder`, newest first; no file is changed. SYZ_ERR_WRITE names one that is a symbolic link.
+ * Rank-local (rank 0). *list: owned by the caller. */
 syz_status manifest_list(const char *folder, manifest_step **list, int *n);
 /** Remove what an earlier run did not finish writing or removing. Rank-local. */
 syz_status manifest_clear(const char *folder, int *n_removed);
-/** Remove a checkpoint that is not needed any more: renamed first, so that a half-removed one is known as such.
+/** Remove a checkpoint that is no longer needed. It is renamed first, so that a half-removed one is recognised.
  * Rank-local. */
 syz_status manifest_prune(const char *folder, int64_t step);
-/** Rename a checkpoint that cannot be used to `aside`, which nothing here touches again. Rank-local. */
+/** Rename an unusable checkpoint to `aside`; this program never changes it again. Rank-local. */
 syz_status manifest_set_aside(const char *folder, int64_t step, char *aside, size_t room);
 /** Remove a folder of this kind, manifest first. Missing is fine; SYZ_ERR_WRITE when it is a symbolic link. Rank-local.
  */
 syz_status manifest_remove_folder(const char *path);
-/** "<folder>/step-00001000" into path; and the name under which it is made. */
+/** "<folder>/step-00001000" into path; and its temporary name. */
 syz_status manifest_step_path(const char *folder, int64_t step, char *path, size_t room);
 syz_status manifest_temporary_path(const char *folder, int64_t step, char *path, size_t room);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * metrics.jsonl and validation.jsonl: one JSON object a line, labelled by the number of updates the weights had. Each
- * line is one write to a file opened for appending. A run that goes on from a checkpoint first cuts the file back to
- * that step, so each step is there once.
+ * metrics.jsonl and validation.jsonl: one JSON object per line, labelled by the number of updates of the weights. Each
+ * line is one write to a file opened for appending. A continued run first truncates the file to the step of its
+ * checkpoint, so each step is there once.
  */
 #include "metrics.h"
 #include "syzygy/files.h"

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The optimiser's share: each rank forms the squares of, and updates, its slices of the buckets (parts.c), of which it
- * has the summed gradients and the moments: 1/ranks of the work and of the 2.8 GB of moments at full size. Weights are
- * one block a node, so within a node nothing is sent; between nodes each slice goes to its owner's stand-ins, straight
- * into their blocks, while the next bucket is updated. First the buckets of the first layers, that is in the order of
- * the next forward pass; what begins with it, packing, still waits for all of them, at the barrier at the end.
+ * The optimiser's share: each rank forms the squares of, and updates, its slices of the buckets (parts.c), for which it
+ * has the summed gradients and the moments: 1/ranks of the work and of the 2.8 GB of moments at full size. A node has
+ * one block of weights, so within a node nothing is sent. Between nodes each slice is sent to its owner's stand-ins,
+ * directly into their blocks, while the next bucket is updated. The buckets of the first layers come first, in the
+ * order of the next forward pass; packing nevertheless waits for all buckets, at the barrier at the end.
  *
- * The norm is formed a unit of 4096 elements at a time; the units' sums, each of one rank, are put together and added
+ * The norm is formed in units of 4096 elements. The sums of all units, each formed by one rank, are gathered and added
  * in the order of the block, so that the norm does not depend on the number of ranks. At full size they are 90,000
  * float64.
  */
@@ -29,7 +29,8 @@ static void part_sums(const parts *p, const float *gradients, int threads, doubl
     if (p->digests) digests_note_gradient(p->digests, i, gradients);
   }
   if (syz_comm_size(p->grid->data) > 1)
-    syz_allreduce_f64(p->grid->data, p->square, (size_t)p->n_squares, SYZ_SUM); /* one is not 0: exact */
+    syz_allreduce_f64(p->grid->data, p->square, (size_t)p->n_squares,
+                      SYZ_SUM); /* exact, because each square is zero on all ranks but one */
   for (int s = 0; s < p->n_segments; s++) {
     const segment *g = &p->segment[s];
     const int64_t end = s + 1 < p->n_segments ? p->segment[s + 1].first_square : p->n_squares;
@@ -85,8 +86,8 @@ static void update_scalars(const syz_adamw *o, int64_t step, double scale, scala
   }
 }
 
-/* A segment's own rule. Its steps are counted from 0, so the first `frozen_steps` updates have no rate (nor decay,
- * which is times the rate). */
+/* A segment's own rule. Its steps are counted from 0, so the first `frozen_steps` updates have a rate of zero (and no
+ * decay, which is multiplied by the rate). */
 static syz_adamw rule_of(const syz_adamw *all, const syz_rule *own, int64_t step)
 {
   syz_adamw o = *all;
@@ -122,7 +123,7 @@ static void update_slice(const parts *p, int i, const syz_adamw *rule, int64_t s
   }
 }
 
-/* The slices of bucket i that other nodes and this one exchange. */
+/* Exchanges the slices of bucket i with other nodes. */
 static void begin_spread(const parts *p, int i, float *weights, syz_request *r)
 {
   enum { TAG = 16384 };

@@ -1,30 +1,31 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * The model's block has parts: backbone and head of each tower, projection heads. A rank holds those of its tower(s),
- * and the ranks that hold the same ones (grid->data) share out their sums and updates: parts are cut into buckets, and
- * every bucket into slices, one a rank, which forms the sum of its slice, keeps the moments of it, updates it and
- * spreads it. Slices of every bucket, not one stretch of the whole: so all ranks have work as soon as the first bucket
- * is complete.
+ * and the ranks that hold the same ones (grid->data) divide their sums and updates. Parts are cut into buckets, and
+ * every bucket into slices, one per rank. A rank sums the gradients of its slice, holds its moments, updates it and
+ * sends the new weights. Every bucket is sliced, instead of the whole block once, so that all ranks have work as soon
+ * as the first bucket is complete.
  *
- * Slices are whole units of 4096 elements, counted from the beginning of a part. A unit is never divided, so what is
- * formed a unit at a time, the norm, does not depend on the number of ranks.
+ * Slices are whole units of 4096 elements, counted from the beginning of a part. A unit is never divided, so the norm,
+ * which is formed unit by unit, does not depend on the number of ranks.
  *
  * The order of buckets is that in which backward passes finish them: image tower first, heads before the backbone that
- * feeds them, and in each part from its end (last layer) to its beginning (patch embedding). All ranks go through them
- * in this order, also one that has no objects and so no backward pass.
+ * feeds them, and in each part from its end (last layer) to its beginning (patch embedding). All ranks process them in
+ * this order, also a rank without objects and so without a backward pass.
  *
- * In files a part is one array, of which every rank reads and writes one contiguous share; moments change places
- * between slices and shares in one exchange each, because both go upwards.
+ * In files a part is one array, of which every rank reads and writes one contiguous share; each moment array is moved
+ * between slices and shares by one exchange, because both are in ascending order.
  *
  * Within the parts only parameters that take part in the loss are trained: PyTorch leaves the others (mask_token, the
- * spectrum tower's reconstruction head) without a gradient, and an AdamW that skips those does not let them decay
+ * spectrum tower's reconstruction head) without a gradient, and its AdamW, which skips them, does not decay them
  * either.
  */
 #include "parts.h"
 
 #include <string.h>
 
-/* 16 MiB: latency does not matter, and a ViT-L still has 72 of them to spread over the backward pass. */
+/* 16 MiB: large enough that latency does not matter, and a ViT-L still has 72 buckets to spread over the backward pass.
+ */
 enum { BUCKET_ELEMENTS = 4 << 20, LEAST_UNITS = 4 };
 
 static uint64_t layout_digest(const syz_parameter *table, int n, const part *p)
@@ -110,7 +111,7 @@ void parts_slice(const parts *p, int i, int rank, int64_t *first, int64_t *count
   const bucket *b = &p->bucket[i];
   const int size = syz_comm_size(p->grid->data);
   int64_t unit, units;
-  /* The ranks that have one unit more are others in each bucket. */
+  /* In each bucket other ranks have the extra units. */
   syz_share((b->count + PART_UNIT - 1) / PART_UNIT, size, (rank + i) % size, &unit, &units);
   *first = b->first + least(unit * PART_UNIT, b->count);
   *count = b->first + least((unit + units) * PART_UNIT, b->count) - *first;
@@ -295,7 +296,7 @@ static size_t common_bytes(const parts *p, const part *q, int of, int share)
   return (size_t)sum * sizeof(float);
 }
 
-/* counts [2 * ranks]: what goes to, and what comes from, each rank on the way from slices to shares. */
+/* counts [2 * ranks]: bytes to and from each rank when slices become shares. */
 static void count_exchange(const parts *p, const part *q, size_t *counts)
 {
   const int size = syz_comm_size(p->grid->data), rank = syz_comm_rank(p->grid->data);
@@ -305,14 +306,14 @@ static void count_exchange(const parts *p, const part *q, size_t *counts)
   }
 }
 
-/* From the stage, which has what each rank's slices have of this share behind one another in rank order, to the share,
- * or back. */
+/* Copies from the stage to the share, or back. The stage holds the parts of this share that are in each rank's slices,
+ * in rank order. */
 static void sort_share(const parts *p, const part *q, const float *from, float *to, bool to_stage)
 {
   const int64_t low = q->first + q->share_first;
   int64_t staged = 0;
   for (int r = 0; r < syz_comm_size(p->grid->data); r++)
-    for (int i = p->n_buckets - 1; i >= 0; i--) { /* upwards in the block */
+    for (int i = p->n_buckets - 1; i >= 0; i--) { /* ascending in the block */
       int64_t at, n;
       if (&p->part[p->bucket[i].part] != q) continue;
       parts_slice(p, i, r, &at, &n);

@@ -7,7 +7,7 @@
 enum {
   PARTS = SYZ_PARTS,
   PART_ROW = 16,   /**< elements: 64 bytes; the unit in which checkpoints store and check them */
-  PART_UNIT = 4096 /**< elements: what is never divided between ranks, counted from the beginning of a part */
+  PART_UNIT = 4096 /**< elements that are never divided between ranks, counted from the beginning of a part */
 };
 
 /** One contiguous stretch of the model's block: a backbone or a head. */
@@ -15,17 +15,17 @@ typedef struct part {
   const char *name; /**< "image_backbone": also the name in checkpoints */
   syz_part part;
   bool is_here, is_trained;
-  int64_t first, count; /**< elements of this rank's block; 0 when the tower is elsewhere */
+  int64_t first, count; /**< elements of this rank's block; 0 when the tower is on other ranks */
   int64_t total;        /**< elements of the part: the same on every rank */
   uint64_t layout;      /**< digest of names, shapes and places in the part: the same on every rank */
   int64_t own_count;    /**< elements of this rank's slices of all its buckets */
   int64_t share_first,
-      share_count; /**< this rank's share in files: contiguous, relative to the part, whole rows; not its slices */
+      share_count; /**< this rank's share in files: contiguous whole rows, relative to the part; unlike its slices */
   float *moment1, *moment2; /**< [own_count] of the slices in ascending order; NULL unless it is trained here */
 } part;
 
 /** A stretch of a part that is summed over ranks at once: whole units. Each rank has a slice of it, which it sums,
- * updates and spreads. */
+ * updates and sends. */
 typedef struct bucket {
   int part;
   int64_t first, count;         /**< in the block */
@@ -34,11 +34,11 @@ typedef struct bucket {
   int64_t trained;              /**< elements of segments; 0: nothing to sum or update */
 } bucket;
 
-/** Elements that are trained by one rule, without gaps: what the optimiser and the norm go over. */
+/** Contiguous elements trained by one rule, over which the optimiser and the norm run. */
 typedef struct segment {
   int64_t first, count; /**< in the block */
   syz_rule rule;
-  int64_t first_square; /**< of its sums of squares, one a unit that it touches, among those of all segments */
+  int64_t first_square; /**< of its sums of squares (one per unit that it touches) among those of all segments */
 } segment;
 
 /** A stretch of this rank's slices within one unit and one segment. */
@@ -53,11 +53,11 @@ typedef struct scalars {
   double value[SYZ_SCALARS_MAX], gradient[SYZ_SCALARS_MAX], moment1[SYZ_SCALARS_MAX], moment2[SYZ_SCALARS_MAX];
 } scalars;
 
-enum { PARTS_RING = 8 /**< buckets on their way between nodes at once */ };
+enum { PARTS_RING = 8 /**< most buckets in transit between nodes at once */ };
 
 typedef struct parts {
   const syz_grid *grid;
-  syz_nodes *nodes; /**< of grid->data: whose ranks have one block of weights together. Borrowed from the model, or
+  syz_nodes *nodes; /**< of grid->data: whose ranks share one block of weights. Borrowed from the model, or
                        own_nodes */
   syz_nodes *own_nodes;
   part part[PARTS];
@@ -69,15 +69,15 @@ typedef struct parts {
   double *square;   /**< [n_squares] scratch of the norm */
   stretch *stretch; /**< [n_stretches] */
   int64_t n_stretches;
-  syz_request *travel[PARTS_RING]; /**< weights on their way */
+  syz_request *travel[PARTS_RING]; /**< weights in transit */
   struct digests
-      *digests; /**< by which the optimiser notices changes in memory (digests.h); borrowed, NULL: it does not look */
+      *digests; /**< with which the optimiser detects changes in memory (digests.h); borrowed; NULL: no detection */
 } parts;
 
 /**
  * Collective over grid->world; agreed. Parameters without a gradient (is_used false) are in a part but in no segment.
  * `objective` gives the rules; NULL, or one without: factors 1, never frozen, clip group 0. bucket_elements: 0: 4 Mi,
- * and more where a rank would have less than 4 units.
+ * or more if a rank would have less than 4 units.
  */
 syz_status parts_create(const syz_grid *grid, const syz_model *model, bool trains_backbones,
                         const syz_objective *objective, int64_t bucket_elements, parts *out);
@@ -86,13 +86,13 @@ void parts_destroy(parts *p);
 void parts_slice(const parts *p, int bucket, int rank, int64_t *first, int64_t *count);
 /** Elements of bucket i that are trained and in [first, first + count) of the block. */
 int64_t parts_trained(const parts *p, int i, int64_t first, int64_t count);
-/** The most elements that a slice has, of any bucket and rank. */
+/** Elements of the largest slice of any bucket and rank. */
 int64_t parts_largest_slice(const parts *p);
-/** At most so many when `elements` are cut into buckets for `ranks` ranks. */
+/** An upper bound of it when `elements` are cut into buckets for `ranks` ranks. */
 int64_t parts_planned_slice(int64_t elements, int ranks);
 /**
- * Between a rank's slices of a part (own [own_count], ascending) and its share in files (share [share_count]).
- * Collective over grid->data. stage [share_count], counts [2 * data ranks]: scratch.
+ * Moves data between a rank's slices of a part (own [own_count], ascending) and its share in files (share
+ * [share_count]). Collective over grid->data. stage [share_count], counts [2 * data ranks]: scratch.
  */
 void parts_to_share(const parts *p, const part *which, const float *own, float *share, float *stage, size_t *counts);
 void parts_from_share(const parts *p, const part *which, const float *share, float *own, float *stage, size_t *counts);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * What becomes of a checkpoint that cannot be used as it is. None is ever removed: a state whose manifest was lost or
- * damaged may be whole.
+ * Handles checkpoints that cannot be used as they are. None is ever removed, because a state whose manifest was lost or
+ * damaged may be intact.
  *
- * The run goes on from a good one: the bad ones are renamed to aside-step-N, where neither pruning nor the same step of
- * this run meets them. There is no good one: nothing is touched and the run ends with SYZ_ERR_CHECKPOINT, now and each
- * time that it is tried again. train.recover: a state.h5 that opens, whose checksums of all datasets and attributes
- * hold and which says that it is of this step gets a new manifest; then it is a checkpoint like any other. The user has
- * to ask for it, because a manifest also says that the file is the one that was written last.
+ * If the run continues from a good one, the bad ones are renamed to aside-step-N, so that neither pruning nor a new
+ * checkpoint of the same step affects them. If there is no good one, no file is changed and the run ends with
+ * SYZ_ERR_CHECKPOINT, each time it is tried. With train.recover, a state.h5 whose checksums of all datasets and
+ * attributes hold, and whose own step is that of its folder, gets a new manifest and is then a checkpoint like any
+ * other. The user has to ask for this, because only a manifest confirms that the file is the one written last.
  */
 #include "recover.h"
 
@@ -38,7 +38,7 @@ cleanup:
   return st;
 }
 
-/* Every checksum of the state compared, and what a manifest says read from it. Collective; agreed. */
+/* Verifies every checksum of the state and reads the values of a manifest from it. Collective; agreed. */
 static syz_status look_into(checkpoint_store *store, const char *file, int64_t step, syz_checkpoint_summary *about)
 {
   syz_status st = SYZ_OK;
@@ -48,7 +48,7 @@ static syz_status look_into(checkpoint_store *store, const char *file, int64_t s
   bool is_whole = false;
   SYZ_TRY(syz_h5_open(store->world, file, &f));
   SYZ_TRY(syz_h5_verify_all(f, &is_whole));
-  if (!is_whole) syz_warn("%s is of an older version: not all of it is under checksums", file);
+  if (!is_whole) syz_warn("%s is of an older version: checksums do not cover all of it", file);
   st = syz_h5_read(f, "step", SYZ_H5_I64, 0, 1, &found);
   if (st == SYZ_OK) st = syz_h5_read_text(f, "", "facts", &facts);
   if (st == SYZ_OK) st = syz_h5_read_text(f, "", "engine", &engine);
@@ -78,7 +78,7 @@ static syz_status adopt(checkpoint_store *store, const recover_step *one, const 
   SYZ_TRY_ALL(store->world, syz_comm_rank(store->world) == 0 ? manifest_write(path, manifest_state_name, bytes, sum,
                                                                               &about, store->config->created_by)
                                                              : SYZ_OK);
-  syz_warn("%s: its state holds by its own checksums; its manifest is written again (train.recover)", path);
+  syz_warn("%s: the checksums of its state hold, so its manifest is written again (train.recover)", path);
 cleanup:
   return st;
 }
@@ -108,7 +108,7 @@ static syz_status set_aside(const checkpoint_store *store, const recover_step *l
   for (int i = 0; i < n; i++) {
     if (!list[i].is_bad) continue;
     SYZ_TRY(manifest_set_aside(store->folder, list[i].step, aside, sizeof aside));
-    syz_warn("the bad checkpoint of step %" PRId64 " is set aside as %s; remove it when it is of no use", list[i].step,
+    syz_warn("the bad checkpoint of step %" PRId64 " is set aside as %s; remove it if you do not need it", list[i].step,
              aside);
   }
   SYZ_TRY(manifest_clear(store->folder, &n_removed));

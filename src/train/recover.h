@@ -13,9 +13,10 @@ typedef struct recover_step {
 
 /** The checkpoints of a store, newest first. Collective; agreed. *list: owned by the caller. */
 syz_status recover_list(checkpoint_store *store, recover_step **list, int *n);
-/** A summary of one whose manifest and content hold; with train.recover also of one whose state holds by its own
- * checksums: its manifest is then written again. SYZ_ERR_CHECKPOINT, SYZ_ERR_DATA. Collective; agreed. */
+/** The summary of a checkpoint whose manifest and content hold. With train.recover, one with a state whose own
+ * checksums hold is accepted too, and its manifest is written again. SYZ_ERR_CHECKPOINT, SYZ_ERR_DATA. Collective;
+ * agreed. */
 syz_status recover_check(checkpoint_store *store, const recover_step *one, const char *path,
                          syz_checkpoint_summary *about);
-/** When the run goes on from another: bad ones get another name, unfinished ones go. Collective; agreed. */
+/** When the run continues from another checkpoint: renames bad ones and removes unfinished ones. Collective; agreed. */
 syz_status recover_tidy(checkpoint_store *store, const recover_step *list, int n);

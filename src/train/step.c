@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * A step: forward (loss of the global batch), one small reduction that carries everybody's status and requests to stop,
- * backward with the gradient sums under way beside it, norms; if that looks odd, the same again (verify.c); AdamW on
- * this rank's slices, which spreads the new weights, what follows from them in the objective (a teacher), one line of
- * metrics.
+ * A step: forward (loss of the global batch), one small reduction of all ranks' status and requests to stop, backward
+ * pass with concurrent gradient sums, norms; if loss or norm is unexpected, the same again (verify.c); AdamW on this
+ * rank's slices, which also sends the new weights; the objective's own update (a teacher); one line of metrics.
  *
  * What is computed is a function of weights, arrays of the objective, seed and step alone, so a second computation
- * gives the same bits. It begins with everything made anew from what is covered by digests or lies on disk: weights are
- * packed again, objects read again. Tokens of frozen towers are compared with their tags each time they are read.
+ * gives the same bits. It starts only from data that digests cover or that is on disk: weights are packed again,
+ * objects read again. Tokens of frozen towers are compared with their tags each time they are read.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -17,7 +16,7 @@
 #include "gradients.h"
 #include "trainer.h"
 
-enum { ATTEMPTS = 5 /* at a step */ };
+enum { ATTEMPTS = 5 /* computations of one step */ };
 
 static void ask(const trainer *t, syz_status local, double *flags)
 {
@@ -28,12 +27,12 @@ static void ask(const trainer *t, syz_status local, double *flags)
   if (!t->is_first) return;
   const double now = syz_clock_s();
   flags[FLAG_SAVE] = c->checkpoint_interval_s > 0 && now - t->saved_s >= c->checkpoint_interval_s;
-  /* Leave while there is time for a step, a validation and a checkpoint of the usual length. */
+  /* Stop while there is still time for a step, a validation and a checkpoint of the usual length. */
   const double needed_s = 2 * t->longest_step_s + t->longest_validation_s + 2 * t->store.write_s;
   flags[FLAG_TIME] = c->time_limit_s > 0 && syz_clock_since_start_s() + needed_s >= c->time_limit_s;
 }
 
-/* Names what a gradient that is not finite belongs to; false when it is nothing of this rank's towers. */
+/* Names the parameter whose gradient is not finite; false when none of this rank's towers has one. */
 static bool describe_gradients(trainer *t, char *text, size_t room)
 {
   int n_parameters = 0;
@@ -48,7 +47,7 @@ static bool describe_gradients(trainer *t, char *text, size_t room)
   return false;
 }
 
-/* What the step's update was made with. */
+/* The rate, decay and scales of the step's update. */
 typedef struct update {
   double lr, weight_decay, norm, group[SYZ_CLIP_GROUPS];
 } update;
@@ -81,11 +80,11 @@ typedef struct computed {
   bool is_odd, is_finite; /* the same on every rank */
 } computed;
 
-/* What a loss or a norm that is not finite counts as, where a jump counts as 1. The largest over the ranks decides, so
- * that all leave the step. */
+/* The flag of a loss or norm that is not finite; that of a jump is 1. The largest over the ranks decides, so that all
+ * ranks end the step alike. */
 enum { NOT_FINITE = 2 };
 
-/* What this rank thinks of the loss, into the flags of the step's reduction. */
+/* Sets this rank's flags about the loss for the step's reduction. */
 static void ask_of_loss(const trainer *t, double loss, double *flags)
 {
   const bool is_finite = isfinite(loss);
@@ -109,8 +108,8 @@ static bool is_norm_odd(const trainer *t, double *norm)
   return all[ODD] > 0 || all[HIGH] != -all[LOW];
 }
 
-/* Forward, backward, sums, norm. Collective; agreed. flags: what the step's reduction said; goes_back when it says that
- * memory is damaged. */
+/* Forward, backward, sums, norm. Collective; agreed. flags: result of the step's reduction; sets goes_back if it
+ * reports damaged memory. */
 static syz_status compute(trainer *t, double *flags, computed *out)
 {
   syz_status st = SYZ_OK, local = SYZ_OK;
@@ -150,7 +149,8 @@ static syz_status compute(trainer *t, double *flags, computed *out)
   if (t->digests && is_norm_odd(t, &out->u.norm)) out->is_odd = true;
   syz_timing_end(t->timing);
   out->is_finite = isfinite(out->u.norm);
-  if (!out->is_finite) SYZ_TRY(syz_agree(t->world, local)); /* a backward pass that failed, and not for its numbers */
+  if (!out->is_finite)
+    SYZ_TRY(syz_agree(t->world, local)); /* the backward pass failed for another reason than its numbers */
 cleanup:
   return st;
 }
@@ -179,8 +179,8 @@ static bool is_damaged(trainer *t)
   return found > DIGEST_SOUND;
 }
 
-/* An odd step again until two computations agree, which is what is taken: *c, with its gradients. Otherwise goes_back.
- * Collective; agreed. */
+/* Computes an unexpected step again until two computations agree; *c, with its gradients, is their result. Otherwise
+ * sets goes_back. Collective; agreed. */
 static syz_status compute_again(trainer *t, double *flags, computed *c)
 {
   syz_status st = SYZ_OK;
@@ -203,22 +203,22 @@ static syz_status compute_again(trainer *t, double *flags, computed *c)
   }
   t->goes_back = same < 0;
   if (t->goes_back) {
-    snprintf(t->wrong, sizeof t->wrong, "%d computations gave as many results: %s", n, text);
+    snprintf(t->wrong, sizeof t->wrong, "%d computations all gave different results: %s", n, text);
   } else if (n == 2) {
     if (t->past.bound > 0)
-      syz_info("step %" PRId64 ": loss %.5g (%.5g was expected), gradient norm %.4g: computed again, the same bits",
+      syz_info("step %" PRId64 ": loss %.5g (%.5g was expected), gradient norm %.4g: computed again with the same bits",
                t->state.step, loss, t->past.loss.level + t->past.loss.trend, norm);
   } else {
     verify_is_same(t->world, &tried[same == 0 ? 1 : 0], &tried[n - 1], text);
     syz_warn("step %" PRId64 ": a computation gave loss %.9g and gradient norm %.9g; two others gave loss %.9g and "
-             "gradient norm %.9g, which is taken; %s: a processor or its memory made an error there",
+             "gradient norm %.9g, which is used; %s: a processor or its memory made an error there",
              t->state.step, loss, norm, c->result.loss, c->u.norm, text);
   }
 cleanup:
   return st;
 }
 
-/* The computed step is not finite, on every rank, and not by chance. Collective. */
+/* The step is not finite, on every rank and in repeated computations. Collective. */
 static syz_status refuse(trainer *t, const computed *c)
 {
   syz_status st = SYZ_OK, local = SYZ_OK;
@@ -238,7 +238,7 @@ cleanup:
   return st;
 }
 
-/* Update by what was computed. Collective. */
+/* Updates the weights by the computed gradients. Collective. */
 static void apply(trainer *t, const update *u)
 {
   const syz_train_config *c = t->config;

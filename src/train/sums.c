@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** The sums of gradients by themselves, without a run around them: to be measured. */
+/** The sums of gradients without a run, for measurements. */
 #include "gradients.h"
 
 struct syz_sums {

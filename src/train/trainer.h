@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** A run under way: what loop.c and step.c share. */
+/** The state of a running training, shared by loop.c and step.c. */
 #pragma once
 
 #include "checkpoint.h"
@@ -9,8 +9,8 @@
 #include "parts.h"
 #include "verify.h"
 
-/* What rides in the small reduction of a step: the maximum over ranks of each. ODD: the loss is to be verified; LOW: of
- * minus the loss. */
+/* Values in the small reduction of a step: the maximum over ranks of each. ODD: the loss is to be verified; LOW: minus
+ * the loss. */
 typedef enum flag {
   FLAG_STATUS,
   FLAG_STOP,
@@ -41,19 +41,19 @@ typedef struct trainer {
   checkpoint_store store;
   metrics metrics, validation;
   metrics_line line;
-  syz_status carried;   /* a failure of rank 0 after the step's last agreement: told at the next */
+  syz_status carried;   /* a failure of rank 0 after the step's last agreement, reported at the next */
   double saved_s, loss; /* clock of the last save; of the last step */
   double longest_step_s, longest_validation_s; /* so far */
   digests *digests;                            /* NULL: nothing is verified */
   verify_past past;
   bool goes_back;                /* to the last checkpoint, the same on all ranks */
-  char wrong[VERIFY_TEXT + 128]; /* why, where no rank's digests say it */
+  char wrong[VERIFY_TEXT + 128]; /* the reason, if no rank's digests give it */
   int64_t repeated;              /* steps computed again */
   int64_t returned_to;           /* step of the checkpoint that the run last went back to; -1: none */
-  int returns;                   /* to it */
+  int returns;                   /* to that checkpoint */
 } trainer;
 
-/** One step; or none, with goes_back. flags [FLAGS]: what its reduction said. Collective; agreed. */
+/** One step; or none, if goes_back is set. flags [FLAGS]: result of its reduction. Collective; agreed. */
 syz_status trainer_step(trainer *t, double *flags);
-/** Everything that a computation begins with, made anew: packed weights, inputs. Collective; agreed. */
+/** Makes anew everything that a computation starts from: packed weights, inputs. Collective; agreed. */
 syz_status trainer_begin_again(trainer *t);

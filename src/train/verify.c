@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Faults of computing that leave no trace in memory. They show only when the same is computed again, which costs a
- * step, so it is done when a step looks odd: its loss, or the logarithm of its gradient norm, is farther from what was
- * expected than `bound` times the mean absolute error of that expectation. Expected is level + trend of Holt's double
- * exponential smoothing (Holt 1957, ONR Memorandum 52), which follows a falling loss without lagging behind it. Noise
- * with a normal distribution of standard deviation s has a mean absolute deviation of 0.8 s: a bound of 6 is 4.8 s.
- * What decides is the comparison of bits, not the bound: a batch that is really odd gives the same bits again, and the
- * run goes on with them.
+ * Detects computing errors that leave no trace in memory. Only a repeated computation shows them, which costs a step,
+ * so it is done only when a step is unexpected: its loss, or the logarithm of its gradient norm, differs from the
+ * expected value by more than `bound` times the mean absolute error of that expectation. The expected value is level +
+ * trend of Holt's double exponential smoothing (Holt 1957, ONR Memorandum 52), which follows a falling loss without a
+ * lag. Noise with a normal distribution of standard deviation s has a mean absolute deviation of 0.8 s: a bound of 6 is
+ * 4.8 s. The comparison of bits decides, not the bound: an unusual batch gives the same bits again, and the run
+ * continues with them.
  *
- * The past is not in checkpoints: it decides what is computed again, never what comes out.
+ * The expectation is not in checkpoints, because it decides only which steps are repeated, never their result.
  */
 #include "verify.h"
 
@@ -17,10 +17,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Weights of the newest value in level, trend and deviation; values before which nothing is judged. */
+/* Weights of the newest value in level, trend and deviation; and the number of values before any is judged. */
 static const double level_share = 0.3, trend_share = 0.15, deviation_share = 0.05;
 enum { FIRST_VALUES = 12 };
-/* What rounding to the digits that people read would hide is never odd. */
+/* A difference below the printed digits is never unexpected. */
 static const double least_deviation = 1e-6;
 
 static double expected(const series *s) { return s->level + s->trend; }
@@ -36,7 +36,7 @@ void series_learn(series *s, double bound, double x)
   if (s->n == 0) s->level = x;
   const double error = x - expected(s), size = fabs(error);
   const double share = fmax(deviation_share, 1 / (double)(s->n > 0 ? s->n : 1));
-  /* One odd value must not make the next ones look normal. */
+  /* Limited, so that one outlier does not make the next ones seem normal. */
   const double most =
       s->n >= FIRST_VALUES && bound > 0 ? bound * fmax(s->deviation, least_deviation * fabs(s->level)) : size;
   s->level = expected(s) + level_share * error;
@@ -60,13 +60,13 @@ void verify_learn(verify_past *p, double loss, double norm)
 
 /* ----------------------------------------------------------------- compare */
 
-/* Where two computations went apart on a rank: the larger, the nearer to the cause. */
+/* Where two computations differ on a rank; the larger, the nearer to the cause. */
 enum { ALIKE, RESULT, OWN, PASSES, FORWARD };
 
 static int difference(const signature *a, const signature *b)
 {
   if (a->result.digest != b->result.digest) return FORWARD;
-  if (a->whole - a->own != b->whole - b->own) return PASSES; /* its gradients of what other ranks sum */
+  if (a->whole - a->own != b->whole - b->own) return PASSES; /* the gradients that other ranks sum */
   if (a->own != b->own) return OWN;
   const bool is_same = memcmp(&a->result.loss, &b->result.loss, sizeof a->result.loss) == 0 &&
                        memcmp(a->result.term, b->result.term, sizeof a->result.term) == 0 &&

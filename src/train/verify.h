@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Whether a step's loss and gradient norm are what recent steps let expect, and whether two computations of a step are
- * the same. See verify.c. */
+/** Whether a step's loss and gradient norm are as expected from recent steps, and whether two computations of a step
+ * are the same. See verify.c. */
 #pragma once
 
 #include "syzygy/train.h"
 
-/** What the last values of a quantity let expect of the next one. */
+/** The expectation of a quantity's next value from its last ones. */
 typedef struct series {
-  double level, trend, deviation; /**< mean, change a step, mean absolute error of what was expected */
+  double level, trend, deviation; /**< mean, change per step, mean absolute error of the expectation */
   int64_t n;                      /**< values learned */
 } series;
 
@@ -20,13 +20,13 @@ typedef struct verify_past {
   double bound;
   series loss, norm; /**< norm: its logarithm */
 } verify_past;
-/** Not finite, or not what the past lets expect. Early in a run, and after going back, only what is not finite. */
+/** Not finite, or far from the expectation. Early in a run, and after a return to a checkpoint, only the former. */
 bool verify_is_jump(const verify_past *p, const series *s, double x);
 double verify_log(double norm);
 /** A step was accepted. */
 void verify_learn(verify_past *p, double loss, double norm);
 
-/** All by which two computations of a step are compared, bit by bit. */
+/** The values by which two computations of a step are compared, bit by bit. */
 typedef struct signature {
   syz_step_result result;
   double norm, group[SYZ_CLIP_GROUPS], scalar[SYZ_SCALARS_MAX];
@@ -35,5 +35,5 @@ typedef struct signature {
 
 enum { VERIFY_TEXT = 320 };
 /** Whether two computations gave the same on all ranks; otherwise `text` names the ranks and hosts where they first
- * went apart. Collective; the same on every rank. */
+ * differ. Collective; the same on every rank. */
 bool verify_is_same(syz_comm *world, const signature *a, const signature *b, char text[VERIFY_TEXT]);

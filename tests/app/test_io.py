@@ -113,7 +113,7 @@ try:
                    env=spy)
         lines = [line for line in told.stderr.splitlines() if line.startswith("io_spy: ") and "collective reads" in line]
         count = [int(line.split(",")[1].split()[0]) for line in lines]
-        check(told.returncode == 0 and "going on from step 3" in told.stdout + told.stderr and len(losses(name)) == 4,
+        check(told.returncode == 0 and "continuing from step 3" in told.stdout + told.stderr and len(losses(name)) == 4,
               f"align goes on by {way}: exit code {told.returncode} {told.stderr[-400:]}")
         check((len(count) == ranks and min(count) > 5) if way == "mpio" else not count, f"collective reads by {way}: {count}")
         check(verified(f"{work}/align-{name}/checkpoints/step-00000004")[0], f"info verifies the checkpoint by {way}")

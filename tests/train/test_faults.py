@@ -185,7 +185,7 @@ def full_disk(work):
             check(sorted(os.listdir(f"{disk}/run/checkpoints")) == kept, f"the old checkpoints are there: {kept}")
         os.remove(f"{disk}/ballast")
         code, text = timed(full)
-        check(code == 0 and "going on from step" in text and metrics(f"{disk}/run")[:10] == done, f"with room again the run goes on: {code}")
+        check(code == 0 and "continuing from step" in text and metrics(f"{disk}/run")[:10] == done, f"with room again the run goes on: {code}")
         if code:
             print(text)
     finally:
@@ -207,7 +207,7 @@ def mpio(work):
         if "kill" not in fault:
             check(clean(f"{work}/run{k}") == [] and "step-00000008/state.h5" in text, f"{fault}: names the file, nothing half-written")
         code, text = timed(arguments(work, f"run{k}", **keys))
-        check(code == 0 and "going on from step 4" in text and numbers(f"{work}/run{k}") == numbers(f"{work}/whole"),
+        check(code == 0 and "continuing from step 4" in text and numbers(f"{work}/run{k}") == numbers(f"{work}/whole"),
               f"{fault}: goes on from the old checkpoint to the same numbers ({code})")
         if code:
             print(text)

@@ -101,7 +101,7 @@ def chosen(case):
     for k, (layout, point) in enumerate([((1, 0), "weight"), ((3, 2), "moment2"), ((4, 2), "moment1")]):
         rank = layout[0] - 1
         folder, code, text = case.train(layout, flip=f"{point}:{rank}:11:{k}")
-        found = "changed in memory" in text and f"rank {rank} on" in text and "back to the last checkpoint" in text and "going on from step 8" in text
+        found = "changed in memory" in text and f"rank {rank} on" in text and "back to the last checkpoint" in text and "continuing from step 8" in text
         check(code == 0 and found and case.is_mended(layout, folder), f"{name} {layout}: a bit of {point}: found, gone back, the same bits at the end")
         if code or not found:
             print(text)
@@ -121,7 +121,7 @@ def chosen(case):
     # Each computation of step 8 and all that follow gives something else: back three times, then the end, with the old checkpoint in place.
     folder, code, text = case.train((2, 0), flip=f"activation:1:{2 * 8 * LAYERS + 1}:5:always", run__verify_jump=0)
     kept = os.listdir(f"{folder}/checkpoints")
-    check(code == 6 and text.count("back to the last checkpoint") == 4 and "leave out this host" in text and "rank 1 on" in text, f"{name}: a fault that stays: {code}")
+    check(code == 6 and text.count("back to the last checkpoint") == 4 and "exclude this host" in text and "rank 1 on" in text, f"{name}: a fault that stays: {code}")
     if code != 6:
         print(text)
     code = run(2, case.arguments(case.work, os.path.basename(folder)))[0]
@@ -163,7 +163,7 @@ def not_a_number(case):
 def written_and_validated(case):
     """Damage between the steps: while a checkpoint is written, and before a model that is the best so far is."""
     folder, code, text = case.train((2, 0), flip="written:1:2:3")
-    check(code == 0 and "going on from step 4" in text and case.is_mended((2, 0), folder), f"align: a bit while step 8 is saved: back to step 4, the same bits ({code})")
+    check(code == 0 and "continuing from step 4" in text and case.is_mended((2, 0), folder), f"align: a bit while step 8 is saved: back to step 4, the same bits ({code})")
     keys = dict(data__split="train", train__validate_objects=6, train__validate_interval=3)
     best = "validation after step 9: loss"
     clean = case.undisturbed((2, 0), **keys)

@@ -46,7 +46,7 @@ train: {{steps: 100000, global_batch: 6, lr: 5.0e-4, warmup_steps: 5, validate_o
     check(len(os.listdir(f"{work}/run/checkpoints")) >= 1, "there is a checkpoint")
     code = run_until(usr1, "run", SLURM_RESTART_COUNT="3", SYZYGY_RESTARTS="3")
     check(code == 75 and len(queued()) == 1, f"after three times it no longer does ({code})")
-    check("going on from step" in open(f"{work}/run/log.txt").read(), "the same command went on")
+    check("continuing from step" in open(f"{work}/run/log.txt").read(), "the same command went on")
     def hold_and_ask(p):
         """One rank stopped, so that no step ends; then Slurm asks."""
         mpirun = int(subprocess.run(["pgrep", "-P", str(p.pid)], stdout=subprocess.PIPE, text=True).stdout.split()[0])

@@ -50,7 +50,7 @@ def lost(work, whole):
         go(work, "lost", ranks, 5, "none of 2 checkpoints is usable", "manifest.json is missing", "nothing was removed", "train.recover=true",
            train__steps=STEPS)
         check(states(folder) == before and len(glob.glob(f"{folder}/checkpoints/step-*")) == 2, f"on {ranks} ranks: both states are where they were")
-    go(work, "lost", 2, 0, "going on from step 8", "its manifest is written again", train__steps=STEPS, train__recover="true")
+    go(work, "lost", 2, 0, "continuing from step 8", "its manifest is written again", train__steps=STEPS, train__recover="true")
     check(numbers(folder) == whole, "recovered: every loss, rate and norm as in the undisturbed run, bit for bit")
     code, text = run(1, ["info", f"{folder}/checkpoints/step-{STEPS:08d}"])
     check(code == 0, "and info finds the new checkpoints whole")
@@ -60,7 +60,7 @@ def lost(work, whole):
     os.remove(f"{work}/one/checkpoints/step-00000008/manifest.json")
     kept = digest(f"{work}/one/checkpoints/step-00000008/state.h5")
     os.makedirs(f"{work}/one/checkpoints/tmp-step-00000009")
-    go(work, "one", 2, 0, "going on from step 4", "is set aside as", "did not finish writing", train__steps=STEPS)
+    go(work, "one", 2, 0, "continuing from step 4", "is set aside as", "did not finish writing", train__steps=STEPS)
     check(numbers(f"{work}/one") == whole, "one lost: the same run")
     names = sorted(os.listdir(f"{work}/one/checkpoints"))
     check(names == ["aside-step-00000008", "step-00000008", f"step-{STEPS:08d}"], f"one lost: {names}")
@@ -71,7 +71,7 @@ def lost(work, whole):
     for p in glob.glob(f"{work}/torn/checkpoints/*/manifest.json"):
         flip(p, b'"objective"', b'"objectivf"')
     go(work, "torn", 3, 5, "none of 2 checkpoints", "its checksum is", "train.recover=true", train__steps=STEPS)
-    go(work, "torn", 3, 0, "going on from step 8", train__steps=STEPS, train__recover="true")
+    go(work, "torn", 3, 0, "continuing from step 8", train__steps=STEPS, train__recover="true")
     # A damaged state is not recovered.
     copy(work, "base", "both")
     for p in glob.glob(f"{work}/both/checkpoints/*"):
@@ -120,7 +120,7 @@ def links(work):
     # The run folder itself, as the user names it, may be one.
     copy(work, "base", "true")
     os.symlink(f"{work}/true", f"{work}/named")
-    go(work, "named", 2, 0, "going on from step 8", train__steps=STEPS)
+    go(work, "named", 2, 0, "continuing from step 8", train__steps=STEPS)
 
 
 def model(work, whole):

@@ -61,7 +61,7 @@ output: {{checkpoint_interval_steps: 7}}
             codes.append(stop_at_random(work, name, 2, rng, **keys))
         code, text = run(2, arguments(work, name, **keys))
         check(code == 0 and set(codes) <= {75, 0} and 75 in codes, f"{mode}: SIGUSR1 to mpirun gives {codes}, then {code}")
-        check("going on from step" in text or 0 in codes, f"{mode}: says that it goes on")
+        check("continuing from step" in text or 0 in codes, f"{mode}: says that it goes on")
         same(work, name, whole, f"{mode}, stopped by SIGUSR1 and continued")
         kept = sorted(os.listdir(f"{work}/{name}/checkpoints"))
         check(len(kept) == 2 and kept[-1] == f"step-{STEPS:08d}", f"{mode}: two checkpoints are kept: {kept}")
