@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Ingest: places that image files are centred on (ingest.centres). Several planes (bands, files) of one place give one:
- * a centre within a quarter of its plane's radius of an earlier one that stays is the same. The planes are on every
- * rank, so that each finds the same; centres that stay are kept by cell of the sky, and only those in cells that the
+ * Ingest: objects at the centres of image files (ingest.centres). Several planes (bands, files) of one position give
+ * one centre: a centre within a quarter of its plane's radius of an earlier kept centre is a repeat. Every rank has all
+ * planes, so all find the same centres. Kept centres are indexed by cell of the sky, and only those in cells that the
  * quarter radius touches are compared.
  */
 #include "ingest.h"
@@ -12,8 +12,8 @@
 
 typedef struct merging {
   const ingest *g;
-  int64_t *head; /**< [SYZ_CELLS] the last plane that stays in a cell, + 1; 0 = none */
-  int64_t *next; /**< [n_planes] the one before it in its cell, + 1 */
+  int64_t *head; /**< [SYZ_CELLS] the last kept plane of a cell, + 1; 0 = none */
+  int64_t *next; /**< [n_planes] the previous kept plane of its cell, + 1 */
   const ingest_plane *mine;
   bool is_known;
 } merging;

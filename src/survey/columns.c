@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Columns and words that the input names: a misspelt one would give NaN or cut everything, so what no file has is an
- * error with the nearest name. */
+/** Columns and words that the input names: a misspelt one would give NaN or cut every object, so a name that no file
+ * has is an error, which suggests the nearest name. */
 #include "ingest.h"
 
 #include <math.h>
@@ -27,7 +27,7 @@ static void take_nearer(ingest_column *c, const ingest_column *other)
   memcpy(c->nearest, other->nearest, sizeof c->nearest);
 }
 
-/* Of two files the one that comes first in the list, so that the unit is the same on any number of ranks. */
+/* Of two files the first in the list decides, so that the unit is the same on any number of ranks. */
 static void take_unit(ingest_column *c, const ingest_unit *found)
 {
   if (found->file == NO_FILE) return;
@@ -70,7 +70,7 @@ static syz_status check_column(const ingest *g, int k)
   const char *name = ingest_column_name(g, k);
   const char *key = k == g->n_labels ? "ingest.primary" : k ? "ingest.labels" : "ingest.redshift_column";
   bool is_needed =
-      k && k < g->n_labels; /* a flag of spectra or a redshift of catalogues matters only where those are */
+      k && k < g->n_labels; /* a flag of spectra or a redshift of catalogues matters only if the input has those */
   if (!name[0] || in_all(c->has) || (!is_needed && !in_all(c->lacks))) return SYZ_OK;
   SYZ_REQUIRE(c->file != NO_FILE, SYZ_ERR_DATA, "%s: no file has a numeric column '%s'", key, name);
   SYZ_REQUIRE(false, SYZ_ERR_DATA, "%s: no file has a numeric column '%s'; the nearest is '%s' in %s", key, name,
@@ -139,13 +139,13 @@ static const char *type_of(const syz_spectrum_info *o, bool is_spectype)
   return is_spectype ? o->spectype : o->objtype;
 }
 
-/** The type of a spectrum that is nearest to a word of the input. */
+/** The spectra's type nearest to a word of the input. */
 typedef struct nearest_type {
   int64_t distance;
   char text[16];
 } nearest_type;
 
-/* Of equally near ones the first of the alphabet, so that it is the same on any number of ranks. */
+/* Of equally near ones the alphabetically first, so that it is the same on any number of ranks. */
 static void take_type(nearest_type *n, const char *word, const char *type)
 {
   int distance = syz_edit_distance(word, type);
@@ -154,7 +154,7 @@ static void take_type(nearest_type *n, const char *word, const char *type)
   snprintf(n->text, sizeof n->text, "%.15s", type);
 }
 
-/* One word, over the spectra of all ranks; `known` are right though no spectrum is of them. */
+/* Checks one word against the spectra of all ranks; words in `known` are valid even if no spectrum has that type. */
 static syz_status check_word(ingest *g, const char *key, const char *word, bool is_spectype, const char *const *known)
 {
   syz_status st = SYZ_OK;
@@ -169,10 +169,10 @@ static syz_status check_word(ingest *g, const char *key, const char *word, bool 
   }
   syz_allgather(g->world, &n, all, sizeof n);
   for (int r = 0; r < g->size; r++) take_type(&n, word, all[r].text);
-  SYZ_TRY_ALL(g->world, !n.distance
-                            ? SYZ_OK
-                            : syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__,
-                                            "%s: no spectrum is of type '%s'; the nearest is '%s'", key, word, n.text));
+  SYZ_TRY_ALL(g->world,
+              !n.distance ? SYZ_OK
+                          : syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__,
+                                          "%s: no spectrum has the type '%s'; the nearest is '%s'", key, word, n.text));
 cleanup:
   syz_free(&all);
   return st;
@@ -189,7 +189,7 @@ static syz_status check_words(ingest *g, const char *key, syz_texts words, bool 
   syz_allreduce_i64(g->world, any, 2, SYZ_MAX);
   syz_allreduce_i64(g->world, &first, 1, SYZ_MIN);
   if (!any[0]) return SYZ_OK;
-  SYZ_REQUIRE(any[1], SYZ_ERR_DATA, "%s: no file says of what type its spectra are: %s is the first", key,
+  SYZ_REQUIRE(any[1], SYZ_ERR_DATA, "%s: no file states the type of its spectra; the first file is %s", key,
               g->file[first].path);
   for (int i = 0; i < words.n; i++) SYZ_TRY(check_word(g, key, words.item[i], is_spectype, known));
 cleanup:
@@ -208,7 +208,7 @@ cleanup:
 
 /* ------------------------------------------------------- numbers for none */
 
-/* In float32, as most columns hold them: -9.999 of a double column is the same. */
+/* Compared in float32, as most columns are: -9.999 of a double column then matches too. */
 static double clear(const ingest_sentinels *s, double v)
 {
   for (int i = 0; i < s->n; i++)

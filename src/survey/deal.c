@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Ingest: objects are dealt out to the ranks that write them, in the order of their numbers (objects.c): shard k holds
+ * Ingest: objects are sent to the ranks that write them, in the order of their numbers (objects.c): shard k holds
  * objects [k n, (k + 1) n) and is written whole by rank k mod ranks.
  */
 #include "ingest.h"
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/** An object on its way to its writer: its spectrum's and its candidate's records follow. */
+/** An object sent to its writer: the records of its spectrum and its candidate follow. */
 typedef struct dealt {
   int64_t number;
   ingest_object object;
@@ -56,7 +56,7 @@ static void forget_tables(ingest *g)
   g->n_spectra = g->n_candidates = g->n_objects = 0;
 }
 
-/* The tables again, of the objects that this rank writes. */
+/* Rebuilds the tables for the objects that this rank writes. */
 static syz_status take_objects(ingest *g, ingest_bytes *mine)
 {
   syz_status st = SYZ_OK;

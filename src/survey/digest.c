@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * Digests of the files that objects are made from: of their content, since pixels can change while name, size and time
- * of the last change stay. Every file in use is read once more, whole and at the speed of the disk (most of it is in
- * memory from the scan), by the ranks in turns. Redshifts and catalogue rows need none: what was read of them is in the
- * digest of a shard itself.
+ * of the last change stay the same. The files in use are divided among the ranks, and each is read once more, whole and
+ * at the speed of the disk (most of it is in memory from the scan). Redshifts and catalogue rows need none: their
+ * values are in the digest of a shard itself.
  */
 
 #include "ingest.h"

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Ingest: one object a source (ingest.duplicates: drop). In this order:
+ * Ingest: one object per source (ingest.duplicates: drop). In this order:
  *
- * 1. rows with brick_primary = F are left out where they are read (scan.c): the brick whose own the source is has it
- * too;
- * 2. where the northern and the southern imaging of the Legacy Surveys have sources of the same brick, those of the
- * side that the surveys keep there stay (syz_photsys_kept);
- * 3. of rows of different files within ingest.duplicate_radius_arcsec, one stays: with pixels of its own before
- * without, of the side that the surveys keep before unknown before the other, a catalogue's before the centre of an
- * image, then the first by file and row.
+ * 1. rows with brick_primary = F are dropped when they are read (scan.c): the brick to which the source belongs has it
+ * too; 2. where the northern and the southern imaging of the Legacy Surveys have sources of the same brick, those of
+ * the side that the surveys keep there are kept (syz_photsys_kept); 3. of rows of different files within
+ * ingest.duplicate_radius_arcsec, one is kept. The order of preference: with its own pixels before without; of the side
+ * that the surveys keep, before unknown, before the other side; a catalogue row before the centre of an image; then the
+ * first by file and row.
  *
- * Rows of one file are never copies of each other: its catalogue has told them apart. In step 3 a row gives way to any
- * row before it that step 2 leaves, also to one that gives way itself, so that each decision needs the neighbourhood
- * alone and no order of deciding.
+ * Rows of one file are never copies of each other, because its catalogue lists distinct sources. In step 3 a row is
+ * dropped for any preferred row that step 2 keeps, even if that row is dropped itself, so each decision needs only the
+ * neighbourhood and no sequence of decisions.
  */
 #include "ingest.h"
 
@@ -54,7 +53,7 @@ static bool is_other_sides(const ingest *g, const ingest_candidate *c)
   return g->has_bricks[brick_place(c->photsys == 'N' ? 'S' : 'N', c->brick)] > 0;
 }
 
-/* 0: as the surveys keep, 1: nothing is known, 2: the other side. */
+/* 0: the side that the surveys keep, 1: unknown, 2: the other side. */
 static int side(const ingest_candidate *c)
 {
   return !c->photsys ? 1 : c->photsys == syz_photsys_kept(c->ra, c->dec) ? 0 : 2;
@@ -81,7 +80,7 @@ static bool look_at(void *context, int64_t number)
 {
   neighbourhood *n = context;
   const ingest_candidate *other = ingest_candidate_in(n->g, n->all, number);
-  bool are_centres = other->is_centre && n->mine->is_centre; /* merged by their own rule */
+  bool are_centres = other->is_centre && n->mine->is_centre; /* centres are merged in centres.c */
   if (other->file != n->mine->file && !are_centres && !is_other_sides(n->g, other) && goes_before(other, n->mine))
     n->gives_way = true;
   return !n->gives_way;

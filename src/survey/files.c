@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Files named by the input, and the gathering of what ranks found in their shares of them. */
+/** The files named by the input, and the gathering of the ranks' results from their shares of them. */
 #include "ingest.h"
 #include "syzygy/files.h"
 
@@ -36,7 +36,7 @@ static bool contains(const char *text, const char *word)
   return false;
 }
 
-/** What the name of a survey's file says of it. */
+/** The kind of a survey's file by its name. */
 typedef enum name_kind {
   NAME_FOREIGN,
   NAME_OTHER,
@@ -88,7 +88,7 @@ static name_kind kind_of_name(const char *path)
   return syz_images_is_side_product(path) ? NAME_SIDE : NAME_UNKNOWN;
 }
 
-/* In a folder, what other products lie beside those of a role; a file named outright is always taken. */
+/* Filters other products out of a folder; a file named by itself is always used. */
 static bool is_of_role(name_kind kind, ingest_role role)
 {
   switch (role) {
@@ -104,12 +104,12 @@ static bool is_of_role(name_kind kind, ingest_role role)
 }
 
 typedef struct listing {
-  ingest_bytes text;          /**< role (a digit: found in a folder; a letter: named), path, NUL */
-  int64_t passed_over;        /**< survey files of other kinds, by their names */
-  int64_t repeated;           /**< files and folders that links lead to once more */
+  ingest_bytes text;          /**< per file: role (a digit: found in a folder; a letter: named), path, NUL */
+  int64_t passed_over;        /**< survey files of other kinds, recognised by name */
+  int64_t repeated;           /**< files and folders reached again through links */
   syz_met met;                /**< of the role being listed */
   int64_t superseded;         /**< spectra- files with the coadd- file of the same group beside them, or the reverse */
-  const char *loser, *winner; /**< which of "spectra-" and "coadd-" gives way where both are there */
+  const char *loser, *winner; /**< which of "spectra-" and "coadd-" is dropped where both exist */
 } listing;
 
 syz_status ingest_reserve(ingest_bytes *b, size_t n) { return syz_grow(&b->data, "ingest table", b->n, n, &b->room); }
@@ -126,8 +126,8 @@ cleanup:
 
 static int compare_texts(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-/* Whether the file gives way to another of the same objects beside it: spectra-<group>.fits.gz to coadd-<group>.fits,
- * say. */
+/* Whether the file is replaced by another one of the same objects in its folder, such as spectra-<group>.fits.gz by
+ * coadd-<group>.fits. */
 static bool is_superseded(const listing *l, const char *path)
 {
   static const char *const end[] = {".fits", ".fits.gz", ".fits.fz", ".fits.bz2", ".fits.xz"};
@@ -182,10 +182,10 @@ static syz_status list_folder(listing *l, const char *folder, ingest_role role, 
   DIR *d = NULL;
   SYZ_TRY(syz_met_add(&l->met, folder, &is_new));
   l->repeated += !is_new;
-  if (!is_new) return SYZ_OK; /* a link led here before, or to a folder above this one */
+  if (!is_new) return SYZ_OK; /* already visited through a link, or the link leads to a folder above */
   d = opendir(folder);
   SYZ_REQUIRE(d, SYZ_ERR_DATA, "%s: cannot read the folder: %s", folder, strerror(errno));
-  SYZ_REQUIRE(depth < DEPTH, SYZ_ERR_DATA, "%s: folders more than %d deep", folder, (int)DEPTH);
+  SYZ_REQUIRE(depth < DEPTH, SYZ_ERR_DATA, "%s: folders are nested more than %d deep", folder, (int)DEPTH);
   for (struct dirent *e; (e = readdir(d));) {
     if (e->d_name[0] == '.') continue;
     SYZ_TRY(syz_grow(&entry, "names in a folder", n, 1, &room));
@@ -197,7 +197,7 @@ static syz_status list_folder(listing *l, const char *folder, ingest_role role, 
   }
   if (n) qsort(entry, (size_t)n, sizeof *entry, compare_texts);
   for (int i = 0; i < n; i++) {
-    if (stat(entry[i], &info) != 0) continue; /* a link that leads nowhere */
+    if (stat(entry[i], &info) != 0) continue; /* a broken link */
     if (S_ISDIR(info.st_mode)) {
       SYZ_TRY(list_folder(l, entry[i], role, depth + 1));
     } else if (S_ISREG(info.st_mode)) {
@@ -221,7 +221,7 @@ static syz_status list_role(listing *l, const char *key, syz_texts given, ingest
     SYZ_REQUIRE(
         stat(path, &info) == 0, SYZ_ERR_DATA, "%s: %s: %s%s", key, path, strerror(errno),
         given.n > 1
-            ? " (on the command line a comma parts names: put one that has a comma in quotation marks, [\"a,b\"])"
+            ? " (on the command line a comma separates names: put a name with a comma in quotation marks, [\"a,b\"])"
             : "");
     size_t before = l->text.n;
     int64_t before_repeated = l->repeated;
@@ -231,7 +231,8 @@ static syz_status list_role(listing *l, const char *key, syz_texts given, ingest
                   "%s: %s: no such file in the folder", key, path);
     } else {
       bool is_new;
-      SYZ_TRY(syz_met_add(&l->met, path, &is_new)); /* named: taken as it is, but not found again in a folder */
+      SYZ_TRY(syz_met_add(&l->met, path,
+                          &is_new)); /* a named file is always used, but must not be found again in a folder */
       char letter = (char)('A' + role);
       SYZ_TRY(ingest_add(&l->text, &letter, 1));
       SYZ_TRY(ingest_add(&l->text, path, strlen(path) + 1));
@@ -266,7 +267,7 @@ static syz_status index_files(ingest *g, int64_t n)
     g->file[i].role = (ingest_role)(g->paths[at] - (g->file[i].is_named ? 'A' : '0'));
     g->file[i].path = g->paths + at + 1;
     for (int k = 0; k < i && g->n_files < 2000;
-         k++) /* beyond that a user lists folders, which cannot repeat by accident */
+         k++) /* longer lists come from folders, which have no accidental repeats */
       SYZ_REQUIRE(g->file[k].role != g->file[i].role || strcmp(g->file[k].path, g->file[i].path) != 0, SYZ_ERR_INPUT,
                   "%s is given twice", g->file[i].path);
     if (stat(g->file[i].path, &info) == 0) g->file[i].bytes = (int64_t)info.st_size;
@@ -283,7 +284,7 @@ syz_status ingest_list_files(ingest *g)
   SYZ_TRY_ALL(g->world, g->rank == 0 ? list_all(&g->options, &l) : SYZ_OK);
   g->count.superseded = l.superseded;
   g->count.linked = l.repeated;
-  g->count.passed_over = l.passed_over; /* on rank 0; summed over ranks after the scan */
+  g->count.passed_over = l.passed_over; /* counted on rank 0; summed over ranks after the scan */
   int64_t n = (int64_t)l.text.n;
   syz_bcast(g->world, &n, sizeof n, 0);
   g->paths = syz_alloc("file names", (size_t)n + 1, 1);
@@ -327,7 +328,7 @@ syz_status ingest_note(ingest *g, int file, int64_t row, int64_t object_id, cons
   r.is_object = row >= 0;
   r.object_id = object_id;
   snprintf(r.reason, sizeof r.reason, "%.*s", REASON_TEXT - 1, reason ? reason : syz_error_text());
-  /* The places in the source that an error passed are for developers, and would differ between builds. */
+  /* The trail of source lines in an error is for developers and differs between builds, so it is cut off. */
   char *trail = strstr(r.reason, " [src/");
   if (trail) *trail = '\0';
   return ingest_add(&g->found_rejects, &r, sizeof r);
@@ -361,11 +362,11 @@ syz_status ingest_share_rejects(ingest *g)
   if (g->options.refuses) {
     if (r->is_object)
       st = syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__,
-                         "%s: object %lld (row %lld): %s (%lld bad; data.bad_objects: skip lists them and goes on)",
+                         "%s: object %lld (row %lld): %s (%lld bad; data.bad_objects: skip lists them and continues)",
                          g->file[r->file].path, (long long)r->object_id, (long long)r->row, r->reason, (long long)n);
     else
       st = syz_error_set(SYZ_ERR_DATA, __FILE__, __LINE__,
-                         "%s (%lld bad; data.bad_objects: skip lists them and goes on)", r->reason, (long long)n);
+                         "%s (%lld bad; data.bad_objects: skip lists them and continues)", r->reason, (long long)n);
   }
 cleanup:
   syz_free(&all);
@@ -373,7 +374,7 @@ cleanup:
   return st;
 }
 
-/* Bytes that a packed file takes while it is open: bzip2 and gzip make about four times as much of FITS images. */
+/* Memory of a packed file while it is open: FITS images unpack to about four times their size in bzip2 and gzip. */
 static size_t unpacked_bytes(const ingest *g, int file)
 {
   enum { UNPACKING = 4 };

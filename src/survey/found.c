@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What is noted of a file or a spectrum as it is found: the cuts that need nothing else, its pixels, a file that
- * cannot be used. */
+/** Checks of a file or a spectrum when it is found: the cuts that need no other file, its pixels, and files that cannot
+ * be used. */
 #include "ingest.h"
 
 #include <math.h>
 #include <string.h>
 
-/* The cuts that need nothing from another file. */
+/* The cuts that need no other file. */
 syz_cut ingest_early_cut(const ingest *g, const syz_spectrum_info *info, double primary)
 {
   syz_spectra_cuts early = g->cuts;
@@ -24,8 +24,7 @@ void ingest_check_pixels(const ingest *g, const float *flux, const float *ivar, 
   if (!*fault && (o->good_fraction < g->cuts.min_coverage || o->good_fraction == 0)) o->cut = SYZ_CUT_PIXELS;
 }
 
-/* What the readers say of a sound file that holds something else. A table with columns stated by ingest.ra is not among
- * them. */
+/* The readers' errors for an intact file of another kind. A missing column named by ingest.ra is not one of them. */
 static bool is_other_kind(const ingest *g, int file)
 {
   const char *text = syz_error_text();

@@ -51,7 +51,7 @@ cleanup:
   return st;
 }
 
-/* What the cuts look at, of a block's rows with spectra: columns of the file's own catalogue. */
+/* The inputs of the cuts, for a block's rows with spectra: columns of the file's own catalogue. */
 static syz_status foreign_facts(ingest *g, syz_foreign *f, int64_t first, int64_t n, const syz_object *object,
                                 const double *label, float *value, syz_spectrum_info *info, double *primary)
 {
@@ -140,7 +140,7 @@ syz_status ingest_scan_hdf5(ingest *g, int file, ingest_bytes *spectra, ingest_b
         memcpy(o.label, label + i * INGEST_LABELS, sizeof o.label);
         o.cut = ingest_early_cut(g, &o.info, o.primary);
         if (o.cut != SYZ_CUT_NONE)
-          fault = NULL; /* cut before its pixels count, as in FITS files */
+          fault = NULL; /* a cut object's pixels do not matter, as in FITS files */
         else if (!fault)
           ingest_check_pixels(g, block_flux + i * SYZ_SPECTRUM_PIXELS, block_ivar + i * SYZ_SPECTRUM_PIXELS, &o, &fault,
                               reason);

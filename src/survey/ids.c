@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Ingest: identifiers of image positions that have none, and no identifier for two sources. One is made of the file's
- * name and the row; where that is not enough (files of one name in several folders), of the place on the sky too, which
- * unlike the folder is the same wherever the data lie. Equal identifiers meet on one rank.
+ * Ingest: makes identifiers for image positions without one, and checks that no two sources share one. An identifier is
+ * a hash of the file's name and the row. If that is not unique (files of one name in several folders), the sky position
+ * is hashed too, because unlike the folder it does not change when data are moved. Equal identifiers are compared on
+ * one rank.
  */
 #include "ingest.h"
 
@@ -21,9 +22,9 @@ static int64_t placed_id(const ingest_candidate *c)
   return (int64_t)(syz_checksum(place, sizeof place, (uint64_t)c->object_id) >> 2);
 }
 
-/** An object, or a position that becomes one, as the rank of its identifier sees it. */
+/** An object, or a position that becomes one, on the rank of its identifier. */
 typedef struct holder {
-  int64_t id, row, place; /**< place: its number at home */
+  int64_t id, row, place; /**< place: its number on its own rank */
   double ra, dec;
   int32_t file, home;
   bool is_made, has_spectrum;
@@ -102,7 +103,7 @@ cleanup:
 /* ------------------------------------------------------------- collisions */
 
 /* A spectrum may share its identifier with other spectra (ingest.exposures, ingest.duplicates) and with the image
- * position of the same target, and copies of one place theirs; made ones are no one else's. */
+ * position of the same target; copies of one position may share theirs. Identifiers made here must be unique. */
 static bool clash(const ingest *g, const holder *a, const holder *b)
 {
   const double same_place_arcsec = 1;
@@ -132,7 +133,8 @@ cleanup:
   return st;
 }
 
-/* The clash of the lowest identifier, so that the same one is told on any number of ranks; false when there is none. */
+/* The clash with the lowest identifier, so that the same one is reported on any number of ranks; false when there is
+ * none. */
 static bool find_clash(const ingest *g, ingest_bytes *holders, holder pair[2])
 {
   int64_t n;
@@ -162,8 +164,8 @@ syz_status ingest_check_ids(ingest *g)
   if (has_clash && pair[0].id == lowest)
     code = syz_error_set(
         SYZ_ERR_DATA, __FILE__, __LINE__,
-        "object_id %lld is that of two sources: %s row %lld and %s row %lld (ingest.id names a column that tells them "
-        "apart, or none; ingest.duplicates: keep allows identifiers that the files give twice)",
+        "object_id %lld belongs to two sources: %s row %lld and %s row %lld (ingest.id names a column that tells them "
+        "apart, or none; ingest.duplicates: keep allows repeated identifiers)",
         (long long)pair[0].id, g->file[pair[0].file].path, (long long)pair[0].row, g->file[pair[1].file].path,
         (long long)pair[1].row);
   SYZ_TRY_ALL(g->world, code);

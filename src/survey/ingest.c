@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * The way from a survey's files to shards: options checked, files listed, scanned in shares, matched, cut and written.
- * What is left out and why is told in a table and in <folder>/rejected.csv.
+ * From a survey's files to shards: options are checked; files are listed, scanned in shares, matched, cut out and
+ * written. A table in the log and <folder>/rejected.csv list what was dropped, and why.
  */
 #include "ingest.h"
 #include "syzygy/files.h"
@@ -59,14 +59,14 @@ cleanup:
   return st;
 }
 
-/* What belongs together, and the options as the readers of sky take them. */
+/* Checks options that depend on each other, and converts them for the readers of room sky. */
 static syz_status check_options(ingest *g)
 {
   syz_status st = SYZ_OK;
   const syz_survey_options *o = &g->options;
   SYZ_REQUIRE(o->spectra.n || o->images.n || o->hdf5.n, SYZ_ERR_INPUT,
               "nothing to ingest: give ingest.spectra, ingest.images or ingest.hdf5");
-  SYZ_REQUIRE(!o->ra[0] == !o->dec[0], SYZ_ERR_INPUT, "ingest.ra and ingest.dec go together");
+  SYZ_REQUIRE(!o->ra[0] == !o->dec[0], SYZ_ERR_INPUT, "ingest.ra and ingest.dec must be given together");
   SYZ_REQUIRE(!o->images.n || o->spectra.n || o->hdf5.n || o->catalogues.n || o->takes_centres, SYZ_ERR_INPUT,
               "images without positions: give ingest.catalogues, ingest.spectra, or ingest.centres: true");
   SYZ_TRY(read_labels(g));
@@ -94,8 +94,8 @@ cleanup:
   return st;
 }
 
-/* rejected.csv: what could not be used and why; also written when there is nothing to list, so that an old one does not
- * mislead. */
+/* rejected.csv: the files and objects that could not be used, and why. It is written even if empty, to replace an old
+ * one. */
 static syz_status write_rejected(const ingest *g)
 {
   syz_status st = SYZ_OK;
@@ -132,8 +132,8 @@ static void tell(const char *what, int64_t n)
   if (n) syz_info("  %-52s %12lld", what, (long long)n);
 }
 
-/* Where a column is missing in some files of a role whose others have it: their objects have NaN, or are cut by
- * ingest.primary. */
+/* Counts files that lack a column that others of their role have: their objects get NaN, or are cut by ingest.primary.
+ */
 static void tell_columns(const ingest *g)
 {
   static const char *const role[ROLE_COUNT] = {"spectra files", "redshift files", "image files", "catalogues",
@@ -147,7 +147,7 @@ static void tell_columns(const ingest *g)
     }
 }
 
-/* Of all ranks; once, after everything that counts. */
+/* Sums over all ranks; called once, after all counting. */
 static void sum_counts(ingest *g)
 {
   ingest_cuts *c = &g->count;
@@ -295,7 +295,7 @@ cleanup:
   return st;
 }
 
-/* One step, a phase of the table of where the time went. */
+/* Runs one step, timed as a phase of its own. */
 static syz_status timed(ingest *g, const char *phase, syz_status (*step)(ingest *g))
 {
   syz_timing_begin(g->run->timing, phase);
@@ -315,9 +315,10 @@ syz_status syz_survey_write(syz_survey *s)
   sum_counts(s);
   SYZ_TRY_ALL(s->world, s->rank == 0 ? write_rejected(s) : SYZ_OK);
   if (!s->count.kept) tell_table(s);
-  SYZ_REQUIRE(s->count.kept, SYZ_ERR_DATA,
-              "nothing usable: no object is left of %lld spectra and %lld image positions (the table above says why)",
-              (long long)s->count.read, (long long)(s->count.positions - s->count.copies));
+  SYZ_REQUIRE(
+      s->count.kept, SYZ_ERR_DATA,
+      "nothing usable: no object is left of %lld spectra and %lld image positions (the table above lists the reasons)",
+      (long long)s->count.read, (long long)(s->count.positions - s->count.copies));
   SYZ_TRY(timed(s, "write shards", deal_and_write));
   tell_table(s);
 cleanup:

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Ingest, second pass: spectra and image positions become objects. An object lives on the rank that its spectrum's
- * file, or else its position's file, falls to; objects with a spectrum come first, then catalogue rows, then centres of
- * images, each by file and row.
+ * Ingest, second pass: spectra and image positions become objects. An object is on the rank that reads its spectrum's
+ * file, or else its position's file; objects with a spectrum come first, then catalogue rows, then centres of images,
+ * each by file and row.
  */
 #include "ingest.h"
 
@@ -12,9 +12,9 @@
 
 /* ----------------------------------------------------------------- repeats */
 
-/** A spectrum as the rank of its identifier sees it. */
+/** A spectrum on the rank of its identifier. */
 typedef struct claim {
-  int64_t id, row, spectrum; /**< its number at home */
+  int64_t id, row, spectrum; /**< its number on its own rank */
   int32_t file, home;
 } claim;
 
@@ -39,8 +39,8 @@ cleanup:
   return st;
 }
 
-/* The same object in two files, which a split into train and test would tear apart: all but the first. Exposures of one
- * file that are asked for are none. */
+/* Repeats are all but the first of the same object in several files, because a split into train and test could separate
+ * them. Exposures of one file that the input asks for are no repeats. */
 static syz_status list_repeats(const ingest *g, ingest_bytes *claims, ingest_mail *repeats)
 {
   syz_status st = SYZ_OK;
@@ -59,7 +59,7 @@ cleanup:
   return st;
 }
 
-/* is_out [n_spectra]: cut, or a repeat that is not kept. Collective. */
+/* is_out [n_spectra]: cut, or a dropped repeat. Collective. */
 static syz_status find_repeats(ingest *g, bool *is_out)
 {
   syz_status st = SYZ_OK;
@@ -83,7 +83,7 @@ cleanup:
 
 /* ----------------------------------------------------------------- objects */
 
-/* The nearest first, of equally near ones the first by file and row. */
+/* The nearest first, then by file and row. */
 static int compare_offers(const void *a, const void *b)
 {
   const ingest_offer *x = a, *y = b;
@@ -114,7 +114,7 @@ cleanup:
   return st;
 }
 
-/* Objects of this rank's spectra, with the best of what they were offered. */
+/* Objects of this rank's spectra, each with the best position offered to it. */
 static syz_status make_spectra_objects(ingest *g, const bool *is_out, bool has_catalogue, bool has_positions,
                                        ingest_bytes *offers, ingest_mail *takes)
 {
@@ -152,7 +152,7 @@ cleanup:
   return st;
 }
 
-/* Image positions that no spectrum took. */
+/* Image positions without a spectrum. */
 static syz_status make_position_objects(ingest *g, const ingest_bytes *rest)
 {
   syz_status st = SYZ_OK;
@@ -221,7 +221,7 @@ void ingest_drop(ingest *g)
   for (int64_t i = 0; i < g->n_objects; i++) {
     ingest_object *o = &g->object[i];
     const ingest_spectrum *s = o->spectrum >= 0 ? ingest_spectrum_at(g, o->spectrum) : NULL;
-    /* Both of an AstroCLIP object come from one row. */
+    /* Image and spectrum of an AstroCLIP object come from one row. */
     bool has_image = o->has_image || (s && g->file[s->file].role == ROLE_HDF5 && o->candidate < 0 && s->has_image);
     bool is_kept = has_image || s;
     if (!strcmp(keep, "paired")) is_kept = has_image && s;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Spectra matched to catalogues on the sky by what `ingest` does, on made tables: rows all over the sky, and spectra
- * that lie 0.3 arcsec north of rows spread evenly over the catalogue. What each spectrum must be matched to is known,
- * and is checked. Reported are the time, and the memory of the rank that needs most, as the kernel counts it and as
- * this program allocates it.
+ * A trial of the match of spectra to catalogues, by the functions of `ingest`, on artificial tables: rows all over the
+ * sky, and spectra 0.3 arcsec north of rows spread evenly over the catalogue. The right match of each spectrum is known
+ * and is checked. The trial reports the time and the memory of the rank that needs most, as counted by the kernel and
+ * as allocated by this program.
  */
 #include <limits.h>
 #include <math.h>
@@ -25,7 +25,7 @@ typedef struct match_work {
   char path[FILES][PATH_MAX];
 } match_work;
 
-/* Row i of the catalogue, anywhere on the sky. */
+/* Row i of the catalogue, at a random position on the sky. */
 static void make_row(const match_work *w, int64_t i, double *ra, double *dec)
 {
   syz_random r = syz_random_make(w->seed, SYZ_RANDOM_BENCH, 31, (uint64_t)i);
@@ -38,7 +38,7 @@ static void rows_of_file(const match_work *w, int file, int64_t *first, int64_t 
   syz_share(w->rows, FILES, file, first, n);
 }
 
-/* The catalogue's row that spectrum i lies at. */
+/* The catalogue's row at which spectrum i was made. */
 static int64_t row_of_spectrum(const match_work *w, int64_t i) { return i * (w->rows / w->spectra); }
 
 static syz_status write_table(match_work *w, int file)
@@ -79,7 +79,7 @@ cleanup:
   return st;
 }
 
-/* Files 0 .. ranks - 1 stand for those of the spectra, the catalogues follow. */
+/* Files 0 .. ranks - 1 are those of the spectra, the catalogues follow. */
 static syz_status make_input(match_work *w)
 {
   syz_status st = SYZ_OK;
@@ -116,8 +116,8 @@ cleanup:
   return st;
 }
 
-/* Each spectrum has the row that it was made at, unless by chance another lies as near, or one within the radius of
- * copies came before it. */
+/* Each spectrum must get the row at which it was made, unless by chance another row is as near, or an earlier one
+ * within the radius of copies replaced it. */
 static syz_status check_pairs(const match_work *w, int64_t *own)
 {
   syz_status st = SYZ_OK;

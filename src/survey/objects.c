@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Objects of the result and candidates: where they come from, their order, their numbers over all ranks. Numbers count
+/** Objects of the result and candidates: their files and rows, their order, their numbers over all ranks. Numbers count
  * objects with a spectrum by file and row, then catalogue rows, then centres of images. */
 #include "ingest.h"
 
@@ -33,8 +33,8 @@ static int64_t group_of(const ingest *g, const ingest_object *o)
   return (int64_t)kind * g->n_files + file;
 }
 
-/* All objects of one kind and file are on one rank, in their order: what is before them is all that others need to say.
- */
+/* All objects of one kind and file are on one rank, in order, so only the number of objects before them is needed from
+ * other ranks. */
 syz_status ingest_number_objects(ingest *g, int64_t **number)
 {
   syz_status st = SYZ_OK;

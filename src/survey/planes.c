@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Ingest: each object's bands get the plane that holds it best. An object's position goes to the ranks whose image
- * files may reach it; they offer planes; the object's rank chooses, and the files' ranks make each cutout once, to know
- * before anything is written which objects have an image.
+ * Ingest: chooses for each band of an object the plane that holds it best. An object's position is sent to the ranks
+ * whose image files may cover it. They offer planes, and the object's rank chooses. The files' ranks then make each
+ * cutout once, so that it is known before anything is written which objects have an image.
  */
 #include "ingest.h"
 
@@ -13,11 +13,11 @@
 
 /* ---------------------------------------------------- planes by cell of the sky */
 
-/** Which planes a cell may touch. */
+/** The planes that may touch each cell. */
 struct ingest_plane_map {
   int64_t *start; /**< [SYZ_CELLS + 1] into plane */
   int64_t *plane; /**< numbers of planes */
-  int64_t *wide;  /**< [n_wide] planes that are too large for cells: asked about everywhere */
+  int64_t *wide;  /**< [n_wide] planes too large for cells, which are tried for every object */
   int64_t n_wide;
 };
 
@@ -46,7 +46,7 @@ syz_status ingest_map_planes(ingest *g)
   syz_status st = SYZ_OK;
   ingest_plane_map *map = NULL;
   SYZ_ALLOC(map, "planes by cell", 1);
-  g->plane_map = map; /* forgotten with it, also when this fails */
+  g->plane_map = map; /* freed with it, also when this function fails */
   SYZ_ALLOC(map->start, "planes by cell", SYZ_CELLS + 2);
   SYZ_ALLOC(map->wide, "planes by cell", g->n_planes + 1);
   filling f = {map, -1};
@@ -64,7 +64,7 @@ syz_status ingest_map_planes(ingest *g)
     f.plane = i;
     if (!is_wide(p)) syz_cells_around(p->ra, p->dec, p->radius_deg, fill_cell, &f);
   }
-  /* Filling moved each start to its end, which is the next one's start. */
+  /* Filling advanced each start to its end, which is the next start. */
   memmove(map->start + 1, map->start, (size_t)SYZ_CELLS * sizeof *map->start);
   map->start[0] = 0;
 cleanup:
@@ -88,14 +88,14 @@ bool ingest_plane_reaches(const ingest *g, int32_t cell)
 
 /* ------------------------------------------------------------------ offers */
 
-/** An object that wants an image. */
+/** An object that needs an image. */
 typedef struct wish {
   double ra, dec;
-  int64_t object; /**< at home */
+  int64_t object; /**< number on its own rank */
   int32_t home, pad;
 } wish;
 
-/** Which plane an object's band could be cut from, and how well it lies inside: 1 = wholly. */
+/** A plane from which an object's band could be cut, and how far the cutout is inside: 1 = wholly. */
 typedef struct choice {
   int64_t object;
   int32_t home, band, file, plane;
@@ -105,11 +105,11 @@ typedef struct choice {
 /** A cutout to be tried. */
 typedef struct order {
   double ra, dec;
-  int64_t object, number; /**< at home, and among all objects */
+  int64_t object, number; /**< on its own rank, and among all objects */
   int32_t home, band, file, plane;
 } order;
 
-/** What a cutout gave. */
+/** The result of a cutout. */
 typedef struct outcome {
   int64_t object;
   int32_t band;
@@ -150,7 +150,7 @@ static int compare_outcomes(const void *a, const void *b)
   return x->band - y->band;
 }
 
-/* To each rank with a file whose plane may hold the object, once. */
+/* Sends the object once to each rank with a file whose plane may hold it. */
 static syz_status post_wish(ingest *g, const wish *w, int64_t *stamp, int64_t turn, ingest_mail *m)
 {
   syz_status st = SYZ_OK;
@@ -220,7 +220,7 @@ cleanup:
   return st;
 }
 
-/* The best of each object's band; its cutout is asked for where the file is. */
+/* Chooses the best offer for each band of an object; its cutout is requested from the file's rank. */
 static syz_status choose(ingest *g, ingest_bytes *offers, const int64_t *number, ingest_mail *orders)
 {
   syz_status st = SYZ_OK;
@@ -240,7 +240,7 @@ cleanup:
   return st;
 }
 
-/* The cutouts of this rank's files, made once and judged; by file, so that each is decoded once. */
+/* Makes and checks the cutouts of this rank's files; ordered by file, so that each is decoded once. */
 static syz_status try_cutouts(ingest *g, ingest_bytes *orders, ingest_mail *outcomes)
 {
   syz_status st = SYZ_OK;
@@ -256,7 +256,7 @@ static syz_status try_cutouts(ingest *g, ingest_bytes *orders, ingest_mail *outc
     for (next = first; next < n && o[next].file == file;) next++;
     const syz_status opened = ingest_open_images(g, file, &m);
     SYZ_REQUIRE(opened == SYZ_OK || opened == SYZ_ERR_DATA, opened, "%s", syz_error_text());
-    if (opened != SYZ_OK) { /* it could be opened a moment ago */
+    if (opened != SYZ_OK) { /* it could be opened in the scan */
       SYZ_TRY(ingest_note(g, file, -1, 0, NULL));
       continue;
     }
@@ -266,7 +266,7 @@ static syz_status try_cutouts(ingest *g, ingest_bytes *orders, ingest_mail *outc
       syz_status code =
           syz_images_cutout(m, o[i].plane, o[i].ra, o[i].dec, SYZ_IMAGE_SIZE, SYZ_PIXEL_ARCSEC, image, &covered);
       SYZ_REQUIRE(code == SYZ_OK || code == SYZ_ERR_DATA, code, "%s", syz_error_text());
-      if (code == SYZ_ERR_DATA) { /* damaged pixels: the file is noted once, its planes give nothing */
+      if (code == SYZ_ERR_DATA) { /* damaged pixels: the file is noted once, and its planes are not used */
         outcomes->records.n = records;
         outcomes->to.n = to;
         SYZ_TRY(ingest_note(g, file, -1, 0, NULL));
@@ -284,7 +284,7 @@ cleanup:
   return st;
 }
 
-/* What the policies make of an object's bands. */
+/* Applies the policies (ingest.edge and others) to an object's bands. */
 static syz_status judge(ingest *g, const outcome *found, int64_t n)
 {
   syz_status st = SYZ_OK;
@@ -325,8 +325,7 @@ static syz_status judge(ingest *g, const outcome *found, int64_t n)
     if (covered < 1) {
       g->count.edge++;
       snprintf(reason, sizeof reason,
-               "the cutout reaches over the edge of the image or pixels without a value: %.1f %% covered",
-               100 * covered);
+               "the cutout extends beyond the image or has pixels without a value: %.1f %% covered", 100 * covered);
       if (!strcmp(edge, "refuse")) SYZ_TRY(ingest_note(g, file, row, o->object_id, reason));
       if (strcmp(edge, "zero") != 0) continue;
     }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * Ingest: redshift catalogues joined to spectra by TARGETID. A catalogue has a row for each survey, programme and tile
- * that an object was observed in; the one that counts is the primary one, then one with ZWARN 0, then the one with the
- * larger DELTACHI2, then the first by file and row. Redshift, ZWARN, spectral type and the labels that the catalogue
- * has come from this row; the primary flag and the fibre status where the spectrum's own file does not say. Rows go by
- * in blocks, each to the rank of its identifier, which keeps those of spectra.
+ * in which an object was observed. The chosen row is the primary one, then one with ZWARN 0, then the one with the
+ * larger DELTACHI2, then the first by file and row. It gives redshift, ZWARN, spectral type and the catalogue's labels,
+ * and the primary flag and fibre status if the spectrum's own file lacks them. Rows are read in blocks and sent to the
+ * ranks of their identifiers, which keep those of spectra.
  */
 #include "ingest.h"
 
@@ -15,22 +15,22 @@
 
 enum { BLOCK = 16384 };
 
-/** A catalogue's row on its way. */
+/** A catalogue's row, as sent. */
 typedef struct joined_row {
-  int64_t spectrum; /**< its number at home, once that is known */
+  int64_t spectrum; /**< its number on its own rank, once that is known */
   int32_t file, pad;
   syz_redshift z;
-  double label[INGEST_LABELS]; /**< n_labels of them are sent */
+  double label[INGEST_LABELS]; /**< the first n_labels are sent */
 } joined_row;
 
-/** A spectrum as the rank of its identifier sees it. */
+/** A spectrum on the rank of its identifier. */
 typedef struct wanting {
   int64_t id, spectrum,
-      best; /**< best: its row among those kept, -1 = none; of several spectra of one identifier the first has it */
+      best; /**< best: its row among those kept, -1 = none; set only for the first spectrum of an identifier */
   int32_t home, pad;
 } wanting;
 
-/** Where a rank is in its share of the catalogues, and what it keeps. */
+/** The progress of a rank in its share of the catalogues, and the rows that it keeps. */
 typedef struct joining {
   ingest *g;
   int file;
@@ -73,7 +73,7 @@ static void close_catalogue(joining *j)
   j->file += j->g->size;
 }
 
-/* A refused file gives nothing, so all of it is read once before its first row is used. */
+/* No row of a refused file may be used, so the whole file is read once before its first row is used. */
 static syz_status check_catalogue(joining *j)
 {
   syz_status st = SYZ_OK;
@@ -103,8 +103,8 @@ cleanup:
   return st;
 }
 
-/* The next block of this rank's catalogues to the ranks of its identifiers. Rank-local; posts nothing when all are
- * done. */
+/* Sends the next block of this rank's catalogues to the ranks of its identifiers. Rank-local; posts nothing when all
+ * are done. */
 static syz_status post_block(joining *j, ingest_mail *m)
 {
   syz_status st = SYZ_OK;
@@ -168,7 +168,7 @@ cleanup:
   return st;
 }
 
-/* What was kept goes home, to each spectrum of the identifier. */
+/* Sends the kept rows back to each spectrum of the identifier. */
 static syz_status post_kept(joining *j, ingest_mail *m)
 {
   syz_status st = SYZ_OK;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Ingest: records sent to the ranks that they belong to, in pieces, so that sending needs little memory beside the
- * records. */
+/** Ingest: sends records to the ranks that own them, in pieces, so that sending needs little extra memory. */
 #include "ingest.h"
 
 #include <string.h>
@@ -55,7 +54,7 @@ cleanup:
   return st;
 }
 
-/* Records in the order of their ranks; of one rank, as they were. */
+/* Sorts records by rank; the order within a rank does not change. */
 static void sort_piece(const ingest *g, const unsigned char *records, int64_t n, size_t item, const int32_t *to,
                        piece *p)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Ingest, first pass: each rank opens its share of the files, notes what spectra and planes are in them, and checks
- * the pixels of spectra. */
+/** Ingest, first pass: each rank opens its share of the files, records their spectra and planes, and checks the pixels
+ * of spectra. */
 #include "ingest.h"
 
 #include <string.h>
@@ -82,7 +82,7 @@ static syz_status check_roles(const ingest *g, const int64_t *passed_over_of)
       if (g->file[i].role != (ingest_role)k) continue;
       if (!n++) first = i;
     }
-    SYZ_REQUIRE(!n || passed_over_of[k] < n, SYZ_ERR_DATA, "%s: none of its %lld files holds %s: %s is the first",
+    SYZ_REQUIRE(!n || passed_over_of[k] < n, SYZ_ERR_DATA, "%s: none of its %lld files holds %s; the first is %s",
                 key[k], (long long)n, want[k], g->file[first].path);
   }
 cleanup:
@@ -115,7 +115,7 @@ static syz_status scan_my_spectra(ingest *g, ingest_bytes *spectra, ingest_bytes
     if (g->file[i].role == ROLE_HDF5) code = ingest_scan_hdf5(g, i, spectra, candidates);
     SYZ_REQUIRE(code == SYZ_OK || code == SYZ_ERR_DATA, code, "%s", syz_error_text());
     if (code == SYZ_ERR_DATA) {
-      spectra->n = before; /* a refused file gives nothing */
+      spectra->n = before; /* drop the spectra of a refused file */
       candidates->n = before_candidates;
       SYZ_TRY(ingest_note_file(g, i));
     }

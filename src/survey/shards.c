@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * Ingest, last pass: shard k holds objects [k n, (k + 1) n) and is written whole by rank k mod ranks, from the source
- * files. A shard that an earlier run completed from the same objects, files (by content) and options carries their
- * digest in its input text and is kept when its checksums hold.
+ * files. The input text of a shard has a digest of its objects, files (by content) and options. A complete shard of an
+ * earlier run with the same digest is kept if its checksums hold.
  */
 #include "ingest.h"
 #include "syzygy/files.h"
@@ -17,7 +17,7 @@
 enum { CHUNK = 32, OPEN_IMAGES = 6 };
 static const int64_t IMAGE = (int64_t)SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE;
 
-/** Files this rank has open: one of spectra, one HDF5, and as many image files as two bricks have. */
+/** Open files of this rank: one of spectra, one HDF5, and as many image files as two bricks have. */
 typedef struct sources {
   int spectra_file, foreign_file;
   syz_spectra *spectra;
@@ -69,7 +69,7 @@ cleanup:
   return st;
 }
 
-/* Masked pixels as the input asks: as in the file, zero, or a straight line between good neighbours. */
+/* Fills masked pixels as the input asks: values of the file, zero, or a straight line between good neighbours. */
 static void treat_masked(const ingest *g, float *flux, const float *ivar)
 {
   const char *how = g->options.masked_flux;
@@ -147,7 +147,7 @@ cleanup:
   return st;
 }
 
-/* Everything that decides what is in a shard. */
+/* Digest of everything that determines the content of a shard. */
 static uint64_t shard_digest(const ingest *g, int64_t first, int64_t n)
 {
   const syz_survey_options *s = &g->options;
@@ -186,17 +186,16 @@ static uint64_t shard_digest(const ingest *g, int64_t first, int64_t n)
   return h;
 }
 
-/** Of the shards that an earlier run left. */
+/** Counts of an earlier run's shards. */
 typedef struct found_shards {
   int64_t kept, damaged;
 } found_shards;
 
-/* HDF5 files may take pixels from others below io.link_root, whose content is in no digest. */
+/* HDF5 files may take pixels from others below io.link_root, whose content no digest covers. */
 static bool may_lead_out(const ingest *g) { return *g->options.link_root && g->options.hdf5.n > 0; }
 
-/* *is_whole: a complete shard of that digest is there already, every checksum of which holds. A damaged one is made
- * again; other failures are ours.
- */
+/* *is_whole: a complete shard with that digest exists and all its checksums hold. A damaged one is made again; any
+ * other failure is an error. */
 static syz_status look_for_shard(const char *path, const char *mark, found_shards *found, bool *is_whole)
 {
   syz_status st = SYZ_OK;
@@ -270,10 +269,10 @@ static syz_status write_mine(ingest *g, const char *folder, int64_t rows, int64_
   syz_progress progress;
   memset(&s, 0, sizeof s);
   syz_progress_begin(&progress, "writing shards", "objects", 0, g->n_objects);
-  int64_t first = 0; /* this rank has the objects of its shards behind one another */
+  int64_t first = 0; /* this rank has the objects of its shards in order */
   for (int64_t k = g->rank; k < shards; k += g->size) {
-    /* Rank-local on purpose: whoever is asked stops, the agreement after the loop makes it everybody's. Complete
-     * shards stay. */
+    /* Rank-local on purpose: a rank that is asked to stop stops, and the agreement after the loop stops all. Complete
+     * shards are kept. */
     SYZ_REQUIRE(!syz_stop_asked(g->world, g->run->folder), SYZ_STOPPED, "stopped by %s", syz_stop_reason());
     SYZ_REQUIRE(snprintf(path, sizeof path, "%s/shard-%05lld.h5", folder, (long long)k) < (int)sizeof path,
                 SYZ_ERR_INPUT, "%s: name too long", folder);
@@ -287,8 +286,8 @@ cleanup:
   return st;
 }
 
-/* Shards of an earlier, longer run would be read with ours. An interrupted run leaves gaps, so every name in the folder
- * is looked at. */
+/* Removes shards of an earlier, longer run, which would be read with the new ones. Numbers of an interrupted run have
+ * gaps, so every name in the folder is checked. */
 static void remove_leftovers(const char *folder, int64_t shards)
 {
   DIR *d = opendir(folder);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Ingest: image positions and spectra meet. The sky is cut into cells that are dealt out to the ranks (syz_cell_of).
- * Spectra that look for an image go to every rank with a cell within reach; image positions come by in blocks
- * (stream.c), each to the rank of its cell and, for telling copies, to those whose cells are within the radius of
- * copies. What can become nothing is forgotten at once: a rank keeps the positions in cells that an image may reach,
- * those near a spectrum, and those that have pixels of their own. By identifier (ingest.match: id) spectra and
- * positions meet at the rank of the identifier instead.
+ * Ingest: matches image positions and spectra. The sky is cut into cells that are distributed over the ranks
+ * (syz_cell_of). A spectrum that needs an image is sent to every rank with a cell within its radius. Image positions
+ * are read in blocks (stream.c); each is sent to the rank of its cell and, to find copies, to those with cells within
+ * the radius of copies. Positions that cannot become objects are dropped at once: a rank keeps those in cells that an
+ * image may cover, those near a spectrum, and those with their own pixels. With ingest.match: id spectra and positions
+ * are instead compared on the rank of their identifier.
  *
- * Every decision depends on the neighbourhood alone and on an order of files and rows, so that it is the same on any
- * number of ranks.
+ * Every decision depends only on the neighbourhood and on the order of files and rows, so it is the same on any number
+ * of ranks.
  */
 #include "ingest.h"
 
@@ -16,14 +16,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/** A spectrum that looks for an image. */
+/** A spectrum that needs an image ("seeker"). */
 typedef struct seeker {
   double ra, dec;
-  int64_t id, spectrum; /**< its number at home */
+  int64_t id, spectrum; /**< its number on its own rank */
   int32_t home, pad;
 } seeker;
 
-/** An identifier that is asked for, or the answer. */
+/** A request for an identifier, or the answer. */
 typedef struct question {
   int64_t id, place;
   int32_t asker, pad;
@@ -35,9 +35,9 @@ struct ingest_sky {
   double match_deg, copy_deg;
   ingest_bytes seekers, kept;
   int64_t n_seekers, n_kept;
-  syz_skytree *tree;    /**< of the seekers, by place */
+  syz_skytree *tree;    /**< of the seekers' positions */
   bool *is_taken;       /**< [n_kept] */
-  int64_t *stamp, turn; /**< [ranks] who gets the present record already */
+  int64_t *stamp, turn; /**< [ranks] the turn in which a rank last received a record */
 };
 
 static seeker *seeker_at(const ingest_sky *s, int64_t i) { return (seeker *)(void *)s->seekers.data + i; }
@@ -55,9 +55,9 @@ void ingest_sky_close(ingest_sky **sky)
   syz_free(sky);
 }
 
-/* ---------------------------------------------------------- who gets what */
+/* ---------------------------------------------------------- destinations */
 
-/** A record that goes to every rank with a cell that is met. */
+/** A record to be sent to every rank with a cell within a radius. */
 typedef struct spreading {
   ingest_sky *s;
   ingest_mail *m;
@@ -75,7 +75,7 @@ static void post_to_cell(void *context, int32_t cell)
   p->st = ingest_post(p->m, p->record, p->item, rank);
 }
 
-/* To every rank with a cell within the radius that has not got it in this turn. */
+/* Sends it to every rank with a cell within the radius that has not received it in this turn. */
 static syz_status post_around(ingest_sky *s, ingest_mail *m, const void *record, size_t item, double ra, double dec,
                               double radius_deg)
 {
@@ -96,7 +96,7 @@ static syz_status post_seekers(ingest_sky *s, const bool *is_out, ingest_mail *m
     seeker o = {p->info.ra, p->info.dec, p->info.object_id, i, g->rank, 0};
     s->turn++;
     if (s->by_id) SYZ_TRY(ingest_post(m, &o, sizeof o, ingest_owner(g, o.id)));
-    /* Copies are judged by neighbours that lie up to copy_deg outside of a rank's cells, and those are kept for the
+    /* The decision about copies needs neighbours up to copy_deg outside of a rank's cells, and these are kept for the
      * spectra near them. */
     if (s->by_place && isfinite(o.ra) && isfinite(o.dec))
       SYZ_TRY(post_around(s, m, &o, sizeof o, o.ra, o.dec, s->match_deg + 2 * s->copy_deg));
@@ -169,9 +169,9 @@ cleanup:
   return st;
 }
 
-/* --------------------------------------------------------- positions come by */
+/* --------------------------------------------------------- reading positions */
 
-/* Which positions of the block have an identifier that a spectrum asks for. Collective. */
+/* Marks the positions of the block whose identifier a spectrum asks for. Collective. */
 static syz_status ask_for_ids(ingest_sky *s, ingest_bytes *block)
 {
   syz_status st = SYZ_OK;
@@ -202,7 +202,8 @@ cleanup:
   return st;
 }
 
-/* Each position to the rank of its cell, its home; copies to ranks that need it to judge theirs. */
+/* Sends each position to the rank of its cell, its home, and copies of the record to ranks that need it to find theirs.
+ */
 static syz_status post_block(ingest_sky *s, ingest_bytes *block, ingest_mail *m)
 {
   syz_status st = SYZ_OK;
@@ -213,7 +214,7 @@ static syz_status post_block(ingest_sky *s, ingest_bytes *block, ingest_mail *m)
   for (int64_t i = 0; i < n; i++) {
     ingest_candidate *c = ingest_candidate_in(g, block, i);
     if (!c->is_centre) g->count.catalogued++;
-    if (!isfinite(c->ra) || !isfinite(c->dec)) { /* rows of HDF5 files: they can be told by identifier alone */
+    if (!isfinite(c->ra) || !isfinite(c->dec)) { /* rows of HDF5 files, which can be matched only by identifier */
       c->is_home = true;
       SYZ_TRY(ingest_post(m, c, g->candidate_bytes, ingest_owner(g, c->object_id)));
       continue;
@@ -230,7 +231,7 @@ cleanup:
   return st;
 }
 
-/* Whether an image could be cut there, as far as cells tell. */
+/* Whether an image could be cut there, by the cells of the planes. */
 static bool may_have_image(const ingest_sky *s, const ingest_candidate *c)
 {
   return c->has_pixels || (isfinite(c->ra) && ingest_plane_reaches(s->g, syz_cell_of(c->ra, c->dec)));
@@ -354,7 +355,7 @@ cleanup:
   return st;
 }
 
-/* Positions with an identifier that is asked for, to the rank of the identifier. */
+/* Sends positions with a requested identifier to the rank of the identifier. */
 static syz_status post_wanted(ingest_sky *s, ingest_mail *m)
 {
   syz_status st = SYZ_OK;
@@ -369,7 +370,7 @@ cleanup:
   return st;
 }
 
-/* Each goes to all spectra that ask for it: which one is the first is decided there. */
+/* Sends each to all spectra that ask for it; their ranks choose the first. */
 static syz_status offer_by_id(ingest_sky *s, ingest_bytes *wanted, ingest_mail *m)
 {
   syz_status st = SYZ_OK;

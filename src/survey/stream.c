@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * Ingest: image positions of this rank's share of the files, a block at a time: those that the scans found, then the
- * rows of catalogues. A catalogue of 10^9 rows is never in memory as a whole; what becomes of a row is decided
- * elsewhere (sky.c).
+ * Ingest: image positions of this rank's share of the files, block by block: those found by the scans, then the rows of
+ * catalogues. A catalogue of 10^9 rows is never in memory as a whole; sky.c decides which rows are kept.
  */
 #include "ingest.h"
 
@@ -12,8 +11,8 @@
 enum { BLOCK = 65536, OTHER_COLUMNS = 3 /* RA, Dec, brick_primary */ };
 
 struct ingest_stream {
-  int file;     /**< the catalogue that is open, or to be opened next */
-  size_t found; /**< bytes of found_candidates that are done */
+  int file;     /**< the open catalogue, or the next one */
+  size_t found; /**< bytes of found_candidates already returned */
   syz_catalogue *open;
   int64_t next, rows; /**< of the open catalogue */
   int64_t *id;
@@ -45,8 +44,8 @@ void ingest_stream_close(ingest_stream **stream)
   syz_free(stream);
 }
 
-/* A refused file gives nothing, so what could refuse it in the middle is read before the first row is used: identifiers
- * are what can be wrong. */
+/* No row of a refused file may be used, so the identifiers, which can be invalid in any row, are all read before the
+ * first row is used. */
 static syz_status check_catalogue(ingest_stream *s)
 {
   syz_status st = SYZ_OK;
@@ -116,7 +115,7 @@ cleanup:
   return st;
 }
 
-/* The next catalogue of this rank, when there is one; a damaged one is noted and passed by. */
+/* Opens the next catalogue of this rank, if there is one; a damaged one is noted and skipped. */
 static syz_status find_catalogue(ingest *g, ingest_stream *s)
 {
   syz_status st = SYZ_OK;
@@ -143,13 +142,13 @@ syz_status ingest_stream_next(ingest *g, ingest_stream *s, ingest_bytes *block)
     s->found += left;
     return SYZ_OK;
   }
-  while (!block->n) { /* blocks without a usable row are read on over */
+  while (!block->n) { /* skip blocks without a usable row */
     SYZ_TRY(find_catalogue(g, s));
     if (!s->open) break;
     const int64_t before = s->next;
     const syz_status code = read_rows(g, s, block);
-    /* Text is made into numbers at the first reading. Later than that rows of the file are among the candidates
-     * already. */
+    /* Text is converted to numbers when the file is first read, because later some of its rows are already candidates.
+     */
     SYZ_REQUIRE(code == SYZ_OK || (code == SYZ_ERR_DATA && before == 0), code, "%s", syz_error_text());
     if (code == SYZ_OK && s->next < s->rows) continue;
     syz_catalogue_close(&s->open);

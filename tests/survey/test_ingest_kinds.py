@@ -140,10 +140,10 @@ def misspelt():
         key = "ingest." + list(given)[0]
         text = f"{key}: no file has a numeric column '{name}'" + ("; the nearest is " + nearest if name != "note" else "")
         ingest("misspelt-" + name, 3, 3, text, **keys, **given)
-    ingest("type", 2, 3, "no file says of what type its spectra are", spectype=["GALAXY"], **keys)
+    ingest("type", 2, 3, "no file states the type of its spectra", spectype=["GALAXY"], **keys)
     zbest(folder + "/columns/zbest-main-dark-3.fits", ids, [0.25, 0.5])
-    ingest("types", 2, 3, "ingest.spectype: no spectrum is of type 'GALAXI'; the nearest is 'GALAXY'", spectype=["QSO", "GALAXI"], **keys)
-    ingest("objects", 2, 3, "ingest.objtype: no spectrum is of type 'TARGET'", objtype=["TARGET"], **keys)
+    ingest("types", 2, 3, "ingest.spectype: no spectrum has the type 'GALAXI'; the nearest is 'GALAXY'", spectype=["QSO", "GALAXI"], **keys)
+    ingest("objects", 2, 3, "ingest.objtype: no spectrum has the type 'TARGET'", objtype=["TARGET"], **keys)
     out, text = on_ranks("columns", labels=["flux_r", "TARGET_DEC"], redshift_column="z_spec", spectype=["GALAXY"], primary="TARGET_DEC", **keys)
     counts = {line.strip().rsplit(None, 1)[0]: line.split()[-1] for line in text.splitlines() if line.startswith("  ")}
     check(counts.get("catalogues without the column flux_r") == "1" and counts.get("catalogues without the column z_spec") == "1", text)

@@ -133,8 +133,8 @@ def base_names():
     both = dict(images=[images], catalogues=[folder + "/pair-one/plain.fits", folder + "/pair-two/plain.fits"])
     check(len(load(ingest("pair", 2, **both)[0])["object_id"]) == 1, "copies are dropped")
     for n in (1, 2, 3):
-        ingest(f"pair-keep-{n}", n, 3, f"is that of two sources: {folder}/pair-one/plain.fits row 0 and {folder}/pair-two/plain.fits row 0", duplicates="keep", **both)
-        ingest(f"given-{n}", n, 3, f"object_id {2**40 + 1} is that of two sources", images=[images], catalogues=[folder + "/pair-one/given.fits", folder + "/pair-three/given.fits"])
+        ingest(f"pair-keep-{n}", n, 3, f"belongs to two sources: {folder}/pair-one/plain.fits row 0 and {folder}/pair-two/plain.fits row 0", duplicates="keep", **both)
+        ingest(f"given-{n}", n, 3, f"object_id {2**40 + 1} belongs to two sources", images=[images], catalogues=[folder + "/pair-one/given.fits", folder + "/pair-three/given.fits"])
     out, _ = ingest("given-keep", 2, images=[images], catalogues=[folder + "/pair-one/given.fits", folder + "/pair-three/given.fits"], duplicates="keep")
     check(list(load(out)["object_id"]) == [2**40 + 1] * 2, "kept when asked for")
     out, _ = ingest("given-none", 2, images=[images], catalogues=[folder + "/pair-one/given.fits", folder + "/pair-three/given.fits"], id="none")
