@@ -57,7 +57,7 @@ static bool fit_axis(axis *a, const syz_chart *c, bool is_x)
     if (a->is_log || a->low < 0 || a->low > 0.4 * a->high)
       a->low -= 0.05 * span;
     else
-      a->low = 0; /* near enough to zero to show it */
+      a->low = 0; /* the axis begins at zero if the data come near it */
   }
   return true;
 }
@@ -127,7 +127,7 @@ static void draw_dots(syz_page *p, const syz_series *s, const axis *x, const axi
   syz_page_put(p, "\n");
 }
 
-/* Long series are drawn as the mean of each stretch: more points than pixels cannot be seen. */
+/* Long series are drawn as means of stretches, because more points than pixels are not visible. */
 static void draw_line(syz_page *p, const syz_series *s, const axis *x, const axis *y)
 {
   static const char *const style[] = {"", " faint", " dashed", ""};

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The gallery: a few objects, and what each of the four directions finds nearest to them, as colour stamps and spectra.
- * Objects are taken at even steps through their redshifts (or through the file, without redshifts), so that one look
- * shows the whole range.
+ * The gallery: a few objects and their nearest neighbours in each of the four directions, as colour stamps and spectra.
+ * The objects are evenly spaced in the order of redshift (without redshifts, of the file), so that the gallery shows
+ * the whole range.
  */
 #include <math.h>
 #include <stdio.h>
@@ -84,10 +84,10 @@ static syz_status open_direction(gallery *g, const char *path)
   SYZ_TRY(syz_h5_open(NULL, path, &d.file));
   SYZ_TRY(syz_h5_read_text(d.file, "", "syzygy_format", &format));
   SYZ_REQUIRE(format && strcmp(format, "neighbours") == 0, SYZ_ERR_DATA,
-              "%s: a neighbours file is wanted (made by `syzygy search`), this is %s", path,
+              "%s: this is not a neighbours file (made by `syzygy search`) but %s", path,
               format ? format : "something else");
   SYZ_REQUIRE(modality_of(d.file, "query_modality", &d.query) && modality_of(d.file, "index_modality", &d.index),
-              SYZ_ERR_DATA, "%s: its attributes query_modality and index_modality say no direction", path);
+              SYZ_ERR_DATA, "%s: its attributes query_modality and index_modality do not give a direction", path);
   SYZ_TRY(syz_h5_shape(d.file, "neighbour_id", &ndim, shape));
   SYZ_REQUIRE(ndim == 2 && shape[1] >= 1 && shape[1] <= 1 << 20, SYZ_ERR_DATA, "%s: neighbour_id has %d axes, wanted 2",
               path, ndim);
@@ -99,12 +99,13 @@ static syz_status open_direction(gallery *g, const char *path)
               (long long)d.rows);
   SYZ_TRY(syz_h5_shape(d.file, "similarity", &ndim, shape));
   SYZ_REQUIRE(ndim == 2 && shape[0] == d.rows && shape[1] == d.k, SYZ_ERR_DATA,
-              "%s: similarity is not of neighbour_id's shape (%lld, %lld)", path, (long long)d.rows, (long long)d.k);
+              "%s: similarity does not have neighbour_id's shape (%lld, %lld)", path, (long long)d.rows,
+              (long long)d.k);
   SYZ_ALLOC(d.query_id, "query ids", d.rows);
   SYZ_TRY(syz_h5_read(d.file, "query_id", SYZ_H5_I64, 0, d.rows, d.query_id));
   direction *place = &g->d[d.query][d.index];
   if (place->file)
-    goto cleanup; /* neighbours.h5 beside neighbours-image-spectrum.h5: the first one in the alphabet stays */
+    goto cleanup; /* of neighbours.h5 and neighbours-image-spectrum.h5 the alphabetically first is used */
   *place = d;
   d = (direction){.file = NULL};
   g->n_directions++;
@@ -164,7 +165,7 @@ static int by_key(const void *a, const void *b)
   return p->id < q->id ? -1 : p->id > q->id;
 }
 
-/* Up to n ids of queries that have image and spectrum, at even steps through redshift. */
+/* Up to n ids of queries that have image and spectrum, evenly spaced in the order of redshift. */
 static syz_status choose(const gallery *g, int n, int64_t *id, int *chosen)
 {
   syz_status st = SYZ_OK;
@@ -207,7 +208,7 @@ static void blank(syz_page *p, const char *why)
   syz_page_put(p, "</div>");
 }
 
-/* Stamp and spectrum of one object; what cannot be read is said in its place. */
+/* Stamp and spectrum of one object, or the reason why one cannot be read. */
 static syz_status draw_object(gallery *g, int64_t id, bool is_large)
 {
   syz_status st = SYZ_OK;
@@ -258,7 +259,7 @@ cleanup:
   return st;
 }
 
-/* One direction of one query: a strip of neighbours. The query itself is left out where it trivially comes first. */
+/* One direction of one query: a strip of neighbours. The query itself is not shown where it is trivially the first. */
 static syz_status draw_direction(gallery *g, const direction *d, int64_t query, int wanted)
 {
   syz_status st = SYZ_OK;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* metrics.jsonl and validation.jsonl as columns of numbers. Lines that are no JSON are counted and said. */
+/* metrics.jsonl and validation.jsonl as columns of numbers. Lines that are not JSON are counted and reported. */
 #include <cjson/cJSON.h>
 #include <math.h>
 #include <stdio.h>
@@ -73,7 +73,7 @@ cleanup:
   return st;
 }
 
-/* The weights are renormalised: no pull towards the start. */
+/* The weights are renormalised, so the start of the series causes no bias. */
 void syz_metrics_smooth(const double *y, int64_t n, double *out)
 {
   double keep = 1 - 1 / fmax(1, 0.02 * (double)n), sum = 0, weight = 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The text of the page: a growing buffer, escaping, head and styles. Nothing in the page comes from outside it. */
+/* The text of the page: a growing buffer, escaping, head and styles. The page loads nothing from outside. */
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -105,8 +105,8 @@ const char *syz_page_number(double value, char text[32])
   return text;
 }
 
-/* Colours: text and surfaces by role, four series colours told apart with all common kinds of colour blindness (Okabe &
- * Ito 2008). */
+/* Colours: text and surfaces by role, four series colours that are distinct with all common kinds of colour blindness
+ * (Okabe & Ito 2008). */
 static const char style[] =
     ":root{color-scheme:light "
     "dark;--page:#f6f7f9;--card:#fff;--ink:#16191f;--soft:#5a6270;--line:#dfe3e9;--grid:#e9ecf1;--c0:#0067b0;--c1:#"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What frozen patch features show: maps of their principal components (of analyse), linear heads on them (of probe
- * dense). */
+/* Frozen patch features: maps of their principal components (from analyse) and linear heads on them (from probe dense).
+ */
 #include <cjson/cJSON.h>
 #include <ctype.h>
 #include <math.h>
@@ -34,7 +34,7 @@ static bool put_picture(syz_page *p, const char *folder, const char *file, const
   return true;
 }
 
-/* Object ids of the first rows of a file; returns how many. */
+/* Object ids of the first rows of a file; returns their number. */
 static int first_ids(syz_h5 *f, int64_t *id, int room)
 {
   int ndim;
@@ -44,7 +44,7 @@ static int first_ids(syz_h5 *f, int64_t *id, int room)
   return n > 0 && syz_h5_read(f, "object_id", SYZ_H5_I64, 0, n, id) == SYZ_OK ? n : 0;
 }
 
-/* The pictures of a folder, named after row and object; those that are not there are passed over. */
+/* The pictures of a folder, named after row and object; missing ones are skipped. */
 static int put_pictures(syz_page *p, const char *folder, const char *prefix, const int64_t *id, int n, const char *alt,
                         const char *column)
 {
@@ -121,7 +121,7 @@ cleanup:
 const syz_report_section syz_section_patches = {
     .anchor = "patches",
     .link = "Patches",
-    .title = "What a patch says",
+    .title = "What a patch encodes",
     .lead =
         "Principal components of the frozen patch features of a batch of images: the first three as red, green and "
         "blue beside each image, on one scale for all. Patches of one colour are alike to the backbone, wherever they "
@@ -132,7 +132,8 @@ const syz_report_section syz_section_patches = {
 
 /* ----------------------------------------------------------------- heads */
 
-/* An item with a name that follows `item`, or the first one of `parent`: a list where an object belongs has none. */
+/* The next item with a name after `item`, or the first one of `parent`. Items of a list have no names, so a list in
+ * place of an object has none. */
 static const cJSON *next_named(const cJSON *parent, const cJSON *item)
 {
   const cJSON *next = item ? item->next : cJSON_IsObject(parent) ? parent->child : NULL;
@@ -154,7 +155,7 @@ static void put_value(syz_page *p, double v)
     syz_page_put(p, "<td>n/a</td>");
 }
 
-/* A row of the table: one figure of each set of weights. `group` and `part` lead to it; NULL: not that deep. */
+/* A row of the table: one figure of each set of weights, found through `group` and `part`; NULL: no such level. */
 static void put_row(syz_page *p, const cJSON *models, const char *name, const char *group, const char *part,
                     const char *figure)
 {
@@ -196,7 +197,7 @@ static void put_tables(syz_page *p, const cJSON *json, syz_report_figures *f)
     put_row(p, models, item->string, "patches", "iou", item->string);
   put_row(p, models, "mean, of pixels", "pixels", NULL, "mean_iou");
   put_row(p, models, "accuracy", "patches", NULL, "accuracy");
-  put_row(p, models, "accuracy of always saying the commonest", "patches", NULL, "majority");
+  put_row(p, models, "accuracy of always the commonest class", "patches", NULL, "majority");
   syz_page_put(p, "</tbody></table></div>\n");
   put_head(p, models, "Numbers of held-out patches: R\xc2\xb2.");
   for (item = next_named(r2, NULL); item; item = next_named(r2, item)) {
@@ -213,7 +214,7 @@ static void put_tables(syz_page *p, const cJSON *json, syz_report_figures *f)
   }
 }
 
-/* "#rrggbb" and nothing else: it goes into a style. */
+/* Accepts only "#rrggbb", because it is written into a style. */
 static bool is_colour(const char *text)
 {
   for (int i = 1; i < 7; i++)
@@ -276,8 +277,9 @@ const syz_report_section syz_section_dense = {
     .anchor = "dense",
     .link = "Linear heads",
     .title = "Linear heads on patches",
-    .lead = "What a linear map reads from the frozen patch features of held-out objects: which part of the sky a patch "
-            "shows, how bright it is, how far from the galaxy. Beside it the same architecture with initial weights.",
+    .lead =
+        "What a linear map predicts from the frozen patch features of held-out objects: which part of the sky a patch "
+        "shows, how bright it is, how far from the galaxy. For comparison, the same architecture with initial weights.",
     .result = "probe.json",
     .result_name = "linear heads",
     .write = write_dense};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Objects as pictures: colour stamps as PNG inside the page, spectra as SVG. */
+/* Pictures of objects: colour stamps as PNG inside the page, spectra as SVG. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,8 +97,8 @@ static double y_of(const frame *f, double flux)
   return f->top + (f->high - flux) / (f->high - f->low) * (f->height - f->top - f->bottom);
 }
 
-/* Mean of each stretch weighted by inverse variance: smoothing and thinning in one. Stretches without a good pixel are
- * NaN. */
+/* Mean of each stretch weighted by inverse variance, which smooths and thins at once. Stretches without a good pixel
+ * are NaN. */
 static void thin(const float *flux, const float *ivar, int points, double *mean)
 {
   for (int k = 0; k < points; k++) {
@@ -120,8 +120,7 @@ static int ascending(const void *a, const void *b)
   return x < y ? -1 : x > y;
 }
 
-/* The vertical range: all but the outermost half per cent at the bottom and the strongest line whole unless it dwarfs
- * the rest. */
+/* The vertical range: without the lowest half per cent, and up to the strongest line unless it dwarfs the rest. */
 static bool fit_range(frame *f, const double *mean, double *scratch)
 {
   int n = 0;
@@ -246,7 +245,7 @@ void syz_page_hidden_spectrum(syz_page *p, const syz_hidden_spectrum *s, const c
   for (int64_t i = 0; i < SYZ_SPECTRUM_PIXELS; i++) {
     int64_t first = i;
     while (i < SYZ_SPECTRUM_PIXELS && s->hidden[i]) i++;
-    if (i - first < 2) continue; /* the odd pixel that no section has */
+    if (i - first < 2) continue; /* an isolated pixel that no section has */
     double from = x_of(&f, syz_wave_grid(first)), to = x_of(&f, syz_wave_grid(i - 1));
     syz_page_printf(p,
                     "<rect style=\"fill:var(--line);opacity:.55\" x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\"/>",

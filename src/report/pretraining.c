@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Curves of a pretraining run. Terms that are known get a name and a place; any other number that a step writes gets a
- * chart under its own name, so that nothing a run says stays unseen.
+ * Curves of a pretraining run. Known terms have a title and a fixed place; any other number in metrics.jsonl gets a
+ * chart under its own name, so that the page shows everything.
  */
 #include <ctype.h>
 #include <math.h>
@@ -44,7 +44,7 @@ static const card cards[] = {
 };
 enum { CARDS = sizeof cards / sizeof *cards };
 
-/* What training.c draws itself, and what is no curve of its own. */
+/* Columns that training.c draws, and columns without a curve of their own. */
 static const char *const elsewhere[] = {"step", "loss", "lr", "grad_norm", "samples_per_s", "wait_s"};
 
 bool syz_report_is_pretraining(const syz_metrics *m)
@@ -87,7 +87,7 @@ cleanup:
   return st;
 }
 
-/* Names come from a file and go into markup: letters, digits and underscores only. */
+/* Names come from a file and are written into markup, so only letters, digits and underscores are allowed. */
 static bool is_plain(const char *name)
 {
   for (const char *c = name; *c; c++)
@@ -120,7 +120,7 @@ static const double *baseline(const syz_metrics *v, const char *who, const char 
   return syz_metrics_column(v, name);
 }
 
-/* One label: the tower while it trains, and what it has to beat. */
+/* One label: the tower's figure during training, and its baselines. */
 static void draw_figure(syz_page *p, const syz_metrics *v, const char *figure, const double *y)
 {
   char title[160], label[SYZ_METRICS_NAME];
@@ -130,7 +130,7 @@ static void draw_figure(syz_page *p, const syz_metrics *v, const char *figure, c
   char *what = strstr(label, "_r2");
   const char *unit = what && !what[3]            ? "R\xc2\xb2"
                      : strstr(label, "balanced") ? "mean recall of the classes"
-                                                 : "share that is right";
+                                                 : "fraction correct";
   for (char *c = label; *c; c++)
     if (*c == '_') *c = ' ';
   snprintf(title, sizeof title, "Held-out objects by nearest neighbours: %s", label);

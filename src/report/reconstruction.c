@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What masked modelling makes of held-out spectra, from reconstruction.h5 of the run: the spectrum, the runs that were
- * hidden, what the network and what linear interpolation say stood there. */
+/* Masked modelling of held-out spectra, from reconstruction.h5 of the run: the spectrum, its hidden runs, and their
+ * reconstruction by the network and by linear interpolation. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,7 +19,7 @@ typedef struct pictures {
   unsigned char *hidden;
 } pictures;
 
-/* Every dataset that is drawn has the shape it should: the file may be anybody's. */
+/* Checks the shape of every dataset that is drawn, because the file may come from anywhere. */
 static syz_status check_shapes(pictures *r, const char *path)
 {
   syz_status st = SYZ_OK;
@@ -29,7 +29,7 @@ static syz_status check_shapes(pictures *r, const char *path)
   int64_t shape[8], n;
   char *format = NULL;
   SYZ_TRY(syz_h5_read_text(r->file, "", "syzygy_format", &format));
-  SYZ_REQUIRE(format && strcmp(format, "reconstruction") == 0, SYZ_ERR_DATA, "it is %s, not a reconstruction",
+  SYZ_REQUIRE(format && strcmp(format, "reconstruction") == 0, SYZ_ERR_DATA, "it is a file of %s, not a reconstruction",
               format ? format : "something else");
   SYZ_TRY(syz_h5_shape(r->file, "object_id", &ndim, shape));
   n = shape[0];
@@ -129,7 +129,7 @@ static syz_status write_reconstruction(syz_page *p, const syz_report_job *j)
   if (!find_file(j, path)) return SYZ_OK;
   st = open_pictures(&r, path);
   snprintf(lead, sizeof lead,
-           "Held-out spectra after step %lld: shaded runs were hidden from the network, which says what stood there. "
+           "Held-out spectra after step %lld: shaded runs were hidden from the network, which reconstructs them. "
            "Errors are in units of each spectrum's own deviation and include the noise of the pixels; curves are means "
            "over 12 pixels.",
            r.n > 0 ? (long long)r.step[0] : 0LL);

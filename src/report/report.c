@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A run folder as one HTML page that needs nothing else. Rank 0 writes it; a part that cannot be found is said to be
- * missing. */
+/* A run folder as one self-contained HTML page. Rank 0 writes it; the page names parts that cannot be found. */
 #include "report.h"
 
 #include <math.h>
@@ -24,7 +23,7 @@ static void tile(syz_page *p, const char *value, const char *what)
   syz_page_put(p, "</span></div>\n");
 }
 
-/* The figures that tell at a glance how the run went; only those that are known. */
+/* The summary figures of the run; only those that are known. */
 static void tiles(syz_page *p, const syz_report_figures *f)
 {
   static const char *const from[2] = {"image to spectrum", "spectrum to image"}, *const modality[2] = {"image",
@@ -51,7 +50,7 @@ static void tiles(syz_page *p, const syz_report_figures *f)
   }
   if (isfinite(f->knn)) {
     snprintf(value, sizeof value, "%.3f", f->knn);
-    char start[32], pixels[32]; /* numbers of a file: as long as they like */
+    char start[32], pixels[32]; /* numbers of a file may be long */
     const bool has_start = isfinite(f->start), has_pixels = isfinite(f->pixels);
     snprintf(start, sizeof start, "%.3f", f->start);
     snprintf(pixels, sizeof pixels, "%.3f", f->pixels);
@@ -139,7 +138,7 @@ static syz_status write_page(const syz_run *run, syz_comm *self, const syz_repor
   SYZ_TRY(write_sections(&body, &job, is_shown));
   put_header(&page, s, &f, is_shown);
   if (body.n) syz_page_bytes(&page, body.text, body.n);
-  syz_page_printf(&page, "</main>\n<footer>Made by %s. This page is complete in itself: it loads nothing.</footer>\n",
+  syz_page_printf(&page, "</main>\n<footer>Made by %s. This page is self-contained: it loads nothing.</footer>\n",
                   run->created_by);
   syz_page_end(&page);
   SYZ_REQUIRE(!page.has_failed && !body.has_failed, SYZ_ERR_MEMORY, "no memory for the page");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Inside of room report: text of the page, charts, stamps, spectra, sections. All of it runs on rank 0 only. */
+/** Text of the page, charts, stamps, spectra, sections; private to this room. All of it runs on rank 0 only. */
 #pragma once
 
 #include <limits.h>
@@ -10,7 +10,7 @@
 
 /* ------------------------------------------------------------------ page */
 
-/** A growing text. When memory runs out it keeps what it has and `has_failed` is set: checked once, at the end. */
+/** A growing text. When memory runs out it stops growing and sets `has_failed`, which is checked once, at the end. */
 typedef struct syz_page {
   char *text;
   size_t n, room;
@@ -25,20 +25,20 @@ void syz_page_escape(syz_page *p, const char *text);
 void syz_page_begin(syz_page *p, const char *title);
 void syz_page_end(syz_page *p);
 void syz_page_free(syz_page *p);
-/** A section's end is the next one's begin or syz_page_end. id: its anchor. */
+/** A section ends where the next begins, or at syz_page_end. id: its anchor. */
 void syz_page_section(syz_page *p, const char *id, const char *title);
-/** What stands below the heading of a section: HTML. */
+/** The introduction below the heading of a section: HTML. */
 void syz_page_lead(syz_page *p, const char *lead);
-/** A part that is not there: said in a box. printf-like; the text is escaped. */
+/** A box about a missing part. printf-like; the text is escaped. */
 void syz_page_missing(syz_page *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/** Short text of a number for people: 3 to 4 significant digits, thousands apart. */
+/** A number as short text: 3 to 4 significant digits, thousands separated. */
 const char *syz_page_number(double value, char text[32]);
 
 /* ---------------------------------------------------------------- charts */
 
 typedef enum syz_line_style { SYZ_LINE_SOLID, SYZ_LINE_FAINT, SYZ_LINE_DASHED, SYZ_LINE_DOTS } syz_line_style;
 typedef struct syz_series {
-  const char *name; /**< for the legend; NULL: not in it */
+  const char *name; /**< in the legend; NULL: no entry */
   int colour;       /**< 0 .. 3 */
   syz_line_style style;
   int64_t n;
@@ -51,7 +51,7 @@ typedef struct syz_chart {
   int n_series;
   const syz_series *series;
 } syz_chart;
-/** An inline SVG with axes, ticks, legend; says so when there is nothing to draw. */
+/** An inline SVG with axes, ticks, legend; or a note when there is nothing to draw. */
 void syz_page_chart(syz_page *p, const syz_chart *c);
 
 /** Round ticks that cover [low, high]: at most `room`; returns their number. */
@@ -80,20 +80,20 @@ typedef struct syz_hidden_spectrum {
   const float *reconstruction, *interpolation;
   double redshift; /**< NaN: no lines are marked */
 } syz_hidden_spectrum;
-/** Inline SVG: the hidden runs shaded, the spectrum, what the network and what linear interpolation say of it; with
- * axes. */
+/** Inline SVG: the hidden runs shaded, the spectrum, its reconstruction by the network and by linear interpolation;
+ * with axes. */
 void syz_page_hidden_spectrum(syz_page *p, const syz_hidden_spectrum *s, const char *alt);
 
 /* --------------------------------------------------------------- metrics */
 
 enum { SYZ_METRICS_COLUMNS = 64, SYZ_METRICS_NAME = 48 };
-/** Numbers of a .jsonl file by name, one row a line. */
+/** Numbers of a .jsonl file by name, one row per line. */
 typedef struct syz_metrics {
   int64_t n;
   int columns;
   char name[SYZ_METRICS_COLUMNS][SYZ_METRICS_NAME];
   double *value[SYZ_METRICS_COLUMNS]; /**< [n], NaN where a line has none */
-  int64_t broken;                     /**< lines that are no JSON, left out */
+  int64_t broken;                     /**< lines that are not JSON and are ignored */
 } syz_metrics;
 /** n = 0 without such a file. SYZ_ERR_DATA, SYZ_ERR_MEMORY. */
 syz_status syz_metrics_read(const char *folder, const char *file, syz_metrics *t);
@@ -112,7 +112,7 @@ typedef struct syz_report_result {
   char folder[PATH_MAX]; /**< where it is; "": not found */
 } syz_report_result;
 
-/** Where the parts of the page come from; an empty text: not found. */
+/** The folders and files of the parts of the page; an empty text: not found. */
 typedef struct syz_report_sources {
   char run[PATH_MAX];                         /**< the run folder asked for */
   char training[PATH_MAX];                    /**< folder with metrics.jsonl */
@@ -121,15 +121,15 @@ typedef struct syz_report_sources {
   int n_results;
   int n_embeddings, n_neighbours, n_data, n_folders;
   char **embedding, **neighbours, **data; /**< files; data: paths as the embedding file gives them */
-  char **folder;                          /**< all folders that took part, for timing and provenance */
+  char **folder;                          /**< all folders used, for timing and provenance */
 } syz_report_sources;
-/** Look for all of it. `s` is zero but for the files of its results. */
+/** Find all of them. On entry `s` is zero except for the files of its results. */
 syz_status syz_report_find(const syz_report_options *o, syz_report_sources *s);
 void syz_report_sources_free(syz_report_sources *s);
 
 /* -------------------------------------------------------------- sections */
 
-/** Figures for the tiles on top, NaN where unknown. */
+/** Figures for the summary at the top, NaN where unknown. */
 typedef struct syz_report_figures {
   double steps, loss, recall10[2], chance10, r2[2], objects;
   char label[64];
@@ -139,26 +139,26 @@ typedef struct syz_report_figures {
   double iou, iou_untrained;
 } syz_report_figures;
 
-/** What a section is made from. */
+/** The inputs of a section. */
 typedef struct syz_report_job {
   const syz_report_options *options;
   const syz_report_sources *sources;
   syz_comm *self;              /**< this rank alone, for data sets */
   syz_report_figures *figures; /**< filled in by the sections */
-  const char *folder;          /**< where the section's result is; "": it has none */
+  const char *folder;          /**< of the section's result; "": it has none */
 } syz_report_job;
 
 /** A section of the page. */
 typedef struct syz_report_section {
-  const char *anchor, *link; /**< id of its heading; its name among the links on top */
+  const char *anchor, *link; /**< id of its heading; its name among the links at the top */
   const char *title, *lead;  /**< heading, and the text below it; NULL: `write` begins with syz_page_lead */
-  /** File of a result that it shows, in the run folder or beside it, and what the log calls it; NULL: none. There is no
-   * section where that file is not found. */
+  /** File of the result that it shows, in the run folder or a sibling folder, and its name in the log; NULL: none.
+   * Without that file there is no section. */
   const char *result, *result_name;
-  /** Whether there is something to show. Asked after the sections before it are written. NULL: always; what is missing
-   * is said in the section. */
+  /** Whether there is something to show. Called after the earlier sections are written. NULL: always; the section then
+   * names what is missing. */
   bool (*has)(const syz_report_job *j);
-  /** SYZ_ERR_MEMORY; what cannot be read is said in the page. */
+  /** SYZ_ERR_MEMORY; the page names what cannot be read. */
   syz_status (*write)(syz_page *p, const syz_report_job *j);
 } syz_report_section;
 
@@ -166,7 +166,7 @@ typedef struct syz_report_section {
 extern const syz_report_section syz_section_training, syz_section_reconstruction, syz_section_patches,
     syz_section_dense, syz_section_retrieval, syz_section_gallery, syz_section_timing, syz_section_provenance;
 
-/** Whether pairs may be looked for: a page of one tower's training does not say twice that it has none. */
+/** Whether pairs are expected; the page of one tower's training has none and need not mention it twice. */
 bool syz_report_has_pairs(const syz_report_job *j);
 /** Cards for the curves that only pretraining has: every term of the loss, guards against collapse, schedules, figures
  * on held-out objects. False, and nothing, for other runs. */

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Where the parts of a page come from. A user names one run folder; training, embedding and search usually have folders
- * of their own beside it. What the input names comes first, then the run folder, then folders beside it that say in
- * their files that they belong to it: an embedding by the model it was made with, a search by the embeddings it
- * searched. Nothing is taken on its name alone.
+ * Finds the sources of a page. A user names one run folder; training, embedding and search usually have sibling
+ * folders. Files named in the input come first, then the run folder, then sibling folders whose files refer to it: an
+ * embedding by its model, a search by its embeddings. A name alone is never enough.
  */
 #include <cjson/cJSON.h>
 #include <dirent.h>
@@ -48,7 +47,7 @@ static void folder_of(char folder[PATH_MAX], const char *path)
     snprintf(folder, PATH_MAX, ".");
 }
 
-/* A list of texts that grows; items that name the same file are kept once. */
+/* A growing list of texts; items that name the same file are kept once. */
 static syz_status list_add(char ***list, int *n, const char *item)
 {
   syz_status st = SYZ_OK;
@@ -107,8 +106,8 @@ cleanup:
   return st;
 }
 
-/* Root attribute of an HDF5 file; NULL when there is no such file or attribute. What is wrong with the file is said
- * later, where it is read. */
+/* Root attribute of an HDF5 file; NULL when there is no such file or attribute. Errors in the file are reported later,
+ * when it is read. */
 static char *attribute_of(const char *file, const char *name)
 {
   syz_h5 *f = NULL;
@@ -170,7 +169,7 @@ static bool has_search(const char *folder)
   return has;
 }
 
-/* When a file was last written; the newest of several that fit is shown. */
+/* When a file was last written; of several candidates the newest is shown. */
 static double written(const char *folder, const char *name)
 {
   char path[PATH_MAX];
@@ -180,8 +179,7 @@ static double written(const char *folder, const char *name)
              : -1;
 }
 
-/* The newest folder beside the run whose search used one of these embeddings, into `found`; empty when there is none.
- */
+/* The newest sibling folder whose search used one of these embeddings, into `found`; empty when there is none. */
 static syz_status newest_search(char **embedding, int n, char **sibling, int n_siblings, char found[PATH_MAX])
 {
   syz_status st = SYZ_OK;
@@ -204,7 +202,7 @@ cleanup:
   return st;
 }
 
-/* Embeddings beside the run that were made with its model: those of the newest search, or the newest one when none was
+/* Embeddings in sibling folders made with the run's model: those of the newest search, or the newest one when none was
  * searched. */
 static syz_status choose_sibling_embedding(syz_report_sources *s, char **sibling, int n_siblings)
 {
@@ -234,7 +232,8 @@ cleanup:
   return st;
 }
 
-/* What was found beside the run may be unreadable, and the page then says so; what was asked for by name may not. */
+/* A file found in a sibling folder may be unreadable, and the page then says so; for a file named in the input this is
+ * an error. */
 static syz_status must_open(const char *path)
 {
   syz_h5 *f = NULL;
@@ -309,7 +308,7 @@ static syz_status find_training(syz_report_sources *s)
     syz_free(&model);
     if (join(path, folder, "metrics.jsonl") && exists(path)) snprintf(s->training, sizeof s->training, "%s", folder);
   }
-  /* A run of analyse or probe: the training of its model. */
+  /* For a run of analyse or probe: the training of its model. */
   for (int r = 0; r < s->n_results && !*s->training; r++) {
     if (!s->result[r].file) continue;
     char *model = model_of(s->run, s->result[r].file);
@@ -328,7 +327,7 @@ static bool is_of_run(const syz_report_sources *s, const char *model_file)
   return is_same(folder, s->run);
 }
 
-/* What analyse or a probe left: in the run folder, or in the newest folder beside it that was made with a model of the
+/* Finds a result of analyse or of a probe: in the run folder, or in the newest sibling folder made with a model of the
  * run. */
 static void find_result(syz_report_sources *s, syz_report_result *r, char **sibling, int n_siblings)
 {

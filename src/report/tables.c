@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The sections that are tables: retrieval figures against chance, where the time went, where everything comes from. */
+/* The sections that are tables: retrieval figures against chance, timing, provenance. */
 #include <cjson/cJSON.h>
 #include <math.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@
 
 enum { JSON_LIMIT = 16 << 20, TEXT_LIMIT = 4 << 20 };
 
-/* *json NULL when the file is not there or no JSON. */
+/* *json is NULL when the file does not exist or is not JSON. */
 static void read_json(const char *folder, const char *name, cJSON **json)
 {
   char path[PATH_MAX], *text = NULL;
@@ -89,7 +89,7 @@ static void retrieval_chart(syz_page *p, const cJSON *directions)
   if (!found) return;
   s[n++] = (syz_series){"chance", 3, SYZ_LINE_DASHED, SYZ_RECALLS, x, chance};
   syz_page_chart(p, &(syz_chart){.title = "Own partner among the first k",
-                                 .x_label = "k neighbours looked at",
+                                 .x_label = "k nearest neighbours",
                                  .y_label = "fraction of objects",
                                  .is_log_x = true,
                                  .is_log_y = true,
@@ -102,7 +102,7 @@ static void regression_table(syz_page *p, const cJSON *list, syz_report_figures 
 {
   const cJSON *r;
   if (cJSON_GetArraySize(list) == 0) {
-    syz_page_missing(p, "No regression by nearest neighbours: the searched embeddings carry no such label.");
+    syz_page_missing(p, "No regression by nearest neighbours: the searched embeddings have no such label.");
     return;
   }
   syz_page_put(p, "<div class=\"card scroll\"><table><caption>What the nearest neighbours know: mean of their labels, "
@@ -168,7 +168,7 @@ static syz_status write_retrieval(syz_page *p, const syz_report_job *j)
     syz_page_put(p, "</div>\n");
   } else {
     syz_page_missing(
-        p, "%s/retrieval.json knows no pairs: no object of the queries is in the index with the other modality.",
+        p, "%s/retrieval.json has no pairs: no object of the queries is in the index with the other modality.",
         s->search);
     regression_table(p, cJSON_GetObjectItem(json, "regression"), f);
   }
@@ -307,7 +307,8 @@ static syz_status write_provenance(syz_page *p, const syz_report_job *j)
     text_file(p, s->folder[i], "log.txt", true);
   }
   if (snprintf(path, sizeof path, "%s/input.yaml", s->run) < (int)sizeof path && access(path, F_OK) != 0)
-    syz_page_missing(p, "No input.yaml in %s: it was not written by a run of syzygy, or is not complete.", s->run);
+    syz_page_missing(p, "No input.yaml in %s: the folder was not written by a run of syzygy, or is not complete.",
+                     s->run);
   return SYZ_OK;
 }
 
@@ -315,5 +316,5 @@ const syz_report_section syz_section_provenance = {
     .anchor = "provenance",
     .link = "Provenance",
     .title = "Where it comes from",
-    .lead = "Inputs as resolved by the runs, the ends of their logs, and what the files say of themselves.",
+    .lead = "Inputs as resolved by the runs, the ends of their logs, and the attributes of the files.",
     .write = write_provenance};

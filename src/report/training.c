@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The section on training: metrics.jsonl and validation.jsonl as curves; what only pretraining runs have is in
+/* The section on training: metrics.jsonl and validation.jsonl as curves; curves of pretraining alone are in
  * pretraining.c. */
 #include <math.h>
 
@@ -68,10 +68,11 @@ static syz_status write_training(syz_page *p, const syz_report_job *j)
   syz_metrics m = {.n = 0}, v = {.n = 0};
   double *loss = NULL, *norm = NULL, *rate = NULL;
   if (!*s->training) {
-    syz_page_missing(p,
-                     "No metrics.jsonl in %s, nor beside the model of its embeddings: this page has no training "
-                     "curves. align and the pretrain commands write it.",
-                     s->run);
+    syz_page_missing(
+        p,
+        "No metrics.jsonl in %s or in the folder of the model of its embeddings: this page has no training "
+        "curves. align and the pretrain commands write it.",
+        s->run);
     goto cleanup;
   }
   SYZ_TRY(syz_metrics_read(s->training, "metrics.jsonl", &m));
