@@ -213,7 +213,7 @@ def keys_of(node, prefix=""):
 commands = set(re.findall(r"^  X\((\w+),", (ROOT / "src/app/app.h").read_text(), re.M))
 same("commands", {c.replace("_", "-") for c in commands}, first_cells(section("README.md", "Commands")))
 same("exit codes for users", set(re.findall(r"^  X\(SYZ_\w+, (\d+),", (ROOT / "include/syzygy/base.h").read_text(), re.M)),
-     set(re.findall(r"\| (\d+) (?=\|)", section("README.md", "Stop and go on"))))
+     set(re.findall(r"\| (\d+) (?=\|)", section("README.md", "Stop and continue"))))
 inputs = yaml.safe_load((ROOT / "inputs/reference.yaml").read_text())
 keys = set(keys_of(inputs))
 for path in ("README.md", "tools/MEASUREMENTS.md"):
