@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# A scaling study over numbers of nodes, on the login node (not by sbatch): one job for each number, so that no large allocation waits for
+# A scaling study over numbers of nodes, on the login node (not by sbatch): one job for each number, so that no large allocation is held for
 # small points, and one that merges their rows.
 #     SBATCH_ACCOUNT=a SBATCH_PARTITION=p SBATCH_TIMELIMIT=60 \
 #       bash jobs/scaling.sh 1,2,4,8,16,32,64,128,256,512,1024 align inputs/align.yaml --mode both --output runs/scaling
-# Behind the numbers stand tools/scaling's arguments; --ranks and --threads, a node's, follow from its cores if not given. Points
-# that are there already are not run again: after a failure or a time limit, the same command goes on. The result is in the folder of
+# The numbers are followed by tools/scaling's arguments; --ranks and --threads, per node, follow from its cores if not given. Points
+# that exist already are not run again: after a failure or a time limit, the same command continues. The result is in the folder of
 # --output: scaling.csv, scaling.png, scaling.txt with VALID or INVALID in its last line.
 set -eu
 numbers=${1:?numbers of nodes, e.g. 1,2,4}

@@ -5,7 +5,7 @@
 Polynomials: normal distribution function and GELU's derivative as 1/2 + u P(2 u^2 / c^2 - 1). Least maximum error on |u| <= c by Lawson's iteration
 (weighted least squares in Chebyshev polynomials, weights multiplied by the error), then rounded to float32 monomial coefficients and checked as float32
 fused multiply-adds would compute them.
-Table: what both functions lack to 1, for u >= 0, as a cubic in each of 32 intervals of 1/6, through the four Chebyshev points of the interval."""
+Table: the difference of both functions from 1, for u >= 0, as a cubic in each of 32 intervals of 1/6, through the four Chebyshev points of the interval."""
 import sys
 
 import numpy as np
@@ -67,8 +67,7 @@ u = np.linspace(-12, 12, 2400001).astype(np.float32)
 tables = [("cdf_missing", cubics(lambda t: (1 - cdf(t)) / PER_UNIT)), ("slope_missing", cubics(lambda t: 1 - slope(t)))]
 if "--table" in sys.argv:
     print("""/* SPDX-License-Identifier: BSD-3-Clause */
-/**
- * What the normal distribution function (divided by 6) and GELU's derivative lack to 1 at u >= 0: coefficients of r^0 .. r^3 in 32 intervals of 1/6,
+/** The differences of the normal distribution function (divided by 6) and of GELU's derivative from 1 at u >= 0: coefficients of r^0 .. r^3 in 32 intervals of 1/6,
  * r = 6 u - interval. Made by tools/fit_gelu.py --table. Absolute error of u Phi(u) below 4.8e-7, of the derivative below 1.4e-6, in float32.
  */
 #pragma once

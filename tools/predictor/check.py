@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Predicted against measured on this machine: rates from one rank on one core, runs on 1, 2 and 4 ranks with other batches and commands.
 
-Calibration runs `syzygy bench` on one rank that is pinned to one core, so that reading and augmenting take their share of it as they do when all cores
+Calibration runs `syzygy bench` on one rank that is pinned to one core, so that reading and augmenting use a part of that core, as they do when all cores
 work; the sum of gradients is measured on two ranks. Everything else is predicted: other numbers of ranks (4 on 2 cores: half a core each), other
 batches, and whole training runs instead of `bench`. A step's time is the shortest of a run's steps and of `--repeats` runs: others may be using the
 machine. Takes about three minutes.
@@ -15,7 +15,7 @@ import tempfile
 
 from predictor import model, plan, rates as rate
 
-BOUND = 0.15  # the model is held to it
+BOUND = 0.15  # largest accepted deviation of the model
 SIZES = {
     "image": {"dim": 256, "depth": 4, "heads": 4, "patch": 12, "size": 144, "tokens": "dinov2"},
     "spectrum": {"dim": 256, "depth": 4, "heads": 4, "section": 60, "overlap": 30},

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The performance model of tools/predict: what a training step does (operations, bytes, messages) and how long a machine takes for it.
 
-A step of the slowest rank is the sum of what is below; only the traffic between nodes runs beside the backward pass.
+A step of the slowest rank is the sum of the parts below; only the traffic between nodes overlaps with the backward pass.
 
   compute     n objects' operations at a share of the core's matrix-product limit, and a pass over the weights at the memory's rate
   imbalance   the largest of all ranks against the mean: uneven shares, stochastic depth, masks
@@ -12,7 +12,7 @@ A step of the slowest rank is the sum of what is below; only the traffic between
   weights     new weights to the other nodes, packing, the teacher's moving average
   io          a read-ahead thread's time on the same core, and checkpoints
 
-Rates come from `syzygy bench` (Rates), the machine from inputs/networks/*.yaml (Machine), what a step does and takes from the plan.json of the program's
+Rates come from `syzygy bench` (Rates), the machine from inputs/networks/*.yaml (Machine), the work and memory of a step from the plan.json of the program's
 dry run (Plan). Units: seconds, bytes, operations (one multiply-add is two), GB = 1e9 bytes, GiB = 2^30.
 """
 import dataclasses
@@ -28,7 +28,7 @@ from predictor.rates import BYTES
 
 @dataclasses.dataclass
 class Machine:
-    """A file of inputs/networks. Rates are what programs reach, not what data sheets add up; each file says where its numbers are from."""
+    """A file of inputs/networks. Rates are those that programs reach, not data-sheet values; each file gives the sources of its numbers."""
 
     name: str
     nodes: int
@@ -56,7 +56,7 @@ class Machine:
         rate = self.link_gb_per_s * self.links * self.efficiency * 1e9
         if self.topology == "none" or n <= self.leaf_nodes:
             return rate
-        outside = (n - self.leaf_nodes) / (n - 1)  # share of its partners that are elsewhere
+        outside = (n - self.leaf_nodes) / (n - 1)  # share of its partners in other leaves
         return rate / max(1.0, outside * self.taper)
 
     def latency(self, n):
@@ -96,9 +96,9 @@ class Layout:
     ranks_per_node: int
     threads: int
     tensor: int = 1
-    recompute: int = 0  # train.recompute; 0: as the input says
+    recompute: int = 0  # train.recompute; 0: as in the input
     reduction: str = "float32"  # type in which gradients travel between nodes
-    oversubscribed: float = 1.0  # ranks x threads over cores, where more run than there are
+    oversubscribed: float = 1.0  # ranks x threads over cores, if larger than 1
 
     @property
     def ranks(self):
@@ -149,7 +149,7 @@ def small_sum(machine, layout, size, bandwidth):
 
 
 def gather(machine, layout, size, bandwidth):
-    """An all-gather of `size` bytes in all over all ranks: a ring, as MPI libraries take for long ones; each rank copies all of it."""
+    """An all-gather of `size` bytes in all over all ranks: a ring, as MPI libraries use for long ones; each rank copies all of it."""
     t = size / bandwidth if layout.ranks > 1 else 0.0
     if layout.nodes > 1:
         one = machine.latency(machine.leaf_nodes) + 2 * machine.overhead_us * 1e-6  # most neighbours are near
@@ -167,7 +167,7 @@ def exchange_seconds(machine, layout, slice_bytes):
 
 
 def exposed_seconds(buckets, backward, each, lag):
-    """Traffic that outlasts the backward pass: bucket i is ready after its share of it (and is noticed `lag` later), the wire takes one at a time."""
+    """Traffic that outlasts the backward pass: bucket i is ready after its share of it (and is noticed `lag` later), the link carries one at a time."""
     done = 0.0
     for i in range(buckets):
         done = max(done, backward * (i + 1) / buckets + lag) + each
@@ -175,7 +175,7 @@ def exposed_seconds(buckets, backward, each, lag):
 
 
 def step(plan, layout, machine, rates):
-    """Seconds of a step by part, and what goes with them."""
+    """Seconds of a step by part, and figures derived from them."""
     cores = layout.ranks_per_node * layout.threads
     if cores > machine.cores * layout.oversubscribed + 1e-9:
         raise ValueError(f"{layout.ranks_per_node} ranks x {layout.threads} threads do not fit on {machine.cores} cores")
@@ -187,7 +187,7 @@ def step(plan, layout, machine, rates):
     core_bw = machine.core_gb_per_s * 1e9 if machine.core_gb_per_s else rates.bandwidth["update"]
     core_bw /= layout.oversubscribed
     of_rank = min(core_bw * layout.threads, machine.memory_gb_per_s * 1e9 / layout.ranks_per_node)
-    # What a core alone takes for the passes over weights, on this machine's memory with all ranks at it.
+    # The time of one core for the passes over weights, with all ranks using this machine's memory.
     slower = rates.bandwidth["update"] / of_rank
 
     def memory(name, elements):
@@ -248,7 +248,7 @@ class Answer:
     seconds: float
     memory: float  # bytes of a node
     rate: float  # objects per second
-    of_limit: float  # useful operations over what the cores' matrix products could do
+    of_limit: float  # useful operations over the limit of the cores' matrix products
     efficiency: float = float("nan")  # of the rate of the smallest number of nodes, per node
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a training step is, as the program says: plan.json of its dry run. Files of names and values.
+"""The program's description of a training step: plan.json of its dry run. Files of names and values.
 
 A plan has operations, parameters, bytes and messages for every share of the global batch that a rank can have, for one parallel.tensor and one
-train.recompute (src/app/plan_file.c). Nothing is computed here but what the number of ranks changes. Units: operations of one object in a step (one
+train.recompute (src/app/plan_file.c). Only values that depend on the number of ranks are computed here. Units: operations of one object in a step (one
 multiply-add is two), bytes, GiB = 2^30.
 """
 import dataclasses
@@ -33,7 +33,7 @@ def flatten(tree, prefix=""):
 
 
 def number(value):
-    """YAML 1.1 reads 1e-5 as text; so do we not."""
+    """Unlike YAML 1.1, reads 1e-5 as a number and not as text."""
     if isinstance(value, str):
         for kind in (int, float):
             try:
@@ -45,7 +45,7 @@ def number(value):
 
 
 def read_yaml(path):
-    """{dotted name: value} of a file; one that is no such thing ends the program with its name."""
+    """{dotted name: value} of a file; any other file ends the program with a message that names it."""
     try:
         with open(path) as f:
             tree = yaml.safe_load(f)
@@ -74,7 +74,7 @@ class Refused(ValueError):
 
 @dataclasses.dataclass
 class Share:
-    """What a rank with so many objects does in a step, and what it has in memory. Operations are of one object."""
+    """The work and memory of a rank with so many objects in a step. Operations are per object."""
 
     tree: dict
 
@@ -84,7 +84,7 @@ class Share:
 
     @functools.cached_property
     def useful(self):
-        """Operations as the program states speeds by."""
+        """Operations that stated speeds count."""
         return sum(o["forward"] + o["backward"] for o in self.tree["operations"] if not o["grows_with_batch"])
 
     @functools.cached_property
@@ -123,7 +123,7 @@ class Plan:
         if tree.get("syzygy_format") != "plan" or tree.get("format_version") != 1:
             raise SystemExit(f"predict: {path}: not a plan of format version 1")
         if tree["plan"]["ranks"] != tree["ranks"]:
-            raise SystemExit(f"predict: {path} is of one of two towers that are apart (parallel.towers), which is not predicted")
+            raise SystemExit(f"predict: {path} is for one of two separate towers (parallel.towers=apart), which cannot be predicted")
         self.tree, self.path = tree, path
         self.command, self.batch, self.steps = tree["command"], tree["global_batch"], tree["steps"]
         self.tensor, self.recompute, self.reduction = tree["tensor"], tree["recompute"], tree["reduction"]
@@ -138,7 +138,7 @@ class Plan:
         return self.shares[objects]
 
     def any_share(self):
-        """For what does not depend on the share: useful operations, parameters."""
+        """Any share, for values that do not depend on it: useful operations, parameters."""
         if not self.shares:
             raise SystemExit(f"predict: {self.path}: no share of the batch can be planned")
         return next(iter(self.shares.values()))
@@ -215,7 +215,7 @@ class Plans:
                 given = [p for (t, _), p in self.found.items() if t == tensor]
                 if given and not recompute:
                     return given[0]
-                raise Refused(f"no plan that is given is of parallel.tensor={tensor} and train.recompute={recompute}")
+                raise Refused(f"none of the given plans has parallel.tensor={tensor} and train.recompute={recompute}")
             try:
                 self.found[key] = self.dry_run(tensor, recompute)
             except Refused as e:

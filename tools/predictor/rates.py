@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""How fast cores are: what `syzygy bench` measured, as shares of the limit and seconds a weight."""
+"""Speeds of cores as measured by `syzygy bench`: shares of the limit, and seconds per weight."""
 import dataclasses
 import statistics
 
@@ -11,19 +11,19 @@ from predictor.plan import Share, number_in, read_yaml
 
 @dataclasses.dataclass
 class Rates:
-    """What `syzygy bench` measured: the machine's limit and how near each part comes to it."""
+    """Measurements of `syzygy bench`: the machine's limit and the share that each part reaches."""
 
     limit: float  # operations per second of a core in the compute type
     limit_f32: float
     share: dict  # of the limit in long batches: {"dino": .., "image": .., "spectrum": .., "loss": ..}
-    pass_s: dict  # seconds a weight and step that do not depend on the batch: reading weights, adding to gradients
+    pass_s: dict  # seconds per weight and step that do not depend on the batch: reading weights, adding to gradients
     bandwidth: dict  # bytes/s of a core: "update", "optimiser", "teacher", "packing", "sum"
-    serial: float = 0.01  # share of the step that a second thread does not help (Amdahl)
+    serial: float = 0.01  # share of the step that does not scale with threads (Amdahl)
     loader_s: float = 0.0  # seconds of a core that reading and augmenting one object takes
-    loop_s: float = 0.0  # seconds per step that belong to nothing else: metrics, schedules, waking up
+    loop_s: float = 0.0  # other seconds per step: metrics, schedules, waking up
 
 
-# Bytes that a step moves for each weight, by the code: what bandwidths below are of.
+# Bytes that a step moves for each weight, by the code; the bandwidths below refer to them.
 BYTES = {
     "optimiser": 32,  # norm 4; AdamW reads weight, two moments and gradient, writes the first three
     "teacher": 12,  # reads both networks' weights, writes one
@@ -46,7 +46,7 @@ def fit_share(points):
 
 
 def rates_of(benches):
-    """benches: bench.json files, read, all of one machine. Several batch sizes tell the time per batch from the time per object."""
+    """benches: bench.json files, read, all of one machine. Several batch sizes separate the time per batch from the time per object."""
     limit = max(b["limit_gflops"] / b["threads"] for b in benches) * 1e9
     limit_f32, bandwidth, points, phases, single = limit / 2, {}, {}, {}, []
     for bench in benches:
@@ -57,7 +57,7 @@ def rates_of(benches):
                 limit_f32 = row["gflops_per_rank"] * 1e9 / bench["threads"]
             if part == "optimiser" and "update_gbytes_per_s" in row:
                 bandwidth["update"] = row["update_gbytes_per_s"] * 1e9 / bench["threads"]
-            # The program's own sums in one node; beside them stand those of two levels, and MPI's as a yardstick.
+            # The program's own sums in one node; other rows are sums in two levels, and MPI's for comparison.
             if part == "allreduce" and what == "float32, 1 node" and row["bytes"] >= 1 << 20 and bench["ranks"] > 1:
                 bandwidth["sum"] = max(bandwidth.get("sum", 0), row["bytes"] / row["seconds"])
             if part in ("image tower", "spectrum") and what == "forward + backward" and one:

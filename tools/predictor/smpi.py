@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The model's traffic between nodes against SimGrid's: replays of time-independent traces on fat trees (libsimgrid-dev; smpirun -replay).
 
-A simulated host is a node and its traffic that of all its ranks together. Replayed are what a step sends between nodes: a bucket of gradients, where every
+A simulated host is a node and its traffic that of all its ranks together. The replay has the messages of a step between nodes: a bucket of gradients, where every
 node sends each other its slice at once (src/train/gradients.c); several buckets one after another with the backward pass's computation between
 them; the all-gather of embeddings; small all-reduces. SimGrid shares the bandwidth of every link of the tree among the flows that cross it, with the
 tree's own static routes; the model knows only the injection rate, the taper and a latency. The ratio of the two is the model's error.
@@ -23,7 +23,7 @@ from predictor import model
 
 # Nodes of a tree: levels; nodes of a leaf switch and switches below at each higher level; links upwards; parallel links. Leaves have 16 nodes.
 TREES = {16: "1;16;1;1", 64: "2;16,4;1,{up};1,1", 256: "2;16,16;1,{up};1,1", 1024: "3;16,8,8;1,{up},{up2};1,1,1"}
-BUCKET = 4 << 20  # elements of a message that is cut up: what gradients up to 256 ranks travel in (buckets of plan.json)
+BUCKET = 4 << 20  # elements of the message that is divided: a gradient bucket for up to 256 ranks (buckets of plan.json)
 MEMORY = 6 << 30  # address space of a simulation, bytes: a few algorithms allocate real buffers
 EAGER = 65536  # the simulator's smpi/send-is-detached-thresh: shorter messages cost the receiver overhead_us after their arrival
 SPEED = 100e9  # operations per second of a simulated host
@@ -79,7 +79,7 @@ class Case:
 
 
 def cases(machine, nodes, taper):
-    """What is compared on a tree: predicted seconds and the trace."""
+    """The cases compared on a tree: predicted seconds and the trace."""
     m = tree_machine(machine, nodes, taper)
     layout = model.Layout(nodes, 1, 1)
     out = []
