@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * analysis: what embeddings know. Exact nearest neighbours across ranks, retrieval figures, regression by nearest
- * neighbours.
+ * analysis: measures what embeddings know. Exact nearest neighbours across ranks, retrieval figures, regression by
+ * nearest neighbours, principal components, linear heads.
  *
- * Axes: Q queries, N index entries, E embedding width. Everything here is float32 with sums that are reported in
- * float64. No result depends on the number of ranks: neighbours are in the order of float64 scores, and ties go to the
- * lower row.
+ * Axes: Q queries, N index entries, E embedding width. Data are float32; sums that are reported are float64. No result
+ * depends on the number of ranks, unless stated: neighbours are ordered by float64 scores, and among equal scores the
+ * lower row comes first.
  */
 #pragma once
 
@@ -20,70 +20,69 @@ typedef enum syz_metric {
   SYZ_METRIC_EUCLIDEAN /**< score = distance, smaller is nearer */
 } syz_metric;
 
-/** One neighbour. Missing ones (k larger than the index) have row -1, id -1 and score NaN, after all others. */
+/** One neighbour. Missing neighbours (k larger than the index) have row -1, id -1 and score NaN, after all others. */
 typedef struct syz_neighbour {
   int64_t row; /**< row of the index, global */
   int64_t id;  /**< that row's id */
   float score; /**< of the metric */
 } syz_neighbour;
 
-/** Where a query's own object stands in the index: its partner is the first valid row with the query's id. */
+/** Place of a query's own object in the index: its partner is the first valid row with the query's id. */
 typedef struct syz_pair {
   int64_t row;    /**< partner, or -1 when the id is not in the index */
   int64_t larger; /**< rows of other ids that are strictly nearer than the partner */
   int64_t ties;   /**< rows of other ids exactly as near as the partner */
-  float score;    /**< the partner's own; NaN without one */
+  float score;    /**< of the partner; NaN without one */
 } syz_pair;
 
-/** A table of rows to search in, shared out over ranks. See src/analysis/search.c for the method. */
+/** A table of rows to search in, distributed over ranks. Method: src/analysis/search.c. */
 typedef struct syz_index syz_index;
 
-/** Which rows of a table of `rows` rank `rank` of `size` must hold: contiguous, whole tiles, so that products have the
- * same bits on any rank count.
+/** Rows of a table of `rows` that rank `rank` of `size` must hold: contiguous whole tiles, so that products have the
+ * same bits for any rank count.
  */
 void syz_index_share(int64_t rows, int size, int rank, int64_t *first, int64_t *n);
 
 /**
  * Room for this rank's share of `rows` entries of width E = `width`.
  *
- * Collective. Same on all ranks: metric, rows, width. `comm` and `compute` are borrowed. SYZ_ERR_MEMORY when there is
- * none.
+ * Collective. Same on all ranks: metric, rows, width. `c` and `compute` are borrowed. SYZ_ERR_MEMORY.
  */
 syz_status syz_index_create(syz_comm *c, const syz_compute *compute, syz_metric metric, int64_t rows, int64_t width,
                             syz_index **out);
 void syz_index_destroy(syz_index **x);
 /** This rank's rows [n, E], to be filled by the caller before sealing; borrowed. */
 float *syz_index_rows(syz_index *x);
-/** This rank's ids [n], to be filled before sealing; borrowed. Preset: the global row number. */
+/** This rank's ids [n], to be filled before sealing; borrowed. Initially the global row numbers. */
 int64_t *syz_index_ids(syz_index *x);
-/** This rank's flags [n]: 0 leaves a row out of the search. Preset 1. To be set before sealing; borrowed. */
+/** This rank's flags [n], to be set before sealing: 0 excludes a row from the search. Initially 1; borrowed. */
 uint8_t *syz_index_valid(syz_index *x);
 /**
- * The rows are there: leave out those with NaN or infinite numbers and (cosine) zero length, prepare products, sort the
- * ids. Collective. `valid`: rows that take part, on all ranks; may be NULL.
+ * Prepare the filled index for searches: exclude rows with NaN or infinite numbers and (cosine) zero length, sort the
+ * ids. Collective. *valid: number of rows that remain, on all ranks; may be NULL.
  */
 syz_status syz_index_seal(syz_index *x, int64_t *valid);
 
-/** Memory of an index with n rows on this rank, and of a search in it with so many queries at once. */
+/** Bytes of an index with n rows on this rank, and of a search in it with `queries` queries at once. */
 size_t syz_index_bytes(const syz_compute *c, int64_t n, int64_t width, int64_t queries, int64_t k);
 
-/** How many queries to hand over at once so that partial results stay within some tens of MB (more only for k above
- * 40,000). */
+/** Number of queries per search call that keeps partial results within some tens of MB (more only for k above 40,000).
+ */
 int64_t syz_index_block(int64_t k);
 
 typedef struct syz_search_options {
   int64_t k;             /**< >= 1 */
-  bool excludes_same_id; /**< leave out entries with the query's own id */
+  bool excludes_same_id; /**< exclude entries with the query's own id */
 } syz_search_options;
 
 /**
- * The k nearest entries of each query, best first, in the order of float64 scores of the rows as they came; ties in row
- * order. Exact in any type of the compute context, which decides the speed alone: see src/analysis/search.c.
+ * The k nearest entries of each query, best first, by float64 scores of the rows as given; equal scores in row order.
+ * Exact with any type of the compute context, which only affects the speed: see src/analysis/search.c.
  *
  * Collective. Same on all ranks: n, query [n, E], query_id [n] (may be NULL when neither ids are excluded nor pairs
  * wanted), options. A query with NaN or infinite numbers or (cosine) zero length has only missing neighbours and no
- * pair. Results are left on the rank that syz_share(n, size, rank) gives each query to: best [share, k]; pair [share]
- * or NULL. Scores live in one tile at a time; memory is O(n k) per rank.
+ * pair. Each rank gets the results of its queries by syz_share(n, size, rank): best [share, k]; pair [share] or NULL.
+ * Scores are computed tile by tile; memory is O(n k) per rank.
  */
 syz_status syz_index_search(syz_index *x, int64_t n, const float *query, const int64_t *query_id,
                             const syz_search_options *options, syz_neighbour *best, syz_pair *pair);
@@ -95,8 +94,8 @@ enum { SYZ_RECALLS = 4 };
 extern const int syz_recall_at[SYZ_RECALLS];
 
 /**
- * Retrieval of known pairs among `candidates` entries. Where entries tie with the partner, its place is taken to be
- * uniform among them (so that a collapsed embedding scores chance, not 100 %).
+ * Retrieval of known pairs among `candidates` entries. If entries tie with the partner, its place is uniform among
+ * them, so that a collapsed embedding scores chance, not 100 %.
  */
 typedef struct syz_pair_figures {
   int64_t pairs, candidates;
@@ -104,7 +103,7 @@ typedef struct syz_pair_figures {
   double chance[SYZ_RECALLS]; /**< k / candidates, at most 1 */
   double median_rank, mean_reciprocal_rank, chance_median_rank;
 } syz_pair_figures;
-/** Not collective. pair [n]; entries without a partner do not count. NaN figures when there is no pair at all.
+/** Not collective. pair [n]; entries without a partner do not count. All figures are NaN without pairs.
  * SYZ_ERR_MEMORY. */
 syz_status syz_pair_score(const syz_pair *pair, int64_t n, int64_t candidates, syz_pair_figures *out);
 
@@ -113,8 +112,8 @@ double syz_r_squared(const float *y, const float *prediction, int64_t n);
 
 enum { SYZ_CLASSES_MAX = 64 };
 
-/** What a table of true against predicted classes says. Classes that occur neither in truth nor in prediction count
- * nowhere. */
+/** Figures from a table of true and predicted classes. Classes that occur neither in truth nor in prediction are
+ * ignored. */
 typedef struct syz_class_figures {
   int classes;
   int64_t n;
@@ -122,9 +121,9 @@ typedef struct syz_class_figures {
   double balanced_accuracy;  /**< mean of the recalls of the classes that occur in truth */
   double macro_f1, mean_iou; /**< mean over the classes that occur in truth or prediction */
   double weighted_f1;        /**< F1 weighted by the numbers of the true classes */
-  double majority;           /**< accuracy of always saying the commonest class */
+  double majority;           /**< accuracy of always predicting the commonest class */
   double recall[SYZ_CLASSES_MAX], f1[SYZ_CLASSES_MAX],
-      iou[SYZ_CLASSES_MAX]; /**< NaN for a class that has none; iou: both / either */
+      iou[SYZ_CLASSES_MAX]; /**< NaN for an undefined value; iou: both / either */
 } syz_class_figures;
 /** count [classes, classes]: rows truth, columns prediction; 1 <= classes <= SYZ_CLASSES_MAX. Not collective. All NaN
  * without objects. */
@@ -134,24 +133,23 @@ void syz_class_score(const int64_t *count, int classes, syz_class_figures *out);
 
 typedef enum syz_role { SYZ_ROLE_NONE, SYZ_ROLE_TRAIN, SYZ_ROLE_TEST } syz_role;
 
-/** One thing to be predicted from neighbours. */
+/** One quantity to predict from neighbours. */
 typedef struct syz_knn_target {
-  int classes; /**< 0: a number, the weighted mean; otherwise classes 0 .. classes - 1 <= SYZ_CLASSES_MAX, the largest
-                  sum of weights, ties to the lower */
-  const float *value; /**< [rows]; NaN: unknown, such a neighbour is passed over. The same on all ranks */
-  float *prediction;  /**< [rows], written: NaN except at test rows, and where none of the k neighbours has a value. The
-                         same on all ranks */
+  int classes;        /**< 0: predict a number by the weighted mean; otherwise predict one of so many classes (<=
+                         SYZ_CLASSES_MAX), the one with the largest sum of weights, the lower among equals */
+  const float *value; /**< [rows], the same on all ranks; a neighbour with NaN (unknown) is skipped */
+  float *prediction; /**< [rows], written, the same on all ranks; NaN except at test rows, and there if no neighbour has
+                        a value */
 } syz_knn_target;
 
 /**
  * Zero-shot regression and classification (src/model/README.md "Evaluation") of many targets from one search: from the
  * targets of the k nearest training rows, weights 1/distance, in embeddings that are standardised by the training rows'
- * mean and deviation (n; 1 where it is 0). A test row that coincides with training rows follows those alone.
+ * mean and deviation (n; 1 where it is 0). For a test row that coincides with training rows only these count.
  *
  * Collective. Same on all ranks: rows, width, role [rows] (syz_role), k >= 1, targets. x: this rank's rows by
- * syz_index_share, finite where the role is not NONE. Predictions are the same bits on any rank count. k is cut to the
- * number of training rows. SYZ_ERR_INPUT without training or test rows, SYZ_ERR_DATA for a class that is not one of the
- * target's.
+ * syz_index_share, finite where the role is not NONE. Predictions have the same bits for any rank count. k is limited
+ * to the number of training rows. SYZ_ERR_INPUT without training or test rows, SYZ_ERR_DATA for a class out of range.
  */
 syz_status syz_knn_predict(syz_comm *c, const syz_compute *compute, int64_t rows, int64_t width, const float *x,
                            const uint8_t *role, int64_t k, int n_targets, const syz_knn_target *target);
@@ -162,9 +160,9 @@ syz_status syz_knn_regress(syz_comm *c, const syz_compute *compute, int64_t rows
 /* ------------------------------------------------ tall matrices over ranks */
 
 /**
- * A tall matrix whose rows the ranks hold in rank order, handed out a block at a time: rows stay in whatever form and
- * type they are kept. `read` writes rows first .. first + n - 1 of this rank as float32 [n, width]; it cannot fail and
- * does not communicate.
+ * A tall matrix, distributed by rows in rank order, that is read one block at a time and may be stored in any form.
+ * `read` writes rows first .. first + n - 1 of this rank as float32 [n, width]; it cannot fail and does not
+ * communicate.
  */
 typedef struct syz_rows {
   int64_t n, width; /**< rows of this rank; width is the same on all ranks */
@@ -172,7 +170,7 @@ typedef struct syz_rows {
   void (*read)(void *context, int64_t first, int64_t n, float *out);
 } syz_rows;
 
-/** An array as rows: context of syz_rows_of_array. */
+/** An array as syz_rows: context of syz_array_rows_read. */
 typedef struct syz_array_rows {
   syz_dtype type;
   const void *x; /**< [n, width] */
@@ -187,25 +185,25 @@ void syz_array_rows_read(void *context, int64_t first, int64_t n, float *out);
  * programs.
  */
 typedef struct syz_pca {
-  int64_t rows, width, components; /**< rows of all ranks; components found, may be fewer than asked for: directions
-                                      without variance are left out */
+  int64_t rows, width,
+      components; /**< rows: of all ranks; components: found, fewer than requested if directions have no variance */
   double total_variance;
   double *mean;      /**< [width] */
   double *variance;  /**< [components], descending */
   double *direction; /**< [components, width], orthonormal */
 } syz_pca;
 
-/** Components that eigenproblems of the size of the smaller side are solved for. */
+/** The eigenproblem has the size of the matrix's smaller side. */
 typedef struct syz_pca_options {
-  int64_t components;     /**< most components wanted, >= 1 */
-  int64_t scalapack_from; /**< eigenproblems of this size and more go to ScaLAPACK over all ranks; smaller ones to
-                             LAPACK on rank 0 */
+  int64_t components;     /**< most components, >= 1 */
+  int64_t scalapack_from; /**< from this size on ScaLAPACK solves eigenproblems on all ranks; LAPACK on rank 0 solves
+                             smaller ones */
 } syz_pca_options;
 
 /**
  * Collective; agreed; the same on all ranks. The covariance of the columns [width, width], or for more columns than
- * rows the products of the rows [n, n], is summed over ranks in float64 and held whole by each rank. SYZ_ERR_INPUT with
- * fewer than 2 rows, SYZ_ERR_NUMERIC for rows that are not finite or an eigenproblem that fails (residuals are
+ * rows the products of the rows [n, n], is summed over ranks in float64, and each rank holds all of it. SYZ_ERR_INPUT
+ * with fewer than 2 rows, SYZ_ERR_NUMERIC for rows that are not finite or an eigenproblem that fails (residuals are
  * checked), SYZ_ERR_MEMORY.
  */
 syz_status syz_pca_fit(syz_comm *c, const syz_rows *rows, const syz_pca_options *options, syz_pca **out);
@@ -219,7 +217,7 @@ void syz_pca_project(const syz_pca *p, int64_t n, const float *x, float *y);
 typedef struct syz_linear_head {
   int64_t outputs, width;
   double *weight; /**< [outputs, width] */
-  double *bias;   /**< [outputs]; -inf for a class that the training rows do not have */
+  double *bias;   /**< [outputs]; -inf for a class without training rows */
 } syz_linear_head;
 void syz_linear_head_destroy(syz_linear_head **h);
 /** y [n, outputs] of x [n, width]. Not collective; allocates nothing. */
@@ -228,8 +226,8 @@ void syz_linear_head_apply(const syz_linear_head *h, int64_t n, const float *x, 
 typedef struct syz_softmax_options {
   int classes;                /**< 1 .. SYZ_CLASSES_MAX */
   const double *class_weight; /**< [classes] factor of a row's loss; NULL: 1 */
-  double l2; /**< penalty l2/2 |W|^2 on the weights of standardised features, beside the weighted mean of the losses */
-  int64_t iterations; /**< at most so many */
+  double l2;          /**< penalty l2/2 |W|^2 on weights of standardised features, added to the weighted mean loss */
+  int64_t iterations; /**< most iterations */
   double tolerance;   /**< converged when no component of the gradient is larger */
 } syz_softmax_options;
 typedef struct syz_softmax_result {
@@ -239,27 +237,26 @@ typedef struct syz_softmax_result {
   bool has_converged;
 } syz_softmax_result;
 /**
- * Softmax regression on standardised features by L-BFGS over all rows at once, float64 (Nocedal & Wright 2006,
+ * Fit a softmax regression on standardised features by L-BFGS over all rows at once, in float64 (Nocedal & Wright 2006,
  * algorithm 7.4).
  *
- * Collective; agreed. label [rows.n]: class of each row of this rank; -1: left out. Classes without rows keep a bias of
- * -inf. The result does not depend on the ranks but for the order of float64 sums. SYZ_ERR_INPUT without rows or for a
- * label out of range.
+ * Collective; agreed. label [rows.n]: class of each row of this rank; -1: excluded. Classes without rows keep a bias of
+ * -inf. Only the order of float64 sums depends on the ranks. SYZ_ERR_INPUT without rows or for a label out of range.
  */
 syz_status syz_softmax_fit(syz_comm *c, const syz_rows *rows, const int8_t *label, const syz_softmax_options *options,
                            syz_linear_head **out, syz_softmax_result *result);
 
 /**
- * Ridge regression of several targets on standardised features: sum (y - w x - b)^2 + alpha n |w|^2, b free, by
- * Cholesky in float64.
+ * Fit a ridge regression of several targets on standardised features: minimise sum (y - w x - b)^2 + alpha n |w|^2 over
+ * w and b, by Cholesky in float64.
  *
- * Collective; agreed. target [rows.n, targets]; rows with a NaN target are left out of all. SYZ_ERR_INPUT with fewer
- * than 2 rows, SYZ_ERR_NUMERIC when the equations are singular (alpha 0).
+ * Collective; agreed. target [rows.n, targets]; rows with a NaN target are excluded for all targets. SYZ_ERR_INPUT with
+ * fewer than 2 rows, SYZ_ERR_NUMERIC when the equations are singular (alpha 0).
  */
 syz_status syz_ridge_fit(syz_comm *c, const syz_rows *rows, int targets, const float *target, double alpha,
                          syz_linear_head **out);
 
-/** R^2 of several targets over rows that the ranks hold; a row with a NaN target is left out. y, prediction [n,
+/** R^2 of several targets over the rows of all ranks; a row with a NaN target is excluded. y, prediction [n,
  * targets]; out [targets]. Collective. */
 void syz_r_squared_over_ranks(syz_comm *c, int64_t n, int targets, const float *y, const float *prediction,
                               double *out);

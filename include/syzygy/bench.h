@@ -1,27 +1,27 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** bench: how fast every part is, as a fraction of what this machine can do, measured in the same run. */
+/** bench: measures the speed of every part, also as a fraction of this machine's limit, measured in the same run. */
 #pragma once
 
 #include "syzygy/data.h"
 #include "syzygy/h5.h"
 #include "syzygy/model.h"
 
-/** What is measured. Texts and lists are borrowed. */
+/** What to measure. Texts and lists are borrowed. */
 typedef struct syz_bench_options {
-  syz_texts parts; /**< of product, towers, optimiser, allreduce, io, pretrain, infonce, match */
+  syz_texts parts; /**< any of product, towers, optimiser, allreduce, io, pretrain, infonce, match */
   uint64_t seed;
   int64_t batch;           /**< objects per rank in a tower's batch */
-  int repeats;             /**< of each part after one that does not count; at most 1000 */
-  bool profiles;           /**< towers: also where the time goes, by layer */
+  int repeats;             /**< repeats of each part, after one that does not count; at most 1000 */
+  bool profiles;           /**< towers: also the time per kind of layer */
   double limit_s;          /**< seconds for each measurement of the limit of matrix products */
   syz_model_config config; /**< of the towers, where model_file is "" */
   const char *model_file;
-  int64_t pairs;  /**< infonce: global batch */
-  int64_t blocks; /**< infonce: the first round of pieces alone, against so many blocks; 0: everything */
-  bool streams;   /**< infonce: embeddings and gradients in chunks */
+  int64_t pairs;                   /**< infonce: global batch */
+  int64_t blocks;                  /**< infonce: only the first round of pieces, with so many blocks; 0: everything */
+  bool streams;                    /**< infonce: pass embeddings and gradients in chunks */
   int64_t catalogue_rows, spectra; /**< match */
   int64_t io_bytes;                /**< io: bytes per rank */
-  syz_h5_settings io;              /**< io: how files are written, put back afterwards */
+  syz_h5_settings io;              /**< io: how files are written; restored afterwards */
   int compression_level;           /**< io: of the compressed files */
 } syz_bench_options;
 

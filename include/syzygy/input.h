@@ -17,12 +17,12 @@ typedef enum syz_key_type {
   SYZ_KEY_LIST
 } syz_key_type;
 
-/** One key of the input file: the table of these is the only list of keys in the program. */
+/** One key of the input file: tables of keys are the only lists of keys in the program. */
 typedef struct syz_key {
   const char *path;    /**< "train.lr" */
   syz_key_type type;   /**< SYZ_KEY_LIST: a list of texts; a single text is a list of one */
-  const char *preset;  /**< default, as it would stand in the file; lists: comma-separated, "" = empty */
-  const char *unit;    /**< "" when it has none */
+  const char *preset;  /**< default, written as in the file; lists: comma-separated, "" = empty */
+  const char *unit;    /**< "" without a unit */
   double min, max;     /**< inclusive range of numbers; ignored for the other types */
   const char *choices; /**< SYZ_KEY_CHOICE: "a|b|c"; otherwise NULL */
   uint32_t commands;   /**< bit mask of the commands that use it (bits are the application's) */
@@ -32,15 +32,15 @@ typedef struct syz_key {
 /** A parsed input: every key of its tables has a value. */
 typedef struct syz_input syz_input;
 
-/** All keys at their defaults. `table`: array of `n` key arrays, each ended by an entry with path NULL; borrowed for
- * ever. */
+/** Create an input with all keys at their defaults. `table` [n]: arrays of keys, each ended by an entry with path NULL;
+ * must never be freed. */
 syz_status syz_input_create(const syz_key *const *table, int n, syz_input **out);
 void syz_input_destroy(syz_input **in);
 /** Read YAML text. `name` (the file) goes into messages with line numbers. SYZ_ERR_INPUT on unknown, repeated or
  * ill-typed keys. */
 syz_status syz_input_parse(syz_input *in, const char *name, const char *text, size_t n);
-/** One "path=value" of the command line; may replace a value of the file, but not be given twice. Lists: a,b or [a, b],
- * items with commas in quotation marks. */
+/** Apply one "path=value" of the command line. It may replace a value of the file, but a key may be given only once.
+ * Lists: a,b or [a, b], items with commas in quotation marks. */
 syz_status syz_input_override(syz_input *in, const char *assignment);
 int64_t syz_input_int(const syz_input *in, const char *path);
 double syz_input_real(const syz_input *in, const char *path);
@@ -52,12 +52,13 @@ int syz_input_list_size(const syz_input *in, const char *path);
 const char *syz_input_list_item(const syz_input *in, const char *path, int i);
 /** All items of a LIST; borrowed until the input changes. */
 syz_texts syz_input_list(const syz_input *in, const char *path);
-/** Whether the file or the command line gave it. */
+/** Whether the file or the command line gave this key. */
 bool syz_input_is_given(const syz_input *in, const char *path);
-/** Set from the program, e.g. from a model file's own configuration; checked like a file's value. */
+/** Set a key from the program, e.g. from the configuration of a model file; checked like a value of the input file. */
 syz_status syz_input_assign(syz_input *in, const char *path, const char *value);
 /** The resolved input as YAML, every key of the sections that any command of the mask uses (0 = all); `section` NULL or
  * one top-level section ("model"). Owned by the caller: syz_free. NULL without memory. */
 char *syz_input_yaml(const syz_input *in, uint32_t commands, const char *section);
-/** The keys that the commands of the mask use, one line each with type, default, unit, range and help; for --help. */
+/** Print the keys that the commands of the mask use, one line per key with type, default, unit, range and help, for
+ * --help. */
 void syz_input_help(const syz_input *in, uint32_t commands, void (*print)(const char *line));

@@ -111,7 +111,7 @@ typedef enum syz_epilogue {
   SYZ_EPILOGUE_GELU,     /**< y act = gelu(u), u = x W^T + b; u [rows, out] act is stored too when u != NULL */
 } syz_epilogue;
 
-/** `max_rows` bounds the rows of a call; `trains` also prepares the backward products. */
+/** `max_rows`: most rows per call; `trains` also prepares the backward products. */
 syz_status syz_linear_create(const syz_compute *c, int64_t out, int64_t in, int64_t max_rows, bool trains,
                              syz_linear **l);
 void syz_linear_destroy(syz_linear **l);

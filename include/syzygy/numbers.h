@@ -14,8 +14,8 @@
 /**
  * Counter-based random numbers: Philox4x32-10 (Salmon et al. 2011, doi:10.1145/2063384.2063405).
  *
- * Every number is a pure function of (seed, purpose, step, sample, draw); nothing has a history, so results do not
- * depend on ranks, threads or restarts. `step` is an epoch or a step, `sample` a global index or object number.
+ * Every number is a pure function of (seed, purpose, step, sample, draw); there is no state, so results do not depend
+ * on ranks, threads or restarts. `step` is a step or an epoch, `sample` a global index or object number.
  */
 #define SYZ_RANDOM_PURPOSES(X)                                                                                         \
   X(SYZ_RANDOM_TEST, 1)                                                                                                \
@@ -55,9 +55,10 @@ typedef struct syz_random {
   uint32_t step; /**< steps and epochs below 2^32 */
 } syz_random;
 
-/** The stream of (seed, purpose, step, sample). A stream is a value: copying it shares nothing. */
+/** The stream of (seed, purpose, step, sample): a value without state, which can be copied. */
 syz_random syz_random_make(uint64_t seed, syz_random_purpose purpose, uint64_t step, uint64_t sample);
-/** Four independent 32-bit words, block `block` of the stream: draws 4 block .. 4 block + 3. */
+/** Four independent 32-bit words, block `block` of the stream: draws 4 block .. 4 block + 3. syz_random_u32: one draw.
+ */
 void syz_random_block(const syz_random *r, uint32_t block, uint32_t word[4]);
 uint32_t syz_random_u32(const syz_random *r, uint32_t draw);
 /** Uniform in [0, 1), 53 bits, from block `draw`. */
@@ -66,18 +67,18 @@ double syz_random_uniform(const syz_random *r, uint32_t draw);
 double syz_random_normal(const syz_random *r, uint32_t draw);
 /** Uniform integer in [0, n), n >= 1, unbiased to 2^-64 n. */
 uint64_t syz_random_below(const syz_random *r, uint32_t draw, uint64_t n);
-/** Standard normals 0 .. n-1 of the stream as float32: fast path for pixels; two normals from each 64 bits. */
+/** Standard normals 0 .. n - 1 of the stream as float32, for many pixels: two normals from each 64 bits. */
 void syz_random_fill_normal(const syz_random *r, float *x, size_t n);
-/** x[i] += sigma times normal i of the stream; the normals are those of syz_random_fill_normal within 2e-6, more than
- * four times as fast. */
+/** x[i] += sigma times normal i of the stream; the normals equal those of syz_random_fill_normal within 2e-6, at more
+ * than four times the speed. */
 void syz_random_add_normal(const syz_random *r, float sigma, float *x, size_t n);
-/** Where position `i` of a shuffled 0..n-1 comes from: a keyed bijection (Feistel network with cycle walking), O(1), no
- * table. */
+/** Element `i` of a random permutation of 0 .. n - 1: a keyed bijection (Feistel network with cycle walking) in O(1)
+ * without a table. */
 uint64_t syz_random_permute(const syz_random *r, uint64_t n, uint64_t i);
 
 /* ---------------------------------------------------------------- bfloat16 */
 
-/** Storage only; a struct so that nobody adds two of them by accident. */
+/** Storage only; a struct, so that two of them cannot be added by accident. */
 typedef struct syz_bf16 {
   uint16_t bits;
 } syz_bf16;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * simulator: galaxies with known physics as surveys would see them: image, spectrum and truth of each, and files as
- * surveys deliver them.
+ * simulator: galaxies with known physics as surveys would see them: image, spectrum and truth of each object, and files
+ * in the form that surveys deliver.
  *
  * Nothing here knows of MPI and nothing is collective. Units are those of sky.h. An object is a pure function of the
  * configuration and its number.
@@ -13,7 +13,7 @@
 
 /* ------------------------------------------------------------- simulator */
 
-/** Truth about a simulated object, in this order in every label row: X(name, unit, meaning). */
+/** Truth of a simulated object, in the order of every label row: X(name, unit, meaning). */
 #define SYZ_SIM_LABELS(X)                                                                                              \
   X(redshift, "", "redshift")                                                                                          \
   X(log_mstar, "log10(solMass)", "mass in stars and remnants")                                                         \
@@ -53,7 +53,7 @@ typedef enum syz_sim_label {
       SYZ_SIM_LABEL_COUNT
 } syz_sim_label;
 
-/** What a pixel of the segment map shows most, where the light stands out of the noise in r. */
+/** What contributes most light to a pixel of the segment map, where the r band exceeds the noise. */
 typedef enum syz_segment {
   SYZ_SEGMENT_BACKGROUND,
   SYZ_SEGMENT_BULGE,
@@ -67,10 +67,10 @@ typedef enum syz_segment {
 
 enum {
   SYZ_ARMS = 3,          /**< DESI's B, R, Z */
-  SYZ_ARM_PIXELS = 7958, /**< B, R, Z behind one another: 2751 + 2326 + 2881 */
-  SYZ_SIM_WAVES = 9250,  /**< noise-free spectrum: 3600 + 0.8 i, to 10999 A, so that it covers the z filter */
-  SYZ_BRICK_CELLS = 23,  /**< stamps a row of a simulated brick: 23 x 23 without overlap */
-  SYZ_BRICK_SIZE = 3600  /**< pixels a side */
+  SYZ_ARM_PIXELS = 7958, /**< B, R, Z one after another: 2751 + 2326 + 2881 */
+  SYZ_SIM_WAVES = 9250,  /**< noise-free spectrum: 3600 + 0.8 i Angstrom, to 10999, so that it covers the z filter */
+  SYZ_BRICK_CELLS = 23,  /**< stamps per row of a simulated brick: 23 x 23 without overlap */
+  SYZ_BRICK_SIZE = 3600  /**< pixels per side of a brick */
 };
 /** First pixel and number of pixels of each arm on the common grid: B 3600-5800, R 5760-7620, Z 7520-9824 A
  * (src/sky/README.md "DESI spectra"). */
@@ -84,12 +84,12 @@ typedef struct syz_emulator_bin {
   int width[SYZ_EMULATOR_LAYERS_MAX + 1]; /**< width[0] = 9 inputs, width[n_layers] = principal components */
   float *weight[SYZ_EMULATOR_LAYERS_MAX]; /**< [width[l], width[l+1]] */
   float *bias[SYZ_EMULATOR_LAYERS_MAX], *alpha[SYZ_EMULATOR_LAYERS_MAX],
-      *beta[SYZ_EMULATOR_LAYERS_MAX];     /**< alpha, beta not of the last */
+      *beta[SYZ_EMULATOR_LAYERS_MAX];     /**< the last layer has no alpha, beta */
   float *input_shift, *input_scale;       /**< [9] */
   float *pca_shift, *pca_scale;           /**< [width[n_layers]] */
   float *pca;                             /**< [width[n_layers], n_wave] */
   float *spectrum_shift, *spectrum_scale; /**< [n_wave] */
-  double *wave_A;                         /**< [n_wave] rest frame, increasing, above the bin before */
+  double *wave_A;                         /**< [n_wave] rest frame, increasing, longer than in the previous bin */
   int n_wave;
 } syz_emulator_bin;
 typedef struct syz_emulator {
@@ -101,17 +101,17 @@ typedef struct syz_sim_config {
   uint64_t seed;
   double redshift_min, redshift_max;  /**< 0.002 <= min < max <= 0.62 */
   double magnitude_limit;             /**< r of the flux-limited part */
-  double lrg_fraction;                /**< share of luminous red galaxies (z > 0.3, z band < 20.4) */
-  double image_noise, spectrum_noise; /**< times the survey's; 0 draws none (ivar is then that of 1) */
-  double neighbours;                  /**< times the surface density of the sky; 0 = none */
-  double artefacts;                   /**< share of stamps with one */
+  double lrg_fraction;                /**< fraction of luminous red galaxies (redshift > 0.3, z band < 20.4) */
+  double image_noise, spectrum_noise; /**< factor of the survey's noise; 0: no noise (ivar is then as for 1) */
+  double neighbours;                  /**< factor of the surface density on the sky; 0: none */
+  double artefacts;                   /**< fraction of stamps with an artefact */
   double exposure_s;                  /**< typical effective exposure of a spectrum */
 } syz_sim_config;
 /** Defaults: redshift 0.02 - 0.6, r < 19.5, 30 % red galaxies, noise and neighbours 1, artefacts 0.03, 600 s; seed 0.
  */
 syz_sim_config syz_sim_config_default(void);
 
-/** One simulated object. Pointers are the caller's arrays; any may be NULL when not wanted. */
+/** One simulated object. The caller provides the arrays; those not wanted are NULL. */
 typedef struct syz_sim_object {
   int64_t object_id; /**< DESI TARGETID: RELEASE 9010, brick, cell + 1 */
   double ra, dec;    /**< degrees */
@@ -119,8 +119,8 @@ typedef struct syz_sim_object {
   char brick_name[12];
   double brick_ra, brick_dec;
   int cell;               /**< 0 .. 528 in the brick, row by row */
-  int brick_x, brick_y;   /**< brick pixel of the stamp's first pixel */
-  double x, y;            /**< galaxy's centre in the stamp, pixels from 0 */
+  int brick_x, brick_y;   /**< position of the stamp's first pixel in the brick */
+  double x, y;            /**< galaxy's centre in the stamp, in pixels from 0 */
   double flux[SYZ_BANDS]; /**< nanomaggy, whole galaxy */
   float label[SYZ_SIM_LABEL_COUNT];
   float *image;       /**< [3,152,152] nanomaggy */
@@ -135,20 +135,20 @@ typedef struct syz_sim_object {
 
 /** The simulated universe: tables and scratch. One per thread. */
 typedef struct syz_simulator syz_simulator;
-/** `emulator` is borrowed (NULL: own stellar populations). SYZ_ERR_INPUT for a configuration out of range,
- * SYZ_ERR_MEMORY. */
+/** `emulator` is borrowed; NULL: the simulator's own stellar populations. SYZ_ERR_INPUT for a configuration out of
+ * range, SYZ_ERR_MEMORY. */
 syz_status syz_simulator_create(const syz_sim_config *config, const syz_emulator *emulator, syz_simulator **out);
 void syz_simulator_destroy(syz_simulator **s);
-/** Object `index` >= 0: a pure function of (configuration, index). Cannot fail. */
+/** Make object `index` >= 0, a pure function of (configuration, index). Cannot fail. */
 void syz_simulator_make(syz_simulator *s, int64_t index, syz_sim_object *o);
 const char *syz_sim_label_name(int label);
 const char *syz_sim_label_unit(int label);
 
 /**
- * Simulate objects [first, first + n), all of one brick (SYZ_ERR_INPUT otherwise), and write below `folder` what
+ * Simulate objects [first, first + n), all of one brick (SYZ_ERR_INPUT otherwise), and write to `folder` the files that
  * surveys would deliver: Legacy Surveys images and inverse variances of g, r, z, a Tractor table, a DESI coadd with its
- * redrock file, and a table of the truth. Names and formats: src/simulator/survey.c. `files`: their names (NULL: not
- * wanted). SYZ_ERR_WRITE, SYZ_ERR_MEMORY.
+ * redrock file, and a table of the truth. Names and formats: src/simulator/survey.c. `files`: their names; NULL: not
+ * wanted. SYZ_ERR_WRITE, SYZ_ERR_MEMORY.
  */
 typedef struct syz_survey_files {
   char name[16][256]; /**< below the folder */

@@ -29,9 +29,15 @@ enum {
   DRAW_NOISE_LEVELS = DRAW_BLUR_LEVELS + 2 * SYZ_BANDS
 };
 
-const syz_lognormal syz_survey_psf[SYZ_BANDS] = {
+/* A level of blur or noise in the survey: exp(log(scale) + shape n) + loc with n standard normal. */
+typedef struct lognormal {
+  double shape, loc, scale;
+} lognormal;
+/* The survey's fits of PSF (sigma, pixels) and noise (sigma, nanomaggy) in g, r, z: src/model/README.md "DINOv2
+ * pretraining". */
+static const lognormal survey_psf[SYZ_BANDS] = {
     {0.2109966, 1.0807153, 1.3153171}, {0.3008485, 1.2394326, 0.9164757}, {0.3471172, 1.1928363, 0.8233702}};
-const syz_lognormal syz_survey_noise[SYZ_BANDS] = {
+static const lognormal survey_noise[SYZ_BANDS] = {
     {0.2264926, -0.0006735, 0.0037602}, {0.2431146, -0.0023663, 0.0067417}, {0.1334844, -0.0143416, 0.0260779}};
 
 bool syz_crops_are_sound(const syz_crops_augment *a)
@@ -51,10 +57,10 @@ static uint64_t stream_of(int64_t place, int group, int64_t crop)
 }
 
 /* Per band: draw two levels from the fit; sigma is added in quadrature to reach the second from the first. */
-static void draw_sigmas(const syz_random *r, uint32_t draw, const syz_lognormal fit[SYZ_BANDS], double sigma[SYZ_BANDS])
+static void draw_sigmas(const syz_random *r, uint32_t draw, const lognormal fit[SYZ_BANDS], double sigma[SYZ_BANDS])
 {
   for (uint32_t b = 0; b < SYZ_BANDS; b++) {
-    const syz_lognormal *f = &fit[b];
+    const lognormal *f = &fit[b];
     double level[2];
     for (uint32_t k = 0; k < 2; k++)
       level[k] = exp(log(f->scale) + f->shape * syz_random_normal(r, draw + 2 * b + k)) + f->loc;
@@ -77,8 +83,8 @@ void syz_crop_draw(const syz_crops_augment *a, uint64_t seed, int64_t step, int6
     out->flips_x = syz_random_below(&r, DRAW_FLIP_X, 2);
     out->flips_y = syz_random_below(&r, DRAW_FLIP_Y, 2);
   }
-  if (syz_random_uniform(&r, DRAW_BLUR) < blur) draw_sigmas(&r, DRAW_BLUR_LEVELS, syz_survey_psf, out->blur);
-  if (syz_random_uniform(&r, DRAW_NOISE) < noise) draw_sigmas(&r, DRAW_NOISE_LEVELS, syz_survey_noise, out->noise);
+  if (syz_random_uniform(&r, DRAW_BLUR) < blur) draw_sigmas(&r, DRAW_BLUR_LEVELS, survey_psf, out->blur);
+  if (syz_random_uniform(&r, DRAW_NOISE) < noise) draw_sigmas(&r, DRAW_NOISE_LEVELS, survey_noise, out->noise);
 }
 
 /* out[y][x] = from[y down + x right]: the strides select any symmetry of the square. */
