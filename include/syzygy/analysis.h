@@ -66,8 +66,7 @@ syz_status syz_index_seal(syz_index *x, int64_t *valid);
 /** Bytes of an index with n rows on this rank, and of a search in it with `queries` queries at once. */
 size_t syz_index_bytes(const syz_compute *c, int64_t n, int64_t width, int64_t queries, int64_t k);
 
-/** Number of queries per search call that keeps partial results within some tens of MB (more only for k above 40,000).
- */
+/** Number of queries per search call that keeps partial results within some tens of MB (more for k above 40,000). */
 int64_t syz_index_block(int64_t k);
 
 typedef struct syz_search_options {

@@ -107,8 +107,7 @@ void syz_flip_bit(const char *point, void *bytes, size_t n, uint64_t draw);
 
 typedef enum syz_log_level { SYZ_LOG_INFO, SYZ_LOG_WARN, SYZ_LOG_ERROR } syz_log_level;
 
-/** Set the rank of this process: only rank 0 prints info and warnings, every rank prints errors. Default: rank 0 of 1.
- */
+/** Set this process's rank: only rank 0 prints info and warnings, every rank prints errors. Default: rank 0 of 1. */
 void syz_log_rank(int rank, int size);
 int syz_log_get_rank(void);
 /** Rank 0 only: also write all messages, earlier ones included, to this open file, which the log closes. -1: close it
@@ -118,8 +117,7 @@ void syz_log(syz_log_level level, const char *format, ...) __attribute__((format
 #define syz_info(...) syz_log(SYZ_LOG_INFO, __VA_ARGS__)
 #define syz_warn(...) syz_log(SYZ_LOG_WARN, __VA_ARGS__)
 
-/** A progress line with rate and time left: live on a terminal, a new line at intervals in a file. Only rank 0 prints.
- */
+/** A progress line with rate and time left: live on a terminal, new lines at intervals in a file; by rank 0 only. */
 typedef struct syz_progress {
   const char *what, *unit;
   int64_t total, start;
@@ -234,8 +232,7 @@ size_t syz_memory_share(void);
 /** Set the number of ranks of this node; 1 before. */
 void syz_memory_set_ranks(int ranks);
 
-/** A plan of memory: a first pass adds up sizes, then one block is allocated, and the same calls return the addresses.
- */
+/** A plan of memory: a first pass adds up sizes, then one block is allocated, and the same calls return addresses. */
 typedef struct syz_arena {
   unsigned char *base;
   size_t used, size;
@@ -267,8 +264,7 @@ const char *syz_build(void);   /**< compiler, build type, flags in one line */
 
 /* ------------------------------------------------------------- processor */
 
-/** Instruction sets by which kernels and libraries are chosen. Each includes those before it of the same architecture.
- */
+/** Instruction sets by which kernels and libraries are chosen. Each includes earlier ones of its architecture. */
 typedef enum syz_isa {
   SYZ_ISA_AVX2, /**< x86-64 from here */
   SYZ_ISA_AVX512,

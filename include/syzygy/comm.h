@@ -233,8 +233,7 @@ static inline int syz_leaves_slots(int64_t n)
 /** of_leaf [leaves][n] -> their sum, in the order of the tree, in of_leaf[0]. leaves: a power of two. */
 void syz_leaves_merge_f64(double *of_leaf, int64_t leaves, size_t n);
 enum { SYZ_LEAVES_MESSAGES = 2 /**< in flight at once */ };
-/** Exchange with one partner, whose two sizes are the reverse; either may be 0. travel: room for SYZ_LEAVES_MESSAGES.
- */
+/** Exchange with one partner, whose sizes are the reverse; either may be 0. travel: room for SYZ_LEAVES_MESSAGES. */
 void syz_leaves_exchange(syz_request *travel, int partner, const void *send, size_t send_bytes, void *receive,
                          size_t receive_bytes);
 /** Sum x [n] over ranks, in place, in the order of the tree; their number is a power of two. travel: of the same group,

@@ -70,8 +70,7 @@ int64_t syz_shardset_size(const syz_shardset *s);
  * of the files. SYZ_ERR_DATA names file and dataset, and the object when a damaged dataset has one with unusable
  * pixels. If the set skips such objects, there is only a warning. */
 syz_status syz_shardset_verify(syz_shardset *s);
-/** Table of all objects, in order; borrowed, the same on every rank. Read only: the ranks of a node share its memory.
- */
+/** Table of all objects, in order; borrowed, the same on every rank. Read only: ranks of a node share its memory. */
 const syz_object *syz_shardset_objects(const syz_shardset *s);
 /** Names of all labels that any file has; returns their number. Objects of a file without a label have NaN. */
 int syz_shardset_labels(const syz_shardset *s, const char *const **name);
@@ -87,8 +86,7 @@ bool syz_shardset_is_verified(const syz_shardset *s);
  * never. */
 typedef enum syz_verify { SYZ_VERIFY_AUTO, SYZ_VERIFY_ALWAYS, SYZ_VERIFY_NEVER } syz_verify;
 bool syz_shardset_wants_verify(const syz_shardset *s, syz_verify when); /**< whether `when` asks for it with this set */
-/** Call syz_shardset_verify, as a phase of its own, if `when` asks for it; otherwise log why not. Collective; agreed.
- */
+/** Call syz_shardset_verify, in its own phase, if `when` asks for it; otherwise log why not. Collective; agreed. */
 syz_status syz_shardset_verify_when(syz_shardset *s, syz_verify when, syz_timing *timing);
 /** The data set of a run. Texts are borrowed. */
 typedef struct syz_data_options {

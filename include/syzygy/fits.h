@@ -116,8 +116,7 @@ typedef struct syz_column_search {
 void syz_fits_search(const syz_fits *f, int hdu, const char *name, bool takes_vectors, syz_column_search *s);
 /** SYZ_ERR_DATA unless the table has all of the comma-separated columns; the message lists the missing ones. */
 syz_status syz_fits_require(const syz_fits *f, int hdu, const char *names);
-/** Rows [first, first + n), element `item` of each row, scaled by TZERO/TSCAL; TNULL becomes NaN; logical 1, 0 or NaN.
- */
+/** Rows [first, first + n), element `item` of each row, scaled by TZERO, TSCAL; TNULL is NaN; logical 1, 0 or NaN. */
 syz_status syz_fits_column_f64(syz_fits *f, int hdu, int column, int64_t item, int64_t first, int64_t n, double *out);
 /** The same for integers (L B I J K with integer TZERO), exact in 64 bits; SYZ_ERR_DATA for other types, and for
  * unsigned values from 2^63 on. Empty cells of ASCII tables and CSV are -1. */

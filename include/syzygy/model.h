@@ -144,8 +144,7 @@ void syz_model_destroy(syz_model **m);
 const syz_model_config *syz_model_get_config(const syz_model *m);
 const syz_compute *syz_model_get_compute(const syz_model *m);
 bool syz_model_has(const syz_model *m, syz_modality tower);
-/** The table and the block, borrowed; the same towers have the same layout. After writing weights call syz_model_pack.
- */
+/** The table and the block, borrowed; equal towers have equal layouts. After writing weights call syz_model_pack. */
 const syz_parameter *syz_model_parameters(const syz_model *m, int *n);
 float *syz_model_weights(const syz_model *m);
 int64_t syz_model_size(const syz_model *m); /**< elements of the block, padding included */
@@ -159,8 +158,7 @@ void syz_model_range(const syz_model *m, syz_part part, int64_t *first, int64_t 
 syz_status syz_model_share_weights(syz_model *m, syz_nodes *nodes);
 /** The ranks that share the weights; NULL where each rank has its own. */
 syz_nodes *syz_model_nodes(const syz_model *m);
-/** The stretch of the block that this rank writes when the whole block is rewritten; without sharing, the whole block.
- */
+/** The stretch of the block that this rank writes when the whole block is rewritten; all of it without sharing. */
 void syz_model_own_stretch(const syz_model *m, int64_t *first, int64_t *count);
 /** After this call each rank sees what the other sharers wrote. Collective over the sharers. */
 void syz_model_settle(const syz_model *m);
@@ -183,8 +181,7 @@ int64_t syz_model_recomputed(const syz_model *m); /**< that n */
 syz_status syz_model_set_tensor(syz_model *m, syz_comm *tensor);
 /** Plan memory (the *_bytes calls) as if there were such a group of `ranks`. Not collective. */
 syz_status syz_model_plan_tensor(syz_model *m, int ranks);
-int syz_model_tensor_ranks(
-    const syz_model *m); /**< ranks of that group, real or planned; 1: each rank computes alone */
+int syz_model_tensor_ranks(const syz_model *m); /**< ranks of that group, real or planned; 1: no group */
 
 typedef enum syz_tower_mode {
   SYZ_MODE_EMBED,      /**< forward only */
@@ -288,8 +285,7 @@ typedef struct syz_crops_input {
 void syz_crops_forward(syz_crops *c, const syz_crops_input *input);
 /** Row of a token in the last call. crop: within the call; token: 0 class, then registers, then patches. */
 int64_t syz_crops_row(const syz_crops *c, int group, int64_t crop, int64_t token);
-/** Tokens after the last norm, float32 [n, D], of chosen rows of the last forward call, each at most once, ascending.
- */
+/** Tokens after the last norm, float32 [n, D], of chosen rows of the last forward call, ascending and distinct. */
 void syz_crops_rows(syz_crops *c, int64_t n, const int64_t *row, float *out);
 /** Whole backward pass: drows [n, D] float32 for the rows of the last syz_crops_rows call; other tokens have no
  * gradient. gradients +=. Without crops or rows it only calls ready. Once per forward call, whose stream it overwrites.
@@ -298,8 +294,7 @@ void syz_crops_backward(syz_crops *c, const float *drows, float *gradients, syz_
 
 /* -------------------------------------------------------- projection head */
 
-/** MLP of a DINO or iBOT head up to the L2-normalised bottleneck. The prototypes after it belong to the loss (loss.h).
- */
+/** MLP of a DINO or iBOT head up to the L2-normalised bottleneck. The loss has the prototypes (loss.h). */
 typedef struct syz_projection syz_projection;
 syz_status syz_projection_create(const syz_model *m, syz_part part, int64_t max_rows, bool trains,
                                  syz_projection **out);

@@ -115,8 +115,7 @@ typedef enum syz_epilogue {
 syz_status syz_linear_create(const syz_compute *c, int64_t out, int64_t in, int64_t max_rows, bool trains,
                              syz_linear **l);
 void syz_linear_destroy(syz_linear **l);
-/** Copy new weights: once per step. bias, scale [out] may be NULL; only the residual epilogue uses scale (LayerScale).
- */
+/** Copy new weights, once per step. bias, scale [out] may be NULL; only the residual epilogue uses the scale. */
 void syz_linear_pack(syz_linear *l, const float *weight, const float *bias, const float *scale);
 /** x [rows, in] act -> y [rows, out]. A row has the same bits for any number of rows. u: see syz_epilogue. */
 void syz_linear_forward(const syz_linear *l, int64_t rows, const void *x, syz_epilogue epilogue, void *y, void *u);
@@ -186,8 +185,7 @@ void syz_pairs_backward(syz_pairs *p, int64_t m, const void *x, syz_pairs_use us
 
 /* ---------------------------------------------------------- layernorm, GELU */
 
-/** y act or float32 (`type_y`) [rows, width] = gain (x - mean) rstd + bias, x float32. mean, rstd [rows] may be NULL.
- */
+/** y act or float32 (`type_y`) [rows, width] = gain (x - mean) rstd + bias, x float32; mean, rstd may be NULL. */
 void syz_layernorm_forward(syz_dtype type_y, void *y, float *mean, float *rstd, const float *x, const float *gain,
                            const float *bias, float eps, int64_t rows, int64_t width);
 /** dx float32 += (is_added) or = ; dgain, dbias [width] +=. dy is act or float32 (`type_dy`). */
@@ -303,8 +301,7 @@ void syz_adamw_update_summed(const syz_adamw *o, int64_t step, double gradient_s
                              const float *g, int64_t n, uint64_t before[4], uint64_t after[3]);
 /** Sum of squares in float64, over fixed blocks in block order: does not depend on the thread count. */
 double syz_sum_of_squares(const float *x, int64_t n, int threads);
-/** Step s = 0, 1, ... of the warm-up has lr s / warmup_steps; later half a cosine leads from lr to lr_min at `steps`.
- */
+/** Step s = 0, 1, ... of the warm-up has lr s / warmup_steps; then half a cosine leads from lr to lr_min at `steps`. */
 double syz_schedule_lr(int64_t step, double lr, double lr_min, int64_t warmup_steps, int64_t steps);
 /** Half a cosine from `start` at step 0 to `end` at `steps` and later: weight decay, momentum of a moving average. */
 double syz_schedule_cosine(int64_t step, double start, double end, int64_t steps);

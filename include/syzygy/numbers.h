@@ -57,8 +57,7 @@ typedef struct syz_random {
 
 /** The stream of (seed, purpose, step, sample): a value without state, which can be copied. */
 syz_random syz_random_make(uint64_t seed, syz_random_purpose purpose, uint64_t step, uint64_t sample);
-/** Four independent 32-bit words, block `block` of the stream: draws 4 block .. 4 block + 3. syz_random_u32: one draw.
- */
+/** Four independent words, block `block` of the stream: draws 4 block .. 4 block + 3. syz_random_u32: one draw. */
 void syz_random_block(const syz_random *r, uint32_t block, uint32_t word[4]);
 uint32_t syz_random_u32(const syz_random *r, uint32_t draw);
 /** Uniform in [0, 1), 53 bits, from block `draw`. */

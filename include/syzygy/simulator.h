@@ -107,8 +107,7 @@ typedef struct syz_sim_config {
   double artefacts;                   /**< fraction of stamps with an artefact */
   double exposure_s;                  /**< typical effective exposure of a spectrum */
 } syz_sim_config;
-/** Defaults: redshift 0.02 - 0.6, r < 19.5, 30 % red galaxies, noise and neighbours 1, artefacts 0.03, 600 s; seed 0.
- */
+/** Redshift 0.02 - 0.6, r < 19.5, 30 % red galaxies, noise and neighbours 1, artefacts 0.03, 600 s; seed 0. */
 syz_sim_config syz_sim_config_default(void);
 
 /** One simulated object. The caller provides the arrays; those not wanted are NULL. */
