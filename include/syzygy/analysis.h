@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * analysis: measures what embeddings know. Exact nearest neighbours across ranks, retrieval figures, regression by
- * nearest neighbours, principal components, linear heads.
+ * analysis: what embeddings know. Exact nearest neighbours across ranks, regression by nearest neighbours, principal
+ * components, linear heads.
  *
  * Axes: Q queries, N index entries, E embedding width. Data are float32; sums that are reported are float64. No result
  * depends on the number of ranks, unless stated: neighbours are ordered by float64 scores, and among equal scores the
@@ -11,6 +11,7 @@
 
 #include "syzygy/base.h"
 #include "syzygy/comm.h"
+#include "syzygy/figures.h"
 #include "syzygy/nn.h"
 
 /* ---------------------------------------------------------------- search */
@@ -26,14 +27,6 @@ typedef struct syz_neighbour {
   int64_t id;  /**< that row's id */
   float score; /**< of the metric */
 } syz_neighbour;
-
-/** Place of a query's own object in the index: its partner is the first valid row with the query's id. */
-typedef struct syz_pair {
-  int64_t row;    /**< partner, or -1 when the id is not in the index */
-  int64_t larger; /**< rows of other ids that are strictly nearer than the partner */
-  int64_t ties;   /**< rows of other ids exactly as near as the partner */
-  float score;    /**< of the partner; NaN without one */
-} syz_pair;
 
 /** A table of rows to search in, distributed over ranks. Method: src/analysis/search.c. */
 typedef struct syz_index syz_index;
@@ -85,48 +78,6 @@ typedef struct syz_search_options {
  */
 syz_status syz_index_search(syz_index *x, int64_t n, const float *query, const int64_t *query_id,
                             const syz_search_options *options, syz_neighbour *best, syz_pair *pair);
-
-/* --------------------------------------------------------------- metrics */
-
-enum { SYZ_RECALLS = 4 };
-/** 1, 5, 10, 50. */
-extern const int syz_recall_at[SYZ_RECALLS];
-
-/**
- * Retrieval of known pairs among `candidates` entries. If entries tie with the partner, its place is uniform among
- * them, so that a collapsed embedding scores chance, not 100 %.
- */
-typedef struct syz_pair_figures {
-  int64_t pairs, candidates;
-  double recall[SYZ_RECALLS]; /**< fraction of pairs within the first 1, 5, 10, 50 */
-  double chance[SYZ_RECALLS]; /**< k / candidates, at most 1 */
-  double median_rank, mean_reciprocal_rank, chance_median_rank;
-} syz_pair_figures;
-/** Not collective. pair [n]; entries without a partner do not count. All figures are NaN without pairs.
- * SYZ_ERR_MEMORY. */
-syz_status syz_pair_score(const syz_pair *pair, int64_t n, int64_t candidates, syz_pair_figures *out);
-
-/** 1 - sum (y - p)^2 / sum (y - mean y)^2 in float64; NaN when n < 2 or y is constant. */
-double syz_r_squared(const float *y, const float *prediction, int64_t n);
-
-enum { SYZ_CLASSES_MAX = 64 };
-
-/** Figures from a table of true and predicted classes. Classes that occur neither in truth nor in prediction are
- * ignored. */
-typedef struct syz_class_figures {
-  int classes;
-  int64_t n;
-  double accuracy;
-  double balanced_accuracy;  /**< mean of the recalls of the classes that occur in truth */
-  double macro_f1, mean_iou; /**< mean over the classes that occur in truth or prediction */
-  double weighted_f1;        /**< F1 weighted by the numbers of the true classes */
-  double majority;           /**< accuracy of always predicting the commonest class */
-  double recall[SYZ_CLASSES_MAX], f1[SYZ_CLASSES_MAX],
-      iou[SYZ_CLASSES_MAX]; /**< NaN for an undefined value; iou: both / either */
-} syz_class_figures;
-/** count [classes, classes]: rows truth, columns prediction; 1 <= classes <= SYZ_CLASSES_MAX. Not collective. All NaN
- * without objects. */
-void syz_class_score(const int64_t *count, int classes, syz_class_figures *out);
 
 /* ------------------------------------------------- regression by neighbours */
 

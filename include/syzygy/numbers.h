@@ -40,7 +40,9 @@
   X(SYZ_RANDOM_MASK_ORDER, 20)                                                                                         \
   X(SYZ_RANDOM_RUN_MASK, 21)                                                                                           \
   X(SYZ_RANDOM_DROP_PATH, 22)                                                                                          \
-  X(SYZ_RANDOM_PROBE, 23)
+  X(SYZ_RANDOM_PROBE, 23)                                                                                              \
+  X(SYZ_RANDOM_BOOTSTRAP, 30)                                                                                          \
+  X(SYZ_RANDOM_REFERENCE, 31)
 
 typedef enum syz_random_purpose {
 #define SYZ_RANDOM_ENUM(name, value) name = value,

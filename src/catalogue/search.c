@@ -14,6 +14,7 @@
 #include "set.h"
 #include "syzygy/analysis.h"
 #include "syzygy/catalogue.h"
+#include "syzygy/figures.h"
 #include "syzygy/files.h"
 
 enum { TEST_EVERY = 5, LABELLED_LEAST = 10 };

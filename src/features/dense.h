@@ -3,6 +3,7 @@
 #pragma once
 
 #include "frozen.h"
+#include "syzygy/figures.h"
 #include "truth.h"
 
 /** Results of the dense probe on the held-out objects. */

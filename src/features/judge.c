@@ -15,6 +15,7 @@
 
 #include "patches.h"
 #include "syzygy/features.h"
+#include "syzygy/figures.h"
 
 enum { TARGETS_MAX = 8 };
 

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "report.h"
-#include "syzygy/analysis.h"
+#include "syzygy/figures.h"
 #include "syzygy/files.h"
 
 enum { JSON_LIMIT = 16 << 20, TEXT_LIMIT = 4 << 20 };

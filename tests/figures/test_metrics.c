@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** Retrieval figures and R2 against values worked out by hand. */
 #include "check.h"
-#include "syzygy/analysis.h"
+#include "syzygy/figures.h"
 
 static void known_ranks(void)
 {
