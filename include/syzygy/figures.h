@@ -178,12 +178,15 @@ typedef struct syz_pit_figures {
   double ks, ks_p;             /**< Kolmogorov-Smirnov: statistic D, probability of a larger one */
   double cvm, cvm_p;           /**< Cramer-von Mises: statistic n omega^2, probability of a larger one */
   int64_t count[SYZ_PIT_BINS]; /**< of equal bins of [0, 1], the upper end in the last one */
-  double expected, error;      /**< n/20, and the binomial error of a bin's count */
-  double chi2;                 /**< sum over bins of (count - n/20)^2/(n/20); 19 +- sqrt(38) if calibrated */
-  double outside;              /**< share outside of [1e-4, 1 - 1e-4] */
+  double expected[SYZ_PIT_BINS], error[SYZ_PIT_BINS]; /**< counts of calibrated posteriors, n/20 or, from m draws, by
+                                                         how many of 0/m .. m/m lie in the bin; their binomial errors */
+  int freedom;                                        /**< bins that m draws can reach, less 1: 19 as a rule */
+  double chi2;    /**< sum over these of (count - expected)^2/expected; freedom +- sqrt(2 freedom) if calibrated */
+  double outside; /**< share outside of [1e-4, 1 - 1e-4] */
   double outside_expected, outside_error; /**< of calibrated posteriors; from m draws many a value is exactly 0 or 1 */
 } syz_pit_figures;
-/** m: how many draws the values come from; 0: from a distribution function. All NaN, counts 0, when a value is not in
+/** m: how many draws the values come from; 0: from a distribution function. From draws, D is off by up to
+ * 1/m, which must be well below 1/sqrt n. All NaN, counts 0, when a value is not in
  * [0, 1]. */
 syz_status syz_pit_score(int64_t n, const double *pit, int64_t m, syz_pit_figures *out);
 /** Probability of D > d for n uniform numbers (src/figures/uniform.c); 1e-9 or better in itself for n <= 140 and for

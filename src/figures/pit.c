@@ -42,13 +42,22 @@ void syz_central_credibility(int64_t n, const double *pit, double *out)
 
 static bool is_outside(double pit) { return pit < edge || pit > 1 - edge; }
 
-/* Share outside of calibrated posteriors: from m draws each of 0/m, 1/m .. m/m is as likely. */
-static double outside_expected(int64_t m)
+static int bin_of(double pit)
 {
-  int64_t outside = 0;
-  if (m < 1) return 2 * edge;
-  for (int64_t j = 0; j <= m; j++) outside += is_outside((double)j / (double)m);
-  return (double)outside / (double)(m + 1);
+  const int b = (int)(pit * SYZ_PIT_BINS);
+  return b < SYZ_PIT_BINS ? b : SYZ_PIT_BINS - 1;
+}
+
+/* Shares of calibrated posteriors in each bin and outside: from m draws each of 0/m, 1/m .. m/m is as likely. */
+static void calibrated_shares(int64_t m, double share[SYZ_PIT_BINS], double *outside)
+{
+  for (int b = 0; b < SYZ_PIT_BINS; b++) share[b] = m < 1 ? 1.0 / SYZ_PIT_BINS : 0;
+  *outside = m < 1 ? 2 * edge : 0;
+  for (int64_t j = 0; m >= 1 && j <= m; j++) {
+    const double pit = (double)j / (double)m, each = 1 / ((double)m + 1);
+    share[bin_of(pit)] += each;
+    if (is_outside(pit)) *outside += each;
+  }
 }
 
 static void distances(int64_t n, const double *sorted, syz_pit_figures *f)
@@ -67,25 +76,28 @@ static void distances(int64_t n, const double *sorted, syz_pit_figures *f)
 
 static void histogram(int64_t n, const double *pit, int64_t m, syz_pit_figures *f)
 {
-  const double N = (double)n, share = 1.0 / SYZ_PIT_BINS;
-  double sum = 0, outside = 0;
+  const double N = (double)n;
+  double sum = 0, outside = 0, share[SYZ_PIT_BINS];
   for (int64_t i = 0; i < n; i++) {
-    const int b = (int)(pit[i] * SYZ_PIT_BINS);
-    f->count[b < SYZ_PIT_BINS ? b : SYZ_PIT_BINS - 1]++;
+    f->count[bin_of(pit[i])]++;
     sum += pit[i];
     outside += is_outside(pit[i]);
   }
+  calibrated_shares(m, share, &f->outside_expected);
   f->mean = sum / N;
-  f->expected = N * share;
-  f->error = sqrt(N * share * (1 - share));
-  f->chi2 = 0;
-  for (int b = 0; b < SYZ_PIT_BINS; b++) {
-    const double off = (double)f->count[b] - f->expected;
-    f->chi2 += off * off / f->expected;
-  }
   f->outside = outside / N;
-  f->outside_expected = outside_expected(m);
   f->outside_error = sqrt(f->outside_expected * (1 - f->outside_expected) / N);
+  f->chi2 = 0;
+  f->freedom = -1;
+  for (int b = 0; b < SYZ_PIT_BINS; b++) {
+    const double off = (double)f->count[b] - N * share[b];
+    f->expected[b] = N * share[b];
+    f->error[b] = sqrt(N * share[b] * (1 - share[b]));
+    if (share[b] > 0) {
+      f->chi2 += off * off / f->expected[b];
+      f->freedom++;
+    }
+  }
 }
 
 syz_status syz_pit_score(int64_t n, const double *pit, int64_t m, syz_pit_figures *out)
@@ -93,18 +105,10 @@ syz_status syz_pit_score(int64_t n, const double *pit, int64_t m, syz_pit_figure
   syz_status st = SYZ_OK;
   double *sorted = NULL;
   bool is_known = n >= 2;
-  *out = (syz_pit_figures){.n = n,
-                           .mean = NAN,
-                           .ks = NAN,
-                           .ks_p = NAN,
-                           .cvm = NAN,
-                           .cvm_p = NAN,
-                           .expected = NAN,
-                           .error = NAN,
-                           .chi2 = NAN,
-                           .outside = NAN,
-                           .outside_expected = NAN,
-                           .outside_error = NAN};
+  *out = (syz_pit_figures){
+      .n = n, .mean = NAN, .ks = NAN, .ks_p = NAN, .cvm = NAN, .cvm_p = NAN, .chi2 = NAN, .outside = NAN};
+  out->outside_expected = out->outside_error = NAN;
+  for (int b = 0; b < SYZ_PIT_BINS; b++) out->expected[b] = out->error[b] = NAN;
   for (int64_t i = 0; is_known && i < n; i++) is_known = pit[i] >= 0 && pit[i] <= 1;
   if (!is_known) return SYZ_OK;
   SYZ_ALLOC(sorted, "sorted integral transforms", n);

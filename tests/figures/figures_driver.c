@@ -153,10 +153,11 @@ static void pit(const array *a)
 {
   syz_pit_figures f;
   CHECK_OK(syz_pit_score(a->n, a->x, whole(a + 1), &f));
-  const double all[] = {f.mean,         f.ks,    f.ks_p, f.cvm,     f.cvm_p,
-                        f.expected,     f.error, f.chi2, f.outside, f.outside_expected,
+  const double all[] = {f.mean,         f.ks, f.ks_p, f.cvm, f.cvm_p, f.chi2, f.freedom, f.outside, f.outside_expected,
                         f.outside_error};
-  put_all(11, all);
+  put_all(10, all);
+  put_all(SYZ_PIT_BINS, f.expected);
+  put_all(SYZ_PIT_BINS, f.error);
   for (int b = 0; b < SYZ_PIT_BINS; b++) put((double)f.count[b]);
 }
 static void pit_of_draws(const array *a)
@@ -318,8 +319,8 @@ static void difference(const array *a)
   put(flips);
 }
 
-/* pit, m, level, central, density, tarp, tarp error, three self checks; empty: not given. The sentences go to standard
- * output. */
+/* pit (9 numbers: its figures), m, level, central, density, tarp, tarp error, three self checks; empty: not given. The
+ * sentences go to standard output. */
 static void warn(const array *a)
 {
   syz_pit_figures f;
@@ -328,7 +329,21 @@ static void warn(const array *a)
   for (int k = 0; k < 3; k++) {
     if (a[7 + k].n) check[k] = (syz_self_check){a[7 + k].x[0], a[7 + k].x[1], a[7 + k].x[2]};
   }
-  if (a[0].n) CHECK_OK(syz_pit_score(a[0].n, a[0].x, whole(a + 1), &f));
+  const double *x = a[0].x;
+  if (a[0].n == 9)
+    f = (syz_pit_figures){.n = whole(a + 10),
+                          .mean = x[0],
+                          .ks = x[1],
+                          .ks_p = x[2],
+                          .cvm = x[3],
+                          .cvm_p = x[4],
+                          .chi2 = x[5],
+                          .freedom = 19,
+                          .outside = x[6],
+                          .outside_expected = x[7],
+                          .outside_error = x[8]};
+  else if (a[0].n)
+    CHECK_OK(syz_pit_score(a[0].n, x, whole(a + 1), &f));
   const syz_calibration c = {.name = "redshift",
                              .n = whole(a + 10),
                              .pit = a[0].n ? &f : NULL,

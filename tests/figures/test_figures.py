@@ -120,6 +120,9 @@ def regression():
     ask("photoz", np.zeros(300), tied, expect=photoz(np.zeros(300), tied), text="with ties")
     ask("photoz", np.zeros(9), np.full(9, 0.2), expect=photoz(np.zeros(9), np.full(9, 0.2)), text="all equal")
     ask("photoz", np.append(z, -1), np.append(p, 0), expect=[301] + [NAN] * 6, text="z = -1")
+    for limit in (0.15, 0.06):  # on the limit, and less than 1 % beyond it
+        near = np.append(rng.normal(0, 0.001, 96), [limit, -limit, 1.005 * limit, -1.005 * limit])
+        ask("photoz", np.zeros(100), near, expect=photoz(np.zeros(100), near), text=f"at {limit}")
     by, edges = rng.uniform(16, 22, 300), [17, 18, 19, 19.0001, 21]
     bins = [photoz(z[(by >= a) & (by < b)], p[(by >= a) & (by < b)]) for a, b in zip(edges, edges[1:])]
     ask("photoz_bins", z, p, by, edges, expect=np.concatenate(bins), text="by magnitude, one bin without objects")
@@ -200,6 +203,12 @@ def ranking():
             ask("ranking", score, y, [limit], expect=ranking_figures(score, y, limit), text=f"{text}, limit {limit}")
     infinite = np.where(rng.uniform(size=600) < 0.1, -INF, smooth)
     ask("ranking", infinite, y, [0.22], expect=ranking_figures(infinite, y, 0.22), text="infinite scores")
+    # Cuts of 78 true and 22 false (on the limit), 802 and 228 (less than 1 % beyond it), and all.
+    steps, truth = np.repeat([3, 2, 1], [100, 930, 400]), np.repeat([1, 0, 1, 0, 1, 0], [78, 22, 724, 206, 10, 390])
+    ask("ranking", steps, truth, [0.22], expect=ranking_figures(steps, truth > 0, 0.22), text="contamination on the limit")
+    # Of 1,000 negatives 220 (on the limit), 222 and all.
+    steps, truth = np.repeat([3, 2, 1], [300, 62, 800]), np.repeat([1, 0, 1, 0, 1, 0], [80, 220, 60, 2, 22, 778])
+    ask("ranking", steps, truth, [0.22], expect=ranking_figures(steps, truth > 0, 0.22), text="false-positive rate on the limit")
     ask("ranking", smooth, np.ones(600), [0.22], expect=[NAN, 1, NAN, NAN, NAN], text="positives only")
     ask("ranking", smooth, np.zeros(600), [0.22], expect=[NAN] * 5, text="negatives only")
     ask("ranking", np.append(smooth, NAN), np.append(y, True), [0.22], expect=[NAN] * 5, text="with a NaN")
@@ -248,20 +257,26 @@ def pit_figures(u, m):
     w = 1 / (12 * n) + np.sum(((2 * at - 1) / (2 * n) - s) ** 2)
     count = np.histogram(u, np.linspace(0, 1, 21))[0]
     grid = np.arange(m + 1) / m if m else np.zeros(0)
+    share = np.bincount(np.minimum((grid * 20).astype(int), 19), minlength=20) / (m + 1) if m else np.full(20, 0.05)
+    reached = share > 0
+    chi2 = np.sum((count - n * share)[reached] ** 2 / (n * share[reached]))
     outside = np.mean((grid < 1e-4) | (grid > 1 - 1e-4)) if m else 2e-4
-    return [u.mean(), d, scipy.stats.kstwo.sf(d, n), w, cvm_sf(n, w), n / 20, np.sqrt(n / 20 * 19 / 20), np.sum((count - n / 20) ** 2 / (n / 20)),
-            np.mean((u < 1e-4) | (u > 1 - 1e-4)), outside, np.sqrt(outside * (1 - outside) / n), *count]
+    return [u.mean(), d, scipy.stats.kstwo.sf(d, n), w, cvm_sf(n, w), chi2, reached.sum() - 1,
+            np.mean((u < 1e-4) | (u > 1 - 1e-4)), outside, np.sqrt(outside * (1 - outside) / n), *(n * share), *np.sqrt(n * share * (1 - share)), *count]
 
 
 def calibration():
     for n, power, text in ((2, 1, ""), (150, 1, "uniform"), (2000, 1, "uniform"), (2000, 1.3, "not uniform"), (20000, 1.01, "nearly uniform")):
         u = rng.uniform(size=n) ** power
         ask("pit", u, [0], expect=pit_figures(u, 0), tolerance=1e-9, text=f"n = {n} {text}")
-    u = rng.integers(0, 101, 500) / 100 + 1e-3 * 0
-    exact = np.clip(u, 0, 1)
+    u = np.append(rng.uniform(size=400), [1e-4, 1.005e-4, 0.9999 - 1e-7, 0.99990001, 0, 1])
+    ask("pit", u, [0], expect=pit_figures(u, 0), tolerance=1e-9, text="at the limits of what is outside")
+    exact = rng.integers(0, 101, 500) / 100
     exact = np.where(np.isclose(exact * 20 % 1, 0) & (exact < 1), exact + 0.003, exact)  # not on an edge of a bin, where rounding decides
+    few = rng.integers(0, 8, 200) / 7
+    ask("pit", few, [7], expect=pit_figures(few, 7), tolerance=1e-9, text="of 7 draws, which cannot reach every bin")
     ask("pit", exact, [100], expect=pit_figures(exact, 100), tolerance=1e-9, text="of 100 draws")
-    nothing = [NAN] * 11 + [0] * 20
+    nothing = [*[NAN] * 6, 0, *[NAN] * 43, *[0] * 20]
     ask("pit", [0.5, 1.1], [0], expect=nothing, text="beyond 1")
     ask("pit", [0.5, NAN], [0], expect=nothing, text="with a NaN")
     ask("pit", [0.5], [0], expect=nothing, text="n = 1")
@@ -449,13 +464,21 @@ def warn(words, pit=(), m=0, level=LEVELS, central=(), density=(), tarp=(), tarp
 def warnings_in_words():
     good = (np.arange(2000) + 0.5) / 2000
     error = np.sqrt(LEVELS * (1 - LEVELS) / 2000)
-    warn([], pit=good, central=LEVELS, density=LEVELS + 2.9 * error, tarp=LEVELS - 2.9 * error, crps=[1, 1.02, 0.01], cde=[-1, -1.02, 0.01], nll=[2, 2.02, 0.01])
+    warn([], pit=good, central=LEVELS, density=LEVELS + 2.99 * error, tarp=LEVELS - 2.99 * error, crps=[1, 1.0299, 0.01], cde=[-1, -1.0299, 0.01],
+         nll=[2, 2.0299, 0.01])
     warn([], pit=rng.integers(0, 101, 2000) / 100, m=100)
     warn([["mean PIT", "too low"], ["Kolmogorov-Smirnov"], ["Cramer-von Mises"], ["histogram"]], pit=good ** 0.6)
     warn([["mean PIT", "too high"], ["Kolmogorov-Smirnov"], ["Cramer-von Mises"], ["histogram"], ["outside"]], pit=good ** 1.7)
     warn([["outside of 0.0001 to 0.9999", "far tails"]], pit=np.append(good, np.zeros(9)))
-    warn([["central", "50 %", "too narrow"]], central=np.where(np.arange(9) == 4, LEVELS - 3.1 * error, LEVELS))
-    warn([["highest-density", "20 %", "too wide"]], density=np.where(np.arange(9) == 1, LEVELS + 3.1 * error, LEVELS))
+    warn([["central", "50 %", "too narrow"]], central=np.where(np.arange(9) == 4, LEVELS - 3.01 * error, LEVELS))
+    warn([["highest-density", "20 %", "too wide"]], density=np.where(np.arange(9) == 1, LEVELS + 3.01 * error, LEVELS))
+    # Either side of each threshold: 3 errors of the mean, p = 0.0027, 3 errors of chi^2, of the share outside.
+    fine = dict(mean=0.5, ks=0.02, ks_p=0.5, cvm=0.1, cvm_p=0.5, chi2=19, outside=2e-4, expected=2e-4, error=1e-4)
+    for name, middle, step, words in (("mean", 0.5, 3 / np.sqrt(12 * 2000), "mean PIT"), ("ks_p", 0.0027, 0, "Kolmogorov"), ("cvm_p", 0.0027, 0, "Cramer"),
+                                      ("chi2", 19, 3 * np.sqrt(38), "histogram"), ("outside", 2e-4, 3e-4, "outside")):
+        for side in (0.999, 1.001):
+            value = middle + side * step if step else middle / side
+            warn([[words]] if side > 1 else [], pit=list({**fine, name: value}.values()))
     warn([["TARP", "90 %", "too narrow"]], tarp=LEVELS - np.linspace(2, 4, 9) * error)
     warn([], tarp=LEVELS - np.linspace(2, 4, 9) * error, tarp_error=1.5 * error)
     warn([["mean CRPS", "too narrow"], ["CDE loss", "too wide"], ["log q", "too narrow"]], crps=[1, 0.96, 0.01], cde=[-1.1, -1, 0.01], nll=[2, 1.9, 0.01])
@@ -480,18 +503,17 @@ def wrong_definitions():
         check(difference > 1e-9, f"wrong definition, {text}: {difference:.1e} is more than the tolerance")
 
 
-def main():
+def ask_all():
     for part in (arrays, regression, classes, ranking, calibration, draws, densities, tarp, bootstrap, warnings_in_words):
         part()
+
+
+def main():
+    ask_all()
     law = tarp_law()
     at = len(records)
     for name, (y, draw, reference) in law.items():
         ask("tarp", y, draw, reference, [1], LEVELS, expect=np.zeros(3009), tolerance=INF, text=str(name))
-    big = len(records)  # for their time alone
-    z, p = redshifts(20000)
-    ask("bootstrap_r_squared", [1, 0, 1000], z, p, expect=np.zeros(1001), tolerance=INF)
-    ask("bootstrap_photoz", [1, 0, 1000], z, p, expect=np.zeros(6006), tolerance=INF)
-    ask("bootstrap_ranking", [1, 0, 1000], p, z > 0.9, [0.22], expect=np.zeros(5005), tolerance=INF)
     results, words = run()
     worst, planted = {}, {}
     for (name, _, expected, tolerance, text), got in zip(records[:at], results):
@@ -513,8 +535,6 @@ def main():
     check(curve[0.5].min() < -0.1 and curve[0.5][4:].max() < 0, f"too narrow is below in the upper half: {curve[0.5].round(3)}")
     check(curve[2].max() > 0.1 and curve[2].min() > -0.02, f"too wide is above: {curve[2].round(3)}")
     check(np.abs(curve["prior"]).max() > 0.1, f"a posterior that ignores x is seen: {curve['prior'].round(3)}")
-    for got in results[big:]:
-        check(np.isfinite(got).all(), f"20,000 objects, 1,000 draws: {got[:5]}")
     wrong_definitions()
 
 
