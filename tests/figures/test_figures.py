@@ -42,15 +42,19 @@ def off(got, expected):
     return np.max(np.abs(got - expected)[fine] / np.maximum(1, np.abs(expected[fine])), initial=0) if fine.any() else 0
 
 
+def start_driver(folder, asked, **more):
+    paths = [os.path.join(folder, name) for name in ("in", "out")]
+    with open(paths[0], "wb") as f:
+        for name, arrays, *_ in asked:
+            f.write(name.encode().ljust(32, b"\0") + np.int64(len(arrays)).tobytes())
+            for a in arrays:
+                f.write(np.int64(a.size).tobytes() + a.tobytes())
+    return paths, subprocess.run([driver("figures_driver"), *paths], env=environment(**more), capture_output=True, text=True, timeout=100)
+
+
 def run():
     with Work() as folder:
-        paths = [os.path.join(folder, name) for name in ("in", "out")]
-        with open(paths[0], "wb") as f:
-            for name, arrays, *_ in records:
-                f.write(name.encode().ljust(32, b"\0") + np.int64(len(arrays)).tobytes())
-                for a in arrays:
-                    f.write(np.int64(a.size).tobytes() + a.tobytes())
-        done = subprocess.run([driver("figures_driver"), *paths], env=environment(), capture_output=True, text=True, timeout=100)
+        paths, done = start_driver(folder, records)
         print(done.stderr.strip())
         check(done.returncode == 0, f"the driver's own checks: exit code {done.returncode}")
         data, at, results = open(paths[1], "rb").read(), 0, []
@@ -309,6 +313,7 @@ def draws():
     ask("central_coverage", u, LEVELS, expect=[*c, *[(c <= a).mean() for a in LEVELS], *np.sqrt(LEVELS * (1 - LEVELS) / 777)])
     quantile = np.mean((u[:, None] >= (1 - LEVELS) / 2) & (u[:, None] <= (1 + LEVELS) / 2), 0)
     check(np.allclose(quantile, [(c <= a).mean() for a in LEVELS]), "central coverage is that of the interval between quantiles (1 -+ a)/2")
+    ask("central_coverage", [0.25, 0.75, 0.5, 0.9], [0.5], expect=[0.5, 0.5, 0, 0.8, 0.75, 0.25], text="on the edge of the interval")
     ask("central_coverage", [0.5, NAN], LEVELS, expect=[0, NAN] + [NAN] * 18, text="with a NaN")
     normal = rng.normal(size=(n, m, d))
     truth = rng.normal(size=n)
@@ -339,6 +344,8 @@ def densities():
     for alpha in (0.5, 0.1, 0.05, 0.32):
         ask("conformal", s, [alpha], expect=np.sort(s)[int(np.ceil(round((1 - alpha) * 200, 9))) - 1], text=f"alpha {alpha}")
     ask("conformal", s[:29], [0.1], expect=np.sort(s[:29])[26], text="0.9 x 30 is 27")
+    ask("conformal", s, [0.45], expect=np.sort(s)[109], text="0.55 x 200 is 110, though not in float64")
+    ask("conformal", s[:10], [0.5], expect=np.sort(s[:10])[5], text="half of 11 is the 6th")
     ask("conformal", s[:8], [0.1], expect=INF, text="too few objects")
     ask("conformal", [1, NAN], [0.5], expect=NAN, text="with a NaN")
 
@@ -479,6 +486,9 @@ def warnings_in_words():
         for side in (0.999, 1.001):
             value = middle + side * step if step else middle / side
             warn([[words]] if side > 1 else [], pit=list({**fine, name: value}.values()))
+    mirrored = LEVELS + np.where(LEVELS < 0.5, 5, -4) * error * (LEVELS != 0.5)
+    warn([["TARP", "at 10 %", "off by 5.0", "too narrow"]], tarp=mirrored)
+    warn([["TARP", "at 10 %", "off by 5.0", "too wide"]], tarp=2 * LEVELS - mirrored)
     warn([["TARP", "90 %", "too narrow"]], tarp=LEVELS - np.linspace(2, 4, 9) * error)
     warn([], tarp=LEVELS - np.linspace(2, 4, 9) * error, tarp_error=1.5 * error)
     warn([["mean CRPS", "too narrow"], ["CDE loss", "too wide"], ["log q", "too narrow"]], crps=[1, 0.96, 0.01], cde=[-1.1, -1, 0.01], nll=[2, 1.9, 0.01])
@@ -486,6 +496,21 @@ def warnings_in_words():
 
 
 # ---------------------------------------------------------- what is wrong
+
+
+def without_memory():
+    """Each allocation fails once: the function that asked for it says so, and gives back the others. Needs -DSYZ_FAULTS=ON."""
+    asked = list({name: (name, *rest) for name, *rest in reversed(records) if name not in ("ks_p", "cvm_p") and sum(a.size for a in rest[0]) < 3000}.values())
+    failed = 0
+    with Work() as folder:
+        for visit in range(1, 200):
+            done = start_driver(folder, asked, SYZ_FAULT=f"alloc:0:{visit}")[1]
+            if done.returncode == 0:
+                break
+            failed += 1
+            good = done.stderr.count("_driver.c:") == 1 and " 1 failed" in done.stderr and "(8)" in done.stderr
+            check_quietly(good, f"allocation {visit} fails: {done.stderr}")
+    check(done.returncode == 0, f"{failed} allocations of {len(asked)} functions failed, each is reported and leaves nothing behind")
 
 
 def wrong_definitions():
@@ -536,6 +561,7 @@ def main():
     check(curve[2].max() > 0.1 and curve[2].min() > -0.02, f"too wide is above: {curve[2].round(3)}")
     check(np.abs(curve["prior"]).max() > 0.1, f"a posterior that ignores x is seen: {curve['prior'].round(3)}")
     wrong_definitions()
+    without_memory()
 
 
 if __name__ == "__main__":
