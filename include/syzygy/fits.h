@@ -13,8 +13,8 @@
 
 /* --------------------------------------------------------------- FITS in */
 
-/** An open FITS file: plain, gzip, bzip2, xz, or with tile-compressed images (.fz); or a CSV file, as a table in HDU 1.
- * Not shared between threads.
+/** An open FITS file: plain, gzip, bzip2, xz, or with tile-compressed images (.fz); or a CSV or ECSV file, as a table
+ * in HDU 1. Not shared between threads.
  */
 typedef struct syz_fits syz_fits;
 

@@ -4,6 +4,9 @@
  * (RFC 4180); lines that begin with # are comments. A column of whole numbers becomes one of 64 bits, so that
  * identifiers keep their digits; one of numbers float64; one of true and false logical; any other text, of which 80
  * characters are kept. Empty cells, nan and null have no value.
+ *
+ * ECSV (astropy's, APE 6) is the same with a header in YAML after #, whose lines are comments here but for two things:
+ * the delimiter, which is a blank unless it says a comma, and the units of columns.
  */
 #include <math.h>
 #include <stdio.h>
@@ -16,7 +19,8 @@ enum { CELL = 80, COLUMNS_MAX = 999 };
 
 bool fits_is_csv_name(const char *path)
 {
-  static const char *const end[] = {".csv", ".csv.gz", ".csv.bz2", ".csv.xz"};
+  static const char *const end[] = {".csv",  ".csv.gz",  ".csv.bz2",  ".csv.xz",
+                                    ".ecsv", ".ecsv.gz", ".ecsv.bz2", ".ecsv.xz"};
   size_t n = strlen(path);
   for (size_t i = 0; i < sizeof end / sizeof *end; i++)
     if (n > strlen(end[i]) && !strcasecmp(path + n - strlen(end[i]), end[i])) return true;
@@ -32,14 +36,21 @@ typedef struct csv {
   char cell[CELL + 1];
   int64_t length; /**< length of the cell, of which not all may be kept */
   bool is_last;   /**< the last cell of its line */
+  char delimiter; /**< a comma or, as one or more, a blank */
 } csv;
+
+static bool is_blank(const csv *c) { return c->p < c->end && (*c->p == ' ' || *c->p == '\t'); }
+static void skip_blanks(csv *c)
+{
+  while (is_blank(c)) c->p++;
+}
 
 /* The next cell, without blanks around it unless they are quoted. */
 static syz_status read_cell(csv *c)
 {
   syz_status st = SYZ_OK;
   int64_t n = 0, kept = 0;
-  while (c->p < c->end && (*c->p == ' ' || *c->p == '\t')) c->p++;
+  skip_blanks(c);
   bool is_quoted = c->p < c->end && *c->p == '"';
   int64_t start = c->line;
   if (is_quoted) {
@@ -55,13 +66,14 @@ static syz_status read_cell(csv *c)
       n++;
     }
     c->p++;
-    while (c->p < c->end && (*c->p == ' ' || *c->p == '\t')) c->p++;
-    SYZ_REQUIRE(c->p == c->end || *c->p == ',' || *c->p == '\r' || *c->p == '\n', SYZ_ERR_DATA,
+    const bool is_apart = c->delimiter == ' ' && is_blank(c);
+    skip_blanks(c);
+    SYZ_REQUIRE(is_apart || c->p == c->end || *c->p == c->delimiter || *c->p == '\r' || *c->p == '\n', SYZ_ERR_DATA,
                 "%s: line %lld: text after a closing quotation mark", c->path, (long long)c->line);
     kept = n < CELL ? n : CELL;
   } else {
-    for (;
-         c->p < c->end && *c->p != ',' && *c->p != '\n' && !(*c->p == '\r' && (c->p + 1 == c->end || c->p[1] == '\n'));
+    for (; c->p < c->end && *c->p != c->delimiter && *c->p != '\n' &&
+           !(*c->p == '\r' && (c->p + 1 == c->end || c->p[1] == '\n'));
          c->p++) {
       SYZ_REQUIRE(*c->p, SYZ_ERR_DATA, "%s: line %lld: a zero byte, so this is not text", c->path, (long long)c->line);
       if (n < CELL) c->cell[n] = *c->p;
@@ -73,9 +85,10 @@ static syz_status read_cell(csv *c)
   }
   c->cell[kept] = '\0';
   c->length = n;
-  c->is_last = c->p == c->end || *c->p != ',';
+  if (c->delimiter == ' ') skip_blanks(c);
+  c->is_last = c->p == c->end || (c->delimiter == ' ' ? *c->p == '\r' || *c->p == '\n' : *c->p != ',');
   if (c->p < c->end && *c->p == '\r') c->p++;
-  if (c->p < c->end) {
+  if (c->p < c->end && (c->is_last || c->delimiter != ' ')) {
     c->line += *c->p == '\n';
     c->p++;
   }
@@ -118,6 +131,59 @@ static cell_kind both(cell_kind a, cell_kind b)
   if (b == CELL_EMPTY) return a;
   return (a == CELL_WHOLE && b == CELL_REAL) || (a == CELL_REAL && b == CELL_WHOLE) ? CELL_REAL : CELL_TEXT;
 }
+
+/* ------------------------------------------------------------------- ECSV */
+
+static bool is_ecsv_name(const char *path)
+{
+  const size_t n = strlen(path);
+  for (size_t i = 0; i + 5 <= n; i++)
+    if (!strncasecmp(path + i, ".ecsv", 5) && (path[i + 5] == '\0' || path[i + 5] == '.') && !strchr(path + i, '/'))
+      return true;
+  return false;
+}
+
+/* A text of YAML on one line, which ends at a comma or a brace unless it is quoted. Returns what follows it. */
+static const char *take_yaml(const char *p, const char *end, char *text, size_t room)
+{
+  const char quote = p < end && (*p == '\'' || *p == '"') ? *p++ : '\0';
+  size_t n = 0;
+  for (; p < end && *p != '\n' && (quote ? *p != quote : *p != ',' && *p != '}'); p++)
+    if (n + 1 < room) text[n++] = *p;
+  text[n] = '\0';
+  return p + (quote && p < end && *p == quote);
+}
+
+/* The header's lines, once the columns are known: `# - {name: NAME, unit: UNIT, ...`. */
+static void take_units(const csv *c, fits_hdu *h)
+{
+  static const char begin[] = "# - {name: ", unit[] = ", unit: ";
+  const size_t n = sizeof begin - 1, m = sizeof unit - 1;
+  char name[72];
+  for (const char *p = c->p, *line_end; p < c->end && *p == '#'; p = line_end + 1) {
+    line_end = memchr(p, '\n', (size_t)(c->end - p));
+    if (!line_end) return;
+    if ((size_t)(line_end - p) <= n || strncmp(p, begin, n) != 0) continue;
+    const char *after = take_yaml(p + n, line_end, name, sizeof name);
+    for (int i = 0; i < h->face.columns; i++)
+      if (strcmp(h->field[i].name, name) == 0 && (size_t)(line_end - after) > m && strncmp(after, unit, m) == 0)
+        (void)take_yaml(after + m, line_end, h->field[i].unit, sizeof h->field->unit);
+  }
+}
+
+static char delimiter_of(const csv *c)
+{
+  static const char begin[] = "# delimiter:";
+  for (const char *p = c->p, *line_end; p < c->end && *p == '#'; p = line_end + 1) {
+    line_end = memchr(p, '\n', (size_t)(c->end - p));
+    if (!line_end) break;
+    if ((size_t)(line_end - p) > sizeof begin - 1 && strncmp(p, begin, sizeof begin - 1) == 0)
+      return memchr(p, ',', (size_t)(line_end - p)) ? ',' : ' ';
+  }
+  return ' ';
+}
+
+/* ----------------------------------------------------------------- columns */
 
 static syz_status read_names(csv *c, fits_hdu *h)
 {
@@ -195,8 +261,11 @@ syz_status fits_csv_open(syz_fits *f)
   syz_status st = SYZ_OK;
   cell_kind *kind = NULL;
   int64_t *width = NULL;
-  csv c = {
-      .path = f->path, .p = (const char *)f->bytes.data, .end = (const char *)f->bytes.data + f->bytes.size, .line = 1};
+  csv c = {.path = f->path,
+           .p = (const char *)f->bytes.data,
+           .end = (const char *)f->bytes.data + f->bytes.size,
+           .line = 1,
+           .delimiter = ','};
   SYZ_ALLOC(f->hdu, "FITS index", 2);
   f->n = 2;
   fits_hdu *h = &f->hdu[1];
@@ -208,8 +277,12 @@ syz_status fits_csv_open(syz_fits *f)
   SYZ_ALLOC(kind, "columns", COLUMNS_MAX + 1);
   SYZ_ALLOC(width, "columns", COLUMNS_MAX + 1);
   if (c.end - c.p >= 3 && !memcmp(c.p, "\xEF\xBB\xBF", 3)) c.p += 3; /* byte order mark of UTF-8 */
+  const csv header = c;
+  const bool is_ecsv = is_ecsv_name(f->path);
+  if (is_ecsv) c.delimiter = delimiter_of(&header);
   SYZ_REQUIRE(skip_empty(&c), SYZ_ERR_DATA, "%s: no line that names columns", f->path);
   SYZ_TRY(read_names(&c, h));
+  if (is_ecsv) take_units(&header, h);
   csv rows = c;
   SYZ_TRY(look(&c, h, kind, width));
   for (int i = 0; i < h->face.columns; i++) {
