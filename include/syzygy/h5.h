@@ -119,7 +119,8 @@ syz_status syz_h5_read_strings(syz_h5 *f, const char *name, int64_t first, int64
  * '?' other; *bits: size of one. */
 syz_status syz_h5_class(syz_h5 *f, const char *name, char *kind, int *bits);
 /** Names of the datasets below a group (recursive, "a/b/c" relative to it): calls `visit` for each in alphabetical
- * order until it returns non-zero status. */
+ * order until it returns non-zero status. `group` may also be a dataset of records (a compound type, as astropy writes
+ * tables): its members are read as if they were datasets below it. */
 syz_status syz_h5_visit(syz_h5 *f, const char *group, syz_status (*visit)(void *context, const char *name),
                         void *context);
 /** Recompute a dataset's checksum and compare: SYZ_OK; SYZ_ERR_DATA names the dataset, stored and found values. *has =

@@ -31,6 +31,9 @@ typedef struct h5_kept {
   hid_t dataset, space, type;
   H5D_layout_t layout;
   h5_facts facts;
+  int axes;           /* of the dataset; its members may have more */
+  const char *member; /* within `name`, when only this one of the records is wanted; NULL: all there is */
+  hid_t element;      /* type of one of its items; -1 */
   int64_t chunk_rows; /* 0: not in chunks */
   double chunk_bytes;
   bool is_external; /* stored in other files */
@@ -157,10 +160,11 @@ cleanup:
 static void forget(h5_kept *o)
 {
   if (o->name && o->type >= 0) H5Tclose(o->type);
+  if (o->name && o->member && o->element >= 0) H5Tclose(o->element);
   if (o->name && o->space >= 0) H5Sclose(o->space);
   if (o->name && o->dataset >= 0) H5Dclose(o->dataset);
   syz_free(&o->name);
-  *o = (h5_kept){.dataset = -1, .space = -1, .type = -1};
+  *o = (h5_kept){.dataset = -1, .space = -1, .type = -1, .element = -1};
 }
 
 /* Raw data in other files: each of them must be one that is allowed. */
@@ -298,6 +302,7 @@ static syz_status describe(h5_here *h, const char *name, h5_kept *o)
   SYZ_REQUIRE(H5Sget_simple_extent_type(o->space) != H5S_NULL, SYZ_ERR_DATA, "%s: dataset %s holds nothing", h->path,
               name);
   H5Sget_simple_extent_dims(o->space, dims, NULL);
+  o->axes = ndim;
   *facts = (h5_facts){.ndim = ndim, .rows = ndim ? (int64_t)dims[0] : 1, .row_elements = 1, .offset = -1};
   for (int i = 0; i < ndim; i++) {
     elements *= (double)dims[i];
@@ -346,13 +351,36 @@ cleanup:
   return st;
 }
 
+/* Of an open dataset of records only this member. */
+static syz_status choose_member(h5_here *h, const char *name, h5_kept *o, const char *member)
+{
+  syz_status st = SYZ_OK;
+  int bits;
+  SYZ_TRY(h5_here_member(h, name, member, o->type, &o->facts, &o->element));
+  o->member = member;
+  o->facts.kind = class_of(o->element, &bits);
+  o->facts.bits = bits;
+  o->facts.own_type = -1;
+  o->facts.offset = -1;
+cleanup:
+  return st;
+}
+
+/* The type in memory of what is read as items of `element`. */
+static hid_t type_in_memory(const h5_kept *o, hid_t element)
+{
+  if (!o->member) return H5Tcopy(element);
+  return h5_here_record_of(o->member, element, o->facts.ndim - o->axes, o->facts.shape + o->axes);
+}
+
 /* An open dataset, all its sizes checked against the file; kept for the next time. */
 static syz_status look_up(h5_here *h, const char *name, h5_kept **out)
 {
   syz_status st = SYZ_OK;
-  char reason[H5_REASON];
+  char reason[H5_REASON], at[1024];
   H5O_info_t info;
   bool has;
+  size_t record = 0;
   h5_kept *o = &h->kept[0];
   for (int i = 0; i < H5_KEPT; i++) {
     if (h->kept[i].name && strcmp(h->kept[i].name, name) == 0) {
@@ -364,16 +392,19 @@ static syz_status look_up(h5_here *h, const char *name, h5_kept **out)
   }
   forget(o);
   SYZ_TRY(h5_here_has(h, name, &has));
-  SYZ_REQUIRE(has, SYZ_ERR_DATA, "%s: no dataset %s", h->path, name);
-  SYZ_REQUIRE(H5Oget_info_by_name2(h->file, name, &info, H5O_INFO_BASIC, H5P_DEFAULT) >= 0, h5_here_why(h, reason),
+  if (!has) record = h5_here_record(h, name);
+  SYZ_REQUIRE(has || record, SYZ_ERR_DATA, "%s: no dataset %s", h->path, name);
+  snprintf(at, sizeof at, "%.*s", (int)(record ? record : strlen(name)), name);
+  SYZ_REQUIRE(H5Oget_info_by_name2(h->file, at, &info, H5O_INFO_BASIC, H5P_DEFAULT) >= 0, h5_here_why(h, reason),
               "%s: %s is unreadable: %s", h->path, name, reason);
   SYZ_REQUIRE(info.type == H5O_TYPE_DATASET, SYZ_ERR_DATA, "%s: %s is not a dataset", h->path, name);
   o->name = h5_copy_text(name);
   SYZ_REQUIRE(o->name, SYZ_ERR_MEMORY, "%s: no memory for the name of dataset %s", h->path, name);
-  o->dataset = H5Dopen2(h->file, name, H5P_DEFAULT);
+  o->dataset = H5Dopen2(h->file, at, H5P_DEFAULT);
   SYZ_REQUIRE(o->dataset >= 0, h5_here_why(h, reason), "%s: dataset %s cannot be opened: %s", h->path, name, reason);
   SYZ_TRY(describe(h, name, o));
-  SYZ_TRY(open_again(h, name, o));
+  if (record) SYZ_TRY(choose_member(h, name, o, o->name + record + 1));
+  SYZ_TRY(open_again(h, at, o));
   o->used = ++h->clock;
   *out = o;
 cleanup:
@@ -409,13 +440,13 @@ static syz_status select_rows(const h5_kept *o, int64_t first, int64_t n, hid_t 
 {
   const h5_facts *facts = &o->facts;
   hsize_t start[H5_DIMS] = {0}, count[H5_DIMS];
-  for (int i = 0; i < facts->ndim; i++) count[i] = (hsize_t)facts->shape[i];
-  if (facts->ndim) {
+  for (int i = 0; i < o->axes; i++) count[i] = (hsize_t)facts->shape[i];
+  if (o->axes) {
     start[0] = (hsize_t)first;
     count[0] = (hsize_t)n;
     if (H5Sselect_hyperslab(o->space, H5S_SELECT_SET, start, NULL, count, NULL) < 0) return SYZ_ERR_DATA;
   }
-  *memory = facts->ndim ? H5Screate_simple(facts->ndim, count, NULL) : H5Screate(H5S_SCALAR);
+  *memory = o->axes ? H5Screate_simple(o->axes, count, NULL) : H5Screate(H5S_SCALAR);
   return *memory >= 0 ? SYZ_OK : SYZ_ERR_DATA;
 }
 
@@ -445,8 +476,9 @@ syz_status h5_here_read(h5_here *h, const char *name, syz_h5_type type, int64_t 
   syz_status st = SYZ_OK;
   char reason[H5_REASON];
   h5_kept *o;
-  hid_t memory = -1, transfer = -1, want = h5_file_type(type); /* little-endian is this machine's order */
+  hid_t memory = -1, transfer = -1, want = -1, element = h5_file_type(type); /* little-endian is this machine's order */
   SYZ_TRY(look_up(h, name, &o));
+  want = type_in_memory(o, element);
   SYZ_REQUIRE(first >= 0 && n >= 0 && first <= o->facts.rows && n <= o->facts.rows - first, SYZ_ERR_INTERNAL,
               "%s: dataset %s: no rows %lld .. %lld", h->path, name, (long long)first, (long long)(first + n));
   transfer = H5Pcreate(H5P_DATASET_XFER);
@@ -454,7 +486,8 @@ syz_status h5_here_read(h5_here *h, const char *name, syz_h5_type type, int64_t 
               h5_reason(reason));
   SYZ_REQUIRE(select_rows(o, first, n, &memory) == SYZ_OK, h5_here_why(h, reason), "%s: dataset %s: %s", h->path, name,
               reason);
-  h->work((double)n * (double)o->facts.row_elements * (double)syz_h5_type_size(type) + o->chunk_bytes);
+  h->work((double)n * (double)o->facts.row_elements * (double)syz_h5_type_size(type) + o->chunk_bytes +
+          (o->member ? (double)n * (double)H5Tget_size(o->type) : 0));
   limit_reading(h, o, n, 0);
   st = H5Dread(o->dataset, want, memory, o->space, transfer, data) >= 0 ? SYZ_OK : h5_here_why(h, reason);
   h5_here_unlimit(h);
@@ -465,7 +498,8 @@ syz_status h5_here_read(h5_here *h, const char *name, syz_h5_type type, int64_t 
 cleanup:
   if (memory >= 0) H5Sclose(memory);
   if (transfer >= 0) H5Pclose(transfer);
-  h5_type_close(type, want);
+  if (want >= 0) H5Tclose(want);
+  h5_type_close(type, element);
   H5Eclear2(H5E_DEFAULT);
   return st;
 }
@@ -489,32 +523,34 @@ syz_status h5_here_strings(h5_here *h, const char *name, int64_t first, int64_t 
   syz_status st = SYZ_OK;
   char reason[H5_REASON];
   h5_kept *o;
-  hid_t memory = -1;
+  hid_t memory = -1, type = -1;
   char *fixed = NULL;
   char **variable = NULL;
   bool is_read = false;
   SYZ_TRY(look_up(h, name, &o));
   const int64_t texts = n * o->facts.row_elements;
+  const hid_t element = o->member ? o->element : o->type;
+  type = type_in_memory(o, element);
   SYZ_REQUIRE(select_rows(o, first, n, &memory) == SYZ_OK, h5_here_why(h, reason), "%s: dataset %s: %s", h->path, name,
               reason);
   h->work(o->chunk_bytes);
-  if (H5Tis_variable_str(o->type) > 0) {
+  if (H5Tis_variable_str(element) > 0) {
     SYZ_ALLOC(variable, "strings", texts);
     limit_reading(h, o, n, 3 * h->file_bytes);
-    is_read = H5Dread(o->dataset, o->type, memory, o->space, H5P_DEFAULT, variable) >= 0;
+    is_read = H5Dread(o->dataset, type, memory, o->space, H5P_DEFAULT, variable) >= 0;
     st = is_read ? SYZ_OK : h5_here_why(h, reason);
     h5_here_unlimit(h);
     SYZ_REQUIRE(st == SYZ_OK, st, "%s: dataset %s cannot be read: %s", h->path, name, reason);
     for (int64_t i = 0; i < texts; i++)
       put_text(text + (size_t)i * room, room, variable[i] ? variable[i] : "", variable[i] ? strlen(variable[i]) : 0);
   } else {
-    const size_t width = H5Tget_size(o->type);
+    const size_t width = H5Tget_size(element);
     SYZ_REQUIRE(width > 0 && width < H5_TEXT_LIMIT, SYZ_ERR_DATA, "%s: dataset %s holds texts of %zu bytes", h->path,
                 name, width);
     fixed = syz_alloc("strings", (size_t)texts, width);
     SYZ_REQUIRE(fixed, SYZ_ERR_MEMORY, "%s: dataset %s: no memory for its text", h->path, name);
     limit_reading(h, o, n, 0);
-    st = H5Dread(o->dataset, o->type, memory, o->space, H5P_DEFAULT, fixed) >= 0 ? SYZ_OK : h5_here_why(h, reason);
+    st = H5Dread(o->dataset, type, memory, o->space, H5P_DEFAULT, fixed) >= 0 ? SYZ_OK : h5_here_why(h, reason);
     h5_here_unlimit(h);
     SYZ_REQUIRE(st == SYZ_OK, st, "%s: dataset %s cannot be read: %s", h->path, name, reason);
     for (int64_t i = 0; i < texts; i++) {
@@ -524,8 +560,9 @@ syz_status h5_here_strings(h5_here *h, const char *name, int64_t first, int64_t 
   }
   SYZ_REQUIRE(!h->only.refused[0], h5_here_why(h, reason), "%s: dataset %s: %s", h->path, name, reason);
 cleanup:
-  if (is_read) H5Dvlen_reclaim(o->type, memory, H5P_DEFAULT, variable);
+  if (is_read) H5Dvlen_reclaim(type, memory, H5P_DEFAULT, variable);
   if (memory >= 0) H5Sclose(memory);
+  if (type >= 0) H5Tclose(type);
   syz_free(&variable);
   syz_free(&fixed);
   H5Eclear2(H5E_DEFAULT);

@@ -46,12 +46,24 @@ syz_status h5_here_read(h5_here *h, const char *name, syz_h5_type type, int64_t 
 syz_status h5_here_strings(h5_here *h, const char *name, int64_t first, int64_t n, size_t room, char *text);
 syz_status h5_here_text(h5_here *h, const char *object, const char *attribute, char **text);
 syz_status h5_here_number(h5_here *h, const char *object, const char *attribute, double *value, bool *found);
-/** Names of the datasets below a group, sorted, each ended by NUL; owned by the caller. *names NULL: none. */
+/** Names of the datasets below a group, or of the members of a dataset of records, sorted, each ended by NUL; owned by
+ * the caller. *names NULL: none. */
 syz_status h5_here_names(h5_here *h, const char *group, char **names, size_t *bytes);
 /** The answer of h5_read_seal. */
 syz_status h5_here_seal(h5_here *h, bool *is_own, char **text);
 
-/* ---- shared by here.c and here_names.c */
+/* ---- records: here_records.c */
+
+/** Length of the name of the dataset when `name` is that of a member of its records; 0 when it is not. */
+size_t h5_here_record(h5_here *h, const char *name);
+/** Makes the facts of a dataset of records those of a member; *element: the type of one of its items (H5Tclose). */
+syz_status h5_here_member(h5_here *h, const char *name, const char *member, hid_t record, h5_facts *facts,
+                          hid_t *element);
+/** The type in memory of records that have this member alone, items of `element` (H5Tclose); negative without memory.
+ */
+hid_t h5_here_record_of(const char *member, hid_t element, int axes, const int64_t *shape);
+
+/* ---- shared by here.c, here_names.c and here_records.c */
 
 /** Why the library failed, in words, and the status of that. */
 syz_status h5_here_why(h5_here *h, char reason[H5_REASON]);

@@ -165,6 +165,28 @@ cleanup:
   return st == SYZ_OK ? 0 : -1;
 }
 
+/* The members of a dataset of records are its columns; *is_record: it is one. */
+static syz_status keep_members(walk *w, const char *name, bool *is_record)
+{
+  syz_status st = SYZ_OK;
+  char reason[H5_REASON];
+  const hid_t dataset = H5Dopen2(w->h->file, name, H5P_DEFAULT), type = dataset >= 0 ? H5Dget_type(dataset) : -1;
+  *is_record = type >= 0 && H5Tget_class(type) == H5T_COMPOUND;
+  for (int i = 0, n = *is_record ? H5Tget_nmembers(type) : 0; i < n; i++) {
+    char *member = H5Tget_member_name(type, (unsigned)i);
+    st = member ? walk_keep(w, member)
+                : syz_error_set(h5_here_why(w->h, reason), __FILE__, __LINE__, "%s: dataset %s is damaged: %s",
+                                w->h->path, name, reason);
+    if (member) H5free_memory(member);
+    SYZ_TRY(st);
+  }
+cleanup:
+  if (type >= 0) H5Tclose(type);
+  if (dataset >= 0) H5Dclose(dataset);
+  H5Eclear2(H5E_DEFAULT);
+  return st;
+}
+
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 syz_status h5_here_names(h5_here *h, const char *group, char **names, size_t *bytes)
@@ -173,16 +195,19 @@ syz_status h5_here_names(h5_here *h, const char *group, char **names, size_t *by
   char reason[H5_REASON], *to;
   walk w = {.h = h, .root = *group ? group : "/"};
   hid_t at = -1;
-  bool has = true;
+  bool has = true, is_record = false;
   *names = NULL;
   *bytes = 0;
   if (*group && strcmp(group, "/") != 0) SYZ_TRY(h5_here_has(h, group, &has));
   if (!has) return SYZ_OK; /* an absent group holds nothing */
-  at = H5Gopen2(h->file, *group ? group : "/", H5P_DEFAULT);
-  SYZ_REQUIRE(at >= 0, h5_here_why(h, reason), "%s: %s is not a readable group: %s", h->path, w.root, reason);
-  const herr_t rc = H5Literate(at, H5_INDEX_NAME, H5_ITER_INC, NULL, walk_link, &w);
-  SYZ_TRY(w.st);
-  SYZ_REQUIRE(rc >= 0, h5_here_why(h, reason), "%s: group %s is damaged: %s", h->path, w.root, reason);
+  if (*group && strcmp(group, "/") != 0) SYZ_TRY(keep_members(&w, group, &is_record));
+  if (!is_record) {
+    at = H5Gopen2(h->file, *group ? group : "/", H5P_DEFAULT);
+    SYZ_REQUIRE(at >= 0, h5_here_why(h, reason), "%s: %s is not a readable group: %s", h->path, w.root, reason);
+    const herr_t rc = H5Literate(at, H5_INDEX_NAME, H5_ITER_INC, NULL, walk_link, &w);
+    SYZ_TRY(w.st);
+    SYZ_REQUIRE(rc >= 0, h5_here_why(h, reason), "%s: group %s is damaged: %s", h->path, w.root, reason);
+  }
   if (w.n == 0) goto cleanup;
   qsort(w.name, (size_t)w.n, sizeof *w.name, by_name);
   SYZ_ALLOC(*names, "dataset names", w.bytes);

@@ -191,6 +191,7 @@ static void serve_one(h5_here *h, const h5_ask *ask)
   switch ((h5_wish)ask->wish) {
   case H5_WISH_HAS:
     st = h5_here_has(h, ask->name, &is_there);
+    if (st == SYZ_OK && !is_there) is_there = h5_here_record(h, ask->name) > 0;
     break;
   case H5_WISH_FACTS:
     st = h5_here_facts(h, ask->name, &a.facts);
