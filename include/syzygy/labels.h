@@ -17,8 +17,8 @@
 
 /**
  * An open table: a table HDU of a FITS file (plain or packed), a CSV or ECSV file, one HDF5 dataset with members
- * (astropy's tables, as PROVABGS), or a group of HDF5 with a dataset for each column. Rank 0 alone reads the file; what
- * is read of it goes to all. Hostile files do no harm.
+ * (astropy's tables, as PROVABGS), or a group of HDF5 with a dataset for each column. Rank 0 alone reads the file, on
+ * its main thread; what is read of it goes to all. Hostile files do no harm.
  */
 typedef struct syz_label_table syz_label_table;
 
@@ -69,7 +69,7 @@ syz_status syz_label_table_texts(syz_label_table *t, int column, size_t room, ch
 syz_status syz_label_table_sides(syz_label_table *t, int column, uint8_t *side);
 /**
  * The column of identifiers: the stated one, or with "" the first of TARGETID, OBJECT_ID, LS_ID, OBJID that holds whole
- * numbers of 64 bits or text. *column -1: "none" is stated, or there is none. SYZ_ERR_DATA as syz_label_table_find.
+ * numbers, text or floats. *column -1: "none" is stated, or there is none. SYZ_ERR_DATA as syz_label_table_find.
  * Rank-local.
  */
 syz_status syz_label_table_find_ids(const syz_label_table *t, const char *stated, int *column);
@@ -100,7 +100,7 @@ syz_status syz_formula_parse(const char *text, syz_texts name, syz_formula **out
 void syz_formula_destroy(syz_formula **f);
 /** How many different columns (and items) it needs, 0 for a constant. */
 int syz_formula_inputs(const syz_formula *f);
-/** Input `k`: number in `name`, and item. */
+/** Input `k`: number in `name`, and item, -1 when none is stated. */
 int syz_formula_input(const syz_formula *f, int k, int64_t *item);
 /** What the values of a formula, or of a label, are. */
 typedef struct syz_label_counts {
@@ -119,6 +119,18 @@ syz_label_counts syz_label_count(int64_t n, const double *value);
 /** A formula of a table's columns, out [rows]. Errors as parsing and reading. Collective; agreed. */
 syz_status syz_label_table_evaluate(syz_label_table *t, const char *formula, double *out, syz_label_counts *counts);
 
+/* ------------------------------------------------------------------- votes */
+
+/** The columns of all names (the answers of a question), column [name.n]; SYZ_ERR_DATA lists all that are missing, each
+ * with the nearest there is. Rank-local. */
+syz_status syz_label_table_find_all(const syz_label_table *t, syz_texts name, int *column);
+/** Whether votes [name.n][n] are counts: whole numbers from 0 on, or NaN where nobody was asked. SYZ_ERR_DATA names the
+ * first row and answer that are none. Rank-local. */
+syz_status syz_votes_check(syz_texts name, int64_t n, const double *const *votes);
+/** Whether shares [name.n][n] are from 0 to 1 and add up to 1 within `tolerance`, in rows in which none is NaN.
+ * SYZ_ERR_DATA names the first row that does not. Rank-local. */
+syz_status syz_shares_check(syz_texts name, int64_t n, const double *const *share, double tolerance);
+
 /* ------------------------------------------------------------------- join */
 
 enum { SYZ_JOIN_EXAMPLES = 8 };
@@ -127,25 +139,25 @@ typedef struct syz_join {
   int64_t n;                             /**< objects */
   int64_t *row;                          /**< [n] or -1 */
   int64_t matched, ambiguous, unmatched; /**< objects; they add up to n */
-  int64_t merged;                        /**< rows of the table that say the same as an earlier row of the same key */
+  int64_t merged;                        /**< by identifier: rows of the table that say the same as an earlier row */
   int64_t example[SYZ_JOIN_EXAMPLES];    /**< the first objects that are unmatched, by number */
   int examples;
 } syz_join;
 /**
  * By identifier: object_id [n] and row_id [rows]; SYZ_LABEL_NO_ID matches nothing. Rows of one identifier that agree in
- * all of value [values][rows] (NaN agrees with NaN) are one, the first of them; where they differ the object is
+ * all of value [n_values][rows] (NaN agrees with NaN) are one, the first of them; where they differ the object is
  * ambiguous and left out. SYZ_ERR_DATA when no object is matched, with some identifiers of both sides. Collective;
  * agreed. 16 bytes a row beside the arrays.
  */
 syz_status syz_join_ids(syz_comm *c, int64_t n, const int64_t *object_id, int64_t rows, const int64_t *row_id,
-                        int values, const double *const *value, syz_join *out);
+                        int n_values, const double *const *value, syz_join *out);
 /**
  * By position: the nearest row within the radius. Ambiguous where it has two or more, unless they are one, at equal
  * positions and as above. Positions that are not on the sphere match nothing. SYZ_ERR_DATA when no object is matched,
  * with the smallest distance of any. Collective; agreed. 32 bytes a row beside the arrays.
  */
 syz_status syz_join_places(syz_comm *c, int64_t n, const double *ra, const double *dec, int64_t rows,
-                           const double *row_ra, const double *row_dec, double radius_arcsec, int values,
+                           const double *row_ra, const double *row_dec, double radius_arcsec, int n_values,
                            const double *const *value, syz_join *out);
 void syz_join_free(syz_join *j);
 /** out [n] = value[row], NaN without one. */
@@ -172,7 +184,7 @@ typedef enum syz_sides_rule {
 typedef struct syz_sides_options {
   syz_sides_rule rule;
   double test_share;    /**< of sky and rows, in (0, 1) */
-  uint64_t seed;        /**< of sky and rows; 0: the plain hash */
+  uint64_t seed;        /**< of sky and rows; 0: the plain rule (src/labels/sides.c) */
   double border_arcsec; /**< objects of test within this distance of one of training are dropped; 0: none */
 } syz_sides_options;
 #define SYZ_SIDES_DEFAULTS ((syz_sides_options){SYZ_SIDES_BY_SKY, 0.2, 0, 2.0})
@@ -192,7 +204,7 @@ typedef struct syz_sides {
  * object_id, ra, dec [n] of all objects, in the order of their files and rows; given [n] (syz_side) for the last two
  * rules, otherwise NULL. Objects that share an identifier are on one side (identifiers that are 0 or negative stand for
  * none). SYZ_ERR_INPUT for a share outside (0, 1); SYZ_ERR_DATA when train or test is empty, with the counts.
- * Collective; agreed. 40 bytes an object beside the arrays.
+ * Collective; agreed. 48 bytes an object beside the arrays.
  */
 syz_status syz_sides_make(syz_comm *c, const syz_sides_options *options, int64_t n, const int64_t *object_id,
                           const double *ra, const double *dec, const uint8_t *given, syz_sides *out);

@@ -130,7 +130,7 @@ static syz_status add_column(parser *r, const char *at, const char *wanted)
 {
   syz_status st = SYZ_OK;
   const char *nearest;
-  formula_input input = {labels_find_name(r->name, wanted, &nearest), 0};
+  formula_input input = {labels_find_name(r->name, wanted, &nearest), -1};
   int k = 0;
   if (input.name < 0)
     return REFUSE(r, at, SYZ_ERR_DATA, "no column '%s'%s%s%s", wanted, *nearest ? "; the nearest is '" : "", nearest,
