@@ -216,6 +216,26 @@ answers[ask("numbers", place("columns.h5"), "", "group/deeper", 0, place("deeper
 answers[ask("numbers", place("columns.h5"), "group", "deeper", 0, place("deeper.f64"))] = lambda a, r: check_quietly(
     same(got("deeper.f64"), np.arange(N) * 0.5), "a group of datasets differs")
 
+# Records as other programs write them: texts of variable length, big-endian numbers, a blank and a solidus in a name, chunks.
+odd = np.zeros(500, dtype=[("TARGETID", ">i8"), ("name", h5py.string_dtype()), ("a b/c", ">f8", (3,)), ("on", "?"), ("half", "f2")])
+odd["TARGETID"], odd["name"], odd["a b/c"] = ids[:500], [f"é{i}" * (1 + i % 3) for i in range(500)], rng.normal(size=(500, 3))
+odd["on"], odd["half"] = np.arange(500) % 3 == 0, np.arange(500) / 8
+with h5py.File(place("odd.h5"), "w") as f:
+    f.create_dataset("group/records", data=odd, chunks=(77,), compression="lzf")
+    f["beside"] = np.arange(3)
+
+
+def judge_odd(answer, ranks):
+    want = odd["a b/c"][:, 2] + odd["on"] * odd["half"]
+    check(same(got("odd.f64"), want) and np.array_equal(got("odd.i64", np.int64), ids[:500]), f"records of other programs on {ranks} ranks")
+    texts = [t.rstrip(b"\0").decode() for t in got("odd.txt", "S24")]
+    check_quietly(texts == [t.decode() if isinstance(t, bytes) else t for t in odd["name"]], f"texts of variable length: {texts[:3]}")
+
+
+ask_odd = [ask("ids", place("odd.h5"), "", "", 0, place("odd.i64")), ask("texts", place("odd.h5"), "group/records", "name", 0, place("odd.txt"))]
+answers.update((k, lambda a, r: None) for k in ask_odd)
+answers[ask("evaluate", place("odd.h5"), "", "'a b/c'[2] + on * half", place("odd.f64"))] = judge_odd
+
 # -------------------------------------------------------------------- joins
 
 small = Table({"TARGETID": np.array([5, 7, 7, 9, 9, 11, 13, 13, -1], np.int64), "v": [1, 2, 2, 3, 4, 5, np.nan, np.nan, 6.0]})
