@@ -370,7 +370,7 @@ sky_ra[520:540], sky_dec[520:540] = 0, 0
 sky_ra[540:560] = 720.0
 sky_dec[560] = 90.0
 given = rng.integers(0, 3, K).astype(np.uint8)
-put("sky.ids", sky_id), put("sky.ra", sky_ra), put("sky.dec", sky_dec), put("sky.given", given)
+put("sky.ids", sky_id), put("sky.ra", sky_ra), put("sky.dec", sky_dec), put("sky.given", given)  # for what is refused
 digests = {}
 xxh = ctypes.util.find_library("xxhash") or "libxxhash.so.0"
 try:
@@ -380,7 +380,7 @@ except (OSError, AttributeError):
     xxh3 = None
 
 
-def judge_split(answer, ranks, want, out, what):
+def judge_split(answer, ranks, want, out, what, sky_id):
     side, counts = want
     found = got(out, np.uint8)
     check([int(n) for n in answer[1:8]] == counts, f"split by {what} on {ranks} ranks: {answer[1:8]}, expected {counts}")
@@ -392,12 +392,18 @@ def judge_split(answer, ranks, want, out, what):
         check_quietly(int(answer[8]) == sum_, f"split by {what}: digest {answer[8]}, expected {sum_}")
 
 
-for rule, share, seed, border in ((0, 0.2, 0, 2.0), (0, 0.5, 77, 5.0), (0, 0.2, 0, 0.0), (1, 0.3, 0, 2.0), (1, 0.3, 5, 0.0), (2, 0.2, 0, 2.0), (3, 0.2, 0, 0.0)):
-    want = numpy_sides(rule, share, seed, border, sky_id, sky_ra, sky_dec, given)
-    what = f"{('sky', 'rows', 'file', 'column')[rule]}, share {share}, seed {seed}, border {border}"
+def ask_split(rule, share, seed, border, id_, ra, dec, given_, where=""):
+    want = numpy_sides(rule, share, seed, border, id_, ra, dec, given_)
+    what = f"{('sky', 'rows', 'file', 'column')[rule]}, share {share}, seed {seed}, border {border}{where}"
     out = f"sides-{rule}-{seed}-{border}"
-    answers[ask("split", rule, share, seed, border, place("sky.ids"), place("sky.ra"), place("sky.dec"), place("sky.given"), place(out))] = (
-        lambda a, r, want=want, out=out, what=what: judge_split(a, r, want, out, what))
+    files = [put(f"{out}{end}", array) for end, array in ((".ids", id_), (".ra", ra), (".dec", dec), (".given", given_))]
+    answers[ask("split", rule, share, seed, border, *files, place(out))] = lambda a, r: judge_split(a, r, want, out, what, id_)
+
+
+for rule, share, seed, border in ((0, 0.2, 0, 2.0), (0, 0.5, 77, 5.0), (0, 0.2, 0, 0.0), (1, 0.3, 0, 2.0), (1, 0.3, 5, 0.0), (2, 0.2, 0, 2.0), (3, 0.2, 0, 0.0)):
+    ask_split(rule, share, seed, border, sky_id, sky_ra, sky_dec, given)
+# So dense that a border of 1 % more would drop other objects.
+ask_split(1, 0.3, 3, 0.5, np.arange(1, K + 1), 10 + rng.uniform(0, 85 / 3600, K), rng.uniform(0, 85 / 3600, K), given, ", a dense field")
 both = hashed(np.arange(100, dtype=np.uint64), 0.5, 0) != hashed(np.arange(100, dtype=np.uint64), 0.5, 1)
 check(0 < both.sum() < 100, "the reference's seed matters")
 
