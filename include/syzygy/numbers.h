@@ -42,7 +42,11 @@
   X(SYZ_RANDOM_DROP_PATH, 22)                                                                                          \
   X(SYZ_RANDOM_PROBE, 23)                                                                                              \
   X(SYZ_RANDOM_BOOTSTRAP, 30)                                                                                          \
-  X(SYZ_RANDOM_REFERENCE, 31)
+  X(SYZ_RANDOM_REFERENCE, 31)                                                                                          \
+  X(SYZ_RANDOM_FLOW_SHAPE, 40)                                                                                         \
+  X(SYZ_RANDOM_FLOW_WEIGHT, 41)                                                                                        \
+  X(SYZ_RANDOM_FLOW_ORDER, 42)                                                                                         \
+  X(SYZ_RANDOM_FLOW_DRAW, 43)
 
 typedef enum syz_random_purpose {
 #define SYZ_RANDOM_ENUM(name, value) name = value,
