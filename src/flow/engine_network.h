@@ -36,41 +36,42 @@ static int64_t most_outputs(const flow_layout *y)
   return most;
 }
 
-static size_t work_lay_out(work *w, const flow_layout *y, bool trains, void *base)
+static void work_lay_out(work *w, const flow_layout *y, bool trains, syz_arena *a)
 {
-  syz_arena a = {.base = base};
   const syz_flow_shape *s = &y->shape;
   const size_t all = (size_t)FLOW_BLOCK, layers = trains ? (size_t)s->layers : 1, labels = (size_t)s->labels;
   const size_t hidden = (size_t)s->hidden, nets = (size_t)y->nets, real = sizeof(REAL);
-  w->context = syz_arena_take(&a, all * (size_t)s->context, real);
-  w->value = syz_arena_take(&a, all * (size_t)(s->layers + 1) * labels, real);
-  w->log_slope = syz_arena_take(&a, all * labels, real);
-  w->hidden = syz_arena_take(&a, all * layers * nets * (size_t)s->hidden_layers * hidden, real);
-  w->raw = syz_arena_take(&a, all * (size_t)most_outputs(y), real);
-  w->table = syz_arena_take(&a, all * layers * labels * 4 * (size_t)s->bins, real);
-  w->bin = syz_arena_take(&a, all * layers * labels * BIN_ROWS, real);
+  w->context = syz_arena_take(a, all * (size_t)s->context, real);
+  w->value = syz_arena_take(a, all * (size_t)(s->layers + 1) * labels, real);
+  w->log_slope = syz_arena_take(a, all * labels, real);
+  w->hidden = syz_arena_take(a, all * layers * nets * (size_t)s->hidden_layers * hidden, real);
+  w->raw = syz_arena_take(a, all * (size_t)most_outputs(y), real);
+  w->table = syz_arena_take(a, all * layers * labels * 4 * (size_t)s->bins, real);
+  w->bin = syz_arena_take(a, all * layers * labels * BIN_ROWS, real);
   if (trains) {
-    w->dhidden = syz_arena_take(&a, all * 2 * hidden, real);
-    w->dvalue = syz_arena_take(&a, all * 2 * labels, real);
-    w->dlog_slope = syz_arena_take(&a, all * labels, real);
-    w->dcontext_room = syz_arena_take(&a, all * (size_t)s->context, real);
+    w->dhidden = syz_arena_take(a, all * 2 * hidden, real);
+    w->dvalue = syz_arena_take(a, all * 2 * labels, real);
+    w->dlog_slope = syz_arena_take(a, all * labels, real);
+    w->dcontext_room = syz_arena_take(a, all * (size_t)s->context, real);
   } else {
-    w->prepared = syz_arena_take(&a, all * (size_t)s->layers * nets * hidden, real);
+    w->prepared = syz_arena_take(a, all * (size_t)s->layers * nets * hidden, real);
   }
-  return a.used;
 }
 
 static syz_status work_create(const flow_layout *largest, bool trains, void **out)
 {
   syz_status st = SYZ_OK;
   work *w = NULL, measure;
-  char *block = NULL;
+  syz_arena a = {0};
   *out = NULL;
   SYZ_ALLOC(w, "flow", 1);
-  SYZ_ALLOC(block, "flow", work_lay_out(&measure, largest, trains, NULL) + 64);
+  work_lay_out(&measure, largest, trains, &a);
+  SYZ_ALLOC(a.base, "flow", a.used);
+  a.size = a.used;
+  a.used = 0;
+  work_lay_out(w, largest, trains, &a);
   w->trains = trains;
-  work_lay_out(w, largest, trains, block);
-  w->block = block;
+  w->block = a.base;
   *out = w;
   w = NULL;
 cleanup:

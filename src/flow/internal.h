@@ -2,6 +2,12 @@
 /** What the files of this room share beside the engine. */
 #pragma once
 
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include <math.h>
+
 #include "engine.h"
 #include "syzygy/numbers.h"
 
@@ -29,23 +35,35 @@ typedef struct flow_pool {
 syz_status flow_pool_create(const syz_flow *f, bool trains, int threads, flow_pool *pool);
 void flow_pool_destroy(flow_pool *pool);
 
-/** Standardised s [n, D] of n <= FLOW_BLOCK objects whose context is in `work`, or shared: log_q [n] of the ensemble,
- * each [n, D] (NULL: not) log of marginals, cdf [n, D] (NULL: not) of the base normals' own, meaningful where the flow
- * has marginals. Temperature and, where all marginals are known, the PIT map are in. `first`: member whose prepared
- * context is in `work`. */
+/** Sums over members for n <= FLOW_BLOCK objects, standardised: begin, add each member's z and log_slope [n, D], end.
+ * Then temperature and, with cdf and a PIT calibration, its map are in. */
 typedef struct flow_sums {
-  double *log_q; /* [n] log of the sum over members so far, then of the mean */
-  double *each;  /* [n, D] */
-  double *cdf;   /* [n, D] */
+  double *log_q; /**< [n] */
+  double *each;  /**< [n, D] log of marginal densities, NaN where there are none; NULL: not wanted */
+  double *cdf;   /**< [n, D] that of marginals where there are any; NULL: not wanted */
 } flow_sums;
 void flow_sums_begin(const flow_sums *sums, int n, int labels);
-/** z, log_slope [n, D] of one more member. */
 void flow_sums_add(const flow_sums *sums, int n, int labels, double temperature, const double *z,
                    const double *log_slope);
-/** Logarithms of means; PIT map. */
 void flow_sums_end(const syz_flow *f, const flow_sums *sums, int n);
+/** log_q [n] of standardised s [n, D], all of one context [C]. */
+void flow_log_density_shared(const syz_flow *f, void *work, const float *context, int64_t n, const double *s,
+                             double *log_q);
+/** log N(z) + sum of log_slope [D]. */
+double flow_log_normal(int labels, const double *z, const double *log_slope);
+/** ln ds/dy of a label inside its domain. */
+double flow_log_slope(const syz_flow_label *label, double y);
 
-static inline double flow_normal_cdf(double z) { return 0.5 * __builtin_erfc(-z * 0.70710678118654752440); }
+/** Number of this thread within its team. */
+static inline int flow_thread(void)
+{
+#ifdef _OPENMP
+  return omp_get_thread_num();
+#else
+  return 0;
+#endif
+}
+static inline double flow_normal_cdf(double z) { return 0.5 * erfc(-z * 0.70710678118654752440); }
 /** Logarithm of exp(a) + exp(b). */
 double flow_log_add(double a, double b);
 bool flow_has_all_marginals(const syz_flow *f);
@@ -53,9 +71,9 @@ bool flow_has_all_marginals(const syz_flow *f);
 /** u -> map(u) of a PIT calibration, its derivative, and back. */
 double flow_pit_map(const double *map, double u, double *slope);
 double flow_pit_undo(const double *map, double u);
-/** Draws [J] of one label, by value `stride` apart: each moves to where the map puts its rank. order, sorted [J]:
- * scratch. */
-void flow_pit_move(const double *map, int64_t draws, double *x, int64_t stride, int64_t *order, double *sorted);
+/** Draws [J] of one label, `stride` apart: each moves to where the map puts its rank. room: flow_pit_room bytes. */
+void flow_pit_move(const double *map, int64_t draws, double *x, int64_t stride, void *room);
+size_t flow_pit_room(int64_t draws);
 
 /** Ascending; NaN last. scratch [n]. */
 void flow_sort(int64_t n, double *x, double *scratch);

@@ -28,6 +28,13 @@ static double transform(const syz_flow_label *l, double y, double *log_slope)
   return y;
 }
 
+double flow_log_slope(const syz_flow_label *label, double y)
+{
+  double log_slope;
+  transform(label, y, &log_slope);
+  return log_slope - log(label->scale);
+}
+
 static double undo(const syz_flow_label *l, double g)
 {
   if (l->transform == SYZ_FLOW_LOG) return l->low + exp(g);
