@@ -171,7 +171,8 @@ syz_status syz_flow_from_base(const syz_flow *f, int member, int64_t n, const fl
 
 /**
  * y [n, J, D] in label units; log_q [n, J] of them (may be NULL: as many densities as members and draws). Draw j of an
- * object is a function of (seed, object id, j): its member is j mod M. `seed`: the draws' own.
+ * object is a function of (seed, object id, j): members take turns, beginning with one drawn for the object. `seed`:
+ * the draws' own.
  */
 syz_status syz_flow_draw(const syz_flow *f, uint64_t seed, int64_t n, const float *context, const int64_t *id,
                          int64_t draws, double *y, double *log_q);
@@ -193,6 +194,8 @@ int64_t syz_flow_joint_mode(int64_t draws, const double *log_q);
 /* ----------------------------------------------------------- recalibrate */
 
 enum { SYZ_FLOW_KNOTS = 32 };
+/** 0, close to it, .., 1: equal steps of a normal deviate between the ends. */
+extern const double syz_flow_pit_knot[SYZ_FLOW_KNOTS + 1];
 typedef enum syz_flow_calibration_kind {
   SYZ_FLOW_RAW,
   SYZ_FLOW_TEMPERATURE, /**< base normals times T: density and draws */
@@ -201,16 +204,15 @@ typedef enum syz_flow_calibration_kind {
 /** What was done on validation objects; to be stated in every file. */
 typedef struct syz_flow_calibration {
   syz_flow_calibration_kind kind;
-  int64_t n;                    /**< validation objects */
-  double temperature;           /**< 1: none */
-  double nll_before, nll_after; /**< temperature: joint, standardised, of the validation objects */
-  double map[SYZ_FLOW_LABELS]
-            [SYZ_FLOW_KNOTS + 1]; /**< share of PIT values below k / SYZ_FLOW_KNOTS; straight between */
+  int64_t n;                                       /**< validation objects */
+  double temperature;                              /**< 1: none */
+  double nll_before, nll_after;                    /**< temperature: joint, standardised, of the validation objects */
+  double map[SYZ_FLOW_LABELS][SYZ_FLOW_KNOTS + 1]; /**< share of PIT values below each knot; straight between */
 } syz_flow_calibration;
 /** T that minimises the joint NLL of validation objects (never test ones); the flow uses it from now on. */
 syz_status syz_flow_calibrate_temperature(syz_flow *f, int64_t n, const float *context, const double *y);
-/** From the PIT values [n, D] of validation objects (CDF, or share of draws below); one count is added to each of the
- * intervals, so that the map is invertible. */
+/** From the PIT values [n, D] of validation objects (CDF, or share of draws below). SYZ_FLOW_KNOTS objects with uniform
+ * values are added, so that the map can be inverted. */
 syz_status syz_flow_calibrate_pit(syz_flow *f, int64_t n, const double *pit);
 const syz_flow_calibration *syz_flow_calibration_of(const syz_flow *f);
 /** As read from a file, or {SYZ_FLOW_RAW, .temperature = 1}. SYZ_ERR_INPUT when it is not monotone. */

@@ -2,8 +2,8 @@
 /**
  * Draws of objects. FLOW_TILE objects at once share the products of their contexts with the first layers; then the
  * draws of one object and member are the vector axis. Normal number j D + d of the stream (seed, object id) is label d
- * of draw j, whose member is j mod M: an object's draws do not depend on which others are asked for, and more of them
- * begin with the same ones.
+ * of draw j, whose member is (j + a number drawn for the object) mod M: an object's draws do not depend on which others
+ * are asked for, and more of them begin with the same ones.
  */
 #include <math.h>
 #include <string.h>
@@ -26,12 +26,14 @@ typedef struct room {
   void *moves;
 } room;
 
-/* Draws m, m + M, ... of one object, which the work shares, standardised, to s [J, D]. */
-static void draw_member(const job *j, const room *r, int member, const float *normal, double *s)
+/* Draws of one member and one object, which the work shares, standardised, to s [J, D]. */
+static void draw_member(const job *j, const room *r, int member, int64_t id, const float *normal, double *s)
 {
   const syz_flow *f = j->f;
   const int labels = f->labels, members = f->members;
-  for (int64_t first = member; first < j->draws; first += (int64_t)members * FLOW_BLOCK) {
+  const syz_random stream = syz_random_make(j->seed, SYZ_RANDOM_FLOW_DRAW, 1, (uint64_t)id);
+  const int begin = (int)syz_random_below(&stream, 0, (uint64_t)members); /* the member of draw 0 */
+  for (int64_t first = (member - begin + members) % members; first < j->draws; first += (int64_t)members * FLOW_BLOCK) {
     double z[FLOW_BLOCK * SYZ_FLOW_LABELS], x[FLOW_BLOCK * SYZ_FLOW_LABELS];
     int count = 0;
     for (int64_t k = first; k < j->draws && count < FLOW_BLOCK; k += members, count++)
@@ -64,12 +66,12 @@ static void draw_block(const job *j, const room *r, int64_t first, int n)
     const syz_random stream = syz_random_make(j->seed, SYZ_RANDOM_FLOW_DRAW, 0, (uint64_t)j->id[first + i]);
     syz_random_fill_normal(&stream, r->normal + i * each, (size_t)each);
   }
-  for (int m = 0; m < f->members && m < j->draws; m++) {
+  for (int m = 0; m < f->members; m++) {
     f->engine->load_context(r->work, &f->layout[m], n, j->context + first * f->context, NULL, f->mean, f->factor);
     f->engine->prepare(r->work, &f->layout[m], f->parameters[m], n);
     for (int i = 0; i < n; i++) {
       f->engine->share(r->work, &f->layout[m], i);
-      draw_member(j, r, m, r->normal + i * each, j->y + (first + i) * each);
+      draw_member(j, r, m, j->id[first + i], r->normal + i * each, j->y + (first + i) * each);
     }
   }
   for (int i = 0; i < n; i++) finish(j, r, first + i);
