@@ -34,16 +34,16 @@ typedef struct syz_flow_label {
 } syz_flow_label;
 
 /**
- * Set mean and scale (deviation, divided by n - ddof) from training rows y [n, D]. Rows that syz_flow_labels_apply
- * leaves out are left out. SYZ_ERR_DATA names a label that is constant or has less than two values; *left_out (may be
- * NULL): rows left out; `ok` as below.
+ * Set mean and scale (deviation, divided by n - ddof) from training rows y [n, D]. `ok` and
+ * *left_out (each may be NULL) as below. SYZ_ERR_DATA names a label that is constant or has less than two values,
+ * SYZ_ERR_INPUT one whose bounds make no domain.
  */
 syz_status syz_flow_labels_fit(syz_flow_label *label, int labels, int64_t n, const double *y, int ddof, uint8_t *ok,
                                int64_t *left_out);
 /**
  * y [n, D] -> s [n, D] and jacobian [n] = sum over labels of ln ds/dy (may be NULL). A value that is not finite or
  * outside of the transform's domain: with ok [n] its row has ok 0 and zeros, and *left_out counts it; with ok NULL it
- * is SYZ_ERR_DATA, with label, value, row and domain. What is 1 in ok before the call is not asked for: all are set.
+ * is SYZ_ERR_DATA, with label, value, row and domain.
  */
 syz_status syz_flow_labels_apply(const syz_flow_label *label, int labels, int64_t n, const double *y, double *s,
                                  double *jacobian, uint8_t *ok, int64_t *left_out);

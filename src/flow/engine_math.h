@@ -67,6 +67,7 @@ INLINE REAL log_of(REAL w)
   p = p * z + 1.0;
   return n * 0x1.62e42feep-1 + (2.0 * s * p + n * 0x1.a39ef35793c76p-33) + (w - w);
 }
+INLINE REAL root_of(REAL x) { return sqrt(x); }
 #else
 /** exp(x) within 2e-7; x is held between -87 and 88. NaN stays NaN. */
 INLINE REAL exp_of(REAL x)
@@ -92,6 +93,7 @@ INLINE REAL exp_of(REAL x)
 }
 
 INLINE REAL log_of(REAL w) { return syz_log_f32(w) + (w - w); }
+INLINE REAL root_of(REAL x) { return sqrtf(x); }
 #endif
 
 /** Softplus of x, and its derivative, the logistic function. */

@@ -196,7 +196,7 @@ static void adam(const flow_adam *o, void *w_, void *m_, void *v_, const void *g
     const REAL x = g[i] * scale;
     m[i] = b1 * m[i] + c1 * x;
     v[i] = b2 * v[i] + c2 * x * x;
-    w[i] -= step * m[i] / ((REAL)sqrt(v[i]) * root + eps);
+    w[i] -= step * m[i] / (root_of(v[i]) * root + eps);
   }
 }
 

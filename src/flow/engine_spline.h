@@ -63,65 +63,79 @@ INLINE void spline_find(const syz_flow_shape *s, const row *table, const bool by
   }
   for (int k = 1; k < bins; k++) EACH(i)
     {
-      x[i] += width[k - 1][i];
-      y[i] += height[k - 1][i];
-      const bool is_here = value[i] >= (by_x ? x[i] : y[i]);
-      bin[BIN_X][i] = is_here ? x[i] : bin[BIN_X][i];
-      bin[BIN_Y][i] = is_here ? y[i] : bin[BIN_Y][i];
-      bin[BIN_WIDTH][i] = is_here ? width[k][i] : bin[BIN_WIDTH][i];
-      bin[BIN_HEIGHT][i] = is_here ? height[k][i] : bin[BIN_HEIGHT][i];
-      bin[BIN_SLOPE][i] = is_here ? slope[k][i] : bin[BIN_SLOPE][i];
-      bin[BIN_NEXT_SLOPE][i] = is_here ? slope[k + 1][i] : bin[BIN_NEXT_SLOPE][i];
-      bin[BIN_PLACE][i] = is_here ? (REAL)k : bin[BIN_PLACE][i];
+      /* Read without a condition: under one the compiler makes masked loads and stores, four times as slow. */
+      const REAL w = width[k][i], h = height[k][i], d0 = slope[k][i], d1 = slope[k + 1][i];
+      const REAL x_there = x[i] + width[k - 1][i], y_there = y[i] + height[k - 1][i];
+      const bool is_here = value[i] >= (by_x ? x_there : y_there);
+      const REAL old_x = bin[BIN_X][i], old_y = bin[BIN_Y][i], old_w = bin[BIN_WIDTH][i], old_h = bin[BIN_HEIGHT][i];
+      const REAL old_d0 = bin[BIN_SLOPE][i], old_d1 = bin[BIN_NEXT_SLOPE][i], old_place = bin[BIN_PLACE][i];
+      x[i] = x_there;
+      y[i] = y_there;
+      bin[BIN_X][i] = is_here ? x_there : old_x;
+      bin[BIN_Y][i] = is_here ? y_there : old_y;
+      bin[BIN_WIDTH][i] = is_here ? w : old_w;
+      bin[BIN_HEIGHT][i] = is_here ? h : old_h;
+      bin[BIN_SLOPE][i] = is_here ? d0 : old_d0;
+      bin[BIN_NEXT_SLOPE][i] = is_here ? d1 : old_d1;
+      bin[BIN_PLACE][i] = is_here ? (REAL)k : old_place;
     }
 }
 
-/* z = F(y); log_slope += log F'. */
-static void spline_forward(const syz_flow_shape *s, const row *table, const REAL *y, row *bin, REAL *z, REAL *log_slope)
+/* z = F(y); log_slope += log F'. Here and below all is computed for labels outside of the box too, at the lower end of
+ * a bin, and chosen at the end: a branch would keep the compiler from vectors. */
+static void spline_forward(const syz_flow_shape *s, const row *table, const REAL *restrict y, row *restrict bin,
+                           REAL *restrict z, REAL *restrict log_slope)
 {
   const REAL bound = (REAL)s->bound, one = 1;
+  row growth;
   spline_find(s, table, true, y, bin);
   EACH(i)
   {
-    const bool is_inside = y[i] >= -bound && y[i] <= bound;
+    const REAL value = y[i], x = bin[BIN_X][i], edge = bin[BIN_Y][i];
     const REAL w = bin[BIN_WIDTH][i], h = bin[BIN_HEIGHT][i], d0 = bin[BIN_SLOPE][i], d1 = bin[BIN_NEXT_SLOPE][i];
-    const REAL t = is_inside ? (y[i] - bin[BIN_X][i]) / w : 0, m = h / w, u = t * (one - t);
+    const REAL size = value < 0 ? -value : value, place = (value - x) / w;
+    const REAL t = size <= bound ? place : 0, m = h / w, u = t * (one - t);
     const REAL below = m + (d0 + d1 - 2 * m) * u, over = m * t * t + d0 * u;
     const REAL slope = d1 * t * t + 2 * m * u + d0 * (one - t) * (one - t), ratio = m / below;
-    const REAL there = bin[BIN_Y][i] + h * over / below, log_there = log_of(slope * ratio * ratio);
-    z[i] = is_inside ? there : y[i];
-    log_slope[i] += is_inside ? log_there : 0;
+    const REAL there = edge + h * over / below, steepness = slope * ratio * ratio;
+    z[i] = size <= bound ? there : value;
+    growth[i] = size <= bound ? steepness : one;
   }
+  EACH(i) log_slope[i] += log_of(growth[i]);
 }
 
-static void spline_inverse(const syz_flow_shape *s, const row *table, const REAL *z, row *bin, REAL *y)
+static void spline_inverse(const syz_flow_shape *s, const row *table, const REAL *restrict z, row *restrict bin,
+                           REAL *restrict y)
 {
   const REAL bound = (REAL)s->bound;
   spline_find(s, table, false, z, bin);
   EACH(i)
   {
-    const bool is_inside = z[i] >= -bound && z[i] <= bound;
+    const REAL value = z[i], x = bin[BIN_X][i], edge = bin[BIN_Y][i];
     const REAL w = bin[BIN_WIDTH][i], h = bin[BIN_HEIGHT][i], d0 = bin[BIN_SLOPE][i], d1 = bin[BIN_NEXT_SLOPE][i];
-    const REAL m = h / w, v = is_inside ? z[i] - bin[BIN_Y][i] : 0, bend = v * (d0 + d1 - 2 * m);
-    const REAL a = bend + h * (m - d0), b = h * d0 - bend, c = -m * v, square = b * b - 4 * a * c;
-    const REAL t = 2 * c / (-b - (REAL)sqrt(square > 0 ? square : 0));
-    y[i] = is_inside ? bin[BIN_X][i] + t * w : z[i];
+    const REAL size = value < 0 ? -value : value, m = h / w, rise = value - edge, v = size <= bound ? rise : 0;
+    const REAL bend = v * (d0 + d1 - 2 * m), a = bend + h * (m - d0), b = h * d0 - bend, c = -m * v;
+    const REAL square = b * b - 4 * a * c, positive = square > 0 ? square : 0;
+    const REAL there = x + w * (2 * c / (-b - root_of(positive)));
+    y[i] = size <= bound ? there : value;
   }
 }
 
 /* Gradients of the loss by x_k, w_k, y_k, h_k, d_k, d_k+1 in the bin, from those by z and by log F'; dy +=. */
-static void spline_bin_backward(const syz_flow_shape *s, const row *bin, const REAL *y, const REAL *dz,
-                                const REAL *dlog_slope, REAL *dy, row *dbin)
+static void spline_bin_backward(const syz_flow_shape *s, const row *restrict bin, const REAL *restrict y,
+                                const REAL *restrict dz, const REAL *restrict dlog_slope, REAL *restrict dy,
+                                row *restrict dbin)
 {
   const REAL bound = (REAL)s->bound, one = 1;
   EACH(i)
   {
-    const bool is_inside = y[i] >= -bound && y[i] <= bound;
+    const REAL value = y[i], size = value < 0 ? -value : value, before = dy[i], upper = dz[i],
+               log_upper = dlog_slope[i];
     const REAL w = bin[BIN_WIDTH][i], h = bin[BIN_HEIGHT][i], d0 = bin[BIN_SLOPE][i], d1 = bin[BIN_NEXT_SLOPE][i];
-    const REAL t = is_inside ? (y[i] - bin[BIN_X][i]) / w : 0, r = one - t, m = h / w, u = t * r,
+    const REAL place = (value - bin[BIN_X][i]) / w, t = size <= bound ? place : 0, r = one - t, m = h / w, u = t * r,
                bend = d0 + d1 - 2 * m;
     const REAL below = m + bend * u, over = m * t * t + d0 * u, slope = d1 * t * t + 2 * m * u + d0 * r * r;
-    const REAL gz = is_inside ? dz[i] : 0, gl = is_inside ? dlog_slope[i] : 0;
+    const REAL gz = size <= bound ? upper : 0, gl = size <= bound ? log_upper : 0;
     const REAL g_over = gz * h / below, g_below = -g_over * over / below - 2 * gl / below, g_slope = gl / slope;
     const REAL gm = 2 * gl / m + g_slope * 2 * u + g_over * t * t + g_below * (one - 2 * u);
     const REAL gu = g_slope * 2 * m + g_over * d0 + g_below * bend;
@@ -132,7 +146,8 @@ static void spline_bin_backward(const syz_flow_shape *s, const row *bin, const R
     dbin[BIN_HEIGHT][i] = gz * over / below + gm / w;
     dbin[BIN_SLOPE][i] = g_slope * r * r + g_over * u + g_below * u;
     dbin[BIN_NEXT_SLOPE][i] = g_slope * t * t + g_below * u;
-    dy[i] += is_inside ? step : dz[i];
+    const REAL outside = before + upper, in_box = before + step;
+    dy[i] = size <= bound ? in_box : outside;
   }
 }
 

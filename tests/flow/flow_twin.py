@@ -50,19 +50,19 @@ class Flow:
         return x
 
     def spline(self, raw_w, raw_h, raw_s, y):
-        """[n, K], [n, K], [n, K - 1], [n] -> z, log dz/dy."""
+        """[n, labels, K], the same, [n, labels, K - 1], [n, labels] -> z, log dz/dy."""
         k, b = self.bins, self.bound
-        w = self.term("width", LEAST + (1 - LEAST * k) * softmax(raw_w, 1)) * 2 * b
-        h = self.term("height", LEAST + (1 - LEAST * k) * softmax(raw_h, 1)) * 2 * b
-        end = torch.full_like(raw_s[:, :1], self.term("end", self.end_slope))
-        slope = torch.cat([end, self.term("slope", LEAST + softplus(raw_s)), end], 1)
+        w = self.term("width", LEAST + (1 - LEAST * k) * softmax(raw_w, -1)) * 2 * b
+        h = self.term("height", LEAST + (1 - LEAST * k) * softmax(raw_h, -1)) * 2 * b
+        end = torch.full_like(raw_s[..., :1], self.term("end", self.end_slope))
+        slope = torch.cat([end, self.term("slope", LEAST + softplus(raw_s)), end], -1)
         zero = torch.zeros_like(end)
-        x, v = torch.cat([zero, w.cumsum(1)], 1) - b, torch.cat([zero, h.cumsum(1)], 1) - b
+        x, v = torch.cat([zero, w.cumsum(-1)], -1) - b, torch.cat([zero, h.cumsum(-1)], -1) - b
         inside = y.abs() <= b
         at = torch.where(inside, y, torch.zeros_like(y))
-        place = ((at[:, None] >= x[:, 1:-1]).sum(1))[:, None]
-        pick = lambda a: a.gather(1, place)[:, 0]
-        width, height, d0, d1 = pick(w), pick(h), pick(slope), slope.gather(1, place + 1)[:, 0]
+        place = (at[..., None] >= x[..., 1:-1]).sum(-1, keepdim=True)
+        pick = lambda a: a.gather(-1, place)[..., 0]
+        width, height, d0, d1 = pick(w), pick(h), pick(slope), slope.gather(-1, place + 1)[..., 0]
         t, m = (at - self.term("edge_x", pick(x))) / width, height / width
         u = t * (1 - t)
         below = m + self.term("denominator", d0 + d1 - 2 * m) * u
@@ -72,20 +72,17 @@ class Flow:
 
     def forward(self, p, context, s):
         total = 0
-        columns = [s[:, d] for d in range(self.labels)]
         for layer in range(self.layers):
             if layer and not self.keeps_order:
-                columns = columns[::-1]
-            out = list(columns)
+                s = s.flip(1)
+            parts = [s[:, :self.nets[0][1][0]]]  # what a coupling layer leaves alone
             for d, (seen, given, _) in enumerate(self.nets):
-                raw = self.network(p, layer, d, context, torch.stack(columns[:seen], 1) if seen else s[:, :0])
+                raw = self.network(p, layer, d, context, s[:, :seen])
                 n, k = len(given), self.bins
                 w, h, slope = raw[:, :n * k].reshape(-1, n, k), raw[:, n * k:2 * n * k].reshape(-1, n, k), raw[:, 2 * n * k:].reshape(-1, n, k - 1)
-                for i, position in enumerate(given):
-                    out[position], log_slope = self.spline(w[:, i], h[:, i], slope[:, i], columns[position])
-                    total = total + log_slope
-            columns = out
-        if not self.keeps_order and self.layers % 2 == 0:
-            columns = columns[::-1]
-        z = torch.stack(columns, 1)
+                z, log_slope = self.spline(w, h, slope, s[:, given[0]:given[-1] + 1])
+                parts.append(z)
+                total = total + log_slope.sum(1)
+            s = torch.cat(parts, 1)
+        z = s if self.keeps_order or self.layers % 2 else s.flip(1)
         return z, total - self.term("square", 0.5 * (z ** 2).sum(1)) - 0.5 * self.labels * math.log(2 * math.pi)

@@ -204,6 +204,33 @@ static void test_divergence(void)
   syz_flow_destroy(&f);
 }
 
+/* A loss that is lost on one rank ends the training of that member on all of them. */
+static void test_fault(void)
+{
+#ifdef SYZ_FAULTS
+  syz_flow *f = make_flow(SYZ_FLOW_ELEMENTWISE, 1, SYZ_FLOW_F32);
+  syz_flow_training *t = NULL;
+  const syz_flow_training_options o = training_options();
+  const int last = syz_comm_size(world) - 1;
+  char fault[64], text[64];
+  bool is_done;
+  snprintf(fault, sizeof fault, "flow_loss:%d:%d", last, 2 * N / 50 + 3); /* third step of the third epoch */
+  snprintf(text, sizeof text, "member %d is not finite in epoch 3, step %d", last, 2 * N / 50 + 3);
+  CHECK_OK(syz_flow_training_create(world, f, &o, &train_rows, &valid_rows, &t));
+  setenv("SYZ_FAULT", fault, 1);
+  CHECK_ERROR(syz_flow_train(t, 1000, &is_done), SYZ_ERR_NUMERIC, text);
+  unsetenv("SYZ_FAULT");
+  CHECK(is_done);
+  const syz_flow_progress p = syz_flow_progress_of(t, last);
+  CHECK_EQ(p.epochs, 2);
+  CHECK_EQ(p.best_epoch, 1);
+  const syz_flow_array best = syz_flow_state(t, last, 3);
+  CHECK(!memcmp(best.data, syz_flow_parameter_block(f, last), (size_t)best.n * 4));
+  syz_flow_training_destroy(&t);
+  syz_flow_destroy(&f);
+#endif
+}
+
 /* What only one rank sees, all are told. */
 static void test_bad_input(void)
 {
@@ -253,6 +280,7 @@ int main(int argc, char **argv)
   }
   test_stops();
   test_divergence();
+  test_fault();
   test_bad_input();
   const int result = CHECK_RESULT();
   syz_comm_finish(&world);
