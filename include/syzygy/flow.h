@@ -188,6 +188,12 @@ typedef struct syz_flow_summary {
 extern const double syz_flow_levels[SYZ_FLOW_LEVELS];
 /** y [n, J, D] -> summary [n, D]. SYZ_ERR_INPUT for less than 2 draws. */
 syz_status syz_flow_summarise(const syz_flow *f, int64_t n, int64_t draws, const double *y, syz_flow_summary *summary);
+/**
+ * each [n, D]: log of each label's marginal density at y [n, D], standardised, by a Gaussian kernel over draws
+ * [n, J, D]: for flows that do not have it. With 1,000 draws the mean is some 0.01 below the truth.
+ */
+syz_status syz_flow_marginals_of_draws(const syz_flow *f, int64_t n, int64_t draws, const double *draw, const double *y,
+                                       double *each);
 /** Place of the draw with the largest log_q [J]: the joint mode among the draws. */
 int64_t syz_flow_joint_mode(int64_t draws, const double *log_q);
 

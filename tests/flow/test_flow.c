@@ -334,6 +334,42 @@ static void test_summary(void)
   syz_flow_destroy(&f);
 }
 
+/* Marginal densities by draws against those that an elementwise flow knows. */
+static void test_marginals_of_draws(void)
+{
+  enum { N = 400, J = 1000, D = 2 };
+  const syz_flow_label label[D] = {{.name = "a", .transform = SYZ_FLOW_LOG, .low = 1, .scale = 0.3},
+                                   {.name = "b", .mean = 2, .scale = 3}};
+  float *context = syz_alloc("context", N * WIDTH, 4);
+  double *draws = syz_alloc("draws", N * J * D, 8), *y = syz_alloc("labels", N * D, 8);
+  double *each = syz_alloc("each", N * D, 8), *known = syz_alloc("each", N * D, 8), log_q[N], apart = 0, square = 0;
+  int64_t id[N];
+  syz_flow *f = flow_with(options_of(SYZ_FLOW_ELEMENTWISE, D, 2), label, 1);
+  for (uint64_t i = 0; i < N; i++) {
+    id[i] = (int64_t)i;
+    for (uint32_t c = 0; c < WIDTH; c++) context[i * WIDTH + c] = (float)normal(i, c);
+  }
+  CHECK_OK(syz_flow_draw(f, 1, N, context, id, J, draws, NULL));
+  CHECK_OK(syz_flow_draw(f, 2, N, context, id, 1, y, NULL));
+  CHECK_OK(syz_flow_marginals_of_draws(f, N, J, draws, y, each));
+  CHECK_OK(syz_flow_log_density(f, N, context, y, log_q, NULL, known));
+  for (int i = 0; i < N * D; i++) {
+    apart += (each[i] - known[i]) / (N * D);
+    square += (each[i] - known[i]) * (each[i] - known[i]) / (N * D);
+  }
+  CHECK_NEAR(apart, 0, 0.01);
+  CHECK_LT(sqrt(square), 0.25);
+  y[6] = 0.5;
+  CHECK_OK(syz_flow_marginals_of_draws(f, N, J, draws, y, each));
+  CHECK(each[6] == -INFINITY && isfinite(each[8]));
+  syz_free(&context);
+  syz_free(&draws);
+  syz_free(&y);
+  syz_free(&each);
+  syz_free(&known);
+  syz_flow_destroy(&f);
+}
+
 /* -------------------------------------------------------------- calibration */
 
 /* Labels drawn from a flow, then spread 1.5 times as wide: the temperature is found, and PIT becomes uniform. */
@@ -405,6 +441,7 @@ int main(void)
   }
   test_marginals();
   test_summary();
+  test_marginals_of_draws();
   test_calibration();
   CHECK_EQ(syz_memory_get().live_blocks, 0);
   return CHECK_RESULT();
