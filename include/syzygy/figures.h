@@ -6,7 +6,7 @@
  * Sums are float64 in an order that the data fix. Unless a comment says otherwise:
  * - a NaN anywhere in the input makes the figure NaN: whoever has unknown values leaves them out first (syz_known);
  * - fewer than 2 objects give NaN;
- * - the functions that sort return SYZ_ERR_MEMORY when there is none, and nothing else; the others need no memory;
+ * - the functions that need memory return a status: SYZ_ERR_MEMORY when there is none, and no other failure;
  * - quantiles are straight lines between order statistics (NumPy's default, type 7 of Hyndman & Fan 1996,
  *   doi:10.1080/00031305.1996.10473566).
  */
@@ -186,13 +186,12 @@ typedef struct syz_pit_figures {
   double outside_expected, outside_error; /**< of calibrated posteriors; from m draws many a value is exactly 0 or 1 */
 } syz_pit_figures;
 /** m: how many draws the values come from; 0: from a distribution function. From draws, D is off by up to
- * 1/m, which must be well below 1/sqrt n. All NaN, counts 0, when a value is not in
- * [0, 1]. */
+ * 1/m, which must be well below 1/sqrt n. All NaN, counts 0, when a value is not in [0, 1]. */
 syz_status syz_pit_score(int64_t n, const double *pit, int64_t m, syz_pit_figures *out);
-/** Probability of D > d for n uniform numbers (src/figures/uniform.c); 1e-9 or better in itself for n <= 140 and for
- * n d^2 > 3, else 1e-7. */
+/** Probability of D > d for n uniform numbers (src/figures/uniform.c): to 1e-10 for n <= 140 and for n d^2 > 3, to 1e-7
+ * for n d^2 > 2.2, else to 2e-6. */
 double syz_ks_probability(int64_t n, double d);
-/** Probability of n omega^2 > x: Csorgo & Faraway 1996, doi:10.1111/j.2517-6161.1996.tb02077.x, with the term 1/n. */
+/** Probability of n omega^2 > x: Csorgo & Faraway 1996 (J. R. Stat. Soc. B 58, 221), with the term 1/n. */
 double syz_cvm_probability(int64_t n, double x);
 
 /** covered [levels]: share of objects with credibility <= level, and error sqrt(a (1 - a)/n) of a calibrated posterior.

@@ -6,11 +6,11 @@
  * Gambino 1982); twice the one-sided probability (Smirnov 1944, Birnbaum & Tingey 1951) where both sides are hardly
  * passed at once; else 1 - P(D < d), from the matrix of Durbin in the form of Marsaglia, Tsang & Wang 2003
  * (doi:10.18637/jss.v008.i18) where that is small, and from the series of Pelz & Good 1976
- * (doi:10.1111/j.2517-6161.1976.tb01579.x) up to n^(-3/2) elsewhere.
+ * (J. R. Stat. Soc. B 38, 152) up to n^(-3/2) elsewhere.
  *
- * Cramer-von Mises: Csorgo & Faraway 1996, equations 1.2 and 1.8. Both series have terms with Bessel functions of the
- * second kind K_nu of nu = 1/4, 3/4, 5/4, which are sums over their integral of exp(-z cosh t) cosh(nu t): it falls off
- * so fast on both sides that the trapezoidal rule is exact to the last digits.
+ * Cramer-von Mises: Csorgo & Faraway 1996 (J. R. Stat. Soc. B 58, 221), equations 1.2 and 1.8. Both series have terms
+ * with Bessel functions of the second kind K_nu of nu = 1/4, 3/4, 5/4, here by their integral of
+ * exp(-z cosh t) cosh(nu t): it falls off so fast on both sides that the trapezoidal rule is exact to the last digits.
  */
 #include <math.h>
 #include <string.h>
