@@ -83,27 +83,41 @@ syz_status syz_index_search(syz_index *x, int64_t n, const float *query, const i
 
 typedef enum syz_role { SYZ_ROLE_NONE, SYZ_ROLE_TRAIN, SYZ_ROLE_TEST } syz_role;
 
-/** One quantity to predict from neighbours. */
+enum { SYZ_KNN_SIZES = 16 };
+
+/** How neighbours predict. */
+typedef struct syz_knn_options {
+  syz_metric metric;        /**< cosine: of rows as they are; Euclidean: of standardised rows unless is_raw */
+  bool is_raw;              /**< do not standardise */
+  bool is_uniform;          /**< every neighbour counts alike; otherwise by 1/distance (cosine: 1/(1 - cosine)) */
+  int n_k;                  /**< numbers of neighbours, from one search: 1 .. SYZ_KNN_SIZES */
+  int64_t k[SYZ_KNN_SIZES]; /**< >= 1, ascending; cut to the number of training rows */
+} syz_knn_options;
+
+/** One thing to be predicted from neighbours. */
 typedef struct syz_knn_target {
-  int classes;        /**< 0: predict a number by the weighted mean; otherwise predict one of so many classes (<=
-                         SYZ_CLASSES_MAX), the one with the largest sum of weights, the lower among equals */
-  const float *value; /**< [rows], the same on all ranks; a neighbour with NaN (unknown) is skipped */
-  float *prediction; /**< [rows], written, the same on all ranks; NaN except at test rows, and there if no neighbour has
-                        a value */
+  int classes; /**< 0: a number, the weighted mean; otherwise classes 0 .. classes - 1 <= SYZ_CLASSES_MAX, the largest
+                  sum of weights, ties to the lower */
+  const float *value; /**< [rows]; NaN: unknown, such a neighbour is passed over. The same on all ranks */
+  float *prediction;  /**< [n_k, rows], written: NaN except at test rows, and where none of the k neighbours has a
+                         value. The same on all ranks */
 } syz_knn_target;
 
 /**
  * Zero-shot regression and classification (src/model/README.md "Evaluation") of many targets from one search: from the
- * targets of the k nearest training rows, weights 1/distance, in embeddings that are standardised by the training rows'
- * mean and deviation (n; 1 where it is 0). For a test row that coincides with training rows only these count.
+ * targets of the k nearest training rows. Standardised embeddings are those less the training rows' mean, by their
+ * deviation (n; 1 where it is 0). A test row that coincides with training rows follows those alone, unless all count
+ * alike.
  *
- * Collective. Same on all ranks: rows, width, role [rows] (syz_role), k >= 1, targets. x: this rank's rows by
- * syz_index_share, finite where the role is not NONE. Predictions have the same bits for any rank count. k is limited
- * to the number of training rows. SYZ_ERR_INPUT without training or test rows, SYZ_ERR_DATA for a class out of range.
+ * Collective. Same on all ranks: rows, width, role [rows] (syz_role), options, targets. x: this rank's rows by
+ * syz_index_share, finite where the role is not NONE. Predictions are the same bits on any rank count. SYZ_ERR_INPUT
+ * without training or test rows, SYZ_ERR_DATA for a class that is not one of the target's.
  */
 syz_status syz_knn_predict(syz_comm *c, const syz_compute *compute, int64_t rows, int64_t width, const float *x,
-                           const uint8_t *role, int64_t k, int n_targets, const syz_knn_target *target);
-/** The same for one number; target [rows] finite where the role is not NONE. */
+                           const uint8_t *role, const syz_knn_options *options, int n_targets,
+                           const syz_knn_target *target);
+/** The same for one number, k neighbours weighted by 1/distance of standardised rows; target [rows] finite where the
+ * role is not NONE. */
 syz_status syz_knn_regress(syz_comm *c, const syz_compute *compute, int64_t rows, int64_t width, const float *x,
                            const float *target, const uint8_t *role, int64_t k, float *prediction);
 
@@ -173,11 +187,14 @@ void syz_linear_head_destroy(syz_linear_head **h);
 /** y [n, outputs] of x [n, width]. Not collective; allocates nothing. */
 void syz_linear_head_apply(const syz_linear_head *h, int64_t n, const float *x, float *y);
 
+enum { SYZ_PENALTIES = 64 /**< most of a choice by cross-validation */ };
+
 typedef struct syz_softmax_options {
   int classes;                /**< 1 .. SYZ_CLASSES_MAX */
   const double *class_weight; /**< [classes] factor of a row's loss; NULL: 1 */
-  double l2;          /**< penalty l2/2 |W|^2 on weights of standardised features, added to the weighted mean loss */
-  int64_t iterations; /**< most iterations */
+  double l2; /**< penalty l2/2 |W|^2 on the weights of standardised features, beside the weighted mean of the losses */
+  bool is_as_it_is;   /**< features are standardised already */
+  int64_t iterations; /**< at most so many */
   double tolerance;   /**< converged when no component of the gradient is larger */
 } syz_softmax_options;
 typedef struct syz_softmax_result {
@@ -185,6 +202,9 @@ typedef struct syz_softmax_result {
   double gradient;
   int64_t iterations;
   bool has_converged;
+  /** Of syz_softmax_path_fit: the penalty with the least mean cross-entropy of held-out rows, and that of each. */
+  int chosen;
+  double held_out_loss[SYZ_PENALTIES];
 } syz_softmax_result;
 /**
  * Fit a softmax regression on standardised features by L-BFGS over all rows at once, in float64 (Nocedal & Wright 2006,
@@ -196,6 +216,18 @@ typedef struct syz_softmax_result {
 syz_status syz_softmax_fit(syz_comm *c, const syz_rows *rows, const int8_t *label, const syz_softmax_options *options,
                            syz_linear_head **out, syz_softmax_result *result);
 
+/** Penalties to choose from by cross-validation. */
+typedef struct syz_softmax_path {
+  syz_softmax_options fit; /**< all but l2 */
+  int folds;               /**< 2 .. SYZ_FOLDS */
+  int n_penalties;         /**< 1: nothing to choose; at most SYZ_PENALTIES */
+  const double *penalty;   /**< [n_penalties], each an l2 */
+} syz_softmax_path;
+/** syz_softmax_fit with a penalty by cross-validation, features standardised inside each fold. fold [rows.n]: fold of
+ * each row of this rank; SYZ_FOLDS and more: left out. Collective; agreed. Errors as syz_softmax_fit. */
+syz_status syz_softmax_path_fit(syz_comm *c, const syz_rows *rows, const int8_t *label, const uint8_t *fold,
+                                const syz_softmax_path *options, syz_linear_head **out, syz_softmax_result *result);
+
 /**
  * Fit a ridge regression of several targets on standardised features: minimise sum (y - w x - b)^2 + alpha n |w|^2 over
  * w and b, by Cholesky in float64.
@@ -206,7 +238,33 @@ syz_status syz_softmax_fit(syz_comm *c, const syz_rows *rows, const int8_t *labe
 syz_status syz_ridge_fit(syz_comm *c, const syz_rows *rows, int targets, const float *target, double alpha,
                          syz_linear_head **out);
 
-/** R^2 of several targets over the rows of all ranks; a row with a NaN target is excluded. y, prediction [n,
+enum { SYZ_RIDGE_TARGETS = 64, SYZ_FOLDS = 32 };
+
+/** Penalties to choose from by cross-validation. */
+typedef struct syz_ridge_options {
+  int folds;           /**< 2 .. SYZ_FOLDS */
+  int n_alphas;        /**< 1 .. SYZ_PENALTIES */
+  const double *alpha; /**< [n_alphas] >= 0, each as in syz_ridge_fit */
+} syz_ridge_options;
+/** What cross-validation found for each target. */
+typedef struct syz_ridge_result {
+  int64_t rows[SYZ_RIDGE_TARGETS];                 /**< with a value */
+  int chosen[SYZ_RIDGE_TARGETS];                   /**< number of the penalty with the least error */
+  double error[SYZ_RIDGE_TARGETS * SYZ_PENALTIES]; /**< [targets, n_alphas] mean squared error of held-out folds */
+} syz_ridge_result;
+/**
+ * syz_ridge_fit for each target with its own penalty, chosen by cross-validation in which features are standardised
+ * inside each fold. The rows are read twice; the work is that of one product X^T X and folds + 1 eigenproblems.
+ *
+ * Collective; agreed; the same on all ranks. fold [rows.n]: fold of each row of this rank; SYZ_FOLDS and more:
+ * left out. target [rows.n, targets], targets <= SYZ_RIDGE_TARGETS: a row with NaN is left out of that target alone.
+ * Memory beside the rows: (folds + 2) width^2 doubles. SYZ_ERR_INPUT with fewer than 2 rows per fold, SYZ_ERR_NUMERIC
+ * for features that are not finite.
+ */
+syz_status syz_ridge_path_fit(syz_comm *c, const syz_rows *rows, const uint8_t *fold, int targets, const float *target,
+                              const syz_ridge_options *options, syz_linear_head **out, syz_ridge_result *result);
+
+/** R^2 of several targets over rows that the ranks hold; a row with a NaN target is left out. y, prediction [n,
  * targets]; out [targets]. Collective. */
 void syz_r_squared_over_ranks(syz_comm *c, int64_t n, int targets, const float *y, const float *prediction,
                               double *out);

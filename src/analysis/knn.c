@@ -18,6 +18,7 @@ typedef struct knn {
   int64_t rows, width, first, n;
   const float *x;
   const uint8_t *role; /* [rows] */
+  const syz_knn_options *options;
   int64_t n_train, n_test;
   double *mean, *deviation; /* [E] */
   int64_t *sum;             /* [E] */
@@ -44,9 +45,15 @@ static void exact_means(const knn *s, bool is_square, double largest, double *ou
   for (int64_t e = 0; e < s->width; e++) out[e] = (double)s->sum[e] * unit / (double)s->n_train;
 }
 
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static bool is_standardised(const syz_knn_options *o) { return o->metric == SYZ_METRIC_EUCLIDEAN && !o->is_raw; }
+
 static void standardisation(const knn *s)
 {
   double largest = 0;
+  for (int64_t e = 0; e < s->width; e++) s->deviation[e] = 1;
+  if (!is_standardised(s->options)) return;
   for (int64_t i = 0; i < s->n; i++)
     for (int64_t e = 0; s->role[s->first + i] == SYZ_ROLE_TRAIN && e < s->width; e++)
       largest = fmax(largest, fabs((double)s->x[i * s->width + e]));
@@ -100,14 +107,20 @@ static void gather_queries(const knn *s, int64_t t, int64_t n, float *mine, floa
   syz_allgatherv(s->comm, mine, all, bytes);
 }
 
-/* Predict one target from k neighbours, best first. */
-static float decide(const syz_neighbour *b, int64_t k, const syz_knn_target *target)
+/* Distance of a neighbour: 1 - cosine is one too. */
+static double distance(const knn *s, const syz_neighbour *b)
+{
+  return s->options->metric == SYZ_METRIC_COSINE ? 1 - (double)b->score : (double)b->score;
+}
+
+/* What k neighbours, best first, say of one target. */
+static float decide(const knn *s, const syz_neighbour *b, int64_t k, const syz_knn_target *target)
 {
   double sum = 0, weights = 0, votes[SYZ_CLASSES_MAX] = {0};
-  bool is_coincident = b[0].score == 0;
+  const bool is_uniform = s->options->is_uniform, is_coincident = !is_uniform && distance(s, b) <= 0;
   int best = 0;
   for (int64_t i = 0; i < k && b[i].row >= 0; i++) {
-    double w = is_coincident ? b[i].score == 0 : 1 / (double)b[i].score;
+    const double d = distance(s, b + i), w = is_uniform ? 1 : is_coincident ? d <= 0 : 1 / d;
     const float value = target->value[b[i].row];
     if (isnan(value)) continue;
     if (target->classes)
@@ -149,10 +162,11 @@ static syz_status fill_index(const knn *s, syz_index *index)
 }
 
 syz_status syz_knn_predict(syz_comm *c, const syz_compute *compute, int64_t rows, int64_t width, const float *x,
-                           const uint8_t *role, int64_t k, int n_targets, const syz_knn_target *target)
+                           const uint8_t *role, const syz_knn_options *options, int n_targets,
+                           const syz_knn_target *target)
 {
   syz_status st = SYZ_OK;
-  knn s = {.comm = c, .rows = rows, .width = width, .x = x, .role = role};
+  knn s = {.comm = c, .rows = rows, .width = width, .x = x, .role = role, .options = options};
   syz_index *index = NULL;
   float *mine = NULL, *query = NULL, *part = NULL, *said = NULL;
   syz_neighbour *best = NULL;
@@ -160,12 +174,12 @@ syz_status syz_knn_predict(syz_comm *c, const syz_compute *compute, int64_t rows
   int size = syz_comm_size(c), rank = syz_comm_rank(c);
   syz_index_share(rows, size, rank, &s.first, &s.n);
   for (int t = 0; t < n_targets; t++)
-    for (int64_t i = 0; i < rows; i++) target[t].prediction[i] = NAN;
+    for (int64_t i = 0; i < options->n_k * rows; i++) target[t].prediction[i] = NAN;
   SYZ_TRY_ALL(c, check_targets(&s, n_targets, target));
   SYZ_TRY_ALL(c, knn_allocate(&s));
-  if (k > s.n_train) k = s.n_train;
+  const int64_t k = least(options->k[options->n_k - 1], s.n_train);
   standardisation(&s);
-  SYZ_TRY(syz_index_create(c, compute, SYZ_METRIC_EUCLIDEAN, rows, width, &index));
+  SYZ_TRY(syz_index_create(c, compute, options->metric, rows, width, &index));
   SYZ_TRY_ALL(c, fill_index(&s, index));
   int64_t block = syz_index_block(k);
   mine = syz_alloc("test rows", (size_t)(block * width), sizeof *mine);
@@ -185,10 +199,12 @@ syz_status syz_knn_predict(syz_comm *c, const syz_compute *compute, int64_t rows
       syz_share(n, size, r, &f, &m);
       bytes[r] = (size_t)m * sizeof *part;
     }
-    for (int t = 0; t < n_targets; t++) {
-      for (int64_t i = 0; i < count; i++) part[i] = decide(best + i * k, k, &target[t]);
+    for (int t = 0; t < n_targets * options->n_k; t++) {
+      const syz_knn_target *y = target + t / options->n_k;
+      const int size_of_k = t % options->n_k;
+      for (int64_t i = 0; i < count; i++) part[i] = decide(&s, best + i * k, least(options->k[size_of_k], k), y);
       syz_allgatherv(c, part, said, bytes);
-      for (int64_t i = 0; i < n; i++) target[t].prediction[s.test_row[at + i]] = said[i];
+      for (int64_t i = 0; i < n; i++) y->prediction[size_of_k * rows + s.test_row[at + i]] = said[i];
     }
   }
 cleanup:
@@ -210,5 +226,6 @@ syz_status syz_knn_regress(syz_comm *c, const syz_compute *compute, int64_t rows
                            const float *target, const uint8_t *role, int64_t k, float *prediction)
 {
   const syz_knn_target one = {.value = target, .prediction = prediction};
-  return syz_knn_predict(c, compute, rows, width, x, role, k, 1, &one);
+  const syz_knn_options options = {.metric = SYZ_METRIC_EUCLIDEAN, .n_k = 1, .k = {k}};
+  return syz_knn_predict(c, compute, rows, width, x, role, &options, 1, &one);
 }

@@ -262,7 +262,10 @@ syz_status syz_softmax_fit(syz_comm *c, const syz_rows *rows, const int8_t *labe
   h = linear_head_make(options->classes, width);
   SYZ_TRY_ALL(c, h ? SYZ_OK : SYZ_ERR_MEMORY);
   SYZ_TRY(syz_column_moments(c, rows, f.mean, f.scale, NULL));
-  for (int64_t e = 0; e < width; e++) f.scale[e] = 1 / f.scale[e];
+  for (int64_t e = 0; e < width; e++) {
+    f.mean[e] = options->is_as_it_is ? 0 : f.mean[e];
+    f.scale[e] = options->is_as_it_is ? 1 : 1 / f.scale[e];
+  }
   minimise(&f, result);
   for (int k = 0; k < options->classes; k++) h->bias[k] = -INFINITY;
   for (int k = 0; k < f.classes; k++) {

@@ -244,6 +244,7 @@ static bool is_finite(const float *x, int64_t n)
  */
 static syz_status evaluate(judge *j, int64_t width, const float *mine, float *all, knowledge *out)
 {
+  const syz_knn_options options = {.metric = SYZ_METRIC_EUCLIDEAN, .n_k = 1, .k = {j->neighbours}};
   syz_status st = SYZ_OK;
   int64_t from, n;
   syz_knn_target ask[TARGETS_MAX];
@@ -259,8 +260,8 @@ static syz_status evaluate(judge *j, int64_t width, const float *mine, float *al
   }
   if (!is_finite(all, j->rows * width)) goto cleanup; /* the training loop will end the run for this reason */
   syz_index_share(j->rows, size, syz_comm_rank(j->comm), &from, &n);
-  SYZ_TRY(syz_knn_predict(j->comm, j->search, j->rows, width, all + from * width, j->role, j->neighbours, j->n_targets,
-                          ask));
+  SYZ_TRY(
+      syz_knn_predict(j->comm, j->search, j->rows, width, all + from * width, j->role, &options, j->n_targets, ask));
   for (int t = 0; t < j->n_targets; t++) {
     const target *g = &j->target[t];
     int64_t count[SYZ_CLASSES_MAX * SYZ_CLASSES_MAX] = {0}, known = 0;

@@ -121,19 +121,92 @@ static void run_ridge(const syz_rows *r, int targets, double alpha)
   syz_free(&prediction);
 }
 
+/* Penalties 1e-6, 1e-5 .. 10 with rows in the folds of fold.u8. */
+static void run_path(const syz_rows *r, int targets, int folds)
+{
+  float *y = load("y.f32", (size_t)(rows * targets), 4);
+  uint8_t *fold = load("fold.u8", (size_t)rows, 1);
+  double alpha[8], chosen[8];
+  syz_linear_head *h = NULL;
+  syz_ridge_result *found = syz_alloc("result", 1, sizeof *found);
+  for (int i = 0; i < 8; i++) alpha[i] = pow(10, i - 6);
+  const syz_ridge_options options = {folds, 8, alpha};
+  CHECK_OK(syz_ridge_path_fit(world, r, fold + first, targets, y + first * targets, &options, &h, found));
+  for (int t = 0; t < targets; t++) chosen[t] = found->chosen[t];
+  if (h) save_head(h);
+  save("path.f64", "wb", found->error, (size_t)(8 * targets), 8);
+  save("path.f64", "ab", chosen, (size_t)targets, 8);
+  syz_linear_head_destroy(&h);
+  for (int64_t i = 0; i < rows; i++) fold[i] = (uint8_t)(i == 0 ? 0 : SYZ_FOLDS);
+  CHECK_ERROR(syz_ridge_path_fit(world, r, fold + first, targets, y + first * targets, &options, &h, found),
+              SYZ_ERR_INPUT, "there are 1");
+  CHECK(h == NULL);
+  syz_free(&found);
+  syz_free(&y);
+  syz_free(&fold);
+}
+
+/* Softmax with l2 of 1e-4, 1e-3, .. 1. */
+static void run_softmax_path(const syz_rows *r, int classes, int folds)
+{
+  int8_t *label = load("label.i8", (size_t)rows, 1);
+  uint8_t *fold = load("fold.u8", (size_t)rows, 1);
+  const double l2[5] = {1e-4, 1e-3, 1e-2, 1e-1, 1};
+  const syz_softmax_path options = {.fit = {.classes = classes, .iterations = 2000, .tolerance = 1e-9},
+                                    .folds = folds,
+                                    .n_penalties = 5,
+                                    .penalty = l2};
+  syz_softmax_result result;
+  syz_linear_head *h = NULL;
+  CHECK_OK(syz_softmax_path_fit(world, r, label + first, fold + first, &options, &h, &result));
+  const double chosen = result.chosen;
+  save("path.f64", "wb", result.held_out_loss, 5, 8);
+  save("path.f64", "ab", &chosen, 1, 8);
+  if (h) save_head(h);
+  syz_linear_head_destroy(&h);
+  syz_free(&label);
+  syz_free(&fold);
+}
+
+/* Cosine and raw Euclidean distance, every neighbour alike, three sizes from one search. */
+static void run_knn_choices(int classes)
+{
+  float *y = load("y.f32", (size_t)(2 * rows), 4), *prediction = syz_alloc("prediction", (size_t)(6 * rows), 4);
+  uint8_t *role = load("role.u8", (size_t)rows, 1);
+  syz_compute *compute = NULL;
+  int64_t from, n;
+  const syz_knn_target target[2] = {{0, y, prediction}, {classes, y + rows, prediction + 3 * rows}};
+  CHECK_OK(syz_compute_create(SYZ_F32, SYZ_ENGINE_BLIS, 1, &compute));
+  syz_index_share(rows, syz_comm_size(world), syz_comm_rank(world), &from, &n);
+  for (int choice = 0; choice < 4; choice++) {
+    const syz_knn_options options = {.metric = choice & 1 ? SYZ_METRIC_COSINE : SYZ_METRIC_EUCLIDEAN,
+                                     .is_raw = true,
+                                     .is_uniform = choice & 2,
+                                     .n_k = 3,
+                                     .k = {1, 7, 20}};
+    CHECK_OK(syz_knn_predict(world, compute, rows, width, x + from * width, role, &options, 2, target));
+    save("choices.f32", choice ? "ab" : "wb", prediction, (size_t)(6 * rows), 4);
+  }
+  syz_compute_destroy(&compute);
+  syz_free(&y);
+  syz_free(&prediction);
+  syz_free(&role);
+}
+
 static void run_knn(int64_t k, int classes)
 {
   float *y = load("y.f32", (size_t)(2 * rows), 4), *prediction = syz_alloc("prediction", (size_t)(2 * rows), 4);
   uint8_t *role = load("role.u8", (size_t)rows, 1);
   syz_compute *compute = NULL;
   int64_t from, n;
+  const syz_knn_options options = {.metric = SYZ_METRIC_EUCLIDEAN, .n_k = 1, .k = {k}};
   syz_knn_target target[2] = {{0, y, prediction}, {classes, y + rows, prediction + rows}};
   CHECK_OK(syz_compute_create(SYZ_F32, SYZ_ENGINE_BLIS, 1, &compute));
   syz_index_share(rows, syz_comm_size(world), syz_comm_rank(world), &from, &n);
-  CHECK_OK(syz_knn_predict(world, compute, rows, width, x + from * width, role, k, 2, target));
+  CHECK_OK(syz_knn_predict(world, compute, rows, width, x + from * width, role, &options, 2, target));
   save("prediction.f32", "wb", prediction, (size_t)(2 * rows), 4);
   target[1].classes = classes - 1;
-  CHECK_ERROR(syz_knn_predict(world, compute, rows, width, x + from * width, role, k, 2, target), SYZ_ERR_DATA,
+  CHECK_ERROR(syz_knn_predict(world, compute, rows, width, x + from * width, role, &options, 2, target), SYZ_ERR_DATA,
               "none of 0 ..");
   syz_compute_destroy(&compute);
   syz_free(&y);
@@ -176,6 +249,9 @@ int main(int argc, char **argv)
   if (strcmp(argv[1], "pca") == 0) run_pca(&r, (int64_t)a, (int64_t)b);
   if (strcmp(argv[1], "softmax") == 0) run_softmax(&r, (int)a, b);
   if (strcmp(argv[1], "ridge") == 0) run_ridge(&r, (int)a, b);
+  if (strcmp(argv[1], "path") == 0) run_path(&r, (int)a, (int)b);
+  if (strcmp(argv[1], "softmax_path") == 0) run_softmax_path(&r, (int)a, (int)b);
+  if (strcmp(argv[1], "choices") == 0) run_knn_choices((int)a);
   if (strcmp(argv[1], "knn") == 0) run_knn((int64_t)a, (int)b);
   if (strcmp(argv[1], "refusals") == 0) refusals(&r);
   syz_free(&x);

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import r2_score
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -112,6 +113,33 @@ def softmax(folder):
     check(np.abs(model.predict_proba(z * 1.01) - q).max() > 1e-5, "one per cent would be seen")
 
 
+def softmax_path(folder):
+    n, d, classes, folds = 400, 16, 3, 5
+    x = rng.standard_normal((n, d)) * np.linspace(0.1, 9, d) + 5
+    label = np.digitize(x[:, 0] * 10 + x[:, 3] + 2 * rng.standard_normal(n), [53, 58]).astype(np.int8)
+    label[::11] = -1
+    fold = rng.integers(0, folds, n).astype(np.uint8)
+    fold[5:9] = 255
+    xf, use = x.astype(np.float32).astype(np.float64), (label >= 0) & (fold < folds)
+    fit = lambda rows, l2, **how: make_pipeline(StandardScaler(), LogisticRegression(C=1 / (l2 * rows.sum()), max_iter=10000, **how)).fit(xf[rows], label[rows])
+    want = np.zeros(5)
+    for i, l2 in enumerate(10.0 ** np.arange(-4, 1)):
+        for k in range(folds):
+            test = use & (fold == k)
+            p = fit(use & ~test, l2, tol=1e-8).predict_proba(xf[test])
+            want[i] -= np.log(p[np.arange(len(p)), label[test]]).sum() / use.sum()
+    final = fit(use, 10.0 ** (want.argmin() - 4), solver="newton-cg", tol=1e-7).predict_proba(xf)
+    for ranks in (1, 3):
+        run(folder, ranks, "softmax_path", x, classes, folds, label__i8=label, fold__u8=fold)
+        got, head = np.fromfile(f"{folder}/path.f64"), np.fromfile(f"{folder}/head.f64")
+        check(np.abs(got[:5] / want - 1).max() < 1e-5, f"held-out losses on {ranks} ranks: {got[:5]}, {want} expected")
+        check(got[5] == want.argmin(), f"penalty {got[5]} is chosen on {ranks} ranks, {want.argmin()} expected")
+        logits = xf @ head[:classes * d].reshape(classes, d).T + head[classes * d:]
+        p = np.exp(logits - logits.max(1, keepdims=True))
+        p /= p.sum(1, keepdims=True)
+        check(np.abs(p - final).max() < 1e-5, f"probabilities on {ranks} ranks differ by {np.abs(p - final).max()}")
+
+
 def ridge(folder):
     n, d, targets = 800, 30, 3
     x = rng.standard_normal((n, d)) @ rng.standard_normal((d, d)) + 50
@@ -139,6 +167,62 @@ def ridge(folder):
             if first is None:
                 first = head
             check(np.allclose(head, first, rtol=1e-8, atol=1e-10), f"ridge on {ranks} ranks differs from 1 rank")
+
+
+def path(folder):
+    """Penalties by cross-validation, standardised inside each fold, targets with rows of their own; features that repeat each other."""
+    n, d, targets, folds = 500, 24, 3, 5
+    x = rng.standard_normal((n, d)) @ rng.standard_normal((d, d)) + 20
+    x[:, 5] = x[:, 4]  # the same feature twice
+    x[:, 7] = 4.1  # constant
+    y = (x[:, :8] @ rng.standard_normal((8, targets)) + rng.standard_normal((n, targets)) * [1, 30, 200] + 1000).astype(np.float32)
+    y[::13, 1] = np.nan
+    fold = rng.integers(0, folds, n).astype(np.uint8)
+    fold[:9] = 40  # left out
+    xf, alphas = x.astype(np.float32).astype(np.float64), 10.0 ** np.arange(-6, 2)
+    fit = lambda use, t, a: make_pipeline(StandardScaler(), Ridge(alpha=a * use.sum(), solver="svd")).fit(xf[use], y[use, t].astype(np.float64))
+    want, best, heads = np.zeros((targets, 8)), np.zeros(targets), []
+    for t in range(targets):
+        known = (fold < folds) & np.isfinite(y[:, t])
+        for i, a in enumerate(alphas):
+            for k in range(folds):
+                test = known & (fold == k)
+                want[t, i] += ((fit(known & ~test, t, a).predict(xf[test]) - y[test, t].astype(np.float64)) ** 2).sum() / known.sum()
+        best[t] = want[t].argmin()
+        heads.append(fit(known, t, alphas[int(best[t])]).predict(xf))
+    check(len(set(best)) > 1, "targets choose different penalties")
+    for ranks in RANKS:
+        run(folder, ranks, "path", x, targets, folds, y__f32=y, fold__u8=fold)
+        got = np.fromfile(f"{folder}/path.f64")
+        error, chosen = got[:targets * 8].reshape(targets, 8), got[targets * 8:]
+        check(np.abs(error / want - 1).max() < 1e-6, f"path on {ranks} ranks: held-out errors differ by {np.abs(error / want - 1).max()}")
+        check((chosen == best).all(), f"path on {ranks} ranks chooses {chosen}, {best} expected")
+        head = np.fromfile(f"{folder}/head.f64")
+        said = xf @ head[:targets * d].reshape(targets, d).T + head[targets * d:]
+        for t in range(targets):
+            off = np.abs(said[:, t] - heads[t]).max() / heads[t].std()
+            check(off < 1e-6, f"path on {ranks} ranks: predictions of target {t} differ by {off}")
+    check(np.abs(want * 1.01 / want - 1).max() > 1e-6, "one per cent would be seen")
+
+
+def choices(folder):
+    n, d, classes = 700, 6, 3
+    x = rng.standard_normal((n, d)).astype(np.float32)
+    number = (x[:, 0] ** 2 + x[:, 1]).astype(np.float32)
+    label = np.digitize(x[:, 0], [-0.5, 0.7]).astype(np.float32)
+    role = np.where(np.arange(n) % 4 == 3, 2, 1).astype(np.uint8)
+    train, test = role == 1, role == 2
+    for ranks in (1, 3):
+        run(folder, ranks, "choices", x, classes, 0, y__f32=np.stack([number, label]), role__u8=role)
+        got = np.fromfile(f"{folder}/choices.f32", np.float32).reshape(4, 2, 3, n)[..., test]
+        for c in range(4):
+            how = dict(metric="cosine" if c & 1 else "euclidean", weights="uniform" if c & 2 else "distance", algorithm="brute")
+            for i, k in enumerate((1, 7, 20)):
+                z = x.astype(np.float64)
+                a = KNeighborsRegressor(k, **how).fit(z[train], number[train].astype(np.float64)).predict(z[test])
+                b = KNeighborsClassifier(k, **how).fit(z[train], label[train]).predict(z[test])
+                check(np.allclose(got[c, 0, i], a, rtol=1e-5, atol=1e-5), f"choices {how}, k {k}, {ranks} ranks: numbers differ by {np.abs(got[c, 0, i] - a).max()}")
+                check((got[c, 1, i] != b).mean() < 0.01 / k, f"choices {how}, k {k}, {ranks} ranks: {(got[c, 1, i] != b).sum()} classes differ")
 
 
 def knn(folder):
@@ -188,5 +272,5 @@ with tempfile.TemporaryDirectory(prefix="syzygy-test-") as scratch:
         for n_ranks in RANKS:
             run(scratch, n_ranks, "refusals", rng.standard_normal((50, 8)), 1, 1)
     else:
-        {"pca": pca, "softmax": softmax, "ridge": ridge, "knn": knn}[task](scratch)
+        {"pca": pca, "softmax": softmax, "softmax_path": softmax_path, "ridge": ridge, "path": path, "knn": knn, "choices": choices}[task](scratch)
 finish()

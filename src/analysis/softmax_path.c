@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Softmax regression with the penalty chosen by cross-validation: a fit per fold and penalty, judged by the mean
+ * cross-entropy of the rows held out. A fit sees its training rows alone, so features are standardised inside each
+ * fold.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "rows.h"
+
+static const double LEAST_PROBABILITY = 1e-15; /* of a class that the training rows of a fold do not have */
+
+/* Some of this rank's rows, as rows of their own. */
+typedef struct picked {
+  const syz_rows *rows;
+  int64_t *index; /* ascending */
+  int8_t *label;
+  int64_t n;
+} picked;
+
+static void read_picked(void *context, int64_t first, int64_t n, float *out)
+{
+  const picked *p = context;
+  for (int64_t i = 0; i < n;) { /* stretches of neighbours at once */
+    const int64_t row = p->index[first + i];
+    int64_t run = 1;
+    while (i + run < n && p->index[first + i + run] == row + run) run++;
+    p->rows->read(p->rows->context, row, run, out + i * p->rows->width);
+    i += run;
+  }
+}
+
+typedef struct path {
+  syz_comm *comm;
+  const syz_softmax_path *options;
+  const int8_t *label;
+  const uint8_t *fold;
+  picked train;
+  float *x, *logit; /* [D], [classes] */
+} path;
+
+static void path_free(path *p)
+{
+  syz_free(&p->train.index);
+  syz_free(&p->train.label);
+  syz_free(&p->x);
+  syz_free(&p->logit);
+}
+
+static syz_status path_allocate(path *p)
+{
+  syz_status st = SYZ_OK;
+  const syz_rows *rows = p->train.rows;
+  SYZ_ALLOC(p->train.index, "training rows", rows->n + 1);
+  SYZ_ALLOC(p->train.label, "training labels", rows->n + 1);
+  SYZ_ALLOC(p->x, "row", rows->width);
+  SYZ_ALLOC(p->logit, "logits", p->options->fit.classes);
+cleanup:
+  return st;
+}
+
+/* Fit on all folds but `without` (-1: on all). */
+static syz_status fit(path *p, int without, double penalty, syz_linear_head **h, syz_softmax_result *result)
+{
+  picked *t = &p->train;
+  syz_softmax_options o = p->options->fit;
+  o.l2 = penalty;
+  t->n = 0;
+  for (int64_t i = 0; i < t->rows->n; i++) {
+    if (p->label[i] < 0 || p->fold[i] >= p->options->folds || p->fold[i] == without) continue;
+    t->label[t->n] = p->label[i];
+    t->index[t->n++] = i;
+  }
+  const syz_rows view = {t->n, t->rows->width, t, read_picked};
+  return syz_softmax_fit(p->comm, &view, t->label, &o, h, result);
+}
+
+/* Adds -ln p of this rank's rows of fold k, and their number, to sum[2]. */
+static void held_out_loss(const path *p, int k, const syz_linear_head *h, double *sum)
+{
+  const syz_rows *rows = p->train.rows;
+  for (int64_t i = 0; i < rows->n; i++) {
+    double most = -INFINITY, total = 0;
+    if (p->fold[i] != k || p->label[i] < 0) continue;
+    rows->read(rows->context, i, 1, p->x);
+    syz_linear_head_apply(h, 1, p->x, p->logit);
+    for (int64_t c = 0; c < h->outputs; c++) most = fmax(most, (double)p->logit[c]);
+    for (int64_t c = 0; c < h->outputs; c++) total += exp((double)p->logit[c] - most);
+    sum[0] -= log(fmax(exp((double)p->logit[p->label[i]] - most) / total, LEAST_PROBABILITY));
+    sum[1]++;
+  }
+}
+
+/* Mean cross-entropy of held-out rows for each penalty, and the one with the least. */
+static syz_status choose(path *p, double *loss, int *chosen)
+{
+  syz_status st = SYZ_OK;
+  syz_softmax_result result;
+  syz_linear_head *h = NULL;
+  for (int a = 0; a < p->options->n_penalties; a++) {
+    double sum[2] = {0};
+    for (int k = 0; k < p->options->folds; k++) {
+      SYZ_TRY(fit(p, k, p->options->penalty[a], &h, &result));
+      held_out_loss(p, k, h, sum);
+      syz_linear_head_destroy(&h);
+    }
+    syz_allreduce_f64(p->comm, sum, 2, SYZ_SUM);
+    loss[a] = sum[0] / sum[1];
+    if (loss[a] < loss[*chosen]) *chosen = a;
+  }
+cleanup:
+  return st;
+}
+
+syz_status syz_softmax_path_fit(syz_comm *c, const syz_rows *rows, const int8_t *label, const uint8_t *fold,
+                                const syz_softmax_path *options, syz_linear_head **out, syz_softmax_result *result)
+{
+  syz_status st = SYZ_OK;
+  path p = {.comm = c, .options = options, .label = label, .fold = fold, .train = {.rows = rows}};
+  SYZ_ASSERT(options->n_penalties >= 1 && options->n_penalties <= SYZ_PENALTIES && options->folds >= 2);
+  double loss[SYZ_PENALTIES] = {0};
+  int chosen = 0;
+  *out = NULL;
+  SYZ_TRY_ALL(c, path_allocate(&p));
+  if (options->n_penalties > 1) SYZ_TRY(choose(&p, loss, &chosen));
+  SYZ_TRY(fit(&p, -1, options->penalty[chosen], out, result));
+  result->chosen = chosen;
+  memcpy(result->held_out_loss, loss, sizeof loss);
+cleanup:
+  path_free(&p);
+  return st;
+}
