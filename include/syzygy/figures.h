@@ -209,10 +209,13 @@ void syz_coverage(int64_t n, const double *credibility, int levels, const double
  */
 syz_status syz_tarp_references(int64_t n, int64_t d, const double *truth, const double *prediction, int64_t k,
                                uint64_t seed, const int64_t *id, double *reference);
+/** scale [d]: 1 / (largest - smallest truth) of each label, which takes the truths [n, d] to the unit cube; 0 for a
+ * constant label. False, and all 0, when every label is constant or a truth is not finite. */
+bool syz_tarp_scales(int64_t n, int64_t d, const double *truth, double *scale);
 /** TARP (Lemos et al. 2023, arXiv:2302.03026): share f [n] of draws [n, m, d] that are nearer to the reference [n, d]
- * than the truth [n, d], Euclidean in the unit cube of the truths. Constant labels are left out; NaN when all are. */
-syz_status syz_tarp_shares(int64_t n, int64_t m, int64_t d, const double *truth, const double *draw,
-                           const double *reference, double *f);
+ * than the truth [n, d], Euclidean with labels times scale [d], of all the objects; NaN when all scales are 0. */
+void syz_tarp_shares(int64_t n, int64_t m, int64_t d, const double *scale, const double *truth, const double *draw,
+                     const double *reference, double *f);
 /** Expected coverage: share of objects with f < level; above the level: too wide, below: too narrow; with
  * references far away, that holds for the upper half of the curve, and the lower one is its mirror image. */
 void syz_tarp_curve(int64_t n, const double *f, int levels, const double *level, double *expected);

@@ -6,16 +6,15 @@
 #include "sorted.h"
 #include "syzygy/numbers.h"
 
-/* 1 / (largest - smallest) of each label; 0 for a constant one. False when a truth is not finite, or all are constant.
- */
-static bool unit_scale(int64_t n, int64_t d, const double *truth, double *scale)
+bool syz_tarp_scales(int64_t n, int64_t d, const double *truth, double *scale)
 {
   bool is_varied = false;
+  for (int64_t l = 0; l < d; l++) scale[l] = 0;
   for (int64_t l = 0; l < d; l++) {
     double least = INFINITY, most = -INFINITY;
     for (int64_t i = 0; i < n; i++) {
       const double y = truth[i * d + l];
-      if (!isfinite(y)) return false;
+      if (!isfinite(y)) goto none;
       least = fmin(least, y);
       most = fmax(most, y);
     }
@@ -23,6 +22,9 @@ static bool unit_scale(int64_t n, int64_t d, const double *truth, double *scale)
     is_varied = is_varied || most > least;
   }
   return is_varied;
+none:
+  for (int64_t l = 0; l < d; l++) scale[l] = 0;
+  return false;
 }
 
 static double squared_distance(int64_t d, const double *a, const double *b, const double *scale)
@@ -72,7 +74,7 @@ syz_status syz_tarp_references(int64_t n, int64_t d, const double *truth, const 
   nearest best = {.k = k};
   for (int64_t i = 0; i < n * d; i++) reference[i] = NAN;
   SYZ_ALLOC(scale, "scales of labels", d);
-  if (n < 2 || k < 1 || !unit_scale(n, d, truth, scale) || !figures_are_finite(n * d, prediction)) goto cleanup;
+  if (n < 2 || k < 1 || !syz_tarp_scales(n, d, truth, scale) || !figures_are_finite(n * d, prediction)) goto cleanup;
   SYZ_ALLOC(best.distance, "distances of similar predictions", k);
   SYZ_ALLOC(best.object, "similar predictions", k);
   for (int64_t i = 0; i < n; i++) {
@@ -87,13 +89,13 @@ cleanup:
   return st;
 }
 
-syz_status syz_tarp_shares(int64_t n, int64_t m, int64_t d, const double *truth, const double *draw,
-                           const double *reference, double *f)
+void syz_tarp_shares(int64_t n, int64_t m, int64_t d, const double *scale, const double *truth, const double *draw,
+                     const double *reference, double *f)
 {
-  syz_status st = SYZ_OK;
-  double *scale = NULL;
-  SYZ_ALLOC(scale, "scales of labels", d);
-  const bool is_varied = n >= 2 && m >= 1 && unit_scale(n, d, truth, scale);
+  bool is_varied = m >= 1;
+  double largest = 0;
+  for (int64_t l = 0; l < d; l++) largest = fmax(largest, scale[l]);
+  is_varied = is_varied && largest > 0;
   for (int64_t i = 0; i < n; i++) {
     const double limit = squared_distance(d, truth + i * d, reference + i * d, scale);
     int64_t nearer = 0;
@@ -105,9 +107,6 @@ syz_status syz_tarp_shares(int64_t n, int64_t m, int64_t d, const double *truth,
     }
     f[i] = is_known ? (double)nearer / (double)m : (double)NAN;
   }
-cleanup:
-  syz_free(&scale);
-  return st;
 }
 
 void syz_tarp_curve(int64_t n, const double *f, int levels, const double *level, double *expected)

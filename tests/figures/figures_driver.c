@@ -196,8 +196,9 @@ static void tarp_references(const array *a)
 static void tarp(const array *a)
 {
   const int64_t d = whole(a + 3), n = a->n / d, m = a[1].n / (n * d);
-  double *f = room(n);
-  CHECK_OK(syz_tarp_shares(n, m, d, a[0].x, a[1].x, a[2].x, f));
+  double *f = room(n), scale[16];
+  (void)syz_tarp_scales(n, d, a[0].x, scale);
+  syz_tarp_shares(n, m, d, scale, a[0].x, a[1].x, a[2].x, f);
   syz_tarp_curve(n, f, (int)a[4].n, a[4].x, room(a[4].n));
 }
 static void crps(const array *a)
