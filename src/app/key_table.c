@@ -48,7 +48,7 @@ syz_status syz_app_make_input(syz_command_id command, syz_input **out)
 #define ADD_TABLE(name, does, summary, with) add_table(all, &n, syz_##name##_keys);
   SYZ_COMMANDS(ADD_TABLE, )
 #undef ADD_TABLE
-#define ADD_PROBE(name, about) add_table(all, &n, syz_probe_##name.keys);
+#define ADD_PROBE(name, task, about) add_table(all, &n, syz_probe_##name.keys);
   SYZ_PROBES(ADD_PROBE)
 #undef ADD_PROBE
   if (SYZ_COMMAND_DOES(command, SYZ_DOES_TRAIN)) set_presets(all, n, command);

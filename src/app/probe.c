@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-#define CHOICE(name, about) "|" #name
-#define HELP(name, about) #name ": " about ". "
+#define CHOICE(name, task, about) "|" task
+#define HELP(name, task, about) task ": " about ". "
 
 const syz_key syz_probe_keys[] = {
     {"probe.task", SYZ_KEY_CHOICE, "dense", "", 0, 0, &SYZ_PROBES(CHOICE)[1], SYZ_USED_BY(probe),
@@ -20,7 +20,7 @@ static const syz_probe *chosen(const syz_input *in)
     const char *name;
     const syz_probe *probe;
   } row[] = {
-#define ROW(name, about) {#name, &syz_probe_##name},
+#define ROW(name, task, about) {task, &syz_probe_##name},
       SYZ_PROBES(ROW)
 #undef ROW
   };

@@ -5,8 +5,15 @@
 
 #include "app.h"
 
-/** X(name, about): the name is the value of probe.task, `about` its help text. The first is the default. */
-#define SYZ_PROBES(X) X(dense, "segmentation and regression of patches")
+/** X(name, task, about): a row syz_probe_<name>, the value of probe.task, and what the help says of it. The first is
+ * the default. */
+#define SYZ_PROBES(X)                                                                                                  \
+  X(dense, "dense", "segmentation and regression of patches")                                                          \
+  X(knn, "knn", "labels from embeddings by nearest neighbours")                                                        \
+  X(linear, "linear", "labels from embeddings by linear heads")                                                        \
+  X(flow, "flow", "joint posteriors of labels from embeddings, and their calibration")                                 \
+  X(few_label, "few-label", "how well a class is found from 10 to 2,000 labels")                                       \
+  X(table, "table", "labels from embeddings by several methods, side by side")
 
 typedef struct syz_probe {
   const syz_key *keys; /**< its own keys, ended by a path NULL; keys that several probes use are in probe.c */
@@ -19,6 +26,6 @@ typedef struct syz_probe {
   void (*close)(void **job);
 } syz_probe;
 
-#define SYZ_PROBE_DECLARE(name, about) extern const syz_probe syz_probe_##name;
+#define SYZ_PROBE_DECLARE(name, task, about) extern const syz_probe syz_probe_##name;
 SYZ_PROBES(SYZ_PROBE_DECLARE)
 #undef SYZ_PROBE_DECLARE

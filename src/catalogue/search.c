@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "set.h"
 #include "syzygy/analysis.h"
 #include "syzygy/catalogue.h"
 #include "syzygy/figures.h"

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "set.h"
+#include "syzygy/catalogue.h"
 
 static void dataset_name(syz_modality m, char name[32]) { snprintf(name, 32, "%s_embedding", syz_modality_name(m)); }
 static void flag_name(syz_modality m, char name[32]) { snprintf(name, 32, "has_%s", syz_modality_name(m)); }
@@ -217,6 +217,59 @@ syz_status syz_embedding_set_ids(syz_embedding_set *s, int64_t first, int64_t n,
   }
 cleanup:
   return st;
+}
+
+/* Rows of files without positions are NaN. */
+static syz_status read_places(syz_embedding_set *s, int i, const char *name, int64_t row, int64_t n, double *value)
+{
+  syz_status st = SYZ_OK;
+  for (int64_t k = 0; k < n; k++) value[k] = NAN;
+  if (!syz_h5_has(s->file[i], name)) return SYZ_OK;
+  SYZ_TRY(check_column(s->file[i], s->path[i], name, s->begin[i + 1] - s->begin[i]));
+  SYZ_TRY(syz_h5_read(s->file[i], name, SYZ_H5_F64, row, n, value));
+cleanup:
+  return st;
+}
+
+syz_status syz_embedding_set_places(syz_embedding_set *s, int64_t first, int64_t n, double *ra, double *dec)
+{
+  syz_status st = SYZ_OK;
+  for (int i = 0; i < s->n_files; i++) {
+    int64_t row, at, count = overlap(s, i, first, n, &row, &at);
+    if (!count) continue;
+    SYZ_TRY(read_places(s, i, "ra", row, count, ra + at));
+    SYZ_TRY(read_places(s, i, "dec", row, count, dec + at));
+  }
+cleanup:
+  return st;
+}
+
+/* Text attribute of an object of the first file that has one. */
+static syz_status first_text(syz_embedding_set *s, const char *object, const char *attribute, size_t room, char *out)
+{
+  syz_status st = SYZ_OK;
+  out[0] = '\0';
+  for (int i = 0; i < s->n_files && !out[0]; i++) {
+    char *text = NULL;
+    if (object[0] && !syz_h5_has(s->file[i], object)) continue;
+    SYZ_TRY(syz_h5_read_text(s->file[i], object, attribute, &text));
+    if (text) snprintf(out, room, "%s", text);
+    syz_free(&text);
+  }
+cleanup:
+  return st;
+}
+
+syz_status syz_embedding_set_label_unit(syz_embedding_set *s, const char *name, char unit[72])
+{
+  char dataset[SYZ_LABEL_NAME + 8];
+  label_dataset(name, dataset, sizeof dataset);
+  return first_text(s, dataset, "units", 72, unit);
+}
+
+syz_status syz_embedding_set_model(syz_embedding_set *s, char digest[80])
+{
+  return first_text(s, "", "model_digest", 80, digest);
 }
 
 syz_status syz_embedding_set_check_label(syz_embedding_set *s, const char *key, const char *name)

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * probes: what embeddings know of labels. Several sources of features side by side, on the same objects and the same
+ * split by place on the sky, read by nearest neighbours, linear heads and flows; every figure with its error.
+ *
+ * A source is what a head reads of an object: "image", "spectrum" (the embeddings of the files), "both" (the two beside
+ * each other), "photometry" (a few numbers: the baseline), or another embedding file, FILE or FILE:image or
+ * FILE:spectrum, whose objects are found by object_id. Only objects that every source has are used.
+ *
+ * The work has two steps, so that the first can check everything before the run folder is taken. Options are borrowed
+ * until the work is closed, and so are the texts and lists in them.
+ */
+#pragma once
+
+#include "syzygy/analysis.h"
+#include "syzygy/flow.h"
+#include "syzygy/labels.h"
+
+enum { SYZ_PROBE_SOURCES = 8, SYZ_PROBE_LABELS = 32 };
+
+/** Objects, what is read of them and what is to be predicted. */
+typedef struct syz_probe_data {
+  syz_texts embeddings;      /**< embedding files, or folders with an embedding.h5 */
+  syz_texts test_embeddings; /**< files of the test side (sides.rule SYZ_SIDES_BY_FILE) */
+  syz_texts sources;         /**< at most SYZ_PROBE_SOURCES */
+  syz_texts labels, classes; /**< formulas of numbers, and of classes 0, 1, ..; together at most SYZ_PROBE_LABELS */
+  syz_texts photometry;      /**< formulas: the numbers of the source "photometry" */
+  const char *cut;           /**< formula that is true for the objects that take part; "": all */
+  /** Table of labels beside those of the embedding files: file, part of it, columns; "": none, and the usual names. */
+  const char *table, *table_part, *table_id, *table_ra, *table_dec;
+  double radius_arcsec; /**< join by position within it; 0: by identifier */
+  syz_sides_options sides;
+  const char *sides_column; /**< formula of SYZ_SIDES_BY_COLUMN: 0 train, 1 test, NaN neither */
+} syz_probe_data;
+
+/** Nearest neighbours: k is chosen by cross-validation where several are given. */
+typedef struct syz_knn_probe {
+  syz_knn_options how;
+} syz_knn_probe;
+
+/** Ridge regression and softmax regression: the penalty is chosen by cross-validation where several are given. */
+typedef struct syz_linear_probe {
+  int n_penalties;
+  double penalty[SYZ_PENALTIES];
+  int64_t iterations; /**< of softmax */
+} syz_linear_probe;
+
+/** Joint posteriors of all numbers together. */
+typedef struct syz_flow_probe {
+  syz_flow_kind kind;
+  int members, epochs;
+  bool is_published;             /**< AstroCLIP's recipe and quirks */
+  double validation_share;       /**< of the training objects: early stop, recalibration */
+  int64_t draws;                 /**< of each test object, >= 2 */
+  syz_texts positive, fractions; /**< labels that are modelled in their logarithm, and (0, 1) in their logit */
+  bool recalibrates;
+} syz_flow_probe;
+
+/** Curves over few labels of classes 0 and 1. */
+enum { SYZ_FEW_SIZES = 32 };
+typedef struct syz_few_probe {
+  int n_sizes;
+  int64_t size[SYZ_FEW_SIZES]; /**< labelled objects */
+  int64_t draws;               /**< of each size */
+  double penalty;              /**< of the linear head, as in syz_softmax_options.l2 */
+  double contamination;        /**< false-positive rate at which completeness is read */
+} syz_few_probe;
+
+enum { SYZ_PROBE_METHODS = 8 };
+typedef struct syz_probes_options {
+  syz_probe_data data;
+  syz_texts methods; /**< of syz_probe_method_names */
+  syz_knn_probe knn;
+  syz_linear_probe linear;
+  syz_flow_probe flow;
+  syz_few_probe few;
+  int folds;     /**< of cross-validations, 2 .. SYZ_FOLDS */
+  int64_t draws; /**< of the bootstrap */
+  uint64_t seed; /**< of folds, flows, bootstrap */
+  syz_compute_options compute;
+} syz_probes_options;
+
+/** The names of all methods. */
+syz_texts syz_probe_method_names(void);
+
+typedef struct syz_probes syz_probes;
+/** Read objects, labels and features, and say what there is to do. SYZ_ERR_INPUT, SYZ_ERR_DATA, SYZ_ERR_MEMORY.
+ * Collective; agreed. */
+syz_status syz_probes_open(const syz_run *run, const syz_probes_options *options, syz_probes **out);
+/** Fit on the training side, judge on the test side, print a table, and write <folder>/probe.json and predictions.h5.
+ * Once. Collective; agreed. */
+syz_status syz_probes_write(syz_probes *p);
+void syz_probes_close(syz_probes **p);

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** Inside of room probes: the methods, and what they find. */
+#pragma once
+
+#include "sample.h"
+#include "syzygy/figures.h"
+
+typedef struct syz_probes job;
+
+enum { PROBE_NOTE = 96 };
+
+/** What a method says of one label from one source. */
+typedef struct answer {
+  double *prediction;    /**< [test], NaN where it has none; NULL: the method has nothing for such a label */
+  char note[PROBE_NOTE]; /**< what was chosen: "k 16", "penalty 1e-3" */
+} answer;
+
+/** A figure of merit with its bootstrap. */
+typedef struct merit {
+  const char *name; /**< "R2", "accuracy", .. */
+  syz_estimate of;
+} merit;
+
+enum { FIGURES_MAX = 12 };
+/** A row of the table: how well one label is known from one source by one method. */
+typedef struct outcome {
+  int source, label, method;
+  int64_t n; /**< test objects that were judged */
+  answer said;
+  int figures;
+  merit figure[FIGURES_MAX]; /**< the first one ranks sources and methods */
+  double *drawn;             /**< [draws] of the first figure, for paired comparisons */
+  bool is_best;              /**< of its label */
+  bool is_tied;              /**< with the best, by the paired bootstrap */
+} outcome;
+
+/** Joint posteriors from one source: posterior.h. Curves over few labels: few.h. */
+typedef struct posterior posterior;
+typedef struct few_curves few_curves;
+
+typedef struct probe_method {
+  const char *name;
+  bool takes_numbers, takes_classes;
+  /** Predict all labels that it takes from a source, answers [labels]. Collective; agreed. */
+  syz_status (*predict)(job *p, int source, answer *out);
+} probe_method;
+
+/** All methods, ended by a name NULL. */
+extern const probe_method probe_methods[];
+syz_status knn_predict(job *p, int source, answer *out);
+syz_status linear_predict(job *p, int source, answer *out);
+syz_status flow_predict(job *p, int source, answer *out);
+syz_status few_predict(job *p, int source, answer *out);
+
+struct syz_probes {
+  const syz_run *run;
+  const syz_probes_options *options;
+  sample sample;
+  syz_compute *compute;
+  const probe_method *method[SYZ_PROBE_METHODS];
+  int n_methods;
+  int n_outcomes;
+  outcome *outcome;
+  int n_posteriors;
+  posterior *posterior; /**< [sources] */
+  int n_few;
+  few_curves *few; /**< [sources, labels] */
+};
+
+/** Memory for an answer. Rank-local. */
+syz_status answer_make(const job *p, answer *a);
+/** Figures of a row and their errors; rank-local, the same on every rank. */
+syz_status outcome_judge(const job *p, outcome *o);
+/** Mark the best of each label, and those that the paired bootstrap does not tell from it. */
+void outcomes_compare(job *p);
+/** The table on the screen. */
+void outcomes_print(const job *p);
+/** <folder>/probe.json and predictions.h5. Collective; agreed. */
+syz_status outcomes_write(job *p);

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The course of a probe: sample, methods for each source, figures, table and files. */
+#include "syzygy/probes.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "few.h"
+#include "posterior.h"
+
+const probe_method probe_methods[] = {
+    {"knn", true, true, knn_predict},    {"linear", true, true, linear_predict},
+    {"flow", true, false, flow_predict}, {"few-label", false, true, few_predict},
+    {NULL, false, false, NULL},
+};
+
+syz_texts syz_probe_method_names(void)
+{
+  static const char *name[SYZ_PROBE_METHODS];
+  int n = 0;
+  for (; probe_methods[n].name; n++) name[n] = probe_methods[n].name;
+  return (syz_texts){n, name};
+}
+
+static syz_status choose_methods(job *p)
+{
+  syz_status st = SYZ_OK;
+  const syz_texts wanted = p->options->methods;
+  SYZ_REQUIRE(wanted.n >= 1 && wanted.n <= SYZ_PROBE_METHODS, SYZ_ERR_INPUT, "probe.methods: name 1 to %d methods",
+              SYZ_PROBE_METHODS);
+  for (int i = 0; i < wanted.n; i++) {
+    const probe_method *m = probe_methods;
+    while (m->name && strcmp(m->name, wanted.item[i]) != 0) m++;
+    SYZ_REQUIRE(m->name, SYZ_ERR_INPUT, "probe.methods: there is no method %s", wanted.item[i]);
+    for (int k = 0; k < p->n_methods; k++)
+      SYZ_REQUIRE(p->method[k] != m, SYZ_ERR_INPUT, "probe.methods names %s twice", m->name);
+    p->method[p->n_methods++] = m;
+  }
+cleanup:
+  return st;
+}
+
+static void tell(const job *p)
+{
+  const sample *s = &p->sample;
+  syz_info("%lld objects: %lld to train, %lld to test; %lld at borders are in neither, %lld in both by identifier",
+           (long long)s->rows, (long long)s->train, (long long)s->test, (long long)s->sides.dropped_border,
+           (long long)s->sides.dropped_shared);
+  if (s->cut || s->unusable)
+    syz_info("%lld are cut, %lld lack the features of a source", (long long)s->cut, (long long)s->unusable);
+  syz_info("digest of the split %016llx", (unsigned long long)s->sides.digest);
+}
+
+static syz_status open_all(job *p)
+{
+  syz_status st = SYZ_OK;
+  const syz_compute_options *c = &p->options->compute;
+  SYZ_TRY_ALL(p->run->world, choose_methods(p));
+  SYZ_TRY(sample_load(p->run, &p->options->data, &p->sample));
+  SYZ_TRY_ALL(p->run->world, syz_compute_create(c->act, c->engine, c->threads, &p->compute));
+  tell(p);
+  p->outcome =
+      syz_alloc("results", (size_t)(p->sample.n_sources * p->sample.n_labels * p->n_methods), sizeof *p->outcome);
+  p->posterior = syz_alloc("posteriors", (size_t)p->sample.n_sources, sizeof *p->posterior);
+  p->few = syz_alloc("curves", (size_t)(p->sample.n_sources * p->sample.n_labels), sizeof *p->few);
+  SYZ_TRY_ALL(p->run->world, p->outcome && p->posterior && p->few ? SYZ_OK : SYZ_ERR_MEMORY);
+cleanup:
+  return st;
+}
+
+syz_status syz_probes_open(const syz_run *run, const syz_probes_options *options, syz_probes **out)
+{
+  syz_status st = SYZ_OK;
+  *out = NULL;
+  job *p = syz_alloc("probe", 1, sizeof *p);
+  SYZ_TRY_ALL(run->world, p ? SYZ_OK : SYZ_ERR_MEMORY);
+  *p = (job){.run = run, .options = options};
+  syz_timing_begin(run->timing, "read");
+  st = open_all(p);
+  syz_timing_end(run->timing);
+  SYZ_TRY(st);
+  *out = p;
+  p = NULL;
+cleanup:
+  syz_probes_close(&p);
+  return st;
+}
+
+void syz_probes_close(syz_probes **pp)
+{
+  job *p = *pp;
+  if (!p) return;
+  for (int k = 0; k < p->n_outcomes; k++) {
+    syz_free(&p->outcome[k].said.prediction);
+    syz_free(&p->outcome[k].drawn);
+  }
+  for (int k = 0; k < p->n_posteriors; k++) posterior_free(&p->posterior[k]);
+  for (int k = 0; k < p->n_few; k++) syz_free(&p->few[k].figure);
+  syz_free(&p->outcome);
+  syz_free(&p->posterior);
+  syz_free(&p->few);
+  sample_free(&p->sample);
+  syz_compute_destroy(&p->compute);
+  syz_free(pp);
+}
+
+/* All labels from one source by one method. */
+static syz_status run_method(job *p, int source, int method)
+{
+  syz_status st = SYZ_OK;
+  answer said[SYZ_PROBE_LABELS] = {{0}};
+  syz_timing_begin(p->run->timing, p->method[method]->name);
+  st = p->method[method]->predict(p, source, said);
+  syz_timing_end(p->run->timing);
+  for (int t = 0; t < p->sample.n_labels; t++) {
+    if (!said[t].prediction) continue;
+    p->outcome[p->n_outcomes++] = (outcome){.source = source, .label = t, .method = method, .said = said[t]};
+  }
+  SYZ_TRY(st);
+cleanup:
+  return st;
+}
+
+syz_status syz_probes_write(syz_probes *p)
+{
+  syz_status st = SYZ_OK;
+  for (int i = 0; i < p->sample.n_sources; i++)
+    for (int m = 0; m < p->n_methods; m++) SYZ_TRY(run_method(p, i, m));
+  syz_timing_begin(p->run->timing, "bootstrap");
+  for (int k = 0; st == SYZ_OK && k < p->n_outcomes; k++) st = outcome_judge(p, &p->outcome[k]);
+  syz_timing_end(p->run->timing);
+  SYZ_TRY_ALL(p->run->world, st);
+  outcomes_compare(p);
+  outcomes_print(p);
+  for (int k = 0; k < p->n_posteriors; k++) posterior_print(p, &p->posterior[k]);
+  for (int k = 0; k < p->n_few; k++) few_print(p, &p->few[k]);
+  SYZ_TRY(outcomes_write(p));
+cleanup:
+  return st;
+}
