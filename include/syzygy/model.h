@@ -22,8 +22,7 @@ typedef struct syz_image_config {
   int64_t dim, depth, heads, patch, size; /**< size: pixels per side of the centre crop that the network sees */
   syz_tokens tokens;
   double layerscale; /**< initial value; 0: the tower has none, and no parameters ls*.gamma */
-  int64_t registers; /**< register tokens after the class token (arXiv:2309.16588), `register_tokens` (1,R,D); DINOV2
-                        only */
+  int64_t registers; /**< `register_tokens` (1,R,D) after the class token (arXiv:2309.16588); DINOV2 only */
 } syz_image_config;
 typedef struct syz_spectrum_config {
   int64_t dim, depth, heads;
@@ -87,11 +86,10 @@ const char *syz_modality_name(syz_modality m);
 int64_t syz_model_tokens(const syz_model_config *config, syz_modality m);
 /** Floats per object that enter a tower: its planes [3, size, size] or its flux [SYZ_TOWER_PIXELS]. */
 int64_t syz_model_input(const syz_model_config *config, syz_modality m);
-/** Width D of a tower's tokens, and its blocks. */
-int64_t syz_model_width(const syz_model_config *config, syz_modality m);
-int64_t syz_model_depth(const syz_model_config *config, syz_modality m);
-/** Whether an object of a data set (data.h) has what the tower takes. */
-struct syz_object;
+int64_t syz_model_width(const syz_model_config *config, syz_modality m); /**< D of a tower's tokens */
+int64_t syz_model_depth(const syz_model_config *config, syz_modality m); /**< blocks of a tower */
+struct syz_object;                                                       /**< of data.h */
+/** Whether an object of a data set has what the tower takes. */
 bool syz_object_has(const struct syz_object *o, syz_modality m);
 
 /** Operations of a forward pass by kind; one multiply-add is two. src/model/operations.c lists what is not counted. */
@@ -122,10 +120,9 @@ typedef struct syz_parameter {
   int64_t size;   /**< elements */
   syz_modality modality;
   syz_part part;
-  /** Whether the loss of the model's purpose depends on it. Unused parameters only travel from file to file: they have
-   * no gradient, and the optimiser must not change them, not even by weight decay (as PyTorch's AdamW). PURPOSE_EMBED:
-   * mask_token, the spectrum's `head`, with tokens: patches also cls_token, register_tokens, pos_embed. PURPOSE_DINO:
-   * last_layer.weight_g, which is 1. */
+  /** Whether the loss of the model's purpose depends on it. The others only travel from file to file, and the optimiser
+   * leaves them alone (as PyTorch's AdamW). PURPOSE_EMBED: mask_token, the spectrum's `head`, with tokens: patches also
+   * cls_token, register_tokens, pos_embed. PURPOSE_DINO: last_layer.weight_g, which is 1. */
   bool is_used;
 } syz_parameter;
 /** Whether it gets gradients: it is used, and its part is trained. */
@@ -151,14 +148,13 @@ int64_t syz_model_size(const syz_model *m); /**< elements of the block, padding 
 /** First element and number of elements of a part, which is contiguous; 0 elements when the model lacks the part. */
 void syz_model_range(const syz_model *m, syz_part part, int64_t *first, int64_t *count);
 /** Keep one block of weights per node instead of one per rank. `nodes` (borrowed; must outlive the model) is of all
- * ranks that hold the same parts. Call it right after creation, while the weights are zero. Where a node cannot have
- * the shared memory, each rank keeps its own block and a warning says so. Afterwards all ranks of a node write the
- * weights together (functions of this room, the optimiser) or by syz_model_set_weights. Collective over nodes->all;
- * "over the sharers" below means over the ranks of one node, and each rank alone without sharing. */
+ * ranks that hold the same parts. Call it while the weights are zero. Without shared memory each rank keeps its own
+ * block, with a warning. All ranks of a node then write the weights together or by syz_model_set_weights. Collective
+ * over nodes->all; "over the sharers" below means over the ranks of one node, and each rank alone without sharing. */
 syz_status syz_model_share_weights(syz_model *m, syz_nodes *nodes);
 /** The ranks that share the weights; NULL where each rank has its own. */
 syz_nodes *syz_model_nodes(const syz_model *m);
-/** The stretch of the block that this rank writes when the whole block is rewritten; all of it without sharing. */
+/** What this rank writes when the whole block is rewritten; all of it without sharing. */
 void syz_model_own_stretch(const syz_model *m, int64_t *first, int64_t *count);
 /** After this call each rank sees what the other sharers wrote. Collective over the sharers. */
 void syz_model_settle(const syz_model *m);
@@ -223,8 +219,7 @@ void syz_tower_head_backward(syz_model *m, syz_modality tower, int64_t batch, co
 void syz_tower_forward(syz_model *m, syz_modality tower, int64_t batch, const float *input,
                        const syz_dropout_key *dropout, float *embedding);
 /** Whole tower backward (mode TRAIN), after syz_tower_forward of the same batch: gradients +=. The ranges of `ready`
- * (may be NULL) cover the tower's part of the block exactly once, also with batch 0: such ranks take part in the sums.
- */
+ * (may be NULL) cover the tower's part of the block exactly once, also with batch 0, as such ranks join the sums. */
 void syz_tower_backward(syz_model *m, syz_modality tower, int64_t batch, const float *dembedding,
                         const syz_dropout_key *dropout, float *gradients, syz_ready ready, void *context);
 
@@ -288,8 +283,7 @@ int64_t syz_crops_row(const syz_crops *c, int group, int64_t crop, int64_t token
 /** Tokens after the last norm, float32 [n, D], of chosen rows of the last forward call, ascending and distinct. */
 void syz_crops_rows(syz_crops *c, int64_t n, const int64_t *row, float *out);
 /** Whole backward pass: drows [n, D] float32 for the rows of the last syz_crops_rows call; other tokens have no
- * gradient. gradients +=. Without crops or rows it only calls ready. Once per forward call, whose stream it overwrites.
- */
+ * gradient. gradients +=. Without crops or rows it only calls ready. Once per forward call: it overwrites its stream. */
 void syz_crops_backward(syz_crops *c, const float *drows, float *gradients, syz_ready ready, void *context);
 
 /* -------------------------------------------------------- projection head */

@@ -19,7 +19,7 @@ int main(void)
   CHECK_OK(syz_file_read(path, 100, &text, &n));
   CHECK(n == 4 && strcmp(text, "two!") == 0);
   syz_free(&text);
-  CHECK_ERROR(syz_file_read(path, 3, &text, &n), SYZ_ERR_DATA, "file.txt: 4 bytes, at most 3");
+  CHECK_ERROR(syz_file_read(path, 3, &text, &n), SYZ_ERR_DATA, "file.txt: the file has 4 bytes, at most 3");
   CHECK_ERROR(syz_make_folder(path), SYZ_ERR_WRITE, "file.txt");
   CHECK_ERROR(syz_file_read(folder, 100, &text, &n), SYZ_ERR_DATA, "not a file");
   snprintf(path, sizeof path, "%s/missing/x", folder);
