@@ -283,7 +283,7 @@ int64_t syz_crops_row(const syz_crops *c, int group, int64_t crop, int64_t token
 /** Tokens after the last norm, float32 [n, D], of chosen rows of the last forward call, ascending and distinct. */
 void syz_crops_rows(syz_crops *c, int64_t n, const int64_t *row, float *out);
 /** Whole backward pass: drows [n, D] float32 for the rows of the last syz_crops_rows call; other tokens have no
- * gradient. gradients +=. Without crops or rows it only calls ready. Once per forward call: it overwrites its stream. */
+ * gradient. gradients +=. Without crops or rows it only calls ready. Once per forward call, as it overwrites that. */
 void syz_crops_backward(syz_crops *c, const float *drows, float *gradients, syz_ready ready, void *context);
 
 /* -------------------------------------------------------- projection head */
