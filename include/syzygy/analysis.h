@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * analysis: what embeddings know. Exact nearest neighbours across ranks, regression by nearest neighbours, principal
- * components, linear heads.
+ * analysis: what embeddings know. Exact nearest neighbours across ranks, regression by nearest neighbours, tall matrices
+ * over ranks: QR, principal components, canonical correlation, linear heads.
  *
  * Axes: Q queries, N index entries, E embedding width. Data are float32; sums that are reported are float64. No result
  * depends on the number of ranks, unless stated: neighbours are ordered by float64 scores, and among equal scores the
@@ -142,6 +142,13 @@ typedef struct syz_array_rows {
 } syz_array_rows;
 void syz_array_rows_read(void *context, int64_t first, int64_t n, float *out);
 
+/** Some rows of others: context of syz_chosen_rows_read; neighbouring ones are read at once. */
+typedef struct syz_chosen_rows {
+  const syz_rows *of;
+  const int64_t *row; /**< [n] which */
+} syz_chosen_rows;
+void syz_chosen_rows_read(void *context, int64_t first, int64_t n, float *out);
+
 /**
  * Principal components: mean, directions of largest variance (divided by n - 1), their variances. Float64.
  *
@@ -174,6 +181,82 @@ syz_status syz_pca_fit(syz_comm *c, const syz_rows *rows, const syz_pca_options 
 void syz_pca_destroy(syz_pca **p);
 /** y [n, components] = (x - mean) direction^T, x [n, width] float32. Not collective; allocates nothing. */
 void syz_pca_project(const syz_pca *p, int64_t n, const float *x, float *y);
+
+/**
+ * X = Q R with orthonormal columns of Q, whatever the rank of X (src/analysis/tall_qr.c): Householder on each rank, a
+ * tree over ranks, pivoted columns at its root.
+ *
+ * Collective; agreed. x [n, width]: this rank's rows; out, when Q is wanted: its rows of Q in the first *rank columns,
+ * the others mean nothing. r [width, width]: rows 0 .. *rank - 1 are R on all ranks, columns in X's order (no
+ * triangle). *rank: pivots above tolerance times the first. Ranks change the last bits only. Memory beside x: an eighth
+ * of it and some width^2. SYZ_ERR_MEMORY.
+ */
+syz_status syz_tall_qr(syz_comm *c, int64_t n, int64_t width, double *x, double tolerance, bool wants_q, int64_t *rank,
+                       double *r);
+
+/* --------------------------------------- what two modalities have in common */
+
+typedef struct syz_cca_options {
+  double tolerance;       /**< of the rank of either side, its columns standardised: float32 numbers are not independent
+                             below 1e-6 */
+  int64_t scalapack_from; /**< singular values of matrices of this size and more by ScaLAPACK over all ranks */
+  int64_t permutations;   /**< of the partners, for the largest correlation by chance; 0: none */
+  uint64_t seed;
+} syz_cca_options;
+
+/** Canonical correlations of two sides, 0 and 1: pairs of linear maps whose variates correlate most. */
+typedef struct syz_cca {
+  int64_t rows, width[2], rank[2], pairs; /**< pairs: the smaller rank */
+  double *mean[2];                        /**< [width] */
+  double *weight[2];   /**< [pairs, width] variates of unit variance (divided by n - 1), of least norm (standardised
+                          columns); the component of largest size of side 0 positive */
+  double *correlation; /**< [pairs] descending, 0 .. 1 */
+  int64_t permutations;
+  double *shuffled; /**< [permutations] the largest correlation with other partners each */
+  double threshold; /**< their 99 % quantile (linear between them); NaN without */
+  double departure; /**< from Q^T Q = 1: the largest number of Q^T Q z - z, z random signs, of both sides */
+} syz_cca;
+/**
+ * By QR of both sides and singular values of Qx^T Qy. Collective; agreed; the same on all ranks. x, y: as many rows on
+ * each rank. Memory: x and y in float64 and about an eighth. SYZ_ERR_INPUT when there are no more rows than both ranks
+ * together, which forces correlations of 1, or a side is constant; SYZ_ERR_NUMERIC for rows that are not finite;
+ * SYZ_ERR_MEMORY.
+ */
+syz_status syz_cca_fit(syz_comm *c, const syz_rows *x, const syz_rows *y, const syz_cca_options *options,
+                       syz_cca **out);
+void syz_cca_destroy(syz_cca **a);
+/** y [n, count]: the first `count` variates of x [n, width of the side]. Not collective; allocates nothing. */
+void syz_cca_project(const syz_cca *a, int side, int64_t count, int64_t n, const float *x, float *y);
+/** Correlations [pairs] of the variates in any rows, also others than it was fitted on; NaN for constant ones.
+ * Collective; agreed. */
+syz_status syz_cca_correlate(syz_comm *c, const syz_cca *a, const syz_rows *x, const syz_rows *y, double *correlation);
+
+/** Correlations with the other half's weights: nothing in them is fitted to the rows that they are of. */
+typedef struct syz_cca_held {
+  syz_cca *fit[2];     /**< on each half; without permutations */
+  int64_t pairs;       /**< of the half that has fewer */
+  double *correlation; /**< [pairs] mean of both halves */
+  double error;        /**< of each when there is nothing in common: 1 / sqrt(rows) */
+  int64_t shared;      /**< leading ones above 3 errors */
+} syz_cca_held;
+/** half [x->n]: 0 or 1, to which each row of this rank belongs. Collective; agreed; as syz_cca_fit. */
+syz_status syz_cca_hold_out(syz_comm *c, const syz_rows *x, const syz_rows *y, const uint8_t *half,
+                            const syz_cca_options *options, syz_cca_held **out);
+void syz_cca_held_destroy(syz_cca_held **h);
+/** -1/2 sum ln(1 - rho^2) in nats, of Gaussians; correlations below 0 count 0. */
+double syz_gaussian_information(const double *rho, int64_t n);
+
+/** Means over random draws of n pairs, each with its error. x, y: rows of the same objects, made of unit length. */
+typedef struct syz_pair_means {
+  int64_t n, draws;
+  double bound[2];         /**< ln n - InfoNCE (both directions), nats: a lower bound of the information, at most ln n;
+                              NaN when the widths differ */
+  double uniformity[2][2]; /**< of x, of y: ln of the mean of exp(-2 |a - b|^2) over all pairs of different rows */
+} syz_pair_means;
+/** Collective; agreed; the same bits on any ranks. `scale`: factor of the cosines in InfoNCE. Draws are whole on one
+ * rank. SYZ_ERR_INPUT when n < 2 or more than there are. */
+syz_status syz_pairs_draw(syz_comm *c, const syz_rows *x, const syz_rows *y, int64_t n, int64_t draws, double scale,
+                          uint64_t seed, syz_pair_means *out);
 
 /* ------------------------------------------------------------ linear heads */
 

@@ -41,6 +41,9 @@
   X(SYZ_RANDOM_RUN_MASK, 21)                                                                                           \
   X(SYZ_RANDOM_DROP_PATH, 22)                                                                                          \
   X(SYZ_RANDOM_PROBE, 23)                                                                                              \
+  X(SYZ_RANDOM_PARTNERS, 24)                                                                                           \
+  X(SYZ_RANDOM_DRAW, 25)                                                                                               \
+  X(SYZ_RANDOM_HALF, 26)                                                                                               \
   X(SYZ_RANDOM_BOOTSTRAP, 30)                                                                                          \
   X(SYZ_RANDOM_REFERENCE, 31)                                                                                          \
   X(SYZ_RANDOM_FLOW_SHAPE, 40)                                                                                         \

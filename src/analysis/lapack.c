@@ -20,6 +20,10 @@ void dsyevr_(const char *jobz, const char *range, const char *uplo, const int *n
 void dposv_(const char *uplo, const int *n, const int *nrhs, double *a, const int *lda, double *b, const int *ldb,
             int *info, size_t);
 
+void dtrmm_(const char *side, const char *uplo, const char *trans, const char *diagonal, const int *m, const int *n,
+            const double *alpha, const double *a, const int *lda, double *b, const int *ldb, size_t, size_t, size_t,
+            size_t);
+
 /* Sizes come from widths and blocks of rows that the callers bound; a matrix with a side beyond int would not fit into
  * memory. */
 static int as_int(int64_t n)
@@ -101,4 +105,29 @@ syz_status la_solve(int64_t n, double *a, int64_t columns, double *b)
               (long long)n, info);
 cleanup:
   return st;
+}
+
+void la_product(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, double alpha, const double *a,
+                int64_t lda, const double *b, int64_t ldb, double beta, double *c, int64_t ldc)
+{
+  const int rows = as_int(n), columns = as_int(m), inner = as_int(k);
+  const int step_a = leading(lda), step_b = leading(ldb), step_c = leading(ldc);
+  syz_pulse();
+  if (m > 0 && n > 0)
+    dgemm_(transpose_b ? "T" : "N", transpose_a ? "T" : "N", &rows, &columns, &inner, &alpha, b, &step_b, a, &step_a,
+           &beta, c, &step_c, 1, 1);
+}
+
+void la_upper_left(bool transpose, int64_t m, int64_t n, double alpha, const double *t, int64_t ldt, double *b,
+                   int64_t ldb)
+{
+  const int rows = as_int(n), columns = as_int(m), step_t = leading(ldt), step_b = leading(ldb);
+  if (m > 0 && n > 0)
+    dtrmm_("R", "L", transpose ? "T" : "N", "N", &rows, &columns, &alpha, t, &step_t, b, &step_b, 1, 1, 1, 1);
+}
+
+void la_upper_right(int64_t m, int64_t n, double alpha, const double *t, int64_t ldt, double *b, int64_t ldb)
+{
+  const int rows = as_int(n), columns = as_int(m), step_t = leading(ldt), step_b = leading(ldb);
+  if (m > 0 && n > 0) dtrmm_("L", "L", "N", "N", &rows, &columns, &alpha, t, &step_t, b, &step_b, 1, 1, 1, 1);
 }

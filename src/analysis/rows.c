@@ -15,6 +15,16 @@ void syz_array_rows_read(void *context, int64_t first, int64_t n, float *out)
   syz_convert_to_f32(a->type, out, x + (size_t)(first * a->width) * syz_dtype_size(a->type), n * a->width);
 }
 
+void syz_chosen_rows_read(void *context, int64_t first, int64_t n, float *out)
+{
+  const syz_chosen_rows *c = context;
+  for (int64_t i = 0, run; i < n; i += run) {
+    const int64_t from = c->row[first + i];
+    for (run = 1; i + run < n && c->row[first + i + run] == from + run;) run++;
+    c->of->read(c->of->context, from, run, out + i * c->of->width);
+  }
+}
+
 int64_t rows_block(int64_t width)
 {
   const int64_t n = (INT64_C(40) << 20) / (12 * (width > 0 ? width : 1));
