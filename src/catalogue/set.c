@@ -8,6 +8,8 @@
 
 #include "syzygy/catalogue.h"
 
+enum { VECTORS_NAME = 256 };
+
 static void dataset_name(syz_modality m, char name[32]) { snprintf(name, 32, "%s_embedding", syz_modality_name(m)); }
 static void flag_name(syz_modality m, char name[32]) { snprintf(name, 32, "has_%s", syz_modality_name(m)); }
 static void label_dataset(const char *name, char *dataset, size_t room) { snprintf(dataset, room, "label/%s", name); }
@@ -172,16 +174,26 @@ static int64_t overlap(const syz_embedding_set *s, int i, int64_t first, int64_t
   return high > low ? high - low : 0;
 }
 
-/* Set NaN for objects without this modality by their flag, because their stored numbers have no meaning. */
-static syz_status blank_missing(syz_h5 *f, syz_modality m, int64_t first, int64_t n, int64_t width, float *x)
+/* The dataset of vectors by this name, and the flag of rows that have them ("": none). */
+static void vectors_dataset(const char *name, char *dataset, size_t room, char flag[32])
+{
+  snprintf(dataset, room, "%s", name);
+  flag[0] = 0;
+  for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++)
+    if (strcmp(name, syz_modality_name(m)) == 0) {
+      dataset_name(m, dataset);
+      flag_name(m, flag);
+    }
+}
+
+/* NaN for objects whose flag says that they have no such data: their numbers mean nothing. */
+static syz_status blank_missing(syz_h5 *f, const char *flag, int64_t first, int64_t n, int64_t width, float *x)
 {
   syz_status st = SYZ_OK;
   uint8_t *has = NULL;
-  char name[32];
-  flag_name(m, name);
-  if (!syz_h5_has(f, name)) return SYZ_OK;
+  if (!flag[0] || !syz_h5_has(f, flag)) return SYZ_OK;
   SYZ_ALLOC(has, "flags", n);
-  SYZ_TRY(syz_h5_read(f, name, SYZ_H5_U8, first, n, has));
+  SYZ_TRY(syz_h5_read(f, flag, SYZ_H5_U8, first, n, has));
   for (int64_t i = 0; i < n; i++)
     for (int64_t e = 0; !has[i] && e < width; e++) x[i * width + e] = NAN;
 cleanup:
@@ -189,21 +201,54 @@ cleanup:
   return st;
 }
 
-syz_status syz_embedding_set_read(syz_embedding_set *s, syz_modality m, int64_t first, int64_t n, float *x)
+syz_status syz_embedding_set_read_vectors(syz_embedding_set *s, const char *name, int64_t width, int64_t first,
+                                          int64_t n, float *x)
 {
   syz_status st = SYZ_OK;
-  char name[32];
-  dataset_name(m, name);
+  char dataset[VECTORS_NAME], flag[32];
+  vectors_dataset(name, dataset, sizeof dataset, flag);
   for (int i = 0; i < s->n_files; i++) {
-    int64_t row, at, count = overlap(s, i, first, n, &row, &at), width = s->width[m];
+    int64_t row, at, count = overlap(s, i, first, n, &row, &at);
     if (!count) continue;
-    if (!syz_h5_has(s->file[i], name)) {
+    if (!syz_h5_has(s->file[i], dataset)) {
       for (int64_t e = 0; e < count * width; e++) x[at * width + e] = NAN;
       continue;
     }
-    SYZ_TRY(syz_h5_read(s->file[i], name, SYZ_H5_F32, row, count, x + at * width));
-    SYZ_TRY(blank_missing(s->file[i], m, row, count, width, x + at * width));
+    SYZ_TRY(syz_h5_read(s->file[i], dataset, SYZ_H5_F32, row, count, x + at * width));
+    SYZ_TRY(blank_missing(s->file[i], flag, row, count, width, x + at * width));
   }
+cleanup:
+  return st;
+}
+
+syz_status syz_embedding_set_read(syz_embedding_set *s, syz_modality m, int64_t first, int64_t n, float *x)
+{
+  return syz_embedding_set_read_vectors(s, syz_modality_name(m), s->width[m], first, n, x);
+}
+
+syz_status syz_embedding_set_vectors(syz_embedding_set *s, const char *key, const char *name, int64_t *width)
+{
+  syz_status st = SYZ_OK;
+  char dataset[VECTORS_NAME], flag[32];
+  int ndim;
+  int64_t shape[8];
+  *width = 0;
+  SYZ_REQUIRE(strlen(name) < VECTORS_NAME, SYZ_ERR_INPUT, "%s: \"%s\" is longer than %d characters", key, name,
+              VECTORS_NAME - 1);
+  vectors_dataset(name, dataset, sizeof dataset, flag);
+  for (int i = 0; i < s->n_files; i++) {
+    if (!syz_h5_has(s->file[i], dataset)) continue;
+    SYZ_TRY(syz_h5_shape(s->file[i], dataset, &ndim, shape));
+    SYZ_REQUIRE(ndim == 2 && shape[0] == s->begin[i + 1] - s->begin[i] && shape[1] >= 1 && shape[1] <= 65536,
+                SYZ_ERR_DATA,
+                "%s: %s: %s has %d axes; a row of 1 .. 65536 numbers for each of the %lld objects is wanted", key,
+                s->path[i], dataset, ndim, (long long)(s->begin[i + 1] - s->begin[i]));
+    SYZ_REQUIRE(!*width || *width == shape[1], SYZ_ERR_DATA, "%s: %s: %s is %lld wide, but %lld in the files before it",
+                key, s->path[i], dataset, (long long)shape[1], (long long)*width);
+    *width = shape[1];
+  }
+  SYZ_REQUIRE(*width, SYZ_ERR_DATA, "%s: %s%s has no %s", key, s->path[0], s->n_files > 1 ? " and the others" : "",
+              dataset);
 cleanup:
   return st;
 }
