@@ -1,45 +1,99 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** `analyse`: principal components of frozen features. The work is done by syzygy/features.h. */
-#include "features_keys.h"
+/** `analyse`: what features are made of. Which tasks there are is in analyse.h. */
+#include "analyse.h"
+
+#include <string.h>
+
+#include "compute.h"
 
 #define USED SYZ_USED_BY(analyse)
+#define CHOICE(name, text, about) "|" text
+#define HELP(name, text, about) text ": " about ". "
 
 const syz_key syz_analyse_keys[] = {
-    {"analyse.task", SYZ_KEY_CHOICE, "patches", "", 0, 0, "patches", USED,
-     "patches: principal components of patch features, as colour maps. May also follow the command: syzygy "
-     "analyse patches."},
-    {"analyse.objects", SYZ_KEY_INT, "64", "objects", 1, 65536, NULL, USED,
-     "Images to analyse, evenly spaced through the data set."},
+    {"analyse.task", SYZ_KEY_CHOICE, "patches", "", 0, 0, &SYZ_ANALYSES(CHOICE)[1], USED,
+     SYZ_ANALYSES(HELP) "May also stand after the command: syzygy analyse patches."},
+    {"analyse.embeddings", SYZ_KEY_LIST, "", "", 0, 0, NULL, USED,
+     "All tasks but patches: embedding files, or run folders with one; empty: <output.dir>/embedding.h5."},
+    {"analyse.before", SYZ_KEY_LIST, "", "", 0, 0, NULL, USED,
+     "All tasks but patches and pca: embedding files of the same objects before alignment, which are looked at beside "
+     "the others; empty: none."},
+    {"analyse.sources", SYZ_KEY_LIST, "image,spectrum", "", 0, 0, NULL, USED,
+     "All tasks but patches: the two columns: image, spectrum, or datasets (N, E) of the files by name."},
     {"analyse.components", SYZ_KEY_INT, "16", "", 3, 1024, NULL, USED,
-     "Principal components in patches.h5; the first three make the colours."},
-    {"analyse.pictures", SYZ_KEY_INT, "16", "files", 0, 65536, NULL, USED,
-     "Objects for which a PNG file shows image and map side by side."},
-    {"analyse.percentile", SYZ_KEY_REAL, "2.0", "%", 0, 49, NULL, USED,
-     "A colour spans its component from this percentile over the images to 100 minus this percentile."},
-    {"analyse.batch", SYZ_KEY_INT, "16", "objects per rank", 1, 4096, NULL, USED,
-     "Images that go through the tower together; the result does not depend on it."},
+     "Principal components in patches.h5, whose first three make the colours, or in pca.h5."},
     {"analyse.scalapack_from", SYZ_KEY_INT, "1536", "rows", 1, 1000000, NULL, USED,
-     "Eigenproblems of at least this size are solved by ScaLAPACK on all ranks, smaller ones by LAPACK on one."},
+     "Eigenproblems and singular values of this size and more are solved by ScaLAPACK on all ranks, smaller ones by "
+     "LAPACK on one."},
+    {"analyse.rank_tolerance", SYZ_KEY_REAL, "1.0e-6", "", 0, 1, NULL, USED,
+     "cca, mutual-information: a direction of standardised columns below this fraction of the largest one is rounding "
+     "of float32 and left out."},
+    {"analyse.draw_objects", SYZ_KEY_INT, "2048", "objects", 2, 32768, NULL, USED,
+     "mutual-information, health: objects of the largest draw, whose pairs are all compared; at most half "
+     "of all, so that draws differ."},
+    {"analyse.draws", SYZ_KEY_INT, "8", "", 2, 10000, NULL, USED,
+     "mutual-information, health: draws of each size, whose scatter gives the error."},
     {NULL, SYZ_KEY_INT, NULL, NULL, 0, 0, NULL, 0, NULL},
 };
+
+/* The one that the input names. */
+static const syz_analysis *chosen(const syz_input *in)
+{
+  static const struct {
+    const char *name;
+    const syz_analysis *analysis;
+  } row[] = {
+#define ROW(name, text, about) {text, &syz_analysis_##name},
+      SYZ_ANALYSES(ROW)
+#undef ROW
+  };
+  size_t k = 0;
+  while (strcmp(syz_input_text(in, "analyse.task"), row[k].name) != 0) k++; /* one of the choices */
+  return row[k].analysis;
+}
 
 syz_status syz_command_analyse(syz_app *app)
 {
   syz_status st = SYZ_OK;
-  const syz_input *in = app->input;
-  syz_maps *maps = NULL;
-  syz_frozen_options net;
-  const syz_maps_options options = {.objects = syz_input_int(in, "analyse.objects"),
-                                    .components = syz_input_int(in, "analyse.components"),
-                                    .pictures = syz_input_int(in, "analyse.pictures"),
-                                    .percentile = syz_input_real(in, "analyse.percentile"),
-                                    .scalapack_from = syz_input_int(in, "analyse.scalapack_from")};
-  SYZ_TRY_ALL(app->world, syz_app_frozen_options(in, false, syz_input_int(in, "analyse.batch"), &net));
-  SYZ_TRY(syz_maps_open(&app->run, &net, &options, &maps));
+  const syz_analysis *analysis = chosen(app->input);
+  void *job = NULL;
+  SYZ_TRY(analysis->open(app, &job));
   if (app->is_dry_run) goto cleanup;
   SYZ_TRY(syz_app_open_run_folder(app));
-  SYZ_TRY(syz_maps_write(maps));
+  SYZ_TRY(analysis->write(job));
 cleanup:
-  syz_maps_close(&maps);
+  analysis->close(&job);
   return st;
+}
+
+syz_status syz_app_open_spaces(syz_app *app, void **out)
+{
+  syz_status st = SYZ_OK;
+  const syz_input *in = app->input;
+  syz_analysis_spaces *job = *out = syz_alloc("analysis", 1, sizeof *job);
+  SYZ_TRY_ALL(app->world, job ? SYZ_OK : SYZ_ERR_MEMORY);
+  job->options = (syz_spaces_options){.embeddings = syz_input_list(in, "analyse.embeddings"),
+                                      .before = syz_input_list(in, "analyse.before"),
+                                      .sources = syz_input_list(in, "analyse.sources"),
+                                      .rank_tolerance = syz_input_real(in, "analyse.rank_tolerance"),
+                                      .scalapack_from = syz_input_int(in, "analyse.scalapack_from"),
+                                      .permutations = syz_input_int(in, "analyse.permutations"),
+                                      .labels = syz_input_list(in, "analyse.labels"),
+                                      .neighbours = syz_input_int(in, "analyse.neighbours"),
+                                      .dimensions = syz_input_int(in, "analyse.dimensions"),
+                                      .draw_objects = syz_input_int(in, "analyse.draw_objects"),
+                                      .draws = syz_input_int(in, "analyse.draws"),
+                                      .logit_scale = syz_input_real(in, "analyse.logit_scale"),
+                                      .components = syz_input_int(in, "analyse.components"),
+                                      .seed = (uint64_t)syz_input_int(in, "seed"),
+                                      .compute = syz_app_compute_options(in)};
+  SYZ_TRY(syz_spaces_open(&app->run, &job->options, &job->spaces));
+cleanup:
+  return st;
+}
+
+void syz_app_close_spaces(void **job)
+{
+  if (*job) syz_spaces_close(&((syz_analysis_spaces *)*job)->spaces);
+  syz_free(job);
 }

@@ -57,7 +57,7 @@ enum {
   X(probe, SYZ_LOADS_DATA | SYZ_WRITES_HDF5 | SYZ_HAS_IMAGE_TOWER | SYZ_TAKES_TASK,                                    \
     "what frozen features contain: linear heads on patches (dense)", with)                                             \
   X(analyse, SYZ_LOADS_DATA | SYZ_WRITES_HDF5 | SYZ_HAS_IMAGE_TOWER | SYZ_TAKES_TASK,                                  \
-    "how frozen features vary: principal components of patches", with)                                                 \
+    "what features are made of: components of patches, correlations of two modalities, health of spaces", with)        \
   X(report, SYZ_TAKES_FILES | SYZ_ALLOWS_INT8, "a run folder as one self-contained HTML page", with)                   \
   X(bench,                                                                                                             \
     SYZ_WRITES_HDF5 | SYZ_HAS_IMAGE_TOWER | SYZ_HAS_SPECTRUM_TOWER | SYZ_HAS_EMBEDDING | SYZ_HAS_DINO_HEADS |          \

@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "analyse.h"
 #include "features_keys.h"
 #include "keys.h"
 #include "probe.h"
@@ -51,6 +52,9 @@ syz_status syz_app_make_input(syz_command_id command, syz_input **out)
 #define ADD_PROBE(name, task, about) add_table(all, &n, syz_probe_##name.keys);
   SYZ_PROBES(ADD_PROBE)
 #undef ADD_PROBE
+#define ADD_ANALYSIS(name, text, about) add_table(all, &n, syz_analysis_##name.keys);
+  SYZ_ANALYSES(ADD_ANALYSIS)
+#undef ADD_ANALYSIS
   if (SYZ_COMMAND_DOES(command, SYZ_DOES_TRAIN)) set_presets(all, n, command);
   return syz_input_create(table, 1, out);
 }

@@ -57,7 +57,7 @@ for tokens in ("dinov2", "patches"):
         check((panels[:, 296:] == np.repeat(np.repeat(got["colour"][2][::-1], 24, 0), 24, 1)).all(), f"{what}: the map, north up")
 text = run(2, "analyse", {"data.path": path, "output.dir": f"{folder}/bad"}, expect=2)
 check("model.file" in text and not os.path.exists(f"{folder}/bad"), "a model is asked for")
-run(2, "analyse", {**keys, "output.dir": f"{folder}/bad"}, arguments=["cca"], expect=2)
+run(2, "analyse", {**keys, "output.dir": f"{folder}/bad"}, arguments=["waves"], expect=2)
 # The damaged shard: refused by name, on all ranks.
 with h5py.File(path, "r+") as f:
     f["image"][rows[-1], 0, 70, 70] = np.nan

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/** `analyse pca`: principal components of embeddings. All its keys are in analyse.c; the work is syzygy/spaces.h. */
+#include "analyse.h"
+
+static const syz_key keys[] = {
+    {NULL, SYZ_KEY_INT, NULL, NULL, 0, 0, NULL, 0, NULL},
+};
+
+static syz_status write_pca(void *job) { return syz_spaces_write_pca(((syz_analysis_spaces *)job)->spaces); }
+
+const syz_analysis syz_analysis_pca = {
+    .keys = keys, .open = syz_app_open_spaces, .write = write_pca, .close = syz_app_close_spaces};
