@@ -23,13 +23,14 @@
 
 #include "lapack.h"
 
-enum { PANEL = 16, BLOCK_WIDTHS = 8, BLOCK_LEAST = 512, FORM_ROWS = 512, LEVELS_MOST = 31, TAG = 61 };
+enum { PANEL = 16, GROUP = 128, BLOCK_WIDTHS = 8, BLOCK_LEAST = 512, FORM_ROWS = 512, LEVELS_MOST = 31, TAG = 61 };
 
 /* ---------------------------------------------------- a block below a triangle */
 
-/* Scratch of one block: a panel of it behind one another. */
+/* Scratch of one block: columns of it that lie behind one another, since rows far apart would miss the caches. */
 typedef struct panel {
-  double *x; /* [rows, PANEL], columns that are not there are 0 */
+  double *x;     /* [rows, PANEL], columns that are not there are 0 */
+  double *group; /* [rows, GROUP] */
 } panel;
 
 /* w[c] = sum over rows of x[., j] x[., c]. */
@@ -88,12 +89,29 @@ static void factor_panel(int64_t n, int columns, double *r, int64_t ldr, double 
     for (int c = 0; c < columns; c++) a[i * lda + c] = p->x[i * PANEL + c];
 }
 
+static void factor(int64_t n, int64_t columns, double *r, int64_t ldr, double *a, int64_t lda, double *t, int64_t ldt,
+                   panel *p);
+
+/* The same on a copy without gaps. */
+static void factor_group(int64_t n, int64_t columns, double *r, int64_t ldr, double *a, int64_t lda, double *t,
+                         int64_t ldt, panel *p)
+{
+  const size_t bytes = (size_t)columns * sizeof *a;
+  for (int64_t i = 0; i < n; i++) memcpy(p->group + i * columns, a + i * lda, bytes);
+  factor(n, columns, r, ldr, p->group, columns, t, ldt, p);
+  for (int64_t i = 0; i < n; i++) memcpy(a + i * lda, p->group + i * columns, bytes);
+}
+
 /* R [columns, columns], A [n, columns] -> the new R, v in A, T. */
 static void factor(int64_t n, int64_t columns, double *r, int64_t ldr, double *a, int64_t lda, double *t, int64_t ldt,
                    panel *p)
 {
   if (columns <= PANEL) {
     factor_panel(n, (int)columns, r, ldr, a, lda, t, ldt, p);
+    return;
+  }
+  if (columns <= GROUP && lda > GROUP) {
+    factor_group(n, columns, r, ldr, a, lda, t, ldt, p);
     return;
   }
   const int64_t left = (columns / PANEL + 1) / 2 * PANEL, right = columns - left;
@@ -175,6 +193,7 @@ static syz_status allocate(work *w)
   SYZ_ALLOC(w->s, "triangles", 2 * width * width);
   SYZ_ALLOC(w->rows, "rows", FORM_ROWS * width);
   SYZ_ALLOC(w->panel.x, "panel", w->block * PANEL);
+  SYZ_ALLOC(w->panel.group, "panel", w->block * GROUP);
   for (int l = 0; l < w->levels; l++)
     SYZ_ALLOC(w->level[l].q, "triangles", (w->level[l].upper + w->level[l].lower) * w->level[l].height + 1);
   SYZ_TRY(syz_request_create(w->comm, 64, &w->travel));
@@ -190,6 +209,7 @@ static void release(work *w)
   syz_free(&w->s);
   syz_free(&w->rows);
   syz_free(&w->panel.x);
+  syz_free(&w->panel.group);
   for (int l = 0; l < w->levels; l++) syz_free(&w->level[l].q);
   syz_request_destroy(&w->travel);
 }

@@ -151,6 +151,7 @@ try:
     run("align", "align", "train.learn_logit_scale=true", "train.validate_objects=4", *few, yaml=model)
     run("embed", "embed", f"model.file={folder}/align/model.h5", data)
     run("search", "search", f"search.index={folder}/embed/embedding.h5", "search.k=3")
+    run("analyse pca", "pca", f"analyse.embeddings={folder}/embed/embedding.h5")
     run("pretrain-spectrum", "spectrum", "masked.run_tokens=3", "train.validate_objects=4", *few, yaml=model)
     run("pretrain-image", "image", "dino.local_size=72", *few, yaml=model)
     run("probe dense", "probe", f"model.file={folder}/image/model.h5", "probe.train_objects=8", "probe.test_objects=4", "probe.pictures=0",
@@ -170,6 +171,7 @@ try:
         hdf5_file(f"{folder}/spectrum/reconstruction.h5", "reconstruction")
         hdf5_file(f"{folder}/probe/dense.h5", "dense")
         hdf5_file(f"{folder}/patches/patches.h5", "patches")
+        hdf5_file(f"{folder}/pca/pca.h5", "pca")
         for tower in ("image", "spectrum"):
             token_cache(f"{folder}/align/cache/{tower}-train.tokens", int(0.8 * OBJECTS))
         lines = [json.loads(line) for line in open(f"{folder}/align/metrics.jsonl")]
