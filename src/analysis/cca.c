@@ -6,8 +6,8 @@
  * give the same variates there are then many; those of least norm are taken, which do not depend on the choice of
  * pivots.
  *
- * The rows become Q in place. Operations for n rows and p columns on each side: 5 n p^2 a side and 2 n p^2 for the
- * product, of which LAPACK's dgeqrf and dorgqr would need 4.
+ * The rows become Q in place. Operations for n rows and p columns: 4 n p^2 a side (5 when columns depend on one
+ * another), and 2 n p q for the product.
  */
 #include "cca.h"
 
@@ -27,7 +27,6 @@ typedef struct fit {
   double *scale[2];       /* [width] 1 / deviation */
   double *product;        /* [rank 0, rank 1] */
   double *value, *map[2]; /* [pairs]; [pairs, rank of the side] left and right singular vectors */
-  double *scratch;
 } fit;
 
 static void fit_free(fit *f)
@@ -40,7 +39,6 @@ static void fit_free(fit *f)
   }
   syz_free(&f->product);
   syz_free(&f->value);
-  syz_free(&f->scratch);
 }
 
 /* ------------------------------------------------------------- the two sides */
@@ -116,12 +114,10 @@ static syz_status allocate_product(fit *f)
 {
   syz_status st = SYZ_OK;
   const int64_t p = f->side[0].rank, q = f->side[1].rank, pairs = f->result->pairs;
-  const int64_t width = f->side[0].width > f->side[1].width ? f->side[0].width : f->side[1].width;
   SYZ_ALLOC(f->product, "product", p * q);
   SYZ_ALLOC(f->value, "correlations", pairs);
   SYZ_ALLOC(f->map[0], "singular vectors", p * pairs);
   SYZ_ALLOC(f->map[1], "singular vectors", q * pairs);
-  SYZ_ALLOC(f->scratch, "weights", pairs * width);
   SYZ_ALLOC(f->result->correlation, "correlations", pairs);
   for (int s = 0; s < 2; s++) SYZ_ALLOC(f->result->weight[s], "weights", pairs * f->side[s].width);
   if (f->options->permutations) SYZ_ALLOC(f->result->shuffled, "permutations", f->options->permutations);

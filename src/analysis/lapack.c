@@ -122,6 +122,7 @@ void la_upper_left(bool transpose, int64_t m, int64_t n, double alpha, const dou
                    int64_t ldb)
 {
   const int rows = as_int(n), columns = as_int(m), step_t = leading(ldt), step_b = leading(ldb);
+  syz_pulse();
   if (m > 0 && n > 0)
     dtrmm_("R", "L", transpose ? "T" : "N", "N", &rows, &columns, &alpha, t, &step_t, b, &step_b, 1, 1, 1, 1);
 }
@@ -129,5 +130,6 @@ void la_upper_left(bool transpose, int64_t m, int64_t n, double alpha, const dou
 void la_upper_right(int64_t m, int64_t n, double alpha, const double *t, int64_t ldt, double *b, int64_t ldb)
 {
   const int rows = as_int(n), columns = as_int(m), step_t = leading(ldt), step_b = leading(ldb);
+  syz_pulse();
   if (m > 0 && n > 0) dtrmm_("L", "L", "N", "N", &rows, &columns, &alpha, t, &step_t, b, &step_b, 1, 1, 1, 1);
 }

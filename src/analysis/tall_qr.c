@@ -14,7 +14,8 @@
  * Q is formed on the way back: with E what a block's R contributes, its rows are -v T E, and E - T E goes on to the
  * block before. Q overwrites v, which overwrote the rows: beside them there is one T for each block, an eighth.
  *
- * Operations for n rows, p columns, rank k: 2 n p^2 for R, n p^2 for T, 2 n p k for Q.
+ * Operations for n rows, p columns, rank k: 2 n p^2 for R, n p^2 for T, 2 n p k for Q; with k = p all E are triangles,
+ * and Q takes n p^2, so that it is as much as by LAPACK's dgeqrf and dorgqr.
  */
 #include "syzygy/analysis.h"
 
@@ -226,20 +227,41 @@ cleanup:
   return st;
 }
 
+/* Rows of Q from those of v, in place: -v S, S [width, k]. */
+static void form_rows(work *w, double *x, int64_t n, int64_t k, bool is_triangle)
+{
+  const int64_t width = w->width;
+  if (is_triangle) {
+    la_upper_right(n, width, -1, w->s, width, x, width);
+    return;
+  }
+  for (int64_t i = 0; i < n; i += FORM_ROWS, x += FORM_ROWS * width) {
+    const int64_t m = least(FORM_ROWS, n - i);
+    memcpy(w->rows, x, (size_t)(m * width) * sizeof *x);
+    la_product(false, false, m, k, width, -1, w->rows, width, w->s, k, 0, x, width);
+  }
+}
+
+/* Whether E [width, width] is an upper triangle, as it is when all columns are independent: half of the work then. */
+static bool is_upper(const work *w, int64_t k)
+{
+  if (k != w->width || w->head < w->width) return false;
+  for (int64_t i = 1; i < k; i++)
+    for (int64_t j = 0; j < i; j++)
+      if (w->e[i * k + j] != 0) return false;
+  return true;
+}
+
 /* Rows of Q from E [height, k], the last block first. */
 static void form_here(work *w, int64_t k)
 {
   const int64_t width = w->width;
+  const bool is_triangle = is_upper(w, k);
   for (int64_t b = blocks(w) - 1; b >= 0; b--) {
     const int64_t at = w->head + b * w->block, n = least(w->block, w->n - at);
     memcpy(w->s, w->e, (size_t)(width * k) * sizeof *w->s);
     la_upper_left(false, width, k, 1, w->t + b * width * width, width, w->s, k);
-    for (int64_t i = 0; i < n; i += FORM_ROWS) {
-      const int64_t m = least(FORM_ROWS, n - i);
-      double *x = w->x + (at + i) * width;
-      memcpy(w->rows, x, (size_t)(m * width) * sizeof *x);
-      la_product(false, false, m, k, width, -1, w->rows, width, w->s, k, 0, x, width);
-    }
+    form_rows(w, w->x + at * width, n, k, is_triangle);
     for (int64_t i = 0; i < width * k; i++) w->e[i] -= w->s[i];
   }
   for (int64_t i = 0; i < w->head; i++) memcpy(w->s + i * w->head, w->x + i * width, (size_t)w->head * sizeof *w->s);
@@ -260,6 +282,23 @@ static void receive(work *w, double *x, int64_t n, int from)
   syz_request_wait(w->travel);
 }
 
+/* Two whole triangles keep their zeros as a block below a triangle does; anything else is decomposed as it stands. */
+static bool are_triangles(const work *w, const level *v) { return v->upper == w->width && v->lower == w->width; }
+
+static void merge_triangles(work *w, level *v)
+{
+  const int64_t width = w->width, square = width * width;
+  memcpy(v->q, w->r + square, (size_t)square * sizeof *w->r);
+  factor(width, width, w->r, width, v->q, width, v->q + square, width, &w->panel);
+}
+
+static syz_status merge_rows(work *w, level *v)
+{
+  const syz_status st = la_qr(v->upper + v->lower, w->width, w->r, w->width, v->q, v->height, w->s);
+  if (st == SYZ_OK) memcpy(w->r, w->s, (size_t)(v->height * w->width) * sizeof *w->r);
+  return st;
+}
+
 /* Up: a rank that failed still sends, so that nobody waits for it; the caller agrees. */
 static syz_status climb(work *w, syz_status before)
 {
@@ -268,13 +307,32 @@ static syz_status climb(work *w, syz_status before)
   for (int l = 0; l < w->levels; l++) {
     level *v = &w->level[l];
     receive(w, w->r + v->upper * width, v->lower * width, v->partner);
-    const int64_t both = v->upper + v->lower;
-    if (st == SYZ_OK) st = la_qr(both, width, w->r, width, v->q, v->height, w->s);
-    if (st == SYZ_OK) memcpy(w->r, w->s, (size_t)(v->height * width) * sizeof *w->r);
+    if (are_triangles(w, v))
+      merge_triangles(w, v);
+    else if (st == SYZ_OK)
+      st = merge_rows(w, v);
     w->height = v->height;
   }
   if (w->parent >= 0) send(w, w->r, w->height * width, w->parent);
   return st;
+}
+
+/* E [height, k] of two triangles -> those of the upper and of the lower one, below one another. */
+static void part_triangles(work *w, const level *v, int64_t k)
+{
+  const int64_t width = w->width;
+  memcpy(w->s, w->e, (size_t)(width * k) * sizeof *w->s);
+  la_upper_left(false, width, k, 1, v->q + width * width, width, w->s, k);
+  for (int64_t i = 0; i < width * k; i++) w->e[i] -= w->s[i];
+  la_upper_left(false, width, k, -1, v->q, width, w->s, k); /* v is a triangle too */
+  memcpy(w->e + width * k, w->s, (size_t)(width * k) * sizeof *w->s);
+}
+
+static void part_rows(work *w, const level *v, int64_t k)
+{
+  const int64_t both = v->upper + v->lower;
+  la_product(false, false, both, k, v->height, 1, v->q, v->height, w->e, k, 0, w->s, k);
+  memcpy(w->e, w->s, (size_t)(both * k) * sizeof *w->e);
 }
 
 /* Down: E of this rank's rows [height, k]. */
@@ -283,11 +341,24 @@ static void descend(work *w, int64_t k)
   if (w->parent >= 0) receive(w, w->e, w->height * k, w->parent);
   for (int l = w->levels - 1; l >= 0; l--) {
     level *v = &w->level[l];
-    const int64_t both = v->upper + v->lower;
-    la_product(false, false, both, k, v->height, 1, v->q, v->height, w->e, k, 0, w->s, k);
-    memcpy(w->e, w->s, (size_t)(both * k) * sizeof *w->e);
+    if (are_triangles(w, v))
+      part_triangles(w, v, k);
+    else
+      part_rows(w, v, k);
     send(w, w->e + v->upper * k, v->lower * k, v->partner);
   }
+}
+
+/* On the first rank: R and E of the whole. Independent columns need no pivots, and E is 1. */
+static syz_status find_rank(work *w, double tolerance, int64_t *rank, double *r)
+{
+  const int64_t width = w->width;
+  const syz_status st = la_qr_pivoted(w->height, width, w->r, tolerance, rank, w->e, r);
+  if (st != SYZ_OK || *rank < width) return st;
+  memcpy(r, w->r, (size_t)(width * width) * sizeof *r);
+  memset(w->e, 0, (size_t)(width * width) * sizeof *w->e);
+  for (int64_t i = 0; i < width; i++) w->e[i * width + i] = 1;
+  return st;
 }
 
 syz_status syz_tall_qr(syz_comm *c, int64_t n, int64_t width, double *x, double tolerance, bool wants_q, int64_t *rank,
@@ -303,7 +374,7 @@ syz_status syz_tall_qr(syz_comm *c, int64_t n, int64_t width, double *x, double 
   SYZ_TRY_ALL(c, allocate(&w));
   st = factor_here(&w);
   st = climb(&w, st);
-  if (st == SYZ_OK && syz_comm_rank(c) == 0) st = la_qr_pivoted(w.height, width, w.r, tolerance, rank, w.e, r);
+  if (st == SYZ_OK && syz_comm_rank(c) == 0) st = find_rank(&w, tolerance, rank, r);
   SYZ_TRY_ALL(c, st);
   syz_bcast(c, rank, sizeof *rank, 0);
   syz_bcast(c, r, (size_t)(*rank * width) * sizeof *r, 0);
