@@ -131,20 +131,39 @@ static void release_half(half_rows *h)
   syz_free(&h->v.raw);
 }
 
-/* What failed to be read since then. */
-static syz_status check_half(const half_rows *h)
+/* The outcome of work on both halves, or rather what went wrong in reading them. Collective; agreed. */
+static syz_status settle(syz_comm *c, const half_rows h[2], syz_status st)
 {
-  if (h->before.failed != SYZ_OK) syz_error_restore(h->before.why);
-  return h->before.failed;
+  char why[SYZ_ERROR_TEXT];
+  syz_error_keep(why);
+  const half_rows *bad = h[0].before.failed != SYZ_OK ? &h[0] : &h[1];
+  if (bad->before.failed != SYZ_OK) syz_error_restore(bad->before.why);
+  const syz_status read = syz_agree(c, bad->before.failed);
+  if (read == SYZ_OK && st != SYZ_OK) syz_error_restore(why);
+  return read == SYZ_OK ? st : read;
+}
+
+/* Directions of half 0, their cosines in half 1. */
+static syz_status find_cosines(const syz_spaces *s, const half_rows h[2], int side, angles *out)
+{
+  syz_status st = SYZ_OK;
+  const syz_cca_options options = spaces_cca_options(s, 0);
+  syz_cca *fit = NULL;
+  SYZ_TRY(syz_cca_fit(s->comm, &h[0].now, &h[0].then, &options, &fit));
+  out->cosine[side] = syz_alloc("principal angles", (size_t)fit->pairs, sizeof(double));
+  SYZ_TRY_ALL(s->comm, out->cosine[side] ? SYZ_OK : SYZ_ERR_MEMORY);
+  SYZ_TRY(syz_cca_correlate(s->comm, fit, &h[1].now, &h[1].then, out->cosine[side]));
+  out->pairs[side] = fit->pairs;
+cleanup:
+  syz_cca_destroy(&fit);
+  return st;
 }
 
 static syz_status find_side(const syz_spaces *s, const matched *m, const syz_cca *before, int64_t shared, int side,
                             angles *out)
 {
   syz_status st = SYZ_OK;
-  const syz_cca_options options = spaces_cca_options(s, 0);
   half_rows h[2] = {{.here = NULL}, {.here = NULL}};
-  syz_cca *fit = NULL;
   for (int k = 0; k < 2; k++) SYZ_TRY_ALL(s->comm, take_half(m, before, side, shared, k, &h[k]));
   int64_t n[2] = {h[0].now.n, h[1].now.n};
   syz_allreduce_i64(s->comm, n, 2, SYZ_SUM);
@@ -155,14 +174,8 @@ static syz_status find_side(const syz_spaces *s, const matched *m, const syz_cca
              (long long)(m->now->column[side].width + shared));
     goto cleanup;
   }
-  SYZ_TRY(syz_cca_fit(s->comm, &h[0].now, &h[0].then, &options, &fit));
-  out->cosine[side] = syz_alloc("principal angles", (size_t)fit->pairs, sizeof(double));
-  SYZ_TRY_ALL(s->comm, out->cosine[side] ? SYZ_OK : SYZ_ERR_MEMORY);
-  SYZ_TRY(syz_cca_correlate(s->comm, fit, &h[1].now, &h[1].then, out->cosine[side]));
-  for (int k = 0; k < 2; k++) SYZ_TRY_ALL(s->comm, check_half(&h[k]));
-  out->pairs[side] = fit->pairs;
+  SYZ_TRY(settle(s->comm, h, find_cosines(s, h, side, out)));
 cleanup:
-  syz_cca_destroy(&fit);
   for (int k = 0; k < 2; k++) release_half(&h[k]);
   return st;
 }
@@ -197,8 +210,8 @@ syz_status angles_find(const syz_spaces *s, const syz_cca_held *before, int64_t 
   syz_status st = SYZ_OK;
   matched m;
   SYZ_TRY(begin(s, &m, &out->objects));
-  for (int side = 0; side < 2; side++) SYZ_TRY(find_side(s, &m, before->fit[0], shared, side, out));
-  SYZ_TRY(table_check(s->now));
+  for (int side = 0; side < 2; side++)
+    SYZ_TRY(table_settle(s->now, find_side(s, &m, before->fit[0], shared, side, out)));
 cleanup:
   release(&m);
   return st;

@@ -29,7 +29,6 @@ static syz_status analyse(const syz_spaces *s, table *t, common *c)
   const syz_cca_options options = spaces_cca_options(s, s->options->permutations);
   syz_timing_begin(s->run->timing, "correlations");
   st = syz_cca_fit(s->comm, &t->rows[0], &t->rows[1], &options, &c->all);
-  if (st == SYZ_OK) st = table_check(t);
   syz_timing_end(s->run->timing);
   SYZ_TRY(st);
   while (c->by_permutation < c->all->pairs && c->all->correlation[c->by_permutation] > c->all->threshold)
@@ -37,7 +36,6 @@ static syz_status analyse(const syz_spaces *s, table *t, common *c)
   if (!spaces_can_hold_out(t, c->all)) goto cleanup;
   syz_timing_begin(s->run->timing, "held out");
   st = syz_cca_hold_out(s->comm, &t->rows[0], &t->rows[1], t->half, &options, &c->held);
-  if (st == SYZ_OK) st = table_check(t);
   syz_timing_end(s->run->timing);
   SYZ_TRY(st);
   syz_timing_begin(s->run->timing, "series");
@@ -187,8 +185,8 @@ syz_status syz_spaces_write_cca(syz_spaces *s)
   common c[2] = {{.all = NULL}, {.all = NULL}};
   angles a = {0};
   if (s->before) SYZ_TRY(angles_check(s));
-  SYZ_TRY(analyse(s, s->now, &c[0]));
-  if (s->before) SYZ_TRY(analyse(s, s->before, &c[1]));
+  SYZ_TRY(table_settle(s->now, analyse(s, s->now, &c[0])));
+  if (s->before) SYZ_TRY(table_settle(s->before, analyse(s, s->before, &c[1])));
   if (c[1].held && c[1].held->shared) SYZ_TRY(angles_find(s, c[1].held, c[1].held->shared, &a));
   print(s->now, &c[0]);
   if (s->before) print(s->before, &c[1]);

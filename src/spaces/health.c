@@ -135,8 +135,15 @@ static syz_status examine(const syz_spaces *s, table *t, health *h)
   }
   if (h->is_comparable) SYZ_TRY(compare_sides(t, h));
   SYZ_TRY(syz_pairs_draw(s->comm, &t->rows[0], &t->rows[1], n, s->options->draws, 1, s->options->seed, &h->means));
-  SYZ_TRY(table_check(t));
 cleanup:
+  return st;
+}
+
+static syz_status timed(const syz_spaces *s, table *t, health *h)
+{
+  syz_timing_begin(s->run->timing, "health");
+  const syz_status st = table_settle(t, examine(s, t, h));
+  syz_timing_end(s->run->timing);
   return st;
 }
 
@@ -190,8 +197,8 @@ syz_status syz_spaces_write_health(syz_spaces *s)
   syz_status st = SYZ_OK;
   health h[2];
   memset(h, 0, sizeof h);
-  SYZ_TRY(examine(s, s->now, &h[0]));
-  if (s->before) SYZ_TRY(examine(s, s->before, &h[1]));
+  SYZ_TRY(timed(s, s->now, &h[0]));
+  if (s->before) SYZ_TRY(timed(s, s->before, &h[1]));
   print(s->now, &h[0]);
   if (s->before) print(s->before, &h[1]);
   SYZ_TRY_ALL(s->comm, syz_comm_rank(s->comm) == 0 ? write_figures(s, h) : SYZ_OK);

@@ -31,7 +31,6 @@ static syz_status analyse(const syz_spaces *s, table *t, information *i)
   const syz_cca_options options = spaces_cca_options(s, 0);
   i->gaussian = i->fitted = NAN;
   SYZ_TRY(syz_cca_fit(s->comm, &t->rows[0], &t->rows[1], &options, &i->all));
-  SYZ_TRY(table_check(t));
   if (spaces_can_hold_out(t, i->all)) {
     SYZ_TRY(syz_cca_hold_out(s->comm, &t->rows[0], &t->rows[1], t->half, &options, &i->held));
     i->gaussian = syz_gaussian_information(i->held->correlation, i->held->shared);
@@ -45,8 +44,15 @@ static syz_status analyse(const syz_spaces *s, table *t, information *i)
   for (int64_t n = 2; n <= s->options->draw_objects && 2 * n <= t->total && i->draws < SIZES; n *= 2)
     SYZ_TRY(syz_pairs_draw(s->comm, &t->rows[0], &t->rows[1], n, s->options->draws, s->options->logit_scale,
                            s->options->seed, &i->draw[i->draws++]));
-  SYZ_TRY(table_check(t));
 cleanup:
+  return st;
+}
+
+static syz_status timed(const syz_spaces *s, table *t, information *i)
+{
+  syz_timing_begin(s->run->timing, "information");
+  const syz_status st = table_settle(t, analyse(s, t, i));
+  syz_timing_end(s->run->timing);
   return st;
 }
 
@@ -106,8 +112,8 @@ syz_status syz_spaces_write_information(syz_spaces *s)
   syz_status st = SYZ_OK;
   information i[2];
   memset(i, 0, sizeof i);
-  SYZ_TRY(analyse(s, s->now, &i[0]));
-  if (s->before) SYZ_TRY(analyse(s, s->before, &i[1]));
+  SYZ_TRY(timed(s, s->now, &i[0]));
+  if (s->before) SYZ_TRY(timed(s, s->before, &i[1]));
   print(s->now, &i[0]);
   if (s->before) print(s->before, &i[1]);
   SYZ_TRY_ALL(s->comm, syz_comm_rank(s->comm) == 0 ? write_figures(s, i) : SYZ_OK);

@@ -241,7 +241,6 @@ static syz_status make(work *w)
     o->found[2 + side] = w->pca[side]->components;
     SYZ_TRY_ALL(t->comm, project(w, side));
   }
-  SYZ_TRY(table_check(t));
   SYZ_TRY(share_roles(w));
   SYZ_TRY_ALL(t->comm, load_labels(w));
   if (w->s->options->neighbours && o->n_labels) SYZ_TRY(read_labels(w));

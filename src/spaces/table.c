@@ -23,14 +23,18 @@ void column_read(void *context, int64_t first, int64_t n, float *out)
   }
 }
 
-syz_status table_check(table *t)
+syz_status table_settle(table *t, syz_status st)
 {
-  syz_status st = SYZ_OK;
-  for (int s = 0; s < 2 && st == SYZ_OK; s++) {
-    st = t->column[s].failed;
-    if (st != SYZ_OK) syz_error_restore(t->column[s].why);
+  syz_status read = SYZ_OK;
+  char why[SYZ_ERROR_TEXT];
+  syz_error_keep(why);
+  for (int s = 0; s < 2 && read == SYZ_OK; s++) {
+    read = t->column[s].failed;
+    if (read != SYZ_OK) syz_error_restore(t->column[s].why);
   }
-  return syz_agree(t->comm, st);
+  read = syz_agree(t->comm, read);
+  if (read == SYZ_OK && st != SYZ_OK) syz_error_restore(why);
+  return read == SYZ_OK ? st : read;
 }
 
 /* ----------------------------------------------------------- usable objects */

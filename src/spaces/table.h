@@ -6,7 +6,7 @@
 #include "syzygy/analysis.h"
 #include "syzygy/catalogue.h"
 
-/** Some rows of one column, in any order. A read that fails gives zeros, and is told by table_check. */
+/** Some rows of one column, in any order. A read that fails gives zeros, and is told by table_settle. */
 typedef struct column {
   syz_embedding_set *set;
   const char *name;
@@ -39,7 +39,7 @@ typedef struct table {
 syz_status table_open(syz_comm *c, const char *key, syz_texts paths, syz_texts sources, uint64_t seed,
                       const char *title, table **out);
 void table_close(table **t);
-/** Whether all reading since then went well. Collective; agreed. */
-syz_status table_check(table *t);
+/** `st`, the agreed outcome of work on the rows, or rather what went wrong in reading them. Collective; agreed. */
+syz_status table_settle(table *t, syz_status st);
 /** The rows of one half as rows: chosen and row are the caller's to keep, row [kept] scratch. */
 syz_rows table_half(const table *t, int side, int half, int64_t *row, syz_chosen_rows *chosen);
