@@ -11,39 +11,21 @@
 
 static const double LEAST_PROBABILITY = 1e-15; /* of a class that the training rows of a fold do not have */
 
-/* Some of this rank's rows, as rows of their own. */
-typedef struct picked {
-  const syz_rows *rows;
-  int64_t *index; /* ascending */
-  int8_t *label;
-  int64_t n;
-} picked;
-
-static void read_picked(void *context, int64_t first, int64_t n, float *out)
-{
-  const picked *p = context;
-  for (int64_t i = 0; i < n;) { /* stretches of neighbours at once */
-    const int64_t row = p->index[first + i];
-    int64_t run = 1;
-    while (i + run < n && p->index[first + i + run] == row + run) run++;
-    p->rows->read(p->rows->context, row, run, out + i * p->rows->width);
-    i += run;
-  }
-}
-
 typedef struct path {
   syz_comm *comm;
   const syz_softmax_path *options;
   const int8_t *label;
   const uint8_t *fold;
-  picked train;
+  const syz_rows *rows;
+  int64_t *row; /* [n_train] training rows of a fit, ascending */
+  int8_t *train_label;
   float *x, *logit; /* [D], [classes] */
 } path;
 
 static void path_free(path *p)
 {
-  syz_free(&p->train.index);
-  syz_free(&p->train.label);
+  syz_free(&p->row);
+  syz_free(&p->train_label);
   syz_free(&p->x);
   syz_free(&p->logit);
 }
@@ -51,9 +33,9 @@ static void path_free(path *p)
 static syz_status path_allocate(path *p)
 {
   syz_status st = SYZ_OK;
-  const syz_rows *rows = p->train.rows;
-  SYZ_ALLOC(p->train.index, "training rows", rows->n + 1);
-  SYZ_ALLOC(p->train.label, "training labels", rows->n + 1);
+  const syz_rows *rows = p->rows;
+  SYZ_ALLOC(p->row, "training rows", rows->n + 1);
+  SYZ_ALLOC(p->train_label, "training labels", rows->n + 1);
   SYZ_ALLOC(p->x, "row", rows->width);
   SYZ_ALLOC(p->logit, "logits", p->options->fit.classes);
 cleanup:
@@ -63,23 +45,23 @@ cleanup:
 /* Fit on all folds but `without` (-1: on all). */
 static syz_status fit(path *p, int without, double penalty, syz_linear_head **h, syz_softmax_result *result)
 {
-  picked *t = &p->train;
   syz_softmax_options o = p->options->fit;
+  int64_t n = 0;
   o.l2 = penalty;
-  t->n = 0;
-  for (int64_t i = 0; i < t->rows->n; i++) {
+  for (int64_t i = 0; i < p->rows->n; i++) {
     if (p->label[i] < 0 || p->fold[i] >= p->options->folds || p->fold[i] == without) continue;
-    t->label[t->n] = p->label[i];
-    t->index[t->n++] = i;
+    p->train_label[n] = p->label[i];
+    p->row[n++] = i;
   }
-  const syz_rows view = {t->n, t->rows->width, t, read_picked};
-  return syz_softmax_fit(p->comm, &view, t->label, &o, h, result);
+  syz_chosen_rows chosen = {p->rows, p->row};
+  const syz_rows train = {n, p->rows->width, &chosen, syz_chosen_rows_read};
+  return syz_softmax_fit(p->comm, &train, p->train_label, &o, h, result);
 }
 
 /* Adds -ln p of this rank's rows of fold k, and their number, to sum[2]. */
 static void held_out_loss(const path *p, int k, const syz_linear_head *h, double *sum)
 {
-  const syz_rows *rows = p->train.rows;
+  const syz_rows *rows = p->rows;
   for (int64_t i = 0; i < rows->n; i++) {
     double most = -INFINITY, total = 0;
     if (p->fold[i] != k || p->label[i] < 0) continue;
@@ -117,7 +99,7 @@ syz_status syz_softmax_path_fit(syz_comm *c, const syz_rows *rows, const int8_t 
                                 const syz_softmax_path *options, syz_linear_head **out, syz_softmax_result *result)
 {
   syz_status st = SYZ_OK;
-  path p = {.comm = c, .options = options, .label = label, .fold = fold, .train = {.rows = rows}};
+  path p = {.comm = c, .options = options, .label = label, .fold = fold, .rows = rows};
   SYZ_ASSERT(options->n_penalties >= 1 && options->n_penalties <= SYZ_PENALTIES && options->folds >= 2);
   double loss[SYZ_PENALTIES] = {0};
   int chosen = 0;

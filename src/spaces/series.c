@@ -196,7 +196,8 @@ static syz_status read_labels(work *w)
       }
       for (int64_t i = 0; i < t->n; i++)
         memcpy(w->first + i * r, w->x[space] + i * w->ld, (size_t)r * sizeof *w->first);
-      SYZ_TRY(syz_knn_predict(t->comm, w->s->compute, t->set->rows, r, w->first, w->role, &how, o->n_labels, w->target));
+      SYZ_TRY(
+          syz_knn_predict(t->comm, w->s->compute, t->set->rows, r, w->first, w->role, &how, o->n_labels, w->target));
       score(w, space, step);
     }
 cleanup:
