@@ -10,35 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "internal.h"
-
-enum { EPOCHS, STEPS, BEST_EPOCH, IS_DONE, HAS_DIVERGED, COUNTERS };
-
-typedef struct state {
-  void *weight, *moment1, *moment2, *best;
-  int64_t *counters;
-  double *train_loss, *valid_loss; /* [epochs] */
-} state;
-
-typedef struct rows {
-  int64_t n;
-  const float *context;
-  double *s; /* [n, D] */
-} rows;
-
-struct syz_flow_training {
-  syz_comm *comm;
-  syz_flow *flow;
-  syz_flow_training_options options;
-  rows train, valid;
-  state *state; /* [M] */
-};
-
-/* What a thread needs. */
-typedef struct worker {
-  void *work, *gradient;
-  int64_t *order;
-} worker;
+#include "train.h"
 
 syz_flow_training_options syz_flow_training_default(void)
 {
@@ -65,115 +37,6 @@ syz_flow_training_options syz_flow_training_astroclip(void)
   return o;
 }
 
-/* -------------------------------------------------------------- one member */
-
-/* The rows of an epoch in their order: Fisher & Yates. */
-static void shuffle(const syz_flow *f, int member, int64_t epoch, int64_t n, int64_t *order)
-{
-  const syz_random r = syz_random_make(f->seed, SYZ_RANDOM_FLOW_ORDER, (uint64_t)epoch, (uint64_t)member);
-  for (int64_t i = 0; i < n; i++) order[i] = i;
-  for (int64_t i = n - 1; i > 0; i--) {
-    const int64_t j = (int64_t)syz_random_below(&r, (uint32_t)i, (uint64_t)i + 1), keep = order[i];
-    order[i] = order[j];
-    order[j] = keep;
-  }
-}
-
-/* Sum of log q over rows index [n]; with `gradient`, that of -mean log q over `batch` rows is added to it. */
-static double pass(const syz_flow_training *t, const worker *w, int member, const rows *r, int64_t n,
-                   const int64_t *index, int64_t batch, bool has_gradient)
-{
-  const syz_flow *f = t->flow;
-  const flow_layout *y = &f->layout[member];
-  const void *weight = t->state[member].weight;
-  double sum = 0;
-  for (int64_t first = 0; first < n; first += FLOW_BLOCK) {
-    const int labels = f->labels, count = (int)(n - first < FLOW_BLOCK ? n - first : FLOW_BLOCK);
-    double s[FLOW_BLOCK * SYZ_FLOW_LABELS], z[FLOW_BLOCK * SYZ_FLOW_LABELS], slope[FLOW_BLOCK * SYZ_FLOW_LABELS];
-    double each[FLOW_BLOCK];
-    for (int i = 0; i < count; i++)
-      memcpy(s + i * labels, r->s + index[first + i] * labels, (size_t)labels * sizeof *s);
-    f->engine->load_context(w->work, y, count, r->context, index + first, f->mean, f->factor);
-    f->engine->forward(w->work, y, weight, count, s, z, slope);
-    for (int i = 0; i < count; i++) sum += flow_log_normal(labels, z + i * labels, slope + i * labels);
-    if (!has_gradient) continue;
-    for (int i = 0; i < count; i++) each[i] = -1.0 / (double)batch;
-    f->engine->backward(w->work, y, weight, count, each, w->gradient, NULL, NULL);
-  }
-  return sum;
-}
-
-static double learning_rate(const syz_flow_training *t, int64_t epoch, int64_t at, int64_t steps)
-{
-  const syz_flow_training_options *o = &t->options;
-  const double done = (double)epoch + (o->lr_by_epoch ? 0 : (double)at / (double)steps);
-  return o->lr_min + 0.5 * (o->lr - o->lr_min) * (1 + cos(3.14159265358979323846 * done / (double)o->epochs));
-}
-
-/* False: a loss or a gradient is not finite. */
-static bool train_batch(syz_flow_training *t, const worker *w, int member, int64_t at, int64_t n, double lr,
-                        double *log_q)
-{
-  const syz_flow_training_options *o = &t->options;
-  const flow_engine *engine = t->flow->engine;
-  state *s = &t->state[member];
-  const int64_t size = t->flow->layout[member].size;
-  memset(w->gradient, 0, (size_t)size * engine->real);
-  *log_q = pass(t, w, member, &t->train, n, w->order + at, n, true);
-  const double norm = sqrt(engine->sum_of_squares(w->gradient, size));
-  if (syz_fault("flow_loss") || !isfinite(*log_q) || !isfinite(norm)) return false;
-  const double scale = o->clip_norm > 0 && norm > o->clip_norm ? o->clip_norm / norm : 1;
-  engine->adam(&(flow_adam){lr, o->beta1, o->beta2, o->eps, scale, ++s->counters[STEPS]}, s->weight, s->moment1,
-               s->moment2, w->gradient, size);
-  return true;
-}
-
-static bool asks_to_stop(const syz_flow_training *t, const state *s)
-{
-  const syz_flow_training_options *o = &t->options;
-  const int64_t epoch = s->counters[EPOCHS] - 1; /* the one just done, from 0 */
-  if (epoch + 1 >= o->epochs) return true;
-  if (o->stop == SYZ_FLOW_PATIENCE) return epoch - s->counters[BEST_EPOCH] >= o->patience;
-  if (o->stop != SYZ_FLOW_PUBLISHED_STOP || epoch <= 10) return false;
-  double sum = 0;
-  for (int k = 1; k <= 5; k++) sum += s->valid_loss[epoch - k];
-  return s->valid_loss[epoch] > sum / 5;
-}
-
-static void diverge(state *s) { s->counters[HAS_DIVERGED] = s->counters[IS_DONE] = 1; }
-
-static void train_epoch(syz_flow_training *t, const worker *w, int member)
-{
-  state *s = &t->state[member];
-  const syz_flow *f = t->flow;
-  const int64_t epoch = s->counters[EPOCHS], n = t->train.n, batch = t->options.batch;
-  const int64_t steps = (n + batch - 1) / batch;
-  double sum = 0, log_q = 0;
-  shuffle(f, member, epoch, n, w->order);
-  for (int64_t k = 0; k < steps; k++) {
-    const int64_t at = k * batch, count = n - at < batch ? n - at : batch;
-    if (!train_batch(t, w, member, at, count, learning_rate(t, epoch, k, steps), &log_q)) {
-      diverge(s);
-      return;
-    }
-    sum += log_q;
-    syz_pulse();
-  }
-  for (int64_t i = 0; i < t->valid.n; i++) w->order[i] = i;
-  s->train_loss[epoch] = -sum / (double)n;
-  s->valid_loss[epoch] = -pass(t, w, member, &t->valid, t->valid.n, w->order, t->valid.n, false) / (double)t->valid.n;
-  if (!isfinite(s->valid_loss[epoch])) {
-    diverge(s);
-    return;
-  }
-  s->counters[EPOCHS]++;
-  const int64_t best = s->counters[BEST_EPOCH];
-  const bool is_best = best < 0 || s->valid_loss[epoch] < s->valid_loss[best];
-  if (is_best) s->counters[BEST_EPOCH] = epoch;
-  if (is_best || t->options.keeps_last) memcpy(s->best, s->weight, (size_t)f->layout[member].size * f->engine->real);
-  s->counters[IS_DONE] = asks_to_stop(t, s);
-}
-
 /* ------------------------------------------------------------------ create */
 
 static syz_status check_options(const syz_flow_training_options *o, const syz_flow_rows *train,
@@ -196,7 +59,7 @@ cleanup:
   return st;
 }
 
-static syz_status take_rows(const syz_flow *f, const syz_flow_rows *from, rows *to)
+static syz_status take_rows(const syz_flow *f, const syz_flow_rows *from, flow_rows *to)
 {
   syz_status st = SYZ_OK;
   to->n = from->n;
@@ -210,7 +73,7 @@ cleanup:
   return st;
 }
 
-static syz_status make_state(const syz_flow *f, int member, int epochs, state *s)
+static syz_status make_state(const syz_flow *f, int member, int epochs, flow_state *s)
 {
   syz_status st = SYZ_OK;
   const size_t n = (size_t)f->layout[member].size, real = f->engine->real;
@@ -281,7 +144,7 @@ void syz_flow_training_destroy(syz_flow_training **out)
   syz_flow_training *t = *out;
   if (!t) return;
   for (int m = 0; t->state && m < t->flow->members; m++) {
-    state *s = &t->state[m];
+    flow_state *s = &t->state[m];
     syz_free(&s->weight);
     syz_free(&s->moment1);
     syz_free(&s->moment2);
@@ -298,7 +161,7 @@ void syz_flow_training_destroy(syz_flow_training **out)
 
 /* ------------------------------------------------------------------- train */
 
-static syz_status workers_create(const syz_flow_training *t, const flow_pool *pool, worker *w)
+static syz_status workers_create(const syz_flow_training *t, const flow_pool *pool, flow_worker *w)
 {
   syz_status st = SYZ_OK;
   const int64_t most = t->train.n > t->valid.n ? t->train.n : t->valid.n;
@@ -319,14 +182,15 @@ static syz_status train_own(syz_flow_training *t, int epochs)
   const int own = members > rank ? (members - rank + size - 1) / size : 0;
   const int threads = own < t->flow->threads ? (own ? own : 1) : t->flow->threads;
   flow_pool pool = {0};
-  worker *w = NULL;
+  flow_worker *w = NULL;
   SYZ_TRY(flow_pool_create(t->flow, true, threads, &pool));
   SYZ_ALLOC(w, "flow training", threads);
   SYZ_TRY(workers_create(t, &pool, w));
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (threads > 1)
   for (int k = 0; k < own; k++) {
     const int member = rank + k * size;
-    for (int e = 0; e < epochs && !t->state[member].counters[IS_DONE]; e++) train_epoch(t, &w[flow_thread()], member);
+    for (int e = 0; e < epochs && !t->state[member].counters[IS_DONE]; e++)
+      flow_train_epoch(t, &w[flow_thread()], member);
   }
 cleanup:
   for (int i = 0; w && i < threads; i++) {
@@ -340,7 +204,7 @@ cleanup:
 
 syz_flow_array syz_flow_state(syz_flow_training *t, int member, int i)
 {
-  state *s = &t->state[member];
+  flow_state *s = &t->state[member];
   const char real = t->flow->precision == SYZ_FLOW_F64 ? 'd' : 'f';
   const int64_t n = t->flow->layout[member].size, epochs = t->options.epochs;
   const syz_flow_array all[SYZ_FLOW_ARRAYS] = {{"weight", real, n, s->weight},
@@ -352,6 +216,23 @@ syz_flow_array syz_flow_state(syz_flow_training *t, int member, int i)
                                                {"valid_loss", 'd', epochs, s->valid_loss}};
   SYZ_ASSERT(i >= 0 && i < SYZ_FLOW_ARRAYS && member >= 0 && member < t->flow->members);
   return all[i];
+}
+
+/* What was read into the arrays can be gone on from. */
+static syz_status check_state(const syz_flow_training *t)
+{
+  syz_status st = SYZ_OK;
+  for (int m = 0; m < t->flow->members; m++) {
+    const int64_t *c = t->state[m].counters, epochs = t->options.epochs;
+    SYZ_REQUIRE(c[EPOCHS] >= 0 && c[EPOCHS] <= epochs && c[BEST_EPOCH] >= -1 && c[BEST_EPOCH] < epochs &&
+                    c[STEPS] >= 0 && (c[IS_DONE] || c[EPOCHS] < epochs),
+                SYZ_ERR_CHECKPOINT,
+                "flow: the saved state of member %d says %lld of %lld epochs and %lld as the best one; it is not from "
+                "this training",
+                m, (long long)c[EPOCHS], (long long)epochs, (long long)c[BEST_EPOCH]);
+  }
+cleanup:
+  return st;
 }
 
 static size_t bytes_of(const syz_flow_array *a) { return (size_t)a->n * (a->type == 'f' ? 4 : 8); }
@@ -377,9 +258,10 @@ syz_status syz_flow_train(syz_flow_training *t, int epochs, bool *is_done)
   was_done = syz_alloc("flow training", (size_t)t->flow->members, 1);
   SYZ_TRY_ALL(t->comm, was_done ? SYZ_OK : SYZ_ERR_MEMORY);
   for (int m = 0; m < t->flow->members; m++) was_done[m] = t->state[m].counters[IS_DONE] != 0;
+  SYZ_TRY_ALL(t->comm, check_state(t));
   SYZ_TRY_ALL(t->comm, train_own(t, epochs));
   for (int m = 0; m < t->flow->members; m++) {
-    const state *s = &t->state[m];
+    const flow_state *s = &t->state[m];
     for (int i = 0; i < SYZ_FLOW_ARRAYS; i++) {
       const syz_flow_array a = syz_flow_state(t, m, i);
       syz_bcast(t->comm, a.data, bytes_of(&a), m % size);
@@ -399,7 +281,7 @@ cleanup:
 
 syz_flow_progress syz_flow_progress_of(const syz_flow_training *t, int member)
 {
-  const state *s = &t->state[member];
+  const flow_state *s = &t->state[member];
   const int64_t best = s->counters[BEST_EPOCH];
   return (syz_flow_progress){.epochs = s->counters[EPOCHS],
                              .steps = s->counters[STEPS],

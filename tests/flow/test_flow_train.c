@@ -190,6 +190,10 @@ static void test_divergence(void)
   CHECK_OK(syz_flow_train(t, 1000, &is_done));
   CHECK(is_done);
   syz_flow_training_destroy(&t);
+  CHECK_OK(syz_flow_training_create(world, f, &o, &train_rows, &valid_rows, &t));
+  if (syz_comm_rank(world) == 0) ((int64_t *)syz_flow_state(t, 2, 4).data)[0] = 99; /* a state of longer training */
+  CHECK_ERROR(syz_flow_train(t, 1, &is_done), SYZ_ERR_CHECKPOINT, "the saved state of member 2 says 99 of 6 epochs");
+  syz_flow_training_destroy(&t);
   o.lr = 1e30;
   CHECK_OK(syz_flow_training_create(world, f, &o, &train_rows, &valid_rows, &t));
   CHECK_ERROR(syz_flow_train(t, 1000, &is_done), SYZ_ERR_NUMERIC, "keeps its last good weights");
