@@ -3,7 +3,9 @@
  * Driver of test_flow_torch.py: flow_driver FOLDER KIND LABELS CONTEXT LAYERS HIDDEN HIDDEN_LAYERS BINS BOUND END_SLOPE
  * KEEPS_ORDER PRECISION N. Without FOLDER/parameters.f64 it leaves table.txt alone: a line "name rows columns offset"
  * for each tensor. With it: reads parameters.f64, context.f32 [n, C], s.f64 [n, D], weight.f64 [n] and leaves log_q, z,
- * back (s again from z), dparameters, ds, dcontext, and shared (density of all s at the first context), all .f64.
+ * back (s again from z), dparameters, ds, dcontext, shared (density of all s at the first context), and trained
+ * (weights after four epochs of one batch each, Adam 1e-2 to 1e-4, norm of the gradient at most 1) with losses (of
+ * training, of validation), all .f64.
  */
 #include <stdlib.h>
 
@@ -58,7 +60,35 @@ static void take_parameters(syz_flow *f)
   syz_free(&value);
 }
 
-static void run(syz_flow *f, int64_t n)
+static void train(syz_comm *world, syz_flow *f, int64_t n, const float *context, const double *s)
+{
+  enum { TRAINED_EPOCHS = 4 };
+  syz_flow_training_options o = syz_flow_training_default();
+  syz_flow_training *t = NULL;
+  bool is_done = false;
+  const syz_flow_rows rows = {n, context, s};
+  const int64_t size = syz_flow_parameters(f, 0);
+  double *weight = syz_alloc("weights", (size_t)size, 8), losses[2 * TRAINED_EPOCHS];
+  o.epochs = TRAINED_EPOCHS;
+  o.batch = (int)n;
+  o.lr = 1e-2;
+  o.lr_min = 1e-4;
+  o.lr_by_epoch = true;
+  o.clip_norm = 1;
+  CHECK_OK(syz_flow_training_create(world, f, &o, &rows, &rows, &t));
+  CHECK_OK(syz_flow_train(t, TRAINED_EPOCHS, &is_done));
+  const syz_flow_array now = syz_flow_state(t, 0, 0);
+  for (int64_t i = 0; i < size; i++)
+    weight[i] = now.type == 'd' ? ((const double *)now.data)[i] : (double)((const float *)now.data)[i];
+  memcpy(losses, syz_flow_progress_of(t, 0).train_loss, sizeof losses / 2);
+  memcpy(losses + TRAINED_EPOCHS, syz_flow_progress_of(t, 0).valid_loss, sizeof losses / 2);
+  save("trained.f64", weight, size);
+  save("losses.f64", losses, 2 * TRAINED_EPOCHS);
+  syz_flow_training_destroy(&t);
+  syz_free(&weight);
+}
+
+static void run(syz_comm *world, syz_flow *f, int64_t n)
 {
   const syz_flow_shape *shape = syz_flow_member_shape(f, 0);
   const int64_t labels = shape->labels, width = shape->context, size = syz_flow_parameters(f, 0);
@@ -79,6 +109,7 @@ static void run(syz_flow *f, int64_t n)
   save("dcontext.f64", dcontext, n * width);
   save("shared.f64", shared, n);
   save("dparameters.f64", dparameters, size);
+  train(world, f, n, context, s);
   syz_free(&out);
   syz_free(&context);
   syz_free(&s);
@@ -87,7 +118,8 @@ static void run(syz_flow *f, int64_t n)
 
 int main(int argc, char **argv)
 {
-  if (argc != 14) return 2;
+  syz_comm *world = NULL;
+  if (syz_comm_start(&argc, &argv, &world) != SYZ_OK || argc != 14) return 2;
   folder = argv[1];
   syz_flow_options o = syz_flow_options_default(atoi(argv[3]), atoi(argv[4]));
   syz_flow_label label[SYZ_FLOW_LABELS];
@@ -108,10 +140,12 @@ int main(int argc, char **argv)
   FILE *given = file("parameters.f64", "rb");
   if (given) {
     fclose(given);
-    run(f, atoll(argv[13]));
+    run(world, f, atoll(argv[13]));
   } else {
     write_table(f);
   }
   syz_flow_destroy(&f);
-  return CHECK_RESULT();
+  const int result = CHECK_RESULT();
+  syz_comm_finish(&world);
+  return result;
 }
