@@ -34,9 +34,9 @@ typedef struct syz_flow_label {
 } syz_flow_label;
 
 /**
- * Set mean and scale (deviation, divided by n - ddof) from training rows y [n, D]. `ok` and
- * *left_out (each may be NULL) as below. SYZ_ERR_DATA names a label that is constant or has less than two values,
- * SYZ_ERR_INPUT one whose bounds make no domain.
+ * Set mean and scale (deviation, divided by n - ddof) from training rows y [n, D]. `ok` and *left_out (each may be
+ * NULL) as below. SYZ_ERR_DATA names a label that is constant or has less than two values, SYZ_ERR_INPUT one whose
+ * bounds make no domain.
  */
 syz_status syz_flow_labels_fit(syz_flow_label *label, int labels, int64_t n, const double *y, int ddof, uint8_t *ok,
                                int64_t *left_out);
@@ -121,7 +121,8 @@ typedef struct syz_flow_tensor {
   int64_t offset; /**< in the member's block of parameters */
   void *data;     /**< float or double, by the flow's precision; borrowed; may be written to */
 } syz_flow_tensor;
-/** Networks of a layer are numbered by the first label that they give: autoregressive 0 .. D - 1, the others 0. */
+/** Dimension d of an autoregressive flow is the network of the d-th label in the order of that layer; other kinds have
+ * dimension 0 alone, which gives all labels that the layer moves. */
 int64_t syz_flow_tensors(const syz_flow *f, int member);
 syz_flow_tensor syz_flow_tensor_get(const syz_flow *f, int member, int64_t i);
 /** Numbers in a member's block, and the block. */
@@ -148,7 +149,7 @@ syz_status syz_flow_cdf(const syz_flow *f, int label, int64_t n, const float *co
 
 typedef struct syz_flow_nll {
   int64_t n;                    /**< objects counted: finite log_q */
-  int64_t infinite;             /**< those with a label outside of its domain */
+  int64_t infinite;             /**< the others: a label outside of its domain, a context with NaN */
   double joint, per_label;      /**< mean -log q, standardised; the same / D (AstroCLIP's) */
   double joint_units;           /**< in label units */
   double each[SYZ_FLOW_LABELS]; /**< mean of each marginal, standardised; NaN where the flow has none */
@@ -157,8 +158,8 @@ syz_status syz_flow_nll_of(const syz_flow *f, int64_t n, const float *context, c
 
 /**
  * One member on standardised labels s [n, D], no calibration: log_q [n]; and, for L = sum weight[i] log_q[i] (weight
- * NULL: 1), the gradients dparameters [block] and dcontext [n, C] (of the scaled context), ds [n, D]; any may be NULL.
- * dparameters is written, float64 in any precision.
+ * NULL: 1), the gradients dparameters [block] and dcontext [n, C] (of the scaled context), ds [n, D], float64 in any
+ * precision; each of these three may be NULL.
  */
 syz_status syz_flow_gradient(const syz_flow *f, int member, int64_t n, const float *context, const double *s,
                              const double *weight, double *log_q, double *dparameters, double *ds, double *dcontext);
