@@ -31,16 +31,12 @@ typedef struct syz_neighbour {
 /** A table of rows to search in, distributed over ranks. Method: src/analysis/search.c. */
 typedef struct syz_index syz_index;
 
-/** Rows of a table of `rows` that rank `rank` of `size` must hold: contiguous whole tiles, so that products have the
- * same bits for any rank count.
- */
+/** Rows of a table of `rows` that rank `rank` of `size` must hold: contiguous whole tiles, so products have the same
+ * bits for any rank count. */
 void syz_index_share(int64_t rows, int size, int rank, int64_t *first, int64_t *n);
 
-/**
- * Room for this rank's share of `rows` entries of width E = `width`.
- *
- * Collective. Same on all ranks: metric, rows, width. `c` and `compute` are borrowed. SYZ_ERR_MEMORY.
- */
+/** Room for this rank's share of `rows` entries of width E = `width`. Collective. Same on all ranks: metric, rows,
+ * width. `c` and `compute` are borrowed. SYZ_ERR_MEMORY. */
 syz_status syz_index_create(syz_comm *c, const syz_compute *compute, syz_metric metric, int64_t rows, int64_t width,
                             syz_index **out);
 void syz_index_destroy(syz_index **x);
