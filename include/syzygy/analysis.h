@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * analysis: what embeddings know. Exact nearest neighbours across ranks, regression by nearest neighbours, tall matrices
- * over ranks: QR, principal components, canonical correlation, linear heads.
+ * analysis: what embeddings know. Exact nearest neighbours across ranks, regression by nearest neighbours, tall
+ * matrices over ranks: QR, principal components, canonical correlation, linear heads.
  *
  * Axes: Q queries, N index entries, E embedding width. Data are float32; sums that are reported are float64. No result
  * depends on the number of ranks, unless stated: neighbours are ordered by float64 scores, and among equal scores the
