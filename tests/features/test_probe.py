@@ -177,7 +177,7 @@ for code, change, name in [
 # An object that cannot be read on one rank ends all of them.
 text = run(3, "probe", {**keys, "output.dir": f"{folder}/bad"}, expect=3, SYZ_FAULT="loader_read:2:9")
 check("rank 2" in text and "object 39627" in text and not os.path.exists(f"{folder}/bad/probe.json"), f"the rank and the object are named: {text[-400:]}")
-text = run(2, "probe", {**keys, "output.dir": f"{folder}/bad"}, arguments=["linear"], expect=2)
+text = run(2, "probe", {**keys, "output.dir": f"{folder}/bad"}, arguments=["waves"], expect=2)
 check("probe.task" in text and "dense" in text, "an unknown task is named")
 text = run(1, "probe", {**keys, "output.dir": f"{folder}/dry"}, arguments=["dense", "--dry-run"])
 check(not os.path.exists(f"{folder}/dry"), "a dry run writes nothing")
