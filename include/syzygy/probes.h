@@ -26,8 +26,10 @@ typedef struct syz_probe_data {
   syz_texts labels, classes; /**< formulas of numbers, and of classes 0, 1, ..; together at most SYZ_PROBE_LABELS */
   syz_texts photometry;      /**< formulas: the numbers of the source "photometry" */
   const char *cut;           /**< formula that is true for the objects that take part; "": all */
-  /** Table of labels beside those of the embedding files: file, part of it, columns; "": none, and the usual names. */
-  const char *table, *table_part, *table_id, *table_ra, *table_dec;
+  /** Tables of labels beside those of the embedding files, with the same columns; an object's row is in the first table
+   * that has it. Part of each file, columns; "": the usual names. */
+  syz_texts tables;
+  const char *table_part, *table_id, *table_ra, *table_dec;
   double radius_arcsec; /**< join by position within it; 0: by identifier */
   syz_sides_options sides;
   const char *sides_column; /**< formula of SYZ_SIDES_BY_COLUMN: 0 train, 1 test, NaN neither */

@@ -31,8 +31,10 @@ static const syz_key keys[] = {
      "Numbers of the source photometry: the baseline of a few magnitudes."},
     {"probe.cut", SYZ_KEY_TEXT, "", "", 0, 0, NULL, USED,
      "Only objects for which this holds, such as \"mag_z < 19 && redshift > 0\"."},
-    {"probe.table", SYZ_KEY_TEXT, "", "file", 0, 0, NULL, USED,
-     "Table of labels, FITS, CSV, ECSV or HDF5 (PROVABGS, Galaxy Zoo, SDSS catalogues), joined to the objects."},
+    {"probe.table", SYZ_KEY_LIST, "", "files", 0, 0, NULL, USED,
+     "Tables of labels, FITS, CSV, ECSV or HDF5 (PROVABGS, Galaxy Zoo, SDSS catalogues), joined to the objects; "
+     "several "
+     "with the same columns, such as one per brick, are one."},
     {"probe.table_part", SYZ_KEY_TEXT, "", "", 0, 0, NULL, USED,
      "HDU, or HDF5 dataset or group, of the table; empty: the first one."},
     {"probe.table_id", SYZ_KEY_TEXT, "", "", 0, 0, NULL, USED,
@@ -144,7 +146,7 @@ static syz_probe_data read_data(const syz_input *in)
                           .classes = syz_input_list(in, "probe.classes"),
                           .photometry = syz_input_list(in, "probe.photometry"),
                           .cut = syz_input_text(in, "probe.cut"),
-                          .table = syz_input_text(in, "probe.table"),
+                          .tables = syz_input_list(in, "probe.table"),
                           .table_part = syz_input_text(in, "probe.table_part"),
                           .table_id = syz_input_text(in, "probe.table_id"),
                           .table_ra = syz_input_text(in, "probe.table_ra"),

@@ -75,5 +75,5 @@ syz_status outcome_judge(const job *p, outcome *o);
 void outcomes_compare(job *p);
 /** The table on the screen. */
 void outcomes_print(const job *p);
-/** <folder>/probe.json and predictions.h5. Collective; agreed. */
+/** <folder>/predictions.h5, predictions.fits and probe.json. Collective; agreed. */
 syz_status outcomes_write(job *p);

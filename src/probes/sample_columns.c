@@ -9,6 +9,12 @@
 
 #include "sample.h"
 
+/* A table and which of its rows belongs to each object. */
+typedef struct joined {
+  syz_label_table *table;
+  syz_join join;
+} joined;
+
 struct sample_columns {
   sample *sample;
   syz_embedding_set *set;
@@ -16,8 +22,8 @@ struct sample_columns {
   const char **item;
   int n;
   size_t room;
-  syz_label_table *table; /* NULL: none */
-  syz_join join;
+  int n_tables;
+  joined *table; /* [n_tables] */
 };
 
 /* ------------------------------------------------------------ labels of the embedding files */
@@ -47,64 +53,84 @@ cleanup:
 
 /* ------------------------------------------------------------ the table */
 
-static syz_status join_by_place(sample_columns *c, const syz_probe_data *d)
+static syz_status join_by_place(const sample *s, const syz_probe_data *d, const char *path, joined *j)
 {
   syz_status st = SYZ_OK;
-  const sample *s = c->sample;
-  const int64_t rows = syz_label_table_rows(c->table);
+  const int64_t rows = syz_label_table_rows(j->table);
   int column[2];
   double *ra = syz_alloc("positions", (size_t)rows + 1, sizeof *ra);
   double *dec = syz_alloc("positions", (size_t)rows + 1, sizeof *dec);
   SYZ_TRY_ALL(s->comm, ra && dec ? SYZ_OK : SYZ_ERR_MEMORY);
-  SYZ_TRY_ALL(s->comm, syz_label_table_find_places(c->table, d->table_ra, d->table_dec, &column[0], &column[1]));
+  SYZ_TRY_ALL(s->comm, syz_label_table_find_places(j->table, d->table_ra, d->table_dec, &column[0], &column[1]));
   SYZ_REQUIRE(column[0] >= 0, SYZ_ERR_DATA,
-              "probe.table: %s has no columns of positions; name them in probe.table_ra "
-              "and probe.table_dec",
-              d->table);
-  SYZ_TRY(syz_label_table_numbers(c->table, column[0], 0, ra));
-  SYZ_TRY(syz_label_table_numbers(c->table, column[1], 0, dec));
-  SYZ_TRY(syz_join_places(s->comm, s->rows, s->ra, s->dec, rows, ra, dec, d->radius_arcsec, 0, NULL, &c->join));
+              "probe.table: %s has no columns of positions; name them in probe.table_ra and probe.table_dec", path);
+  SYZ_TRY(syz_label_table_numbers(j->table, column[0], 0, ra));
+  SYZ_TRY(syz_label_table_numbers(j->table, column[1], 0, dec));
+  SYZ_TRY(syz_join_places(s->comm, s->rows, s->ra, s->dec, rows, ra, dec, d->radius_arcsec, 0, NULL, &j->join));
 cleanup:
   syz_free(&ra);
   syz_free(&dec);
   return st;
 }
 
-static syz_status join_by_id(sample_columns *c, const syz_probe_data *d)
+static syz_status join_by_id(const sample *s, const syz_probe_data *d, const char *path, joined *j)
 {
   syz_status st = SYZ_OK;
-  const sample *s = c->sample;
-  const int64_t rows = syz_label_table_rows(c->table);
+  const int64_t rows = syz_label_table_rows(j->table);
   int column;
   int64_t *id = syz_alloc("identifiers", (size_t)rows + 1, sizeof *id);
   SYZ_TRY_ALL(s->comm, id ? SYZ_OK : SYZ_ERR_MEMORY);
-  SYZ_TRY_ALL(s->comm, syz_label_table_find_ids(c->table, d->table_id, &column));
+  SYZ_TRY_ALL(s->comm, syz_label_table_find_ids(j->table, d->table_id, &column));
   SYZ_REQUIRE(column >= 0, SYZ_ERR_DATA,
               "probe.table: %s has no column of identifiers; name it in probe.table_id, or join by position "
               "(probe.radius)",
-              d->table);
-  SYZ_TRY(syz_label_table_ids(c->table, column, id));
-  SYZ_TRY(syz_join_ids(s->comm, s->rows, s->id, rows, id, 0, NULL, &c->join));
+              path);
+  SYZ_TRY(syz_label_table_ids(j->table, column, id));
+  SYZ_TRY(syz_join_ids(s->comm, s->rows, s->id, rows, id, 0, NULL, &j->join));
 cleanup:
   syz_free(&id);
+  return st;
+}
+
+/* Of several tables some may have none of the objects: that is an error only when it holds for all. */
+static syz_status open_tables(sample_columns *c, const syz_probe_data *d)
+{
+  syz_status st = SYZ_OK;
+  const sample *s = c->sample;
+  char text[SYZ_ERROR_TEXT];
+  bool is_joined = d->tables.n == 0;
+  c->table = syz_alloc("tables", (size_t)d->tables.n + 1, sizeof *c->table);
+  SYZ_TRY_ALL(s->comm, c->table ? SYZ_OK : SYZ_ERR_MEMORY);
+  for (int i = 0; i < d->tables.n; i++) {
+    const char *path = d->tables.item[i];
+    joined *j = &c->table[c->n_tables];
+    SYZ_TRY(syz_label_table_open(s->comm, path, d->table_part, true, &j->table));
+    c->n_tables++;
+    st = d->radius_arcsec > 0 ? join_by_place(s, d, path, j) : join_by_id(s, d, path, j);
+    if (st == SYZ_OK)
+      syz_join_describe(&j->join, s->id, text);
+    else if (st == SYZ_ERR_DATA)
+      syz_error_keep(text);
+    else
+      SYZ_TRY(st);
+    syz_info("%s: %s", path, text);
+    is_joined = is_joined || st == SYZ_OK;
+  }
+  if (!is_joined) syz_error_restore(text);
+  st = is_joined ? SYZ_OK : SYZ_ERR_DATA;
+cleanup:
   return st;
 }
 
 syz_status sample_columns_open(sample *s, syz_embedding_set *set, const syz_probe_data *d, sample_columns **out)
 {
   syz_status st = SYZ_OK;
-  char text[512];
   sample_columns *c = syz_alloc("labels", 1, sizeof *c);
   *out = NULL;
   SYZ_TRY_ALL(s->comm, c ? SYZ_OK : SYZ_ERR_MEMORY);
   *c = (sample_columns){.sample = s, .set = set};
   SYZ_TRY_ALL(s->comm, list_names(c));
-  if (d->table[0]) {
-    SYZ_TRY(syz_label_table_open(s->comm, d->table, d->table_part, true, &c->table));
-    SYZ_TRY(d->radius_arcsec > 0 ? join_by_place(c, d) : join_by_id(c, d));
-    syz_join_describe(&c->join, s->id, text);
-    syz_info("%s: %s", d->table, text);
-  }
+  SYZ_TRY(open_tables(c, d));
   *out = c;
   c = NULL;
 cleanup:
@@ -116,8 +142,11 @@ void sample_columns_close(sample_columns **cp)
 {
   sample_columns *c = *cp;
   if (!c) return;
-  syz_label_table_close(&c->table);
-  syz_join_free(&c->join);
+  for (int i = 0; i < c->n_tables; i++) {
+    syz_label_table_close(&c->table[i].table);
+    syz_join_free(&c->table[i].join);
+  }
+  syz_free(&c->table);
   syz_free(&c->name);
   syz_free(&c->item);
   syz_free(cp);
@@ -125,13 +154,23 @@ void sample_columns_close(sample_columns **cp)
 
 /* ------------------------------------------------------------ formulas */
 
-static syz_status by_table(sample_columns *c, const char *formula, double *value)
+/* From the first table that has the object. */
+static syz_status by_tables(sample_columns *c, const char *formula, double *value)
 {
   syz_status st = SYZ_OK;
-  double *of_row = syz_alloc("label", (size_t)syz_label_table_rows(c->table) + 1, sizeof *of_row);
-  SYZ_TRY_ALL(c->sample->comm, of_row ? SYZ_OK : SYZ_ERR_MEMORY);
-  SYZ_TRY(syz_label_table_evaluate(c->table, formula, of_row, NULL));
-  syz_join_take(&c->join, of_row, value);
+  const int64_t n = c->sample->rows;
+  double *of_row = NULL;
+  for (int64_t i = 0; i < n; i++) value[i] = NAN;
+  for (int t = c->n_tables - 1; t >= 0; t--) { /* the first one is written last */
+    const joined *j = &c->table[t];
+    if (!j->join.row) continue;
+    of_row = syz_alloc("label", (size_t)syz_label_table_rows(j->table) + 1, sizeof *of_row);
+    SYZ_TRY_ALL(c->sample->comm, of_row ? SYZ_OK : SYZ_ERR_MEMORY);
+    SYZ_TRY(syz_label_table_evaluate(j->table, formula, of_row, NULL));
+    for (int64_t i = 0; i < n; i++)
+      if (j->join.row[i] >= 0) value[i] = of_row[j->join.row[i]];
+    syz_free(&of_row);
+  }
 cleanup:
   syz_free(&of_row);
   return st;
@@ -176,8 +215,8 @@ syz_status sample_columns_evaluate(sample_columns *c, const char *key, const cha
   syz_formula *f = NULL;
   bool is_done = false;
   if (unit) unit[0] = '\0';
-  if (c->table) {
-    st = by_table(c, formula, value);
+  if (c->n_tables) {
+    st = by_tables(c, formula, value);
     is_done = st == SYZ_OK;
     if (!is_done) syz_error_keep(text);
   }

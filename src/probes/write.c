@@ -222,6 +222,8 @@ syz_status outcomes_write(job *p)
   syz_status st = SYZ_OK;
   syz_timing_begin(p->run->timing, "write");
   st = write_predictions(p);
+  if (st == SYZ_OK)
+    st = syz_agree(p->run->world, syz_comm_rank(p->run->world) == 0 ? predictions_write_fits(p) : SYZ_OK);
   if (st == SYZ_OK) st = syz_agree(p->run->world, syz_comm_rank(p->run->world) == 0 ? write_json(p) : SYZ_OK);
   syz_timing_end(p->run->timing);
   return st;

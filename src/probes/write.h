@@ -20,3 +20,5 @@ syz_status predictions_put(const job *p, syz_h5 *f, const char *name, syz_h5_typ
 void predictions_name(const char *text, char *out, size_t room);
 /** What there is of posteriors; scratch [test, 5]. Collective. */
 syz_status posterior_put(const job *p, syz_h5 *f, const posterior *q, double *scratch);
+/** <folder>/predictions.fits. Rank 0 alone. */
+syz_status predictions_write_fits(const job *p);

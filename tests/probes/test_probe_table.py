@@ -7,6 +7,7 @@ import sys
 
 import h5py
 import numpy as np
+from astropy.io import fits
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import f1_score, r2_score
 from sklearn.neighbors import KNeighborsRegressor
@@ -120,6 +121,11 @@ with h5py.File(f"{folder}/r1/predictions.h5") as f:
 check(table["redshift", "spectrum", "linear"]["figures"]["R2"]["value"] > table["redshift", "image", "linear"]["figures"]["R2"]["value"], "the cleaner source knows more")
 best = [r for r in result["results"] if r["label"] == "redshift" and r["is_best"]]
 check(len(best) == 1 and best[0]["figures"]["R2"]["value"] == max(r["figures"]["R2"]["value"] for r in result["results"] if r["label"] == "redshift"), "one best row")
+
+with fits.open(f"{folder}/r1/predictions.fits", checksum=True) as hdus, h5py.File(f"{folder}/r1/predictions.h5") as f:
+    data = hdus["PREDICTIONS"].data
+    check((data["OBJECT_ID"] == f["object_id"][:]).all() and np.array_equal(data["linear_image_redshift"], f["prediction/image/linear/redshift"][:], equal_nan=True)
+          and np.array_equal(data["quantiles_spectrum_redshift"], f["posterior/spectrum/redshift/quantiles"][:], equal_nan=True), "astropy reads the same from predictions.fits")
 
 # The same on any number of ranks.
 for ranks in (2, 3, 4):
