@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * base: what every room stands on. Errors, log, clock, signs of life, memory, checksums, processor, sorted rows, texts.
+ * base: what every room needs. Errors, log, clock, signs of life, memory, checksums, processor, sorted rows, texts.
  *
  * Nothing here knows of MPI: comm gives the log its rank and installs the abort hook. Nothing here is collective.
  */

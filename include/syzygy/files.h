@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
- * files: files and folders on the disk, those that stay open, and the children that decode what comes from outside.
+ * files: files and folders on the disk, files that stay open, and child processes that decode files from outside.
  *
  * Nothing here is collective.
  */

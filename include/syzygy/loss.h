@@ -73,9 +73,9 @@ size_t syz_infonce_bytes(const syz_compute *compute, const syz_infonce_config *c
                          int spectrum_ranks);
 /** Work per pair. Products have the type of `compute` in the ring, otherwise float32. */
 syz_loss_work syz_infonce_work(const syz_compute *compute, const syz_infonce_config *config);
-/** Whether such a batch goes around the ring. */
+/** Whether such a batch uses the ring. */
 bool syz_infonce_is_ring(const syz_infonce_config *config);
-/** The rows of the global batch that this rank holds; count 0 for a modality it does not have. */
+/** The rows of the global batch that this rank holds; count 0 for a modality that it lacks. */
 void syz_infonce_rows(const syz_infonce *l, syz_modality m, int64_t *first, int64_t *count);
 /** Collective. embedding[m]: [count, E] as the towers give them; NULL without rows, or after syz_infonce_put.
  * scale: s. The same result on every rank; not finite when an embedding is not. */

@@ -23,7 +23,7 @@ size_t syz_crop_scratch(const syz_crops_augment *a);
 void syz_crop_make(const syz_crops_augment *a, uint64_t seed, int64_t step, int64_t place, int group, int64_t crop,
                    const float *image, float *planes, float *scratch);
 
-/** Sizes within the stamp, counts that streams have numbers for, probabilities between 0 and 1. */
+/** Whether sizes fit the stamp, counts fit the numbers of streams, and probabilities are between 0 and 1. */
 bool syz_crops_are_sound(const syz_crops_augment *a);
 /** Draw a crop: position, symmetry, and the sigmas that take the true level to the wanted one. */
 void syz_crop_draw(const syz_crops_augment *a, uint64_t seed, int64_t step, int64_t place, int group, int64_t crop,

@@ -63,7 +63,7 @@ struct syz_foreign {
   foreign_cut_column cut[FOREIGN_CUTS];
 };
 
-/** Look at every dataset of the root: identifiers, positions, labels, what cuts look at. o->n is known. SYZ_ERR_DATA
+/** Find identifiers, positions, labels and the columns of cuts among the root's datasets. o->n is known. SYZ_ERR_DATA
  * without identifiers. */
 syz_status foreign_list_columns(syz_foreign *o);
 /** At most FOREIGN_BLOCK rows of a part. */
@@ -85,7 +85,7 @@ syz_status foreign_open_images(syz_foreign *o, const char *name, bool is_resampl
 /** Clean pixels [n,152,152] of rows [first, first + n): 1 = clean, whatever the file's polarity; all 1 when the file
  * has no image mask. */
 syz_status syz_foreign_read_clean(syz_foreign *f, int64_t first, int64_t n, uint8_t *clean);
-/** The same of a file that has such a mask. */
+/** Like syz_foreign_read_clean, for a file with a mask of clean pixels. */
 syz_status foreign_read_clean(syz_foreign *o, int64_t first, int64_t n, uint8_t *clean);
 /** For o->n spectra of `pixels` pixels each: find their arrays, set buffer sizes, list columns. */
 syz_status foreign_open_spectra(syz_foreign *o, int64_t pixels);

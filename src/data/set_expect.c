@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** What every layout needs, and every format of others: the name of a part's dataset, and the check that a dataset has
- * the shape, the type and the number of rows that it must have. */
+/** Used by every layout and every format of others: the name of a part's dataset, and the check of a dataset's shape,
+ * type and number of rows. */
 #include <stdio.h>
 #include <string.h>
 

@@ -11,12 +11,12 @@ typedef struct set_layout {
   bool (*recognise)(syz_h5 *f); /* from the file's contents */
   /* Fill an empty scan with parts, labels and digest, and check every shape, type and row count. */
   syz_status (*scan)(syz_h5 *f, set_scan *out);
-  /* Datasets of a part, each after the part's group; ivar and segment NULL: no part has it. */
+  /* Names of a part's datasets, after the part's group; ivar and segment NULL: no part has it. */
   const char *object_id, *image, *flux, *ivar, *segment;
-  const char *only_label; /* the dataset of the one label that it can have; NULL: label/<name> */
+  const char *only_label; /* dataset of the only label it can have; NULL: label/<name> */
   bool lacks_sums;        /* its datasets have no checksums */
-  bool is_published;      /* and so is the split of its rows: they stay on their side */
-  /* An image [3,152,152] from the order in which it is stored; NULL: it is stored so. */
+  bool is_published;      /* its split is published too, and rows stay on their side */
+  /* Convert an image to [3,152,152] from its stored order; NULL: it is stored in that order. */
   void (*reorder)(const float *restrict stored, float *restrict image);
 } set_layout;
 
@@ -28,9 +28,9 @@ const set_layout *set_layout_get(int number);
 const set_layout *set_layout_of(const set_part *p);
 
 /**
- * Dataset `name` holds numbers, `kinds` says which ('f' or "iub" ...; NULL: of any kind, or text), as [rows, shape...];
- * *rows < 0: not known yet, then it is set. `rows_of`: the dataset that *rows is of. SYZ_ERR_DATA names file and
- * dataset.
+ * Check that dataset `name` holds numbers of one of the `kinds` ("f", "iub" ...; NULL: of any kind, or text) with shape
+ * [rows, shape...]. *rows < 0: unknown, and set here. `rows_of`: the dataset that *rows came from. SYZ_ERR_DATA names
+ * file and dataset.
  */
 syz_status set_expect(syz_h5 *f, const char *name, const char *kinds, int64_t *rows, const char *rows_of, int n_shape,
                       const int64_t *shape);

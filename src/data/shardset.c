@@ -139,7 +139,7 @@ static bool is_of_file_before(const void *part, const void *file)
   return ((const set_part *)part)->file < *(const int *)file;
 }
 
-/* The first part of a file, whose parts follow one another; of one without parts, the first after it. */
+/* The first part of a file, whose parts are consecutive; for a file without parts, the first one after it. */
 static int first_part(const syz_shardset *s, int file)
 {
   return (int)syz_lower_bound(&file, s->part, s->parts, sizeof *s->part, is_of_file_before);

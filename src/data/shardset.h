@@ -11,7 +11,7 @@ enum {
   SET_IMAGE = SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE, /* floats per image */
   SET_PLANE = SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE,
   SET_GROUP = 24,
-  SET_SHARED = 1 << 20 /* bytes from which the object table is shared by the ranks of a node */
+  SET_SHARED = 1 << 20 /* size from which the ranks of a node share the object table */
 };
 
 /** Why an object cannot be used. */

@@ -7,7 +7,7 @@
 #include "align.h"
 
 enum {
-  HEAD_OBJECTS = 256, /* a pass of heads alone */
+  HEAD_OBJECTS = 256, /* per pass, if only heads run */
   STORED_IMAGE = SYZ_BANDS * SYZ_IMAGE_SIZE * SYZ_IMAGE_SIZE
 };
 
@@ -44,7 +44,7 @@ static void add_steps(const syz_align_config *config, int ranks, const syz_model
     syz_plan_add(out, layers[m],
                  syz_tower_plan_bytes(model, (syz_modality)m, align_chunk_size(config, most), align_mode_of(config)));
     const int64_t dim = syz_model_width(c, (syz_modality)m);
-    /* From a cache on disk the next batch is read while this one is used. */
+    /* With a cache on disk the next batch is read while this one is used. */
     const int64_t held = config->cache == SYZ_CACHE_DISK ? 2 : 1;
     if (config->freezes_backbones)
       tokens += (size_t)(held * (most + 1) * syz_model_tokens(c, (syz_modality)m) * dim) * act;

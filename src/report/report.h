@@ -106,7 +106,7 @@ void syz_metrics_smooth(const double *y, int64_t n, double *out);
 /* --------------------------------------------------------------- sources */
 
 enum { SYZ_SECTIONS_MAX = 16 };
-/** What analyse or a probe leaves in a folder. */
+/** A result of analyse or of a probe. */
 typedef struct syz_report_result {
   const char *file;      /**< "patches.h5", "probe.json": HDF5 or JSON that names its `model_file`; NULL: none */
   char folder[PATH_MAX]; /**< where it is; "": not found */

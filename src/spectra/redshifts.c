@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Redshift tables: redrock files and redshift catalogues, by TARGETID (src/sky/README.md "Redshifts"), and which of an
- * object's rows counts. */
+/** Redshift tables: redrock files and redshift catalogues, by TARGETID (src/sky/README.md "Redshifts"), and the choice
+ * among an object's rows. */
 #include "spectra.h"
 
 #include <math.h>

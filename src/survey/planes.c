@@ -185,8 +185,8 @@ cleanup:
 
 static bool is_south_of(const void *row, const void *dec) { return ((const wish *)row)->dec < *(const double *)dec; }
 
-/* Objects that lie in a plane of this rank's files, and how much of the cutout's half width is left to the nearest
- * edge. */
+/* Offers planes of this rank's files that hold an object, with the distance to the nearest edge in units of the
+ * cutout's half width. */
 static syz_status offer_planes(ingest *g, ingest_bytes *wishes, ingest_mail *offers)
 {
   syz_status st = SYZ_OK;
