@@ -68,7 +68,10 @@ static inline double flow_normal_cdf(double z) { return 0.5 * erfc(-z * 0.707106
 double flow_log_add(double a, double b);
 bool flow_has_all_marginals(const syz_flow *f);
 
-/** u -> map(u) of a PIT calibration, its derivative, and back. */
+/** Number of the interval of two knots of a PIT calibration that holds u, and its width. */
+int flow_pit_interval(double u);
+double flow_pit_width(int k);
+/** u -> map(u), its derivative, and back. */
 double flow_pit_map(const double *map, double u, double *slope);
 double flow_pit_undo(const double *map, double u);
 /** Draws [J] of one label, `stride` apart: each moves to where the map puts its rank. room: flow_pit_room bytes. */

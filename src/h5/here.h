@@ -63,7 +63,7 @@ syz_status h5_here_member(h5_here *h, const char *name, const char *member, hid_
  */
 hid_t h5_here_record_of(const char *member, hid_t element, int axes, const int64_t *shape);
 
-/* ---- shared by here.c, here_names.c and here_records.c */
+/* ---- here_look.c, and what here.c, here_names.c and here_records.c share */
 
 /** Why the library failed, in words, and the status of that. */
 syz_status h5_here_why(h5_here *h, char reason[H5_REASON]);
