@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "syzygy/files.h"
+#include "syzygy/json.h"
 
 static const struct {
   const char *name, *unit;
@@ -130,21 +131,16 @@ syz_status syz_plan_file_write(const syz_training *t, const syz_planner *planner
 {
   syz_status st = SYZ_OK;
   const char *folder = syz_input_text(t->in, "output.dir");
-  char path[PATH_MAX], *text = NULL;
   cJSON *root = cJSON_CreateObject();
   bool is_whole = true;
   put_run(root, t, plan, l, &is_whole);
   SYZ_TRY(put_plan(root, "plan", t, plan, l->ranks, &is_whole));
   SYZ_TRY(put_shares(cJSON_AddArrayToObject(root, "shares"), t, planner, &is_whole));
-  text = cJSON_Print(root);
-  SYZ_REQUIRE(is_whole && text, SYZ_ERR_MEMORY, "no memory for the plan");
-  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/plan.json", folder) < (int)sizeof path, SYZ_ERR_WRITE,
-              "output.dir: name too long");
+  SYZ_REQUIRE(is_whole, SYZ_ERR_MEMORY, "no memory for the plan");
   SYZ_TRY(syz_make_folder(folder));
-  SYZ_TRY(syz_file_write(path, text, strlen(text)));
-  syz_info("the plan is in %s", path);
+  SYZ_TRY(syz_json_write(folder, "plan.json", root));
+  syz_info("the plan is in %s/plan.json", folder);
 cleanup:
-  cJSON_free(text);
   cJSON_Delete(root);
   return st;
 }

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "bench.h"
-#include "syzygy/files.h"
+#include "syzygy/json.h"
 
 /* ----------------------------------------------------------------- products */
 
@@ -88,7 +88,6 @@ cleanup:
 static syz_status write_json(const syz_bench *b, cJSON *root)
 {
   syz_status st = SYZ_OK;
-  char path[PATH_MAX], *text = NULL;
   cJSON_AddNumberToObject(root, "ranks", syz_comm_size(b->run->world));
   cJSON_AddNumberToObject(root, "threads", syz_compute_threads(b->compute));
   cJSON_AddStringToObject(root, "engine", syz_compute_describe(b->compute));
@@ -96,13 +95,9 @@ static syz_status write_json(const syz_bench *b, cJSON *root)
   cJSON_AddStringToObject(root, "measured", syz_compute_measured(b->compute));
   cJSON_AddNumberToObject(root, "limit_gflops", b->limit / 1e9);
   cJSON_AddStringToObject(root, "limit_by", b->limit_by);
-  snprintf(path, sizeof path, "%s/bench.json", b->run->folder);
-  text = cJSON_Print(root);
-  SYZ_REQUIRE(text, SYZ_ERR_MEMORY, "%s: no memory", path);
-  SYZ_TRY(syz_file_write(path, text, strlen(text)));
-  syz_info("written: %s", path);
+  SYZ_TRY(syz_json_write(b->run->folder, "bench.json", root));
+  syz_info("written: %s/bench.json", b->run->folder);
 cleanup:
-  cJSON_free(text);
   return st;
 }
 

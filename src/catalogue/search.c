@@ -14,7 +14,7 @@
 #include "syzygy/analysis.h"
 #include "syzygy/catalogue.h"
 #include "syzygy/figures.h"
-#include "syzygy/files.h"
+#include "syzygy/json.h"
 
 enum { TEST_EVERY = 5, LABELLED_LEAST = 10 };
 
@@ -398,21 +398,13 @@ static cJSON *names(const syz_embedding_set *s)
   return list;
 }
 
-static void add_number(cJSON *o, const char *name, double value)
-{
-  if (isfinite(value))
-    cJSON_AddNumberToObject(o, name, value);
-  else
-    cJSON_AddNullToObject(o, name);
-}
-
 static void add_recalls(cJSON *o, const char *name, const double *value)
 {
   cJSON *r = cJSON_AddObjectToObject(o, name);
   for (int i = 0; i < SYZ_RECALLS; i++) {
     char k[16];
     snprintf(k, sizeof k, "%d", syz_recall_at[i]);
-    add_number(r, k, value[i]);
+    syz_json_add_number(r, k, value[i]);
   }
 }
 
@@ -420,7 +412,6 @@ static void add_recalls(cJSON *o, const char *name, const double *value)
 static syz_status write_figures(const job *s)
 {
   syz_status st = SYZ_OK;
-  char path[4096], *text = NULL;
   cJSON *root = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(root, "directions"), *labels;
   cJSON_AddStringToObject(root, "created_by", s->run->created_by);
   cJSON_AddItemToObject(root, "index", names(s->index));
@@ -439,9 +430,9 @@ static syz_status write_figures(const job *s)
       cJSON_AddNumberToObject(o, "pairs", (double)d->retrieval.pairs);
       add_recalls(o, "recall", d->retrieval.recall);
       add_recalls(o, "chance", d->retrieval.chance);
-      add_number(o, "median_rank", d->retrieval.median_rank);
-      add_number(o, "chance_median_rank", d->retrieval.chance_median_rank);
-      add_number(o, "mean_reciprocal_rank", d->retrieval.mean_reciprocal_rank);
+      syz_json_add_number(o, "median_rank", d->retrieval.median_rank);
+      syz_json_add_number(o, "chance_median_rank", d->retrieval.chance_median_rank);
+      syz_json_add_number(o, "mean_reciprocal_rank", d->retrieval.mean_reciprocal_rank);
     }
     cJSON_AddItemToArray(list, o);
   }
@@ -457,15 +448,10 @@ static syz_status write_figures(const job *s)
     cJSON_AddNumberToObject(o, "k", (double)s->r[m].k);
     cJSON_AddNumberToObject(o, "train", (double)s->r[m].train);
     cJSON_AddNumberToObject(o, "test", (double)s->r[m].test);
-    add_number(o, "r2", s->r[m].r2);
+    syz_json_add_number(o, "r2", s->r[m].r2);
     cJSON_AddItemToArray(labels, o);
   }
-  text = cJSON_Print(root);
-  SYZ_REQUIRE(text, SYZ_ERR_MEMORY, "no memory for retrieval.json");
-  snprintf(path, sizeof path, "%s/retrieval.json", s->folder);
-  SYZ_TRY(syz_file_write(path, text, strlen(text)));
-cleanup:
-  cJSON_free(text);
+  st = syz_json_write(s->folder, "retrieval.json", root);
   cJSON_Delete(root);
   return st;
 }

@@ -8,29 +8,22 @@
 
 #include "dense.h"
 #include "syzygy/files.h"
+#include "syzygy/json.h"
 #include "syzygy/picture.h"
 
 /* ------------------------------------------------------------------ JSON */
-
-static void add_number(cJSON *o, const char *name, double value)
-{
-  if (isfinite(value))
-    cJSON_AddNumberToObject(o, name, value);
-  else
-    cJSON_AddNullToObject(o, name);
-}
 
 static void add_figures(cJSON *o, const char *name, const syz_class_figures *f)
 {
   cJSON *g = cJSON_AddObjectToObject(o, name);
   cJSON_AddNumberToObject(g, "n", (double)f->n);
-  add_number(g, "accuracy", f->accuracy);
-  add_number(g, "majority", f->majority);
-  add_number(g, "balanced_accuracy", f->balanced_accuracy);
-  add_number(g, "macro_f1", f->macro_f1);
-  add_number(g, "mean_iou", f->mean_iou);
+  syz_json_add_number(g, "accuracy", f->accuracy);
+  syz_json_add_number(g, "majority", f->majority);
+  syz_json_add_number(g, "balanced_accuracy", f->balanced_accuracy);
+  syz_json_add_number(g, "macro_f1", f->macro_f1);
+  syz_json_add_number(g, "mean_iou", f->mean_iou);
   cJSON *iou = cJSON_AddObjectToObject(g, "iou");
-  for (int k = 0; k < SYZ_SEGMENTS; k++) add_number(iou, syz_segment_name[k], f->iou[k]);
+  for (int k = 0; k < SYZ_SEGMENTS; k++) syz_json_add_number(iou, syz_segment_name[k], f->iou[k]);
 }
 
 static cJSON *result_json(const syz_dense_result *r)
@@ -40,10 +33,10 @@ static cJSON *result_json(const syz_dense_result *r)
   add_figures(o, "patches", &r->patch);
   add_figures(o, "pixels", &r->pixel);
   numbers = cJSON_AddObjectToObject(o, "r2");
-  for (int t = 0; t < r->targets; t++) add_number(numbers, syz_truth_name[t], r->r2[t]);
+  for (int t = 0; t < r->targets; t++) syz_json_add_number(numbers, syz_truth_name[t], r->r2[t]);
   fit = cJSON_AddObjectToObject(o, "fit");
-  add_number(fit, "loss", r->fit.loss);
-  add_number(fit, "gradient", r->fit.gradient);
+  syz_json_add_number(fit, "loss", r->fit.loss);
+  syz_json_add_number(fit, "gradient", r->fit.gradient);
   cJSON_AddNumberToObject(fit, "iterations", (double)r->fit.iterations);
   cJSON_AddBoolToObject(fit, "has_converged", r->fit.has_converged);
   return o;
@@ -53,7 +46,7 @@ static cJSON *result_json(const syz_dense_result *r)
 static syz_status write_json(const syz_run *run, const syz_frozen *net, int n, const syz_dense_result *result)
 {
   syz_status st = SYZ_OK;
-  char path[PATH_MAX], colour[16], *text = NULL;
+  char colour[16];
   cJSON *root = cJSON_CreateObject(), *list, *colours, *targets;
   cJSON_AddStringToObject(root, "created_by", run->created_by);
   cJSON_AddStringToObject(root, "task", "dense");
@@ -71,13 +64,7 @@ static syz_status write_json(const syz_run *run, const syz_frozen *net, int n, c
   }
   targets = cJSON_AddObjectToObject(root, "targets");
   for (int t = 0; t < result[0].targets; t++) cJSON_AddStringToObject(targets, syz_truth_name[t], syz_truth_help[t]);
-  text = cJSON_Print(root);
-  SYZ_REQUIRE(text, SYZ_ERR_MEMORY, "no memory for probe.json");
-  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/probe.json", run->folder) < (int)sizeof path, SYZ_ERR_WRITE,
-              "output.dir: name too long");
-  SYZ_TRY(syz_file_write(path, text, strlen(text)));
-cleanup:
-  cJSON_free(text);
+  st = syz_json_write(run->folder, "probe.json", root);
   cJSON_Delete(root);
   return st;
 }

@@ -6,6 +6,7 @@
 
 #include "angles.h"
 #include "series.h"
+#include "syzygy/json.h"
 
 enum { SHOWN = 10 };
 
@@ -96,15 +97,15 @@ static void add_space(cJSON *list, const table *t, const common *c)
   for (int k = 0; k < 2; k++) cJSON_AddItemToArray(side, cJSON_CreateNumber((double)a->rank[k]));
   side = cJSON_AddArrayToObject(o, "widths");
   for (int k = 0; k < 2; k++) cJSON_AddItemToArray(side, cJSON_CreateNumber((double)a->width[k]));
-  json_add_numbers(o, "correlation", a->correlation, a->pairs);
+  syz_json_add_numbers(o, "correlation", a->pairs, a->correlation);
   p = cJSON_AddObjectToObject(o, "permutation");
-  json_add_number(p, "threshold_99", a->threshold);
-  json_add_numbers(p, "largest", a->shuffled, a->permutations);
+  syz_json_add_number(p, "threshold_99", a->threshold);
+  syz_json_add_numbers(p, "largest", a->permutations, a->shuffled);
   if (a->permutations) cJSON_AddNumberToObject(p, "shared", (double)c->by_permutation);
   if (c->held) {
     p = cJSON_AddObjectToObject(o, "held_out");
-    json_add_numbers(p, "correlation", c->held->correlation, c->held->pairs);
-    json_add_number(p, "error", c->held->error);
+    syz_json_add_numbers(p, "correlation", c->held->pairs, c->held->correlation);
+    syz_json_add_number(p, "error", c->held->error);
     cJSON_AddNumberToObject(p, "shared", (double)c->held->shared);
   } else {
     cJSON_AddNullToObject(o, "held_out");
@@ -121,8 +122,8 @@ static void add_angles(cJSON *root, const syz_spaces *s, const angles *a)
     cJSON_AddStringToObject(o, "aligned", s->now->column[side].name);
     cJSON_AddStringToObject(o, "with", "shared canonical variates of this source before, on held-out objects");
     cJSON_AddNumberToObject(o, "objects", (double)a->objects);
-    json_add_numbers(o, "cosine", a->cosine[side], a->pairs[side]);
-    json_add_number(o, "mean_square", a->pairs[side] ? mean_square(a->cosine[side], a->pairs[side]) : NAN);
+    syz_json_add_numbers(o, "cosine", a->pairs[side], a->cosine[side]);
+    syz_json_add_number(o, "mean_square", a->pairs[side] ? mean_square(a->cosine[side], a->pairs[side]) : NAN);
     cJSON_AddItemToArray(list, o);
   }
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "spaces.h"
+#include "syzygy/json.h"
 
 enum { BLOCK = 256 };
 
@@ -170,17 +171,17 @@ static void add(cJSON *list, const table *t, const health *h)
     cJSON_AddStringToObject(c, "source", t->column[k].name);
     cJSON_AddNumberToObject(c, "width", (double)t->column[k].width);
     cJSON_AddNumberToObject(c, "directions", (double)h->directions[k]);
-    json_add_number(c, "effective_rank", h->effective_rank[k]);
-    json_add_number(c, "first_share", h->first_share[k]);
-    json_add_number(c, "uniformity", h->means.uniformity[k][0]);
-    json_add_number(c, "uniformity_error", h->means.uniformity[k][1]);
+    syz_json_add_number(c, "effective_rank", h->effective_rank[k]);
+    syz_json_add_number(c, "first_share", h->first_share[k]);
+    syz_json_add_number(c, "uniformity", h->means.uniformity[k][0]);
+    syz_json_add_number(c, "uniformity_error", h->means.uniformity[k][1]);
     cJSON_AddNumberToObject(c, "duplicates", (double)h->duplicates[k]);
     cJSON_AddItemToArray(sides, c);
   }
   cJSON_AddNumberToObject(o, "draw_objects", (double)h->means.n);
   cJSON_AddNumberToObject(o, "draws", (double)h->means.draws);
-  json_add_number(o, "alignment", h->alignment);
-  json_add_number(o, "modality_gap", h->gap);
+  syz_json_add_number(o, "alignment", h->alignment);
+  syz_json_add_number(o, "modality_gap", h->gap);
   cJSON_AddItemToArray(list, o);
 }
 

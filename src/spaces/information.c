@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "spaces.h"
+#include "syzygy/json.h"
 
 enum { SIZES = 32 };
 #define SATURATED 0.9 /* of ln N */
@@ -80,9 +81,9 @@ static void add(cJSON *list, const syz_spaces *s, const table *t, const informat
   json_add_table(o, t);
   g = cJSON_AddObjectToObject(o, "gaussian");
   cJSON_AddNumberToObject(g, "shared", i->held ? (double)i->held->shared : 0);
-  json_add_number(g, "nats", i->gaussian);
-  json_add_number(g, "bits", i->gaussian / log(2));
-  json_add_number(g, "fitted_nats", i->fitted);
+  syz_json_add_number(g, "nats", i->gaussian);
+  syz_json_add_number(g, "bits", i->gaussian / log(2));
+  syz_json_add_number(g, "fitted_nats", i->fitted);
   g = cJSON_AddObjectToObject(o, "infonce");
   cJSON_AddNumberToObject(g, "logit_scale", s->options->logit_scale);
   cJSON_AddNumberToObject(g, "draws", (double)s->options->draws);
@@ -90,9 +91,9 @@ static void add(cJSON *list, const syz_spaces *s, const table *t, const informat
   for (int k = 0; k < i->draws; k++) {
     cJSON *p = cJSON_CreateObject();
     cJSON_AddNumberToObject(p, "n", (double)i->draw[k].n);
-    json_add_number(p, "ln_n", log((double)i->draw[k].n));
-    json_add_number(p, "bound_nats", i->draw[k].bound[0]);
-    json_add_number(p, "error", i->draw[k].bound[1]);
+    syz_json_add_number(p, "ln_n", log((double)i->draw[k].n));
+    syz_json_add_number(p, "bound_nats", i->draw[k].bound[0]);
+    syz_json_add_number(p, "error", i->draw[k].bound[1]);
     cJSON_AddBoolToObject(p, "is_saturated", is_saturated(&i->draw[k]));
     cJSON_AddItemToArray(curve, p);
   }

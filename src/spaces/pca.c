@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "spaces.h"
+#include "syzygy/json.h"
 
 enum { SHOWN = 10 };
 
@@ -70,8 +71,8 @@ static syz_status write_figures(const syz_spaces *s, syz_pca *const p[2])
   for (int k = 0; k < 2; k++) {
     cJSON *o = cJSON_CreateObject();
     cJSON_AddStringToObject(o, "source", s->now->column[k].name);
-    json_add_number(o, "total_variance", p[k]->total_variance);
-    json_add_numbers(o, "variance", p[k]->variance, p[k]->components);
+    syz_json_add_number(o, "total_variance", p[k]->total_variance);
+    syz_json_add_numbers(o, "variance", p[k]->components, p[k]->variance);
     cJSON_AddItemToArray(list, o);
   }
   return json_write(s, "pca.json", root);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "series.h"
+#include "syzygy/json.h"
 
 static double r2_of(const series *x, int label, int space, int step)
 {
@@ -53,16 +54,16 @@ void series_print(const table *t, const series *x)
 static void add_figures(cJSON *list, double r, const syz_pair_figures *f)
 {
   cJSON *o = cJSON_CreateObject(), *recall = cJSON_AddObjectToObject(o, "recall");
-  json_add_number(o, "r", r);
+  syz_json_add_number(o, "r", r);
   cJSON_AddNumberToObject(o, "pairs", (double)f->pairs);
   cJSON_AddNumberToObject(o, "candidates", (double)f->candidates);
   for (int i = 0; i < SYZ_RECALLS; i++) {
     char k[16];
     snprintf(k, sizeof k, "%d", syz_recall_at[i]);
-    json_add_number(recall, k, f->recall[i]);
+    syz_json_add_number(recall, k, f->recall[i]);
   }
-  json_add_number(o, "median_rank", f->median_rank);
-  json_add_number(o, "chance_median_rank", f->chance_median_rank);
+  syz_json_add_number(o, "median_rank", f->median_rank);
+  syz_json_add_number(o, "chance_median_rank", f->chance_median_rank);
   cJSON_AddItemToArray(list, o);
 }
 
@@ -79,7 +80,7 @@ static void add_labels(cJSON *o, const table *t, const series *x)
     for (int k = 0; k < SERIES_SPACES; k++) {
       for (int step = 0; step < x->steps; step++) r2[step] = r2_of(x, l, k, step);
       series_space_name(t, k, name, sizeof name);
-      json_add_numbers(of, name, r2, x->steps);
+      syz_json_add_numbers(of, name, x->steps, r2);
     }
     cJSON_AddItemToArray(list, entry);
   }
@@ -90,7 +91,7 @@ void series_add_json(cJSON *o, const table *t, const series *x)
   cJSON *s = cJSON_AddObjectToObject(o, "series");
   double r[SERIES_STEPS];
   for (int step = 0; step < x->steps; step++) r[step] = (double)x->r[step];
-  json_add_numbers(s, "r", r, x->steps);
+  syz_json_add_numbers(s, "r", x->steps, r);
   cJSON_AddStringToObject(s, "method",
                           "fitted on one half of the objects, judged on the other; labels by nearest neighbours, "
                           "weights 1/distance, standardised coordinates; partners by cosine of variates times the root "

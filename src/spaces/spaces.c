@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "syzygy/files.h"
+#include "syzygy/json.h"
 
 static syz_status open_all(syz_spaces *s)
 {
@@ -72,21 +72,6 @@ bool spaces_can_hold_out(const table *t, const syz_cca *all)
 
 /* ------------------------------------------------------------------- JSON */
 
-void json_add_number(cJSON *o, const char *name, double value)
-{
-  if (isfinite(value))
-    cJSON_AddNumberToObject(o, name, value);
-  else
-    cJSON_AddNullToObject(o, name);
-}
-
-void json_add_numbers(cJSON *o, const char *name, const double *value, int64_t n)
-{
-  cJSON *list = cJSON_AddArrayToObject(o, name);
-  for (int64_t i = 0; i < n; i++)
-    cJSON_AddItemToArray(list, isfinite(value[i]) ? cJSON_CreateNumber(value[i]) : cJSON_CreateNull());
-}
-
 void json_add_table(cJSON *o, const table *t)
 {
   cJSON *files = cJSON_AddArrayToObject(o, "files"), *left = cJSON_AddObjectToObject(o, "left_out");
@@ -114,14 +99,9 @@ cJSON *json_begin(const syz_spaces *s, const table *t)
 syz_status json_write(const syz_spaces *s, const char *name, cJSON *root)
 {
   syz_status st = SYZ_OK;
-  char path[4096], *text = cJSON_Print(root);
-  SYZ_REQUIRE(text, SYZ_ERR_MEMORY, "no memory for %s", name);
-  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/%s", s->run->folder, name) < (int)sizeof path, SYZ_ERR_WRITE,
-              "output.dir: name too long");
-  SYZ_TRY(syz_file_write(path, text, strlen(text)));
-  syz_info("wrote %s", path);
+  SYZ_TRY(syz_json_write(s->run->folder, name, root));
+  syz_info("wrote %s/%s", s->run->folder, name);
 cleanup:
-  cJSON_free(text);
   cJSON_Delete(root);
   return st;
 }

@@ -20,16 +20,13 @@ syz_cca_options spaces_cca_options(const syz_spaces *s, int64_t permutations);
 /** Whether each half has more objects than both ranks of `all` together; a warning otherwise. */
 bool spaces_can_hold_out(const table *t, const syz_cca *all);
 
-/* Of JSON, on rank 0: cJSON returns NULL without memory, and its adders pass that on, so write_json checks at the end.
+/* Of JSON, on rank 0: cJSON returns NULL without memory, and its adders pass that on, so json_write checks at the end.
  */
 
 /** The beginning of a file: created_by, files, sources, objects and those left out. */
 cJSON *json_begin(const syz_spaces *s, const table *t);
 /** Files, objects and those left out of one table. */
 void json_add_table(cJSON *o, const table *t);
-/** null when it is not finite. */
-void json_add_number(cJSON *o, const char *name, double value);
-void json_add_numbers(cJSON *o, const char *name, const double *value, int64_t n);
 /** Write <folder>/<name>; deletes root. */
 syz_status json_write(const syz_spaces *s, const char *name, cJSON *root);
 
