@@ -182,6 +182,7 @@ static syz_status decompose(path *p)
   const int64_t d = p->width;
   const double n = *s.rows;
   double *a = s.products;
+  SYZ_REQUIRE(n >= 2, SYZ_ERR_INPUT, "ridge regression: all rows with a target are in one fold");
   for (int64_t i = 0; i < d; i++) {
     const double variance = a[i * d + i] / n - (s.feature[i] / n) * (s.feature[i] / n);
     p->scale[i] = variance > 1e-20 * p->mean[i] * p->mean[i] && variance > 0 ? 1 / sqrt(variance) : 1;

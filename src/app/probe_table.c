@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,6 +65,7 @@ static const syz_key keys[] = {
 
 typedef struct table_job {
   syz_probes_options options;
+  char *beside; /* <output.dir>/embedding.h5 */
   const char *item, *method;
   syz_probes *probes;
 } table_job;
@@ -180,7 +182,10 @@ static syz_status read_options(const syz_app *app, table_job *j)
                             .compute = syz_app_compute_options(in)};
   j->method = syz_input_text(in, "probe.task");
   if (strcmp(j->method, "table") != 0) o->methods = (syz_texts){1, &j->method};
-  j->item = app->run.folder;
+  const size_t room = strlen(app->run.folder) + sizeof "/embedding.h5";
+  SYZ_ALLOC(j->beside, "path", room);
+  snprintf(j->beside, room, "%s/embedding.h5", app->run.folder);
+  j->item = j->beside;
   if (!o->data.embeddings.n) o->data.embeddings = (syz_texts){1, &j->item};
   SYZ_REQUIRE(o->data.sides.rule != SYZ_SIDES_BY_COLUMN || o->data.sides_column[0], SYZ_ERR_INPUT,
               "probe.split: column, but probe.split_column names none");
@@ -209,7 +214,10 @@ syz_status syz_probe_table_write(void *job) { return syz_probes_write(((table_jo
 
 void syz_probe_table_close(void **job)
 {
-  if (*job) syz_probes_close(&((table_job *)*job)->probes);
+  if (*job) {
+    syz_probes_close(&((table_job *)*job)->probes);
+    syz_free(&((table_job *)*job)->beside);
+  }
   syz_free(job);
 }
 

@@ -26,9 +26,9 @@ typedef struct work {
   uint8_t *is_one; /* [n_train + n_test] */
   int64_t *of[2];  /* training objects of class 0 and 1, by number */
   int64_t n_of[2];
-  int64_t *chosen; /* [n_train] */
-  float *picked;   /* [n_train, width] of the chosen ones */
-  int8_t *label;   /* [n_train] */
+  int64_t *chosen; /* [most objects of a draw] */
+  float *picked;   /* [the same, width] of the chosen ones */
+  int8_t *label;   /* [the same] */
   double *score;   /* [n_test] */
 } work;
 
@@ -46,12 +46,13 @@ static void work_free(work *w)
   syz_free(&w->score);
 }
 
-static int64_t largest_size(const job *p)
+/* Most objects of a draw; sizes that the training objects do not have are never drawn. */
+static int64_t largest_size(const job *p, int64_t train)
 {
   int64_t most = 0;
   for (int i = 0; i < p->options->few.n_sizes; i++)
     if (p->options->few.size[i] > most) most = p->options->few.size[i];
-  return most;
+  return most < train ? most : train;
 }
 
 static syz_status list_rows(work *w)
@@ -59,7 +60,7 @@ static syz_status list_rows(work *w)
   syz_status st = SYZ_OK;
   const sample *s = &w->job->sample;
   const sample_label *l = &s->label[w->few->label];
-  const int64_t most = largest_size(w->job);
+  const int64_t most = largest_size(w->job, l->train);
   w->n_train = l->train;
   w->n_test = l->test;
   SYZ_ALLOC(w->row, "objects", w->n_train + w->n_test);
@@ -240,7 +241,8 @@ syz_status few_predict(job *p, int source, answer *out)
   syz_status st = SYZ_OK;
   (void)out;
   for (int t = 0; t < p->sample.n_labels; t++)
-    if (p->sample.label[t].classes == 2) SYZ_TRY(few_of_label(p, source, t));
+    if (p->sample.label[t].classes == 2) /* as probe_methods says */
+      SYZ_TRY(few_of_label(p, source, t));
 cleanup:
   return st;
 }

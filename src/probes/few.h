@@ -21,6 +21,6 @@ struct few_curves {
   double *figure; /**< [FEW_KINDS, sizes, draws, FEW_FIGURES]; NaN where there are not so many objects */
 };
 
-/** Mean of a figure over the draws, and deviation of that mean; *n of draws that count. */
+/** Mean and deviation of a figure over the draws; .draws: those that count. */
 syz_estimate few_mean(const job *p, const few_curves *f, few_kind kind, int size, int figure);
 void few_print(const job *p, const few_curves *f);

@@ -20,6 +20,9 @@ enum {
   DENSITY_DRAWS = 200 /* of an object: a density costs all members, and the credibility needs no more */
 };
 
+#define TOO_FEW                                                                                                        \
+  "flow: %lld training, %lld validation and %lld test objects have all %d labels; wanted are at least 20, 2 and 2"
+
 typedef struct work {
   job *job;
   posterior *q;
@@ -27,6 +30,7 @@ typedef struct work {
   int64_t *row;              /* [n] of the sample */
   float *x;                  /* [n, width] */
   double *y;                 /* [n, labels] */
+  int64_t *share;            /* [ranks] test objects of each */
   syz_flow *flow;
   syz_flow_label label[SYZ_FLOW_LABELS];
 } work;
@@ -37,6 +41,7 @@ static void work_free(work *w)
   syz_free(&w->row);
   syz_free(&w->x);
   syz_free(&w->y);
+  syz_free(&w->share);
 }
 
 /* ------------------------------------------------------------ who takes part */
@@ -60,9 +65,9 @@ static syz_status choose_labels(work *w)
                 SYZ_FLOW_LABELS);
     syz_flow_label *l = &w->label[q->labels];
     snprintf(l->name, sizeof l->name, "%s", s->label[t].name);
-    l->transform = is_among(o->positive, l->name)    ? SYZ_FLOW_LOG
-                   : is_among(o->fractions, l->name) ? SYZ_FLOW_LOGIT
-                                                     : SYZ_FLOW_LINEAR;
+    l->transform = is_among(o->positive, s->label[t].name)    ? SYZ_FLOW_LOG
+                   : is_among(o->fractions, s->label[t].name) ? SYZ_FLOW_LOGIT
+                                                              : SYZ_FLOW_LINEAR;
     l->low = 0;
     l->high = 1;
     q->column[q->labels++] = t;
@@ -74,26 +79,48 @@ cleanup:
 static bool is_validation(const job *p, int64_t row)
 {
   const sample *s = &p->sample;
-  const uint64_t name = s->id[row] > 0 ? (uint64_t)s->id[row] : ~(uint64_t)row;
-  const syz_random r = syz_random_make(p->options->seed, SYZ_RANDOM_PROBE, 1, name);
+  const syz_random r = syz_random_make(p->options->seed, SYZ_RANDOM_PROBE, 1, sample_name(s, row));
   return syz_random_uniform(&r, 0) < p->options->flow.validation_share;
 }
 
-/* 0 training, 1 validation, 2 test, -1 none: objects that have all labels, inside of their domains. */
-static int part_of(const work *w, int64_t row, int64_t *outside)
+/* 0 training, 1 validation, 2 test, -1 none: objects that have all labels, inside of their domains. A test object
+ * outside of one takes part: its draws are judged, but its density is 0. */
+static int part_of(const work *w, int64_t row, bool *is_outside)
 {
   const sample *s = &w->job->sample;
+  *is_outside = false;
   if (s->role[row] == SYZ_ROLE_NONE) return -1;
   for (int k = 0; k < w->q->labels; k++) {
     const double y = s->label[w->q->column[k]].value[row];
     const syz_flow_label *l = &w->label[k];
-    if (isnan(y)) return -1;
-    if ((l->transform != SYZ_FLOW_LINEAR && y <= l->low) || (l->transform == SYZ_FLOW_LOGIT && y >= l->high)) {
-      if (outside) (*outside)++;
-      return s->role[row] == SYZ_ROLE_TEST ? 2 : -1; /* a test object outside of the domain has density 0, and counts */
+    if (isnan(y)) {
+      *is_outside = false;
+      return -1;
     }
+    *is_outside = *is_outside || (l->transform != SYZ_FLOW_LINEAR && y <= l->low) ||
+                  (l->transform == SYZ_FLOW_LOGIT && y >= l->high);
   }
-  return s->role[row] == SYZ_ROLE_TEST ? 2 : is_validation(w->job, row);
+  if (s->role[row] == SYZ_ROLE_TEST) return 2;
+  return *is_outside ? -1 : is_validation(w->job, row);
+}
+
+/* How many objects each part has, and whether that is enough. */
+static bool count_parts(work *w)
+{
+  const sample *s = &w->job->sample;
+  posterior *q = w->q;
+  int64_t count[3] = {0};
+  bool is_outside;
+  for (int64_t i = 0; i < s->rows; i++) {
+    const int part = part_of(w, i, &is_outside);
+    if (part >= 0) count[part]++;
+    if (is_outside) *(part == 2 ? &q->test_outside : &q->outside) += 1;
+  }
+  q->train = count[0];
+  q->validation = count[1];
+  q->n = count[2];
+  w->n = count[0] + count[1] + count[2];
+  return count[0] >= 20 && count[1] >= 2 && count[2] >= 2;
 }
 
 static syz_status list_rows(work *w)
@@ -101,31 +128,17 @@ static syz_status list_rows(work *w)
   syz_status st = SYZ_OK;
   const sample *s = &w->job->sample;
   posterior *q = w->q;
-  int64_t count[3] = {0}, at[3], t = 0;
-  for (int64_t i = 0; i < s->rows; i++) {
-    const int part = part_of(w, i, &q->outside);
-    if (part >= 0) count[part]++;
-  }
-  q->train = count[0];
-  q->validation = count[1];
-  q->n = count[2];
-  w->n = count[0] + count[1] + count[2];
-  SYZ_REQUIRE(count[0] >= 20 && count[1] >= 2 && count[2] >= 2, SYZ_ERR_DATA,
-              "flow: %lld training, %lld validation and %lld test objects have all %d labels; wanted are at least 20, "
-              "2 and 2",
-              (long long)count[0], (long long)count[1], (long long)count[2], q->labels);
+  int64_t at[3] = {0, q->train, q->train + q->validation}, t = 0;
+  bool is_outside;
   SYZ_ALLOC(w->row, "objects", w->n);
   SYZ_ALLOC(w->y, "labels", w->n * q->labels);
   SYZ_ALLOC(w->x, "features of all objects", w->n * w->width);
   SYZ_ALLOC(q->place, "test objects", q->n);
-  at[0] = 0;
-  at[1] = count[0];
-  at[2] = count[0] + count[1];
   for (int64_t i = 0; i < s->rows; i++) {
-    const int part = part_of(w, i, NULL);
+    const int part = part_of(w, i, &is_outside);
     t += s->role[i] == SYZ_ROLE_TEST;
     if (part < 0) continue;
-    if (part == 2) q->place[at[2] - count[0] - count[1]] = t - 1;
+    if (part == 2) q->place[at[2] - q->train - q->validation] = t - 1;
     for (int k = 0; k < q->labels; k++) w->y[at[part] * q->labels + k] = s->label[q->column[k]].value[i];
     w->row[at[part]++] = i;
   }
@@ -219,7 +232,7 @@ static syz_status draw(const work *w, int64_t at, int64_t n, int64_t draws, bool
   const posterior *q = w->q;
   const sample *s = &w->job->sample;
   const int64_t first = q->train + q->validation + at;
-  for (int64_t i = 0; i < n; i++) d->id[i] = s->id[w->row[first + i]];
+  for (int64_t i = 0; i < n; i++) d->id[i] = (int64_t)sample_name(s, w->row[first + i]);
   return syz_flow_draw(w->flow, w->job->options->seed, n, w->x + first * w->width, d->id, draws, d->y,
                        wants_density ? d->log_q : NULL);
 }
@@ -232,6 +245,7 @@ static syz_status judge_block(work *w, int64_t at, int64_t n, drawn *d)
   const double *truth = q->truth + at * q->labels;
   double y[BLOCK], one[BLOCK];
   const int64_t fewer = q->draws < DENSITY_DRAWS ? q->draws : DENSITY_DRAWS;
+  syz_pulse();
   SYZ_TRY(draw(w, at, n, fewer, true, d));
   syz_density_credibility(n, fewer, q->log_q + at, d->log_q, q->credibility + at);
   SYZ_TRY(draw(w, at, n, q->draws, false, d));
@@ -251,13 +265,7 @@ cleanup:
 /* Arrays of all test objects, each rank having filled its stretch. */
 static void gather(const work *w, double *x, int64_t numbers)
 {
-  int64_t rows[1024];
-  const int size = syz_comm_size(w->job->run->world);
-  for (int r = 0; r < size && r < 1024; r++) {
-    int64_t first;
-    syz_share(w->q->n, size, r, &first, &rows[r]);
-  }
-  syz_rows_gather(w->job->run->world, x, rows, (size_t)numbers * sizeof *x);
+  syz_rows_gather(w->job->run->world, x, w->share, (size_t)numbers * sizeof *x);
 }
 
 static syz_status judge_share(work *w, int64_t first, int64_t n, drawn *d)
@@ -267,7 +275,8 @@ static syz_status judge_share(work *w, int64_t first, int64_t n, drawn *d)
   const int64_t before = q->train + q->validation + first;
   SYZ_TRY(syz_flow_log_density(w->flow, n, w->x + before * w->width, q->truth + first * q->labels, q->log_q + first,
                                q->standard + first, NULL));
-  for (int64_t i = first; i < first + n; i++) q->standard[i] = q->log_q[i] - q->standard[i];
+  for (int64_t i = first; i < first + n; i++)
+    q->standard[i] = isinf(q->log_q[i]) ? q->log_q[i] : q->log_q[i] - q->standard[i];
   for (int64_t at = 0; at < n; at += BLOCK) SYZ_TRY(judge_block(w, first + at, n - at < BLOCK ? n - at : BLOCK, d));
 cleanup:
   return st;
@@ -289,9 +298,14 @@ cleanup:
   return st;
 }
 
-static syz_status allocate(posterior *q)
+static syz_status allocate(work *w)
 {
   syz_status st = SYZ_OK;
+  posterior *q = w->q;
+  const int size = syz_comm_size(w->job->run->world);
+  int64_t first;
+  SYZ_ALLOC(w->share, "shares", size);
+  for (int r = 0; r < size; r++) syz_share(q->n, size, r, &first, &w->share[r]);
   SYZ_ALLOC(q->truth, "truths", q->n * q->labels);
   SYZ_ALLOC(q->summary, "posteriors", q->n * q->labels);
   SYZ_ALLOC(q->log_q, "densities", q->n);
@@ -313,7 +327,7 @@ static syz_status judge(work *w)
   int64_t first, n;
   double *reference = syz_alloc("references", (size_t)(q->n * q->labels), sizeof *reference);
   double *mean = syz_alloc("means", (size_t)(q->n * q->labels), sizeof *mean);
-  SYZ_TRY_ALL(c, reference && mean ? allocate(q) : SYZ_ERR_MEMORY);
+  SYZ_TRY_ALL(c, reference && mean ? allocate(w) : SYZ_ERR_MEMORY);
   SYZ_TRY_ALL(c, drawn_make(q, &d));
   syz_share(q->n, syz_comm_size(c), syz_comm_rank(c), &first, &n);
   memcpy(q->truth, w->y + (q->train + q->validation) * q->labels, (size_t)(q->n * q->labels) * sizeof *q->truth);
@@ -360,6 +374,13 @@ syz_status flow_predict(job *p, int source, answer *out)
   work w = {.job = p, .q = q, .width = p->sample.source[source].width};
   SYZ_TRY_ALL(p->run->world, choose_labels(&w));
   if (!q->labels) {
+    p->n_posteriors--;
+    goto cleanup;
+  }
+  if (!count_parts(&w)) {
+    SYZ_REQUIRE(p->n_methods > 1, SYZ_ERR_DATA, TOO_FEW, (long long)q->train, (long long)q->validation, (long long)q->n,
+                q->labels);
+    syz_warn(TOO_FEW ": left out", (long long)q->train, (long long)q->validation, (long long)q->n, q->labels);
     p->n_posteriors--;
     goto cleanup;
   }

@@ -79,10 +79,14 @@ static syz_status cross_validate(job *p, int source, const syz_knn_options *o, w
   const sample *s = &p->sample;
   gather_folds(p, w);
   for (int f = 0; f < p->options->folds; f++) {
-    for (int64_t i = 0; i < s->rows; i++)
+    int64_t held_out = 0;
+    for (int64_t i = 0; i < s->rows; i++) {
       w->role[i] = (uint8_t)(s->role[i] != SYZ_ROLE_TRAIN ? SYZ_ROLE_NONE
                              : w->all_folds[i] == f       ? SYZ_ROLE_TEST
                                                           : SYZ_ROLE_TRAIN);
+      held_out += w->role[i] == SYZ_ROLE_TEST;
+    }
+    if (!held_out || held_out == s->train) continue; /* few objects may leave a fold empty */
     SYZ_TRY(syz_knn_predict(s->comm, p->compute, s->rows, s->source[source].width, s->source[source].x, w->role, o,
                             s->n_labels, w->target));
     add_errors(s, o->n_k, w);

@@ -40,13 +40,19 @@ typedef struct few_curves few_curves;
 
 typedef struct probe_method {
   const char *name;
-  bool takes_numbers, takes_classes;
+  bool takes_numbers;
+  int most_classes; /**< of a label of classes; 0: takes none */
   /** Predict all labels that it takes from a source, answers [labels]. Collective; agreed. */
   syz_status (*predict)(job *p, int source, answer *out);
 } probe_method;
 
 /** All methods, ended by a name NULL. */
 extern const probe_method probe_methods[];
+bool method_takes(const probe_method *m, const sample_label *l);
+/** What the input names, before anything is read. Rank-local. */
+syz_status probe_check(const syz_probes_options *o);
+/** What there is to do, after labels are read: each method has labels, or that is said. Rank-local. */
+syz_status probe_check_labels(const job *p);
 syz_status knn_predict(job *p, int source, answer *out);
 syz_status linear_predict(job *p, int source, answer *out);
 syz_status flow_predict(job *p, int source, answer *out);

@@ -60,6 +60,19 @@ cleanup:
   return st;
 }
 
+/* NLL of the objects inside of the domains, whose densities are left in standard [nll.n]. */
+static void judge_density(posterior *q, double *standard, double *in_units)
+{
+  int64_t n = 0;
+  for (int64_t i = 0; i < q->n; i++) {
+    if (isinf(q->log_q[i])) continue;
+    standard[n] = q->standard[i];
+    in_units[n++] = q->log_q[i];
+  }
+  syz_nll(n, standard, q->labels, NULL, &q->nll);
+  q->nll.label = -mean_of(in_units, n, 1);
+}
+
 syz_status posterior_judge(const job *p, posterior *q)
 {
   syz_status st = SYZ_OK;
@@ -67,9 +80,8 @@ syz_status posterior_judge(const job *p, posterior *q)
   double *scratch = NULL, *drawn = NULL, error[POSTERIOR_LEVELS], value;
   SYZ_ALLOC(scratch, "calibration", 2 * q->n);
   SYZ_ALLOC(drawn, "bootstrap", POSTERIOR_LEVELS * b.draws);
-  syz_nll(q->n, q->standard, q->labels, NULL, &q->nll);
-  q->nll.label = -mean_of(q->log_q, q->n, 1);
-  syz_bootstrap_mean(&b, q->n, q->standard, &value, drawn);
+  judge_density(q, scratch, scratch + q->n);
+  syz_bootstrap_mean(&b, q->nll.n, scratch, &value, drawn);
   SYZ_TRY(syz_bootstrap_estimate(value, b.draws, drawn, &q->nll_error));
   for (int k = 0; k < q->labels; k++) SYZ_TRY(judge_label(p, q, k, scratch));
   syz_coverage(q->n, q->credibility, POSTERIOR_LEVELS, posterior_level, q->density_covered, error);
@@ -99,7 +111,11 @@ void posterior_print(const job *p, const posterior *q)
   syz_info("posteriors of %d label(s) from %s: %lld training, %lld validation, %lld test objects, %d member(s)",
            q->labels, s->source[q->source].name, (long long)q->train, (long long)q->validation, (long long)q->n,
            q->members);
-  if (q->outside) syz_info("  %lld objects have a label outside of its domain: not in training", (long long)q->outside);
+  if (q->outside || q->test_outside)
+    syz_warn(
+        "%s: %lld training objects have a label outside of its domain and are left out, %lld test objects have one "
+        "and count as not foreseen (probe.positive, probe.fractions)",
+        s->source[q->source].name, (long long)q->outside, (long long)q->test_outside);
   syz_info("  -log q  %.4f +- %.4f nats (standardised labels), %.4f per label, %.4f in label units",
            q->nll.standardised, q->nll_error.deviation, q->nll.per_label, q->nll.label);
   for (int k = 0; k < q->labels; k++)

@@ -17,6 +17,7 @@ struct posterior {
   int64_t train, validation, draws;
   int members;
   int64_t outside;           /**< training objects with a label outside of its transform's domain: left out */
+  int64_t test_outside;      /**< such test objects: their density is 0, and the NLL is that of the others */
   double *truth;             /**< [n, labels] */
   syz_flow_summary *summary; /**< [n, labels] */
   double *log_q, *standard;  /**< [n] of the truth: in label units, standardised */

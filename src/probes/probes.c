@@ -9,9 +9,11 @@
 #include "posterior.h"
 
 const probe_method probe_methods[] = {
-    {"knn", true, true, knn_predict},    {"linear", true, true, linear_predict},
-    {"flow", true, false, flow_predict}, {"few-label", false, true, few_predict},
-    {NULL, false, false, NULL},
+    {"knn", true, SYZ_CLASSES_MAX, knn_predict},
+    {"linear", true, SYZ_CLASSES_MAX, linear_predict},
+    {"flow", true, 0, flow_predict},
+    {"few-label", false, 2, few_predict},
+    {NULL, false, 0, NULL},
 };
 
 syz_texts syz_probe_method_names(void)
@@ -56,7 +58,9 @@ static syz_status open_all(job *p)
   syz_status st = SYZ_OK;
   const syz_compute_options *c = &p->options->compute;
   SYZ_TRY_ALL(p->run->world, choose_methods(p));
-  SYZ_TRY(sample_load(p->run, &p->options->data, &p->sample));
+  SYZ_TRY_ALL(p->run->world, probe_check(p->options));
+  SYZ_TRY(sample_load(p->run, &p->options->data, p->options->folds, &p->sample));
+  SYZ_TRY_ALL(p->run->world, probe_check_labels(p));
   SYZ_TRY_ALL(p->run->world, syz_compute_create(c->act, c->engine, c->threads, &p->compute));
   tell(p);
   p->outcome =

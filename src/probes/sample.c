@@ -10,6 +10,8 @@
 
 #include "syzygy/numbers.h"
 
+enum { LEAST_TRAIN = 20 /* training objects of a label: fewer say nothing of it */ };
+
 void sample_free(sample *s)
 {
   syz_free(&s->id);
@@ -142,13 +144,13 @@ cleanup:
 
 /* ------------------------------------------------------------ labels */
 
-/* Classes are 0, 1, ..; how many there are. */
+/* Classes of the objects that take part are 0, 1, ..; how many there are. */
 static syz_status count_classes(const sample *s, sample_label *l)
 {
   syz_status st = SYZ_OK;
   for (int64_t i = 0; i < s->rows; i++) {
     const double v = l->value[i];
-    if (isnan(v)) continue;
+    if (isnan(v) || s->role[i] == SYZ_ROLE_NONE) continue;
     SYZ_REQUIRE(v >= 0 && v < SYZ_CLASSES_MAX && v == floor(v), SYZ_ERR_DATA,
                 "probe.classes: %s is %g for object %lld; classes are the whole numbers 0 .. %d", l->name, v,
                 (long long)s->id[i], SYZ_CLASSES_MAX - 1);
@@ -158,8 +160,9 @@ cleanup:
   return st;
 }
 
-/* Infinite values count as missing. Labels that say nothing are left out, and that is said. */
-static syz_status load_label(sample *s, sample_columns *columns, const char *formula, bool is_class)
+/* Infinite values, also those that only float32 cannot hold, count as missing. Labels that say nothing of the training
+ * objects, or have fewer of them than two for each fold, are left out, and that is said. */
+static syz_status load_label(sample *s, sample_columns *columns, const char *formula, bool is_class, int64_t least)
 {
   syz_status st = SYZ_OK;
   sample_label *l = &s->label[s->n_labels++];
@@ -170,32 +173,35 @@ static syz_status load_label(sample *s, sample_columns *columns, const char *for
   SYZ_TRY(sample_columns_evaluate(columns, key, formula, l->value, &l->counts, l->unit));
   double low = INFINITY, high = -INFINITY;
   for (int64_t i = 0; i < s->rows; i++) {
-    if (isinf(l->value[i])) l->value[i] = NAN;
+    if (isinf((float)l->value[i])) l->value[i] = NAN;
     if (isnan(l->value[i]) || s->role[i] == SYZ_ROLE_NONE) continue;
-    low = fmin(low, l->value[i]);
-    high = fmax(high, l->value[i]);
     l->train += s->role[i] == SYZ_ROLE_TRAIN;
     l->test += s->role[i] == SYZ_ROLE_TEST;
+    if (s->role[i] != SYZ_ROLE_TRAIN) continue;
+    low = fmin(low, l->value[i]);
+    high = fmax(high, l->value[i]);
   }
   if (is_class) SYZ_TRY_ALL(s->comm, count_classes(s, l));
-  if (l->train >= 20 && l->test >= 2 && low < high) goto cleanup;
-  syz_warn("%s is left out: %lld training and %lld test objects have a value%s", formula, (long long)l->train,
-           (long long)l->test, low < high ? "" : ", and all are equal");
+  if (l->train >= least && l->test >= 2 && (float)low < (float)high) goto cleanup;
+  syz_warn("%s is left out: %lld training and %lld test objects have a value (wanted: %lld and 2)%s", formula,
+           (long long)l->train, (long long)l->test, (long long)least,
+           l->train && !((float)low < (float)high) ? ", and all are equal in training" : "");
   syz_free(&l->value);
   s->n_labels--;
 cleanup:
   return st;
 }
 
-static syz_status load_labels(sample *s, sample_columns *columns, const syz_probe_data *d)
+static syz_status load_labels(sample *s, sample_columns *columns, const syz_probe_data *d, int folds)
 {
   syz_status st = SYZ_OK;
+  const int64_t least = 2 * folds > LEAST_TRAIN ? 2 * folds : LEAST_TRAIN;
   SYZ_REQUIRE(d->labels.n + d->classes.n <= SYZ_PROBE_LABELS, SYZ_ERR_INPUT,
               "probe.labels and probe.classes name %d labels; at most %d at once", d->labels.n + d->classes.n,
               SYZ_PROBE_LABELS);
   SYZ_REQUIRE(d->labels.n + d->classes.n > 0, SYZ_ERR_INPUT, "probe.labels: name a label to predict");
-  for (int i = 0; i < d->labels.n; i++) SYZ_TRY(load_label(s, columns, d->labels.item[i], false));
-  for (int i = 0; i < d->classes.n; i++) SYZ_TRY(load_label(s, columns, d->classes.item[i], true));
+  for (int i = 0; i < d->labels.n; i++) SYZ_TRY(load_label(s, columns, d->labels.item[i], false, least));
+  for (int i = 0; i < d->classes.n; i++) SYZ_TRY(load_label(s, columns, d->classes.item[i], true, least));
   SYZ_REQUIRE(s->n_labels > 0, SYZ_ERR_DATA, "probe: no label has enough values");
 cleanup:
   return st;
@@ -220,7 +226,7 @@ cleanup:
   return st;
 }
 
-syz_status sample_load(const syz_run *run, const syz_probe_data *d, sample *s)
+syz_status sample_load(const syz_run *run, const syz_probe_data *d, int folds, sample *s)
 {
   syz_status st = SYZ_OK;
   syz_embedding_set *set = NULL;
@@ -238,7 +244,7 @@ syz_status sample_load(const syz_run *run, const syz_probe_data *d, sample *s)
   SYZ_TRY(syz_sides_make(s->comm, &d->sides, s->rows, s->id, s->ra, s->dec, given, &s->sides));
   SYZ_TRY(assign_roles(s, columns, d));
   SYZ_TRY_ALL(s->comm, list_test_rows(s));
-  SYZ_TRY(load_labels(s, columns, d));
+  SYZ_TRY(load_labels(s, columns, d, folds));
 cleanup:
   sample_columns_close(&columns);
   syz_embedding_set_close(&set);
@@ -254,12 +260,13 @@ syz_rows sample_rows(const sample *s, int source, syz_array_rows *array)
   return (syz_rows){s->n, s->source[source].width, array, syz_array_rows_read};
 }
 
+uint64_t sample_name(const sample *s, int64_t row) { return s->id[row] > 0 ? (uint64_t)s->id[row] : ~(uint64_t)row; }
+
 void sample_folds(const sample *s, uint64_t seed, int folds, uint8_t *fold)
 {
   for (int64_t i = 0; i < s->n; i++) {
     const int64_t row = s->first + i;
-    const uint64_t name = s->id[row] > 0 ? (uint64_t)s->id[row] : ~(uint64_t)row;
-    const syz_random r = syz_random_make(seed, SYZ_RANDOM_PROBE, 0, name);
+    const syz_random r = syz_random_make(seed, SYZ_RANDOM_PROBE, 0, sample_name(s, row));
     fold[i] = s->role[row] == SYZ_ROLE_TRAIN ? (uint8_t)syz_random_below(&r, 0, (uint64_t)folds) : SYZ_FOLDS;
   }
 }

@@ -37,9 +37,21 @@ typedef struct sample {
   sample_label label[SYZ_PROBE_LABELS];
 } sample;
 
-/** Collective; agreed. */
-syz_status sample_load(const syz_run *run, const syz_probe_data *data, sample *s);
+/** With labels that have two training objects and more for each of `folds` folds. Collective; agreed. */
+syz_status sample_load(const syz_run *run, const syz_probe_data *data, int folds, sample *s);
 void sample_free(sample *s);
+
+/** Label tables joined to the objects; without any, empty. Collective; agreed. */
+typedef struct sample_tables sample_tables;
+syz_status sample_tables_open(const sample *s, const syz_probe_data *data, sample_tables **out);
+/** Columns of the first table, borrowed; none without tables. */
+syz_texts sample_tables_names(const sample_tables *t);
+/** Whether a formula is of their columns. Collective; agreed. */
+syz_status sample_tables_find(const sample_tables *t, const char *formula, bool *is_there);
+/** Values for all objects, value [rows], NaN without a row; `unit` (may be NULL) when the formula is a column.
+ * Collective; agreed. */
+syz_status sample_tables_evaluate(const sample_tables *t, const char *formula, double *value, char unit[72]);
+void sample_tables_close(sample_tables **t);
 
 /** A formula's values for all objects, value [rows], by the table if it has the columns, otherwise by the labels of the
  * embedding files. Collective; agreed. */
@@ -54,6 +66,8 @@ syz_status sample_source_load(sample *s, syz_embedding_set *set, sample_columns 
                               const char *name, sample_source *out);
 /** Rows of the sources [n, width], to be given to fits of room analysis. */
 syz_rows sample_rows(const sample *s, int source, syz_array_rows *array);
+/** What a random stream of an object is named by: its identifier, or its row where it has none (0 and below). */
+uint64_t sample_name(const sample *s, int64_t row);
 /** Fold of this rank's training objects, fold [n]: a function of seed and object alone; SYZ_FOLDS: not in training. */
 void sample_folds(const sample *s, uint64_t seed, int folds, uint8_t *fold);
 /** Features of objects row [n] on every rank, x [n, width], which holds zeros before. Collective. */

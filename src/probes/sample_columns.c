@@ -1,19 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * Formulas of labels: their columns are those of a label table, joined to the objects by identifier or position, or
- * label/NAME of the embedding files.
- */
+/* Formulas of labels: of columns of the label tables, or of label/NAME of the embedding files. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "sample.h"
-
-/* A table and which of its rows belongs to each object. */
-typedef struct joined {
-  syz_label_table *table;
-  syz_join join;
-} joined;
 
 struct sample_columns {
   sample *sample;
@@ -22,8 +13,7 @@ struct sample_columns {
   const char **item;
   int n;
   size_t room;
-  int n_tables;
-  joined *table; /* [n_tables] */
+  sample_tables *tables;
 };
 
 /* ------------------------------------------------------------ labels of the embedding files */
@@ -51,77 +41,6 @@ cleanup:
   return st;
 }
 
-/* ------------------------------------------------------------ the table */
-
-static syz_status join_by_place(const sample *s, const syz_probe_data *d, const char *path, joined *j)
-{
-  syz_status st = SYZ_OK;
-  const int64_t rows = syz_label_table_rows(j->table);
-  int column[2];
-  double *ra = syz_alloc("positions", (size_t)rows + 1, sizeof *ra);
-  double *dec = syz_alloc("positions", (size_t)rows + 1, sizeof *dec);
-  SYZ_TRY_ALL(s->comm, ra && dec ? SYZ_OK : SYZ_ERR_MEMORY);
-  SYZ_TRY_ALL(s->comm, syz_label_table_find_places(j->table, d->table_ra, d->table_dec, &column[0], &column[1]));
-  SYZ_REQUIRE(column[0] >= 0, SYZ_ERR_DATA,
-              "probe.table: %s has no columns of positions; name them in probe.table_ra and probe.table_dec", path);
-  SYZ_TRY(syz_label_table_numbers(j->table, column[0], 0, ra));
-  SYZ_TRY(syz_label_table_numbers(j->table, column[1], 0, dec));
-  SYZ_TRY(syz_join_places(s->comm, s->rows, s->ra, s->dec, rows, ra, dec, d->radius_arcsec, 0, NULL, &j->join));
-cleanup:
-  syz_free(&ra);
-  syz_free(&dec);
-  return st;
-}
-
-static syz_status join_by_id(const sample *s, const syz_probe_data *d, const char *path, joined *j)
-{
-  syz_status st = SYZ_OK;
-  const int64_t rows = syz_label_table_rows(j->table);
-  int column;
-  int64_t *id = syz_alloc("identifiers", (size_t)rows + 1, sizeof *id);
-  SYZ_TRY_ALL(s->comm, id ? SYZ_OK : SYZ_ERR_MEMORY);
-  SYZ_TRY_ALL(s->comm, syz_label_table_find_ids(j->table, d->table_id, &column));
-  SYZ_REQUIRE(column >= 0, SYZ_ERR_DATA,
-              "probe.table: %s has no column of identifiers; name it in probe.table_id, or join by position "
-              "(probe.radius)",
-              path);
-  SYZ_TRY(syz_label_table_ids(j->table, column, id));
-  SYZ_TRY(syz_join_ids(s->comm, s->rows, s->id, rows, id, 0, NULL, &j->join));
-cleanup:
-  syz_free(&id);
-  return st;
-}
-
-/* Of several tables some may have none of the objects: that is an error only when it holds for all. */
-static syz_status open_tables(sample_columns *c, const syz_probe_data *d)
-{
-  syz_status st = SYZ_OK;
-  const sample *s = c->sample;
-  char text[SYZ_ERROR_TEXT];
-  bool is_joined = d->tables.n == 0;
-  c->table = syz_alloc("tables", (size_t)d->tables.n + 1, sizeof *c->table);
-  SYZ_TRY_ALL(s->comm, c->table ? SYZ_OK : SYZ_ERR_MEMORY);
-  for (int i = 0; i < d->tables.n; i++) {
-    const char *path = d->tables.item[i];
-    joined *j = &c->table[c->n_tables];
-    SYZ_TRY(syz_label_table_open(s->comm, path, d->table_part, true, &j->table));
-    c->n_tables++;
-    st = d->radius_arcsec > 0 ? join_by_place(s, d, path, j) : join_by_id(s, d, path, j);
-    if (st == SYZ_OK)
-      syz_join_describe(&j->join, s->id, text);
-    else if (st == SYZ_ERR_DATA)
-      syz_error_keep(text);
-    else
-      SYZ_TRY(st);
-    syz_info("%s: %s", path, text);
-    is_joined = is_joined || st == SYZ_OK;
-  }
-  if (!is_joined) syz_error_restore(text);
-  st = is_joined ? SYZ_OK : SYZ_ERR_DATA;
-cleanup:
-  return st;
-}
-
 syz_status sample_columns_open(sample *s, syz_embedding_set *set, const syz_probe_data *d, sample_columns **out)
 {
   syz_status st = SYZ_OK;
@@ -130,7 +49,7 @@ syz_status sample_columns_open(sample *s, syz_embedding_set *set, const syz_prob
   SYZ_TRY_ALL(s->comm, c ? SYZ_OK : SYZ_ERR_MEMORY);
   *c = (sample_columns){.sample = s, .set = set};
   SYZ_TRY_ALL(s->comm, list_names(c));
-  SYZ_TRY(open_tables(c, d));
+  SYZ_TRY(sample_tables_open(s, d, &c->tables));
   *out = c;
   c = NULL;
 cleanup:
@@ -142,11 +61,7 @@ void sample_columns_close(sample_columns **cp)
 {
   sample_columns *c = *cp;
   if (!c) return;
-  for (int i = 0; i < c->n_tables; i++) {
-    syz_label_table_close(&c->table[i].table);
-    syz_join_free(&c->table[i].join);
-  }
-  syz_free(&c->table);
+  sample_tables_close(&c->tables);
   syz_free(&c->name);
   syz_free(&c->item);
   syz_free(cp);
@@ -154,30 +69,9 @@ void sample_columns_close(sample_columns **cp)
 
 /* ------------------------------------------------------------ formulas */
 
-/* From the first table that has the object. */
-static syz_status by_tables(sample_columns *c, const char *formula, double *value)
-{
-  syz_status st = SYZ_OK;
-  const int64_t n = c->sample->rows;
-  double *of_row = NULL;
-  for (int64_t i = 0; i < n; i++) value[i] = NAN;
-  for (int t = c->n_tables - 1; t >= 0; t--) { /* the first one is written last */
-    const joined *j = &c->table[t];
-    if (!j->join.row) continue;
-    of_row = syz_alloc("label", (size_t)syz_label_table_rows(j->table) + 1, sizeof *of_row);
-    SYZ_TRY_ALL(c->sample->comm, of_row ? SYZ_OK : SYZ_ERR_MEMORY);
-    SYZ_TRY(syz_label_table_evaluate(j->table, formula, of_row, NULL));
-    for (int64_t i = 0; i < n; i++)
-      if (j->join.row[i] >= 0) value[i] = of_row[j->join.row[i]];
-    syz_free(&of_row);
-  }
-cleanup:
-  syz_free(&of_row);
-  return st;
-}
-
 /* Rank-local: every rank reads the columns whole. */
-static syz_status by_files(sample_columns *c, const char *key, const syz_formula *f, double *value, char unit[72])
+static syz_status by_files(sample_columns *c, const char *key, const char *formula, const syz_formula *f, double *value,
+                           char unit[72])
 {
   syz_status st = SYZ_OK;
   const int64_t rows = c->sample->rows;
@@ -197,7 +91,7 @@ static syz_status by_files(sample_columns *c, const char *key, const syz_formula
     SYZ_TRY(syz_embedding_set_label(c->set, name, 0, rows, raw));
     for (int64_t i = 0; i < rows; i++) all[k * rows + i] = (double)raw[i];
     input[k] = all + k * rows;
-    if (unit && n == 1) SYZ_TRY(syz_embedding_set_label_unit(c->set, name, unit));
+    if (unit && strcmp(formula, name) == 0) SYZ_TRY(syz_embedding_set_label_unit(c->set, name, unit));
   }
   SYZ_TRY(syz_formula_evaluate(f, rows, input, value, NULL));
 cleanup:
@@ -211,22 +105,20 @@ syz_status sample_columns_evaluate(sample_columns *c, const char *key, const cha
                                    syz_label_counts *counts, char unit[72])
 {
   syz_status st = SYZ_OK;
-  char text[SYZ_ERROR_TEXT];
   syz_formula *f = NULL;
-  bool is_done = false;
+  bool is_there;
   if (unit) unit[0] = '\0';
-  if (c->n_tables) {
-    st = by_tables(c, formula, value);
-    is_done = st == SYZ_OK;
-    if (!is_done) syz_error_keep(text);
-  }
-  if (!is_done) {
-    const syz_status of_table = st;
+  SYZ_TRY(sample_tables_find(c->tables, formula, &is_there));
+  if (is_there) {
+    st = sample_tables_evaluate(c->tables, formula, value, unit);
+  } else {
     st = syz_formula_parse(formula, (syz_texts){c->n, c->item}, &f);
-    if (st != SYZ_OK && of_table != SYZ_OK) syz_error_restore(text); /* the table is what was asked for by name */
-    if (st == SYZ_OK) st = by_files(c, key, f, value, unit);
-    if (st != SYZ_OK) st = syz_error_prefix(st, key);
+    if (st == SYZ_OK)
+      st = by_files(c, key, formula, f, value, unit);
+    else if (sample_tables_names(c->tables).n) /* the tables are what was asked for by name */
+      st = syz_formula_parse(formula, sample_tables_names(c->tables), &f);
   }
+  if (st != SYZ_OK) st = syz_error_prefix(st, key);
   SYZ_TRY_ALL(c->sample->comm, st);
   if (counts) *counts = syz_label_count(c->sample->rows, value);
 cleanup:

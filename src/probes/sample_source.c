@@ -9,17 +9,23 @@
 
 enum { READ_ROWS = 4096 };
 
-/* Rows that are not finite, or all zero, mean nothing: their first number becomes NaN. */
+/* A row that is not finite, or all zero, means nothing. */
+static bool is_usable(int64_t n, const float *x)
+{
+  bool is_finite = true, is_zero = true;
+  for (int64_t e = 0; e < n; e++) {
+    is_finite = is_finite && isfinite(x[e]);
+    is_zero = is_zero && x[e] == 0;
+  }
+  return is_finite && !is_zero;
+}
+
+/* The first number of rows that mean nothing becomes NaN. */
 static void mark_unusable(const sample *s, sample_source *f)
 {
   for (int64_t i = 0; i < s->n; i++) {
     float *x = f->x + i * f->width;
-    bool is_finite = true, is_zero = true;
-    for (int64_t e = 0; e < f->width; e++) {
-      is_finite = is_finite && isfinite(x[e]);
-      is_zero = is_zero && x[e] == 0;
-    }
-    if (is_finite && !is_zero) continue;
+    if (is_usable(f->width, x)) continue;
     x[0] = NAN;
     f->missing++;
   }
@@ -36,8 +42,10 @@ static syz_status read_beside(const sample *s, syz_embedding_set *set, syz_modal
   for (int64_t i = 0; i < s->n; i += READ_ROWS) {
     const int64_t n = s->n - i < READ_ROWS ? s->n - i : READ_ROWS;
     SYZ_TRY(syz_embedding_set_read(set, m, s->first + i, n, part));
-    for (int64_t k = 0; k < n; k++)
+    for (int64_t k = 0; k < n; k++) {
+      if (!is_usable(width, part + k * width)) part[k * width] = NAN; /* of "both" one half may be zeros */
       memcpy(f->x + (i + k) * f->width + at, part + k * width, (size_t)width * sizeof *part);
+    }
   }
 cleanup:
   syz_free(&part);
@@ -63,7 +71,8 @@ static int by_id(const void *a, const void *b)
   return x->row < y->row ? -1 : x->row > y->row;
 }
 
-/* Rows of the file whose objects are among this rank's are copied to their places. Rank-local. */
+/* Rows of the file whose objects are among this rank's are copied to their places. Identifiers that are 0 or negative
+ * stand for none, as in the split. Rank-local. */
 static syz_status read_by_id(const sample *s, syz_embedding_set *set, syz_modality m, sample_source *f)
 {
   syz_status st = SYZ_OK;
@@ -83,7 +92,7 @@ static syz_status read_by_id(const sample *s, syz_embedding_set *set, syz_modali
     bool is_read = false;
     SYZ_TRY(syz_embedding_set_ids(set, at, n, id));
     for (int64_t k = 0; k < n; k++) {
-      int64_t low = 0, high = s->n;
+      int64_t low = 0, high = id[k] > 0 ? s->n : 0;
       while (low < high) {
         const int64_t middle = low + (high - low) / 2;
         if (mine[middle].id < id[k])
@@ -93,9 +102,10 @@ static syz_status read_by_id(const sample *s, syz_embedding_set *set, syz_modali
       }
       for (; low < s->n && mine[low].id == id[k]; low++) {
         float *x = f->x + mine[low].row * f->width;
-        if (!isnan(x[0])) continue; /* the first row of an object counts */
+        if (!isnan(x[0])) continue; /* the first row of an object that means something counts */
         if (!is_read) SYZ_TRY(syz_embedding_set_read(set, m, at, n, part));
         is_read = true;
+        if (!is_usable(f->width, part + k * f->width)) continue;
         memcpy(x, part + k * f->width, (size_t)f->width * sizeof *x);
       }
     }
@@ -147,6 +157,32 @@ cleanup:
 
 /* ------------------------------------------------------------ the set's own, and photometry */
 
+/* Files whose embeddings are those of different models hold different spaces. */
+static syz_status one_model(syz_embedding_set *set, syz_modality m)
+{
+  syz_status st = SYZ_OK;
+  char name[32], *digest = NULL, *text = NULL;
+  int first = 0;
+  snprintf(name, sizeof name, "%s_embedding", syz_modality_name(m));
+  for (int i = 0; i < set->n_files; i++) {
+    if (!syz_h5_has(set->file[i], name)) continue;
+    SYZ_TRY(syz_h5_read_text(set->file[i], "", "model_digest", &text));
+    SYZ_REQUIRE(!text || !digest || strcmp(text, digest) == 0, SYZ_ERR_DATA,
+                "probe.embeddings: %s is of model %s, %s of model %s: embeddings of one model are wanted",
+                set->path[first], digest, set->path[i], text);
+    if (!digest) {
+      digest = text;
+      text = NULL;
+      first = i;
+    }
+    syz_free(&text);
+  }
+cleanup:
+  syz_free(&digest);
+  syz_free(&text);
+  return st;
+}
+
 static syz_status load_own(sample *s, syz_embedding_set *set, const char *name, sample_source *f)
 {
   syz_status st = SYZ_OK;
@@ -156,6 +192,7 @@ static syz_status load_own(sample *s, syz_embedding_set *set, const char *name, 
     SYZ_REQUIRE(!is_wanted || set->width[m], SYZ_ERR_DATA, "probe.sources: %s, but %s%s has no %s_embedding", name,
                 set->path[0], set->n_files > 1 ? " and the others" : "", syz_modality_name(m));
     if (is_wanted) f->width += set->width[m];
+    if (is_wanted) SYZ_TRY_ALL(s->comm, one_model(set, m));
   }
   SYZ_TRY(allocate(s, f));
   for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++) {

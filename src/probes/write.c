@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "syzygy/files.h"
 #include "write.h"
@@ -121,10 +122,10 @@ static cJSON *few_json(const job *p, const few_curves *f)
 }
 
 /* On rank 0. cJSON returns NULL without memory, and its adders pass that on: one check at the end. */
-static syz_status write_json(const job *p)
+static syz_status write_json(const job *p, const char *path)
 {
   syz_status st = SYZ_OK;
-  char path[PATH_MAX], *text = NULL;
+  char *text = NULL;
   cJSON *root = cJSON_CreateObject(), *list;
   cJSON_AddStringToObject(root, "created_by", p->run->created_by);
   cJSON_AddStringToObject(root, "task", "embeddings");
@@ -140,8 +141,6 @@ static syz_status write_json(const job *p)
   for (int k = 0; k < p->n_few; k++) cJSON_AddItemToArray(list, few_json(p, &p->few[k]));
   text = cJSON_Print(root);
   SYZ_REQUIRE(text, SYZ_ERR_MEMORY, "no memory for probe.json");
-  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/probe.json", p->run->folder) < (int)sizeof path, SYZ_ERR_WRITE,
-              "output.dir: name too long");
   SYZ_TRY(syz_file_write(path, text, strlen(text)));
 cleanup:
   cJSON_free(text);
@@ -159,9 +158,14 @@ syz_status predictions_put(const job *p, syz_h5 *f, const char *name, syz_h5_typ
   return syz_h5_write(f, name, type, p->sample.test, numbers ? 1 : 0, &numbers, 0, n, data, unit, description);
 }
 
-void predictions_name(const char *text, char *out, size_t room)
+void predictions_name(const char *text, char out[PREDICTIONS_NAME])
 {
-  snprintf(out, room, "%s", text);
+  const size_t n = strlen(text);
+  if (n < PREDICTIONS_NAME)
+    snprintf(out, PREDICTIONS_NAME, "%s", strcmp(text, ".") == 0 ? "_" : text);
+  else
+    snprintf(out, PREDICTIONS_NAME, "%.*s..%016llx", PREDICTIONS_NAME - 20, text,
+             (unsigned long long)syz_checksum(text, n, 0));
   for (char *c = out; *c; c++)
     if (*c == '/') *c = '_';
 }
@@ -170,17 +174,17 @@ static syz_status put_rows(const job *p, syz_h5 *f, double *scratch)
 {
   syz_status st = SYZ_OK;
   const sample *s = &p->sample;
-  char name[512], label[128], source[128];
+  char name[512], label[PREDICTIONS_NAME], source[PREDICTIONS_NAME];
   for (int t = 0; t < s->n_labels; t++) {
     for (int64_t i = 0; i < s->test; i++) scratch[i] = s->label[t].value[s->test_row[i]];
-    predictions_name(s->label[t].name, label, sizeof label);
+    predictions_name(s->label[t].name, label);
     snprintf(name, sizeof name, "label/%s", label);
     SYZ_TRY(predictions_put(p, f, name, SYZ_H5_F64, 0, scratch, s->label[t].unit, "true value; NaN where unknown"));
   }
   for (int k = 0; k < p->n_outcomes; k++) {
     const outcome *o = &p->outcome[k];
-    predictions_name(s->label[o->label].name, label, sizeof label);
-    predictions_name(s->source[o->source].name, source, sizeof source);
+    predictions_name(s->label[o->label].name, label);
+    predictions_name(s->source[o->source].name, source);
     snprintf(name, sizeof name, "prediction/%s/%s/%s", source, p->method[o->method]->name, label);
     SYZ_TRY(predictions_put(p, f, name, SYZ_H5_F64, 0, o->said.prediction, s->label[o->label].unit,
                             s->label[o->label].classes ? "predicted class" : "predicted value"));
@@ -189,18 +193,24 @@ cleanup:
   return st;
 }
 
-static syz_status write_predictions(const job *p)
+/* All files are complete before one of them takes its name: an earlier result stays whole when a write fails. */
+static syz_status write_all(const job *p)
 {
   syz_status st = SYZ_OK;
   const sample *s = &p->sample;
-  char path[PATH_MAX];
+  char path[PATH_MAX], json[PATH_MAX], complete[PATH_MAX] = "", fits[PATH_MAX], fits_new[PATH_MAX] = "";
   syz_h5 *f = NULL;
+  const bool is_first = syz_comm_rank(s->comm) == 0;
   double *scratch = syz_alloc("test objects", (size_t)(s->test * SYZ_FLOW_LEVELS), sizeof *scratch);
   int64_t *id = syz_alloc("identifiers", (size_t)s->test, sizeof *id);
   SYZ_TRY_ALL(s->comm, scratch && id ? SYZ_OK : SYZ_ERR_MEMORY);
   for (int64_t i = 0; i < s->test; i++) id[i] = s->id[s->test_row[i]];
-  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/predictions.h5", p->run->folder) < (int)sizeof path, SYZ_ERR_WRITE,
-              "output.dir: name too long");
+  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/predictions.h5", p->run->folder) < (int)sizeof path &&
+                  snprintf(complete, sizeof complete, "%s/probe.json.new", p->run->folder) < (int)sizeof complete &&
+                  snprintf(fits_new, sizeof fits_new, "%s/predictions.fits.new", p->run->folder) < (int)sizeof fits_new,
+              SYZ_ERR_WRITE, "output.dir: name too long");
+  snprintf(json, sizeof json, "%.*s", (int)(strlen(complete) - strlen(".new")), complete);
+  snprintf(fits, sizeof fits, "%.*s", (int)(strlen(fits_new) - strlen(".new")), fits_new);
   SYZ_TRY(syz_h5_create(s->comm, path, "predictions", p->run->created_by, p->run->input_yaml, &f));
   SYZ_TRY(predictions_put(p, f, "object_id", SYZ_H5_I64, 0, id, "", "identifier of the test object"));
   for (int64_t i = 0; i < s->test; i++) scratch[i] = s->ra[s->test_row[i]];
@@ -209,8 +219,14 @@ static syz_status write_predictions(const job *p)
   SYZ_TRY(predictions_put(p, f, "dec", SYZ_H5_F64, 0, scratch, "deg", "declination, ICRS; NaN when unknown"));
   SYZ_TRY(put_rows(p, f, scratch));
   for (int k = 0; k < p->n_posteriors; k++) SYZ_TRY(posterior_put(p, f, &p->posterior[k], scratch));
+  SYZ_TRY_ALL(s->comm, is_first ? write_json(p, complete) : SYZ_OK);
+  SYZ_TRY_ALL(s->comm, is_first ? predictions_write_fits(p, fits_new) : SYZ_OK);
   SYZ_TRY(syz_h5_publish(&f));
+  SYZ_TRY_ALL(s->comm, is_first ? syz_file_publish(fits_new, fits) : SYZ_OK);
+  SYZ_TRY_ALL(s->comm, is_first ? syz_file_publish(complete, json) : SYZ_OK);
 cleanup:
+  if (st != SYZ_OK && is_first) unlink(complete);
+  if (st != SYZ_OK && is_first) unlink(fits_new);
   syz_h5_close(&f);
   syz_free(&scratch);
   syz_free(&id);
@@ -221,10 +237,7 @@ syz_status outcomes_write(job *p)
 {
   syz_status st = SYZ_OK;
   syz_timing_begin(p->run->timing, "write");
-  st = write_predictions(p);
-  if (st == SYZ_OK)
-    st = syz_agree(p->run->world, syz_comm_rank(p->run->world) == 0 ? predictions_write_fits(p) : SYZ_OK);
-  if (st == SYZ_OK) st = syz_agree(p->run->world, syz_comm_rank(p->run->world) == 0 ? write_json(p) : SYZ_OK);
+  st = write_all(p);
   syz_timing_end(p->run->timing);
   return st;
 }

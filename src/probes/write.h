@@ -16,9 +16,11 @@ cJSON *posterior_json(const job *p, const posterior *q);
 /** A dataset of all test objects [test] or, with `numbers`, [test, numbers]; the same data on all ranks. Collective. */
 syz_status predictions_put(const job *p, syz_h5 *f, const char *name, syz_h5_type type, int64_t numbers,
                            const void *data, const char *unit, const char *description);
-/** A formula or a file as part of a dataset's name, in which / leads into a group. */
-void predictions_name(const char *text, char *out, size_t room);
+enum { PREDICTIONS_NAME = 128 };
+/** A formula or a file as part of a dataset's name, in which / leads into a group; long ones end with their checksum.
+ */
+void predictions_name(const char *text, char out[PREDICTIONS_NAME]);
 /** What there is of posteriors; scratch [test, 5]. Collective. */
 syz_status posterior_put(const job *p, syz_h5 *f, const posterior *q, double *scratch);
-/** <folder>/predictions.fits. Rank 0 alone. */
-syz_status predictions_write_fits(const job *p);
+/** The same predictions as a FITS table. Rank 0 alone. */
+syz_status predictions_write_fits(const job *p, const char *path);

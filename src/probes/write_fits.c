@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* predictions.fits: what predictions.h5 says of each test object, as columns of one table for TOPCAT and astropy. */
 #include <ctype.h>
-#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "syzygy/files.h"
 #include "syzygy/fits.h"
 #include "write.h"
 
@@ -122,10 +120,9 @@ cleanup:
   return st;
 }
 
-syz_status predictions_write_fits(const job *p)
+syz_status predictions_write_fits(const job *p, const char *path)
 {
   syz_status st = SYZ_OK;
-  char path[PATH_MAX];
   table t = {0};
   syz_fits_out *out = NULL;
   const syz_fits_card card = SYZ_CARD_TEXT("CREATOR", p->run->created_by, "program");
@@ -133,8 +130,6 @@ syz_status predictions_write_fits(const job *p)
   if (!id) return SYZ_ERR_MEMORY;
   SYZ_TRY(table_make(p, &t));
   SYZ_TRY(fill(p, &t, id));
-  SYZ_REQUIRE(snprintf(path, sizeof path, "%s/predictions.fits", p->run->folder) < (int)sizeof path, SYZ_ERR_WRITE,
-              "output.dir: name too long");
   SYZ_TRY(syz_fits_create(path, &out));
   SYZ_TRY(syz_fits_out_table(out, "PREDICTIONS", p->sample.test, t.column, t.n, &card, 1));
   SYZ_TRY(syz_fits_out_finish(&out));

@@ -140,7 +140,7 @@ for ranks in (2, 3, 4):
 # Bad input, seen by one command each.
 cases = [(["probe.labels=redshifd"], 3, "redshift"), (["probe.labels=\"log10(\""], 2, "probe.labels"), (["probe.sources=nothing.h5"], 3, "nothing.h5"),
          (["probe.labels=constant"], 3, "no label"), (["probe.k=[0]"], 2, "probe.k"), (["probe.k=2.5"], 2, "whole number"), (["probe.split=file"], 2, "probe.test_embeddings"),
-         (["probe.split=column"], 2, "probe.split_column"), (["probe.classes=redshift"], 3, "classes are the whole numbers"), (["probe.cut=redshift > 5"], 3, "cut leaves out"),
+         (["probe.split=column"], 2, "probe.split_column"), (["probe.labels=log_mstar", "probe.classes=redshift"], 3, "classes are the whole numbers"), (["probe.cut=redshift > 5"], 3, "cut leaves out"),
          (["probe.sources=[image, image]"], 2, "twice"), (["probe.table=none.csv"], 3, "none.csv"), (["probe.sources=photometry", "probe.photometry=mag_q"], 3, "mag_r")]
 for keys, status, word in cases:
     said = probe("knn", 2, "bad", *keys, expect=status)
