@@ -115,7 +115,7 @@ syz_status sample_columns_evaluate(sample_columns *c, const char *key, const cha
     st = syz_formula_parse(formula, (syz_texts){c->n, c->item}, &f);
     if (st == SYZ_OK)
       st = by_files(c, key, formula, f, value, unit);
-    else if (sample_tables_names(c->tables).n) /* the tables are what was asked for by name */
+    else if (st == SYZ_ERR_DATA && sample_tables_names(c->tables).n) /* the tables are what was asked for by name */
       st = syz_formula_parse(formula, sample_tables_names(c->tables), &f);
   }
   if (st != SYZ_OK) st = syz_error_prefix(st, key);

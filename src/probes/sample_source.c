@@ -92,7 +92,8 @@ static syz_status read_by_id(const sample *s, syz_embedding_set *set, syz_modali
     bool is_read = false;
     SYZ_TRY(syz_embedding_set_ids(set, at, n, id));
     for (int64_t k = 0; k < n; k++) {
-      int64_t low = 0, high = id[k] > 0 ? s->n : 0;
+      int64_t low = 0, high = s->n;
+      if (id[k] <= 0) continue;
       while (low < high) {
         const int64_t middle = low + (high - low) / 2;
         if (mine[middle].id < id[k])

@@ -63,7 +63,9 @@ twins = np.repeat(np.arange(12), 2)  # 12 objects, two rows each: ten folds of t
 few = np.concatenate([twins, np.arange(60, 72)])
 write_embedding(f"{folder}/few.h5", object_id[few], image[few] + 0.001 * rng.normal(size=(len(few), E)), redshift=z[few], side=np.arange(len(few)) >= 24)
 as_text = np.array([str(int(1000 * v)) for v in z])
-Table({"TARGETID": object_id, "as_text": as_text, "bad_text": np.where(np.arange(N) == N - 3, "much", as_text)}).write(f"{folder}/text.fits")
+table = Table({"TARGETID": object_id, "as_text": as_text, "bad_text": np.where(np.arange(N) == N - 3, "much", as_text)})
+table["as_text"].unit = "km"
+table.write(f"{folder}/text.fits")
 twice = np.concatenate([np.arange(N - 50), [N - 60, N - 61]])  # 50 are not in it, and two stand there twice
 value = z[twice].copy()
 value[-1] += 0.1  # one of them with another value
@@ -120,7 +122,8 @@ def left_out():
 
 
 def outside_in_test():
-    probe("flow", "outside", *COLUMN, "probe.labels=[bounded, redshift]", "probe.sources=image", "probe.fractions=bounded")
+    long = "bounded" + " + 0 * redshift" * 5  # longer than the name that a flow has room for
+    probe("flow", "outside", *COLUMN, f"probe.labels=[{long}, redshift]", "probe.sources=image", f"probe.fractions={long}")
     p = result("outside")["posteriors"][0]
     check(p["test_outside"] == 1 and p["outside"] == 2, f"a test object outside of the domain: {p['test_outside']}, {p['outside']}")
     check(p["nll_joint"] is not None and p["nll_joint_error"] is not None, "the NLL is that of the others")
@@ -144,7 +147,8 @@ def few_objects():
 
 
 def tables():
-    probe("knn", "text", *COLUMN, "probe.sources=image", f"probe.table={folder}/text.fits", "probe.labels=as_text")
+    probe("knn", "text", *COLUMN, "probe.sources=image", f"probe.table={folder}/text.fits", "probe.labels=[as_text, as_text + 1]")
+    check([k["unit"] for k in result("text")["labels"]] == ["km", ""], f"a column has its unit, a formula of it has none: {result('text')['labels']}")
     check(all(r["figures"]["R2"]["value"] > 0.5 for r in result("text")["results"]), "whole numbers stored as text are numbers")
     text = probe("knn", "twice", *COLUMN, "probe.sources=image", f"probe.table={folder}/twice.fits", "probe.labels=value")
     told = [line for line in text.splitlines() if "twice.fits: " in line]
@@ -157,6 +161,15 @@ def tables():
 
 
 def files():
+    nameless, again = object_id.copy(), np.concatenate([object_id[[N - 40]], object_id])
+    nameless[[N - 30, N - 31]] = 0, -5  # no identifiers: they join with nothing
+    other = np.concatenate([np.zeros((1, E)), spectrum])  # the first row of an object means nothing, the second one does
+    again[[N - 29, N - 30]] = 0, -5
+    write_embedding(f"{folder}/nameless.h5", nameless, image, redshift=z, side=is_test)
+    write_embedding(f"{folder}/other.h5", again, None, other)
+    probe("linear", "nameless", *COLUMN, f"probe.sources=[image, {folder}/other.h5]", "probe.labels=[redshift, ln(redshift)]", name="nameless")
+    missing = [s["missing"] for s in result("nameless")["sources"]]
+    check(missing == [3, 3], f"identifiers that are 0 or negative join with nothing, and rows of zeros are passed over: {missing}")
     probe("linear", "shared", "probe.split=file", f"probe.test_embeddings={folder}/shared.h5", "probe.sources=image", f"probe.labels=[redshift, {GREAT}]", name="train")
     split = result("shared")["split"]
     check(split["dropped_in_both"] == 40 and split["test"] == N - TILE - 100 - 3, f"objects of both files do not test: {split}")
