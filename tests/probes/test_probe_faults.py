@@ -205,7 +205,7 @@ def failures():
     probe("table", "kept", *keys, "probe.methods=[linear, flow]")
     before = bytes_of("kept")
     for fault, status, task, more in (("flow_loss:1:2", 6, "flow", ["probe.members=2"]), ("alloc:1:400", 8, "table", []), ("h5_write:0:3", 4, "linear", []),
-                                      ("publish:0:2", 4, "linear", []), ("h5_read:1:4", 3, "linear", [])):
+                                      ("publish:0:3", 4, "linear", []), ("h5_read:1:4", 3, "linear", [])):
         text = probe(task, "kept", *keys, *more, expect=status, SYZ_FAULT=fault)
         check(bytes_of("kept") == before, f"{fault}: the earlier probe.json and predictions.h5 are as they were")
         left = [name for name in os.listdir(f"{folder}/kept") if name.endswith((".new", ".tmp"))]
