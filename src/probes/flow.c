@@ -15,7 +15,8 @@
 #include "syzygy/numbers.h"
 
 enum {
-  BLOCK = 64,
+  BLOCK = 64,              /* most test objects at once */
+  BLOCK_NUMBERS = 1 << 22, /* .. and of draws: many draws are made for fewer objects at once */
   REFERENCES = 20,
   DENSITY_DRAWS = 200 /* of an object: a density costs all members, and the credibility needs no more */
 };
@@ -216,10 +217,16 @@ static void drawn_free(drawn *d)
   syz_free(&d->id);
 }
 
+static int64_t block_of(const posterior *q)
+{
+  const int64_t objects = BLOCK_NUMBERS / (q->draws * q->labels);
+  return objects < 1 ? 1 : objects < BLOCK ? objects : BLOCK;
+}
+
 static syz_status drawn_make(const posterior *q, drawn *d)
 {
   syz_status st = SYZ_OK;
-  SYZ_ALLOC(d->y, "draws", BLOCK * q->draws * q->labels);
+  SYZ_ALLOC(d->y, "draws", block_of(q) * q->draws * q->labels);
   SYZ_ALLOC(d->log_q, "densities of draws", BLOCK * DENSITY_DRAWS);
   SYZ_ALLOC(d->id, "identifiers", BLOCK);
 cleanup:
@@ -272,12 +279,12 @@ static syz_status judge_share(work *w, int64_t first, int64_t n, drawn *d)
 {
   syz_status st = SYZ_OK;
   posterior *q = w->q;
-  const int64_t before = q->train + q->validation + first;
+  const int64_t before = q->train + q->validation + first, block = block_of(q);
   SYZ_TRY(syz_flow_log_density(w->flow, n, w->x + before * w->width, q->truth + first * q->labels, q->log_q + first,
                                q->standard + first, NULL));
   for (int64_t i = first; i < first + n; i++)
     q->standard[i] = isinf(q->log_q[i]) ? q->log_q[i] : q->log_q[i] - q->standard[i];
-  for (int64_t at = 0; at < n; at += BLOCK) SYZ_TRY(judge_block(w, first + at, n - at < BLOCK ? n - at : BLOCK, d));
+  for (int64_t at = 0; at < n; at += block) SYZ_TRY(judge_block(w, first + at, n - at < block ? n - at : block, d));
 cleanup:
   return st;
 }
@@ -288,8 +295,8 @@ static syz_status tarp_share(work *w, int64_t first, int64_t n, const double *re
   posterior *q = w->q;
   double scale[SYZ_FLOW_LABELS];
   (void)syz_tarp_scales(q->n, q->labels, q->truth, scale); /* labels vary: load_label has seen to it */
-  for (int64_t at = first; at < first + n; at += BLOCK) {
-    const int64_t block = first + n - at < BLOCK ? first + n - at : BLOCK;
+  for (int64_t at = first; at < first + n; at += block_of(q)) {
+    const int64_t block = first + n - at < block_of(q) ? first + n - at : block_of(q);
     SYZ_TRY(draw(w, at, block, q->draws, false, d));
     syz_tarp_shares(block, q->draws, q->labels, scale, q->truth + at * q->labels, d->y, reference + at * q->labels,
                     q->tarp + at);

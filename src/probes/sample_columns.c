@@ -70,8 +70,7 @@ void sample_columns_close(sample_columns **cp)
 /* ------------------------------------------------------------ formulas */
 
 /* Rank-local: every rank reads the columns whole. */
-static syz_status by_files(sample_columns *c, const char *key, const char *formula, const syz_formula *f, double *value,
-                           char unit[72])
+static syz_status by_files(sample_columns *c, const char *formula, const syz_formula *f, double *value, char unit[72])
 {
   syz_status st = SYZ_OK;
   const int64_t rows = c->sample->rows;
@@ -87,7 +86,7 @@ static syz_status by_files(sample_columns *c, const char *key, const char *formu
     const char *name = c->item[syz_formula_input(f, k, &item)];
     SYZ_REQUIRE(item <= 0, SYZ_ERR_INPUT, "label/%s holds one number per object, and no item %lld", name,
                 (long long)item);
-    SYZ_TRY(syz_embedding_set_check_label(c->set, key, name));
+    SYZ_TRY(syz_embedding_set_check_label(c->set, name, name));
     SYZ_TRY(syz_embedding_set_label(c->set, name, 0, rows, raw));
     for (int64_t i = 0; i < rows; i++) all[k * rows + i] = (double)raw[i];
     input[k] = all + k * rows;
@@ -114,7 +113,7 @@ syz_status sample_columns_evaluate(sample_columns *c, const char *key, const cha
   } else {
     st = syz_formula_parse(formula, (syz_texts){c->n, c->item}, &f);
     if (st == SYZ_OK)
-      st = by_files(c, key, formula, f, value, unit);
+      st = by_files(c, formula, f, value, unit);
     else if (st == SYZ_ERR_DATA && sample_tables_names(c->tables).n) /* the tables are what was asked for by name */
       st = syz_formula_parse(formula, sample_tables_names(c->tables), &f);
   }

@@ -71,6 +71,13 @@ value = z[twice].copy()
 value[-1] += 0.1  # one of them with another value
 Table({"TARGETID": object_id[twice], "value": value}).write(f"{folder}/twice.fits")
 Table({"TARGETID": object_id + 10**15, "value": z}).write(f"{folder}/strangers.fits")
+write("odd")
+write("rounded")
+with h5py.File(f"{folder}/odd.h5", "a") as f, h5py.File(f"{folder}/rounded.h5", "a") as g:
+    f["label/text"], f["label/two"] = [str(k) for k in range(N)], np.zeros((N, 2))
+    del g["object_id"]
+    g["object_id"] = object_id.astype(np.float64)
+write_embedding(f"{folder}/same.h5", np.concatenate([np.full(24, 7), np.arange(100, 110)]), image[:34], redshift=z[:34], side=np.arange(34) >= 24)  # one object to train
 Table({"TARGETID": object_id.astype(np.float64), "value": z}).write(f"{folder}/float.fits")
 QUICK = ["compute.precision=float32", "probe.bootstrap=20", "probe.members=1", "probe.epochs=1", "probe.draws=50", "probe.penalty=[1e-3, 1]"]
 GREAT = "1e38 * (1 + redshift) ** 9"
@@ -187,12 +194,16 @@ def refused():
              ("knn", ["probe.labels=[redshift/holed, redshift_holed]"], 2, "same name"),
              ("flow", ["probe.positive=redshifd"], 2, "probe.positive"), ("flow", ["probe.positive=redshift", "probe.fractions=redshift"], 2, "one of them"),
              ("few-label", [], 2, "probe.classes"), ("flow", ["probe.labels=[" + ", ".join(f"{k} * redshift" for k in range(1, 12)) + "]"], 2, "at most 10"),
-             ("knn", ["probe.embeddings="], 3, "embedding.h5")]
+             ("knn", ["probe.embeddings="], 3, "embedding.h5"),
+             ("knn", [f"probe.embeddings={folder}/odd.h5", "probe.labels=text"], 3, "does not hold numbers"),
+             ("knn", [f"probe.embeddings={folder}/odd.h5", "probe.labels=two"], 3, "2 axes"),
+             ("knn", [f"probe.embeddings={folder}/rounded.h5"], 3, "lose digits"),
+             ("linear", [f"probe.embeddings={folder}/same.h5", *COLUMN], 2, "in one fold")]
 
     def one(k):
         task, keys, status, word = cases[k]
         text = probe(task, f"no{k}", "probe.sources=image", *keys, expect=status)
-        check(word in text, f"the message says {word}" + ("" if word in text else f": {text[-900:]}"))
+        check(word in text and "labels: probe." not in text, f"the message says {word}" + ("" if word in text else f": {text[-900:]}"))
         check(not os.path.exists(f"{folder}/no{k}/probe.json"), "nothing is written")
 
     with ThreadPoolExecutor(3) as pool:
