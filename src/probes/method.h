@@ -77,8 +77,8 @@ struct syz_probes {
 syz_status answer_make(const job *p, answer *a);
 /** Figures of a row and their errors; rank-local, the same on every rank. */
 syz_status outcome_judge(const job *p, outcome *o);
-/** Mark the best of each label, and those that the paired bootstrap does not tell from it. */
-void outcomes_compare(job *p);
+/** Mark the best of each label, and those that the paired bootstrap does not tell from it. Rank-local. */
+syz_status outcomes_compare(job *p);
 /** The table on the screen. */
 void outcomes_print(const job *p);
 /** <folder>/predictions.h5, predictions.fits and probe.json. Collective; agreed. */

@@ -135,8 +135,9 @@ cleanup:
   return st;
 }
 
-void outcomes_compare(job *p)
+syz_status outcomes_compare(job *p)
 {
+  syz_status st = SYZ_OK;
   for (int t = 0; t < p->sample.n_labels; t++) {
     outcome *best = NULL;
     for (int k = 0; k < p->n_outcomes; k++) {
@@ -150,13 +151,14 @@ void outcomes_compare(job *p)
       outcome *o = &p->outcome[k];
       double flips = 0;
       if (o->label != t || o == best || isnan(o->figure[0].of.value)) continue;
-      /* Without memory for the quantiles of the difference the flips are still right, and they are all that counts. */
       syz_estimate difference;
-      (void)syz_bootstrap_difference(best->figure[0].of.value, o->figure[0].of.value, p->options->draws, best->drawn,
-                                     o->drawn, &difference, &flips);
+      SYZ_TRY(syz_bootstrap_difference(best->figure[0].of.value, o->figure[0].of.value, p->options->draws, best->drawn,
+                                       o->drawn, &difference, &flips));
       o->is_tied = flips > TIE;
     }
   }
+cleanup:
+  return st;
 }
 
 static void print_label(const job *p, int t)

@@ -134,7 +134,7 @@ syz_status syz_probes_write(syz_probes *p)
   for (int k = 0; st == SYZ_OK && k < p->n_outcomes; k++) st = outcome_judge(p, &p->outcome[k]);
   syz_timing_end(p->run->timing);
   SYZ_TRY_ALL(p->run->world, st);
-  outcomes_compare(p);
+  SYZ_TRY_ALL(p->run->world, outcomes_compare(p));
   outcomes_print(p);
   for (int k = 0; k < p->n_posteriors; k++) posterior_print(p, &p->posterior[k]);
   for (int k = 0; k < p->n_few; k++) few_print(p, &p->few[k]);
