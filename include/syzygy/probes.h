@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /**
  * probes: what embeddings know of labels. Several sources of features side by side, on the same objects and the same
- * split by place on the sky, read by nearest neighbours, linear heads and flows; every figure with its error.
+ * split by place on the sky, read by nearest neighbours, linear heads, small networks and flows; every figure with its
+ * error.
  *
  * A source is what a head reads of an object: "image", "spectrum" (the embeddings of the files), "both" (the two beside
  * each other), "photometry" (a few numbers: the baseline), or another embedding file, FILE or FILE:image or
@@ -15,6 +16,7 @@
 #include "syzygy/analysis.h"
 #include "syzygy/flow.h"
 #include "syzygy/labels.h"
+#include "syzygy/perceptron.h"
 
 enum { SYZ_PROBE_SOURCES = 8, SYZ_PROBE_LABELS = 32 };
 
@@ -47,12 +49,26 @@ typedef struct syz_linear_probe {
   int64_t iterations; /**< of softmax */
 } syz_linear_probe;
 
+/**
+ * Ensembles of small networks, averaged: one for all numbers together, whose unknown labels do not count, and one for
+ * each set of classes. A member stops early and keeps the weights that are best on the validation objects.
+ *
+ * AstroCLIP's protocol has its own sizes and training instead of these options: one network for each number (64-64; one
+ * layer of 32 for redshift from the source "image"; dropout 0.1, batches of 64, 10 epochs) and for each set of classes
+ * (256-256-256, dropout 0.2, batches of 256, 25 epochs, features as they are, softmax twice), the last weights, no
+ * ensemble, no validation objects. Published is one network for four properties together.
+ */
+typedef struct syz_mlp_probe {
+  int n_hidden; /**< hidden layers, 0 .. SYZ_PERCEPTRON_HIDDEN */
+  int64_t hidden[SYZ_PERCEPTRON_HIDDEN];
+  double dropout, rate;
+  int epochs, batch, patience;
+} syz_mlp_probe;
+
 /** Joint posteriors of all numbers together. */
 typedef struct syz_flow_probe {
   syz_flow_kind kind;
-  int members, epochs;
-  bool is_published;             /**< AstroCLIP's recipe and quirks */
-  double validation_share;       /**< of the training objects: early stop, recalibration */
+  int epochs;
   int64_t draws;                 /**< of each test object, >= 2 */
   syz_texts positive, fractions; /**< labels that are modelled in their logarithm, and (0, 1) in their logit */
   bool recalibrates;
@@ -74,11 +90,15 @@ typedef struct syz_probes_options {
   syz_texts methods; /**< of syz_probe_method_names */
   syz_knn_probe knn;
   syz_linear_probe linear;
+  syz_mlp_probe mlp;
   syz_flow_probe flow;
   syz_few_probe few;
-  int folds;     /**< of cross-validations, 2 .. SYZ_FOLDS */
-  int64_t draws; /**< of the bootstrap */
-  uint64_t seed; /**< of folds, flows, bootstrap */
+  bool is_published;       /**< mlp, flow: AstroCLIP's recipes and quirks */
+  int members;             /**< of the ensembles of mlp and flow */
+  double validation_share; /**< of the training objects: early stop, recalibration */
+  int folds;               /**< of cross-validations, 2 .. SYZ_FOLDS */
+  int64_t draws;           /**< of the bootstrap */
+  uint64_t seed;           /**< of folds, networks, flows, bootstrap */
   syz_compute_options compute;
 } syz_probes_options;
 

@@ -11,6 +11,7 @@
   X(dense, "dense", "segmentation and regression of patches")                                                          \
   X(knn, "knn", "labels from embeddings by nearest neighbours")                                                        \
   X(linear, "linear", "labels from embeddings by linear heads")                                                        \
+  X(mlp, "mlp", "labels from embeddings by ensembles of small networks")                                               \
   X(flow, "flow", "joint posteriors of labels from embeddings, and their calibration")                                 \
   X(few_label, "few-label", "how well a class is found from 10 to 2,000 labels")                                       \
   X(table, "table", "labels from embeddings by several methods, side by side")

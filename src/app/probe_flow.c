@@ -5,17 +5,10 @@
 #define USED SYZ_USED_BY(probe)
 
 static const syz_key keys[] = {
-    {"probe.protocol", SYZ_KEY_CHOICE, "sound", "", 0, 0, "sound|astroclip", USED,
-     "flow: astroclip: the published recipe with its quirks (each label on its own, last weights, one scale for all "
-     "features); their figures do not compare with those of the sound one."},
     {"probe.flow", SYZ_KEY_CHOICE, "autoregressive", "", 0, 0, "elementwise|autoregressive|coupling", USED,
      "flow: each label given the features alone; given the labels before it, too; or half of them given the other "
      "half."},
-    {"probe.members", SYZ_KEY_INT, "10", "flows", 1, 1000, NULL, USED,
-     "flow: networks whose densities are averaged; ranks train different ones."},
     {"probe.epochs", SYZ_KEY_INT, "25", "", 1, 100000, NULL, USED, "flow: passes over the training objects."},
-    {"probe.validation_share", SYZ_KEY_REAL, "0.2", "", 0.01, 0.9, NULL, USED,
-     "flow: share of the training objects that choose the best epoch and recalibrate."},
     {"probe.draws", SYZ_KEY_INT, "1000", "draws", 2, 1000000, NULL, USED, "flow: draws from each posterior."},
     {"probe.positive", SYZ_KEY_LIST, "", "", 0, 0, NULL, USED,
      "flow: labels that are positive by nature: modelled in their logarithm."},

@@ -54,11 +54,19 @@ static const syz_key keys[] = {
     {"probe.split_column", SYZ_KEY_TEXT, "", "", 0, 0, NULL, USED, "Label or formula: 0 train, 1 test."},
     {"probe.test_embeddings", SYZ_KEY_LIST, "", "files", 0, 0, NULL, USED,
      "Embedding files of the test side (probe.split: file)."},
+    {"probe.protocol", SYZ_KEY_CHOICE, "sound", "", 0, 0, "sound|astroclip", USED,
+     "mlp, flow: astroclip: the published recipes with their quirks (last weights; flow: each label on its own, one "
+     "scale for all features; mlp: sizes and training as published, no ensemble, softmax twice); their figures do not "
+     "compare with those of the sound ones."},
+    {"probe.members", SYZ_KEY_INT, "10", "networks", 1, 1000, NULL, USED,
+     "mlp, flow: networks whose predictions or densities are averaged; ranks train different ones."},
+    {"probe.validation_share", SYZ_KEY_REAL, "0.2", "", 0.01, 0.9, NULL, USED,
+     "mlp, flow: share of the training objects that choose the best epoch and recalibrate."},
     {"probe.folds", SYZ_KEY_INT, "5", "", 2, SYZ_FOLDS, NULL, USED,
      "Folds of the cross-validations inside the training side."},
     {"probe.bootstrap", SYZ_KEY_INT, "1000", "draws", 10, 100000, NULL, USED,
      "Draws of test objects behind every error."},
-    {"probe.methods", SYZ_KEY_LIST, "knn,linear,flow", "", 0, 0, NULL, USED,
+    {"probe.methods", SYZ_KEY_LIST, "knn,linear,mlp,flow", "", 0, 0, NULL, USED,
      "table: the methods that are run side by side."},
     {NULL, SYZ_KEY_INT, NULL, NULL, 0, 0, NULL, 0, NULL},
 };
@@ -109,6 +117,26 @@ static syz_status read_knn(const syz_input *in, syz_knn_options *o)
   o->metric = strcmp(metric, "cosine") == 0 ? SYZ_METRIC_COSINE : SYZ_METRIC_EUCLIDEAN;
   o->is_raw = strcmp(metric, "raw") == 0;
   o->is_uniform = strcmp(syz_input_text(in, "probe.weights"), "uniform") == 0;
+cleanup:
+  return st;
+}
+
+/* Sizes and training of networks. */
+static syz_status read_mlp(const syz_input *in, syz_mlp_probe *o)
+{
+  syz_status st = SYZ_OK;
+  double hidden[SYZ_PERCEPTRON_HIDDEN];
+  if (syz_input_list_size(in, "probe.mlp_hidden") > 0)
+    SYZ_TRY(read_numbers(in, "probe.mlp_hidden", 1, SYZ_PERCEPTRON_WIDTH, SYZ_PERCEPTRON_HIDDEN, hidden, &o->n_hidden));
+  for (int i = 0; i < o->n_hidden; i++) {
+    SYZ_REQUIRE(hidden[i] == floor(hidden[i]), SYZ_ERR_INPUT, "probe.mlp_hidden: %g is not a whole number", hidden[i]);
+    o->hidden[i] = (int64_t)hidden[i];
+  }
+  o->dropout = syz_input_real(in, "probe.mlp_dropout");
+  o->rate = syz_input_real(in, "probe.mlp_rate");
+  o->epochs = (int)syz_input_int(in, "probe.mlp_epochs");
+  o->batch = (int)syz_input_int(in, "probe.mlp_batch");
+  o->patience = (int)syz_input_int(in, "probe.mlp_patience");
 cleanup:
   return st;
 }
@@ -168,10 +196,10 @@ static syz_status read_options(const syz_app *app, table_job *j)
   *o = (syz_probes_options){.data = read_data(in),
                             .methods = syz_input_list(in, "probe.methods"),
                             .linear = {.iterations = syz_input_int(in, "probe.softmax_iterations")},
-                            .flow = {.members = (int)syz_input_int(in, "probe.members"),
-                                     .epochs = (int)syz_input_int(in, "probe.epochs"),
-                                     .is_published = strcmp(syz_input_text(in, "probe.protocol"), "astroclip") == 0,
-                                     .validation_share = syz_input_real(in, "probe.validation_share"),
+                            .is_published = strcmp(syz_input_text(in, "probe.protocol"), "astroclip") == 0,
+                            .members = (int)syz_input_int(in, "probe.members"),
+                            .validation_share = syz_input_real(in, "probe.validation_share"),
+                            .flow = {.epochs = (int)syz_input_int(in, "probe.epochs"),
                                      .draws = syz_input_int(in, "probe.draws"),
                                      .positive = syz_input_list(in, "probe.positive"),
                                      .fractions = syz_input_list(in, "probe.fractions"),
@@ -190,6 +218,7 @@ static syz_status read_options(const syz_app *app, table_job *j)
   SYZ_REQUIRE(o->data.sides.rule != SYZ_SIDES_BY_COLUMN || o->data.sides_column[0], SYZ_ERR_INPUT,
               "probe.split: column, but probe.split_column names none");
   SYZ_TRY(read_knn(in, &o->knn.how));
+  SYZ_TRY(read_mlp(in, &o->mlp));
   SYZ_TRY(read_few(in, &o->few));
   SYZ_TRY(read_numbers(in, "probe.penalty", 0, 1e12, SYZ_PENALTIES, o->linear.penalty, &o->linear.n_penalties));
   for (o->flow.kind = SYZ_FLOW_ELEMENTWISE;

@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "posterior.h"
-#include "syzygy/numbers.h"
 
 enum {
   BLOCK = 64,              /* most test objects at once */
@@ -77,13 +76,6 @@ cleanup:
   return st;
 }
 
-static bool is_validation(const job *p, int64_t row)
-{
-  const sample *s = &p->sample;
-  const syz_random r = syz_random_make(p->options->seed, SYZ_RANDOM_PROBE, 1, sample_name(s, row));
-  return syz_random_uniform(&r, 0) < p->options->flow.validation_share;
-}
-
 /* 0 training, 1 validation, 2 test, -1 none: objects that have all labels, inside of their domains. A test object
  * outside of one takes part: its draws are judged, but its density is 0. */
 static int part_of(const work *w, int64_t row, bool *is_outside)
@@ -102,7 +94,8 @@ static int part_of(const work *w, int64_t row, bool *is_outside)
                   (l->transform == SYZ_FLOW_LOGIT && y >= l->high);
   }
   if (s->role[row] == SYZ_ROLE_TEST) return 2;
-  return *is_outside ? -1 : is_validation(w->job, row);
+  const syz_probes_options *o = w->job->options;
+  return *is_outside ? -1 : sample_is_validation(s, o->seed, o->validation_share, row);
 }
 
 /* How many objects each part has, and whether that is enough. */
@@ -153,17 +146,18 @@ static syz_status make_flow(work *w)
 {
   syz_status st = SYZ_OK;
   const syz_flow_probe *o = &w->job->options->flow;
+  const bool is_published = w->job->options->is_published;
   posterior *q = w->q;
-  syz_flow_options f = o->is_published ? syz_flow_options_astroclip(q->labels, (int)w->width)
-                                       : syz_flow_options_default(q->labels, (int)w->width);
-  SYZ_TRY(syz_flow_labels_fit(w->label, q->labels, q->train, w->y, o->is_published ? 1 : 0, NULL, NULL));
+  syz_flow_options f = is_published ? syz_flow_options_astroclip(q->labels, (int)w->width)
+                                    : syz_flow_options_default(q->labels, (int)w->width);
+  SYZ_TRY(syz_flow_labels_fit(w->label, q->labels, q->train, w->y, is_published ? 1 : 0, NULL, NULL));
   f.seed = w->job->options->seed;
   f.label = w->label;
-  f.members = o->members;
-  if (!o->is_published) f.shape.kind = o->kind;
+  f.members = w->job->options->members;
+  if (!is_published) f.shape.kind = o->kind;
   f.threads = syz_compute_threads(w->job->compute);
   SYZ_TRY(syz_flow_create(&f, &w->flow));
-  SYZ_TRY(syz_flow_scale_context(w->flow, o->is_published ? SYZ_FLOW_WHOLE : SYZ_FLOW_COLUMNS, q->train, w->x));
+  SYZ_TRY(syz_flow_scale_context(w->flow, is_published ? SYZ_FLOW_WHOLE : SYZ_FLOW_COLUMNS, q->train, w->x));
 cleanup:
   return st;
 }
@@ -173,10 +167,11 @@ static syz_status train(work *w)
 {
   syz_status st = SYZ_OK;
   const syz_flow_probe *o = &w->job->options->flow;
+  const bool is_published = w->job->options->is_published;
   const posterior *q = w->q;
   const int64_t at = q->train;
   syz_flow_training *t = NULL;
-  syz_flow_training_options options = o->is_published ? syz_flow_training_astroclip() : syz_flow_training_default();
+  syz_flow_training_options options = is_published ? syz_flow_training_astroclip() : syz_flow_training_default();
   const syz_flow_rows rows = {q->train, w->x, w->y},
                       valid = {q->validation, w->x + at * w->width, w->y + at * q->labels};
   syz_progress progress;
@@ -377,7 +372,7 @@ syz_status flow_predict(job *p, int source, answer *out)
 {
   syz_status st = SYZ_OK;
   posterior *q = &p->posterior[p->n_posteriors++];
-  *q = (posterior){.source = source, .draws = p->options->flow.draws, .members = p->options->flow.members};
+  *q = (posterior){.source = source, .draws = p->options->flow.draws, .members = p->options->members};
   work w = {.job = p, .q = q, .width = p->sample.source[source].width};
   SYZ_TRY_ALL(p->run->world, choose_labels(&w));
   if (!q->labels) {

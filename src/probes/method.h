@@ -55,6 +55,7 @@ syz_status probe_check(const syz_probes_options *o);
 syz_status probe_check_labels(const job *p);
 syz_status knn_predict(job *p, int source, answer *out);
 syz_status linear_predict(job *p, int source, answer *out);
+syz_status mlp_predict(job *p, int source, answer *out);
 syz_status flow_predict(job *p, int source, answer *out);
 syz_status few_predict(job *p, int source, answer *out);
 
@@ -73,6 +74,8 @@ struct syz_probes {
   few_curves *few; /**< [sources, labels] */
 };
 
+/** Labels that are judged, and by the published protocol read, as redshifts. */
+bool is_redshift(const char *name);
 /** Memory for an answer. Rank-local. */
 syz_status answer_make(const job *p, answer *a);
 /** Figures of a row and their errors; rank-local, the same on every rank. */

@@ -85,7 +85,7 @@ cleanup:
   return st;
 }
 
-static bool is_redshift(const char *name)
+bool is_redshift(const char *name)
 {
   return strcmp(name, "redshift") == 0 || strcmp(name, "z") == 0 || strcmp(name, "Z") == 0 || strcmp(name, "Z_HP") == 0;
 }

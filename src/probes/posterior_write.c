@@ -52,7 +52,7 @@ cJSON *posterior_json(const job *p, const posterior *q)
   cJSON *o = cJSON_CreateObject(), *list;
   cJSON_AddStringToObject(o, "source", p->sample.source[q->source].name);
   cJSON_AddStringToObject(o, "kind", syz_flow_kind_name(q->kind));
-  cJSON_AddStringToObject(o, "protocol", p->options->flow.is_published ? "astroclip" : "sound");
+  cJSON_AddStringToObject(o, "protocol", p->options->is_published ? "astroclip" : "sound");
   cJSON_AddNumberToObject(o, "members", q->members);
   cJSON_AddNumberToObject(o, "train", (double)q->train);
   cJSON_AddNumberToObject(o, "validation", (double)q->validation);

@@ -9,11 +9,9 @@
 #include "posterior.h"
 
 const probe_method probe_methods[] = {
-    {"knn", true, SYZ_CLASSES_MAX, knn_predict},
-    {"linear", true, SYZ_CLASSES_MAX, linear_predict},
-    {"flow", true, 0, flow_predict},
-    {"few-label", false, 2, few_predict},
-    {NULL, false, 0, NULL},
+    {"knn", true, SYZ_CLASSES_MAX, knn_predict}, {"linear", true, SYZ_CLASSES_MAX, linear_predict},
+    {"mlp", true, SYZ_CLASSES_MAX, mlp_predict}, {"flow", true, 0, flow_predict},
+    {"few-label", false, 2, few_predict},        {NULL, false, 0, NULL},
 };
 
 syz_texts syz_probe_method_names(void)

@@ -70,5 +70,7 @@ syz_rows sample_rows(const sample *s, int source, syz_array_rows *array);
 uint64_t sample_name(const sample *s, int64_t row);
 /** Fold of this rank's training objects, fold [n]: a function of seed and object alone; SYZ_FOLDS: not in training. */
 void sample_folds(const sample *s, uint64_t seed, int folds, uint8_t *fold);
+/** Whether a training object is one of those that watch over training: a function of seed and object. */
+bool sample_is_validation(const sample *s, uint64_t seed, double share, int64_t row);
 /** Features of objects row [n] on every rank, x [n, width], which holds zeros before. Collective. */
 void sample_gather(const sample *s, int source, int64_t n, const int64_t *row, float *x);

@@ -129,6 +129,7 @@ static syz_status write_json(const job *p, const char *path)
   cJSON *root = cJSON_CreateObject(), *list;
   cJSON_AddStringToObject(root, "created_by", p->run->created_by);
   cJSON_AddStringToObject(root, "task", "embeddings");
+  cJSON_AddStringToObject(root, "protocol", p->options->is_published ? "astroclip" : "sound");
   cJSON_AddNumberToObject(root, "bootstrap_draws", (double)p->options->draws);
   add_sides(root, p);
   add_sources(root, &p->sample);
