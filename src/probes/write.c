@@ -35,6 +35,14 @@ static void add_sides(cJSON *root, const job *p)
   cJSON_AddStringToObject(o, "digest", digest);
 }
 
+static void add_embeddings(cJSON *root, const syz_probe_data *d)
+{
+  cJSON *list = cJSON_AddArrayToObject(root, "embeddings");
+  for (int i = 0; i < d->embeddings.n; i++) cJSON_AddItemToArray(list, cJSON_CreateString(d->embeddings.item[i]));
+  for (int i = 0; i < d->test_embeddings.n; i++)
+    cJSON_AddItemToArray(list, cJSON_CreateString(d->test_embeddings.item[i]));
+}
+
 static void add_sources(cJSON *root, const sample *s)
 {
   cJSON *list = cJSON_AddArrayToObject(root, "sources");
@@ -131,6 +139,7 @@ static syz_status write_json(const job *p, const char *path)
   cJSON_AddStringToObject(root, "task", "embeddings");
   cJSON_AddStringToObject(root, "protocol", p->options->is_published ? "astroclip" : "sound");
   cJSON_AddNumberToObject(root, "bootstrap_draws", (double)p->options->draws);
+  add_embeddings(root, &p->options->data);
   add_sides(root, p);
   add_sources(root, &p->sample);
   add_labels(root, &p->sample);

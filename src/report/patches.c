@@ -281,5 +281,6 @@ const syz_report_section syz_section_dense = {
         "What a linear map predicts from the frozen patch features of held-out objects: which part of the sky a patch "
         "shows, how bright it is, how far from the galaxy. For comparison, the same architecture with initial weights.",
     .result = "probe.json",
+    .task = "dense",
     .result_name = "linear heads",
     .write = write_dense};

@@ -10,8 +10,9 @@
 
 /* In the order of the page. */
 static const syz_report_section *const SECTIONS[] = {
-    &syz_section_training,  &syz_section_reconstruction, &syz_section_patches, &syz_section_dense,
-    &syz_section_retrieval, &syz_section_gallery,        &syz_section_timing,  &syz_section_provenance,
+    &syz_section_training, &syz_section_reconstruction, &syz_section_patches,
+    &syz_section_dense,    &syz_section_probe,          &syz_section_retrieval,
+    &syz_section_gallery,  &syz_section_timing,         &syz_section_provenance,
 };
 enum { N_SECTIONS = sizeof SECTIONS / sizeof *SECTIONS };
 _Static_assert((int)N_SECTIONS <= (int)SYZ_SECTIONS_MAX, "a result for each section");
@@ -172,7 +173,10 @@ syz_status syz_report_write(const syz_run *run, const syz_report_options *option
   const bool is_first = syz_comm_rank(run->world) == 0;
   SYZ_REQUIRE(snprintf(path, sizeof path, "%s/report.html", options->folder) < (int)sizeof path, SYZ_ERR_INPUT,
               "output.dir: name too long");
-  for (int k = 0; k < N_SECTIONS; k++) s.result[k].file = SECTIONS[k]->result;
+  for (int k = 0; k < N_SECTIONS; k++) {
+    s.result[k].file = SECTIONS[k]->result;
+    s.result[k].task = SECTIONS[k]->task;
+  }
   s.n_results = N_SECTIONS;
   SYZ_TRY(syz_comm_split(run->world, is_first ? 0 : 1, &self));
   SYZ_TRY_ALL(run->world, is_first ? syz_report_find(options, &s) : SYZ_OK);

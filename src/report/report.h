@@ -36,7 +36,14 @@ const char *syz_page_number(double value, char text[32]);
 
 /* ---------------------------------------------------------------- charts */
 
-typedef enum syz_line_style { SYZ_LINE_SOLID, SYZ_LINE_FAINT, SYZ_LINE_DASHED, SYZ_LINE_DOTS } syz_line_style;
+/** SYZ_LINE_POINTS: a small point each, or the density of the points where there are many. */
+typedef enum syz_line_style {
+  SYZ_LINE_SOLID,
+  SYZ_LINE_FAINT,
+  SYZ_LINE_DASHED,
+  SYZ_LINE_DOTS,
+  SYZ_LINE_POINTS
+} syz_line_style;
 typedef struct syz_series {
   const char *name; /**< in the legend; NULL: no entry */
   int colour;       /**< 0 .. 3 */
@@ -44,12 +51,24 @@ typedef struct syz_series {
   int64_t n;
   const double *x, *y; /**< [n]; NaN: a gap */
 } syz_series;
+/** Vertical stretches from `low` to `high`: an area along x, an error bar at each x, or the bars of a histogram, whose
+ * bins are around x at equal distances. */
+typedef enum syz_band_kind { SYZ_BAND_AREA, SYZ_BAND_ERRORS, SYZ_BAND_BARS } syz_band_kind;
+typedef struct syz_band {
+  const char *name; /**< in the legend; NULL: no entry */
+  int colour;       /**< 0 .. 3 */
+  syz_band_kind kind;
+  int64_t n;
+  const double *x, *low, *high; /**< [n]; NaN: a gap */
+} syz_band;
 typedef struct syz_chart {
-  const char *title, *x_label, *y_label; /**< with units */
+  const char *title, *x_label, *y_label; /**< with units; plain text */
   bool is_log_x, is_log_y;
   bool has_x_ticks_at_points; /**< ticks where the first series has its points, instead of round numbers */
   int n_series;
   const syz_series *series;
+  int n_bands;
+  const syz_band *band; /**< below the series */
 } syz_chart;
 /** An inline SVG with axes, ticks, legend; or a note when there is nothing to draw. */
 void syz_page_chart(syz_page *p, const syz_chart *c);
@@ -109,6 +128,7 @@ enum { SYZ_SECTIONS_MAX = 16 };
 /** A result of analyse or of a probe. */
 typedef struct syz_report_result {
   const char *file;      /**< "patches.h5", "probe.json": HDF5 or JSON that names its `model_file`; NULL: none */
+  const char *task;      /**< of a probe.json: it counts only with this task; NULL: it has none */
   char folder[PATH_MAX]; /**< where it is; "": not found */
 } syz_report_result;
 
@@ -155,6 +175,7 @@ typedef struct syz_report_section {
   /** File of the result that it shows, in the run folder or a sibling folder, and its name in the log; NULL: none.
    * Without that file there is no section. */
   const char *result, *result_name;
+  const char *task; /**< of a probe.json, several of which have sections: the task that this one shows; NULL: none */
   /** Whether there is something to show. Called after the earlier sections are written. NULL: always; the section then
    * names what is missing. */
   bool (*has)(const syz_report_job *j);
@@ -164,7 +185,13 @@ typedef struct syz_report_section {
 
 /** In the order of the page: the table is in report.c. */
 extern const syz_report_section syz_section_training, syz_section_reconstruction, syz_section_patches,
-    syz_section_dense, syz_section_retrieval, syz_section_gallery, syz_section_timing, syz_section_provenance;
+    syz_section_dense, syz_section_probe, syz_section_retrieval, syz_section_gallery, syz_section_timing,
+    syz_section_provenance;
+
+/** What the probe.json of a folder is of: "dense" or "embeddings". If it cannot be read, the file beside it decides. */
+const char *syz_report_probe_task(const char *folder);
+/** Whether the probe.json of a folder is of embeddings that the model with this digest made. */
+bool syz_report_probe_reads(const char *folder, const char *model_digest);
 
 /** Whether pairs are expected; the page of one tower's training has none and need not mention it twice. */
 bool syz_report_has_pairs(const syz_report_job *j);

@@ -142,20 +142,28 @@ static char *model_of(const char *folder, const char *file)
   return copy;
 }
 
-/* Files that a retrieval.json names under "index" and "query". */
-static syz_status embeddings_of_search(const char *folder, char ***list, int *n)
+/* Embedding files that a JSON file of a folder names under a key, or their folders. */
+static syz_status embeddings_named(const char *folder, const char *name, const char *key, char ***list, int *n)
 {
   syz_status st = SYZ_OK;
-  cJSON *json = read_json(folder, "retrieval.json");
-  const char *key[] = {"query", "index"};
-  for (int k = 0; k < 2; k++) {
-    const cJSON *item;
-    cJSON_ArrayForEach(item, cJSON_GetObjectItem(json, key[k])) if (cJSON_IsString(item) && exists(item->valuestring))
-        SYZ_TRY(list_add(list, n, item->valuestring));
+  cJSON *json = read_json(folder, name);
+  const cJSON *item;
+  char path[PATH_MAX];
+  cJSON_ArrayForEach(item, cJSON_GetObjectItem(json, key))
+  {
+    if (!cJSON_IsString(item) || !exists(item->valuestring)) continue;
+    const bool is_inside = is_folder(item->valuestring) && join(path, item->valuestring, "embedding.h5");
+    SYZ_TRY(list_add(list, n, is_inside ? path : item->valuestring));
   }
 cleanup:
   cJSON_Delete(json);
   return st;
+}
+
+static syz_status embeddings_of_search(const char *folder, char ***list, int *n)
+{
+  syz_status st = embeddings_named(folder, "retrieval.json", "query", list, n);
+  return st == SYZ_OK ? embeddings_named(folder, "retrieval.json", "index", list, n) : st;
 }
 
 static bool has_search(const char *folder)
@@ -257,6 +265,7 @@ static syz_status find_embeddings(syz_texts given, syz_report_sources *s, char *
   if (join(path, s->run, "embedding.h5") && exists(path)) SYZ_TRY(list_add(&s->embedding, &s->n_embeddings, path));
   if (s->n_embeddings) goto cleanup;
   SYZ_TRY(embeddings_of_search(s->run, &s->embedding, &s->n_embeddings));
+  if (!s->n_embeddings) SYZ_TRY(embeddings_named(s->run, "probe.json", "embeddings", &s->embedding, &s->n_embeddings));
   if (!s->n_embeddings) SYZ_TRY(choose_sibling_embedding(s, sibling, n_siblings));
 cleanup:
   return st;
@@ -327,18 +336,37 @@ static bool is_of_run(const syz_report_sources *s, const char *model_file)
   return is_same(folder, s->run);
 }
 
+/* Whether a probe read embeddings that a model of the page made. */
+static bool reads_embeddings(const syz_report_sources *s, const char *folder)
+{
+  bool does = false;
+  for (int i = 0; i < s->n_embeddings && !does; i++) {
+    char *digest = attribute_of(s->embedding[i], "model_digest");
+    does = digest && syz_report_probe_reads(folder, digest);
+    syz_free(&digest);
+  }
+  return does;
+}
+
+/* Whether the folder has the result, of the right task. */
+static bool has_result(const syz_report_result *r, const char *folder)
+{
+  char path[PATH_MAX];
+  return join(path, folder, r->file) && exists(path) &&
+         (!r->task || strcmp(syz_report_probe_task(folder), r->task) == 0);
+}
+
 /* Finds a result of analyse or of a probe: in the run folder, or in the newest sibling folder made with a model of the
  * run. */
 static void find_result(syz_report_sources *s, syz_report_result *r, char **sibling, int n_siblings)
 {
-  char path[PATH_MAX];
   double newest = -1;
-  if (join(path, s->run, r->file) && exists(path)) memcpy(r->folder, s->run, sizeof r->folder);
+  if (has_result(r, s->run)) memcpy(r->folder, s->run, sizeof r->folder);
   const bool wants = !*r->folder;
   for (int i = 0; wants && i < n_siblings; i++) {
-    if (written(sibling[i], r->file) <= newest) continue;
+    if (written(sibling[i], r->file) <= newest || !has_result(r, sibling[i])) continue;
     char *made_with = model_of(sibling[i], r->file);
-    if (is_of_run(s, made_with)) {
+    if (is_of_run(s, made_with) || (r->task && reads_embeddings(s, sibling[i]))) {
       newest = written(sibling[i], r->file);
       snprintf(r->folder, sizeof r->folder, "%s", sibling[i]);
     }
