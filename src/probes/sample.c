@@ -273,8 +273,7 @@ void sample_folds(const sample *s, uint64_t seed, int folds, uint8_t *fold)
 
 bool sample_is_validation(const sample *s, uint64_t seed, double share, int64_t row)
 {
-  const uint64_t name = s->id[row] > 0 ? (uint64_t)s->id[row] : ~(uint64_t)row;
-  const syz_random r = syz_random_make(seed, SYZ_RANDOM_PROBE, 1, name);
+  const syz_random r = syz_random_make(seed, SYZ_RANDOM_PROBE, 1, sample_name(s, row));
   return syz_random_uniform(&r, 0) < share;
 }
 

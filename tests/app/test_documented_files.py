@@ -59,6 +59,10 @@ def first_cells(title):
 def general(name):
     """As the document writes it: label/redshift is label/<name>."""
     group, slash, rest = name.partition("/")
+    if group == "prediction":
+        return "prediction/<source>/<method>/<label>"
+    if group == "posterior":
+        return "posterior/<source>/<label>/" + rest.split("/")[2] if rest.count("/") == 2 else "posterior/<source>/" + rest.split("/")[1]
     return {"label": "label/<name>", "parameter": "parameter/<name>", "array": "array/<name>"}.get(group, f"{group}/<part>") if slash else name
 
 
@@ -156,6 +160,12 @@ try:
     run("pretrain-image", "image", "dino.local_size=72", *few, yaml=model)
     run("probe dense", "probe", f"model.file={folder}/image/model.h5", "probe.train_objects=8", "probe.test_objects=4", "probe.pictures=0",
         "probe.iterations=5", "probe.compare_untrained=false", data)
+    random = np.random.default_rng(5)
+    with h5py.File(f"{folder}/many.h5", "w") as f:
+        f["object_id"], f["label/redshift"] = np.arange(1, 201), random.uniform(0, 0.5, 200)
+        f["image_embedding"] = random.normal(size=(200, 8))
+    run("probe table", "known", f"probe.embeddings={folder}/many.h5", "probe.sources=image", "probe.labels=redshift", "probe.split=rows", "probe.classes=redshift > 0.2",
+        "probe.methods=[knn, linear, flow, few-label]", "probe.members=1", "probe.epochs=2", "probe.draws=20", "probe.bootstrap=10", "probe.repeats=2", "probe.sizes=4")
     run("analyse patches", "patches", f"model.file={folder}/image/model.h5", data)
     if not failed():
         shards()
@@ -172,6 +182,10 @@ try:
         hdf5_file(f"{folder}/probe/dense.h5", "dense")
         hdf5_file(f"{folder}/patches/patches.h5", "patches")
         hdf5_file(f"{folder}/pca/pca.h5", "pca")
+        compare(hdf5_file(f"{folder}/known/predictions.h5", "predictions"), "Predictions")
+        known = json.load(open(f"{folder}/known/probe.json"))
+        keys = {*known, *(k for v in known.values() for part in (v if isinstance(v, list) else [v]) if isinstance(part, dict) for k in part)}
+        check(not keys - NAMED - {"created_by"}, f"probe.json: the document does not name {keys - NAMED}")
         for tower in ("image", "spectrum"):
             token_cache(f"{folder}/align/cache/{tower}-train.tokens", int(0.8 * OBJECTS))
         lines = [json.loads(line) for line in open(f"{folder}/align/metrics.jsonl")]
