@@ -51,6 +51,7 @@ static void put_curves(syz_page *p, const cJSON *list, const char *label, int ki
     few_curve *c = &curve[n];
     read_curve(few, kinds[kind].key, c);
     if (!c->n) continue;
+    for (int i = 0; i < c->n; i++) c->labels[i] *= 1 + 0.04 * n; /* bars beside each other */
     series[2 * n] = probe_curve(probe_source(probe_text(few, "source")), n, c->n, c->labels, c->auc);
     series[2 * n + 1] = (syz_series){NULL, n % 4, SYZ_LINE_DOTS, c->n, c->labels, c->auc};
     band[n] = (syz_band){NULL, n % 4, SYZ_BAND_ERRORS, c->n, c->labels, c->low, c->high};
@@ -121,7 +122,8 @@ void probe_put_few(syz_page *p, const probe_view *v)
   const cJSON *list = cJSON_GetObjectItem(v->json, "few_labels"), *label;
   if (!cJSON_IsArray(list) || !list->child) return;
   syz_page_put(p, "<h3>A class from few labels</h3>\n<p class=\"by\">A dot is the mean over draws of labelled objects, "
-                  "its bar their deviation. 0.5 is chance.</p>\n<div class=\"charts\" style=\"margin-bottom:16px\">\n");
+                  "its bar their deviation; curves stand a little beside each other. 0.5 is chance.</p>\n<div "
+                  "class=\"charts\" style=\"margin-bottom:16px\">\n");
   cJSON_ArrayForEach(label, cJSON_GetObjectItem(v->json, "labels")) for (int k = 0; k < KINDS; k++)
       put_curves(p, list, probe_text(label, "name"), k);
   syz_page_put(p, "</div>\n");

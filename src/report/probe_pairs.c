@@ -83,21 +83,29 @@ cleanup:
   return st;
 }
 
-/* *has: truth and predictions of the best row are there. */
-static syz_status read_pairs(const probe_view *v, const char *label, pairs *q, bool *has)
+/* The best row of a label, NULL: it has no rows. */
+static const cJSON *best_row(const probe_view *v, const cJSON *label)
+{
+  const cJSON *r;
+  cJSON_ArrayForEach(r, cJSON_GetObjectItem(v->json, "results"))
+  {
+    const bool is_of_label = strcmp(probe_text(r, "label"), probe_text(label, "name")) == 0;
+    if (is_of_label && cJSON_IsTrue(cJSON_GetObjectItem(r, "is_best"))) return r;
+  }
+  return NULL;
+}
+
+/* *has: truth and predictions of the label's best row are there. */
+static syz_status read_pairs(const probe_view *v, const cJSON *label, pairs *q, bool *has)
 {
   syz_status st = SYZ_OK;
-  const cJSON *r;
   *has = false;
-  *q = (pairs){.label = label, .n = v->n};
-  cJSON_ArrayForEach(r, cJSON_GetObjectItem(v->json, "results")) if (strcmp(probe_text(r, "label"), label) == 0 &&
-                                                                     cJSON_IsTrue(cJSON_GetObjectItem(r, "is_best")))
-      q->best = r;
+  *q = (pairs){.best = best_row(v, label), .label = probe_text(label, "name"), .n = v->n};
   if (!q->best || q->n < 1) goto cleanup;
   SYZ_ALLOC(q->truth, "true values", q->n);
   SYZ_ALLOC(q->predicted, "predictions", q->n);
   SYZ_ALLOC(q->other, "predictions", q->n);
-  SYZ_TRY(read_truth(v, label, q->truth, has));
+  SYZ_TRY(read_truth(v, q->label, q->truth, has));
   if (*has) SYZ_TRY(read_prediction(v, q->best, q->predicted, has));
   if (*has) SYZ_TRY(keep_judged(v, q));
 cleanup:
@@ -196,9 +204,11 @@ static syz_status put_scatter(syz_page *p, const scatter *c, int64_t n, const do
                                  .series = s,
                                  .n_bands = r.n ? 1 : 0,
                                  .band = &band});
-  syz_page_printf(p,
-                  "<p class=\"by\">%lld objects; %lld far outliers are not drawn, but count in the lines.</p></div>\n",
-                  (long long)(shown + trimmed), (long long)trimmed);
+  const int64_t all = shown + trimmed;
+  syz_page_printf(p, "<p class=\"by\">%lld objects", (long long)all);
+  if (trimmed)
+    syz_page_printf(p, "; %lld far outliers are not drawn, but count in the running median", (long long)trimmed);
+  syz_page_put(p, ".</p></div>\n");
 cleanup:
   syz_free(&work);
   syz_free(&order);
@@ -237,7 +247,7 @@ static const char *redshift_label(const probe_view *v)
   return NULL;
 }
 
-static syz_status put_number(syz_page *p, const probe_view *v, const char *label)
+static syz_status put_number(syz_page *p, const probe_view *v, const cJSON *label)
 {
   syz_status st = SYZ_OK;
   const char *const by[2] = {redshift_label(v), probe_label_row(v, "mag_r") ? "mag_r" : NULL};
@@ -246,7 +256,7 @@ static syz_status put_number(syz_page *p, const probe_view *v, const char *label
   double *along = NULL;
   SYZ_TRY(read_pairs(v, label, &q, &has));
   if (!has) {
-    syz_page_missing(p, "predictions.h5 has no predictions of %s by its best row.", label);
+    syz_page_missing(p, "predictions.h5 has no predictions of %s by its best row.", q.label);
     goto cleanup;
   }
   SYZ_TRY(put_predicted(p, v, &q));
@@ -290,7 +300,7 @@ static void put_matrix(syz_page *p, const pairs *q, int classes, int64_t count[P
   syz_page_put(p, "</tbody></table></div>\n");
 }
 
-static syz_status put_class(syz_page *p, const probe_view *v, const char *label, int classes)
+static syz_status put_class(syz_page *p, const probe_view *v, const cJSON *label, int classes)
 {
   syz_status st = SYZ_OK;
   int64_t count[PROBE_CLASSES][PROBE_CLASSES] = {{0}};
@@ -298,7 +308,7 @@ static syz_status put_class(syz_page *p, const probe_view *v, const char *label,
   bool has;
   SYZ_TRY(read_pairs(v, label, &q, &has));
   if (!has) {
-    if (q.best) syz_page_missing(p, "predictions.h5 has no predictions of %s by its best row.", label);
+    syz_page_missing(p, "predictions.h5 has no predictions of %s by its best row.", q.label);
     goto cleanup;
   }
   for (int64_t i = 0; i < q.n; i++) {
@@ -326,12 +336,12 @@ static syz_status put_numbers(syz_page *p, const probe_view *v)
   bool is_open = false;
   cJSON_ArrayForEach(label, cJSON_GetObjectItem(v->json, "labels"))
   {
-    if (classes_of(label)) continue;
+    if (classes_of(label) || !best_row(v, label)) continue;
     if (!is_open)
       syz_page_put(p, "<h3>Predicted against true, by the best row of each label</h3>\n<div class=\"charts\" "
                       "style=\"margin-bottom:16px\">\n");
     is_open = true;
-    SYZ_TRY(put_number(p, v, probe_text(label, "name")));
+    SYZ_TRY(put_number(p, v, label));
   }
 cleanup:
   if (is_open) syz_page_put(p, "</div>\n");
@@ -347,13 +357,13 @@ syz_status probe_put_pairs(syz_page *p, const probe_view *v)
   cJSON_ArrayForEach(label, cJSON_GetObjectItem(v->json, "labels"))
   {
     const int classes = classes_of(label);
-    if (!classes) continue;
+    if (!classes || !best_row(v, label)) continue;
     if (!has_title) syz_page_put(p, "<h3>Classes, by the best row of each</h3>\n");
     has_title = true;
     if (classes > PROBE_CLASSES)
       syz_page_missing(p, "%s has %d classes: too many for a table.", probe_text(label, "name"), classes);
     else
-      SYZ_TRY(put_class(p, v, probe_text(label, "name"), classes));
+      SYZ_TRY(put_class(p, v, label, classes));
   }
 cleanup:
   return st;

@@ -214,13 +214,13 @@ for name, content in changed.items():
     html = page(f"{folder}/run")
     check("probe.json cannot be read as the result of a probe of embeddings" in html and html.count('class="missing"') >= 1 and 'id="dense"' not in html, f"probe.json is {name}: it is said")
 odd = json.loads(good)
-odd["labels"] += [7, {"name": ["x"], "classes": 1e300}, {"name": "many", "classes": 1000}]
-odd["results"] += [None, {"label": "redshift", "source": "../<b>", "method": 5, "figures": [1, {"value": 1e300, "error": "x"}]}]
+odd["labels"] += [7, {"name": ["x"], "classes": 1e300}, {"name": "many", "classes": 1000}, {"name": "of no rows"}]
+odd["results"] += [None, {"label": "many", "is_best": True}, {"label": "redshift", "source": "../<b>", "method": 5, "figures": [1, {"value": 1e300, "error": "x"}]}]
 odd["posteriors"] += [3, {"source": "x" * 5000, "level": [1] * 500, "tarp": "no", "labels": [{"pit": {"count": [None, 1e300], "expected": [1, 2], "error": [-1, {}]}}], "warnings": [1]}]
 odd["few_labels"] += [{"label": "is_high", "curve": [{"draws_of": "balanced", "labels": -5, "auc": {"value": 0.5}}, 4]}]
 json.dump(odd, open(f"{folder}/run/probe.json", "w"))
 html = page(f"{folder}/run")
-check("<b>" + "&quot;" not in html and "../<b>" not in html and "many has 1000 classes" in html and not re.search(r' d="[^"]*(nan|inf)', html, re.I), "odd values from elsewhere")
+check("<b>" + "&quot;" not in html and "../<b>" not in html and "many has 1000 classes" in html and "of no rows" not in plain(section(html)) and not re.search(r' d="[^"]*(nan|inf)', html, re.I), "odd values from elsewhere")
 open(f"{folder}/run/probe.json", "w").write(good)
 file.close()
 raw = open(f"{folder}/run/predictions.h5", "rb").read()
