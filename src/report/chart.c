@@ -36,7 +36,8 @@ static double along(const axis *a, double v)
   return a->from + t * (a->to - a->from);
 }
 
-static bool can_show(const axis *a, double v) { return isfinite(v) && (!a->is_log || v > 0); }
+/* Numbers of which even the square is finite, so that ranges are. */
+static bool can_show(const axis *a, double v) { return fabs(v) < 1e150 && (!a->is_log || v > 0); }
 
 static void widen(axis *a, double v)
 {

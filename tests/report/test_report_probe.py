@@ -235,7 +235,7 @@ check("predictions.h5 has no predictions of redshift by its best row" in html, "
 os.mkdir(f"{folder}/many")
 many = rng.normal(0.3, 0.05, 20000)
 said = many + 0.02 * rng.normal(size=many.size)
-said[:3] = 50
+said[:3] = 50, 1e308, -1e308
 with h5py.File(f"{folder}/many/predictions.h5", "w") as f:
     f["object_id"], f["label/redshift"], f["prediction/image/knn/redshift"] = np.arange(many.size), many, said
 row = {"label": "redshift", "source": "image", "method": "knn", "is_best": True, "figures": {"R2": {"value": 0.8, "error": 0.01}}}
