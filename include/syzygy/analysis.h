@@ -117,6 +117,11 @@ syz_status syz_knn_predict(syz_comm *c, const syz_compute *compute, int64_t rows
 syz_status syz_knn_regress(syz_comm *c, const syz_compute *compute, int64_t rows, int64_t width, const float *x,
                            const float *target, const uint8_t *role, int64_t k, float *prediction);
 
+/** Mean and deviation (divided by n; 1 where it is 0) of each column over the training rows, [width] each, the same
+ * bits on any rank count. x, role [n]: of this rank. Collective; agreed. SYZ_ERR_INPUT without training rows. */
+syz_status syz_exact_moments(syz_comm *c, int64_t n, int64_t width, const float *x, const uint8_t *role, double *mean,
+                             double *deviation);
+
 /* ------------------------------------------------ tall matrices over ranks */
 
 /**
@@ -306,6 +311,40 @@ typedef struct syz_softmax_path {
  * each row of this rank; SYZ_FOLDS and more: left out. Collective; agreed. Errors as syz_softmax_fit. */
 syz_status syz_softmax_path_fit(syz_comm *c, const syz_rows *rows, const int8_t *label, const uint8_t *fold,
                                 const syz_softmax_path *options, syz_linear_head **out, syz_softmax_result *result);
+
+/** Questions about a row, each with several answers: answers begin[q] .. begin[q + 1] - 1 are those of question q. */
+enum { SYZ_QUESTIONS = 32, SYZ_ANSWERS = 128 };
+typedef struct syz_dirichlet_options {
+  int questions;      /**< 1 .. SYZ_QUESTIONS */
+  const int *begin;   /**< [questions + 1] from 0 on; at most SYZ_ANSWERS answers */
+  double l2;          /**< penalty l2/2 |W|^2 on the weights of standardised features, beside the mean loss of a row */
+  int64_t iterations; /**< at most so many */
+  double tolerance;   /**< converged when no component of the gradient is larger */
+} syz_dirichlet_options;
+typedef struct syz_dirichlet_result {
+  double loss; /**< mean over rows, without the penalty */
+  double gradient;
+  int64_t iterations, rows; /**< rows: of all ranks, with a vote */
+  bool has_converged;
+} syz_dirichlet_result;
+/** Concentrations of a Dirichlet distribution for each answer, from 1 to 101, of what a head says [answers]. */
+void syz_dirichlet_concentrations(int answers, const double *raw, double *alpha);
+/**
+ * -ln of the probability of votes [answers] by a Dirichlet-multinomial distribution for each question, each [questions]
+ * (may be NULL), 0 where nobody was asked, and their sum. gradient [answers] by raw; may be NULL.
+ */
+double syz_dirichlet_loss(int questions, const int *begin, const float *votes, const double *raw, double *each,
+                          double *gradient);
+/**
+ * A head that says the concentrations of all questions at once, by L-BFGS over all rows, in float64. Not convex: it
+ * begins at equal concentrations of 51.
+ *
+ * Collective; agreed. votes [rows.n, answers]: counts of this rank's rows; a row without any vote is left out of the
+ * loss, but counts where features are standardised. Only the order of float64 sums depends on the ranks. SYZ_ERR_INPUT
+ * without a vote.
+ */
+syz_status syz_dirichlet_fit(syz_comm *c, const syz_rows *rows, const float *votes,
+                             const syz_dirichlet_options *options, syz_linear_head **out, syz_dirichlet_result *result);
 
 /**
  * Fit a ridge regression of several targets on standardised features: minimise sum (y - w x - b)^2 + alpha n |w|^2 over

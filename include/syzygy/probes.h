@@ -84,6 +84,15 @@ typedef struct syz_few_probe {
   double contamination;        /**< false-positive rate at which completeness is read */
 } syz_few_probe;
 
+/** Strange objects: by a density after principal components, and by the distance to neighbours. */
+typedef struct syz_outlier_probe {
+  int64_t components;  /**< of the density, 1 .. SYZ_FLOW_LABELS */
+  int64_t neighbours;  /**< whose mean distance counts */
+  int64_t rows;        /**< of outliers.csv */
+  int64_t next;        /**< objects that are put forward to be rated */
+  const char *ratings; /**< table of object_id and rating, 0 .. 5; "": none */
+} syz_outlier_probe;
+
 enum { SYZ_PROBE_METHODS = 8 };
 typedef struct syz_probes_options {
   syz_probe_data data;
@@ -93,6 +102,7 @@ typedef struct syz_probes_options {
   syz_mlp_probe mlp;
   syz_flow_probe flow;
   syz_few_probe few;
+  syz_outlier_probe outliers;
   bool is_published;       /**< mlp, flow: AstroCLIP's recipes and quirks */
   int members;             /**< of the ensembles of mlp and flow */
   double validation_share; /**< of the training objects: early stop, recalibration */
@@ -109,7 +119,7 @@ typedef struct syz_probes syz_probes;
 /** Read objects, labels and features, and say what there is to do. SYZ_ERR_INPUT, SYZ_ERR_DATA, SYZ_ERR_MEMORY.
  * Collective; agreed. */
 syz_status syz_probes_open(const syz_run *run, const syz_probes_options *options, syz_probes **out);
-/** Fit on the training side, judge on the test side, print a table, and write <folder>/probe.json and predictions.h5.
- * Once. Collective; agreed. */
+/** Fit on the training side, judge on the test side, print a table, and write <folder>/probe.json, and predictions.h5
+ * where there are labels, outliers.h5 and two lists where strange objects are wanted. Once. Collective; agreed. */
 syz_status syz_probes_write(syz_probes *p);
 void syz_probes_close(syz_probes **p);

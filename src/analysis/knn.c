@@ -3,13 +3,8 @@
  * Regression and classification by nearest neighbours. The index holds the rank's share of all rows with only the
  * training ones switched on, so that files are read in contiguous ranges; test rows travel to all ranks block by block
  * as queries.
- *
- * Mean and deviation must not depend on how rows are divided, or the standardised embeddings would differ in the last
- * bit between numbers of ranks: they are summed as whole multiples of a fixed unit, and such sums do not depend on
- * their order.
  */
 #include <math.h>
-#include <string.h>
 
 #include "syzygy/analysis.h"
 
@@ -21,47 +16,19 @@ typedef struct knn {
   const syz_knn_options *options;
   int64_t n_train, n_test;
   double *mean, *deviation; /* [E] */
-  int64_t *sum;             /* [E] */
   int64_t *test_row;        /* [n_test] global rows, ascending */
 } knn;
-
-/* sum_i f(x[i, e]) over all training rows as whole multiples of a unit that leaves no overflow; `largest` bounds |f|.
- */
-static void exact_means(const knn *s, bool is_square, double largest, double *out)
-{
-  int exponent;
-  frexp(largest * (double)s->n_train, &exponent);
-  double unit = ldexp(1, exponent - 61);
-  memset(s->sum, 0, (size_t)s->width * sizeof *s->sum);
-  for (int64_t i = 0; i < s->n; i++) {
-    if (s->role[s->first + i] != SYZ_ROLE_TRAIN) continue;
-    for (int64_t e = 0; e < s->width; e++) {
-      double v = (double)s->x[i * s->width + e];
-      if (is_square) v = (v - s->mean[e]) * (v - s->mean[e]);
-      s->sum[e] += llrint(v / unit);
-    }
-  }
-  syz_allreduce_i64(s->comm, s->sum, (size_t)s->width, SYZ_SUM);
-  for (int64_t e = 0; e < s->width; e++) out[e] = (double)s->sum[e] * unit / (double)s->n_train;
-}
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static bool is_standardised(const syz_knn_options *o) { return o->metric == SYZ_METRIC_EUCLIDEAN && !o->is_raw; }
 
-static void standardisation(const knn *s)
+static syz_status standardisation(const knn *s)
 {
-  double largest = 0;
+  if (is_standardised(s->options))
+    return syz_exact_moments(s->comm, s->n, s->width, s->x, s->role + s->first, s->mean, s->deviation);
   for (int64_t e = 0; e < s->width; e++) s->deviation[e] = 1;
-  if (!is_standardised(s->options)) return;
-  for (int64_t i = 0; i < s->n; i++)
-    for (int64_t e = 0; s->role[s->first + i] == SYZ_ROLE_TRAIN && e < s->width; e++)
-      largest = fmax(largest, fabs((double)s->x[i * s->width + e]));
-  syz_allreduce_f64(s->comm, &largest, 1, SYZ_MAX);
-  if (largest == 0) largest = 1;
-  exact_means(s, false, largest, s->mean);
-  exact_means(s, true, 4 * largest * largest, s->deviation);
-  for (int64_t e = 0; e < s->width; e++) s->deviation[e] = s->deviation[e] > 0 ? sqrt(s->deviation[e]) : 1.0;
+  return SYZ_OK;
 }
 
 static void standardise(const knn *s, const float *x, float *y)
@@ -81,7 +48,6 @@ static syz_status knn_allocate(knn *s)
               (long long)s->n_test);
   SYZ_ALLOC(s->mean, "embedding mean", s->width);
   SYZ_ALLOC(s->deviation, "embedding deviation", s->width);
-  SYZ_ALLOC(s->sum, "embedding sums", s->width);
   SYZ_ALLOC(s->test_row, "test rows", s->n_test);
   int64_t t = 0;
   for (int64_t i = 0; i < s->rows; i++)
@@ -178,7 +144,7 @@ syz_status syz_knn_predict(syz_comm *c, const syz_compute *compute, int64_t rows
   SYZ_TRY_ALL(c, check_targets(&s, n_targets, target));
   SYZ_TRY_ALL(c, knn_allocate(&s));
   const int64_t k = least(options->k[options->n_k - 1], s.n_train);
-  standardisation(&s);
+  SYZ_TRY(standardisation(&s));
   SYZ_TRY(syz_index_create(c, compute, options->metric, rows, width, &index));
   SYZ_TRY_ALL(c, fill_index(&s, index));
   int64_t block = syz_index_block(k);
@@ -217,7 +183,6 @@ cleanup:
   syz_free(&bytes);
   syz_free(&s.mean);
   syz_free(&s.deviation);
-  syz_free(&s.sum);
   syz_free(&s.test_row);
   return st;
 }

@@ -1,48 +1,38 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Softmax regression by L-BFGS (Nocedal & Wright 2006, algorithm 7.4) with step halving (Armijo). The problem is
- * convex, so its limit does not depend on the path; every rank takes the same steps, on sums over all ranks
- * that have the same bits everywhere.
+ * Softmax regression by L-BFGS. The problem is convex, so its limit does not depend on the path.
  *
  * Parameters are those of the classes that have rows: weights [C, D] of the standardised features, then biases [C]. A
  * class without rows would drive its bias to minus infinity, so its bias is set to that at the end.
- *
- * Not liblbfgs: it allocates its vectors itself between two calls of the loss, which is collective here. A rank without
- * memory for them would leave the others waiting in the next sum.
  */
 #include <math.h>
 #include <string.h>
 
 #include "lapack.h"
+#include "minimise.h"
 #include "rows.h"
-
-enum { HISTORY = 20, HALVINGS = 40 };
 
 typedef struct fit {
   syz_comm *comm;
   const syz_rows *rows;
   const int8_t *label;
   const syz_softmax_options *options;
-  int classes;                                         /* that have rows */
-  int place[SYZ_CLASSES_MAX];                          /* of a class among them, -1 */
-  int name[SYZ_CLASSES_MAX];                           /* and back */
-  double factor[SYZ_CLASSES_MAX];                      /* of a row's loss in the mean */
-  int64_t block, size;                                 /* parameters */
-  float *raw;                                          /* [block, D] */
-  double *x, *logit;                                   /* [block, D], [block, C] */
-  double *mean, *scale;                                /* [D] */
-  double *theta, *trial, *gradient, *next, *direction; /* [size] */
-  double *s[HISTORY], *y[HISTORY], rho[HISTORY];
+  int classes;                    /* that have rows */
+  int place[SYZ_CLASSES_MAX];     /* of a class among them, -1 */
+  int name[SYZ_CLASSES_MAX];      /* and back */
+  double factor[SYZ_CLASSES_MAX]; /* of a row's loss in the mean */
+  int64_t block, size;            /* parameters */
+  float *raw;                     /* [block, D] */
+  double *x, *logit;              /* [block, D], [block, C] */
+  double *mean, *scale;           /* [D] */
+  minimiser steps;
 } fit;
 
 static void fit_free(fit *f)
 {
-  double **all[] = {&f->x, &f->logit, &f->mean, &f->scale, &f->theta, &f->trial, &f->gradient, &f->next, &f->direction};
+  double **all[] = {&f->x, &f->logit, &f->mean, &f->scale};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) syz_free(all[i]);
-  for (int i = 0; i < HISTORY; i++) {
-    syz_free(&f->s[i]);
-    syz_free(&f->y[i]);
-  }
+  minimiser_free(&f->steps);
   syz_free(&f->raw);
 }
 
@@ -57,12 +47,7 @@ static syz_status fit_allocate(fit *f)
   SYZ_ALLOC(f->logit, "logits", f->block * f->classes);
   SYZ_ALLOC(f->mean, "mean", width);
   SYZ_ALLOC(f->scale, "deviation", width);
-  double **all[] = {&f->theta, &f->trial, &f->gradient, &f->next, &f->direction};
-  for (size_t i = 0; i < sizeof all / sizeof *all; i++) SYZ_ALLOC(*all[i], "softmax regression", f->size + 1);
-  for (int i = 0; i < HISTORY; i++) {
-    SYZ_ALLOC(f->s[i], "softmax regression", f->size);
-    SYZ_ALLOC(f->y[i], "softmax regression", f->size);
-  }
+  SYZ_TRY(minimiser_make(f->size, &f->steps));
 cleanup:
   return st;
 }
@@ -98,8 +83,9 @@ cleanup:
 }
 
 /* Loss with its penalty at theta; gradient [size], followed by the loss without the penalty. Collective. */
-static double evaluate(fit *f, const double *theta, double *gradient)
+static double evaluate(void *context, const double *theta, double *gradient)
 {
+  fit *f = context;
   const int64_t width = f->rows->width, c = f->classes;
   const double *bias = theta + c * width;
   double penalty = 0;
@@ -128,87 +114,6 @@ static double evaluate(fit *f, const double *theta, double *gradient)
     gradient[e] += f->options->l2 * theta[e];
   }
   return gradient[f->size] + penalty;
-}
-
-static double dot(const double *a, const double *b, int64_t n)
-{
-  double sum = 0;
-  for (int64_t i = 0; i < n; i++) sum += a[i] * b[i];
-  return sum;
-}
-
-static double largest_of(const double *a, int64_t n)
-{
-  double largest = 0;
-  for (int64_t i = 0; i < n; i++) largest = fabs(a[i]) > largest || isnan(a[i]) ? fabs(a[i]) : largest;
-  return largest;
-}
-
-/* direction = -H gradient by the two loops over the last `n` steps, the newest at `newest`. */
-static void choose_direction(fit *f, int n, int newest)
-{
-  double alpha[HISTORY], *d = f->direction;
-  for (int64_t i = 0; i < f->size; i++) d[i] = -f->gradient[i];
-  for (int k = 0; k < n; k++) {
-    const int j = (newest - k + HISTORY) % HISTORY;
-    alpha[j] = f->rho[j] * dot(f->s[j], d, f->size);
-    for (int64_t i = 0; i < f->size; i++) d[i] -= alpha[j] * f->y[j][i];
-  }
-  const double scale =
-      n ? 1 / (f->rho[newest] * dot(f->y[newest], f->y[newest], f->size)) : 1 / fmax(sqrt(dot(d, d, f->size)), 1e-300);
-  for (int64_t i = 0; i < f->size; i++) d[i] *= scale;
-  for (int k = n - 1; k >= 0; k--) {
-    const int j = (newest - k + HISTORY) % HISTORY;
-    const double beta = f->rho[j] * dot(f->y[j], d, f->size);
-    for (int64_t i = 0; i < f->size; i++) d[i] += (alpha[j] - beta) * f->s[j][i];
-  }
-}
-
-/* Keep the step from theta to trial when it shows curvature. */
-static void remember(fit *f, int *n, int *newest)
-{
-  const int j = (*newest + 1) % HISTORY;
-  for (int64_t i = 0; i < f->size; i++) {
-    f->s[j][i] = f->trial[i] - f->theta[i];
-    f->y[j][i] = f->next[i] - f->gradient[i];
-  }
-  const double sy = dot(f->s[j], f->y[j], f->size);
-  if (!(sy > 1e-14 * dot(f->y[j], f->y[j], f->size))) return;
-  f->rho[j] = 1 / sy;
-  *newest = j;
-  if (*n < HISTORY) ++*n;
-}
-
-/* Collective: every rank takes the same branches, since all numbers are the same on each. */
-static void minimise(fit *f, syz_softmax_result *result)
-{
-  int n = 0, newest = HISTORY - 1;
-  double value = evaluate(f, f->theta, f->gradient);
-  *result = (syz_softmax_result){.loss = f->gradient[f->size], .gradient = largest_of(f->gradient, f->size)};
-  while (result->gradient > f->options->tolerance && result->iterations < f->options->iterations) {
-    double step = 1, slope, there = 0;
-    int halvings = 0;
-    choose_direction(f, n, newest);
-    slope = dot(f->direction, f->gradient, f->size);
-    for (;; step /= 2) {
-      for (int64_t i = 0; i < f->size; i++) f->trial[i] = f->theta[i] + step * f->direction[i];
-      there = evaluate(f, f->trial, f->next);
-      if (there <= value + 1e-4 * step * slope || ++halvings > HALVINGS) break;
-    }
-    if (halvings > HALVINGS) { /* at the limit of rounding: try steepest descent once, then stop */
-      if (!n) break;
-      n = 0;
-      continue;
-    }
-    remember(f, &n, &newest);
-    memcpy(f->theta, f->trial, (size_t)f->size * sizeof *f->theta);
-    memcpy(f->gradient, f->next, (size_t)(f->size + 1) * sizeof *f->gradient);
-    value = there;
-    result->iterations++;
-    result->loss = f->gradient[f->size];
-    result->gradient = largest_of(f->gradient, f->size);
-  }
-  result->has_converged = result->gradient <= f->options->tolerance;
 }
 
 void syz_linear_head_destroy(syz_linear_head **hp)
@@ -266,13 +171,17 @@ syz_status syz_softmax_fit(syz_comm *c, const syz_rows *rows, const int8_t *labe
     f.mean[e] = options->is_as_it_is ? 0 : f.mean[e];
     f.scale[e] = options->is_as_it_is ? 1 : 1 / f.scale[e];
   }
-  minimise(&f, result);
+  const minimum found = minimise(&f.steps, evaluate, &f, options->iterations, options->tolerance);
+  *result = (syz_softmax_result){.loss = found.loss,
+                                 .gradient = found.gradient,
+                                 .iterations = found.iterations,
+                                 .has_converged = found.has_converged};
   for (int k = 0; k < options->classes; k++) h->bias[k] = -INFINITY;
   for (int k = 0; k < f.classes; k++) {
     const int name = f.name[k];
-    h->bias[name] = f.theta[f.classes * width + k];
+    h->bias[name] = f.steps.theta[f.classes * width + k];
     for (int64_t e = 0; e < width; e++) {
-      h->weight[name * width + e] = f.theta[k * width + e] * f.scale[e];
+      h->weight[name * width + e] = f.steps.theta[k * width + e] * f.scale[e];
       h->bias[name] -= h->weight[name * width + e] * f.mean[e];
     }
   }

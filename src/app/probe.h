@@ -14,6 +14,8 @@
   X(mlp, "mlp", "labels from embeddings by ensembles of small networks")                                               \
   X(flow, "flow", "joint posteriors of labels from embeddings, and their calibration")                                 \
   X(few_label, "few-label", "how well a class is found from 10 to 2,000 labels")                                       \
+  X(classify, "classify", "the ten questions of Galaxy Zoo from embeddings, by its votes")                             \
+  X(outliers, "outliers", "strange objects by density and by neighbours, with a person's ratings")                     \
   X(table, "table", "labels from embeddings by several methods, side by side")
 
 typedef struct syz_probe {

@@ -6,11 +6,12 @@
 
 static const syz_key keys[] = {
     {"probe.penalty", SYZ_KEY_LIST, "1e-6,1e-5,1e-4,1e-3,1e-2,0.1,1,10,100", "", 0, 0, NULL, USED,
-     "linear: penalty per row on the weights of standardised features. Of several numbers each label takes the one "
+     "linear, classify: penalty per row on the weights of standardised features. Of several numbers each label takes "
+     "the one "
      "that "
      "is best in cross-validation."},
     {"probe.softmax_iterations", SYZ_KEY_INT, "500", "", 1, 1000000, NULL, USED,
-     "linear: most iterations of L-BFGS in the fit of classes."},
+     "linear, classify: most iterations of L-BFGS in the fit of classes and votes."},
     {NULL, SYZ_KEY_INT, NULL, NULL, 0, 0, NULL, 0, NULL},
 };
 

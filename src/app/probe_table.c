@@ -35,7 +35,8 @@ static const syz_key keys[] = {
     {"probe.table", SYZ_KEY_LIST, "", "files", 0, 0, NULL, USED,
      "Tables of labels, FITS, CSV, ECSV or HDF5 (PROVABGS, Galaxy Zoo, SDSS catalogues), joined to the objects; "
      "several "
-     "with the same columns, such as one per brick, are one."},
+     "with the same columns, such as one per brick, are one. classify takes the votes of its columns "
+     "smooth-or-featured_smooth, .., merging_merger."},
     {"probe.table_part", SYZ_KEY_TEXT, "", "", 0, 0, NULL, USED,
      "HDU, or HDF5 dataset or group, of the table; empty: the first one."},
     {"probe.table_id", SYZ_KEY_TEXT, "", "", 0, 0, NULL, USED,
@@ -204,11 +205,17 @@ static syz_status read_options(const syz_app *app, table_job *j)
                                      .positive = syz_input_list(in, "probe.positive"),
                                      .fractions = syz_input_list(in, "probe.fractions"),
                                      .recalibrates = syz_input_bool(in, "probe.recalibrate")},
+                            .outliers = {.components = syz_input_int(in, "probe.outlier_components"),
+                                         .neighbours = syz_input_int(in, "probe.outlier_neighbours"),
+                                         .rows = syz_input_int(in, "probe.outlier_rows"),
+                                         .next = syz_input_int(in, "probe.outlier_next"),
+                                         .ratings = syz_input_text(in, "probe.ratings")},
                             .folds = (int)syz_input_int(in, "probe.folds"),
                             .draws = syz_input_int(in, "probe.bootstrap"),
                             .seed = (uint64_t)syz_input_int(in, "seed"),
                             .compute = syz_app_compute_options(in)};
   j->method = syz_input_text(in, "probe.task");
+  if (strcmp(j->method, "classify") == 0) j->method = "votes";
   if (strcmp(j->method, "table") != 0) o->methods = (syz_texts){1, &j->method};
   const size_t room = strlen(app->run.folder) + sizeof "/embedding.h5";
   SYZ_ALLOC(j->beside, "path", room);

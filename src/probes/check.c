@@ -2,6 +2,7 @@
 /* What can be found wrong before the run folder is taken and hours are spent. */
 #include <string.h>
 
+#include "predictions.h"
 #include "write.h"
 
 static syz_status differ(const char *key, const char *a, const char *b)
@@ -64,6 +65,8 @@ bool method_takes(const probe_method *m, const sample_label *l)
   return l->classes ? l->classes <= m->most_classes : m->takes_numbers;
 }
 
+static bool is_about_labels(const probe_method *m) { return m->takes_numbers || m->most_classes > 0; }
+
 static int labels_of(const job *p, const probe_method *m)
 {
   int n = 0;
@@ -78,11 +81,11 @@ syz_status probe_check_labels(const job *p)
   for (int k = 0; k < p->n_methods; k++) {
     const probe_method *m = p->method[k];
     const int n = labels_of(p, m);
-    all += n;
+    all += n + !is_about_labels(m);
     SYZ_REQUIRE(m->most_classes || n <= SYZ_FLOW_LABELS, SYZ_ERR_INPUT,
                 "probe.labels: a joint posterior (%s) has at most %d labels, and there are %d", m->name,
                 SYZ_FLOW_LABELS, n);
-    if (n || p->n_methods == 1) continue;
+    if (n || p->n_methods == 1 || !is_about_labels(m)) continue;
     syz_warn("%s is left out: it has no label to predict (%s)", m->name,
              m->takes_numbers ? "probe.labels" : "probe.classes, of two classes 0 and 1");
   }

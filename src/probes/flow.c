@@ -163,30 +163,36 @@ cleanup:
 }
 
 /* A member whose loss is not finite ends the run with exit code 6. */
-static syz_status train(work *w)
+syz_status probe_flow_train(const job *p, syz_flow *f, const syz_flow_training_options *options,
+                            const syz_flow_rows *rows, const syz_flow_rows *valid)
 {
   syz_status st = SYZ_OK;
-  const syz_flow_probe *o = &w->job->options->flow;
-  const bool is_published = w->job->options->is_published;
-  const posterior *q = w->q;
-  const int64_t at = q->train;
   syz_flow_training *t = NULL;
-  syz_flow_training_options options = is_published ? syz_flow_training_astroclip() : syz_flow_training_default();
-  const syz_flow_rows rows = {q->train, w->x, w->y},
-                      valid = {q->validation, w->x + at * w->width, w->y + at * q->labels};
   syz_progress progress;
   bool is_done = false;
-  options.epochs = o->epochs;
-  SYZ_TRY(syz_flow_training_create(w->job->run->world, w->flow, &options, &rows, &valid, &t));
-  syz_progress_begin(&progress, "flow", "epochs", 0, o->epochs);
+  SYZ_TRY(syz_flow_training_create(p->run->world, f, options, rows, valid, &t));
+  syz_progress_begin(&progress, "flow", "epochs", 0, options->epochs);
   for (int epoch = 1; !is_done; epoch++) {
     SYZ_TRY(syz_flow_train(t, 1, &is_done));
     syz_progress_tell(&progress, epoch, NULL);
   }
-  syz_progress_end(&progress, o->epochs);
+  syz_progress_end(&progress, options->epochs);
 cleanup:
   syz_flow_training_destroy(&t);
   return st;
+}
+
+static syz_status train(work *w)
+{
+  const syz_flow_probe *o = &w->job->options->flow;
+  const posterior *q = w->q;
+  const int64_t at = q->train;
+  syz_flow_training_options options =
+      w->job->options->is_published ? syz_flow_training_astroclip() : syz_flow_training_default();
+  const syz_flow_rows rows = {q->train, w->x, w->y},
+                      valid = {q->validation, w->x + at * w->width, w->y + at * q->labels};
+  options.epochs = o->epochs;
+  return probe_flow_train(w->job, w->flow, &options, &rows, &valid);
 }
 
 static syz_status recalibrate(work *w)

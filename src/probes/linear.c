@@ -6,8 +6,8 @@
 
 #include "method.h"
 
-/* What a head says of the test objects, [outputs, test] on every rank: each computes those of its share. */
-static syz_status apply(const job *p, int source, const syz_linear_head *h, double *out)
+/* Each rank computes those of its share. */
+syz_status probe_apply_head(const job *p, int source, const syz_linear_head *h, double *out)
 {
   syz_status st = SYZ_OK;
   const sample *s = &p->sample;
@@ -48,7 +48,7 @@ static syz_status predict_numbers(job *p, int source, const uint8_t *fold, answe
   for (int64_t i = 0; i < s->n; i++)
     for (int k = 0; k < n; k++) target[i * n + k] = (float)s->label[column[k]].value[s->first + i];
   SYZ_TRY(syz_ridge_path_fit(s->comm, &rows, fold, n, target, &options, &h, found));
-  SYZ_TRY(apply(p, source, h, said));
+  SYZ_TRY(probe_apply_head(p, source, h, said));
   for (int k = 0; k < n; k++) {
     answer *a = &out[column[k]];
     SYZ_TRY_ALL(s->comm, answer_make(p, a));
@@ -85,7 +85,7 @@ static syz_status predict_classes(job *p, int source, int t, const uint8_t *fold
     label[i] = (int8_t)(isnan(v) ? -1 : (int)v);
   }
   SYZ_TRY(syz_softmax_path_fit(s->comm, &rows, label, fold, &path, &h, &found));
-  SYZ_TRY(apply(p, source, h, said));
+  SYZ_TRY(probe_apply_head(p, source, h, said));
   SYZ_TRY_ALL(s->comm, answer_make(p, out));
   for (int64_t i = 0; i < s->test; i++) {
     int best = 0;

@@ -37,6 +37,10 @@ typedef struct outcome {
 /** Joint posteriors from one source: posterior.h. Curves over few labels: few.h. */
 typedef struct posterior posterior;
 typedef struct few_curves few_curves;
+/** Strange objects: outliers.h. */
+typedef struct outliers outliers;
+/** Votes of Galaxy Zoo: votes.h. */
+typedef struct votes_heads votes_heads;
 
 typedef struct probe_method {
   const char *name;
@@ -58,6 +62,8 @@ syz_status linear_predict(job *p, int source, answer *out);
 syz_status mlp_predict(job *p, int source, answer *out);
 syz_status flow_predict(job *p, int source, answer *out);
 syz_status few_predict(job *p, int source, answer *out);
+syz_status votes_predict(job *p, int source, answer *out);
+syz_status outliers_predict(job *p, int source, answer *out);
 
 struct syz_probes {
   const syz_run *run;
@@ -71,11 +77,19 @@ struct syz_probes {
   int n_posteriors;
   posterior *posterior; /**< [sources] */
   int n_few;
-  few_curves *few; /**< [sources, labels] */
+  few_curves *few;    /**< [sources, labels] */
+  outliers *outliers; /**< of all sources; NULL: not wanted */
+  int n_votes;
+  votes_heads *votes; /**< [sources] */
 };
 
 /** Labels that are judged, and by the published protocol read, as redshifts. */
 bool is_redshift(const char *name);
+/** What a head says of the test objects, out [outputs, test] on every rank. Collective; agreed. */
+syz_status probe_apply_head(const job *p, int source, const syz_linear_head *h, double *out);
+/** Train all members of a flow to their end. Collective; agreed. */
+syz_status probe_flow_train(const job *p, syz_flow *f, const syz_flow_training_options *options,
+                            const syz_flow_rows *rows, const syz_flow_rows *valid);
 /** Memory for an answer. Rank-local. */
 syz_status answer_make(const job *p, answer *a);
 /** Figures of a row and their errors; rank-local, the same on every rank. */

@@ -3,12 +3,14 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "predictions.h"
 #include "write.h"
+#include "syzygy/json.h"
 
 static void add_curve(cJSON *o, const char *name, const double *x)
 {
   cJSON *list = cJSON_AddArrayToObject(o, name);
-  for (int l = 0; l < POSTERIOR_LEVELS; l++) cJSON_AddItemToArray(list, json_number(x[l]));
+  for (int l = 0; l < POSTERIOR_LEVELS; l++) cJSON_AddItemToArray(list, syz_json_number(x[l]));
 }
 
 static cJSON *label_json(const job *p, const posterior *q, int k)
@@ -16,22 +18,22 @@ static cJSON *label_json(const job *p, const posterior *q, int k)
   const syz_pit_figures *f = &q->pit_figures[k];
   cJSON *o = cJSON_CreateObject(), *pit, *count;
   cJSON_AddStringToObject(o, "label", p->sample.label[q->column[k]].name);
-  json_add(o, "crps", q->mean_crps[k]);
+  syz_json_add_number(o, "crps", q->mean_crps[k]);
   add_curve(o, "covered", q->covered[k]);
   pit = cJSON_AddObjectToObject(o, "pit");
-  json_add(pit, "mean", f->mean);
-  json_add(pit, "ks", f->ks);
-  json_add(pit, "ks_p", f->ks_p);
-  json_add(pit, "cvm", f->cvm);
-  json_add(pit, "cvm_p", f->cvm_p);
-  json_add(pit, "outside", f->outside);
-  json_add(pit, "outside_expected", f->outside_expected);
+  syz_json_add_number(pit, "mean", f->mean);
+  syz_json_add_number(pit, "ks", f->ks);
+  syz_json_add_number(pit, "ks_p", f->ks_p);
+  syz_json_add_number(pit, "cvm", f->cvm);
+  syz_json_add_number(pit, "cvm_p", f->cvm_p);
+  syz_json_add_number(pit, "outside", f->outside);
+  syz_json_add_number(pit, "outside_expected", f->outside_expected);
   count = cJSON_AddArrayToObject(pit, "count");
-  for (int b = 0; b < SYZ_PIT_BINS; b++) cJSON_AddItemToArray(count, json_number((double)f->count[b]));
+  for (int b = 0; b < SYZ_PIT_BINS; b++) cJSON_AddItemToArray(count, syz_json_number((double)f->count[b]));
   count = cJSON_AddArrayToObject(pit, "expected");
-  for (int b = 0; b < SYZ_PIT_BINS; b++) cJSON_AddItemToArray(count, json_number(f->expected[b]));
+  for (int b = 0; b < SYZ_PIT_BINS; b++) cJSON_AddItemToArray(count, syz_json_number(f->expected[b]));
   count = cJSON_AddArrayToObject(pit, "error");
-  for (int b = 0; b < SYZ_PIT_BINS; b++) cJSON_AddItemToArray(count, json_number(f->error[b]));
+  for (int b = 0; b < SYZ_PIT_BINS; b++) cJSON_AddItemToArray(count, syz_json_number(f->error[b]));
   return o;
 }
 
@@ -42,9 +44,9 @@ static void add_calibration(cJSON *o, const posterior *q)
   cJSON_AddStringToObject(c, "kind", kind[q->calibration.kind]);
   if (q->calibration.kind != SYZ_FLOW_TEMPERATURE) return;
   cJSON_AddNumberToObject(c, "validation_objects", (double)q->calibration.n);
-  json_add(c, "temperature", q->calibration.temperature);
-  json_add(c, "nll_before", q->calibration.nll_before);
-  json_add(c, "nll_after", q->calibration.nll_after);
+  syz_json_add_number(c, "temperature", q->calibration.temperature);
+  syz_json_add_number(c, "nll_before", q->calibration.nll_before);
+  syz_json_add_number(c, "nll_after", q->calibration.nll_after);
 }
 
 cJSON *posterior_json(const job *p, const posterior *q)
@@ -60,10 +62,10 @@ cJSON *posterior_json(const job *p, const posterior *q)
   cJSON_AddNumberToObject(o, "outside", (double)q->outside);
   cJSON_AddNumberToObject(o, "test_outside", (double)q->test_outside);
   cJSON_AddNumberToObject(o, "draws", (double)q->draws);
-  json_add(o, "nll_joint", q->nll.standardised);
-  json_add(o, "nll_joint_error", q->nll_error.deviation);
-  json_add(o, "nll_per_label", q->nll.per_label);
-  json_add(o, "nll_joint_label_units", q->nll.label);
+  syz_json_add_number(o, "nll_joint", q->nll.standardised);
+  syz_json_add_number(o, "nll_joint_error", q->nll_error.deviation);
+  syz_json_add_number(o, "nll_per_label", q->nll.per_label);
+  syz_json_add_number(o, "nll_joint_label_units", q->nll.label);
   add_curve(o, "level", posterior_level);
   add_curve(o, "density_covered", q->density_covered);
   add_curve(o, "tarp", q->tarp_curve);

@@ -6,12 +6,15 @@
 #include <string.h>
 
 #include "few.h"
+#include "outliers.h"
 #include "posterior.h"
+#include "votes.h"
 
 const probe_method probe_methods[] = {
     {"knn", true, SYZ_CLASSES_MAX, knn_predict}, {"linear", true, SYZ_CLASSES_MAX, linear_predict},
     {"mlp", true, SYZ_CLASSES_MAX, mlp_predict}, {"flow", true, 0, flow_predict},
-    {"few-label", false, 2, few_predict},        {NULL, false, 0, NULL},
+    {"few-label", false, 2, few_predict},        {"outliers", false, 0, outliers_predict},
+    {"votes", false, 0, votes_predict},          {NULL, false, 0, NULL},
 };
 
 syz_texts syz_probe_method_names(void)
@@ -40,6 +43,16 @@ cleanup:
   return st;
 }
 
+static sample_wants wants(const job *p)
+{
+  sample_wants w = {.folds = p->options->folds};
+  for (int m = 0; m < p->n_methods; m++) {
+    w.labels = w.labels || p->method[m]->takes_numbers || p->method[m]->most_classes;
+    w.votes = w.votes || p->method[m]->predict == votes_predict;
+  }
+  return w;
+}
+
 static void tell(const job *p)
 {
   const sample *s = &p->sample;
@@ -57,15 +70,18 @@ static syz_status open_all(job *p)
   const syz_compute_options *c = &p->options->compute;
   SYZ_TRY_ALL(p->run->world, choose_methods(p));
   SYZ_TRY_ALL(p->run->world, probe_check(p->options));
-  SYZ_TRY(sample_load(p->run, &p->options->data, p->options->folds, &p->sample));
+  SYZ_TRY(sample_load(p->run, &p->options->data, wants(p), &p->sample));
   SYZ_TRY_ALL(p->run->world, probe_check_labels(p));
   SYZ_TRY_ALL(p->run->world, syz_compute_create(c->act, c->engine, c->threads, &p->compute));
   tell(p);
   p->outcome =
       syz_alloc("results", (size_t)(p->sample.n_sources * p->sample.n_labels * p->n_methods), sizeof *p->outcome);
   p->posterior = syz_alloc("posteriors", (size_t)p->sample.n_sources, sizeof *p->posterior);
+  p->votes = syz_alloc("votes", (size_t)p->sample.n_sources, sizeof *p->votes);
   p->few = syz_alloc("curves", (size_t)(p->sample.n_sources * p->sample.n_labels), sizeof *p->few);
-  SYZ_TRY_ALL(p->run->world, p->outcome && p->posterior && p->few ? SYZ_OK : SYZ_ERR_MEMORY);
+  SYZ_TRY_ALL(p->run->world, p->outcome && p->posterior && p->few && p->votes ? SYZ_OK : SYZ_ERR_MEMORY);
+  for (int m = 0; m < p->n_methods; m++)
+    if (p->method[m]->predict == outliers_predict) SYZ_TRY(outliers_open(p));
 cleanup:
   return st;
 }
@@ -101,6 +117,9 @@ void syz_probes_close(syz_probes **pp)
   syz_free(&p->outcome);
   syz_free(&p->posterior);
   syz_free(&p->few);
+  for (int k = 0; k < p->n_votes; k++) votes_free(&p->votes[k]);
+  syz_free(&p->votes);
+  outliers_close(&p->outliers);
   sample_free(&p->sample);
   syz_compute_destroy(&p->compute);
   syz_free(pp);
@@ -133,9 +152,11 @@ syz_status syz_probes_write(syz_probes *p)
   syz_timing_end(p->run->timing);
   SYZ_TRY_ALL(p->run->world, st);
   SYZ_TRY_ALL(p->run->world, outcomes_compare(p));
-  outcomes_print(p);
+  if (p->n_outcomes) outcomes_print(p);
   for (int k = 0; k < p->n_posteriors; k++) posterior_print(p, &p->posterior[k]);
   for (int k = 0; k < p->n_few; k++) few_print(p, &p->few[k]);
+  for (int k = 0; k < p->n_votes; k++) votes_print(p, &p->votes[k]);
+  if (p->outliers) SYZ_TRY(outliers_rank(p));
   SYZ_TRY(outcomes_write(p));
 cleanup:
   return st;

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "galaxy_zoo.h"
 #include "syzygy/numbers.h"
 
 enum { LEAST_TRAIN = 20 /* training objects of a label: fewer say nothing of it */ };
@@ -18,6 +19,8 @@ void sample_free(sample *s)
   syz_free(&s->ra);
   syz_free(&s->dec);
   syz_free(&s->role);
+  syz_free(&s->passes);
+  syz_free(&s->votes);
   syz_free(&s->test_row);
   syz_sides_free(&s->sides);
   for (int i = 0; i < s->n_sources; i++) syz_free(&s->source[i].x);
@@ -32,6 +35,7 @@ static syz_status read_objects(sample *s, syz_embedding_set *set)
   SYZ_ALLOC(s->ra, "positions", s->rows);
   SYZ_ALLOC(s->dec, "positions", s->rows);
   SYZ_ALLOC(s->role, "roles", s->rows);
+  SYZ_ALLOC(s->passes, "roles", s->rows);
   SYZ_TRY(syz_embedding_set_ids(set, 0, s->rows, s->id));
   SYZ_TRY(syz_embedding_set_places(set, 0, s->rows, s->ra, s->dec));
 cleanup:
@@ -111,6 +115,7 @@ static syz_status assign_roles(sample *s, sample_columns *columns, const syz_pro
   for (int64_t i = 0; i < s->rows; i++) {
     const uint8_t side = s->sides.side[i];
     const bool passes = cut[i] != 0 && !isnan(cut[i]);
+    s->passes[i] = passes;
     s->cut += !passes;
     s->unusable += passes && !s->role[i];
     s->role[i] = (uint8_t)(!passes || !s->role[i]   ? SYZ_ROLE_NONE
@@ -207,6 +212,27 @@ cleanup:
   return st;
 }
 
+/* Votes, and whether there are enough. */
+static syz_status load_votes(sample *s, sample_columns *columns)
+{
+  syz_status st = SYZ_OK;
+  int64_t train = 0, test = 0;
+  s->votes = syz_alloc("votes", (size_t)s->rows * ZOO_ANSWERS, sizeof *s->votes);
+  SYZ_TRY_ALL(s->comm, s->votes ? SYZ_OK : SYZ_ERR_MEMORY);
+  SYZ_TRY(sample_columns_votes(columns, s->votes));
+  for (int64_t i = 0; i < s->rows; i++) {
+    bool has_vote = false;
+    for (int a = 0; a < ZOO_ANSWERS; a++) has_vote = has_vote || s->votes[i * ZOO_ANSWERS + a] > 0;
+    train += has_vote && s->role[i] == SYZ_ROLE_TRAIN;
+    test += has_vote && s->role[i] == SYZ_ROLE_TEST;
+  }
+  SYZ_REQUIRE(train >= 20 && test >= 2, SYZ_ERR_DATA,
+              "votes: %lld training and %lld test objects have any; wanted are at least 20 and 2", (long long)train,
+              (long long)test);
+cleanup:
+  return st;
+}
+
 static syz_status load_sources(sample *s, syz_embedding_set *set, sample_columns *columns, const syz_probe_data *d)
 {
   syz_status st = SYZ_OK;
@@ -226,7 +252,7 @@ cleanup:
   return st;
 }
 
-syz_status sample_load(const syz_run *run, const syz_probe_data *d, int folds, sample *s)
+syz_status sample_load(const syz_run *run, const syz_probe_data *d, sample_wants wants, sample *s)
 {
   syz_status st = SYZ_OK;
   syz_embedding_set *set = NULL;
@@ -244,7 +270,8 @@ syz_status sample_load(const syz_run *run, const syz_probe_data *d, int folds, s
   SYZ_TRY(syz_sides_make(s->comm, &d->sides, s->rows, s->id, s->ra, s->dec, given, &s->sides));
   SYZ_TRY(assign_roles(s, columns, d));
   SYZ_TRY_ALL(s->comm, list_test_rows(s));
-  SYZ_TRY(load_labels(s, columns, d, folds));
+  if (wants.labels) SYZ_TRY(load_labels(s, columns, d, wants.folds));
+  if (wants.votes) SYZ_TRY(load_votes(s, columns));
 cleanup:
   sample_columns_close(&columns);
   syz_embedding_set_close(&set);

@@ -29,16 +29,23 @@ typedef struct sample {
   int64_t *id;                        /**< [rows] */
   double *ra, *dec;                   /**< [rows] */
   uint8_t *role;                      /**< [rows] syz_role */
+  uint8_t *passes;                    /**< [rows] the cut, whatever the features and the side */
   int64_t *test_row;                  /**< [test] ascending */
   int64_t train, test, cut, unusable; /**< objects: in train, in test, left out by the cut, without all the features */
   syz_sides sides;
   int n_sources, n_labels;
   sample_source source[SYZ_PROBE_SOURCES];
   sample_label label[SYZ_PROBE_LABELS];
+  float *votes; /**< [rows, ZOO_ANSWERS] of Galaxy Zoo, 0 where nobody was asked; NULL: not wanted */
 } sample;
 
-/** With labels that have two training objects and more for each of `folds` folds. Collective; agreed. */
-syz_status sample_load(const syz_run *run, const syz_probe_data *data, int folds, sample *s);
+/** What a sample must have, and what is not read otherwise. */
+typedef struct sample_wants {
+  bool labels, votes;
+  int folds; /**< labels have two training objects and more for each */
+} sample_wants;
+/** Collective; agreed. */
+syz_status sample_load(const syz_run *run, const syz_probe_data *data, sample_wants wants, sample *s);
 void sample_free(sample *s);
 
 /** Label tables joined to the objects; without any, empty. Collective; agreed. */
@@ -48,6 +55,8 @@ syz_status sample_tables_open(const sample *s, const syz_probe_data *data, sampl
 syz_texts sample_tables_names(const sample_tables *t);
 /** Whether a formula is of their columns. Collective; agreed. */
 syz_status sample_tables_find(const sample_tables *t, const char *formula, bool *is_there);
+/** SYZ_ERR_DATA names all of these columns that the tables lack. Collective; agreed. */
+syz_status sample_tables_find_all(const sample_tables *t, syz_texts name);
 /** Values for all objects, value [rows], NaN without a row; `unit` (may be NULL) when the formula is a column.
  * Collective; agreed. */
 syz_status sample_tables_evaluate(const sample_tables *t, const char *formula, double *value, char unit[72]);
@@ -59,6 +68,8 @@ typedef struct sample_columns sample_columns;
 syz_status sample_columns_open(sample *s, syz_embedding_set *set, const syz_probe_data *data, sample_columns **out);
 syz_status sample_columns_evaluate(sample_columns *c, const char *key, const char *formula, double *value,
                                    syz_label_counts *counts, char unit[72]);
+/** Votes for all answers of Galaxy Zoo, votes [rows, ZOO_ANSWERS]. Collective; agreed. */
+syz_status sample_columns_votes(sample_columns *c, float *votes);
 void sample_columns_close(sample_columns **c);
 
 /** Features of this rank's objects. Collective; agreed. */

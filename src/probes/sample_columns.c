@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "galaxy_zoo.h"
 #include "sample.h"
 
 struct sample_columns {
@@ -122,5 +123,28 @@ syz_status sample_columns_evaluate(sample_columns *c, const char *key, const cha
   if (counts) *counts = syz_label_count(c->sample->rows, value);
 cleanup:
   syz_formula_destroy(&f);
+  return st;
+}
+
+/* ------------------------------------------------------------ votes */
+
+/* All columns that are missing are named at once; a column's text as a whole is its name. */
+syz_status sample_columns_votes(sample_columns *c, float *votes)
+{
+  syz_status st = SYZ_OK;
+  const syz_texts name = zoo_columns();
+  const int64_t rows = c->sample->rows;
+  double *value = syz_alloc("votes", (size_t)rows, sizeof *value);
+  SYZ_TRY_ALL(c->sample->comm, value ? SYZ_OK : SYZ_ERR_MEMORY);
+  SYZ_TRY(sample_tables_find_all(c->tables, name));
+  for (int a = 0; a < name.n; a++) {
+    char quoted[80];
+    snprintf(quoted, sizeof quoted, "`%s`", name.item[a]);
+    SYZ_TRY(sample_columns_evaluate(c, "votes", quoted, value, NULL, NULL));
+    SYZ_TRY_ALL(c->sample->comm, syz_votes_check((syz_texts){1, &name.item[a]}, rows, &(const double *const){value}));
+    for (int64_t i = 0; i < rows; i++) votes[i * ZOO_ANSWERS + a] = isnan(value[i]) ? 0 : (float)value[i];
+  }
+cleanup:
+  syz_free(&value);
   return st;
 }

@@ -58,6 +58,17 @@ syz_status sample_tables_find(const sample_tables *t, const char *formula, bool 
   return syz_agree(t->sample->comm, st);
 }
 
+syz_status sample_tables_find_all(const sample_tables *t, syz_texts name)
+{
+  syz_status st = SYZ_OK;
+  if (!t->n) return SYZ_OK;
+  int *column = syz_alloc("columns", (size_t)name.n + 1, sizeof *column);
+  SYZ_TRY_ALL(t->sample->comm, column ? syz_label_table_find_all(t->each[0].table, name, column) : SYZ_ERR_MEMORY);
+cleanup:
+  syz_free(&column);
+  return st;
+}
+
 /* ------------------------------------------------------------ join */
 
 static syz_status ask(const sample_tables *t, const joined *j, const char *formula, asked *a)

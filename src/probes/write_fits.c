@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "syzygy/fits.h"
+#include "predictions.h"
 #include "write.h"
 
 enum { COLUMN_NAME = 68 /* characters of a TTYPE */ };

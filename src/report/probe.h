@@ -15,6 +15,8 @@ typedef struct probe_view {
   int64_t n;    /**< its test objects */
 } probe_view;
 
+/** The second text of the pair whose first is `key`, or the key itself; pairs end with NULL. */
+const char *probe_name(const char *const pair[][2], const char *key);
 /** A number, NaN where there is none; a text, "?" where there is none. */
 double probe_number(const cJSON *o, const char *name);
 const char *probe_text(const cJSON *o, const char *name);

@@ -7,6 +7,9 @@
  *   softmax CLASSES L2                 <- label.i8, weight.f64 [classes]
  *                                      -> head.f64: weight, bias; softmax.f64: loss, gradient, iterations
  *   ridge TARGETS ALPHA                <- y.f32 [rows, targets]   -> head.f64; r2.f64 of the training rows
+ *   votes QUESTIONS L2                 <- begin.i64 [questions + 1], votes.f32, raw.f64 [rows, answers]
+ *                                      -> loss.f64, gradient.f64 of raw; head.f64; votes.f64: loss, gradient,
+ *                                         iterations, converged, rows
  *   knn K CLASSES                      <- y.f32 [rows, 2], role.u8
  *                                      -> prediction.f32 [2, rows]: target 0 a number, target 1 a class
  */
@@ -214,6 +217,40 @@ static void run_knn(int64_t k, int classes)
   syz_free(&role);
 }
 
+/* Loss and gradient of each row at raw [rows, answers], then a fit; some 34 answers of 10 questions. */
+static void run_votes(syz_rows *r, int questions, double l2)
+{
+  int64_t *given = load("begin.i64", (size_t)questions + 1, 8);
+  int begin[SYZ_QUESTIONS + 1];
+  for (int q = 0; q <= questions; q++) begin[q] = (int)given[q];
+  const int64_t answers = begin[questions];
+  const syz_dirichlet_options options = {questions, begin, l2, 2000, 1e-7};
+  float *votes = load("votes.f32", (size_t)(rows * answers), 4);
+  double *raw = load("raw.f64", (size_t)(rows * answers), 8);
+  double *loss = syz_alloc("loss", (size_t)rows, 8), *gradient = syz_alloc("gradient", (size_t)(rows * answers), 8);
+  syz_linear_head *h = NULL;
+  syz_dirichlet_result result;
+  for (int64_t i = 0; i < rows; i++)
+    loss[i] =
+        syz_dirichlet_loss(questions, begin, votes + i * answers, raw + i * answers, NULL, gradient + i * answers);
+  save("loss.f64", "wb", loss, (size_t)rows, 8);
+  save("gradient.f64", "wb", gradient, (size_t)(rows * answers), 8);
+  CHECK_OK(syz_dirichlet_fit(world, r, votes + first * answers, &options, &h, &result));
+  save("head.f64", "wb", h->weight, (size_t)(answers * width), 8);
+  save("head.f64", "ab", h->bias, (size_t)answers, 8);
+  const double told[] = {result.loss, result.gradient, (double)result.iterations, result.has_converged,
+                         (double)result.rows};
+  save("votes.f64", "wb", told, 5, 8);
+  syz_linear_head_destroy(&h);
+  memset(votes, 0, (size_t)(rows * answers) * sizeof *votes);
+  CHECK_ERROR(syz_dirichlet_fit(world, r, votes, &options, &h, &result), SYZ_ERR_INPUT, "no row has any");
+  syz_free(&given);
+  syz_free(&votes);
+  syz_free(&raw);
+  syz_free(&loss);
+  syz_free(&gradient);
+}
+
 /* What must be refused is refused on all ranks. */
 static void refusals(syz_rows *r)
 {
@@ -253,6 +290,7 @@ int main(int argc, char **argv)
   if (strcmp(argv[1], "softmax_path") == 0) run_softmax_path(&r, (int)a, (int)b);
   if (strcmp(argv[1], "choices") == 0) run_knn_choices((int)a);
   if (strcmp(argv[1], "knn") == 0) run_knn((int64_t)a, (int)b);
+  if (strcmp(argv[1], "votes") == 0) run_votes(&r, (int)a, b);
   if (strcmp(argv[1], "refusals") == 0) refusals(&r);
   syz_free(&x);
   CHECK_EQ(syz_memory_get().live_blocks, blocks);

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Principal components, softmax and ridge regression, classification by neighbours against NumPy and scikit-learn; on 1, 2, 3 and 4 ranks, with LAPACK and ScaLAPACK."""
+"""Principal components, softmax and ridge regression, classification by neighbours, heads of votes against NumPy, SciPy and scikit-learn; on 1, 2, 3 and 4 ranks, with LAPACK and ScaLAPACK."""
 import os
 import subprocess
 import sys
 import tempfile
 
 import numpy as np
+from scipy.optimize import minimize
+from scipy.special import digamma, expit, gammaln
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import r2_score
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
@@ -266,11 +268,65 @@ def knn(folder):
         check(np.isnan(got[i]) if votes.sum() == 0 else got[i] == votes.argmax(), f"vote {i}: {got[i]}, {votes}")
 
 
+def votes_loss(begin, votes, raw):
+    """-ln P of each row, and its gradient by raw, from the definition."""
+    s = expit(raw)
+    alpha, loss, gradient = 1 + 100 * s, np.zeros(len(raw)), np.zeros_like(raw)
+    for a, b in zip(begin[:-1], begin[1:]):
+        k, al = votes[:, a:b], alpha[:, a:b]
+        n, total = k.sum(1), al.sum(1)
+        loss -= gammaln(n + 1) - gammaln(k + 1).sum(1) + gammaln(total) - gammaln(total + n) + (gammaln(al + k) - gammaln(al)).sum(1)
+        gradient[:, a:b] = (digamma(total + n) - digamma(total))[:, None] - digamma(al + k) + digamma(al)
+    return loss, gradient * 100 * s * (1 - s)
+
+
+def votes(folder):
+    n, d, l2 = 400, 6, 1e-3
+    begin = np.concatenate([[0], np.cumsum([3, 2, 2, 3, 5, 3, 3, 3, 6, 4])])
+    x = rng.standard_normal((n, d)) * np.linspace(0.1, 20, d) + 50
+    z = StandardScaler().fit_transform(x.astype(np.float32).astype(np.float64))
+    truth = 1 + 100 * expit(z @ rng.standard_normal((d, begin[-1])) * 0.4 - 1)
+    count = np.zeros((n, begin[-1]), np.float32)
+    for q, (a, b) in enumerate(zip(begin[:-1], begin[1:])):
+        asked = rng.integers(0, [150, 40][q % 2], n) * (rng.random(n) < [1, 0.6][q % 2])  # more than 64 votes, and none
+        for i in range(n):
+            count[i, a:b] = rng.multinomial(asked[i], rng.dirichlet(truth[i, a:b]))
+    count[5] = 0
+    raw = rng.standard_normal((n, begin[-1])) * 3
+    want, slope = votes_loss(begin, count.astype(np.float64), raw)
+    use = count.sum(1) > 0
+
+    def whole(theta):
+        w, b = theta[:begin[-1] * d].reshape(-1, d), theta[begin[-1] * d:]
+        loss, g = votes_loss(begin, count.astype(np.float64), z @ w.T + b)
+        return loss.sum() / use.sum() + l2 / 2 * (w**2).sum(), np.concatenate([(g.T @ z / use.sum() + l2 * w).ravel(), g.sum(0) / use.sum()])
+
+    best = minimize(whole, np.zeros(begin[-1] * (d + 1)), jac=True, method="L-BFGS-B", options=dict(maxiter=20000, maxfun=50000, ftol=1e-15, gtol=1e-8))
+    first = None
+    for ranks in (1, 2, 3):
+        run(folder, ranks, "votes", x, 10, l2, begin__i64=begin.astype(np.int64), votes__f32=count, raw__f64=raw)
+        loss, gradient = np.fromfile(f"{folder}/loss.f64"), np.fromfile(f"{folder}/gradient.f64").reshape(n, -1)
+        check(np.abs(loss - want).max() < 1e-10 * np.abs(want).max(), f"votes: loss differs by {np.abs(loss - want).max()}")
+        check(np.abs(gradient - slope).max() < 1e-10 * np.abs(slope).max(), f"votes: gradient differs by {np.abs(gradient - slope).max()}")
+        head, got = np.fromfile(f"{folder}/head.f64"), np.fromfile(f"{folder}/votes.f64")
+        check(got[3] == 1 and got[4] == use.sum(), f"votes: converged, and counts rows with a vote: {got}")
+        said = x.astype(np.float32).astype(np.float64) @ head[:begin[-1] * d].reshape(-1, d).T + head[begin[-1] * d:]
+        at_best = z @ best.x[:begin[-1] * d].reshape(-1, d).T + best.x[begin[-1] * d:]
+        check(np.abs(expit(said) - expit(at_best)).max() < 5e-5, f"votes on {ranks} ranks: concentrations differ from SciPy's by {100 * np.abs(expit(said) - expit(at_best)).max()}")
+        there = votes_loss(begin, count.astype(np.float64), said)[0].sum() / use.sum()
+        check(abs(got[0] - there) < 1e-6, f"votes: mean loss {got[0]}, {there} expected")
+        if first is None:
+            first = head
+            print(f"votes: loss {got[0]:.6f} after {got[2]:.0f} iterations, gradient {got[1]:.1e}, concentrations within {100 * np.abs(expit(said) - expit(at_best)).max():.1e}")
+        check(np.abs(head - first).max() < 1e-5 * np.abs(first).max(), f"votes on {ranks} ranks differs from 1 rank by {np.abs(head - first).max()}")
+    check(np.abs(votes_loss(begin, count.astype(np.float64), raw * 1.01)[0] - want).max() > 1e-6 * np.abs(want).max(), "one per cent would be seen")
+
+
 with tempfile.TemporaryDirectory(prefix="syzygy-test-") as scratch:
     task = sys.argv[1]
     if task == "refusals":
         for n_ranks in RANKS:
             run(scratch, n_ranks, "refusals", rng.standard_normal((50, 8)), 1, 1)
     else:
-        {"pca": pca, "softmax": softmax, "softmax_path": softmax_path, "ridge": ridge, "path": path, "knn": knn, "choices": choices}[task](scratch)
+        {"pca": pca, "softmax": softmax, "softmax_path": softmax_path, "ridge": ridge, "path": path, "knn": knn, "choices": choices, "votes": votes}[task](scratch)
 finish()
