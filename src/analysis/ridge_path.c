@@ -254,7 +254,8 @@ static syz_status cross_validate(path *p)
     }
   }
   SYZ_TRY_ALL(p->comm, st);
-  syz_allreduce_f64(p->comm, p->error, (size_t)(p->options->folds * p->targets * p->options->n_alphas), SYZ_SUM);
+  syz_allreduce_f64(p->comm, p->error, (size_t)p->options->folds * (size_t)p->targets * (size_t)p->options->n_alphas,
+                    SYZ_SUM);
 cleanup:
   return st;
 }

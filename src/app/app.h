@@ -55,7 +55,7 @@ enum {
     "embeddings of a data set as HDF5 and as a FITS catalogue", with)                                                  \
   X(search, SYZ_WRITES_HDF5 | SYZ_SAVES, "nearest neighbours within and across modalities, retrieval figures", with)   \
   X(probe, SYZ_LOADS_DATA | SYZ_WRITES_HDF5 | SYZ_HAS_IMAGE_TOWER | SYZ_TAKES_TASK,                                    \
-    "what frozen features contain: linear heads on patches (dense)", with)                                             \
+    "what features know: labels from embeddings, posteriors, outliers; linear heads on patches", with)                 \
   X(analyse, SYZ_LOADS_DATA | SYZ_WRITES_HDF5 | SYZ_HAS_IMAGE_TOWER | SYZ_TAKES_TASK,                                  \
     "what features are made of: components of patches, correlations of two modalities, health of spaces", with)        \
   X(report, SYZ_TAKES_FILES | SYZ_ALLOWS_INT8, "a run folder as one self-contained HTML page", with)                   \

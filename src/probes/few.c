@@ -108,7 +108,7 @@ static void standardise(work *w)
 static void choose(work *w, few_kind kind, int size, int64_t draw, int part, const int64_t *list, int64_t of, int64_t n,
                    int64_t *chosen)
 {
-  const uint64_t stream = (uint64_t)(((int)kind * 64 + size) * 4 + part);
+  const uint64_t stream = ((uint64_t)kind * 64 + (uint64_t)size) * 4 + (uint64_t)part;
   const syz_random r = syz_random_make(w->job->options->seed, SYZ_RANDOM_PROBE, (uint64_t)draw + 2, stream);
   for (int64_t i = 0; i < n; i++) {
     const int64_t k = (int64_t)syz_random_permute(&r, (uint64_t)of, (uint64_t)i);

@@ -74,11 +74,11 @@ static syz_status open_all(job *p)
   SYZ_TRY_ALL(p->run->world, probe_check_labels(p));
   SYZ_TRY_ALL(p->run->world, syz_compute_create(c->act, c->engine, c->threads, &p->compute));
   tell(p);
-  p->outcome =
-      syz_alloc("results", (size_t)(p->sample.n_sources * p->sample.n_labels * p->n_methods), sizeof *p->outcome);
+  p->outcome = syz_alloc("results", (size_t)p->sample.n_sources * (size_t)(p->sample.n_labels * p->n_methods),
+                         sizeof *p->outcome);
   p->posterior = syz_alloc("posteriors", (size_t)p->sample.n_sources, sizeof *p->posterior);
   p->votes = syz_alloc("votes", (size_t)p->sample.n_sources, sizeof *p->votes);
-  p->few = syz_alloc("curves", (size_t)(p->sample.n_sources * p->sample.n_labels), sizeof *p->few);
+  p->few = syz_alloc("curves", (size_t)p->sample.n_sources * (size_t)p->sample.n_labels, sizeof *p->few);
   SYZ_TRY_ALL(p->run->world, p->outcome && p->posterior && p->few && p->votes ? SYZ_OK : SYZ_ERR_MEMORY);
   for (int m = 0; m < p->n_methods; m++)
     if (p->method[m]->predict == outliers_predict) SYZ_TRY(outliers_open(p));
