@@ -6,12 +6,13 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "syzygy/files.h"
 #include "syzygy/fits.h"
 
-enum { PIECE_ROWS = 2048, COLUMNS_MAX = 5 };
+enum { PIECE_ROWS = 2048, OWN_COLUMNS = 5 };
 
 /* This rank's rows, cut into the same number of pieces on every rank (some empty). */
 typedef struct pieces {
@@ -202,40 +203,82 @@ cleanup:
 
 /* ------------------------------------------------------------------ FITS */
 
-static int fits_columns(const syz_embed_result *r, syz_fits_column column[COLUMNS_MAX])
+/* The columns of the catalogue: the object's own, then every label. */
+typedef struct catalogue {
+  int n, own; /* columns; those that are not labels */
+  syz_fits_column *column;
+  char (*name)[SYZ_LABEL_NAME + 8], (*unit)[SYZ_UNIT_TEXT]; /* of the labels */
+  const char *const *label;
+  float *value;      /* [labels, PIECE_ROWS] */
+  const void **data; /* [n] of a piece */
+} catalogue;
+
+static void catalogue_free(catalogue *t)
 {
-  int n = 0;
-  column[n++] = (syz_fits_column){.name = "TARGETID", .type = 'K', .repeat = 1, .comment = "object identifier"};
-  column[n++] =
-      (syz_fits_column){.name = "RA", .type = 'D', .repeat = 1, .unit = "deg", .comment = "right ascension, ICRS"};
-  column[n++] =
-      (syz_fits_column){.name = "DEC", .type = 'D', .repeat = 1, .unit = "deg", .comment = "declination, ICRS"};
-  if (r->has_tower[SYZ_IMAGE])
-    column[n++] = (syz_fits_column){
-        .name = "IMAGE_EMBEDDING", .type = 'E', .repeat = r->width, .comment = "image tower, NaN without an image"};
-  if (r->has_tower[SYZ_SPECTRUM])
-    column[n++] = (syz_fits_column){.name = "SPECTRUM_EMBEDDING",
-                                    .type = 'E',
-                                    .repeat = r->width,
-                                    .comment = "spectrum tower, NaN without a spectrum"};
-  return n;
+  syz_free(&t->column);
+  syz_free(&t->name);
+  syz_free(&t->unit);
+  syz_free(&t->value);
+  syz_free(&t->data);
 }
 
-static syz_status put_rows(const syz_embed_result *r, const pieces *p, columns *k, syz_fits_table *t)
+static void add_column(catalogue *t, const char *name, char type, int64_t repeat, const char *unit, const char *comment)
+{
+  t->column[t->n++] = (syz_fits_column){.name = name, .type = type, .repeat = repeat, .unit = unit, .comment = comment};
+}
+
+/* TOPCAT and others do not tell names apart by case, so a label RA gets another name. */
+static void name_label(const catalogue *t, const char *label, char name[SYZ_LABEL_NAME + 8])
+{
+  bool is_taken = false;
+  for (int i = 0; i < t->own; i++) is_taken = is_taken || strcasecmp(t->column[i].name, label) == 0;
+  snprintf(name, SYZ_LABEL_NAME + 8, "%s%s", is_taken ? "label_" : "", label);
+}
+
+static syz_status catalogue_make(const syz_embed_result *r, catalogue *t)
+{
+  syz_status st = SYZ_OK;
+  const int labels = syz_shardset_labels(r->data, &t->label);
+  SYZ_ALLOC(t->column, "columns", OWN_COLUMNS + labels);
+  SYZ_ALLOC(t->data, "columns", OWN_COLUMNS + labels);
+  SYZ_ALLOC(t->name, "columns", labels + 1);
+  SYZ_ALLOC(t->value, "labels", (int64_t)labels * PIECE_ROWS + 1);
+  SYZ_TRY(syz_shardset_label_units(r->data, &t->unit));
+  add_column(t, "TARGETID", 'K', 1, NULL, "object identifier");
+  add_column(t, "RA", 'D', 1, "deg", "right ascension, ICRS");
+  add_column(t, "DEC", 'D', 1, "deg", "declination, ICRS");
+  if (r->has_tower[SYZ_IMAGE])
+    add_column(t, "IMAGE_EMBEDDING", 'E', r->width, NULL, "image tower, NaN without an image");
+  if (r->has_tower[SYZ_SPECTRUM])
+    add_column(t, "SPECTRUM_EMBEDDING", 'E', r->width, NULL, "spectrum tower, NaN without a spectrum");
+  t->own = t->n;
+  for (int i = 0; i < labels; i++) {
+    name_label(t, t->label[i], t->name[i]);
+    add_column(t, t->name[i], 'E', 1, t->unit[i][0] ? t->unit[i] : NULL, "label, NaN where unknown");
+  }
+cleanup:
+  return st;
+}
+
+static syz_status put_rows(const syz_embed_result *r, const pieces *p, columns *k, catalogue *c, syz_fits_table *t)
 {
   syz_status st = SYZ_OK;
   for (int64_t i = 0; i < p->count; i++) {
     int64_t first, n = piece_rows(p, i, &first);
-    const void *data[COLUMNS_MAX];
-    int c = 0;
+    int at = 0;
     if (!n) break;
     SYZ_TRY(columns_load(r, first, n, k));
-    data[c++] = k->id;
-    data[c++] = k->ra;
-    data[c++] = k->dec;
+    c->data[at++] = k->id;
+    c->data[at++] = k->ra;
+    c->data[at++] = k->dec;
     for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++)
-      if (r->has_tower[m]) data[c++] = k->embedding[m];
-    SYZ_TRY(syz_fits_table_put(t, first, n, data));
+      if (r->has_tower[m]) c->data[at++] = k->embedding[m];
+    for (int l = 0; at < c->n; l++) {
+      float *value = c->value + (int64_t)l * PIECE_ROWS;
+      SYZ_TRY(syz_shardset_read_label_rows(r->data, c->label[l], first, n, value));
+      c->data[at++] = value;
+    }
+    SYZ_TRY(syz_fits_table_put(t, first, n, c->data));
   }
 cleanup:
   return st;
@@ -246,11 +289,10 @@ syz_status syz_embed_write_fits(const syz_embed_result *r)
   syz_status st = SYZ_OK;
   char path[PATH_MAX], temporary[PATH_MAX];
   syz_fits_table *t = NULL;
-  syz_fits_column column[COLUMNS_MAX];
+  catalogue c = {0};
   columns k = {0};
   pieces p = cut(r);
   int64_t rows = syz_shardset_size(r->data);
-  int n_columns = fits_columns(r, column);
   bool is_first = syz_comm_rank(r->comm) == 0, has_begun = false;
   const syz_fits_card cards[] = {
       SYZ_CARD_TEXT("CREATOR", r->created_by, "program, version, commit"),
@@ -264,16 +306,16 @@ syz_status syz_embed_write_fits(const syz_embed_result *r)
   SYZ_TRY_ALL(r->comm, snprintf(temporary, sizeof temporary, "%s.tmp", path) < (int)sizeof temporary
                            ? columns_allocate(r, &k)
                            : syz_error_set(SYZ_ERR_WRITE, __FILE__, __LINE__, "%s: name too long", path));
+  SYZ_TRY_ALL(r->comm, catalogue_make(r, &c));
   SYZ_TRY_ALL(r->comm, is_first ? syz_refuse_link(path) : SYZ_OK); /* the finished file gets this name */
   SYZ_TRY_ALL(r->comm, is_first ? syz_refuse_link(temporary) : SYZ_OK);
   has_begun = true;
+  SYZ_TRY_ALL(r->comm, is_first ? syz_fits_table_create(temporary, "EMBEDDING", rows, c.column, c.n, cards, n_cards, &t)
+                                : SYZ_OK);
   SYZ_TRY_ALL(r->comm, is_first
-                           ? syz_fits_table_create(temporary, "EMBEDDING", rows, column, n_columns, cards, n_cards, &t)
-                           : SYZ_OK);
-  SYZ_TRY_ALL(r->comm,
-              is_first ? SYZ_OK
-                       : syz_fits_table_attach(temporary, "EMBEDDING", rows, column, n_columns, cards, n_cards, &t));
-  SYZ_TRY_ALL(r->comm, put_rows(r, &p, &k, t));
+                           ? SYZ_OK
+                           : syz_fits_table_attach(temporary, "EMBEDDING", rows, c.column, c.n, cards, n_cards, &t));
+  SYZ_TRY_ALL(r->comm, put_rows(r, &p, &k, &c, t));
   uint64_t sum = syz_fits_table_sum(t);
   syz_allreduce_u64(r->comm, &sum, 1, SYZ_SUM);
   if (!is_first) syz_fits_table_close(&t);
@@ -284,5 +326,6 @@ cleanup:
   if (t) syz_fits_table_close(&t);
   if (st != SYZ_OK && has_begun && is_first) (void)unlink(temporary);
   columns_free(&k);
+  catalogue_free(&c);
   return st;
 }
