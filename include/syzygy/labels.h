@@ -187,7 +187,6 @@ typedef struct syz_sides_options {
   uint64_t seed;        /**< of sky and rows; 0: the plain rule (src/labels/sides.c) */
   double border_arcsec; /**< objects of test within this distance of one of training are dropped; 0: none */
 } syz_sides_options;
-#define SYZ_SIDES_DEFAULTS ((syz_sides_options){SYZ_SIDES_BY_SKY, 0.2, 0, 2.0})
 
 /** The side of each object. */
 typedef struct syz_sides {

@@ -96,7 +96,7 @@ typedef struct syz_outlier_probe {
 enum { SYZ_PROBE_METHODS = 8 };
 typedef struct syz_probes_options {
   syz_probe_data data;
-  syz_texts methods; /**< of syz_probe_method_names */
+  syz_texts methods; /**< by their names */
   syz_knn_probe knn;
   syz_linear_probe linear;
   syz_mlp_probe mlp;
@@ -111,9 +111,6 @@ typedef struct syz_probes_options {
   uint64_t seed;           /**< of folds, networks, flows, bootstrap */
   syz_compute_options compute;
 } syz_probes_options;
-
-/** The names of all methods. */
-syz_texts syz_probe_method_names(void);
 
 typedef struct syz_probes syz_probes;
 /** Read objects, labels and features, and say what there is to do. SYZ_ERR_INPUT, SYZ_ERR_DATA, SYZ_ERR_MEMORY.

@@ -3,6 +3,7 @@
 #include "syzygy/probes.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "few.h"
@@ -17,24 +18,26 @@ const probe_method probe_methods[] = {
     {"votes", false, 0, votes_predict},          {NULL, false, 0, NULL},
 };
 
-syz_texts syz_probe_method_names(void)
+/* "knn, linear, ..". */
+static void name_all(char *text, size_t room)
 {
-  static const char *name[SYZ_PROBE_METHODS];
-  int n = 0;
-  for (; probe_methods[n].name; n++) name[n] = probe_methods[n].name;
-  return (syz_texts){n, name};
+  size_t used = 0;
+  for (const probe_method *m = probe_methods; m->name && used < room; m++)
+    used += (size_t)snprintf(text + used, room - used, "%s%s", used ? ", " : "", m->name);
 }
 
 static syz_status choose_methods(job *p)
 {
   syz_status st = SYZ_OK;
   const syz_texts wanted = p->options->methods;
+  char all[256];
+  name_all(all, sizeof all);
   SYZ_REQUIRE(wanted.n >= 1 && wanted.n <= SYZ_PROBE_METHODS, SYZ_ERR_INPUT, "probe.methods: name 1 to %d methods",
               SYZ_PROBE_METHODS);
   for (int i = 0; i < wanted.n; i++) {
     const probe_method *m = probe_methods;
     while (m->name && strcmp(m->name, wanted.item[i]) != 0) m++;
-    SYZ_REQUIRE(m->name, SYZ_ERR_INPUT, "probe.methods: there is no method %s", wanted.item[i]);
+    SYZ_REQUIRE(m->name, SYZ_ERR_INPUT, "probe.methods: there is no method %s; there are %s", wanted.item[i], all);
     for (int k = 0; k < p->n_methods; k++)
       SYZ_REQUIRE(p->method[k] != m, SYZ_ERR_INPUT, "probe.methods names %s twice", m->name);
     p->method[p->n_methods++] = m;

