@@ -304,6 +304,8 @@ typedef struct syz_texts {
 } syz_texts;
 /** The texts, one per line (syz_free); NULL without memory. */
 char *syz_texts_lines(syz_texts t);
+/** Whether one of the texts is this one. */
+bool syz_texts_have(syz_texts t, const char *text);
 /** Number of insertions, deletions and changes of letters (case ignored) that turn one name into the other: to suggest
  * the nearest known name. */
 int syz_edit_distance(const char *a, const char *b);

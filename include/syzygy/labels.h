@@ -137,17 +137,17 @@ enum { SYZ_JOIN_EXAMPLES = 8 };
 /** Which row of a table belongs to each object. */
 typedef struct syz_join {
   int64_t n;                             /**< objects */
-  int64_t *row;                          /**< [n] or -1 */
+  int64_t *row;                          /**< [n] or -1; NULL with n > 0: the join has failed as no object is matched */
   int64_t matched, ambiguous, unmatched; /**< objects; they add up to n */
   int64_t merged;                        /**< by identifier: rows of the table that say the same as an earlier row */
   int64_t example[SYZ_JOIN_EXAMPLES];    /**< the first objects that are unmatched, by number */
   int examples;
 } syz_join;
 /**
- * By identifier: object_id [n] and row_id [rows]; SYZ_LABEL_NO_ID matches nothing. Rows of one identifier that agree in
- * all of value [n_values][rows] (NaN agrees with NaN) are one, the first of them; where they differ the object is
- * ambiguous and left out. SYZ_ERR_DATA when no object is matched, with some identifiers of both sides. Collective;
- * agreed. 16 bytes a row beside the arrays.
+ * By identifier: object_id [n] and row_id [rows]; SYZ_LABEL_NO_ID, 0 and negative ones match nothing. Rows of one
+ * identifier that agree in all of value [n_values][rows] (NaN agrees with NaN) are one, the first of them; where they
+ * differ the object is ambiguous and left out. SYZ_ERR_DATA when no object is matched, with some identifiers of both
+ * sides. Collective; agreed. 16 bytes a row beside the arrays.
  */
 syz_status syz_join_ids(syz_comm *c, int64_t n, const int64_t *object_id, int64_t rows, const int64_t *row_id,
                         int n_values, const double *const *value, syz_join *out);

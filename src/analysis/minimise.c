@@ -74,13 +74,19 @@ static void choose_direction(minimiser *m, int n, int newest)
 /* Keep the step from theta to trial when it shows curvature. */
 static void remember(minimiser *m, int *n, int *newest)
 {
-  const int j = (*newest + 1) % MINIMISE_HISTORY;
+  const int j = (*newest + 1) % MINIMISE_HISTORY; /* with a full history the oldest pair, which a poor step must not
+                                                     replace */
+  double sy = 0, yy = 0;
+  for (int64_t i = 0; i < m->size; i++) {
+    const double y = m->next[i] - m->gradient[i];
+    sy += (m->trial[i] - m->theta[i]) * y;
+    yy += y * y;
+  }
+  if (!(sy > 1e-14 * yy)) return;
   for (int64_t i = 0; i < m->size; i++) {
     m->s[j][i] = m->trial[i] - m->theta[i];
     m->y[j][i] = m->next[i] - m->gradient[i];
   }
-  const double sy = dot(m->s[j], m->y[j], m->size);
-  if (!(sy > 1e-14 * dot(m->y[j], m->y[j], m->size))) return;
   m->rho[j] = 1 / sy;
   *newest = j;
   if (*n < MINIMISE_HISTORY) ++*n;

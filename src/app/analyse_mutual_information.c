@@ -4,8 +4,9 @@
 
 static const syz_key keys[] = {
     {"analyse.logit_scale", SYZ_KEY_REAL, "15.5", "", 1e-3, 1e4, NULL, SYZ_USED_BY(analyse),
-     "mutual-information: factor of the cosines in InfoNCE; best that of the alignment: any gives a bound, and the "
-     "largest one counts."},
+     "mutual-information: factor of the cosines in InfoNCE. Every value gives a lower bound, and the highest bound is "
+     "the "
+     "best; that of the alignment is usually near it."},
     {NULL, SYZ_KEY_INT, NULL, NULL, 0, 0, NULL, 0, NULL},
 };
 

@@ -19,7 +19,7 @@
   X(table, "table", "labels from embeddings by several methods, side by side")
 
 typedef struct syz_probe {
-  const syz_key *keys; /**< its own keys, ended by a path NULL; keys that several probes use are in probe.c */
+  const syz_key *keys; /**< its own keys, ended by a path NULL; keys that several probes use are in probe_table.c */
   /** Read its keys, check everything, open data and model; write nothing. *job is passed to the other functions, also
    * after a failure. Collective; agreed. */
   syz_status (*open)(syz_app *app, void **job);

@@ -8,7 +8,7 @@ static const syz_key keys[] = {
     {"probe.flow", SYZ_KEY_CHOICE, "autoregressive", "", 0, 0, "elementwise|autoregressive|coupling", USED,
      "flow: each label given the features alone; given the labels before it, too; or half of them given the other "
      "half."},
-    {"probe.epochs", SYZ_KEY_INT, "25", "", 1, 100000, NULL, USED, "flow: passes over the training objects."},
+    {"probe.epochs", SYZ_KEY_INT, "25", "", 1, 100000, NULL, USED, "flow, outliers: passes over the training objects."},
     {"probe.draws", SYZ_KEY_INT, "1000", "draws", 2, 1000000, NULL, USED, "flow: draws from each posterior."},
     {"probe.positive", SYZ_KEY_LIST, "", "", 0, 0, NULL, USED,
      "flow: labels that are positive by nature: modelled in their logarithm."},

@@ -57,12 +57,12 @@ static const syz_key keys[] = {
      "Embedding files of the test side (probe.split: file)."},
     {"probe.protocol", SYZ_KEY_CHOICE, "sound", "", 0, 0, "sound|astroclip", USED,
      "mlp, flow: astroclip: the published recipes with their quirks (last weights; flow: each label on its own, one "
-     "scale for all features; mlp: sizes and training as published, no ensemble, softmax twice); their figures do not "
-     "compare with those of the sound ones."},
+     "scale for all features; mlp: sizes and training as published, no ensemble, softmax twice); figures of the "
+     "two protocols cannot be compared."},
     {"probe.members", SYZ_KEY_INT, "10", "networks", 1, 1000, NULL, USED,
-     "mlp, flow: networks whose predictions or densities are averaged; ranks train different ones."},
+     "mlp, flow, outliers: networks whose predictions or densities are averaged; ranks train different ones."},
     {"probe.validation_share", SYZ_KEY_REAL, "0.2", "", 0.01, 0.9, NULL, USED,
-     "mlp, flow: share of the training objects that choose the best epoch and recalibrate."},
+     "mlp, flow, outliers: share of the training objects that choose the best epoch and recalibrate."},
     {"probe.folds", SYZ_KEY_INT, "5", "", 2, SYZ_FOLDS, NULL, USED,
      "Folds of the cross-validations inside the training side."},
     {"probe.bootstrap", SYZ_KEY_INT, "1000", "draws", 10, 100000, NULL, USED,

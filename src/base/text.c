@@ -33,3 +33,10 @@ char *syz_texts_lines(syz_texts t)
     used += (size_t)snprintf(text + used, length - used, "%s%s", i ? "\n" : "", t.item[i]);
   return text;
 }
+
+bool syz_texts_have(syz_texts t, const char *text)
+{
+  for (int i = 0; i < t.n; i++)
+    if (strcmp(t.item[i], text) == 0) return true;
+  return false;
+}

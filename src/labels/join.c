@@ -86,7 +86,7 @@ cleanup:
 static int64_t look_up(const id_table *t, int64_t id)
 {
   int64_t low = 0, high = t->n;
-  if (id == SYZ_LABEL_NO_ID) return UNMATCHED;
+  if (id <= 0) return UNMATCHED; /* it stands for none */
   while (low < high) {
     const int64_t middle = low + (high - low) / 2;
     if (t->id[middle].id < id)
@@ -104,6 +104,12 @@ static void list_ids(const int64_t *id, int64_t n, char text[96])
   for (int64_t i = 0; i < n && i < SHOWN; i++)
     used += (size_t)snprintf(text + used, 96 - used, "%s%lld", i ? ", " : "", (long long)id[i]);
   if (n > SHOWN) snprintf(text + used, 96 - used, ", ...");
+}
+
+/* For the caller of a join that fails because no object is matched. */
+static void say_none(const syz_join *j, syz_join *out)
+{
+  if (j->matched == 0) *out = (syz_join){.n = j->n, .ambiguous = j->ambiguous, .unmatched = j->unmatched};
 }
 
 /* The same on every rank. */
@@ -140,6 +146,7 @@ syz_status syz_join_ids(syz_comm *c, int64_t n, const int64_t *object_id, int64_
   syz_share(n, syz_comm_size(c), syz_comm_rank(c), &first, &some);
   for (int64_t i = first; i < first + some; i++) j.row[i] = look_up(&t, object_id[i]);
   SYZ_TRY(settle(c, &j));
+  say_none(&j, out);
   SYZ_TRY(require_ids(&j, object_id, rows, row_id));
   *out = j;
   j = (syz_join){0};
@@ -222,6 +229,7 @@ syz_status syz_join_places(syz_comm *c, int64_t n, const double *ra, const doubl
   syz_share(n, syz_comm_size(c), syz_comm_rank(c), &first, &some);
   for (int64_t i = first; i < first + some; i++) j.row[i] = row_near(&t, ra[i], dec[i], radius_arcsec / 3600);
   SYZ_TRY(settle(c, &j));
+  say_none(&j, out);
   if (j.matched == 0) {
     const double least = nearest_deg(c, &t, first, some, ra, dec);
     st =

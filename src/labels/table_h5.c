@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { BLOCK_BYTES = 4 << 20 };
+enum { BLOCK_BYTES = 4 << 20, ROW_BYTES = 1 << 30 /* most of a row */ };
 
 /* ---------------------------------------------------------------- choosing */
 
@@ -83,7 +83,7 @@ static void count_length(listing *l, int64_t rows)
   if (k == l->lengths) l->lengths++;
 }
 
-/* What cannot be read is no column: it is told when it is asked for by nobody knowing it, or when nothing is left. */
+/* A dataset that cannot be read is left out; asking for its name then says that there is no such column. */
 static syz_status list_one(void *context, const char *name)
 {
   listing *l = context;
@@ -149,7 +149,11 @@ static syz_status read_items(syz_label_table *t, int column, int64_t item, int64
   syz_status st = SYZ_OK;
   char name[1024], *block = NULL;
   const int64_t items = t->column[column].items;
-  int64_t step = BLOCK_BYTES / (items * (int64_t)bytes) + 1;
+  int64_t step;
+  SYZ_REQUIRE(items <= ROW_BYTES / (int64_t)bytes, SYZ_ERR_DATA,
+              "%s: column %s has %lld items per row; at most %lld can be read", t->path, t->column[column].name,
+              (long long)items, (long long)(ROW_BYTES / (int64_t)bytes));
+  step = BLOCK_BYTES / (items * (int64_t)bytes) + 1;
   if (step > n) step = n;
   snprintf(name, sizeof name, "%s%s", t->prefix, t->column[column].name);
   if (items == 1) return read(t, name, first, n, bytes, out);

@@ -9,7 +9,7 @@ static syz_status differ(const char *key, const char *a, const char *b)
 {
   syz_status st = SYZ_OK;
   char name[2][PREDICTIONS_NAME];
-  SYZ_REQUIRE(strcmp(a, b) != 0, SYZ_ERR_INPUT, "%s: %s stands there twice", key, a);
+  SYZ_REQUIRE(strcmp(a, b) != 0, SYZ_ERR_INPUT, "%s: %s is listed twice; remove one", key, a);
   predictions_name(a, name[0]);
   predictions_name(b, name[1]);
   SYZ_REQUIRE(strcmp(name[0], name[1]) != 0, SYZ_ERR_INPUT,
@@ -23,13 +23,6 @@ static const char *label_of(const syz_probe_data *d, int i)
   return i < d->labels.n ? d->labels.item[i] : d->classes.item[i - d->labels.n];
 }
 
-static bool is_among(syz_texts list, const char *name)
-{
-  for (int i = 0; i < list.n; i++)
-    if (strcmp(list.item[i], name) == 0) return true;
-  return false;
-}
-
 /* Labels with a domain are among the labels, and have one domain. */
 static syz_status check_domains(const syz_probes_options *o)
 {
@@ -38,9 +31,9 @@ static syz_status check_domains(const syz_probes_options *o)
   static const char *const key[2] = {"probe.positive", "probe.fractions"};
   for (int k = 0; k < 2; k++)
     for (int i = 0; i < list[k].n; i++) {
-      SYZ_REQUIRE(is_among(o->data.labels, list[k].item[i]), SYZ_ERR_INPUT,
+      SYZ_REQUIRE(syz_texts_have(o->data.labels, list[k].item[i]), SYZ_ERR_INPUT,
                   "%s: %s is none of probe.labels (it has to be written in the same way)", key[k], list[k].item[i]);
-      SYZ_REQUIRE(k == 0 || !is_among(list[0], list[k].item[i]), SYZ_ERR_INPUT,
+      SYZ_REQUIRE(k == 0 || !syz_texts_have(list[0], list[k].item[i]), SYZ_ERR_INPUT,
                   "%s: %s is in probe.positive too; it can be in one of them", key[k], list[k].item[i]);
     }
 cleanup:

@@ -46,34 +46,22 @@ static void work_free(work *w)
 
 /* ------------------------------------------------------------ who takes part */
 
-static bool is_among(syz_texts list, const char *name)
+static void choose_labels(work *w)
 {
-  for (int i = 0; i < list.n; i++)
-    if (strcmp(list.item[i], name) == 0) return true;
-  return false;
-}
-
-static syz_status choose_labels(work *w)
-{
-  syz_status st = SYZ_OK;
   const sample *s = &w->job->sample;
   const syz_flow_probe *o = &w->job->options->flow;
   posterior *q = w->q;
   for (int t = 0; t < s->n_labels; t++) {
     if (s->label[t].classes) continue;
-    SYZ_REQUIRE(q->labels < SYZ_FLOW_LABELS, SYZ_ERR_INPUT, "probe.labels: a joint posterior has at most %d labels",
-                SYZ_FLOW_LABELS);
     syz_flow_label *l = &w->label[q->labels];
     snprintf(l->name, sizeof l->name, "%s", s->label[t].name);
-    l->transform = is_among(o->positive, s->label[t].name)    ? SYZ_FLOW_LOG
-                   : is_among(o->fractions, s->label[t].name) ? SYZ_FLOW_LOGIT
-                                                              : SYZ_FLOW_LINEAR;
+    l->transform = syz_texts_have(o->positive, s->label[t].name)    ? SYZ_FLOW_LOG
+                   : syz_texts_have(o->fractions, s->label[t].name) ? SYZ_FLOW_LOGIT
+                                                                    : SYZ_FLOW_LINEAR;
     l->low = 0;
     l->high = 1;
     q->column[q->labels++] = t;
   }
-cleanup:
-  return st;
 }
 
 /* 0 training, 1 validation, 2 test, -1 none: objects that have all labels, inside of their domains. A test object
@@ -295,7 +283,9 @@ static syz_status tarp_share(work *w, int64_t first, int64_t n, const double *re
   syz_status st = SYZ_OK;
   posterior *q = w->q;
   double scale[SYZ_FLOW_LABELS];
-  (void)syz_tarp_scales(q->n, q->labels, q->truth, scale); /* labels vary: load_label has seen to it */
+  (void)syz_tarp_scales(
+      q->n, q->labels, q->truth,
+      scale); /* where the true values of a label do not vary its scale is 0, and TARP leaves it out */
   for (int64_t at = first; at < first + n; at += block_of(q)) {
     const int64_t block = first + n - at < block_of(q) ? first + n - at : block_of(q);
     SYZ_TRY(draw(w, at, block, q->draws, false, d));
@@ -380,7 +370,7 @@ syz_status flow_predict(job *p, int source, answer *out)
   posterior *q = &p->posterior[p->n_posteriors++];
   *q = (posterior){.source = source, .draws = p->options->flow.draws, .members = p->options->members};
   work w = {.job = p, .q = q, .width = p->sample.source[source].width};
-  SYZ_TRY_ALL(p->run->world, choose_labels(&w));
+  choose_labels(&w);
   if (!q->labels) {
     p->n_posteriors--;
     goto cleanup;

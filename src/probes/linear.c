@@ -95,8 +95,8 @@ static syz_status predict_classes(job *p, int source, int t, const uint8_t *fold
   }
   snprintf(out->note, sizeof out->note, "penalty %.3g", o->penalty[found.chosen]);
   if (!found.has_converged)
-    syz_warn("%s from %s: softmax regression has not converged after %lld iterations (probe.iterations)", l->name,
-             s->source[source].name, (long long)found.iterations);
+    syz_warn("%s from %s: softmax regression has not converged after %lld iterations (probe.softmax_iterations)",
+             l->name, s->source[source].name, (long long)found.iterations);
 cleanup:
   syz_linear_head_destroy(&h);
   syz_free(&label);

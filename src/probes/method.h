@@ -83,7 +83,7 @@ struct syz_probes {
   votes_heads *votes; /**< [sources] */
 };
 
-/** Labels that are judged, and by the published protocol read, as redshifts. */
+/** Whether a label is a redshift: it gets photo-z figures, and the published network for redshifts. */
 bool is_redshift(const char *name);
 /** What a head says of the test objects, out [outputs, test] on every rank. Collective; agreed. */
 syz_status probe_apply_head(const job *p, int source, const syz_linear_head *h, double *out);

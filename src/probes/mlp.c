@@ -33,6 +33,10 @@ static void work_free(work *w)
   syz_free(&w->y);
 }
 
+#define TOO_FEW                                                                                                        \
+  "mlp: %s has %lld training and %lld validation objects; wanted are at least 2 of each: change "                      \
+  "probe.validation_share, or give more objects"
+
 /* ------------------------------------------------------------ rows */
 
 /* 0 training, 1 validation, -1 none: training objects that have one of the labels. */
@@ -46,22 +50,33 @@ static int part_of(const work *w, int64_t row)
   return !o->is_published && sample_is_validation(s, o->seed, o->validation_share, row);
 }
 
-static syz_status list_rows(work *w)
+/* Count the objects. *is_enough false: a label of a few training objects may have none to validate with; it is left out
+ * with a warning, and an error only when nothing else is asked for. */
+static syz_status count_rows(work *w, bool *is_enough)
 {
   syz_status st = SYZ_OK;
   const sample *s = &w->job->sample;
-  int64_t count[2] = {0}, at[2];
+  int64_t count[2] = {0};
   for (int64_t i = 0; i < s->rows; i++) {
     const int part = part_of(w, i);
     if (part >= 0) count[part]++;
   }
-  SYZ_REQUIRE(count[0] >= 2 && (w->job->options->is_published || count[1] >= 2), SYZ_ERR_DATA,
-              "mlp: %s has %lld training and %lld validation objects; wanted are at least 2 of each: change "
-              "probe.validation_share, or give more objects",
-              s->label[w->column[0]].name, (long long)count[0], (long long)count[1]);
-  w->train = at[1] = count[0];
+  w->train = count[0];
   w->validation = count[1];
-  at[0] = 0;
+  *is_enough = count[0] >= 2 && (w->job->options->is_published || count[1] >= 2);
+  if (*is_enough) goto cleanup;
+  SYZ_REQUIRE(w->job->n_methods > 1 || s->n_labels > w->labels, SYZ_ERR_DATA, TOO_FEW, s->label[w->column[0]].name,
+              (long long)count[0], (long long)count[1]);
+  syz_warn(TOO_FEW ": left out", s->label[w->column[0]].name, (long long)count[0], (long long)count[1]);
+cleanup:
+  return st;
+}
+
+static syz_status list_rows(work *w)
+{
+  syz_status st = SYZ_OK;
+  const sample *s = &w->job->sample;
+  int64_t at[2] = {0, w->train};
   SYZ_ALLOC(w->row, "objects", w->train + w->validation);
   SYZ_ALLOC(w->id, "identifiers", w->train + w->validation);
   SYZ_ALLOC(w->y, "labels", (w->train + w->validation) * w->labels);
@@ -70,7 +85,7 @@ static syz_status list_rows(work *w)
     const int part = part_of(w, i);
     if (part < 0) continue;
     for (int k = 0; k < w->labels; k++) w->y[at[part] * w->labels + k] = s->label[w->column[k]].value[i];
-    w->id[at[part]] = s->id[i] > 0 ? s->id[i] : ~i;
+    w->id[at[part]] = (int64_t)sample_name(s, i);
     w->row[at[part]++] = i;
   }
 cleanup:
@@ -226,7 +241,11 @@ static syz_status predict_one(job *p, work *w, answer *out)
   syz_status st = SYZ_OK;
   const syz_mlp_probe how = p->options->is_published ? published(w) : p->options->mlp;
   const int outputs = w->classes ? w->classes : w->labels;
-  double *said = syz_alloc("predictions", (size_t)(p->sample.test * outputs), sizeof *said);
+  double *said = NULL;
+  bool is_enough;
+  SYZ_TRY(count_rows(w, &is_enough)); /* the same on every rank */
+  if (!is_enough) goto cleanup;
+  said = syz_alloc("predictions", (size_t)(p->sample.test * outputs), sizeof *said);
   SYZ_TRY_ALL(p->run->world, said ? SYZ_OK : SYZ_ERR_MEMORY);
   SYZ_TRY_ALL(p->run->world, list_rows(w));
   sample_gather(&p->sample, w->source, w->train + w->validation, w->row, w->x);

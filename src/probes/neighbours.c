@@ -44,9 +44,6 @@ cleanup:
   return st;
 }
 
-/* Copies share an identifier; objects without one are themselves alone. */
-static int64_t name_of(const sample *s, int64_t row) { return s->id[row] > 0 ? s->id[row] : -1 - row; }
-
 static void standardise(const work *w, int64_t mine, float *out)
 {
   const float *x = w->job->sample.source[w->asked->source].x + mine * w->width;
@@ -59,7 +56,7 @@ static syz_status fill_index(work *w)
   uint8_t *valid = syz_index_valid(w->index);
   int64_t *id = syz_index_ids(w->index);
   for (int64_t i = 0; i < s->n; i++) {
-    id[i] = name_of(s, s->first + i);
+    id[i] = (int64_t)sample_name(s, s->first + i);
     valid[i] = w->asked->is_among[s->first + i];
     if (valid[i]) standardise(w, i, syz_index_rows(w->index) + i * w->width);
   }
@@ -73,7 +70,7 @@ static void gather_queries(work *w, int64_t at, int64_t n)
   memset(w->query, 0, (size_t)(n * w->width) * sizeof *w->query);
   for (int64_t i = 0; i < n; i++) {
     const int64_t mine = w->row[at + i] - s->first;
-    w->id[i] = name_of(s, w->row[at + i]);
+    w->id[i] = (int64_t)sample_name(s, w->row[at + i]);
     if (mine >= 0 && mine < s->n) standardise(w, mine, w->query + i * w->width);
   }
   syz_allreduce_f32(s->comm, w->query, (size_t)(n * w->width), SYZ_SUM);

@@ -39,6 +39,9 @@ static syz_status mark_usable(job *p, strangeness *t)
     t->validation += sample_is_validation(&p->sample, p->options->seed, p->options->validation_share, i);
     t->train += !sample_is_validation(&p->sample, p->options->seed, p->options->validation_share, i);
   }
+  SYZ_REQUIRE(t->train >= 20 && t->validation >= 2, SYZ_ERR_DATA,
+              "outliers: %lld training and %lld validation objects; wanted are at least 20 and 2", (long long)t->train,
+              (long long)t->validation);
 cleanup:
   syz_free(&mine);
   syz_free(&bytes);

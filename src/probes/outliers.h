@@ -21,7 +21,7 @@ typedef struct strangeness {
   double *surprise;         /**< -ln density of the standardised components */
   double *distance;         /**< mean distance to the nearest other objects, in standardised features */
   double *surprise_rank, *distance_rank, *combined_rank;
-  double *score; /**< 5 (strangest) .. 0, straight in combined_rank */
+  double *score; /**< 5 (strangest) .. 0, linear in combined_rank */
   /** With ratings: the predicted (or own) one, the distance to the nearest rated object, the mean of all such
    * distances, and the score after them. */
   double *rating, *nearest, mean_nearest, *rated_score;

@@ -60,12 +60,15 @@ static syz_status fit_components(work *w)
   const syz_rows rows = {n, w->width, &array, syz_array_rows_read};
   SYZ_TRY(syz_comm_split(s->comm, syz_comm_rank(s->comm), &alone));
   SYZ_TRY_ALL(s->comm, syz_pca_fit(alone, &rows, &options, &w->pca));
-  w->components = w->s->components = w->pca->components;
+  /* On machines of several kinds of processors the ranks' components may differ by rounding, and in number too. */
+  int64_t least = -w->pca->components;
+  syz_allreduce_i64(s->comm, &least, 1, SYZ_MAX);
+  w->components = w->s->components = w->pca->components = -least;
   SYZ_REQUIRE(w->components > 0, SYZ_ERR_DATA, "outliers: the features of %s do not vary over the training objects",
               s->source[w->s->source].name);
   w->s->explained = 0;
   for (int64_t c = 0; c < w->components; c++) w->s->explained += w->pca->variance[c] / w->pca->total_variance;
-  /* On machines of several kinds of processors the ranks' components may differ by rounding. */
+  syz_bcast(s->comm, &w->s->explained, sizeof w->s->explained, 0);
   syz_bcast(s->comm, w->pca->mean, (size_t)w->width * sizeof(double), 0);
   syz_bcast(s->comm, w->pca->direction, (size_t)(w->components * w->width) * sizeof(double), 0);
 cleanup:
@@ -167,9 +170,6 @@ syz_status outliers_density(job *p, strangeness *out)
   syz_status st = SYZ_OK;
   const sample *s = &p->sample;
   work w = {.job = p, .s = out, .width = s->source[out->source].width};
-  SYZ_REQUIRE(out->train >= 20 && out->validation >= 2, SYZ_ERR_DATA,
-              "outliers: %lld training and %lld validation objects; wanted are at least 20 and 2",
-              (long long)out->train, (long long)out->validation);
   SYZ_TRY(fit_components(&w));
   w.z = syz_alloc("components of all objects", (size_t)(s->rows * w.components), sizeof *w.z);
   SYZ_TRY_ALL(s->comm, w.z ? SYZ_OK : SYZ_ERR_MEMORY);

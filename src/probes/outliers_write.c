@@ -25,7 +25,7 @@ static const column columns[] = {
     {"neighbour_distance", "mean distance to the nearest other objects, standardised features", OF(distance), false},
     {"neighbour_distance_rank", "1: the farthest", OF(distance_rank), false},
     {"combined_rank", "rank of the sum of both ranks, 1: the strangest", OF(combined_rank), false},
-    {"score", "5 (strangest) to 0, straight in combined_rank", OF(score), false},
+    {"score", "5 (strangest) to 0, linear in combined_rank", OF(score), false},
     {"predicted_rating", "mean rating of the nearest rated objects, or the object's own", OF(rating), true},
     {"rated_distance", "distance to the nearest rated object, standardised features", OF(nearest), true},
     {"rated_score", "score with the ratings", OF(rated_score), true},

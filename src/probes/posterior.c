@@ -113,8 +113,8 @@ void posterior_print(const job *p, const posterior *q)
            q->members);
   if (q->outside || q->test_outside)
     syz_warn(
-        "%s: %lld training objects have a label outside of its domain and are left out, %lld test objects have one "
-        "and count as not foreseen (probe.positive, probe.fractions)",
+        "%s: %lld training objects have a label outside of its domain and are left out; %lld test objects have one: "
+        "their density is 0, and the mean -log q is that of the others (probe.positive, probe.fractions)",
         s->source[q->source].name, (long long)q->outside, (long long)q->test_outside);
   syz_info("  -log q  %.4f +- %.4f nats (standardised labels), %.4f per label, %.4f in label units",
            q->nll.standardised, q->nll_error.deviation, q->nll.per_label, q->nll.label);

@@ -25,8 +25,8 @@ static syz_status check(const job *p, int64_t n, const double *value, const int6
   syz_status st = SYZ_OK;
   for (int64_t i = 0; i < n; i++)
     SYZ_REQUIRE(isnan(value[i]) || (value[i] >= 0 && value[i] <= 5), SYZ_ERR_DATA,
-                "probe.ratings: %s: row %lld rates object %lld by %g; wanted 0 to 5, or nothing",
-                p->options->outliers.ratings, (long long)i + 1, (long long)id[i], value[i]);
+                "%s: row %lld rates object %lld by %g; wanted 0 to 5, or nothing", p->options->outliers.ratings,
+                (long long)i + 1, (long long)id[i], value[i]);
 cleanup:
   return st;
 }
@@ -52,8 +52,8 @@ static syz_status read_rows(job *p, syz_label_table *table)
     r->id[r->n] = r->id[i];
     r->value[r->n++] = r->value[i];
   }
-  SYZ_REQUIRE(r->n > 0, SYZ_ERR_DATA, "probe.ratings: %s: none of the %lld rows has a rating",
-              p->options->outliers.ratings, (long long)rows);
+  SYZ_REQUIRE(r->n > 0, SYZ_ERR_DATA, "%s: none of the %lld rows has a rating", p->options->outliers.ratings,
+              (long long)rows);
 cleanup:
   return st;
 }
@@ -105,7 +105,7 @@ static syz_status tell_unknown(job *p, const id_row *list, const uint8_t *is_kno
   r->known = r->n - unknown;
   const char *more = unknown > EXAMPLES ? " .." : "";
   SYZ_REQUIRE(r->known > 0, SYZ_ERR_DATA,
-              "probe.ratings: %s: none of the %lld rated objects is among the objects that are scored:%s%s",
+              "%s: none of the %lld rated objects is among the objects that are scored:%s%s",
               p->options->outliers.ratings, (long long)r->n, text, more);
   if (unknown)
     syz_warn("probe.ratings: %lld of %lld ratings are for objects that are not scored here:%s%s", (long long)unknown,

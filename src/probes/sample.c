@@ -239,9 +239,6 @@ static syz_status load_sources(sample *s, syz_embedding_set *set, sample_columns
   SYZ_REQUIRE(d->sources.n >= 1 && d->sources.n <= SYZ_PROBE_SOURCES, SYZ_ERR_INPUT,
               "probe.sources: %d sources; wanted 1 to %d", d->sources.n, SYZ_PROBE_SOURCES);
   for (int i = 0; i < d->sources.n; i++) {
-    for (int k = 0; k < i; k++)
-      SYZ_REQUIRE(strcmp(d->sources.item[i], d->sources.item[k]) != 0, SYZ_ERR_INPUT, "probe.sources names %s twice",
-                  d->sources.item[i]);
     s->n_sources = i + 1;
     SYZ_TRY(sample_source_load(s, set, columns, d, d->sources.item[i], &s->source[i]));
     if (s->source[i].missing)

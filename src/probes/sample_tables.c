@@ -162,7 +162,7 @@ static syz_status add_table(sample_tables *t, const syz_probe_data *d, const cha
   if (st == SYZ_OK) {
     syz_join_describe(&j->join, t->sample->id, text);
     syz_info("%s: %s", path, text);
-  } else if (st == SYZ_ERR_DATA && d->tables.n > 1) {
+  } else if (st == SYZ_ERR_DATA && d->tables.n > 1 && j->join.n > 0) { /* it has none of the objects */
     syz_info("%s: %s", path, syz_error_text());
     st = SYZ_OK;
   }

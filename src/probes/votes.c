@@ -2,8 +2,8 @@
 /*
  * Linear heads of vote counts. All ten questions are fitted at once by the votes as they were cast, so an object with
  * few votes for a question counts little there. Of several penalties the one is taken that gives the votes of one fold
- * of the training objects the largest probability when that fold is left out: the work of a fit is that of an image
- * head, so it is not done for every fold.
+ * of the training objects the largest probability when that fold is left out. One fit takes long, so a single fold
+ * is held out instead of each in turn.
  */
 #include "votes.h"
 

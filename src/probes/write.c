@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What a probe leaves: probe.json, predictions.h5 and predictions.fits where labels or votes were predicted, and the
- * files of outliers. All are complete before one of them takes its name: an earlier result stays whole when a write
- * fails. */
+ * files of outliers. Predictions and probe.json are complete before one of them takes its name, so that an earlier
+ * result stays whole when a write fails; the files of outliers, each written whole, come before them. */
 #include "write.h"
 
 #include <limits.h>

@@ -80,6 +80,7 @@ static void match(matched *m)
   qsort(m->all, (size_t)m->before->total, sizeof *m->all, compare_objects);
   for (int64_t i = 0; i < m->now->kept; i++) {
     int64_t low = 0, high = m->before->total;
+    if (m->now->id[i] <= 0) continue; /* it stands for none */
     while (low < high) {
       const int64_t middle = (low + high) / 2;
       if (m->all[middle].id < m->now->id[i])

@@ -23,7 +23,7 @@ bool spaces_can_hold_out(const table *t, const syz_cca *all);
 /* Of JSON, on rank 0: cJSON returns NULL without memory, and its adders pass that on, so json_write checks at the end.
  */
 
-/** The beginning of a file: created_by, files, sources, objects and those left out. */
+/** The beginning of a file: created_by, the two sources, the seed. */
 cJSON *json_begin(const syz_spaces *s, const table *t);
 /** Files, objects and those left out of one table. */
 void json_add_table(cJSON *o, const table *t);

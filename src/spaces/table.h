@@ -29,8 +29,8 @@ typedef struct table {
   int64_t *id;         /**< [kept] */
   uint8_t *half;       /**< [kept] 0 or 1, by the object's identifier */
   int64_t in_half[2];  /**< objects of each, on all ranks */
-  int64_t left_out[2]; /**< objects of the set without a usable vector of each column: not there or not finite */
-  int64_t zeros[2];    /**< of them those that are there and all zero */
+  int64_t left_out[2]; /**< objects whose vector of each column is missing or not finite */
+  int64_t zeros[2];    /**< objects whose vector is all zero; not among left_out */
   column column[2];
   syz_rows rows[2]; /**< the kept ones */
 } table;

@@ -229,9 +229,9 @@ def choices(folder):
 
 def knn(folder):
     n, d, k, classes = 900, 6, 16, 4
-    x = (rng.standard_normal((n, d)) * [1, 20, 3, 0.01, 1, 1]).astype(np.float32)
+    x = (rng.standard_normal((n, d)) * [1, 2e7, 3, 0.01, 1, 1]).astype(np.float32)  # no column is lost in the unit of the largest one
     label = np.digitize(x[:, 0] + 0.3 * rng.standard_normal(n), [-0.8, 0.2, 1.0]).astype(np.float32)
-    number = x[:, 0] ** 2 + x[:, 1] / 20
+    number = x[:, 0] ** 2 + x[:, 1] / 2e7
     role = np.where(np.arange(n) % 5 == 4, 2, np.where(np.arange(n) % 7 == 0, 0, 1)).astype(np.uint8)
     x[9] = x[10]  # a test row that coincides with a training row
     role[9], role[10] = 2, 1

@@ -79,6 +79,8 @@ with h5py.File(f"{folder}/odd.h5", "a") as f, h5py.File(f"{folder}/rounded.h5", 
     g["object_id"] = object_id.astype(np.float64)
 write_embedding(f"{folder}/same.h5", np.concatenate([np.full(24, 7), np.arange(100, 110)]), image[:34], redshift=z[:34], side=np.arange(34) >= 24)  # one object to train
 Table({"TARGETID": object_id.astype(np.float64), "value": z}).write(f"{folder}/float.fits")
+for brick in range(2):  # one catalogue in two files
+    Table({"TARGETID": object_id[brick::2], "value": z[brick::2]}).write(f"{folder}/brick-{brick}.fits")
 QUICK = ["compute.precision=float32", "probe.bootstrap=20", "probe.members=1", "probe.epochs=1", "probe.mlp_epochs=2", "probe.draws=50", "probe.penalty=[1e-3, 1]"]
 GREAT = "1e38 * (1 + redshift) ** 9"
 COLUMN = ["probe.split=column", "probe.split_column=side"]
@@ -164,6 +166,8 @@ def tables():
     check(label["missing"] == 51, f"50 objects are not in the table, and for one it has two values: {label['missing']} are missing")
     with h5py.File(f"{folder}/twice/predictions.h5") as f:
         ids, said = f["object_id"][:], f["label/value"][:]
+    probe("knn", "bricks", *COLUMN, "probe.sources=image", f"probe.table=[{folder}/brick-0.fits, {folder}/strangers.fits, {folder}/brick-1.fits]", "probe.labels=value")
+    check(result("bricks")["labels"][0]["missing"] == 0, "several tables are one, and one of them without any of the objects does no harm")
     check(np.isnan(said[ids == object_id[N - 61]]).all() and (ids == object_id[N - 61]).sum() == is_test[N - 61], "the object with two values has none")
 
 
@@ -187,6 +191,7 @@ def files():
 def refused():
     cases = [("knn", [f"probe.table={folder}/strangers.fits", "probe.labels=value"], 3, "none of"),
              ("knn", [f"probe.table={folder}/float.fits", "probe.labels=value"], 3, "2^53"),
+             ("knn", [f"probe.table=[{folder}/brick-0.fits, {folder}/float.fits]", "probe.labels=value"], 3, "2^53"),
              ("knn", [f"probe.table={folder}/text.fits", "probe.labels=bad_text"], 3, "much"),
              ("knn", [f"probe.embeddings=[{folder}/all.h5, {folder}/narrow.h5]"], 3, "4 wide"),
              ("knn", [f"probe.embeddings=[{folder}/train.h5, {folder}/stranger.h5]"], 3, "model xyz"),
