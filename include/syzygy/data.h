@@ -118,6 +118,13 @@ syz_status syz_shardset_label_units(syz_shardset *s, char (**units)[SYZ_UNIT_TEX
 /** Segment maps [n,152,152] uint8 of chosen objects; 0 where a file has none. Not collective. */
 syz_status syz_shardset_read_segment(syz_shardset *s, int64_t n, const int64_t *index, uint8_t *segment);
 
+/* ------------------------------------------------------ names of datasets */
+
+enum { SYZ_DATASET_NAME = 128 };
+/** A formula or the name of a file as one part of a dataset's name: / and a lone . become _, and a text too long for
+ * `out` ends with its checksum (src/data/README.md "Predictions"). */
+void syz_dataset_name(const char *text, char out[SYZ_DATASET_NAME]);
+
 /* --------------------------------------------------- other people's files */
 
 /**

@@ -3,7 +3,8 @@
 #include "predictions.h"
 
 #include <stdio.h>
-#include <string.h>
+
+#include "syzygy/data.h"
 
 /* Rank 0 writes: it has them all. */
 syz_status predictions_put(const job *p, syz_h5 *f, const char *name, syz_h5_type type, int64_t numbers,
@@ -13,17 +14,7 @@ syz_status predictions_put(const job *p, syz_h5 *f, const char *name, syz_h5_typ
   return syz_h5_write(f, name, type, p->sample.test, numbers ? 1 : 0, &numbers, 0, n, data, unit, description);
 }
 
-void predictions_name(const char *text, char out[PREDICTIONS_NAME])
-{
-  const size_t n = strlen(text);
-  if (n < PREDICTIONS_NAME)
-    snprintf(out, PREDICTIONS_NAME, "%s", strcmp(text, ".") == 0 ? "_" : text);
-  else
-    snprintf(out, PREDICTIONS_NAME, "%.*s..%016llx", PREDICTIONS_NAME - 20, text,
-             (unsigned long long)syz_checksum(text, n, 0));
-  for (char *c = out; *c; c++)
-    if (*c == '/') *c = '_';
-}
+void predictions_name(const char *text, char out[PREDICTIONS_NAME]) { syz_dataset_name(text, out); }
 
 static syz_status put_rows(const job *p, syz_h5 *f, double *scratch)
 {

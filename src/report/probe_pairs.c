@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "probe.h"
+#include "syzygy/data.h"
 #include "syzygy/figures.h"
 
 enum { RUNS = 12, RUN_LEAST = 15 /* objects of a point of the running median */ };
@@ -25,14 +26,6 @@ static void pairs_free(pairs *q)
   syz_free(&q->other);
 }
 
-/* Part of a dataset's name: / would lead into a group. */
-static void part_name(const char *text, char out[128])
-{
-  snprintf(out, 128, "%s", text);
-  for (char *c = out; *c; c++)
-    if (*c == '/') *c = '_';
-}
-
 /* Column x [n] of predictions.h5; *has: it is there. SYZ_ERR_MEMORY. */
 static syz_status read_column(const probe_view *v, const char *name, double *x, bool *has)
 {
@@ -48,18 +41,18 @@ static syz_status read_column(const probe_view *v, const char *name, double *x, 
 
 static syz_status read_truth(const probe_view *v, const char *label, double *x, bool *has)
 {
-  char name[160], part[128];
-  part_name(label, part);
+  char name[160], part[SYZ_DATASET_NAME];
+  syz_dataset_name(label, part);
   snprintf(name, sizeof name, "label/%s", part);
   return read_column(v, name, x, has);
 }
 
 static syz_status read_prediction(const probe_view *v, const cJSON *r, double *x, bool *has)
 {
-  char name[512], label[128], source[128], method[128];
-  part_name(probe_text(r, "label"), label);
-  part_name(probe_text(r, "source"), source);
-  part_name(probe_text(r, "method"), method);
+  char name[512], label[SYZ_DATASET_NAME], source[SYZ_DATASET_NAME], method[SYZ_DATASET_NAME];
+  syz_dataset_name(probe_text(r, "label"), label);
+  syz_dataset_name(probe_text(r, "source"), source);
+  syz_dataset_name(probe_text(r, "method"), method);
   snprintf(name, sizeof name, "prediction/%s/%s/%s", source, method, label);
   return read_column(v, name, x, has);
 }
