@@ -127,6 +127,18 @@ with fits.open(f"{folder}/r1/predictions.fits", checksum=True) as hdus, h5py.Fil
     check((data["OBJECT_ID"] == f["object_id"][:]).all() and np.array_equal(data["linear_image_redshift"], f["prediction/image/linear/redshift"][:], equal_nan=True)
           and np.array_equal(data["quantiles_spectrum_redshift"], f["posterior/spectrum/redshift/quantiles"][:], equal_nan=True), "astropy reads the same from predictions.fits")
 
+# Of a long column name the source is cut and the label stays; names differ by more than capitals; comments have both in full.
+LONG = "log_mstar + redshift / 2 + 3 * mag_r - 19"
+deep = f"{folder}/{'deep' * 20}.h5"
+os.link(f"{folder}/embedding.h5", deep)
+probe("linear", 1, "names", f"probe.labels=[\"1e0 * redshift\", \"1E0 * redshift\", \"{LONG}\"]", f"probe.sources=[\"{deep}:image\"]", "probe.penalty=[1]", "probe.bootstrap=20")
+with fits.open(f"{folder}/names/predictions.fits", checksum=True) as hdus, h5py.File(f"{folder}/names/predictions.h5") as f:
+    header, names = hdus["PREDICTIONS"].header, hdus["PREDICTIONS"].columns.names
+    found = {header[f"TCOMM{i + 1}"]: name for i, name in enumerate(names)}
+    name = found[f"predicted value of {LONG} from {deep}:image by linear"]
+    check(name.startswith("linear_") and name.endswith("_log_mstar_redshift_2_3_mag_r_19") and 60 < len(name) <= 64, f"the label is whole, the source is not: {name}")
+    check(len({n.lower() for n in names}) == len(names) and found["true value of 1e0 * redshift"] == "1e0_redshift" and found["true value of 1E0 * redshift"].startswith("1E0_redshift_"), f"names that differ: {names}")
+
 # The same on any number of ranks.
 for ranks in (2, 3, 4):
     probe("table", ranks, f"r{ranks}", *OPTIONS)
