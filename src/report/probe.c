@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What embeddings know: probe.json of `probe table` and its like. The table of sources and methods; figures that need
- * the predictions are in probe_pairs.c, of posteriors in probe_posterior.c, of few labels in probe_few.c. */
+ * the predictions are in probe_pairs.c, of posteriors in probe_posterior.c, of few labels in probe_few.c, of votes in
+ * probe_votes.c, of strange objects in probe_outliers.c. */
 #include "probe.h"
 
 #include <math.h>
@@ -56,6 +57,12 @@ bool syz_report_probe_reads(const char *folder, const char *model_digest)
 
 /* ------------------------------------------------------------- the table */
 
+static bool has_items(const probe_view *v, const char *name)
+{
+  const cJSON *list = cJSON_GetObjectItem(v->json, name);
+  return cJSON_IsArray(list) && list->child;
+}
+
 static void put_sample(syz_page *p, const probe_view *v)
 {
   const cJSON *split = cJSON_GetObjectItem(v->json, "split"), *source;
@@ -68,10 +75,15 @@ static void put_sample(syz_page *p, const probe_view *v)
   syz_page_printf(p, "; %s at borders are on neither side. Digest of the split: <span class=\"id\">",
                   syz_page_number(probe_number(split, "dropped_at_borders"), c));
   syz_page_escape(p, probe_text(split, "digest"));
-  syz_page_printf(p,
-                  "</span>. Errors are deviations over %s bootstrap draws of test objects; rows that are tied with "
-                  "the best one cannot be told from it by the same draws.</p>\n<p class=\"by\">",
-                  syz_page_number(probe_number(v->json, "bootstrap_draws"), a));
+  syz_page_put(p, "</span>.");
+  if (has_items(v, "results") || has_items(v, "votes"))
+    syz_page_printf(p, " Errors are deviations over %s bootstrap draws of test objects",
+                    syz_page_number(probe_number(v->json, "bootstrap_draws"), a));
+  if (has_items(v, "results"))
+    syz_page_put(p, "; rows that are tied with the best one cannot be told from it by the same draws.");
+  else if (has_items(v, "votes"))
+    syz_page_put(p, ".");
+  syz_page_put(p, "</p>\n<p class=\"by\">");
   cJSON_ArrayForEach(source, cJSON_GetObjectItem(v->json, "sources"))
   {
     if (source->prev && source->prev->next) syz_page_put(p, "; ");
@@ -224,6 +236,8 @@ static syz_status put_all(syz_page *p, const probe_view *v)
   if (v->file) SYZ_TRY(probe_put_pairs(p, v));
   probe_put_posteriors(p, v);
   probe_put_few(p, v);
+  probe_put_votes(p, v);
+  probe_put_outliers(p, v);
 cleanup:
   return st;
 }
@@ -248,13 +262,13 @@ static syz_status write_probe(syz_page *p, const syz_report_job *j)
 {
   syz_status st = SYZ_OK;
   cJSON *json = read_probe(j->folder);
-  probe_view v = {.json = json};
+  probe_view v = {.json = json, .folder = j->folder};
   if (strcmp(probe_text(json, "task"), "embeddings") != 0 || !cJSON_IsArray(cJSON_GetObjectItem(json, "results")) ||
       !cJSON_IsArray(cJSON_GetObjectItem(json, "labels"))) {
     syz_page_missing(p, "%s/probe.json cannot be read as the result of a probe of embeddings.", j->folder);
     goto cleanup;
   }
-  open_predictions(p, j->folder, &v);
+  if (has_items(&v, "results")) open_predictions(p, j->folder, &v);
   SYZ_TRY(put_all(p, &v));
 cleanup:
   syz_h5_close(&v.file);
@@ -266,8 +280,8 @@ const syz_report_section syz_section_probe = {
     .anchor = "embeddings",
     .link = "What embeddings know",
     .title = "What embeddings know",
-    .lead = "Labels of test objects, predicted from frozen embeddings by simple means: what these find was there to be "
-            "read. All rows of a label are judged on the same objects.",
+    .lead = "Labels of test objects, predicted from frozen embeddings by simple means: whatever such simple methods "
+            "find is information that the embeddings hold. All rows of a label are judged on the same objects.",
     .result = "probe.json",
     .task = "embeddings",
     .result_name = "labels from embeddings",

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /** Inside of room report: what a probe of embeddings left, probe.json and predictions.h5; probe.c, probe_pairs.c,
- * probe_posterior.c, probe_few.c. */
+ * probe_posterior.c, probe_few.c, probe_votes.c, probe_outliers.c. */
 #pragma once
 
 #include <cjson/cJSON.h>
@@ -11,6 +11,7 @@ enum { PROBE_NAME = 192, PROBE_CLASSES = 24, PROBE_CURVES = 8 };
 
 typedef struct probe_view {
   const cJSON *json;
+  const char *folder;
   syz_h5 *file; /**< predictions.h5; NULL: there is none that can be read */
   int64_t n;    /**< its test objects */
 } probe_view;
@@ -39,3 +40,6 @@ syz_series probe_curve(const char *name, int k, int64_t n, const double *x, cons
 syz_status probe_put_pairs(syz_page *p, const probe_view *v);
 void probe_put_posteriors(syz_page *p, const probe_view *v);
 void probe_put_few(syz_page *p, const probe_view *v);
+/** Votes of Galaxy Zoo; strange objects. Nothing where the probe had none. */
+void probe_put_votes(syz_page *p, const probe_view *v);
+void probe_put_outliers(syz_page *p, const probe_view *v);

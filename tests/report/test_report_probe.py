@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The report's section on labels from embeddings: the table's values are those of probe.json, drawings and matrices those of predictions.h5; it stands
 beside the section of probe dense, is found from the model's folder, and a damaged or foreign probe.json is a sentence in a page that is made all the same."""
+import csv
 import json
 import os
 import re
@@ -251,4 +252,43 @@ count, _, _ = np.histogram2d(y, x, (44, 68), ((low - pad if low < 0 or low > 0.4
 check(abs(len(cells) - (count > 0).sum()) < 0.02 * len(cells), f"{len(cells)} cells, {(count > 0).sum()} expected")
 densest = max(cells, key=lambda c: c[2])
 check(densest[2] == 1 and abs((densest[0] - 70) / 476 * (x.max() - x.min()) + x.min() - 0.3) < 0.1, f"the densest cell is in the middle: {densest}")
+
+# Names that are too long for a part of a dataset's name are found all the same.
+LONG = "redshift" + " + 0 * redshift" * 9
+deep = f"{folder}/{'d' * 120}"
+shutil.copytree(f"{folder}/embed", deep)
+run("probe", "knn", output__dir=f"{folder}/long", probe__embeddings=f"[{folder}/embed]", probe__sources=f"[{deep}/embedding.h5:image]", probe__labels=f'["{LONG}"]', probe__bootstrap=20)
+body = section(page(f"{folder}/long"))
+check("has no predictions of" not in body and drawing(LONG[:60]).count("points k0"), "predictions of a long formula from a file with a long name are drawn")
+
+# Strange objects and votes alone: nothing is said of predictions of labels that nobody asked for.
+run("probe", "outliers", output__dir=f"{folder}/strange", probe__embeddings=f"[{folder}/embed]", probe__members=2, probe__epochs=2, probe__outlier_components=3)
+text = plain(section(page(f"{folder}/strange")))
+told = json.load(open(f"{folder}/strange/probe.json"))["outliers"]
+with open(f"{folder}/strange/outliers.csv") as f:
+    listed = list(csv.DictReader(f))
+check("predictions.h5" not in text and "bootstrap" not in text and f"{told['n']} objects are ranked" in text and f"{folder}/strange/outliers.csv" in text, "outliers: how many, and where")
+for s in told["sources"]:
+    check(f"{SOURCES[s['source']]} {s['n']} {s['rank_correlation']:.3f}" in text, f"agreement of both scores of {s['source']}")
+check("rank object score " + " ".join(f"{k + 1} {row['object_id']} {row['score']}" for k, row in enumerate(listed[:10])) in text and listed[10]["object_id"] not in text.split("rank object score")[1], "ten objects")
+rows = open(f"{folder}/strange/outliers.csv").read().split("\n")
+for content, good in (("\n".join([rows[0], "<b>1,2,3,<i>4,5", "7", rows[1][:5]]), True), ("", False), ("object,score\n1,2\n", False)):
+    open(f"{folder}/strange/outliers.csv", "w").write(content)
+    body = section(page(f"{folder}/strange"))
+    check("<b>1" not in body and "<i>4" not in body and ("&lt;b&gt;1" in body) == good and ("cannot be read as a list" in body) != good, f"outliers.csv is {content[-20:]!r}")
+os.remove(f"{folder}/strange/outliers.csv")
+check("cannot be read as a list of strange objects" in page(f"{folder}/strange"), "without outliers.csv")
+
+ANSWERS = {"smooth-or-featured": "smooth featured-or-disk artifact", "disk-edge-on": "yes no", "has-spiral-arms": "yes no", "bar": "strong weak no", "bulge-size": "dominant large moderate small none",
+           "how-rounded": "round in-between cigar-shaped", "edge-on-bulge": "boxy none rounded", "spiral-winding": "tight medium loose", "spiral-arm-count": "1 2 3 4 more-than-4 cant-tell",
+           "merging": "none minor-disturbance major-disturbance merger"}
+names = [f"{q}_{a}" for q, answers in ANSWERS.items() for a in answers.split()]
+np.savetxt(f"{folder}/votes.csv", np.c_[1000 + np.arange(N), rng.integers(5, 40, (N, len(names)))], "%d", ",", header=",".join(["object_id", *names]), comments="")
+run("probe", "classify", output__dir=f"{folder}/votes", probe__embeddings=f"[{folder}/embed]", probe__sources="image", probe__table=f"{folder}/votes.csv", probe__penalty=1, probe__bootstrap=20)
+text = plain(section(page(f"{folder}/votes")))
+told = json.load(open(f"{folder}/votes/probe.json"))["votes"][0]
+check("predictions.h5" not in text and "tied" not in text, "votes alone: nothing of predictions of labels")
+for q in [*told["questions"], {"question": "mean (NLL: sum)", **told}]:
+    line = f"{q['question']} " + " ".join(cell(q[f], digits=3) for f in ("mean_deviation", "nll", "accuracy", "weighted_f1"))
+    check(line in text, f"votes: {line}")
 finish()
