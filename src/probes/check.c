@@ -8,10 +8,10 @@
 static syz_status differ(const char *key, const char *a, const char *b)
 {
   syz_status st = SYZ_OK;
-  char name[2][PREDICTIONS_NAME];
+  char name[2][SYZ_DATASET_NAME];
   SYZ_REQUIRE(strcmp(a, b) != 0, SYZ_ERR_INPUT, "%s: %s is listed twice; remove one", key, a);
-  predictions_name(a, name[0]);
-  predictions_name(b, name[1]);
+  syz_dataset_name(a, name[0]);
+  syz_dataset_name(b, name[1]);
   SYZ_REQUIRE(strcmp(name[0], name[1]) != 0, SYZ_ERR_INPUT,
               "%s: %s and %s would have the same name in predictions.h5: write one of them in another way", key, a, b);
 cleanup:

@@ -57,8 +57,8 @@ static syz_status put_ranked(const job *p, syz_h5 *f, const char *name, const do
 static syz_status put_source(const job *p, syz_h5 *f, const strangeness *t, double *scratch)
 {
   syz_status st = SYZ_OK;
-  char name[256], source[PREDICTIONS_NAME];
-  predictions_name(p->sample.source[t->source].name, source);
+  char name[256], source[SYZ_DATASET_NAME];
+  syz_dataset_name(p->sample.source[t->source].name, source);
   for (int k = 0; k < COLUMNS; k++) {
     if (columns[k].is_of_ratings && !p->outliers->rating) continue;
     snprintf(name, sizeof name, "%s/%s", source, columns[k].name);
@@ -142,10 +142,10 @@ static syz_status add_head(lines *l, const job *p)
 {
   syz_status st = SYZ_OK;
   const outliers *o = p->outliers;
-  char name[256], source[PREDICTIONS_NAME];
+  char name[256], source[SYZ_DATASET_NAME];
   SYZ_TRY(add(l, o->rating ? "object_id,ra,dec,score,rating" : "object_id,ra,dec,score"));
   for (int k = 0; k < o->n; k++) {
-    predictions_name(p->sample.source[o->of[k].source].name, source);
+    syz_dataset_name(p->sample.source[o->of[k].source].name, source);
     for (char *c = source; *c; c++)
       if (strchr(",\" \n\r", *c)) *c = '_';
     for (int j = 0; j < COLUMNS; j++) {

@@ -95,8 +95,8 @@ static syz_status put_label(const job *p, syz_h5 *f, const posterior *q, int k, 
   const sample_label *l = &p->sample.label[q->column[k]];
   const int64_t numbers = sizeof(syz_flow_summary) / sizeof(double), levels = SYZ_FLOW_LEVELS;
   const syz_flow_summary *s = q->summary + k;
-  char name[640], label[PREDICTIONS_NAME];
-  predictions_name(l->name, label);
+  char name[640], label[SYZ_DATASET_NAME];
+  syz_dataset_name(l->name, label);
   snprintf(name, sizeof name, "%s/%s/quantiles", folder, label);
   spread(p, q, levels, s->quantile, q->labels * numbers, scratch);
   SYZ_TRY(predictions_put(p, f, name, SYZ_H5_F64, levels, scratch, l->unit, "5, 16, 50, 84, 95 % of the posterior"));
@@ -116,8 +116,8 @@ cleanup:
 syz_status posterior_put(const job *p, syz_h5 *f, const posterior *q, double *scratch)
 {
   syz_status st = SYZ_OK;
-  char folder[320], source[PREDICTIONS_NAME];
-  predictions_name(p->sample.source[q->source].name, source);
+  char folder[320], source[SYZ_DATASET_NAME];
+  syz_dataset_name(p->sample.source[q->source].name, source);
   snprintf(folder, sizeof folder, "posterior/%s", source);
   for (int k = 0; k < q->labels; k++) SYZ_TRY(put_label(p, f, q, k, folder, scratch));
   char name[400];

@@ -14,23 +14,21 @@ syz_status predictions_put(const job *p, syz_h5 *f, const char *name, syz_h5_typ
   return syz_h5_write(f, name, type, p->sample.test, numbers ? 1 : 0, &numbers, 0, n, data, unit, description);
 }
 
-void predictions_name(const char *text, char out[PREDICTIONS_NAME]) { syz_dataset_name(text, out); }
-
 static syz_status put_rows(const job *p, syz_h5 *f, double *scratch)
 {
   syz_status st = SYZ_OK;
   const sample *s = &p->sample;
-  char name[512], label[PREDICTIONS_NAME], source[PREDICTIONS_NAME];
+  char name[512], label[SYZ_DATASET_NAME], source[SYZ_DATASET_NAME];
   for (int t = 0; t < s->n_labels; t++) {
     for (int64_t i = 0; i < s->test; i++) scratch[i] = s->label[t].value[s->test_row[i]];
-    predictions_name(s->label[t].name, label);
+    syz_dataset_name(s->label[t].name, label);
     snprintf(name, sizeof name, "label/%s", label);
     SYZ_TRY(predictions_put(p, f, name, SYZ_H5_F64, 0, scratch, s->label[t].unit, "true value; NaN where unknown"));
   }
   for (int k = 0; k < p->n_outcomes; k++) {
     const outcome *o = &p->outcome[k];
-    predictions_name(s->label[o->label].name, label);
-    predictions_name(s->source[o->source].name, source);
+    syz_dataset_name(s->label[o->label].name, label);
+    syz_dataset_name(s->source[o->source].name, source);
     snprintf(name, sizeof name, "prediction/%s/%s/%s", source, p->method[o->method]->name, label);
     SYZ_TRY(predictions_put(p, f, name, SYZ_H5_F64, 0, o->said.prediction, s->label[o->label].unit,
                             s->label[o->label].classes ? "predicted class" : "predicted value"));

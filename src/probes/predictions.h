@@ -9,9 +9,6 @@
 /** A dataset of all test objects [test] or, with `numbers`, [test, numbers]; the same data on all ranks. Collective. */
 syz_status predictions_put(const job *p, syz_h5 *f, const char *name, syz_h5_type type, int64_t numbers,
                            const void *data, const char *unit, const char *description);
-enum { PREDICTIONS_NAME = SYZ_DATASET_NAME };
-/** A formula or a file as part of a dataset's name: syz_dataset_name. */
-void predictions_name(const char *text, char out[PREDICTIONS_NAME]);
 /** Objects, true values and predictions; scratch [test]. Collective; agreed. */
 syz_status predictions_fill(const job *p, syz_h5 *f, double *scratch);
 /** The same as a FITS table, with quantiles of posteriors. Rank 0 alone. */

@@ -85,8 +85,8 @@ static syz_status put_expected(const job *p, syz_h5 *f, const votes_heads *v, do
 {
   syz_status st = SYZ_OK;
   const sample *s = &p->sample;
-  char name[256], source[PREDICTIONS_NAME];
-  predictions_name(s->source[v->source].name, source);
+  char name[256], source[SYZ_DATASET_NAME];
+  syz_dataset_name(s->source[v->source].name, source);
   for (int q = 0; q < ZOO_QUESTIONS; q++) {
     const int answers = zoo[q].answers;
     for (int64_t t = 0; t < s->test; t++)
