@@ -341,7 +341,7 @@ def links():
     for name, given, ids in (("one", f'"{folder}/a,b/coadd-z,1.fits"', IDS[2:]), ("two", f"{real}/coadd-x.fits, '{folder}/a,b'", IDS)):
         out, _ = ingest("comma-" + name, 2, spectra=[given])
         check(sorted(load(out)["object_id"]) == list(ids), str(load(out)["object_id"]))
-    ingest("comma-bare", 2, 3, "put one that has a comma in quotation marks", spectra=[f"{folder}/a,b"])
+    ingest("comma-bare", 2, 3, "put a name with a comma in quotation marks", spectra=[f"{folder}/a,b"])
 
 
 def absurd():

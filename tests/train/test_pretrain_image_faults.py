@@ -61,7 +61,7 @@ def input_(work):
     refused = [
         (dict(dino__global_size=70), "dino.global_size = 70 is not a multiple of model.image.patch = 12"),
         (dict(dino__local_size=40), "dino.local_size = 40 is not a multiple"),
-        (dict(dino__global_crops=1, dino__local_crops=0), "nothing to be compared with"),
+        (dict(dino__global_crops=1, dino__local_crops=0), "there is nothing to compare"),
         (dict(dino__mask_ratio_min=0.6), "dino.mask_ratio_min = 0.6 must not be above dino.mask_ratio_max"),
         (dict(dino__drop_rate=1), "dino.drop_rate"),
         (dict(dino__centring="median"), "mean|sinkhorn"),
