@@ -120,22 +120,22 @@ def simulate():
     run(2, "simulate", keys)
     shards = sorted(glob.glob(f"{folder}/sim/shards/*.h5"))
     right = [read(p) for p in shards]
-    check(len(shards) == 3 and "3 of 3 were there already" in run(3, "simulate", keys), "repeated: kept")
+    check(len(shards) == 3 and "3 of 3 existed already" in run(3, "simulate", keys), "repeated: kept")
     keep_time(shards[1], brighter_one)
     flip_text(shards[2], b"nanomaggy")
     text = run(3, "simulate", keys)
-    check("2 of an earlier run were damaged" in text and "1 of 3 were there already" in text, f"two damaged shards are made again:\n{text[-900:]}")
+    check("2 of an earlier run were damaged" in text and "1 of 3 existed already" in text, f"two damaged shards are made again:\n{text[-900:]}")
     check([read(p) for p in shards] == right, "damaged shards: the same bytes")
     # Files of a survey.
     keys = {"simulate.objects": 2, "simulate.output": "survey", "output.dir": f"{folder}/survey"}
     run(1, "simulate", keys)
     files = {p: read(p) for p in glob.glob(f"{folder}/survey/survey/**/*.fits*", recursive=True)}
-    check(len(files) >= 10 and "1 of 1 were there already" in run(1, "simulate", keys), f"a brick is kept: {len(files)} files")
+    check(len(files) >= 10 and "1 of 1 existed already" in run(1, "simulate", keys), f"a brick is kept: {len(files)} files")
     victim = next(p for p in files if "tractor" in p)
     keep_time(victim, lambda p: flip(p, len(files[victim]) - 3000))
     check("1 of an earlier run were damaged" in run(1, "simulate", keys), "a brick with a damaged table is made again")
     check(read(victim) == files[victim], "its table is what it was")  # images have the time of their checksums in a comment
-    check("1 of 1 were there already" in run(1, "simulate", keys), "and is kept again")
+    check("1 of 1 existed already" in run(1, "simulate", keys), "and is kept again")
     os.makedirs(f"{folder}/linked")
     os.symlink(f"{folder}/sim", f"{folder}/linked/shards")
     text = run(2, "simulate", {**keys, "simulate.output": "shards", "output.dir": f"{folder}/linked"}, expect=4)
@@ -153,7 +153,7 @@ def ingest():
     shards = sorted(glob.glob(f"{folder}/in/shards/*.h5"))
     right = [read(p) for p in shards]
     times = [os.stat(p).st_mtime_ns for p in shards]
-    check(len(shards) == 3 and "some were there already" in run(3, "ingest", keys), "repeated: kept")
+    check(len(shards) == 3 and "some existed already" in run(3, "ingest", keys), "repeated: kept")
     os.utime(path)
     run(1, "ingest", keys)
     check([os.stat(p).st_mtime_ns for p in shards] == times, "a file that was only touched changes nothing")
