@@ -83,18 +83,13 @@ cleanup:
   return st;
 }
 
+static bool is_below(const void *row, const void *id) { return ((const labels_id *)row)->id < *(const int64_t *)id; }
+
 static int64_t look_up(const id_table *t, int64_t id)
 {
-  int64_t low = 0, high = t->n;
   if (id <= 0) return UNMATCHED; /* it stands for none */
-  while (low < high) {
-    const int64_t middle = low + (high - low) / 2;
-    if (t->id[middle].id < id)
-      low = middle + 1;
-    else
-      high = middle;
-  }
-  return low < t->n && t->id[low].id == id ? t->id[low].at : UNMATCHED;
+  const int64_t at = syz_lower_bound(&id, t->id, t->n, sizeof *t->id, is_below);
+  return at < t->n && t->id[at].id == id ? t->id[at].at : UNMATCHED;
 }
 
 static void list_ids(const int64_t *id, int64_t n, char text[96])

@@ -71,6 +71,8 @@ static int by_id(const void *a, const void *b)
   return x->row < y->row ? -1 : x->row > y->row;
 }
 
+static bool is_below(const void *row, const void *id) { return ((const id_row *)row)->id < *(const int64_t *)id; }
+
 /* Rows of the file whose objects are among this rank's are copied to their places. Identifiers that are 0 or negative
  * stand for none, as in the split. Rank-local. */
 static syz_status read_by_id(const sample *s, syz_embedding_set *set, syz_modality m, sample_source *f)
@@ -92,15 +94,8 @@ static syz_status read_by_id(const sample *s, syz_embedding_set *set, syz_modali
     bool is_read = false;
     SYZ_TRY(syz_embedding_set_ids(set, at, n, id));
     for (int64_t k = 0; k < n; k++) {
-      int64_t low = 0, high = s->n;
       if (id[k] <= 0) continue;
-      while (low < high) {
-        const int64_t middle = low + (high - low) / 2;
-        if (mine[middle].id < id[k])
-          low = middle + 1;
-        else
-          high = middle;
-      }
+      int64_t low = syz_lower_bound(&id[k], mine, s->n, sizeof *mine, is_below);
       for (; low < s->n && mine[low].id == id[k]; low++) {
         float *x = f->x + mine[low].row * f->width;
         if (!isnan(x[0])) continue; /* the first row of an object that means something counts */

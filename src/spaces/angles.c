@@ -71,6 +71,8 @@ cleanup:
   return st;
 }
 
+static bool is_below(const void *row, const void *id) { return ((const object *)row)->id < *(const int64_t *)id; }
+
 static void match(matched *m)
 {
   const size_t bytes = (size_t)m->before->kept * sizeof *m->mine;
@@ -79,18 +81,12 @@ static void match(matched *m)
   syz_allgatherv(m->now->comm, m->mine, m->all, m->bytes);
   qsort(m->all, (size_t)m->before->total, sizeof *m->all, compare_objects);
   for (int64_t i = 0; i < m->now->kept; i++) {
-    int64_t low = 0, high = m->before->total;
-    if (m->now->id[i] <= 0) continue; /* it stands for none */
-    while (low < high) {
-      const int64_t middle = (low + high) / 2;
-      if (m->all[middle].id < m->now->id[i])
-        low = middle + 1;
-      else
-        high = middle;
-    }
-    if (low == m->before->total || m->all[low].id != m->now->id[i]) continue;
+    const int64_t id = m->now->id[i];
+    if (id <= 0) continue; /* it stands for none */
+    const int64_t at = syz_lower_bound(&id, m->all, m->before->total, sizeof *m->all, is_below);
+    if (at == m->before->total || m->all[at].id != id) continue;
     m->here[m->n] = i;
-    m->there[m->n++] = m->all[low].row;
+    m->there[m->n++] = m->all[at].row;
   }
 }
 
