@@ -75,7 +75,7 @@ static void name_column(table *t, const char *prefix, const char *source, const 
   snprintf(name, sizeof name, "%s%s%s%s%s", a, before ? "_" : "", b, between ? "_" : "", c);
   snprintf(t->name[t->n], COLUMN_NAME + 1, "%.*s", WHOLE_NAME, name);
   for (int k = 0; k < 1000 && is_taken(t, t->name[t->n]); k++)
-    snprintf(t->name[t->n], COLUMN_NAME + 1, "%.*s_%03d", WHOLE_NAME, name, (t->n + k) % 1000);
+    snprintf(t->name[t->n], COLUMN_NAME + 1, "%.*s_%03u", WHOLE_NAME, name, (unsigned)(t->n + k) % 1000u);
 }
 
 /* "what label from source by method" for the comment of the column, whose name may be cut; the table's. "": without. */
