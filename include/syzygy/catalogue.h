@@ -65,9 +65,17 @@ syz_status syz_embedding_set_read_vectors(syz_embedding_set *s, const char *name
 
 /* ------------------------------------------------------------ embeddings */
 
+/** What makes one vector of a tower's tokens. */
+typedef enum syz_pooling {
+  SYZ_POOLING_AUTO, /**< the pooling head, or the tokens where no tower of the model has one */
+  SYZ_POOLING_HEAD,
+  SYZ_POOLING_TOKENS, /**< no head: the class token (tokens: dinov2), or the mean of all tokens */
+} syz_pooling;
+
 typedef struct syz_embed_options {
   syz_data_options data; /**< bad: SYZ_BAD_SKIPPED skips objects that the model's towers cannot read */
   const char *model_file;
+  syz_pooling pooling;
   syz_compute_options compute;
   int64_t batch;               /**< objects per rank and forward pass; the result does not depend on it */
   int64_t calibration_objects; /**< int8: sample per tower; one half decides which products are int8, the other tests

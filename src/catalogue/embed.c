@@ -15,6 +15,7 @@
 #include "part.h"
 #include "syzygy/catalogue.h"
 #include "there.h"
+#include "tokens.h"
 #include "write.h"
 
 enum { DIGEST_TEXT = 17 };
@@ -32,6 +33,7 @@ struct syz_embed {
   syz_model_config config;
   bool has_tower[SYZ_MODALITIES];
   int towers;
+  bool is_tokens; /* embeddings are of the tokens, without pooling heads */
   int64_t width, batch;
   bool is_int8;
   syz_embed_int8 *int8; /* NULL unless is_int8 */
@@ -73,7 +75,8 @@ cleanup:
   return st;
 }
 
-/* Digest of everything in the model that the embeddings depend on: configuration and weights of the towers. */
+/* Digest of everything in the model that the embeddings depend on: configuration and weights of the towers, of their
+ * pooling heads where those are used. */
 static syz_status model_digest(job *s, uint64_t *digest)
 {
   syz_status st = SYZ_OK;
@@ -84,6 +87,7 @@ static syz_status model_digest(job *s, uint64_t *digest)
   SYZ_REQUIRE(yaml, SYZ_ERR_MEMORY, "no memory for the model's configuration");
   *digest = syz_checksum(yaml, strlen(yaml), 0);
   for (int i = 0; i < n; i++) {
+    if (s->is_tokens && p[i].part == syz_part_of(p[i].modality, true)) continue;
     *digest = syz_checksum(p[i].name, strlen(p[i].name), *digest);
     *digest = syz_checksum(weights + p[i].offset, (size_t)p[i].size * sizeof *weights, *digest);
   }
@@ -92,24 +96,49 @@ cleanup:
   return st;
 }
 
-/* Which towers the model file has. */
+/* Which towers give embeddings: those with a head, or, by their tokens, all that there are. */
+static void count_towers(job *s, const syz_model_parts *parts, bool needs_head)
+{
+  s->towers = 0;
+  for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++) {
+    s->has_tower[m] = parts->has[syz_part_of(m, false)] && (!needs_head || parts->has[syz_part_of(m, true)]);
+    s->towers += s->has_tower[m];
+  }
+}
+
+/* Read from the model file which towers there are, and decide how they are pooled. */
 static syz_status find_towers(job *s)
 {
   syz_status st = SYZ_OK;
   const char *path = s->options->model_file;
+  const syz_model_config *c = &s->config;
   syz_model_parts parts;
   if (s->towers) return SYZ_OK;
   SYZ_REQUIRE(*path, SYZ_ERR_INPUT, "model.file: name the model file to embed with");
   SYZ_TRY(syz_model_file_parts(s->comm, path, &s->config, &parts));
-  for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++) {
-    s->has_tower[m] = parts.has[syz_part_of(m, false)] && parts.has[syz_part_of(m, true)];
-    s->towers += s->has_tower[m];
+  count_towers(s, &parts, true);
+  s->is_tokens = s->options->pooling == SYZ_POOLING_TOKENS || (s->options->pooling == SYZ_POOLING_AUTO && !s->towers);
+  if (s->is_tokens) count_towers(s, &parts, false);
+  SYZ_REQUIRE(s->towers > 0, SYZ_ERR_DATA, "%s: no tower has %s, so there is nothing to embed with", path,
+              s->is_tokens ? "a backbone" : "both backbone and head");
+  for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++)
     if (!s->has_tower[m] && (parts.has[syz_part_of(m, false)] || parts.has[syz_part_of(m, true)]))
       syz_warn("%s: the %s tower has no %s, so it gives no embedding", path, syz_modality_name(m),
                parts.has[syz_part_of(m, false)] ? "head" : "backbone");
+  if (!s->is_tokens) {
+    s->width = c->embedding.dim;
+    goto cleanup;
   }
-  SYZ_REQUIRE(s->towers > 0, SYZ_ERR_DATA, "%s: no tower has both backbone and head, so there is nothing to embed with",
+  const int64_t image = syz_model_width(c, SYZ_IMAGE), spectrum = syz_model_width(c, SYZ_SPECTRUM);
+  SYZ_REQUIRE(s->towers < 2 || image == spectrum, SYZ_ERR_INPUT,
+              "embed.pooling: the tokens of %s are %" PRId64 " (image) and %" PRId64
+              " numbers wide, and embeddings of one file have one width: use the files of the single towers",
+              path, image, spectrum);
+  SYZ_REQUIRE(!s->options->compute.wants_int8, SYZ_ERR_INPUT,
+              "compute.precision: int8 is calibrated on embeddings of pooling heads; %s is embedded by its tokens, in "
+              "bfloat16 or float32",
               path);
+  s->width = s->has_tower[SYZ_IMAGE] ? image : spectrum;
 cleanup:
   return st;
 }
@@ -121,11 +150,10 @@ static syz_status open_model(job *s)
   const bool wants_int8 = s->options->compute.wants_int8;
   uint64_t digest = 0;
   SYZ_TRY(find_towers(s));
-  s->width = s->config.embedding.dim;
   SYZ_TRY(syz_model_start_compute(s->comm, &s->options->compute, &s->config, false, "", &s->compute));
   SYZ_TRY_ALL(s->comm,
               syz_model_create(&s->config, s->has_tower[SYZ_IMAGE], s->has_tower[SYZ_SPECTRUM], s->compute, &s->model));
-  SYZ_TRY(syz_model_file_read(s->comm, path, s->model, false));
+  SYZ_TRY(syz_model_file_read(s->comm, path, s->model, s->is_tokens));
   SYZ_TRY_ALL(s->comm, model_digest(s, &digest));
   digest_text(digest, s->model_digest);
   s->is_int8 = wants_int8 && syz_compute_has_int8(s->compute);
@@ -147,6 +175,7 @@ static syz_status make_key(job *s)
            (int)(syz_compute_act(s->compute) == SYZ_BF16), syz_compute_name(s->compute), syz_version(), syz_commit(),
            (int)(s->has_tower[SYZ_IMAGE] + 2 * s->has_tower[SYZ_SPECTRUM]));
   s->key_value = syz_checksum(text, strlen(text), (uint64_t)syz_shardset_size(s->data));
+  if (s->is_tokens) s->key_value = syz_checksum("tokens", 6, s->key_value);
   if (s->is_int8) {
     snprintf(text, sizeof text, "int8 %lld %.17g", (long long)s->options->calibration_objects,
              s->options->calibration_cosine);
@@ -179,6 +208,7 @@ typedef struct share {
   int64_t *row;  /* [steps * group * SYZ_EMBED_BLOCK] objects in order; the last one repeated to fill the last step */
   float *result; /* [group * SYZ_EMBED_BLOCK, towers, E] */
   float *embedding; /* [batch, E] */
+  syz_embed_tokens tokens;
   syz_loader *loader;
 } share;
 
@@ -195,6 +225,7 @@ static syz_status share_make(job *s, syz_embed_part *part, const int64_t *missin
   SYZ_ALLOC(h->row, "objects to embed", h->steps * step_rows);
   SYZ_ALLOC(h->result, "results", step_rows * s->towers * s->width);
   SYZ_ALLOC(h->embedding, "embeddings", s->batch * s->width);
+  if (s->is_tokens) SYZ_TRY(syz_embed_tokens_make(s->model, s->has_tower, s->batch, &h->tokens));
   for (int64_t b = 0; b < h->n_blocks; b++) {
     int64_t row, count;
     syz_embed_part_block(part, h->block[b], &row, &count);
@@ -227,6 +258,7 @@ static void share_free(share *h)
   syz_free(&h->row);
   syz_free(&h->result);
   syz_free(&h->embedding);
+  syz_embed_tokens_free(&h->tokens);
 }
 
 /* One tower over a step's objects; those that lack the modality get NaN without computing. `slot`: the tower's place in
@@ -245,7 +277,10 @@ static syz_status run_tower(job *s, share *h, syz_modality m, int slot, const sy
       continue;
     }
     while (count < s->batch && i + count < n && syz_object_has(&object[in->index[i + count]], m)) count++;
-    syz_tower_forward(s->model, m, count, input + i * item, NULL, h->embedding);
+    if (s->is_tokens)
+      syz_embed_tokens_forward(&h->tokens, s->model, m, count, input + i * item, h->embedding);
+    else
+      syz_tower_forward(s->model, m, count, input + i * item, NULL, h->embedding);
     for (int64_t b = 0; b < count; b++) {
       bool is_finite = true;
       for (int64_t e = 0; e < width; e++) is_finite = is_finite && isfinite(h->embedding[b * width + e]);
@@ -354,6 +389,7 @@ static syz_status write_files(job *s, syz_embed_part *part)
       .model_digest = s->model_digest,
       .data_digest = s->data_digest,
       .model_file = s->options->model_file,
+      .pooling = s->is_tokens ? "tokens" : NULL,
       .precision = s->is_int8 ? "int8" : precision_name(s),
       .engine = syz_compute_name(s->compute),
       .int8 = s->int8 ? syz_embed_int8_text(s->int8) : NULL,
@@ -391,7 +427,12 @@ static void announce(const job *s)
     for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++) count[m] += syz_object_has(&object[i], m);
   syz_info("%lld objects, %lld with an image, %lld with a spectrum", (long long)n, (long long)count[SYZ_IMAGE],
            (long long)count[SYZ_SPECTRUM]);
-  syz_info("model %s (digest %s), embeddings %lld wide", s->options->model_file, s->model_digest, (long long)s->width);
+  syz_info("model %s (digest %s), embeddings %lld wide%s", s->options->model_file, s->model_digest, (long long)s->width,
+           !s->is_tokens ? ""
+           : s->has_tower[SYZ_IMAGE] && s->config.image.tokens == SYZ_TOKENS_DINOV2
+               ? s->towers == 2 ? ": class token of the image tower, mean of the tokens of the spectrum tower"
+                                : ": class token of the tower, which is not aligned"
+               : ": mean of the tokens of towers that are not aligned");
   syz_compute_tell(s->compute);
   size_t bytes = (size_t)syz_model_size(s->model) * sizeof(float);
   for (syz_modality m = SYZ_IMAGE; m < SYZ_MODALITIES; m++)

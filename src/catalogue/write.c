@@ -113,6 +113,7 @@ static syz_status describe(const syz_embed_result *r, syz_h5 *f)
   SYZ_TRY(syz_h5_write_text(f, "data_split", r->split));
   SYZ_TRY(syz_h5_write_text(f, "precision", r->precision));
   SYZ_TRY(syz_h5_write_text(f, "engine", r->engine));
+  if (r->pooling) SYZ_TRY(syz_h5_write_text(f, "pooling", r->pooling));
   if (r->int8) SYZ_TRY(syz_h5_write_text(f, "int8_calibration", r->int8));
 cleanup:
   return st;

@@ -15,6 +15,7 @@ typedef struct syz_embed_result {
   int64_t width; /**< E */
   const char *folder, *created_by, *input_yaml;
   const char *key, *model_digest, *data_digest, *model_file, *precision, *engine, *split; /**< root attributes */
+  const char *pooling;   /**< root attribute "tokens" where no pooling head was used; NULL otherwise */
   const char *int8;      /**< root attribute of precision int8: what the calibration chose and found; NULL otherwise */
   const char *data_path; /**< one path per line */
 } syz_embed_result;

@@ -129,4 +129,30 @@ check("image_embedding" not in got and not got["has_image"].any(), "no image tow
 want = ref.embed(whole.eval(), image, flux)[1]
 check(ref.cosines(got["spectrum_embedding"][has_spectrum], want[has_spectrum]).min() >= 0.99999, "one tower: cosines")
 check([c.name for c in fits.open(f"{folder}/one/embedding.fits")[1].columns][:4] == ["TARGETID", "RA", "DEC", "SPECTRUM_EMBEDDING"], "one tower: FITS columns")
+# Towers without pooling heads, as pretraining leaves them: the class token, or the mean of the tokens; also of a model with heads on request.
+import torch
+
+for tower, tokens in (("image", "dinov2"), ("image", "patches"), ("spectrum", "patches")):
+    config = ref.small_config(tokens=tokens)
+    whole = ref.random_model(config, seed=11).eval()
+    bare = {k: v for k, v in whole.state_dict().items() if k.startswith(f"{tower}_encoder.backbone.")}
+    ref.write_model_file(f"{folder}/bare.h5", config, bare)
+    with torch.no_grad():
+        token = whole.image_encoder.backbone(ref.prepare_images(torch.as_tensor(image), config)) if tower == "image" else whole.spectrum_encoder.backbone(torch.as_tensor(flux))
+    want = (token[:, 0] if tokens == "dinov2" else token.mean(1)).numpy()
+    for precision, ranks, limit in (("float32", 2, 1e-5), ("bfloat16", 1, 0.05)):
+        output = embed(f"bare-{tower}-{tokens}-{precision}", ranks, f"{folder}/bare.h5", precision)
+        got, rows = read_datasets(f"{output}/embedding.h5"), has[tower]
+        worst = np.abs(got[f"{tower}_embedding"][rows] - want[rows]).max() / np.abs(want[rows]).max()
+        check(got[f"{tower}_embedding"].shape == want.shape and worst < limit, f"{tower} {tokens} {precision}: tokens differ by {worst:.2e} of the largest number")
+    if tokens == "dinov2":
+        continue
+    ref.write_model_file(f"{folder}/headed.h5", config, {k: v for k, v in whole.state_dict().items() if k.startswith(f"{tower}_encoder.")})
+    other = embed(f"headed-{tower}", 3, f"{folder}/headed.h5", "float32", **{"embed.pooling": "tokens"})
+    check(same_bits(read_datasets(f"{folder}/bare-{tower}-{tokens}-float32/embedding.h5"), read_datasets(f"{other}/embedding.h5")), f"{tower}: heads that are not used change nothing")
+    with h5py.File(f"{other}/embedding.h5") as a, h5py.File(f"{folder}/bare-{tower}-{tokens}-float32/embedding.h5") as b:
+        check(a.attrs["pooling"] == "tokens" and a.attrs["model_digest"] == b.attrs["model_digest"], "pooling is told, and the digest is that of the tower")
+for keys, model, reason in (({"embed.pooling": "tokens"}, "patches.h5", "one width"), ({"embed.pooling": "head"}, "bare.h5", "backbone and head")):
+    said = run(2, "embed", {"data.path": f"{folder}/data", "model.file": f"{folder}/{model}", "output.dir": f"{folder}/refused", **keys}, expect=2 if "width" in reason else 3)
+    check(reason in said and not os.path.exists(f"{folder}/refused"), f"refused: {reason}: {said[-400:]}")
 finish()
