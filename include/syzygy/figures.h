@@ -265,7 +265,7 @@ typedef struct syz_calibration {
   const double *tarp_error;                       /**< [levels], by bootstrap, or NULL */
   const syz_self_check *crps, *cde, *nll;
 } syz_calibration;
-enum { SYZ_WARNINGS_MAX = 16, SYZ_WARNING_TEXT = 256 };
+enum { SYZ_WARNINGS_MAX = 96, SYZ_WARNING_TEXT = 256 };
 typedef struct syz_warnings {
   int n;
   char text[SYZ_WARNINGS_MAX][SYZ_WARNING_TEXT];

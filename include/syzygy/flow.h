@@ -198,6 +198,16 @@ syz_status syz_flow_marginals_of_draws(const syz_flow *f, int64_t n, int64_t dra
 /** Place of the draw with the largest log_q [J]: the joint mode among the draws. */
 int64_t syz_flow_joint_mode(int64_t draws, const double *log_q);
 
+/**
+ * Marginal densities in the cells of a grid, in label units: density [n, D, cells] is the probability of a cell by its
+ * width, edge [D, cells + 1] rising. From the flow where it has the marginal, else by a kernel over draws [n, J, D] of
+ * these objects (src/flow/grid.c); what lies outside of the grid is missing. met [n, D] (may be NULL): mean density
+ * where the truth of a calibrated posterior lies, so that the CDE loss is expected to be integral of f^2 - 2 met.
+ * SYZ_ERR_INPUT: edges that do not rise, less than 2 draws.
+ */
+syz_status syz_flow_grid(const syz_flow *f, int64_t n, const float *context, int64_t draws, const double *draw,
+                         int64_t cells, const double *edge, double *density, double *met);
+
 /* ----------------------------------------------------------- recalibrate */
 
 enum { SYZ_FLOW_KNOTS = 32 };

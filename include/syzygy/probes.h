@@ -72,6 +72,8 @@ typedef struct syz_flow_probe {
   int64_t draws;                 /**< of each test object, >= 2 */
   syz_texts positive, fractions; /**< labels that are modelled in their logarithm, and (0, 1) in their logit */
   bool recalibrates;
+  int64_t cells;   /**< of the grid on which marginal densities are written; 0: none, -1: 200 unless that is much */
+  int64_t samples; /**< draws of each test object that are written */
 } syz_flow_probe;
 
 /** Curves over few labels of classes 0 and 1. */

@@ -16,6 +16,11 @@ static const syz_key keys[] = {
      "flow: labels between 0 and 1 by nature: modelled in their logit."},
     {"probe.recalibrate", SYZ_KEY_BOOL, "false", "", 0, 0, NULL, USED,
      "flow: widen or narrow all posteriors by one factor, chosen on the validation objects."},
+    {"probe.grid", SYZ_KEY_INT, "-1", "cells", -1, 100000, NULL, USED,
+     "flow: cells of the grid on which the probability density of each label is written for each test object; 0: none; "
+     "-1: 200, but none where they would take more than 256 MiB."},
+    {"probe.samples", SYZ_KEY_INT, "0", "draws", 0, 1000000, NULL, USED,
+     "flow: how many of the draws from each posterior are written, all labels of a draw together."},
     {NULL, SYZ_KEY_INT, NULL, NULL, 0, 0, NULL, 0, NULL},
 };
 

@@ -204,6 +204,8 @@ static syz_status read_options(const syz_app *app, table_job *j)
                                      .draws = syz_input_int(in, "probe.draws"),
                                      .positive = syz_input_list(in, "probe.positive"),
                                      .fractions = syz_input_list(in, "probe.fractions"),
+                                     .cells = syz_input_int(in, "probe.grid"),
+                                     .samples = syz_input_int(in, "probe.samples"),
                                      .recalibrates = syz_input_bool(in, "probe.recalibrate")},
                             .outliers = {.components = syz_input_int(in, "probe.outlier_components"),
                                          .neighbours = syz_input_int(in, "probe.outlier_neighbours"),

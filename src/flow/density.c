@@ -224,7 +224,7 @@ syz_status syz_flow_log_density_at(const syz_flow *f, const float *context, int6
   SYZ_ALLOC(ok, "labels", n + 1);
   SYZ_TRY(syz_flow_labels_apply(f->label, f->labels, n, y, s, jacobian, ok, NULL));
   SYZ_TRY(flow_pool_create(f, false, 1, &pool));
-  flow_log_density_shared(f, pool.work[0], context, n, s, log_q);
+  flow_log_density_shared(f, pool.work[0], context, n, s, log_q, NULL);
   for (int64_t i = 0; i < n; i++) log_q[i] = ok[i] ? log_q[i] + jacobian[i] : -INFINITY;
 cleanup:
   flow_pool_destroy(&pool);
@@ -235,15 +235,15 @@ cleanup:
 }
 
 void flow_log_density_shared(const syz_flow *f, void *work, const float *context, int64_t n, const double *s,
-                             double *log_q)
+                             double *log_q, double *cdf)
 {
   const int labels = f->labels;
   const bool is_mapped = f->calibration.kind == SYZ_FLOW_PIT && flow_has_all_marginals(f);
   for (int64_t first = 0; first < n; first += FLOW_BLOCK) {
     double z[FLOW_BLOCK * SYZ_FLOW_LABELS], slope[FLOW_BLOCK * SYZ_FLOW_LABELS];
-    double cdf[FLOW_BLOCK * SYZ_FLOW_LABELS];
+    double mapped[FLOW_BLOCK * SYZ_FLOW_LABELS];
     const int count = (int)(n - first < FLOW_BLOCK ? n - first : FLOW_BLOCK);
-    const flow_sums sums = {log_q + first, NULL, is_mapped ? cdf : NULL};
+    const flow_sums sums = {log_q + first, NULL, cdf ? cdf + first * labels : is_mapped ? mapped : NULL};
     flow_sums_begin(&sums, count, labels);
     for (int m = 0; m < f->members; m++) {
       f->engine->load_context(work, &f->layout[m], 1, context, NULL, f->mean, f->factor);

@@ -52,7 +52,7 @@ static void finish(const job *j, const room *r, int64_t object)
   double *s = j->y + object * j->draws * f->labels, *log_q = j->log_q ? j->log_q + object * j->draws : NULL;
   if (f->calibration.kind == SYZ_FLOW_PIT)
     for (int d = 0; d < f->labels; d++) flow_pit_move(f->calibration.map[d], j->draws, s + d, f->labels, r->moves);
-  if (log_q) flow_log_density_shared(f, r->work, j->context + object * f->context, j->draws, s, log_q);
+  if (log_q) flow_log_density_shared(f, r->work, j->context + object * f->context, j->draws, s, log_q, NULL);
   syz_flow_labels_undo(f->label, f->labels, j->draws, s, s);
   for (int64_t k = 0; log_q && k < j->draws; k++)
     for (int d = 0; d < f->labels; d++) log_q[k] += flow_log_slope(&f->label[d], s[k * f->labels + d]);

@@ -46,9 +46,10 @@ void flow_sums_begin(const flow_sums *sums, int n, int labels);
 void flow_sums_add(const flow_sums *sums, int n, int labels, double temperature, const double *z,
                    const double *log_slope);
 void flow_sums_end(const syz_flow *f, const flow_sums *sums, int n);
-/** log_q [n] of standardised s [n, D], all of one context [C]. */
+/** log_q [n] of standardised s [n, D], all of one context [C]; cdf [n, D] of the marginals that the flow has, or NULL.
+ */
 void flow_log_density_shared(const syz_flow *f, void *work, const float *context, int64_t n, const double *s,
-                             double *log_q);
+                             double *log_q, double *cdf);
 /** log N(z) + sum of log_slope [D]. */
 double flow_log_normal(int labels, const double *z, const double *log_slope);
 /** ln ds/dy of a label inside its domain. */
@@ -80,3 +81,5 @@ size_t flow_pit_room(int64_t draws);
 
 /** Ascending; NaN last. scratch [n]. */
 void flow_sort(int64_t n, double *x, double *scratch);
+/** The lesser of deviation and quartiles' distance / 1.349 of sorted draws [n >= 2]: what bandwidths are made of. */
+double flow_spread(int64_t n, const double *sorted);

@@ -56,15 +56,30 @@ static void shortest(int64_t n, const double *sorted, double share, double *low,
   *high = sorted[best + inside - 1];
 }
 
+static void moments(int64_t n, const double *x, double *mean, double *deviation)
+{
+  double sum = 0, square = 0;
+  for (int64_t i = 0; i < n; i++) sum += x[i];
+  *mean = sum / (double)n;
+  for (int64_t i = 0; i < n; i++) square += (x[i] - *mean) * (x[i] - *mean);
+  *deviation = sqrt(square / (double)(n - 1));
+}
+
+double flow_spread(int64_t n, const double *sorted)
+{
+  double mean, deviation;
+  moments(n, sorted, &mean, &deviation);
+  const double quartiles = (quantile(n, sorted, 0.75) - quantile(n, sorted, 0.25)) / 1.349;
+  return quartiles > 0 && quartiles < deviation ? quartiles : deviation;
+}
+
 /* Where a Gaussian kernel density is largest, on 256 places between the 0.5 and 99.5 % quantiles; bandwidth
  * 0.9 min(deviation, quartiles' distance / 1.349) n^(-1/5) (Silverman 1986). */
-static double kernel_mode(int64_t n, const double *sorted, double deviation)
+static double kernel_mode(int64_t n, const double *sorted)
 {
   enum { PLACES = 256 };
   const double low = quantile(n, sorted, 0.005), high = quantile(n, sorted, 0.995), step = (high - low) / (PLACES - 1);
-  const double quartiles = (quantile(n, sorted, 0.75) - quantile(n, sorted, 0.25)) / 1.349;
-  const double spread = quartiles > 0 && quartiles < deviation ? quartiles : deviation;
-  const double width = 0.9 * spread * pow((double)n, -0.2);
+  const double width = 0.9 * flow_spread(n, sorted) * pow((double)n, -0.2);
   double count[PLACES] = {0}, kernel[PLACES], best = -1, mode = quantile(n, sorted, 0.5);
   if (!(step > 0) || !(width > 0)) return mode;
   for (int64_t i = 0; i < n; i++) {
@@ -87,16 +102,12 @@ static double kernel_mode(int64_t n, const double *sorted, double deviation)
 
 static void summarise(int64_t n, double *x, double *scratch, syz_flow_summary *out)
 {
-  double sum = 0, square = 0;
   flow_sort(n, x, scratch);
-  for (int64_t i = 0; i < n; i++) sum += x[i];
-  out->mean = sum / (double)n;
-  for (int64_t i = 0; i < n; i++) square += (x[i] - out->mean) * (x[i] - out->mean);
-  out->deviation = sqrt(square / (double)(n - 1));
+  moments(n, x, &out->mean, &out->deviation);
   for (int k = 0; k < SYZ_FLOW_LEVELS; k++) out->quantile[k] = quantile(n, x, syz_flow_levels[k]);
   shortest(n, x, 0.6827, &out->low_68, &out->high_68);
   shortest(n, x, 0.9545, &out->low_95, &out->high_95);
-  out->mode = kernel_mode(n, x, out->deviation);
+  out->mode = kernel_mode(n, x);
 }
 
 syz_status syz_flow_summarise(const syz_flow *f, int64_t n, int64_t draws, const double *y, syz_flow_summary *summary)
@@ -144,13 +155,8 @@ static double neighbour_distance(int64_t n, const double *x, double place, int64
  * but it reaches the 10th nearest draw, or the tails would be all noise. */
 static double log_kernel_density(int64_t n, const double *x, double place)
 {
-  double sum = 0, square = 0, nearest = INFINITY, terms = 0;
-  for (int64_t i = 0; i < n; i++) sum += x[i];
-  for (int64_t i = 0; i < n; i++) square += (x[i] - sum / (double)n) * (x[i] - sum / (double)n);
-  const double deviation = sqrt(square / (double)(n - 1));
-  const double quartiles = (quantile(n, x, 0.75) - quantile(n, x, 0.25)) / 1.349;
-  const double spread = quartiles > 0 && quartiles < deviation ? quartiles : deviation;
-  const double width = fmax(0.5 * spread * pow((double)n, -0.2), neighbour_distance(n, x, place, 10));
+  double nearest = INFINITY, terms = 0;
+  const double width = fmax(0.5 * flow_spread(n, x) * pow((double)n, -0.2), neighbour_distance(n, x, place, 10));
   for (int64_t i = 0; i < n; i++) nearest = fmin(nearest, fabs(place - x[i]) / width);
   for (int64_t i = 0; i < n; i++) {
     const double z = (place - x[i]) / width;

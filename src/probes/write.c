@@ -18,7 +18,7 @@ static syz_status fill_predictions(const job *p, syz_h5 **f)
 {
   syz_status st = SYZ_OK;
   char path[PATH_MAX];
-  double *scratch = syz_alloc("test objects", (size_t)(p->sample.test * SYZ_FLOW_LEVELS), sizeof *scratch);
+  double *scratch = syz_alloc("test objects", (size_t)(p->sample.test * POSTERIOR_SCRATCH), sizeof *scratch);
   SYZ_TRY_ALL(p->run->world, scratch ? SYZ_OK : SYZ_ERR_MEMORY);
   SYZ_REQUIRE(snprintf(path, sizeof path, "%s/predictions.h5", p->run->folder) < (int)sizeof path, SYZ_ERR_WRITE,
               "output.dir: name too long");

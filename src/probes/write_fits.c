@@ -17,7 +17,7 @@ typedef struct table {
   syz_fits_column *column;
   char (*name)[COLUMN_NAME + 1];
   char **comment; /* [n] made here; NULL: a constant */
-  double **owned; /* [n] data made here; NULL: borrowed */
+  void **owned;   /* [n] data made here; NULL: borrowed */
 } table;
 
 static void table_free(table *t)
@@ -32,11 +32,10 @@ static void table_free(table *t)
   syz_free(&t->owned);
 }
 
-static syz_status table_make(const job *p, table *t)
+static syz_status table_make(table *t, int most)
 {
   syz_status st = SYZ_OK;
-  t->most = 3 + p->sample.n_labels + p->n_outcomes;
-  for (int k = 0; k < p->n_posteriors; k++) t->most += p->posterior[k].labels;
+  t->most = most;
   SYZ_ALLOC(t->column, "columns", t->most);
   SYZ_ALLOC(t->name, "columns", t->most);
   SYZ_ALLOC(t->comment, "columns", t->most);
@@ -129,23 +128,65 @@ cleanup:
   return st;
 }
 
-static syz_status add_quantiles(const job *p, table *t, const posterior *q)
+/* What of a posterior is a column for each label. */
+typedef struct part {
+  const char *prefix, *what;
+  int64_t repeat;
+  const double *at; /* of the first label of the first object */
+  int64_t of_label, of_object;
+} part;
+
+enum { PARTS = 8 };
+static void list_parts(const posterior *q, part out[PARTS])
+{
+  const int64_t one = sizeof *q->summary / sizeof(double), all = one * q->labels, ends = 2 * POSTERIOR_CONFORMAL;
+  const syz_flow_summary *s = q->summary;
+  const part parts[PARTS] = {
+      {"quantiles", "5, 16, 50, 84, 95 % of the posterior of", SYZ_FLOW_LEVELS, s->quantile, one, all},
+      {"mean", "mean of the posterior of", 1, &s->mean, one, all},
+      {"deviation", "standard deviation of the posterior of", 1, &s->deviation, one, all},
+      {"mode", "mode of the posterior of", 1, &s->mode, one, all},
+      {"joint_mode", "where the joint density is largest,", 1, q->mode, 1, q->labels},
+      {"shortest_68", "shortest interval with 68.27 % of", 2, &s->low_68, one, all},
+      {"shortest_95", "shortest interval with 95.45 % of", 2, &s->low_95, one, all},
+      {"conformal", "ends of the conformal intervals of 50, 68, 90 % of", ends, q->interval, ends, ends * q->labels}};
+  memcpy(out, parts, sizeof parts);
+}
+
+static syz_status add_part(const job *p, table *t, const posterior *q, const part *c, int k)
 {
   syz_status st = SYZ_OK;
-  for (int k = 0; k < q->labels; k++) {
-    const sample_label *l = &p->sample.label[q->column[k]];
-    double *x = NULL;
-    SYZ_ALLOC(x, "quantiles", p->sample.test * SYZ_FLOW_LEVELS);
-    for (int64_t i = 0; i < p->sample.test * SYZ_FLOW_LEVELS; i++) x[i] = NAN;
-    for (int64_t i = 0; i < q->n; i++)
-      memcpy(x + q->place[i] * SYZ_FLOW_LEVELS, q->summary[i * q->labels + k].quantile, SYZ_FLOW_LEVELS * sizeof *x);
-    name_column(t, "quantiles", p->sample.source[q->source].name, l->name);
-    t->owned[t->n] = x;
-    SYZ_TRY(describe(t, "5, 16, 50, 84, 95 % of the posterior of", l->name, p->sample.source[q->source].name, ""));
-    add(t, 'D', SYZ_FLOW_LEVELS, l->unit, t->comment[t->n], x);
-  }
+  const sample_label *l = &p->sample.label[q->column[k]];
+  const char *source = p->sample.source[q->source].name;
+  double *x = NULL;
+  SYZ_ALLOC(x, "posteriors", p->sample.test * c->repeat);
+  for (int64_t i = 0; i < p->sample.test * c->repeat; i++) x[i] = NAN;
+  for (int64_t i = 0; i < q->n; i++)
+    memcpy(x + q->place[i] * c->repeat, c->at + i * c->of_object + k * c->of_label, (size_t)c->repeat * sizeof *x);
+  name_column(t, c->prefix, source, l->name);
+  t->owned[t->n] = x;
+  SYZ_TRY(describe(t, c->what, l->name, source, ""));
+  add(t, 'D', c->repeat, l->unit, t->comment[t->n], x);
 cleanup:
   return st;
+}
+
+static syz_status add_posterior(const job *p, table *t, const posterior *q)
+{
+  syz_status st = SYZ_OK;
+  part parts[PARTS];
+  list_parts(q, parts);
+  for (int k = 0; k < q->labels; k++)
+    for (int i = 0; i < PARTS; i++) SYZ_TRY(add_part(p, t, q, &parts[i], k));
+cleanup:
+  return st;
+}
+
+static int columns_of(const job *p)
+{
+  int n = 3 + p->sample.n_labels + p->n_outcomes;
+  for (int k = 0; k < p->n_posteriors; k++) n += PARTS * p->posterior[k].labels;
+  return n;
 }
 
 static syz_status fill(const job *p, table *t, int64_t *id)
@@ -162,8 +203,56 @@ static syz_status fill(const job *p, table *t, int64_t *id)
     SYZ_TRY(add_chosen(p, t, s->label[k].value, s->label[k].name, s->label[k].unit, t->comment[t->n]));
   }
   for (int k = 0; k < p->n_outcomes; k++) SYZ_TRY(add_outcome(p, t, &p->outcome[k]));
-  for (int k = 0; k < p->n_posteriors; k++) SYZ_TRY(add_quantiles(p, t, &p->posterior[k]));
+  for (int k = 0; k < p->n_posteriors; k++) SYZ_TRY(add_posterior(p, t, &p->posterior[k]));
 cleanup:
+  return st;
+}
+
+/* ------------------------------------------------------------ densities */
+
+static bool has_densities(const job *p)
+{
+  for (int k = 0; k < p->n_posteriors; k++)
+    if (p->posterior[k].pdf) return true;
+  return false;
+}
+
+static syz_status add_density(const job *p, table *t, const posterior *q, int k, table *grids)
+{
+  syz_status st = SYZ_OK;
+  const sample_label *l = &p->sample.label[q->column[k]];
+  const char *source = p->sample.source[q->source].name;
+  name_column(t, "pdf", source, l->name);
+  name_column(grids, "pdf", source, l->name);
+  SYZ_TRY(describe(t, "probability density in cells of", l->name, source, ""));
+  SYZ_TRY(describe(grids, "middles of the cells of", l->name, source, ""));
+  t->owned[t->n] = posterior_rows(p, q, q->cells, q->pdf + k * q->cells, q->labels * q->cells);
+  SYZ_REQUIRE(t->owned[t->n], SYZ_ERR_MEMORY, "no memory for densities on a grid");
+  add(t, 'E', q->cells, "", t->comment[t->n], t->owned[t->n]); /* 1 by the unit of the grid */
+  add(grids, 'D', q->cells, l->unit, grids->comment[grids->n], q->grid + k * q->cells);
+cleanup:
+  return st;
+}
+
+/* Two more tables: PDF with a row for each test object, and PDF_GRID with one row and the same columns. */
+static syz_status put_densities(const job *p, syz_fits_out *out, const int64_t *id)
+{
+  syz_status st = SYZ_OK;
+  table t = {0}, grids = {0};
+  int most = 1;
+  for (int k = 0; k < p->n_posteriors; k++) most += p->posterior[k].labels;
+  SYZ_TRY(table_make(&t, most));
+  SYZ_TRY(table_make(&grids, most));
+  name_column(&t, "", "", "OBJECT_ID");
+  add(&t, 'K', 1, "", "identifier of the test object", id);
+  for (int k = 0; k < p->n_posteriors; k++)
+    for (int d = 0; p->posterior[k].pdf && d < p->posterior[k].labels; d++)
+      SYZ_TRY(add_density(p, &t, &p->posterior[k], d, &grids));
+  SYZ_TRY(syz_fits_out_table(out, "PDF", p->sample.test, t.column, t.n, NULL, 0));
+  SYZ_TRY(syz_fits_out_table(out, "PDF_GRID", 1, grids.column, grids.n, NULL, 0));
+cleanup:
+  table_free(&t);
+  table_free(&grids);
   return st;
 }
 
@@ -175,10 +264,11 @@ syz_status predictions_write_fits(const job *p, const char *path)
   const syz_fits_card card = SYZ_CARD_TEXT("CREATOR", p->run->created_by, "program");
   int64_t *id = syz_alloc("identifiers", (size_t)p->sample.test, sizeof *id);
   if (!id) return SYZ_ERR_MEMORY;
-  SYZ_TRY(table_make(p, &t));
+  SYZ_TRY(table_make(&t, columns_of(p)));
   SYZ_TRY(fill(p, &t, id));
   SYZ_TRY(syz_fits_create(path, &out));
   SYZ_TRY(syz_fits_out_table(out, "PREDICTIONS", p->sample.test, t.column, t.n, &card, 1));
+  if (has_densities(p)) SYZ_TRY(put_densities(p, out, id));
   SYZ_TRY(syz_fits_out_finish(&out));
 cleanup:
   syz_fits_out_destroy(&out);
