@@ -4,7 +4,7 @@
  *
  * Test objects are dealt to the ranks. Draws of an object are a function of seed and object, so they are made twice:
  * once for everything that one object's draws say, and once more for what needs all objects: TARP, whose reference
- * points are made of their predictions, and densities on a grid, whose ends are those of all draws. Keeping the draws
+ * points are made of their predictions, and densities on a grid that holds all posteriors. Keeping the draws
  * would take draws x labels numbers per object.
  */
 #include <math.h>
@@ -22,8 +22,9 @@ enum {
   KEPT_MIB = 256       /* .. whose densities are then kept if they take no more than this */
 };
 
-/* Beyond the outermost of all draws. The widest posterior has some 1/draws there. */
-static const double margin = 0.15;
+/* A grid reaches this many distances of 5 or 95 % from the median beyond each posterior's median: 4 deviations of a
+ * normal one. The outermost draws would make it far too wide where one posterior has a long tail. */
+static const double wings = 2.5;
 
 /* Scratch of a block of objects. */
 typedef struct drawn {
@@ -119,10 +120,6 @@ static syz_status judge_block(flow_work *w, int64_t at, int64_t n, drawn *d)
     SYZ_TRY(syz_crps_of_draws(n, y, of_label, one, expected));
     for (int64_t i = 0; i < n; i++) q->crps[(at + i) * q->labels + k] = one[i];
     for (int64_t i = 0; i < n; i++) q->crps_expected[(at + i) * q->labels + k] = expected[i];
-    for (int64_t i = 0; i < n * q->draws; i++) {
-      q->ends[k] = fmin(q->ends[k], d->y[i * q->labels + k]);
-      q->ends[q->labels + k] = fmin(q->ends[q->labels + k], -d->y[i * q->labels + k]);
-    }
   }
   for (int64_t i = 0; i < n; i++) /* the first ones are kept */
     for (int64_t j = 0; j < q->samples * q->labels; j++)
@@ -151,36 +148,42 @@ cleanup:
   return st;
 }
 
-/* Equal cells between the outermost draws of all objects and a margin, inside of the label's domain. */
-static void make_grid(const flow_work *w)
+/* Equal cells that hold the posteriors of all objects, inside of the label's domain. */
+static void make_grid(const flow_work *w, int k)
 {
   posterior *q = w->q;
-  for (int k = 0; k < q->labels; k++) {
-    const syz_flow_label *l = syz_flow_label_of(w->flow, k);
-    double *edge = q->edge + k * (q->cells + 1), low = q->ends[k], high = -q->ends[q->labels + k];
-    const double more = margin * (high - low);
-    low = l->transform == SYZ_FLOW_LINEAR ? low - more : fmax(low - more, l->low);
-    high = l->transform == SYZ_FLOW_LOGIT ? fmin(high + more, l->high) : high + more;
-    for (int64_t e = 0; e <= q->cells; e++) edge[e] = low + (high - low) * (double)e / (double)q->cells;
+  const syz_flow_label *l = syz_flow_label_of(w->flow, k);
+  double *edge = q->edge + k * (q->cells + 1), low = INFINITY, high = -INFINITY;
+  for (int64_t i = 0; i < q->n; i++) {
+    const double *at = q->summary[i * q->labels + k].quantile; /* 5, 16, 50, 84, 95 % */
+    low = fmin(low, at[2] - wings * (at[2] - at[0]));
+    high = fmax(high, at[2] + wings * (at[4] - at[2]));
   }
+  if (l->transform != SYZ_FLOW_LINEAR) low = fmax(low, l->low);
+  if (l->transform == SYZ_FLOW_LOGIT) high = fmin(high, l->high);
+  low = fmax(low, -1e300);
+  high = fmax(fmin(high, 1e300), low + 1e-9 * fmax(fabs(low), 1)); /* edges rise, whatever the posteriors are like */
+  for (int64_t e = 0; e <= q->cells; e++) edge[e] = low + (high - low) * (double)e / (double)q->cells;
+  for (int64_t c = 0; c < q->cells; c++) q->grid[k * q->cells + c] = (edge[c] + edge[c + 1]) / 2;
 }
 
-/* Densities of a block on the grid, and their CDE loss. */
+/* Densities of a block on the grid, which add up to 1 there, and their CDE loss. */
 static syz_status judge_grid(flow_work *w, int64_t at, int64_t n, drawn *d)
 {
   syz_status st = SYZ_OK;
   posterior *q = w->q;
-  const int64_t cells = q->cells, numbers = q->labels * cells, before = first_test(w) + at;
-  double met[BLOCK * SYZ_FLOW_LABELS];
+  const int64_t cells = q->cells, before = first_test(w) + at;
+  double met[BLOCK * SYZ_FLOW_LABELS], expected;
   SYZ_TRY(syz_flow_grid(w->flow, n, w->x + before * w->width, q->draws, d->y, cells, q->edge, d->pdf, met));
   for (int64_t i = 0; i < n * q->labels; i++) {
     const int64_t k = i % q->labels, to = at * q->labels + i;
-    double expected;
-    syz_cde_loss(1, cells, q->grid + k * cells, d->pdf + i * cells, q->truth + to, NULL, q->cde + to, &expected);
-    q->cde_expected[to] = -expected - 2 * met[i];
-    q->inside[to] = mean_of(d->pdf + i * cells, cells) * (q->edge[k * (cells + 1) + cells] - q->edge[k * (cells + 1)]);
+    double *pdf = d->pdf + i * cells, *edge = q->edge + k * (cells + 1);
+    q->inside[to] = mean_of(pdf, cells) * (edge[cells] - edge[0]);
+    for (int64_t c = 0; c < cells; c++) pdf[c] /= q->inside[to];
+    syz_cde_loss(1, cells, q->grid + k * cells, pdf, q->truth + to, NULL, q->cde + to, &expected);
+    q->cde_expected[to] = -expected - 2 * met[i] / q->inside[to];
+    for (int64_t c = 0; q->pdf && c < cells; c++) q->pdf[to * cells + c] = (float)pdf[c];
   }
-  for (int64_t i = 0; q->pdf && i < n * numbers; i++) q->pdf[at * numbers + i] = (float)d->pdf[i];
 cleanup:
   return st;
 }
@@ -266,13 +269,7 @@ static void gather_first(flow_work *w)
   gather(w, q->crps_expected, q->labels);
   gather(w, q->credibility, 1);
   if (q->sample) syz_rows_gather(c, q->sample, w->share, (size_t)(q->samples * q->labels) * sizeof *q->sample);
-  syz_allreduce_f64(c, q->ends, (size_t)(2 * q->labels), SYZ_MIN);
-  make_grid(w);
-  for (int k = 0; k < q->labels; k++)
-    for (int64_t p = 0; p < q->cells; p++) {
-      const double *edge = q->edge + k * (q->cells + 1) + p;
-      q->grid[k * q->cells + p] = (edge[0] + edge[1]) / 2;
-    }
+  for (int k = 0; k < q->labels; k++) make_grid(w, k);
 }
 
 static void gather_second(const flow_work *w)
@@ -298,7 +295,6 @@ syz_status flow_judge(flow_work *w)
   SYZ_TRY_ALL(c, drawn_make(q, &d));
   syz_share(q->n, syz_comm_size(c), syz_comm_rank(c), &first, &n);
   memcpy(q->truth, w->y + first_test(w) * q->labels, (size_t)(q->n * q->labels) * sizeof *q->truth);
-  for (int k = 0; k < 2 * q->labels; k++) q->ends[k] = INFINITY;
   SYZ_TRY_ALL(c, judge_share(w, first, n, &d));
   gather_first(w);
   for (int64_t i = 0; i < q->n * q->labels; i++) mean[i] = q->summary[i].mean;

@@ -61,8 +61,8 @@ static void warn_of_conformal(posterior *q, const char *name, const posterior_co
   }
   if (worst < 0 || q->warnings.n == SYZ_WARNINGS_MAX) return;
   snprintf(q->warnings.text[q->warnings.n++], SYZ_WARNING_TEXT,
-           "%.60s: conformal intervals of %.0f %% hold %.1f %% of the test objects, not %.0f +- %.1f %%: test and "
-           "validation objects are not alike, and recalibration cannot mend it.",
+           "%.60s: conformal intervals of %.0f %% hold %.1f %% of the test objects, not %.0f +- %.1f %%: the "
+           "validation objects differ: was the model of the embeddings trained on them?",
            name, 100 * posterior_conformal_level[worst], 100 * c->covered[worst],
            100 * posterior_conformal_level[worst], 100 * c->error[worst]);
 }

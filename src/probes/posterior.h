@@ -24,27 +24,26 @@ struct posterior {
   int64_t *place;                      /**< [n] among the test objects */
   int64_t train, validation, draws;
   int members;
-  int64_t outside;                  /**< training objects with a label outside of its transform's domain: left out */
-  int64_t test_outside;             /**< such test objects: their density is 0, and the NLL is that of the others */
-  double *truth;                    /**< [n, labels] */
-  syz_flow_summary *summary;        /**< [n, labels] */
-  double *mode;                     /**< [n, labels] of the joint density: the most probable of some draws */
-  double *log_q, *standard;         /**< [n] of the truth: in label units, standardised */
-  double *nll_expected;             /**< [n] -log q that is to be expected, in label units */
-  double *each;                     /**< [n, labels] log of each label's own density at the truth, standardised */
-  double *pit, *crps;               /**< [n, labels] */
-  double *crps_expected;            /**< [n, labels] of calibrated posteriors; so cde_expected */
-  double *cde, *cde_expected;       /**< [n, labels] */
-  int64_t cells;                    /**< of the grid of each label */
-  double *edge, *grid;              /**< [labels, cells + 1], and [labels, cells] their middles */
-  double ends[2 * SYZ_FLOW_LABELS]; /**< the lowest of all draws of each label, then minus the highest */
-  float *pdf;                       /**< [n, labels, cells] mean density of each cell, in label units; NULL: not kept */
-  double *inside;                   /**< [n, labels] probability inside of the grid */
-  int64_t samples;                  /**< draws of each object that are kept */
-  float *sample;                    /**< [n, samples, labels]; NULL: none */
-  double *interval;                 /**< [n, labels, conformal levels, 2] */
-  double *credibility;              /**< [n] of the highest-density region that ends at the truth */
-  double *tarp;                     /**< [n] share of draws nearer to the reference than the truth */
+  int64_t outside;            /**< training objects with a label outside of its transform's domain: left out */
+  int64_t test_outside;       /**< such test objects: their density is 0, and the NLL is that of the others */
+  double *truth;              /**< [n, labels] */
+  syz_flow_summary *summary;  /**< [n, labels] */
+  double *mode;               /**< [n, labels] of the joint density: the most probable of some draws */
+  double *log_q, *standard;   /**< [n] of the truth: in label units, standardised */
+  double *nll_expected;       /**< [n] -log q that is to be expected, in label units */
+  double *each;               /**< [n, labels] log of each label's own density at the truth, standardised */
+  double *pit, *crps;         /**< [n, labels] */
+  double *crps_expected;      /**< [n, labels] of calibrated posteriors; so cde_expected */
+  double *cde, *cde_expected; /**< [n, labels] */
+  int64_t cells;              /**< of the grid of each label */
+  double *edge, *grid;        /**< [labels, cells + 1], and [labels, cells] their middles */
+  float *pdf;                 /**< [n, labels, cells] mean density of each cell, in label units; NULL: not kept */
+  double *inside;             /**< [n, labels] probability inside of the grid */
+  int64_t samples;            /**< draws of each object that are kept */
+  float *sample;              /**< [n, samples, labels]; NULL: none */
+  double *interval;           /**< [n, labels, conformal levels, 2] */
+  double *credibility;        /**< [n] of the highest-density region that ends at the truth */
+  double *tarp;               /**< [n] share of draws nearer to the reference than the truth */
   syz_flow_calibration calibration;
   syz_nll_figures nll;
   syz_estimate nll_error;

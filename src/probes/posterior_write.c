@@ -185,15 +185,19 @@ void posterior_density_unit(const char *unit, size_t room, char *out)
 }
 
 /* Densities on the grid, and the grid. */
-static syz_status put_pdf(const job *p, syz_h5 *f, const posterior *q, int k, const char *folder)
+static syz_status put_pdf(const job *p, syz_h5 *f, const posterior *q, int k, const char *folder, double *scratch)
 {
   syz_status st = SYZ_OK;
   const sample_label *l = &p->sample.label[q->column[k]];
   char name[640], unit[POSTERIOR_UNIT];
   posterior_density_unit(l->unit, sizeof unit, unit);
   snprintf(name, sizeof name, "%s/pdf", folder);
-  SYZ_TRY(put_floats(p, f, q, name, &q->cells, 1, q->pdf + k * q->cells, q->labels * q->cells, unit,
-                     "mean probability density of this label alone in each cell of `edge`, whose middles are `grid`"));
+  SYZ_TRY(put_floats(
+      p, f, q, name, &q->cells, 1, q->pdf + k * q->cells, q->labels * q->cells, unit,
+      "probability density of this label alone: mean in each cell of `edge`, whose middles are `grid`; integral 1"));
+  const column inside = {"inside",      "",       "probability inside of the grid, which pdf is divided by", 1,
+                         q->inside + k, q->labels};
+  SYZ_TRY(put_columns(p, f, q, folder, 1, &inside, scratch));
   const struct {
     const char *name, *what;
     const double *data;
@@ -237,7 +241,7 @@ static syz_status put_label(const job *p, syz_h5 *f, const posterior *q, int k, 
       {"log_density", "", "ln of this label's own density at the true value, standardised", 1, q->each + k, q->labels},
   };
   SYZ_TRY(put_columns(p, f, q, folder, (int)(sizeof all / sizeof *all), all, scratch));
-  if (q->pdf) SYZ_TRY(put_pdf(p, f, q, k, folder));
+  if (q->pdf) SYZ_TRY(put_pdf(p, f, q, k, folder, scratch));
 cleanup:
   return st;
 }

@@ -58,24 +58,40 @@ static void put_percent(syz_page *p, double share)
     syz_page_put(p, "<td>n/a</td>");
 }
 
+/* Share of the truths inside conformal intervals of a level. */
+static double conformal_at(const cJSON *label, double level)
+{
+  const cJSON *row;
+  cJSON_ArrayForEach(row, cJSON_GetObjectItem(label, "conformal"))
+  {
+    if (fabs(probe_number(row, "level") - level) < 1e-9) return probe_number(row, "covered");
+  }
+  return NAN;
+}
+
 static void put_labels(syz_page *p, const cJSON *list)
 {
   const cJSON *q, *label;
-  char crps[32], ks[32];
-  syz_page_put(p, "<div class=\"card scroll\"><table><caption>Each label on its own: continuous ranked probability "
-                  "score in the label's unit, share of the truths inside central intervals, Kolmogorov-Smirnov test of "
-                  "the PIT</caption><thead><tr><th scope=\"col\">label, from</th><th scope=\"col\">CRPS</th><th "
-                  "scope=\"col\">inside 50&nbsp;%</th><th scope=\"col\">inside 90&nbsp;%</th><th "
-                  "scope=\"col\">PIT uniform: p</th></tr></thead><tbody>\n");
+  char crps[32], cde[32], ks[32];
+  syz_page_put(p,
+               "<div class=\"card scroll\"><table><caption>Each label on its own: continuous ranked probability "
+               "score in the label's unit, CDE loss in its inverse, share of the truths inside central intervals and "
+               "inside conformal ones, Kolmogorov-Smirnov test of the PIT</caption><thead><tr><th scope=\"col\">label, "
+               "from</th><th scope=\"col\">CRPS</th><th scope=\"col\">CDE "
+               "loss</th><th scope=\"col\">inside 50&nbsp;%</th><th scope=\"col\">inside 90&nbsp;%</th><th "
+               "scope=\"col\">inside conformal 90&nbsp;%</th><th "
+               "scope=\"col\">PIT uniform: p</th></tr></thead><tbody>\n");
   cJSON_ArrayForEach(q, list) cJSON_ArrayForEach(label, cJSON_GetObjectItem(q, "labels"))
   {
     syz_page_put(p, "<tr><th scope=\"row\">");
     syz_page_escape(p, probe_text(label, "label"));
     syz_page_put(p, ", ");
     syz_page_escape(p, probe_source(probe_text(q, "source")));
-    syz_page_printf(p, "</th><td>%s</td>", syz_page_number(probe_number(label, "crps"), crps));
+    syz_page_printf(p, "</th><td>%s</td><td>%s</td>", syz_page_number(probe_number(label, "crps"), crps),
+                    syz_page_number(probe_number(label, "cde_loss"), cde));
     put_percent(p, at_level(q, label, "covered", 0.5));
     put_percent(p, at_level(q, label, "covered", 0.9));
+    put_percent(p, conformal_at(label, 0.9));
     syz_page_printf(p, "<td>%s</td></tr>\n",
                     syz_page_number(probe_number(cJSON_GetObjectItem(label, "pit"), "ks_p"), ks));
   }

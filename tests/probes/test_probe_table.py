@@ -66,13 +66,86 @@ def splitmix(x):
     return x ^ (x >> 31)
 
 
+def biweight(u):
+    """Integral of (15/16) (1 - u^2)^2 up to u."""
+    u = np.clip(u, -1, 1)
+    return (8 + 15 * u - 10 * u**3 + 3 * u**5) / 16
+
+
+def check_posterior(f, posterior, ok):
+    """What predictions.h5 and probe.json say of one source, from its draws in NumPy; all labels are linear."""
+    folder = f["posterior"][posterior["source"]]
+    samples = folder["samples"][:][ok].astype(np.float64)
+    n, draws, labels = samples.shape
+    check(labels == len(posterior["labels"]) and draws == posterior["draws"], f"draws {samples.shape}")
+    for k, said in enumerate(posterior["labels"]):
+        name = "_".join(said["label"].split("/"))
+        part, y, x = folder[name], f["label"][name][:][ok], np.sort(samples[:, :, k], 1)
+        deviation, what = x.std(1, ddof=1), f"{posterior['source']}, {name}: "
+        close = lambda got, expected, scale, text: below(np.abs((got - expected) / scale).max(), 2e-5, what + text)  # the draws in the file are float32
+        q = part["quantiles"][:][ok]
+        close(q, np.quantile(x, [0.05, 0.16, 0.5, 0.84, 0.95], axis=1).T, deviation[:, None], "quantiles")
+        close(part["mean"][:][ok], x.mean(1), deviation, "mean")
+        close(part["deviation"][:][ok], deviation, deviation, "deviation")
+        for dataset, share in (("shortest_68", 0.6827), ("shortest_95", 0.9545)):
+            inside = int(np.ceil(share * draws))
+            width = np.min(x[:, inside - 1:] - x[:, :draws - inside + 1], axis=1)
+            close(np.diff(part[dataset][:][ok], axis=1)[:, 0], width, deviation, dataset)
+        mode = part["joint_mode"][:][ok]
+        below(np.abs(samples[:, :, k] - mode[:, None]).min(1).max(), 2e-6 * np.abs(mode).max(), what + "the joint mode is one of the draws")
+        # CRPS: mean |X - y| - half the mean |X - X'| of pairs without replacement.
+        pairs = (x * (2 * np.arange(draws) - draws + 1)).sum(1) / (draws * (draws - 1))
+        crps = np.abs(x - y[:, None]).mean(1) - pairs
+        close(part["crps"][:][ok], crps, deviation, "CRPS")
+        below(abs(said["crps"] - crps.mean()) / crps.mean(), 2e-5, what + "mean CRPS")
+        below(abs(said["crps_expected"] - pairs.mean()) / pairs.mean(), 2e-5, what + "expected CRPS")
+        # Densities: a biweight kernel around each draw, mean of each cell; CDE loss by trapezoids and the nearest middle.
+        edge, grid, pdf, inside = part["edge"][:], part["grid"][:], part["pdf"][:][ok].astype(np.float64), part["inside"][:][ok]
+        check(len(grid) == said["grid"]["cells"] == 200 and np.allclose(grid, (edge[1:] + edge[:-1]) / 2, rtol=0, atol=1e-12) and edge[0] == said["grid"]["low"] and edge[-1] == said["grid"]["high"], what + "grid")
+        step = edge[1] - edge[0]
+        below(np.abs(pdf.sum(1) * step - 1).max(), 1e-5, what + "densities have the integral 1")
+        below(np.abs(step * (pdf[:, 1:] + pdf[:, :-1]).sum(1) / 2 - 1).max(), 1e-3, what + "and by trapezoids between the middles")
+        reach = np.sqrt(7) * 0.5 * np.minimum(deviation, np.subtract(*np.quantile(x, [0.75, 0.25], axis=1)) / 1.349) * draws**-0.2
+        expected, met = np.empty_like(pdf), np.empty(n)
+        for i in range(n):
+            mass = np.diff(biweight((edge[:, None] - x[i]) / reach[i]), axis=0) / draws  # [cell, draw]
+            total = mass.sum()
+            expected[i] = mass.sum(1) / total / step
+            cell = np.searchsorted(edge, x[i], "right") - 1
+            there = (cell >= 0) & (cell < 200)
+            others = (mass.sum(1)[cell[there]] - mass[cell[there], np.flatnonzero(there)]) * draws / (draws - 1)
+            met[i] = others.sum() / draws / total / step
+            if i == 0:
+                below(abs(inside[0] - total), 1e-6, what + "probability inside of the grid")
+        scale = pdf.max(1, keepdims=True)
+        below((np.abs(pdf - expected) / scale).max(), 1e-3, what + "densities")
+        check((np.abs(pdf - 1.01 * expected) / scale).max() > 5e-3, what + "a fault of 1 % would be found")
+        square = step * ((pdf[:, 1:] ** 2 + pdf[:, :-1] ** 2) / 2).sum(1)
+        cde = square - 2 * pdf[np.arange(n), np.abs(grid - y[:, None]).argmin(1)]
+        below(np.abs(part["cde_loss"][:][ok] - cde).max() / np.abs(cde).max(), 1e-5, what + "CDE loss")
+        below(abs(said["cde_loss"] - cde.mean()) / abs(cde.mean()), 1e-5, what + "mean CDE loss")
+        below(abs(said["cde_loss_expected"] - (square - 2 * met).mean()) / met.mean(), 1e-3, what + "expected CDE loss")
+        below(abs(said["cde_loss_error"] / ((cde - square + 2 * met).std(ddof=1) / np.sqrt(n)) - 1), 1e-3, what + "error of the CDE loss")
+        below(abs(said["nll"] + part["log_density"][:][ok].mean()), 1e-12, what + "NLL is the mean of the label's own densities")
+        # Conformal intervals: medians and widths as they should be, and what they hold.
+        ends = part["conformal"][:][ok].reshape(n, 3, 2)
+        for a, row in enumerate(said["conformal"]):
+            half = row["factor"] * (q[:, 3] - q[:, 1]) / 2
+            below(np.abs(ends[:, a] - np.stack([q[:, 2] - half, q[:, 2] + half], 1)).max(), 1e-10, what + f"conformal interval {row['level']}")
+            held = ((ends[:, a, 0] <= y) & (y <= ends[:, a, 1])).mean()
+            below(abs(held - row["covered"]), 1e-12, what + f"coverage of conformal intervals of {row['level']}")
+            error = np.sqrt(row["level"] * (1 - row["level"]) * (1 / n + 1 / posterior["validation"]))
+            below(abs(row["error"] - error), 1e-12, what + "its error")
+            below(abs(held - row["level"]), 3.5 * error, what + f"conformal intervals of {row['level']} hold {held:.3f}")
+
+
 # The split, written down again from its definition.
 cell = [((int(np.floor(10 * (a % 360))) << 32) ^ int(np.floor(10 * (d + 90)))) for a, d in zip(ra, dec)]
 is_test = np.array([(splitmix(c) >> 11) / 2.0**53 < 0.2 for c in cell])
 is_test[900] = is_test[7]  # copies follow the first one
 usable = np.isfinite(image).all(1) & np.isfinite(spectrum).all(1) & (spectrum != 0).any(1)
 LABELS = ["probe.labels=[redshift, log_mstar, constant, sparse, \"2 * log_mstar + ln(redshift)\"]", "probe.classes=is_high"]
-OPTIONS = [*LABELS, "probe.k=[8, 32]", "probe.penalty=[1e-4, 1e-2, 1]", "probe.members=3", "probe.epochs=6", "probe.draws=200", "probe.bootstrap=200"]
+OPTIONS = [*LABELS, "probe.k=[8, 32]", "probe.penalty=[1e-4, 1e-2, 1]", "probe.members=3", "probe.epochs=6", "probe.draws=200", "probe.samples=200", "probe.bootstrap=200"]
 text = probe("table", 1, "r1", *OPTIONS)
 check("constant is left out" in text and "sparse is left out" in text, "labels that say nothing are left out, and that is said")
 result, table = rows("r1")
@@ -118,6 +191,7 @@ with h5py.File(f"{folder}/r1/predictions.h5") as f:
         check(ok.sum() == posterior["n"] and (np.diff(q[ok], axis=1) >= 0).all(), f"{posterior['source']}: quantiles of {ok.sum()} objects are in order")
         density = f[f"posterior/{posterior['source']}/log_density"][:]
         below(abs(-density[ok].mean() - posterior["nll_joint"]), 1e-12, f"{posterior['source']}: NLL is the mean of the densities")
+        check_posterior(f, posterior, ok)
 check(table["redshift", "spectrum", "linear"]["figures"]["R2"]["value"] > table["redshift", "image", "linear"]["figures"]["R2"]["value"], "the cleaner source knows more")
 best = [r for r in result["results"] if r["label"] == "redshift" and r["is_best"]]
 check(len(best) == 1 and best[0]["figures"]["R2"]["value"] == max(r["figures"]["R2"]["value"] for r in result["results"] if r["label"] == "redshift"), "one best row")
@@ -126,6 +200,13 @@ with fits.open(f"{folder}/r1/predictions.fits", checksum=True) as hdus, h5py.Fil
     data = hdus["PREDICTIONS"].data
     check((data["OBJECT_ID"] == f["object_id"][:]).all() and np.array_equal(data["linear_image_redshift"], f["prediction/image/linear/redshift"][:], equal_nan=True)
           and np.array_equal(data["quantiles_spectrum_redshift"], f["posterior/spectrum/redshift/quantiles"][:], equal_nan=True), "astropy reads the same from predictions.fits")
+    for source in ("image", "spectrum"):
+        for label in ("redshift", "log_mstar"):
+            part = f[f"posterior/{source}/{label}"]
+            for column in ("quantiles", "mean", "deviation", "mode", "joint_mode", "shortest_68", "shortest_95", "conformal"):
+                check(np.array_equal(data[f"{column}_{source}_{label}"], part[column][:], equal_nan=True), f"astropy reads {column} of {label} from {source}")
+            check(np.array_equal(hdus["PDF"].data[f"pdf_{source}_{label}"], part["pdf"][:], equal_nan=True) and np.array_equal(hdus["PDF_GRID"].data[f"pdf_{source}_{label}"][0], part["grid"][:])
+                  and (hdus["PDF"].data["OBJECT_ID"] == f["object_id"][:]).all(), f"astropy reads densities of {label} from {source}")
 
 # Of a long column name the source is cut and the label stays; names differ by more than capitals; comments have both in full.
 LONG = "log_mstar + redshift / 2 + 3 * mag_r - 19"
@@ -148,6 +229,26 @@ for ranks in (2, 3, 4):
     below(worst, 1e-6, f"{ranks} ranks: figures")
     for a, b in zip(result["posteriors"], other["posteriors"]):
         check(a == b, f"{ranks} ranks: the same bits of posteriors from {a['source']}")
+    with h5py.File(f"{folder}/r1/predictions.h5") as f, h5py.File(f"{folder}/r{ranks}/predictions.h5") as g:
+        names = []
+        f["posterior"].visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        differs = [name for name in names if not np.array_equal(f["posterior"][name][:], g["posterior"][name][:], equal_nan=True)]
+        check(len(names) > 60 and not differs, f"{ranks} ranks: the same bits in {len(names)} datasets of posteriors, but for {differs}")
+
+# Grids that the input asks for: none, or 31 cells of a density that the flow itself knows, against the draws.
+ONE = ["probe.labels=redshift", "probe.sources=image", "probe.positive=redshift", "probe.members=2", "probe.epochs=6", "probe.bootstrap=20"]
+probe("flow", 2, "none", *ONE, "probe.grid=0", "probe.draws=50")
+with h5py.File(f"{folder}/none/predictions.h5") as f, fits.open(f"{folder}/none/predictions.fits") as hdus:
+    check("pdf" not in f["posterior/image/redshift"] and "samples" not in f["posterior/image"] and len(hdus) == 2, "no densities and no draws where none are wanted")
+probe("flow", 2, "known", *ONE, "probe.grid=31", "probe.draws=2000", "probe.samples=2000")
+with h5py.File(f"{folder}/known/predictions.h5") as f:
+    part, samples = f["posterior/image/redshift"], f["posterior/image/samples"][:]
+    ok, edge, pdf = np.isfinite(samples[:, 0, 0]), part["edge"][:], part["pdf"][:]
+    check(pdf.shape[1] == 31 and edge[0] >= 0 and (pdf[ok] >= 0).all(), "31 cells, none of them below 0")
+    cumulative = np.cumsum(pdf[ok] * np.diff(edge), 1)[:, :-1] * part["inside"][:][ok][:, None]
+    drawn = np.stack([((s[:, 0, None] > edge[0]) & (s[:, 0, None] <= edge[1:-1])).mean(0) for s in samples[ok]])
+    below(np.abs(cumulative - drawn).max(), 2.4 / np.sqrt(2000), "the flow's own distribution function against that of the draws")
+    below(np.abs((cumulative - drawn).mean(0)).max(), 2e-3, "and in the mean over objects")
 
 # Bad input, seen by one command each.
 cases = [(["probe.labels=redshifd"], 3, "redshift"), (["probe.labels=\"log10(\""], 2, "probe.labels"), (["probe.sources=nothing.h5"], 3, "nothing.h5"),
