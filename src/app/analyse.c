@@ -2,8 +2,6 @@
 /** `analyse`: what features are made of. Which tasks there are is in analyse.h. */
 #include "analyse.h"
 
-#include <string.h>
-
 #define USED SYZ_USED_BY(analyse)
 #define CHOICE(name, text, about) "|" text
 #define HELP(name, text, about) text ": " about ". "
@@ -34,32 +32,10 @@ const syz_key syz_analyse_keys[] = {
     {NULL, SYZ_KEY_INT, NULL, NULL, 0, 0, NULL, 0, NULL},
 };
 
-/* The one that the input names. */
-static const syz_analysis *chosen(const syz_input *in)
-{
-  static const struct {
-    const char *name;
-    const syz_analysis *analysis;
-  } row[] = {
-#define ROW(name, text, about) {text, &syz_analysis_##name},
-      SYZ_ANALYSES(ROW)
-#undef ROW
-  };
-  size_t k = 0;
-  while (strcmp(syz_input_text(in, "analyse.task"), row[k].name) != 0) k++; /* one of the choices */
-  return row[k].analysis;
-}
-
 syz_status syz_command_analyse(syz_app *app)
 {
-  syz_status st = SYZ_OK;
-  const syz_analysis *analysis = chosen(app->input);
-  void *job = NULL;
-  SYZ_TRY(analysis->open(app, &job));
-  if (app->is_dry_run) goto cleanup;
-  SYZ_TRY(syz_app_open_run_folder(app));
-  SYZ_TRY(analysis->write(job));
-cleanup:
-  analysis->close(&job);
-  return st;
+#define ROW(name, task, about) {task, &syz_analysis_##name},
+  static const syz_task_row rows[] = {SYZ_ANALYSES(ROW)};
+#undef ROW
+  return syz_app_run_task(app, "analyse.task", rows);
 }

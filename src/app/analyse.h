@@ -2,7 +2,7 @@
 /** The tasks of `analyse`. Each is a file analyse_<name>.c that defines the row syz_analysis_<name>. */
 #pragma once
 
-#include "app.h"
+#include "task.h"
 #include "syzygy/spaces.h"
 
 /** X(name, text, about): text is the value of analyse.task, `about` what the help says of it. The first is the default.
@@ -14,18 +14,7 @@
   X(health, "health", "effective rank, alignment, uniformity, modality gap, duplicates")                               \
   X(pca, "pca", "principal components of embeddings")
 
-typedef struct syz_analysis {
-  const syz_key *keys; /**< its own, ended by a path NULL; a key that several tasks take stands in analyse.c */
-  /** Read its keys, check everything, open data and model: nothing is written yet. *job is what the others get, also
-   * after a failure. Collective; agreed. */
-  syz_status (*open)(syz_app *app, void **job);
-  /** Do it and write the results into the run folder, which is taken now. Once. Collective; agreed. */
-  syz_status (*write)(void *job);
-  /** *job may be NULL, or what a failed open has left. */
-  void (*close)(void **job);
-} syz_analysis;
-
-#define SYZ_ANALYSIS_DECLARE(name, text, about) extern const syz_analysis syz_analysis_##name;
+#define SYZ_ANALYSIS_DECLARE(name, text, about) extern const syz_task syz_analysis_##name;
 SYZ_ANALYSES(SYZ_ANALYSIS_DECLARE)
 #undef SYZ_ANALYSIS_DECLARE
 

@@ -20,5 +20,5 @@ static const syz_key keys[] = {
 
 static syz_status write_cca(void *job) { return syz_spaces_write_cca(((syz_analysis_spaces *)job)->spaces); }
 
-const syz_analysis syz_analysis_cca = {
+const syz_task syz_analysis_cca = {
     .keys = keys, .open = syz_app_open_spaces, .write = write_cca, .close = syz_app_close_spaces};

@@ -9,5 +9,5 @@ static const syz_key keys[] = {
 
 static syz_status write_health(void *job) { return syz_spaces_write_health(((syz_analysis_spaces *)job)->spaces); }
 
-const syz_analysis syz_analysis_health = {
+const syz_task syz_analysis_health = {
     .keys = keys, .open = syz_app_open_spaces, .write = write_health, .close = syz_app_close_spaces};

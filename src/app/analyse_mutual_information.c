@@ -15,5 +15,5 @@ static syz_status write_information(void *job)
   return syz_spaces_write_information(((syz_analysis_spaces *)job)->spaces);
 }
 
-const syz_analysis syz_analysis_mutual_information = {
+const syz_task syz_analysis_mutual_information = {
     .keys = keys, .open = syz_app_open_spaces, .write = write_information, .close = syz_app_close_spaces};

@@ -48,5 +48,5 @@ static void close_patches(void **job)
   syz_free(job);
 }
 
-const syz_analysis syz_analysis_patches = {
+const syz_task syz_analysis_patches = {
     .keys = keys, .open = open_patches, .write = write_patches, .close = close_patches};

@@ -8,5 +8,5 @@ static const syz_key keys[] = {
 
 static syz_status write_pca(void *job) { return syz_spaces_write_pca(((syz_analysis_spaces *)job)->spaces); }
 
-const syz_analysis syz_analysis_pca = {
+const syz_task syz_analysis_pca = {
     .keys = keys, .open = syz_app_open_spaces, .write = write_pca, .close = syz_app_close_spaces};

@@ -2,8 +2,6 @@
 /** `probe`: how much frozen features predict. The list of probes is in probe.h. */
 #include "probe.h"
 
-#include <string.h>
-
 #define CHOICE(name, task, about) "|" task
 #define HELP(name, task, about) task ": " about ". "
 
@@ -13,32 +11,10 @@ const syz_key syz_probe_keys[] = {
     {NULL, SYZ_KEY_INT, NULL, NULL, 0, 0, NULL, 0, NULL},
 };
 
-/* The probe that the input names. */
-static const syz_probe *chosen(const syz_input *in)
-{
-  static const struct {
-    const char *name;
-    const syz_probe *probe;
-  } row[] = {
-#define ROW(name, task, about) {task, &syz_probe_##name},
-      SYZ_PROBES(ROW)
-#undef ROW
-  };
-  size_t k = 0;
-  while (strcmp(syz_input_text(in, "probe.task"), row[k].name) != 0) k++; /* one of the choices */
-  return row[k].probe;
-}
-
 syz_status syz_command_probe(syz_app *app)
 {
-  syz_status st = SYZ_OK;
-  const syz_probe *probe = chosen(app->input);
-  void *job = NULL;
-  SYZ_TRY(probe->open(app, &job));
-  if (app->is_dry_run) goto cleanup;
-  SYZ_TRY(syz_app_open_run_folder(app));
-  SYZ_TRY(probe->write(job));
-cleanup:
-  probe->close(&job);
-  return st;
+#define ROW(name, task, about) {task, &syz_probe_##name},
+  static const syz_task_row rows[] = {SYZ_PROBES(ROW)};
+#undef ROW
+  return syz_app_run_task(app, "probe.task", rows);
 }

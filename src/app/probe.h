@@ -3,7 +3,7 @@
  * syz_probe_<name>. */
 #pragma once
 
-#include "app.h"
+#include "task.h"
 
 /** X(name, task, about): a row syz_probe_<name>, the value of probe.task, and what the help says of it. The first is
  * the default. */
@@ -18,17 +18,6 @@
   X(outliers, "outliers", "strange objects by density and by neighbours, with a person's ratings")                     \
   X(table, "table", "labels from embeddings by several methods, side by side")
 
-typedef struct syz_probe {
-  const syz_key *keys; /**< its own keys, ended by a path NULL; keys that several probes use are in probe_table.c */
-  /** Read its keys, check everything, open data and model; write nothing. *job is passed to the other functions, also
-   * after a failure. Collective; agreed. */
-  syz_status (*open)(syz_app *app, void **job);
-  /** Lock the run folder, fit, evaluate and write the results there. Called once. Collective; agreed. */
-  syz_status (*write)(void *job);
-  /** *job may be NULL, or incomplete after a failed open. */
-  void (*close)(void **job);
-} syz_probe;
-
-#define SYZ_PROBE_DECLARE(name, task, about) extern const syz_probe syz_probe_##name;
+#define SYZ_PROBE_DECLARE(name, task, about) extern const syz_task syz_probe_##name;
 SYZ_PROBES(SYZ_PROBE_DECLARE)
 #undef SYZ_PROBE_DECLARE

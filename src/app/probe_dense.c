@@ -101,4 +101,4 @@ static void close_dense(void **job)
   syz_free(job);
 }
 
-const syz_probe syz_probe_dense = {.keys = keys, .open = open_dense, .write = write_dense, .close = close_dense};
+const syz_task syz_probe_dense = {.keys = keys, .open = open_dense, .write = write_dense, .close = close_dense};

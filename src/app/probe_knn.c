@@ -15,5 +15,5 @@ static const syz_key keys[] = {
     {NULL, SYZ_KEY_INT, NULL, NULL, 0, 0, NULL, 0, NULL},
 };
 
-const syz_probe syz_probe_knn = {
+const syz_task syz_probe_knn = {
     .keys = keys, .open = syz_probe_table_open, .write = syz_probe_table_write, .close = syz_probe_table_close};

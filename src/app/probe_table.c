@@ -259,5 +259,5 @@ void syz_probe_table_close(void **job)
   syz_free(job);
 }
 
-const syz_probe syz_probe_table = {
+const syz_task syz_probe_table = {
     .keys = keys, .open = syz_probe_table_open, .write = syz_probe_table_write, .close = syz_probe_table_close};
