@@ -25,16 +25,28 @@ typedef struct sample {
   int64_t rows, items;
   bool is_noise;
 } sample;
-static const sample samples[] = {
+static sample samples[] = {
     {"row_a_chunk", SYZ_H5_F32, 37, 5000, false},
     {"group/narrow", SYZ_H5_F32, 50001, 16, false}, /* chunks of 16384 rows cross the ranks' borders */
-    {"large", SYZ_H5_F32, 300001, 16, false},       /* many pieces of 4 MiB on the direct lane, borders on no page */
+    {"large", SYZ_H5_F32, 300001, 16, false},       /* see use_small */
     {"odd", SYZ_H5_BF16, 3001, 33, false},
     {"numbers", SYZ_H5_I64, 30000, 1, false},
     {"noise", SYZ_H5_U8, 7, 20000, true}, /* deflate makes it longer */
     {"small", SYZ_H5_F64, 5, 3, false},
     {"none", SYZ_H5_F32, 0, 5000, false}};
-enum { SAMPLES = sizeof samples / sizeof *samples, ROOM = 19300000 };
+enum { SAMPLES = sizeof samples / sizeof *samples, LARGE = 2, ROOM = 19300000 };
+
+/* Many pieces of 4 MiB on the direct lane, borders on no page, matter to rows that are written as they are. All that
+ * follows is as well tested by less. */
+static void use_small(void) { samples[LARGE].rows = 20001; }
+
+static double plain_bytes(void)
+{
+  double sum = 0;
+  for (int k = 0; k < SAMPLES; k++)
+    sum += (double)(samples[k].rows * samples[k].items) * (double)syz_h5_type_size(samples[k].type);
+  return sum;
+}
 
 static uint64_t mix(uint64_t x)
 {
@@ -115,9 +127,9 @@ static void check_file(const char *path, bool is_compressed)
   struct stat about;
   CHECK(stat(path, &about) == 0);
   if (is_compressed)
-    CHECK_LT((double)about.st_size, 6e6); /* 23.6 MB plain, of which 0.14 MB are noise */
+    CHECK_LT((double)about.st_size, 0.25 * plain_bytes());
   else
-    CHECK_GT((double)about.st_size, 2.3e7);
+    CHECK_GT((double)about.st_size, plain_bytes());
 }
 
 static void test_aggregators(void)
@@ -129,7 +141,7 @@ static void test_aggregators(void)
   CHECK_OK(write_samples(world, plain, false));
   check_file(plain, false);
   unsigned char *a = scratch_read(plain, &n);
-  for (int some = 0; some <= 4; some++)
+  for (int some = 0; some <= size + 1 && some <= 4; some++) /* one more than there are ranks */
     for (int in_pieces = 0; in_pieces < 2; in_pieces++) {
       snprintf(path, sizeof path, "%s/through-%d-%d.h5", folder, some, in_pieces);
       syz_h5_configure(&(syz_h5_settings){
@@ -165,6 +177,7 @@ static void test_mpio(void)
     free(b);
   }
   free(a);
+  use_small();
   snprintf(path, sizeof path, "%s/mpio-packed.h5", folder);
   syz_h5_configure(&(syz_h5_settings){.driver = SYZ_H5_MPIO, .alignment = 65536, .compression_level = 1});
   CHECK_OK(write_samples(world, path, false));
