@@ -293,19 +293,14 @@ typedef struct syz_redraw {
   const int64_t *index;
   const int32_t *count;
 } syz_redraw;
-enum { SYZ_BOOTSTRAP_MAX = 64 }; /**< figures, and sums, at once: many labels and sources share the cost of drawing */
+enum { SYZ_BOOTSTRAP_MAX = 64 }; /**< figures at once: many labels and sources share the cost of drawing */
 /** Figures of the resampled objects, to figure [figures]. */
 typedef syz_status (*syz_redraw_figures)(void *context, const syz_redraw *r, double *figure);
-/** Figures that are functions of sums of columns over n objects, to figure [figures]. */
-typedef void (*syz_sum_figures)(void *context, int64_t n, const double *sum, double *figure);
 
 /** value [figures] of all objects as they are, and drawn [figures, draws]; figures <= SYZ_BOOTSTRAP_MAX. Memory: two
  * arrays of n numbers. Fails as `f` does. */
 syz_status syz_bootstrap_run(const syz_bootstrap *b, int64_t n, int figures, syz_redraw_figures f, void *context,
                              double *value, double *drawn);
-/** The same for functions of sums of columns term [n, sums], 1 <= sums <= SYZ_BOOTSTRAP_MAX. Needs no memory. */
-void syz_bootstrap_sums(const syz_bootstrap *b, int64_t n, int sums, const double *term, int figures, syz_sum_figures f,
-                        void *context, double *value, double *drawn);
 /** Of the mean of x [n] (accuracy, NLL, CRPS, coverage ...). */
 void syz_bootstrap_mean(const syz_bootstrap *b, int64_t n, const double *x, double *value, double *drawn);
 /** Of R^2. */

@@ -108,9 +108,6 @@ void syz_flow_set_threads(syz_flow *f, int threads);
 
 /** Scale columns of context [n, C] by their mean and deviation; a constant column becomes 0. */
 syz_status syz_flow_scale_context(syz_flow *f, syz_flow_scaling scaling, int64_t n, const float *context);
-/** The numbers of it, [C] each, float64, to be written to and read from a file: (x - mean) * factor. Borrowed. */
-double *syz_flow_context_mean(syz_flow *f);
-double *syz_flow_context_factor(syz_flow *f);
 
 /* ------------------------------------------------------------ parameters */
 
@@ -211,8 +208,6 @@ syz_status syz_flow_grid(const syz_flow *f, int64_t n, const float *context, int
 /* ----------------------------------------------------------- recalibrate */
 
 enum { SYZ_FLOW_KNOTS = 32 };
-/** 0, close to it, .., 1: equal steps of a normal deviate between the ends. */
-extern const double syz_flow_pit_knot[SYZ_FLOW_KNOTS + 1];
 typedef enum syz_flow_calibration_kind {
   SYZ_FLOW_RAW,
   SYZ_FLOW_TEMPERATURE, /**< base normals times T: density and draws */

@@ -75,42 +75,41 @@ static void sums_of_draw(const syz_random *random, int64_t n, int sums, const do
   }
 }
 
-void syz_bootstrap_sums(const syz_bootstrap *b, int64_t n, int sums, const double *term, int figures, syz_sum_figures f,
-                        void *context, double *value, double *drawn)
+/* A figure as a function of sums of columns over n objects. */
+typedef double (*sum_figure)(int64_t n, const double *sum);
+
+enum { SUMS_MAX = 3 };
+
+/* value of all objects as they are, and drawn [draws], from columns term [n, sums]. */
+static void run_sums(const syz_bootstrap *b, int64_t n, int sums, const double *term, sum_figure f, double *value,
+                     double *drawn)
 {
-  double sum[SYZ_BOOTSTRAP_MAX] = {0}, figure[SYZ_BOOTSTRAP_MAX];
-  SYZ_ASSERT(sums >= 1 && sums <= SYZ_BOOTSTRAP_MAX && figures <= SYZ_BOOTSTRAP_MAX);
+  double sum[SUMS_MAX] = {0};
   for (int64_t i = 0; i < n; i++) {
     for (int s = 0; s < sums; s++) sum[s] += term[i * sums + s];
   }
-  f(context, n, sum, value);
+  *value = f(n, sum);
   for (int64_t t = 0; t < b->draws; t++) {
     const syz_random random = syz_random_make(b->seed, SYZ_RANDOM_BOOTSTRAP, (uint64_t)(b->first + t), 0);
     memset(sum, 0, sizeof sum);
     sums_of_draw(&random, n, sums, term, sum);
-    f(context, n, sum, figure);
-    for (int k = 0; k < figures; k++) drawn[k * b->draws + t] = figure[k];
+    drawn[t] = f(n, sum);
   }
 }
 
-static void mean_figure(void *context, int64_t n, const double *sum, double *figure)
-{
-  (void)context;
-  *figure = n >= 2 ? *sum / (double)n : (double)NAN;
-}
+static double mean_figure(int64_t n, const double *sum) { return n >= 2 ? *sum / (double)n : (double)NAN; }
 
 void syz_bootstrap_mean(const syz_bootstrap *b, int64_t n, const double *x, double *value, double *drawn)
 {
-  syz_bootstrap_sums(b, n, 1, x, 1, mean_figure, NULL, value, drawn);
+  run_sums(b, n, 1, x, mean_figure, value, drawn);
 }
 
 /* Of the sums of y - mean, (y - mean)^2, (y - p)^2. A draw whose objects are all equal leaves rounding in place of 0.
  */
-static void r_squared_figure(void *context, int64_t n, const double *sum, double *figure)
+static double r_squared_figure(int64_t n, const double *sum)
 {
   const double total = sum[1] - sum[0] * sum[0] / (double)n;
-  (void)context;
-  *figure = n >= 2 && total > 1e-13 * sum[1] ? 1 - sum[2] / total : (double)NAN;
+  return n >= 2 && total > 1e-13 * sum[1] ? 1 - sum[2] / total : (double)NAN;
 }
 
 syz_status syz_bootstrap_r_squared(const syz_bootstrap *b, int64_t n, const double *y, const double *prediction,
@@ -127,7 +126,7 @@ syz_status syz_bootstrap_r_squared(const syz_bootstrap *b, int64_t n, const doub
     term[3 * i + 1] = from_mean * from_mean;
     term[3 * i + 2] = residual * residual;
   }
-  syz_bootstrap_sums(b, n, 3, term, 1, r_squared_figure, NULL, value, drawn);
+  run_sums(b, n, 3, term, r_squared_figure, value, drawn);
 cleanup:
   syz_free(&term);
   return st;

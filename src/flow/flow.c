@@ -205,8 +205,6 @@ const syz_flow_shape *syz_flow_member_shape(const syz_flow *f, int member) { ret
 const syz_flow_label *syz_flow_label_of(const syz_flow *f, int label) { return &f->label[label]; }
 syz_flow_precision syz_flow_precision_of(const syz_flow *f) { return f->precision; }
 void syz_flow_set_threads(syz_flow *f, int threads) { f->threads = threads > 1 ? threads : 1; }
-double *syz_flow_context_mean(syz_flow *f) { return f->mean; }
-double *syz_flow_context_factor(syz_flow *f) { return f->factor; }
 int64_t syz_flow_parameters(const syz_flow *f, int member) { return f->layout[member].size; }
 void *syz_flow_parameter_block(const syz_flow *f, int member) { return f->parameters[member]; }
 
