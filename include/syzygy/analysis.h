@@ -34,6 +34,9 @@ typedef struct syz_index syz_index;
 /** Rows of a table of `rows` that rank `rank` of `size` must hold: contiguous whole tiles, so products have the same
  * bits for any rank count. */
 void syz_index_share(int64_t rows, int size, int rank, int64_t *first, int64_t *n);
+/** Of one byte per row, mine [n] of this rank's share, those of all rows on every rank, all [rows]. Collective; agreed:
+ * SYZ_ERR_MEMORY. */
+syz_status syz_index_gather(syz_comm *c, int64_t rows, const uint8_t *mine, uint8_t *all);
 
 /** Room for this rank's share of `rows` entries of width E = `width`. Collective. Same on all ranks: metric, rows,
  * width. `c` and `compute` are borrowed. SYZ_ERR_MEMORY. */

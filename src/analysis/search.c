@@ -75,6 +75,23 @@ void syz_index_share(int64_t rows, int size, int rank, int64_t *first, int64_t *
   *n = (end < rows ? end : rows) - *first;
 }
 
+syz_status syz_index_gather(syz_comm *c, int64_t rows, const uint8_t *mine, uint8_t *all)
+{
+  syz_status st = SYZ_OK;
+  const int size = syz_comm_size(c);
+  size_t *bytes = syz_alloc("shares", (size_t)size, sizeof *bytes);
+  SYZ_TRY_ALL(c, bytes ? SYZ_OK : SYZ_ERR_MEMORY);
+  for (int r = 0; r < size; r++) {
+    int64_t first, n;
+    syz_index_share(rows, size, r, &first, &n);
+    bytes[r] = (size_t)n;
+  }
+  syz_allgatherv(c, mine, all, bytes);
+cleanup:
+  syz_free(&bytes);
+  return st;
+}
+
 int64_t syz_index_block(int64_t k)
 {
   const int64_t bytes = 48 << 20, most = 8 * TILE_QUERIES;

@@ -278,10 +278,9 @@ cleanup:
 /* ------------------------------------------------------------ regression */
 
 /* Assign roles: rows with a label and a usable embedding train, every fifth of them tests. x is this rank's share. */
-static void assign_roles(const job *s, int64_t width, int64_t first, int64_t n, const float *x, const float *value,
-                         uint8_t *role, uint8_t *mine, size_t *bytes)
+static syz_status assign_roles(const job *s, int64_t width, int64_t first, int64_t n, const float *x,
+                               const float *value, uint8_t *role, uint8_t *mine)
 {
-  int64_t f, c;
   for (int64_t i = 0; i < n; i++) {
     bool is_usable = isfinite(value[first + i]);
     for (int64_t e = 0; is_usable && e < width; e++) is_usable = isfinite(x[i * width + e]);
@@ -289,17 +288,12 @@ static void assign_roles(const job *s, int64_t width, int64_t first, int64_t n, 
                         : (first + i) % TEST_EVERY == TEST_EVERY - 1 ? SYZ_ROLE_TEST
                                                                      : SYZ_ROLE_TRAIN);
   }
-  for (int r = 0; r < syz_comm_size(s->comm); r++) {
-    syz_index_share(s->index->rows, syz_comm_size(s->comm), r, &f, &c);
-    bytes[r] = (size_t)c;
-  }
-  syz_allgatherv(s->comm, mine, role, bytes);
+  return syz_index_gather(s->comm, s->index->rows, mine, role);
 }
 
 typedef struct labelled {
   float *x, *value, *prediction;
   uint8_t *role, *mine;
-  size_t *bytes;
 } labelled;
 
 static syz_status labelled_load(job *s, syz_modality m, int64_t first, int64_t n, labelled *l)
@@ -311,7 +305,6 @@ static syz_status labelled_load(job *s, syz_modality m, int64_t first, int64_t n
   SYZ_ALLOC(l->prediction, "prediction", rows);
   SYZ_ALLOC(l->role, "roles", rows);
   SYZ_ALLOC(l->mine, "roles", n);
-  SYZ_ALLOC(l->bytes, "shares", syz_comm_size(s->comm));
   SYZ_TRY(syz_embedding_set_read(s->index, m, first, n, l->x));
   SYZ_TRY(syz_embedding_set_label(s->index, s->label, 0, rows, l->value));
 cleanup:
@@ -327,7 +320,7 @@ static syz_status regress(job *s, syz_modality m)
   syz_timing_begin(s->run->timing, "regression");
   syz_index_share(rows, syz_comm_size(s->comm), syz_comm_rank(s->comm), &first, &n);
   SYZ_TRY_ALL(s->comm, labelled_load(s, m, first, n, &l));
-  assign_roles(s, s->index->width[m], first, n, l.x, l.value, l.role, l.mine, l.bytes);
+  SYZ_TRY(assign_roles(s, s->index->width[m], first, n, l.x, l.value, l.role, l.mine));
   for (int64_t i = 0; i < rows; i++) {
     r->train += l.role[i] == SYZ_ROLE_TRAIN;
     r->test += l.role[i] == SYZ_ROLE_TEST;
@@ -355,7 +348,6 @@ cleanup:
   syz_free(&l.prediction);
   syz_free(&l.role);
   syz_free(&l.mine);
-  syz_free(&l.bytes);
   return st;
 }
 

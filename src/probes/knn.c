@@ -15,7 +15,6 @@ typedef struct work {
   syz_knn_target target[SYZ_PROBE_LABELS];
   float *value, *prediction;
   uint8_t *role, *fold, *all_folds;
-  size_t *bytes;
   double error[SYZ_PROBE_LABELS][SYZ_KNN_SIZES];
 } work;
 
@@ -26,7 +25,6 @@ static void work_free(work *w)
   syz_free(&w->role);
   syz_free(&w->fold);
   syz_free(&w->all_folds);
-  syz_free(&w->bytes);
 }
 
 static syz_status work_make(const job *p, int n_k, work *w)
@@ -39,7 +37,6 @@ static syz_status work_make(const job *p, int n_k, work *w)
   SYZ_ALLOC(w->role, "roles", rows);
   SYZ_ALLOC(w->fold, "folds", s->n + 1);
   SYZ_ALLOC(w->all_folds, "folds", rows);
-  SYZ_ALLOC(w->bytes, "shares", syz_comm_size(s->comm));
   for (int t = 0; t < s->n_labels; t++) {
     for (int64_t i = 0; i < rows; i++) w->value[t * rows + i] = (float)s->label[t].value[i];
     w->target[t] = (syz_knn_target){s->label[t].classes, w->value + t * rows, w->prediction + (int64_t)t * n_k * rows};
@@ -49,16 +46,11 @@ cleanup:
 }
 
 /* Folds of all training objects, on every rank. */
-static void gather_folds(const job *p, work *w)
+static syz_status gather_folds(const job *p, work *w)
 {
   const sample *s = &p->sample;
   sample_folds(s, p->options->seed, p->options->folds, w->fold);
-  for (int r = 0; r < syz_comm_size(s->comm); r++) {
-    int64_t first, n;
-    syz_index_share(s->rows, syz_comm_size(s->comm), r, &first, &n);
-    w->bytes[r] = (size_t)n;
-  }
-  syz_allgatherv(s->comm, w->fold, w->all_folds, w->bytes);
+  return syz_index_gather(s->comm, s->rows, w->fold, w->all_folds);
 }
 
 /* Errors of what was predicted for the objects whose role is test. */
@@ -77,7 +69,7 @@ static syz_status cross_validate(job *p, int source, const syz_knn_options *o, w
 {
   syz_status st = SYZ_OK;
   const sample *s = &p->sample;
-  gather_folds(p, w);
+  SYZ_TRY(gather_folds(p, w));
   for (int f = 0; f < p->options->folds; f++) {
     int64_t held_out = 0;
     for (int64_t i = 0; i < s->rows; i++) {

@@ -21,18 +21,11 @@ static syz_status mark_usable(job *p, strangeness *t)
   syz_status st = SYZ_OK;
   const sample *s = &p->sample;
   const sample_source *f = &s->source[t->source];
-  const int size = syz_comm_size(s->comm);
   uint8_t *mine = syz_alloc("flags", (size_t)s->n + 1, sizeof *mine);
-  size_t *bytes = syz_alloc("shares", (size_t)size, sizeof *bytes);
   t->is_usable = syz_alloc("flags", (size_t)s->rows, sizeof *t->is_usable);
-  SYZ_TRY_ALL(s->comm, mine && bytes && t->is_usable ? SYZ_OK : SYZ_ERR_MEMORY);
+  SYZ_TRY_ALL(s->comm, mine && t->is_usable ? SYZ_OK : SYZ_ERR_MEMORY);
   for (int64_t i = 0; i < s->n; i++) mine[i] = s->passes[s->first + i] && !isnan(f->x[i * f->width]);
-  for (int r = 0; r < size; r++) {
-    int64_t first, n;
-    syz_index_share(s->rows, size, r, &first, &n);
-    bytes[r] = (size_t)n;
-  }
-  syz_allgatherv(s->comm, mine, t->is_usable, bytes);
+  SYZ_TRY(syz_index_gather(s->comm, s->rows, mine, t->is_usable));
   for (int64_t i = 0; i < s->rows; i++) {
     t->n += t->is_usable[i];
     if (s->role[i] != SYZ_ROLE_TRAIN) continue;
@@ -44,7 +37,6 @@ static syz_status mark_usable(job *p, strangeness *t)
               (long long)t->validation);
 cleanup:
   syz_free(&mine);
-  syz_free(&bytes);
   return st;
 }
 

@@ -95,23 +95,16 @@ cleanup:
 static syz_status assign_roles(sample *s, sample_columns *columns, const syz_probe_data *d)
 {
   syz_status st = SYZ_OK;
-  const int size = syz_comm_size(s->comm);
   uint8_t *mine = syz_alloc("flags", (size_t)s->n + 1, sizeof *mine);
   double *cut = syz_alloc("cut", (size_t)s->rows, sizeof *cut);
-  size_t *bytes = syz_alloc("shares", (size_t)size, sizeof *bytes);
-  SYZ_TRY_ALL(s->comm, mine && cut && bytes ? SYZ_OK : SYZ_ERR_MEMORY);
+  SYZ_TRY_ALL(s->comm, mine && cut ? SYZ_OK : SYZ_ERR_MEMORY);
   for (int64_t i = 0; i < s->rows; i++) cut[i] = 1;
   if (d->cut[0]) SYZ_TRY(sample_columns_evaluate(columns, "probe.cut", d->cut, cut, NULL, NULL));
   for (int64_t i = 0; i < s->n; i++) {
     mine[i] = 1;
     for (int k = 0; k < s->n_sources; k++) mine[i] = mine[i] && !isnan(s->source[k].x[i * s->source[k].width]);
   }
-  for (int r = 0; r < size; r++) {
-    int64_t first, n;
-    syz_index_share(s->rows, size, r, &first, &n);
-    bytes[r] = (size_t)n;
-  }
-  syz_allgatherv(s->comm, mine, s->role, bytes);
+  SYZ_TRY(syz_index_gather(s->comm, s->rows, mine, s->role));
   for (int64_t i = 0; i < s->rows; i++) {
     const uint8_t side = s->sides.side[i];
     const bool passes = cut[i] != 0 && !isnan(cut[i]);
@@ -132,7 +125,6 @@ static syz_status assign_roles(sample *s, sample_columns *columns, const syz_pro
 cleanup:
   syz_free(&mine);
   syz_free(&cut);
-  syz_free(&bytes);
   return st;
 }
 

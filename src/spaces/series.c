@@ -109,20 +109,9 @@ cleanup:
 /* Half 0 trains, half 1 tests; the same on all ranks. */
 static syz_status share_roles(work *w)
 {
-  syz_status st = SYZ_OK;
   const table *t = w->t;
-  size_t *bytes = syz_alloc("shares", (size_t)syz_comm_size(t->comm), sizeof *bytes);
-  SYZ_TRY_ALL(t->comm, bytes ? SYZ_OK : SYZ_ERR_MEMORY);
   for (int64_t i = 0; i < t->kept; i++) w->mine[t->row[i] - t->first] = t->half[i] ? SYZ_ROLE_TEST : SYZ_ROLE_TRAIN;
-  for (int r = 0; r < syz_comm_size(t->comm); r++) {
-    int64_t first, n;
-    syz_index_share(t->set->rows, syz_comm_size(t->comm), r, &first, &n);
-    bytes[r] = (size_t)n;
-  }
-  syz_allgatherv(t->comm, w->mine, w->role, bytes);
-cleanup:
-  syz_free(&bytes);
-  return st;
+  return syz_index_gather(t->comm, t->set->rows, w->mine, w->role);
 }
 
 /* ------------------------------------------------------------------ labels */
