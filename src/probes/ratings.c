@@ -11,9 +11,9 @@
  */
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "id_rows.h"
 #include "outliers.h"
 
 enum { RATED_NEIGHBOURS = 5, EXAMPLES = 8 };
@@ -58,29 +58,13 @@ cleanup:
   return st;
 }
 
-typedef struct id_row {
-  int64_t id, row;
-} id_row;
-
-static int by_id(const void *a, const void *b)
-{
-  const id_row *x = a, *y = b;
-  if (x->id != y->id) return x->id < y->id ? -1 : 1;
-  return x->row < y->row ? -1 : x->row > y->row;
-}
-
 /* The last of the rows of an object, -1: it has none. */
 static int64_t last_of(const id_row *list, int64_t n, int64_t id)
 {
-  int64_t low = 0, high = n;
-  while (low < high) {
-    const int64_t middle = low + (high - low) / 2;
-    if (list[middle].id <= id)
-      low = middle + 1;
-    else
-      high = middle;
-  }
-  return low > 0 && list[low - 1].id == id ? low - 1 : -1;
+  int64_t end = id_rows_find(list, n, id);
+  if (end == n || list[end].id != id) return -1;
+  while (end < n && list[end].id == id) end++;
+  return end - 1;
 }
 
 static bool is_scored(const outliers *o, int64_t row)
@@ -90,8 +74,8 @@ static bool is_scored(const outliers *o, int64_t row)
   return is;
 }
 
-/* Ratings for objects that are not here are told, and passed over. */
-static syz_status tell_unknown(job *p, const id_row *list, const uint8_t *is_known)
+/* Ratings for objects that are not here get a warning, and are passed over. */
+static syz_status warn_of_unknown(job *p, const id_row *list, const uint8_t *is_known)
 {
   syz_status st = SYZ_OK;
   ratings *r = &p->outliers->said;
@@ -126,14 +110,14 @@ static syz_status join(job *p)
   SYZ_ALLOC(list, "ratings", o->said.n);
   SYZ_ALLOC(is_known, "ratings", o->said.n);
   for (int64_t k = 0; k < o->said.n; k++) list[k] = (id_row){o->said.id[k], k};
-  qsort(list, (size_t)o->said.n, sizeof *list, by_id);
+  id_rows_sort(list, o->said.n);
   for (int64_t i = 0; i < s->rows; i++) {
     const int64_t last = is_scored(o, i) && s->id[i] > 0 ? last_of(list, o->said.n, s->id[i]) : -1;
     o->rating[i] = last >= 0 ? o->said.value[list[last].row] : (double)NAN;
     o->n_rated += last >= 0;
     for (int64_t k = last; k >= 0 && list[k].id == s->id[i]; k--) is_known[k] = 1;
   }
-  SYZ_TRY(tell_unknown(p, list, is_known));
+  SYZ_TRY(warn_of_unknown(p, list, is_known));
 cleanup:
   syz_free(&list);
   syz_free(&is_known);

@@ -2,9 +2,9 @@
 /* The features of a source, for this rank's share of the objects. */
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "id_rows.h"
 #include "sample.h"
 
 enum { READ_ROWS = 4096 };
@@ -60,19 +60,6 @@ static syz_status allocate(const sample *s, sample_source *f)
 
 /* ------------------------------------------------------------ another file, by object_id */
 
-typedef struct id_row {
-  int64_t id, row;
-} id_row;
-
-static int by_id(const void *a, const void *b)
-{
-  const id_row *x = a, *y = b;
-  if (x->id != y->id) return x->id < y->id ? -1 : 1;
-  return x->row < y->row ? -1 : x->row > y->row;
-}
-
-static bool is_below(const void *row, const void *id) { return ((const id_row *)row)->id < *(const int64_t *)id; }
-
 /* Rows of the file whose objects are among this rank's are copied to their places. Identifiers that are 0 or negative
  * stand for none, as in the split. Rank-local. */
 static syz_status read_by_id(const sample *s, syz_embedding_set *set, syz_modality m, sample_source *f)
@@ -88,14 +75,14 @@ static syz_status read_by_id(const sample *s, syz_embedding_set *set, syz_modali
     mine[i] = (id_row){s->id[s->first + i], i};
     f->x[i * f->width] = NAN;
   }
-  qsort(mine, (size_t)s->n, sizeof *mine, by_id);
+  id_rows_sort(mine, s->n);
   for (int64_t at = 0; at < set->rows; at += READ_ROWS) {
     const int64_t n = set->rows - at < READ_ROWS ? set->rows - at : READ_ROWS;
     bool is_read = false;
     SYZ_TRY(syz_embedding_set_ids(set, at, n, id));
     for (int64_t k = 0; k < n; k++) {
       if (id[k] <= 0) continue;
-      int64_t low = syz_lower_bound(&id[k], mine, s->n, sizeof *mine, is_below);
+      int64_t low = id_rows_find(mine, s->n, id[k]);
       for (; low < s->n && mine[low].id == id[k]; low++) {
         float *x = f->x + mine[low].row * f->width;
         if (!isnan(x[0])) continue; /* the first row of an object that means something counts */
