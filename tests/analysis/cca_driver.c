@@ -10,59 +10,10 @@
  *   draws N                     -> draws.f64: bound, uniformity x, y, each with its error
  *   refusals                    what must be refused on all ranks
  */
-#include <stdlib.h>
+#include "driver.h"
 
-#include "check.h"
-#include "syzygy/analysis.h"
-
-static syz_comm *world;
-static const char *folder;
-static int64_t rows, width[2], first, count;
+static int64_t width[2];
 static float *x[2];
-
-static FILE *file(const char *name, const char *mode)
-{
-  char path[4096];
-  snprintf(path, sizeof path, "%s/%s", folder, name);
-  FILE *f = fopen(path, mode);
-  if (!f) {
-    perror(path);
-    exit(1);
-  }
-  return f;
-}
-
-static void *load(const char *name, size_t n, size_t size)
-{
-  void *data = syz_alloc(name, n, size);
-  FILE *f = file(name, "rb");
-  if (fread(data, size, n, f) != n) exit(1);
-  fclose(f);
-  return data;
-}
-
-static void save_here(const char *name, const char *mode, const void *data, size_t n, size_t size)
-{
-  FILE *f = file(name, mode);
-  if (fwrite(data, size, n, f) != n) exit(1);
-  fclose(f);
-}
-
-static void save(const char *name, const char *mode, const void *data, int64_t n, size_t size)
-{
-  if (syz_comm_rank(world) == 0) save_here(name, mode, data, (size_t)n, size);
-}
-
-static void share(void)
-{
-  const int rank = syz_comm_rank(world), size = syz_comm_size(world);
-  syz_share(rows, size, rank, &first, &count);
-  if (size < 3) return;
-  int64_t from, n;
-  syz_share(rows, size, 1, &from, &n);
-  if (rank == 0) count += n;
-  if (rank == 1) count = 0;
-}
 
 static void run_qr(void)
 {

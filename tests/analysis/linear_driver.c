@@ -13,60 +13,15 @@
  *   knn K CLASSES                      <- y.f32 [rows, 2], role.u8
  *                                      -> prediction.f32 [2, rows]: target 0 a number, target 1 a class
  */
-#include <stdlib.h>
+#include "driver.h"
 
-#include "check.h"
-#include "syzygy/analysis.h"
-
-static syz_comm *world;
-static const char *folder;
-static int64_t rows, width, first, count;
+static int64_t width;
 static float *x;
-
-static FILE *file(const char *name, const char *mode)
-{
-  char path[4096];
-  snprintf(path, sizeof path, "%s/%s", folder, name);
-  FILE *f = fopen(path, mode);
-  if (!f) {
-    perror(path);
-    exit(1);
-  }
-  return f;
-}
-
-static void *load(const char *name, size_t n, size_t size)
-{
-  void *data = syz_alloc(name, n, size);
-  FILE *f = file(name, "rb");
-  if (fread(data, size, n, f) != n) exit(1);
-  fclose(f);
-  return data;
-}
-
-static void save(const char *name, const char *mode, const void *data, size_t n, size_t size)
-{
-  if (syz_comm_rank(world) != 0) return;
-  FILE *f = file(name, mode);
-  if (fwrite(data, size, n, f) != n) exit(1);
-  fclose(f);
-}
-
-static void share(void)
-{
-  const int rank = syz_comm_rank(world), size = syz_comm_size(world);
-  syz_share(rows, size, rank, &first, &count);
-  if (size < 3) return;
-  int64_t from, n;
-  syz_share(rows, size, 1, &from, &n);
-  if (rank == 0) count += n;
-  if (rank == 1) count = 0;
-}
 
 static void save_head(const syz_linear_head *h)
 {
-  save("head.f64", "wb", h->weight, (size_t)(h->outputs * h->width), 8);
-  save("head.f64", "ab", h->bias, (size_t)h->outputs, 8);
+  save("head.f64", "wb", h->weight, h->outputs * h->width, 8);
+  save("head.f64", "ab", h->bias, h->outputs, 8);
 }
 
 static void run_pca(const syz_rows *r, int64_t components, int64_t scalapack_from)
@@ -75,12 +30,12 @@ static void run_pca(const syz_rows *r, int64_t components, int64_t scalapack_fro
   CHECK_OK(syz_pca_fit(world, r, &(syz_pca_options){components, scalapack_from}, &p));
   if (!p) return;
   float *y = syz_alloc("projection", (size_t)(rows * p->components + 1), sizeof *y);
-  save("pca.f64", "wb", p->mean, (size_t)width, 8);
-  save("pca.f64", "ab", p->variance, (size_t)p->components, 8);
-  save("pca.f64", "ab", p->direction, (size_t)(p->components * width), 8);
+  save("pca.f64", "wb", p->mean, width, 8);
+  save("pca.f64", "ab", p->variance, p->components, 8);
+  save("pca.f64", "ab", p->direction, p->components * width, 8);
   save("pca.f64", "ab", &p->total_variance, 1, 8);
   syz_pca_project(p, rows, x, y);
-  save("projection.f32", "wb", y, (size_t)(rows * p->components), 4);
+  save("projection.f32", "wb", y, rows * p->components, 4);
   syz_free(&y);
   syz_pca_destroy(&p);
 }
@@ -117,7 +72,7 @@ static void run_ridge(const syz_rows *r, int targets, double alpha)
     syz_linear_head_apply(h, rows, x, prediction);
     syz_r_squared_over_ranks(world, count, targets, y + first * targets, prediction + first * targets, r2);
     save_head(h);
-    save("r2.f64", "wb", r2, (size_t)targets, 8);
+    save("r2.f64", "wb", r2, targets, 8);
   }
   syz_linear_head_destroy(&h);
   syz_free(&y);
@@ -137,8 +92,8 @@ static void run_path(const syz_rows *r, int targets, int folds)
   CHECK_OK(syz_ridge_path_fit(world, r, fold + first, targets, y + first * targets, &options, &h, found));
   for (int t = 0; t < targets; t++) chosen[t] = found->chosen[t];
   if (h) save_head(h);
-  save("path.f64", "wb", found->error, (size_t)(8 * targets), 8);
-  save("path.f64", "ab", chosen, (size_t)targets, 8);
+  save("path.f64", "wb", found->error, 8 * targets, 8);
+  save("path.f64", "ab", chosen, targets, 8);
   syz_linear_head_destroy(&h);
   for (int64_t i = 0; i < rows; i++) fold[i] = (uint8_t)(i == 0 ? 0 : SYZ_FOLDS);
   CHECK_ERROR(syz_ridge_path_fit(world, r, fold + first, targets, y + first * targets, &options, &h, found),
@@ -188,7 +143,7 @@ static void run_knn_choices(int classes)
                                      .n_k = 3,
                                      .k = {1, 7, 20}};
     CHECK_OK(syz_knn_predict(world, compute, rows, width, x + from * width, role, &options, 2, target));
-    save("choices.f32", choice ? "ab" : "wb", prediction, (size_t)(6 * rows), 4);
+    save("choices.f32", choice ? "ab" : "wb", prediction, 6 * rows, 4);
   }
   syz_compute_destroy(&compute);
   syz_free(&y);
@@ -207,7 +162,7 @@ static void run_knn(int64_t k, int classes)
   CHECK_OK(syz_compute_create(SYZ_F32, SYZ_ENGINE_BLIS, 1, &compute));
   syz_index_share(rows, syz_comm_size(world), syz_comm_rank(world), &from, &n);
   CHECK_OK(syz_knn_predict(world, compute, rows, width, x + from * width, role, &options, 2, target));
-  save("prediction.f32", "wb", prediction, (size_t)(2 * rows), 4);
+  save("prediction.f32", "wb", prediction, 2 * rows, 4);
   target[1].classes = classes - 1;
   CHECK_ERROR(syz_knn_predict(world, compute, rows, width, x + from * width, role, &options, 2, target), SYZ_ERR_DATA,
               "none of 0 ..");
@@ -233,11 +188,11 @@ static void run_votes(syz_rows *r, int questions, double l2)
   for (int64_t i = 0; i < rows; i++)
     loss[i] =
         syz_dirichlet_loss(questions, begin, votes + i * answers, raw + i * answers, NULL, gradient + i * answers);
-  save("loss.f64", "wb", loss, (size_t)rows, 8);
-  save("gradient.f64", "wb", gradient, (size_t)(rows * answers), 8);
+  save("loss.f64", "wb", loss, rows, 8);
+  save("gradient.f64", "wb", gradient, rows * answers, 8);
   CHECK_OK(syz_dirichlet_fit(world, r, votes + first * answers, &options, &h, &result));
-  save("head.f64", "wb", h->weight, (size_t)(answers * width), 8);
-  save("head.f64", "ab", h->bias, (size_t)answers, 8);
+  save("head.f64", "wb", h->weight, answers * width, 8);
+  save("head.f64", "ab", h->bias, answers, 8);
   const double told[] = {result.loss, result.gradient, (double)result.iterations, result.has_converged,
                          (double)result.rows};
   save("votes.f64", "wb", told, 5, 8);
