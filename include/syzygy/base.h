@@ -309,3 +309,12 @@ bool syz_texts_have(syz_texts t, const char *text);
 /** Number of insertions, deletions and changes of letters (case ignored) that turn one name into the other: to suggest
  * the nearest known name. */
 int syz_edit_distance(const char *a, const char *b);
+
+enum { SYZ_NUMBER_TEXT = 96 /**< room for the text of a number and a noun */ };
+/** A number as people write it: 12,345; 0.05; 1e-5; 4e9. Exact for whole numbers, otherwise 15 digits. Returns text. */
+const char *syz_number_text(char text[SYZ_NUMBER_TEXT], double x);
+/** "1 rank", "12,345 ranks", "0 ranks": the number, and the noun with an s unless the number is 1. Returns text. */
+const char *syz_count_text(char text[SYZ_NUMBER_TEXT], int64_t n, const char *noun);
+/** The same two as arguments of printf: the text lasts until the end of the block. */
+#define SYZ_NUMBER(x) syz_number_text((char[SYZ_NUMBER_TEXT]){0}, (double)(x))
+#define SYZ_COUNT(n, noun) syz_count_text((char[SYZ_NUMBER_TEXT]){0}, (int64_t)(n), noun)

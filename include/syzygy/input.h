@@ -59,6 +59,7 @@ syz_status syz_input_assign(syz_input *in, const char *path, const char *value);
 /** The resolved input as YAML, every key of the sections that any command of the mask uses (0 = all); `section` NULL or
  * one top-level section ("model"). Owned by the caller: syz_free. NULL without memory. */
 char *syz_input_yaml(const syz_input *in, uint32_t commands, const char *section);
-/** Print the keys that the commands of the mask use, one line per key with type, default, unit, range and help, for
- * --help. */
-void syz_input_help(const syz_input *in, uint32_t commands, void (*print)(const char *line));
+/** Key number i of the tables, in their order; NULL behind the last. */
+const syz_key *syz_input_key(const syz_input *in, int i);
+/** What a key accepts, for help: "whole number, 1 to 1,000, objects". */
+void syz_key_describe(const syz_key *key, char *text, size_t room);

@@ -8,30 +8,17 @@
 #include <unistd.h>
 
 #include "compute.h"
+#include "help.h"
 #include "keys.h"
 #include "syzygy/files.h"
 
-typedef struct command {
-  const char *name, *summary;
-  syz_status (*run)(syz_app *app);
-} command;
+typedef syz_status command_function(syz_app *app);
 
-static const command commands[SYZ_COMMAND_COUNT] = {
-#define COMMAND_ROW(name, does, summary, with) {#name, summary, syz_command_##name},
+static command_function *const commands[SYZ_COMMAND_COUNT] = {
+#define COMMAND_ROW(name, does, summary, with) syz_command_##name,
     SYZ_COMMANDS(COMMAND_ROW, )
 #undef COMMAND_ROW
 };
-
-enum { NAME_ROOM = sizeof((syz_app *)0)->command_name };
-
-/* The name as it is typed: "pretrain-image". */
-static const char *shown_name(int which, char name[NAME_ROOM])
-{
-  snprintf(name, NAME_ROOM, "%s", commands[which].name);
-  for (char *c = name; *c; c++)
-    if (*c == '_') *c = '-';
-  return name;
-}
 
 typedef struct command_line {
   int command; /* -1: none */
@@ -42,20 +29,6 @@ typedef struct command_line {
   bool is_help, is_dry_run, is_version;
 } command_line;
 
-static void usage(void)
-{
-  char name[NAME_ROOM];
-  printf("syzygy %s: cross-modal foundation models of galaxies on CPU supercomputers\n\n"
-         "  mpirun -n RANKS syzygy COMMAND [TASK] [INPUT.yaml] [--set path.key=value]... [--dry-run] [--help]\n\n",
-         syz_version());
-  for (int i = 0; i < SYZ_COMMAND_COUNT; i++) printf("  %-18s %s\n", shown_name(i, name), commands[i].summary);
-  printf("\n`syzygy COMMAND --help` lists the keys of a command with type, default, unit and range.\n"
-         "Exit codes: 0 done, 2 command line or input file, 3 bad input data, 4 cannot write, 5 no usable checkpoint, "
-         "6 numerical failure,\n"
-         "7 a rank died or hung, 8 not enough memory or ranks, 10 internal error, 75 stopped early (run the same "
-         "command again).\n");
-}
-
 static bool is_yaml(const char *name)
 {
   const char *dot = strrchr(name, '.');
@@ -65,7 +38,6 @@ static bool is_yaml(const char *name)
 static syz_status parse_command_line(int argc, char **argv, command_line *line, syz_app *app)
 {
   syz_status st = SYZ_OK;
-  char name[NAME_ROOM];
   line->command = -1;
   SYZ_ALLOC(line->set, "command line", argc);
   SYZ_ALLOC(app->arguments, "command line", argc);
@@ -86,10 +58,15 @@ static syz_status parse_command_line(int argc, char **argv, command_line *line, 
       line->set[line->n_set++] = a + 6;
     } else if (a[0] == '-' && a[1]) {
       SYZ_REQUIRE(false, SYZ_ERR_INPUT, "%s: unknown option (there are --set, --dry-run, --help, --version)", a);
+    } else if (line->command < 0 && strcmp(a, "help") == 0) {
+      line->is_help = true;
+    } else if (line->command < 0 && strcmp(a, "version") == 0) {
+      line->is_version = true;
     } else if (line->command < 0) {
-      for (int k = 0; k < SYZ_COMMAND_COUNT; k++)
-        if (strcmp(a, shown_name(k, name)) == 0) line->command = k;
-      SYZ_REQUIRE(line->command >= 0, SYZ_ERR_INPUT, "\"%s\" is not a command; see syzygy --help", a);
+      line->command = syz_app_find_command(a);
+      SYZ_REQUIRE(line->command >= 0, SYZ_ERR_INPUT,
+                  "\"%s\" is not a command; the nearest one is \"%s\" (syzygy help lists all)", a,
+                  syz_app_nearest_command(a));
     } else if (SYZ_COMMAND_DOES(line->command, SYZ_TAKES_TASK) && !line->task && !strpbrk(a, "./")) {
       line->task = a;
     } else if (is_yaml(a)) {
@@ -146,8 +123,6 @@ cleanup:
   return st;
 }
 
-static void print_line(const char *line) { puts(line); }
-
 static void banner(const syz_app *app)
 {
   char utc[32], host[256] = "";
@@ -157,8 +132,9 @@ static void banner(const syz_app *app)
   gethostname(host, sizeof host - 1);
   syz_info("syzygy %s (%s) %s, %s on %s", syz_version(), syz_commit(), app->command_name, utc, host);
   syz_info("%s", syz_build());
-  syz_info("%d ranks x %s threads, %ld cores here, instruction set %s", syz_comm_size(app->world),
-           threads ? threads : "1", cores, syz_instruction_set());
+  syz_info("%s x %s, %s here, instruction set %s", SYZ_COUNT(syz_comm_size(app->world), "rank"),
+           SYZ_COUNT(threads ? strtol(threads, NULL, 10) : 1, "thread"), SYZ_COUNT(cores, "core"),
+           syz_instruction_set());
 }
 
 /* Limits on how much a file may unpack to are per node: each rank of a node gets an equal part. */
@@ -181,20 +157,16 @@ static syz_status run(int argc, char **argv, syz_app *app)
   bool is_first = syz_comm_rank(app->world) == 0;
   if (line.is_version || line.command < 0) {
     if (is_first && line.is_version) printf("syzygy %s (%s)\n", syz_version(), syz_commit());
-    if (is_first && !line.is_version) usage();
+    if (is_first && !line.is_version) syz_app_print_usage();
     SYZ_REQUIRE(line.is_version || line.is_help, SYZ_ERR_INPUT, "no command given");
     goto cleanup;
   }
   app->command = (syz_command_id)line.command;
-  shown_name(line.command, app->command_name);
+  snprintf(app->command_name, sizeof app->command_name, "%s", syz_app_command_name(app->command));
   app->is_dry_run = line.is_dry_run;
   SYZ_TRY_ALL(app->world, syz_app_make_input(app->command, &app->input));
   if (line.is_help) {
-    if (is_first) {
-      printf("syzygy %s: %s\n\nkeys (default; type, range, unit):\n", app->command_name,
-             commands[line.command].summary);
-      syz_input_help(app->input, 1u << line.command, print_line);
-    }
+    if (is_first) syz_app_print_help(app->input, app->command);
     goto cleanup;
   }
   SYZ_TRY(count_ranks_of_node(app));
@@ -211,7 +183,7 @@ static syz_status run(int argc, char **argv, syz_app *app)
   if (app->command != SYZ_COMMAND_info) banner(app);
   SYZ_TRY(syz_app_settle_io(app));
   SYZ_TRY_ALL(app->world, syz_app_configure_io(app));
-  st = commands[line.command].run(app);
+  st = commands[line.command](app);
   /* After the command, because it fills in defaults that depend on other keys and on the model file. */
   if (app->is_dry_run && is_first && st == SYZ_OK && app->command != SYZ_COMMAND_info)
     printf("%s", syz_app_input_yaml(app));

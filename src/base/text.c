@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/** Texts: the edit distance of two names, and lists of names as lines. */
+/** Texts: the edit distance of two names, lists of names as lines, numbers as people write them. */
 #include <ctype.h>
+#include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "syzygy/base.h"
@@ -39,4 +42,53 @@ bool syz_texts_have(syz_texts t, const char *text)
   for (int i = 0; i < t.n; i++)
     if (strcmp(t.item[i], text) == 0) return true;
   return false;
+}
+
+/* Digits with a comma before every three; returns their number of characters. */
+static int put_thousands(char text[SYZ_NUMBER_TEXT], int64_t n)
+{
+  char digits[32];
+  const int count = snprintf(digits, sizeof digits, "%" PRIu64, n < 0 ? (uint64_t)0 - (uint64_t)n : (uint64_t)n);
+  int used = 0;
+  if (n < 0) text[used++] = '-';
+  for (int i = 0; i < count; i++) {
+    if (i && (count - i) % 3 == 0) text[used++] = ',';
+    text[used++] = digits[i];
+  }
+  text[used] = '\0';
+  return used;
+}
+
+/* 1e-05 -> 1e-5, 4e+09 -> 4e9 */
+static void shorten_exponent(char *text)
+{
+  char *e = strchr(text, 'e');
+  if (!e) return;
+  char *to = ++e, *from = e;
+  if (*from == '-') to++;
+  if (*from == '-' || *from == '+') from++;
+  while (*from == '0' && from[1]) from++;
+  memmove(to, from, strlen(from) + 1);
+}
+
+const char *syz_number_text(char text[SYZ_NUMBER_TEXT], double x)
+{
+  const double great = 1e9, greatest = 9e15; /* from the first on powers of ten where they are exact */
+  const bool is_whole = fabs(x) <= greatest && x == floor(x);
+  snprintf(text, SYZ_NUMBER_TEXT, "%.3g", x);
+  const bool is_short = strtod(text, NULL) == x;
+  if (is_whole && !(is_short && fabs(x) >= great)) {
+    put_thousands(text, (int64_t)x);
+    return text;
+  }
+  if (!is_short) snprintf(text, SYZ_NUMBER_TEXT, "%.15g", x);
+  shorten_exponent(text);
+  return text;
+}
+
+const char *syz_count_text(char text[SYZ_NUMBER_TEXT], int64_t n, const char *noun)
+{
+  const int used = put_thousands(text, n);
+  snprintf(text + used, SYZ_NUMBER_TEXT - (size_t)used, " %s%s", noun, n == 1 ? "" : "s");
+  return text;
 }

@@ -280,38 +280,16 @@ syz_texts syz_input_list(const syz_input *in, const char *path)
   return (syz_texts){v->n_items, (const char *const *)v->item};
 }
 
-void syz_input_help(const syz_input *in, uint32_t commands, void (*print)(const char *line))
+const syz_key *syz_input_key(const syz_input *in, int i) { return i < in->n ? in->value[i].key : NULL; }
+
+void syz_key_describe(const syz_key *key, char *text, size_t room)
 {
-  char line[1024], range[160];
-  for (int i = 0; i < in->n; i++) {
-    const syz_key *k = in->value[i].key;
-    if (commands && !(k->commands & commands)) continue;
-    const char *type = "";
-    range[0] = '\0';
-    switch (k->type) {
-    case SYZ_KEY_INT:
-      type = "whole number";
-      break;
-    case SYZ_KEY_REAL:
-      type = "number";
-      break;
-    case SYZ_KEY_BOOL:
-      type = "true|false";
-      break;
-    case SYZ_KEY_TEXT:
-      type = "text";
-      break;
-    case SYZ_KEY_CHOICE:
-      type = k->choices;
-      break;
-    case SYZ_KEY_LIST:
-      type = "list of texts";
-      break;
-    }
-    if (k->type == SYZ_KEY_INT || k->type == SYZ_KEY_REAL)
-      snprintf(range, sizeof range, ", %.15g .. %.15g", k->min, k->max);
-    snprintf(line, sizeof line, "  %s: %s\n      (%s%s%s%s) %s", k->path, *k->preset ? k->preset : "\"\"", type, range,
-             *k->unit ? ", " : "", k->unit, k->help);
-    print(line);
-  }
+  static const char *const type[] = {
+      [SYZ_KEY_INT] = "whole number", [SYZ_KEY_REAL] = "number", [SYZ_KEY_BOOL] = "true|false",
+      [SYZ_KEY_TEXT] = "text",        [SYZ_KEY_CHOICE] = "",     [SYZ_KEY_LIST] = "list of texts"};
+  char range[2 * SYZ_NUMBER_TEXT + 8] = "";
+  if (key->type == SYZ_KEY_INT || key->type == SYZ_KEY_REAL)
+    snprintf(range, sizeof range, ", %s to %s", SYZ_NUMBER(key->min), SYZ_NUMBER(key->max));
+  snprintf(text, room, "%s%s%s%s", key->type == SYZ_KEY_CHOICE ? key->choices : type[key->type], range,
+           *key->unit ? ", " : "", key->unit);
 }

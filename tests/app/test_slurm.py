@@ -236,7 +236,7 @@ train: {{freeze_backbones: false, steps: {STEPS}, global_batch: 8, lr: 5.0e-4, w
 
         whole = slurm.wait(slurm.submit(f"{work}/whole.log", *two_ranks, "--time=2", at_the_end, *train("whole")), 60)
         check(ended_well(whole, 0), f"a training run on one node: {text_of(whole)}")
-        check("2 ranks x 1 threads" in open(f"{work}/whole.log").read(), "it has the ranks and threads that sbatch was asked for")
+        check("2 ranks x 1 thread," in open(f"{work}/whole.log").read(), "it has the ranks and threads that sbatch was asked for")
         check(len(metrics(f"{work}/whole")) == STEPS and os.path.exists(f"{work}/whole/model.h5"), "and all its steps, and a model")
 
         embed = slurm.submit(f"{work}/embed.log", "--time=2", at_the_end, script, "embed", "--set", f"model.file={work}/whole/model.h5", "--set", f"data.path={work}/shards", "--set",
@@ -246,7 +246,7 @@ train: {{freeze_backbones: false, steps: {STEPS}, global_batch: 8, lr: 5.0e-4, w
         fields = slurm.wait(embed, 60)
         check(ended_well(fields, 0) and os.path.exists(f"{work}/embed/embedding.h5"), f"embed: {text_of(fields)}")
         cores = len({tuple(line.split(",")) for line in subprocess.check_output(["lscpu", "-p=CORE,SOCKET"], text=True).split("\n") if line and line[0] != "#"})
-        check(f"1 ranks x {min(cores, 2)} threads" in open(f"{work}/embed.log").read(), "without being asked it takes the cores of the node")
+        check(f"1 rank x {min(cores, 2)} thread" in open(f"{work}/embed.log").read(), "without being asked it takes the cores of the node")
 
         held.thread.join(60)
         check(held.is_told, "Slurm tells a job of its time limit")
