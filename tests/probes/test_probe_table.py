@@ -45,8 +45,8 @@ with h5py.File(f"{folder}/embedding.h5", "a") as f:
         f[name] = value
 
 
-def probe(task, ranks, out, *keys, expect=0):
-    sets = [f"output.dir={folder}/{out}", f"probe.embeddings={folder}/embedding.h5", "compute.precision=float32", *keys]
+def probe(task, ranks, out, *keys, expect=0, file="embedding.h5"):
+    sets = [f"output.dir={folder}/{out}", f"probe.embeddings={folder}/{file}", "compute.precision=float32", *keys]
     done = launch(ranks, BINARY, "probe", task, *(word for item in sets for word in ("--set", item)), stderr=subprocess.STDOUT, timeout=120)
     check(done.returncode == expect, f"probe {task} on {ranks} ranks ends with {done.returncode}, {expect} expected" + ("" if done.returncode == expect else f": {done.stdout[-900:]}"))
     return done.stdout
@@ -249,6 +249,46 @@ with h5py.File(f"{folder}/known/predictions.h5") as f:
     drawn = np.stack([((s[:, 0, None] > edge[0]) & (s[:, 0, None] <= edge[1:-1])).mean(0) for s in samples[ok]])
     below(np.abs(cumulative - drawn).max(), 2.4 / np.sqrt(2000), "the flow's own distribution function against that of the draws")
     below(np.abs((cumulative - drawn).mean(0)).max(), 2e-3, "and in the mean over objects")
+
+# The factors of conformal intervals from the scores of the validation objects. After one epoch the flow depends on training objects alone, so that
+# validation objects that are made test objects, half by half, show their own quantiles.
+def is_validation(name, seed):
+    """Philox4x32-10 as in src/numbers/random.c: purpose 23, step 1, first uniform number."""
+    c, k0, k1 = [0, 1, name, 23 << 24], seed & 0xFFFFFFFF, seed >> 32
+    for _ in range(10):
+        p0, p1 = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+        c = [(p1 >> 32) ^ c[1] ^ k0, p1 & 0xFFFFFFFF, (p0 >> 32) ^ c[3] ^ k1, p0 & 0xFFFFFFFF]
+        k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
+    return ((c[0] << 32 | c[1]) >> 11) / 2.0**53 < 0.2
+
+
+M, SEED = 600, 77
+small_id, y = np.arange(1, M + 1), {"redshift": redshift[:M].astype(np.float64), "log_mstar": mass[:M].astype(np.float32).astype(np.float64)}
+valid = np.array([is_validation(int(i), SEED) for i in small_id]) & (small_id % 4 != 0)
+side = np.where(small_id % 4 == 0, 1.0, 0.0)
+halves = [np.where(small_id % 4 == 0, np.nan, np.where(valid & (small_id % 2 == odd), 1.0, 0.0)) for odd in (0, 1)]
+write_embedding(f"{folder}/small.h5", small_id, np.nan_to_num(image[:M]), image[:M], has[:M], has[:M], side=side, half0=halves[0], half1=halves[1], **{k: v.astype(np.float32) for k, v in y.items()})
+for column in ("side", "half0", "half1"):
+    probe("flow", 2, column, "probe.labels=[redshift, log_mstar]", "probe.positive=redshift", "probe.sources=image", "probe.split=column",
+          f"probe.split_column={column}", "probe.epochs=1", "probe.members=2", "probe.draws=200", "probe.bootstrap=20", f"seed={SEED}", file="small.h5")
+with open(f"{folder}/side/probe.json") as f:
+    posterior = json.load(f)["posteriors"][0]
+check(posterior["validation"] == valid.sum(), f"{valid.sum()} validation objects")
+for k, label in enumerate(("redshift", "log_mstar")):
+    g, score = np.log if label == "redshift" else np.asarray, []
+    for half in ("half0", "half1"):
+        with h5py.File(f"{folder}/{half}/predictions.h5") as f:
+            q = g(f[f"posterior/image/{label}/quantiles"][:])
+            score += list(np.abs(g(f[f"label/{label}"][:]) - q[:, 2]) / ((q[:, 3] - q[:, 1]) / 2))
+    score = np.sort(score)
+    check(len(score) == valid.sum(), f"scores of all validation objects: {len(score)}")
+    with h5py.File(f"{folder}/side/predictions.h5") as f:
+        q, ends = g(f[f"posterior/image/{label}/quantiles"][:]), f[f"posterior/image/{label}/conformal"][:].reshape(-1, 3, 2)
+    for a, row in enumerate(posterior["labels"][k]["conformal"]):
+        factor = score[int(np.ceil(row["level"] * (len(score) + 1) - 1e-9)) - 1]
+        below(abs(row["factor"] / factor - 1), 1e-10, f"{label}: factor of the conformal interval of {row['level']}")
+        half_width = factor * (q[:, 3] - q[:, 1]) / 2
+        below(np.abs(g(ends[:, a]) - np.stack([q[:, 2] - half_width, q[:, 2] + half_width], 1)).max(), 1e-10, f"{label}: interval of {row['level']}")
 
 # Bad input, seen by one command each.
 cases = [(["probe.labels=redshifd"], 3, "redshift"), (["probe.labels=\"log10(\""], 2, "probe.labels"), (["probe.sources=nothing.h5"], 3, "nothing.h5"),
