@@ -120,7 +120,7 @@ cleanup:
   return st;
 }
 
-bool token_ahead_take(token_ahead *a, int64_t n, const int64_t *row, const unsigned char *to, syz_status *st)
+bool token_ahead_wait(token_ahead *a, int64_t n, const int64_t *row, const unsigned char *to, syz_status *st)
 {
   wait_for_end(a); /* also before the buffer of an unused read is used for something else */
   if (a->state != DONE) return false;

@@ -18,4 +18,4 @@ void token_ahead_destroy(token_ahead **ahead);
  * grows with the largest n and is kept); the thread owns `to` until the read is taken or another one begins. */
 syz_status token_ahead_begin(token_ahead *ahead, int64_t n, const int64_t *row, unsigned char *to);
 /** Whether exactly this read was begun; if so, wait for its end and return its status and message. */
-bool token_ahead_take(token_ahead *ahead, int64_t n, const int64_t *row, const unsigned char *to, syz_status *st);
+bool token_ahead_wait(token_ahead *ahead, int64_t n, const int64_t *row, const unsigned char *to, syz_status *st);

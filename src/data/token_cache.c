@@ -425,7 +425,7 @@ syz_status syz_token_cache_get(syz_token_cache *t, int64_t n, const int64_t *row
 {
   syz_status st = SYZ_OK;
   if (!t->in_memory)
-    return t->ahead && token_ahead_take(t->ahead, n, row, tokens, &st) ? st : read_rows(t, n, row, tokens);
+    return t->ahead && token_ahead_wait(t->ahead, n, row, tokens, &st) ? st : read_rows(t, n, row, tokens);
   st = read_rows(t, n, row, tokens);
   const syz_status got = get_from_memory(t, st == SYZ_OK ? n : 0, row, tokens);
   return st == SYZ_OK ? got : st;

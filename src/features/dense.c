@@ -172,7 +172,7 @@ cleanup:
   return st;
 }
 
-static void tell(const syz_dense_result *r)
+static void log_result(const syz_dense_result *r)
 {
   syz_info("%s features, %lld training and %lld held-out objects: mean IoU %.4f of patches (%.4f of pixels), accuracy "
            "%.4f (always the most common class: %.4f)",
@@ -195,7 +195,7 @@ syz_status syz_dense_run(const syz_run *run, const syz_frozen *net, syz_shardset
   if (!has_radius) syz_info("no label/half_light_radius in the data: distances are left out");
   SYZ_TRY(fit_heads(run, net, train, options, has_radius, &h, out));
   SYZ_TRY(apply_heads(run, net, test, options, has_radius, &h, out));
-  tell(out);
+  log_result(out);
 cleanup:
   heads_free(&h);
   return st;

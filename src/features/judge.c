@@ -312,7 +312,7 @@ cleanup:
   return st;
 }
 
-static void tell(const judge *j, const char *who, const knowledge *k)
+static void log_knowledge(const judge *j, const char *who, const knowledge *k)
 {
   char text[512];
   size_t n = (size_t)snprintf(text, sizeof text, "%s:", who);
@@ -336,10 +336,10 @@ static syz_status make_baselines(judge *j, int64_t components)
   }
   SYZ_TRY_ALL(j->comm, run_teacher(j, pixels, "baselines"));
   SYZ_TRY(evaluate(j, j->width, j->mine, j->all, &j->start));
-  tell(j, "before training", &j->start);
+  log_knowledge(j, "before training", &j->start);
   if (components > 0) SYZ_TRY(judge_pixels(j, pixels, components));
   snprintf(who, sizeof who, "%" PRId64 " components of the pixels", components);
-  if (j->has_pixels) tell(j, who, &j->pixels);
+  if (j->has_pixels) log_knowledge(j, who, &j->pixels);
 cleanup:
   syz_free(&pixels);
   return st;

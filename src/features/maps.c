@@ -210,7 +210,7 @@ cleanup:
 
 /* ------------------------------------------------------------- all of it */
 
-static void tell(const job *j)
+static void log_variance(const job *j)
 {
   double sum = 0;
   for (int64_t k = 0; k < j->pca->components; k++) sum += j->pca->variance[k];
@@ -239,7 +239,7 @@ syz_status syz_maps_write(syz_maps *j)
   SYZ_TRY(st);
   SYZ_REQUIRE(j->pca->components > 0, SYZ_ERR_NUMERIC,
               "all patch features are the same: there are no principal components");
-  tell(j);
+  log_variance(j);
   SYZ_TRY_ALL(j->comm, make_maps(j));
   SYZ_TRY(find_scales(j));
   paint(j);

@@ -61,7 +61,7 @@ static void skip_blanks(parser *r)
   while (isspace((unsigned char)*r->p)) r->p++;
 }
 
-static bool take(parser *r, const char *word)
+static bool accept_word(parser *r, const char *word)
 {
   skip_blanks(r);
   const size_t n = strlen(word);
@@ -135,13 +135,13 @@ static syz_status add_column(parser *r, const char *at, const char *wanted)
   if (input.name < 0)
     return REFUSE(r, at, SYZ_ERR_DATA, "no column '%s'%s%s%s", wanted, *nearest ? "; the nearest is '" : "", nearest,
                   *nearest ? "'" : "");
-  if (take(r, "[")) {
+  if (accept_word(r, "[")) {
     skip_blanks(r);
     const size_t digits = strspn(r->p, "0123456789");
     if (digits == 0 || digits > 9) return REFUSE(r, r->p, SYZ_ERR_INPUT, "the number of an item, from 0 on, is wanted");
     input.item = strtoll(r->p, NULL, 10);
     r->p += digits;
-    if (!take(r, "]")) return REFUSE(r, r->p, SYZ_ERR_INPUT, "']' is wanted");
+    if (!accept_word(r, "]")) return REFUSE(r, r->p, SYZ_ERR_INPUT, "']' is wanted");
   }
   while (k < r->f->inputs && !(r->f->input[k].name == input.name && r->f->input[k].item == input.item)) k++;
   if (k == r->f->inputs) {
@@ -195,9 +195,9 @@ static syz_status call(parser *r, size_t length, bool *is_call)
   do {
     SYZ_TRY(either(r));
     if (++arguments > 1) SYZ_TRY(add_op(r, function[k].op));
-  } while (arguments < function[k].most && take(r, ","));
+  } while (arguments < function[k].most && accept_word(r, ","));
   if (arguments == 1 && function[k].least == 1) SYZ_TRY(add_op(r, function[k].op));
-  if (arguments < function[k].least || !take(r, ")"))
+  if (arguments < function[k].least || !accept_word(r, ")"))
     return REFUSE(r, r->p, SYZ_ERR_INPUT, "'%s' is wanted, %s takes %s", arguments < function[k].least ? "," : ")",
                   function[k].name,
                   function[k].least == 1  ? "one number"
@@ -218,9 +218,9 @@ static syz_status leaf(parser *r)
     if (!end) return REFUSE(r, r->p, SYZ_ERR_INPUT, "a quotation mark that is not closed");
     return add_named(r, 1, (size_t)(end - r->p - 1), 1);
   }
-  if (take(r, "(")) {
+  if (accept_word(r, "(")) {
     SYZ_TRY(either(r));
-    return take(r, ")") ? SYZ_OK : REFUSE(r, r->p, SYZ_ERR_INPUT, "')' is wanted");
+    return accept_word(r, ")") ? SYZ_OK : REFUSE(r, r->p, SYZ_ERR_INPUT, "')' is wanted");
   }
   size_t word = 0;
   const size_t digits = number_length(r->p), known = longest_name(r);
@@ -250,7 +250,7 @@ static syz_status sign(parser *r)
     if (what != '+') SYZ_TRY(add_op(r, is_not ? FORMULA_NOT : FORMULA_NEGATIVE));
   } else {
     SYZ_TRY(leaf(r));
-    if (take(r, "**") || take(r, "^")) {
+    if (accept_word(r, "**") || accept_word(r, "^")) {
       SYZ_TRY(sign(r));
       SYZ_TRY(add_op(r, FORMULA_POWER));
     }
@@ -281,7 +281,7 @@ static bool take_operator(parser *r, int level, formula_op *op)
              {"*", PRODUCT_LEVEL, FORMULA_MULTIPLY},
              {"/", PRODUCT_LEVEL, FORMULA_DIVIDE}};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-    if (all[i].level == level && take(r, all[i].word)) {
+    if (all[i].level == level && accept_word(r, all[i].word)) {
       *op = all[i].op;
       return true;
     }

@@ -102,7 +102,7 @@ static share share_of_columns(const syz_block *b, int64_t columns)
   return (share){1, b->tensor->rank * columns, columns, {b->config.dim, b->config.dim * all, all}};
 }
 
-static void take(share s, float *to, const float *full)
+static void copy_share(share s, float *to, const float *full)
 {
   for (int64_t o = 0; o < s.n * s.at.block; o++)
     memcpy(to + o * s.columns, full + s.first + o / s.at.block * s.at.block_stride + o % s.at.block * s.at.row_stride,
@@ -125,13 +125,13 @@ void block_tensor_pack(syz_block *b, const syz_block_parameters *w)
   memcpy(t->fc2_bias, w->fc2_bias, (size_t)dim * sizeof *bias);
   pack_scale(b, t->scale1, w->ls1);
   pack_scale(b, t->scale2, w->ls2);
-  take(share_of_qkv(b, dim), part, w->qkv_weight);
-  take(share_of_qkv(b, 1), bias, w->qkv_bias);
+  copy_share(share_of_qkv(b, dim), part, w->qkv_weight);
+  copy_share(share_of_qkv(b, 1), bias, w->qkv_bias);
   syz_linear_pack(b->qkv, part, bias, NULL);
-  take(share_of_columns(b, b->width), part, w->proj_weight);
+  copy_share(share_of_columns(b, b->width), part, w->proj_weight);
   syz_linear_pack(b->proj, part, NULL, NULL);
   syz_linear_pack(b->fc1, w->fc1_weight + t->rank * b->hidden * dim, w->fc1_bias + t->rank * b->hidden, NULL);
-  take(share_of_columns(b, b->hidden), part, w->fc2_weight);
+  copy_share(share_of_columns(b, b->hidden), part, w->fc2_weight);
   syz_linear_pack(b->fc2, part, NULL, NULL);
 }
 

@@ -267,7 +267,7 @@ static void agree_on_float32(syz_comm *world, syz_compute *c)
   bool is_there[SYZ_CANDIDATES];
   if (on_all_ranks(world, c, SYZ_F32, is_there) == 0) return;
   for (int i = SYZ_CANDIDATES - 1; i >= 0; i--)
-    if (is_there[i]) syz_compute_take(c, &syz_candidate_table[i]);
+    if (is_there[i]) syz_compute_use(c, &syz_candidate_table[i]);
 }
 
 syz_status syz_compute_choose(syz_comm *world, syz_compute *c, const syz_layer_size *size, int n, bool trains,
@@ -298,7 +298,7 @@ syz_status syz_compute_choose(syz_comm *world, syz_compute *c, const syz_layer_s
   SYZ_TRY_ALL(world, st);
   syz_bcast(world, &choice, sizeof choice, 0);
   syz_bcast(world, c->measured, sizeof c->measured, 0);
-  syz_compute_take(c, &syz_candidate_table[choice]);
+  syz_compute_use(c, &syz_candidate_table[choice]);
   if (syz_candidate_table[choice].kernel == &syz_kernel_bf16_wide)
     syz_info(
         "bfloat16 products are slower than float32 here: numbers are stored in bfloat16 and multiplied in float32");

@@ -43,7 +43,7 @@ static void describe(syz_compute *c)
            c->threads, c->threads == 1 ? "" : "s");
 }
 
-void syz_compute_take(syz_compute *c, const syz_candidate *x)
+void syz_compute_use(syz_compute *c, const syz_candidate *x)
 {
   c->engine[x->type] = x->engine;
   if (x->kernel) c->kernel[x->type] = x->kernel;

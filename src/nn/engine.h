@@ -64,7 +64,7 @@ const char *syz_candidate_name(const syz_candidate *x);
 /** "own kernels amx", "oneDNN 2.6.3 avx512_core_amx". */
 void syz_candidate_text(const syz_candidate *x, char *text, size_t n);
 /** Makes it compute the products of its type; call before any layer is made. */
-void syz_compute_take(syz_compute *c, const syz_candidate *x);
+void syz_compute_use(syz_compute *c, const syz_candidate *x);
 /** Threads of OpenMP and of all engines. */
 void syz_compute_set_threads(int threads);
 

@@ -56,7 +56,7 @@ static sample_wants wants(const job *p)
   return w;
 }
 
-static void tell(const job *p)
+static void log_sample(const job *p)
 {
   const sample *s = &p->sample;
   syz_info("%lld objects: %lld to train, %lld to test; %lld at borders are in neither, %lld in both by identifier",
@@ -76,7 +76,7 @@ static syz_status open_all(job *p)
   SYZ_TRY(sample_load(p->run, &p->options->data, wants(p), &p->sample));
   SYZ_TRY_ALL(p->run->world, probe_check_labels(p));
   SYZ_TRY_ALL(p->run->world, syz_compute_create(c->act, c->engine, c->threads, &p->compute));
-  tell(p);
+  log_sample(p);
   p->outcome = syz_alloc("results", (size_t)p->sample.n_sources * (size_t)(p->sample.n_labels * p->n_methods),
                          sizeof *p->outcome);
   p->posterior = syz_alloc("posteriors", (size_t)p->sample.n_sources, sizeof *p->posterior);

@@ -208,7 +208,7 @@ syz_status angles_find(const syz_spaces *s, const syz_cca_held *before, int64_t 
   matched m;
   SYZ_TRY(begin(s, &m, &out->objects));
   for (int side = 0; side < 2; side++)
-    SYZ_TRY(table_settle(s->now, find_side(s, &m, before->fit[0], shared, side, out)));
+    SYZ_TRY(table_agree_read(s->now, find_side(s, &m, before->fit[0], shared, side, out)));
 cleanup:
   release(&m);
   return st;

@@ -186,8 +186,8 @@ syz_status syz_spaces_write_cca(syz_spaces *s)
   common c[2] = {{.all = NULL}, {.all = NULL}};
   angles a = {0};
   if (s->before) SYZ_TRY(angles_check(s));
-  SYZ_TRY(table_settle(s->now, analyse(s, s->now, &c[0])));
-  if (s->before) SYZ_TRY(table_settle(s->before, analyse(s, s->before, &c[1])));
+  SYZ_TRY(table_agree_read(s->now, analyse(s, s->now, &c[0])));
+  if (s->before) SYZ_TRY(table_agree_read(s->before, analyse(s, s->before, &c[1])));
   if (c[1].held && c[1].held->shared) SYZ_TRY(angles_find(s, c[1].held, c[1].held->shared, &a));
   print(s->now, &c[0]);
   if (s->before) print(s->before, &c[1]);

@@ -143,7 +143,7 @@ cleanup:
 static syz_status timed(const syz_spaces *s, table *t, health *h)
 {
   syz_timing_begin(s->run->timing, "health");
-  const syz_status st = table_settle(t, examine(s, t, h));
+  const syz_status st = table_agree_read(t, examine(s, t, h));
   syz_timing_end(s->run->timing);
   return st;
 }

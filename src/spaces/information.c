@@ -52,7 +52,7 @@ cleanup:
 static syz_status timed(const syz_spaces *s, table *t, information *i)
 {
   syz_timing_begin(s->run->timing, "information");
-  const syz_status st = table_settle(t, analyse(s, t, i));
+  const syz_status st = table_agree_read(t, analyse(s, t, i));
   syz_timing_end(s->run->timing);
   return st;
 }

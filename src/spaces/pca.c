@@ -37,7 +37,7 @@ static syz_status write_side(const syz_spaces *s, syz_h5 *f, int side, const syz
   char name[64];
   const int64_t first = syz_exscan_i64(s->comm, t->kept);
   SYZ_TRY_ALL(s->comm, project(t, side, p, &y));
-  SYZ_TRY(table_settle(t, SYZ_OK));
+  SYZ_TRY(table_agree_read(t, SYZ_OK));
   snprintf(name, sizeof name, "%s/mean", side_name(side));
   SYZ_TRY(spaces_write_array(s, f, name, p->width, 0, p->mean, "1", "mean of the embeddings"));
   snprintf(name, sizeof name, "%s/variance", side_name(side));
@@ -86,7 +86,7 @@ syz_status syz_spaces_write_pca(syz_spaces *s)
   syz_pca *p[2] = {NULL, NULL};
   syz_h5 *f = NULL;
   for (int k = 0; k < 2; k++) {
-    SYZ_TRY(table_settle(t, syz_pca_fit(s->comm, &t->rows[k], &options, &p[k])));
+    SYZ_TRY(table_agree_read(t, syz_pca_fit(s->comm, &t->rows[k], &options, &p[k])));
     SYZ_REQUIRE(p[k]->components > 0, SYZ_ERR_NUMERIC, "all embeddings of %s are the same", t->column[k].name);
   }
   for (int k = 0; k < 2; k++) print(t, k, p[k]);

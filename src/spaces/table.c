@@ -23,7 +23,7 @@ void column_read(void *context, int64_t first, int64_t n, float *out)
   }
 }
 
-syz_status table_settle(table *t, syz_status st)
+syz_status table_agree_read(table *t, syz_status st)
 {
   syz_status read = SYZ_OK;
   char why[SYZ_ERROR_TEXT];

@@ -6,7 +6,7 @@
 #include "syzygy/analysis.h"
 #include "syzygy/catalogue.h"
 
-/** Some rows of one column, in any order. A read that fails gives zeros, and is told by table_settle. */
+/** Some rows of one column, in any order. A read that fails gives zeros, and table_agree_read says so. */
 typedef struct column {
   syz_embedding_set *set;
   const char *name;
@@ -40,6 +40,6 @@ syz_status table_open(syz_comm *c, const char *key, syz_texts paths, syz_texts s
                       const char *title, table **out);
 void table_close(table **t);
 /** `st`, the agreed outcome of work on the rows, or rather what went wrong in reading them. Collective; agreed. */
-syz_status table_settle(table *t, syz_status st);
+syz_status table_agree_read(table *t, syz_status st);
 /** The rows of one half as rows: chosen and row are the caller's to keep, row [kept] scratch. */
 syz_rows table_half(const table *t, int side, int half, int64_t *row, syz_chosen_rows *chosen);

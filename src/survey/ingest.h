@@ -258,9 +258,9 @@ syz_status ingest_stream_next(ingest *g, ingest_stream *s, ingest_bytes *block);
 /* sky.c, all collective */
 /** Send the spectra that need an image, except those in is_out, to the ranks that will receive positions near them. */
 syz_status ingest_sky_open(ingest *g, const bool *is_out, ingest_sky **out);
-void ingest_sky_close(ingest_sky **s);       /**< Not collective. */
-syz_status ingest_sky_read(ingest_sky *s);   /**< Read all positions; keep those that may become objects. */
-syz_status ingest_sky_settle(ingest_sky *s); /**< Drop copies. */
+void ingest_sky_close(ingest_sky **s);            /**< Not collective. */
+syz_status ingest_sky_read(ingest_sky *s);        /**< Read all positions; keep those that may become objects. */
+syz_status ingest_sky_drop_copies(ingest_sky *s); /**< Drop copies. */
 syz_status ingest_sky_offer(ingest_sky *s, ingest_bytes *offers); /**< ingest_offer records for this rank's spectra. */
 /** `takes`: sends the places (int64_t) of accepted offers to their owners. The other positions that may have an image
  * are sent to the ranks of their files. */

@@ -196,7 +196,7 @@ syz_status ingest_make_objects(ingest *g)
   SYZ_TRY(ingest_share_rejects(g));
   SYZ_TRY(ingest_check_roles(g));
   SYZ_TRY(ingest_check_columns(g));
-  SYZ_TRY(ingest_sky_settle(sky));
+  SYZ_TRY(ingest_sky_drop_copies(sky));
   SYZ_TRY(ingest_sky_offer(sky, &offers));
   int64_t seen[2] = {g->count.catalogued, g->count.positions};
   syz_allreduce_i64(g->world, seen, 2, SYZ_SUM);

@@ -308,7 +308,7 @@ cleanup:
   return st;
 }
 
-syz_status ingest_sky_settle(ingest_sky *s)
+syz_status ingest_sky_drop_copies(ingest_sky *s)
 {
   syz_status st = SYZ_OK;
   SYZ_TRY(ingest_share_bricks(s->g));
