@@ -72,7 +72,7 @@ try:
     for name, content in (("empty", b""), ("text.txt", b"hello\n"), ("random.h5", os.urandom(4000))):
         with open(os.path.join(here, name), "wb") as f:
             f.write(content)
-        info(name, ranks=3, code=3, has=[name])
+    info("empty", "text.txt", "random.h5", ranks=3, code=3, has=["empty: NOT USABLE", "text.txt: NOT USABLE", "random.h5: NOT USABLE", "0 good, 3 not"])
     info("nowhere.h5", code=3, has=["nowhere.h5", "no such file"])
     info(code=2, has=["name at least one file"])
     info("clip.h5", "nowhere.h5", "model.h5", code=3, has=["AstroCLIP", "no such file", "syzygy model", "2 good, 1 not"])
