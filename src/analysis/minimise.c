@@ -8,6 +8,7 @@
  */
 #include "minimise.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -51,8 +52,22 @@ static double largest_of(const double *a, int64_t n)
   return largest;
 }
 
+/* d = H0 d, H0 = gamma B^-1; gamma is that of the newest step (formula 7.20, with B). m->trial is scratch. */
+static void apply_initial(minimiser *m, void *context, int n, int newest, double *d)
+{
+  double scale = 1;
+  if (n) {
+    memcpy(m->trial, m->y[newest], (size_t)m->size * sizeof *m->trial);
+    if (m->precondition) m->precondition(context, m->trial);
+    scale = 1 / (m->rho[newest] * dot(m->y[newest], m->trial, m->size));
+  } else if (!m->precondition)
+    scale = 1 / fmax(sqrt(dot(d, d, m->size)), 1e-300);
+  if (m->precondition) m->precondition(context, d);
+  for (int64_t i = 0; i < m->size; i++) d[i] *= scale;
+}
+
 /* direction = -H gradient by the two loops over the last `n` steps, the newest at `newest`. */
-static void choose_direction(minimiser *m, int n, int newest)
+static void choose_direction(minimiser *m, void *context, int n, int newest)
 {
   double alpha[MINIMISE_HISTORY], *d = m->direction;
   for (int64_t i = 0; i < m->size; i++) d[i] = -m->gradient[i];
@@ -61,9 +76,7 @@ static void choose_direction(minimiser *m, int n, int newest)
     alpha[j] = m->rho[j] * dot(m->s[j], d, m->size);
     for (int64_t i = 0; i < m->size; i++) d[i] -= alpha[j] * m->y[j][i];
   }
-  const double scale =
-      n ? 1 / (m->rho[newest] * dot(m->y[newest], m->y[newest], m->size)) : 1 / fmax(sqrt(dot(d, d, m->size)), 1e-300);
-  for (int64_t i = 0; i < m->size; i++) d[i] *= scale;
+  apply_initial(m, context, n, newest, d);
   for (int k = n - 1; k >= 0; k--) {
     const int j = (newest - k + MINIMISE_HISTORY) % MINIMISE_HISTORY;
     const double beta = m->rho[j] * dot(m->y[j], d, m->size);
@@ -92,6 +105,15 @@ static void remember(minimiser *m, int *n, int *newest)
   if (*n < MINIMISE_HISTORY) ++*n;
 }
 
+/* Whether m->trial, with value `there`, is a step down (Armijo). Divided steps come so near to the minimum that values
+ * differ by rounding alone; the gradient then tells more (Hager & Zhang 2005, their approximate Wolfe condition). */
+static bool is_down(const minimiser *m, double value, double there, double step, double slope)
+{
+  if (there <= value + 1e-4 * step * slope) return true;
+  return m->precondition && there <= value + 8 * DBL_EPSILON * fabs(value) &&
+         largest_of(m->next, m->size) < largest_of(m->gradient, m->size);
+}
+
 /* Collective: every rank takes the same branches, since all numbers are the same on each. */
 minimum minimise(minimiser *m, minimise_function f, void *context, int64_t iterations, double tolerance)
 {
@@ -102,12 +124,12 @@ minimum minimise(minimiser *m, minimise_function f, void *context, int64_t itera
   while (result.gradient > tolerance && result.iterations < iterations) {
     double step = 1, slope, there = 0;
     int halvings = 0;
-    choose_direction(m, n, newest);
+    choose_direction(m, context, n, newest);
     slope = dot(m->direction, m->gradient, m->size);
     for (;; step /= 2) {
       for (int64_t i = 0; i < m->size; i++) m->trial[i] = m->theta[i] + step * m->direction[i];
       there = f(context, m->trial, m->next);
-      if (there <= value + 1e-4 * step * slope || ++halvings > HALVINGS) break;
+      if (is_down(m, value, there, step, slope) || ++halvings > HALVINGS) break;
     }
     if (halvings > HALVINGS) { /* at the limit of rounding: try steepest descent once, then stop */
       if (!n) break;

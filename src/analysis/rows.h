@@ -17,5 +17,11 @@ syz_status syz_column_moments(syz_comm *c, const syz_rows *rows, double *mean, d
 void rows_read_centred(const syz_rows *rows, int64_t first, int64_t n, const double *mean, const double *scale,
                        float *raw, double *x);
 
+/** syz_softmax_fit that begins at the weights of `start` [same classes and columns], such as the head of the next
+ * larger penalty; NULL: at zero. The problem is convex, so where it begins decides how long it takes. Collective;
+ * agreed. */
+syz_status softmax_fit_from(syz_comm *c, const syz_rows *rows, const int8_t *label, const syz_softmax_options *options,
+                            const syz_linear_head *start, bool is_correlated, syz_linear_head **out,
+                            syz_softmax_result *result);
 /** A head of zeros; NULL without memory. */
 syz_linear_head *linear_head_make(int64_t outputs, int64_t width);

@@ -4,6 +4,10 @@
  *
  * Parameters are those of the classes that have rows: weights [C, D] of the standardised features, then biases [C]. A
  * class without rows would drive its bias to minus infinity, so its bias is set to that at the end.
+ *
+ * With a small penalty, correlated features make L-BFGS slow: thousands of steps for columns of an embedding. Where
+ * many penalties are tried, its steps are therefore divided by the second derivative at the shares of the classes, p (1
+ * - p) X^T X / n + l2 of each class, in the basis of the eigenvectors of X^T X, which serve every class.
  */
 #include <math.h>
 #include <string.h>
@@ -11,6 +15,8 @@
 #include "lapack.h"
 #include "minimise.h"
 #include "rows.h"
+
+enum { WIDEST = 4096 /* columns whose products are decomposed on one rank: 128 MiB, a minute */ };
 
 typedef struct fit {
   syz_comm *comm;
@@ -25,12 +31,15 @@ typedef struct fit {
   float *raw;                     /* [block, D] */
   double *x, *logit;              /* [block, D], [block, C] */
   double *mean, *scale;           /* [D] */
+  double *vector, *value;         /* [D, D], [D] of X^T X / n, largest first; NULL: steps are not divided */
+  double *rotated;                /* [C, D] scratch */
+  double share[SYZ_CLASSES_MAX];  /* p (1 - p) of a class */
   minimiser steps;
 } fit;
 
 static void fit_free(fit *f)
 {
-  double **all[] = {&f->x, &f->logit, &f->mean, &f->scale};
+  double **all[] = {&f->x, &f->logit, &f->mean, &f->scale, &f->vector, &f->value, &f->rotated};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) syz_free(all[i]);
   minimiser_free(&f->steps);
   syz_free(&f->raw);
@@ -77,7 +86,11 @@ static syz_status count_classes(fit *f)
     f->name[f->classes++] = k;
   }
   SYZ_REQUIRE(f->classes > 0 && total > 0, SYZ_ERR_INPUT, "softmax regression: no row has a class of weight");
-  for (int k = 0; k < f->classes; k++) f->factor[k] /= total;
+  for (int k = 0; k < f->classes; k++) {
+    f->factor[k] /= total;
+    const double p = f->factor[k] * (double)count[f->name[k]];
+    f->share[k] = fmax(p * (1 - p), 1e-3);
+  }
 cleanup:
   return st;
 }
@@ -114,6 +127,50 @@ static double evaluate(void *context, const double *theta, double *gradient)
     gradient[e] += f->options->l2 * theta[e];
   }
   return gradient[f->size] + penalty;
+}
+
+/* d [size] divided by the second derivative at the shares of the classes. */
+static void divide_by_curvature(void *context, double *d)
+{
+  const fit *f = context;
+  const int64_t width = f->rows->width, c = f->classes;
+  la_gemm(false, true, c, width, width, d, f->vector, 0, f->rotated);
+  for (int64_t k = 0; k < c; k++) {
+    for (int64_t e = 0; e < width; e++) f->rotated[k * width + e] /= f->share[k] * f->value[e] + f->options->l2;
+    d[c * width + k] /= f->share[k];
+  }
+  la_gemm(false, false, c, width, width, f->rotated, f->vector, 0, d);
+}
+
+/* Eigenvectors of X^T X / n of the standardised rows, computed on one rank, so that all have the same bits. */
+static syz_status find_curvature(fit *f)
+{
+  syz_status st = SYZ_OK;
+  const int64_t width = f->rows->width;
+  double *gram = NULL, rows = (double)f->rows->n;
+  SYZ_TRY_ALL(f->comm, (gram = syz_alloc("products of features", (size_t)(width * width), sizeof *gram)) != NULL &&
+                               (f->vector = syz_alloc("their directions", (size_t)(width * width), sizeof *gram)) &&
+                               (f->value = syz_alloc("their variances", (size_t)width, sizeof *gram)) &&
+                               (f->rotated = syz_alloc("directions", (size_t)(f->classes * width), sizeof *gram))
+                           ? SYZ_OK
+                           : SYZ_ERR_MEMORY);
+  for (int64_t at = 0; at < f->rows->n; at += f->block) {
+    const int64_t n = f->rows->n - at < f->block ? f->rows->n - at : f->block;
+    rows_read_centred(f->rows, at, n, f->mean, f->scale, f->raw, f->x);
+    la_syrk(n, width, f->x, gram);
+  }
+  syz_allreduce_f64(f->comm, gram, (size_t)(width * width), SYZ_SUM);
+  syz_allreduce_f64(f->comm, &rows, 1, SYZ_SUM);
+  for (int64_t i = 0; i < width * width; i++) gram[i] /= rows;
+  la_mirror(width, gram);
+  SYZ_TRY_ALL(f->comm, syz_comm_rank(f->comm) == 0 ? la_eigen(width, gram, width, f->value, f->vector) : SYZ_OK);
+  syz_bcast(f->comm, f->vector, (size_t)(width * width) * sizeof *f->vector, 0);
+  syz_bcast(f->comm, f->value, (size_t)width * sizeof *f->value, 0);
+  for (int64_t e = 0; e < width; e++) f->value[e] = fmax(f->value[e], 1e-9 * f->value[0]); /* rounding; l2 may be 0 */
+  f->steps.precondition = divide_by_curvature;
+cleanup:
+  syz_free(&gram);
+  return st;
 }
 
 void syz_linear_head_destroy(syz_linear_head **hp)
@@ -153,8 +210,32 @@ syz_linear_head *linear_head_make(int64_t outputs, int64_t width)
   return h;
 }
 
+/* Parameters of standardised features at which a head of the features as they are gives its logits. A class that the
+ * head never saw keeps zeros. */
+static void begin_at(fit *f, const syz_linear_head *start)
+{
+  const int64_t width = f->rows->width;
+  for (int k = 0; k < f->classes; k++) {
+    const int name = f->name[k];
+    double *w = f->steps.theta + k * width, *bias = f->steps.theta + f->classes * width + k;
+    if (!isfinite(start->bias[name])) continue;
+    *bias = start->bias[name];
+    for (int64_t e = 0; e < width; e++) {
+      w[e] = start->weight[name * width + e] / f->scale[e];
+      *bias += start->weight[name * width + e] * f->mean[e];
+    }
+  }
+}
+
 syz_status syz_softmax_fit(syz_comm *c, const syz_rows *rows, const int8_t *label, const syz_softmax_options *options,
                            syz_linear_head **out, syz_softmax_result *result)
+{
+  return softmax_fit_from(c, rows, label, options, NULL, false, out, result);
+}
+
+syz_status softmax_fit_from(syz_comm *c, const syz_rows *rows, const int8_t *label, const syz_softmax_options *options,
+                            const syz_linear_head *start, bool is_correlated, syz_linear_head **out,
+                            syz_softmax_result *result)
 {
   syz_status st = SYZ_OK;
   fit f = {.comm = c, .rows = rows, .label = label, .options = options};
@@ -171,6 +252,8 @@ syz_status syz_softmax_fit(syz_comm *c, const syz_rows *rows, const int8_t *labe
     f.mean[e] = options->is_as_it_is ? 0 : f.mean[e];
     f.scale[e] = options->is_as_it_is ? 1 : 1 / f.scale[e];
   }
+  if (is_correlated && width <= WIDEST) SYZ_TRY(find_curvature(&f));
+  if (start) begin_at(&f, start);
   const minimum found = minimise(&f.steps, evaluate, &f, options->iterations, options->tolerance);
   *result = (syz_softmax_result){.loss = found.loss,
                                  .gradient = found.gradient,
