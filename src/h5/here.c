@@ -22,6 +22,7 @@ enum {
   CHUNK_NOTE = 8 << 10, /**< bytes that the library keeps of each chunk while it reads: 6.3 kB were measured */
   MOST_CHUNKS = 4096,   /**< that are read at a time */
   VIEW_NOTE = 160,      /**< bytes of memory for each byte with which a virtual dataset names its sources */
+  VIEW_WORK = 64 << 20, /**< bytes that one read of a virtual dataset may unpack: its sources' chunks are not known */
   VIEW_BYTES = 1 << 20  /**< most bytes of a file that can be such names, when it may not lead to others */
 };
 static const double chunk_limit = 1 << 30; /* bytes, unpacked */
@@ -414,7 +415,7 @@ syz_status h5_here_read(h5_here *h, const char *name, syz_h5_type type, int64_t 
   SYZ_REQUIRE(select_rows(o, first, n, &memory) == SYZ_OK, h5_here_why(h, reason), "%s: dataset %s: %s", h->path, name,
               reason);
   h->work((double)n * (double)o->facts.row_elements * (double)syz_h5_type_size(type) + o->chunk_bytes +
-          (o->member ? (double)n * (double)H5Tget_size(o->type) : 0));
+          (o->layout == H5D_VIRTUAL ? VIEW_WORK : 0) + (o->member ? (double)n * (double)H5Tget_size(o->type) : 0));
   limit_reading(h, o, n, 0);
   st = H5Dread(o->dataset, want, memory, o->space, transfer, data) >= 0 ? SYZ_OK : h5_here_why(h, reason);
   h5_here_unlimit(h);
