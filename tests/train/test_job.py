@@ -23,7 +23,12 @@ train: {{steps: 100000, global_batch: 6, lr: 5.0e-4, warmup_steps: 5, validate_o
         return open(f"{work}/queued").read().split("\n")[:-1] if os.path.exists(f"{work}/queued") else []
 
     def steps(folder):
-        return len(metrics(f"{work}/{folder}")) if os.path.exists(f"{work}/{folder}/metrics.jsonl") else 0
+        """Whole lines of metrics.jsonl, which a run may be writing just now."""
+        path = f"{work}/{folder}/metrics.jsonl"
+        if not os.path.exists(path):
+            return 0
+        with open(path) as f:
+            return f.read().count("\n")
 
     def run_until(ask, folder, **more):
         """Exit code of the script that is asked to stop by ask(its process) while it trains."""
