@@ -323,7 +323,7 @@ syz_status ingest_write_shards(ingest *g)
   if (g->rank == 0) remove_leftovers(folder, shards);
   syz_barrier(g->world);
   syz_info("%lld objects in %lld shards of up to %lld in %s%s", (long long)g->n_total, (long long)shards,
-           (long long)rows, folder, found.kept ? " (some were there already)" : "");
+           (long long)rows, folder, found.kept ? " (some existed already)" : "");
 cleanup:
   return st;
 }
