@@ -148,7 +148,7 @@ def made():
     os.unlink(lost)
     shutil.copy(kept, out + "/shards/shard-00004.h5")
     shutil.copy(kept, out + "/shards/shard-00007.h5")  # after a gap, as an interrupted run leaves it
-    _, text = ingest("skip-3", 2, 0, "some were there already", spectra=[folder + "/desi"], data__bad_objects="skip", shard_objects=6)
+    _, text = ingest("skip-3", 2, 0, "some existed already", spectra=[folder + "/desi"], data__bad_objects="skip", shard_objects=6)
     check(os.stat(kept).st_mtime_ns == before[kept] and len(shards(out)) == 4, "kept, and the one too many is gone")
     same(f"{folder}/skip-1", out)
     _, text = ingest("skip-3", 2, spectra=[folder + "/desi"], data__bad_objects="skip", shard_objects=6, labels=["TARGET_DEC"])
